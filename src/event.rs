@@ -1,0 +1,86 @@
+//! What the library tells while it works, and how it is told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Something that happened during an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A step of the operation begins, in words ("reading the index").
+    Step {
+        /// The words.
+        what: String,
+    },
+    /// A stream begins to flow.
+    StreamStarted {
+        /// The stream's name.
+        stream: String,
+        /// Its length in bytes, where it is known beforehand.
+        bytes_expected: Option<u64>,
+    },
+    /// More of the present stream was dealt with. All figures count plain bytes since the last such event.
+    Advanced {
+        /// Bytes read from the source, or written to the target.
+        bytes: u64,
+        /// Of these, bytes that the repository held already.
+        bytes_known: u64,
+    },
+    /// The present stream ended well.
+    StreamFinished {
+        /// The stream's name.
+        stream: String,
+    },
+    /// Something that does not stop the operation, and that a person should know.
+    Warning {
+        /// The words.
+        message: String,
+    },
+    /// An object of the repository is damaged or missing. The operation went on without it.
+    Damage {
+        /// The object's key in the storage.
+        object: String,
+        /// What is wrong with it, and what was done about it.
+        message: String,
+    },
+}
+
+/// Receives [`Event`]s. Called from several threads; must be quick.
+pub trait Observer: Send + Sync {
+    /// Takes one event.
+    fn observe(&self, event: Event);
+}
+
+/// An observer that looks away.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn observe(&self, _event: Event) {}
+}
+
+/// A request to stop, shared by all threads of an operation. Set once, never cleared.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A request that nobody has made yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks everything that holds a clone to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// The flag itself, for a signal handler.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}

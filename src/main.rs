@@ -1,0 +1,2 @@
+//! The dumpvault binary.
+fn main() {}

@@ -1,0 +1,118 @@
+//! Storage: a flat space of immutable objects under string keys.
+//!
+//! # Contract
+//! Every backend and every decorator keeps it; the conformance suite (`tests/storage_conformance.rs`) checks it.
+//!
+//! - **Keys** are relative, `/`-separated, made of `[a-z0-9._-]`, never empty, with no empty, `.` or `..` part.
+//! - **`put` is atomic and never replaces**: after it returned `Ok`, the whole object is there and survives a power cut; after
+//!   an error there is the whole object or none. Putting the same bytes under a key that holds them is
+//!   [`Put::AlreadyThere`]; other bytes are [`ErrorKind::Conflict`], and the old bytes stay.
+//! - **`get_range`** gives exactly the bytes asked for, or an error when the object is shorter.
+//! - **`list`** gives every object whose key starts with the prefix, in no particular order, each once. An object put before the
+//!   listing began is in it.
+//! - **`delete`** of what is not there is success.
+//!
+//! The face is blocking: callers are plain threads, each with one request at a time; concurrency is the number of threads.
+//! A backend that speaks an asynchronous protocol keeps its executor to itself.
+
+use std::fmt;
+use std::time::SystemTime;
+
+/// What `put` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The object was not there and is now.
+    Created,
+    /// The very same bytes were there already.
+    AlreadyThere,
+}
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The object's key.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was put, by the storage's clock.
+    pub modified: SystemTime,
+}
+
+/// What kind of failure it was: what a caller can decide on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No object under that key.
+    NotFound,
+    /// The object is there with other bytes.
+    Conflict,
+    /// The object is shorter than the range asked for.
+    ShortObject,
+    /// The storage is full, or a quota is.
+    NoSpace,
+    /// The storage refuses: credentials, permissions, a read-only mount.
+    Denied,
+    /// A key that breaks the contract, or an address that is not one. A bug or a wrong setting.
+    Invalid,
+    /// Anything else; see `retryable`.
+    Other,
+}
+
+/// A storage operation failed on one object.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} `{object}`: {source}")]
+pub struct StorageError {
+    /// What was tried: "read", "write", "list", "delete".
+    pub operation: &'static str,
+    /// The object in full: path or URL.
+    pub object: String,
+    /// The kind of failure.
+    pub kind: ErrorKind,
+    /// Whether the same call may succeed a moment later.
+    pub retryable: bool,
+    /// What lies beneath.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A place that holds objects. See the module's contract.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Stores `bytes` under `key`, atomically, durably, without replacing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when other bytes are there.
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError>;
+
+    /// The whole object.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Other`] when it is larger than `bytes_max`, which nothing was allocated for.
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError>;
+
+    /// Fills `buffer` with the object's bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::ShortObject`] when the object ends before the buffer is full.
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError>;
+
+    /// The object's size in bytes, or `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the storage cannot tell.
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError>;
+
+    /// Calls `each` for every object whose key starts with `prefix`; a prefix is empty or ends with `/`.
+    ///
+    /// # Errors
+    /// When the listing is not complete; what was given until then must not be taken for all.
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError>;
+
+    /// Removes the object, durably. Not being there is success.
+    ///
+    /// # Errors
+    /// When it may still be there.
+    fn delete(&self, key: &str) -> Result<(), StorageError>;
+
+    /// The storage's address, for people and logs; without secrets.
+    fn location(&self) -> String;
+}
