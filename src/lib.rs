@@ -1,7 +1,10 @@
 //! dumpvault
 
 #![warn(missing_docs)]
+pub mod chunker;
 pub mod clock;
+pub mod codec;
+pub mod crypto;
 pub mod event;
 pub mod id;
 pub mod secret;

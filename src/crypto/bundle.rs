@@ -1,0 +1,356 @@
+//! The key bundle: random roots per epoch, and the sub-keys derived from them.
+
+use super::{CryptoError, Envelope, envelope};
+use crate::secret::{Entropy, SecretKey};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use minicbor::{Decode, Encode};
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Role {
+    /// Everything.
+    #[n(1)]
+    Full,
+    /// Adds backups; cannot read packs and snapshot bodies.
+    #[n(2)]
+    Append,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Append => "append",
+        })
+    }
+}
+
+/// What a derived key is for. One context string each, fixed for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubKey {
+    /// Seals the config object.
+    Config,
+    /// Seals slot labels.
+    SlotLabel,
+    /// Seals index objects.
+    Index,
+    /// Seals snapshot heads.
+    SnapshotHead,
+    /// Seals marks.
+    Mark,
+    /// The pre-shared key of every envelope.
+    HpkePsk,
+}
+
+impl SubKey {
+    fn context(self) -> &'static str {
+        match self {
+            Self::Config => "dumpvault v1 config",
+            Self::SlotLabel => "dumpvault v1 slot label",
+            Self::Index => "dumpvault v1 index",
+            Self::SnapshotHead => "dumpvault v1 snapshot head",
+            Self::Mark => "dumpvault v1 mark",
+            Self::HpkePsk => "dumpvault v1 hpke psk",
+        }
+    }
+}
+
+/// An Ed25519 signature.
+pub type Signature = [u8; 64];
+
+/// The keys that name content: the same in all epochs.
+#[derive(Debug, Clone)]
+pub struct ContentKeys {
+    /// Key of chunk ids.
+    pub chunk_id: SecretKey,
+    /// Key of recipe node ids.
+    pub node_id: SecretKey,
+    /// Seed of the chunker's gear table.
+    pub chunker_gear: SecretKey,
+}
+
+/// The keys of one epoch.
+#[derive(Debug, Clone)]
+pub struct Epoch {
+    number: u16,
+    append_root: SecretKey,
+    public: [u8; 32],
+    verifying: [u8; 32],
+    /// X25519 secret key and Ed25519 seed; only a *full* bundle has them.
+    full: Option<(SecretKey, SecretKey)>,
+}
+
+impl Epoch {
+    fn generate(number: u16, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        let secret = SecretKey::random(entropy)?;
+        let seed = SecretKey::random(entropy)?;
+        Ok(Self {
+            number,
+            append_root: SecretKey::random(entropy)?,
+            public: envelope::public_key(&secret)?,
+            verifying: SigningKey::from_bytes(seed.expose()).verifying_key().to_bytes(),
+            full: Some((secret, seed)),
+        })
+    }
+
+    /// The epoch's number, as in object headers.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Derives a sub-key.
+    pub fn sub_key(&self, which: SubKey) -> SecretKey {
+        SecretKey::from_bytes(blake3::derive_key(which.context(), self.append_root.expose()))
+    }
+
+    /// Seals `plain` to the epoch's public key.
+    ///
+    /// # Errors
+    /// See [`Envelope::seal`].
+    pub fn seal(
+        &self,
+        info: &[u8],
+        associated: &[u8],
+        plain: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Envelope, CryptoError> {
+        let psk = self.sub_key(SubKey::HpkePsk);
+        Envelope::seal(&self.public, &psk, info, associated, plain, entropy)
+    }
+
+    /// Opens what was sealed to the epoch's public key.
+    ///
+    /// # Errors
+    /// [`CryptoError::RoleTooWeak`] without the secret key; [`CryptoError::Unsealed`].
+    pub fn open(&self, envelope: &Envelope, info: &[u8], associated: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let (secret, _) = self.full.as_ref().ok_or(CryptoError::RoleTooWeak { needed: "reading backups" })?;
+        envelope.open(secret, &self.sub_key(SubKey::HpkePsk), info, associated)
+    }
+
+    /// Signs `message`.
+    ///
+    /// # Errors
+    /// [`CryptoError::RoleTooWeak`] without the signing key.
+    pub fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
+        let (_, seed) = self.full.as_ref().ok_or(CryptoError::RoleTooWeak { needed: "signing" })?;
+        Ok(SigningKey::from_bytes(seed.expose()).sign(message).to_bytes())
+    }
+
+    /// Checks a signature of this epoch's key.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadSignature`].
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), CryptoError> {
+        VerifyingKey::from_bytes(&self.verifying)
+            .and_then(|key| key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)))
+            .map_err(|_| CryptoError::BadSignature)
+    }
+}
+
+/// All keys that a slot holds.
+#[derive(Debug, Clone)]
+pub struct KeyBundle {
+    role: Role,
+    content_root: SecretKey,
+    /// By ascending number; never empty.
+    epochs: Vec<Epoch>,
+    newest: Epoch,
+}
+
+impl KeyBundle {
+    /// Fresh random keys for a new repository: role *full*, epoch 0.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        let epoch = Epoch::generate(0, entropy)?;
+        Ok(Self {
+            role: Role::Full,
+            content_root: SecretKey::random(entropy)?,
+            epochs: vec![epoch.clone()],
+            newest: epoch,
+        })
+    }
+
+    /// The same keys less what only a *full* key holds.
+    pub fn to_append(&self) -> Self {
+        let weaken = |epoch: &Epoch| Epoch { full: None, ..epoch.clone() };
+        Self {
+            role: Role::Append,
+            content_root: self.content_root.clone(),
+            epochs: self.epochs.iter().map(weaken).collect(),
+            newest: weaken(&self.newest),
+        }
+    }
+
+    /// What the bundle may do.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The epoch that new objects are sealed in.
+    pub fn newest(&self) -> &Epoch {
+        &self.newest
+    }
+
+    /// The epoch with that number.
+    ///
+    /// # Errors
+    /// [`CryptoError::UnknownEpoch`].
+    pub fn epoch(&self, number: u16) -> Result<&Epoch, CryptoError> {
+        self.epochs
+            .iter()
+            .find(|epoch| epoch.number == number)
+            .ok_or(CryptoError::UnknownEpoch { epoch: number })
+    }
+
+    /// The keys that name content.
+    pub fn content(&self) -> ContentKeys {
+        let derive = |context| SecretKey::from_bytes(blake3::derive_key(context, self.content_root.expose()));
+        ContentKeys {
+            chunk_id: derive("dumpvault v1 chunk id"),
+            node_id: derive("dumpvault v1 recipe node id"),
+            chunker_gear: derive("dumpvault v1 chunker gear"),
+        }
+    }
+
+    /// The bundle's CBOR form; secret.
+    pub fn encode(&self) -> Result<zeroize::Zeroizing<Vec<u8>>, CryptoError> {
+        let stored = StoredBundle {
+            role: self.role,
+            content_root: *self.content_root.expose(),
+            epochs: self
+                .epochs
+                .iter()
+                .map(|epoch| StoredEpoch {
+                    number: epoch.number,
+                    append_root: *epoch.append_root.expose(),
+                    public: epoch.public,
+                    verifying: epoch.verifying,
+                    secret: epoch.full.as_ref().map(|(secret, _)| (*secret.expose()).into()),
+                    seed: epoch.full.as_ref().map(|(_, seed)| (*seed.expose()).into()),
+                })
+                .collect(),
+        };
+        minicbor::to_vec(&stored)
+            .map(zeroize::Zeroizing::new)
+            .map_err(|_| CryptoError::Malformed { what: "key bundle" })
+    }
+
+    /// Reads the CBOR form back and checks that the keys fit each other.
+    ///
+    /// # Errors
+    /// [`CryptoError::Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, CryptoError> {
+        let malformed = |what| CryptoError::Malformed { what };
+        let stored: StoredBundle = minicbor::decode(bytes).map_err(|_| malformed("key bundle"))?;
+        let mut epochs = Vec::with_capacity(stored.epochs.len().min(64));
+        for epoch in &stored.epochs {
+            let full = match (stored.role, &epoch.secret, &epoch.seed) {
+                (Role::Full, Some(secret), Some(seed)) => {
+                    let (secret, seed) = (SecretKey::from_bytes(**secret), SecretKey::from_bytes(**seed));
+                    // Else a slot could make its reader seal to a stranger's key.
+                    if envelope::public_key(&secret)? != epoch.public
+                        || SigningKey::from_bytes(seed.expose()).verifying_key().to_bytes() != epoch.verifying
+                    {
+                        return Err(malformed("public and secret keys do not belong together"));
+                    }
+                    Some((secret, seed))
+                }
+                (Role::Append, None, None) => None,
+                _ => return Err(malformed("keys do not fit the role")),
+            };
+            epochs.push(Epoch {
+                number: epoch.number,
+                append_root: SecretKey::from_bytes(epoch.append_root),
+                public: epoch.public,
+                verifying: epoch.verifying,
+                full,
+            });
+        }
+        epochs.sort_by_key(|epoch| epoch.number);
+        let newest = epochs.last().cloned().ok_or(malformed("no epoch"))?;
+        Ok(Self {
+            role: stored.role,
+            content_root: SecretKey::from_bytes(stored.content_root),
+            epochs,
+            newest,
+        })
+    }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct StoredBundle {
+    #[n(0)]
+    role: Role,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    content_root: [u8; 32],
+    #[n(2)]
+    epochs: Vec<StoredEpoch>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct StoredEpoch {
+    #[n(0)]
+    number: u16,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    append_root: [u8; 32],
+    #[cbor(n(2), with = "minicbor::bytes")]
+    public: [u8; 32],
+    #[cbor(n(3), with = "minicbor::bytes")]
+    verifying: [u8; 32],
+    #[n(4)]
+    secret: Option<minicbor::bytes::ByteArray<32>>,
+    #[n(5)]
+    seed: Option<minicbor::bytes::ByteArray<32>>,
+}
+
+impl Drop for StoredBundle {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.content_root.zeroize();
+        for epoch in &mut self.epochs {
+            epoch.append_root.zeroize();
+            for secret in [&mut epoch.secret, &mut epoch.seed].into_iter().flatten() {
+                secret.as_mut_slice().zeroize();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::OsEntropy;
+
+    #[test]
+    fn an_append_bundle_seals_what_only_the_full_bundle_opens() {
+        let full = KeyBundle::generate(&OsEntropy).unwrap();
+        let append = KeyBundle::decode(&full.to_append().encode().unwrap()).unwrap();
+        assert_eq!(append.role(), Role::Append);
+        let sealed = append.newest().seal(b"info", b"aad", b"hello", &OsEntropy).unwrap();
+
+        let full = KeyBundle::decode(&full.encode().unwrap()).unwrap();
+        assert_eq!(full.newest().open(&sealed, b"info", b"aad").unwrap(), b"hello");
+        assert!(matches!(full.newest().open(&sealed, b"info", b"other"), Err(CryptoError::Unsealed)));
+        assert!(matches!(
+            append.newest().open(&sealed, b"info", b"aad"),
+            Err(CryptoError::RoleTooWeak { .. })
+        ));
+        assert!(matches!(append.newest().sign(b"x"), Err(CryptoError::RoleTooWeak { .. })));
+        let signature = full.newest().sign(b"x").unwrap();
+        assert!(append.newest().verify(b"x", &signature).is_ok());
+        assert!(append.newest().verify(b"y", &signature).is_err());
+    }
+
+    #[test]
+    fn a_stranger_without_the_pre_shared_key_cannot_seal_for_us() {
+        let ours = KeyBundle::generate(&OsEntropy).unwrap();
+        let stranger = SecretKey::random(&OsEntropy).unwrap();
+        let sealed = Envelope::seal(&ours.newest().public, &stranger, b"i", b"a", b"x", &OsEntropy).unwrap();
+        assert!(matches!(ours.newest().open(&sealed, b"i", b"a"), Err(CryptoError::Unsealed)));
+    }
+}

@@ -1,0 +1,230 @@
+//! How a passphrase or a key file opens a key bundle.
+
+use super::{CryptoError, KeyBundle, SmallSealed};
+use crate::id::RepoId;
+use crate::secret::{Entropy, Passphrase, SecretKey};
+use argon2::{Algorithm, Argon2, Params, Version};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroize;
+
+/// What somebody brings to open a slot.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A passphrase.
+    Passphrase(Passphrase),
+    /// The contents of a key file.
+    KeyFile(KeyFile),
+}
+
+/// The 32 bytes of a key file.
+#[derive(Debug, Clone)]
+pub struct KeyFile(SecretKey);
+
+/// A key file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// Reading or writing failed.
+    #[error("key file `{path}`: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What lies beneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file does not hold exactly 32 bytes.
+    #[error("`{path}` is not a key file: it holds {bytes} bytes, not 32", path = path.display())]
+    WrongLength {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        bytes: u64,
+    },
+    /// No randomness for a new key.
+    #[error(transparent)]
+    Entropy(#[from] crate::secret::EntropyError),
+}
+
+impl KeyFile {
+    /// Reads a key file. The flag tells whether others than its owner may read it, which deserves a warning.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not a key file.
+    pub fn read(path: &Path) -> Result<(Self, bool), KeyFileError> {
+        use std::io::Read;
+        use std::os::unix::fs::PermissionsExt;
+        let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+        let mut file = std::fs::File::open(path).map_err(io)?;
+        let meta = file.metadata().map_err(io)?;
+        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(64));
+        file.by_ref().take(64).read_to_end(&mut bytes).map_err(io)?;
+        let key = SecretKey::from_slice(&bytes).ok_or_else(|| KeyFileError::WrongLength {
+            path: path.to_owned(),
+            bytes: meta.len().max(bytes.len() as u64),
+        })?;
+        Ok((Self(key), meta.permissions().mode() & 0o077 != 0))
+    }
+
+    /// Makes a new key file that only its owner can read. Never replaces a file.
+    ///
+    /// # Errors
+    /// When the file is there already or cannot be written.
+    pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Self, KeyFileError> {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+        let key = SecretKey::random(entropy)?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+        file.write_all(key.expose()).and_then(|()| file.sync_all()).map_err(io)?;
+        Ok(Self(key))
+    }
+}
+
+/// Argon2id's costs and salt (RFC 9106).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kdf {
+    /// Passes over the memory, `t`.
+    pub passes: u32,
+    /// Memory in KiB, `m`.
+    pub memory_kib: u32,
+    /// Lanes, `p`.
+    pub lanes: u32,
+    /// Salt.
+    pub salt: [u8; 16],
+}
+
+impl Kdf {
+    const MEMORY_KIB_MAX: u32 = 1 << 20;
+    const PASSES_MAX: u32 = 64;
+    const LANES_MAX: u32 = 64;
+
+    /// The second recommended choice of RFC 9106, section 4 (t=3, 64 MiB, p=4), and a fresh salt.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn recommended(entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        let mut salt = [0; 16];
+        entropy.fill(&mut salt)?;
+        Ok(Self { passes: 3, memory_kib: 64 << 10, lanes: 4, salt })
+    }
+
+    fn derive(&self, passphrase: &Passphrase) -> Result<SecretKey, CryptoError> {
+        let refused =
+            CryptoError::KdfCosts { passes: self.passes, memory_kib: self.memory_kib, lanes: self.lanes };
+        // Before anything is allocated: a stored byte asks for this.
+        if self.memory_kib > Self::MEMORY_KIB_MAX
+            || self.passes > Self::PASSES_MAX
+            || self.lanes > Self::LANES_MAX
+        {
+            return Err(refused);
+        }
+        let Ok(params) = Params::new(self.memory_kib, self.passes, self.lanes, Some(32)) else {
+            return Err(refused);
+        };
+        let mut output = [0; 32];
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(passphrase.expose(), &self.salt, &mut output)
+            .map_err(|_| refused)?;
+        let key = blake3::derive_key("dumpvault v1 slot passphrase", &output);
+        output.zeroize();
+        Ok(SecretKey::from_bytes(key))
+    }
+
+    fn associated(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(28);
+        for cost in [self.passes, self.memory_kib, self.lanes] {
+            bytes.extend_from_slice(&cost.to_le_bytes());
+        }
+        bytes.extend_from_slice(&self.salt);
+        bytes
+    }
+}
+
+/// A key bundle sealed for one credential.
+#[derive(Debug, Clone)]
+pub struct SealedBundle {
+    /// Set for a passphrase, absent for a key file.
+    pub kdf: Option<Kdf>,
+    /// The bundle.
+    pub sealed: SmallSealed,
+}
+
+impl SealedBundle {
+    /// Seals `bundle` for `credential`. `header` is the slot object's header.
+    ///
+    /// # Errors
+    /// When there is no randomness, or the costs are refused.
+    pub fn seal(
+        bundle: &KeyBundle,
+        credential: &Credential,
+        repo: &RepoId,
+        header: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Self, CryptoError> {
+        let kdf = match credential {
+            Credential::Passphrase(_) => Some(Kdf::recommended(entropy)?),
+            Credential::KeyFile(_) => None,
+        };
+        let key = slot_key(kdf.as_ref(), credential, repo)?;
+        let sealed = SmallSealed::seal(&key, &associated(header, kdf.as_ref()), &bundle.encode()?, entropy)?;
+        Ok(Self { kdf, sealed })
+    }
+
+    /// Opens the bundle.
+    ///
+    /// # Errors
+    /// [`CryptoError::Unsealed`] when the credential is not this slot's; [`CryptoError::KdfCosts`] when the slot asks too much.
+    pub fn open(
+        &self,
+        credential: &Credential,
+        repo: &RepoId,
+        header: &[u8],
+    ) -> Result<KeyBundle, CryptoError> {
+        let key = slot_key(self.kdf.as_ref(), credential, repo)?;
+        let plain = self.sealed.open(&key, &associated(header, self.kdf.as_ref()))?;
+        KeyBundle::decode(&zeroize::Zeroizing::new(plain))
+    }
+}
+
+fn slot_key(kdf: Option<&Kdf>, credential: &Credential, repo: &RepoId) -> Result<SecretKey, CryptoError> {
+    match (kdf, credential) {
+        (Some(kdf), Credential::Passphrase(passphrase)) => kdf.derive(passphrase),
+        (None, Credential::KeyFile(KeyFile(key))) => {
+            let mut material = zeroize::Zeroizing::new(key.expose().to_vec());
+            material.extend_from_slice(repo.as_bytes());
+            Ok(SecretKey::from_bytes(blake3::derive_key("dumpvault v1 slot key file", &material)))
+        }
+        // The slot is for the other kind of credential.
+        _ => Err(CryptoError::Unsealed),
+    }
+}
+
+fn associated(header: &[u8], kdf: Option<&Kdf>) -> Vec<u8> {
+    let mut bytes = header.to_vec();
+    bytes.push(if kdf.is_some() { 1 } else { 2 });
+    bytes.extend(kdf.iter().flat_map(|kdf| kdf.associated()));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::OsEntropy;
+
+    #[test]
+    fn a_slot_opens_only_with_its_credential_header_and_costs() {
+        let bundle = KeyBundle::generate(&OsEntropy).unwrap();
+        let repo = RepoId::from_bytes([7; 16]);
+        let right = Credential::Passphrase(Passphrase::new("correct horse".into()));
+        let wrong = Credential::Passphrase(Passphrase::new("battery staple".into()));
+        let mut slot = SealedBundle::seal(&bundle, &right, &repo, b"header", &OsEntropy).unwrap();
+        assert!(slot.open(&right, &repo, b"header").is_ok());
+        assert!(slot.open(&wrong, &repo, b"header").is_err());
+        assert!(slot.open(&right, &repo, b"other").is_err());
+        if let Some(kdf) = &mut slot.kdf {
+            kdf.memory_kib = u32::MAX;
+        }
+        assert!(matches!(slot.open(&right, &repo, b"header"), Err(CryptoError::KdfCosts { .. })));
+    }
+}
