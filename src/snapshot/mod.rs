@@ -1,14 +1,262 @@
-//! Snapshots as values: what was backed up, when, and how it is known to be whole.
+//! Snapshots as values: what was backed up, when, and how it is known to be whole. Pure.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `recipe` | the encoding of recipe nodes, and where nodes are cut |
+//! | `tags` | which snapshots are daily, weekly, monthly |
+//! | `selection` | how a person names a snapshot |
 
-/// What proves that a stream is whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub mod recipe;
+pub mod selection;
+pub mod tags;
+
+use crate::id::{NodeId, SnapshotId, StreamDigest};
+use jiff::Timestamp;
+use minicbor::{Decode, Encode};
+use std::collections::BTreeMap;
+
+/// What proves that a stream is whole. The order is from weak to strong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Proof {
     /// Nothing: a bare standard input of an unknown format.
+    #[n(0)]
     Unproven,
     /// Every process behind the stream exited with status 0.
+    #[n(1)]
     Exited,
     /// The stream's own structure is complete.
+    #[n(2)]
     Structure,
     /// Both.
+    #[n(3)]
     ExitedAndStructure,
+}
+
+impl Proof {
+    /// The word shown to people and in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unproven => "unproven",
+            Self::Exited => "exit-status",
+            Self::Structure => "structure",
+            Self::ExitedAndStructure => "exit-status+structure",
+        }
+    }
+}
+
+/// How good a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum State {
+    /// Every stream of the source is in it.
+    #[n(1)]
+    Complete,
+    /// Some streams failed; they are named in the body.
+    #[n(2)]
+    Partial,
+    /// Whole, but so unlike its predecessors that a person should look.
+    #[n(3)]
+    Suspect,
+}
+
+impl State {
+    /// The word shown to people and in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Suspect => "suspect",
+        }
+    }
+}
+
+/// A calendar tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CalendarTag {
+    /// The first good snapshot of its day.
+    Daily,
+    /// The first of its week, too.
+    Weekly,
+    /// The first of its month, too.
+    Monthly,
+}
+
+impl CalendarTag {
+    /// The word in the format and on the screen.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Daily => "daily",
+            Self::Weekly => "weekly",
+            Self::Monthly => "monthly",
+        }
+    }
+}
+
+/// The part of a snapshot that writers without the secret key can read, too.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Head {
+    /// Name of the series.
+    #[n(0)]
+    pub series: String,
+    /// Host that the series belongs to.
+    #[n(1)]
+    pub host: String,
+    /// Moment of the dump, ms since the epoch.
+    #[n(2)]
+    pub time_ms: i64,
+    /// How good it is.
+    #[n(3)]
+    pub state: State,
+    /// The user's tags.
+    #[n(4)]
+    pub tags: Vec<String>,
+    /// Position in the series, from 1.
+    #[n(5)]
+    pub counter: u64,
+    /// The series' snapshot before.
+    #[n(6)]
+    pub predecessor: Option<SnapshotId>,
+    /// Moment the backup ended, ms since the epoch.
+    #[n(7)]
+    pub finished_ms: i64,
+    /// Time zone of the calendar tags.
+    #[n(8)]
+    pub time_zone: String,
+    /// Calendar tags at commit.
+    #[n(9)]
+    pub calendar: Vec<String>,
+    /// The weakest proof of its streams.
+    #[n(10)]
+    pub proof: Proof,
+    /// Version of the program that wrote it.
+    #[n(11)]
+    pub program: String,
+}
+
+impl Head {
+    /// Moment of the dump. Times beyond what a calendar can show become the nearest that it can.
+    pub fn time(&self) -> Timestamp {
+        timestamp(self.time_ms)
+    }
+}
+
+/// Milliseconds since the epoch as a moment, clamped to what a calendar can show.
+pub fn timestamp(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+/// The part of a snapshot that only readers can read.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Body {
+    /// The finished streams.
+    #[n(0)]
+    pub streams: Vec<Stream>,
+    /// The streams that failed.
+    #[n(1)]
+    pub failed: Vec<FailedStream>,
+    /// What the source was: kind, database, server version and so on.
+    #[n(2)]
+    pub source: BTreeMap<String, String>,
+    /// The parent, where there was one.
+    #[n(3)]
+    pub parent: Option<SnapshotId>,
+}
+
+/// A stream that is not in the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct FailedStream {
+    /// Its name.
+    #[n(0)]
+    pub name: String,
+    /// Why it failed.
+    #[n(1)]
+    pub reason: String,
+}
+
+/// What kind of bytes a stream holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum StreamFormat {
+    /// Unknown bytes.
+    #[n(0)]
+    Unknown,
+    /// A pg_dump custom archive.
+    #[n(1)]
+    PgCustom,
+    /// A plain SQL dump.
+    #[n(2)]
+    PlainSql,
+}
+
+/// One stored stream.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Stream {
+    /// Its name, unique in the snapshot.
+    #[n(0)]
+    pub name: String,
+    /// Length in bytes.
+    #[n(1)]
+    pub bytes: u64,
+    /// Plain BLAKE3 of all of it.
+    #[n(2)]
+    pub digest: StreamDigest,
+    /// What proves that it is whole.
+    #[n(3)]
+    pub proof: Proof,
+    /// Root of its recipe.
+    #[n(4)]
+    pub root: NodeId,
+    /// What its bytes are.
+    #[n(5)]
+    pub format: StreamFormat,
+    /// What storing it took.
+    #[n(6)]
+    pub stats: StreamStats,
+    /// Server version and the like.
+    #[n(7)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What storing a stream took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct StreamStats {
+    /// Plain bytes stored for the first time.
+    #[n(0)]
+    pub bytes_new: u64,
+    /// Plain bytes known by their chunk ids.
+    #[n(1)]
+    pub bytes_known: u64,
+    /// Plain bytes found in the parent.
+    #[n(2)]
+    pub bytes_copied: u64,
+    /// Bytes that the new data blocks take in packs.
+    #[n(3)]
+    pub bytes_stored: u64,
+    /// Chunks met.
+    #[n(4)]
+    pub chunks: u64,
+    /// Extents in the recipe.
+    #[n(5)]
+    pub extents: u64,
+    /// Bytes that the new recipe blocks take in packs.
+    #[n(6)]
+    pub recipe_bytes_stored: u64,
+    /// How long it took.
+    #[n(7)]
+    pub duration_ms: u64,
+}
+
+/// A committed snapshot: its id and head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its head.
+    pub head: Head,
 }

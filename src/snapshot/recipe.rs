@@ -1,0 +1,600 @@
+//! Recipe nodes: their encoding (`docs/format.md`, *Recipes*) and where they are cut.
+//!
+//! A recipe lists, in stream order, where a stream's bytes are: ranges of chunks, or ranges of another stream's recipe. It is
+//! kept as a tree of nodes whose cuts depend on content, so that recipes of like streams share nodes.
+
+use crate::id::{ChunkId, NodeId};
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+
+/// No node may be larger than this when encoded, in bytes.
+pub const NODE_BYTES_MAX: usize = 256 << 10;
+/// No chunk may be longer than this, in bytes.
+pub const CHUNK_BYTES_MAX: u64 = 256 << 10;
+/// The root's level is at most this.
+pub const LEVEL_MAX: u8 = 8;
+/// A recipe may rest on at most this many others, one upon the other.
+pub const DEPTH_MAX: u8 = 32;
+
+/// One piece of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// A byte range of a chunk.
+    Extent {
+        /// The chunk.
+        chunk: ChunkId,
+        /// Where in the chunk.
+        offset: u32,
+        /// How many bytes, at least 1.
+        len: u64,
+    },
+    /// A byte range of the base recipe's stream.
+    Copy {
+        /// Where in the base's stream.
+        offset: u64,
+        /// How many bytes, at least 1.
+        len: u64,
+    },
+}
+
+impl Entry {
+    /// Bytes of the stream that the entry stands for.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Extent { len, .. } | Self::Copy { len, .. } => *len,
+        }
+    }
+
+    /// Never: an entry has at least one byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a recipe rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Base {
+    /// Root of the base recipe.
+    pub root: NodeId,
+    /// 1 + the base's own depth.
+    pub depth: u8,
+}
+
+/// A child of an inner node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Child {
+    /// The child's id.
+    pub id: NodeId,
+    /// Stream bytes below it, at least 1.
+    pub len: u64,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Entries.
+    Leaf(Vec<Entry>),
+    /// Children, one level below.
+    Inner {
+        /// 1 or more.
+        level: u8,
+        /// At least one.
+        children: Vec<Child>,
+    },
+}
+
+/// A decoded node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Stream bytes below it.
+    pub len: u64,
+    /// In a root: what it rests on.
+    pub base: Option<Base>,
+    /// Entries or children.
+    pub content: Content,
+}
+
+/// Bytes that are no recipe node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a recipe node: {what}")]
+pub struct NodeError {
+    /// What is wrong.
+    pub what: &'static str,
+}
+
+const fn wrong(what: &'static str) -> NodeError {
+    NodeError { what }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct StoredNode {
+    #[n(0)]
+    level: u8,
+    #[n(1)]
+    len: u64,
+    #[n(2)]
+    ids: ByteVec,
+    #[n(3)]
+    body: ByteVec,
+    #[n(6)]
+    base: Option<ByteArray<32>>,
+    #[n(7)]
+    depth: Option<u8>,
+}
+
+impl Node {
+    /// The node's bytes.
+    ///
+    /// # Errors
+    /// When the node breaks the format's limits.
+    pub fn encode(&self) -> Result<Vec<u8>, NodeError> {
+        let (level, ids, body) = match &self.content {
+            Content::Leaf(entries) => {
+                let mut encoder = LeafEncoder::default();
+                entries.iter().for_each(|entry| encoder.push(entry));
+                (0, encoder.chunks, encoder.entries)
+            }
+            Content::Inner { level, children } => {
+                let (mut ids, mut lens) = (Vec::new(), Vec::new());
+                for child in children {
+                    ids.extend_from_slice(child.id.as_bytes());
+                    put_varint(&mut lens, child.len);
+                }
+                (*level, ids, lens)
+            }
+        };
+        let stored = StoredNode {
+            level,
+            len: self.len,
+            ids: ids.into(),
+            body: body.into(),
+            base: self.base.map(|base| (*base.root.as_bytes()).into()),
+            depth: self.base.map(|base| base.depth),
+        };
+        let bytes = minicbor::to_vec(&stored).map_err(|_| wrong("it cannot be encoded"))?;
+        if bytes.len() > NODE_BYTES_MAX { Err(wrong("too large")) } else { Ok(bytes) }
+    }
+
+    /// Reads a node, checking every limit that needs no other node.
+    ///
+    /// # Errors
+    /// When the bytes are not a node.
+    pub fn decode(bytes: &[u8]) -> Result<Self, NodeError> {
+        if bytes.len() > NODE_BYTES_MAX {
+            return Err(wrong("too large"));
+        }
+        let stored: StoredNode = minicbor::decode(bytes).map_err(|_| wrong("malformed CBOR"))?;
+        let base = match (stored.base, stored.depth) {
+            (None, None) => None,
+            (Some(root), Some(depth @ 1..=DEPTH_MAX)) => {
+                Some(Base { root: NodeId::from_bytes(*root), depth })
+            }
+            _ => return Err(wrong("its base and its depth do not fit")),
+        };
+        let content = match stored.level {
+            0 => Content::Leaf(decode_leaf(&stored.ids, &stored.body, stored.len)?),
+            level @ 1..=LEVEL_MAX => {
+                Content::Inner { level, children: decode_children(&stored.ids, &stored.body, stored.len)? }
+            }
+            _ => return Err(wrong("too high a level")),
+        };
+        Ok(Self { len: stored.len, base, content })
+    }
+}
+
+/// Encodes a leaf's entries one after another.
+#[derive(Debug, Default)]
+struct LeafEncoder {
+    chunks: Vec<u8>,
+    entries: Vec<u8>,
+    /// Numbers of the chunks met, so that a chunk stands in the table once.
+    numbers: hashbrown::HashMap<ChunkId, u64>,
+    /// Chunk and end of the last extent.
+    last_extent: Option<(ChunkId, u64)>,
+    /// End of the last copy.
+    last_copy: u64,
+}
+
+impl LeafEncoder {
+    fn push(&mut self, entry: &Entry) {
+        match *entry {
+            Entry::Extent { chunk, offset, len } => {
+                put_varint(&mut self.entries, len << 1);
+                if self.last_extent == Some((chunk, u64::from(offset))) {
+                    put_varint(&mut self.entries, 0);
+                } else {
+                    let next = self.numbers.len() as u64;
+                    let chunks = &mut self.chunks;
+                    let number = *self.numbers.entry(chunk).or_insert_with(|| {
+                        chunks.extend_from_slice(chunk.as_bytes());
+                        next
+                    });
+                    put_varint(&mut self.entries, number + 1);
+                    put_varint(&mut self.entries, u64::from(offset));
+                }
+                self.last_extent = Some((chunk, u64::from(offset) + len));
+            }
+            Entry::Copy { offset, len } => {
+                put_varint(&mut self.entries, len << 1 | 1);
+                put_varint(&mut self.entries, zigzag(offset.wrapping_sub(self.last_copy).cast_signed()));
+                self.last_copy = offset + len;
+            }
+        }
+    }
+}
+
+fn decode_leaf(ids: &[u8], mut body: &[u8], len: u64) -> Result<Vec<Entry>, NodeError> {
+    let (ids, []) = ids.as_chunks::<32>() else {
+        return Err(wrong("a chunk table cut short"));
+    };
+    let mut entries = Vec::new();
+    let mut total = 0u64;
+    let mut last_extent: Option<(ChunkId, u64)> = None;
+    let mut last_copy = 0u64;
+    while !body.is_empty() {
+        let head = take_varint(&mut body)?;
+        let entry_len = head >> 1;
+        total = total.checked_add(entry_len).ok_or(wrong("lengths overflow"))?;
+        if entry_len == 0 {
+            return Err(wrong("an empty entry"));
+        }
+        if head & 1 == 0 {
+            let (chunk, offset) = match take_varint(&mut body)? {
+                0 => last_extent.ok_or(wrong("an extent that goes on from nothing"))?,
+                number => {
+                    let chunk = usize::try_from(number - 1)
+                        .ok()
+                        .and_then(|at| ids.get(at))
+                        .ok_or(wrong("no such chunk in the table"))?;
+                    (ChunkId::from_bytes(*chunk), take_varint(&mut body)?)
+                }
+            };
+            let end = offset.checked_add(entry_len).filter(|end| *end <= CHUNK_BYTES_MAX);
+            let end = end.ok_or(wrong("an extent beyond the largest chunk"))?;
+            last_extent = Some((chunk, end));
+            // Fits: end is at most 256 KiB.
+            entries.push(Entry::Extent { chunk, offset: offset as u32, len: entry_len });
+        } else {
+            let step = unzigzag(take_varint(&mut body)?);
+            let offset = last_copy.checked_add_signed(step).ok_or(wrong("a copy before the start"))?;
+            last_copy = offset.checked_add(entry_len).ok_or(wrong("a copy beyond the end"))?;
+            entries.push(Entry::Copy { offset, len: entry_len });
+        }
+    }
+    if total == len { Ok(entries) } else { Err(wrong("its entries do not make up its length")) }
+}
+
+fn decode_children(ids: &[u8], mut lens: &[u8], len: u64) -> Result<Vec<Child>, NodeError> {
+    let (ids, []) = ids.as_chunks::<32>() else {
+        return Err(wrong("a child table cut short"));
+    };
+    let mut children = Vec::with_capacity(ids.len());
+    let mut total = 0u64;
+    for id in ids {
+        let child_len = take_varint(&mut lens)?;
+        total = total.checked_add(child_len).ok_or(wrong("lengths overflow"))?;
+        if child_len == 0 {
+            // Else a tree could be made of nothing, and never end.
+            return Err(wrong("an empty child"));
+        }
+        children.push(Child { id: NodeId::from_bytes(*id), len: child_len });
+    }
+    if children.is_empty() || !lens.is_empty() || total != len {
+        return Err(wrong("its children do not make up its length"));
+    }
+    Ok(children)
+}
+
+fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Result<u64, NodeError> {
+    let mut value = 0u64;
+    for shift in (0..70).step_by(7) {
+        let (byte, rest) = bytes.split_first().ok_or(wrong("a number cut short"))?;
+        *bytes = rest;
+        let bits = u64::from(byte & 0x7f);
+        if shift == 63 && bits > 1 {
+            break;
+        }
+        value |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(wrong("a number too large"))
+}
+
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63).cast_unsigned()
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+/// Takes a stream's entries in order and gives finished nodes, leaves first, each before its parent.
+///
+/// Memory: one unfinished node a level.
+#[derive(Debug, Default)]
+pub struct TreeBuilder {
+    base: Option<Base>,
+    entries: Vec<Entry>,
+    entries_len: u64,
+    /// Unfinished inner nodes, lowest level first.
+    inner: Vec<Vec<Child>>,
+}
+
+/// Entries a leaf holds at most: even if each names a chunk of its own (32 bytes) with the longest numbers (up to 23 bytes),
+/// the node stays within [`NODE_BYTES_MAX`].
+const LEAF_ENTRIES_MAX: usize = 4096;
+const LEAF_ENTRIES_MIN: usize = 512;
+/// Children an inner node holds at most.
+const CHILDREN_MAX: usize = 1024;
+const CHILDREN_MIN: usize = 64;
+
+impl TreeBuilder {
+    /// A builder of a recipe that rests on `base`, or on nothing.
+    pub fn new(base: Option<Base>) -> Self {
+        Self { base, ..Self::default() }
+    }
+
+    /// Adds an entry; joins it to the one before where it goes on from it. Finished nodes are handed to `store`, which gives
+    /// their ids.
+    ///
+    /// # Errors
+    /// Those of `store`.
+    pub fn push<E: From<NodeError>>(
+        &mut self,
+        entry: Entry,
+        store: &mut dyn FnMut(Vec<u8>) -> Result<NodeId, E>,
+    ) -> Result<(), E> {
+        if let Some(last) = self.entries.last_mut()
+            && join(last, &entry)
+        {
+            self.entries_len += entry.len();
+            return Ok(());
+        }
+        // The cut is decided by the entry before, now that nothing can be joined to it any more.
+        if self.leaf_is_full() {
+            self.finish_leaf(store)?;
+        }
+        self.entries_len += entry.len();
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn leaf_is_full(&self) -> bool {
+        let Some(last) = self.entries.last() else { return false };
+        self.entries.len() >= LEAF_ENTRIES_MAX
+            || self.entries.len() >= LEAF_ENTRIES_MIN && fingerprint(last).is_multiple_of(512)
+    }
+
+    fn finish_leaf<E: From<NodeError>>(
+        &mut self,
+        store: &mut dyn FnMut(Vec<u8>) -> Result<NodeId, E>,
+    ) -> Result<(), E> {
+        let len = std::mem::take(&mut self.entries_len);
+        let content = Content::Leaf(std::mem::take(&mut self.entries));
+        let id = store(Node { len, base: None, content }.encode()?)?;
+        self.push_child(0, Child { id, len }, store)
+    }
+
+    fn push_child<E: From<NodeError>>(
+        &mut self,
+        at: usize,
+        child: Child,
+        store: &mut dyn FnMut(Vec<u8>) -> Result<NodeId, E>,
+    ) -> Result<(), E> {
+        if self.inner.len() <= at {
+            self.inner.push(Vec::new());
+        }
+        let Some(children) = self.inner.get_mut(at) else { return Ok(()) };
+        children.push(child);
+        let cut = first_word(child.id.as_bytes()).is_multiple_of(256);
+        if children.len() >= CHILDREN_MAX || children.len() >= CHILDREN_MIN && cut {
+            let children = std::mem::take(children);
+            let parent = store_inner(at, children, None, store)?;
+            self.push_child(at + 1, parent, store)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the recipe and gives its root.
+    ///
+    /// # Errors
+    /// Those of `store`.
+    pub fn finish<E: From<NodeError>>(
+        mut self,
+        store: &mut dyn FnMut(Vec<u8>) -> Result<NodeId, E>,
+    ) -> Result<NodeId, E> {
+        if self.inner.is_empty() {
+            let content = Content::Leaf(self.entries);
+            return store(Node { len: self.entries_len, base: self.base, content }.encode()?);
+        }
+        if !self.entries.is_empty() {
+            self.finish_leaf(store)?;
+        }
+        let mut at = 0;
+        loop {
+            let children = self.inner.get_mut(at).map(std::mem::take).unwrap_or_default();
+            let is_top = self.inner.len() == at + 1;
+            if is_top && (children.len() > 1 || self.base.is_some() || at == 0) {
+                return Ok(store_inner(at, children, self.base, store)?.id);
+            }
+            match children.as_slice() {
+                [] => {}
+                // The root need not be a chain of single children; it never holds a base here.
+                [only] if is_top => return Ok(only.id),
+                _ => {
+                    let parent = store_inner(at, children, None, store)?;
+                    self.push_child(at + 1, parent, store)?;
+                }
+            }
+            at += 1;
+        }
+    }
+}
+
+fn store_inner<E: From<NodeError>>(
+    at: usize,
+    children: Vec<Child>,
+    base: Option<Base>,
+    store: &mut dyn FnMut(Vec<u8>) -> Result<NodeId, E>,
+) -> Result<Child, E> {
+    let level = u8::try_from(at + 1).ok().filter(|level| *level <= LEVEL_MAX);
+    let level = level.ok_or(wrong("a stream too long for a recipe"))?;
+    let len = children.iter().map(|child| child.len).sum();
+    let id = store(Node { len, base, content: Content::Inner { level, children } }.encode()?)?;
+    Ok(Child { id, len })
+}
+
+/// Joins `next` to `last` where it goes on from it.
+fn join(last: &mut Entry, next: &Entry) -> bool {
+    match (last, next) {
+        (
+            Entry::Extent { chunk, offset, len },
+            Entry::Extent { chunk: next_chunk, offset: next_offset, len: next_len },
+        ) if chunk == next_chunk && u64::from(*offset) + *len == u64::from(*next_offset) => {
+            *len += next_len;
+            true
+        }
+        (Entry::Copy { offset, len }, Entry::Copy { offset: next_offset, len: next_len })
+            if *offset + *len == *next_offset =>
+        {
+            *len += next_len;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// A number that depends on what the entry says, to cut nodes by.
+fn fingerprint(entry: &Entry) -> u64 {
+    let mixed = match entry {
+        Entry::Extent { chunk, offset, len } => first_word(chunk.as_bytes()) ^ u64::from(*offset) ^ len << 20,
+        Entry::Copy { offset, len } => offset ^ len << 40,
+    };
+    // Multiplicative hashing (Knuth): the upper bits depend on all of the input.
+    mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
+}
+
+fn first_word(bytes: &[u8; 32]) -> u64 {
+    bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        prop_oneof![
+            (any::<u8>(), 0u32..100_000, 1u64..100_000).prop_map(|(id, offset, len)| Entry::Extent {
+                chunk: ChunkId::from_bytes([id; 32]),
+                offset,
+                len
+            }),
+            (0u64..1 << 50, 1u64..1 << 40).prop_map(|(offset, len)| Entry::Copy { offset, len }),
+        ]
+    }
+
+    fn build(entries: &[Entry], base: Option<Base>) -> (NodeId, HashMap<NodeId, Vec<u8>>) {
+        let mut nodes = HashMap::new();
+        let mut store = |bytes: Vec<u8>| {
+            let id = NodeId::from_bytes(*blake3::hash(&bytes).as_bytes());
+            nodes.insert(id, bytes);
+            Ok::<_, NodeError>(id)
+        };
+        let mut builder = TreeBuilder::new(base);
+        for entry in entries {
+            builder.push(*entry, &mut store).unwrap();
+        }
+        let root = builder.finish(&mut store).unwrap();
+        (root, nodes)
+    }
+
+    fn flatten(id: NodeId, nodes: &HashMap<NodeId, Vec<u8>>, out: &mut Vec<Entry>) {
+        match Node::decode(&nodes[&id]).unwrap().content {
+            Content::Leaf(entries) => out.extend(entries),
+            Content::Inner { children, .. } => {
+                children.iter().for_each(|child| flatten(child.id, nodes, out))
+            }
+        }
+    }
+
+    fn joined(entries: &[Entry]) -> Vec<Entry> {
+        let mut out: Vec<Entry> = Vec::new();
+        for entry in entries {
+            if !out.last_mut().is_some_and(|last| join(last, entry)) {
+                out.push(*entry);
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_tree_holds_what_was_pushed(entries in prop::collection::vec(entry(), 0..9000), based: bool) {
+            let base = based.then_some(Base { root: NodeId::from_bytes([9; 32]), depth: 3 });
+            let (root, nodes) = build(&entries, base);
+            let decoded = Node::decode(&nodes[&root]).unwrap();
+            prop_assert_eq!(decoded.base, base);
+            prop_assert_eq!(decoded.len, entries.iter().map(Entry::len).sum::<u64>());
+            let mut out = Vec::new();
+            flatten(root, &nodes, &mut out);
+            prop_assert_eq!(joined(&out), joined(&entries));
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Node::decode(&bytes);
+        }
+
+        #[test]
+        fn a_changed_byte_is_an_error_or_another_well_formed_node(entries in prop::collection::vec(entry(), 1..50), at: prop::sample::Index, value: u8) {
+            let len = entries.iter().map(Entry::len).sum();
+            let mut bytes = Node { len, base: None, content: Content::Leaf(entries) }.encode().unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+            if let Ok(node) = Node::decode(&bytes)
+                && let Content::Leaf(entries) = &node.content {
+                prop_assert_eq!(node.len, entries.iter().map(Entry::len).sum::<u64>());
+            }
+        }
+
+        #[test]
+        fn varints_round_trip(value: u64, signed: i64) {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            prop_assert_eq!(take_varint(&mut bytes.as_slice()).unwrap(), value);
+            prop_assert_eq!(unzigzag(zigzag(signed)), signed);
+        }
+    }
+
+    #[test]
+    fn like_recipes_share_most_nodes() {
+        let entries: Vec<Entry> = (0..100_000u32)
+            .map(|n| Entry::Extent {
+                chunk: ChunkId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes()),
+                offset: 0,
+                len: 1000,
+            })
+            .collect();
+        let mut changed = entries.clone();
+        changed.insert(50_000, Entry::Copy { offset: 5, len: 5 });
+        let (_, old) = build(&entries, None);
+        let (_, new) = build(&changed, None);
+        let fresh = new.keys().filter(|id| !old.contains_key(*id)).count();
+        assert!(old.len() > 50, "{}", old.len());
+        assert!(fresh <= 6, "{fresh} of {}", new.len());
+    }
+}
