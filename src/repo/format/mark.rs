@@ -1,0 +1,130 @@
+//! Marks: what is said later of a snapshot or a pack.
+
+use super::header::{Header, ObjectType};
+use super::{FormatError, from_cbor, malformed, object, to_cbor};
+use crate::crypto::{KeyBundle, SmallSealed, SubKey};
+use crate::id::{MarkId, RepoId};
+use crate::secret::Entropy;
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+
+/// A mark object is never larger, in bytes.
+pub const MARK_BYTES_MAX: u64 = 64 << 10;
+
+/// What a mark says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MarkKind {
+    /// The snapshot is listed.
+    Committed,
+    /// The pack does not hold what it should.
+    Damaged,
+    /// Something that this program does not know, by number.
+    Other(u8),
+}
+
+impl MarkKind {
+    fn number(self) -> u8 {
+        match self {
+            Self::Committed => 1,
+            Self::Damaged => 5,
+            Self::Other(number) => number,
+        }
+    }
+}
+
+/// A mark's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// What it says.
+    pub kind: MarkKind,
+    /// Key of the object that it speaks of.
+    pub object: String,
+    /// When it was made, ms since the epoch; for display only.
+    pub time_ms: i64,
+    /// Marks that it supersedes.
+    pub supersedes: Vec<MarkId>,
+    /// More words, depending on the kind.
+    pub value: Option<String>,
+    /// Host that made it.
+    pub host: String,
+}
+
+impl Mark {
+    /// The mark object's bytes.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn seal(
+        &self,
+        repo: RepoId,
+        keys: &KeyBundle,
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, FormatError> {
+        let epoch = keys.newest();
+        let header = Header { kind: ObjectType::Mark, epoch: epoch.number(), repo };
+        let stored = Stored {
+            kind: self.kind.number(),
+            object: self.object.clone(),
+            time_ms: self.time_ms,
+            supersedes: self.supersedes.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>().into(),
+            value: self.value.clone(),
+            host: self.host.clone(),
+        };
+        let sealed =
+            SmallSealed::seal(&epoch.sub_key(SubKey::Mark), &header.to_bytes(), &to_cbor(&stored)?, entropy)?;
+        object(&header, &Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() })
+    }
+
+    /// Opens a mark object.
+    ///
+    /// # Errors
+    /// When it is damaged or of another repository.
+    pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Self, FormatError> {
+        let (header, raw, rest) = Header::read(bytes, ObjectType::Mark, Some(repo))?;
+        let Sealed { nonce, sealed } = from_cbor(rest, "mark")?;
+        let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
+        let key = keys.epoch(header.epoch)?.sub_key(SubKey::Mark);
+        let stored: Stored = from_cbor(&sealed.open(&key, &raw)?, "mark")?;
+        let (supersedes, []) = stored.supersedes.as_chunks::<32>() else {
+            return Err(malformed("a list of marks cut short"));
+        };
+        Ok(Self {
+            kind: match stored.kind {
+                1 => MarkKind::Committed,
+                5 => MarkKind::Damaged,
+                other => MarkKind::Other(other),
+            },
+            object: stored.object,
+            time_ms: stored.time_ms,
+            supersedes: supersedes.iter().map(|id| MarkId::from_bytes(*id)).collect(),
+            value: stored.value,
+            host: stored.host,
+        })
+    }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Sealed {
+    #[n(0)]
+    nonce: ByteArray<24>,
+    #[n(1)]
+    sealed: ByteVec,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Stored {
+    #[n(0)]
+    kind: u8,
+    #[n(1)]
+    object: String,
+    #[n(2)]
+    time_ms: i64,
+    #[n(3)]
+    supersedes: ByteVec,
+    #[n(4)]
+    value: Option<String>,
+    #[n(5)]
+    host: String,
+}

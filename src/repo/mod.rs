@@ -1,0 +1,2 @@
+//! The repository.
+pub mod format;
