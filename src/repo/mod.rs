@@ -1,2 +1,3 @@
 //! The repository.
+pub mod catalog;
 pub mod format;
