@@ -3,11 +3,14 @@
 //! # Contract
 //! Every backend and every decorator keeps it; the conformance suite (`tests/storage_conformance.rs`) checks it.
 //!
-//! - **Keys** are relative, `/`-separated, made of `[a-z0-9._-]`, never empty, with no empty, `.` or `..` part.
+//! - **Keys** are relative, `/`-separated, made of `[a-z0-9._-]`, of 1 to [`KEY_BYTES_MAX`] bytes, with no empty part and none that begins
+//!   with a dot (file systems and tools keep their own files there: `.nfs…`, `.snapshot`). The first part is not `tmp`, which
+//!   backends keep for themselves. No key is a folder of another: `a` and `a/b` are never both in use. [`check_key`] and
+//!   [`check_prefix`] say so for every backend; a key that breaks these rules is [`ErrorKind::Invalid`] in every operation.
 //! - **`put` is atomic and never replaces**: after it returned `Ok`, the whole object is there and survives a power cut; after
 //!   an error there is the whole object or none. Putting the same bytes under a key that holds them is
 //!   [`Put::AlreadyThere`]; other bytes are [`ErrorKind::Conflict`], and the old bytes stay.
-//! - **`get_range`** gives exactly the bytes asked for, or an error when the object is shorter.
+//! - **`get_range`** gives exactly the bytes asked for, or an error when the object is shorter. Offsets up to `u64::MAX` may be asked.
 //! - **`list`** gives every object whose key starts with the prefix, in no particular order, each once. An object put before the
 //!   listing began is in it.
 //! - **`delete`** of what is not there is success.
@@ -15,8 +18,16 @@
 //! The face is blocking: callers are plain threads, each with one request at a time; concurrency is the number of threads.
 //! A backend that speaks an asynchronous protocol keeps its executor to itself.
 
+pub mod faulty;
+pub mod local;
+pub mod memory;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
+
+/// Longest key, in bytes. What every file system can hold as one name, and a quarter of what S3 can.
+pub const KEY_BYTES_MAX: usize = 255;
 
 /// What `put` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +86,76 @@ pub struct StorageError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+impl StorageError {
+    /// A failure of that kind that trying again does not cure.
+    pub fn permanent(
+        operation: &'static str,
+        object: impl Into<String>,
+        kind: ErrorKind,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            operation,
+            object: object.into(),
+            kind,
+            retryable: false,
+            source: source.into(),
+        }
+    }
+}
+
+/// Holds `key` against the contract's rules for keys.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`], naming `operation`.
+pub fn check_key(operation: &'static str, key: &str) -> Result<(), StorageError> {
+    if key.len() <= KEY_BYTES_MAX && key.split('/').all(is_key_part) && !is_reserved(key) {
+        return Ok(());
+    }
+    Err(StorageError::permanent(
+        operation,
+        key,
+        ErrorKind::Invalid,
+        "not a valid key",
+    ))
+}
+
+/// Holds a listing's `prefix` against the contract: empty, or a valid key and a `/`.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`].
+pub fn check_prefix(prefix: &str) -> Result<(), StorageError> {
+    let well_formed = match prefix.strip_suffix('/') {
+        Some(folder) => {
+            folder.len() <= KEY_BYTES_MAX
+                && folder.split('/').all(is_key_part)
+                && !is_reserved(folder)
+        }
+        None => prefix.is_empty(),
+    };
+    if well_formed {
+        return Ok(());
+    }
+    Err(StorageError::permanent(
+        "list",
+        prefix,
+        ErrorKind::Invalid,
+        "not a valid prefix",
+    ))
+}
+
+/// Whether `part` can stand between two slashes of a key.
+fn is_key_part(part: &str) -> bool {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed)
+}
+
+/// Whether `key` is in the folder that backends keep for themselves.
+fn is_reserved(key: &str) -> bool {
+    key.split('/').next() == Some("tmp")
+}
+
 /// A place that holds objects. See the module's contract.
 pub trait Storage: Send + Sync + fmt::Debug {
     /// Stores `bytes` under `key`, atomically, durably, without replacing.
@@ -115,4 +196,35 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// The storage's address, for people and logs; without secrets.
     fn location(&self) -> String;
+}
+
+/// A shared storage is a storage, so that decorators can be put around what others hold too.
+impl<S: Storage + ?Sized> Storage for Arc<S> {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+        (**self).put(key, bytes)
+    }
+
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        (**self).get(key, bytes_max)
+    }
+
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        (**self).get_range(key, offset, buffer)
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        (**self).size(key)
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        (**self).list(prefix, each)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        (**self).delete(key)
+    }
+
+    fn location(&self) -> String {
+        (**self).location()
+    }
 }
