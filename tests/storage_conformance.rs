@@ -18,10 +18,7 @@ struct Place {
 }
 
 fn place(storage: impl Storage + 'static, keep: impl Any) -> Place {
-    Place {
-        storage: Arc::new(storage),
-        _keep: Box::new(keep),
-    }
+    Place { storage: Arc::new(storage), _keep: Box::new(keep) }
 }
 
 fn memory() -> Place {
@@ -95,10 +92,7 @@ mod cases {
     /// Bytes that differ from place to place and from seed to seed.
     fn content(bytes: usize, seed: u64) -> Vec<u8> {
         let words = (0..).map(|n: u64| (n ^ seed << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        words
-            .flat_map(|word| (word ^ word >> 29).to_le_bytes())
-            .take(bytes)
-            .collect()
+        words.flat_map(|word| (word ^ word >> 29).to_le_bytes()).take(bytes).collect()
     }
 
     fn listed(storage: &dyn Storage, prefix: &str) -> Vec<Listed> {
@@ -109,10 +103,7 @@ mod cases {
     }
 
     fn keys(storage: &dyn Storage, prefix: &str) -> Vec<String> {
-        listed(storage, prefix)
-            .into_iter()
-            .map(|listed| listed.key)
-            .collect()
+        listed(storage, prefix).into_iter().map(|listed| listed.key).collect()
     }
 
     fn kind<T: std::fmt::Debug>(result: Result<T, StorageError>) -> ErrorKind {
@@ -132,10 +123,7 @@ mod cases {
                     })
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         })
     }
 
@@ -145,10 +133,7 @@ mod cases {
             let content = content(bytes, 1);
             assert_eq!(storage.put(&key, &content).unwrap(), Put::Created);
             assert_eq!(storage.size(&key).unwrap(), Some(bytes as u64));
-            assert!(
-                storage.get(&key, bytes as u64).unwrap() == content,
-                "{bytes} bytes came back as others"
-            );
+            assert!(storage.get(&key, bytes as u64).unwrap() == content, "{bytes} bytes came back as others");
         }
     }
 
@@ -209,10 +194,7 @@ mod cases {
         for (offset, bytes) in [(0, 1), (0, 100_000), (99_999, 1), (12_345, 54_321), (7, 0)] {
             let mut buffer = vec![0; bytes];
             storage.get_range("a", offset as u64, &mut buffer).unwrap();
-            assert!(
-                buffer == content[offset..offset + bytes],
-                "{bytes} bytes at {offset}"
-            );
+            assert!(buffer == content[offset..offset + bytes], "{bytes} bytes at {offset}");
         }
     }
 
@@ -235,11 +217,7 @@ mod cases {
         ];
         for (key, offset, bytes) in ranges {
             let result = storage.get_range(key, offset, &mut vec![0; bytes]);
-            assert_eq!(
-                kind(result),
-                ErrorKind::ShortObject,
-                "{bytes} bytes at {offset} of {key}"
-            );
+            assert_eq!(kind(result), ErrorKind::ShortObject, "{bytes} bytes at {offset} of {key}");
         }
     }
 
@@ -265,31 +243,14 @@ mod cases {
 
     pub fn a_listing_gives_what_starts_with_the_prefix_and_nothing_else(storage: &dyn Storage) {
         assert_eq!(keys(storage, ""), [""; 0]);
-        let all = [
-            "config",
-            "index/a",
-            "packs-old/a",
-            "packs/ab/1",
-            "packs/ab/2",
-            "packs/abc/1",
-            "packs/b",
-        ];
+        let all = ["config", "index/a", "packs-old/a", "packs/ab/1", "packs/ab/2", "packs/abc/1", "packs/b"];
         for key in all {
             storage.put(key, key.as_bytes()).unwrap();
         }
         assert_eq!(keys(storage, ""), all);
-        assert_eq!(
-            keys(storage, "packs/"),
-            ["packs/ab/1", "packs/ab/2", "packs/abc/1", "packs/b"]
-        );
+        assert_eq!(keys(storage, "packs/"), ["packs/ab/1", "packs/ab/2", "packs/abc/1", "packs/b"]);
         assert_eq!(keys(storage, "packs/ab/"), ["packs/ab/1", "packs/ab/2"]);
-        for nothing in [
-            "snapshots/",
-            "packs/a/",
-            "packs/b/",
-            "config/",
-            "index/a/b/",
-        ] {
+        for nothing in ["snapshots/", "packs/a/", "packs/b/", "config/", "index/a/b/"] {
             assert_eq!(keys(storage, nothing), [""; 0], "{nothing}");
         }
     }
@@ -303,9 +264,7 @@ mod cases {
         for one in listed {
             // Some clocks tell whole seconds only, and a storage's may be another host's.
             let now = SystemTime::now();
-            let off = now
-                .duration_since(one.modified)
-                .unwrap_or_else(|ahead| ahead.duration());
+            let off = now.duration_since(one.modified).unwrap_or_else(|ahead| ahead.duration());
             assert!(off < Duration::from_secs(60), "{off:?} off");
         }
     }
@@ -379,8 +338,8 @@ mod cases {
     pub fn keys_and_prefixes_that_break_the_rules_are_invalid(storage: &dyn Storage) {
         let too_long = "a".repeat(KEY_BYTES_MAX + 1);
         let bad = [
-            "", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a/.", ".hidden", "a/.b", "A",
-            "a b", "a\\b", "a\0b", "a\n", "ä", "a:b", "a+b", "tmp", "tmp/a", &too_long,
+            "", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a/.", ".hidden", "a/.b", "A", "a b",
+            "a\\b", "a\0b", "a\n", "ä", "a:b", "a+b", "tmp", "tmp/a", &too_long,
         ];
         for key in bad {
             assert_eq!(kind(storage.put(key, b"1")), ErrorKind::Invalid, "{key:?}");
@@ -390,9 +349,7 @@ mod cases {
             assert_eq!(kind(storage.size(key)), ErrorKind::Invalid, "{key:?}");
             assert_eq!(kind(storage.delete(key)), ErrorKind::Invalid, "{key:?}");
         }
-        for prefix in [
-            "a", "packs", "/", "//", "../", "a//", "a/../", ".a/", "A/", "tmp/",
-        ] {
+        for prefix in ["a", "packs", "/", "//", "../", "a//", "a/../", ".a/", "A/", "tmp/"] {
             let result = storage.list(prefix, &mut |_| {});
             assert_eq!(kind(result), ErrorKind::Invalid, "{prefix:?}");
         }

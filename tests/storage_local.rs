@@ -93,10 +93,7 @@ fn given_a_folder_then_create_takes_it_as_it_is() {
 fn an_object_is_the_file_under_its_key_and_nothing_else_stays() {
     let (folder, storage) = repository();
     storage.put("packs/ab/cd", b"content").unwrap();
-    assert_eq!(
-        fs::read(folder.path().join("packs/ab/cd")).unwrap(),
-        b"content"
-    );
+    assert_eq!(fs::read(folder.path().join("packs/ab/cd")).unwrap(), b"content");
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
 }
 
@@ -104,13 +101,7 @@ fn an_object_is_the_file_under_its_key_and_nothing_else_stays() {
 fn files_whose_names_are_no_keys_are_not_listed() {
     let (folder, storage) = repository();
     storage.put("packs/a", b"1").unwrap();
-    for stranger in [
-        "README.TXT",
-        ".DS_Store",
-        "packs/.nfs0001",
-        "packs/a b",
-        "packs/\u{e4}",
-    ] {
+    for stranger in ["README.TXT", ".DS_Store", "packs/.nfs0001", "packs/a b", "packs/\u{e4}"] {
         fs::write(folder.path().join(stranger), b"").unwrap();
     }
     fs::create_dir(folder.path().join("lost+found")).unwrap();
@@ -135,42 +126,19 @@ fn given_symbolic_links_then_nothing_is_written_or_read_through_them() {
     fs::write(&target, b"precious").unwrap();
     symlink(outside.path(), folder.path().join("packs")).unwrap();
     symlink(&target, folder.path().join("link")).unwrap();
-    symlink(
-        outside.path().join("nothing"),
-        folder.path().join("dangling"),
-    )
-    .unwrap();
+    symlink(outside.path().join("nothing"), folder.path().join("dangling")).unwrap();
 
-    for key in [
-        "packs/new",
-        "packs/ab/new",
-        "packs/target",
-        "link",
-        "dangling",
-    ] {
-        assert_eq!(
-            storage.put(key, b"precious").unwrap_err().kind,
-            ErrorKind::Other,
-            "{key}"
-        );
-        assert_eq!(
-            storage.get(key, 100).unwrap_err().kind,
-            ErrorKind::Other,
-            "{key}"
-        );
+    for key in ["packs/new", "packs/ab/new", "packs/target", "link", "dangling"] {
+        assert_eq!(storage.put(key, b"precious").unwrap_err().kind, ErrorKind::Other, "{key}");
+        assert_eq!(storage.get(key, 100).unwrap_err().kind, ErrorKind::Other, "{key}");
         assert!(storage.size(key).is_err(), "{key}");
     }
     assert!(storage.delete("packs/target").is_err());
-    assert!(
-        keys(&storage).is_err(),
-        "what lies behind a link would be missing"
-    );
+    assert!(keys(&storage).is_err(), "what lies behind a link would be missing");
     assert!(storage.list("packs/", &mut |_| {}).is_err());
 
-    let left: Vec<PathBuf> = fs::read_dir(outside.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let left: Vec<PathBuf> =
+        fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left, std::slice::from_ref(&target));
     assert_eq!(fs::read(target).unwrap(), b"precious");
 }
@@ -205,11 +173,7 @@ fn leftovers_are_removed_by_age_and_objects_never() {
     for (name, bytes, hours) in [("old", 5, 25), ("young", 7, 1), ("future", 9, 0)] {
         let path = folder.path().join("tmp").join(name);
         fs::write(&path, vec![0; bytes]).unwrap();
-        let time = if hours == 0 {
-            SystemTime::now() + Duration::from_secs(3600)
-        } else {
-            hours_ago(hours)
-        };
+        let time = if hours == 0 { SystemTime::now() + Duration::from_secs(3600) } else { hours_ago(hours) };
         fs::File::open(&path).unwrap().set_modified(time).unwrap();
     }
     let names = |leftovers: Vec<dumpvault::storage::local::Leftover>| {
@@ -217,27 +181,15 @@ fn leftovers_are_removed_by_age_and_objects_never() {
         let named = leftovers.into_iter().map(|one| (name(one.path), one.bytes));
         named.collect::<BTreeMap<String, u64>>()
     };
-    let expected = |list: &[(&str, u64)]| {
-        list.iter()
-            .map(|(name, bytes)| ((*name).to_owned(), *bytes))
-            .collect()
-    };
+    let expected =
+        |list: &[(&str, u64)]| list.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect();
 
     let all: BTreeMap<String, u64> = expected(&[("old", 5), ("young", 7), ("future", 9)]);
     assert_eq!(names(storage.leftovers().unwrap()), all);
     let day = Duration::from_secs(24 * 3600);
-    assert_eq!(
-        names(storage.remove_leftovers(day).unwrap()),
-        expected(&[("old", 5)])
-    );
-    assert_eq!(
-        names(storage.remove_leftovers(Duration::ZERO).unwrap()),
-        expected(&[("young", 7)])
-    );
-    assert_eq!(
-        names(storage.leftovers().unwrap()),
-        expected(&[("future", 9)])
-    );
+    assert_eq!(names(storage.remove_leftovers(day).unwrap()), expected(&[("old", 5)]));
+    assert_eq!(names(storage.remove_leftovers(Duration::ZERO).unwrap()), expected(&[("young", 7)]));
+    assert_eq!(names(storage.leftovers().unwrap()), expected(&[("future", 9)]));
     assert_eq!(keys(&storage).unwrap(), ["packs/a"]);
 }
 
@@ -269,14 +221,8 @@ fn given_a_folder_without_permission_then_every_operation_is_denied() {
     // Readable, not writable.
     set_mode(&packs, 0o500);
     bound_by_permissions(|| {
-        assert_eq!(
-            storage.put("packs/b", b"1").unwrap_err().kind,
-            ErrorKind::Denied
-        );
-        assert_eq!(
-            storage.delete("packs/a").unwrap_err().kind,
-            ErrorKind::Denied
-        );
+        assert_eq!(storage.put("packs/b", b"1").unwrap_err().kind, ErrorKind::Denied);
+        assert_eq!(storage.delete("packs/a").unwrap_err().kind, ErrorKind::Denied);
         assert_eq!(storage.put("packs/a", b"1").unwrap(), Put::AlreadyThere);
         assert_eq!(storage.get("packs/a", 9).unwrap(), b"1");
         assert_eq!(storage.leftovers().unwrap(), []);
@@ -286,11 +232,7 @@ fn given_a_folder_without_permission_then_every_operation_is_denied() {
     set_mode(&packs, 0);
     bound_by_permissions(|| {
         let denied = |error: StorageError| {
-            assert_eq!(
-                (error.kind, error.retryable),
-                (ErrorKind::Denied, false),
-                "{error}"
-            );
+            assert_eq!((error.kind, error.retryable), (ErrorKind::Denied, false), "{error}");
         };
         denied(storage.get("packs/a", 9).unwrap_err());
         denied(storage.get_range("packs/a", 0, &mut [0]).unwrap_err());
@@ -325,10 +267,7 @@ fn run_child(name: &str, repository: &Path, wrapper: &[&str]) -> ExitStatus {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     // One that was killed says nothing; one that ended has run its one test.
-    assert!(
-        output.status.signal().is_some() || said.contains("1 passed"),
-        "{said}"
-    );
+    assert!(output.status.signal().is_some() || said.contains("1 passed"), "{said}");
     output.status
 }
 
@@ -338,14 +277,7 @@ fn repository_of_child() -> Option<LocalStorage> {
 }
 
 fn limit(resource: Resource, bytes: u64) {
-    setrlimit(
-        resource,
-        Rlimit {
-            current: Some(bytes),
-            maximum: Some(bytes),
-        },
-    )
-    .unwrap();
+    setrlimit(resource, Rlimit { current: Some(bytes), maximum: Some(bytes) }).unwrap();
 }
 
 #[test]
@@ -373,10 +305,7 @@ fn given_a_writer_killed_while_it_wrote_then_there_is_a_leftover_and_no_object()
     assert_eq!(sizes, [LIMIT_BYTES as u64]);
 
     // The next writer is not in its way, and the sweep takes it.
-    assert_eq!(
-        storage.put("packs/big", &vec![1; 2 * LIMIT_BYTES]).unwrap(),
-        Put::Created
-    );
+    assert_eq!(storage.put("packs/big", &vec![1; 2 * LIMIT_BYTES]).unwrap(), Put::Created);
     assert_eq!(storage.remove_leftovers(Duration::ZERO).unwrap(), leftovers);
     assert_eq!(keys(&storage).unwrap(), ["packs/big"]);
 }
@@ -404,18 +333,11 @@ fn child_on_a_small_file_system() {
 
 fn assert_no_room_for(storage: &LocalStorage, bytes: usize) {
     let error = storage.put("packs/big", &vec![1; bytes]).unwrap_err();
-    assert_eq!(
-        (error.kind, error.retryable),
-        (ErrorKind::NoSpace, false),
-        "{error}"
-    );
+    assert_eq!((error.kind, error.retryable), (ErrorKind::NoSpace, false), "{error}");
     assert_eq!(storage.size("packs/big").unwrap(), None);
     // What was written of it gave its room back.
     assert_eq!(storage.leftovers().unwrap(), []);
-    assert_eq!(
-        storage.put("packs/small", &[1; 1024]).unwrap(),
-        Put::Created
-    );
+    assert_eq!(storage.put("packs/small", &[1; 1024]).unwrap(), Put::Created);
     assert_eq!(keys(storage).unwrap(), ["packs/small"]);
 }
 
@@ -428,29 +350,15 @@ fn given_no_room_then_put_says_so_and_leaves_nothing() {
 
     // A truly full file system, too, where the system lets us have one that nobody else sees.
     let mount = r#"mount -t tmpfs -o size=1m tmpfs "$DUMPVAULT_TEST_REPOSITORY""#;
-    let unshared = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-    ];
+    let unshared = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"];
     let (folder, _storage) = repository();
     let mut trial = Command::new(unshared[0]);
-    trial
-        .args(&unshared[1..])
-        .arg(mount)
-        .env(REPOSITORY, folder.path());
+    trial.args(&unshared[1..]).arg(mount).env(REPOSITORY, folder.path());
     if trial.output().is_ok_and(|output| output.status.success()) {
         let script = format!(r#"{mount} && exec "$0" "$@""#);
         let wrapper = [&unshared[..], &[script.as_str()]].concat();
         let status = run_child("child_on_a_small_file_system", folder.path(), &wrapper);
         assert!(status.success(), "{status}");
-        assert_eq!(
-            fs::read_dir(folder.path()).unwrap().count(),
-            0,
-            "it was not in the mount"
-        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "it was not in the mount");
     }
 }

@@ -1,3 +1,337 @@
-//! The repository.
+//! The repository: the deep module between storage and everything above.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `format/` | stored bytes |
+//! | `catalog/` | the local index |
+//! | `objects` | how objects are fetched, checked against their names, and put |
+//! | `keys` | key slots: opening, adding, removing |
+//! | `sync` | how catalog and storage are brought together |
+//! | `history` | which snapshots are committed |
+//! | `writer/` | the backup pipeline and the commit |
+//! | `reader/` | recipes resolved, blocks fetched ahead, streams written in order |
+//! | `verify` | checking everything |
+
 pub mod catalog;
 pub mod format;
+pub mod history;
+pub mod keys;
+mod objects;
+pub mod reader;
+pub mod sync;
+pub mod verify;
+pub mod writer;
+
+pub use keys::{SlotInfo, SlotLabel};
+
+use crate::crypto::{ContentKeys, Credential, CryptoError, KeyBundle};
+use crate::id::RepoId;
+use crate::secret::{Entropy, EntropyError};
+use crate::storage::{ErrorKind, Storage, StorageError};
+use catalog::CatalogError;
+use format::FormatError;
+use format::config::{CONFIG_BYTES_MAX, Config};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Something in the repository failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An object is damaged, or was tampered with.
+    #[error("`{object}` is damaged: {source}")]
+    Damaged {
+        /// Key of the object.
+        object: String,
+        /// What is wrong.
+        #[source]
+        source: FormatError,
+    },
+    /// An object that others rely on is not there.
+    #[error("`{object}` is missing")]
+    Missing {
+        /// Key of the object.
+        object: String,
+    },
+    /// A chunk or recipe node is in no pack that is there.
+    #[error("{what} {id} is in no pack that the index names: {hint}")]
+    ChunkLost {
+        /// "chunk" or "recipe node".
+        what: &'static str,
+        /// Its id in hex.
+        id: String,
+        /// Which pack should hold it, where that is known.
+        hint: String,
+    },
+    /// A block holds other bytes than its ids say, or its recipe does not fit.
+    #[error("`{object}`: {what}")]
+    Inconsistent {
+        /// Key of the object, or name of the stream.
+        object: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// No repository there.
+    #[error("no repository at {location}")]
+    NoRepository {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// There is one already.
+    #[error("there is a repository at {location} already")]
+    AlreadyExists {
+        /// Where.
+        location: String,
+    },
+    /// The directory holds other things.
+    #[error("{location} is not empty and holds no repository (found `{found}`)")]
+    NotEmpty {
+        /// Where.
+        location: String,
+        /// One of the things found.
+        found: String,
+    },
+    /// No key slot opens with what was given.
+    #[error("wrong {credential}: none of the {slots} key slots of {location} opens with it")]
+    WrongKey {
+        /// "passphrase" or "key file".
+        credential: &'static str,
+        /// Slots of that kind that were tried.
+        slots: usize,
+        /// Which repository.
+        location: String,
+    },
+    /// Every key slot is gone or damaged.
+    #[error("{location} has no usable key slot: {detail}")]
+    NoSlots {
+        /// Which repository.
+        location: String,
+        /// What was found instead.
+        detail: String,
+    },
+    /// The last key slot, or the only full one, was to be removed.
+    #[error("{reason}")]
+    SlotRefused {
+        /// Why not.
+        reason: String,
+    },
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A value could not be brought into the format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A key cannot do what was asked.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// Compression failed, or a block did not read back.
+    #[error(transparent)]
+    Codec(#[from] crate::codec::CodecError),
+    /// No randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// Reading what is to be stored failed.
+    #[error("reading the stream: {source}")]
+    Input {
+        /// What lies beneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Writing what was restored failed.
+    #[error("writing the stream: {source}")]
+    Output {
+        /// What lies beneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread: {source}")]
+    Thread {
+        /// What lies beneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another thread of the same operation failed first; its error says why.
+    #[error("stopped because another part failed")]
+    Stopped,
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl RepoError {
+    /// Whether stored bytes are damaged, missing, or lie: what ends with the exit code of an integrity failure.
+    pub fn is_integrity(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::ChunkLost { .. } | Self::Inconsistent { .. }
+        )
+    }
+
+    /// Whether the catalog is to blame: rebuilding it may cure the error.
+    pub fn is_catalog_corrupt(&self) -> bool {
+        matches!(self, Self::Catalog(CatalogError::Corrupt { .. }))
+    }
+}
+
+impl From<crate::snapshot::recipe::NodeError> for RepoError {
+    fn from(error: crate::snapshot::recipe::NodeError) -> Self {
+        Self::Format(FormatError::Malformed { what: error.what })
+    }
+}
+
+/// An open repository: storage, keys and parameters. Cheap to share.
+#[derive(Clone)]
+pub struct Repository {
+    storage: Arc<dyn Storage>,
+    entropy: Arc<dyn Entropy>,
+    id: RepoId,
+    keys: Arc<KeyBundle>,
+    content: Arc<ContentKeys>,
+    config: Config,
+    cache_dir: PathBuf,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repository")
+            .field("id", &self.id)
+            .field("storage", &self.storage)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a repository is opened with, besides its storage and key.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Where random bytes come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// Directory that holds a directory per repository with its catalog.
+    pub cache_root: PathBuf,
+}
+
+const CONFIG_KEY: &str = "config";
+
+impl Repository {
+    /// Makes a repository in an empty storage. A repository that was cut short while being made does not count as one.
+    ///
+    /// # Errors
+    /// When there is one already, or the storage holds other things.
+    pub fn init(
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        label: &str,
+        config: Config,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
+        let location = storage.location();
+        if storage.size(CONFIG_KEY)?.is_some() {
+            return Err(RepoError::AlreadyExists { location });
+        }
+        let mut found = None;
+        storage.list("", &mut |listed| {
+            // Key slots without a config are what an init that was cut short leaves behind.
+            if !listed.key.starts_with("keys/") {
+                found.get_or_insert(listed.key);
+            }
+        })?;
+        if let Some(found) = found {
+            return Err(RepoError::NotEmpty { location, found });
+        }
+        let mut id = [0; RepoId::LEN];
+        surroundings.entropy.fill(&mut id)?;
+        let keys = KeyBundle::generate(surroundings.entropy.as_ref())?;
+        let repository = Self::assemble(storage, RepoId::from_bytes(id), keys, config, surroundings);
+        repository.add_slot(&repository.keys, credential, label, config.created_ms)?;
+        // Last: with it the repository exists.
+        let bytes = config.seal(repository.id, &repository.keys, surroundings.entropy.as_ref())?;
+        match repository.storage.put(CONFIG_KEY, &bytes) {
+            Err(error) if error.kind == ErrorKind::Conflict => Err(RepoError::AlreadyExists { location }),
+            outcome => outcome.map(|_| repository).map_err(RepoError::from),
+        }
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// When there is none, no slot opens with the credential, or the config is damaged.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
+        let (id, bytes) = Self::read_config(storage.as_ref())?;
+        let keys = keys::unlock(storage.as_ref(), &id, credential)?;
+        let damaged = |source| RepoError::Damaged { object: CONFIG_KEY.to_owned(), source };
+        let config = Config::open(&bytes, &id, &keys).map_err(damaged)?;
+        Ok(Self::assemble(storage, id, keys, config, surroundings))
+    }
+
+    /// Which repository lies in `storage`, as its config says without a key.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn identify(storage: &dyn Storage) -> Result<RepoId, RepoError> {
+        Self::read_config(storage).map(|(id, _)| id)
+    }
+
+    fn read_config(storage: &dyn Storage) -> Result<(RepoId, Vec<u8>), RepoError> {
+        let bytes = match storage.get(CONFIG_KEY, CONFIG_BYTES_MAX) {
+            Err(error) if error.kind == ErrorKind::NotFound => return Err(Self::without_config(storage)),
+            outcome => outcome?,
+        };
+        let damaged = |source| RepoError::Damaged { object: CONFIG_KEY.to_owned(), source };
+        Ok((Config::repo_id(&bytes).map_err(damaged)?, bytes))
+    }
+
+    /// The config is not there: nothing at all is, or somebody removed it.
+    fn without_config(storage: &dyn Storage) -> RepoError {
+        let mut packs = false;
+        let listed = storage.list("packs/", &mut |_| packs = true);
+        if listed.is_ok() && packs {
+            RepoError::Missing { object: CONFIG_KEY.to_owned() }
+        } else {
+            RepoError::NoRepository { location: storage.location() }
+        }
+    }
+
+    fn assemble(
+        storage: Arc<dyn Storage>,
+        id: RepoId,
+        keys: KeyBundle,
+        config: Config,
+        surroundings: &Surroundings,
+    ) -> Self {
+        Self {
+            storage,
+            entropy: Arc::clone(&surroundings.entropy),
+            id,
+            content: Arc::new(keys.content()),
+            keys: Arc::new(keys),
+            config,
+            cache_dir: surroundings.cache_root.join(id.to_string()),
+        }
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> RepoId {
+        self.id
+    }
+
+    /// Its parameters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where it lies, for people.
+    pub fn location(&self) -> String {
+        self.storage.location()
+    }
+
+    /// What the key that opened it may do.
+    pub fn role(&self) -> crate::crypto::Role {
+        self.keys.role()
+    }
+}

@@ -90,15 +90,9 @@ pub enum Fault {
 
 impl Fault {
     /// A passing failure without effect.
-    pub const LOST_REQUEST: Self = Self::FailBefore {
-        kind: ErrorKind::Other,
-        retryable: true,
-    };
+    pub const LOST_REQUEST: Self = Self::FailBefore { kind: ErrorKind::Other, retryable: true };
     /// A passing failure after the effect.
-    pub const LOST_ANSWER: Self = Self::FailAfter {
-        kind: ErrorKind::Other,
-        retryable: true,
-    };
+    pub const LOST_ANSWER: Self = Self::FailAfter { kind: ErrorKind::Other, retryable: true };
 }
 
 /// How likely which fault is for the keys with a prefix. At most one fault happens to a call, so the sum should not exceed 1.
@@ -111,10 +105,7 @@ pub struct Rule {
 impl Rule {
     /// A rule for all keys, and listings of prefixes, that start with `prefix`. As yet nothing goes wrong with them.
     pub fn on(prefix: impl Into<String>) -> Self {
-        Self {
-            prefix: prefix.into(),
-            chances: Vec::new(),
-        }
+        Self { prefix: prefix.into(), chances: Vec::new() }
     }
 
     /// Adds `fault` with a probability between 0 and 1.
@@ -168,10 +159,7 @@ impl<S> Faulty<S> {
             faults: 0,
             repetitions: HashMap::new(),
         };
-        Self {
-            inner,
-            state: Arc::new(Mutex::new(state)),
-        }
+        Self { inner, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Adds a rule. The first that fits a key holds for it.
@@ -232,21 +220,13 @@ impl<S: Storage> Faulty<S> {
             let mut state = self.lock();
             let number = state.calls;
             state.calls += 1;
-            let repetitions = state
-                .repetitions
-                .entry((operation, key.to_owned()))
-                .or_insert(0);
+            let repetitions = state.repetitions.entry((operation, key.to_owned())).or_insert(0);
             let repetition = *repetitions;
             *repetitions += 1;
             if state.is_gone() {
                 return Err(self.gone(operation, key));
             }
-            let call = Call {
-                operation,
-                key,
-                number,
-                repetition,
-            };
+            let call = Call { operation, key, number, repetition };
             (call, state.hook.clone(), random_for(state.seed, &call))
         };
         let scripted = hook.and_then(|hook| hook(&call));
@@ -263,34 +243,18 @@ impl<S: Storage> Faulty<S> {
             return Err(self.failure(operation, key, kind, retryable));
         }
         state.mutations += u64::from(operation.mutates());
-        Ok(Decision {
-            fault,
-            random: mix(random),
-        })
+        Ok(Decision { fault, random: mix(random) })
     }
 
     /// Loses the answer where that was decided.
-    fn end(
-        &self,
-        operation: Operation,
-        key: &str,
-        decision: &Decision,
-    ) -> Result<(), StorageError> {
+    fn end(&self, operation: Operation, key: &str, decision: &Decision) -> Result<(), StorageError> {
         match decision.fault {
-            Some(Fault::FailAfter { kind, retryable }) => {
-                Err(self.failure(operation, key, kind, retryable))
-            }
+            Some(Fault::FailAfter { kind, retryable }) => Err(self.failure(operation, key, kind, retryable)),
             _ => Ok(()),
         }
     }
 
-    fn failure(
-        &self,
-        operation: Operation,
-        key: &str,
-        kind: ErrorKind,
-        retryable: bool,
-    ) -> StorageError {
+    fn failure(&self, operation: Operation, key: &str, kind: ErrorKind, retryable: bool) -> StorageError {
         StorageError {
             operation: operation.name(),
             object: format!("{}/{key}", self.inner.location()),
@@ -302,12 +266,7 @@ impl<S: Storage> Faulty<S> {
 
     fn gone(&self, operation: Operation, key: &str) -> StorageError {
         let object = format!("{}/{key}", self.inner.location());
-        StorageError::permanent(
-            operation.name(),
-            object,
-            ErrorKind::Other,
-            "the storage is gone",
-        )
+        StorageError::permanent(operation.name(), object, ErrorKind::Other, "the storage is gone")
     }
 }
 
@@ -317,10 +276,7 @@ impl State {
     }
 
     fn by_rule(&self, key: &str, random: u64) -> Option<Fault> {
-        let rule = self
-            .rules
-            .iter()
-            .find(|rule| key.starts_with(&rule.prefix))?;
+        let rule = self.rules.iter().find(|rule| key.starts_with(&rule.prefix))?;
         // 53 bits are what a float holds exactly.
         let mut rest = (random >> 11) as f64 / (1u64 << 53) as f64;
         for (probability, fault) in &rule.chances {
@@ -425,9 +381,7 @@ fn below(random: u64, end: usize) -> usize {
 /// A number that looks random and depends on nothing but the arguments.
 fn random_for(seed: u64, call: &Call<'_>) -> u64 {
     let start = mix(seed ^ mix(call.repetition)) ^ call.operation as u64;
-    call.key
-        .bytes()
-        .fold(mix(start), |state, byte| mix(state ^ u64::from(byte)))
+    call.key.bytes().fold(mix(start), |state, byte| mix(state ^ u64::from(byte)))
 }
 
 /// One step of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
@@ -494,17 +448,11 @@ mod tests {
     fn a_failure_before_the_effect_leaves_nothing_and_one_after_it_leaves_all() {
         let before = ordered(Fault::LOST_REQUEST);
         assert!(before.put("a", b"1").unwrap_err().retryable);
-        assert_eq!(
-            (before.inner().size("a").unwrap(), before.mutations()),
-            (None, 0)
-        );
+        assert_eq!((before.inner().size("a").unwrap(), before.mutations()), (None, 0));
 
         let after = ordered(Fault::LOST_ANSWER);
         assert!(after.put("a", b"1").unwrap_err().retryable);
-        assert_eq!(
-            (after.inner().size("a").unwrap(), after.mutations()),
-            (Some(1), 1)
-        );
+        assert_eq!((after.inner().size("a").unwrap(), after.mutations()), (Some(1), 1));
     }
 
     #[test]
@@ -521,10 +469,7 @@ mod tests {
         let short = ordered(Fault::ShortRead);
         short.inner().put("a", &content).unwrap();
         assert!(short.get("a", 100).unwrap().len() < 100);
-        assert_eq!(
-            short.get_range("a", 5, &mut buffer).unwrap_err().kind,
-            ErrorKind::ShortObject
-        );
+        assert_eq!(short.get_range("a", 5, &mut buffer).unwrap_err().kind, ErrorKind::ShortObject);
         let mut count = 0;
         assert!(short.list("", &mut |_| count += 1).is_err());
         assert_eq!(count, 0);
@@ -548,24 +493,17 @@ mod tests {
     #[test]
     fn the_same_seed_fails_the_same_calls_in_whatever_order_they_come() {
         let failing = |seed: u64, keys: &mut dyn Iterator<Item = u32>| {
-            let rule = Rule::on("")
-                .with(0.3, Fault::LOST_REQUEST)
-                .with(0.2, Fault::LOST_ANSWER);
+            let rule = Rule::on("").with(0.3, Fault::LOST_REQUEST).with(0.2, Fault::LOST_ANSWER);
             let storage = Faulty::new(MemoryStorage::new(), seed).with_rule(rule);
-            let mut failed: Vec<u32> = keys
-                .filter(|key| storage.put(&key.to_string(), b"1").is_err())
-                .collect();
+            let mut failed: Vec<u32> =
+                keys.filter(|key| storage.put(&key.to_string(), b"1").is_err()).collect();
             failed.sort_unstable();
             failed
         };
         let forwards = failing(1, &mut (0..1000));
         assert_eq!(forwards, failing(1, &mut (0..1000).rev()));
         assert_ne!(forwards, failing(2, &mut (0..1000)));
-        assert!(
-            (400..600).contains(&forwards.len()),
-            "{} of 1000 failed instead of half",
-            forwards.len()
-        );
+        assert!((400..600).contains(&forwards.len()), "{} of 1000 failed instead of half", forwards.len());
     }
 
     #[test]
@@ -579,25 +517,16 @@ mod tests {
     fn the_hook_sees_each_call_and_orders_an_exact_fault() {
         let storage = faulty();
         let beneath = storage.inner().clone();
-        storage.set_hook(
-            move |call| match (call.operation, call.key, call.repetition) {
-                // Another host is quicker by a moment.
-                (Operation::Put, "raced", _) => beneath
-                    .put("raced", b"theirs")
-                    .err()
-                    .map(|_| Fault::LOST_REQUEST),
-                (Operation::Get, "b", 1) => Some(Fault::FailBefore {
-                    kind: ErrorKind::Denied,
-                    retryable: false,
-                }),
-                (Operation::Delete, ..) => Some(Fault::Gone),
-                _ => None,
-            },
-        );
-        assert_eq!(
-            storage.put("raced", b"ours").unwrap_err().kind,
-            ErrorKind::Conflict
-        );
+        storage.set_hook(move |call| match (call.operation, call.key, call.repetition) {
+            // Another host is quicker by a moment.
+            (Operation::Put, "raced", _) => {
+                beneath.put("raced", b"theirs").err().map(|_| Fault::LOST_REQUEST)
+            }
+            (Operation::Get, "b", 1) => Some(Fault::FailBefore { kind: ErrorKind::Denied, retryable: false }),
+            (Operation::Delete, ..) => Some(Fault::Gone),
+            _ => None,
+        });
+        assert_eq!(storage.put("raced", b"ours").unwrap_err().kind, ErrorKind::Conflict);
         storage.put("b", b"1").unwrap();
         storage.get("b", 1).unwrap();
         assert_eq!(storage.get("b", 1).unwrap_err().kind, ErrorKind::Denied);

@@ -21,8 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use self::folder::{FOLDER_MODE, Folder, Kind, Moved, link_in_the_way};
 use super::{
-    ErrorKind, KEY_BYTES_MAX, Listed, Put, Storage, StorageError, check_key, check_prefix,
-    is_key_part,
+    ErrorKind, KEY_BYTES_MAX, Listed, Put, Storage, StorageError, check_key, check_prefix, is_key_part,
 };
 
 /// The folder of unfinished objects.
@@ -65,12 +64,7 @@ impl LocalStorage {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let path = path.into();
         match Folder::open(&path) {
-            Ok(root) => Ok(Self {
-                root,
-                path,
-                durable: Mutex::default(),
-                renames: AtomicBool::new(true),
-            }),
+            Ok(root) => Ok(Self { root, path, durable: Mutex::default(), renames: AtomicBool::new(true) }),
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                     let object = path.display().to_string();
@@ -125,11 +119,7 @@ impl LocalStorage {
             |name, entry| {
                 if entry.kind == Kind::File {
                     let path = path.join(name);
-                    leftovers.push(Leftover {
-                        path,
-                        bytes: entry.bytes,
-                        modified: entry.modified,
-                    });
+                    leftovers.push(Leftover { path, bytes: entry.bytes, modified: entry.modified });
                 }
                 Ok(())
             },
@@ -153,17 +143,13 @@ impl LocalStorage {
         let now = tmp.touch().map_err(failed)?;
         let mut old = self.leftovers()?;
         // One from the future, of a clock since put right, has no age yet.
-        old.retain(|file| {
-            now.duration_since(file.modified)
-                .is_ok_and(|age| age >= older_than)
-        });
+        old.retain(|file| now.duration_since(file.modified).is_ok_and(|age| age >= older_than));
         for file in &old {
             // Each has a name, being a file in `tmp/`.
             let Some(name) = file.path.file_name().and_then(|name| name.to_str()) else {
                 continue;
             };
-            tmp.remove(name)
-                .map_err(|error| failure("delete", &file.path, error))?;
+            tmp.remove(name).map_err(|error| failure("delete", &file.path, error))?;
         }
         Ok(old)
     }
@@ -236,12 +222,7 @@ impl LocalStorage {
     }
 
     /// Gives the unfinished object its name; false when something has it.
-    fn move_in(
-        &self,
-        unfinished: &mut Unfinished<'_>,
-        folder: &Folder,
-        name: &str,
-    ) -> io::Result<bool> {
+    fn move_in(&self, unfinished: &mut Unfinished<'_>, folder: &Folder, name: &str) -> io::Result<bool> {
         let mut moved = Moved::Unsupported;
         if self.renames.load(Ordering::Relaxed) {
             moved = unfinished.tmp.rename_new(&unfinished.name, folder, name)?;
@@ -269,11 +250,7 @@ impl LocalStorage {
                 }
                 match entry.kind {
                     Kind::File => {
-                        each(Listed {
-                            key,
-                            bytes: entry.bytes,
-                            modified: entry.modified,
-                        });
+                        each(Listed { key, bytes: entry.bytes, modified: entry.modified });
                     }
                     Kind::Folder => pending.push(key),
                     Kind::Link => return Err(link_in_the_way(&key)),
@@ -296,12 +273,7 @@ impl LocalStorage {
         kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> StorageError {
-        StorageError::permanent(
-            operation,
-            self.path.join(key).display().to_string(),
-            kind,
-            source,
-        )
+        StorageError::permanent(operation, self.path.join(key).display().to_string(), kind, source)
     }
 
     fn failed(&self, operation: &'static str, key: &str) -> impl Fn(io::Error) -> StorageError {
@@ -313,14 +285,9 @@ impl LocalStorage {
 impl Storage for LocalStorage {
     fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
         check_key("write", key)?;
-        match self
-            .try_put(key, bytes)
-            .map_err(self.failed("write", key))?
-        {
+        match self.try_put(key, bytes).map_err(self.failed("write", key))? {
             Outcome::Put(put) => Ok(put),
-            Outcome::Conflict => {
-                Err(self.error("write", key, ErrorKind::Conflict, "other bytes are there"))
-            }
+            Outcome::Conflict => Err(self.error("write", key, ErrorKind::Conflict, "other bytes are there")),
         }
     }
 
@@ -329,17 +296,12 @@ impl Storage for LocalStorage {
         let failed = self.failed("read", key);
         let length = usize::try_from(bytes).ok().filter(|_| bytes <= bytes_max);
         let length = length.ok_or_else(|| {
-            let message =
-                format!("it has {bytes} bytes, more than the {bytes_max} that are allowed");
+            let message = format!("it has {bytes} bytes, more than the {bytes_max} that are allowed");
             self.error("read", key, ErrorKind::Other, message)
         })?;
         let mut content = Vec::new();
-        content
-            .try_reserve_exact(length)
-            .map_err(|error| failed(io::Error::other(error)))?;
-        file.take(bytes)
-            .read_to_end(&mut content)
-            .map_err(&failed)?;
+        content.try_reserve_exact(length).map_err(|error| failed(io::Error::other(error)))?;
+        file.take(bytes).read_to_end(&mut content).map_err(&failed)?;
         if content.len() != length {
             return Err(failed(io::Error::other("it got shorter while it was read")));
         }
@@ -352,23 +314,14 @@ impl Storage for LocalStorage {
             return Ok(());
         }
         // Asked first, since the system's offsets are signed and end before ours.
-        if offset
-            .checked_add(buffer.len() as u64)
-            .is_none_or(|end| end > bytes)
-        {
-            let message = format!(
-                "{} bytes at {offset} reach behind its end, {bytes}",
-                buffer.len()
-            );
+        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > bytes) {
+            let message = format!("{} bytes at {offset} reach behind its end, {bytes}", buffer.len());
             return Err(self.error("read", key, ErrorKind::ShortObject, message));
         }
-        file.read_exact_at(buffer, offset)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    self.error("read", key, ErrorKind::ShortObject, error)
-                }
-                _ => self.failed("read", key)(error),
-            })
+        file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.error("read", key, ErrorKind::ShortObject, error),
+            _ => self.failed("read", key)(error),
+        })
     }
 
     fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
@@ -394,8 +347,7 @@ impl Storage for LocalStorage {
         check_prefix(prefix)?;
         let mut pending = vec![prefix.trim_end_matches('/').to_owned()];
         while let Some(folder) = pending.pop() {
-            self.list_folder(&folder, &mut pending, each)
-                .map_err(self.failed("list", &folder))?;
+            self.list_folder(&folder, &mut pending, each).map_err(self.failed("list", &folder))?;
         }
         Ok(())
     }
@@ -439,11 +391,7 @@ impl<'a> Unfinished<'a> {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let name = format!("{:032x}", u128::from_le_bytes(random));
         let mut file = tmp.new_file(&name)?;
-        let unfinished = Self {
-            tmp,
-            name,
-            moved: false,
-        };
+        let unfinished = Self { tmp, name, moved: false };
         file.write_all(bytes)?;
         file.sync_all()?;
         Ok(unfinished)
@@ -466,11 +414,7 @@ fn split(key: &str) -> (&str, &str) {
 
 /// What `split` takes apart.
 fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{folder}/{name}")
-    }
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
 /// Holds what is under `name` against `bytes`. `None` when nothing is there. When it says that they are the same they are
@@ -478,9 +422,9 @@ fn join(folder: &str, name: &str) -> String {
 fn compare(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<Option<Outcome>> {
     let Some((mut file, bytes_there)) = folder.file(name)? else {
         return match folder.entry(name)? {
-            Some(entry) if entry.kind != Kind::File => Err(io::Error::other(
-                "something that is not a file has this name",
-            )),
+            Some(entry) if entry.kind != Kind::File => {
+                Err(io::Error::other("something that is not a file has this name"))
+            }
             _ => Ok(None),
         };
     };
@@ -516,13 +460,7 @@ fn failure(operation: &'static str, path: &Path, error: io::Error) -> StorageErr
         }
         _ => (ErrorKind::Other, false),
     };
-    StorageError {
-        operation,
-        object: path.display().to_string(),
-        kind,
-        retryable,
-        source: error.into(),
-    }
+    StorageError { operation, object: path.display().to_string(), kind, retryable, source: error.into() }
 }
 
 #[cfg(test)]
@@ -538,10 +476,7 @@ mod tests {
 
         assert_eq!(storage.put("packs/a", b"one").unwrap(), Put::Created);
         assert_eq!(storage.put("packs/a", b"one").unwrap(), Put::AlreadyThere);
-        assert_eq!(
-            storage.put("packs/a", b"two").unwrap_err().kind,
-            ErrorKind::Conflict
-        );
+        assert_eq!(storage.put("packs/a", b"two").unwrap_err().kind, ErrorKind::Conflict);
 
         assert_eq!(storage.get("packs/a", 3).unwrap(), b"one");
         assert_eq!(storage.leftovers().unwrap(), []);

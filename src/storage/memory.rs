@@ -31,10 +31,7 @@ impl MemoryStorage {
 
     /// An empty storage whose times of modification come from `clock`.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            objects: Arc::default(),
-            clock,
-        }
+        Self { objects: Arc::default(), clock }
     }
 
     /// Changes an object behind the contract's back, as a thief or a bad disk would. Its time of modification stays.
@@ -70,28 +67,18 @@ impl Default for MemoryStorage {
 
 impl fmt::Debug for MemoryStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStorage")
-            .field("objects", &self.lock().len())
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryStorage").field("objects", &self.lock().len()).finish_non_exhaustive()
     }
 }
 
 impl Storage for MemoryStorage {
     fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
         check_key("write", key)?;
-        let object = Object {
-            bytes: bytes.into(),
-            modified: self.clock.now().into(),
-        };
+        let object = Object { bytes: bytes.into(), modified: self.clock.now().into() };
         let mut objects = self.lock();
         match objects.get(key) {
             Some(present) if *present.bytes == *bytes => Ok(Put::AlreadyThere),
-            Some(_) => Err(failure(
-                "write",
-                key,
-                ErrorKind::Conflict,
-                "other bytes are there",
-            )),
+            Some(_) => Err(failure("write", key, ErrorKind::Conflict, "other bytes are there")),
             None => {
                 objects.insert(key.to_owned(), object);
                 Ok(Put::Created)
@@ -103,8 +90,7 @@ impl Storage for MemoryStorage {
         let object = self.object(key)?;
         let bytes = object.bytes.len() as u64;
         if bytes > bytes_max {
-            let message =
-                format!("it has {bytes} bytes, more than the {bytes_max} that are allowed");
+            let message = format!("it has {bytes} bytes, more than the {bytes_max} that are allowed");
             return Err(failure("read", key, ErrorKind::Other, message));
         }
         Ok(object.bytes.to_vec())
@@ -117,9 +103,7 @@ impl Storage for MemoryStorage {
         }
         let start = usize::try_from(offset).ok();
         let end = start.and_then(|start| start.checked_add(buffer.len()));
-        let range = start
-            .zip(end)
-            .and_then(|(start, end)| object.bytes.get(start..end));
+        let range = start.zip(end).and_then(|(start, end)| object.bytes.get(start..end));
         let range = range.ok_or_else(|| {
             let message = format!("{} bytes at {offset} reach behind its end", buffer.len());
             failure("read", key, ErrorKind::ShortObject, message)
@@ -182,9 +166,7 @@ mod tests {
         let storage = MemoryStorage::with_clock(Arc::new(FixedClock(moment)));
         storage.put("a", b"1").unwrap();
         let mut times = Vec::new();
-        storage
-            .list("", &mut |listed| times.push(listed.modified))
-            .unwrap();
+        storage.list("", &mut |listed| times.push(listed.modified)).unwrap();
         assert_eq!(times, [SystemTime::from(moment)]);
     }
 

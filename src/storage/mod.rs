@@ -94,13 +94,7 @@ impl StorageError {
         kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            operation,
-            object: object.into(),
-            kind,
-            retryable: false,
-            source: source.into(),
-        }
+        Self { operation, object: object.into(), kind, retryable: false, source: source.into() }
     }
 }
 
@@ -112,12 +106,7 @@ pub fn check_key(operation: &'static str, key: &str) -> Result<(), StorageError>
     if key.len() <= KEY_BYTES_MAX && key.split('/').all(is_key_part) && !is_reserved(key) {
         return Ok(());
     }
-    Err(StorageError::permanent(
-        operation,
-        key,
-        ErrorKind::Invalid,
-        "not a valid key",
-    ))
+    Err(StorageError::permanent(operation, key, ErrorKind::Invalid, "not a valid key"))
 }
 
 /// Holds a listing's `prefix` against the contract: empty, or a valid key and a `/`.
@@ -127,27 +116,19 @@ pub fn check_key(operation: &'static str, key: &str) -> Result<(), StorageError>
 pub fn check_prefix(prefix: &str) -> Result<(), StorageError> {
     let well_formed = match prefix.strip_suffix('/') {
         Some(folder) => {
-            folder.len() <= KEY_BYTES_MAX
-                && folder.split('/').all(is_key_part)
-                && !is_reserved(folder)
+            folder.len() <= KEY_BYTES_MAX && folder.split('/').all(is_key_part) && !is_reserved(folder)
         }
         None => prefix.is_empty(),
     };
     if well_formed {
         return Ok(());
     }
-    Err(StorageError::permanent(
-        "list",
-        prefix,
-        ErrorKind::Invalid,
-        "not a valid prefix",
-    ))
+    Err(StorageError::permanent("list", prefix, ErrorKind::Invalid, "not a valid prefix"))
 }
 
 /// Whether `part` can stand between two slashes of a key.
 fn is_key_part(part: &str) -> bool {
-    let allowed =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed)
 }
 

@@ -293,6 +293,24 @@ impl Catalog {
         transaction.commit().map_err(&failed)
     }
 
+    /// An index object now names these packs, which are known already.
+    pub fn set_indexed(&mut self, index: &IndexId, packs: &[PackId]) -> Result<(), CatalogError> {
+        let failed = self.failed();
+        let transaction = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(&failed)?;
+        for pack in packs {
+            transaction
+                .execute("UPDATE packs SET indexed = 1 WHERE id = ?", [pack.as_bytes()])
+                .map_err(&failed)?;
+        }
+        transaction
+            .execute("INSERT OR IGNORE INTO indexes VALUES (?)", [index.as_bytes()])
+            .map_err(&failed)?;
+        transaction.commit().map_err(&failed)
+    }
+
     /// Number, id and size of every pack known, and whether an index object names it.
     pub fn packs(&self) -> Result<Vec<KnownPack>, CatalogError> {
         let failed = self.failed();

@@ -7,18 +7,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{
-    self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps,
-};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 /// The mode of a new folder.
 pub(super) const FOLDER_MODE: Mode = Mode::RWXU;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-const OPEN_ROOT: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const OPEN_ROOT: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const OPEN_FOLDER: OFlags = OPEN_ROOT.union(OFlags::NOFOLLOW);
 /// `NONBLOCK` does nothing to files, and keeps a FIFO that somebody placed there from stopping us for ever.
 const OPEN_FILE: OFlags = OFlags::RDONLY
@@ -26,11 +22,8 @@ const OPEN_FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
-const OPEN_NEW: OFlags = OFlags::WRONLY
-    .union(OFlags::CREATE)
-    .union(OFlags::EXCL)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const OPEN_NEW: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// An open folder.
 #[derive(Debug)]
@@ -82,9 +75,7 @@ impl Folder {
             Err(Errno::NOENT) => Ok(None),
             // Systems differ in which of the two a link gives.
             Err(Errno::NOTDIR | Errno::LOOP) => match self.entry(name)? {
-                Some(Entry {
-                    kind: Kind::Link, ..
-                }) => Err(link_in_the_way(name)),
+                Some(Entry { kind: Kind::Link, .. }) => Err(link_in_the_way(name)),
                 _ => Ok(None),
             },
             Err(errno) => Err(errno.into()),
@@ -100,9 +91,8 @@ impl Folder {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
-        self.child(name)?.ok_or_else(|| {
-            io::Error::other(format!("`{name}` has to be a folder and is something else"))
-        })
+        self.child(name)?
+            .ok_or_else(|| io::Error::other(format!("`{name}` has to be a folder and is something else")))
     }
 
     /// Opens the file `name` and gives its size; `None` when there is no such file.
@@ -198,17 +188,8 @@ impl Folder {
 
     /// Sets the folder's times to the present by the file system's clock, and gives that. Needs no room on a full disk.
     pub fn touch(&self) -> io::Result<SystemTime> {
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: fs::UTIME_NOW,
-        };
-        fs::futimens(
-            &self.0,
-            &Timestamps {
-                last_access: now,
-                last_modification: now,
-            },
-        )?;
+        let now = Timespec { tv_sec: 0, tv_nsec: fs::UTIME_NOW };
+        fs::futimens(&self.0, &Timestamps { last_access: now, last_modification: now })?;
         Ok(Entry::of(&fs::fstat(&self.0)?).modified)
     }
 
@@ -236,16 +217,10 @@ impl Entry {
             // Out of range only on a damaged file system; such a file is as old as can be.
             .unwrap_or(UNIX_EPOCH);
         // A size is never negative.
-        Self {
-            kind,
-            bytes: u64::try_from(stat.st_size).unwrap_or(0),
-            modified,
-        }
+        Self { kind, bytes: u64::try_from(stat.st_size).unwrap_or(0), modified }
     }
 }
 
 pub(super) fn link_in_the_way(name: &str) -> io::Error {
-    io::Error::other(format!(
-        "`{name}` is a symbolic link, and none is followed inside a repository"
-    ))
+    io::Error::other(format!("`{name}` is a symbolic link, and none is followed inside a repository"))
 }

@@ -1,0 +1,181 @@
+//! Which snapshots are committed, and what marks say.
+
+use super::catalog::Catalog;
+use super::format::mark::{MARK_BYTES_MAX, Mark, MarkKind};
+use super::format::snapshot::{SNAPSHOT_BYTES_MAX, open_body, open_head};
+use super::objects::{ObjectName, fetch, name_in_key, pack_key};
+use super::{RepoError, Repository};
+use crate::id::{MarkId, PackId, SnapshotId};
+use crate::snapshot::{Body, Summary};
+use std::collections::{HashMap, HashSet};
+
+/// What the storage says of snapshots.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Committed snapshots, oldest first.
+    pub snapshots: Vec<Summary>,
+    /// Snapshots that no mark commits: a backup that was cut short or is under way, or a mark that was lost.
+    pub uncommitted: Vec<Summary>,
+    /// Snapshots and marks that cannot be read.
+    pub damaged: Vec<RepoError>,
+    /// Packs marked as damaged, with the words of the mark.
+    pub damaged_packs: HashMap<PackId, String>,
+}
+
+impl History {
+    /// Committed snapshots of one series, oldest first.
+    pub fn series<'a>(
+        &'a self,
+        series: &'a str,
+        host: &'a str,
+    ) -> impl DoubleEndedIterator<Item = &'a Summary> {
+        self.snapshots
+            .iter()
+            .filter(move |summary| summary.head.series == series && summary.head.host == host)
+    }
+}
+
+impl Repository {
+    /// Reads all marks and snapshot heads; what was read before comes from the catalog.
+    ///
+    /// # Errors
+    /// When the storage or the catalog fails. Damaged objects are in the answer.
+    pub fn history(&self, catalog: &mut Catalog) -> Result<History, RepoError> {
+        let mut history = History::default();
+        let marks = self.read_marks(catalog, &mut history.damaged)?;
+        let superseded: HashSet<MarkId> =
+            marks.iter().flat_map(|(_, mark)| mark.supersedes.iter().copied()).collect();
+        let mut committed = HashSet::new();
+        for (id, mark) in &marks {
+            if superseded.contains(id) {
+                continue;
+            }
+            match mark.kind {
+                MarkKind::Committed => {
+                    committed.insert(mark.object.clone());
+                }
+                MarkKind::Damaged => {
+                    if let Some(pack) = name_in_key::<PackId>(&mark.object) {
+                        history.damaged_packs.insert(pack, mark.value.clone().unwrap_or_default());
+                    }
+                }
+                MarkKind::Other(_) => {}
+            }
+        }
+        for id in self.list_names::<SnapshotId>("snapshots/")? {
+            let head = self
+                .small_object(catalog, &id, SNAPSHOT_BYTES_MAX)
+                .and_then(|bytes| open_head(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
+            match head {
+                Ok(head) if committed.contains(&id.key()) => history.snapshots.push(Summary { id, head }),
+                Ok(head) => history.uncommitted.push(Summary { id, head }),
+                Err(error) if error.is_integrity() => history.damaged.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        // A mark that outlived its snapshot tells of one that is gone; `forget` removes both.
+        let seen: HashSet<String> = history.snapshots.iter().map(|summary| summary.id.key()).collect();
+        let named = history.damaged.iter().filter_map(|error| match error {
+            RepoError::Damaged { object, .. } | RepoError::Missing { object } => Some(object.clone()),
+            _ => None,
+        });
+        let named: HashSet<String> = named.collect();
+        let lost = committed.into_iter().filter(|key| !seen.contains(key) && !named.contains(key));
+        let mut lost: Vec<String> = lost.collect();
+        lost.sort();
+        history.damaged.extend(lost.into_iter().map(|object| RepoError::Missing { object }));
+        history.snapshots.sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
+        Ok(history)
+    }
+
+    fn read_marks(
+        &self,
+        catalog: &mut Catalog,
+        unreadable: &mut Vec<RepoError>,
+    ) -> Result<Vec<(MarkId, Mark)>, RepoError> {
+        let mut marks = Vec::new();
+        for id in self.list_names::<MarkId>("marks/")? {
+            let mark = self
+                .small_object(catalog, &id, MARK_BYTES_MAX)
+                .and_then(|bytes| Mark::open(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
+            match mark {
+                Ok(mark) => marks.push((id, mark)),
+                Err(error) if error.is_integrity() => unreadable.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Reads a snapshot's body.
+    ///
+    /// # Errors
+    /// When it is damaged, or this key may not read it.
+    pub fn body(&self, catalog: &mut Catalog, id: &SnapshotId) -> Result<Body, RepoError> {
+        let bytes = self.small_object(catalog, id, SNAPSHOT_BYTES_MAX)?;
+        open_body(&bytes, &self.id, &self.keys).map_err(|source| match source {
+            super::FormatError::Crypto(error @ crate::crypto::CryptoError::RoleTooWeak { .. }) => {
+                error.into()
+            }
+            source => damaged(id)(source),
+        })
+    }
+
+    /// Puts a mark.
+    pub(super) fn put_mark(&self, mark: &Mark) -> Result<MarkId, RepoError> {
+        self.put_hashed(&mark.seal(self.id, &self.keys, self.entropy.as_ref())?)
+    }
+
+    /// Remembers that a pack is damaged, so that no new snapshot relies on it.
+    ///
+    /// # Errors
+    /// When the mark cannot be written.
+    pub fn mark_damaged(
+        &self,
+        pack: &PackId,
+        why: &str,
+        host: &str,
+        now_ms: i64,
+    ) -> Result<MarkId, RepoError> {
+        self.put_mark(&Mark {
+            kind: MarkKind::Damaged,
+            object: pack_key(pack),
+            time_ms: now_ms,
+            supersedes: Vec::new(),
+            value: Some(why.to_owned()),
+            host: host.to_owned(),
+        })
+    }
+
+    pub(super) fn list_names<N: std::str::FromStr + Ord>(&self, prefix: &str) -> Result<Vec<N>, RepoError> {
+        let mut names = Vec::new();
+        self.storage.list(prefix, &mut |listed| names.extend(name_in_key::<N>(&listed.key)))?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// A small immutable object, from the catalog where it was read before. The name is checked either way: the catalog is
+    /// never trusted.
+    fn small_object<N: ObjectName>(
+        &self,
+        catalog: &mut Catalog,
+        name: &N,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, RepoError> {
+        let key = name.key();
+        if let Ok(Some(bytes)) = catalog.object(&key)
+            && blake3::hash(&bytes) == *name.hash()
+        {
+            return Ok(bytes);
+        }
+        let bytes = fetch(self.storage.as_ref(), name, bytes_max)?;
+        // Safe to ignore because the catalog only spares the next fetch.
+        let _ = catalog.keep_object(&key, &bytes);
+        Ok(bytes)
+    }
+}
+
+fn damaged<N: ObjectName>(name: &N) -> impl FnOnce(super::FormatError) -> RepoError + use<N> {
+    let object = name.key();
+    move |source| RepoError::Damaged { object, source }
+}

@@ -1,0 +1,153 @@
+//! Blocks fetched, opened, decompressed, and every id in them checked.
+
+use crate::codec::Decompressor;
+use crate::crypto::CryptoError;
+use crate::id::PackId;
+use crate::repo::catalog::PackRow;
+use crate::repo::format::FormatError;
+use crate::repo::format::index::{BlockEntry, BlockKind, ChunkTable};
+use crate::repo::format::pack::{FRONT_BYTES, PackOpener};
+use crate::repo::objects::pack_key;
+use crate::repo::{RepoError, Repository};
+use crate::storage::{ErrorKind, StorageError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Unwrapped pack keys kept: unwrapping takes a tenth of a millisecond and a request.
+const OPENERS_KEPT: usize = 256;
+
+/// Opens blocks; shared by all threads of a restore.
+pub struct BlockReader {
+    repo: Repository,
+    openers: Mutex<VecDeque<(PackId, Arc<PackOpener>)>>,
+}
+
+/// Working memory of one thread that opens blocks.
+#[derive(Default)]
+pub struct Workspace {
+    decompressor: Decompressor,
+    sealed: Vec<u8>,
+}
+
+impl BlockReader {
+    /// A reader of `repo`'s blocks.
+    pub fn new(repo: &Repository) -> Self {
+        Self { repo: repo.clone(), openers: Mutex::default() }
+    }
+
+    /// Fetches and opens consecutive blocks of a pack in one read; `each` gets the plain bytes of one after another.
+    ///
+    /// # Errors
+    /// When the pack is missing or damaged. Blocks given to `each` before are good.
+    pub fn open_run(
+        &self,
+        pack: &PackRow,
+        blocks: std::ops::Range<u32>,
+        workspace: &mut Workspace,
+        each: &mut dyn FnMut(u32, Vec<u8>),
+    ) -> Result<(), RepoError> {
+        let object = pack_key(&pack.id);
+        let entries = pack.table.blocks.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return Err(RepoError::Inconsistent { object, what: "it has no such block".to_owned() });
+        };
+        let opener = self.opener(&pack.id)?;
+        let bytes = last.offset + u64::from(last.stored_bytes) - first.offset;
+        let mut sealed = std::mem::take(&mut workspace.sealed);
+        // Bounded: a run is a few blocks, each at most 4 MiB.
+        sealed.resize(bytes as usize, 0);
+        let outcome = self.repo.storage.get_range(&object, first.offset, &mut sealed);
+        outcome.map_err(|error| storage_error(&object, error))?;
+        let mut rest = sealed.as_mut_slice();
+        for (number, entry) in blocks.zip(entries) {
+            let (own, later) = rest.split_at_mut_checked(entry.stored_bytes as usize).ok_or_else(|| {
+                RepoError::Damaged { object: object.clone(), source: FormatError::CutShort }
+            })?;
+            rest = later;
+            let mut plain = Vec::new();
+            self.open_block(&opener, &object, &pack.table, (number, entry), own, workspace, &mut plain)?;
+            each(number, plain);
+        }
+        workspace.sealed = sealed;
+        Ok(())
+    }
+
+    /// Opens one block whose sealed bytes are at hand and checks every id in it.
+    ///
+    /// # Errors
+    /// When it is damaged, or its bytes are not those that its ids name.
+    #[expect(clippy::too_many_arguments, reason = "all are parts of one block's identity")]
+    pub fn open_block(
+        &self,
+        opener: &PackOpener,
+        object: &str,
+        table: &ChunkTable,
+        (number, entry): (u32, &BlockEntry),
+        sealed: &mut [u8],
+        workspace: &mut Workspace,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), RepoError> {
+        let damaged = |source| RepoError::Damaged { object: object.to_owned(), source };
+        let stored = opener.open_block(number, entry, sealed).map_err(damaged)?;
+        let inconsistent = |what: String| RepoError::Inconsistent { object: object.to_owned(), what };
+        workspace
+            .decompressor
+            .decompress(entry.codec, stored, entry.plain_bytes as usize, plain)
+            .map_err(|error| inconsistent(format!("block {number}: {error}")))?;
+        let key = match entry.kind {
+            BlockKind::Data => &self.repo.content.chunk_id,
+            BlockKind::Recipe => &self.repo.content.node_id,
+        };
+        let mut rest = plain.as_slice();
+        for (id, len) in table.chunks_of(entry) {
+            let split = rest.split_at_checked(*len as usize);
+            let (chunk, later) = split.ok_or_else(|| inconsistent(format!("block {number} is too short")))?;
+            if blake3::keyed_hash(key.expose(), chunk) != *id {
+                return Err(inconsistent(format!("block {number} holds other bytes than its ids say")));
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// The opener of a pack.
+    ///
+    /// # Errors
+    /// When the pack is missing, or its front damaged.
+    pub fn opener(&self, pack: &PackId) -> Result<Arc<PackOpener>, RepoError> {
+        {
+            let mut openers = self.openers.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = openers.iter().position(|(id, _)| id == pack)
+                && let Some(found) = openers.remove(at)
+            {
+                let opener = Arc::clone(&found.1);
+                openers.push_front(found);
+                return Ok(opener);
+            }
+        }
+        let object = pack_key(pack);
+        let mut front = [0; FRONT_BYTES];
+        let outcome = self.repo.storage.get_range(&object, 0, &mut front);
+        outcome.map_err(|error| storage_error(&object, error))?;
+        let opener =
+            PackOpener::new(&front, &self.repo.id, &self.repo.keys).map_err(|source| match source {
+                FormatError::Crypto(error @ CryptoError::RoleTooWeak { .. }) => error.into(),
+                source => RepoError::Damaged { object, source },
+            })?;
+        let opener = Arc::new(opener);
+        let mut openers = self.openers.lock().unwrap_or_else(PoisonError::into_inner);
+        openers.push_front((*pack, Arc::clone(&opener)));
+        openers.truncate(OPENERS_KEPT);
+        Ok(opener)
+    }
+}
+
+fn storage_error(object: &str, error: StorageError) -> RepoError {
+    match error.kind {
+        ErrorKind::NotFound => RepoError::Missing { object: object.to_owned() },
+        ErrorKind::ShortObject => {
+            RepoError::Damaged { object: object.to_owned(), source: FormatError::CutShort }
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,88 @@
+//! Where chunks lie: the catalog's answer, guessed where a stream follows its packs.
+
+use crate::id::PackId;
+use crate::repo::catalog::{Catalog, Location};
+use crate::repo::format::index::BlockKind;
+use crate::repo::{RepoError, Repository};
+use hashbrown::HashMap;
+
+/// Answers kept; cleared when full.
+const KEPT: usize = 1 << 16;
+
+/// Finds chunks. When the catalog does not know one, it is brought up to date once, by listing packs and reading the tables of
+/// those that no index names.
+pub struct Locator {
+    repo: Repository,
+    catalog: Catalog,
+    damaged: std::collections::HashMap<PackId, String>,
+    kept: HashMap<[u8; 32], Location>,
+    reconciled: bool,
+}
+
+impl Locator {
+    /// A locator over `catalog`. Packs in `damaged` are asked last.
+    pub fn new(
+        repo: &Repository,
+        catalog: Catalog,
+        damaged: std::collections::HashMap<PackId, String>,
+    ) -> Self {
+        Self { repo: repo.clone(), catalog, damaged, kept: HashMap::new(), reconciled: false }
+    }
+
+    /// The place to read a data chunk from.
+    ///
+    /// # Errors
+    /// [`RepoError::ChunkLost`] when no pack holds it.
+    pub fn data(&mut self, id: &[u8; 32]) -> Result<Location, RepoError> {
+        if let Some(location) = self.kept.get(id) {
+            return Ok(location.clone());
+        }
+        let location = self.all(id, BlockKind::Data)?.into_iter().next();
+        let location = location.ok_or_else(|| RepoError::ChunkLost {
+            what: "chunk",
+            id: crate::id::ChunkId::from_bytes(*id).to_string(),
+            hint: "its pack or index object is gone".to_owned(),
+        })?;
+        if self.kept.len() >= KEPT {
+            self.kept.clear();
+        }
+        // The whole pack's chunks at once would be faster still, and dearer where few of them are wanted: its block's are.
+        self.keep_block(&location);
+        Ok(location)
+    }
+
+    fn keep_block(&mut self, location: &Location) {
+        let Some(block) = location.pack.block(location.block) else { return };
+        let mut offset = 0;
+        for (id, len) in location.pack.table.chunks_of(block) {
+            let own = Location {
+                pack: std::sync::Arc::clone(&location.pack),
+                block: location.block,
+                offset,
+                len: *len,
+            };
+            self.kept.insert(*id, own);
+            offset += len;
+        }
+    }
+
+    /// Every place that holds the chunk or node, those thought good first; empty when there is none.
+    ///
+    /// # Errors
+    /// When catalog or storage fails.
+    pub fn all(&mut self, id: &[u8; 32], kind: BlockKind) -> Result<Vec<Location>, RepoError> {
+        let mut locations = self.catalog.locate(id, kind)?;
+        if locations.is_empty() && !self.reconciled {
+            self.reconciled = true;
+            self.repo.reconcile(&mut self.catalog, &self.damaged)?;
+            locations = self.catalog.locate(id, kind)?;
+        }
+        locations.sort_by_key(|location| self.damaged.contains_key(&location.pack.id));
+        Ok(locations)
+    }
+
+    /// The catalog behind it.
+    pub fn catalog(&mut self) -> &mut Catalog {
+        &mut self.catalog
+    }
+}

@@ -1,0 +1,206 @@
+//! Reading: a recipe in, the stream's bytes out, in order, every byte checked before it leaves.
+//!
+//! ```text
+//! planner: recipe -> extents -> blocks wanted, in order ─ jobs ─> [fetch, open, decompress, check ids] x N
+//!                                    └─ segments, in order ─> caller: waits for each block, writes, digests
+//! ```
+//!
+//! Open blocks are kept while a segment under way or the least-recently-used list holds them; their plain bytes are bounded by
+//! [`ReadSettings::open_bytes`]. Memory is that, plus a few blocks a thread, whatever the stream's length.
+
+mod blocks;
+mod locate;
+mod plan;
+mod recipe;
+
+pub use blocks::{BlockReader, Workspace};
+pub use locate::Locator;
+pub use recipe::{Extent, RecipeWalker};
+
+use super::{RepoError, Repository};
+use crate::event::{Cancel, Event, Observer};
+use crate::repo::format::index::BlockKind;
+use crate::snapshot::Stream;
+use plan::{Job, Piece, Planner, Segment, run_jobs};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How a restore works.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadSettings {
+    /// Threads that fetch and open blocks.
+    pub workers: usize,
+    /// Plain bytes of open blocks at a time.
+    pub open_bytes: u64,
+    /// Blocks that lie side by side are fetched in one read of up to so many bytes.
+    pub run_bytes: u64,
+}
+
+impl ReadSettings {
+    /// Settings for `cores` cores on a storage without latency.
+    pub fn local(cores: usize) -> Self {
+        Self { workers: cores.max(1) + 1, open_bytes: 64 << 20, run_bytes: 1 << 20 }
+    }
+}
+
+/// What a restore read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadStats {
+    /// Bytes of the stream written.
+    pub bytes: u64,
+    /// Blocks opened.
+    pub blocks_opened: u64,
+    /// Sealed bytes of those blocks.
+    pub bytes_fetched: u64,
+}
+
+/// Takes a stream's bytes.
+pub type Output<'a> = dyn FnMut(&[u8]) -> std::io::Result<()> + 'a;
+
+/// Bytes handed to the output at a time.
+const OUTPUT_BYTES: usize = 1 << 20;
+
+impl Repository {
+    /// Writes the whole stream to `output` and checks length and digest.
+    ///
+    /// # Errors
+    /// On any error the bytes written until then are right, but not all. Only after `Ok` is the stream whole.
+    pub fn read_stream(
+        &self,
+        locator: &Arc<Mutex<Locator>>,
+        stream: &Stream,
+        settings: ReadSettings,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        output: &mut Output<'_>,
+    ) -> Result<ReadStats, RepoError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut written = 0u64;
+        let misfit =
+            |what: String| RepoError::Inconsistent { object: format!("stream {}", stream.name), what };
+        let mut checked = |bytes: &[u8]| {
+            hasher.update(bytes);
+            written += bytes.len() as u64;
+            observer.observe(Event::Advanced { bytes: bytes.len() as u64, bytes_known: 0 });
+            output(bytes)
+        };
+        let stats = self.read_range(locator, stream, 0..stream.bytes, settings, cancel, &mut checked)?;
+        if written != stream.bytes {
+            return Err(misfit(format!("{written} bytes restored of {}", stream.bytes)));
+        }
+        if hasher.finalize() != *stream.digest.as_bytes() {
+            return Err(misfit("the restored bytes do not have the digest of the dump".to_owned()));
+        }
+        Ok(stats)
+    }
+
+    /// Writes a byte range of the stream to `output`. Every chunk is checked; the stream's digest cannot be.
+    ///
+    /// # Errors
+    /// As [`Repository::read_stream`].
+    pub fn read_range(
+        &self,
+        locator: &Arc<Mutex<Locator>>,
+        stream: &Stream,
+        range: Range<u64>,
+        settings: ReadSettings,
+        cancel: &Cancel,
+        output: &mut Output<'_>,
+    ) -> Result<ReadStats, RepoError> {
+        let blocks = Arc::new(BlockReader::new(self));
+        let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(locator));
+        let (length, _) = walker.root(&stream.root)?;
+        if length != stream.bytes {
+            let what = format!("its recipe makes {length} bytes, and it should have {}", stream.bytes);
+            return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what });
+        }
+        let workers = settings.workers.max(1);
+        let (jobs_in, jobs_out) = crossbeam_channel::bounded::<Job>(workers * 2);
+        let (segments_in, segments) = crossbeam_channel::bounded::<Segment>(64);
+        let stop = Cancel::new();
+        std::thread::scope(|scope| {
+            let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+            for _ in 0..workers {
+                let (blocks, jobs) = (Arc::clone(&blocks), jobs_out.clone());
+                let spawned = named("open").spawn_scoped(scope, move || run_jobs(&blocks, &jobs));
+                spawned.map_err(|source| RepoError::Thread { source })?;
+            }
+            drop(jobs_out);
+            let mut planner = Planner::new(Arc::clone(locator), settings, jobs_in, segments_in, stop.clone());
+            let planned = named("plan")
+                .spawn_scoped(scope, move || planner.run(|each| walker.walk(&stream.root, range, each)));
+            let planned = planned.map_err(|source| RepoError::Thread { source })?;
+            let written = write_segments(&segments, &blocks, locator, cancel, output);
+            // The planner may wait for room that nobody will make any more.
+            stop.cancel();
+            drop(segments);
+            let planned = planned.join().unwrap_or(Err(RepoError::Stopped));
+            match (written, planned) {
+                (Err(error), _) => Err(error),
+                (Ok(_), Err(error)) => Err(error),
+                (Ok(()), Ok(stats)) => Ok(stats),
+            }
+        })
+    }
+}
+
+/// Writes segments in order until there are no more. That these were all is for the planner to say.
+fn write_segments(
+    segments: &crossbeam_channel::Receiver<Segment>,
+    blocks: &BlockReader,
+    locator: &Mutex<Locator>,
+    cancel: &Cancel,
+    output: &mut Output<'_>,
+) -> Result<(), RepoError> {
+    let mut buffer = Vec::with_capacity(OUTPUT_BYTES);
+    let mut write = |bytes: &[u8]| match output(bytes) {
+        Err(_) if cancel.is_cancelled() => Err(RepoError::Cancelled),
+        outcome => outcome.map_err(|source| RepoError::Output { source }),
+    };
+    for segment in segments {
+        if cancel.is_cancelled() {
+            return Err(RepoError::Cancelled);
+        }
+        for piece in &segment.pieces {
+            if buffer.len() + piece.extent.len as usize > OUTPUT_BYTES {
+                write(&buffer)?;
+                buffer.clear();
+            }
+            match piece.slot.wait() {
+                Ok(plain) => buffer.extend_from_slice(slice_of(piece, plain)?),
+                Err(error) => buffer.extend_from_slice(&elsewhere(piece, error, blocks, locator)?),
+            }
+        }
+    }
+    write(&buffer)
+}
+
+fn slice_of<'a>(piece: &Piece, plain: &'a [u8]) -> Result<&'a [u8], RepoError> {
+    let start = piece.chunk_offset as usize + piece.extent.offset as usize;
+    plain.get(start..start + piece.extent.len as usize).ok_or_else(|| RepoError::Inconsistent {
+        object: format!("chunk {}", piece.extent.chunk.short()),
+        what: "the recipe wants bytes beyond its end".to_owned(),
+    })
+}
+
+/// A block did not open: the chunk may lie in another pack, too (stored again since, to heal the damage).
+fn elsewhere(
+    piece: &Piece,
+    error: &Arc<RepoError>,
+    blocks: &BlockReader,
+    locator: &Mutex<Locator>,
+) -> Result<Vec<u8>, RepoError> {
+    let id = piece.extent.chunk.as_bytes();
+    let locations = locator.lock().unwrap_or_else(PoisonError::into_inner).all(id, BlockKind::Data)?;
+    for location in locations.iter().filter(|location| location.pack.id != piece.pack) {
+        let mut opened = None;
+        let run = location.block..location.block + 1;
+        let outcome = blocks
+            .open_run(&location.pack, run, &mut Workspace::default(), &mut |_, plain| opened = Some(plain));
+        if let (Ok(()), Some(plain)) = (outcome, opened) {
+            let moved = Piece { chunk_offset: location.offset, ..piece.clone() };
+            return slice_of(&moved, &plain).map(<[u8]>::to_vec);
+        }
+    }
+    Err(plan::unshare(error))
+}

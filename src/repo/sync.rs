@@ -1,0 +1,176 @@
+//! Bringing the catalog up to what the storage holds.
+
+use super::catalog::{Catalog, CatalogError};
+use super::format::index::{INDEX_BYTES_MAX, Index, IndexedPack};
+use super::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
+use super::objects::{fetch, name_in_key, pack_key};
+use super::{FormatError, RepoError, Repository};
+use crate::crypto::Role;
+use crate::event::{Event, Observer};
+use crate::id::{IndexId, PackId};
+use crate::storage::{ErrorKind, StorageError};
+use std::collections::{HashMap, HashSet};
+
+/// How the packs that the catalog knows compare with those that the storage lists.
+#[derive(Debug, Default)]
+pub struct Presence {
+    /// Packs that are not there, or not with their size, or marked as damaged: by number, with the reason.
+    pub unusable: HashMap<i64, (PackId, String)>,
+    /// Packs listed that neither an index nor their own table explains, with the reason.
+    pub unexplained: Vec<(PackId, String)>,
+}
+
+impl Repository {
+    /// Opens the catalog and takes in index objects that are new. Damaged ones are reported to `observer` and left out.
+    ///
+    /// # Errors
+    /// When the storage fails, or the catalog's directory cannot be used.
+    pub fn catalog(&self, observer: &dyn Observer) -> Result<Catalog, RepoError> {
+        match self.open_catalog(observer) {
+            Err(error) if error.is_catalog_corrupt() => {
+                observer.observe(Event::Step { what: "rebuilding the catalog".to_owned() });
+                Catalog::remove_files(&self.cache_dir)?;
+                self.open_catalog(observer)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Forgets the catalog; the next opening rebuilds it.
+    ///
+    /// # Errors
+    /// When its files cannot be removed.
+    pub fn drop_catalog(&self) -> Result<(), RepoError> {
+        Ok(Catalog::remove_files(&self.cache_dir)?)
+    }
+
+    fn open_catalog(&self, observer: &dyn Observer) -> Result<Catalog, RepoError> {
+        let mut instance = [0; 16];
+        self.entropy.fill(&mut instance)?;
+        let mut catalog = Catalog::open(&self.cache_dir, &self.id, instance)?;
+        let listed: HashSet<IndexId> = self.list_names::<IndexId>("index/")?.into_iter().collect();
+        let known = catalog.indexes()?;
+        if known.iter().any(|id| !listed.contains(id)) {
+            // Indexes were replaced or removed: what they said may hold no longer.
+            drop(catalog);
+            Catalog::remove_files(&self.cache_dir)?;
+            catalog = Catalog::open(&self.cache_dir, &self.id, instance)?;
+        }
+        let known = catalog.indexes()?;
+        let mut fresh: Vec<IndexId> = listed.difference(&known).copied().collect();
+        fresh.sort();
+        for id in fresh {
+            match self.read_index(&id) {
+                Ok(index) => catalog.add_packs(Some(&id), &index.packs)?,
+                Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })) => {
+                    observer.observe(Event::Damage {
+                        object: format!("index/{id}"),
+                        message: format!("{error}; its packs' own tables are read instead"),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(catalog)
+    }
+
+    pub(super) fn read_index(&self, id: &IndexId) -> Result<Index, RepoError> {
+        let bytes = fetch(self.storage.as_ref(), id, INDEX_BYTES_MAX)?;
+        Index::open(&bytes, &self.id, &self.keys)
+            .map_err(|source| RepoError::Damaged { object: format!("index/{id}"), source })
+    }
+
+    /// All packs that the storage lists, with their sizes.
+    ///
+    /// # Errors
+    /// When the listing fails.
+    pub fn list_packs(&self) -> Result<HashMap<PackId, u64>, RepoError> {
+        let mut packs = HashMap::new();
+        self.storage.list("packs/", &mut |listed| {
+            packs.extend(name_in_key::<PackId>(&listed.key).map(|id| (id, listed.bytes)));
+        })?;
+        Ok(packs)
+    }
+
+    /// Compares catalog and storage. Packs that no index names (of a backup that was killed, or under a lost index) are taken
+    /// in by their own tables, where the key can read them.
+    ///
+    /// # Errors
+    /// When the storage or the catalog fails.
+    pub fn reconcile(
+        &self,
+        catalog: &mut Catalog,
+        damaged_packs: &HashMap<PackId, String>,
+    ) -> Result<Presence, RepoError> {
+        let mut listed = self.list_packs()?;
+        let mut presence = Presence::default();
+        for pack in catalog.packs()? {
+            let reason = match listed.remove(&pack.id) {
+                None => Some("it is missing".to_owned()),
+                Some(bytes) if bytes != pack.bytes => {
+                    Some(format!("it has {bytes} bytes and should have {}", pack.bytes))
+                }
+                Some(_) => damaged_packs.get(&pack.id).map(|why| format!("it is marked as damaged: {why}")),
+            };
+            if let Some(reason) = reason {
+                presence.unusable.insert(pack.number, (pack.id, reason));
+            }
+        }
+        if self.keys.role() == Role::Full {
+            for (id, bytes) in listed {
+                if damaged_packs.contains_key(&id) {
+                    continue;
+                }
+                match self.read_pack_table(&id, bytes) {
+                    Ok(pack) => catalog.add_packs(None, &[pack])?,
+                    // Left behind by a full disk or a cut; or removed a moment ago.
+                    Err(error) if error.is_integrity() => {
+                        presence.unexplained.push((id, error.to_string()));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            presence.unexplained.sort();
+        }
+        Ok(presence)
+    }
+
+    /// Reads a pack's own chunk table.
+    pub(super) fn read_pack_table(&self, id: &PackId, bytes: u64) -> Result<IndexedPack, RepoError> {
+        let object = pack_key(id);
+        let damaged = |source| RepoError::Damaged { object: object.clone(), source };
+        let failed = |error: StorageError| match error.kind {
+            ErrorKind::NotFound => RepoError::Missing { object: object.clone() },
+            ErrorKind::ShortObject => damaged(FormatError::CutShort),
+            _ => error.into(),
+        };
+        let footer_at =
+            bytes.checked_sub(FOOTER_BYTES as u64).ok_or_else(|| damaged(FormatError::CutShort))?;
+        let mut footer = [0; FOOTER_BYTES];
+        self.storage.get_range(&object, footer_at, &mut footer).map_err(failed)?;
+        let footer = Footer::read(&footer, bytes).map_err(damaged)?;
+        let mut front = [0; FRONT_BYTES];
+        self.storage.get_range(&object, 0, &mut front).map_err(failed)?;
+        let opener = PackOpener::new(&front, &self.id, &self.keys).map_err(damaged)?;
+        // Bounded by `Footer::read`.
+        let mut sealed = vec![0; footer.table_bytes as usize];
+        self.storage.get_range(&object, footer.table_offset, &mut sealed).map_err(failed)?;
+        let table = opener.open_table(&footer, &mut sealed).map_err(damaged)?;
+        Ok(IndexedPack { id: *id, bytes, table })
+    }
+}
+
+/// Turns a catalog that cannot be believed into an ordinary absence: the caller then stores afresh, and nothing is lost.
+pub(super) fn tolerate<T>(
+    outcome: Result<T, CatalogError>,
+    absent: T,
+    lost: &mut bool,
+) -> Result<T, RepoError> {
+    match outcome {
+        Err(CatalogError::Corrupt { .. }) => {
+            *lost = true;
+            Ok(absent)
+        }
+        outcome => Ok(outcome?),
+    }
+}

@@ -1,0 +1,169 @@
+//! Is this chunk stored already? Answered without a query where the stream follows an earlier one.
+//!
+//! Three steps (after Zhu, Li, Patterson: *Avoiding the Disk Bottleneck in the Data Domain Deduplication File System*, FAST
+//! 2008): the chunk that follows the last known one in its pack is guessed first; then the filter in memory says that a chunk is
+//! surely new; only then the catalog is asked, whose answer loads the pack's whole table for the next guess.
+
+use super::super::catalog::filter::{ChunkFilter, chunk_key};
+use super::super::catalog::{Catalog, CatalogError, Found, PackRow};
+use super::super::format::index::{BlockKind, IndexedPack};
+use super::super::sync::{Presence, tolerate};
+use crate::id::{IndexId, PackId};
+use crate::repo::RepoError;
+use hashbrown::HashSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(super) struct Known {
+    catalog: Catalog,
+    filter: ChunkFilter,
+    presence: Presence,
+    /// Chunks handed to the pipeline whose pack is not in the catalog yet.
+    pending: HashSet<[u8; 32]>,
+    /// Where a data chunk and a recipe node were found last.
+    last_data: Option<(Arc<PackRow>, usize)>,
+    last_recipe: Option<(Arc<PackRow>, usize)>,
+    /// The catalog turned out corrupt: it says nothing any more, and is rebuilt next time.
+    catalog_lost: bool,
+    /// Packs that could not be relied on for chunks of this backup, with the reason.
+    healed: BTreeMap<PackId, String>,
+}
+
+impl Known {
+    pub fn new(mut catalog: Catalog, presence: Presence) -> Result<Self, RepoError> {
+        let mut catalog_lost = false;
+        let filter = tolerate(catalog.filter(), ChunkFilter::default(), &mut catalog_lost)?;
+        Ok(Self {
+            catalog,
+            filter,
+            presence,
+            pending: HashSet::new(),
+            last_data: None,
+            last_recipe: None,
+            catalog_lost,
+            healed: BTreeMap::new(),
+        })
+    }
+
+    /// Whether the chunk or node need not be stored.
+    pub fn contains(&mut self, id: &[u8; 32], kind: BlockKind) -> Result<bool, RepoError> {
+        let last = match kind {
+            BlockKind::Data => &mut self.last_data,
+            BlockKind::Recipe => &mut self.last_recipe,
+        };
+        if let Some((row, at)) = last
+            && row.holds_at(*at + 1, id, kind)
+        {
+            *at += 1;
+            return Ok(true);
+        }
+        if !self.filter.may_contain(chunk_key(id)) {
+            return Ok(false);
+        }
+        if self.pending.contains(id) {
+            return Ok(true);
+        }
+        if self.catalog_lost {
+            return Ok(false);
+        }
+        let unusable = &self.presence.unusable;
+        let found = self.catalog.find(id, kind, |number| !unusable.contains_key(&number));
+        match tolerate(found, Found::Nowhere, &mut self.catalog_lost)? {
+            Found::At(row, at) => {
+                *last = Some((row, at));
+                Ok(true)
+            }
+            Found::OnlyUnusable => {
+                self.note_healing(id, kind)?;
+                Ok(false)
+            }
+            Found::Nowhere => Ok(false),
+        }
+    }
+
+    /// Remembers which unusable packs made it necessary to store a chunk afresh.
+    fn note_healing(&mut self, id: &[u8; 32], kind: BlockKind) -> Result<(), RepoError> {
+        let located = tolerate(self.catalog.locate(id, kind), Vec::new(), &mut self.catalog_lost)?;
+        for location in located {
+            if let Some((pack, reason)) = self.presence.unusable.get(&location.pack.number) {
+                self.healed.entry(*pack).or_insert_with(|| reason.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The chunk was handed to the pipeline.
+    pub fn add_pending(&mut self, id: [u8; 32]) {
+        self.filter.insert(chunk_key(&id));
+        self.pending.insert(id);
+    }
+
+    /// Packs became durable: the catalog takes over from memory.
+    pub fn add_packs(&mut self, packs: &[IndexedPack]) -> Result<(), RepoError> {
+        if !self.catalog_lost {
+            let added = self.catalog.add_packs(None, packs);
+            tolerate(added, (), &mut self.catalog_lost)?;
+        }
+        // Without a catalog the ids stay in memory, so that this backup still dedups against itself.
+        if !self.catalog_lost {
+            for (id, _) in packs.iter().flat_map(|pack| &pack.table.chunks) {
+                self.pending.remove(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// An index object now names these packs.
+    pub fn set_indexed(&mut self, index: &IndexId, packs: &[IndexedPack]) -> Result<(), RepoError> {
+        if self.catalog_lost {
+            return Ok(());
+        }
+        let ids: Vec<PackId> = packs.iter().map(|pack| pack.id).collect();
+        let outcome = self.catalog.set_indexed(index, &ids);
+        tolerate(outcome, (), &mut self.catalog_lost)
+    }
+
+    /// Packs that are there and that no index object names yet.
+    pub fn unindexed(&mut self) -> Result<Vec<IndexedPack>, RepoError> {
+        if self.catalog_lost {
+            return Ok(Vec::new());
+        }
+        let mut packs = Vec::new();
+        for pack in tolerate(self.catalog.packs(), Vec::new(), &mut self.catalog_lost)? {
+            if pack.indexed || self.presence.unusable.contains_key(&pack.number) {
+                continue;
+            }
+            let row: Result<Arc<PackRow>, CatalogError> = self.catalog.pack(pack.number);
+            let row = tolerate(row.map(Some), None, &mut self.catalog_lost)?;
+            packs.extend(row.map(|row| IndexedPack {
+                id: row.id,
+                bytes: row.bytes,
+                table: row.table.clone(),
+            }));
+        }
+        Ok(packs)
+    }
+
+    /// Unusable packs whose chunks had to be stored again.
+    pub fn healed(&self) -> &BTreeMap<PackId, String> {
+        &self.healed
+    }
+
+    /// Whether the catalog must be rebuilt.
+    pub fn is_catalog_lost(&self) -> bool {
+        self.catalog_lost
+    }
+
+    pub fn catalog(&mut self) -> &mut Catalog {
+        &mut self.catalog
+    }
+
+    /// Keeps the filter for the next backup. It only saves time, so that failing to do so is no error.
+    pub fn save_filter(&self) {
+        if !self.catalog_lost
+            && let Err(error) = self.catalog.save_filter(&self.filter)
+        {
+            tracing::warn!("{error}");
+        }
+    }
+}

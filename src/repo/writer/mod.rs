@@ -1,0 +1,447 @@
+//! Writing: streams in, a committed snapshot out.
+//!
+//! [`BackupSession::store`] takes a stream and gives a [`StoredStream`]; only [`StoredStream::finish`], which wants the proof
+//! that the source ended well, makes a [`Finished`]; and only those can be committed. Until the commit nothing shows: packs of a
+//! session that fails are garbage, which a later backup finds and uses again.
+
+mod input;
+mod known;
+mod pipeline;
+
+pub use pipeline::PipelineSettings;
+
+use super::catalog::Catalog;
+use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack};
+use super::format::mark::{Mark, MarkKind};
+use super::format::snapshot::seal;
+use super::objects::ObjectName;
+use super::sync::Presence;
+use super::{RepoError, Repository};
+use crate::chunker::Chunker;
+use crate::event::{Cancel, Event, Observer};
+use crate::id::{ChunkId, IndexId, NodeId, PackId, SnapshotId};
+use crate::snapshot::recipe::{Entry, TreeBuilder};
+use crate::snapshot::{Body, FailedStream, Head, Proof, State, Stream, StreamFormat, StreamStats, Summary};
+use input::{BUFFERS, Piece, Total, read_ahead};
+use known::Known;
+use pipeline::{Block, Pipeline};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// An index object is written at least every so many packs …
+const PACKS_PER_INDEX: usize = 64;
+/// … or after so long, so that a killed backup's work is found again without its key.
+const INDEX_INTERVAL: Duration = Duration::from_secs(300);
+
+/// A backup under way.
+pub struct BackupSession {
+    repo: Repository,
+    number: u64,
+    chunker: Chunker,
+    sink: Sink,
+}
+
+/// A stream whose bytes are stored, and of which nobody knows yet whether it is whole.
+#[derive(Debug)]
+#[must_use = "a stored stream that is not finished is garbage"]
+pub struct StoredStream {
+    session: u64,
+    stream: Stream,
+    /// The first bytes, enough to tell what it is.
+    pub front: Vec<u8>,
+}
+
+impl StoredStream {
+    /// Length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.stream.bytes
+    }
+
+    /// The source ended well, as `proof` says: the stream may be committed.
+    pub fn finish(
+        self,
+        proof: Proof,
+        format: StreamFormat,
+        attributes: BTreeMap<String, String>,
+    ) -> Finished {
+        Finished { session: self.session, stream: Stream { proof, format, attributes, ..self.stream } }
+    }
+}
+
+/// A stream that may be committed. Made by [`StoredStream::finish`] alone.
+#[derive(Debug)]
+pub struct Finished {
+    session: u64,
+    stream: Stream,
+}
+
+impl Finished {
+    /// What will stand in the snapshot.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+}
+
+/// What a snapshot says besides its streams.
+#[derive(Debug, Clone)]
+pub struct CommitRequest {
+    /// Series.
+    pub series: String,
+    /// Host.
+    pub host: String,
+    /// Moment of the dump, ms since the epoch.
+    pub time_ms: i64,
+    /// The present, ms since the epoch.
+    pub now_ms: i64,
+    /// The user's tags.
+    pub tags: Vec<String>,
+    /// Position in the series.
+    pub counter: u64,
+    /// The series' snapshot before.
+    pub predecessor: Option<SnapshotId>,
+    /// Time zone of the calendar tags.
+    pub time_zone: String,
+    /// Calendar tags.
+    pub calendar: Vec<String>,
+    /// Version of the program.
+    pub program: String,
+    /// What the source was.
+    pub source: BTreeMap<String, String>,
+    /// The parent.
+    pub parent: Option<SnapshotId>,
+    /// Streams that failed.
+    pub failed: Vec<FailedStream>,
+}
+
+/// A committed snapshot.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// Id and head.
+    pub summary: Summary,
+    /// Streams and the rest.
+    pub body: Body,
+    /// Packs that could not be relied on, whose chunks were stored again.
+    pub healed: BTreeMap<PackId, String>,
+}
+
+impl Repository {
+    /// Begins a backup. `catalog` and `presence` are those of this repository, just brought up to date.
+    ///
+    /// # Errors
+    /// When threads cannot be started or the catalog fails.
+    pub fn begin_backup(
+        &self,
+        catalog: Catalog,
+        presence: Presence,
+        settings: PipelineSettings,
+    ) -> Result<BackupSession, RepoError> {
+        static SESSIONS: AtomicU64 = AtomicU64::new(0);
+        Ok(BackupSession {
+            repo: self.clone(),
+            number: SESSIONS.fetch_add(1, Ordering::Relaxed),
+            chunker: Chunker::new(&self.content.chunker_gear, self.config.chunk_sizes),
+            sink: Sink {
+                repo: self.clone(),
+                known: Known::new(catalog, presence)?,
+                pipeline: Pipeline::start(self, settings)?,
+                data: OpenBlock::default(),
+                recipe: OpenBlock::default(),
+                unindexed: Vec::new(),
+                last_index: Instant::now(),
+                stats: StreamStats::default(),
+            },
+        })
+    }
+}
+
+impl BackupSession {
+    /// Stores all that `source` yields. Progress goes to `observer`.
+    ///
+    /// # Errors
+    /// When reading, the storage or a thread fails, or somebody cancels. What was stored until then stays, as garbage.
+    pub fn store(
+        &mut self,
+        name: &str,
+        source: &mut (dyn Read + Send),
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<StoredStream, RepoError> {
+        let began = Instant::now();
+        self.sink.stats = StreamStats::default();
+        let before = self.sink.pipeline.stored_bytes();
+        let headroom = self.chunker.sizes().max;
+        let (full_in, full) = crossbeam_channel::bounded(BUFFERS);
+        let (empty_in, empty) = crossbeam_channel::bounded(BUFFERS);
+        for _ in 0..BUFFERS {
+            // Safe to ignore because the channel has room for exactly these.
+            let _ = empty_in.send(Vec::with_capacity(headroom + input::FILL_BYTES));
+        }
+        let (root, front, total) = std::thread::scope(|scope| {
+            let reader = std::thread::Builder::new().name("read".to_owned());
+            let reader = reader
+                .spawn_scoped(scope, move || read_ahead(source, headroom, &full_in, &empty, cancel))
+                .map_err(|thread| RepoError::Thread { source: thread })?;
+            let stored = self.sink.store_pieces(&self.chunker, full, empty_in, observer, cancel);
+            let read = reader.join().unwrap_or(Err(RepoError::Stopped));
+            match (stored, read) {
+                // The reader stops because the other side did, and the other way round: the cause is told.
+                (Err(error), Err(RepoError::Stopped) | Ok(_)) => Err(error),
+                (_, Err(error)) => Err(error),
+                (Ok((root, front)), Ok(total)) => Ok((root, front, total)),
+            }
+        })?;
+        self.sink.pipeline.settle()?;
+        let after = self.sink.pipeline.stored_bytes();
+        let stats = StreamStats {
+            bytes_stored: after.0 - before.0,
+            recipe_bytes_stored: after.1 - before.1,
+            duration_ms: began.elapsed().as_millis() as u64,
+            ..self.sink.stats
+        };
+        let Total { bytes, digest } = total;
+        let stream = Stream {
+            name: name.to_owned(),
+            bytes,
+            digest,
+            proof: Proof::Unproven,
+            root,
+            format: StreamFormat::Unknown,
+            stats,
+            attributes: BTreeMap::new(),
+        };
+        Ok(StoredStream { session: self.number, stream, front })
+    }
+
+    /// Makes everything durable and commits the snapshot: packs, index, snapshot, mark, in this order.
+    ///
+    /// # Errors
+    /// When anything fails; then there is no snapshot, unless the very last step's answer was lost.
+    pub fn commit(mut self, streams: Vec<Finished>, request: CommitRequest) -> Result<Committed, RepoError> {
+        if streams.is_empty() || streams.iter().any(|stream| stream.session != self.number) {
+            let what = "a snapshot needs streams of its own backup".to_owned();
+            return Err(RepoError::Inconsistent { object: request.series, what });
+        }
+        self.sink.flush()?;
+        let streams: Vec<Stream> = streams.into_iter().map(|finished| finished.stream).collect();
+        let state = if request.failed.is_empty() { State::Complete } else { State::Partial };
+        let head = Head {
+            series: request.series,
+            host: request.host.clone(),
+            time_ms: request.time_ms,
+            state,
+            tags: request.tags,
+            counter: request.counter,
+            predecessor: request.predecessor,
+            finished_ms: request.now_ms,
+            time_zone: request.time_zone,
+            calendar: if state == State::Complete { request.calendar } else { Vec::new() },
+            proof: streams.iter().map(|stream| stream.proof).min().unwrap_or(Proof::Unproven),
+            program: request.program,
+        };
+        let body = Body { streams, failed: request.failed, source: request.source, parent: request.parent };
+        let Repository { id: repo_id, keys, entropy, .. } = &self.repo;
+        let bytes = seal(&head, &body, *repo_id, keys, entropy.as_ref())?;
+        let id: SnapshotId = self.repo.put_hashed(&bytes)?;
+        self.repo.put_mark(&Mark {
+            kind: MarkKind::Committed,
+            object: id.key(),
+            time_ms: request.now_ms,
+            supersedes: Vec::new(),
+            value: None,
+            host: request.host,
+        })?;
+        // From here on the snapshot stands; what follows only saves time.
+        if let Err(error) = self.sink.known.catalog().keep_object(&id.key(), &bytes) {
+            tracing::warn!("{error}");
+        }
+        self.sink.known.save_filter();
+        if self.sink.known.is_catalog_lost()
+            && let Err(error) = self.repo.drop_catalog()
+        {
+            tracing::warn!("{error}");
+        }
+        let healed = self.sink.known.healed().clone();
+        Ok(Committed { summary: Summary { id, head }, body, healed })
+    }
+
+    /// Gives up: keeps what is durable for a later backup, commits nothing.
+    pub fn abandon(mut self) {
+        let finished = self.sink.pipeline.take_finished();
+        if let Err(error) = self.sink.known.add_packs(&finished) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// Chunks that will make up the next block.
+#[derive(Default)]
+struct OpenBlock {
+    plain: Vec<u8>,
+    chunks: Vec<ChunkEntry>,
+}
+
+/// Where chunks and nodes go: looked up, gathered into blocks, handed to the pipeline.
+struct Sink {
+    repo: Repository,
+    known: Known,
+    pipeline: Pipeline,
+    data: OpenBlock,
+    recipe: OpenBlock,
+    /// Durable packs that no index object names yet.
+    unindexed: Vec<IndexedPack>,
+    last_index: Instant,
+    stats: StreamStats,
+}
+
+/// Bytes at the front of a stream that are kept, to tell what it is.
+const FRONT_BYTES: usize = 64;
+
+impl Sink {
+    fn store_pieces(
+        &mut self,
+        chunker: &Chunker,
+        full: crossbeam_channel::Receiver<Piece>,
+        empty: crossbeam_channel::Sender<Vec<u8>>,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<(NodeId, Vec<u8>), RepoError> {
+        let max = chunker.sizes().max;
+        let mut tree = TreeBuilder::new(None);
+        let mut rest: Vec<u8> = Vec::with_capacity(max);
+        let mut front = Vec::new();
+        for piece in &full {
+            if cancel.is_cancelled() {
+                return Err(RepoError::Cancelled);
+            }
+            let Piece { mut bytes, headroom } = piece;
+            let fresh = bytes.len() - headroom;
+            if front.len() < FRONT_BYTES {
+                let seen = bytes.get(headroom..).unwrap_or_default();
+                front.extend(seen.iter().take(FRONT_BYTES - front.len()));
+            }
+            // What was left over of the piece before goes right in front: chunks are cut from one run of bytes.
+            let start = headroom - rest.len();
+            if let Some(room) = bytes.get_mut(start..headroom) {
+                room.copy_from_slice(&rest);
+            }
+            rest.clear();
+            let known_before = self.stats.bytes_known;
+            let mut run = bytes.get(start..).unwrap_or_default();
+            while run.len() >= max {
+                let (chunk, others) = run.split_at(chunker.cut(run));
+                self.add_chunk(chunk, &mut tree)?;
+                run = others;
+            }
+            rest.extend_from_slice(run);
+            // Safe to ignore because the reader may have ended already.
+            let _ = empty.send(bytes);
+            self.take_finished()?;
+            let bytes_known = self.stats.bytes_known - known_before;
+            observer.observe(Event::Advanced { bytes: fresh as u64, bytes_known });
+        }
+        let mut run = rest.as_slice();
+        while !run.is_empty() {
+            let (chunk, others) = run.split_at(chunker.cut(run));
+            self.add_chunk(chunk, &mut tree)?;
+            run = others;
+        }
+        let root = tree.finish(&mut |node| self.add_node(&node))?;
+        self.submit(BlockKind::Data)?;
+        self.submit(BlockKind::Recipe)?;
+        Ok((root, front))
+    }
+
+    fn add_chunk(&mut self, bytes: &[u8], tree: &mut TreeBuilder) -> Result<(), RepoError> {
+        let id = *blake3::keyed_hash(self.repo.content.chunk_id.expose(), bytes).as_bytes();
+        let len = bytes.len() as u64;
+        self.stats.chunks += 1;
+        self.stats.extents += 1;
+        if self.known.contains(&id, BlockKind::Data)? {
+            self.stats.bytes_known += len;
+        } else {
+            self.stats.bytes_new += len;
+            self.add_new(BlockKind::Data, id, bytes)?;
+        }
+        let chunk = ChunkId::from_bytes(id);
+        tree.push(Entry::Extent { chunk, offset: 0, len }, &mut |node| self.add_node(&node))
+    }
+
+    fn add_node(&mut self, bytes: &[u8]) -> Result<NodeId, RepoError> {
+        let id = *blake3::keyed_hash(self.repo.content.node_id.expose(), bytes).as_bytes();
+        if !self.known.contains(&id, BlockKind::Recipe)? {
+            self.add_new(BlockKind::Recipe, id, bytes)?;
+        }
+        Ok(NodeId::from_bytes(id))
+    }
+
+    fn add_new(&mut self, kind: BlockKind, id: [u8; 32], bytes: &[u8]) -> Result<(), RepoError> {
+        if self.open(kind).plain.len() + bytes.len() > self.repo.config.block_bytes {
+            self.submit(kind)?;
+        }
+        let block = self.open(kind);
+        block.plain.extend_from_slice(bytes);
+        block.chunks.push((id, bytes.len() as u32));
+        self.known.add_pending(id);
+        Ok(())
+    }
+
+    fn open(&mut self, kind: BlockKind) -> &mut OpenBlock {
+        match kind {
+            BlockKind::Data => &mut self.data,
+            BlockKind::Recipe => &mut self.recipe,
+        }
+    }
+
+    /// Hands the open block of that kind to the pipeline, if there is anything in it.
+    fn submit(&mut self, kind: BlockKind) -> Result<(), RepoError> {
+        if self.open(kind).chunks.is_empty() {
+            return Ok(());
+        }
+        let fresh = OpenBlock { plain: self.pipeline.buffer(), chunks: Vec::new() };
+        let OpenBlock { plain, chunks } = std::mem::replace(self.open(kind), fresh);
+        self.pipeline.submit(Block { kind, plain, chunks })
+    }
+
+    fn take_finished(&mut self) -> Result<(), RepoError> {
+        let packs = self.pipeline.take_finished();
+        self.add_finished(packs)?;
+        let due = self.last_index.elapsed() >= INDEX_INTERVAL && !self.unindexed.is_empty();
+        if due || self.unindexed.len() >= PACKS_PER_INDEX { self.write_index() } else { Ok(()) }
+    }
+
+    fn add_finished(&mut self, packs: Vec<IndexedPack>) -> Result<(), RepoError> {
+        if !packs.is_empty() {
+            self.known.add_packs(&packs)?;
+            self.unindexed.extend(packs);
+        }
+        Ok(())
+    }
+
+    fn write_index(&mut self) -> Result<(), RepoError> {
+        self.last_index = Instant::now();
+        if self.unindexed.is_empty() {
+            return Ok(());
+        }
+        let index = Index { packs: std::mem::take(&mut self.unindexed), replaces: Vec::new() };
+        let bytes = index.seal(self.repo.id, &self.repo.keys, self.repo.entropy.as_ref())?;
+        let id: IndexId = self.repo.put_hashed(&bytes)?;
+        self.known.set_indexed(&id, &index.packs)
+    }
+
+    /// Makes all packs durable and names them in index objects, also those that an earlier backup left without.
+    fn flush(&mut self) -> Result<(), RepoError> {
+        let packs = self.pipeline.flush()?;
+        self.add_finished(packs)?;
+        if !self.known.is_catalog_lost() {
+            self.unindexed = self.known.unindexed()?;
+        }
+        while self.unindexed.len() > PACKS_PER_INDEX {
+            let later = self.unindexed.split_off(PACKS_PER_INDEX);
+            self.write_index()?;
+            self.unindexed = later;
+        }
+        self.write_index()
+    }
+}
