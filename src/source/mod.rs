@@ -3,6 +3,8 @@
 //! A source plans its streams, opens them one by one as [`Dump`]s, and says at the end of each whether it ended well. It knows
 //! nothing of the repository.
 
+pub mod sample;
+
 use crate::snapshot::Proof;
 use std::io::Read;
 
