@@ -12,23 +12,15 @@ use std::thread;
 
 /// The newest pg_restore of the machine.
 fn pg_restore() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut majors: Vec<_> = versions
         .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse::<u32>().ok()?,
-                entry.path().join("bin/pg_restore"),
-            ))
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin/pg_restore")))
         })
         .filter(|(_, program)| program.exists())
         .collect();
     majors.sort();
-    majors
-        .pop()
-        .map_or_else(|| PathBuf::from("pg_restore"), |(_, program)| program)
+    majors.pop().map_or_else(|| PathBuf::from("pg_restore"), |(_, program)| program)
 }
 
 /// Feeds the dump to `pg_restore` over a pipe and returns what it prints.
@@ -42,12 +34,7 @@ fn restored(config: SampleConfig, args: &[&str]) -> String {
     let mut stdin = child.stdin.take().unwrap();
     let feeder = thread::spawn(move || io::copy(&mut SampleDump::new(config).unwrap(), &mut stdin));
     let mut printed = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut printed)
-        .unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
     // pg_restore -l hangs up behind the table of contents, so a broken pipe is no failure: its exit code tells.
     let _ = feeder.join().unwrap();
     assert!(child.wait().unwrap().success(), "pg_restore {args:?}");

@@ -52,21 +52,13 @@ pub struct Churn {
 
 impl Churn {
     /// Nothing ever happens.
-    pub const NONE: Self = Self {
-        update_ppm: 0,
-        insert_ppm: 0,
-        delete_ppm: 0,
-    };
+    pub const NONE: Self = Self { update_ppm: 0, insert_ppm: 0, delete_ppm: 0 };
 }
 
 impl Default for Churn {
     /// A shop's night: 1.2 % updated, 0.4 % new, 0.1 % deleted.
     fn default() -> Self {
-        Self {
-            update_ppm: 12_000,
-            insert_ppm: 4_000,
-            delete_ppm: 1_000,
-        }
+        Self { update_ppm: 12_000, insert_ppm: 4_000, delete_ppm: 1_000 }
     }
 }
 
@@ -87,12 +79,7 @@ impl SampleConfig {
     /// The base dump of a sample of this size, with the default churn.
     #[must_use]
     pub fn new(seed: u64, bytes_target: u64) -> Self {
-        Self {
-            seed,
-            bytes_target,
-            day: 0,
-            churn: Churn::default(),
-        }
+        Self { seed, bytes_target, day: 0, churn: Churn::default() }
     }
 
     /// The same database some days later.
@@ -161,20 +148,11 @@ impl SampleDump {
         config.check()?;
         let plan = Plan::new(config);
         let mut out = Out::new();
-        let last_ids: Vec<u64> = plan
-            .growth
-            .iter()
-            .map(|growth| growth.last_id(config.day))
-            .collect();
+        let last_ids: Vec<u64> = plan.growth.iter().map(|growth| growth.last_id(config.day)).collect();
         let taken_on = DAY_0.saturating_add(i32::from(config.day).days());
         toc::write(&mut out, DATABASE, taken_on, &last_ids);
         let stage = plan.begin(&mut out, 0);
-        Ok(Self {
-            plan,
-            out,
-            taken: 0,
-            stage,
-        })
+        Ok(Self { plan, out, taken: 0, stage })
     }
 
     /// The tables in the order of their data, with the exact number of rows of this dump.
@@ -183,14 +161,11 @@ impl SampleDump {
             true => growth.live_rows(self.plan.day),
             false => growth.last_id(self.plan.day),
         };
-        TABLES
-            .iter()
-            .zip(&self.plan.growth)
-            .map(move |(spec, growth)| SampleTable {
-                schema: spec.schema,
-                name: spec.name,
-                rows: rows(growth),
-            })
+        TABLES.iter().zip(&self.plan.growth).map(move |(spec, growth)| SampleTable {
+            schema: spec.schema,
+            name: spec.name,
+            rows: rows(growth),
+        })
     }
 
     fn refill(&mut self) {
@@ -226,16 +201,10 @@ impl Read for SampleDump {
 impl SampleConfig {
     fn check(&self) -> Result<(), SampleError> {
         const BYTES_MAX: u64 = 1 << 50;
-        let Churn {
-            update_ppm,
-            insert_ppm,
-            delete_ppm,
-        } = self.churn;
-        for (what, ppm, ppm_max) in [
-            ("update", update_ppm, 100_000),
-            ("insert", insert_ppm, 20_000),
-            ("delete", delete_ppm, 20_000),
-        ] {
+        let Churn { update_ppm, insert_ppm, delete_ppm } = self.churn;
+        for (what, ppm, ppm_max) in
+            [("update", update_ppm, 100_000), ("insert", insert_ppm, 20_000), ("delete", delete_ppm, 20_000)]
+        {
             if ppm > ppm_max {
                 return Err(SampleError::ChurnTooHigh { what, ppm, ppm_max });
             }
@@ -244,10 +213,7 @@ impl SampleConfig {
             return Err(SampleError::DayTooLate { day: self.day });
         }
         if self.bytes_target > BYTES_MAX {
-            return Err(SampleError::TooLarge {
-                bytes: self.bytes_target,
-                bytes_max: BYTES_MAX,
-            });
+            return Err(SampleError::TooLarge { bytes: self.bytes_target, bytes_max: BYTES_MAX });
         }
         Ok(())
     }
@@ -275,8 +241,8 @@ impl Plan {
         let mut plan = Self::of_units(config, (config.bytes_target / 2700).max(1));
         for _ in 0..2 {
             let measured = plan.measure();
-            let micro_bytes = u128::from(config.bytes_target.saturating_sub(measured.fixed))
-                * u128::from(MILLION);
+            let micro_bytes =
+                u128::from(config.bytes_target.saturating_sub(measured.fixed)) * u128::from(MILLION);
             plan = Self::of_units(
                 config,
                 (micro_bytes / u128::from(measured.micro_bytes_per_unit.max(1))) as u64,
@@ -290,18 +256,11 @@ impl Plan {
         // Rates are of all rows; tables differ by weight. Rows of fixed tables never change and are too few to count.
         let rows_per_step = |(rows, units): (u64, u64)| rows * UNITS_STEP / units;
         let weighted = |weight: fn(&schema::TableSpec) -> u64| -> u64 {
-            TABLES
-                .iter()
-                .map(|table| rows_per_step(table.rows_per_unit) * weight(table))
-                .sum()
+            TABLES.iter().map(|table| rows_per_step(table.rows_per_unit) * weight(table)).sum()
         };
-        let (all, updates, deletes) = (
-            weighted(|_| 1),
-            weighted(|t| t.update_weight),
-            weighted(|t| t.delete_weight),
-        );
-        let rate =
-            |ppm: u32, weight: u64, weights: u64| u64::from(ppm) * weight * all / weights.max(1);
+        let (all, updates, deletes) =
+            (weighted(|_| 1), weighted(|t| t.update_weight), weighted(|t| t.delete_weight));
+        let rate = |ppm: u32, weight: u64, weights: u64| u64::from(ppm) * weight * all / weights.max(1);
         let growth: Vec<Growth> = TABLES
             .iter()
             .map(|table| Growth {
@@ -314,11 +273,7 @@ impl Plan {
             })
             .collect();
         let rows_of = |name| {
-            TABLES
-                .iter()
-                .zip(&growth)
-                .find(|(spec, _)| spec.name == name)
-                .map_or(1, |(_, g)| g.last_id(0))
+            TABLES.iter().zip(&growth).find(|(spec, _)| spec.name == name).map_or(1, |(_, g)| g.last_id(0))
         };
         let history_days = config.history_days() as u32;
         let first = DAY_0.saturating_sub(i64::from(history_days).days());
@@ -330,21 +285,13 @@ impl Plan {
             rows_of("customers"),
             rows_of("products"),
         );
-        Self {
-            day: config.day,
-            has_slots: config.bytes_target <= HEAP_BYTES_MAX,
-            growth,
-            rows,
-        }
+        Self { day: config.day, has_slots: config.bytes_target <= HEAP_BYTES_MAX, growth, rows }
     }
 
     /// Writes some rows of day 0 of every table to see how long they are.
     fn measure(&self) -> Measured {
         const SAMPLES: u64 = 256;
-        let mut measured = Measured {
-            fixed: 40 << 10,
-            micro_bytes_per_unit: 0,
-        };
+        let mut measured = Measured { fixed: 40 << 10, micro_bytes_per_unit: 0 };
         let mut out = Out::new();
         for (n, (spec, growth)) in TABLES.iter().zip(&self.growth).enumerate() {
             let last = growth.last_id(0);
@@ -352,10 +299,7 @@ impl Plan {
             let mut bytes = 0;
             let samples = SAMPLES.min(last);
             for sample in 0..samples {
-                let version = heap::RowVersion {
-                    id: 1 + sample * last / samples,
-                    changed: 0,
-                };
+                let version = heap::RowVersion { id: 1 + sample * last / samples, changed: 0 };
                 out.clear();
                 out.piece(|out| (spec.write)(&self.rows, out, self.rows.row(key, pace, version)));
                 bytes += out.len() as u64;

@@ -40,9 +40,7 @@ impl Growth {
     pub(super) fn last_id(&self, day: u16) -> u64 {
         match self.rows_per_unit {
             (0, _) => self.fixed,
-            (rows, units) => {
-                (u128::from(self.units(day)) * u128::from(rows) / u128::from(units)) as u64
-            }
+            (rows, units) => (u128::from(self.units(day)) * u128::from(rows) / u128::from(units)) as u64,
         }
     }
 
@@ -84,35 +82,18 @@ pub(super) enum Table {
     /// True slots: 6 bytes a row in memory.
     Slots { heap: Heap, next: usize },
     /// Updates in place, no deletes: nothing in memory, whatever the size.
-    InPlace {
-        growth: Growth,
-        key: u64,
-        day: u16,
-        next: u64,
-        born: u16,
-        born_last: u64,
-    },
+    InPlace { growth: Growth, key: u64, day: u16, next: u64, born: u16, born_last: u64 },
 }
 
 impl Table {
     /// The table as it is on `day`; `key` tells tables and seeds apart.
     pub(super) fn slots(growth: &Growth, key: u64, day: u16) -> Self {
-        Self::Slots {
-            heap: Heap::on_day(growth, key, day),
-            next: 0,
-        }
+        Self::Slots { heap: Heap::on_day(growth, key, day), next: 0 }
     }
 
     /// The same without slots, for tables too large for memory.
     pub(super) fn in_place(growth: &Growth, key: u64, day: u16) -> Self {
-        Self::InPlace {
-            growth: *growth,
-            key,
-            day,
-            next: 1,
-            born: 0,
-            born_last: growth.last_id(0),
-        }
+        Self::InPlace { growth: *growth, key, day, next: 1, born: 0, born_last: growth.last_id(0) }
     }
 }
 
@@ -127,20 +108,10 @@ impl Iterator for Table {
                 let (&id, &changed) = (heap.ids.get(slot)?, heap.changed.get(slot)?);
                 *next += 1;
                 if id != 0 {
-                    return Some(RowVersion {
-                        id: u64::from(id),
-                        changed,
-                    });
+                    return Some(RowVersion { id: u64::from(id), changed });
                 }
             },
-            Self::InPlace {
-                growth,
-                key,
-                day,
-                next,
-                born,
-                born_last,
-            } => {
+            Self::InPlace { growth, key, day, next, born, born_last } => {
                 let id = *next;
                 while id > *born_last {
                     if *born == *day {
@@ -152,13 +123,8 @@ impl Iterator for Table {
                 *next += 1;
                 let row = mix(*key, id);
                 let limit = (growth.update_ppm << 32) / 1_000_000;
-                let changed = (*born + 1..=*day)
-                    .rev()
-                    .find(|&day| mix(row, u64::from(day)) >> 32 < limit);
-                Some(RowVersion {
-                    id,
-                    changed: changed.unwrap_or(0),
-                })
+                let changed = (*born + 1..=*day).rev().find(|&day| mix(row, u64::from(day)) >> 32 < limit);
+                Some(RowVersion { id, changed: changed.unwrap_or(0) })
             }
         }
     }
@@ -195,12 +161,7 @@ impl Heap {
         let mut live = base;
         for today in 1..=day {
             let changes = growth.changes(today, live);
-            heap.pass_day(
-                growth.last_id(today - 1),
-                today,
-                changes,
-                &mut Dice::new(key, u64::from(today)),
-            );
+            heap.pass_day(growth.last_id(today - 1), today, changes, &mut Dice::new(key, u64::from(today)));
             live = live + changes.inserts - changes.deletes;
         }
         heap
@@ -248,9 +209,7 @@ impl Heap {
         };
         self.free_from += 1;
         let slot = slot as usize;
-        if let (Some(to_id), Some(to_changed)) =
-            (self.ids.get_mut(slot), self.changed.get_mut(slot))
-        {
+        if let (Some(to_id), Some(to_changed)) = (self.ids.get_mut(slot), self.changed.get_mut(slot)) {
             (*to_id, *to_changed) = (id, changed);
         }
     }
@@ -283,11 +242,7 @@ mod tests {
     fn day_zero_holds_every_row_in_order_of_its_id() {
         let rows: Vec<_> = Table::slots(&growth(), 7, 0).collect();
         assert_eq!(rows.len(), 12_000);
-        assert!(
-            rows.iter()
-                .zip(1..)
-                .all(|(row, id)| *row == RowVersion { id, changed: 0 })
-        );
+        assert!(rows.iter().zip(1..).all(|(row, id)| *row == RowVersion { id, changed: 0 }));
     }
 
     #[test]
@@ -308,29 +263,18 @@ mod tests {
         };
         let (zero, one, two) = (of_day(0), of_day(1), of_day(2));
         let emptied: Vec<_> = (0..zero.len()).filter(|&slot| one[slot] == 0).collect();
-        assert!(
-            (100..200).contains(&emptied.len()),
-            "{} slots died",
-            emptied.len()
-        );
+        assert!((100..200).contains(&emptied.len()), "{} slots died", emptied.len());
         assert!(
             one[zero.len()..].iter().any(|&id| u64::from(id) <= 12_000),
             "new versions go to the end while no slot is free"
         );
         assert!(emptied.iter().filter(|&&slot| two[slot] != 0).count() > emptied.len() * 9 / 10);
-        assert!(
-            two.len() < one.len() + 100,
-            "the second day's versions went into freed slots"
-        );
+        assert!(two.len() < one.len() + 100, "the second day's versions went into freed slots");
     }
 
     #[test]
     fn deletes_that_outrun_the_inserts_stop_at_half_of_the_table() {
-        let shrinking = Growth {
-            insert_ppm: 0,
-            delete_ppm: 50_000,
-            ..growth()
-        };
+        let shrinking = Growth { insert_ppm: 0, delete_ppm: 50_000, ..growth() };
         assert_eq!(shrinking.live_rows(3000), 6000);
         assert_eq!(Table::slots(&shrinking, 7, 300).count(), 6000);
     }
@@ -338,17 +282,13 @@ mod tests {
     #[test]
     fn in_place_tables_change_the_same_share_of_rows_a_day() {
         let versions = |day| -> HashMap<_, _> {
-            Table::in_place(&growth(), 7, day)
-                .map(|row| (row.id, row.changed))
-                .collect()
+            Table::in_place(&growth(), 7, day).map(|row| (row.id, row.changed)).collect()
         };
         let days: Vec<_> = (10..=30).map(versions).collect();
         let mut changed = 0;
         for (before, after) in days.iter().zip(&days[1..]) {
-            changed += after
-                .iter()
-                .filter(|(id, day)| before.get(*id).is_some_and(|was| was != *day))
-                .count();
+            changed +=
+                after.iter().filter(|(id, day)| before.get(*id).is_some_and(|was| was != *day)).count();
             assert!(before.keys().all(|id| after.contains_key(id)));
         }
         // 1.2 % of some 12,700 rows on each of twenty days.

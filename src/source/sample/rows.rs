@@ -76,13 +76,7 @@ impl Rows {
         let RowVersion { id, changed } = version;
         let mut fixed = Dice::new(key, id);
         let created_us = (id - 1) * pace_us + fixed.below(pace_us);
-        Row {
-            id,
-            changed,
-            fixed,
-            fresh: Dice::new(!key, id << 16 | u64::from(changed)),
-            created_us,
-        }
+        Row { id, changed, fixed, fresh: Dice::new(!key, id << 16 | u64::from(changed)), created_us }
     }
 
     fn stamp(&self, out: &mut Out, us: u64) {
@@ -204,11 +198,7 @@ impl Rows {
         out.word(person.city);
         out.tab();
         out.word(self.words.languages.pick(&mut row.fixed));
-        out.text(if row.fixed.chance(35) {
-            "\tt\t"
-        } else {
-            "\tf\t"
-        });
+        out.text(if row.fixed.chance(35) { "\tt\t" } else { "\tf\t" });
         out.number(row.fresh.small(5000));
         out.tab();
         out.cents(row.fresh.small(20_000));
@@ -236,14 +226,7 @@ impl Rows {
             self.sentence(out, dice);
         }
         out.tab();
-        out.cents(
-            self.price_cents(row.id)
-                + if row.changed == 0 {
-                    0
-                } else {
-                    row.fresh.below(20) * 50
-                },
-        );
+        out.cents(self.price_cents(row.id) + if row.changed == 0 { 0 } else { row.fresh.below(20) * 50 });
         out.tab();
         out.number(100 + dice.small(20_000));
         out.text("\t{\"ean\": \"40");
@@ -342,16 +325,8 @@ impl Rows {
         out.tab();
         out.cents(self.price_cents(product));
         out.tab();
-        out.cents(if row.fresh.chance(20) {
-            row.fresh.below(40) * 25
-        } else {
-            0
-        });
-        out.text(if row.fixed.chance(85) {
-            "\t19.00\n"
-        } else {
-            "\t7.00\n"
-        });
+        out.cents(if row.fresh.chance(20) { row.fresh.below(40) * 25 } else { 0 });
+        out.text(if row.fixed.chance(85) { "\t19.00\n" } else { "\t7.00\n" });
     }
 
     pub(super) fn payment(&self, out: &mut Out, mut row: Row) {
@@ -458,11 +433,7 @@ impl Rows {
         out.text(", ");
         out.number(640 + dice.below(700));
         out.text("]}\t");
-        out.text(if row.changed != 0 || dice.chance(90) {
-            "t\t"
-        } else {
-            "f\t"
-        });
+        out.text(if row.changed != 0 || dice.chance(90) { "t\t" } else { "f\t" });
         self.stamp(out, row.created_us);
         out.tab();
         let touched = self.touched_us(&mut row);

@@ -69,12 +69,7 @@ pub(super) const TABLES: &[TableSpec] = &[
     },
     TableSpec {
         name: "categories",
-        columns: &[
-            ("id", BIGINT),
-            ("parent_id", "bigint"),
-            ("slug", TEXT),
-            ("name", TEXT),
-        ],
+        columns: &[("id", BIGINT), ("parent_id", "bigint"), ("slug", TEXT), ("name", TEXT)],
         identity: false,
         fixed: 48,
         ..PLAIN
@@ -142,12 +137,7 @@ pub(super) const TABLES: &[TableSpec] = &[
     // Empty on purpose: every schema has such a table, and an empty block is what a reader gets wrong first.
     TableSpec {
         name: "gift_cards",
-        columns: &[
-            ("id", BIGINT),
-            ("code", TEXT),
-            ("balance", MONEY),
-            ("valid_until", "date"),
-        ],
+        columns: &[("id", BIGINT), ("code", TEXT), ("balance", MONEY), ("valid_until", "date")],
         ..PLAIN
     },
     TableSpec {
@@ -316,12 +306,7 @@ pub(super) const TABLES: &[TableSpec] = &[
     },
     TableSpec {
         name: "warehouses",
-        columns: &[
-            ("id", BIGINT),
-            ("code", TEXT),
-            ("city", TEXT),
-            ("country_code", "character(2) NOT NULL"),
-        ],
+        columns: &[("id", BIGINT), ("code", TEXT), ("city", TEXT), ("country_code", "character(2) NOT NULL")],
         identity: false,
         fixed: 4,
         write: Rows::warehouse,

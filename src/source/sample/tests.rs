@@ -1,4 +1,3 @@
-
 use super::*;
 use std::collections::{HashMap, HashSet};
 
@@ -7,10 +6,7 @@ const REFILL: usize = text::REFILL_BYTES;
 
 fn bytes(config: SampleConfig) -> Vec<u8> {
     let mut all = Vec::new();
-    SampleDump::new(config)
-        .unwrap()
-        .read_to_end(&mut all)
-        .unwrap();
+    SampleDump::new(config).unwrap().read_to_end(&mut all).unwrap();
     all
 }
 
@@ -27,11 +23,7 @@ fn rows(mut dump: SampleDump) -> HashMap<&'static str, Vec<Vec<u8>>> {
     let mut tables = HashMap::new();
     for (name, n) in names.into_iter().zip(3400u32..) {
         assert_eq!(take(1), [1], "{name}: type of the block");
-        assert_eq!(
-            take(5),
-            [&[0], n.to_le_bytes().as_slice()].concat(),
-            "{name}: dump id"
-        );
+        assert_eq!(take(5), [&[0], n.to_le_bytes().as_slice()].concat(), "{name}: dump id");
         let mut pieces = Vec::new();
         loop {
             let len = u32::from_le_bytes(take(5)[1..].try_into().unwrap());
@@ -40,11 +32,7 @@ fn rows(mut dump: SampleDump) -> HashMap<&'static str, Vec<Vec<u8>>> {
             }
             pieces.push(take(len as usize).to_vec());
         }
-        assert_eq!(
-            pieces.pop().unwrap(),
-            b"\\.\n\n\n",
-            "{name}: end of the rows"
-        );
+        assert_eq!(pieces.pop().unwrap(), b"\\.\n\n\n", "{name}: end of the rows");
         tables.insert(name, pieces);
     }
     assert!(rest.is_empty(), "nothing follows the last block");
@@ -55,14 +43,8 @@ fn rows(mut dump: SampleDump) -> HashMap<&'static str, Vec<Vec<u8>>> {
 fn the_bytes_of_this_revision_are_known() {
     let day_0 = SampleConfig::new(42, MB);
     let known = [
-        (
-            day_0,
-            "8ee4c065f4270ca783fd8eb0ba48e86276f33727b86ce01ecfde1bdc9874c872",
-        ),
-        (
-            day_0.day(3),
-            "6a16d09056a9ce19aa4c776613a654473e8ea66d06b5360c7bed940028647151",
-        ),
+        (day_0, "8ee4c065f4270ca783fd8eb0ba48e86276f33727b86ce01ecfde1bdc9874c872"),
+        (day_0.day(3), "6a16d09056a9ce19aa4c776613a654473e8ea66d06b5360c7bed940028647151"),
     ];
     for (config, digest) in known {
         assert_eq!(
@@ -75,10 +57,7 @@ fn the_bytes_of_this_revision_are_known() {
 
 #[test]
 fn another_seed_is_another_shop() {
-    let (one, other) = (
-        bytes(SampleConfig::new(1, MB)),
-        bytes(SampleConfig::new(2, MB)),
-    );
+    let (one, other) = (bytes(SampleConfig::new(1, MB)), bytes(SampleConfig::new(2, MB)));
     let differing = one.iter().zip(&other).filter(|(a, b)| a != b).count();
     assert!(differing > one.len() / 2);
 }
@@ -87,13 +66,8 @@ fn another_seed_is_another_shop() {
 fn the_size_of_the_reads_does_not_change_the_bytes() {
     let config = SampleConfig::new(7, 2 * MB).day(2);
     let whole = bytes(config);
-    for sizes in [
-        &[1usize, 2, 3, 5, 8][..],
-        &[4096],
-        &[65_537, 1],
-        &[REFILL - 1, REFILL + 1, 0],
-        &[9 << 20],
-    ] {
+    for sizes in [&[1usize, 2, 3, 5, 8][..], &[4096], &[65_537, 1], &[REFILL - 1, REFILL + 1, 0], &[9 << 20]]
+    {
         let mut dump = SampleDump::new(config).unwrap();
         let mut read = Vec::new();
         for size in sizes.iter().cycle() {
@@ -116,12 +90,7 @@ fn every_table_holds_the_rows_that_it_announces() {
         let announced: Vec<_> = dump.tables().collect();
         let rows = rows(dump);
         for table in announced {
-            assert_eq!(
-                rows[table.name].len() as u64,
-                table.rows,
-                "day {day}, {}",
-                table.name
-            );
+            assert_eq!(rows[table.name].len() as u64, table.rows, "day {day}, {}", table.name);
         }
     }
 }
@@ -139,20 +108,14 @@ fn a_day_changes_one_or_two_rows_in_a_hundred_scattered_over_the_tables() {
             new += here;
             tables += usize::from(here > 0);
         }
-        assert!(
-            (all / 100..=all / 50).contains(&new),
-            "day {day}: {new} of {all} rows are new"
-        );
+        assert!((all / 100..=all / 50).contains(&new), "day {day}: {new} of {all} rows are new");
         assert!(tables >= 10, "day {day}: only {tables} tables changed");
     }
 }
 
 #[test]
 fn without_churn_every_day_has_the_same_rows() {
-    let config = SampleConfig {
-        churn: Churn::NONE,
-        ..SampleConfig::new(5, MB)
-    };
+    let config = SampleConfig { churn: Churn::NONE, ..SampleConfig::new(5, MB) };
     let of_day = |day| rows(SampleDump::new(config.day(day)).unwrap());
     assert!(of_day(0) == of_day(100));
 }
@@ -163,14 +126,7 @@ fn rows_refer_only_to_rows_that_exist() {
     let tables = rows(SampleDump::new(SampleConfig::new(9, MB).day(33)).unwrap());
     let column = |table: &str, n: usize| -> HashSet<u64> {
         let field = |row: &Vec<u8>| {
-            std::str::from_utf8(row)
-                .unwrap()
-                .split('\t')
-                .nth(n)
-                .unwrap()
-                .trim()
-                .parse()
-                .unwrap()
+            std::str::from_utf8(row).unwrap().split('\t').nth(n).unwrap().trim().parse().unwrap()
         };
         tables[table].iter().map(field).collect()
     };
@@ -217,15 +173,8 @@ fn a_sample_without_slots_holds_what_it_announces_and_changes_as_much() {
     }
     let all: usize = after.values().map(Vec::len).sum();
     let known: HashSet<_> = before.values().flatten().collect();
-    let new = after
-        .values()
-        .flatten()
-        .filter(|row| !known.contains(row))
-        .count();
-    assert!(
-        (all / 100..=all / 50).contains(&new),
-        "{new} of {all} rows are new"
-    );
+    let new = after.values().flatten().filter(|row| !known.contains(row)).count();
+    assert!((all / 100..=all / 50).contains(&new), "{new} of {all} rows are new");
 }
 
 #[test]
@@ -240,27 +189,10 @@ fn the_largest_sample_starts_at_once() {
 #[test]
 fn what_cannot_be_made_is_refused() {
     let config = SampleConfig::new(1, MB);
-    let wild = Churn {
-        delete_ppm: 20_001,
-        ..Churn::default()
-    };
-    let refused = SampleDump::new(SampleConfig {
-        churn: wild,
-        ..config
-    })
-    .err();
-    assert_eq!(
-        refused,
-        Some(SampleError::ChurnTooHigh {
-            what: "delete",
-            ppm: 20_001,
-            ppm_max: 20_000
-        })
-    );
-    assert_eq!(
-        SampleDump::new(config.day(3651)).err(),
-        Some(SampleError::DayTooLate { day: 3651 })
-    );
+    let wild = Churn { delete_ppm: 20_001, ..Churn::default() };
+    let refused = SampleDump::new(SampleConfig { churn: wild, ..config }).err();
+    assert_eq!(refused, Some(SampleError::ChurnTooHigh { what: "delete", ppm: 20_001, ppm_max: 20_000 }));
+    assert_eq!(SampleDump::new(config.day(3651)).err(), Some(SampleError::DayTooLate { day: 3651 }));
     assert!(matches!(
         SampleDump::new(SampleConfig::new(1, 1 << 51)).err(),
         Some(SampleError::TooLarge { .. })

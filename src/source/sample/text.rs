@@ -91,10 +91,7 @@ impl Word {
         debug_assert!(text.len() <= 32, "{text} is cut");
         let len = text.len().min(32);
         bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
-        Self {
-            bytes,
-            len: len as u8,
-        }
+        Self { bytes, len: len as u8 }
     }
 }
 
@@ -125,10 +122,7 @@ pub(super) struct Out {
 
 impl Out {
     pub(super) fn new() -> Self {
-        Self {
-            bytes: vec![0; REFILL_BYTES + SLACK_BYTES],
-            at: 0,
-        }
+        Self { bytes: vec![0; REFILL_BYTES + SLACK_BYTES], at: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -282,13 +276,7 @@ impl Calendar {
             }
             text
         };
-        Self(
-            first
-                .series(jiff::Span::new().days(1))
-                .take(days as usize)
-                .map(name)
-                .collect(),
-        )
+        Self(first.series(jiff::Span::new().days(1)).take(days as usize).map(name).collect())
     }
 
     /// The date `us` microseconds after the start of the first day.
@@ -370,9 +358,7 @@ impl Vocabulary {
                 "oak|steel|linen|wool|glass|cotton|walnut|copper|bamboo|leather|ceramic|aluminium",
             ),
             things: Words::new(THINGS),
-            colours: Words::new(
-                "black|white|sand|navy|olive|rust|slate|cream|teal|ochre|plum|graphite",
-            ),
+            colours: Words::new("black|white|sand|navy|olive|rust|slate|cream|teal|ochre|plum|graphite"),
             openings: Words::new(OPENINGS),
             middles: Words::new(MIDDLES),
             endings: Words::new(ENDINGS),

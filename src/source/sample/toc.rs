@@ -13,24 +13,12 @@ impl TableSpec {
     }
 
     fn column_names(&self) -> String {
-        self.columns
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 
     fn create(&self) -> String {
-        let columns: Vec<_> = self
-            .columns
-            .iter()
-            .map(|(name, kind)| format!("    {name} {kind}"))
-            .collect();
-        format!(
-            "CREATE TABLE {} (\n{}\n);\n",
-            self.path(),
-            columns.join(",\n")
-        )
+        let columns: Vec<_> = self.columns.iter().map(|(name, kind)| format!("    {name} {kind}")).collect();
+        format!("CREATE TABLE {} (\n{}\n);\n", self.path(), columns.join(",\n"))
     }
 
     fn has_touch_trigger(&self) -> bool {
@@ -93,15 +81,7 @@ pub(super) fn write(out: &mut Out, database: &str, taken: Date, last_id: &[u64])
     out.int(0);
     let month = taken.month().unsigned_abs() - 1;
     let year = taken.year().unsigned_abs() - 1900;
-    for part in [
-        7,
-        0,
-        0,
-        u32::from(taken.day().unsigned_abs()),
-        u32::from(month),
-        u32::from(year),
-        0,
-    ] {
+    for part in [7, 0, 0, u32::from(taken.day().unsigned_abs()), u32::from(month), u32::from(year), 0] {
         out.int(part);
     }
     for text in [database, "15.8", "15.8"] {
@@ -164,21 +144,13 @@ fn entries(database: &str, last_id: &[u64]) -> Vec<Entry> {
         section: DATA,
         kind: "TABLE DATA",
         tag: table.name.into(),
-        copy: Some(format!(
-            "COPY {} ({}) FROM stdin;\n",
-            table.path(),
-            table.column_names()
-        )),
+        copy: Some(format!("COPY {} ({}) FROM stdin;\n", table.path(), table.column_names())),
         schema: Some(table.schema),
         owned: true,
         needs: vec![table_id(n)],
         ..Entry::default()
     }));
-    for ((n, table), &last) in TABLES
-        .iter()
-        .enumerate()
-        .zip(last_id)
-        .filter(|((_, table), _)| table.identity)
+    for ((n, table), &last) in TABLES.iter().enumerate().zip(last_id).filter(|((_, table), _)| table.identity)
     {
         all.push(Entry {
             dump_id: 3500 + n as u32,
@@ -211,34 +183,25 @@ fn preamble(database: &str) -> Vec<Entry> {
         create: Some(create.into()),
         ..Entry::default()
     };
-    let owned =
-        |dump_id, catalog, kind, tag: &str, schema: Option<&'static str>, create: &str| Entry {
-            dump_id,
-            catalog,
-            section: PRE_DATA,
-            kind,
-            tag: tag.into(),
-            create: Some(create.into()),
-            drop: Some(format!(
-                "DROP {kind} {}{tag};\n",
-                schema.map(|name| format!("{name}.")).unwrap_or_default()
-            )),
-            schema,
-            owned: true,
-            ..Entry::default()
-        };
+    let owned = |dump_id, catalog, kind, tag: &str, schema: Option<&'static str>, create: &str| Entry {
+        dump_id,
+        catalog,
+        section: PRE_DATA,
+        kind,
+        tag: tag.into(),
+        create: Some(create.into()),
+        drop: Some(format!(
+            "DROP {kind} {}{tag};\n",
+            schema.map(|name| format!("{name}.")).unwrap_or_default()
+        )),
+        schema,
+        owned: true,
+        ..Entry::default()
+    };
     vec![
         plain(3600, "ENCODING", "SET client_encoding = 'UTF8';\n"),
-        plain(
-            3601,
-            "STDSTRINGS",
-            "SET standard_conforming_strings = 'on';\n",
-        ),
-        plain(
-            3602,
-            "SEARCHPATH",
-            "SELECT pg_catalog.set_config('search_path', '', false);\n",
-        ),
+        plain(3601, "STDSTRINGS", "SET standard_conforming_strings = 'on';\n"),
+        plain(3602, "SEARCHPATH", "SELECT pg_catalog.set_config('search_path', '', false);\n"),
         owned(
             3603,
             (1262, 16_384),
@@ -249,14 +212,7 @@ fn preamble(database: &str) -> Vec<Entry> {
                 "CREATE DATABASE {database} WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C.UTF-8';\n"
             ),
         ),
-        owned(
-            SCHEMA_ID,
-            (2615, 16_385),
-            "SCHEMA",
-            "audit",
-            None,
-            "CREATE SCHEMA audit;\n",
-        ),
+        owned(SCHEMA_ID, (2615, 16_385), "SCHEMA", "audit", None, "CREATE SCHEMA audit;\n"),
         owned(
             TYPE_ID,
             (1247, 16_400),
@@ -284,11 +240,7 @@ fn table_entries(n: usize, table: &'static TableSpec) -> Vec<Entry> {
     if table.schema == "audit" {
         needs.push(SCHEMA_ID);
     }
-    if table
-        .columns
-        .iter()
-        .any(|(_, kind)| kind.starts_with("public.order_status"))
-    {
+    if table.columns.iter().any(|(_, kind)| kind.starts_with("public.order_status")) {
         needs.push(TYPE_ID);
     }
     let mut entries = vec![Entry {
@@ -335,11 +287,7 @@ fn post_data() -> Vec<Entry> {
         |n: usize, table: &'static TableSpec, kind, class: (u32, u32), tag, create, drop, needs| {
             dump_id += 1;
             Entry {
-                dump_id: if class == (2606, 2) {
-                    key_id(n)
-                } else {
-                    dump_id
-                },
+                dump_id: if class == (2606, 2) { key_id(n) } else { dump_id },
                 catalog: (class.0, oid(n, class.1)),
                 section: POST_DATA,
                 kind,
@@ -375,10 +323,7 @@ fn post_data() -> Vec<Entry> {
     }
     for (n, table) in TABLES.iter().enumerate() {
         for (nth, (name, unique, on)) in (3..).zip(table.indexes) {
-            let create = format!(
-                "CREATE {unique}INDEX {name} ON {} USING btree ({on});\n",
-                table.path()
-            );
+            let create = format!("CREATE {unique}INDEX {name} ON {} USING btree ({on});\n", table.path());
             let drop = format!("DROP INDEX {}.{name};\n", table.schema);
             all.push(entry(
                 n,
@@ -392,27 +337,14 @@ fn post_data() -> Vec<Entry> {
             ));
         }
     }
-    for (n, table) in TABLES
-        .iter()
-        .enumerate()
-        .filter(|(_, table)| table.has_touch_trigger())
-    {
+    for (n, table) in TABLES.iter().enumerate().filter(|(_, table)| table.has_touch_trigger()) {
         let (name, path) = (table.name, table.path());
         let create = format!(
             "CREATE TRIGGER {name}_touch BEFORE UPDATE ON {path} FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();\n"
         );
         let drop = format!("DROP TRIGGER {name}_touch ON {path};\n");
         let needs = vec![table_id(n), FUNCTION_ID];
-        all.push(entry(
-            n,
-            table,
-            "TRIGGER",
-            (2620, 5),
-            format!("{name} {name}_touch"),
-            create,
-            drop,
-            needs,
-        ));
+        all.push(entry(n, table, "TRIGGER", (2620, 5), format!("{name} {name}_touch"), create, drop, needs));
     }
     for (n, table) in TABLES.iter().enumerate() {
         for (nth, (column, target)) in (6..).zip(table.references) {
@@ -422,13 +354,8 @@ fn post_data() -> Vec<Entry> {
                 "ALTER TABLE ONLY {path}\n    ADD CONSTRAINT {key} FOREIGN KEY ({column}) REFERENCES public.{target}(id);\n"
             );
             let drop = format!("ALTER TABLE ONLY {path} DROP CONSTRAINT {key};\n");
-            let targets = TABLES
-                .iter()
-                .position(|table| table.name == *target)
-                .into_iter();
-            let needs = targets
-                .flat_map(|to| [table_id(n), key_id(to), table_id(to)])
-                .collect();
+            let targets = TABLES.iter().position(|table| table.name == *target).into_iter();
+            let needs = targets.flat_map(|to| [table_id(n), key_id(to), table_id(to)]).collect();
             all.push(entry(
                 n,
                 table,

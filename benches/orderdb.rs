@@ -13,10 +13,7 @@ use std::io::{self, Read, Write};
 use std::time::Instant;
 
 #[derive(Parser)]
-#[command(
-    about = "Writes the dump of one day of a sample order database",
-    version
-)]
+#[command(about = "Writes the dump of one day of a sample order database", version)]
 struct Args {
     /// Size of the dump of day 0 in MB (1,000,000 bytes)
     #[arg(long, default_value_t = 128)]
@@ -46,18 +43,10 @@ struct Args {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    let churn = Churn {
-        update_ppm: args.update_ppm,
-        insert_ppm: args.insert_ppm,
-        delete_ppm: args.delete_ppm,
-    };
+    let churn =
+        Churn { update_ppm: args.update_ppm, insert_ppm: args.insert_ppm, delete_ppm: args.delete_ppm };
     let bytes_target = args.mb.saturating_mul(1_000_000);
-    let mut dump = SampleDump::new(SampleConfig {
-        seed: args.seed,
-        bytes_target,
-        day: args.day,
-        churn,
-    })?;
+    let mut dump = SampleDump::new(SampleConfig { seed: args.seed, bytes_target, day: args.day, churn })?;
     let mut out = io::stdout().lock();
     if args.tables {
         for table in dump.tables() {
@@ -81,11 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     out.flush()?;
     if args.discard {
         let seconds = started.elapsed().as_secs_f64();
-        writeln!(
-            io::stderr(),
-            "{bytes} bytes in {seconds:.2} s, {:.0} MB/s",
-            bytes as f64 / 1e6 / seconds
-        )?;
+        writeln!(io::stderr(), "{bytes} bytes in {seconds:.2} s, {:.0} MB/s", bytes as f64 / 1e6 / seconds)?;
     }
     Ok(())
 }
