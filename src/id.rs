@@ -161,12 +161,7 @@ mod tests {
         let id = RepoId::from_bytes(*b"0123456789abcdef");
         assert_eq!(id.to_string().parse::<RepoId>(), Ok(id));
         assert_eq!(id.short(), "30313233");
-        for bad in [
-            "",
-            "30",
-            "zz313233343536373839616263646566",
-            "3031323334353637383961626364656F",
-        ] {
+        for bad in ["", "30", "zz313233343536373839616263646566", "3031323334353637383961626364656F"] {
             assert!(bad.parse::<RepoId>().is_err(), "{bad}");
         }
     }

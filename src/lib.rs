@@ -7,6 +7,7 @@ pub mod codec;
 pub mod crypto;
 pub mod event;
 pub mod id;
+pub mod ops;
 pub mod repo;
 pub mod secret;
 pub mod snapshot;

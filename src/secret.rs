@@ -90,8 +90,6 @@ pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        getrandom::fill(bytes).map_err(|error| EntropyError {
-            reason: error.to_string(),
-        })
+        getrandom::fill(bytes).map_err(|error| EntropyError { reason: error.to_string() })
     }
 }

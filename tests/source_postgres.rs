@@ -8,8 +8,8 @@ use dumpvault::event::Cancel;
 use dumpvault::snapshot::Proof;
 use dumpvault::source::SourceError;
 use dumpvault::source::postgres::{
-    Clients, ConnectProblem, Connection, ConnectionParts, Discarded, DumpKind, PostgresError,
-    PostgresSource, RestoreTarget, Version, kind_of_dump,
+    Clients, ConnectProblem, Connection, ConnectionParts, Discarded, DumpKind, PostgresError, PostgresSource,
+    RestoreTarget, Version, kind_of_dump,
 };
 use dumpvault::source::process::Limits;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -49,10 +49,7 @@ fn clients(server: &Server) -> Clients {
 }
 
 fn source(server: &Server, connection: Connection) -> PostgresSource {
-    PostgresSource {
-        clients: clients(server),
-        ..PostgresSource::new(connection, no_limits())
-    }
+    PostgresSource { clients: clients(server), ..PostgresSource::new(connection, no_limits()) }
 }
 
 fn target(server: &Server, database: &str) -> RestoreTarget {
@@ -105,23 +102,10 @@ fn open_error(source: &PostgresSource) -> PostgresError {
 
 fn connect_problem(source: &PostgresSource) -> ConnectProblem {
     let error = open_error(source);
-    let PostgresError::Connect {
-        problem,
-        client_text,
-        ..
-    } = &error
-    else {
-        panic!("{error:?}")
-    };
-    assert!(
-        !client_text.as_str().is_empty(),
-        "the client's own text is lost"
-    );
+    let PostgresError::Connect { problem, client_text, .. } = &error else { panic!("{error:?}") };
+    assert!(!client_text.as_str().is_empty(), "the client's own text is lost");
     assert!(error.hint().is_some(), "{error}");
-    assert!(
-        !format!("{error} {error:?}").contains("p@ss"),
-        "a password is shown: {error:?}"
-    );
+    assert!(!format!("{error} {error:?}").contains("p@ss"), "a password is shown: {error:?}");
     *problem
 }
 
@@ -135,39 +119,24 @@ fn fake_client(directory: &Path, name: &str, script: &str) {
 /// A directory with a `pg_dump` that says it is of that version.
 fn pg_dump_of(version: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    fake_client(
-        dir.path(),
-        "pg_dump",
-        &format!("echo 'pg_dump (PostgreSQL) {version}'"),
-    );
+    fake_client(dir.path(), "pg_dump", &format!("echo 'pg_dump (PostgreSQL) {version}'"));
     dir
 }
 
 // --- dumps
 
 #[test]
-fn given_a_database_when_dumped_then_server_database_and_client_are_told_and_the_archive_is_whole()
-{
+fn given_a_database_when_dumped_then_server_database_and_client_are_told_and_the_archive_is_whole() {
     let server = Server::shared();
     shop(&server, "dumped");
-    let mut opened = source(&server, connection(&server, "dumped"))
-        .open()
-        .unwrap();
+    let mut opened = source(&server, connection(&server, "dumped")).open().unwrap();
     assert_eq!(opened.server.database, "dumped");
     assert_eq!(opened.server.version, opened.client.version);
-    assert!(
-        opened
-            .server
-            .version_text
-            .starts_with(&opened.server.version.to_string())
-    );
+    assert!(opened.server.version_text.starts_with(&opened.server.version.to_string()));
     let mut bytes = Vec::new();
     opened.dump.read_to_end(&mut bytes).unwrap();
     assert_eq!(opened.dump.finish().unwrap(), Proof::Exited);
-    assert!(matches!(
-        kind_of_dump(&bytes),
-        DumpKind::Archive { format: (1, 14..) }
-    ));
+    assert!(matches!(kind_of_dump(&bytes), DumpKind::Archive { format: (1, 14..) }));
     // Uncompressed: a row stands in it as it is.
     assert!(bytes.windows(14).any(|window| window == b"customer 1999\t"));
 }
@@ -183,10 +152,7 @@ fn given_parts_instead_of_a_uri_when_dumped_then_the_same_bytes_come_over_the_so
         user: Some("postgres".to_owned()),
     };
     let by_parts = dump(&source(&server, Connection::from_parts(parts).unwrap()));
-    assert_eq!(
-        by_parts.len(),
-        dump(&source(&server, connection(&server, "parted"))).len()
-    );
+    assert_eq!(by_parts.len(), dump(&source(&server, connection(&server, "parted"))).len());
 }
 
 #[test]
@@ -212,26 +178,10 @@ fn given_a_password_in_the_uri_when_dumped_then_it_works_and_no_command_line_sho
     };
     assert!(!dump(&source).is_empty());
     let log = std::fs::read_to_string(log).unwrap();
-    assert!(
-        log.contains(&format!("environment: {PASSWORD} dumpvault")),
-        "{log}"
-    );
-    let lines: Vec<&str> = log
-        .lines()
-        .filter(|line| !line.starts_with("environment: "))
-        .collect();
-    assert!(
-        lines
-            .iter()
-            .any(|line| line.contains("pg_dump --no-password -d postgresql://keeper@")),
-        "{log}"
-    );
-    assert!(
-        lines
-            .iter()
-            .all(|line| !line.contains("p@ss") && !line.contains("p%40ss")),
-        "{log}"
-    );
+    assert!(log.contains(&format!("environment: {PASSWORD} dumpvault")), "{log}");
+    let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("environment: ")).collect();
+    assert!(lines.iter().any(|line| line.contains("pg_dump --no-password -d postgresql://keeper@")), "{log}");
+    assert!(lines.iter().all(|line| !line.contains("p@ss") && !line.contains("p%40ss")), "{log}");
     assert!(
         !format!("{source:?}").contains("ss%3A") && !format!("{source:?}").contains("ss:w"),
         "{source:?}"
@@ -245,19 +195,11 @@ fn given_a_password_file_or_a_service_when_dumped_then_the_client_programs_find_
     let dir = tempfile::tempdir().unwrap();
     let passwords = dir.path().join("passwords");
     let escaped = PASSWORD.replace(':', "\\:");
-    std::fs::write(
-        &passwords,
-        format!(
-            "127.0.0.1:{}:filed:{PASSWORD_USER}:{escaped}\n",
-            server.port()
-        ),
-    )
-    .unwrap();
+    std::fs::write(&passwords, format!("127.0.0.1:{}:filed:{PASSWORD_USER}:{escaped}\n", server.port()))
+        .unwrap();
     std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600)).unwrap();
     let uri = server.uri_as(PASSWORD_USER, "filed");
-    let by_file = Connection::from_uri(&uri)
-        .unwrap()
-        .with_env("PGPASSFILE", &passwords);
+    let by_file = Connection::from_uri(&uri).unwrap().with_env("PGPASSFILE", &passwords);
     assert!(!dump(&source(&server, by_file)).is_empty());
 
     let services = dir.path().join("services");
@@ -266,9 +208,8 @@ fn given_a_password_file_or_a_service_when_dumped_then_the_client_programs_find_
         "[nightly]\nhost=127.0.0.1\nport={port}\nuser={PASSWORD_USER}\npassword={PASSWORD}\ndbname=filed\n"
     );
     std::fs::write(&services, service).unwrap();
-    let by_service = Connection::from_uri("postgresql:///?service=nightly")
-        .unwrap()
-        .with_env("PGSERVICEFILE", &services);
+    let by_service =
+        Connection::from_uri("postgresql:///?service=nightly").unwrap().with_env("PGSERVICEFILE", &services);
     let opened = source(&server, by_service).open().unwrap();
     assert_eq!(opened.server.database, "filed");
 }
@@ -278,22 +219,13 @@ fn given_a_connection_that_fails_when_opened_then_the_problem_is_named_and_a_nex
     let server = Server::shared();
     server.create("barred");
     let problem = |uri: &str| connect_problem(&source(&server, Connection::from_uri(uri).unwrap()));
-    assert_eq!(
-        problem(&server.uri("not_there")),
-        ConnectProblem::NoDatabase
-    );
-    assert_eq!(
-        problem(&server.uri_as(PASSWORD_USER, "barred")),
-        ConnectProblem::PasswordMissing
-    );
+    assert_eq!(problem(&server.uri("not_there")), ConnectProblem::NoDatabase);
+    assert_eq!(problem(&server.uri_as(PASSWORD_USER, "barred")), ConnectProblem::PasswordMissing);
     assert_eq!(
         problem(&server.uri_as(&format!("{PASSWORD_USER}:p%40ssing%20by"), "barred")),
         ConnectProblem::AuthenticationFailed
     );
-    assert_eq!(
-        problem(&server.uri_as("stranger", "barred")),
-        ConnectProblem::NotAllowed
-    );
+    assert_eq!(problem(&server.uri_as("stranger", "barred")), ConnectProblem::NotAllowed);
     let socket = |user: &str, directory: &Path| {
         let parts = ConnectionParts {
             database: Some("barred".to_owned()),
@@ -303,40 +235,21 @@ fn given_a_connection_that_fails_when_opened_then_the_problem_is_named_and_a_nex
         };
         connect_problem(&source(&server, Connection::from_parts(parts).unwrap()))
     };
-    assert_eq!(
-        socket("stranger", server.socket_dir()),
-        ConnectProblem::NoRole
-    );
+    assert_eq!(socket("stranger", server.socket_dir()), ConnectProblem::NoRole);
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(socket("postgres", empty.path()), ConnectProblem::NotRunning);
-    assert_eq!(
-        problem("postgresql://postgres@127.0.0.1:1/barred"),
-        ConnectProblem::NotRunning
-    );
-    assert_eq!(
-        problem(&format!("{}?sslmode=require", server.uri("barred"))),
-        ConnectProblem::Encryption
-    );
-    assert_eq!(
-        problem("postgresql:///?service=nowhere_defined"),
-        ConnectProblem::NoService
-    );
+    assert_eq!(problem("postgresql://postgres@127.0.0.1:1/barred"), ConnectProblem::NotRunning);
+    assert_eq!(problem(&format!("{}?sslmode=require", server.uri("barred"))), ConnectProblem::Encryption);
+    assert_eq!(problem("postgresql:///?service=nowhere_defined"), ConnectProblem::NoService);
 }
 
 #[test]
 fn given_only_an_older_pg_dump_when_opened_then_nothing_is_dumped_and_the_package_is_named() {
     let server = Server::shared();
     server.create("too_new");
-    let own = Clients::installed()
-        .server(&connection(&server, "too_new"), &Cancel::new())
-        .unwrap()
-        .version;
+    let own = Clients::installed().server(&connection(&server, "too_new"), &Cancel::new()).unwrap().version;
     let old = pg_dump_of("9.6.24");
-    fake_client(
-        old.path(),
-        "psql",
-        &format!("exec {} \"$@\"", server.bin().join("psql").display()),
-    );
+    fake_client(old.path(), "psql", &format!("exec {} \"$@\"", server.bin().join("psql").display()));
     let source = PostgresSource {
         clients: Clients::new(vec![old.path().to_owned()], false),
         ..source(&server, connection(&server, "too_new"))
@@ -347,34 +260,17 @@ fn given_only_an_older_pg_dump_when_opened_then_nothing_is_dumped_and_the_packag
         "{error:?}"
     );
     assert!(error.to_string().contains("found: 9.6 at "), "{error}");
-    assert!(
-        error
-            .hint()
-            .unwrap()
-            .contains(&format!("postgresql-client-{own}"))
-    );
+    assert!(error.hint().unwrap().contains(&format!("postgresql-client-{own}")));
 }
 
 #[test]
 fn given_several_pg_dumps_when_chosen_then_the_same_version_wins_and_else_the_oldest_newer_one() {
-    let (old, same, newer, newest) = (
-        pg_dump_of("14.9"),
-        pg_dump_of("15.4 (Debian)"),
-        pg_dump_of("16beta2"),
-        pg_dump_of("17.0"),
-    );
+    let (old, same, newer, newest) =
+        (pg_dump_of("14.9"), pg_dump_of("15.4 (Debian)"), pg_dump_of("16beta2"), pg_dump_of("17.0"));
     let choose = |directories: &[&tempfile::TempDir], best: u32, at_least: u32| {
-        let directories = directories
-            .iter()
-            .map(|dir| dir.path().to_owned())
-            .collect();
+        let directories = directories.iter().map(|dir| dir.path().to_owned()).collect();
         Clients::new(directories, false)
-            .choose(
-                "pg_dump",
-                Version::new(best),
-                Version::new(at_least),
-                &Cancel::new(),
-            )
+            .choose("pg_dump", Version::new(best), Version::new(at_least), &Cancel::new())
             .map(|client| client.path)
             .map_err(|error| error.to_string())
     };
@@ -392,10 +288,7 @@ fn given_a_connection_that_dies_in_the_middle_when_finished_then_the_bytes_are_n
     let server = Server::shared();
     server.create("dying");
     server.psql("dying", BULK);
-    let mut dump = source(&server, connection(&server, "dying"))
-        .open()
-        .unwrap()
-        .dump;
+    let mut dump = source(&server, connection(&server, "dying")).open().unwrap().dump;
     dump.read_exact(&mut [0; 4096]).unwrap();
     server.psql(
         "postgres",
@@ -404,18 +297,8 @@ fn given_a_connection_that_dies_in_the_middle_when_finished_then_the_bytes_are_n
     let mut rest = Vec::new();
     dump.read_to_end(&mut rest).unwrap();
     let error = dump.finish().unwrap_err();
-    let SourceError::Exited {
-        program,
-        last_words,
-        ..
-    } = &error
-    else {
-        panic!("{error:?}")
-    };
-    assert!(
-        program.ends_with("pg_dump") && last_words.as_str().contains("bulk"),
-        "{error}"
-    );
+    let SourceError::Exited { program, last_words, .. } = &error else { panic!("{error:?}") };
+    assert!(program.ends_with("pg_dump") && last_words.as_str().contains("bulk"), "{error}");
 }
 
 #[test]
@@ -430,27 +313,17 @@ fn given_a_table_that_is_locked_when_the_time_is_up_then_the_dump_is_stopped() {
         .spawn()
         .unwrap();
     let mut commands = holder.stdin.take().unwrap();
-    commands
-        .write_all(b"BEGIN; LOCK TABLE orders; SELECT 'held';\n")
-        .unwrap();
+    commands.write_all(b"BEGIN; LOCK TABLE orders; SELECT 'held';\n").unwrap();
     let mut answer = String::new();
-    BufReader::new(holder.stdout.take().unwrap())
-        .read_line(&mut answer)
-        .unwrap();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut answer).unwrap();
     assert_eq!(answer, "held\n");
 
     let limits = no_limits().with_timeout(Some(Duration::from_secs(1)));
-    let source = PostgresSource {
-        limits,
-        ..source(&server, connection(&server, "locked"))
-    };
+    let source = PostgresSource { limits, ..source(&server, connection(&server, "locked")) };
     let since = Instant::now();
     let mut dump = source.open().unwrap().dump;
     let _ = dump.read_to_end(&mut Vec::new());
-    assert!(matches!(
-        dump.finish().unwrap_err(),
-        SourceError::TimedOut { .. }
-    ));
+    assert!(matches!(dump.finish().unwrap_err(), SourceError::TimedOut { .. }));
     assert!(since.elapsed() < Duration::from_secs(20));
     drop(commands);
     holder.wait().unwrap();
@@ -468,40 +341,23 @@ fn given_a_dump_of_any_kind_when_restored_into_a_new_database_then_it_is_the_sam
     let tar = server.dump("origin", &["--format=tar"]);
     for (name, bytes) in [("archive", archive), ("plain", plain), ("tar", tar)] {
         let name = format!("copy by {name}; \"quoted\" 'and' \\");
-        let target = RestoreTarget {
-            create: true,
-            ..target(&server, &name)
-        };
+        let target = RestoreTarget { create: true, ..target(&server, &name) };
         assert!(!target.inspect().unwrap().exists);
         restore(&target, &bytes);
         // With `-d` a name is a connection string to the test's own clients, too: ask by URI.
         let state = target.inspect().unwrap();
-        assert_eq!(
-            (state.exists, state.tables, state.other_objects),
-            (true, 2, 3),
-            "{name}"
-        );
+        assert_eq!((state.exists, state.tables, state.other_objects), (true, 2, 3), "{name}");
         let alias = format!("copy_{}", bytes.len());
-        server.psql(
-            "postgres",
-            &format!(
-                "ALTER DATABASE \"{}\" RENAME TO {alias}",
-                name.replace('"', "\"\"")
-            ),
-        );
-        assert!(
-            server.dump_plain(&alias) == server.dump_plain("origin"),
-            "{name}"
-        );
+        server
+            .psql("postgres", &format!("ALTER DATABASE \"{}\" RENAME TO {alias}", name.replace('"', "\"\"")));
+        assert!(server.dump_plain(&alias) == server.dump_plain("origin"), "{name}");
     }
 }
 
 #[test]
 fn given_no_database_when_creating_was_not_asked_for_then_it_is_refused_with_the_next_step() {
     let server = Server::shared();
-    let error = target(&server, "nowhere")
-        .prepare(DumpKind::Sql)
-        .unwrap_err();
+    let error = target(&server, "nowhere").prepare(DumpKind::Sql).unwrap_err();
     assert!(
         matches!(&error, PostgresError::NoDatabase { database, .. } if database == "nowhere"),
         "{error:?}"
@@ -511,27 +367,14 @@ fn given_no_database_when_creating_was_not_asked_for_then_it_is_refused_with_the
 }
 
 #[test]
-fn given_a_database_that_holds_something_when_not_told_to_replace_it_then_it_is_refused_and_counted()
- {
+fn given_a_database_that_holds_something_when_not_told_to_replace_it_then_it_is_refused_and_counted() {
     let server = Server::shared();
     shop(&server, "full");
     server.psql("full", LARGE_OBJECT);
     let before = server.dump_plain("full");
-    let error = target(&server, "full")
-        .prepare(DumpKind::Archive { format: (1, 14) })
-        .unwrap_err();
+    let error = target(&server, "full").prepare(DumpKind::Archive { format: (1, 14) }).unwrap_err();
     // Others: a view, a function, a large object; the serial column's sequence is the table's.
-    assert!(
-        matches!(
-            &error,
-            PostgresError::NotEmpty {
-                tables: 2,
-                other_objects: 3,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(&error, PostgresError::NotEmpty { tables: 2, other_objects: 3, .. }), "{error:?}");
     assert!(error.to_string().contains("2 tables"));
     assert_eq!(server.dump_plain("full"), before);
 }
@@ -551,11 +394,7 @@ fn given_objects_of_many_kinds_when_inspected_then_a_users_count_and_an_extensio
     assert_eq!(counts(), (0, 0));
     for (sql, more_tables, more_others) in [
         ("CREATE SCHEMA s", 0, 1),
-        (
-            "CREATE TABLE s.parted (a int GENERATED ALWAYS AS IDENTITY) PARTITION BY RANGE (a)",
-            1,
-            0,
-        ),
+        ("CREATE TABLE s.parted (a int GENERATED ALWAYS AS IDENTITY) PARTITION BY RANGE (a)", 1, 0),
         ("CREATE TABLE s.part PARTITION OF s.parted DEFAULT", 1, 0),
         ("CREATE MATERIALIZED VIEW m AS SELECT 1", 1, 0),
         ("CREATE VIEW v AS SELECT 1", 0, 1),
@@ -564,19 +403,11 @@ fn given_objects_of_many_kinds_when_inspected_then_a_users_count_and_an_extensio
         ("CREATE TYPE pair AS (a int, b int)", 0, 1),
         ("CREATE TYPE span AS RANGE (subtype = int)", 0, 1),
         ("CREATE DOMAIN positive AS int CHECK (VALUE > 0)", 0, 1),
-        (
-            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-            0,
-            1,
-        ),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", 0, 1),
     ] {
         let (tables, others) = counts();
         server.psql("kinds", sql);
-        assert_eq!(
-            counts(),
-            (tables + more_tables, others + more_others),
-            "{sql}"
-        );
+        assert_eq!(counts(), (tables + more_tables, others + more_others), "{sql}");
     }
 }
 
@@ -586,17 +417,8 @@ fn given_a_full_database_when_told_to_replace_it_then_it_becomes_what_the_archiv
     shop(&server, "replaced");
     let archive = dump(&source(&server, connection(&server, "replaced")));
     let before = server.dump_plain("replaced");
-    server.psql(
-        "replaced",
-        "DELETE FROM orders; ALTER TABLE customers DROP note; DROP VIEW unpaid",
-    );
-    restore(
-        &RestoreTarget {
-            clean: true,
-            ..target(&server, "replaced")
-        },
-        &archive,
-    );
+    server.psql("replaced", "DELETE FROM orders; ALTER TABLE customers DROP note; DROP VIEW unpaid");
+    restore(&RestoreTarget { clean: true, ..target(&server, "replaced") }, &archive);
     assert!(server.dump_plain("replaced") == before);
 }
 
@@ -604,28 +426,17 @@ fn given_a_full_database_when_told_to_replace_it_then_it_becomes_what_the_archiv
 fn given_a_full_database_when_a_plain_dump_is_to_replace_it_then_it_is_refused() {
     let server = Server::shared();
     shop(&server, "not_replaced");
-    let error = RestoreTarget {
-        clean: true,
-        ..target(&server, "not_replaced")
-    }
-    .prepare(DumpKind::Sql)
-    .unwrap_err();
-    assert!(
-        matches!(error, PostgresError::CleanNeedsArchive { .. }),
-        "{error:?}"
-    );
+    let error =
+        RestoreTarget { clean: true, ..target(&server, "not_replaced") }.prepare(DumpKind::Sql).unwrap_err();
+    assert!(matches!(error, PostgresError::CleanNeedsArchive { .. }), "{error:?}");
 }
 
 #[test]
 fn given_no_dump_when_prepared_then_it_is_refused_before_a_database_is_made() {
     let server = Server::shared();
     for kind in [DumpKind::Compressed, DumpKind::Unknown, DumpKind::Empty] {
-        let error = RestoreTarget {
-            create: true,
-            ..target(&server, "never_made")
-        }
-        .prepare(kind)
-        .unwrap_err();
+        let error =
+            RestoreTarget { create: true, ..target(&server, "never_made") }.prepare(kind).unwrap_err();
         assert!(matches!(error, PostgresError::NotADump { .. }), "{error:?}");
     }
     assert!(!server.has("never_made"));
@@ -635,14 +446,8 @@ fn given_no_dump_when_prepared_then_it_is_refused_before_a_database_is_made() {
 fn given_a_cut_stream_when_aborted_then_a_database_made_for_it_is_dropped() {
     let server = Server::shared();
     shop(&server, "cut_origin");
-    for bytes in [
-        dump(&source(&server, connection(&server, "cut_origin"))),
-        server.dump("cut_origin", &[]),
-    ] {
-        let target = RestoreTarget {
-            create: true,
-            ..target(&server, "cut_new")
-        };
+    for bytes in [dump(&source(&server, connection(&server, "cut_origin"))), server.dump("cut_origin", &[])] {
+        let target = RestoreTarget { create: true, ..target(&server, "cut_new") };
         let prepared = target.prepare(kind_of_dump(&bytes)).unwrap();
         assert!(prepared.created() && server.has("cut_new"));
         let mut sink = prepared.open_sink().unwrap();
@@ -680,13 +485,7 @@ fn given_bytes_behind_an_archive_when_restored_then_what_it_does_not_need_does_n
     let mut bytes = dump(&source(&server, connection(&server, "trailed")));
     // More than a pipe holds: it cannot all be swallowed unread.
     bytes.resize(bytes.len() + (4 << 20), 0);
-    restore(
-        &RestoreTarget {
-            create: true,
-            ..target(&server, "trailed_copy")
-        },
-        &bytes,
-    );
+    restore(&RestoreTarget { create: true, ..target(&server, "trailed_copy") }, &bytes);
     assert!(server.dump_plain("trailed_copy") == server.dump_plain("trailed"));
 }
 
@@ -694,11 +493,8 @@ fn given_bytes_behind_an_archive_when_restored_then_what_it_does_not_need_does_n
 fn given_a_restore_that_was_forgotten_when_dropped_then_a_database_made_for_it_is_dropped() {
     let server = Server::shared();
     let cancel = Cancel::new();
-    let target = RestoreTarget {
-        create: true,
-        limits: Limits::new(cancel.clone()),
-        ..target(&server, "forgotten")
-    };
+    let target =
+        RestoreTarget { create: true, limits: Limits::new(cancel.clone()), ..target(&server, "forgotten") };
     let prepared = target.prepare(DumpKind::Sql).unwrap();
     assert!(server.has("forgotten"));
     cancel.cancel();
@@ -714,13 +510,7 @@ fn given_a_database_that_was_there_when_the_restore_fails_then_it_stays_as_it_wa
     // What the archive cannot drop makes the restore fail after much of it was done.
     server.psql("kept", "CREATE VIEW in_the_way AS SELECT * FROM customers");
     let before = server.dump_plain("kept");
-    let (error, after) = restore_error(
-        &RestoreTarget {
-            clean: true,
-            ..target(&server, "kept")
-        },
-        &archive,
-    );
+    let (error, after) = restore_error(&RestoreTarget { clean: true, ..target(&server, "kept") }, &archive);
     assert!(error.to_string().contains("in_the_way"), "{error}");
     assert_eq!(after, Discarded::WasThereBefore);
     assert!(server.dump_plain("kept") == before);
@@ -730,21 +520,11 @@ fn given_a_database_that_was_there_when_the_restore_fails_then_it_stays_as_it_wa
 fn given_a_statement_that_fails_when_restored_then_its_line_is_told_and_nothing_stays() {
     let server = Server::shared();
     server.create("failing");
-    let (error, _) = restore_error(
-        &target(&server, "failing"),
-        b"CREATE TABLE made (a int);\nSELECT nonsense;\n",
-    );
-    assert!(
-        matches!(&error, SourceError::Exited { status: 3, .. }),
-        "{error:?}"
-    );
+    let (error, _) =
+        restore_error(&target(&server, "failing"), b"CREATE TABLE made (a int);\nSELECT nonsense;\n");
+    assert!(matches!(&error, SourceError::Exited { status: 3, .. }), "{error:?}");
     // One line was sent before the stream's own.
-    assert!(
-        error
-            .to_string()
-            .contains("<stdin>:3: ERROR:  column \"nonsense\" does not exist"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("<stdin>:3: ERROR:  column \"nonsense\" does not exist"), "{error}");
     assert!(target(&server, "failing").inspect().unwrap().is_empty());
 }
 
@@ -752,16 +532,9 @@ fn given_a_statement_that_fails_when_restored_then_its_line_is_told_and_nothing_
 fn given_a_plain_dump_that_commits_by_itself_when_it_fails_later_then_what_stays_is_told() {
     let server = Server::shared();
     server.create("self_committed");
-    let dump =
-        b"CREATE TABLE made (a int);\nBEGIN;\nSELECT lo_create(4711);\nCOMMIT;\nSELECT nonsense;\n";
+    let dump = b"CREATE TABLE made (a int);\nBEGIN;\nSELECT lo_create(4711);\nCOMMIT;\nSELECT nonsense;\n";
     let (_, after) = restore_error(&target(&server, "self_committed"), dump);
-    assert_eq!(
-        after,
-        Discarded::PartlyFilled {
-            tables: 1,
-            other_objects: 1
-        }
-    );
+    assert_eq!(after, Discarded::PartlyFilled { tables: 1, other_objects: 1 });
     assert!(server.has("self_committed"));
 }
 
@@ -772,13 +545,7 @@ fn given_a_plain_dump_that_ends_inside_a_copy_when_finished_then_nothing_is_comm
     // Text columns take anything for a row, a COMMIT, too.
     let half = b"CREATE TABLE made (a text);\nCOPY made FROM stdin;\none\ntwo\n";
     let (error, _) = restore_error(&target(&server, "half_copied"), half);
-    assert!(
-        matches!(
-            &error,
-            SourceError::Postgres(PostgresError::NotCommitted { .. })
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(&error, SourceError::Postgres(PostgresError::NotCommitted { .. })), "{error:?}");
     assert!(target(&server, "half_copied").inspect().unwrap().is_empty());
 }
 
@@ -788,10 +555,7 @@ fn given_a_cut_archive_when_finished_then_nothing_is_restored() {
     shop(&server, "cut_archive_origin");
     let archive = dump(&source(&server, connection(&server, "cut_archive_origin")));
     server.create("cut_archive");
-    let (error, _) = restore_error(
-        &target(&server, "cut_archive"),
-        &archive[..archive.len() - 100_000],
-    );
+    let (error, _) = restore_error(&target(&server, "cut_archive"), &archive[..archive.len() - 100_000]);
     assert!(matches!(&error, SourceError::Exited { .. }), "{error:?}");
     assert!(target(&server, "cut_archive").inspect().unwrap().is_empty());
 }
@@ -799,12 +563,8 @@ fn given_a_cut_archive_when_finished_then_nothing_is_restored() {
 #[test]
 fn given_a_database_that_somebody_replaced_when_discarded_then_it_is_not_ours_to_drop() {
     let server = Server::shared();
-    let prepared = RestoreTarget {
-        create: true,
-        ..target(&server, "usurped")
-    }
-    .prepare(DumpKind::Sql)
-    .unwrap();
+    let prepared =
+        RestoreTarget { create: true, ..target(&server, "usurped") }.prepare(DumpKind::Sql).unwrap();
     server.psql("postgres", "DROP DATABASE usurped");
     server.create("usurped");
     assert_eq!(prepared.discard().unwrap(), Discarded::NotOursAnyMore);
@@ -818,14 +578,10 @@ const DIE_ON: &str = "DUMPVAULT_TEST_DIE_ON";
 #[ignore = "started by the test below, to be killed"]
 fn dies_in_the_middle_of_a_restore() {
     let connection = Connection::from_uri(&std::env::var(DIE_ON).unwrap()).unwrap();
-    let prepared = RestoreTarget::new(connection, "widowed", no_limits())
-        .prepare(DumpKind::Sql)
-        .unwrap();
+    let prepared = RestoreTarget::new(connection, "widowed", no_limits()).prepare(DumpKind::Sql).unwrap();
     let mut sink = prepared.open_sink().unwrap();
-    sink.write_all(b"CREATE TABLE made (a int);\nINSERT INTO made VALUES (1);\n")
-        .unwrap();
-    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
-        .unwrap();
+    sink.write_all(b"CREATE TABLE made (a int);\nINSERT INTO made VALUES (1);\n").unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
     panic!("SIGKILL has no exceptions");
 }
 
@@ -839,21 +595,11 @@ fn given_a_restore_whose_process_is_killed_when_its_input_closes_then_nothing_is
         .stdout(Stdio::null())
         .status()
         .unwrap();
-    assert_eq!(
-        std::os::unix::process::ExitStatusExt::signal(&status),
-        Some(9)
-    );
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     // `psql` lives on and sees an ordinary end. Once its connection is gone, what it did is decided.
     let since = Instant::now();
-    while server.psql(
-        "postgres",
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = 'widowed'",
-    ) != "0"
-    {
-        assert!(
-            since.elapsed() < Duration::from_secs(20),
-            "psql does not end"
-        );
+    while server.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'widowed'") != "0" {
+        assert!(since.elapsed() < Duration::from_secs(20), "psql does not end");
     }
     assert!(target(&server, "widowed").inspect().unwrap().is_empty());
 }

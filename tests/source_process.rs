@@ -111,10 +111,7 @@ fn given_arguments_environment_and_directory_when_run_then_they_arrive_as_they_a
         .working_dir(&home);
     let (bytes, end) = drain(open(invocation, no_limits()));
     end.unwrap();
-    assert_eq!(
-        String::from_utf8(bytes).unwrap(),
-        format!("a; $b `c` 'd|x y|none|{}", home.display())
-    );
+    assert_eq!(String::from_utf8(bytes).unwrap(), format!("a; $b `c` 'd|x y|none|{}", home.display()));
 }
 
 #[test]
@@ -134,22 +131,9 @@ fn given_a_program_that_fails_after_output_when_finished_then_status_and_last_wo
     let (bytes, end) = run("echo row; echo 'connection lost' >&2; exit 3");
     assert_eq!(bytes, b"row\n");
     let error = end.unwrap_err();
-    let SourceError::Exited {
-        program,
-        status,
-        last_words,
-    } = &error
-    else {
-        panic!("{error:?}")
-    };
-    assert_eq!(
-        (program.as_str(), *status, last_words.as_str()),
-        ("/bin/sh", 3, "connection lost")
-    );
-    assert_eq!(
-        error.to_string(),
-        "`/bin/sh` failed with exit status 3:\n  connection lost"
-    );
+    let SourceError::Exited { program, status, last_words } = &error else { panic!("{error:?}") };
+    assert_eq!((program.as_str(), *status, last_words.as_str()), ("/bin/sh", 3, "connection lost"));
+    assert_eq!(error.to_string(), "`/bin/sh` failed with exit status 3:\n  connection lost");
 }
 
 #[test]
@@ -157,33 +141,22 @@ fn given_a_program_that_a_signal_kills_when_finished_then_the_signal_is_named() 
     let (bytes, end) = run("echo row; kill -9 $$");
     assert_eq!(bytes, b"row\n");
     let error = end.unwrap_err();
-    assert!(
-        error.to_string().contains("killed by SIGKILL (9)"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("killed by SIGKILL (9)"), "{error}");
     assert!(error.hint().unwrap().contains("memory"));
 }
 
 #[test]
 fn given_no_such_program_when_opened_then_it_is_named_and_path_is_hinted_at() {
-    let error = CommandSource::new(Invocation::new("no-such-dump-program"), no_limits())
-        .open()
-        .err()
-        .unwrap();
-    assert_eq!(
-        error.to_string(),
-        "program `no-such-dump-program` not found"
-    );
+    let error =
+        CommandSource::new(Invocation::new("no-such-dump-program"), no_limits()).open().err().unwrap();
+    assert_eq!(error.to_string(), "program `no-such-dump-program` not found");
     assert!(error.hint().unwrap().contains("PATH"));
 }
 
 #[test]
 fn given_no_such_directory_when_opened_then_the_program_is_not_blamed() {
     let gone = tempfile::tempdir().unwrap().path().join("gone");
-    let error = CommandSource::new(sh("true").working_dir(&gone), no_limits())
-        .open()
-        .err()
-        .unwrap();
+    let error = CommandSource::new(sh("true").working_dir(&gone), no_limits()).open().err().unwrap();
     assert!(
         matches!(&error, SourceError::NoWorkingDirectory { directory, .. } if *directory == gone),
         "{error}"
@@ -193,10 +166,7 @@ fn given_no_such_directory_when_opened_then_the_program_is_not_blamed() {
 #[test]
 fn given_a_file_that_may_not_be_run_when_opened_then_the_systems_reason_is_told() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = CommandSource::new(Invocation::new(file.path()), no_limits())
-        .open()
-        .err()
-        .unwrap();
+    let error = CommandSource::new(Invocation::new(file.path()), no_limits()).open().err().unwrap();
     assert!(matches!(&error, SourceError::Start { .. }), "{error:?}");
     assert!(error.to_string().contains("ermission denied"), "{error}");
 }
@@ -211,54 +181,34 @@ fn given_a_dump_not_read_to_its_end_when_finished_then_it_is_no_dump() {
 
 #[test]
 fn given_much_on_stderr_when_read_then_the_program_is_not_blocked_and_whole_last_lines_are_kept() {
-    let (bytes, end) = run(
-        "yes 'a line of complaint' | head -n 500000 >&2; echo done; echo 'the last line' >&2; exit 1",
-    );
+    let (bytes, end) =
+        run("yes 'a line of complaint' | head -n 500000 >&2; echo done; echo 'the last line' >&2; exit 1");
     assert_eq!(bytes, b"done\n");
     let error = end.unwrap_err();
-    let SourceError::Exited { last_words, .. } = &error else {
-        panic!("{error:?}")
-    };
+    let SourceError::Exited { last_words, .. } = &error else { panic!("{error:?}") };
     let kept = last_words.as_str();
     assert!(kept.len() <= 8192 && kept.len() > 8000, "{}", kept.len());
-    assert!(
-        kept.starts_with("a line of complaint\n") && kept.ends_with("\nthe last line"),
-        "{kept}"
-    );
+    assert!(kept.starts_with("a line of complaint\n") && kept.ends_with("\nthe last line"), "{kept}");
 }
 
 #[test]
 fn given_control_characters_on_stderr_when_told_then_a_terminal_has_nothing_to_obey() {
-    let error = run(r"printf '\033[2Jwiped\377\n' >&2; exit 1")
-        .1
-        .unwrap_err();
-    assert!(
-        error.to_string().ends_with(":\n   [2Jwiped\u{fffd}"),
-        "{error:?}"
-    );
+    let error = run(r"printf '\033[2Jwiped\377\n' >&2; exit 1").1.unwrap_err();
+    assert!(error.to_string().ends_with(":\n   [2Jwiped\u{fffd}"), "{error:?}");
 }
 
 #[test]
 fn given_a_silent_program_when_its_time_is_up_then_reading_stops_and_the_limit_is_told() {
     let limit = Duration::from_millis(300);
     let since = Instant::now();
-    let mut dump = open(
-        sh("echo begun; echo waiting >&2; sleep 60"),
-        no_limits().with_timeout(Some(limit)),
-    );
+    let mut dump = open(sh("echo begun; echo waiting >&2; sleep 60"), no_limits().with_timeout(Some(limit)));
     let mut bytes = Vec::new();
     dump.read_to_end(&mut bytes).unwrap_err();
     assert_eq!(bytes, b"begun\n");
     let error = dump.finish().unwrap_err();
     assert!(since.elapsed() < SOON);
-    assert!(
-        matches!(&error, SourceError::TimedOut { limit: told, .. } if *told == limit),
-        "{error:?}"
-    );
-    assert!(
-        error.to_string().contains("300ms") && error.to_string().contains("waiting"),
-        "{error}"
-    );
+    assert!(matches!(&error, SourceError::TimedOut { limit: told, .. } if *told == limit), "{error:?}");
+    assert!(error.to_string().contains("300ms") && error.to_string().contains("waiting"), "{error}");
 }
 
 #[test]
@@ -268,10 +218,7 @@ fn given_a_program_that_never_stops_writing_when_its_time_is_up_then_it_is_stopp
     let mut dump = open(sh("exec yes"), limits);
     let mut buffer = vec![0; 1 << 20];
     while dump.read(&mut buffer).is_ok_and(|count| count > 0) {}
-    assert!(matches!(
-        dump.finish().unwrap_err(),
-        SourceError::TimedOut { .. }
-    ));
+    assert!(matches!(dump.finish().unwrap_err(), SourceError::TimedOut { .. }));
     assert!(since.elapsed() < SOON);
 }
 
@@ -281,29 +228,15 @@ fn given_a_program_that_closed_its_output_when_it_hangs_then_the_time_limit_catc
     let (bytes, end) = drain(open(sh("echo all; exec >&-; sleep 60"), limits));
     assert_eq!(bytes, b"all\n");
     let error = end.unwrap_err();
-    assert!(
-        matches!(&error, SourceError::HungAfterOutput { .. }),
-        "{error:?}"
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("closed its output and did not end within 400ms"),
-        "{error}"
-    );
+    assert!(matches!(&error, SourceError::HungAfterOutput { .. }), "{error:?}");
+    assert!(error.to_string().contains("closed its output and did not end within 400ms"), "{error}");
 }
 
 #[test]
 fn given_no_time_limit_when_a_program_hangs_after_its_output_then_the_grace_catches_it() {
-    let limits = Limits {
-        exit_grace: Duration::from_millis(200),
-        ..no_limits()
-    };
+    let limits = Limits { exit_grace: Duration::from_millis(200), ..no_limits() };
     let end = drain(open(sh("exec >&-; sleep 60"), limits)).1;
-    assert!(matches!(
-        end.unwrap_err(),
-        SourceError::HungAfterOutput { .. }
-    ));
+    assert!(matches!(end.unwrap_err(), SourceError::HungAfterOutput { .. }));
 }
 
 #[test]
@@ -311,25 +244,16 @@ fn given_a_failed_program_when_a_leftover_holds_its_pipe_then_the_failure_is_tol
     let since = Instant::now();
     let (bytes, end) = run("echo part; sleep 60 & exit 4");
     assert_eq!(bytes, b"part\n");
-    assert!(matches!(
-        end.unwrap_err(),
-        SourceError::Exited { status: 4, .. }
-    ));
+    assert!(matches!(end.unwrap_err(), SourceError::Exited { status: 4, .. }));
     assert!(since.elapsed() < SOON);
 }
 
 #[test]
 fn given_a_program_that_ended_well_when_a_leftover_holds_its_pipe_silent_then_that_is_an_error() {
-    let limits = Limits {
-        exit_grace: Duration::from_millis(200),
-        ..no_limits()
-    };
+    let limits = Limits { exit_grace: Duration::from_millis(200), ..no_limits() };
     let end = drain(open(sh("echo part; sleep 60 & exit 0"), limits)).1;
     let error = end.unwrap_err();
-    assert!(
-        matches!(&error, SourceError::PipeHeldOpen { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(&error, SourceError::PipeHeldOpen { .. }), "{error:?}");
 }
 
 #[test]
@@ -360,10 +284,7 @@ fn given_a_cancelled_operation_when_opened_then_nothing_is_started() {
     let dir = tempfile::tempdir().unwrap();
     let marker = dir.path().join("started");
     let script = format!("touch {}", marker.display());
-    let error = CommandSource::new(sh(&script), Limits::new(cancel))
-        .open()
-        .err()
-        .unwrap();
+    let error = CommandSource::new(sh(&script), Limits::new(cancel)).open().err().unwrap();
     assert!(matches!(error, SourceError::Cancelled { .. }));
     assert!(!marker.exists());
 }
@@ -371,10 +292,7 @@ fn given_a_cancelled_operation_when_opened_then_nothing_is_started() {
 #[test]
 fn given_a_dump_with_grandchildren_when_dropped_unfinished_then_all_of_them_are_gone() {
     let lifeline = Lifeline::new();
-    let script = format!(
-        "(sleep 60; true) > {0} & echo up; wait",
-        lifeline.path.display()
-    );
+    let script = format!("(sleep 60; true) > {0} & echo up; wait", lifeline.path.display());
     let mut dump = open(sh(&script), no_limits());
     let held = lifeline.open();
     dump.read_exact(&mut [0; 3]).unwrap();
@@ -385,10 +303,7 @@ fn given_a_dump_with_grandchildren_when_dropped_unfinished_then_all_of_them_are_
 #[test]
 fn given_a_program_that_ignores_sigterm_when_dropped_then_it_is_gone_all_the_same() {
     let lifeline = Lifeline::new();
-    let script = format!(
-        "trap '' TERM; exec 3> {}; echo up; sleep 60; sleep 60",
-        lifeline.path.display()
-    );
+    let script = format!("trap '' TERM; exec 3> {}; echo up; sleep 60; sleep 60", lifeline.path.display());
     let mut dump = open(sh(&script), no_limits());
     let held = lifeline.open();
     dump.read_exact(&mut [0; 3]).unwrap();
@@ -406,10 +321,7 @@ fn given_a_dump_that_was_dropped_when_looked_for_then_it_is_reaped() {
     let pid = String::from_utf8_lossy(&bytes[..count]).trim().to_owned();
     assert!(Path::new("/proc").join(&pid).exists());
     drop(dump);
-    assert!(
-        !Path::new("/proc").join(&pid).exists(),
-        "{pid} is still there, if only as a zombie"
-    );
+    assert!(!Path::new("/proc").join(&pid).exists(), "{pid} is still there, if only as a zombie");
 }
 
 // --- sinks
@@ -430,25 +342,16 @@ fn given_a_program_that_fails_after_the_last_byte_when_finished_then_its_failure
     let mut sink = sink("cat > /dev/null; echo 'no room' >&2; exit 5", no_limits());
     sink.write_all(b"bytes").unwrap();
     let error = sink.finish().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`/bin/sh` failed with exit status 5:\n  no room"
-    );
+    assert_eq!(error.to_string(), "`/bin/sh` failed with exit status 5:\n  no room");
 }
 
 #[test]
 fn given_a_program_that_stops_reading_and_fails_when_asked_then_its_own_error_is_told() {
-    let mut sink = sink(
-        "head -c 10 > /dev/null; echo 'bad row' >&2; exit 6",
-        no_limits(),
-    );
+    let mut sink = sink("head -c 10 > /dev/null; echo 'bad row' >&2; exit 6", no_limits());
     let chunk = vec![0; 1 << 20];
     while sink.write_all(&chunk).is_ok() {}
     let error = sink.fail_reason();
-    assert_eq!(
-        error.to_string(),
-        "`/bin/sh` failed with exit status 6:\n  bad row"
-    );
+    assert_eq!(error.to_string(), "`/bin/sh` failed with exit status 6:\n  bad row");
 }
 
 #[test]
@@ -456,37 +359,24 @@ fn given_a_program_that_stops_reading_and_exits_well_when_asked_then_that_is_an_
     let mut sink = sink("head -c 10 > /dev/null", no_limits());
     let chunk = vec![0; 1 << 20];
     while sink.write_all(&chunk).is_ok() {}
-    assert!(matches!(
-        sink.fail_reason(),
-        SourceError::StoppedReading { .. }
-    ));
+    assert!(matches!(sink.fail_reason(), SourceError::StoppedReading { .. }));
 }
 
 #[test]
-fn given_a_program_that_never_reads_when_a_small_stream_is_finished_then_it_is_not_taken_for_restored()
- {
+fn given_a_program_that_never_reads_when_a_small_stream_is_finished_then_it_is_not_taken_for_restored() {
     // So few bytes fit into the pipe: every write succeeds.
     let mut sink = sink("exit 0", no_limits());
     let _ = sink.write_all(b"a small dump");
     let error = sink.finish().unwrap_err();
-    assert!(
-        matches!(error, SourceError::StoppedReading { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, SourceError::StoppedReading { .. }), "{error}");
 }
 
 #[test]
 fn given_a_program_that_closes_its_input_and_lives_on_when_asked_then_its_late_failure_is_told() {
-    let mut sink = sink(
-        "exec 0<&-; echo 'closing down' >&2; sleep 0.3; exit 7",
-        no_limits(),
-    );
+    let mut sink = sink("exec 0<&-; echo 'closing down' >&2; sleep 0.3; exit 7", no_limits());
     let chunk = vec![0; 1 << 20];
     while sink.write_all(&chunk).is_ok() {}
-    assert!(matches!(
-        sink.fail_reason(),
-        SourceError::Exited { status: 7, .. }
-    ));
+    assert!(matches!(sink.fail_reason(), SourceError::Exited { status: 7, .. }));
 }
 
 /// A program that writes a marker when it sees the end of its input, the way a restore commits.
@@ -507,11 +397,7 @@ fn given_a_whole_stream_when_finished_then_the_program_saw_the_end() {
 #[test]
 fn given_a_cut_stream_when_aborted_then_the_program_never_saw_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, prelude) in [
-        ("plain", ""),
-        ("stubborn", "trap '' TERM;"),
-        ("tidy", "trap 'exit 0' TERM;"),
-    ] {
+    for (name, prelude) in [("plain", ""), ("stubborn", "trap '' TERM;"), ("tidy", "trap 'exit 0' TERM;")] {
         let marker = dir.path().join(name);
         let mut sink = sink(&committing(&marker, prelude), no_limits());
         // More than the pipe holds: the program reads by then.
@@ -568,22 +454,15 @@ fn given_a_program_that_hangs_after_the_last_byte_when_its_time_is_up_then_finis
     let limits = no_limits().with_timeout(Some(Duration::from_millis(300)));
     let mut sink = sink("cat > /dev/null; sleep 60", limits);
     sink.write_all(b"all").unwrap();
-    assert!(matches!(
-        sink.finish().unwrap_err(),
-        SourceError::TimedOut { .. }
-    ));
+    assert!(matches!(sink.finish().unwrap_err(), SourceError::TimedOut { .. }));
 }
 
 #[test]
-fn given_a_program_that_fails_while_a_leftover_holds_its_input_when_writing_then_it_does_not_hang()
-{
+fn given_a_program_that_fails_while_a_leftover_holds_its_input_when_writing_then_it_does_not_hang() {
     let since = Instant::now();
     // The leftover never reads: without a look at the program the pipe would stay full for ever.
     let mut sink = sink("sleep 60 <&0 & exit 8", no_limits());
     sink.write_all(&vec![0; 4 << 20]).unwrap_err();
-    assert!(matches!(
-        sink.fail_reason(),
-        SourceError::Exited { status: 8, .. }
-    ));
+    assert!(matches!(sink.fail_reason(), SourceError::Exited { status: 8, .. }));
     assert!(since.elapsed() < SOON);
 }

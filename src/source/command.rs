@@ -38,10 +38,7 @@ impl CommandSource {
     /// # Errors
     /// When it cannot be started, or stopping was asked for already.
     pub fn open(&self) -> Result<Box<dyn Dump>, SourceError> {
-        Ok(Box::new(ProcessDump::start(
-            &self.invocation,
-            self.limits.clone(),
-        )?))
+        Ok(Box::new(ProcessDump::start(&self.invocation, self.limits.clone())?))
     }
 }
 
@@ -60,13 +57,7 @@ impl ProcessDump {
         let mut running = Running::start(invocation, Stdio::null(), Stdio::piped(), limits)?;
         let pipe = running.take_stdout()?;
         widen(&pipe);
-        Ok(Self {
-            running,
-            pipe,
-            ended: false,
-            orphaned_since: None,
-            stopped: None,
-        })
+        Ok(Self { running, pipe, ended: false, orphaned_since: None, stopped: None })
     }
 
     fn stop(&mut self, why: Stop) -> io::Error {
@@ -123,9 +114,7 @@ impl Dump for ProcessDump {
             return Err(error);
         }
         if !self.ended {
-            return Err(SourceError::NotReadToEnd {
-                program: self.running.program().to_owned(),
-            });
+            return Err(SourceError::NotReadToEnd { program: self.running.program().to_owned() });
         }
         let grace = self.running.limits().exit_grace;
         self.running.end(Some(grace))?;
@@ -184,11 +173,7 @@ enum EarlyEnd {
 }
 
 impl ProcessSink {
-    pub(super) fn start(
-        invocation: &Invocation,
-        stdout: Stdio,
-        limits: Limits,
-    ) -> Result<Self, SourceError> {
+    pub(super) fn start(invocation: &Invocation, stdout: Stdio, limits: Limits) -> Result<Self, SourceError> {
         let mut running = Running::start(invocation, Stdio::piped(), stdout, limits)?;
         let pipe = running.take_stdin()?;
         widen(&pipe);
@@ -208,10 +193,7 @@ impl ProcessSink {
     }
 
     /// Starts it with its standard output kept as [`LastWords`], for [`ProcessSink::finish_with_output`].
-    pub(super) fn start_keeping_output(
-        invocation: &Invocation,
-        limits: Limits,
-    ) -> Result<Self, SourceError> {
+    pub(super) fn start_keeping_output(invocation: &Invocation, limits: Limits) -> Result<Self, SourceError> {
         let mut sink = Self::start(invocation, Stdio::piped(), limits)?;
         let stdout = sink.running.take_stdout()?;
         let tail = Tail::follow(stdout.into(), "stdout")
@@ -222,10 +204,7 @@ impl ProcessSink {
 
     /// Takes the program's exit status for the whole truth: that it did not read everything is no error.
     pub(super) fn allowing_early_end(self) -> Self {
-        Self {
-            early_end: EarlyEnd::Allowed,
-            ..self
-        }
+        Self { early_end: EarlyEnd::Allowed, ..self }
     }
 
     /// Like [`Sink::finish`], and gives the end of the program's output.
@@ -236,12 +215,7 @@ impl ProcessSink {
         if self.early_end == EarlyEnd::Fails && !self.all_was_read()? {
             return Err(self.reason());
         }
-        let Self {
-            mut running,
-            output,
-            pipe,
-            ..
-        } = self;
+        let Self { mut running, output, pipe, .. } = self;
         drop(pipe);
         running.end(None)?;
         Ok(output.map(Tail::end).unwrap_or_default())
@@ -270,8 +244,7 @@ impl ProcessSink {
             if let Some(why) = self.running.overrun() {
                 return Err(self.running.stop(why));
             }
-            self.look_after_standstill()
-                .map_err(|source| self.running.io_error("write to", source))?;
+            self.look_after_standstill().map_err(|source| self.running.io_error("write to", source))?;
             if let Some(error) = self.stopped.take() {
                 return Err(error);
             }
@@ -301,12 +274,10 @@ impl ProcessSink {
         if let Some(error) = self.stopped.take() {
             return error;
         }
-        self.running
-            .own_failure(LAST_WORDS_WAIT)
-            .unwrap_or_else(|| SourceError::StoppedReading {
-                program: self.running.program().to_owned(),
-                last_words: self.running.last_words(),
-            })
+        self.running.own_failure(LAST_WORDS_WAIT).unwrap_or_else(|| SourceError::StoppedReading {
+            program: self.running.program().to_owned(),
+            last_words: self.running.last_words(),
+        })
     }
 }
 

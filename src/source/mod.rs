@@ -122,9 +122,7 @@ pub enum SourceError {
         last_words: LastWords,
     },
     /// The program closed its output and went on running for longer than it may, and was stopped.
-    #[error(
-        "`{program}` closed its output and did not end within {limit:?}; it was stopped{last_words}"
-    )]
+    #[error("`{program}` closed its output and did not end within {limit:?}; it was stopped{last_words}")]
     HungAfterOutput {
         /// The program.
         program: String,
@@ -184,12 +182,11 @@ impl SourceError {
                 Some("the system may have run out of memory; see the kernel's log".to_owned())
             }
             Self::TimedOut { .. } | Self::HungAfterOutput { .. } => Some(
-                "give it more time, or find out what it waits for (a lock, the network, a prompt)"
-                    .to_owned(),
+                "give it more time, or find out what it waits for (a lock, the network, a prompt)".to_owned(),
             ),
-            Self::PipeHeldOpen { .. } => Some(
-                "let the command wait for everything that it starts in the background".to_owned(),
-            ),
+            Self::PipeHeldOpen { .. } => {
+                Some("let the command wait for everything that it starts in the background".to_owned())
+            }
             Self::Postgres(error) => error.hint(),
             _ => None,
         }
@@ -224,11 +221,7 @@ impl fmt::Display for LastWords {
         }
         f.write_str(":")?;
         let lines: Vec<&str> = self.0.lines().collect();
-        let shown = lines
-            .iter()
-            .skip(lines.len().saturating_sub(LINES_SHOWN_MAX));
-        shown
-            .into_iter()
-            .try_for_each(|line| write!(f, "\n  {line}"))
+        let shown = lines.iter().skip(lines.len().saturating_sub(LINES_SHOWN_MAX));
+        shown.into_iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }

@@ -52,12 +52,7 @@ pub struct Invocation {
 impl Invocation {
     /// A program, by path or by a name to be looked up in `PATH`.
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self {
-            program: program.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            working_dir: None,
-        }
+        Self { program: program.into(), args: Vec::new(), env: Vec::new(), working_dir: None }
     }
 
     /// Adds one argument.
@@ -97,10 +92,7 @@ impl Invocation {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command
-            .args(&self.args)
-            .process_group(0)
-            .stderr(Stdio::piped());
+        command.args(&self.args).process_group(0).stderr(Stdio::piped());
         for (key, value) in &self.env {
             match value {
                 Some(value) => command.env(key, value),
@@ -155,11 +147,7 @@ pub struct Limits {
 impl Limits {
     /// No time limit but [`EXIT_GRACE_DEFAULT`]; stoppable through `cancel`.
     pub fn new(cancel: Cancel) -> Self {
-        Self {
-            timeout: None,
-            exit_grace: EXIT_GRACE_DEFAULT,
-            cancel,
-        }
+        Self { timeout: None, exit_grace: EXIT_GRACE_DEFAULT, cancel }
     }
 
     /// The same with another time limit for the whole run.
@@ -205,9 +193,7 @@ impl Running {
         limits: Limits,
     ) -> Result<Self, SourceError> {
         if limits.cancel.is_cancelled() {
-            return Err(SourceError::Cancelled {
-                program: invocation.program(),
-            });
+            return Err(SourceError::Cancelled { program: invocation.program() });
         }
         let started = Instant::now();
         let mut child = invocation
@@ -218,38 +204,22 @@ impl Running {
             .map_err(|source| invocation.start_error(source))?;
         let group = Pid::from_child(&child);
         let stderr = child.stderr.take();
-        let mut running = Self {
-            program: invocation.program(),
-            child,
-            group,
-            stderr: None,
-            started,
-            limits,
-            status: None,
-        };
+        let mut running =
+            Self { program: invocation.program(), child, group, stderr: None, started, limits, status: None };
         if let Some(pipe) = stderr {
-            let tail =
-                Tail::follow(pipe.into(), "stderr").map_err(|source| SourceError::Start {
-                    program: running.program.clone(),
-                    source,
-                })?;
+            let tail = Tail::follow(pipe.into(), "stderr")
+                .map_err(|source| SourceError::Start { program: running.program.clone(), source })?;
             running.stderr = Some(tail);
         }
         Ok(running)
     }
 
     pub(super) fn take_stdin(&mut self) -> Result<ChildStdin, SourceError> {
-        self.child
-            .stdin
-            .take()
-            .ok_or_else(|| self.io_error("write to", Errno::PIPE.into()))
+        self.child.stdin.take().ok_or_else(|| self.io_error("write to", Errno::PIPE.into()))
     }
 
     pub(super) fn take_stdout(&mut self) -> Result<ChildStdout, SourceError> {
-        self.child
-            .stdout
-            .take()
-            .ok_or_else(|| self.io_error("read from", Errno::PIPE.into()))
+        self.child.stdout.take().ok_or_else(|| self.io_error("read from", Errno::PIPE.into()))
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -261,11 +231,7 @@ impl Running {
     }
 
     pub(super) fn io_error(&self, operation: &'static str, source: io::Error) -> SourceError {
-        SourceError::Io {
-            program: self.program.clone(),
-            operation,
-            source,
-        }
+        SourceError::Io { program: self.program.clone(), operation, source }
     }
 
     /// Whether it must be stopped now.
@@ -280,11 +246,7 @@ impl Running {
     /// How it stands now; does not wait and does not reap.
     pub(super) fn standing(&self) -> io::Result<Standing> {
         if let Some(status) = self.status {
-            return Ok(if status.success() {
-                Standing::EndedWell
-            } else {
-                Standing::Failed
-            });
+            return Ok(if status.success() { Standing::EndedWell } else { Standing::Failed });
         }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         loop {
@@ -341,11 +303,7 @@ impl Running {
         match waited {
             Waited::Ended(Standing::Failed) => Err(self.failure()),
             Waited::Ended(_) => {
-                self.status = Some(
-                    self.child
-                        .wait()
-                        .map_err(|source| self.io_error("wait for", source))?,
-                );
+                self.status = Some(self.child.wait().map_err(|source| self.io_error("wait for", source))?);
                 Ok(())
             }
             // For a dump, a time limit that runs out here is the same hang as a grace that does.
@@ -360,10 +318,7 @@ impl Running {
 
     /// Whether the program ends by itself, and well, within `patience`.
     pub(super) fn ends_well_within(&self, patience: Duration) -> bool {
-        matches!(
-            self.wait(Some(Instant::now() + patience), true),
-            Ok(Waited::Ended(Standing::EndedWell))
-        )
+        matches!(self.wait(Some(Instant::now() + patience), true), Ok(Waited::Ended(Standing::EndedWell)))
     }
 
     /// Waits at most `patience` for the program to end by itself, then ends it; gives its own failure, or `None` when there
@@ -394,22 +349,12 @@ impl Running {
             Stop::Cancelled => SourceError::Cancelled { program },
             Stop::TimedOut => {
                 let limit = timeout.unwrap_or_else(|| self.started.elapsed());
-                SourceError::TimedOut {
-                    program,
-                    limit,
-                    last_words,
-                }
+                SourceError::TimedOut { program, limit, last_words }
             }
-            Stop::HungAfterOutput(limit) => SourceError::HungAfterOutput {
-                program,
-                limit,
-                last_words,
-            },
-            Stop::PipeHeldOpen => SourceError::PipeHeldOpen {
-                program,
-                limit: self.limits.exit_grace,
-                last_words,
-            },
+            Stop::HungAfterOutput(limit) => SourceError::HungAfterOutput { program, limit, last_words },
+            Stop::PipeHeldOpen => {
+                SourceError::PipeHeldOpen { program, limit: self.limits.exit_grace, last_words }
+            }
         }
     }
 
@@ -422,16 +367,10 @@ impl Running {
             return self.io_error("wait for", Errno::CHILD.into());
         };
         match (status.code(), status.signal()) {
-            (Some(status), _) => SourceError::Exited {
-                program,
-                status,
-                last_words,
-            },
-            (None, signal) => SourceError::Killed {
-                program,
-                signal: signal_name(signal.unwrap_or(0)),
-                last_words,
-            },
+            (Some(status), _) => SourceError::Exited { program, status, last_words },
+            (None, signal) => {
+                SourceError::Killed { program, signal: signal_name(signal.unwrap_or(0)), last_words }
+            }
         }
     }
 
@@ -465,13 +404,8 @@ impl Tail {
     pub(super) fn follow(pipe: OwnedFd, name: &str) -> io::Result<Self> {
         let enough = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&enough);
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || keep_tail(&pipe, &told))?;
-        Ok(Self {
-            enough,
-            thread: Some(thread),
-        })
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || keep_tail(&pipe, &told))?;
+        Ok(Self { enough, thread: Some(thread) })
     }
 
     /// What was kept. Does not wait for the pipe's end, which a process left behind may hold off for ever; what is in the
@@ -501,11 +435,7 @@ fn keep_tail(pipe: &OwnedFd, enough: &AtomicBool) -> VecDeque<u8> {
         if stopping {
             reads_left = reads_left.saturating_sub(1);
         }
-        let patience = if stopping {
-            Duration::ZERO
-        } else {
-            WATCH_INTERVAL
-        };
+        let patience = if stopping { Duration::ZERO } else { WATCH_INTERVAL };
         match ready(pipe, PollFlags::IN, patience) {
             Ok(false) if stopping => return kept,
             Ok(false) => continue,
@@ -527,14 +457,8 @@ fn keep_tail(pipe: &OwnedFd, enough: &AtomicBool) -> VecDeque<u8> {
 fn whole_lines(kept: &[u8]) -> String {
     let mut shown = kept;
     if kept.len() > TAIL_BYTES_MAX {
-        let first_line_bytes = kept
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map_or(1, |at| at + 1);
-        shown = kept
-            .get(first_line_bytes..)
-            .filter(|rest| !rest.is_empty())
-            .unwrap_or(kept);
+        let first_line_bytes = kept.iter().position(|byte| *byte == b'\n').map_or(1, |at| at + 1);
+        shown = kept.get(first_line_bytes..).filter(|rest| !rest.is_empty()).unwrap_or(kept);
     }
     String::from_utf8_lossy(shown).into_owned()
 }
@@ -545,11 +469,7 @@ pub(super) fn ready(pipe: impl AsFd, wanted: PollFlags, patience: Duration) -> i
 }
 
 /// Like [`ready`], and says what holds.
-pub(super) fn conditions(
-    pipe: impl AsFd,
-    wanted: PollFlags,
-    patience: Duration,
-) -> io::Result<PollFlags> {
+pub(super) fn conditions(pipe: impl AsFd, wanted: PollFlags, patience: Duration) -> io::Result<PollFlags> {
     let mut polled = [PollFd::new(&pipe, wanted)];
     let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
     match poll(&mut polled, Some(&timeout)) {
@@ -610,21 +530,13 @@ mod tests {
         assert!(whole_lines(&text).bytes().all(|byte| byte == b'y'));
         assert_eq!(whole_lines(b"short\nand whole\n"), "short\nand whole\n");
         // One endless line is shown cut rather than not at all.
-        assert_eq!(
-            whole_lines(&[b'z'; TAIL_BYTES_MAX + 1]).len(),
-            TAIL_BYTES_MAX
-        );
+        assert_eq!(whole_lines(&[b'z'; TAIL_BYTES_MAX + 1]).len(), TAIL_BYTES_MAX);
     }
 
     #[test]
     fn debug_shows_neither_arguments_nor_values() {
-        let invocation = Invocation::new("prog")
-            .arg("s3cret-arg")
-            .env("KEY", "s3cret-value");
+        let invocation = Invocation::new("prog").arg("s3cret-arg").env("KEY", "s3cret-value");
         let shown = format!("{invocation:?}");
-        assert!(
-            shown.contains("prog") && shown.contains("KEY") && !shown.contains("s3cret"),
-            "{shown}"
-        );
+        assert!(shown.contains("prog") && shown.contains("KEY") && !shown.contains("s3cret"), "{shown}");
     }
 }

@@ -39,17 +39,7 @@ impl Server {
         let data = home.path().join("data");
         let mut initdb = as_account(&bin.join("initdb"), account, home.path());
         initdb
-            .args([
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "--no-sync",
-                "-D",
-            ])
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(&data);
         succeed(&mut initdb);
         let rules = "local all all trust\n\
@@ -60,25 +50,13 @@ impl Server {
         // Another process may take the port between the look and the start: then the next one is tried.
         let (postgres, port) = (0..10)
             .find_map(|_| {
-                let port = TcpListener::bind("127.0.0.1:0")
-                    .unwrap()
-                    .local_addr()
-                    .unwrap()
-                    .port();
+                let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
                 run_server(&bin, account, home.path(), port).map(|postgres| (postgres, port))
             })
             .expect("the server did not start on any of 10 ports");
-        let server = Self {
-            postgres,
-            bin,
-            port,
-            home,
-        };
+        let server = Self { postgres, bin, port, home };
         let quoted = PASSWORD.replace('\'', "''");
-        server.psql(
-            "postgres",
-            &format!("CREATE ROLE {PASSWORD_USER} LOGIN CREATEDB PASSWORD '{quoted}'"),
-        );
+        server.psql("postgres", &format!("CREATE ROLE {PASSWORD_USER} LOGIN CREATEDB PASSWORD '{quoted}'"));
         server
     }
 
@@ -117,10 +95,7 @@ impl Server {
 
     /// A URI for another role over TCP; `credentials` as they stand before the `@`.
     pub fn uri_as(&self, credentials: &str, database: &str) -> String {
-        format!(
-            "postgresql://{credentials}@127.0.0.1:{}/{database}",
-            self.port
-        )
+        format!("postgresql://{credentials}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// A client program that reaches the server as its superuser.
@@ -137,22 +112,8 @@ impl Server {
     /// Runs SQL and gives the answer, unadorned: columns separated by `|`, rows by line ends.
     pub fn psql(&self, database: &str, sql: &str) -> String {
         let mut psql = self.client("psql");
-        psql.args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            database,
-            "-c",
-            sql,
-        ]);
-        String::from_utf8(succeed(&mut psql).stdout)
-            .unwrap()
-            .trim_end()
-            .to_owned()
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
+        String::from_utf8(succeed(&mut psql).stdout).unwrap().trim_end().to_owned()
     }
 
     /// Makes an empty database.
@@ -162,22 +123,16 @@ impl Server {
 
     /// Whether a database is there.
     pub fn has(&self, database: &str) -> bool {
-        let sql = format!(
-            "SELECT count(*) FROM pg_database WHERE datname = '{}'",
-            database.replace('\'', "''")
-        );
+        let sql =
+            format!("SELECT count(*) FROM pg_database WHERE datname = '{}'", database.replace('\'', "''"));
         self.psql("postgres", &sql) == "1"
     }
 
     /// The database as plain SQL. Equal texts mean equal databases: lines that differ from run to run are left out.
     pub fn dump_plain(&self, database: &str) -> String {
         let text = String::from_utf8(self.dump(database, &["--format=plain"])).unwrap();
-        let fleeting =
-            |line: &&str| !line.starts_with("\\restrict ") && !line.starts_with("\\unrestrict ");
-        text.lines()
-            .filter(fleeting)
-            .map(|line| format!("{line}\n"))
-            .collect()
+        let fleeting = |line: &&str| !line.starts_with("\\restrict ") && !line.starts_with("\\unrestrict ");
+        text.lines().filter(fleeting).map(|line| format!("{line}\n")).collect()
     }
 
     /// What `pg_dump` writes with these options.
@@ -198,12 +153,7 @@ impl Drop for Server {
 /// Starts `postgres` and waits until it says that it is ready; `None` if it ended before.
 fn run_server(bin: &Path, account: Option<(u32, u32)>, home: &Path, port: u16) -> Option<Child> {
     let mut command = as_account(&bin.join("postgres"), account, home);
-    command
-        .arg("-D")
-        .arg(home.join("data"))
-        .arg("-k")
-        .arg(home)
-        .args(["-p", &port.to_string()]);
+    command.arg("-D").arg(home.join("data")).arg("-k").arg(home).args(["-p", &port.to_string()]);
     for setting in [
         "listen_addresses=127.0.0.1",
         "fsync=off",
@@ -217,12 +167,8 @@ fn run_server(bin: &Path, account: Option<(u32, u32)>, home: &Path, port: u16) -
     ] {
         command.args(["-c", setting]);
     }
-    let mut postgres = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut postgres =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(postgres.stderr.take().unwrap());
     let mut line = String::new();
     while log.read_line(&mut line).unwrap() > 0 {
@@ -243,20 +189,12 @@ fn newest_bin() -> PathBuf {
     let versions = std::fs::read_dir(root).into_iter().flatten().flatten();
     versions
         .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse::<u32>().ok()?,
-                entry.path().join("bin"),
-            ))
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
         })
         .filter(|(_, bin)| bin.join("postgres").exists() && bin.join("initdb").exists())
         .max()
         .map(|(_, bin)| bin)
-        .unwrap_or_else(|| {
-            panic!(
-                "no PostgreSQL server under {}: `apt install postgresql`",
-                root.display()
-            )
-        })
+        .unwrap_or_else(|| panic!("no PostgreSQL server under {}: `apt install postgresql`", root.display()))
 }
 
 /// Whom to run the server as: PostgreSQL refuses to run as root.
@@ -267,17 +205,11 @@ fn account() -> Option<(u32, u32)> {
     }
     let accounts = std::fs::read_to_string("/etc/passwd").unwrap();
     let ids = |name: &str| {
-        let line = accounts
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let line = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    Some(
-        ids("postgres")
-            .or_else(|| ids("nobody"))
-            .expect("root, and no account to run PostgreSQL as"),
-    )
+    Some(ids("postgres").or_else(|| ids("nobody")).expect("root, and no account to run PostgreSQL as"))
 }
 
 fn as_account(program: &Path, account: Option<(u32, u32)>, home: &Path) -> Command {
@@ -291,9 +223,7 @@ fn as_account(program: &Path, account: Option<(u32, u32)>, home: &Path) -> Comma
 }
 
 fn succeed(command: &mut Command) -> Output {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+    let output = command.output().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
     let args: Vec<&OsStr> = command.get_args().collect();
     assert!(
         output.status.success(),

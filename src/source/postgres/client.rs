@@ -39,10 +39,7 @@ impl Version {
     /// From `server_version_num`, like 150014 or 90624.
     fn from_num(num: u32) -> Self {
         let major = num / 10_000;
-        Self {
-            major,
-            minor: if major < 10 { num / 100 % 100 } else { 0 },
-        }
+        Self { major, minor: if major < 10 { num / 100 % 100 } else { 0 } }
     }
 
     /// From what `--version` prints: `pg_dump (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, `psql (PostgreSQL) 17beta1`.
@@ -50,11 +47,7 @@ impl Version {
         let (_, number) = banner.split_once("(PostgreSQL) ")?;
         let mut parts = number.split(|c: char| !c.is_ascii_digit());
         let major = parts.next()?.parse().ok()?;
-        let minor = if major < 10 {
-            parts.next()?.parse().ok()?
-        } else {
-            0
-        };
+        let minor = if major < 10 { parts.next()?.parse().ok()? } else { 0 };
         Some(Self { major, minor })
     }
 }
@@ -101,10 +94,7 @@ pub struct Clients {
 impl Clients {
     /// Looks in `directories`, then in `PATH` if `search_path`.
     pub fn new(directories: Vec<PathBuf>, search_path: bool) -> Self {
-        Self {
-            directories,
-            search_path,
-        }
+        Self { directories, search_path }
     }
 
     /// Looks where the packages of Debian, Red Hat and Homebrew put the versions side by side, then in `PATH`.
@@ -137,21 +127,14 @@ impl Clients {
     /// The same with more directories, which come first.
     pub fn with_directories(mut self, mut directories: Vec<PathBuf>) -> Self {
         directories.append(&mut self.directories);
-        Self {
-            directories,
-            ..self
-        }
+        Self { directories, ..self }
     }
 
     /// Asks the server that `connection` leads to.
     ///
     /// # Errors
     /// [`PostgresError::Connect`] when it cannot be reached; [`PostgresError::NoClientAtAll`] without a `psql`.
-    pub fn server(
-        &self,
-        connection: &Connection,
-        cancel: &Cancel,
-    ) -> Result<ServerInfo, PostgresError> {
+    pub fn server(&self, connection: &Connection, cancel: &Cancel) -> Result<ServerInfo, PostgresError> {
         let what = "ask the server for its version";
         let sql = "SELECT current_setting('server_version_num'), current_setting('server_version'), current_database()";
         let row = self.ask(connection, what, sql, cancel)?;
@@ -184,16 +167,10 @@ impl Clients {
         let found = self.find(tool, cancel)?;
         let fitting = || found.iter().filter(|client| client.version >= at_least);
         // `min_by_key` keeps the first of equals, and directories come first.
-        let newer = fitting()
-            .filter(|client| client.version >= best)
-            .min_by_key(|client| client.version);
+        let newer = fitting().filter(|client| client.version >= best).min_by_key(|client| client.version);
         match newer.or_else(|| fitting().max_by_key(|client| client.version)) {
             Some(client) => Ok(client.clone()),
-            None => Err(PostgresError::NoClient {
-                tool,
-                needed: at_least,
-                found,
-            }),
+            None => Err(PostgresError::NoClient { tool, needed: at_least, found }),
         }
     }
 
@@ -201,10 +178,7 @@ impl Clients {
     fn find(&self, tool: &'static str, cancel: &Cancel) -> Result<Vec<FoundClient>, PostgresError> {
         let mut found = Vec::new();
         for path in self.places(tool) {
-            let banner = match run(
-                &Invocation::new(&path).arg("--version").env("LC_ALL", "C"),
-                cancel,
-            ) {
+            let banner = match run(&Invocation::new(&path).arg("--version").env("LC_ALL", "C"), cancel) {
                 Ok(banner) => banner,
                 Err(source @ SourceError::Cancelled { .. }) => {
                     return Err(step(&format!("ask `{tool}` for its version"), source));
@@ -221,10 +195,7 @@ impl Clients {
 
     /// Where `tool` may be: files in the directories, and its bare name for `PATH`.
     fn places(&self, tool: &str) -> Vec<PathBuf> {
-        let files = self
-            .directories
-            .iter()
-            .map(|directory| directory.join(tool));
+        let files = self.directories.iter().map(|directory| directory.join(tool));
         let mut places: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
         if self.search_path {
             places.push(PathBuf::from(tool));
@@ -273,11 +244,7 @@ impl Clients {
                 Ok(answer) => Ok(answer.lines().next().unwrap_or_default().to_owned()),
                 Err(SourceError::ProgramNotFound { .. }) => continue,
                 // `psql` says with status 2 that there is no connection.
-                Err(SourceError::Exited {
-                    status: 2,
-                    last_words,
-                    ..
-                }) => Err(PostgresError::Connect {
+                Err(SourceError::Exited { status: 2, last_words, .. }) => Err(PostgresError::Connect {
                     target: connection.display(),
                     problem: ConnectProblem::from_text(last_words.as_str()),
                     client_text: last_words,
@@ -300,17 +267,11 @@ pub(super) fn columns(row: &str) -> impl Iterator<Item = &str> {
 }
 
 pub(super) fn step(what: &str, source: SourceError) -> PostgresError {
-    PostgresError::Step {
-        what: what.to_owned(),
-        source: Box::new(source),
-    }
+    PostgresError::Step { what: what.to_owned(), source: Box::new(source) }
 }
 
 pub(super) fn unclear(what: &str, answer: &str) -> PostgresError {
-    PostgresError::Answer {
-        what: what.to_owned(),
-        answer: answer.chars().take(100).collect(),
-    }
+    PostgresError::Answer { what: what.to_owned(), answer: answer.chars().take(100).collect() }
 }
 
 /// Runs a program to its end and gives what it printed.
@@ -319,10 +280,7 @@ fn run(invocation: &Invocation, cancel: &Cancel) -> Result<String, SourceError> 
     let mut dump = Box::new(ProcessDump::start(invocation, limits)?);
     let mut answer = Vec::new();
     // An error of reading is told by `finish`, which also finds an answer that is longer than it may be: not read to its end.
-    let _ = dump
-        .by_ref()
-        .take(ANSWER_BYTES_MAX)
-        .read_to_end(&mut answer);
+    let _ = dump.by_ref().take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
     dump.finish()?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
@@ -334,11 +292,7 @@ mod tests {
     #[test]
     fn versions_are_told_from_numbers_and_banners() {
         for (num, banner, shown) in [
-            (
-                150_014,
-                "pg_dump (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n",
-                "15",
-            ),
+            (150_014, "pg_dump (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n", "15"),
             (170_000, "psql (PostgreSQL) 17beta1\n", "17"),
             (90_624, "pg_dump (PostgreSQL) 9.6.24\n", "9.6"),
         ] {
@@ -346,12 +300,7 @@ mod tests {
             assert_eq!(Version::from_banner(banner), Some(version));
             assert_eq!(version.to_string(), shown);
         }
-        for nonsense in [
-            "",
-            "pg_dump 15",
-            "pg_dump (PostgreSQL) x",
-            "pg_dump (PostgreSQL) 9",
-        ] {
+        for nonsense in ["", "pg_dump 15", "pg_dump (PostgreSQL) x", "pg_dump (PostgreSQL) 9"] {
             assert_eq!(Version::from_banner(nonsense), None, "{nonsense}");
         }
         assert!(Version::from_num(90_624) < Version::new(10));

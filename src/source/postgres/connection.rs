@@ -8,12 +8,8 @@ use std::os::unix::ffi::OsStringExt;
 use zeroize::Zeroizing;
 
 /// URI parameters that are secret and that the client programs take on their command line only, where everybody can read them.
-const SECRET_PARAMETERS: [&str; 4] = [
-    "sslpassword",
-    "oauth_client_secret",
-    "scram_client_key",
-    "scram_server_key",
-];
+const SECRET_PARAMETERS: [&str; 4] =
+    ["sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"];
 
 /// How to reach a database: what is not said here, the client programs take from the `PG*` variables, the service file and
 /// `.pgpass`, as they always do.
@@ -68,10 +64,7 @@ impl Connection {
             Some((credentials, hosts)) => (Some(credentials), hosts),
             None => (None, authority),
         };
-        let mut connection = Self {
-            hosts: checked_hosts(hosts)?,
-            ..Self::default()
-        };
+        let mut connection = Self { hosts: checked_hosts(hosts)?, ..Self::default() };
         if let Some(credentials) = credentials {
             let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
             decode(user)?;
@@ -94,9 +87,7 @@ impl Connection {
     pub fn from_parts(parts: ConnectionParts) -> Result<Self, PostgresError> {
         let database = parts.database.filter(|name| !name.is_empty());
         if database.as_deref().is_some_and(looks_like_conninfo) {
-            return Err(PostgresError::SecretInUri {
-                parameter: "password".to_owned(),
-            });
+            return Err(PostgresError::SecretInUri { parameter: "password".to_owned() });
         }
         let mut hosts = parts.host.as_deref().map(encode).unwrap_or_default();
         if hosts.contains("%3A") {
@@ -106,25 +97,13 @@ impl Connection {
         if let Some(port) = parts.port {
             hosts = format!("{hosts}:{port}");
         }
-        let user = parts
-            .user
-            .as_deref()
-            .filter(|user| !user.is_empty())
-            .map(encode);
-        Ok(Self {
-            user,
-            hosts,
-            database,
-            ..Self::default()
-        })
+        let user = parts.user.as_deref().filter(|user| !user.is_empty()).map(encode);
+        Ok(Self { user, hosts, database, ..Self::default() })
     }
 
     /// The same server and role, another database.
     pub fn with_database(&self, database: &str) -> Self {
-        Self {
-            database: Some(database.to_owned()),
-            ..self.clone()
-        }
+        Self { database: Some(database.to_owned()), ..self.clone() }
     }
 
     /// Sets a variable in the environment of the client programs (`PGPASSFILE`, `PGSERVICEFILE`, `PGSSLMODE`, …).
@@ -184,9 +163,7 @@ impl Connection {
     }
 
     fn take_parameter(&mut self, pair: &str) -> Result<(), PostgresError> {
-        let (key, value) = pair
-            .split_once('=')
-            .ok_or_else(|| bad("a parameter has no `=`"))?;
+        let (key, value) = pair.split_once('=').ok_or_else(|| bad("a parameter has no `=`"))?;
         let name = decode_text(key)?;
         decode(value)?;
         match name.as_str() {
@@ -194,16 +171,12 @@ impl Connection {
             "dbname" => {
                 let database = decode_text(value)?;
                 if looks_like_conninfo(&database) {
-                    return Err(PostgresError::SecretInUri {
-                        parameter: "password".to_owned(),
-                    });
+                    return Err(PostgresError::SecretInUri { parameter: "password".to_owned() });
                 }
                 self.database = Some(database);
             }
             name if SECRET_PARAMETERS.contains(&name) => {
-                return Err(PostgresError::SecretInUri {
-                    parameter: name.to_owned(),
-                });
+                return Err(PostgresError::SecretInUri { parameter: name.to_owned() });
             }
             _ => self.parameters.push(pair.to_owned()),
         }
@@ -223,9 +196,7 @@ impl fmt::Debug for Connection {
 }
 
 fn bad(reason: &str) -> PostgresError {
-    PostgresError::BadUri {
-        reason: reason.to_owned(),
-    }
+    PostgresError::BadUri { reason: reason.to_owned() }
 }
 
 /// A database name that is a connection string in libpq's other notation, with a password in it.
@@ -241,9 +212,7 @@ fn checked_hosts(hosts: &str) -> Result<String, PostgresError> {
     for one in hosts.split(',') {
         let port = match one.strip_prefix('[') {
             Some(bracketed) => {
-                let (_, behind) = bracketed
-                    .split_once(']')
-                    .ok_or_else(|| bad("a `[` has no `]`"))?;
+                let (_, behind) = bracketed.split_once(']').ok_or_else(|| bad("a `[` has no `]`"))?;
                 match behind.strip_prefix(':') {
                     Some(port) => port,
                     None if behind.is_empty() => "",
@@ -281,15 +250,9 @@ fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, PostgresError> {
             decoded.push(byte);
             continue;
         }
-        let mut digit = || {
-            bytes
-                .next()
-                .and_then(|digit| char::from(digit).to_digit(16))
-        };
+        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
         let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(bad(
-                "a `%` is not followed by two hexadecimal digits; write a `%` itself as `%25`",
-            ));
+            return Err(bad("a `%` is not followed by two hexadecimal digits; write a `%` itself as `%25`"));
         };
         match u8::try_from(high * 16 + low) {
             Ok(byte) if byte != 0 => decoded.push(byte),
@@ -309,10 +272,7 @@ mod tests {
     use super::*;
 
     fn password(connection: &Connection) -> Option<&[u8]> {
-        connection
-            .password
-            .as_ref()
-            .map(|password| password.as_slice())
+        connection.password.as_ref().map(|password| password.as_slice())
     }
 
     #[test]
@@ -321,23 +281,15 @@ mod tests {
         for uri in [
             format!("postgres://app:{secret}@db.example:5433/shop?sslmode=require"),
             format!("postgresql://app@db.example:5433/shop?password={secret}&sslmode=require"),
-            format!(
-                "postgresql://app@db.example:5433?sslmode=require&dbname=shop&password={secret}"
-            ),
+            format!("postgresql://app@db.example:5433?sslmode=require&dbname=shop&password={secret}"),
         ] {
             let connection = Connection::from_uri(&uri).unwrap();
             assert_eq!(password(&connection), Some(&b"p@ss:w/rd%"[..]));
-            assert_eq!(
-                connection.display(),
-                "postgresql://app@db.example:5433/shop?sslmode=require"
-            );
+            assert_eq!(connection.display(), "postgresql://app@db.example:5433/shop?sslmode=require");
             assert_eq!(connection.database(), Some("shop"));
             let invocation = connection.client("psql");
             for shown in [format!("{connection:?}"), format!("{invocation:?}")] {
-                assert!(
-                    !shown.contains("p%40ss") && !shown.contains("p@ss"),
-                    "{shown}"
-                );
+                assert!(!shown.contains("p%40ss") && !shown.contains("p@ss"), "{shown}");
             }
         }
     }
@@ -356,16 +308,8 @@ mod tests {
         ] {
             assert_eq!(Connection::from_uri(uri).unwrap().display(), uri);
         }
-        assert_eq!(
-            Connection::from_uri("postgres://h/a%2Fb")
-                .unwrap()
-                .database(),
-            Some("a/b")
-        );
-        assert_eq!(
-            password(&Connection::from_uri("postgres://u:@h/d").unwrap()),
-            None
-        );
+        assert_eq!(Connection::from_uri("postgres://h/a%2Fb").unwrap().database(), Some("a/b"));
+        assert_eq!(password(&Connection::from_uri("postgres://u:@h/d").unwrap()), None);
     }
 
     #[test]
@@ -389,16 +333,9 @@ mod tests {
                 "{uri}: {error}"
             );
         }
-        let parts = ConnectionParts {
-            database: Some("host=x password = s3cret".to_owned()),
-            ..Default::default()
-        };
-        assert!(
-            !Connection::from_parts(parts)
-                .unwrap_err()
-                .to_string()
-                .contains("s3cret")
-        );
+        let parts =
+            ConnectionParts { database: Some("host=x password = s3cret".to_owned()), ..Default::default() };
+        assert!(!Connection::from_parts(parts).unwrap_err().to_string().contains("s3cret"));
     }
 
     #[test]
@@ -410,30 +347,12 @@ mod tests {
             user: Some("the app".to_owned()),
         };
         for (host, database, uri) in [
-            (
-                "db.example",
-                "shop",
-                "postgresql://the%20app@db.example:5433/shop",
-            ),
-            (
-                "/run/pg",
-                "a=b",
-                "postgresql://the%20app@%2Frun%2Fpg:5433/a%3Db",
-            ),
+            ("db.example", "shop", "postgresql://the%20app@db.example:5433/shop"),
+            ("/run/pg", "a=b", "postgresql://the%20app@%2Frun%2Fpg:5433/a%3Db"),
             ("::1", "x", "postgresql://the%20app@[::1]:5433/x"),
         ] {
-            assert_eq!(
-                Connection::from_parts(parts(host, database))
-                    .unwrap()
-                    .display(),
-                uri
-            );
+            assert_eq!(Connection::from_parts(parts(host, database)).unwrap().display(), uri);
         }
-        assert_eq!(
-            Connection::from_parts(ConnectionParts::default())
-                .unwrap()
-                .display(),
-            "postgresql://"
-        );
+        assert_eq!(Connection::from_parts(ConnectionParts::default()).unwrap().display(), "postgresql://");
     }
 }

@@ -34,12 +34,7 @@ pub struct PostgresDump {
 impl PostgresSource {
     /// The database that `connection` leads to, dumped by whatever fitting `pg_dump` is installed.
     pub fn new(connection: Connection, limits: Limits) -> Self {
-        Self {
-            connection,
-            clients: Clients::installed(),
-            limits,
-            extra_args: Vec::new(),
-        }
+        Self { connection, clients: Clients::installed(), limits, extra_args: Vec::new() }
     }
 
     /// Asks for the server's version, chooses the `pg_dump` of the same version or else the oldest newer one, and starts it.
@@ -50,9 +45,7 @@ impl PostgresSource {
     pub fn open(&self) -> Result<PostgresDump, SourceError> {
         let cancel = &self.limits.cancel;
         let server = self.clients.server(&self.connection, cancel)?;
-        let client = self
-            .clients
-            .choose("pg_dump", server.version, server.version, cancel)?;
+        let client = self.clients.choose("pg_dump", server.version, server.version, cancel)?;
         let invocation = self
             .connection
             // The server's own name for it: what was asked about is what is dumped.
@@ -61,10 +54,6 @@ impl PostgresSource {
             .args(self.extra_args.iter().cloned())
             .args(["--format=custom", "--compress=0"]);
         let dump = Box::new(ProcessDump::start(&invocation, self.limits.clone())?);
-        Ok(PostgresDump {
-            dump,
-            server,
-            client,
-        })
+        Ok(PostgresDump { dump, server, client })
     }
 }

@@ -31,10 +31,7 @@ pub enum PostgresError {
         client_text: LastWords,
     },
     /// A client program of a fitting version is not installed.
-    #[error(
-        "no `{tool}` for PostgreSQL {needed} is installed (found: {})",
-        list(found)
-    )]
+    #[error("no `{tool}` for PostgreSQL {needed} is installed (found: {})", list(found))]
     NoClient {
         /// The program.
         tool: &'static str,
@@ -44,9 +41,7 @@ pub enum PostgresError {
         found: Vec<FoundClient>,
     },
     /// No client program at all.
-    #[error(
-        "no `{tool}` is installed: it is neither in PATH nor where PostgreSQL's packages put it"
-    )]
+    #[error("no `{tool}` is installed: it is neither in PATH nor where PostgreSQL's packages put it")]
     NoClientAtAll {
         /// The program.
         tool: &'static str,
@@ -77,9 +72,7 @@ pub enum PostgresError {
         target: String,
     },
     /// The database to restore into holds something, and replacing it was not asked for.
-    #[error(
-        "database `{database}` is not empty: it holds {tables} tables and {other_objects} other objects"
-    )]
+    #[error("database `{database}` is not empty: it holds {tables} tables and {other_objects} other objects")]
     NotEmpty {
         /// Its name.
         database: String,
@@ -126,12 +119,9 @@ impl PostgresError {
             }
             Self::NoClientAtAll { .. } => "install it: `apt install postgresql-client`".to_owned(),
             Self::Step { source, .. } => return source.hint(),
-            Self::NoDatabase { .. } => {
-                "let it be created (`--create`), or check the name".to_owned()
-            }
+            Self::NoDatabase { .. } => "let it be created (`--create`), or check the name".to_owned(),
             Self::NotEmpty { .. } => {
-                "restore into a new database (`--create`), or replace what it holds (`--clean`)"
-                    .to_owned()
+                "restore into a new database (`--create`), or replace what it holds (`--clean`)".to_owned()
             }
             Self::CleanNeedsArchive { .. } => "restore into a new database (`--create`)".to_owned(),
             Self::NotADump { .. } => {
@@ -146,10 +136,8 @@ fn list(found: &[FoundClient]) -> String {
     if found.is_empty() {
         return "none".to_owned();
     }
-    let each: Vec<String> = found
-        .iter()
-        .map(|client| format!("{} at `{}`", client.version, client.path.display()))
-        .collect();
+    let each: Vec<String> =
+        found.iter().map(|client| format!("{} at `{}`", client.version, client.path.display())).collect();
     each.join(", ")
 }
 
@@ -196,48 +184,17 @@ impl ConnectProblem {
         let signs: [(&[&str], Self); 13] = [
             (&["no password supplied"], Self::PasswordMissing),
             (&["no pg_hba.conf entry"], Self::NotAllowed),
-            (
-                &["authentication failed", "pg_hba.conf rejects"],
-                Self::AuthenticationFailed,
-            ),
-            (
-                &["permission denied for database", "not permitted to log in"],
-                Self::NoPermission,
-            ),
-            (
-                &[
-                    "starting up",
-                    "shutting down",
-                    "in recovery mode",
-                    "not yet accepting",
-                ],
-                Self::NotReady,
-            ),
-            (
-                &[
-                    "too many clients",
-                    "too many connections",
-                    "connection slots",
-                ],
-                Self::TooManyConnections,
-            ),
+            (&["authentication failed", "pg_hba.conf rejects"], Self::AuthenticationFailed),
+            (&["permission denied for database", "not permitted to log in"], Self::NoPermission),
+            (&["starting up", "shutting down", "in recovery mode", "not yet accepting"], Self::NotReady),
+            (&["too many clients", "too many connections", "connection slots"], Self::TooManyConnections),
             (&["definition of service", "service file"], Self::NoService),
             (&["role \""], Self::NoRole),
             (&["database \""], Self::NoDatabase),
             (&["SSL", "certificate", "GSSAPI"], Self::Encryption),
             (&["timeout expired", "timed out"], Self::NoAnswer),
-            (
-                &[
-                    "could not translate host name",
-                    "No route to host",
-                    "unreachable",
-                ],
-                Self::HostUnreachable,
-            ),
-            (
-                &["Connection refused", "No such file or directory"],
-                Self::NotRunning,
-            ),
+            (&["could not translate host name", "No route to host", "unreachable"], Self::HostUnreachable),
+            (&["Connection refused", "No such file or directory"], Self::NotRunning),
         ];
         let fits = |words: &str| {
             text.contains(words)
@@ -310,51 +267,21 @@ mod tests {
                 "connection to server on socket \"/x/.s.PGSQL.5\" failed: No such file or directory",
                 ConnectProblem::NotRunning,
             ),
-            (
-                "could not translate host name \"nix\" to address: x",
-                ConnectProblem::HostUnreachable,
-            ),
-            (
-                "failed: fe_sendauth: no password supplied",
-                ConnectProblem::PasswordMissing,
-            ),
-            (
-                "FATAL:  password authentication failed for user \"a\"",
-                ConnectProblem::AuthenticationFailed,
-            ),
-            (
-                "FATAL:  Peer authentication failed for user \"a\"",
-                ConnectProblem::AuthenticationFailed,
-            ),
+            ("could not translate host name \"nix\" to address: x", ConnectProblem::HostUnreachable),
+            ("failed: fe_sendauth: no password supplied", ConnectProblem::PasswordMissing),
+            ("FATAL:  password authentication failed for user \"a\"", ConnectProblem::AuthenticationFailed),
+            ("FATAL:  Peer authentication failed for user \"a\"", ConnectProblem::AuthenticationFailed),
             (
                 "no pg_hba.conf entry for host \"h\", user \"u\", database \"d\", SSL encryption",
                 ConnectProblem::NotAllowed,
             ),
-            (
-                "FATAL:  database \"d\" does not exist",
-                ConnectProblem::NoDatabase,
-            ),
+            ("FATAL:  database \"d\" does not exist", ConnectProblem::NoDatabase),
             ("FATAL:  role \"r\" does not exist", ConnectProblem::NoRole),
-            (
-                "FATAL:  the database system is starting up",
-                ConnectProblem::NotReady,
-            ),
-            (
-                "FATAL:  sorry, too many clients already",
-                ConnectProblem::TooManyConnections,
-            ),
-            (
-                "server does not support SSL, but SSL was required",
-                ConnectProblem::Encryption,
-            ),
-            (
-                "definition of service \"s\" not found",
-                ConnectProblem::NoService,
-            ),
-            (
-                "FATAL:  Datenbank »d« existiert nicht",
-                ConnectProblem::Other,
-            ),
+            ("FATAL:  the database system is starting up", ConnectProblem::NotReady),
+            ("FATAL:  sorry, too many clients already", ConnectProblem::TooManyConnections),
+            ("server does not support SSL, but SSL was required", ConnectProblem::Encryption),
+            ("definition of service \"s\" not found", ConnectProblem::NoService),
+            ("FATAL:  Datenbank »d« existiert nicht", ConnectProblem::Other),
         ] {
             assert_eq!(ConnectProblem::from_text(text), kind, "{text}");
         }

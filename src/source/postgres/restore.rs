@@ -67,9 +67,9 @@ pub enum DumpKind {
 impl fmt::Display for DumpKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Archive {
-                format: (major, minor),
-            } => write!(f, "a pg_dump archive of format {major}.{minor}"),
+            Self::Archive { format: (major, minor) } => {
+                write!(f, "a pg_dump archive of format {major}.{minor}")
+            }
             Self::Tar => f.write_str("a pg_dump tar archive"),
             Self::Sql => f.write_str("SQL text"),
             Self::Compressed => f.write_str("compressed data"),
@@ -83,9 +83,7 @@ impl fmt::Display for DumpKind {
 pub fn kind_of_dump(first_bytes: &[u8]) -> DumpKind {
     match first_bytes {
         [] => DumpKind::Empty,
-        [b'P', b'G', b'D', b'M', b'P', major, minor, ..] => DumpKind::Archive {
-            format: (*major, *minor),
-        },
+        [b'P', b'G', b'D', b'M', b'P', major, minor, ..] => DumpKind::Archive { format: (*major, *minor) },
         [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x04, 0x22, 0x4d, 0x18, ..] => {
             DumpKind::Compressed
         }
@@ -180,17 +178,11 @@ impl RestoreTarget {
         match self.clients.ask(&target, &what, COUNT_OBJECTS, cancel) {
             Ok(row) => {
                 let mut counts = columns(&row).map(str::parse);
-                let (Some(Ok(tables)), Some(Ok(other_objects))) = (counts.next(), counts.next())
-                else {
+                let (Some(Ok(tables)), Some(Ok(other_objects))) = (counts.next(), counts.next()) else {
                     return Err(unclear(&what, &row));
                 };
                 let server = self.clients.server(&target, cancel)?;
-                Ok(TargetState {
-                    server,
-                    exists: true,
-                    tables,
-                    other_objects,
-                })
+                Ok(TargetState { server, exists: true, tables, other_objects })
             }
             Err(refused) if may_mean_missing(&refused) => {
                 // Without a way to ask, the first answer is the one to tell.
@@ -199,12 +191,7 @@ impl RestoreTarget {
                 };
                 match self.oid(&asked, cancel)? {
                     Some(_) => Err(refused),
-                    None => Ok(TargetState {
-                        server,
-                        exists: false,
-                        tables: 0,
-                        other_objects: 0,
-                    }),
+                    None => Ok(TargetState { server, exists: false, tables: 0, other_objects: 0 }),
                 }
             }
             Err(error) => Err(error),
@@ -221,22 +208,11 @@ impl RestoreTarget {
         let state = self.inspect()?;
         let database = self.database.clone();
         if !state.exists && !self.create {
-            return Err(PostgresError::NoDatabase {
-                database,
-                target: self.connection.display(),
-            });
+            return Err(PostgresError::NoDatabase { database, target: self.connection.display() });
         }
         if !state.is_empty() && !self.clean {
-            let TargetState {
-                tables,
-                other_objects,
-                ..
-            } = state;
-            return Err(PostgresError::NotEmpty {
-                database,
-                tables,
-                other_objects,
-            });
+            let TargetState { tables, other_objects, .. } = state;
+            return Err(PostgresError::NotEmpty { database, tables, other_objects });
         }
         let tool = match kind {
             DumpKind::Archive { .. } | DumpKind::Tar => "pg_restore",
@@ -246,16 +222,9 @@ impl RestoreTarget {
             DumpKind::Sql => "psql",
             kind => return Err(PostgresError::NotADump { kind }),
         };
-        let client =
-            self.clients
-                .choose(tool, state.server.version, reader_needed(kind), cancel)?;
-        let mut prepared = Prepared {
-            target: self.clone(),
-            kind,
-            client,
-            server: state.server,
-            created: None,
-        };
+        let client = self.clients.choose(tool, state.server.version, reader_needed(kind), cancel)?;
+        let mut prepared =
+            Prepared { target: self.clone(), kind, client, server: state.server, created: None };
         if !state.exists {
             prepared.created = Some(self.create_database()?);
         }
@@ -264,10 +233,7 @@ impl RestoreTarget {
 
     /// A database of the same server that can be asked about the target, and what the server says of itself.
     fn maintenance(&self, cancel: &Cancel) -> Result<(Connection, ServerInfo), PostgresError> {
-        let own = self
-            .connection
-            .database()
-            .filter(|name| *name != self.database);
+        let own = self.connection.database().filter(|name| *name != self.database);
         let mut first_error = None;
         for database in own.into_iter().chain(["postgres", "template1"]) {
             let connection = self.connection.with_database(database);
@@ -282,17 +248,11 @@ impl RestoreTarget {
     /// The database's object id: another one of the same name has another.
     fn oid(&self, asked: &Connection, cancel: &Cancel) -> Result<Option<String>, PostgresError> {
         let what = format!("look for database `{}`", self.database);
-        Ok(
-            Some(self.clients.ask(asked, &what, &self.oid_query(), cancel)?)
-                .filter(|oid| !oid.is_empty()),
-        )
+        Ok(Some(self.clients.ask(asked, &what, &self.oid_query(), cancel)?).filter(|oid| !oid.is_empty()))
     }
 
     fn oid_query(&self) -> String {
-        format!(
-            "SELECT oid FROM pg_database WHERE datname = {}",
-            quoted_text(&self.database)
-        )
+        format!("SELECT oid FROM pg_database WHERE datname = {}", quoted_text(&self.database))
     }
 
     fn create_database(&self) -> Result<Created, PostgresError> {
@@ -301,13 +261,8 @@ impl RestoreTarget {
         let (asked, _) = self.maintenance(&cancel)?;
         let what = format!("create database `{}`", self.database);
         // `template0` holds nothing of the site's own, which the dump may hold, too.
-        let create = format!(
-            "CREATE DATABASE {} TEMPLATE template0",
-            quoted_name(&self.database)
-        );
-        let oid = self
-            .clients
-            .ask_after(&asked, &what, &create, &self.oid_query(), &cancel)?;
+        let create = format!("CREATE DATABASE {} TEMPLATE template0", quoted_name(&self.database));
+        let oid = self.clients.ask_after(&asked, &what, &create, &self.oid_query(), &cancel)?;
         if oid.is_empty() {
             return Err(unclear(&what, &oid));
         }
@@ -319,10 +274,7 @@ impl RestoreTarget {
 fn may_mean_missing(error: &PostgresError) -> bool {
     matches!(
         error,
-        PostgresError::Connect {
-            problem: ConnectProblem::NoDatabase | ConnectProblem::Other,
-            ..
-        }
+        PostgresError::Connect { problem: ConnectProblem::NoDatabase | ConnectProblem::Other, .. }
     )
 }
 
@@ -391,10 +343,7 @@ impl Prepared {
     /// When the program cannot be started.
     pub fn open_sink(&self) -> Result<Box<dyn Sink>, SourceError> {
         let target = &self.target;
-        let client = target
-            .connection
-            .with_database(&target.database)
-            .client(&self.client.path);
+        let client = target.connection.with_database(&target.database).client(&self.client.path);
         let limits = target.limits.clone();
         let format = match self.kind {
             DumpKind::Archive { .. } => "--format=custom",
@@ -429,18 +378,12 @@ impl Prepared {
         if done != Discarded::WasThereBefore || self.kind != DumpKind::Sql {
             return Ok(done);
         }
-        let looking = RestoreTarget {
-            limits: Limits::new(Cancel::new()),
-            ..self.target.clone()
-        };
+        let looking = RestoreTarget { limits: Limits::new(Cancel::new()), ..self.target.clone() };
         let state = looking.inspect()?;
         if state.is_empty() {
             return Ok(done);
         }
-        Ok(Discarded::PartlyFilled {
-            tables: state.tables,
-            other_objects: state.other_objects,
-        })
+        Ok(Discarded::PartlyFilled { tables: state.tables, other_objects: state.other_objects })
     }
 
     fn drop_created(&mut self) -> Result<Discarded, PostgresError> {
@@ -449,16 +392,10 @@ impl Prepared {
         };
         let target = &self.target;
         let cancel = Cancel::new();
-        if target
-            .oid(&asked, &cancel)?
-            .is_none_or(|present| present != oid)
-        {
+        if target.oid(&asked, &cancel)?.is_none_or(|present| present != oid) {
             return Ok(Discarded::NotOursAnyMore);
         }
-        let what = format!(
-            "drop database `{}`, which was made for the restore",
-            target.database
-        );
+        let what = format!("drop database `{}`, which was made for the restore", target.database);
         // The server may not have noticed yet that the restore's connection is gone.
         let force = if self.server.version >= Version::new(13) {
             " WITH (FORCE)"
@@ -497,10 +434,7 @@ struct ArchiveSink {
 impl ArchiveSink {
     fn start(invocation: &Invocation, limits: Limits) -> Result<Self, SourceError> {
         let process = ProcessSink::start(invocation, Stdio::null(), limits)?.allowing_early_end();
-        Ok(Self {
-            process,
-            held_back: None,
-        })
+        Ok(Self { process, held_back: None })
     }
 
     fn release(&mut self) -> io::Result<()> {
@@ -559,16 +493,7 @@ struct SqlSink(ProcessSink);
 
 impl SqlSink {
     fn start(client: Invocation, limits: Limits) -> Result<Self, SourceError> {
-        let invocation = client.args([
-            "-X",
-            "-q",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-o",
-            "/dev/null",
-            "-f",
-            "-",
-        ]);
+        let invocation = client.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-"]);
         let mut sink = ProcessSink::start_keeping_output(&invocation, limits)?;
         match sink.write_all(b"BEGIN;\n") {
             Ok(()) => Ok(Self(sink)),
@@ -589,11 +514,7 @@ impl Write for SqlSink {
 
 impl Sink for SqlSink {
     fn finish(mut self: Box<Self>) -> Result<(), SourceError> {
-        if self
-            .0
-            .write_all(format!("\nCOMMIT;\n\\echo {COMMITTED}\n").as_bytes())
-            .is_err()
-        {
+        if self.0.write_all(format!("\nCOMMIT;\n\\echo {COMMITTED}\n").as_bytes()).is_err() {
             return Err(self.0.reason());
         }
         let last_words = self.0.finish_with_output()?;
@@ -629,10 +550,7 @@ mod tests {
     #[test]
     fn the_first_bytes_tell_what_a_stream_is() {
         for (bytes, kind) in [
-            (
-                &b"PGDMP\x01\x0e\x00\x04\x08\x01"[..],
-                DumpKind::Archive { format: (1, 14) },
-            ),
+            (&b"PGDMP\x01\x0e\x00\x04\x08\x01"[..], DumpKind::Archive { format: (1, 14) }),
             (b"--\n-- PostgreSQL database dump\n--\n", DumpKind::Sql),
             (b"PGDMP", DumpKind::Sql),
             (b"\x1f\x8b\x08", DumpKind::Compressed),
