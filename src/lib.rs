@@ -1,9 +1,11 @@
 //! dumpvault
 
 #![warn(missing_docs)]
+pub mod app;
 pub mod chunker;
 pub mod clock;
 pub mod codec;
+pub mod config;
 pub mod crypto;
 pub mod event;
 pub mod id;
