@@ -383,6 +383,20 @@ fn given_a_dump_with_grandchildren_when_dropped_unfinished_then_all_of_them_are_
 }
 
 #[test]
+fn given_a_program_that_cleans_up_when_dropped_then_it_is_given_the_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let marker = dir.path().join("cleaned");
+    let script = format!(
+        "trap 'touch {}; exit' TERM; echo up; sleep 60 & wait",
+        marker.display()
+    );
+    let mut dump = open(sh(&script), no_limits());
+    dump.read_exact(&mut [0; 3]).unwrap();
+    drop(dump);
+    assert!(marker.exists());
+}
+
+#[test]
 fn given_a_program_that_ignores_sigterm_when_dropped_then_it_is_gone_all_the_same() {
     let lifeline = Lifeline::new();
     let script = format!(
@@ -526,7 +540,7 @@ fn given_a_cut_stream_when_the_sink_is_dropped_then_the_program_never_saw_the_en
     let dir = tempfile::tempdir().unwrap();
     let marker = dir.path().join("committed");
     // A subshell reads: the whole group has to be gone before the input is closed.
-    let script = format!("({}); true", committing(&marker, ""));
+    let script = format!("({}); true", committing(&marker, "trap '' TERM;"));
     let mut sink = sink(&script, no_limits());
     // More than the pipe holds: the program reads by then.
     sink.write_all(&vec![0; 4 << 20]).unwrap();
