@@ -479,9 +479,26 @@ fn given_a_program_that_stops_reading_and_exits_well_when_asked_then_that_is_an_
 #[test]
 fn given_a_program_that_never_reads_when_a_small_stream_is_finished_then_it_is_not_taken_for_restored()
  {
-    // So few bytes fit into the pipe: every write succeeds.
-    let mut sink = sink("exit 0", no_limits());
-    let _ = sink.write_all(b"a small dump");
+    // So few bytes fit into the pipe: the write succeeds while the program is there.
+    let mut sink = sink("read go; exit 0", no_limits());
+    let mut bytes = vec![0; 50_000];
+    bytes[..3].copy_from_slice(b"go\n");
+    sink.write_all(&bytes).unwrap();
+    let error = sink.finish().unwrap_err();
+    assert!(
+        matches!(error, SourceError::StoppedReading { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn given_a_write_that_failed_when_finished_all_the_same_then_it_is_not_taken_for_restored() {
+    let lifeline = Lifeline::new();
+    let script = format!("exec 0<&-; : > {}", lifeline.path.display());
+    let mut sink = sink(&script, no_limits());
+    // Nobody reads any more: not one byte gets into the pipe, and none is left in it.
+    assert_nobody_holds(lifeline.open());
+    sink.write_all(b"a small dump").unwrap_err();
     let error = sink.finish().unwrap_err();
     assert!(
         matches!(error, SourceError::StoppedReading { .. }),
