@@ -301,6 +301,17 @@ fn given_a_dump_with_grandchildren_when_dropped_unfinished_then_all_of_them_are_
 }
 
 #[test]
+fn given_a_program_that_cleans_up_when_dropped_then_it_is_given_the_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let marker = dir.path().join("cleaned");
+    let script = format!("trap 'touch {}; exit' TERM; echo up; sleep 60 & wait", marker.display());
+    let mut dump = open(sh(&script), no_limits());
+    dump.read_exact(&mut [0; 3]).unwrap();
+    drop(dump);
+    assert!(marker.exists());
+}
+
+#[test]
 fn given_a_program_that_ignores_sigterm_when_dropped_then_it_is_gone_all_the_same() {
     let lifeline = Lifeline::new();
     let script = format!("trap '' TERM; exec 3> {}; echo up; sleep 60; sleep 60", lifeline.path.display());
@@ -364,9 +375,23 @@ fn given_a_program_that_stops_reading_and_exits_well_when_asked_then_that_is_an_
 
 #[test]
 fn given_a_program_that_never_reads_when_a_small_stream_is_finished_then_it_is_not_taken_for_restored() {
-    // So few bytes fit into the pipe: every write succeeds.
-    let mut sink = sink("exit 0", no_limits());
-    let _ = sink.write_all(b"a small dump");
+    // So few bytes fit into the pipe: the write succeeds while the program is there.
+    let mut sink = sink("read go; exit 0", no_limits());
+    let mut bytes = vec![0; 50_000];
+    bytes[..3].copy_from_slice(b"go\n");
+    sink.write_all(&bytes).unwrap();
+    let error = sink.finish().unwrap_err();
+    assert!(matches!(error, SourceError::StoppedReading { .. }), "{error}");
+}
+
+#[test]
+fn given_a_write_that_failed_when_finished_all_the_same_then_it_is_not_taken_for_restored() {
+    let lifeline = Lifeline::new();
+    let script = format!("exec 0<&-; : > {}", lifeline.path.display());
+    let mut sink = sink(&script, no_limits());
+    // Nobody reads any more: not one byte gets into the pipe, and none is left in it.
+    assert_nobody_holds(lifeline.open());
+    sink.write_all(b"a small dump").unwrap_err();
     let error = sink.finish().unwrap_err();
     assert!(matches!(error, SourceError::StoppedReading { .. }), "{error}");
 }
@@ -412,7 +437,7 @@ fn given_a_cut_stream_when_the_sink_is_dropped_then_the_program_never_saw_the_en
     let dir = tempfile::tempdir().unwrap();
     let marker = dir.path().join("committed");
     // A subshell reads: the whole group has to be gone before the input is closed.
-    let script = format!("({}); true", committing(&marker, ""));
+    let script = format!("({}); true", committing(&marker, "trap '' TERM;"));
     let mut sink = sink(&script, no_limits());
     // More than the pipe holds: the program reads by then.
     sink.write_all(&vec![0; 4 << 20]).unwrap();

@@ -1,8 +1,7 @@
 //! Any program as a source (its standard output is the dump) or as a target (its standard input takes the restore).
 
-use super::process::{
-    Invocation, Limits, Running, Standing, Stop, Tail, WATCH_INTERVAL, conditions, ready, widen,
-};
+use super::pipe::{Tail, WATCH_INTERVAL, conditions, ready, widen};
+use super::process::{Invocation, Limits, Running, Standing, Stop};
 use super::{Dump, LastWords, Sink, SourceError};
 use crate::snapshot::Proof;
 use rustix::event::PollFlags;
@@ -158,6 +157,8 @@ pub(super) struct ProcessSink {
     pipe: ChildStdin,
     orphaned_since: Option<Instant>,
     stopped: Option<SourceError>,
+    /// A write failed: whatever the program says in the end, it did not get everything.
+    broken: bool,
     early_end: EarlyEnd,
 }
 
@@ -188,6 +189,7 @@ impl ProcessSink {
             pipe,
             orphaned_since: None,
             stopped: None,
+            broken: false,
             early_end: EarlyEnd::Fails,
         })
     }
@@ -212,7 +214,7 @@ impl ProcessSink {
         if let Some(error) = self.stopped.take() {
             return Err(error);
         }
-        if self.early_end == EarlyEnd::Fails && !self.all_was_read()? {
+        if self.broken || self.early_end == EarlyEnd::Fails && !self.all_was_read()? {
             return Err(self.reason());
         }
         let Self { mut running, output, pipe, .. } = self;
@@ -307,7 +309,10 @@ impl Write for ProcessSink {
                 {
                     self.early_end = EarlyEnd::Happened;
                 }
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => {
+                    self.broken = true;
+                    return Err(errno.into());
+                }
             }
             if !ready(&self.pipe, PollFlags::OUT, WATCH_INTERVAL)? {
                 self.look_after_standstill()?;

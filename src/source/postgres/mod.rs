@@ -9,6 +9,7 @@ mod connection;
 mod dump;
 mod error;
 mod restore;
+mod sink;
 
 pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
