@@ -46,6 +46,8 @@ MARK_COMMITTED, MARK_DAMAGED = 1, 5
 STATES = {1: "complete", 2: "partial", 3: "suspect"}
 
 # Caps: a writer that was taken over can author anything, so nothing is believed for its size.
+OBJECT_BYTES_MAX = {"config": 64 << 10, "keys": 64 << 10, "packs": 512 << 20, "index": 256 << 20,
+                    "snapshots": 64 << 20, "marks": 64 << 10}
 SLOTS_MAX, ARGON_M_MAX, ARGON_T_MAX, ARGON_P_MAX = 64, 1 << 20, 64, 64
 TABLE_BYTES_MAX, BLOCK_BYTES_MAX, CHUNK_BYTES_MAX = 16 << 20, 4 << 20, 256 << 10
 LEVEL_MAX, DEPTH_MAX, PARTS_MAX = 8, 32, 8192
@@ -225,6 +227,8 @@ class Repository:
 
     def read(self, key, hashed=True):
         try:
+            size = (self.path / key).stat().st_size
+            need(size <= OBJECT_BYTES_MAX[key.split("/")[0]], f"{key}: {size} bytes are too many")
             data = (self.path / key).read_bytes()
         except OSError as error:
             raise Fault(f"{key}: {error.strerror}") from error
@@ -235,12 +239,10 @@ class Repository:
         return found
 
     def keys_under(self, folder):
-        """The keys of all objects of one type, sorted. A missing folder holds none."""
-        names = sorted(str(entry.relative_to(self.path)) for entry in (self.path / folder).rglob("*") if entry.is_file())
-        for name in names:
-            pattern = r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}" if folder == "packs" else folder + r"/[0-9a-f]{64}"
-            need(re.fullmatch(pattern, name), f"{name}: no object's name")
-        return names
+        """The keys of all objects of one type, sorted; other files are passed over. A missing folder holds none."""
+        pattern = r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}" if folder == "packs" else folder + r"/[0-9a-f]{64}"
+        names = (str(entry.relative_to(self.path)) for entry in (self.path / folder).rglob("*") if entry.is_file())
+        return sorted(name for name in names if re.fullmatch(pattern, name))
 
     def epoch(self, number, what):
         need(number in self.epochs, f"{what}: key epoch {number} is not in this key")
@@ -337,7 +339,7 @@ class Repository:
         """The committed snapshots' heads, oldest first."""
         committed = {key for kind, key in self.read_marks() if kind == MARK_COMMITTED}
         heads = [Snapshot(self, name) for name in self.keys_under("snapshots") if name in committed]
-        return sorted(heads, key=lambda head: (head.time, head.id))
+        return sorted(heads, key=lambda head: (head.time, head.counter, head.id))
 
 
 class Snapshot:
@@ -353,7 +355,8 @@ class Snapshot:
         self.series, self.host = field(head, 0, str, name), field(head, 1, str, name)
         self.time, self.state = field(head, 2, int, name, smallest=-1 << 63), field(head, 3, int, name)
         need(self.state in STATES, f"{name}: unknown state {self.state}")
-        need(field(head, 5, int, name) >= 1, f"{name}: the series' counter begins at 1")
+        self.counter = field(head, 5, int, name)
+        need(self.counter >= 1, f"{name}: the series' counter begins at 1")
         field(head, 6, bytes, name, 32, default=None)
         self.proof = field(head, 10, int, name)
 
@@ -383,6 +386,7 @@ class Table:
 
     def __init__(self, fields, what):
         raw = [field(fields, key, bytes, what) for key in (0, 1, 2)]
+        need(sum(map(len, raw)) <= TABLE_BYTES_MAX, f"{what}: too large a chunk table")
         need(len(raw[0]) % 16 == 0 and len(raw[2]) % 4 == 0, f"{what}: a cut chunk table")
         chunk_ids = ids(raw[1], what)
         lengths = [length for (length,) in struct.iter_unpack("<I", raw[2])]
@@ -391,7 +395,8 @@ class Table:
         for stored, plain, count, kind, codec, zero in struct.iter_unpack("<IIIBBH", raw[0]):
             need(kind in (KIND_DATA, KIND_RECIPE) and codec in (CODEC_RAW, CODEC_ZSTD) and zero == 0,
                  f"{what}: an unknown kind or codec of block")
-            need(stored >= TAG_BYTES and plain <= BLOCK_BYTES_MAX, f"{what}: an impossible length of block")
+            need(TAG_BYTES <= stored <= BLOCK_BYTES_MAX + 64 and plain <= BLOCK_BYTES_MAX,
+                 f"{what}: an impossible length of block")
             own = list(zip(chunk_ids[first:first + count], lengths[first:first + count]))
             need(len(own) == count and sum(length for _, length in own) == plain, f"{what}: a block's chunks do not fill it")
             need(all(length <= CHUNK_BYTES_MAX for _, length in own), f"{what}: a chunk is too long")

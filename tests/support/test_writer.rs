@@ -365,6 +365,39 @@ impl TestWriter {
         SnapshotId::from_bytes(self.put("snapshots", &bytes))
     }
 
+    /// Puts the head of an honest snapshot in front of any bytes, sealed as its body.
+    pub fn snapshot_with_body(&self, honest: SnapshotId, body: &[u8]) -> SnapshotId {
+        let bytes = self.storage.get(&format!("snapshots/{honest}"), 1 << 20).unwrap();
+        let head = snapshot::open_head(&bytes, &self.repo, &self.keys).unwrap();
+        let header = self.header(ObjectType::Snapshot);
+        let epoch = self.keys.newest();
+        let key = epoch.sub_key(SubKey::SnapshotHead);
+        let head = SmallSealed::seal(&key, &header, &minicbor::to_vec(&head).unwrap(), &OsEntropy).unwrap();
+        let associated = [&header[..], blake3::hash(&head.bytes).as_bytes()].concat();
+        let body = epoch.seal(b"dumpvault v1 snapshot", &associated, body, &OsEntropy).unwrap();
+        let envelope = cbor(|e| {
+            e.map(4).unwrap();
+            for (number, field) in (0u8..).zip([&head.nonce[..], &head.bytes, &body.enc, &body.bytes]) {
+                e.u8(number).unwrap().bytes(field).unwrap();
+            }
+        });
+        SnapshotId::from_bytes(self.put("snapshots", &[&header[..], &envelope].concat()))
+    }
+
+    /// Writes a passphrase slot that asks for Argon2id of these costs, and opens with nothing.
+    pub fn slot_asking(&self, passes: u32, memory_kib: u32, lanes: u32) {
+        let envelope = cbor(|e| {
+            e.map(6).unwrap().u8(0).unwrap().u8(1).unwrap().u8(1).unwrap().map(4).unwrap();
+            for (number, cost) in (0u8..).zip([passes, memory_kib, lanes]) {
+                e.u8(number).unwrap().u32(cost).unwrap();
+            }
+            e.u8(3).unwrap().bytes(&[1; 16]).unwrap();
+            e.u8(2).unwrap().bytes(&[2; 24]).unwrap().u8(3).unwrap().bytes(&[3; 64]).unwrap();
+            e.u8(4).unwrap().bytes(&[4; 24]).unwrap().u8(5).unwrap().bytes(&[5; 64]).unwrap();
+        });
+        self.put("keys", &[&self.header(ObjectType::KeySlot)[..], &envelope].concat());
+    }
+
     pub fn commit(&self, snapshot: SnapshotId) -> MarkId {
         self.mark(COMMITTED, &format!("snapshots/{snapshot}"), &[], false)
     }
