@@ -173,6 +173,24 @@ impl KeyBundle {
         })
     }
 
+    /// The same keys and a new epoch, in which objects are sealed from now on. Content keys stay, so that what is stored is
+    /// still found. The result takes effect with the slots that hold it: the old slots know nothing of the new epoch.
+    ///
+    /// # Errors
+    /// [`CryptoError::RoleTooWeak`] without the role *full*; [`CryptoError::Malformed`] after the last possible epoch; when
+    /// there is no randomness.
+    pub fn rotated(&self, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        if self.role != Role::Full {
+            return Err(CryptoError::RoleTooWeak { needed: "rotating keys" });
+        }
+        let number = self.newest.number.checked_add(1);
+        let number = number.ok_or(CryptoError::Malformed { what: "no key epoch is left" })?;
+        let newest = Epoch::generate(number, entropy)?;
+        let mut epochs = self.epochs.clone();
+        epochs.push(newest.clone());
+        Ok(Self { epochs, newest, ..self.clone() })
+    }
+
     /// The same keys less what only a *full* key holds.
     pub fn to_append(&self) -> Self {
         let weaken = |epoch: &Epoch| Epoch { full: None, ..epoch.clone() };
@@ -344,6 +362,22 @@ mod tests {
         let signature = full.newest().sign(b"x").unwrap();
         assert!(append.newest().verify(b"x", &signature).is_ok());
         assert!(append.newest().verify(b"y", &signature).is_err());
+    }
+
+    #[test]
+    fn a_rotated_bundle_seals_in_the_new_epoch_and_still_opens_the_old_one() {
+        let old = KeyBundle::generate(&OsEntropy).unwrap();
+        let before = old.newest().seal(b"info", b"aad", b"old", &OsEntropy).unwrap();
+        let rotated = KeyBundle::decode(&old.rotated(&OsEntropy).unwrap().encode().unwrap()).unwrap();
+
+        assert_eq!((old.newest().number(), rotated.newest().number()), (0, 1));
+        assert_eq!(rotated.epoch(0).unwrap().open(&before, b"info", b"aad").unwrap(), b"old");
+        assert_eq!(rotated.content().chunk_id, old.content().chunk_id);
+        let after = rotated.to_append().newest().seal(b"info", b"aad", b"new", &OsEntropy).unwrap();
+        assert_eq!(rotated.newest().open(&after, b"info", b"aad").unwrap(), b"new");
+        assert!(matches!(old.newest().open(&after, b"info", b"aad"), Err(CryptoError::Unsealed)));
+        assert!(matches!(old.epoch(1), Err(CryptoError::UnknownEpoch { epoch: 1 })));
+        assert!(matches!(old.to_append().rotated(&OsEntropy), Err(CryptoError::RoleTooWeak { .. })));
     }
 
     #[test]

@@ -65,7 +65,9 @@ impl Repository {
                     committed.insert(mark.object.clone(), mark.value.clone());
                 }
                 MarkKind::Damaged => {
-                    if let Some(pack) = name_in_key::<PackId>(&mark.object) {
+                    let pack = name_in_key::<PackId>(&mark.object);
+                    // A mark may name anything, and another object's id may look like a pack's.
+                    if let Some(pack) = pack.filter(|pack| pack_key(pack) == mark.object) {
                         history.damaged_packs.insert(pack, mark.value.clone().unwrap_or_default());
                     }
                 }

@@ -11,6 +11,9 @@ use minicbor::{Decode, Encode};
 pub const NODE_BYTES_MAX: usize = 256 << 10;
 /// No chunk may be longer than this, in bytes.
 pub const CHUNK_BYTES_MAX: u64 = 256 << 10;
+/// A leaf has at most so many entries, an inner node at most so many children. A node decoded takes many times its bytes
+/// where entries are small: this bounds it.
+pub const PARTS_MAX: usize = 8192;
 /// The root's level is at most this.
 pub const LEVEL_MAX: u8 = 8;
 /// A recipe may rest on at most this many others, one upon the other.
@@ -83,6 +86,16 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// How many entries or children there are.
+    fn parts(&self) -> usize {
+        match self {
+            Self::Leaf(entries) => entries.len(),
+            Self::Inner { children, .. } => children.len(),
+        }
+    }
+}
+
 /// A decoded node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -153,7 +166,10 @@ impl Node {
             depth: self.base.map(|base| base.depth),
         };
         let bytes = minicbor::to_vec(&stored).map_err(|_| wrong("it cannot be encoded"))?;
-        if bytes.len() > NODE_BYTES_MAX { Err(wrong("too large")) } else { Ok(bytes) }
+        if bytes.len() > NODE_BYTES_MAX || self.content.parts() > PARTS_MAX {
+            return Err(wrong("too large"));
+        }
+        Ok(bytes)
     }
 
     /// Reads a node, checking every limit that needs no other node.
@@ -233,6 +249,9 @@ fn decode_leaf(ids: &[u8], mut body: &[u8], len: u64) -> Result<Vec<Entry>, Node
     let mut last_extent: Option<(ChunkId, u64)> = None;
     let mut last_copy = 0u64;
     while !body.is_empty() {
+        if entries.len() == PARTS_MAX {
+            return Err(wrong("too many entries"));
+        }
         let head = take_varint(&mut body)?;
         let entry_len = head >> 1;
         total = total.checked_add(entry_len).ok_or(wrong("lengths overflow"))?;
@@ -269,6 +288,9 @@ fn decode_children(ids: &[u8], mut lens: &[u8], len: u64) -> Result<Vec<Child>, 
     let (ids, []) = ids.as_chunks::<32>() else {
         return Err(wrong("a child table cut short"));
     };
+    if ids.len() > PARTS_MAX {
+        return Err(wrong("too many children"));
+    }
     let mut children = Vec::with_capacity(ids.len());
     let mut total = 0u64;
     for id in ids {
@@ -578,6 +600,21 @@ mod tests {
             prop_assert_eq!(take_varint(&mut bytes.as_slice()).unwrap(), value);
             prop_assert_eq!(unzigzag(zigzag(signed)), signed);
         }
+    }
+
+    #[test]
+    fn a_node_of_more_parts_than_allowed_is_neither_written_nor_read() {
+        let copies = |count: usize| {
+            let entries = (0..count).map(|at| Entry::Copy { offset: 2 * at as u64, len: 1 }).collect();
+            Node { len: count as u64, base: None, content: Content::Leaf(entries) }
+        };
+        let most = copies(PARTS_MAX);
+        assert_eq!(Node::decode(&most.encode().unwrap()), Ok(most));
+        assert_eq!(copies(PARTS_MAX + 1).encode(), Err(wrong("too large")));
+
+        let (len, body) = ((PARTS_MAX + 1) as u64, [3, 0].repeat(PARTS_MAX + 1).into());
+        let stored = StoredNode { level: 0, len, ids: Vec::new().into(), body, base: None, depth: None };
+        assert_eq!(Node::decode(&minicbor::to_vec(&stored).unwrap()), Err(wrong("too many entries")));
     }
 
     #[test]

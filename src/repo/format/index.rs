@@ -14,6 +14,8 @@ use minicbor::{Decode, Encode};
 pub const INDEX_BYTES_MAX: u64 = 256 << 20;
 /// A chunk or recipe node is never longer, in bytes.
 pub const CHUNK_BYTES_MAX: u32 = 256 << 10;
+/// A chunk table is never longer, in bytes, sealed or not.
+pub const TABLE_BYTES_MAX: u32 = 16 << 20;
 /// Offset of a pack's first block in bytes.
 pub const BLOCKS_START: u64 = 112;
 const BLOCK_RECORD_BYTES: usize = 16;
@@ -114,6 +116,10 @@ impl ChunkTable {
     }
 
     fn from_columns(columns: &Columns) -> Result<Self, FormatError> {
+        // What would not fit into a pack does not become a table because an index says so.
+        if columns.blocks.len() + columns.ids.len() + columns.lens.len() > TABLE_BYTES_MAX as usize {
+            return Err(malformed("a chunk table too large"));
+        }
         let (records, []) = columns.blocks.as_chunks::<BLOCK_RECORD_BYTES>() else {
             return Err(malformed("a block list cut short"));
         };

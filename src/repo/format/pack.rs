@@ -4,7 +4,7 @@
 //! then seals them in place, reads each back, and closes the pack.
 
 use super::header::{HEADER_BYTES, Header, ObjectType};
-use super::index::{BLOCKS_START, BlockEntry, BlockKind, ChunkEntry, ChunkTable};
+use super::index::{BLOCKS_START, BlockEntry, BlockKind, ChunkEntry, ChunkTable, TABLE_BYTES_MAX};
 use super::{FormatError, malformed};
 use crate::codec::Codec;
 use crate::crypto::{BlockNonce, ENC_BYTES, Envelope, KeyBundle, PackKey, TAG_BYTES};
@@ -18,8 +18,6 @@ pub const FRONT_BYTES: usize = BLOCKS_START as usize;
 pub const FOOTER_BYTES: usize = 24;
 /// A pack's size is a multiple of this, in bytes.
 pub const PADDING: usize = 64 << 10;
-/// A sealed chunk table is never longer, in bytes.
-pub const TABLE_BYTES_MAX: u32 = 16 << 20;
 const FOOTER_MAGIC: &[u8; 8] = b"DVLTPEND";
 const INFO: &[u8] = b"dumpvault v1 pack";
 

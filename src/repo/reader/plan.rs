@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Stream bytes that a segment holds at most.
 const SEGMENT_BYTES: u64 = 1 << 20;
+/// Pieces that a segment holds at most: a recipe may be made of extents of one byte each.
+const SEGMENT_PIECES: usize = 4096;
 
 /// Room for open blocks, in plain bytes.
 struct Budget {
@@ -178,6 +180,12 @@ impl Planner {
             let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
             locator.data(extent.chunk.as_bytes())?
         };
+        if u64::from(extent.offset) + u64::from(extent.len) > u64::from(location.len) {
+            return Err(RepoError::Inconsistent {
+                object: format!("chunk {}", extent.chunk.short()),
+                what: "the recipe wants bytes beyond its end".to_owned(),
+            });
+        }
         let slot = self.slot(&location)?;
         self.segment.bytes += u64::from(extent.len);
         self.stats.bytes += u64::from(extent.len);
@@ -187,7 +195,8 @@ impl Planner {
             chunk_offset: location.offset,
             slot,
         });
-        if self.segment.bytes >= SEGMENT_BYTES { self.send_segment() } else { Ok(()) }
+        let full = self.segment.bytes >= SEGMENT_BYTES || self.segment.pieces.len() >= SEGMENT_PIECES;
+        if full { self.send_segment() } else { Ok(()) }
     }
 
     fn slot(&mut self, location: &Location) -> Result<Arc<Slot>, RepoError> {

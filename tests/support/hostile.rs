@@ -1,0 +1,154 @@
+//! Runs a reader on what somebody with all the keys wrote to harm it: in a process of its own, whose memory and processor time
+//! are bounded by the system, under a deadline.
+
+use crate::independent::{self, Unlock};
+use crate::test_writer::TestWriter;
+use dumpvault::crypto::{Credential, KeyFile};
+use dumpvault::event::{Cancel, Event, Observer, Silent};
+use dumpvault::repo::reader::{Locator, ReadSettings};
+use dumpvault::repo::{RepoError, Repository, Surroundings};
+use dumpvault::secret::OsEntropy;
+use dumpvault::snapshot::Stream;
+use dumpvault::storage::local::LocalStorage;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+const CONFINED: &str = "DUMPVAULT_TEST_CONFINED";
+/// What a restore may take in all, the test's own memory included.
+const MEMORY_BYTES: u64 = 256 << 20;
+const DEADLINE: Duration = Duration::from_secs(60);
+/// More than this no test wants to see of a stream.
+pub const OUTPUT_BYTES_MAX: usize = 48 << 20;
+
+/// What a restore of the newest snapshot's first stream came to.
+pub struct Outcome {
+    pub result: Result<Vec<u8>, RepoError>,
+    /// What was reported on the way without ending it, and what the history calls damaged.
+    pub damage: Vec<String>,
+    pub memory_peak_bytes: u64,
+}
+
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Observer for Notes {
+    fn observe(&self, event: Event) {
+        if let Event::Damage { object, message } = event {
+            self.0.lock().unwrap().push(format!("{object}: {message}"));
+        }
+    }
+}
+
+/// Writes a repository with `make`, which gives the stream that the snapshot then names, restores it, and hands the outcome to
+/// `judge`. All of it happens in a child process; the test fails when that does.
+pub fn confined<M>(make: M, judge: impl FnOnce(&Path, Outcome))
+where
+    M: FnOnce(&mut TestWriter) -> Stream,
+{
+    // A closure's type is called after the function that it stands in.
+    let name = std::any::type_name::<M>().rsplit("::").nth(1).unwrap();
+    if std::env::var_os(CONFINED).is_none() {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let output = child.args([name, "--exact", "--nocapture"]).env(CONFINED, "1").output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && out.contains("1 passed"), "{}\n{out}\n{err}", output.status);
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let repository = folder.path().join("repository");
+    let mut writer = TestWriter::create(&repository);
+    let stream = make(&mut writer);
+    let snapshot = writer.snapshot("hostile", 1, vec![stream], &[]);
+    writer.commit(snapshot);
+    writer.slot(&Credential::KeyFile(KeyFile::create(&folder.path().join("key"), &OsEntropy).unwrap()));
+    drop(writer);
+
+    let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    setrlimit(Resource::Data, limit(MEMORY_BYTES)).unwrap();
+    setrlimit(Resource::Cpu, limit(2 * DEADLINE.as_secs())).unwrap();
+    let (done, outcome) = mpsc::channel();
+    let (path, cache) = (repository.clone(), folder.path().join("cache"));
+    let key = folder.path().join("key");
+    std::thread::spawn(move || done.send(restore(&path, &key, &cache)));
+    match outcome.recv_timeout(DEADLINE) {
+        Ok(outcome) => judge(folder.path(), outcome),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("no end after {DEADLINE:?}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("the reader panicked"),
+    }
+}
+
+/// The repository is refused with an integrity error that says one of `words`, and the independent reader refuses it, too.
+pub fn refused<M>(words: &[&str], make: M)
+where
+    M: FnOnce(&mut TestWriter) -> Stream,
+{
+    confined(make, |folder, outcome| {
+        let error = outcome.result.expect_err("the restore succeeded");
+        let mut said = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(next) = cause {
+            said = format!("{said}: {next}");
+            cause = next.source();
+        }
+        assert!(error.is_integrity(), "not an integrity error: {error:?}");
+        assert!(
+            words.iter().any(|word| said.contains(word)),
+            "it said: {said}; damage: {:?}",
+            outcome.damage
+        );
+        independent_refuses(folder);
+    });
+}
+
+/// The independent reader ends with a message, not with a traceback.
+pub fn independent_refuses(folder: &Path) {
+    let unlock = Unlock::KeyFile(&folder.join("key"));
+    let output = independent::read(&folder.join("repository"), &unlock, &["latest"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "the independent reader: {message}");
+    assert!(message.starts_with("independent_reader: ") && message.lines().count() == 1, "{message}");
+}
+
+fn restore(repository: &Path, key: &Path, cache: &Path) -> Outcome {
+    let notes = Notes::default();
+    let result = restored(repository, key, cache, &notes);
+    Outcome { result, damage: notes.0.into_inner().unwrap(), memory_peak_bytes: memory_peak_bytes() }
+}
+
+fn restored(repository: &Path, key: &Path, cache: &Path, notes: &Notes) -> Result<Vec<u8>, RepoError> {
+    let storage = Arc::new(LocalStorage::open(repository)?);
+    let credential = Credential::KeyFile(KeyFile::read(key).unwrap().0);
+    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.to_owned() };
+    let repo = Repository::open(storage, &credential, &surroundings)?;
+    let mut catalog = repo.catalog(notes)?;
+    let history = repo.history(&mut catalog)?;
+    notes.0.lock().unwrap().extend(history.damaged.iter().map(ToString::to_string));
+    let Some(newest) = history.snapshots.last() else {
+        return Err(history.damaged.into_iter().next().unwrap_or(RepoError::Stopped));
+    };
+    let body = repo.body(&mut catalog, &newest.id)?;
+    let stream = body.streams.first().unwrap();
+    let locator = Arc::new(Mutex::new(Locator::new(&repo, catalog, history.damaged_packs)));
+    let mut out = Vec::new();
+    let mut write = |bytes: &[u8]| {
+        if out.len() + bytes.len() > OUTPUT_BYTES_MAX {
+            return Err(std::io::Error::other("enough"));
+        }
+        out.extend_from_slice(bytes);
+        Ok(())
+    };
+    // As little read ahead as there can be: what is bounded by a setting is not the question here.
+    let settings = ReadSettings { workers: 2, open_bytes: 8 << 20, run_bytes: 1 << 20 };
+    repo.read_stream(&locator, stream, settings, &Silent, &Cancel::new(), &mut write)?;
+    Ok(out)
+}
+
+/// The most memory that the process has held so far.
+fn memory_peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
