@@ -1,12 +1,15 @@
 //! dumpvault
 
 #![warn(missing_docs)]
+pub mod app;
 pub mod chunker;
 pub mod clock;
 pub mod codec;
+pub mod config;
 pub mod crypto;
 pub mod event;
 pub mod id;
+pub mod ops;
 pub mod repo;
 pub mod secret;
 pub mod snapshot;

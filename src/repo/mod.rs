@@ -23,6 +23,7 @@ pub mod verify;
 pub mod writer;
 
 pub use keys::{SlotInfo, SlotLabel};
+pub use objects::pack_key;
 
 use crate::crypto::{ContentKeys, Credential, CryptoError, KeyBundle};
 use crate::id::RepoId;

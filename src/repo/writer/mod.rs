@@ -432,6 +432,9 @@ impl Sink {
 
     /// Makes all packs durable and names them in index objects, also those that an earlier backup left without.
     fn flush(&mut self) -> Result<(), RepoError> {
+        // Also what a stream that failed left in its open block: its chunks count as known by now.
+        self.submit(BlockKind::Data)?;
+        self.submit(BlockKind::Recipe)?;
         let packs = self.pipeline.flush()?;
         self.add_finished(packs)?;
         if !self.known.is_catalog_lost() {
