@@ -5,7 +5,9 @@
 #[path = "support/cli.rs"]
 mod cli;
 
-use cli::{Held, Lifeline, Output, PASSPHRASE, Running, Vault, exit, files_below, noise, number, rows, run, text};
+use cli::{
+    Held, Lifeline, Output, PASSPHRASE, Running, Vault, exit, files_below, noise, number, rows, run, text,
+};
 use rustix::process::Signal;
 use std::fs;
 use std::time::{Duration, Instant};

@@ -188,7 +188,9 @@ fn on_a_small_disk(vault: &Vault, script: &str) -> Option<Output> {
     );
     // A mount namespace of its own: the file system is gone with the script, whatever happens.
     for unshare in [&["-m"][..], &["-r", "-m"]] {
-        if run(vault.shell(&format!("unshare {} mount -t tmpfs tmpfs .", unshare.join(" "))), b"").code == Some(0) {
+        if run(vault.shell(&format!("unshare {} mount -t tmpfs tmpfs .", unshare.join(" "))), b"").code
+            == Some(0)
+        {
             let command = format!("exec unshare {} sh -c \"$script\"", unshare.join(" "));
             let mut command = vault.shell(&command);
             command.env("script", &script);

@@ -70,7 +70,8 @@ impl Patient {
             own.extend([Harm::Longer, Harm::Zeroed]);
             // Every field of a header, then places all over the object; a pack's footer is its last 24 bytes.
             let step = if long() { 997 } else { len.div_ceil(12) };
-            let mut places: Vec<usize> = vec![0, 8, 9, 10, 12, 14, 16, 33, 70, len - 1, len - 10, len - 14, len - 20];
+            let mut places: Vec<usize> =
+                vec![0, 8, 9, 10, 12, 14, 16, 33, 70, len - 1, len - 10, len - 14, len - 20];
             places.extend((40..len).step_by(step));
             own.extend(places.into_iter().filter(|at| *at < len).map(Harm::Flip));
             for sibling in objects.iter().filter(|other| *other != key && kind(other) == kind(key)) {
@@ -233,9 +234,12 @@ fn given_a_quick_check_then_missing_and_short_packs_and_harmed_metadata_are_foun
 fn given_packs_that_are_missing_or_short_then_the_next_backup_names_them_stores_afresh_and_ends_with_1() {
     let mut patient = Patient::new();
     for key in patient.vault.objects_in("packs") {
-        for (harm, warm) in
-            [(Harm::Missing, true), (Harm::Missing, false), (Harm::CutTo(5000), true), (Harm::CutTo(0), false)]
-        {
+        for (harm, warm) in [
+            (Harm::Missing, true),
+            (Harm::Missing, false),
+            (Harm::CutTo(5000), true),
+            (Harm::CutTo(0), false),
+        ] {
             patient.reset(warm);
             patient.inflict(&key, &harm);
             let dump = patient.second.1.clone();
@@ -298,7 +302,9 @@ fn given_a_catalog_that_is_deleted_cut_or_filled_with_rubbish_then_it_is_made_an
         ("emptied", &|path, _| fs::write(path, b"").unwrap()),
         ("cut", &|path, len| fs::write(path, &fs::read(path).unwrap()[..len as usize / 2]).unwrap()),
         ("rubbish", &|path, len| fs::write(path, rubbish(len)).unwrap()),
-        ("longer", &|path, len| fs::write(path, [fs::read(path).unwrap(), rubbish(len + 1)].concat()).unwrap()),
+        ("longer", &|path, len| {
+            fs::write(path, [fs::read(path).unwrap(), rubbish(len + 1)].concat()).unwrap()
+        }),
         ("rubbish behind its head", &|path, len| {
             let head = &fs::read(path).unwrap()[..len.min(200) as usize];
             fs::write(path, [head, &rubbish(len.saturating_sub(200))].concat()).unwrap();

@@ -72,7 +72,8 @@ fn given_a_full_device_as_standard_output_then_the_restore_fails() {
 fn given_a_restore_under_way_when_interrupted_then_it_ends_with_130() {
     let vault = vault_with(&noise(1, LARGE));
     let lifeline = Lifeline::new();
-    let script = format!("exec 3>{}; head -c 1000 >/dev/null; echo read >&3; sleep 1000 | cat", lifeline.path());
+    let script =
+        format!("exec 3>{}; head -c 1000 >/dev/null; echo read >&3; sleep 1000 | cat", lifeline.path());
     let running = Running::start(vault.command(["restore", "app", "--command", "--", "sh", "-c", &script]));
     let mut held = lifeline.held();
     assert_eq!(held.line(), "read");
@@ -155,7 +156,8 @@ fn given_damage_when_restoring_into_a_command_then_it_is_killed_before_it_can_ta
         damage(&vault, at_end);
         let lifeline = Lifeline::new();
         let script = format!("exec 3>{}; cat >taken && echo the end >ended", lifeline.path());
-        let running = Running::start(vault.command(["restore", "app", "--command", "--", "sh", "-c", &script]));
+        let running =
+            Running::start(vault.command(["restore", "app", "--command", "--", "sh", "-c", &script]));
         // Damage that is met before the command is started leaves nobody to hold the line.
         let opener = fs::OpenOptions::new().read(true).write(true).open(lifeline.path()).unwrap();
         let held = lifeline.held();

@@ -33,7 +33,8 @@ fn assert_is(vault: &Vault, name: &str, expected: &str) {
 #[test]
 fn given_several_series_then_each_way_to_name_a_snapshot_finds_it() {
     let vault = Vault::new();
-    let days = ["2026-10-30T03:00:00Z", "2026-11-01T03:00:00Z", "2026-11-01T15:00:00Z", "2026-11-03T03:00:00Z"];
+    let days =
+        ["2026-10-30T03:00:00Z", "2026-11-01T03:00:00Z", "2026-11-01T15:00:00Z", "2026-11-03T03:00:00Z"];
     let ids: Vec<String> =
         days.iter().map(|day| vault.backup_with("app", day.as_bytes(), &["--time", day])).collect();
     vault.backup_with("other", b"other", &["--time", "2026-11-04T03:00:00Z"]);
@@ -84,7 +85,8 @@ fn given_snapshots_then_json_lists_them_oldest_first_with_every_documented_field
     let vault = Vault::new();
     let dump = rows(1, 20_000);
     // Made in another order than they tell.
-    let newer = vault.backup_with("app", &dump, &["--time", "2026-11-02T03:00:00Z", "--host", "db1", "--tag", "v2"]);
+    let newer =
+        vault.backup_with("app", &dump, &["--time", "2026-11-02T03:00:00Z", "--host", "db1", "--tag", "v2"]);
     let older = vault.backup_with("web", b"small", &["--time", "2026-11-01T03:00:00+01:00"]);
 
     let listed = vault.run(["snapshots", "--json"]).expect(exit::OK).json();
@@ -129,7 +131,14 @@ fn given_a_filter_then_only_what_fits_is_listed() {
 fn given_every_command_that_looks_then_json_is_one_object_with_a_version() {
     let vault = Vault::new();
     let id = vault.backup("app", &rows(1, 1000));
-    for args in [&["snapshots"][..], &["show", "app"], &["ls", "app"], &["stats"], &["check"], &["check", "--read-data"]] {
+    for args in [
+        &["snapshots"][..],
+        &["show", "app"],
+        &["ls", "app"],
+        &["stats"],
+        &["check"],
+        &["check", "--read-data"],
+    ] {
         let answer = vault.run(args.iter().chain(&["--json"])).expect(exit::OK).json();
         assert_eq!(answer["version"], 1, "{args:?}: {answer}");
     }
@@ -157,8 +166,10 @@ fn given_imports_then_the_first_of_a_day_a_week_from_sunday_and_a_month_is_tagge
     assert_eq!(listed.len(), times.len());
     for (snapshot, (time, expected)) in listed.iter().zip(times) {
         let tags = words(snapshot, "tags");
-        let given: Vec<&str> =
-            ["daily", "weekly", "monthly"].into_iter().filter(|tag| tags.iter().any(|own| own == tag)).collect();
+        let given: Vec<&str> = ["daily", "weekly", "monthly"]
+            .into_iter()
+            .filter(|tag| tags.iter().any(|own| own == tag))
+            .collect();
         assert_eq!(given.join(" "), expected, "{time}");
     }
 }
@@ -216,9 +227,20 @@ fn given_help_then_every_command_has_it_with_an_example() {
     let vault = Vault::empty();
     vault.run(["--version"]).expect(exit::OK);
     let all = vault.run(["--help"]).expect(exit::OK).text();
-    for command in
-        ["init", "backup", "restore", "cat", "snapshots", "ls", "show", "check", "stats", "key", "demo", "completions"]
-    {
+    for command in [
+        "init",
+        "backup",
+        "restore",
+        "cat",
+        "snapshots",
+        "ls",
+        "show",
+        "check",
+        "stats",
+        "key",
+        "demo",
+        "completions",
+    ] {
         assert!(all.contains(command), "{command} is not in --help");
         vault.run([command, "--help"]).expect(exit::OK);
     }
