@@ -252,10 +252,10 @@ fn given_no_source_or_two_then_the_usage_is_wrong() {
 #[test]
 fn given_names_that_could_not_be_told_apart_from_ways_to_name_a_snapshot_then_they_are_refused() {
     let vault = Vault::new();
-    for name in ["", "latest", "a\nb"] {
+    for name in ["", "latest", "a\nb", "app@2026-11-01", "app~1"] {
         vault.run_with(["backup", "--stdin", "--name", name], b"bytes").expect(exit::USAGE);
     }
-    let unusual = "Łódź 2/4 — ändern";
+    let unusual = "Łódź 2+4 — ändern";
     let id = vault.backup(unusual, b"bytes");
     assert_eq!(text(&vault.snapshot(&id), "series"), unusual);
     assert_eq!(vault.restore(unusual).expect(exit::OK).stdout, b"bytes");

@@ -105,10 +105,17 @@ fn given_a_wrong_file_then_file_and_line_are_named() {
         ("repository = 5\n", "line 1"),
         ("\n[source.app]\ncomand = ['x']\n", "comand"),
         ("not toml at all", "line 1"),
-        ("[source.app]\ncommand = []\n", "app"),
     ] {
         let vault = with_config(toml);
         vault.run(["backup", "app"]).expect(exit::USAGE).says("dumpvault.toml").says(named);
+    }
+    // A command is wanted, and none is there.
+    for toml in [
+        "[source.app]\ncommand = []\n",
+        "[source.app]\ntype = 'command'\n",
+        "[source.app]\ntype = 'oracle'\n",
+    ] {
+        with_config(toml).run(["backup", "app"]).expect(exit::USAGE).says("source.app");
     }
     let vault = Vault::new();
     vault.run(["--config", "absent.toml", "snapshots"]).expect(exit::USAGE).says("absent.toml");

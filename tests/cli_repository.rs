@@ -17,6 +17,14 @@ fn run_with_env(vault: &Vault, args: &[&str], variables: &[(&str, &str)]) -> Out
     run(command, b"")
 }
 
+/// A file that only its owner can read.
+fn secret_file(vault: &Vault, content: &str) -> String {
+    let path = vault.home().join("new-secret");
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 // --- init
 
 #[test]
@@ -39,7 +47,7 @@ fn given_a_repository_then_init_refuses_and_changes_nothing() {
     let key = fs::read(vault.key_file()).unwrap();
     for args in [&["init"][..], &["init", "--key-file", "another-key"]] {
         run_with_env(&vault, args, &[("DUMPVAULT_PASSWORD", PASSPHRASE)])
-            .expect_one_of(&[exit::NOTHING_DONE, exit::USAGE])
+            .expect(exit::USAGE)
             .says("already")
             .says(vault.repo().to_str().unwrap());
     }
@@ -54,10 +62,11 @@ fn given_a_folder_with_other_things_then_init_refuses_and_changes_nothing() {
     let vault = Vault::empty();
     fs::create_dir(vault.repo()).unwrap();
     fs::write(vault.repo().join("thesis.tex"), b"years of work").unwrap();
-    run_with_env(&vault, &["init"], &[("DUMPVAULT_PASSWORD", PASSPHRASE)])
-        .expect_one_of(&[exit::NOTHING_DONE, exit::USAGE])
-        .says("empty");
+    for args in [&["init"][..], &["init", "--key-file", "new-key"]] {
+        run_with_env(&vault, args, &[("DUMPVAULT_PASSWORD", PASSPHRASE)]).expect(exit::USAGE).says("empty");
+    }
     assert_eq!(vault.objects(), ["thesis.tex"]);
+    assert!(!vault.work().join("new-key").exists(), "a key that opens nothing");
 }
 
 #[test]
@@ -188,7 +197,7 @@ fn given_a_repository_of_a_newer_format_or_with_an_unknown_feature_then_it_is_sa
         ] {
             let output = vault.run(args).says(words);
             assert!(output.stdout.is_empty(), "{output}");
-            output.expect_one_of(&[exit::NOTHING_DONE, exit::USAGE, exit::NO_REPOSITORY]);
+            output.expect(exit::NOTHING_DONE);
         }
         assert_eq!(vault.objects(), before);
     }
@@ -200,8 +209,8 @@ fn given_a_repository_of_a_newer_format_or_with_an_unknown_feature_then_it_is_sa
 fn given_two_keys_then_each_opens_the_repository_and_a_removed_one_does_not() {
     let vault = Vault::new();
     vault.backup("app", b"a dump");
-    let new = ("DUMPVAULT_NEW_PASSWORD", "a second way in");
-    run_with_env(&vault, &["key", "add", "--label", "second"], &[new]).expect(exit::OK);
+    let new = secret_file(&vault, "a second way in\n");
+    vault.run(["key", "add", "--label", "second", "--new-password-file", &new]).expect(exit::OK);
     assert_eq!(vault.objects_in("keys").len(), 2);
     let by_passphrase = |passphrase: &str| {
         let mut command = vault.command(["cat", "app"]);
@@ -239,10 +248,12 @@ fn given_one_key_then_it_cannot_be_removed() {
 fn given_another_passphrase_then_the_old_one_opens_nothing_any_more() {
     let vault = Vault::with_passphrase();
     vault.backup("app", b"a dump");
-    run_with_env(&vault, &["key", "passwd"], &[("DUMPVAULT_NEW_PASSWORD", "changed")]).expect(exit::OK);
+    let new = secret_file(&vault, "changed by its owner\n");
+    vault.run(["key", "passwd", "--new-password-file", &new]).expect(exit::OK);
     assert_eq!(vault.objects_in("keys").len(), 1);
     vault.run(["cat", "app"]).expect(exit::WRONG_KEY);
-    let output = run_with_env(&vault, &["cat", "app"], &[("DUMPVAULT_PASSWORD", "changed")]).expect(exit::OK);
+    let output = run_with_env(&vault, &["cat", "app"], &[("DUMPVAULT_PASSWORD", "changed by its owner")])
+        .expect(exit::OK);
     assert_eq!(output.stdout, b"a dump");
 }
 
@@ -253,6 +264,8 @@ fn given_an_exported_key_when_all_slots_are_lost_then_importing_it_opens_the_rep
     vault.run(["key", "export", "saved-key"]).expect(exit::OK);
     let saved = vault.work().join("saved-key");
     assert_eq!(fs::metadata(&saved).unwrap().mode() & 0o077, 0);
+    // What is there already might be the only copy of something.
+    assert!(vault.run(["key", "export", "saved-key"]).code != Some(exit::OK));
     for key in vault.objects_in("keys") {
         fs::remove_file(vault.repo().join(key)).unwrap();
     }
@@ -266,4 +279,20 @@ fn given_an_exported_key_when_all_slots_are_lost_then_importing_it_opens_the_rep
         assert!(refused.code != Some(exit::OK), "{refused}");
     }
     assert_eq!(vault.objects_in("keys").len(), 1);
+}
+
+#[test]
+fn given_an_append_key_then_it_adds_snapshots_and_reads_none() {
+    let vault = Vault::new();
+    let earlier = vault.backup("app", b"an earlier dump");
+    let key = vault.home().join("append-key");
+    let key = key.to_str().unwrap();
+    vault.run(["key", "add", "--role", "append", "--new-key-file", key]).expect(exit::OK);
+    let by_append = [("DUMPVAULT_KEY_FILE", key)];
+    let args = ["backup", "--name", "app", "--command", "--", "echo", "a later dump"];
+    run_with_env(&vault, &args, &by_append).expect(exit::OK);
+    run_with_env(&vault, &["snapshots"], &by_append).expect(exit::OK);
+    let refused = run_with_env(&vault, &["cat", &earlier], &by_append).expect(exit::WRONG_KEY);
+    assert!(refused.stdout.is_empty(), "{refused}");
+    assert_eq!(vault.restore("app").expect(exit::OK).stdout, b"a later dump\n");
 }
