@@ -37,7 +37,7 @@ have_postgres() {
 
 have_venv() { python3 -c 'import venv, ensurepip, ssl' 2>/dev/null; }
 
-have_account() { [ "$(id -u)" -ne 0 ] || getent passwd postgres nobody >/dev/null; }
+have_account() { [ "$(id -u)" -ne 0 ] || [ -n "$(getent passwd postgres nobody)" ]; }
 
 missing_packages() {
     command -v cc >/dev/null || echo gcc libc6-dev
