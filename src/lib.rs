@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 pub mod app;
 pub mod chunker;
+pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod config;

@@ -122,7 +122,7 @@ impl OpError {
     }
 }
 
-fn repo_hint(error: &RepoError) -> Option<String> {
+pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
     let words = match error {
         RepoError::Storage(error) => match error.kind {
             ErrorKind::NoSpace => {
