@@ -233,13 +233,14 @@ fn given_a_backup_that_is_killed_then_its_command_does_not_run_on_for_ever() {
 #[test]
 fn given_no_source_or_two_then_the_usage_is_wrong() {
     let vault = Vault::new();
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 9] = [
         &["backup"],
         &["backup", "--stdin"],
         &["backup", "--name", "app"],
         &["backup", "--name", "app", "--command"],
         &["backup", "--name", "app", "--command", "--"],
         &["backup", "--name", "app", "--stdin", "--command", "--", "true"],
+        &["backup", "--name", "app", "--stdin", "--", "true"],
         &["backup", "no-such-source"],
         &["backup", "--stdin", "--name", "app", "--time", "yesterday"],
     ];

@@ -180,12 +180,15 @@ fn given_what_a_command_prints_then_it_does_not_get_lost() {
 #[test]
 fn given_two_targets_or_an_unknown_snapshot_then_the_usage_is_wrong() {
     let vault = vault_with(b"a dump");
-    let wrong: [&[&str]; 5] = [
+    let wrong: [&[&str]; 8] = [
         &["restore"],
         &["restore", "app", "--to", "-", "--command", "--", "cat"],
         &["restore", "app", "--to", "-", "--to-database", "db"],
         &["restore", "app", "--to", "-", "--create"],
         &["restore", "app", "--command"],
+        &["restore", "app", "--command", "--"],
+        &["restore", "app", "--", "cat"],
+        &["restore", "app", "--to", "-", "--", "cat"],
     ];
     for args in wrong {
         vault.run(args).expect(exit::USAGE);

@@ -5,7 +5,7 @@
 #[path = "support/cli.rs"]
 mod cli;
 
-use cli::{Vault, exit, noise, number, rows, text};
+use cli::{Vault, exit, noise, number, rows, run, text};
 use serde_json::Value;
 
 /// The words in an array field.
@@ -201,6 +201,18 @@ fn given_snapshots_then_tables_show_what_a_person_looks_for() {
         }
         assert!(!output.contains('\u{1b}'), "{args:?} colours what is no terminal");
     }
+}
+
+#[test]
+fn given_a_full_device_as_standard_output_then_a_list_that_was_not_written_is_no_success() {
+    let vault = Vault::new();
+    vault.backup("app", b"a dump");
+    for command in ["snapshots", "snapshots --json", "stats", "show app"] {
+        let output = run(vault.shell(&format!("\"$dumpvault\" {command} >/dev/full")), b"");
+        assert!(output.code != Some(exit::OK), "{command}: {output}");
+    }
+    // A reader that has seen enough is another thing.
+    run(vault.shell("\"$dumpvault\" snapshots | head -c 1"), b"").expect(exit::OK);
 }
 
 #[test]
