@@ -31,8 +31,9 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
                 && args.tag.iter().all(|tag| tags.contains(tag))
         })
         .collect();
-    for error in &history.damaged {
-        context.progress.observe(Event::Damage { object: "history".to_owned(), message: error.to_string() });
+    for damage in &history.damaged {
+        let message = damage.error.to_string();
+        context.progress.observe(Event::Damage { object: "history".to_owned(), message });
     }
     if context.json {
         let list: Vec<Value> = shown.into_iter().map(|(seen, tags)| render::snapshot(&seen, tags)).collect();

@@ -111,7 +111,7 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         OpError::Repo(error) => repo_exit(error),
         OpError::Source { .. } | OpError::NothingStored { .. } | OpError::File { .. } => Exit::Partial,
         OpError::Selection(_) | OpError::WhichStream { .. } => Exit::Usage,
-        OpError::SelectionAmidDamage { .. } => Exit::Integrity,
+        OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
         OpError::Database(_) => Exit::NothingDone,
         OpError::Aftermath { failure, .. } => op_exit(failure),
     }

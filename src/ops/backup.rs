@@ -83,12 +83,10 @@ pub fn backup(
 ) -> Result<BackupReport, OpError> {
     observer.observe(Event::Step { what: "opening the repository".to_owned() });
     let watched = WithDamage::new(observer);
-    let mut catalog = repo.catalog(&watched)?;
-    let history = repo.history(&mut catalog)?;
-    for error in &history.damaged {
-        watched.damage(error);
+    let (catalog, history, presence) = repo.synced(&watched)?;
+    for damage in &history.damaged {
+        watched.damage(&damage.error);
     }
-    let presence = repo.reconcile(&mut catalog, &history.damaged_packs)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
     let mut session = repo.begin_backup(catalog, presence, settings)?;
 

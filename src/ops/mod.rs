@@ -50,6 +50,16 @@ pub enum OpError {
         /// What is damaged.
         damage: String,
     },
+    /// The snapshot meant may be hidden by damage, and what is left is an older one.
+    #[error("the snapshot that `{name}` means may be hidden: {damage}")]
+    Hidden {
+        /// As given.
+        name: String,
+        /// The snapshot that can be seen.
+        visible: String,
+        /// What is damaged.
+        damage: String,
+    },
     /// The snapshot has no stream of that name, or several to choose from.
     #[error("snapshot {snapshot} {problem}; it holds: {streams}", streams = streams.join(", "))]
     WhichStream {
@@ -103,6 +113,9 @@ impl OpError {
                 "`dumpvault check` lists the damage; a snapshot whose mark is lost can be restored by its id"
                     .to_owned(),
             ),
+            Self::Hidden { visible, .. } => Some(format!(
+                "the newest that can be read is {visible}: name it by its id to restore it all the same"
+            )),
             Self::WhichStream { .. } => Some("choose one with --stream NAME".to_owned()),
             Self::Database(error) => error.hint(),
             Self::Aftermath { failure, .. } => failure.hint(),

@@ -3,7 +3,7 @@
 use super::OpError;
 use crate::event::{Cancel, Event, Observer};
 use crate::repo::catalog::Catalog;
-use crate::repo::history::History;
+use crate::repo::history::{History, HistoryDamage};
 use crate::repo::reader::{Locator, ReadSettings, ReadStats};
 use crate::repo::{RepoError, Repository};
 use crate::snapshot::selection::select;
@@ -56,7 +56,10 @@ pub fn find(
 ) -> Result<Summary, OpError> {
     match select(&history.snapshots, name, zone) {
         Ok(found) => {
-            warn_of_newer(history, found, observer);
+            let by_id = name.len() >= 4 && found.id.to_string().starts_with(&name.to_ascii_lowercase());
+            if !by_id {
+                refuse_if_hidden(history, found, name, observer)?;
+            }
             Ok(found.clone())
         }
         Err(error) => {
@@ -72,7 +75,8 @@ pub fn find(
                 observer.observe(Event::Warning { message });
                 return Ok((*summary).clone());
             }
-            let mut damage: Vec<String> = history.damaged.iter().map(RepoError::to_string).collect();
+            let mut damage: Vec<String> =
+                history.damaged.iter().map(|damage| damage.error.to_string()).collect();
             damage.extend(
                 history
                     .uncommitted
@@ -88,21 +92,43 @@ pub fn find(
     }
 }
 
-/// The newest snapshot may be one that cannot be seen: an older one must not be taken for it in silence.
-fn warn_of_newer(history: &History, found: &Summary, observer: &dyn Observer) {
-    for error in &history.damaged {
-        observer
-            .observe(Event::Warning { message: format!("{error}; a newer snapshot may be hidden by this") });
+/// The snapshot meant may be one that cannot be seen: an older one must not be taken for it.
+fn refuse_if_hidden(
+    history: &History,
+    found: &Summary,
+    name: &str,
+    observer: &dyn Observer,
+) -> Result<(), OpError> {
+    let Summary { id, head } = found;
+    let newer: Vec<&Summary> = history
+        .uncommitted
+        .iter()
+        .filter(|other| {
+            other.head.series == head.series
+                && other.head.host == head.host
+                && other.head.counter > head.counter
+        })
+        .collect();
+    // A mark that cannot be read may be that of any snapshot without one.
+    let hides = |damage: &&HistoryDamage| match &damage.series {
+        Some(series) => *series == head.series || name == "latest",
+        None => !newer.is_empty(),
+    };
+    let hidden: Vec<String> =
+        history.damaged.iter().filter(hides).map(|damage| damage.error.to_string()).collect();
+    if !hidden.is_empty() {
+        return Err(OpError::Hidden {
+            name: name.to_owned(),
+            visible: id.to_string(),
+            damage: hidden.join("; "),
+        });
     }
-    for newer in history.uncommitted.iter().filter(|summary| {
-        summary.head.series == found.head.series
-            && summary.head.host == found.head.host
-            && summary.head.counter > found.head.counter
-    }) {
-        let id = newer.id.short();
-        let message = format!("there is a newer snapshot {id} of this series, which is not committed");
+    for other in newer {
+        let other = other.id.short();
+        let message = format!("there is a newer snapshot {other} of this series, which is not committed");
         observer.observe(Event::Warning { message });
     }
+    Ok(())
 }
 
 /// Where a restore goes.

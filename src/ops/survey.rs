@@ -2,7 +2,7 @@
 
 use super::OpError;
 use crate::event::Observer;
-use crate::repo::history::History;
+use crate::repo::history::{History, HistoryDamage};
 use crate::repo::{RepoError, Repository};
 use crate::snapshot::{Body, Summary};
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Survey, OpEr
             Ok(body) => Some(body),
             Err(RepoError::Crypto(crate::crypto::CryptoError::RoleTooWeak { .. })) => None,
             Err(error) if error.is_integrity() => {
-                history.damaged.push(error);
+                history.damaged.push(HistoryDamage { error, series: Some(summary.head.series.clone()) });
                 None
             }
             Err(error) => return Err(error.into()),

@@ -198,7 +198,7 @@ impl Repository {
             report.note(outcome)?;
         }
         let history = self.history(catalog)?;
-        history.damaged.iter().for_each(|error| report.add(error));
+        history.damaged.iter().for_each(|damage| report.add(&damage.error));
         report.snapshots = history.snapshots.len() as u64;
         report.uncommitted = history.uncommitted.iter().map(|summary| summary.id).collect();
         Ok(history)
