@@ -124,8 +124,7 @@ pub struct SourceConfig {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// The command and its arguments; no shell.
-    #[serde(default)]
-    pub command: Vec<String>,
+    pub command: Option<Vec<String>>,
     /// `postgres://…`
     pub uri: Option<String>,
     /// The database's name.

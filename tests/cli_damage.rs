@@ -212,11 +212,11 @@ fn with_stdout(output: &Output) -> Output {
 fn given_a_quick_check_then_missing_and_short_packs_and_harmed_metadata_are_found_without_reading_the_data() {
     let mut patient = Patient::new();
     for (key, harm) in patient.harms() {
-        let quick = match (kind(&key), &harm) {
-            ("packs", Harm::Missing | Harm::CutTo(_) | Harm::Longer) => true,
-            ("snapshots" | "index", Harm::Flip(_) | Harm::CutTo(_)) => true,
-            _ => false,
-        };
+        let quick = matches!(
+            (kind(&key), &harm),
+            ("packs", Harm::Missing | Harm::CutTo(_) | Harm::Longer)
+                | ("snapshots" | "index", Harm::Flip(_) | Harm::CutTo(_))
+        );
         if quick {
             patient.reset(true);
             patient.inflict(&key, &harm);

@@ -120,7 +120,7 @@ fn given_a_filter_then_only_what_fits_is_listed() {
         let listed = vault.run(["snapshots", "--json"].iter().chain(args)).expect(exit::OK).json();
         listed["snapshots"].as_array().unwrap().iter().map(|snapshot| text(snapshot, "id")).collect()
     };
-    assert_eq!(ids(&["--series", "app"]), [app.clone()]);
+    assert_eq!(ids(&["--series", "app"]), std::slice::from_ref(&app));
     assert_eq!(ids(&["--tag", "v1"]), [app.clone(), web.clone()]);
     assert_eq!(ids(&["--tag", "before-upgrade"]), [app]);
     assert_eq!(ids(&["--series", "web", "--tag", "v1"]), [web]);

@@ -119,6 +119,9 @@ fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, CliError> {
         timeout,
     };
     let named = || args.name.clone().unwrap_or_default();
+    if !args.program.is_empty() && !args.command {
+        return Err(CliError::usage("a program behind `--` goes with --command"));
+    }
     let jobs = if args.stdin {
         vec![job(named(), Origin::Stdin)]
     } else if args.command {
@@ -196,12 +199,16 @@ fn configured_origin(name: &str, settings: &SourceConfig) -> Result<Origin, CliE
     let is_command = match settings.kind.as_deref() {
         Some("command") => true,
         Some("postgres") => false,
-        None => !settings.command.is_empty(),
+        None => settings.command.is_some(),
         Some(_) => return Err(wrong("`type` is `postgres` or `command`")),
     };
     if is_command {
-        let (program, rest) =
-            settings.command.split_first().ok_or_else(|| wrong("`command` names no program"))?;
+        let (program, rest) = settings
+            .command
+            .as_deref()
+            .unwrap_or_default()
+            .split_first()
+            .ok_or_else(|| wrong("`command` names no program"))?;
         return Ok(Origin::Command(Invocation::new(program).args(rest)));
     }
     if let Some(uri) = &settings.uri {

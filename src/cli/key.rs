@@ -20,11 +20,8 @@ const PASSPHRASE_SHORT: usize = 12;
 
 pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError> {
     // Whether there is one already is told before anything is asked or made.
-    if let Ok(storage) = context.app.storage()
-        && Repository::identify(storage.as_ref()).is_ok()
-    {
-        let location = context.app.repository_path()?.display().to_string();
-        return Err(crate::repo::RepoError::AlreadyExists { location }.into());
+    if let Ok(storage) = context.app.storage() {
+        Repository::check_vacant(storage.as_ref())?;
     }
     let credential = match context.app.key_file_named() {
         Some(path) if !path.exists() => {

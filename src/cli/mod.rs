@@ -25,6 +25,7 @@ use progress::Progress;
 use report::{CliError, Exit};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Parses the arguments, runs the command, reports.
 pub fn main() -> ExitCode {
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
     let json = cli.globals.json;
     let outcome = run(cli, &cancel);
     match outcome {
+        Ok(Exit::Good) if OUTPUT_FAILED.load(Ordering::SeqCst) => Exit::Partial.into(),
         Ok(exit) => exit.into(),
         Err(error) => report::report(&error, json, cancel.is_cancelled()).into(),
     }
@@ -123,11 +125,19 @@ impl Context {
     }
 }
 
-/// Prints a line. A reader that went away is no error of ours.
+/// Set when a line could not be written: what a script takes for the whole list would not be.
+static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line. A reader that went away is no error of ours: `… | head` is a fine thing to do.
 fn print(line: &str) {
     let mut out = std::io::stdout().lock();
-    // Safe to ignore because `… | head` is a fine thing to do.
-    let _ = writeln!(out, "{line}");
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+        && !OUTPUT_FAILED.swap(true, Ordering::SeqCst)
+    {
+        // Safe to ignore because there is nowhere left to say it.
+        let _ = writeln!(std::io::stderr().lock(), "dumpvault: error: standard output: {error}");
+    }
 }
 
 fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {

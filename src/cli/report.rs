@@ -119,11 +119,11 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
 
 fn repo_exit(error: &RepoError) -> Exit {
     match error {
-        // Whole, and not ours to read.
+        // Whole, and not ours to read. (Of a pack that cannot be said: only a part of it was read.)
         RepoError::Damaged {
+            object,
             source: FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. },
-            ..
-        } => Exit::NothingDone,
+        } if !object.starts_with("packs/") => Exit::NothingDone,
         error if error.is_integrity() => Exit::Integrity,
         RepoError::NoRepository { .. } => Exit::NoRepository,
         RepoError::WrongKey { .. } | RepoError::Crypto(CryptoError::RoleTooWeak { .. }) => Exit::WrongKey,

@@ -28,6 +28,16 @@ pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
 pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliError> {
     let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
     let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
+    // clap lets these pass beside a target that excludes a database.
+    let database_only = args.create || args.clean || args.no_owner || args.no_privileges;
+    if database_only && args.to_database.is_none() {
+        return Err(CliError::usage(
+            "--create, --clean, --no-owner and --no-privileges go with --to-database",
+        ));
+    }
+    if !args.program.is_empty() && !args.command {
+        return Err(CliError::usage("a program behind `--` goes with --command"));
+    }
     if args.command && args.program.is_empty() {
         return Err(CliError::usage(
             "--command needs a program behind `--`: --command -- pg_restore -d app2",

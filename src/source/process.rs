@@ -79,6 +79,8 @@ impl Invocation {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).process_group(0).stderr(Stdio::piped());
+        // The key to the backups is no business of a program that makes or takes a dump.
+        command.env_remove("DUMPVAULT_PASSWORD");
         for (key, value) in &self.env {
             match value {
                 Some(value) => command.env(key, value),
