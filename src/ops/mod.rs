@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod demo;
 pub mod restore;
 pub mod survey;
 

@@ -8,6 +8,7 @@ mod client;
 mod connection;
 mod dump;
 mod error;
+mod private;
 mod restore;
 mod sink;
 
@@ -15,6 +16,7 @@ pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
 pub use dump::{PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};
+pub use private::PrivateServer;
 pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };
