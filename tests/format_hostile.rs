@@ -55,6 +55,8 @@ fn honest(writer: &mut TestWriter) -> Stream {
 #[test]
 fn an_honest_repository_of_the_test_writer_is_restored() {
     confined(
+        // Not `honest` itself: the closure carries the test's name.
+        #[expect(clippy::redundant_closure)]
         |writer| honest(writer),
         |_, outcome| {
             assert!(outcome.result.unwrap() == TEXT);
@@ -410,7 +412,10 @@ fn a_pack_with_a_lying_chunk_table_or_footer_holds_nothing() {
     refused(&["is in no pack"], |writer| {
         let block = writer.data_block(RAW, &[TEXT]);
         for columns in lying_columns(writer).into_iter().take(11) {
-            writer.lying_pack(&[block.clone()], PackLies { columns: Some(columns), ..PackLies::default() });
+            writer.lying_pack(
+                std::slice::from_ref(&block),
+                PackLies { columns: Some(columns), ..PackLies::default() },
+            );
         }
         for lies in [
             PackLies { table_offset: Some(u64::MAX), ..PackLies::default() },
@@ -420,7 +425,7 @@ fn a_pack_with_a_lying_chunk_table_or_footer_holds_nothing() {
             PackLies { table_bytes: Some(3), ..PackLies::default() },
             PackLies { block_count: Some(u32::MAX), ..PackLies::default() },
         ] {
-            writer.lying_pack(&[block.clone()], lies);
+            writer.lying_pack(std::slice::from_ref(&block), lies);
         }
         // No index: only the packs' own tables could tell of the chunk.
         writer.unindexed.clear();
