@@ -1,2 +1,5 @@
-//! The dumpvault binary.
-fn main() {}
+//! The dumpvault binary: parse, run, exit code.
+
+fn main() -> std::process::ExitCode {
+    dumpvault::cli::main()
+}

@@ -2,7 +2,7 @@
 //! code with it.
 
 // Clippy sees a test only where `#[test]` stands; there are helpers here.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::print_stderr)]
 
 #[path = "support/contents.rs"]
 mod contents;

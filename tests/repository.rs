@@ -1,5 +1,7 @@
 //! The repository as a library: streams in, snapshots out, over memory and local storage.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use dumpvault::crypto::Credential;
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::repo::format::config::Config;

@@ -17,9 +17,18 @@ pub struct History {
     /// Snapshots that no mark commits: a backup that was cut short or is under way, or a mark that was lost.
     pub uncommitted: Vec<Summary>,
     /// Snapshots and marks that cannot be read.
-    pub damaged: Vec<RepoError>,
+    pub damaged: Vec<HistoryDamage>,
     /// Packs marked as damaged, with the words of the mark.
     pub damaged_packs: HashMap<PackId, String>,
+}
+
+/// A snapshot or mark that cannot be read.
+#[derive(Debug)]
+pub struct HistoryDamage {
+    /// What is wrong.
+    pub error: RepoError,
+    /// Series of the snapshot, where a mark tells it.
+    pub series: Option<String>,
 }
 
 impl History {
@@ -45,14 +54,15 @@ impl Repository {
         let marks = self.read_marks(catalog, &mut history.damaged)?;
         let superseded: HashSet<MarkId> =
             marks.iter().flat_map(|(_, mark)| mark.supersedes.iter().copied()).collect();
-        let mut committed = HashSet::new();
+        // Key of the snapshot, and the series that its mark names.
+        let mut committed: HashMap<String, Option<String>> = HashMap::new();
         for (id, mark) in &marks {
             if superseded.contains(id) {
                 continue;
             }
             match mark.kind {
                 MarkKind::Committed => {
-                    committed.insert(mark.object.clone());
+                    committed.insert(mark.object.clone(), mark.value.clone());
                 }
                 MarkKind::Damaged => {
                     let pack = name_in_key::<PackId>(&mark.object);
@@ -69,23 +79,29 @@ impl Repository {
                 .small_object(catalog, &id, SNAPSHOT_BYTES_MAX)
                 .and_then(|bytes| open_head(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
             match head {
-                Ok(head) if committed.contains(&id.key()) => history.snapshots.push(Summary { id, head }),
+                Ok(head) if committed.contains_key(&id.key()) => history.snapshots.push(Summary { id, head }),
                 Ok(head) => history.uncommitted.push(Summary { id, head }),
-                Err(error) if error.is_integrity() => history.damaged.push(error),
+                Err(error) if error.is_integrity() => {
+                    let series = committed.get(&id.key()).cloned().flatten();
+                    history.damaged.push(HistoryDamage { error, series });
+                }
                 Err(error) => return Err(error),
             }
         }
         // A mark that outlived its snapshot tells of one that is gone; `forget` removes both.
         let seen: HashSet<String> = history.snapshots.iter().map(|summary| summary.id.key()).collect();
-        let named = history.damaged.iter().filter_map(|error| match error {
+        let named = history.damaged.iter().filter_map(|damage| match &damage.error {
             RepoError::Damaged { object, .. } | RepoError::Missing { object } => Some(object.clone()),
             _ => None,
         });
         let named: HashSet<String> = named.collect();
-        let lost = committed.into_iter().filter(|key| !seen.contains(key) && !named.contains(key));
-        let mut lost: Vec<String> = lost.collect();
+        let mut lost: Vec<(String, Option<String>)> =
+            committed.into_iter().filter(|(key, _)| !seen.contains(key) && !named.contains(key)).collect();
         lost.sort();
-        history.damaged.extend(lost.into_iter().map(|object| RepoError::Missing { object }));
+        history.damaged.extend(
+            lost.into_iter()
+                .map(|(object, series)| HistoryDamage { error: RepoError::Missing { object }, series }),
+        );
         history.snapshots.sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
         Ok(history)
     }
@@ -93,7 +109,7 @@ impl Repository {
     fn read_marks(
         &self,
         catalog: &mut Catalog,
-        unreadable: &mut Vec<RepoError>,
+        unreadable: &mut Vec<HistoryDamage>,
     ) -> Result<Vec<(MarkId, Mark)>, RepoError> {
         let mut marks = Vec::new();
         for id in self.list_names::<MarkId>("marks/")? {
@@ -102,7 +118,7 @@ impl Repository {
                 .and_then(|bytes| Mark::open(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
             match mark {
                 Ok(mark) => marks.push((id, mark)),
-                Err(error) if error.is_integrity() => unreadable.push(error),
+                Err(error) if error.is_integrity() => unreadable.push(HistoryDamage { error, series: None }),
                 Err(error) => return Err(error),
             }
         }

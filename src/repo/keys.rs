@@ -55,8 +55,12 @@ pub(super) fn unlock(
     };
     let mut tried = 0;
     let mut damaged = Vec::new();
+    let mut own = 0;
+    let mut foreign = None;
     for id in &ids {
-        match read_slot(storage, id, repo) {
+        let slot = read_slot(storage, id, repo);
+        own += usize::from(slot.is_ok());
+        match slot {
             Ok(slot) if slot.kind() == kind => {
                 tried += 1;
                 match slot.open(credential) {
@@ -68,9 +72,15 @@ pub(super) fn unlock(
             Ok(_) => {}
             Err(error @ RepoError::Storage(_)) => return Err(error),
             // A slot of a repository that was never finished does not belong here, and is no damage.
-            Err(RepoError::Damaged { source: FormatError::OtherRepository { .. }, .. }) => {}
+            Err(RepoError::Damaged { source: source @ FormatError::OtherRepository { .. }, .. }) => {
+                foreign.get_or_insert(source);
+            }
             Err(error) => damaged.push(error),
         }
+    }
+    if let (0, true, Some(source)) = (own, damaged.is_empty(), foreign) {
+        // Every slot names the same other repository: then it is the config that is not what it was.
+        return Err(RepoError::Damaged { object: "config".to_owned(), source });
     }
     let location = storage.location();
     if damaged.is_empty() && !ids.is_empty() {

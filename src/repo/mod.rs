@@ -23,6 +23,7 @@ pub mod verify;
 pub mod writer;
 
 pub use keys::{SlotInfo, SlotLabel};
+pub use objects::pack_key;
 
 use crate::crypto::{ContentKeys, Credential, CryptoError, KeyBundle};
 use crate::id::RepoId;
@@ -226,20 +227,8 @@ impl Repository {
         config: Config,
         surroundings: &Surroundings,
     ) -> Result<Self, RepoError> {
+        Self::check_vacant(storage.as_ref())?;
         let location = storage.location();
-        if storage.size(CONFIG_KEY)?.is_some() {
-            return Err(RepoError::AlreadyExists { location });
-        }
-        let mut found = None;
-        storage.list("", &mut |listed| {
-            // Key slots without a config are what an init that was cut short leaves behind.
-            if !listed.key.starts_with("keys/") {
-                found.get_or_insert(listed.key);
-            }
-        })?;
-        if let Some(found) = found {
-            return Err(RepoError::NotEmpty { location, found });
-        }
         let mut id = [0; RepoId::LEN];
         surroundings.entropy.fill(&mut id)?;
         let keys = KeyBundle::generate(surroundings.entropy.as_ref())?;
@@ -251,6 +240,25 @@ impl Repository {
             Err(error) if error.kind == ErrorKind::Conflict => Err(RepoError::AlreadyExists { location }),
             outcome => outcome.map(|_| repository).map_err(RepoError::from),
         }
+    }
+
+    /// Whether a repository can be made in `storage`.
+    ///
+    /// # Errors
+    /// When there is one already, or the storage holds other things.
+    pub fn check_vacant(storage: &dyn Storage) -> Result<(), RepoError> {
+        let location = storage.location();
+        if storage.size(CONFIG_KEY)?.is_some() {
+            return Err(RepoError::AlreadyExists { location });
+        }
+        let mut found = None;
+        storage.list("", &mut |listed| {
+            // Key slots without a config are what an init that was cut short leaves behind.
+            if !listed.key.starts_with("keys/") {
+                found.get_or_insert(listed.key);
+            }
+        })?;
+        found.map_or(Ok(()), |found| Err(RepoError::NotEmpty { location, found }))
     }
 
     /// Opens a repository.

@@ -3,6 +3,7 @@
 use super::catalog::{Catalog, CatalogError};
 use super::format::index::{INDEX_BYTES_MAX, Index, IndexedPack};
 use super::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
+use super::history::History;
 use super::objects::{fetch, name_in_key, pack_key};
 use super::{FormatError, RepoError, Repository};
 use crate::crypto::Role;
@@ -36,6 +37,28 @@ impl Repository {
         }
     }
 
+    /// Everything that a backup must know first: the catalog brought up to date, the history, and which packs are there. A catalog
+    /// that turns out corrupt on the way is rebuilt.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn synced(&self, observer: &dyn Observer) -> Result<(Catalog, History, Presence), RepoError> {
+        let gather = || {
+            let mut catalog = self.catalog(observer)?;
+            let history = self.history(&mut catalog)?;
+            let presence = self.reconcile(&mut catalog, &history.damaged_packs)?;
+            Ok((catalog, history, presence))
+        };
+        match gather() {
+            Err(RepoError::Catalog(error)) => {
+                observer.observe(Event::Step { what: format!("rebuilding the catalog: {error}") });
+                self.drop_catalog()?;
+                gather()
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Forgets the catalog; the next opening rebuilds it.
     ///
     /// # Errors
@@ -47,7 +70,15 @@ impl Repository {
     fn open_catalog(&self, observer: &dyn Observer) -> Result<Catalog, RepoError> {
         let mut instance = [0; 16];
         self.entropy.fill(&mut instance)?;
-        let mut catalog = Catalog::open(&self.cache_dir, &self.id, instance)?;
+        let mut catalog = match Catalog::open(&self.cache_dir, &self.id, instance) {
+            Err(error @ (CatalogError::Io { .. } | CatalogError::Sqlite { .. })) => {
+                // A backup or restore must not fail because a cache does.
+                let message = format!("{error}; going on with a catalog in memory");
+                observer.observe(Event::Warning { message });
+                return self.memory_catalog(observer, instance);
+            }
+            outcome => outcome?,
+        };
         let listed: HashSet<IndexId> = self.list_names::<IndexId>("index/")?.into_iter().collect();
         let known = catalog.indexes()?;
         if known.iter().any(|id| !listed.contains(id)) {
@@ -56,6 +87,24 @@ impl Repository {
             Catalog::remove_files(&self.cache_dir)?;
             catalog = Catalog::open(&self.cache_dir, &self.id, instance)?;
         }
+        self.take_in(&mut catalog, &listed, observer)?;
+        Ok(catalog)
+    }
+
+    fn memory_catalog(&self, observer: &dyn Observer, instance: [u8; 16]) -> Result<Catalog, RepoError> {
+        let mut catalog = Catalog::in_memory(&self.id, instance)?;
+        let listed: HashSet<IndexId> = self.list_names::<IndexId>("index/")?.into_iter().collect();
+        self.take_in(&mut catalog, &listed, observer)?;
+        Ok(catalog)
+    }
+
+    /// Takes in the index objects that are listed and not known.
+    fn take_in(
+        &self,
+        catalog: &mut Catalog,
+        listed: &HashSet<IndexId>,
+        observer: &dyn Observer,
+    ) -> Result<(), RepoError> {
         let known = catalog.indexes()?;
         let mut fresh: Vec<IndexId> = listed.difference(&known).copied().collect();
         fresh.sort();
@@ -71,7 +120,7 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        Ok(catalog)
+        Ok(())
     }
 
     pub(super) fn read_index(&self, id: &IndexId) -> Result<Index, RepoError> {
@@ -160,17 +209,13 @@ impl Repository {
     }
 }
 
-/// Turns a catalog that cannot be believed into an ordinary absence: the caller then stores afresh, and nothing is lost.
-pub(super) fn tolerate<T>(
-    outcome: Result<T, CatalogError>,
-    absent: T,
-    lost: &mut bool,
-) -> Result<T, RepoError> {
-    match outcome {
-        Err(CatalogError::Corrupt { .. }) => {
-            *lost = true;
-            Ok(absent)
+/// Turns a catalog that fails into an ordinary absence: the caller then stores afresh, and nothing is lost.
+pub(super) fn tolerate<T>(outcome: Result<T, CatalogError>, absent: T, lost: &mut bool) -> T {
+    outcome.unwrap_or_else(|error| {
+        if !*lost {
+            tracing::warn!("{error}; this backup goes on without it and stores what it cannot look up");
         }
-        outcome => Ok(outcome?),
-    }
+        *lost = true;
+        absent
+    })
 }

@@ -1,14 +1,33 @@
 //! Sources: what a dump comes from, and how it goes back.
 //!
-//! A source plans its streams, opens them one by one as [`Dump`]s, and says at the end of each whether it ended well. It knows
-//! nothing of the repository.
+//! A source opens its stream as a [`Dump`]: bytes to read, then an end that says whether it ended well. A restore feeds a
+//! [`Sink`]: bytes to write, then an end that says whether the program behind it took them all. Sources know nothing of the
+//! repository.
+//!
+//! # What holds for every child process
+//! - It is started without a shell, in a process group of its own, so that a signal meant for this process does not reach it by
+//!   itself, and so that stopping it stops what it started too. What leaves the group (`setsid`) is out of reach.
+//! - Its standard error is read to the end by a thread; the last 8 KiB are kept for the error message.
+//! - It is reaped. Dropping a [`Dump`] or a [`Sink`] that was not finished ends the whole group: SIGTERM, at most 2 s, SIGKILL.
+
+pub mod command;
+mod pipe;
+pub mod postgres;
+pub mod process;
+pub mod stdin;
 
 pub mod sample;
 
 use crate::snapshot::Proof;
-use std::io::Read;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// A dump that is running: bytes to read, then an end to ask for.
+///
+/// `read` gives 0 when the bytes ended, whether well or not: only [`Dump::finish`] tells. It fails when the dump was stopped
+/// (time limit, cancelled) or the pipe broke; `finish` then gives the reason as a [`SourceError`].
 pub trait Dump: Read + Send {
     /// Call when the bytes ended. Waits for every process behind the stream and says what proves that it is whole.
     ///
@@ -17,7 +36,193 @@ pub trait Dump: Read + Send {
     fn finish(self: Box<Self>) -> Result<Proof, SourceError>;
 }
 
-/// placeholder
+/// A restore that is running: bytes to write, then an end to ask for.
+///
+/// Dropping it is [`Sink::abort`].
+pub trait Sink: Write + Send {
+    /// Closes the program's input and waits until it ended well, having read every byte.
+    ///
+    /// # Errors
+    /// When it did not: nothing may be taken as restored.
+    fn finish(self: Box<Self>) -> Result<(), SourceError>;
+
+    /// Ends the program *before* its input is closed, so that it cannot take a cut stream for a whole one.
+    fn abort(self: Box<Self>);
+
+    /// Call when a write failed. Ends the program, its input still open, and says why it stopped reading: its exit status
+    /// and last words instead of "broken pipe".
+    fn fail_reason(self: Box<Self>) -> SourceError;
+}
+
+/// A source, or the program that takes a restore, failed.
 #[derive(Debug, thiserror::Error)]
-#[error("placeholder")]
-pub struct SourceError;
+#[non_exhaustive]
+pub enum SourceError {
+    /// There is no such program.
+    #[error("program `{program}` not found")]
+    ProgramNotFound {
+        /// As it was asked for.
+        program: String,
+    },
+    /// The directory that the program was to run in is not there.
+    #[error("cannot run `{program}` in `{}`: no such directory", directory.display())]
+    NoWorkingDirectory {
+        /// The program.
+        program: String,
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The program is there, and the system would not start it.
+    #[error("cannot start `{program}`: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A pipe to the program, or the wait for it, failed.
+    #[error("cannot {operation} `{program}`: {source}")]
+    Io {
+        /// The program.
+        program: String,
+        /// What was tried: "read from", "write to", "wait for".
+        operation: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The program ended with a status that is not 0.
+    #[error("`{program}` failed with exit status {status}{last_words}")]
+    Exited {
+        /// The program.
+        program: String,
+        /// Its exit status.
+        status: i32,
+        /// The end of its standard error.
+        last_words: LastWords,
+    },
+    /// A signal ended the program.
+    #[error("`{program}` was killed by {signal}{last_words}")]
+    Killed {
+        /// The program.
+        program: String,
+        /// The signal's name and number.
+        signal: String,
+        /// The end of its standard error.
+        last_words: LastWords,
+    },
+    /// The program ran for longer than it may, and was stopped.
+    #[error("`{program}` did not end within {limit:?} and was stopped{last_words}")]
+    TimedOut {
+        /// The program.
+        program: String,
+        /// The time limit for the whole run.
+        limit: Duration,
+        /// The end of its standard error.
+        last_words: LastWords,
+    },
+    /// The program closed its output and went on running for longer than it may, and was stopped.
+    #[error("`{program}` closed its output and did not end within {limit:?}; it was stopped{last_words}")]
+    HungAfterOutput {
+        /// The program.
+        program: String,
+        /// How long it was waited for.
+        limit: Duration,
+        /// The end of its standard error.
+        last_words: LastWords,
+    },
+    /// The program ended well, but something that it had started kept its pipe open, silent.
+    #[error(
+        "`{program}` ended, but a process that it left behind held its pipe open for {limit:?} without using it{last_words}"
+    )]
+    PipeHeldOpen {
+        /// The program.
+        program: String,
+        /// How long it was waited for.
+        limit: Duration,
+        /// The end of its standard error.
+        last_words: LastWords,
+    },
+    /// Somebody asked to stop.
+    #[error("`{program}` was stopped: cancelled")]
+    Cancelled {
+        /// The program.
+        program: String,
+    },
+    /// The dump was finished before all its bytes were read: a bug of the caller.
+    #[error("the output of `{program}` was not read to its end")]
+    NotReadToEnd {
+        /// The program.
+        program: String,
+    },
+    /// The program that takes a restore ended, or closed its input, before it had read everything, and said nothing is wrong.
+    #[error("`{program}` stopped reading before the end of the stream{last_words}")]
+    StoppedReading {
+        /// The program.
+        program: String,
+        /// The end of its standard error.
+        last_words: LastWords,
+    },
+    /// PostgreSQL's side of it.
+    #[error(transparent)]
+    Postgres(#[from] postgres::PostgresError),
+}
+
+impl SourceError {
+    /// What to do about it, where that can be known: one sentence for a person.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::ProgramNotFound { program } if program.contains('/') => {
+                Some(format!("check the path `{program}`"))
+            }
+            Self::ProgramNotFound { program } => Some(format!(
+                "install it, add its directory to PATH, or give its full path instead of `{program}`"
+            )),
+            Self::Killed { signal, .. } if signal.starts_with("SIGKILL") => {
+                Some("the system may have run out of memory; see the kernel's log".to_owned())
+            }
+            Self::TimedOut { .. } | Self::HungAfterOutput { .. } => Some(
+                "give it more time, or find out what it waits for (a lock, the network, a prompt)".to_owned(),
+            ),
+            Self::PipeHeldOpen { .. } => {
+                Some("let the command wait for everything that it starts in the background".to_owned())
+            }
+            Self::Postgres(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// The end of what a program wrote to its standard error: whole lines, at most 8 KiB; safe to print. Displays as nothing when
+/// empty, else as `:` and its last lines, indented.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastWords(String);
+
+/// How many of the kept lines a message shows.
+const LINES_SHOWN_MAX: usize = 20;
+
+impl LastWords {
+    /// Keeps the text; control characters become blanks, since a terminal may obey them.
+    pub fn new(text: &str) -> Self {
+        let harmless = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
+        Self(text.trim_end().chars().map(harmless).collect())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LastWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        f.write_str(":")?;
+        let lines: Vec<&str> = self.0.lines().collect();
+        let shown = lines.iter().skip(lines.len().saturating_sub(LINES_SHOWN_MAX));
+        shown.into_iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}

@@ -125,9 +125,10 @@ fn restored(repository: &Path, key: &Path, cache: &Path, notes: &Notes) -> Resul
     let repo = Repository::open(storage, &credential, &surroundings)?;
     let mut catalog = repo.catalog(notes)?;
     let history = repo.history(&mut catalog)?;
-    notes.0.lock().unwrap().extend(history.damaged.iter().map(ToString::to_string));
+    notes.0.lock().unwrap().extend(history.damaged.iter().map(|damage| damage.error.to_string()));
     let Some(newest) = history.snapshots.last() else {
-        return Err(history.damaged.into_iter().next().unwrap_or(RepoError::Stopped));
+        let first = history.damaged.into_iter().next();
+        return Err(first.map_or(RepoError::Stopped, |damage| damage.error));
     };
     let body = repo.body(&mut catalog, &newest.id)?;
     let stream = body.streams.first().unwrap();

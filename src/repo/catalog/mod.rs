@@ -184,9 +184,28 @@ impl Catalog {
         Ok(())
     }
 
+    /// A catalog that is kept nowhere, for when the cache directory cannot be used.
+    ///
+    /// # Errors
+    /// When SQLite has no memory.
+    pub fn in_memory(repo: &RepoId, instance: [u8; 16]) -> Result<Self, CatalogError> {
+        let path = Path::new(":memory:");
+        let connection = Connection::open_in_memory().map_err(|source| classify(path, source))?;
+        Self::set_up(connection, path, repo, instance)
+    }
+
     fn open_file(path: &Path, repo: &RepoId, instance: [u8; 16]) -> Result<Self, CatalogError> {
+        let connection = Connection::open(path).map_err(|source| classify(path, source))?;
+        Self::set_up(connection, path, repo, instance)
+    }
+
+    fn set_up(
+        mut connection: Connection,
+        path: &Path,
+        repo: &RepoId,
+        instance: [u8; 16],
+    ) -> Result<Self, CatalogError> {
         let failed = |source| classify(path, source);
-        let mut connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(std::time::Duration::from_secs(60)).map_err(failed)?;
         // Lost in a power cut at worst: then it is rebuilt.
         connection
@@ -467,6 +486,9 @@ impl Catalog {
 
     /// A saved filter and the newest pack in it; `None` when there is none, or not one of this catalog.
     fn load_filter(&self) -> Option<(ChunkFilter, i64)> {
+        if self.path == Path::new(":memory:") {
+            return None;
+        }
         let bytes = std::fs::read(self.filter_path()).ok()?;
         let (checksum, rest) = bytes.split_first_chunk::<32>()?;
         if blake3::hash(rest) != *checksum {
@@ -482,6 +504,9 @@ impl Catalog {
 
     /// Saves the filter, which must hold all chunks known, beside the catalog.
     pub fn save_filter(&self, filter: &ChunkFilter) -> Result<(), CatalogError> {
+        if self.path == Path::new(":memory:") {
+            return Ok(());
+        }
         let newest: i64 = self
             .connection
             .query_row("SELECT coalesce(max(number), 0) FROM packs", [], |row| row.get(0))

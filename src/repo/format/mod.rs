@@ -79,7 +79,10 @@ fn to_cbor<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, FormatError> {
 }
 
 fn from_cbor<'b, T: minicbor::Decode<'b, ()>>(bytes: &'b [u8], what: &'static str) -> Result<T, FormatError> {
-    minicbor::decode(bytes).map_err(|_| malformed(what))
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let value = decoder.decode().map_err(|_| malformed(what))?;
+    // Bytes behind the value are covered by no seal.
+    if decoder.position() == bytes.len() { Ok(value) } else { Err(malformed("bytes behind its end")) }
 }
 
 /// A header and the CBOR value behind it.

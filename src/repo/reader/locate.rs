@@ -17,6 +17,7 @@ pub struct Locator {
     damaged: std::collections::HashMap<PackId, String>,
     kept: HashMap<[u8; 32], Location>,
     reconciled: bool,
+    rebuilt: bool,
 }
 
 impl Locator {
@@ -26,7 +27,7 @@ impl Locator {
         catalog: Catalog,
         damaged: std::collections::HashMap<PackId, String>,
     ) -> Self {
-        Self { repo: repo.clone(), catalog, damaged, kept: HashMap::new(), reconciled: false }
+        Self { repo: repo.clone(), catalog, damaged, kept: HashMap::new(), reconciled: false, rebuilt: false }
     }
 
     /// The place to read a data chunk from.
@@ -71,7 +72,20 @@ impl Locator {
     /// # Errors
     /// When catalog or storage fails.
     pub fn all(&mut self, id: &[u8; 32], kind: BlockKind) -> Result<Vec<Location>, RepoError> {
-        let mut locations = self.catalog.locate(id, kind)?;
+        let mut locations = match self.catalog.locate(id, kind) {
+            Err(error) => {
+                // Whatever is the matter with it, it can be had anew; once.
+                if std::mem::replace(&mut self.rebuilt, true) {
+                    return Err(error.into());
+                }
+                tracing::warn!("{error}; rebuilding it");
+                self.repo.drop_catalog()?;
+                self.catalog = self.repo.catalog(&crate::event::Silent)?;
+                self.kept.clear();
+                self.catalog.locate(id, kind)?
+            }
+            outcome => outcome?,
+        };
         if locations.is_empty() && !self.reconciled {
             self.reconciled = true;
             self.repo.reconcile(&mut self.catalog, &self.damaged)?;

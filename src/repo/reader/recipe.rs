@@ -32,13 +32,16 @@ struct Loaded {
     starts: Vec<u64>,
 }
 
+/// A plain recipe block, by pack and block number.
+type RecentBlock = ((i64, u32), Arc<Vec<u8>>);
+
 /// Walks recipes. Memory: a few blocks and nodes, whatever the stream's length.
 pub struct RecipeWalker {
     blocks: Arc<BlockReader>,
     locator: Arc<Mutex<Locator>>,
     workspace: Workspace,
     nodes: VecDeque<(NodeId, Arc<Loaded>)>,
-    recent: VecDeque<((i64, u32), Arc<Vec<u8>>)>,
+    recent: VecDeque<RecentBlock>,
 }
 
 impl RecipeWalker {

@@ -9,7 +9,6 @@ use super::super::catalog::{Catalog, CatalogError, Found, PackRow};
 use super::super::format::index::{BlockKind, IndexedPack};
 use super::super::sync::{Presence, tolerate};
 use crate::id::{IndexId, PackId};
-use crate::repo::RepoError;
 use hashbrown::HashSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,10 +29,10 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub fn new(mut catalog: Catalog, presence: Presence) -> Result<Self, RepoError> {
+    pub fn new(mut catalog: Catalog, presence: Presence) -> Self {
         let mut catalog_lost = false;
-        let filter = tolerate(catalog.filter(), ChunkFilter::default(), &mut catalog_lost)?;
-        Ok(Self {
+        let filter = tolerate(catalog.filter(), ChunkFilter::default(), &mut catalog_lost);
+        Self {
             catalog,
             filter,
             presence,
@@ -42,11 +41,11 @@ impl Known {
             last_recipe: None,
             catalog_lost,
             healed: BTreeMap::new(),
-        })
+        }
     }
 
     /// Whether the chunk or node need not be stored.
-    pub fn contains(&mut self, id: &[u8; 32], kind: BlockKind) -> Result<bool, RepoError> {
+    pub fn contains(&mut self, id: &[u8; 32], kind: BlockKind) -> bool {
         let last = match kind {
             BlockKind::Data => &mut self.last_data,
             BlockKind::Recipe => &mut self.last_recipe,
@@ -55,41 +54,40 @@ impl Known {
             && row.holds_at(*at + 1, id, kind)
         {
             *at += 1;
-            return Ok(true);
+            return true;
         }
         if !self.filter.may_contain(chunk_key(id)) {
-            return Ok(false);
+            return false;
         }
         if self.pending.contains(id) {
-            return Ok(true);
+            return true;
         }
         if self.catalog_lost {
-            return Ok(false);
+            return false;
         }
         let unusable = &self.presence.unusable;
         let found = self.catalog.find(id, kind, |number| !unusable.contains_key(&number));
-        match tolerate(found, Found::Nowhere, &mut self.catalog_lost)? {
+        match tolerate(found, Found::Nowhere, &mut self.catalog_lost) {
             Found::At(row, at) => {
                 *last = Some((row, at));
-                Ok(true)
+                true
             }
             Found::OnlyUnusable => {
-                self.note_healing(id, kind)?;
-                Ok(false)
+                self.note_healing(id, kind);
+                false
             }
-            Found::Nowhere => Ok(false),
+            Found::Nowhere => false,
         }
     }
 
     /// Remembers which unusable packs made it necessary to store a chunk afresh.
-    fn note_healing(&mut self, id: &[u8; 32], kind: BlockKind) -> Result<(), RepoError> {
-        let located = tolerate(self.catalog.locate(id, kind), Vec::new(), &mut self.catalog_lost)?;
+    fn note_healing(&mut self, id: &[u8; 32], kind: BlockKind) {
+        let located = tolerate(self.catalog.locate(id, kind), Vec::new(), &mut self.catalog_lost);
         for location in located {
             if let Some((pack, reason)) = self.presence.unusable.get(&location.pack.number) {
                 self.healed.entry(*pack).or_insert_with(|| reason.clone());
             }
         }
-        Ok(())
     }
 
     /// The chunk was handed to the pipeline.
@@ -99,10 +97,10 @@ impl Known {
     }
 
     /// Packs became durable: the catalog takes over from memory.
-    pub fn add_packs(&mut self, packs: &[IndexedPack]) -> Result<(), RepoError> {
+    pub fn add_packs(&mut self, packs: &[IndexedPack]) {
         if !self.catalog_lost {
             let added = self.catalog.add_packs(None, packs);
-            tolerate(added, (), &mut self.catalog_lost)?;
+            tolerate(added, (), &mut self.catalog_lost);
         }
         // Without a catalog the ids stay in memory, so that this backup still dedups against itself.
         if !self.catalog_lost {
@@ -110,38 +108,37 @@ impl Known {
                 self.pending.remove(id);
             }
         }
-        Ok(())
     }
 
     /// An index object now names these packs.
-    pub fn set_indexed(&mut self, index: &IndexId, packs: &[IndexedPack]) -> Result<(), RepoError> {
+    pub fn set_indexed(&mut self, index: &IndexId, packs: &[IndexedPack]) {
         if self.catalog_lost {
-            return Ok(());
+            return;
         }
         let ids: Vec<PackId> = packs.iter().map(|pack| pack.id).collect();
         let outcome = self.catalog.set_indexed(index, &ids);
-        tolerate(outcome, (), &mut self.catalog_lost)
+        tolerate(outcome, (), &mut self.catalog_lost);
     }
 
     /// Packs that are there and that no index object names yet.
-    pub fn unindexed(&mut self) -> Result<Vec<IndexedPack>, RepoError> {
+    pub fn unindexed(&mut self) -> Vec<IndexedPack> {
         if self.catalog_lost {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let mut packs = Vec::new();
-        for pack in tolerate(self.catalog.packs(), Vec::new(), &mut self.catalog_lost)? {
+        for pack in tolerate(self.catalog.packs(), Vec::new(), &mut self.catalog_lost) {
             if pack.indexed || self.presence.unusable.contains_key(&pack.number) {
                 continue;
             }
             let row: Result<Arc<PackRow>, CatalogError> = self.catalog.pack(pack.number);
-            let row = tolerate(row.map(Some), None, &mut self.catalog_lost)?;
+            let row = tolerate(row.map(Some), None, &mut self.catalog_lost);
             packs.extend(row.map(|row| IndexedPack {
                 id: row.id,
                 bytes: row.bytes,
                 table: row.table.clone(),
             }));
         }
-        Ok(packs)
+        packs
     }
 
     /// Unusable packs whose chunks had to be stored again.

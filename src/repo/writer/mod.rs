@@ -25,7 +25,7 @@ use crate::snapshot::{Body, FailedStream, Head, Proof, State, Stream, StreamForm
 use input::{BUFFERS, Piece, Total, read_ahead};
 use known::Known;
 use pipeline::{Block, Pipeline};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -144,7 +144,7 @@ impl Repository {
             chunker: Chunker::new(&self.content.chunker_gear, self.config.chunk_sizes),
             sink: Sink {
                 repo: self.clone(),
-                known: Known::new(catalog, presence)?,
+                known: Known::new(catalog, presence),
                 pipeline: Pipeline::start(self, settings)?,
                 data: OpenBlock::default(),
                 recipe: OpenBlock::default(),
@@ -249,7 +249,8 @@ impl BackupSession {
             object: id.key(),
             time_ms: request.now_ms,
             supersedes: Vec::new(),
-            value: None,
+            // Should the snapshot be lost, the mark still tells whose it was.
+            value: Some(head.series.clone()),
             host: request.host,
         })?;
         // From here on the snapshot stands; what follows only saves time.
@@ -269,9 +270,7 @@ impl BackupSession {
     /// Gives up: keeps what is durable for a later backup, commits nothing.
     pub fn abandon(mut self) {
         let finished = self.sink.pipeline.take_finished();
-        if let Err(error) = self.sink.known.add_packs(&finished) {
-            tracing::warn!("{error}");
-        }
+        self.sink.known.add_packs(&finished);
     }
 }
 
@@ -358,7 +357,7 @@ impl Sink {
         let len = bytes.len() as u64;
         self.stats.chunks += 1;
         self.stats.extents += 1;
-        if self.known.contains(&id, BlockKind::Data)? {
+        if self.known.contains(&id, BlockKind::Data) {
             self.stats.bytes_known += len;
         } else {
             self.stats.bytes_new += len;
@@ -370,7 +369,7 @@ impl Sink {
 
     fn add_node(&mut self, bytes: &[u8]) -> Result<NodeId, RepoError> {
         let id = *blake3::keyed_hash(self.repo.content.node_id.expose(), bytes).as_bytes();
-        if !self.known.contains(&id, BlockKind::Recipe)? {
+        if !self.known.contains(&id, BlockKind::Recipe) {
             self.add_new(BlockKind::Recipe, id, bytes)?;
         }
         Ok(NodeId::from_bytes(id))
@@ -413,7 +412,7 @@ impl Sink {
 
     fn add_finished(&mut self, packs: Vec<IndexedPack>) -> Result<(), RepoError> {
         if !packs.is_empty() {
-            self.known.add_packs(&packs)?;
+            self.known.add_packs(&packs);
             self.unindexed.extend(packs);
         }
         Ok(())
@@ -427,16 +426,19 @@ impl Sink {
         let index = Index { packs: std::mem::take(&mut self.unindexed), replaces: Vec::new() };
         let bytes = index.seal(self.repo.id, &self.repo.keys, self.repo.entropy.as_ref())?;
         let id: IndexId = self.repo.put_hashed(&bytes)?;
-        self.known.set_indexed(&id, &index.packs)
+        self.known.set_indexed(&id, &index.packs);
+        Ok(())
     }
 
     /// Makes all packs durable and names them in index objects, also those that an earlier backup left without.
     fn flush(&mut self) -> Result<(), RepoError> {
+        // Also what a stream that failed left in its open block: its chunks count as known by now.
+        self.submit(BlockKind::Data)?;
+        self.submit(BlockKind::Recipe)?;
         let packs = self.pipeline.flush()?;
         self.add_finished(packs)?;
-        if !self.known.is_catalog_lost() {
-            self.unindexed = self.known.unindexed()?;
-        }
+        let own: HashSet<PackId> = self.unindexed.iter().map(|pack| pack.id).collect();
+        self.unindexed.extend(self.known.unindexed().into_iter().filter(|pack| !own.contains(&pack.id)));
         while self.unindexed.len() > PACKS_PER_INDEX {
             let later = self.unindexed.split_off(PACKS_PER_INDEX);
             self.write_index()?;

@@ -1,0 +1,351 @@
+//! The command line's shape and its help texts.
+
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes:
+  0    all well
+  1    a source or a part failed; what succeeded is stored
+  2    nothing was done, the storage failed
+  3    wrong usage or configuration
+  4    verification or integrity failure
+  5    conflict, try again
+  10   no repository
+  12   wrong key
+  130  interrupted
+
+Secrets: DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE, DUMPVAULT_PASSWORD_COMMAND,
+DUMPVAULT_KEY_FILE, --key-file, or a prompt. The repository: --repo,
+DUMPVAULT_REPOSITORY, or `repository` in ./dumpvault.toml,
+$XDG_CONFIG_HOME/dumpvault/config.toml or /etc/dumpvault/config.toml.";
+
+/// A streaming, encrypted, deduplicating archiver for database dumps.
+#[derive(Debug, Parser)]
+#[command(name = "dumpvault", version, after_long_help = EXIT_CODES, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Globals {
+    /// The repository: a path or file:///path.
+    #[arg(long, short, global = true, value_name = "REPO")]
+    pub repo: Option<String>,
+    /// Configuration file, instead of the usual places.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// File that holds the passphrase in its first line.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Key file (32 raw bytes) instead of a passphrase.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Say only what went wrong.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Log more to standard error; twice for still more.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print one JSON object instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a new repository.
+    Init(InitArgs),
+    /// Store a dump as a new snapshot.
+    Backup(Box<BackupArgs>),
+    /// Bring a snapshot's stream back: to standard output, a file, a program or a database.
+    Restore(Box<RestoreArgs>),
+    /// Write a snapshot's stream to standard output (restore --to -).
+    Cat(CatArgs),
+    /// List snapshots.
+    Snapshots(SnapshotsArgs),
+    /// List what a snapshot holds.
+    Ls(NameArgs),
+    /// Show all about one snapshot.
+    Show(NameArgs),
+    /// Show what the snapshots hold and what they take.
+    Stats,
+    /// Look for damage.
+    Check(CheckArgs),
+    /// Manage the keys of the repository.
+    Key(KeyArgs),
+    /// Try dumpvault in a scratch folder: back up a changing database, restore it, prove it.
+    Demo(DemoArgs),
+    /// Print shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault --repo /srv/vault init
+  dumpvault --repo /srv/vault --key-file /root/vault.key init
+
+With --key-file the file is made if it is not there. Keep a copy of it, or of the
+passphrase, off this machine: without either nothing can be read any more.")]
+pub(super) struct InitArgs {
+    /// Words shown beside the key in `key list`.
+    #[arg(long, default_value = "")]
+    pub label: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault backup postgres://backup@db1/app
+  dumpvault backup --pg-database app --pg-host /run/postgresql
+  dumpvault backup --name app --command -- pg_dump -Fc -Z0 app
+  redis-cli --rdb - | dumpvault backup --stdin --name redis
+  dumpvault backup app redis            # [source.app], [source.redis] in dumpvault.toml
+
+Prefer --command to --stdin: on a pipe dumpvault cannot see whether the program
+that feeds it failed, and a dump cut short looks like a whole one. A snapshot made
+from --stdin is shown as `unproven`.
+
+Dump without compression (-Z0): compressed bytes change everywhere when a row does,
+and nothing is found again. dumpvault compresses by itself.")]
+pub(super) struct BackupArgs {
+    /// Sources of the configuration file, or postgres://… addresses.
+    #[arg(value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// Read the dump from standard input; its producer's exit status cannot be seen, so prefer --command.
+    #[arg(long, requires = "name", conflicts_with_all = ["sources", "command", "pg_database"])]
+    pub stdin: bool,
+    /// Run the program behind `--` and store what it prints; no shell.
+    #[arg(long, requires = "name", conflicts_with_all = ["sources", "pg_database"])]
+    pub command: bool,
+    /// The program and its arguments.
+    #[arg(last = true, value_name = "PROGRAM", requires = "command")]
+    pub program: Vec<OsString>,
+    /// Name of the series.
+    #[arg(long, short, value_name = "SERIES")]
+    pub name: Option<String>,
+    /// Dump this PostgreSQL database; all PG* variables, service files and .pgpass work.
+    #[arg(long, value_name = "DB", conflicts_with = "sources")]
+    pub pg_database: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// A tag for the snapshot; may be given several times.
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// Name of the host that the snapshot belongs to.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Moment of the dump, when an old one is imported: 2026-11-01T03:00:00Z.
+    #[arg(long, value_name = "RFC3339")]
+    pub time: Option<String>,
+    /// How hard to compress: fast, default, max, or 0 (off) to 19.
+    #[arg(long, value_name = "LEVEL")]
+    pub compression: Option<String>,
+    /// An empty dump is no error.
+    #[arg(long)]
+    pub allow_empty: bool,
+    /// Stop a dump that takes longer: 90s, 30m, 2h.
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+}
+
+#[derive(Debug, Args, Clone, Default)]
+pub(super) struct ServerArgs {
+    /// PostgreSQL's host, or the directory of its socket.
+    #[arg(long, value_name = "HOST")]
+    pub pg_host: Option<String>,
+    /// PostgreSQL's port.
+    #[arg(long, value_name = "PORT")]
+    pub pg_port: Option<u16>,
+    /// PostgreSQL's user.
+    #[arg(long, value_name = "USER")]
+    pub pg_user: Option<String>,
+}
+
+const NAMES: &str = "Names of snapshots:
+  1a2b3c4d        the beginning of an id, at least four digits
+  latest          the newest complete snapshot of all
+  app             the newest complete snapshot of the series `app`
+  app@2026-11-01  the newest at or before that day (or moment)
+  app~1           the one before the series' newest";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault restore app --to app.dump
+  dumpvault restore app@2026-11-01 --to-database app_old --create
+  dumpvault restore 1a2b3c4d --command -- pg_restore -d app2
+  dumpvault restore latest --to - | pg_restore -l
+
+A file is replaced as a whole, and only once every byte is right. A database is
+restored in one transaction. A program is killed before its input ends when
+anything goes wrong, so that it cannot take a cut stream for a whole one.
+
+Names of snapshots:
+  1a2b3c4d        the beginning of an id, at least four digits
+  latest          the newest complete snapshot of all
+  app             the newest complete snapshot of the series `app`
+  app@2026-11-01  the newest at or before that day (or moment)
+  app~1           the one before the series' newest")]
+pub(super) struct RestoreArgs {
+    /// Which snapshot.
+    pub snapshot: String,
+    /// Write to this file, or to standard output with `-` (the default).
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
+    pub to: Option<PathBuf>,
+    /// Feed the program behind `--`.
+    #[arg(long, conflicts_with = "to_database")]
+    pub command: bool,
+    /// The program and its arguments.
+    #[arg(last = true, value_name = "PROGRAM", requires = "command")]
+    pub program: Vec<OsString>,
+    /// Restore into this PostgreSQL database: a name, or postgres://user@host/name.
+    #[arg(long, value_name = "DB")]
+    pub to_database: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Make the database if it is not there.
+    #[arg(long, requires = "to_database")]
+    pub create: bool,
+    /// Replace what the database holds and the dump holds, too.
+    #[arg(long, requires = "to_database")]
+    pub clean: bool,
+    /// Leave everything to the user that restores, not to the owners in the dump.
+    #[arg(long, requires = "to_database")]
+    pub no_owner: bool,
+    /// Restore no grants.
+    #[arg(long, requires = "to_database")]
+    pub no_privileges: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Which stream, where the snapshot holds several.
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+    /// Stop the program that takes the restore after so long.
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = NAMES)]
+pub(super) struct CatArgs {
+    /// Which snapshot.
+    pub snapshot: String,
+    /// Which stream, where the snapshot holds several.
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = NAMES)]
+pub(super) struct NameArgs {
+    /// Which snapshot.
+    pub snapshot: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault snapshots
+  dumpvault snapshots --series app --tag weekly
+  dumpvault snapshots --json | jq -r '.snapshots[-1].id'")]
+pub(super) struct SnapshotsArgs {
+    /// Only this series.
+    #[arg(long, value_name = "SERIES")]
+    pub series: Option<String>,
+    /// Only with this tag; daily, weekly and monthly count, too.
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// Only of this host.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault check
+  dumpvault check --read-data
+
+Without options: every metadata object is read and compared with its name, every
+pack must be there with its size, every snapshot is followed down to its chunks.
+With --read-data every byte is read, opened and compared as well; packs found
+damaged are marked, and the next backup stores anew what they should hold.")]
+pub(super) struct CheckArgs {
+    /// Read every byte of every pack.
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeyArgs {
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    /// Add a passphrase or a key file.
+    #[command(after_long_help = "Examples:
+  dumpvault key add --label ops                     # asks for a new passphrase
+  dumpvault key add --new-key-file /root/db1.key --role append --label db1
+  dumpvault key add --new-password-file /root/pw")]
+    Add(KeyAddArgs),
+    /// List the keys.
+    List,
+    /// Remove a key.
+    Remove {
+        /// The beginning of its id, as `key list` shows it.
+        id: String,
+    },
+    /// Change the passphrase (or key file) that the repository was opened with.
+    Passwd(NewKeyArgs),
+    /// Write the key slot, still sealed, to a file, to be kept elsewhere.
+    Export {
+        /// The file; it must not be there yet.
+        file: PathBuf,
+    },
+    /// Put an exported key slot back.
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeyAddArgs {
+    #[command(flatten)]
+    pub new: NewKeyArgs,
+    /// What the key may do: full, or append (add backups; read none).
+    #[arg(long, value_parser = ["full", "append"], default_value = "full")]
+    pub role: String,
+    /// Words shown beside the key in `key list`.
+    #[arg(long, default_value = "")]
+    pub label: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NewKeyArgs {
+    /// The new key is this key file; made if it is not there.
+    #[arg(long, value_name = "FILE", conflicts_with = "new_password_file")]
+    pub new_key_file: Option<PathBuf>,
+    /// The new passphrase is the first line of this file.
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Leave the scratch folder behind.
+    #[arg(long)]
+    pub keep: bool,
+    /// Size of the database, in megabytes of dump.
+    #[arg(long, value_name = "MB", default_value_t = 100)]
+    pub size: u64,
+    /// Do not start a private PostgreSQL; use generated dumps.
+    #[arg(long)]
+    pub generated: bool,
+}

@@ -1,0 +1,241 @@
+//! `dumpvault init` and `dumpvault key`.
+
+use super::args::{InitArgs, KeyAddArgs, KeyCommand, NewKeyArgs};
+use super::render::{self, table};
+use super::report::{CliError, Exit};
+use super::{Context, prompt};
+use crate::app::AppError;
+use crate::clock::Clock;
+use crate::crypto::{Credential, KeyFile, Role};
+use crate::id::SlotId;
+use crate::repo::Repository;
+use crate::repo::format::slot::{SLOT_BYTES_MAX, SlotKind};
+use crate::secret::Passphrase;
+use serde_json::json;
+use std::io::{Read, Write};
+use std::path::Path;
+
+/// Shorter passphrases earn a warning.
+const PASSPHRASE_SHORT: usize = 12;
+
+pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError> {
+    // Whether there is one already is told before anything is asked or made.
+    if let Ok(storage) = context.app.storage() {
+        Repository::check_vacant(storage.as_ref())?;
+    }
+    let credential = match context.app.key_file_named() {
+        Some(path) if !path.exists() => {
+            let key = KeyFile::create(&path, context.app.entropy()).map_err(AppError::from)?;
+            context.say(&format!("made key file {}", path.display()));
+            Credential::KeyFile(key)
+        }
+        _ => {
+            let found = context.app.credential(&|| ask_twice("passphrase for the new repository: "))?;
+            found.warning.into_iter().for_each(|message| context.warn(message));
+            found.credential
+        }
+    };
+    warn_if_short(context, &credential);
+    let repo = context.app.init(&credential, &args.label, now_ms(context))?;
+    if context.json {
+        let object = json!({"version": 1, "id": repo.id().to_string(), "location": repo.location()});
+        context.output(&object.to_string());
+    } else {
+        context.say(&format!("made repository {} at {}", repo.id(), repo.location()));
+        context.say(
+            "keep a copy of the passphrase or key file off this machine: without it nothing can be read",
+        );
+    }
+    Ok(Exit::Good)
+}
+
+pub(super) fn run(context: &Context, command: &KeyCommand) -> Result<Exit, CliError> {
+    match command {
+        KeyCommand::Add(args) => add(context, args),
+        KeyCommand::List => list(context),
+        KeyCommand::Remove { id } => remove(context, id),
+        KeyCommand::Passwd(args) => passwd(context, args),
+        KeyCommand::Export { file } => export(context, file),
+        KeyCommand::Import { file } => import(context, file),
+    }
+}
+
+fn now_ms(context: &Context) -> i64 {
+    context.clock.now().as_millisecond()
+}
+
+fn ask_twice(question: &str) -> Option<std::io::Result<String>> {
+    let first = prompt::ask(question)?;
+    let second = prompt::ask("the same again: ")?;
+    Some(match (first, second) {
+        (Ok(first), Ok(second)) if first == second => Ok(first),
+        (Ok(_), Ok(_)) => Err(std::io::Error::other("the two are not the same")),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    })
+}
+
+fn warn_if_short(context: &Context, credential: &Credential) {
+    if let Credential::Passphrase(passphrase) = credential
+        && passphrase.expose().len() < PASSPHRASE_SHORT
+    {
+        context.warn(format!(
+            "the passphrase is short: {PASSPHRASE_SHORT} characters and more are hard to guess"
+        ));
+    }
+}
+
+fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, CliError> {
+    if let Some(path) = &args.new_key_file {
+        let key = if path.exists() {
+            let (key, exposed) = KeyFile::read(path).map_err(AppError::from)?;
+            if exposed {
+                context.warn(format!("key file `{}` can be read by others", path.display()));
+            }
+            key
+        } else {
+            KeyFile::create(path, context.app.entropy()).map_err(AppError::from)?
+        };
+        return Ok(Credential::KeyFile(key));
+    }
+    let text = match &args.new_password_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|source| file_error(path, source))?;
+            text.lines().next().unwrap_or_default().to_owned()
+        }
+        None => match ask_twice("new passphrase: ") {
+            Some(answer) => answer.map_err(|error| CliError::usage(format!("new passphrase: {error}")))?,
+            None => {
+                return Err(CliError::Usage {
+                    message: "no new key was given, and there is nobody to ask".to_owned(),
+                    hint: Some("give --new-password-file FILE or --new-key-file FILE".to_owned()),
+                });
+            }
+        },
+    };
+    if text.is_empty() {
+        return Err(CliError::usage("the new passphrase is empty"));
+    }
+    let credential = Credential::Passphrase(Passphrase::new(text));
+    warn_if_short(context, &credential);
+    Ok(credential)
+}
+
+fn opened(context: &Context) -> Result<(Repository, Credential), CliError> {
+    let storage = context.app.storage()?;
+    Repository::identify(storage.as_ref())?;
+    let credential = context.credential()?;
+    Ok((context.app.open(&credential)?, credential))
+}
+
+fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {
+    let (repo, _) = opened(context)?;
+    let role = if args.role == "append" { Role::Append } else { Role::Full };
+    let credential = new_credential(context, &args.new)?;
+    let id = repo.add_key(&credential, role, &args.label, now_ms(context))?;
+    told(context, &format!("added key {}, role {role}", id.short()), &id)
+}
+
+fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
+    if context.json {
+        context.output(&json!({"version": 1, "id": id.to_string()}).to_string());
+    } else {
+        context.say(line);
+    }
+    Ok(Exit::Good)
+}
+
+fn list(context: &Context) -> Result<Exit, CliError> {
+    let (repo, credential) = opened(context)?;
+    let slots = repo.list_keys(&credential)?;
+    let zone = context.app.config.calendar()?.zone;
+    let damaged = slots.iter().any(|slot| slot.label.is_err());
+    let word = |kind: &SlotKind| match kind {
+        SlotKind::Passphrase => "passphrase",
+        SlotKind::KeyFile => "key file",
+    };
+    if context.json {
+        let keys: Vec<_> = slots
+            .iter()
+            .map(|slot| match &slot.label {
+                Ok((label, kind)) => json!({
+                    "id": slot.id.to_string(), "kind": word(kind), "role": label.role.to_string(),
+                    "label": label.text, "current": slot.current,
+                    "created": crate::snapshot::timestamp(label.created_ms).to_string(),
+                }),
+                Err(error) => json!({"id": slot.id.to_string(), "error": error.to_string()}),
+            })
+            .collect();
+        context.output(&json!({"version": 1, "keys": keys}).to_string());
+    } else {
+        let rows: Vec<Vec<String>> = slots
+            .iter()
+            .map(|slot| {
+                let id = format!("{}{}", slot.id.short(), if slot.current { " *" } else { "" });
+                match &slot.label {
+                    Ok((label, kind)) => vec![
+                        id,
+                        word(kind).to_owned(),
+                        label.role.to_string(),
+                        render::time(label.created_ms, &zone),
+                        label.text.clone(),
+                    ],
+                    Err(error) => vec![id, error.to_string()],
+                }
+            })
+            .collect();
+        context.output(&table(&["ID", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
+        context.say("* opened the repository just now");
+    }
+    Ok(if damaged { Exit::Integrity } else { Exit::Good })
+}
+
+fn remove(context: &Context, prefix: &str) -> Result<Exit, CliError> {
+    let (repo, credential) = opened(context)?;
+    let slots = repo.list_keys(&credential)?;
+    let fits: Vec<&SlotId> =
+        slots.iter().map(|slot| &slot.id).filter(|id| id.to_string().starts_with(prefix)).collect();
+    match fits.as_slice() {
+        [id] if prefix.len() >= 4 => {
+            repo.remove_key(id, &credential)?;
+            told(context, &format!("removed key {}", id.short()), id)
+        }
+        [] => Err(CliError::usage(format!("no key `{prefix}`: see `dumpvault key list`"))),
+        [_] => Err(CliError::usage("give at least four digits of the key's id")),
+        _ => Err(CliError::usage(format!("`{prefix}` could be {} keys: give more digits", fits.len()))),
+    }
+}
+
+fn passwd(context: &Context, args: &NewKeyArgs) -> Result<Exit, CliError> {
+    let (repo, old) = opened(context)?;
+    let new = new_credential(context, args)?;
+    let id = repo.change_credential(&old, &new, now_ms(context))?;
+    told(context, &format!("changed; the key is now {}", id.short()), &id)
+}
+
+fn export(context: &Context, file: &Path) -> Result<Exit, CliError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let (repo, credential) = opened(context)?;
+    let (id, bytes) = repo.export_key(&credential)?;
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let written = opened.and_then(|mut out| out.write_all(&bytes).and_then(|()| out.sync_all()));
+    written.map_err(|source| file_error(file, source))?;
+    let line = format!(
+        "wrote key {} to {}: it opens with the same passphrase or key file",
+        id.short(),
+        file.display()
+    );
+    told(context, &line, &id)
+}
+
+fn import(context: &Context, file: &Path) -> Result<Exit, CliError> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(file).and_then(|file| file.take(SLOT_BYTES_MAX).read_to_end(&mut bytes));
+    read.map_err(|source| file_error(file, source))?;
+    let storage = context.app.storage()?;
+    let id = Repository::import_key(storage.as_ref(), &bytes)?;
+    told(context, &format!("put back key {}", id.short()), &id)
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> CliError {
+    CliError::File { path: path.display().to_string(), source }
+}

@@ -1,0 +1,183 @@
+//! The command line: one file a command; only here is a terminal drawn on.
+
+mod args;
+mod backup;
+mod check;
+mod demo;
+mod key;
+mod list;
+mod progress;
+mod prompt;
+mod render;
+mod report;
+mod restore;
+
+use crate::app::{App, Overrides};
+use crate::clock::SystemClock;
+use crate::config::Environment;
+use crate::crypto::Credential;
+use crate::event::{Cancel, Event, Observer};
+use crate::repo::Repository;
+use crate::repo::reader::ReadSettings;
+use args::{Cli, Command};
+use clap::{CommandFactory, Parser};
+use progress::Progress;
+use report::{CliError, Exit};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Parses the arguments, runs the command, reports.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Safe to ignore because there is nowhere left to say it.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Good.into() };
+        }
+    };
+    start_logging(cli.globals.verbose);
+    let cancel = Cancel::new();
+    if let Err(error) = watch_signals(&cancel) {
+        tracing::warn!("signals cannot be watched: {error}");
+    }
+    let json = cli.globals.json;
+    let outcome = run(cli, &cancel);
+    match outcome {
+        Ok(Exit::Good) if OUTPUT_FAILED.load(Ordering::SeqCst) => Exit::Partial.into(),
+        Ok(exit) => exit.into(),
+        Err(error) => report::report(&error, json, cancel.is_cancelled()).into(),
+    }
+}
+
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::new(format!("dumpvault={level}"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
+
+/// The first SIGINT or SIGTERM asks to stop cleanly; a second one ends the process at once.
+fn watch_signals(cancel: &Cancel) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM] {
+        let interrupted = i32::from(Exit::Interrupted.code());
+        signal_hook::flag::register_conditional_shutdown(signal, interrupted, cancel.flag())?;
+        signal_hook::flag::register(signal, cancel.flag())?;
+    }
+    Ok(())
+}
+
+/// What every command works with.
+struct Context {
+    app: App,
+    cancel: Cancel,
+    clock: SystemClock,
+    json: bool,
+    quiet: bool,
+    progress: Progress,
+}
+
+impl Context {
+    /// The key, from wherever it is given.
+    fn credential(&self) -> Result<Credential, CliError> {
+        let found = self.app.credential(&|| prompt::ask("passphrase of the repository: "))?;
+        if let Some(message) = found.warning {
+            self.warn(message);
+        }
+        Ok(found.credential)
+    }
+
+    fn repository(&self) -> Result<Repository, CliError> {
+        // Whether there is one is told before a passphrase is asked for.
+        let storage = self.app.storage()?;
+        Repository::identify(storage.as_ref())?;
+        Ok(self.app.open(&self.credential()?)?)
+    }
+
+    fn warn(&self, message: String) {
+        self.progress.observe(Event::Warning { message });
+    }
+
+    /// A line for people, left out with --quiet and --json.
+    fn say(&self, line: &str) {
+        if !self.quiet && !self.json {
+            self.progress.suspend(|| print(line));
+        }
+    }
+
+    /// A line that is the command's very output.
+    fn output(&self, line: &str) {
+        self.progress.suspend(|| print(line));
+    }
+
+    fn cores(&self) -> usize {
+        std::thread::available_parallelism().map_or(2, usize::from)
+    }
+
+    fn read_settings(&self) -> ReadSettings {
+        ReadSettings::local(self.cores())
+    }
+}
+
+/// Set when a line could not be written: what a script takes for the whole list would not be.
+static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line. A reader that went away is no error of ours: `… | head` is a fine thing to do.
+fn print(line: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+        && !OUTPUT_FAILED.swap(true, Ordering::SeqCst)
+    {
+        // Safe to ignore because there is nowhere left to say it.
+        let _ = writeln!(std::io::stderr().lock(), "dumpvault: error: standard output: {error}");
+    }
+}
+
+fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
+    let globals = cli.globals;
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "dumpvault", &mut std::io::stdout());
+        return Ok(Exit::Good);
+    }
+    let environment = Environment {
+        variables: std::env::vars_os().collect(),
+        directory: std::env::current_dir().map_err(CliError::WorkingDirectory)?,
+        is_root: rustix::process::geteuid().is_root(),
+    };
+    let overrides = Overrides {
+        repository: globals.repo,
+        config: globals.config,
+        password_file: globals.password_file,
+        key_file: globals.key_file,
+    };
+    let draw = !globals.quiet && !globals.json;
+    let context = Context {
+        app: App::new(overrides, environment)?,
+        cancel: cancel.clone(),
+        clock: SystemClock,
+        json: globals.json,
+        quiet: globals.quiet,
+        progress: Progress::new(draw, std::io::stderr().is_terminal()),
+    };
+    match cli.command {
+        Command::Init(args) => key::init(&context, &args),
+        Command::Backup(args) => backup::run(&context, &args),
+        Command::Restore(args) => restore::run(&context, &args),
+        Command::Cat(args) => restore::cat(&context, &args),
+        Command::Snapshots(args) => list::snapshots(&context, &args),
+        Command::Ls(args) => list::ls(&context, &args),
+        Command::Show(args) => list::show(&context, &args),
+        Command::Stats => list::stats(&context),
+        Command::Check(args) => check::run(&context, &args),
+        Command::Key(args) => key::run(&context, &args.command),
+        Command::Demo(args) => demo::run(&context, &args),
+        Command::Completions { .. } => Ok(Exit::Good),
+    }
+}

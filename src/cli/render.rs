@@ -1,0 +1,128 @@
+//! Tables for people, objects for programs.
+
+use crate::ops::survey::{Seen, sizes};
+use crate::snapshot::{Stream, Summary};
+use indicatif::HumanBytes;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+/// Lines of a table: columns as wide as their widest cell, two blanks between; numbers to the right.
+pub(super) fn table(titles: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = titles.iter().map(|title| title.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let titles: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
+    let mut lines = Vec::with_capacity(rows.len() + 1);
+    for row in std::iter::once(&titles).chain(rows) {
+        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| {
+            let blanks = " ".repeat(width - cell.chars().count());
+            if right.contains(&at) { format!("{blanks}{cell}") } else { format!("{cell}{blanks}") }
+        });
+        lines.push(cells.collect::<Vec<_>>().join("  ").trim_end().to_owned());
+    }
+    lines.join("\n")
+}
+
+/// Bytes for people: 1.23 GiB.
+pub(super) fn bytes(count: u64) -> String {
+    HumanBytes(count).to_string()
+}
+
+/// A duration for people, from milliseconds.
+pub(super) fn duration(ms: u64) -> String {
+    match ms {
+        0..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms / 1000 % 60),
+        _ => format!("{} h {} min", ms / 3_600_000, ms / 60_000 % 60),
+    }
+}
+
+/// A moment in the zone, to the second.
+pub(super) fn time(ms: i64, zone: &TimeZone) -> String {
+    crate::snapshot::timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A snapshot's tags: calendar tags, then the user's.
+pub(super) fn tags(calendar: &[&str], summary: &Summary) -> Vec<String> {
+    let user = summary.head.tags.iter().cloned();
+    calendar.iter().map(|tag| (*tag).to_owned()).chain(user).collect()
+}
+
+/// A snapshot for programs.
+pub(super) fn snapshot(seen: &Seen, tags: Vec<String>) -> Value {
+    let Summary { id, head } = &seen.summary;
+    let body = seen.body.as_ref();
+    let (plain, stored) = body.map(sizes).unzip();
+    json!({
+        "id": id.to_string(),
+        "time": head.time().to_string(),
+        "finished": crate::snapshot::timestamp(head.finished_ms).to_string(),
+        "series": head.series,
+        "host": head.host,
+        "tags": tags,
+        "state": head.state.word(),
+        "proof": head.proof.word(),
+        "counter": head.counter,
+        "predecessor": head.predecessor.map(|id| id.to_string()),
+        "parent": body.and_then(|body| body.parent).map(|id| id.to_string()),
+        "bytes": plain,
+        "bytes_stored": stored,
+        "duration_ms": body.map(|body| body.streams.iter().map(|stream| stream.stats.duration_ms).sum::<u64>()),
+        "streams": body.map(|body| body.streams.iter().map(stream).collect::<Vec<_>>()),
+        "failed": body.map(|body| {
+            body.failed.iter().map(|failed| json!({"name": failed.name, "reason": failed.reason})).collect::<Vec<_>>()
+        }),
+        "source": body.map(|body| &body.source),
+    })
+}
+
+fn stream(stream: &Stream) -> Value {
+    let stats = &stream.stats;
+    json!({
+        "name": stream.name,
+        "bytes": stream.bytes,
+        "blake3": stream.digest.to_string(),
+        "proof": stream.proof.word(),
+        "format": format_word(stream),
+        "bytes_new": stats.bytes_new,
+        "bytes_known": stats.bytes_known,
+        "bytes_copied": stats.bytes_copied,
+        "bytes_stored": stats.bytes_stored,
+        "recipe_bytes_stored": stats.recipe_bytes_stored,
+        "chunks": stats.chunks,
+        "extents": stats.extents,
+        "duration_ms": stats.duration_ms,
+        "attributes": stream.attributes,
+    })
+}
+
+/// What a stream's bytes are, in a word.
+pub(super) fn format_word(stream: &Stream) -> &'static str {
+    use crate::snapshot::StreamFormat;
+    match stream.format {
+        StreamFormat::Unknown => "unknown",
+        StreamFormat::PgCustom => "pg_dump-custom",
+        StreamFormat::PlainSql => "plain-sql",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [vec!["a".into(), "1".into()], vec!["bbb".into(), "22".into()]];
+        assert_eq!(table(&["NAME", "N"], &[1], &rows), "NAME   N\na      1\nbbb   22");
+    }
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(duration(1234), "1.2 s");
+        assert_eq!(duration(61_000), "1 min 1 s");
+        assert_eq!(duration(7_260_000), "2 h 1 min");
+    }
+}

@@ -1,0 +1,272 @@
+//! Settings from a TOML file and the environment. Knows nothing of the command line.
+//!
+//! Files, the first that is there: `./dumpvault.toml`, `$XDG_CONFIG_HOME/dumpvault/config.toml`, `/etc/dumpvault/config.toml`. The environment
+//! comes before the file, the command line before both.
+
+use crate::codec::Level;
+use crate::snapshot::tags::Calendar;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// A setting is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration `{path}`: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What lies beneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("configuration `{path}`: {source}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value makes no sense.
+    #[error("{setting}: {reason}")]
+    Value {
+        /// The setting.
+        setting: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The process's surroundings, taken once.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Environment variables.
+    pub variables: HashMap<OsString, OsString>,
+    /// Working directory.
+    pub directory: PathBuf,
+    /// Whether the process runs as root.
+    pub is_root: bool,
+}
+
+impl Environment {
+    /// A variable that is set and not empty, as text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.path(name).and_then(|value| value.into_os_string().into_string().ok())
+    }
+
+    /// A variable that is set and not empty, as a path.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.variables.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
+    fn home(&self) -> PathBuf {
+        self.path("HOME").unwrap_or_else(|| self.directory.clone())
+    }
+
+    /// Where catalogs are kept.
+    pub fn cache_root(&self) -> PathBuf {
+        match self.path("XDG_CACHE_HOME") {
+            Some(root) => root.join("dumpvault"),
+            None if self.is_root => PathBuf::from("/var/cache/dumpvault"),
+            None => self.home().join(".cache/dumpvault"),
+        }
+    }
+
+    fn config_files(&self) -> [PathBuf; 3] {
+        let user = self.path("XDG_CONFIG_HOME").unwrap_or_else(|| self.home().join(".config"));
+        [
+            self.directory.join("dumpvault.toml"),
+            user.join("dumpvault/config.toml"),
+            PathBuf::from("/etc/dumpvault/config.toml"),
+        ]
+    }
+}
+
+/// The configuration file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address of the repository.
+    pub repository: Option<String>,
+    /// File that holds the passphrase.
+    pub password_file: Option<PathBuf>,
+    /// Shell command that prints the passphrase.
+    pub password_command: Option<String>,
+    /// Key file.
+    pub key_file: Option<PathBuf>,
+    /// Name of this host in snapshots.
+    pub host: Option<String>,
+    /// IANA name of the zone whose days count.
+    pub time_zone: Option<String>,
+    /// First day of the week.
+    pub week_start: Option<String>,
+    /// As `--compression`.
+    pub compression: Option<String>,
+    /// Directories with PostgreSQL's client programs, searched first.
+    #[serde(default)]
+    pub pg_bin_dirs: Vec<PathBuf>,
+    /// Sources, by name.
+    #[serde(default, rename = "source")]
+    pub sources: BTreeMap<String, SourceConfig>,
+}
+
+/// `[source.NAME]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// `postgres` or `command`; may be left out where the other keys tell.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The command and its arguments; no shell.
+    pub command: Option<Vec<String>>,
+    /// `postgres://…`
+    pub uri: Option<String>,
+    /// The database's name.
+    pub database: Option<String>,
+    /// PostgreSQL's host or socket directory.
+    pub host: Option<String>,
+    /// PostgreSQL's port.
+    pub port: Option<u16>,
+    /// PostgreSQL's user.
+    pub user: Option<String>,
+    /// Name of the series; the source's own otherwise.
+    pub series: Option<String>,
+    /// Tags for its snapshots.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Time limit of the dump, as `30m` or `2h`.
+    pub timeout: Option<String>,
+    /// An empty dump is no error.
+    #[serde(default)]
+    pub allow_empty: bool,
+    /// As `--compression`.
+    pub compression: Option<String>,
+}
+
+impl Config {
+    /// Reads the file given, or the first of the usual ones that is there; the defaults without any.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be read or understood, or the file given is not there.
+    pub fn load(given: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        if let Some(path) = given {
+            return Self::read(path, true).map(Option::unwrap_or_default);
+        }
+        for path in environment.config_files() {
+            if let Some(config) = Self::read(&path, false)? {
+                return Ok(config);
+            }
+        }
+        Ok(Self::default())
+    }
+
+    fn read(path: &Path, required: bool) -> Result<Option<Self>, ConfigError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => return Ok(None),
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        };
+        let parsed = toml::from_str(&text);
+        parsed
+            .map(Some)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+    }
+
+    /// How calendar tags are reckoned: in the zone given, or the system's.
+    ///
+    /// # Errors
+    /// When zone or weekday are unknown.
+    pub fn calendar(&self) -> Result<Calendar, ConfigError> {
+        let value =
+            |setting: &str, reason: String| ConfigError::Value { setting: setting.to_owned(), reason };
+        let zone = match &self.time_zone {
+            Some(name) => {
+                TimeZone::get(name).map_err(|error| value("time_zone", format!("`{name}`: {error}")))?
+            }
+            None => TimeZone::system(),
+        };
+        let week_anchor = match self.week_start.as_deref() {
+            None => Weekday::Sunday,
+            Some(day) => weekday(day).ok_or_else(|| {
+                value("week_start", format!("`{day}` is no day of the week: write sunday, monday, …"))
+            })?,
+        };
+        Ok(Calendar { zone, week_anchor })
+    }
+}
+
+fn weekday(name: &str) -> Option<Weekday> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "sunday" => Weekday::Sunday,
+        "monday" => Weekday::Monday,
+        "tuesday" => Weekday::Tuesday,
+        "wednesday" => Weekday::Wednesday,
+        "thursday" => Weekday::Thursday,
+        "friday" => Weekday::Friday,
+        "saturday" => Weekday::Saturday,
+        _ => return None,
+    })
+}
+
+/// Parses a compression level that stands in `setting`.
+///
+/// # Errors
+/// When it is none.
+pub fn level(text: &str, setting: &str) -> Result<Level, ConfigError> {
+    text.parse().map_err(|error: crate::codec::ParseLevelError| ConfigError::Value {
+        setting: setting.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Parses a duration like `90s`, `30m`, `2h 30m`, or a plain number of seconds.
+///
+/// # Errors
+/// When it is none, or not positive.
+pub fn duration(text: &str, setting: &str) -> Result<std::time::Duration, ConfigError> {
+    let wrong = || ConfigError::Value {
+        setting: setting.to_owned(),
+        reason: format!("`{text}` is no duration: write 90s, 30m, 2h or 1h 30m"),
+    };
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(std::time::Duration::from_secs(seconds));
+    }
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    std::time::Duration::try_from(signed).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_weekdays_parse() {
+        assert_eq!(duration("90s", "x").unwrap().as_secs(), 90);
+        assert_eq!(duration("1h 30m", "x").unwrap().as_secs(), 5400);
+        assert_eq!(duration("45", "x").unwrap().as_secs(), 45);
+        for bad in ["", "-3s", "soon", "0s"] {
+            assert!(duration(bad, "x").is_err(), "{bad}");
+        }
+        let config = Config { week_start: Some("Monday".into()), ..Config::default() };
+        assert_eq!(config.calendar().unwrap().week_anchor, Weekday::Monday);
+        let config = Config { time_zone: Some("Mars/Olympus".into()), ..Config::default() };
+        assert!(config.calendar().is_err());
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_the_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.toml");
+        std::fs::write(&path, "repository = '/b'\n[source.app]\ndatabse = 'app'\n").unwrap();
+        let environment =
+            Environment { variables: HashMap::new(), directory: dir.path().into(), is_root: false };
+        let error = Config::load(Some(&path), &environment).unwrap_err().to_string();
+        assert!(error.contains("databse") && error.contains("line 3"), "{error}");
+    }
+}

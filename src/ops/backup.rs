@@ -1,0 +1,285 @@
+//! Backup: streams of a source become one snapshot.
+
+use super::OpError;
+use crate::clock::Clock;
+use crate::codec::Level;
+use crate::event::{Cancel, Event, Observer};
+use crate::repo::history::History;
+use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings};
+use crate::repo::{RepoError, Repository};
+use crate::snapshot::tags::{Calendar, calendar_tags};
+use crate::snapshot::{FailedStream, Proof, State, StreamFormat, Summary, timestamp};
+use crate::source::postgres::{DumpKind, kind_of_dump};
+use crate::source::{Dump, SourceError};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// What to back up as, besides the streams.
+#[derive(Debug, Clone)]
+pub struct BackupRequest {
+    /// Name of the series.
+    pub series: String,
+    /// Host that the series belongs to.
+    pub host: String,
+    /// Moment of the dump, for imports; the present otherwise.
+    pub time: Option<Timestamp>,
+    /// The user's tags.
+    pub tags: Vec<String>,
+    /// How calendar tags are reckoned.
+    pub calendar: Calendar,
+    /// Compression of data.
+    pub level: Level,
+    /// An empty stream is no error.
+    pub allow_empty: bool,
+    /// Threads that compress.
+    pub workers: usize,
+    /// What the source is: kind, database and the like.
+    pub source: BTreeMap<String, String>,
+}
+
+/// A dump that was started.
+pub struct StartedDump {
+    /// Its bytes and its end.
+    pub dump: Box<dyn Dump>,
+    /// What is known of it: server version, client version.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// A stream to back up: a name, and how to start it.
+pub struct PlannedStream<'a> {
+    /// Name, unique in the snapshot.
+    pub name: String,
+    /// Starts the dump.
+    pub start: Box<dyn FnOnce() -> Result<StartedDump, SourceError> + 'a>,
+}
+
+/// What a backup did.
+#[derive(Debug)]
+pub struct BackupReport {
+    /// The snapshot.
+    pub committed: Committed,
+    /// Damage met on the way. The snapshot is whole all the same.
+    pub damage: Vec<String>,
+}
+
+impl BackupReport {
+    /// Whether everything went well: all streams stored, no damage met.
+    pub fn is_clean(&self) -> bool {
+        self.committed.body.failed.is_empty() && self.damage.is_empty()
+    }
+}
+
+/// Stores the streams one after another and commits what ended well.
+///
+/// # Errors
+/// When no stream ended well, or the repository failed: then there is no snapshot.
+pub fn backup(
+    repo: &Repository,
+    clock: &dyn Clock,
+    request: BackupRequest,
+    streams: Vec<PlannedStream<'_>>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<BackupReport, OpError> {
+    observer.observe(Event::Step { what: "opening the repository".to_owned() });
+    let watched = WithDamage::new(observer);
+    let (catalog, history, presence) = repo.synced(&watched)?;
+    for damage in &history.damaged {
+        watched.damage(&damage.error);
+    }
+    let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
+    let mut session = repo.begin_backup(catalog, presence, settings)?;
+
+    let mut finished = Vec::new();
+    let mut failed = Vec::new();
+    let mut first_hint = None;
+    for planned in streams {
+        let name = planned.name.clone();
+        match store_stream(&mut session, planned, request.allow_empty, observer, cancel) {
+            Ok(stream) => finished.push(stream),
+            Err(OpError::Source { source, .. }) if !matches!(source, SourceError::Cancelled { .. }) => {
+                observer.observe(Event::Warning { message: format!("stream `{name}` failed: {source}") });
+                first_hint = first_hint.or_else(|| source.hint());
+                failed.push(FailedStream { name, reason: source.to_string() });
+            }
+            Err(OpError::NothingStored { reasons, hint, .. }) => {
+                observer.observe(Event::Warning { message: format!("stream `{name}` failed: {reasons}") });
+                first_hint = first_hint.or(hint);
+                failed.push(FailedStream { name, reason: reasons });
+            }
+            Err(error) => {
+                session.abandon();
+                return Err(error);
+            }
+        }
+    }
+    if finished.is_empty() {
+        session.abandon();
+        let reasons: Vec<&str> = failed.iter().map(|stream| stream.reason.as_str()).collect();
+        return Err(OpError::NothingStored {
+            series: request.series,
+            reasons: reasons.join("; "),
+            hint: first_hint,
+        });
+    }
+    if cancel.is_cancelled() {
+        session.abandon();
+        return Err(RepoError::Cancelled.into());
+    }
+    observer.observe(Event::Step { what: "committing".to_owned() });
+    let commit = commit_request(&history, request, failed, clock.now());
+    let committed = session.commit(finished, commit)?;
+    let mut damage = watched.into_damage();
+    for (pack, reason) in &committed.healed {
+        let message = format!(
+            "{}: {reason}; the chunks that this backup needed were stored again",
+            crate::repo::pack_key(pack)
+        );
+        observer.observe(Event::Warning { message: message.clone() });
+        damage.push(message);
+    }
+    Ok(BackupReport { committed, damage })
+}
+
+fn store_stream(
+    session: &mut BackupSession,
+    planned: PlannedStream<'_>,
+    allow_empty: bool,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<Finished, OpError> {
+    let PlannedStream { name, start } = planned;
+    let source_failed = |source| OpError::Source { what: name.clone(), source };
+    let StartedDump { mut dump, attributes } = start().map_err(source_failed)?;
+    observer.observe(Event::StreamStarted { stream: name.clone(), bytes_expected: None });
+    let stored = match session.store(&name, &mut dump, observer, cancel) {
+        Ok(stored) => stored,
+        // The dump itself knows best why it could not be read.
+        Err(error @ RepoError::Input { .. }) => {
+            return Err(match dump.finish() {
+                Err(source) => source_failed(source),
+                Ok(_) => error.into(),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let proof = dump.finish().map_err(source_failed)?;
+    if stored.bytes() == 0 && !allow_empty {
+        return Err(OpError::NothingStored {
+            series: name,
+            reasons: "the dump is empty, though its program ended well".to_owned(),
+            hint: Some("if it may be empty, say --allow-empty".to_owned()),
+        });
+    }
+    observer.observe(Event::StreamFinished { stream: name });
+    let format = match kind_of_dump(&stored.front) {
+        DumpKind::Archive { .. } => StreamFormat::PgCustom,
+        DumpKind::Sql => StreamFormat::PlainSql,
+        _ => StreamFormat::Unknown,
+    };
+    Ok(stored.finish(proof, format, attributes))
+}
+
+/// Where the new snapshot stands in its series.
+fn commit_request(
+    history: &History,
+    request: BackupRequest,
+    failed: Vec<FailedStream>,
+    now: Timestamp,
+) -> CommitRequest {
+    let time = request.time.unwrap_or(now);
+    let newest = history
+        .series(&request.series, &request.host)
+        .max_by_key(|summary| (summary.head.counter, summary.head.time_ms));
+    let parent = history
+        .series(&request.series, &request.host)
+        .rev()
+        .find(|summary| summary.head.state == State::Complete)
+        .map(|summary| summary.id);
+    let good = history.series(&request.series, &request.host).filter(|summary| is_good(summary));
+    let mut times: Vec<Timestamp> = good.map(|summary| summary.head.time()).collect();
+    times.push(time);
+    let calendar = calendar_tags(&times, &request.calendar).pop().unwrap_or_default();
+    CommitRequest {
+        time_ms: time.as_millisecond(),
+        now_ms: now.as_millisecond(),
+        tags: request.tags,
+        counter: newest.map_or(0, |summary| summary.head.counter).saturating_add(1),
+        predecessor: newest.map(|summary| summary.id),
+        time_zone: request.calendar.zone_name(),
+        calendar: calendar.into_iter().map(|tag| tag.word().to_owned()).collect(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        source: request.source,
+        parent,
+        failed,
+        series: request.series,
+        host: request.host,
+    }
+}
+
+/// Whether a snapshot counts for calendar tags.
+pub fn is_good(summary: &Summary) -> bool {
+    summary.head.state == State::Complete
+}
+
+/// The calendar tags of every snapshot of `all`, reckoned per series over its good ones, in the order of `all`.
+pub fn tags_of(all: &[Summary], calendar: &Calendar) -> Vec<Vec<&'static str>> {
+    let mut tags = vec![Vec::new(); all.len()];
+    let mut groups: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+    for (at, summary) in all.iter().enumerate().filter(|(_, summary)| is_good(summary)) {
+        groups.entry((&summary.head.series, &summary.head.host)).or_default().push(at);
+    }
+    for members in groups.values() {
+        let times: Vec<Timestamp> = members
+            .iter()
+            .filter_map(|at| all.get(*at))
+            .map(|summary| timestamp(summary.head.time_ms))
+            .collect();
+        for (at, found) in members.iter().zip(calendar_tags(&times, calendar)) {
+            if let Some(place) = tags.get_mut(*at) {
+                *place = found.into_iter().map(crate::snapshot::CalendarTag::word).collect();
+            }
+        }
+    }
+    tags
+}
+
+/// Passes events on and remembers the damage among them.
+struct WithDamage<'a> {
+    inner: &'a dyn Observer,
+    seen: std::sync::Mutex<Vec<String>>,
+}
+
+impl<'a> WithDamage<'a> {
+    fn new(inner: &'a dyn Observer) -> Self {
+        Self { inner, seen: std::sync::Mutex::default() }
+    }
+
+    fn damage(&self, error: &RepoError) {
+        let object = match error {
+            RepoError::Damaged { object, .. } | RepoError::Missing { object } => object.clone(),
+            _ => String::new(),
+        };
+        self.observe(Event::Damage { object, message: error.to_string() });
+    }
+
+    fn into_damage(self) -> Vec<String> {
+        self.seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Observer for WithDamage<'_> {
+    fn observe(&self, event: Event) {
+        if let Event::Damage { message, .. } = &event {
+            self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(message.clone());
+        }
+        self.inner.observe(event);
+    }
+}
+
+impl Proof {
+    /// Whether nothing at all says that the stream is whole.
+    pub fn is_missing(self) -> bool {
+        self == Self::Unproven
+    }
+}

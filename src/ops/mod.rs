@@ -1,0 +1,172 @@
+//! Operations: plan, then execute. Each is what one command does, without a terminal.
+//!
+//! Errors are met with hints here: what failed, on what, what to do next.
+
+pub mod backup;
+pub mod check;
+pub mod restore;
+pub mod survey;
+
+use crate::repo::RepoError;
+use crate::snapshot::selection::SelectionError;
+use crate::source::SourceError;
+use crate::storage::ErrorKind;
+use std::path::PathBuf;
+
+/// An operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// A source, or what takes a restore, failed.
+    #[error("{what}: {source}")]
+    Source {
+        /// The stream, or what the restore goes into.
+        what: String,
+        /// What lies beneath.
+        #[source]
+        source: SourceError,
+    },
+    /// No stream of a backup ended well, so that there is no snapshot.
+    #[error("no snapshot was made of `{series}`: {reasons}")]
+    NothingStored {
+        /// The series.
+        series: String,
+        /// Why each stream failed.
+        reasons: String,
+        /// What to do about the first.
+        hint: Option<String>,
+    },
+    /// The name stands for no snapshot.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// No snapshot was found, and a damaged object may be the reason.
+    #[error("{source}; but {damage}")]
+    SelectionAmidDamage {
+        /// What was not found.
+        #[source]
+        source: SelectionError,
+        /// What is damaged.
+        damage: String,
+    },
+    /// The snapshot meant may be hidden by damage, and what is left is an older one.
+    #[error("the snapshot that `{name}` means may be hidden: {damage}")]
+    Hidden {
+        /// As given.
+        name: String,
+        /// The snapshot that can be seen.
+        visible: String,
+        /// What is damaged.
+        damage: String,
+    },
+    /// The snapshot has no stream of that name, or several to choose from.
+    #[error("snapshot {snapshot} {problem}; it holds: {streams}", streams = streams.join(", "))]
+    WhichStream {
+        /// The snapshot.
+        snapshot: String,
+        /// "has no stream `x`", "holds several streams".
+        problem: String,
+        /// The streams that there are.
+        streams: Vec<String>,
+    },
+    /// A file to restore into failed.
+    #[error("`{path}`: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What lies beneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database to restore into could not be prepared, or cleaned up.
+    #[error(transparent)]
+    Database(#[from] crate::source::postgres::PostgresError),
+    /// The restore failed, and so did clearing away what it had made.
+    #[error("{failure}; {aftermath}")]
+    Aftermath {
+        /// Why the restore failed.
+        #[source]
+        failure: Box<OpError>,
+        /// What is left behind.
+        aftermath: String,
+    },
+}
+
+impl OpError {
+    /// What to do next, where that can be known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Repo(error) => repo_hint(error),
+            Self::Source { source, .. } => source.hint(),
+            Self::NothingStored { hint, .. } => hint.clone(),
+            Self::Selection(SelectionError::NotFound { series, .. }) if !series.is_empty() => {
+                Some(format!("`dumpvault snapshots` lists them; series here: {}", series.join(", ")))
+            }
+            Self::Selection(SelectionError::NoSnapshots) => {
+                Some("make one with `dumpvault backup`".to_owned())
+            }
+            Self::Selection(SelectionError::Ambiguous { .. }) => {
+                Some("give more digits of the id".to_owned())
+            }
+            Self::SelectionAmidDamage { .. } => Some(
+                "`dumpvault check` lists the damage; a snapshot whose mark is lost can be restored by its id"
+                    .to_owned(),
+            ),
+            Self::Hidden { visible, .. } => Some(format!(
+                "the newest that can be read is {visible}: name it by its id to restore it all the same"
+            )),
+            Self::WhichStream { .. } => Some("choose one with --stream NAME".to_owned()),
+            Self::Database(error) => error.hint(),
+            Self::Aftermath { failure, .. } => failure.hint(),
+            Self::Selection(_) | Self::File { .. } => None,
+        }
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Repo(RepoError::Cancelled) | Self::Source { source: SourceError::Cancelled { .. }, .. } => {
+                true
+            }
+            Self::Aftermath { failure, .. } => failure.is_cancelled(),
+            _ => false,
+        }
+    }
+}
+
+pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
+    let words = match error {
+        RepoError::Storage(error) => match error.kind {
+            ErrorKind::NoSpace => {
+                "make room; what was stored before stays whole, and what this run stored is used by the next"
+            }
+            ErrorKind::Denied => {
+                "check the permissions of the repository and the user that dumpvault runs as"
+            }
+            ErrorKind::Conflict => "another program wrote to this object: run `dumpvault check`",
+            _ => return None,
+        },
+        RepoError::NoRepository { .. } => "make one with `dumpvault init`, or name another with --repo",
+        RepoError::AlreadyExists { .. } => "use it as it is, or choose another place",
+        RepoError::NotEmpty { .. } => "choose an empty directory, or one that is not there yet",
+        RepoError::WrongKey { .. } => {
+            "check DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE or --key-file; nothing was changed"
+        }
+        RepoError::Missing { object } if object == "config" => {
+            "put the object back from a copy of the repository"
+        }
+        RepoError::Damaged { .. }
+        | RepoError::Missing { .. }
+        | RepoError::ChunkLost { .. }
+        | RepoError::Inconsistent { .. } => {
+            "run `dumpvault check --read-data` to see all that is damaged; a new backup stores anew what it can"
+        }
+        RepoError::Catalog(_) => "the catalog can be deleted at any time: it is rebuilt from the repository",
+        RepoError::Crypto(crate::crypto::CryptoError::RoleTooWeak { .. }) => {
+            "open the repository with a full key: `dumpvault key list` shows the roles"
+        }
+        _ => return None,
+    };
+    Some(words.to_owned())
+}

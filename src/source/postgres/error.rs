@@ -1,0 +1,289 @@
+//! What goes wrong with a PostgreSQL server and its client programs, and what to do about it.
+
+use super::client::{FoundClient, Version};
+use super::restore::DumpKind;
+use crate::source::{LastWords, SourceError};
+
+/// Something about PostgreSQL failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresError {
+    /// A connection URI that cannot be taken. Never quotes it: it may hold a password.
+    #[error("the PostgreSQL URI is not valid: {reason}")]
+    BadUri {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A secret stands where it would be shown to everybody on the machine.
+    #[error("`{parameter}` cannot be given this way: other users of this machine could read it")]
+    SecretInUri {
+        /// The parameter's name.
+        parameter: String,
+    },
+    /// The server did not let us in, or is not there.
+    #[error("cannot connect to {target}: {problem}{client_text}")]
+    Connect {
+        /// Where to; without a password.
+        target: String,
+        /// What kind of problem it is.
+        problem: ConnectProblem,
+        /// What the client program said.
+        client_text: LastWords,
+    },
+    /// A client program of a fitting version is not installed.
+    #[error("no `{tool}` for PostgreSQL {needed} is installed (found: {})", list(found))]
+    NoClient {
+        /// The program.
+        tool: &'static str,
+        /// The oldest version that would do.
+        needed: Version,
+        /// What is there instead.
+        found: Vec<FoundClient>,
+    },
+    /// No client program at all.
+    #[error("no `{tool}` is installed: it is neither in PATH nor where PostgreSQL's packages put it")]
+    NoClientAtAll {
+        /// The program.
+        tool: &'static str,
+    },
+    /// A client program failed at a step.
+    #[error("cannot {what}: {source}")]
+    Step {
+        /// The step: "ask the server for its version".
+        what: String,
+        /// How the program failed.
+        #[source]
+        source: Box<SourceError>,
+    },
+    /// A client program answered something that makes no sense.
+    #[error("cannot {what}: the answer `{answer}` is not understood")]
+    Answer {
+        /// The step.
+        what: String,
+        /// The answer's beginning.
+        answer: String,
+    },
+    /// The database to restore into is not there, and making it was not asked for.
+    #[error("database `{database}` does not exist on {target}")]
+    NoDatabase {
+        /// Its name.
+        database: String,
+        /// The server.
+        target: String,
+    },
+    /// The database to restore into holds something, and replacing it was not asked for.
+    #[error("database `{database}` is not empty: it holds {tables} tables and {other_objects} other objects")]
+    NotEmpty {
+        /// Its name.
+        database: String,
+        /// Its tables, materialized views and foreign tables, partitions included.
+        tables: u64,
+        /// Its views, sequences, functions, types, schemas and large objects.
+        other_objects: u64,
+    },
+    /// A plain SQL dump holds no list of what to drop.
+    #[error("a plain SQL dump cannot replace what database `{database}` holds")]
+    CleanNeedsArchive {
+        /// The database's name.
+        database: String,
+    },
+    /// The stream is nothing that PostgreSQL's programs can read.
+    #[error("the stream is no PostgreSQL dump but {kind}")]
+    NotADump {
+        /// What it looks like.
+        kind: DumpKind,
+    },
+    /// `psql` read everything and ended well, but never came to the commit at the end.
+    #[error(
+        "the dump was not committed: it ends inside a COPY block, a comment or a conditional{last_words}"
+    )]
+    NotCommitted {
+        /// The end of what `psql` said.
+        last_words: LastWords,
+    },
+}
+
+impl PostgresError {
+    /// What to do about it, where that can be known.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::BadUri { .. } => "the form is `postgresql://USER@HOST:PORT/DATABASE`".to_owned(),
+            Self::SecretInUri { .. } => {
+                "put it into a service file or `.pgpass`, or write a password into the URI \
+                                         as `postgresql://USER:PASSWORD@HOST/DATABASE`"
+                    .to_owned()
+            }
+            Self::Connect { problem, .. } => return problem.hint().map(str::to_owned),
+            Self::NoClient { needed, .. } => {
+                format!("install it: `apt install postgresql-client-{needed}`")
+            }
+            Self::NoClientAtAll { .. } => "install it: `apt install postgresql-client`".to_owned(),
+            Self::Step { source, .. } => return source.hint(),
+            Self::NoDatabase { .. } => "let it be created (`--create`), or check the name".to_owned(),
+            Self::NotEmpty { .. } => {
+                "restore into a new database (`--create`), or replace what it holds (`--clean`)".to_owned()
+            }
+            Self::CleanNeedsArchive { .. } => "restore into a new database (`--create`)".to_owned(),
+            Self::NotADump { .. } => {
+                "restore it with a command of your own (`--command -- …`) or to a file".to_owned()
+            }
+            Self::Answer { .. } | Self::NotCommitted { .. } => return None,
+        })
+    }
+}
+
+fn list(found: &[FoundClient]) -> String {
+    if found.is_empty() {
+        return "none".to_owned();
+    }
+    let each: Vec<String> =
+        found.iter().map(|client| format!("{} at `{}`", client.version, client.path.display())).collect();
+    each.join(", ")
+}
+
+/// Why a connection failed: what a person can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectProblem {
+    /// Nobody listens there.
+    NotRunning,
+    /// The host's name means nothing, or no way leads there.
+    HostUnreachable,
+    /// No answer in time.
+    NoAnswer,
+    /// The server starts, stops or recovers.
+    NotReady,
+    /// All its connections are in use.
+    TooManyConnections,
+    /// It wants a password, and none was found.
+    PasswordMissing,
+    /// It does not take the password or the identity.
+    AuthenticationFailed,
+    /// Its host-based rules have no entry for us.
+    NotAllowed,
+    /// There is no such role.
+    NoRole,
+    /// There is no such database.
+    NoDatabase,
+    /// The role may not connect to that database.
+    NoPermission,
+    /// Encryption could not be agreed on, or a certificate is not trusted.
+    Encryption,
+    /// The service file does not know the service.
+    NoService,
+    /// Something else; the client's text tells.
+    Other,
+}
+
+impl ConnectProblem {
+    /// Tells the kind from a client program's English words; [`ConnectProblem::Other`] for a server that speaks another
+    /// language.
+    pub(super) fn from_text(text: &str) -> Self {
+        // In this order: "no pg_hba.conf entry … no encryption" is about rules, and a host list may fail in several ways, of
+        // which the one that got furthest tells most.
+        let signs: [(&[&str], Self); 13] = [
+            (&["no password supplied"], Self::PasswordMissing),
+            (&["no pg_hba.conf entry"], Self::NotAllowed),
+            (&["authentication failed", "pg_hba.conf rejects"], Self::AuthenticationFailed),
+            (&["permission denied for database", "not permitted to log in"], Self::NoPermission),
+            (&["starting up", "shutting down", "in recovery mode", "not yet accepting"], Self::NotReady),
+            (&["too many clients", "too many connections", "connection slots"], Self::TooManyConnections),
+            (&["definition of service", "service file"], Self::NoService),
+            (&["role \""], Self::NoRole),
+            (&["database \""], Self::NoDatabase),
+            (&["SSL", "certificate", "GSSAPI"], Self::Encryption),
+            (&["timeout expired", "timed out"], Self::NoAnswer),
+            (&["could not translate host name", "No route to host", "unreachable"], Self::HostUnreachable),
+            (&["Connection refused", "No such file or directory"], Self::NotRunning),
+        ];
+        let fits = |words: &str| {
+            text.contains(words)
+                // Both names are quoted in other messages, too.
+                && (!words.ends_with('"') || text.contains("does not exist"))
+        };
+        signs
+            .iter()
+            .find(|(words, _)| words.iter().any(|word| fits(word)))
+            .map_or(Self::Other, |(_, kind)| *kind)
+    }
+
+    fn hint(self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotRunning => "start the server, or check host and port (PGHOST, PGPORT)",
+            Self::HostUnreachable => "check the host's name and the network",
+            Self::NoAnswer => "check host, port and firewall",
+            Self::NotReady => "try again when the server is up",
+            Self::TooManyConnections => "try again later, or raise `max_connections`",
+            Self::PasswordMissing => "put the password into `.pgpass` (mode 0600) or into the URI",
+            Self::AuthenticationFailed => {
+                "check user and password (`.pgpass`, PGPASSWORD), or the server's `pg_hba.conf`"
+            }
+            Self::NotAllowed => {
+                "add an entry for this user, database and address to the server's `pg_hba.conf`"
+            }
+            Self::NoRole => "give the role's name (`--pg-user`, or in the URI), or create it",
+            Self::NoDatabase => "check the database's name; `psql -l` lists them",
+            Self::NoPermission => "grant CONNECT on the database to the role, or use another role",
+            Self::Encryption => "check `sslmode` and the certificates",
+            Self::NoService => "check PGSERVICEFILE and the service's name",
+            Self::Other => return None,
+        })
+    }
+}
+
+impl std::fmt::Display for ConnectProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NotRunning => "no server is running there",
+            Self::HostUnreachable => "the host cannot be reached",
+            Self::NoAnswer => "no answer in time",
+            Self::NotReady => "the server is not ready",
+            Self::TooManyConnections => "the server has no connection left",
+            Self::PasswordMissing => "the server wants a password, and none was found",
+            Self::AuthenticationFailed => "authentication failed",
+            Self::NotAllowed => "the server does not allow this user, database and address",
+            Self::NoRole => "the role does not exist",
+            Self::NoDatabase => "the database does not exist",
+            Self::NoPermission => "the role may not connect to the database",
+            Self::Encryption => "no encrypted connection could be made",
+            Self::NoService => "the service is not defined",
+            Self::Other => "the client program failed",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clients_words_become_a_kind() {
+        for (text, kind) in [
+            (
+                "connection to server at \"127.0.0.1\", port 5 failed: Connection refused\n\tIs the server running?",
+                ConnectProblem::NotRunning,
+            ),
+            (
+                "connection to server on socket \"/x/.s.PGSQL.5\" failed: No such file or directory",
+                ConnectProblem::NotRunning,
+            ),
+            ("could not translate host name \"nix\" to address: x", ConnectProblem::HostUnreachable),
+            ("failed: fe_sendauth: no password supplied", ConnectProblem::PasswordMissing),
+            ("FATAL:  password authentication failed for user \"a\"", ConnectProblem::AuthenticationFailed),
+            ("FATAL:  Peer authentication failed for user \"a\"", ConnectProblem::AuthenticationFailed),
+            (
+                "no pg_hba.conf entry for host \"h\", user \"u\", database \"d\", SSL encryption",
+                ConnectProblem::NotAllowed,
+            ),
+            ("FATAL:  database \"d\" does not exist", ConnectProblem::NoDatabase),
+            ("FATAL:  role \"r\" does not exist", ConnectProblem::NoRole),
+            ("FATAL:  the database system is starting up", ConnectProblem::NotReady),
+            ("FATAL:  sorry, too many clients already", ConnectProblem::TooManyConnections),
+            ("server does not support SSL, but SSL was required", ConnectProblem::Encryption),
+            ("definition of service \"s\" not found", ConnectProblem::NoService),
+            ("FATAL:  Datenbank »d« existiert nicht", ConnectProblem::Other),
+        ] {
+            assert_eq!(ConnectProblem::from_text(text), kind, "{text}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! PostgreSQL: dumps by `pg_dump`, restores by `pg_restore` or `psql`.
+//!
+//! The client programs do the work, so that everything they know keeps holding: `PG*` variables, service files, `.pgpass`,
+//! certificates. They are run without a shell and never ask for a password. Which of them is run is decided, and checked,
+//! before a dump or a restore begins.
+
+mod client;
+mod connection;
+mod dump;
+mod error;
+mod restore;
+mod sink;
+
+pub use client::{Clients, FoundClient, ServerInfo, Version};
+pub use connection::{Connection, ConnectionParts};
+pub use dump::{PostgresDump, PostgresSource};
+pub use error::{ConnectProblem, PostgresError};
+pub use restore::{
+    Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
+};

@@ -1,0 +1,452 @@
+//! Restoring a dump into one database: all of it or nothing.
+
+use super::client::{Clients, FoundClient, ServerInfo, Version, columns, unclear};
+use super::sink::{ArchiveSink, SqlSink};
+use super::{ConnectProblem, Connection, PostgresError};
+use crate::event::Cancel;
+use crate::source::process::Limits;
+use crate::source::{Sink, SourceError};
+use std::fmt;
+
+/// How many of a stream's first bytes [`kind_of_dump`] wants to see, where there are so many.
+pub const KIND_BYTES_WANTED: usize = 512;
+
+/// Counts what a user made: tables, then all else. Not the system's, not an extension's (dependency `e`), not what is there
+/// for another object's sake alone, like the sequence of a serial column (`a`, `i`).
+const COUNT_OBJECTS: &str = "
+WITH own AS (
+  SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+), bound AS (
+  SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
+  UNION SELECT classid, objid FROM pg_depend WHERE deptype IN ('a', 'i') AND refclassid IN ('pg_class'::regclass, 'pg_type'::regclass)
+), free_class AS (
+  SELECT relkind FROM pg_class WHERE relnamespace IN (SELECT oid FROM own)
+  AND NOT EXISTS (SELECT FROM bound WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid)
+), tables AS (
+  SELECT FROM pg_class WHERE relnamespace IN (SELECT oid FROM own) AND relkind IN ('r', 'p', 'f', 'm')
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')
+), others AS (
+  SELECT FROM free_class WHERE relkind IN ('v', 'S')
+  UNION ALL SELECT FROM pg_proc WHERE pronamespace IN (SELECT oid FROM own)
+    AND NOT EXISTS (SELECT FROM bound WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid)
+  UNION ALL SELECT FROM pg_type WHERE typnamespace IN (SELECT oid FROM own)
+    AND (typtype IN ('e', 'd', 'r') OR EXISTS (SELECT FROM pg_class WHERE oid = typrelid AND relkind = 'c'))
+    AND NOT EXISTS (SELECT FROM bound WHERE classid = 'pg_type'::regclass AND objid = pg_type.oid)
+  UNION ALL SELECT FROM own WHERE nspname <> 'public'
+    AND NOT EXISTS (SELECT FROM bound WHERE classid = 'pg_namespace'::regclass AND objid = own.oid)
+  UNION ALL SELECT FROM pg_largeobject_metadata
+)
+SELECT (SELECT count(*) FROM tables), (SELECT count(*) FROM others)";
+
+/// What a stream is, as its first bytes tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DumpKind {
+    /// An archive of `pg_dump -Fc`.
+    Archive {
+        /// The version of the archive format.
+        format: (u8, u8),
+    },
+    /// An archive of `pg_dump -Ft`.
+    Tar,
+    /// Text: a plain SQL dump, as far as that can be told.
+    Sql,
+    /// Compressed data.
+    Compressed,
+    /// Nothing at all.
+    Empty,
+    /// Other binary data.
+    Unknown,
+}
+
+impl fmt::Display for DumpKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Archive { format: (major, minor) } => {
+                write!(f, "a pg_dump archive of format {major}.{minor}")
+            }
+            Self::Tar => f.write_str("a pg_dump tar archive"),
+            Self::Sql => f.write_str("SQL text"),
+            Self::Compressed => f.write_str("compressed data"),
+            Self::Empty => f.write_str("empty"),
+            Self::Unknown => f.write_str("unknown binary data"),
+        }
+    }
+}
+
+/// Tells what a stream is from its first [`KIND_BYTES_WANTED`] bytes, or all of them if it has fewer.
+pub fn kind_of_dump(first_bytes: &[u8]) -> DumpKind {
+    match first_bytes {
+        [] => DumpKind::Empty,
+        [b'P', b'G', b'D', b'M', b'P', major, minor, ..] => DumpKind::Archive { format: (*major, *minor) },
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x04, 0x22, 0x4d, 0x18, ..] => {
+            DumpKind::Compressed
+        }
+        [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => DumpKind::Compressed,
+        bytes if bytes.starts_with(b"toc.dat\0") => DumpKind::Tar,
+        bytes if bytes.contains(&0) => DumpKind::Unknown,
+        _ => DumpKind::Sql,
+    }
+}
+
+/// The oldest `pg_restore` that reads the archive format.
+fn reader_needed(kind: DumpKind) -> Version {
+    match kind {
+        DumpKind::Archive { format: (1, minor) } => match minor {
+            0..=12 => Version::OLDEST,
+            13 => Version::new(10),
+            14 => Version::new(12),
+            15 => Version::new(16),
+            16 => Version::new(17),
+            _ => Version::new(19),
+        },
+        DumpKind::Archive { format: (0, _) } => Version::OLDEST,
+        DumpKind::Archive { .. } => Version::new(19),
+        _ => Version::OLDEST,
+    }
+}
+
+/// A database to restore into.
+#[derive(Debug, Clone)]
+pub struct RestoreTarget {
+    /// The server and the role; its database, if any, is only used to ask the server.
+    pub connection: Connection,
+    /// The database's name.
+    pub database: String,
+    /// Make the database when it is not there.
+    pub create: bool,
+    /// Replace what the database holds and the archive holds too.
+    pub clean: bool,
+    /// Leave everything to the role that restores, instead of its owners in the archive.
+    pub no_owner: bool,
+    /// Restore no grants.
+    pub no_privileges: bool,
+    /// Where to look for client programs.
+    pub clients: Clients,
+    /// How long the restore may take, and who may stop it.
+    pub limits: Limits,
+}
+
+/// How a database stands before a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetState {
+    /// The server.
+    pub server: ServerInfo,
+    /// Whether the database is there.
+    pub exists: bool,
+    /// Its tables, materialized views and foreign tables, partitions included; none of an extension's.
+    pub tables: u64,
+    /// Its views, free sequences, functions, types, schemas (but `public`) and large objects; none of an extension's.
+    pub other_objects: u64,
+}
+
+impl TargetState {
+    /// Whether it holds nothing that a user made.
+    pub fn is_empty(&self) -> bool {
+        self.tables == 0 && self.other_objects == 0
+    }
+}
+
+impl RestoreTarget {
+    /// The database `database` of the server that `connection` leads to; to be there and empty.
+    pub fn new(connection: Connection, database: impl Into<String>, limits: Limits) -> Self {
+        Self {
+            connection,
+            database: database.into(),
+            create: false,
+            clean: false,
+            no_owner: false,
+            no_privileges: false,
+            clients: Clients::installed(),
+            limits,
+        }
+    }
+
+    /// Looks at the database. Changes nothing.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or asked.
+    pub fn inspect(&self) -> Result<TargetState, PostgresError> {
+        let what = format!("look into database `{}`", self.database);
+        let target = self.connection.with_database(&self.database);
+        let cancel = &self.limits.cancel;
+        match self.clients.ask(&target, &what, COUNT_OBJECTS, cancel) {
+            Ok(row) => {
+                let mut counts = columns(&row).map(str::parse);
+                let (Some(Ok(tables)), Some(Ok(other_objects))) = (counts.next(), counts.next()) else {
+                    return Err(unclear(&what, &row));
+                };
+                let server = self.clients.server(&target, cancel)?;
+                Ok(TargetState { server, exists: true, tables, other_objects })
+            }
+            Err(refused) if may_mean_missing(&refused) => {
+                // Without a way to ask, the first answer is the one to tell.
+                let Ok((asked, server)) = self.maintenance(cancel) else {
+                    return Err(refused);
+                };
+                match self.oid(&asked, cancel)? {
+                    Some(_) => Err(refused),
+                    None => Ok(TargetState { server, exists: false, tables: 0, other_objects: 0 }),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks everything that can be checked before the first byte: server, database, the kind of the dump, the client
+    /// program. Then makes the database, where that is wanted and needed.
+    ///
+    /// # Errors
+    /// When the restore must not or cannot begin; nothing was changed then.
+    pub fn prepare(&self, kind: DumpKind) -> Result<Prepared, PostgresError> {
+        let cancel = &self.limits.cancel;
+        let state = self.inspect()?;
+        let database = self.database.clone();
+        if !state.exists && !self.create {
+            return Err(PostgresError::NoDatabase { database, target: self.connection.display() });
+        }
+        if !state.is_empty() && !self.clean {
+            let TargetState { tables, other_objects, .. } = state;
+            return Err(PostgresError::NotEmpty { database, tables, other_objects });
+        }
+        let tool = match kind {
+            DumpKind::Archive { .. } | DumpKind::Tar => "pg_restore",
+            DumpKind::Sql if !state.is_empty() => {
+                return Err(PostgresError::CleanNeedsArchive { database });
+            }
+            DumpKind::Sql => "psql",
+            kind => return Err(PostgresError::NotADump { kind }),
+        };
+        let client = self.clients.choose(tool, state.server.version, reader_needed(kind), cancel)?;
+        let mut prepared =
+            Prepared { target: self.clone(), kind, client, server: state.server, created: None };
+        if !state.exists {
+            prepared.created = Some(self.create_database()?);
+        }
+        Ok(prepared)
+    }
+
+    /// A database of the same server that can be asked about the target, and what the server says of itself.
+    fn maintenance(&self, cancel: &Cancel) -> Result<(Connection, ServerInfo), PostgresError> {
+        let own = self.connection.database().filter(|name| *name != self.database);
+        let mut first_error = None;
+        for database in own.into_iter().chain(["postgres", "template1"]) {
+            let connection = self.connection.with_database(database);
+            match self.clients.server(&connection, cancel) {
+                Ok(server) => return Ok((connection, server)),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or(PostgresError::NoClientAtAll { tool: "psql" }))
+    }
+
+    /// The database's object id: another one of the same name has another.
+    fn oid(&self, asked: &Connection, cancel: &Cancel) -> Result<Option<String>, PostgresError> {
+        let what = format!("look for database `{}`", self.database);
+        Ok(Some(self.clients.ask(asked, &what, &self.oid_query(), cancel)?).filter(|oid| !oid.is_empty()))
+    }
+
+    fn oid_query(&self) -> String {
+        format!("SELECT oid FROM pg_database WHERE datname = {}", quoted_text(&self.database))
+    }
+
+    fn create_database(&self) -> Result<Created, PostgresError> {
+        // Not stoppable from here on: what was made must be known, so that it can be dropped.
+        let cancel = Cancel::new();
+        let (asked, _) = self.maintenance(&cancel)?;
+        let what = format!("create database `{}`", self.database);
+        // `template0` holds nothing of the site's own, which the dump may hold, too.
+        let create = format!("CREATE DATABASE {} TEMPLATE template0", quoted_name(&self.database));
+        let oid = self.clients.ask_after(&asked, &what, &create, &self.oid_query(), &cancel)?;
+        if oid.is_empty() {
+            return Err(unclear(&what, &oid));
+        }
+        Ok(Created { asked, oid })
+    }
+}
+
+/// `Other`, too: a server that speaks another language says it in words that are not known here.
+fn may_mean_missing(error: &PostgresError) -> bool {
+    matches!(
+        error,
+        PostgresError::Connect { problem: ConnectProblem::NoDatabase | ConnectProblem::Other, .. }
+    )
+}
+
+/// The proof that the database is ours to drop.
+#[derive(Debug)]
+struct Created {
+    asked: Connection,
+    oid: String,
+}
+
+/// A database that is ready to be restored into.
+///
+/// After the restore, say how it went: [`Prepared::keep`] or [`Prepared::discard`]. Dropping it is discarding it in silence.
+/// End the [`Sink`] before.
+#[derive(Debug)]
+pub struct Prepared {
+    target: RestoreTarget,
+    kind: DumpKind,
+    client: FoundClient,
+    server: ServerInfo,
+    created: Option<Created>,
+}
+
+/// What became of the database after a restore that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discarded {
+    /// It was there before the restore, and is as it was: the restore was one transaction.
+    WasThereBefore,
+    /// It was there before the restore, empty, and holds something now: a plain dump with large objects in it has a COMMIT of
+    /// its own around them.
+    PartlyFilled {
+        /// As in [`TargetState`].
+        tables: u64,
+        /// As in [`TargetState`].
+        other_objects: u64,
+    },
+    /// It was made for the restore, and is gone again.
+    Dropped,
+    /// It was made for the restore, and somebody else has replaced or dropped it since.
+    NotOursAnyMore,
+}
+
+impl Prepared {
+    /// Whether the database was made for this restore.
+    pub fn created(&self) -> bool {
+        self.created.is_some()
+    }
+
+    /// The server, and the database that was asked about the target or the target itself.
+    pub fn server(&self) -> &ServerInfo {
+        &self.server
+    }
+
+    /// The program that takes the dump.
+    pub fn client(&self) -> &FoundClient {
+        &self.client
+    }
+
+    /// Starts the program that takes the whole stream, its first bytes included.
+    ///
+    /// The restore is one transaction, which is only committed by [`Sink::finish`]: a stream that is cut, even by the death of
+    /// this process, leaves the database as it was. The exception is a plain dump that commits by itself, as `pg_dump` makes
+    /// them around large objects; [`Prepared::discard`] finds out.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn open_sink(&self) -> Result<Box<dyn Sink>, SourceError> {
+        let target = &self.target;
+        let client = target.connection.with_database(&target.database).client(&self.client.path);
+        let limits = target.limits.clone();
+        let format = match self.kind {
+            DumpKind::Archive { .. } => "--format=custom",
+            DumpKind::Tar => "--format=tar",
+            _ => return Ok(Box::new(SqlSink::start(client, limits)?)),
+        };
+        let mut invocation = client.args(["--single-transaction", "--exit-on-error", format]);
+        for (wanted, option) in [
+            (target.clean, "--clean"),
+            (target.clean, "--if-exists"),
+            (target.no_owner, "--no-owner"),
+            (target.no_privileges, "--no-privileges"),
+        ] {
+            if wanted {
+                invocation = invocation.arg(option);
+            }
+        }
+        Ok(Box::new(ArchiveSink::start(&invocation, limits)?))
+    }
+
+    /// The restore went well: the database stays.
+    pub fn keep(mut self) {
+        self.created = None;
+    }
+
+    /// The restore failed: drops the database if, and only if, it was made for it. Works after a cancel, too.
+    ///
+    /// # Errors
+    /// When the database is still there, or cannot be looked into.
+    pub fn discard(mut self) -> Result<Discarded, PostgresError> {
+        let done = self.drop_created()?;
+        if done != Discarded::WasThereBefore || self.kind != DumpKind::Sql {
+            return Ok(done);
+        }
+        let looking = RestoreTarget { limits: Limits::new(Cancel::new()), ..self.target.clone() };
+        let state = looking.inspect()?;
+        if state.is_empty() {
+            return Ok(done);
+        }
+        Ok(Discarded::PartlyFilled { tables: state.tables, other_objects: state.other_objects })
+    }
+
+    fn drop_created(&mut self) -> Result<Discarded, PostgresError> {
+        let Some(Created { asked, oid }) = self.created.take() else {
+            return Ok(Discarded::WasThereBefore);
+        };
+        let target = &self.target;
+        let cancel = Cancel::new();
+        if target.oid(&asked, &cancel)?.is_none_or(|present| present != oid) {
+            return Ok(Discarded::NotOursAnyMore);
+        }
+        let what = format!("drop database `{}`, which was made for the restore", target.database);
+        // The server may not have noticed yet that the restore's connection is gone.
+        let force = if self.server.version >= Version::new(13) {
+            " WITH (FORCE)"
+        } else {
+            let sql = format!(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = {}",
+                quoted_text(&target.database)
+            );
+            target.clients.ask(&asked, &what, &sql, &cancel)?;
+            ""
+        };
+        let sql = format!("DROP DATABASE {}{force}", quoted_name(&target.database));
+        target.clients.ask(&asked, &what, &sql, &cancel)?;
+        Ok(Discarded::Dropped)
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // Safe to ignore: who wants to know calls `discard`. What may stay is a database that the next restore finds empty.
+        let _ = self.drop_created();
+    }
+}
+
+/// An identifier, quoted for SQL.
+fn quoted_name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text, quoted for SQL; means the same whatever `standard_conforming_strings` is.
+fn quoted_text(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_what_a_stream_is() {
+        for (bytes, kind) in [
+            (&b"PGDMP\x01\x0e\x00\x04\x08\x01"[..], DumpKind::Archive { format: (1, 14) }),
+            (b"--\n-- PostgreSQL database dump\n--\n", DumpKind::Sql),
+            (b"PGDMP", DumpKind::Sql),
+            (b"\x1f\x8b\x08", DumpKind::Compressed),
+            (b"toc.dat\0\0", DumpKind::Tar),
+            (b"REDIS0011\xfa\x00", DumpKind::Unknown),
+            (b"", DumpKind::Empty),
+        ] {
+            assert_eq!(kind_of_dump(bytes), kind, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_texts_are_quoted() {
+        assert_eq!(quoted_name(r#"a"b; --"#), r#""a""b; --""#);
+        assert_eq!(quoted_text(r"it's \x"), r"E'it''s \\x'");
+    }
+}

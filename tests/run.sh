@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Runs all tests. On a Debian machine with only Rust it first installs what they need; nothing beside the clone is used.
+#
+#   tests/run.sh [--long] [--prepare] [ARGUMENTS OF THE TEST RUNNER...]
+#
+#   --long      soaks too: many more rounds of killed backups and of damage (sets DUMPVAULT_TEST_LONG=1)
+#   --prepare   only install what is missing
+#
+# The tests start PostgreSQL servers of their own; a server of the machine is neither needed nor touched.
+# Exit status: 0 only if everything that the tests need is there and every test passed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+prepare_only=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --long) export DUMPVAULT_TEST_LONG=1 ;;
+        --prepare) prepare_only=1 ;;
+        -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" && exit 0 ;;
+        *) break ;;
+    esac
+    shift
+done
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "tests/run.sh: $*" && exit 1; }
+
+# --- Debian packages
+
+have_postgres() {
+    local initdb
+    for initdb in /usr/lib/postgresql/*/bin/initdb; do
+        [ -x "$initdb" ] && [ -x "${initdb%initdb}postgres" ] && [ -x "${initdb%initdb}pg_dump" ] && return 0
+    done
+    return 1
+}
+
+have_venv() { python3 -c 'import venv, ensurepip, ssl' 2>/dev/null; }
+
+have_account() { [ "$(id -u)" -ne 0 ] || [ -n "$(getent passwd postgres nobody)" ]; }
+
+missing_packages() {
+    command -v cc >/dev/null || echo gcc libc6-dev
+    command -v python3 >/dev/null && have_venv || echo python3 python3-venv
+    command -v zstd >/dev/null || echo zstd
+    command -v unshare >/dev/null && command -v setpriv >/dev/null || echo util-linux
+    command -v mount >/dev/null || echo mount
+    have_account || echo base-passwd
+    have_postgres || echo postgresql postgresql-client
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -n env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 "$@"
+    else
+        die "needs root or sudo to install packages: apt-get install $(missing_packages | tr '\n' ' ')"
+    fi
+}
+
+# Debian's server package would make and start a cluster on port 5432 at its first installation. The setting that says
+# otherwise holds while we install, and is then put back: the machine stays as its owner knows it.
+install_postgres() {
+    local settings=/etc/postgresql-common/createcluster.conf
+    as_root apt-get install -y -q --no-install-recommends postgresql-common
+    as_root cp -p "$settings" "$settings.dumpvault-tests"
+    local status=0
+    as_root sh -c "printf '\ncreate_main_cluster = false\n' >>$settings" &&
+        as_root apt-get install -y -q --no-install-recommends postgresql postgresql-client || status=$?
+    as_root mv "$settings.dumpvault-tests" "$settings"
+    return "$status"
+}
+
+install_packages() {
+    local missing others
+    missing=$(missing_packages | tr ' ' '\n')
+    [ -n "$missing" ] || return 0
+    command -v apt-get >/dev/null || die "no apt-get here; install by hand what gives: ${missing//$'\n'/ }"
+    say "== installing" $missing
+    as_root apt-get update -q
+    others=$(grep -v '^postgresql' <<<"$missing" || true)
+    # Word splitting is wanted: one word a package.
+    [ -z "$others" ] || as_root apt-get install -y -q --no-install-recommends $others
+    if grep -q '^postgresql' <<<"$missing"; then install_postgres; fi
+    missing=$(missing_packages)
+    [ -z "$missing" ] || die "still missing after installation: ${missing//$'\n'/ }"
+}
+
+# --- Python packages of the independent reader
+
+install_python() {
+    local venv=$1/test-python stamp
+    stamp=$venv/requirements.installed
+    if ! cmp -s tests/requirements.txt "$stamp" || ! "$venv/bin/python" -c '' 2>/dev/null; then
+        say "== installing Python packages into $venv"
+        rm -rf -- "$venv"
+        python3 -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+        cp tests/requirements.txt "$stamp"
+    fi
+    export DUMPVAULT_TEST_PYTHON=$venv/bin/python
+}
+
+command -v cargo >/dev/null || die "needs Rust: https://rustup.rs"
+install_packages >&2
+target=$(cargo metadata --locked --format-version 1 --no-deps |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+install_python "$target" >&2
+[ -z "$prepare_only" ] || exit 0
+
+# --- the tests
+
+# A setting of the person who runs this must not reach the tests.
+while IFS='=' read -r name _; do
+    case $name in
+        DUMPVAULT_TEST_*) ;;
+        DUMPVAULT_* | PG*) unset "$name" ;;
+    esac
+done < <(env)
+
+say "== tests with $(rustc --version), $(python3 --version), $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)${DUMPVAULT_TEST_LONG:+, long}"
+if cargo nextest --version >/dev/null 2>&1; then
+    # nextest runs no documentation tests.
+    say "== cargo test --locked --doc"
+    cargo test --locked --doc
+    say "== cargo nextest run --locked $*"
+    cargo nextest run --locked --no-fail-fast "$@"
+else
+    say "== cargo test --locked --no-fail-fast $*"
+    cargo test --locked --no-fail-fast "$@"
+fi

@@ -1,0 +1,236 @@
+//! A PostgreSQL server of the test's own: real, private, gone when the test is.
+//!
+//! A machine without PostgreSQL fails these tests; `apt install postgresql` gives what they need.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, Weak};
+
+/// A role that has to give a password: over TCP, [`Server::uri_as`].
+pub const PASSWORD_USER: &str = "keeper";
+/// Its password, with characters in it that a URI must encode.
+pub const PASSWORD: &str = "p@ss:w/rd%";
+/// The same, encoded.
+pub const PASSWORD_ENCODED: &str = "p%40ss%3Aw%2Frd%25";
+
+/// A running server. Its superuser `postgres` needs no password.
+pub struct Server {
+    postgres: Child,
+    bin: PathBuf,
+    port: u16,
+    home: tempfile::TempDir,
+}
+
+impl Server {
+    /// Makes a cluster and starts a server for it, on a free port of 127.0.0.1 and on a Unix socket.
+    pub fn start() -> Self {
+        let bin = newest_bin();
+        let account = account();
+        let home = tempfile::Builder::new().prefix("dv-pg-").tempdir().unwrap();
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        if let Some((uid, gid)) = account {
+            chown(home.path(), Some(uid), Some(gid)).unwrap();
+        }
+        let data = home.path().join("data");
+        let mut initdb = as_account(&bin.join("initdb"), account, home.path());
+        initdb
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(&data);
+        succeed(&mut initdb);
+        let rules = "local all all trust\n\
+                     host all postgres 127.0.0.1/32 trust\n\
+                     host all keeper 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
+
+        // Another process may take the port between the look and the start: then the next one is tried.
+        let (postgres, port) = (0..10)
+            .find_map(|_| {
+                let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+                run_server(&bin, account, home.path(), port).map(|postgres| (postgres, port))
+            })
+            .expect("the server did not start on any of 10 ports");
+        let server = Self { postgres, bin, port, home };
+        let quoted = PASSWORD.replace('\'', "''");
+        server.psql("postgres", &format!("CREATE ROLE {PASSWORD_USER} LOGIN CREATEDB PASSWORD '{quoted}'"));
+        server
+    }
+
+    /// The server that the tests of one file share while one of them is using it.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        // A test that failed to start it must not fail the others by poison.
+        let mut shared = SHARED.lock().unwrap_or_else(|poison| poison.into_inner());
+        if let Some(server) = shared.upgrade() {
+            return server;
+        }
+        let server = Arc::new(Self::start());
+        *shared = Arc::downgrade(&server);
+        server
+    }
+
+    /// The directory of the server's own client programs.
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    /// Its TCP port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The directory of its Unix socket.
+    pub fn socket_dir(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A URI for the superuser over TCP.
+    pub fn uri(&self, database: &str) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A URI for another role over TCP; `credentials` as they stand before the `@`.
+    pub fn uri_as(&self, credentials: &str, database: &str) -> String {
+        format!("postgresql://{credentials}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A client program that reaches the server as its superuser.
+    pub fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        command
+            .env("PGHOST", self.socket_dir())
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "postgres")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs SQL and gives the answer, unadorned: columns separated by `|`, rows by line ends.
+    pub fn psql(&self, database: &str, sql: &str) -> String {
+        let mut psql = self.client("psql");
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
+        String::from_utf8(succeed(&mut psql).stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Makes an empty database.
+    pub fn create(&self, database: &str) {
+        succeed(self.client("createdb").arg(database));
+    }
+
+    /// Whether a database is there.
+    pub fn has(&self, database: &str) -> bool {
+        let sql =
+            format!("SELECT count(*) FROM pg_database WHERE datname = '{}'", database.replace('\'', "''"));
+        self.psql("postgres", &sql) == "1"
+    }
+
+    /// The database as plain SQL. Equal texts mean equal databases: lines that differ from run to run are left out.
+    pub fn dump_plain(&self, database: &str) -> String {
+        let text = String::from_utf8(self.dump(database, &["--format=plain"])).unwrap();
+        let fleeting = |line: &&str| !line.starts_with("\\restrict ") && !line.starts_with("\\unrestrict ");
+        text.lines().filter(fleeting).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// What `pg_dump` writes with these options.
+    pub fn dump(&self, database: &str, options: &[&str]) -> Vec<u8> {
+        succeed(self.client("pg_dump").args(options).args(["-d", database])).stdout
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGQUIT is an immediate shutdown: the postmaster takes its children with it. Nothing is to be saved.
+        let pid = rustix::process::Pid::from_child(&self.postgres);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+        let _ = self.postgres.wait();
+    }
+}
+
+/// Starts `postgres` and waits until it says that it is ready; `None` if it ended before.
+fn run_server(bin: &Path, account: Option<(u32, u32)>, home: &Path, port: u16) -> Option<Child> {
+    let mut command = as_account(&bin.join("postgres"), account, home);
+    command.arg("-D").arg(home.join("data")).arg("-k").arg(home).args(["-p", &port.to_string()]);
+    for setting in [
+        "listen_addresses=127.0.0.1",
+        "fsync=off",
+        "synchronous_commit=off",
+        "full_page_writes=off",
+        "max_wal_size=1GB",
+        "shared_buffers=64MB",
+        "logging_collector=off",
+        "log_destination=stderr",
+        "lc_messages=C",
+    ] {
+        command.args(["-c", setting]);
+    }
+    let mut postgres =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(postgres.stderr.take().unwrap());
+    let mut line = String::new();
+    while log.read_line(&mut line).unwrap() > 0 {
+        if line.contains("ready to accept connections") {
+            // Read on, so that the server never blocks on its log; ends with the server.
+            std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+            return Some(postgres);
+        }
+        line.clear();
+    }
+    let _ = postgres.wait();
+    None
+}
+
+/// The directory of the newest server that is installed.
+fn newest_bin() -> PathBuf {
+    let root = Path::new("/usr/lib/postgresql");
+    let versions = std::fs::read_dir(root).into_iter().flatten().flatten();
+    versions
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
+        })
+        .filter(|(_, bin)| bin.join("postgres").exists() && bin.join("initdb").exists())
+        .max()
+        .map(|(_, bin)| bin)
+        .unwrap_or_else(|| panic!("no PostgreSQL server under {}: `apt install postgresql`", root.display()))
+}
+
+/// Whom to run the server as: PostgreSQL refuses to run as root.
+fn account() -> Option<(u32, u32)> {
+    let myself = std::fs::metadata("/proc/self").unwrap().uid();
+    if myself != 0 {
+        return None;
+    }
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap();
+    let ids = |name: &str| {
+        let line = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    Some(ids("postgres").or_else(|| ids("nobody")).expect("root, and no account to run PostgreSQL as"))
+}
+
+fn as_account(program: &Path, account: Option<(u32, u32)>, home: &Path) -> Command {
+    let mut command = Command::new(program);
+    if let Some((uid, gid)) = account {
+        command.uid(uid).gid(gid);
+    }
+    // The tests' own directory may be closed to that account.
+    command.current_dir(home).env("LC_ALL", "C");
+    command
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+    let args: Vec<&OsStr> = command.get_args().collect();
+    assert!(
+        output.status.success(),
+        "{:?} {args:?}: {}\n{}",
+        command.get_program(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
