@@ -57,6 +57,8 @@ fn an_honest_repository_of_the_test_writer_is_restored() {
     // The closure's name tells which test it is.
     #[allow(clippy::redundant_closure)]
     confined(
+        // Not `honest` itself: the closure carries the test's name.
+        #[expect(clippy::redundant_closure)]
         |writer| honest(writer),
         |_, outcome| {
             assert!(outcome.result.unwrap() == TEXT);

@@ -3,7 +3,8 @@
 
 Written from docs/format.md alone, with published packages only, so that it proves two things: that the page is enough
 to read a repository without the program, and that the program writes what the page says. It is a second specification
-before it is a tool: it reads every object whole, one after another, and checks all that the format lets a reader check. Any fault ends it with exit code 1 and one line that says what is wrong.
+before it is a tool: it reads objects whole, one after another, and checks all that the format lets a reader check. Any
+fault ends it with exit code 1 and one line that says what is wrong.
 
     independent_reader.py REPOSITORY_DIR (SNAPSHOT_ID_PREFIX | latest) [--stream NAME] [--key-file F] > stream
     independent_reader.py REPOSITORY_DIR --list [--key-file F]
@@ -93,7 +94,8 @@ def field(mapping, key, kind, what, length=None, default=REQUIRED, smallest=0):
     need(value is not REQUIRED, f"{what}: field {key} is missing")
     if value is default:
         return value
-    need(type(value) is kind and (kind is not int or smallest <= value < 1 << 64), f"{what}: field {key} is not {kind.__name__}")
+    fits = type(value) is kind and (kind is not int or smallest <= value < 1 << 64)
+    need(fits, f"{what}: field {key} is not {kind.__name__}")
     need(length is None or len(value) == length, f"{what}: field {key} is not {length} bytes long")
     return value
 
@@ -260,10 +262,10 @@ class Repository:
             opening = self.slot_key(name, slot, fields, passphrase, key_file)
             if opening is None:
                 continue
-            tried += 1
+            tried, (key, aad) = tried + 1, opening
             nonce, sealed = field(fields, 2, bytes, name, 24), field(fields, 3, bytes, name)
             try:
-                bundle = open_small(*opening[:1], nonce, sealed, opening[1], name)
+                bundle = open_small(key, nonce, sealed, aad, name)
             except Fault:
                 continue  # another passphrase's slot
             self.load_bundle(decode_map(bundle, name), name)
@@ -283,7 +285,8 @@ class Repository:
             salt = field(costs, 3, bytes, name, 16)
             need(m <= ARGON_M_MAX and t <= ARGON_T_MAX and p <= ARGON_P_MAX, f"{name}: Argon2 would cost too much")
             try:
-                stretched = argon2.low_level.hash_secret_raw(passphrase, salt, t, m, p, 32, argon2.low_level.Type.ID, 0x13)
+                kind = argon2.low_level.Type.ID
+                stretched = argon2.low_level.hash_secret_raw(passphrase, salt, t, m, p, 32, kind, 0x13)
             except argon2.exceptions.HashingError as error:
                 raise Fault(f"{name}: Argon2 refuses its parameters: {error}") from error
             return derive_key("dumpvault v1 slot passphrase", stretched), aad + struct.pack("<III", t, m, p) + salt
@@ -398,7 +401,8 @@ class Table:
             need(TAG_BYTES <= stored <= BLOCK_BYTES_MAX + 64 and plain <= BLOCK_BYTES_MAX,
                  f"{what}: an impossible length of block")
             own = list(zip(chunk_ids[first:first + count], lengths[first:first + count]))
-            need(len(own) == count and sum(length for _, length in own) == plain, f"{what}: a block's chunks do not fill it")
+            filled = len(own) == count and sum(length for _, length in own) == plain
+            need(filled, f"{what}: a block's chunks do not fill it")
             need(all(length <= CHUNK_BYTES_MAX for _, length in own), f"{what}: a chunk is too long")
             self.blocks.append((offset, stored, plain, kind, codec, own))
             offset, first = offset + stored, first + count
@@ -416,15 +420,16 @@ class Pack:
         table_offset, table_bytes, count, end = struct.unpack("<QII8s", pack.data[-FOOTER_BYTES:])
         need(end == b"DVLTPEND", f"{name}: no footer")
         need(TAG_BYTES <= table_bytes <= TABLE_BYTES_MAX, f"{name}: an impossible chunk table")
-        need(BLOCKS_OFFSET <= table_offset <= size - FOOTER_BYTES - table_bytes, f"{name}: the chunk table lies outside")
+        inside = BLOCKS_OFFSET <= table_offset <= size - FOOTER_BYTES - table_bytes
+        need(inside, f"{name}: the chunk table lies outside")
         need(not any(pack.data[table_offset + table_bytes:-FOOTER_BYTES]), f"{name}: the padding is not zero")
         self.enc = pack.data[32:64]
         epoch = repository.epoch(pack.epoch, name)
         self.key = epoch.open_hpke(self.enc, b"dumpvault v1 pack", pack.header, pack.data[64:112], f"{name} pack key")
         need(len(self.key) == 32, f"{name}: a pack key is 32 bytes")
         sealed = pack.data[table_offset:table_offset + table_bytes]
-        plain = open_sealed(self.key, struct.pack("<IQ", 1, 0), sealed, pack.header + self.enc + struct.pack("<I", count),
-                            f"{name} chunk table")
+        aad = pack.header + self.enc + struct.pack("<I", count)
+        plain = open_sealed(self.key, struct.pack("<IQ", 1, 0), sealed, aad, f"{name} chunk table")
         self.table = Table(decode_map(plain, name), name)
         need(len(self.table.blocks) == count, f"{name}: footer and chunk table differ in their blocks")
         need(self.table.end == table_offset, f"{name}: the blocks do not reach to the chunk table")
@@ -435,7 +440,8 @@ class Pack:
         offset, stored, plain_bytes, kind, codec, chunks = self.table.blocks[number]
         what = f"{self.name} block {number}"
         aad = self.object.header + self.enc + struct.pack("<IBB", number, kind, codec)
-        plain = open_sealed(self.key, struct.pack("<IQ", 0, number), self.object.data[offset:offset + stored], aad, what)
+        sealed = self.object.data[offset:offset + stored]
+        plain = open_sealed(self.key, struct.pack("<IQ", 0, number), sealed, aad, what)
         if codec == CODEC_ZSTD:
             plain = unzstd(plain, plain_bytes, what)
         need(len(plain) == plain_bytes, f"{what}: {len(plain)} bytes instead of {plain_bytes}")
@@ -450,7 +456,8 @@ class Pack:
 def unzstd(data, plain_bytes, what):
     """One zstd frame that states its length, which must be the table's; so no more than that is ever made of it."""
     try:
-        need(zstandard.get_frame_parameters(data).content_size == plain_bytes, f"{what}: the zstd frame lies of its length")
+        stated = zstandard.get_frame_parameters(data).content_size
+        need(stated == plain_bytes, f"{what}: the zstd frame lies of its length")
         return UNZSTD.decompress(data, max_output_size=plain_bytes, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Fault(f"{what}: {error}") from error
@@ -499,7 +506,8 @@ class Store:
         if name not in self.packs:
             pack = Pack(self.repository, name)
             if name in self.indexed:
-                need(self.indexed[name] == (len(pack.object.data), pack.table.raw), f"{name}: the index tells otherwise")
+                own = (len(pack.object.data), pack.table.raw)
+                need(self.indexed[name] == own, f"{name}: the index tells otherwise")
             self.packs[name] = pack
             if len(self.packs) > CACHED_PACKS:
                 self.packs.popitem(last=False)
@@ -652,7 +660,8 @@ def restore(repository, snapshot, stream_name, out):
 
 def show_time(ms):
     try:
-        return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
+        moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=ms)
+        return moment.isoformat(timespec="milliseconds")
     except OverflowError:
         return f"{ms} ms"  # a moment that no calendar has
 
