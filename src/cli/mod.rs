@@ -130,6 +130,8 @@ static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Prints a line. A reader that went away is no error of ours: `… | head` is a fine thing to do.
 fn print(line: &str) {
+    // Names come from the repository: a terminal may obey what is hidden in them.
+    let line = line.replace(|c: char| c.is_control() && c != '\n', "?");
     let mut out = std::io::stdout().lock();
     if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
         && error.kind() != std::io::ErrorKind::BrokenPipe
