@@ -130,11 +130,17 @@ pub fn backup(
     let commit = commit_request(&history, request, failed, clock.now());
     let committed = session.commit(finished, commit)?;
     let mut damage = watched.into_damage();
-    for (pack, reason) in &committed.healed {
-        let message = format!(
-            "{}: {reason}; the chunks that this backup needed were stored again",
-            crate::repo::pack_key(pack)
-        );
+    let pack_damage = committed
+        .healed
+        .iter()
+        .map(|(pack, reason)| {
+            (pack, format!("{reason}; the chunks that this backup needed were stored again"))
+        })
+        .chain(committed.lost.iter().map(|(pack, reason)| {
+            (pack, format!("{reason}: `dumpvault check` tells which snapshots are not whole"))
+        }));
+    for (pack, what) in pack_damage {
+        let message = format!("{}: {what}", crate::repo::pack_key(pack));
         observer.observe(Event::Warning { message: message.clone() });
         damage.push(message);
     }

@@ -3,6 +3,8 @@
 //! A recipe lists, in stream order, where a stream's bytes are: ranges of chunks, or ranges of another stream's recipe. It is
 //! kept as a tree of nodes whose cuts depend on content, so that recipes of like streams share nodes.
 
+#![deny(clippy::indexing_slicing)]
+
 use crate::id::{ChunkId, NodeId};
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};

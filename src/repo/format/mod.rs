@@ -2,6 +2,8 @@
 //!
 //! Decoders take foreign bytes: they check first, then compute, and never panic.
 
+#![deny(clippy::indexing_slicing)]
+
 pub mod config;
 pub mod header;
 pub mod index;

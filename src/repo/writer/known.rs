@@ -146,6 +146,32 @@ impl Known {
         &self.healed
     }
 
+    /// Packs that cannot be relied on, and that hold chunks which no other pack has: what else was stored cannot be whole.
+    pub fn lost(&mut self) -> BTreeMap<PackId, String> {
+        let mut lost = BTreeMap::new();
+        if self.catalog_lost {
+            return lost;
+        }
+        let unusable = &self.presence.unusable;
+        for (number, (id, reason)) in unusable {
+            let row = tolerate(self.catalog.pack(*number).map(Some), None, &mut self.catalog_lost);
+            let Some(row) = row else { continue };
+            let kinds = row.table.blocks.iter().flat_map(|block| {
+                row.table.chunks_of(block).iter().map(move |(chunk, _)| (chunk, block.kind))
+            });
+            let mut alone = 0u64;
+            for (chunk, kind) in kinds {
+                let found = self.catalog.find(chunk, kind, |number| !unusable.contains_key(&number));
+                let found = tolerate(found, Found::Nowhere, &mut self.catalog_lost);
+                alone += u64::from(!matches!(found, Found::At(..)));
+            }
+            if alone > 0 {
+                lost.insert(*id, format!("{reason}; {alone} chunks of it are in no other pack"));
+            }
+        }
+        lost
+    }
+
     /// Whether the catalog must be rebuilt.
     pub fn is_catalog_lost(&self) -> bool {
         self.catalog_lost

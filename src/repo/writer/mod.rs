@@ -124,6 +124,8 @@ pub struct Committed {
     pub body: Body,
     /// Packs that could not be relied on, whose chunks were stored again.
     pub healed: BTreeMap<PackId, String>,
+    /// Packs that cannot be relied on, with chunks that are in no other pack: older snapshots may not be whole.
+    pub lost: BTreeMap<PackId, String>,
 }
 
 impl Repository {
@@ -264,7 +266,8 @@ impl BackupSession {
             tracing::warn!("{error}");
         }
         let healed = self.sink.known.healed().clone();
-        Ok(Committed { summary: Summary { id, head }, body, healed })
+        let lost = self.sink.known.lost();
+        Ok(Committed { summary: Summary { id, head }, body, healed, lost })
     }
 
     /// Gives up: keeps what is durable for a later backup, commits nothing.
