@@ -1,6 +1,31 @@
-//! dumpvault
+//! dumpvault: a streaming, encrypted, deduplicating archiver for database dumps.
+//!
+//! The library is the house, the binary its door: [`cli::main`] parses, [`app`] puts storages and keys together, [`ops`] does what one
+//! command does. `docs/architecture.md` walks through the rooms, `docs/format.md` says what is stored.
+//!
+//! Data flows one way. The table says which module may import which others; `tests/architecture.rs` reads it from here and holds
+//! every file under `src` to it.
+//!
+//! | floor | module | may import |
+//! |---|---|---|
+//! | 0 values | `id` | |
+//! | 0 values | `secret` | |
+//! | 0 values | `clock` | |
+//! | 0 values | `event` | |
+//! | 1 mechanisms | `chunker` | `secret` |
+//! | 1 mechanisms | `codec` | |
+//! | 1 mechanisms | `crypto` | `id` `secret` |
+//! | 1 mechanisms | `storage` | `clock` |
+//! | 1 mechanisms | `snapshot` | `id` |
+//! | 2 peers | `repo` | `chunker` `codec` `crypto` `event` `id` `secret` `snapshot` `storage` |
+//! | 2 peers | `source` | `event` `snapshot` |
+//! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `repo` `snapshot` `source` `storage` |
+//! | 4 settings | `config` | `codec` `snapshot` |
+//! | 4 settings | `app` | `config` `crypto` `repo` `secret` `storage` |
+//! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `repo` `secret` `snapshot` `source` `storage` |
 
 #![warn(missing_docs)]
+
 pub mod app;
 pub mod chunker;
 pub mod cli;

@@ -161,8 +161,12 @@ fn given_any_object_harmed_in_any_way_then_a_restore_is_right_or_fails_and_names
     let mut failures = Vec::new();
     let harms = patient.harms();
     assert!(harms.len() > 150, "{}", harms.len());
-    for (key, harm) in &harms {
+    for (at, (key, harm)) in harms.iter().enumerate() {
         for warm in [true, false] {
+            // Flipped bits are many: they take turns, unless there is time.
+            if matches!(harm, Harm::Flip(_)) && !long() && warm != (at % 2 == 0) {
+                continue;
+            }
             patient.reset(warm);
             patient.inflict(key, harm);
             for (id, right) in [&patient.first, &patient.second] {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs all tests. On a Debian machine with only Rust it first installs what they need; nothing beside the clone is used.
 #
-#   tests/run.sh [--long] [--prepare] [ARGUMENTS OF THE TEST RUNNER...]
+#   tests/run.sh [--long] [--prepare] [ARGUMENTS OF CARGO TEST...]
 #
 #   --long      soaks too: many more rounds of killed backups and of damage (sets DUMPVAULT_TEST_LONG=1)
 #   --prepare   only install what is missing
@@ -120,13 +120,18 @@ while IFS='=' read -r name _; do
 done < <(env)
 
 say "== tests with $(rustc --version), $(python3 --version), $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)${DUMPVAULT_TEST_LONG:+, long}"
-if cargo nextest --version >/dev/null 2>&1; then
-    # nextest runs no documentation tests.
-    say "== cargo test --locked --doc"
-    cargo test --locked --doc
-    say "== cargo nextest run --locked $*"
-    cargo nextest run --locked --no-fail-fast "$@"
+status=0
+run() {
+    say "== $*"
+    "$@" || status=$?
+}
+if [ $# -eq 0 ] && cargo nextest --version >/dev/null 2>&1; then
+    # nextest gives every test a process of its own. It runs no documentation tests, and tests that share one PostgreSQL
+    # server in one process would start a server each.
+    run cargo test --locked --doc
+    run cargo test --locked --test source_postgres
+    run cargo nextest run --locked --no-fail-fast -E 'not binary(=source_postgres)'
 else
-    say "== cargo test --locked --no-fail-fast $*"
-    cargo test --locked --no-fail-fast "$@"
+    run cargo test --locked --no-fail-fast "$@"
 fi
+exit "$status"
