@@ -338,14 +338,24 @@ pub(super) struct NewKeyArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault demo
+  dumpvault demo --keep                 # look around in the repository afterwards
+  dumpvault demo --generated --size 500 --json
+
+Everything happens in a folder of its own in $TMPDIR (or /tmp), which is removed at
+the end, also after Ctrl-C. The database is a private PostgreSQL server in that
+folder where one is installed, reachable from nowhere else; without one, dumps are
+generated. No other server and no other repository is touched. The exit code is 0
+only if the last day came back the same and the check found no damage.")]
 pub(super) struct DemoArgs {
-    /// Leave the scratch folder behind.
+    /// Keep the repository, and say how to open it.
     #[arg(long)]
     pub keep: bool,
-    /// Size of the database, in megabytes of dump.
-    #[arg(long, value_name = "MB", default_value_t = 100)]
+    /// Size of the first day's dump in megabytes.
+    #[arg(long, value_name = "MB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub size: u64,
-    /// Do not start a private PostgreSQL; use generated dumps.
+    /// Do not start a private PostgreSQL server; use generated dumps.
     #[arg(long)]
     pub generated: bool,
 }

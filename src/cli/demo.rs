@@ -1,173 +1,262 @@
 //! `dumpvault demo`.
 
 use super::args::DemoArgs;
+use super::backup::clients;
 use super::report::{CliError, Exit};
 use super::{Context, render};
-use crate::clock::Clock;
-use crate::crypto::Credential;
-use crate::ops::demo::{Demo, DemoDay, DemoReport, DemoSource};
-use crate::repo::format::config::Config;
-use crate::repo::{Repository, Surroundings};
-use crate::secret::{OsEntropy, Passphrase, SecretKey};
-use crate::source::postgres::PrivateServer;
-use crate::storage::local::LocalStorage;
+use crate::ops::demo::{
+    DemoDatabase, DemoDay, DemoPlan, DemoReport, DemoRestore, Milestone, WhyGenerated, World,
+    passphrase_file, repository,
+};
+use crate::secret::OsEntropy;
 use serde_json::json;
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A folder that goes when this does, unless it is to stay.
-struct Scratch {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !self.keep {
-            // Safe to ignore because the folder lies where the system clears up by itself.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
 pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> {
-    let secret = SecretKey::random(context.app.entropy()).map_err(crate::repo::RepoError::from)?;
-    let passphrase = blake3::hash(secret.expose()).to_hex().to_string();
-    let scratch = make_scratch(&passphrase, args.keep)?;
-    let home = &scratch.path;
-    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: home.join("cache") };
-    let repository = home.join("repository");
-    let storage = Arc::new(LocalStorage::create(&repository).map_err(crate::repo::RepoError::from)?);
-    let credential = Credential::Passphrase(Passphrase::new(passphrase));
-    let config = Config::new(context.clock.now().as_millisecond());
-    let repo = Repository::init(storage, &credential, "demo", config, &surroundings)?;
-
-    let source = source(context, args, home)?;
-    let kind = match &source {
-        DemoSource::Postgres(_) => "a private PostgreSQL server with a shop's database",
-        DemoSource::Generated => {
-            "generated dumps of a shop's database (no PostgreSQL server is installed, or --generated)"
-        }
+    let plan = DemoPlan {
+        bytes: args.size.saturating_mul(1_000_000),
+        keep: args.keep,
+        scratch_parent: context.app.environment.directory.join(std::env::temp_dir()),
+        scratch_passable: context.app.environment.is_root,
+        workers: context.cores(),
+        server: if args.generated {
+            Err(WhyGenerated::Wished)
+        } else {
+            let search_path = context.app.environment.path("PATH");
+            DemoPlan::server(&clients(context), search_path.as_ref().map(|path| path.as_os_str()))
+        },
     };
-    context.say(&format!("An encrypted repository in {}, {kind}.\n", repository.display()));
-    let demo = Demo {
-        repo,
-        source,
-        bytes: args.size.max(1) << 20,
-        cores: context.cores(),
+    let world = World {
         clock: &context.clock,
+        entropy: Arc::new(OsEntropy),
         observer: &context.progress,
         cancel: &context.cancel,
     };
-    let report = demo.run(&mut |day| context.say(&day_line(day)))?;
-    // The server goes before its folder.
-    drop(demo);
+    let mut kept = None;
+    let mut first_day = None;
+    let outcome = plan.execute(&world, &mut |milestone| {
+        match milestone {
+            Milestone::Scratch(folder) => kept = plan.keep.then(|| folder.to_path_buf()),
+            Milestone::Day(day) if first_day.is_none() => first_day = Some(day.bytes_stored),
+            _ => {}
+        }
+        tell(context, milestone, first_day.unwrap_or(0));
+    });
+    let report = match outcome {
+        Ok(report) => report,
+        Err(error) => {
+            if let Some(folder) = kept {
+                context.warn(format!("`{}` was kept: it holds what there is so far", folder.display()));
+            }
+            return Err(error.into());
+        }
+    };
     if context.json {
         context.output(&to_json(&report).to_string());
     } else {
-        conclude(context, &report, &scratch);
+        conclude(context, &report);
     }
     Ok(if report.is_proven() { Exit::Good } else { Exit::Integrity })
 }
 
-fn make_scratch(passphrase: &str, keep: bool) -> Result<Scratch, CliError> {
-    let name: String = blake3::hash(passphrase.as_bytes()).to_hex().chars().take(10).collect();
-    let path = std::env::temp_dir().join(format!("dumpvault-demo-{name}"));
-    let failed = |path: &Path, source| CliError::File { path: path.display().to_string(), source };
-    // Others may pass through, since the private server runs as another user; what is secret is closed by itself.
-    DirBuilder::new().mode(0o711).create(&path).map_err(|source| failed(&path, source))?;
-    let scratch = Scratch { path, keep };
-    let file = scratch.path.join("passphrase");
-    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
-    let written = opened.and_then(|mut out| std::io::Write::write_all(&mut out, passphrase.as_bytes()));
-    written.map_err(|source| failed(&file, source))?;
-    Ok(scratch)
-}
-
-/// A private server where one is installed, generated dumps otherwise.
-fn source(context: &Context, args: &DemoArgs, home: &Path) -> Result<DemoSource, CliError> {
-    if args.generated {
-        return Ok(DemoSource::Generated);
-    }
-    let Some(bin) = PrivateServer::installed() else { return Ok(DemoSource::Generated) };
-    let folder = home.join("pg");
-    let made = DirBuilder::new().mode(0o700).create(&folder);
-    made.map_err(|source| CliError::File { path: folder.display().to_string(), source })?;
-    match PrivateServer::start(&bin, &folder) {
-        Ok(server) => Ok(DemoSource::Postgres(server)),
-        Err(error) => {
-            context
-                .warn(format!("a private PostgreSQL server does not start ({error}); using generated dumps"));
-            Ok(DemoSource::Generated)
+/// What was reached, as it is reached. What is bad is said with --quiet, too.
+fn tell(context: &Context, milestone: &Milestone<'_>, bytes_full_copy: u64) {
+    match milestone {
+        Milestone::Scratch(folder) => {
+            context.say("Three days of a changing database, in a folder of their own.\n");
+            context.say(&format!("repository  {}, encrypted", repository(folder).display()));
+        }
+        Milestone::Database(database) => {
+            context.say(&format!("database    {}", database_words(database)));
+            let [dump, stored, copy, time, rate] = ["dump", "newly stored", "a full copy", "time", "rate"];
+            context.say(&format!("\n       {dump:>11}  {stored:>12}  {copy:>12}  {time:>7}  {rate:>13}"));
+        }
+        Milestone::Day(day) => context.say(&day_line(day, bytes_full_copy)),
+        Milestone::Restored(restore) => {
+            let line = format!("\n{}", restore_words(restore));
+            if restore.is_same { context.say(&line) } else { problem(context, &line) }
+        }
+        Milestone::Checked(check) => {
+            let report = &check.report;
+            let read = format!(
+                "Every byte of the repository ({} in {} packs) was read, opened and compared in {}",
+                render::bytes(report.bytes_read),
+                report.packs,
+                render::duration(check.duration_ms),
+            );
+            if report.is_clean() {
+                context.say(&format!("{read}: no damage."));
+                return;
+            }
+            problem(context, &format!("{read}: there is damage."));
+            for damage in &report.damage {
+                problem(context, &format!("damaged: {}: {}", damage.object, damage.what));
+            }
+            for hit in &report.hits {
+                problem(context, &format!("not whole: snapshot {}: {}", hit.id.short(), hit.what));
+            }
         }
     }
 }
 
-fn day_line(day: &DemoDay) -> String {
-    let rate = day.bytes.saturating_mul(1000) / day.duration_ms.max(1);
+/// A line that is said with --quiet, too; the JSON object has it in its own way.
+fn problem(context: &Context, line: &str) {
+    if !context.json {
+        context.output(line);
+    }
+}
+
+fn database_words(database: &DemoDatabase) -> String {
+    let DemoDatabase { tables, rows, .. } = database;
+    match &database.server {
+        Ok(version) => {
+            // Without what the packager adds in brackets.
+            let number = version.split(' ').next().unwrap_or(version);
+            let took = render::duration(database.duration_ms);
+            format!("a private PostgreSQL {number}: a shop, {tables} tables, {rows} rows, loaded in {took}")
+        }
+        Err(why) => {
+            let reason = match why {
+                WhyGenerated::Wished => "",
+                WhyGenerated::NoServer => " (no PostgreSQL server is installed)",
+                WhyGenerated::DoesNotStart => " (the PostgreSQL server does not start)",
+            };
+            format!("generated dumps{reason}: a shop, {tables} tables, {rows} rows")
+        }
+    }
+}
+
+fn day_line(day: &DemoDay, bytes_full_copy: u64) -> String {
+    let since = match day.rows_touched {
+        0 => String::new(),
+        rows => format!("  after {rows} rows changed"),
+    };
     format!(
-        "Day {}: a dump of {:>10}, stored {:>10} ({:>4.1} % of it), in {} ({}/s)",
+        "day {}  {:>11}  {:>12}  {:>12}  {:>7}  {:>13}{since}",
         day.day,
         render::bytes(day.bytes),
         render::bytes(day.bytes_stored),
-        day.bytes_stored as f64 * 100.0 / day.bytes.max(1) as f64,
+        render::bytes(bytes_full_copy),
         render::duration(day.duration_ms),
-        render::bytes(rate),
+        format!("{}/s", render::bytes(rate(day.bytes, day.duration_ms))),
     )
 }
 
-fn totals(report: &DemoReport) -> (u64, u64) {
-    report.days.iter().fold((0, 0), |(plain, stored), day| (plain + day.bytes, stored + day.bytes_stored))
+fn restore_words(restore: &DemoRestore) -> String {
+    let DemoRestore { day, is_same, .. } = restore;
+    let took = render::duration(restore.duration_ms);
+    match (restore.into_database, is_same) {
+        (true, true) => {
+            format!(
+                "Day {day} was restored into a second database in {took}: pg_dump writes the same for both, byte for byte."
+            )
+        }
+        (true, false) => {
+            format!(
+                "Day {day} was restored into a second database in {took}: it is NOT THE SAME as the first."
+            )
+        }
+        (false, true) => {
+            format!("Day {day} was restored in {took}: it is the dump that was backed up, byte for byte.")
+        }
+        (false, false) => {
+            format!("Day {day} was restored in {took}: it is NOT THE DUMP that was backed up.")
+        }
+    }
 }
 
-fn conclude(context: &Context, report: &DemoReport, scratch: &Scratch) {
-    let (plain, stored) = totals(report);
-    let word = |good: bool, yes: &'static str, no: &'static str| if good { yes } else { no };
+fn conclude(context: &Context, report: &DemoReport) {
+    let days = report.days.len() as u64;
     context.say(&format!(
-        "\nRestored day {} in {}: {}.",
-        report.days.len(),
-        render::duration(report.restore_ms),
-        word(report.restored_equal, "byte for byte what was backed up", "NOT EQUAL to what was backed up"),
+        "\n{days} dumps of {} in all take {} here; {days} compressed copies would take {}.",
+        render::bytes(report.bytes()),
+        render::bytes(report.bytes_stored()),
+        render::bytes(report.bytes_full_copy().saturating_mul(days)),
     ));
-    context.say(&format!(
-        "Checked {} of packs, every byte read back: {}.",
-        render::bytes(report.bytes_checked),
-        word(report.check_clean, "no damage", "DAMAGE FOUND"),
-    ));
-    context.say(&format!(
-        "\n{} dumps of {} in all take {}. Every one restores by itself.",
-        report.days.len(),
-        render::bytes(plain),
-        render::bytes(stored),
-    ));
-    if scratch.keep {
-        let home = scratch.path.display();
-        context.say(&format!(
-            "\nThe folder stays: dumpvault --repo {home}/repository --password-file {home}/passphrase snapshots"
-        ));
+    if report.is_proven() {
+        context
+            .say("Each of the days comes back bit for bit, by itself, and to nobody without the passphrase.");
+    }
+    let took = render::duration(report.duration_ms);
+    match &report.folder {
+        None => context.say(&format!("All of it took {took}, and nothing of it is left.")),
+        Some(folder) => {
+            context.say(&format!("All of it took {took}. The repository was kept; look around in it:\n"));
+            context.say(&format!("  {} snapshots", opening(folder)));
+            context.say(&format!("  {} restore shop~1 --to shop.dump", opening(folder)));
+        }
     }
     context.say(
-        "\nWith your own data:\n  dumpvault --repo /srv/vault init\n  dumpvault --repo /srv/vault backup postgres://user@host/app\n  dumpvault --repo /srv/vault restore app --to-database app_copy --create",
+        "\nThe same with your own data:\n\n  \
+         dumpvault --repo /srv/vault init\n  \
+         dumpvault --repo /srv/vault backup --pg-database app\n  \
+         dumpvault --repo /srv/vault restore app --to-database app_copy --create",
     );
 }
 
+/// The program with what opens the kept repository.
+fn opening(folder: &Path) -> String {
+    let quoted = |path: PathBuf| {
+        let text = path.display().to_string();
+        let plain = text.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c));
+        if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    };
+    format!(
+        "dumpvault --repo {} --password-file {}",
+        quoted(repository(folder)),
+        quoted(passphrase_file(folder))
+    )
+}
+
+fn rate(bytes: u64, ms: u64) -> u64 {
+    bytes.saturating_mul(1000) / ms.max(1)
+}
+
 fn to_json(report: &DemoReport) -> serde_json::Value {
-    let (plain, stored) = totals(report);
+    let database = &report.database;
+    let server = match &database.server {
+        Ok(version) => json!({"kind": "postgres", "version": version}),
+        Err(why) => json!({"kind": "generated", "reason": match why {
+            WhyGenerated::Wished => "wished",
+            WhyGenerated::NoServer => "no-server",
+            WhyGenerated::DoesNotStart => "does-not-start",
+        }}),
+    };
     let days: Vec<_> = report
         .days
         .iter()
         .map(|day| {
             json!({
-                "day": day.day, "bytes": day.bytes, "bytes_stored": day.bytes_stored,
-                "duration_ms": day.duration_ms,
+                "day": day.day, "snapshot": day.snapshot.to_string(), "rows_touched": day.rows_touched,
+                "bytes": day.bytes, "bytes_stored": day.bytes_stored,
+                "bytes_full_copy": report.bytes_full_copy(), "duration_ms": day.duration_ms,
+                "bytes_per_second": rate(day.bytes, day.duration_ms),
             })
         })
         .collect();
+    let (restore, check) = (&report.restore, &report.check);
     json!({
-        "version": 1, "ok": report.is_proven(), "days": days, "bytes": plain, "bytes_stored": stored,
-        "restored_equal": report.restored_equal, "restore_ms": report.restore_ms,
-        "check_clean": report.check_clean, "bytes_checked": report.bytes_checked,
+        "version": 1,
+        "ok": report.is_proven(),
+        "database": {
+            "source": server, "tables": database.tables, "rows": database.rows,
+            "duration_ms": database.duration_ms,
+        },
+        "days": days,
+        "bytes": report.bytes(),
+        "bytes_stored": report.bytes_stored(),
+        "bytes_full_copies": report.bytes_full_copy().saturating_mul(report.days.len() as u64),
+        "restore": {
+            "day": restore.day, "into": if restore.into_database { "database" } else { "stream" },
+            "same": restore.is_same, "bytes": restore.bytes, "duration_ms": restore.duration_ms,
+            "compare_ms": restore.compare_ms,
+        },
+        "check": {
+            "ok": check.report.is_clean(), "packs": check.report.packs,
+            "bytes_read": check.report.bytes_read, "duration_ms": check.duration_ms,
+        },
+        "duration_ms": report.duration_ms,
+        "folder": report.folder.as_ref().map(|folder| folder.display().to_string()),
     })
 }

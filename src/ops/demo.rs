@@ -1,265 +1,352 @@
-//! The demonstration: three days of a changing database, backed up, restored, compared, checked.
+//! The demonstration: three days of a changing database, backed up, restored, compared, checked, in a folder that is removed.
+//!
+//! Everything goes the way that a user's data goes: [`backup`], [`choose`] and restore, [`check`]. What is told is what was
+//! measured.
+
+mod database;
+mod scratch;
+
+pub use scratch::{passphrase_file, repository};
 
 use super::OpError;
-use super::backup::{BackupRequest, PlannedStream, StartedDump, backup};
-use super::restore::{Target, choose};
+use super::backup::{BackupRequest, PlannedStream, backup};
+use super::check::check;
+use super::restore::choose;
 use super::survey::sizes;
 use crate::clock::Clock;
 use crate::codec::Level;
+use crate::crypto::Credential;
 use crate::event::{Cancel, Event, Observer};
+use crate::id::SnapshotId;
+use crate::repo::format::config::Config;
 use crate::repo::reader::ReadSettings;
-use crate::repo::verify::CheckSettings;
-use crate::repo::{RepoError, Repository};
+use crate::repo::verify::{CheckReport, CheckSettings};
+use crate::repo::{RepoError, Repository, Surroundings};
+use crate::secret::Entropy;
 use crate::snapshot::tags::Calendar;
-use crate::source::postgres::{PostgresSource, PrivateServer, RestoreTarget};
-use crate::source::process::Limits;
-use crate::source::sample::{SampleConfig, SampleDump};
-use crate::source::{SourceError, stdin};
-use jiff::tz::TimeZone;
+use crate::source::postgres::{Clients, PrivateServer};
+use crate::storage::local::LocalStorage;
+use database::Database;
+use jiff::SignedDuration;
+use scratch::Scratch;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Days that are backed up.
-pub const DAYS: u16 = 3;
+const DAYS: u16 = 3;
 const SERIES: &str = "shop";
-const SEED: u64 = 2026;
+const HOST: &str = "demo";
 
-/// Where the demonstration's dumps come from.
-pub enum DemoSource {
-    /// A private server, running.
-    Postgres(PrivateServer),
-    /// Generated archives.
-    Generated,
+/// What is to be shown, and where.
+#[derive(Debug, Clone)]
+pub struct DemoPlan {
+    /// Size of the first day's dump in bytes, about.
+    pub bytes: u64,
+    /// Keep the folder with the repository and its passphrase.
+    pub keep: bool,
+    /// Where the folder is made.
+    pub scratch_parent: PathBuf,
+    /// The folder may be passed through by a server that runs as another user.
+    pub scratch_passable: bool,
+    /// Threads that compress and open.
+    pub workers: usize,
+    /// Directory of a PostgreSQL server's programs, or why there is none.
+    pub server: Result<PathBuf, WhyGenerated>,
 }
 
-/// What the demonstration needs.
-pub struct Demo<'a> {
-    /// An empty repository.
-    pub repo: Repository,
-    /// Where dumps come from.
-    pub source: DemoSource,
-    /// Size of the first day's dump, about, in bytes.
-    pub bytes: u64,
-    /// Threads that compress and open.
-    pub cores: usize,
+/// Why the dumps are generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyGenerated {
+    /// It was wished.
+    Wished,
+    /// No PostgreSQL server is installed.
+    NoServer,
+    /// A server is installed and does not start here.
+    DoesNotStart,
+}
+
+impl DemoPlan {
+    /// Looks for a server among the client programs' directories and in `search_path`, what `PATH` holds.
+    pub fn server(clients: &Clients, search_path: Option<&OsStr>) -> Result<PathBuf, WhyGenerated> {
+        PrivateServer::find(clients, search_path).ok_or(WhyGenerated::NoServer)
+    }
+}
+
+/// What the demonstration works with.
+pub struct World<'a> {
     /// The time.
     pub clock: &'a dyn Clock,
+    /// Where random bytes come from.
+    pub entropy: Arc<dyn Entropy>,
     /// Receives progress.
     pub observer: &'a dyn Observer,
     /// Asks to stop.
     pub cancel: &'a Cancel,
 }
 
+/// Something that was reached, in this order.
+#[derive(Debug)]
+pub enum Milestone<'a> {
+    /// The folder is there.
+    Scratch(&'a Path),
+    /// The database is there.
+    Database(&'a DemoDatabase),
+    /// A day was backed up.
+    Day(&'a DemoDay),
+    /// The last day was restored and compared.
+    Restored(&'a DemoRestore),
+    /// The repository was checked.
+    Checked(&'a DemoCheck),
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct DemoDatabase {
+    /// Version of the private server, or why the dumps are generated.
+    pub server: Result<String, WhyGenerated>,
+    /// Its tables.
+    pub tables: u64,
+    /// Its rows on the first day.
+    pub rows: u64,
+    /// How long it took to be there.
+    pub duration_ms: u64,
+}
+
 /// One day's backup.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DemoDay {
     /// From 1.
     pub day: u16,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Rows that were changed, added or removed since the day before.
+    pub rows_touched: u64,
     /// Size of the dump in bytes.
     pub bytes: u64,
     /// Bytes that the day added to the repository.
     pub bytes_stored: u64,
-    /// How long the backup took.
+    /// How long the backup took, from opening the repository to the commit.
+    pub duration_ms: u64,
+}
+
+/// The last day's restore.
+#[derive(Debug, Clone)]
+pub struct DemoRestore {
+    /// The day.
+    pub day: u16,
+    /// Into a second database, compared by `pg_dump`; otherwise the stream itself was compared.
+    pub into_database: bool,
+    /// Whether everything is the same, byte for byte.
+    pub is_same: bool,
+    /// Size of the dump in bytes.
+    pub bytes: u64,
+    /// How long the restore took.
+    pub duration_ms: u64,
+    /// How long it took to compare, where that came after the restore.
+    pub compare_ms: u64,
+}
+
+/// The check of all data.
+#[derive(Debug)]
+pub struct DemoCheck {
+    /// What was found.
+    pub report: CheckReport,
+    /// How long it took.
     pub duration_ms: u64,
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub struct DemoReport {
+    /// The database.
+    pub database: DemoDatabase,
     /// The days.
     pub days: Vec<DemoDay>,
-    /// How long the restore took.
-    pub restore_ms: u64,
-    /// Whether what was restored is what was backed up.
-    pub restored_equal: bool,
-    /// Whether the check found no damage.
-    pub check_clean: bool,
-    /// Bytes that the check read.
-    pub bytes_checked: u64,
+    /// The restore.
+    pub restore: DemoRestore,
+    /// The check.
+    pub check: DemoCheck,
+    /// How long everything took.
+    pub duration_ms: u64,
+    /// The folder, if it was to be kept; it is gone otherwise.
+    pub folder: Option<PathBuf>,
 }
 
 impl DemoReport {
-    /// Whether everything that was promised held.
+    /// Whether every proof held.
     pub fn is_proven(&self) -> bool {
-        self.restored_equal && self.check_clean
+        self.restore.is_same && self.check.report.is_clean()
+    }
+
+    /// Bytes of all dumps.
+    pub fn bytes(&self) -> u64 {
+        self.days.iter().map(|day| day.bytes).sum()
+    }
+
+    /// Bytes that they take.
+    pub fn bytes_stored(&self) -> u64 {
+        self.days.iter().map(|day| day.bytes_stored).sum()
+    }
+
+    /// Bytes that a compressed copy of one whole dump takes: what the first day took, when nothing was there yet.
+    pub fn bytes_full_copy(&self) -> u64 {
+        self.days.first().map_or(0, |day| day.bytes_stored)
     }
 }
 
-impl Demo<'_> {
-    /// Runs the demonstration; `told` gets each day as it is done.
+impl DemoPlan {
+    /// Does what is planned; `told` gets each [`Milestone`] as it is reached. Whatever the outcome, no process is left, and no
+    /// folder but one that is to be kept.
     ///
     /// # Errors
-    /// When a step fails. A restore or check with a wrong outcome is in the answer.
-    pub fn run(&self, told: &mut dyn FnMut(&DemoDay)) -> Result<DemoReport, OpError> {
-        if let DemoSource::Postgres(server) = &self.source {
-            self.step("filling the database");
-            self.load(server)?;
-        }
+    /// When a step fails or somebody asks to stop. A proof that does not hold is in the answer.
+    pub fn execute(
+        &self,
+        world: &World<'_>,
+        told: &mut dyn FnMut(&Milestone<'_>),
+    ) -> Result<DemoReport, OpError> {
+        let begun = Instant::now();
+        let entropy = world.entropy.as_ref();
+        let scratch = Scratch::create(&self.scratch_parent, self.keep, self.scratch_passable, entropy)?;
+        told(&Milestone::Scratch(scratch.path()));
+        let mut report = self.run(&scratch, world, told)?;
+        report.folder = scratch.close()?;
+        report.duration_ms = elapsed_ms(begun);
+        Ok(report)
+    }
+
+    /// Everything in the folder; the server is gone when this returns.
+    fn run(
+        &self,
+        scratch: &Scratch,
+        world: &World<'_>,
+        told: &mut dyn FnMut(&Milestone<'_>),
+    ) -> Result<DemoReport, OpError> {
+        let repo = init(scratch, world)?;
+        let (database, described) = self.database(scratch, world)?;
+        told(&Milestone::Database(&described));
         let mut days = Vec::new();
         for day in 0..DAYS {
-            if let (DemoSource::Postgres(server), 1..) = (&self.source, day) {
-                self.step("a day of business: orders, events, changes");
-                self.change(server, day)?;
-            }
-            let done = self.back_up(day)?;
-            told(&done);
+            let rows_touched = match day {
+                0 => 0,
+                _ => database.live_a_day(day, described.rows, world)?,
+            };
+            let done = DemoDay { rows_touched, ..self.back_up(&repo, &database, day, world)? };
+            told(&Milestone::Day(&done));
             days.push(done);
         }
-        self.step("restoring the last day");
-        let began = Instant::now();
-        let restored_equal = self.restore_and_compare()?;
-        let restore_ms = began.elapsed().as_millis() as u64;
-        let settings = CheckSettings { read_data: true, workers: self.cores };
-        let check = self.repo.check(settings, self.observer, self.cancel)?;
-        Ok(DemoReport {
-            days,
-            restore_ms,
-            restored_equal,
-            check_clean: check.is_clean(),
-            bytes_checked: check.bytes_read,
+        let restore = self.restore(&repo, &database, world)?;
+        told(&Milestone::Restored(&restore));
+        let check = self.check(&repo, world)?;
+        told(&Milestone::Checked(&check));
+        Ok(DemoReport { database: described, days, restore, check, duration_ms: 0, folder: None })
+    }
+
+    /// The private server with the first day's rows, or the generator.
+    fn database(&self, scratch: &Scratch, world: &World<'_>) -> Result<(Database, DemoDatabase), OpError> {
+        let begun = Instant::now();
+        let (tables, rows) = database::extent(self.bytes)?;
+        let mut server = self.server.as_deref().map_err(|why| *why).map(|_| String::new());
+        let mut database = Database::Generated;
+        if let Ok(programs) = &self.server {
+            world.observer.observe(Event::Step { what: "starting a private server".to_owned() });
+            match PrivateServer::start(programs, &scratch.path().join("postgres"), world.cancel) {
+                Ok(started) => {
+                    server = Ok(started.version().to_owned());
+                    database = Database::Private(Box::new(started));
+                    database.load(self.bytes, world)?;
+                }
+                Err(error) if error.is_cancelled() => return Err(RepoError::Cancelled.into()),
+                Err(error) => {
+                    let message = format!("a private PostgreSQL server cannot be had: {error}");
+                    world.observer.observe(Event::Warning { message });
+                    server = Err(WhyGenerated::DoesNotStart);
+                }
+            }
+        }
+        Ok((database, DemoDatabase { server, tables, rows, duration_ms: elapsed_ms(begun) }))
+    }
+
+    fn back_up(
+        &self,
+        repo: &Repository,
+        database: &Database,
+        day: u16,
+        world: &World<'_>,
+    ) -> Result<DemoDay, OpError> {
+        let begun = Instant::now();
+        let days_ago = SignedDuration::from_hours(24 * i64::from(DAYS - 1 - day));
+        let kind = if matches!(database, Database::Private(_)) { "postgres" } else { "generated" };
+        let request = BackupRequest {
+            series: SERIES.to_owned(),
+            host: HOST.to_owned(),
+            // One a day, as the snapshots of a real database would be.
+            time: world.clock.now().checked_sub(days_ago).ok(),
+            tags: Vec::new(),
+            calendar: Calendar::default(),
+            level: Level::DEFAULT,
+            allow_empty: false,
+            workers: self.workers,
+            source: BTreeMap::from([("kind".to_owned(), kind.to_owned())]),
+        };
+        let start = Box::new(|| database.dump(self.bytes, day, world));
+        let stream = PlannedStream { name: SERIES.to_owned(), start };
+        let stored = backup(repo, world.clock, request, vec![stream], world.observer, world.cancel)?;
+        let (bytes, bytes_stored) = sizes(&stored.committed.body);
+        Ok(DemoDay {
+            day: day + 1,
+            snapshot: stored.committed.summary.id,
+            rows_touched: 0,
+            bytes,
+            bytes_stored,
+            duration_ms: elapsed_ms(begun),
         })
     }
 
-    fn step(&self, what: &str) {
-        self.observer.observe(Event::Step { what: what.to_owned() });
+    fn restore(
+        &self,
+        repo: &Repository,
+        database: &Database,
+        world: &World<'_>,
+    ) -> Result<DemoRestore, OpError> {
+        let zone = Calendar::default().zone;
+        let settings = ReadSettings::local(self.workers);
+        let chosen = choose(repo, SERIES, &zone, settings, world.observer)?;
+        let compared = database.restore(&chosen, self.bytes, DAYS - 1, world)?;
+        Ok(DemoRestore {
+            day: DAYS,
+            into_database: matches!(database, Database::Private(_)),
+            is_same: compared.is_same,
+            bytes: sizes(&chosen.body).0,
+            duration_ms: compared.restore_ms,
+            compare_ms: compared.compare_ms,
+        })
     }
 
-    fn limits(&self) -> Limits {
-        Limits::new(self.cancel.clone())
-    }
-
-    /// Fills the private server's database with the first day of the sample.
-    fn load(&self, server: &PrivateServer) -> Result<(), OpError> {
-        let target = RestoreTarget {
-            create: true,
-            no_owner: true,
-            no_privileges: true,
-            clients: server.clients().clone(),
-            ..RestoreTarget::new(server.connection(SERIES)?, SERIES, self.limits())
-        };
-        let failed = |source| OpError::Source { what: "filling the database".to_owned(), source };
-        let mut dump = sample(self.bytes, 0).map_err(failed)?;
-        let mut front = vec![0; 4096];
-        let filled = dump.read(&mut front).unwrap_or(0);
-        front.truncate(filled);
-        let prepared = target.prepare(crate::source::postgres::kind_of_dump(&front))?;
-        let mut sink = prepared.open_sink().map_err(failed)?;
-        let fed = sink.write_all(&front).and_then(|()| std::io::copy(&mut dump, &mut sink));
-        if fed.is_err() {
-            return Err(failed(sink.fail_reason()));
-        }
-        sink.finish().map_err(failed)?;
-        prepared.keep();
-        Ok(())
-    }
-
-    /// About one row in a hundred is touched, spread over the tables.
-    fn change(&self, server: &PrivateServer, day: u16) -> Result<(), OpError> {
-        for sql in [
-            format!(
-                "UPDATE orders SET status = status, note = 'checked on day {day}', updated_at = now() \
-                 WHERE id % 83 = {day}"
-            ),
-            format!(
-                "UPDATE customers SET loyalty_points = loyalty_points + 10, updated_at = now() WHERE id % 97 = {day}"
-            ),
-            format!("UPDATE events SET processed = true, processed_at = now() WHERE id % 101 = {day}"),
-            format!("DELETE FROM sessions WHERE abs(hashtext(sessions::text)) % 211 = {day}"),
-            "INSERT INTO events SELECT nextval('events_id_seq'), customer_id, kind, payload, false, now(), now() \
-             FROM events WHERE id % 151 = 7"
-                .to_owned(),
-        ] {
-            server.sql(SERIES, &sql, self.cancel)?;
-        }
-        Ok(())
-    }
-
-    fn back_up(&self, day: u16) -> Result<DemoDay, OpError> {
-        let request = BackupRequest {
-            series: SERIES.to_owned(),
-            host: "demo".to_owned(),
-            // Midnight to midnight, so that the snapshots show as three dailies.
-            time: self
-                .clock
-                .now()
-                .checked_sub(jiff::SignedDuration::from_hours(24 * i64::from(DAYS - 1 - day)))
-                .ok(),
-            tags: Vec::new(),
-            calendar: Calendar { zone: TimeZone::UTC, ..Calendar::default() },
-            level: Level::DEFAULT,
-            allow_empty: false,
-            workers: self.cores,
-            source: BTreeMap::from([("kind".to_owned(), "demo".to_owned())]),
-        };
-        let start: Box<dyn FnOnce() -> Result<StartedDump, SourceError> + '_> = match &self.source {
-            DemoSource::Postgres(server) => Box::new(|| {
-                let connection = server.connection(SERIES)?;
-                let clients = server.clients().clone();
-                let dump =
-                    PostgresSource { clients, ..PostgresSource::new(connection, self.limits()) }.open()?.dump;
-                Ok(StartedDump { dump, attributes: BTreeMap::new() })
-            }),
-            DemoSource::Generated => Box::new(move || {
-                let dump = stdin::open(sample(self.bytes, day)?);
-                Ok(StartedDump { dump, attributes: BTreeMap::new() })
-            }),
-        };
-        let stream = PlannedStream { name: SERIES.to_owned(), start };
-        let report = backup(&self.repo, self.clock, request, vec![stream], self.observer, self.cancel)?;
-        let (bytes, bytes_stored) = sizes(&report.committed.body);
-        let streams = &report.committed.body.streams;
-        let duration_ms = streams.iter().map(|stream| stream.stats.duration_ms).sum();
-        Ok(DemoDay { day: day + 1, bytes, bytes_stored, duration_ms })
-    }
-
-    fn restore_and_compare(&self) -> Result<bool, OpError> {
-        let settings = ReadSettings::local(self.cores);
-        let chosen = choose(&self.repo, SERIES, &TimeZone::UTC, settings, self.observer)?;
-        let stream = chosen.stream(None)?.clone();
-        let DemoSource::Postgres(server) = &self.source else {
-            let mut restored = Digest(blake3::Hasher::new());
-            chosen.restore(&stream, Target::Writer(&mut restored), self.observer, self.cancel)?;
-            let mut original = blake3::Hasher::new();
-            let failed = |source| OpError::Source { what: "the sample".to_owned(), source };
-            let dump = sample(self.bytes, DAYS - 1).map_err(failed)?;
-            original.update_reader(dump).map_err(|source| RepoError::Input { source })?;
-            return Ok(restored.0.finalize() == original.finalize());
-        };
-        let target = RestoreTarget {
-            create: true,
-            clients: server.clients().clone(),
-            ..RestoreTarget::new(server.connection("postgres")?, "shop_restored", self.limits())
-        };
-        chosen.restore(&stream, Target::Database(Box::new(target)), self.observer, self.cancel)?;
-        self.step("comparing the two databases");
-        let digest = |database: &str| {
-            let outcome = server.plain_digest(database, self.cancel);
-            outcome.map_err(|source| OpError::Source { what: format!("database `{database}`"), source })
-        };
-        Ok(digest(SERIES)? == digest("shop_restored")?)
+    fn check(&self, repo: &Repository, world: &World<'_>) -> Result<DemoCheck, OpError> {
+        let begun = Instant::now();
+        let settings = CheckSettings { read_data: true, workers: self.workers };
+        let report = check(repo, world.clock, HOST, settings, world.observer, world.cancel)?;
+        Ok(DemoCheck { report, duration_ms: elapsed_ms(begun) })
     }
 }
 
-/// A day of the sample database.
-fn sample(bytes: u64, day: u16) -> Result<SampleDump, SourceError> {
-    SampleDump::new(SampleConfig::new(SEED, bytes).day(day)).map_err(|error| SourceError::Io {
-        program: "the sample".to_owned(),
-        operation: "read from",
-        source: std::io::Error::other(error),
-    })
+/// Makes the repository, with a passphrase that nobody knows.
+fn init(scratch: &Scratch, world: &World<'_>) -> Result<Repository, OpError> {
+    let surroundings = Surroundings {
+        entropy: Arc::clone(&world.entropy),
+        // Not the user's own cache, where it would stay.
+        cache_root: scratch.path().join("cache"),
+    };
+    let credential = Credential::Passphrase(scratch.passphrase(world.entropy.as_ref())?);
+    let storage = LocalStorage::create(repository(scratch.path())).map_err(RepoError::from)?;
+    let config = Config::new(world.clock.now().as_millisecond());
+    Ok(Repository::init(Arc::new(storage), &credential, "demo", config, &surroundings)?)
 }
 
-/// Takes bytes and keeps their digest alone.
-struct Digest(blake3::Hasher);
-
-impl Write for Digest {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+fn elapsed_ms(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -33,12 +33,13 @@ pub struct Invocation {
     args: Vec<OsString>,
     env: Vec<(OsString, Option<OsString>)>,
     working_dir: Option<PathBuf>,
+    account: Option<(u32, u32)>,
 }
 
 impl Invocation {
     /// A program, by path or by a name to be looked up in `PATH`.
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env: Vec::new(), working_dir: None }
+        Self { program: program.into(), args: Vec::new(), env: Vec::new(), working_dir: None, account: None }
     }
 
     /// Adds one argument.
@@ -71,6 +72,12 @@ impl Invocation {
         self
     }
 
+    /// Runs it as that user and group, and in no other group: for a program that refuses to run as root.
+    pub fn account(mut self, uid: u32, gid: u32) -> Self {
+        self.account = Some((uid, gid));
+        self
+    }
+
     /// The program as it was asked for, for messages.
     pub fn program(&self) -> String {
         self.program.to_string_lossy().into_owned()
@@ -89,6 +96,9 @@ impl Invocation {
         }
         if let Some(directory) = &self.working_dir {
             command.current_dir(directory);
+        }
+        if let Some((uid, gid)) = self.account {
+            command.uid(uid).gid(gid);
         }
         command
     }
@@ -269,13 +279,18 @@ impl Running {
 
     /// Ends the whole group and reaps the leader. Safe to call again.
     pub(super) fn kill(&mut self) {
+        self.kill_after(Signal::TERM, TERM_WAIT);
+    }
+
+    /// The same for a program that ends properly on another signal, and may take `patience` for that.
+    pub(super) fn kill_after(&mut self, signal: Signal, patience: Duration) {
         if self.status.is_some() {
             return;
         }
         // Every result here is safe to ignore: a group that is gone cannot be signalled and need not be, and a wait that
         // fails leaves the hard way.
-        let _ = kill_process_group(self.group, Signal::TERM);
-        let _ = self.wait(Some(Instant::now() + TERM_WAIT), false);
+        let _ = kill_process_group(self.group, signal);
+        let _ = self.wait(Some(Instant::now() + patience), false);
         let _ = kill_process_group(self.group, Signal::KILL);
         self.status = self.child.wait().ok();
     }

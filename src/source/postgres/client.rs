@@ -130,6 +130,11 @@ impl Clients {
         Self { directories, ..self }
     }
 
+    /// The directories that come before `PATH`.
+    pub(super) fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
     /// Asks the server that `connection` leads to.
     ///
     /// # Errors

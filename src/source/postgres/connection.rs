@@ -26,7 +26,8 @@ pub struct Connection {
     /// `key=value`, without those that have a field here.
     parameters: Vec<String>,
     password: Option<Zeroizing<Vec<u8>>>,
-    env: Vec<(OsString, OsString)>,
+    /// Variables that are set, or taken away.
+    env: Vec<(OsString, Option<OsString>)>,
 }
 
 /// The parts of a connection, where no URI is given.
@@ -108,7 +109,13 @@ impl Connection {
 
     /// Sets a variable in the environment of the client programs (`PGPASSFILE`, `PGSERVICEFILE`, `PGSSLMODE`, …).
     pub fn with_env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.env.push((key.into(), value.into()));
+        self.env.push((key.into(), Some(value.into())));
+        self
+    }
+
+    /// Takes a variable away from the environment of the client programs, so that it cannot lead them elsewhere.
+    pub fn without_env(mut self, key: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), None));
         self
     }
 
@@ -148,7 +155,10 @@ impl Connection {
             invocation = invocation.env("PGPASSWORD", OsString::from_vec(password.to_vec()));
         }
         for (key, value) in &self.env {
-            invocation = invocation.env(key, value);
+            invocation = match value {
+                Some(value) => invocation.env(key, value),
+                None => invocation.env_remove(key),
+            };
         }
         invocation
     }

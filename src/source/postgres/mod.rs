@@ -16,7 +16,7 @@ pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
 pub use dump::{PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};
-pub use private::PrivateServer;
+pub use private::{PrivateError, PrivateServer};
 pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };

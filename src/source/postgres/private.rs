@@ -1,191 +1,427 @@
-//! A PostgreSQL server of one's own, for a demonstration: in a folder, on a Unix socket in it, gone when dropped.
+//! A PostgreSQL server of one's own: a fresh cluster in a folder, on a Unix socket in it, gone when dropped.
+//!
+//! Nothing leads from here to another server: the client programs are told the socket, and every variable of the environment
+//! that could send them elsewhere is taken away.
 
-use super::client::Clients;
+use super::client::{Clients, ServerInfo};
 use super::connection::{Connection, ConnectionParts};
-use super::error::PostgresError;
+use super::error::{ConnectProblem, PostgresError};
 use crate::event::Cancel;
-use crate::source::Dump;
-use crate::source::SourceError;
 use crate::source::command::ProcessDump;
-use crate::source::process::{Invocation, Limits};
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
+use crate::source::process::{Invocation, Limits, Running, Standing};
+use crate::source::{Dump, SourceError};
+use rustix::process::Signal;
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-/// A running private server. Its superuser `postgres` needs no password; only the socket's folder leads to it.
+/// What has to be in one directory for a server and its clients to fit each other.
+const PROGRAMS: [&str; 5] = ["initdb", "postgres", "psql", "pg_dump", "pg_restore"];
+
+/// The superuser. Nobody but who may enter the folder can reach the socket, so that no password is needed.
+const SUPERUSER: &str = "postgres";
+const PORT: u16 = 5432;
+
+/// The system's limit for a socket's path is 108 bytes on Linux and 104 elsewhere, one of them a zero.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// How long making a cluster may take, and how long a server may take from its start to its first answer.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// An immediate shutdown gives the server's processes 5 s before it kills them.
+const QUIT_WAIT: Duration = Duration::from_secs(10);
+
+/// How often a server that starts is looked at.
+const START_NAP: Duration = Duration::from_millis(10);
+
+/// Variables that decide where the client programs go, as whom and how; and what the server itself would heed.
+const VARIABLES: [&str; 24] = [
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGDATABASE",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGOPTIONS",
+    "PGREQUIREAUTH",
+    "PGREQUIREPEER",
+    "PGCHANNELBINDING",
+    "PGSSLMODE",
+    "PGSSLNEGOTIATION",
+    "PGSSLROOTCERT",
+    "PGGSSENCMODE",
+    "PGTARGETSESSIONATTRS",
+    "PGCONNECT_TIMEOUT",
+    "PGMINPROTOCOLVERSION",
+    "PGCLIENTENCODING",
+    "PGDATESTYLE",
+    "PGTZ",
+    "PGGEQO",
+    "PGDATA",
+];
+
+/// A private server could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivateError {
+    /// PostgreSQL refuses to run as root, and there is nobody to run it as.
+    #[error("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`")]
+    NoAccount,
+    /// The socket's path would be longer than the system allows.
+    #[error("`{}` is too long for the path of a socket", path.display())]
+    PathTooLong {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// A file or folder could not be made or read.
+    #[error("`{}`: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The server did not answer in time.
+    #[error("the server did not answer within {limit:?}: {source}")]
+    NotReady {
+        /// How long it was waited for.
+        limit: Duration,
+        /// What the last try gave.
+        #[source]
+        source: PostgresError,
+    },
+    /// A program failed: `initdb`, or the server itself.
+    #[error(transparent)]
+    Program(#[from] SourceError),
+    /// The server could not be asked.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+}
+
+impl PrivateError {
+    /// Whether somebody asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Program(SourceError::Cancelled { .. }) => true,
+            Self::Postgres(PostgresError::Step { source, .. }) => {
+                matches!(**source, SourceError::Cancelled { .. })
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A running private server. Dropping it stops it, with everything that it started, and removes its folder.
 pub struct PrivateServer {
-    postgres: Child,
-    home: PathBuf,
-    clients: Clients,
+    // Dropped in this order: the server stops before its folder goes.
+    postmaster: Postmaster,
+    home: Home,
+    programs: PathBuf,
+    version: String,
+}
+
+impl PrivateServer {
+    /// The first directory that holds a server with all its client programs: those of `clients`, then those of `search_path`,
+    /// which is what `PATH` holds.
+    pub fn find(clients: &Clients, search_path: Option<&OsStr>) -> Option<PathBuf> {
+        let named = clients.directories().iter().cloned();
+        let searched = search_path.into_iter().flat_map(std::env::split_paths);
+        named
+            .chain(searched)
+            .filter(|directory| directory.is_absolute())
+            .find(|directory| PROGRAMS.iter().all(|program| directory.join(program).is_file()))
+    }
+
+    /// Makes `home`, which must not be there yet, and in it a cluster, and starts the programs of the directory `programs` on
+    /// it. As root, which PostgreSQL refuses, it runs as `postgres` or `nobody`, who must be able to pass the folders above.
+    ///
+    /// # Errors
+    /// When it does not start; nothing is left then.
+    pub fn start(programs: &Path, home: &Path, cancel: &Cancel) -> Result<Self, PrivateError> {
+        let socket = home.join(format!(".s.PGSQL.{PORT}"));
+        if socket.as_os_str().as_bytes().len() > SOCKET_PATH_BYTES_MAX {
+            return Err(PrivateError::PathTooLong { path: socket });
+        }
+        let account = account()?;
+        let home = Home::make(home, account)?;
+        let limits = Limits::new(cancel.clone());
+        let data = home.0.join("data");
+        let initdb = within(&home.0, account, Invocation::new(programs.join("initdb")))
+            .args(["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(&data);
+        output_of(&initdb, limits.clone().with_timeout(Some(START_TIMEOUT)))?;
+
+        let postgres = server_invocation(programs, &home.0, account, cancel).arg("-D").arg(&data);
+        let running = Running::start(&postgres, Stdio::null(), Stdio::null(), limits)?;
+        let mut server = Self {
+            postmaster: Postmaster(running),
+            home,
+            programs: programs.to_owned(),
+            version: String::new(),
+        };
+        server.version = server.first_answer(&socket, cancel)?.version_text;
+        Ok(server)
+    }
+
+    /// Waits until the server answers.
+    fn first_answer(&mut self, socket: &Path, cancel: &Cancel) -> Result<ServerInfo, PrivateError> {
+        let begun = Instant::now();
+        let connection = self.connection("postgres")?;
+        loop {
+            let postmaster = &mut self.postmaster.0;
+            let standing = postmaster.standing().map_err(|source| postmaster.io_error("wait for", source))?;
+            if standing != Standing::Runs {
+                return Err(postmaster.failure().into());
+            }
+            if let Some(why) = postmaster.overrun() {
+                return Err(postmaster.stop(why).into());
+            }
+            // Without the socket there is nothing to ask.
+            if socket.exists() || begun.elapsed() >= START_TIMEOUT {
+                match self.clients().server(&connection, cancel) {
+                    Ok(info) => return Ok(info),
+                    Err(source) if !may_be_starting(&source) => return Err(source.into()),
+                    Err(source) if begun.elapsed() >= START_TIMEOUT => {
+                        return Err(PrivateError::NotReady { limit: START_TIMEOUT, source });
+                    }
+                    Err(_) => {}
+                }
+            }
+            std::thread::sleep(START_NAP);
+        }
+    }
+
+    /// The server's version in full, as it tells it.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// How to reach a database of the server, and no other server.
+    ///
+    /// # Errors
+    /// When the name cannot be one.
+    pub fn connection(&self, database: &str) -> Result<Connection, PostgresError> {
+        let connection = Connection::from_parts(ConnectionParts {
+            database: Some(database.to_owned()),
+            host: Some(self.home.0.display().to_string()),
+            port: Some(PORT),
+            user: Some(SUPERUSER.to_owned()),
+        })?;
+        Ok(VARIABLES.iter().fold(connection, |connection, name| connection.without_env(name)))
+    }
+
+    /// Its own client programs, and no others.
+    pub fn clients(&self) -> Clients {
+        Clients::new(vec![self.programs.clone()], false)
+    }
+
+    /// Runs SQL commands one after another, each in a transaction of its own, however long they take; gives what they answer, a
+    /// line a row.
+    ///
+    /// # Errors
+    /// When the server refuses one, or somebody asks to stop.
+    pub fn run_sql<'a>(
+        &self,
+        database: &str,
+        commands: impl IntoIterator<Item = &'a str>,
+        cancel: &Cancel,
+    ) -> Result<String, SourceError> {
+        let mut psql = self.connection(database)?.client(self.programs.join("psql")).args([
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ]);
+        for command in commands {
+            psql = psql.arg("-c").arg(command);
+        }
+        output_of(&psql, Limits::new(cancel.clone()))
+    }
+
+    /// Whether `pg_dump` writes the same for both databases, byte for byte. Only the lines that it makes up anew in every run
+    /// are left out.
+    ///
+    /// # Errors
+    /// When a dump fails.
+    pub fn dumps_are_same(&self, one: &str, other: &str, cancel: &Cancel) -> Result<bool, SourceError> {
+        let mut one = PlainDump::start(self, one, cancel)?;
+        let mut other = PlainDump::start(self, other, cancel)?;
+        loop {
+            match (one.advance(), other.advance()) {
+                (true, true) if one.line == other.line => {}
+                (true, true) => return Ok(false),
+                (one_goes_on, other_goes_on) => {
+                    // What looks like the end may be a failure.
+                    if !one_goes_on {
+                        one.finish()?;
+                    }
+                    if !other_goes_on {
+                        other.finish()?;
+                    }
+                    return Ok(one_goes_on == other_goes_on);
+                }
+            }
+        }
+    }
+}
+
+/// The server process.
+struct Postmaster(Running);
+
+impl Drop for Postmaster {
+    fn drop(&mut self) {
+        // An immediate shutdown: nothing is to be saved, and the server's processes go with it.
+        self.0.kill_after(Signal::QUIT, QUIT_WAIT);
+    }
+}
+
+/// The server's folder.
+struct Home(PathBuf);
+
+impl Home {
+    fn make(path: &Path, account: Account) -> Result<Self, PrivateError> {
+        let failed = |source| PrivateError::File { path: path.to_owned(), source };
+        std::fs::DirBuilder::new().mode(0o700).create(path).map_err(failed)?;
+        let home = Self(path.to_owned());
+        if let Some((uid, gid)) = account {
+            chown(path, Some(uid), Some(gid)).map_err(failed)?;
+        }
+        Ok(home)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Safe to ignore: whoever made the folder above finds that it is not empty.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// User and group that the server runs as, where that is not the caller.
 type Account = Option<(u32, u32)>;
 
-impl PrivateServer {
-    /// Directory of an installed server's programs, the newest; `None` without one.
-    pub fn installed() -> Option<PathBuf> {
-        let entries = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-        let versions = entries.filter_map(|entry| {
-            let entry = entry.ok()?;
-            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
-        });
-        let complete = versions.filter(|(_, bin)| {
-            ["initdb", "postgres", "pg_dump", "pg_restore", "psql"]
-                .iter()
-                .all(|tool| bin.join(tool).is_file())
-        });
-        complete.max().map(|(_, bin)| bin)
-    }
-
-    /// Makes a cluster in `home`, a folder that is there and empty, and starts the programs in `bin` on it. PostgreSQL refuses to
-    /// run as root: then it runs as `postgres` or `nobody`, who must be able to reach `home`.
-    ///
-    /// # Errors
-    /// When a program cannot be started, or the server does not become ready.
-    pub fn start(bin: &Path, home: &Path) -> io::Result<Self> {
-        let account = account()?;
-        if let Some((uid, gid)) = account {
-            chown(home, Some(uid), Some(gid))?;
-        }
-        let data = home.join("data");
-        let mut initdb = as_account(&bin.join("initdb"), account, home);
-        initdb
-            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
-            .arg(&data);
-        let made = initdb.stdin(Stdio::null()).output()?;
-        if !made.status.success() {
-            let words = String::from_utf8_lossy(&made.stderr);
-            return Err(io::Error::other(format!("initdb failed: {}", words.trim())));
-        }
-        let mut command = as_account(&bin.join("postgres"), account, home);
-        command.arg("-D").arg(&data).arg("-k").arg(home).args(["-p", "5432"]);
-        for setting in [
-            "listen_addresses=",
-            "fsync=off",
-            "synchronous_commit=off",
-            "full_page_writes=off",
-            "max_wal_size=1GB",
-            "logging_collector=off",
-            "log_destination=stderr",
-            "lc_messages=C",
-        ] {
-            command.args(["-c", setting]);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-        let mut server = Self {
-            postgres: command.spawn()?,
-            home: home.to_owned(),
-            clients: Clients::new(vec![bin.to_owned()], false),
-        };
-        server.await_readiness()?;
-        Ok(server)
-    }
-
-    fn await_readiness(&mut self) -> io::Result<()> {
-        let stderr = self.postgres.stderr.take().ok_or_else(|| io::Error::other("the server has no log"))?;
-        let mut log = BufReader::new(stderr);
-        let mut said = String::new();
-        loop {
-            let start = said.len();
-            if log.read_line(&mut said)? == 0 {
-                return Err(io::Error::other(format!("the server did not start: {}", said.trim())));
-            }
-            if said.get(start..).is_some_and(|line| line.contains("ready to accept connections")) {
-                break;
-            }
-        }
-        // Read on, so that the server never blocks on its log; the thread ends with the server.
-        std::thread::Builder::new()
-            .name("postgres log".to_owned())
-            .spawn(move || io::copy(&mut log, &mut io::sink()))?;
-        Ok(())
-    }
-
-    /// How to reach a database of the server.
-    ///
-    /// # Errors
-    /// When the name cannot be one.
-    pub fn connection(&self, database: &str) -> Result<Connection, PostgresError> {
-        Connection::from_parts(ConnectionParts {
-            database: Some(database.to_owned()),
-            host: Some(self.home.display().to_string()),
-            port: Some(5432),
-            user: Some("postgres".to_owned()),
-        })
-    }
-
-    /// Its own client programs.
-    pub fn clients(&self) -> &Clients {
-        &self.clients
-    }
-
-    /// Runs SQL and gives the answer's first row.
-    ///
-    /// # Errors
-    /// When the server refuses.
-    pub fn sql(&self, database: &str, sql: &str, cancel: &Cancel) -> Result<String, PostgresError> {
-        self.clients.ask(&self.connection(database)?, "change the demonstration's database", sql, cancel)
-    }
-
-    /// Digest of the database's plain dump, without the lines that differ from run to run: equal digests, equal databases.
-    ///
-    /// # Errors
-    /// When `pg_dump` fails.
-    pub fn plain_digest(&self, database: &str, cancel: &Cancel) -> Result<blake3::Hash, SourceError> {
-        let connection = self.connection(database)?;
-        let server = self.clients.server(&connection, cancel)?;
-        let client = self.clients.choose("pg_dump", server.version, server.version, cancel)?;
-        let invocation: Invocation = connection.client(&client.path).arg("--format=plain");
-        let mut dump = Box::new(ProcessDump::start(&invocation, Limits::new(cancel.clone()))?);
-        let mut hasher = blake3::Hasher::new();
-        let mut lines = BufReader::with_capacity(1 << 20, &mut dump);
-        let mut line = Vec::new();
-        // An error of reading is told by `finish`.
-        while lines.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-            if !line.starts_with(b"\\restrict ") && !line.starts_with(b"\\unrestrict ") {
-                hasher.update(&line);
-            }
-            line.clear();
-        }
-        drop(lines);
-        dump.finish()?;
-        Ok(hasher.finalize())
-    }
-}
-
-impl Drop for PrivateServer {
-    fn drop(&mut self) {
-        // SIGQUIT is an immediate shutdown: the postmaster takes its children with it. Nothing is to be saved.
-        // Safe to ignore because a server that is gone already needs no signal.
-        let _ = kill_process(Pid::from_child(&self.postgres), Signal::QUIT);
-        let _ = self.postgres.wait();
-    }
-}
-
-fn account() -> io::Result<Account> {
+fn account() -> Result<Account, PrivateError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    let accounts = std::fs::read_to_string("/etc/passwd")?;
+    let path = PathBuf::from("/etc/passwd");
+    let accounts = match std::fs::read_to_string(&path) {
+        Ok(accounts) => accounts,
+        Err(source) => return Err(PrivateError::File { path, source }),
+    };
     let ids = |name: &str| {
         let line = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    let found = ids("postgres").or_else(|| ids("nobody"));
-    found.map(Some).ok_or_else(|| io::Error::other("root, and no account to run PostgreSQL as"))
+    ids("postgres").or_else(|| ids("nobody")).map(Some).ok_or(PrivateError::NoAccount)
 }
 
-fn as_account(program: &Path, account: Account, home: &Path) -> Command {
-    let mut command = Command::new(program);
-    if let Some((uid, gid)) = account {
-        command.uid(uid).gid(gid);
+/// A program of the server's side, run in its folder: the caller's own may be closed to that account.
+fn within(home: &Path, account: Account, program: Invocation) -> Invocation {
+    let mut invocation = program.working_dir(home).env("LC_ALL", "C");
+    for name in VARIABLES {
+        invocation = invocation.env_remove(name);
     }
-    // The caller's own directory may be closed to that account.
-    command.current_dir(home).env("LC_ALL", "C").env_remove("DUMPVAULT_PASSWORD");
-    command
+    match account {
+        Some((uid, gid)) => invocation.account(uid, gid),
+        None => invocation,
+    }
+}
+
+/// The server, but for its data folder.
+fn server_invocation(programs: &Path, home: &Path, account: Account, cancel: &Cancel) -> Invocation {
+    let postgres = programs.join("postgres");
+    // Where the system can do that, the server ends even when this process is killed and cleans up nothing.
+    let guarded = || Invocation::new("setpriv").args(["--pdeathsig", "QUIT", "--"]).arg(&postgres);
+    let probe = within(home, account, guarded()).arg("--version");
+    let limits = Limits::new(cancel.clone()).with_timeout(Some(START_TIMEOUT));
+    let invocation = match output_of(&probe, limits) {
+        Ok(_) => guarded(),
+        Err(_) => Invocation::new(postgres),
+    };
+    let mut invocation =
+        within(home, account, invocation).arg("-k").arg(home).arg("-p").arg(PORT.to_string());
+    for setting in [
+        "listen_addresses=",
+        "unix_socket_permissions=0700",
+        // A server that does not outlive its folder need not bring anything to the disk.
+        "fsync=off",
+        "synchronous_commit=off",
+        "full_page_writes=off",
+        "wal_level=minimal",
+        "max_wal_senders=0",
+        "max_wal_size=1GB",
+        // What it does is for its owner to say.
+        "autovacuum=off",
+        "logging_collector=off",
+        "log_destination=stderr",
+        "lc_messages=C",
+    ] {
+        invocation = invocation.arg("-c").arg(setting);
+    }
+    invocation
+}
+
+/// Whether a connection failed as it does while a server starts.
+fn may_be_starting(error: &PostgresError) -> bool {
+    matches!(
+        error,
+        PostgresError::Connect {
+            problem: ConnectProblem::NotRunning | ConnectProblem::NotReady | ConnectProblem::NoAnswer,
+            ..
+        }
+    )
+}
+
+/// Runs a program to its end and gives what it printed.
+fn output_of(invocation: &Invocation, limits: Limits) -> Result<String, SourceError> {
+    let mut dump = Box::new(ProcessDump::start(invocation, limits)?);
+    let mut answer = Vec::new();
+    // An error of reading is told by `finish`.
+    let _ = dump.read_to_end(&mut answer);
+    dump.finish()?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A plain dump under way, line by line.
+struct PlainDump {
+    lines: BufReader<Box<ProcessDump>>,
+    line: Vec<u8>,
+}
+
+impl PlainDump {
+    fn start(server: &PrivateServer, database: &str, cancel: &Cancel) -> Result<Self, SourceError> {
+        let pg_dump = server.connection(database)?.client(server.programs.join("pg_dump"));
+        let dump = ProcessDump::start(&pg_dump.arg("--format=plain"), Limits::new(cancel.clone()))?;
+        Ok(Self { lines: BufReader::with_capacity(1 << 20, Box::new(dump)), line: Vec::new() })
+    }
+
+    /// Goes to the next line. False at the end, good or bad.
+    fn advance(&mut self) -> bool {
+        // Each run has a random word of its own here. A row begins like this only if its first character is a carriage return.
+        let fleeting = |line: &[u8]| line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ");
+        loop {
+            self.line.clear();
+            // An error of reading is told by `finish`.
+            if !self.lines.read_until(b'\n', &mut self.line).is_ok_and(|count| count > 0) {
+                return false;
+            }
+            if !fleeting(&self.line) {
+                return true;
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(), SourceError> {
+        self.lines.into_inner().finish().map(drop)
+    }
 }
