@@ -8,6 +8,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod crypto;
+pub mod delta;
 pub mod event;
 pub mod id;
 pub mod ops;
