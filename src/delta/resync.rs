@@ -217,8 +217,8 @@ impl Resync {
         let anchors = Anchors::new(kind, view.bytes, view.starts_row, super::AHEAD_BYTES, view.last);
         keys.extend(anchors.filter(|(_, key)| key & FAR_MASK == 0));
         reading.work += view.bytes.len() as u64;
-        // Larger at each miss: an insertion of some hundred kilobytes is more common than a deletion of many megabytes.
-        let mut steps = 4u32 << self.misses.min(5);
+        // Wider at each miss: an insertion of some hundred kilobytes is more common than a deletion of many megabytes.
+        let mut steps = 16u32 << self.misses.min(3);
         let hit = loop {
             let hit = self.probe_far(&mut keys, view, parent, reading);
             if hit.is_some() || steps == 0 || keys.is_empty() || !self.scan(kind, offset, parent, reading) {
