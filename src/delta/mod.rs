@@ -209,7 +209,11 @@ impl<E> Differ<E> {
                 break;
             }
             let ahead = rest.get(..AHEAD_BYTES).unwrap_or(rest);
-            at += self.part_ways(View { bytes: ahead, starts_row: self.starts_row, last: !whole }, parent, sink)?;
+            at += self.part_ways(
+                View { bytes: ahead, starts_row: self.starts_row, last: !whole },
+                parent,
+                sink,
+            )?;
         }
         Ok(at)
     }
@@ -228,7 +232,8 @@ impl<E> Differ<E> {
             self.resync.search(view, self.offset, parent, &mut self.reading)
         };
         let Some(hit) = hit else {
-            let settled = if view.last { view.bytes.len() } else { view.bytes.len() - anchors::KEY_BYTES_MAX };
+            let settled =
+                if view.last { view.bytes.len() } else { view.bytes.len() - anchors::KEY_BYTES_MAX };
             let bytes = view.bytes.get(..settled).unwrap_or_default();
             self.literal(bytes, sink)?;
             return Ok(settled);

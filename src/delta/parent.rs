@@ -89,7 +89,12 @@ impl<E> Reading<E> {
     }
 
     /// How many of `bytes` the parent has at `offset`.
-    pub(super) fn agrees<P: Parent<Error = E>>(&mut self, parent: &mut P, offset: u64, bytes: &[u8]) -> usize {
+    pub(super) fn agrees<P: Parent<Error = E>>(
+        &mut self,
+        parent: &mut P,
+        offset: u64,
+        bytes: &[u8],
+    ) -> usize {
         let mut same = 0;
         self.walk(parent, offset, bytes.len(), |piece| {
             let agreed = common_prefix(piece, bytes.get(same..).unwrap_or_default());

@@ -115,7 +115,8 @@ impl Resync {
     /// New bytes went by: they pay for later searches.
     pub(super) fn passed(&mut self, len: u64) {
         self.bytes_passed = self.bytes_passed.saturating_add(len);
-        self.index_credit = INDEX_CREDIT_MAX.min(self.index_credit.saturating_add(len.saturating_mul(INDEX_PER_BYTE)));
+        self.index_credit =
+            INDEX_CREDIT_MAX.min(self.index_credit.saturating_add(len.saturating_mul(INDEX_PER_BYTE)));
         self.jump_credit = JUMP_CREDIT_MAX.min(self.jump_credit.saturating_add(len));
     }
 
@@ -124,7 +125,8 @@ impl Resync {
         let unseen = from.max(self.scanned)..to;
         if to > from.saturating_add(WINDOW) && unseen.start < unseen.end {
             if self.skipped.len() == SKIPPED_MAX {
-                let smallest = self.skipped.iter().enumerate().min_by_key(|(_, region)| region.end - region.start);
+                let smallest =
+                    self.skipped.iter().enumerate().min_by_key(|(_, region)| region.end - region.start);
                 if let Some(at) = smallest.map(|(at, _)| at) {
                     self.skipped.swap_remove(at);
                 }
