@@ -1,5 +1,7 @@
 //! How close the row diff comes to what really changed between two dumps.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use dumpvault::delta::{Differ, Sink, Summary};
 use dumpvault::source::sample::{Churn, SampleConfig, SampleDump};
 use std::collections::HashMap;
