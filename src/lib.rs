@@ -14,6 +14,7 @@
 //! | 0 values | `event` | |
 //! | 1 mechanisms | `chunker` | `secret` |
 //! | 1 mechanisms | `codec` | |
+//! | 1 mechanisms | `delta` | |
 //! | 1 mechanisms | `crypto` | `id` `secret` |
 //! | 1 mechanisms | `storage` | `clock` |
 //! | 1 mechanisms | `snapshot` | `id` |
@@ -33,6 +34,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod crypto;
+pub mod delta;
 pub mod event;
 pub mod id;
 pub mod ops;
