@@ -14,7 +14,7 @@ use dumpvault::repo::format::config::Config;
 use dumpvault::repo::format::index::BlockKind;
 use dumpvault::repo::format::pack::PackBuffer;
 use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::writer::{CommitRequest, Committed, PipelineSettings};
+use dumpvault::repo::writer::{Basis, CommitRequest, Committed, PipelineSettings};
 use dumpvault::repo::{Repository, Surroundings};
 use dumpvault::secret::{OsEntropy, Passphrase, SecretKey};
 use dumpvault::snapshot::{Proof, StreamFormat};
@@ -101,7 +101,7 @@ fn backup(repo: &Repository, dump: &[u8]) -> Committed {
     let (catalog, _, presence) = repo.synced(&Silent).unwrap();
     let settings = PipelineSettings { level: Level::DEFAULT, read_back: true, workers: 2 };
     let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
-    let stored = session.store("bench", &mut &dump[..], &Silent, &Cancel::new()).unwrap();
+    let stored = session.store("bench", &mut &dump[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::PgCustom, BTreeMap::new());
     let request = CommitRequest {
         series: "bench".into(),

@@ -108,6 +108,8 @@ pub struct Config {
     pub week_start: Option<String>,
     /// As `--compression`.
     pub compression: Option<String>,
+    /// As `--max-read-amplification`.
+    pub max_read_amplification: Option<f64>,
     /// Directories with PostgreSQL's client programs, searched first.
     #[serde(default)]
     pub pg_bin_dirs: Vec<PathBuf>,

@@ -18,7 +18,7 @@
 //! | 1 mechanisms | `crypto` | `id` `secret` |
 //! | 1 mechanisms | `storage` | `clock` |
 //! | 1 mechanisms | `snapshot` | `id` |
-//! | 2 peers | `repo` | `chunker` `codec` `crypto` `event` `id` `secret` `snapshot` `storage` |
+//! | 2 peers | `repo` | `chunker` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` |
 //! | 2 peers | `source` | `event` `snapshot` |
 //! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `repo` `secret` `snapshot` `source` `storage` |
 //! | 4 settings | `config` | `codec` `snapshot` |

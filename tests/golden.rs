@@ -20,7 +20,7 @@ use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::SnapshotId;
 use dumpvault::repo::format::config::Config;
 use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::writer::{CommitRequest, PipelineSettings};
+use dumpvault::repo::writer::{Basis, CommitRequest, PipelineSettings};
 use dumpvault::repo::{Repository, Surroundings};
 use dumpvault::secret::OsEntropy;
 use dumpvault::snapshot::{Proof, Stream, StreamFormat};
@@ -280,7 +280,7 @@ fn backup(repo: &Repository, day: u64, bytes: &[u8]) -> SnapshotId {
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
     let settings = PipelineSettings { level: dumpvault::codec::Level::DEFAULT, read_back: true, workers: 2 };
     let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
-    let stored = session.store("orders", &mut &bytes[..], &Silent, &Cancel::new()).unwrap();
+    let stored = session.store("orders", &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::PgCustom, BTreeMap::new());
     let request = CommitRequest {
         series: "orders".into(),

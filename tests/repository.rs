@@ -6,7 +6,7 @@ use dumpvault::crypto::Credential;
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::repo::format::config::Config;
 use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::writer::{CommitRequest, Committed, PipelineSettings};
+use dumpvault::repo::writer::{Basis, CommitRequest, Committed, PipelineSettings};
 use dumpvault::repo::{RepoError, Repository, Surroundings};
 use dumpvault::secret::{OsEntropy, Passphrase};
 use dumpvault::snapshot::{Proof, StreamFormat};
@@ -35,7 +35,7 @@ fn backup(repo: &Repository, name: &str, bytes: &[u8]) -> Committed {
     let history = repo.history(&mut catalog).unwrap();
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
     let mut session = repo.begin_backup(catalog, presence, settings()).unwrap();
-    let stored = session.store(name, &mut &bytes[..], &Silent, &Cancel::new()).unwrap();
+    let stored = session.store(name, &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::Unknown, BTreeMap::new());
     session.commit(vec![finished], request(name)).unwrap()
 }

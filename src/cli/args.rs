@@ -152,6 +152,15 @@ pub(super) struct BackupArgs {
     /// Stop a dump that takes longer: 90s, 30m, 2h.
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
+    /// Compare with this snapshot; otherwise with the series' newest complete one.
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "no_parent")]
+    pub parent: Option<String>,
+    /// Compare with no snapshot: only whole chunks are found again.
+    #[arg(long)]
+    pub no_parent: bool,
+    /// Store a stream afresh when restoring its parent would read more than so many times what it takes by itself (3).
+    #[arg(long, value_name = "FACTOR")]
+    pub max_read_amplification: Option<f64>,
 }
 
 #[derive(Debug, Args, Clone, Default)]

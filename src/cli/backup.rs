@@ -7,7 +7,9 @@ use crate::codec::Level;
 use crate::config::{self, SourceConfig};
 use crate::event::Cancel;
 use crate::ops::OpError;
-use crate::ops::backup::{BackupReport, BackupRequest, PlannedStream, StartedDump, backup};
+use crate::ops::backup::{
+    BackupReport, BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, StartedDump, backup,
+};
 use crate::ops::survey::{Seen, sizes};
 use crate::source::command::CommandSource;
 use crate::source::postgres::{Clients, Connection, ConnectionParts, PostgresSource};
@@ -42,6 +44,12 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
     let jobs = jobs(context, args)?;
     let time = args.time.as_deref().map(parse_time).transpose()?;
     let calendar = context.app.config.calendar()?;
+    let parent = match &args.parent {
+        _ if args.no_parent => ParentChoice::None,
+        Some(name) => ParentChoice::Named(name.clone()),
+        None => ParentChoice::Newest,
+    };
+    let read_amplification_max = read_amplification_max(context, args)?;
     let repo = context.repository()?;
     sweep(context);
     let host = args.host.clone().unwrap_or_else(|| context.app.host());
@@ -56,6 +64,8 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
             level: job.level,
             allow_empty: job.allow_empty,
             workers: context.cores(),
+            parent: parent.clone(),
+            read_amplification_max,
             source: describe(&job.origin),
         };
         let series = job.series.clone();
@@ -71,6 +81,15 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
         outcomes.push((series, outcome));
     }
     conclude(context, outcomes)
+}
+
+fn read_amplification_max(context: &Context, args: &BackupArgs) -> Result<f64, CliError> {
+    let configured = context.app.config.max_read_amplification;
+    let max = args.max_read_amplification.or(configured).unwrap_or(READ_AMPLIFICATION_MAX);
+    if max.is_finite() && max >= 1.0 {
+        return Ok(max);
+    }
+    Err(CliError::usage("--max-read-amplification: a number from 1 on, such as 3"))
 }
 
 /// The exit code over all sources. A single source's error goes up as it is.

@@ -168,6 +168,11 @@ impl<E> Differ<E> {
         self.emit_copy(sink)
     }
 
+    /// Where in the parent the stream is, or was last. Exact after [`Differ::end_run`] if the run's last bytes were copied.
+    pub fn position(&self) -> u64 {
+        self.offset
+    }
+
     /// What was done so far. Complete for all runs that have ended.
     pub fn summary(&self) -> Summary {
         Summary { parent_failures: self.reading.failures, ..self.summary }

@@ -1,9 +1,14 @@
 //! Backup: streams of a source become one snapshot.
 
+mod parent;
+
+pub use parent::ParentChoice;
+
 use super::OpError;
 use crate::clock::Clock;
 use crate::codec::Level;
 use crate::event::{Cancel, Event, Observer};
+use crate::id::SnapshotId;
 use crate::repo::history::History;
 use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings};
 use crate::repo::{RepoError, Repository};
@@ -12,6 +17,7 @@ use crate::snapshot::{FailedStream, Proof, State, StreamFormat, Summary, timesta
 use crate::source::postgres::{DumpKind, kind_of_dump};
 use crate::source::{Dump, SourceError};
 use jiff::Timestamp;
+use parent::Parents;
 use std::collections::BTreeMap;
 
 /// What to back up as, besides the streams.
@@ -33,9 +39,16 @@ pub struct BackupRequest {
     pub allow_empty: bool,
     /// Threads that compress.
     pub workers: usize,
+    /// Which snapshot's streams the new ones are compared with.
+    pub parent: ParentChoice,
+    /// A stream is stored afresh when restoring its parent would read more than so many times what it takes by itself.
+    pub read_amplification_max: f64,
     /// What the source is: kind, database and the like.
     pub source: BTreeMap<String, String>,
 }
+
+/// [`BackupRequest::read_amplification_max`] where nobody says otherwise.
+pub const READ_AMPLIFICATION_MAX: f64 = 3.0;
 
 /// A dump that was started.
 pub struct StartedDump {
@@ -83,10 +96,11 @@ pub fn backup(
 ) -> Result<BackupReport, OpError> {
     observer.observe(Event::Step { what: "opening the repository".to_owned() });
     let watched = WithDamage::new(observer);
-    let (catalog, history, presence) = repo.synced(&watched)?;
+    let (mut catalog, history, presence) = repo.synced(&watched)?;
     for damage in &history.damaged {
         watched.damage(&damage.error);
     }
+    let mut parents = Parents::open(repo, &mut catalog, &history, &request, &watched)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
     let mut session = repo.begin_backup(catalog, presence, settings)?;
 
@@ -95,7 +109,7 @@ pub fn backup(
     let mut first_hint = None;
     for planned in streams {
         let name = planned.name.clone();
-        match store_stream(&mut session, planned, request.allow_empty, observer, cancel) {
+        match store_stream(&mut session, planned, &mut parents, request.allow_empty, &watched, cancel) {
             Ok(stream) => finished.push(stream),
             Err(OpError::Source { source, .. }) if !matches!(source, SourceError::Cancelled { .. }) => {
                 observer.observe(Event::Warning { message: format!("stream `{name}` failed: {source}") });
@@ -127,7 +141,7 @@ pub fn backup(
         return Err(RepoError::Cancelled.into());
     }
     observer.observe(Event::Step { what: "committing".to_owned() });
-    let commit = commit_request(&history, request, failed, clock.now());
+    let commit = commit_request(&history, request, parents.used(), failed, clock.now());
     let committed = session.commit(finished, commit)?;
     let mut damage = watched.into_damage();
     let pack_damage = committed
@@ -150,15 +164,17 @@ pub fn backup(
 fn store_stream(
     session: &mut BackupSession,
     planned: PlannedStream<'_>,
+    parents: &mut Parents,
     allow_empty: bool,
-    observer: &dyn Observer,
+    observer: &WithDamage<'_>,
     cancel: &Cancel,
 ) -> Result<Finished, OpError> {
     let PlannedStream { name, start } = planned;
     let source_failed = |source| OpError::Source { what: name.clone(), source };
     let StartedDump { mut dump, attributes } = start().map_err(source_failed)?;
     observer.observe(Event::StreamStarted { stream: name.clone(), bytes_expected: None });
-    let stored = match session.store(&name, &mut dump, observer, cancel) {
+    let basis = parents.basis(session, &name, observer);
+    let stored = match session.store(&name, &mut dump, basis, observer, cancel) {
         Ok(stored) => stored,
         // The dump itself knows best why it could not be read.
         Err(error @ RepoError::Input { .. }) => {
@@ -177,19 +193,26 @@ fn store_stream(
             hint: Some("if it may be empty, say --allow-empty".to_owned()),
         });
     }
+    parents.conclude(&name, &stored, observer);
     observer.observe(Event::StreamFinished { stream: name });
-    let format = match kind_of_dump(&stored.front) {
+    let format = format_of(&stored.front);
+    Ok(stored.finish(proof, format, attributes))
+}
+
+/// What a stream is, told by its first bytes.
+fn format_of(front: &[u8]) -> StreamFormat {
+    match kind_of_dump(front) {
         DumpKind::Archive { .. } => StreamFormat::PgCustom,
         DumpKind::Sql => StreamFormat::PlainSql,
         _ => StreamFormat::Unknown,
-    };
-    Ok(stored.finish(proof, format, attributes))
+    }
 }
 
 /// Where the new snapshot stands in its series.
 fn commit_request(
     history: &History,
     request: BackupRequest,
+    parent: Option<SnapshotId>,
     failed: Vec<FailedStream>,
     now: Timestamp,
 ) -> CommitRequest {
@@ -197,11 +220,6 @@ fn commit_request(
     let newest = history
         .series(&request.series, &request.host)
         .max_by_key(|summary| (summary.head.counter, summary.head.time_ms));
-    let parent = history
-        .series(&request.series, &request.host)
-        .rev()
-        .find(|summary| summary.head.state == State::Complete)
-        .map(|summary| summary.id);
     let good = history.series(&request.series, &request.host).filter(|summary| is_good(summary));
     let mut times: Vec<Timestamp> = good.map(|summary| summary.head.time()).collect();
     times.push(time);
@@ -262,10 +280,7 @@ impl<'a> WithDamage<'a> {
     }
 
     fn damage(&self, error: &RepoError) {
-        let object = match error {
-            RepoError::Damaged { object, .. } | RepoError::Missing { object } => object.clone(),
-            _ => String::new(),
-        };
+        let object = error.object().unwrap_or_default().to_owned();
         self.observe(Event::Damage { object, message: error.to_string() });
     }
 

@@ -171,6 +171,16 @@ impl RepoError {
         )
     }
 
+    /// Key of the object that is damaged or missing, where it is one.
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Self::Damaged { object, .. } | Self::Missing { object } | Self::Inconsistent { object, .. } => {
+                Some(object)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the catalog is to blame: rebuilding it may cure the error.
     pub fn is_catalog_corrupt(&self) -> bool {
         matches!(self, Self::Catalog(CatalogError::Corrupt { .. }))

@@ -59,6 +59,18 @@ impl Repository {
         }
     }
 
+    /// Opens the catalog once more, as it is: for a second thread, just after it was brought up to date.
+    pub(super) fn another_catalog(&self) -> Result<Catalog, RepoError> {
+        let mut instance = [0; 16];
+        self.entropy.fill(&mut instance)?;
+        match Catalog::open(&self.cache_dir, &self.id, instance) {
+            Err(CatalogError::Io { .. } | CatalogError::Sqlite { .. }) => {
+                self.memory_catalog(&crate::event::Silent, instance)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
     /// Forgets the catalog; the next opening rebuilds it.
     ///
     /// # Errors

@@ -250,6 +250,9 @@ pub struct StreamStats {
     /// How long it took.
     #[n(7)]
     pub duration_ms: u64,
+    /// Bytes of the parent that were read to compare; absent where nothing was compared.
+    #[n(8)]
+    pub bytes_parent_read: Option<u64>,
 }
 
 /// A committed snapshot: its id and head.

@@ -351,6 +351,7 @@ pub struct TreeBuilder {
     base: Option<Base>,
     entries: Vec<Entry>,
     entries_len: u64,
+    entries_total: u64,
     /// Unfinished inner nodes, lowest level first.
     inner: Vec<Vec<Child>>,
 }
@@ -390,8 +391,19 @@ impl TreeBuilder {
             self.finish_leaf(store)?;
         }
         self.entries_len += entry.len();
+        self.entries_total += 1;
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// Entries so far; joined ones count once.
+    pub fn entries(&self) -> u64 {
+        self.entries_total
+    }
+
+    /// Whether what was pushed is one copy of a base of `bytes` bytes, all of it.
+    pub fn is_copy_of_all(&self, bytes: u64) -> bool {
+        self.inner.is_empty() && self.entries == [Entry::Copy { offset: 0, len: bytes }]
     }
 
     fn leaf_is_full(&self) -> bool {

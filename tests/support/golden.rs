@@ -8,7 +8,7 @@ use dumpvault::crypto::{Credential, KeyFile, Role};
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::{ChunkId, NodeId, PackId};
 use dumpvault::repo::format::config::Config;
-use dumpvault::repo::writer::{CommitRequest, PipelineSettings};
+use dumpvault::repo::writer::{Basis, CommitRequest, PipelineSettings};
 use dumpvault::repo::{Repository, Surroundings};
 use dumpvault::secret::{OsEntropy, Passphrase};
 use dumpvault::snapshot::{FailedStream, Proof, StreamFormat};
@@ -41,7 +41,9 @@ fn backup(
     let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
     let mut finished = Vec::new();
     for (name, made_of) in streams {
-        let stored = session.store(name, &mut content(made_of).as_slice(), &Silent, &Cancel::new()).unwrap();
+        let stored = session
+            .store(name, &mut content(made_of).as_slice(), Basis::Chunks, &Silent, &Cancel::new())
+            .unwrap();
         let attributes = BTreeMap::from([("server_version".to_owned(), "15.6".to_owned())]);
         finished.push(stored.finish(Proof::Exited, StreamFormat::PlainSql, attributes));
     }

@@ -89,6 +89,11 @@ impl PackRow {
         self.table.blocks.get(number as usize)
     }
 
+    /// Number of the block that holds chunk `at`.
+    pub fn block_of(&self, at: usize) -> u32 {
+        self.chunk_blocks.get(at).copied().unwrap_or(u32::MAX)
+    }
+
     /// Number of the chunk with that id and kind in the pack.
     fn find(&self, id: &[u8; 32], kind: BlockKind) -> Option<usize> {
         let mut fits = self.table.chunks.iter().enumerate().filter(|(_, (other, _))| other == id);

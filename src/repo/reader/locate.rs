@@ -3,8 +3,10 @@
 use crate::id::PackId;
 use crate::repo::catalog::{Catalog, Location};
 use crate::repo::format::index::BlockKind;
+use crate::repo::objects::pack_key;
 use crate::repo::{RepoError, Repository};
 use hashbrown::HashMap;
+use std::cmp::Reverse;
 
 /// Answers kept; cleared when full.
 const KEPT: usize = 1 << 16;
@@ -15,6 +17,7 @@ pub struct Locator {
     repo: Repository,
     catalog: Catalog,
     damaged: std::collections::HashMap<PackId, String>,
+    refuses: bool,
     kept: HashMap<[u8; 32], Location>,
     reconciled: bool,
     rebuilt: bool,
@@ -27,7 +30,24 @@ impl Locator {
         catalog: Catalog,
         damaged: std::collections::HashMap<PackId, String>,
     ) -> Self {
-        Self { repo: repo.clone(), catalog, damaged, kept: HashMap::new(), reconciled: false, rebuilt: false }
+        Self {
+            repo: repo.clone(),
+            catalog,
+            damaged,
+            refuses: false,
+            kept: HashMap::new(),
+            reconciled: false,
+            rebuilt: false,
+        }
+    }
+
+    /// A locator that takes nothing from the packs in `unusable`: what is only there cannot be had.
+    pub fn strict(
+        repo: &Repository,
+        catalog: Catalog,
+        unusable: std::collections::HashMap<PackId, String>,
+    ) -> Self {
+        Self { refuses: true, ..Self::new(repo, catalog, unusable) }
     }
 
     /// The place to read a data chunk from.
@@ -91,7 +111,16 @@ impl Locator {
             self.repo.reconcile(&mut self.catalog, &self.damaged)?;
             locations = self.catalog.locate(id, kind)?;
         }
-        locations.sort_by_key(|location| self.damaged.contains_key(&location.pack.id));
+        // A chunk stored again since was stored for a reason.
+        locations.sort_by_key(|location| {
+            (self.damaged.contains_key(&location.pack.id), Reverse(location.pack.number))
+        });
+        if self.refuses
+            && let Some(best) = locations.first()
+            && let Some(reason) = self.damaged.get(&best.pack.id)
+        {
+            return Err(RepoError::Inconsistent { object: pack_key(&best.pack.id), what: reason.clone() });
+        }
         Ok(locations)
     }
 

@@ -12,16 +12,20 @@ mod blocks;
 mod locate;
 mod plan;
 mod recipe;
+mod survey;
+mod windows;
 
 pub use blocks::{BlockReader, Workspace};
 pub use locate::Locator;
 pub use recipe::{Extent, RecipeWalker};
+pub use survey::{BlockUse, Survey};
+pub use windows::Windows;
 
 use super::{RepoError, Repository};
 use crate::event::{Cancel, Event, Observer};
 use crate::repo::format::index::BlockKind;
 use crate::snapshot::Stream;
-use plan::{Job, Piece, Planner, Segment, run_jobs};
+use plan::{Held, Job, Piece, Planned, Planner, run_jobs};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -116,7 +120,7 @@ impl Repository {
         }
         let workers = settings.workers.max(1);
         let (jobs_in, jobs_out) = crossbeam_channel::bounded::<Job>(workers * 2);
-        let (segments_in, segments) = crossbeam_channel::bounded::<Segment>(64);
+        let (segments_in, segments) = crossbeam_channel::bounded::<Planned>(64);
         let stop = Cancel::new();
         std::thread::scope(|scope| {
             let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -127,8 +131,9 @@ impl Repository {
             }
             drop(jobs_out);
             let mut planner = Planner::new(Arc::clone(locator), settings, jobs_in, segments_in, stop.clone());
-            let planned = named("plan")
-                .spawn_scoped(scope, move || planner.run(|each| walker.walk(&stream.root, range, each)));
+            let planned = named("plan").spawn_scoped(scope, move || {
+                planner.run(|each| walker.walk(&stream.root, range, each)).map(|()| planner.stats())
+            });
             let planned = planned.map_err(|source| RepoError::Thread { source })?;
             let written = write_segments(&segments, &blocks, locator, cancel, output);
             // The planner may wait for room that nobody will make any more.
@@ -146,7 +151,7 @@ impl Repository {
 
 /// Writes segments in order until there are no more. That these were all is for the planner to say.
 fn write_segments(
-    segments: &crossbeam_channel::Receiver<Segment>,
+    segments: &crossbeam_channel::Receiver<Planned>,
     blocks: &BlockReader,
     locator: &Mutex<Locator>,
     cancel: &Cancel,
@@ -161,45 +166,58 @@ fn write_segments(
         if cancel.is_cancelled() {
             return Err(RepoError::Cancelled);
         }
-        for piece in &segment.pieces {
-            if buffer.len() + piece.extent.len as usize > OUTPUT_BYTES {
+        let segment = segment?;
+        for (held, piece) in segment.iter() {
+            if buffer.len() + piece.len as usize > OUTPUT_BYTES {
                 write(&buffer)?;
                 buffer.clear();
             }
-            match piece.slot.wait() {
-                Ok(plain) => buffer.extend_from_slice(slice_of(piece, plain)?),
-                Err(error) => buffer.extend_from_slice(&elsewhere(piece, error, blocks, locator)?),
-            }
+            append(&mut buffer, held, piece, blocks, locator)?;
         }
     }
     write(&buffer)
 }
 
-fn slice_of<'a>(piece: &Piece, plain: &'a [u8]) -> Result<&'a [u8], RepoError> {
-    let start = piece.chunk_offset as usize + piece.extent.offset as usize;
-    plain.get(start..start + piece.extent.len as usize).ok_or_else(|| RepoError::Inconsistent {
-        object: format!("chunk {}", piece.extent.chunk.short()),
+/// Waits for the piece's block and appends the piece's bytes to `out`.
+fn append(
+    out: &mut Vec<u8>,
+    held: &Held,
+    piece: Piece,
+    blocks: &BlockReader,
+    locator: &Mutex<Locator>,
+) -> Result<(), RepoError> {
+    match held.slot.wait() {
+        Ok(plain) => out.extend_from_slice(slice_of(held, held.start, piece, plain)?),
+        Err(error) => out.extend_from_slice(&elsewhere(held, piece, error, blocks, locator)?),
+    }
+    Ok(())
+}
+
+fn slice_of<'a>(held: &Held, start: u32, piece: Piece, plain: &'a [u8]) -> Result<&'a [u8], RepoError> {
+    let start = start as usize + piece.offset as usize;
+    plain.get(start..start + piece.len as usize).ok_or_else(|| RepoError::Inconsistent {
+        object: format!("chunk {}", held.chunk.short()),
         what: "the recipe wants bytes beyond its end".to_owned(),
     })
 }
 
 /// A block did not open: the chunk may lie in another pack, too (stored again since, to heal the damage).
 fn elsewhere(
-    piece: &Piece,
+    held: &Held,
+    piece: Piece,
     error: &Arc<RepoError>,
     blocks: &BlockReader,
     locator: &Mutex<Locator>,
 ) -> Result<Vec<u8>, RepoError> {
-    let id = piece.extent.chunk.as_bytes();
+    let id = held.chunk.as_bytes();
     let locations = locator.lock().unwrap_or_else(PoisonError::into_inner).all(id, BlockKind::Data)?;
-    for location in locations.iter().filter(|location| location.pack.id != piece.pack) {
+    for location in locations.iter().filter(|location| location.pack.id != held.pack) {
         let mut opened = None;
         let run = location.block..location.block + 1;
         let outcome = blocks
             .open_run(&location.pack, run, &mut Workspace::default(), &mut |_, plain| opened = Some(plain));
         if let (Ok(()), Some(plain)) = (outcome, opened) {
-            let moved = Piece { chunk_offset: location.offset, ..piece.clone() };
-            return slice_of(&moved, &plain).map(<[u8]>::to_vec);
+            return slice_of(held, location.offset, piece, &plain).map(<[u8]>::to_vec);
         }
     }
     Err(plan::unshare(error))

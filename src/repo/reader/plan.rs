@@ -5,7 +5,7 @@ use super::locate::Locator;
 use super::recipe::Extent;
 use super::{ReadSettings, ReadStats};
 use crate::event::Cancel;
-use crate::id::PackId;
+use crate::id::{ChunkId, PackId};
 use crate::repo::RepoError;
 use crate::repo::catalog::{Location, PackRow};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -17,7 +17,9 @@ use std::time::Duration;
 /// Stream bytes that a segment holds at most.
 const SEGMENT_BYTES: u64 = 1 << 20;
 /// Pieces that a segment holds at most: a recipe may be made of extents of one byte each.
-const SEGMENT_PIECES: usize = 4096;
+const SEGMENT_PIECES: usize = 16 << 10;
+/// Chunks of the present segment that are found again without a look at the catalog; a power of two.
+const RECENT: usize = 1024;
 
 /// Room for open blocks, in plain bytes.
 struct Budget {
@@ -88,20 +90,53 @@ impl Drop for Job {
     }
 }
 
-/// A piece of the stream and the block that it lies in.
-#[derive(Clone)]
-pub(super) struct Piece {
-    pub extent: Extent,
+/// A chunk that a segment takes bytes from, and the block that it lies in.
+pub(super) struct Held {
+    pub chunk: ChunkId,
     pub pack: PackId,
-    pub chunk_offset: u32,
+    /// Where the chunk begins in the block's plain bytes.
+    pub start: u32,
+    pub len: u32,
     pub slot: Arc<Slot>,
+}
+
+/// A piece of the stream: a byte range of one of the segment's chunks. There may be thousands in a MiB, so they are small.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    pub held: u32,
+    pub offset: u32,
+    pub len: u32,
 }
 
 /// Consecutive pieces.
 #[derive(Default)]
 pub(super) struct Segment {
+    pub held: Vec<Held>,
     pub pieces: Vec<Piece>,
     bytes: u64,
+}
+
+impl Segment {
+    /// Bytes of the stream that it stands for.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Each piece with its chunk, in stream order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Held, Piece)> {
+        self.pieces.iter().filter_map(|piece| Some((self.held.get(piece.held as usize)?, *piece)))
+    }
+}
+
+/// What the planner hands on; an error where the recipe cannot be followed any further.
+pub(super) type Planned = Result<Segment, RepoError>;
+
+/// Where a chunk stands in the list of a segment.
+#[derive(Clone, Copy)]
+struct Recent {
+    chunk: ChunkId,
+    segment: u64,
+    held: u32,
 }
 
 /// Opens blocks until there are no more jobs.
@@ -126,12 +161,15 @@ pub(super) struct Planner {
     settings: ReadSettings,
     budget: Arc<Budget>,
     jobs: Sender<Job>,
-    segments: Sender<Segment>,
+    segments: Sender<Planned>,
     stop: Cancel,
     /// Open blocks, and when each was wanted last.
     open: HashMap<(i64, u32), (Arc<Slot>, u64)>,
     tick: u64,
     segment: Segment,
+    /// Number of the present segment.
+    segment_number: u64,
+    recent: Vec<Recent>,
     /// Blocks gathered for one read.
     run: Option<Job>,
     run_bytes: u64,
@@ -143,7 +181,7 @@ impl Planner {
         locator: Arc<Mutex<Locator>>,
         settings: ReadSettings,
         jobs: Sender<Job>,
-        segments: Sender<Segment>,
+        segments: Sender<Planned>,
         stop: Cancel,
     ) -> Self {
         // Less would not hold one block of the largest kind.
@@ -158,45 +196,85 @@ impl Planner {
             open: HashMap::new(),
             tick: 0,
             segment: Segment::default(),
+            segment_number: 1,
+            recent: vec![Recent { chunk: ChunkId::from_bytes([0; 32]), segment: 0, held: 0 }; RECENT],
             run: None,
             run_bytes: 0,
             stats: ReadStats::default(),
         }
     }
 
-    /// Plans all extents that `walk` gives.
+    /// Plans all extents that `walk` gives and hands on every segment of them.
+    ///
+    /// # Errors
+    /// Those of `walk`, and when nobody takes the segments any more. What was handed on before is good.
     pub fn run(
         &mut self,
         walk: impl FnOnce(&mut dyn FnMut(Extent) -> Result<(), RepoError>) -> Result<(), RepoError>,
-    ) -> Result<ReadStats, RepoError> {
-        walk(&mut |extent| self.add(extent))?;
+    ) -> Result<(), RepoError> {
+        let walked = walk(&mut |extent| self.add(extent));
         self.send_run()?;
         self.send_segment()?;
-        Ok(self.stats)
+        walked
+    }
+
+    /// Hands on an error in the place of the segments that cannot be.
+    ///
+    /// # Errors
+    /// When nobody takes it.
+    pub fn fail(&mut self, error: RepoError) -> Result<(), RepoError> {
+        self.send(Err(error))
+    }
+
+    /// What was planned so far.
+    pub fn stats(&self) -> ReadStats {
+        self.stats
     }
 
     fn add(&mut self, extent: Extent) -> Result<(), RepoError> {
-        let location = {
-            let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
-            locator.data(extent.chunk.as_bytes())?
+        let word = extent.chunk.as_bytes().first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
+        let place = word as usize % RECENT;
+        let known = self.recent.get(place);
+        let known =
+            known.filter(|recent| recent.segment == self.segment_number && recent.chunk == extent.chunk);
+        let held = match known {
+            Some(recent) => recent.held,
+            None => self.hold(extent.chunk, place)?,
         };
-        if u64::from(extent.offset) + u64::from(extent.len) > u64::from(location.len) {
+        let len = self.segment.held.get(held as usize).map_or(0, |held| held.len);
+        if u64::from(extent.offset) + u64::from(extent.len) > u64::from(len) {
             return Err(RepoError::Inconsistent {
                 object: format!("chunk {}", extent.chunk.short()),
                 what: "the recipe wants bytes beyond its end".to_owned(),
             });
         }
-        let slot = self.slot(&location)?;
         self.segment.bytes += u64::from(extent.len);
         self.stats.bytes += u64::from(extent.len);
-        self.segment.pieces.push(Piece {
-            extent,
-            pack: location.pack.id,
-            chunk_offset: location.offset,
-            slot,
-        });
+        self.segment.pieces.push(Piece { held, offset: extent.offset, len: extent.len });
         let full = self.segment.bytes >= SEGMENT_BYTES || self.segment.pieces.len() >= SEGMENT_PIECES;
         if full { self.send_segment() } else { Ok(()) }
+    }
+
+    /// Adds a chunk to those of the present segment; its number there.
+    fn hold(&mut self, chunk: ChunkId, place: usize) -> Result<u32, RepoError> {
+        let location = {
+            let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
+            locator.data(chunk.as_bytes())?
+        };
+        // Making room may send the present segment away: the number counts from then on.
+        let slot = self.slot(&location)?;
+        let held = self.segment.held.len() as u32;
+        self.segment.held.push(Held {
+            chunk,
+            pack: location.pack.id,
+            start: location.offset,
+            len: location.len,
+            slot,
+        });
+        if let Some(recent) = self.recent.get_mut(place) {
+            *recent = Recent { chunk, segment: self.segment_number, held };
+        }
+        Ok(held)
     }
 
     fn slot(&mut self, location: &Location) -> Result<Arc<Slot>, RepoError> {
@@ -275,16 +353,21 @@ impl Planner {
     }
 
     fn send_segment(&mut self) -> Result<(), RepoError> {
-        let segment = std::mem::take(&mut self.segment);
-        if segment.pieces.is_empty() {
+        if self.segment.pieces.is_empty() {
             return Ok(());
         }
-        match self.segments.try_send(segment) {
+        self.segment_number += 1;
+        let segment = std::mem::take(&mut self.segment);
+        self.send(Ok(segment))
+    }
+
+    fn send(&mut self, planned: Planned) -> Result<(), RepoError> {
+        match self.segments.try_send(planned) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(segment)) => {
+            Err(TrySendError::Full(planned)) => {
                 // The writer may be waiting for a block of the run that is still being gathered.
                 self.send_run()?;
-                self.segments.send(segment).map_err(|_| RepoError::Stopped)
+                self.segments.send(planned).map_err(|_| RepoError::Stopped)
             }
             Err(TrySendError::Disconnected(_)) => Err(RepoError::Stopped),
         }

@@ -32,16 +32,67 @@ struct Loaded {
     starts: Vec<u64>,
 }
 
+/// The place that a walk has reached in one recipe of a chain. Copies of a base mostly go on where the last one ended: the next
+/// entry is then found without a look at the tree.
+struct Cursor {
+    id: NodeId,
+    root: Arc<Loaded>,
+    leaf: Arc<Loaded>,
+    /// Stream offset at which the leaf begins.
+    leaf_start: u64,
+    /// Entry of the leaf that was reached.
+    at: usize,
+}
+
+impl Cursor {
+    fn base(&self) -> Option<Base> {
+        self.root.node.base
+    }
+
+    /// Whether the leaf holds the byte at `offset`.
+    fn holds(&self, offset: u64) -> bool {
+        offset >= self.leaf_start && offset - self.leaf_start < self.leaf.node.len
+    }
+
+    /// Moves to the entry of the leaf that holds `offset`, which the leaf does.
+    fn settle(&mut self, offset: u64) {
+        let starts = &self.leaf.starts;
+        let within = offset - self.leaf_start;
+        let begins = |at: usize| starts.get(at).is_some_and(|start| *start <= within);
+        if !begins(self.at) {
+            self.at = starts.partition_point(|start| *start <= within).saturating_sub(1);
+            return;
+        }
+        // Rarely more than a step or two.
+        for _ in 0..NEARBY {
+            if !begins(self.at + 1) {
+                return;
+            }
+            self.at += 1;
+        }
+        let later = starts.get(self.at..).unwrap_or_default();
+        self.at += later.partition_point(|start| *start <= within).saturating_sub(1);
+    }
+}
+
+/// Entries tried one by one before a binary search.
+const NEARBY: usize = 8;
+
 /// A plain recipe block, by pack and block number.
 type RecentBlock = ((i64, u32), Arc<Vec<u8>>);
 
-/// Walks recipes. Memory: a few blocks and nodes, whatever the stream's length.
+/// Walks recipes. Memory: a few blocks and nodes and a leaf for each recipe of the chain, whatever the stream's length.
+///
+/// A recipe that rests on others is walked with one cursor for each of them, so that a walk in stream order takes each entry
+/// of the chain once, and never seeks.
 pub struct RecipeWalker {
     blocks: Arc<BlockReader>,
     locator: Arc<Mutex<Locator>>,
     workspace: Workspace,
     nodes: VecDeque<(NodeId, Arc<Loaded>)>,
     recent: VecDeque<RecentBlock>,
+    /// Of the recipe walked last and of what it rests on, in this order. A walk takes them out while it uses them.
+    cursors: Vec<Option<Cursor>>,
 }
 
 impl RecipeWalker {
@@ -53,6 +104,7 @@ impl RecipeWalker {
             workspace: Workspace::default(),
             nodes: VecDeque::new(),
             recent: VecDeque::new(),
+            cursors: Vec::new(),
         }
     }
 
@@ -75,64 +127,111 @@ impl RecipeWalker {
         range: Range<u64>,
         each: &mut dyn FnMut(Extent) -> Result<(), RepoError>,
     ) -> Result<(), RepoError> {
-        let loaded = self.load(root)?;
-        let base = loaded.node.base;
-        self.walk_node(root, &loaded, base, range, each)
+        let present = self.cursors.first().and_then(Option::as_ref);
+        if present.is_none_or(|cursor| cursor.id != *root) {
+            self.cursors.clear();
+        }
+        self.walk_recipe(0, root, None, range, each)
     }
 
-    fn walk_node(
+    /// Walks a recipe of the chain. `promised` is what the recipe above says of its depth: depths fall with each step, so that no
+    /// cycle goes on for ever.
+    fn walk_recipe(
         &mut self,
-        id: &NodeId,
-        loaded: &Loaded,
-        base: Option<Base>,
+        depth: usize,
+        root: &NodeId,
+        promised: Option<u8>,
         range: Range<u64>,
         each: &mut dyn FnMut(Extent) -> Result<(), RepoError>,
     ) -> Result<(), RepoError> {
-        if range.start > range.end || range.end > loaded.node.len {
-            return Err(misfit(id, "a range beyond its stream"));
+        let kept = self.cursors.get_mut(depth).and_then(Option::take);
+        let mut cursor = match kept {
+            Some(cursor) => cursor,
+            None => self.enter(root, promised)?,
+        };
+        let outcome = self.walk_from(&mut cursor, depth, range, each);
+        if self.cursors.len() <= depth {
+            self.cursors.resize_with(depth + 1, || None);
         }
-        let first = loaded.starts.partition_point(|start| *start <= range.start).saturating_sub(1);
-        let starts = loaded.starts.iter().skip(first);
-        match &loaded.node.content {
-            Content::Leaf(entries) => {
-                for (entry, start) in entries.iter().skip(first).zip(starts) {
-                    let Some((skip, len)) = overlap(*start, entry.len(), &range) else { break };
-                    match *entry {
-                        Entry::Extent { chunk, offset, .. } => {
-                            // Both fit: an extent lies within a chunk of at most 256 KiB.
-                            each(Extent { chunk, offset: offset + skip as u32, len: len as u32 })?;
-                        }
-                        Entry::Copy { offset, .. } => {
-                            let base = base.ok_or_else(|| misfit(id, "a copy without a base"))?;
-                            self.walk_base(base, offset + skip..offset + skip + len, each)?;
-                        }
+        if let Some(place) = self.cursors.get_mut(depth) {
+            *place = Some(cursor);
+        }
+        outcome
+    }
+
+    fn enter(&mut self, root: &NodeId, promised: Option<u8>) -> Result<Cursor, RepoError> {
+        let loaded = self.load(root)?;
+        let below = loaded.node.base.map_or(0, |below| below.depth);
+        if promised.is_some_and(|promised| below != promised) {
+            return Err(misfit(root, "its depth is not the one that was promised"));
+        }
+        let leaf = Arc::clone(&loaded);
+        // A root that is no leaf holds nothing as one.
+        let leaf_start = if matches!(loaded.node.content, Content::Leaf(_)) { 0 } else { u64::MAX };
+        Ok(Cursor { id: *root, root: loaded, leaf, leaf_start, at: 0 })
+    }
+
+    fn walk_from(
+        &mut self,
+        cursor: &mut Cursor,
+        depth: usize,
+        range: Range<u64>,
+        each: &mut dyn FnMut(Extent) -> Result<(), RepoError>,
+    ) -> Result<(), RepoError> {
+        if range.start > range.end || range.end > cursor.root.node.len {
+            return Err(misfit(&cursor.id, "a range beyond its stream"));
+        }
+        let base = cursor.base();
+        let mut from = range.start;
+        while from < range.end {
+            if !cursor.holds(from) {
+                self.descend(cursor, from)?;
+            }
+            cursor.settle(from);
+            let Content::Leaf(entries) = &cursor.leaf.node.content else {
+                return Err(misfit(&cursor.id, "it does not fit its parent"));
+            };
+            let rest = entries.iter().zip(&cursor.leaf.starts).skip(cursor.at);
+            for (entry, start) in rest {
+                let start = cursor.leaf_start + start;
+                let end = start + entry.len();
+                let (skip, upto) = (from - start, end.min(range.end));
+                let len = upto - from;
+                match *entry {
+                    // Both fit: an extent lies within a chunk of at most 256 KiB.
+                    Entry::Extent { chunk, offset, .. } => {
+                        each(Extent { chunk, offset: offset + skip as u32, len: len as u32 })?;
+                    }
+                    Entry::Copy { offset, .. } => {
+                        let base = base.ok_or_else(|| misfit(&cursor.id, "a copy without a base"))?;
+                        let within = offset + skip..offset + skip + len;
+                        self.walk_recipe(depth + 1, &base.root, Some(base.depth - 1), within, each)?;
                     }
                 }
-            }
-            Content::Inner { level, children } => {
-                for (child, start) in children.iter().skip(first).zip(starts) {
-                    let Some((skip, len)) = overlap(*start, child.len, &range) else { break };
-                    let below = self.load_child(child, *level)?;
-                    self.walk_node(&child.id, &below, base, skip..skip + len, each)?;
+                from = upto;
+                if from >= range.end {
+                    break;
                 }
+                cursor.at += 1;
             }
         }
         Ok(())
     }
 
-    /// Goes on in the recipe that this one rests on. Depths fall with each step, so that no cycle goes on for ever.
-    fn walk_base(
-        &mut self,
-        base: Base,
-        range: Range<u64>,
-        each: &mut dyn FnMut(Extent) -> Result<(), RepoError>,
-    ) -> Result<(), RepoError> {
-        let loaded = self.load(&base.root)?;
-        let below = loaded.node.base;
-        if below.map_or(0, |below| below.depth) != base.depth - 1 {
-            return Err(misfit(&base.root, "its depth is not the one that was promised"));
+    /// Loads the leaf that holds `offset`, which lies within the stream.
+    fn descend(&mut self, cursor: &mut Cursor, offset: u64) -> Result<(), RepoError> {
+        let mut node = Arc::clone(&cursor.root);
+        let mut start = 0;
+        while let Content::Inner { level, children } = &node.node.content {
+            let within = offset - start;
+            let at = node.starts.partition_point(|start| *start <= within).saturating_sub(1);
+            let child = children.get(at).ok_or_else(|| misfit(&cursor.id, "a range beyond its stream"))?;
+            let below = self.load_child(child, *level)?;
+            start += node.starts.get(at).copied().unwrap_or_default();
+            node = below;
         }
-        self.walk_node(&base.root, &loaded, below, range, each)
+        (cursor.leaf, cursor.leaf_start, cursor.at) = (node, start, 0);
+        Ok(())
     }
 
     fn load_child(&mut self, child: &Child, level: u8) -> Result<Arc<Loaded>, RepoError> {
@@ -217,13 +316,6 @@ impl RecipeWalker {
         self.recent.truncate(BLOCKS_KEPT);
         Ok(plain)
     }
-}
-
-/// How much of the piece `start..start + len` is skipped before `range`, and how much of it lies within; `None` behind it.
-fn overlap(start: u64, len: u64, range: &Range<u64>) -> Option<(u64, u64)> {
-    let from = range.start.max(start);
-    let to = range.end.min(start + len);
-    (from < to).then(|| (from - start, to - from))
 }
 
 fn misfit(id: &NodeId, what: &str) -> RepoError {

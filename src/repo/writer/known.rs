@@ -13,6 +13,20 @@ use hashbrown::HashSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Where a known chunk or node is.
+pub(super) enum Place {
+    /// On its way into a pack.
+    Pending,
+    /// In a pack, by its number in the catalog, and a block of it.
+    At { pack: i64, block: u32 },
+}
+
+impl Place {
+    fn of(row: &PackRow, at: usize) -> Self {
+        Self::At { pack: row.number, block: row.block_of(at) }
+    }
+}
+
 pub(super) struct Known {
     catalog: Catalog,
     filter: ChunkFilter,
@@ -46,6 +60,11 @@ impl Known {
 
     /// Whether the chunk or node need not be stored.
     pub fn contains(&mut self, id: &[u8; 32], kind: BlockKind) -> bool {
+        self.place(id, kind).is_some()
+    }
+
+    /// Where the chunk or node is, if it need not be stored.
+    pub fn place(&mut self, id: &[u8; 32], kind: BlockKind) -> Option<Place> {
         let last = match kind {
             BlockKind::Data => &mut self.last_data,
             BlockKind::Recipe => &mut self.last_recipe,
@@ -54,30 +73,36 @@ impl Known {
             && row.holds_at(*at + 1, id, kind)
         {
             *at += 1;
-            return true;
+            return Some(Place::of(row, *at));
         }
         if !self.filter.may_contain(chunk_key(id)) {
-            return false;
+            return None;
         }
         if self.pending.contains(id) {
-            return true;
+            return Some(Place::Pending);
         }
         if self.catalog_lost {
-            return false;
+            return None;
         }
         let unusable = &self.presence.unusable;
         let found = self.catalog.find(id, kind, |number| !unusable.contains_key(&number));
         match tolerate(found, Found::Nowhere, &mut self.catalog_lost) {
             Found::At(row, at) => {
+                let place = Place::of(&row, at);
                 *last = Some((row, at));
-                true
+                Some(place)
             }
             Found::OnlyUnusable => {
                 self.note_healing(id, kind);
-                false
+                None
             }
-            Found::Nowhere => false,
+            Found::Nowhere => None,
         }
+    }
+
+    /// Packs that nothing may be taken from, with the reason.
+    pub fn unusable(&self) -> std::collections::HashMap<PackId, String> {
+        self.presence.unusable.values().cloned().collect()
     }
 
     /// Remembers which unusable packs made it necessary to store a chunk afresh.

@@ -6,8 +6,12 @@
 
 mod input;
 mod known;
+mod parent;
 mod pipeline;
+mod recipe;
+mod stream;
 
+pub use parent::{Basis, Parent};
 pub use pipeline::PipelineSettings;
 
 use super::catalog::Catalog;
@@ -15,20 +19,21 @@ use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack};
 use super::format::mark::{Mark, MarkKind};
 use super::format::snapshot::seal;
 use super::objects::ObjectName;
+use super::reader::Survey;
 use super::sync::Presence;
 use super::{RepoError, Repository};
 use crate::chunker::Chunker;
 use crate::event::{Cancel, Event, Observer};
 use crate::id::{ChunkId, IndexId, NodeId, PackId, SnapshotId};
-use crate::snapshot::recipe::{Entry, TreeBuilder};
 use crate::snapshot::{Body, FailedStream, Head, Proof, State, Stream, StreamFormat, StreamStats, Summary};
 use input::{BUFFERS, Piece, Total, read_ahead};
-use known::Known;
+use known::{Known, Place};
 use pipeline::{Block, Pipeline};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use stream::StreamWriter;
 
 /// An index object is written at least every so many packs …
 const PACKS_PER_INDEX: usize = 64;
@@ -51,6 +56,10 @@ pub struct StoredStream {
     stream: Stream,
     /// The first bytes, enough to tell what it is.
     pub front: Vec<u8>,
+    /// The parent was of no use because its stream is of another kind.
+    pub is_unlike_parent: bool,
+    /// Why the parent could not be read, or not all of it; nothing that could not be read was taken from it.
+    pub parent_failure: Option<RepoError>,
 }
 
 impl StoredStream {
@@ -159,7 +168,7 @@ impl Repository {
 }
 
 impl BackupSession {
-    /// Stores all that `source` yields. Progress goes to `observer`.
+    /// Stores all that `source` yields, as far as `basis` does not have it. Progress goes to `observer`.
     ///
     /// # Errors
     /// When reading, the storage or a thread fails, or somebody cancels. What was stored until then stays, as garbage.
@@ -167,6 +176,7 @@ impl BackupSession {
         &mut self,
         name: &str,
         source: &mut (dyn Read + Send),
+        basis: Basis,
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<StoredStream, RepoError> {
@@ -180,20 +190,21 @@ impl BackupSession {
             // Safe to ignore because the channel has room for exactly these.
             let _ = empty_in.send(Vec::with_capacity(headroom + input::FILL_BYTES));
         }
-        let (root, front, total) = std::thread::scope(|scope| {
+        let (taken, total) = std::thread::scope(|scope| {
             let reader = std::thread::Builder::new().name("read".to_owned());
             let reader = reader
                 .spawn_scoped(scope, move || read_ahead(source, headroom, &full_in, &empty, cancel))
                 .map_err(|thread| RepoError::Thread { source: thread })?;
-            let stored = self.sink.store_pieces(&self.chunker, full, empty_in, observer, cancel);
+            let stored = self.sink.store_pieces(&self.chunker, basis, full, empty_in, observer, cancel);
             let read = reader.join().unwrap_or(Err(RepoError::Stopped));
             match (stored, read) {
                 // The reader stops because the other side did, and the other way round: the cause is told.
                 (Err(error), Err(RepoError::Stopped) | Ok(_)) => Err(error),
                 (_, Err(error)) => Err(error),
-                (Ok((root, front)), Ok(total)) => Ok((root, front, total)),
+                (Ok(taken), Ok(total)) => Ok((taken, total)),
             }
         })?;
+        let Taken { root, front, is_unlike_parent, parent_failure } = taken;
         self.sink.pipeline.settle()?;
         let after = self.sink.pipeline.stored_bytes();
         let stats = StreamStats {
@@ -213,7 +224,7 @@ impl BackupSession {
             stats,
             attributes: BTreeMap::new(),
         };
-        Ok(StoredStream { session: self.number, stream, front })
+        Ok(StoredStream { session: self.number, stream, front, is_unlike_parent, parent_failure })
     }
 
     /// Makes everything durable and commits the snapshot: packs, index, snapshot, mark, in this order.
@@ -300,74 +311,119 @@ struct Sink {
 /// Bytes at the front of a stream that are kept, to tell what it is.
 const FRONT_BYTES: usize = 64;
 
+/// What became of a stream's pieces.
+struct Taken {
+    root: NodeId,
+    front: Vec<u8>,
+    is_unlike_parent: bool,
+    parent_failure: Option<RepoError>,
+}
+
 impl Sink {
     fn store_pieces(
         &mut self,
         chunker: &Chunker,
+        mut basis: Basis,
         full: crossbeam_channel::Receiver<Piece>,
         empty: crossbeam_channel::Sender<Vec<u8>>,
         observer: &dyn Observer,
         cancel: &Cancel,
-    ) -> Result<(NodeId, Vec<u8>), RepoError> {
+    ) -> Result<Taken, RepoError> {
         let max = chunker.sizes().max;
-        let mut tree = TreeBuilder::new(None);
+        let mut pieces = full.iter().peekable();
+        let front = pieces.peek().and_then(|piece| piece.bytes.get(piece.headroom..)).unwrap_or_default();
+        let front = front.get(..FRONT_BYTES).unwrap_or(front).to_vec();
+        let is_unlike_parent = basis.drop_unlike(&front);
+        let mut writer = StreamWriter::new(self, chunker, basis);
         let mut rest: Vec<u8> = Vec::with_capacity(max);
-        let mut front = Vec::new();
-        for piece in &full {
+        for piece in pieces {
             if cancel.is_cancelled() {
                 return Err(RepoError::Cancelled);
             }
             let Piece { mut bytes, headroom } = piece;
             let fresh = bytes.len() - headroom;
-            if front.len() < FRONT_BYTES {
-                let seen = bytes.get(headroom..).unwrap_or_default();
-                front.extend(seen.iter().take(FRONT_BYTES - front.len()));
-            }
             // What was left over of the piece before goes right in front: chunks are cut from one run of bytes.
             let start = headroom - rest.len();
             if let Some(room) = bytes.get_mut(start..headroom) {
                 room.copy_from_slice(&rest);
             }
             rest.clear();
-            let known_before = self.stats.bytes_known;
+            let found_before = writer.bytes_found();
             let mut run = bytes.get(start..).unwrap_or_default();
             while run.len() >= max {
                 let (chunk, others) = run.split_at(chunker.cut(run));
-                self.add_chunk(chunk, &mut tree)?;
+                writer.chunk(chunk)?;
                 run = others;
             }
             rest.extend_from_slice(run);
             // Safe to ignore because the reader may have ended already.
             let _ = empty.send(bytes);
-            self.take_finished()?;
-            let bytes_known = self.stats.bytes_known - known_before;
+            writer.take_finished()?;
+            let bytes_known = writer.bytes_found() - found_before;
             observer.observe(Event::Advanced { bytes: fresh as u64, bytes_known });
         }
         let mut run = rest.as_slice();
         while !run.is_empty() {
             let (chunk, others) = run.split_at(chunker.cut(run));
-            self.add_chunk(chunk, &mut tree)?;
+            writer.chunk(chunk)?;
             run = others;
         }
-        let root = tree.finish(&mut |node| self.add_node(&node))?;
+        let (root, parent_failure) = writer.finish()?;
         self.submit(BlockKind::Data)?;
         self.submit(BlockKind::Recipe)?;
-        Ok((root, front))
+        Ok(Taken { root, front, is_unlike_parent, parent_failure })
     }
 
-    fn add_chunk(&mut self, bytes: &[u8], tree: &mut TreeBuilder) -> Result<(), RepoError> {
-        let id = *blake3::keyed_hash(self.repo.content.chunk_id.expose(), bytes).as_bytes();
-        let len = bytes.len() as u64;
-        self.stats.chunks += 1;
-        self.stats.extents += 1;
-        if self.known.contains(&id, BlockKind::Data) {
-            self.stats.bytes_known += len;
-        } else {
-            self.stats.bytes_new += len;
-            self.add_new(BlockKind::Data, id, bytes)?;
+    fn chunk_id(&self, bytes: &[u8]) -> ChunkId {
+        ChunkId::from_bytes(*blake3::keyed_hash(self.repo.content.chunk_id.expose(), bytes).as_bytes())
+    }
+
+    fn is_known(&mut self, chunk: &ChunkId) -> bool {
+        self.known.contains(chunk.as_bytes(), BlockKind::Data)
+    }
+
+    /// Whether the chunk is known and not in a block of which the surveyed stream wants little else.
+    fn is_known_in(&mut self, chunk: &ChunkId, survey: &Survey) -> bool {
+        match self.known.place(chunk.as_bytes(), BlockKind::Data) {
+            None => false,
+            Some(Place::Pending) => true,
+            Some(Place::At { pack, block }) => {
+                survey.blocks.get(&(pack, block)).is_none_or(|block| block.is_mostly_live())
+            }
         }
-        let chunk = ChunkId::from_bytes(id);
-        tree.push(Entry::Extent { chunk, offset: 0, len }, &mut |node| self.add_node(&node))
+    }
+
+    /// Stores a chunk unless it is known.
+    fn add_chunk(&mut self, bytes: &[u8]) -> Result<ChunkId, RepoError> {
+        let id = self.chunk_id(bytes);
+        if self.is_known(&id) {
+            self.stats.bytes_known += bytes.len() as u64;
+        } else {
+            self.store_chunk(id, bytes)?;
+        }
+        Ok(id)
+    }
+
+    /// Stores a chunk that is not known.
+    fn store_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), RepoError> {
+        self.stats.bytes_new += bytes.len() as u64;
+        self.add_new(BlockKind::Data, *id.as_bytes(), bytes)
+    }
+
+    /// Stores a chunk of gathered runs, unless it is known, as a block of its own.
+    fn add_gathered(&mut self, bytes: &[u8]) -> Result<ChunkId, RepoError> {
+        let id = self.chunk_id(bytes);
+        if self.is_known(&id) {
+            self.stats.bytes_known += bytes.len() as u64;
+            return Ok(id);
+        }
+        self.stats.bytes_new += bytes.len() as u64;
+        let mut plain = self.pipeline.buffer();
+        plain.extend_from_slice(bytes);
+        let chunks = vec![(*id.as_bytes(), bytes.len() as u32)];
+        self.pipeline.submit(Block { kind: BlockKind::Data, plain, chunks })?;
+        self.known.add_pending(*id.as_bytes());
+        Ok(id)
     }
 
     fn add_node(&mut self, bytes: &[u8]) -> Result<NodeId, RepoError> {

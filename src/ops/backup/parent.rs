@@ -1,0 +1,135 @@
+//! The parent of a backup: which snapshot it is, and what becomes of it where it is of no use.
+
+use super::{BackupRequest, WithDamage, format_of};
+use crate::crypto::CryptoError;
+use crate::event::{Event, Observer};
+use crate::id::SnapshotId;
+use crate::ops::OpError;
+use crate::repo::catalog::Catalog;
+use crate::repo::history::History;
+use crate::repo::writer::{BackupSession, Basis, StoredStream};
+use crate::repo::{RepoError, Repository};
+use crate::snapshot::selection::select;
+use crate::snapshot::{Body, State, Stream};
+
+/// Which snapshot's streams new ones are compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParentChoice {
+    /// The series' newest complete one.
+    Newest,
+    /// The one that this name stands for.
+    Named(String),
+    /// None: only whole chunks are found again.
+    None,
+}
+
+/// The parent's streams. A parent that cannot be read never fails a backup: what would have been found in it is stored.
+pub(super) struct Parents {
+    snapshot: Option<(SnapshotId, Body)>,
+    read_amplification_max: f64,
+    workers: usize,
+    is_used: bool,
+}
+
+impl Parents {
+    /// Finds the parent and reads what it says of its streams.
+    ///
+    /// # Errors
+    /// When a parent was named that there is not, or the storage fails.
+    pub fn open(
+        repo: &Repository,
+        catalog: &mut Catalog,
+        history: &History,
+        request: &BackupRequest,
+        observer: &WithDamage<'_>,
+    ) -> Result<Self, OpError> {
+        let id = match &request.parent {
+            ParentChoice::None => None,
+            ParentChoice::Named(name) => Some(select(&history.snapshots, name, &request.calendar.zone)?.id),
+            ParentChoice::Newest => history
+                .series(&request.series, &request.host)
+                .rev()
+                .find(|summary| summary.head.state == State::Complete)
+                .map(|summary| summary.id),
+        };
+        let snapshot = match id.map(|id| (id, repo.body(catalog, &id))) {
+            None => None,
+            Some((id, Ok(body))) => Some((id, body)),
+            Some((_, Err(error))) => {
+                tell(observer, "the parent snapshot", &error);
+                None
+            }
+        };
+        Ok(Self {
+            snapshot,
+            read_amplification_max: request.read_amplification_max,
+            workers: request.workers,
+            is_used: false,
+        })
+    }
+
+    /// What a new stream of that name is stored on the basis of.
+    pub fn basis(&mut self, session: &BackupSession, name: &str, observer: &WithDamage<'_>) -> Basis {
+        let streams = self.snapshot.iter().flat_map(|(_, body)| &body.streams);
+        let Some(stream) = { streams }.find(|stream| stream.name == name && stream.bytes > 0) else {
+            return Basis::Chunks;
+        };
+        let format = stream.format;
+        let is_alike = Box::new(move |front: &[u8]| format_of(front) == format);
+        let parent = match session.parent(stream, self.workers, is_alike) {
+            Ok(parent) => parent,
+            Err(error) => {
+                tell(observer, &format!("the parent of stream `{name}`"), &error);
+                return Basis::Chunks;
+            }
+        };
+        let amplification = parent.survey().read_amplification();
+        if amplification > self.read_amplification_max {
+            observer.observe(Event::Step { what: renewal(stream, amplification) });
+            return Basis::Afresh(parent.into_survey());
+        }
+        self.is_used = true;
+        Basis::Parent(Box::new(parent))
+    }
+
+    /// Tells what of the parent was of no use to a stream.
+    pub fn conclude(&mut self, name: &str, stored: &StoredStream, observer: &WithDamage<'_>) {
+        if stored.is_unlike_parent {
+            let message = format!(
+                "stream `{name}` is of another kind than in the parent snapshot; it was stored by whole chunks only"
+            );
+            observer.observe(Event::Warning { message });
+        }
+        if let Some(error) = &stored.parent_failure {
+            tell(observer, &format!("the parent of stream `{name}`"), error);
+        }
+    }
+
+    /// The parent, if anything was compared with it.
+    pub fn used(&self) -> Option<SnapshotId> {
+        self.snapshot.as_ref().filter(|_| self.is_used).map(|(id, _)| *id)
+    }
+}
+
+fn renewal(stream: &Stream, amplification: f64) -> String {
+    format!(
+        "storing `{}` afresh: restoring its parent reads {amplification:.1} times what the stream takes by itself",
+        stream.name
+    )
+}
+
+/// Says why a parent is of no use: as damage, if it is damaged.
+fn tell(observer: &WithDamage<'_>, what: &str, error: &RepoError) {
+    const INSTEAD: &str = "what was not found in it was stored by whole chunks";
+    match error {
+        RepoError::Crypto(CryptoError::RoleTooWeak { .. }) => observer.observe(Event::Step {
+            what: format!("this key may not read {what}: only whole chunks are found again, not what is equal within them"),
+        }),
+        error if error.is_integrity() => {
+            let object = error.object().unwrap_or_default().to_owned();
+            observer.observe(Event::Damage { object, message: format!("{what}: {error}; {INSTEAD}") });
+        }
+        error => observer
+            .observe(Event::Warning { message: format!("{what} cannot be read: {error}; {INSTEAD}") }),
+    }
+}

@@ -1,0 +1,78 @@
+//! What a stream is stored on the basis of.
+
+use super::BackupSession;
+use crate::id::NodeId;
+use crate::repo::RepoError;
+use crate::repo::reader::{BlockReader, Locator, ReadSettings, RecipeWalker, Survey, Windows};
+use crate::snapshot::Stream;
+use std::sync::{Arc, Mutex};
+
+/// Plain bytes of the parent's blocks that are kept open: one literal block for each backup since the stream was last
+/// stored afresh, and the blocks of that time.
+const OPEN_BYTES: u64 = 40 << 20;
+
+/// What a stream is stored on the basis of.
+pub enum Basis {
+    /// The chunks in the repository: what is known by its id is not stored again.
+    Chunks,
+    /// The chunks, and the bytes of a parent that nobody knows by an id.
+    Parent(Box<Parent>),
+    /// The chunks, except those in blocks that the surveyed stream makes little use of.
+    Afresh(Survey),
+}
+
+impl Basis {
+    /// Drops a parent whose stream is of another kind than one that begins with `front`; whether it did.
+    pub(super) fn drop_unlike(&mut self, front: &[u8]) -> bool {
+        let is_unlike = if let Self::Parent(parent) = self { !(parent.is_alike)(front) } else { false };
+        if is_unlike {
+            *self = Self::Chunks;
+        }
+        is_unlike
+    }
+}
+
+/// A stream of an earlier snapshot, with which a new one is compared.
+pub struct Parent {
+    pub(super) root: NodeId,
+    pub(super) survey: Survey,
+    pub(super) windows: Windows,
+    pub(super) walker: RecipeWalker,
+    is_alike: Box<dyn Fn(&[u8]) -> bool>,
+}
+
+impl Parent {
+    /// What restoring the parent would read.
+    pub fn survey(&self) -> &Survey {
+        &self.survey
+    }
+
+    /// What restoring the parent would read, without the parent.
+    pub fn into_survey(self) -> Survey {
+        self.survey
+    }
+}
+
+impl BackupSession {
+    /// Opens `stream` to compare a new one with. `is_alike` tells from the first bytes of the new one whether it is of the same
+    /// kind. Nothing is taken from packs that are missing, or marked as damaged.
+    ///
+    /// # Errors
+    /// When its recipe cannot be followed to the end, or threads cannot be started. The session can go on without it.
+    pub fn parent(
+        &self,
+        stream: &Stream,
+        workers: usize,
+        is_alike: Box<dyn Fn(&[u8]) -> bool>,
+    ) -> Result<Parent, RepoError> {
+        let repo = &self.repo;
+        let catalog = repo.another_catalog()?;
+        let locator = Arc::new(Mutex::new(Locator::strict(repo, catalog, self.sink.known.unusable())));
+        let blocks = Arc::new(BlockReader::new(repo));
+        let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
+        let survey = Survey::of(stream, &mut walker, &locator)?;
+        let settings = ReadSettings { workers, open_bytes: OPEN_BYTES, ..ReadSettings::local(workers) };
+        let windows = Windows::new(blocks, locator, stream.root, stream.bytes, settings)?;
+        Ok(Parent { root: stream.root, survey, windows, walker, is_alike })
+    }
+}

@@ -1,0 +1,151 @@
+//! One stream on its way into the repository: each chunk is looked up, and what nobody knows is compared with the parent.
+
+use super::recipe::{Copies, Emitter, RecipeWriter};
+use super::{Basis, Parent, Sink};
+use crate::chunker::Chunker;
+use crate::delta::Differ;
+use crate::id::{ChunkId, NodeId};
+use crate::repo::RepoError;
+use crate::repo::reader::{Survey, Windows};
+use crate::snapshot::recipe::{Base, DEPTH_MAX, Entry};
+use hashbrown::{HashMap, HashSet};
+
+/// Takes the chunks of a stream in order.
+pub(super) struct StreamWriter<'a> {
+    sink: &'a mut Sink,
+    chunker: &'a Chunker,
+    recipe: RecipeWriter,
+    against: Option<Against>,
+    afresh: Option<Afresh>,
+}
+
+/// The parent of a stream, while the two are compared.
+struct Against {
+    differ: Differ<RepoError>,
+    windows: Windows,
+    places: Places,
+}
+
+/// A stream that is stored afresh shares no chunk with blocks that are mostly dead.
+struct Afresh {
+    survey: Survey,
+    /// Chunks stored again.
+    renewed: HashSet<ChunkId>,
+}
+
+/// Where the parent holds whole chunks.
+struct Places {
+    /// Ascending by offset.
+    whole: Vec<(u64, ChunkId)>,
+    /// First place of each chunk, by the first word of its id.
+    numbers: HashMap<u64, u32>,
+}
+
+impl Places {
+    fn new(whole: Vec<(u64, ChunkId)>) -> Self {
+        let mut numbers = HashMap::with_capacity(whole.len());
+        for (number, (_, chunk)) in (0u32..).zip(&whole) {
+            numbers.entry(first_word(chunk)).or_insert(number);
+        }
+        Self { whole, numbers }
+    }
+
+    /// An offset of the parent at which it holds the chunk: `expected`, if it is there.
+    fn find(&self, chunk: &ChunkId, expected: u64) -> Option<u64> {
+        let number = *self.numbers.get(&first_word(chunk))?;
+        let is_expected = self.whole.binary_search_by_key(&expected, |(offset, _)| *offset);
+        let is_expected =
+            is_expected.ok().and_then(|at| self.whole.get(at)).filter(|(_, other)| other == chunk);
+        let first = self.whole.get(number as usize).filter(|(_, other)| other == chunk);
+        is_expected.or(first).map(|(offset, _)| *offset)
+    }
+}
+
+fn first_word(chunk: &ChunkId) -> u64 {
+    chunk.as_bytes().first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+impl<'a> StreamWriter<'a> {
+    pub fn new(sink: &'a mut Sink, chunker: &'a Chunker, basis: Basis) -> Self {
+        let (copies, against, afresh) = match basis {
+            Basis::Chunks => (Copies::None, None, None),
+            Basis::Afresh(survey) => (Copies::None, None, Some(Afresh { survey, renewed: HashSet::new() })),
+            Basis::Parent(parent) => {
+                let Parent { root, survey, windows, walker, .. } = *parent;
+                let copies = if survey.depth < DEPTH_MAX {
+                    Copies::Relative { bytes: survey.bytes, base: Base { root, depth: survey.depth + 1 } }
+                } else {
+                    Copies::Resolved { root, walker: Box::new(walker) }
+                };
+                let places = Places::new(survey.whole);
+                (copies, Some(Against { differ: Differ::new(), windows, places }), None)
+            }
+        };
+        Self { sink, chunker, recipe: RecipeWriter::new(copies), against, afresh }
+    }
+
+    /// Takes the next chunk.
+    pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), RepoError> {
+        let id = self.sink.chunk_id(bytes);
+        let len = bytes.len() as u64;
+        self.sink.stats.chunks += 1;
+        let is_known = match &mut self.afresh {
+            None => self.sink.is_known(&id),
+            Some(afresh) => {
+                let sound = afresh.renewed.contains(&id) || self.sink.is_known_in(&id, &afresh.survey);
+                if !sound {
+                    afresh.renewed.insert(id);
+                }
+                sound
+            }
+        };
+        let extent = Entry::Extent { chunk: id, offset: 0, len };
+        let Some(Against { differ, windows, places }) = &mut self.against else {
+            if is_known {
+                self.sink.stats.bytes_known += len;
+            } else {
+                self.sink.store_chunk(id, bytes)?;
+            }
+            return self.recipe.push(self.sink, extent);
+        };
+        let mut out = Emitter { sink: self.sink, chunker: self.chunker, recipe: &mut self.recipe };
+        if !is_known {
+            return differ.push(bytes, windows, &mut out);
+        }
+        differ.end_run(windows, &mut out)?;
+        let expected = differ.position();
+        let place = places.find(&id, expected);
+        // Without a place, the parent most likely goes on behind what stands there instead.
+        differ.known(Some(place.unwrap_or(expected) + len), len, windows, &mut out)?;
+        self.sink.stats.bytes_known += len;
+        self.recipe.end_run(self.sink, self.chunker)?;
+        match place {
+            Some(offset) => self.recipe.copy(self.sink, offset, len),
+            None => self.recipe.push(self.sink, extent),
+        }
+    }
+
+    /// Bytes found in the repository or in the parent so far.
+    pub fn bytes_found(&self) -> u64 {
+        self.sink.stats.bytes_known + self.sink.stats.bytes_copied
+    }
+
+    /// Takes note of packs that are stored by now.
+    pub fn take_finished(&mut self) -> Result<(), RepoError> {
+        self.sink.take_finished()
+    }
+
+    /// Ends the stream: root of its recipe, and the first error of reading the parent.
+    pub fn finish(mut self) -> Result<(NodeId, Option<RepoError>), RepoError> {
+        let mut failure = None;
+        if let Some(Against { mut differ, mut windows, .. }) = self.against.take() {
+            let mut out = Emitter { sink: self.sink, chunker: self.chunker, recipe: &mut self.recipe };
+            differ.end_run(&mut windows, &mut out)?;
+            failure = differ.take_failure();
+            self.sink.stats.bytes_parent_read = Some(windows.bytes_read());
+        }
+        let (root, entries) = self.recipe.finish(self.sink, self.chunker)?;
+        self.sink.stats.extents = entries;
+        Ok((root, failure))
+    }
+}
