@@ -334,7 +334,7 @@ impl Sink {
         let front = pieces.peek().and_then(|piece| piece.bytes.get(piece.headroom..)).unwrap_or_default();
         let front = front.get(..FRONT_BYTES).unwrap_or(front).to_vec();
         let is_unlike_parent = basis.drop_unlike(&front);
-        let mut writer = StreamWriter::new(self, chunker, basis);
+        let mut writer = StreamWriter::new(self, basis);
         let mut rest: Vec<u8> = Vec::with_capacity(max);
         for piece in pieces {
             if cancel.is_cancelled() {
@@ -394,14 +394,12 @@ impl Sink {
     }
 
     /// Stores a chunk unless it is known.
-    fn add_chunk(&mut self, bytes: &[u8]) -> Result<ChunkId, RepoError> {
-        let id = self.chunk_id(bytes);
+    fn add_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), RepoError> {
         if self.is_known(&id) {
             self.stats.bytes_known += bytes.len() as u64;
-        } else {
-            self.store_chunk(id, bytes)?;
+            return Ok(());
         }
-        Ok(id)
+        self.store_chunk(id, bytes)
     }
 
     /// Stores a chunk that is not known.

@@ -1,21 +1,25 @@
 //! The recipe of a stream under way: entries in stream order, and the new bytes that they need gathered into chunks.
 //!
-//! Runs of new bytes of 64 KiB or more are cut like any stream, so that they are found again wherever they turn up. Shorter ones,
-//! a few rows each, are gathered into chunks of up to 256 KiB, each of which is a block of its own: a restore then keeps one
+//! Runs of new bytes of 64 KiB or more are cut where the stream is cut anyway, so that a chunk that is all new is stored under the
+//! id by which it is found again wherever it turns up. Shorter ones, a few rows each, are gathered into chunks of up to 256 KiB, each of which is a block of its own: a restore then keeps one
 //! small block open for each backup that the stream has bytes of. Entries that follow such a run wait until its chunk has a name.
 
 use super::Sink;
-use crate::chunker::Chunker;
 use crate::delta;
 use crate::id::{ChunkId, NodeId};
 use crate::repo::RepoError;
 use crate::repo::reader::RecipeWalker;
 use crate::snapshot::recipe::{Base, Entry, TreeBuilder};
+use std::collections::VecDeque;
 
 /// Runs of new bytes from that length on are cut by content.
 const LONG_RUN: usize = 64 << 10;
+/// A part of a chunk is gathered with others if it is shorter, in bytes.
+const LONG_PIECE: usize = 64 << 10;
 /// A chunk of gathered runs is at most that long, in bytes.
 const GATHERED_MAX: usize = 256 << 10;
+/// Chunks of the stream that may be under comparison: one copy may span any number.
+const CUTS_MAX: usize = 4096;
 /// Entries that may wait for a chunk of gathered runs.
 const WAITING_MAX: usize = 64 << 10;
 
@@ -39,9 +43,20 @@ enum Waiting {
     Entry(Entry),
 }
 
+/// A chunk of the stream.
+struct Cut {
+    start: u64,
+    end: u64,
+    chunk: ChunkId,
+}
+
 pub(super) struct RecipeWriter {
     tree: TreeBuilder,
     copies: Copies,
+    /// Offset in the stream of the run under way, or of what comes next.
+    position: u64,
+    /// Chunks of the stream that are being compared: where each ends.
+    cuts: VecDeque<Cut>,
     /// The run of new bytes under way, or what of it was not cut off yet.
     run: Vec<u8>,
     run_is_long: bool,
@@ -55,6 +70,8 @@ impl RecipeWriter {
         Self {
             tree: TreeBuilder::new(base),
             copies,
+            position: 0,
+            cuts: VecDeque::new(),
             run: Vec::new(),
             run_is_long: false,
             gathered: Vec::new(),
@@ -72,7 +89,7 @@ impl RecipeWriter {
     }
 
     /// Adds `len` bytes that are the parent's from `offset` on.
-    pub fn copy(&mut self, sink: &mut Sink, offset: u64, len: u64) -> Result<(), RepoError> {
+    fn copy(&mut self, sink: &mut Sink, offset: u64, len: u64) -> Result<(), RepoError> {
         let (root, mut walker) = match std::mem::replace(&mut self.copies, Copies::None) {
             Copies::Resolved { root, walker } => (root, walker),
             others => {
@@ -89,47 +106,94 @@ impl RecipeWriter {
         walked
     }
 
-    /// Takes new bytes; they belong to the run under way.
-    fn literal(&mut self, sink: &mut Sink, chunker: &Chunker, bytes: &[u8]) -> Result<(), RepoError> {
-        self.run.extend_from_slice(bytes);
-        self.run_is_long |= self.run.len() >= LONG_RUN;
-        if self.run.len() >= 4 * chunker.sizes().max {
-            self.cut_run(sink, chunker, chunker.sizes().max)
-        } else {
-            Ok(())
+    /// The next `len` bytes of the stream were put down.
+    fn advance(&mut self, len: u64) {
+        self.position += len;
+        while self.cuts.front().is_some_and(|cut| cut.end <= self.position) {
+            self.cuts.pop_front();
         }
     }
 
-    /// Ends the run of new bytes, if there is one.
-    pub fn end_run(&mut self, sink: &mut Sink, chunker: &Chunker) -> Result<(), RepoError> {
-        if self.run.is_empty() {
+    /// A chunk of `len` bytes follows that is known, and where: after all that came before it.
+    pub fn known(
+        &mut self,
+        sink: &mut Sink,
+        chunk: ChunkId,
+        len: u64,
+        place: Option<u64>,
+    ) -> Result<(), RepoError> {
+        self.end_run(sink)?;
+        self.advance(len);
+        match place {
+            Some(offset) => self.copy(sink, offset, len),
+            None => self.push(sink, Entry::Extent { chunk, offset: 0, len }),
+        }
+    }
+
+    /// A chunk of `len` bytes is about to be compared, which in the stream follows all that was put down or is being compared.
+    pub fn expect(&mut self, chunk: ChunkId, len: u64) {
+        let start = self.cuts.back().map_or(self.position, |cut| cut.end);
+        self.cuts.push_back(Cut { start, end: start + len, chunk });
+    }
+
+    /// Whether so many chunks are being compared that the comparison had better put down what it has.
+    pub fn is_far_behind(&self) -> bool {
+        self.cuts.len() >= CUTS_MAX
+    }
+
+    /// Takes new bytes; they belong to the run under way.
+    fn literal(&mut self, sink: &mut Sink, bytes: &[u8]) -> Result<(), RepoError> {
+        self.run.extend_from_slice(bytes);
+        self.run_is_long |= self.run.len() >= LONG_RUN;
+        if !self.run_is_long {
             return Ok(());
         }
-        if std::mem::take(&mut self.run_is_long) {
-            return self.cut_run(sink, chunker, 1);
+        while let Some(cut) = self.cuts.front().filter(|cut| cut.end <= self.position + self.run.len() as u64)
+        {
+            let whole = (cut.start == self.position).then_some(cut.chunk);
+            let len = (cut.end - self.position) as usize;
+            self.take_piece(sink, len, whole)?;
         }
-        if self.gathered.len() + self.run.len() > GATHERED_MAX {
-            self.close_gathered(sink)?;
-        }
-        let (offset, len) = (self.gathered.len() as u32, self.run.len() as u32);
-        self.gathered.append(&mut self.run);
-        self.waiting.push(Waiting::Gathered { offset, len });
         Ok(())
     }
 
-    /// Cuts chunks off the run while at least `least` bytes are left.
-    fn cut_run(&mut self, sink: &mut Sink, chunker: &Chunker, least: usize) -> Result<(), RepoError> {
-        let run = std::mem::take(&mut self.run);
-        let mut rest = run.as_slice();
-        while rest.len() >= least {
-            let (chunk, later) = rest.split_at(chunker.cut(rest));
-            let id = sink.add_chunk(chunk)?;
-            self.push(sink, Entry::Extent { chunk: id, offset: 0, len: chunk.len() as u64 })?;
-            rest = later;
-        }
-        let left = rest.len();
+    /// Ends the run of new bytes, if there is one.
+    fn end_run(&mut self, sink: &mut Sink) -> Result<(), RepoError> {
+        self.run_is_long = false;
+        self.take_piece(sink, self.run.len(), None)
+    }
+
+    /// Puts down the first `len` bytes of the run: a chunk of the stream, if `whole` names it, or part of one.
+    fn take_piece(&mut self, sink: &mut Sink, len: usize, whole: Option<ChunkId>) -> Result<(), RepoError> {
+        let mut run = std::mem::take(&mut self.run);
+        let piece = run.get(..len).unwrap_or_default();
+        let outcome = self.put_piece(sink, piece, whole);
+        run.drain(..len);
         self.run = run;
-        self.run.drain(..self.run.len() - left);
+        self.advance(len as u64);
+        outcome
+    }
+
+    fn put_piece(&mut self, sink: &mut Sink, piece: &[u8], whole: Option<ChunkId>) -> Result<(), RepoError> {
+        let (whole_len, len) = (piece.len() as u64, piece.len() as u32);
+        if let Some(chunk) = whole {
+            sink.add_chunk(chunk, piece)?;
+            return self.push(sink, Entry::Extent { chunk, offset: 0, len: whole_len });
+        }
+        if piece.len() >= LONG_PIECE {
+            let chunk = sink.chunk_id(piece);
+            sink.add_chunk(chunk, piece)?;
+            return self.push(sink, Entry::Extent { chunk, offset: 0, len: whole_len });
+        }
+        if piece.is_empty() {
+            return Ok(());
+        }
+        if self.gathered.len() + piece.len() > GATHERED_MAX {
+            self.close_gathered(sink)?;
+        }
+        let offset = self.gathered.len() as u32;
+        self.gathered.extend_from_slice(piece);
+        self.waiting.push(Waiting::Gathered { offset, len });
         Ok(())
     }
 
@@ -151,8 +215,8 @@ impl RecipeWriter {
     }
 
     /// Ends the recipe; its root, and the number of its entries.
-    pub fn finish(mut self, sink: &mut Sink, chunker: &Chunker) -> Result<(NodeId, u64), RepoError> {
-        self.end_run(sink, chunker)?;
+    pub fn finish(mut self, sink: &mut Sink) -> Result<(NodeId, u64), RepoError> {
+        self.end_run(sink)?;
         self.close_gathered(sink)?;
         if let Copies::Relative { bytes, base } = self.copies
             && self.tree.is_copy_of_all(bytes)
@@ -168,7 +232,6 @@ impl RecipeWriter {
 /// Takes what a comparison finds into the recipe.
 pub(super) struct Emitter<'a> {
     pub sink: &'a mut Sink,
-    pub chunker: &'a Chunker,
     pub recipe: &'a mut RecipeWriter,
 }
 
@@ -177,11 +240,12 @@ impl delta::Sink for Emitter<'_> {
 
     fn copy(&mut self, offset: u64, len: u64) -> Result<(), RepoError> {
         self.sink.stats.bytes_copied += len;
-        self.recipe.end_run(self.sink, self.chunker)?;
+        self.recipe.end_run(self.sink)?;
+        self.recipe.advance(len);
         self.recipe.copy(self.sink, offset, len)
     }
 
     fn literal(&mut self, bytes: &[u8]) -> Result<(), RepoError> {
-        self.recipe.literal(self.sink, self.chunker, bytes)
+        self.recipe.literal(self.sink, bytes)
     }
 }

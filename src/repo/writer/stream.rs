@@ -2,7 +2,6 @@
 
 use super::recipe::{Copies, Emitter, RecipeWriter};
 use super::{Basis, Parent, Sink};
-use crate::chunker::Chunker;
 use crate::delta::Differ;
 use crate::id::{ChunkId, NodeId};
 use crate::repo::RepoError;
@@ -13,7 +12,6 @@ use hashbrown::{HashMap, HashSet};
 /// Takes the chunks of a stream in order.
 pub(super) struct StreamWriter<'a> {
     sink: &'a mut Sink,
-    chunker: &'a Chunker,
     recipe: RecipeWriter,
     against: Option<Against>,
     afresh: Option<Afresh>,
@@ -66,7 +64,7 @@ fn first_word(chunk: &ChunkId) -> u64 {
 }
 
 impl<'a> StreamWriter<'a> {
-    pub fn new(sink: &'a mut Sink, chunker: &'a Chunker, basis: Basis) -> Self {
+    pub fn new(sink: &'a mut Sink, basis: Basis) -> Self {
         let (copies, against, afresh) = match basis {
             Basis::Chunks => (Copies::None, None, None),
             Basis::Afresh(survey) => (Copies::None, None, Some(Afresh { survey, renewed: HashSet::new() })),
@@ -81,7 +79,7 @@ impl<'a> StreamWriter<'a> {
                 (copies, Some(Against { differ: Differ::new(), windows, places }), None)
             }
         };
-        Self { sink, chunker, recipe: RecipeWriter::new(copies), against, afresh }
+        Self { sink, recipe: RecipeWriter::new(copies), against, afresh }
     }
 
     /// Takes the next chunk.
@@ -108,8 +106,14 @@ impl<'a> StreamWriter<'a> {
             }
             return self.recipe.push(self.sink, extent);
         };
-        let mut out = Emitter { sink: self.sink, chunker: self.chunker, recipe: &mut self.recipe };
         if !is_known {
+            self.recipe.expect(id, len);
+        }
+        let mut out = Emitter { sink: self.sink, recipe: &mut self.recipe };
+        if !is_known {
+            if out.recipe.is_far_behind() {
+                differ.end_run(windows, &mut out)?;
+            }
             return differ.push(bytes, windows, &mut out);
         }
         differ.end_run(windows, &mut out)?;
@@ -118,11 +122,7 @@ impl<'a> StreamWriter<'a> {
         // Without a place, the parent most likely goes on behind what stands there instead.
         differ.known(Some(place.unwrap_or(expected) + len), len, windows, &mut out)?;
         self.sink.stats.bytes_known += len;
-        self.recipe.end_run(self.sink, self.chunker)?;
-        match place {
-            Some(offset) => self.recipe.copy(self.sink, offset, len),
-            None => self.recipe.push(self.sink, extent),
-        }
+        self.recipe.known(self.sink, id, len, place)
     }
 
     /// Bytes found in the repository or in the parent so far.
@@ -139,12 +139,12 @@ impl<'a> StreamWriter<'a> {
     pub fn finish(mut self) -> Result<(NodeId, Option<RepoError>), RepoError> {
         let mut failure = None;
         if let Some(Against { mut differ, mut windows, .. }) = self.against.take() {
-            let mut out = Emitter { sink: self.sink, chunker: self.chunker, recipe: &mut self.recipe };
+            let mut out = Emitter { sink: self.sink, recipe: &mut self.recipe };
             differ.end_run(&mut windows, &mut out)?;
             failure = differ.take_failure();
             self.sink.stats.bytes_parent_read = Some(windows.bytes_read());
         }
-        let (root, entries) = self.recipe.finish(self.sink, self.chunker)?;
+        let (root, entries) = self.recipe.finish(self.sink)?;
         self.sink.stats.extents = entries;
         Ok((root, failure))
     }
