@@ -165,18 +165,16 @@ fn given_clocks_that_jumped_then_what_they_stamped_stays_and_takes_nobodys_place
 
 #[test]
 fn given_a_backup_of_today_then_it_goes_by_force_only() {
-    let all = days(10);
+    let all = [complete(1, "2026-01-01T03:00:00Z"), complete(2, "2026-01-01T13:00:00Z")];
     let calendar = Calendar::default();
     let policy = Policy { last: 1, ..Policy::default() };
-    let words = |hours, force| {
-        let now = all[9].head.time() + SignedDuration::from_hours(hours);
-        let reckoning = Reckoning { calendar: &calendar, now, force };
-        decide(&policy, &candidates(&all), &reckoning)[8].words()
+    let words = |now, force| {
+        let reckoning = Reckoning { calendar: &calendar, now: at(now), force };
+        decide(&policy, &candidates(&all), &reckoning)[0].words()
     };
-    // The ninth is a day older than the tenth.
-    assert_eq!(words(1, false), "");
-    assert_eq!(words(-1, false), "younger than 24 h");
-    assert_eq!(words(-1, true), "");
+    assert_eq!(words("2026-01-02T02:59:00Z", false), "younger than 24 h");
+    assert_eq!(words("2026-01-02T02:59:00Z", true), "");
+    assert_eq!(words("2026-01-02T03:00:00Z", false), "");
 }
 
 #[test]
