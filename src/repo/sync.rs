@@ -165,7 +165,17 @@ impl Repository {
     ) -> Result<Presence, RepoError> {
         let mut listed = self.list_packs()?;
         let mut presence = Presence::default();
+        let mut gone = HashSet::new();
         for pack in catalog.packs()? {
+            // Nothing but this catalog ever named it: a prune has cleared it away.
+            // (Asked again, since it may have been written after the listing.)
+            if !pack.indexed
+                && !listed.contains_key(&pack.id)
+                && self.storage.size(&pack_key(&pack.id))?.is_none()
+            {
+                gone.insert(pack.id);
+                continue;
+            }
             let reason = match listed.remove(&pack.id) {
                 None => Some("it is missing".to_owned()),
                 Some(bytes) if bytes != pack.bytes => {
@@ -176,6 +186,9 @@ impl Repository {
             if let Some(reason) = reason {
                 presence.unusable.insert(pack.number, (pack.id, reason));
             }
+        }
+        if !gone.is_empty() {
+            catalog.remove_packs(&gone)?;
         }
         if self.keys.role() == Role::Full {
             for (id, bytes) in listed {
