@@ -9,7 +9,7 @@ use dumpvault::repo::format::config::Config;
 use dumpvault::repo::gc::{PruneReport, PruneSettings};
 use dumpvault::repo::reader::{Locator, ReadSettings};
 use dumpvault::repo::verify::CheckSettings;
-use dumpvault::repo::writer::{BackupSession, CommitRequest, Committed, PipelineSettings};
+use dumpvault::repo::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings};
 use dumpvault::repo::{RepoError, Repository, Surroundings};
 use dumpvault::secret::{OsEntropy, Passphrase};
 use dumpvault::snapshot::{Proof, StreamFormat};
@@ -59,7 +59,7 @@ impl Vault {
         mut session: BackupSession,
         bytes: &[u8],
     ) -> Result<SnapshotId, RepoError> {
-        let stored = session.store("app", &mut &bytes[..], &Silent, &Cancel::new())?;
+        let stored = session.store("app", &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new())?;
         self.commit(session, stored, bytes)
     }
 

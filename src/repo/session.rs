@@ -11,7 +11,7 @@ use super::format::plan::{PLAN_BYTES_MAX, Plan};
 use super::format::session::{SESSION_BYTES_MAX, SessionKind, SessionState};
 use super::objects::{ObjectName, fetch, name_in_key};
 use super::{RepoError, Repository};
-use crate::id::{NodeId, PackId, PlanId, SessionId};
+use crate::id::{PackId, PlanId, SessionId};
 use crate::storage::ErrorKind;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use std::collections::BTreeMap;
@@ -26,6 +26,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(300);
 pub const LIVE: Duration = Duration::from_secs(1800);
 /// Host and storage may be so far apart.
 pub const SKEW_MAX: Duration = Duration::from_secs(300);
+
+/// Why nothing is taken from a pack that a plan names.
+pub(super) const CONDEMNED: &str = "a prune is about to delete it";
 
 /// A session of this process. Dropping it removes its objects, where the storage lets it.
 pub struct Session {
@@ -103,7 +106,7 @@ impl Session {
         let mut id = [0; SessionId::LEN];
         repo.entropy.fill(&mut id)?;
         let id = SessionId::from_bytes(id);
-        let state = SessionState { kind, plans: Vec::new(), roots: Vec::new() };
+        let state = SessionState { kind, plans: Vec::new() };
         let shared = Arc::new(Shared { repo: repo.clone(), id, state: Mutex::new((0, state.clone())) });
         shared.put(0, &state)?;
         // From here on dropping it removes the object again.
@@ -164,15 +167,6 @@ impl Session {
     /// When the storage fails.
     pub fn acknowledge(&self, plans: Vec<PlanId>) -> Result<(), RepoError> {
         self.shared.change(|state| state.plans = plans).map(|_| ())
-    }
-
-    /// Says that all that these recipes resolve to must stay while the session lives, whatever becomes of their snapshots. To be sure of
-    /// it, look whether a snapshot that holds them is still there *afterwards*.
-    ///
-    /// # Errors
-    /// When the storage fails.
-    pub fn lean_on(&self, roots: &[NodeId]) -> Result<(), RepoError> {
-        self.shared.change(|state| state.roots.extend_from_slice(roots)).map(|_| ())
     }
 
     /// Whether no prune has ended the session.

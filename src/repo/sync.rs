@@ -8,7 +8,7 @@ use super::objects::{fetch, name_in_key, pack_key};
 use super::{FormatError, RepoError, Repository};
 use crate::crypto::Role;
 use crate::event::{Event, Observer};
-use crate::id::{IndexId, PackId};
+use crate::id::{IndexId, PackId, PlanId};
 use crate::storage::{ErrorKind, StorageError};
 use std::collections::{HashMap, HashSet};
 
@@ -17,6 +17,8 @@ use std::collections::{HashMap, HashSet};
 pub struct Presence {
     /// Packs that are not there, or not with their size, or marked as damaged: by number, with the reason.
     pub unusable: HashMap<i64, (PackId, String)>,
+    /// Packs that a prune will delete, by number: nothing new relies on them. They are no damage.
+    pub condemned: HashMap<i64, PackId>,
     /// Packs listed that neither an index nor their own table explains, with the reason.
     pub unexplained: Vec<(PackId, String)>,
 }
@@ -139,6 +141,29 @@ impl Repository {
         let bytes = fetch(self.storage.as_ref(), id, INDEX_BYTES_MAX)?;
         Index::open(&bytes, &self.id, &self.keys)
             .map_err(|source| RepoError::Damaged { object: format!("index/{id}"), source })
+    }
+
+    /// Looks once more, now that a session is registered: which packs a prune will delete or has deleted since. The plans that were
+    /// heeded are the answer.
+    pub(super) fn heed_plans(
+        &self,
+        catalog: &Catalog,
+        presence: &mut Presence,
+    ) -> Result<Vec<PlanId>, RepoError> {
+        let (plans, unreadable) = self.plans()?;
+        for error in unreadable {
+            // Not heeded, and not said to be: whoever can read it waits for this session.
+            tracing::warn!("{error}");
+        }
+        let condemned = super::session::condemned(&plans);
+        let listed = self.list_packs()?;
+        for pack in catalog.packs()? {
+            let is_usable = !presence.unusable.contains_key(&pack.number);
+            if is_usable && (condemned.contains(&pack.id) || !listed.contains_key(&pack.id)) {
+                presence.condemned.insert(pack.number, pack.id);
+            }
+        }
+        Ok(plans.into_iter().map(|seen| seen.id).collect())
     }
 
     /// All packs that the storage lists, with their sizes.

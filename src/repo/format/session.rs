@@ -1,9 +1,9 @@
-//! Session objects: a writer or a prune says that it is under way, and what it knows and leans on.
+//! Session objects: a writer or a prune says that it is under way, and what it knows.
 
 use super::header::{Header, ObjectType};
 use super::{FormatError, from_cbor, malformed, object, to_cbor};
 use crate::crypto::{KeyBundle, SmallSealed, SubKey};
-use crate::id::{NodeId, PlanId, RepoId, SessionId};
+use crate::id::{PlanId, RepoId, SessionId};
 use crate::secret::Entropy;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
@@ -29,8 +29,6 @@ pub struct SessionState {
     pub kind: SessionKind,
     /// Prune plans whose packs it treats as not there.
     pub plans: Vec<PlanId>,
-    /// Recipes that it leans on: all that they resolve to stays.
-    pub roots: Vec<NodeId>,
 }
 
 impl SessionState {
@@ -54,7 +52,6 @@ impl SessionState {
                 SessionKind::Other(number) => number,
             },
             plans: self.plans.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>().into(),
-            roots: self.roots.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>().into(),
         };
         let key = epoch.sub_key(SubKey::Session);
         let associated = associated(&header.to_bytes(), &session, number);
@@ -80,9 +77,6 @@ impl SessionState {
         let (plans, []) = stored.plans.as_chunks::<32>() else {
             return Err(malformed("a list of plans cut short"));
         };
-        let (roots, []) = stored.roots.as_chunks::<32>() else {
-            return Err(malformed("a list of recipes cut short"));
-        };
         Ok(Self {
             kind: match stored.kind {
                 1 => SessionKind::Write,
@@ -90,7 +84,6 @@ impl SessionState {
                 other => SessionKind::Other(other),
             },
             plans: plans.iter().map(|id| PlanId::from_bytes(*id)).collect(),
-            roots: roots.iter().map(|id| NodeId::from_bytes(*id)).collect(),
         })
     }
 }
@@ -116,8 +109,6 @@ struct Stored {
     kind: u8,
     #[n(1)]
     plans: ByteVec,
-    #[n(2)]
-    roots: ByteVec,
 }
 
 #[cfg(test)]
@@ -131,8 +122,7 @@ mod tests {
         let repo = RepoId::from_bytes([3; 16]);
         let state = SessionState {
             kind: SessionKind::Write,
-            plans: vec![PlanId::from_bytes([1; 32])],
-            roots: vec![NodeId::from_bytes([2; 32]), NodeId::from_bytes([4; 32])],
+            plans: vec![PlanId::from_bytes([1; 32]), PlanId::from_bytes([2; 32])],
         };
         let name = (SessionId::from_bytes([7; 16]), 5);
         let bytes = state.seal(name, repo, &keys.to_append(), &OsEntropy).unwrap();

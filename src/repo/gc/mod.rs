@@ -168,7 +168,7 @@ impl Repository {
             // The plan is there: what is read from now on knows of it.
             survey = self.survey_again(survey, &session, observer, cancel)?;
         }
-        self.sweep_what_is_due(survey, settings, &session, observer, cancel, &mut report)?;
+        self.sweep_what_is_due(&survey, settings, &session, observer, cancel, &mut report)?;
         Ok(report)
     }
 
@@ -297,29 +297,20 @@ impl Repository {
 
     fn sweep_what_is_due(
         &self,
-        mut survey: Survey,
+        survey: &Survey,
         settings: &PruneSettings,
         session: &Session,
         observer: &dyn Observer,
         cancel: &Cancel,
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
-        let due = |survey: &Survey| -> (Vec<PlanId>, Vec<WaitingPlan>) {
-            let (mut due, mut not_yet) = (Vec::new(), Vec::new());
-            for plan in &survey.plans {
-                match waiting(plan, survey, settings.grace, survey.now) {
-                    Some(waiting) => not_yet.push(waiting),
-                    None => due.push(plan.id),
-                }
+        let mut due = Vec::new();
+        for plan in &survey.plans {
+            match waiting(plan, survey, settings.grace, survey.now) {
+                Some(waiting) => report.waiting.push(waiting),
+                None => due.push(plan.id),
             }
-            (due, not_yet)
-        };
-        // A backup may have begun to lean on a recipe whose snapshot was forgotten since: then what is live is more.
-        while survey.has_new_roots(&self.sessions()?) {
-            survey = self.survey_again(survey, session, observer, cancel)?;
         }
-        let (due, not_yet) = due(&survey);
-        report.waiting = not_yet;
         if due.is_empty() {
             return Ok(());
         }
@@ -327,7 +318,7 @@ impl Repository {
             let what = "this prune was suspended for so long that another one ended it".to_owned();
             return Err(RepoError::Busy { what });
         }
-        self.sweep(&survey, &due, session, observer, cancel, report)
+        self.sweep(survey, &due, session, observer, cancel, report)
     }
 
     /// Removes a plan whose packs are all gone.

@@ -5,7 +5,7 @@ use super::live::LiveSet;
 use super::mark::Marker;
 use super::weigh::{Claimed, Weight, weigh};
 use crate::event::{Cancel, Event, Observer};
-use crate::id::{NodeId, PackId, SessionId, SnapshotId};
+use crate::id::{PackId, SnapshotId};
 use crate::repo::catalog::KnownPack;
 use crate::repo::format::FormatError;
 use crate::repo::format::session::SessionKind;
@@ -37,7 +37,6 @@ pub(super) struct Survey {
     snapshots: u64,
     lost: u64,
     warnings: Vec<String>,
-    roots_of_sessions: HashSet<(SessionId, NodeId)>,
 }
 
 impl Survey {
@@ -76,7 +75,6 @@ impl Survey {
             snapshots: history.snapshots.len() as u64,
             lost: 0,
             warnings,
-            roots_of_sessions: HashSet::new(),
         };
         survey.mark(repo, &history, cancel)?;
         for warning in &survey.warnings {
@@ -106,8 +104,6 @@ impl Survey {
                 Err(error) => return Err(error),
             }
         }
-        self.roots_of_sessions = roots_of(&self.sessions);
-        lenient.extend(self.roots_of_sessions.iter().map(|(_, root)| *root));
 
         let walker = RecipeWalker::new(Arc::new(BlockReader::new(repo)), Arc::clone(&self.locator));
         let mut marker = Marker::new(walker, &mut self.live, cancel);
@@ -135,11 +131,6 @@ impl Survey {
         self.sessions
             .iter()
             .filter(move |session| session.kind() != SessionKind::Prune && session.is_live(now))
-    }
-
-    /// Whether a session leans on a recipe that was not marked for it.
-    pub fn has_new_roots(&self, sessions: &[SeenSession]) -> bool {
-        !roots_of(sessions).is_subset(&self.roots_of_sessions)
     }
 
     /// Weighs all packs that are there and that no plan condemns. Damaged ones come last: a chunk that a good pack holds, too, is not
@@ -188,15 +179,6 @@ impl Survey {
         report.lost_chunks = self.lost;
         report.warnings.clone_from(&self.warnings);
     }
-}
-
-fn roots_of(sessions: &[SeenSession]) -> HashSet<(SessionId, NodeId)> {
-    let leaning = |session: &SeenSession| {
-        let roots = session.state.as_ref().map(|state| state.roots.clone()).unwrap_or_default();
-        let id = session.id;
-        roots.into_iter().map(move |root| (id, root))
-    };
-    sessions.iter().filter(|session| session.started.is_some()).flat_map(leaning).collect()
 }
 
 /// A snapshot or mark that cannot be read may need anything.
