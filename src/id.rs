@@ -142,6 +142,16 @@ id_type!(
     32
 );
 id_type!(
+    /// BLAKE3-256 of a prune plan's bytes.
+    PlanId,
+    32
+);
+id_type!(
+    /// Random name of a session: of one backup or prune that is under way.
+    SessionId,
+    16
+);
+id_type!(
     /// BLAKE3-256 of a key slot object's bytes.
     SlotId,
     32

@@ -39,6 +39,10 @@ pub enum SubKey {
     SnapshotHead,
     /// Seals marks.
     Mark,
+    /// Seals session objects.
+    Session,
+    /// Seals prune plans.
+    PrunePlan,
     /// The pre-shared key of every envelope.
     HpkePsk,
 }
@@ -51,6 +55,8 @@ impl SubKey {
             Self::Index => "dumpvault v1 index",
             Self::SnapshotHead => "dumpvault v1 snapshot head",
             Self::Mark => "dumpvault v1 mark",
+            Self::Session => "dumpvault v1 session",
+            Self::PrunePlan => "dumpvault v1 prune plan",
             Self::HpkePsk => "dumpvault v1 hpke psk",
         }
     }

@@ -106,7 +106,7 @@ impl Repository {
         Ok(history)
     }
 
-    fn read_marks(
+    pub(super) fn read_marks(
         &self,
         catalog: &mut Catalog,
         unreadable: &mut Vec<HistoryDamage>,

@@ -10,14 +10,18 @@
 //! | `history` | which snapshots are committed |
 //! | `writer/` | the backup pipeline and the commit |
 //! | `reader/` | recipes resolved, blocks fetched ahead, streams written in order |
+//! | `session` | how writers and prunes know of each other |
+//! | `gc/` | what is unreachable, and how it goes |
 //! | `verify` | checking everything |
 
 pub mod catalog;
 pub mod format;
+pub mod gc;
 pub mod history;
 pub mod keys;
 mod objects;
 pub mod reader;
+pub mod session;
 pub mod sync;
 pub mod verify;
 pub mod writer;
@@ -146,6 +150,24 @@ pub enum RepoError {
         /// What lies beneath.
         #[source]
         source: std::io::Error,
+    },
+    /// The host's clock and the storage's disagree: what is old cannot be told.
+    #[error("this machine's clock and the storage's differ by {seconds} seconds: nothing was deleted")]
+    ClockSkew {
+        /// How far the host's is ahead, in seconds.
+        seconds: i64,
+    },
+    /// Another operation is under way that this one cannot run beside.
+    #[error("{what}")]
+    Busy {
+        /// What is under way.
+        what: String,
+    },
+    /// What the backup relied on may be gone: it cannot be committed.
+    #[error("the backup was not committed: {why}")]
+    Fenced {
+        /// What happened meanwhile.
+        why: String,
     },
     /// A thread could not be started.
     #[error("cannot start a thread: {source}")]

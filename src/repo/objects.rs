@@ -2,7 +2,7 @@
 
 use super::format::FormatError;
 use super::{RepoError, Repository};
-use crate::id::{IndexId, MarkId, PackId, SlotId, SnapshotId};
+use crate::id::{IndexId, MarkId, PackId, PlanId, SlotId, SnapshotId};
 use crate::storage::{ErrorKind, Storage};
 
 /// Ids that name objects by their hash.
@@ -31,6 +31,7 @@ macro_rules! object_name {
 object_name!(IndexId, "index");
 object_name!(SnapshotId, "snapshots");
 object_name!(MarkId, "marks");
+object_name!(PlanId, "gc");
 object_name!(SlotId, "keys");
 
 impl ObjectName for PackId {

@@ -8,7 +8,7 @@ use super::objects::{fetch, name_in_key, pack_key};
 use super::{FormatError, RepoError, Repository};
 use crate::crypto::Role;
 use crate::event::{Event, Observer};
-use crate::id::{IndexId, PackId};
+use crate::id::{IndexId, PackId, PlanId};
 use crate::storage::{ErrorKind, StorageError};
 use std::collections::{HashMap, HashSet};
 
@@ -17,6 +17,8 @@ use std::collections::{HashMap, HashSet};
 pub struct Presence {
     /// Packs that are not there, or not with their size, or marked as damaged: by number, with the reason.
     pub unusable: HashMap<i64, (PackId, String)>,
+    /// Packs that a prune will delete, by number: nothing new relies on them. They are no damage.
+    pub condemned: HashMap<i64, PackId>,
     /// Packs listed that neither an index nor their own table explains, with the reason.
     pub unexplained: Vec<(PackId, String)>,
 }
@@ -141,6 +143,29 @@ impl Repository {
             .map_err(|source| RepoError::Damaged { object: format!("index/{id}"), source })
     }
 
+    /// Looks once more, now that a session is registered: which packs a prune will delete or has deleted since. The plans that were
+    /// heeded are the answer.
+    pub(super) fn heed_plans(
+        &self,
+        catalog: &Catalog,
+        presence: &mut Presence,
+    ) -> Result<Vec<PlanId>, RepoError> {
+        let (plans, unreadable) = self.plans()?;
+        for error in unreadable {
+            // Not heeded, and not said to be: whoever can read it waits for this session.
+            tracing::warn!("{error}");
+        }
+        let condemned = super::session::condemned(&plans);
+        let listed = self.list_packs()?;
+        for pack in catalog.packs()? {
+            let is_usable = !presence.unusable.contains_key(&pack.number);
+            if is_usable && (condemned.contains(&pack.id) || !listed.contains_key(&pack.id)) {
+                presence.condemned.insert(pack.number, pack.id);
+            }
+        }
+        Ok(plans.into_iter().map(|seen| seen.id).collect())
+    }
+
     /// All packs that the storage lists, with their sizes.
     ///
     /// # Errors
@@ -165,7 +190,17 @@ impl Repository {
     ) -> Result<Presence, RepoError> {
         let mut listed = self.list_packs()?;
         let mut presence = Presence::default();
+        let mut gone = HashSet::new();
         for pack in catalog.packs()? {
+            // Nothing but this catalog ever named it: a prune has cleared it away.
+            // (Asked again, since it may have been written after the listing.)
+            if !pack.indexed
+                && !listed.contains_key(&pack.id)
+                && self.storage.size(&pack_key(&pack.id))?.is_none()
+            {
+                gone.insert(pack.id);
+                continue;
+            }
             let reason = match listed.remove(&pack.id) {
                 None => Some("it is missing".to_owned()),
                 Some(bytes) if bytes != pack.bytes => {
@@ -176,6 +211,9 @@ impl Repository {
             if let Some(reason) = reason {
                 presence.unusable.insert(pack.number, (pack.id, reason));
             }
+        }
+        if !gone.is_empty() {
+            catalog.remove_packs(&gone)?;
         }
         if self.keys.role() == Role::Full {
             for (id, bytes) in listed {

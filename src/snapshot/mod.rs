@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `recipe` | the encoding of recipe nodes, and where nodes are cut |
 //! | `tags` | which snapshots are daily, weekly, monthly |
+//! | `retention` | which snapshots a policy keeps |
 //! | `selection` | how a person names a snapshot |
 
 pub mod recipe;
+pub mod retention;
 pub mod selection;
 pub mod tags;
 

@@ -31,12 +31,39 @@ impl Calendar {
         day.saturating_sub(jiff::Span::new().days(since))
     }
 
+    /// Which bucket of that kind the moment lies in. Buckets of one kind are equal if and only if they are the same stretch of time.
+    pub(super) fn bucket(&self, kind: Bucket, time: Timestamp) -> (Date, i64) {
+        let local = self.zone.to_datetime(time);
+        let day = local.date();
+        match kind {
+            // By the moment too: where clocks go back, an hour of the day comes twice.
+            Bucket::Hour => {
+                let into = i64::from(local.minute()) * 60 + i64::from(local.second());
+                (day, time.as_second() - into)
+            }
+            Bucket::Day => (day, 0),
+            Bucket::Week => (self.week(day), 0),
+            Bucket::Month => (day.first_of_month(), 0),
+            Bucket::Year => (day.first_of_year(), 0),
+        }
+    }
+
     /// The zone's name, for people.
     pub fn zone_name(&self) -> String {
         self.zone
             .iana_name()
             .map_or_else(|| self.zone.to_offset(Timestamp::UNIX_EPOCH).to_string(), str::to_owned)
     }
+}
+
+/// A kind of calendar bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bucket {
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
 }
 
 /// The calendar tags of each of a series' good snapshots, given their times in any order; the answer has the same order.

@@ -335,6 +335,46 @@ impl Catalog {
         transaction.commit().map_err(&failed)
     }
 
+    /// Forgets that these index objects were taken in. What they said stays.
+    pub fn remove_indexes(&mut self, indexes: &[IndexId]) -> Result<(), CatalogError> {
+        let failed = self.failed();
+        let transaction = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(&failed)?;
+        for index in indexes {
+            transaction.execute("DELETE FROM indexes WHERE id = ?", [index.as_bytes()]).map_err(&failed)?;
+        }
+        transaction.commit().map_err(&failed)
+    }
+
+    /// Forgets packs that are there no more.
+    pub fn remove_packs(&mut self, packs: &HashSet<PackId>) -> Result<(), CatalogError> {
+        let failed = self.failed();
+        let gone: Vec<KnownPack> =
+            self.packs()?.into_iter().filter(|pack| packs.contains(&pack.id)).collect();
+        for pack in gone {
+            let row = self.pack(pack.number)?;
+            let transaction = self
+                .connection
+                .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+                .map_err(&failed)?;
+            {
+                let mut remove_key = transaction
+                    .prepare_cached("DELETE FROM chunk_keys WHERE key = ? AND pack = ?")
+                    .map_err(&failed)?;
+                for (id, _) in &row.table.chunks {
+                    let key = chunk_key(id).cast_signed();
+                    remove_key.execute(params![key, pack.number]).map_err(&failed)?;
+                }
+                transaction.execute("DELETE FROM packs WHERE number = ?", [pack.number]).map_err(&failed)?;
+            }
+            transaction.commit().map_err(&failed)?;
+        }
+        self.rows.retain(|row| !packs.contains(&row.id));
+        Ok(())
+    }
+
     /// Number, id and size of every pack known, and whether an index object names it.
     pub fn packs(&self) -> Result<Vec<KnownPack>, CatalogError> {
         let failed = self.failed();

@@ -24,6 +24,10 @@ pub enum ObjectType {
     Snapshot,
     /// `marks/…`
     Mark,
+    /// `sessions/…`
+    Session,
+    /// `gc/…`
+    PrunePlan,
 }
 
 impl ObjectType {
@@ -35,6 +39,8 @@ impl ObjectType {
             Self::Index => 4,
             Self::Snapshot => 5,
             Self::Mark => 6,
+            Self::Session => 7,
+            Self::PrunePlan => 8,
         }
     }
 }

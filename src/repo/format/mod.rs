@@ -9,6 +9,8 @@ pub mod header;
 pub mod index;
 pub mod mark;
 pub mod pack;
+pub mod plan;
+pub mod session;
 pub mod slot;
 pub mod snapshot;
 

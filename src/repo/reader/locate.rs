@@ -4,6 +4,7 @@ use crate::id::PackId;
 use crate::repo::catalog::{Catalog, Location};
 use crate::repo::format::index::BlockKind;
 use crate::repo::objects::pack_key;
+use crate::repo::session::CONDEMNED;
 use crate::repo::{RepoError, Repository};
 use hashbrown::HashMap;
 use std::cmp::Reverse;
@@ -119,6 +120,10 @@ impl Locator {
             && let Some(best) = locations.first()
             && let Some(reason) = self.damaged.get(&best.pack.id)
         {
+            if reason == CONDEMNED {
+                let what = format!("pack {}: {reason}", best.pack.id.short());
+                return Err(RepoError::Busy { what });
+            }
             return Err(RepoError::Inconsistent { object: pack_key(&best.pack.id), what: reason.clone() });
         }
         Ok(locations)

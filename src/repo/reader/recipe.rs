@@ -234,6 +234,14 @@ impl RecipeWalker {
         Ok(())
     }
 
+    /// A node by itself, for whoever walks trees in an order of its own.
+    ///
+    /// # Errors
+    /// When it is lost or damaged.
+    pub(in crate::repo) fn node(&mut self, id: &NodeId) -> Result<Node, RepoError> {
+        Ok(self.load(id)?.node.clone())
+    }
+
     fn load_child(&mut self, child: &Child, level: u8) -> Result<Arc<Loaded>, RepoError> {
         let below = self.load(&child.id)?;
         let actual = match &below.node.content {

@@ -7,6 +7,7 @@
 use super::super::catalog::filter::{ChunkFilter, chunk_key};
 use super::super::catalog::{Catalog, CatalogError, Found, PackRow};
 use super::super::format::index::{BlockKind, IndexedPack};
+use super::super::session::CONDEMNED;
 use super::super::sync::{Presence, tolerate};
 use crate::id::{IndexId, PackId};
 use hashbrown::HashSet;
@@ -38,6 +39,8 @@ pub(super) struct Known {
     last_recipe: Option<(Arc<PackRow>, usize)>,
     /// The catalog turned out corrupt: it says nothing any more, and is rebuilt next time.
     catalog_lost: bool,
+    /// Packs that something of this backup is in, by number.
+    relied: HashSet<i64>,
     /// Packs that could not be relied on for chunks of this backup, with the reason.
     healed: BTreeMap<PackId, String>,
 }
@@ -54,6 +57,7 @@ impl Known {
             last_data: None,
             last_recipe: None,
             catalog_lost,
+            relied: HashSet::new(),
             healed: BTreeMap::new(),
         }
     }
@@ -84,10 +88,12 @@ impl Known {
         if self.catalog_lost {
             return None;
         }
-        let unusable = &self.presence.unusable;
-        let found = self.catalog.find(id, kind, |number| !unusable.contains_key(&number));
+        let Presence { unusable, condemned, .. } = &self.presence;
+        let is_usable = |number| !unusable.contains_key(&number) && !condemned.contains_key(&number);
+        let found = self.catalog.find(id, kind, is_usable);
         match tolerate(found, Found::Nowhere, &mut self.catalog_lost) {
             Found::At(row, at) => {
+                self.relied.insert(row.number);
                 let place = Place::of(&row, at);
                 *last = Some((row, at));
                 Some(place)
@@ -102,7 +108,19 @@ impl Known {
 
     /// Packs that nothing may be taken from, with the reason.
     pub fn unusable(&self) -> std::collections::HashMap<PackId, String> {
-        self.presence.unusable.values().cloned().collect()
+        let condemned = self.presence.condemned.values().map(|id| (*id, CONDEMNED.to_owned()));
+        self.presence.unusable.values().cloned().chain(condemned).collect()
+    }
+
+    /// Something of this backup is in the pack with that number.
+    pub fn rely_on(&mut self, number: i64) {
+        self.relied.insert(number);
+    }
+
+    /// The packs that something of this backup was found in.
+    pub fn relied_on(&mut self) -> Vec<PackId> {
+        let known = tolerate(self.catalog.packs(), Vec::new(), &mut self.catalog_lost);
+        known.iter().filter(|pack| self.relied.contains(&pack.number)).map(|pack| pack.id).collect()
     }
 
     /// Remembers which unusable packs made it necessary to store a chunk afresh.
@@ -152,7 +170,8 @@ impl Known {
         }
         let mut packs = Vec::new();
         for pack in tolerate(self.catalog.packs(), Vec::new(), &mut self.catalog_lost) {
-            if pack.indexed || self.presence.unusable.contains_key(&pack.number) {
+            let Presence { unusable, condemned, .. } = &self.presence;
+            if pack.indexed || unusable.contains_key(&pack.number) || condemned.contains_key(&pack.number) {
                 continue;
             }
             let row: Result<Arc<PackRow>, CatalogError> = self.catalog.pack(pack.number);

@@ -17,9 +17,11 @@ pub use pipeline::PipelineSettings;
 use super::catalog::Catalog;
 use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack};
 use super::format::mark::{Mark, MarkKind};
+use super::format::session::SessionKind;
 use super::format::snapshot::seal;
 use super::objects::ObjectName;
 use super::reader::Survey;
+use super::session::Session;
 use super::sync::Presence;
 use super::{RepoError, Repository};
 use crate::chunker::Chunker;
@@ -43,6 +45,7 @@ const INDEX_INTERVAL: Duration = Duration::from_secs(300);
 /// A backup under way.
 pub struct BackupSession {
     repo: Repository,
+    session: Session,
     number: u64,
     chunker: Chunker,
     sink: Sink,
@@ -141,15 +144,22 @@ impl Repository {
     /// Begins a backup. `catalog` and `presence` are those of this repository, just brought up to date.
     ///
     /// # Errors
-    /// When threads cannot be started or the catalog fails.
+    /// When the storage or the catalog fails, or threads cannot be started.
     pub fn begin_backup(
         &self,
         catalog: Catalog,
-        presence: Presence,
+        mut presence: Presence,
         settings: PipelineSettings,
     ) -> Result<BackupSession, RepoError> {
         static SESSIONS: AtomicU64 = AtomicU64::new(0);
+        // In this order: a prune either finds the session, or its plan is there to be heeded.
+        let session = Session::register(self, SessionKind::Write)?;
+        let plans = self.heed_plans(&catalog, &mut presence)?;
+        if !plans.is_empty() {
+            session.acknowledge(plans)?;
+        }
         Ok(BackupSession {
+            session,
             repo: self.clone(),
             number: SESSIONS.fetch_add(1, Ordering::Relaxed),
             chunker: Chunker::new(&self.content.chunker_gear, self.config.chunk_sizes),
@@ -164,6 +174,15 @@ impl Repository {
                 stats: StreamStats::default(),
             },
         })
+    }
+}
+
+impl Repository {
+    /// Removes a snapshot that nobody commits any more. Where that fails, a prune does it.
+    fn clear_away(&self, id: &SnapshotId) {
+        if let Err(error) = self.storage.delete(&id.key()) {
+            tracing::warn!("{error}");
+        }
     }
 }
 
@@ -182,6 +201,9 @@ impl BackupSession {
     ) -> Result<StoredStream, RepoError> {
         let began = Instant::now();
         self.sink.stats = StreamStats::default();
+        if let Basis::Parent(parent) = &basis {
+            parent.survey().blocks.keys().for_each(|(pack, _)| self.sink.known.rely_on(*pack));
+        }
         let before = self.sink.pipeline.stored_bytes();
         let headroom = self.chunker.sizes().max;
         let (full_in, full) = crossbeam_channel::bounded(BUFFERS);
@@ -230,7 +252,8 @@ impl BackupSession {
     /// Makes everything durable and commits the snapshot: packs, index, snapshot, mark, in this order.
     ///
     /// # Errors
-    /// When anything fails; then there is no snapshot, unless the very last step's answer was lost.
+    /// When anything fails; then there is no snapshot, unless the very last step's answer was lost. [`RepoError::Fenced`] when this backup
+    /// was suspended for so long that a prune went on without it: what it relied on may be gone.
     pub fn commit(mut self, streams: Vec<Finished>, request: CommitRequest) -> Result<Committed, RepoError> {
         if streams.is_empty() || streams.iter().any(|stream| stream.session != self.number) {
             let what = "a snapshot needs streams of its own backup".to_owned();
@@ -256,8 +279,14 @@ impl BackupSession {
         let body = Body { streams, failed: request.failed, source: request.source, parent: request.parent };
         let Repository { id: repo_id, keys, entropy, .. } = &self.repo;
         let bytes = seal(&head, &body, *repo_id, keys, entropy.as_ref())?;
+        self.fence(true)?;
         let id: SnapshotId = self.repo.put_hashed(&bytes)?;
-        self.repo.put_mark(&Mark {
+        // Now it keeps what it reaches. A prune that looked for snapshots before has ended this session before that.
+        if let Err(error) = self.fence(false) {
+            self.repo.clear_away(&id);
+            return Err(error);
+        }
+        let mark = self.repo.put_mark(&Mark {
             kind: MarkKind::Committed,
             object: id.key(),
             time_ms: request.now_ms,
@@ -266,6 +295,14 @@ impl BackupSession {
             value: Some(head.series.clone()),
             host: request.host,
         })?;
+        if self.repo.storage.size(&id.key())?.is_none() {
+            // Suspended for a week right before the last step: a prune has removed what looked abandoned.
+            if let Err(error) = self.repo.storage.delete(&mark.key()) {
+                tracing::warn!("{error}");
+            }
+            let why = "its snapshot was removed as abandoned before it was committed".to_owned();
+            return Err(RepoError::Fenced { why });
+        }
         // From here on the snapshot stands; what follows only saves time.
         if let Err(error) = self.sink.known.catalog().keep_object(&id.key(), &bytes) {
             tracing::warn!("{error}");
@@ -279,6 +316,29 @@ impl BackupSession {
         let healed = self.sink.known.healed().clone();
         let lost = self.sink.known.lost();
         Ok(Committed { summary: Summary { id, head }, body, healed, lost })
+    }
+
+    /// Refuses to go on when a prune may have deleted something that this backup relies on. The session tells: whoever deletes ends it
+    /// first. That packs are gone all the same, by other hands, is looked at once.
+    fn fence(&mut self, look_at_packs: bool) -> Result<(), RepoError> {
+        if look_at_packs {
+            let relied = self.sink.known.relied_on();
+            let listed = self.repo.list_packs()?;
+            if let Some(gone) = relied.iter().find(|pack| !listed.contains_key(pack)) {
+                let why = format!("pack {}, which it relies on, is gone", gone.short());
+                return Err(RepoError::Fenced { why });
+            }
+        }
+        if !self.session.is_registered()? {
+            let why = "it was suspended for so long that a prune went on without it".to_owned();
+            return Err(RepoError::Fenced { why });
+        }
+        Ok(())
+    }
+
+    /// How many seconds the clock that shows `now_ms` is ahead of the storage's; to be asked right after the backup began.
+    pub fn clock_skew_seconds(&self, now_ms: i64) -> i64 {
+        self.session.skew_seconds(now_ms)
     }
 
     /// Gives up: keeps what is durable for a later backup, commits nothing.

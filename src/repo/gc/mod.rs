@@ -1,0 +1,349 @@
+//! Garbage: what no snapshot reaches, and how it goes without taking anything from a backup that runs at the same time.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `forget` | the order in which a snapshot goes |
+//! | `live` | the set of live chunks |
+//! | `mark` | how recipes are followed to chunks |
+//! | `weigh` | which copy of a chunk counts |
+//! | `survey` | what is there, read in the order that makes it safe |
+//! | `sweep` | rescuing, rewriting indexes, deleting |
+//!
+//! A prune works in two steps, mostly of two runs. It *plans*: packs that are dead, or mostly dead, are condemned by a plan object, and
+//! no backup that begins later relies on them. After the grace period it *sweeps*: what is still (or again) live in them is
+//! copied, then they go. A pack that is condemned never comes back: whoever made the plan may have been suspended half way
+//! through carrying it out, and goes on when nobody expects it. So what lies in condemned packs never counts as stored, for
+//! backups and for other prunes alike.
+
+mod forget;
+mod live;
+mod mark;
+mod survey;
+mod sweep;
+mod weigh;
+
+use super::format::index::BlockKind;
+use super::format::plan::{PLAN_PACKS_MAX, Plan};
+use super::format::session::SessionKind;
+use super::session::{SKEW_MAX, SeenPlan, Session};
+use super::{RepoError, Repository};
+use crate::crypto::{CryptoError, Role};
+use crate::event::{Cancel, Event, Observer};
+use crate::id::{PackId, PlanId, SnapshotId};
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+use survey::Survey;
+use weigh::Weight;
+
+/// A pack of less than one so-manieth of a full one is small …
+const SMALL_PACK: u64 = 4;
+/// … and so many small ones are made into one.
+const SMALL_PACKS: usize = 32;
+
+/// How a prune works.
+#[derive(Debug, Clone, Copy)]
+pub struct PruneSettings {
+    /// How long a condemned pack stays, and how old a pack must be to be condemned. Zero works while no backup is under way.
+    pub grace: Duration,
+    /// A pack of which at most this share is live is condemned, and what is live in it copied when it goes.
+    pub live_share_max: f64,
+    /// The host's clock, ms since the epoch.
+    pub now_ms: i64,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+}
+
+impl PruneSettings {
+    /// The usual settings: a day of grace, packs repacked once half of them is dead.
+    pub fn new(now_ms: i64) -> Self {
+        Self { grace: Duration::from_secs(86_400), live_share_max: 0.5, now_ms, dry_run: false }
+    }
+}
+
+/// A pack that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CondemnedPack {
+    /// The pack.
+    pub pack: PackId,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What of it is live, in stored bytes: will be copied.
+    pub live_bytes: u64,
+}
+
+/// A plan that cannot be carried out yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingPlan {
+    /// The plan.
+    pub plan: PlanId,
+    /// Packs that it condemns.
+    pub packs: u64,
+    /// When its grace period is over; `None` when it is.
+    pub until: Option<SystemTime>,
+    /// Backups under way that began before the plan.
+    pub sessions: u64,
+}
+
+/// What a prune did, or would do.
+#[derive(Debug, Clone, Default)]
+pub struct PruneReport {
+    /// Snapshots that keep what they reach.
+    pub snapshots: u64,
+    /// Packs before.
+    pub packs: u64,
+    /// Bytes of those packs.
+    pub pack_bytes: u64,
+    /// Stored bytes in them that are live.
+    pub live_bytes: u64,
+    /// Chunks that snapshots want and no pack holds: damage that was there before.
+    pub lost_chunks: u64,
+    /// Packs condemned by this run.
+    pub condemned: Vec<CondemnedPack>,
+    /// Plans that could not be carried out yet.
+    pub waiting: Vec<WaitingPlan>,
+    /// Plans carried out.
+    pub plans_done: u64,
+    /// Packs deleted.
+    pub packs_deleted: u64,
+    /// Bytes of those packs.
+    pub bytes_deleted: u64,
+    /// Packs written with what was still live in condemned ones.
+    pub packs_written: u64,
+    /// Bytes of those packs.
+    pub bytes_written: u64,
+    /// Chunks and recipe nodes in them.
+    pub chunks_rescued: u64,
+    /// Index objects replaced by others.
+    pub indexes_replaced: u64,
+    /// Index objects written.
+    pub indexes_written: u64,
+    /// Snapshots without a mark that were removed: left behind long ago by backups that never ended.
+    pub uncommitted_removed: Vec<SnapshotId>,
+    /// Damage that was met and gone round.
+    pub warnings: Vec<String>,
+}
+
+impl Repository {
+    /// Plans what to delete, and carries out the plans whose time has come; see the module.
+    ///
+    /// # Errors
+    /// Nothing is deleted when a snapshot, a recipe or a mark cannot be read, the clocks of host and storage disagree
+    /// ([`RepoError::ClockSkew`]), another prune is under way, or the grace is zero and a backup is ([`RepoError::Busy`]). Whatever else
+    /// fails, at any step, leaves garbage at worst: run it again.
+    pub fn prune(
+        &self,
+        settings: &PruneSettings,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<PruneReport, RepoError> {
+        if self.keys.role() != Role::Full {
+            return Err(CryptoError::RoleTooWeak { needed: "pruning" }.into());
+        }
+        let mut report = PruneReport::default();
+        if settings.dry_run {
+            let now = storage_time(settings.now_ms);
+            let survey = Survey::take(self, now, observer, cancel)?;
+            survey.describe(&mut report);
+            self.plan(&survey, settings, &mut report)?;
+            report.uncommitted_removed.clone_from(&survey.stale);
+            for plan in &survey.plans {
+                report.waiting.extend(waiting(plan, &survey, settings.grace, now));
+            }
+            return Ok(report);
+        }
+        let session = self.begin_prune(settings.now_ms)?;
+        let now = session.registered();
+        self.refuse_beside(&session, settings, now)?;
+        self.end_lapsed(now)?;
+        observer.observe(Event::Step { what: "marking what is live".to_owned() });
+        let mut survey = Survey::take(self, now, observer, cancel)?;
+        for id in &survey.stale {
+            self.forget(&[*id])?;
+            report.uncommitted_removed.push(*id);
+        }
+        survey.describe(&mut report);
+        self.plan(&survey, settings, &mut report)?;
+        if let Some(plan) = self.condemn(&survey, settings.now_ms, cancel, &mut report)? {
+            tracing::info!("prune plan {plan} condemns {} packs", report.condemned.len());
+            // The plan is there: what is read from now on knows of it.
+            survey = self.survey_again(survey, &session, observer, cancel)?;
+        }
+        self.sweep_what_is_due(&survey, settings, &session, observer, cancel, &mut report)?;
+        Ok(report)
+    }
+
+    /// Registers a session, and compares the clocks.
+    fn begin_prune(&self, now_ms: i64) -> Result<Session, RepoError> {
+        let session = Session::register(self, SessionKind::Prune)?;
+        self.refuse_skew(&session, now_ms)?;
+        Ok(session)
+    }
+
+    fn refuse_skew(&self, session: &Session, now_ms: i64) -> Result<(), RepoError> {
+        let seconds = session.skew_seconds(now_ms);
+        if seconds.unsigned_abs() > SKEW_MAX.as_secs() {
+            return Err(RepoError::ClockSkew { seconds });
+        }
+        Ok(())
+    }
+
+    /// Two prunes at once would be safe, and would do each other's work. With no grace a backup under way cannot know the plan.
+    fn refuse_beside(
+        &self,
+        own: &Session,
+        settings: &PruneSettings,
+        now: SystemTime,
+    ) -> Result<(), RepoError> {
+        let live = self.sessions()?;
+        let live = live.iter().filter(|session| session.id != own.id() && session.is_live(now));
+        for session in live {
+            let heard = now.duration_since(session.heard).unwrap_or_default().as_secs();
+            let what = match session.kind() {
+                SessionKind::Prune => "another prune is",
+                _ if settings.grace.is_zero() => "a backup is",
+                _ => continue,
+            };
+            let what = format!("{what} under way (session {}, heard of {heard} s ago)", session.id.short());
+            return Err(RepoError::Busy { what });
+        }
+        Ok(())
+    }
+
+    /// Ends the sessions that have not been heard of for long. Before snapshots are listed: from now on they cannot commit.
+    fn end_lapsed(&self, now: SystemTime) -> Result<(), RepoError> {
+        for session in self.sessions()?.iter().filter(|session| !session.is_live(now)) {
+            self.end_session(session)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the packs to condemn.
+    fn plan(
+        &self,
+        survey: &Survey,
+        settings: &PruneSettings,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
+        let now = survey.now;
+        let oldest = survey.live_sessions(now).filter_map(|session| session.started).min();
+        let is_young = |pack: &PackId| {
+            survey.listed.get(pack).is_none_or(|(_, put)| {
+                let age = now.duration_since(*put).unwrap_or_default();
+                // A backup under way may have written it. (Times may be coarse.)
+                age < settings.grace || oldest.is_some_and(|oldest| *put + SKEW_MAX >= oldest)
+            })
+        };
+        let share = settings.live_share_max.clamp(0.0, 1.0);
+        let mut small: HashMap<BlockKind, Vec<CondemnedPack>> = HashMap::new();
+        for weight in survey.weigh(&survey.condemned())? {
+            report.live_bytes += weight.live_bytes;
+            let Weight { pack, live_bytes, used_bytes, live_chunks, kind } = weight;
+            if is_young(&pack.id) || report.condemned.len() >= PLAN_PACKS_MAX {
+                continue;
+            }
+            let damaged = survey.unusable.contains_key(&pack.id);
+            let mostly_dead = live_bytes as f64 <= used_bytes as f64 * share;
+            let condemned = CondemnedPack { pack: pack.id, bytes: pack.bytes, live_bytes };
+            if live_chunks == 0 || mostly_dead && !damaged {
+                report.condemned.push(condemned);
+            } else if !damaged && pack.bytes < self.config.pack_bytes as u64 / SMALL_PACK {
+                small.entry(kind).or_default().push(condemned);
+            }
+        }
+        // Each byte is copied once for so many packs: cheap, and a bucket with a thousand tiny objects is not.
+        for packs in small.into_values().filter(|packs| packs.len() >= SMALL_PACKS) {
+            report.condemned.extend(packs);
+        }
+        Ok(())
+    }
+
+    /// Copies what is live in the packs to condemn, so that backups that begin afterwards find it, and condemns them.
+    fn condemn(
+        &self,
+        survey: &Survey,
+        now_ms: i64,
+        cancel: &Cancel,
+        report: &mut PruneReport,
+    ) -> Result<Option<PlanId>, RepoError> {
+        let mut packs: HashSet<PackId> = report.condemned.iter().map(|condemned| condemned.pack).collect();
+        let written = self.copy_live(survey, &mut packs, cancel, report)?;
+        report.condemned.retain(|condemned| packs.contains(&condemned.pack));
+        self.index_packs(survey, written, report)?;
+        self.put_plan(&report.condemned, now_ms)
+    }
+
+    fn put_plan(&self, packs: &[CondemnedPack], now_ms: i64) -> Result<Option<PlanId>, RepoError> {
+        if packs.is_empty() {
+            return Ok(None);
+        }
+        let plan = Plan { time_ms: now_ms, packs: packs.iter().map(|condemned| condemned.pack).collect() };
+        self.put_hashed(&plan.seal(self.id, &self.keys, self.entropy.as_ref())?).map(Some)
+    }
+
+    /// Reads everything anew.
+    fn survey_again(
+        &self,
+        old: Survey,
+        session: &Session,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Survey, RepoError> {
+        // Two sets of live chunks at once would be too much.
+        drop(old);
+        let now = session.beat()?;
+        self.end_lapsed(now)?;
+        Survey::take(self, now, observer, cancel)
+    }
+
+    fn sweep_what_is_due(
+        &self,
+        survey: &Survey,
+        settings: &PruneSettings,
+        session: &Session,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
+        let mut due = Vec::new();
+        for plan in &survey.plans {
+            match waiting(plan, survey, settings.grace, survey.now) {
+                Some(waiting) => report.waiting.push(waiting),
+                None => due.push(plan.id),
+            }
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        if !session.is_registered()? {
+            let what = "this prune was suspended for so long that another one ended it".to_owned();
+            return Err(RepoError::Busy { what });
+        }
+        self.sweep(survey, &due, session, observer, cancel, report)
+    }
+
+    /// Removes a plan whose packs are all gone.
+    fn drop_plan(&self, id: &PlanId) -> Result<(), RepoError> {
+        use super::objects::ObjectName as _;
+        Ok(self.storage.delete(&id.key())?)
+    }
+}
+
+/// Why a plan cannot be carried out at the storage's time `now`; `None` when it can.
+fn waiting(plan: &SeenPlan, survey: &Survey, grace: Duration, now: SystemTime) -> Option<WaitingPlan> {
+    let sessions = survey.live_sessions(now).filter(|session| !session.knows(&plan.id)).count() as u64;
+    let age = now.duration_since(plan.put).unwrap_or_default();
+    let until = (age < grace).then(|| plan.put + grace);
+    let packs = plan.plan.packs.len() as u64;
+    (until.is_some() || sessions > 0).then_some(WaitingPlan { plan: plan.id, packs, until, sessions })
+}
+
+/// Packs of the plans that are due.
+fn targets(survey: &Survey, due: &[PlanId]) -> HashSet<PackId> {
+    let plans = survey.plans.iter().filter(|plan| due.contains(&plan.id));
+    plans.flat_map(|plan| plan.plan.packs.iter().copied()).collect()
+}
+
+fn storage_time(ms: i64) -> SystemTime {
+    let since = Duration::from_millis(ms.unsigned_abs());
+    if ms < 0 { SystemTime::UNIX_EPOCH - since } else { SystemTime::UNIX_EPOCH + since }
+}

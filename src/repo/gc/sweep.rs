@@ -1,0 +1,387 @@
+//! Sweeping: what is live in condemned packs is copied, indexes are rewritten without them, then they go.
+
+use super::survey::Survey;
+use super::weigh::Claimed;
+use super::{PruneReport, targets};
+use crate::codec::{Codec, Compressor, Level};
+use crate::event::{Cancel, Event, Observer};
+use crate::id::{IndexId, PackId, PlanId};
+use crate::repo::catalog::{KnownPack, PackRow};
+use crate::repo::format::FormatError;
+use crate::repo::format::index::{BlockKind, ChunkEntry, Index, IndexedPack};
+use crate::repo::format::mark::MarkKind;
+use crate::repo::format::pack::PackBuffer;
+use crate::repo::objects::{ObjectName, pack_key};
+use crate::repo::reader::{BlockReader, Workspace};
+use crate::repo::session::{HEARTBEAT, Session};
+use crate::repo::{RepoError, Repository};
+use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
+use std::time::Instant;
+
+/// Index objects are merged to about so many chunks: some 10 MiB.
+const INDEX_CHUNKS: usize = 1 << 18;
+/// So many index objects that could be merged are.
+const SMALL_INDEXES: usize = 8;
+
+impl Repository {
+    pub(super) fn sweep(
+        &self,
+        survey: &Survey,
+        due: &[PlanId],
+        session: &Session,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
+        observer.observe(Event::Step { what: "copying what is still live".to_owned() });
+        let mut doomed = targets(survey, due);
+        let written = self.copy_live(survey, &mut doomed, cancel, report)?;
+        observer.observe(Event::Step { what: "rewriting the index".to_owned() });
+        self.rewrite_indexes(survey, &doomed, written, report)?;
+        if cancel.is_cancelled() {
+            return Err(RepoError::Cancelled);
+        }
+        observer.observe(Event::Step { what: "deleting packs".to_owned() });
+        self.delete_packs(survey, &doomed, session, report)?;
+        for plan in survey.plans.iter().filter(|plan| due.contains(&plan.id)) {
+            // One with a pack that could not be copied stays, so that nobody relies on that pack.
+            if plan.plan.packs.iter().all(|pack| doomed.contains(pack)) {
+                self.drop_plan(&plan.id)?;
+                report.plans_done += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what is live in the packs `from`, and in no pack that can be relied on and is neither among them nor condemned. One that
+    /// cannot be copied is taken out of `from`.
+    pub(super) fn copy_live(
+        &self,
+        survey: &Survey,
+        from: &mut HashSet<PackId>,
+        cancel: &Cancel,
+        report: &mut PruneReport,
+    ) -> Result<Vec<IndexedPack>, RepoError> {
+        let mut claimed = Claimed::default();
+        let going: HashSet<PackId> = survey.condemned().union(from).copied().collect();
+        survey.weigh_good(&going, &mut claimed)?;
+        let mut locator = survey.locator.lock().unwrap_or_else(PoisonError::into_inner);
+        let packs: Vec<KnownPack> = survey.packs(&mut locator, |id| from.contains(id))?;
+        let known: HashSet<PackId> = packs.iter().map(|pack| pack.id).collect();
+        let stay = |id: &PackId, why: &str, report: &mut PruneReport| {
+            report.warnings.push(format!(
+                "pack {} stays, since it cannot be told what is live in it: {why}",
+                id.short()
+            ));
+        };
+        from.retain(|id| {
+            let readable = known.contains(id) || !survey.listed.contains_key(id);
+            if !readable {
+                stay(id, "no index names it, and its own table cannot be read", report);
+            }
+            readable
+        });
+        let mut copier = Copier::new(self, survey);
+        for pack in packs {
+            if cancel.is_cancelled() {
+                return Err(RepoError::Cancelled);
+            }
+            let row = locator.catalog().pack(pack.number)?;
+            match copier.copy_from(&row, &mut claimed) {
+                Ok(()) => {}
+                Err(error) if error.is_integrity() => {
+                    stay(&pack.id, &error.to_string(), report);
+                    from.remove(&pack.id);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        copier.finish(report)
+    }
+
+    /// Names packs in index objects.
+    pub(super) fn index_packs(
+        &self,
+        survey: &Survey,
+        packs: Vec<IndexedPack>,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
+        let mut writer = IndexWriter::new(self);
+        for pack in packs {
+            writer.add(pack)?;
+        }
+        let fresh = writer.finish(&[])?;
+        report.indexes_written += fresh.len() as u64;
+        self.follow(survey, &fresh, &[])
+    }
+
+    /// Brings the catalog up to date, so that it need not be rebuilt. Where that fails, it is.
+    fn follow(
+        &self,
+        survey: &Survey,
+        fresh: &[(IndexId, Vec<IndexedPack>)],
+        replaced: &[IndexId],
+    ) -> Result<(), RepoError> {
+        let mut locator = survey.locator.lock().unwrap_or_else(PoisonError::into_inner);
+        let catalog = locator.catalog();
+        let mut follow = || {
+            for (id, packs) in fresh {
+                catalog.add_packs(Some(id), packs)?;
+            }
+            catalog.remove_indexes(replaced)
+        };
+        if let Err(error) = follow() {
+            tracing::warn!("{error}");
+            self.drop_catalog()?;
+        }
+        Ok(())
+    }
+
+    /// Writes index objects that name the packs `written`, and those that stay of the index objects that name doomed ones; then
+    /// removes the latter. Many small index objects become one on the way.
+    fn rewrite_indexes(
+        &self,
+        survey: &Survey,
+        doomed: &HashSet<PackId>,
+        written: Vec<IndexedPack>,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
+        let (mut touched, mut small) = (Vec::new(), Vec::new());
+        for id in self.list_names::<IndexId>("index/")? {
+            match self.read_index(&id) {
+                Ok(index) => {
+                    let chunks: usize = index.packs.iter().map(|pack| pack.table.chunks.len()).sum();
+                    if index.packs.iter().any(|pack| doomed.contains(&pack.id)) {
+                        touched.push(id);
+                    } else if chunks < INDEX_CHUNKS / 4 {
+                        small.push(id);
+                    }
+                }
+                // It stays as it is: nothing can be said of it.
+                Err(error) if error.is_integrity() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if touched.len() + small.len() >= SMALL_INDEXES {
+            touched.append(&mut small);
+        }
+        let mut writer = IndexWriter::new(self);
+        let mut named = HashSet::new();
+        for pack in written {
+            named.insert(pack.id);
+            writer.add(pack)?;
+        }
+        for id in &touched {
+            for pack in self.read_index(id)?.packs {
+                // A pack that is missing and wanted stays named, so that errors can name it.
+                if !doomed.contains(&pack.id) && named.insert(pack.id) {
+                    writer.add(pack)?;
+                }
+            }
+        }
+        let fresh = writer.finish(&touched)?;
+        for id in &touched {
+            self.storage.delete(&id.key())?;
+        }
+        report.indexes_replaced += touched.len() as u64;
+        report.indexes_written += fresh.len() as u64;
+        self.follow(survey, &fresh, &touched)
+    }
+
+    fn delete_packs(
+        &self,
+        survey: &Survey,
+        doomed: &HashSet<PackId>,
+        session: &Session,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
+        let mut heard = Instant::now();
+        for pack in doomed {
+            if heard.elapsed() > HEARTBEAT {
+                heard = Instant::now();
+                session.beat()?;
+            }
+            self.storage.delete(&pack_key(pack))?;
+            if let Some((bytes, _)) = survey.listed.get(pack) {
+                report.packs_deleted += 1;
+                report.bytes_deleted += bytes;
+            }
+        }
+        let mut locator = survey.locator.lock().unwrap_or_else(PoisonError::into_inner);
+        let catalog = locator.catalog();
+        // What was said of them says nothing any more.
+        let mut unreadable = Vec::new();
+        let doomed_keys: HashMap<String, PackId> = doomed.iter().map(|id| (pack_key(id), *id)).collect();
+        for (id, mark) in self.read_marks(catalog, &mut unreadable)? {
+            if mark.kind == MarkKind::Damaged && doomed_keys.contains_key(&mark.object) {
+                self.storage.delete(&id.key())?;
+            }
+        }
+        if let Err(error) = catalog.remove_packs(doomed) {
+            tracing::warn!("{error}");
+            self.drop_catalog()?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes index objects of a good size.
+struct IndexWriter<'a> {
+    repo: &'a Repository,
+    packs: Vec<IndexedPack>,
+    chunks: usize,
+    written: Vec<(IndexId, Vec<IndexedPack>)>,
+}
+
+impl<'a> IndexWriter<'a> {
+    fn new(repo: &'a Repository) -> Self {
+        Self { repo, packs: Vec::new(), chunks: 0, written: Vec::new() }
+    }
+
+    fn add(&mut self, pack: IndexedPack) -> Result<(), RepoError> {
+        self.chunks += pack.table.chunks.len();
+        self.packs.push(pack);
+        if self.chunks >= INDEX_CHUNKS { self.write(&[]) } else { Ok(()) }
+    }
+
+    fn write(&mut self, replaces: &[IndexId]) -> Result<(), RepoError> {
+        self.chunks = 0;
+        let index = Index { packs: std::mem::take(&mut self.packs), replaces: replaces.to_vec() };
+        let bytes = index.seal(self.repo.id, &self.repo.keys, self.repo.entropy.as_ref())?;
+        let id = self.repo.put_hashed(&bytes)?;
+        self.written.push((id, index.packs));
+        Ok(())
+    }
+
+    /// The last one says which are replaced: by then the others are there.
+    fn finish(mut self, replaces: &[IndexId]) -> Result<Vec<(IndexId, Vec<IndexedPack>)>, RepoError> {
+        if !self.packs.is_empty() || !replaces.is_empty() && !self.written.is_empty() {
+            self.write(replaces)?;
+        }
+        Ok(self.written)
+    }
+}
+
+/// Copies live chunks into new packs.
+struct Copier<'a> {
+    repo: &'a Repository,
+    survey: &'a Survey,
+    blocks: BlockReader,
+    workspace: Workspace,
+    compressor: Compressor,
+    open: HashMap<BlockKind, (Vec<u8>, Vec<ChunkEntry>)>,
+    packs: HashMap<BlockKind, PackBuffer>,
+    written: Vec<IndexedPack>,
+    chunks: u64,
+    bytes: u64,
+}
+
+impl<'a> Copier<'a> {
+    fn new(repo: &'a Repository, survey: &'a Survey) -> Self {
+        Self {
+            repo,
+            survey,
+            blocks: BlockReader::new(repo),
+            workspace: Workspace::default(),
+            compressor: Compressor::default(),
+            open: HashMap::new(),
+            packs: HashMap::new(),
+            written: Vec::new(),
+            chunks: 0,
+            bytes: 0,
+        }
+    }
+
+    fn copy_from(&mut self, row: &PackRow, claimed: &mut Claimed) -> Result<(), RepoError> {
+        for (number, block) in (0u32..).zip(&row.table.blocks) {
+            let chunks = row.table.chunks_of(block);
+            let live = &self.survey.live;
+            if !chunks.iter().any(|(id, _)| claimed.is_free(live, block.kind, id)) {
+                continue;
+            }
+            let mut plain = None;
+            self.blocks.open_run(row, number..number + 1, &mut self.workspace, &mut |_, bytes| {
+                plain = Some(bytes)
+            })?;
+            let plain = plain.unwrap_or_default();
+            let mut rest = plain.as_slice();
+            for (id, len) in chunks {
+                // `open_run` has checked that they fit.
+                let (chunk, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
+                rest = later;
+                // Not before the block has opened: another pack may hold it whole.
+                if claimed.claim(&self.survey.live, block.kind, id) {
+                    self.add(block.kind, id, chunk)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, kind: BlockKind, id: &[u8; 32], chunk: &[u8]) -> Result<(), RepoError> {
+        let full = self
+            .open
+            .get(&kind)
+            .is_some_and(|(plain, _)| plain.len() + chunk.len() > self.repo.config.block_bytes);
+        if full {
+            self.close_block(kind)?;
+        }
+        let (plain, chunks) = self.open.entry(kind).or_default();
+        plain.extend_from_slice(chunk);
+        chunks.push((*id, chunk.len() as u32));
+        self.chunks += 1;
+        Ok(())
+    }
+
+    fn close_block(&mut self, kind: BlockKind) -> Result<(), RepoError> {
+        let Some((plain, chunks)) = self.open.remove(&kind) else { return Ok(()) };
+        let mut stored = Vec::new();
+        let codec: Codec = self.compressor.compress(&plain, Level::DEFAULT, &mut stored)?;
+        let pack = self.packs.entry(kind).or_default();
+        if !pack.is_empty() && pack.len() + stored.len() > self.repo.config.pack_bytes {
+            self.close_pack(kind)?;
+        }
+        self.packs.entry(kind).or_default().push(kind, codec, &stored, &chunks);
+        Ok(())
+    }
+
+    fn close_pack(&mut self, kind: BlockKind) -> Result<(), RepoError> {
+        let Some(pack) = self.packs.remove(&kind) else { return Ok(()) };
+        let Repository { id, keys, entropy, storage, .. } = self.repo;
+        let sealed = pack.seal(*id, keys, entropy.as_ref(), true)?;
+        storage.put(&pack_key(&sealed.id), &sealed.bytes)?;
+        let bytes = sealed.bytes.len() as u64;
+        self.bytes += bytes;
+        self.written.push(IndexedPack { id: sealed.id, bytes, table: sealed.table });
+        Ok(())
+    }
+
+    fn finish(mut self, report: &mut PruneReport) -> Result<Vec<IndexedPack>, RepoError> {
+        for kind in [BlockKind::Data, BlockKind::Recipe] {
+            self.close_block(kind)?;
+            self.close_pack(kind)?;
+        }
+        report.packs_written += self.written.len() as u64;
+        report.bytes_written += self.bytes;
+        report.chunks_rescued += self.chunks;
+        Ok(self.written)
+    }
+}
+
+/// An error of integrity as one of its own, for where only a reference is left.
+pub(super) fn same(error: &RepoError) -> RepoError {
+    match error {
+        RepoError::Missing { object } => RepoError::Missing { object: object.clone() },
+        RepoError::Damaged { object, source } => RepoError::Damaged {
+            object: object.clone(),
+            source: match source {
+                FormatError::NewerVersion { version } => FormatError::NewerVersion { version: *version },
+                FormatError::UnknownFeatures { bits } => FormatError::UnknownFeatures { bits: *bits },
+                FormatError::WrongHash => FormatError::WrongHash,
+                _ => FormatError::Malformed { what: "it cannot be read" },
+            },
+        },
+        other => RepoError::Inconsistent { object: "the history".to_owned(), what: other.to_string() },
+    }
+}
