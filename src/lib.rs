@@ -16,6 +16,7 @@
 //! | 1 mechanisms | `codec` | |
 //! | 1 mechanisms | `delta` | |
 //! | 1 mechanisms | `crypto` | `id` `secret` |
+//! | 1 mechanisms | `pgarchive` | |
 //! | 1 mechanisms | `storage` | `clock` |
 //! | 1 mechanisms | `snapshot` | `id` |
 //! | 2 peers | `repo` | `chunker` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` |
@@ -38,6 +39,7 @@ pub mod delta;
 pub mod event;
 pub mod id;
 pub mod ops;
+pub mod pgarchive;
 pub mod repo;
 pub mod secret;
 pub mod snapshot;
