@@ -28,13 +28,29 @@
 mod data;
 mod entry;
 mod header;
+mod jobs;
+mod map;
 mod parser;
+mod pattern;
+mod plain;
+mod select;
+mod survey;
+mod synthesise;
+mod toc;
 mod wire;
 
 pub use data::DataFacts;
 pub use entry::{Entry, Section};
 pub use header::{Compression, Created, Header};
+pub use jobs::{JobsPlan, Part, plan_jobs};
+pub use map::{DataKind, DumpForm, MapError, TableData, TableMap};
 pub use parser::{Block, BlockKind, DataEntry, Parser, Visitor};
+pub use pattern::{NamePattern, PatternError, TablePattern};
+pub use plain::{ScriptError, ScriptScanner};
+pub use select::{Chosen, Omitted, Sections, SelectError, Selection, select};
+pub use survey::{ArchiveSurvey, Survey, SurveyError, Verdict};
+pub use synthesise::{Synthesis, SynthesisError, WithData, synthesise};
+pub use toc::Toc;
 
 /// The oldest minor version of format 1 that is read: that of PostgreSQL 9.0.
 pub const VERSION_MINOR_MIN: u8 = 12;
@@ -116,7 +132,7 @@ impl ArchiveError {
     pub fn is_foreign(&self) -> bool {
         matches!(
             self,
-            Self::NotAnArchive | Self::Format { .. } | Self::Version { .. } | Self::Widths { .. } | Self::TooLong { .. }
+            Self::NotAnArchive | Self::Format { .. } | Self::Version { .. } | Self::Widths { .. }
         )
     }
 }

@@ -1,0 +1,195 @@
+//! How a restore is spread over workers.
+//!
+//! The order is `pg_restore`'s own: definitions, data, then indexes and keys, then privileges, and last what must see those: materialised
+//! views and event triggers.
+
+use super::entry::{Entry, Section};
+use super::map::TableMap;
+use super::synthesise::{Synthesis, SynthesisError, WithData, synthesise};
+use super::toc::Toc;
+use std::collections::HashMap;
+
+/// A part of a restore: an archive of its own, for one run of `pg_restore`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Places in the table of contents, ascending.
+    pub entries: Vec<usize>,
+    /// Bytes of data to be copied.
+    pub data_bytes: u64,
+    /// What `pg_restore` must be told for this part.
+    pub arguments: &'static [&'static str],
+    with_data: WithData,
+}
+
+impl Part {
+    fn new(entries: Vec<usize>) -> Self {
+        Self { entries, data_bytes: 0, arguments: &[], with_data: WithData::Yes }
+    }
+
+    /// There is nothing to do but to set the encoding.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The archive.
+    ///
+    /// # Errors
+    /// When data is missing in the map.
+    pub fn synthesise(&self, toc: &Toc, map: &TableMap) -> Result<Synthesis, SynthesisError> {
+        synthesise(toc, map, &self.entries, self.with_data)
+    }
+}
+
+/// The parts of a restore, to be run one after the other; those of `data` side by side. Each is restored by a run of `pg_restore`
+/// of its own, so that no transaction spans them: the target is a new database, which takes its name when all is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobsPlan {
+    /// Definitions, by one worker.
+    pub pre_data: Part,
+    /// Data, a part for each worker, none of them empty; the largest first.
+    pub data: Vec<Part>,
+    /// Indexes and keys. As a file, it can be given to `pg_restore -j`. The tables are in it, too, so that `pg_restore` sees which
+    /// entries lock the same one.
+    pub post_data: Part,
+    /// Privileges, then materialised views, event triggers and statistics.
+    pub last: Part,
+}
+
+/// When `pg_restore` would restore an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Setting,
+    PreData,
+    Data,
+    PostData,
+    Last,
+}
+
+impl Pass {
+    fn of(entry: &Entry, section: Section) -> Self {
+        match entry.desc {
+            b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" => return Self::Setting,
+            b"ACL" | b"ACL LANGUAGE" | b"DEFAULT ACL" => return Self::Last,
+            b"EVENT TRIGGER" | b"MATERIALIZED VIEW DATA" | b"STATISTICS DATA" => return Self::Last,
+            b"COMMENT" | b"SECURITY LABEL" if entry.tag.starts_with(b"EVENT TRIGGER ") => return Self::Last,
+            _ => {}
+        }
+        match section {
+            Section::None | Section::PreData => Self::PreData,
+            Section::Data => Self::Data,
+            Section::PostData => Self::PostData,
+        }
+    }
+}
+
+/// Plans a restore of chosen entries with so many workers (at least one) for the data.
+///
+/// Tables that must not be loaded side by side stay together: partitions loaded through one root; tables that are not defined in the
+/// archive (an extension's, or all of a `--data-only` archive), in their order; large objects with their metadata.
+pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) -> JobsPlan {
+    let passes: Vec<(usize, Pass)> = chosen
+        .iter()
+        .filter_map(|&index| Some((index, Pass::of(toc.entries().get(index)?, toc.section(index)))))
+        .collect();
+    let of = |pass| passes.iter().filter(move |(_, is)| *is == pass).map(|&(index, _)| index);
+    let settings: Vec<usize> = of(Pass::Setting).collect();
+    let part = |entries: Vec<usize>| {
+        let mut all = entries;
+        if !all.is_empty() {
+            all.extend(&settings);
+            all.sort_unstable();
+        }
+        Part::new(all)
+    };
+
+    let pre_data = part(of(Pass::PreData).collect());
+    let units = units(toc, map, of(Pass::Data));
+    let data = spread(units, workers.max(1))
+        .into_iter()
+        .map(|unit| Part { data_bytes: unit.bytes, ..part(unit.entries) })
+        .collect();
+    let mut post: Vec<usize> = of(Pass::PostData).collect();
+    if !post.is_empty() {
+        let is_table = |&index: &usize| {
+            let desc = toc.entries().get(index).map(|entry| entry.desc);
+            matches!(desc, Some(b"TABLE" | b"TABLE DATA"))
+        };
+        post.extend(chosen.iter().copied().filter(is_table));
+    }
+    let post_data =
+        Part { arguments: &["--section=post-data"], with_data: WithData::No, ..part(post) };
+    let last = part(of(Pass::Last).collect());
+    JobsPlan { pre_data, data, post_data, last }
+}
+
+/// Data that one worker has to load.
+#[derive(Debug, Default)]
+struct Unit {
+    entries: Vec<usize>,
+    bytes: u64,
+}
+
+/// Why data stays together.
+#[derive(PartialEq, Eq, Hash)]
+enum Together<'a> {
+    /// Nothing else goes there.
+    Target(&'a [u8]),
+    Entry(usize),
+    LargeObjects,
+    /// In the archive's order.
+    InOrder,
+}
+
+fn units(toc: &Toc, map: &TableMap, data: impl Iterator<Item = usize>) -> Vec<Unit> {
+    let bytes: HashMap<u32, u64> = map.tables.iter().map(|table| (table.dump_id, table.len)).collect();
+    let mut numbers = HashMap::new();
+    let mut units: Vec<Unit> = Vec::new();
+    for index in data {
+        let Some(entry) = toc.entries().get(index) else { continue };
+        let is_defined = toc.needs(index).any(|needed| {
+            toc.entries().get(needed).is_some_and(|entry| matches!(entry.desc, b"TABLE" | b"FOREIGN TABLE"))
+        });
+        let together = match (entry.desc, entry.copy) {
+            (b"BLOBS" | b"BLOB METADATA" | b"BLOB COMMENTS", _) => Together::LargeObjects,
+            (b"TABLE DATA", Some(copy)) if is_defined => Together::Target(copy_target(copy)),
+            (b"TABLE DATA", None) if is_defined => Together::Entry(index),
+            _ => Together::InOrder,
+        };
+        let number = *numbers.entry(together).or_insert(units.len());
+        if number == units.len() {
+            units.push(Unit::default());
+        }
+        if let Some(unit) = units.get_mut(number) {
+            unit.entries.push(index);
+            unit.bytes += bytes.get(&entry.dump_id).copied().unwrap_or(0);
+        }
+    }
+    units
+}
+
+/// The table of `COPY table (columns) FROM stdin;`, as it is written there: behind the first space, up to one outside of quotes.
+fn copy_target(copy: &[u8]) -> &[u8] {
+    let name = copy.strip_prefix(b"COPY ").unwrap_or(copy);
+    let mut quoted = false;
+    let end = name.iter().position(|&byte| {
+        quoted ^= byte == b'"';
+        byte == b' ' && !quoted
+    });
+    name.get(..end.unwrap_or(name.len())).unwrap_or(name)
+}
+
+/// Gives the largest unit to the worker that has least, and so on.
+fn spread(mut units: Vec<Unit>, workers: usize) -> Vec<Unit> {
+    units.sort_by_key(|unit| (std::cmp::Reverse(unit.bytes), unit.entries.first().copied()));
+    let mut loads: Vec<Unit> = Vec::new();
+    loads.resize_with(workers.min(units.len()), Unit::default);
+    for unit in units {
+        if let Some(load) = loads.iter_mut().min_by_key(|load| (load.bytes, load.entries.len())) {
+            load.entries.extend(unit.entries);
+            load.bytes += unit.bytes;
+        }
+    }
+    loads.sort_by_key(|load| std::cmp::Reverse(load.bytes));
+    loads.iter_mut().for_each(|load| load.entries.sort_unstable());
+    loads
+}

@@ -1,0 +1,499 @@
+//! What must come along with a table.
+//!
+//! The archive's own dependencies say what an entry needs. The other direction, what belongs to a table, follows from them and from
+//! the kinds and names of entries: a key needs its table, but so does another table's foreign key.
+
+use super::entry::{Entry, Section};
+use super::pattern::{NamePattern, TablePattern};
+use super::toc::Toc;
+use std::fmt;
+
+/// What of an archive is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Tables, views and sequences. Neither tables nor schemas: everything.
+    pub tables: Vec<TablePattern>,
+    /// Schemas, with all that is in them.
+    pub schemas: Vec<NamePattern>,
+    /// Tables that are not wanted, though the others would say so. What needs them is left out, too.
+    pub exclude_tables: Vec<TablePattern>,
+    /// The tables and their data alone: no keys, no indexes, nothing that they need.
+    pub bare: bool,
+    /// Large objects, too. (Everything has them anyway.)
+    pub large_objects: bool,
+    /// Which sections.
+    pub sections: Sections,
+}
+
+impl Selection {
+    /// Tables or schemas are named.
+    fn is_named(&self) -> bool {
+        !self.tables.is_empty() || !self.schemas.is_empty()
+    }
+}
+
+/// Which sections are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sections {
+    /// Definitions of tables, types, functions.
+    pub pre_data: bool,
+    /// Data.
+    pub data: bool,
+    /// Indexes, keys, triggers.
+    pub post_data: bool,
+}
+
+impl Sections {
+    /// All of them.
+    pub const ALL: Self = Self { pre_data: true, data: true, post_data: true };
+    /// Definitions without data.
+    pub const SCHEMA_ONLY: Self = Self { pre_data: true, data: false, post_data: true };
+    /// Data without definitions.
+    pub const DATA_ONLY: Self = Self { pre_data: false, data: true, post_data: false };
+}
+
+impl Default for Sections {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// An entry that belongs to what was chosen, and was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Omitted {
+    /// Its number.
+    pub dump_id: u32,
+    /// What it is.
+    pub what: String,
+    /// What it needs and is not chosen.
+    pub needs: String,
+}
+
+impl fmt::Display for Omitted {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} needs {}", self.what, self.needs)
+    }
+}
+
+/// What was chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chosen {
+    /// Places in the table of contents, ascending.
+    pub entries: Vec<usize>,
+    /// What a person should know is missing: foreign keys to tables that are not chosen, mostly.
+    pub omitted: Vec<Omitted>,
+}
+
+/// Nothing can be chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError {
+    /// A pattern matches nothing.
+    #[error("the dump has no {what} `{pattern}`")]
+    NoMatch {
+        /// Table or schema.
+        what: &'static str,
+        /// The pattern.
+        pattern: String,
+    },
+}
+
+/// Chooses entries of an archive.
+///
+/// # Errors
+/// When a pattern matches nothing: a misspelt name must not become an empty restore.
+pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
+    let classes: Vec<Class> = toc.entries().iter().map(Class::of).collect();
+    let mut closure = Closure::new(toc, &classes);
+    let wanted = wanted(toc, &classes, selection)?;
+    let excluded = matched(toc, &classes, &selection.exclude_tables, "table")?;
+    let mut is_excluded = vec![false; classes.len()];
+    for index in closure.with_partitions(excluded) {
+        mark(&mut is_excluded, index);
+    }
+    let is_in = |flags: &[bool], index: usize| flags.get(index).copied().unwrap_or(false);
+
+    if selection.is_named() {
+        let first: Vec<usize> = wanted.into_iter().filter(|&index| !is_in(&is_excluded, index)).collect();
+        match selection.bare {
+            true => closure.only(first),
+            false => closure.grow(first, &is_excluded),
+        }
+    } else {
+        closure.all_without(&is_excluded);
+    }
+    let sections = selection.sections;
+    let entries = (0..classes.len())
+        .filter(|&index| closure.level(index) > Level::Out || is_class(&classes, index, Class::Setting))
+        .filter(|&index| match toc.section(index) {
+            _ if is_class(&classes, index, Class::Setting) => true,
+            Section::None | Section::PreData => sections.pre_data,
+            Section::Data => sections.data,
+            Section::PostData => sections.post_data,
+        })
+        .collect();
+    Ok(Chosen { entries, omitted: closure.omitted })
+}
+
+fn mark(flags: &mut [bool], index: usize) {
+    if let Some(flag) = flags.get_mut(index) {
+        *flag = true;
+    }
+}
+
+fn is_class(classes: &[Class], index: usize, class: Class) -> bool {
+    classes.get(index) == Some(&class)
+}
+
+/// What part an entry plays for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Encoding and the like: belongs to every archive. The database's entry, too, which `pg_restore` heeds only when told.
+    Setting,
+    /// A table or what can stand in its place.
+    Relation,
+    /// Rows of a relation, or the statistics of its data: its tag is the relation's.
+    Data,
+    /// The state of a sequence: goes with it, always.
+    SequenceState,
+    /// Belongs to a relation and is part of its definition: a default, a check, an identity's sequence.
+    Detail,
+    /// Belongs to a relation and makes it faster or safer: indexes, keys, triggers.
+    Attachment,
+    /// Ties entries that are chosen for other reasons: foreign keys, partitions.
+    Tie,
+    /// Says something of an entry: comments, privileges.
+    Remark,
+    /// Large objects.
+    LargeObject,
+    /// Anything else: types, functions, extensions.
+    Other,
+}
+
+impl Class {
+    fn of(entry: &Entry) -> Self {
+        match entry.desc {
+            b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" | b"DATABASE" | b"DATABASE PROPERTIES" => Self::Setting,
+            b"TABLE" | b"FOREIGN TABLE" | b"VIEW" | b"MATERIALIZED VIEW" | b"SEQUENCE" => Self::Relation,
+            b"TABLE DATA" | b"MATERIALIZED VIEW DATA" | b"STATISTICS DATA" => Self::Data,
+            b"SEQUENCE SET" => Self::SequenceState,
+            b"DEFAULT" | b"CHECK CONSTRAINT" => Self::Detail,
+            b"CONSTRAINT" | b"INDEX" | b"TRIGGER" | b"RULE" | b"POLICY" | b"ROW SECURITY" | b"STATISTICS" => {
+                Self::Attachment
+            }
+            b"FK CONSTRAINT" | b"TABLE ATTACH" | b"INDEX ATTACH" => Self::Tie,
+            b"ACL" | b"COMMENT" | b"SECURITY LABEL" | b"SEQUENCE OWNED BY" => Self::Remark,
+            b"BLOB" | b"BLOBS" | b"BLOB METADATA" | b"BLOB COMMENTS" => Self::LargeObject,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The entries that patterns name. Archives of `--data-only` have rows without tables.
+fn matched(
+    toc: &Toc,
+    classes: &[Class],
+    patterns: &[TablePattern],
+    what: &'static str,
+) -> Result<Vec<usize>, SelectError> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        let before = found.len();
+        let named = toc.entries().iter().enumerate().zip(classes).filter(|((_, entry), class)| {
+            let can_be_named = matches!(class, Class::Relation | Class::Data | Class::SequenceState);
+            can_be_named && pattern.matches(&entry.schema(), &entry.name())
+        });
+        found.extend(named.map(|((index, _), _)| index));
+        if found.len() == before {
+            return Err(SelectError::NoMatch { what, pattern: pattern.to_string() });
+        }
+    }
+    Ok(found)
+}
+
+fn wanted(toc: &Toc, classes: &[Class], selection: &Selection) -> Result<Vec<usize>, SelectError> {
+    let mut found = matched(toc, classes, &selection.tables, "table")?;
+    for pattern in &selection.schemas {
+        let before = found.len();
+        let within = toc.entries().iter().enumerate().zip(classes).filter(|((_, entry), class)| {
+            let schema = match entry.desc {
+                b"SCHEMA" => entry.name(),
+                _ => entry.schema(),
+            };
+            // A tie is chosen by what it ties, wherever it stands.
+            **class != Class::Tie && !schema.is_empty() && pattern.matches(&schema)
+        });
+        found.extend(within.map(|((index, _), _)| index));
+        if found.len() == before {
+            return Err(SelectError::NoMatch { what: "schema", pattern: pattern.to_string() });
+        }
+    }
+    if selection.large_objects {
+        found.extend((0..classes.len()).filter(|&index| is_class(classes, index, Class::LargeObject)));
+    }
+    Ok(found)
+}
+
+/// How much of an entry is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Out,
+    /// Something needs it: its definition.
+    Needed,
+    /// It is asked for: its data, its keys and indexes, too.
+    Wanted,
+}
+
+struct Closure<'a> {
+    toc: &'a Toc<'a>,
+    classes: &'a [Class],
+    /// For every entry, those that need it: `dependants[starts[i]..starts[i + 1]]`.
+    dependants: Vec<usize>,
+    starts: Vec<usize>,
+    levels: Vec<Level>,
+    work: Vec<usize>,
+    omitted: Vec<Omitted>,
+}
+
+impl<'a> Closure<'a> {
+    fn new(toc: &'a Toc<'a>, classes: &'a [Class]) -> Self {
+        let count = classes.len();
+        let mut pairs: Vec<(usize, usize)> =
+            (0..count).flat_map(|index| toc.needs(index).map(move |needed| (needed, index))).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        let starts = (0..=count).map(|index| pairs.partition_point(|&(needed, _)| needed < index)).collect();
+        let dependants = pairs.into_iter().map(|(_, dependant)| dependant).collect();
+        let levels = vec![Level::Out; count];
+        Self { toc, classes, dependants, starts, levels, work: Vec::new(), omitted: Vec::new() }
+    }
+
+    fn level(&self, index: usize) -> Level {
+        self.levels.get(index).copied().unwrap_or(Level::Out)
+    }
+
+    fn class(&self, index: usize) -> Class {
+        self.classes.get(index).copied().unwrap_or(Class::Other)
+    }
+
+    fn entry(&self, index: usize) -> Option<&'a Entry<'a>> {
+        self.toc.entries().get(index)
+    }
+
+    fn dependants(&self, index: usize) -> Vec<usize> {
+        match (self.starts.get(index), self.starts.get(index + 1)) {
+            (Some(&from), Some(&to)) => self.dependants.get(from..to).unwrap_or_default().to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn raise(&mut self, index: usize, to: Level) {
+        if let Some(level) = self.levels.get_mut(index).filter(|level| **level < to) {
+            *level = to;
+            self.work.push(index);
+        }
+    }
+
+    /// The relation that an entry belongs to.
+    fn host(&self, index: usize) -> Option<usize> {
+        let entry = self.entry(index)?;
+        let names_host = matches!(
+            entry.desc,
+            b"DEFAULT" | b"CONSTRAINT" | b"FK CONSTRAINT" | b"CHECK CONSTRAINT" | b"TRIGGER" | b"RULE" | b"POLICY"
+        );
+        let is_host = |&needed: &usize| match (self.class(needed), self.entry(needed)) {
+            (Class::Relation, Some(host)) if names_host => {
+                let follows = entry.tag.strip_prefix(host.tag).is_some_and(|rest| rest.first() == Some(&b' '));
+                follows && host.namespace == entry.namespace
+            }
+            (Class::Relation, Some(host)) => host.desc != b"SEQUENCE",
+            // Checks of a domain.
+            (_, Some(host)) => entry.desc == b"CHECK CONSTRAINT" && host.desc == b"DOMAIN",
+            _ => false,
+        };
+        let longest = |&needed: &usize| self.entry(needed).map_or(0, |host| host.tag.len());
+        self.toc.needs(index).filter(is_host).max_by_key(longest)
+    }
+
+    /// Chooses these, and the data of tables among them.
+    fn only(&mut self, first: Vec<usize>) {
+        for index in first {
+            self.raise(index, Level::Wanted);
+            for dependant in self.dependants(index) {
+                if self.is_data_of(dependant, index) {
+                    self.raise(dependant, Level::Wanted);
+                }
+            }
+        }
+    }
+
+    fn is_data_of(&self, data: usize, relation: usize) -> bool {
+        match (self.class(data), self.entry(data), self.entry(relation)) {
+            (Class::SequenceState, ..) => true,
+            (Class::Data, Some(data), Some(relation)) => {
+                data.tag == relation.tag && data.namespace == relation.namespace
+            }
+            _ => false,
+        }
+    }
+
+    /// Chooses these and all that they need or that belongs to them.
+    fn grow(&mut self, first: Vec<usize>, is_excluded: &[bool]) {
+        let may_be_wanted = |index: usize| !is_excluded.get(index).copied().unwrap_or(false);
+        first.into_iter().for_each(|index| self.raise(index, Level::Wanted));
+        loop {
+            while let Some(index) = self.work.pop() {
+                self.need(index);
+                for dependant in self.dependants(index) {
+                    let level = self.level_beside(dependant, index);
+                    if level != Level::Wanted || may_be_wanted(dependant) {
+                        self.raise(dependant, level);
+                    }
+                    if let Some(partition) = self.partition_of(dependant, index) {
+                        if self.level(index) == Level::Wanted && may_be_wanted(partition) {
+                            self.raise(partition, Level::Wanted);
+                        }
+                    }
+                }
+            }
+            let (tied, loose): (Vec<usize>, Vec<usize>) = (0..self.classes.len())
+                .filter(|&index| self.class(index) == Class::Tie && self.level(index) == Level::Out)
+                .partition(|&index| self.missing_for_tie(index).is_none());
+            if tied.is_empty() {
+                self.report(&loose);
+                return;
+            }
+            tied.into_iter().for_each(|index| self.raise(index, Level::Wanted));
+        }
+    }
+
+    /// Chooses what an entry needs.
+    fn need(&mut self, index: usize) {
+        for needed in self.toc.needs(index).collect::<Vec<_>>() {
+            // Rows need other rows only for the order in which they are loaded.
+            if !matches!(self.class(needed), Class::Data | Class::LargeObject | Class::Setting)
+                || self.class(index) == Class::LargeObject
+            {
+                self.raise(needed, Level::Needed);
+            }
+        }
+        let schema = self.entry(index).and_then(|entry| entry.namespace);
+        let is_schema = |entry: &Entry| entry.desc == b"SCHEMA" && Some(entry.tag) == schema;
+        if schema.is_some() {
+            if let Some(schema) = self.toc.entries().iter().position(is_schema) {
+                self.raise(schema, Level::Needed);
+            }
+        }
+    }
+
+    /// How much of an entry is chosen because another one is that it needs.
+    fn level_beside(&self, dependant: usize, chosen: usize) -> Level {
+        let level = self.level(chosen);
+        let is_hosted = || self.host(dependant) == Some(chosen);
+        let is_identity = || self.entry(dependant).is_some_and(|entry| entry.desc == b"SEQUENCE");
+        match self.class(dependant) {
+            Class::Remark if self.class(chosen) != Class::Setting => level,
+            Class::SequenceState => level,
+            Class::Data if level == Level::Wanted && self.is_data_of(dependant, chosen) => level,
+            Class::Detail if is_hosted() => level,
+            Class::Attachment if level == Level::Wanted && is_hosted() => level,
+            Class::Relation if is_identity() && self.class(chosen) == Class::Relation => level,
+            _ => Level::Out,
+        }
+    }
+
+    /// The partition that a dependant of its root brings along: itself, or what it attaches.
+    fn partition_of(&self, dependant: usize, root: usize) -> Option<usize> {
+        let entry = self.entry(dependant)?;
+        let is_partition = |definition: &[u8]| memchr::memmem::find(definition, b" PARTITION OF ").is_some();
+        match entry.desc {
+            b"TABLE ATTACH" => self.toc.needs(dependant).find(|&child| {
+                let names = self.entry(child).map(|child| (child.namespace, child.tag));
+                child != root && names == Some((entry.namespace, entry.tag))
+            }),
+            b"TABLE" | b"FOREIGN TABLE" if entry.definition.is_some_and(is_partition) => Some(dependant),
+            _ => None,
+        }
+    }
+
+    /// What a tie ties that is not chosen, or without its data.
+    fn missing_for_tie(&self, tie: usize) -> Option<usize> {
+        let is_key = self.entry(tie).is_some_and(|entry| entry.desc == b"FK CONSTRAINT");
+        self.toc.needs(tie).find(|&needed| match (is_key, self.class(needed)) {
+            // A key is checked against the rows.
+            (true, Class::Relation) => self.level(needed) < Level::Wanted,
+            _ => self.level(needed) == Level::Out,
+        })
+    }
+
+    /// Remembers ties of wanted tables that are left out.
+    fn report(&mut self, loose: &[usize]) {
+        for &tie in loose {
+            let host = self.host(tie).map_or(Level::Out, |host| self.level(host));
+            if let (Level::Wanted, Some(missing)) = (host, self.missing_for_tie(tie)) {
+                self.omit(tie, missing);
+            }
+        }
+    }
+
+    fn omit(&mut self, index: usize, missing: usize) {
+        if let (Some(entry), Some(needs)) = (self.entry(index), self.entry(missing)) {
+            let omitted =
+                Omitted { dump_id: entry.dump_id, what: describe(entry), needs: describe(needs) };
+            self.omitted.push(omitted);
+        }
+    }
+
+    /// Adds the partitions of tables.
+    fn with_partitions(&self, mut tables: Vec<usize>) -> Vec<usize> {
+        let mut seen = vec![false; self.classes.len()];
+        let mut next = 0;
+        tables.iter().for_each(|&index| mark(&mut seen, index));
+        while let Some(&root) = tables.get(next) {
+            next += 1;
+            for dependant in self.dependants(root) {
+                let partition = self.partition_of(dependant, root);
+                if let Some(partition) = partition.filter(|&index| !seen.get(index).copied().unwrap_or(true)) {
+                    mark(&mut seen, partition);
+                    tables.push(partition);
+                }
+            }
+        }
+        tables
+    }
+
+    /// Chooses everything but these and what needs them.
+    fn all_without(&mut self, is_excluded: &[bool]) {
+        self.levels.fill(Level::Wanted);
+        let mut work: Vec<usize> = (0..is_excluded.len())
+            .filter(|&index| is_excluded.get(index).copied().unwrap_or(false))
+            .collect();
+        let out = |levels: &mut Vec<Level>, index: usize| {
+            levels.get_mut(index).is_some_and(|level| std::mem::replace(level, Level::Out) != Level::Out)
+        };
+        work.iter().for_each(|&index| {
+            out(&mut self.levels, index);
+        });
+        while let Some(index) = work.pop() {
+            for dependant in self.dependants(index) {
+                if out(&mut self.levels, dependant) {
+                    // What belongs to it goes without a word.
+                    let belongs = self.host(dependant) == Some(index)
+                        || self.is_data_of(dependant, index)
+                        || self.class(dependant) == Class::Remark
+                        || self.class(index) != Class::Relation;
+                    if !belongs {
+                        self.omit(dependant, index);
+                    }
+                    work.push(dependant);
+                }
+            }
+        }
+    }
+}
+
+fn describe(entry: &Entry) -> String {
+    match entry.namespace {
+        Some(_) => format!("{} {}.{}", entry.kind(), entry.schema(), entry.name()),
+        None => format!("{} {}", entry.kind(), entry.name()),
+    }
+}

@@ -1,0 +1,86 @@
+//! The table of contents in memory.
+
+use super::entry::{Entry, Section};
+use super::header::Header;
+use super::wire::Stop;
+use super::{ArchiveError, Problem};
+use std::collections::HashMap;
+
+/// No table of contents to be searched may be longer. (An archive with a longer one can still be restored as a whole.)
+const TOC_BYTES_MAX: u64 = 512 << 20;
+
+/// Header and table of contents of an archive, borrowed from its first bytes.
+#[derive(Debug, Clone)]
+pub struct Toc<'a> {
+    pub(super) bytes: &'a [u8],
+    header: Header,
+    entries: Vec<Entry<'a>>,
+    sections: Vec<Section>,
+    by_id: HashMap<u32, usize>,
+    len: usize,
+}
+
+impl<'a> Toc<'a> {
+    /// Reads the first bytes of an archive: [`super::TableMap::head_bytes`] of them; more may follow.
+    ///
+    /// # Errors
+    /// When they are damaged or too few.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ArchiveError> {
+        let what = "the table of contents";
+        let wrong = |stop: Stop| stop.at_end(0, bytes.len(), what);
+        let header = Header::decode(bytes).map_err(wrong)?;
+        let mut at = header.len;
+        let mut entries = Vec::new();
+        let mut sections = Vec::new();
+        let mut by_id = HashMap::new();
+        let mut section = Section::PreData;
+        for index in 0..header.entries as usize {
+            let (entry, end) = Entry::decode(&header, bytes, at).map_err(wrong)?;
+            if end as u64 > TOC_BYTES_MAX {
+                return Err(Problem::TooLong { what, len: end as u64, max: TOC_BYTES_MAX }.at(at as u64));
+            }
+            if entry.section != Section::None {
+                section = entry.section;
+            }
+            if by_id.insert(entry.dump_id, index).is_some() {
+                return Err(Problem::Damaged("two entries with the same number").at(at as u64));
+            }
+            sections.push(section);
+            entries.push(entry);
+            at = end;
+        }
+        Ok(Self { bytes, header, entries, sections, by_id, len: at })
+    }
+
+    /// What the archive says of itself.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The entries, in the order in which `pg_restore` restores them.
+    pub fn entries(&self) -> &[Entry<'a>] {
+        &self.entries
+    }
+
+    /// The section in which an entry is restored: its own, or that of the entries before it. Entries are named by their place
+    /// in [`Self::entries`], here and wherever a number of `usize` is asked for.
+    pub fn section(&self, index: usize) -> Section {
+        self.sections.get(index).copied().unwrap_or(Section::PreData)
+    }
+
+    /// The place of the entry with this number.
+    pub fn find(&self, dump_id: u32) -> Option<usize> {
+        self.by_id.get(&dump_id).copied()
+    }
+
+    /// Bytes of header and table of contents: where the first block begins.
+    pub fn head_bytes(&self) -> u64 {
+        self.len as u64
+    }
+
+    /// The places of the entries that an entry needs, of those that are in the archive.
+    pub(super) fn needs(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+        let entry = self.entries.get(index);
+        entry.into_iter().flat_map(|entry| entry.dependencies().filter_map(|id| self.find(id)))
+    }
+}
