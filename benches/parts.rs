@@ -1,4 +1,4 @@
-//! Speed of the parts, each on one core: chunker, ids, codec, seal, and a backup and restore in memory.
+//! Speed of the parts, each on one core: chunker, ids, codec, seal, the survey of dumps, and a backup and restore in memory.
 //!
 //! `cargo bench --bench parts`
 
@@ -10,6 +10,7 @@ use dumpvault::codec::{Codec, Compressor, Decompressor, Level};
 use dumpvault::crypto::{Credential, KeyBundle};
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::RepoId;
+use dumpvault::pgarchive::{Survey, Verdict};
 use dumpvault::repo::format::config::Config;
 use dumpvault::repo::format::index::BlockKind;
 use dumpvault::repo::format::pack::PackBuffer;
@@ -97,6 +98,37 @@ fn parts(c: &mut Criterion) {
     group.finish();
 }
 
+/// A script with the rows of an archive: what `pg_dump -Fp` would write.
+fn script(rows: &[u8]) -> Vec<u8> {
+    let mut script = b"--\n-- PostgreSQL database dump\n--\n\nCOPY public.t (a) FROM stdin;\n".to_vec();
+    for row in rows.split_inclusive(|&byte| byte == b'\n').filter(|row| *row != b"\\.\n") {
+        script.extend_from_slice(row);
+    }
+    script.extend_from_slice(b"\\.\n\n\n--\n-- PostgreSQL database dump complete\n--\n\n");
+    script
+}
+
+/// The surveys that run beside every backup.
+fn surveys(c: &mut Criterion) {
+    let archive = sample(64 << 20);
+    let script = script(&archive);
+    let mut group = c.benchmark_group("survey");
+    for (name, stream) in [("archive", &archive), ("script", &script)] {
+        group.throughput(Throughput::Bytes(stream.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut survey = Survey::new();
+                // As large as the pieces that a pipe is read in.
+                stream.chunks(256 << 10).for_each(|bytes| survey.push(bytes));
+                let verdict = survey.finish();
+                assert!(matches!(verdict, Verdict::Complete(_)), "{verdict:?}");
+                verdict
+            });
+        });
+    }
+    group.finish();
+}
+
 fn backup(repo: &Repository, dump: &[u8]) -> Committed {
     let (catalog, _, presence) = repo.synced(&Silent).unwrap();
     let settings = PipelineSettings { level: Level::DEFAULT, read_back: true, workers: 2 };
@@ -153,5 +185,5 @@ fn whole(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parts, whole);
+criterion_group!(benches, parts, surveys, whole);
 criterion_main!(benches);

@@ -174,7 +174,11 @@ fn list(toc: &Toc) -> String {
 
 /// Without its opening comment.
 fn body(list: &str) -> String {
-    list.lines().skip_while(|line| !line.contains("Selected TOC")).skip(2).map(|line| format!("{line}\n")).collect()
+    list.lines()
+        .skip_while(|line| !line.contains("Selected TOC"))
+        .skip(2)
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 fn named(tables: &[&str]) -> Selection {
@@ -199,14 +203,22 @@ fn an_archive_is_read_as_pg_restore_lists_it() {
     let toc = Toc::parse(&archive[..map.head_bytes as usize]).unwrap();
     let printed = pg_restore(&server, &["-l", "-v"], &archive);
     assert_eq!(list(&toc), body(&printed));
-    assert!(printed.contains(&format!("Dumped from database version: {}\n", map.server_version)), "{printed}");
+    assert!(
+        printed.contains(&format!("Dumped from database version: {}\n", map.server_version)),
+        "{printed}"
+    );
     assert!(printed.contains(&format!("Dumped by pg_dump version: {}\n", map.dump_version)));
     assert!(printed.contains(&format!("TOC Entries: {}\n", map.entries)));
     let created = map.created.unwrap();
-    let date = format!("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", created.year, created.month, created.day, created.hour,
-        created.minute, created.second);
+    let date = format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+        created.year, created.month, created.day, created.hour, created.minute, created.second
+    );
     assert!(printed.contains(&format!("Archive created at {date}")), "{date}: {printed}");
-    assert_eq!((map.database.as_str(), map.compression.as_str(), map.form), ("listed", "none", DumpForm::Archive));
+    assert_eq!(
+        (map.database.as_str(), map.compression.as_str(), map.form),
+        ("listed", "none", DumpForm::Archive)
+    );
 }
 
 #[test]
@@ -276,7 +288,8 @@ fn every_way_to_dump_is_complete() {
         let mut cut = Survey::new();
         cut.push(&stream[..stream.len() - 1]);
         let verdict = cut.finish();
-        let has_data = stream.starts_with(b"--") || options[1] == "-Z0" && !matches!(options[2], "-s" | "--section=pre-data");
+        let has_data = stream.starts_with(b"--")
+            || options[1] == "-Z0" && !matches!(options[2], "-s" | "--section=pre-data");
         assert!(!has_data || matches!(verdict, Verdict::Incomplete(_)), "{options:?}: {verdict:?}");
     }
 }
@@ -296,10 +309,9 @@ fn a_script_of_a_whole_server_tells_databases_apart() {
     assert_eq!(tables, [("it's \"two\"", Some(7)), ("one", Some(5))]);
     assert_eq!(map.form, DumpForm::ClusterScript);
     // Cut behind a database that is complete in itself.
-    let marks: Vec<_> = memchr::memmem::find_iter(&script, b"database dump complete\n").collect();
-    assert!(marks.len() >= 3, "{}", marks.len());
+    let next = memchr::memmem::rfind(&script, b"--\n-- Database ").unwrap();
     let mut cut = Survey::new();
-    cut.push(&script[..script.windows(2).position(|w| w == b"\\u").map(|_| marks[1] + 150).unwrap()]);
+    cut.push(&script[..next]);
     assert!(matches!(cut.finish(), Verdict::Incomplete(_)));
     assert_eq!(survey(&dumpall(&["--globals-only"])).tables, []);
 }
@@ -313,7 +325,10 @@ fn everything_chosen_restores_the_same_database() {
     let chosen = select(&toc, &Selection::default()).unwrap();
     assert_eq!((chosen.entries.len(), &chosen.omitted), (toc.entries().len(), &vec![]));
     let copy = whole(&synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap(), &archive);
-    assert_eq!(pg_restore(&server, &["-l", "-v"], &copy).replace("0: ", ""), pg_restore(&server, &["-l", "-v"], &archive).replace("0: ", ""));
+    assert_eq!(
+        pg_restore(&server, &["-l", "-v"], &copy).replace("0: ", ""),
+        pg_restore(&server, &["-l", "-v"], &archive).replace("0: ", "")
+    );
     server.create("all_again");
     restore_into(&server, "all_again", &copy);
     assert_eq!(server.dump_plain("all_again"), server.dump_plain("all"));
@@ -393,9 +408,10 @@ fn two_tables_with_a_foreign_key_keep_it() {
     let synthesis = synthesise(&toc, &survey(&archive), &chosen.entries, WithData::Yes).unwrap();
     server.create("keyed_again");
     restore_into(&server, "keyed_again", &whole(&synthesis, &archive));
-    let keys = "SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE contype IN ('f', 'p')";
+    let keys = "SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE contype IN ('f', 'p') AND connamespace = 'public'::regnamespace";
     assert_eq!(server.psql("keyed_again", keys), "customers_pkey orders_customer_fkey orders_pkey");
-    let comment = "SELECT obj_description('customers'::regclass), has_table_privilege('keeper', 'customers', 'SELECT')";
+    let comment =
+        "SELECT obj_description('customers'::regclass), has_table_privilege('keeper', 'customers', 'SELECT')";
     assert_eq!(server.psql("keyed_again", comment), "a comment|t");
 }
 
@@ -409,7 +425,11 @@ fn a_partitioned_table_comes_with_its_partitions() {
     server.create("parted_again");
     restore_into(&server, "parted_again", &whole(&synthesis, &archive));
     assert_eq!(server.psql("parted_again", "SELECT count(*) FROM root"), "701");
-    assert_eq!(server.psql("parted_again", "SELECT count(*) FROM pg_inherits WHERE inhparent = 'root_pkey'::regclass"), "2");
+    assert_eq!(
+        server
+            .psql("parted_again", "SELECT count(*) FROM pg_inherits WHERE inhparent = 'root_pkey'::regclass"),
+        "2"
+    );
 
     let excluded = Selection { exclude_tables: vec!["root".parse().unwrap()], ..Selection::default() };
     let chosen = select(&toc, &excluded).unwrap();
@@ -439,10 +459,18 @@ fn a_schema_and_sections_can_be_chosen() {
     let archive = server.dump("schemed", &["-Fc", "-Z0"]);
     let map = survey(&archive);
     let toc = Toc::parse(&archive).unwrap();
-    let schema = |sections| Selection { schemas: vec!["Odd Schema".parse().unwrap()], sections, ..Selection::default() };
+    let schema = |sections| Selection {
+        schemas: vec!["Odd Schema".parse().unwrap()],
+        sections,
+        ..Selection::default()
+    };
     let restored = |selection: &Selection, database: &str| {
         let chosen = select(&toc, selection).unwrap();
-        restore_into(&server, database, &whole(&synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap(), &archive));
+        restore_into(
+            &server,
+            database,
+            &whole(&synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap(), &archive),
+        );
     };
     server.create("schemed_again");
     let count = "SELECT count(*) FROM \"Odd Schema\".\"tä \"\"ble. x\"";
@@ -484,7 +512,10 @@ fn run(server: &Server, database: &str, toc: &Toc, map: &TableMap, plan: &JobsPl
 #[test]
 fn workers_restore_the_same_database_as_one() {
     let server = world("jobs");
-    for (n, options) in [&["-Fc", "-Z0"][..], &["-Fc", "-Z0", "--load-via-partition-root"], &["-Fc", "-Z3"]].iter().enumerate() {
+    for (n, options) in [&["-Fc", "-Z0"][..], &["-Fc", "-Z0", "--load-via-partition-root"], &["-Fc", "-Z3"]]
+        .iter()
+        .enumerate()
+    {
         let archive = server.dump("jobs", options);
         let map = survey(&archive);
         let toc = Toc::parse(&archive).unwrap();
@@ -496,7 +527,13 @@ fn workers_restore_the_same_database_as_one() {
         run(&server, &database, &toc, &map, &plan, &archive);
         assert_eq!(server.dump_plain(&database), server.dump_plain("jobs"), "{options:?}");
         // Every block goes to exactly one worker.
-        let mut blocks: Vec<usize> = plan.data.iter().flat_map(|part| &part.entries).copied().filter(|&e| toc.entries()[e].has_data).collect();
+        let mut blocks: Vec<usize> = plan
+            .data
+            .iter()
+            .flat_map(|part| &part.entries)
+            .copied()
+            .filter(|&e| toc.entries()[e].has_data)
+            .collect();
         blocks.sort_unstable();
         let all: Vec<usize> = (0..toc.entries().len()).filter(|&e| toc.entries()[e].has_data).collect();
         assert_eq!(blocks, all);
@@ -510,10 +547,16 @@ fn partitions_loaded_through_their_root_have_one_worker() {
     let toc = Toc::parse(&archive).unwrap();
     let chosen = select(&toc, &Selection::default()).unwrap();
     let plan = plan_jobs(&toc, &survey(&archive), &chosen.entries, 20);
-    let with_root = plan.data.iter().filter(|part| names(&toc, &part.entries).iter().any(|name| name.starts_with("TABLE DATA root")));
+    let with_root = plan
+        .data
+        .iter()
+        .filter(|part| names(&toc, &part.entries).iter().any(|name| name.starts_with("TABLE DATA root")));
     let parts: Vec<_> = with_root.map(|part| names(&toc, &part.entries)).collect();
     assert_eq!(parts.len(), 1, "{parts:?}");
-    assert!(parts[0].contains(&"TABLE DATA root_2020".into()) && parts[0].contains(&"TABLE DATA root_2021".into()));
+    assert!(
+        parts[0].contains(&"TABLE DATA root_2020".into())
+            && parts[0].contains(&"TABLE DATA root_2021".into())
+    );
 }
 
 #[test]
@@ -523,7 +566,10 @@ fn data_without_definitions_goes_to_one_worker_in_order() {
     let toc = Toc::parse(&archive).unwrap();
     let chosen = select(&toc, &Selection::default()).unwrap();
     let plan = plan_jobs(&toc, &survey(&archive), &chosen.entries, 4);
-    let tables = plan.data.iter().filter(|part| names(&toc, &part.entries).iter().any(|name| name.starts_with("TABLE DATA")));
+    let tables = plan
+        .data
+        .iter()
+        .filter(|part| names(&toc, &part.entries).iter().any(|name| name.starts_with("TABLE DATA")));
     assert_eq!(tables.count(), 1);
     assert!(toc.entries().iter().enumerate().all(|(n, e)| !e.has_data || toc.section(n) == Section::Data));
     let one = select(&toc, &named(&["customers"])).unwrap();

@@ -148,7 +148,8 @@ impl Walk {
             let mut pieces = 0;
             let mut last: &[u8] = &[];
             while at - start < COUNT_STEP_BYTES {
-                let Some((&[0, a, b, c, d], rest)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk) else {
+                let Some((&[0, a, b, c, d], rest)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk)
+                else {
                     break;
                 };
                 let length = u32::from_le_bytes([a, b, c, d]);

@@ -1,8 +1,8 @@
 //! An entry of the table of contents.
 
+use super::Problem;
 use super::header::Header;
 use super::wire::{DEPENDENCIES_MAX, ENTRY_BYTES_MAX, Fields, Stop, decimal};
-use super::Problem;
 use std::borrow::Cow;
 
 /// When an entry is restored.

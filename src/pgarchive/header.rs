@@ -117,10 +117,10 @@ impl Header {
         let dump_version = text("the version of pg_dump")?;
         let count_at = fields.at();
         let entries = fields.int()?;
-        let entries = u64::try_from(entries).ok().filter(|&count| count <= ENTRIES_MAX).ok_or(Stop::Bad {
-            at: count_at,
-            problem: Problem::Damaged("the number of entries"),
-        })?;
+        let entries = u64::try_from(entries)
+            .ok()
+            .filter(|&count| count <= ENTRIES_MAX)
+            .ok_or(Stop::Bad { at: count_at, problem: Problem::Damaged("the number of entries") })?;
         Ok(Self {
             version,
             compression,
@@ -157,7 +157,8 @@ fn created(fields: &mut Fields) -> Result<Option<Created>, Stop> {
         *part = fields.int()?;
     }
     let [second, minute, hour, day, month, year, _] = parts;
-    let within = |value: i64, from: i64, to: i64| u8::try_from(value).ok().filter(|_| (from..=to).contains(&value));
+    let within =
+        |value: i64, from: i64, to: i64| u8::try_from(value).ok().filter(|_| (from..=to).contains(&value));
     let moment = || {
         Some(Created {
             year: u16::try_from(year.checked_add(1900)?).ok()?,

@@ -116,8 +116,7 @@ pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) ->
         };
         post.extend(chosen.iter().copied().filter(is_table));
     }
-    let post_data =
-        Part { arguments: &["--section=post-data"], with_data: WithData::No, ..part(post) };
+    let post_data = Part { arguments: &["--section=post-data"], with_data: WithData::No, ..part(post) };
     let last = part(of(Pass::Last).collect());
     JobsPlan { pre_data, data, post_data, last }
 }

@@ -277,9 +277,14 @@ impl TableMap {
         if end.max(encoded.head_bytes) > encoded.stream_bytes {
             return Err(MapError::Damaged { what: "a range lies behind the end of the stream" });
         }
-        let created = encoded
-            .created
-            .map(|(year, month, day, hour, minute, second)| Created { year, month, day, hour, minute, second });
+        let created = encoded.created.map(|(year, month, day, hour, minute, second)| Created {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+        });
         Ok(Self {
             form: encoded.form,
             format_version: encoded.format_version,

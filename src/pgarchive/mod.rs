@@ -70,7 +70,9 @@ pub enum ArchiveError {
         format: u8,
     },
     /// It is of a version that this program does not know.
-    #[error("archive version {major}.{minor} is not supported: 1.{VERSION_MINOR_MIN} to 1.{VERSION_MINOR_MAX} are")]
+    #[error(
+        "archive version {major}.{minor} is not supported: 1.{VERSION_MINOR_MIN} to 1.{VERSION_MINOR_MAX} are"
+    )]
     Version {
         /// The major version.
         major: u8,
@@ -114,7 +116,9 @@ pub enum ArchiveError {
         bytes: u64,
     },
     /// The stream ends between two blocks, but not all have come.
-    #[error("the archive is cut off after {bytes} bytes: {missing} of {blocks} data blocks are missing, the first is {first}")]
+    #[error(
+        "the archive is cut off after {bytes} bytes: {missing} of {blocks} data blocks are missing, the first is {first}"
+    )]
     Unfinished {
         /// How many blocks are missing.
         missing: u64,
@@ -130,10 +134,7 @@ pub enum ArchiveError {
 impl ArchiveError {
     /// Whether the stream may well be whole, only that this program cannot read it.
     pub fn is_foreign(&self) -> bool {
-        matches!(
-            self,
-            Self::NotAnArchive | Self::Format { .. } | Self::Version { .. } | Self::Widths { .. }
-        )
+        matches!(self, Self::NotAnArchive | Self::Format { .. } | Self::Version { .. } | Self::Widths { .. })
     }
 }
 

@@ -72,7 +72,9 @@ impl Visitor for () {}
 #[derive(Debug)]
 enum Stage {
     Header,
-    Entries { left: u64 },
+    Entries {
+        left: u64,
+    },
     /// Between two blocks: the only place where a stream may end.
     BlockStart,
     Table(Walk),
@@ -156,9 +158,8 @@ impl Parser {
         while !bytes.is_empty() {
             let taken = match &mut self.stage {
                 Stage::Table(walk) | Stage::ObjectData(walk) => {
-                    let step = walk
-                        .advance(bytes)
-                        .map_err(|(at, problem)| problem.at(self.offset + at as u64))?;
+                    let step =
+                        walk.advance(bytes).map_err(|(at, problem)| problem.at(self.offset + at as u64))?;
                     match step {
                         Step::More => {
                             self.offset += bytes.len() as u64;
@@ -329,7 +330,8 @@ struct DataEntries {
 
 impl DataEntries {
     fn add(&mut self, entry: &Entry) -> Result<(), Stop> {
-        let too_long = |what, len, max| Err(Stop::Bad { at: 0, problem: Problem::TooLong { what, len, max } });
+        let too_long =
+            |what, len, max| Err(Stop::Bad { at: 0, problem: Problem::TooLong { what, len, max } });
         self.left += 1;
         if self.left > DATA_ENTRIES_MAX {
             return too_long("the table of contents", self.left, DATA_ENTRIES_MAX);

@@ -45,9 +45,13 @@ enum Lex {
     /// `--` to the end of the line; with the line's start kept if it began one.
     Comment,
     /// `/* */`, which nest.
-    Block { depth: u32 },
+    Block {
+        depth: u32,
+    },
     /// A string, in which a backslash may protect the next byte.
-    Text { escapes: bool },
+    Text {
+        escapes: bool,
+    },
     /// The byte behind a backslash in such a string.
     Escaped,
     /// A quoted name.
@@ -58,7 +62,9 @@ enum Lex {
     /// A command of psql's.
     Meta,
     /// COPY's rows: so many bytes of [`ROWS_END`] have come.
-    Rows { matched: usize },
+    Rows {
+        matched: usize,
+    },
 }
 
 /// Scans a script as it streams, however it is cut into pushes.
@@ -224,7 +230,8 @@ impl ScriptScanner {
                     _ => {}
                 }
                 // A byte serves one mark only.
-                self.last = if matches!((self.last, byte), (b'/', b'*') | (b'*', b'/')) { b' ' } else { byte };
+                self.last =
+                    if matches!((self.last, byte), (b'/', b'*') | (b'*', b'/')) { b' ' } else { byte };
             }
             Lex::Tag => {
                 // `$1` is a parameter.

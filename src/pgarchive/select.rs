@@ -155,7 +155,7 @@ enum Class {
     Data,
     /// The state of a sequence: goes with it, always.
     SequenceState,
-    /// Belongs to a relation and is part of its definition: a default, a check, an identity's sequence.
+    /// Belongs to a relation and is part of its definition: a default, a check, what a view shows.
     Detail,
     /// Belongs to a relation and makes it faster or safer: indexes, keys, triggers.
     Attachment,
@@ -172,11 +172,15 @@ enum Class {
 impl Class {
     fn of(entry: &Entry) -> Self {
         match entry.desc {
-            b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" | b"DATABASE" | b"DATABASE PROPERTIES" => Self::Setting,
+            b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" | b"DATABASE" | b"DATABASE PROPERTIES" => {
+                Self::Setting
+            }
             b"TABLE" | b"FOREIGN TABLE" | b"VIEW" | b"MATERIALIZED VIEW" | b"SEQUENCE" => Self::Relation,
             b"TABLE DATA" | b"MATERIALIZED VIEW DATA" | b"STATISTICS DATA" => Self::Data,
             b"SEQUENCE SET" => Self::SequenceState,
             b"DEFAULT" | b"CHECK CONSTRAINT" => Self::Detail,
+            // A view that had to wait for a key: the entry before it is a dummy.
+            b"RULE" if entry.tag.ends_with(b" _RETURN") => Self::Detail,
             b"CONSTRAINT" | b"INDEX" | b"TRIGGER" | b"RULE" | b"POLICY" | b"ROW SECURITY" | b"STATISTICS" => {
                 Self::Attachment
             }
@@ -298,11 +302,18 @@ impl<'a> Closure<'a> {
         let entry = self.entry(index)?;
         let names_host = matches!(
             entry.desc,
-            b"DEFAULT" | b"CONSTRAINT" | b"FK CONSTRAINT" | b"CHECK CONSTRAINT" | b"TRIGGER" | b"RULE" | b"POLICY"
+            b"DEFAULT"
+                | b"CONSTRAINT"
+                | b"FK CONSTRAINT"
+                | b"CHECK CONSTRAINT"
+                | b"TRIGGER"
+                | b"RULE"
+                | b"POLICY"
         );
         let is_host = |&needed: &usize| match (self.class(needed), self.entry(needed)) {
             (Class::Relation, Some(host)) if names_host => {
-                let follows = entry.tag.strip_prefix(host.tag).is_some_and(|rest| rest.first() == Some(&b' '));
+                let follows =
+                    entry.tag.strip_prefix(host.tag).is_some_and(|rest| rest.first() == Some(&b' '));
                 follows && host.namespace == entry.namespace
             }
             (Class::Relation, Some(host)) => host.desc != b"SEQUENCE",
@@ -418,11 +429,13 @@ impl<'a> Closure<'a> {
     /// What a tie ties that is not chosen, or without its data.
     fn missing_for_tie(&self, tie: usize) -> Option<usize> {
         let is_key = self.entry(tie).is_some_and(|entry| entry.desc == b"FK CONSTRAINT");
-        self.toc.needs(tie).find(|&needed| match (is_key, self.class(needed)) {
+        let is_missing = |&needed: &usize| match (is_key, self.class(needed)) {
             // A key is checked against the rows.
             (true, Class::Relation) => self.level(needed) < Level::Wanted,
             _ => self.level(needed) == Level::Out,
-        })
+        };
+        // A missing table says more than its missing key.
+        self.toc.needs(tie).filter(is_missing).min_by_key(|&needed| self.class(needed) != Class::Relation)
     }
 
     /// Remembers ties of wanted tables that are left out.
@@ -437,8 +450,7 @@ impl<'a> Closure<'a> {
 
     fn omit(&mut self, index: usize, missing: usize) {
         if let (Some(entry), Some(needs)) = (self.entry(index), self.entry(missing)) {
-            let omitted =
-                Omitted { dump_id: entry.dump_id, what: describe(entry), needs: describe(needs) };
+            let omitted = Omitted { dump_id: entry.dump_id, what: describe(entry), needs: describe(needs) };
             self.omitted.push(omitted);
         }
     }
@@ -452,13 +464,21 @@ impl<'a> Closure<'a> {
             next += 1;
             for dependant in self.dependants(root) {
                 let partition = self.partition_of(dependant, root);
-                if let Some(partition) = partition.filter(|&index| !seen.get(index).copied().unwrap_or(true)) {
+                if let Some(partition) = partition.filter(|&index| !seen.get(index).copied().unwrap_or(true))
+                {
                     mark(&mut seen, partition);
                     tables.push(partition);
                 }
             }
         }
         tables
+    }
+
+    /// Whether a person should be told that an entry goes with one that it needs: not if it belongs to it.
+    fn is_worth_a_word(&self, gone: usize, with: usize) -> bool {
+        let is_detail = matches!(self.class(gone), Class::Remark | Class::Detail);
+        let belongs = self.host(gone) == Some(with) || self.is_data_of(gone, with);
+        self.class(with) == Class::Relation && !is_detail && !belongs
     }
 
     /// Chooses everything but these and what needs them.
@@ -475,16 +495,17 @@ impl<'a> Closure<'a> {
         });
         while let Some(index) = work.pop() {
             for dependant in self.dependants(index) {
-                if out(&mut self.levels, dependant) {
-                    // What belongs to it goes without a word.
-                    let belongs = self.host(dependant) == Some(index)
-                        || self.is_data_of(dependant, index)
-                        || self.class(dependant) == Class::Remark
-                        || self.class(index) != Class::Relation;
-                    if !belongs {
-                        self.omit(dependant, index);
+                // Without what it shows, a view is a dummy.
+                let view = self
+                    .host(dependant)
+                    .filter(|_| self.entry(dependant).is_some_and(|entry| entry.tag.ends_with(b" _RETURN")));
+                for gone in [Some(dependant), view].into_iter().flatten() {
+                    if out(&mut self.levels, gone) {
+                        if self.is_worth_a_word(gone, index) {
+                            self.omit(gone, index);
+                        }
+                        work.push(gone);
                     }
-                    work.push(dependant);
                 }
             }
         }

@@ -1,13 +1,14 @@
 //! Which of the known kinds a stream is, and its map.
 
+use super::ArchiveError;
 use super::header::{Compression, Header};
 use super::map::{DataKind, DumpForm, TableData, TableMap};
 use super::parser::{Block, BlockKind, DataEntry, Parser, Visitor};
 use super::plain::{ScriptError, ScriptScanner};
-use super::ArchiveError;
 
 /// How scripts begin.
-const SCRIPT_START: &[u8] = b"--\n-- PostgreSQL database ";
+const SCRIPT_STARTS: [&[u8]; 2] =
+    [b"--\n-- PostgreSQL database dump\n", b"--\n-- PostgreSQL database cluster dump\n"];
 const ARCHIVE_START: &[u8] = b"PGDMP";
 
 /// A dump is not whole.
@@ -85,7 +86,9 @@ impl Survey {
             }
             State::Start(start) => {
                 let bytes = start.len() as u64;
-                Verdict::Incomplete(ScriptError::Truncated { what: "the opening comment".into(), bytes }.into())
+                Verdict::Incomplete(
+                    ScriptError::Truncated { what: "the opening comment".into(), bytes }.into(),
+                )
             }
             State::Archive(archive) => match archive.finish() {
                 Ok(map) => Verdict::Complete(map),
@@ -108,11 +111,13 @@ impl State {
             let mut archive = Box::new(ArchiveSurvey::new());
             archive.push(&start);
             Self::Archive(archive)
-        } else if start.starts_with(SCRIPT_START) {
+        } else if SCRIPT_STARTS.iter().any(|script| start.starts_with(script)) {
             let mut script = Box::new(ScriptScanner::new());
             script.push(&start);
             Self::Script(script)
-        } else if ARCHIVE_START.starts_with(&start) || SCRIPT_START.starts_with(&start) {
+        } else if ARCHIVE_START.starts_with(&start)
+            || SCRIPT_STARTS.iter().any(|script| script.starts_with(&start))
+        {
             Self::Start(start)
         } else {
             Self::Unknown

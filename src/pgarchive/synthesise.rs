@@ -84,8 +84,7 @@ pub fn synthesise(
 ) -> Result<Synthesis, SynthesisError> {
     let blocks: HashMap<u32, Range<u64>> =
         map.tables.iter().map(|table| (table.dump_id, table.range())).collect();
-    let entry_at =
-        |&index: &usize| toc.entries().get(index).ok_or(SynthesisError::NoEntry { index });
+    let entry_at = |&index: &usize| toc.entries().get(index).ok_or(SynthesisError::NoEntry { index });
 
     let header = toc.header();
     let mut head = toc.bytes.get(..header.count_at).unwrap_or_default().to_vec();

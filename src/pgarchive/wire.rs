@@ -93,10 +93,7 @@ impl<'a> Fields<'a> {
             };
         };
         if len > TEXT_BYTES_MAX {
-            return Err(Stop::Bad {
-                at,
-                problem: Problem::TooLong { what, len, max: TEXT_BYTES_MAX },
-            });
+            return Err(Stop::Bad { at, problem: Problem::TooLong { what, len, max: TEXT_BYTES_MAX } });
         }
         self.raw(len as usize).map(Some)
     }
