@@ -104,7 +104,7 @@ fn script(rows: &[u8]) -> Vec<u8> {
     for row in rows.split_inclusive(|&byte| byte == b'\n').filter(|row| *row != b"\\.\n") {
         script.extend_from_slice(row);
     }
-    script.extend_from_slice(b"\\.\n\n\n--\n-- PostgreSQL database dump complete\n--\n\n");
+    script.extend_from_slice(b"\n\\.\n\n\n--\n-- PostgreSQL database dump complete\n--\n\n");
     script
 }
 

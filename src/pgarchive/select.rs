@@ -6,6 +6,7 @@
 use super::entry::{Entry, Section};
 use super::pattern::{NamePattern, TablePattern};
 use super::toc::Toc;
+use std::collections::HashMap;
 use std::fmt;
 
 /// What of an archive is wanted.
@@ -253,6 +254,8 @@ struct Closure<'a> {
     /// For every entry, those that need it: `dependants[starts[i]..starts[i + 1]]`.
     dependants: Vec<usize>,
     starts: Vec<usize>,
+    /// The entries that make schemas, by name.
+    schemas: HashMap<&'a [u8], usize>,
     levels: Vec<Level>,
     work: Vec<usize>,
     omitted: Vec<Omitted>,
@@ -267,8 +270,10 @@ impl<'a> Closure<'a> {
         pairs.dedup();
         let starts = (0..=count).map(|index| pairs.partition_point(|&(needed, _)| needed < index)).collect();
         let dependants = pairs.into_iter().map(|(_, dependant)| dependant).collect();
+        let schemas = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc == b"SCHEMA");
+        let schemas = schemas.map(|(index, entry)| (entry.tag, index)).collect();
         let levels = vec![Level::Out; count];
-        Self { toc, classes, dependants, starts, levels, work: Vec::new(), omitted: Vec::new() }
+        Self { toc, classes, dependants, starts, schemas, levels, work: Vec::new(), omitted: Vec::new() }
     }
 
     fn level(&self, index: usize) -> Level {
@@ -359,10 +364,11 @@ impl<'a> Closure<'a> {
                     if level != Level::Wanted || may_be_wanted(dependant) {
                         self.raise(dependant, level);
                     }
-                    if let Some(partition) = self.partition_of(dependant, index) {
-                        if self.level(index) == Level::Wanted && may_be_wanted(partition) {
-                            self.raise(partition, Level::Wanted);
-                        }
+                    if self.level(index) == Level::Wanted
+                        && let Some(partition) = self.partition_of(dependant, index)
+                        && may_be_wanted(partition)
+                    {
+                        self.raise(partition, Level::Wanted);
                     }
                 }
             }
@@ -388,11 +394,8 @@ impl<'a> Closure<'a> {
             }
         }
         let schema = self.entry(index).and_then(|entry| entry.namespace);
-        let is_schema = |entry: &Entry| entry.desc == b"SCHEMA" && Some(entry.tag) == schema;
-        if schema.is_some() {
-            if let Some(schema) = self.toc.entries().iter().position(is_schema) {
-                self.raise(schema, Level::Needed);
-            }
+        if let Some(&schema) = schema.and_then(|name| self.schemas.get(name)) {
+            self.raise(schema, Level::Needed);
         }
     }
 
