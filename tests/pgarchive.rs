@@ -295,6 +295,27 @@ fn every_way_to_dump_is_complete() {
 }
 
 #[test]
+fn a_dump_cut_at_any_byte_is_incomplete() {
+    let server = Server::shared();
+    server.create("cut");
+    server.psql(
+        "cut",
+        "CREATE TABLE t (a int PRIMARY KEY, b text); INSERT INTO t VALUES (1, 'one'), (2, NULL)",
+    );
+    server.psql("cut", LARGE_OBJECTS[0]);
+    for options in [["-Fc", "-Z0"], ["-Fc", "-Z9"], ["-Fp", "-O"]] {
+        let stream = server.dump("cut", &options);
+        survey(&stream);
+        for at in 1..stream.len() {
+            let mut cut = Survey::new();
+            cut.push(&stream[..at]);
+            let verdict = cut.finish();
+            assert!(matches!(verdict, Verdict::Incomplete(_)), "{options:?} at {at}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
 fn a_script_of_a_whole_server_tells_databases_apart() {
     let server = Server::start();
     server.create("one");

@@ -254,7 +254,9 @@ fn an_archive_cut_anywhere_is_incomplete() {
     let map = map(archive);
     let borders = map.tables.iter().flat_map(|t| [t.offset, t.range().end]).chain([map.head_bytes]);
     let near = borders.flat_map(|at| at.saturating_sub(20)..=at + 20).map(|at| at as usize);
-    let all: Vec<usize> = (1..20_000).chain(near).filter(|&at| at < archive.len()).collect();
+    let anywhere = (0..1000).map(|n| n * 7919 % archive.len());
+    let all: Vec<usize> =
+        (1..65_536).chain(near).chain(anywhere).filter(|at| (1..archive.len()).contains(at)).collect();
     for at in all {
         let verdict = verdict([&archive[..at]]);
         assert!(matches!(verdict, Verdict::Incomplete(_)), "{at}: {verdict:?}");
