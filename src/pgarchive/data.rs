@@ -10,7 +10,7 @@ use super::wire::{INT_BYTES, int};
 const COPY_END: &[u8; 5] = b"\\.\n\n\n";
 /// Newlines of it.
 const COPY_END_NEWLINES: u64 = 3;
-/// Newlines are counted in steps that fit a core's cache, as the lengths were just read from there.
+/// Newlines are counted in steps that fit a core's cache, so that the lengths are read from there.
 const COUNT_STEP_BYTES: usize = 32 << 10;
 
 /// What a walk has seen.
@@ -144,6 +144,8 @@ impl Walk {
     fn hop(&mut self, bytes: &[u8], mut at: usize) -> usize {
         loop {
             let start = at;
+            // Counted first: going through memory in one stretch, it brings the lengths into the cache.
+            let ahead = Ahead::count(self.counts_newlines, bytes, start);
             let mut in_lengths = 0;
             let mut pieces = 0;
             let mut last: &[u8] = &[];
@@ -177,10 +179,35 @@ impl Walk {
             self.facts.pieces += pieces;
             self.facts.bytes += (at - start) as u64 - pieces * INT_BYTES as u64;
             if self.counts_newlines {
-                let passed = bytes.get(start..at).unwrap_or_default();
-                self.facts.newlines += newlines(passed).saturating_sub(u64::from(in_lengths));
+                self.facts.newlines += ahead.up_to(bytes, at).saturating_sub(u64::from(in_lengths));
                 self.facts.end_with(last);
             }
+        }
+    }
+}
+
+/// Newlines of a stretch of bytes, counted before it is known how far of it they are wanted.
+struct Ahead {
+    start: usize,
+    end: usize,
+    newlines: u64,
+}
+
+impl Ahead {
+    fn count(is_wanted: bool, bytes: &[u8], start: usize) -> Self {
+        let end = if is_wanted { bytes.len().min(start.saturating_add(COUNT_STEP_BYTES)) } else { start };
+        Self { start, end, newlines: newlines(bytes.get(start..end).unwrap_or_default()) }
+    }
+
+    /// The newlines up to `at`, which may lie within the stretch or behind it. Of what has to be counted for it, the shorter.
+    fn up_to(&self, bytes: &[u8], at: usize) -> u64 {
+        let between = |from: usize, to: usize| newlines(bytes.get(from..to).unwrap_or_default());
+        if at >= self.end {
+            self.newlines + between(self.end, at)
+        } else if self.end - at < at - self.start {
+            self.newlines - between(at, self.end)
+        } else {
+            between(self.start, at)
         }
     }
 }
