@@ -63,6 +63,9 @@ pub struct Base {
     pub root: NodeId,
     /// 1 + the base's own depth.
     pub depth: u8,
+    /// Depth of the newest recipe of the chain, this one included, that was written to rest on what lies far below: where the
+    /// next one of that kind rests. At most `depth`.
+    pub checkpoint: u8,
 }
 
 /// A child of an inner node.
@@ -136,6 +139,10 @@ struct StoredNode {
     base: Option<ByteArray<32>>,
     #[n(7)]
     depth: Option<u8>,
+    #[n(8)]
+    columns: Option<Vec<ByteVec>>,
+    #[n(9)]
+    checkpoint: Option<u8>,
 }
 
 impl Node {
@@ -144,11 +151,11 @@ impl Node {
     /// # Errors
     /// When the node breaks the format's limits.
     pub fn encode(&self) -> Result<Vec<u8>, NodeError> {
-        let (level, ids, body) = match &self.content {
+        let (level, ids, body, columns) = match &self.content {
             Content::Leaf(entries) => {
                 let mut encoder = LeafEncoder::default();
                 entries.iter().for_each(|entry| encoder.push(entry));
-                (0, encoder.chunks, encoder.entries)
+                (0, encoder.chunks, Vec::new(), Some(encoder.columns.into_stored()))
             }
             Content::Inner { level, children } => {
                 let (mut ids, mut lens) = (Vec::new(), Vec::new());
@@ -156,7 +163,7 @@ impl Node {
                     ids.extend_from_slice(child.id.as_bytes());
                     put_varint(&mut lens, child.len);
                 }
-                (*level, ids, lens)
+                (*level, ids, lens, None)
             }
         };
         let stored = StoredNode {
@@ -166,6 +173,8 @@ impl Node {
             body: body.into(),
             base: self.base.map(|base| (*base.root.as_bytes()).into()),
             depth: self.base.map(|base| base.depth),
+            columns,
+            checkpoint: self.base.map(|base| base.checkpoint),
         };
         let bytes = minicbor::to_vec(&stored).map_err(|_| wrong("it cannot be encoded"))?;
         if bytes.len() > NODE_BYTES_MAX || self.content.parts() > PARTS_MAX {
@@ -186,12 +195,20 @@ impl Node {
         let base = match (stored.base, stored.depth) {
             (None, None) => None,
             (Some(root), Some(depth @ 1..=DEPTH_MAX)) => {
-                Some(Base { root: NodeId::from_bytes(*root), depth })
+                let checkpoint = stored.checkpoint.unwrap_or(0);
+                if checkpoint > depth {
+                    return Err(wrong("its checkpoint lies above it"));
+                }
+                Some(Base { root: NodeId::from_bytes(*root), depth, checkpoint })
             }
             _ => return Err(wrong("its base and its depth do not fit")),
         };
         let content = match stored.level {
-            0 => Content::Leaf(decode_leaf(&stored.ids, &stored.body, stored.len)?),
+            0 => Content::Leaf(match &stored.columns {
+                Some(columns) if stored.body.is_empty() => decode_columns(&stored.ids, columns, stored.len)?,
+                Some(_) => return Err(wrong("entries in two forms")),
+                None => decode_leaf(&stored.ids, &stored.body, stored.len)?,
+            }),
             level @ 1..=LEVEL_MAX => {
                 Content::Inner { level, children: decode_children(&stored.ids, &stored.body, stored.len)? }
             }
@@ -201,47 +218,159 @@ impl Node {
     }
 }
 
+/// Numbers of one kind, the low bytes apart from the rest: what they have in common then lies side by side, and compresses.
+#[derive(Debug, Default)]
+struct Column {
+    low: Vec<u8>,
+    high: Vec<u8>,
+}
+
+impl Column {
+    fn push(&mut self, value: u64) {
+        self.low.push(value as u8);
+        put_varint(&mut self.high, value >> 8);
+    }
+}
+
+/// The entries of a leaf, taken apart by what their numbers mean.
+#[derive(Debug, Default)]
+struct Columns {
+    /// Of each entry: 0 for a copy, 1 + the number of its chunk for an extent.
+    kinds: Vec<u8>,
+    extent_lens: Column,
+    /// From where the last extent of the same chunk ended.
+    extent_steps: Column,
+    copy_lens: Column,
+    /// From where the last copy ended.
+    copy_steps: Column,
+}
+
+/// Byte strings that columns are stored as.
+const COLUMNS: usize = 9;
+
+impl Columns {
+    fn into_stored(self) -> Vec<ByteVec> {
+        let Self { kinds, extent_lens, extent_steps, copy_lens, copy_steps } = self;
+        let pairs = [extent_lens, extent_steps, copy_lens, copy_steps];
+        let rest = pairs.into_iter().flat_map(|column| [column.low, column.high]);
+        std::iter::once(kinds).chain(rest).map(ByteVec::from).collect()
+    }
+}
+
 /// Encodes a leaf's entries one after another.
 #[derive(Debug, Default)]
 struct LeafEncoder {
     chunks: Vec<u8>,
-    entries: Vec<u8>,
-    /// Numbers of the chunks met, so that a chunk stands in the table once.
-    numbers: hashbrown::HashMap<ChunkId, u64>,
-    /// Chunk and end of the last extent.
-    last_extent: Option<(ChunkId, u64)>,
+    columns: Columns,
+    /// Numbers of the chunks met, so that a chunk stands in the table once, and where its last extent ended.
+    met: hashbrown::HashMap<ChunkId, (u64, u64)>,
     /// End of the last copy.
     last_copy: u64,
 }
 
 impl LeafEncoder {
     fn push(&mut self, entry: &Entry) {
+        let columns = &mut self.columns;
         match *entry {
             Entry::Extent { chunk, offset, len } => {
-                put_varint(&mut self.entries, len << 1);
-                if self.last_extent == Some((chunk, u64::from(offset))) {
-                    put_varint(&mut self.entries, 0);
-                } else {
-                    let next = self.numbers.len() as u64;
-                    let chunks = &mut self.chunks;
-                    let number = *self.numbers.entry(chunk).or_insert_with(|| {
-                        chunks.extend_from_slice(chunk.as_bytes());
-                        next
-                    });
-                    put_varint(&mut self.entries, number + 1);
-                    put_varint(&mut self.entries, u64::from(offset));
-                }
-                self.last_extent = Some((chunk, u64::from(offset) + len));
+                let next = self.met.len() as u64;
+                let chunks = &mut self.chunks;
+                let (number, end) = self.met.entry(chunk).or_insert_with(|| {
+                    chunks.extend_from_slice(chunk.as_bytes());
+                    (next, 0)
+                });
+                put_varint(&mut columns.kinds, *number + 1);
+                columns.extent_lens.push(len);
+                columns.extent_steps.push(zigzag(u64::from(offset).wrapping_sub(*end).cast_signed()));
+                *end = u64::from(offset) + len;
             }
             Entry::Copy { offset, len } => {
-                put_varint(&mut self.entries, len << 1 | 1);
-                put_varint(&mut self.entries, zigzag(offset.wrapping_sub(self.last_copy).cast_signed()));
+                put_varint(&mut columns.kinds, 0);
+                columns.copy_lens.push(len);
+                columns.copy_steps.push(zigzag(offset.wrapping_sub(self.last_copy).cast_signed()));
                 self.last_copy = offset + len;
             }
         }
     }
 }
 
+/// A stored [`Column`], read from the front.
+struct ColumnReader<'a> {
+    low: &'a [u8],
+    high: &'a [u8],
+}
+
+impl ColumnReader<'_> {
+    fn take(&mut self) -> Result<u64, NodeError> {
+        let (low, rest) = self.low.split_first().ok_or(wrong("a number cut short"))?;
+        self.low = rest;
+        let high = take_varint(&mut self.high)?;
+        if high >> 56 != 0 {
+            return Err(wrong("a number too large"));
+        }
+        Ok(high << 8 | u64::from(*low))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.low.is_empty() && self.high.is_empty()
+    }
+}
+
+/// A leaf's entries out of its columns.
+fn decode_columns(ids: &[u8], columns: &[ByteVec], len: u64) -> Result<Vec<Entry>, NodeError> {
+    let (ids, []) = ids.as_chunks::<32>() else {
+        return Err(wrong("a chunk table cut short"));
+    };
+    let columns: &[ByteVec; COLUMNS] = columns.try_into().map_err(|_| wrong("not the columns of a leaf"))?;
+    let [kinds, pairs @ ..] = columns;
+    let [a, b, c, d, e, f, g, h] = pairs;
+    let reader = |low, high| ColumnReader { low, high };
+    let (mut extent_lens, mut extent_steps) = (reader(a, b), reader(c, d));
+    let (mut copy_lens, mut copy_steps) = (reader(e, f), reader(g, h));
+    let mut kinds: &[u8] = kinds;
+    let mut ends = vec![0u64; ids.len()];
+    let mut entries = Vec::new();
+    let (mut total, mut last_copy) = (0u64, 0u64);
+    while !kinds.is_empty() {
+        if entries.len() == PARTS_MAX {
+            return Err(wrong("too many entries"));
+        }
+        let kind = take_varint(&mut kinds)?;
+        let entry_len = if kind == 0 { copy_lens.take()? } else { extent_lens.take()? };
+        if entry_len == 0 {
+            return Err(wrong("an empty entry"));
+        }
+        total = total.checked_add(entry_len).ok_or(wrong("lengths overflow"))?;
+        if kind == 0 {
+            let step = unzigzag(copy_steps.take()?);
+            let offset = last_copy.checked_add_signed(step).ok_or(wrong("a copy before the start"))?;
+            last_copy = offset.checked_add(entry_len).ok_or(wrong("a copy beyond the end"))?;
+            entries.push(Entry::Copy { offset, len: entry_len });
+            continue;
+        }
+        let number = usize::try_from(kind - 1).unwrap_or(usize::MAX);
+        let (Some(chunk), Some(last)) = (ids.get(number), ends.get_mut(number)) else {
+            return Err(wrong("no such chunk in the table"));
+        };
+        let step = unzigzag(extent_steps.take()?);
+        let offset = last.checked_add_signed(step).ok_or(wrong("an extent before its chunk"))?;
+        let end = offset.checked_add(entry_len).filter(|end| *end <= CHUNK_BYTES_MAX);
+        *last = end.ok_or(wrong("an extent beyond the largest chunk"))?;
+        // Fits: its end is at most 256 KiB.
+        entries.push(Entry::Extent {
+            chunk: ChunkId::from_bytes(*chunk),
+            offset: offset as u32,
+            len: entry_len,
+        });
+    }
+    let is_all = [extent_lens, extent_steps, copy_lens, copy_steps].iter().all(ColumnReader::is_empty);
+    if !is_all {
+        return Err(wrong("numbers that no entry takes"));
+    }
+    if total == len { Ok(entries) } else { Err(wrong("its entries do not make up its length")) }
+}
+
+/// A leaf's entries in the form of repositories made before there were columns.
 fn decode_leaf(ids: &[u8], mut body: &[u8], len: u64) -> Result<Vec<Entry>, NodeError> {
     let (ids, []) = ids.as_chunks::<32>() else {
         return Err(wrong("a chunk table cut short"));
@@ -580,7 +709,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn a_tree_holds_what_was_pushed(entries in prop::collection::vec(entry(), 0..9000), based: bool) {
-            let base = based.then_some(Base { root: NodeId::from_bytes([9; 32]), depth: 3 });
+            let base = based.then_some(Base { root: NodeId::from_bytes([9; 32]), depth: 3, checkpoint: 1 });
             let (root, nodes) = build(&entries, base);
             let decoded = Node::decode(&nodes[&root]).unwrap();
             prop_assert_eq!(decoded.base, base);

@@ -17,7 +17,7 @@ mod windows;
 
 pub use blocks::{BlockReader, Workspace};
 pub use locate::Locator;
-pub use recipe::{Extent, RecipeWalker};
+pub use recipe::{Extent, RecipeWalker, Step};
 pub use survey::{BlockUse, Survey};
 pub use windows::Windows;
 

@@ -26,6 +26,22 @@ pub struct Extent {
     pub len: u32,
 }
 
+/// What a walk gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A range of a chunk.
+    Extent(Extent),
+    /// A range of the stream that the walk does not go below.
+    Copy {
+        /// Where in that stream.
+        offset: u64,
+        /// How many bytes.
+        len: u64,
+    },
+}
+
+type EachStep<'a> = dyn FnMut(Step) -> Result<(), RepoError> + 'a;
+
 /// A node with the stream offset, within the node, at which each entry or child begins.
 struct Loaded {
     node: Node,
@@ -93,6 +109,8 @@ pub struct RecipeWalker {
     recent: VecDeque<RecentBlock>,
     /// Of the recipe walked last and of what it rests on, in this order. A walk takes them out while it uses them.
     cursors: Vec<Option<Cursor>>,
+    /// Copies of the recipe of this depth are not followed.
+    floor: Option<u8>,
 }
 
 impl RecipeWalker {
@@ -105,6 +123,7 @@ impl RecipeWalker {
             nodes: VecDeque::new(),
             recent: VecDeque::new(),
             cursors: Vec::new(),
+            floor: None,
         }
     }
 
@@ -127,10 +146,45 @@ impl RecipeWalker {
         range: Range<u64>,
         each: &mut dyn FnMut(Extent) -> Result<(), RepoError>,
     ) -> Result<(), RepoError> {
+        self.walk_above(root, None, range, &mut |step| match step {
+            Step::Extent(extent) => each(extent),
+            // Without a floor, a walk goes down to the chunks.
+            Step::Copy { .. } => Ok(()),
+        })
+    }
+
+    /// The recipe of depth `depth` that the one below `root` rests on, in so many steps.
+    ///
+    /// # Errors
+    /// When a node is lost or damaged, or there is none of that depth.
+    pub fn ancestor(&mut self, root: &NodeId, depth: u8) -> Result<NodeId, RepoError> {
+        let mut at = *root;
+        loop {
+            let base = self.load(&at)?.node.base;
+            match base {
+                _ if base.map_or(0, |base| base.depth) == depth => return Ok(at),
+                Some(base) if base.depth > depth => at = base.root,
+                _ => return Err(misfit(&at, "no recipe of that depth lies below it")),
+            }
+        }
+    }
+
+    /// As [`RecipeWalker::walk`], but gives copies of the recipe of depth `floor` as they are.
+    ///
+    /// # Errors
+    /// As [`RecipeWalker::walk`].
+    pub fn walk_above(
+        &mut self,
+        root: &NodeId,
+        floor: Option<u8>,
+        range: Range<u64>,
+        each: &mut EachStep<'_>,
+    ) -> Result<(), RepoError> {
         let present = self.cursors.first().and_then(Option::as_ref);
         if present.is_none_or(|cursor| cursor.id != *root) {
             self.cursors.clear();
         }
+        self.floor = floor;
         self.walk_recipe(0, root, None, range, each)
     }
 
@@ -142,7 +196,7 @@ impl RecipeWalker {
         root: &NodeId,
         promised: Option<u8>,
         range: Range<u64>,
-        each: &mut dyn FnMut(Extent) -> Result<(), RepoError>,
+        each: &mut EachStep<'_>,
     ) -> Result<(), RepoError> {
         let kept = self.cursors.get_mut(depth).and_then(Option::take);
         let mut cursor = match kept {
@@ -176,7 +230,7 @@ impl RecipeWalker {
         cursor: &mut Cursor,
         depth: usize,
         range: Range<u64>,
-        each: &mut dyn FnMut(Extent) -> Result<(), RepoError>,
+        each: &mut EachStep<'_>,
     ) -> Result<(), RepoError> {
         if range.start > range.end || range.end > cursor.root.node.len {
             return Err(misfit(&cursor.id, "a range beyond its stream"));
@@ -200,12 +254,17 @@ impl RecipeWalker {
                 match *entry {
                     // Both fit: an extent lies within a chunk of at most 256 KiB.
                     Entry::Extent { chunk, offset, .. } => {
-                        each(Extent { chunk, offset: offset + skip as u32, len: len as u32 })?;
+                        each(Step::Extent(Extent { chunk, offset: offset + skip as u32, len: len as u32 }))?;
                     }
                     Entry::Copy { offset, .. } => {
                         let base = base.ok_or_else(|| misfit(&cursor.id, "a copy without a base"))?;
-                        let within = offset + skip..offset + skip + len;
-                        self.walk_recipe(depth + 1, &base.root, Some(base.depth - 1), within, each)?;
+                        let offset = offset + skip;
+                        if self.floor == Some(base.depth - 1) {
+                            each(Step::Copy { offset, len })?;
+                        } else {
+                            let promised = Some(base.depth - 1);
+                            self.walk_recipe(depth + 1, &base.root, promised, offset..offset + len, each)?;
+                        }
                     }
                 }
                 from = upto;

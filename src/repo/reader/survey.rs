@@ -6,6 +6,7 @@ use crate::id::ChunkId;
 use crate::repo::RepoError;
 use crate::repo::catalog::PackRow;
 use crate::snapshot::Stream;
+use crate::snapshot::recipe::Base;
 use hashbrown::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -39,8 +40,8 @@ pub struct Survey {
     pub bytes: u64,
     /// Ranges of chunks that it is made of.
     pub extents: u64,
-    /// Recipes that its recipe rests on, one upon the other.
-    pub depth: u8,
+    /// What its recipe rests on.
+    pub base: Option<Base>,
     /// Stored bytes of all blocks that a restore opens.
     pub stored_read: u64,
     /// What the stream's own bytes take of them: about what the stream would take if it were stored alone.
@@ -71,7 +72,7 @@ impl Survey {
             let what = format!("its recipe makes {bytes} bytes, and it should have {}", stream.bytes);
             return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what });
         }
-        let mut survey = Self { bytes, depth: base.map_or(0, |base| base.depth), ..Self::default() };
+        let mut survey = Self { bytes, base, ..Self::default() };
         let mut counter = Counter::default();
         let mut offset = 0;
         walker.walk(&stream.root, 0..bytes, &mut |extent| {

@@ -1,15 +1,24 @@
 //! What a stream is stored on the basis of.
 
 use super::BackupSession;
-use crate::id::NodeId;
+use super::recipe::Copies;
 use crate::repo::RepoError;
 use crate::repo::reader::{BlockReader, Locator, ReadSettings, RecipeWalker, Survey, Windows};
 use crate::snapshot::Stream;
+use crate::snapshot::recipe::{Base, DEPTH_MAX};
 use std::sync::{Arc, Mutex};
 
 /// Plain bytes of the parent's blocks that are kept open: one literal block for each backup since the stream was last
 /// stored afresh, and the blocks of that time.
 const OPEN_BYTES: u64 = 40 << 20;
+
+/// Recipes rest one upon the other up to this depth before one is written to rest on what lies far below …
+const CHAIN_MAX: u8 = DEPTH_MAX;
+/// … and so often in a row, until one rests on nothing again.
+const CHECKPOINTS_MAX: u8 = 24;
+
+/// Tells from a stream's first bytes whether it is of the same kind as its parent.
+pub type IsAlike = Box<dyn Fn(&[u8]) -> bool>;
 
 /// What a stream is stored on the basis of.
 pub enum Basis {
@@ -34,11 +43,10 @@ impl Basis {
 
 /// A stream of an earlier snapshot, with which a new one is compared.
 pub struct Parent {
-    pub(super) root: NodeId,
     pub(super) survey: Survey,
     pub(super) windows: Windows,
-    pub(super) walker: RecipeWalker,
-    is_alike: Box<dyn Fn(&[u8]) -> bool>,
+    pub(super) copies: Copies,
+    is_alike: IsAlike,
 }
 
 impl Parent {
@@ -59,12 +67,7 @@ impl BackupSession {
     ///
     /// # Errors
     /// When its recipe cannot be followed to the end, or threads cannot be started. The session can go on without it.
-    pub fn parent(
-        &self,
-        stream: &Stream,
-        workers: usize,
-        is_alike: Box<dyn Fn(&[u8]) -> bool>,
-    ) -> Result<Parent, RepoError> {
+    pub fn parent(&self, stream: &Stream, workers: usize, is_alike: IsAlike) -> Result<Parent, RepoError> {
         let repo = &self.repo;
         let catalog = repo.another_catalog()?;
         let locator = Arc::new(Mutex::new(Locator::strict(repo, catalog, self.sink.known.unusable())));
@@ -73,6 +76,25 @@ impl BackupSession {
         let survey = Survey::of(stream, &mut walker, &locator)?;
         let settings = ReadSettings { workers, open_bytes: OPEN_BYTES, ..ReadSettings::local(workers) };
         let windows = Windows::new(blocks, locator, stream.root, stream.bytes, settings)?;
-        Ok(Parent { root: stream.root, survey, windows, walker, is_alike })
+        let copies = copies(stream, &survey, walker)?;
+        Ok(Parent { survey, windows, copies, is_alike })
     }
+}
+
+/// What the recipe of the next stream rests on: the parent's, until the chain is long. Then the ranges that the chain has gathered
+/// are written down once, on top of the recipe that the last one of that kind is: so none of them grows with the age of the
+/// stream, and what it takes is what changed since the last.
+fn copies(stream: &Stream, survey: &Survey, mut walker: RecipeWalker) -> Result<Copies, RepoError> {
+    let (depth, checkpoint) = survey.base.map_or((0, 0), |base| (base.depth, base.checkpoint));
+    if depth < CHAIN_MAX {
+        let base = Base { root: stream.root, depth: depth + 1, checkpoint };
+        return Ok(Copies::Relative { bytes: survey.bytes, base });
+    }
+    let base = if checkpoint < CHECKPOINTS_MAX {
+        let root = walker.ancestor(&stream.root, checkpoint)?;
+        Some(Base { root, depth: checkpoint + 1, checkpoint: checkpoint + 1 })
+    } else {
+        None
+    };
+    Ok(Copies::Resolved { root: stream.root, base, walker: Box::new(walker) })
 }

@@ -8,7 +8,7 @@ use super::Sink;
 use crate::delta;
 use crate::id::{ChunkId, NodeId};
 use crate::repo::RepoError;
-use crate::repo::reader::RecipeWalker;
+use crate::repo::reader::{Extent, RecipeWalker, Step};
 use crate::snapshot::recipe::{Base, Entry, TreeBuilder};
 use std::collections::VecDeque;
 
@@ -29,8 +29,9 @@ pub(super) enum Copies {
     None,
     /// As a range of the parent's stream: the recipe rests on the parent's.
     Relative { bytes: u64, base: Base },
-    /// As the ranges of chunks that the parent's recipe comes down to.
-    Resolved { root: NodeId, walker: Box<RecipeWalker> },
+    /// As what the parent's recipe makes of them: ranges of the stream of `base`, which lies far below the parent, and ranges
+    /// of chunks; of chunks alone without one.
+    Resolved { root: NodeId, base: Option<Base>, walker: Box<RecipeWalker> },
 }
 
 /// An entry that waits for the chunk of gathered runs before it.
@@ -66,7 +67,11 @@ pub(super) struct RecipeWriter {
 
 impl RecipeWriter {
     pub fn new(copies: Copies) -> Self {
-        let base = if let Copies::Relative { base, .. } = &copies { Some(*base) } else { None };
+        let base = match &copies {
+            Copies::None => None,
+            Copies::Relative { base, .. } => Some(*base),
+            Copies::Resolved { base, .. } => *base,
+        };
         Self {
             tree: TreeBuilder::new(base),
             copies,
@@ -90,19 +95,24 @@ impl RecipeWriter {
 
     /// Adds `len` bytes that are the parent's from `offset` on.
     fn copy(&mut self, sink: &mut Sink, offset: u64, len: u64) -> Result<(), RepoError> {
-        let (root, mut walker) = match std::mem::replace(&mut self.copies, Copies::None) {
-            Copies::Resolved { root, walker } => (root, walker),
+        let (root, base, mut walker) = match std::mem::replace(&mut self.copies, Copies::None) {
+            Copies::Resolved { root, base, walker } => (root, base, walker),
             others => {
                 self.copies = others;
                 return self.push(sink, Entry::Copy { offset, len });
             }
         };
-        let walked = walker.walk(&root, offset..offset + len, &mut |extent| {
-            let entry =
-                Entry::Extent { chunk: extent.chunk, offset: extent.offset, len: u64::from(extent.len) };
+        let floor = base.map(|base| base.depth - 1);
+        let walked = walker.walk_above(&root, floor, offset..offset + len, &mut |step| {
+            let entry = match step {
+                Step::Extent(Extent { chunk, offset, len }) => {
+                    Entry::Extent { chunk, offset, len: u64::from(len) }
+                }
+                Step::Copy { offset, len } => Entry::Copy { offset, len },
+            };
             self.push(sink, entry)
         });
-        self.copies = Copies::Resolved { root, walker };
+        self.copies = Copies::Resolved { root, base, walker };
         walked
     }
 

@@ -6,7 +6,7 @@ use crate::delta::Differ;
 use crate::id::{ChunkId, NodeId};
 use crate::repo::RepoError;
 use crate::repo::reader::{Survey, Windows};
-use crate::snapshot::recipe::{Base, DEPTH_MAX, Entry};
+use crate::snapshot::recipe::Entry;
 use hashbrown::{HashMap, HashSet};
 
 /// Takes the chunks of a stream in order.
@@ -69,12 +69,7 @@ impl<'a> StreamWriter<'a> {
             Basis::Chunks => (Copies::None, None, None),
             Basis::Afresh(survey) => (Copies::None, None, Some(Afresh { survey, renewed: HashSet::new() })),
             Basis::Parent(parent) => {
-                let Parent { root, survey, windows, walker, .. } = *parent;
-                let copies = if survey.depth < DEPTH_MAX {
-                    Copies::Relative { bytes: survey.bytes, base: Base { root, depth: survey.depth + 1 } }
-                } else {
-                    Copies::Resolved { root, walker: Box::new(walker) }
-                };
+                let Parent { survey, windows, copies, .. } = *parent;
                 let places = Places::new(survey.whole);
                 (copies, Some(Against { differ: Differ::new(), windows, places }), None)
             }
