@@ -545,7 +545,15 @@ class Node:
         self.depth = field(fields, 7, int, what, default=0)
         need((self.base is not None) == (self.depth > 0), f"{what}: base and depth do not agree")
         need(self.depth <= DEPTH_MAX, f"{what}: depth {self.depth}")
-        lengths = self.parse_children(table, packed) if self.level else self.parse_entries(table, packed)
+        columns = field(fields, 8, list, what, default=None)
+        need(field(fields, 9, int, what, default=0) <= self.depth, f"{what}: a checkpoint above it")
+        if self.level:
+            lengths = self.parse_children(table, packed)
+        elif columns is None:
+            lengths = self.parse_entries(table, packed)
+        else:
+            need(not packed, f"{what}: entries in two forms")
+            lengths = self.parse_columns(table, columns)
         need(len(lengths) <= PARTS_MAX, f"{what}: {len(lengths)} parts")
         self.starts, end = [], 0
         for length in lengths:
@@ -561,6 +569,47 @@ class Node:
             lengths.append(length)
         need(len(lengths) == len(table) >= 1, f"{self.what}: children and lengths differ in number")
         self.parts = table
+        return lengths
+
+    def parse_columns(self, table, columns):
+        """As parse_entries, from columns: kinds, then low bytes and rests of lengths and steps of extents and of copies."""
+        need(len(columns) == 9, f"{self.what}: {len(columns)} columns")
+
+        def numbers(low, high):
+            found, at = [], 0
+            for byte in low:
+                value, at = varint(high, at, self.what)
+                found.append(value << 8 | byte)
+            need(at == len(high), f"{self.what}: a column's halves differ in number")
+            return iter(found)
+
+        def take(column):
+            value = next(column, None)
+            need(value is not None, f"{self.what}: a column is too short")
+            return value
+
+        kinds, *halves = columns
+        pairs = [numbers(low, high) for low, high in zip(halves[::2], halves[1::2])]
+        extent_lengths, extent_steps, copy_lengths, copy_steps = pairs
+        self.parts, lengths, at = [], [], 0
+        ends, copy_end = [0] * len(table), 0
+        while at < len(kinds):
+            kind, at = varint(kinds, at, self.what)
+            length = take(extent_lengths if kind else copy_lengths)
+            need(length >= 1, f"{self.what}: an entry of no bytes")
+            lengths.append(length)
+            if kind == 0:
+                offset = copy_end + unzigzag(take(copy_steps))
+                need(offset >= 0, f"{self.what}: a copy from before the base")
+                copy_end = offset + length
+                self.parts.append((None, offset))
+                continue
+            need(kind <= len(table), f"{self.what}: no chunk {kind - 1} in its table")
+            offset = ends[kind - 1] + unzigzag(take(extent_steps))
+            need(0 <= offset and offset + length <= CHUNK_BYTES_MAX, f"{self.what}: an extent beyond any chunk")
+            ends[kind - 1] = offset + length
+            self.parts.append((table[kind - 1], offset))
+        need(all(next(column, None) is None for column in pairs), f"{self.what}: numbers that no entry takes")
         return lengths
 
     def parse_entries(self, table, packed):

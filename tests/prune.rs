@@ -27,7 +27,8 @@ fn passphrase() -> Credential {
 struct Vault {
     storage: Arc<dyn Storage>,
     repo: Repository,
-    cache: tempfile::TempDir,
+    /// Removed with it.
+    _cache: tempfile::TempDir,
     kept: BTreeMap<SnapshotId, (Committed, Vec<u8>)>,
     counter: u64,
 }
@@ -39,7 +40,7 @@ impl Vault {
         let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
         let repo =
             Repository::init(Arc::clone(&storage), &passphrase(), "", Config::new(0), &around).unwrap();
-        Self { storage, repo, cache, kept: BTreeMap::new(), counter: 0 }
+        Self { storage, repo, _cache: cache, kept: BTreeMap::new(), counter: 0 }
     }
 
     /// The same repository, opened over another storage and with a catalog of its own.

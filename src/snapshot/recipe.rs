@@ -756,8 +756,54 @@ mod tests {
         assert_eq!(copies(PARTS_MAX + 1).encode(), Err(wrong("too large")));
 
         let (len, body) = ((PARTS_MAX + 1) as u64, [3, 0].repeat(PARTS_MAX + 1).into());
-        let stored = StoredNode { level: 0, len, ids: Vec::new().into(), body, base: None, depth: None };
+        let ids: ByteVec = Vec::new().into();
+        let (base, depth, checkpoint) = (None, None, None);
+        let stored =
+            StoredNode { level: 0, len, ids: ids.clone(), body, base, depth, columns: None, checkpoint };
         assert_eq!(Node::decode(&minicbor::to_vec(&stored).unwrap()), Err(wrong("too many entries")));
+        let mut columns = Columns { kinds: vec![0; PARTS_MAX + 1], ..Columns::default() };
+        (0..=PARTS_MAX).for_each(|_| columns.copy_lens.push(1));
+        (0..=PARTS_MAX).for_each(|_| columns.copy_steps.push(2));
+        let columns = Some(columns.into_stored());
+        let stored =
+            StoredNode { level: 0, len, ids, body: Vec::new().into(), base, depth, columns, checkpoint };
+        assert_eq!(Node::decode(&minicbor::to_vec(&stored).unwrap()), Err(wrong("too many entries")));
+    }
+
+    #[test]
+    fn entries_in_the_old_form_are_read() {
+        let chunk = ChunkId::from_bytes([5; 32]);
+        // An extent of 7 bytes at 3 of chunk 0, a copy of 2 bytes at 9, and the extent goes on for 4.
+        let body = vec![14, 1, 3, 5, 18, 8, 0];
+        let ids = chunk.as_bytes().to_vec().into();
+        let stored = StoredNode {
+            level: 0,
+            len: 13,
+            ids,
+            body: body.into(),
+            base: Some([9; 32].into()),
+            depth: Some(1),
+            columns: None,
+            checkpoint: None,
+        };
+        let node = Node::decode(&minicbor::to_vec(&stored).unwrap()).unwrap();
+        let entries = vec![
+            Entry::Extent { chunk, offset: 3, len: 7 },
+            Entry::Copy { offset: 9, len: 2 },
+            Entry::Extent { chunk, offset: 10, len: 4 },
+        ];
+        assert_eq!(node.content, Content::Leaf(entries));
+        assert_eq!(Node::decode(&node.encode().unwrap()), Ok(node));
+    }
+
+    #[test]
+    fn numbers_that_no_entry_takes_are_refused() {
+        let entries = vec![Entry::Copy { offset: 7, len: 3 }];
+        let bytes = Node { len: 3, base: None, content: Content::Leaf(entries) }.encode().unwrap();
+        let mut stored: StoredNode = minicbor::decode(&bytes).unwrap();
+        stored.columns.as_mut().unwrap()[1] = vec![1].into();
+        let refused = Node::decode(&minicbor::to_vec(&stored).unwrap());
+        assert_eq!(refused, Err(wrong("numbers that no entry takes")));
     }
 
     #[test]
