@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use dumpvault::crypto::Credential;
+use dumpvault::clock::Clock;
+use dumpvault::crypto::{Credential, KeyFile};
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::SnapshotId;
 use dumpvault::repo::format::config::Config;
@@ -11,24 +12,29 @@ use dumpvault::repo::reader::{Locator, ReadSettings};
 use dumpvault::repo::verify::CheckSettings;
 use dumpvault::repo::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings};
 use dumpvault::repo::{RepoError, Repository, Surroundings};
-use dumpvault::secret::{OsEntropy, Passphrase};
+use dumpvault::secret::OsEntropy;
 use dumpvault::snapshot::{Proof, StreamFormat};
 use dumpvault::storage::Storage;
+use dumpvault::storage::faulty::{Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-fn passphrase() -> Credential {
-    Credential::Passphrase(Passphrase::new("a long enough passphrase".into()))
+/// A key file: a passphrase is slow to try by design.
+fn credential() -> Credential {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    std::fs::write(&path, [7; 32]).unwrap();
+    Credential::KeyFile(KeyFile::read(&path).unwrap().0)
 }
 
 /// A repository and what was put into it.
 struct Vault {
     storage: Arc<dyn Storage>,
     repo: Repository,
-    /// Removed with it.
-    _cache: tempfile::TempDir,
+    cache: tempfile::TempDir,
     kept: BTreeMap<SnapshotId, (Committed, Vec<u8>)>,
     counter: u64,
 }
@@ -39,15 +45,15 @@ impl Vault {
         let cache = tempfile::tempdir().unwrap();
         let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
         let repo =
-            Repository::init(Arc::clone(&storage), &passphrase(), "", Config::new(0), &around).unwrap();
-        Self { storage, repo, _cache: cache, kept: BTreeMap::new(), counter: 0 }
+            Repository::init(Arc::clone(&storage), &credential(), "", Config::new(0), &around).unwrap();
+        Self { storage, repo, cache, kept: BTreeMap::new(), counter: 0 }
     }
 
     /// The same repository, opened over another storage and with a catalog of its own.
     fn reopened(&self, storage: impl Storage + 'static) -> (Repository, tempfile::TempDir) {
         let cache = tempfile::tempdir().unwrap();
         let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
-        (Repository::open(Arc::new(storage), &passphrase(), &around).unwrap(), cache)
+        (Repository::open(Arc::new(storage), &credential(), &around).unwrap(), cache)
     }
 
     fn begin(&self) -> BackupSession {
@@ -95,6 +101,14 @@ impl Vault {
     /// Every snapshot that is kept is listed and restores bit for bit, and the check finds nothing.
     #[track_caller]
     fn assert_whole(&self, repo: &Repository) {
+        self.assert_restores(repo);
+        let check = CheckSettings { read_data: true, workers: 1 };
+        let report = repo.check(check, &Silent, &Cancel::new()).unwrap();
+        assert!(report.is_clean(), "{report:?}");
+    }
+
+    #[track_caller]
+    fn assert_restores(&self, repo: &Repository) {
         let mut catalog = repo.catalog(&Silent).unwrap();
         let history = repo.history(&mut catalog).unwrap();
         let listed: Vec<SnapshotId> = history.snapshots.iter().map(|summary| summary.id).collect();
@@ -111,9 +125,6 @@ impl Vault {
             repo.read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut write).unwrap();
             assert!(out == *bytes, "snapshot {id} came back otherwise");
         }
-        let check = CheckSettings { read_data: true, workers: 1 };
-        let report = repo.check(check, &Silent, &Cancel::new()).unwrap();
-        assert!(report.is_clean(), "{report:?}");
     }
 
     fn keys(&self, prefix: &str) -> Vec<String> {
@@ -186,4 +197,431 @@ fn given_a_forgotten_snapshot_when_pruned_then_its_own_bytes_go_and_what_others_
     vault.assert_whole(&other);
     let report = vault.prune(Duration::ZERO).unwrap();
     assert_eq!((report.packs_deleted, report.packs_written), (0, 0), "{report:?}");
+}
+
+/// A storage's clock that moves when told to.
+struct HandClock(Mutex<Timestamp>);
+
+impl HandClock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new("2026-11-01T00:00:00Z".parse().unwrap())))
+    }
+
+    fn advance(&self, minutes: i64) {
+        *self.0.lock().unwrap() += SignedDuration::from_mins(minutes);
+    }
+
+    fn settings(&self) -> PruneSettings {
+        PruneSettings::new(self.now().as_millisecond())
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+fn prune_with(repo: &Repository, settings: &PruneSettings) -> Result<PruneReport, RepoError> {
+    repo.prune(settings, &Silent, &Cancel::new())
+}
+
+const DAY: i64 = 24 * 60;
+
+/// A repository that is some days old, and in which a forgotten snapshot left bytes behind.
+fn with_garbage(clock: &Arc<HandClock>) -> (Vault, Vec<u8>) {
+    let mut vault = Vault::new(MemoryStorage::with_clock(Arc::clone(clock) as Arc<dyn Clock>));
+    let garbage = noise(1, MIB);
+    let forgotten = vault.backup(&garbage);
+    vault.backup(&noise(2, MIB));
+    vault.forget(forgotten);
+    clock.advance(3 * DAY);
+    (vault, garbage)
+}
+
+#[test]
+fn given_a_grace_period_then_a_run_plans_and_a_later_one_deletes() {
+    let clock = HandClock::new();
+    let (vault, _) = with_garbage(&clock);
+    let before = vault.repo.list_packs().unwrap();
+
+    let report = prune_with(&vault.repo, &clock.settings()).unwrap();
+    assert_eq!((report.condemned.len(), report.packs_deleted, report.waiting.len()), (2, 0, 1), "{report:?}");
+    assert_eq!(vault.repo.list_packs().unwrap(), before);
+    clock.advance(DAY - 1);
+    let report = prune_with(&vault.repo, &clock.settings()).unwrap();
+    assert_eq!((report.condemned.len(), report.packs_deleted), (0, 0), "{report:?}");
+    clock.advance(1);
+    let report = prune_with(&vault.repo, &clock.settings()).unwrap();
+    assert_eq!((report.plans_done, report.packs_deleted), (1, 2), "{report:?}");
+    vault.assert_whole(&vault.repo);
+}
+
+#[test]
+fn given_a_dry_run_then_it_says_what_the_run_does_and_changes_nothing() {
+    let clock = HandClock::new();
+    let (vault, _) = with_garbage(&clock);
+    let keys = vault.keys("");
+    let dry = PruneSettings { dry_run: true, ..clock.settings() };
+    let said = prune_with(&vault.repo, &dry).unwrap();
+    assert_eq!(vault.keys(""), keys);
+    let done = prune_with(&vault.repo, &clock.settings()).unwrap();
+    assert_eq!(said.condemned, done.condemned);
+    assert!(!said.condemned.is_empty());
+}
+
+#[test]
+fn given_a_backup_that_found_bytes_in_a_pack_condemned_meanwhile_then_prunes_wait_and_rescue_them() {
+    let clock = HandClock::new();
+    let (mut vault, garbage) = with_garbage(&clock);
+    let mut session = vault.begin();
+    let stored = session.store("app", &mut &garbage[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(stored.bytes(), MIB as u64);
+
+    assert_eq!(prune_with(&vault.repo, &clock.settings()).unwrap().condemned.len(), 2);
+    for _ in 0..5 {
+        clock.advance(10 * 60 / 24);
+        session.show_life().unwrap();
+    }
+    clock.advance(DAY - 25);
+    session.show_life().unwrap();
+    clock.advance(25);
+    let report = prune_with(&vault.repo, &clock.settings()).unwrap();
+    let waiting: Vec<_> = report.waiting.iter().map(|plan| (plan.until, plan.sessions)).collect();
+    assert_eq!((waiting, report.packs_deleted), (vec![(None, 1)], 0), "the backup is heard of: {report:?}");
+
+    vault.commit(session, stored, &garbage).unwrap();
+    let report = prune_with(&vault.repo, &clock.settings()).unwrap();
+    assert!(report.chunks_rescued > 0 && report.packs_deleted == 2, "{report:?}");
+    vault.assert_whole(&vault.repo);
+}
+
+#[test]
+fn given_a_backup_that_begins_after_the_plan_then_it_relies_on_nothing_condemned_and_holds_nobody_up() {
+    let clock = HandClock::new();
+    let (mut vault, garbage) = with_garbage(&clock);
+    prune_with(&vault.repo, &clock.settings()).unwrap();
+    clock.advance(DAY);
+    let mut session = vault.begin();
+    let stored = session.store("app", &mut &garbage[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
+    let report = prune_with(&vault.repo, &clock.settings()).unwrap();
+    assert_eq!((report.packs_deleted, report.chunks_rescued), (2, 0), "{report:?}");
+    vault.commit(session, stored, &garbage).unwrap();
+    vault.assert_whole(&vault.repo);
+}
+
+#[test]
+fn given_a_backup_suspended_for_longer_than_a_prune_waits_then_it_fails_its_fence_and_nothing_shows() {
+    for grace in [Duration::ZERO, Duration::from_secs(86_400)] {
+        let clock = HandClock::new();
+        let (mut vault, garbage) = with_garbage(&clock);
+        let settings = PruneSettings { grace, ..clock.settings() };
+        let mut session = vault.begin();
+        let stored = session.store("app", &mut &garbage[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
+        if !grace.is_zero() {
+            prune_with(&vault.repo, &settings).unwrap();
+        }
+        clock.advance(2 * DAY);
+        let settings = PruneSettings { now_ms: clock.now().as_millisecond(), ..settings };
+        assert!(prune_with(&vault.repo, &settings).unwrap().packs_deleted >= 2);
+        let error = vault.commit(session, stored, &garbage).unwrap_err();
+        assert!(matches!(error, RepoError::Fenced { .. }), "{error}");
+        vault.assert_whole(&vault.repo);
+        assert_eq!(vault.keys("snapshots/").len(), 1);
+    }
+}
+
+#[test]
+fn given_a_backup_suspended_while_nobody_pruned_then_it_commits() {
+    let clock = HandClock::new();
+    let (mut vault, garbage) = with_garbage(&clock);
+    let mut session = vault.begin();
+    let stored = session.store("app", &mut &garbage[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
+    clock.advance(30 * DAY);
+    vault.commit(session, stored, &garbage).unwrap();
+    vault.assert_whole(&vault.repo);
+}
+
+#[test]
+fn given_a_backup_under_way_or_another_prune_then_a_prune_without_grace_is_refused() {
+    let clock = HandClock::new();
+    let (vault, _) = with_garbage(&clock);
+    let at_once = PruneSettings { grace: Duration::ZERO, ..clock.settings() };
+    let session = vault.begin();
+    let error = prune_with(&vault.repo, &at_once).unwrap_err();
+    assert!(matches!(&error, RepoError::Busy { what } if what.contains("backup")), "{error}");
+    session.abandon();
+    assert_eq!(prune_with(&vault.repo, &at_once).unwrap().packs_deleted, 2);
+}
+
+#[test]
+fn given_clocks_that_disagree_then_nothing_is_deleted() {
+    let clock = HandClock::new();
+    let (vault, _) = with_garbage(&clock);
+    let keys = vault.keys("packs/");
+    for years in [-10, 10] {
+        let now_ms = clock.now().as_millisecond() + years * 365 * 86_400_000;
+        let settings = PruneSettings { grace: Duration::ZERO, now_ms, ..clock.settings() };
+        let error = prune_with(&vault.repo, &settings).unwrap_err();
+        assert!(matches!(error, RepoError::ClockSkew { .. }), "{error}");
+    }
+    // Both wrong together, backwards: everything seems young.
+    clock.advance(-3650 * DAY);
+    assert_eq!(prune_with(&vault.repo, &clock.settings()).unwrap().condemned.len(), 0);
+    assert_eq!((vault.keys("packs/"), vault.keys("gc/").len()), (keys, 0));
+}
+
+#[test]
+fn given_a_snapshot_mark_or_recipe_that_cannot_be_read_then_nothing_is_deleted() {
+    let clock = HandClock::new();
+    let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let mut vault = Vault::new(storage.clone());
+    let forgotten = vault.backup(&noise(1, MIB));
+    let packs_before = vault.keys("packs/");
+    vault.backup(&noise(2, MIB));
+    vault.forget(forgotten);
+    clock.advance(3 * DAY);
+    let at_once = PruneSettings { grace: Duration::ZERO, ..clock.settings() };
+    let recipe_pack = vault
+        .keys("packs/")
+        .into_iter()
+        .filter(|key| !packs_before.contains(key))
+        .min_by_key(|key| storage.size(key).unwrap())
+        .unwrap();
+    let victims = [vault.keys("snapshots/"), vault.keys("marks/"), vec![recipe_pack]].concat();
+    let packs = vault.keys("packs/");
+    for victim in victims {
+        // Its version too: a newer program's object is no garbage.
+        for at in [9usize, 150] {
+            let mut before = 0;
+            assert!(storage.tamper(&victim, |bytes| {
+                before = bytes[at];
+                bytes[at] ^= 2;
+            }));
+            let (repo, _cache) = vault.reopened(storage.clone());
+            let error = prune_with(&repo, &at_once).unwrap_err();
+            assert!(error.is_integrity(), "{victim}: {error}");
+            assert_eq!((vault.keys("packs/"), vault.keys("gc/").len()), (packs.clone(), 0), "{victim}");
+            storage.tamper(&victim, |bytes| bytes[at] = before);
+        }
+    }
+    assert!(prune_with(&vault.repo, &at_once).unwrap().packs_deleted > 0);
+    vault.assert_whole(&vault.repo);
+}
+
+#[test]
+fn given_many_small_packs_then_they_become_few_and_a_prune_does_not_do_it_again() {
+    let mut vault = Vault::new(MemoryStorage::new());
+    for day in 0..40 {
+        vault.backup(&noise(day, 100_000));
+    }
+    assert_eq!(vault.keys("packs/").len(), 80);
+    vault.prune(Duration::ZERO).unwrap();
+    assert!(vault.keys("packs/").len() <= 4, "{:?}", vault.keys("packs/"));
+    assert!(vault.keys("index/").len() <= 4, "{:?}", vault.keys("index/"));
+    vault.assert_whole(&vault.repo);
+    let again = vault.prune(Duration::ZERO).unwrap();
+    assert_eq!((again.packs_written, again.packs_deleted), (0, 0), "{again:?}");
+}
+
+#[test]
+fn given_a_chunk_in_two_packs_then_one_copy_goes_and_a_damaged_copy_counts_for_nothing() {
+    let clock = HandClock::new();
+    let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let mut vault = Vault::new(storage.clone());
+    let bytes = noise(1, MIB);
+    // Two backups at once, neither of which knows of the other's chunks.
+    let (one, other) = (vault.begin(), vault.reopened(storage.clone()));
+    let (catalog, _, presence) = other.0.synced(&Silent).unwrap();
+    let other = other.0.begin_backup(catalog, presence, settings()).unwrap();
+    vault.store_and_commit(one, &bytes).unwrap();
+    vault.store_and_commit(other, &bytes).unwrap();
+    let packs = vault.pack_bytes();
+    clock.advance(3 * DAY);
+    let at_once = PruneSettings { grace: Duration::ZERO, ..clock.settings() };
+    prune_with(&vault.repo, &at_once).unwrap();
+    assert!(vault.pack_bytes() < packs * 6 / 10, "{packs} -> {}", vault.pack_bytes());
+    vault.assert_whole(&vault.repo);
+
+    // What is left breaks, a further backup heals it: then the broken pack goes, and the mark that says so.
+    let broken = vault.keys("packs/").into_iter().max_by_key(|key| storage.size(key).unwrap()).unwrap();
+    storage.tamper(&broken, |bytes| bytes[5000] ^= 1);
+    let pack = broken.rsplit('/').next().unwrap().parse().unwrap();
+    vault.repo.mark_damaged(&pack, "flipped", "test", 0).unwrap();
+    vault.backup(&bytes);
+    let report = prune_with(&vault.repo, &at_once).unwrap();
+    assert_eq!(report.packs_deleted, 1, "{report:?}");
+    assert!(!vault.keys("packs/").contains(&broken));
+    vault.assert_whole(&vault.repo);
+}
+
+/// A copy of all objects; what happens to it does not happen to the original.
+fn copy_of(storage: &dyn Storage, clock: &Arc<HandClock>) -> MemoryStorage {
+    let copy = MemoryStorage::with_clock(Arc::clone(clock) as Arc<dyn Clock>);
+    let mut keys = Vec::new();
+    storage.list("", &mut |listed| keys.push(listed.key)).unwrap();
+    for key in keys {
+        copy.put(&key, &storage.get(&key, u64::MAX).unwrap()).unwrap();
+    }
+    copy
+}
+
+/// Garbage, a pack that is mostly dead, and one that is mostly live.
+fn worn(clock: &Arc<HandClock>) -> (Vault, SnapshotId) {
+    let mut vault = Vault::new(MemoryStorage::with_clock(Arc::clone(clock) as Arc<dyn Clock>));
+    let shared = noise(1, 100_000);
+    let gone =
+        [vault.backup(&[shared.clone(), noise(2, 400_000)].concat()), vault.backup(&noise(3, 200_000))];
+    vault.backup(&[shared, noise(4, 300_000)].concat());
+    vault.forget(gone[0]);
+    (vault, gone[1])
+}
+
+#[test]
+fn given_a_crash_after_any_step_of_forget_and_prune_then_what_is_kept_is_whole_and_it_can_be_run_again() {
+    let clock = HandClock::new();
+    let (mut vault, victim) = worn(&clock);
+    let settings = PruneSettings { grace: Duration::ZERO, end_sessions: true, ..clock.settings() };
+    let run = |repo: &Repository| -> Result<(), RepoError> {
+        repo.forget(&[victim])?;
+        prune_with(repo, &settings).map(|_| ())
+    };
+    let whole = Faulty::new(copy_of(vault.storage.as_ref(), &clock), 0);
+    run(&vault.reopened(whole.clone()).0).unwrap();
+    let steps = whole.mutations();
+    assert!(steps > 12, "{steps}");
+    vault.kept.remove(&victim);
+    for step in 1..=steps {
+        let copy = copy_of(vault.storage.as_ref(), &clock);
+        let faulty = Faulty::new(copy.clone(), step);
+        faulty.stop_after(step);
+        let (repo, cache) = vault.reopened(faulty);
+        // The last step may be one whose failure is no failure.
+        let _ = run(&repo);
+        drop(repo);
+        // With the catalog that the crash left, and with none.
+        let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
+        let same = Repository::open(Arc::new(copy.clone()), &credential(), &around).unwrap();
+        vault.assert_restores(&same);
+        let (fresh, _other_cache) = vault.reopened(copy.clone());
+        vault.assert_whole(&fresh);
+        run(&same).unwrap_or_else(|error| panic!("step {step}: {error}"));
+        vault.assert_whole(&same);
+        vault.assert_whole(&vault.reopened(copy.clone()).0);
+        let mut left = Vec::new();
+        copy.list("", &mut |listed| left.push((listed.key, listed.bytes))).unwrap();
+        assert!(left.iter().all(|(key, _)| !key.starts_with("gc/")), "step {step}: {left:?}");
+        let packs: u64 =
+            left.iter().filter(|(key, _)| key.starts_with("packs/")).map(|(_, bytes)| bytes).sum();
+        assert!(packs < 800_000, "step {step}: {packs} bytes are left");
+    }
+}
+
+/// Runs `first` over a storage whose call number `at` has `second` happen right before it; false when there are no so many calls.
+fn interleave(
+    storage: &MemoryStorage,
+    at: u64,
+    second: impl Fn() + Send + Sync + 'static,
+    first: impl FnOnce(Faulty<MemoryStorage>),
+) -> bool {
+    let faulty = Faulty::new(storage.clone(), 0);
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = Arc::clone(&done);
+    faulty.set_hook(move |call| {
+        let due = call.number == at && !matches!(call.operation, Operation::Size);
+        if (due || call.number == at + 1) && !seen.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            second();
+        }
+        None
+    });
+    first(faulty);
+    done.load(std::sync::atomic::Ordering::SeqCst)
+}
+
+#[test]
+fn given_a_prune_that_runs_as_a_whole_between_any_two_steps_of_another_then_what_is_kept_is_whole() {
+    let clock = HandClock::new();
+    let (mut vault, victim) = worn(&clock);
+    vault.forget(victim);
+    let settings = PruneSettings { grace: Duration::ZERO, end_sessions: true, ..clock.settings() };
+    for at in 0.. {
+        let copy = copy_of(vault.storage.as_ref(), &clock);
+        let (other, _cache) = vault.reopened(copy.clone());
+        let second = move || {
+            prune_with(&other, &settings).unwrap();
+        };
+        let happened = interleave(&copy, at, second, |faulty| {
+            let (repo, _cache) = vault.reopened(faulty);
+            // Ended by the other, or met an object that the other removed: an error is fine, damage is not.
+            let _ = prune_with(&repo, &settings);
+        });
+        let (fresh, _cache) = vault.reopened(copy.clone());
+        vault.assert_restores(&fresh);
+        prune_with(&fresh, &settings).unwrap();
+        vault.assert_whole(&vault.reopened(copy).0);
+        if !happened {
+            assert!(at > 30, "{at}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn given_a_prune_between_any_two_steps_of_a_backup_then_it_is_whole_or_not_there() {
+    let clock = HandClock::new();
+    let (mut vault, victim) = worn(&clock);
+    // The very bytes of the forgotten snapshot: found in packs that the prune deletes.
+    let again = vault.kept[&victim].1.clone();
+    vault.forget(victim);
+    let (mut fenced, mut committed) = (0, 0);
+    for at in 0.. {
+        let copy = copy_of(vault.storage.as_ref(), &clock);
+        let (other, _cache) = vault.reopened(copy.clone());
+        let settings = PruneSettings { grace: Duration::ZERO, end_sessions: true, ..clock.settings() };
+        let second = move || {
+            prune_with(&other, &settings).unwrap();
+        };
+        let mut outcome = None;
+        let happened = interleave(&copy, at, second, |faulty| {
+            let (repo, _cache) = vault.reopened(faulty);
+            let mut here = Vault {
+                storage: Arc::new(copy.clone()),
+                repo,
+                cache: _cache,
+                kept: vault.kept.clone(),
+                counter: 9,
+            };
+            outcome = Some(backup_of(&mut here, &again).map(|_| here.kept));
+        });
+        let (fresh, _cache) = vault.reopened(copy.clone());
+        let kept = match outcome.unwrap() {
+            Ok(kept) => {
+                committed += 1;
+                kept
+            }
+            Err(RepoError::Fenced { .. }) => {
+                fenced += 1;
+                vault.kept.clone()
+            }
+            // Something that it was reading was removed: an error, and no snapshot.
+            Err(_) => vault.kept.clone(),
+        };
+        let mut catalog = fresh.catalog(&Silent).unwrap();
+        assert_eq!(fresh.history(&mut catalog).unwrap().snapshots.len(), kept.len(), "call {at}");
+        let after = Vault { storage: Arc::new(copy), repo: fresh, cache: _cache, kept, counter: 9 };
+        after.assert_whole(&after.repo);
+        let settings = PruneSettings { grace: Duration::ZERO, end_sessions: true, ..clock.settings() };
+        prune_with(&after.repo, &settings).unwrap_or_else(|error| panic!("call {at}: {error}"));
+        after.assert_whole(&after.repo);
+        if !happened {
+            break;
+        }
+    }
+    assert!(fenced > 3 && committed > 3, "{fenced} fenced, {committed} committed");
+}
+
+fn backup_of(vault: &mut Vault, bytes: &[u8]) -> Result<SnapshotId, RepoError> {
+    let (catalog, _, presence) = vault.repo.synced(&Silent)?;
+    let session = vault.repo.begin_backup(catalog, presence, settings())?;
+    vault.store_and_commit(session, bytes)
 }

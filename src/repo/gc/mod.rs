@@ -51,12 +51,21 @@ pub struct PruneSettings {
     pub now_ms: i64,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
+    /// End all sessions, as if they had not been heard of for long: those of killed programs need not be waited for. A backup that is
+    /// under way all the same fails when it is to commit.
+    pub end_sessions: bool,
 }
 
 impl PruneSettings {
     /// The usual settings: a day of grace, packs repacked once half of them is dead.
     pub fn new(now_ms: i64) -> Self {
-        Self { grace: Duration::from_secs(86_400), live_share_max: 0.5, now_ms, dry_run: false }
+        Self {
+            grace: Duration::from_secs(86_400),
+            live_share_max: 0.5,
+            now_ms,
+            dry_run: false,
+            end_sessions: false,
+        }
     }
 }
 
@@ -153,8 +162,10 @@ impl Repository {
         }
         let session = self.begin_prune(settings.now_ms)?;
         let now = session.registered();
-        self.refuse_beside(&session, settings, now)?;
-        self.end_lapsed(now)?;
+        if !settings.end_sessions {
+            self.refuse_beside(&session, settings, now)?;
+        }
+        self.end_lapsed(&session, settings, now)?;
         observer.observe(Event::Step { what: "marking what is live".to_owned() });
         let mut survey = Survey::take(self, now, observer, cancel)?;
         for id in &survey.stale {
@@ -166,7 +177,7 @@ impl Repository {
         if let Some(plan) = self.condemn(&survey, settings.now_ms, cancel, &mut report)? {
             tracing::info!("prune plan {plan} condemns {} packs", report.condemned.len());
             // The plan is there: what is read from now on knows of it.
-            survey = self.survey_again(survey, &session, observer, cancel)?;
+            survey = self.survey_again(survey, &session, settings, observer, cancel)?;
         }
         self.sweep_what_is_due(&survey, settings, &session, observer, cancel, &mut report)?;
         Ok(report)
@@ -209,10 +220,17 @@ impl Repository {
         Ok(())
     }
 
-    /// Ends the sessions that have not been heard of for long. Before snapshots are listed: from now on they cannot commit.
-    fn end_lapsed(&self, now: SystemTime) -> Result<(), RepoError> {
-        for session in self.sessions()?.iter().filter(|session| !session.is_live(now)) {
-            self.end_session(session)?;
+    /// Ends the sessions that have not been heard of for long, if anything is to be deleted. Before snapshots are listed: from now on
+    /// they cannot commit.
+    fn end_lapsed(&self, own: &Session, settings: &PruneSettings, now: SystemTime) -> Result<(), RepoError> {
+        let plans = self.plans()?.0;
+        if !settings.grace.is_zero() && !plans.iter().any(|plan| is_mature(plan, settings.grace, now)) {
+            return Ok(());
+        }
+        for session in self.sessions()? {
+            if session.id != own.id() && (settings.end_sessions || !session.is_live(now)) {
+                self.end_session(&session)?;
+            }
         }
         Ok(())
     }
@@ -225,7 +243,7 @@ impl Repository {
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
         let now = survey.now;
-        let oldest = survey.live_sessions(now).filter_map(|session| session.started).min();
+        let oldest = survey.writers().filter_map(|session| session.started).min();
         let is_young = |pack: &PackId| {
             survey.listed.get(pack).is_none_or(|(_, put)| {
                 let age = now.duration_since(*put).unwrap_or_default();
@@ -285,13 +303,14 @@ impl Repository {
         &self,
         old: Survey,
         session: &Session,
+        settings: &PruneSettings,
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Survey, RepoError> {
         // Two sets of live chunks at once would be too much.
         drop(old);
         let now = session.beat()?;
-        self.end_lapsed(now)?;
+        self.end_lapsed(session, settings, now)?;
         Survey::take(self, now, observer, cancel)
     }
 
@@ -330,11 +349,15 @@ impl Repository {
 
 /// Why a plan cannot be carried out at the storage's time `now`; `None` when it can.
 fn waiting(plan: &SeenPlan, survey: &Survey, grace: Duration, now: SystemTime) -> Option<WaitingPlan> {
-    let sessions = survey.live_sessions(now).filter(|session| !session.knows(&plan.id)).count() as u64;
-    let age = now.duration_since(plan.put).unwrap_or_default();
-    let until = (age < grace).then(|| plan.put + grace);
+    // Also those that were not heard of for long: what was not ended may still commit.
+    let sessions = survey.writers().filter(|session| !session.knows(&plan.id)).count() as u64;
+    let until = (!is_mature(plan, grace, now)).then(|| plan.put + grace);
     let packs = plan.plan.packs.len() as u64;
     (until.is_some() || sessions > 0).then_some(WaitingPlan { plan: plan.id, packs, until, sessions })
+}
+
+fn is_mature(plan: &SeenPlan, grace: Duration, now: SystemTime) -> bool {
+    now.duration_since(plan.put).unwrap_or_default() >= grace
 }
 
 /// Packs of the plans that are due.

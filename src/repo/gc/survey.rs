@@ -126,11 +126,11 @@ impl Survey {
         condemned(&self.plans)
     }
 
-    /// Backups that may still commit at the storage's time `now`.
-    pub fn live_sessions(&self, now: SystemTime) -> impl Iterator<Item = &SeenSession> {
-        self.sessions
-            .iter()
-            .filter(move |session| session.kind() != SessionKind::Prune && session.is_live(now))
+    /// Backups that may still commit.
+    pub fn writers(&self) -> impl Iterator<Item = &SeenSession> {
+        let may_commit =
+            |session: &&SeenSession| session.kind() != SessionKind::Prune && session.started.is_some();
+        self.sessions.iter().filter(may_commit)
     }
 
     /// Weighs all packs that are there and that no plan condemns. Damaged ones come last: a chunk that a good pack holds, too, is not
@@ -144,6 +144,23 @@ impl Survey {
             weights.extend(weigh(locator.catalog(), &damaged, &self.live, &mut claimed)?);
             Ok(weights)
         })
+    }
+
+    /// Packs that an index names, that are not there, and that nobody misses.
+    pub fn missing_and_dead(&self) -> Result<HashSet<PackId>, RepoError> {
+        let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dead = HashSet::new();
+        for pack in locator.catalog().packs()? {
+            if self.listed.contains_key(&pack.id) {
+                continue;
+            }
+            let row = locator.catalog().pack(pack.number)?;
+            let wanted = |id: &[u8; 32]| self.live.is_live(id) && !self.live.is_twice(id);
+            if !row.table.chunks.iter().any(|(id, _)| wanted(id)) {
+                dead.insert(pack.id);
+            }
+        }
+        Ok(dead)
     }
 
     /// Weighs the packs that can be relied on.

@@ -147,12 +147,14 @@ impl Repository {
         written: Vec<IndexedPack>,
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
+        let gone = survey.missing_and_dead()?;
+        let goes = |pack: &PackId| doomed.contains(pack) || gone.contains(pack);
         let (mut touched, mut small) = (Vec::new(), Vec::new());
         for id in self.list_names::<IndexId>("index/")? {
             match self.read_index(&id) {
                 Ok(index) => {
                     let chunks: usize = index.packs.iter().map(|pack| pack.table.chunks.len()).sum();
-                    if index.packs.iter().any(|pack| doomed.contains(&pack.id)) {
+                    if index.packs.iter().any(|pack| goes(&pack.id)) {
                         touched.push(id);
                     } else if chunks < INDEX_CHUNKS / 4 {
                         small.push(id);
@@ -175,7 +177,7 @@ impl Repository {
         for id in &touched {
             for pack in self.read_index(id)?.packs {
                 // A pack that is missing and wanted stays named, so that errors can name it.
-                if !doomed.contains(&pack.id) && named.insert(pack.id) {
+                if !goes(&pack.id) && named.insert(pack.id) {
                     writer.add(pack)?;
                 }
             }
@@ -218,7 +220,10 @@ impl Repository {
                 self.storage.delete(&id.key())?;
             }
         }
-        if let Err(error) = catalog.remove_packs(doomed) {
+        drop(locator);
+        let gone = doomed.union(&survey.missing_and_dead()?).copied().collect();
+        let mut locator = survey.locator.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = locator.catalog().remove_packs(&gone) {
             tracing::warn!("{error}");
             self.drop_catalog()?;
         }

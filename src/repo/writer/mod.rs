@@ -336,6 +336,14 @@ impl BackupSession {
         Ok(())
     }
 
+    /// Shows other machines that this backup is alive. That happens every five minutes by itself; this is for whoever keeps time otherwise.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn show_life(&self) -> Result<(), RepoError> {
+        self.session.beat().map(|_| ())
+    }
+
     /// How many seconds the clock that shows `now_ms` is ahead of the storage's; to be asked right after the backup began.
     pub fn clock_skew_seconds(&self, now_ms: i64) -> i64 {
         self.session.skew_seconds(now_ms)
