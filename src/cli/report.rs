@@ -110,7 +110,8 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
     match error {
         OpError::Repo(error) => repo_exit(error),
         OpError::Source { .. } | OpError::NothingStored { .. } | OpError::File { .. } => Exit::Partial,
-        OpError::Selection(_) | OpError::WhichStream { .. } => Exit::Usage,
+        OpError::Selection(_) | OpError::WhichStream { .. } | OpError::NoPolicy => Exit::Usage,
+        OpError::Kept { .. } => Exit::NothingDone,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
         OpError::Database(_) => Exit::NothingDone,
         OpError::Aftermath { failure, .. } => op_exit(failure),
@@ -132,6 +133,7 @@ fn repo_exit(error: &RepoError) -> Exit {
             Exit::Usage
         }
         RepoError::Storage(error) if error.kind == ErrorKind::Conflict => Exit::Conflict,
+        RepoError::Busy { .. } | RepoError::Fenced { .. } => Exit::Conflict,
         RepoError::Input { .. } | RepoError::Output { .. } => Exit::Partial,
         RepoError::Cancelled => Exit::Interrupted,
         _ => Exit::NothingDone,

@@ -10,10 +10,12 @@ use crate::codec::Level;
 use crate::event::{Cancel, Event, Observer};
 use crate::id::SnapshotId;
 use crate::repo::history::History;
+use crate::repo::session::SKEW_MAX;
 use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings};
 use crate::repo::{RepoError, Repository};
+use crate::snapshot::retention::good;
 use crate::snapshot::tags::{Calendar, calendar_tags};
-use crate::snapshot::{FailedStream, Proof, State, StreamFormat, Summary, timestamp};
+use crate::snapshot::{FailedStream, Proof, StreamFormat, Summary, timestamp};
 use crate::source::postgres::{DumpKind, kind_of_dump};
 use crate::source::{Dump, SourceError};
 use jiff::Timestamp;
@@ -103,6 +105,13 @@ pub fn backup(
     let mut parents = Parents::open(repo, &mut catalog, &history, &request, &watched)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
     let mut session = repo.begin_backup(catalog, presence, settings)?;
+    let skew = session.clock_skew_seconds(clock.now().as_millisecond());
+    if skew.unsigned_abs() > SKEW_MAX.as_secs() {
+        let message = format!(
+            "this machine's clock and the storage's differ by {skew} seconds: the snapshot may bear a wrong time, and forget and prune will refuse"
+        );
+        observer.observe(Event::Warning { message });
+    }
 
     let mut finished = Vec::new();
     let mut failed = Vec::new();
@@ -220,8 +229,9 @@ fn commit_request(
     let newest = history
         .series(&request.series, &request.host)
         .max_by_key(|summary| (summary.head.counter, summary.head.time_ms));
-    let good = history.series(&request.series, &request.host).filter(|summary| is_good(summary));
-    let mut times: Vec<Timestamp> = good.map(|summary| summary.head.time()).collect();
+    let all: Vec<&Summary> = history.series(&request.series, &request.host).collect();
+    let good = all.iter().zip(good(&all)).filter(|(_, good)| *good);
+    let mut times: Vec<Timestamp> = good.map(|(summary, _)| summary.head.time()).collect();
     times.push(time);
     let calendar = calendar_tags(&times, &request.calendar).pop().unwrap_or_default();
     CommitRequest {
@@ -241,19 +251,17 @@ fn commit_request(
     }
 }
 
-/// Whether a snapshot counts for calendar tags.
-pub fn is_good(summary: &Summary) -> bool {
-    summary.head.state == State::Complete
-}
-
 /// The calendar tags of every snapshot of `all`, reckoned per series over its good ones, in the order of `all`.
 pub fn tags_of(all: &[Summary], calendar: &Calendar) -> Vec<Vec<&'static str>> {
     let mut tags = vec![Vec::new(); all.len()];
     let mut groups: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
-    for (at, summary) in all.iter().enumerate().filter(|(_, summary)| is_good(summary)) {
+    for (at, summary) in all.iter().enumerate() {
         groups.entry((&summary.head.series, &summary.head.host)).or_default().push(at);
     }
-    for members in groups.values() {
+    for mut members in groups.into_values() {
+        let own: Vec<&Summary> = members.iter().filter_map(|at| all.get(*at)).collect();
+        let mut good = good(&own).into_iter();
+        members.retain(|_| good.next().unwrap_or(false));
         let times: Vec<Timestamp> = members
             .iter()
             .filter_map(|at| all.get(*at))

@@ -5,8 +5,10 @@
 pub mod backup;
 pub mod check;
 pub mod demo;
+pub mod forget;
 pub mod restore;
 pub mod survey;
+pub mod tag;
 
 use crate::repo::RepoError;
 use crate::snapshot::selection::SelectionError;
@@ -80,6 +82,17 @@ pub enum OpError {
         #[source]
         source: std::io::Error,
     },
+    /// Nothing says which snapshots to keep.
+    #[error("no rule says which snapshots to keep")]
+    NoPolicy,
+    /// A snapshot that was named must stay.
+    #[error("snapshot {snapshot} stays: it is {reason}; nothing was removed")]
+    Kept {
+        /// The snapshot.
+        snapshot: String,
+        /// Why it stays.
+        reason: String,
+    },
     /// The database to restore into could not be prepared, or cleaned up.
     #[error(transparent)]
     Database(#[from] crate::source::postgres::PostgresError),
@@ -117,6 +130,17 @@ impl OpError {
             Self::Hidden { visible, .. } => Some(format!(
                 "the newest that can be read is {visible}: name it by its id to restore it all the same"
             )),
+            Self::NoPolicy => Some(
+                "give --keep-daily 7 --keep-weekly 4 --keep-monthly 12 or the like, or write a table [retention] into dumpvault.toml"
+                    .to_owned(),
+            ),
+            Self::Kept { reason, .. } if reason.contains("pinned") => {
+                Some("`dumpvault tag --unpin` lets go of it".to_owned())
+            }
+            Self::Kept { reason, .. } if reason.contains("younger") => {
+                Some("with --force it goes all the same".to_owned())
+            }
+            Self::Kept { .. } => Some("a series never loses its newest complete snapshot".to_owned()),
             Self::WhichStream { .. } => Some("choose one with --stream NAME".to_owned()),
             Self::Database(error) => error.hint(),
             Self::Aftermath { failure, .. } => failure.hint(),
@@ -163,6 +187,13 @@ pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
         | RepoError::Inconsistent { .. } => {
             "run `dumpvault check --read-data` to see all that is damaged; a new backup stores anew what it can"
         }
+        RepoError::ClockSkew { .. } => {
+            "set the clock (timedatectl, chronyc makestep): by a wrong one the wrong things are old"
+        }
+        RepoError::Busy { .. } => {
+            "try again when it has ended; if it was killed, wait half an hour or say `prune --end-sessions`"
+        }
+        RepoError::Fenced { .. } => "run the backup again: what it stored is found again, as far as it is there",
         RepoError::Catalog(_) => "the catalog can be deleted at any time: it is rebuilt from the repository",
         RepoError::Crypto(crate::crypto::CryptoError::RoleTooWeak { .. }) => {
             "open the repository with a full key: `dumpvault key list` shows the roles"

@@ -7,7 +7,7 @@ use super::objects::{ObjectName, fetch, name_in_key, pack_key};
 use super::{RepoError, Repository};
 use crate::id::{MarkId, PackId, SnapshotId};
 use crate::snapshot::{Body, Summary};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What the storage says of snapshots.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub struct History {
     pub damaged: Vec<HistoryDamage>,
     /// Packs marked as damaged, with the words of the mark.
     pub damaged_packs: HashMap<PackId, String>,
+    /// Snapshots that a person pinned.
+    pub pinned: HashSet<SnapshotId>,
 }
 
 /// A snapshot or mark that cannot be read.
@@ -56,6 +58,7 @@ impl Repository {
             marks.iter().flat_map(|(_, mark)| mark.supersedes.iter().copied()).collect();
         // Key of the snapshot, and the series that its mark names.
         let mut committed: HashMap<String, Option<String>> = HashMap::new();
+        let mut tags: HashMap<String, BTreeSet<String>> = HashMap::new();
         for (id, mark) in &marks {
             if superseded.contains(id) {
                 continue;
@@ -71,13 +74,25 @@ impl Repository {
                         history.damaged_packs.insert(pack, mark.value.clone().unwrap_or_default());
                     }
                 }
-                MarkKind::Other(_) => {}
+                MarkKind::Pinned => history.pinned.extend(name_in_key::<SnapshotId>(&mark.object)),
+                // Two of them were made at the same time: both count.
+                MarkKind::Tags => {
+                    let own = mark.value.iter().flat_map(|tags| tags.lines()).map(str::to_owned);
+                    tags.entry(mark.object.clone()).or_default().extend(own);
+                }
+                MarkKind::Cleared | MarkKind::Other(_) => {}
             }
         }
         for id in self.list_names::<SnapshotId>("snapshots/")? {
             let head = self
                 .small_object(catalog, &id, SNAPSHOT_BYTES_MAX)
                 .and_then(|bytes| open_head(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
+            let head = head.map(|mut head| {
+                if let Some(tags) = tags.remove(&id.key()) {
+                    head.tags = tags.into_iter().collect();
+                }
+                head
+            });
             match head {
                 Ok(head) if committed.contains_key(&id.key()) => history.snapshots.push(Summary { id, head }),
                 Ok(head) => history.uncommitted.push(Summary { id, head }),
@@ -142,6 +157,36 @@ impl Repository {
     /// Puts a mark.
     pub(super) fn put_mark(&self, mark: &Mark) -> Result<MarkId, RepoError> {
         self.put_hashed(&mark.seal(self.id, &self.keys, self.entropy.as_ref())?)
+    }
+
+    /// Says something of a snapshot in the place of all that marks of the same kind say of it; with `None`, nothing any more.
+    ///
+    /// # Errors
+    /// When the mark cannot be written. Taking back takes a full key.
+    pub fn mark_snapshot(
+        &self,
+        snapshot: &SnapshotId,
+        kind: MarkKind,
+        value: Option<Option<String>>,
+        host: &str,
+        now_ms: i64,
+    ) -> Result<(), RepoError> {
+        let mut catalog = self.catalog(&crate::event::Silent)?;
+        let mut unreadable = Vec::new();
+        let object = snapshot.key();
+        let marks = self.read_marks(&mut catalog, &mut unreadable)?;
+        let gone: HashSet<MarkId> = marks.iter().flat_map(|(_, mark)| mark.supersedes.clone()).collect();
+        let holds = |(id, mark): &&(MarkId, Mark)| {
+            mark.kind == kind && mark.object == object && !gone.contains(id)
+        };
+        let supersedes: Vec<MarkId> = marks.iter().filter(holds).map(|(id, _)| *id).collect();
+        let (kind, value) = match value {
+            Some(value) => (kind, value),
+            None if supersedes.is_empty() => return Ok(()),
+            None => (MarkKind::Cleared, None),
+        };
+        let mark = Mark { kind, object, time_ms: now_ms, supersedes, value, host: host.to_owned() };
+        self.put_mark(&mark).map(|_| ())
     }
 
     /// Remembers that a pack is damaged, so that no new snapshot relies on it.

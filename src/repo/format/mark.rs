@@ -16,8 +16,14 @@ pub const MARK_BYTES_MAX: u64 = 64 << 10;
 pub enum MarkKind {
     /// The snapshot is listed.
     Committed,
+    /// The snapshot's tags are those of the value, one a line.
+    Tags,
+    /// Only a person lets go of the snapshot.
+    Pinned,
     /// The pack does not hold what it should.
     Damaged,
+    /// Says nothing but that what it supersedes holds no more. Signed.
+    Cleared,
     /// Something that this program does not know, by number.
     Other(u8),
 }
@@ -26,7 +32,10 @@ impl MarkKind {
     fn number(self) -> u8 {
         match self {
             Self::Committed => 1,
+            Self::Tags => 2,
+            Self::Pinned => 3,
             Self::Damaged => 5,
+            Self::Cleared => 6,
             Self::Other(number) => number,
         }
     }
@@ -53,7 +62,7 @@ impl Mark {
     /// The mark object's bytes.
     ///
     /// # Errors
-    /// When there is no randomness.
+    /// When there is no randomness, or the key may not sign what must be signed.
     pub fn seal(
         &self,
         repo: RepoId,
@@ -72,7 +81,11 @@ impl Mark {
         };
         let sealed =
             SmallSealed::seal(&epoch.sub_key(SubKey::Mark), &header.to_bytes(), &to_cbor(&stored)?, entropy)?;
-        object(&header, &Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() })
+        let signature = match self.kind {
+            MarkKind::Cleared => Some(epoch.sign(&signed_part(&header.to_bytes(), &sealed))?.into()),
+            _ => None,
+        };
+        object(&header, &Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into(), signature })
     }
 
     /// Opens a mark object.
@@ -81,9 +94,13 @@ impl Mark {
     /// When it is damaged or of another repository.
     pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Self, FormatError> {
         let (header, raw, rest) = Header::read(bytes, ObjectType::Mark, Some(repo))?;
-        let Sealed { nonce, sealed } = from_cbor(rest, "mark")?;
+        let Sealed { nonce, sealed, signature } = from_cbor(rest, "mark")?;
         let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
-        let key = keys.epoch(header.epoch)?.sub_key(SubKey::Mark);
+        let epoch = keys.epoch(header.epoch)?;
+        if let Some(signature) = signature {
+            epoch.verify(&signed_part(&raw, &sealed), &signature)?;
+        }
+        let key = epoch.sub_key(SubKey::Mark);
         let stored: Stored = from_cbor(&sealed.open(&key, &raw)?, "mark")?;
         let (supersedes, []) = stored.supersedes.as_chunks::<32>() else {
             return Err(malformed("a list of marks cut short"));
@@ -91,7 +108,10 @@ impl Mark {
         Ok(Self {
             kind: match stored.kind {
                 1 => MarkKind::Committed,
+                2 => MarkKind::Tags,
+                3 => MarkKind::Pinned,
                 5 => MarkKind::Damaged,
+                6 => MarkKind::Cleared,
                 other => MarkKind::Other(other),
             },
             object: stored.object,
@@ -110,6 +130,14 @@ struct Sealed {
     nonce: ByteArray<24>,
     #[n(1)]
     sealed: ByteVec,
+    #[n(2)]
+    signature: Option<ByteArray<64>>,
+}
+
+const SIGN_CONTEXT: &[u8] = b"dumpvault v1 mark";
+
+fn signed_part(header: &[u8], sealed: &SmallSealed) -> Vec<u8> {
+    [SIGN_CONTEXT, header, &sealed.nonce, &sealed.bytes].concat()
 }
 
 #[derive(Encode, Decode)]

@@ -190,6 +190,14 @@ impl Repository {
         Ok(session)
     }
 
+    /// Compares the clocks of the host, which shows `now_ms`, and of the storage.
+    ///
+    /// # Errors
+    /// [`RepoError::ClockSkew`] when they are more than five minutes apart.
+    pub fn check_clock(&self, now_ms: i64) -> Result<(), RepoError> {
+        self.refuse_skew(&Session::register(self, SessionKind::Write)?, now_ms)
+    }
+
     fn refuse_skew(&self, session: &Session, now_ms: i64) -> Result<(), RepoError> {
         let seconds = session.skew_seconds(now_ms);
         if seconds.unsigned_abs() > SKEW_MAX.as_secs() {

@@ -1,0 +1,56 @@
+//! Tag: pin a snapshot, change its tags.
+
+use super::OpError;
+use crate::clock::Clock;
+use crate::event::Observer;
+use crate::repo::Repository;
+use crate::repo::format::mark::MarkKind;
+use crate::snapshot::Summary;
+use jiff::tz::TimeZone;
+use std::collections::BTreeSet;
+
+/// What to change.
+#[derive(Debug, Clone, Default)]
+pub struct TagRequest {
+    /// Tags to add.
+    pub add: Vec<String>,
+    /// Tags to take away.
+    pub remove: Vec<String>,
+    /// Pin (true) or unpin (false).
+    pub pin: Option<bool>,
+}
+
+/// Changes what is said of the snapshot that `name` stands for; gives it with its tags as they are now, and whether it is pinned.
+///
+/// # Errors
+/// When there is no such snapshot, or the repository fails. Unpinning takes a full key.
+pub fn tag(
+    repo: &Repository,
+    clock: &dyn Clock,
+    host: &str,
+    name: &str,
+    zone: &TimeZone,
+    request: &TagRequest,
+    observer: &dyn Observer,
+) -> Result<(Summary, bool), OpError> {
+    let mut catalog = repo.catalog(observer)?;
+    let history = repo.history(&mut catalog)?;
+    let mut summary = super::restore::find(&history, name, zone, observer)?;
+    drop(catalog);
+    let now_ms = clock.now().as_millisecond();
+    let mut tags: BTreeSet<String> = summary.head.tags.iter().cloned().collect();
+    tags.extend(request.add.iter().cloned());
+    tags.retain(|tag| !request.remove.contains(tag));
+    let tags: Vec<String> = tags.into_iter().collect();
+    let before: BTreeSet<&String> = summary.head.tags.iter().collect();
+    if tags.iter().collect::<BTreeSet<_>>() != before {
+        repo.mark_snapshot(&summary.id, MarkKind::Tags, Some(Some(tags.join("\n"))), host, now_ms)?;
+        summary.head.tags = tags;
+    }
+    let mut pinned = history.pinned.contains(&summary.id);
+    if let Some(pin) = request.pin.filter(|pin| *pin != pinned) {
+        repo.mark_snapshot(&summary.id, MarkKind::Pinned, pin.then_some(None), host, now_ms)?;
+        pinned = pin;
+    }
+    Ok((summary, pinned))
+}
