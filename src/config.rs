@@ -4,6 +4,7 @@
 //! comes before the file, the command line before both.
 
 use crate::codec::Level;
+use crate::snapshot::retention::Policy;
 use crate::snapshot::tags::Calendar;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
@@ -113,6 +114,8 @@ pub struct Config {
     /// Directories with PostgreSQL's client programs, searched first.
     #[serde(default)]
     pub pg_bin_dirs: Vec<PathBuf>,
+    /// What `forget` keeps of a series whose source does not say otherwise.
+    pub retention: Option<RetentionConfig>,
     /// Sources, by name.
     #[serde(default, rename = "source")]
     pub sources: BTreeMap<String, SourceConfig>,
@@ -149,9 +152,81 @@ pub struct SourceConfig {
     pub allow_empty: bool,
     /// As `--compression`.
     pub compression: Option<String>,
+    /// What `forget` keeps of its series, in the place of `[retention]`.
+    pub retention: Option<RetentionConfig>,
+}
+
+/// `[retention]` or `[source.NAME.retention]`: as the options of `forget`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// `--keep-last`
+    #[serde(default)]
+    pub keep_last: u32,
+    /// `--keep-hourly`
+    #[serde(default)]
+    pub keep_hourly: u32,
+    /// `--keep-daily`
+    #[serde(default)]
+    pub keep_daily: u32,
+    /// `--keep-weekly`
+    #[serde(default)]
+    pub keep_weekly: u32,
+    /// `--keep-monthly`
+    #[serde(default)]
+    pub keep_monthly: u32,
+    /// `--keep-yearly`
+    #[serde(default)]
+    pub keep_yearly: u32,
+    /// `--keep-within`
+    pub keep_within: Option<String>,
+    /// `--keep-tag`
+    #[serde(default)]
+    pub keep_tags: Vec<String>,
+}
+
+impl RetentionConfig {
+    /// The policy that it describes; `setting` names the table in errors.
+    ///
+    /// # Errors
+    /// When a duration is none, or nothing would be kept.
+    pub fn policy(&self, setting: &str) -> Result<Policy, ConfigError> {
+        let within = self.keep_within.as_deref().map(|text| age(text, &format!("{setting}.keep_within")));
+        let policy = Policy {
+            last: self.keep_last,
+            hourly: self.keep_hourly,
+            daily: self.keep_daily,
+            weekly: self.keep_weekly,
+            monthly: self.keep_monthly,
+            yearly: self.keep_yearly,
+            within: within.transpose()?,
+            tags: self.keep_tags.iter().cloned().collect(),
+        };
+        if policy.is_empty() {
+            let reason = "it keeps nothing: say keep_daily = 7 or the like".to_owned();
+            return Err(ConfigError::Value { setting: setting.to_owned(), reason });
+        }
+        Ok(policy)
+    }
 }
 
 impl Config {
+    /// The policies of the file: the one for all, and by series those of sources that have their own.
+    ///
+    /// # Errors
+    /// When one of them makes no sense.
+    pub fn retention(&self) -> Result<(Option<Policy>, BTreeMap<String, Policy>), ConfigError> {
+        let default = self.retention.as_ref().map(|own| own.policy("retention")).transpose()?;
+        let mut by_series = BTreeMap::new();
+        for (name, source) in &self.sources {
+            if let Some(own) = &source.retention {
+                let series = source.series.as_ref().unwrap_or(name).clone();
+                by_series.insert(series, own.policy(&format!("source.{name}.retention"))?);
+            }
+        }
+        Ok((default, by_series))
+    }
+
     /// Reads the file given, or the first of the usual ones that is there; the defaults without any.
     ///
     /// # Errors
@@ -243,6 +318,41 @@ pub fn duration(text: &str, setting: &str) -> Result<std::time::Duration, Config
     std::time::Duration::try_from(signed).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)
 }
 
+/// Parses how long ago something may be: `36h`, `30d`, `2w`, `6m`, `1y`, `1y6m`; a month is 30 days and a year 365.
+///
+/// # Errors
+/// When it is none, or not positive.
+pub fn age(text: &str, setting: &str) -> Result<jiff::SignedDuration, ConfigError> {
+    let wrong = || ConfigError::Value {
+        setting: setting.to_owned(),
+        reason: format!("`{text}` is no age: write 36h, 30d, 2w, 6m or 1y6m"),
+    };
+    let mut hours = 0i64;
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, later) = rest.split_at_checked(digits).ok_or_else(wrong)?;
+        let unit = later.chars().next().ok_or_else(wrong)?;
+        let of_unit = match unit {
+            'h' => 1,
+            'd' => 24,
+            'w' => 7 * 24,
+            'm' => 30 * 24,
+            'y' => 365 * 24,
+            _ => return Err(wrong()),
+        };
+        let number: i64 = number.parse().map_err(|_| wrong())?;
+        hours = number.checked_mul(of_unit).and_then(|more| hours.checked_add(more)).ok_or_else(wrong)?;
+        rest = later.get(unit.len_utf8()..).unwrap_or_default().trim_start();
+    }
+    // What a calendar cannot hold is no age either.
+    if hours > 0 && hours < 10_000 * 365 * 24 {
+        Ok(jiff::SignedDuration::from_hours(hours))
+    } else {
+        Err(wrong())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +360,11 @@ mod tests {
     #[test]
     fn durations_and_weekdays_parse() {
         assert_eq!(duration("90s", "x").unwrap().as_secs(), 90);
+        assert_eq!(age("30d", "x").unwrap().as_hours(), 720);
+        assert_eq!(age("1y 6m", "x").unwrap().as_hours(), (365 + 180) * 24);
+        for bad in ["", "0d", "d", "5", "5 days", "-3d", "9999999999999999y", "99999y", "3µ"] {
+            assert!(age(bad, "x").is_err(), "{bad}");
+        }
         assert_eq!(duration("1h 30m", "x").unwrap().as_secs(), 5400);
         assert_eq!(duration("45", "x").unwrap().as_secs(), 45);
         for bad in ["", "-3s", "soon", "0s"] {

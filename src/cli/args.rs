@@ -75,6 +75,12 @@ pub(super) enum Command {
     Stats,
     /// Look for damage.
     Check(CheckArgs),
+    /// Let go of snapshots that no rule keeps.
+    Forget(ForgetArgs),
+    /// Delete what no snapshot reaches.
+    Prune(PruneArgs),
+    /// Pin a snapshot, or change its tags.
+    Tag(TagArgs),
     /// Manage the keys of the repository.
     Key(KeyArgs),
     /// Try dumpvault in a scratch folder: back up a changing database, restore it, prove it.
@@ -287,6 +293,129 @@ pub(super) struct CheckArgs {
     /// Read every byte of every pack.
     #[arg(long)]
     pub read_data: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
+  dumpvault forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --prune
+  dumpvault forget --keep-within 30d --series redis
+  dumpvault forget                      # by [retention] in dumpvault.toml
+  dumpvault forget 1a2b3c4d
+
+Rules are applied to each series of each host by itself. --keep-daily 7 keeps the
+first good snapshot of each of the newest seven days that have one; so do the others
+for hours, weeks, months and years, in the time zone of the configuration. Snapshots
+that are suspect take no place, and partial ones only for the streams that they hold.
+A snapshot stays if any rule keeps it. Always kept: the newest complete snapshot of a
+series, what is pinned (dumpvault tag --pin), what is younger than 24 hours (unless
+--force), and what bears a time that cannot be right.
+
+In the configuration file:
+  [retention]
+  keep_daily = 7
+  keep_weekly = 4
+  [source.redis.retention]
+  keep_within = \"7d\"
+
+The space is given back by `dumpvault prune`, or --prune.")]
+pub(super) struct ForgetArgs {
+    /// Let go of these, whatever the rules say.
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshots: Vec<String>,
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// Only this series.
+    #[arg(long, value_name = "SERIES", conflicts_with = "snapshots")]
+    pub series: Option<String>,
+    /// Only of this host.
+    #[arg(long, value_name = "NAME", conflicts_with = "snapshots")]
+    pub host: Option<String>,
+    /// Prune afterwards.
+    #[arg(long)]
+    pub prune: bool,
+    /// Say what would go and which rule keeps the others, and do nothing.
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// Also let go of what is younger than 24 hours.
+    #[arg(long)]
+    pub force: bool,
+    /// Of the prune: how long condemned packs stay.
+    #[arg(long, value_name = "AGE", requires = "prune")]
+    pub grace: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RuleArgs {
+    /// Keep the newest N.
+    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
+    pub keep_last: Option<u32>,
+    /// Keep the first of each of the newest N hours that have one.
+    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
+    pub keep_hourly: Option<u32>,
+    /// Keep the first of each of the newest N days that have one.
+    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
+    pub keep_daily: Option<u32>,
+    /// Keep the first of each of the newest N weeks that have one.
+    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
+    pub keep_weekly: Option<u32>,
+    /// Keep the first of each of the newest N months that have one.
+    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
+    pub keep_monthly: Option<u32>,
+    /// Keep the first of each of the newest N years that have one.
+    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
+    pub keep_yearly: Option<u32>,
+    /// Keep all that are at most this much older than the series' newest: 36h, 30d, 2w, 6m, 1y.
+    #[arg(long, value_name = "AGE", conflicts_with = "snapshots")]
+    pub keep_within: Option<String>,
+    /// Keep all with this tag; may be given several times.
+    #[arg(long, value_name = "TAG", conflicts_with = "snapshots")]
+    pub keep_tag: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault prune --dry-run
+  dumpvault prune                       # daily: plans today, deletes a day later
+  dumpvault prune --grace 0             # at once, while no backup is under way
+
+A prune works in two steps, so that it can run beside backups. It condemns packs that
+are dead or mostly dead: what is live in them is copied, and no backup that begins
+later relies on them. Once the grace is over, the next run deletes them, as soon as no
+backup is under way that began before. A snapshot or recipe that cannot be read stops
+it before anything is deleted.")]
+pub(super) struct PruneArgs {
+    /// How long condemned packs stay, and packs that are new: 36h, 2d; 0 for not at all.
+    #[arg(long, value_name = "AGE")]
+    pub grace: Option<String>,
+    /// Say what would be done, and do nothing.
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// Do not wait for backups that may have been killed; one that is under way fails at its end.
+    #[arg(long)]
+    pub end_sessions: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault tag app --pin               # forget does not let go of it
+  dumpvault tag 1a2b3c4d --unpin
+  dumpvault tag app@2026-11-01 --add before-upgrade --remove nightly")]
+pub(super) struct TagArgs {
+    /// Which snapshot.
+    pub snapshot: String,
+    /// Add a tag; may be given several times.
+    #[arg(long, value_name = "TAG")]
+    pub add: Vec<String>,
+    /// Take a tag away; may be given several times.
+    #[arg(long, value_name = "TAG")]
+    pub remove: Vec<String>,
+    /// Keep the snapshot whatever the rules say.
+    #[arg(long, conflicts_with = "unpin")]
+    pub pin: bool,
+    /// Let the rules decide again.
+    #[arg(long)]
+    pub unpin: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use crate::event::{Event, Observer};
 use crate::ops::backup::tags_of;
 use crate::ops::restore::find;
 use crate::ops::survey::{Seen, Sums, Survey, sizes, stats as reckon, survey};
+use crate::repo::history::History;
 use crate::snapshot::Summary;
 use serde_json::{Value, json};
 
@@ -36,14 +37,21 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
         context.progress.observe(Event::Damage { object: "history".to_owned(), message });
     }
     if context.json {
-        let list: Vec<Value> = shown.into_iter().map(|(seen, tags)| render::snapshot(&seen, tags)).collect();
+        let one = |(seen, tags): (Seen, Vec<String>)| {
+            let mut object = render::snapshot(&seen, tags);
+            if let Some(map) = object.as_object_mut() {
+                map.insert("pinned".to_owned(), json!(history.pinned.contains(&seen.summary.id)));
+            }
+            object
+        };
+        let list: Vec<Value> = shown.into_iter().map(one).collect();
         context
             .output(&json!({"version": 1, "snapshots": list, "time_zone": calendar.zone_name()}).to_string());
     } else if shown.is_empty() {
         context.say("no snapshots");
     } else {
         let rows: Vec<Vec<String>> =
-            shown.iter().map(|(seen, tags)| row(seen, tags, &calendar.zone)).collect();
+            shown.iter().map(|(seen, tags)| row(seen, tags, &calendar.zone, &history)).collect();
         let titles = ["ID", "TIME", "SERIES", "HOST", "TAGS", "SIZE", "STORED", "TOOK", "STATE"];
         context.output(&table(&titles, &[5, 6, 7], &rows));
         context.say(&format!("{} snapshots, times in {}", rows.len(), calendar.zone_name()));
@@ -51,7 +59,7 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     Ok(if history.damaged.is_empty() { Exit::Good } else { Exit::Integrity })
 }
 
-fn row(seen: &Seen, tags: &[String], zone: &jiff::tz::TimeZone) -> Vec<String> {
+fn row(seen: &Seen, tags: &[String], zone: &jiff::tz::TimeZone, history: &History) -> Vec<String> {
     let head = &seen.summary.head;
     let unknown = || "?".to_owned();
     let totals = seen.body.as_ref().map(sizes);
@@ -60,6 +68,9 @@ fn row(seen: &Seen, tags: &[String], zone: &jiff::tz::TimeZone) -> Vec<String> {
     let mut state = head.state.word().to_owned();
     if head.proof.is_missing() {
         state += ", unproven";
+    }
+    if history.pinned.contains(&seen.summary.id) {
+        state += ", pinned";
     }
     vec![
         seen.summary.id.short(),

@@ -4,6 +4,7 @@ mod args;
 mod backup;
 mod check;
 mod demo;
+mod forget;
 mod key;
 mod list;
 mod progress;
@@ -178,6 +179,9 @@ fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
         Command::Show(args) => list::show(&context, &args),
         Command::Stats => list::stats(&context),
         Command::Check(args) => check::run(&context, &args),
+        Command::Forget(args) => forget::forget(&context, &args),
+        Command::Prune(args) => forget::prune(&context, &args),
+        Command::Tag(args) => forget::tag(&context, &args),
         Command::Key(args) => key::run(&context, &args.command),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions { .. } => Ok(Exit::Good),

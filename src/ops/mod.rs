@@ -193,7 +193,9 @@ pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
         RepoError::Busy { .. } => {
             "try again when it has ended; if it was killed, wait half an hour or say `prune --end-sessions`"
         }
-        RepoError::Fenced { .. } => "run the backup again: what it stored is found again, as far as it is there",
+        RepoError::Fenced { .. } => {
+            "run the backup again: what it stored is found again, as far as it is there"
+        }
         RepoError::Catalog(_) => "the catalog can be deleted at any time: it is rebuilt from the repository",
         RepoError::Crypto(crate::crypto::CryptoError::RoleTooWeak { .. }) => {
             "open the repository with a full key: `dumpvault key list` shows the roles"

@@ -176,9 +176,8 @@ impl Repository {
         let object = snapshot.key();
         let marks = self.read_marks(&mut catalog, &mut unreadable)?;
         let gone: HashSet<MarkId> = marks.iter().flat_map(|(_, mark)| mark.supersedes.clone()).collect();
-        let holds = |(id, mark): &&(MarkId, Mark)| {
-            mark.kind == kind && mark.object == object && !gone.contains(id)
-        };
+        let holds =
+            |(id, mark): &&(MarkId, Mark)| mark.kind == kind && mark.object == object && !gone.contains(id);
         let supersedes: Vec<MarkId> = marks.iter().filter(holds).map(|(id, _)| *id).collect();
         let (kind, value) = match value {
             Some(value) => (kind, value),
