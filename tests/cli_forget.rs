@@ -82,7 +82,10 @@ fn given_no_grace_named_then_new_packs_stay_and_a_dry_run_says_what_would_go() {
     vault.backup_with("app", b"2", &["--time", "2026-08-02T03:00:00Z"]);
     vault.run(["forget", &first]).expect(exit::OK);
     let answer = vault.run(["prune", "--json"]).expect(exit::OK).json();
-    assert_eq!((number(&answer, "packs_deleted"), answer["condemned"].as_array().map(Vec::len)), (0, Some(0)));
+    assert_eq!(
+        (number(&answer, "packs_deleted"), answer["condemned"].as_array().map(Vec::len)),
+        (0, Some(0))
+    );
     let dry = vault.run(["prune", "--grace", "0", "--dry-run", "--json"]).expect(exit::OK).json();
     let run = vault.run(["prune", "--grace", "0", "--json"]).expect(exit::OK).json();
     assert_eq!(dry["condemned"], run["condemned"]);
@@ -98,8 +101,13 @@ fn given_a_policy_in_the_configuration_then_each_series_has_its_own() {
         vault.backup_with("other", time.as_bytes(), &["--time", &time]);
     }
     let config = vault.work().join("retention.toml");
-    let table = "[source.cache]\ncommand = ['true']\nseries = 'redis'\n[source.cache.retention]\nkeep_last = 2\n";
-    fs::write(&config, format!("{table}[source.app]\ncommand = ['true']\nretention = {{ keep_within = '3d' }}\n")).unwrap();
+    let table =
+        "[source.cache]\ncommand = ['true']\nseries = 'redis'\n[source.cache.retention]\nkeep_last = 2\n";
+    fs::write(
+        &config,
+        format!("{table}[source.app]\ncommand = ['true']\nretention = {{ keep_within = '3d' }}\n"),
+    )
+    .unwrap();
     let config = config.to_str().unwrap();
     vault.run(["forget", "--config", config]).expect(exit::OK);
     let count = |series: &str| vault.snapshots().iter().filter(|one| text(one, "series") == series).count();

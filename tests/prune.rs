@@ -34,7 +34,8 @@ fn credential() -> Credential {
 struct Vault {
     storage: Arc<dyn Storage>,
     repo: Repository,
-    cache: tempfile::TempDir,
+    // Held, so that the catalog stays where it is.
+    _cache: tempfile::TempDir,
     kept: BTreeMap<SnapshotId, (Committed, Vec<u8>)>,
     counter: u64,
 }
@@ -46,7 +47,7 @@ impl Vault {
         let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
         let repo =
             Repository::init(Arc::clone(&storage), &credential(), "", Config::new(0), &around).unwrap();
-        Self { storage, repo, cache, kept: BTreeMap::new(), counter: 0 }
+        Self { storage, repo, _cache: cache, kept: BTreeMap::new(), counter: 0 }
     }
 
     /// The same repository, opened over another storage and with a catalog of its own.
@@ -617,7 +618,7 @@ fn given_a_prune_between_any_two_steps_of_a_backup_then_it_is_whole_or_not_there
         };
         let mut catalog = fresh.catalog(&Silent).unwrap();
         assert_eq!(fresh.history(&mut catalog).unwrap().snapshots.len(), kept.len(), "call {at}");
-        let after = Vault { storage: Arc::new(copy), repo: fresh, cache: _cache, kept, counter: 9 };
+        let after = Vault { storage: Arc::new(copy), repo: fresh, _cache, kept, counter: 9 };
         after.assert_whole(&after.repo);
         let settings = PruneSettings { grace: Duration::ZERO, end_sessions: true, ..clock.settings() };
         prune_with(&after.repo, &settings).unwrap_or_else(|error| panic!("call {at}: {error}"));
