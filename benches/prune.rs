@@ -218,7 +218,7 @@ fn make(folder: &Path, key: &Path, millions: u64) {
             let first = series * own + if day > DEPTH { own / 4 } else { 0 };
             let recipe = match last {
                 Some((root, bytes)) if age > 0 => {
-                    let base = Base { root, depth: age as u8 };
+                    let base = Base { root, depth: age as u8, checkpoint: 0 };
                     writer.recipe(Some(base), day_later(first, own / 2, day, bytes))
                 }
                 _ => writer.recipe(None, flat(first, own / 2)),
