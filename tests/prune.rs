@@ -597,7 +597,7 @@ fn given_a_prune_between_any_two_steps_of_a_backup_then_it_is_whole_or_not_there
             let mut here = Vault {
                 storage: Arc::new(copy.clone()),
                 repo,
-                cache: _cache,
+                _cache,
                 kept: vault.kept.clone(),
                 counter: 9,
             };
