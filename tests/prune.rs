@@ -90,6 +90,16 @@ impl Vault {
         self.store_and_commit(session, bytes).unwrap()
     }
 
+    /// Compares with the snapshot `parent`, so that the recipe rests on its.
+    fn backup_on(&mut self, parent: SnapshotId, bytes: &[u8]) -> SnapshotId {
+        let mut session = self.begin();
+        let parent = self.kept[&parent].0.body.streams[0].clone();
+        let parent = session.parent(&parent, 1, Box::new(|_| true)).unwrap();
+        let basis = Basis::Parent(Box::new(parent));
+        let stored = session.store("app", &mut &bytes[..], basis, &Silent, &Cancel::new()).unwrap();
+        self.commit(session, stored, bytes).unwrap()
+    }
+
     fn forget(&mut self, id: SnapshotId) {
         self.repo.forget(&[id]).unwrap();
         self.kept.remove(&id);
@@ -594,13 +604,8 @@ fn given_a_prune_between_any_two_steps_of_a_backup_then_it_is_whole_or_not_there
         let mut outcome = None;
         let happened = interleave(&copy, at, second, |faulty| {
             let (repo, _cache) = vault.reopened(faulty);
-            let mut here = Vault {
-                storage: Arc::new(copy.clone()),
-                repo,
-                _cache,
-                kept: vault.kept.clone(),
-                counter: 9,
-            };
+            let mut here =
+                Vault { storage: Arc::new(copy.clone()), repo, _cache, kept: vault.kept.clone(), counter: 9 };
             outcome = Some(backup_of(&mut here, &again).map(|_| here.kept));
         });
         let (fresh, _cache) = vault.reopened(copy.clone());
@@ -634,4 +639,52 @@ fn backup_of(vault: &mut Vault, bytes: &[u8]) -> Result<SnapshotId, RepoError> {
     let (catalog, _, presence) = vault.repo.synced(&Silent)?;
     let session = vault.repo.begin_backup(catalog, presence, settings())?;
     vault.store_and_commit(session, bytes)
+}
+
+/// A table's dump: a line a row, each with the day that it was changed last.
+fn table(changed: &[u64]) -> Vec<u8> {
+    let line = |(row, day): (usize, &u64)| {
+        let hash = blake3::hash(format!("{row} {day}").as_bytes()).to_hex();
+        format!("{row}\t{day}\t{hash}\n")
+    };
+    changed.iter().enumerate().map(line).collect::<String>().into_bytes()
+}
+
+#[test]
+fn given_months_of_days_that_rest_on_one_another_when_most_are_forgotten_then_the_rest_is_whole() {
+    let mut vault = Vault::new(MemoryStorage::new());
+    let mut changed = vec![0u64; 8000];
+    let mut last = vault.backup(&table(&changed));
+    let first_bytes = vault.pack_bytes();
+    let mut days = vec![last];
+    for day in 1..=90u64 {
+        for n in 0..80 {
+            changed[((day * 7919 + n * n * 31) % 8000) as usize] = day;
+        }
+        last = vault.backup_on(last, &table(&changed));
+        days.push(last);
+        // The last week, and each tenth day.
+        if day >= 8 && (day - 8) % 10 != 0 {
+            vault.forget(days[day as usize - 8]);
+        }
+        if day % 15 == 0 {
+            let report = vault.prune(Duration::ZERO).unwrap();
+            assert_eq!(report.lost_chunks, 0, "{report:?}");
+            vault.assert_restores(&vault.repo);
+        }
+    }
+    assert!(vault.kept.len() < 20);
+    vault.assert_whole(&vault.repo);
+    vault.assert_whole(&vault.reopened(Arc::clone(&vault.storage)).0);
+    // Bytes that only forgotten days had are gone: what is left is no multiple of one dump.
+    assert!(vault.pack_bytes() < first_bytes * 4, "{first_bytes} -> {}", vault.pack_bytes());
+
+    // The newest alone, with all that its recipe rests on.
+    for id in vault.kept.keys().copied().filter(|id| *id != last).collect::<Vec<_>>() {
+        vault.forget(id);
+    }
+    vault.prune(Duration::ZERO).unwrap();
+    vault.assert_whole(&vault.reopened(Arc::clone(&vault.storage)).0);
+    vault.backup_on(last, &table(&changed));
+    vault.assert_whole(&vault.repo);
 }
