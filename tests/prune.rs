@@ -366,6 +366,31 @@ fn given_a_backup_under_way_or_another_prune_then_a_prune_without_grace_is_refus
 }
 
 #[test]
+fn given_a_backup_that_was_killed_days_ago_then_what_it_left_and_what_came_later_can_go() {
+    let clock = HandClock::new();
+    let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let mut vault = Vault::new(storage.clone());
+    let dying = Faulty::new(storage, 0);
+    let (repo, _cache) = vault.reopened(dying.clone());
+    let (catalog, _, presence) = repo.synced(&Silent).unwrap();
+    let session = repo.begin_backup(catalog, presence, settings()).unwrap();
+    dying.stop_after(dying.mutations());
+    drop(session);
+    assert_eq!(vault.keys("sessions/").len(), 1, "nobody could clear up");
+    clock.advance(10);
+    let forgotten = vault.backup(&noise(1, MIB));
+    vault.backup(&noise(2, MIB));
+    vault.forget(forgotten);
+    clock.advance(3 * DAY);
+    let report = prune_with(&vault.repo, &clock.settings()).unwrap();
+    assert_eq!(report.condemned.len(), 2, "{report:?}");
+    clock.advance(DAY);
+    assert_eq!(prune_with(&vault.repo, &clock.settings()).unwrap().packs_deleted, 2);
+    assert_eq!(vault.keys("sessions/").len(), 0);
+    vault.assert_whole(&vault.repo);
+}
+
+#[test]
 fn given_clocks_that_disagree_then_nothing_is_deleted() {
     let clock = HandClock::new();
     let (vault, _) = with_garbage(&clock);

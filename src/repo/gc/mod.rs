@@ -228,15 +228,19 @@ impl Repository {
         Ok(())
     }
 
-    /// Ends the sessions that have not been heard of for long, if anything is to be deleted. Before snapshots are listed: from now on
+    /// Ends the sessions that have not been heard of for long: those that are not live, if anything is to be deleted; else those not heard of
+    /// for the whole grace period, since nothing that was put after they began is condemned. Before snapshots are listed: from now on
     /// they cannot commit.
     fn end_lapsed(&self, own: &Session, settings: &PruneSettings, now: SystemTime) -> Result<(), RepoError> {
         let plans = self.plans()?.0;
-        if !settings.grace.is_zero() && !plans.iter().any(|plan| is_mature(plan, settings.grace, now)) {
-            return Ok(());
-        }
+        let deletes = settings.grace.is_zero()
+            || plans.iter().any(|plan| is_mature(plan, settings.grace, now))
+            || settings.end_sessions;
         for session in self.sessions()? {
-            if session.id != own.id() && (settings.end_sessions || !session.is_live(now)) {
+            let unheard = now.duration_since(session.heard).unwrap_or_default();
+            let is_over =
+                settings.end_sessions || !session.is_live(now) && (deletes || unheard >= settings.grace);
+            if session.id != own.id() && is_over {
                 self.end_session(&session)?;
             }
         }
