@@ -233,9 +233,8 @@ fn given_a_stream_that_reads_too_much_then_it_is_stored_afresh_and_shares_what_i
     let full = stored(first.stats);
     (1..6).for_each(|day| drop(world.back_up(&sample(4, day))));
     world.heard.take();
-    let report = world
-        .back_up_as(&sample(4, 6), BackupRequest { read_amplification_max: 1.01, ..request() })
-        .unwrap();
+    let report =
+        world.back_up_as(&sample(4, 6), BackupRequest { read_amplification_max: 1.01, ..request() }).unwrap();
     let heard = world.heard.take();
     assert!(heard.contains("afresh") && heard.contains("times what the stream takes by itself"), "{heard}");
     let stream = &report.committed.body.streams[0];
@@ -247,7 +246,8 @@ fn given_a_stream_that_reads_too_much_then_it_is_stored_afresh_and_shares_what_i
 
 #[test]
 fn given_a_table_rewritten_in_another_order_then_it_costs_no_more_than_chunks_alone() {
-    let rows: Vec<Vec<u8>> = sample(8, 0).split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+    let rows: Vec<Vec<u8>> =
+        sample(8, 0).split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
     let mut reversed = rows.clone();
     reversed.reverse();
     let mut shuffled = rows.clone();

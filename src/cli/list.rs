@@ -7,7 +7,7 @@ use super::{Context, print};
 use crate::event::{Event, Observer};
 use crate::ops::backup::tags_of;
 use crate::ops::restore::find;
-use crate::ops::survey::{Seen, Sums, Survey, sizes, stats as reckon, survey};
+use crate::ops::survey::{Closer, Seen, Sums, Survey, closer, sizes, stats as reckon, survey};
 use crate::repo::history::History;
 use crate::snapshot::Summary;
 use serde_json::{Value, json};
@@ -129,9 +129,11 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
 
 pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
     let (seen, tags) = one(context, &args.snapshot)?;
+    let closer = closer(&context.repository()?, &seen.summary.id, &context.progress, &context.cancel)?;
     if context.json {
-        let object = json!({"version": 1, "snapshot": render::snapshot(&seen, tags)});
-        context.output(&object.to_string());
+        let mut snapshot = render::snapshot(&seen, tags);
+        add_closer(&mut snapshot, &closer);
+        context.output(&json!({"version": 1, "snapshot": snapshot}).to_string());
         return Ok(Exit::Good);
     }
     let zone = context.app.config.calendar()?.zone;
@@ -146,10 +148,11 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
     line("written by", format!("dumpvault {}", head.program));
     let Some(body) = &seen.body else { return Ok(Exit::Good) };
     line("parent", body.parent.map_or("none".to_owned(), |id| id.to_string()));
+    line("held alone", format!("{}, which no other snapshot needs", render::bytes(closer.bytes_alone)));
     for (key, value) in &body.source {
         line("source", format!("{key}: {value}"));
     }
-    for stream in &body.streams {
+    for (stream, survey) in body.streams.iter().zip(&closer.streams) {
         let stats = &stream.stats;
         print("");
         line("stream", stream.name.clone());
@@ -167,7 +170,23 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
                 render::bytes(stats.recipe_bytes_stored)
             ),
         );
-        line("pieces", format!("{} chunks met, {} extents", stats.chunks, stats.extents));
+        line("pieces", format!("{} chunks met, {} entries of recipe", stats.chunks, stats.extents));
+        if let Some(bytes) = stats.bytes_parent_read {
+            line("compared", format!("{} of the parent read", render::bytes(bytes)));
+        }
+        if let Some(survey) = survey {
+            line(
+                "restore reads",
+                format!(
+                    "{} in {} blocks, {:.2} times what the stream takes by itself; {} ranges, {} recipes deep",
+                    render::bytes(survey.stored_read),
+                    survey.blocks.len(),
+                    survey.read_amplification(),
+                    survey.extents,
+                    survey.base.map_or(0, |base| base.depth) + 1,
+                ),
+            );
+        }
         line("took", render::duration(stats.duration_ms));
         for (key, value) in &stream.attributes {
             line(key, value.clone());
@@ -179,6 +198,22 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
     Ok(Exit::Good)
 }
 
+/// Adds what a closer look tells to a snapshot for programs.
+fn add_closer(snapshot: &mut Value, closer: &Closer) {
+    if let Some(map) = snapshot.as_object_mut() {
+        map.insert("bytes_held_alone".to_owned(), json!(closer.bytes_alone));
+    }
+    let streams = snapshot.get_mut("streams").and_then(Value::as_array_mut);
+    for (stream, survey) in streams.into_iter().flatten().zip(&closer.streams) {
+        if let (Some(map), Some(survey)) = (stream.as_object_mut(), survey) {
+            map.insert("blocks".to_owned(), json!(survey.blocks.len()));
+            map.insert("ranges".to_owned(), json!(survey.extents));
+            map.insert("bytes_restore_reads".to_owned(), json!(survey.stored_read));
+            map.insert("read_amplification".to_owned(), json!(survey.read_amplification()));
+        }
+    }
+}
+
 pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository()?;
     let found = reckon(&repo, &context.progress)?;
@@ -187,12 +222,16 @@ pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
             json!({
                 "snapshots": sums.snapshots, "bytes": sums.bytes,
                 "bytes_stored": sums.bytes_stored, "ratio": sums.ratio(),
+                "bytes_new": sums.bytes_new, "bytes_known": sums.bytes_known, "bytes_copied": sums.bytes_copied,
             })
         };
         let series: Vec<Value> = found
             .series
             .iter()
-            .map(|((series, host), own)| json!({"series": series, "host": host, "sums": sums(own)}))
+            .map(|(key, own)| {
+                let read = found.reads.get(key);
+                json!({"series": key.0, "host": key.1, "sums": sums(own), "read_amplification": read})
+            })
             .collect();
         let object = json!({
             "version": 1, "series": series, "total": sums(&found.total),
@@ -201,22 +240,29 @@ pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
         context.output(&object.to_string());
         return Ok(Exit::Good);
     }
-    let row = |name: String, host: String, sums: &Sums| {
+    let row = |name: &str, host: &str, sums: &Sums, read: Option<&f64>| {
         vec![
-            name,
-            host,
+            name.to_owned(),
+            host.to_owned(),
             sums.snapshots.to_string(),
             render::bytes(sums.bytes),
+            render::bytes(sums.bytes_new),
+            render::bytes(sums.bytes_known),
+            render::bytes(sums.bytes_copied),
             render::bytes(sums.bytes_stored),
             format!("{:.1}", sums.ratio()),
+            read.map_or_else(|| "-".to_owned(), |read| format!("{read:.2}")),
         ]
     };
+    let of_series = found.series.iter();
     let mut rows: Vec<Vec<String>> =
-        found.series.iter().map(|((series, host), sums)| row(series.clone(), host.clone(), sums)).collect();
-    rows.push(row("all".to_owned(), String::new(), &found.total));
-    context.output(&table(&["SERIES", "HOST", "SNAPSHOTS", "SIZE", "STORED", "RATIO"], &[2, 3, 4, 5], &rows));
+        of_series.map(|(key, sums)| row(&key.0, &key.1, sums, found.reads.get(key))).collect();
+    rows.push(row("all", "", &found.total, None));
+    let titles = ["SERIES", "HOST", "SNAPSHOTS", "SIZE", "NEW", "KNOWN", "COPIED", "STORED", "RATIO", "READ"];
+    context.output(&table(&titles, &[2, 3, 4, 5, 6, 7, 8, 9], &rows));
     context.say(&format!(
-        "{} in {} packs, {} chunks; stored counts what each snapshot added when it was made",
+        "{} in {} packs, {} chunks; STORED counts what each snapshot added when it was made, READ what a restore of \
+         the newest reads for each byte that it takes by itself",
         render::bytes(found.pack_bytes),
         found.packs,
         found.chunks

@@ -94,6 +94,7 @@ fn stream(stream: &Stream) -> Value {
         "recipe_bytes_stored": stats.recipe_bytes_stored,
         "chunks": stats.chunks,
         "extents": stats.extents,
+        "bytes_parent_read": stats.bytes_parent_read,
         "duration_ms": stats.duration_ms,
         "attributes": stream.attributes,
     })

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 /// Chunks that several packs hold are told apart up to this many; beyond, all their copies are kept.
 const TWICE_MAX: usize = 1 << 20;
 
+#[derive(Clone)]
 pub(super) struct LiveSet {
     /// Sorted, each once.
     keys: Vec<u64>,

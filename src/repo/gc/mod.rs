@@ -15,6 +15,7 @@
 //! through carrying it out, and goes on when nobody expects it. So what lies in condemned packs never counts as stored, for
 //! backups and for other prunes alike.
 
+mod alone;
 mod forget;
 mod live;
 mod mark;

@@ -46,6 +46,18 @@ impl BlockReader {
         workspace: &mut Workspace,
         each: &mut dyn FnMut(u32, Vec<u8>),
     ) -> Result<(), RepoError> {
+        self.open_run_into(pack, blocks, workspace, &mut |_| Vec::new(), each)
+    }
+
+    /// As [`BlockReader::open_run`], into buffers that `buffer` gives for a number of bytes.
+    pub(super) fn open_run_into(
+        &self,
+        pack: &PackRow,
+        blocks: std::ops::Range<u32>,
+        workspace: &mut Workspace,
+        buffer: &mut dyn FnMut(usize) -> Vec<u8>,
+        each: &mut dyn FnMut(u32, Vec<u8>),
+    ) -> Result<(), RepoError> {
         let object = pack_key(&pack.id);
         let entries = pack.table.blocks.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
@@ -64,7 +76,7 @@ impl BlockReader {
                 RepoError::Damaged { object: object.clone(), source: FormatError::CutShort }
             })?;
             rest = later;
-            let mut plain = Vec::new();
+            let mut plain = buffer(entry.plain_bytes as usize);
             self.open_block(&opener, &object, &pack.table, (number, entry), own, workspace, &mut plain)?;
             each(number, plain);
         }

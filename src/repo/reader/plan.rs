@@ -25,7 +25,12 @@ const RECENT: usize = 1024;
 struct Budget {
     free: Mutex<u64>,
     freed: Condvar,
+    /// Buffers of closed blocks: fresh memory costs a page fault every 4 KiB.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
+
+/// Buffers of closed blocks that are kept.
+const SPARE_MAX: usize = 8;
 
 impl Budget {
     fn try_take(&self, bytes: u64) -> bool {
@@ -42,6 +47,21 @@ impl Budget {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         // Safe to ignore because the caller looks again whatever the outcome.
         let _ = self.freed.wait_timeout(free, Duration::from_millis(20));
+    }
+
+    /// A buffer for `bytes` bytes that is not much larger.
+    fn spare(&self, bytes: usize) -> Vec<u8> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = spare.iter().position(|buffer| (bytes..=bytes + bytes / 4).contains(&buffer.capacity()));
+        fits.map(|at| spare.swap_remove(at)).unwrap_or_default()
+    }
+
+    fn keep(&self, buffer: Vec<u8>) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() == SPARE_MAX {
+            spare.swap_remove(0);
+        }
+        spare.push(buffer);
     }
 
     fn give(&self, bytes: u64) {
@@ -71,6 +91,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if let Some(Ok(plain)) = self.outcome.take() {
+            self.budget.keep(plain);
+        }
         self.budget.give(self.bytes);
     }
 }
@@ -144,7 +167,10 @@ pub(super) fn run_jobs(blocks: &BlockReader, jobs: &Receiver<Job>) {
     let mut workspace = Workspace::default();
     for job in jobs {
         let first = job.blocks.start;
-        let outcome = blocks.open_run(&job.pack, job.blocks.clone(), &mut workspace, &mut |number, plain| {
+        let budget = job.slots.first().map(|slot| Arc::clone(&slot.budget));
+        let mut buffer = |bytes: usize| budget.as_ref().map(|budget| budget.spare(bytes)).unwrap_or_default();
+        let (row, run) = (&job.pack, job.blocks.clone());
+        let outcome = blocks.open_run_into(row, run, &mut workspace, &mut buffer, &mut |number, plain| {
             if let Some(slot) = job.slots.get((number - first) as usize) {
                 slot.set(Ok(plain));
             }
@@ -189,7 +215,11 @@ impl Planner {
         Self {
             locator,
             settings,
-            budget: Arc::new(Budget { free: Mutex::new(free), freed: Condvar::new() }),
+            budget: Arc::new(Budget {
+                free: Mutex::new(free),
+                freed: Condvar::new(),
+                spare: Mutex::default(),
+            }),
             jobs,
             segments,
             stop,
