@@ -7,6 +7,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use dumpvault::storage::Storage;
+use dumpvault::storage::cache::Cached;
 use dumpvault::storage::faulty::Faulty;
 use dumpvault::storage::local::LocalStorage;
 use dumpvault::storage::memory::MemoryStorage;
@@ -32,6 +33,11 @@ fn local() -> Place {
 
 fn faulty_without_faults() -> Place {
     place(Faulty::new(MemoryStorage::new(), 1), ())
+}
+
+fn cached() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    place(Cached::new(MemoryStorage::new(), folder.path(), 1 << 30), folder)
 }
 
 macro_rules! conformance {
@@ -78,6 +84,7 @@ macro_rules! conformance {
 conformance!(memory);
 conformance!(local);
 conformance!(faulty_without_faults);
+conformance!(cached);
 
 mod cases {
     use std::collections::BTreeSet;

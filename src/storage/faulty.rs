@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{ErrorKind, Listed, Put, Storage, StorageError};
+use super::{ErrorKind, Listed, PackCache, Put, Storage, StorageError};
 
 /// The operations of a [`Storage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -123,6 +123,7 @@ type Hook = dyn Fn(&Call<'_>) -> Option<Fault> + Send + Sync;
 #[derive(Clone)]
 pub struct Faulty<S> {
     inner: S,
+    remote: bool,
     state: Arc<Mutex<State>>,
 }
 
@@ -159,7 +160,14 @@ impl<S> Faulty<S> {
             faults: 0,
             repetitions: HashMap::new(),
         };
-        Self { inner, state: Arc::new(Mutex::new(state)) }
+        Self { inner, remote: false, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Says of itself that it is not local, whatever lies beneath.
+    #[must_use]
+    pub fn remote(mut self) -> Self {
+        self.remote = true;
+        self
     }
 
     /// Adds a rule. The first that fits a key holds for it.
@@ -351,6 +359,14 @@ impl<S: Storage> Storage for Faulty<S> {
 
     fn location(&self) -> String {
         self.inner.location()
+    }
+
+    fn is_local(&self) -> bool {
+        !self.remote && self.inner.is_local()
+    }
+
+    fn cache(&self) -> Option<&dyn PackCache> {
+        self.inner.cache()
     }
 }
 

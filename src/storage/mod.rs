@@ -18,6 +18,7 @@
 //! The face is blocking: callers are plain threads, each with one request at a time; concurrency is the number of threads.
 //! A backend that speaks an asynchronous protocol keeps its executor to itself.
 
+pub mod cache;
 pub mod faulty;
 pub mod local;
 pub mod memory;
@@ -177,6 +178,38 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// The storage's address, for people and logs; without secrets.
     fn location(&self) -> String;
+
+    /// Whether reading costs neither a wire nor money. A storage that is not local wants few and large reads.
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    /// The local cache of packs in front of it, where there is one.
+    fn cache(&self) -> Option<&dyn PackCache> {
+        None
+    }
+
+    /// Whether ranges of the object `key` can be read at no cost: the storage is local, or the cache holds the object. A hint;
+    /// the cache may lose it a moment later.
+    fn cached(&self, key: &str) -> bool {
+        self.is_local() || self.cache().is_some_and(|cache| cache.holds(key))
+    }
+}
+
+/// A local cache of packs. Whoever is about to read a pack here and there all over asks for it whole first.
+pub trait PackCache {
+    /// Whether the pack `key` is in the cache, as far as its name says.
+    fn holds(&self, key: &str) -> bool;
+
+    /// Fetches the pack `key` whole, if need be, so that ranges of it are read from the cache from now on. False when it
+    /// cannot be kept, or what the storage holds does not have the hash that is its name: ranges then go to the storage.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn warm(&self, key: &str) -> Result<bool, StorageError>;
+
+    /// Says which packs the newest snapshot of `series` needs, in place of those said before. They are removed last.
+    fn prefer(&self, series: &str, keys: &[String]);
 }
 
 /// A shared storage is a storage, so that decorators can be put around what others hold too.
@@ -207,5 +240,12 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
     fn location(&self) -> String {
         (**self).location()
+    }
+    fn is_local(&self) -> bool {
+        (**self).is_local()
+    }
+
+    fn cache(&self) -> Option<&dyn PackCache> {
+        (**self).cache()
     }
 }
