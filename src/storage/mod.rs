@@ -20,8 +20,10 @@
 
 pub mod cache;
 pub mod faulty;
+pub mod limit;
 pub mod local;
 pub mod memory;
+pub mod retry;
 
 use std::fmt;
 use std::sync::Arc;

@@ -93,7 +93,8 @@ fn given_a_pack_not_cached_then_a_range_is_passed_on_and_warming_fetches_it_once
 #[test]
 fn given_any_flipped_bit_or_a_cut_in_the_file_then_it_is_removed_and_the_storage_asked() {
     let (key, content) = pack(1, 1000);
-    let damages: [&dyn Fn(&mut Vec<u8>); 4] =
+    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let damages: [Damage<'_>; 4] =
         [&|bytes| bytes[0] ^= 1, &|bytes| bytes[999] ^= 128, &|bytes| bytes.truncate(500), &|bytes| {
             bytes.clear()
         }];

@@ -1,0 +1,389 @@
+//! Trying again: what a wire needs, and a disk does not.
+//!
+//! Only errors that say of themselves that trying again may help are tried again, a bounded number of times within a bounded
+//! time, and later each time. The waits are random within their bound (Brooker: "Exponential Backoff And Jitter", 2015), so that
+//! many hosts that a storage refused at the same moment do not come back at the same moment.
+//!
+//! A `put` that failed may have arrived all the same; then the next attempt finds the very same bytes there, which is success.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Listed, PackCache, Put, Storage, StorageError};
+
+/// How often and how long to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included.
+    pub attempts_max: u32,
+    /// The longest wait before the second attempt; doubled for each later one.
+    pub first: Duration,
+    /// No wait is longer.
+    pub longest: Duration,
+    /// No attempt begins later than this after the first one began.
+    pub total: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// Ten attempts; about a minute of waiting when a storage refuses at once, ten minutes when each attempt takes its time.
+    fn default() -> Self {
+        Self {
+            attempts_max: 10,
+            first: Duration::from_millis(500),
+            longest: Duration::from_secs(20),
+            total: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Tells the time and waits: the system's way, or a test's.
+pub trait Pauses: Send + Sync {
+    /// The present moment.
+    fn now(&self) -> Instant;
+    /// Waits so long, or until `cancel` is set.
+    fn pause(&self, duration: Duration, cancel: &AtomicBool);
+}
+
+/// Waits by sleeping.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemPauses;
+
+/// How soon a wait notices that it is to end.
+const CANCEL_POLL: Duration = Duration::from_millis(100);
+
+impl Pauses for SystemPauses {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn pause(&self, duration: Duration, cancel: &AtomicBool) {
+        let end = Instant::now() + duration;
+        while !cancel.load(Ordering::SeqCst) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(CANCEL_POLL));
+        }
+    }
+}
+
+/// Does something again until it succeeds, fails for good, or was tried enough.
+pub struct Backoff {
+    policy: RetryPolicy,
+    pauses: Box<dyn Pauses>,
+    cancel: Arc<AtomicBool>,
+    /// Grows with every wait, so that no two are alike.
+    state: AtomicU64,
+    retries: AtomicU64,
+}
+
+impl Backoff {
+    /// Once `cancel` is set, nothing is tried again. `seed` should differ from process to process.
+    pub fn new(policy: RetryPolicy, seed: u64, cancel: Arc<AtomicBool>) -> Self {
+        Self::with_pauses(policy, seed, cancel, SystemPauses)
+    }
+
+    /// As [`Backoff::new`], with another way to wait.
+    pub fn with_pauses(
+        policy: RetryPolicy,
+        seed: u64,
+        cancel: Arc<AtomicBool>,
+        pauses: impl Pauses + 'static,
+    ) -> Self {
+        let (state, retries) = (AtomicU64::new(seed), AtomicU64::new(0));
+        Self { policy, pauses: Box::new(pauses), cancel, state, retries }
+    }
+
+    /// How often something was tried again.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    /// Calls `attempt` until it succeeds or trying again makes no sense.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub fn run<T>(&self, attempt: &mut dyn FnMut() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let began = self.pauses.now();
+        let mut attempts = 0;
+        loop {
+            let error = match attempt() {
+                Err(error) if error.retryable => error,
+                outcome => return outcome,
+            };
+            attempts += 1;
+            if attempts >= self.policy.attempts_max {
+                return Err(exhausted(error, attempts));
+            }
+            let wait = self.wait(attempts);
+            if self.pauses.now().saturating_duration_since(began) + wait > self.policy.total {
+                return Err(exhausted(error, attempts));
+            }
+            self.retries.fetch_add(1, Ordering::Relaxed);
+            // The first failures are everyday life on a wire; those that go on are worth knowing of while one waits.
+            if attempts < 3 {
+                tracing::debug!("{error}; trying again in {} ms", wait.as_millis());
+            } else {
+                tracing::warn!("{error}; trying again in {:.1} s", wait.as_secs_f64());
+            }
+            self.pauses.pause(wait, &self.cancel);
+            if self.cancel.load(Ordering::SeqCst) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// The wait after so many failures: at random between half of the bound and the bound.
+    fn wait(&self, failures: u32) -> Duration {
+        let doubled = 1u32.checked_shl(failures - 1).and_then(|factor| self.policy.first.checked_mul(factor));
+        let bound = doubled.unwrap_or(self.policy.longest).min(self.policy.longest);
+        let random = mix(self.state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed));
+        bound / 2 + (bound / 2).mul_f64((random >> 11) as f64 / (1u64 << 53) as f64)
+    }
+}
+
+impl fmt::Debug for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backoff").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+fn exhausted(mut error: StorageError, attempts: u32) -> StorageError {
+    error.source = format!("{} (tried {attempts} times)", error.source).into();
+    error
+}
+
+/// The output function of SplitMix64 (Steele, Lea, Flood, 2014).
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A storage whose passing failures are tried again. See the module.
+#[derive(Debug)]
+pub struct Retry<S> {
+    inner: S,
+    backoff: Arc<Backoff>,
+}
+
+impl<S> Retry<S> {
+    /// Tries `inner` again as `backoff` says.
+    pub fn new(inner: S, backoff: Arc<Backoff>) -> Self {
+        Self { inner, backoff }
+    }
+}
+
+impl<S: Storage> Storage for Retry<S> {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+        self.backoff.run(&mut || self.inner.put(key, bytes))
+    }
+
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        self.backoff.run(&mut || self.inner.get(key, bytes_max))
+    }
+
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.backoff.run(&mut || self.inner.get_range(key, offset, buffer))
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        self.backoff.run(&mut || self.inner.size(key))
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        // What was given before a listing broke off is not given again. 128 bits of a hash stand for a key: a listing may have
+        // millions.
+        let mut given: HashSet<[u8; 16]> = HashSet::new();
+        self.backoff.run(&mut || {
+            self.inner.list(prefix, &mut |listed| {
+                let mut name = [0; 16];
+                let hash = blake3::hash(listed.key.as_bytes());
+                name.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+                if given.insert(name) {
+                    each(listed);
+                }
+            })
+        })
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.backoff.run(&mut || self.inner.delete(key))
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn is_local(&self) -> bool {
+        self.inner.is_local()
+    }
+
+    fn cache(&self) -> Option<&dyn PackCache> {
+        self.inner.cache()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::ErrorKind;
+    use crate::storage::faulty::{Call, Fault, Faulty, Operation, Rule};
+    use crate::storage::memory::MemoryStorage;
+    use std::sync::Mutex;
+
+    /// A clock that only waiting moves.
+    #[derive(Clone)]
+    struct Fake {
+        began: Instant,
+        waits: Arc<Mutex<Vec<Duration>>>,
+        cancel_after: usize,
+    }
+
+    impl Fake {
+        fn new() -> Self {
+            Self { began: Instant::now(), waits: Arc::default(), cancel_after: usize::MAX }
+        }
+
+        fn waits(&self) -> Vec<Duration> {
+            self.waits.lock().unwrap().clone()
+        }
+    }
+
+    impl Pauses for Fake {
+        fn now(&self) -> Instant {
+            self.began + self.waits().iter().sum::<Duration>()
+        }
+
+        fn pause(&self, duration: Duration, cancel: &AtomicBool) {
+            let mut waits = self.waits.lock().unwrap();
+            waits.push(duration);
+            if waits.len() >= self.cancel_after {
+                cancel.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
+    fn backoff(policy: RetryPolicy, fake: &Fake) -> Arc<Backoff> {
+        Arc::new(Backoff::with_pauses(policy, 1, Arc::default(), fake.clone()))
+    }
+
+    fn failing(retryable: bool) -> StorageError {
+        StorageError {
+            operation: "read",
+            object: "a".to_owned(),
+            kind: ErrorKind::Other,
+            retryable,
+            source: "it was ordered".into(),
+        }
+    }
+
+    #[test]
+    fn given_a_passing_failure_then_waits_double_up_to_the_bound_and_are_random_within() {
+        let fake = Fake::new();
+        let outcome: Result<(), _> = backoff(RetryPolicy::default(), &fake).run(&mut || Err(failing(true)));
+        let error = outcome.unwrap_err();
+        assert!(error.to_string().contains("(tried 10 times)"), "{error}");
+        let bounds = [500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000, 20_000];
+        let waits = fake.waits();
+        assert_eq!(waits.len(), bounds.len());
+        for (wait, bound) in waits.iter().zip(bounds) {
+            let bound = Duration::from_millis(bound);
+            assert!(*wait >= bound / 2 && *wait <= bound, "{wait:?} of {bound:?}");
+        }
+        assert_ne!(waits[7], waits[8]);
+    }
+
+    #[test]
+    fn given_a_failure_for_good_then_it_is_not_tried_again() {
+        let fake = Fake::new();
+        let mut attempts = 0;
+        let outcome: Result<(), _> = backoff(RetryPolicy::default(), &fake).run(&mut || {
+            attempts += 1;
+            Err(failing(false))
+        });
+        assert!(outcome.is_err());
+        assert_eq!((attempts, fake.waits().len()), (1, 0));
+    }
+
+    #[test]
+    fn given_a_total_then_no_attempt_begins_after_it() {
+        let fake = Fake::new();
+        let policy =
+            RetryPolicy { attempts_max: 1000, total: Duration::from_secs(60), ..RetryPolicy::default() };
+        let outcome: Result<(), _> = backoff(policy, &fake).run(&mut || Err(failing(true)));
+        assert!(outcome.is_err());
+        let waited: Duration = fake.waits().iter().sum();
+        assert!(waited <= Duration::from_secs(60) && waited > Duration::from_secs(30), "{waited:?}");
+    }
+
+    #[test]
+    fn given_a_cancel_while_waiting_then_the_failure_is_told_at_once() {
+        let fake = Fake { cancel_after: 2, ..Fake::new() };
+        let mut attempts = 0;
+        let outcome: Result<(), _> = backoff(RetryPolicy::default(), &fake).run(&mut || {
+            attempts += 1;
+            Err(failing(true))
+        });
+        assert!(outcome.is_err());
+        assert_eq!(attempts, 2);
+    }
+
+    #[test]
+    fn given_a_lost_answer_to_a_put_then_the_retry_finds_the_bytes_and_succeeds() {
+        let faulty = Faulty::new(MemoryStorage::new(), 1);
+        faulty.set_hook(|call: &Call<'_>| {
+            (call.operation == Operation::Put && call.repetition == 0).then_some(Fault::LOST_ANSWER)
+        });
+        let fake = Fake::new();
+        let storage = Retry::new(faulty.clone(), backoff(RetryPolicy::default(), &fake));
+        storage.put("a", b"1").unwrap();
+        assert_eq!(faulty.inner().get("a", 9).unwrap(), b"1");
+        assert_eq!(storage.put("a", b"2").unwrap_err().kind, ErrorKind::Conflict);
+    }
+
+    #[test]
+    fn given_a_listing_that_breaks_off_again_and_again_then_each_object_is_given_once() {
+        let faulty = Faulty::new(MemoryStorage::new(), 5);
+        for n in 0..100 {
+            faulty.inner().put(&format!("index/{n}"), b"1").unwrap();
+        }
+        let faulty = faulty.with_rule(Rule::on("index/").with(0.7, Fault::ShortRead));
+        let policy = RetryPolicy { attempts_max: 100, total: Duration::MAX, ..RetryPolicy::default() };
+        let storage = Retry::new(faulty.clone(), backoff(policy, &Fake::new()));
+        let mut keys = Vec::new();
+        for _ in 0..10 {
+            keys.clear();
+            storage.list("index/", &mut |listed| keys.push(listed.key)).unwrap();
+            keys.sort();
+            keys.dedup();
+            assert_eq!(keys.len(), 100);
+        }
+        assert!(faulty.faults() > 5);
+    }
+
+    #[test]
+    fn given_a_storm_then_everything_succeeds_in_the_end() {
+        let faulty = Faulty::new(MemoryStorage::new(), 3)
+            .with_rule(Rule::on("").with(0.3, Fault::LOST_REQUEST).with(0.2, Fault::LOST_ANSWER));
+        let policy = RetryPolicy { attempts_max: 100, total: Duration::MAX, ..RetryPolicy::default() };
+        let backoff = backoff(policy, &Fake::new());
+        let storage = Retry::new(faulty.clone(), Arc::clone(&backoff));
+        for n in 0..50u8 {
+            let key = format!("packs/{n}");
+            storage.put(&key, &[n; 10]).unwrap();
+            assert_eq!(storage.size(&key).unwrap(), Some(10));
+            assert_eq!(storage.get(&key, 10).unwrap(), [n; 10]);
+            let mut buffer = [0; 5];
+            storage.get_range(&key, 5, &mut buffer).unwrap();
+            assert_eq!(buffer, [n; 5]);
+            storage.delete(&key).unwrap();
+            assert_eq!(storage.size(&key).unwrap(), None);
+        }
+        assert!(backoff.retries() > 50, "{}", backoff.retries());
+    }
+}
