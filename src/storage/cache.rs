@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use self::folder::CacheFolder;
-use super::{ErrorKind, Listed, PackCache, Put, Storage, StorageError};
+use super::{ErrorKind, Listed, PackCache, Put, Requests, Storage, StorageError};
 
 /// What a cache holds unless it is told otherwise, in bytes.
 pub const CACHE_BYTES_DEFAULT: u64 = 2 << 30;
@@ -325,6 +325,14 @@ impl<S: Storage> Storage for Cached<S> {
 
     fn cache(&self) -> Option<&dyn PackCache> {
         Some(self)
+    }
+
+    fn requests(&self) -> Option<Requests> {
+        self.inner.requests()
+    }
+
+    fn skew_ms(&self) -> Option<i64> {
+        self.inner.skew_ms()
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{ErrorKind, Listed, PackCache, Put, Storage, StorageError};
+use super::{ErrorKind, Listed, PackCache, Put, Requests, Storage, StorageError};
 
 /// The operations of a [`Storage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -367,6 +367,14 @@ impl<S: Storage> Storage for Faulty<S> {
 
     fn cache(&self) -> Option<&dyn PackCache> {
         self.inner.cache()
+    }
+
+    fn requests(&self) -> Option<Requests> {
+        self.inner.requests()
+    }
+
+    fn skew_ms(&self) -> Option<i64> {
+        self.inner.skew_ms()
     }
 }
 

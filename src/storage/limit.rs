@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Listed, PackCache, Put, Storage, StorageError};
+use super::{Listed, PackCache, Put, Requests, Storage, StorageError};
 
 /// So many bytes a second, shared by all who hold it.
 ///
@@ -110,6 +110,14 @@ impl<S: Storage> Storage for Limited<S> {
 
     fn cache(&self) -> Option<&dyn PackCache> {
         self.inner.cache()
+    }
+
+    fn requests(&self) -> Option<Requests> {
+        self.inner.requests()
+    }
+
+    fn skew_ms(&self) -> Option<i64> {
+        self.inner.skew_ms()
     }
 }
 

@@ -24,6 +24,7 @@ pub mod limit;
 pub mod local;
 pub mod memory;
 pub mod retry;
+pub mod s3;
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +51,34 @@ pub struct Listed {
     pub bytes: u64,
     /// When it was put, by the storage's clock.
     pub modified: SystemTime,
+}
+
+/// What went over the wire so far, requests by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Objects, or parts of them, put.
+    pub put: u64,
+    /// Objects, or ranges of them, read.
+    pub get: u64,
+    /// Sizes asked for.
+    pub head: u64,
+    /// Pages of listings.
+    pub list: u64,
+    /// Objects deleted.
+    pub delete: u64,
+    /// Everything else.
+    pub other: u64,
+    /// Bytes of bodies sent.
+    pub bytes_up: u64,
+    /// Bytes of bodies received.
+    pub bytes_down: u64,
+}
+
+impl Requests {
+    /// Requests of any kind.
+    pub fn total(&self) -> u64 {
+        self.put + self.get + self.head + self.list + self.delete + self.other
+    }
 }
 
 /// What kind of failure it was: what a caller can decide on.
@@ -196,6 +225,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn cached(&self, key: &str) -> bool {
         self.is_local() || self.cache().is_some_and(|cache| cache.holds(key))
     }
+
+    /// What went over the wire so far, where there is one.
+    fn requests(&self) -> Option<Requests> {
+        None
+    }
+
+    /// How far the storage's clock was ahead of this host's at the last answer, in milliseconds, to the second; `None` where the
+    /// storage tells no time by itself.
+    fn skew_ms(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// A local cache of packs. Whoever is about to read a pack here and there all over asks for it whole first.
@@ -243,11 +283,20 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
     fn location(&self) -> String {
         (**self).location()
     }
+
     fn is_local(&self) -> bool {
         (**self).is_local()
     }
 
     fn cache(&self) -> Option<&dyn PackCache> {
         (**self).cache()
+    }
+
+    fn requests(&self) -> Option<Requests> {
+        (**self).requests()
+    }
+
+    fn skew_ms(&self) -> Option<i64> {
+        (**self).skew_ms()
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Listed, PackCache, Put, Storage, StorageError};
+use super::{Listed, PackCache, Put, Requests, Storage, StorageError};
 
 /// How often and how long to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +225,14 @@ impl<S: Storage> Storage for Retry<S> {
 
     fn cache(&self) -> Option<&dyn PackCache> {
         self.inner.cache()
+    }
+
+    fn requests(&self) -> Option<Requests> {
+        self.inner.requests()
+    }
+
+    fn skew_ms(&self) -> Option<i64> {
+        self.inner.skew_ms()
     }
 }
 

@@ -1,0 +1,410 @@
+//! Objects in a bucket of Amazon S3 and everything that speaks its protocol.
+//!
+//! The object under `packs/ab/cd` is `<prefix>/packs/ab/cd` in the bucket. The service makes a PUT atomic; that it does not
+//! replace is asked with `If-None-Match: *`. Not every service knows that header: one that refuses it is asked first whether
+//! the object is there, and for one that silently ignores it the objects whose names are no hashes are asked for first too (the
+//! others are the same bytes under the same name, so that replacing them changes nothing). Two writers of one key within
+//! the same moment are then not told apart; nothing in the format relies on it.
+//!
+//! The SDK is asynchronous: this module keeps a small executor, and callers' threads wait in it. The SDK's own retries,
+//! time limits and clients are not used: [`super::retry`] tries again, `wire` watches each request.
+//!
+//! Credentials come from everything the SDK knows (environment, profiles, a credential process, web identity, the container's or
+//! the machine's role), and never from an address or an argument.
+
+mod address;
+mod error;
+mod put;
+mod wire;
+
+pub use address::S3Address;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::time::{Duration, SystemTime};
+
+use aws_config::BehaviorVersion;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Credentials, Region, StalledStreamProtectionConfig};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use tokio::runtime::Runtime;
+
+use self::error::Failure;
+use self::wire::Wire;
+use super::limit::Rate;
+use super::retry::Backoff;
+use super::{ErrorKind, Listed, Put, Requests, Storage, StorageError, check_key, check_prefix};
+
+/// Threads of the executor: they do no work but waiting.
+const EXECUTOR_THREADS: usize = 2;
+/// Where no region is set: what services other than Amazon's expect.
+const REGION_DEFAULT: &str = "us-east-1";
+/// Ranges beyond this are refused by services that count with signs.
+const OFFSET_MAX: u64 = i64::MAX as u64;
+
+/// How to reach a bucket.
+#[derive(Clone)]
+pub struct S3Settings {
+    /// The region; the SDK's way of finding it otherwise.
+    pub region: Option<String>,
+    /// The service, when the address does not name it; the SDK's way of finding it otherwise.
+    pub endpoint: Option<String>,
+    /// `host/bucket/key` instead of `bucket.host/key`; as the endpoint suggests otherwise.
+    pub path_style: Option<bool>,
+    /// The profile in the SDK's files.
+    pub profile: Option<String>,
+    /// Access key and secret key, in place of those that the SDK finds. For tests.
+    pub keys: Option<(String, String)>,
+    /// Certificates (PEM) of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `STANDARD_IA` and the like, for packs.
+    pub storage_class: Option<String>,
+    /// `AES256` or `aws:kms`.
+    pub encryption: Option<String>,
+    /// The key of `aws:kms`.
+    pub kms_key: Option<String>,
+    /// Bounds of the bandwidth.
+    pub upload: Option<Arc<Rate>>,
+    /// Bounds of the bandwidth.
+    pub download: Option<Arc<Rate>>,
+    /// A request that does not move for so long has failed.
+    pub stall_timeout: Duration,
+    /// Larger objects are put in parts of a quarter of this.
+    pub single_put_bytes_max: usize,
+    /// Tries parts of long operations again: pages of a listing, parts of a large object.
+    pub backoff: Arc<Backoff>,
+}
+
+impl S3Settings {
+    /// The usual settings.
+    pub fn new(backoff: Arc<Backoff>) -> Self {
+        Self {
+            region: None,
+            endpoint: None,
+            path_style: None,
+            profile: None,
+            keys: None,
+            ca_file: None,
+            storage_class: None,
+            encryption: None,
+            kms_key: None,
+            upload: None,
+            download: None,
+            stall_timeout: Duration::from_secs(60),
+            single_put_bytes_max: 128 << 20,
+            backoff,
+        }
+    }
+}
+
+impl std::fmt::Debug for S3Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the keys.
+        f.debug_struct("S3Settings").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+/// A bucket, or what lies below a prefix of it. See the module.
+pub struct S3Storage {
+    client: Client,
+    runtime: Option<Runtime>,
+    address: S3Address,
+    settings: S3Settings,
+    wire: Arc<Wire>,
+    /// What is known of the service's `If-None-Match`: a [`put::Conditional`].
+    conditional: AtomicU8,
+}
+
+impl S3Storage {
+    /// Prepares to use the bucket; nothing is sent yet, but for what the SDK asks to find credentials.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for settings that make no sense.
+    pub fn connect(address: S3Address, settings: S3Settings) -> Result<Self, StorageError> {
+        let invalid = |source: Box<dyn std::error::Error + Send + Sync>| {
+            StorageError::permanent("read", address.to_string(), ErrorKind::Invalid, source)
+        };
+        let ca_pem = match &settings.ca_file {
+            Some(path) => Some(
+                std::fs::read(path)
+                    .map_err(|error| invalid(format!("`{}`: {error}", path.display()).into()))?,
+            ),
+            None => None,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(EXECUTOR_THREADS)
+            .thread_name("s3")
+            .enable_all()
+            .build()
+            .map_err(|error| invalid(Box::new(error)))?;
+        let wire =
+            Arc::new(Wire::new(settings.upload.clone(), settings.download.clone(), settings.stall_timeout));
+        let http = wire::http_client(Arc::clone(&wire), ca_pem).map_err(|error| invalid(Box::new(error)))?;
+
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
+        if let Some(region) = address.region.clone().or_else(|| settings.region.clone()) {
+            loader = loader.region(Region::new(region));
+        }
+        if let Some(endpoint) = address.endpoint.clone().or_else(|| settings.endpoint.clone()) {
+            loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(profile) = &settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some((access, secret)) = &settings.keys {
+            loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "settings"));
+        }
+        let shared = runtime.block_on(loader.load());
+        let path_style = settings.path_style.unwrap_or(shared.endpoint_url().is_some());
+        let mut config = aws_sdk_s3::config::Builder::from(&shared)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .force_path_style(path_style);
+        if shared.region().is_none() {
+            config = config.region(Region::new(REGION_DEFAULT));
+        }
+        let address = S3Address { endpoint: shared.endpoint_url().map(str::to_owned), ..address };
+        let client = Client::from_conf(config.build());
+        let conditional = AtomicU8::new(0);
+        Ok(Self { client, runtime: Some(runtime), address, settings, wire, conditional })
+    }
+
+    /// Waits for `future` on the caller's thread.
+    fn wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        match &self.runtime {
+            Some(runtime) => runtime.block_on(future),
+            // It is taken out only when the storage is dropped.
+            None => Err(Failure::cut("the storage is closed")),
+        }
+    }
+
+    fn object(&self, key: &str) -> String {
+        let separator = if key.is_empty() { "" } else { "/" };
+        format!("{}{separator}{key}", self.address)
+    }
+
+    fn failed<'a>(&'a self, operation: &'static str, key: &'a str) -> impl Fn(Failure) -> StorageError + 'a {
+        move |failure| failure.on(operation, self.object(key))
+    }
+
+    fn error(&self, operation: &'static str, key: &str, kind: ErrorKind, what: String) -> StorageError {
+        StorageError::permanent(operation, self.object(key), kind, what)
+    }
+
+    /// One page of a listing, and where the next begins.
+    fn page(
+        &self,
+        prefix: &str,
+        from: Option<String>,
+    ) -> Result<(Vec<Listed>, Option<String>), StorageError> {
+        let name = self.address.name(prefix);
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.address.bucket)
+            .set_prefix(Some(name).filter(|name| !name.is_empty()))
+            .set_continuation_token(from);
+        let page = self.wait(async { Ok(request.send().await?) }).map_err(self.failed("list", prefix))?;
+        let mut objects = Vec::new();
+        for object in page.contents() {
+            let key = object.key().and_then(|name| self.address.key(name));
+            // What others put there under names of their own is none of ours.
+            let Some(key) = key.filter(|key| check_key("list", key).is_ok()) else { continue };
+            let bytes = u64::try_from(object.size().unwrap_or(0)).unwrap_or(0);
+            let modified = object.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
+            let modified = modified.unwrap_or(SystemTime::UNIX_EPOCH);
+            objects.push(Listed { key: key.to_owned(), bytes, modified });
+        }
+        match (page.is_truncated().unwrap_or(false), page.next_continuation_token) {
+            (false, _) => Ok((objects, None)),
+            (true, Some(next)) => Ok((objects, Some(next))),
+            (true, None) => {
+                let what = "the service says that there is more, and not where".to_owned();
+                Err(self.error("list", prefix, ErrorKind::Other, what))
+            }
+        }
+    }
+}
+
+impl Storage for S3Storage {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+        check_key("write", key)?;
+        self.put_new(key, bytes)
+    }
+
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        check_key("read", key)?;
+        let request = self.client.get_object().bucket(&self.address.bucket).key(self.address.name(key));
+        let content = self.wait(async {
+            let mut answer = request.send().await?;
+            match length_of(&answer) {
+                Some(bytes) if bytes > bytes_max => Ok(Err(bytes)),
+                bytes => {
+                    let mut content = Vec::new();
+                    // Bounded by what the caller allows; a length that is a lie costs no more than that.
+                    content.reserve_exact(usize::try_from(bytes.unwrap_or(0)).unwrap_or(0));
+                    while let Some(piece) = self.piece(&mut answer).await? {
+                        if content.len() as u64 + piece.len() as u64 > bytes_max {
+                            return Ok(Err(content.len() as u64 + piece.len() as u64));
+                        }
+                        content.extend_from_slice(&piece);
+                    }
+                    match bytes.filter(|bytes| *bytes != content.len() as u64) {
+                        Some(bytes) => Err(Failure::cut(format_args!("{} bytes of {bytes}", content.len()))),
+                        None => Ok(Ok(content)),
+                    }
+                }
+            }
+        });
+        content.map_err(self.failed("read", key))?.map_err(|bytes| {
+            let what = format!("it has {bytes} bytes or more, and {bytes_max} are allowed");
+            self.error("read", key, ErrorKind::Other, what)
+        })
+    }
+
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        check_key("read", key)?;
+        let wanted = buffer.len() as u64;
+        let short = || {
+            let what = format!("{wanted} bytes at {offset} reach behind its end");
+            self.error("read", key, ErrorKind::ShortObject, what)
+        };
+        let end = offset.checked_add(wanted).filter(|end| *end <= OFFSET_MAX && wanted > 0);
+        let Some(end) = end else {
+            return match self.size(key)? {
+                None => Err(self.error("read", key, ErrorKind::NotFound, "no such object".to_owned())),
+                Some(_) if wanted == 0 => Ok(()),
+                Some(_) => Err(short()),
+            };
+        };
+        let request = self.client.get_object().bucket(&self.address.bucket).key(self.address.name(key));
+        let request = request.range(format!("bytes={offset}-{}", end - 1));
+        let right = format!("bytes {offset}-{}/", end - 1);
+        let outcome = self.wait(async {
+            let mut answer = match request.send().await.map_err(Failure::from) {
+                Err(failure) if failure.is_invalid_range() => return Ok(Range::Short),
+                answer => answer?,
+            };
+            match answer.content_range().map(|range| range.starts_with(&right)) {
+                Some(true) => {}
+                Some(false) if length_of(&answer).is_some_and(|bytes| bytes < wanted) => {
+                    return Ok(Range::Short);
+                }
+                _ => return Ok(Range::Other),
+            }
+            let mut room = &mut *buffer;
+            while let Some(piece) = self.piece(&mut answer).await? {
+                let Some((to, rest)) = room.split_at_mut_checked(piece.len()) else {
+                    return Ok(Range::Other);
+                };
+                to.copy_from_slice(&piece);
+                room = rest;
+            }
+            if room.is_empty() { Ok(Range::Full) } else { Err(Failure::cut("bytes are missing")) }
+        });
+        match outcome.map_err(self.failed("read", key))? {
+            Range::Full => Ok(()),
+            Range::Short => Err(short()),
+            Range::Other => {
+                let what = "the service gave other bytes than those asked for".to_owned();
+                Err(self.error("read", key, ErrorKind::Other, what))
+            }
+        }
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        check_key("read", key)?;
+        let request = self.client.head_object().bucket(&self.address.bucket).key(self.address.name(key));
+        let outcome = self.wait(async {
+            match request.send().await.map_err(Failure::from) {
+                Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
+                answer => Ok(Some(answer?.content_length().unwrap_or(0))),
+            }
+        });
+        let bytes = outcome.map_err(self.failed("read", key))?;
+        Ok(bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)))
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        check_prefix(prefix)?;
+        let mut from = None;
+        loop {
+            // A page that fails is asked for again by itself: a listing of a million objects has a thousand.
+            let page = self.settings.backoff.run(&mut || self.page(prefix, from.clone()));
+            let (objects, next) = page.map_err(|error| StorageError { retryable: false, ..error })?;
+            objects.into_iter().for_each(&mut *each);
+            if next.is_none() {
+                return Ok(());
+            }
+            from = next;
+        }
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        check_key("delete", key)?;
+        let request = self.client.delete_object().bucket(&self.address.bucket).key(self.address.name(key));
+        let outcome = self.wait(async { Ok(request.send().await?) });
+        match outcome {
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(()),
+            outcome => outcome.map(|_| ()).map_err(self.failed("delete", key)),
+        }
+    }
+
+    fn location(&self) -> String {
+        self.address.to_string()
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn requests(&self) -> Option<Requests> {
+        Some(self.wire.requests())
+    }
+
+    fn skew_ms(&self) -> Option<i64> {
+        self.wire.skew_ms()
+    }
+}
+
+/// What came of asking for a range.
+enum Range {
+    Full,
+    Short,
+    Other,
+}
+
+impl S3Storage {
+    /// The next piece of an answer's body.
+    async fn piece(&self, answer: &mut GetObjectOutput) -> Result<Option<bytes::Bytes>, Failure> {
+        match tokio::time::timeout(self.settings.stall_timeout, answer.body.next()).await {
+            Ok(Some(piece)) => piece.map(Some).map_err(Failure::cut),
+            Ok(None) => Ok(None),
+            Err(_) => Err(Failure::cut("nothing came any more")),
+        }
+    }
+}
+
+fn length_of(answer: &GetObjectOutput) -> Option<u64> {
+    answer.content_length().and_then(|bytes| u64::try_from(bytes).ok())
+}
+
+impl Drop for S3Storage {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Connections that are kept open, and a name that is being looked up, are not waited for.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::fmt::Debug for S3Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Storage").field("address", &self.address).finish_non_exhaustive()
+    }
+}

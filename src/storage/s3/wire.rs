@@ -1,0 +1,308 @@
+//! The HTTP client: what is sent is counted and kept to a rate, and a request that stops moving fails.
+//!
+//! It lies below the SDK's signing, so that it sees every request as it goes out, and its bodies byte by byte.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_sdk_s3::config::{AsyncSleep, Sleep};
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::date_time::{DateTime, Format};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use crate::storage::Requests;
+use crate::storage::limit::Rate;
+
+/// A body is passed on in pieces of at most so many bytes.
+const PIECE_BYTES: usize = 64 << 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// `skew_ms` before any answer told the time.
+const SKEW_UNKNOWN: i64 = i64::MIN;
+
+/// What went over the wire, and how fast it may.
+#[derive(Debug)]
+pub(super) struct Wire {
+    upload: Option<Arc<Rate>>,
+    download: Option<Arc<Rate>>,
+    stall_timeout: Duration,
+    put: AtomicU64,
+    get: AtomicU64,
+    head: AtomicU64,
+    list: AtomicU64,
+    delete: AtomicU64,
+    other: AtomicU64,
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
+    skew_ms: AtomicI64,
+}
+
+impl Wire {
+    pub fn new(upload: Option<Arc<Rate>>, download: Option<Arc<Rate>>, stall_timeout: Duration) -> Self {
+        Self {
+            upload,
+            download,
+            stall_timeout,
+            put: AtomicU64::new(0),
+            get: AtomicU64::new(0),
+            head: AtomicU64::new(0),
+            list: AtomicU64::new(0),
+            delete: AtomicU64::new(0),
+            other: AtomicU64::new(0),
+            bytes_up: AtomicU64::new(0),
+            bytes_down: AtomicU64::new(0),
+            skew_ms: AtomicI64::new(SKEW_UNKNOWN),
+        }
+    }
+
+    pub fn requests(&self) -> Requests {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Requests {
+            put: read(&self.put),
+            get: read(&self.get),
+            head: read(&self.head),
+            list: read(&self.list),
+            delete: read(&self.delete),
+            other: read(&self.other),
+            bytes_up: read(&self.bytes_up),
+            bytes_down: read(&self.bytes_down),
+        }
+    }
+
+    pub fn skew_ms(&self) -> Option<i64> {
+        Some(self.skew_ms.load(Ordering::Relaxed)).filter(|skew| *skew != SKEW_UNKNOWN)
+    }
+
+    fn count(&self, request: &HttpRequest) {
+        let uri = request.uri();
+        let counter = match request.method() {
+            "GET" if uri.contains("list-type=2") => &self.list,
+            "GET" => &self.get,
+            "PUT" => &self.put,
+            "HEAD" => &self.head,
+            "DELETE" => &self.delete,
+            _ => &self.other,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        tracing::trace!("{} {uri}", request.method());
+    }
+
+    /// Compares the server's clock with ours; the header tells whole seconds.
+    fn note_date(&self, response: &HttpResponse) {
+        let told =
+            response.headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+        let told = told.and_then(|date| date.to_millis().ok());
+        let ours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
+        if let (Some(told), Some(ours)) = (told, ours) {
+            self.skew_ms.store(told.saturating_sub(ours.as_millis() as i64), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The HTTP client for the SDK: TLS by rustls, the system's certificates and those in `ca_pem`, proxies as the environment says.
+pub(super) fn http_client(
+    wire: Arc<Wire>,
+    ca_pem: Option<Vec<u8>>,
+) -> Result<SharedHttpClient, aws_smithy_http_client::HttpClientError> {
+    let trust = TrustStore::default();
+    let trust = match ca_pem {
+        Some(pem) => trust.with_pem_certificate(pem),
+        None => trust,
+    };
+    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+    let connector = Connector::builder()
+        .connector_settings(settings)
+        .sleep_impl(TokioSleep)
+        .proxy_config(ProxyConfig::from_env())
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(TlsContext::builder().with_trust_store(trust).build()?)
+        .build();
+    let watched = SharedHttpConnector::new(Watched { inner: SharedHttpConnector::new(connector), wire });
+    Ok(http_client_fn(move |_, _| watched.clone()))
+}
+
+/// Lets the connector measure its time limit.
+#[derive(Debug)]
+struct TokioSleep;
+
+impl AsyncSleep for TokioSleep {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(tokio::time::sleep(duration))
+    }
+}
+
+/// A connector whose requests are counted, paced, and given up when nothing moves.
+#[derive(Debug)]
+struct Watched {
+    inner: SharedHttpConnector,
+    wire: Arc<Wire>,
+}
+
+impl HttpConnector for Watched {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (inner, wire) = (self.inner.clone(), Arc::clone(&self.wire));
+        HttpConnectorFuture::new(async move {
+            wire.count(&request);
+            let moved = Arc::new(Moved::new());
+            let sent = Arc::clone(&moved);
+            let own = Arc::clone(&wire);
+            let request = request.map(move |body| {
+                let counter = Arc::clone(&own);
+                let note = move |bytes: u64| {
+                    counter.bytes_up.fetch_add(bytes, Ordering::Relaxed);
+                };
+                Paced::wrap(body, own.upload.clone(), Arc::clone(&sent), Box::new(note))
+            });
+            let response = until_stalled(inner.call(request), &moved, wire.stall_timeout).await?;
+            wire.note_date(&response);
+            let received = Arc::clone(&moved);
+            Ok(response.map(move |body| {
+                let counter = Arc::clone(&wire);
+                let note = move |bytes: u64| {
+                    counter.bytes_down.fetch_add(bytes, Ordering::Relaxed);
+                };
+                Paced::wrap(body, wire.download.clone(), Arc::clone(&received), Box::new(note))
+            }))
+        })
+    }
+}
+
+/// When a request's body last moved.
+#[derive(Debug)]
+struct Moved(Mutex<Instant>);
+
+impl Moved {
+    fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// It moves now, or will after so long: who waits for the rate has not stalled.
+    fn within(&self, wait: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + wait;
+    }
+
+    fn idle(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+/// Waits for the answer as long as the request's body moves, and for `limit` after its end.
+async fn until_stalled(
+    call: HttpConnectorFuture,
+    moved: &Moved,
+    limit: Duration,
+) -> Result<HttpResponse, ConnectorError> {
+    let mut call = std::pin::pin!(call);
+    loop {
+        let left = limit.saturating_sub(moved.idle()).max(Duration::from_millis(10));
+        match tokio::time::timeout(left, call.as_mut()).await {
+            Ok(outcome) => return outcome,
+            Err(_) if moved.idle() < limit => {}
+            Err(_) => {
+                let message = format!("nothing moved for {:.1} s", limit.as_secs_f64());
+                return Err(ConnectorError::timeout(message.into()));
+            }
+        }
+    }
+}
+
+type Note = Box<dyn Fn(u64) + Send + Sync>;
+
+/// A body in small pieces, each when the rate allows it.
+struct Paced {
+    inner: SdkBody,
+    rest: Bytes,
+    piece: Option<Bytes>,
+    waiting: Option<Pin<Box<tokio::time::Sleep>>>,
+    rate: Option<Arc<Rate>>,
+    moved: Arc<Moved>,
+    note: Note,
+}
+
+impl Paced {
+    fn wrap(inner: SdkBody, rate: Option<Arc<Rate>>, moved: Arc<Moved>, note: Note) -> SdkBody {
+        // An empty body stays what it is: that it is empty decides on headers.
+        if inner.bytes().is_some_and(<[u8]>::is_empty) {
+            return inner;
+        }
+        let (rest, piece, waiting) = (Bytes::new(), None, None);
+        SdkBody::from_body_1_x(Self { inner, rest, piece, waiting, rate, moved, note })
+    }
+
+    fn take_piece(&mut self) {
+        let bytes_max = self.rate.as_ref().map_or(PIECE_BYTES, |rate| rate.share_bytes());
+        let piece = self.rest.split_to(self.rest.len().min(bytes_max));
+        let wait = self.rate.as_ref().map_or(Duration::ZERO, |rate| rate.reserve(piece.len() as u64));
+        self.moved.within(wait);
+        self.waiting = (!wait.is_zero()).then(|| Box::pin(tokio::time::sleep(wait)));
+        self.piece = Some(piece);
+    }
+}
+
+impl http_body::Body for Paced {
+    type Data = Bytes;
+    type Error = aws_smithy_types::body::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        loop {
+            if let Some(waiting) = &mut self.waiting {
+                ready!(waiting.as_mut().poll(cx));
+                self.waiting = None;
+            }
+            if let Some(piece) = self.piece.take() {
+                self.moved.within(Duration::ZERO);
+                (self.note)(piece.len() as u64);
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            if !self.rest.is_empty() {
+                self.take_piece();
+                continue;
+            }
+            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.piece.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = (self.rest.len() + self.piece.as_ref().map_or(0, Bytes::len)) as u64;
+        let inner = http_body::Body::size_hint(&self.inner);
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + held);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + held);
+        }
+        hint
+    }
+}
+
+impl fmt::Debug for Paced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Paced").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

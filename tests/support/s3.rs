@@ -1,0 +1,587 @@
+//! A server that speaks S3 over real HTTP and checks real signatures, in this process: `s3s` does the protocol, the objects lie in
+//! memory. It can be told to fail, to be slow, and to know less than Amazon's.
+
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use dumpvault::storage::retry::{Backoff, RetryPolicy};
+use dumpvault::storage::s3::{S3Address, S3Settings, S3Storage};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::dto::*;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
+
+pub const BUCKET: &str = "vault";
+pub const ACCESS_KEY: &str = "AKIDTEST";
+pub const SECRET_KEY: &str = "not-a-secret";
+
+/// How the server treats `If-None-Match: *` on a PUT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conditional {
+    Honours,
+    Ignores,
+    Refuses,
+}
+
+/// One request that is about to be served.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    /// How many requests came before it.
+    pub number: u64,
+    /// How often this method met this path before.
+    pub repetition: u64,
+}
+
+/// What goes wrong with one request.
+#[derive(Debug, Clone, Copy)]
+pub enum HttpFault {
+    /// An error of the service; nothing is done.
+    Status(u16, &'static str),
+    /// The connection closes; nothing is done.
+    Drop,
+    /// It is done, and the connection closes instead of an answer.
+    DropAfter,
+    /// No answer ever comes.
+    Stall,
+    /// The answer's body ends after so many bytes, with the connection.
+    Cut(usize),
+    /// The answer's body stops after so many bytes, and the connection stays.
+    StallBody(usize),
+    /// One bit of the answer's body is another.
+    FlipBit,
+    /// The range asked for is another.
+    OtherRange,
+    /// The range is not looked at.
+    WholeForRange,
+}
+
+type Hook = dyn Fn(&Call) -> Option<HttpFault> + Send + Sync;
+
+struct Object {
+    bytes: Bytes,
+    modified: SystemTime,
+    class: Option<String>,
+}
+
+struct Upload {
+    key: String,
+    parts: BTreeMap<i32, Bytes>,
+    initiated: SystemTime,
+}
+
+struct State {
+    objects: BTreeMap<String, Object>,
+    uploads: BTreeMap<String, Upload>,
+    uploads_made: u64,
+    conditional: Conditional,
+    page_max: usize,
+    latency: Duration,
+    skew: Duration,
+    hook: Option<Arc<Hook>>,
+    calls: Vec<Call>,
+    repetitions: HashMap<(String, String), u64>,
+}
+
+type Shared = Arc<Mutex<State>>;
+
+/// A server on a port of its own; it stops when this is dropped.
+pub struct TestServer {
+    state: Shared,
+    address: SocketAddr,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Default for TestServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TestServer {
+    pub fn new() -> Self {
+        let state = Arc::new(Mutex::new(State {
+            objects: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            uploads_made: 0,
+            conditional: Conditional::Honours,
+            page_max: 1000,
+            latency: Duration::ZERO,
+            skew: Duration::ZERO,
+            hook: None,
+            calls: Vec::new(),
+            repetitions: HashMap::new(),
+        }));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut builder = S3ServiceBuilder::new(MemoryS3(Arc::clone(&state)));
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let server = Server { state: Arc::clone(&state), s3: builder.build() };
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = stream.set_nodelay(true);
+                let server = server.clone();
+                tokio::spawn(async move {
+                    let service = hyper::service::service_fn(move |request| server.clone().serve(request));
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        Self { state, address, runtime: Some(runtime) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The repository's address below `prefix`.
+    pub fn address(&self, prefix: &str) -> String {
+        format!("s3:{}/{BUCKET}/{prefix}", self.endpoint())
+    }
+
+    /// Settings that reach it, and give up soon.
+    pub fn settings(&self) -> S3Settings {
+        let policy = RetryPolicy {
+            attempts_max: 6,
+            first: Duration::from_millis(2),
+            longest: Duration::from_millis(20),
+            ..RetryPolicy::default()
+        };
+        let backoff = Arc::new(Backoff::new(policy, 1, Arc::default()));
+        S3Settings {
+            keys: Some((ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())),
+            region: Some("us-east-1".to_owned()),
+            stall_timeout: Duration::from_secs(20),
+            ..S3Settings::new(backoff)
+        }
+    }
+
+    pub fn storage(&self, prefix: &str) -> S3Storage {
+        S3Storage::connect(S3Address::parse(&self.address(prefix)).unwrap(), self.settings()).unwrap()
+    }
+
+    pub fn set_conditional(&self, conditional: Conditional) {
+        self.lock().conditional = conditional;
+    }
+
+    pub fn set_page_max(&self, page_max: usize) {
+        self.lock().page_max = page_max;
+    }
+
+    pub fn set_latency(&self, latency: Duration) {
+        self.lock().latency = latency;
+    }
+
+    pub fn set_skew(&self, ahead: Duration) {
+        self.lock().skew = ahead;
+    }
+
+    pub fn set_hook(&self, hook: impl Fn(&Call) -> Option<HttpFault> + Send + Sync + 'static) {
+        self.lock().hook = Some(Arc::new(hook));
+    }
+
+    pub fn calm(&self) {
+        self.lock().hook = None;
+    }
+
+    /// Requests so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.lock().calls.clone()
+    }
+
+    pub fn count(&self, method: &str) -> usize {
+        self.lock().calls.iter().filter(|call| call.method == method).count()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.lock().objects.keys().cloned().collect()
+    }
+
+    pub fn object(&self, name: &str) -> Option<Bytes> {
+        self.lock().objects.get(name).map(|object| object.bytes.clone())
+    }
+
+    pub fn class(&self, name: &str) -> Option<String> {
+        self.lock().objects.get(name).and_then(|object| object.class.clone())
+    }
+
+    /// Changes an object behind everybody's back.
+    pub fn set_object(&self, name: &str, bytes: impl Into<Bytes>) {
+        let object = Object { bytes: bytes.into(), modified: SystemTime::now(), class: None };
+        self.lock().objects.insert(name.to_owned(), object);
+    }
+
+    pub fn uploads(&self) -> usize {
+        self.lock().uploads.len()
+    }
+
+    pub fn start_upload(&self, key: &str, age: Duration) {
+        let upload =
+            Upload { key: key.to_owned(), parts: BTreeMap::new(), initiated: SystemTime::now() - age };
+        self.lock().uploads.insert(format!("old-{key}"), upload);
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    state: Shared,
+    s3: S3Service,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Server {
+    async fn serve(
+        self,
+        mut request: Request<hyper::body::Incoming>,
+    ) -> Result<Response<FaultyBody>, Failure> {
+        let (fault, latency, skew) = self.begin(&request);
+        tokio::time::sleep(latency).await;
+        let whole = |status: u16, code: &str| {
+            let text = format!("<Error><Code>{code}</Code><Message>it was ordered</Message></Error>");
+            let body = FaultyBody { inner: Body::from(text), left: usize::MAX, fault: None };
+            Response::builder().status(StatusCode::from_u16(status).unwrap()).body(body).unwrap()
+        };
+        match fault {
+            Some(HttpFault::Status(status, code)) => {
+                // As a real server does: what is sent is read first.
+                let _ = request.body_mut().collect().await;
+                return Ok(whole(status, code));
+            }
+            Some(HttpFault::Drop) => return Err("dropped".into()),
+            Some(HttpFault::Stall) => std::future::pending().await,
+            Some(HttpFault::WholeForRange) => {
+                request.headers_mut().remove("range");
+            }
+            Some(HttpFault::OtherRange) => {
+                request.headers_mut().insert("range", "bytes=1-2".parse().unwrap());
+            }
+            _ => {}
+        }
+        let response = self.s3.call(request.map(Body::from)).await.map_err(|error| format!("{error:?}"))?;
+        if matches!(fault, Some(HttpFault::DropAfter)) {
+            return Err("dropped after".into());
+        }
+        let left = match fault {
+            Some(HttpFault::Cut(left) | HttpFault::StallBody(left)) => left,
+            _ => usize::MAX,
+        };
+        let length = response.body().size_hint().exact();
+        let mut response = response.map(|inner| FaultyBody { inner, left, fault });
+        if let Some(length) = length.filter(|_| left < usize::MAX) {
+            response.headers_mut().insert("content-length", length.into());
+        }
+        if !skew.is_zero() {
+            let date = httpdate(SystemTime::now() + skew);
+            response.headers_mut().insert("date", date.parse().unwrap());
+        }
+        Ok(response)
+    }
+
+    fn begin(&self, request: &Request<hyper::body::Incoming>) -> (Option<HttpFault>, Duration, Duration) {
+        let (call, hook, latency, skew) = {
+            let mut state = self.state.lock().unwrap();
+            let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+            let repetitions = state.repetitions.entry((method.clone(), path.clone())).or_insert(0);
+            let repetition = *repetitions;
+            *repetitions += 1;
+            let number = state.calls.len() as u64;
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let call = Call { method, path, query, number, repetition };
+            state.calls.push(call.clone());
+            (call, state.hook.clone(), state.latency, state.skew)
+        };
+        (hook.and_then(|hook| hook(&call)), latency, skew)
+    }
+}
+
+fn httpdate(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).unwrap().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// A body that may end badly.
+struct FaultyBody {
+    inner: Body,
+    left: usize,
+    fault: Option<HttpFault>,
+}
+
+impl http_body::Body for FaultyBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if self.left == 0 {
+            return match self.fault {
+                Some(HttpFault::StallBody(_)) => Poll::Pending,
+                _ => Poll::Ready(Some(Err("cut".into()))),
+            };
+        }
+        match std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                let Ok(mut data) = frame.into_data() else { return Poll::Ready(None) };
+                data.truncate(self.left);
+                if self.left != usize::MAX {
+                    self.left -= data.len();
+                }
+                if matches!(self.fault, Some(HttpFault::FlipBit)) && !data.is_empty() {
+                    let mut changed = data.to_vec();
+                    changed[0] ^= 1;
+                    data = changed.into();
+                }
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The operations that dumpvault uses, over a map.
+struct MemoryS3(Shared);
+
+impl MemoryS3 {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn tag(bytes: &[u8]) -> ETag {
+    ETag::Strong(blake3::hash(bytes).to_hex()[..32].to_owned())
+}
+
+async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {
+    let Some(body) = body else { return Ok(Bytes::new()) };
+    let collected = Body::from(body).collect().await.map_err(|_| s3_error!(IncompleteBody))?;
+    Ok(collected.to_bytes())
+}
+
+fn check_bucket(bucket: &str) -> S3Result<()> {
+    if bucket == BUCKET { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
+}
+
+impl State {
+    fn insert_new(&mut self, key: String, bytes: Bytes, new: bool, class: Option<String>) -> S3Result<()> {
+        match self.conditional {
+            Conditional::Refuses if new => {
+                return Err(s3_error!(
+                    NotImplemented,
+                    "A header implies functionality that is not implemented"
+                ));
+            }
+            Conditional::Honours if new && self.objects.contains_key(&key) => {
+                return Err(s3_error!(PreconditionFailed));
+            }
+            _ => {}
+        }
+        self.objects.insert(key, Object { bytes, modified: SystemTime::now(), class });
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl S3 for MemoryS3 {
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let PutObjectInput { bucket, key, body, if_none_match, storage_class, .. } = request.input;
+        check_bucket(&bucket)?;
+        let bytes = collect(body).await?;
+        let e_tag = Some(tag(&bytes));
+        let class = storage_class.map(|class| class.as_str().to_owned());
+        self.lock().insert_new(key, bytes, if_none_match.is_some(), class)?;
+        Ok(S3Response::new(PutObjectOutput { e_tag, ..Default::default() }))
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let GetObjectInput { bucket, key, range, .. } = request.input;
+        check_bucket(&bucket)?;
+        let bytes = match self.lock().objects.get(&key) {
+            Some(object) => object.bytes.clone(),
+            None => return Err(s3_error!(NoSuchKey)),
+        };
+        let total = bytes.len();
+        let (bytes, content_range) = match range {
+            None => (bytes, None),
+            Some(range) => {
+                let range = range.check(total as u64)?;
+                let told = format!("bytes {}-{}/{total}", range.start, range.end - 1);
+                (bytes.slice(range.start as usize..range.end as usize), Some(told))
+            }
+        };
+        let content_length = Some(bytes.len() as i64);
+        let body = Some(StreamingBlob::from(Body::from(bytes)));
+        Ok(S3Response::new(GetObjectOutput { body, content_length, content_range, ..Default::default() }))
+    }
+
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        check_bucket(&request.input.bucket)?;
+        let state = self.lock();
+        let object = state.objects.get(&request.input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
+        let content_length = Some(object.bytes.len() as i64);
+        Ok(S3Response::new(HeadObjectOutput { content_length, ..Default::default() }))
+    }
+
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        check_bucket(&request.input.bucket)?;
+        self.lock().objects.remove(&request.input.key);
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let ListObjectsV2Input { bucket, prefix, continuation_token, .. } = request.input;
+        check_bucket(&bucket)?;
+        let prefix = prefix.unwrap_or_default();
+        let after = continuation_token.unwrap_or_default();
+        let state = self.lock();
+        let mut found = state
+            .objects
+            .iter()
+            .filter(|(key, _)| key.starts_with(&prefix) && key.as_str() > after.as_str())
+            .take(state.page_max + 1)
+            .map(|(key, object)| s3s::dto::Object {
+                key: Some(key.clone()),
+                size: Some(object.bytes.len() as i64),
+                last_modified: Some(object.modified.into()),
+                ..Default::default()
+            })
+            .collect::<Vec<_>>();
+        let is_truncated = found.len() > state.page_max;
+        found.truncate(state.page_max);
+        let next = found.last().and_then(|object| object.key.clone()).filter(|_| is_truncated);
+        Ok(S3Response::new(ListObjectsV2Output {
+            name: Some(bucket),
+            key_count: Some(found.len() as i32),
+            contents: Some(found),
+            is_truncated: Some(is_truncated),
+            next_continuation_token: next,
+            ..Default::default()
+        }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let CreateMultipartUploadInput { bucket, key, .. } = request.input;
+        check_bucket(&bucket)?;
+        let mut state = self.lock();
+        state.uploads_made += 1;
+        let id = format!("upload-{}", state.uploads_made);
+        let upload = Upload { key: key.clone(), parts: BTreeMap::new(), initiated: SystemTime::now() };
+        state.uploads.insert(id.clone(), upload);
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(bucket),
+            key: Some(key),
+            upload_id: Some(id),
+            ..Default::default()
+        }))
+    }
+
+    async fn upload_part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        let UploadPartInput { upload_id, part_number, body, .. } = request.input;
+        let bytes = collect(body).await?;
+        let e_tag = Some(tag(&bytes));
+        let mut state = self.lock();
+        let upload = state.uploads.get_mut(&upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        upload.parts.insert(part_number, bytes);
+        Ok(S3Response::new(UploadPartOutput { e_tag, ..Default::default() }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let CompleteMultipartUploadInput { upload_id, multipart_upload, if_none_match, key, .. } =
+            request.input;
+        let mut state = self.lock();
+        let upload = state.uploads.get(&upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let named = multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let mut whole = Vec::new();
+        for part in named {
+            let bytes = part.part_number.and_then(|number| upload.parts.get(&number));
+            let bytes = bytes.filter(|bytes| Some(tag(bytes)) == part.e_tag);
+            whole.extend_from_slice(bytes.ok_or_else(|| s3_error!(InvalidPart))?);
+        }
+        state.insert_new(key, whole.into(), if_none_match.is_some(), None)?;
+        state.uploads.remove(&upload_id);
+        Ok(S3Response::new(CompleteMultipartUploadOutput::default()))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        match self.lock().uploads.remove(&request.input.upload_id) {
+            Some(_) => Ok(S3Response::new(AbortMultipartUploadOutput::default())),
+            None => Err(s3_error!(NoSuchUpload)),
+        }
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let prefix = request.input.prefix.unwrap_or_default();
+        let state = self.lock();
+        let uploads = state.uploads.iter().filter(|(_, upload)| upload.key.starts_with(&prefix));
+        let uploads = uploads.map(|(id, upload)| MultipartUpload {
+            key: Some(upload.key.clone()),
+            upload_id: Some(id.clone()),
+            initiated: Some(upload.initiated.into()),
+            ..Default::default()
+        });
+        let uploads = Some(uploads.collect());
+        Ok(S3Response::new(ListMultipartUploadsOutput { uploads, ..Default::default() }))
+    }
+}
