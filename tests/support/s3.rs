@@ -63,10 +63,8 @@ pub enum HttpFault {
     StallBody(usize),
     /// One bit of the answer's body is another.
     FlipBit,
-    /// The range asked for is another.
+    /// The answer says that it is another range than the one asked for.
     OtherRange,
-    /// The range is not looked at.
-    WholeForRange,
 }
 
 type Hook = dyn Fn(&Call) -> Option<HttpFault> + Send + Sync;
@@ -91,6 +89,7 @@ struct State {
     page_max: usize,
     latency: Duration,
     skew: Duration,
+    ignores_ranges: bool,
     hook: Option<Arc<Hook>>,
     calls: Vec<Call>,
     repetitions: HashMap<(String, String), u64>,
@@ -121,6 +120,7 @@ impl TestServer {
             page_max: 1000,
             latency: Duration::ZERO,
             skew: Duration::ZERO,
+            ignores_ranges: false,
             hook: None,
             calls: Vec::new(),
             repetitions: HashMap::new(),
@@ -191,6 +191,11 @@ impl TestServer {
 
     pub fn set_latency(&self, latency: Duration) {
         self.lock().latency = latency;
+    }
+
+    /// Answers with the whole object, whatever range is asked for.
+    pub fn ignore_ranges(&self) {
+        self.lock().ignores_ranges = true;
     }
 
     pub fn set_skew(&self, ahead: Duration) {
@@ -279,12 +284,6 @@ impl Server {
             }
             Some(HttpFault::Drop) => return Err("dropped".into()),
             Some(HttpFault::Stall) => std::future::pending().await,
-            Some(HttpFault::WholeForRange) => {
-                request.headers_mut().remove("range");
-            }
-            Some(HttpFault::OtherRange) => {
-                request.headers_mut().insert("range", "bytes=1-2".parse().unwrap());
-            }
             _ => {}
         }
         let response = self.s3.call(request.map(Body::from)).await.map_err(|error| format!("{error:?}"))?;
@@ -298,7 +297,10 @@ impl Server {
         let length = response.body().size_hint().exact();
         let mut response = response.map(|inner| FaultyBody { inner, left, fault });
         if let Some(length) = length.filter(|_| left < usize::MAX) {
-            response.headers_mut().insert("content-length", length.into());
+            response.headers_mut().entry("content-length").or_insert(length.into());
+        }
+        if matches!(fault, Some(HttpFault::OtherRange)) {
+            response.headers_mut().insert("content-range", "bytes 1-10/100".parse().unwrap());
         }
         if !skew.is_zero() {
             let date = httpdate(SystemTime::now() + skew);
@@ -369,7 +371,7 @@ impl http_body::Body for FaultyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.left > 0 && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -434,9 +436,10 @@ impl S3 for MemoryS3 {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let GetObjectInput { bucket, key, range, .. } = request.input;
         check_bucket(&bucket)?;
-        let bytes = match self.lock().objects.get(&key) {
-            Some(object) => object.bytes.clone(),
-            None => return Err(s3_error!(NoSuchKey)),
+        let (bytes, range) = {
+            let state = self.lock();
+            let object = state.objects.get(&key).ok_or_else(|| s3_error!(NoSuchKey))?;
+            (object.bytes.clone(), range.filter(|_| !state.ignores_ranges))
         };
         let total = bytes.len();
         let (bytes, content_range) = match range {
