@@ -169,6 +169,16 @@ pub enum RepoError {
         /// What happened meanwhile.
         why: String,
     },
+    /// What a parent needs does not fit into the pack cache.
+    #[error(
+        "it lies in {pack_bytes} bytes of packs, and the pack cache may hold {cache_bytes}: raise --cache-size"
+    )]
+    CacheTooSmall {
+        /// Bytes of the packs that the parent needs.
+        pack_bytes: u64,
+        /// What the cache may hold.
+        cache_bytes: u64,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread: {source}")]
     Thread {
@@ -368,6 +378,11 @@ impl Repository {
     /// Where it lies, for people.
     pub fn location(&self) -> String {
         self.storage.location()
+    }
+
+    /// Whether packs can be read here and there at little cost: they are on this machine, or can be brought here.
+    pub fn reads_are_cheap(&self) -> bool {
+        self.storage.is_local() || self.storage.cache().is_some()
     }
 
     /// What the key that opened it may do.

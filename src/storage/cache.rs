@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use self::folder::CacheFolder;
+use self::folder::{CacheFile, CacheFolder};
 use super::{ErrorKind, Listed, PackCache, Put, Requests, Storage, StorageError};
 
 /// What a cache holds unless it is told otherwise, in bytes.
@@ -179,7 +179,10 @@ impl<S: Storage> Cached<S> {
         let mut files = self.folder.files()?;
         let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
         if bytes > self.bytes_max / 10 * 9 {
-            files.sort_by_key(|file| (file.wanted, file.used));
+            // What came after the newest list is of the backup under way: nobody had the time to list it.
+            let newest = files.iter().filter_map(|file| file.wanted).max();
+            let is_new = |file: &CacheFile| newest.is_some_and(|newest| file.used >= newest);
+            files.sort_by_key(|file| (file.wanted.is_some() || is_new(file), file.wanted.max(Some(file.used))));
             for file in &files {
                 if bytes <= self.bytes_max / 10 * 9 {
                     break;
@@ -241,6 +244,10 @@ impl<S: Storage> PackCache for Cached<S> {
         }
         drop(leave);
         outcome
+    }
+
+    fn bytes_max(&self) -> u64 {
+        self.bytes_max
     }
 
     fn prefer(&self, series: &str, keys: &[String]) {

@@ -250,6 +250,9 @@ pub trait PackCache {
     /// When the storage fails.
     fn warm(&self, key: &str) -> Result<bool, StorageError>;
 
+    /// What it may hold, in bytes.
+    fn bytes_max(&self) -> u64;
+
     /// Says which packs the newest snapshot of `series` needs, in place of those said before. They are removed last.
     fn prefer(&self, series: &str, keys: &[String]);
 }

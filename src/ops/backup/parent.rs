@@ -26,6 +26,8 @@ pub enum ParentChoice {
 /// The parent's streams. A parent that cannot be read never fails a backup: what would have been found in it is stored.
 pub(super) struct Parents {
     snapshot: Option<(SnapshotId, Body)>,
+    /// What tells this series from others.
+    label: String,
     read_amplification_max: f64,
     workers: usize,
     is_used: bool,
@@ -43,7 +45,15 @@ impl Parents {
         request: &BackupRequest,
         observer: &WithDamage<'_>,
     ) -> Result<Self, OpError> {
-        let id = match &request.parent {
+        let choice = match &request.parent {
+            ParentChoice::Newest if !repo.reads_are_cheap() => {
+                let what = "the repository is far away and there is no pack cache: only whole chunks are found again";
+                observer.observe(Event::Step { what: what.to_owned() });
+                &ParentChoice::None
+            }
+            choice => choice,
+        };
+        let id = match choice {
             ParentChoice::None => None,
             ParentChoice::Named(name) => Some(select(&history.snapshots, name, &request.calendar.zone)?.id),
             ParentChoice::Newest => history
@@ -62,6 +72,7 @@ impl Parents {
         };
         Ok(Self {
             snapshot,
+            label: format!("{}/{}", request.host, request.series),
             read_amplification_max: request.read_amplification_max,
             workers: request.workers,
             is_used: false,
@@ -76,7 +87,8 @@ impl Parents {
         };
         let format = stream.format;
         let is_alike = Box::new(move |front: &[u8]| format_of(front) == format);
-        let parent = match session.parent(stream, self.workers, is_alike) {
+        let label = format!("{}/{name}", self.label);
+        let parent = match session.parent(stream, &label, self.workers, is_alike) {
             Ok(parent) => parent,
             Err(error) => {
                 tell(observer, &format!("the parent of stream `{name}`"), &error);

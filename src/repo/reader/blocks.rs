@@ -10,7 +10,7 @@ use crate::repo::format::pack::{FRONT_BYTES, PackOpener};
 use crate::repo::objects::pack_key;
 use crate::repo::{RepoError, Repository};
 use crate::storage::{ErrorKind, StorageError};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Unwrapped pack keys kept: unwrapping takes a tenth of a millisecond and a request.
@@ -20,6 +20,9 @@ const OPENERS_KEPT: usize = 256;
 pub struct BlockReader {
     repo: Repository,
     openers: Mutex<VecDeque<(PackId, Arc<PackOpener>)>>,
+    /// Packs are brought into the cache whole before anything is read from them.
+    whole: bool,
+    warmed: Mutex<HashSet<PackId>>,
 }
 
 /// Working memory of one thread that opens blocks.
@@ -32,7 +35,26 @@ pub struct Workspace {
 impl BlockReader {
     /// A reader of `repo`'s blocks.
     pub fn new(repo: &Repository) -> Self {
-        Self { repo: repo.clone(), openers: Mutex::default() }
+        Self { repo: repo.clone(), openers: Mutex::default(), whole: false, warmed: Mutex::default() }
+    }
+
+    /// A reader that is to read here and there all over the packs: where there is a cache, it has them fetched whole.
+    pub fn of_whole_packs(repo: &Repository) -> Self {
+        Self { whole: true, ..Self::new(repo) }
+    }
+
+    /// Has the pack fetched whole, the first time that something of it is wanted.
+    fn warm(&self, pack: &PackId, kind: BlockKind) {
+        let Some(cache) = self.repo.storage.cache() else { return };
+        // Recipes are small, and read node by node.
+        if !self.whole && kind == BlockKind::Data {
+            return;
+        }
+        let is_new = self.warmed.lock().unwrap_or_else(PoisonError::into_inner).insert(*pack);
+        if is_new && let Err(error) = cache.warm(&pack_key(pack)) {
+            // Safe to ignore because the range that is asked for next tells the same.
+            tracing::debug!("{error}");
+        }
     }
 
     /// Fetches and opens consecutive blocks of a pack in one read; `each` gets the plain bytes of one after another.
@@ -63,6 +85,7 @@ impl BlockReader {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return Err(RepoError::Inconsistent { object, what: "it has no such block".to_owned() });
         };
+        self.warm(&pack.id, first.kind);
         let opener = self.opener(&pack.id)?;
         let bytes = last.offset + u64::from(last.stored_bytes) - first.offset;
         let mut sealed = std::mem::take(&mut workspace.sealed);

@@ -45,6 +45,12 @@ impl ReadSettings {
     pub fn local(cores: usize) -> Self {
         Self { workers: cores.max(1) + 1, open_bytes: 64 << 20, run_bytes: 1 << 20 }
     }
+
+    /// Settings for a storage behind a wire, where each request waits for its answer: many at once, and large. At 50 ms
+    /// they bring up to 600 MB/s of whole packs, and 100 MB/s of single blocks.
+    pub fn remote() -> Self {
+        Self { workers: 16, open_bytes: 128 << 20, run_bytes: 2 << 20 }
+    }
 }
 
 /// What a restore read.

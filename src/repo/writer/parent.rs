@@ -2,11 +2,12 @@
 
 use super::BackupSession;
 use super::recipe::Copies;
-use crate::repo::RepoError;
 use crate::repo::reader::{BlockReader, Locator, ReadSettings, RecipeWalker, Survey, Windows};
+use crate::repo::{RepoError, pack_key};
 use crate::snapshot::Stream;
 use crate::snapshot::recipe::{Base, DEPTH_MAX};
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Plain bytes of the parent's blocks that are kept open: one literal block for each backup since the stream was last
 /// stored afresh, and the blocks of that time.
@@ -63,21 +64,44 @@ impl Parent {
 
 impl BackupSession {
     /// Opens `stream` to compare a new one with. `is_alike` tells from the first bytes of the new one whether it is of the same
-    /// kind. Nothing is taken from packs that are missing, or marked as damaged.
+    /// kind; the pack cache knows the stream by `label`. Nothing is taken from packs that are missing, or marked as damaged.
     ///
     /// # Errors
     /// When its recipe cannot be followed to the end, or threads cannot be started. The session can go on without it.
-    pub fn parent(&self, stream: &Stream, workers: usize, is_alike: IsAlike) -> Result<Parent, RepoError> {
+    pub fn parent(
+        &self,
+        stream: &Stream,
+        label: &str,
+        workers: usize,
+        is_alike: IsAlike,
+    ) -> Result<Parent, RepoError> {
         let repo = &self.repo;
         let catalog = repo.another_catalog()?;
         let locator = Arc::new(Mutex::new(Locator::strict(repo, catalog, self.sink.known.unusable())));
-        let blocks = Arc::new(BlockReader::new(repo));
+        let blocks = Arc::new(BlockReader::of_whole_packs(repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
         let survey = Survey::of(stream, &mut walker, &locator)?;
+        self.keep_at_hand(&survey, &locator, label)?;
         let settings = ReadSettings { workers, open_bytes: OPEN_BYTES, ..ReadSettings::local(workers) };
         let windows = Windows::new(blocks, locator, stream.root, stream.bytes, settings)?;
         let copies = copies(stream, &survey, walker)?;
         Ok(Parent { survey, windows, copies, is_alike })
+    }
+
+    /// Tells the pack cache, if there is one, which packs the parent lies in.
+    fn keep_at_hand(&self, survey: &Survey, locator: &Mutex<Locator>, label: &str) -> Result<(), RepoError> {
+        let Some(cache) = self.repo.storage.cache() else { return Ok(()) };
+        let wanted: HashSet<i64> = survey.blocks.keys().map(|(pack, _)| *pack).collect();
+        let packs = locator.lock().unwrap_or_else(PoisonError::into_inner).catalog().packs()?;
+        let packs: Vec<_> = packs.into_iter().filter(|pack| wanted.contains(&pack.number)).collect();
+        let pack_bytes: u64 = packs.iter().map(|pack| pack.bytes).sum();
+        if pack_bytes > cache.bytes_max() {
+            // They would be fetched, and pushed out again before the next backup wants them.
+            return Err(RepoError::CacheTooSmall { pack_bytes, cache_bytes: cache.bytes_max() });
+        }
+        let keys: Vec<String> = packs.iter().map(|pack| pack_key(&pack.id)).collect();
+        cache.prefer(label, &keys);
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Blocks keep their order, so that a later restore reads packs from front to back. Every queue is bounded, and buffers go
-//! round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length. The first error stops all threads and is
+//! round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length (9 packs where the storage is not local). The first error stops all threads and is
 //! kept; nothing that failed is ever reported as finished.
 
 use crate::codec::{Codec, CodecError, Compressor, Decompressor, Level};
@@ -34,6 +34,8 @@ pub struct PipelineSettings {
 /// Recipe nodes compress well and are few.
 const RECIPE_LEVEL: Level = Level::Zstd(3);
 const PACK_WRITERS: usize = 2;
+/// A storage behind a wire lets each writer wait, and holds a copy of what it sends.
+const PACK_WRITERS_REMOTE: usize = 3;
 /// How often a waiting caller looks whether a thread failed.
 const FAILURE_POLL: Duration = Duration::from_millis(50);
 
@@ -145,7 +147,8 @@ impl Pipeline {
             closed: 0,
         };
         spawn("pack", Box::new(move || packer.run()))?;
-        for _ in 0..PACK_WRITERS {
+        let pack_writers = if repo.storage.is_local() { PACK_WRITERS } else { PACK_WRITERS_REMOTE };
+        for _ in 0..pack_writers {
             let writer = PackWriter {
                 shared: Arc::clone(&shared),
                 repo: repo.clone(),
