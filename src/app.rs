@@ -4,11 +4,17 @@ use crate::config::{Config, ConfigError, Environment};
 use crate::crypto::{Credential, KeyFile, KeyFileError};
 use crate::repo::{RepoError, Repository, Surroundings};
 use crate::secret::{Entropy, OsEntropy, Passphrase};
+use crate::storage::cache::{CACHE_BYTES_DEFAULT, Cached};
+use crate::storage::limit::{Limited, Rate};
 use crate::storage::local::LocalStorage;
-use crate::storage::{ErrorKind, Storage, StorageError};
+use crate::storage::retry::{Backoff, Retry, RetryPolicy};
+use crate::storage::s3::{S3Address, S3Settings, S3Storage};
+use crate::storage::{ErrorKind, Requests, Storage, StorageError};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Settings do not lead to a repository.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +30,14 @@ pub enum AppError {
     BadAddress {
         /// As given.
         address: String,
+    },
+    /// The address of a bucket is not one.
+    #[error("`{address}` is no repository address: {reason}")]
+    Address {
+        /// As given, without secrets.
+        address: String,
+        /// What is wrong.
+        reason: String,
     },
     /// No passphrase and no key file were given, and there is nobody to ask.
     #[error("no passphrase and no key file were given")]
@@ -57,7 +71,9 @@ impl AppError {
             Self::NoRepositoryNamed => Some(
                 "give --repo PATH, set DUMPVAULT_REPOSITORY, or write `repository = \"…\"` into dumpvault.toml",
             ),
-            Self::BadAddress { .. } => Some("give a path or file:///path"),
+            Self::BadAddress { .. } => {
+                Some("give a path, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix")
+            }
             Self::NoCredential => Some(
                 "set DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE or DUMPVAULT_PASSWORD_COMMAND, or give --key-file FILE",
             ),
@@ -77,6 +93,24 @@ pub struct Overrides {
     pub password_file: Option<PathBuf>,
     /// `--key-file`
     pub key_file: Option<PathBuf>,
+    /// `--s3-endpoint`
+    pub s3_endpoint: Option<String>,
+    /// `--s3-region`
+    pub s3_region: Option<String>,
+    /// `--limit-upload`
+    pub limit_upload: Option<String>,
+    /// `--limit-download`
+    pub limit_download: Option<String>,
+    /// `--cache-size`
+    pub cache_size: Option<String>,
+    /// `--no-cache`
+    pub no_cache: bool,
+}
+
+/// Where a repository lies.
+enum Place {
+    Folder(PathBuf),
+    Bucket(S3Address),
 }
 
 /// Asks a person for a passphrase; `None` when there is nobody to ask.
@@ -90,6 +124,15 @@ pub struct App {
     pub environment: Environment,
     overrides: Overrides,
     entropy: Arc<dyn Entropy>,
+    cancel: Arc<AtomicBool>,
+    /// The bucket, once it was reached: finding credentials may take a while.
+    bucket: OnceLock<Arc<Bucket>>,
+}
+
+/// A bucket, and as others see it.
+struct Bucket {
+    raw: Arc<S3Storage>,
+    retrying: Arc<dyn Storage>,
 }
 
 /// A key, and what should be said about where it came from.
@@ -101,14 +144,19 @@ pub struct Found {
 }
 
 impl App {
-    /// Reads the configuration.
+    /// Reads the configuration. Once `cancel` is set, nothing that failed is tried again.
     ///
     /// # Errors
     /// When it is wrong.
-    pub fn new(overrides: Overrides, environment: Environment) -> Result<Self, AppError> {
+    pub fn new(
+        overrides: Overrides,
+        environment: Environment,
+        cancel: Arc<AtomicBool>,
+    ) -> Result<Self, AppError> {
         let given = overrides.config.clone().or_else(|| environment.path("DUMPVAULT_CONFIG"));
         let config = Config::load(given.as_deref(), &environment)?;
-        Ok(Self { config, environment, overrides, entropy: Arc::new(OsEntropy) })
+        let entropy = Arc::new(OsEntropy);
+        Ok(Self { config, environment, overrides, entropy, cancel, bucket: OnceLock::new() })
     }
 
     /// Where random bytes come from.
@@ -124,11 +172,7 @@ impl App {
             .unwrap_or_else(|| rustix::system::uname().nodename().to_str().unwrap_or("localhost").to_owned())
     }
 
-    /// Directory of a repository on this machine.
-    ///
-    /// # Errors
-    /// When none was named, or the address is of another kind.
-    pub fn repository_path(&self) -> Result<PathBuf, AppError> {
+    fn place(&self) -> Result<Place, AppError> {
         let address = self
             .overrides
             .repository
@@ -136,9 +180,16 @@ impl App {
             .or_else(|| self.environment.text("DUMPVAULT_REPOSITORY"))
             .or_else(|| self.config.repository.clone())
             .ok_or(AppError::NoRepositoryNamed)?;
+        if S3Address::is_meant(&address) {
+            let bucket = S3Address::parse(&address).map_err(|error| {
+                // The address as the error has it: without what may be a secret.
+                AppError::Address { address: error.object.clone(), reason: error.source.to_string() }
+            })?;
+            return Ok(Place::Bucket(bucket));
+        }
         if let Some(path) = address.strip_prefix("file://") {
             return if path.starts_with('/') {
-                Ok(path.into())
+                Ok(Place::Folder(path.into()))
             } else {
                 Err(AppError::BadAddress { address })
             };
@@ -146,7 +197,104 @@ impl App {
         if address.is_empty() || address.contains("://") {
             return Err(AppError::BadAddress { address });
         }
-        Ok(self.environment.directory.join(address))
+        Ok(Place::Folder(self.environment.directory.join(address)))
+    }
+
+    /// Whether reading the repository costs a wire. False also where there is none.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.place(), Ok(Place::Bucket(_)))
+    }
+
+    fn rate(&self, given: Option<&String>, name: &str) -> Result<Option<Arc<Rate>>, AppError> {
+        let rate = given.map(|text| crate::config::bytes(text, name)).transpose()?;
+        Ok(rate.filter(|rate| *rate > 0).map(|rate| Arc::new(Rate::new(rate))))
+    }
+
+    /// Bounds of the bandwidth, up and down.
+    fn rates(&self) -> Result<[Option<Arc<Rate>>; 2], AppError> {
+        let Overrides { limit_upload, limit_download, .. } = &self.overrides;
+        Ok([
+            self.rate(limit_upload.as_ref().or(self.config.limit_upload.as_ref()), "--limit-upload")?,
+            self.rate(limit_download.as_ref().or(self.config.limit_download.as_ref()), "--limit-download")?,
+        ])
+    }
+
+    fn bucket(&self, address: S3Address) -> Result<Arc<Bucket>, AppError> {
+        if let Some(bucket) = self.bucket.get() {
+            return Ok(Arc::clone(bucket));
+        }
+        let mut seed = [0; 8];
+        self.entropy.fill(&mut seed).map_err(RepoError::from)?;
+        let seed = u64::from_le_bytes(seed);
+        let backoff = Arc::new(Backoff::new(RetryPolicy::default(), seed, Arc::clone(&self.cancel)));
+        let [upload, download] = self.rates()?;
+        let given = &self.config.s3;
+        let settings = S3Settings {
+            endpoint: self.overrides.s3_endpoint.clone().or_else(|| given.endpoint.clone()),
+            region: self.overrides.s3_region.clone().or_else(|| given.region.clone()),
+            path_style: given.path_style,
+            profile: given.profile.clone(),
+            ca_file: given.ca_file.clone().or_else(|| self.environment.path("AWS_CA_BUNDLE")),
+            storage_class: given.storage_class.clone(),
+            encryption: given.encryption.clone(),
+            kms_key: given.kms_key.clone(),
+            upload,
+            download,
+            ..S3Settings::new(Arc::clone(&backoff))
+        };
+        let raw = Arc::new(S3Storage::connect(address, settings).map_err(RepoError::from)?);
+        let retrying = Arc::new(Retry::new(Arc::clone(&raw), backoff));
+        Ok(Arc::clone(self.bucket.get_or_init(|| Arc::new(Bucket { raw, retrying }))))
+    }
+
+    /// Puts the pack cache in front of a storage that is not local.
+    fn cached(&self, storage: Arc<dyn Storage>) -> Result<Arc<dyn Storage>, AppError> {
+        let size = self.overrides.cache_size.as_ref().or(self.config.cache_size.as_ref());
+        let bytes = size.map(|text| crate::config::bytes(text, "--cache-size")).transpose()?;
+        let bytes = bytes.unwrap_or(CACHE_BYTES_DEFAULT);
+        if self.overrides.no_cache || bytes == 0 || storage.is_local() {
+            return Ok(storage);
+        }
+        // Packs are named by their content: repositories at the same address, one after another, do no harm to each other.
+        let name = blake3::hash(storage.location().as_bytes()).to_hex();
+        let folder = self.environment.cache_root().join("packs").join(name.get(..32).unwrap_or_default());
+        Ok(Arc::new(Cached::new(storage, folder, bytes)))
+    }
+
+    /// What went over the wire so far, where there is one.
+    pub fn requests(&self) -> Option<Requests> {
+        self.bucket.get().and_then(|bucket| bucket.raw.requests())
+    }
+
+    /// How far the storage's clock is ahead of this host's, in milliseconds, where it told.
+    pub fn skew_ms(&self) -> Option<i64> {
+        self.bucket.get().and_then(|bucket| bucket.raw.skew_ms())
+    }
+
+    /// Removes what killed writers left unfinished and nobody wrote to for `older_than`.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn remove_leftovers(&self, older_than: Duration) -> Result<(), AppError> {
+        match self.place()? {
+            Place::Folder(path) => {
+                let storage = LocalStorage::open(path).map_err(RepoError::from)?;
+                storage.remove_leftovers(older_than).map_err(RepoError::from)?;
+            }
+            // Objects are put in one request: parts are left by very large ones only, and a request costs money.
+            Place::Bucket(_) => {}
+        }
+        Ok(())
+    }
+
+    /// How many unfinished objects there are; not known of a bucket.
+    pub fn leftovers(&self) -> usize {
+        match self.place() {
+            Ok(Place::Folder(path)) => LocalStorage::open(path)
+                .and_then(|storage| storage.leftovers())
+                .map_or(0, |found| found.len()),
+            _ => 0,
+        }
     }
 
     fn surroundings(&self) -> Surroundings {
@@ -157,9 +305,21 @@ impl App {
     ///
     /// # Errors
     /// [`RepoError::NoRepository`] when it is not.
-    pub fn storage(&self) -> Result<Arc<LocalStorage>, AppError> {
-        let path = self.repository_path()?;
-        Ok(Arc::new(LocalStorage::open(&path).map_err(|error| absent(&path, error))?))
+    pub fn storage(&self) -> Result<Arc<dyn Storage>, AppError> {
+        match self.place()? {
+            Place::Folder(path) => {
+                let storage = LocalStorage::open(&path).map_err(|error| absent(&path, error))?;
+                self.limited(storage)
+            }
+            Place::Bucket(address) => Ok(Arc::clone(&self.bucket(address)?.retrying)),
+        }
+    }
+
+    fn limited(&self, storage: LocalStorage) -> Result<Arc<dyn Storage>, AppError> {
+        Ok(match self.rates()? {
+            [None, None] => Arc::new(storage),
+            [upload, download] => Arc::new(Limited::new(storage, upload, download)),
+        })
     }
 
     /// Makes a repository at the address.
@@ -167,19 +327,29 @@ impl App {
     /// # Errors
     /// When there is one, or it cannot be made.
     pub fn init(&self, credential: &Credential, label: &str, now_ms: i64) -> Result<Repository, AppError> {
-        let path = self.repository_path()?;
-        let storage = Arc::new(LocalStorage::create(&path).map_err(RepoError::from)?);
+        let storage = match self.place()? {
+            Place::Folder(path) => self.limited(LocalStorage::create(&path).map_err(RepoError::from)?)?,
+            Place::Bucket(address) => Arc::clone(&self.bucket(address)?.retrying),
+        };
         let config = crate::repo::format::config::Config::new(now_ms);
         Ok(Repository::init(storage, credential, label, config, &self.surroundings())?)
     }
 
-    /// Opens the repository at the address.
+    /// Opens the repository at the address, with a pack cache where it is not on this machine.
     ///
     /// # Errors
     /// When there is none, or the key is wrong.
     pub fn open(&self, credential: &Credential) -> Result<Repository, AppError> {
-        let storage: Arc<dyn Storage> = self.storage()?;
+        let storage = self.cached(self.storage()?)?;
         Ok(Repository::open(storage, credential, &self.surroundings())?)
+    }
+
+    /// Opens the repository without a pack cache: what is read is what the storage holds.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub fn open_uncached(&self, credential: &Credential) -> Result<Repository, AppError> {
+        Ok(Repository::open(self.storage()?, credential, &self.surroundings())?)
     }
 
     /// The key that opens the repository: from the command line, the environment, the file, or a person.

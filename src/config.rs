@@ -111,6 +111,15 @@ pub struct Config {
     pub compression: Option<String>,
     /// As `--max-read-amplification`.
     pub max_read_amplification: Option<f64>,
+    /// As `--limit-upload`.
+    pub limit_upload: Option<String>,
+    /// As `--limit-download`.
+    pub limit_download: Option<String>,
+    /// As `--cache-size`.
+    pub cache_size: Option<String>,
+    /// How S3 is reached.
+    #[serde(default)]
+    pub s3: S3Config,
     /// Directories with PostgreSQL's client programs, searched first.
     #[serde(default)]
     pub pg_bin_dirs: Vec<PathBuf>,
@@ -119,6 +128,28 @@ pub struct Config {
     /// Sources, by name.
     #[serde(default, rename = "source")]
     pub sources: BTreeMap<String, SourceConfig>,
+}
+
+/// `[s3]`. Keys do not belong here: they come from the environment or the SDK's own files.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Config {
+    /// As `--s3-endpoint`.
+    pub endpoint: Option<String>,
+    /// As `--s3-region`.
+    pub region: Option<String>,
+    /// `host/bucket/key` instead of `bucket.host/key`.
+    pub path_style: Option<bool>,
+    /// Profile in the SDK's files.
+    pub profile: Option<String>,
+    /// Storage class of packs, `STANDARD_IA` and the like.
+    pub storage_class: Option<String>,
+    /// Server-side encryption: `AES256` or `aws:kms`.
+    pub encryption: Option<String>,
+    /// The key of `aws:kms`.
+    pub kms_key: Option<String>,
+    /// Certificates of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[source.NAME]`.
@@ -302,6 +333,32 @@ pub fn level(text: &str, setting: &str) -> Result<Level, ConfigError> {
     })
 }
 
+/// Parses a size like `2G`, `500MiB`, `10 M` or a plain number of bytes. Units count in powers of 1024, as other tools of the
+/// trade have them.
+///
+/// # Errors
+/// When it is none.
+pub fn bytes(text: &str, setting: &str) -> Result<u64, ConfigError> {
+    let trimmed = text.trim();
+    let digits = trimmed.len() - trimmed.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = trimmed.split_at(digits);
+    let unit = unit.trim().to_ascii_lowercase();
+    let shift = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => Some(0),
+        "k" => Some(10),
+        "m" => Some(20),
+        "g" => Some(30),
+        "t" => Some(40),
+        _ => None,
+    };
+    let number = number.parse::<u64>().ok();
+    let bytes = number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| ConfigError::Value {
+        setting: setting.to_owned(),
+        reason: format!("`{text}` is no size: write 500M, 2G or a number of bytes"),
+    })
+}
+
 /// Parses a duration like `90s`, `30m`, `2h 30m`, or a plain number of seconds.
 ///
 /// # Errors
@@ -374,6 +431,18 @@ mod tests {
         assert_eq!(config.calendar().unwrap().week_anchor, Weekday::Monday);
         let config = Config { time_zone: Some("Mars/Olympus".into()), ..Config::default() };
         assert!(config.calendar().is_err());
+    }
+
+    #[test]
+    fn sizes_parse_with_and_without_units() {
+        for (text, expected) in
+            [("0", 0), ("12", 12), ("3k", 3072), ("10 M", 10 << 20), ("2GiB", 2 << 30), ("1tb", 1 << 40)]
+        {
+            assert_eq!(bytes(text, "x").unwrap(), expected, "{text}");
+        }
+        for bad in ["", "M", "-1", "1.5G", "3x", "99999999T", "1 0"] {
+            assert!(bytes(bad, "x").is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -18,7 +18,9 @@ const EXIT_CODES: &str = "Exit codes:
 Secrets: DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE, DUMPVAULT_PASSWORD_COMMAND,
 DUMPVAULT_KEY_FILE, --key-file, or a prompt. The repository: --repo,
 DUMPVAULT_REPOSITORY, or `repository` in ./dumpvault.toml,
-$XDG_CONFIG_HOME/dumpvault/config.toml or /etc/dumpvault/config.toml.";
+$XDG_CONFIG_HOME/dumpvault/config.toml or /etc/dumpvault/config.toml. Keys for S3
+come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile (AWS_PROFILE), or
+the machine's role; never from an argument.";
 
 /// A streaming, encrypted, deduplicating archiver for database dumps.
 #[derive(Debug, Parser)]
@@ -32,7 +34,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Args)]
 pub(super) struct Globals {
-    /// The repository: a path or file:///path.
+    /// The repository: a path, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix.
     #[arg(long, short, global = true, value_name = "REPO")]
     pub repo: Option<String>,
     /// Configuration file, instead of the usual places.
@@ -44,6 +46,24 @@ pub(super) struct Globals {
     /// Key file (32 raw bytes) instead of a passphrase.
     #[arg(long, global = true, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+    /// S3 service to use when the repository's address names none; also AWS_ENDPOINT_URL.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Remote repositories")]
+    pub s3_endpoint: Option<String>,
+    /// Region of the bucket; also AWS_REGION.
+    #[arg(long, global = true, value_name = "REGION", help_heading = "Remote repositories")]
+    pub s3_region: Option<String>,
+    /// Send at most so many bytes a second, as 500K or 10M.
+    #[arg(long, global = true, value_name = "RATE", help_heading = "Remote repositories")]
+    pub limit_upload: Option<String>,
+    /// Receive at most so many bytes a second.
+    #[arg(long, global = true, value_name = "RATE", help_heading = "Remote repositories")]
+    pub limit_download: Option<String>,
+    /// Keep at most so many bytes of packs on this machine [default: 2G].
+    #[arg(long, global = true, value_name = "SIZE", help_heading = "Remote repositories")]
+    pub cache_size: Option<String>,
+    /// Keep no packs on this machine; backups then find only whole chunks again.
+    #[arg(long, global = true, help_heading = "Remote repositories", conflicts_with = "cache_size")]
+    pub no_cache: bool,
     /// Say only what went wrong.
     #[arg(long, short, global = true)]
     pub quiet: bool,

@@ -105,7 +105,8 @@ fn conclude(
     }
     if context.json {
         let results: Vec<_> = outcomes.iter().map(|(series, outcome)| result_json(series, outcome)).collect();
-        context.output(&json!({"version": 1, "results": results}).to_string());
+        let requests = context.app.requests().map(|requests| render::requests_json(&requests));
+        context.output(&json!({"version": 1, "results": results, "requests": requests}).to_string());
     }
     let mut exit = Exit::Good;
     let stored = outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
@@ -332,9 +333,7 @@ fn parse_time(text: &str) -> Result<jiff::Timestamp, CliError> {
 
 /// Removes temporary files that killed runs left in the repository's directory.
 fn sweep(context: &Context) {
-    if let Ok(storage) = context.app.storage()
-        && let Err(error) = storage.remove_leftovers(LEFTOVER_AGE)
-    {
+    if let Err(error) = context.app.remove_leftovers(LEFTOVER_AGE) {
         tracing::info!("old temporary files were not removed: {error}");
     }
 }

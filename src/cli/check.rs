@@ -8,15 +8,16 @@ use crate::repo::verify::{CheckReport, CheckSettings};
 use serde_json::json;
 
 pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError> {
-    let repo = context.repository()?;
+    // A cache would hide what the storage has lost.
+    let repo = context.repository_uncached()?;
     let settings = CheckSettings { read_data: args.read_data, workers: context.cores() };
     let host = context.app.host();
     let report = check(&repo, &context.clock, &host, settings, &context.progress, &context.cancel)?;
-    let leftovers = context.app.storage()?.leftovers().unwrap_or_default();
+    let leftovers = context.app.leftovers();
     if context.json {
-        context.output(&to_json(&report, args.read_data, leftovers.len()).to_string());
+        context.output(&to_json(&report, args.read_data, leftovers).to_string());
     } else {
-        tell(context, &report, leftovers.len());
+        tell(context, &report, leftovers);
     }
     Ok(if report.is_clean() { Exit::Good } else { Exit::Integrity })
 }

@@ -74,6 +74,9 @@ fn watch_signals(cancel: &Cancel) -> std::io::Result<()> {
     Ok(())
 }
 
+/// A clock further off than this earns a warning.
+const SKEW_MS_MAX: u64 = 300_000;
+
 /// What every command works with.
 struct Context {
     app: App,
@@ -95,10 +98,28 @@ impl Context {
     }
 
     fn repository(&self) -> Result<Repository, CliError> {
-        // Whether there is one is told before a passphrase is asked for.
+        self.identify()?;
+        Ok(self.app.open(&self.credential()?)?)
+    }
+
+    /// The repository as the storage has it, past any cache.
+    fn repository_uncached(&self) -> Result<Repository, CliError> {
+        self.identify()?;
+        Ok(self.app.open_uncached(&self.credential()?)?)
+    }
+
+    /// Whether there is a repository is told before a passphrase is asked for.
+    fn identify(&self) -> Result<(), CliError> {
         let storage = self.app.storage()?;
         Repository::identify(storage.as_ref())?;
-        Ok(self.app.open(&self.credential()?)?)
+        if let Some(skew) = self.app.skew_ms().filter(|skew| skew.unsigned_abs() > SKEW_MS_MAX) {
+            let (minutes, direction) =
+                (skew.unsigned_abs() / 60_000, if skew > 0 { "behind" } else { "ahead of" });
+            self.warn(format!(
+                "this host's clock is {minutes} minutes {direction} the storage's: set it right"
+            ));
+        }
+        Ok(())
     }
 
     fn warn(&self, message: String) {
@@ -122,7 +143,7 @@ impl Context {
     }
 
     fn read_settings(&self) -> ReadSettings {
-        ReadSettings::local(self.cores())
+        if self.app.is_remote() { ReadSettings::remote() } else { ReadSettings::local(self.cores()) }
     }
 }
 
@@ -159,31 +180,45 @@ fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
         config: globals.config,
         password_file: globals.password_file,
         key_file: globals.key_file,
+        s3_endpoint: globals.s3_endpoint,
+        s3_region: globals.s3_region,
+        limit_upload: globals.limit_upload,
+        limit_download: globals.limit_download,
+        cache_size: globals.cache_size,
+        no_cache: globals.no_cache,
     };
     let draw = !globals.quiet && !globals.json;
     let context = Context {
-        app: App::new(overrides, environment)?,
+        app: App::new(overrides, environment, cancel.flag())?,
         cancel: cancel.clone(),
         clock: SystemClock,
         json: globals.json,
         quiet: globals.quiet,
         progress: Progress::new(draw, std::io::stderr().is_terminal()),
     };
-    match cli.command {
-        Command::Init(args) => key::init(&context, &args),
-        Command::Backup(args) => backup::run(&context, &args),
-        Command::Restore(args) => restore::run(&context, &args),
-        Command::Cat(args) => restore::cat(&context, &args),
-        Command::Snapshots(args) => list::snapshots(&context, &args),
-        Command::Ls(args) => list::ls(&context, &args),
-        Command::Show(args) => list::show(&context, &args),
+    let outcome = dispatch(&context, cli.command);
+    if let Some(requests) = context.app.requests() {
+        tracing::info!("{}", render::requests(&requests));
+    }
+    outcome
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Init(args) => key::init(context, &args),
+        Command::Backup(args) => backup::run(context, &args),
+        Command::Restore(args) => restore::run(context, &args),
+        Command::Cat(args) => restore::cat(context, &args),
+        Command::Snapshots(args) => list::snapshots(context, &args),
+        Command::Ls(args) => list::ls(context, &args),
+        Command::Show(args) => list::show(context, &args),
         Command::Stats => list::stats(&context),
-        Command::Check(args) => check::run(&context, &args),
-        Command::Forget(args) => forget::forget(&context, &args),
-        Command::Prune(args) => forget::prune(&context, &args),
-        Command::Tag(args) => forget::tag(&context, &args),
-        Command::Key(args) => key::run(&context, &args.command),
-        Command::Demo(args) => demo::run(&context, &args),
+        Command::Check(args) => check::run(context, &args),
+        Command::Forget(args) => forget::forget(context, &args),
+        Command::Prune(args) => forget::prune(context, &args),
+        Command::Tag(args) => forget::tag(context, &args),
+        Command::Key(args) => key::run(context, &args.command),
+        Command::Demo(args) => demo::run(context, &args),
         Command::Completions { .. } => Ok(Exit::Good),
     }
 }

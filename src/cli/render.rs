@@ -2,6 +2,7 @@
 
 use crate::ops::survey::{Seen, sizes};
 use crate::snapshot::{Stream, Summary};
+use crate::storage::Requests;
 use indicatif::HumanBytes;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -108,6 +109,30 @@ pub(super) fn format_word(stream: &Stream) -> &'static str {
         StreamFormat::PgCustom => "pg_dump-custom",
         StreamFormat::PlainSql => "plain-sql",
     }
+}
+
+/// What went over the wire, in a line.
+pub(super) fn requests(requests: &Requests) -> String {
+    format!(
+        "{} requests ({} put, {} get, {} head, {} list, {} delete), {} sent, {} received",
+        requests.total(),
+        requests.put,
+        requests.get,
+        requests.head,
+        requests.list,
+        requests.delete,
+        bytes(requests.bytes_up),
+        bytes(requests.bytes_down),
+    )
+}
+
+/// What went over the wire.
+pub(super) fn requests_json(requests: &Requests) -> Value {
+    json!({
+        "total": requests.total(), "put": requests.put, "get": requests.get, "head": requests.head,
+        "list": requests.list, "delete": requests.delete, "other": requests.other,
+        "bytes_up": requests.bytes_up, "bytes_down": requests.bytes_down,
+    })
 }
 
 #[cfg(test)]

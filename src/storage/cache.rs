@@ -37,6 +37,8 @@ pub const CACHE_BYTES_DEFAULT: u64 = 2 << 30;
 const OPEN_FILES_MAX: usize = 128;
 /// A pack may take this share of the cache at most: one that pushes out all others helps nobody.
 const PACK_SHARE: u64 = 4;
+/// Packs fetched at a time: each is whole in memory.
+const FETCHES_MAX: usize = 2;
 /// The objects that are kept.
 const PREFIX: &str = "packs/";
 
@@ -182,7 +184,9 @@ impl<S: Storage> Cached<S> {
             // What came after the newest list is of the backup under way: nobody had the time to list it.
             let newest = files.iter().filter_map(|file| file.wanted).max();
             let is_new = |file: &CacheFile| newest.is_some_and(|newest| file.used >= newest);
-            files.sort_by_key(|file| (file.wanted.is_some() || is_new(file), file.wanted.max(Some(file.used))));
+            files.sort_by_key(|file| {
+                (file.wanted.is_some() || is_new(file), file.wanted.max(Some(file.used)))
+            });
             for file in &files {
                 if bytes <= self.bytes_max / 10 * 9 {
                     break;
@@ -224,9 +228,13 @@ impl<S: Storage> PackCache for Cached<S> {
 
     fn warm(&self, key: &str) -> Result<bool, StorageError> {
         let Some(name) = Self::name(key) else { return Ok(false) };
+        if self.checked(name).is_some() {
+            self.folder.touch(name);
+            return Ok(true);
+        }
         {
             let mut fetching = lock(&self.fetching);
-            while fetching.contains(name) {
+            while fetching.contains(name) || fetching.len() >= FETCHES_MAX {
                 fetching = self.fetched.wait(fetching).unwrap_or_else(PoisonError::into_inner);
             }
             fetching.insert(name.to_owned());
@@ -239,9 +247,6 @@ impl<S: Storage> PackCache for Cached<S> {
         } else {
             Ok(false)
         };
-        if matches!(outcome, Ok(true)) {
-            self.folder.touch(name);
-        }
         drop(leave);
         outcome
     }

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Blocks keep their order, so that a later restore reads packs from front to back. Every queue is bounded, and buffers go
-//! round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length (9 packs where the storage is not local). The first error stops all threads and is
-//! kept; nothing that failed is ever reported as finished.
+//! round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length (9 packs where the storage is not local).
+//! The first error stops all threads and is kept; nothing that failed is ever reported as finished.
 
 use crate::codec::{Codec, CodecError, Compressor, Decompressor, Level};
 use crate::repo::format::index::{BlockKind, ChunkEntry, IndexedPack};
