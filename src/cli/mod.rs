@@ -212,7 +212,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Snapshots(args) => list::snapshots(context, &args),
         Command::Ls(args) => list::ls(context, &args),
         Command::Show(args) => list::show(context, &args),
-        Command::Stats => list::stats(&context),
+        Command::Stats => list::stats(context),
         Command::Check(args) => check::run(context, &args),
         Command::Forget(args) => forget::forget(context, &args),
         Command::Prune(args) => forget::prune(context, &args),

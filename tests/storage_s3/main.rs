@@ -3,9 +3,12 @@
 // Clippy sees a test only where `#[test]` stands; helpers here are plain functions.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "support/conformance.rs"]
+#[path = "../support/cli.rs"]
+mod cli;
+#[path = "../support/conformance.rs"]
 mod conformance;
-#[path = "support/s3.rs"]
+mod program;
+#[path = "../support/s3.rs"]
 mod s3;
 
 use std::sync::Arc;

@@ -1,0 +1,264 @@
+//! The program with a repository in a bucket.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cli::{Output, Vault, exit, files_below, noise, run};
+use crate::s3::{ACCESS_KEY, BUCKET, HttpFault, SECRET_KEY, TestServer};
+
+/// A server, and a home of the program whose repository lies there.
+struct Remote {
+    server: TestServer,
+    vault: Vault,
+}
+
+impl Remote {
+    /// With a repository.
+    fn new() -> Self {
+        let remote = Self::bare();
+        remote.run(["init"]).expect(exit::OK);
+        remote
+    }
+
+    fn bare() -> Self {
+        Self { server: TestServer::new(), vault: Vault::empty() }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.vault.command(args);
+        command
+            .env("DUMPVAULT_REPOSITORY", self.server.address("repo"))
+            .env("DUMPVAULT_KEY_FILE", self.vault.key_file())
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
+    fn run<const N: usize>(&self, args: [&str; N]) -> Output {
+        run(self.command(&args), b"")
+    }
+
+    /// Backs `bytes` up; what the program says of it as JSON.
+    fn backup(&self, bytes: &[u8], options: &[&str]) -> Value {
+        let args = [&["--json", "backup", "--stdin", "--name", "app"], options].concat();
+        run(self.command(&args), bytes).expect(exit::OK).json()
+    }
+
+    fn restored(&self, options: &[&str]) -> Vec<u8> {
+        let args = [&["restore", "app", "--to", "-"], options].concat();
+        run(self.command(&args), b"").expect(exit::OK).stdout
+    }
+
+    fn packs_in_cache(&self) -> Vec<PathBuf> {
+        let root = self.vault.cache().join("dumpvault/packs");
+        let is_pack = |path: &String| path.rsplit('/').next().is_some_and(|name| name.len() == 64);
+        files_below(&root)
+            .into_iter()
+            .filter(|path| is_pack(path) && !path.contains("/wanted/"))
+            .map(|path| root.join(path))
+            .collect()
+    }
+}
+
+fn requests(report: &Value, kind: &str) -> u64 {
+    report["requests"][kind].as_u64().unwrap()
+}
+
+fn stored(report: &Value) -> u64 {
+    report["results"][0]["snapshot"]["bytes_stored"].as_u64().unwrap()
+}
+
+/// Rows of a hundred bytes that do not compress well, as a database has them, with those changed whose number `is_changed`.
+fn table(rows: u32, is_changed: impl Fn(u32) -> bool) -> Vec<u8> {
+    let mut text = Vec::new();
+    for row in 0..rows {
+        let day = u32::from(is_changed(row));
+        let hash = blake3::hash(&[row.to_le_bytes(), day.to_le_bytes()].concat()).to_hex();
+        text.extend_from_slice(format!("{row:08}\t{day}\t{hash}\tsome text of the row\n").as_bytes());
+    }
+    text
+}
+
+#[test]
+fn given_a_bucket_then_dumps_go_there_and_come_back_and_the_second_one_costs_few_requests() {
+    let remote = Remote::new();
+    let dump = noise(1, 70 << 20);
+    let first = remote.backup(&dump, &[]);
+    // Three packs of data, one of the recipe, index, snapshot, mark.
+    assert!(requests(&first, "put") <= 8, "{first}");
+    let second = remote.backup(&dump, &[]);
+    assert!(requests(&second, "total") <= 30, "{second}");
+    assert!(requests(&second, "bytes_down") < 1 << 20, "{second}");
+    assert!(stored(&second) < 100_000, "{second}");
+    assert!(remote.restored(&[]) == dump);
+    let config = remote.server.object("repo/config");
+    assert!(config.is_some(), "{:?}", remote.server.names());
+    remote.run(["check", "--read-data"]).expect(exit::OK);
+    remote.run(["init"]).expect(exit::USAGE).says("already");
+}
+
+#[test]
+fn given_another_machine_without_cache_then_it_restores_the_same() {
+    let mut remote = Remote::new();
+    let dump = noise(2, 40 << 20);
+    remote.backup(&dump, &[]);
+    remote.vault.forget_cache();
+    assert!(remote.restored(&["--no-cache"]) == dump);
+    assert_eq!(remote.packs_in_cache(), [PathBuf::new(); 0]);
+    assert!(remote.restored(&[]) == dump);
+}
+
+#[test]
+fn given_scattered_changes_then_the_parent_is_read_from_the_cache_and_little_is_stored() {
+    let mut remote = Remote::new();
+    remote.backup(&table(200_000, |_| false), &[]);
+    let changed = table(200_000, |row| row % 97 == 0);
+    let second = remote.backup(&changed, &[]);
+    let whole = 200_000 * 100;
+    assert!(stored(&second) < whole / 20, "{second}");
+    assert!(requests(&second, "bytes_down") < 1 << 20, "nothing is fetched that was just sent: {second}");
+    assert!(remote.restored(&[]) == changed);
+
+    // A cache that is lost is filled again: the parent's packs are fetched whole, once.
+    remote.vault.forget_cache();
+    let changed = table(200_000, |row| row % 97 < 2);
+    let third = remote.backup(&changed, &[]);
+    assert!(stored(&third) < whole / 20, "{third}");
+    assert!(!remote.packs_in_cache().is_empty());
+    assert!(remote.restored(&[]) == changed);
+
+    // Without one, whole chunks must do.
+    let changed = table(200_000, |row| row % 97 < 3);
+    let fourth = remote.backup(&changed, &["--no-cache"]);
+    assert!(stored(&fourth) > whole / 20, "{fourth}");
+    assert!(requests(&fourth, "bytes_down") < 2 << 20, "{fourth}");
+    assert!(remote.restored(&[]) == changed);
+
+    // Nor does one help that cannot hold the parent.
+    let changed = table(200_000, |row| row % 97 < 4);
+    let args = ["backup", "--stdin", "--name", "app", "--cache-size", "1M"];
+    run(remote.command(&args), &changed).expect(exit::OK).says("--cache-size");
+    assert!(remote.restored(&[]) == changed);
+}
+
+#[test]
+fn given_flipped_bits_in_the_cache_then_they_are_found_and_backup_and_restore_are_right_all_the_same() {
+    let remote = Remote::new();
+    remote.backup(&table(100_000, |_| false), &[]);
+    let packs = remote.packs_in_cache();
+    assert!(!packs.is_empty());
+    for path in &packs {
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(path, bytes).unwrap();
+    }
+    let changed = table(100_000, |row| row % 97 == 0);
+    let second = remote.backup(&changed, &[]);
+    assert!(stored(&second) < 1_000_000, "the parent's packs were fetched again: {second}");
+    assert!(remote.restored(&[]) == changed);
+}
+
+#[test]
+fn given_damage_in_the_bucket_then_a_check_finds_it_though_the_cache_is_whole() {
+    let remote = Remote::new();
+    remote.backup(&noise(3, 4 << 20), &[]);
+    let packs = remote.server.names().into_iter().filter(|name| name.contains("/packs/"));
+    for name in packs {
+        let mut bytes = remote.server.object(&name).unwrap().to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        remote.server.set_object(&name, bytes);
+    }
+    remote.run(["check", "--read-data"]).expect(exit::INTEGRITY);
+}
+
+#[test]
+fn given_a_service_that_fails_now_and_then_then_backup_and_restore_succeed() {
+    let remote = Remote::new();
+    let dump = noise(4, 70 << 20);
+    remote.server.set_hook(|call| match call.number % 7 {
+        2 => Some(HttpFault::Status(503, "SlowDown")),
+        4 => Some(HttpFault::DropAfter),
+        6 => Some(HttpFault::Cut(1000)),
+        _ => None,
+    });
+    remote.backup(&dump, &[]);
+    assert!(remote.restored(&["--no-cache"]) == dump);
+    remote.run(["check", "--read-data"]).expect(exit::OK);
+}
+
+#[test]
+fn given_the_bucket_in_one_place_and_the_service_in_another_then_the_repository_is_found() {
+    let remote = Remote::new();
+    let endpoint = remote.server.endpoint();
+    let short = format!("s3://{BUCKET}/repo");
+    let mut by_variable = remote.command(&["--repo", &short, "snapshots"]);
+    by_variable.env("AWS_ENDPOINT_URL", &endpoint);
+    run(by_variable, b"").expect(exit::OK);
+    remote.run(["--repo", &short, "--s3-endpoint", &endpoint, "snapshots"]).expect(exit::OK);
+
+    let config = remote.vault.work().join("dumpvault.toml");
+    let text = format!("repository = '{short}'\n[s3]\nendpoint = '{endpoint}'\nregion = 'eu-west-1'\n");
+    std::fs::write(config, text).unwrap();
+    let mut by_file = remote.command(&["snapshots"]);
+    by_file.env_remove("DUMPVAULT_REPOSITORY").env_remove("AWS_REGION");
+    run(by_file, b"").expect(exit::OK);
+}
+
+#[test]
+fn given_keys_in_a_profile_then_they_are_found_and_given_none_the_error_says_what_to_set() {
+    let remote = Remote::new();
+    let aws = remote.vault.home().join(".aws");
+    std::fs::create_dir(&aws).unwrap();
+    let text = format!("[vault]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n");
+    std::fs::write(aws.join("credentials"), text).unwrap();
+    let without_keys = |profile: Option<&str>| {
+        let mut command = remote.command(&["snapshots"]);
+        command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+        profile.map(|profile| command.env("AWS_PROFILE", profile));
+        run(command, b"")
+    };
+    without_keys(Some("vault")).expect(exit::OK);
+    without_keys(None).expect(exit::NOTHING_DONE).says("AWS_ACCESS_KEY_ID");
+}
+
+#[test]
+fn given_what_is_wrong_with_a_bucket_then_the_program_says_what_and_never_a_secret() {
+    let remote = Remote::new();
+    let wrong_bucket = format!("s3:{}/elsewhere/repo", remote.server.endpoint());
+    remote
+        .run(["--repo", &wrong_bucket, "snapshots"])
+        .expect(exit::NOTHING_DONE)
+        .says("elsewhere")
+        .says("make the bucket first");
+    let nothing_there = remote.server.address("nothing");
+    remote.run(["--repo", &nothing_there, "snapshots"]).expect(exit::NO_REPOSITORY);
+    remote
+        .run(["--repo", "s3:https://key:hunter2@host/vault", "snapshots"])
+        .expect(exit::USAGE)
+        .does_not_say("hunter2");
+
+    let mut wrong_key = remote.command(&["snapshots"]);
+    wrong_key.env("AWS_SECRET_ACCESS_KEY", "hunter2");
+    run(wrong_key, b"").expect(exit::NOTHING_DONE).says("SignatureDoesNotMatch").does_not_say("hunter2");
+
+    remote.server.set_hook(|call| (call.method == "PUT").then_some(HttpFault::Status(403, "AccessDenied")));
+    let args = ["backup", "--stdin", "--name", "app"];
+    run(remote.command(&args), b"some dump").expect(exit::NOTHING_DONE).says("docs/offsite.md");
+    remote.run(["snapshots"]).expect(exit::OK);
+}
+
+#[test]
+fn given_a_clock_that_is_off_then_every_command_warns_of_it() {
+    let remote = Remote::new();
+    remote.server.set_skew(Duration::from_secs(600));
+    remote.run(["snapshots"]).expect(exit::OK).says("clock");
+    remote.server.set_skew(Duration::ZERO);
+    remote.run(["snapshots"]).expect(exit::OK).does_not_say("clock");
+}
