@@ -103,6 +103,11 @@ impl Backoff {
         self.retries.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing is to be tried again any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::SeqCst)
+    }
+
     /// Calls `attempt` until it succeeds or trying again makes no sense.
     ///
     /// # Errors
@@ -131,7 +136,7 @@ impl Backoff {
                 tracing::warn!("{error}; trying again in {:.1} s", wait.as_secs_f64());
             }
             self.pauses.pause(wait, &self.cancel);
-            if self.cancel.load(Ordering::SeqCst) {
+            if self.is_cancelled() {
                 return Err(error);
             }
         }

@@ -41,6 +41,9 @@ use super::{ErrorKind, Listed, Put, Requests, Storage, StorageError, check_key, 
 
 /// Threads of the executor: they do no work but waiting.
 const EXECUTOR_THREADS: usize = 2;
+/// How soon a wait notices that it is to end, and how long a request may last then: what clears up still has to get through.
+const CANCEL_POLL: Duration = Duration::from_millis(250);
+const CANCEL_GRACE: Duration = Duration::from_secs(3);
 /// Where no region is set: what services other than Amazon's expect.
 const REGION_DEFAULT: &str = "us-east-1";
 /// Ranges beyond this are refused by services that count with signs.
@@ -174,13 +177,22 @@ impl S3Storage {
         Ok(Self { client, runtime: Some(runtime), address, settings, wire, conditional })
     }
 
-    /// Waits for `future` on the caller's thread.
+    /// Waits for `future` on the caller's thread; not for long once everything is to stop.
     fn wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        match &self.runtime {
-            Some(runtime) => runtime.block_on(future),
-            // It is taken out only when the storage is dropped.
-            None => Err(Failure::cut("the storage is closed")),
-        }
+        // It is taken out only when the storage is dropped.
+        let Some(runtime) = &self.runtime else { return Err(Failure::cut("the storage is closed")) };
+        runtime.block_on(async {
+            let mut future = std::pin::pin!(future);
+            let mut polls_left = CANCEL_GRACE.as_millis() / CANCEL_POLL.as_millis();
+            loop {
+                match tokio::time::timeout(CANCEL_POLL, future.as_mut()).await {
+                    Ok(outcome) => return outcome,
+                    Err(_) if !self.settings.backoff.is_cancelled() => {}
+                    Err(_) if polls_left > 0 => polls_left -= 1,
+                    Err(_) => return Err(Failure::cut("interrupted")),
+                }
+            }
+        })
     }
 
     fn object(&self, key: &str) -> String {

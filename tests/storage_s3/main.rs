@@ -16,12 +16,23 @@ use std::time::{Duration, Instant};
 
 use conformance::{Place, conformance, place};
 use dumpvault::storage::limit::Rate;
-use dumpvault::storage::retry::Retry;
+use dumpvault::storage::retry::{Backoff, Retry, RetryPolicy};
 use dumpvault::storage::s3::{S3Address, S3Settings, S3Storage};
 use dumpvault::storage::{ErrorKind, Put, Storage};
 use s3::{Conditional, HttpFault, TestServer};
 
+/// The server that the environment names (DUMPVAULT_TEST_S3_ENDPOINT, DUMPVAULT_TEST_S3_BUCKET and the usual AWS variables), or
+/// the one in this process.
 fn s3_honouring_conditions() -> Place {
+    if let Ok(endpoint) = std::env::var("DUMPVAULT_TEST_S3_ENDPOINT") {
+        let bucket = std::env::var("DUMPVAULT_TEST_S3_BUCKET").unwrap_or_else(|_| s3::BUCKET.to_owned());
+        let mut unique = [0; 8];
+        getrandom::fill(&mut unique).unwrap();
+        let prefix = format!("test-{:016x}", u64::from_le_bytes(unique));
+        let address = S3Address::parse(&format!("s3:{endpoint}/{bucket}/{prefix}")).unwrap();
+        let settings = S3Settings::new(Arc::new(Backoff::new(RetryPolicy::default(), 1, Arc::default())));
+        return place(S3Storage::connect(address, settings).unwrap(), ());
+    }
     let server = TestServer::new();
     place(server.storage("repo"), server)
 }
@@ -229,6 +240,19 @@ fn given_a_stalled_server_or_body_then_the_request_fails_after_the_time_limit_an
         let mut buffer = [0; 1000];
         assert!(storage.get_range("config", 5, &mut buffer).unwrap_err().retryable, "{fault:?}");
     }
+}
+
+#[test]
+fn given_a_stalled_request_and_a_person_who_stops_the_program_then_it_ends_soon() {
+    let server = TestServer::new();
+    server.set_hook(|_| Some(HttpFault::Stall));
+    let cancel = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let backoff = Arc::new(Backoff::new(RetryPolicy::default(), 1, cancel));
+    let storage = Retry::new(connect(&server, |settings| settings.backoff = backoff.clone()), backoff);
+    let began = Instant::now();
+    let error = storage.get("config", 10).unwrap_err();
+    assert!(error.to_string().contains("interrupted"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -262,3 +262,76 @@ fn given_a_clock_that_is_off_then_every_command_warns_of_it() {
     remote.server.set_skew(Duration::ZERO);
     remote.run(["snapshots"]).expect(exit::OK).does_not_say("clock");
 }
+
+#[test]
+fn given_a_policy_without_deletion_then_backup_and_restore_work() {
+    let remote = Remote::new();
+    remote
+        .server
+        .set_hook(|call| (call.method == "DELETE").then_some(HttpFault::Status(403, "AccessDenied")));
+    for day in 0..2 {
+        let dump = table(10_000, |row| row < day);
+        remote.backup(&dump, &[]);
+        assert!(remote.restored(&[]) == dump);
+    }
+}
+
+#[test]
+fn given_a_wire_with_latency_then_a_restore_does_not_wait_for_one_request_after_another() {
+    let remote = Remote::new();
+    let dump = noise(5, 70 << 20);
+    remote.backup(&dump, &[]);
+    let before = remote.server.count("GET");
+    remote.server.set_latency(Duration::from_millis(100));
+    let began = std::time::Instant::now();
+    assert!(remote.restored(&["--no-cache"]) == dump);
+    let gets = (remote.server.count("GET") - before) as u32;
+    let one_by_one = Duration::from_millis(100) * gets;
+    assert!(gets < 70, "blocks that lie side by side are fetched in one request: {gets}");
+    assert!(began.elapsed() < one_by_one * 2 / 3, "{gets} requests in {:?}", began.elapsed());
+}
+
+/// `cargo test --test storage_s3 figures -- --ignored --nocapture`
+#[test]
+#[ignore = "takes a minute, and prints figures instead of judging"]
+fn figures_of_a_bucket_beside_those_of_a_folder() {
+    let remote = Remote::new();
+    let dump = table(3_000_000, |_| false);
+    let local = Vault::new();
+    let timed = |what: &str, command: Command, stdin: &[u8]| {
+        let began = std::time::Instant::now();
+        let output = run(command, stdin).expect(exit::OK);
+        let elapsed = began.elapsed();
+        let speed = dump.len() as f64 / 1e6 / elapsed.as_secs_f64();
+        println!("{what:<40} {:>6.2} s {speed:>6.0} MB/s", elapsed.as_secs_f64());
+        (elapsed, output)
+    };
+    let backup = ["--json", "backup", "--stdin", "--name", "app"];
+    let restore = ["restore", "app", "--to", "/dev/null"];
+    let uncached = ["restore", "app", "--to", "/dev/null", "--no-cache"];
+    timed("first backup, folder", local.command(backup), &dump);
+    let (_, output) = timed("first backup, bucket", remote.command(&backup), &dump);
+    println!("    {}", output.json()["requests"]);
+    let (_, output) = timed("unchanged, bucket", remote.command(&backup), &dump);
+    println!("    {}", output.json()["requests"]);
+    timed("restore, folder", local.command(restore), b"");
+    timed("restore, bucket, cached", remote.command(&restore), b"");
+    timed("restore, bucket", remote.command(&uncached), b"");
+    remote.server.set_latency(Duration::from_millis(50));
+    let before = remote.server.count("GET");
+    let (elapsed, _) = timed("restore, bucket, 50 ms", remote.command(&uncached), b"");
+    let gets = remote.server.count("GET") - before;
+    println!(
+        "    {gets} requests, which one by one wait {:.1} times as long",
+        gets as f64 * 0.05 / elapsed.as_secs_f64()
+    );
+    timed("unchanged, bucket, 50 ms", remote.command(&backup), &dump);
+    let changed = table(3_000_000, |row| row % 97 == 0);
+    let (_, output) = timed("1 % changed, bucket, 50 ms", remote.command(&backup), &changed);
+    println!("    {}", output.json()["requests"]);
+    timed(
+        "first backup, bucket, 50 ms",
+        remote.command(&["backup", "--stdin", "--name", "other"]),
+        &noise(9, 200 << 20),
+    );
+}
