@@ -16,10 +16,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Unwrapped pack keys kept: unwrapping takes a tenth of a millisecond and a request.
 const OPENERS_KEPT: usize = 256;
 
+/// The opener of one pack, once somebody fetched its front.
+type OpenerPlace = Arc<Mutex<Option<Arc<PackOpener>>>>;
+
 /// Opens blocks; shared by all threads of a restore.
 pub struct BlockReader {
     repo: Repository,
-    openers: Mutex<VecDeque<(PackId, Arc<PackOpener>)>>,
+    openers: Mutex<VecDeque<(PackId, OpenerPlace)>>,
     /// Packs are brought into the cache whole before anything is read from them.
     whole: bool,
     warmed: Mutex<HashSet<PackId>>,
@@ -150,15 +153,11 @@ impl BlockReader {
     /// # Errors
     /// When the pack is missing, or its front damaged.
     pub fn opener(&self, pack: &PackId) -> Result<Arc<PackOpener>, RepoError> {
-        {
-            let mut openers = self.openers.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(at) = openers.iter().position(|(id, _)| id == pack)
-                && let Some(found) = openers.remove(at)
-            {
-                let opener = Arc::clone(&found.1);
-                openers.push_front(found);
-                return Ok(opener);
-            }
+        let place = self.place_of(pack);
+        // Held while the pack's front is fetched: threads that want the same pack at the same moment fetch it once.
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opener) = place.as_ref() {
+            return Ok(Arc::clone(opener));
         }
         let object = pack_key(pack);
         let mut front = [0; FRONT_BYTES];
@@ -170,10 +169,19 @@ impl BlockReader {
                 source => RepoError::Damaged { object, source },
             })?;
         let opener = Arc::new(opener);
-        let mut openers = self.openers.lock().unwrap_or_else(PoisonError::into_inner);
-        openers.push_front((*pack, Arc::clone(&opener)));
-        openers.truncate(OPENERS_KEPT);
+        *place = Some(Arc::clone(&opener));
         Ok(opener)
+    }
+
+    /// Where the pack's opener is kept, or will be.
+    fn place_of(&self, pack: &PackId) -> OpenerPlace {
+        let mut openers = self.openers.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = openers.iter().position(|(id, _)| id == pack);
+        let kept = at.and_then(|at| openers.remove(at)).unwrap_or_else(|| (*pack, Arc::default()));
+        let place = Arc::clone(&kept.1);
+        openers.push_front(kept);
+        openers.truncate(OPENERS_KEPT);
+        place
     }
 }
 
