@@ -179,7 +179,7 @@ fn given_errors_that_do_not_pass_then_they_are_told_apart_and_tried_once() {
         (403, "AccessDenied", ErrorKind::Denied, "policy"),
         (403, "SignatureDoesNotMatch", ErrorKind::Denied, "secret key"),
         (403, "RequestTimeTooSkewed", ErrorKind::Denied, "clock"),
-        (400, "ExpiredToken", ErrorKind::Other, "session token"),
+        (400, "ExpiredToken", ErrorKind::Denied, "session token"),
         (404, "NoSuchBucket", ErrorKind::Invalid, "bucket"),
         (301, "PermanentRedirect", ErrorKind::Invalid, "AWS_REGION"),
         (507, "InsufficientStorage", ErrorKind::NoSpace, "507"),

@@ -99,6 +99,13 @@ fn classify(status: u16, code: &str) -> (ErrorKind, bool) {
         "NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed" | "InvalidBucketName" => {
             return (ErrorKind::Invalid, false);
         }
+        // Some with status 400.
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidToken"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "RequestTimeTooSkewed" => return (ErrorKind::Denied, false),
         "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" | "InsufficientCapacity" => {
             return (ErrorKind::NoSpace, false);
         }
