@@ -67,7 +67,7 @@ impl<E: ProvideErrorMetadata + StdError + 'static> From<SdkError<E, HttpResponse
             SdkError::DispatchFailure(dispatch) => {
                 let retryable = dispatch.is_io() || dispatch.is_timeout();
                 let failure = Self { retryable: retryable || dispatch.is_other(), ..failure };
-                if retryable { failure } else { failure.without_credentials() }
+                if retryable { failure.without_trust() } else { failure.without_credentials() }
             }
             // An answer that is none, or came too late.
             _ => Self { retryable: true, kind: ErrorKind::Other, ..failure },
@@ -85,7 +85,14 @@ impl Failure {
             self.message.push_str(
                 "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for a profile in ~/.aws",
             );
-        } else if message.contains("certificate") {
+            return self;
+        }
+        self.without_trust()
+    }
+
+    /// A certificate that is not trusted is told as a failure of the connection.
+    fn without_trust(mut self) -> Self {
+        if self.message.contains("certificate") {
             self.retryable = false;
             self.message.push_str("; a private authority's certificate is given with AWS_CA_BUNDLE");
         }
