@@ -388,12 +388,10 @@ fn given_eight_threads_and_a_slow_wire_then_their_requests_go_side_by_side() {
     server.set_latency(Duration::from_millis(50));
     let storage = server.storage("repo");
     storage.put("a", b"1").unwrap();
-    let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| (0..5).for_each(|_| assert_eq!(storage.get("a", 9).unwrap(), b"1")));
         }
     });
-    // One after another they would take two seconds.
-    assert!(began.elapsed() < Duration::from_millis(1200), "{:?}", began.elapsed());
+    assert!(server.take_under_way_max() > 4);
 }

@@ -92,6 +92,9 @@ struct State {
     ignores_ranges: bool,
     hook: Option<Arc<Hook>>,
     calls: Vec<Call>,
+    /// Requests that wait for their answer just now, and how many did at most.
+    under_way: usize,
+    under_way_max: usize,
     repetitions: HashMap<(String, String), u64>,
 }
 
@@ -123,6 +126,8 @@ impl TestServer {
             ignores_ranges: false,
             hook: None,
             calls: Vec::new(),
+            under_way: 0,
+            under_way_max: 0,
             repetitions: HashMap::new(),
         }));
         let runtime =
@@ -219,6 +224,11 @@ impl TestServer {
         self.lock().calls.iter().filter(|call| call.method == method).count()
     }
 
+    /// How many requests waited for their answers at the same time since the last call.
+    pub fn take_under_way_max(&self) -> usize {
+        std::mem::take(&mut self.lock().under_way_max)
+    }
+
     pub fn names(&self) -> Vec<String> {
         self.lock().objects.keys().cloned().collect()
     }
@@ -271,6 +281,7 @@ impl Server {
     ) -> Result<Response<FaultyBody>, Failure> {
         let (fault, latency, skew) = self.begin(&request);
         tokio::time::sleep(latency).await;
+        self.state.lock().unwrap().under_way -= 1;
         let whole = |status: u16, code: &str| {
             let text = format!("<Error><Code>{code}</Code><Message>it was ordered</Message></Error>");
             let body = FaultyBody { inner: Body::from(text), left: usize::MAX, fault: None };
@@ -320,6 +331,8 @@ impl Server {
             let query = request.uri().query().unwrap_or_default().to_owned();
             let call = Call { method, path, query, number, repetition };
             state.calls.push(call.clone());
+            state.under_way += 1;
+            state.under_way_max = state.under_way_max.max(state.under_way);
             (call, state.hook.clone(), state.latency, state.skew)
         };
         (hook.and_then(|hook| hook(&call)), latency, skew)
