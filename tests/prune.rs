@@ -94,7 +94,7 @@ impl Vault {
     fn backup_on(&mut self, parent: SnapshotId, bytes: &[u8]) -> SnapshotId {
         let mut session = self.begin();
         let parent = self.kept[&parent].0.body.streams[0].clone();
-        let parent = session.parent(&parent, 1, Box::new(|_| true)).unwrap();
+        let parent = session.parent(&parent, "test", 1, Box::new(|_| true)).unwrap();
         let basis = Basis::Parent(Box::new(parent));
         let stored = session.store("app", &mut &bytes[..], basis, &Silent, &Cancel::new()).unwrap();
         self.commit(session, stored, bytes).unwrap()
