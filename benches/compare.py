@@ -186,6 +186,26 @@ class Zstd(Contestant):
         return "zstd --version"
 
 
+class ZstdPatch(Zstd):
+    """What changed against the whole dump before, which has to be on disk to make it and to read it."""
+
+    def reset(self):
+        super().reset()
+        self.dumps = []
+
+    def options(self, which):
+        return ["--long=31", *([f"--patch-from={self.dumps[which - 1]}"] if which else [])]
+
+    def backup(self, dump):
+        self.dumps.append(dump)
+        # As a stream: it refuses a file that is its own reference.
+        options = [*self.options(self.backups), f"--stream-size={dump.stat().st_size}", "-c"]
+        return [["zstd", "-q", "-3", *options]], dump, self.stored(self.backups)
+
+    def restore(self, which):
+        return [["zstd", "-q", "-d", *self.options(which), "-c", str(self.stored(which))]], os.devnull
+
+
 class ZstdAge(Zstd):
     """The same, encrypted to a public key."""
 
@@ -216,6 +236,8 @@ def contestant(name, scratch, dumpvault):
             return Restic(name, home, name[-1])
         case "zstd":
             return Zstd(name, home)
+        case "zstd-patch":
+            return ZstdPatch(name, home)
         case "zstd-age":
             return ZstdAge(name, home)
     raise Failed(f"unknown contestant {name}")
@@ -231,9 +253,10 @@ def run_step(tool, step, dumps, scratch):
     """Measures one step of one contestant; `step` is (title, day), the day None for the restore."""
     title, day = step
     if day is None:
-        stages, stdin = tool.restore(tool.backups - 1)
+        oldest = title == "restore first"
+        stages, stdin = tool.restore(0 if oldest else tool.backups - 1)
         os.sync()
-        return run(stages, tool.env, scratch, stdin) | {"plain": dumps[-1].stat().st_size}
+        return run(stages, tool.env, scratch, stdin) | {"plain": dumps[0 if oldest else -1].stat().st_size}
     before = bytes_below(tool.repository)
     stages, stdin, stdout = tool.backup(dumps[day])
     warm(stdin)
@@ -327,7 +350,7 @@ def as_markdown(rows):
     return "\n".join(lines)
 
 
-def facts(tools, dumps, rounds):
+def facts(tools, dumps, rounds, series):
     """What a reader has to know to judge the numbers."""
     cpu = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -345,7 +368,7 @@ def facts(tools, dumps, rounds):
         f"{time.strftime('%Y-%m-%d')}, commit {commit or 'unknown'}, {cpu}, {len(os.sched_getaffinity(0))} cores, "
         f"{memory:.0f} GiB, Linux {platform.release()}",
         "; ".join(versions),
-        f"sample order database, day 0 {dumps[0].stat().st_size / 1e6:.0f} MB, {len(dumps) - 1} later days, "
+        f"{series}, day 0 {dumps[0].stat().st_size / 1e6:.0f} MB, {len(dumps) - 1} later days, "
         f"{rounds} rounds, median; input in the page cache; memory is the peak, summed over a pipeline",
         "MB are 1,000,000 bytes; added: by one such backup; stored: the whole repository after the step's last; ratios: this tool / dumpvault",
     ]
@@ -358,6 +381,7 @@ def main():
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--tools", required=True)
     parser.add_argument("--dumpvault", required=True)
+    parser.add_argument("--series", required=True)
     parser.add_argument("--result", type=Path, required=True)
     args = parser.parse_args()
     dumps = [args.scratch / f"day-{day}.dump" for day in range(args.days + 1)]
@@ -366,13 +390,14 @@ def main():
         if not tools or args.rounds < 1:
             raise Failed("nothing to run")
         # The days are one step with several runs; so are the rounds.
-        steps = [("first", 0), ("same again", 0), *[("next day", day) for day in range(1, args.days + 1)], ("restore", None)]
+        steps = [("first", 0), ("same again", 0), *[("next day", day) for day in range(1, args.days + 1)]]
+        steps += [("restore", None), ("restore first", None)]
         results = run_rounds(tools, steps, dumps, args.rounds, args.scratch)
     except Failed as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
     rows = table(results, dict.fromkeys(title for title, _ in steps), [tool.name for tool in tools])
-    lines = facts(tools, dumps, args.rounds)
+    lines = facts(tools, dumps, args.rounds, args.series)
     markdown = "\n".join(f"- {line}" for line in lines) + "\n\n" + as_markdown(rows) + "\n"
     args.result.write_text(markdown)
     print("\n".join(lines) + "\n" + as_text(rows) + "\n\n" + markdown)

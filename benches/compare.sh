@@ -6,7 +6,9 @@
 # The series is the sample order database: day 0 of SIZE_MB, then DAYS days (default 3) of the default churn.
 # Environment:
 #   ROUNDS   how often everything is repeated from an empty repository (default 3)
-#   TOOLS    which contestants, in words (default: dumpvault restic-v2 restic-v1 zstd zstd-age)
+#   TOOLS    which contestants, in words (default: dumpvault restic-v2 restic-v1 zstd zstd-age); there is zstd-patch, too:
+#            zstd --patch-from the dump before, the bound that needs both whole dumps on disk
+#   SERIES   `orders` (the default), or `pgbench`: a real database of filled pgbench tables, 1 % of the accounts updated a day
 #   SCRATCH  where the series and the repositories go; must be a disk with room for about DAYS + 8 dumps
 #            (default: a new directory in TMPDIR or /var/tmp, removed at the end)
 #   RESULT   where the Markdown table goes too (default: target/compare-SIZE_MB.md)
@@ -47,9 +49,22 @@ else
 fi
 trap 'rm -rf -- "$scratch"' EXIT
 
-for ((day = 0; day <= days; day++)); do
-    "$built/dist/examples/orderdb" --mb "$size_mb" --day "$day" >"$scratch/day-$day.dump"
-done
+case "${SERIES:-orders}" in
+    orders)
+        series="sample order database"
+        for ((day = 0; day <= days; day++)); do
+            "$built/dist/examples/orderdb" --mb "$size_mb" --day "$day" >"$scratch/day-$day.dump"
+        done
+        ;;
+    pgbench)
+        series="pgbench with filled rows, 1 % of the accounts updated a day"
+        benches/pgbench_series.sh "$size_mb" "$days" "$scratch"
+        ;;
+    *)
+        echo "SERIES is orders or pgbench" >&2
+        exit 2
+        ;;
+esac
 
-python3 benches/compare.py --scratch "$scratch" --days "$days" --rounds "$rounds" --tools "$tools" \
+python3 benches/compare.py --scratch "$scratch" --days "$days" --rounds "$rounds" --tools "$tools" --series "$series" \
     --dumpvault "$built/dist/dumpvault" --result "${RESULT:-$built/compare-$size_mb.md}"

@@ -102,7 +102,7 @@ impl Iterator for Anchors<'_> {
 
 /// Where the first newline is.
 #[inline]
-fn newline(bytes: &[u8]) -> Option<usize> {
+pub(super) fn newline(bytes: &[u8]) -> Option<usize> {
     let (blocks, rest) = bytes.as_chunks::<32>();
     let mut at = 0;
     for block in blocks {

@@ -1,6 +1,6 @@
 //! Where the new stream goes on in the parent, after they went apart.
 
-use super::anchors::{Anchors, KEY_BYTES_MAX, Kind, Table};
+use super::anchors::{Anchors, KEY_BYTES_MAX, Kind, Table, newline};
 use super::parent::{Parent, Reading};
 use std::ops::Range;
 
@@ -13,6 +13,8 @@ const ROUNDS: [Round; 3] = [
 ];
 /// Rows are looked for so far before and after the place that was left; also the parent bytes that searching may index at once.
 const WINDOW: u64 = 256 << 10;
+/// A row and the next are looked at within so many bytes before anything is indexed.
+const STEP: usize = 2 << 10;
 /// Indexing starts so far before the place that was left: the row it lies in and some before it.
 const BEHIND: u64 = 512;
 /// Entries in the table of the window, as a power of two.
@@ -148,6 +150,12 @@ impl Resync {
             return Some(Hit { gap: 0, offset });
         }
         let kind = Kind::of(view.bytes);
+        if kind == Kind::Rows
+            && self.misses == 0
+            && let Some(hit) = self.step_over(view, offset, parent, reading)
+        {
+            return Some(hit);
+        }
         // Once lost, only the widest round can bring something new.
         let rounds = if self.misses > 0 { ROUNDS.get(2..) } else { ROUNDS.get(..) };
         for round in rounds.unwrap_or_default() {
@@ -171,6 +179,30 @@ impl Resync {
             self.misses = self.misses.saturating_add(1);
         }
         hit
+    }
+
+    /// The commonest edits, told without an index: a row replaced, a row gone, a row added. A row that follows must agree as a whole.
+    fn step_over<P: Parent>(
+        &mut self,
+        view: View<'_>,
+        offset: u64,
+        parent: &mut P,
+        reading: &mut Reading<P::Error>,
+    ) -> Option<Hit> {
+        let new = view.bytes.get(..STEP).unwrap_or(view.bytes);
+        reading.fetch(parent, offset, STEP, &mut self.scratch);
+        let old = self.scratch.as_slice();
+        let new_row = newline(new).map(|at| at + 1);
+        let old_row = newline(old).map(|at| at + 1);
+        reading.work += (new_row.unwrap_or(new.len()) + old_row.unwrap_or(old.len())) as u64;
+        let begins = if view.starts_row { Some(0) } else { None };
+        [(new_row, old_row), (begins, old_row), (new_row, Some(0))].into_iter().find_map(|(gap, step)| {
+            let (gap, step) = (gap?, step?);
+            let (new, old) = (new.get(gap..)?, old.get(step..)?);
+            let row = newline(new)? + 1;
+            let len = row.max(super::MATCH_MIN);
+            (new.get(..len)? == old.get(..len)?).then_some(Hit { gap, offset: offset + step as u64 })
+        })
     }
 
     /// Puts the parent's anchors from just before `offset` to `ahead` after it into the near table.

@@ -43,7 +43,7 @@ pub struct ReadSettings {
 impl ReadSettings {
     /// Settings for `cores` cores on a storage without latency.
     pub fn local(cores: usize) -> Self {
-        Self { workers: cores.max(1) + 1, open_bytes: 64 << 20, run_bytes: 1 << 20 }
+        Self { workers: cores.max(1) + 1, open_bytes: 96 << 20, run_bytes: 1 << 20 }
     }
 
     /// Settings for a storage behind a wire, where each request waits for its answer: many at once, and large. At 50 ms

@@ -28,7 +28,7 @@ use crate::chunker::Chunker;
 use crate::event::{Cancel, Event, Observer};
 use crate::id::{ChunkId, IndexId, NodeId, PackId, SnapshotId};
 use crate::snapshot::{Body, FailedStream, Head, Proof, State, Stream, StreamFormat, StreamStats, Summary};
-use input::{BUFFERS, Piece, Total, read_ahead};
+use input::{BUFFERS, CutPiece, Total, cut_ahead, read_ahead};
 use known::{Known, Place};
 use pipeline::{Block, Pipeline};
 use std::collections::{BTreeMap, HashSet};
@@ -217,7 +217,13 @@ impl BackupSession {
             let reader = reader
                 .spawn_scoped(scope, move || read_ahead(source, headroom, &full_in, &empty, cancel))
                 .map_err(|thread| RepoError::Thread { source: thread })?;
-            let stored = self.sink.store_pieces(&self.chunker, basis, full, empty_in, observer, cancel);
+            let (cut_in, cut) = crossbeam_channel::bounded(BUFFERS);
+            let (chunker, key) = (&self.chunker, &self.repo.content.chunk_id);
+            let cutter = std::thread::Builder::new().name("chunk".to_owned());
+            cutter
+                .spawn_scoped(scope, move || cut_ahead(chunker, key.expose(), &full, &cut_in))
+                .map_err(|thread| RepoError::Thread { source: thread })?;
+            let stored = self.sink.store_pieces(basis, cut, empty_in, observer, cancel);
             let read = reader.join().unwrap_or(Err(RepoError::Stopped));
             match (stored, read) {
                 // The reader stops because the other side did, and the other way round: the cause is told.
@@ -390,51 +396,29 @@ struct Taken {
 impl Sink {
     fn store_pieces(
         &mut self,
-        chunker: &Chunker,
         mut basis: Basis,
-        full: crossbeam_channel::Receiver<Piece>,
+        pieces: crossbeam_channel::Receiver<CutPiece>,
         empty: crossbeam_channel::Sender<Vec<u8>>,
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Taken, RepoError> {
-        let max = chunker.sizes().max;
-        let mut pieces = full.iter().peekable();
-        let front = pieces.peek().and_then(|piece| piece.bytes.get(piece.headroom..)).unwrap_or_default();
+        let mut pieces = pieces.iter().peekable();
+        let front = pieces.peek().and_then(|piece| piece.bytes.get(piece.start..)).unwrap_or_default();
         let front = front.get(..FRONT_BYTES).unwrap_or(front).to_vec();
         let is_unlike_parent = basis.drop_unlike(&front);
         let mut writer = StreamWriter::new(self, basis);
-        let mut rest: Vec<u8> = Vec::with_capacity(max);
         for piece in pieces {
             if cancel.is_cancelled() {
                 return Err(RepoError::Cancelled);
             }
-            let Piece { mut bytes, headroom } = piece;
-            let fresh = bytes.len() - headroom;
-            // What was left over of the piece before goes right in front: chunks are cut from one run of bytes.
-            let start = headroom - rest.len();
-            if let Some(room) = bytes.get_mut(start..headroom) {
-                room.copy_from_slice(&rest);
-            }
-            rest.clear();
             let found_before = writer.bytes_found();
-            let mut run = bytes.get(start..).unwrap_or_default();
-            while run.len() >= max {
-                let (chunk, others) = run.split_at(chunker.cut(run));
-                writer.chunk(chunk)?;
-                run = others;
-            }
-            rest.extend_from_slice(run);
-            // Safe to ignore because the reader may have ended already.
-            let _ = empty.send(bytes);
+            piece.iter().try_for_each(|(id, chunk)| writer.chunk(id, chunk))?;
+            let CutPiece { bytes, fresh, .. } = piece;
+            // Safe to ignore because the reader may have ended already, and the last piece's buffer is none of its own.
+            let _ = empty.try_send(bytes);
             writer.take_finished()?;
             let bytes_known = writer.bytes_found() - found_before;
             observer.observe(Event::Advanced { bytes: fresh as u64, bytes_known });
-        }
-        let mut run = rest.as_slice();
-        while !run.is_empty() {
-            let (chunk, others) = run.split_at(chunker.cut(run));
-            writer.chunk(chunk)?;
-            run = others;
         }
         let (root, parent_failure) = writer.finish()?;
         self.submit(BlockKind::Data)?;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Plain bytes of the parent's blocks that are kept open: one literal block for each backup since the stream was last
 /// stored afresh, and the blocks of that time.
-const OPEN_BYTES: u64 = 40 << 20;
+const OPEN_BYTES: u64 = 80 << 20;
 
 /// Recipes rest one upon the other up to this depth before one is written to rest on what lies far below …
 const CHAIN_MAX: u8 = DEPTH_MAX;

@@ -78,8 +78,7 @@ impl<'a> StreamWriter<'a> {
     }
 
     /// Takes the next chunk.
-    pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), RepoError> {
-        let id = self.sink.chunk_id(bytes);
+    pub fn chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), RepoError> {
         let len = bytes.len() as u64;
         self.sink.stats.chunks += 1;
         let is_known = match &mut self.afresh {
