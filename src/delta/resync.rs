@@ -14,7 +14,7 @@ const ROUNDS: [Round; 3] = [
 /// Rows are looked for so far before and after the place that was left; also the parent bytes that searching may index at once.
 const WINDOW: u64 = 256 << 10;
 /// A row and the next are looked at within so many bytes before anything is indexed.
-const STEP: usize = 2 << 10;
+const STEP: usize = 1 << 10;
 /// Indexing starts so far before the place that was left: the row it lies in and some before it.
 const BEHIND: u64 = 512;
 /// Entries in the table of the window, as a power of two.
@@ -189,12 +189,13 @@ impl Resync {
         parent: &mut P,
         reading: &mut Reading<P::Error>,
     ) -> Option<Hit> {
+        // Looking costs as much as indexing does.
+        self.index_credit = self.index_credit.checked_sub(STEP as u64)?;
         let new = view.bytes.get(..STEP).unwrap_or(view.bytes);
         reading.fetch(parent, offset, STEP, &mut self.scratch);
         let old = self.scratch.as_slice();
         let new_row = newline(new).map(|at| at + 1);
         let old_row = newline(old).map(|at| at + 1);
-        reading.work += (new_row.unwrap_or(new.len()) + old_row.unwrap_or(old.len())) as u64;
         let begins = if view.starts_row { Some(0) } else { None };
         [(new_row, old_row), (begins, old_row), (new_row, Some(0))].into_iter().find_map(|(gap, step)| {
             let (gap, step) = (gap?, step?);
