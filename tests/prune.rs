@@ -9,7 +9,7 @@ use dumpvault::id::SnapshotId;
 use dumpvault::repo::format::config::Config;
 use dumpvault::repo::gc::{PruneReport, PruneSettings};
 use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::verify::CheckSettings;
+use dumpvault::repo::verify::{CheckSettings, ReadData};
 use dumpvault::repo::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings};
 use dumpvault::repo::{RepoError, Repository, Surroundings};
 use dumpvault::secret::OsEntropy;
@@ -113,7 +113,7 @@ impl Vault {
     #[track_caller]
     fn assert_whole(&self, repo: &Repository) {
         self.assert_restores(repo);
-        let check = CheckSettings { read_data: true, workers: 1 };
+        let check = CheckSettings::new(ReadData::All, 0, 1);
         let report = repo.check(check, &Silent, &Cancel::new()).unwrap();
         assert!(report.is_clean(), "{report:?}");
     }

@@ -304,15 +304,32 @@ pub(super) struct SnapshotsArgs {
 #[command(after_long_help = "Examples:
   dumpvault check
   dumpvault check --read-data
+  dumpvault check --read-data-subset 1/30        # daily: everything within a month
+  dumpvault check --for 20m                      # as much as 20 minutes are enough for
+  dumpvault check --storage-only                 # on the storage's own machine, no key
 
-Without options: every metadata object is read and compared with its name, every
-pack must be there with its size, every snapshot is followed down to its chunks.
-With --read-data every byte is read, opened and compared as well; packs found
-damaged are marked, and the next backup stores anew what they should hold.")]
+Without options (--structure): every metadata object is read and compared with its
+name, every pack must be there with its size, every snapshot is followed down to its
+chunks. With --read-data every byte is read, opened and compared as well; packs found
+damaged are marked, and the next backup stores anew what they should hold; marked
+packs found whole are cleared. Of a part, those packs are read that were not read for
+the longest time: this machine remembers. Nothing is locked: backups may go on.")]
 pub(super) struct CheckArgs {
+    /// Read metadata only, and see that all packs are there (the default).
+    #[arg(long, conflicts_with_all = ["read_data", "read_data_subset", "storage_only", "time_box"])]
+    pub structure: bool,
     /// Read every byte of every pack.
     #[arg(long)]
     pub read_data: bool,
+    /// Read a part of the packs, those not read for the longest time: 5%, 1/30.
+    #[arg(long, value_name = "PART", conflicts_with = "read_data")]
+    pub read_data_subset: Option<String>,
+    /// Without a key: compare every object's bytes with its name.
+    #[arg(long)]
+    pub storage_only: bool,
+    /// Read packs for so long at most, as 20m; those not read for the longest time come first.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub time_box: Option<String>,
 }
 
 #[derive(Debug, Args)]

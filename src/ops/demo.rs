@@ -20,7 +20,7 @@ use crate::event::{Cancel, Event, Observer};
 use crate::id::SnapshotId;
 use crate::repo::format::config::Config;
 use crate::repo::reader::ReadSettings;
-use crate::repo::verify::{CheckReport, CheckSettings};
+use crate::repo::verify::{CheckReport, CheckSettings, ReadData};
 use crate::repo::{RepoError, Repository, Surroundings};
 use crate::secret::Entropy;
 use crate::snapshot::tags::Calendar;
@@ -330,7 +330,7 @@ impl DemoPlan {
 
     fn check(&self, repo: &Repository, world: &World<'_>) -> Result<DemoCheck, OpError> {
         let begun = Instant::now();
-        let settings = CheckSettings { read_data: true, workers: self.workers };
+        let settings = CheckSettings::new(ReadData::All, world.clock.now().as_millisecond(), self.workers);
         let report = check(repo, world.clock, HOST, settings, world.observer, world.cancel)?;
         Ok(DemoCheck { report, duration_ms: elapsed_ms(begun) })
     }
