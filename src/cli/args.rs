@@ -95,6 +95,8 @@ pub(super) enum Command {
     Stats,
     /// Look for damage.
     Check(CheckArgs),
+    /// Do what can be done about damage.
+    Repair(RepairArgs),
     /// Let go of snapshots that no rule keeps.
     Forget(ForgetArgs),
     /// Delete what no snapshot reaches.
@@ -187,6 +189,9 @@ pub(super) struct BackupArgs {
     /// Store a stream afresh when restoring its parent would read more than so many times what it takes by itself (3).
     #[arg(long, value_name = "FACTOR")]
     pub max_read_amplification: Option<f64>,
+    /// A dump shorter than this share of what is usual in its series is stored as suspect, and ends with 1 (0.5); 0 for never.
+    #[arg(long, value_name = "SHARE")]
+    pub suspect_below: Option<f64>,
 }
 
 #[derive(Debug, Args, Clone, Default)]
@@ -330,6 +335,32 @@ pub(super) struct CheckArgs {
     /// Read packs for so long at most, as 20m; those not read for the longest time come first.
     #[arg(long = "for", value_name = "DURATION")]
     pub time_box: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault check --read-data           # find and mark what is damaged
+  dumpvault repair packs                # save what still opens
+  dumpvault backup app                  # stores anew what it meets
+  dumpvault repair snapshots            # mark what cannot be whole
+  dumpvault repair index                # after index objects were lost
+
+Nothing is deleted. Damaged packs stay; once nothing needs them, a prune removes them.
+Each repair can be run again, and beside backups. The exit code is 4 as long as
+something is lost.")]
+pub(super) struct RepairArgs {
+    #[command(subcommand)]
+    pub command: RepairCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RepairCommand {
+    /// Make the index anew from the packs' own tables.
+    Index,
+    /// Copy what opens in damaged packs into new ones; take the mark off those that are whole.
+    Packs,
+    /// Mark snapshots that cannot be whole as suspect, and take the mark off those that are whole again.
+    Snapshots,
 }
 
 #[derive(Debug, Args)]

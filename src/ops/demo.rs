@@ -9,7 +9,7 @@ mod scratch;
 pub use scratch::{passphrase_file, repository};
 
 use super::OpError;
-use super::backup::{BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, backup};
+use super::backup::{BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup};
 use super::check::check;
 use super::restore::choose;
 use super::survey::sizes;
@@ -292,6 +292,7 @@ impl DemoPlan {
             workers: self.workers,
             parent: ParentChoice::Newest,
             read_amplification_max: READ_AMPLIFICATION_MAX,
+            suspect_below: SUSPECT_BELOW,
             source: BTreeMap::from([("kind".to_owned(), kind.to_owned())]),
         };
         let start = Box::new(|| database.dump(self.bytes, day, world));
