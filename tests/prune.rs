@@ -14,9 +14,9 @@ use dumpvault::repo::writer::{BackupSession, Basis, CommitRequest, Committed, Pi
 use dumpvault::repo::{RepoError, Repository, Surroundings};
 use dumpvault::secret::OsEntropy;
 use dumpvault::snapshot::{Proof, StreamFormat};
-use dumpvault::storage::{Listed, Put, Storage, StorageError};
 use dumpvault::storage::faulty::{Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::storage::{Listed, Put, Storage, StorageError};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -173,9 +173,8 @@ fn to_json(report: &CheckReport, args: &CheckArgs, leftovers: usize) -> serde_js
 }
 
 pub(super) fn hits_json(hits: &[Hit]) -> Vec<serde_json::Value> {
-    let ranges = |hit: &Hit| -> Vec<[u64; 2]> {
-        hit.ranges.iter().map(|range| [range.start, range.end]).collect()
-    };
+    let ranges =
+        |hit: &Hit| -> Vec<[u64; 2]> { hit.ranges.iter().map(|range| [range.start, range.end]).collect() };
     hits.iter()
         .map(|hit| {
             json!({

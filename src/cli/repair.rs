@@ -49,7 +49,8 @@ fn index(context: &Context) -> Result<Exit, CliError> {
         repair.packs, repair.indexes_written, repair.indexes_before
     ));
     for pack in &repair.dropped {
-        context.say(&format!("pack {} is gone, and nothing in it is missed: it is named no more", pack.short()));
+        context
+            .say(&format!("pack {} is gone, and nothing in it is missed: it is named no more", pack.short()));
     }
     for damage in &repair.unexplained {
         let Damage { object, what } = damage;
@@ -114,7 +115,9 @@ fn packs(context: &Context) -> Result<Exit, CliError> {
     if repair.set_aside.is_empty() && repair.recovered.is_empty() && repair.missing.is_empty() {
         context.say("no pack is known to be damaged: `dumpvault check --read-data` reads them all");
     } else if !is_whole {
-        context.output("run `dumpvault backup`, which stores anew what it meets, then `dumpvault repair snapshots`");
+        context.output(
+            "run `dumpvault backup`, which stores anew what it meets, then `dumpvault repair snapshots`",
+        );
     }
     Ok(exit(is_whole))
 }

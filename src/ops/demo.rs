@@ -9,7 +9,9 @@ mod scratch;
 pub use scratch::{passphrase_file, repository};
 
 use super::OpError;
-use super::backup::{BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup};
+use super::backup::{
+    BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup,
+};
 use super::check::check;
 use super::restore::choose;
 use super::survey::sizes;

@@ -196,8 +196,7 @@ impl Salvage<'_> {
                 continue;
             }
             let mut plain = Vec::new();
-            self.blocks
-                .open_run(row, number..number + 1, &mut workspace, &mut |_, bytes| plain = bytes)?;
+            self.blocks.open_run(row, number..number + 1, &mut workspace, &mut |_, bytes| plain = bytes)?;
             for (chunk, range) in wanted {
                 if let Some(bytes) = plain.get(range)
                     && self.copied.insert(chunk)

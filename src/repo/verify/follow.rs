@@ -142,7 +142,11 @@ impl Repository {
                     }
                 }
                 Err(error) if error.is_integrity() => {
-                    report.hits.push(hit(summary, "", Loss { recipe: Some(error.to_string()), ..Loss::default() }));
+                    report.hits.push(hit(
+                        summary,
+                        "",
+                        Loss { recipe: Some(error.to_string()), ..Loss::default() },
+                    ));
                 }
                 Err(error) => return Err(error),
             }
@@ -284,7 +288,10 @@ fn choose(
 ///
 /// # Errors
 /// When the storage fails.
-pub(in crate::repo) fn broken_blocks(blocks: &BlockReader, pack: &PackRow) -> Result<HashSet<u32>, RepoError> {
+pub(in crate::repo) fn broken_blocks(
+    blocks: &BlockReader,
+    pack: &PackRow,
+) -> Result<HashSet<u32>, RepoError> {
     let mut broken = HashSet::new();
     let mut workspace = Workspace::default();
     for number in 0..pack.table.blocks.len() as u32 {

@@ -105,7 +105,11 @@ impl Check<'_> {
     }
 
     fn one<N: ObjectName>(&self, name: &N, kind: ObjectType, bytes: u64) -> Result<(), RepoError> {
-        let limit = if kind == ObjectType::Pack { crate::repo::format::config::PACK_BYTES_MAX } else { INDEX_BYTES_MAX };
+        let limit = if kind == ObjectType::Pack {
+            crate::repo::format::config::PACK_BYTES_MAX
+        } else {
+            INDEX_BYTES_MAX
+        };
         let damaged = |source| RepoError::Damaged { object: name.key(), source };
         if bytes > limit {
             return Err(damaged(FormatError::Malformed { what: "it is larger than any such object" }));

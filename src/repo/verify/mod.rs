@@ -173,7 +173,9 @@ impl CheckReport {
         for pack in packs {
             match times.get(&pack) {
                 None => self.packs_never_read += 1,
-                Some(at) => self.oldest_read_ms = Some(self.oldest_read_ms.map_or(*at, |oldest| oldest.min(*at))),
+                Some(at) => {
+                    self.oldest_read_ms = Some(self.oldest_read_ms.map_or(*at, |oldest| oldest.min(*at)))
+                }
             }
         }
     }
@@ -243,7 +245,8 @@ impl Repository {
             let known = known.map(|pack| Due { id: pack.id, bytes: pack.bytes, number: pack.number });
             let times = remembered.times(Depth::Opened, settings.now_ms);
             let chosen = choose(known.filter(there).collect(), settings.read, &times);
-            *reading = Some(self.check_packs(&mut catalog, &chosen, settings, &remembered, observer, cancel)?);
+            *reading =
+                Some(self.check_packs(&mut catalog, &chosen, settings, &remembered, observer, cancel)?);
         }
         if let Some(reading) = reading {
             report.take_reading(reading);

@@ -78,9 +78,11 @@ impl Remembered {
     /// The pack was found whole. Kept at once: whoever is stopped half way has not read in vain.
     pub fn note(&self, pack: &PackId, depth: Depth, now_ms: i64) {
         self.with(|connection| {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)")?
-                .execute(params![pack.as_bytes(), depth.number(), now_ms])
+            connection.prepare_cached("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)")?.execute(params![
+                pack.as_bytes(),
+                depth.number(),
+                now_ms
+            ])
         });
     }
 
