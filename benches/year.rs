@@ -223,6 +223,7 @@ impl Year {
             workers: 2,
             parent: ParentChoice::Newest,
             read_amplification_max: self.args.max_read_amplification,
+            suspect_below: 0.0,
             source: BTreeMap::new(),
         };
         let start = Box::new(|| {

@@ -111,6 +111,8 @@ pub struct Config {
     pub compression: Option<String>,
     /// As `--max-read-amplification`.
     pub max_read_amplification: Option<f64>,
+    /// As `--suspect-below`.
+    pub suspect_below: Option<f64>,
     /// As `--limit-upload`.
     pub limit_upload: Option<String>,
     /// As `--limit-download`.
@@ -183,6 +185,8 @@ pub struct SourceConfig {
     pub allow_empty: bool,
     /// As `--compression`.
     pub compression: Option<String>,
+    /// As `--suspect-below`.
+    pub suspect_below: Option<f64>,
     /// What `forget` keeps of its series, in the place of `[retention]`.
     pub retention: Option<RetentionConfig>,
 }

@@ -363,7 +363,7 @@ fn given_a_catalog_of_an_older_state_of_the_repository_then_it_catches_up() {
     let mut patient = Patient::new();
     let vault = &mut patient.vault;
     // Another machine makes a snapshot; then we look, with a cache from before it.
-    let third = vault.backup("app", &rows(3, 1000));
+    let third = vault.backup_with("app", &rows(3, 1000), &["--suspect-below", "0"]);
     vault.forget_cache();
     copy_folder(patient.warm.path(), vault.cache());
     assert!(vault.restore(&third).expect(exit::OK).stdout == rows(3, 1000));

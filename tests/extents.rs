@@ -81,6 +81,7 @@ fn request() -> BackupRequest {
         workers: 2,
         parent: ParentChoice::Newest,
         read_amplification_max: READ_AMPLIFICATION_MAX,
+        suspect_below: 0.0,
         source: BTreeMap::new(),
     }
 }

@@ -9,14 +9,14 @@ use dumpvault::id::SnapshotId;
 use dumpvault::repo::format::config::Config;
 use dumpvault::repo::gc::{PruneReport, PruneSettings};
 use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::verify::CheckSettings;
+use dumpvault::repo::verify::{CheckSettings, ReadData};
 use dumpvault::repo::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings};
 use dumpvault::repo::{RepoError, Repository, Surroundings};
 use dumpvault::secret::OsEntropy;
 use dumpvault::snapshot::{Proof, StreamFormat};
-use dumpvault::storage::Storage;
 use dumpvault::storage::faulty::{Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::storage::{Listed, Put, Storage, StorageError};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -113,7 +113,7 @@ impl Vault {
     #[track_caller]
     fn assert_whole(&self, repo: &Repository) {
         self.assert_restores(repo);
-        let check = CheckSettings { read_data: true, workers: 1 };
+        let check = CheckSettings::new(ReadData::All, 0, 1);
         let report = repo.check(check, &Silent, &Cancel::new()).unwrap();
         assert!(report.is_clean(), "{report:?}");
     }
@@ -711,5 +711,105 @@ fn given_months_of_days_that_rest_on_one_another_when_most_are_forgotten_then_th
     vault.prune(Duration::ZERO).unwrap();
     vault.assert_whole(&vault.reopened(Arc::clone(&vault.storage)).0);
     vault.backup_on(last, &table(&changed));
+    vault.assert_whole(&vault.repo);
+}
+
+/// What happens once, right before a storage call for a key that begins so.
+type Moment = (&'static str, Box<dyn FnOnce() + Send>);
+
+/// A storage in which something happens while somebody reads.
+struct Meanwhile {
+    inner: Arc<dyn Storage>,
+    moment: Mutex<Option<Moment>>,
+}
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+impl Meanwhile {
+    fn reached(&self, call: &str) {
+        let is_now = self.moment.lock().unwrap().as_ref().is_some_and(|(at, _)| call.starts_with(at));
+        if is_now && let Some((_, act)) = { self.moment.lock().unwrap().take() } {
+            act();
+        }
+    }
+}
+
+impl Storage for Meanwhile {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+        self.inner.put(key, bytes)
+    }
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        self.reached(&format!("get {key}"));
+        self.inner.get(key, bytes_max)
+    }
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.reached(&format!("range {key}"));
+        self.inner.get_range(key, offset, buffer)
+    }
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        self.inner.size(key)
+    }
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        self.reached(&format!("list {prefix}"));
+        self.inner.list(prefix, each)
+    }
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.inner.delete(key)
+    }
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+#[test]
+fn given_a_prune_in_the_middle_of_a_check_then_what_it_deletes_is_no_damage() {
+    for at in ["get index/", "get marks/", "get snapshots/", "list packs/", "get packs/", "range packs/"] {
+        let mut vault = Vault::new(MemoryStorage::new());
+        let garbage = vault.backup(&[noise(1, MIB), noise(2, MIB)].concat());
+        vault.backup(&[noise(2, MIB), noise(3, MIB)].concat());
+        vault.kept.remove(&garbage);
+        let before = vault.keys("packs/").len();
+        let other = vault.repo.clone();
+        let act = move || {
+            other.forget(&[garbage]).unwrap();
+            let report = prune_with(&other, &PruneSettings { grace: Duration::ZERO, ..now() }).unwrap();
+            assert!(report.packs_deleted > 0, "{report:?}");
+        };
+        let moment = Mutex::new(Some((at, Box::new(act) as Box<dyn FnOnce() + Send>)));
+        let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
+        let (repo, _cache) = vault.reopened(Arc::clone(&storage));
+        let settings = CheckSettings::new(ReadData::All, 0, 2);
+        let report = repo.check(settings, &Silent, &Cancel::new()).unwrap();
+        assert!(storage.moment.lock().unwrap().is_none(), "{at}: the prune has run");
+        assert!(report.is_clean() && report.quarantined.is_empty(), "{at}: {report:?}");
+        assert!(vault.keys("packs/").len() <= before);
+        vault.assert_whole(&vault.repo);
+    }
+}
+
+#[test]
+fn given_a_prune_under_way_then_repairs_wait_and_the_other_way_round() {
+    let clock = HandClock::new();
+    let (vault, _) = with_garbage(&clock);
+    let now_ms = clock.now().as_millisecond();
+    let act = {
+        let repo = vault.repo.clone();
+        move || {
+            let busy = repo.repair_index(now_ms, &Silent, &Cancel::new());
+            assert!(matches!(busy, Err(RepoError::Busy { .. })), "{busy:?}");
+            let busy = repo.repair_packs("test", now_ms, &Silent, &Cancel::new());
+            assert!(matches!(busy, Err(RepoError::Busy { .. })), "{busy:?}");
+        }
+    };
+    let moment = Mutex::new(Some(("get snapshots/", Box::new(act) as Box<dyn FnOnce() + Send>)));
+    let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
+    let (repo, _cache) = vault.reopened(Arc::clone(&storage));
+    prune_with(&repo, &clock.settings()).unwrap();
+    assert!(storage.moment.lock().unwrap().is_none());
+    vault.repo.repair_index(now_ms, &Silent, &Cancel::new()).unwrap();
     vault.assert_whole(&vault.repo);
 }

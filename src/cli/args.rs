@@ -95,6 +95,8 @@ pub(super) enum Command {
     Stats,
     /// Look for damage.
     Check(CheckArgs),
+    /// Do what can be done about damage.
+    Repair(RepairArgs),
     /// Let go of snapshots that no rule keeps.
     Forget(ForgetArgs),
     /// Delete what no snapshot reaches.
@@ -187,6 +189,9 @@ pub(super) struct BackupArgs {
     /// Store a stream afresh when restoring its parent would read more than so many times what it takes by itself (3).
     #[arg(long, value_name = "FACTOR")]
     pub max_read_amplification: Option<f64>,
+    /// A dump shorter than this share of what is usual in its series is stored as suspect, and ends with 1 (0.5); 0 for never.
+    #[arg(long, value_name = "SHARE")]
+    pub suspect_below: Option<f64>,
 }
 
 #[derive(Debug, Args, Clone, Default)]
@@ -304,15 +309,58 @@ pub(super) struct SnapshotsArgs {
 #[command(after_long_help = "Examples:
   dumpvault check
   dumpvault check --read-data
+  dumpvault check --read-data-subset 1/30        # daily: everything within a month
+  dumpvault check --for 20m                      # as much as 20 minutes are enough for
+  dumpvault check --storage-only                 # on the storage's own machine, no key
 
-Without options: every metadata object is read and compared with its name, every
-pack must be there with its size, every snapshot is followed down to its chunks.
-With --read-data every byte is read, opened and compared as well; packs found
-damaged are marked, and the next backup stores anew what they should hold.")]
+Without options (--structure): every metadata object is read and compared with its
+name, every pack must be there with its size, every snapshot is followed down to its
+chunks. With --read-data every byte is read, opened and compared as well; packs found
+damaged are marked, and the next backup stores anew what they should hold; marked
+packs found whole are cleared. Of a part, those packs are read that were not read for
+the longest time: this machine remembers. Nothing is locked: backups may go on.")]
 pub(super) struct CheckArgs {
+    /// Read metadata only, and see that all packs are there (the default).
+    #[arg(long, conflicts_with_all = ["read_data", "read_data_subset", "storage_only", "time_box"])]
+    pub structure: bool,
     /// Read every byte of every pack.
     #[arg(long)]
     pub read_data: bool,
+    /// Read a part of the packs, those not read for the longest time: 5%, 1/30.
+    #[arg(long, value_name = "PART", conflicts_with = "read_data")]
+    pub read_data_subset: Option<String>,
+    /// Without a key: compare every object's bytes with its name.
+    #[arg(long)]
+    pub storage_only: bool,
+    /// Read packs for so long at most, as 20m; those not read for the longest time come first.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub time_box: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault check --read-data           # find and mark what is damaged
+  dumpvault repair packs                # save what still opens
+  dumpvault backup app                  # stores anew what it meets
+  dumpvault repair snapshots            # mark what cannot be whole
+  dumpvault repair index                # after index objects were lost
+
+Nothing is deleted. Damaged packs stay; once nothing needs them, a prune removes them.
+Each repair can be run again, and beside backups. The exit code is 4 as long as
+something is lost.")]
+pub(super) struct RepairArgs {
+    #[command(subcommand)]
+    pub command: RepairCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RepairCommand {
+    /// Make the index anew from the packs' own tables.
+    Index,
+    /// Copy what opens in damaged packs into new ones; take the mark off those that are whole.
+    Packs,
+    /// Mark snapshots that cannot be whole as suspect, and take the mark off those that are whole again.
+    Snapshots,
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,8 @@ use crate::config::{self, SourceConfig};
 use crate::event::Cancel;
 use crate::ops::OpError;
 use crate::ops::backup::{
-    BackupReport, BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, StartedDump, backup,
+    BackupReport, BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, SUSPECT_BELOW,
+    StartedDump, backup,
 };
 use crate::ops::survey::{Seen, sizes};
 use crate::source::command::CommandSource;
@@ -30,6 +31,7 @@ struct Job {
     tags: Vec<String>,
     level: Level,
     allow_empty: bool,
+    suspect_below: f64,
     timeout: Option<Duration>,
 }
 
@@ -66,6 +68,7 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
             workers: context.cores(),
             parent: parent.clone(),
             read_amplification_max,
+            suspect_below: job.suspect_below,
             source: describe(&job.origin),
         };
         let series = job.series.clone();
@@ -90,6 +93,20 @@ fn read_amplification_max(context: &Context, args: &BackupArgs) -> Result<f64, C
         return Ok(max);
     }
     Err(CliError::usage("--max-read-amplification: a number from 1 on, such as 3"))
+}
+
+/// How short a dump may be, from the command line or else the configuration of the source or of all.
+fn suspect_below(
+    context: &Context,
+    args: &BackupArgs,
+    source: Option<&SourceConfig>,
+) -> Result<f64, CliError> {
+    let configured = source.and_then(|source| source.suspect_below).or(context.app.config.suspect_below);
+    let share = args.suspect_below.or(configured).unwrap_or(SUSPECT_BELOW);
+    if (0.0..=1.0).contains(&share) {
+        return Ok(share);
+    }
+    Err(CliError::usage("--suspect-below: a share from 0 to 1, such as 0.5"))
 }
 
 /// The exit code over all sources. A single source's error goes up as it is.
@@ -129,6 +146,7 @@ fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, CliError> {
     let level = args.compression.as_deref().map(|text| config::level(text, "--compression")).transpose()?;
     let default_level =
         config.compression.as_deref().map(|text| config::level(text, "compression")).transpose()?;
+    let default_share = suspect_below(context, args, None)?;
     let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
     let job = |series: String, origin: Origin| Job {
         series,
@@ -136,6 +154,7 @@ fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, CliError> {
         tags: args.tag.clone(),
         level: level.or(default_level).unwrap_or(Level::DEFAULT),
         allow_empty: args.allow_empty,
+        suspect_below: default_share,
         timeout,
     };
     let named = || args.name.clone().unwrap_or_default();
@@ -202,6 +221,7 @@ fn configured_jobs(
         let mut own = job(series, configured_origin(source, settings)?);
         own.tags = settings.tags.iter().chain(&args.tag).cloned().collect();
         own.allow_empty |= settings.allow_empty;
+        own.suspect_below = suspect_below(context, args, Some(settings))?;
         let place = |key: &str| format!("source.{source}.{key}");
         if let (Some(text), None) = (&settings.timeout, own.timeout) {
             own.timeout = Some(config::duration(text, &place("timeout"))?);
@@ -360,6 +380,9 @@ fn summary_line(report: &BackupReport) -> String {
     if !tags.is_empty() {
         line += &format!("; {}", tags.join(", "));
     }
+    if !report.suspects.is_empty() {
+        line += "; SUSPECT";
+    }
     if head.proof.is_missing() {
         line += "; unproven: standard input says nothing of how its producer ended";
     }
@@ -376,6 +399,7 @@ fn result_json(series: &str, outcome: &Result<BackupReport, OpError>) -> serde_j
             json!({
                 "source": series, "ok": report.is_clean(),
                 "snapshot": render::snapshot(&seen, tags), "damage": report.damage,
+                "suspect": report.suspects,
             })
         }
         Err(error) => {

@@ -3,26 +3,64 @@
 use super::args::CheckArgs;
 use super::report::{CliError, Exit};
 use super::{Context, render};
+use crate::clock::Clock;
+use crate::config::duration;
 use crate::ops::check::check;
-use crate::repo::verify::{CheckReport, CheckSettings};
+use crate::repo::verify::{CheckReport, CheckSettings, Damage, Hit, ReadData, check_storage};
 use serde_json::json;
+use std::time::Instant;
+
+/// So many ranges of a stream are shown to people; JSON has them all.
+const RANGES_SHOWN: usize = 8;
 
 pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError> {
-    // A cache would hide what the storage has lost.
-    let repo = context.repository_uncached()?;
-    let settings = CheckSettings { read_data: args.read_data, workers: context.cores() };
-    let host = context.app.host();
-    let report = check(&repo, &context.clock, &host, settings, &context.progress, &context.cancel)?;
+    let settings = settings(context, args)?;
+    let report = if args.storage_only {
+        let storage = context.app.storage()?;
+        let cache_root = context.app.environment.cache_root();
+        check_storage(storage.as_ref(), &cache_root, &settings, &context.progress, &context.cancel)?
+    } else {
+        // A cache would hide what the storage has lost.
+        let repo = context.repository_uncached()?;
+        let host = context.app.host();
+        check(&repo, &context.clock, &host, settings, &context.progress, &context.cancel)?
+    };
     let leftovers = context.app.leftovers();
     if context.json {
-        context.output(&to_json(&report, args.read_data, leftovers).to_string());
+        context.output(&to_json(&report, args, leftovers).to_string());
     } else {
-        tell(context, &report, leftovers);
+        tell(context, &report, leftovers)?;
     }
     Ok(if report.is_clean() { Exit::Good } else { Exit::Integrity })
 }
 
-fn tell(context: &Context, report: &CheckReport, leftovers: usize) {
+fn settings(context: &Context, args: &CheckArgs) -> Result<CheckSettings, CliError> {
+    let time_box = args.time_box.as_deref().map(|text| duration(text, "--for")).transpose()?;
+    let read = match &args.read_data_subset {
+        Some(text) => ReadData::Share(share(text)?),
+        None if args.read_data || time_box.is_some() => ReadData::All,
+        None => ReadData::Nothing,
+    };
+    let now_ms = context.clock.now().as_millisecond();
+    let deadline = time_box.and_then(|time| Instant::now().checked_add(time));
+    Ok(CheckSettings { deadline, ..CheckSettings::new(read, now_ms, context.cores()) })
+}
+
+/// `5%` or `1/30` as a share.
+fn share(text: &str) -> Result<f64, CliError> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let share = match (text.strip_suffix('%'), text.split_once('/')) {
+        (Some(percent), _) => number(percent).map(|percent| percent / 100.0),
+        (None, Some((part, whole))) => number(part).zip(number(whole)).map(|(part, whole)| part / whole),
+        (None, None) => None,
+    };
+    share.filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| CliError::Usage {
+        message: format!("--read-data-subset: `{text}` is no part of a whole"),
+        hint: Some("write 5% or 1/30".to_owned()),
+    })
+}
+
+fn tell(context: &Context, report: &CheckReport, leftovers: usize) -> Result<(), CliError> {
     context.say(&format!(
         "{} snapshots, {} metadata objects, {} packs ({}), {} read",
         report.snapshots,
@@ -31,6 +69,12 @@ fn tell(context: &Context, report: &CheckReport, leftovers: usize) {
         render::bytes(report.pack_bytes),
         render::bytes(report.bytes_read)
     ));
+    if report.packs_left > 0 {
+        context.say(&format!("time was up: {} packs that were due were not read", report.packs_left));
+    }
+    if report.packs_read > 0 {
+        tell_age(context, report)?;
+    }
     if report.unreferenced_packs > 0 {
         context.say(&format!(
             "{} packs ({}) are unreferenced: of backups under way or cut short; a later backup may use them again",
@@ -47,21 +91,17 @@ fn tell(context: &Context, report: &CheckReport, leftovers: usize) {
     if leftovers > 0 {
         context.say(&format!("{leftovers} temporary files of runs under way or killed"));
     }
+    for damage in &report.quarantined {
+        context.say(&format!("set aside: {}: {}; no snapshot needs it", damage.object, damage.what));
+    }
+    for pack in &report.recovered {
+        context.say(&format!("pack {} was marked as damaged, and is whole", pack.short()));
+    }
     for damage in &report.damage {
         context.output(&format!("damaged: {}: {}", damage.object, damage.what));
     }
     for hit in &report.hits {
-        let stream = if hit.stream.is_empty() { String::new() } else { format!(", stream `{}`", hit.stream) };
-        let lost = match hit.bytes_lost {
-            0 => String::new(),
-            bytes => format!(" ({} lost, the first at byte {})", render::bytes(bytes), hit.first_lost),
-        };
-        context.output(&format!(
-            "not whole: snapshot {} of `{}`{stream}{lost}: {}",
-            hit.id.short(),
-            hit.series,
-            hit.what
-        ));
+        context.output(&describe(hit));
     }
     if report.is_clean() {
         context.say("no damage found");
@@ -72,27 +112,76 @@ fn tell(context: &Context, report: &CheckReport, leftovers: usize) {
             report.hits.len()
         ));
     }
+    Ok(())
 }
 
-fn to_json(report: &CheckReport, read_data: bool, leftovers: usize) -> serde_json::Value {
-    let damage: Vec<_> =
-        report.damage.iter().map(|damage| json!({"object": damage.object, "what": damage.what})).collect();
-    let hits: Vec<_> = report
-        .hits
-        .iter()
-        .map(|hit| {
-            json!({
-                "snapshot": hit.id.to_string(), "series": hit.series, "stream": hit.stream,
-                "bytes_lost": hit.bytes_lost, "first_lost": hit.first_lost, "what": hit.what,
-            })
-        })
-        .collect();
+fn tell_age(context: &Context, report: &CheckReport) -> Result<(), CliError> {
+    let zone = context.app.config.calendar()?.zone;
+    let never = match report.packs_never_read {
+        0 => String::new(),
+        packs => format!("; {packs} were never read to the end"),
+    };
+    if let Some(oldest) = report.oldest_read_ms {
+        context.say(&format!(
+            "{} packs read; the oldest reading is of {}{never}",
+            report.packs_read,
+            render::time(oldest, &zone)
+        ));
+    }
+    Ok(())
+}
+
+fn describe(hit: &Hit) -> String {
+    let stream = if hit.stream.is_empty() { String::new() } else { format!(", stream `{}`", hit.stream) };
+    let lost = match hit.bytes_lost {
+        0 => String::new(),
+        bytes => {
+            let shown = hit.ranges.iter().take(RANGES_SHOWN);
+            let mut ranges: Vec<String> =
+                shown.map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
+            if hit.ranges.len() > RANGES_SHOWN {
+                ranges.push(format!("and {} more", hit.ranges.len() - RANGES_SHOWN));
+            }
+            format!(" ({} lost: bytes {})", render::bytes(bytes), ranges.join(", "))
+        }
+    };
+    format!("not whole: snapshot {} of `{}`{stream}{lost}: {}", hit.id.short(), hit.series, hit.what)
+}
+
+fn to_json(report: &CheckReport, args: &CheckArgs, leftovers: usize) -> serde_json::Value {
+    let objects = |damage: &[Damage]| -> Vec<_> {
+        damage.iter().map(|damage| json!({"object": damage.object, "what": damage.what})).collect()
+    };
+    let level = match (args.storage_only, report.packs_read) {
+        (true, _) => "storage",
+        (false, 0) => "structure",
+        (false, _) => "data",
+    };
     json!({
-        "version": 1, "ok": report.is_clean(), "read_data": read_data, "snapshots": report.snapshots,
-        "objects": report.objects, "packs": report.packs, "pack_bytes": report.pack_bytes,
-        "bytes_read": report.bytes_read, "damage": damage, "snapshots_hit": hits,
+        "version": 1, "ok": report.is_clean(), "level": level, "read_data": args.read_data,
+        "snapshots": report.snapshots, "objects": report.objects, "packs": report.packs,
+        "pack_bytes": report.pack_bytes, "packs_read": report.packs_read, "bytes_read": report.bytes_read,
+        "packs_left": report.packs_left, "packs_never_read": report.packs_never_read,
+        "oldest_read": report.oldest_read_ms.map(|ms| crate::snapshot::timestamp(ms).to_string()),
+        "damage": objects(&report.damage), "set_aside": objects(&report.quarantined),
+        "recovered": report.recovered.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "snapshots_hit": hits_json(&report.hits),
         "unreferenced_packs": report.unreferenced_packs, "unreferenced_bytes": report.unreferenced_bytes,
         "uncommitted": report.uncommitted.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "temporary_files": leftovers,
     })
+}
+
+pub(super) fn hits_json(hits: &[Hit]) -> Vec<serde_json::Value> {
+    let ranges =
+        |hit: &Hit| -> Vec<[u64; 2]> { hit.ranges.iter().map(|range| [range.start, range.end]).collect() };
+    hits.iter()
+        .map(|hit| {
+            json!({
+                "snapshot": hit.id.to_string(), "series": hit.series, "stream": hit.stream,
+                "bytes_lost": hit.bytes_lost, "first_lost": hit.first_lost, "ranges": ranges(hit),
+                "packs": hit.packs.iter().map(ToString::to_string).collect::<Vec<_>>(), "what": hit.what,
+            })
+        })
+        .collect()
 }

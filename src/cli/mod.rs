@@ -10,6 +10,7 @@ mod list;
 mod progress;
 mod prompt;
 mod render;
+mod repair;
 mod report;
 mod restore;
 
@@ -214,6 +215,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Show(args) => list::show(context, &args),
         Command::Stats => list::stats(context),
         Command::Check(args) => check::run(context, &args),
+        Command::Repair(args) => repair::run(context, &args.command),
         Command::Forget(args) => forget::forget(context, &args),
         Command::Prune(args) => forget::prune(context, &args),
         Command::Tag(args) => forget::tag(context, &args),

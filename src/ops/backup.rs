@@ -1,5 +1,6 @@
 //! Backup: streams of a source become one snapshot.
 
+mod guard;
 mod parent;
 
 pub use parent::ParentChoice;
@@ -11,13 +12,14 @@ use crate::event::{Cancel, Event, Observer};
 use crate::id::SnapshotId;
 use crate::repo::history::History;
 use crate::repo::session::SKEW_MAX;
-use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings};
+use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT};
 use crate::repo::{RepoError, Repository};
 use crate::snapshot::retention::good;
 use crate::snapshot::tags::{Calendar, calendar_tags};
-use crate::snapshot::{FailedStream, Proof, StreamFormat, Summary, timestamp};
+use crate::snapshot::{Body, FailedStream, Proof, Stream, StreamFormat, Summary, timestamp};
 use crate::source::postgres::{DumpKind, kind_of_dump};
 use crate::source::{Dump, SourceError};
+use guard::Guard;
 use jiff::Timestamp;
 use parent::Parents;
 use std::collections::BTreeMap;
@@ -45,12 +47,17 @@ pub struct BackupRequest {
     pub parent: ParentChoice,
     /// A stream is stored afresh when restoring its parent would read more than so many times what it takes by itself.
     pub read_amplification_max: f64,
+    /// A stream shorter than this share of what is usual in its series makes the snapshot suspect; 0 for never.
+    pub suspect_below: f64,
     /// What the source is: kind, database and the like.
     pub source: BTreeMap<String, String>,
 }
 
 /// [`BackupRequest::read_amplification_max`] where nobody says otherwise.
 pub const READ_AMPLIFICATION_MAX: f64 = 3.0;
+
+/// [`BackupRequest::suspect_below`] where nobody says otherwise.
+pub const SUSPECT_BELOW: f64 = 0.5;
 
 /// A dump that was started.
 pub struct StartedDump {
@@ -75,12 +82,14 @@ pub struct BackupReport {
     pub committed: Committed,
     /// Damage met on the way. The snapshot is whole all the same.
     pub damage: Vec<String>,
+    /// Why the snapshot is suspect, if it is.
+    pub suspects: Vec<String>,
 }
 
 impl BackupReport {
-    /// Whether everything went well: all streams stored, no damage met.
+    /// Whether everything went well: all streams stored, none suspect, no damage met.
     pub fn is_clean(&self) -> bool {
-        self.committed.body.failed.is_empty() && self.damage.is_empty()
+        self.committed.body.failed.is_empty() && self.damage.is_empty() && self.suspects.is_empty()
     }
 }
 
@@ -103,6 +112,7 @@ pub fn backup(
         watched.damage(&damage.error);
     }
     let mut parents = Parents::open(repo, &mut catalog, &history, &request, &watched)?;
+    let guard = Guard::open(repo, &mut catalog, &history, &request, &watched)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
     let mut session = repo.begin_backup(catalog, presence, settings)?;
     let skew = session.clock_skew_seconds(clock.now().as_millisecond());
@@ -119,7 +129,7 @@ pub fn backup(
     for planned in streams {
         let name = planned.name.clone();
         match store_stream(&mut session, planned, &mut parents, request.allow_empty, &watched, cancel) {
-            Ok(stream) => finished.push(stream),
+            Ok(stream) => finished.push(guard.judge(stream)),
             Err(OpError::Source { source, .. }) if !matches!(source, SourceError::Cancelled { .. }) => {
                 observer.observe(Event::Warning { message: format!("stream `{name}` failed: {source}") });
                 first_hint = first_hint.or_else(|| source.hint());
@@ -167,7 +177,23 @@ pub fn backup(
         observer.observe(Event::Warning { message: message.clone() });
         damage.push(message);
     }
-    Ok(BackupReport { committed, damage })
+    let suspects = suspects(&committed.body, observer);
+    Ok(BackupReport { committed, damage, suspects })
+}
+
+/// Says aloud which streams are suspect.
+fn suspects(body: &Body, observer: &dyn Observer) -> Vec<String> {
+    let why = |stream: &Stream| {
+        stream.attributes.get(SUSPECT).map(|why| format!("stream `{}` is suspect: {why}", stream.name))
+    };
+    let suspects: Vec<String> = body.streams.iter().filter_map(why).collect();
+    for why in &suspects {
+        let message = format!(
+            "{why}; it is stored and can be restored, and does not count as a good copy (--suspect-below 0 if it is right)"
+        );
+        observer.observe(Event::Warning { message });
+    }
+    suspects
 }
 
 fn store_stream(

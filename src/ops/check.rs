@@ -5,9 +5,10 @@ use crate::clock::Clock;
 use crate::event::{Cancel, Event, Observer};
 use crate::id::PackId;
 use crate::repo::Repository;
-use crate::repo::verify::{CheckReport, CheckSettings};
+use crate::repo::verify::{CheckReport, CheckSettings, ReadData};
 
-/// Checks the repository. With `read_data`, packs found damaged are marked, so that no new snapshot relies on them.
+/// Checks the repository. Where packs are read, those found damaged are marked, so that no new snapshot relies on them, and those that
+/// were marked and are whole are so no more.
 ///
 /// # Errors
 /// When nothing can be said. Damage is in the answer.
@@ -20,20 +21,27 @@ pub fn check(
     cancel: &Cancel,
 ) -> Result<CheckReport, OpError> {
     let report = repo.check(settings, observer, cancel)?;
-    if settings.read_data {
-        let marked = repo.history(&mut repo.catalog(observer)?)?.damaged_packs;
-        for damage in &report.damage {
-            let pack = damage.object.strip_prefix("packs/").and_then(|key| key.rsplit('/').next());
-            let Some(Ok(pack)) = pack.map(str::parse::<PackId>) else { continue };
-            // A pack that is missing or short shows without a mark.
-            let shows = damage.what.contains("missing") || damage.what.contains("should have");
-            if marked.contains_key(&pack) || shows {
-                continue;
-            }
-            if let Err(error) = repo.mark_damaged(&pack, &damage.what, host, clock.now().as_millisecond()) {
-                let message = format!("cannot mark `{}` as damaged: {error}", damage.object);
-                observer.observe(Event::Warning { message });
-            }
+    if settings.read == ReadData::Nothing {
+        return Ok(report);
+    }
+    let now_ms = clock.now().as_millisecond();
+    let warn = |message: String| observer.observe(Event::Warning { message });
+    let marked = repo.history(&mut repo.catalog(observer)?)?.damaged_packs;
+    for damage in &report.damage {
+        let pack = damage.object.strip_prefix("packs/").and_then(|key| key.rsplit('/').next());
+        let Some(Ok(pack)) = pack.map(str::parse::<PackId>) else { continue };
+        // A pack that is missing or short shows without a mark.
+        let shows = damage.what.contains("missing") || damage.what.contains("should have");
+        if marked.contains_key(&pack) || shows {
+            continue;
+        }
+        if let Err(error) = repo.mark_damaged(&pack, &damage.what, host, now_ms) {
+            warn(format!("cannot mark `{}` as damaged: {error}", damage.object));
+        }
+    }
+    for pack in &report.recovered {
+        if let Err(error) = repo.clear_damaged(pack, host, now_ms) {
+            warn(format!("cannot take back that pack {} is damaged: {error}", pack.short()));
         }
     }
     Ok(report)

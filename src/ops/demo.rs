@@ -9,7 +9,9 @@ mod scratch;
 pub use scratch::{passphrase_file, repository};
 
 use super::OpError;
-use super::backup::{BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, backup};
+use super::backup::{
+    BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup,
+};
 use super::check::check;
 use super::restore::choose;
 use super::survey::sizes;
@@ -20,7 +22,7 @@ use crate::event::{Cancel, Event, Observer};
 use crate::id::SnapshotId;
 use crate::repo::format::config::Config;
 use crate::repo::reader::ReadSettings;
-use crate::repo::verify::{CheckReport, CheckSettings};
+use crate::repo::verify::{CheckReport, CheckSettings, ReadData};
 use crate::repo::{RepoError, Repository, Surroundings};
 use crate::secret::Entropy;
 use crate::snapshot::tags::Calendar;
@@ -292,6 +294,7 @@ impl DemoPlan {
             workers: self.workers,
             parent: ParentChoice::Newest,
             read_amplification_max: READ_AMPLIFICATION_MAX,
+            suspect_below: SUSPECT_BELOW,
             source: BTreeMap::from([("kind".to_owned(), kind.to_owned())]),
         };
         let start = Box::new(|| database.dump(self.bytes, day, world));
@@ -330,7 +333,7 @@ impl DemoPlan {
 
     fn check(&self, repo: &Repository, world: &World<'_>) -> Result<DemoCheck, OpError> {
         let begun = Instant::now();
-        let settings = CheckSettings { read_data: true, workers: self.workers };
+        let settings = CheckSettings::new(ReadData::All, world.clock.now().as_millisecond(), self.workers);
         let report = check(repo, world.clock, HOST, settings, world.observer, world.cancel)?;
         Ok(DemoCheck { report, duration_ms: elapsed_ms(begun) })
     }

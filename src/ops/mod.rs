@@ -6,6 +6,7 @@ pub mod backup;
 pub mod check;
 pub mod demo;
 pub mod forget;
+pub mod repair;
 pub mod restore;
 pub mod survey;
 pub mod tag;

@@ -6,7 +6,7 @@ use super::format::snapshot::{SNAPSHOT_BYTES_MAX, open_body, open_head};
 use super::objects::{ObjectName, fetch, name_in_key, pack_key};
 use super::{RepoError, Repository};
 use crate::id::{MarkId, PackId, SnapshotId};
-use crate::snapshot::{Body, Summary};
+use crate::snapshot::{Body, State, Summary};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What the storage says of snapshots.
@@ -22,6 +22,8 @@ pub struct History {
     pub damaged_packs: HashMap<PackId, String>,
     /// Snapshots that a person pinned.
     pub pinned: HashSet<SnapshotId>,
+    /// Snapshots of which something is lost, with the words of the mark. Their state is suspect, whatever it was.
+    pub damaged_snapshots: HashMap<SnapshotId, String>,
 }
 
 /// A snapshot or mark that cannot be read.
@@ -73,6 +75,10 @@ impl Repository {
                     if let Some(pack) = pack.filter(|pack| pack_key(pack) == mark.object) {
                         history.damaged_packs.insert(pack, mark.value.clone().unwrap_or_default());
                     }
+                    let snapshot = name_in_key::<SnapshotId>(&mark.object);
+                    if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.key() == mark.object) {
+                        history.damaged_snapshots.insert(snapshot, mark.value.clone().unwrap_or_default());
+                    }
                 }
                 MarkKind::Pinned => history.pinned.extend(name_in_key::<SnapshotId>(&mark.object)),
                 // Two of them were made at the same time: both count.
@@ -90,6 +96,10 @@ impl Repository {
             let head = head.map(|mut head| {
                 if let Some(tags) = tags.remove(&id.key()) {
                     head.tags = tags.into_iter().collect();
+                }
+                // Not to be taken for a good copy, by retention or as a parent.
+                if history.damaged_snapshots.contains_key(&id) {
+                    head.state = State::Suspect;
                 }
                 head
             });
@@ -171,9 +181,27 @@ impl Repository {
         host: &str,
         now_ms: i64,
     ) -> Result<(), RepoError> {
+        self.mark_object(snapshot.key(), kind, value, host, now_ms)
+    }
+
+    /// The pack is whole again, or was all the time: takes back that it is damaged.
+    ///
+    /// # Errors
+    /// When the mark cannot be written. Takes a full key.
+    pub fn clear_damaged(&self, pack: &PackId, host: &str, now_ms: i64) -> Result<(), RepoError> {
+        self.mark_object(pack_key(pack), MarkKind::Damaged, None, host, now_ms)
+    }
+
+    fn mark_object(
+        &self,
+        object: String,
+        kind: MarkKind,
+        value: Option<Option<String>>,
+        host: &str,
+        now_ms: i64,
+    ) -> Result<(), RepoError> {
         let mut catalog = self.catalog(&crate::event::Silent)?;
         let mut unreadable = Vec::new();
-        let object = snapshot.key();
         let marks = self.read_marks(&mut catalog, &mut unreadable)?;
         let gone: HashSet<MarkId> = marks.iter().flat_map(|(_, mark)| mark.supersedes.clone()).collect();
         let holds =

@@ -12,7 +12,9 @@
 //! | `reader/` | recipes resolved, blocks fetched ahead, streams written in order |
 //! | `session` | how writers and prunes know of each other |
 //! | `gc/` | what is unreachable, and how it goes |
-//! | `verify` | checking everything |
+//! | `repack` | chunks put together into new packs |
+//! | `verify/` | checking everything |
+//! | `repair/` | what can be done about damage |
 
 pub mod catalog;
 pub mod format;
@@ -21,6 +23,8 @@ pub mod history;
 pub mod keys;
 mod objects;
 pub mod reader;
+mod repack;
+pub mod repair;
 pub mod session;
 pub mod sync;
 pub mod verify;

@@ -23,6 +23,8 @@ mod survey;
 mod sweep;
 mod weigh;
 
+pub(super) use sweep::INDEX_CHUNKS;
+
 use super::format::index::BlockKind;
 use super::format::plan::{PLAN_PACKS_MAX, Plan};
 use super::format::session::SessionKind;
@@ -182,6 +184,17 @@ impl Repository {
         }
         self.sweep_what_is_due(&survey, settings, &session, observer, cancel, &mut report)?;
         Ok(report)
+    }
+
+    /// Registers the session of whoever changes packs and indexes otherwise, so that no prune runs at the same time.
+    ///
+    /// # Errors
+    /// [`RepoError::Busy`] when one does.
+    pub(super) fn begin_beside_backups(&self, now_ms: i64) -> Result<Session, RepoError> {
+        let session = Session::register(self, SessionKind::Prune)?;
+        let now = session.registered();
+        self.refuse_beside(&session, &PruneSettings::new(now_ms), now)?;
+        Ok(session)
     }
 
     /// Registers a session, and compares the clocks.

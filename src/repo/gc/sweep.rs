@@ -3,16 +3,15 @@
 use super::survey::Survey;
 use super::weigh::Claimed;
 use super::{PruneReport, targets};
-use crate::codec::{Codec, Compressor, Level};
 use crate::event::{Cancel, Event, Observer};
 use crate::id::{IndexId, PackId, PlanId};
 use crate::repo::catalog::{KnownPack, PackRow};
 use crate::repo::format::FormatError;
-use crate::repo::format::index::{BlockKind, ChunkEntry, Index, IndexedPack};
+use crate::repo::format::index::{Index, IndexedPack};
 use crate::repo::format::mark::MarkKind;
-use crate::repo::format::pack::PackBuffer;
 use crate::repo::objects::{ObjectName, pack_key};
 use crate::repo::reader::{BlockReader, Workspace};
+use crate::repo::repack::Repacker;
 use crate::repo::session::{HEARTBEAT, Session};
 use crate::repo::{RepoError, Repository};
 use std::collections::{HashMap, HashSet};
@@ -20,7 +19,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 /// Index objects are merged to about so many chunks: some 10 MiB.
-const INDEX_CHUNKS: usize = 1 << 18;
+pub(in crate::repo) const INDEX_CHUNKS: usize = 1 << 18;
 /// So many index objects that could be merged are.
 const SMALL_INDEXES: usize = 8;
 
@@ -270,31 +269,19 @@ impl<'a> IndexWriter<'a> {
 
 /// Copies live chunks into new packs.
 struct Copier<'a> {
-    repo: &'a Repository,
     survey: &'a Survey,
     blocks: BlockReader,
     workspace: Workspace,
-    compressor: Compressor,
-    open: HashMap<BlockKind, (Vec<u8>, Vec<ChunkEntry>)>,
-    packs: HashMap<BlockKind, PackBuffer>,
-    written: Vec<IndexedPack>,
-    chunks: u64,
-    bytes: u64,
+    repacker: Repacker<'a>,
 }
 
 impl<'a> Copier<'a> {
     fn new(repo: &'a Repository, survey: &'a Survey) -> Self {
         Self {
-            repo,
             survey,
             blocks: BlockReader::new(repo),
             workspace: Workspace::default(),
-            compressor: Compressor::default(),
-            open: HashMap::new(),
-            packs: HashMap::new(),
-            written: Vec::new(),
-            chunks: 0,
-            bytes: 0,
+            repacker: Repacker::new(repo),
         }
     }
 
@@ -317,60 +304,19 @@ impl<'a> Copier<'a> {
                 rest = later;
                 // Not before the block has opened: another pack may hold it whole.
                 if claimed.claim(&self.survey.live, block.kind, id) {
-                    self.add(block.kind, id, chunk)?;
+                    self.repacker.add(block.kind, id, chunk)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, kind: BlockKind, id: &[u8; 32], chunk: &[u8]) -> Result<(), RepoError> {
-        let full = self
-            .open
-            .get(&kind)
-            .is_some_and(|(plain, _)| plain.len() + chunk.len() > self.repo.config.block_bytes);
-        if full {
-            self.close_block(kind)?;
-        }
-        let (plain, chunks) = self.open.entry(kind).or_default();
-        plain.extend_from_slice(chunk);
-        chunks.push((*id, chunk.len() as u32));
-        self.chunks += 1;
-        Ok(())
-    }
-
-    fn close_block(&mut self, kind: BlockKind) -> Result<(), RepoError> {
-        let Some((plain, chunks)) = self.open.remove(&kind) else { return Ok(()) };
-        let mut stored = Vec::new();
-        let codec: Codec = self.compressor.compress(&plain, Level::DEFAULT, &mut stored)?;
-        let pack = self.packs.entry(kind).or_default();
-        if !pack.is_empty() && pack.len() + stored.len() > self.repo.config.pack_bytes {
-            self.close_pack(kind)?;
-        }
-        self.packs.entry(kind).or_default().push(kind, codec, &stored, &chunks);
-        Ok(())
-    }
-
-    fn close_pack(&mut self, kind: BlockKind) -> Result<(), RepoError> {
-        let Some(pack) = self.packs.remove(&kind) else { return Ok(()) };
-        let Repository { id, keys, entropy, storage, .. } = self.repo;
-        let sealed = pack.seal(*id, keys, entropy.as_ref(), true)?;
-        storage.put(&pack_key(&sealed.id), &sealed.bytes)?;
-        let bytes = sealed.bytes.len() as u64;
-        self.bytes += bytes;
-        self.written.push(IndexedPack { id: sealed.id, bytes, table: sealed.table });
-        Ok(())
-    }
-
-    fn finish(mut self, report: &mut PruneReport) -> Result<Vec<IndexedPack>, RepoError> {
-        for kind in [BlockKind::Data, BlockKind::Recipe] {
-            self.close_block(kind)?;
-            self.close_pack(kind)?;
-        }
-        report.packs_written += self.written.len() as u64;
-        report.bytes_written += self.bytes;
-        report.chunks_rescued += self.chunks;
-        Ok(self.written)
+    fn finish(self, report: &mut PruneReport) -> Result<Vec<IndexedPack>, RepoError> {
+        let repacked = self.repacker.finish()?;
+        report.packs_written += repacked.packs.len() as u64;
+        report.bytes_written += repacked.bytes;
+        report.chunks_rescued += repacked.chunks;
+        Ok(repacked.packs)
     }
 }
 

@@ -78,7 +78,8 @@ impl StoredStream {
         format: StreamFormat,
         attributes: BTreeMap<String, String>,
     ) -> Finished {
-        Finished { session: self.session, stream: Stream { proof, format, attributes, ..self.stream } }
+        let stream = Stream { proof, format, attributes, ..self.stream };
+        Finished { session: self.session, stream, is_suspect: false }
     }
 }
 
@@ -87,12 +88,23 @@ impl StoredStream {
 pub struct Finished {
     session: u64,
     stream: Stream,
+    is_suspect: bool,
 }
+
+/// The attribute of a stream that says why it is suspect.
+pub const SUSPECT: &str = "suspect";
 
 impl Finished {
     /// What will stand in the snapshot.
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// Whole, and so odd that a person should look: the snapshot becomes a suspect one, and says why.
+    pub fn suspect(mut self, why: String) -> Self {
+        self.is_suspect = true;
+        self.stream.attributes.insert(SUSPECT.to_owned(), why);
+        self
     }
 }
 
@@ -266,8 +278,12 @@ impl BackupSession {
             return Err(RepoError::Inconsistent { object: request.series, what });
         }
         self.sink.flush()?;
+        let state = match (streams.iter().any(|stream| stream.is_suspect), request.failed.is_empty()) {
+            (true, _) => State::Suspect,
+            (false, true) => State::Complete,
+            (false, false) => State::Partial,
+        };
         let streams: Vec<Stream> = streams.into_iter().map(|finished| finished.stream).collect();
-        let state = if request.failed.is_empty() { State::Complete } else { State::Partial };
         let head = Head {
             series: request.series,
             host: request.host.clone(),

@@ -1,0 +1,107 @@
+//! The anomaly guard: a stream far smaller than those before it is stored, and not trusted.
+//!
+//! A dump that ended well may still be of a database that somebody has emptied. Taken for a good copy it would be the parent and, day by
+//! day, push the last full ones out of the retention.
+
+use super::{BackupRequest, WithDamage};
+use crate::crypto::CryptoError;
+use crate::event::{Event, Observer};
+use crate::repo::catalog::Catalog;
+use crate::repo::history::History;
+use crate::repo::writer::Finished;
+use crate::repo::{RepoError, Repository};
+use crate::snapshot::{State, Summary};
+use std::collections::BTreeMap;
+
+/// So many snapshots before are looked at.
+const LOOKED_AT: usize = 7;
+/// Streams that were smaller than this, in bytes, say nothing: a row more or less halves them.
+const SAYS_NOTHING: u64 = 4096;
+
+/// What is usual in a series.
+pub(super) struct Guard {
+    share: f64,
+    /// Length of each stream in the snapshots before, the newest first.
+    lengths: BTreeMap<String, Vec<u64>>,
+    allow_empty: bool,
+}
+
+impl Guard {
+    /// Reads how long the streams of the newest snapshots that nobody suspects are.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn open(
+        repo: &Repository,
+        catalog: &mut Catalog,
+        history: &History,
+        request: &BackupRequest,
+        observer: &WithDamage<'_>,
+    ) -> Result<Self, RepoError> {
+        let mut guard =
+            Self { share: request.suspect_below, lengths: BTreeMap::new(), allow_empty: request.allow_empty };
+        if guard.share <= 0.0 {
+            return Ok(guard);
+        }
+        let until = request.time.map_or(i64::MAX, |time| time.as_millisecond());
+        let counts =
+            |summary: &&Summary| summary.head.state != State::Suspect && summary.head.time_ms <= until;
+        for summary in history.series(&request.series, &request.host).rev().filter(counts).take(LOOKED_AT) {
+            match repo.body(catalog, &summary.id) {
+                Ok(body) => {
+                    for stream in body.streams {
+                        guard.lengths.entry(stream.name).or_default().push(stream.bytes);
+                    }
+                }
+                Err(RepoError::Crypto(CryptoError::RoleTooWeak { .. })) => {
+                    let what = "this key may not read how long the dumps before were: nothing is suspected";
+                    observer.observe(Event::Step { what: what.to_owned() });
+                    return Ok(guard);
+                }
+                // It is told elsewhere.
+                Err(error) if error.is_integrity() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(guard)
+    }
+
+    /// Marks the stream as suspect if it is.
+    pub fn judge(&self, stream: Finished) -> Finished {
+        let (bytes, name) = (stream.stream().bytes, stream.stream().name.as_str());
+        if bytes == 0 && self.allow_empty {
+            return stream;
+        }
+        match self.lengths.get(name).and_then(|before| usual(before)) {
+            Some(usual) if usual >= SAYS_NOTHING && (bytes as f64) < usual as f64 * self.share => {
+                stream.suspect(format!("it has {bytes} bytes, and those before had about {usual}"))
+            }
+            _ => stream,
+        }
+    }
+}
+
+/// What is usual after these lengths, the newest first: their median, or the newest where that is less, so that a series that was made
+/// smaller on purpose once is not suspected for a week.
+fn usual(before: &[u64]) -> Option<u64> {
+    let mut sorted = before.to_vec();
+    sorted.sort_unstable();
+    let median = sorted.get(sorted.len().saturating_sub(1) / 2)?;
+    before.first().map(|newest| *newest.min(median))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_is_the_median_and_never_more_than_the_newest() {
+        assert_eq!(usual(&[]), None);
+        assert_eq!(usual(&[100]), Some(100));
+        assert_eq!(usual(&[100, 90, 80]), Some(90));
+        // One that was doubled by accident raises no alarm the day after.
+        assert_eq!(usual(&[200, 100, 100]), Some(100));
+        // One that shrank and was accepted is what is usual from then on.
+        assert_eq!(usual(&[10, 100, 100, 100]), Some(10));
+    }
+}

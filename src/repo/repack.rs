@@ -1,0 +1,86 @@
+//! Chunks that are stored already, put together into new packs.
+
+use super::format::index::{BlockKind, ChunkEntry, IndexedPack};
+use super::format::pack::PackBuffer;
+use super::objects::pack_key;
+use super::{RepoError, Repository};
+use crate::codec::{Codec, Compressor, Level};
+use std::collections::HashMap;
+
+/// Packs that were written.
+pub(super) struct Repacked {
+    pub packs: Vec<IndexedPack>,
+    /// Chunks and recipe nodes in them.
+    pub chunks: u64,
+    /// Bytes of the packs.
+    pub bytes: u64,
+}
+
+/// Fills blocks and packs of each kind. No index names what it writes.
+pub(super) struct Repacker<'a> {
+    repo: &'a Repository,
+    compressor: Compressor,
+    open: HashMap<BlockKind, (Vec<u8>, Vec<ChunkEntry>)>,
+    packs: HashMap<BlockKind, PackBuffer>,
+    written: Repacked,
+}
+
+impl<'a> Repacker<'a> {
+    pub fn new(repo: &'a Repository) -> Self {
+        Self {
+            repo,
+            compressor: Compressor::default(),
+            open: HashMap::new(),
+            packs: HashMap::new(),
+            written: Repacked { packs: Vec::new(), chunks: 0, bytes: 0 },
+        }
+    }
+
+    /// Adds a chunk or node, whose bytes must be those that `id` names.
+    pub fn add(&mut self, kind: BlockKind, id: &[u8; 32], chunk: &[u8]) -> Result<(), RepoError> {
+        let full = self
+            .open
+            .get(&kind)
+            .is_some_and(|(plain, _)| plain.len() + chunk.len() > self.repo.config.block_bytes);
+        if full {
+            self.close_block(kind)?;
+        }
+        let (plain, chunks) = self.open.entry(kind).or_default();
+        plain.extend_from_slice(chunk);
+        chunks.push((*id, chunk.len() as u32));
+        self.written.chunks += 1;
+        Ok(())
+    }
+
+    fn close_block(&mut self, kind: BlockKind) -> Result<(), RepoError> {
+        let Some((plain, chunks)) = self.open.remove(&kind) else { return Ok(()) };
+        let mut stored = Vec::new();
+        let codec: Codec = self.compressor.compress(&plain, Level::DEFAULT, &mut stored)?;
+        let pack = self.packs.entry(kind).or_default();
+        if !pack.is_empty() && pack.len() + stored.len() > self.repo.config.pack_bytes {
+            self.close_pack(kind)?;
+        }
+        self.packs.entry(kind).or_default().push(kind, codec, &stored, &chunks);
+        Ok(())
+    }
+
+    fn close_pack(&mut self, kind: BlockKind) -> Result<(), RepoError> {
+        let Some(pack) = self.packs.remove(&kind) else { return Ok(()) };
+        let Repository { id, keys, entropy, storage, .. } = self.repo;
+        let sealed = pack.seal(*id, keys, entropy.as_ref(), true)?;
+        storage.put(&pack_key(&sealed.id), &sealed.bytes)?;
+        let bytes = sealed.bytes.len() as u64;
+        self.written.bytes += bytes;
+        self.written.packs.push(IndexedPack { id: sealed.id, bytes, table: sealed.table });
+        Ok(())
+    }
+
+    /// Makes everything durable.
+    pub fn finish(mut self) -> Result<Repacked, RepoError> {
+        for kind in [BlockKind::Data, BlockKind::Recipe] {
+            self.close_block(kind)?;
+            self.close_pack(kind)?;
+        }
+        Ok(self.written)
+    }
+}
