@@ -87,8 +87,10 @@ pub(super) enum Command {
     Cat(CatArgs),
     /// List snapshots.
     Snapshots(SnapshotsArgs),
-    /// List what a snapshot holds.
+    /// List what a snapshot holds: streams, and the tables of a PostgreSQL dump with rows and bytes.
     Ls(NameArgs),
+    /// Compare two snapshots table by table: rows and bytes gained and lost, tables that came or went.
+    Diff(DiffArgs),
     /// Show all about one snapshot.
     Show(NameArgs),
     /// Show what the snapshots hold and what they take.
@@ -281,6 +283,21 @@ pub(super) struct CatArgs {
 pub(super) struct NameArgs {
     /// Which snapshot.
     pub snapshot: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault diff app~1 app
+  dumpvault diff app@2026-11-01 latest --json
+
+Nothing but the snapshots themselves is read, so that it is quick however large the
+dumps are. Rows are counted while a dump is stored; those of compressed dumps are
+not known.")]
+pub(super) struct DiffArgs {
+    /// The older snapshot.
+    pub before: String,
+    /// The newer snapshot.
+    pub after: String,
 }
 
 #[derive(Debug, Args)]

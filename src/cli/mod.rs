@@ -12,6 +12,7 @@ mod prompt;
 mod render;
 mod report;
 mod restore;
+mod tables;
 
 use crate::app::{App, Overrides};
 use crate::clock::SystemClock;
@@ -211,6 +212,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Cat(args) => restore::cat(context, &args),
         Command::Snapshots(args) => list::snapshots(context, &args),
         Command::Ls(args) => list::ls(context, &args),
+        Command::Diff(args) => tables::diff(context, &args),
         Command::Show(args) => list::show(context, &args),
         Command::Stats => list::stats(context),
         Command::Check(args) => check::run(context, &args),

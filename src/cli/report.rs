@@ -109,7 +109,10 @@ impl CliError {
 pub(super) fn op_exit(error: &OpError) -> Exit {
     match error {
         OpError::Repo(error) => repo_exit(error),
-        OpError::Source { .. } | OpError::NothingStored { .. } | OpError::File { .. } => Exit::Partial,
+        OpError::Source { .. }
+        | OpError::NothingStored { .. }
+        | OpError::Incomplete { .. }
+        | OpError::File { .. } => Exit::Partial,
         OpError::Selection(_) | OpError::WhichStream { .. } | OpError::NoPolicy => Exit::Usage,
         OpError::Kept { .. } => Exit::NothingDone,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod forget;
 pub mod restore;
 pub mod survey;
+pub mod tables;
 pub mod tag;
 
 use crate::repo::RepoError;
@@ -40,6 +41,17 @@ pub enum OpError {
         reasons: String,
         /// What to do about the first.
         hint: Option<String>,
+    },
+    /// A dump is not whole by its own structure, whatever the exit status of its program.
+    #[error("the dump `{stream}` is not whole: {source}{}", after(*exited))]
+    Incomplete {
+        /// The stream.
+        stream: String,
+        /// What the exit status says.
+        exited: crate::snapshot::Proof,
+        /// What is missing.
+        #[source]
+        source: crate::pgarchive::SurveyError,
     },
     /// The name stands for no snapshot.
     #[error(transparent)]
@@ -114,6 +126,10 @@ impl OpError {
             Self::Repo(error) => repo_hint(error),
             Self::Source { source, .. } => source.hint(),
             Self::NothingStored { hint, .. } => hint.clone(),
+            Self::Incomplete { .. } => Some(
+                "find out what ended it: a connection that was closed, a full disk, a script that hides its exit status (`set -o pipefail`); then dump again"
+                    .to_owned(),
+            ),
             Self::Selection(SelectionError::NotFound { series, .. }) if !series.is_empty() => {
                 Some(format!("`dumpvault snapshots` lists them; series here: {}", series.join(", ")))
             }
@@ -157,6 +173,14 @@ impl OpError {
             Self::Aftermath { failure, .. } => failure.is_cancelled(),
             _ => false,
         }
+    }
+}
+
+/// Words about an exit status that does not tell the truth.
+fn after(exited: crate::snapshot::Proof) -> &'static str {
+    match exited {
+        crate::snapshot::Proof::Unproven => "",
+        _ => ", although its program ended with exit status 0",
     }
 }
 
