@@ -113,10 +113,14 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         | OpError::NothingStored { .. }
         | OpError::Incomplete { .. }
         | OpError::File { .. } => Exit::Partial,
-        OpError::Selection(_) | OpError::WhichStream { .. } | OpError::NoPolicy => Exit::Usage,
+        OpError::NoParts { .. }
+        | OpError::Select(_)
+        | OpError::Selection(_)
+        | OpError::WhichStream { .. }
+        | OpError::NoPolicy => Exit::Usage,
         OpError::Kept { .. } => Exit::NothingDone,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
-        OpError::Database(_) => Exit::NothingDone,
+        OpError::Archive(_) | OpError::Synthesis(_) | OpError::Database(_) => Exit::NothingDone,
         OpError::Aftermath { failure, .. } => op_exit(failure),
     }
 }

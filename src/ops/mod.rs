@@ -53,6 +53,23 @@ pub enum OpError {
         #[source]
         source: crate::pgarchive::SurveyError,
     },
+    /// Parts were asked for of a stream that has none.
+    #[error("no parts can be taken of the stream `{stream}`: it is {what}")]
+    NoParts {
+        /// The stream.
+        stream: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// No part of an archive fits what was asked for.
+    #[error(transparent)]
+    Select(#[from] crate::pgarchive::SelectError),
+    /// An archive cannot be looked into.
+    #[error(transparent)]
+    Archive(#[from] crate::pgarchive::ArchiveError),
+    /// An archive cannot be put together.
+    #[error(transparent)]
+    Synthesis(#[from] crate::pgarchive::SynthesisError),
     /// The name stands for no snapshot.
     #[error(transparent)]
     Selection(#[from] SelectionError),
@@ -160,7 +177,9 @@ impl OpError {
             Self::WhichStream { .. } => Some("choose one with --stream NAME".to_owned()),
             Self::Database(error) => error.hint(),
             Self::Aftermath { failure, .. } => failure.hint(),
-            Self::Selection(_) | Self::File { .. } => None,
+            Self::NoParts { .. } => Some("tables can be taken out of archives of `pg_dump -Fc -Z0` only; restore the whole of this one".to_owned()),
+            Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
+            Self::Archive(_) | Self::Synthesis(_) | Self::Selection(_) | Self::File { .. } => None,
         }
     }
 
