@@ -118,9 +118,10 @@ fn into_database(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> 
     let stats = match (args.jobs, picked) {
         (Some(jobs), Some(Picked { archive, part })) => {
             let scratch = context.app.environment.directory.join(std::env::temp_dir());
-            let jobs = Jobs { workers: usize::from(jobs), scratch: &scratch };
             let Context { progress, cancel, .. } = context;
-            chosen.restore_jobs(stream, archive, &part.entries, &target, &jobs, progress, cancel)?
+            let workers = usize::from(jobs);
+            let jobs = Jobs { workers, scratch: &scratch, observer: progress, cancel };
+            chosen.restore_jobs(stream, archive, &part.entries, &target, &jobs)?
         }
         _ => work.send(Target::Database(Box::new(target.clone())))?,
     };

@@ -76,8 +76,8 @@ fn one(
     workers: usize,
 ) -> Result<Verified, OpError> {
     let scratch = context.app.environment.directory.join(std::env::temp_dir());
-    let jobs = Jobs { workers, scratch: &scratch };
-    chosen.verify(stream, target, &jobs, &context.progress, &context.cancel)
+    let jobs = Jobs { workers, scratch: &scratch, observer: &context.progress, cancel: &context.cancel };
+    chosen.verify(stream, target, &jobs)
 }
 
 /// A name that tells what the database is, should it ever be left behind, and that no other verification has.

@@ -27,6 +27,10 @@ pub struct Jobs<'a> {
     pub workers: usize,
     /// A directory for the table of contents; the file is only its owner's, and gone afterwards.
     pub scratch: &'a Path,
+    /// Watches.
+    pub observer: &'a dyn Observer,
+    /// May stop it.
+    pub cancel: &'a Cancel,
 }
 
 /// The archives of a plan's parts.
@@ -81,8 +85,6 @@ impl Chosen {
         entries: &[usize],
         target: &RestoreTarget,
         jobs: &Jobs<'_>,
-        observer: &dyn Observer,
-        cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
         let plan = archive.plan_jobs(entries, jobs.workers)?;
         let parts = Parts::new(archive, &plan)?;
@@ -93,7 +95,7 @@ impl Chosen {
         }
         let (major, minor) = archive.map().format_version;
         let prepared = target.prepare(DumpKind::Archive { format: (major, minor) })?.in_parts();
-        match self.fill(stream, &parts, &prepared, jobs, observer, cancel) {
+        match self.fill(stream, &parts, &prepared, jobs) {
             Ok(stats) => {
                 prepared.keep();
                 Ok(stats)
@@ -109,9 +111,8 @@ impl Chosen {
         parts: &Parts,
         prepared: &Prepared,
         jobs: &Jobs<'_>,
-        observer: &dyn Observer,
-        cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
+        let &Jobs { observer, cancel, .. } = jobs;
         observer.observe(Event::StreamStarted {
             stream: stream.name.clone(),
             bytes_expected: Some(parts.bytes()),

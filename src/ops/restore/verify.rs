@@ -3,7 +3,7 @@
 use super::jobs::{Jobs, Parts};
 use super::proof::Findings;
 use super::{Chosen, Content, discard};
-use crate::event::{Cancel, Event, Observer};
+use crate::event::Event;
 use crate::ops::OpError;
 use crate::snapshot::Stream;
 use crate::source::postgres::{Constraints, DumpKind, Prepared, RestoreTarget};
@@ -44,13 +44,11 @@ impl Chosen {
         stream: &Stream,
         target: &RestoreTarget,
         jobs: &Jobs<'_>,
-        observer: &dyn Observer,
-        cancel: &Cancel,
     ) -> Result<Verified, OpError> {
         let began = Instant::now();
-        let kind = self.dump_kind(stream, cancel)?;
+        let kind = self.dump_kind(stream, jobs.cancel)?;
         let prepared = target.prepare(kind)?.in_parts();
-        match self.restore_and_count(stream, target, &prepared, kind, jobs, observer, cancel) {
+        match self.restore_and_count(stream, target, &prepared, kind, jobs) {
             Ok((findings, constraints, foreign_keys_expected)) => {
                 prepared.discard()?;
                 Ok(Verified {
@@ -65,10 +63,6 @@ impl Chosen {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "they are what a restore is about; a struct for one caller says no more"
-    )]
     fn restore_and_count(
         &self,
         stream: &Stream,
@@ -76,15 +70,14 @@ impl Chosen {
         prepared: &Prepared,
         kind: DumpKind,
         jobs: &Jobs<'_>,
-        observer: &dyn Observer,
-        cancel: &Cancel,
     ) -> Result<(Option<Findings>, Constraints, Option<u64>), OpError> {
+        let &Jobs { observer, cancel, .. } = jobs;
         let mut foreign_keys = None;
         if let DumpKind::Archive { .. } = kind {
             let archive = self.archive(stream, observer, cancel)?;
             let all: Vec<usize> = (0..archive.toc()?.entries().len()).collect();
             let parts = Parts::new(&archive, &archive.plan_jobs(&all, jobs.workers)?)?;
-            self.fill(stream, &parts, prepared, jobs, observer, cancel)?;
+            self.fill(stream, &parts, prepared, jobs)?;
             let entries = archive.toc()?;
             let keys = entries.entries().iter().filter(|entry| entry.desc == b"FK CONSTRAINT");
             foreign_keys = Some(keys.count() as u64);
