@@ -138,8 +138,8 @@ pub(super) struct InitArgs {
   dumpvault backup app redis            # [source.app], [source.redis] in dumpvault.toml
 
 Prefer --command to --stdin: on a pipe dumpvault cannot see whether the program
-that feeds it failed, and a dump cut short looks like a whole one. A snapshot made
-from --stdin is shown as `unproven`.
+that feeds it failed. A pg_dump that was cut short is noticed all the same, by its
+own structure; a snapshot of other bytes is shown as `unproven`.
 
 Dump without compression (-Z0): compressed bytes change everywhere when a row does,
 and nothing is found again. dumpvault compresses by itself.")]

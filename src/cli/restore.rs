@@ -10,7 +10,7 @@ use crate::config;
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target, choose};
 use crate::repo::reader::ReadStats;
-use crate::snapshot::Stream;
+use crate::snapshot::{Stream, StreamFormat};
 use crate::source::command::{SinkOutput, open_sink};
 use crate::source::postgres::{Connection, PostgresError, RestoreTarget};
 use crate::source::process::{Invocation, Limits};
@@ -52,7 +52,8 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let chosen = chosen(context, &args.snapshot)?;
     let stream = chosen.stream(args.stream.as_deref())?.clone();
     // What is wanted is known, and can be had, before anything is touched.
-    let picked = match selection.is_some() || args.jobs.is_some() {
+    let shows_all = args.dry_run && stream.format == StreamFormat::PgCustom;
+    let picked = match selection.is_some() || args.jobs.is_some() || shows_all {
         true => Some(parts::pick(context, &chosen, &stream, selection.clone().unwrap_or_default())?),
         false => None,
     };
