@@ -165,6 +165,7 @@ impl Writer {
             format: StreamFormat::Unknown,
             stats: StreamStats::default(),
             attributes: BTreeMap::new(),
+            table_map: None,
         };
         let body = Body { streams: vec![stream], failed: vec![], source: BTreeMap::new(), parent: None };
         let sealed = snapshot::seal(&head, &body, self.repo, &self.keys, &OsEntropy).unwrap();

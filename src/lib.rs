@@ -21,10 +21,10 @@
 //! | 1 mechanisms | `snapshot` | `id` |
 //! | 2 peers | `repo` | `chunker` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` |
 //! | 2 peers | `source` | `event` `snapshot` |
-//! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `repo` `secret` `snapshot` `source` `storage` |
+//! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
 //! | 4 settings | `config` | `codec` `snapshot` |
 //! | 4 settings | `app` | `config` `crypto` `repo` `secret` `storage` |
-//! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `repo` `secret` `snapshot` `source` `storage` |
+//! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
 
 #![warn(missing_docs)]
 

@@ -3,7 +3,7 @@
 use super::args::{NameArgs, SnapshotsArgs};
 use super::render::{self, table};
 use super::report::{CliError, Exit};
-use super::{Context, print};
+use super::{Context, print, tables};
 use crate::event::{Event, Observer};
 use crate::ops::backup::tags_of;
 use crate::ops::restore::find;
@@ -86,7 +86,7 @@ fn row(seen: &Seen, tags: &[String], zone: &jiff::tz::TimeZone, history: &Histor
 }
 
 /// The snapshot that a name stands for, its tags among all others.
-fn one(context: &Context, name: &str) -> Result<(Seen, Vec<String>), CliError> {
+pub(super) fn one(context: &Context, name: &str) -> Result<(Seen, Vec<String>), CliError> {
     let calendar = context.app.config.calendar()?;
     let repo = context.repository()?;
     let mut catalog = repo.catalog(&context.progress)?;
@@ -103,7 +103,8 @@ fn one(context: &Context, name: &str) -> Result<(Seen, Vec<String>), CliError> {
 pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
     let (seen, tags) = one(context, &args.snapshot)?;
     if context.json {
-        let object = json!({"version": 1, "snapshot": render::snapshot(&seen, tags)});
+        let tables = seen.body.as_ref().map(tables::list_json);
+        let object = json!({"version": 1, "snapshot": render::snapshot(&seen, tags), "tables": tables});
         context.output(&object.to_string());
         return Ok(Exit::Good);
     }
@@ -123,6 +124,9 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
     context.output(&table(&["STREAM", "SIZE", "NEW", "STORED", "FORMAT", "PROOF"], &[1, 2, 3], &rows));
     for failed in seen.body.iter().flat_map(|body| &body.failed) {
         context.output(&format!("failed: {}: {}", failed.name, failed.reason));
+    }
+    if let Some(body) = &seen.body {
+        tables::list(context, body);
     }
     Ok(Exit::Good)
 }

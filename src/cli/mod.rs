@@ -13,6 +13,8 @@ mod render;
 mod repair;
 mod report;
 mod restore;
+mod tables;
+mod verify;
 
 use crate::app::{App, Overrides};
 use crate::clock::SystemClock;
@@ -212,6 +214,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Cat(args) => restore::cat(context, &args),
         Command::Snapshots(args) => list::snapshots(context, &args),
         Command::Ls(args) => list::ls(context, &args),
+        Command::Diff(args) => tables::diff(context, &args),
+        Command::Verify(args) => verify::run(context, &args),
         Command::Show(args) => list::show(context, &args),
         Command::Stats => list::stats(context),
         Command::Check(args) => check::run(context, &args),

@@ -109,11 +109,18 @@ impl CliError {
 pub(super) fn op_exit(error: &OpError) -> Exit {
     match error {
         OpError::Repo(error) => repo_exit(error),
-        OpError::Source { .. } | OpError::NothingStored { .. } | OpError::File { .. } => Exit::Partial,
-        OpError::Selection(_) | OpError::WhichStream { .. } | OpError::NoPolicy => Exit::Usage,
+        OpError::Source { .. }
+        | OpError::NothingStored { .. }
+        | OpError::Incomplete { .. }
+        | OpError::File { .. } => Exit::Partial,
+        OpError::NoParts { .. }
+        | OpError::Select(_)
+        | OpError::Selection(_)
+        | OpError::WhichStream { .. }
+        | OpError::NoPolicy => Exit::Usage,
         OpError::Kept { .. } => Exit::NothingDone,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
-        OpError::Database(_) => Exit::NothingDone,
+        OpError::Archive(_) | OpError::Synthesis(_) | OpError::Database(_) => Exit::NothingDone,
         OpError::Aftermath { failure, .. } => op_exit(failure),
     }
 }

@@ -2,6 +2,7 @@
 
 mod guard;
 mod parent;
+mod structure;
 
 pub use parent::ParentChoice;
 
@@ -23,6 +24,7 @@ use guard::Guard;
 use jiff::Timestamp;
 use parent::Parents;
 use std::collections::BTreeMap;
+use structure::{Surveyed, TABLE_MAPS_BYTES_MAX, encode_map, judge};
 
 /// What to back up as, besides the streams.
 #[derive(Debug, Clone)]
@@ -126,9 +128,18 @@ pub fn backup(
     let mut finished = Vec::new();
     let mut failed = Vec::new();
     let mut first_hint = None;
+    let mut map_room = TABLE_MAPS_BYTES_MAX;
     for planned in streams {
         let name = planned.name.clone();
-        match store_stream(&mut session, planned, &mut parents, request.allow_empty, &watched, cancel) {
+        match store_stream(
+            &mut session,
+            planned,
+            &mut parents,
+            request.allow_empty,
+            &mut map_room,
+            &watched,
+            cancel,
+        ) {
             Ok(stream) => finished.push(guard.judge(stream)),
             Err(OpError::Source { source, .. }) if !matches!(source, SourceError::Cancelled { .. }) => {
                 observer.observe(Event::Warning { message: format!("stream `{name}` failed: {source}") });
@@ -139,6 +150,11 @@ pub fn backup(
                 observer.observe(Event::Warning { message: format!("stream `{name}` failed: {reasons}") });
                 first_hint = first_hint.or(hint);
                 failed.push(FailedStream { name, reason: reasons });
+            }
+            Err(error @ OpError::Incomplete { .. }) => {
+                observer.observe(Event::Warning { message: error.to_string() });
+                first_hint = first_hint.or_else(|| error.hint());
+                failed.push(FailedStream { name, reason: error.to_string() });
             }
             Err(error) => {
                 session.abandon();
@@ -201,15 +217,19 @@ fn store_stream(
     planned: PlannedStream<'_>,
     parents: &mut Parents,
     allow_empty: bool,
+    map_room: &mut usize,
     observer: &WithDamage<'_>,
     cancel: &Cancel,
 ) -> Result<Finished, OpError> {
     let PlannedStream { name, start } = planned;
     let source_failed = |source| OpError::Source { what: name.clone(), source };
-    let StartedDump { mut dump, attributes } = start().map_err(source_failed)?;
+    let StartedDump { mut dump, mut attributes } = start().map_err(source_failed)?;
     observer.observe(Event::StreamStarted { stream: name.clone(), bytes_expected: None });
     let basis = parents.basis(session, &name, observer);
-    let stored = match session.store(&name, &mut dump, basis, observer, cancel) {
+    let mut surveyed = Surveyed::new(dump.as_mut());
+    let outcome = session.store(&name, &mut surveyed, basis, observer, cancel);
+    let verdict = surveyed.verdict();
+    let mut stored = match outcome {
         Ok(stored) => stored,
         // The dump itself knows best why it could not be read.
         Err(error @ RepoError::Input { .. }) => {
@@ -220,7 +240,7 @@ fn store_stream(
         }
         Err(error) => return Err(error.into()),
     };
-    let proof = dump.finish().map_err(source_failed)?;
+    let exited = dump.finish().map_err(source_failed)?;
     if stored.bytes() == 0 && !allow_empty {
         return Err(OpError::NothingStored {
             series: name,
@@ -228,10 +248,19 @@ fn store_stream(
             hint: Some("if it may be empty, say --allow-empty".to_owned()),
         });
     }
+    let judged = judge(&name, verdict, exited, observer)?;
+    if let Some(map) = &judged.map {
+        stored.set_table_map(encode_map(&name, map, map_room, observer));
+        for (key, value) in [("server_version", &map.server_version), ("database", &map.database)] {
+            if !value.is_empty() {
+                attributes.entry(key.to_owned()).or_insert_with(|| value.clone());
+            }
+        }
+    }
     parents.conclude(&name, &stored, observer);
     observer.observe(Event::StreamFinished { stream: name });
     let format = format_of(&stored.front);
-    Ok(stored.finish(proof, format, attributes))
+    Ok(stored.finish(judged.proof, format, attributes))
 }
 
 /// What a stream is, told by its first bytes.

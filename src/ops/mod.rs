@@ -9,6 +9,7 @@ pub mod forget;
 pub mod repair;
 pub mod restore;
 pub mod survey;
+pub mod tables;
 pub mod tag;
 
 use crate::repo::RepoError;
@@ -42,6 +43,34 @@ pub enum OpError {
         /// What to do about the first.
         hint: Option<String>,
     },
+    /// A dump is not whole by its own structure, whatever the exit status of its program.
+    #[error("the dump `{stream}` is not whole: {source}{}", after(*exited))]
+    Incomplete {
+        /// The stream.
+        stream: String,
+        /// What the exit status says.
+        exited: crate::snapshot::Proof,
+        /// What is missing.
+        #[source]
+        source: crate::pgarchive::SurveyError,
+    },
+    /// Parts were asked for of a stream that has none.
+    #[error("no parts can be taken of the stream `{stream}`: it is {what}")]
+    NoParts {
+        /// The stream.
+        stream: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// No part of an archive fits what was asked for.
+    #[error(transparent)]
+    Select(#[from] crate::pgarchive::SelectError),
+    /// An archive cannot be looked into.
+    #[error(transparent)]
+    Archive(#[from] crate::pgarchive::ArchiveError),
+    /// An archive cannot be put together.
+    #[error(transparent)]
+    Synthesis(#[from] crate::pgarchive::SynthesisError),
     /// The name stands for no snapshot.
     #[error(transparent)]
     Selection(#[from] SelectionError),
@@ -115,6 +144,10 @@ impl OpError {
             Self::Repo(error) => repo_hint(error),
             Self::Source { source, .. } => source.hint(),
             Self::NothingStored { hint, .. } => hint.clone(),
+            Self::Incomplete { .. } => Some(
+                "find out what ended it: a connection that was closed, a full disk, a script that hides its exit status (`set -o pipefail`); then dump again"
+                    .to_owned(),
+            ),
             Self::Selection(SelectionError::NotFound { series, .. }) if !series.is_empty() => {
                 Some(format!("`dumpvault snapshots` lists them; series here: {}", series.join(", ")))
             }
@@ -145,7 +178,9 @@ impl OpError {
             Self::WhichStream { .. } => Some("choose one with --stream NAME".to_owned()),
             Self::Database(error) => error.hint(),
             Self::Aftermath { failure, .. } => failure.hint(),
-            Self::Selection(_) | Self::File { .. } => None,
+            Self::NoParts { .. } => Some("tables can be taken out of archives of `pg_dump -Fc -Z0` only; restore the whole of this one".to_owned()),
+            Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
+            Self::Archive(_) | Self::Synthesis(_) | Self::Selection(_) | Self::File { .. } => None,
         }
     }
 
@@ -158,6 +193,14 @@ impl OpError {
             Self::Aftermath { failure, .. } => failure.is_cancelled(),
             _ => false,
         }
+    }
+}
+
+/// Words about an exit status that does not tell the truth.
+fn after(exited: crate::snapshot::Proof) -> &'static str {
+    match exited {
+        crate::snapshot::Proof::Unproven => "",
+        _ => ", although its program ended with exit status 0",
     }
 }
 

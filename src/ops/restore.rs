@@ -1,7 +1,18 @@
 //! Restore: a snapshot's stream goes out, to a file, a program, a database, or a writer.
 
+mod archive;
+mod jobs;
+mod proof;
+mod verify;
+
+pub use archive::{Archive, Part};
+pub use jobs::Jobs;
+pub use proof::{Compared, Expected, Findings};
+pub use verify::Verified;
+
 use super::OpError;
 use crate::event::{Cancel, Event, Observer};
+use crate::pgarchive::Synthesis;
 use crate::repo::catalog::Catalog;
 use crate::repo::history::{History, HistoryDamage};
 use crate::repo::reader::{Locator, ReadSettings, ReadStats};
@@ -131,6 +142,13 @@ fn refuse_if_hidden(
     Ok(())
 }
 
+/// What goes out: a stream as it is, or an archive made of parts of it.
+#[derive(Clone, Copy)]
+struct Content<'a> {
+    stream: &'a Stream,
+    parts: Option<&'a Synthesis>,
+}
+
 /// Where a restore goes.
 pub enum Target<'a> {
     /// Bytes to write to.
@@ -189,22 +207,49 @@ impl Chosen {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
+        self.send(Content { stream, parts: None }, target, observer, cancel)
+    }
+
+    /// Writes an archive made of parts of the stream to `target`. What is not in it is not read. Every chunk is checked; the
+    /// stream's digest cannot be.
+    ///
+    /// # Errors
+    /// As [`Chosen::restore`].
+    pub fn restore_part(
+        &self,
+        stream: &Stream,
+        parts: &Synthesis,
+        target: Target<'_>,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<ReadStats, OpError> {
+        self.send(Content { stream, parts: Some(parts) }, target, observer, cancel)
+    }
+
+    fn send(
+        &self,
+        content: Content<'_>,
+        target: Target<'_>,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<ReadStats, OpError> {
+        let stream = content.stream;
         observer.observe(Event::StreamStarted {
             stream: stream.name.clone(),
-            bytes_expected: Some(stream.bytes),
+            bytes_expected: Some(content.parts.map_or(stream.bytes, Synthesis::len)),
         });
         let stats = match target {
             Target::Writer(writer) => {
-                let stats = self.read(stream, observer, cancel, &mut |bytes| writer.write_all(bytes))?;
+                let stats = self.read(content, observer, cancel, &mut |bytes| writer.write_all(bytes))?;
                 writer.flush().map_err(|source| RepoError::Output { source })?;
                 stats
             }
-            Target::File(path) => self.restore_file(stream, &path, observer, cancel)?,
+            Target::File(path) => self.restore_file(content, &path, observer, cancel)?,
             Target::Program(open, what) => {
                 let sink = open().map_err(|source| OpError::Source { what: what.clone(), source })?;
-                self.feed(stream, sink, &what, observer, cancel)?
+                self.feed(content, sink, &what, observer, cancel)?
             }
-            Target::Database(target) => self.restore_database(stream, &target, observer, cancel)?,
+            Target::Database(target) => self.restore_database(content, &target, observer, cancel)?,
         };
         observer.observe(Event::StreamFinished { stream: stream.name.clone() });
         Ok(stats)
@@ -212,17 +257,22 @@ impl Chosen {
 
     fn read(
         &self,
-        stream: &Stream,
+        content: Content<'_>,
         observer: &dyn Observer,
         cancel: &Cancel,
         output: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<ReadStats, RepoError> {
-        self.repo.read_stream(&self.locator, stream, self.settings, observer, cancel, output)
+        match content.parts {
+            None => {
+                self.repo.read_stream(&self.locator, content.stream, self.settings, observer, cancel, output)
+            }
+            Some(parts) => self.read_parts(content.stream, parts, self.settings, observer, cancel, output),
+        }
     }
 
     fn restore_file(
         &self,
-        stream: &Stream,
+        content: Content<'_>,
         path: &Path,
         observer: &dyn Observer,
         cancel: &Cancel,
@@ -231,24 +281,24 @@ impl Chosen {
         if path.metadata().is_ok_and(|meta| !meta.is_file()) {
             // A device or a named pipe cannot be replaced: it is written to.
             let mut file = std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
-            return Ok(self.read(stream, observer, cancel, &mut |bytes| file.write_all(bytes))?);
+            return Ok(self.read(content, observer, cancel, &mut |bytes| file.write_all(bytes))?);
         }
         let mut partial = PartialFile::create(path).map_err(failed)?;
-        let stats = self.read(stream, observer, cancel, &mut |bytes| partial.file.write_all(bytes))?;
+        let stats = self.read(content, observer, cancel, &mut |bytes| partial.file.write_all(bytes))?;
         partial.finish().map_err(failed)?;
         Ok(stats)
     }
 
     fn feed(
         &self,
-        stream: &Stream,
+        content: Content<'_>,
         mut sink: Box<dyn Sink>,
         what: &str,
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
         let failed = |source| OpError::Source { what: what.to_owned(), source };
-        match self.read(stream, observer, cancel, &mut |bytes| sink.write_all(bytes)) {
+        match self.read(content, observer, cancel, &mut |bytes| sink.write_all(bytes)) {
             Ok(stats) => sink.finish().map(|()| stats).map_err(failed),
             Err(RepoError::Output { .. }) => Err(failed(sink.fail_reason())),
             Err(error) => {
@@ -261,13 +311,13 @@ impl Chosen {
 
     fn restore_database(
         &self,
-        stream: &Stream,
+        content: Content<'_>,
         target: &RestoreTarget,
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
-        let prepared = target.prepare(self.dump_kind(stream, cancel)?)?;
-        let outcome = self.feed_database(stream, &prepared, &target.database, observer, cancel);
+        let prepared = target.prepare(self.dump_kind(content.stream, cancel)?)?;
+        let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
         match outcome {
             Ok(stats) => {
                 prepared.keep();
@@ -279,7 +329,7 @@ impl Chosen {
 
     fn feed_database(
         &self,
-        stream: &Stream,
+        content: Content<'_>,
         prepared: &Prepared,
         database: &str,
         observer: &dyn Observer,
@@ -287,7 +337,7 @@ impl Chosen {
     ) -> Result<ReadStats, OpError> {
         let what = format!("database `{database}`");
         let sink = prepared.open_sink().map_err(|source| OpError::Source { what: what.clone(), source })?;
-        self.feed(stream, sink, &what, observer, cancel)
+        self.feed(content, sink, &what, observer, cancel)
     }
 
     /// What kind of dump the stream is, from its first bytes.

@@ -14,6 +14,7 @@ pub mod tags;
 
 use crate::id::{NodeId, SnapshotId, StreamDigest};
 use jiff::Timestamp;
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use std::collections::BTreeMap;
 
@@ -222,6 +223,9 @@ pub struct Stream {
     /// Server version and the like.
     #[n(7)]
     pub attributes: BTreeMap<String, String>,
+    /// The encoded map of a dump's tables; absent where the stream is no dump that is looked into, and from older programs.
+    #[n(8)]
+    pub table_map: Option<ByteVec>,
 }
 
 /// What storing a stream took.

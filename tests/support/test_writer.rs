@@ -165,6 +165,7 @@ pub fn stream(name: &str, bytes: &[u8], root: NodeId) -> Stream {
         format: StreamFormat::Unknown,
         stats: StreamStats::default(),
         attributes: BTreeMap::new(),
+        table_map: None,
     }
 }
 

@@ -71,6 +71,11 @@ impl StoredStream {
         self.stream.bytes
     }
 
+    /// Keeps the stream's table map with it.
+    pub fn set_table_map(&mut self, map: Option<Vec<u8>>) {
+        self.stream.table_map = map.map(Into::into);
+    }
+
     /// The source ended well, as `proof` says: the stream may be committed.
     pub fn finish(
         self,
@@ -263,6 +268,7 @@ impl BackupSession {
             format: StreamFormat::Unknown,
             stats,
             attributes: BTreeMap::new(),
+            table_map: None,
         };
         Ok(StoredStream { session: self.number, stream, front, is_unlike_parent, parent_failure })
     }

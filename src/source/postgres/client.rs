@@ -183,14 +183,15 @@ impl Clients {
     fn find(&self, tool: &'static str, cancel: &Cancel) -> Result<Vec<FoundClient>, PostgresError> {
         let mut found = Vec::new();
         for path in self.places(tool) {
-            let banner = match run(&Invocation::new(&path).arg("--version").env("LC_ALL", "C"), cancel) {
-                Ok(banner) => banner,
-                Err(source @ SourceError::Cancelled { .. }) => {
-                    return Err(step(&format!("ask `{tool}` for its version"), source));
-                }
-                // A program that cannot even tell its version is none that could be chosen.
-                Err(_) => continue,
-            };
+            let banner =
+                match run(&Invocation::new(&path).arg("--version").env("LC_ALL", "C"), question(cancel)) {
+                    Ok(banner) => banner,
+                    Err(source @ SourceError::Cancelled { .. }) => {
+                        return Err(step(&format!("ask `{tool}` for its version"), source));
+                    }
+                    // A program that cannot even tell its version is none that could be chosen.
+                    Err(_) => continue,
+                };
             if let Some(version) = Version::from_banner(&banner) {
                 found.push(FoundClient { path, version });
             }
@@ -217,7 +218,7 @@ impl Clients {
         sql: &str,
         cancel: &Cancel,
     ) -> Result<String, PostgresError> {
-        self.put(connection, what, &["-c", sql], cancel)
+        self.put(connection, what, &["-c", sql], question(cancel))
     }
 
     /// The same over one connection, after another command with no answer.
@@ -229,7 +230,19 @@ impl Clients {
         sql: &str,
         cancel: &Cancel,
     ) -> Result<String, PostgresError> {
-        self.put(connection, what, &["-c", first, "-c", sql], cancel)
+        self.put(connection, what, &["-c", first, "-c", sql], question(cancel))
+    }
+
+    /// The same for what may take long: within `limits`.
+    pub(super) fn ask_at_leisure(
+        &self,
+        connection: &Connection,
+        what: &str,
+        first: &str,
+        sql: &str,
+        limits: &Limits,
+    ) -> Result<String, PostgresError> {
+        self.put(connection, what, &["-c", first, "-c", sql], limits.clone())
     }
 
     fn put(
@@ -237,7 +250,7 @@ impl Clients {
         connection: &Connection,
         what: &str,
         commands: &[&str],
-        cancel: &Cancel,
+        limits: Limits,
     ) -> Result<String, PostgresError> {
         for psql in self.places("psql") {
             let invocation = connection
@@ -245,7 +258,7 @@ impl Clients {
                 .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-F"])
                 .arg(COLUMN_SEPARATOR.to_string())
                 .args(commands.iter().copied());
-            return match run(&invocation, cancel) {
+            return match run(&invocation, limits.clone()) {
                 Ok(answer) => Ok(answer.lines().next().unwrap_or_default().to_owned()),
                 Err(SourceError::ProgramNotFound { .. }) => continue,
                 // `psql` says with status 2 that there is no connection.
@@ -279,9 +292,12 @@ pub(super) fn unclear(what: &str, answer: &str) -> PostgresError {
     PostgresError::Answer { what: what.to_owned(), answer: answer.chars().take(100).collect() }
 }
 
+fn question(cancel: &Cancel) -> Limits {
+    Limits::new(cancel.clone()).with_timeout(Some(QUESTION_TIMEOUT))
+}
+
 /// Runs a program to its end and gives what it printed.
-fn run(invocation: &Invocation, cancel: &Cancel) -> Result<String, SourceError> {
-    let limits = Limits::new(cancel.clone()).with_timeout(Some(QUESTION_TIMEOUT));
+fn run(invocation: &Invocation, limits: Limits) -> Result<String, SourceError> {
     let mut dump = Box::new(ProcessDump::start(invocation, limits)?);
     let mut answer = Vec::new();
     // An error of reading is told by `finish`, which also finds an answer that is longer than it may be: not read to its end.

@@ -81,6 +81,16 @@ pub enum PostgresError {
         /// Its views, sequences, functions, types, schemas and large objects.
         other_objects: u64,
     },
+    /// A restore by several workers cannot be undone, and so wants an empty database.
+    #[error(
+        "database `{database}` is not empty ({tables} tables), and several workers cannot restore into it in one transaction"
+    )]
+    PartsNeedEmpty {
+        /// The database's name.
+        database: String,
+        /// Its tables.
+        tables: u64,
+    },
     /// A plain SQL dump holds no list of what to drop.
     #[error("a plain SQL dump cannot replace what database `{database}` holds")]
     CleanNeedsArchive {
@@ -122,6 +132,9 @@ impl PostgresError {
             Self::NoDatabase { .. } => "let it be created (`--create`), or check the name".to_owned(),
             Self::NotEmpty { .. } => {
                 "restore into a new database (`--create`), or replace what it holds (`--clean`)".to_owned()
+            }
+            Self::PartsNeedEmpty { .. } => {
+                "restore into a new database (`--create`), or without `--jobs`".to_owned()
             }
             Self::CleanNeedsArchive { .. } => "restore into a new database (`--create`)".to_owned(),
             Self::NotADump { .. } => {

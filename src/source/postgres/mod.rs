@@ -6,6 +6,7 @@
 
 mod client;
 mod connection;
+mod count;
 mod dump;
 mod error;
 mod private;
@@ -14,6 +15,7 @@ mod sink;
 
 pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
+pub use count::{Constraints, Count};
 pub use dump::{PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};
 pub use private::{PrivateError, PrivateServer};

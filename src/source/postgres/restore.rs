@@ -4,9 +4,11 @@ use super::client::{Clients, FoundClient, ServerInfo, Version, columns, unclear}
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::event::Cancel;
-use crate::source::process::Limits;
-use crate::source::{Sink, SourceError};
+use crate::source::command::ProcessDump;
+use crate::source::process::{Invocation, Limits};
+use crate::source::{Dump, Sink, SourceError};
 use std::fmt;
+use std::path::Path;
 
 /// How many of a stream's first bytes [`kind_of_dump`] wants to see, where there are so many.
 pub const KIND_BYTES_WANTED: usize = 512;
@@ -117,6 +119,8 @@ pub struct RestoreTarget {
     pub create: bool,
     /// Replace what the database holds and the archive holds too.
     pub clean: bool,
+    /// Restore beside what the database holds; what both have is an error.
+    pub add: bool,
     /// Leave everything to the role that restores, instead of its owners in the archive.
     pub no_owner: bool,
     /// Restore no grants.
@@ -155,6 +159,7 @@ impl RestoreTarget {
             database: database.into(),
             create: false,
             clean: false,
+            add: false,
             no_owner: false,
             no_privileges: false,
             clients: Clients::installed(),
@@ -205,7 +210,7 @@ impl RestoreTarget {
         if !state.exists && !self.create {
             return Err(PostgresError::NoDatabase { database, target: self.connection.display() });
         }
-        if !state.is_empty() && !self.clean {
+        if !state.is_empty() && !self.clean && !self.add {
             let TargetState { tables, other_objects, .. } = state;
             return Err(PostgresError::NotEmpty { database, tables, other_objects });
         }
@@ -218,8 +223,14 @@ impl RestoreTarget {
             kind => return Err(PostgresError::NotADump { kind }),
         };
         let client = self.clients.choose(tool, state.server.version, reader_needed(kind), cancel)?;
-        let mut prepared =
-            Prepared { target: self.clone(), kind, client, server: state.server, created: None };
+        let mut prepared = Prepared {
+            target: self.clone(),
+            kind,
+            client,
+            server: state.server,
+            created: None,
+            in_parts: false,
+        };
         if !state.exists {
             prepared.created = Some(self.create_database()?);
         }
@@ -291,6 +302,7 @@ pub struct Prepared {
     client: FoundClient,
     server: ServerInfo,
     created: Option<Created>,
+    in_parts: bool,
 }
 
 /// What became of the database after a restore that failed.
@@ -338,25 +350,63 @@ impl Prepared {
     /// When the program cannot be started.
     pub fn open_sink(&self) -> Result<Box<dyn Sink>, SourceError> {
         let target = &self.target;
-        let client = target.connection.with_database(&target.database).client(&self.client.path);
         let limits = target.limits.clone();
         let format = match self.kind {
             DumpKind::Archive { .. } => "--format=custom",
             DumpKind::Tar => "--format=tar",
-            _ => return Ok(Box::new(SqlSink::start(client, limits)?)),
+            _ => {
+                let client = target.connection.with_database(&target.database).client(&self.client.path);
+                return Ok(Box::new(SqlSink::start(client, limits)?));
+            }
         };
-        let mut invocation = client.args(["--single-transaction", "--exit-on-error", format]);
-        for (wanted, option) in [
-            (target.clean, "--clean"),
-            (target.clean, "--if-exists"),
-            (target.no_owner, "--no-owner"),
-            (target.no_privileges, "--no-privileges"),
-        ] {
+        let mut invocation = self.restoring(format).arg("--single-transaction");
+        if target.clean {
+            invocation = invocation.args(["--clean", "--if-exists"]);
+        }
+        Ok(Box::new(ArchiveSink::start(&invocation, limits)?))
+    }
+
+    /// Says that the restore is made of several runs: what failed then leaves something behind that [`Prepared::discard`] looks for.
+    pub fn in_parts(mut self) -> Self {
+        self.in_parts = true;
+        self
+    }
+
+    /// Starts the program for a part of the restore: an archive made of parts of the dump. It is a transaction of its own.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn open_part(&self) -> Result<Box<dyn Sink>, SourceError> {
+        let invocation = self.restoring("--format=custom").arg("--single-transaction");
+        Ok(Box::new(ArchiveSink::start(&invocation, self.target.limits.clone())?))
+    }
+
+    /// Runs the program on an archive in a file, with so many connections; `arguments` say what of it is wanted.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or fails.
+    pub fn run_file(&self, path: &Path, jobs: usize, arguments: &[&str]) -> Result<(), SourceError> {
+        let invocation = self
+            .restoring("--format=custom")
+            .arg(format!("--jobs={}", jobs.max(1)))
+            .args(arguments.iter().copied())
+            .arg(path);
+        let mut run = Box::new(ProcessDump::start(&invocation, self.target.limits.clone())?);
+        // It prints nothing; an error of reading is told by `finish`.
+        let _ = std::io::copy(&mut run, &mut std::io::sink());
+        run.finish().map(drop)
+    }
+
+    fn restoring(&self, format: &str) -> Invocation {
+        let target = &self.target;
+        let client = target.connection.with_database(&target.database).client(&self.client.path);
+        let mut invocation = client.args(["--exit-on-error", format]);
+        for (wanted, option) in [(target.no_owner, "--no-owner"), (target.no_privileges, "--no-privileges")] {
             if wanted {
                 invocation = invocation.arg(option);
             }
         }
-        Ok(Box::new(ArchiveSink::start(&invocation, limits)?))
+        invocation
     }
 
     /// The restore went well: the database stays.
@@ -370,7 +420,7 @@ impl Prepared {
     /// When the database is still there, or cannot be looked into.
     pub fn discard(mut self) -> Result<Discarded, PostgresError> {
         let done = self.drop_created()?;
-        if done != Discarded::WasThereBefore || self.kind != DumpKind::Sql {
+        if done != Discarded::WasThereBefore || (self.kind != DumpKind::Sql && !self.in_parts) {
             return Ok(done);
         }
         let looking = RestoreTarget { limits: Limits::new(Cancel::new()), ..self.target.clone() };
@@ -416,7 +466,7 @@ impl Drop for Prepared {
 }
 
 /// An identifier, quoted for SQL.
-fn quoted_name(name: &str) -> String {
+pub(super) fn quoted_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

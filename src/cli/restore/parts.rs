@@ -1,0 +1,159 @@
+//! Parts of a dump: what of it is wanted, and what that will be.
+
+use super::super::args::{PartArgs, RestoreArgs};
+use super::super::render::{self, table};
+use super::super::report::{CliError, Exit};
+use super::Context;
+use crate::ops::restore::{Archive, Chosen, Part};
+use crate::pgarchive::{DataKind, JobsPlan, PatternError, Sections, Selection, TableData};
+use crate::snapshot::Stream;
+use crate::source::postgres::RestoreTarget;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A part that was chosen, and the archive that it is of.
+pub(super) struct Picked {
+    pub archive: Archive,
+    pub part: Part,
+}
+
+/// What is wanted; `None` when that is everything.
+pub(super) fn selection(args: &PartArgs) -> Result<Option<Selection>, CliError> {
+    fn parsed<T: std::str::FromStr<Err = PatternError>>(texts: &[String]) -> Result<Vec<T>, CliError> {
+        let wrong = |error: PatternError| CliError::usage(error.to_string());
+        texts.iter().map(|text| text.parse().map_err(wrong)).collect()
+    }
+    let selection = Selection {
+        tables: parsed(&args.table)?,
+        schemas: parsed(&args.schema)?,
+        exclude_tables: parsed(&args.exclude_table)?,
+        bare: args.bare,
+        large_objects: args.large_objects,
+        sections: match (args.schema_only, args.data_only) {
+            (true, _) => Sections::SCHEMA_ONLY,
+            (_, true) => Sections::DATA_ONLY,
+            _ => Sections::ALL,
+        },
+    };
+    let is_named = !selection.tables.is_empty() || !selection.schemas.is_empty();
+    if (args.bare || args.large_objects) && !is_named {
+        return Err(CliError::usage("--bare and --large-objects go with --table or --schema"));
+    }
+    Ok((selection != Selection::default()).then_some(selection))
+}
+
+pub(super) fn pick(
+    context: &Context,
+    chosen: &Chosen,
+    stream: &Stream,
+    selection: Selection,
+) -> Result<Picked, CliError> {
+    let archive = chosen.archive(stream, &context.progress, &context.cancel)?;
+    let part = archive.select(&selection)?;
+    Ok(Picked { archive, part })
+}
+
+/// Says what a restore would do.
+pub(super) fn dry_run(
+    context: &Context,
+    args: &RestoreArgs,
+    chosen: &Chosen,
+    stream: &Stream,
+    picked: Option<&Picked>,
+    target: Option<&RestoreTarget>,
+) -> Result<Exit, CliError> {
+    let jobs = match (picked, args.jobs) {
+        (Some(Picked { archive, part }), Some(jobs)) => {
+            Some(archive.plan_jobs(&part.entries, usize::from(jobs))?)
+        }
+        _ => None,
+    };
+    let bytes = picked.map_or(stream.bytes, |picked| picked.part.synthesis.len());
+    if context.json {
+        let mut plan = json!({
+            "version": 1, "dry_run": true, "snapshot": chosen.summary.id.to_string(), "stream": stream.name,
+            "bytes": bytes, "database": target.map(|target| &target.database),
+        });
+        if let (Some(picked), Some(object)) = (picked, plan.as_object_mut()) {
+            object.insert("entries".to_owned(), json!(kinds(picked)?));
+            object.insert("tables".to_owned(), tables_json(&picked.part));
+            object.insert("omitted".to_owned(), json!(picked.part.omitted));
+        }
+        if let (Some(jobs), Some(object)) = (&jobs, plan.as_object_mut()) {
+            let workers: Vec<u64> = jobs.data.iter().map(|part| part.data_bytes).collect();
+            object.insert("worker_bytes".to_owned(), json!(workers));
+        }
+        context.output(&plan.to_string());
+        return Ok(Exit::Good);
+    }
+    let zone = context.app.config.calendar()?.zone;
+    let into = match target {
+        Some(target) => format!("database `{}` on {}", target.database, target.connection.display()),
+        None => "the output".to_owned(),
+    };
+    context.output(&format!(
+        "would restore {} of `{}` of {} (snapshot {}) into {into}",
+        render::bytes(bytes),
+        stream.name,
+        render::time(chosen.summary.head.time_ms, &zone),
+        chosen.summary.id.short(),
+    ));
+    if let Some(picked) = picked {
+        for (kind, count) in kinds(picked)? {
+            context.output(&format!("{count:>6} {kind}"));
+        }
+        let rows: Vec<Vec<String>> = picked.part.tables.iter().map(row).collect();
+        if !rows.is_empty() {
+            context.output(&table(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
+        }
+        for left_out in &picked.part.omitted {
+            context.output(&format!("left out: {left_out}, which is not restored"));
+        }
+    }
+    if let Some(jobs) = &jobs {
+        tell_jobs(context, jobs);
+    }
+    Ok(Exit::Good)
+}
+
+fn tell_jobs(context: &Context, jobs: &JobsPlan) {
+    context.output(&format!("first: definitions, {} entries", jobs.pre_data.entries.len()));
+    for (at, part) in jobs.data.iter().enumerate() {
+        let bytes = render::bytes(part.data_bytes);
+        context.output(&format!("worker {}: {} entries, {bytes}", at + 1, part.entries.len()));
+    }
+    context.output(&format!(
+        "then: indexes and keys; last: privileges, materialised views ({} entries)",
+        jobs.last.entries.len()
+    ));
+}
+
+/// How many entries of each kind.
+fn kinds(picked: &Picked) -> Result<BTreeMap<String, usize>, CliError> {
+    let toc = picked.archive.toc()?;
+    let mut kinds = BTreeMap::new();
+    for entry in picked.part.entries.iter().filter_map(|index| toc.entries().get(*index)) {
+        *kinds.entry(entry.kind().into_owned()).or_insert(0) += 1;
+    }
+    Ok(kinds)
+}
+
+fn row(table: &TableData) -> Vec<String> {
+    let name = match table.kind {
+        DataKind::LargeObjects => "large objects".to_owned(),
+        DataKind::Table if table.schema.is_empty() => table.name.clone(),
+        DataKind::Table => format!("{}.{}", table.schema, table.name),
+    };
+    let rows = table.rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
+    vec![name, rows, render::bytes(table.data_bytes)]
+}
+
+pub(super) fn tables_json(part: &Part) -> Value {
+    let each = part.tables.iter().map(|table| {
+        json!({
+            "schema": table.schema, "name": table.name, "rows": table.rows, "bytes": table.data_bytes,
+            "kind": if table.kind == DataKind::LargeObjects { "large-objects" } else { "table" },
+        })
+    });
+    each.collect()
+}

@@ -1,0 +1,194 @@
+//! Tables of dumps: what `ls` shows below the streams, and `dumpvault diff`.
+
+use super::args::DiffArgs;
+use super::render::{self, table};
+use super::report::{CliError, Exit};
+use super::{Context, list};
+use crate::ops::tables::{Amount, Difference, TableChange, TableName, amounts, difference, table_map};
+use crate::snapshot::Body;
+use serde_json::{Value, json};
+
+/// The tables of all streams, below the list of streams.
+pub(super) fn list(context: &Context, body: &Body) {
+    for stream in &body.streams {
+        match table_map(stream) {
+            Ok(None) => {}
+            Ok(Some(map)) => {
+                let found = amounts(&stream.name, &map);
+                let rows: Vec<Vec<String>> = found
+                    .iter()
+                    .map(|(name, amount)| vec![shown(name), rows(amount), render::bytes(amount.bytes)])
+                    .collect();
+                let heading = match map.server_version.as_str() {
+                    "" => format!("\n{}: {} tables", stream.name, found.len()),
+                    version => format!("\n{}: {} tables, PostgreSQL {version}", stream.name, found.len()),
+                };
+                context.output(&heading);
+                if !rows.is_empty() {
+                    context.output(&table(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
+                }
+            }
+            Err(error) => context.warn(format!("the tables of `{}` cannot be listed: {error}", stream.name)),
+        }
+    }
+}
+
+/// The same for programs. Streams without a map are not in it.
+pub(super) fn list_json(body: &Body) -> Value {
+    let tables = body.streams.iter().filter_map(|stream| Some((stream, table_map(stream).ok()??)));
+    let each = tables.flat_map(|(stream, map)| {
+        let of_map = |(name, amount): (TableName, Amount)| {
+            let mut object = name_json(&name);
+            set(&mut object, "rows", json!(amount.rows));
+            set(&mut object, "bytes", json!(amount.bytes));
+            object
+        };
+        amounts(&stream.name, &map).into_iter().map(of_map).collect::<Vec<_>>()
+    });
+    Value::Array(each.collect())
+}
+
+pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError> {
+    let (before, _) = list::one(context, &args.before)?;
+    let (after, _) = list::one(context, &args.after)?;
+    let (Some(was), Some(is)) = (&before.body, &after.body) else { return Ok(Exit::NothingDone) };
+    let found = difference(was, is);
+    if context.json {
+        let object = diff_json(&found, &before.summary.id.to_string(), &after.summary.id.to_string());
+        context.output(&object.to_string());
+        return Ok(Exit::Good);
+    }
+    let zone = context.app.config.calendar()?.zone;
+    context.say(&format!(
+        "{} of {} -> {} of {}",
+        before.summary.id.short(),
+        render::time(before.summary.head.time_ms, &zone),
+        after.summary.id.short(),
+        render::time(after.summary.head.time_ms, &zone)
+    ));
+    tell(context, &found);
+    Ok(Exit::Good)
+}
+
+fn tell(context: &Context, found: &Difference) {
+    for name in &found.streams_gone {
+        context.output(&format!("stream gone: {name}"));
+    }
+    for name in &found.streams_new {
+        context.output(&format!("stream new: {name}"));
+    }
+    for name in &found.streams_unknown {
+        context.output(&format!("stream {name}: nothing is known of its tables in one of the two"));
+    }
+    for (_, database, schema) in &found.schemas_gone {
+        context.output(&format!("schema gone: {}", qualified(database, schema)));
+    }
+    for (_, database, schema) in &found.schemas_new {
+        context.output(&format!("schema new: {}", qualified(database, schema)));
+    }
+    let changed: Vec<&TableChange> =
+        found.tables.iter().filter(|change| change.before != change.after).collect();
+    let lines: Vec<Vec<String>> = changed
+        .iter()
+        .map(|TableChange { name, before, after }| {
+            let bytes = |amount: &Option<Amount>| amount.map_or(0, |amount| amount.bytes);
+            let count = |amount: &Option<Amount>| amount.map_or(Some(0), |amount| amount.rows);
+            let mark = match (before, after) {
+                (None, _) => "new",
+                (_, None) => "gone",
+                _ => "",
+            };
+            vec![
+                shown(name),
+                mark.to_owned(),
+                after.as_ref().map_or_else(|| "-".to_owned(), rows),
+                count(before).zip(count(after)).map_or_else(
+                    || "?".to_owned(),
+                    |(was, is)| signed(was, is, |difference| difference.to_string()),
+                ),
+                after.map_or_else(|| "-".to_owned(), |amount| render::bytes(amount.bytes)),
+                signed(bytes(before), bytes(after), render::bytes),
+            ]
+        })
+        .collect();
+    if !lines.is_empty() {
+        context.output(&table(&["TABLE", "", "ROWS", "+/-", "SIZE", "+/-"], &[2, 3, 4, 5], &lines));
+    }
+    context.say(&format!(
+        "{} tables differ in rows or bytes, {} do not",
+        changed.len(),
+        found.tables.len() - changed.len()
+    ));
+}
+
+/// What came or went, with its sign.
+fn signed(before: u64, after: u64, show: impl Fn(u64) -> String) -> String {
+    match after.cmp(&before) {
+        std::cmp::Ordering::Greater => format!("+{}", show(after - before)),
+        std::cmp::Ordering::Less => format!("-{}", show(before - after)),
+        std::cmp::Ordering::Equal => "0".to_owned(),
+    }
+}
+
+fn rows(amount: &Amount) -> String {
+    amount.rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string())
+}
+
+fn qualified(database: &str, name: &str) -> String {
+    if database.is_empty() { name.to_owned() } else { format!("{database}: {name}") }
+}
+
+fn shown(name: &TableName) -> String {
+    let TableName { database, schema, name, .. } = name;
+    let table = if schema.is_empty() { name.clone() } else { format!("{schema}.{name}") };
+    qualified(database, &table)
+}
+
+fn name_json(name: &TableName) -> Value {
+    json!({
+        "stream": name.stream, "database": name.database, "schema": name.schema, "name": name.name,
+        "kind": if name.is_large_objects { "large-objects" } else { "table" },
+    })
+}
+
+fn set(object: &mut Value, key: &str, value: Value) {
+    if let Some(map) = object.as_object_mut() {
+        map.insert(key.to_owned(), value);
+    }
+}
+
+fn diff_json(found: &Difference, before: &str, after: &str) -> Value {
+    let schemas = |list: &[(String, String, String)]| -> Vec<Value> {
+        let each = list.iter();
+        each.map(
+            |(stream, database, schema)| json!({"stream": stream, "database": database, "schema": schema}),
+        )
+        .collect()
+    };
+    let tables: Vec<Value> = found
+        .tables
+        .iter()
+        .map(|TableChange { name, before, after }| {
+            let mut object = name_json(name);
+            let change = match (before, after) {
+                (None, _) => "new",
+                (_, None) => "gone",
+                _ if before == after => "none",
+                _ => "changed",
+            };
+            set(&mut object, "change", json!(change));
+            for (key, amount) in [("before", before), ("after", after)] {
+                let value = amount.map(|amount| json!({"rows": amount.rows, "bytes": amount.bytes}));
+                set(&mut object, key, json!(value));
+            }
+            object
+        })
+        .collect();
+    json!({
+        "version": 1, "before": before, "after": after,
+        "streams_new": found.streams_new, "streams_gone": found.streams_gone,
+        "streams_unknown": found.streams_unknown,
+        "schemas_new": schemas(&found.schemas_new), "schemas_gone": schemas(&found.schemas_gone),
+        "tables": tables,
+    })
+}

@@ -1,0 +1,102 @@
+//! What a dump's own structure says while it passes: whether it is whole, and where its tables are.
+
+use crate::event::{Event, Observer};
+use crate::ops::OpError;
+use crate::pgarchive::{Survey, TableMap, Verdict};
+use crate::snapshot::Proof;
+use crate::source::Dump;
+use std::io::Read;
+
+/// Bytes of table maps that one snapshot takes; a stream whose map does not fit any more is stored without. A table takes some 40
+/// bytes, so that this is enough for several hundred thousand. The snapshot object itself may have 64 MiB.
+pub(super) const TABLE_MAPS_BYTES_MAX: usize = 32 << 20;
+
+/// A dump that is looked into as it is read. Reading costs what it did: the survey goes faster than the digest beside it.
+pub(super) struct Surveyed<'a> {
+    dump: &'a mut dyn Dump,
+    survey: Survey,
+}
+
+impl<'a> Surveyed<'a> {
+    pub fn new(dump: &'a mut dyn Dump) -> Self {
+        Self { dump, survey: Survey::new() }
+    }
+
+    /// The dump was read to its end: what its structure says.
+    pub fn verdict(self) -> Verdict {
+        self.survey.finish()
+    }
+}
+
+impl Read for Surveyed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.dump.read(buffer)?;
+        self.survey.push(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+/// What to keep of a verdict.
+pub(super) struct Judged {
+    pub proof: Proof,
+    pub map: Option<TableMap>,
+}
+
+/// Joins what the processes' ends and the dump's structure prove, and tells what a person should do better.
+///
+/// # Errors
+/// When the structure says that the dump is not whole: no exit status makes up for that.
+pub(super) fn judge(
+    name: &str,
+    verdict: Verdict,
+    exited: Proof,
+    observer: &dyn Observer,
+) -> Result<Judged, OpError> {
+    let warn = |message: String| observer.observe(Event::Warning { message });
+    match verdict {
+        Verdict::Complete(map) => {
+            if !map.compression.is_empty() && map.compression != "none" {
+                warn(format!(
+                    "stream `{name}` is compressed ({}) by pg_dump: what did not change cannot be found again in it, and its rows \
+                     cannot be counted. Dump it with `-Z0`; dumpvault compresses by itself",
+                    map.compression
+                ));
+            }
+            let proof = if exited == Proof::Unproven { Proof::Structure } else { Proof::ExitedAndStructure };
+            Ok(Judged { proof, map: Some(map) })
+        }
+        Verdict::Incomplete(source) => Err(OpError::Incomplete { stream: name.to_owned(), exited, source }),
+        Verdict::Unreadable(error) => {
+            warn(format!(
+                "stream `{name}` cannot be looked into: {error}. It is stored as it is; whether it is whole is only known from its \
+                 program's exit status"
+            ));
+            Ok(Judged { proof: exited, map: None })
+        }
+        Verdict::Unknown => Ok(Judged { proof: exited, map: None }),
+    }
+}
+
+/// The bytes to store of a map, if there is room left for them.
+pub(super) fn encode_map(
+    name: &str,
+    map: &TableMap,
+    room: &mut usize,
+    observer: &dyn Observer,
+) -> Option<Vec<u8>> {
+    let bytes = map.encode();
+    match room.checked_sub(bytes.len()) {
+        Some(left) => {
+            *room = left;
+            Some(bytes)
+        }
+        None => {
+            let message = format!(
+                "the map of stream `{name}` ({} tables) is too large for the snapshot: the dump is stored whole, without a list of its tables",
+                map.tables.len()
+            );
+            observer.observe(Event::Warning { message });
+            None
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Parts of an archive: chosen by its table of contents, read by their ranges, put together to an archive that `pg_restore` takes.
+
+use super::Chosen;
+use crate::event::{Cancel, Event, Observer};
+use crate::ops::OpError;
+use crate::ops::tables::table_map;
+use crate::pgarchive::{
+    DumpForm, Selection, Survey, Synthesis, TableData, TableMap, Toc, Verdict, WithData, select, synthesise,
+};
+use crate::repo::RepoError;
+use crate::repo::reader::{ReadSettings, ReadStats};
+use crate::snapshot::Stream;
+use std::ops::Range;
+
+/// Wanted ranges with no more than this between them are read as one: the block in between would be opened anyway.
+const GAP_BYTES_MAX: u64 = 256 << 10;
+
+/// An archive in the repository: its head in memory, its data where it is.
+pub struct Archive {
+    head: Vec<u8>,
+    map: TableMap,
+}
+
+/// A part of an archive that was chosen.
+pub struct Part {
+    /// Places in the table of contents, ascending.
+    pub entries: Vec<usize>,
+    /// What belongs to it and was left out, in words: `FK CONSTRAINT orders_customer_fkey needs TABLE customers`.
+    pub omitted: Vec<String>,
+    /// The chosen tables and large objects that have data.
+    pub tables: Vec<TableData>,
+    /// The archive that holds it.
+    pub synthesis: Synthesis,
+}
+
+impl Archive {
+    /// The table of contents.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn toc(&self) -> Result<Toc<'_>, OpError> {
+        Ok(Toc::parse(&self.head)?)
+    }
+
+    /// Where everything is.
+    pub fn map(&self) -> &TableMap {
+        &self.map
+    }
+
+    /// Chooses a part.
+    ///
+    /// # Errors
+    /// When a name matches nothing.
+    pub fn select(&self, selection: &Selection) -> Result<Part, OpError> {
+        let toc = self.toc()?;
+        let chosen = select(&toc, selection)?;
+        let synthesis = synthesise(&toc, &self.map, &chosen.entries, WithData::Yes)?;
+        Ok(Part {
+            omitted: chosen.omitted.iter().map(ToString::to_string).collect(),
+            tables: self.tables_of(&toc, &chosen.entries),
+            entries: chosen.entries,
+            synthesis,
+        })
+    }
+
+    fn tables_of(&self, toc: &Toc<'_>, entries: &[usize]) -> Vec<TableData> {
+        let ids: std::collections::HashSet<u32> =
+            entries.iter().filter_map(|index| toc.entries().get(*index)).map(|entry| entry.dump_id).collect();
+        self.map.tables.iter().filter(|table| ids.contains(&table.dump_id)).cloned().collect()
+    }
+}
+
+impl Chosen {
+    /// Reads what is needed to choose parts of a stream: its map, and the head of the archive. A dump that was stored by a program
+    /// that made no maps is read once as a whole.
+    ///
+    /// # Errors
+    /// When the stream is no archive of `pg_dump -Fc`, or cannot be read.
+    pub fn archive(
+        &self,
+        stream: &Stream,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Archive, OpError> {
+        let map = match table_map(stream) {
+            Ok(Some(map)) => map,
+            // Too new, or not there: what it says can be found out again.
+            Ok(None) | Err(_) => self.survey(stream, observer, cancel)?,
+        };
+        if map.form != DumpForm::Archive {
+            let what = "an SQL script";
+            return Err(OpError::NoParts { stream: stream.name.clone(), what });
+        }
+        if map.stream_bytes != stream.bytes {
+            let what = "its table map is that of another stream".to_owned();
+            return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what }.into());
+        }
+        let mut head = Vec::new();
+        let mut output = |bytes: &[u8]| {
+            head.extend_from_slice(bytes);
+            Ok(())
+        };
+        self.repo.read_range(&self.locator, stream, 0..map.head_bytes, self.settings, cancel, &mut output)?;
+        Ok(Archive { head, map })
+    }
+
+    fn survey(&self, stream: &Stream, observer: &dyn Observer, cancel: &Cancel) -> Result<TableMap, OpError> {
+        let what = format!("reading all of `{}`: it was stored without a map of its tables", stream.name);
+        observer.observe(Event::Step { what });
+        let mut survey = Survey::new();
+        let mut output = |bytes: &[u8]| {
+            survey.push(bytes);
+            Ok(())
+        };
+        self.repo.read_stream(
+            &self.locator,
+            stream,
+            self.settings,
+            &crate::event::Silent,
+            cancel,
+            &mut output,
+        )?;
+        match survey.finish() {
+            Verdict::Complete(map) => Ok(map),
+            Verdict::Incomplete(source) => Err(OpError::Incomplete {
+                stream: stream.name.clone(),
+                exited: crate::snapshot::Proof::Unproven,
+                source,
+            }),
+            Verdict::Unreadable(error) => Err(error.into()),
+            Verdict::Unknown => {
+                Err(OpError::NoParts { stream: stream.name.clone(), what: "no dump of PostgreSQL's" })
+            }
+        }
+    }
+
+    /// Writes an archive made of parts of a stream, reading no more of the stream than that.
+    pub(super) fn read_parts(
+        &self,
+        stream: &Stream,
+        synthesis: &Synthesis,
+        settings: ReadSettings,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        output: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<ReadStats, RepoError> {
+        let mut stats = ReadStats::default();
+        let mut written = 0u64;
+        let mut pass = |bytes: &[u8]| {
+            written += bytes.len() as u64;
+            observer.observe(Event::Advanced { bytes: bytes.len() as u64, bytes_known: 0 });
+            output(bytes)
+        };
+        pass(&synthesis.head).map_err(|source| RepoError::Output { source })?;
+        for run in runs(&synthesis.ranges) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let mut at = first.start;
+            let mut wanted = run.iter();
+            let mut present = wanted.next();
+            let mut filter = |mut bytes: &[u8]| {
+                while let Some(range) = present.filter(|_| !bytes.is_empty()) {
+                    let skipped = range.start.saturating_sub(at).min(bytes.len() as u64);
+                    let (_, rest) = bytes.split_at(skipped as usize);
+                    at += skipped;
+                    let taken = range.end.saturating_sub(at).min(rest.len() as u64);
+                    let (mine, rest) = rest.split_at(taken as usize);
+                    if !mine.is_empty() {
+                        pass(mine)?;
+                    }
+                    at += taken;
+                    bytes = rest;
+                    if at >= range.end {
+                        present = wanted.next();
+                    }
+                }
+                at += bytes.len() as u64;
+                Ok(())
+            };
+            let range = first.start..last.end;
+            let read = self.repo.read_range(&self.locator, stream, range, settings, cancel, &mut filter)?;
+            stats.blocks_opened += read.blocks_opened;
+            stats.bytes_fetched += read.bytes_fetched;
+        }
+        stats.bytes = written;
+        if written != synthesis.len() {
+            let what = format!("{written} bytes of its parts were read, and they have {}", synthesis.len());
+            return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what });
+        }
+        Ok(stats)
+    }
+}
+
+/// Ranges that are read as one: ascending, with small gaps.
+fn runs(ranges: &[Range<u64>]) -> impl Iterator<Item = &[Range<u64>]> {
+    ranges.chunk_by(|before, after| after.start >= before.end && after.start - before.end <= GAP_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_lie_close_are_read_as_one() {
+        let far = GAP_BYTES_MAX + 20;
+        let ranges = [0..10, 15..20, 20 + GAP_BYTES_MAX..20 + far, 3 * far..3 * far + 1, 5..6];
+        let sizes: Vec<usize> = runs(&ranges).map(<[_]>::len).collect();
+        assert_eq!(sizes, [3, 1, 1]);
+    }
+}

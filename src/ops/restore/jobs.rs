@@ -1,0 +1,260 @@
+//! A restore by several workers, each with a stream of its own, and no temporary file but the table of contents.
+//!
+//! ```text
+//! definitions ─> data: N workers, each reads its tables and feeds its own pg_restore ─> indexes, keys (pg_restore -j N) ─> the rest
+//! ```
+//!
+//! No transaction spans them, so that the database has to be new or empty. Everything that can be wrong with the archive is found
+//! before the first command reaches the server.
+
+use super::{Archive, Chosen, discard};
+use crate::event::{Cancel, Event, Observer};
+use crate::ops::OpError;
+use crate::pgarchive::{JobsPlan, Part, Synthesis, plan_jobs};
+use crate::repo::RepoError;
+use crate::repo::reader::{ReadSettings, ReadStats};
+use crate::snapshot::Stream;
+use crate::source::postgres::{DumpKind, PostgresError, Prepared, RestoreTarget};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How a restore by several workers is done.
+pub struct Jobs<'a> {
+    /// So many at a time, at least one.
+    pub workers: usize,
+    /// A directory for the table of contents; the file is only its owner's, and gone afterwards.
+    pub scratch: &'a Path,
+    /// Watches.
+    pub observer: &'a dyn Observer,
+    /// May stop it.
+    pub cancel: &'a Cancel,
+}
+
+/// The archives of a plan's parts.
+pub(super) struct Parts {
+    pre_data: Option<Synthesis>,
+    data: Vec<Synthesis>,
+    post_data: Option<Synthesis>,
+    post_arguments: &'static [&'static str],
+    last: Option<Synthesis>,
+}
+
+impl Parts {
+    pub(super) fn new(archive: &Archive, plan: &JobsPlan) -> Result<Self, OpError> {
+        let toc = archive.toc()?;
+        let one = |part: &Part| part.synthesise(&toc, archive.map());
+        let some = |part: &Part| (!part.is_empty()).then(|| one(part)).transpose();
+        Ok(Self {
+            pre_data: some(&plan.pre_data)?,
+            data: plan.data.iter().map(one).collect::<Result<_, _>>()?,
+            post_data: some(&plan.post_data)?,
+            post_arguments: plan.post_data.arguments,
+            last: some(&plan.last)?,
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        let others = [&self.pre_data, &self.last];
+        self.data.iter().chain(others.into_iter().flatten()).map(Synthesis::len).sum()
+    }
+}
+
+impl Archive {
+    /// Spreads chosen entries over workers.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub fn plan_jobs(&self, entries: &[usize], workers: usize) -> Result<JobsPlan, OpError> {
+        Ok(plan_jobs(&self.toc()?, self.map(), entries, workers))
+    }
+}
+
+impl Chosen {
+    /// Restores chosen entries of an archive into a database that is new or empty.
+    ///
+    /// # Errors
+    /// A database made for this restore is dropped again then; one that was there, empty, may hold a part of the dump, and the
+    /// error says so.
+    pub fn restore_jobs(
+        &self,
+        stream: &Stream,
+        archive: &Archive,
+        entries: &[usize],
+        target: &RestoreTarget,
+        jobs: &Jobs<'_>,
+    ) -> Result<ReadStats, OpError> {
+        let plan = archive.plan_jobs(entries, jobs.workers)?;
+        let parts = Parts::new(archive, &plan)?;
+        let state = target.inspect()?;
+        if !state.is_empty() {
+            let database = target.database.clone();
+            return Err(PostgresError::PartsNeedEmpty { database, tables: state.tables }.into());
+        }
+        let (major, minor) = archive.map().format_version;
+        let prepared = target.prepare(DumpKind::Archive { format: (major, minor) })?.in_parts();
+        match self.fill(stream, &parts, &prepared, jobs) {
+            Ok(stats) => {
+                prepared.keep();
+                Ok(stats)
+            }
+            Err(failure) => Err(discard(prepared, &target.database, failure)),
+        }
+    }
+
+    /// Restores the parts into a database that is ready for them.
+    pub(super) fn fill(
+        &self,
+        stream: &Stream,
+        parts: &Parts,
+        prepared: &Prepared,
+        jobs: &Jobs<'_>,
+    ) -> Result<ReadStats, OpError> {
+        let &Jobs { observer, cancel, .. } = jobs;
+        observer.observe(Event::StreamStarted {
+            stream: stream.name.clone(),
+            bytes_expected: Some(parts.bytes()),
+        });
+        let settings = ReadSettings {
+            workers: (self.settings.workers / jobs.workers.max(1)).max(1),
+            open_bytes: (self.settings.open_bytes / jobs.workers.max(1) as u64).max(8 << 20),
+            ..self.settings
+        };
+        let run = Run { chosen: self, stream, prepared, settings, observer, cancel };
+        let stats = run.all(parts, jobs)?;
+        observer.observe(Event::StreamFinished { stream: stream.name.clone() });
+        Ok(stats)
+    }
+}
+
+/// A restore under way.
+struct Run<'a> {
+    chosen: &'a Chosen,
+    stream: &'a Stream,
+    prepared: &'a Prepared,
+    settings: ReadSettings,
+    observer: &'a dyn Observer,
+    cancel: &'a Cancel,
+}
+
+impl Run<'_> {
+    fn all(&self, parts: &Parts, jobs: &Jobs<'_>) -> Result<ReadStats, OpError> {
+        let never = AtomicBool::new(false);
+        let mut stats = ReadStats::default();
+        if let Some(part) = &parts.pre_data {
+            add(&mut stats, self.feed(part, "definitions", &never)?);
+        }
+        for read in self.side_by_side(&parts.data)? {
+            add(&mut stats, read);
+        }
+        if let Some(part) = &parts.post_data {
+            self.observer.observe(Event::Step { what: "making indexes and keys".to_owned() });
+            let file = TocFile::create(jobs.scratch, &part.head)?;
+            let run = self.prepared.run_file(&file.path, jobs.workers, parts.post_arguments);
+            run.map_err(|source| OpError::Source { what: "indexes and keys".to_owned(), source })?;
+        }
+        if let Some(part) = &parts.last {
+            add(&mut stats, self.feed(part, "privileges and views", &never)?);
+        }
+        Ok(stats)
+    }
+
+    /// The data: a thread for each worker. The first that fails stops the others.
+    fn side_by_side(&self, parts: &[Synthesis]) -> Result<Vec<ReadStats>, OpError> {
+        let failed = AtomicBool::new(false);
+        let first_error = Mutex::new(None);
+        let work = |part: &Synthesis| match self.feed(part, "data", &failed) {
+            Ok(stats) => Some(stats),
+            Err(error) => {
+                if !failed.swap(true, Ordering::SeqCst) {
+                    *first_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                }
+                None
+            }
+        };
+        let done: Vec<Option<ReadStats>> = std::thread::scope(|scope| {
+            let work = &work;
+            let started: Vec<_> = parts
+                .iter()
+                .map(|part| {
+                    let named = std::thread::Builder::new().name("restore".to_owned());
+                    named.spawn_scoped(scope, move || work(part))
+                })
+                .collect();
+            // A worker that could not be started is as one that failed.
+            started.into_iter().map(|thread| thread.ok().and_then(|it| it.join().ok()).flatten()).collect()
+        });
+        let first_error = first_error.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match (first_error, done.into_iter().collect::<Option<Vec<_>>>()) {
+            (Some(error), _) => Err(error),
+            (None, Some(stats)) => Ok(stats),
+            (None, None) => Err(RepoError::Stopped.into()),
+        }
+    }
+
+    /// Feeds one part to a `pg_restore` of its own, in one transaction. Gives up, committing nothing, once `others_failed`.
+    fn feed(&self, part: &Synthesis, what: &str, others_failed: &AtomicBool) -> Result<ReadStats, OpError> {
+        let failed = |source| OpError::Source { what: what.to_owned(), source };
+        let mut sink = self.prepared.open_part().map_err(failed)?;
+        let mut output = |bytes: &[u8]| {
+            if others_failed.load(Ordering::SeqCst) {
+                return Err(std::io::Error::other("another worker failed"));
+            }
+            sink.write_all(bytes)
+        };
+        let read =
+            self.chosen.read_parts(self.stream, part, self.settings, self.observer, self.cancel, &mut output);
+        match read {
+            Ok(stats) if !others_failed.load(Ordering::SeqCst) => {
+                sink.finish().map(|()| stats).map_err(failed)
+            }
+            Err(RepoError::Output { .. }) if !others_failed.load(Ordering::SeqCst) => {
+                Err(failed(sink.fail_reason()))
+            }
+            // Before its input is closed: it must not take a cut stream for a whole one.
+            Ok(_) => {
+                sink.abort();
+                Err(RepoError::Stopped.into())
+            }
+            Err(error) => {
+                sink.abort();
+                Err(error.into())
+            }
+        }
+    }
+}
+
+fn add(sum: &mut ReadStats, more: ReadStats) {
+    sum.bytes += more.bytes;
+    sum.blocks_opened += more.blocks_opened;
+    sum.bytes_fetched += more.bytes_fetched;
+}
+
+/// The table of contents as a file, which `pg_restore -j` needs to read it again in each of its processes. Holds no rows.
+struct TocFile {
+    path: PathBuf,
+}
+
+impl TocFile {
+    fn create(folder: &Path, bytes: &[u8]) -> Result<Self, OpError> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let nonce =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let path = folder.join(format!(".dumpvault-toc-{}-{nonce:x}", std::process::id()));
+        let failed = |source| OpError::File { path: path.clone(), source };
+        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = opened.map_err(failed)?;
+        let made = Self { path: path.clone() };
+        file.write_all(bytes).map_err(failed)?;
+        Ok(made)
+    }
+}
+
+impl Drop for TocFile {
+    fn drop(&mut self) {
+        // Safe to ignore because it holds no data, and its name says what it is.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
