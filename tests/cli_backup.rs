@@ -271,7 +271,8 @@ fn given_a_backup_then_standard_error_has_one_line_of_summary_and_quiet_has_none
     let said = loud.text() + &loud.stderr;
     let summary: Vec<&str> = said.lines().filter(|line| line.contains("app")).collect();
     assert_eq!(summary.len(), 1, "{loud}");
-    let quiet = vault.run_with(["backup", "--stdin", "--name", "app", "--quiet"], b"x").expect(exit::OK);
+    let quiet =
+        vault.run_with(["backup", "--stdin", "--name", "app", "--quiet"], &rows(2, 1000)).expect(exit::OK);
     assert_eq!((quiet.text().as_str(), quiet.stderr.as_str()), ("", ""));
     // Errors are said all the same.
     let failed = backup_script(&vault, &["--quiet"], "exit 3").expect(exit::PART_FAILED);

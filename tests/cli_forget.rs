@@ -62,7 +62,11 @@ fn given_rules_then_a_dry_run_names_the_rule_for_each_and_the_run_does_the_same(
 fn given_forgotten_days_when_pruned_then_space_comes_back_and_all_that_is_listed_restores() {
     let vault = Vault::new();
     let first = vault.backup_with("app", &rows(1, 30_000), &["--time", "2026-08-01T03:00:00Z"]);
-    let second = vault.backup_with("app", &rows(2, 3_000), &["--time", "2026-08-02T03:00:00Z"]);
+    let second = vault.backup_with(
+        "app",
+        &rows(2, 3_000),
+        &["--time", "2026-08-02T03:00:00Z", "--suspect-below", "0"],
+    );
     let size = |vault: &Vault| number(&vault.run(["stats", "--json"]).expect(exit::OK).json(), "pack_bytes");
     let before = size(&vault);
     let answer = vault.run(["forget", &first, "--prune", "--grace", "0", "--json"]).expect(exit::OK).json();
@@ -79,7 +83,7 @@ fn given_forgotten_days_when_pruned_then_space_comes_back_and_all_that_is_listed
 fn given_no_grace_named_then_new_packs_stay_and_a_dry_run_says_what_would_go() {
     let vault = Vault::new();
     let first = vault.backup_with("app", &rows(1, 3_000), &["--time", "2026-08-01T03:00:00Z"]);
-    vault.backup_with("app", b"2", &["--time", "2026-08-02T03:00:00Z"]);
+    vault.backup_with("app", b"2", &["--time", "2026-08-02T03:00:00Z", "--suspect-below", "0"]);
     vault.run(["forget", &first]).expect(exit::OK);
     let answer = vault.run(["prune", "--json"]).expect(exit::OK).json();
     assert_eq!(
@@ -140,10 +144,10 @@ fn given_a_snapshot_that_is_pinned_young_or_the_newest_then_it_stays_and_the_rea
     vault.run(["forget", &ids[0], "--force"]).expect(exit::NOTHING_DONE).says("--unpin");
     vault.run(["forget", &ids[2], "--force"]).expect(exit::NOTHING_DONE).says("newest");
 
-    vault.backup_with("app", b"now", &[]);
+    vault.backup_with("app", b"now", &["--suspect-below", "0"]);
     vault.run(["forget", &ids[2]]).expect(exit::OK);
-    let young = vault.backup_with("app", b"now, again", &[]);
-    vault.backup_with("app", b"and again", &[]);
+    let young = vault.backup_with("app", b"now, again", &["--suspect-below", "0"]);
+    vault.backup_with("app", b"and again", &["--suspect-below", "0"]);
     vault.run(["forget", &young]).expect(exit::NOTHING_DONE).says("--force");
     vault.run(["forget", "--keep-last", "1"]).expect(exit::OK);
     assert_eq!(listed(&vault).len(), 4);

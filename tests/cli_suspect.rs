@@ -92,3 +92,28 @@ fn given_the_configuration_then_the_share_is_set_for_all_or_for_a_source() {
     vault.run(["backup", "app"]).expect(exit::OK);
     vault.run(["backup", "app", "--suspect-below", "1.5"]).expect(exit::USAGE);
 }
+
+/// A script of `pg_dump` with so many rows in each of two tables.
+fn script(orders: usize, audit: usize) -> Vec<u8> {
+    let mut script = "--\n-- PostgreSQL database dump\n--\n\n".to_owned();
+    for (table, rows) in [("orders", orders), ("audit", audit)] {
+        script += &format!("COPY public.{table} (id, what) FROM stdin;\n");
+        (0..rows).for_each(|row| script += &format!("{row}\tsomething of {table}\n"));
+        script += "\\.\n\n\n";
+    }
+    script += "--\n-- PostgreSQL database dump complete\n--\n\n";
+    script.into_bytes()
+}
+
+#[test]
+fn given_a_table_that_lost_all_its_rows_then_the_dump_is_suspect_though_its_size_is_usual() {
+    let vault = Vault::new();
+    vault.backup("app", &script(20_000, 1_500));
+    vault.backup("app", &script(20_000, 1_200));
+    vault.run_with(STDIN, &script(21_000, 0)).expect(exit::PART_FAILED).says("public.audit (1200 before)");
+    assert_eq!(text(&newest(&vault), "state"), "suspect");
+    // A table that had few rows may be empty, and one that is gone was dropped by somebody's will.
+    vault.run_with(STDIN, &script(21_000, 500)).expect(exit::OK);
+    vault.run_with(STDIN, &script(21_000, 0)).expect(exit::OK);
+    assert_eq!(text(&newest(&vault), "state"), "complete");
+}

@@ -80,6 +80,21 @@ fn a_whole_dump_proves_itself_and_a_cut_one_makes_no_snapshot_whatever_the_exit_
 }
 
 #[test]
+fn a_dump_that_came_whole_and_makes_no_sense_is_kept_and_suspected() {
+    let vault = Vault::new();
+    vault.backup("shop", &shop(150_000, 0));
+    let mut odd = shop(150_000, 1);
+    let middle = odd.len() / 2;
+    odd.drain(middle..middle + 100);
+    let args = ["backup", "--stdin", "--name", "shop"];
+    vault.run_with(args, &odd).expect(exit::PART_FAILED).says("suspect").says("damaged at offset");
+    let kept = vault.snapshots().pop().unwrap();
+    assert_eq!((text(&kept, "state"), text(&kept, "proof")), ("suspect".into(), "unproven".into()));
+    assert!(vault.restore(&text(&kept, "id")).expect(exit::OK).stdout == odd);
+    assert!(vault.restore("shop").expect(exit::OK).stdout == shop(150_000, 0), "the name means a good one");
+}
+
+#[test]
 fn a_compressed_dump_is_stored_with_a_warning_that_tells_the_fix() {
     let vault = Vault::new();
     let mut dump = shop(150_000, 0);
@@ -206,7 +221,7 @@ fn a_part_of_a_dump_is_an_archive_that_can_be_stored_again() {
         vault.run(args).expect(exit::OK);
         // It is whole by its own structure, or it would be refused.
         let part = std::fs::read(vault.work().join("part")).unwrap();
-        let id = vault.backup("part", &part);
+        let id = vault.backup_with("part", &part, &["--suspect-below", "0"]);
         assert_eq!(text(&vault.snapshot(&id), "proof"), "structure");
         let held = tables(&vault, &id);
         let held_names: Vec<String> = held.iter().map(|table| text(table, "name")).collect();

@@ -260,7 +260,11 @@ fn store_stream(
     parents.conclude(&name, &stored, observer);
     observer.observe(Event::StreamFinished { stream: name });
     let format = format_of(&stored.front);
-    Ok(stored.finish(judged.proof, format, attributes))
+    let finished = stored.finish(judged.proof, format, attributes);
+    Ok(match judged.suspicion {
+        Some(why) => finished.suspect(why),
+        None => finished,
+    })
 }
 
 /// What a stream is, told by its first bytes.

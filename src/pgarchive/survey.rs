@@ -22,6 +22,18 @@ pub enum SurveyError {
     Script(#[from] ScriptError),
 }
 
+impl SurveyError {
+    /// Whether the stream ends too early; else all of it came, and it makes no sense to this program.
+    pub fn is_cut_off(&self) -> bool {
+        match self {
+            Self::Archive(error) => {
+                matches!(error, ArchiveError::Truncated { .. } | ArchiveError::Unfinished { .. })
+            }
+            Self::Script(error) => matches!(error, ScriptError::Truncated { .. }),
+        }
+    }
+}
+
 /// What is known of a stream when it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

@@ -1,4 +1,4 @@
-//! The anomaly guard: a stream far smaller than those before it is stored, and not trusted.
+//! The anomaly guard: a stream far smaller than those before it, or without rows where there were many, is stored and not trusted.
 //!
 //! A dump that ended well may still be of a database that somebody has emptied. Taken for a good copy it would be the parent and, day by
 //! day, push the last full ones out of the retention.
@@ -6,23 +6,89 @@
 use super::{BackupRequest, WithDamage};
 use crate::crypto::CryptoError;
 use crate::event::{Event, Observer};
+use crate::ops::tables::table_map;
+use crate::pgarchive::{DataKind, TableData};
 use crate::repo::catalog::Catalog;
 use crate::repo::history::History;
 use crate::repo::writer::Finished;
 use crate::repo::{RepoError, Repository};
-use crate::snapshot::{State, Summary};
-use std::collections::BTreeMap;
+use crate::snapshot::{State, Stream, Summary};
+use std::collections::{BTreeMap, HashMap};
 
 /// So many snapshots before are looked at.
 const LOOKED_AT: usize = 7;
 /// Streams that were smaller than this, in bytes, say nothing: a row more or less halves them.
 const SAYS_NOTHING: u64 = 4096;
+/// Tables that ever had fewer rows than this in the snapshots looked at may be empty: queues and sessions are at times.
+const ROWS_TO_MISS: u64 = 1000;
+/// So many of the emptied tables are named.
+const NAMED: usize = 3;
+
+/// A table as its stream names it: database, schema, name.
+type Table = (String, String, String);
+
+/// What is usual of one stream.
+#[derive(Default)]
+struct Usual {
+    /// Its length in each snapshot before, the newest first.
+    lengths: Vec<u64>,
+    /// The fewest rows of each table that was in all of them; `None` before the first.
+    rows: Option<HashMap<Table, u64>>,
+}
+
+impl Usual {
+    fn add(&mut self, stream: &Stream) {
+        self.lengths.push(stream.bytes);
+        // Streams without a map say nothing of rows.
+        let Some(rows) = rows(stream) else { return };
+        self.rows = Some(match self.rows.take() {
+            None => rows,
+            Some(mut before) => {
+                before.retain(|table, least| {
+                    rows.get(table).is_some_and(|now| {
+                        *least = (*least).min(*now);
+                        *least >= ROWS_TO_MISS
+                    })
+                });
+                before
+            }
+        });
+    }
+
+    /// Tables that had rows and have none, told for a person.
+    fn emptied(&self, stream: &Stream) -> Option<String> {
+        let before = self.rows.as_ref()?;
+        let now = rows(stream)?;
+        let mut gone: Vec<(&Table, u64)> = before
+            .iter()
+            .filter(|(table, least)| **least >= ROWS_TO_MISS && now.get(*table) == Some(&0))
+            .map(|(table, least)| (table, *least))
+            .collect();
+        gone.sort_unstable();
+        let name = |((_, schema, name), least): &(&Table, u64)| format!("{schema}.{name} ({least} before)");
+        let named: Vec<String> = gone.iter().take(NAMED).map(name).collect();
+        let more = match gone.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (!gone.is_empty()).then(|| format!("it has no rows in {}{more}", named.join(", ")))
+    }
+}
+
+fn rows(stream: &Stream) -> Option<HashMap<Table, u64>> {
+    let map = table_map(stream).ok()??;
+    let of_table = |table: TableData| {
+        let rows = table.rows.filter(|_| table.kind == DataKind::Table)?;
+        Some(((table.database, table.schema, table.name), rows))
+    };
+    Some(map.tables.into_iter().filter_map(of_table).collect())
+}
 
 /// What is usual in a series.
 pub(super) struct Guard {
     share: f64,
-    /// Length of each stream in the snapshots before, the newest first.
-    lengths: BTreeMap<String, Vec<u64>>,
+    /// By the streams' names.
+    usual: BTreeMap<String, Usual>,
     allow_empty: bool,
 }
 
@@ -39,7 +105,7 @@ impl Guard {
         observer: &WithDamage<'_>,
     ) -> Result<Self, RepoError> {
         let mut guard =
-            Self { share: request.suspect_below, lengths: BTreeMap::new(), allow_empty: request.allow_empty };
+            Self { share: request.suspect_below, usual: BTreeMap::new(), allow_empty: request.allow_empty };
         if guard.share <= 0.0 {
             return Ok(guard);
         }
@@ -50,7 +116,7 @@ impl Guard {
             match repo.body(catalog, &summary.id) {
                 Ok(body) => {
                     for stream in body.streams {
-                        guard.lengths.entry(stream.name).or_default().push(stream.bytes);
+                        guard.usual.entry(stream.name.clone()).or_default().add(&stream);
                     }
                 }
                 Err(RepoError::Crypto(CryptoError::RoleTooWeak { .. })) => {
@@ -72,11 +138,15 @@ impl Guard {
         if bytes == 0 && self.allow_empty {
             return stream;
         }
-        match self.lengths.get(name).and_then(|before| usual(before)) {
+        let Some(before) = self.usual.get(name) else { return stream };
+        match usual(&before.lengths) {
             Some(usual) if usual >= SAYS_NOTHING && (bytes as f64) < usual as f64 * self.share => {
                 stream.suspect(format!("it has {bytes} bytes, and those before had about {usual}"))
             }
-            _ => stream,
+            _ => match before.emptied(stream.stream()) {
+                Some(why) => stream.suspect(why),
+                None => stream,
+            },
         }
     }
 }

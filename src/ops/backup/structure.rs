@@ -40,12 +40,21 @@ impl Read for Surveyed<'_> {
 pub(super) struct Judged {
     pub proof: Proof,
     pub map: Option<TableMap>,
+    /// Why the stream is not to be trusted, if it is not.
+    pub suspicion: Option<String>,
+}
+
+impl Judged {
+    fn by_exit_alone(exited: Proof) -> Self {
+        Self { proof: exited, map: None, suspicion: None }
+    }
 }
 
 /// Joins what the processes' ends and the dump's structure prove, and tells what a person should do better.
 ///
 /// # Errors
-/// When the structure says that the dump is not whole: no exit status makes up for that.
+/// When the dump ends before it is whole: no exit status makes up for that. One that came to its end and makes no sense on the way is
+/// stored and suspected instead: if it is this program that reads it wrong, a database of that kind still has its copies.
 pub(super) fn judge(
     name: &str,
     verdict: Verdict,
@@ -63,17 +72,22 @@ pub(super) fn judge(
                 ));
             }
             let proof = if exited == Proof::Unproven { Proof::Structure } else { Proof::ExitedAndStructure };
-            Ok(Judged { proof, map: Some(map) })
+            Ok(Judged { proof, map: Some(map), suspicion: None })
         }
-        Verdict::Incomplete(source) => Err(OpError::Incomplete { stream: name.to_owned(), exited, source }),
+        Verdict::Incomplete(source) if source.is_cut_off() => {
+            Err(OpError::Incomplete { stream: name.to_owned(), exited, source })
+        }
+        Verdict::Incomplete(source) => {
+            Ok(Judged { suspicion: Some(source.to_string()), ..Judged::by_exit_alone(exited) })
+        }
         Verdict::Unreadable(error) => {
             warn(format!(
                 "stream `{name}` cannot be looked into: {error}. It is stored as it is; whether it is whole is only known from its \
                  program's exit status"
             ));
-            Ok(Judged { proof: exited, map: None })
+            Ok(Judged::by_exit_alone(exited))
         }
-        Verdict::Unknown => Ok(Judged { proof: exited, map: None }),
+        Verdict::Unknown => Ok(Judged::by_exit_alone(exited)),
     }
 }
 
