@@ -12,19 +12,20 @@
 //! | 0 values | `secret` | |
 //! | 0 values | `clock` | |
 //! | 0 values | `event` | |
+//! | 0 values | `pattern` | |
 //! | 1 mechanisms | `chunker` | `secret` |
 //! | 1 mechanisms | `codec` | |
 //! | 1 mechanisms | `delta` | |
 //! | 1 mechanisms | `crypto` | `id` `secret` |
-//! | 1 mechanisms | `pgarchive` | |
+//! | 1 mechanisms | `pgarchive` | `pattern` |
 //! | 1 mechanisms | `storage` | `clock` |
 //! | 1 mechanisms | `snapshot` | `id` |
 //! | 2 peers | `repo` | `chunker` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` |
-//! | 2 peers | `source` | `event` `snapshot` |
+//! | 2 peers | `source` | `event` `pattern` `snapshot` |
 //! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
 //! | 4 settings | `config` | `codec` `snapshot` |
 //! | 4 settings | `app` | `config` `crypto` `repo` `secret` `storage` |
-//! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
+//! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
 
 #![warn(missing_docs)]
 
@@ -39,6 +40,7 @@ pub mod delta;
 pub mod event;
 pub mod id;
 pub mod ops;
+pub mod pattern;
 pub mod pgarchive;
 pub mod repo;
 pub mod secret;

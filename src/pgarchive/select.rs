@@ -4,8 +4,8 @@
 //! the kinds and names of entries: a key needs its table, but so does another table's foreign key.
 
 use super::entry::{Entry, Section};
-use super::pattern::{NamePattern, TablePattern};
 use super::toc::Toc;
+use crate::pattern::{NamePattern, TablePattern};
 use std::collections::HashMap;
 use std::fmt;
 

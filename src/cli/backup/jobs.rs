@@ -8,7 +8,7 @@ use crate::cli::report::CliError;
 use crate::codec::Level;
 use crate::config::{self, SourceConfig};
 use crate::ops::OpError;
-use crate::pgarchive::NamePattern;
+use crate::pattern::NamePattern;
 use crate::source::postgres::{Connection, DatabaseChoice, DumpFilter};
 use crate::source::process::Invocation;
 use std::ffi::OsString;

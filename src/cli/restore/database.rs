@@ -10,7 +10,7 @@ use crate::cli::{Context, prompt, render};
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target};
 use crate::ops::tables::table_map;
-use crate::pgarchive::NamePattern;
+use crate::pattern::NamePattern;
 use crate::repo::reader::ReadStats;
 use crate::snapshot::Stream;
 use crate::source::postgres::{Connection, PostgresError, RestoreTarget, TargetState, name_beside};

@@ -1,4 +1,8 @@
 //! Reads a stream ahead in large buffers and reckons its digest on the way; cuts it into chunks and names them. A thread each.
+//!
+//! Where the writer finds that the stream follows its parent with changes all over, no chunk is one that is known, and looking for
+//! their ends and reckoning their ids is for nothing: then pieces pass uncut. What the writer found in a piece decides on
+//! the piece [`LAG`] later, and is waited for, so that the outcome depends on the bytes alone and not on which thread is faster.
 
 use crate::chunker::Chunker;
 use crate::event::Cancel;
@@ -18,20 +22,25 @@ pub(super) struct Piece {
     pub headroom: usize,
 }
 
-/// A run of whole chunks.
+/// So many pieces later it counts what was found in one.
+const LAG: usize = 3;
+/// Pieces that are not cut into chunks are handed on in spans of so many bytes.
+const SPAN_BYTES: usize = 256 << 10;
+
+/// A run of whole chunks, or of spans that are none.
 pub(super) struct CutPiece {
     pub bytes: Vec<u8>,
     /// Where in `bytes` the first chunk begins; the others follow.
     pub start: usize,
-    /// Length and id of each chunk.
-    pub chunks: Vec<(usize, ChunkId)>,
+    /// Length and id of each chunk; spans have none.
+    pub chunks: Vec<(usize, Option<ChunkId>)>,
     /// Bytes that were read for it.
     pub fresh: usize,
 }
 
 impl CutPiece {
-    /// Each chunk with its id, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (ChunkId, &[u8])> {
+    /// Each chunk or span with its id, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<ChunkId>, &[u8])> {
         let mut rest = self.bytes.get(self.start..).unwrap_or_default();
         self.chunks.iter().map(move |(len, id)| {
             let (chunk, later) = rest.split_at_checked(*len).unwrap_or_default();
@@ -45,18 +54,37 @@ impl CutPiece {
         while run.len() >= run_min {
             let (chunk, later) = run.split_at(chunker.cut(run));
             let id = ChunkId::from_bytes(*blake3::keyed_hash(key, chunk).as_bytes());
-            self.chunks.push((chunk.len(), id));
+            self.chunks.push((chunk.len(), Some(id)));
             run = later;
         }
         run.len()
     }
+
+    fn pass(&mut self) {
+        let run = self.bytes.get(self.start..).unwrap_or_default();
+        self.chunks.extend(run.chunks(SPAN_BYTES).map(|span| (span.len(), None)));
+    }
 }
 
-/// Cuts pieces into chunks and names them with `key`. Stops when nobody takes them any more.
-pub(super) fn cut_ahead(chunker: &Chunker, key: &[u8; 32], full: &Receiver<Piece>, cut: &Sender<CutPiece>) {
+/// Cuts pieces into chunks and names them with `key`. For each piece that it took, the writer says in `scattered` whether all of
+/// it followed the parent but for small changes. Stops when nobody takes them any more.
+pub(super) fn cut_ahead(
+    chunker: &Chunker,
+    key: &[u8; 32],
+    full: &Receiver<Piece>,
+    cut: &Sender<CutPiece>,
+    scattered: &Receiver<bool>,
+) {
     let max = chunker.sizes().max;
     let mut rest: Vec<u8> = Vec::with_capacity(max);
-    for Piece { mut bytes, headroom } in full {
+    for (number, Piece { mut bytes, headroom }) in full.iter().enumerate() {
+        let passes = match number < LAG {
+            true => false,
+            false => match scattered.recv() {
+                Ok(scattered) => scattered,
+                Err(_) => return,
+            },
+        };
         let fresh = bytes.len() - headroom;
         // What was left over of the piece before goes right in front: chunks are cut from one run of bytes.
         let start = headroom - rest.len();
@@ -65,7 +93,13 @@ pub(super) fn cut_ahead(chunker: &Chunker, key: &[u8; 32], full: &Receiver<Piece
         }
         rest.clear();
         let mut piece = CutPiece { bytes, start, chunks: Vec::with_capacity(64), fresh };
-        let left = piece.cut(chunker, key, max);
+        let left = match passes {
+            true => {
+                piece.pass();
+                0
+            }
+            false => piece.cut(chunker, key, max),
+        };
         rest.extend_from_slice(piece.bytes.get(piece.bytes.len() - left..).unwrap_or_default());
         if cut.send(piece).is_err() {
             return;

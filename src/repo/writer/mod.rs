@@ -235,12 +235,14 @@ impl BackupSession {
                 .spawn_scoped(scope, move || read_ahead(source, headroom, &full_in, &empty, cancel))
                 .map_err(|thread| RepoError::Thread { source: thread })?;
             let (cut_in, cut) = crossbeam_channel::bounded(BUFFERS);
+            let (scattered_in, scattered) = crossbeam_channel::unbounded();
             let (chunker, key) = (&self.chunker, &self.repo.content.chunk_id);
             let cutter = std::thread::Builder::new().name("chunk".to_owned());
             cutter
-                .spawn_scoped(scope, move || cut_ahead(chunker, key.expose(), &full, &cut_in))
+                .spawn_scoped(scope, move || cut_ahead(chunker, key.expose(), &full, &cut_in, &scattered))
                 .map_err(|thread| RepoError::Thread { source: thread })?;
-            let stored = self.sink.store_pieces(basis, cut, empty_in, observer, cancel);
+            let pieces = Pieces { cut, scattered: scattered_in, empty: empty_in };
+            let stored = self.sink.store_pieces(basis, pieces, observer, cancel);
             let read = reader.join().unwrap_or(Err(RepoError::Stopped));
             match (stored, read) {
                 // The reader stops because the other side did, and the other way round: the cause is told.
@@ -415,16 +417,25 @@ struct Taken {
     parent_failure: Option<RepoError>,
 }
 
+/// Where pieces come from, and what goes back.
+struct Pieces {
+    cut: crossbeam_channel::Receiver<CutPiece>,
+    /// For each piece, whether it followed the parent with changes all over.
+    scattered: crossbeam_channel::Sender<bool>,
+    /// Buffers to fill again.
+    empty: crossbeam_channel::Sender<Vec<u8>>,
+}
+
 impl Sink {
     fn store_pieces(
         &mut self,
         mut basis: Basis,
-        pieces: crossbeam_channel::Receiver<CutPiece>,
-        empty: crossbeam_channel::Sender<Vec<u8>>,
+        pieces: Pieces,
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Taken, RepoError> {
-        let mut pieces = pieces.iter().peekable();
+        let Pieces { cut, scattered, empty } = pieces;
+        let mut pieces = cut.iter().peekable();
         let front = pieces.peek().and_then(|piece| piece.bytes.get(piece.start..)).unwrap_or_default();
         let front = front.get(..FRONT_BYTES).unwrap_or(front).to_vec();
         let is_unlike_parent = basis.drop_unlike(&front);
@@ -434,7 +445,9 @@ impl Sink {
                 return Err(RepoError::Cancelled);
             }
             let found_before = writer.bytes_found();
-            piece.iter().try_for_each(|(id, chunk)| writer.chunk(id, chunk))?;
+            let is_scattered = writer.piece(&piece)?;
+            // Safe to ignore because the cutter may have ended already.
+            let _ = scattered.send(is_scattered);
             let CutPiece { bytes, fresh, .. } = piece;
             // Safe to ignore because the reader may have ended already, and the last piece's buffer is none of its own.
             let _ = empty.try_send(bytes);

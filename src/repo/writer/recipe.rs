@@ -48,7 +48,7 @@ enum Waiting {
 struct Cut {
     start: u64,
     end: u64,
-    chunk: ChunkId,
+    chunk: Option<ChunkId>,
 }
 
 pub(super) struct RecipeWriter {
@@ -140,8 +140,8 @@ impl RecipeWriter {
         }
     }
 
-    /// A chunk of `len` bytes is about to be compared, which in the stream follows all that was put down or is being compared.
-    pub fn expect(&mut self, chunk: ChunkId, len: u64) {
+    /// A chunk of `len` bytes, or a span that is none, is about to be compared, which in the stream follows all that was put down or is being compared.
+    pub fn expect(&mut self, chunk: Option<ChunkId>, len: u64) {
         let start = self.cuts.back().map_or(self.position, |cut| cut.end);
         self.cuts.push_back(Cut { start, end: start + len, chunk });
     }
@@ -160,7 +160,7 @@ impl RecipeWriter {
         }
         while let Some(cut) = self.cuts.front().filter(|cut| cut.end <= self.position + self.run.len() as u64)
         {
-            let whole = (cut.start == self.position).then_some(cut.chunk);
+            let whole = cut.chunk.filter(|_| cut.start == self.position);
             let len = (cut.end - self.position) as usize;
             self.take_piece(sink, len, whole)?;
         }

@@ -1,5 +1,6 @@
 //! One stream on its way into the repository: each chunk is looked up, and what nobody knows is compared with the parent.
 
+use super::input::CutPiece;
 use super::recipe::{Copies, Emitter, RecipeWriter};
 use super::{Basis, Parent, Sink};
 use crate::delta::Differ;
@@ -8,6 +9,9 @@ use crate::repo::RepoError;
 use crate::repo::reader::{Survey, Windows};
 use crate::snapshot::recipe::Entry;
 use hashbrown::{HashMap, HashSet};
+
+/// Changes are scattered where no more than one byte in so many is new.
+const SCATTERED_SHARE: u64 = 8;
 
 /// Takes the chunks of a stream in order.
 pub(super) struct StreamWriter<'a> {
@@ -77,8 +81,42 @@ impl<'a> StreamWriter<'a> {
         Self { sink, recipe: RecipeWriter::new(copies), against, afresh }
     }
 
+    /// Takes the next piece. Whether it followed the parent with changes all over: no chunk of it is known, and it is neither the
+    /// same as the parent nor much else.
+    pub fn piece(&mut self, piece: &CutPiece) -> Result<bool, RepoError> {
+        let known_before = self.sink.stats.bytes_known;
+        let before = self.against.as_ref().map(|against| against.differ.summary());
+        for (id, bytes) in piece.iter() {
+            match id {
+                Some(id) => self.chunk(id, bytes)?,
+                None => self.span(bytes)?,
+            }
+        }
+        let (Some(before), Some(against)) = (before, &self.against) else { return Ok(false) };
+        let now = against.differ.summary();
+        let literal = now.literal_bytes - before.literal_bytes;
+        Ok(self.sink.stats.bytes_known == known_before
+            && now.parent_failures == before.parent_failures
+            && literal > 0
+            && literal * SCATTERED_SHARE <= piece.fresh as u64)
+    }
+
+    /// Takes the next bytes where chunks are not looked for.
+    fn span(&mut self, bytes: &[u8]) -> Result<(), RepoError> {
+        let Some(Against { differ, windows, .. }) = &mut self.against else {
+            let what = "bytes without a parent that were not cut into chunks".to_owned();
+            return Err(RepoError::Inconsistent { object: "the stream".to_owned(), what });
+        };
+        self.recipe.expect(None, bytes.len() as u64);
+        let mut out = Emitter { sink: self.sink, recipe: &mut self.recipe };
+        if out.recipe.is_far_behind() {
+            differ.end_run(windows, &mut out)?;
+        }
+        differ.push(bytes, windows, &mut out)
+    }
+
     /// Takes the next chunk.
-    pub fn chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), RepoError> {
+    fn chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), RepoError> {
         let len = bytes.len() as u64;
         self.sink.stats.chunks += 1;
         let is_known = match &mut self.afresh {
@@ -101,7 +139,7 @@ impl<'a> StreamWriter<'a> {
             return self.recipe.push(self.sink, extent);
         };
         if !is_known {
-            self.recipe.expect(id, len);
+            self.recipe.expect(Some(id), len);
         }
         let mut out = Emitter { sink: self.sink, recipe: &mut self.recipe };
         if !is_known {

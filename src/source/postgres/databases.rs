@@ -4,7 +4,7 @@ use super::client::{Clients, columns, unclear};
 use super::dump::PostgresDump;
 use super::{Connection, PostgresError};
 use crate::event::Cancel;
-use crate::pgarchive::NamePattern;
+use crate::pattern::NamePattern;
 use crate::source::SourceError;
 use crate::source::command::ProcessDump;
 use crate::source::process::Limits;

@@ -1,4 +1,4 @@
-//! How a person names a table.
+//! How a person names tables and databases: with wildcards.
 
 use std::fmt;
 use std::str::FromStr;
