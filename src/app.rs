@@ -1,6 +1,6 @@
 //! The composition root: settings become storages, keys and an open repository.
 
-use crate::config::{Config, ConfigError, Environment};
+use crate::config::{Config, ConfigError, CopyConfig, Environment};
 use crate::crypto::{Credential, KeyFile, KeyFileError};
 use crate::repo::{RepoError, Repository, Surroundings};
 use crate::secret::{Entropy, OsEntropy, Passphrase};
@@ -10,6 +10,7 @@ use crate::storage::local::LocalStorage;
 use crate::storage::retry::{Backoff, Retry, RetryPolicy};
 use crate::storage::s3::{S3Address, S3Settings, S3Storage};
 use crate::storage::{ErrorKind, Requests, Storage, StorageError};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -107,6 +108,20 @@ pub struct Overrides {
     pub no_cache: bool,
 }
 
+/// What the command line says of a copy's destination; it comes before environment and file.
+#[derive(Debug, Clone, Default)]
+pub struct ToOverrides {
+    /// `--to-password-file`
+    pub password_file: Option<PathBuf>,
+    /// `--to-key-file`
+    pub key_file: Option<PathBuf>,
+    /// `--to-s3-profile`
+    pub s3_profile: Option<String>,
+}
+
+/// Where the environment says what opens a repository; with `DUMPVAULT_TO_` in front, what opens a copy's destination.
+const CREDENTIAL_VARIABLES: [&str; 4] = ["KEY_FILE", "PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND"];
+
 /// Where a repository lies.
 enum Place {
     Folder(PathBuf),
@@ -157,6 +172,60 @@ impl App {
         let config = Config::load(given.as_deref(), &environment)?;
         let entropy = Arc::new(OsEntropy);
         Ok(Self { config, environment, overrides, entropy, cancel, bucket: OnceLock::new() })
+    }
+
+    /// The same for another repository: that of `settings`, which the command line may say more of. Where nothing says how that one is
+    /// opened, it is what opens this one.
+    pub fn destination(&self, settings: &CopyConfig, given: ToOverrides) -> Self {
+        let mut overrides = Overrides {
+            repository: Some(settings.repository.clone()),
+            config: None,
+            password_file: given.password_file,
+            key_file: given.key_file,
+            ..self.overrides.clone()
+        };
+        let mut config = Config { repository: None, ..self.config.clone() };
+        let mut environment = self.environment.clone();
+        let variable = |prefix: &str, name: &str| OsString::from(format!("DUMPVAULT_{prefix}{name}"));
+        let own: Vec<(&str, OsString)> = CREDENTIAL_VARIABLES
+            .iter()
+            .filter_map(|name| {
+                let value = environment.variables.get(&variable("TO_", name))?;
+                Some((*name, value.clone())).filter(|(_, value)| !value.is_empty())
+            })
+            .collect();
+        let by_line = overrides.password_file.is_some() || overrides.key_file.is_some();
+        let by_file = settings.password_file.is_some()
+            || settings.password_command.is_some()
+            || settings.key_file.is_some();
+        if by_line || by_file || !own.is_empty() {
+            for name in CREDENTIAL_VARIABLES {
+                environment.variables.remove(&variable("", name));
+            }
+            environment.variables.extend(own.into_iter().map(|(name, value)| (variable("", name), value)));
+            config.password_file.clone_from(&settings.password_file);
+            config.password_command.clone_from(&settings.password_command);
+            config.key_file.clone_from(&settings.key_file);
+        } else {
+            overrides.password_file.clone_from(&self.overrides.password_file);
+            overrides.key_file.clone_from(&self.overrides.key_file);
+        }
+        if let Some(s3) = &settings.s3 {
+            config.s3 = s3.clone();
+            overrides.s3_endpoint = s3.endpoint.clone().or(overrides.s3_endpoint);
+            overrides.s3_region = s3.region.clone().or(overrides.s3_region);
+        }
+        if given.s3_profile.is_some() {
+            config.s3.profile = given.s3_profile;
+        }
+        Self {
+            config,
+            environment,
+            overrides,
+            entropy: Arc::clone(&self.entropy),
+            cancel: Arc::clone(&self.cancel),
+            bucket: OnceLock::new(),
+        }
     }
 
     /// Where random bytes come from.

@@ -22,7 +22,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// Temporary files of killed runs are removed once they are this old.
-const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// One source to back up as one snapshot.
 struct Job {

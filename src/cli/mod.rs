@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod check;
+mod copy;
 mod demo;
 mod forget;
 mod key;
@@ -222,6 +223,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Repair(args) => repair::run(context, &args.command),
         Command::Forget(args) => forget::forget(context, &args),
         Command::Prune(args) => forget::prune(context, &args),
+        Command::Copy(args) => copy::run(context, &args),
         Command::Tag(args) => forget::tag(context, &args),
         Command::Key(args) => key::run(context, &args.command),
         Command::Demo(args) => demo::run(context, &args),

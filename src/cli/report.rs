@@ -118,6 +118,8 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         | OpError::Selection(_)
         | OpError::WhichStream { .. }
         | OpError::NoPolicy => Exit::Usage,
+        OpError::SameRepository { .. } => Exit::Usage,
+        OpError::NotCopied { source, .. } => op_exit(source),
         OpError::Kept { .. } => Exit::NothingDone,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
         OpError::Archive(_) | OpError::Synthesis(_) | OpError::Database(_) => Exit::NothingDone,

@@ -26,6 +26,8 @@ use std::sync::atomic::AtomicU8;
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -148,7 +150,7 @@ impl S3Storage {
             Arc::new(Wire::new(settings.upload.clone(), settings.download.clone(), settings.stall_timeout));
         let http = wire::http_client(Arc::clone(&wire), ca_pem).map_err(|error| invalid(Box::new(error)))?;
 
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone());
         if let Some(region) = address.region.clone().or_else(|| settings.region.clone()) {
             loader = loader.region(Region::new(region));
         }
@@ -156,7 +158,10 @@ impl S3Storage {
             loader = loader.endpoint_url(endpoint);
         }
         if let Some(profile) = &settings.profile {
-            loader = loader.profile_name(profile);
+            // A profile that was named comes before keys in the environment, which may be those of another repository.
+            let provider = ProviderConfig::default().with_http_client(http.clone());
+            let named = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile);
+            loader = loader.profile_name(profile).credentials_provider(named.build());
         }
         if let Some((access, secret)) = &settings.keys {
             loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "settings"));

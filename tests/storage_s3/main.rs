@@ -7,9 +7,11 @@
 mod cli;
 #[path = "../support/conformance.rs"]
 mod conformance;
+mod copy;
 mod program;
 #[path = "../support/s3.rs"]
 mod s3;
+mod writers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

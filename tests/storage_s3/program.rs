@@ -10,14 +10,14 @@ use crate::cli::{Output, Vault, exit, files_below, noise, run};
 use crate::s3::{ACCESS_KEY, BUCKET, HttpFault, SECRET_KEY, TestServer};
 
 /// A server, and a home of the program whose repository lies there.
-struct Remote {
-    server: TestServer,
-    vault: Vault,
+pub(super) struct Remote {
+    pub server: TestServer,
+    pub vault: Vault,
 }
 
 impl Remote {
     /// With a repository.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let remote = Self::bare();
         remote.run(["init"]).expect(exit::OK);
         remote
@@ -27,7 +27,7 @@ impl Remote {
         Self { server: TestServer::new(), vault: Vault::empty() }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.vault.command(args);
         command
             .env("DUMPVAULT_REPOSITORY", self.server.address("repo"))
@@ -39,17 +39,17 @@ impl Remote {
         command
     }
 
-    fn run<const N: usize>(&self, args: [&str; N]) -> Output {
+    pub fn run<const N: usize>(&self, args: [&str; N]) -> Output {
         run(self.command(&args), b"")
     }
 
     /// Backs `bytes` up; what the program says of it as JSON.
-    fn backup(&self, bytes: &[u8], options: &[&str]) -> Value {
+    pub fn backup(&self, bytes: &[u8], options: &[&str]) -> Value {
         let args = [&["--json", "backup", "--stdin", "--name", "app"], options].concat();
         run(self.command(&args), bytes).expect(exit::OK).json()
     }
 
-    fn restored(&self, options: &[&str]) -> Vec<u8> {
+    pub fn restored(&self, options: &[&str]) -> Vec<u8> {
         let args = [&["restore", "app", "--to", "-"], options].concat();
         run(self.command(&args), b"").expect(exit::OK).stdout
     }
@@ -74,7 +74,7 @@ fn stored(report: &Value) -> u64 {
 }
 
 /// Rows of a hundred bytes that do not compress well, as a database has them, with those changed whose number `is_changed`.
-fn table(rows: u32, is_changed: impl Fn(u32) -> bool) -> Vec<u8> {
+pub(super) fn table(rows: u32, is_changed: impl Fn(u32) -> bool) -> Vec<u8> {
     let mut text = Vec::new();
     for row in 0..rows {
         let day = u32::from(is_changed(row));

@@ -142,6 +142,8 @@ pub struct CommitRequest {
     pub parent: Option<SnapshotId>,
     /// Streams that failed.
     pub failed: Vec<FailedStream>,
+    /// Of a copy: the first snapshot that it is a copy of.
+    pub origin: Option<SnapshotId>,
 }
 
 /// A committed snapshot.
@@ -303,6 +305,7 @@ impl BackupSession {
             calendar: if state == State::Complete { request.calendar } else { Vec::new() },
             proof: streams.iter().map(|stream| stream.proof).min().unwrap_or(Proof::Unproven),
             program: request.program,
+            origin: request.origin,
         };
         let body = Body { streams, failed: request.failed, source: request.source, parent: request.parent };
         let Repository { id: repo_id, keys, entropy, .. } = &self.repo;
