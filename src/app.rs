@@ -318,10 +318,8 @@ impl App {
 
     /// Puts the pack cache in front of a storage that is not local.
     fn cached(&self, storage: Arc<dyn Storage>) -> Result<Arc<dyn Storage>, AppError> {
-        let size = self.overrides.cache_size.as_ref().or(self.config.cache_size.as_ref());
-        let bytes = size.map(|text| crate::config::bytes(text, "--cache-size")).transpose()?;
-        let bytes = bytes.unwrap_or(CACHE_BYTES_DEFAULT);
-        if self.overrides.no_cache || bytes == 0 || storage.is_local() {
+        let bytes = self.cache_bytes()?;
+        if bytes == 0 || storage.is_local() {
             return Ok(storage);
         }
         // Packs are named by their content: repositories at the same address, one after another, do no harm to each other.
@@ -368,6 +366,33 @@ impl App {
 
     fn surroundings(&self) -> Surroundings {
         Surroundings { entropy: Arc::clone(&self.entropy), cache_root: self.environment.cache_root() }
+    }
+
+    /// The storage behind the repository's address as it is, without retries; and the bucket, where it is one.
+    ///
+    /// # Errors
+    /// [`RepoError::NoRepository`] when it is not there.
+    pub fn bare_storage(&self) -> Result<(Arc<dyn Storage>, Option<Arc<S3Storage>>), AppError> {
+        match self.place()? {
+            Place::Folder(path) => {
+                let storage = LocalStorage::open(&path).map_err(|error| absent(&path, error))?;
+                Ok((Arc::new(storage), None))
+            }
+            Place::Bucket(address) => {
+                let raw = Arc::clone(&self.bucket(address)?.raw);
+                Ok((Arc::clone(&raw) as Arc<dyn Storage>, Some(raw)))
+            }
+        }
+    }
+
+    /// What the pack cache may hold, in bytes; 0 for none.
+    ///
+    /// # Errors
+    /// When the setting is no size.
+    pub fn cache_bytes(&self) -> Result<u64, AppError> {
+        let size = self.overrides.cache_size.as_ref().or(self.config.cache_size.as_ref());
+        let bytes = size.map(|text| crate::config::bytes(text, "--cache-size")).transpose()?;
+        Ok(if self.overrides.no_cache { 0 } else { bytes.unwrap_or(CACHE_BYTES_DEFAULT) })
     }
 
     /// The storage behind the repository's address, which must be there.

@@ -111,6 +111,9 @@ pub(super) enum Command {
     Tag(TagArgs),
     /// Manage the keys of the repository.
     Key(KeyArgs),
+    /// Look at what dumpvault works with: storage, rights, clocks, programs, cache; say what to put right.
+    #[command(after_long_help = DOCTOR)]
+    Doctor,
     /// Try dumpvault in a scratch folder: back up a changing database, restore it, prove it.
     Demo(DemoArgs),
     /// Print shell completions.
@@ -212,6 +215,15 @@ pub(super) struct ServerArgs {
     #[arg(long, value_name = "USER")]
     pub pg_user: Option<String>,
 }
+
+const DOCTOR: &str = "Examples:
+  dumpvault doctor
+  dumpvault --repo s3://company-vault/db1 doctor --json
+
+Puts a small object into the repository's folder `sessions`, reads it back, whole and
+in part, tries to replace it, and deletes it. Nothing is left behind, unless the keys
+may not delete: then its name is told. Everything is looked at, also after an error.
+The exit code is that of the first error; warnings are none.";
 
 const NAMES: &str = "Names of snapshots:
   1a2b3c4d        the beginning of an id, at least four digits

@@ -87,8 +87,7 @@ fn targets(context: &Context, args: &CopyArgs) -> Result<Vec<(String, CopyConfig
         return Ok(configured.iter().map(|(name, settings)| (name.clone(), settings.clone())).collect());
     };
     let settings = configured.get(to).cloned();
-    let settings =
-        settings.unwrap_or_else(|| CopyConfig { repository: to.clone(), ..CopyConfig::default() });
+    let settings = settings.unwrap_or_else(|| CopyConfig { repository: to.clone(), ..CopyConfig::default() });
     Ok(vec![(to.clone(), settings)])
 }
 

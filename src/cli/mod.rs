@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod copy;
 mod demo;
+mod doctor;
 mod forget;
 mod key;
 mod list;
@@ -227,6 +228,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Tag(args) => forget::tag(context, &args),
         Command::Key(args) => key::run(context, &args.command),
         Command::Demo(args) => demo::run(context, &args),
+        Command::Doctor => doctor::run(context),
         Command::Completions { .. } => Ok(Exit::Good),
     }
 }

@@ -94,7 +94,7 @@ impl CliError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             // The same hints, whichever way the error came.
             Self::App(AppError::Repo(error)) => crate::ops::repo_hint(error),

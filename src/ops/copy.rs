@@ -268,19 +268,15 @@ impl Copier<'_> {
         let parent = parent_of(&history, summary, &body);
         let (counter, predecessor) = place(&history, summary);
         let backup = self.backup_request(summary, parent);
-        let mut parents = Parents::open(self.to, &mut catalog, &history, &backup, self.observer)
-            .map_err(of_destination)?;
+        let mut parents =
+            Parents::open(self.to, &mut catalog, &history, &backup, self.observer).map_err(of_destination)?;
         // Another run may have been quicker.
         if let Some(id) = Known::of(history).copy_of(summary) {
             return Ok(Fate::There(id));
         }
-        let settings = PipelineSettings {
-            level: self.request.level,
-            read_back: true,
-            workers: self.request.workers,
-        };
-        let mut session =
-            self.to.begin_backup(catalog, presence, settings).map_err(of_destination)?;
+        let settings =
+            PipelineSettings { level: self.request.level, read_back: true, workers: self.request.workers };
+        let mut session = self.to.begin_backup(catalog, presence, settings).map_err(of_destination)?;
         let mut finished = Vec::with_capacity(body.streams.len());
         for stream in &body.streams {
             match self.stream(&mut session, &mut parents, &locator, stream) {
@@ -420,7 +416,8 @@ fn parent_of(history: &History, summary: &Summary, body: &Body) -> Option<Snapsh
         let series = history.series(&head.series, &head.host);
         series.filter(|other| other.head.state == State::Complete)
     };
-    let copied = complete().find(|other| Some(origin_of(other)) == body.parent || Some(other.id) == body.parent);
+    let copied =
+        complete().find(|other| Some(origin_of(other)) == body.parent || Some(other.id) == body.parent);
     let before = complete().rev().find(|other| other.head.time_ms <= head.time_ms);
     copied.or(before).or_else(|| complete().next()).map(|found| found.id)
 }

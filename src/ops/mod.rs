@@ -6,6 +6,7 @@ pub mod backup;
 pub mod check;
 pub mod copy;
 pub mod demo;
+pub mod doctor;
 pub mod forget;
 pub mod repair;
 pub mod restore;

@@ -14,10 +14,12 @@
 
 mod address;
 mod error;
+mod probe;
 mod put;
 mod wire;
 
 pub use address::S3Address;
+pub use probe::{BucketLock, Replacing};
 
 use std::future::Future;
 use std::path::PathBuf;

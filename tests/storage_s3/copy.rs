@@ -66,7 +66,11 @@ impl Pair {
     }
 
     fn packs_put(&self) -> usize {
-        self.server.calls().iter().filter(|call| call.method == "PUT" && call.path.contains("/packs/")).count()
+        self.server
+            .calls()
+            .iter()
+            .filter(|call| call.method == "PUT" && call.path.contains("/packs/"))
+            .count()
     }
 }
 
@@ -89,7 +93,8 @@ fn back_up_days(vault: &Vault, days: u32) -> Vec<String> {
 }
 
 #[test]
-fn given_days_in_a_folder_then_they_go_to_a_bucket_of_another_key_at_the_cost_of_their_change_and_come_back() {
+fn given_days_in_a_folder_then_they_go_to_a_bucket_of_another_key_at_the_cost_of_their_change_and_come_back()
+{
     let pair = Pair::new();
     let ids = back_up_days(&pair.vault, 3);
     pair.vault.run(["tag", &ids[1], "--pin"]).expect(exit::OK);
@@ -99,7 +104,9 @@ fn given_days_in_a_folder_then_they_go_to_a_bucket_of_another_key_at_the_cost_of
     let (here, there) = (pair.vault.snapshots(), pair.offsite());
     assert_eq!(there.len(), 3);
     for (n, (original, copy)) in here.iter().zip(&there).enumerate() {
-        for same in ["time", "series", "host", "tags", "state", "proof", "bytes", "pinned", "counter", "source"] {
+        for same in
+            ["time", "series", "host", "tags", "state", "proof", "bytes", "pinned", "counter", "source"]
+        {
             assert_eq!(original[same], copy[same], "{same} of day {n}");
         }
         for same in ["name", "blake3", "proof", "format", "attributes"] {
@@ -152,8 +159,7 @@ fn given_a_bucket_then_it_is_copied_into_a_folder_and_what_came_from_there_is_no
 
     // A copy of a copy is a copy of the first: the first repository lacks nothing, and the second neither.
     let (first, key) = (pair.vault.repo(), pair.vault.key_file());
-    let back =
-        ["--json", "copy", "--to", first.to_str().unwrap(), "--to-key-file", key.to_str().unwrap()];
+    let back = ["--json", "copy", "--to", first.to_str().unwrap(), "--to-key-file", key.to_str().unwrap()];
     assert_eq!(states(&pair.at_bucket(&back).expect(exit::OK).json()), ["there"; 2]);
     assert_eq!(states(&in_folder(&back).expect(exit::OK).json()), ["there"; 2]);
 }

@@ -8,6 +8,7 @@ mod cli;
 #[path = "../support/conformance.rs"]
 mod conformance;
 mod copy;
+mod doctor;
 mod program;
 #[path = "../support/s3.rs"]
 mod s3;

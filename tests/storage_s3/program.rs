@@ -23,7 +23,7 @@ impl Remote {
         remote
     }
 
-    fn bare() -> Self {
+    pub fn bare() -> Self {
         Self { server: TestServer::new(), vault: Vault::empty() }
     }
 

@@ -429,7 +429,8 @@ impl State {
             }
             _ => {}
         }
-        self.objects.insert(key, Object { bytes, modified: SystemTime::now(), class });
+        let modified = SystemTime::now() + self.skew;
+        self.objects.insert(key, Object { bytes, modified, class });
         Ok(())
     }
 }
