@@ -4,6 +4,7 @@ use crate::config::{Config, ConfigError, CopyConfig, Environment};
 use crate::crypto::{Credential, KeyFile, KeyFileError};
 use crate::repo::{RepoError, Repository, Surroundings};
 use crate::secret::{Entropy, OsEntropy, Passphrase};
+use crate::storage::at_most::AtMost;
 use crate::storage::cache::{CACHE_BYTES_DEFAULT, Cached};
 use crate::storage::limit::{Limited, Rate};
 use crate::storage::local::LocalStorage;
@@ -121,6 +122,9 @@ pub struct ToOverrides {
 
 /// Where the environment says what opens a repository; with `DUMPVAULT_TO_` in front, what opens a copy's destination.
 const CREDENTIAL_VARIABLES: [&str; 4] = ["KEY_FILE", "PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND"];
+
+/// Requests under way at the same time, whatever the number of threads: services answer more of them with 503.
+const REQUESTS_AT_ONCE: usize = 32;
 
 /// Where a repository lies.
 enum Place {
@@ -312,7 +316,8 @@ impl App {
             ..S3Settings::new(Arc::clone(&backoff))
         };
         let raw = Arc::new(S3Storage::connect(address, settings).map_err(RepoError::from)?);
-        let retrying = Arc::new(Retry::new(Arc::clone(&raw), backoff));
+        // Beneath the retries: who waits to try again takes nobody's place.
+        let retrying = Arc::new(Retry::new(AtMost::new(Arc::clone(&raw), REQUESTS_AT_ONCE), backoff));
         Ok(Arc::clone(self.bucket.get_or_init(|| Arc::new(Bucket { raw, retrying }))))
     }
 

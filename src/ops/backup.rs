@@ -109,6 +109,9 @@ pub fn backup(
 ) -> Result<BackupReport, OpError> {
     observer.observe(Event::Step { what: "opening the repository".to_owned() });
     let watched = WithDamage::new(observer);
+    // First: what is looked up from now on stays, or a prune ends the session.
+    let registered = repo.register_backup()?;
+    let skew = registered.skew_seconds(clock.now().as_millisecond());
     let (mut catalog, history, presence) = repo.synced(&watched)?;
     for damage in &history.damaged {
         watched.damage(&damage.error);
@@ -116,8 +119,7 @@ pub fn backup(
     let mut parents = Parents::open(repo, &mut catalog, &history, &request, &watched)?;
     let guard = Guard::open(repo, &mut catalog, &history, &request, &watched)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
-    let mut session = repo.begin_backup(catalog, presence, settings)?;
-    let skew = session.clock_skew_seconds(clock.now().as_millisecond());
+    let mut session = repo.begin_registered(registered, catalog, presence, settings)?;
     if skew.unsigned_abs() > SKEW_MAX.as_secs() {
         let message = format!(
             "this machine's clock and the storage's differ by {skew} seconds: the snapshot may bear a wrong time, and forget and prune will refuse"

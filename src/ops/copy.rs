@@ -264,6 +264,7 @@ impl Copier<'_> {
         let damaged = self.history.damaged_packs.clone();
         let locator = Arc::new(Mutex::new(Locator::new(self.from, catalog, damaged)));
 
+        let registered = self.to.register_backup().map_err(of_destination)?;
         let (mut catalog, history, presence) = self.to.synced(self.observer).map_err(of_destination)?;
         let parent = parent_of(&history, summary, &body);
         let (counter, predecessor) = place(&history, summary);
@@ -276,7 +277,8 @@ impl Copier<'_> {
         }
         let settings =
             PipelineSettings { level: self.request.level, read_back: true, workers: self.request.workers };
-        let mut session = self.to.begin_backup(catalog, presence, settings).map_err(of_destination)?;
+        let mut session =
+            self.to.begin_registered(registered, catalog, presence, settings).map_err(of_destination)?;
         let mut finished = Vec::with_capacity(body.streams.len());
         for stream in &body.streams {
             match self.stream(&mut session, &mut parents, &locator, stream) {

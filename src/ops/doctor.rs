@@ -110,8 +110,10 @@ pub fn storage(
     }
     let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let probe = Probe { storage, key: format!("sessions/doctor-{name}"), bytes: content(&random) };
-    findings.extend(probe.write_and_read(clock));
-    if let Some(bucket) = bucket {
+    let wrote = probe.write_and_read(clock);
+    let is_there = wrote.iter().any(|finding| finding.name == "write" && finding.status == Status::Good);
+    findings.extend(wrote);
+    if let Some(bucket) = bucket.filter(|_| is_there) {
         findings.push(probe.replace(bucket));
     }
     findings.push(probe.delete());
@@ -227,7 +229,8 @@ impl Probe<'_> {
             Err(error) => {
                 let left = match self.storage.size(&self.key) {
                     Ok(None) => "nothing was left behind".to_owned(),
-                    _ => format!("`{}/{}` was left behind", self.storage.location(), self.key),
+                    Err(_) => format!("`{}/{}` may be left behind", self.storage.location(), self.key),
+                    Ok(Some(_)) => format!("`{}/{}` was left behind", self.storage.location(), self.key),
                 };
                 let next = format!(
                     "backups work all the same; allow s3:DeleteObject below sessions/ so that their traces go: {POLICIES}"

@@ -18,6 +18,7 @@
 //! The face is blocking: callers are plain threads, each with one request at a time; concurrency is the number of threads.
 //! A backend that speaks an asynchronous protocol keeps its executor to itself.
 
+pub mod at_most;
 pub mod cache;
 pub mod faulty;
 pub mod limit;

@@ -110,7 +110,7 @@ fn given_a_service_that_gives_other_ranges_then_it_cannot_be_used() {
 #[test]
 fn given_clocks_that_differ_and_a_slow_wire_then_both_are_told() {
     let remote = Remote::new();
-    remote.server.set_skew(Duration::from_secs(1200));
+    remote.server.set_skew(Duration::from_secs(600));
     let (status, detail, next) = told(&doctor(&remote).expect(exit::NOTHING_DONE), "list and clock");
     assert!(status == "error" && detail.contains("behind") && next.contains("timedatectl"), "{detail}");
     remote.server.set_skew(Duration::ZERO);

@@ -9,6 +9,7 @@ mod cli;
 mod conformance;
 mod copy;
 mod doctor;
+mod latency;
 mod program;
 #[path = "../support/s3.rs"]
 mod s3;

@@ -160,6 +160,14 @@ pub struct Committed {
 }
 
 impl Repository {
+    /// Registers a backup that is about to begin. What is looked up from now on, no prune takes away without saying so.
+    ///
+    /// # Errors
+    /// When the storage fails, or a thread cannot be started.
+    pub fn register_backup(&self) -> Result<Session, RepoError> {
+        Session::register(self, SessionKind::Write)
+    }
+
     /// Begins a backup. `catalog` and `presence` are those of this repository, just brought up to date.
     ///
     /// # Errors
@@ -170,9 +178,25 @@ impl Repository {
         mut presence: Presence,
         settings: PipelineSettings,
     ) -> Result<BackupSession, RepoError> {
+        let session = self.register_backup()?;
+        // What was looked up is older than the session.
+        self.look_again(&catalog, &mut presence)?;
+        self.begin_registered(session, catalog, presence, settings)
+    }
+
+    /// Begins a backup that was registered before `catalog` and `presence` were brought up to date: packs are listed once less.
+    ///
+    /// # Errors
+    /// As [`Repository::begin_backup`].
+    pub fn begin_registered(
+        &self,
+        session: Session,
+        catalog: Catalog,
+        mut presence: Presence,
+        settings: PipelineSettings,
+    ) -> Result<BackupSession, RepoError> {
         static SESSIONS: AtomicU64 = AtomicU64::new(0);
-        // In this order: a prune either finds the session, or its plan is there to be heeded.
-        let session = Session::register(self, SessionKind::Write)?;
+        // The session is registered: a prune either finds it, or its plan is there to be heeded.
         let plans = self.heed_plans(&catalog, &mut presence)?;
         if !plans.is_empty() {
             session.acknowledge(plans)?;
