@@ -9,7 +9,7 @@ use crate::storage::cache::{CACHE_BYTES_DEFAULT, Cached};
 use crate::storage::limit::{Limited, Rate};
 use crate::storage::local::LocalStorage;
 use crate::storage::retry::{Backoff, Retry, RetryPolicy};
-use crate::storage::s3::{S3Address, S3Settings, S3Storage};
+use crate::storage::s3::{Retention, S3Address, S3Settings, S3Storage};
 use crate::storage::{ErrorKind, Requests, Storage, StorageError};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -103,6 +103,8 @@ pub struct Overrides {
     pub limit_upload: Option<String>,
     /// `--limit-download`
     pub limit_download: Option<String>,
+    /// `--object-lock`
+    pub object_lock: Option<String>,
     /// `--cache-size`
     pub cache_size: Option<String>,
     /// `--no-cache`
@@ -292,6 +294,25 @@ impl App {
         ])
     }
 
+    /// How long objects are to be locked.
+    fn retention(&self) -> Result<Option<Retention>, AppError> {
+        let text = self.overrides.object_lock.as_ref().or(self.config.s3.object_lock.as_ref());
+        let Some(text) = text.filter(|text| *text != "off") else { return Ok(None) };
+        let wrong = || ConfigError::Value {
+            setting: "--object-lock".to_owned(),
+            reason: format!("`{text}` is no lock: write compliance:30d, governance:30d or off"),
+        };
+        let (mode, age) = text.split_once(':').ok_or_else(wrong)?;
+        let governance = match mode {
+            "governance" => true,
+            "compliance" => false,
+            _ => return Err(wrong().into()),
+        };
+        let lasts = crate::config::age(age, "--object-lock").map_err(|_| wrong())?;
+        let lasts = Duration::try_from(lasts).map_err(|_| wrong())?;
+        Ok(Some(Retention { governance, lasts }))
+    }
+
     fn bucket(&self, address: S3Address) -> Result<Arc<Bucket>, AppError> {
         if let Some(bucket) = self.bucket.get() {
             return Ok(Arc::clone(bucket));
@@ -311,6 +332,7 @@ impl App {
             storage_class: given.storage_class.clone(),
             encryption: given.encryption.clone(),
             kms_key: given.kms_key.clone(),
+            retention: self.retention()?,
             upload,
             download,
             ..S3Settings::new(Arc::clone(&backoff))

@@ -181,6 +181,8 @@ pub struct S3Config {
     pub encryption: Option<String>,
     /// The key of `aws:kms`.
     pub kms_key: Option<String>,
+    /// As `--object-lock`.
+    pub object_lock: Option<String>,
     /// Certificates of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
 }

@@ -46,7 +46,8 @@ fn backoff() -> Arc<Backoff> {
 
 /// What passes is never seen above the retries.
 fn retrying_over_passing_faults() -> Place {
-    let rule = Rule::on("").with(0.1, Fault::LOST_REQUEST).with(0.1, Fault::LOST_ANSWER);
+    // (After a lost answer a put finds its own bytes there, which is success of another name.)
+    let rule = Rule::on("").with(0.2, Fault::LOST_REQUEST);
     place(Retry::new(Faulty::new(MemoryStorage::new(), 3).with_rule(rule), backoff()), ())
 }
 

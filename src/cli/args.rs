@@ -58,6 +58,9 @@ pub(super) struct Globals {
     /// Receive at most so many bytes a second.
     #[arg(long, global = true, value_name = "RATE", help_heading = "Remote repositories")]
     pub limit_download: Option<String>,
+    /// Lock what is stored, so that nobody can delete it for so long: compliance:30d, governance:30d.
+    #[arg(long, global = true, value_name = "MODE:AGE", help_heading = "Remote repositories")]
+    pub object_lock: Option<String>,
     /// Keep at most so many bytes of packs on this machine [default: 2G].
     #[arg(long, global = true, value_name = "SIZE", help_heading = "Remote repositories")]
     pub cache_size: Option<String>,
@@ -105,6 +108,8 @@ pub(super) enum Command {
     Forget(ForgetArgs),
     /// Delete what no snapshot reaches.
     Prune(PruneArgs),
+    /// Prolong the locks of what the kept snapshots need.
+    Lock(LockArgs),
     /// Copy snapshots into another repository; only what is missing there.
     Copy(CopyArgs),
     /// Pin a snapshot, or change its tags.
@@ -214,6 +219,27 @@ pub(super) struct ServerArgs {
     /// PostgreSQL's user.
     #[arg(long, value_name = "USER")]
     pub pg_user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault --object-lock compliance:30d lock extend
+  dumpvault lock extend                 # as object_lock in [s3] says
+
+With --object-lock every object that a restore needs is locked when it is put, and a
+backup prolongs the locks of all that its snapshot relies on. What only older
+snapshots need runs out in time: run this weekly, and nobody, whatever keys he has,
+can delete what `snapshots` lists. `check` reports locks that end too soon. The bucket
+must have been made with Object Lock; `doctor` tells.")]
+pub(super) struct LockArgs {
+    #[command(subcommand)]
+    pub command: LockCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LockCommand {
+    /// Lock everything that the kept snapshots need, from now on for as long as --object-lock says, and an eighth more.
+    Extend,
 }
 
 const DOCTOR: &str = "Examples:

@@ -138,9 +138,10 @@ fn repo_exit(error: &RepoError) -> Exit {
         RepoError::NoRepository { .. } => Exit::NoRepository,
         RepoError::WrongKey { .. } | RepoError::Crypto(CryptoError::RoleTooWeak { .. }) => Exit::WrongKey,
         RepoError::NoSlots { .. } | RepoError::Codec(_) => Exit::Integrity,
-        RepoError::AlreadyExists { .. } | RepoError::NotEmpty { .. } | RepoError::SlotRefused { .. } => {
-            Exit::Usage
-        }
+        RepoError::AlreadyExists { .. }
+        | RepoError::NotEmpty { .. }
+        | RepoError::SlotRefused { .. }
+        | RepoError::NoLock => Exit::Usage,
         RepoError::Storage(error) if error.kind == ErrorKind::Conflict => Exit::Conflict,
         RepoError::Busy { .. } | RepoError::Fenced { .. } => Exit::Conflict,
         RepoError::Input { .. } | RepoError::Output { .. } => Exit::Partial,

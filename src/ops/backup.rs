@@ -195,7 +195,10 @@ pub(super) fn pack_damage(committed: &Committed, observer: &dyn Observer) -> Vec
         (pack, format!("{reason}: `dumpvault check` tells which snapshots are not whole"))
     });
     let messages = healed.chain(lost).map(|(pack, what)| format!("{}: {what}", crate::repo::pack_key(pack)));
-    let messages: Vec<String> = messages.collect();
+    let unlocked = committed.lock_failure.as_ref().map(|error| {
+        format!("the locks of what the snapshot relies on were not prolonged: {error}; run `dumpvault lock extend`")
+    });
+    let messages: Vec<String> = messages.chain(unlocked).collect();
     for message in &messages {
         observer.observe(Event::Warning { message: message.clone() });
     }

@@ -269,6 +269,9 @@ pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
         RepoError::Fenced { .. } => {
             "run the backup again: what it stored is found again, as far as it is there"
         }
+        RepoError::NoLock => {
+            "give --object-lock compliance:30d, or object_lock = \"compliance:30d\" in [s3]; folders have no locks"
+        }
         RepoError::Catalog(_) => "the catalog can be deleted at any time: it is rebuilt from the repository",
         RepoError::Crypto(crate::crypto::CryptoError::RoleTooWeak { .. }) => {
             "open the repository with a full key: `dumpvault key list` shows the roles"

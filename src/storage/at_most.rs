@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::{Listed, PackCache, Put, Requests, Storage, StorageError};
+use super::{Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
 
 /// A storage that is asked for so many things at a time; who comes later waits for a place.
 ///
@@ -75,6 +75,10 @@ impl<S: Storage> Storage for AtMost<S> {
 
     fn is_local(&self) -> bool {
         self.inner.is_local()
+    }
+
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        self.inner.lock()
     }
 
     fn cache(&self) -> Option<&dyn PackCache> {

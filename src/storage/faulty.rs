@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{ErrorKind, Listed, PackCache, Put, Requests, Storage, StorageError};
+use super::{ErrorKind, Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
 
 /// The operations of a [`Storage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -385,6 +385,10 @@ impl<S: Storage> Storage for Faulty<S> {
 
     fn is_local(&self) -> bool {
         !self.remote && self.inner.is_local()
+    }
+
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        self.inner.lock()
     }
 
     fn cache(&self) -> Option<&dyn PackCache> {

@@ -14,11 +14,13 @@
 
 mod address;
 mod error;
+mod lock;
 mod probe;
 mod put;
 mod wire;
 
 pub use address::S3Address;
+pub use lock::Retention;
 pub use probe::{BucketLock, Replacing};
 
 use std::future::Future;
@@ -41,7 +43,7 @@ use self::error::Failure;
 use self::wire::Wire;
 use super::limit::Rate;
 use super::retry::Backoff;
-use super::{ErrorKind, Listed, Put, Requests, Storage, StorageError, check_key, check_prefix};
+use super::{ErrorKind, Listed, ObjectLock, Put, Requests, Storage, StorageError, check_key, check_prefix};
 
 /// Threads of the executor: they do no work but waiting.
 const EXECUTOR_THREADS: usize = 2;
@@ -74,6 +76,8 @@ pub struct S3Settings {
     pub encryption: Option<String>,
     /// The key of `aws:kms`.
     pub kms_key: Option<String>,
+    /// How long what a restore needs is locked.
+    pub retention: Option<Retention>,
     /// Bounds of the bandwidth.
     pub upload: Option<Arc<Rate>>,
     /// Bounds of the bandwidth.
@@ -99,6 +103,7 @@ impl S3Settings {
             storage_class: None,
             encryption: None,
             kms_key: None,
+            retention: None,
             upload: None,
             download: None,
             stall_timeout: Duration::from_secs(60),
@@ -380,6 +385,10 @@ impl Storage for S3Storage {
 
     fn is_local(&self) -> bool {
         false
+    }
+
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        self.settings.retention.is_some().then_some(self as &dyn ObjectLock)
     }
 
     fn requests(&self) -> Option<Requests> {

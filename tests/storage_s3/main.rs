@@ -10,6 +10,7 @@ mod conformance;
 mod copy;
 mod doctor;
 mod latency;
+mod lock;
 mod program;
 #[path = "../support/s3.rs"]
 mod s3;

@@ -33,6 +33,7 @@ use known::{Known, Place};
 use pipeline::{Block, Pipeline};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stream::StreamWriter;
@@ -157,6 +158,8 @@ pub struct Committed {
     pub healed: BTreeMap<PackId, String>,
     /// Packs that cannot be relied on, with chunks that are in no other pack: older snapshots may not be whole.
     pub lost: BTreeMap<PackId, String>,
+    /// Why the locks of what the snapshot relies on could not be prolonged.
+    pub lock_failure: Option<Arc<RepoError>>,
 }
 
 impl Repository {
@@ -334,6 +337,8 @@ impl BackupSession {
         let body = Body { streams, failed: request.failed, source: request.source, parent: request.parent };
         let Repository { id: repo_id, keys, entropy, .. } = &self.repo;
         let bytes = seal(&head, &body, *repo_id, keys, entropy.as_ref())?;
+        // A lock that cannot be prolonged makes the snapshot no worse than none: it is committed, and said.
+        let lock_failure = self.extend_locks().err().map(Arc::new);
         self.fence(true)?;
         let id: SnapshotId = self.repo.put_hashed(&bytes)?;
         // Now it keeps what it reaches. A prune that looked for snapshots before has ended this session before that.
@@ -370,7 +375,16 @@ impl BackupSession {
         }
         let healed = self.sink.known.healed().clone();
         let lost = self.sink.known.lost();
-        Ok(Committed { summary: Summary { id, head }, body, healed, lost })
+        Ok(Committed { summary: Summary { id, head }, body, healed, lost, lock_failure })
+    }
+
+    /// Prolongs the locks of all that the snapshot will rely on.
+    fn extend_locks(&mut self) -> Result<(), RepoError> {
+        if !self.repo.locks() {
+            return Ok(());
+        }
+        let relied = self.sink.known.relied_on();
+        self.repo.extend_locks(self.sink.known.catalog(), relied)
     }
 
     /// Refuses to go on when a prune may have deleted something that this backup relies on. The session tells: whoever deletes ends it
