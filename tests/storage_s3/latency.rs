@@ -13,7 +13,7 @@ use crate::cli::{exit, noise};
 use crate::program::{Remote, table};
 
 /// How long reading the newest snapshot's stream takes, and whether it is `expected`.
-fn read(repo: &Repository, settings: ReadSettings, expected: &[u8]) -> Duration {
+pub fn read(repo: &Repository, settings: ReadSettings, expected: &[u8]) -> Duration {
     let mut catalog = repo.catalog(&Silent).unwrap();
     let history = repo.history(&mut catalog).unwrap();
     let newest = history.snapshots.last().unwrap().id;
@@ -33,7 +33,7 @@ fn read(repo: &Repository, settings: ReadSettings, expected: &[u8]) -> Duration 
 }
 
 /// The repository as a library has it, without a pack cache.
-fn open(remote: &Remote) -> (Repository, tempfile::TempDir) {
+pub fn open(remote: &Remote) -> (Repository, tempfile::TempDir) {
     let cache = tempfile::tempdir().unwrap();
     let (key, _) = KeyFile::read(&remote.vault.key_file()).unwrap();
     let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().to_owned() };
@@ -42,7 +42,7 @@ fn open(remote: &Remote) -> (Repository, tempfile::TempDir) {
 }
 
 /// One request after another, a block each.
-const ONE_AT_A_TIME: ReadSettings = ReadSettings { workers: 1, open_bytes: 8 << 20, run_bytes: 1 };
+pub const ONE_AT_A_TIME: ReadSettings = ReadSettings { workers: 1, open_bytes: 8 << 20, run_bytes: 1 };
 
 #[test]
 fn given_50_ms_then_a_restore_is_ten_times_faster_than_one_request_at_a_time() {

@@ -1,8 +1,11 @@
 //! Object Lock: nobody deletes what snapshots need.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use crate::cli::{Output, exit, noise, number, run};
+use crate::cli::{Output, Vault, exit, noise, number, run};
 use crate::program::{Remote, table};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -141,4 +144,93 @@ fn given_a_service_that_refuses_to_prolong_then_the_snapshot_is_there_and_the_ex
         let args = ["--object-lock", wrong, "snapshots"];
         run(remote.command(&args), b"").expect(exit::USAGE).says("--object-lock");
     }
+}
+
+/// It looks for a signature, and does not look at it.
+const AUTHORIZATION: &str = "Authorization: AWS4-HMAC-SHA256 \
+    Credential=any/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=any\r\n";
+
+/// A server by other people that knows versions and locks: moto's. Ended when dropped.
+struct Moto {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Moto {
+    /// The program is `DUMPVAULT_TEST_MOTO`, which `tests/run.sh --long` installs.
+    fn start(program: &std::ffi::OsStr) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let mut command = Command::new(program);
+        command
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let moto = Self { child: command.spawn().unwrap(), port };
+        let began = SystemTime::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(began.elapsed().unwrap() < crate::cli::HANGS, "it does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let made = moto.ask("PUT", "/vault", "x-amz-bucket-object-lock-enabled: true\r\n");
+        assert!(made.starts_with("HTTP/1.1 200"), "{made}");
+        moto
+    }
+
+    /// One request by hand; the answer.
+    fn ask(&self, method: &str, path: &str, headers: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{AUTHORIZATION}{headers}Content-Length: 0\r\nConnection: close\r\n\r\n",
+            self.port
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+#[test]
+fn given_a_server_by_others_then_locks_hold_there_and_everything_works_with_them() {
+    let Some(program) = std::env::var_os("DUMPVAULT_TEST_MOTO") else { return };
+    let moto = Moto::start(&program);
+    let vault = Vault::empty();
+    let locking = |args: &[&str], stdin: &[u8]| {
+        let mut command = vault.command(&[&["--object-lock", "compliance:30d"], args].concat());
+        command
+            .env("DUMPVAULT_REPOSITORY", format!("s3:http://127.0.0.1:{}/vault/repo", moto.port))
+            .env("DUMPVAULT_KEY_FILE", vault.key_file())
+            .env("AWS_ACCESS_KEY_ID", "any")
+            .env("AWS_SECRET_ACCESS_KEY", "any")
+            .env("AWS_REGION", "us-east-1");
+        run(command, stdin)
+    };
+    locking(&["init"], b"").expect(exit::OK);
+    let (first, second) = (noise(7, 300_000), noise(8, 300_000));
+    for dump in [&first, &second] {
+        locking(&["backup", "--stdin", "--name", "app"], dump).expect(exit::OK);
+    }
+    locking(&["check", "--read-data"], b"").expect(exit::OK);
+    locking(&["lock", "extend"], b"").expect(exit::OK);
+    let config = moto.ask("HEAD", "/vault/repo/config", "");
+    assert!(config.to_lowercase().contains("x-amz-object-lock-mode: compliance"), "{config}");
+    let doctor = locking(&["doctor"], b"").expect(exit::OK).text();
+    assert!(doctor.contains("object lock"), "{doctor}");
+
+    locking(&["forget", "--keep-last", "1", "--force"], b"").expect(exit::OK);
+    let said = locking(&["prune", "--grace", "0"], b"").expect(exit::OK);
+    assert!(said.text().contains("locked until"), "{said}");
+    // What was forgotten is behind a marker, and still there.
+    let versions = moto.ask("GET", "/vault?versions&prefix=repo%2Fsnapshots%2F", "");
+    assert!(versions.contains("<DeleteMarker>") && versions.matches("<Version>").count() == 2, "{versions}");
+    assert!(locking(&["cat", "app"], b"").expect(exit::OK).stdout == second);
 }

@@ -9,6 +9,7 @@ mod cli;
 mod conformance;
 mod copy;
 mod doctor;
+mod figures;
 mod latency;
 mod lock;
 mod program;

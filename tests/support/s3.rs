@@ -523,7 +523,12 @@ impl S3 for MemoryS3 {
         let state = self.lock();
         let object = state.objects.get(&request.input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
         let content_length = Some(object.bytes.len() as i64);
-        Ok(S3Response::new(HeadObjectOutput { content_length, ..Default::default() }))
+        let object_lock_retain_until_date = object.locked_until.map(Into::into);
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length,
+            object_lock_retain_until_date,
+            ..Default::default()
+        }))
     }
 
     async fn delete_object(
@@ -593,22 +598,6 @@ impl S3 for MemoryS3 {
             upload_id: Some(id),
             ..Default::default()
         }))
-    }
-
-    async fn get_object_retention(
-        &self,
-        request: S3Request<GetObjectRetentionInput>,
-    ) -> S3Result<S3Response<GetObjectRetentionOutput>> {
-        let state = self.lock();
-        let object = state.objects.get(&request.input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
-        let Some(until) = object.locked_until else {
-            return Err(s3_error!(NoSuchObjectLockConfiguration));
-        };
-        let retention = ObjectLockRetention {
-            mode: Some(ObjectLockRetentionMode::from_static(ObjectLockRetentionMode::COMPLIANCE)),
-            retain_until_date: Some(until.into()),
-        };
-        Ok(S3Response::new(GetObjectRetentionOutput { retention: Some(retention) }))
     }
 
     async fn put_object_retention(
