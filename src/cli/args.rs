@@ -1,5 +1,14 @@
 //! The command line's shape and its help texts.
 
+mod offsite;
+mod postgres;
+mod restore;
+
+use offsite::DOCTOR;
+pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
+pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
+pub(super) use restore::{PartArgs, RestoreArgs, VerifyArgs};
+
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -145,6 +154,9 @@ pub(super) struct InitArgs {
 #[command(after_long_help = "Examples:
   dumpvault backup postgres://backup@db1/app
   dumpvault backup --pg-database app --pg-host /run/postgresql
+  dumpvault backup postgres://backup@db1 --pg-all --globals --name db1
+  dumpvault backup --pg-database 'shop_*' --exclude-table-data 'audit.*' --name shops
+  dumpvault backup --pg-database app --pg-user postgres --exec 'docker exec -i db'
   dumpvault backup --name app --command -- pg_dump -Fc -Z0 app
   redis-cli --rdb - | dumpvault backup --stdin --name redis
   dumpvault backup app redis            # [source.app], [source.redis] in dumpvault.toml
@@ -160,10 +172,10 @@ pub(super) struct BackupArgs {
     #[arg(value_name = "SOURCE")]
     pub sources: Vec<String>,
     /// Read the dump from standard input; its producer's exit status cannot be seen, so prefer --command.
-    #[arg(long, requires = "name", conflicts_with_all = ["sources", "command", "pg_database"])]
+    #[arg(long, requires = "name", conflicts_with_all = ["sources", "command", "pg_database", "pg_all", "globals"])]
     pub stdin: bool,
     /// Run the program behind `--` and store what it prints; no shell.
-    #[arg(long, requires = "name", conflicts_with_all = ["sources", "pg_database"])]
+    #[arg(long, requires = "name", conflicts_with_all = ["sources", "pg_database", "pg_all", "globals"])]
     pub command: bool,
     /// The program and its arguments.
     #[arg(last = true, value_name = "PROGRAM", requires = "command")]
@@ -171,11 +183,8 @@ pub(super) struct BackupArgs {
     /// Name of the series.
     #[arg(long, short, value_name = "SERIES")]
     pub name: Option<String>,
-    /// Dump this PostgreSQL database; all PG* variables, service files and .pgpass work.
-    #[arg(long, value_name = "DB", conflicts_with = "sources")]
-    pub pg_database: Option<String>,
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub postgres: DumpArgs,
     /// A tag for the snapshot; may be given several times.
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
@@ -208,189 +217,12 @@ pub(super) struct BackupArgs {
     pub suspect_below: Option<f64>,
 }
 
-#[derive(Debug, Args, Clone, Default)]
-pub(super) struct ServerArgs {
-    /// PostgreSQL's host, or the directory of its socket.
-    #[arg(long, value_name = "HOST")]
-    pub pg_host: Option<String>,
-    /// PostgreSQL's port.
-    #[arg(long, value_name = "PORT")]
-    pub pg_port: Option<u16>,
-    /// PostgreSQL's user.
-    #[arg(long, value_name = "USER")]
-    pub pg_user: Option<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault --object-lock compliance:30d lock extend
-  dumpvault lock extend                 # as object_lock in [s3] says
-
-With --object-lock every object that a restore needs is locked when it is put, and a
-backup prolongs the locks of all that its snapshot relies on. What only older
-snapshots need runs out in time: run this weekly, and nobody, whatever keys he has,
-can delete what `snapshots` lists. `check` reports locks that end too soon. The bucket
-must have been made with Object Lock; `doctor` tells.")]
-pub(super) struct LockArgs {
-    #[command(subcommand)]
-    pub command: LockCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum LockCommand {
-    /// Lock everything that the kept snapshots need, from now on for as long as --object-lock says, and an eighth more.
-    Extend,
-}
-
-const DOCTOR: &str = "Examples:
-  dumpvault doctor
-  dumpvault --repo s3://company-vault/db1 doctor --json
-
-Puts a small object into the repository's folder `sessions`, reads it back, whole and
-in part, tries to replace it, and deletes it. Nothing is left behind, unless the keys
-may not delete: then its name is told. Everything is looked at, also after an error.
-The exit code is that of the first error; warnings are none.";
-
 const NAMES: &str = "Names of snapshots:
   1a2b3c4d        the beginning of an id, at least four digits
   latest          the newest complete snapshot of all
   app             the newest complete snapshot of the series `app`
   app@2026-11-01  the newest at or before that day (or moment)
   app~1           the one before the series' newest";
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault restore app --to app.dump
-  dumpvault restore app@2026-11-01 --to-database app_old --create
-  dumpvault restore 1a2b3c4d --command -- pg_restore -d app2
-  dumpvault restore latest --to - | pg_restore -l
-  dumpvault restore app --table orders --to-database scratch --create
-  dumpvault restore app --table 'audit.*' --data-only --to-database app --yes
-  dumpvault restore app --to-database app_new --create --jobs 4
-  dumpvault restore app --schema audit --dry-run
-
-Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database is
-restored in one transaction. A program is killed before its input ends when
-anything goes wrong, so that it cannot take a cut stream for a whole one.
-
-Names of snapshots:
-  1a2b3c4d        the beginning of an id, at least four digits
-  latest          the newest complete snapshot of all
-  app             the newest complete snapshot of the series `app`
-  app@2026-11-01  the newest at or before that day (or moment)
-  app~1           the one before the series' newest")]
-pub(super) struct RestoreArgs {
-    /// Which snapshot.
-    pub snapshot: String,
-    /// Write to this file, or to standard output with `-` (the default).
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
-    pub to: Option<PathBuf>,
-    /// Feed the program behind `--`.
-    #[arg(long, conflicts_with = "to_database")]
-    pub command: bool,
-    /// The program and its arguments.
-    #[arg(last = true, value_name = "PROGRAM", requires = "command")]
-    pub program: Vec<OsString>,
-    /// Restore into this PostgreSQL database: a name, or postgres://user@host/name.
-    #[arg(long, value_name = "DB")]
-    pub to_database: Option<String>,
-    #[command(flatten)]
-    pub server: ServerArgs,
-    /// Make the database if it is not there.
-    #[arg(long, requires = "to_database")]
-    pub create: bool,
-    /// Replace what the database holds and the dump holds, too.
-    #[arg(long, requires = "to_database")]
-    pub clean: bool,
-    /// Leave everything to the user that restores, not to the owners in the dump.
-    #[arg(long, requires = "to_database")]
-    pub no_owner: bool,
-    /// Restore no grants.
-    #[arg(long, requires = "to_database")]
-    pub no_privileges: bool,
-    #[command(flatten)]
-    pub parts: PartArgs,
-    /// Restore with so many workers side by side, into a database that is new or empty.
-    #[arg(long, short, value_name = "N", requires = "to_database", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub jobs: Option<u16>,
-    /// Count the rows of every restored table and compare them with the dump's. That is done anyway when tables were restored with their rows.
-    #[arg(long, requires = "to_database", conflicts_with = "no_verify")]
-    pub verify: bool,
-    /// Do not count.
-    #[arg(long, requires = "to_database")]
-    pub no_verify: bool,
-    /// Say what would be restored, and restore nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Do not ask.
-    #[arg(long, short)]
-    pub yes: bool,
-    /// Which stream, where the snapshot holds several.
-    #[arg(long, value_name = "NAME")]
-    pub stream: Option<String>,
-    /// Stop the program that takes the restore after so long.
-    #[arg(long, value_name = "DURATION")]
-    pub timeout: Option<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault verify                                  # the newest snapshot of all
-  dumpvault verify app --server postgres://postgres@test1/postgres
-  dumpvault verify app@2026-11-01 --jobs 4 --json
-
-A database with a name of its own is made on the server, the dump restored into it
-without owners and grants, the rows of every table counted and compared with those
-that were counted in the dump, foreign keys and indexes looked at, and the database
-dropped. Nothing else on the server is touched. The role needs CREATEDB, and may
-have to be a superuser for extensions.
-
-Exit code 0: everything is there. 4: something is missing, or the dump cannot be
-restored. Others: nothing was found out.")]
-pub(super) struct VerifyArgs {
-    /// Which snapshot.
-    #[arg(default_value = "latest")]
-    pub snapshot: String,
-    /// Where to restore: postgres://user@host/database; otherwise as PG* variables say.
-    #[arg(long, value_name = "URI")]
-    pub server: Option<String>,
-    /// Only this stream.
-    #[arg(long, value_name = "NAME")]
-    pub stream: Option<String>,
-    /// Restore and count with so many workers side by side.
-    #[arg(long, short, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub jobs: u16,
-    /// Give up after so long.
-    #[arg(long, value_name = "DURATION")]
-    pub timeout: Option<String>,
-}
-
-/// Parts of a PostgreSQL archive.
-#[derive(Debug, Args, Default)]
-#[command(next_help_heading = "Parts of a PostgreSQL dump")]
-pub(super) struct PartArgs {
-    /// Only this table (view, sequence), with its keys, indexes, and what it needs: orders, audit.*, "odd.name"; may be given several times.
-    #[arg(long, value_name = "TABLE")]
-    pub table: Vec<String>,
-    /// Only this schema and what its objects need; may be given several times.
-    #[arg(long, value_name = "SCHEMA")]
-    pub schema: Vec<String>,
-    /// Not this table, nor what cannot be without it; may be given several times.
-    #[arg(long, value_name = "TABLE")]
-    pub exclude_table: Vec<String>,
-    /// Definitions without data.
-    #[arg(long, conflicts_with = "data_only")]
-    pub schema_only: bool,
-    /// Data without definitions: the tables are there already.
-    #[arg(long)]
-    pub data_only: bool,
-    /// The tables and their rows alone: no keys, no indexes, nothing that they need.
-    #[arg(long)]
-    pub bare: bool,
-    /// Large objects, too, where tables or schemas are named.
-    #[arg(long)]
-    pub large_objects: bool,
-}
 
 #[derive(Debug, Args)]
 #[command(after_long_help = NAMES)]
@@ -598,68 +430,6 @@ pub(super) struct PruneArgs {
     /// Do not wait for backups that may have been killed; one that is under way fails at its end.
     #[arg(long)]
     pub end_sessions: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault copy --to s3://company-vault/db1 --to-key-file /root/offsite.key
-  dumpvault copy --to /mnt/disk/vault --series app --since 30d
-  dumpvault copy app@2026-11-01 --to s3:https://objects.example/vault/db1
-  dumpvault copy                        # to every [copy.NAME] in dumpvault.toml
-  dumpvault --repo s3://company-vault/db1 copy --to /srv/vault      # and back again
-
-Make the other repository first (dumpvault --repo … init). What opens it: --to-key-file,
---to-password-file, DUMPVAULT_TO_KEY_FILE, DUMPVAULT_TO_PASSWORD, …_PASSWORD_FILE,
-…_PASSWORD_COMMAND or [copy.NAME]; where none is given, what opens the source.
-
-Snapshots go one after another, oldest first. Each is read and checked against the
-digest of the dump, stored as a backup of its own, and listed at the destination only
-once it is whole there. What was copied before is known by its origin and left out; a
-run that was cut short goes on where it was. Keep the destination's history by its
-own `forget`. Pins come along; other tags as they are when the snapshot is copied.
-
-In the configuration file:
-  [copy.offsite]
-  repository = \"s3://company-vault/db1\"
-  key_file = \"/root/offsite.key\"
-  series = [\"app\"]
-  since = \"30d\"
-
-Exit code 4: something at the source is damaged; what is whole was copied.")]
-pub(super) struct CopyArgs {
-    /// Copy these; otherwise all that the options let through.
-    #[arg(value_name = "SNAPSHOT")]
-    pub snapshots: Vec<String>,
-    /// The repository to copy into, or the name of a [copy.NAME] in the configuration; otherwise all of these.
-    #[arg(long, value_name = "REPO")]
-    pub to: Option<String>,
-    /// File that holds the destination's passphrase in its first line.
-    #[arg(long, value_name = "FILE", requires = "to")]
-    pub to_password_file: Option<PathBuf>,
-    /// Key file of the destination.
-    #[arg(long, value_name = "FILE", requires = "to", conflicts_with = "to_password_file")]
-    pub to_key_file: Option<PathBuf>,
-    /// Profile in ~/.aws with the keys of the destination's bucket.
-    #[arg(long, value_name = "PROFILE", requires = "to")]
-    pub to_s3_profile: Option<String>,
-    /// Only this series; may be given several times.
-    #[arg(long, value_name = "SERIES")]
-    pub series: Vec<String>,
-    /// Only of this host.
-    #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
-    /// Only with this tag; daily, weekly and monthly count, too. Several must all be there.
-    #[arg(long, value_name = "TAG")]
-    pub tag: Vec<String>,
-    /// Only dumps made since then: 2026-11-01, 2026-11-01T03:00:00Z, or an age as 30d.
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// How hard to compress at the destination: fast, default, max, or 0 (off) to 19.
-    #[arg(long, value_name = "LEVEL")]
-    pub compression: Option<String>,
-    /// Say what would be copied, and copy nothing.
-    #[arg(long, short = 'n')]
-    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

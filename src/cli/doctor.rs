@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     let root = context.app.environment.cache_root();
     let is_remote = context.app.is_remote();
     add("this machine", Exit::NothingDone, doctor::cache(&root, context.app.cache_bytes()?, is_remote));
-    let clients = super::backup::clients(context);
+    let clients = super::backup::clients(context, Vec::new());
     add("this machine", Exit::NothingDone, doctor::programs(&clients, &context.cancel));
     tell(context, &lines);
     let first = lines.iter().find(|line| line.finding.status == Status::Error);
