@@ -125,6 +125,9 @@ pub struct ToOverrides {
 /// Where the environment says what opens a repository; with `DUMPVAULT_TO_` in front, what opens a copy's destination.
 const CREDENTIAL_VARIABLES: [&str; 4] = ["KEY_FILE", "PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND"];
 
+/// A storage without retries, and the bucket that it is, if it is one.
+pub type BareStorage = (Arc<dyn Storage>, Option<Arc<S3Storage>>);
+
 /// Requests under way at the same time, whatever the number of threads: services answer more of them with 503.
 const REQUESTS_AT_ONCE: usize = 32;
 
@@ -399,7 +402,7 @@ impl App {
     ///
     /// # Errors
     /// [`RepoError::NoRepository`] when it is not there.
-    pub fn bare_storage(&self) -> Result<(Arc<dyn Storage>, Option<Arc<S3Storage>>), AppError> {
+    pub fn bare_storage(&self) -> Result<BareStorage, AppError> {
         match self.place()? {
             Place::Folder(path) => {
                 let storage = LocalStorage::open(&path).map_err(|error| absent(&path, error))?;

@@ -39,7 +39,7 @@ pub(super) fn check(context: &Context, repo: &Repository) -> Result<Vec<ShortLoc
     if short.is_empty() {
         return Ok(short);
     }
-    let named: Vec<String> = short.iter().take(NAMED).map(|lock| words(lock)).collect();
+    let named: Vec<String> = short.iter().take(NAMED).map(words).collect();
     let more = match short.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
