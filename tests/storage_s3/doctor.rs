@@ -154,3 +154,23 @@ fn given_a_folder_then_it_is_looked_at_the_same_way() {
     assert_eq!(vault.objects(), before);
     assert!(vault.work().read_dir().unwrap().next().is_none());
 }
+
+#[test]
+fn given_a_storage_that_lists_late_then_it_is_told_and_that_a_grace_is_needed() {
+    use dumpvault::clock::SystemClock;
+    use dumpvault::ops::doctor::{Status, storage};
+    use dumpvault::secret::OsEntropy;
+    use dumpvault::storage::faulty::{Fault, Faulty, Rule};
+    use dumpvault::storage::memory::MemoryStorage;
+
+    let rule = Rule::on("sessions/").with(1.0, Fault::StaleList);
+    let late = Faulty::new(MemoryStorage::new(), 1).with_rule(rule);
+    let findings = storage(&late, None, &SystemClock, &OsEntropy);
+    let list = findings.iter().find(|finding| finding.name == "list").unwrap();
+    assert_eq!(list.status, Status::Error, "{list:?}");
+    assert!(list.next.as_ref().unwrap().contains("--grace 0"), "{list:?}");
+    // One that lists at once is well.
+    let prompt = Faulty::new(MemoryStorage::new(), 1);
+    let findings = storage(&prompt, None, &SystemClock, &OsEntropy);
+    assert!(findings.iter().all(|finding| finding.status == Status::Good), "{findings:?}");
+}

@@ -55,7 +55,6 @@ fn given_50_ms_then_a_restore_is_ten_times_faster_than_one_request_at_a_time() {
     remote.server.take_under_way_max();
     let fast = read(&repo, ReadSettings::remote(), &dump);
     let factor = slow.as_secs_f64() / fast.as_secs_f64();
-    eprintln!("{slow:?} one at a time, {fast:?}, {factor:.1} times");
     assert!(factor >= 10.0, "{slow:?} one at a time, {fast:?}, {factor:.1} times");
 }
 

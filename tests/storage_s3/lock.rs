@@ -205,7 +205,7 @@ fn given_a_server_by_others_then_locks_hold_there_and_everything_works_with_them
     let moto = Moto::start(&program);
     let vault = Vault::empty();
     let locking = |args: &[&str], stdin: &[u8]| {
-        let mut command = vault.command(&[&["--object-lock", "compliance:30d"], args].concat());
+        let mut command = vault.command([&["--object-lock", "compliance:30d"], args].concat());
         command
             .env("DUMPVAULT_REPOSITORY", format!("s3:http://127.0.0.1:{}/vault/repo", moto.port))
             .env("DUMPVAULT_KEY_FILE", vault.key_file())
