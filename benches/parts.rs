@@ -149,6 +149,7 @@ fn backup(repo: &Repository, dump: &[u8]) -> Committed {
         source: BTreeMap::new(),
         parent: None,
         failed: vec![],
+        origin: None,
     };
     session.commit(vec![finished], request).unwrap()
 }

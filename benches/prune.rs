@@ -155,6 +155,7 @@ impl Writer {
             calendar: vec![],
             proof: Proof::Exited,
             program: "bench".into(),
+            origin: None,
         };
         let stream = Stream {
             name: "db".into(),

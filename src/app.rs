@@ -1,15 +1,17 @@
 //! The composition root: settings become storages, keys and an open repository.
 
-use crate::config::{Config, ConfigError, Environment};
+use crate::config::{Config, ConfigError, CopyConfig, Environment};
 use crate::crypto::{Credential, KeyFile, KeyFileError};
 use crate::repo::{RepoError, Repository, Surroundings};
 use crate::secret::{Entropy, OsEntropy, Passphrase};
+use crate::storage::at_most::AtMost;
 use crate::storage::cache::{CACHE_BYTES_DEFAULT, Cached};
 use crate::storage::limit::{Limited, Rate};
 use crate::storage::local::LocalStorage;
 use crate::storage::retry::{Backoff, Retry, RetryPolicy};
-use crate::storage::s3::{S3Address, S3Settings, S3Storage};
+use crate::storage::s3::{Retention, S3Address, S3Settings, S3Storage};
 use crate::storage::{ErrorKind, Requests, Storage, StorageError};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -101,11 +103,33 @@ pub struct Overrides {
     pub limit_upload: Option<String>,
     /// `--limit-download`
     pub limit_download: Option<String>,
+    /// `--object-lock`
+    pub object_lock: Option<String>,
     /// `--cache-size`
     pub cache_size: Option<String>,
     /// `--no-cache`
     pub no_cache: bool,
 }
+
+/// What the command line says of a copy's destination; it comes before environment and file.
+#[derive(Debug, Clone, Default)]
+pub struct ToOverrides {
+    /// `--to-password-file`
+    pub password_file: Option<PathBuf>,
+    /// `--to-key-file`
+    pub key_file: Option<PathBuf>,
+    /// `--to-s3-profile`
+    pub s3_profile: Option<String>,
+}
+
+/// Where the environment says what opens a repository; with `DUMPVAULT_TO_` in front, what opens a copy's destination.
+const CREDENTIAL_VARIABLES: [&str; 4] = ["KEY_FILE", "PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND"];
+
+/// A storage without retries, and the bucket that it is, if it is one.
+pub type BareStorage = (Arc<dyn Storage>, Option<Arc<S3Storage>>);
+
+/// Requests under way at the same time, whatever the number of threads: services answer more of them with 503.
+const REQUESTS_AT_ONCE: usize = 32;
 
 /// Where a repository lies.
 enum Place {
@@ -157,6 +181,60 @@ impl App {
         let config = Config::load(given.as_deref(), &environment)?;
         let entropy = Arc::new(OsEntropy);
         Ok(Self { config, environment, overrides, entropy, cancel, bucket: OnceLock::new() })
+    }
+
+    /// The same for another repository: that of `settings`, which the command line may say more of. Where nothing says how that one is
+    /// opened, it is what opens this one.
+    pub fn destination(&self, settings: &CopyConfig, given: ToOverrides) -> Self {
+        let mut overrides = Overrides {
+            repository: Some(settings.repository.clone()),
+            config: None,
+            password_file: given.password_file,
+            key_file: given.key_file,
+            ..self.overrides.clone()
+        };
+        let mut config = Config { repository: None, ..self.config.clone() };
+        let mut environment = self.environment.clone();
+        let variable = |prefix: &str, name: &str| OsString::from(format!("DUMPVAULT_{prefix}{name}"));
+        let own: Vec<(&str, OsString)> = CREDENTIAL_VARIABLES
+            .iter()
+            .filter_map(|name| {
+                let value = environment.variables.get(&variable("TO_", name))?;
+                Some((*name, value.clone())).filter(|(_, value)| !value.is_empty())
+            })
+            .collect();
+        let by_line = overrides.password_file.is_some() || overrides.key_file.is_some();
+        let by_file = settings.password_file.is_some()
+            || settings.password_command.is_some()
+            || settings.key_file.is_some();
+        if by_line || by_file || !own.is_empty() {
+            for name in CREDENTIAL_VARIABLES {
+                environment.variables.remove(&variable("", name));
+            }
+            environment.variables.extend(own.into_iter().map(|(name, value)| (variable("", name), value)));
+            config.password_file.clone_from(&settings.password_file);
+            config.password_command.clone_from(&settings.password_command);
+            config.key_file.clone_from(&settings.key_file);
+        } else {
+            overrides.password_file.clone_from(&self.overrides.password_file);
+            overrides.key_file.clone_from(&self.overrides.key_file);
+        }
+        if let Some(s3) = &settings.s3 {
+            config.s3 = s3.clone();
+            overrides.s3_endpoint = s3.endpoint.clone().or(overrides.s3_endpoint);
+            overrides.s3_region = s3.region.clone().or(overrides.s3_region);
+        }
+        if given.s3_profile.is_some() {
+            config.s3.profile = given.s3_profile;
+        }
+        Self {
+            config,
+            environment,
+            overrides,
+            entropy: Arc::clone(&self.entropy),
+            cancel: Arc::clone(&self.cancel),
+            bucket: OnceLock::new(),
+        }
     }
 
     /// Where random bytes come from.
@@ -219,6 +297,25 @@ impl App {
         ])
     }
 
+    /// How long objects are to be locked.
+    fn retention(&self) -> Result<Option<Retention>, AppError> {
+        let text = self.overrides.object_lock.as_ref().or(self.config.s3.object_lock.as_ref());
+        let Some(text) = text.filter(|text| *text != "off") else { return Ok(None) };
+        let wrong = || ConfigError::Value {
+            setting: "--object-lock".to_owned(),
+            reason: format!("`{text}` is no lock: write compliance:30d, governance:30d or off"),
+        };
+        let (mode, age) = text.split_once(':').ok_or_else(wrong)?;
+        let governance = match mode {
+            "governance" => true,
+            "compliance" => false,
+            _ => return Err(wrong().into()),
+        };
+        let lasts = crate::config::age(age, "--object-lock").map_err(|_| wrong())?;
+        let lasts = Duration::try_from(lasts).map_err(|_| wrong())?;
+        Ok(Some(Retention { governance, lasts }))
+    }
+
     fn bucket(&self, address: S3Address) -> Result<Arc<Bucket>, AppError> {
         if let Some(bucket) = self.bucket.get() {
             return Ok(Arc::clone(bucket));
@@ -238,21 +335,21 @@ impl App {
             storage_class: given.storage_class.clone(),
             encryption: given.encryption.clone(),
             kms_key: given.kms_key.clone(),
+            retention: self.retention()?,
             upload,
             download,
             ..S3Settings::new(Arc::clone(&backoff))
         };
         let raw = Arc::new(S3Storage::connect(address, settings).map_err(RepoError::from)?);
-        let retrying = Arc::new(Retry::new(Arc::clone(&raw), backoff));
+        // Beneath the retries: who waits to try again takes nobody's place.
+        let retrying = Arc::new(Retry::new(AtMost::new(Arc::clone(&raw), REQUESTS_AT_ONCE), backoff));
         Ok(Arc::clone(self.bucket.get_or_init(|| Arc::new(Bucket { raw, retrying }))))
     }
 
     /// Puts the pack cache in front of a storage that is not local.
     fn cached(&self, storage: Arc<dyn Storage>) -> Result<Arc<dyn Storage>, AppError> {
-        let size = self.overrides.cache_size.as_ref().or(self.config.cache_size.as_ref());
-        let bytes = size.map(|text| crate::config::bytes(text, "--cache-size")).transpose()?;
-        let bytes = bytes.unwrap_or(CACHE_BYTES_DEFAULT);
-        if self.overrides.no_cache || bytes == 0 || storage.is_local() {
+        let bytes = self.cache_bytes()?;
+        if bytes == 0 || storage.is_local() {
             return Ok(storage);
         }
         // Packs are named by their content: repositories at the same address, one after another, do no harm to each other.
@@ -299,6 +396,33 @@ impl App {
 
     fn surroundings(&self) -> Surroundings {
         Surroundings { entropy: Arc::clone(&self.entropy), cache_root: self.environment.cache_root() }
+    }
+
+    /// The storage behind the repository's address as it is, without retries; and the bucket, where it is one.
+    ///
+    /// # Errors
+    /// [`RepoError::NoRepository`] when it is not there.
+    pub fn bare_storage(&self) -> Result<BareStorage, AppError> {
+        match self.place()? {
+            Place::Folder(path) => {
+                let storage = LocalStorage::open(&path).map_err(|error| absent(&path, error))?;
+                Ok((Arc::new(storage), None))
+            }
+            Place::Bucket(address) => {
+                let raw = Arc::clone(&self.bucket(address)?.raw);
+                Ok((Arc::clone(&raw) as Arc<dyn Storage>, Some(raw)))
+            }
+        }
+    }
+
+    /// What the pack cache may hold, in bytes; 0 for none.
+    ///
+    /// # Errors
+    /// When the setting is no size.
+    pub fn cache_bytes(&self) -> Result<u64, AppError> {
+        let size = self.overrides.cache_size.as_ref().or(self.config.cache_size.as_ref());
+        let bytes = size.map(|text| crate::config::bytes(text, "--cache-size")).transpose()?;
+        Ok(if self.overrides.no_cache { 0 } else { bytes.unwrap_or(CACHE_BYTES_DEFAULT) })
     }
 
     /// The storage behind the repository's address, which must be there.

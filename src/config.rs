@@ -138,6 +138,37 @@ pub struct Config {
     /// Sources, by name.
     #[serde(default, rename = "source")]
     pub sources: BTreeMap<String, SourceConfig>,
+    /// Other repositories that snapshots are copied into, by name.
+    #[serde(default, rename = "copy")]
+    pub copies: BTreeMap<String, CopyConfig>,
+}
+
+/// `[copy.NAME]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyConfig {
+    /// Address of the repository to copy into.
+    pub repository: String,
+    /// File that holds its passphrase.
+    pub password_file: Option<PathBuf>,
+    /// Shell command that prints its passphrase.
+    pub password_command: Option<String>,
+    /// Its key file.
+    pub key_file: Option<PathBuf>,
+    /// How it is reached, in the place of `[s3]`.
+    pub s3: Option<S3Config>,
+    /// Only these series.
+    #[serde(default)]
+    pub series: Vec<String>,
+    /// Only of this host.
+    pub host: Option<String>,
+    /// Only with all of these tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// As `--since`.
+    pub since: Option<String>,
+    /// As `--compression`.
+    pub compression: Option<String>,
 }
 
 /// `[s3]`. Keys do not belong here: they come from the environment or the SDK's own files.
@@ -158,6 +189,8 @@ pub struct S3Config {
     pub encryption: Option<String>,
     /// The key of `aws:kms`.
     pub kms_key: Option<String>,
+    /// As `--object-lock`.
+    pub object_lock: Option<String>,
     /// Certificates of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
 }

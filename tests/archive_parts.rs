@@ -85,6 +85,7 @@ fn store(repo: &Repository, dump: &[u8]) {
         source: BTreeMap::new(),
         parent: None,
         failed: vec![],
+        origin: None,
     };
     session.commit(vec![finished], request).unwrap();
 }

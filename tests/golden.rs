@@ -296,6 +296,7 @@ fn backup(repo: &Repository, day: u64, bytes: &[u8]) -> SnapshotId {
         source: BTreeMap::new(),
         parent: None,
         failed: vec![],
+        origin: None,
     };
     session.commit(vec![finished], request).unwrap().summary.id
 }

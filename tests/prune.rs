@@ -172,6 +172,7 @@ fn request(counter: u64) -> CommitRequest {
         source: BTreeMap::new(),
         parent: None,
         failed: vec![],
+        origin: None,
     }
 }
 

@@ -55,6 +55,7 @@ fn request(name: &str) -> CommitRequest {
         source: BTreeMap::new(),
         parent: None,
         failed: vec![],
+        origin: None,
     }
 }
 

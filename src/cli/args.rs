@@ -1,8 +1,11 @@
 //! The command line's shape and its help texts.
 
+mod offsite;
 mod postgres;
 mod restore;
 
+use offsite::DOCTOR;
+pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
 pub(super) use restore::{PartArgs, RestoreArgs, VerifyArgs};
 
@@ -64,6 +67,9 @@ pub(super) struct Globals {
     /// Receive at most so many bytes a second.
     #[arg(long, global = true, value_name = "RATE", help_heading = "Remote repositories")]
     pub limit_download: Option<String>,
+    /// Lock what is stored, so that nobody can delete it for so long: compliance:30d, governance:30d.
+    #[arg(long, global = true, value_name = "MODE:AGE", help_heading = "Remote repositories")]
+    pub object_lock: Option<String>,
     /// Keep at most so many bytes of packs on this machine [default: 2G].
     #[arg(long, global = true, value_name = "SIZE", help_heading = "Remote repositories")]
     pub cache_size: Option<String>,
@@ -111,10 +117,17 @@ pub(super) enum Command {
     Forget(ForgetArgs),
     /// Delete what no snapshot reaches.
     Prune(PruneArgs),
+    /// Prolong the locks of what the kept snapshots need.
+    Lock(LockArgs),
+    /// Copy snapshots into another repository; only what is missing there.
+    Copy(CopyArgs),
     /// Pin a snapshot, or change its tags.
     Tag(TagArgs),
     /// Manage the keys of the repository.
     Key(KeyArgs),
+    /// Look at what dumpvault works with: storage, rights, clocks, programs, cache; say what to put right.
+    #[command(after_long_help = DOCTOR)]
+    Doctor,
     /// Try dumpvault in a scratch folder: back up a changing database, restore it, prove it.
     Demo(DemoArgs),
     /// Print shell completions.

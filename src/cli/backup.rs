@@ -21,7 +21,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Temporary files of killed runs are removed once they are this old.
-const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError> {
     // Everything that can be wrong with the arguments is told before anything is touched.

@@ -15,6 +15,7 @@ const RANGES_SHOWN: usize = 8;
 
 pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError> {
     let settings = settings(context, args)?;
+    let mut short_locks = Vec::new();
     let report = if args.storage_only {
         let storage = context.app.storage()?;
         let cache_root = context.app.environment.cache_root();
@@ -23,15 +24,28 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
         // A cache would hide what the storage has lost.
         let repo = context.repository_uncached()?;
         let host = context.app.host();
-        check(&repo, &context.clock, &host, settings, &context.progress, &context.cancel)?
+        let report = check(&repo, &context.clock, &host, settings, &context.progress, &context.cancel)?;
+        // Of a damaged repository it cannot be told what is needed.
+        if report.is_clean() && repo.locks() {
+            short_locks = super::lock::check(context, &repo)?;
+        }
+        report
     };
     let leftovers = context.app.leftovers();
     if context.json {
-        context.output(&to_json(&report, args, leftovers).to_string());
+        let mut object = to_json(&report, args, leftovers);
+        if let Some(map) = object.as_object_mut() {
+            map.insert("short_locks".to_owned(), super::lock::to_json(&short_locks));
+        }
+        context.output(&object.to_string());
     } else {
         tell(context, &report, leftovers)?;
     }
-    Ok(if report.is_clean() { Exit::Good } else { Exit::Integrity })
+    Ok(match (report.is_clean(), short_locks.is_empty()) {
+        (false, _) => Exit::Integrity,
+        (true, false) => Exit::Partial,
+        (true, true) => Exit::Good,
+    })
 }
 
 fn settings(context: &Context, args: &CheckArgs) -> Result<CheckSettings, CliError> {

@@ -198,7 +198,10 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
             .map(|until| format!("their grace is over at {}", render::time(until.as_millisecond(), zone)));
         let sessions = (waiting.sessions > 0)
             .then(|| format!("{} backups under way may still rely on them", waiting.sessions));
-        let why: Vec<String> = until.into_iter().chain(sessions).collect();
+        let locked = waiting.locked_until.and_then(|until| Timestamp::try_from(until).ok());
+        let locked = locked
+            .map(|until| format!("they are locked until {}", render::time(until.as_millisecond(), zone)));
+        let why: Vec<String> = until.into_iter().chain(sessions).chain(locked).collect();
         context.say(&format!("{} condemned packs stay for now: {}", waiting.packs, why.join("; ")));
     }
     if report.packs_deleted > 0 || report.packs_written > 0 {
@@ -231,6 +234,7 @@ fn pruned_json(report: &PruneReport) -> Value {
             json!({
                 "plan": plan.plan.to_string(), "packs": plan.packs, "sessions": plan.sessions,
                 "until": until.map(|until| until.to_string()),
+                "locked_until": plan.locked_until.and_then(|until| Timestamp::try_from(until).ok()).map(|until| until.to_string()),
             })
         })
         .collect();

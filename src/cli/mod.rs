@@ -3,10 +3,13 @@
 mod args;
 mod backup;
 mod check;
+mod copy;
 mod demo;
+mod doctor;
 mod forget;
 mod key;
 mod list;
+mod lock;
 mod progress;
 mod prompt;
 mod render;
@@ -185,6 +188,7 @@ fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
         key_file: globals.key_file,
         s3_endpoint: globals.s3_endpoint,
         s3_region: globals.s3_region,
+        object_lock: globals.object_lock,
         limit_upload: globals.limit_upload,
         limit_download: globals.limit_download,
         cache_size: globals.cache_size,
@@ -222,9 +226,12 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Repair(args) => repair::run(context, &args.command),
         Command::Forget(args) => forget::forget(context, &args),
         Command::Prune(args) => forget::prune(context, &args),
+        Command::Lock(args) => lock::run(context, &args),
+        Command::Copy(args) => copy::run(context, &args),
         Command::Tag(args) => forget::tag(context, &args),
         Command::Key(args) => key::run(context, &args.command),
         Command::Demo(args) => demo::run(context, &args),
+        Command::Doctor => doctor::run(context),
         Command::Completions { .. } => Ok(Exit::Good),
     }
 }

@@ -94,7 +94,7 @@ impl CliError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             // The same hints, whichever way the error came.
             Self::App(AppError::Repo(error)) => crate::ops::repo_hint(error),
@@ -129,6 +129,8 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         | OpError::Selection(_)
         | OpError::WhichStream { .. }
         | OpError::NoPolicy => Exit::Usage,
+        OpError::SameRepository { .. } => Exit::Usage,
+        OpError::NotCopied { source, .. } => op_exit(source),
         OpError::Kept { .. } => Exit::NothingDone,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
         OpError::Archive(_) | OpError::Synthesis(_) | OpError::Database(_) => Exit::NothingDone,
@@ -147,9 +149,10 @@ fn repo_exit(error: &RepoError) -> Exit {
         RepoError::NoRepository { .. } => Exit::NoRepository,
         RepoError::WrongKey { .. } | RepoError::Crypto(CryptoError::RoleTooWeak { .. }) => Exit::WrongKey,
         RepoError::NoSlots { .. } | RepoError::Codec(_) => Exit::Integrity,
-        RepoError::AlreadyExists { .. } | RepoError::NotEmpty { .. } | RepoError::SlotRefused { .. } => {
-            Exit::Usage
-        }
+        RepoError::AlreadyExists { .. }
+        | RepoError::NotEmpty { .. }
+        | RepoError::SlotRefused { .. }
+        | RepoError::NoLock => Exit::Usage,
         RepoError::Storage(error) if error.kind == ErrorKind::Conflict => Exit::Conflict,
         RepoError::Busy { .. } | RepoError::Fenced { .. } => Exit::Conflict,
         RepoError::Input { .. } | RepoError::Output { .. } => Exit::Partial,

@@ -5,6 +5,7 @@ mod parent;
 mod structure;
 
 pub use parent::ParentChoice;
+pub(super) use parent::Parents;
 
 use super::OpError;
 use crate::clock::Clock;
@@ -22,7 +23,6 @@ use crate::source::postgres::{DumpKind, kind_of_dump};
 use crate::source::{Dump, SourceError};
 use guard::Guard;
 use jiff::Timestamp;
-use parent::Parents;
 use std::collections::BTreeMap;
 use structure::{Surveyed, TABLE_MAPS_BYTES_MAX, encode_map, judge};
 
@@ -109,6 +109,9 @@ pub fn backup(
 ) -> Result<BackupReport, OpError> {
     observer.observe(Event::Step { what: "opening the repository".to_owned() });
     let watched = WithDamage::new(observer);
+    // First: what is looked up from now on stays, or a prune ends the session.
+    let registered = repo.register_backup()?;
+    let skew = registered.skew_seconds(clock.now().as_millisecond());
     let (mut catalog, history, presence) = repo.synced(&watched)?;
     for damage in &history.damaged {
         watched.damage(&damage.error);
@@ -116,8 +119,7 @@ pub fn backup(
     let mut parents = Parents::open(repo, &mut catalog, &history, &request, &watched)?;
     let guard = Guard::open(repo, &mut catalog, &history, &request, &watched)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
-    let mut session = repo.begin_backup(catalog, presence, settings)?;
-    let skew = session.clock_skew_seconds(clock.now().as_millisecond());
+    let mut session = repo.begin_registered(registered, catalog, presence, settings)?;
     if skew.unsigned_abs() > SKEW_MAX.as_secs() {
         let message = format!(
             "this machine's clock and the storage's differ by {skew} seconds: the snapshot may bear a wrong time, and forget and prune will refuse"
@@ -179,22 +181,28 @@ pub fn backup(
     let commit = commit_request(&history, request, parents.used(), failed, clock.now());
     let committed = session.commit(finished, commit)?;
     let mut damage = watched.into_damage();
-    let pack_damage = committed
-        .healed
-        .iter()
-        .map(|(pack, reason)| {
-            (pack, format!("{reason}; the chunks that this backup needed were stored again"))
-        })
-        .chain(committed.lost.iter().map(|(pack, reason)| {
-            (pack, format!("{reason}: `dumpvault check` tells which snapshots are not whole"))
-        }));
-    for (pack, what) in pack_damage {
-        let message = format!("{}: {what}", crate::repo::pack_key(pack));
-        observer.observe(Event::Warning { message: message.clone() });
-        damage.push(message);
-    }
+    damage.extend(pack_damage(&committed, observer));
     let suspects = suspects(&committed.body, observer);
     Ok(BackupReport { committed, damage, suspects })
+}
+
+/// Says aloud which packs could not be relied on.
+pub(super) fn pack_damage(committed: &Committed, observer: &dyn Observer) -> Vec<String> {
+    let healed = committed.healed.iter().map(|(pack, reason)| {
+        (pack, format!("{reason}; the chunks that this backup needed were stored again"))
+    });
+    let lost = committed.lost.iter().map(|(pack, reason)| {
+        (pack, format!("{reason}: `dumpvault check` tells which snapshots are not whole"))
+    });
+    let messages = healed.chain(lost).map(|(pack, what)| format!("{}: {what}", crate::repo::pack_key(pack)));
+    let unlocked = committed.lock_failure.as_ref().map(|error| {
+        format!("the locks of what the snapshot relies on were not prolonged: {error}; run `dumpvault lock extend`")
+    });
+    let messages: Vec<String> = messages.chain(unlocked).collect();
+    for message in &messages {
+        observer.observe(Event::Warning { message: message.clone() });
+    }
+    messages
 }
 
 /// Says aloud which streams are suspect.
@@ -307,6 +315,7 @@ fn commit_request(
         failed,
         series: request.series,
         host: request.host,
+        origin: None,
     }
 }
 
@@ -336,22 +345,22 @@ pub fn tags_of(all: &[Summary], calendar: &Calendar) -> Vec<Vec<&'static str>> {
 }
 
 /// Passes events on and remembers the damage among them.
-struct WithDamage<'a> {
+pub(super) struct WithDamage<'a> {
     inner: &'a dyn Observer,
     seen: std::sync::Mutex<Vec<String>>,
 }
 
 impl<'a> WithDamage<'a> {
-    fn new(inner: &'a dyn Observer) -> Self {
+    pub fn new(inner: &'a dyn Observer) -> Self {
         Self { inner, seen: std::sync::Mutex::default() }
     }
 
-    fn damage(&self, error: &RepoError) {
+    pub fn damage(&self, error: &RepoError) {
         let object = error.object().unwrap_or_default().to_owned();
         self.observe(Event::Damage { object, message: error.to_string() });
     }
 
-    fn into_damage(self) -> Vec<String> {
+    pub fn into_damage(self) -> Vec<String> {
         self.seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

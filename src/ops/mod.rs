@@ -4,7 +4,9 @@
 
 pub mod backup;
 pub mod check;
+pub mod copy;
 pub mod demo;
+pub mod doctor;
 pub mod forget;
 pub mod repair;
 pub mod restore;
@@ -118,6 +120,25 @@ pub enum OpError {
         #[source]
         source: std::io::Error,
     },
+    /// A repository is to be copied into itself.
+    #[error("{location} is the repository that is to be copied")]
+    SameRepository {
+        /// Where it lies.
+        location: String,
+    },
+    /// A snapshot could not be copied.
+    #[error("snapshot {snapshot} of `{series}` was not copied: {side}: {source}")]
+    NotCopied {
+        /// The snapshot.
+        snapshot: String,
+        /// Its series.
+        series: String,
+        /// Which repository failed.
+        side: copy::Side,
+        /// What lies beneath.
+        #[source]
+        source: Box<OpError>,
+    },
     /// Nothing says which snapshots to keep.
     #[error("no rule says which snapshots to keep")]
     NoPolicy,
@@ -184,6 +205,13 @@ impl OpError {
             Self::WhichStream { .. } => Some("choose one with --stream NAME".to_owned()),
             Self::Database(error) => error.hint(),
             Self::Aftermath { failure, .. } => failure.hint(),
+            Self::SameRepository { .. } => {
+                Some("name another repository with --to: a copy beside the original is none".to_owned())
+            }
+            Self::NotCopied { source, side: copy::Side::Source, .. } if matches!(source.as_ref(), Self::Repo(error) if error.is_integrity()) => {
+                Some("`dumpvault check --read-data` on the source shows all that is damaged; whole snapshots are copied all the same".to_owned())
+            }
+            Self::NotCopied { source, .. } => source.hint(),
             Self::NoParts { .. } => Some("tables can be taken out of archives of `pg_dump -Fc -Z0` only; restore the whole of this one".to_owned()),
             Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
             Self::StreamName { .. } => {
@@ -209,6 +237,7 @@ impl OpError {
                 true
             }
             Self::Aftermath { failure, .. } => failure.is_cancelled(),
+            Self::NotCopied { source, .. } => source.is_cancelled(),
             _ => false,
         }
     }
@@ -257,6 +286,9 @@ pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
         }
         RepoError::Fenced { .. } => {
             "run the backup again: what it stored is found again, as far as it is there"
+        }
+        RepoError::NoLock => {
+            "give --object-lock compliance:30d, or object_lock = \"compliance:30d\" in [s3]; folders have no locks"
         }
         RepoError::Catalog(_) => "the catalog can be deleted at any time: it is rebuilt from the repository",
         RepoError::Crypto(crate::crypto::CryptoError::RoleTooWeak { .. }) => {

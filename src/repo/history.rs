@@ -8,6 +8,12 @@ use super::{RepoError, Repository};
 use crate::id::{MarkId, PackId, SnapshotId};
 use crate::snapshot::{Body, State, Summary};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// So many marks are fetched at once: some hundred bytes each.
+const MARKS_AT_ONCE: usize = 16;
+/// So many snapshots are fetched at once: they may have megabytes.
+const SNAPSHOTS_AT_ONCE: usize = 8;
 
 /// What the storage says of snapshots.
 #[derive(Debug, Default)]
@@ -99,7 +105,9 @@ impl Repository {
                 MarkKind::Cleared | MarkKind::Other(_) => {}
             }
         }
-        for id in self.list_names::<SnapshotId>("snapshots/")? {
+        let names = self.list_names::<SnapshotId>("snapshots/")?;
+        self.fetch_unknown(catalog, &names, SNAPSHOT_BYTES_MAX, SNAPSHOTS_AT_ONCE);
+        for id in names {
             let head = self
                 .small_object(catalog, &id, SNAPSHOT_BYTES_MAX)
                 .and_then(|bytes| open_head(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
@@ -147,7 +155,9 @@ impl Repository {
         unreadable: &mut Vec<HistoryDamage>,
     ) -> Result<Vec<(MarkId, Mark)>, RepoError> {
         let mut marks = Vec::new();
-        for id in self.list_names::<MarkId>("marks/")? {
+        let names = self.list_names::<MarkId>("marks/")?;
+        self.fetch_unknown(catalog, &names, MARK_BYTES_MAX, MARKS_AT_ONCE);
+        for id in names {
             let mark = self
                 .small_object(catalog, &id, MARK_BYTES_MAX)
                 .and_then(|bytes| Mark::open(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
@@ -252,6 +262,48 @@ impl Repository {
         self.storage.list(prefix, &mut |listed| names.extend(name_in_key::<N>(&listed.key)))?;
         names.sort();
         Ok(names)
+    }
+
+    /// Fetches what the catalog does not have, many at once, where each waits for a wire: a new machine would wait for one snapshot and
+    /// mark after another. What fails is met again, and told, by whoever wants it.
+    fn fetch_unknown<N: ObjectName + Sync>(
+        &self,
+        catalog: &mut Catalog,
+        names: &[N],
+        bytes_max: u64,
+        at_once: usize,
+    ) {
+        if self.storage.is_local() {
+            return;
+        }
+        let is_unknown = |name: &&N| !matches!(catalog.object(&name.key()), Ok(Some(_)));
+        let unknown: Vec<&N> = names.iter().filter(is_unknown).collect();
+        if unknown.len() < 2 {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let (fetched_in, fetched) = crossbeam_channel::bounded(at_once);
+        std::thread::scope(|scope| {
+            for _ in 0..at_once.min(unknown.len()) {
+                let (next, unknown, fetched_in) = (&next, &unknown, fetched_in.clone());
+                let work = move || {
+                    while let Some(name) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let Ok(bytes) = fetch(self.storage.as_ref(), *name, bytes_max) else { return };
+                        if fetched_in.send((name.key(), bytes)).is_err() {
+                            return;
+                        }
+                    }
+                };
+                let named = std::thread::Builder::new().name("metadata".to_owned());
+                // Safe to ignore because fewer threads, or none, only take longer.
+                let _ = named.spawn_scoped(scope, work);
+            }
+            drop(fetched_in);
+            for (key, bytes) in fetched {
+                // Safe to ignore because the catalog only spares the next fetch.
+                let _ = catalog.keep_object(&key, &bytes);
+            }
+        });
     }
 
     /// A small immutable object, from the catalog where it was read before. The name is checked either way: the catalog is

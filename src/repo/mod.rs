@@ -6,6 +6,7 @@
 //! | `catalog/` | the local index |
 //! | `objects` | how objects are fetched, checked against their names, and put |
 //! | `keys` | key slots: opening, adding, removing |
+//! | `lock` | how long nobody can delete what snapshots need |
 //! | `sync` | how catalog and storage are brought together |
 //! | `history` | which snapshots are committed |
 //! | `writer/` | the backup pipeline and the commit |
@@ -21,6 +22,7 @@ pub mod format;
 pub mod gc;
 pub mod history;
 pub mod keys;
+pub mod lock;
 mod objects;
 pub mod reader;
 mod repack;
@@ -173,6 +175,9 @@ pub enum RepoError {
         /// What happened meanwhile.
         why: String,
     },
+    /// Locks were to be prolonged, and nothing says for how long.
+    #[error("nothing says how long objects are to be locked")]
+    NoLock,
     /// What a parent needs does not fit into the pack cache.
     #[error(
         "it lies in {pack_bytes} bytes of packs, and the pack cache may hold {cache_bytes}: raise --cache-size"

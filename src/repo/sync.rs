@@ -143,8 +143,18 @@ impl Repository {
             .map_err(|source| RepoError::Damaged { object: format!("index/{id}"), source })
     }
 
-    /// Looks once more, now that a session is registered: which packs a prune will delete or has deleted since. The plans that were
-    /// heeded are the answer.
+    /// Looks once more, now that a session is registered, which packs a prune has deleted since `presence` was looked up.
+    pub(super) fn look_again(&self, catalog: &Catalog, presence: &mut Presence) -> Result<(), RepoError> {
+        let listed = self.list_packs()?;
+        for pack in catalog.packs()? {
+            if !presence.unusable.contains_key(&pack.number) && !listed.contains_key(&pack.id) {
+                presence.condemned.insert(pack.number, pack.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away what a prune will delete. The plans that were heeded are the answer.
     pub(super) fn heed_plans(
         &self,
         catalog: &Catalog,
@@ -156,10 +166,8 @@ impl Repository {
             tracing::warn!("{error}");
         }
         let condemned = super::session::condemned(&plans);
-        let listed = self.list_packs()?;
         for pack in catalog.packs()? {
-            let is_usable = !presence.unusable.contains_key(&pack.number);
-            if is_usable && (condemned.contains(&pack.id) || !listed.contains_key(&pack.id)) {
+            if !presence.unusable.contains_key(&pack.number) && condemned.contains(&pack.id) {
                 presence.condemned.insert(pack.number, pack.id);
             }
         }

@@ -136,6 +136,9 @@ pub struct Head {
     /// Version of the program that wrote it.
     #[n(11)]
     pub program: String,
+    /// Of a copy: the first snapshot that it is a copy of, in whatever repository that is.
+    #[n(12)]
+    pub origin: Option<SnapshotId>,
 }
 
 impl Head {

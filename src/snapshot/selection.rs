@@ -191,6 +191,7 @@ mod tests {
                 calendar: vec![],
                 proof: Proof::Exited,
                 program: String::new(),
+                origin: None,
             },
         }
     }

@@ -9,11 +9,11 @@
 //! 3. **The rules**: probabilities for keys with a prefix. What a rule does depends on the seed, the operation, the key, and how often
 //!    this operation met this key, and not on how threads interleave: a failing seed fails again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{ErrorKind, Listed, PackCache, Put, Requests, Storage, StorageError};
+use super::{ErrorKind, Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
 
 /// The operations of a [`Storage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +84,9 @@ pub enum Fault {
     /// `get` gives the front part only, as if that were all; `get_range` finds the object too short; `list` breaks off with a
     /// retryable error after the front part.
     ShortRead,
+    /// `list` gives what was there some puts ago: up to eight of the objects put last are not in it, and nothing says so. No
+    /// storage that keeps the contract does that.
+    StaleList,
     /// This call and every later one fails, as after [`Faulty::stop_after`].
     Gone,
 }
@@ -137,7 +140,12 @@ struct State {
     mutations: u64,
     faults: u64,
     repetitions: HashMap<(Operation, String), u64>,
+    /// Keys put last, the newest in front.
+    fresh: VecDeque<String>,
 }
+
+/// How many puts a stale listing is behind at most.
+const STALE_MAX: usize = 8;
 
 /// What was decided on a call.
 struct Decision {
@@ -159,6 +167,7 @@ impl<S> Faulty<S> {
             mutations: 0,
             faults: 0,
             repetitions: HashMap::new(),
+            fresh: VecDeque::with_capacity(STALE_MAX),
         };
         Self { inner, remote: false, state: Arc::new(Mutex::new(state)) }
     }
@@ -301,6 +310,10 @@ impl<S: Storage> Storage for Faulty<S> {
     fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
         let decision = self.begin(Operation::Put, key)?;
         let put = self.inner.put(key, bytes)?;
+        let mut state = self.lock();
+        state.fresh.truncate(STALE_MAX - 1);
+        state.fresh.push_front(key.to_owned());
+        drop(state);
         self.end(Operation::Put, key, &decision)?;
         Ok(put)
     }
@@ -347,6 +360,15 @@ impl<S: Storage> Storage for Faulty<S> {
             listed.into_iter().for_each(each);
             return Err(self.failure(Operation::List, prefix, ErrorKind::Other, true));
         }
+        if decision.fault == Some(Fault::StaleList) {
+            let behind = 1 + below(decision.random, STALE_MAX);
+            let hidden: Vec<String> = self.lock().fresh.iter().take(behind).cloned().collect();
+            return self.inner.list(prefix, &mut |one| {
+                if !hidden.contains(&one.key) {
+                    each(one);
+                }
+            });
+        }
         self.inner.list(prefix, each)?;
         self.end(Operation::List, prefix, &decision)
     }
@@ -363,6 +385,10 @@ impl<S: Storage> Storage for Faulty<S> {
 
     fn is_local(&self) -> bool {
         !self.remote && self.inner.is_local()
+    }
+
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        self.inner.lock()
     }
 
     fn cache(&self) -> Option<&dyn PackCache> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Listed, PackCache, Put, Requests, Storage, StorageError};
+use super::{Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
 
 /// So many bytes a second, shared by all who hold it.
 ///
@@ -106,6 +106,10 @@ impl<S: Storage> Storage for Limited<S> {
 
     fn is_local(&self) -> bool {
         self.inner.is_local()
+    }
+
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        self.inner.lock()
     }
 
     fn cache(&self) -> Option<&dyn PackCache> {

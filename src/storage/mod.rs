@@ -18,6 +18,7 @@
 //! The face is blocking: callers are plain threads, each with one request at a time; concurrency is the number of threads.
 //! A backend that speaks an asynchronous protocol keeps its executor to itself.
 
+pub mod at_most;
 pub mod cache;
 pub mod faulty;
 pub mod limit;
@@ -28,7 +29,7 @@ pub mod s3;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Longest key, in bytes. What every file system can hold as one name, and a quarter of what S3 can.
 pub const KEY_BYTES_MAX: usize = 255;
@@ -220,6 +221,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
         None
     }
 
+    /// How it keeps objects from being deleted, where it was told to.
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        None
+    }
+
     /// Whether ranges of the object `key` can be read at no cost: the storage is local, or the cache holds the object. A hint;
     /// the cache may lose it a moment later.
     fn cached(&self, key: &str) -> bool {
@@ -236,6 +242,27 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn skew_ms(&self) -> Option<i64> {
         None
     }
+}
+
+/// Keeps objects from being deleted by anybody for a while. What is put is locked by itself, if it is such that a restore needs it.
+pub trait ObjectLock: Sync {
+    /// How long what is put is locked.
+    fn lasts(&self) -> Duration;
+
+    /// The present moment by the storage's clock, as far as it is known.
+    fn now(&self) -> SystemTime;
+
+    /// When the object's lock ends; `None` when it has none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    fn locked_until(&self, key: &str) -> Result<Option<SystemTime>, StorageError>;
+
+    /// Locks the object until then; a lock that lasts longer stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and when the storage refuses.
+    fn extend(&self, key: &str, until: SystemTime) -> Result<(), StorageError>;
 }
 
 /// A local cache of packs. Whoever is about to read a pack here and there all over asks for it whole first.
@@ -289,6 +316,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
     fn is_local(&self) -> bool {
         (**self).is_local()
+    }
+
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        (**self).lock()
     }
 
     fn cache(&self) -> Option<&dyn PackCache> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Listed, PackCache, Put, Requests, Storage, StorageError};
+use super::{Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
 
 /// How often and how long to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,6 +226,10 @@ impl<S: Storage> Storage for Retry<S> {
 
     fn is_local(&self) -> bool {
         self.inner.is_local()
+    }
+
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        self.inner.lock()
     }
 
     fn cache(&self) -> Option<&dyn PackCache> {

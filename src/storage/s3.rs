@@ -14,10 +14,14 @@
 
 mod address;
 mod error;
+mod lock;
+mod probe;
 mod put;
 mod wire;
 
 pub use address::S3Address;
+pub use lock::Retention;
+pub use probe::{BucketLock, Replacing};
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -26,6 +30,8 @@ use std::sync::atomic::AtomicU8;
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -37,7 +43,7 @@ use self::error::Failure;
 use self::wire::Wire;
 use super::limit::Rate;
 use super::retry::Backoff;
-use super::{ErrorKind, Listed, Put, Requests, Storage, StorageError, check_key, check_prefix};
+use super::{ErrorKind, Listed, ObjectLock, Put, Requests, Storage, StorageError, check_key, check_prefix};
 
 /// Threads of the executor: they do no work but waiting.
 const EXECUTOR_THREADS: usize = 2;
@@ -70,6 +76,8 @@ pub struct S3Settings {
     pub encryption: Option<String>,
     /// The key of `aws:kms`.
     pub kms_key: Option<String>,
+    /// How long what a restore needs is locked.
+    pub retention: Option<Retention>,
     /// Bounds of the bandwidth.
     pub upload: Option<Arc<Rate>>,
     /// Bounds of the bandwidth.
@@ -95,6 +103,7 @@ impl S3Settings {
             storage_class: None,
             encryption: None,
             kms_key: None,
+            retention: None,
             upload: None,
             download: None,
             stall_timeout: Duration::from_secs(60),
@@ -148,7 +157,7 @@ impl S3Storage {
             Arc::new(Wire::new(settings.upload.clone(), settings.download.clone(), settings.stall_timeout));
         let http = wire::http_client(Arc::clone(&wire), ca_pem).map_err(|error| invalid(Box::new(error)))?;
 
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone());
         if let Some(region) = address.region.clone().or_else(|| settings.region.clone()) {
             loader = loader.region(Region::new(region));
         }
@@ -156,7 +165,10 @@ impl S3Storage {
             loader = loader.endpoint_url(endpoint);
         }
         if let Some(profile) = &settings.profile {
-            loader = loader.profile_name(profile);
+            // A profile that was named comes before keys in the environment, which may be those of another repository.
+            let provider = ProviderConfig::default().with_http_client(http.clone());
+            let named = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile);
+            loader = loader.profile_name(profile).credentials_provider(named.build());
         }
         if let Some((access, secret)) = &settings.keys {
             loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "settings"));
@@ -373,6 +385,10 @@ impl Storage for S3Storage {
 
     fn is_local(&self) -> bool {
         false
+    }
+
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        self.settings.retention.is_some().then_some(self as &dyn ObjectLock)
     }
 
     fn requests(&self) -> Option<Requests> {

@@ -7,9 +7,15 @@
 mod cli;
 #[path = "../support/conformance.rs"]
 mod conformance;
+mod copy;
+mod doctor;
+mod figures;
+mod latency;
+mod lock;
 mod program;
 #[path = "../support/s3.rs"]
 mod s3;
+mod writers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -10,24 +10,24 @@ use crate::cli::{Output, Vault, exit, files_below, noise, run};
 use crate::s3::{ACCESS_KEY, BUCKET, HttpFault, SECRET_KEY, TestServer};
 
 /// A server, and a home of the program whose repository lies there.
-struct Remote {
-    server: TestServer,
-    vault: Vault,
+pub(super) struct Remote {
+    pub server: TestServer,
+    pub vault: Vault,
 }
 
 impl Remote {
     /// With a repository.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let remote = Self::bare();
         remote.run(["init"]).expect(exit::OK);
         remote
     }
 
-    fn bare() -> Self {
+    pub fn bare() -> Self {
         Self { server: TestServer::new(), vault: Vault::empty() }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.vault.command(args);
         command
             .env("DUMPVAULT_REPOSITORY", self.server.address("repo"))
@@ -39,17 +39,17 @@ impl Remote {
         command
     }
 
-    fn run<const N: usize>(&self, args: [&str; N]) -> Output {
+    pub fn run<const N: usize>(&self, args: [&str; N]) -> Output {
         run(self.command(&args), b"")
     }
 
     /// Backs `bytes` up; what the program says of it as JSON.
-    fn backup(&self, bytes: &[u8], options: &[&str]) -> Value {
+    pub fn backup(&self, bytes: &[u8], options: &[&str]) -> Value {
         let args = [&["--json", "backup", "--stdin", "--name", "app"], options].concat();
         run(self.command(&args), bytes).expect(exit::OK).json()
     }
 
-    fn restored(&self, options: &[&str]) -> Vec<u8> {
+    pub fn restored(&self, options: &[&str]) -> Vec<u8> {
         let args = [&["restore", "app", "--to", "-"], options].concat();
         run(self.command(&args), b"").expect(exit::OK).stdout
     }
@@ -74,7 +74,7 @@ fn stored(report: &Value) -> u64 {
 }
 
 /// Rows of a hundred bytes that do not compress well, as a database has them, with those changed whose number `is_changed`.
-fn table(rows: u32, is_changed: impl Fn(u32) -> bool) -> Vec<u8> {
+pub(super) fn table(rows: u32, is_changed: impl Fn(u32) -> bool) -> Vec<u8> {
     let mut text = Vec::new();
     for row in 0..rows {
         let day = u32::from(is_changed(row));
@@ -289,50 +289,4 @@ fn given_a_wire_with_latency_then_a_restore_does_not_wait_for_one_request_after_
     assert!(gets < 60, "blocks that lie side by side are fetched in one request: {gets}");
     let under_way = remote.server.take_under_way_max();
     assert!(under_way >= 8, "{under_way} of {gets} requests at the same time");
-}
-
-/// `cargo test --test storage_s3 figures -- --ignored --nocapture`
-#[test]
-#[ignore = "takes a minute, and prints figures instead of judging"]
-#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
-fn figures_of_a_bucket_beside_those_of_a_folder() {
-    let remote = Remote::new();
-    let dump = table(3_000_000, |_| false);
-    let local = Vault::new();
-    let timed = |what: &str, command: Command, stdin: &[u8]| {
-        let began = std::time::Instant::now();
-        let output = run(command, stdin).expect(exit::OK);
-        let elapsed = began.elapsed();
-        let speed = dump.len() as f64 / 1e6 / elapsed.as_secs_f64();
-        println!("{what:<40} {:>6.2} s {speed:>6.0} MB/s", elapsed.as_secs_f64());
-        (elapsed, output)
-    };
-    let backup = ["--json", "backup", "--stdin", "--name", "app"];
-    let restore = ["restore", "app", "--to", "/dev/null"];
-    let uncached = ["restore", "app", "--to", "/dev/null", "--no-cache"];
-    timed("first backup, folder", local.command(backup), &dump);
-    let (_, output) = timed("first backup, bucket", remote.command(&backup), &dump);
-    println!("    {}", output.json()["requests"]);
-    let (_, output) = timed("unchanged, bucket", remote.command(&backup), &dump);
-    println!("    {}", output.json()["requests"]);
-    timed("restore, folder", local.command(restore), b"");
-    timed("restore, bucket, cached", remote.command(&restore), b"");
-    timed("restore, bucket", remote.command(&uncached), b"");
-    remote.server.set_latency(Duration::from_millis(50));
-    let before = remote.server.count("GET");
-    let (elapsed, _) = timed("restore, bucket, 50 ms", remote.command(&uncached), b"");
-    let gets = remote.server.count("GET") - before;
-    println!(
-        "    {gets} requests, which one by one wait {:.1} times as long",
-        gets as f64 * 0.05 / elapsed.as_secs_f64()
-    );
-    timed("unchanged, bucket, 50 ms", remote.command(&backup), &dump);
-    let changed = table(3_000_000, |row| row % 97 == 0);
-    let (_, output) = timed("1 % changed, bucket, 50 ms", remote.command(&backup), &changed);
-    println!("    {}", output.json()["requests"]);
-    timed(
-        "first backup, bucket, 50 ms",
-        remote.command(&["backup", "--stdin", "--name", "other"]),
-        &noise(9, 200 << 20),
-    );
 }

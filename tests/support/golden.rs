@@ -64,6 +64,7 @@ fn backup(
         source: BTreeMap::from([("kind".to_owned(), "golden".to_owned())]),
         parent: before.map(|(id, _)| id),
         failed: failed.collect(),
+        origin: None,
     };
     session.commit(finished, request).unwrap();
 }

@@ -73,6 +73,7 @@ struct Object {
     bytes: Bytes,
     modified: SystemTime,
     class: Option<String>,
+    locked_until: Option<SystemTime>,
 }
 
 struct Upload {
@@ -96,6 +97,7 @@ struct State {
     under_way: usize,
     under_way_max: usize,
     repetitions: HashMap<(String, String), u64>,
+    hidden: Vec<String>,
 }
 
 type Shared = Arc<Mutex<State>>;
@@ -129,6 +131,7 @@ impl TestServer {
             under_way: 0,
             under_way_max: 0,
             repetitions: HashMap::new(),
+            hidden: Vec::new(),
         }));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -237,13 +240,31 @@ impl TestServer {
         self.lock().objects.get(name).map(|object| object.bytes.clone())
     }
 
+    /// When nobody is kept from deleting the object any more.
+    pub fn locked_until(&self, name: &str) -> Option<SystemTime> {
+        self.lock().objects.get(name).and_then(|object| object.locked_until)
+    }
+
+    /// Lets every lock end so much sooner, as if that time had passed.
+    pub fn age_locks(&self, by: Duration) {
+        for object in self.lock().objects.values_mut() {
+            object.locked_until = object.locked_until.map(|until| until - by);
+        }
+    }
+
+    /// Names of locked objects that somebody deleted: what was seen is gone, the version stays.
+    pub fn hidden(&self) -> Vec<String> {
+        self.lock().hidden.clone()
+    }
+
     pub fn class(&self, name: &str) -> Option<String> {
         self.lock().objects.get(name).and_then(|object| object.class.clone())
     }
 
     /// Changes an object behind everybody's back.
     pub fn set_object(&self, name: &str, bytes: impl Into<Bytes>) {
-        let object = Object { bytes: bytes.into(), modified: SystemTime::now(), class: None };
+        let object =
+            Object { bytes: bytes.into(), modified: SystemTime::now(), class: None, locked_until: None };
         self.lock().objects.insert(name.to_owned(), object);
     }
 
@@ -411,6 +432,14 @@ async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {
     Ok(collected.to_bytes())
 }
 
+/// To the second, as on the wire.
+fn moment(time: Timestamp) -> SystemTime {
+    let mut text = Vec::new();
+    time.format(TimestampFormat::EpochSeconds, &mut text).unwrap();
+    let seconds: f64 = String::from_utf8(text).unwrap().parse().unwrap();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds as u64)
+}
+
 fn check_bucket(bucket: &str) -> S3Result<()> {
     if bucket == BUCKET { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
 }
@@ -429,7 +458,8 @@ impl State {
             }
             _ => {}
         }
-        self.objects.insert(key, Object { bytes, modified: SystemTime::now(), class });
+        let modified = SystemTime::now() + self.skew;
+        self.objects.insert(key, Object { bytes, modified, class, locked_until: None });
         Ok(())
     }
 }
@@ -437,12 +467,29 @@ impl State {
 #[async_trait::async_trait]
 impl S3 for MemoryS3 {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
-        let PutObjectInput { bucket, key, body, if_none_match, storage_class, .. } = request.input;
+        let PutObjectInput {
+            bucket,
+            key,
+            body,
+            if_none_match,
+            storage_class,
+            object_lock_mode,
+            object_lock_retain_until_date,
+            ..
+        } = request.input;
+        if object_lock_mode.is_some() != object_lock_retain_until_date.is_some() {
+            return Err(s3_error!(InvalidArgument, "a lock has a mode and an end"));
+        }
         check_bucket(&bucket)?;
         let bytes = collect(body).await?;
         let e_tag = Some(tag(&bytes));
         let class = storage_class.map(|class| class.as_str().to_owned());
-        self.lock().insert_new(key, bytes, if_none_match.is_some(), class)?;
+        let mut state = self.lock();
+        state.insert_new(key.clone(), bytes, if_none_match.is_some(), class)?;
+        if let Some(object) = state.objects.get_mut(&key) {
+            object.locked_until = object_lock_retain_until_date.map(moment);
+        }
+        drop(state);
         Ok(S3Response::new(PutObjectOutput { e_tag, ..Default::default() }))
     }
 
@@ -476,7 +523,12 @@ impl S3 for MemoryS3 {
         let state = self.lock();
         let object = state.objects.get(&request.input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
         let content_length = Some(object.bytes.len() as i64);
-        Ok(S3Response::new(HeadObjectOutput { content_length, ..Default::default() }))
+        let object_lock_retain_until_date = object.locked_until.map(Into::into);
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length,
+            object_lock_retain_until_date,
+            ..Default::default()
+        }))
     }
 
     async fn delete_object(
@@ -484,7 +536,14 @@ impl S3 for MemoryS3 {
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         check_bucket(&request.input.bucket)?;
-        self.lock().objects.remove(&request.input.key);
+        let key = request.input.key;
+        let mut state = self.lock();
+        // As in a bucket with versions: a locked version stays, behind a marker that hides it.
+        if let Some(object) = state.objects.remove(&key)
+            && object.locked_until.is_some_and(|until| until > SystemTime::now())
+        {
+            state.hidden.push(key);
+        }
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
@@ -539,6 +598,21 @@ impl S3 for MemoryS3 {
             upload_id: Some(id),
             ..Default::default()
         }))
+    }
+
+    async fn put_object_retention(
+        &self,
+        request: S3Request<PutObjectRetentionInput>,
+    ) -> S3Result<S3Response<PutObjectRetentionOutput>> {
+        let PutObjectRetentionInput { key, retention, .. } = request.input;
+        let until = retention.and_then(|retention| retention.retain_until_date).map(moment);
+        let mut state = self.lock();
+        let object = state.objects.get_mut(&key).ok_or_else(|| s3_error!(NoSuchKey))?;
+        if object.locked_until > until {
+            return Err(s3_error!(AccessDenied, "a lock is never made shorter"));
+        }
+        object.locked_until = until;
+        Ok(S3Response::new(PutObjectRetentionOutput::default()))
     }
 
     async fn upload_part(

@@ -359,6 +359,7 @@ impl TestWriter {
             calendar: vec!["daily".into()],
             proof: streams.iter().map(|stream| stream.proof).min().unwrap_or(Proof::Unproven),
             program: "hand".into(),
+            origin: None,
         };
         let failed = failed.iter().map(|name| FailedStream { name: (*name).into(), reason: "exit 1".into() });
         let body = Body { streams, failed: failed.collect(), source: BTreeMap::new(), parent: None };

@@ -19,12 +19,14 @@ pub enum ParentChoice {
     Newest,
     /// The one that this name stands for.
     Named(String),
+    /// This one.
+    Snapshot(SnapshotId),
     /// None: only whole chunks are found again.
     None,
 }
 
 /// The parent's streams. A parent that cannot be read never fails a backup: what would have been found in it is stored.
-pub(super) struct Parents {
+pub(in crate::ops) struct Parents {
     snapshot: Option<(SnapshotId, Body)>,
     /// What tells this series from others.
     label: String,
@@ -46,7 +48,7 @@ impl Parents {
         observer: &WithDamage<'_>,
     ) -> Result<Self, OpError> {
         let choice = match &request.parent {
-            ParentChoice::Newest if !repo.reads_are_cheap() => {
+            ParentChoice::Newest | ParentChoice::Snapshot(_) if !repo.reads_are_cheap() => {
                 let what = "the repository is far away and there is no pack cache: only whole chunks are found again";
                 observer.observe(Event::Step { what: what.to_owned() });
                 &ParentChoice::None
@@ -55,6 +57,7 @@ impl Parents {
         };
         let id = match choice {
             ParentChoice::None => None,
+            ParentChoice::Snapshot(id) => Some(*id),
             ParentChoice::Named(name) => Some(select(&history.snapshots, name, &request.calendar.zone)?.id),
             ParentChoice::Newest => history
                 .series(&request.series, &request.host)

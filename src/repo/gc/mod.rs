@@ -94,6 +94,8 @@ pub struct WaitingPlan {
     pub until: Option<SystemTime>,
     /// Backups under way that began before the plan.
     pub sessions: u64,
+    /// When the last of its packs can be deleted, where the storage has them locked.
+    pub locked_until: Option<SystemTime>,
 }
 
 /// What a prune did, or would do.
@@ -184,6 +186,24 @@ impl Repository {
         }
         self.sweep_what_is_due(&survey, settings, &session, observer, cancel, &mut report)?;
         Ok(report)
+    }
+
+    /// The packs that hold what a snapshot needs, those that a prune condemned left out: what is needed of them lies in others, too.
+    ///
+    /// # Errors
+    /// When a snapshot or recipe cannot be read. Takes a full key.
+    pub(super) fn packs_needed(
+        &self,
+        now_ms: i64,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Vec<PackId>, RepoError> {
+        if self.keys.role() != Role::Full {
+            return Err(CryptoError::RoleTooWeak { needed: "knowing what snapshots need" }.into());
+        }
+        let survey = Survey::take(self, storage_time(now_ms), observer, cancel)?;
+        let weights = survey.weigh(&survey.condemned())?;
+        Ok(weights.into_iter().filter(|weight| weight.live_chunks > 0).map(|weight| weight.pack.id).collect())
     }
 
     /// Registers the session of whoever changes packs and indexes otherwise, so that no prune runs at the same time.
@@ -353,7 +373,17 @@ impl Repository {
         for plan in &survey.plans {
             match waiting(plan, survey, settings.grace, survey.now) {
                 Some(waiting) => report.waiting.push(waiting),
-                None => due.push(plan.id),
+                // What is deleted under a lock stays, and costs what it did: not before all of them can go.
+                None => match self.last_lock_end(&plan.plan.packs)? {
+                    None => due.push(plan.id),
+                    locked_until => report.waiting.push(WaitingPlan {
+                        plan: plan.id,
+                        packs: plan.plan.packs.len() as u64,
+                        until: None,
+                        sessions: 0,
+                        locked_until,
+                    }),
+                },
             }
         }
         if due.is_empty() {
@@ -379,7 +409,13 @@ fn waiting(plan: &SeenPlan, survey: &Survey, grace: Duration, now: SystemTime) -
     let sessions = survey.writers().filter(|session| !session.knows(&plan.id)).count() as u64;
     let until = (!is_mature(plan, grace, now)).then(|| plan.put + grace);
     let packs = plan.plan.packs.len() as u64;
-    (until.is_some() || sessions > 0).then_some(WaitingPlan { plan: plan.id, packs, until, sessions })
+    (until.is_some() || sessions > 0).then_some(WaitingPlan {
+        plan: plan.id,
+        packs,
+        until,
+        sessions,
+        locked_until: None,
+    })
 }
 
 fn is_mature(plan: &SeenPlan, grace: Duration, now: SystemTime) -> bool {

@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Unwrapped pack keys kept: unwrapping takes a tenth of a millisecond and a request.
 const OPENERS_KEPT: usize = 256;
 
+/// Blocks that begin so near to the pack's front are fetched together with it.
+const FRONT_NEAR: u64 = 64 << 10;
+
 /// The opener of one pack, once somebody fetched its front.
 type OpenerPlace = Arc<Mutex<Option<Arc<PackOpener>>>>;
 
@@ -89,14 +92,21 @@ impl BlockReader {
             return Err(RepoError::Inconsistent { object, what: "it has no such block".to_owned() });
         };
         self.warm(&pack.id, first.kind);
-        let opener = self.opener(&pack.id)?;
-        let bytes = last.offset + u64::from(last.stored_bytes) - first.offset;
+        let with_front = first.offset <= FRONT_NEAR && !self.is_at_hand(&pack.id);
+        let start = if with_front { 0 } else { first.offset };
+        let bytes = last.offset + u64::from(last.stored_bytes) - start;
+        let opener = if with_front { None } else { Some(self.opener(&pack.id)?) };
         let mut sealed = std::mem::take(&mut workspace.sealed);
         // Bounded: a run is a few blocks, each at most 4 MiB.
         sealed.resize(bytes as usize, 0);
-        let outcome = self.repo.storage.get_range(&object, first.offset, &mut sealed);
+        let outcome = self.repo.storage.get_range(&object, start, &mut sealed);
         outcome.map_err(|error| storage_error(&object, error))?;
-        let mut rest = sealed.as_mut_slice();
+        let (front, rest) = sealed.split_at_mut((first.offset - start) as usize);
+        let opener = match opener {
+            Some(opener) => opener,
+            None => self.opener_of(&pack.id, front)?,
+        };
+        let mut rest = rest;
         for (number, entry) in blocks.zip(entries) {
             let (own, later) = rest.split_at_mut_checked(entry.stored_bytes as usize).ok_or_else(|| {
                 RepoError::Damaged { object: object.clone(), source: FormatError::CutShort }
@@ -163,13 +173,33 @@ impl BlockReader {
         let mut front = [0; FRONT_BYTES];
         let outcome = self.repo.storage.get_range(&object, 0, &mut front);
         outcome.map_err(|error| storage_error(&object, error))?;
-        let opener =
-            PackOpener::new(&front, &self.repo.id, &self.repo.keys).map_err(|source| match source {
-                FormatError::Crypto(error @ CryptoError::RoleTooWeak { .. }) => error.into(),
-                source => RepoError::Damaged { object, source },
-            })?;
-        let opener = Arc::new(opener);
+        let opener = self.unwrapped(object, &front)?;
         *place = Some(Arc::clone(&opener));
+        Ok(opener)
+    }
+
+    fn unwrapped(&self, object: String, front: &[u8; FRONT_BYTES]) -> Result<Arc<PackOpener>, RepoError> {
+        let opener = PackOpener::new(front, &self.repo.id, &self.repo.keys);
+        opener.map(Arc::new).map_err(|source| match source {
+            FormatError::Crypto(error @ CryptoError::RoleTooWeak { .. }) => error.into(),
+            source => RepoError::Damaged { object, source },
+        })
+    }
+
+    /// Whether nobody needs to fetch the pack's front any more, or somebody is just doing it.
+    fn is_at_hand(&self, pack: &PackId) -> bool {
+        self.place_of(pack).try_lock().map_or(true, |place| place.is_some())
+    }
+
+    /// The opener of a pack whose front was fetched with its first blocks: one wait for the wire instead of two.
+    fn opener_of(&self, pack: &PackId, front: &[u8]) -> Result<Arc<PackOpener>, RepoError> {
+        let object = pack_key(pack);
+        let Some(front) = front.first_chunk::<FRONT_BYTES>() else {
+            return Err(RepoError::Damaged { object, source: FormatError::CutShort });
+        };
+        let opener = self.unwrapped(object, front)?;
+        let place = self.place_of(pack);
+        place.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Arc::clone(&opener));
         Ok(opener)
     }
 

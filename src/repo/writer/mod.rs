@@ -33,6 +33,7 @@ use known::{Known, Place};
 use pipeline::{Block, Pipeline};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stream::StreamWriter;
@@ -142,6 +143,8 @@ pub struct CommitRequest {
     pub parent: Option<SnapshotId>,
     /// Streams that failed.
     pub failed: Vec<FailedStream>,
+    /// Of a copy: the first snapshot that it is a copy of.
+    pub origin: Option<SnapshotId>,
 }
 
 /// A committed snapshot.
@@ -155,9 +158,19 @@ pub struct Committed {
     pub healed: BTreeMap<PackId, String>,
     /// Packs that cannot be relied on, with chunks that are in no other pack: older snapshots may not be whole.
     pub lost: BTreeMap<PackId, String>,
+    /// Why the locks of what the snapshot relies on could not be prolonged.
+    pub lock_failure: Option<Arc<RepoError>>,
 }
 
 impl Repository {
+    /// Registers a backup that is about to begin. What is looked up from now on, no prune takes away without saying so.
+    ///
+    /// # Errors
+    /// When the storage fails, or a thread cannot be started.
+    pub fn register_backup(&self) -> Result<Session, RepoError> {
+        Session::register(self, SessionKind::Write)
+    }
+
     /// Begins a backup. `catalog` and `presence` are those of this repository, just brought up to date.
     ///
     /// # Errors
@@ -168,9 +181,25 @@ impl Repository {
         mut presence: Presence,
         settings: PipelineSettings,
     ) -> Result<BackupSession, RepoError> {
+        let session = self.register_backup()?;
+        // What was looked up is older than the session.
+        self.look_again(&catalog, &mut presence)?;
+        self.begin_registered(session, catalog, presence, settings)
+    }
+
+    /// Begins a backup that was registered before `catalog` and `presence` were brought up to date: packs are listed once less.
+    ///
+    /// # Errors
+    /// As [`Repository::begin_backup`].
+    pub fn begin_registered(
+        &self,
+        session: Session,
+        catalog: Catalog,
+        mut presence: Presence,
+        settings: PipelineSettings,
+    ) -> Result<BackupSession, RepoError> {
         static SESSIONS: AtomicU64 = AtomicU64::new(0);
-        // In this order: a prune either finds the session, or its plan is there to be heeded.
-        let session = Session::register(self, SessionKind::Write)?;
+        // The session is registered: a prune either finds it, or its plan is there to be heeded.
         let plans = self.heed_plans(&catalog, &mut presence)?;
         if !plans.is_empty() {
             session.acknowledge(plans)?;
@@ -305,10 +334,13 @@ impl BackupSession {
             calendar: if state == State::Complete { request.calendar } else { Vec::new() },
             proof: streams.iter().map(|stream| stream.proof).min().unwrap_or(Proof::Unproven),
             program: request.program,
+            origin: request.origin,
         };
         let body = Body { streams, failed: request.failed, source: request.source, parent: request.parent };
         let Repository { id: repo_id, keys, entropy, .. } = &self.repo;
         let bytes = seal(&head, &body, *repo_id, keys, entropy.as_ref())?;
+        // A lock that cannot be prolonged makes the snapshot no worse than none: it is committed, and said.
+        let lock_failure = self.extend_locks().err().map(Arc::new);
         self.fence(true)?;
         let id: SnapshotId = self.repo.put_hashed(&bytes)?;
         // Now it keeps what it reaches. A prune that looked for snapshots before has ended this session before that.
@@ -345,7 +377,16 @@ impl BackupSession {
         }
         let healed = self.sink.known.healed().clone();
         let lost = self.sink.known.lost();
-        Ok(Committed { summary: Summary { id, head }, body, healed, lost })
+        Ok(Committed { summary: Summary { id, head }, body, healed, lost, lock_failure })
+    }
+
+    /// Prolongs the locks of all that the snapshot will rely on.
+    fn extend_locks(&mut self) -> Result<(), RepoError> {
+        if !self.repo.locks() {
+            return Ok(());
+        }
+        let relied = self.sink.known.relied_on();
+        self.repo.extend_locks(self.sink.known.catalog(), relied)
     }
 
     /// Refuses to go on when a prune may have deleted something that this backup relies on. The session tells: whoever deletes ends it

@@ -29,6 +29,7 @@ fn snapshot(number: u64, time: Timestamp, state: State, proof: Proof) -> Summary
             calendar: vec![],
             proof,
             program: String::new(),
+            origin: None,
         },
     }
 }

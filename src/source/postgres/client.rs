@@ -206,7 +206,10 @@ impl Clients {
     }
 
     /// Every program `tool` that is there and tells its version.
-    fn find(&self, tool: &'static str, cancel: &Cancel) -> Result<Vec<FoundClient>, PostgresError> {
+    ///
+    /// # Errors
+    /// When somebody cancels.
+    pub fn find(&self, tool: &'static str, cancel: &Cancel) -> Result<Vec<FoundClient>, PostgresError> {
         let mut found = Vec::new();
         for path in self.places(tool) {
             let banner = match run(&self.version_question(&path), question(cancel)) {

@@ -130,6 +130,8 @@ impl S3Storage {
             .set_storage_class(self.storage_class(key))
             .set_server_side_encryption(self.encryption())
             .set_ssekms_key_id(self.settings.kms_key.clone())
+            .set_object_lock_mode(self.lock_mode(key))
+            .set_object_lock_retain_until_date(self.lock_end(key))
             .body(ByteStream::from(body));
         self.wait(async {
             request.send().await?;
@@ -147,7 +149,9 @@ impl S3Storage {
             .key(&name)
             .set_storage_class(self.storage_class(key))
             .set_server_side_encryption(self.encryption())
-            .set_ssekms_key_id(self.settings.kms_key.clone());
+            .set_ssekms_key_id(self.settings.kms_key.clone())
+            .set_object_lock_mode(self.lock_mode(key))
+            .set_object_lock_retain_until_date(self.lock_end(key));
         let upload = self.wait(async { Ok(request.send().await?) })?;
         let id = upload.upload_id().unwrap_or_default().to_owned();
         let outcome = self.send_parts(&name, &id, body, conditional);
@@ -241,7 +245,7 @@ impl S3Storage {
                 .set_key_marker(key_marker)
                 .set_upload_id_marker(id_marker);
             let page = self.wait(async { Ok(request.send().await?) }).map_err(self.failed("list", ""))?;
-            let now = self.now();
+            let now = self.service_time();
             for upload in page.uploads() {
                 let begun = upload.initiated().and_then(|time| SystemTime::try_from(*time).ok());
                 let age = begun.and_then(|begun| now.duration_since(begun).ok());
@@ -267,7 +271,7 @@ impl S3Storage {
     }
 
     /// The present moment by the service's clock, to the second.
-    fn now(&self) -> SystemTime {
+    pub(super) fn service_time(&self) -> SystemTime {
         let ours = SystemTime::now();
         let skew_ms = self.skew_ms().unwrap_or(0);
         let skew = Duration::from_millis(skew_ms.unsigned_abs());

@@ -1,0 +1,253 @@
+//! `dumpvault copy`.
+
+use super::args::CopyArgs;
+use super::report::{CliError, Exit, op_exit};
+use super::{Context, prompt, render};
+use crate::app::{App, ToOverrides};
+use crate::clock::Clock;
+use crate::codec::Level;
+use crate::config::{self, CopyConfig};
+use crate::ops::copy::{Copied, CopyReport, CopyRequest, Fate, copy};
+use crate::ops::survey::sizes;
+use crate::repo::Repository;
+use crate::repo::reader::ReadSettings;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+/// Plain bytes of the source's blocks held open; the destination needs room beside them.
+const OPEN_BYTES_MAX: u64 = 64 << 20;
+
+pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> {
+    let targets = targets(context, args)?;
+    let requests: Vec<CopyRequest> =
+        targets.iter().map(|(_, settings)| request(context, args, settings)).collect::<Result<_, _>>()?;
+    let from = context.repository()?;
+    let mut exit = Exit::Good;
+    let mut results = Vec::new();
+    for ((name, settings), request) in targets.iter().zip(requests) {
+        let given = ToOverrides {
+            password_file: args.to_password_file.clone(),
+            key_file: args.to_key_file.clone(),
+            s3_profile: args.to_s3_profile.clone(),
+        };
+        let app = context.app.destination(settings, given);
+        let outcome = copy_to(context, &from, &app, &request);
+        match &outcome {
+            // The only one: as any command that fails.
+            Err(_) if targets.len() == 1 => {}
+            Err(error) => {
+                let failed = CliError::Failed { message: format!("{name}: {error}") };
+                super::report::report(&failed, false, false);
+                exit = worse(exit, error.exit());
+            }
+            Ok(report) => exit = worse(exit, tell(context, report, &request)),
+        }
+        let wire = app.requests();
+        if let Some(requests) = &wire {
+            tracing::info!("{name}: {}", render::requests(requests));
+        }
+        results.push(match outcome {
+            Err(error) if targets.len() == 1 => return Err(error),
+            Err(error) => json!({"to": name, "ok": false, "error": error.to_string()}),
+            Ok(report) => result_json(name, &report, wire.as_ref().map(render::requests_json)),
+        });
+        if context.cancel.is_cancelled() {
+            exit = Exit::Interrupted;
+            break;
+        }
+    }
+    if context.json {
+        let requests = context.app.requests().map(|requests| render::requests_json(&requests));
+        let object =
+            json!({"version": 1, "dry_run": args.dry_run, "results": results, "requests_source": requests});
+        context.output(&object.to_string());
+    }
+    Ok(exit)
+}
+
+/// The first failure tells the exit code, an interruption whatever came before.
+fn worse(before: Exit, now: Exit) -> Exit {
+    if before == Exit::Good || now == Exit::Interrupted { now } else { before }
+}
+
+/// Where to copy to, with a name for each.
+fn targets(context: &Context, args: &CopyArgs) -> Result<Vec<(String, CopyConfig)>, CliError> {
+    let configured = &context.app.config.copies;
+    let Some(to) = &args.to else {
+        if configured.is_empty() {
+            return Err(CliError::Usage {
+                message: "nothing says where to copy to".to_owned(),
+                hint: Some(
+                    "give --to REPO, or write [copy.offsite] with `repository = \"…\"` into dumpvault.toml"
+                        .to_owned(),
+                ),
+            });
+        }
+        return Ok(configured.iter().map(|(name, settings)| (name.clone(), settings.clone())).collect());
+    };
+    let settings = configured.get(to).cloned();
+    let settings = settings.unwrap_or_else(|| CopyConfig { repository: to.clone(), ..CopyConfig::default() });
+    Ok(vec![(to.clone(), settings)])
+}
+
+fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<CopyRequest, CliError> {
+    let calendar = context.app.config.calendar()?;
+    let either = |given: &[String], configured: &[String]| {
+        if given.is_empty() { configured.to_vec() } else { given.to_vec() }
+    };
+    let level = args.compression.as_ref().or(settings.compression.as_ref());
+    let level = level.or(context.app.config.compression.as_ref());
+    let level = level.map(|text| config::level(text, "--compression")).transpose()?;
+    let since = args.since.as_ref().or(settings.since.as_ref());
+    let since = since.map(|text| parse_since(text, &calendar.zone, context.clock.now())).transpose()?;
+    let read = context.read_settings();
+    Ok(CopyRequest {
+        names: args.snapshots.clone(),
+        series: either(&args.series, &settings.series),
+        host: args.host.clone().or_else(|| settings.host.clone()),
+        tags: either(&args.tag, &settings.tags),
+        since,
+        calendar,
+        level: level.unwrap_or(Level::DEFAULT),
+        workers: context.cores(),
+        read: ReadSettings { open_bytes: read.open_bytes.min(OPEN_BYTES_MAX), ..read },
+        by: context.app.host(),
+        dry_run: args.dry_run,
+    })
+}
+
+/// A moment, the beginning of a day, or so long ago.
+fn parse_since(text: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp, CliError> {
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(moment);
+    }
+    let local = text.parse::<jiff::civil::DateTime>().ok().and_then(|local| zone.to_timestamp(local).ok());
+    let ago = || config::age(text, "--since").ok().and_then(|age| now.checked_sub(age).ok());
+    local.or_else(ago).ok_or_else(|| CliError::Usage {
+        message: format!("--since: `{text}` is no day, moment or age"),
+        hint: Some("write 2026-11-01, 2026-11-01T03:00:00Z or 30d".to_owned()),
+    })
+}
+
+fn copy_to(
+    context: &Context,
+    from: &Repository,
+    app: &App,
+    request: &CopyRequest,
+) -> Result<CopyReport, CliError> {
+    // That it is there is told before a passphrase is asked for.
+    let storage = app.storage()?;
+    Repository::identify(storage.as_ref())?;
+    let found = app.credential(&|| prompt::ask("passphrase of the repository to copy into: "))?;
+    found.warning.into_iter().for_each(|message| context.warn(message));
+    let to = app.open(&found.credential)?;
+    if !request.dry_run
+        && let Err(error) = app.remove_leftovers(super::backup::LEFTOVER_AGE)
+    {
+        tracing::info!("old temporary files were not removed: {error}");
+    }
+    Ok(copy(from, &to, &context.clock, request, &context.progress, &context.cancel)?)
+}
+
+/// Says what was done, and gives the exit code for it.
+fn tell(context: &Context, report: &CopyReport, request: &CopyRequest) -> Exit {
+    let zone = &request.calendar.zone;
+    let mut counts = [0u64; 4];
+    let mut exit = if report.damage.is_empty() { Exit::Good } else { Exit::Partial };
+    for Copied { summary, fate } in &report.snapshots {
+        let head = &summary.head;
+        let what = format!("{} of {}, {}", summary.id.short(), head.series, render::time(head.time_ms, zone));
+        match fate {
+            Fate::There(_) => counts[0] += 1,
+            Fate::Wanted => {
+                counts[1] += 1;
+                context.say(&format!("would copy {what}"));
+            }
+            Fate::Copied(committed) => {
+                counts[2] += 1;
+                let (plain, stored) = sizes(&committed.body);
+                context.say(&format!(
+                    "copied {what}: snapshot {}, {}, {} stored",
+                    committed.summary.id.short(),
+                    render::bytes(plain),
+                    render::bytes(stored),
+                ));
+            }
+            // Told when it happened.
+            Fate::Failed(_) => counts[3] += 1,
+        }
+    }
+    let [there, wanted, copied, failed] = counts;
+    context.say(&match request.dry_run {
+        true => format!("{wanted} snapshots would be copied, {there} are there already"),
+        false => format!("{copied} snapshots copied, {there} were there already, {failed} failed"),
+    });
+    if failed > 0 || !report.hidden.is_empty() {
+        exit = Exit::Integrity;
+    }
+    if let Some(error) = &report.stopped {
+        exit = match op_exit(error) {
+            Exit::NothingDone if copied > 0 => Exit::Partial,
+            exit => exit,
+        };
+        if error.is_cancelled() || context.cancel.is_cancelled() {
+            exit = Exit::Interrupted;
+        }
+        let hint = error.hint();
+        let failed = CliError::Usage { message: error.to_string(), hint };
+        super::report::report(&failed, false, exit == Exit::Interrupted);
+    }
+    exit
+}
+
+fn result_json(name: &str, report: &CopyReport, requests: Option<Value>) -> Value {
+    let snapshot = |Copied { summary, fate }: &Copied| {
+        let head = &summary.head;
+        let (word, copy, sizes, error) = match fate {
+            Fate::There(id) => ("there", Some(id.to_string()), None, None),
+            Fate::Wanted => ("wanted", None, None, None),
+            Fate::Copied(committed) => {
+                ("copied", Some(committed.summary.id.to_string()), Some(sizes(&committed.body)), None)
+            }
+            Fate::Failed(error) => ("failed", None, None, Some(error.to_string())),
+        };
+        let (bytes, bytes_stored) = sizes.unzip();
+        json!({
+            "id": summary.id.to_string(), "series": head.series, "host": head.host,
+            "time": head.time().to_string(), "state": word, "copy": copy,
+            "bytes": bytes, "bytes_stored": bytes_stored, "error": error,
+        })
+    };
+    let snapshots: Vec<Value> = report.snapshots.iter().map(snapshot).collect();
+    let failed = report.snapshots.iter().any(|copied| matches!(copied.fate, Fate::Failed(_)));
+    let stopped = report.stopped.as_ref();
+    json!({
+        "to": name,
+        "ok": stopped.is_none() && !failed && report.damage.is_empty() && report.hidden.is_empty(),
+        "snapshots": snapshots,
+        "error": stopped.map(ToString::to_string),
+        "hint": stopped.and_then(|error| error.hint()),
+        "damage": report.damage,
+        "hidden": report.hidden,
+        "requests": requests,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_moment_a_day_or_an_age() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let since = |text: &str| parse_since(text, &zone, now).map(|moment| moment.to_string());
+        assert_eq!(since("2026-11-01T03:00:00Z").unwrap(), "2026-11-01T03:00:00Z");
+        assert_eq!(since("2026-11-01").unwrap(), "2026-10-31T22:00:00Z");
+        assert_eq!(since("30d").unwrap(), "2026-10-22T12:00:00Z");
+        for bad in ["", "soon", "2026-13-01", "5"] {
+            assert!(since(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `dumpvault doctor`.
+
+use super::report::{CliError, Exit};
+use super::{Context, prompt, render};
+use crate::app::AppError;
+use crate::ops::doctor::{self, Finding, Status};
+use crate::repo::Repository;
+use serde_json::{Value, json};
+
+/// A finding, the part of the house that it belongs to, and the exit code if it is an error.
+struct Line {
+    part: &'static str,
+    finding: Finding,
+    exit: Exit,
+}
+
+pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
+    let mut lines = Vec::new();
+    let mut add = |part, exit, findings: Vec<Finding>| {
+        lines.extend(findings.into_iter().map(|finding| Line { part, finding, exit }));
+    };
+    match context.app.bare_storage() {
+        Err(error @ AppError::NoRepositoryNamed) => {
+            let next = error.hint().unwrap_or_default();
+            add("storage", Exit::Good, vec![Finding::warning("address", error.to_string(), next)]);
+        }
+        Err(error) => {
+            let (exit, finding) = failure("address", error.into());
+            add("storage", exit, vec![finding]);
+        }
+        Ok((storage, bucket)) => {
+            let entropy = context.app.entropy();
+            let found = doctor::storage(storage.as_ref(), bucket.as_deref(), &context.clock, entropy);
+            let is_reached =
+                found.iter().all(|finding| finding.name != "reach" || finding.status == Status::Good);
+            add("storage", Exit::NothingDone, found);
+            if is_reached {
+                let (exit, findings) = repository(context);
+                add("repository", exit, findings);
+            }
+        }
+    }
+    let root = context.app.environment.cache_root();
+    let is_remote = context.app.is_remote();
+    add("this machine", Exit::NothingDone, doctor::cache(&root, context.app.cache_bytes()?, is_remote));
+    let clients = super::backup::clients(context, Vec::new());
+    add("this machine", Exit::NothingDone, doctor::programs(&clients, &context.cancel));
+    tell(context, &lines);
+    let first = lines.iter().find(|line| line.finding.status == Status::Error);
+    Ok(first.map_or(Exit::Good, |line| line.exit))
+}
+
+/// Whether there is a repository, and what the key may do there.
+fn repository(context: &Context) -> (Exit, Vec<Finding>) {
+    let open = || -> Result<Vec<Finding>, CliError> {
+        let (storage, _) = context.app.bare_storage()?;
+        let id = Repository::identify(storage.as_ref())?;
+        let found = context.app.credential(&|| prompt::ask("passphrase of the repository: "))?;
+        let warning =
+            found.warning.map(|message| Finding::warning("key file", message, "run the command above"));
+        let repo = context.app.open_uncached(&found.credential)?;
+        let slots = repo.list_keys(&found.credential)?.len();
+        let mut findings = vec![Finding::good("repository", id.to_string())];
+        findings.push(doctor::key(repo.role(), slots));
+        findings.extend(warning);
+        Ok(findings)
+    };
+    match open() {
+        Ok(findings) => (Exit::NothingDone, findings),
+        Err(error) => {
+            let (exit, finding) = failure("repository", error);
+            (exit, vec![finding])
+        }
+    }
+}
+
+fn failure(name: &'static str, error: CliError) -> (Exit, Finding) {
+    let next = error.hint().unwrap_or_else(|| "look at the repository's address and key".to_owned());
+    (error.exit(), Finding::error(name, error.to_string(), next))
+}
+
+fn tell(context: &Context, lines: &[Line]) {
+    if context.json {
+        let checks: Vec<Value> = lines
+            .iter()
+            .map(|Line { part, finding, .. }| {
+                json!({
+                    "part": part, "name": finding.name, "status": finding.status.word(),
+                    "detail": finding.detail, "next": finding.next,
+                })
+            })
+            .collect();
+        let ok = lines.iter().all(|line| line.finding.status != Status::Error);
+        context.output(&json!({"version": 1, "ok": ok, "checks": checks}).to_string());
+        return;
+    }
+    let shown: Vec<&Line> =
+        lines.iter().filter(|line| !context.quiet || line.finding.status != Status::Good).collect();
+    let rows: Vec<Vec<String>> = shown
+        .iter()
+        .map(|Line { part, finding, .. }| {
+            let cells = [finding.status.word(), part, finding.name, &finding.detail];
+            cells.map(|cell| cell.replace('\n', " ")).to_vec()
+        })
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    let table = render::table(&["", "", "", ""], &[], &rows);
+    for (line, shown) in table.lines().skip(1).zip(shown) {
+        context.output(line);
+        if let Some(next) = shown.finding.next.as_ref().filter(|_| shown.finding.status != Status::Good) {
+            context.output(&format!("         -> {next}"));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `dumpvault lock`, and what `check` says of locks.
+
+use super::args::{LockArgs, LockCommand};
+use super::report::{CliError, Exit};
+use super::{Context, render};
+use crate::clock::Clock;
+use crate::repo::Repository;
+use crate::repo::lock::ShortLock;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// So many objects are named.
+const NAMED: usize = 5;
+
+pub(super) fn run(context: &Context, args: &LockArgs) -> Result<Exit, CliError> {
+    let LockCommand::Extend = args.command;
+    let zone = context.app.config.calendar()?.zone;
+    let repo = context.repository()?;
+    let now_ms = context.clock.now().as_millisecond();
+    let extended = repo.extend_all_locks(now_ms, &context.progress, &context.cancel)?;
+    let until = Timestamp::try_from(extended.until).unwrap_or(Timestamp::MAX);
+    if context.json {
+        let object = json!({"version": 1, "objects": extended.objects, "until": until.to_string()});
+        context.output(&object.to_string());
+    } else {
+        context.say(&format!(
+            "{} objects are locked until {}",
+            extended.objects,
+            render::time(until.as_millisecond(), &zone)
+        ));
+    }
+    Ok(Exit::Good)
+}
+
+/// Looks at the locks and says which end too soon. Nothing, where nothing is to be locked.
+pub(super) fn check(context: &Context, repo: &Repository) -> Result<Vec<ShortLock>, CliError> {
+    let now_ms = context.clock.now().as_millisecond();
+    let (short, objects) = repo.short_locks(now_ms, &context.progress, &context.cancel)?;
+    if short.is_empty() {
+        return Ok(short);
+    }
+    let named: Vec<String> = short.iter().take(NAMED).map(words).collect();
+    let more = match short.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    context.warn(format!(
+        "of {objects} objects that snapshots need, the locks of {} end too soon: {}{more}; run `dumpvault lock extend`",
+        short.len(),
+        named.join(", ")
+    ));
+    Ok(short)
+}
+
+fn end(lock: &ShortLock) -> Option<String> {
+    lock.until.and_then(|until| Timestamp::try_from(until).ok()).map(|until| until.to_string())
+}
+
+fn words(lock: &ShortLock) -> String {
+    format!("{} ({})", lock.object, end(lock).unwrap_or_else(|| "not locked".to_owned()))
+}
+
+pub(super) fn to_json(short: &[ShortLock]) -> Value {
+    short.iter().map(|lock| json!({"object": lock.object, "until": end(lock)})).collect()
+}

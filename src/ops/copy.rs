@@ -1,0 +1,462 @@
+//! Copy: snapshots of one repository into another, whatever the keys of the two.
+//!
+//! A snapshot's streams are read, checked, and stored as a backup stores them: chunk ids and keys differ from repository to repository, so
+//! that bytes and not objects are copied. What the destination has already is found by its chunks and in the copy before, so
+//! that a day's copy takes what the day's backup took. The head of a copy names the snapshot that it is a copy of; by that a later
+//! run knows what is there. Packs that arrived before a run was cut short are found again by the next.
+
+use super::OpError;
+use super::backup::{
+    BackupRequest, ParentChoice, Parents, READ_AMPLIFICATION_MAX, WithDamage, pack_damage, tags_of,
+};
+use crate::clock::Clock;
+use crate::codec::Level;
+use crate::event::{Cancel, Event, Observer, Silent};
+use crate::id::SnapshotId;
+use crate::repo::format::mark::MarkKind;
+use crate::repo::history::History;
+use crate::repo::reader::{Locator, ReadSettings};
+use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT};
+use crate::repo::{RepoError, Repository};
+use crate::snapshot::tags::Calendar;
+use crate::snapshot::{Body, State, Stream, Summary};
+use crossbeam_channel::{Receiver, Sender};
+use jiff::Timestamp;
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+
+/// Pieces of a stream, of a megabyte each, on their way from the one repository to the other.
+const PIECES: usize = 4;
+
+/// Which of the two repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one that is read.
+    Source,
+    /// The one that is written to.
+    Destination,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        })
+    }
+}
+
+/// What to copy, and how.
+#[derive(Debug, Clone)]
+pub struct CopyRequest {
+    /// Snapshots by name; all if there is none.
+    pub names: Vec<String>,
+    /// Of these only those of one of these series, if any is named …
+    pub series: Vec<String>,
+    /// … and of this host …
+    pub host: Option<String>,
+    /// … with all of these tags, calendar tags among them …
+    pub tags: Vec<String>,
+    /// … and not older than this.
+    pub since: Option<Timestamp>,
+    /// How calendar tags are reckoned, and whose days names of snapshots mean.
+    pub calendar: Calendar,
+    /// Compression at the destination.
+    pub level: Level,
+    /// Threads that compress.
+    pub workers: usize,
+    /// How the source is read.
+    pub read: ReadSettings,
+    /// Who copies, for marks.
+    pub by: String,
+    /// Say what would be copied, and copy nothing.
+    pub dry_run: bool,
+}
+
+/// What became of a snapshot.
+#[derive(Debug)]
+pub enum Fate {
+    /// It is there already, under this id.
+    There(SnapshotId),
+    /// It would be copied.
+    Wanted,
+    /// It was copied.
+    Copied(Box<Committed>),
+    /// It cannot be copied.
+    Failed(OpError),
+}
+
+/// A snapshot that was to be copied.
+#[derive(Debug)]
+pub struct Copied {
+    /// The source's snapshot.
+    pub summary: Summary,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What a copy did.
+#[derive(Debug, Default)]
+pub struct CopyReport {
+    /// The snapshots that were dealt with, oldest first.
+    pub snapshots: Vec<Copied>,
+    /// Why it ended before all of them were dealt with.
+    pub stopped: Option<OpError>,
+    /// Snapshots of the source that cannot be seen, and of which nobody knows whether they were meant.
+    pub hidden: Vec<String>,
+    /// Damage met at the destination. What was copied is whole all the same.
+    pub damage: Vec<String>,
+}
+
+/// Copies what is not there yet, oldest first. A snapshot of the source that is damaged does not stop the others.
+///
+/// # Errors
+/// When nothing can be copied at all. What stops it later is in the report, with what was copied until then.
+pub fn copy(
+    from: &Repository,
+    to: &Repository,
+    clock: &dyn Clock,
+    request: &CopyRequest,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<CopyReport, OpError> {
+    if from.id() == to.id() {
+        return Err(OpError::SameRepository { location: to.location() });
+    }
+    observer.observe(Event::Step { what: "comparing the repositories".to_owned() });
+    let mut catalog = from.catalog(observer)?;
+    let history = from.history(&mut catalog)?;
+    let mut report = CopyReport::default();
+    for damage in &history.damaged {
+        let message = damage.error.to_string();
+        observer.observe(Event::Damage {
+            object: damage.error.object().unwrap_or_default().to_owned(),
+            message: message.clone(),
+        });
+        report.hidden.push(message);
+    }
+    let wanted = select(&history, request, observer)?;
+    drop(catalog);
+    let there = Known::read(to, observer)?;
+    let watched = WithDamage::new(observer);
+    let copier = Copier { from, to, clock, request, history: &history, observer: &watched, cancel };
+    for summary in wanted {
+        let outcome = match there.copy_of(&summary) {
+            Some(id) => copier.pin(&summary, id, &there.pinned).map(|()| Fate::There(id)),
+            None if request.dry_run => Ok(Fate::Wanted),
+            None => copier.copy(&summary),
+        };
+        let fate = match outcome {
+            Ok(fate) => fate,
+            Err((Side::Source, OpError::Repo(error))) if error.is_integrity() => {
+                let error = not_copied(&summary, Side::Source, error.into());
+                observer.observe(Event::Warning { message: error.to_string() });
+                Fate::Failed(error)
+            }
+            Err((side, error)) => {
+                report.stopped = Some(not_copied(&summary, side, error));
+                break;
+            }
+        };
+        if let Fate::Copied(committed) = &fate {
+            report.damage.extend(pack_damage(committed, observer));
+        }
+        report.snapshots.push(Copied { summary, fate });
+    }
+    report.damage.extend(watched.into_damage());
+    Ok(report)
+}
+
+fn not_copied(summary: &Summary, side: Side, error: OpError) -> OpError {
+    OpError::NotCopied {
+        snapshot: summary.id.short(),
+        series: summary.head.series.clone(),
+        side,
+        source: Box::new(error),
+    }
+}
+
+/// The snapshots that are meant, oldest first.
+fn select(
+    history: &History,
+    request: &CopyRequest,
+    observer: &dyn Observer,
+) -> Result<Vec<Summary>, OpError> {
+    let named: Option<HashSet<SnapshotId>> = if request.names.is_empty() {
+        None
+    } else {
+        let zone = &request.calendar.zone;
+        let find = |name: &String| super::restore::find(history, name, zone, observer).map(|found| found.id);
+        Some(request.names.iter().map(find).collect::<Result<_, _>>()?)
+    };
+    let tags = tags_of(&history.snapshots, &request.calendar);
+    let is_meant = |(summary, calendar): &(&Summary, Vec<&'static str>)| {
+        let head = &summary.head;
+        let has = |tag: &String| calendar.contains(&tag.as_str()) || head.tags.contains(tag);
+        named.as_ref().is_none_or(|named| named.contains(&summary.id))
+            && (request.series.is_empty() || request.series.contains(&head.series))
+            && request.host.as_ref().is_none_or(|host| *host == head.host)
+            && request.tags.iter().all(has)
+            && request.since.is_none_or(|since| head.time() >= since)
+    };
+    // The history has them oldest first.
+    let meant = history.snapshots.iter().zip(tags).filter(is_meant);
+    Ok(meant.map(|(summary, _)| summary.clone()).collect())
+}
+
+/// The first snapshot that this one is a copy of: itself, unless it is one.
+fn origin_of(summary: &Summary) -> SnapshotId {
+    summary.head.origin.unwrap_or(summary.id)
+}
+
+/// What the destination holds.
+struct Known {
+    /// Snapshots by what they are copies of.
+    by_origin: HashMap<SnapshotId, SnapshotId>,
+    pinned: HashSet<SnapshotId>,
+}
+
+impl Known {
+    fn read(to: &Repository, observer: &dyn Observer) -> Result<Self, RepoError> {
+        let mut catalog = to.catalog(observer)?;
+        Ok(Self::of(to.history(&mut catalog)?))
+    }
+
+    fn of(history: History) -> Self {
+        // One that is known to be lost is no copy: it is copied again.
+        let sound =
+            history.snapshots.iter().filter(|summary| !history.damaged_snapshots.contains_key(&summary.id));
+        let by_origin = sound.map(|summary| (origin_of(summary), summary.id)).collect();
+        Self { by_origin, pinned: history.pinned }
+    }
+
+    fn copy_of(&self, summary: &Summary) -> Option<SnapshotId> {
+        self.by_origin.get(&origin_of(summary)).copied()
+    }
+}
+
+/// An error, and which repository it is of.
+type Failure = (Side, OpError);
+
+fn of_source(error: impl Into<OpError>) -> Failure {
+    (Side::Source, error.into())
+}
+
+fn of_destination(error: impl Into<OpError>) -> Failure {
+    (Side::Destination, error.into())
+}
+
+struct Copier<'a> {
+    from: &'a Repository,
+    to: &'a Repository,
+    clock: &'a dyn Clock,
+    request: &'a CopyRequest,
+    history: &'a History,
+    observer: &'a WithDamage<'a>,
+    cancel: &'a Cancel,
+}
+
+impl Copier<'_> {
+    fn copy(&self, summary: &Summary) -> Result<Fate, Failure> {
+        let mut catalog = self.from.catalog(self.observer).map_err(of_source)?;
+        let body = self.from.body(&mut catalog, &summary.id).map_err(of_source)?;
+        let damaged = self.history.damaged_packs.clone();
+        let locator = Arc::new(Mutex::new(Locator::new(self.from, catalog, damaged)));
+
+        let registered = self.to.register_backup().map_err(of_destination)?;
+        let (mut catalog, history, presence) = self.to.synced(self.observer).map_err(of_destination)?;
+        let parent = parent_of(&history, summary, &body);
+        let (counter, predecessor) = place(&history, summary);
+        let backup = self.backup_request(summary, parent);
+        let mut parents =
+            Parents::open(self.to, &mut catalog, &history, &backup, self.observer).map_err(of_destination)?;
+        // Another run may have been quicker.
+        if let Some(id) = Known::of(history).copy_of(summary) {
+            return Ok(Fate::There(id));
+        }
+        let settings =
+            PipelineSettings { level: self.request.level, read_back: true, workers: self.request.workers };
+        let mut session =
+            self.to.begin_registered(registered, catalog, presence, settings).map_err(of_destination)?;
+        let mut finished = Vec::with_capacity(body.streams.len());
+        for stream in &body.streams {
+            match self.stream(&mut session, &mut parents, &locator, stream) {
+                Ok(stream) => finished.push(stream),
+                Err(failure) => {
+                    session.abandon();
+                    return Err(failure);
+                }
+            }
+        }
+        if self.cancel.is_cancelled() {
+            session.abandon();
+            return Err(of_destination(RepoError::Cancelled));
+        }
+        let head = summary.head.clone();
+        let commit = CommitRequest {
+            series: head.series,
+            host: head.host,
+            time_ms: head.time_ms,
+            now_ms: self.clock.now().as_millisecond(),
+            tags: head.tags,
+            counter,
+            predecessor,
+            time_zone: head.time_zone,
+            calendar: head.calendar,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            source: body.source,
+            parent: parents.used(),
+            failed: body.failed,
+            origin: Some(origin_of(summary)),
+        };
+        let committed = session.commit(finished, commit).map_err(of_destination)?;
+        self.pin(summary, committed.summary.id, &HashSet::new())?;
+        Ok(Fate::Copied(Box::new(committed)))
+    }
+
+    /// Pins the copy of a snapshot that is pinned. One whose original is not any more stays as it is.
+    fn pin(&self, summary: &Summary, copy: SnapshotId, pinned: &HashSet<SnapshotId>) -> Result<(), Failure> {
+        if !self.history.pinned.contains(&summary.id) || pinned.contains(&copy) || self.request.dry_run {
+            return Ok(());
+        }
+        let now_ms = self.clock.now().as_millisecond();
+        let pin = self.to.mark_snapshot(&copy, MarkKind::Pinned, Some(None), &self.request.by, now_ms);
+        pin.map_err(of_destination)
+    }
+
+    /// Copies one stream; it is finished only once all of it was read and had the digest of the dump.
+    fn stream(
+        &self,
+        session: &mut BackupSession,
+        parents: &mut Parents,
+        locator: &Arc<Mutex<Locator>>,
+        stream: &Stream,
+    ) -> Result<Finished, Failure> {
+        let name = stream.name.as_str();
+        self.observer
+            .observe(Event::StreamStarted { stream: name.to_owned(), bytes_expected: Some(stream.bytes) });
+        let basis = parents.basis(session, name, self.observer);
+        let (pieces_in, pieces) = crossbeam_channel::bounded(PIECES);
+        let mut incoming = Incoming { pieces, piece: Vec::new(), at: 0, is_whole: false };
+        let outcome = std::thread::scope(|scope| {
+            let reader = std::thread::Builder::new().name("source".to_owned());
+            let reader = reader
+                .spawn_scoped(scope, move || self.read(locator, stream, &pieces_in))
+                .map_err(|source| of_source(RepoError::Thread { source }))?;
+            let stored = session.store(name, &mut incoming, basis, self.observer, self.cancel);
+            // The reader may wait for room that nobody will make any more.
+            drop(incoming);
+            let read = reader.join().unwrap_or(Err(RepoError::Stopped));
+            match (stored, read) {
+                (Ok(stored), Ok(())) => Ok(stored),
+                // Reading ended because nobody took any more.
+                (Err(error), Ok(()) | Err(RepoError::Output { .. } | RepoError::Stopped)) => {
+                    Err(of_destination(error))
+                }
+                (_, Err(error)) => Err(of_source(error)),
+            }
+        });
+        let mut stored = outcome?;
+        stored.set_table_map(stream.table_map.clone().map(Into::into));
+        parents.conclude(name, &stored, self.observer);
+        self.observer.observe(Event::StreamFinished { stream: name.to_owned() });
+        let suspicion = stream.attributes.get(SUSPECT).cloned();
+        let finished = stored.finish(stream.proof, stream.format, stream.attributes.clone());
+        if finished.stream().digest != stream.digest {
+            let what = "it did not arrive as it was read".to_owned();
+            return Err(of_destination(RepoError::Inconsistent { object: format!("stream {name}"), what }));
+        }
+        Ok(match suspicion {
+            Some(why) => finished.suspect(why),
+            None => finished,
+        })
+    }
+
+    /// Reads the stream and hands it over, and in the end that this was all of it.
+    fn read(
+        &self,
+        locator: &Arc<Mutex<Locator>>,
+        stream: &Stream,
+        pieces: &Sender<Option<Vec<u8>>>,
+    ) -> Result<(), RepoError> {
+        let mut hand_over = |bytes: &[u8]| {
+            let taken = pieces.send(Some(bytes.to_vec()));
+            taken.map_err(|_| std::io::Error::other("the destination takes no more"))
+        };
+        let settings = self.request.read;
+        self.from.read_stream(locator, stream, settings, &Silent, self.cancel, &mut hand_over)?;
+        // Safe to ignore because a destination that does not listen any more has an error to tell.
+        let _ = pieces.send(None);
+        Ok(())
+    }
+
+    /// What the parent is looked for with.
+    fn backup_request(&self, summary: &Summary, parent: Option<SnapshotId>) -> BackupRequest {
+        BackupRequest {
+            series: summary.head.series.clone(),
+            host: summary.head.host.clone(),
+            time: Some(summary.head.time()),
+            tags: Vec::new(),
+            calendar: self.request.calendar.clone(),
+            level: self.request.level,
+            allow_empty: true,
+            workers: self.request.workers,
+            parent: parent.map_or(ParentChoice::None, ParentChoice::Snapshot),
+            read_amplification_max: READ_AMPLIFICATION_MAX,
+            suspect_below: 0.0,
+            source: Default::default(),
+        }
+    }
+}
+
+/// The snapshot of the destination that is most like the one that comes: the copy of its own parent, or else the complete one of its
+/// series that is next to it in time, an older one first.
+fn parent_of(history: &History, summary: &Summary, body: &Body) -> Option<SnapshotId> {
+    let head = &summary.head;
+    let complete = || {
+        let series = history.series(&head.series, &head.host);
+        series.filter(|other| other.head.state == State::Complete)
+    };
+    let copied =
+        complete().find(|other| Some(origin_of(other)) == body.parent || Some(other.id) == body.parent);
+    let before = complete().rev().find(|other| other.head.time_ms <= head.time_ms);
+    copied.or(before).or_else(|| complete().next()).map(|found| found.id)
+}
+
+/// Where the copy stands in the destination's series: its counter, and the one before.
+fn place(history: &History, summary: &Summary) -> (u64, Option<SnapshotId>) {
+    let series = history.series(&summary.head.series, &summary.head.host);
+    let newest = series.max_by_key(|other| (other.head.counter, other.head.time_ms));
+    (newest.map_or(0, |newest| newest.head.counter).saturating_add(1), newest.map(|newest| newest.id))
+}
+
+/// A stream on its way, as something to read. It ends well only after the word that it is whole.
+struct Incoming {
+    pieces: Receiver<Option<Vec<u8>>>,
+    piece: Vec<u8>,
+    at: usize,
+    is_whole: bool,
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.at >= self.piece.len() {
+            if self.is_whole {
+                return Ok(0);
+            }
+            match self.pieces.recv() {
+                Ok(Some(piece)) => (self.piece, self.at) = (piece, 0),
+                Ok(None) => self.is_whole = true,
+                Err(_) => return Err(std::io::Error::other("the source cannot be read on")),
+            }
+        }
+        let rest = self.piece.get(self.at..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.at += count;
+        Ok(count)
+    }
+}

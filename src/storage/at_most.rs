@@ -1,0 +1,132 @@
+//! A bound on the requests under way at the same time.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use super::{Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
+
+/// A storage that is asked for so many things at a time; who comes later waits for a place.
+///
+/// Listings are not counted: whoever receives one may use the storage, and a thread has no second one under way.
+#[derive(Debug)]
+pub struct AtMost<S> {
+    inner: S,
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// A place that was taken; given back when dropped.
+struct Permit<'a, S>(&'a AtMost<S>);
+
+impl<S> AtMost<S> {
+    /// Lets `requests` go at the same time; 0 counts as 1.
+    pub fn new(inner: S, requests: usize) -> Self {
+        Self { inner, free: Mutex::new(requests.max(1)), freed: Condvar::new() }
+    }
+
+    fn permit(&self) -> Permit<'_, S> {
+        // A number is whole after any panic.
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.freed.wait_while(free, |free| *free == 0);
+        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Permit(self)
+    }
+}
+
+impl<S> Drop for Permit<'_, S> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+impl<S: Storage> Storage for AtMost<S> {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+        let _permit = self.permit();
+        self.inner.put(key, bytes)
+    }
+
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        let _permit = self.permit();
+        self.inner.get(key, bytes_max)
+    }
+
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        let _permit = self.permit();
+        self.inner.get_range(key, offset, buffer)
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        let _permit = self.permit();
+        self.inner.size(key)
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        self.inner.list(prefix, each)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        let _permit = self.permit();
+        self.inner.delete(key)
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn is_local(&self) -> bool {
+        self.inner.is_local()
+    }
+
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        self.inner.lock()
+    }
+
+    fn cache(&self) -> Option<&dyn PackCache> {
+        self.inner.cache()
+    }
+
+    fn requests(&self) -> Option<Requests> {
+        self.inner.requests()
+    }
+
+    fn skew_ms(&self) -> Option<i64> {
+        self.inner.skew_ms()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::faulty::Faulty;
+    use crate::storage::memory::MemoryStorage;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn given_many_threads_then_no_more_than_allowed_are_in_the_storage_at_once() {
+        let beneath = Faulty::new(MemoryStorage::new(), 1);
+        let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counted, seen) = (Arc::clone(&inside), Arc::clone(&most));
+        beneath.set_hook(move |_| {
+            seen.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::yield_now();
+            counted.fetch_sub(1, Ordering::SeqCst);
+            None
+        });
+        let storage = AtMost::new(beneath, 3);
+        std::thread::scope(|scope| {
+            for thread in 0..16 {
+                let storage = &storage;
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        let key = format!("a/{thread}-{n}");
+                        storage.put(&key, b"1").unwrap();
+                        assert_eq!(storage.get(&key, 1).unwrap(), b"1");
+                    }
+                });
+            }
+        });
+        assert!(most.load(Ordering::SeqCst) <= 3, "{most:?}");
+        assert_eq!(*storage.free.lock().unwrap(), 3, "every place was given back");
+    }
+}

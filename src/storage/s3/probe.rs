@@ -1,0 +1,102 @@
+//! What a service does that nothing relies on and a person wants to know.
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled};
+
+use super::super::{ErrorKind, StorageError, check_key};
+use super::S3Storage;
+use super::error::Failure;
+
+/// What a service does when an object is put under a name that is taken, with `If-None-Match: *`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replacing {
+    /// It refuses: two writers never overwrite each other.
+    Refused,
+    /// It does not know the header, and says so.
+    HeaderUnknown,
+    /// It ignores the header, and replaces.
+    Replaced,
+}
+
+/// Whether a bucket can keep objects from being deleted for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BucketLock {
+    /// It cannot.
+    Off,
+    /// It can; with what every new object gets by itself, in words, if anything.
+    On(Option<String>),
+    /// It does not say: the service does not know the question, or the keys may not ask it.
+    Unknown(String),
+}
+
+impl S3Storage {
+    /// Puts `bytes` under `key`, which holds others, and sees what comes of it.
+    ///
+    /// # Errors
+    /// When it fails in a way that tells nothing.
+    pub fn probe_replacing(&self, key: &str, bytes: &[u8]) -> Result<Replacing, StorageError> {
+        check_key("write", key)?;
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.address.bucket)
+            .key(self.address.name(key))
+            .if_none_match("*")
+            .body(ByteStream::from(bytes.to_vec()));
+        match self.wait(async { Ok(request.send().await?) }) {
+            Ok(_) => Ok(Replacing::Replaced),
+            Err(failure) if failure.is_there_already() => Ok(Replacing::Refused),
+            Err(failure) if failure.is_not_implemented() => Ok(Replacing::HeaderUnknown),
+            Err(failure) => Err(self.failed("write", key)(failure)),
+        }
+    }
+
+    /// Whether the bucket has Object Lock.
+    ///
+    /// # Errors
+    /// When the service does not answer.
+    pub fn bucket_lock(&self) -> Result<BucketLock, StorageError> {
+        let request = self.client.get_object_lock_configuration().bucket(&self.address.bucket);
+        let answer = match self.wait(async { Ok(request.send().await?) }) {
+            Ok(answer) => answer,
+            Err(failure) if failure.code == "ObjectLockConfigurationNotFoundError" => {
+                return Ok(BucketLock::Off);
+            }
+            Err(failure) if says_nothing(&failure) => return Ok(BucketLock::Unknown(failure.code)),
+            Err(failure) => return Err(self.failed("read", "")(failure)),
+        };
+        let lock = answer.object_lock_configuration();
+        if lock.and_then(|lock| lock.object_lock_enabled()) != Some(&ObjectLockEnabled::Enabled) {
+            return Ok(BucketLock::Off);
+        }
+        let retention = lock.and_then(|lock| lock.rule()).and_then(|rule| rule.default_retention());
+        Ok(BucketLock::On(retention.map(|retention| {
+            let mode = retention.mode().map_or("?", |mode| mode.as_str()).to_ascii_lowercase();
+            match (retention.days(), retention.years()) {
+                (Some(days), _) => format!("{mode} for {days} days"),
+                (None, Some(years)) => format!("{mode} for {years} years"),
+                (None, None) => mode,
+            }
+        })))
+    }
+
+    /// Whether what is replaced or deleted in the bucket is kept as an old version; `None` where the bucket does not say.
+    ///
+    /// # Errors
+    /// When the service does not answer.
+    pub fn keeps_versions(&self) -> Result<Option<bool>, StorageError> {
+        let request = self.client.get_bucket_versioning().bucket(&self.address.bucket);
+        match self.wait(async { Ok(request.send().await?) }) {
+            Ok(answer) => Ok(Some(answer.status() == Some(&BucketVersioningStatus::Enabled))),
+            Err(failure) if says_nothing(&failure) => Ok(None),
+            Err(failure) => Err(self.failed("read", "")(failure)),
+        }
+    }
+}
+
+/// Whether the service, or the policy, does not let this be known.
+fn says_nothing(failure: &Failure) -> bool {
+    failure.is_not_implemented()
+        || matches!(failure.status, 400 | 405)
+        || matches!(failure.kind, ErrorKind::Denied | ErrorKind::NotFound)
+}

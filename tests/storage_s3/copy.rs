@@ -1,0 +1,294 @@
+//! Snapshots from one repository to another.
+
+use std::process::Command;
+use std::sync::mpsc;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::cli::{Output, Running, Vault, exit, noise, number, run, text};
+use crate::program::table;
+use crate::s3::{ACCESS_KEY, HttpFault, SECRET_KEY, TestServer};
+
+/// A repository in a folder, and one of another key in a bucket.
+struct Pair {
+    server: TestServer,
+    vault: Vault,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let pair = Self { server: TestServer::new(), vault: Vault::new() };
+        pair.at_bucket(&["init"]).expect(exit::OK);
+        pair
+    }
+
+    fn offsite_key(&self) -> String {
+        self.vault.home().join("offsite.key").to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.vault.command(args);
+        command
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
+    /// A command on the repository in the bucket.
+    fn at_bucket(&self, args: &[&str]) -> Output {
+        let mut command = self.command(args);
+        command
+            .env("DUMPVAULT_REPOSITORY", self.server.address("offsite"))
+            .env("DUMPVAULT_KEY_FILE", self.offsite_key());
+        run(command, b"")
+    }
+
+    /// A copy from the folder to the bucket.
+    fn copy_command(&self, options: &[&str]) -> Command {
+        let (to, key) = (self.server.address("offsite"), self.offsite_key());
+        self.command(&[&["--json", "copy", "--to", &to, "--to-key-file", &key], options].concat())
+    }
+
+    fn copy(&self, options: &[&str]) -> Output {
+        run(self.copy_command(options), b"")
+    }
+
+    fn offsite(&self) -> Vec<Value> {
+        let listed = self.at_bucket(&["snapshots", "--json"]).expect(exit::OK).json();
+        listed["snapshots"].as_array().unwrap().clone()
+    }
+
+    fn restored(&self, id: &str) -> Vec<u8> {
+        self.at_bucket(&["restore", id, "--to", "-"]).expect(exit::OK).stdout
+    }
+
+    fn packs_put(&self) -> usize {
+        self.server
+            .calls()
+            .iter()
+            .filter(|call| call.method == "PUT" && call.path.contains("/packs/"))
+            .count()
+    }
+}
+
+fn states(report: &Value) -> Vec<String> {
+    let snapshots = report["results"][0]["snapshots"].as_array().unwrap();
+    snapshots.iter().map(|snapshot| text(snapshot, "state")).collect()
+}
+
+/// Day `day` of a table of which one row in a hundred changes a day.
+fn day(day: u32) -> Vec<u8> {
+    table(100_000, |row| row % 97 < day)
+}
+
+fn back_up_days(vault: &Vault, days: u32) -> Vec<String> {
+    let one = |n: u32| {
+        let time = format!("2026-11-{:02}T03:00:00Z", n + 1);
+        vault.backup_with("app", &day(n), &["--time", &time, "--tag", &format!("day{n}"), "--host", "db1"])
+    };
+    (0..days).map(one).collect()
+}
+
+#[test]
+fn given_days_in_a_folder_then_they_go_to_a_bucket_of_another_key_at_the_cost_of_their_change_and_come_back()
+{
+    let pair = Pair::new();
+    let ids = back_up_days(&pair.vault, 3);
+    pair.vault.run(["tag", &ids[1], "--pin"]).expect(exit::OK);
+    let report = pair.copy(&[]).expect(exit::OK).json();
+    assert_eq!(states(&report), ["copied"; 3], "{report}");
+
+    let (here, there) = (pair.vault.snapshots(), pair.offsite());
+    assert_eq!(there.len(), 3);
+    for (n, (original, copy)) in here.iter().zip(&there).enumerate() {
+        for same in
+            ["time", "series", "host", "tags", "state", "proof", "bytes", "pinned", "counter", "source"]
+        {
+            assert_eq!(original[same], copy[same], "{same} of day {n}");
+        }
+        for same in ["name", "blake3", "proof", "format", "attributes"] {
+            assert_eq!(original["streams"][0][same], copy["streams"][0][same], "{same} of day {n}");
+        }
+        let (cost, copied) = (number(original, "bytes_stored"), number(copy, "bytes_stored"));
+        assert!(copied <= cost + cost / 5 + 65_536, "day {n}: {copied} bytes, and {cost} at the source");
+        assert!(pair.restored(&text(copy, "id")) == day(n as u32), "day {n}");
+    }
+    assert!(number(&there[2], "bytes_stored") < number(&there[0], "bytes_stored") / 5);
+    assert_eq!(there[1]["pinned"], true);
+    pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
+
+    // Once more: nothing to do, and it is found out cheaply.
+    let again = pair.copy(&[]).expect(exit::OK).json();
+    assert_eq!(states(&again), ["there"; 3]);
+    let requests = &again["results"][0]["requests"];
+    assert!(number(requests, "total") <= 10 && number(requests, "put") == 0, "{requests}");
+
+    // A day later only that day is copied.
+    pair.vault.backup_with("app", &day(3), &["--time", "2026-11-04T03:00:00Z", "--host", "db1"]);
+    let later = pair.copy(&[]).expect(exit::OK).json();
+    assert_eq!(states(&later), ["there", "there", "there", "copied"]);
+    let up = number(&later["results"][0]["requests"], "bytes_up");
+    assert!(up < number(&here[2], "bytes_stored") * 2 + 300_000, "{up}");
+}
+
+#[test]
+fn given_a_bucket_then_it_is_copied_into_a_folder_and_what_came_from_there_is_not_copied_back() {
+    let pair = Pair::new();
+    back_up_days(&pair.vault, 2);
+    pair.copy(&[]).expect(exit::OK);
+
+    let folder = pair.vault.home().join("second").to_str().unwrap().to_owned();
+    let (words, passphrase) = (pair.vault.home().join("words"), "a passphrase of its own");
+    std::fs::write(&words, passphrase).unwrap();
+    let in_folder = |args: &[&str]| {
+        let mut command = pair.command(&[&["--repo", &folder], args].concat());
+        command.env_remove("DUMPVAULT_KEY_FILE").env("DUMPVAULT_PASSWORD", passphrase);
+        run(command, b"")
+    };
+    in_folder(&["init"]).expect(exit::OK);
+    let copy = ["--json", "copy", "--to", &folder, "--to-password-file", words.to_str().unwrap()];
+    assert_eq!(states(&pair.at_bucket(&copy).expect(exit::OK).json()), ["copied"; 2]);
+    for n in 0..2 {
+        let name = format!("app@2026-11-{:02}", n + 1);
+        assert!(in_folder(&["cat", &name]).expect(exit::OK).stdout == day(n), "day {n}");
+    }
+    in_folder(&["check", "--read-data"]).expect(exit::OK);
+
+    // A copy of a copy is a copy of the first: the first repository lacks nothing, and the second neither.
+    let (first, key) = (pair.vault.repo(), pair.vault.key_file());
+    let back = ["--json", "copy", "--to", first.to_str().unwrap(), "--to-key-file", key.to_str().unwrap()];
+    assert_eq!(states(&pair.at_bucket(&back).expect(exit::OK).json()), ["there"; 2]);
+    assert_eq!(states(&in_folder(&back).expect(exit::OK).json()), ["there"; 2]);
+}
+
+#[test]
+fn given_a_copy_that_is_killed_then_nothing_is_listed_there_and_the_next_one_uses_what_arrived() {
+    let pair = Pair::new();
+    let dump = noise(1, 140 << 20);
+    pair.vault.backup("app", &dump);
+    let (stalled_in, stalled) = mpsc::channel();
+    let packs = std::sync::atomic::AtomicUsize::new(0);
+    pair.server.set_hook(move |call| {
+        let is_pack = call.method == "PUT" && call.path.contains("/packs/");
+        if !is_pack || packs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 3 {
+            return None;
+        }
+        let _ = stalled_in.send(());
+        Some(HttpFault::Stall)
+    });
+    let running = Running::start(pair.copy_command(&[]));
+    stalled.recv().unwrap();
+    // Those before it have been sent, and at least one of them was answered: more are not under way at a time.
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().signal, Some(Signal::KILL.as_raw()));
+    pair.server.calm();
+    assert!(pair.offsite().is_empty());
+
+    let arrived = pair.server.names().iter().filter(|name| name.contains("/packs/")).count();
+    assert!(arrived >= 1);
+    let before = pair.packs_put();
+    assert_eq!(states(&pair.copy(&[]).expect(exit::OK).json()), ["copied"]);
+    let put = pair.packs_put() - before;
+    assert!(put + arrived <= 6, "{arrived} packs had arrived, and {put} more were sent");
+    assert!(pair.restored("app") == dump);
+    pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
+}
+
+#[test]
+fn given_damage_at_the_source_then_it_is_named_and_the_whole_snapshots_are_copied() {
+    let pair = Pair::new();
+    let lost = pair.vault.backup("app", &noise(2, 3 << 20));
+    for key in pair.vault.objects_in("packs") {
+        let path = pair.vault.repo().join(key);
+        let mut bytes = std::fs::read(&path).unwrap();
+        // The pack of the recipe stays whole.
+        for at in (100_000..bytes.len().saturating_sub(200_000)).step_by(50_000) {
+            bytes[at] ^= 1;
+        }
+        std::fs::write(path, bytes).unwrap();
+    }
+    let whole = noise(3, 3 << 20);
+    pair.vault.backup("shop", &whole);
+    let output = pair.copy(&[]).expect(exit::INTEGRITY).says("packs/").says(&lost[..8]).says("source");
+    assert_eq!(states(&output.json()), ["failed", "copied"]);
+    let there = pair.offsite();
+    assert_eq!((there.len(), text(&there[0], "series")), (1, "shop".to_owned()));
+    assert!(pair.restored("shop") == whole);
+    pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
+}
+
+#[test]
+fn given_a_line_in_cron_then_the_configuration_says_where_and_what() {
+    let pair = Pair::new();
+    pair.vault.backup_with("app", b"an old one", &["--time", "2020-01-01T00:00:00Z"]);
+    pair.vault.backup_with("app", b"a new one", &["--tag", "nightly"]);
+    pair.vault.backup("shop", b"another series");
+    let text = format!(
+        "[copy.offsite]\nrepository = '{}'\nkey_file = '{}'\nseries = ['app']\nsince = '30d'\n",
+        pair.server.address("offsite"),
+        pair.offsite_key()
+    );
+    std::fs::write(pair.vault.work().join("dumpvault.toml"), text).unwrap();
+    run(pair.command(&["copy", "--dry-run"]), b"").expect(exit::OK);
+    assert!(pair.offsite().is_empty(), "a dry run copies nothing");
+    run(pair.command(&["copy"]), b"").expect(exit::OK);
+    assert_eq!(pair.offsite().len(), 1);
+    assert_eq!(pair.restored("app"), b"a new one");
+
+    // What the command line says comes first.
+    run(pair.command(&["copy", "--to", "offsite", "--series", "shop"]), b"").expect(exit::OK);
+    assert_eq!(pair.offsite().len(), 2);
+    run(pair.command(&["copy", "app@2020-01-01", "--to", "offsite", "--since", "2019-12-31"]), b"")
+        .expect(exit::OK);
+    assert_eq!(pair.offsite().len(), 3);
+    assert_eq!(states(&pair.copy(&["--tag", "nightly"]).expect(exit::OK).json()), ["there"]);
+    pair.copy(&["--since", "whenever"]).expect(exit::USAGE).says("--since");
+}
+
+#[test]
+fn given_a_destination_that_only_takes_then_copies_go_there_and_are_known_again() {
+    let pair = Pair::new();
+    let key = pair.vault.home().join("append.key").to_str().unwrap().to_owned();
+    pair.at_bucket(&["key", "add", "--role", "append", "--new-key-file", &key]).expect(exit::OK);
+    back_up_days(&pair.vault, 2);
+    let to = pair.server.address("offsite");
+    let copy = || {
+        let args = ["--json", "copy", "--to", &to, "--to-key-file", &key];
+        states(&run(pair.command(&args), b"").expect(exit::OK).json())
+    };
+    assert_eq!(copy(), ["copied"; 2]);
+    assert_eq!(copy(), ["there"; 2]);
+    assert!(pair.restored("app") == day(1));
+}
+
+#[test]
+fn given_a_suspect_snapshot_then_its_copy_is_suspect_too() {
+    let pair = Pair::new();
+    for n in 0..3 {
+        pair.vault.backup("app", &noise(n, 100_000));
+    }
+    pair.vault.run_with(["backup", "--stdin", "--name", "app"], &noise(9, 5000)).expect(exit::PART_FAILED);
+    pair.copy(&[]).expect(exit::OK);
+    let states: Vec<String> = pair.offsite().iter().map(|snapshot| text(snapshot, "state")).collect();
+    assert_eq!(states, ["complete", "complete", "complete", "suspect"]);
+}
+
+#[test]
+fn given_what_is_wrong_with_a_destination_then_the_exit_code_and_the_words_say_it() {
+    let pair = Pair::new();
+    pair.vault.backup("app", b"a dump");
+    let to = pair.server.address("offsite");
+    let copy = |args: &[&str]| run(pair.command(&[&["copy"], args].concat()), b"");
+    copy(&[]).expect(exit::USAGE).says("[copy.offsite]");
+    copy(&["--to", &to]).expect(exit::WRONG_KEY).says("offsite");
+    copy(&["--to", &pair.server.address("nothing")]).expect(exit::NO_REPOSITORY).says("nothing");
+    let own = pair.vault.repo();
+    copy(&["--to", own.to_str().unwrap()]).expect(exit::USAGE).says("is to be copied");
+    pair.server.set_hook(|call| (call.method == "PUT").then_some(HttpFault::Status(403, "AccessDenied")));
+    pair.copy(&[]).expect(exit::NOTHING_DONE).says("docs/offsite.md").says("destination");
+    pair.server.calm();
+    assert!(pair.offsite().is_empty());
+}

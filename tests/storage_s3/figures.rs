@@ -1,0 +1,116 @@
+//! Figures of a bucket beside those of a folder: `cargo test --release --test storage_s3 figures -- --ignored --nocapture`.
+//!
+//! The server runs in the same process, on the same cores: what it takes, the program does not have.
+
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dumpvault::repo::reader::ReadSettings;
+use dumpvault::source::sample::{SampleConfig, SampleDump};
+
+use crate::cli::{Output, Running, Vault, exit};
+use crate::latency::{ONE_AT_A_TIME, open, read};
+use crate::program::Remote;
+
+/// Bytes of the dump: `DUMPVAULT_TEST_FIGURES_MB`, or 400 MB.
+fn dump_bytes() -> u64 {
+    let given = std::env::var("DUMPVAULT_TEST_FIGURES_MB").ok().and_then(|text| text.parse::<u64>().ok());
+    given.unwrap_or(400) * 1_000_000
+}
+
+/// A day of the sample database, as `pg_dump -Fc -Z0` would dump it.
+fn sample(day: u16) -> Vec<u8> {
+    use std::io::Read;
+    let mut dump = Vec::new();
+    let config = SampleConfig::new(1, dump_bytes()).day(day);
+    SampleDump::new(config).unwrap().read_to_end(&mut dump).unwrap();
+    dump
+}
+
+/// Runs the program, and tells how long it took and how much memory it had at most, in MiB.
+fn measured(command: Command, stdin: &[u8]) -> (Duration, u64, Output) {
+    let began = Instant::now();
+    let mut running = Running::start(command);
+    let status = format!("/proc/{}/status", running.pid().as_raw_nonzero());
+    let peak = AtomicU64::new(0);
+    let ended = AtomicU64::new(0);
+    let output = thread::scope(|scope| {
+        // The kernel keeps the peak: a look now and then is enough.
+        scope.spawn(|| {
+            while ended.load(Ordering::SeqCst) == 0 {
+                let text = fs::read_to_string(&status).unwrap_or_default();
+                let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+                peak.fetch_max(kib.unwrap_or(0) / 1024, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        running.feed(stdin);
+        let output = running.wait();
+        ended.store(1, Ordering::SeqCst);
+        output
+    });
+    (began.elapsed(), peak.into_inner(), output.expect(exit::OK))
+}
+
+#[test]
+#[ignore = "takes minutes, and prints figures instead of judging"]
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
+fn figures_of_a_bucket_beside_those_of_a_folder() {
+    let remote = Remote::new();
+    let local = Vault::new();
+    let days = [sample(0), sample(1)];
+    let megabytes = days[0].len() as f64 / 1e6;
+    let report = |what: &str, command: Command, stdin: &[u8]| {
+        let (time, peak, output) = measured(command, stdin);
+        let seconds = time.as_secs_f64();
+        println!("{what:<36} {seconds:>6.2} s {:>6.0} MB/s {peak:>5} MiB", megabytes / seconds);
+        if let Some(requests) = output.stdout.first().filter(|byte| **byte == b'{').map(|_| output.json()) {
+            println!("    {}", requests["requests"]);
+        }
+        time
+    };
+    let backup = ["--json", "backup", "--stdin", "--name", "app"];
+    let restore = ["restore", "app", "--to", "/dev/null"];
+    let uncached = ["restore", "app", "--to", "/dev/null", "--no-cache"];
+    println!("a dump of {megabytes:.0} MB");
+    let folder = report("first backup, folder", local.command(backup), &days[0]);
+    let bucket = report("first backup, bucket", remote.command(&backup), &days[0]);
+    println!("    {:.0} % of the folder's speed", 100.0 * folder.as_secs_f64() / bucket.as_secs_f64());
+    report("unchanged, bucket", remote.command(&backup), &days[0]);
+    let folder = report("restore, folder", local.command(restore), b"");
+    let bucket = report("restore, bucket, no cache", remote.command(&uncached), b"");
+    println!("    {:.0} % of the folder's speed", 100.0 * folder.as_secs_f64() / bucket.as_secs_f64());
+
+    remote.server.set_latency(Duration::from_millis(50));
+    let before = remote.server.count("GET");
+    report("restore, bucket, 50 ms", remote.command(&uncached), b"");
+    println!("    {} requests to read", remote.server.count("GET") - before);
+    report("unchanged, bucket, 50 ms", remote.command(&backup), &days[0]);
+    report("the next day, bucket, 50 ms", remote.command(&backup), &days[1]);
+    report("restore the next day, 50 ms", remote.command(&uncached), b"");
+    let other = ["--json", "backup", "--stdin", "--name", "other", "--no-parent"];
+    remote.run(["forget", "--keep-last", "1", "--force"]).expect(exit::OK);
+    report("the same as another series, 50 ms", remote.command(&other), &days[1]);
+    let (repo, _cache) = open(&remote);
+    let many = read(&repo, ReadSettings::remote(), &days[1]);
+    let one = read(&repo, ONE_AT_A_TIME, &days[1]);
+    println!(
+        "one request at a time {one:.2?}, as it is {many:.2?}: {:.1} times",
+        one.as_secs_f64() / many.as_secs_f64()
+    );
+
+    // Into a bucket, from the folder.
+    remote.server.set_latency(Duration::ZERO);
+    remote.run(["--repo", &remote.server.address("copy"), "init"]).expect(exit::OK);
+    let (to, key) = (remote.server.address("copy"), remote.vault.key_file());
+    let folder = local.repo();
+    let copy =
+        ["--repo", folder.to_str().unwrap(), "copy", "--to", &to, "--to-key-file", key.to_str().unwrap()];
+    let mut command = remote.command(&copy);
+    command.env("DUMPVAULT_KEY_FILE", local.key_file());
+    report("copy, folder to bucket", command, b"");
+}
