@@ -266,7 +266,11 @@ impl Repository {
                 let slot = slot::Slot::decode(&bytes, &self.id).map_err(damaged(&id))?;
                 slot.label(&self.keys).map(|_| ()).map_err(damaged(&id))
             });
-            report.note(outcome)?;
+            match outcome {
+                // What an init that was cut short left behind: whole, and of no use to anybody.
+                Err(RepoError::Damaged { source: FormatError::OtherRepository { .. }, .. }) => {}
+                outcome => report.note(outcome)?,
+            }
         }
         Ok(())
     }
