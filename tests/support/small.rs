@@ -10,7 +10,9 @@ use dumpvault::id::SnapshotId;
 use dumpvault::repo::format::config::Config;
 use dumpvault::repo::reader::{Locator, ReadSettings};
 use dumpvault::repo::verify::{CheckReport, CheckSettings, ReadData};
-use dumpvault::repo::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings, StoredStream};
+use dumpvault::repo::writer::{
+    BackupSession, Basis, CommitRequest, Committed, PipelineSettings, StoredStream,
+};
 use dumpvault::repo::{RepoError, Repository, Surroundings};
 use dumpvault::secret::{Entropy, OsEntropy};
 use dumpvault::snapshot::{Proof, Stream, StreamFormat};

@@ -356,7 +356,8 @@ impl Repository {
                 None => due.push(plan.id),
             }
         }
-        if due.is_empty() {
+        // An index that names what is gone and not missed is rewritten, too: a backup that was fenced may have left it.
+        if due.is_empty() && survey.missing_and_dead()?.is_empty() {
             return Ok(());
         }
         if !session.is_registered()? {
