@@ -5,6 +5,12 @@
 //! end and passes every check on the way; what was not disturbed succeeds; what was suspended for too long either fails, or what it
 //! committed is whole; and once all is quiet, a prune and a check find nothing wrong.
 //!
+//! It was tried by hand whether it sees what it is for, by taking out one safeguard at a time. Without the looks at the session before and
+//! after the snapshot's mark (both): seed 145 loses a snapshot. Without any look at the session in a commit: seed 60. With a prune that
+//! does not wait for the backups that do not know its plan: seed 922. (A seed means other steps whenever the library makes other calls.) The
+//! look before the snapshot is put, and that of a prune at its own session, only spare work: others make up for them, and no seed needs
+//! them.
+//!
 //! `DUMPVAULT_SIM_SEEDS=N` runs that many seeds, `DUMPVAULT_SIM_FIRST=N` begins with another than the first, `DUMPVAULT_SIM_SEED=N` runs
 //! one and prints its steps.
 
@@ -175,7 +181,7 @@ impl<'a> Host<'a> {
         let evictions = self.begin("BACKUP");
         let bytes = content(&mut self.dice);
         let (parent, counter) = {
-            let mut model = self.model.lock().unwrap();
+            let mut model = held(self.model);
             model.counter += 1;
             let at = self.dice.below(model.kept.len() as u64 + 1) as usize;
             (model.kept.values().nth(at).map(|kept| kept.stream.clone()), model.counter)
@@ -185,7 +191,7 @@ impl<'a> Host<'a> {
         match outcome {
             Ok(kept) => {
                 count(&self.tally.committed, 1);
-                self.model.lock().unwrap().kept.insert(kept.id, kept);
+                held(self.model).kept.insert(kept.id, kept);
             }
             Err(error) => {
                 count(&self.tally.backups_failed, 1);
@@ -220,7 +226,7 @@ impl<'a> Host<'a> {
 
     fn forget(&mut self) {
         let victim = {
-            let mut model = self.model.lock().unwrap();
+            let mut model = held(self.model);
             if model.kept.len() < 2 {
                 return;
             }
@@ -284,7 +290,7 @@ impl<'a> Host<'a> {
         let settings =
             dumpvault::repo::verify::CheckSettings::new(dumpvault::repo::verify::ReadData::Nothing, 0, 1);
         let report = repo.check(settings, &Silent, &Cancel::new()).unwrap();
-        let model = self.model.lock().unwrap();
+        let model = held(self.model);
         let hit: Vec<_> = report.hits.iter().filter(|hit| model.kept.contains_key(&hit.id)).collect();
         assert!(hit.is_empty(), "something referenced was deleted: {hit:?}");
     }
@@ -326,7 +332,7 @@ fn simulate(seed: u64, trace: bool, tally: &Tally) -> Result<(), String> {
     count(&tally.steps, turnstile.steps());
     let ended = catch_unwind(AssertUnwindSafe(|| {
         if failures.is_empty() {
-            quiet(&turnstile, &model.lock().unwrap());
+            quiet(&turnstile, &held(&model));
         }
     }));
     if trace {
@@ -336,6 +342,11 @@ fn simulate(seed: u64, trace: bool, tally: &Tally) -> Result<(), String> {
         (Some(failure), _) => Err(failure),
         (None, ended) => ended.map_err(words),
     }
+}
+
+/// Another host may have found something wrong while it looked.
+fn held(model: &Mutex<Model>) -> std::sync::MutexGuard<'_, Model> {
+    model.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn words(panic: Box<dyn std::any::Any + Send>) -> String {

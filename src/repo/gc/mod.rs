@@ -172,7 +172,7 @@ impl Repository {
         observer.observe(Event::Step { what: "marking what is live".to_owned() });
         let mut survey = Survey::take(self, now, observer, cancel)?;
         for id in &survey.stale {
-            self.forget(&[*id])?;
+            self.remove_abandoned(id, settings.now_ms)?;
             report.uncommitted_removed.push(*id);
         }
         survey.describe(&mut report);

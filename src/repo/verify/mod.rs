@@ -305,7 +305,7 @@ impl Repository {
         })
     }
 
-    /// Fetches every mark and snapshot from the storage.
+    /// Fetches every mark, snapshot and prune plan from the storage.
     fn check_history(&self, catalog: &mut Catalog, report: &mut CheckReport) -> Result<History, RepoError> {
         for id in self.list_names::<MarkId>("marks/")? {
             let read = fetch(self.storage.as_ref(), &id, mark::MARK_BYTES_MAX);
@@ -322,6 +322,10 @@ impl Repository {
             });
             report.note(outcome)?;
         }
+        // A plan that nobody can read is carried out by nobody, and heeded by nobody.
+        let (plans, unreadable) = self.plans()?;
+        report.objects += plans.len() as u64;
+        unreadable.iter().for_each(|error| report.add(error));
         let history = self.history(catalog)?;
         history.damaged.iter().for_each(|damage| report.add(&damage.error));
         report.snapshots = history.snapshots.len() as u64;
