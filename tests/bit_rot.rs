@@ -152,9 +152,7 @@ fn judge(
     let is_found = !report.is_clean() || !report.uncommitted.is_empty();
     // Packs say themselves what they hold, and who removes a plan cancels it: neither is damage.
     let may_be_gone = matches!(harm, Harm::Removed) && matches!(kind(key), "index" | "gc") && restored_all;
-    // Nor is a pack that no snapshot needs and that a prune would have deleted.
-    let was_garbage = matches!(harm, Harm::Removed) && restored_all && !report.quarantined.is_empty();
-    if is_found || may_be_gone || was_garbage { Ok(()) } else { wrong("not found".to_owned()) }
+    if is_found || may_be_gone { Ok(()) } else { wrong("not found".to_owned()) }
 }
 
 /// Does every harm to a repository of its own, several at a time.

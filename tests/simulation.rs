@@ -29,6 +29,7 @@ mod turnstile;
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::SnapshotId;
 use dumpvault::repo::gc::PruneSettings;
+use dumpvault::repo::verify::{CheckSettings, Damage, ReadData};
 use dumpvault::repo::{RepoError, Repository, Surroundings};
 use dumpvault::secret::Entropy;
 use dumpvault::storage::Storage;
@@ -272,7 +273,12 @@ impl<'a> Host<'a> {
         self.end(&outcome);
         count(&self.tally.checks, 1);
         if let Ok(report) = outcome {
-            assert!(report.is_clean(), "a false alarm, or worse: {report:?}");
+            // A backup that was suspended while a prune deleted what it had stored may name that in its index before it notices. Until
+            // the next prune nothing tells such a pack from one that somebody removed, and whose bytes were stored again.
+            let missing =
+                |damage: &Damage| damage.what == "it is missing" && damage.object.starts_with("packs/");
+            let harmless = report.hits.is_empty() && report.damage.iter().all(missing);
+            assert!(harmless, "a false alarm, or worse: {report:?}");
         }
     }
 
@@ -287,8 +293,7 @@ impl<'a> Host<'a> {
     fn nothing_is_lost(&self) {
         let cache = small::scratch();
         let repo = small::open(self.turnstile.storage.clone(), cache.path()).unwrap();
-        let settings =
-            dumpvault::repo::verify::CheckSettings::new(dumpvault::repo::verify::ReadData::Nothing, 0, 1);
+        let settings = CheckSettings::new(ReadData::Nothing, 0, 1);
         let report = repo.check(settings, &Silent, &Cancel::new()).unwrap();
         let model = held(self.model);
         let hit: Vec<_> = report.hits.iter().filter(|hit| model.kept.contains_key(&hit.id)).collect();

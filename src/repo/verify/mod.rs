@@ -132,7 +132,7 @@ pub struct CheckReport {
     pub damage: Vec<Damage>,
     /// Snapshots that are not whole.
     pub hits: Vec<Hit>,
-    /// Packs known to be damaged, or missing, of which no snapshot needs anything. No damage: a prune removes them, and what names them.
+    /// Packs known to be damaged of which no snapshot needs anything any more. No damage: a prune removes them.
     pub quarantined: Vec<Damage>,
     /// Packs marked as damaged that were read and are whole.
     pub recovered: Vec<PackId>,
@@ -255,7 +255,7 @@ impl Repository {
         report.describe_age(listed.keys().copied(), &remembered.times(Depth::Opened, settings.now_ms));
         step("following every snapshot");
         self.check_snapshots(catalog, &history, &presence, &mut report, cancel)?;
-        report.sort_out(&presence, &history, &listed, reading.as_ref());
+        report.sort_out(&presence, &history, reading.as_ref());
         Ok(report)
     }
 
@@ -397,22 +397,13 @@ fn apply(
 
 impl CheckReport {
     /// Tells packs that cannot be used and are still of concern from those that are not.
-    fn sort_out(
-        &mut self,
-        presence: &Presence,
-        history: &History,
-        listed: &std::collections::HashMap<PackId, u64>,
-        reading: Option<&Reading>,
-    ) {
-        let all_whole = self.hits.is_empty();
+    fn sort_out(&mut self, presence: &Presence, history: &History, reading: Option<&Reading>) {
         for (id, what) in presence.unusable.values() {
             let bad = reading.and_then(|reading| reading.bad.get(id));
             let what = bad.unwrap_or(what).clone();
             let damage = Damage { object: pack_key(id), what };
             let is_hit = |hit: &Hit| hit.packs.contains(id) || hit.what.contains(&damage.object);
-            // A backup that was suspended while a prune deleted what it had stored may name that in its index before it notices.
-            let is_left_over = all_whole && !listed.contains_key(id);
-            let is_news = !history.damaged_packs.contains_key(id) && !is_left_over;
+            let is_news = !history.damaged_packs.contains_key(id);
             if is_news || self.needed.contains(id) || self.hits.iter().any(is_hit) {
                 self.damage.push(damage);
             } else {
