@@ -17,12 +17,14 @@ use dumpvault::id::PackId;
 use dumpvault::repo::format::mark::MarkKind;
 use dumpvault::repo::gc::{PruneReport, PruneSettings};
 use dumpvault::repo::{RepoError, Repository};
+use dumpvault::storage::ErrorKind;
 use dumpvault::storage::Storage;
-use dumpvault::storage::faulty::Faulty;
+use dumpvault::storage::faulty::{Fault, Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
 use small::{HandClock, Kept};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const DAY: i64 = 24 * 60;
@@ -435,5 +437,58 @@ fn repair_packs_and_snapshots() {
         let report = small::check(&repo).unwrap();
         let named = report.hits.iter().all(|hit| ids.contains(&hit.id));
         assert!(named, "step {step}: {report:?}");
+    }
+}
+
+/// Puts fail from the first one on that has no room any more; what is there can be read and deleted.
+fn full_after(storage: &MemoryStorage, puts: u64) -> Faulty<MemoryStorage> {
+    let faulty = Faulty::new(storage.clone(), 0);
+    let done = AtomicU64::new(0);
+    faulty.set_hook(move |call| {
+        let is_put = call.operation == Operation::Put;
+        let fault = Fault::FailBefore { kind: ErrorKind::NoSpace, retryable: false };
+        (is_put && done.fetch_add(1, Ordering::SeqCst) >= puts).then_some(fault)
+    });
+    faulty
+}
+
+#[test]
+fn a_storage_that_is_full_after_any_put() {
+    type Act = fn(&Repository, &World) -> Result<Option<Kept>, RepoError>;
+    let acts: [(Scene, Act); 3] = [
+        (three_days(), |repo, _| small::backup(repo, 9, &small::noise(20, 20_000), None).map(Some)),
+        (worn(), |repo, world| world.prune(repo, Duration::ZERO).map(|_| None)),
+        (three_days(), |repo, world| {
+            repo.repair_index(world.now_ms(), &Silent, &Cancel::new()).map(|_| None)
+        }),
+    ];
+    for (scene, act) in acts {
+        let mut failed = 0;
+        for puts in 0.. {
+            let world = scene.world();
+            let faulty = full_after(&world.storage, puts);
+            let repo = small::open(faulty.clone(), world.cache.path()).unwrap();
+            let outcome = act(&repo, &world);
+            drop(repo);
+            let mut kept = scene.kept.clone();
+            let is_over = faulty.faults() == 0;
+            match outcome {
+                Ok(made) => kept.extend(made),
+                Err(RepoError::Storage(error)) if error.kind == ErrorKind::NoSpace => failed += 1,
+                Err(error) => panic!("after {puts} puts: {error}"),
+            }
+            // It failed in good order: nobody has to wait for its session.
+            world.holds(&kept, &[], world.cache.path(), &format!("full after {puts} puts"));
+            let repo = small::open(world.storage.clone(), world.cache.path()).unwrap();
+            kept.extend(
+                act(&repo, &world).unwrap_or_else(|error| panic!("{puts}, with room again: {error}")),
+            );
+            world.holds(&kept, &[], small::scratch().path(), &format!("with room again after {puts} puts"));
+            assert!(small::check(&repo).unwrap().is_clean(), "{puts}");
+            if is_over {
+                break;
+            }
+        }
+        assert!(failed >= 2, "{failed}");
     }
 }
