@@ -166,7 +166,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    fn begin(&self, what: &str) -> u64 {
+    fn begin(&self, what: &str) -> (u64, u64) {
         self.turnstile.begin(self.actor, what);
         self.turnstile.evictions()
     }
@@ -201,7 +201,8 @@ impl<'a> Host<'a> {
                 let undisturbed = !fate.killed
                     && fate.faults == 0
                     && fate.pause_ms < 30 * MINUTE
-                    && evictions == self.turnstile.evictions();
+                    && evictions.1 == 0
+                    && evictions.0 == self.turnstile.evictions().0;
                 assert!(!undisturbed, "a backup failed that nobody disturbed: {error}");
             }
         }
@@ -245,7 +246,7 @@ impl<'a> Host<'a> {
         let grace = [0, 0, 3600, 86_400][self.dice.below(4) as usize];
         let end_sessions = self.dice.one_in(6);
         if end_sessions {
-            self.turnstile.evict();
+            self.turnstile.evict(true);
         }
         self.begin(&format!("PRUNE, grace {grace} s{}", if end_sessions { ", ending sessions" } else { "" }));
         let settings = PruneSettings {
@@ -255,6 +256,9 @@ impl<'a> Host<'a> {
         };
         let outcome = self.repo.prune(&settings, &Silent, &Cancel::new());
         self.end(&outcome);
+        if end_sessions {
+            self.turnstile.evict(false);
+        }
         match outcome {
             Ok(report) => {
                 assert_eq!(report.lost_chunks, 0, "{report:?}");

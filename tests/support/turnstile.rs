@@ -78,8 +78,10 @@ struct State {
     turn: usize,
     steps: u64,
     trace: Option<String>,
-    /// Prunes that end the sessions of others began so often.
+    /// Prunes that end the sessions of others began so often …
     evictions: u64,
+    /// … and so many are under way.
+    evicting: u64,
 }
 
 pub struct Turnstile {
@@ -111,6 +113,7 @@ impl Turnstile {
             steps: 0,
             trace: trace.then(String::new),
             evictions: 0,
+            evicting: 0,
         };
         Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), clock, storage })
     }
@@ -152,13 +155,17 @@ impl Turnstile {
         std::mem::take(&mut own.fate)
     }
 
-    /// Somebody is about to end the sessions of others, live or not.
-    pub fn evict(&self) {
-        self.lock().evictions += 1;
+    /// Somebody is about to end the sessions of others, live or not; or has done so.
+    pub fn evict(&self, begins: bool) {
+        let mut state = self.lock();
+        state.evictions += u64::from(begins);
+        state.evicting = if begins { state.evicting + 1 } else { state.evicting - 1 };
     }
 
-    pub fn evictions(&self) -> u64 {
-        self.lock().evictions
+    /// How often that began, and how many are at it.
+    pub fn evictions(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.evictions, state.evicting)
     }
 
     /// The actor does nothing any more.
