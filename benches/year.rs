@@ -289,7 +289,13 @@ impl Year {
         let candidates: Vec<Candidate<'_>> = history
             .snapshots
             .iter()
-            .map(|summary| Candidate { summary, streams: vec!["orders"], failed: Vec::new(), pinned: false })
+            .map(|summary| Candidate {
+                summary,
+                streams: vec!["orders"],
+                failed: Vec::new(),
+                pinned: false,
+                verified: false,
+            })
             .collect();
         let now = self.clock.now();
         let verdicts =

@@ -127,6 +127,14 @@ pub struct Config {
     pub pg_bin_dirs: Vec<PathBuf>,
     /// What `forget` keeps of a series whose source does not say otherwise.
     pub retention: Option<RetentionConfig>,
+    /// Databases that no restore touches while they hold something: names and patterns.
+    #[serde(default)]
+    pub protect: Vec<String>,
+    /// What runs around restores.
+    #[serde(default)]
+    pub restore: RestoreConfig,
+    /// As `--exec`, for all sources and restores.
+    pub exec: Option<Words>,
     /// Sources, by name.
     #[serde(default, rename = "source")]
     pub sources: BTreeMap<String, SourceConfig>,
@@ -167,6 +175,40 @@ pub struct SourceConfig {
     pub uri: Option<String>,
     /// The database's name.
     pub database: Option<String>,
+    /// Several databases: names and patterns.
+    #[serde(default)]
+    pub databases: Vec<String>,
+    /// As `--pg-all`.
+    #[serde(default)]
+    pub all_databases: bool,
+    /// As `--pg-exclude-database`.
+    #[serde(default)]
+    pub exclude_databases: Vec<String>,
+    /// As `--globals`.
+    #[serde(default)]
+    pub globals: bool,
+    /// As `--table`.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// As `--exclude-table`.
+    #[serde(default)]
+    pub exclude_tables: Vec<String>,
+    /// As `--schema`.
+    #[serde(default)]
+    pub schemas: Vec<String>,
+    /// As `--exclude-schema`.
+    #[serde(default)]
+    pub exclude_schemas: Vec<String>,
+    /// As `--exclude-table-data`.
+    #[serde(default)]
+    pub exclude_table_data: Vec<String>,
+    /// As `--schema-only`.
+    #[serde(default)]
+    pub schema_only: bool,
+    /// As `--lock-wait-timeout`.
+    pub lock_wait_timeout: Option<String>,
+    /// As `--exec`; as a list where an argument holds a space.
+    pub exec: Option<Words>,
     /// PostgreSQL's host or socket directory.
     pub host: Option<String>,
     /// PostgreSQL's port.
@@ -189,6 +231,38 @@ pub struct SourceConfig {
     pub suspect_below: Option<f64>,
     /// What `forget` keeps of its series, in the place of `[retention]`.
     pub retention: Option<RetentionConfig>,
+}
+
+/// `[restore]`: commands for `sh -c` around restores into databases.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreConfig {
+    /// As `--before`.
+    pub before: Option<String>,
+    /// As `--after`.
+    pub after: Option<String>,
+    /// As `--after-failure`.
+    pub after_failure: Option<String>,
+}
+
+/// Words of a command line.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Words {
+    /// Split at spaces.
+    Text(String),
+    /// As they are.
+    List(Vec<String>),
+}
+
+impl Words {
+    /// The words, each for itself.
+    pub fn split(&self) -> Vec<OsString> {
+        match self {
+            Self::Text(text) => text.split_whitespace().map(OsString::from).collect(),
+            Self::List(words) => words.iter().map(OsString::from).collect(),
+        }
+    }
 }
 
 /// `[retention]` or `[source.NAME.retention]`: as the options of `forget`.

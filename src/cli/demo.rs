@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
             Err(WhyGenerated::Wished)
         } else {
             let search_path = context.app.environment.path("PATH");
-            DemoPlan::server(&clients(context), search_path.as_ref().map(|path| path.as_os_str()))
+            DemoPlan::server(&clients(context, Vec::new()), search_path.as_ref().map(|path| path.as_os_str()))
         },
     };
     let world = World {

@@ -4,6 +4,7 @@ use super::args::{NameArgs, SnapshotsArgs};
 use super::render::{self, table};
 use super::report::{CliError, Exit};
 use super::{Context, print, tables};
+use crate::clock::Clock;
 use crate::event::{Event, Observer};
 use crate::ops::backup::tags_of;
 use crate::ops::restore::find;
@@ -41,6 +42,9 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
             let mut object = render::snapshot(&seen, tags);
             if let Some(map) = object.as_object_mut() {
                 map.insert("pinned".to_owned(), json!(history.pinned.contains(&seen.summary.id)));
+                let verified = history.verified.get(&seen.summary.id);
+                let time = verified.map(|ms| crate::snapshot::timestamp(*ms).to_string());
+                map.insert("verified".to_owned(), json!(time));
             }
             object
         };
@@ -51,7 +55,7 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
         context.say("no snapshots");
     } else {
         let rows: Vec<Vec<String>> =
-            shown.iter().map(|(seen, tags)| row(seen, tags, &calendar.zone, &history)).collect();
+            shown.iter().map(|(seen, tags)| row(context, seen, tags, &calendar.zone, &history)).collect();
         let titles = ["ID", "TIME", "SERIES", "HOST", "TAGS", "SIZE", "STORED", "TOOK", "STATE"];
         context.output(&table(&titles, &[5, 6, 7], &rows));
         context.say(&format!("{} snapshots, times in {}", rows.len(), calendar.zone_name()));
@@ -59,7 +63,13 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     Ok(if history.damaged.is_empty() { Exit::Good } else { Exit::Integrity })
 }
 
-fn row(seen: &Seen, tags: &[String], zone: &jiff::tz::TimeZone, history: &History) -> Vec<String> {
+fn row(
+    context: &Context,
+    seen: &Seen,
+    tags: &[String],
+    zone: &jiff::tz::TimeZone,
+    history: &History,
+) -> Vec<String> {
     let head = &seen.summary.head;
     let unknown = || "?".to_owned();
     let totals = seen.body.as_ref().map(sizes);
@@ -71,6 +81,10 @@ fn row(seen: &Seen, tags: &[String], zone: &jiff::tz::TimeZone, history: &Histor
     }
     if history.pinned.contains(&seen.summary.id) {
         state += ", pinned";
+    }
+    if let Some(ms) = history.verified.get(&seen.summary.id) {
+        let now_ms = context.clock.now().as_millisecond();
+        state += &format!(", verified {}", render::ago(now_ms.saturating_sub(*ms)));
     }
     vec![
         seen.summary.id.short(),

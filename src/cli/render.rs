@@ -41,6 +41,17 @@ pub(super) fn duration(ms: u64) -> String {
     }
 }
 
+/// How long ago something was, roughly.
+pub(super) fn ago(ms: i64) -> String {
+    let minutes = ms / 60_000;
+    match minutes {
+        ..1 => "just now".to_owned(),
+        1..120 => format!("{minutes} min ago"),
+        120..2880 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1440),
+    }
+}
+
 /// A moment in the zone, to the second.
 pub(super) fn time(ms: i64, zone: &TimeZone) -> String {
     crate::snapshot::timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -150,5 +161,9 @@ mod tests {
         assert_eq!(duration(1234), "1.2 s");
         assert_eq!(duration(61_000), "1 min 1 s");
         assert_eq!(duration(7_260_000), "2 h 1 min");
+        assert_eq!(
+            [-5, 59_000, 3_600_000, 7_200_000, 3 * 86_400_000].map(ago),
+            ["just now", "just now", "60 min ago", "2 h ago", "3 days ago"]
+        );
     }
 }

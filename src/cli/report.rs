@@ -106,6 +106,16 @@ impl CliError {
     }
 }
 
+impl CliError {
+    /// What failed in a database's programs: a word for programs.
+    fn kind(&self) -> Option<String> {
+        match self {
+            Self::Op(error) => error.failure().map(|failure| failure.to_string()),
+            _ => None,
+        }
+    }
+}
+
 pub(super) fn op_exit(error: &OpError) -> Exit {
     match error {
         OpError::Repo(error) => repo_exit(error),
@@ -114,6 +124,7 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         | OpError::Incomplete { .. }
         | OpError::File { .. } => Exit::Partial,
         OpError::NoParts { .. }
+        | OpError::StreamName { .. }
         | OpError::Select(_)
         | OpError::Selection(_)
         | OpError::WhichStream { .. }
@@ -162,6 +173,7 @@ pub(super) fn report(error: &CliError, json: bool, interrupted: bool) -> Exit {
     if json {
         let object = serde_json::json!({
             "version": 1, "error": message, "hint": hint, "exit_code": exit.code(),
+            "kind": error.kind(),
         });
         super::print(&object.to_string());
     }

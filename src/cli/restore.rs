@@ -1,18 +1,18 @@
 //! `dumpvault restore` and `dumpvault cat`.
 
+mod database;
+mod hooks;
 mod parts;
 
-use super::args::{CatArgs, PartArgs, RestoreArgs};
-use super::backup::{clients, connection};
+use super::args::{CatArgs, RestoreArgs};
 use super::report::{CliError, Exit};
-use super::{Context, prompt, render, verify};
+use super::{Context, render, verify};
 use crate::config;
 use crate::ops::OpError;
-use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target, choose};
+use crate::ops::restore::{Chosen, Findings, Target, choose};
 use crate::repo::reader::ReadStats;
 use crate::snapshot::{Stream, StreamFormat};
 use crate::source::command::{SinkOutput, open_sink};
-use crate::source::postgres::{Connection, PostgresError, RestoreTarget};
 use crate::source::process::{Invocation, Limits};
 use parts::Picked;
 use serde_json::json;
@@ -48,7 +48,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     }
     let selection = parts::selection(&args.parts)?;
     let target =
-        args.to_database.as_deref().map(|name| database(context, args, name, &limits)).transpose()?;
+        args.to_database.as_deref().map(|name| database::target(context, args, name, &limits)).transpose()?;
     let chosen = chosen(context, &args.snapshot)?;
     let stream = chosen.stream(args.stream.as_deref())?.clone();
     // What is wanted is known, and can be had, before anything is touched.
@@ -66,10 +66,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let work =
         Work { context, chosen: &chosen, stream: &stream, picked: picked.as_ref(), began: Instant::now() };
     if let Some(target) = target {
-        if !agree(context, args, &chosen, &stream, &target)? {
-            return Err(CliError::Failed { message: "nothing was restored: not confirmed".to_owned() });
-        }
-        return into_database(&work, args, target);
+        return database::run(&work, args, target);
     }
     if args.command {
         let (program, rest) = args.program.split_first().ok_or_else(|| CliError::usage("no program"))?;
@@ -111,48 +108,6 @@ impl Work<'_> {
     }
 }
 
-fn into_database(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result<Exit, CliError> {
-    let Work { context, chosen, stream, picked, .. } = work;
-    let into = format!("database `{}`", target.database);
-    // Also asked for before anything is touched.
-    let expected = expected(work, args)?;
-    let stats = match (args.jobs, picked) {
-        (Some(jobs), Some(Picked { archive, part })) => {
-            let scratch = context.app.environment.directory.join(std::env::temp_dir());
-            let Context { progress, cancel, .. } = context;
-            let workers = usize::from(jobs);
-            let jobs = Jobs { workers, scratch: &scratch, observer: progress, cancel };
-            chosen.restore_jobs(stream, archive, &part.entries, &target, &jobs)?
-        }
-        _ => work.send(Target::Database(Box::new(target.clone())))?,
-    };
-    let findings = match expected {
-        None => None,
-        Some(expected) => {
-            let connections = args.jobs.map_or_else(|| context.cores(), usize::from);
-            Some(expected.compare(&target, connections)?)
-        }
-    };
-    Ok(done(work, &into, stats, findings.as_ref()))
-}
-
-/// What the database must hold afterwards. Rows that are added to tables in use prove little, and are only counted when asked for.
-fn expected(work: &Work<'_>, args: &RestoreArgs) -> Result<Option<Expected>, CliError> {
-    let Work { context, chosen, stream, picked, .. } = work;
-    let PartArgs { schema_only, data_only, .. } = args.parts;
-    if args.no_verify || schema_only || (data_only && !args.verify) {
-        return Ok(None);
-    }
-    let expected = match picked {
-        Some(Picked { archive, part }) => Some(archive.expected_of(part)?),
-        None => chosen.expected(stream, &context.progress, &context.cancel)?,
-    };
-    if expected.is_none() && args.verify {
-        context.warn("nothing is known of this dump's tables: their rows cannot be compared".to_owned());
-    }
-    Ok(expected.map(|expected| if data_only { expected.beside_others() } else { expected }))
-}
-
 pub(super) fn chosen(context: &Context, name: &str) -> Result<Chosen, CliError> {
     let zone = context.app.config.calendar()?.zone;
     let repo = context.repository()?;
@@ -176,76 +131,6 @@ fn to_stdout(work: &Work<'_>) -> Result<Exit, CliError> {
     let flushed = out.flush();
     flushed.map_err(|source| CliError::File { path: "standard output".to_owned(), source })?;
     Ok(Exit::Good)
-}
-
-fn database(
-    context: &Context,
-    args: &RestoreArgs,
-    name: &str,
-    limits: &Limits,
-) -> Result<RestoreTarget, CliError> {
-    let (connection, database) = if name.starts_with("postgres://") || name.starts_with("postgresql://") {
-        let connection = Connection::from_uri(name).map_err(OpError::from)?;
-        let database = connection.database().map(str::to_owned);
-        let database =
-            database.ok_or_else(|| CliError::usage("the address of --to-database names no database"))?;
-        (connection, database)
-    } else {
-        (connection(None, &args.server)?, name.to_owned())
-    };
-    Ok(RestoreTarget {
-        create: args.create,
-        clean: args.clean,
-        // A part of a dump may stand beside what is there; data goes into tables that are.
-        add: !args.parts.table.is_empty() || !args.parts.schema.is_empty() || args.parts.data_only,
-        no_owner: args.no_owner,
-        no_privileges: args.no_privileges,
-        clients: clients(context),
-        ..RestoreTarget::new(connection, database, limits.clone())
-    })
-}
-
-/// Says what will be replaced, and asks. Only a database that holds something needs to be asked about.
-fn agree(
-    context: &Context,
-    args: &RestoreArgs,
-    chosen: &Chosen,
-    stream: &Stream,
-    target: &RestoreTarget,
-) -> Result<bool, CliError> {
-    let state = target.inspect().map_err(OpError::from)?;
-    if state.is_empty() || args.yes {
-        return Ok(true);
-    }
-    if !args.clean && !target.add {
-        let refused = PostgresError::NotEmpty {
-            database: target.database.clone(),
-            tables: state.tables,
-            other_objects: state.other_objects,
-        };
-        return Err(OpError::from(refused).into());
-    }
-    let zone = context.app.config.calendar()?.zone;
-    let what = match (args.clean, args.parts.data_only) {
-        (true, _) => "What the dump holds, too, will be replaced by that of",
-        (false, true) => "Rows will be added to its tables from the dump of",
-        (false, false) => "The part that was chosen will be added from the dump of",
-    };
-    let question = format!(
-        "Database `{}` on {} holds {} tables. {what} {} ({}).",
-        target.database,
-        target.connection.display(),
-        state.tables,
-        render::time(chosen.summary.head.time_ms, &zone),
-        render::bytes(stream.bytes),
-    );
-    prompt::confirm(&question).ok_or_else(|| CliError::Usage {
-        message: format!(
-            "database `{}` holds {} tables, and there is nobody to ask",
-            target.database, state.tables
-        ),
-        hint: Some("say --yes to do it unasked".to_owned()),
-    })
 }
 
 fn done(work: &Work<'_>, into: &str, stats: ReadStats, findings: Option<&Findings>) -> Exit {

@@ -1,13 +1,19 @@
 //! `dumpvault verify`, and what a restore tells of the rows that it counted.
 
 use super::args::{ServerArgs, VerifyArgs};
-use super::backup::{clients, connection};
+use super::backup::{clients, connection, exec};
 use super::report::{CliError, Exit};
 use super::{Context, render, restore};
+use crate::clock::Clock;
 use crate::config;
+use crate::crypto::CryptoError;
 use crate::event::{Event, Observer};
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Findings, Jobs, Verified};
+use crate::ops::tables::table_map;
+use crate::pgarchive::DumpForm;
+use crate::repo::RepoError;
+use crate::repo::format::mark::MarkKind;
 use crate::snapshot::Stream;
 use crate::source::postgres::{Connection, RestoreTarget};
 use crate::source::process::Limits;
@@ -16,6 +22,7 @@ use serde_json::{Value, json};
 pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
     let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
     let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
+    let share = args.sample.as_deref().map_or(Ok(1.0), sample)?;
     let connection = match &args.server {
         Some(uri) => Connection::from_uri(uri).map_err(OpError::from)?,
         None => connection(None, &ServerArgs::default())?,
@@ -23,8 +30,13 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
     let chosen = restore::chosen(context, &args.snapshot)?;
     let streams: Vec<Stream> = match &args.stream {
         Some(name) => vec![chosen.stream(Some(name))?.clone()],
-        None => chosen.body.streams.clone(),
+        None => chosen.body.streams.iter().filter(|stream| !is_cluster_script(stream)).cloned().collect(),
     };
+    if let Some(name) = streams.iter().find(|stream| is_cluster_script(stream)).map(|stream| &stream.name) {
+        return Err(CliError::usage(format!(
+            "`{name}` makes roles and tablespaces of a whole server: it cannot be tried in a scratch database"
+        )));
+    }
     let mut exit = Exit::Good;
     let mut results = Vec::new();
     for (at, stream) in streams.iter().enumerate() {
@@ -32,10 +44,10 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             create: true,
             no_owner: true,
             no_privileges: true,
-            clients: clients(context),
+            clients: clients(context, exec(context, &args.exec)),
             ..RestoreTarget::new(connection.clone(), scratch_name(&chosen, at), limits.clone())
         };
-        let outcome = one(context, &chosen, stream, &target, usize::from(args.jobs));
+        let outcome = one(context, &chosen, stream, &target, share, usize::from(args.jobs));
         match &outcome {
             Ok(verified) => {
                 if !verified.is_good() {
@@ -58,6 +70,9 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
         };
         results.push(result_json(stream, &found));
     }
+    if exit == Exit::Good && share >= 1.0 && args.stream.is_none() && !results.is_empty() {
+        remember(context, &chosen)?;
+    }
     if context.json {
         let object = json!({
             "version": 1, "snapshot": chosen.summary.id.to_string(), "ok": exit == Exit::Good,
@@ -68,16 +83,47 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
     Ok(exit)
 }
 
+/// The snapshot bears from now on that it was restored and compared.
+fn remember(context: &Context, chosen: &Chosen) -> Result<(), CliError> {
+    let now_ms = context.clock.now().as_millisecond();
+    let marked = chosen.repo().mark_snapshot(
+        &chosen.summary.id,
+        MarkKind::Verified,
+        Some(None),
+        &context.app.host(),
+        now_ms,
+    );
+    match marked {
+        Err(RepoError::Crypto(CryptoError::RoleTooWeak { .. })) => {
+            context.warn("this key may not write into the repository: that the snapshot is verified is not remembered there".to_owned());
+            Ok(())
+        }
+        other => Ok(other.map_err(OpError::from)?),
+    }
+}
+
+fn sample(text: &str) -> Result<f64, CliError> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let share = percent.map(|percent| percent / 100.0).filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| CliError::usage(format!("--sample: `{text}` is no share: write 10%")))
+}
+
+/// Roles of a server are not for trying out beside those that are there.
+fn is_cluster_script(stream: &Stream) -> bool {
+    matches!(table_map(stream), Ok(Some(map)) if map.form == DumpForm::ClusterScript)
+}
+
 fn one(
     context: &Context,
     chosen: &Chosen,
     stream: &Stream,
     target: &RestoreTarget,
+    share: f64,
     workers: usize,
 ) -> Result<Verified, OpError> {
     let scratch = context.app.environment.directory.join(std::env::temp_dir());
     let jobs = Jobs { workers, scratch: &scratch, observer: &context.progress, cancel: &context.cancel };
-    chosen.verify(stream, target, &jobs)
+    chosen.verify(stream, target, share, &jobs)
 }
 
 /// A name that tells what the database is, should it ever be left behind, and that no other verification has.

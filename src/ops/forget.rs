@@ -193,6 +193,7 @@ fn candidate<'a>(
         streams: streams.collect(),
         failed: failed.collect(),
         pinned: history.pinned.contains(&summary.id),
+        verified: history.verified.contains_key(&summary.id),
     }
 }
 

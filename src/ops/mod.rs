@@ -54,6 +54,12 @@ pub enum OpError {
         #[source]
         source: crate::pgarchive::SurveyError,
     },
+    /// Two streams of a snapshot would bear the same name.
+    #[error("a database is called `{name}`, as the stream of the server's roles is")]
+    StreamName {
+        /// The name.
+        name: &'static str,
+    },
     /// Parts were asked for of a stream that has none.
     #[error("no parts can be taken of the stream `{stream}`: it is {what}")]
     NoParts {
@@ -180,7 +186,19 @@ impl OpError {
             Self::Aftermath { failure, .. } => failure.hint(),
             Self::NoParts { .. } => Some("tables can be taken out of archives of `pg_dump -Fc -Z0` only; restore the whole of this one".to_owned()),
             Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
+            Self::StreamName { .. } => {
+                Some("leave it out (`--pg-exclude-database`) and back it up by itself, without --globals".to_owned())
+            }
             Self::Archive(_) | Self::Synthesis(_) | Self::Selection(_) | Self::File { .. } => None,
+        }
+    }
+
+    /// What failed in one of PostgreSQL's programs, if that is what failed.
+    pub fn failure(&self) -> Option<crate::source::postgres::Failure> {
+        match self {
+            Self::Source { source, .. } => source.failure(),
+            Self::Aftermath { failure, .. } => failure.failure(),
+            _ => None,
         }
     }
 

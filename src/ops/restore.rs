@@ -162,6 +162,11 @@ pub enum Target<'a> {
 }
 
 impl Chosen {
+    /// The repository that it is in.
+    pub fn repo(&self) -> &Repository {
+        &self.repo
+    }
+
     /// A chosen snapshot of `repo`.
     pub fn new(
         repo: &Repository,

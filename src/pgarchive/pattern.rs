@@ -91,6 +91,20 @@ fn parse(text: &str) -> Result<Vec<NamePattern>, PatternError> {
 }
 
 impl NamePattern {
+    /// This name and no other, whatever characters are in it.
+    pub fn exact(name: &str) -> Self {
+        Self { parts: name.chars().map(Part::Char).collect(), text: name.to_owned() }
+    }
+
+    /// The only name that is meant, if there are no wildcards.
+    pub fn literal(&self) -> Option<String> {
+        let char = |part: &Part| match part {
+            Part::Char(c) => Some(*c),
+            Part::One | Part::Any => None,
+        };
+        self.parts.iter().map(char).collect()
+    }
+
     /// Whether a name is meant.
     pub fn matches(&self, name: &str) -> bool {
         // On a mismatch, only the last `*` can have taken too little.

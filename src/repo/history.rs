@@ -22,6 +22,8 @@ pub struct History {
     pub damaged_packs: HashMap<PackId, String>,
     /// Snapshots that a person pinned.
     pub pinned: HashSet<SnapshotId>,
+    /// Snapshots that were restored and compared as a whole, and when that was last, ms since the epoch.
+    pub verified: HashMap<SnapshotId, i64>,
     /// Snapshots of which something is lost, with the words of the mark. Their state is suspect, whatever it was.
     pub damaged_snapshots: HashMap<SnapshotId, String>,
 }
@@ -82,6 +84,14 @@ impl Repository {
                     }
                 }
                 MarkKind::Pinned => history.pinned.extend(name_in_key::<SnapshotId>(&mark.object)),
+                // A sample proves nothing of the rest.
+                MarkKind::Verified if mark.value.is_some() => {}
+                MarkKind::Verified => {
+                    if let Some(snapshot) = name_in_key::<SnapshotId>(&mark.object) {
+                        let last = history.verified.entry(snapshot).or_insert(mark.time_ms);
+                        *last = (*last).max(mark.time_ms);
+                    }
+                }
                 // Two of them were made at the same time: both count.
                 MarkKind::Tags => {
                     let own = mark.value.iter().flat_map(|tags| tags.lines()).map(str::to_owned);

@@ -75,6 +75,8 @@ pub enum Rule {
     Pinned,
     /// The newest complete one of its series, or the newest that holds one of its streams. Never goes.
     Newest,
+    /// The newest one that a restore has proven. Never goes.
+    Verified,
     /// Not good, and nothing good is newer: there is nothing better yet.
     NothingNewer,
     /// Younger than a day, and nobody said to do it all the same.
@@ -96,6 +98,7 @@ impl std::fmt::Display for Rule {
             Self::Tag(tag) => return write!(f, "tag {tag}"),
             Self::Pinned => "pinned",
             Self::Newest => "newest complete",
+            Self::Verified => "newest verified",
             Self::NothingNewer => "nothing better is newer",
             Self::Young => "younger than 24 h",
             Self::DoubtfulTime => "its time is doubtful",
@@ -114,6 +117,8 @@ pub struct Candidate<'a> {
     pub failed: Vec<&'a str>,
     /// Whether a person pinned it.
     pub pinned: bool,
+    /// Whether it was restored and compared as a whole.
+    pub verified: bool,
 }
 
 /// What was decided on one snapshot.
@@ -251,6 +256,11 @@ fn decide_series(policy: &Policy, series: &[&Candidate<'_>], reckoning: &Reckoni
     let complete = |at: &usize| summaries.get(*at).is_some_and(|one| one.head.state == State::Complete);
     if let Some(newest) = (0..series.len()).rev().find(complete) {
         add(&mut verdicts, newest, Rule::Newest, None);
+    }
+
+    let verified = |at: &usize| series.get(*at).is_some_and(|candidate| candidate.verified);
+    if let Some(newest) = (0..series.len()).rev().find(verified) {
+        add(&mut verdicts, newest, Rule::Verified, None);
     }
 
     let newest_good = (0..series.len()).rev().find(|at| is_good(*at));

@@ -188,11 +188,28 @@ impl SourceError {
             Self::PipeHeldOpen { .. } => {
                 Some("let the command wait for everything that it starts in the background".to_owned())
             }
+            Self::Exited { .. } => self.failure().map(|failure| failure.hint().to_owned()),
             Self::Postgres(error) => error.hint(),
             _ => None,
         }
     }
+
+    /// What went wrong in one of PostgreSQL's programs, if it was one of them and its words are known.
+    pub fn failure(&self) -> Option<postgres::Failure> {
+        match self {
+            Self::Exited { last_words, .. }
+                if POSTGRES_PROGRAMS.iter().any(|name| last_words.as_str().contains(name)) =>
+            {
+                postgres::Failure::of(last_words.as_str())
+            }
+            Self::Postgres(postgres::PostgresError::Step { source, .. }) => source.failure(),
+            _ => None,
+        }
+    }
 }
+
+/// How PostgreSQL's programs begin their messages, wherever they run.
+const POSTGRES_PROGRAMS: [&str; 4] = ["pg_dump:", "pg_restore:", "pg_dumpall:", "psql:"];
 
 /// The end of what a program wrote to its standard error: whole lines, at most 8 KiB; safe to print. Displays as nothing when
 /// empty, else as `:` and its last lines, indented.

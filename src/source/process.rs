@@ -42,6 +42,17 @@ impl Invocation {
         Self { program: program.into(), args: Vec::new(), env: Vec::new(), working_dir: None, account: None }
     }
 
+    /// The same, run by another program that takes it as its arguments: `docker exec -i db`, `ssh db1`. Nothing if `words` is empty.
+    ///
+    /// The environment is that of the other program: whether it hands it on is its own affair.
+    pub fn behind(mut self, words: &[OsString]) -> Self {
+        if let Some((program, rest)) = words.split_first() {
+            let inner = std::mem::replace(&mut self.program, program.clone());
+            self.args.splice(..0, rest.iter().cloned().chain([inner]));
+        }
+        self
+    }
+
     /// Adds one argument.
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());

@@ -63,7 +63,7 @@ impl Archive {
         })
     }
 
-    fn tables_of(&self, toc: &Toc<'_>, entries: &[usize]) -> Vec<TableData> {
+    pub(super) fn tables_of(&self, toc: &Toc<'_>, entries: &[usize]) -> Vec<TableData> {
         let ids: std::collections::HashSet<u32> =
             entries.iter().filter_map(|index| toc.entries().get(*index)).map(|entry| entry.dump_id).collect();
         self.map.tables.iter().filter(|table| ids.contains(&table.dump_id)).cloned().collect()

@@ -151,8 +151,12 @@ impl Run<'_> {
         }
         if let Some(part) = &parts.post_data {
             self.observer.observe(Event::Step { what: "making indexes and keys".to_owned() });
-            let file = TocFile::create(jobs.scratch, &part.head)?;
-            let run = self.prepared.run_file(&file.path, jobs.workers, parts.post_arguments);
+            let run = if self.prepared.reads_files() {
+                let file = TocFile::create(jobs.scratch, &part.head)?;
+                self.prepared.run_file(&file.path, jobs.workers, parts.post_arguments)
+            } else {
+                self.prepared.run_bytes(&part.head, parts.post_arguments)
+            };
             run.map_err(|source| OpError::Source { what: "indexes and keys".to_owned(), source })?;
         }
         if let Some(part) = &parts.last {

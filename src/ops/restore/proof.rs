@@ -173,6 +173,11 @@ impl Archive {
         self.expected(&part.tables)
     }
 
+    /// The same for chosen entries.
+    pub(super) fn expected_of_entries(&self, entries: &[usize]) -> Result<Expected, OpError> {
+        self.expected(&self.tables_of(&self.toc()?, entries))
+    }
+
     fn expected(&self, tables: &[TableData]) -> Result<Expected, OpError> {
         let toc = self.toc()?;
         let is_table = |desc: &[u8]| matches!(desc, b"TABLE" | b"FOREIGN TABLE");

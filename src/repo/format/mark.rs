@@ -20,6 +20,8 @@ pub enum MarkKind {
     Tags,
     /// Only a person lets go of the snapshot.
     Pinned,
+    /// The snapshot was restored and compared; the value says which share of it, if it was not all.
+    Verified,
     /// The pack does not hold what it should.
     Damaged,
     /// What it supersedes holds no more. Where that is nothing, it speaks of a snapshot that was removed as abandoned: should its writer
@@ -35,6 +37,7 @@ impl MarkKind {
             Self::Committed => 1,
             Self::Tags => 2,
             Self::Pinned => 3,
+            Self::Verified => 4,
             Self::Damaged => 5,
             Self::Cleared => 6,
             Self::Other(number) => number,
@@ -115,6 +118,7 @@ impl Mark {
                 1 => MarkKind::Committed,
                 2 => MarkKind::Tags,
                 3 => MarkKind::Pinned,
+                4 => MarkKind::Verified,
                 5 => MarkKind::Damaged,
                 6 => MarkKind::Cleared,
                 other => MarkKind::Other(other),

@@ -45,7 +45,8 @@ fn days(count: u64) -> Vec<Summary> {
 }
 
 fn candidates(all: &[Summary]) -> Vec<Candidate<'_>> {
-    let one = |summary| Candidate { summary, streams: vec!["db"], failed: vec![], pinned: false };
+    let one =
+        |summary| Candidate { summary, streams: vec!["db"], failed: vec![], pinned: false, verified: false };
     all.iter().map(one).collect()
 }
 

@@ -5,6 +5,7 @@ use crate::event::Cancel;
 use crate::source::command::ProcessDump;
 use crate::source::process::{Invocation, Limits};
 use crate::source::{Dump, SourceError};
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -89,12 +90,14 @@ pub struct FoundClient {
 pub struct Clients {
     directories: Vec<PathBuf>,
     search_path: bool,
+    /// Program and arguments that run the clients somewhere else.
+    through: Vec<OsString>,
 }
 
 impl Clients {
     /// Looks in `directories`, then in `PATH` if `search_path`.
     pub fn new(directories: Vec<PathBuf>, search_path: bool) -> Self {
-        Self { directories, search_path }
+        Self { directories, search_path, through: Vec::new() }
     }
 
     /// Looks where the packages of Debian, Red Hat and Homebrew put the versions side by side, then in `PATH`.
@@ -128,6 +131,25 @@ impl Clients {
     pub fn with_directories(mut self, mut directories: Vec<PathBuf>) -> Self {
         directories.append(&mut self.directories);
         Self { directories, ..self }
+    }
+
+    /// The same programs where another one runs them: in a container (`docker exec -i db`), on another host (`ssh db1`). They are found
+    /// in the `PATH` there. Nothing changes if `words` is empty.
+    pub fn through(self, words: Vec<OsString>) -> Self {
+        match words.is_empty() {
+            true => self,
+            false => Self { directories: Vec::new(), search_path: true, through: words },
+        }
+    }
+
+    /// Whether the programs run where this machine's files are.
+    pub(super) fn are_local(&self) -> bool {
+        self.through.is_empty()
+    }
+
+    /// A client program that connects to a database.
+    pub(super) fn client(&self, connection: &Connection, program: impl Into<OsString>) -> Invocation {
+        connection.client(program).behind(&self.through)
     }
 
     /// The directories that come before `PATH`.
@@ -179,19 +201,22 @@ impl Clients {
         }
     }
 
+    fn version_question(&self, path: &Path) -> Invocation {
+        Invocation::new(path).arg("--version").env("LC_ALL", "C").behind(&self.through)
+    }
+
     /// Every program `tool` that is there and tells its version.
     fn find(&self, tool: &'static str, cancel: &Cancel) -> Result<Vec<FoundClient>, PostgresError> {
         let mut found = Vec::new();
         for path in self.places(tool) {
-            let banner =
-                match run(&Invocation::new(&path).arg("--version").env("LC_ALL", "C"), question(cancel)) {
-                    Ok(banner) => banner,
-                    Err(source @ SourceError::Cancelled { .. }) => {
-                        return Err(step(&format!("ask `{tool}` for its version"), source));
-                    }
-                    // A program that cannot even tell its version is none that could be chosen.
-                    Err(_) => continue,
-                };
+            let banner = match run(&self.version_question(&path), question(cancel)) {
+                Ok(banner) => banner,
+                Err(source @ SourceError::Cancelled { .. }) => {
+                    return Err(step(&format!("ask `{tool}` for its version"), source));
+                }
+                // A program that cannot even tell its version is none that could be chosen.
+                Err(_) => continue,
+            };
             if let Some(version) = Version::from_banner(&banner) {
                 found.push(FoundClient { path, version });
             }
@@ -253,14 +278,14 @@ impl Clients {
         limits: Limits,
     ) -> Result<String, PostgresError> {
         for psql in self.places("psql") {
-            let invocation = connection
-                .client(psql)
+            let invocation = self
+                .client(connection, psql)
                 .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-F"])
                 .arg(COLUMN_SEPARATOR.to_string())
                 .args(commands.iter().copied());
             return match run(&invocation, limits.clone()) {
                 Ok(answer) => Ok(answer.lines().next().unwrap_or_default().to_owned()),
-                Err(SourceError::ProgramNotFound { .. }) => continue,
+                Err(SourceError::ProgramNotFound { .. }) if self.are_local() => continue,
                 // `psql` says with status 2 that there is no connection.
                 Err(SourceError::Exited { status: 2, last_words, .. }) => Err(PostgresError::Connect {
                     target: connection.display(),

@@ -124,6 +124,17 @@ impl Connection {
         self.database.as_deref()
     }
 
+    /// The first host's name, where one is said here that is no directory.
+    pub fn host(&self) -> Option<String> {
+        let first = self.hosts.split(',').next().unwrap_or_default();
+        let name = match first.strip_prefix('[') {
+            Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
+            None => first.split(':').next().unwrap_or_default(),
+        };
+        let name = decode_text(name).ok()?;
+        (!name.is_empty() && !name.starts_with('/')).then_some(name)
+    }
+
     /// The URI without its password: for people, logs, and the client programs' command line.
     pub fn display(&self) -> String {
         let mut uri = "postgresql://".to_owned();

@@ -63,6 +63,14 @@ pub enum PostgresError {
         /// The answer's beginning.
         answer: String,
     },
+    /// No database fits what was asked for.
+    #[error("no database fits `{pattern}` (there are: {})", there.join(", "))]
+    NoneFits {
+        /// What was asked for.
+        pattern: String,
+        /// What there is.
+        there: Vec<String>,
+    },
     /// The database to restore into is not there, and making it was not asked for.
     #[error("database `{database}` does not exist on {target}")]
     NoDatabase {
@@ -90,6 +98,12 @@ pub enum PostgresError {
         database: String,
         /// Its tables.
         tables: u64,
+    },
+    /// Others are connected to a database that was to be renamed.
+    #[error("database `{database}` is in use: others are connected to it")]
+    InUse {
+        /// Its name.
+        database: String,
     },
     /// A plain SQL dump holds no list of what to drop.
     #[error("a plain SQL dump cannot replace what database `{database}` holds")]
@@ -136,9 +150,14 @@ impl PostgresError {
             Self::PartsNeedEmpty { .. } => {
                 "restore into a new database (`--create`), or without `--jobs`".to_owned()
             }
+            Self::InUse { .. } => "stop what uses it, or say --terminate-connections".to_owned(),
             Self::CleanNeedsArchive { .. } => "restore into a new database (`--create`)".to_owned(),
             Self::NotADump { .. } => {
                 "restore it with a command of your own (`--command -- …`) or to a file".to_owned()
+            }
+            Self::NoneFits { .. } => {
+                "`*` stands for any characters, `?` for one; databases that take no connections do not count"
+                    .to_owned()
             }
             Self::Answer { .. } | Self::NotCommitted { .. } => return None,
         })

@@ -7,18 +7,24 @@
 mod client;
 mod connection;
 mod count;
+mod databases;
 mod dump;
 mod error;
+mod failure;
 mod private;
 mod restore;
 mod sink;
+mod swap;
 
 pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
 pub use count::{Constraints, Count};
-pub use dump::{PostgresDump, PostgresSource};
+pub use databases::{DatabaseChoice, GlobalsSource};
+pub use dump::{DumpFilter, PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};
+pub use failure::Failure;
 pub use private::{PrivateError, PrivateServer};
 pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };
+pub use swap::name_beside;

@@ -8,6 +8,7 @@ use crate::source::command::ProcessDump;
 use crate::source::process::{Invocation, Limits};
 use crate::source::{Dump, Sink, SourceError};
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 
 /// How many of a stream's first bytes [`kind_of_dump`] wants to see, where there are so many.
@@ -125,6 +126,10 @@ pub struct RestoreTarget {
     pub no_owner: bool,
     /// Restore no grants.
     pub no_privileges: bool,
+    /// A database that is made is made like this one: owner, encoding, locale, tablespace.
+    pub like: Option<String>,
+    /// Connections of others to the database are ended before the restore.
+    pub terminate: bool,
     /// Where to look for client programs.
     pub clients: Clients,
     /// How long the restore may take, and who may stop it.
@@ -162,6 +167,8 @@ impl RestoreTarget {
             add: false,
             no_owner: false,
             no_privileges: false,
+            like: None,
+            terminate: false,
             clients: Clients::installed(),
             limits,
         }
@@ -233,12 +240,14 @@ impl RestoreTarget {
         };
         if !state.exists {
             prepared.created = Some(self.create_database()?);
+        } else if self.terminate {
+            self.terminate_others()?;
         }
         Ok(prepared)
     }
 
     /// A database of the same server that can be asked about the target, and what the server says of itself.
-    fn maintenance(&self, cancel: &Cancel) -> Result<(Connection, ServerInfo), PostgresError> {
+    pub(super) fn maintenance(&self, cancel: &Cancel) -> Result<(Connection, ServerInfo), PostgresError> {
         let own = self.connection.database().filter(|name| *name != self.database);
         let mut first_error = None;
         for database in own.into_iter().chain(["postgres", "template1"]) {
@@ -267,7 +276,12 @@ impl RestoreTarget {
         let (asked, _) = self.maintenance(&cancel)?;
         let what = format!("create database `{}`", self.database);
         // `template0` holds nothing of the site's own, which the dump may hold, too.
-        let create = format!("CREATE DATABASE {} TEMPLATE template0", quoted_name(&self.database));
+        let properties = match &self.like {
+            Some(model) => self.properties(&asked, model)?,
+            None => String::new(),
+        };
+        let create =
+            format!("CREATE DATABASE {} TEMPLATE template0{properties}", quoted_name(&self.database));
         let oid = self.clients.ask_after(&asked, &what, &create, &self.oid_query(), &cancel)?;
         if oid.is_empty() {
             return Err(unclear(&what, &oid));
@@ -355,8 +369,7 @@ impl Prepared {
             DumpKind::Archive { .. } => "--format=custom",
             DumpKind::Tar => "--format=tar",
             _ => {
-                let client = target.connection.with_database(&target.database).client(&self.client.path);
-                return Ok(Box::new(SqlSink::start(client, limits)?));
+                return Ok(Box::new(SqlSink::start(self.connected(), limits)?));
             }
         };
         let mut invocation = self.restoring(format).arg("--single-transaction");
@@ -381,6 +394,24 @@ impl Prepared {
         Ok(Box::new(ArchiveSink::start(&invocation, self.target.limits.clone())?))
     }
 
+    /// Whether the program can be given files of this machine.
+    pub fn reads_files(&self) -> bool {
+        self.target.clients.are_local()
+    }
+
+    /// Runs the program on an archive, over one connection: for a program that reads no files of this machine.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or fails.
+    pub fn run_bytes(&self, archive: &[u8], arguments: &[&str]) -> Result<(), SourceError> {
+        let invocation = self.restoring("--format=custom").args(arguments.iter().copied());
+        let mut sink = Box::new(ArchiveSink::start(&invocation, self.target.limits.clone())?);
+        match sink.write_all(archive) {
+            Ok(()) => sink.finish(),
+            Err(_) => Err(sink.fail_reason()),
+        }
+    }
+
     /// Runs the program on an archive in a file, with so many connections; `arguments` say what of it is wanted.
     ///
     /// # Errors
@@ -397,10 +428,15 @@ impl Prepared {
         run.finish().map(drop)
     }
 
+    /// The program, connected to the database.
+    fn connected(&self) -> Invocation {
+        let RestoreTarget { connection, database, clients, .. } = &self.target;
+        clients.client(&connection.with_database(database), &self.client.path)
+    }
+
     fn restoring(&self, format: &str) -> Invocation {
         let target = &self.target;
-        let client = target.connection.with_database(&target.database).client(&self.client.path);
-        let mut invocation = client.args(["--exit-on-error", format]);
+        let mut invocation = self.connected().args(["--exit-on-error", format]);
         for (wanted, option) in [(target.no_owner, "--no-owner"), (target.no_privileges, "--no-privileges")] {
             if wanted {
                 invocation = invocation.arg(option);
@@ -471,7 +507,7 @@ pub(super) fn quoted_name(name: &str) -> String {
 }
 
 /// A text, quoted for SQL; means the same whatever `standard_conforming_strings` is.
-fn quoted_text(text: &str) -> String {
+pub(super) fn quoted_text(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 

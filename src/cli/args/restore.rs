@@ -1,0 +1,164 @@
+//! Options of `restore` and `verify`.
+
+use super::postgres::{ExecArgs, ServerArgs};
+use clap::Args;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault restore app --to app.dump
+  dumpvault restore app@2026-11-01 --to-database app_old --create
+  dumpvault restore 1a2b3c4d --command -- pg_restore -d app2
+  dumpvault restore latest --to - | pg_restore -l
+  dumpvault restore app --table orders --to-database scratch --create
+  dumpvault restore app --table 'audit.*' --data-only --to-database app --yes
+  dumpvault restore app --to-database app_new --create --jobs 4
+  dumpvault restore app --to-database app --swap --jobs 4 --after 'systemctl restart app'
+  dumpvault restore app --schema audit --dry-run
+
+Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database is
+restored in one transaction. A program is killed before its input ends when
+anything goes wrong, so that it cannot take a cut stream for a whole one.
+
+Names of snapshots:
+  1a2b3c4d        the beginning of an id, at least four digits
+  latest          the newest complete snapshot of all
+  app             the newest complete snapshot of the series `app`
+  app@2026-11-01  the newest at or before that day (or moment)
+  app~1           the one before the series' newest")]
+pub(in crate::cli) struct RestoreArgs {
+    /// Which snapshot.
+    pub snapshot: String,
+    /// Write to this file, or to standard output with `-` (the default).
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
+    pub to: Option<PathBuf>,
+    /// Feed the program behind `--`.
+    #[arg(long, conflicts_with = "to_database")]
+    pub command: bool,
+    /// The program and its arguments.
+    #[arg(last = true, value_name = "PROGRAM", requires = "command")]
+    pub program: Vec<OsString>,
+    /// Restore into this PostgreSQL database: a name, or postgres://user@host/name.
+    #[arg(long, value_name = "DB")]
+    pub to_database: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Make the database if it is not there.
+    #[arg(long, requires = "to_database")]
+    pub create: bool,
+    /// Replace what the database holds and the dump holds, too.
+    #[arg(long, requires = "to_database")]
+    pub clean: bool,
+    /// Restore beside the database, count, and only then rename: the old one stays under another name.
+    #[arg(long, requires = "to_database", conflicts_with_all = ["create", "clean", "table", "schema", "exclude_table", "schema_only", "data_only", "bare"])]
+    pub swap: bool,
+    /// End the connections of others to the database, where they are in the way.
+    #[arg(long, requires = "to_database")]
+    pub terminate_connections: bool,
+    /// Refuse unless this is the host that would be restored to.
+    #[arg(long, value_name = "HOST", requires = "to_database")]
+    pub expect_host: Option<String>,
+    /// Run this by `sh -c` before anything is touched: systemctl stop app. If it fails, nothing is restored.
+    #[arg(long, value_name = "COMMAND", requires = "to_database")]
+    pub before: Option<String>,
+    /// Run this after a restore that went well: migrations, systemctl start app.
+    #[arg(long, value_name = "COMMAND", requires = "to_database")]
+    pub after: Option<String>,
+    /// Run this after a restore that failed once --before had run.
+    #[arg(long, value_name = "COMMAND", requires = "to_database")]
+    pub after_failure: Option<String>,
+    /// Leave everything to the user that restores, not to the owners in the dump.
+    #[arg(long, requires = "to_database")]
+    pub no_owner: bool,
+    /// Restore no grants.
+    #[arg(long, requires = "to_database")]
+    pub no_privileges: bool,
+    #[command(flatten)]
+    pub parts: PartArgs,
+    /// Restore with so many workers side by side, into a database that is new or empty.
+    #[arg(long, short, value_name = "N", requires = "to_database", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Count the rows of every restored table and compare them with the dump's. That is done anyway when tables were restored with their rows.
+    #[arg(long, requires = "to_database", conflicts_with = "no_verify")]
+    pub verify: bool,
+    /// Do not count.
+    #[arg(long, requires = "to_database")]
+    pub no_verify: bool,
+    /// Say what would be restored, and restore nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Which stream, where the snapshot holds several.
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+    /// Stop the program that takes the restore after so long.
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault verify                                  # the newest snapshot of all
+  dumpvault verify app --server postgres://postgres@test1/postgres
+  dumpvault verify app@2026-11-01 --jobs 4 --json
+
+A database with a name of its own is made on the server, the dump restored into it
+without owners and grants, the rows of every table counted and compared with those
+that were counted in the dump, foreign keys and indexes looked at, and the database
+dropped. Nothing else on the server is touched. The role needs CREATEDB, and may
+have to be a superuser for extensions.
+
+Exit code 0: everything is there. 4: something is missing, or the dump cannot be
+restored. Others: nothing was found out.")]
+pub(in crate::cli) struct VerifyArgs {
+    /// Which snapshot.
+    #[arg(default_value = "latest")]
+    pub snapshot: String,
+    /// Where to restore: postgres://user@host/database; otherwise as PG* variables say.
+    #[arg(long, value_name = "URI")]
+    pub server: Option<String>,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+    /// Only this stream.
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+    /// Restore the rows of only about this share of the dump, other tables each time: 10%. The snapshot does not count as verified.
+    #[arg(long, value_name = "SHARE")]
+    pub sample: Option<String>,
+    /// Restore and count with so many workers side by side.
+    #[arg(long, short, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Give up after so long.
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+}
+
+/// Parts of a PostgreSQL archive.
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = "Parts of a PostgreSQL dump")]
+pub(in crate::cli) struct PartArgs {
+    /// Only this table (view, sequence), with its keys, indexes, and what it needs: orders, audit.*, "odd.name"; may be given several times.
+    #[arg(long, value_name = "TABLE")]
+    pub table: Vec<String>,
+    /// Only this schema and what its objects need; may be given several times.
+    #[arg(long, value_name = "SCHEMA")]
+    pub schema: Vec<String>,
+    /// Not this table, nor what cannot be without it; may be given several times.
+    #[arg(long, value_name = "TABLE")]
+    pub exclude_table: Vec<String>,
+    /// Definitions without data.
+    #[arg(long, conflicts_with = "data_only")]
+    pub schema_only: bool,
+    /// Data without definitions: the tables are there already.
+    #[arg(long)]
+    pub data_only: bool,
+    /// The tables and their rows alone: no keys, no indexes, nothing that they need.
+    #[arg(long)]
+    pub bare: bool,
+    /// Large objects, too, where tables or schemas are named.
+    #[arg(long)]
+    pub large_objects: bool,
+}

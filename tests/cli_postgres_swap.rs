@@ -1,0 +1,210 @@
+//! Restores that people fear: over a live database, with what surrounds it; and the proof that is remembered.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/cli.rs"]
+mod cli;
+#[allow(dead_code)]
+#[path = "support/pg.rs"]
+mod pg;
+
+use cli::{Output, Vault, exit, run, text};
+use pg::Server;
+use std::process::{Child, Stdio};
+
+const SHOP: &str = "
+CREATE TABLE customers (id int PRIMARY KEY, name text);
+CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customers, what text);
+INSERT INTO customers SELECT i, 'customer ' || i FROM generate_series(1, 500) i;
+INSERT INTO orders SELECT i, i % 500 + 1, 'order ' || i FROM generate_series(1, 3000) i;
+";
+
+struct World {
+    server: Server,
+    vault: Vault,
+}
+
+impl World {
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = self.vault.command(args);
+        command
+            .env("PGHOST", self.server.socket_dir())
+            .env("PGPORT", self.server.port().to_string())
+            .env("PGUSER", "postgres");
+        run(command, b"")
+    }
+
+    fn databases(&self) -> Vec<String> {
+        let sql =
+            "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY 1";
+        self.server.psql("postgres", sql).lines().map(str::to_owned).collect()
+    }
+
+    /// Somebody who is connected and does not leave.
+    fn visitor(&self, database: &str) -> Child {
+        let mut psql = self.server.client("psql");
+        psql.args(["-X", "-A", "-t", "-d", database, "-c", "SELECT 'here'", "-c", "SELECT pg_sleep(600)"]);
+        let mut child = psql.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        assert!(lines.by_ref().any(|line| line.unwrap() == "here"));
+        child
+    }
+
+    fn config(&self, text: &str) {
+        std::fs::write(self.vault.work().join("dumpvault.toml"), text).unwrap();
+    }
+
+    /// Everything about a database that no dump of it holds.
+    fn settings(&self) -> String {
+        self.server.psql(
+            "postgres",
+            "SELECT datname, datdba::regrole, datacl, encoding, datcollate, datconnlimit, shobj_description(oid, 'pg_database') \
+             FROM pg_database WHERE datname = 'shop'; \
+             SELECT setrole::regrole, setconfig FROM pg_db_role_setting \
+             WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = 'shop') ORDER BY 1",
+        )
+    }
+}
+
+// One server for all: starting one takes longer than everything that is done with it.
+
+#[test]
+fn a_live_database_is_replaced_without_fear() {
+    let world = World { server: Server::start(), vault: Vault::new() };
+    world.server.psql("postgres", "CREATE ROLE clerk LOGIN");
+    let create = "CREATE DATABASE shop OWNER clerk ENCODING 'UTF8' LC_COLLATE 'C' TEMPLATE template0";
+    world.server.psql("postgres", create);
+    world.server.psql("shop", SHOP);
+    world.server.psql(
+        "postgres",
+        "REVOKE ALL ON DATABASE shop FROM PUBLIC; GRANT CONNECT ON DATABASE shop TO keeper; \
+         ALTER DATABASE shop SET search_path = audit, public; ALTER DATABASE shop SET work_mem = '7MB'; \
+         ALTER ROLE keeper IN DATABASE shop SET statement_timeout = '3s'; COMMENT ON DATABASE shop IS 'it''s live'; \
+         ALTER DATABASE shop CONNECTION LIMIT 50",
+    );
+    world.run(&["backup", "--pg-database", "shop"]).expect(exit::OK);
+    what_is_protected_or_elsewhere_is_refused(&world);
+    hooks_run_around_a_restore(&world);
+    a_swap_keeps_the_old_database_and_all_settings(&world);
+    a_swap_that_cannot_be_done_changes_nothing(&world);
+    a_verified_snapshot_says_so_and_is_kept(&world);
+}
+
+fn what_is_protected_or_elsewhere_is_refused(world: &World) {
+    world.config("protect = ['sh*']\n");
+    for options in [&["--clean"][..], &["--swap"], &["--table", "orders", "--data-only"]] {
+        let args = [&["restore", "shop", "--to-database", "shop", "--yes"], options].concat();
+        world.run(&args).expect(exit::USAGE).says("protected");
+    }
+    world.run(&["restore", "shop", "--to-database", "fresh", "--create"]).expect(exit::OK);
+    world.server.psql("postgres", "DROP DATABASE fresh");
+    // One that was lost can be brought back under its name.
+    world.server.create("shining");
+    world.run(&["restore", "shop", "--to-database", "shining"]).expect(exit::OK);
+    world.server.psql("postgres", "DROP DATABASE shining");
+    world.config("");
+    let args = ["restore", "shop", "--to-database", "other", "--create", "--expect-host", "test1"];
+    world.run(&args).expect(exit::USAGE).says("host `localhost`");
+    let uri = world.server.uri("other");
+    let args = ["restore", "shop", "--to-database", &uri, "--create", "--expect-host", "127.0.0.1"];
+    world.run(&args).expect(exit::OK);
+    world.server.psql("postgres", "DROP DATABASE other");
+}
+
+fn hooks_run_around_a_restore(world: &World) {
+    let log = world.vault.work().join("log");
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    let hook = |word: &str| format!("echo {word} $DUMPVAULT_DATABASE $DUMPVAULT_SERIES >> {}", log.display());
+    let (before, after, failed) = (hook("before"), hook("after"), hook("failed"));
+    let hooks = ["--before", &before, "--after", &after, "--after-failure", &failed];
+    let restore = |options: &[&str]| {
+        world.run(&[&["restore", "shop", "--to-database", "copy"], options, &hooks].concat())
+    };
+    restore(&["--create"]).expect(exit::OK);
+    assert_eq!(said(), "before copy shop\nafter copy shop\n");
+    // Refused before anything is touched: nothing was stopped, so nothing is to be started.
+    std::fs::remove_file(&log).unwrap();
+    restore(&[]).expect(exit::NOTHING_DONE).says("not empty");
+    assert_eq!(said(), "");
+    restore(&["--table", "orders", "--yes"]).expect(exit::PART_FAILED).says("already exists").says("--clean");
+    assert_eq!(said(), "before copy shop\nfailed copy shop\n");
+    world.server.psql("postgres", "DROP DATABASE copy");
+    // The configuration's, of which the first fails: nothing is restored.
+    world.config("[restore]\nbefore = 'echo no way >&2; false'\n");
+    let args = ["restore", "shop", "--to-database", "copy", "--create"];
+    world.run(&args).expect(exit::PART_FAILED).says("no way").says("--before");
+    assert_eq!(world.databases(), ["shop"]);
+    world.config("");
+}
+
+fn a_swap_keeps_the_old_database_and_all_settings(world: &World) {
+    let before = world.settings();
+    let original = world.server.dump_plain("shop");
+    for jobs in [&[][..], &["--jobs", "2"]] {
+        world.server.psql("shop", "DELETE FROM public.orders WHERE id > 10");
+        let swap = [&["restore", "shop", "--to-database", "shop", "--swap"], jobs].concat();
+        world.run(&swap).expect(exit::USAGE).says("--yes");
+        let said = world.run(&[&swap[..], &["--yes"]].concat()).expect(exit::OK).text();
+        assert!(
+            said.contains("2 tables with data") && said.contains("the old one is now `shop_before_"),
+            "{said}"
+        );
+        assert_eq!(world.server.dump_plain("shop"), original);
+        assert_eq!(world.settings(), before);
+        let databases = world.databases();
+        let [_, kept] = databases.as_slice() else { panic!("{databases:?}") };
+        assert_eq!(world.server.psql(kept, "SELECT count(*) FROM public.orders"), "10");
+        world.server.psql("postgres", &format!("DROP DATABASE {kept}"));
+    }
+}
+
+fn a_swap_that_cannot_be_done_changes_nothing(world: &World) {
+    world.run(&["restore", "shop", "--to-database", "gone", "--swap"]).expect(exit::NOTHING_DONE);
+    let mut visitor = world.visitor("shop");
+    let swap = ["restore", "shop", "--to-database", "shop", "--swap", "--yes"];
+    world
+        .run(&swap)
+        .expect(exit::NOTHING_DONE)
+        .says("--terminate-connections")
+        .says("restored whole in database");
+    let databases = world.databases();
+    let [live, new] = databases.as_slice() else { panic!("{databases:?}") };
+    assert!(live == "shop" && new.starts_with("shop_new_"), "{databases:?}");
+    world.server.psql("postgres", &format!("DROP DATABASE {new}"));
+    world.run(&[&swap[..], &["--terminate-connections"]].concat()).expect(exit::OK);
+    assert!(!visitor.wait().unwrap().success());
+    assert_eq!(world.databases().len(), 2);
+    assert_eq!(world.server.psql("shop", "SELECT count(*) FROM public.orders"), "3000");
+
+    // A restore in place that somebody's session is in the way of.
+    let mut visitor = world.visitor("shop");
+    let clean = ["restore", "shop", "--to-database", "shop", "--clean", "--yes", "--terminate-connections"];
+    world.run(&clean).expect(exit::OK);
+    assert!(!visitor.wait().unwrap().success());
+}
+
+fn a_verified_snapshot_says_so_and_is_kept(world: &World) {
+    let verified = |at: usize| world.vault.snapshots()[at]["verified"].is_string();
+    assert!(!verified(0));
+    world.run(&["verify", "shop", "--sample", "10%"]).expect(exit::OK);
+    assert!(!verified(0), "a sample is no proof of the whole");
+    world.run(&["verify", "shop", "--sample", "0%"]).expect(exit::USAGE);
+    world.run(&["verify", "shop"]).expect(exit::OK);
+    assert!(verified(0));
+    let said = world.run(&["snapshots"]).expect(exit::OK).text();
+    assert!(said.contains("verified just now"), "{said}");
+    let first = text(&world.vault.snapshots()[0], "id");
+    for _ in 0..2 {
+        world.run(&["backup", "--pg-database", "shop"]).expect(exit::OK);
+    }
+    let answer = world.run(&["forget", "--keep-last", "1", "--force", "--json"]).expect(exit::OK).json();
+    let decided = answer["snapshots"].as_array().unwrap();
+    let kept = decided.iter().find(|one| one["id"] == first.as_str()).unwrap();
+    assert_eq!(kept["reasons"][0]["rule"], "newest verified", "{answer}");
+    assert_eq!(world.vault.snapshots().len(), 2);
+    world.run(&["verify", "shop"]).expect(exit::OK);
+    world.run(&["forget", "--keep-last", "1", "--force"]).expect(exit::OK);
+    assert_eq!(world.vault.snapshots().len(), 1, "a newer one is verified");
+    let scratch = "SELECT count(*) FROM pg_database WHERE datname LIKE 'dumpvault_verify%'";
+    assert_eq!(world.server.psql("postgres", scratch), "0");
+}
