@@ -6,7 +6,7 @@
 //! The contract of a storage makes a put durable before it returns, so that there is no step in which something is written and not yet safe;
 //! that `storage::local` keeps the contract is tested there.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[path = "support/small.rs"]
 mod small;

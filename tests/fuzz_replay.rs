@@ -2,12 +2,7 @@
 //!
 //! `DUMPVAULT_FUZZ_WRITE=1` writes the seeds of the corpus anew. Inputs that a fuzzer found are put beside them, with a name of their own.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test that cannot go on fails"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
 
 #[path = "support/small.rs"]
 mod small;

@@ -1,7 +1,7 @@
 //! A storage that lists what it likes: a million key slots, names that climb out of their folder, objects that are none. What it says is
 //! taken for what it is worth, in bounded time and memory.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[path = "support/small.rs"]
 mod small;

@@ -14,12 +14,7 @@
 //! `DUMPVAULT_SIM_SEEDS=N` runs that many seeds, `DUMPVAULT_SIM_FIRST=N` begins with another than the first, `DUMPVAULT_SIM_SEED=N` runs
 //! one and prints its steps.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test that cannot go on fails"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
 
 #[path = "support/small.rs"]
 mod small;

@@ -266,13 +266,16 @@ impl State {
     }
 }
 
+/// A key and the bytes that are to be put there.
+type Pack = (String, Vec<u8>);
+
 /// The shared storage as one actor sees it.
 #[derive(Clone)]
 pub struct Door {
     turnstile: Arc<Turnstile>,
     actor: usize,
     /// Packs that the actor was told are there.
-    pending: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    pending: Arc<Mutex<Vec<Pack>>>,
 }
 
 impl Door {
