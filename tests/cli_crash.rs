@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 // --- kill -9
 
-/// How many backups are killed: `DUMPVAULT_TEST_KILL_ROUNDS`, else 100, else 1000 in long tests.
+/// How many backups are killed: `DUMPVAULT_TEST_KILL_ROUNDS`, else 50, else 500 in long tests.
 fn rounds() -> u64 {
     let asked = std::env::var("DUMPVAULT_TEST_KILL_ROUNDS").ok().map(|text| text.parse().unwrap());
-    asked.unwrap_or(if long() { 1000 } else { 100 })
+    asked.unwrap_or(if long() { 500 } else { 50 })
 }
 
 /// SplitMix64: the same seed kills at the same places, as far as the machine's own pace allows.
@@ -113,6 +113,54 @@ fn given_backups_killed_at_random_moments_then_earlier_snapshots_restore_and_non
     }
 }
 
+/// Backs up, forgets what came before, and prunes: what is kept shares packs with what is not.
+fn worn(vault: &Vault, round: u64) -> (String, Vec<u8>) {
+    let kept = [noise(7, 300_000), noise(1000 + round, 50_000)].concat();
+    let gone = vault.backup("gone", &[&kept[200_000..], &noise(round, 400_000)].concat());
+    let id = vault.backup(&format!("kept-{round}"), &kept);
+    forget(vault, &gone);
+    (id, kept)
+}
+
+/// Forgets the newest snapshot of the series `gone`, once there is a newer one: a series never loses all it has.
+fn forget(vault: &Vault, id: &str) {
+    vault.backup_with("gone", &rows(9, 20), &["--suspect-below", "0"]);
+    vault.run(["forget", id, "--force"]).expect(exit::OK);
+}
+
+#[test]
+fn given_prunes_killed_at_random_moments_then_every_snapshot_restores_and_the_next_prune_cleans_up() {
+    let vault = Vault::new();
+    let prune = ["prune", "--grace", "0", "--end-sessions"];
+    let mut good = vec![worn(&vault, 0)];
+    let began = Instant::now();
+    vault.run(prune).expect(exit::OK);
+    let whole = began.elapsed();
+    let mut dice = Dice::new();
+    let mut killed = 0;
+    for round in 1..=rounds() / 4 {
+        good.push(worn(&vault, round));
+        let running = Running::start(vault.command(prune));
+        // The random moment itself.
+        std::thread::sleep(Duration::from_micros(dice.below(whole.as_micros() as u64)));
+        running.signal(Signal::KILL);
+        killed += u64::from(running.wait().signal.is_some());
+        let (id, bytes) = &good[dice.below(good.len() as u64) as usize];
+        assert!(vault.restore(id).expect(exit::OK).stdout == *bytes, "round {round}: {id}");
+        if round % 5 == 0 {
+            vault.run(prune).expect(exit::OK);
+            vault.run(["check", "--read-data"]).expect(exit::OK);
+        }
+    }
+    assert!(killed * 4 >= rounds() / 4, "too few were killed in time to prove anything: {killed}");
+    vault.run(prune).expect(exit::OK);
+    vault.run(["check", "--read-data"]).expect(exit::OK);
+    assert_eq!(vault.objects_in("gc").len(), 0, "plans are carried out in the end");
+    for (id, bytes) in &good {
+        assert!(vault.restore(id).expect(exit::OK).stdout == *bytes, "{id}");
+    }
+}
+
 #[test]
 fn given_a_backup_killed_after_it_stored_packs_then_the_next_one_does_not_store_them_again() {
     let mut vault = Vault::new();
@@ -167,14 +215,14 @@ fn given_unreferenced_packs_of_a_killed_backup_then_check_reports_them_and_no_da
 
 // --- no room
 
-/// Runs `act`'s script with the repository on a file system of 24 MiB, and brings the repository back. `None` where this user
+/// Runs `act`'s script with the repository on a file system of so many KiB, and brings the repository back. `None` where this user
 /// may make no file systems.
-fn on_a_small_disk(vault: &Vault, script: &str) -> Option<Output> {
+fn on_a_small_disk(vault: &Vault, kib: u64, script: &str) -> Option<Output> {
     let scratch = vault.home().join("small-disk");
-    fs::create_dir(&scratch).unwrap();
+    fs::create_dir_all(&scratch).unwrap();
     let script = format!(
         "set -e
-        mount -t tmpfs -o size=24m,mode=700 tmpfs '{disk}'
+        mount -t tmpfs -o size={kib}k,mode=700 tmpfs '{disk}'
         cp -a '{repo}/.' '{disk}'
         export DUMPVAULT_REPOSITORY='{disk}'
         set +e
@@ -217,7 +265,7 @@ fn given_a_full_disk_during_a_backup_then_it_says_so_and_the_repository_stays_us
     let earlier = vault.backup("app", &dump);
     fs::write(vault.home().join("large"), noise(5, 50_000_000)).unwrap();
     let script = "\"$dumpvault\" backup --stdin --name app <../large";
-    match on_a_small_disk(&vault, script) {
+    match on_a_small_disk(&vault, 24 << 10, script) {
         Some(output) => {
             output.expect(exit::NOTHING_DONE).says("no space left");
         }
@@ -227,6 +275,42 @@ fn given_a_full_disk_during_a_backup_then_it_says_so_and_the_repository_stays_us
         }
     }
     assert_usable(&vault, &earlier, &dump);
+}
+
+#[test]
+fn given_disks_that_fill_up_at_random_points_then_backups_and_prunes_fail_and_nothing_is_lost() {
+    let vault = Vault::new();
+    let dump = rows(1, 5000);
+    let earlier = vault.backup("app", &dump);
+    let gone = vault.backup("gone", &[&noise(2, 300_000)[..], &dump[..100_000]].concat());
+    forget(&vault, &gone);
+    let mut dice = Dice::new();
+    let mut full = 0;
+    for round in 0..if long() { 80 } else { 8 } {
+        fs::write(vault.home().join("large"), noise(5 + round, 2_000_000)).unwrap();
+        // Files take whole pages, and folders some.
+        let used = vault.repo_bytes() / 1024 + vault.objects().len() as u64 * 4 + 100;
+        let room = dice.below(2200);
+        let script = match round % 4 {
+            3 => "\"$dumpvault\" prune --grace 0 --end-sessions",
+            _ => "\"$dumpvault\" backup --stdin --name large <../large",
+        };
+        let output = on_a_small_disk(&vault, used + room, script).unwrap_or_else(|| {
+            // This user may not mount: no file grows beyond a part of a pack.
+            run(vault.shell(&format!("trap '' XFSZ; ulimit -f {}; {script}", 1 + room / 2)), b"")
+        });
+        output.code.filter(|code| [exit::OK, exit::NOTHING_DONE].contains(code)).unwrap_or_else(|| {
+            panic!("round {round}, {room} KiB of room: {output}");
+        });
+        full += u64::from(output.code == Some(exit::NOTHING_DONE));
+        assert!(vault.restore(&earlier).expect(exit::OK).stdout == dump, "round {round}");
+        vault.run(["check", "--read-data"]).expect(exit::OK);
+    }
+    assert!(full > 0, "no disk was full");
+    vault.run(["prune", "--grace", "0", "--end-sessions"]).expect(exit::OK);
+    let id = vault.backup("app", &dump);
+    assert!(vault.restore(&id).expect(exit::OK).stdout == dump);
+    vault.run(["check", "--read-data"]).expect(exit::OK);
 }
 
 /// No file may grow beyond 8 MiB; a write that would fails with EFBIG, since the signal is ignored.

@@ -370,6 +370,43 @@ fn given_a_catalog_of_an_older_state_of_the_repository_then_it_catches_up() {
     assert_whole(&patient, "older");
 }
 
+#[test]
+fn given_the_catalog_of_another_repository_then_it_is_noticed_and_made_anew() {
+    let mut patient = Patient::new();
+    let other = Vault::new();
+    other.backup("app", &[noise(1, 700_000), rows(1, 20_000)].concat());
+    let theirs = files_below(other.cache());
+    for file in files_below(patient.warm.path()) {
+        patient.reset(true);
+        let name = |file: &str| Path::new(file).file_name().unwrap().to_owned();
+        let Some(their) = theirs.iter().find(|their| name(their) == name(&file)) else { continue };
+        fs::copy(other.cache().join(their), patient.vault.cache().join(&file)).unwrap();
+        assert_whole(&patient, &format!("{file} of another repository"));
+    }
+}
+
+#[test]
+fn given_a_catalog_from_before_a_prune_then_nothing_is_taken_from_packs_that_are_gone() {
+    let vault = Vault::new();
+    let kept = rows(1, 5000);
+    let gone = noise(1, 300_000);
+    let first = vault.backup("kept", &kept);
+    let forgotten = vault.backup("gone", &gone);
+    let older = tempfile::tempdir().unwrap();
+    copy_folder(vault.cache(), older.path());
+    // A series never loses all it has.
+    vault.backup_with("gone", &rows(9, 20), &["--suspect-below", "0"]);
+    vault.run(["forget", &forgotten, "--force"]).expect(exit::OK);
+    vault.run(["prune", "--grace", "0"]).expect(exit::OK);
+    fs::remove_dir_all(vault.cache()).unwrap();
+    copy_folder(older.path(), vault.cache());
+    // The very bytes that the old catalog knows a place for.
+    let again = vault.backup("gone", &gone);
+    assert!(vault.restore(&again).expect(exit::OK).stdout == gone);
+    assert!(vault.restore(&first).expect(exit::OK).stdout == kept);
+    vault.run(["check", "--read-data"]).expect(exit::OK);
+}
+
 #[track_caller]
 fn assert_whole(patient: &Patient, what: &str) {
     if let Err(why) = whole(patient) {

@@ -3,7 +3,8 @@
 #
 #   tests/run.sh [--long] [--prepare] [ARGUMENTS OF CARGO TEST...]
 #
-#   --long      soaks too: many more rounds of killed backups and of damage (sets DUMPVAULT_TEST_LONG=1)
+#   --long      soaks too: many more rounds of killed backups and of damage, 100,000 seeds of the simulation, and the fuzzers, each
+#               for a minute in 256 MiB where a nightly toolchain is installed (sets DUMPVAULT_TEST_LONG=1)
 #   --prepare   only install what is missing
 #
 # The tests start PostgreSQL servers of their own; a server of the machine is neither needed nor touched.
@@ -140,5 +141,32 @@ if [ $# -eq 0 ] && cargo nextest --version >/dev/null 2>&1; then
     run cargo nextest run --locked --no-fail-fast -E 'not binary(=source_postgres)'
 else
     run cargo test --locked --no-fail-fast "$@"
+fi
+
+# libFuzzer comes with the crate that the targets use; what tells it of new paths through the code takes a nightly compiler.
+fuzz() {
+    local flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
+    flags="$flags -Cllvm-args=-sanitizer-coverage-pc-table --cfg fuzzing"
+    local host found=$1/fuzz-found
+    host=$(rustc +nightly --version --verbose | sed -n 's/^host: //p')
+    RUSTFLAGS=$flags cargo +nightly build --release --manifest-path fuzz/Cargo.toml --target-dir "$1/fuzz" --target "$host" || return
+    mkdir -p "$found"
+    local corpus name failed=0
+    for corpus in fuzz/corpus/*/; do
+        name=$(basename "$corpus")
+        say "== fuzzing $name"
+        mkdir -p "$found/$name"
+        DUMPVAULT_FUZZ_TARGET=$name "$1/fuzz/$host/release/decoders" -rss_limit_mb=256 -timeout=20 \
+            -max_total_time="${DUMPVAULT_TEST_FUZZ_SECONDS:-60}" -print_final_stats=0 -verbosity=0 \
+            -artifact_prefix="$found/$name-" "$found/$name" "$corpus" || failed=1
+    done
+    return "$failed"
+}
+if [ -n "${DUMPVAULT_TEST_LONG:-}" ] && [ $# -eq 0 ]; then
+    if rustc +nightly --version >/dev/null 2>&1; then
+        run fuzz "$target"
+    else
+        say "== no nightly toolchain: the fuzzers are left out (the replay of their corpus ran)"
+    fi
 fi
 exit "$status"

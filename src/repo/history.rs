@@ -68,6 +68,7 @@ impl Repository {
             marks.iter().flat_map(|(_, mark)| mark.supersedes.iter().copied()).collect();
         // Key of the snapshot, and the series that its mark names.
         let mut committed: HashMap<String, Option<String>> = HashMap::new();
+        let mut abandoned: HashSet<&String> = HashSet::new();
         let mut tags: HashMap<String, BTreeSet<String>> = HashMap::new();
         for (id, mark) in &marks {
             if superseded.contains(id) {
@@ -102,9 +103,13 @@ impl Repository {
                     let own = mark.value.iter().flat_map(|tags| tags.lines()).map(str::to_owned);
                     tags.entry(mark.object.clone()).or_default().extend(own);
                 }
+                MarkKind::Cleared if mark.supersedes.is_empty() => {
+                    abandoned.insert(&mark.object);
+                }
                 MarkKind::Cleared | MarkKind::Other(_) => {}
             }
         }
+        committed.retain(|object, _| !abandoned.contains(object));
         let names = self.list_names::<SnapshotId>("snapshots/")?;
         self.fetch_unknown(catalog, &names, SNAPSHOT_BYTES_MAX, SNAPSHOTS_AT_ONCE);
         for id in names {

@@ -24,7 +24,8 @@ pub enum MarkKind {
     Verified,
     /// The pack does not hold what it should.
     Damaged,
-    /// Says nothing but that what it supersedes holds no more. Signed.
+    /// What it supersedes holds no more. Where that is nothing, it speaks of a snapshot that was removed as abandoned: should its writer
+    /// wake up and commit it all the same, that says nothing. Signed.
     Cleared,
     /// Something that this program does not know, by number.
     Other(u8),
@@ -100,11 +101,15 @@ impl Mark {
         let Sealed { nonce, sealed, signature } = from_cbor(rest, "mark")?;
         let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
         let epoch = keys.epoch(header.epoch)?;
+        let is_signed = signature.is_some();
         if let Some(signature) = signature {
             epoch.verify(&signed_part(&raw, &sealed), &signature)?;
         }
         let key = epoch.sub_key(SubKey::Mark);
         let stored: Stored = from_cbor(&sealed.open(&key, &raw)?, "mark")?;
+        if stored.kind == MarkKind::Cleared.number() && !is_signed {
+            return Err(malformed("a mark that takes back, and is not signed"));
+        }
         let (supersedes, []) = stored.supersedes.as_chunks::<32>() else {
             return Err(malformed("a list of marks cut short"));
         };

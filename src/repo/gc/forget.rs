@@ -2,11 +2,26 @@
 
 use crate::crypto::{CryptoError, Role};
 use crate::id::{MarkId, SnapshotId};
+use crate::repo::format::mark::{Mark, MarkKind};
 use crate::repo::objects::ObjectName;
 use crate::repo::{RepoError, Repository};
 use std::collections::HashMap;
 
 impl Repository {
+    /// Removes a snapshot that was never committed and whose session was ended. Its writer may be suspended right before the last step: it
+    /// takes the mark back that it then puts, but may be killed before it comes to that. So it is said first that such a mark says nothing.
+    pub(super) fn remove_abandoned(&self, id: &SnapshotId, now_ms: i64) -> Result<(), RepoError> {
+        self.put_mark(&Mark {
+            kind: MarkKind::Cleared,
+            object: id.key(),
+            time_ms: now_ms,
+            supersedes: Vec::new(),
+            value: None,
+            host: String::new(),
+        })?;
+        Ok(self.storage.delete(&id.key())?)
+    }
+
     /// Removes snapshots, committed or not. Their marks go first, so that a crash in between leaves garbage and no snapshot that is
     /// listed and missing. What is not there any more is no error.
     ///

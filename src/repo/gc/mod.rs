@@ -174,7 +174,7 @@ impl Repository {
         observer.observe(Event::Step { what: "marking what is live".to_owned() });
         let mut survey = Survey::take(self, now, observer, cancel)?;
         for id in &survey.stale {
-            self.forget(&[*id])?;
+            self.remove_abandoned(id, settings.now_ms)?;
             report.uncommitted_removed.push(*id);
         }
         survey.describe(&mut report);
@@ -386,7 +386,8 @@ impl Repository {
                 },
             }
         }
-        if due.is_empty() {
+        // An index that names what is gone and not missed is rewritten, too: a backup that was fenced may have left it.
+        if due.is_empty() && survey.missing_and_dead()?.is_empty() {
             return Ok(());
         }
         if !session.is_registered()? {

@@ -94,7 +94,8 @@ impl Survey {
         }
         // What may not be whole, and keeps what it reaches all the same.
         let mut lenient = Vec::new();
-        self.stale = repo.stale_snapshots(history, self.now)?;
+        let oldest = self.writers().filter_map(|session| session.started).min();
+        self.stale = repo.stale_snapshots(history, self.now, oldest)?;
         for summary in history.uncommitted.iter().filter(|summary| !self.stale.contains(&summary.id)) {
             let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
             match repo.body(locator.catalog(), &summary.id) {
@@ -249,9 +250,15 @@ impl Repository {
         Ok(packs)
     }
 
-    /// Uncommitted snapshots that are so old that no writer can be about to commit them. One that a later snapshot names as its
-    /// predecessor was committed, and has lost its mark: it stays.
-    fn stale_snapshots(&self, history: &History, now: SystemTime) -> Result<Vec<SnapshotId>, RepoError> {
+    /// Uncommitted snapshots that are old, and that no writer can be about to commit: none whose session has not ended, the oldest of
+    /// which began at `oldest_writer`, can have put them. One that a later snapshot names as its predecessor was committed, and has
+    /// lost its mark: it stays.
+    fn stale_snapshots(
+        &self,
+        history: &History,
+        now: SystemTime,
+        oldest_writer: Option<SystemTime>,
+    ) -> Result<Vec<SnapshotId>, RepoError> {
         if history.uncommitted.is_empty() {
             return Ok(Vec::new());
         }
@@ -262,8 +269,10 @@ impl Repository {
         let named: HashSet<SnapshotId> =
             history.snapshots.iter().filter_map(|summary| summary.head.predecessor).collect();
         let stale = |id: &SnapshotId| {
-            let age = times.get(id).and_then(|put| now.duration_since(*put).ok());
-            age.is_some_and(|age| age >= UNCOMMITTED_KEPT) && !named.contains(id)
+            let Some(put) = times.get(id) else { return false };
+            let age = now.duration_since(*put).unwrap_or_default();
+            let is_under_way = oldest_writer.is_some_and(|oldest| oldest <= *put);
+            age >= UNCOMMITTED_KEPT && !is_under_way && !named.contains(id)
         };
         Ok(history.uncommitted.iter().map(|summary| summary.id).filter(stale).collect())
     }

@@ -198,7 +198,9 @@ impl Repository {
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
         let mut heard = Instant::now();
-        for pack in doomed {
+        let mut in_order: Vec<&PackId> = doomed.iter().collect();
+        in_order.sort();
+        for pack in in_order {
             if heard.elapsed() > HEARTBEAT {
                 heard = Instant::now();
                 session.beat()?;

@@ -43,7 +43,7 @@ use std::time::Instant;
 /// At most so many ranges are told of one stream; where there are more, near ones are told as one.
 pub const RANGES_MAX: usize = 100;
 
-/// So often a check looks again when objects came and went while it looked.
+/// So often a check looks at most, when something seems damaged and objects come and go.
 const LOOKS: usize = 4;
 
 /// How much of the packs to read.
@@ -78,7 +78,7 @@ impl CheckSettings {
 }
 
 /// Something is damaged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Damage {
     /// Key of the object.
     pub object: String,
@@ -144,6 +144,8 @@ pub struct CheckReport {
     pub uncommitted: Vec<SnapshotId>,
     /// Packs that cannot be relied on, and that a snapshot needs.
     needed: BTreeSet<PackId>,
+    /// Damage of single objects that was told already.
+    told: HashSet<Damage>,
 }
 
 impl CheckReport {
@@ -154,7 +156,8 @@ impl CheckReport {
 
     fn add(&mut self, error: &RepoError) {
         let damage = Damage { object: error.object().unwrap_or_default().to_owned(), what: words(error) };
-        if !self.damage.contains(&damage) {
+        // Somebody may have put a million objects that are none.
+        if self.told.insert(damage.clone()) {
             self.damage.push(damage);
         }
     }
@@ -197,15 +200,22 @@ impl Repository {
         }
         let mut reading = None;
         let mut looks = 1;
+        let mut seen = None;
         loop {
             let before = self.changeable()?;
             let report = self.look(&settings, &mut reading, observer, cancel)?;
-            // Something was forgotten, pruned or indexed anew while it was being looked at.
-            if report.is_clean() || looks == LOOKS || self.changeable()? == before {
+            // Something may have been forgotten, pruned or indexed anew while it was being looked at; even what came and went in that time,
+            // of which no listing tells. Names never come back: what is seen twice is so.
+            if report.is_clean() || looks == LOOKS {
                 return Ok(report);
             }
+            let now = (report.damage.clone(), report.hits.clone());
+            if seen.as_ref() == Some(&now) && self.changeable()? == before {
+                return Ok(report);
+            }
+            seen = Some(now);
             looks += 1;
-            observer.observe(Event::Step { what: "looking again: the repository has changed".to_owned() });
+            observer.observe(Event::Step { what: "looking again, to be sure".to_owned() });
         }
     }
 
@@ -266,7 +276,11 @@ impl Repository {
                 let slot = slot::Slot::decode(&bytes, &self.id).map_err(damaged(&id))?;
                 slot.label(&self.keys).map(|_| ()).map_err(damaged(&id))
             });
-            report.note(outcome)?;
+            match outcome {
+                // What an init that was cut short left behind: whole, and of no use to anybody.
+                Err(RepoError::Damaged { source: FormatError::OtherRepository { .. }, .. }) => {}
+                outcome => report.note(outcome)?,
+            }
         }
         Ok(())
     }
@@ -301,7 +315,7 @@ impl Repository {
         })
     }
 
-    /// Fetches every mark and snapshot from the storage.
+    /// Fetches every mark, snapshot and prune plan from the storage.
     fn check_history(&self, catalog: &mut Catalog, report: &mut CheckReport) -> Result<History, RepoError> {
         for id in self.list_names::<MarkId>("marks/")? {
             let read = fetch(self.storage.as_ref(), &id, mark::MARK_BYTES_MAX);
@@ -318,6 +332,10 @@ impl Repository {
             });
             report.note(outcome)?;
         }
+        // A plan that nobody can read is carried out by nobody, and heeded by nobody.
+        let (plans, unreadable) = self.plans()?;
+        report.objects += plans.len() as u64;
+        unreadable.iter().for_each(|error| report.add(error));
         let history = self.history(catalog)?;
         history.damaged.iter().for_each(|damage| report.add(&damage.error));
         report.snapshots = history.snapshots.len() as u64;

@@ -357,14 +357,23 @@ impl BackupSession {
             value: Some(head.series.clone()),
             host: request.host,
         })?;
-        if self.repo.storage.size(&id.key())?.is_none() {
-            // Suspended for a week right before the last step: a prune has removed what looked abandoned.
+        // Whoever removes snapshots as abandoned has ended their sessions first, and looked for marks then: it has seen this one, or this
+        // finds the session ended.
+        let ended = match self.fence(false) {
+            Ok(()) if self.repo.storage.size(&id.key())?.is_none() => {
+                let why = "its snapshot was removed as abandoned before it was committed".to_owned();
+                Err(RepoError::Fenced { why })
+            }
+            outcome => outcome,
+        };
+        if let Err(error @ RepoError::Fenced { .. }) = ended {
             if let Err(error) = self.repo.storage.delete(&mark.key()) {
                 tracing::warn!("{error}");
             }
-            let why = "its snapshot was removed as abandoned before it was committed".to_owned();
-            return Err(RepoError::Fenced { why });
+            self.repo.clear_away(&id);
+            return Err(error);
         }
+        ended?;
         // From here on the snapshot stands; what follows only saves time.
         if let Err(error) = self.sink.known.catalog().keep_object(&id.key(), &bytes) {
             tracing::warn!("{error}");

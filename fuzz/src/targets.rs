@@ -1,0 +1,381 @@
+//! What every fuzz target does with its input: one function each, shared by the targets of libFuzzer and by the replay in the tests.
+//!
+//! None of them may panic, hang, or take more memory than its input explains. What is sealed is tried twice: the bytes as they stand, which
+//! exercises the outside, and as the plain content of an object whose seal is right, as somebody with a stolen key would write it.
+
+use dumpvault::codec::{Codec, Decompressor};
+use dumpvault::crypto::{Credential, KeyBundle, KeyFile, SmallSealed, SubKey};
+use dumpvault::id::{RepoId, SessionId};
+use dumpvault::pgarchive::{ArchiveSurvey, ScriptScanner, Survey, TableMap, Toc, WithData, synthesise};
+use dumpvault::repo::format::config::{BLOCK_BYTES_MAX, Config};
+use dumpvault::repo::format::header::{Header, ObjectType};
+use dumpvault::repo::format::index::{ChunkTable, Index};
+use dumpvault::repo::format::mark::Mark;
+use dumpvault::repo::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
+use dumpvault::repo::format::plan::Plan;
+use dumpvault::repo::format::session::SessionState;
+use dumpvault::repo::format::slot::{Slot, SlotKind};
+use dumpvault::repo::format::snapshot;
+use dumpvault::secret::{Entropy, EntropyError};
+use dumpvault::snapshot::recipe::Node;
+use std::sync::OnceLock;
+
+/// A target: what its corpus's folder is called, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("header", header),
+    ("slot", slot),
+    ("bundle", bundle),
+    ("config", config),
+    ("pack", pack),
+    ("chunk_table", chunk_table),
+    ("block", block),
+    ("index", index),
+    ("snapshot", snapshot),
+    ("mark", mark),
+    ("session", session),
+    ("plan", plan),
+    ("recipe", recipe),
+    ("table_map", table_map),
+    ("archive", archive),
+    ("script", script),
+    ("toc", toc),
+    ("settings", settings),
+    ("round_trip", round_trip),
+];
+
+/// The repository that all inputs are of.
+pub const REPO: RepoId = RepoId::from_bytes([3; 16]);
+
+/// Bytes that are always the same: an input that fails must fail again.
+pub struct Same;
+
+impl Entropy for Same {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        bytes.fill(7);
+        Ok(())
+    }
+}
+
+/// The keys that all inputs are sealed with.
+pub fn keys() -> &'static KeyBundle {
+    static KEYS: OnceLock<KeyBundle> = OnceLock::new();
+    KEYS.get_or_init(|| KeyBundle::generate(&Same).expect("keys come from bytes alone"))
+}
+
+/// The key file of the slots in the corpus.
+pub fn credential() -> Credential {
+    static FILE: OnceLock<KeyFile> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let path = std::env::temp_dir().join(format!("dumpvault-fuzz-{}.key", std::process::id()));
+        std::fs::write(&path, [7; 32]).expect("a key file can be written");
+        let file = KeyFile::read(&path).expect("a key file of 32 bytes").0;
+        std::fs::remove_file(&path).expect("it was there");
+        file
+    });
+    Credential::KeyFile(file.clone())
+}
+
+fn header_of(kind: ObjectType) -> [u8; 32] {
+    Header { kind, epoch: keys().newest().number(), repo: REPO }.to_bytes()
+}
+
+fn sealed(key: SubKey, associated: &[u8], plain: &[u8]) -> SmallSealed {
+    let key = keys().newest().sub_key(key);
+    SmallSealed::seal(&key, associated, plain, &Same).expect("an input is not too long")
+}
+
+/// An object as the smaller ones are: header, nonce, sealed content, a signature.
+fn object(kind: ObjectType, key: SubKey, tie: &[u8], context: Option<&[u8]>, plain: &[u8]) -> Vec<u8> {
+    let raw = header_of(kind);
+    let small = sealed(key, &[&raw[..], tie].concat(), plain);
+    let mut bytes = raw.to_vec();
+    map_head(&mut bytes, 2 + u8::from(context.is_some()));
+    byte_field(&mut bytes, 0, &small.nonce);
+    byte_field(&mut bytes, 1, &small.bytes);
+    if let Some(context) = context {
+        let message = [context, &raw, &small.nonce, &small.bytes].concat();
+        let signature = keys().newest().sign(&message).expect("a full key signs");
+        byte_field(&mut bytes, 2, &signature);
+    }
+    bytes
+}
+
+/// CBOR: the head of a map with so many fields.
+fn map_head(out: &mut Vec<u8>, fields: u8) {
+    out.push(0xa0 + fields);
+}
+
+/// CBOR: a small integer key and a byte string.
+fn byte_field(out: &mut Vec<u8>, key: u8, bytes: &[u8]) {
+    out.extend_from_slice(&[key, 0x5a]);
+    out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// The 32 bytes in front of every object.
+pub fn header(input: &[u8]) {
+    let kinds = [ObjectType::Config, ObjectType::KeySlot, ObjectType::Pack, ObjectType::Index];
+    for kind in kinds {
+        if let Ok((header, raw, rest)) = Header::read(input, kind, None) {
+            assert_eq!((header.to_bytes().len() + rest.len(), raw.len()), (input.len(), 32));
+        }
+    }
+}
+
+/// A key slot. Passphrases are left out: trying one takes its time by design.
+pub fn slot(input: &[u8]) {
+    if let Ok(slot) = Slot::decode(input, &REPO) {
+        let _ = slot.label(keys());
+        if slot.kind() == SlotKind::KeyFile {
+            let _ = slot.open(&credential());
+        }
+    }
+}
+
+/// The keys that a slot holds.
+pub fn bundle(input: &[u8]) {
+    if let Ok(bundle) = KeyBundle::decode(input) {
+        let again = bundle.encode().expect("what was read can be written");
+        assert!(KeyBundle::decode(&again).is_ok());
+    }
+}
+
+/// The config object.
+pub fn config(input: &[u8]) {
+    let _ = Config::repo_id(input);
+    let _ = Config::open(input, &REPO, keys());
+    let inner = object(ObjectType::Config, SubKey::Config, b"", Some(b"dumpvault v1 config"), input);
+    if let Ok(config) = Config::open(&inner, &REPO, keys()) {
+        assert!(config.chunk_sizes.are_valid() && config.block_bytes <= BLOCK_BYTES_MAX);
+    }
+}
+
+/// A pack: footer, front, table.
+pub fn pack(input: &[u8]) {
+    let (Some(footer), Some(front)) =
+        (input.last_chunk::<FOOTER_BYTES>(), input.first_chunk::<FRONT_BYTES>())
+    else {
+        return;
+    };
+    let Ok(footer) = Footer::read(footer, input.len() as u64) else { return };
+    let Ok(opener) = PackOpener::new(front, &REPO, keys()) else { return };
+    let (start, len) = (footer.table_offset as usize, footer.table_bytes as usize);
+    let mut table = input.get(start..start + len).expect("the footer was checked").to_vec();
+    let _ = opener.open_table(&footer, &mut table);
+}
+
+/// What a pack says that it holds.
+pub fn chunk_table(input: &[u8]) {
+    if let Ok(table) = ChunkTable::decode(input) {
+        let chunks: usize = table.blocks.iter().map(|block| table.chunks_of(block).len()).sum();
+        assert_eq!(chunks, table.chunks.len());
+        let again = table.encode().expect("what was read can be written");
+        assert!(ChunkTable::decode(&again).expect("and read again") == table);
+    }
+}
+
+/// A block's compressed bytes: the first byte is the codec, the next two the length that was promised, in KiB.
+pub fn block(input: &[u8]) {
+    let Some(([codec, low, high], stored)) = input.split_first_chunk::<3>() else { return };
+    let plain_bytes = (usize::from(u16::from_le_bytes([*low, *high])) << 10).min(BLOCK_BYTES_MAX);
+    let Some(codec) = Codec::from_number(*codec) else { return };
+    let mut plain = Vec::new();
+    if Decompressor::default().decompress(codec, stored, plain_bytes, &mut plain).is_ok() {
+        assert_eq!(plain.len(), plain_bytes);
+    }
+}
+
+/// An index object.
+pub fn index(input: &[u8]) {
+    let _ = Index::open(input, &REPO, keys());
+    let raw = header_of(ObjectType::Index);
+    let small = sealed(SubKey::Index, &raw, input);
+    let _ = Index::open(&[&raw[..], &small.nonce, &small.bytes].concat(), &REPO, keys());
+}
+
+/// A snapshot: the input is its head, then its body.
+pub fn snapshot(input: &[u8]) {
+    let _ = snapshot::open_head(input, &REPO, keys());
+    let _ = snapshot::open_body(input, &REPO, keys());
+    let raw = header_of(ObjectType::Snapshot);
+    let head = sealed(SubKey::SnapshotHead, &raw, input);
+    let associated = [&raw[..], blake3::hash(&head.bytes).as_bytes()].concat();
+    let epoch = keys().newest();
+    let body =
+        epoch.seal(b"dumpvault v1 snapshot", &associated, input, &Same).expect("an input is not too long");
+    let mut bytes = raw.to_vec();
+    map_head(&mut bytes, 4);
+    byte_field(&mut bytes, 0, &head.nonce);
+    byte_field(&mut bytes, 1, &head.bytes);
+    byte_field(&mut bytes, 2, &body.enc);
+    byte_field(&mut bytes, 3, &body.bytes);
+    let _ = snapshot::open_head(&bytes, &REPO, keys());
+    let _ = snapshot::open_body(&bytes, &REPO, keys());
+}
+
+/// A mark.
+pub fn mark(input: &[u8]) {
+    let _ = Mark::open(input, &REPO, keys());
+    for context in [None, Some(&b"dumpvault v1 mark"[..])] {
+        let _ = Mark::open(&object(ObjectType::Mark, SubKey::Mark, b"", context, input), &REPO, keys());
+    }
+}
+
+/// A session object.
+pub fn session(input: &[u8]) {
+    let name = (SessionId::from_bytes([5; 16]), 1u64);
+    let _ = SessionState::open(input, name, &REPO, keys());
+    let tie = [&name.0.as_bytes()[..], &name.1.to_le_bytes()].concat();
+    let inner = object(ObjectType::Session, SubKey::Session, &tie, None, input);
+    let _ = SessionState::open(&inner, name, &REPO, keys());
+}
+
+/// A prune plan.
+pub fn plan(input: &[u8]) {
+    let _ = Plan::open(input, &REPO, keys());
+    let context = Some(&b"dumpvault v1 prune plan"[..]);
+    let inner = object(ObjectType::PrunePlan, SubKey::PrunePlan, b"", context, input);
+    let _ = Plan::open(&inner, &REPO, keys());
+}
+
+/// A node of a recipe.
+pub fn recipe(input: &[u8]) {
+    if let Ok(node) = Node::decode(input) {
+        let again = node.encode().expect("what was read can be written");
+        assert!(Node::decode(&again).is_ok());
+    }
+}
+
+/// Where the tables of a dump lie.
+pub fn table_map(input: &[u8]) {
+    if let Ok(map) = TableMap::decode(input) {
+        assert!(TableMap::decode(&map.encode()).is_ok());
+    }
+}
+
+/// A dump as it passes by, in pieces of several sizes.
+pub fn archive(input: &[u8]) {
+    let mut whole = Survey::new();
+    whole.push(input);
+    let _ = whole.finish();
+    let mut pieces = ArchiveSurvey::new();
+    input.chunks(7).for_each(|piece| pieces.push(piece));
+    let _ = pieces.finish();
+}
+
+/// A plain dump as it passes by.
+pub fn script(input: &[u8]) {
+    let mut scanner = ScriptScanner::new();
+    input.chunks(5).for_each(|piece| scanner.push(piece));
+    let _ = scanner.finish();
+}
+
+/// A table of contents, and the archive made of all that it names.
+pub fn toc(input: &[u8]) {
+    let Ok(toc) = Toc::parse(input) else { return };
+    let mut survey = ArchiveSurvey::new();
+    survey.push(input);
+    let all: Vec<usize> = (0..toc.entries().len()).collect();
+    for index in &all {
+        let _ = toc.section(*index);
+    }
+    if let Ok(map) = survey.finish() {
+        for data in [WithData::Yes, WithData::No] {
+            let _ = synthesise(&toc, &map, &all, data);
+        }
+    }
+}
+
+/// What people write: addresses, settings, the configuration file.
+pub fn settings(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let _ = dumpvault::storage::s3::S3Address::parse(text);
+    let _ = dumpvault::config::bytes(text, "a setting");
+    let _ = dumpvault::config::duration(text, "a setting");
+    let _ = dumpvault::config::age(text, "a setting");
+    let _ = dumpvault::config::level(text, "a setting");
+    let path = std::env::temp_dir().join(format!("dumpvault-fuzz-{}.toml", std::process::id()));
+    std::fs::write(&path, text).expect("a file can be written");
+    let environment = dumpvault::config::Environment {
+        variables: std::collections::HashMap::new(),
+        directory: std::env::temp_dir(),
+        is_root: false,
+    };
+    if let Ok(config) = dumpvault::config::Config::load(Some(&path), &environment) {
+        let _ = config.retention();
+        let _ = config.calendar();
+    }
+    let _ = std::fs::remove_file(&path);
+}
+
+/// Two dumps, divided by the input's first byte: the second is stored on the first. Both have to come back.
+pub fn round_trip(input: &[u8]) {
+    use dumpvault::event::{Cancel, Silent};
+    use dumpvault::repo::reader::{Locator, ReadSettings};
+    use dumpvault::repo::writer::{Basis, CommitRequest, PipelineSettings};
+    use dumpvault::repo::{Repository, Surroundings};
+    use dumpvault::snapshot::{Proof, StreamFormat};
+    use std::sync::{Arc, Mutex};
+
+    let Some((cut, dumps)) = input.split_first() else { return };
+    let (first, second) = dumps.split_at(dumps.len() * usize::from(*cut) / 256);
+    // Short inputs would never make more than one chunk.
+    let dumps = [first.repeat(40), [first.repeat(20), second.repeat(3), first.repeat(20)].concat()];
+    // Nothing can be made there: the catalog stays in memory.
+    let cache_root = std::path::PathBuf::from("/dev/null/nowhere");
+    let around = Surroundings { entropy: Arc::new(dumpvault::secret::OsEntropy), cache_root };
+    let storage = Arc::new(dumpvault::storage::memory::MemoryStorage::new());
+    let chunk_sizes = dumpvault::chunker::ChunkSizes { min: 256, average: 512, max: 2048 };
+    let config = Config { chunk_sizes, block_bytes: 4096, pack_bytes: 1 << 20, ..Config::new(0) };
+    let repo = Repository::init(storage, &credential(), "", config, &around).expect("a repository");
+    let mut parent = None;
+    for (counter, dump) in (1..).zip(&dumps) {
+        let (catalog, _, presence) = repo.synced(&Silent).expect("nothing fails here");
+        let level = dumpvault::codec::Level::DEFAULT;
+        let settings = PipelineSettings { level, read_back: true, workers: 1 };
+        let mut session = repo.begin_backup(catalog, presence, settings).expect("nothing fails here");
+        let basis = match &parent {
+            None => Basis::Chunks,
+            Some(stream) => {
+                let parent = session.parent(stream, "fuzz", 1, Box::new(|_| true));
+                Basis::Parent(Box::new(parent.expect("the parent can be read")))
+            }
+        };
+        let stored =
+            session.store("s", &mut &dump[..], basis, &Silent, &Cancel::new()).expect("it is stored");
+        let finished = stored.finish(Proof::Exited, StreamFormat::Unknown, Default::default());
+        let request = CommitRequest {
+            series: "s".into(),
+            host: "h".into(),
+            time_ms: counter,
+            now_ms: counter,
+            tags: vec![],
+            counter: counter as u64,
+            predecessor: None,
+            time_zone: "UTC".into(),
+            calendar: vec![],
+            program: String::new(),
+            source: Default::default(),
+            parent: None,
+            failed: vec![],
+            origin: None,
+        };
+        let committed = session.commit(vec![finished], request).expect("it is committed");
+        let stream = committed.body.streams[0].clone();
+        let catalog = repo.catalog(&Silent).expect("nothing fails here");
+        let locator = Arc::new(Mutex::new(Locator::new(&repo, catalog, Default::default())));
+        let mut out = Vec::new();
+        let mut write = |bytes: &[u8]| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        };
+        let read = ReadSettings { workers: 1, ..ReadSettings::local(1) };
+        repo.read_stream(&locator, &stream, read, &Silent, &Cancel::new(), &mut write)
+            .expect("it comes back");
+        assert!(out == *dump, "other bytes came back");
+        parent = Some(stream);
+    }
+}

@@ -1,0 +1,270 @@
+//! Bit rot: whatever single bit of whatever object turns over, whatever object is cut, emptied, replaced or removed, a check that reads
+//! everything says so, and a restore gives the right bytes or an error.
+//!
+//! All bits of objects up to 4 KiB are tried, and 2,000 of each larger one, chosen by a fixed seed. `tests/cli_damage.rs` looks at the same
+//! from outside: which object is named, and with what status the program ends.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
+
+#[path = "support/small.rs"]
+mod small;
+
+use dumpvault::event::{Cancel, Silent};
+use dumpvault::repo::format::session::SessionKind;
+use dumpvault::repo::gc::PruneSettings;
+use dumpvault::repo::session::Session;
+use dumpvault::repo::{RepoError, Repository};
+use dumpvault::storage::Storage;
+use dumpvault::storage::memory::MemoryStorage;
+use small::{Dice, HandClock, Kept};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+const SMALL_BYTES: usize = 4096;
+const RANDOM_BITS: usize = 2000;
+
+/// A healthy repository.
+struct Patient {
+    clock: Arc<HandClock>,
+    storage: MemoryStorage,
+    kept: Vec<Kept>,
+    /// Of another repository: what might be put in the place of one of ours.
+    foreign: BTreeMap<String, Vec<u8>>,
+}
+
+/// No directory can be made there, so that catalogs stay in memory: each look is one without a cache.
+fn no_cache() -> PathBuf {
+    PathBuf::from("/dev/null/nowhere")
+}
+
+impl Patient {
+    /// Two snapshots, the second of which builds on the first; a third that was forgotten, and a plan to delete what it had.
+    fn new(rows: u64, bytes: usize) -> Self {
+        let (clock, kept, storage) = Self::made(rows, bytes);
+        let (_, _, other) = Self::made(rows, bytes);
+        let foreign = small::keys(&other, "").into_iter();
+        let foreign = foreign.map(|key| (key.clone(), other.get(&key, u64::MAX).unwrap())).collect();
+        Self { clock, storage, kept, foreign }
+    }
+
+    fn made(rows: u64, bytes: usize) -> (Arc<HandClock>, Vec<Kept>, MemoryStorage) {
+        let clock = HandClock::new();
+        let storage = small::memory(&clock);
+        let cache = small::scratch();
+        let repo = small::init(storage.clone(), cache.path()).unwrap();
+        let first = [small::table(rows, 1), small::noise(1, bytes)].concat();
+        let second = [small::table(rows, 2), small::noise(1, bytes), small::noise(2, 500)].concat();
+        let gone = small::backup(&repo, 0, &small::noise(9, 3000), None).unwrap();
+        let first = small::backup(&repo, 1, &first, None).unwrap();
+        let second = small::backup(&repo, 2, &second, Some(&first.stream)).unwrap();
+        repo.forget(&[gone.id]).unwrap();
+        clock.advance_minutes(3 * 24 * 60);
+        repo.prune(&PruneSettings::new(clock.now_ms()), &Silent, &Cancel::new()).unwrap();
+        assert_eq!(small::keys(&storage, "gc/").len(), 1);
+        (clock, vec![first, second], storage)
+    }
+
+    fn objects(&self) -> Vec<(String, usize)> {
+        let keys = small::keys(&self.storage, "").into_iter();
+        keys.map(|key| (key.clone(), self.storage.size(&key).unwrap().unwrap() as usize)).collect()
+    }
+}
+
+/// What is done to an object.
+#[derive(Debug, Clone)]
+enum Harm {
+    Flip(usize),
+    CutTo(usize),
+    Removed,
+    /// Other bytes stand there: those of another object of its kind, of this repository or another.
+    Replaced(Vec<u8>),
+    Swapped(String),
+}
+
+impl Harm {
+    fn inflict(&self, storage: &MemoryStorage, key: &str) {
+        let is_there = match self {
+            Self::Flip(bit) => storage.tamper(key, |bytes| bytes[bit / 8] ^= 1 << (bit % 8)),
+            Self::CutTo(len) => storage.tamper(key, |bytes| bytes.truncate(*len)),
+            Self::Removed => storage.delete(key).is_ok(),
+            Self::Replaced(other) => storage.tamper(key, |bytes| bytes.clone_from(other)),
+            Self::Swapped(other) => {
+                let (here, there) =
+                    (storage.get(key, u64::MAX).unwrap(), storage.get(other, u64::MAX).unwrap());
+                storage.tamper(key, |bytes| *bytes = there) && storage.tamper(other, |bytes| *bytes = here)
+            }
+        };
+        assert!(is_there);
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Replaced(other) => format!("Replaced({} bytes)", other.len()),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+fn kind(key: &str) -> &str {
+    key.split('/').next().unwrap()
+}
+
+/// Looks at a harmed repository as somebody does who never saw it before. `Err` tells what is wrong with what was found.
+fn judge(
+    patient: &Patient,
+    harmed: &MemoryStorage,
+    repo: &Repository,
+    key: &str,
+    harm: &Harm,
+) -> Result<(), String> {
+    let wrong = |why: String| Err(format!("{key} {}: {why}", harm.words()));
+    // Config and key slots are read at the opening alone.
+    let opened = match kind(key) {
+        "config" | "keys" => small::open(harmed.clone(), &no_cache()),
+        _ => Ok(repo.clone()),
+    };
+    let repo = match opened {
+        Ok(repo) => repo,
+        Err(RepoError::WrongKey { .. }) => return wrong("the key is blamed".to_owned()),
+        Err(_) => return Ok(()),
+    };
+    let mut restored_all = true;
+    for kept in &patient.kept {
+        match small::restore(&repo, &kept.id) {
+            Ok(bytes) if *bytes == *kept.bytes => {}
+            Ok(_) => return wrong("WRONG BYTES, AND NO ERROR".to_owned()),
+            Err(error) if error.is_integrity() => restored_all = false,
+            Err(error) => return wrong(format!("not called damage: {error}")),
+        }
+    }
+    let report = match small::check(&repo) {
+        Ok(report) => report,
+        Err(error) => return wrong(format!("the check failed: {error}")),
+    };
+    // A mark that is gone leaves a snapshot that nobody committed: that is what the check tells.
+    let is_found = !report.is_clean() || !report.uncommitted.is_empty();
+    // Packs say themselves what they hold, and who removes a plan cancels it: neither is damage.
+    let may_be_gone = matches!(harm, Harm::Removed) && matches!(kind(key), "index" | "gc") && restored_all;
+    if is_found || may_be_gone { Ok(()) } else { wrong("not found".to_owned()) }
+}
+
+/// Does every harm to a repository of its own, several at a time.
+fn all_are_found(patient: &Patient, harms: &[(String, Harm)]) {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                let harmed = small::copy_of(&patient.storage, &patient.clock);
+                let repo = small::open(harmed.clone(), &no_cache()).unwrap();
+                while let Some((key, harm)) = harms.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    harm.inflict(&harmed, key);
+                    if let Err(why) = judge(patient, &harmed, &repo, key, harm) {
+                        failures.lock().unwrap().push(why);
+                    }
+                    heal(patient, &harmed, key, harm);
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    eprintln!("{} harms, {} not found", harms.len(), failures.len());
+    let first: Vec<&str> = failures.iter().take(20).map(String::as_str).collect();
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), harms.len(), first.join("\n"));
+}
+
+fn heal(patient: &Patient, harmed: &MemoryStorage, key: &str, harm: &Harm) {
+    let other = if let Harm::Swapped(other) = harm { Some(other.as_str()) } else { None };
+    for key in [Some(key), other].into_iter().flatten() {
+        let right = patient.storage.get(key, u64::MAX).unwrap();
+        if !harmed.tamper(key, |bytes| bytes.clone_from(&right)) {
+            harmed.put(key, &right).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_bit_of_every_small_object() {
+    let patient = Patient::new(4, 700);
+    let mut harms = Vec::new();
+    for (key, len) in patient.objects() {
+        if len <= SMALL_BYTES {
+            harms.extend((0..len * 8).map(|bit| (key.clone(), Harm::Flip(bit))));
+        }
+    }
+    let kinds: std::collections::BTreeSet<&str> = harms.iter().map(|(key, _)| kind(key)).collect();
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>(),
+        ["config", "gc", "index", "keys", "marks", "snapshots"]
+    );
+    all_are_found(&patient, &harms);
+}
+
+#[test]
+fn two_thousand_bits_of_each_kind_of_larger_object() {
+    let patient = Patient::new(60, 200_000);
+    let mut dice = Dice(6);
+    let mut harms = Vec::new();
+    let mut by_kind: BTreeMap<String, Vec<(String, usize)>> = BTreeMap::new();
+    for (key, len) in patient.objects().into_iter().filter(|(_, len)| *len > SMALL_BYTES) {
+        by_kind.entry(kind(&key).to_owned()).or_default().push((key, len));
+    }
+    assert!(by_kind.contains_key("packs") && by_kind.contains_key("index"), "{by_kind:?}");
+    for objects in by_kind.values() {
+        for turn in 0..RANDOM_BITS {
+            let (key, len) = &objects[turn % objects.len()];
+            // Packs are padded: half of the bits are of their first part, where there is something in any case.
+            let within = if turn / objects.len() % 2 == 0 { *len } else { (*len).min(3000) };
+            harms.push((key.clone(), Harm::Flip(dice.below(within as u64 * 8) as usize)));
+        }
+    }
+    all_are_found(&patient, &harms);
+}
+
+#[test]
+fn every_object_cut_emptied_swapped_replaced_and_removed() {
+    let patient = Patient::new(20, 5000);
+    let objects = patient.objects();
+    let mut harms = Vec::new();
+    for (key, len) in &objects {
+        let cuts = [0, 1, 31, 32, 33, len / 3, len / 2, len - 25, len - 24, len - 1];
+        let mut own: Vec<Harm> = cuts.into_iter().filter(|cut| cut < len).map(Harm::CutTo).collect();
+        own.push(Harm::Removed);
+        for (other, _) in objects.iter().filter(|(other, _)| other != key) {
+            let bytes = patient.storage.get(other, u64::MAX).unwrap();
+            // Of another kind as well: a header names the kind.
+            own.push(Harm::Replaced(bytes));
+            if kind(other) == kind(key) {
+                own.push(Harm::Swapped(other.clone()));
+            }
+        }
+        let foreign = patient.foreign.iter().filter(|(other, _)| kind(other) == kind(key));
+        own.extend(foreign.map(|(_, bytes)| Harm::Replaced(bytes.clone())));
+        harms.extend(own.into_iter().map(|harm| (key.clone(), harm)));
+    }
+    assert!(harms.len() > 200, "{}", harms.len());
+    all_are_found(&patient, &harms);
+}
+
+#[test]
+fn a_session_object_with_any_bit_flipped_is_one_that_knows_of_no_plan() {
+    let patient = Patient::new(4, 700);
+    let repo = small::open(patient.storage.clone(), &no_cache()).unwrap();
+    let _session = Session::register(&repo, SessionKind::Prune).unwrap();
+    let key = small::keys(&patient.storage, "sessions/").remove(0);
+    let len = patient.storage.size(&key).unwrap().unwrap() as usize;
+    for bit in 0..len * 8 {
+        Harm::Flip(bit).inflict(&patient.storage, &key);
+        let seen = repo.sessions().unwrap();
+        // Without a state it counts as a backup, for which prunes wait: the careful way.
+        assert!(
+            seen.len() == 1 && seen[0].state.is_none() && seen[0].kind() == SessionKind::Write,
+            "bit {bit}"
+        );
+        Harm::Flip(bit).inflict(&patient.storage, &key);
+    }
+    assert!(repo.sessions().unwrap()[0].state.is_some());
+}
