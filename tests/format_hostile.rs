@@ -499,6 +499,48 @@ fn an_index_that_lies_about_a_good_pack_yields_an_error_and_no_wrong_byte() {
     });
 }
 
+// ---- marks
+
+#[test]
+fn an_unsigned_mark_takes_nothing_back_that_a_key_may_not_take_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = &mut TestWriter::create(&folder.path().join("repository"));
+    let stream = honest(writer);
+    let snapshot = writer.snapshot("app", 1, vec![stream], &[]);
+    let committed = writer.commit(snapshot);
+    let object = format!("snapshots/{snapshot}");
+    let pinned = writer.mark(3, &object, &[], false);
+    // Of another kind, of a kind nobody knows, of another object.
+    writer.mark(2, &object, &[committed, pinned], false);
+    writer.mark(200, &object, &[committed, pinned], false);
+    writer.mark(test_writer::COMMITTED, &format!("snapshots/{}", "ab".repeat(32)), &[committed], false);
+    let history = |writer: &TestWriter| {
+        let key = folder.path().join("key");
+        let key = dumpvault::crypto::KeyFile::create(&key, &dumpvault::secret::OsEntropy);
+        let key = dumpvault::crypto::Credential::KeyFile(key.unwrap());
+        writer.slot(&key);
+        let surroundings = dumpvault::repo::Surroundings {
+            entropy: std::sync::Arc::new(dumpvault::secret::OsEntropy),
+            cache_root: folder.path().join("cache"),
+        };
+        let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(
+            dumpvault::storage::local::LocalStorage::open(&folder.path().join("repository")).unwrap(),
+        );
+        let repo = dumpvault::repo::Repository::open(storage, &key, &surroundings).unwrap();
+        let mut catalog = repo.catalog(&dumpvault::event::Silent).unwrap();
+        let history = repo.history(&mut catalog).unwrap();
+        std::fs::remove_file(folder.path().join("key")).unwrap();
+        let listed: Vec<_> = history.snapshots.iter().map(|summary| summary.id).collect();
+        (listed, history.pinned.contains(&snapshot))
+    };
+    assert_eq!(history(writer), (vec![snapshot], true));
+    // Signed, it does.
+    writer.mark(6, &object, &[pinned], true);
+    assert_eq!(history(writer), (vec![snapshot], false));
+    writer.mark(201, &object, &[committed], true);
+    assert_eq!(history(writer), (vec![], false));
+}
+
 // ---- names
 
 #[test]

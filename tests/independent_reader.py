@@ -321,8 +321,8 @@ class Repository:
     # ---- marks and snapshots
 
     def read_marks(self):
-        """(kind, object key) of every mark that holds: a mark named by any other no longer does."""
-        marks, superseded = {}, set()
+        """(kind, object key) of every mark that holds: a mark named by one that may take it back no longer does."""
+        marks, named = {}, []
         for name in self.keys_under("marks"):
             mark = self.read(name)
             fields, epoch = decode_map(mark.payload, name), self.epoch(mark.epoch, name)
@@ -335,7 +335,9 @@ class Repository:
             kind = field(plain, 0, int, name)
             need(kind != 6 or signature is not None, f"{name}: a mark of this kind must be signed")
             marks[name] = (kind, field(plain, 1, str, name))
-            superseded.update("marks/" + old.hex() for old in ids(field(plain, 3, bytes, name), name))
+            old = ["marks/" + old.hex() for old in ids(field(plain, 3, bytes, name), name)]
+            named += [(marks[name], signature is not None, one) for one in old]
+        superseded = {old for mark, signed, old in named if signed or marks.get(old) == mark}
         return {mark for name, mark in marks.items() if name not in superseded}
 
     def snapshots(self):

@@ -127,17 +127,20 @@ fn snapshots(context: &Context) -> Result<Exit, CliError> {
     let host = context.app.host();
     let (cores, progress, cancel) = (context.cores(), &context.progress, &context.cancel);
     let repair = repair_snapshots(&repo, &context.clock, &host, cores, progress, cancel)?;
-    let is_whole = repair.marked.is_empty() && repair.still.is_empty();
+    let is_whole = repair.marked.is_empty() && repair.still.is_empty() && repair.given_up.is_empty();
     if context.json {
         let object = json!({
             "version": 1, "ok": is_whole, "marked": names(&repair.marked), "still": names(&repair.still),
-            "recovered": names(&repair.recovered), "snapshots_hit": hits_json(&repair.report.hits),
+            "recovered": names(&repair.recovered), "given_up": names(&repair.given_up), "snapshots_hit": hits_json(&repair.report.hits),
         });
         context.output(&object.to_string());
         return Ok(exit(is_whole));
     }
     for id in &repair.recovered {
         context.say(&format!("snapshot {} is whole again, and marked no more", id.short()));
+    }
+    for id in &repair.given_up {
+        context.output(&format!("snapshot {} is gone, and given up", id.short()));
     }
     for id in &repair.marked {
         context.output(&format!("snapshot {} is not whole: it is suspect from now on", id.short()));

@@ -20,6 +20,8 @@ pub struct SnapshotsRepair {
     pub still: Vec<SnapshotId>,
     /// Snapshots that were marked and are whole again: they are marked no more.
     pub recovered: Vec<SnapshotId>,
+    /// Snapshots that were committed and are not there: nothing speaks of them any more.
+    pub given_up: Vec<SnapshotId>,
 }
 
 /// Follows every snapshot and marks those of which something is lost. Their other bytes can be restored as before.
@@ -35,6 +37,7 @@ pub fn repair_snapshots(
     cancel: &Cancel,
 ) -> Result<SnapshotsRepair, OpError> {
     let now_ms = clock.now().as_millisecond();
+    let given_up = repo.give_up_missing(now_ms)?;
     let report = repo.check(CheckSettings::new(ReadData::Nothing, now_ms, workers), observer, cancel)?;
     let known = repo.history(&mut repo.catalog(observer)?)?.damaged_snapshots;
     let mut hit: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
@@ -43,7 +46,8 @@ pub fn repair_snapshots(
         let words = format!("{stream}{} bytes lost: {}", one.bytes_lost, one.what);
         hit.entry(one.id).or_default().push(words);
     }
-    let mut repair = SnapshotsRepair { report, marked: Vec::new(), still: Vec::new(), recovered: Vec::new() };
+    let mut repair =
+        SnapshotsRepair { report, marked: Vec::new(), still: Vec::new(), recovered: Vec::new(), given_up };
     for (id, words) in hit.iter() {
         if known.contains_key(id) {
             repair.still.push(*id);

@@ -1,7 +1,7 @@
 //! Which snapshots are committed, and what marks say.
 
 use super::catalog::Catalog;
-use super::format::mark::{MARK_BYTES_MAX, Mark, MarkKind};
+use super::format::mark::{MARK_BYTES_MAX, Mark, MarkKind, superseded};
 use super::format::snapshot::{SNAPSHOT_BYTES_MAX, open_body, open_head};
 use super::objects::{ObjectName, fetch, name_in_key, pack_key};
 use super::{RepoError, Repository};
@@ -64,8 +64,7 @@ impl Repository {
     pub fn history(&self, catalog: &mut Catalog) -> Result<History, RepoError> {
         let mut history = History::default();
         let marks = self.read_marks(catalog, &mut history.damaged)?;
-        let superseded: HashSet<MarkId> =
-            marks.iter().flat_map(|(_, mark)| mark.supersedes.iter().copied()).collect();
+        let superseded = superseded(&marks);
         // Key of the snapshot, and the series that its mark names.
         let mut committed: HashMap<String, Option<String>> = HashMap::new();
         let mut abandoned: HashSet<&String> = HashSet::new();
@@ -228,7 +227,7 @@ impl Repository {
         let mut catalog = self.catalog(&crate::event::Silent)?;
         let mut unreadable = Vec::new();
         let marks = self.read_marks(&mut catalog, &mut unreadable)?;
-        let gone: HashSet<MarkId> = marks.iter().flat_map(|(_, mark)| mark.supersedes.clone()).collect();
+        let gone = superseded(&marks);
         let holds =
             |(id, mark): &&(MarkId, Mark)| mark.kind == kind && mark.object == object && !gone.contains(id);
         let supersedes: Vec<MarkId> = marks.iter().filter(holds).map(|(id, _)| *id).collect();

@@ -5,10 +5,11 @@ use super::format::index::{INDEX_BYTES_MAX, Index, IndexedPack};
 use super::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
 use super::history::History;
 use super::objects::{fetch, name_in_key, pack_key};
+use super::session::SeenPlan;
 use super::{FormatError, RepoError, Repository};
 use crate::crypto::Role;
 use crate::event::{Event, Observer};
-use crate::id::{IndexId, PackId, PlanId};
+use crate::id::{IndexId, PackId};
 use crate::storage::{ErrorKind, StorageError};
 use std::collections::{HashMap, HashSet};
 
@@ -21,6 +22,21 @@ pub struct Presence {
     pub condemned: HashMap<i64, PackId>,
     /// Packs listed that neither an index nor their own table explains, with the reason.
     pub unexplained: Vec<(PackId, String)>,
+}
+
+/// Takes away what prunes will delete.
+pub(super) fn heed_plans(
+    plans: &[SeenPlan],
+    catalog: &Catalog,
+    presence: &mut Presence,
+) -> Result<(), RepoError> {
+    let condemned = super::session::condemned(plans);
+    for pack in catalog.packs()? {
+        if !presence.unusable.contains_key(&pack.number) && condemned.contains(&pack.id) {
+            presence.condemned.insert(pack.number, pack.id);
+        }
+    }
+    Ok(())
 }
 
 impl Repository {
@@ -152,26 +168,6 @@ impl Repository {
             }
         }
         Ok(())
-    }
-
-    /// Takes away what a prune will delete. The plans that were heeded are the answer.
-    pub(super) fn heed_plans(
-        &self,
-        catalog: &Catalog,
-        presence: &mut Presence,
-    ) -> Result<Vec<PlanId>, RepoError> {
-        let (plans, unreadable) = self.plans()?;
-        for error in unreadable {
-            // Not heeded, and not said to be: whoever can read it waits for this session.
-            tracing::warn!("{error}");
-        }
-        let condemned = super::session::condemned(&plans);
-        for pack in catalog.packs()? {
-            if !presence.unusable.contains_key(&pack.number) && condemned.contains(&pack.id) {
-                presence.condemned.insert(pack.number, pack.id);
-            }
-        }
-        Ok(plans.into_iter().map(|seen| seen.id).collect())
     }
 
     /// All packs that the storage lists, with their sizes.

@@ -7,6 +7,7 @@ use crate::id::{MarkId, RepoId};
 use crate::secret::Entropy;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
+use std::collections::{HashMap, HashSet};
 
 /// A mark object is never larger, in bytes.
 pub const MARK_BYTES_MAX: u64 = 64 << 10;
@@ -110,6 +111,7 @@ impl Mark {
         if stored.kind == MarkKind::Cleared.number() && !is_signed {
             return Err(malformed("a mark that takes back, and is not signed"));
         }
+        let is_known = (1..=MarkKind::Cleared.number()).contains(&stored.kind);
         let (supersedes, []) = stored.supersedes.as_chunks::<32>() else {
             return Err(malformed("a list of marks cut short"));
         };
@@ -125,11 +127,31 @@ impl Mark {
             },
             object: stored.object,
             time_ms: stored.time_ms,
-            supersedes: supersedes.iter().map(|id| MarkId::from_bytes(*id)).collect(),
+            // What a kind of later times takes back is not for a key that may only add to say.
+            supersedes: match is_known || is_signed {
+                true => supersedes.iter().map(|id| MarkId::from_bytes(*id)).collect(),
+                false => Vec::new(),
+            },
             value: stored.value,
             host: stored.host,
         })
     }
+}
+
+/// The marks that hold no more because another one of `marks` supersedes them.
+///
+/// One that is not signed, which a key that may only add can make, supersedes only what says the same kind of thing of the same
+/// object: it says it anew, and takes nothing back.
+pub fn superseded(marks: &[(MarkId, Mark)]) -> HashSet<MarkId> {
+    let by_id: HashMap<&MarkId, &Mark> = marks.iter().map(|(id, mark)| (id, mark)).collect();
+    let may = |mark: &Mark, old: &MarkId| match mark.kind {
+        MarkKind::Cleared | MarkKind::Other(_) => true,
+        kind => by_id.get(old).is_none_or(|old| old.kind == kind && old.object == mark.object),
+    };
+    marks
+        .iter()
+        .flat_map(|(_, mark)| mark.supersedes.iter().filter(move |old| may(mark, old)).copied())
+        .collect()
 }
 
 #[derive(Encode, Decode)]

@@ -22,6 +22,24 @@ impl Repository {
         Ok(self.storage.delete(&id.key())?)
     }
 
+    /// Says of every committed snapshot whose object is gone that it is given up, so that nothing waits for it any more; which they are.
+    ///
+    /// # Errors
+    /// When the key is not a full one, or the storage fails.
+    pub fn give_up_missing(&self, now_ms: i64) -> Result<Vec<SnapshotId>, RepoError> {
+        let history = self.history(&mut self.catalog(&crate::event::Silent)?)?;
+        let mut given_up = Vec::new();
+        for damage in &history.damaged {
+            let RepoError::Missing { object } = &damage.error else { continue };
+            let Some(id) = object.strip_prefix("snapshots/").and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            self.remove_abandoned(&id, now_ms)?;
+            given_up.push(id);
+        }
+        Ok(given_up)
+    }
+
     /// Removes snapshots, committed or not. Their marks go first, so that a crash in between leaves garbage and no snapshot that is
     /// listed and missing. What is not there any more is no error.
     ///

@@ -69,7 +69,11 @@ impl Repository {
         let _session = self.begin_beside_backups(now_ms)?;
         let (mut catalog, history, mut presence) = self.synced(observer)?;
         // What a prune will delete holds nothing for good.
-        self.heed_plans(&catalog, &mut presence)?;
+        let (plans, unreadable) = self.plans()?;
+        for error in unreadable {
+            tracing::warn!("{error}");
+        }
+        crate::repo::sync::heed_plans(&plans, &catalog, &mut presence)?;
         let listed = self.list_packs()?;
         let unexplained = presence.unexplained.iter();
         let mut repair = PacksRepair {

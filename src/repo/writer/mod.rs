@@ -21,8 +21,8 @@ use super::format::session::SessionKind;
 use super::format::snapshot::seal;
 use super::objects::ObjectName;
 use super::reader::Survey;
-use super::session::Session;
-use super::sync::Presence;
+use super::session::{SeenPlan, Session};
+use super::sync::{Presence, heed_plans};
 use super::{RepoError, Repository};
 use crate::chunker::Chunker;
 use crate::event::{Cancel, Event, Observer};
@@ -38,6 +38,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stream::StreamWriter;
 
+/// So often a mark that must not stand is tried to be deleted.
+const TAKE_BACK_TRIES: usize = 4;
 /// An index object is written at least every so many packs …
 const PACKS_PER_INDEX: usize = 64;
 /// … or after so long, so that a killed backup's work is found again without its key.
@@ -162,13 +164,34 @@ pub struct Committed {
     pub lock_failure: Option<Arc<RepoError>>,
 }
 
+/// A backup that is registered, and the plans of prunes that it heeds.
+pub struct Registered {
+    session: Session,
+    plans: Vec<SeenPlan>,
+}
+
+impl Registered {
+    /// How many seconds the clock that shows `now_ms` is ahead of the storage's; to be asked right after.
+    pub fn skew_seconds(&self, now_ms: i64) -> i64 {
+        self.session.skew_seconds(now_ms)
+    }
+}
+
 impl Repository {
-    /// Registers a backup that is about to begin. What is looked up from now on, no prune takes away without saying so.
+    /// Registers a backup that is about to begin. What is looked up from now on, no prune takes away without saying so: it either finds the
+    /// session, or its plan is there now. (Plans are read before packs are listed: one that was carried out in between is gone, and so are its
+    /// packs.)
     ///
     /// # Errors
     /// When the storage fails, or a thread cannot be started.
-    pub fn register_backup(&self) -> Result<Session, RepoError> {
-        Session::register(self, SessionKind::Write)
+    pub fn register_backup(&self) -> Result<Registered, RepoError> {
+        let session = Session::register(self, SessionKind::Write)?;
+        let (plans, unreadable) = self.plans()?;
+        for error in unreadable {
+            // Not heeded, and not said to be: whoever can read it waits for this session.
+            tracing::warn!("{error}");
+        }
+        Ok(Registered { session, plans })
     }
 
     /// Begins a backup. `catalog` and `presence` are those of this repository, just brought up to date.
@@ -181,10 +204,10 @@ impl Repository {
         mut presence: Presence,
         settings: PipelineSettings,
     ) -> Result<BackupSession, RepoError> {
-        let session = self.register_backup()?;
+        let registered = self.register_backup()?;
         // What was looked up is older than the session.
         self.look_again(&catalog, &mut presence)?;
-        self.begin_registered(session, catalog, presence, settings)
+        self.begin_registered(registered, catalog, presence, settings)
     }
 
     /// Begins a backup that was registered before `catalog` and `presence` were brought up to date: packs are listed once less.
@@ -193,16 +216,16 @@ impl Repository {
     /// As [`Repository::begin_backup`].
     pub fn begin_registered(
         &self,
-        session: Session,
+        registered: Registered,
         catalog: Catalog,
         mut presence: Presence,
         settings: PipelineSettings,
     ) -> Result<BackupSession, RepoError> {
         static SESSIONS: AtomicU64 = AtomicU64::new(0);
-        // The session is registered: a prune either finds it, or its plan is there to be heeded.
-        let plans = self.heed_plans(&catalog, &mut presence)?;
+        let Registered { session, plans } = registered;
+        heed_plans(&plans, &catalog, &mut presence)?;
         if !plans.is_empty() {
-            session.acknowledge(plans)?;
+            session.acknowledge(plans.into_iter().map(|seen| seen.id).collect())?;
         }
         Ok(BackupSession {
             session,
@@ -367,7 +390,15 @@ impl BackupSession {
             outcome => outcome,
         };
         if let Err(error @ RepoError::Fenced { .. }) = ended {
-            if let Err(error) = self.repo.storage.delete(&mark.key()) {
+            // Where that fails again and again, a mark without a snapshot stays: told by every check, until a repair gives it up.
+            let mut taken_back = self.repo.storage.delete(&mark.key());
+            for _ in 1..TAKE_BACK_TRIES {
+                if taken_back.is_ok() {
+                    break;
+                }
+                taken_back = self.repo.storage.delete(&mark.key());
+            }
+            if let Err(error) = taken_back {
                 tracing::warn!("{error}");
             }
             self.repo.clear_away(&id);
