@@ -524,7 +524,7 @@ fn an_unsigned_mark_takes_nothing_back_that_a_key_may_not_take_back() {
             cache_root: folder.path().join("cache"),
         };
         let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(
-            dumpvault::storage::local::LocalStorage::open(&folder.path().join("repository")).unwrap(),
+            dumpvault::storage::local::LocalStorage::open(folder.path().join("repository")).unwrap(),
         );
         let repo = dumpvault::repo::Repository::open(storage, &key, &surroundings).unwrap();
         let mut catalog = repo.catalog(&dumpvault::event::Silent).unwrap();

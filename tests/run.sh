@@ -101,13 +101,6 @@ install_python() {
         cp tests/requirements.txt "$stamp"
     fi
     export DUMPVAULT_TEST_PYTHON=$venv/bin/python
-    [ -n "${DUMPVAULT_TEST_LONG:-}" ] || return 0
-    # A server with Object Lock by other people, for the long tests only: it brings much with it.
-    cmp -s tests/requirements-long.txt "$venv/requirements-long.installed" || {
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/requirements-long.txt
-        cp tests/requirements-long.txt "$venv/requirements-long.installed"
-    }
-    export DUMPVAULT_TEST_MOTO=$venv/bin/moto_server
 }
 
 command -v cargo >/dev/null || die "needs Rust: https://rustup.rs"

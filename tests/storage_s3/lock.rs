@@ -164,14 +164,13 @@ impl Drop for Moto {
 }
 
 impl Moto {
-    /// The program is `DUMPVAULT_TEST_MOTO`, which `tests/run.sh --long` installs.
-    fn start(program: &std::ffi::OsStr) -> Self {
+    fn start() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let mut command = Command::new(program);
+        let mut command = Command::new(crate::independent::python());
         command
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let moto = Self { child: command.spawn().unwrap(), port };
@@ -201,8 +200,7 @@ impl Moto {
 
 #[test]
 fn given_a_server_by_others_then_locks_hold_there_and_everything_works_with_them() {
-    let Some(program) = std::env::var_os("DUMPVAULT_TEST_MOTO") else { return };
-    let moto = Moto::start(&program);
+    let moto = Moto::start();
     let vault = Vault::empty();
     let locking = |args: &[&str], stdin: &[u8]| {
         let mut command = vault.command([&["--object-lock", "compliance:30d"], args].concat());

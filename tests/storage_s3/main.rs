@@ -10,6 +10,9 @@ mod conformance;
 mod copy;
 mod doctor;
 mod figures;
+#[allow(dead_code)]
+#[path = "../support/independent.rs"]
+mod independent;
 mod latency;
 mod lock;
 mod program;

@@ -32,7 +32,7 @@ pub fn stdout(output: Output) -> Vec<u8> {
 
 /// The interpreter with the packages of `tests/requirements.txt`: `DUMPVAULT_TEST_PYTHON`, or one of our own under the target
 /// folder, made on first use in the way of `tests/run.sh`.
-fn python() -> &'static Path {
+pub fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| match std::env::var_os("DUMPVAULT_TEST_PYTHON") {
         Some(path) => path.into(),
