@@ -159,7 +159,19 @@ fn describe(hit: &Hit) -> String {
             format!(" ({} lost: bytes {})", render::bytes(bytes), ranges.join(", "))
         }
     };
-    format!("not whole: snapshot {} of `{}`{stream}{lost}: {}", hit.id.short(), hit.series, hit.what)
+    let tables = match hit.tables.len() {
+        0 => String::new(),
+        count => {
+            let shown: Vec<&str> = hit.tables.iter().take(RANGES_SHOWN).map(String::as_str).collect();
+            let more = if count > RANGES_SHOWN {
+                format!(" and {} more", count - RANGES_SHOWN)
+            } else {
+                String::new()
+            };
+            format!(", of {}{more}", shown.join(", "))
+        }
+    };
+    format!("not whole: snapshot {} of `{}`{stream}{lost}{tables}: {}", hit.id.short(), hit.series, hit.what)
 }
 
 fn to_json(report: &CheckReport, args: &CheckArgs, leftovers: usize) -> serde_json::Value {
@@ -194,6 +206,7 @@ pub(super) fn hits_json(hits: &[Hit]) -> Vec<serde_json::Value> {
             json!({
                 "snapshot": hit.id.to_string(), "series": hit.series, "stream": hit.stream,
                 "bytes_lost": hit.bytes_lost, "first_lost": hit.first_lost, "ranges": ranges(hit),
+                "tables": hit.tables,
                 "packs": hit.packs.iter().map(ToString::to_string).collect::<Vec<_>>(), "what": hit.what,
             })
         })

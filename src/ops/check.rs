@@ -1,11 +1,13 @@
 //! Check: find damage, and remember it, so that the next backup stores anew what it hits.
 
 use super::OpError;
+use super::tables::table_map;
 use crate::clock::Clock;
 use crate::event::{Cancel, Event, Observer};
 use crate::id::PackId;
+use crate::pgarchive::{DataKind, TableData};
 use crate::repo::Repository;
-use crate::repo::verify::{CheckReport, CheckSettings, ReadData};
+use crate::repo::verify::{CheckReport, CheckSettings, Hit, ReadData};
 
 /// Checks the repository. Where packs are read, those found damaged are marked, so that no new snapshot relies on them, and those that
 /// were marked and are whole are so no more.
@@ -20,7 +22,8 @@ pub fn check(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<CheckReport, OpError> {
-    let report = repo.check(settings, observer, cancel)?;
+    let mut report = repo.check(settings, observer, cancel)?;
+    name_tables(repo, &mut report.hits, observer)?;
     if settings.read == ReadData::Nothing {
         return Ok(report);
     }
@@ -45,4 +48,33 @@ pub fn check(
         }
     }
     Ok(report)
+}
+
+/// Says which tables the lost bytes are of, as far as the snapshots that they are missing from can tell.
+pub(super) fn name_tables(
+    repo: &Repository,
+    hits: &mut [Hit],
+    observer: &dyn Observer,
+) -> Result<(), OpError> {
+    if hits.is_empty() {
+        return Ok(());
+    }
+    let mut catalog = repo.catalog(observer)?;
+    for hit in hits.iter_mut().filter(|hit| !hit.ranges.is_empty()) {
+        // What cannot be read is in the report already.
+        let Ok(body) = repo.body(&mut catalog, &hit.id) else { continue };
+        let stream = body.streams.iter().find(|stream| stream.name == hit.stream);
+        let Some(Ok(Some(map))) = stream.map(table_map) else { continue };
+        let is_hit = |table: &TableData| {
+            let whole = table.range();
+            hit.ranges.iter().any(|range| range.start < whole.end && whole.start < range.end)
+        };
+        let name = |table: &TableData| match (table.kind, table.schema.as_str()) {
+            (DataKind::LargeObjects, _) => "large objects".to_owned(),
+            (DataKind::Table, "") => table.name.clone(),
+            (DataKind::Table, schema) => format!("{schema}.{}", table.name),
+        };
+        hit.tables = map.tables.iter().filter(|table| is_hit(table)).map(name).collect();
+    }
+    Ok(())
 }

@@ -165,6 +165,7 @@ fn hit(summary: &Summary, stream: &str, loss: Loss) -> Hit {
         bytes_lost: loss.bytes,
         first_lost: loss.ranges.first().map_or(0, |range| range.start),
         what: loss.words(),
+        tables: Vec::new(),
         packs: loss.packs,
         ranges: merged(loss.ranges),
     }

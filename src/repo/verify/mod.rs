@@ -101,6 +101,8 @@ pub struct Hit {
     pub first_lost: u64,
     /// Which bytes of the stream are lost; at most [`RANGES_MAX`] ranges, which may cover some that are not.
     pub ranges: Vec<Range<u64>>,
+    /// The tables of a database that they are of, where that is known and whoever made the report has looked.
+    pub tables: Vec<String>,
     /// Packs that should hold them.
     pub packs: BTreeSet<PackId>,
     /// Why.
