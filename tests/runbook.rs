@@ -15,7 +15,7 @@ use std::path::Path;
 const SHOP: &str = "
 CREATE TABLE customers (id int PRIMARY KEY, name text);
 CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customers, what text);
-INSERT INTO customers SELECT i, 'customer ' || i FROM generate_series(1, 20000) i;
+INSERT INTO customers SELECT i, md5(i::text) FROM generate_series(1, 20000) i;
 INSERT INTO orders SELECT i, i % 2000 + 1, 'order ' || i FROM generate_series(1, 9000) i;
 ALTER TABLE orders OWNER TO clerk;
 ";
@@ -87,12 +87,9 @@ fn every_disaster_of_the_page_is_mended_by_its_commands() {
     bytes[middle] ^= 1;
     std::fs::write(&pack, bytes).unwrap();
     let said = world.follow("The repository is damaged", cache.path());
-    assert!(
-        said.contains("damaged, as listed")
-            && said.contains(", of public.")
-            && said.contains("no damage found"),
-        "{said}"
-    );
+    for words in ["damaged, as listed", ", of public.", "the damage was met", "`app` verified"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
 
     // Another machine: no role, no database, no index.
     world.server = Server::start();
