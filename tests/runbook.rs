@@ -78,19 +78,6 @@ fn every_disaster_of_the_page_is_mended_by_its_commands() {
     assert!(said.contains("orders"), "{said}");
     assert_eq!(world.server.dump_plain("app"), original);
 
-    // A bit rots in the largest pack.
-    let packs = world.vault.objects().into_iter().filter(|key| key.starts_with("packs/"));
-    let pack = packs.map(|key| world.vault.repo().join(key));
-    let pack = pack.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
-    let mut bytes = std::fs::read(&pack).unwrap();
-    let middle = bytes.len() / 3;
-    bytes[middle] ^= 1;
-    std::fs::write(&pack, bytes).unwrap();
-    let said = world.follow("The repository is damaged", cache.path());
-    for words in ["damaged, as listed", ", of public.", "the damage was met", "`app` verified"] {
-        assert!(said.contains(words), "{words}: {said}");
-    }
-
     // Another machine: no role, no database, no index.
     world.server = Server::start();
     let cache = tempfile::tempdir().unwrap();
@@ -103,4 +90,17 @@ fn every_disaster_of_the_page_is_mended_by_its_commands() {
         ),
         "9000|clerk"
     );
+
+    // A bit rots in the largest pack.
+    let packs = world.vault.objects().into_iter().filter(|key| key.starts_with("packs/"));
+    let pack = packs.map(|key| world.vault.repo().join(key));
+    let pack = pack.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let said = world.follow("The repository is damaged", cache.path());
+    for words in ["damaged, as listed", ", of public.", "the damage was met", "`app` verified"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
 }
