@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Decoded nodes kept: some 150 KiB each at most.
 const NODES_KEPT: usize = 64;
-/// Plain recipe blocks kept, 1 MiB each.
-const BLOCKS_KEPT: usize = 8;
+/// Bytes of plain recipe blocks kept: enough for each recipe of a long chain to have the block that it is in.
+const RECENT_BYTES_MAX: usize = 40 << 20;
 
 /// A byte range of a real chunk: what every recipe comes down to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -372,15 +372,25 @@ impl RecipeWalker {
         number: u32,
     ) -> Result<Arc<Vec<u8>>, RepoError> {
         let key = (pack.number, number);
-        if let Some((_, plain)) = self.recent.iter().find(|(other, _)| *other == key) {
-            return Ok(Arc::clone(plain));
+        if let Some(place) = self.recent.iter().position(|(other, _)| *other == key)
+            && let Some(block) = self.recent.remove(place)
+        {
+            let plain = Arc::clone(&block.1);
+            self.recent.push_front(block);
+            return Ok(plain);
         }
         let mut opened = None;
         self.blocks
             .open_run(pack, number..number + 1, &mut self.workspace, &mut |_, plain| opened = Some(plain))?;
         let plain = Arc::new(opened.unwrap_or_default());
         self.recent.push_front((key, Arc::clone(&plain)));
-        self.recent.truncate(BLOCKS_KEPT);
+        let mut bytes: usize = self.recent.iter().map(|(_, plain)| plain.len()).sum();
+        while bytes > RECENT_BYTES_MAX
+            && self.recent.len() > 1
+            && let Some((_, oldest)) = self.recent.pop_back()
+        {
+            bytes -= oldest.len();
+        }
         Ok(plain)
     }
 }
