@@ -249,7 +249,7 @@ impl Year {
     fn survey(&self, stream: &Stream) -> Result<Survey> {
         let locator = self.locator()?;
         let mut walker = RecipeWalker::new(Arc::new(BlockReader::new(&self.repo)), Arc::clone(&locator));
-        Ok(Survey::of(stream, &mut walker, &locator)?)
+        Ok(Survey::of(stream, &mut walker, &locator, 2)?)
     }
 
     fn compare(&self, stream: &Stream, day: u16) -> Result<()> {

@@ -140,9 +140,13 @@ impl World {
     }
 
     fn survey(&self, stream: &Stream) -> Survey {
+        self.survey_by(stream, 1)
+    }
+
+    fn survey_by(&self, stream: &Stream, threads: usize) -> Survey {
         let locator = self.locator();
         let mut walker = RecipeWalker::new(Arc::new(BlockReader::new(&self.repo)), Arc::clone(&locator));
-        Survey::of(stream, &mut walker, &locator).unwrap()
+        Survey::of(stream, &mut walker, &locator, threads).unwrap()
     }
 
     fn packs(&self) -> Vec<(String, u64)> {
@@ -221,15 +225,32 @@ fn given_seventy_days_then_chains_stay_short_and_any_day_and_any_range_comes_bac
         let survey = world.survey(&stream);
         let depth = survey.base.map_or(0, |base| base.depth);
         deepest = deepest.max(depth);
-        assert!(depth <= 32 && stored(stream.stats) < if day == 0 { 1 << 20 } else { 20_000 }, "day {day}");
+        assert!(depth <= 12 && stored(stream.stats) < if day == 0 { 1 << 20 } else { 20_000 }, "day {day}");
         days.push((stream, bytes.clone()));
     }
-    assert_eq!(deepest, 32, "the chain is used to its end");
+    assert_eq!(deepest, 12, "the chain is used to its end");
     for (day, (stream, right)) in days.iter().enumerate() {
         assert!(world.restore(stream).0 == *right, "day {day}");
         let (from, to) = (right.len() / 3 + day * 1001, right.len() / 3 + day * 1501 + 77);
         assert!(world.range(stream, from as u64..to as u64) == right[from..to], "day {day}");
     }
+}
+
+#[test]
+fn given_a_long_stream_surveyed_in_parts_then_it_is_the_same_as_in_one() {
+    let world = World::new();
+    world.back_up(&sample(100, 0));
+    let stream = world.back_up(&sample(100, 1));
+    let (one, parts) = (world.survey_by(&stream, 1), world.survey_by(&stream, 8));
+    assert!(one.extents > 1000 && one.blocks.len() > 50);
+    let told = |survey: &Survey| (survey.bytes, survey.extents, survey.stored_read, survey.stored_own);
+    assert_eq!(told(&parts), told(&one));
+    let lives = |survey: &Survey| {
+        survey.blocks.iter().map(|(at, block)| (*at, block.live)).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(lives(&parts), lives(&one));
+    let joints = one.whole.len() - parts.whole.len();
+    assert!(joints < 3 && parts.whole.iter().all(|place| one.whole.binary_search(place).is_ok()));
 }
 
 #[test]

@@ -168,8 +168,9 @@ impl<'a> RecipeLook<'a> {
     fn at(&self, stream: &Stream) -> Option<RecipeSurvey> {
         let blocks = Arc::new(BlockReader::new(self.repo));
         let mut walker = RecipeWalker::new(blocks, Arc::clone(&self.locator));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         // What is the matter with it is for `check` to say.
-        RecipeSurvey::of(stream, &mut walker, &self.locator).ok()
+        RecipeSurvey::of(stream, &mut walker, &self.locator, threads).ok()
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod blocks;
 mod locate;
+mod nodes;
 mod plan;
 mod recipe;
 mod survey;
@@ -138,7 +139,7 @@ impl Repository {
             drop(jobs_out);
             let mut planner = Planner::new(Arc::clone(locator), settings, jobs_in, segments_in, stop.clone());
             let planned = named("plan").spawn_scoped(scope, move || {
-                planner.run(|each| walker.walk(&stream.root, range, each)).map(|()| planner.stats())
+                planner.run(&mut walker, &stream.root, range).map(|()| planner.stats())
             });
             let planned = planned.map_err(|source| RepoError::Thread { source })?;
             let written = write_segments(&segments, &blocks, locator, cancel, output);

@@ -2,10 +2,10 @@
 
 use super::blocks::{BlockReader, Workspace};
 use super::locate::Locator;
-use super::recipe::Extent;
+use super::recipe::{Extent, RecipeWalker};
 use super::{ReadSettings, ReadStats};
 use crate::event::Cancel;
-use crate::id::{ChunkId, PackId};
+use crate::id::{ChunkId, NodeId, PackId};
 use crate::repo::RepoError;
 use crate::repo::catalog::{Location, PackRow};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -234,15 +234,17 @@ impl Planner {
         }
     }
 
-    /// Plans all extents that `walk` gives and hands on every segment of them.
+    /// Plans `range` of the stream below `root` and hands on every segment of it.
     ///
     /// # Errors
-    /// Those of `walk`, and when nobody takes the segments any more. What was handed on before is good.
+    /// When the recipe cannot be followed, and when nobody takes the segments any more. What was handed on before is good.
     pub fn run(
         &mut self,
-        walk: impl FnOnce(&mut dyn FnMut(Extent) -> Result<(), RepoError>) -> Result<(), RepoError>,
+        walker: &mut RecipeWalker,
+        root: &NodeId,
+        range: Range<u64>,
     ) -> Result<(), RepoError> {
-        let walked = walk(&mut |extent| self.add(extent));
+        let walked = walker.walk(root, range, |extent| self.add(extent));
         self.send_run()?;
         self.send_segment()?;
         walked

@@ -203,7 +203,7 @@ fn plan_slabs(
     wanted: &Receiver<u64>,
 ) {
     for slab in wanted {
-        let planned = planner.run(|each| walker.walk(root, slab_range(slab, bytes), each));
+        let planned = planner.run(&mut walker, root, slab_range(slab, bytes));
         let handed_on = match planned {
             Err(RepoError::Stopped) => break,
             Err(error) => planner.fail(error),

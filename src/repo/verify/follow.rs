@@ -200,7 +200,7 @@ impl Follower<'_> {
             return Err(misfit(what));
         }
         let Self { walker, locator, presence, used, needed, seen, blocks, broken } = self;
-        walker.walk(&stream.root, 0..length, &mut |extent: Extent| {
+        walker.walk(&stream.root, 0..length, |extent: Extent| {
             let id = extent.chunk.as_bytes();
             let (len, found) = match seen.get(id) {
                 Some(known) => *known,

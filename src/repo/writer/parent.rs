@@ -5,7 +5,7 @@ use super::recipe::Copies;
 use crate::repo::reader::{BlockReader, Locator, ReadSettings, RecipeWalker, Survey, Windows};
 use crate::repo::{RepoError, pack_key};
 use crate::snapshot::Stream;
-use crate::snapshot::recipe::{Base, DEPTH_MAX};
+use crate::snapshot::recipe::Base;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 const OPEN_BYTES: u64 = 80 << 20;
 
 /// Recipes rest one upon the other up to this depth before one is written to rest on what lies far below …
-const CHAIN_MAX: u8 = DEPTH_MAX;
+const CHAIN_MAX: u8 = 12;
 /// … and so often in a row, until one rests on nothing again.
-const CHECKPOINTS_MAX: u8 = 24;
+const CHECKPOINTS_MAX: u8 = 6;
 
 /// Tells from a stream's first bytes whether it is of the same kind as its parent.
 pub type IsAlike = Box<dyn Fn(&[u8]) -> bool>;
@@ -80,7 +80,7 @@ impl BackupSession {
         let locator = Arc::new(Mutex::new(Locator::strict(repo, catalog, self.sink.known.unusable())));
         let blocks = Arc::new(BlockReader::of_whole_packs(repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
-        let survey = Survey::of(stream, &mut walker, &locator)?;
+        let survey = Survey::of(stream, &mut walker, &locator, workers)?;
         self.keep_at_hand(&survey, &locator, label)?;
         let settings = ReadSettings { workers, open_bytes: OPEN_BYTES, ..ReadSettings::local(workers) };
         let windows = Windows::new(blocks, locator, stream.root, stream.bytes, settings)?;

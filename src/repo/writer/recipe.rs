@@ -103,7 +103,7 @@ impl RecipeWriter {
             }
         };
         let floor = base.map(|base| base.depth - 1);
-        let walked = walker.walk_above(&root, floor, offset..offset + len, &mut |step| {
+        let walked = walker.walk_above(&root, floor, offset..offset + len, |step| {
             let entry = match step {
                 Step::Extent(Extent { chunk, offset, len }) => {
                     Entry::Extent { chunk, offset, len: u64::from(len) }

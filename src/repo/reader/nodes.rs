@@ -1,0 +1,153 @@
+//! Recipe nodes loaded, decoded and kept for a while.
+
+use super::blocks::{BlockReader, Workspace};
+use super::locate::Locator;
+use crate::id::NodeId;
+use crate::repo::RepoError;
+use crate::repo::catalog::PackRow;
+use crate::repo::format::index::BlockKind;
+use crate::snapshot::recipe::{Child, Content, Entry, Node};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Decoded nodes kept: some 150 KiB each at most.
+const NODES_KEPT: usize = 64;
+/// Bytes of plain recipe blocks kept: enough for each recipe of a chain to have the block that it is in.
+const RECENT_BYTES_MAX: usize = 24 << 20;
+
+/// A node with the stream offset, within the node, at which each entry or child begins.
+pub(super) struct Loaded {
+    pub node: Node,
+    pub starts: Vec<u64>,
+}
+
+/// A plain recipe block, by pack and block number.
+type RecentBlock = ((i64, u32), Arc<Vec<u8>>);
+
+/// Loads nodes. Memory: a few blocks and nodes, whatever the stream's length.
+pub(super) struct Nodes {
+    blocks: Arc<BlockReader>,
+    locator: Arc<Mutex<Locator>>,
+    workspace: Workspace,
+    kept: VecDeque<(NodeId, Arc<Loaded>)>,
+    recent: VecDeque<RecentBlock>,
+}
+
+impl Nodes {
+    pub fn new(blocks: Arc<BlockReader>, locator: Arc<Mutex<Locator>>) -> Self {
+        Self {
+            blocks,
+            locator,
+            workspace: Workspace::default(),
+            kept: VecDeque::new(),
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// The same nodes, for a thread of its own.
+    pub fn another(&self) -> Self {
+        Self::new(Arc::clone(&self.blocks), Arc::clone(&self.locator))
+    }
+
+    /// Loads a child of an inner node of `level`, and sees that it is the one that the node means.
+    ///
+    /// # Errors
+    /// When it is lost or damaged, or does not fit.
+    pub fn load_child(&mut self, child: &Child, level: u8) -> Result<Arc<Loaded>, RepoError> {
+        let below = self.load(&child.id)?;
+        let actual = match &below.node.content {
+            Content::Leaf(_) => 0,
+            Content::Inner { level, .. } => *level,
+        };
+        if below.node.len != child.len || actual + 1 != level || below.node.base.is_some() {
+            return Err(misfit(&child.id, "it does not fit its parent"));
+        }
+        Ok(below)
+    }
+
+    /// Loads a node.
+    ///
+    /// # Errors
+    /// When it is lost or damaged.
+    pub fn load(&mut self, id: &NodeId) -> Result<Arc<Loaded>, RepoError> {
+        if let Some(at) = self.kept.iter().position(|(other, _)| other == id)
+            && let Some(found) = self.kept.remove(at)
+        {
+            let loaded = Arc::clone(&found.1);
+            self.kept.push_front(found);
+            return Ok(loaded);
+        }
+        let node = Node::decode(&self.node_bytes(id)?).map_err(|error| misfit(id, error.what))?;
+        let lens: Vec<u64> = match &node.content {
+            Content::Leaf(entries) => entries.iter().map(Entry::len).collect(),
+            Content::Inner { children, .. } => children.iter().map(|child| child.len).collect(),
+        };
+        let starts = lens
+            .iter()
+            .scan(0, |next, len| {
+                *next += len;
+                Some(*next - len)
+            })
+            .collect();
+        let loaded = Arc::new(Loaded { node, starts });
+        self.kept.push_front((*id, Arc::clone(&loaded)));
+        self.kept.truncate(NODES_KEPT);
+        Ok(loaded)
+    }
+
+    /// The node's bytes, from any place that still holds them.
+    fn node_bytes(&mut self, id: &NodeId) -> Result<Vec<u8>, RepoError> {
+        let locations = {
+            let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
+            locator.all(id.as_bytes(), BlockKind::Recipe)?
+        };
+        let mut first_error = None;
+        for location in locations {
+            match self.recipe_block(&location.pack, location.block) {
+                Ok(plain) => {
+                    let start = location.offset as usize;
+                    let bytes = plain.get(start..start + location.len as usize);
+                    return bytes.map(<[u8]>::to_vec).ok_or_else(|| misfit(id, "it lies outside its block"));
+                }
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        let lost = RepoError::ChunkLost {
+            what: "recipe node",
+            id: id.to_string(),
+            hint: "its pack or index object is gone".to_owned(),
+        };
+        Err(first_error.unwrap_or(lost))
+    }
+
+    fn recipe_block(&mut self, pack: &PackRow, number: u32) -> Result<Arc<Vec<u8>>, RepoError> {
+        let key = (pack.number, number);
+        if let Some(place) = self.recent.iter().position(|(other, _)| *other == key)
+            && let Some(block) = self.recent.remove(place)
+        {
+            let plain = Arc::clone(&block.1);
+            self.recent.push_front(block);
+            return Ok(plain);
+        }
+        let mut opened = None;
+        self.blocks
+            .open_run(pack, number..number + 1, &mut self.workspace, &mut |_, plain| opened = Some(plain))?;
+        let plain = Arc::new(opened.unwrap_or_default());
+        self.recent.push_front((key, Arc::clone(&plain)));
+        let mut bytes: usize = self.recent.iter().map(|(_, plain)| plain.len()).sum();
+        while bytes > RECENT_BYTES_MAX
+            && self.recent.len() > 1
+            && let Some((_, oldest)) = self.recent.pop_back()
+        {
+            bytes -= oldest.len();
+        }
+        Ok(plain)
+    }
+}
+
+/// An error that names the node.
+pub(super) fn misfit(id: &NodeId, what: &str) -> RepoError {
+    RepoError::Inconsistent { object: format!("recipe node {}", id.short()), what: what.to_owned() }
+}
