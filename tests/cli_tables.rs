@@ -95,6 +95,48 @@ fn a_dump_that_came_whole_and_makes_no_sense_is_kept_and_suspected() {
 }
 
 #[test]
+fn ls_tells_how_much_of_each_table_is_new() {
+    let vault = Vault::new();
+    let new_bytes = |name: &str| -> Vec<(String, u64, u64)> {
+        let number = |table: &Value, key: &str| table[key].as_u64().unwrap();
+        let told = |table: &Value| (text(table, "name"), number(table, "new_bytes"), number(table, "bytes"));
+        tables(&vault, name).iter().map(told).collect()
+    };
+    let dump = shop(3_000_000, 0);
+    vault.backup("shop", &dump);
+    assert!(new_bytes("shop").iter().all(|(_, new, all)| new >= all), "the first time, all of it is new");
+    vault.backup("shop", &dump);
+    assert!(new_bytes("shop").iter().all(|(_, new, _)| *new == 0), "nothing changed");
+
+    // One byte of one row in the middle, and a few rows of the last table.
+    let map = tables(&vault, "shop");
+    let largest =
+        map.iter().max_by_key(|table| table["bytes"].as_u64()).map(|table| text(table, "name")).unwrap();
+    let mut changed = dump.clone();
+    let header = changed.windows(4).position(|four| four == b"COPY").unwrap();
+    changed[header + 4] = b'\t';
+    let digit = (changed.len() / 2..)
+        .find(|&at| changed[at].is_ascii_digit() && changed[at + 1].is_ascii_digit())
+        .unwrap();
+    changed[digit] = if changed[digit] == b'7' { b'8' } else { b'7' };
+    vault.backup("shop", &changed);
+    let told = new_bytes("shop");
+    let touched: Vec<&(String, u64, u64)> = told.iter().filter(|(_, new, _)| *new > 0).collect();
+    assert!(matches!(touched.as_slice(), [(name, 1..=300, _)] if *name == largest), "{touched:?}");
+    let listed = vault.run(["ls", "shop"]).expect(exit::OK).stdout;
+    assert!(String::from_utf8_lossy(&listed).contains("NEW"));
+
+    vault.backup("script", SCRIPT.as_bytes());
+    assert_eq!(new_bytes("script"), [("orders".to_owned(), 9, 6)], "three rows and the end mark");
+    vault.backup("script", SCRIPT.replace("integer", "bigint").replace("\n2\n", "\n2\n77\n").as_bytes());
+    assert_eq!(
+        new_bytes("script"),
+        [("orders".to_owned(), 3, 9)],
+        "one row; what stands before the rows is not theirs"
+    );
+}
+
+#[test]
 fn a_compressed_dump_is_stored_with_a_warning_that_tells_the_fix() {
     let vault = Vault::new();
     let mut dump = shop(150_000, 0);

@@ -17,7 +17,10 @@ pub(super) fn list(context: &Context, body: &Body) {
                 let found = amounts(&stream.name, &map);
                 let rows: Vec<Vec<String>> = found
                     .iter()
-                    .map(|(name, amount)| vec![shown(name), rows(amount), render::bytes(amount.bytes)])
+                    .map(|(name, amount)| {
+                        let new_bytes = amount.new_bytes.map_or_else(|| "?".to_owned(), render::bytes);
+                        vec![shown(name), rows(amount), render::bytes(amount.bytes), new_bytes]
+                    })
                     .collect();
                 let heading = match map.server_version.as_str() {
                     "" => format!("\n{}: {} tables", stream.name, found.len()),
@@ -25,7 +28,7 @@ pub(super) fn list(context: &Context, body: &Body) {
                 };
                 context.output(&heading);
                 if !rows.is_empty() {
-                    context.output(&table(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
+                    context.output(&table(&["TABLE", "ROWS", "SIZE", "NEW"], &[1, 2, 3], &rows));
                 }
             }
             Err(error) => context.warn(format!("the tables of `{}` cannot be listed: {error}", stream.name)),
@@ -41,6 +44,7 @@ pub(super) fn list_json(body: &Body) -> Value {
             let mut object = name_json(&name);
             set(&mut object, "rows", json!(amount.rows));
             set(&mut object, "bytes", json!(amount.bytes));
+            set(&mut object, "new_bytes", json!(amount.new_bytes));
             object
         };
         amounts(&stream.name, &map).into_iter().map(of_map).collect::<Vec<_>>()

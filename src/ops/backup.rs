@@ -235,6 +235,7 @@ fn store_stream(
     observer.observe(Event::StreamStarted { stream: name.clone(), bytes_expected: None });
     let basis = parents.basis(session, &name, observer);
     let mut surveyed = Surveyed::new(dump.as_mut());
+    session.tally(surveyed.edges());
     let outcome = session.store(&name, &mut surveyed, basis, observer, cancel);
     let verdict = surveyed.verdict();
     let mut stored = match outcome {
@@ -256,8 +257,11 @@ fn store_stream(
             hint: Some("if it may be empty, say --allow-empty".to_owned()),
         });
     }
-    let judged = judge(&name, verdict, exited, observer)?;
-    if let Some(map) = &judged.map {
+    let mut judged = judge(&name, verdict, exited, observer)?;
+    if let Some(map) = &mut judged.map {
+        if let Some(new_bytes) = &stored.new_bytes {
+            map.tables.iter_mut().for_each(|table| table.new_bytes = Some(new_bytes.within(table.range())));
+        }
         stored.set_table_map(encode_map(&name, map, map_room, observer));
         for (key, value) in [("server_version", &map.server_version), ("database", &map.database)] {
             if !value.is_empty() {

@@ -34,6 +34,8 @@ pub struct Amount {
     pub rows: Option<u64>,
     /// Bytes of the rows alone.
     pub bytes: u64,
+    /// Bytes that were new when the snapshot was made, where somebody counted; of no account in a comparison.
+    pub new_bytes: Option<u64>,
 }
 
 /// A table in two snapshots. At least one of the two has it.
@@ -95,8 +97,8 @@ fn compare(stream: &str, before: &TableMap, after: &TableMap, found: &mut Differ
     let names: BTreeSet<&TableName> = was.keys().chain(is.keys()).collect();
     let change = |name: &TableName| TableChange {
         name: name.clone(),
-        before: was.get(name).copied(),
-        after: is.get(name).copied(),
+        before: was.get(name).map(|amount| Amount { new_bytes: None, ..*amount }),
+        after: is.get(name).map(|amount| Amount { new_bytes: None, ..*amount }),
     };
     found.tables.extend(names.into_iter().map(change));
     let schemas = |tables: &BTreeMap<TableName, Amount>| -> BTreeSet<(String, String, String)> {
@@ -121,9 +123,10 @@ pub fn amounts(stream: &str, map: &TableMap) -> BTreeMap<TableName, Amount> {
             name: if is_large_objects { "large objects".to_owned() } else { table.name.clone() },
             is_large_objects,
         };
-        let amount = tables.entry(name).or_insert(Amount { rows: Some(0), bytes: 0 });
+        let amount = tables.entry(name).or_insert(Amount { rows: Some(0), bytes: 0, new_bytes: Some(0) });
         amount.rows = amount.rows.zip(table.rows).map(|(a, b)| a.saturating_add(b));
         amount.bytes = amount.bytes.saturating_add(table.data_bytes);
+        amount.new_bytes = amount.new_bytes.zip(table.new_bytes).map(|(a, b)| a.saturating_add(b));
     }
     tables
 }

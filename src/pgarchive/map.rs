@@ -57,6 +57,8 @@ pub struct TableData {
     pub data_bytes: u64,
     /// Rows, or large objects. `None` where they cannot be told: compressed archives, INSERT commands.
     pub rows: Option<u64>,
+    /// Bytes of the block that the repository did not hold when the dump was stored. `None` where nobody counted.
+    pub new_bytes: Option<u64>,
 }
 
 impl TableData {
@@ -172,6 +174,8 @@ struct EncodedTable {
     database: u32,
     #[n(8)]
     kind: DataKind,
+    #[n(9)]
+    new_bytes: Option<u64>,
 }
 
 /// Words by number, each once.
@@ -212,6 +216,7 @@ impl TableMap {
                     schema: words.number(&table.schema),
                     database: words.number(&table.database),
                     kind: table.kind,
+                    new_bytes: table.new_bytes,
                 }
             })
             .collect();
@@ -272,6 +277,7 @@ impl TableMap {
                 len: table.len,
                 data_bytes: table.data_bytes,
                 rows: table.rows.checked_sub(1),
+                new_bytes: table.new_bytes,
             });
         }
         if end.max(encoded.head_bytes) > encoded.stream_bytes {

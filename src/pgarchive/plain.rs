@@ -351,11 +351,21 @@ impl ScriptScanner {
             len: 0,
             data_bytes: 0,
             rows: None,
+            new_bytes: None,
         });
         self.newlines = 0;
         // The newline before the end mark may be that of the command.
         self.lex = Lex::Rows { matched: 1 };
         true
+    }
+
+    /// Where the rows of a table begin and end, by turns.
+    pub(super) fn edge(&self, number: usize) -> Option<u64> {
+        let table = self.map.tables.get(number / 2);
+        match number % 2 {
+            0 => table.or(self.table.as_ref()).map(|table| table.offset),
+            _ => table.map(|table| table.range().end),
+        }
     }
 
     /// COPY's rows; gives how many bytes it took.

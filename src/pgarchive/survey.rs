@@ -87,6 +87,15 @@ impl Survey {
         }
     }
 
+    /// Where the sections of the dump end that have passed, by number: what stands before the data, and each table.
+    pub fn edge(&self, number: usize) -> Option<u64> {
+        match &self.0 {
+            State::Archive(archive) => archive.mapper.edge(number),
+            State::Script(script) => script.edge(number),
+            State::Start(_) | State::Unknown => None,
+        }
+    }
+
     /// The end of the stream.
     pub fn finish(self) -> Verdict {
         match self.0 {
@@ -188,6 +197,15 @@ struct Mapper {
     tables: Vec<TableData>,
 }
 
+impl Mapper {
+    fn edge(&self, number: usize) -> Option<u64> {
+        match number.checked_sub(1) {
+            None => Some(self.head_bytes).filter(|bytes| *bytes > 0),
+            Some(table) => self.tables.get(table).map(|table| table.range().end),
+        }
+    }
+}
+
 impl Visitor for Mapper {
     fn header(&mut self, header: &Header) {
         self.header = Some(header.clone());
@@ -221,6 +239,7 @@ impl Visitor for Mapper {
                 _ => block.data.bytes,
             },
             rows,
+            new_bytes: None,
         });
     }
 }

@@ -3,9 +3,11 @@
 use crate::event::{Event, Observer};
 use crate::ops::OpError;
 use crate::pgarchive::{Survey, TableMap, Verdict};
+use crate::repo::writer::Edges;
 use crate::snapshot::Proof;
 use crate::source::Dump;
 use std::io::Read;
+use std::sync::Arc;
 
 /// Bytes of table maps that one snapshot takes; a stream whose map does not fit any more is stored without. A table takes some 40
 /// bytes, so that this is enough for several hundred thousand. The snapshot object itself may have 64 MiB.
@@ -15,11 +17,18 @@ pub(super) const TABLE_MAPS_BYTES_MAX: usize = 32 << 20;
 pub(super) struct Surveyed<'a> {
     dump: &'a mut dyn Dump,
     survey: Survey,
+    edges: Arc<Edges>,
+    edges_told: usize,
 }
 
 impl<'a> Surveyed<'a> {
     pub fn new(dump: &'a mut dyn Dump) -> Self {
-        Self { dump, survey: Survey::new() }
+        Self { dump, survey: Survey::new(), edges: Arc::default(), edges_told: 0 }
+    }
+
+    /// Where the dump's sections end, as far as they were read.
+    pub fn edges(&self) -> Arc<Edges> {
+        Arc::clone(&self.edges)
     }
 
     /// The dump was read to its end: what its structure says.
@@ -32,6 +41,10 @@ impl Read for Surveyed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.dump.read(buffer)?;
         self.survey.push(buffer.get(..count).unwrap_or_default());
+        while let Some(edge) = self.survey.edge(self.edges_told) {
+            self.edges.push(edge);
+            self.edges_told += 1;
+        }
         Ok(count)
     }
 }

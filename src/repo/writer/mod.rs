@@ -10,9 +10,11 @@ mod parent;
 mod pipeline;
 mod recipe;
 mod stream;
+mod tally;
 
 pub use parent::{Basis, Parent};
 pub use pipeline::PipelineSettings;
+pub use tally::{Edges, NewBytes};
 
 use super::catalog::Catalog;
 use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack};
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stream::StreamWriter;
+use tally::Tally;
 
 /// So often a mark that must not stand is tried to be deleted.
 const TAKE_BACK_TRIES: usize = 4;
@@ -66,6 +69,8 @@ pub struct StoredStream {
     pub is_unlike_parent: bool,
     /// Why the parent could not be read, or not all of it; nothing that could not be read was taken from it.
     pub parent_failure: Option<RepoError>,
+    /// Which bytes are new, if they were to be counted.
+    pub new_bytes: Option<NewBytes>,
 }
 
 impl StoredStream {
@@ -241,6 +246,7 @@ impl Repository {
                 unindexed: Vec::new(),
                 last_index: Instant::now(),
                 stats: StreamStats::default(),
+                tally: Tally::default(),
             },
         })
     }
@@ -256,6 +262,11 @@ impl Repository {
 }
 
 impl BackupSession {
+    /// Counts the new bytes of the next stream between `edges`, which its reader adds as it reads.
+    pub fn tally(&mut self, edges: Arc<Edges>) {
+        self.sink.tally = Tally::new(Some(edges));
+    }
+
     /// Stores all that `source` yields, as far as `basis` does not have it. Progress goes to `observer`.
     ///
     /// # Errors
@@ -324,7 +335,8 @@ impl BackupSession {
             attributes: BTreeMap::new(),
             table_map: None,
         };
-        Ok(StoredStream { session: self.number, stream, front, is_unlike_parent, parent_failure })
+        let new_bytes = std::mem::take(&mut self.sink.tally).finish();
+        Ok(StoredStream { session: self.number, stream, front, is_unlike_parent, parent_failure, new_bytes })
     }
 
     /// Makes everything durable and commits the snapshot: packs, index, snapshot, mark, in this order.
@@ -485,6 +497,7 @@ struct Sink {
     unindexed: Vec<IndexedPack>,
     last_index: Instant,
     stats: StreamStats,
+    tally: Tally,
 }
 
 /// Bytes at the front of a stream that are kept, to tell what it is.

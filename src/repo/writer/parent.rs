@@ -5,7 +5,7 @@ use super::recipe::Copies;
 use crate::repo::reader::{BlockReader, Locator, ReadSettings, RecipeWalker, Survey, Windows};
 use crate::repo::{RepoError, pack_key};
 use crate::snapshot::Stream;
-use crate::snapshot::recipe::Base;
+use crate::snapshot::recipe::{Base, DEPTH_MAX};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// stored afresh, and the blocks of that time.
 const OPEN_BYTES: u64 = 80 << 20;
 
-/// Recipes rest one upon the other up to this depth before one is written to rest on what lies far below …
-const CHAIN_MAX: u8 = 12;
-/// … and so often in a row, until one rests on nothing again.
-const CHECKPOINTS_MAX: u8 = 6;
+/// So many recipes rest one upon the other before one is written to rest on what lies far below, a checkpoint …
+const CHAIN_MAX: u8 = 11;
+/// … and so many checkpoints, until a recipe rests on nothing again. Each recipe below a stream's is a step more for every range
+/// that a restore looks up, and each checkpoint the ranges of all changes since the last one.
+const CHECKPOINTS_MAX: u8 = 20;
+const _: () = assert!(CHAIN_MAX + CHECKPOINTS_MAX <= DEPTH_MAX);
 
 /// Tells from a stream's first bytes whether it is of the same kind as its parent.
 pub type IsAlike = Box<dyn Fn(&[u8]) -> bool>;
@@ -110,7 +112,7 @@ impl BackupSession {
 /// stream, and what it takes is what changed since the last.
 fn copies(stream: &Stream, survey: &Survey, mut walker: RecipeWalker) -> Result<Copies, RepoError> {
     let (depth, checkpoint) = survey.base.map_or((0, 0), |base| (base.depth, base.checkpoint));
-    if depth < CHAIN_MAX {
+    if depth < checkpoint + CHAIN_MAX {
         let base = Base { root: stream.root, depth: depth + 1, checkpoint };
         return Ok(Copies::Relative { bytes: survey.bytes, base });
     }

@@ -250,12 +250,14 @@ impl delta::Sink for Emitter<'_> {
 
     fn copy(&mut self, offset: u64, len: u64) -> Result<(), RepoError> {
         self.sink.stats.bytes_copied += len;
+        self.sink.tally.same(len);
         self.recipe.end_run(self.sink)?;
         self.recipe.advance(len);
         self.recipe.copy(self.sink, offset, len)
     }
 
     fn literal(&mut self, bytes: &[u8]) -> Result<(), RepoError> {
+        self.sink.tally.new_bytes(bytes.len() as u64);
         self.recipe.literal(self.sink, bytes)
     }
 }

@@ -133,7 +133,9 @@ impl<'a> StreamWriter<'a> {
         let Some(Against { differ, windows, places }) = &mut self.against else {
             if is_known {
                 self.sink.stats.bytes_known += len;
+                self.sink.tally.same(len);
             } else {
+                self.sink.tally.new_bytes(len);
                 self.sink.store_chunk(id, bytes)?;
             }
             return self.recipe.push(self.sink, extent);
@@ -154,6 +156,7 @@ impl<'a> StreamWriter<'a> {
         // Without a place, the parent most likely goes on behind what stands there instead.
         differ.known(Some(place.unwrap_or(expected) + len), len, windows, &mut out)?;
         self.sink.stats.bytes_known += len;
+        self.sink.tally.same(len);
         self.recipe.known(self.sink, id, len, place)
     }
 
