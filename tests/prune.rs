@@ -409,6 +409,37 @@ fn given_clocks_that_disagree_then_nothing_is_deleted() {
 }
 
 #[test]
+fn given_clocks_that_jump_together_between_every_two_steps_then_what_is_kept_stays_whole() {
+    const YEARS: i64 = 3650 * DAY;
+    for jumps in
+        [[YEARS, -YEARS, YEARS, -2 * YEARS], [-YEARS, 2 * YEARS, -YEARS, -YEARS], [-DAY, -DAY, YEARS, -YEARS]]
+    {
+        let clock = HandClock::new();
+        let (mut vault, garbage) = with_garbage(&clock);
+        prune_with(&vault.repo, &clock.settings()).unwrap();
+        let mut session = vault.begin();
+        let stored = session.store("app", &mut &garbage[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
+        for (step, jump) in jumps.into_iter().enumerate() {
+            clock.advance(jump);
+            vault.backup(&noise(10 + step as u64, MIB / 8));
+            prune_with(&vault.repo, &clock.settings()).unwrap();
+            vault.assert_whole(&vault.repo);
+        }
+        // It looked dead for years: it ends well or loudly, and does no harm either way.
+        match vault.commit(session, stored, &garbage) {
+            Ok(_) | Err(RepoError::Fenced { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        vault.assert_whole(&vault.repo);
+        clock.advance(YEARS);
+        prune_with(&vault.repo, &clock.settings()).unwrap();
+        clock.advance(3 * DAY);
+        prune_with(&vault.repo, &clock.settings()).unwrap();
+        vault.assert_whole(&vault.repo);
+    }
+}
+
+#[test]
 fn given_a_snapshot_mark_or_recipe_that_cannot_be_read_then_nothing_is_deleted() {
     let clock = HandClock::new();
     let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);

@@ -44,16 +44,16 @@ pub(super) struct Cli {
 #[derive(Debug, Args)]
 pub(super) struct Globals {
     /// The repository: a path, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix.
-    #[arg(long, short, global = true, value_name = "REPO")]
+    #[arg(long, short, global = true, value_name = "REPO", help_heading = "Global options")]
     pub repo: Option<String>,
     /// Configuration file, instead of the usual places.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub config: Option<PathBuf>,
     /// File that holds the passphrase in its first line.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub password_file: Option<PathBuf>,
     /// Key file (32 raw bytes) instead of a passphrase.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub key_file: Option<PathBuf>,
     /// S3 service to use when the repository's address names none; also AWS_ENDPOINT_URL.
     #[arg(long, global = true, value_name = "URL", help_heading = "Remote repositories")]
@@ -77,13 +77,13 @@ pub(super) struct Globals {
     #[arg(long, global = true, help_heading = "Remote repositories", conflicts_with = "cache_size")]
     pub no_cache: bool,
     /// Say only what went wrong.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Global options")]
     pub quiet: bool,
     /// Log more to standard error; twice for still more.
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    #[arg(long, short, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
     /// Print one JSON object instead of text.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
 }
 
