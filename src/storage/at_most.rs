@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::{Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
+use super::{Listed, Put, Storage, StorageError};
 
 /// A storage that is asked for so many things at a time; who comes later waits for a place.
 ///
@@ -73,24 +73,8 @@ impl<S: Storage> Storage for AtMost<S> {
         self.inner.location()
     }
 
-    fn is_local(&self) -> bool {
-        self.inner.is_local()
-    }
-
-    fn lock(&self) -> Option<&dyn ObjectLock> {
-        self.inner.lock()
-    }
-
-    fn cache(&self) -> Option<&dyn PackCache> {
-        self.inner.cache()
-    }
-
-    fn requests(&self) -> Option<Requests> {
-        self.inner.requests()
-    }
-
-    fn skew_ms(&self) -> Option<i64> {
-        self.inner.skew_ms()
+    fn beneath(&self) -> Option<&dyn Storage> {
+        Some(&self.inner)
     }
 }
 

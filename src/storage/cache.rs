@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use self::folder::{CacheFile, CacheFolder};
-use super::{ErrorKind, Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
+use super::{ErrorKind, Listed, PackCache, Put, Storage, StorageError};
 
 /// What a cache holds unless it is told otherwise, in bytes.
 pub const CACHE_BYTES_DEFAULT: u64 = 2 << 30;
@@ -331,24 +331,12 @@ impl<S: Storage> Storage for Cached<S> {
         self.inner.location()
     }
 
-    fn is_local(&self) -> bool {
-        self.inner.is_local()
-    }
-
-    fn lock(&self) -> Option<&dyn ObjectLock> {
-        self.inner.lock()
+    fn beneath(&self) -> Option<&dyn Storage> {
+        Some(&self.inner)
     }
 
     fn cache(&self) -> Option<&dyn PackCache> {
         Some(self)
-    }
-
-    fn requests(&self) -> Option<Requests> {
-        self.inner.requests()
-    }
-
-    fn skew_ms(&self) -> Option<i64> {
-        self.inner.skew_ms()
     }
 }
 

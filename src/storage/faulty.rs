@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{ErrorKind, Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
+use super::{ErrorKind, Listed, Put, Storage, StorageError};
 
 /// The operations of a [`Storage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -383,24 +383,12 @@ impl<S: Storage> Storage for Faulty<S> {
         self.inner.location()
     }
 
+    fn beneath(&self) -> Option<&dyn Storage> {
+        Some(&self.inner)
+    }
+
     fn is_local(&self) -> bool {
         !self.remote && self.inner.is_local()
-    }
-
-    fn lock(&self) -> Option<&dyn ObjectLock> {
-        self.inner.lock()
-    }
-
-    fn cache(&self) -> Option<&dyn PackCache> {
-        self.inner.cache()
-    }
-
-    fn requests(&self) -> Option<Requests> {
-        self.inner.requests()
-    }
-
-    fn skew_ms(&self) -> Option<i64> {
-        self.inner.skew_ms()
     }
 }
 

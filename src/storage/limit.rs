@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
+use super::{Listed, Put, Storage, StorageError};
 
 /// So many bytes a second, shared by all who hold it.
 ///
@@ -104,24 +104,8 @@ impl<S: Storage> Storage for Limited<S> {
         self.inner.location()
     }
 
-    fn is_local(&self) -> bool {
-        self.inner.is_local()
-    }
-
-    fn lock(&self) -> Option<&dyn ObjectLock> {
-        self.inner.lock()
-    }
-
-    fn cache(&self) -> Option<&dyn PackCache> {
-        self.inner.cache()
-    }
-
-    fn requests(&self) -> Option<Requests> {
-        self.inner.requests()
-    }
-
-    fn skew_ms(&self) -> Option<i64> {
-        self.inner.skew_ms()
+    fn beneath(&self) -> Option<&dyn Storage> {
+        Some(&self.inner)
     }
 }
 

@@ -211,19 +211,24 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// The storage's address, for people and logs; without secrets.
     fn location(&self) -> String;
 
+    /// The storage that this one is put around, if it is. It answers the questions below, unless this one knows better.
+    fn beneath(&self) -> Option<&dyn Storage> {
+        None
+    }
+
     /// Whether reading costs neither a wire nor money. A storage that is not local wants few and large reads.
     fn is_local(&self) -> bool {
-        true
+        self.beneath().is_none_or(Storage::is_local)
     }
 
     /// The local cache of packs in front of it, where there is one.
     fn cache(&self) -> Option<&dyn PackCache> {
-        None
+        self.beneath()?.cache()
     }
 
     /// How it keeps objects from being deleted, where it was told to.
     fn lock(&self) -> Option<&dyn ObjectLock> {
-        None
+        self.beneath()?.lock()
     }
 
     /// Whether ranges of the object `key` can be read at no cost: the storage is local, or the cache holds the object. A hint;
@@ -234,13 +239,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// What went over the wire so far, where there is one.
     fn requests(&self) -> Option<Requests> {
-        None
+        self.beneath()?.requests()
     }
 
     /// How far the storage's clock was ahead of this host's at the last answer, in milliseconds, to the second; `None` where the
     /// storage tells no time by itself.
     fn skew_ms(&self) -> Option<i64> {
-        None
+        self.beneath()?.skew_ms()
     }
 }
 

@@ -10,9 +10,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{Listed, ObjectLock, PackCache, Put, Requests, Storage, StorageError};
+use super::{ErrorKind, Listed, ObjectLock, Put, Storage, StorageError};
 
 /// How often and how long to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,24 +224,45 @@ impl<S: Storage> Storage for Retry<S> {
         self.inner.location()
     }
 
-    fn is_local(&self) -> bool {
-        self.inner.is_local()
+    fn beneath(&self) -> Option<&dyn Storage> {
+        Some(&self.inner)
     }
 
     fn lock(&self) -> Option<&dyn ObjectLock> {
-        self.inner.lock()
+        self.inner.lock().map(|_| self as &dyn ObjectLock)
+    }
+}
+
+impl<S: Storage> Retry<S> {
+    fn with_lock<T>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        act: &dyn Fn(&dyn ObjectLock) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let lock = self.inner.lock();
+        let lock = lock.ok_or_else(|| {
+            StorageError::permanent(operation, key, ErrorKind::Other, "the storage locks nothing")
+        })?;
+        self.backoff.run(&mut || act(lock))
+    }
+}
+
+impl<S: Storage> ObjectLock for Retry<S> {
+    fn lasts(&self) -> Duration {
+        self.inner.lock().map_or(Duration::ZERO, ObjectLock::lasts)
     }
 
-    fn cache(&self) -> Option<&dyn PackCache> {
-        self.inner.cache()
+    fn now(&self) -> SystemTime {
+        self.inner.lock().map_or_else(SystemTime::now, ObjectLock::now)
     }
 
-    fn requests(&self) -> Option<Requests> {
-        self.inner.requests()
+    fn locked_until(&self, key: &str) -> Result<Option<SystemTime>, StorageError> {
+        self.with_lock("look at the lock", key, &|lock| lock.locked_until(key))
     }
 
-    fn skew_ms(&self) -> Option<i64> {
-        self.inner.skew_ms()
+    fn extend(&self, key: &str, until: SystemTime) -> Result<(), StorageError> {
+        self.with_lock("extend the lock", key, &|lock| lock.extend(key, until))
     }
 }
 
@@ -361,6 +382,79 @@ mod tests {
         storage.put("a", b"1").unwrap();
         assert_eq!(faulty.inner().get("a", 9).unwrap(), b"1");
         assert_eq!(storage.put("a", b"2").unwrap_err().kind, ErrorKind::Conflict);
+    }
+
+    /// A storage whose locks fail for some calls.
+    #[derive(Debug)]
+    struct Stubborn {
+        inner: MemoryStorage,
+        failures_left: Mutex<u32>,
+        until: Mutex<Option<SystemTime>>,
+    }
+
+    impl Stubborn {
+        fn fail(&self) -> Result<(), StorageError> {
+            let mut left = self.failures_left.lock().unwrap();
+            let failed = left.checked_sub(1).map(|fewer| *left = fewer);
+            failed.map_or(Ok(()), |()| Err(failing(true)))
+        }
+    }
+
+    impl Storage for Stubborn {
+        fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+            self.inner.put(key, bytes)
+        }
+        fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+            self.inner.get(key, bytes_max)
+        }
+        fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+            self.inner.get_range(key, offset, buffer)
+        }
+        fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+            self.inner.size(key)
+        }
+        fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+            self.inner.list(prefix, each)
+        }
+        fn delete(&self, key: &str) -> Result<(), StorageError> {
+            self.inner.delete(key)
+        }
+        fn location(&self) -> String {
+            self.inner.location()
+        }
+        fn lock(&self) -> Option<&dyn ObjectLock> {
+            Some(self)
+        }
+    }
+
+    impl ObjectLock for Stubborn {
+        fn lasts(&self) -> Duration {
+            Duration::from_secs(9)
+        }
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+        fn locked_until(&self, _key: &str) -> Result<Option<SystemTime>, StorageError> {
+            self.fail().map(|()| *self.until.lock().unwrap())
+        }
+        fn extend(&self, _key: &str, until: SystemTime) -> Result<(), StorageError> {
+            self.fail().map(|()| *self.until.lock().unwrap() = Some(until))
+        }
+    }
+
+    #[test]
+    fn given_passing_failures_of_a_lock_then_it_is_tried_again_through_any_decorator() {
+        let inner = MemoryStorage::new();
+        let stubborn = Stubborn { inner, failures_left: Mutex::new(2), until: Mutex::default() };
+        let storage = Retry::new(stubborn, backoff(RetryPolicy::default(), &Fake::new()));
+        let storage = crate::storage::at_most::AtMost::new(storage, 2);
+        let lock = storage.lock().unwrap();
+        let until = lock.now() + lock.lasts();
+        lock.extend("packs/a", until).unwrap();
+        assert_eq!(lock.locked_until("packs/a").unwrap(), Some(until));
+        assert!(
+            Retry::new(MemoryStorage::new(), backoff(RetryPolicy::default(), &Fake::new())).lock().is_none()
+        );
     }
 
     #[test]
