@@ -22,7 +22,7 @@ impl Kind {
     /// What suits `bytes`: rows if they are at most a kilobyte on average.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let head = bytes.get(..4096).unwrap_or(bytes);
-        let rows = head.iter().filter(|&&byte| byte == b'\n').count();
+        let rows = memchr::memchr_iter(b'\n', head).count();
         if rows > head.len() / 1024 { Self::Rows } else { Self::Sampled }
     }
 }

@@ -9,9 +9,12 @@ use crate::snapshot::recipe::{Base, DEPTH_MAX};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Plain bytes of the parent's blocks that are kept open: one literal block for each backup since the stream was last
-/// stored afresh, and the blocks of that time.
-const OPEN_BYTES: u64 = 80 << 20;
+/// Plain bytes of the parent's blocks that are kept open: the blocks of the time when the stream was last stored afresh …
+const OPEN_BYTES_MIN: u64 = 24 << 20;
+/// … one literal block for each backup since, of which a pack holds a few …
+const OPEN_BYTES_PER_PACK: u64 = 3 << 19;
+/// … and no more than that.
+const OPEN_BYTES_MAX: u64 = 80 << 20;
 
 /// So many recipes rest one upon the other before one is written to rest on what lies far below, a checkpoint …
 const CHAIN_MAX: u8 = 11;
@@ -84,7 +87,9 @@ impl BackupSession {
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
         let survey = Survey::of(stream, &mut walker, &locator, workers)?;
         self.keep_at_hand(&survey, &locator, label)?;
-        let settings = ReadSettings { workers, open_bytes: OPEN_BYTES, ..ReadSettings::local(workers) };
+        let packs: HashSet<i64> = survey.blocks.keys().map(|(pack, _)| *pack).collect();
+        let open_bytes = (OPEN_BYTES_MIN + packs.len() as u64 * OPEN_BYTES_PER_PACK).min(OPEN_BYTES_MAX);
+        let settings = ReadSettings { workers, open_bytes, ..ReadSettings::local(workers) };
         let windows = Windows::new(blocks, locator, stream.root, stream.bytes, settings)?;
         let copies = copies(stream, &survey, walker)?;
         Ok(Parent { survey, windows, copies, is_alike })
