@@ -283,11 +283,12 @@ impl Clients {
         for psql in self.places("psql") {
             let invocation = self
                 .client(connection, psql)
-                .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-F"])
+                // Rows end with a zero byte: a database's name may hold a line end, and cut there it is another database's.
+                .args(["-X", "-A", "-t", "-q", "-0", "-v", "ON_ERROR_STOP=1", "-F"])
                 .arg(COLUMN_SEPARATOR.to_string())
                 .args(commands.iter().copied());
             return match run(&invocation, limits.clone()) {
-                Ok(answer) => Ok(answer.lines().next().unwrap_or_default().to_owned()),
+                Ok(answer) => Ok(answer.split('\0').next().unwrap_or_default().to_owned()),
                 Err(SourceError::ProgramNotFound { .. }) if self.are_local() => continue,
                 // `psql` says with status 2 that there is no connection.
                 Err(SourceError::Exited { status: 2, last_words, .. }) => Err(PostgresError::Connect {
