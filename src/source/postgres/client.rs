@@ -197,7 +197,8 @@ impl Clients {
         let newer = fitting().filter(|client| client.version >= best).min_by_key(|client| client.version);
         match newer.or_else(|| fitting().max_by_key(|client| client.version)) {
             Some(client) => Ok(client.clone()),
-            None => Err(PostgresError::NoClient { tool, needed: at_least, found }),
+            // The one to install is the server's own, where that will do.
+            None => Err(PostgresError::NoClient { tool, needed: best.max(at_least), found }),
         }
     }
 
