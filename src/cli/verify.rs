@@ -15,7 +15,7 @@ use crate::pgarchive::DumpForm;
 use crate::repo::RepoError;
 use crate::repo::format::mark::MarkKind;
 use crate::snapshot::Stream;
-use crate::source::postgres::{Connection, RestoreTarget};
+use crate::source::postgres::{Connection, Failure, RestoreTarget};
 use crate::source::process::Limits;
 use serde_json::{Value, json};
 
@@ -134,6 +134,8 @@ fn scratch_name(chosen: &Chosen, at: usize) -> String {
 fn is_about_the_dump(error: &OpError) -> bool {
     match error {
         error if error.is_cancelled() => false,
+        // A full disk of the test server, say: nothing was found out.
+        error if error.failure().is_some_and(Failure::is_of_the_server) => false,
         OpError::Source { .. } | OpError::Incomplete { .. } | OpError::Archive(_) => true,
         OpError::Aftermath { failure, .. } => is_about_the_dump(failure),
         _ => false,

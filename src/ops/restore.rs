@@ -363,6 +363,7 @@ impl Chosen {
 /// Clears away what a failed restore left in the database, and says so.
 fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
     use crate::source::postgres::Discarded;
+    let created = prepared.created();
     let aftermath = match prepared.discard() {
         Ok(Discarded::WasThereBefore) => format!("database `{database}` is as it was"),
         Ok(Discarded::Dropped) => format!("database `{database}`, made for this restore, was dropped again"),
@@ -372,6 +373,9 @@ fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
         Ok(Discarded::PartlyFilled { tables, .. }) => {
             format!("database `{database}` was empty and now holds a part of the dump ({tables} tables)")
         }
+        Err(error) if created => format!(
+            "database `{database}`, made for this restore, is still there and to be dropped before the next try: {error}"
+        ),
         Err(error) => format!("database `{database}` may hold a part of the dump: {error}"),
     };
     OpError::Aftermath { failure: Box::new(failure), aftermath }

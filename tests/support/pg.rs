@@ -22,13 +22,27 @@ pub const PASSWORD_ENCODED: &str = "p%40ss%3Aw%2Frd%25";
 pub struct Server {
     postgres: Child,
     bin: PathBuf,
+    /// Where the server's own program file lies.
+    runs: PathBuf,
     port: u16,
     home: tempfile::TempDir,
 }
 
+/// An extension for a server of its own: name, version 1.0's script.
+pub type Extension<'a> = (&'a str, &'a str);
+
 impl Server {
     /// Makes a cluster and starts a server for it, on a free port of 127.0.0.1 and on a Unix socket.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, and the server offers more extensions, which no other server sees.
+    pub fn start_with_extensions(extensions: &[Extension<'_>]) -> Self {
+        Self::start_with(extensions)
+    }
+
+    fn start_with(extensions: &[Extension<'_>]) -> Self {
         let bin = newest_bin();
         let account = account();
         let home = tempfile::Builder::new().prefix("dv-pg-").tempdir().unwrap();
@@ -47,14 +61,18 @@ impl Server {
                      host all keeper 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
 
+        let runs = match extensions {
+            [] => bin.clone(),
+            extensions => installed_beside(&bin, home.path(), extensions),
+        };
         // Another process may take the port between the look and the start: then the next one is tried.
         let (postgres, port) = (0..10)
             .find_map(|_| {
                 let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-                run_server(&bin, account, home.path(), port).map(|postgres| (postgres, port))
+                run_server(&runs, account, home.path(), port, None).map(|postgres| (postgres, port))
             })
             .expect("the server did not start on any of 10 ports");
-        let server = Self { postgres, bin, port, home };
+        let server = Self { postgres, bin, runs, port, home };
         let quoted = PASSWORD.replace('\'', "''");
         server.psql("postgres", &format!("CREATE ROLE {PASSWORD_USER} LOGIN CREATEDB PASSWORD '{quoted}'"));
         server
@@ -135,6 +153,39 @@ impl Server {
         text.lines().filter(fleeting).map(|line| format!("{line}\n")).collect()
     }
 
+    /// The server's process, of which all its backends are children.
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.postgres)
+    }
+
+    /// Waits until a condition holds in the database, looking again and again; fails when it never does.
+    pub fn wait_until(&self, database: &str, condition: &str) {
+        let sql = format!(
+            "SET statement_timeout = '100s'; DO $$ BEGIN WHILE NOT ({condition}) LOOP \
+             PERFORM pg_stat_clear_snapshot(), pg_sleep(0.02); END LOOP; END $$"
+        );
+        self.psql(database, &sql);
+    }
+
+    /// Ends the server as a power cut would: nothing is finished, nobody is told. [`Self::start_again`] recovers.
+    pub fn stop_now(&mut self) {
+        let _ = rustix::process::kill_process(self.pid(), rustix::process::Signal::QUIT);
+        self.postgres.wait().unwrap();
+    }
+
+    /// Starts the same cluster at the same place.
+    pub fn start_again(&mut self) {
+        self.postgres =
+            run_server(&self.runs, account(), self.home.path(), self.port, None).expect("it starts again");
+    }
+
+    /// Starts it over; no file of it may grow beyond so many bytes, which is to the server as a disk that is full.
+    pub fn start_over_with_files_of(&mut self, bytes_max: u64) {
+        self.stop_now();
+        let limited = run_server(&self.runs, account(), self.home.path(), self.port, Some(bytes_max));
+        self.postgres = limited.expect("it starts again");
+    }
+
     /// What `pg_dump` writes with these options.
     pub fn dump(&self, database: &str, options: &[&str]) -> Vec<u8> {
         succeed(self.client("pg_dump").args(options).args(["-d", database])).stdout
@@ -151,8 +202,17 @@ impl Drop for Server {
 }
 
 /// Starts `postgres` and waits until it says that it is ready; `None` if it ended before.
-fn run_server(bin: &Path, account: Option<(u32, u32)>, home: &Path, port: u16) -> Option<Child> {
-    let mut command = as_account(&bin.join("postgres"), account, home);
+fn run_server(
+    bin: &Path,
+    account: Option<(u32, u32)>,
+    home: &Path,
+    port: u16,
+    file_bytes_max: Option<u64>,
+) -> Option<Child> {
+    let mut command = as_account(Path::new("/bin/sh"), account, home);
+    // The shell counts in blocks of 512 bytes.
+    let limit = file_bytes_max.map_or("unlimited".to_owned(), |bytes| (bytes / 512).to_string());
+    command.args(["-c", "ulimit -S -f \"$0\" && exec \"$@\"", &limit]).arg(bin.join("postgres"));
     command.arg("-D").arg(home.join("data")).arg("-k").arg(home).args(["-p", &port.to_string()]);
     for setting in [
         "listen_addresses=127.0.0.1",
@@ -195,6 +255,32 @@ fn newest_bin() -> PathBuf {
         .max()
         .map(|(_, bin)| bin)
         .unwrap_or_else(|| panic!("no PostgreSQL server under {}: `apt install postgresql`", root.display()))
+}
+
+/// A server looks for extensions where its own program file lies. So: a copy of it, and links to all that it came with.
+fn installed_beside(bin: &Path, home: &Path, extensions: &[Extension<'_>]) -> PathBuf {
+    let version = bin.parent().unwrap();
+    let number = version.file_name().unwrap();
+    let shared = Path::new("/usr/share/postgresql").join(number);
+    let (own, own_shared) =
+        (home.join("lib/postgresql").join(number), home.join("share/postgresql").join(number));
+    std::fs::create_dir_all(own.join("bin")).unwrap();
+    std::fs::create_dir_all(own_shared.join("extension")).unwrap();
+    std::fs::copy(bin.join("postgres"), own.join("bin/postgres")).unwrap();
+    std::os::unix::fs::symlink(version.join("lib"), own.join("lib")).unwrap();
+    for (from, to) in [(&shared, &own_shared), (&shared.join("extension"), &own_shared.join("extension"))] {
+        for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+            if entry.file_name() != "extension" {
+                std::os::unix::fs::symlink(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    for (name, script) in extensions {
+        let file = |suffix: &str| own_shared.join("extension").join(format!("{name}{suffix}"));
+        std::fs::write(file(".control"), "default_version = '1.0'\n").unwrap();
+        std::fs::write(file("--1.0.sql"), script).unwrap();
+    }
+    own.join("bin")
 }
 
 /// Whom to run the server as: PostgreSQL refuses to run as root.

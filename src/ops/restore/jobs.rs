@@ -158,6 +158,7 @@ impl Run<'_> {
                 self.prepared.run_bytes(&part.head, parts.post_arguments)
             };
             run.map_err(|source| OpError::Source { what: "indexes and keys".to_owned(), source })?;
+            self.prepared.validate_indexes()?;
         }
         if let Some(part) = &parts.last {
             add(&mut stats, self.feed(part, "privileges and views", &never)?);

@@ -6,7 +6,7 @@ use crate::ops::OpError;
 use crate::ops::tables::table_map;
 use crate::pgarchive::{DataKind, DumpForm, TableData};
 use crate::snapshot::Stream;
-use crate::source::postgres::{Count, RestoreTarget};
+use crate::source::postgres::{Belonging, Count, PostgresError, RestoreTarget};
 use std::collections::{BTreeMap, HashSet};
 
 /// What a database must hold after a restore.
@@ -121,7 +121,7 @@ impl Expected {
         let names: Vec<(String, String)> = self.tables.keys().cloned().collect();
         let counts = target.count_rows(&names, connections)?;
         let each = self.tables.iter().zip(counts);
-        let tables = each
+        let mut tables: Vec<Compared> = each
             .map(|(((schema, name), table), found)| Compared {
                 schema: schema.clone(),
                 name: name.clone(),
@@ -130,12 +130,65 @@ impl Expected {
                 found,
             })
             .collect();
+        if tables.iter().any(|table| !table.is_right() && table.found.is_ok()) {
+            match target.belongings(&names) {
+                Ok(belongings) => {
+                    let each = tables.iter_mut().zip(&belongings);
+                    each.for_each(|(table, it)| table.at_least |= it.of_extension);
+                    tables = routed(tables, &belongings, |root| target.count_whole(root));
+                }
+                // A server before PostgreSQL 10 does not understand the question, and has no partitions of this kind.
+                Err(PostgresError::Step { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         let large_objects = match self.large_objects {
             None => None,
             Some(expected) => Some((expected, target.count_large_objects()?)),
         };
         Ok(Findings { tables, large_objects })
     }
+}
+
+/// Rows that were loaded through a partitioned table went to whatever partition takes them here: `pg_dump` does so by itself where
+/// a hash of values differs between databases. Then all partitions together say whether they came, and one line stands for them.
+fn routed(
+    tables: Vec<Compared>,
+    belongings: &[Belonging],
+    count: impl Fn(&(String, String)) -> Count,
+) -> Vec<Compared> {
+    let mut groups: BTreeMap<&(String, String), Vec<&Compared>> = BTreeMap::new();
+    for (table, belonging) in tables.iter().zip(belongings) {
+        if let Some(root) = &belonging.root {
+            groups.entry(root).or_default().push(table);
+        }
+    }
+    let mut whole: BTreeMap<&(String, String), Compared> = BTreeMap::new();
+    for (root, members) in groups {
+        if members.iter().all(|member| member.is_right()) {
+            continue;
+        }
+        let expected =
+            members.iter().try_fold(0u64, |sum, member| Some(sum.saturating_add(member.expected?)));
+        let at_least = members.iter().any(|member| member.at_least);
+        let (schema, name) = root.clone();
+        let together = Compared { schema, name, expected, at_least, found: count(root) };
+        // Where rows are missing, each partition by itself says more; the root by itself holds none.
+        let has_root = members.iter().any(|member| (&member.schema, &member.name) == (&root.0, &root.1));
+        if expected.is_some() && (has_root || together.is_right()) {
+            whole.insert(root, together);
+        }
+    }
+    let is_alone =
+        |belonging: &Belonging| belonging.root.as_ref().is_none_or(|root| !whole.contains_key(root));
+    let mut all: Vec<Compared> = tables
+        .iter()
+        .zip(belongings)
+        .filter(|(_, it)| is_alone(it))
+        .map(|(table, _)| table.clone())
+        .collect();
+    all.extend(whole.into_values());
+    all
 }
 
 impl Chosen {

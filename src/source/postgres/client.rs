@@ -197,7 +197,8 @@ impl Clients {
         let newer = fitting().filter(|client| client.version >= best).min_by_key(|client| client.version);
         match newer.or_else(|| fitting().max_by_key(|client| client.version)) {
             Some(client) => Ok(client.clone()),
-            None => Err(PostgresError::NoClient { tool, needed: at_least, found }),
+            // The one to install is the server's own, where that will do.
+            None => Err(PostgresError::NoClient { tool, needed: best.max(at_least), found }),
         }
     }
 
@@ -283,11 +284,12 @@ impl Clients {
         for psql in self.places("psql") {
             let invocation = self
                 .client(connection, psql)
-                .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-F"])
+                // Rows end with a zero byte: a database's name may hold a line end, and cut there it is another database's.
+                .args(["-X", "-A", "-t", "-q", "-0", "-v", "ON_ERROR_STOP=1", "-F"])
                 .arg(COLUMN_SEPARATOR.to_string())
                 .args(commands.iter().copied());
             return match run(&invocation, limits.clone()) {
-                Ok(answer) => Ok(answer.lines().next().unwrap_or_default().to_owned()),
+                Ok(answer) => Ok(answer.split('\0').next().unwrap_or_default().to_owned()),
                 Err(SourceError::ProgramNotFound { .. }) if self.are_local() => continue,
                 // `psql` says with status 2 that there is no connection.
                 Err(SourceError::Exited { status: 2, last_words, .. }) => Err(PostgresError::Connect {

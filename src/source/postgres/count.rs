@@ -2,7 +2,7 @@
 
 use super::PostgresError;
 use super::client::{columns, unclear};
-use super::restore::{RestoreTarget, quoted_name};
+use super::restore::{RestoreTarget, quoted_name, quoted_text};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +13,16 @@ const SEE_ALL: &str = "SET row_security = off";
 
 /// Rows of a table, or why they cannot be counted.
 pub type Count = Result<u64, String>;
+
+/// Where the server may have put rows that a dump has for a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Belonging {
+    /// Schema and name of the partitioned table that it is a partition of at last, or is itself: rows that are loaded through it go
+    /// to whatever partition takes them.
+    pub root: Option<(String, String)>,
+    /// It is an extension's: with rows that no dump holds.
+    pub of_extension: bool,
+}
 
 /// What a database says of its constraints and indexes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,15 +89,46 @@ impl RestoreTarget {
         Ok(counts)
     }
 
+    /// Counts the rows of a table together with all that inherit from it.
+    pub fn count_whole(&self, (schema, name): &(String, String)) -> Count {
+        let sql = format!("SELECT count(*) FROM {}", qualified(schema, name));
+        let found = self.numbers("count the rows of a partitioned table", &sql, 1);
+        found.map(|found| found.first().copied().unwrap_or_default()).map_err(|error| error.to_string())
+    }
+
+    /// Asks what tables (schema and name) belong to. One that is not there belongs to nothing.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn belongings(&self, tables: &[(String, String)]) -> Result<Vec<Belonging>, PostgresError> {
+        let what = "ask for the partitions among the restored tables";
+        let target = self.connection.with_database(&self.database);
+        let mut all = Vec::with_capacity(tables.len());
+        for batch in tables.chunks(BATCH_TABLES) {
+            let row = self.clients.ask_at_leisure(
+                &target,
+                what,
+                SEE_ALL,
+                &belongings_query(batch),
+                &self.limits,
+            )?;
+            let found: Vec<(usize, String, String, bool, bool)> =
+                serde_json::from_str(&row).map_err(|_| unclear(what, &row))?;
+            let mut batch_all = vec![Belonging::default(); batch.len()];
+            for (at, schema, name, is_partitioned, of_extension) in found {
+                if let Some(place) = batch_all.get_mut(at) {
+                    *place = Belonging { root: is_partitioned.then_some((schema, name)), of_extension };
+                }
+            }
+            all.extend(batch_all);
+        }
+        Ok(all)
+    }
+
     fn count_batch(&self, tables: &[(String, String)]) -> Result<Vec<u64>, PostgresError> {
         let each: Vec<String> = tables
             .iter()
-            .map(|(schema, name)| match schema.as_str() {
-                "" => format!("(SELECT count(*) FROM ONLY {})", quoted_name(name)),
-                schema => {
-                    format!("(SELECT count(*) FROM ONLY {}.{})", quoted_name(schema), quoted_name(name))
-                }
-            })
+            .map(|(schema, name)| format!("(SELECT count(*) FROM ONLY {})", qualified(schema, name)))
             .collect();
         self.numbers(
             "count the rows of the restored tables",
@@ -133,6 +174,34 @@ SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM keys WHERE NOT convali
         let numbers: Option<Vec<u64>> = columns(&row).map(|column| column.parse().ok()).collect();
         numbers.filter(|numbers| numbers.len() == count).ok_or_else(|| unclear(what, &row))
     }
+}
+
+/// A table's name for SQL; the schema may be unknown.
+fn qualified(schema: &str, name: &str) -> String {
+    match schema {
+        "" => quoted_name(name),
+        schema => format!("{}.{}", quoted_name(schema), quoted_name(name)),
+    }
+}
+
+/// Climbs from each table to the one that is no partition any more. `pg_partition_root` does the same, from PostgreSQL 12 on.
+fn belongings_query(tables: &[(String, String)]) -> String {
+    let wanted: Vec<String> = tables
+        .iter()
+        .enumerate()
+        .map(|(at, (schema, name))| format!("({at}, to_regclass({}))", quoted_text(&qualified(schema, name))))
+        .collect();
+    format!(
+        "WITH RECURSIVE wanted (at, id) AS (VALUES {}), up (at, id, top) AS (
+           SELECT at, id::oid, id::oid FROM wanted WHERE id IS NOT NULL
+           UNION ALL
+           SELECT at, up.id, inhparent FROM up JOIN pg_class ON oid = top AND relispartition JOIN pg_inherits ON inhrelid = top
+         )
+         SELECT coalesce(array_to_json(array_agg(json_build_array(at, nspname, relname, relkind = 'p', EXISTS (
+           SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = up.id AND deptype = 'e')))), '[]')
+         FROM up JOIN pg_class ON pg_class.oid = top AND NOT relispartition JOIN pg_namespace ON pg_namespace.oid = relnamespace",
+        wanted.join(", ")
+    )
 }
 
 /// Small enough for all connections to have work.

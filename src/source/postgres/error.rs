@@ -142,6 +142,13 @@ impl PostgresError {
                 format!("install it: `apt install postgresql-client-{needed}`")
             }
             Self::NoClientAtAll { .. } => "install it: `apt install postgresql-client`".to_owned(),
+            // As shells, `env`, `docker exec` and `ssh` tell that they found no program of that name.
+            Self::Step { source, .. }
+                if matches!(**source, SourceError::Exited { status: 126 | 127, .. }) =>
+            {
+                "install PostgreSQL's client programs where --exec runs them, and have them in the PATH there"
+                    .to_owned()
+            }
             Self::Step { source, .. } => return source.hint(),
             Self::NoDatabase { .. } => "let it be created (`--create`), or check the name".to_owned(),
             Self::NotEmpty { .. } => {

@@ -92,6 +92,32 @@ impl Failure {
         SIGNS.iter().find(fits).map(|(_, kind)| *kind)
     }
 
+    /// Whether the server or the role is to blame and not what was dumped: elsewhere, or later, the same would go well.
+    pub fn is_of_the_server(self) -> bool {
+        match self {
+            Self::Locked
+            | Self::StatementTimeout
+            | Self::PermissionDenied
+            | Self::RowSecurity
+            | Self::RoleMissing
+            | Self::DatabaseGone
+            | Self::ServerGone
+            | Self::DiskFull
+            | Self::OutOfResources
+            | Self::ExtensionMissing
+            | Self::TablespaceMissing
+            | Self::LocaleMissing
+            | Self::ClientTooOld
+            | Self::ArchiveTooNew
+            | Self::ServerTooOld => true,
+            Self::AlreadyThere
+            | Self::NothingMatches
+            | Self::DependencyMissing
+            | Self::Duplicate
+            | Self::ForeignKey => false,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(self) -> &'static str {
         match self {

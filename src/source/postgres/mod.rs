@@ -18,7 +18,7 @@ mod swap;
 
 pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
-pub use count::{Constraints, Count};
+pub use count::{Belonging, Constraints, Count};
 pub use databases::{DatabaseChoice, GlobalsSource};
 pub use dump::{DumpFilter, PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};

@@ -41,6 +41,19 @@ WITH own AS (
 )
 SELECT (SELECT count(*) FROM tables), (SELECT count(*) FROM others)";
 
+/// Level by level, as long as that helps: of an index that is not whole in the dump either, nothing changes.
+const VALIDATE_INDEXES: &str = "
+DO $$ DECLARE pair record; invalid bigint; before bigint; BEGIN
+  LOOP
+    SELECT count(*) INTO invalid FROM pg_index JOIN pg_class ON oid = indexrelid WHERE NOT indisvalid AND relkind = 'I';
+    EXIT WHEN invalid = 0 OR invalid >= before;
+    before := invalid;
+    FOR pair IN SELECT inhparent::regclass AS whole, min(inhrelid)::regclass AS part
+      FROM pg_inherits JOIN pg_index ON indexrelid = inhparent WHERE NOT indisvalid GROUP BY inhparent
+    LOOP EXECUTE format('ALTER INDEX %s ATTACH PARTITION %s', pair.whole, pair.part); END LOOP;
+  END LOOP;
+END $$";
+
 /// What a stream is, as its first bytes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -426,6 +439,18 @@ impl Prepared {
         // It prints nothing; an error of reading is told by `finish`.
         let _ = std::io::copy(&mut run, &mut std::io::sink());
         run.finish().map(drop)
+    }
+
+    /// Makes partitioned indexes valid of which all parts are there. Connections that attach the last parts of two partitions at the
+    /// same time do not see each other's, and the index above both stays invalid; attaching a part once more looks again.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, or refuses.
+    pub fn validate_indexes(&self) -> Result<(), PostgresError> {
+        let RestoreTarget { connection, database, clients, limits, .. } = &self.target;
+        let target = connection.with_database(database);
+        let what = "look at partitioned indexes again";
+        clients.ask_at_leisure(&target, what, VALIDATE_INDEXES, "SELECT 1", limits).map(drop)
     }
 
     /// The program, connected to the database.
