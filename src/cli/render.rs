@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_name_with_line_ends_and_control_characters_stays_in_its_line() {
         let rows = [vec!["a\nb\u{1b}[0m".into(), "1".into()]];
-        assert_eq!(table(&["NAME", "N"], &[1], &rows), "NAME      N\na?b?[0m   1");
+        assert_eq!(table(&["NAME", "N"], &[1], &rows), "NAME     N\na?b?[0m  1");
     }
 
     #[test]
