@@ -9,28 +9,10 @@ set -euo pipefail
 size_mb=${1:?usage: benches/pgbench_series.sh SIZE_MB DAYS DIRECTORY}
 days=$2
 directory=$(realpath "$3")
-bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
-bin=${bin:?no PostgreSQL server found: apt-get install postgresql}
-
-work=$(mktemp -d "$directory/server.XXXXXX")
-as_owner() { "$@"; }
-if [ "$(id -u)" -eq 0 ]; then
-    # The server refuses to run as root.
-    chmod 755 "$directory"
-    chown postgres "$work"
-    as_owner() { (cd / && runuser -u postgres -- "$@"); }
-fi
-stop() {
-    as_owner "$bin/pg_ctl" -D "$work/data" -m immediate -w stop >/dev/null 2>&1 || true
-    rm -rf -- "$work"
-}
-trap stop EXIT
-
-as_owner "$bin/initdb" -D "$work/data" -U bench --auth=trust --no-sync >/dev/null
-as_owner "$bin/pg_ctl" -D "$work/data" -w -l "$work/log" \
-    -o "-k $work -c listen_addresses= -c fsync=off -c full_page_writes=off -c max_wal_size=4GB" start >/dev/null
-export PGHOST=$work PGUSER=bench PGDATABASE=bench
-run() { as_owner env PGHOST="$work" PGUSER=bench PGDATABASE="${database:-bench}" "$@"; }
+. "$(dirname "$0")/postgres_server.sh"
+start_server "$directory"
+export PGDATABASE=bench
+run() { as_owner env PGHOST="$PGHOST" PGUSER="$PGUSER" PGDATABASE="${database:-bench}" "$@"; }
 database=postgres run "$bin/createdb" bench
 # 100,000 accounts of some 100 bytes for each unit of scale.
 run "$bin/pgbench" -q -i -s "$((size_mb / 10 > 0 ? size_mb / 10 : 1))" >/dev/null 2>&1

@@ -15,28 +15,12 @@ cd "$(dirname "$0")/.."
 cargo build --quiet --profile dist --bin dumpvault --example orderdb
 dumpvault=$PWD/target/dist/dumpvault
 orderdb=$PWD/target/dist/examples/orderdb
-bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
-bin=${bin:?no PostgreSQL server found: apt-get install postgresql}
+. benches/postgres_server.sh
 
 work=$(mktemp -d "${SCRATCH:-${TMPDIR:-/var/tmp}}/postgres.XXXXXX")
-server=$work/server
-mkdir "$server"
-as_owner() { "$@"; }
-if [ "$(id -u)" -eq 0 ]; then
-    # The server refuses to run as root.
-    chmod 755 "$work"
-    chown postgres "$server"
-    as_owner() { (cd / && runuser -u postgres -- "$@"); }
-fi
-stop() {
-    as_owner "$bin/pg_ctl" -D "$server/data" -m immediate -w stop >/dev/null 2>&1 || true
-    rm -rf -- "$work"
-}
-trap stop EXIT
-as_owner "$bin/initdb" -D "$server/data" -U bench --auth=trust --no-sync >/dev/null
-as_owner "$bin/pg_ctl" -D "$server/data" -w -l "$server/log" \
-    -o "-k $server -c listen_addresses= -c fsync=off -c full_page_writes=off -c max_wal_size=4GB" start >/dev/null
-export PATH=$bin:$PATH PGHOST=$server PGUSER=bench
+start_server "$work"
+trap 'stop_server; rm -rf -- "$work"' EXIT
+export PATH=$bin:$PATH
 export XDG_CACHE_HOME=$work/cache DUMPVAULT_REPOSITORY=$work/repo DUMPVAULT_PASSWORD=only-for-this-measurement
 
 "$orderdb" --mb "$size_mb" >"$work/dump" 2>/dev/null

@@ -22,10 +22,7 @@ CREATE VIEW known AS SELECT name FROM customers;
 /// Runs the program with the server in its environment, as a person would have it.
 fn run_at(server: &Server, vault: &Vault, args: &[&str]) -> Output {
     let mut command = vault.command(args);
-    command
-        .env("PGHOST", server.socket_dir())
-        .env("PGPORT", server.port().to_string())
-        .env("PGUSER", "postgres");
+    server.reached_by(&mut command, "postgres");
     run(command, b"")
 }
 

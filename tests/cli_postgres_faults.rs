@@ -42,10 +42,7 @@ impl World {
 
     fn command_as(&self, user: &str, args: &[&str]) -> Command {
         let mut command = self.vault.command(args);
-        command
-            .env("PGHOST", self.server.socket_dir())
-            .env("PGPORT", self.server.port().to_string())
-            .env("PGUSER", user);
+        self.server.reached_by(&mut command, user);
         command
     }
 

@@ -252,10 +252,7 @@ impl World {
 
     fn run(&self, args: &[&str]) -> Output {
         let mut command = self.vault.command(args);
-        command
-            .env("PGHOST", self.server.socket_dir())
-            .env("PGPORT", self.server.port().to_string())
-            .env("PGUSER", "postgres");
+        self.server.reached_by(&mut command, "postgres");
         run(command, b"")
     }
 

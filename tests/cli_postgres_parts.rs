@@ -53,10 +53,7 @@ COMMENT ON TABLE orders IS 'what was ordered';
 
 fn run_at(server: &Server, vault: &Vault, args: &[&str]) -> Output {
     let mut command = vault.command(args);
-    command
-        .env("PGHOST", server.socket_dir())
-        .env("PGPORT", server.port().to_string())
-        .env("PGUSER", "postgres");
+    server.reached_by(&mut command, "postgres");
     run(command, b"")
 }
 
@@ -178,8 +175,7 @@ fn workers_restore_the_same_database(world: &World) {
         let temp = tempfile::tempdir().unwrap();
         let args = ["restore", "world", "--to-database", &database, "--create", "--clean", "--jobs", jobs];
         let mut command = vault.command(args);
-        command.env("PGHOST", server.socket_dir()).env("PGPORT", server.port().to_string());
-        command.env("PGUSER", "postgres").env("TMPDIR", temp.path());
+        server.reached_by(&mut command, "postgres").env("TMPDIR", temp.path());
         run(command, b"").expect(exit::OK);
         assert_eq!(server.dump_plain(&database), world.original(), "{jobs} workers");
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "a temporary file is left");

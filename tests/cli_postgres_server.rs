@@ -40,10 +40,7 @@ impl World {
 
     fn run_as(&self, user: &str, args: &[&str]) -> Output {
         let mut command = self.vault.command(args);
-        command
-            .env("PGHOST", self.server.socket_dir())
-            .env("PGPORT", self.server.port().to_string())
-            .env("PGUSER", user);
+        self.server.reached_by(&mut command, user);
         run(command, b"")
     }
 

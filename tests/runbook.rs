@@ -29,10 +29,7 @@ impl World {
     /// A command of the program, with the server in its environment.
     fn dumpvault(&self, args: &[&str]) {
         let mut command = self.vault.command(args);
-        command
-            .env("PGHOST", self.server.socket_dir())
-            .env("PGPORT", self.server.port().to_string())
-            .env("PGUSER", "postgres");
+        self.server.reached_by(&mut command, "postgres");
         run(command, b"").expect(exit::OK);
     }
 
@@ -47,10 +44,8 @@ impl World {
         let program = Path::new(env!("CARGO_BIN_EXE_dumpvault")).parent().unwrap();
         shell
             .env("PATH", format!("{}:{}:/usr/bin:/bin", program.display(), self.server.bin().display()))
-            .env("XDG_CACHE_HOME", cache)
-            .env("PGHOST", self.server.socket_dir())
-            .env("PGPORT", self.server.port().to_string())
-            .env("PGUSER", "postgres");
+            .env("XDG_CACHE_HOME", cache);
+        self.server.reached_by(&mut shell, "postgres");
         run(shell, b"").expect(exit::OK).text()
     }
 }

@@ -106,6 +106,12 @@ impl Server {
         self.home.path()
     }
 
+    /// Lets a client program find it over its socket, as `user`.
+    pub fn reached_by<'a>(&self, command: &'a mut Command, user: &str) -> &'a mut Command {
+        let port = self.port.to_string();
+        command.env("PGHOST", self.socket_dir()).env("PGPORT", port).env("PGUSER", user)
+    }
+
     /// A URI for the superuser over TCP.
     pub fn uri(&self, database: &str) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
@@ -119,11 +125,7 @@ impl Server {
     /// A client program that reaches the server as its superuser.
     pub fn client(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
-        command
-            .env("PGHOST", self.socket_dir())
-            .env("PGPORT", self.port.to_string())
-            .env("PGUSER", "postgres")
-            .stdin(Stdio::null());
+        self.reached_by(&mut command, "postgres").stdin(Stdio::null());
         command
     }
 

@@ -17,6 +17,8 @@ const RECENT: usize = 1024;
 const WHOLE_MAX: usize = 1 << 19;
 /// A part of the stream that is worth a thread.
 const PART_BYTES_MIN: u64 = 32 << 20;
+/// Each thread has a walker of its own, which may keep some 30 MiB.
+const THREADS_MAX: usize = 4;
 
 /// A block that a stream takes bytes from.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +64,7 @@ impl Survey {
     }
 
     /// Walks the whole recipe of `stream`, parts of it side by side in up to `threads` threads. No data is read. Memory: 40 bytes
-    /// a block, and 40 a whole chunk.
+    /// a block, 40 a whole chunk, and a walker for each of at most four threads.
     ///
     /// # Errors
     /// When a node is lost or damaged, or a chunk is nowhere.
@@ -77,7 +79,7 @@ impl Survey {
             let what = format!("its recipe makes {bytes} bytes, and it should have {}", stream.bytes);
             return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what });
         }
-        let parts = (bytes / PART_BYTES_MIN).clamp(1, threads.max(1) as u64);
+        let parts = (bytes / PART_BYTES_MIN).clamp(1, threads.clamp(1, THREADS_MAX) as u64);
         let start_of = |part: u64| bytes / parts * part + (bytes % parts) * part / parts;
         let mut counted = std::thread::scope(|scope| {
             let others: Vec<_> = (1..parts)
@@ -144,7 +146,7 @@ impl Part {
     fn append(&mut self, next: Self) {
         if let (Some((_, last)), Some((first, _))) = (self.ends, next.ends)
             && last.chunk == first.chunk
-            && last.offset + last.len == first.offset
+            && last.offset.checked_add(last.len) == Some(first.offset)
         {
             self.extents -= 1;
         }

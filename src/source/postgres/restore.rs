@@ -41,15 +41,18 @@ WITH own AS (
 )
 SELECT (SELECT count(*) FROM tables), (SELECT count(*) FROM others)";
 
-/// Level by level, as long as that helps: of an index that is not whole in the dump either, nothing changes.
+/// Level by level, as long as that helps: of an index that is not whole in the dump either, nothing changes. Nor of one that was there
+/// before and is somebody else's.
 const VALIDATE_INDEXES: &str = "
 DO $$ DECLARE pair record; invalid bigint; before bigint; BEGIN
   LOOP
-    SELECT count(*) INTO invalid FROM pg_index JOIN pg_class ON oid = indexrelid WHERE NOT indisvalid AND relkind = 'I';
+    SELECT count(*) INTO invalid FROM pg_index JOIN pg_class ON oid = indexrelid
+      WHERE NOT indisvalid AND relkind = 'I' AND pg_has_role(relowner, 'USAGE');
     EXIT WHEN invalid = 0 OR invalid >= before;
     before := invalid;
     FOR pair IN SELECT inhparent::regclass AS whole, min(inhrelid)::regclass AS part
-      FROM pg_inherits JOIN pg_index ON indexrelid = inhparent WHERE NOT indisvalid GROUP BY inhparent
+      FROM pg_inherits JOIN pg_index ON indexrelid = inhparent JOIN pg_class ON oid = inhparent
+      WHERE NOT indisvalid AND pg_has_role(relowner, 'USAGE') GROUP BY inhparent
     LOOP EXECUTE format('ALTER INDEX %s ATTACH PARTITION %s', pair.whole, pair.part); END LOOP;
   END LOOP;
 END $$";
