@@ -3,7 +3,8 @@
 use super::{CryptoError, KeyBundle, SmallSealed};
 use crate::id::RepoId;
 use crate::secret::{Entropy, Passphrase, SecretKey};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroize;
 
@@ -122,9 +123,15 @@ impl Kdf {
         let Ok(params) = Params::new(self.memory_kib, self.passes, self.lanes, Some(32)) else {
             return Err(refused);
         };
+        let mut memory = Vec::new();
+        if memory.try_reserve_exact(params.block_count()).is_err() {
+            return Err(refused);
+        }
+        // Fresh memory is dear: the threads that will work in it take it side by side.
+        (0..params.block_count()).into_par_iter().map(|_| Block::new()).collect_into_vec(&mut memory);
         let mut output = [0; 32];
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(passphrase.expose(), &self.salt, &mut output)
+            .hash_password_into_with_memory(passphrase.expose(), &self.salt, &mut output, memory)
             .map_err(|_| refused)?;
         let key = blake3::derive_key("dumpvault v1 slot passphrase", &output);
         output.zeroize();

@@ -11,6 +11,7 @@
 mod blocks;
 mod locate;
 mod nodes;
+mod outline;
 mod plan;
 mod recipe;
 mod survey;
@@ -18,6 +19,7 @@ mod windows;
 
 pub use blocks::{BlockReader, Workspace};
 pub use locate::Locator;
+pub use outline::Outline;
 pub use recipe::{Extent, RecipeWalker, Step};
 pub use survey::{BlockUse, Survey};
 pub use windows::Windows;

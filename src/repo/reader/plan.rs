@@ -245,6 +245,14 @@ impl Planner {
         range: Range<u64>,
     ) -> Result<(), RepoError> {
         let walked = walker.walk(root, range, |extent| self.add(extent));
+        self.end(walked)
+    }
+
+    /// Hands on what is left of a range whose extents were added; `walked` tells whether that went well.
+    ///
+    /// # Errors
+    /// That of `walked`, and when nobody takes the segments any more.
+    pub fn end(&mut self, walked: Result<(), RepoError>) -> Result<(), RepoError> {
         self.send_run()?;
         self.send_segment()?;
         walked
@@ -263,7 +271,11 @@ impl Planner {
         self.stats
     }
 
-    fn add(&mut self, extent: Extent) -> Result<(), RepoError> {
+    /// Plans the next extent.
+    ///
+    /// # Errors
+    /// When its chunk is nowhere or too short, and when nobody takes the segments any more.
+    pub fn add(&mut self, extent: Extent) -> Result<(), RepoError> {
         let word = extent.chunk.as_bytes().first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
         let place = word as usize % RECENT;
         let known = self.recent.get(place);

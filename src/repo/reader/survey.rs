@@ -1,6 +1,7 @@
 //! What restoring a stream would read, known from its recipe and the catalog alone.
 
 use super::locate::Locator;
+use super::outline::Outline;
 use super::recipe::{Extent, RecipeWalker};
 use crate::id::{ChunkId, NodeId};
 use crate::repo::RepoError;
@@ -9,14 +10,18 @@ use crate::snapshot::Stream;
 use crate::snapshot::recipe::Base;
 use hashbrown::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Chunks found again without a look at the catalog; a power of two.
 const RECENT: usize = 1024;
 /// Whole chunks that are remembered with their place in the stream, 24 bytes each.
 const WHOLE_MAX: usize = 1 << 19;
+/// Memory of the outline that a survey keeps at most.
+const OUTLINE_BYTES_MAX: usize = 24 << 20;
 /// A part of the stream that is worth a thread.
-const PART_BYTES_MIN: u64 = 32 << 20;
+const PART_BYTES_MIN: u64 = 16 << 20;
+const PARTS_MAX: u64 = 32;
 /// Each thread has a walker of its own, which may keep some 30 MiB.
 const THREADS_MAX: usize = 4;
 
@@ -74,31 +79,75 @@ impl Survey {
         locator: &Mutex<Locator>,
         threads: usize,
     ) -> Result<Self, RepoError> {
+        Self::take(stream, walker, locator, threads, 0).map(|(survey, _)| survey)
+    }
+
+    /// As [`Survey::of`], with the extents, unless they would take more than 24 MiB: a walk over them costs nothing.
+    ///
+    /// # Errors
+    /// As [`Survey::of`].
+    pub fn outlined(
+        stream: &Stream,
+        walker: &mut RecipeWalker,
+        locator: &Mutex<Locator>,
+        threads: usize,
+    ) -> Result<(Self, Option<Outline>), RepoError> {
+        Self::take(stream, walker, locator, threads, OUTLINE_BYTES_MAX)
+    }
+
+    fn take(
+        stream: &Stream,
+        walker: &mut RecipeWalker,
+        locator: &Mutex<Locator>,
+        threads: usize,
+        outline_bytes: usize,
+    ) -> Result<(Self, Option<Outline>), RepoError> {
         let (bytes, base) = walker.root(&stream.root)?;
         if bytes != stream.bytes {
             let what = format!("its recipe makes {bytes} bytes, and it should have {}", stream.bytes);
             return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what });
         }
-        let parts = (bytes / PART_BYTES_MIN).clamp(1, threads.clamp(1, THREADS_MAX) as u64);
+        let parts = (bytes / PART_BYTES_MIN).clamp(1, PARTS_MAX);
+        let threads = parts.min(threads.clamp(1, THREADS_MAX) as u64);
         let start_of = |part: u64| bytes / parts * part + (bytes % parts) * part / parts;
+        let outline_bytes = outline_bytes / parts as usize;
+        let next = AtomicU64::new(0);
+        // Where the recipe is fragmented a part takes long: each thread takes the next when it is done with one.
+        let count = |walker: &mut RecipeWalker| {
+            let mut counted = Vec::new();
+            loop {
+                let part = next.fetch_add(1, Ordering::Relaxed);
+                if part >= parts {
+                    return Ok::<_, RepoError>(counted);
+                }
+                let range = start_of(part)..start_of(part + 1);
+                counted.push((part, Part::of(&stream.root, range, walker, locator, outline_bytes)?));
+            }
+        };
         let mut counted = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..parts)
-                .map(|part| {
-                    let (mut walker, range) = (walker.another(), start_of(part)..start_of(part + 1));
+            let others: Vec<_> = (1..threads)
+                .map(|_| {
+                    let mut walker = walker.another();
                     let thread = std::thread::Builder::new().name("survey".to_owned());
-                    let count = move || Part::of(&stream.root, range, &mut walker, locator);
-                    thread.spawn_scoped(scope, count).map_err(|source| RepoError::Thread { source })
+                    let spawned = thread.spawn_scoped(scope, move || count(&mut walker));
+                    spawned.map_err(|source| RepoError::Thread { source })
                 })
                 .collect();
-            let mut counted = Part::of(&stream.root, 0..start_of(1), walker, locator)?;
+            let mut counted = count(walker)?;
             for other in others {
-                counted.append(other?.join().unwrap_or(Err(RepoError::Stopped))?);
+                counted.extend(other?.join().unwrap_or(Err(RepoError::Stopped))?);
             }
             Ok::<_, RepoError>(counted)
         })?;
+        counted.sort_unstable_by_key(|(number, _)| *number);
+        let joined = counted.into_iter().map(|(_, part)| part).reduce(|mut joined, part| {
+            joined.append(part);
+            joined
+        });
+        let mut counted = joined.unwrap_or_default();
         counted.whole.truncate(WHOLE_MAX);
         let Part { extents, counter, whole, .. } = counted;
-        let Counter { numbers, uses, .. } = counter;
+        let Counter { numbers, uses, outline, .. } = counter;
         let mut survey = Self { bytes, base, extents, whole, ..Self::default() };
         survey.blocks = numbers.into_iter().filter_map(|(key, at)| Some((key, *uses.get(at)?))).collect();
         for block in survey.blocks.values() {
@@ -106,7 +155,7 @@ impl Survey {
             survey.stored_read += u64::from(block.stored);
             survey.stored_own += u64::from(block.stored) * block.live.min(plain) / plain;
         }
-        Ok(survey)
+        Ok((survey, outline))
     }
 }
 
@@ -125,11 +174,16 @@ impl Part {
         range: Range<u64>,
         walker: &mut RecipeWalker,
         locator: &Mutex<Locator>,
+        outline_bytes: usize,
     ) -> Result<Self, RepoError> {
         let mut part = Self::default();
         let mut offset = range.start;
+        part.counter.outline = (outline_bytes > 0).then(|| Outline::at(offset));
         walker.walk(root, range, |extent| {
             let chunk_bytes = part.counter.count(extent, locator)?;
+            if part.counter.outline.as_ref().is_some_and(|outline| outline.memory() > outline_bytes) {
+                part.counter.outline = None;
+            }
             if extent.offset == 0 && extent.len == chunk_bytes && part.whole.len() < WHOLE_MAX {
                 part.whole.push((offset, extent.chunk));
             }
@@ -154,7 +208,7 @@ impl Part {
         self.whole.extend(next.whole);
         self.ends =
             next.ends.map(|(_, last)| (self.ends.map_or(last, |(first, _)| first), last)).or(self.ends);
-        self.counter.append(&next.counter);
+        self.counter.append(next.counter);
     }
 }
 
@@ -164,17 +218,21 @@ struct Recent {
     chunk: ChunkId,
     bytes: u32,
     at: usize,
+    /// Its number in the outline.
+    number: u32,
 }
 
 struct Counter {
     recent: Vec<Option<Recent>>,
     numbers: HashMap<(i64, u32), usize>,
     uses: Vec<BlockUse>,
+    /// None where it is not wanted, or too large.
+    outline: Option<Outline>,
 }
 
 impl Default for Counter {
     fn default() -> Self {
-        Self { recent: vec![None; RECENT], numbers: HashMap::new(), uses: Vec::new() }
+        Self { recent: vec![None; RECENT], numbers: HashMap::new(), uses: Vec::new(), outline: None }
     }
 }
 
@@ -197,11 +255,18 @@ impl Counter {
         if let Some(block) = self.uses.get_mut(recent.at) {
             block.live += u64::from(extent.len);
         }
+        if let Some(outline) = &mut self.outline {
+            outline.add(recent.number, extent);
+        }
         Ok(recent.bytes)
     }
 
     /// Adds what another one counted.
-    fn append(&mut self, other: &Self) {
+    fn append(&mut self, other: Self) {
+        self.outline = self.outline.take().zip(other.outline).map(|(mut outline, next)| {
+            outline.append(next);
+            outline
+        });
         for (key, at) in &other.numbers {
             let Some(block) = other.uses.get(*at) else { continue };
             let at = *self.numbers.entry(*key).or_insert_with(|| {
@@ -224,6 +289,7 @@ impl Counter {
             uses.push(BlockUse { live: 0, plain, stored });
             uses.len() - 1
         });
-        Ok(Recent { chunk, bytes: location.len, at })
+        let number = self.outline.as_mut().map_or(0, |outline| outline.add_chunk(chunk));
+        Ok(Recent { chunk, bytes: location.len, at, number })
     }
 }

@@ -5,6 +5,7 @@
 
 use super::blocks::BlockReader;
 use super::locate::Locator;
+use super::outline::Outline;
 use super::plan::{Job, Planned, Planner, run_jobs};
 use super::recipe::RecipeWalker;
 use super::{ReadSettings, append};
@@ -45,15 +46,15 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Windows on the stream of `bytes` bytes below `root`.
+    /// Windows on the stream of `bytes` bytes below `root`. With the stream's outline its recipe is not walked again.
     ///
     /// # Errors
     /// When a thread cannot be started.
     pub fn new(
         blocks: Arc<BlockReader>,
         locator: Arc<Mutex<Locator>>,
-        root: NodeId,
-        bytes: u64,
+        (root, bytes): (NodeId, u64),
+        outline: Option<Outline>,
         settings: ReadSettings,
     ) -> Result<Self, RepoError> {
         let workers = settings.workers.max(1);
@@ -82,7 +83,9 @@ impl Windows {
         }
         let walker = RecipeWalker::new(blocks, Arc::clone(&locator));
         let planner = Planner::new(locator, settings, jobs_in, segments_in, stop);
-        windows.spawn("parent plan", move || plan_slabs(planner, walker, &root, bytes, &wanted))?;
+        windows.spawn("parent plan", move || {
+            plan_slabs(planner, walker, &root, outline.as_ref(), bytes, &wanted);
+        })?;
         Ok(windows)
     }
 
@@ -199,12 +202,17 @@ fn plan_slabs(
     mut planner: Planner,
     mut walker: RecipeWalker,
     root: &NodeId,
+    outline: Option<&Outline>,
     bytes: u64,
     wanted: &Receiver<u64>,
 ) {
     for slab in wanted {
-        let planned = planner.run(&mut walker, root, slab_range(slab, bytes));
-        let handed_on = match planned {
+        let range = slab_range(slab, bytes);
+        let walked = match outline {
+            Some(outline) => outline.walk(range, |extent| planner.add(extent)),
+            None => walker.walk(root, range, |extent| planner.add(extent)),
+        };
+        let handed_on = match planner.end(walked) {
             Err(RepoError::Stopped) => break,
             Err(error) => planner.fail(error),
             Ok(()) => Ok(()),

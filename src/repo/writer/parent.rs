@@ -85,12 +85,12 @@ impl BackupSession {
         let locator = Arc::new(Mutex::new(Locator::strict(repo, catalog, self.sink.known.unusable())));
         let blocks = Arc::new(BlockReader::of_whole_packs(repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
-        let survey = Survey::of(stream, &mut walker, &locator, workers)?;
+        let (survey, outline) = Survey::outlined(stream, &mut walker, &locator, workers)?;
         self.keep_at_hand(&survey, &locator, label)?;
         let packs: HashSet<i64> = survey.blocks.keys().map(|(pack, _)| *pack).collect();
         let open_bytes = (OPEN_BYTES_MIN + packs.len() as u64 * OPEN_BYTES_PER_PACK).min(OPEN_BYTES_MAX);
         let settings = ReadSettings { workers, open_bytes, ..ReadSettings::local(workers) };
-        let windows = Windows::new(blocks, locator, stream.root, stream.bytes, settings)?;
+        let windows = Windows::new(blocks, locator, (stream.root, stream.bytes), outline, settings)?;
         let copies = copies(stream, &survey, walker)?;
         Ok(Parent { survey, windows, copies, is_alike })
     }
