@@ -451,12 +451,29 @@ impl App {
     /// # Errors
     /// When there is one, or it cannot be made.
     pub fn init(&self, credential: &Credential, label: &str, now_ms: i64) -> Result<Repository, AppError> {
-        let storage = match self.place()? {
+        let config = crate::repo::format::config::Config::new(now_ms);
+        Ok(Repository::init(self.vacant()?, credential, label, config, &self.surroundings())?)
+    }
+
+    /// Makes a repository at the address for copies of `original`, whose blocks can be copied into it as they are.
+    ///
+    /// # Errors
+    /// As [`App::init`].
+    pub fn init_alike(
+        &self,
+        original: &Repository,
+        credential: &Credential,
+        now_ms: i64,
+    ) -> Result<Repository, AppError> {
+        Ok(original.init_alike(self.vacant()?, credential, "", now_ms, &self.surroundings())?)
+    }
+
+    /// Where a repository is to be made.
+    fn vacant(&self) -> Result<Arc<dyn Storage>, AppError> {
+        Ok(match self.place()? {
             Place::Folder(path) => self.limited(LocalStorage::create(&path).map_err(RepoError::from)?)?,
             Place::Bucket(address) => Arc::clone(&self.bucket(address)?.retrying),
-        };
-        let config = crate::repo::format::config::Config::new(now_ms);
-        Ok(Repository::init(storage, credential, label, config, &self.surroundings())?)
+        })
     }
 
     /// Opens the repository at the address, with a pack cache where it is not on this machine.

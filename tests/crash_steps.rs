@@ -11,12 +11,17 @@
 #[path = "support/small.rs"]
 mod small;
 
+use dumpvault::codec::Level;
 use dumpvault::crypto::Role;
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::PackId;
+use dumpvault::ops::copy::{CopyRequest, Fate};
+use dumpvault::ops::{self, OpError};
 use dumpvault::repo::format::mark::MarkKind;
 use dumpvault::repo::gc::{PruneReport, PruneSettings};
+use dumpvault::repo::reader::ReadSettings;
 use dumpvault::repo::{RepoError, Repository};
+use dumpvault::snapshot::tags::Calendar;
 use dumpvault::storage::ErrorKind;
 use dumpvault::storage::Storage;
 use dumpvault::storage::faulty::{Fault, Faulty, Operation};
@@ -233,6 +238,68 @@ fn a_backup_that_finds_everything() {
     let scene = three_days();
     let bytes = scene.kept[2].bytes.clone();
     scene.crash_at_every_step(4, |repo, _| Ok(((), Some(small::backup(repo, 4, &bytes, None)?))));
+}
+
+/// Copies everything that `from` holds, whose snapshots are `originals`; what is acknowledged is there, whatever happens later.
+fn copy(from: &Repository, originals: &[Kept], to: &Repository, world: &World) -> Outcome<()> {
+    let request = CopyRequest {
+        names: Vec::new(),
+        series: Vec::new(),
+        host: None,
+        tags: Vec::new(),
+        since: None,
+        calendar: Calendar::default(),
+        level: Level::DEFAULT,
+        recompress: false,
+        workers: 1,
+        read: ReadSettings { workers: 1, ..ReadSettings::local(1) },
+        by: "test".into(),
+        dry_run: false,
+    };
+    let report = ops::copy::copy(from, to, world.clock.as_ref(), &request, &Silent, &Cancel::new());
+    let report = report.map_err(repo_error)?;
+    let copies = report.snapshots.iter().filter_map(|copied| match &copied.fate {
+        Fate::Copied(committed) => {
+            let original = originals.iter().find(|one| one.id == copied.summary.id).unwrap();
+            Some(Kept::new(committed, &original.bytes))
+        }
+        _ => None,
+    });
+    let copies: Vec<Kept> = copies.collect();
+    world.holds(&copies, &[], small::scratch().path(), "acknowledged copies");
+    match report.stopped {
+        Some(error) => Err(repo_error(error)),
+        None => Ok(((), copies.into_iter().next_back())),
+    }
+}
+
+fn repo_error(error: OpError) -> RepoError {
+    match error {
+        OpError::Repo(error) => error,
+        OpError::NotCopied { source, .. } => repo_error(*source),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_copy_of_three_days_as_bytes() {
+    let source = three_days();
+    let from = source.open();
+    Scene::new().crash_at_every_step(20, |to, world| copy(&from, &source.kept, to, world));
+}
+
+#[test]
+fn a_copy_of_three_days_block_by_block() {
+    let source = three_days();
+    let from = source.open();
+    let scene = Scene::empty();
+    let storage = Arc::new(scene.storage.clone());
+    let around = small::surroundings(scene.cache.path());
+    from.init_alike(storage, &small::credential(), "", 0, &around).unwrap();
+    scene.crash_at_every_step(20, |to, world| {
+        assert!(from.is_alike(to));
+        copy(&from, &source.kept, to, world)
+    });
 }
 
 #[test]

@@ -2,15 +2,15 @@
 
 use super::args::CopyArgs;
 use super::report::{CliError, Exit, op_exit};
-use super::{Context, prompt, render};
-use crate::app::{App, ToOverrides};
+use super::{Context, key, prompt, render};
+use crate::app::{App, AppError, ToOverrides};
 use crate::clock::Clock;
 use crate::codec::Level;
 use crate::config::{self, CopyConfig};
 use crate::ops::copy::{Copied, CopyReport, CopyRequest, Fate, copy};
 use crate::ops::survey::sizes;
-use crate::repo::Repository;
 use crate::repo::reader::ReadSettings;
+use crate::repo::{RepoError, Repository};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> 
             s3_profile: args.to_s3_profile.clone(),
         };
         let app = context.app.destination(settings, given);
-        let outcome = copy_to(context, &from, &app, &request);
+        let outcome = copy_to(context, &from, &app, args.init, &request);
         match &outcome {
             // The only one: as any command that fails.
             Err(_) if targets.len() == 1 => {}
@@ -96,8 +96,8 @@ fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<
     let either = |given: &[String], configured: &[String]| {
         if given.is_empty() { configured.to_vec() } else { given.to_vec() }
     };
-    let level = args.compression.as_ref().or(settings.compression.as_ref());
-    let level = level.or(context.app.config.compression.as_ref());
+    let own_level = args.compression.as_ref().or(settings.compression.as_ref());
+    let level = own_level.or(context.app.config.compression.as_ref());
     let level = level.map(|text| config::level(text, "--compression")).transpose()?;
     let since = args.since.as_ref().or(settings.since.as_ref());
     let since = since.map(|text| parse_since(text, &calendar.zone, context.clock.now())).transpose()?;
@@ -110,6 +110,7 @@ fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<
         since,
         calendar,
         level: level.unwrap_or(Level::DEFAULT),
+        recompress: own_level.is_some(),
         workers: context.cores(),
         read: ReadSettings { open_bytes: read.open_bytes.min(OPEN_BYTES_MAX), ..read },
         by: context.app.host(),
@@ -134,14 +135,25 @@ fn copy_to(
     context: &Context,
     from: &Repository,
     app: &App,
+    init: bool,
     request: &CopyRequest,
 ) -> Result<CopyReport, CliError> {
     // That it is there is told before a passphrase is asked for.
-    let storage = app.storage()?;
-    Repository::identify(storage.as_ref())?;
-    let found = app.credential(&|| prompt::ask("passphrase of the repository to copy into: "))?;
-    found.warning.into_iter().for_each(|message| context.warn(message));
-    let to = app.open(&found.credential)?;
+    let identified = app.storage().and_then(|storage| Ok(Repository::identify(storage.as_ref())?));
+    let to = match identified {
+        Err(AppError::Repo(RepoError::NoRepository { .. })) if init && !request.dry_run => {
+            let credential = key::of_new_repository(context, app)?;
+            let to = app.init_alike(from, &credential, context.clock.now().as_millisecond())?;
+            context.say(&format!("made repository {} at {}", to.id(), to.location()));
+            to
+        }
+        Err(error) => return Err(error.into()),
+        Ok(_) => {
+            let found = app.credential(&|| prompt::ask("passphrase of the repository to copy into: "))?;
+            found.warning.into_iter().for_each(|message| context.warn(message));
+            app.open(&found.credential)?
+        }
+    };
     if !request.dry_run
         && let Err(error) = app.remove_leftovers(super::backup::LEFTOVER_AGE)
     {

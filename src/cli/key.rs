@@ -4,7 +4,7 @@ use super::args::{InitArgs, KeyAddArgs, KeyCommand, NewKeyArgs};
 use super::render::{self, table};
 use super::report::{CliError, Exit};
 use super::{Context, prompt};
-use crate::app::AppError;
+use crate::app::{App, AppError};
 use crate::clock::Clock;
 use crate::crypto::{Credential, KeyFile, Role};
 use crate::id::SlotId;
@@ -23,19 +23,7 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
     if let Ok(storage) = context.app.storage() {
         Repository::check_vacant(storage.as_ref())?;
     }
-    let credential = match context.app.key_file_named() {
-        Some(path) if !path.exists() => {
-            let key = KeyFile::create(&path, context.app.entropy()).map_err(AppError::from)?;
-            context.say(&format!("made key file {}", path.display()));
-            Credential::KeyFile(key)
-        }
-        _ => {
-            let found = context.app.credential(&|| ask_twice("passphrase for the new repository: "))?;
-            found.warning.into_iter().for_each(|message| context.warn(message));
-            found.credential
-        }
-    };
-    warn_if_short(context, &credential);
+    let credential = of_new_repository(context, &context.app)?;
     let repo = context.app.init(&credential, &args.label, now_ms(context))?;
     if context.json {
         let object = json!({"version": 1, "id": repo.id().to_string(), "location": repo.location()});
@@ -47,6 +35,24 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
         );
     }
     Ok(Exit::Good)
+}
+
+/// What will open the repository that is about to be made at `app`'s address. A key file that is named and not there is made.
+pub(super) fn of_new_repository(context: &Context, app: &App) -> Result<Credential, CliError> {
+    let credential = match app.key_file_named() {
+        Some(path) if !path.exists() => {
+            let key = KeyFile::create(&path, app.entropy()).map_err(AppError::from)?;
+            context.say(&format!("made key file {}", path.display()));
+            Credential::KeyFile(key)
+        }
+        _ => {
+            let found = app.credential(&|| ask_twice("passphrase for the new repository: "))?;
+            found.warning.into_iter().for_each(|message| context.warn(message));
+            found.credential
+        }
+    };
+    warn_if_short(context, &credential);
+    Ok(credential)
 }
 
 pub(super) fn run(context: &Context, command: &KeyCommand) -> Result<Exit, CliError> {

@@ -66,7 +66,7 @@ impl SubKey {
 pub type Signature = [u8; 64];
 
 /// The keys that name content: the same in all epochs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentKeys {
     /// Key of chunk ids.
     pub chunk_id: SecretKey,
@@ -170,13 +170,21 @@ impl KeyBundle {
     /// # Errors
     /// When there is no randomness.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        Self::with_content_root(SecretKey::random(entropy)?, entropy)
+    }
+
+    /// Fresh random keys for another repository, in which the same content has the same names as in this one's. Whoever holds the
+    /// keys of one can read nothing of the other.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn generate_alike(&self, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        Self::with_content_root(self.content_root.clone(), entropy)
+    }
+
+    fn with_content_root(content_root: SecretKey, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
         let epoch = Epoch::generate(0, entropy)?;
-        Ok(Self {
-            role: Role::Full,
-            content_root: SecretKey::random(entropy)?,
-            epochs: vec![epoch.clone()],
-            newest: epoch,
-        })
+        Ok(Self { role: Role::Full, content_root, epochs: vec![epoch.clone()], newest: epoch })
     }
 
     /// The same keys and a new epoch, in which objects are sealed from now on. Content keys stay, so that what is stored is
@@ -384,6 +392,17 @@ mod tests {
         assert!(matches!(old.newest().open(&after, b"info", b"aad"), Err(CryptoError::Unsealed)));
         assert!(matches!(old.epoch(1), Err(CryptoError::UnknownEpoch { epoch: 1 })));
         assert!(matches!(old.to_append().rotated(&OsEntropy), Err(CryptoError::RoleTooWeak { .. })));
+    }
+
+    #[test]
+    fn an_alike_bundle_names_content_alike_and_opens_nothing() {
+        let one = KeyBundle::generate(&OsEntropy).unwrap();
+        let other = one.to_append().generate_alike(&OsEntropy).unwrap();
+        assert_eq!(other.role(), Role::Full);
+        assert_eq!(one.content(), other.content());
+        assert_ne!(one.content(), KeyBundle::generate(&OsEntropy).unwrap().content());
+        let sealed = one.newest().seal(b"i", b"a", b"x", &OsEntropy).unwrap();
+        assert!(matches!(other.newest().open(&sealed, b"i", b"a"), Err(CryptoError::Unsealed)));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Copy: snapshots of one repository into another, whatever the keys of the two.
 //!
-//! A snapshot's streams are read, checked, and stored as a backup stores them: chunk ids and keys differ from repository to repository, so
-//! that bytes and not objects are copied. What the destination has already is found by its chunks and in the copy before, so
-//! that a day's copy takes what the day's backup took. The head of a copy names the snapshot that it is a copy of; by that a later
+//! Into a repository that was made for it, in which content has the same names, blocks go as they are and only what is missing there
+//! is read. Into any other a snapshot's streams are read, checked, and stored as a backup stores them: chunk ids differ from repository
+//! to repository, so that bytes are copied. What the destination has already is found by its chunks and in the copy before. Either
+//! way a day's copy takes what the day's backup took. The head of a copy names the snapshot that it is a copy of; by that a later
 //! run knows what is there. Packs that arrived before a run was cut short are found again by the next.
 
 use super::OpError;
@@ -16,13 +17,16 @@ use crate::id::SnapshotId;
 use crate::repo::format::mark::MarkKind;
 use crate::repo::history::History;
 use crate::repo::reader::{Locator, ReadSettings};
-use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT};
+use crate::repo::writer::{
+    BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT, StoredStream,
+    TransferError, TransferSource,
+};
 use crate::repo::{RepoError, Repository};
 use crate::snapshot::tags::Calendar;
 use crate::snapshot::{Body, State, Stream, Summary};
 use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
@@ -64,6 +68,8 @@ pub struct CopyRequest {
     pub calendar: Calendar,
     /// Compression at the destination.
     pub level: Level,
+    /// Blocks that could go as they are, are compressed anew.
+    pub recompress: bool,
     /// Threads that compress.
     pub workers: usize,
     /// How the source is read.
@@ -143,7 +149,7 @@ pub fn copy(
     let copier = Copier { from, to, clock, request, history: &history, observer: &watched, cancel };
     for summary in wanted {
         let outcome = match there.copy_of(&summary) {
-            Some(id) => copier.pin(&summary, id, &there.pinned).map(|()| Fate::There(id)),
+            Some(copy) => copier.follow(&summary, copy, &there.pinned).map(|()| Fate::There(copy.id)),
             None if request.dry_run => Ok(Fate::Wanted),
             None => copier.copy(&summary),
         };
@@ -213,7 +219,7 @@ fn origin_of(summary: &Summary) -> SnapshotId {
 /// What the destination holds.
 struct Known {
     /// Snapshots by what they are copies of.
-    by_origin: HashMap<SnapshotId, SnapshotId>,
+    by_origin: HashMap<SnapshotId, Summary>,
     pinned: HashSet<SnapshotId>,
 }
 
@@ -225,14 +231,14 @@ impl Known {
 
     fn of(history: History) -> Self {
         // One that is known to be lost is no copy: it is copied again.
-        let sound =
-            history.snapshots.iter().filter(|summary| !history.damaged_snapshots.contains_key(&summary.id));
-        let by_origin = sound.map(|summary| (origin_of(summary), summary.id)).collect();
+        let damaged = history.damaged_snapshots;
+        let sound = history.snapshots.into_iter().filter(|summary| !damaged.contains_key(&summary.id));
+        let by_origin = sound.map(|summary| (origin_of(&summary), summary)).collect();
         Self { by_origin, pinned: history.pinned }
     }
 
-    fn copy_of(&self, summary: &Summary) -> Option<SnapshotId> {
-        self.by_origin.get(&origin_of(summary)).copied()
+    fn copy_of(&self, summary: &Summary) -> Option<&Summary> {
+        self.by_origin.get(&origin_of(summary))
     }
 }
 
@@ -245,6 +251,24 @@ fn of_source(error: impl Into<OpError>) -> Failure {
 
 fn of_destination(error: impl Into<OpError>) -> Failure {
     (Side::Destination, error.into())
+}
+
+/// How streams get from one repository into the other.
+enum Way {
+    /// Block by block: content has the same names in both.
+    Blocks(Box<TransferSource>),
+    /// As a backup, with the copies before as parents.
+    Bytes(Box<Parents>),
+}
+
+impl Way {
+    /// The parent that the copy's head names, of which `parent` is the candidate.
+    fn parent_used(&self, parent: Option<SnapshotId>) -> Option<SnapshotId> {
+        match self {
+            Self::Blocks(_) => parent,
+            Self::Bytes(parents) => parents.used(),
+        }
+    }
 }
 
 struct Copier<'a> {
@@ -266,14 +290,20 @@ impl Copier<'_> {
 
         let registered = self.to.register_backup().map_err(of_destination)?;
         let (mut catalog, history, presence) = self.to.synced(self.observer).map_err(of_destination)?;
-        let parent = parent_of(&history, summary, &body);
         let (counter, predecessor) = place(&history, summary);
-        let backup = self.backup_request(summary, parent);
-        let mut parents =
-            Parents::open(self.to, &mut catalog, &history, &backup, self.observer).map_err(of_destination)?;
+        let parent = parent_of(&history, summary, &body);
+        let is_alike = self.from.is_alike(self.to);
+        let mut way = if is_alike {
+            let Self { from, request, .. } = self;
+            Way::Blocks(Box::new(TransferSource::new(from, &locator, request.read, request.recompress)))
+        } else {
+            let backup = self.backup_request(summary, parent);
+            let parents = Parents::open(self.to, &mut catalog, &history, &backup, self.observer);
+            Way::Bytes(Box::new(parents.map_err(of_destination)?))
+        };
         // Another run may have been quicker.
-        if let Some(id) = Known::of(history).copy_of(summary) {
-            return Ok(Fate::There(id));
+        if let Some(copy) = Known::of(history).copy_of(summary) {
+            return Ok(Fate::There(copy.id));
         }
         let settings =
             PipelineSettings { level: self.request.level, read_back: true, workers: self.request.workers };
@@ -281,7 +311,7 @@ impl Copier<'_> {
             self.to.begin_registered(registered, catalog, presence, settings).map_err(of_destination)?;
         let mut finished = Vec::with_capacity(body.streams.len());
         for stream in &body.streams {
-            match self.stream(&mut session, &mut parents, &locator, stream) {
+            match self.stream(&mut session, &mut way, &locator, stream) {
                 Ok(stream) => finished.push(stream),
                 Err(failure) => {
                     session.abandon();
@@ -306,36 +336,80 @@ impl Copier<'_> {
             calendar: head.calendar,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             source: body.source,
-            parent: parents.used(),
+            parent: way.parent_used(parent),
             failed: body.failed,
             origin: Some(origin_of(summary)),
         };
         let committed = session.commit(finished, commit).map_err(of_destination)?;
-        self.pin(summary, committed.summary.id, &HashSet::new())?;
+        self.follow(summary, &committed.summary, &HashSet::new())?;
         Ok(Fate::Copied(Box::new(committed)))
     }
 
-    /// Pins the copy of a snapshot that is pinned. One whose original is not any more stays as it is.
-    fn pin(&self, summary: &Summary, copy: SnapshotId, pinned: &HashSet<SnapshotId>) -> Result<(), Failure> {
-        if !self.history.pinned.contains(&summary.id) || pinned.contains(&copy) || self.request.dry_run {
+    /// Says of a copy what was said of its original since: that it is pinned, and tags. What is not said any more of the original stays
+    /// with the copy, since somebody may have said it there.
+    fn follow(&self, summary: &Summary, copy: &Summary, pinned: &HashSet<SnapshotId>) -> Result<(), Failure> {
+        if self.request.dry_run {
             return Ok(());
         }
         let now_ms = self.clock.now().as_millisecond();
-        let pin = self.to.mark_snapshot(&copy, MarkKind::Pinned, Some(None), &self.request.by, now_ms);
-        pin.map_err(of_destination)
+        let mark = |kind, value| {
+            self.to.mark_snapshot(&copy.id, kind, value, &self.request.by, now_ms).map_err(of_destination)
+        };
+        if self.history.pinned.contains(&summary.id) && !pinned.contains(&copy.id) {
+            mark(MarkKind::Pinned, Some(None))?;
+        }
+        let before: BTreeSet<&String> = copy.head.tags.iter().collect();
+        let tags: BTreeSet<&String> = before.iter().copied().chain(&summary.head.tags).collect();
+        if tags != before {
+            let tags: Vec<&str> = tags.into_iter().map(String::as_str).collect();
+            mark(MarkKind::Tags, Some(Some(tags.join("\n"))))?;
+        }
+        Ok(())
     }
 
-    /// Copies one stream; it is finished only once all of it was read and had the digest of the dump.
+    /// Copies one stream; it is finished only once all of it is there, and has the digest of the dump.
     fn stream(
         &self,
         session: &mut BackupSession,
-        parents: &mut Parents,
+        way: &mut Way,
         locator: &Arc<Mutex<Locator>>,
         stream: &Stream,
     ) -> Result<Finished, Failure> {
         let name = stream.name.as_str();
         self.observer
             .observe(Event::StreamStarted { stream: name.to_owned(), bytes_expected: Some(stream.bytes) });
+        let mut stored = match way {
+            Way::Blocks(source) => {
+                session.transfer(source, stream, self.observer, self.cancel).map_err(|error| match error {
+                    TransferError::Source(error) => of_source(error),
+                    TransferError::Destination(error) => of_destination(error),
+                })?
+            }
+            Way::Bytes(parents) => self.bytes(session, parents, locator, stream)?,
+        };
+        stored.set_table_map(stream.table_map.clone().map(Into::into));
+        self.observer.observe(Event::StreamFinished { stream: name.to_owned() });
+        let suspicion = stream.attributes.get(SUSPECT).cloned();
+        let finished = stored.finish(stream.proof, stream.format, stream.attributes.clone());
+        if finished.stream().digest != stream.digest {
+            let what = "it did not arrive as it was read".to_owned();
+            return Err(of_destination(RepoError::Inconsistent { object: format!("stream {name}"), what }));
+        }
+        Ok(match suspicion {
+            Some(why) => finished.suspect(why),
+            None => finished,
+        })
+    }
+
+    /// Reads a stream, and stores it as a backup does.
+    fn bytes(
+        &self,
+        session: &mut BackupSession,
+        parents: &mut Parents,
+        locator: &Arc<Mutex<Locator>>,
+        stream: &Stream,
+    ) -> Result<StoredStream, Failure> {
+        let name = stream.name.as_str();
         let basis = parents.basis(session, name, self.observer);
         let (pieces_in, pieces) = crossbeam_channel::bounded(PIECES);
         let mut incoming = Incoming { pieces, piece: Vec::new(), at: 0, is_whole: false };
@@ -357,20 +431,9 @@ impl Copier<'_> {
                 (_, Err(error)) => Err(of_source(error)),
             }
         });
-        let mut stored = outcome?;
-        stored.set_table_map(stream.table_map.clone().map(Into::into));
+        let stored = outcome?;
         parents.conclude(name, &stored, self.observer);
-        self.observer.observe(Event::StreamFinished { stream: name.to_owned() });
-        let suspicion = stream.attributes.get(SUSPECT).cloned();
-        let finished = stored.finish(stream.proof, stream.format, stream.attributes.clone());
-        if finished.stream().digest != stream.digest {
-            let what = "it did not arrive as it was read".to_owned();
-            return Err(of_destination(RepoError::Inconsistent { object: format!("stream {name}"), what }));
-        }
-        Ok(match suspicion {
-            Some(why) => finished.suspect(why),
-            None => finished,
-        })
+        Ok(stored)
     }
 
     /// Reads the stream and hands it over, and in the end that this was all of it.

@@ -278,11 +278,45 @@ impl Repository {
         config: Config,
         surroundings: &Surroundings,
     ) -> Result<Self, RepoError> {
+        let keys = KeyBundle::generate(surroundings.entropy.as_ref())?;
+        Self::make(storage, credential, label, config, keys, surroundings)
+    }
+
+    /// Makes a repository in which the same content has the same names as in this one, so that snapshots can be copied block by
+    /// block; with keys of its own, and this one's parameters.
+    ///
+    /// # Errors
+    /// As [`Repository::init`].
+    pub fn init_alike(
+        &self,
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        label: &str,
+        created_ms: i64,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
+        let keys = self.keys.generate_alike(surroundings.entropy.as_ref())?;
+        let config = Config { created_ms, ..self.config };
+        Self::make(storage, credential, label, config, keys, surroundings)
+    }
+
+    /// Whether the same content has the same names in both.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.content == other.content
+    }
+
+    fn make(
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        label: &str,
+        config: Config,
+        keys: KeyBundle,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
         Self::check_vacant(storage.as_ref())?;
         let location = storage.location();
         let mut id = [0; RepoId::LEN];
         surroundings.entropy.fill(&mut id)?;
-        let keys = KeyBundle::generate(surroundings.entropy.as_ref())?;
         let repository = Self::assemble(storage, RepoId::from_bytes(id), keys, config, surroundings);
         repository.add_slot(&repository.keys, credential, label, config.created_ms)?;
         // Last: with it the repository exists.

@@ -14,13 +14,23 @@ use crate::s3::{ACCESS_KEY, HttpFault, SECRET_KEY, TestServer};
 struct Pair {
     server: TestServer,
     vault: Vault,
+    /// The copy makes it, so that content has the same names in both.
+    alike: bool,
 }
 
 impl Pair {
     fn new() -> Self {
-        let pair = Self { server: TestServer::new(), vault: Vault::new() };
+        let pair = Self { server: TestServer::new(), vault: Vault::new(), alike: false };
         pair.at_bucket(&["init"]).expect(exit::OK);
         pair
+    }
+
+    fn alike() -> Self {
+        Self { server: TestServer::new(), vault: Vault::new(), alike: true }
+    }
+
+    fn of_each_kind() -> [Self; 2] {
+        [Self::new(), Self::alike()]
     }
 
     fn offsite_key(&self) -> String {
@@ -49,7 +59,8 @@ impl Pair {
     /// A copy from the folder to the bucket.
     fn copy_command(&self, options: &[&str]) -> Command {
         let (to, key) = (self.server.address("offsite"), self.offsite_key());
-        self.command(&[&["--json", "copy", "--to", &to, "--to-key-file", &key], options].concat())
+        let init: &[&str] = if self.alike { &["--init"] } else { &[] };
+        self.command(&[&["--json", "copy", "--to", &to, "--to-key-file", &key], init, options].concat())
     }
 
     fn copy(&self, options: &[&str]) -> Output {
@@ -63,6 +74,13 @@ impl Pair {
 
     fn restored(&self, id: &str) -> Vec<u8> {
         self.at_bucket(&["restore", id, "--to", "-"]).expect(exit::OK).stdout
+    }
+
+    /// Bytes of the packs in the bucket.
+    fn pack_bytes(&self) -> usize {
+        let names = self.server.names();
+        let packs = names.iter().filter(|name| name.contains("/packs/"));
+        packs.filter_map(|name| self.server.object(name)).map(|bytes| bytes.len()).sum()
     }
 
     fn packs_put(&self) -> usize {
@@ -95,43 +113,44 @@ fn back_up_days(vault: &Vault, days: u32) -> Vec<String> {
 #[test]
 fn given_days_in_a_folder_then_they_go_to_a_bucket_of_another_key_at_the_cost_of_their_change_and_come_back()
 {
-    let pair = Pair::new();
-    let ids = back_up_days(&pair.vault, 3);
-    pair.vault.run(["tag", &ids[1], "--pin"]).expect(exit::OK);
-    let report = pair.copy(&[]).expect(exit::OK).json();
-    assert_eq!(states(&report), ["copied"; 3], "{report}");
+    for pair in Pair::of_each_kind() {
+        let ids = back_up_days(&pair.vault, 3);
+        pair.vault.run(["tag", &ids[1], "--pin"]).expect(exit::OK);
+        let report = pair.copy(&[]).expect(exit::OK).json();
+        assert_eq!(states(&report), ["copied"; 3], "{report}");
 
-    let (here, there) = (pair.vault.snapshots(), pair.offsite());
-    assert_eq!(there.len(), 3);
-    for (n, (original, copy)) in here.iter().zip(&there).enumerate() {
-        for same in
-            ["time", "series", "host", "tags", "state", "proof", "bytes", "pinned", "counter", "source"]
-        {
-            assert_eq!(original[same], copy[same], "{same} of day {n}");
+        let (here, there) = (pair.vault.snapshots(), pair.offsite());
+        assert_eq!(there.len(), 3);
+        for (n, (original, copy)) in here.iter().zip(&there).enumerate() {
+            for same in
+                ["time", "series", "host", "tags", "state", "proof", "bytes", "pinned", "counter", "source"]
+            {
+                assert_eq!(original[same], copy[same], "{same} of day {n}");
+            }
+            for same in ["name", "blake3", "proof", "format", "attributes"] {
+                assert_eq!(original["streams"][0][same], copy["streams"][0][same], "{same} of day {n}");
+            }
+            let (cost, copied) = (number(original, "bytes_stored"), number(copy, "bytes_stored"));
+            assert!(copied <= cost + cost / 5 + 65_536, "day {n}: {copied} bytes, and {cost} at the source");
+            assert!(pair.restored(&text(copy, "id")) == day(n as u32), "day {n}");
         }
-        for same in ["name", "blake3", "proof", "format", "attributes"] {
-            assert_eq!(original["streams"][0][same], copy["streams"][0][same], "{same} of day {n}");
-        }
-        let (cost, copied) = (number(original, "bytes_stored"), number(copy, "bytes_stored"));
-        assert!(copied <= cost + cost / 5 + 65_536, "day {n}: {copied} bytes, and {cost} at the source");
-        assert!(pair.restored(&text(copy, "id")) == day(n as u32), "day {n}");
+        assert!(number(&there[2], "bytes_stored") < number(&there[0], "bytes_stored") / 5);
+        assert_eq!(there[1]["pinned"], true);
+        pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
+
+        // Once more: nothing to do, and it is found out cheaply.
+        let again = pair.copy(&[]).expect(exit::OK).json();
+        assert_eq!(states(&again), ["there"; 3]);
+        let requests = &again["results"][0]["requests"];
+        assert!(number(requests, "total") <= 10 && number(requests, "put") == 0, "{requests}");
+
+        // A day later only that day is copied.
+        pair.vault.backup_with("app", &day(3), &["--time", "2026-11-04T03:00:00Z", "--host", "db1"]);
+        let later = pair.copy(&[]).expect(exit::OK).json();
+        assert_eq!(states(&later), ["there", "there", "there", "copied"]);
+        let up = number(&later["results"][0]["requests"], "bytes_up");
+        assert!(up < number(&here[2], "bytes_stored") * 2 + 300_000, "{up}");
     }
-    assert!(number(&there[2], "bytes_stored") < number(&there[0], "bytes_stored") / 5);
-    assert_eq!(there[1]["pinned"], true);
-    pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
-
-    // Once more: nothing to do, and it is found out cheaply.
-    let again = pair.copy(&[]).expect(exit::OK).json();
-    assert_eq!(states(&again), ["there"; 3]);
-    let requests = &again["results"][0]["requests"];
-    assert!(number(requests, "total") <= 10 && number(requests, "put") == 0, "{requests}");
-
-    // A day later only that day is copied.
-    pair.vault.backup_with("app", &day(3), &["--time", "2026-11-04T03:00:00Z", "--host", "db1"]);
-    let later = pair.copy(&[]).expect(exit::OK).json();
-    assert_eq!(states(&later), ["there", "there", "there", "copied"]);
-    let up = number(&later["results"][0]["requests"], "bytes_up");
-    assert!(up < number(&here[2], "bytes_stored") * 2 + 300_000, "{up}");
 }
 
 #[test]
@@ -166,58 +185,60 @@ fn given_a_bucket_then_it_is_copied_into_a_folder_and_what_came_from_there_is_no
 
 #[test]
 fn given_a_copy_that_is_killed_then_nothing_is_listed_there_and_the_next_one_uses_what_arrived() {
-    let pair = Pair::new();
-    let dump = noise(1, 140 << 20);
-    pair.vault.backup("app", &dump);
-    let (stalled_in, stalled) = mpsc::channel();
-    let packs = std::sync::atomic::AtomicUsize::new(0);
-    pair.server.set_hook(move |call| {
-        let is_pack = call.method == "PUT" && call.path.contains("/packs/");
-        if !is_pack || packs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 3 {
-            return None;
-        }
-        let _ = stalled_in.send(());
-        Some(HttpFault::Stall)
-    });
-    let running = Running::start(pair.copy_command(&[]));
-    stalled.recv().unwrap();
-    // Those before it have been sent, and at least one of them was answered: more are not under way at a time.
-    running.signal(Signal::KILL);
-    assert_eq!(running.wait().signal, Some(Signal::KILL.as_raw()));
-    pair.server.calm();
-    assert!(pair.offsite().is_empty());
+    for pair in Pair::of_each_kind() {
+        let dump = noise(1, 140 << 20);
+        pair.vault.backup("app", &dump);
+        let (stalled_in, stalled) = mpsc::channel();
+        let packs = std::sync::atomic::AtomicUsize::new(0);
+        pair.server.set_hook(move |call| {
+            let is_pack = call.method == "PUT" && call.path.contains("/packs/");
+            if !is_pack || packs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 3 {
+                return None;
+            }
+            let _ = stalled_in.send(());
+            Some(HttpFault::Stall)
+        });
+        let running = Running::start(pair.copy_command(&[]));
+        stalled.recv().unwrap();
+        // Those before it have been sent, and at least one of them was answered: more are not under way at a time.
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait().signal, Some(Signal::KILL.as_raw()));
+        pair.server.calm();
+        assert!(pair.offsite().is_empty());
 
-    let arrived = pair.server.names().iter().filter(|name| name.contains("/packs/")).count();
-    assert!(arrived >= 1);
-    let before = pair.packs_put();
-    assert_eq!(states(&pair.copy(&[]).expect(exit::OK).json()), ["copied"]);
-    let put = pair.packs_put() - before;
-    assert!(put + arrived <= 6, "{arrived} packs had arrived, and {put} more were sent");
-    assert!(pair.restored("app") == dump);
-    pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
+        let arrived = pair.server.names().iter().filter(|name| name.contains("/packs/")).count();
+        assert!(arrived >= 1);
+        let before = pair.packs_put();
+        assert_eq!(states(&pair.copy(&[]).expect(exit::OK).json()), ["copied"]);
+        let put = pair.packs_put() - before;
+        assert!(put + arrived <= 6, "{arrived} packs had arrived, and {put} more were sent");
+        assert!(pair.restored("app") == dump);
+        pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
+    }
 }
 
 #[test]
 fn given_damage_at_the_source_then_it_is_named_and_the_whole_snapshots_are_copied() {
-    let pair = Pair::new();
-    let lost = pair.vault.backup("app", &noise(2, 3 << 20));
-    for key in pair.vault.objects_in("packs") {
-        let path = pair.vault.repo().join(key);
-        let mut bytes = std::fs::read(&path).unwrap();
-        // The pack of the recipe stays whole.
-        for at in (100_000..bytes.len().saturating_sub(200_000)).step_by(50_000) {
-            bytes[at] ^= 1;
+    for pair in Pair::of_each_kind() {
+        let lost = pair.vault.backup("app", &noise(2, 3 << 20));
+        for key in pair.vault.objects_in("packs") {
+            let path = pair.vault.repo().join(key);
+            let mut bytes = std::fs::read(&path).unwrap();
+            // The pack of the recipe stays whole.
+            for at in (100_000..bytes.len().saturating_sub(200_000)).step_by(50_000) {
+                bytes[at] ^= 1;
+            }
+            std::fs::write(path, bytes).unwrap();
         }
-        std::fs::write(path, bytes).unwrap();
+        let whole = noise(3, 3 << 20);
+        pair.vault.backup("shop", &whole);
+        let output = pair.copy(&[]).expect(exit::INTEGRITY).says("packs/").says(&lost[..8]).says("source");
+        assert_eq!(states(&output.json()), ["failed", "copied"]);
+        let there = pair.offsite();
+        assert_eq!((there.len(), text(&there[0], "series")), (1, "shop".to_owned()));
+        assert!(pair.restored("shop") == whole);
+        pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
     }
-    let whole = noise(3, 3 << 20);
-    pair.vault.backup("shop", &whole);
-    let output = pair.copy(&[]).expect(exit::INTEGRITY).says("packs/").says(&lost[..8]).says("source");
-    assert_eq!(states(&output.json()), ["failed", "copied"]);
-    let there = pair.offsite();
-    assert_eq!((there.len(), text(&there[0], "series")), (1, "shop".to_owned()));
-    assert!(pair.restored("shop") == whole);
-    pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
 }
 
 #[test]
@@ -266,14 +287,17 @@ fn given_a_destination_that_only_takes_then_copies_go_there_and_are_known_again(
 
 #[test]
 fn given_a_suspect_snapshot_then_its_copy_is_suspect_too() {
-    let pair = Pair::new();
-    for n in 0..3 {
-        pair.vault.backup("app", &noise(n, 100_000));
+    for pair in Pair::of_each_kind() {
+        for n in 0..3 {
+            pair.vault.backup("app", &noise(n, 100_000));
+        }
+        pair.vault
+            .run_with(["backup", "--stdin", "--name", "app"], &noise(9, 5000))
+            .expect(exit::PART_FAILED);
+        pair.copy(&[]).expect(exit::OK);
+        let states: Vec<String> = pair.offsite().iter().map(|snapshot| text(snapshot, "state")).collect();
+        assert_eq!(states, ["complete", "complete", "complete", "suspect"]);
     }
-    pair.vault.run_with(["backup", "--stdin", "--name", "app"], &noise(9, 5000)).expect(exit::PART_FAILED);
-    pair.copy(&[]).expect(exit::OK);
-    let states: Vec<String> = pair.offsite().iter().map(|snapshot| text(snapshot, "state")).collect();
-    assert_eq!(states, ["complete", "complete", "complete", "suspect"]);
 }
 
 #[test]
@@ -291,4 +315,96 @@ fn given_what_is_wrong_with_a_destination_then_the_exit_code_and_the_words_say_i
     pair.copy(&[]).expect(exit::NOTHING_DONE).says("docs/offsite.md").says("destination");
     pair.server.calm();
     assert!(pair.offsite().is_empty());
+}
+
+/// The offsite repository once it holds nothing but the snapshots that it lists.
+fn prune(pair: &Pair) {
+    pair.at_bucket(&["prune", "--grace", "0"]).expect(exit::OK);
+    pair.at_bucket(&["prune", "--grace", "0"]).expect(exit::OK);
+    pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
+}
+
+#[test]
+fn given_a_repository_that_a_copy_made_then_the_last_of_many_days_goes_there_alone_and_others_follow() {
+    let pair = Pair::alike();
+    let ids = back_up_days(&pair.vault, 16);
+    pair.copy(&[&ids[15]]).expect(exit::OK);
+    assert_eq!(pair.offsite().len(), 1);
+    assert!(pair.restored("app") == day(15));
+    prune(&pair);
+    assert!(pair.restored("app") == day(15));
+
+    // Of the others most is there.
+    let sent = pair.pack_bytes();
+    assert_eq!(states(&pair.copy(&[]).expect(exit::OK).json()).iter().filter(|s| *s == "copied").count(), 15);
+    assert!(pair.pack_bytes() - sent < sent, "{sent}");
+    for n in [0, 7, 14] {
+        assert!(pair.restored(&format!("app@2026-11-{:02}", n + 1)) == day(n), "day {n}");
+    }
+    prune(&pair);
+
+    // The next day is backed up at both, and each time it is stored upon the day before.
+    let fresh = day(16);
+    let time = ["--time", "2026-11-17T03:00:00Z", "--host", "db1"];
+    pair.vault.backup_with("app", &fresh, &time);
+    let mut command = pair.command(&[&["--json", "backup", "--stdin", "--name", "app"], &time[..]].concat());
+    command
+        .env("DUMPVAULT_REPOSITORY", pair.server.address("offsite"))
+        .env("DUMPVAULT_KEY_FILE", pair.offsite_key());
+    run(command, &fresh).expect(exit::OK);
+    let (here, there) = (pair.vault.snapshots(), pair.offsite());
+    let stored = |snapshot: &Value| number(snapshot, "bytes_stored");
+    let (here, there) = (stored(here.last().unwrap()), stored(there.last().unwrap()));
+    assert!(there <= here + here / 5 + 65_536, "{there} bytes, and {here} at the source");
+}
+
+#[test]
+fn given_half_of_the_content_there_under_its_own_name_then_only_the_other_half_is_sent() {
+    let pair = Pair::alike();
+    pair.vault.backup("seed", b"so that there is something to begin with");
+    pair.copy(&[]).expect(exit::OK);
+    let dump = noise(5, 24 << 20);
+    // Every second piece of 700 KB: hardly a block of the source is wanted whole.
+    let there: Vec<u8> = dump.chunks(700_000).step_by(2).flatten().copied().collect();
+    let mut command = pair.command(&["backup", "--stdin", "--name", "half"]);
+    command
+        .env("DUMPVAULT_REPOSITORY", pair.server.address("offsite"))
+        .env("DUMPVAULT_KEY_FILE", pair.offsite_key());
+    run(command, &there).expect(exit::OK);
+    pair.vault.backup("app", &dump);
+    let sent = pair.pack_bytes();
+    pair.copy(&[]).expect(exit::OK);
+    let sent = pair.pack_bytes() - sent;
+    assert!(sent < 17 << 20, "{sent}");
+    assert!(pair.restored("app") == dump);
+    pair.at_bucket(&["forget", "--keep-last", "1", "--series", "app", "--force"]).expect(exit::OK);
+    prune(&pair);
+    assert!(pair.restored("app") == dump);
+}
+
+/// The tags of a snapshot that a person gave it.
+fn own_tags(snapshot: &Value) -> Vec<&str> {
+    let tags = snapshot["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap());
+    tags.filter(|tag| !["daily", "weekly", "monthly"].contains(tag)).collect()
+}
+
+#[test]
+fn given_tags_and_pins_that_came_later_then_they_follow_to_the_copies() {
+    for pair in Pair::of_each_kind() {
+        let ids = back_up_days(&pair.vault, 2);
+        pair.copy(&[]).expect(exit::OK);
+        let copy = text(&pair.offsite()[0], "id");
+        pair.at_bucket(&["tag", &copy, "--add", "offsite"]).expect(exit::OK);
+        pair.vault.run(["tag", &ids[0], "--add", "audit", "--pin"]).expect(exit::OK);
+        pair.copy(&["--dry-run"]).expect(exit::OK);
+        assert_eq!(own_tags(&pair.offsite()[0]), ["day0", "offsite"]);
+        assert_eq!(states(&pair.copy(&[]).expect(exit::OK).json()), ["there"; 2]);
+        let there = pair.offsite();
+        assert_eq!(own_tags(&there[0]), ["audit", "day0", "offsite"]);
+        assert_eq!((&there[0]["pinned"], &there[1]["pinned"]), (&true.into(), &false.into()));
+        // Nothing is left to be said, and nothing is said again.
+        let before = pair.server.names().len();
+        pair.copy(&[]).expect(exit::OK);
+        assert_eq!(pair.server.names().len(), before);
+    }
 }

@@ -35,21 +35,26 @@ The exit code is that of the first error; warnings are none.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  dumpvault copy --to s3://company-vault/db1 --to-key-file /root/offsite.key
+  dumpvault copy --to s3://company-vault/db1 --to-key-file /root/offsite.key --init
   dumpvault copy --to /mnt/disk/vault --series app --since 30d
   dumpvault copy app@2026-11-01 --to s3:https://objects.example/vault/db1
   dumpvault copy                        # to every [copy.NAME] in dumpvault.toml
   dumpvault --repo s3://company-vault/db1 copy --to /srv/vault      # and back again
 
-Make the other repository first (dumpvault --repo … init). What opens it: --to-key-file,
---to-password-file, DUMPVAULT_TO_KEY_FILE, DUMPVAULT_TO_PASSWORD, …_PASSWORD_FILE,
-…_PASSWORD_COMMAND or [copy.NAME]; where none is given, what opens the source.
+What opens the other repository: --to-key-file, --to-password-file,
+DUMPVAULT_TO_KEY_FILE, DUMPVAULT_TO_PASSWORD, …_PASSWORD_FILE, …_PASSWORD_COMMAND or
+[copy.NAME]; where none is given, what opens the source.
 
-Snapshots go one after another, oldest first. Each is read and checked against the
-digest of the dump, stored as a backup of its own, and listed at the destination only
-once it is whole there. What was copied before is known by its origin and left out; a
-run that was cut short goes on where it was. Keep the destination's history by its
-own `forget`. Pins come along; other tags as they are when the snapshot is copied.
+--init makes it where it is not there yet, with keys of its own and with the same
+names for the same content: blocks then go as they are, every one of them checked, and
+only those that are missing there are read. Into a repository that was made by
+`dumpvault init` each snapshot is read whole, checked against the digest of the dump,
+and stored as a backup of its own.
+
+Snapshots go one after another, oldest first, and each is listed at the destination
+only once it is whole there. What was copied before is known by its origin and left
+out; a run that was cut short goes on where it was. Keep the destination's history by
+its own `forget`. Pins and tags come along, also those that were added since.
 
 In the configuration file:
   [copy.offsite]
@@ -66,6 +71,9 @@ pub(in crate::cli) struct CopyArgs {
     /// The repository to copy into, or the name of a [copy.NAME] in the configuration; otherwise all of these.
     #[arg(long, value_name = "REPO")]
     pub to: Option<String>,
+    /// Make the destination where it is not there yet: blocks are then copied as they are.
+    #[arg(long)]
+    pub init: bool,
     /// File that holds the destination's passphrase in its first line.
     #[arg(long, value_name = "FILE", requires = "to")]
     pub to_password_file: Option<PathBuf>,

@@ -74,17 +74,19 @@ impl BlockReader {
         workspace: &mut Workspace,
         each: &mut dyn FnMut(u32, Vec<u8>),
     ) -> Result<(), RepoError> {
-        self.open_run_into(pack, blocks, workspace, &mut |_| Vec::new(), each)
+        self.open_run_into(pack, blocks, workspace, &mut |_| Vec::new(), &mut |number, _, plain| {
+            each(number, plain);
+        })
     }
 
-    /// As [`BlockReader::open_run`], into buffers that `buffer` gives for a number of bytes.
+    /// As [`BlockReader::open_run`], into buffers that `buffer` gives for a number of bytes; `each` gets the compressed bytes, too.
     pub(super) fn open_run_into(
         &self,
         pack: &PackRow,
         blocks: std::ops::Range<u32>,
         workspace: &mut Workspace,
         buffer: &mut dyn FnMut(usize) -> Vec<u8>,
-        each: &mut dyn FnMut(u32, Vec<u8>),
+        each: &mut dyn FnMut(u32, &[u8], Vec<u8>),
     ) -> Result<(), RepoError> {
         let object = pack_key(&pack.id);
         let entries = pack.table.blocks.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();
@@ -113,28 +115,29 @@ impl BlockReader {
             })?;
             rest = later;
             let mut plain = buffer(entry.plain_bytes as usize);
-            self.open_block(&opener, &object, &pack.table, (number, entry), own, workspace, &mut plain)?;
-            each(number, plain);
+            let stored =
+                self.open_block(&opener, &object, &pack.table, (number, entry), own, workspace, &mut plain)?;
+            each(number, stored, plain);
         }
         workspace.sealed = sealed;
         Ok(())
     }
 
-    /// Opens one block whose sealed bytes are at hand and checks every id in it.
+    /// Opens one block whose sealed bytes are at hand and checks every id in it; gives its compressed bytes.
     ///
     /// # Errors
     /// When it is damaged, or its bytes are not those that its ids name.
     #[expect(clippy::too_many_arguments, reason = "all are parts of one block's identity")]
-    pub fn open_block(
+    pub fn open_block<'a>(
         &self,
         opener: &PackOpener,
         object: &str,
         table: &ChunkTable,
         (number, entry): (u32, &BlockEntry),
-        sealed: &mut [u8],
+        sealed: &'a mut [u8],
         workspace: &mut Workspace,
         plain: &mut Vec<u8>,
-    ) -> Result<(), RepoError> {
+    ) -> Result<&'a [u8], RepoError> {
         let damaged = |source| RepoError::Damaged { object: object.to_owned(), source };
         let stored = opener.open_block(number, entry, sealed).map_err(damaged)?;
         let inconsistent = |what: String| RepoError::Inconsistent { object: object.to_owned(), what };
@@ -155,7 +158,7 @@ impl BlockReader {
             }
             rest = later;
         }
-        Ok(())
+        Ok(stored)
     }
 
     /// The opener of a pack.

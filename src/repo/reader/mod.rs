@@ -9,6 +9,7 @@
 //! [`ReadSettings::open_bytes`]. Memory is that, plus a few blocks a thread, whatever the stream's length.
 
 mod blocks;
+mod fetch;
 mod locate;
 mod nodes;
 mod outline;
@@ -18,6 +19,7 @@ mod survey;
 mod windows;
 
 pub use blocks::{BlockReader, Workspace};
+pub(super) use fetch::{FetchedBlock, WantedBlock, fetch_blocks};
 pub use locate::Locator;
 pub use outline::Outline;
 pub use recipe::{Extent, RecipeWalker, Step};

@@ -31,6 +31,8 @@ pub(super) struct Nodes {
     workspace: Workspace,
     kept: VecDeque<(NodeId, Arc<Loaded>)>,
     recent: VecDeque<RecentBlock>,
+    /// Ids of the nodes that were loaded, some more than once, where somebody wants to know.
+    visited: Option<Vec<NodeId>>,
 }
 
 impl Nodes {
@@ -41,7 +43,18 @@ impl Nodes {
             workspace: Workspace::default(),
             kept: VecDeque::new(),
             recent: VecDeque::new(),
+            visited: None,
         }
+    }
+
+    /// From now on, which nodes are loaded is noted.
+    pub fn note_visits(&mut self) {
+        self.visited.get_or_insert_default();
+    }
+
+    /// The nodes that were loaded since the last call.
+    pub fn take_visited(&mut self) -> Vec<NodeId> {
+        self.visited.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The same nodes, for a thread of its own.
@@ -92,11 +105,15 @@ impl Nodes {
         let loaded = Arc::new(Loaded { node, starts });
         self.kept.push_front((*id, Arc::clone(&loaded)));
         self.kept.truncate(NODES_KEPT);
+        self.visited.iter_mut().for_each(|visited| visited.push(*id));
         Ok(loaded)
     }
 
     /// The node's bytes, from any place that still holds them.
-    fn node_bytes(&mut self, id: &NodeId) -> Result<Vec<u8>, RepoError> {
+    ///
+    /// # Errors
+    /// When it is lost or damaged.
+    pub fn node_bytes(&mut self, id: &NodeId) -> Result<Vec<u8>, RepoError> {
         let locations = {
             let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
             locator.all(id.as_bytes(), BlockKind::Recipe)?

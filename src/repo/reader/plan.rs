@@ -170,7 +170,7 @@ pub(super) fn run_jobs(blocks: &BlockReader, jobs: &Receiver<Job>) {
         let budget = job.slots.first().map(|slot| Arc::clone(&slot.budget));
         let mut buffer = |bytes: usize| budget.as_ref().map(|budget| budget.spare(bytes)).unwrap_or_default();
         let (row, run) = (&job.pack, job.blocks.clone());
-        let outcome = blocks.open_run_into(row, run, &mut workspace, &mut buffer, &mut |number, plain| {
+        let outcome = blocks.open_run_into(row, run, &mut workspace, &mut buffer, &mut |number, _, plain| {
             if let Some(slot) = job.slots.get((number - first) as usize) {
                 slot.set(Ok(plain));
             }

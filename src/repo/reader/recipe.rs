@@ -114,6 +114,24 @@ impl RecipeWalker {
         Ok(self.nodes.load(id)?.node.clone())
     }
 
+    /// The bytes of a node.
+    ///
+    /// # Errors
+    /// When it is lost or damaged.
+    pub(in crate::repo) fn node_bytes(&mut self, id: &NodeId) -> Result<Vec<u8>, RepoError> {
+        self.nodes.node_bytes(id)
+    }
+
+    /// From now on, which nodes are loaded is noted, for [`RecipeWalker::take_visited`].
+    pub(in crate::repo) fn note_visits(&mut self) {
+        self.nodes.note_visits();
+    }
+
+    /// The nodes that were loaded since the last call, some more than once.
+    pub(in crate::repo) fn take_visited(&mut self) -> Vec<NodeId> {
+        self.nodes.take_visited()
+    }
+
     /// The recipe of depth `depth` that the one below `root` rests on, in so many steps.
     ///
     /// # Errors

@@ -11,10 +11,12 @@ mod pipeline;
 mod recipe;
 mod stream;
 mod tally;
+mod transfer;
 
 pub use parent::{Basis, Parent};
 pub use pipeline::PipelineSettings;
 pub use tally::{Edges, NewBytes};
+pub use transfer::{TransferError, TransferSource};
 
 use super::catalog::Catalog;
 use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack};
@@ -600,7 +602,7 @@ impl Sink {
         let mut plain = self.pipeline.buffer();
         plain.extend_from_slice(bytes);
         let chunks = vec![(*id.as_bytes(), bytes.len() as u32)];
-        self.pipeline.submit(Block { kind: BlockKind::Data, plain, chunks })?;
+        self.pipeline.submit(Block { kind: BlockKind::Data, plain, chunks, packed: None })?;
         self.known.add_pending(*id.as_bytes());
         Ok(id)
     }
@@ -638,7 +640,7 @@ impl Sink {
         }
         let fresh = OpenBlock { plain: self.pipeline.buffer(), chunks: Vec::new() };
         let OpenBlock { plain, chunks } = std::mem::replace(self.open(kind), fresh);
-        self.pipeline.submit(Block { kind, plain, chunks })
+        self.pipeline.submit(Block { kind, plain, chunks, packed: None })
     }
 
     fn take_finished(&mut self) -> Result<(), RepoError> {

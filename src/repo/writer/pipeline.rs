@@ -45,6 +45,8 @@ pub(super) struct Block {
     pub kind: BlockKind,
     pub plain: Vec<u8>,
     pub chunks: Vec<ChunkEntry>,
+    /// Set where it is compressed already; then there are no plain bytes.
+    pub packed: Option<(Codec, Vec<u8>)>,
 }
 
 enum Laid {
@@ -286,9 +288,15 @@ impl Worker {
         let mut compressor = Compressor::default();
         let mut decompressor = Decompressor::default();
         let mut back = Vec::new();
-        for (number, block) in &self.blocks {
+        for (number, mut block) in &self.blocks {
             if self.shared.has_failed() {
                 break;
+            }
+            if let Some((codec, stored)) = block.packed.take() {
+                if self.laid.send((number, Laid::Block { block, codec, stored })).is_err() {
+                    break;
+                }
+                continue;
             }
             let level = match block.kind {
                 BlockKind::Data => self.settings.level,
@@ -378,6 +386,10 @@ impl Packer {
         };
         counter.fetch_add((pack.len() - before) as u64, Ordering::SeqCst);
         let mut plain = block.plain;
+        if plain.is_empty() {
+            // It came compressed, in a buffer that is none of ours.
+            return Ok(());
+        }
         plain.clear();
         // Safe to ignore because buffers that nobody takes back are freed.
         let _ = self.buffers.send(plain);

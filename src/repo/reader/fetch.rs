@@ -1,0 +1,157 @@
+//! Given blocks, fetched and opened many at a time, and handed over in the order in which they were asked for.
+
+use super::ReadSettings;
+use super::blocks::{BlockReader, Workspace};
+use crate::codec::Codec;
+use crate::event::Cancel;
+use crate::repo::RepoError;
+use crate::repo::catalog::PackRow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Plain bytes of the blocks that are fetched in one read.
+const RUN_PLAIN_BYTES: u64 = 4 << 20;
+
+/// A block that is wanted.
+pub struct WantedBlock {
+    /// Its pack.
+    pub pack: Arc<PackRow>,
+    /// Its number there.
+    pub block: u32,
+    /// Whether its compressed bytes will do.
+    pub compressed: bool,
+}
+
+/// A block whose every id was checked.
+pub struct FetchedBlock {
+    /// How it was compressed.
+    pub codec: Codec,
+    /// Its bytes: compressed where these will do, and plain otherwise.
+    pub bytes: Vec<u8>,
+}
+
+/// Opens the `wanted` blocks and gives each, or what is wrong with it, to `each`, with its place in `wanted`. Memory: for each worker some
+/// 4 MiB of plain blocks and what [`ReadSettings::run_bytes`] says.
+///
+/// # Errors
+/// Those of `each`; when threads cannot be started, and when somebody cancels.
+pub fn fetch_blocks<E: From<RepoError>>(
+    blocks: &BlockReader,
+    wanted: &[WantedBlock],
+    settings: ReadSettings,
+    cancel: &Cancel,
+    mut each: impl FnMut(usize, Result<FetchedBlock, RepoError>) -> Result<(), E>,
+) -> Result<(), E> {
+    let runs = runs(wanted, settings.run_bytes);
+    let workers = settings.workers.clamp(1, runs.len().max(1));
+    let at_once = workers + 2;
+    let (jobs_in, jobs) = crossbeam_channel::bounded::<usize>(at_once);
+    let (done_in, done) = crossbeam_channel::bounded(at_once);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let (jobs, done, runs) = (jobs.clone(), done_in.clone(), &runs);
+            let thread = std::thread::Builder::new().name("fetch".to_owned());
+            let work = move || {
+                let mut workspace = Workspace::default();
+                for number in jobs {
+                    let run = runs.get(number).and_then(|run| wanted.get(run.clone())).unwrap_or_default();
+                    if done.send((number, open(blocks, run, &mut workspace))).is_err() {
+                        break;
+                    }
+                }
+            };
+            thread.spawn_scoped(scope, work).map_err(|source| RepoError::Thread { source })?;
+        }
+        drop((jobs, done_in));
+        // Dropped when this ends, however it does: the workers end then.
+        let jobs_in = jobs_in;
+        let done = done;
+        let mut early = BTreeMap::new();
+        let (mut asked, mut taken) = (0, 0);
+        while let Some(run) = runs.get(taken) {
+            if cancel.is_cancelled() {
+                return Err(RepoError::Cancelled.into());
+            }
+            while asked < runs.len() && asked - taken < at_once {
+                jobs_in.send(asked).map_err(|_| RepoError::Stopped)?;
+                asked += 1;
+            }
+            let Some(opened) = early.remove(&taken) else {
+                let (number, opened) = done.recv().map_err(|_| RepoError::Stopped)?;
+                early.insert(number, opened);
+                continue;
+            };
+            taken += 1;
+            run.clone().zip(opened).try_for_each(|(at, block)| each(at, block))?;
+        }
+        Ok(())
+    })
+}
+
+/// Blocks that lie side by side in a pack, as far as they make up one read.
+fn runs(wanted: &[WantedBlock], run_bytes: u64) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let (mut plain, mut stored) = (0, 0);
+    for (at, block) in wanted.iter().enumerate() {
+        let sizes = block.pack.block(block.block);
+        let sizes = sizes.map_or((0, 0), |own| (u64::from(own.plain_bytes), u64::from(own.stored_bytes)));
+        let follows = at.checked_sub(1).and_then(|before| wanted.get(before)).is_some_and(|before| {
+            before.pack.id == block.pack.id && before.block.checked_add(1) == Some(block.block)
+        });
+        match runs.last_mut() {
+            Some(run) if follows && plain + sizes.0 <= RUN_PLAIN_BYTES && stored + sizes.1 <= run_bytes => {
+                run.end = at + 1;
+                (plain, stored) = (plain + sizes.0, stored + sizes.1);
+            }
+            _ => {
+                runs.push(at..at + 1);
+                (plain, stored) = sizes;
+            }
+        }
+    }
+    runs
+}
+
+/// Opens a run of blocks; those that do not open each with its own error.
+fn open(
+    blocks: &BlockReader,
+    run: &[WantedBlock],
+    workspace: &mut Workspace,
+) -> Vec<Result<FetchedBlock, RepoError>> {
+    let mut opened = Vec::with_capacity(run.len());
+    let outcome = open_side_by_side(blocks, run, workspace, &mut opened);
+    match outcome {
+        Err(error) if error.is_integrity() && run.len() > 1 => {
+            // One of them is damaged, or all: each by itself tells.
+            let rest = run.get(opened.len()..).unwrap_or_default();
+            for block in rest {
+                let mut own = Vec::with_capacity(1);
+                let outcome = open_side_by_side(blocks, std::slice::from_ref(block), workspace, &mut own);
+                opened.push(outcome.and_then(|()| own.pop().unwrap_or(Err(RepoError::Stopped))));
+            }
+        }
+        Err(error) => opened.push(Err(error)),
+        Ok(()) => {}
+    }
+    opened
+}
+
+fn open_side_by_side(
+    blocks: &BlockReader,
+    run: &[WantedBlock],
+    workspace: &mut Workspace,
+    opened: &mut Vec<Result<FetchedBlock, RepoError>>,
+) -> Result<(), RepoError> {
+    let Some(first) = run.first() else { return Ok(()) };
+    let numbers = first.block..first.block + run.len() as u32;
+    let mut plain_buffer = Vec::new();
+    let mut fresh = |_| std::mem::take(&mut plain_buffer);
+    let mut each = |number: u32, stored: &[u8], plain: Vec<u8>| {
+        let compressed = run.get((number - first.block) as usize).is_some_and(|block| block.compressed);
+        let bytes = if compressed { stored.to_vec() } else { plain };
+        let codec = first.pack.block(number).map_or(Codec::Raw, |entry| entry.codec);
+        opened.push(Ok(FetchedBlock { codec, bytes }));
+    };
+    blocks.open_run_into(&first.pack, numbers, workspace, &mut fresh, &mut each)
+}

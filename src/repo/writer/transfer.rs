@@ -1,0 +1,311 @@
+//! Streams of another repository in which chunks and recipe nodes have the same names: taken as they are.
+//!
+//! What is not here yet is fetched block by block, in the order in which the source stored it. A block of which everything is
+//! wanted is sealed again as it was compressed; of others the wanted chunks are put together anew. Nothing is cut into chunks,
+//! named or compared: every id in a block is checked when it is opened, and the recipe comes along with its nodes.
+
+use super::pipeline::Block;
+use super::{BackupSession, Sink, StoredStream};
+use crate::event::{Cancel, Event, Observer};
+use crate::id::{ChunkId, NodeId};
+use crate::repo::format::index::BlockKind;
+use crate::repo::reader::{
+    BlockReader, Extent, FetchedBlock, Locator, ReadSettings, RecipeWalker, WantedBlock, Workspace,
+    fetch_blocks,
+};
+use crate::repo::{RepoError, Repository};
+use crate::snapshot::{Proof, Stream, StreamFormat, StreamStats};
+use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Stream bytes whose chunks are looked for, and then fetched, at a time.
+const WINDOW_BYTES: u64 = 1 << 30;
+/// Chunks found again without a look at the catalog; a power of two.
+const RECENT: usize = 1024;
+
+/// Which of the two repositories failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The one that is read.
+    #[error(transparent)]
+    Source(RepoError),
+    /// The one that is written to.
+    #[error(transparent)]
+    Destination(RepoError),
+}
+
+impl From<RepoError> for TransferError {
+    /// What is not said to be of the destination is of the source.
+    fn from(error: RepoError) -> Self {
+        Self::Source(error)
+    }
+}
+
+fn of_destination(error: RepoError) -> TransferError {
+    TransferError::Destination(error)
+}
+
+/// A repository that streams are taken from.
+pub struct TransferSource {
+    blocks: Arc<BlockReader>,
+    locator: Arc<Mutex<Locator>>,
+    walker: RecipeWalker,
+    settings: ReadSettings,
+    /// Blocks are compressed anew as the session says, instead of being left as they are.
+    recompress: bool,
+}
+
+impl TransferSource {
+    /// Takes from `repo`, whose chunks `locator` finds.
+    pub fn new(
+        repo: &Repository,
+        locator: &Arc<Mutex<Locator>>,
+        settings: ReadSettings,
+        recompress: bool,
+    ) -> Self {
+        let blocks = Arc::new(BlockReader::new(repo));
+        let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(locator));
+        walker.note_visits();
+        Self { blocks, locator: Arc::clone(locator), walker, settings, recompress }
+    }
+
+    fn locator(&self) -> std::sync::MutexGuard<'_, Locator> {
+        self.locator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which blocks the chunks lie in, and what is wanted of each. Ordered as the source stored them.
+    fn places(&self, missing: Vec<ChunkId>) -> Result<Places, RepoError> {
+        let mut numbers: HashMap<(i64, u32), usize> = HashMap::new();
+        let mut places: Vec<(WantedBlock, HashSet<[u8; 32]>)> = Vec::new();
+        let mut locator = self.locator();
+        for chunk in missing {
+            let location = locator.data(chunk.as_bytes())?;
+            let at = *numbers.entry((location.pack.number, location.block)).or_insert_with(|| {
+                let block =
+                    WantedBlock { pack: location.pack, block: location.block, compressed: !self.recompress };
+                places.push((block, HashSet::new()));
+                places.len() - 1
+            });
+            if let Some((_, wanted)) = places.get_mut(at) {
+                wanted.insert(*chunk.as_bytes());
+            }
+        }
+        places.sort_unstable_by_key(|(block, _)| (block.pack.number, block.block));
+        for (block, wanted) in &mut places {
+            let is_wanted_whole = chunks_of(block).all(|(id, _)| wanted.contains(id));
+            block.compressed &= is_wanted_whole;
+        }
+        let (blocks, wanted) = places.into_iter().unzip();
+        Ok(Places { blocks, wanted })
+    }
+
+    /// The bytes of a chunk whose block is damaged: it may lie in another one, too.
+    fn elsewhere(&self, id: &[u8; 32], error: RepoError) -> Result<Vec<u8>, RepoError> {
+        let locations = self.locator().all(id, BlockKind::Data)?;
+        for location in locations {
+            let mut found = None;
+            let range = location.offset as usize..(location.offset + location.len) as usize;
+            let mut take = |_, plain: Vec<u8>| found = plain.get(range.clone()).map(<[u8]>::to_vec);
+            let numbers = location.block..location.block + 1;
+            let opened = self.blocks.open_run(&location.pack, numbers, &mut Workspace::default(), &mut take);
+            if let (Ok(()), Some(found)) = (opened, found) {
+                return Ok(found);
+            }
+        }
+        Err(error)
+    }
+}
+
+/// Blocks, and what is wanted of each.
+struct Places {
+    blocks: Vec<WantedBlock>,
+    wanted: Vec<HashSet<[u8; 32]>>,
+}
+
+fn chunks_of(block: &WantedBlock) -> impl Iterator<Item = &([u8; 32], u32)> {
+    let entry = block.pack.block(block.block);
+    entry.map(|entry| block.pack.table.chunks_of(entry)).unwrap_or_default().iter()
+}
+
+impl BackupSession {
+    /// Stores `stream` of the repository `source`, in which chunks and nodes have the same names as here, as far as it is not here
+    /// yet. Progress goes to `observer`.
+    ///
+    /// # Errors
+    /// When either side fails, something at the source is lost or damaged, or somebody cancels. What was stored until then
+    /// stays, as garbage.
+    pub fn transfer(
+        &mut self,
+        source: &mut TransferSource,
+        stream: &Stream,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<StoredStream, TransferError> {
+        let began = Instant::now();
+        let before = self.sink.pipeline.stored_bytes();
+        let (bytes, _) = source.walker.root(&stream.root)?;
+        if bytes != stream.bytes {
+            let what = format!("its recipe makes {bytes} bytes, and it should have {}", stream.bytes);
+            let object = format!("stream {}", stream.name);
+            return Err(RepoError::Inconsistent { object, what }.into());
+        }
+        let mut stats = StreamStats::default();
+        let mut start = 0;
+        while start < bytes {
+            let range = start..bytes.min(start + WINDOW_BYTES);
+            self.sink.transfer_window(source, &stream.root, range.clone(), &mut stats, observer, cancel)?;
+            start = range.end;
+        }
+        self.sink.transfer_bases(source, &stream.root)?;
+        self.sink.submit(BlockKind::Data).map_err(of_destination)?;
+        self.sink.submit(BlockKind::Recipe).map_err(of_destination)?;
+        self.sink.pipeline.settle().map_err(of_destination)?;
+        let after = self.sink.pipeline.stored_bytes();
+        stats.bytes_known = bytes.saturating_sub(stats.bytes_new);
+        stats.bytes_stored = after.0 - before.0;
+        stats.recipe_bytes_stored = after.1 - before.1;
+        stats.duration_ms = began.elapsed().as_millis() as u64;
+        let stream = Stream {
+            name: stream.name.clone(),
+            bytes,
+            digest: stream.digest,
+            proof: Proof::Unproven,
+            root: stream.root,
+            format: StreamFormat::Unknown,
+            stats,
+            attributes: BTreeMap::new(),
+            table_map: None,
+        };
+        Ok(StoredStream {
+            session: self.number,
+            stream,
+            front: Vec::new(),
+            is_unlike_parent: false,
+            parent_failure: None,
+            new_bytes: None,
+        })
+    }
+}
+
+impl Sink {
+    /// Takes what a range of the stream needs, chunks first.
+    fn transfer_window(
+        &mut self,
+        source: &mut TransferSource,
+        root: &NodeId,
+        range: Range<u64>,
+        stats: &mut StreamStats,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<(), TransferError> {
+        let window_bytes = range.end - range.start;
+        let mut recent: Vec<Option<ChunkId>> = vec![None; RECENT];
+        let mut seen = HashSet::new();
+        let mut missing = Vec::new();
+        source.walker.walk(root, range, |Extent { chunk, .. }| {
+            stats.extents += 1;
+            let word = chunk.as_bytes().first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
+            match recent.get_mut(word as usize % RECENT) {
+                Some(kept) if *kept == Some(chunk) => return Ok(()),
+                Some(kept) => *kept = Some(chunk),
+                None => {}
+            }
+            if !self.is_known(&chunk) && seen.insert(chunk) {
+                missing.push(chunk);
+            }
+            Ok(())
+        })?;
+        drop((recent, seen));
+        stats.chunks += missing.len() as u64;
+        let places = source.places(missing)?;
+        let new_before = stats.bytes_new;
+        let (from, settings) = (&*source, source.settings);
+        fetch_blocks(&from.blocks, &places.blocks, settings, cancel, |at, fetched| {
+            let (Some(block), Some(wanted)) = (places.blocks.get(at), places.wanted.get(at)) else {
+                return Ok(());
+            };
+            let new = self.take_block(from, block, wanted, fetched)?;
+            stats.bytes_new += new;
+            observer.observe(Event::Advanced { bytes: new.min(window_bytes), bytes_known: 0 });
+            self.take_finished().map_err(of_destination)
+        })?;
+        let new = stats.bytes_new - new_before;
+        let known = window_bytes.saturating_sub(new);
+        observer.observe(Event::Advanced { bytes: known, bytes_known: known });
+        self.transfer_nodes(source)
+    }
+
+    /// Takes what is wanted of a block; its plain bytes.
+    fn take_block(
+        &mut self,
+        source: &TransferSource,
+        block: &WantedBlock,
+        wanted: &HashSet<[u8; 32]>,
+        fetched: Result<FetchedBlock, RepoError>,
+    ) -> Result<u64, TransferError> {
+        let mut new = 0;
+        match fetched {
+            Ok(FetchedBlock { codec, bytes }) if block.compressed => {
+                let chunks: Vec<_> = chunks_of(block).copied().collect();
+                for (id, len) in &chunks {
+                    new += u64::from(*len);
+                    self.known.add_pending(*id);
+                }
+                let block =
+                    Block { kind: BlockKind::Data, plain: Vec::new(), chunks, packed: Some((codec, bytes)) };
+                self.pipeline.submit(block).map_err(of_destination)?;
+            }
+            Ok(FetchedBlock { bytes, .. }) => {
+                let mut rest = bytes.as_slice();
+                for (id, len) in chunks_of(block) {
+                    // The reader saw that they fit.
+                    let (chunk, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
+                    rest = later;
+                    if wanted.contains(id) {
+                        new += chunk.len() as u64;
+                        self.add_new(BlockKind::Data, *id, chunk).map_err(of_destination)?;
+                    }
+                }
+            }
+            Err(error) if error.is_integrity() => {
+                let mut error = Some(error);
+                for (id, _) in chunks_of(block).filter(|(id, _)| wanted.contains(id)) {
+                    let error = error.take().unwrap_or_else(|| RepoError::ChunkLost {
+                        what: "chunk",
+                        id: ChunkId::from_bytes(*id).to_string(),
+                        hint: "its pack is damaged".to_owned(),
+                    });
+                    let chunk = source.elsewhere(id, error)?;
+                    new += chunk.len() as u64;
+                    self.add_new(BlockKind::Data, *id, &chunk).map_err(of_destination)?;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(new)
+    }
+
+    /// Takes the nodes that the last walk went through.
+    fn transfer_nodes(&mut self, source: &mut TransferSource) -> Result<(), TransferError> {
+        for id in source.walker.take_visited() {
+            if self.known.contains(id.as_bytes(), BlockKind::Recipe) {
+                continue;
+            }
+            let bytes = source.walker.node_bytes(&id)?;
+            self.add_new(BlockKind::Recipe, *id.as_bytes(), &bytes).map_err(of_destination)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the roots of the recipes that the stream's rests on: the next recipe may rest on any of them.
+    fn transfer_bases(&mut self, source: &mut TransferSource, root: &NodeId) -> Result<(), TransferError> {
+        let mut below = source.walker.root(root)?.1;
+        while let Some(base) = below {
+            below = source.walker.root(&base.root)?.1.filter(|next| next.depth < base.depth);
+        }
+        self.transfer_nodes(source)
+    }
+}
