@@ -103,14 +103,26 @@ fn figures_of_a_bucket_beside_those_of_a_folder() {
         one.as_secs_f64() / many.as_secs_f64()
     );
 
-    // Into a bucket, from the folder.
+    // From the folder and from the bucket, as bytes and block by block.
     remote.server.set_latency(Duration::ZERO);
-    remote.run(["--repo", &remote.server.address("copy"), "init"]).expect(exit::OK);
-    let (to, key) = (remote.server.address("copy"), remote.vault.key_file());
-    let folder = local.repo();
-    let copy =
-        ["--repo", folder.to_str().unwrap(), "copy", "--to", &to, "--to-key-file", key.to_str().unwrap()];
-    let mut command = remote.command(&copy);
-    command.env("DUMPVAULT_KEY_FILE", local.key_file());
-    report("copy, folder to bucket", command, b"");
+    for from in ["folder", "bucket"] {
+        for (way, init) in [("as bytes", false), ("by blocks", true)] {
+            let to = remote.server.address(&format!("{from} {init}").replace(' ', "-"));
+            if !init {
+                remote.run(["--repo", &to, "init"]).expect(exit::OK);
+            }
+            let (folder, offsite) = (local.repo(), remote.vault.key_file());
+            let source: &[&str] = match from {
+                "folder" => &["--repo", folder.to_str().unwrap()],
+                _ => &[],
+            };
+            let copy = ["copy", "--to", &to, "--to-key-file", offsite.to_str().unwrap()];
+            let options: &[&str] = if init { &["--init"] } else { &[] };
+            let mut command = remote.command(&[source, &copy, options].concat());
+            if from == "folder" {
+                command.env("DUMPVAULT_KEY_FILE", local.key_file());
+            }
+            report(&format!("copy, {from} to bucket, {way}"), command, b"");
+        }
+    }
 }
