@@ -544,10 +544,19 @@ impl App {
         Ok(Found { credential: Credential::KeyFile(key), warning })
     }
 
-    /// The key file that the command line or the environment names.
+    /// The key file that [`App::credential`] would read: the command line, the environment or the file names it, and nothing that goes
+    /// before says otherwise.
     pub fn key_file_named(&self) -> Option<PathBuf> {
-        let environment = || self.environment.path("DUMPVAULT_KEY_FILE");
-        self.overrides.key_file.clone().or_else(environment).or_else(|| self.config.key_file.clone())
+        let Overrides { key_file, password_file, .. } = &self.overrides;
+        if key_file.is_some() || password_file.is_some() {
+            return key_file.clone();
+        }
+        let in_environment = self.environment.path("DUMPVAULT_KEY_FILE");
+        let passphrases = ["DUMPVAULT_PASSWORD", "DUMPVAULT_PASSWORD_FILE", "DUMPVAULT_PASSWORD_COMMAND"];
+        if in_environment.is_some() || passphrases.iter().any(|name| self.environment.text(name).is_some()) {
+            return in_environment;
+        }
+        self.config.key_file.clone()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::app::{App, AppError, ToOverrides};
 use crate::clock::Clock;
 use crate::codec::Level;
 use crate::config::{self, CopyConfig};
-use crate::ops::copy::{Copied, CopyReport, CopyRequest, Fate, copy};
+use crate::ops::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy};
 use crate::ops::survey::sizes;
 use crate::repo::reader::ReadSettings;
 use crate::repo::{RepoError, Repository};
@@ -15,8 +15,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-/// Plain bytes of the source's blocks held open; the destination needs room beside them.
-const OPEN_BYTES_MAX: u64 = 64 << 20;
+/// Plain bytes of the source's blocks held open, bytes of a read, and reads at a time: the destination needs room beside them.
+const OPEN_BYTES_MAX: u64 = 32 << 20;
+const RUN_BYTES_MAX: u64 = 2 << 20;
+const WORKERS_MAX: usize = 8;
 
 pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> {
     let targets = targets(context, args)?;
@@ -112,7 +114,11 @@ fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<
         level: level.unwrap_or(Level::DEFAULT),
         recompress: own_level.is_some(),
         workers: context.cores(),
-        read: ReadSettings { open_bytes: read.open_bytes.min(OPEN_BYTES_MAX), ..read },
+        read: ReadSettings {
+            workers: read.workers.min(WORKERS_MAX),
+            open_bytes: read.open_bytes.min(OPEN_BYTES_MAX),
+            run_bytes: read.run_bytes.min(RUN_BYTES_MAX),
+        },
         by: context.app.host(),
         dry_run: args.dry_run,
     })
@@ -142,10 +148,18 @@ fn copy_to(
     let identified = app.storage().and_then(|storage| Ok(Repository::identify(storage.as_ref())?));
     let to = match identified {
         Err(AppError::Repo(RepoError::NoRepository { .. })) if init && !request.dry_run => {
+            // Nothing is made for a copy that cannot be, nor a key for a repository that cannot be.
+            check_source(from, request, &context.progress)?;
+            if let Ok(storage) = app.storage() {
+                Repository::check_vacant(storage.as_ref())?;
+            }
             let credential = key::of_new_repository(context, app)?;
             let to = app.init_alike(from, &credential, context.clock.now().as_millisecond())?;
             context.say(&format!("made repository {} at {}", to.id(), to.location()));
             to
+        }
+        Err(AppError::Repo(RepoError::NoRepository { location })) => {
+            return Err(CliError::NoDestination { location });
         }
         Err(error) => return Err(error.into()),
         Ok(_) => {
@@ -166,7 +180,8 @@ fn copy_to(
 fn tell(context: &Context, report: &CopyReport, request: &CopyRequest) -> Exit {
     let zone = &request.calendar.zone;
     let mut counts = [0u64; 4];
-    let mut exit = if report.damage.is_empty() { Exit::Good } else { Exit::Partial };
+    let is_good = report.damage.is_empty() && report.unfollowed.is_empty();
+    let mut exit = if is_good { Exit::Good } else { Exit::Partial };
     for Copied { summary, fate } in &report.snapshots {
         let head = &summary.head;
         let what = format!("{} of {}, {}", summary.id.short(), head.series, render::time(head.time_ms, zone));
@@ -241,6 +256,7 @@ fn result_json(name: &str, report: &CopyReport, requests: Option<Value>) -> Valu
         "error": stopped.map(ToString::to_string),
         "hint": stopped.and_then(|error| error.hint()),
         "damage": report.damage,
+        "unfollowed": report.unfollowed,
         "hidden": report.hidden,
         "requests": requests,
     })

@@ -65,6 +65,8 @@ pub(super) enum CliError {
     },
     #[error("{message}")]
     Failed { message: String },
+    #[error("no repository at {location} to copy into")]
+    NoDestination { location: String },
 }
 
 impl From<RepoError> for CliError {
@@ -90,6 +92,7 @@ impl CliError {
             Self::App(_) | Self::Usage { .. } => Exit::Usage,
             Self::Op(error) => op_exit(error),
             Self::WorkingDirectory(_) => Exit::NothingDone,
+            Self::NoDestination { .. } => Exit::NoRepository,
             Self::File { .. } | Self::Failed { .. } => Exit::Partial,
         }
     }
@@ -101,6 +104,9 @@ impl CliError {
             Self::App(error) => error.hint().map(str::to_owned),
             Self::Op(error) => error.hint(),
             Self::Usage { hint, .. } => hint.clone(),
+            Self::NoDestination { .. } => {
+                Some("let --init make it there, without --dry-run; or name another with --to".to_owned())
+            }
             _ => None,
         }
     }

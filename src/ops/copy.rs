@@ -12,6 +12,7 @@ use super::backup::{
 };
 use crate::clock::Clock;
 use crate::codec::Level;
+use crate::crypto::{CryptoError, Role};
 use crate::event::{Cancel, Event, Observer, Silent};
 use crate::id::SnapshotId;
 use crate::repo::format::mark::MarkKind;
@@ -113,6 +114,8 @@ pub struct CopyReport {
     pub hidden: Vec<String>,
     /// Damage met at the destination. What was copied is whole all the same.
     pub damage: Vec<String>,
+    /// Copies that are there, and whose tags or pin could not be brought up to those of their originals.
+    pub unfollowed: Vec<String>,
 }
 
 /// Copies what is not there yet, oldest first. A snapshot of the source that is damaged does not stop the others.
@@ -131,8 +134,7 @@ pub fn copy(
         return Err(OpError::SameRepository { location: to.location() });
     }
     observer.observe(Event::Step { what: "comparing the repositories".to_owned() });
-    let mut catalog = from.catalog(observer)?;
-    let history = from.history(&mut catalog)?;
+    let (history, wanted) = look(from, request, observer)?;
     let mut report = CopyReport::default();
     for damage in &history.damaged {
         let message = damage.error.to_string();
@@ -142,14 +144,12 @@ pub fn copy(
         });
         report.hidden.push(message);
     }
-    let wanted = select(&history, request, observer)?;
-    drop(catalog);
     let there = Known::read(to, observer)?;
     let watched = WithDamage::new(observer);
     let copier = Copier { from, to, clock, request, history: &history, observer: &watched, cancel };
     for summary in wanted {
         let outcome = match there.copy_of(&summary) {
-            Some(copy) => copier.follow(&summary, copy, &there.pinned).map(|()| Fate::There(copy.id)),
+            Some(copy) => Ok(Fate::There(copy.id)),
             None if request.dry_run => Ok(Fate::Wanted),
             None => copier.copy(&summary),
         };
@@ -165,13 +165,52 @@ pub fn copy(
                 break;
             }
         };
-        if let Fate::Copied(committed) = &fate {
-            report.damage.extend(pack_damage(committed, observer));
+        let followed = match &fate {
+            Fate::Copied(committed) => {
+                report.damage.extend(pack_damage(committed, observer));
+                copier.follow(&summary, &committed.summary, &HashSet::new())
+            }
+            Fate::There(_) => {
+                there.copy_of(&summary).map_or(Ok(()), |copy| copier.follow(&summary, copy, &there.pinned))
+            }
+            Fate::Wanted | Fate::Failed(_) => Ok(()),
+        };
+        if let Err(error) = followed {
+            let message = format!("the copy of {} lacks its tags or its pin: {error}", summary.id.short());
+            observer.observe(Event::Warning { message: message.clone() });
+            report.unfollowed.push(message);
         }
         report.snapshots.push(Copied { summary, fate });
     }
     report.damage.extend(watched.into_damage());
     Ok(report)
+}
+
+/// The source's history, and the snapshots that are meant.
+fn look(
+    from: &Repository,
+    request: &CopyRequest,
+    observer: &dyn Observer,
+) -> Result<(History, Vec<Summary>), OpError> {
+    let mut catalog = from.catalog(observer)?;
+    let history = from.history(&mut catalog)?;
+    let wanted = select(&history, request, observer)?;
+    Ok((history, wanted))
+}
+
+/// Whether there is something that can be copied: before a destination is made for it. How many snapshots are meant.
+///
+/// # Errors
+/// When the key cannot read them, a name means none of them, or the source fails.
+pub fn check_source(
+    from: &Repository,
+    request: &CopyRequest,
+    observer: &dyn Observer,
+) -> Result<usize, OpError> {
+    if from.role() != Role::Full {
+        return Err(RepoError::from(CryptoError::RoleTooWeak { needed: "copying snapshots" }).into());
+    }
+    look(from, request, observer).map(|(_, wanted)| wanted.len())
 }
 
 fn not_copied(summary: &Summary, side: Side, error: OpError) -> OpError {
@@ -256,16 +295,16 @@ fn of_destination(error: impl Into<OpError>) -> Failure {
 /// How streams get from one repository into the other.
 enum Way {
     /// Block by block: content has the same names in both.
-    Blocks(Box<TransferSource>),
+    Blocks { source: Box<TransferSource>, parent: Option<SnapshotId> },
     /// As a backup, with the copies before as parents.
     Bytes(Box<Parents>),
 }
 
 impl Way {
-    /// The parent that the copy's head names, of which `parent` is the candidate.
-    fn parent_used(&self, parent: Option<SnapshotId>) -> Option<SnapshotId> {
+    /// The parent that the copy names.
+    fn parent(&self) -> Option<SnapshotId> {
         match self {
-            Self::Blocks(_) => parent,
+            Self::Blocks { parent, .. } => *parent,
             Self::Bytes(parents) => parents.used(),
         }
     }
@@ -291,12 +330,13 @@ impl Copier<'_> {
         let registered = self.to.register_backup().map_err(of_destination)?;
         let (mut catalog, history, presence) = self.to.synced(self.observer).map_err(of_destination)?;
         let (counter, predecessor) = place(&history, summary);
-        let parent = parent_of(&history, summary, &body);
-        let is_alike = self.from.is_alike(self.to);
-        let mut way = if is_alike {
+        let copied_parent = copied_parent(&history, summary, &body).map(|found| found.id);
+        let mut way = if self.from.is_alike(self.to) {
             let Self { from, request, .. } = self;
-            Way::Blocks(Box::new(TransferSource::new(from, &locator, request.read, request.recompress)))
+            let source = TransferSource::new(from, &locator, request.read, request.recompress);
+            Way::Blocks { source: Box::new(source), parent: copied_parent }
         } else {
+            let parent = copied_parent.or_else(|| nearest(&history, summary));
             let backup = self.backup_request(summary, parent);
             let parents = Parents::open(self.to, &mut catalog, &history, &backup, self.observer);
             Way::Bytes(Box::new(parents.map_err(of_destination)?))
@@ -336,38 +376,48 @@ impl Copier<'_> {
             calendar: head.calendar,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             source: body.source,
-            parent: way.parent_used(parent),
+            parent: way.parent(),
             failed: body.failed,
             origin: Some(origin_of(summary)),
         };
         let committed = session.commit(finished, commit).map_err(of_destination)?;
-        self.follow(summary, &committed.summary, &HashSet::new())?;
         Ok(Fate::Copied(Box::new(committed)))
     }
 
     /// Says of a copy what was said of its original since: that it is pinned, and tags. What is not said any more of the original stays
     /// with the copy, since somebody may have said it there.
-    fn follow(&self, summary: &Summary, copy: &Summary, pinned: &HashSet<SnapshotId>) -> Result<(), Failure> {
+    fn follow(
+        &self,
+        summary: &Summary,
+        copy: &Summary,
+        pinned: &HashSet<SnapshotId>,
+    ) -> Result<(), RepoError> {
         if self.request.dry_run {
             return Ok(());
         }
         let now_ms = self.clock.now().as_millisecond();
-        let mark = |kind, value| {
-            self.to.mark_snapshot(&copy.id, kind, value, &self.request.by, now_ms).map_err(of_destination)
-        };
+        let mark = |kind, value| self.to.mark_snapshot(&copy.id, kind, value, &self.request.by, now_ms);
         if self.history.pinned.contains(&summary.id) && !pinned.contains(&copy.id) {
             mark(MarkKind::Pinned, Some(None))?;
         }
-        let before: BTreeSet<&String> = copy.head.tags.iter().collect();
-        let tags: BTreeSet<&String> = before.iter().copied().chain(&summary.head.tags).collect();
-        if tags != before {
+        let lacks = |copy: &Summary| summary.head.tags.iter().any(|tag| !copy.head.tags.contains(tag));
+        if !lacks(copy) {
+            return Ok(());
+        }
+        // What is written takes the place of all that was said before, also while this run was under way.
+        let mut catalog = self.to.catalog(&Silent)?;
+        let history = self.to.history(&mut catalog)?;
+        let Some(now) = history.snapshots.iter().find(|other| other.id == copy.id) else { return Ok(()) };
+        if lacks(now) {
+            let tags: BTreeSet<&String> = now.head.tags.iter().chain(&summary.head.tags).collect();
             let tags: Vec<&str> = tags.into_iter().map(String::as_str).collect();
             mark(MarkKind::Tags, Some(Some(tags.join("\n"))))?;
         }
         Ok(())
     }
 
-    /// Copies one stream; it is finished only once all of it is there, and has the digest of the dump.
+    /// Copies one stream; it is finished only once all of it is there. By bytes it then has the digest of the dump; by blocks it has the
+    /// recipe of the dump, and every chunk that came was checked.
     fn stream(
         &self,
         session: &mut BackupSession,
@@ -379,7 +429,7 @@ impl Copier<'_> {
         self.observer
             .observe(Event::StreamStarted { stream: name.to_owned(), bytes_expected: Some(stream.bytes) });
         let mut stored = match way {
-            Way::Blocks(source) => {
+            Way::Blocks { source, .. } => {
                 session.transfer(source, stream, self.observer, self.cancel).map_err(|error| match error {
                     TransferError::Source(error) => of_source(error),
                     TransferError::Destination(error) => of_destination(error),
@@ -473,18 +523,22 @@ impl Copier<'_> {
     }
 }
 
-/// The snapshot of the destination that is most like the one that comes: the copy of its own parent, or else the complete one of its
-/// series that is next to it in time, an older one first.
-fn parent_of(history: &History, summary: &Summary, body: &Body) -> Option<SnapshotId> {
-    let head = &summary.head;
-    let complete = || {
-        let series = history.series(&head.series, &head.host);
-        series.filter(|other| other.head.state == State::Complete)
-    };
-    let copied =
-        complete().find(|other| Some(origin_of(other)) == body.parent || Some(other.id) == body.parent);
-    let before = complete().rev().find(|other| other.head.time_ms <= head.time_ms);
-    copied.or(before).or_else(|| complete().next()).map(|found| found.id)
+/// The complete snapshots of the destination in the series of the one that comes, oldest first.
+fn complete<'a>(history: &'a History, summary: &'a Summary) -> impl DoubleEndedIterator<Item = &'a Summary> {
+    let series = history.series(&summary.head.series, &summary.head.host);
+    series.filter(|other| other.head.state == State::Complete)
+}
+
+/// The destination's copy of the parent of the snapshot that comes.
+fn copied_parent<'a>(history: &'a History, summary: &'a Summary, body: &Body) -> Option<&'a Summary> {
+    complete(history, summary)
+        .find(|other| Some(origin_of(other)) == body.parent || Some(other.id) == body.parent)
+}
+
+/// The complete snapshot of its series that is next in time to the one that comes, an older one first.
+fn nearest(history: &History, summary: &Summary) -> Option<SnapshotId> {
+    let before = complete(history, summary).rev().find(|other| other.head.time_ms <= summary.head.time_ms);
+    before.or_else(|| complete(history, summary).next()).map(|found| found.id)
 }
 
 /// Where the copy stands in the destination's series: its counter, and the one before.

@@ -308,7 +308,10 @@ fn given_what_is_wrong_with_a_destination_then_the_exit_code_and_the_words_say_i
     let copy = |args: &[&str]| run(pair.command(&[&["copy"], args].concat()), b"");
     copy(&[]).expect(exit::USAGE).says("[copy.offsite]");
     copy(&["--to", &to]).expect(exit::WRONG_KEY).says("offsite");
-    copy(&["--to", &pair.server.address("nothing")]).expect(exit::NO_REPOSITORY).says("nothing");
+    let nothing = pair.server.address("nothing");
+    copy(&["--to", &nothing]).expect(exit::NO_REPOSITORY).says("nothing").says("--init");
+    copy(&["--to", &nothing, "--init", "--dry-run"]).expect(exit::NO_REPOSITORY).says("nothing");
+    assert!(!pair.server.names().iter().any(|name| name.contains("nothing")));
     let own = pair.vault.repo();
     copy(&["--to", own.to_str().unwrap()]).expect(exit::USAGE).says("is to be copied");
     pair.server.set_hook(|call| (call.method == "PUT").then_some(HttpFault::Status(403, "AccessDenied")));
@@ -407,4 +410,37 @@ fn given_tags_and_pins_that_came_later_then_they_follow_to_the_copies() {
         pair.copy(&[]).expect(exit::OK);
         assert_eq!(pair.server.names().len(), before);
     }
+}
+
+#[test]
+fn given_a_bucket_as_the_source_then_only_blocks_that_are_missing_are_read() {
+    let pair = Pair::new();
+    let folder = pair.vault.home().join("second").to_str().unwrap().to_owned();
+    let key = pair.vault.home().join("second.key").to_str().unwrap().to_owned();
+    let copy_day = |n: u32| {
+        let time = format!("2026-11-{:02}T03:00:00Z", n + 1);
+        let mut command = pair.command(&["backup", "--stdin", "--name", "app", "--time", &time]);
+        command
+            .env("DUMPVAULT_REPOSITORY", pair.server.address("offsite"))
+            .env("DUMPVAULT_KEY_FILE", pair.offsite_key());
+        run(command, &day(n)).expect(exit::OK);
+        let copy = ["--json", "--no-cache", "copy", "--to", &folder, "--to-key-file", &key, "--init"];
+        let report = pair.at_bucket(&copy).expect(exit::OK).json();
+        (number(&report["requests_source"], "bytes_down"), report)
+    };
+    let (first, _) = copy_day(0);
+    for n in 1..3 {
+        let (later, report) = copy_day(n);
+        assert!(later < first / 5, "day {n}: {later} bytes, and {first} on the first: {report}");
+    }
+    let mut command = pair.command(&["--repo", &folder, "cat", "app"]);
+    command.env("DUMPVAULT_KEY_FILE", &key);
+    assert!(run(command, b"").expect(exit::OK).stdout == day(2));
+    // Compressed anew: as it is asked for, and whole.
+    let other = pair.vault.home().join("third").to_str().unwrap().to_owned();
+    let copy = ["copy", "--to", &other, "--to-key-file", &key, "--init", "--compression", "max"];
+    pair.at_bucket(&copy).expect(exit::OK);
+    let mut command = pair.command(&["--repo", &other, "check", "--read-data"]);
+    command.env("DUMPVAULT_KEY_FILE", &key);
+    run(command, b"").expect(exit::OK);
 }

@@ -91,6 +91,11 @@ impl PackBuffer {
         self.bytes.len()
     }
 
+    /// Chunks in the blocks so far.
+    pub fn chunk_count(&self) -> usize {
+        self.table.chunks.len()
+    }
+
     /// Whether nothing was laid down yet.
     pub fn is_empty(&self) -> bool {
         self.table.blocks.is_empty()

@@ -19,6 +19,9 @@ const OPENERS_KEPT: usize = 256;
 /// Blocks that begin so near to the pack's front are fetched together with it.
 const FRONT_NEAR: u64 = 64 << 10;
 
+/// Takes the number of a block, its compressed bytes and its plain ones.
+pub(super) type EachBlock<'a> = dyn FnMut(u32, &[u8], Vec<u8>) + 'a;
+
 /// The opener of one pack, once somebody fetched its front.
 type OpenerPlace = Arc<Mutex<Option<Arc<PackOpener>>>>;
 
@@ -86,7 +89,7 @@ impl BlockReader {
         blocks: std::ops::Range<u32>,
         workspace: &mut Workspace,
         buffer: &mut dyn FnMut(usize) -> Vec<u8>,
-        each: &mut dyn FnMut(u32, &[u8], Vec<u8>),
+        each: &mut EachBlock<'_>,
     ) -> Result<(), RepoError> {
         let object = pack_key(&pack.id);
         let entries = pack.table.blocks.get(blocks.start as usize..blocks.end as usize).unwrap_or_default();

@@ -6,12 +6,14 @@ use crate::codec::Codec;
 use crate::event::Cancel;
 use crate::repo::RepoError;
 use crate::repo::catalog::PackRow;
+use crossbeam_channel::Sender;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Plain bytes of the blocks that are fetched in one read.
-const RUN_PLAIN_BYTES: u64 = 4 << 20;
+const RUN_PLAIN_BYTES: u64 = 2 << 20;
 
 /// A block that is wanted.
 pub struct WantedBlock {
@@ -32,7 +34,7 @@ pub struct FetchedBlock {
 }
 
 /// Opens the `wanted` blocks and gives each, or what is wrong with it, to `each`, with its place in `wanted`. Memory: for each worker some
-/// 4 MiB of plain blocks and what [`ReadSettings::run_bytes`] says.
+/// 2 MiB of plain blocks and what [`ReadSettings::run_bytes`] says.
 ///
 /// # Errors
 /// Those of `each`; when threads cannot be started, and when somebody cancels.
@@ -54,11 +56,11 @@ pub fn fetch_blocks<E: From<RepoError>>(
             let thread = std::thread::Builder::new().name("fetch".to_owned());
             let work = move || {
                 let mut workspace = Workspace::default();
+                let spare = RefCell::default();
                 for number in jobs {
                     let run = runs.get(number).and_then(|run| wanted.get(run.clone())).unwrap_or_default();
-                    if done.send((number, open(blocks, run, &mut workspace))).is_err() {
-                        break;
-                    }
+                    let mut answer = Answer { number, opened: None, done: &done };
+                    answer.opened = Some(open(blocks, run, &mut workspace, &spare));
                 }
             };
             thread.spawn_scoped(scope, work).map_err(|source| RepoError::Thread { source })?;
@@ -87,6 +89,23 @@ pub fn fetch_blocks<E: From<RepoError>>(
         }
         Ok(())
     })
+}
+
+type Opened = Vec<Result<FetchedBlock, RepoError>>;
+
+/// Given when dropped, so that nobody waits for ever for a thread that panicked.
+struct Answer<'a> {
+    number: usize,
+    opened: Option<Opened>,
+    done: &'a Sender<(usize, Opened)>,
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        let opened = self.opened.take().unwrap_or_else(|| vec![Err(RepoError::Stopped)]);
+        // Safe to ignore because whoever asked may have given up; then nobody asks for more.
+        let _ = self.done.send((self.number, opened));
+    }
 }
 
 /// Blocks that lie side by side in a pack, as far as they make up one read.
@@ -118,16 +137,18 @@ fn open(
     blocks: &BlockReader,
     run: &[WantedBlock],
     workspace: &mut Workspace,
-) -> Vec<Result<FetchedBlock, RepoError>> {
+    spare: &RefCell<Vec<u8>>,
+) -> Opened {
     let mut opened = Vec::with_capacity(run.len());
-    let outcome = open_side_by_side(blocks, run, workspace, &mut opened);
+    let outcome = open_side_by_side(blocks, run, workspace, spare, &mut opened);
     match outcome {
         Err(error) if error.is_integrity() && run.len() > 1 => {
             // One of them is damaged, or all: each by itself tells.
             let rest = run.get(opened.len()..).unwrap_or_default();
             for block in rest {
                 let mut own = Vec::with_capacity(1);
-                let outcome = open_side_by_side(blocks, std::slice::from_ref(block), workspace, &mut own);
+                let outcome =
+                    open_side_by_side(blocks, std::slice::from_ref(block), workspace, spare, &mut own);
                 opened.push(outcome.and_then(|()| own.pop().unwrap_or(Err(RepoError::Stopped))));
             }
         }
@@ -141,17 +162,22 @@ fn open_side_by_side(
     blocks: &BlockReader,
     run: &[WantedBlock],
     workspace: &mut Workspace,
-    opened: &mut Vec<Result<FetchedBlock, RepoError>>,
+    spare: &RefCell<Vec<u8>>,
+    opened: &mut Opened,
 ) -> Result<(), RepoError> {
     let Some(first) = run.first() else { return Ok(()) };
     let numbers = first.block..first.block + run.len() as u32;
-    let mut plain_buffer = Vec::new();
-    let mut fresh = |_| std::mem::take(&mut plain_buffer);
+    let mut buffer = |_| spare.take();
     let mut each = |number: u32, stored: &[u8], plain: Vec<u8>| {
         let compressed = run.get((number - first.block) as usize).is_some_and(|block| block.compressed);
-        let bytes = if compressed { stored.to_vec() } else { plain };
+        let bytes = if compressed {
+            spare.replace(plain);
+            stored.to_vec()
+        } else {
+            plain
+        };
         let codec = first.pack.block(number).map_or(Codec::Raw, |entry| entry.codec);
         opened.push(Ok(FetchedBlock { codec, bytes }));
     };
-    blocks.open_run_into(&first.pack, numbers, workspace, &mut fresh, &mut each)
+    blocks.open_run_into(&first.pack, numbers, workspace, &mut buffer, &mut each)
 }

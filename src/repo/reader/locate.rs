@@ -42,7 +42,8 @@ impl Locator {
         }
     }
 
-    /// A locator that takes nothing from the packs in `unusable`: what is only there cannot be had.
+    /// A locator that takes nothing from the packs in `unusable`: what is only there cannot be had. Nor can anything once the catalog
+    /// turns out corrupt.
     pub fn strict(
         repo: &Repository,
         catalog: Catalog,
@@ -95,8 +96,9 @@ impl Locator {
     pub fn all(&mut self, id: &[u8; 32], kind: BlockKind) -> Result<Vec<Location>, RepoError> {
         let mut locations = match self.catalog.locate(id, kind) {
             Err(error) => {
-                // Whatever is the matter with it, it can be had anew; once.
-                if std::mem::replace(&mut self.rebuilt, true) {
+                // Whatever is the matter with it, it can be had anew; once. A backup goes on without its parent: it knows packs by the numbers
+                // that they have now.
+                if self.refuses || std::mem::replace(&mut self.rebuilt, true) {
                     return Err(error.into());
                 }
                 tracing::warn!("{error}; rebuilding it");

@@ -2,12 +2,12 @@
 
 use super::blocks::{BlockReader, Workspace};
 use super::locate::Locator;
-use crate::id::NodeId;
+use crate::id::{NodeId, PackId};
 use crate::repo::RepoError;
 use crate::repo::catalog::PackRow;
 use crate::repo::format::index::BlockKind;
 use crate::snapshot::recipe::{Child, Content, Entry, Node};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Decoded nodes kept: some 150 KiB each at most.
@@ -21,8 +21,8 @@ pub(super) struct Loaded {
     pub starts: Vec<u64>,
 }
 
-/// A plain recipe block, by pack and block number.
-type RecentBlock = ((i64, u32), Arc<Vec<u8>>);
+/// A plain recipe block, by pack and its number in it.
+type RecentBlock = ((PackId, u32), Arc<Vec<u8>>);
 
 /// Loads nodes. Memory: a few blocks and nodes, whatever the stream's length.
 pub(super) struct Nodes {
@@ -31,8 +31,8 @@ pub(super) struct Nodes {
     workspace: Workspace,
     kept: VecDeque<(NodeId, Arc<Loaded>)>,
     recent: VecDeque<RecentBlock>,
-    /// Ids of the nodes that were loaded, some more than once, where somebody wants to know.
-    visited: Option<Vec<NodeId>>,
+    /// Ids of the nodes that were loaded, where somebody wants to know.
+    visited: Option<HashSet<NodeId>>,
 }
 
 impl Nodes {
@@ -53,7 +53,7 @@ impl Nodes {
     }
 
     /// The nodes that were loaded since the last call.
-    pub fn take_visited(&mut self) -> Vec<NodeId> {
+    pub fn take_visited(&mut self) -> HashSet<NodeId> {
         self.visited.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
@@ -105,7 +105,9 @@ impl Nodes {
         let loaded = Arc::new(Loaded { node, starts });
         self.kept.push_front((*id, Arc::clone(&loaded)));
         self.kept.truncate(NODES_KEPT);
-        self.visited.iter_mut().for_each(|visited| visited.push(*id));
+        if let Some(visited) = &mut self.visited {
+            visited.insert(*id);
+        }
         Ok(loaded)
     }
 
@@ -140,7 +142,7 @@ impl Nodes {
     }
 
     fn recipe_block(&mut self, pack: &PackRow, number: u32) -> Result<Arc<Vec<u8>>, RepoError> {
-        let key = (pack.number, number);
+        let key = (pack.id, number);
         if let Some(place) = self.recent.iter().position(|(other, _)| *other == key)
             && let Some(block) = self.recent.remove(place)
         {

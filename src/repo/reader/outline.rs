@@ -61,9 +61,16 @@ impl Outline {
 
     /// Bytes of memory that it takes.
     pub fn memory(&self) -> usize {
-        self.chunks.len() * size_of::<ChunkId>()
-            + self.pieces.len() * size_of::<Piece>()
-            + self.marks.len() * size_of::<(u64, u32)>()
+        self.chunks.capacity() * size_of::<ChunkId>()
+            + self.pieces.capacity() * size_of::<Piece>()
+            + self.marks.capacity() * size_of::<(u64, u32)>()
+    }
+
+    /// Gives back what is reserved and not used.
+    pub fn shrink(&mut self) {
+        self.chunks.shrink_to_fit();
+        self.pieces.shrink_to_fit();
+        self.marks.shrink_to_fit();
     }
 
     /// Gives the extents that make up `range` of the stream, which lies in the outline, in order.

@@ -190,7 +190,8 @@ pub(super) struct Planner {
     segments: Sender<Planned>,
     stop: Cancel,
     /// Open blocks, and when each was wanted last.
-    open: HashMap<(i64, u32), (Arc<Slot>, u64)>,
+    /// By the pack's id: its number changes when the catalog is rebuilt.
+    open: HashMap<(PackId, u32), (Arc<Slot>, u64)>,
     tick: u64,
     segment: Segment,
     /// Number of the present segment.
@@ -323,7 +324,7 @@ impl Planner {
 
     fn slot(&mut self, location: &Location) -> Result<Arc<Slot>, RepoError> {
         self.tick += 1;
-        let key = (location.pack.number, location.block);
+        let key = (location.pack.id, location.block);
         if let Some((slot, used)) = self.open.get_mut(&key) {
             *used = self.tick;
             return Ok(Arc::clone(slot));

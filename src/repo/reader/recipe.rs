@@ -6,6 +6,7 @@ use super::nodes::{Loaded, Nodes, misfit};
 use crate::id::{ChunkId, NodeId};
 use crate::repo::RepoError;
 use crate::snapshot::recipe::{Base, Content, Entry, Node};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -127,8 +128,8 @@ impl RecipeWalker {
         self.nodes.note_visits();
     }
 
-    /// The nodes that were loaded since the last call, some more than once.
-    pub(in crate::repo) fn take_visited(&mut self) -> Vec<NodeId> {
+    /// The nodes that were loaded since the last call.
+    pub(in crate::repo) fn take_visited(&mut self) -> HashSet<NodeId> {
         self.nodes.take_visited()
     }
 

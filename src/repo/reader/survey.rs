@@ -58,7 +58,7 @@ pub struct Survey {
     pub stored_own: u64,
     /// The blocks, by number of the pack in the catalog and of the block in the pack.
     pub blocks: HashMap<(i64, u32), BlockUse>,
-    /// Chunks that the stream holds whole: where they begin in it. The first half million.
+    /// Chunks that the stream holds whole: where they begin in it. Half a million at most, an even share of each part of the stream.
     pub whole: Vec<(u64, ChunkId)>,
 }
 
@@ -110,7 +110,8 @@ impl Survey {
         let parts = (bytes / PART_BYTES_MIN).clamp(1, PARTS_MAX);
         let threads = parts.min(threads.clamp(1, THREADS_MAX) as u64);
         let start_of = |part: u64| bytes / parts * part + (bytes % parts) * part / parts;
-        let outline_bytes = outline_bytes / parts as usize;
+        let bounds =
+            Bounds { outline_bytes: outline_bytes / parts as usize, whole: WHOLE_MAX / parts as usize };
         let next = AtomicU64::new(0);
         // Where the recipe is fragmented a part takes long: each thread takes the next when it is done with one.
         let count = |walker: &mut RecipeWalker| {
@@ -121,7 +122,11 @@ impl Survey {
                     return Ok::<_, RepoError>(counted);
                 }
                 let range = start_of(part)..start_of(part + 1);
-                counted.push((part, Part::of(&stream.root, range, walker, locator, outline_bytes)?));
+                let outcome = Part::of(&stream.root, range, walker, locator, bounds);
+                if outcome.is_err() {
+                    next.store(parts, Ordering::Relaxed);
+                }
+                counted.push((part, outcome?));
             }
         };
         let mut counted = std::thread::scope(|scope| {
@@ -144,10 +149,10 @@ impl Survey {
             joined.append(part);
             joined
         });
-        let mut counted = joined.unwrap_or_default();
-        counted.whole.truncate(WHOLE_MAX);
+        let counted = joined.unwrap_or_default();
         let Part { extents, counter, whole, .. } = counted;
-        let Counter { numbers, uses, outline, .. } = counter;
+        let Counter { numbers, uses, mut outline, .. } = counter;
+        outline.iter_mut().for_each(Outline::shrink);
         let mut survey = Self { bytes, base, extents, whole, ..Self::default() };
         survey.blocks = numbers.into_iter().filter_map(|(key, at)| Some((key, *uses.get(at)?))).collect();
         for block in survey.blocks.values() {
@@ -157,6 +162,14 @@ impl Survey {
         }
         Ok((survey, outline))
     }
+}
+
+/// What is remembered of a part at most.
+#[derive(Clone, Copy)]
+struct Bounds {
+    outline_bytes: usize,
+    /// Whole chunks.
+    whole: usize,
 }
 
 /// What a range of the stream comes down to.
@@ -174,8 +187,9 @@ impl Part {
         range: Range<u64>,
         walker: &mut RecipeWalker,
         locator: &Mutex<Locator>,
-        outline_bytes: usize,
+        bounds: Bounds,
     ) -> Result<Self, RepoError> {
+        let Bounds { outline_bytes, whole: whole_max } = bounds;
         let mut part = Self::default();
         let mut offset = range.start;
         part.counter.outline = (outline_bytes > 0).then(|| Outline::at(offset));
@@ -184,7 +198,7 @@ impl Part {
             if part.counter.outline.as_ref().is_some_and(|outline| outline.memory() > outline_bytes) {
                 part.counter.outline = None;
             }
-            if extent.offset == 0 && extent.len == chunk_bytes && part.whole.len() < WHOLE_MAX {
+            if extent.offset == 0 && extent.len == chunk_bytes && part.whole.len() < whole_max {
                 part.whole.push((offset, extent.chunk));
             }
             let first = part.ends.map_or(extent, |(first, _)| first);

@@ -13,7 +13,7 @@ use crate::repo::format::index::{BlockKind, ChunkEntry, IndexedPack};
 use crate::repo::format::pack::PackBuffer;
 use crate::repo::objects::pack_key;
 use crate::repo::{RepoError, Repository};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded, unbounded};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +36,8 @@ const RECIPE_LEVEL: Level = Level::Zstd(3);
 const PACK_WRITERS: usize = 2;
 /// A storage behind a wire lets each writer wait, and holds a copy of what it sends.
 const PACK_WRITERS_REMOTE: usize = 3;
+/// A pack's table has room for more than so many chunks: 16 MiB, of some 35 bytes each.
+const PACK_CHUNKS_MAX: usize = 1 << 18;
 /// How often a waiting caller looks whether a thread failed.
 const FAILURE_POLL: Duration = Duration::from_millis(50);
 
@@ -95,6 +97,8 @@ impl Drop for StopOnPanic {
 pub(super) struct Pipeline {
     shared: Arc<Shared>,
     next: u64,
+    /// One for each block that is not laid down yet.
+    under_way: Sender<()>,
     blocks: Option<Sender<(u64, Block)>>,
     laid: Option<Sender<(u64, Laid)>>,
     finished: Receiver<IndexedPack>,
@@ -109,6 +113,8 @@ impl Pipeline {
         let workers = settings.workers.max(1);
         let (blocks_in, blocks_out) = bounded::<(u64, Block)>(workers);
         let (laid_in, laid_out) = bounded::<(u64, Laid)>(workers + 2);
+        // Blocks that come compressed pass those that do not, and wait for them.
+        let (under_way_in, under_way) = bounded::<()>(2 * workers + 3);
         let (packs_in, packs_out) = bounded::<PackBuffer>(0);
         let (finished_in, finished) = unbounded();
         // Not bounded by a number, but by what is under way: each holds only buffers that were taken out before.
@@ -142,6 +148,7 @@ impl Pipeline {
             shared: Arc::clone(&shared),
             pack_bytes: repo.config.pack_bytes,
             laid: laid_out,
+            under_way,
             packs: packs_in,
             buffers: buffers_in,
             spare_stored: spare_stored_in,
@@ -164,6 +171,7 @@ impl Pipeline {
         Ok(Self {
             shared,
             next: 0,
+            under_way: under_way_in,
             blocks: Some(blocks_in),
             laid: Some(laid_in),
             finished,
@@ -180,6 +188,17 @@ impl Pipeline {
 
     /// Hands a block over; waits while the pipeline is full.
     pub fn submit(&mut self, block: Block) -> Result<(), RepoError> {
+        loop {
+            self.check()?;
+            match self.under_way.send_timeout((), FAILURE_POLL) {
+                Ok(()) => break,
+                Err(SendTimeoutError::Timeout(())) => {}
+                Err(SendTimeoutError::Disconnected(())) => {
+                    self.check()?;
+                    return Err(RepoError::Stopped);
+                }
+            }
+        }
         let number = self.next;
         self.next += 1;
         let mut message = (number, block);
@@ -323,6 +342,7 @@ struct Packer {
     shared: Arc<Shared>,
     pack_bytes: usize,
     laid: Receiver<(u64, Laid)>,
+    under_way: Receiver<()>,
     packs: Sender<PackBuffer>,
     buffers: Sender<Vec<u8>>,
     spare_stored: Sender<Vec<u8>>,
@@ -347,6 +367,8 @@ impl Packer {
                     Laid::Block { block, codec, stored } => {
                         let pack = if block.kind == BlockKind::Data { &mut data } else { &mut recipe };
                         self.lay(pack, block, codec, stored)?;
+                        // Safe to ignore because each block that is laid down was counted before.
+                        let _ = self.under_way.try_recv();
                     }
                     Laid::Barrier { flush, answer } => {
                         if flush {
@@ -369,7 +391,9 @@ impl Packer {
         codec: Codec,
         stored: Vec<u8>,
     ) -> Result<(), RepoError> {
-        if !pack.is_empty() && pack.len() + stored.len() > self.pack_bytes {
+        let is_full = pack.len() + stored.len() > self.pack_bytes
+            || pack.chunk_count() + block.chunks.len() > PACK_CHUNKS_MAX;
+        if !pack.is_empty() && is_full {
             self.close(pack)?;
         }
         if pack.is_empty() && block.kind == BlockKind::Data {

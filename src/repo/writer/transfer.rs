@@ -7,7 +7,7 @@
 use super::pipeline::Block;
 use super::{BackupSession, Sink, StoredStream};
 use crate::event::{Cancel, Event, Observer};
-use crate::id::{ChunkId, NodeId};
+use crate::id::{ChunkId, NodeId, PackId};
 use crate::repo::format::index::BlockKind;
 use crate::repo::reader::{
     BlockReader, Extent, FetchedBlock, Locator, ReadSettings, RecipeWalker, WantedBlock, Workspace,
@@ -25,6 +25,8 @@ use std::time::Instant;
 const WINDOW_BYTES: u64 = 1 << 30;
 /// Chunks found again without a look at the catalog; a power of two.
 const RECENT: usize = 1024;
+/// After so many extents it is looked whether somebody cancelled.
+const CANCEL_EXTENTS: u64 = 4096;
 
 /// Which of the two repositories failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,13 @@ pub struct TransferSource {
     settings: ReadSettings,
     /// Blocks are compressed anew as the session says, instead of being left as they are.
     recompress: bool,
+    window_bytes: u64,
+}
+
+/// A chunk that is not at the destination, and how much of it the stream reaches.
+struct Missing {
+    chunk: ChunkId,
+    end: u64,
 }
 
 impl TransferSource {
@@ -69,7 +78,14 @@ impl TransferSource {
         let blocks = Arc::new(BlockReader::new(repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(locator));
         walker.note_visits();
-        Self { blocks, locator: Arc::clone(locator), walker, settings, recompress }
+        let window_bytes = WINDOW_BYTES;
+        Self { blocks, locator: Arc::clone(locator), walker, settings, recompress, window_bytes }
+    }
+
+    /// Looks for the chunks of so many stream bytes at a time.
+    #[must_use]
+    pub fn window(self, window_bytes: u64) -> Self {
+        Self { window_bytes, ..self }
     }
 
     fn locator(&self) -> std::sync::MutexGuard<'_, Locator> {
@@ -77,13 +93,18 @@ impl TransferSource {
     }
 
     /// Which blocks the chunks lie in, and what is wanted of each. Ordered as the source stored them.
-    fn places(&self, missing: Vec<ChunkId>) -> Result<Places, RepoError> {
-        let mut numbers: HashMap<(i64, u32), usize> = HashMap::new();
+    fn places(&self, missing: Vec<Missing>) -> Result<Places, RepoError> {
+        let mut numbers: HashMap<(PackId, u32), usize> = HashMap::new();
         let mut places: Vec<(WantedBlock, HashSet<[u8; 32]>)> = Vec::new();
         let mut locator = self.locator();
-        for chunk in missing {
+        for Missing { chunk, end } in missing {
             let location = locator.data(chunk.as_bytes())?;
-            let at = *numbers.entry((location.pack.number, location.block)).or_insert_with(|| {
+            if end > u64::from(location.len) {
+                let object = format!("chunk {}", chunk.short());
+                let what = "the recipe wants bytes beyond its end".to_owned();
+                return Err(RepoError::Inconsistent { object, what });
+            }
+            let at = *numbers.entry((location.pack.id, location.block)).or_insert_with(|| {
                 let block =
                     WantedBlock { pack: location.pack, block: location.block, compressed: !self.recompress };
                 places.push((block, HashSet::new()));
@@ -102,7 +123,7 @@ impl TransferSource {
         Ok(Places { blocks, wanted })
     }
 
-    /// The bytes of a chunk whose block is damaged: it may lie in another one, too.
+    /// The bytes of a chunk whose block is damaged, as `error` says: it may lie in another one, too.
     fn elsewhere(&self, id: &[u8; 32], error: RepoError) -> Result<Vec<u8>, RepoError> {
         let locations = self.locator().all(id, BlockKind::Data)?;
         for location in locations {
@@ -110,9 +131,14 @@ impl TransferSource {
             let range = location.offset as usize..(location.offset + location.len) as usize;
             let mut take = |_, plain: Vec<u8>| found = plain.get(range.clone()).map(<[u8]>::to_vec);
             let numbers = location.block..location.block + 1;
-            let opened = self.blocks.open_run(&location.pack, numbers, &mut Workspace::default(), &mut take);
-            if let (Ok(()), Some(found)) = (opened, found) {
-                return Ok(found);
+            match self.blocks.open_run(&location.pack, numbers, &mut Workspace::default(), &mut take) {
+                Err(error) if !error.is_integrity() => return Err(error),
+                Err(_) => {}
+                Ok(()) => {
+                    if let Some(found) = found {
+                        return Ok(found);
+                    }
+                }
             }
         }
         Err(error)
@@ -155,7 +181,7 @@ impl BackupSession {
         let mut stats = StreamStats::default();
         let mut start = 0;
         while start < bytes {
-            let range = start..bytes.min(start + WINDOW_BYTES);
+            let range = start..bytes.min(start.saturating_add(source.window_bytes.max(1)));
             self.sink.transfer_window(source, &stream.root, range.clone(), &mut stats, observer, cancel)?;
             start = range.end;
         }
@@ -164,7 +190,10 @@ impl BackupSession {
         self.sink.submit(BlockKind::Recipe).map_err(of_destination)?;
         self.sink.pipeline.settle().map_err(of_destination)?;
         let after = self.sink.pipeline.stored_bytes();
-        stats.bytes_known = bytes.saturating_sub(stats.bytes_new);
+        // Chunks of which the stream takes little may be more than the stream.
+        stats.bytes_new = stats.bytes_new.min(bytes);
+        stats.bytes_known = bytes - stats.bytes_new;
+        (stats.chunks, stats.extents) = (stream.stats.chunks, stream.stats.extents);
         stats.bytes_stored = after.0 - before.0;
         stats.recipe_bytes_stored = after.1 - before.1;
         stats.duration_ms = began.elapsed().as_millis() as u64;
@@ -202,26 +231,44 @@ impl Sink {
         cancel: &Cancel,
     ) -> Result<(), TransferError> {
         let window_bytes = range.end - range.start;
-        let mut recent: Vec<Option<ChunkId>> = vec![None; RECENT];
-        let mut seen = HashSet::new();
-        let mut missing = Vec::new();
-        source.walker.walk(root, range, |Extent { chunk, .. }| {
-            stats.extents += 1;
-            let word = chunk.as_bytes().first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
-            match recent.get_mut(word as usize % RECENT) {
-                Some(kept) if *kept == Some(chunk) => return Ok(()),
-                Some(kept) => *kept = Some(chunk),
-                None => {}
+        // Chunks met a moment ago, and which of the missing ones they are.
+        let mut recent: Vec<Option<(ChunkId, Option<usize>)>> = vec![None; RECENT];
+        let mut numbers: HashMap<ChunkId, usize> = HashMap::new();
+        let mut missing: Vec<Missing> = Vec::new();
+        let mut extents = 0u64;
+        source.walker.walk(root, range, |Extent { chunk, offset, len }| {
+            extents += 1;
+            if extents % CANCEL_EXTENTS == 1 && cancel.is_cancelled() {
+                return Err(RepoError::Cancelled);
             }
-            if !self.is_known(&chunk) && seen.insert(chunk) {
-                missing.push(chunk);
+            let word = chunk.as_bytes().first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
+            let place = word as usize % RECENT;
+            let kept = recent.get(place).copied().flatten().filter(|(kept, _)| *kept == chunk);
+            let number = match kept {
+                Some((_, number)) => number,
+                None => {
+                    let number = match self.is_known(&chunk) {
+                        true => None,
+                        false => Some(*numbers.entry(chunk).or_insert_with(|| {
+                            missing.push(Missing { chunk, end: 0 });
+                            missing.len() - 1
+                        })),
+                    };
+                    if let Some(kept) = recent.get_mut(place) {
+                        *kept = Some((chunk, number));
+                    }
+                    number
+                }
+            };
+            if let Some(missing) = number.and_then(|number| missing.get_mut(number)) {
+                missing.end = missing.end.max(u64::from(offset) + u64::from(len));
             }
             Ok(())
         })?;
-        drop((recent, seen));
-        stats.chunks += missing.len() as u64;
+        drop((recent, numbers));
         let places = source.places(missing)?;
-        let new_before = stats.bytes_new;
+        // Chunks of which the stream takes little may be more than the window.
+        let mut left = window_bytes;
         let (from, settings) = (&*source, source.settings);
         fetch_blocks(&from.blocks, &places.blocks, settings, cancel, |at, fetched| {
             let (Some(block), Some(wanted)) = (places.blocks.get(at), places.wanted.get(at)) else {
@@ -229,16 +276,18 @@ impl Sink {
             };
             let new = self.take_block(from, block, wanted, fetched)?;
             stats.bytes_new += new;
-            observer.observe(Event::Advanced { bytes: new.min(window_bytes), bytes_known: 0 });
+            observer.observe(Event::Advanced { bytes: new.min(left), bytes_known: 0 });
+            left -= new.min(left);
             self.take_finished().map_err(of_destination)
         })?;
-        let new = stats.bytes_new - new_before;
-        let known = window_bytes.saturating_sub(new);
-        observer.observe(Event::Advanced { bytes: known, bytes_known: known });
+        observer.observe(Event::Advanced { bytes: left, bytes_known: left });
         self.transfer_nodes(source)
     }
 
     /// Takes what is wanted of a block; its plain bytes.
+    ///
+    /// # Errors
+    /// Also when something that is wanted is not in it.
     fn take_block(
         &mut self,
         source: &TransferSource,
@@ -247,10 +296,12 @@ impl Sink {
         fetched: Result<FetchedBlock, RepoError>,
     ) -> Result<u64, TransferError> {
         let mut new = 0;
+        let mut taken = 0;
         match fetched {
             Ok(FetchedBlock { codec, bytes }) if block.compressed => {
                 let chunks: Vec<_> = chunks_of(block).copied().collect();
                 for (id, len) in &chunks {
+                    taken += usize::from(wanted.contains(id));
                     new += u64::from(*len);
                     self.known.add_pending(*id);
                 }
@@ -265,6 +316,7 @@ impl Sink {
                     let (chunk, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
                     rest = later;
                     if wanted.contains(id) {
+                        taken += 1;
                         new += chunk.len() as u64;
                         self.add_new(BlockKind::Data, *id, chunk).map_err(of_destination)?;
                     }
@@ -279,11 +331,17 @@ impl Sink {
                         hint: "its pack is damaged".to_owned(),
                     });
                     let chunk = source.elsewhere(id, error)?;
+                    taken += 1;
                     new += chunk.len() as u64;
                     self.add_new(BlockKind::Data, *id, &chunk).map_err(of_destination)?;
                 }
             }
             Err(error) => return Err(error.into()),
+        }
+        if taken != wanted.len() {
+            let object = format!("pack {}", block.pack.id.short());
+            let what = format!("block {} does not hold what the catalog says", block.block);
+            return Err(RepoError::Inconsistent { object, what }.into());
         }
         Ok(new)
     }
@@ -295,6 +353,12 @@ impl Sink {
                 continue;
             }
             let bytes = source.walker.node_bytes(&id)?;
+            let own = blake3::keyed_hash(self.repo.content.node_id.expose(), &bytes);
+            if own != *id.as_bytes() {
+                let object = format!("recipe node {}", id.short());
+                let what = "its bytes are not those that its id names".to_owned();
+                return Err(RepoError::Inconsistent { object, what }.into());
+            }
             self.add_new(BlockKind::Recipe, *id.as_bytes(), &bytes).map_err(of_destination)?;
         }
         Ok(())
