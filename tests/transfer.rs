@@ -75,7 +75,7 @@ fn days(repo: &Repository) -> Vec<Kept> {
     for day in 0..8 {
         let bytes = [small::table(600, day), small::noise(day, 9000)].concat();
         let parent = days.last().map(|day| day.stream.clone());
-        days.push(small::backup(repo, u64::from(day), &bytes, parent.as_ref()).unwrap());
+        days.push(small::backup(repo, day, &bytes, parent.as_ref()).unwrap());
     }
     days
 }

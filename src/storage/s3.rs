@@ -13,6 +13,7 @@
 //! the machine's role), and never from an address or an argument.
 
 mod address;
+mod bodies;
 mod error;
 mod lock;
 mod probe;
@@ -39,6 +40,7 @@ use aws_sdk_s3::config::{Credentials, Region, StalledStreamProtectionConfig};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use tokio::runtime::Runtime;
 
+use self::bodies::Bodies;
 use self::error::Failure;
 use self::wire::Wire;
 use super::limit::Rate;
@@ -127,6 +129,7 @@ pub struct S3Storage {
     address: S3Address,
     settings: S3Settings,
     wire: Arc<Wire>,
+    bodies: Arc<Bodies>,
     /// What is known of the service's `If-None-Match`: a [`put::Conditional`].
     conditional: AtomicU8,
 }
@@ -186,7 +189,8 @@ impl S3Storage {
         let address = S3Address { endpoint: shared.endpoint_url().map(str::to_owned), ..address };
         let client = Client::from_conf(config.build());
         let conditional = AtomicU8::new(0);
-        Ok(Self { client, runtime: Some(runtime), address, settings, wire, conditional })
+        let bodies = Arc::default();
+        Ok(Self { client, runtime: Some(runtime), address, settings, wire, bodies, conditional })
     }
 
     /// Waits for `future` on the caller's thread; not for long once everything is to stop.

@@ -11,7 +11,7 @@ use crate::repo::objects::pack_key;
 use crate::repo::{RepoError, Repository};
 use crate::storage::{ErrorKind, StorageError};
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Unwrapped pack keys kept: unwrapping takes a tenth of a millisecond and a request.
 const OPENERS_KEPT: usize = 256;
@@ -32,6 +32,40 @@ pub struct BlockReader {
     /// Packs are brought into the cache whole before anything is read from them.
     whole: bool,
     warmed: Mutex<HashSet<PackId>>,
+    opening: Gate,
+}
+
+/// Lets so many threads pass as there are cores, and one more: of many that wait for a storage behind a wire, more would only take the
+/// caches and fresh memory from each other when they open what came.
+struct Gate {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { free: Mutex::new(cores + 1), freed: Condvar::new() }
+    }
+}
+
+impl Gate {
+    fn pass(&self) -> Pass<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = self.freed.wait_while(free, |free| *free == 0);
+        *free.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Pass(self)
+    }
+}
+
+/// Given back when dropped.
+struct Pass<'a>(&'a Gate);
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
 }
 
 /// Working memory of one thread that opens blocks.
@@ -44,7 +78,13 @@ pub struct Workspace {
 impl BlockReader {
     /// A reader of `repo`'s blocks.
     pub fn new(repo: &Repository) -> Self {
-        Self { repo: repo.clone(), openers: Mutex::default(), whole: false, warmed: Mutex::default() }
+        Self {
+            repo: repo.clone(),
+            openers: Mutex::default(),
+            whole: false,
+            warmed: Mutex::default(),
+            opening: Gate::default(),
+        }
     }
 
     /// A reader that is to read here and there all over the packs: where there is a cache, it has them fetched whole.
@@ -112,6 +152,7 @@ impl BlockReader {
             None => self.opener_of(&pack.id, front)?,
         };
         let mut rest = rest;
+        let _pass = self.opening.pass();
         for (number, entry) in blocks.zip(entries) {
             let (own, later) = rest.split_at_mut_checked(entry.stored_bytes as usize).ok_or_else(|| {
                 RepoError::Damaged { object: object.clone(), source: FormatError::CutShort }

@@ -52,9 +52,9 @@ impl ReadSettings {
     }
 
     /// Settings for a storage behind a wire, where each request waits for its answer: many at once, and large. At 50 ms
-    /// they bring 1 GB/s of whole packs, and 100 MB/s of single blocks.
+    /// they bring 600 MB/s of whole packs, and 100 MB/s of single blocks.
     pub fn remote() -> Self {
-        Self { workers: 16, open_bytes: 128 << 20, run_bytes: 4 << 20 }
+        Self { workers: 16, open_bytes: 128 << 20, run_bytes: 2 << 20 }
     }
 }
 

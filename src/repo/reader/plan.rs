@@ -9,7 +9,8 @@ use crate::id::{ChunkId, NodeId, PackId};
 use crate::repo::RepoError;
 use crate::repo::catalog::{Location, PackRow};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,14 @@ const SEGMENT_PIECES: usize = 16 << 10;
 /// Chunks of the present segment that are found again without a look at the catalog; a power of two.
 const RECENT: usize = 1024;
 
+/// Plain bytes of blocks that are kept open although a later one of their pack was wanted since; more where they are wanted again.
+const PASSED_BYTES: u64 = 8 << 20;
+/// So many closed blocks are remembered, to see whether one is wanted again.
+const CLOSED_KEPT: usize = 1024;
+
+/// A block, by its pack (whose number changes when the catalog is rebuilt) and its number there.
+type BlockKey = (PackId, u32);
+
 /// Room for open blocks, in plain bytes.
 struct Budget {
     free: Mutex<u64>,
@@ -30,7 +39,7 @@ struct Budget {
 }
 
 /// Buffers of closed blocks that are kept.
-const SPARE_MAX: usize = 8;
+const SPARE_MAX: usize = 32;
 
 impl Budget {
     fn try_take(&self, bytes: u64) -> bool {
@@ -190,8 +199,8 @@ pub(super) struct Planner {
     segments: Sender<Planned>,
     stop: Cancel,
     /// Open blocks, and when each was wanted last.
-    /// By the pack's id: its number changes when the catalog is rebuilt.
-    open: HashMap<(PackId, u32), (Arc<Slot>, u64)>,
+    open: HashMap<BlockKey, (Arc<Slot>, u64)>,
+    passed: Passed,
     tick: u64,
     segment: Segment,
     /// Number of the present segment.
@@ -225,6 +234,7 @@ impl Planner {
             segments,
             stop,
             open: HashMap::new(),
+            passed: Passed::default(),
             tick: 0,
             segment: Segment::default(),
             segment_number: 1,
@@ -335,6 +345,10 @@ impl Planner {
             what: "the catalog names a block that it does not have".to_owned(),
         })?;
         let bytes = u64::from(entry.plain_bytes);
+        for idle in self.passed.open(key, bytes) {
+            // Those that a segment under way still needs close when it is done.
+            self.open.remove(&idle);
+        }
         self.make_room(bytes)?;
         let slot = Arc::new(Slot { outcome: OnceLock::new(), budget: Arc::clone(&self.budget), bytes });
         self.open.insert(key, (Arc::clone(&slot), self.tick));
@@ -416,6 +430,64 @@ impl Planner {
             }
             Err(TrySendError::Disconnected(_)) => Err(RepoError::Stopped),
         }
+    }
+}
+
+/// Blocks of which most likely nothing more is wanted: a restore goes through the packs of each day of origin from front to back, so that a
+/// block is done with when a later one of its pack is opened. To close it then, and not only when there is no room left, spares fresh
+/// memory. So much is kept for what goes back a little; where a stream goes back further, that is seen, and more is kept.
+struct Passed {
+    /// The block opened last in each pack, with its plain bytes.
+    last: HashMap<PackId, (u32, u64)>,
+    /// Blocks passed, the first one in front, and the sum of their plain bytes.
+    queue: VecDeque<(BlockKey, u64)>,
+    bytes: u64,
+    bytes_max: u64,
+    /// Blocks closed lately, the first one in front.
+    closed: VecDeque<BlockKey>,
+    closed_set: HashSet<BlockKey>,
+}
+
+impl Default for Passed {
+    fn default() -> Self {
+        Self {
+            last: HashMap::new(),
+            queue: VecDeque::new(),
+            bytes: 0,
+            bytes_max: PASSED_BYTES,
+            closed: VecDeque::new(),
+            closed_set: HashSet::new(),
+        }
+    }
+}
+
+impl Passed {
+    /// Takes note that the block is about to be opened; gives the blocks that can be closed.
+    fn open(&mut self, key: BlockKey, bytes: u64) -> Vec<BlockKey> {
+        if self.closed_set.contains(&key) {
+            self.bytes_max = self.bytes_max.saturating_mul(2);
+        }
+        let (pack, number) = key;
+        if let Some((before, before_bytes)) = self.last.insert(pack, (number, bytes)) {
+            self.queue.push_back(((pack, before), before_bytes));
+            self.bytes += before_bytes;
+        }
+        let mut idle = Vec::new();
+        while self.bytes > self.bytes_max
+            && let Some((key, bytes)) = self.queue.pop_front()
+        {
+            self.bytes -= bytes;
+            idle.push(key);
+            if self.closed.len() >= CLOSED_KEPT
+                && let Some(oldest) = self.closed.pop_front()
+            {
+                self.closed_set.remove(&oldest);
+            }
+            if self.closed_set.insert(key) {
+                self.closed.push_back(key);
+            }
+        }
+        idle
     }
 }
 

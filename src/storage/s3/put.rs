@@ -57,7 +57,7 @@ impl S3Storage {
             }
         };
         // Shared by all attempts; the SDK wants a body of its own.
-        let body = bytes::Bytes::copy_from_slice(bytes);
+        let body = self.bodies.body(bytes);
         for _ in 0..PUT_ATTEMPTS {
             let conditional = self.conditional();
             let ask_first = match conditional {
