@@ -27,6 +27,9 @@ const PASSED_BYTES: u64 = 8 << 20;
 /// So many closed blocks are remembered, to see whether one is wanted again.
 const CLOSED_KEPT: usize = 1024;
 
+/// Open blocks, and when each was wanted last.
+type OpenBlocks = HashMap<BlockKey, (Arc<Slot>, u64)>;
+
 /// A block, by its pack (whose number changes when the catalog is rebuilt) and its number there.
 type BlockKey = (PackId, u32);
 
@@ -199,7 +202,7 @@ pub(super) struct Planner {
     segments: Sender<Planned>,
     stop: Cancel,
     /// Open blocks, and when each was wanted last.
-    open: HashMap<BlockKey, (Arc<Slot>, u64)>,
+    open: OpenBlocks,
     passed: Passed,
     tick: u64,
     segment: Segment,
@@ -345,10 +348,8 @@ impl Planner {
             what: "the catalog names a block that it does not have".to_owned(),
         })?;
         let bytes = u64::from(entry.plain_bytes);
-        for idle in self.passed.open(key, bytes) {
-            // Those that a segment under way still needs close when it is done.
-            self.open.remove(&idle);
-        }
+        // Those that a segment under way still needs close when it is done.
+        self.passed.open(key, bytes, self.tick, &mut self.open);
         self.make_room(bytes)?;
         let slot = Arc::new(Slot { outcome: OnceLock::new(), budget: Arc::clone(&self.budget), bytes });
         self.open.insert(key, (Arc::clone(&slot), self.tick));
@@ -439,8 +440,9 @@ impl Planner {
 struct Passed {
     /// The block opened last in each pack, with its plain bytes.
     last: HashMap<PackId, (u32, u64)>,
-    /// Blocks passed, the first one in front, and the sum of their plain bytes.
-    queue: VecDeque<(BlockKey, u64)>,
+    /// Blocks passed, the first one in front: their plain bytes, and when that was.
+    queue: VecDeque<(BlockKey, u64, u64)>,
+    /// The sum of their plain bytes.
     bytes: u64,
     bytes_max: u64,
     /// Blocks closed lately, the first one in front.
@@ -462,22 +464,28 @@ impl Default for Passed {
 }
 
 impl Passed {
-    /// Takes note that the block is about to be opened; gives the blocks that can be closed.
-    fn open(&mut self, key: BlockKey, bytes: u64) -> Vec<BlockKey> {
+    /// Takes note that the block is about to be opened; takes those out of `open` that can be closed.
+    fn open(&mut self, key: BlockKey, bytes: u64, now: u64, open: &mut OpenBlocks) {
         if self.closed_set.contains(&key) {
             self.bytes_max = self.bytes_max.saturating_mul(2);
         }
         let (pack, number) = key;
         if let Some((before, before_bytes)) = self.last.insert(pack, (number, bytes)) {
-            self.queue.push_back(((pack, before), before_bytes));
+            self.queue.push_back(((pack, before), before_bytes, now));
             self.bytes += before_bytes;
         }
-        let mut idle = Vec::new();
-        while self.bytes > self.bytes_max
-            && let Some((key, bytes)) = self.queue.pop_front()
-        {
+        for _ in 0..self.queue.len() {
+            if self.bytes <= self.bytes_max {
+                break;
+            }
+            let Some((key, bytes, since)) = self.queue.pop_front() else { break };
+            // The gathered rows of a day lie behind blocks that came up while they were gathered.
+            if open.get(&key).is_some_and(|(_, used)| *used > since) {
+                self.queue.push_back((key, bytes, now));
+                continue;
+            }
             self.bytes -= bytes;
-            idle.push(key);
+            open.remove(&key);
             if self.closed.len() >= CLOSED_KEPT
                 && let Some(oldest) = self.closed.pop_front()
             {
@@ -487,7 +495,6 @@ impl Passed {
                 self.closed.push_back(key);
             }
         }
-        idle
     }
 }
 
