@@ -192,10 +192,10 @@ impl<'a> Host<'a> {
             Err(error) => {
                 count(&self.tally.backups_failed, 1);
                 count(&self.tally.fenced, u64::from(matches!(error, RepoError::Fenced { .. })));
-                // Suspended for less than the time after which a prune takes a session for dead.
+                // Never silent, by one suspension or by several, for as long as makes a prune take a session for dead.
                 let undisturbed = !fate.killed
                     && fate.faults == 0
-                    && fate.pause_ms < 30 * MINUTE
+                    && fate.silence_ms < 30 * MINUTE
                     && evictions.1 == 0
                     && evictions.0 == self.turnstile.evictions().0;
                 assert!(!undisturbed, "a backup failed that nobody disturbed: {error}");

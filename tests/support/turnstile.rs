@@ -45,8 +45,8 @@ impl Clock for SimClock {
 pub struct Fate {
     pub killed: bool,
     pub faults: u32,
-    /// The longest time between two of its calls, ms.
-    pub pause_ms: i64,
+    /// The longest time in which it showed no life: since it began, or put a session object. In ms.
+    pub silence_ms: i64,
 }
 
 /// How often what happens, one in so many calls.
@@ -66,7 +66,7 @@ struct Actor {
     until: i64,
     /// Within an operation, which may be killed.
     busy: bool,
-    last_call: i64,
+    last_life: i64,
     fate: Fate,
     fault: Option<bool>,
 }
@@ -104,7 +104,7 @@ impl Turnstile {
     pub fn new(seed: u64, actors: usize, odds: Odds, begin: Timestamp, trace: bool) -> Arc<Self> {
         let clock = Arc::new(SimClock(AtomicI64::new(begin.as_millisecond())));
         let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
-        let actors = (0..actors).map(|_| Actor { last_call: clock.now_ms(), ..Actor::default() }).collect();
+        let actors = (0..actors).map(|_| Actor { last_life: clock.now_ms(), ..Actor::default() }).collect();
         let state = State {
             dice: Dice(seed),
             odds,
@@ -142,7 +142,7 @@ impl Turnstile {
         let now = self.clock.now_ms();
         state.actors[actor].busy = true;
         state.actors[actor].fate = Fate::default();
-        state.actors[actor].last_call = now;
+        state.actors[actor].last_life = now;
         state.note(now, actor, what);
     }
 
@@ -234,8 +234,10 @@ impl Turnstile {
         let fault = busy && state.dice.one_in(odds.fault / weight);
         let after = fault && state.dice.one_in(2);
         let own = &mut state.actors[actor];
-        own.fate.pause_ms = own.fate.pause_ms.max(now - own.last_call);
-        own.last_call = now;
+        own.fate.silence_ms = own.fate.silence_ms.max(now - own.last_life);
+        if operation == "put" && key.starts_with("sessions/") {
+            own.last_life = now;
+        }
         own.fate.killed |= killed;
         own.fate.faults += u32::from(fault);
         let (verdict, word) = match (killed, fault, after) {
