@@ -40,6 +40,25 @@ fn given_an_empty_place_then_init_makes_a_repository_that_only_its_owner_can_rea
 }
 
 #[test]
+fn given_a_passphrase_that_goes_before_then_init_makes_no_key_file_and_the_passphrase_opens() {
+    let vault = Vault::empty();
+    let words = secret_file(&vault, PASSPHRASE);
+    let absent = vault.home().join("absent.key").to_str().unwrap().to_owned();
+    let key_file = [("DUMPVAULT_KEY_FILE", absent.as_str())];
+    run_with_env(&vault, &["--password-file", &words, "init"], &key_file).expect(exit::OK);
+    assert!(!Path::new(&absent).exists());
+    run_with_env(&vault, &["snapshots"], &[("DUMPVAULT_PASSWORD", PASSPHRASE)]).expect(exit::OK);
+
+    // What the environment says goes before the configuration.
+    fs::write(vault.home().join("work/dumpvault.toml"), format!("key_file = \"{absent}\"\n")).unwrap();
+    let other = vault.home().join("other").to_str().unwrap().to_owned();
+    let password = [("DUMPVAULT_PASSWORD", PASSPHRASE)];
+    run_with_env(&vault, &["--repo", &other, "init"], &password).expect(exit::OK);
+    assert!(!Path::new(&absent).exists());
+    run_with_env(&vault, &["--repo", &other, "snapshots"], &password).expect(exit::OK);
+}
+
+#[test]
 fn given_a_repository_then_init_refuses_and_changes_nothing() {
     let vault = Vault::new();
     let id = vault.backup("app", b"a dump");

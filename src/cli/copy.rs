@@ -148,11 +148,8 @@ fn copy_to(
     let identified = app.storage().and_then(|storage| Ok(Repository::identify(storage.as_ref())?));
     let to = match identified {
         Err(AppError::Repo(RepoError::NoRepository { .. })) if init && !request.dry_run => {
-            // Nothing is made for a copy that cannot be, nor a key for a repository that cannot be.
+            // Nothing is made for a copy that cannot be.
             check_source(from, request, &context.progress)?;
-            if let Ok(storage) = app.storage() {
-                Repository::check_vacant(storage.as_ref())?;
-            }
             let credential = key::of_new_repository(context, app)?;
             let to = app.init_alike(from, &credential, context.clock.now().as_millisecond())?;
             context.say(&format!("made repository {} at {}", to.id(), to.location()));

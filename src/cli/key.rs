@@ -19,10 +19,6 @@ use std::path::Path;
 const PASSPHRASE_SHORT: usize = 12;
 
 pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError> {
-    // Whether there is one already is told before anything is asked or made.
-    if let Ok(storage) = context.app.storage() {
-        Repository::check_vacant(storage.as_ref())?;
-    }
     let credential = of_new_repository(context, &context.app)?;
     let repo = context.app.init(&credential, &args.label, now_ms(context))?;
     if context.json {
@@ -39,6 +35,10 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
 
 /// What will open the repository that is about to be made at `app`'s address. A key file that is named and not there is made.
 pub(super) fn of_new_repository(context: &Context, app: &App) -> Result<Credential, CliError> {
+    // That none can be made there is told before anything is asked or made.
+    if let Ok(storage) = app.storage() {
+        Repository::check_vacant(storage.as_ref())?;
+    }
     let credential = match app.key_file_named() {
         Some(path) if !path.exists() => {
             let key = KeyFile::create(&path, app.entropy()).map_err(AppError::from)?;

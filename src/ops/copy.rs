@@ -198,7 +198,7 @@ fn look(
     Ok((history, wanted))
 }
 
-/// Whether there is something that can be copied: before a destination is made for it. How many snapshots are meant.
+/// Sees that the snapshots that are meant can be copied: before a destination is made for them.
 ///
 /// # Errors
 /// When the key cannot read them, a name means none of them, or the source fails.
@@ -206,11 +206,11 @@ pub fn check_source(
     from: &Repository,
     request: &CopyRequest,
     observer: &dyn Observer,
-) -> Result<usize, OpError> {
+) -> Result<(), OpError> {
     if from.role() != Role::Full {
         return Err(RepoError::from(CryptoError::RoleTooWeak { needed: "copying snapshots" }).into());
     }
-    look(from, request, observer).map(|(_, wanted)| wanted.len())
+    look(from, request, observer).map(|_| ())
 }
 
 fn not_copied(summary: &Summary, side: Side, error: OpError) -> OpError {

@@ -31,8 +31,8 @@ pub(super) struct Nodes {
     workspace: Workspace,
     kept: VecDeque<(NodeId, Arc<Loaded>)>,
     recent: VecDeque<RecentBlock>,
-    /// Ids of the nodes that were loaded, where somebody wants to know.
-    visited: Option<HashSet<NodeId>>,
+    /// Ids of the nodes that were loaded, where somebody wants to know: in the order of their first loading, and as a set.
+    visited: Option<(Vec<NodeId>, HashSet<NodeId>)>,
 }
 
 impl Nodes {
@@ -52,9 +52,9 @@ impl Nodes {
         self.visited.get_or_insert_default();
     }
 
-    /// The nodes that were loaded since the last call.
-    pub fn take_visited(&mut self) -> HashSet<NodeId> {
-        self.visited.as_mut().map(std::mem::take).unwrap_or_default()
+    /// The nodes that were loaded since the last call, in the order in which they were first wanted.
+    pub fn take_visited(&mut self) -> Vec<NodeId> {
+        self.visited.as_mut().map(std::mem::take).unwrap_or_default().0
     }
 
     /// The same nodes, for a thread of its own.
@@ -105,8 +105,10 @@ impl Nodes {
         let loaded = Arc::new(Loaded { node, starts });
         self.kept.push_front((*id, Arc::clone(&loaded)));
         self.kept.truncate(NODES_KEPT);
-        if let Some(visited) = &mut self.visited {
-            visited.insert(*id);
+        if let Some((order, set)) = &mut self.visited
+            && set.insert(*id)
+        {
+            order.push(*id);
         }
         Ok(loaded)
     }

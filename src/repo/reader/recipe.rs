@@ -6,7 +6,6 @@ use super::nodes::{Loaded, Nodes, misfit};
 use crate::id::{ChunkId, NodeId};
 use crate::repo::RepoError;
 use crate::snapshot::recipe::{Base, Content, Entry, Node};
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -128,8 +127,8 @@ impl RecipeWalker {
         self.nodes.note_visits();
     }
 
-    /// The nodes that were loaded since the last call.
-    pub(in crate::repo) fn take_visited(&mut self) -> HashSet<NodeId> {
+    /// The nodes that were loaded since the last call, in the order in which they were first wanted.
+    pub(in crate::repo) fn take_visited(&mut self) -> Vec<NodeId> {
         self.nodes.take_visited()
     }
 
