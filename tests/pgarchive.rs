@@ -541,11 +541,13 @@ fn run(server: &Server, database: &str, toc: &Toc, map: &TableMap, plan: &JobsPl
     });
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("post.dump");
-    std::fs::write(&file, part(&plan.post_data)).unwrap();
-    let mut args = vec!["-e", "-j", "3", "-d", database];
-    args.extend(plan.post_data.arguments);
-    args.push(file.to_str().unwrap());
-    pg_restore(server, &args, b"");
+    for stage in &plan.post_data {
+        std::fs::write(&file, part(stage)).unwrap();
+        let mut args = vec!["-e", "-j", "3", "-d", database];
+        args.extend(stage.arguments);
+        args.push(file.to_str().unwrap());
+        pg_restore(server, &args, b"");
+    }
     restore_into(server, database, &part(&plan.last));
 }
 

@@ -131,7 +131,7 @@ if [ $# -eq 0 ] && cargo nextest --version >/dev/null 2>&1; then
     # server in one process would start a server each.
     run cargo test --locked --doc
     run cargo test --locked --test source_postgres
-    run cargo nextest run --locked --no-fail-fast -E 'not binary(=source_postgres)'
+    run cargo nextest run --locked --no-fail-fast --failure-output immediate-final -E 'not binary(=source_postgres)'
 else
     run cargo test --locked --no-fail-fast "$@"
 fi

@@ -7,7 +7,7 @@ use super::entry::{Entry, Section};
 use super::map::TableMap;
 use super::synthesise::{Synthesis, SynthesisError, WithData, synthesise};
 use super::toc::Toc;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A part of a restore: an archive of its own, for one run of `pg_restore`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +48,11 @@ pub struct JobsPlan {
     pub pre_data: Part,
     /// Data, a part for each worker, none of them empty; the largest first.
     pub data: Vec<Part>,
-    /// Indexes and keys. As a file, it can be given to `pg_restore -j`. The tables are in it, too, so that `pg_restore` sees which
-    /// entries lock the same one.
-    pub post_data: Part,
+    /// Indexes and keys, none of the parts empty. As a file, each can be given to `pg_restore -j`. The tables are in it, too, so that
+    /// `pg_restore` sees which entries lock the same one. After each, partitioned indexes have to be made valid: connections that attach
+    /// the last parts of two partitions at the same time leave the index above both invalid, and the foreign keys, which refer to it,
+    /// come with the second part.
+    pub post_data: Vec<Part>,
     /// Privileges, then materialised views, event triggers and statistics.
     pub last: Part,
 }
@@ -108,17 +110,42 @@ pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) ->
         .into_iter()
         .map(|unit| Part { data_bytes: unit.bytes, ..part(unit.entries) })
         .collect();
-    let mut post: Vec<usize> = of(Pass::PostData).collect();
-    if !post.is_empty() {
-        let is_table = |&index: &usize| {
-            let desc = toc.entries().get(index).map(|entry| entry.desc);
-            matches!(desc, Some(b"TABLE" | b"TABLE DATA"))
-        };
-        post.extend(chosen.iter().copied().filter(is_table));
-    }
-    let post_data = Part { arguments: &["--section=post-data"], with_data: WithData::No, ..part(post) };
+    let is_table = |&index: &usize| matches!(desc(toc, index), Some(b"TABLE" | b"TABLE DATA"));
+    let tables: Vec<usize> = chosen.iter().copied().filter(is_table).collect();
+    let post_data = stages(toc, of(Pass::PostData))
+        .into_iter()
+        .filter(|stage| !stage.is_empty())
+        .map(|mut stage| {
+            stage.extend(&tables);
+            Part { arguments: &["--section=post-data"], with_data: WithData::No, ..part(stage) }
+        })
+        .collect();
     let last = part(of(Pass::Last).collect());
     JobsPlan { pre_data, data, post_data, last }
+}
+
+fn desc<'a>(toc: &Toc<'a>, index: usize) -> Option<&'a [u8]> {
+    toc.entries().get(index).map(|entry| entry.desc)
+}
+
+/// Where indexes are attached: foreign keys, and what needs them, apart from all that comes before. `post_data` is in the archive's order,
+/// in which nothing stands before what it needs.
+fn stages(toc: &Toc, post_data: impl Iterator<Item = usize>) -> [Vec<usize>; 2] {
+    let mut stages = [post_data.collect(), Vec::new()];
+    let [first, second] = &mut stages;
+    if first.iter().any(|&index| desc(toc, index) == Some(b"INDEX ATTACH")) {
+        let mut late = HashSet::new();
+        first.retain(|&index| {
+            let is_late =
+                desc(toc, index) == Some(b"FK CONSTRAINT") || toc.needs(index).any(|it| late.contains(&it));
+            if is_late {
+                late.insert(index);
+                second.push(index);
+            }
+            !is_late
+        });
+    }
+    stages
 }
 
 /// Data that one worker has to load.

@@ -1,7 +1,7 @@
 //! A restore by several workers, each with a stream of its own, and no temporary file but the table of contents.
 //!
 //! ```text
-//! definitions ─> data: N workers, each reads its tables and feeds its own pg_restore ─> indexes, keys (pg_restore -j N) ─> the rest
+//! definitions ─> data: N workers, each reads its tables and feeds its own pg_restore ─> indexes, then keys (pg_restore -j N) ─> the rest
 //! ```
 //!
 //! No transaction spans them, so that the database has to be new or empty. Everything that can be wrong with the archive is found
@@ -37,8 +37,8 @@ pub struct Jobs<'a> {
 pub(super) struct Parts {
     pre_data: Option<Synthesis>,
     data: Vec<Synthesis>,
-    post_data: Option<Synthesis>,
-    post_arguments: &'static [&'static str],
+    /// Each with what `pg_restore` must be told.
+    post_data: Vec<(Synthesis, &'static [&'static str])>,
     last: Option<Synthesis>,
 }
 
@@ -50,8 +50,11 @@ impl Parts {
         Ok(Self {
             pre_data: some(&plan.pre_data)?,
             data: plan.data.iter().map(one).collect::<Result<_, _>>()?,
-            post_data: some(&plan.post_data)?,
-            post_arguments: plan.post_data.arguments,
+            post_data: plan
+                .post_data
+                .iter()
+                .map(|part| Ok((one(part)?, part.arguments)))
+                .collect::<Result<_, OpError>>()?,
             last: some(&plan.last)?,
         })
     }
@@ -149,13 +152,15 @@ impl Run<'_> {
         for read in self.side_by_side(&parts.data)? {
             add(&mut stats, read);
         }
-        if let Some(part) = &parts.post_data {
+        if !parts.post_data.is_empty() {
             self.observer.observe(Event::Step { what: "making indexes and keys".to_owned() });
+        }
+        for (part, arguments) in &parts.post_data {
             let run = if self.prepared.reads_files() {
                 let file = TocFile::create(jobs.scratch, &part.head)?;
-                self.prepared.run_file(&file.path, jobs.workers, parts.post_arguments)
+                self.prepared.run_file(&file.path, jobs.workers, arguments)
             } else {
-                self.prepared.run_bytes(&part.head, parts.post_arguments)
+                self.prepared.run_bytes(&part.head, arguments)
             };
             run.map_err(|source| OpError::Source { what: "indexes and keys".to_owned(), source })?;
             self.prepared.validate_indexes()?;
