@@ -27,7 +27,7 @@ pub use probe::{BucketLock, Replacing};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
@@ -132,6 +132,8 @@ pub struct S3Storage {
     bodies: Arc<Bodies>,
     /// What is known of the service's `If-None-Match`: a [`put::Conditional`].
     conditional: AtomicU8,
+    /// The service wants the hashes of bodies signed.
+    signs_bodies: AtomicBool,
 }
 
 impl S3Storage {
@@ -190,7 +192,17 @@ impl S3Storage {
         let client = Client::from_conf(config.build());
         let conditional = AtomicU8::new(0);
         let bodies = Arc::default();
-        Ok(Self { client, runtime: Some(runtime), address, settings, wire, bodies, conditional })
+        let signs_bodies = AtomicBool::new(false);
+        Ok(Self {
+            client,
+            runtime: Some(runtime),
+            address,
+            settings,
+            wire,
+            bodies,
+            conditional,
+            signs_bodies,
+        })
     }
 
     /// Waits for `future` on the caller's thread; not for long once everything is to stop.

@@ -28,7 +28,7 @@ use dumpvault::storage::limit::Rate;
 use dumpvault::storage::retry::{Backoff, Retry, RetryPolicy};
 use dumpvault::storage::s3::{S3Address, S3Settings, S3Storage};
 use dumpvault::storage::{ErrorKind, Put, Storage};
-use s3::{Conditional, HttpFault, TestServer};
+use s3::{Call, Conditional, HttpFault, TestServer};
 
 /// The server that the environment names (DUMPVAULT_TEST_S3_ENDPOINT, DUMPVAULT_TEST_S3_BUCKET and the usual AWS variables), or
 /// the one in this process.
@@ -296,6 +296,38 @@ fn given_an_object_larger_than_allowed_then_its_body_is_not_read() {
     let storage = server.storage("repo");
     assert!(storage.get("a", 1000).is_err());
     assert!(storage.requests().unwrap().bytes_down < 4 << 20, "{:?}", storage.requests());
+}
+
+#[test]
+fn given_a_large_object_then_its_checksum_is_signed_instead_of_its_hash() {
+    let server = TestServer::new();
+    let storage = connect(&server, |settings| settings.single_put_bytes_max = 6 << 20);
+    for bytes in [1 << 10, 2 << 20, 7 << 20] {
+        let content = vec![1; bytes];
+        storage.put(&pack(&content), &content).unwrap();
+    }
+    let puts: Vec<Call> = server.calls().into_iter().filter(|call| call.method == "PUT").collect();
+    let unsigned: Vec<bool> = puts.iter().map(|put| put.payload == "UNSIGNED-PAYLOAD").collect();
+    assert_eq!(unsigned, [false, true, true, true], "a small one, a large one, two parts");
+    assert!(puts.iter().all(|put| put.checksum.is_some()), "{puts:?}");
+}
+
+#[test]
+fn given_a_bucket_that_wants_hashes_then_it_gets_them_and_is_asked_once() {
+    let server = TestServer::new();
+    let storage = server.storage("repo");
+    let wants_hashes =
+        |call: &Call| (call.payload == "UNSIGNED-PAYLOAD").then_some(HttpFault::Status(403, "AccessDenied"));
+    let large = |n: u8| vec![n; 2 << 20];
+    server.set_hook(|_| Some(HttpFault::Status(403, "AccessDenied")));
+    let error = storage.put(&pack(&large(1)), &large(1)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+    server.set_hook(wants_hashes);
+    for n in 1..4 {
+        assert_eq!(storage.put(&pack(&large(n)), &large(n)).unwrap(), Put::Created);
+        assert!(server.object(&format!("repo/{}", pack(&large(n)))).unwrap() == large(n));
+    }
+    assert_eq!(server.count("PUT"), 2 + 2 + 1 + 1, "refused, learned, and twice known");
 }
 
 #[test]

@@ -44,6 +44,10 @@ pub struct Call {
     pub number: u64,
     /// How often this method met this path before.
     pub repetition: u64,
+    /// What is signed of the body: its hash, or that it is none.
+    pub payload: String,
+    /// The body's checksum, where the header has one.
+    pub checksum: Option<String>,
 }
 
 /// What goes wrong with one request.
@@ -350,7 +354,10 @@ impl Server {
             *repetitions += 1;
             let number = state.calls.len() as u64;
             let query = request.uri().query().unwrap_or_default().to_owned();
-            let call = Call { method, path, query, number, repetition };
+            let header = |name: &str| Some(request.headers().get(name)?.to_str().unwrap().to_owned());
+            let payload = header("x-amz-content-sha256").unwrap_or_default();
+            let checksum = header("x-amz-checksum-crc32");
+            let call = Call { method, path, query, number, repetition, payload, checksum };
             state.calls.push(call.clone());
             state.under_way += 1;
             state.under_way_max = state.under_way_max.max(state.under_way);
@@ -428,8 +435,15 @@ fn tag(bytes: &[u8]) -> ETag {
 
 async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {
     let Some(body) = body else { return Ok(Bytes::new()) };
-    let collected = Body::from(body).collect().await.map_err(|_| s3_error!(IncompleteBody))?;
-    Ok(collected.to_bytes())
+    let mut body = Body::from(body);
+    // Piece by piece into its place: memory that was never used before is dear.
+    let mut whole = Vec::with_capacity(body.size_hint().lower() as usize);
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(|_| s3_error!(IncompleteBody))?.into_data() {
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole.into())
 }
 
 /// To the second, as on the wire.

@@ -1,5 +1,6 @@
 //! Blocks fetched, opened, decompressed, and every id in them checked.
 
+use super::turns::open_at_once;
 use crate::codec::Decompressor;
 use crate::crypto::CryptoError;
 use crate::id::PackId;
@@ -38,23 +39,25 @@ pub struct BlockReader {
 /// Lets so many threads pass as there are cores, and one more: of many that wait for a storage behind a wire, more would only take the
 /// caches and fresh memory from each other when they open what came.
 struct Gate {
-    free: Mutex<usize>,
-    freed: Condvar,
+    passing: Mutex<usize>,
+    passed: Condvar,
+    width: usize,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { free: Mutex::new(cores + 1), freed: Condvar::new() }
+        Self { passing: Mutex::default(), passed: Condvar::new(), width: open_at_once() }
     }
 }
 
 impl Gate {
-    fn pass(&self) -> Pass<'_> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = self.freed.wait_while(free, |free| *free == 0);
-        *free.unwrap_or_else(PoisonError::into_inner) -= 1;
-        Pass(self)
+    /// Waits until there is room. Tells how many were passing on arrival, too.
+    fn pass(&self) -> (usize, Pass<'_>) {
+        let passing = self.passing.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = *passing;
+        let passing = self.passed.wait_while(passing, |passing| *passing >= self.width);
+        *passing.unwrap_or_else(PoisonError::into_inner) += 1;
+        (found, Pass(self))
     }
 }
 
@@ -63,8 +66,8 @@ struct Pass<'a>(&'a Gate);
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
+        *self.0.passing.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.passed.notify_one();
     }
 }
 
@@ -73,6 +76,8 @@ impl Drop for Pass<'_> {
 pub struct Workspace {
     decompressor: Decompressor,
     sealed: Vec<u8>,
+    /// So many threads were opening blocks when the last run had been fetched.
+    pub(super) found_opening: Option<usize>,
 }
 
 impl BlockReader {
@@ -152,7 +157,8 @@ impl BlockReader {
             None => self.opener_of(&pack.id, front)?,
         };
         let mut rest = rest;
-        let _pass = self.opening.pass();
+        let (opening, _pass) = self.opening.pass();
+        workspace.found_opening = Some(opening);
         for (number, entry) in blocks.zip(entries) {
             let (own, later) = rest.split_at_mut_checked(entry.stored_bytes as usize).ok_or_else(|| {
                 RepoError::Damaged { object: object.clone(), source: FormatError::CutShort }

@@ -2,6 +2,7 @@
 
 use super::ReadSettings;
 use super::blocks::{BlockReader, Workspace};
+use super::turns::Turns;
 use crate::codec::Codec;
 use crate::event::Cancel;
 use crate::repo::RepoError;
@@ -50,17 +51,19 @@ pub fn fetch_blocks<E: From<RepoError>>(
     let at_once = workers + 2;
     let (jobs_in, jobs) = crossbeam_channel::bounded::<usize>(at_once);
     let (done_in, done) = crossbeam_channel::bounded(at_once);
+    let turns = Turns::default();
     std::thread::scope(|scope| {
         for _ in 0..workers {
-            let (jobs, done, runs) = (jobs.clone(), done_in.clone(), &runs);
+            let (jobs, done, runs, turns) = (jobs.clone(), done_in.clone(), &runs, &turns);
             let thread = std::thread::Builder::new().name("fetch".to_owned());
             let work = move || {
-                let mut workspace = Workspace::default();
                 let spare = RefCell::default();
-                for number in jobs {
+                loop {
+                    let mut turn = turns.next();
+                    let Ok(number) = jobs.recv() else { break };
                     let run = runs.get(number).and_then(|run| wanted.get(run.clone())).unwrap_or_default();
                     let mut answer = Answer { number, opened: None, done: &done };
-                    answer.opened = Some(open(blocks, run, &mut workspace, &spare));
+                    answer.opened = Some(open(blocks, run, &mut turn.workspace, &spare));
                 }
             };
             thread.spawn_scoped(scope, work).map_err(|source| RepoError::Thread { source })?;

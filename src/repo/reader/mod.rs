@@ -16,6 +16,7 @@ mod outline;
 mod plan;
 mod recipe;
 mod survey;
+mod turns;
 mod windows;
 
 pub use blocks::{BlockReader, Workspace};
@@ -33,6 +34,7 @@ use crate::snapshot::Stream;
 use plan::{Held, Job, Piece, Planned, Planner, run_jobs};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use turns::Turns;
 
 /// How a restore works.
 #[derive(Debug, Clone, Copy)]
@@ -133,11 +135,12 @@ impl Repository {
         let (jobs_in, jobs_out) = crossbeam_channel::bounded::<Job>(workers * 2);
         let (segments_in, segments) = crossbeam_channel::bounded::<Planned>(64);
         let stop = Cancel::new();
+        let turns = Turns::default();
         std::thread::scope(|scope| {
             let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
             for _ in 0..workers {
-                let (blocks, jobs) = (Arc::clone(&blocks), jobs_out.clone());
-                let spawned = named("open").spawn_scoped(scope, move || run_jobs(&blocks, &jobs));
+                let (blocks, turns, jobs) = (Arc::clone(&blocks), &turns, jobs_out.clone());
+                let spawned = named("open").spawn_scoped(scope, move || run_jobs(&blocks, turns, &jobs));
                 spawned.map_err(|source| RepoError::Thread { source })?;
             }
             drop(jobs_out);

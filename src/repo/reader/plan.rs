@@ -1,8 +1,9 @@
 //! Which blocks a restore wants next, and the bound on how many are open.
 
-use super::blocks::{BlockReader, Workspace};
+use super::blocks::BlockReader;
 use super::locate::Locator;
 use super::recipe::{Extent, RecipeWalker};
+use super::turns::Turns;
 use super::{ReadSettings, ReadStats};
 use crate::event::Cancel;
 use crate::id::{ChunkId, NodeId, PackId};
@@ -175,18 +176,20 @@ struct Recent {
 }
 
 /// Opens blocks until there are no more jobs.
-pub(super) fn run_jobs(blocks: &BlockReader, jobs: &Receiver<Job>) {
-    let mut workspace = Workspace::default();
-    for job in jobs {
+pub(super) fn run_jobs(blocks: &BlockReader, turns: &Turns, jobs: &Receiver<Job>) {
+    loop {
+        let mut turn = turns.next();
+        let Ok(job) = jobs.recv() else { break };
         let first = job.blocks.start;
         let budget = job.slots.first().map(|slot| Arc::clone(&slot.budget));
         let mut buffer = |bytes: usize| budget.as_ref().map(|budget| budget.spare(bytes)).unwrap_or_default();
         let (row, run) = (&job.pack, job.blocks.clone());
-        let outcome = blocks.open_run_into(row, run, &mut workspace, &mut buffer, &mut |number, _, plain| {
-            if let Some(slot) = job.slots.get((number - first) as usize) {
-                slot.set(Ok(plain));
-            }
-        });
+        let outcome =
+            blocks.open_run_into(row, run, &mut turn.workspace, &mut buffer, &mut |number, _, plain| {
+                if let Some(slot) = job.slots.get((number - first) as usize) {
+                    slot.set(Ok(plain));
+                }
+            });
         if let Err(error) = outcome {
             let error = Arc::new(error);
             job.slots.iter().for_each(|slot| slot.set(Err(Arc::clone(&error))));

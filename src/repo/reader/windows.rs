@@ -8,6 +8,7 @@ use super::locate::Locator;
 use super::outline::Outline;
 use super::plan::{Job, Planned, Planner, run_jobs};
 use super::recipe::RecipeWalker;
+use super::turns::Turns;
 use super::{ReadSettings, append};
 use crate::delta;
 use crate::event::Cancel;
@@ -77,9 +78,10 @@ impl Windows {
             ahead_max: 2 + 2 * workers as u64,
             bytes_read: 0,
         };
+        let turns = Arc::new(Turns::default());
         for _ in 0..workers {
-            let (blocks, jobs) = (Arc::clone(&blocks), jobs_out.clone());
-            windows.spawn("parent", move || run_jobs(&blocks, &jobs))?;
+            let (blocks, turns, jobs) = (Arc::clone(&blocks), Arc::clone(&turns), jobs_out.clone());
+            windows.spawn("parent", move || run_jobs(&blocks, &turns, &jobs))?;
         }
         let walker = RecipeWalker::new(blocks, Arc::clone(&locator));
         let planner = Planner::new(locator, settings, jobs_in, segments_in, stop);

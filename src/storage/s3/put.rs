@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass};
 
@@ -12,6 +13,8 @@ use super::error::Failure;
 
 /// How often `put` starts over when the object that was in its way is gone at the second look.
 const PUT_ATTEMPTS: u32 = 8;
+/// From so many bytes on, a body's hash is not signed.
+const UNSIGNED_BYTES_MIN: usize = 1 << 20;
 /// Services take no smaller parts, but for the last.
 const PART_BYTES_MIN: usize = 5 << 20;
 
@@ -72,7 +75,7 @@ impl S3Storage {
             let put = if bytes.len() > self.settings.single_put_bytes_max {
                 self.put_parts(key, &body, conditional != Conditional::Absent)
             } else {
-                self.put_whole(key, body.clone(), conditional != Conditional::Absent)
+                self.put_whole(key, &body, conditional != Conditional::Absent)
             };
             match put {
                 Ok(()) => return Ok(Put::Created),
@@ -120,23 +123,50 @@ impl S3Storage {
         self.settings.encryption.as_deref().map(ServerSideEncryption::from)
     }
 
-    fn put_whole(&self, key: &str, body: bytes::Bytes, conditional: bool) -> Result<(), Failure> {
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.address.bucket)
-            .key(self.address.name(key))
-            .set_if_none_match(conditional.then(|| "*".to_owned()))
-            .set_storage_class(self.storage_class(key))
-            .set_server_side_encryption(self.encryption())
-            .set_ssekms_key_id(self.settings.kms_key.clone())
-            .set_object_lock_mode(self.lock_mode(key))
-            .set_object_lock_retain_until_date(self.lock_end(key))
-            .body(ByteStream::from(body));
-        self.wait(async {
-            request.send().await?;
-            Ok(())
+    fn put_whole(&self, key: &str, body: &bytes::Bytes, conditional: bool) -> Result<(), Failure> {
+        self.with_or_without_hash(body, |unsigned| {
+            let request = self
+                .client
+                .put_object()
+                .bucket(&self.address.bucket)
+                .key(self.address.name(key))
+                .set_if_none_match(conditional.then(|| "*".to_owned()))
+                .set_storage_class(self.storage_class(key))
+                .set_server_side_encryption(self.encryption())
+                .set_ssekms_key_id(self.settings.kms_key.clone())
+                .set_object_lock_mode(self.lock_mode(key))
+                .set_object_lock_retain_until_date(self.lock_end(key))
+                .body(ByteStream::from(body.clone()))
+                .customize();
+            let request = if unsigned { request.disable_payload_signing() } else { request };
+            self.wait(async { Ok(request.send().await.map(drop)?) })
         })
+    }
+
+    /// Sends a body. The signature of a large one covers its checksum (CRC), as the SDK makes it anyway, and not its SHA-256: that takes
+    /// longer than anything else in an upload, and who could change a body on its way could as well answer that it arrived. A service, or
+    /// the policy of a bucket, may demand the hash all the same (`s3:x-amz-content-sha256`): what it refuses is sent once more with it.
+    fn with_or_without_hash<T>(
+        &self,
+        body: &[u8],
+        send: impl Fn(bool) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let checksum = self.client.config().request_checksum_calculation();
+        let has_checksum = checksum != Some(&RequestChecksumCalculation::WhenRequired);
+        if body.len() < UNSIGNED_BYTES_MIN || !has_checksum || self.signs_bodies.load(Ordering::Relaxed) {
+            return send(false);
+        }
+        match send(true) {
+            Err(failure) if matches!(failure.status, 400 | 403 | 501) => {
+                let sent = send(false);
+                if sent.is_ok() {
+                    tracing::debug!("{} wants hashes of bodies", self.address);
+                    self.signs_bodies.store(true, Ordering::Relaxed);
+                }
+                sent
+            }
+            outcome => outcome,
+        }
     }
 
     /// Puts a large object in parts; on any failure the parts are given up.
@@ -202,15 +232,20 @@ impl S3Storage {
     ) -> Result<Option<String>, Failure> {
         let mut last = None;
         let sent = self.settings.backoff.run(&mut || {
-            let request = self
-                .client
-                .upload_part()
-                .bucket(&self.address.bucket)
-                .key(name)
-                .upload_id(id)
-                .part_number(number)
-                .body(ByteStream::from(part.clone()));
-            self.wait(async { Ok(request.send().await?) }).map_err(|failure| {
+            let sent = self.with_or_without_hash(part, |unsigned| {
+                let request = self
+                    .client
+                    .upload_part()
+                    .bucket(&self.address.bucket)
+                    .key(name)
+                    .upload_id(id)
+                    .part_number(number)
+                    .body(ByteStream::from(part.clone()))
+                    .customize();
+                let request = if unsigned { request.disable_payload_signing() } else { request };
+                self.wait(async { Ok(request.send().await?) })
+            });
+            sent.map_err(|failure| {
                 let retryable = failure.retryable;
                 last = Some(failure);
                 StorageError {

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -123,16 +123,44 @@ pub(super) fn http_client(
         Some(pem) => trust.with_pem_certificate(pem),
         None => trust,
     };
-    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
-    let connector = Connector::builder()
-        .connector_settings(settings)
-        .sleep_impl(TokioSleep)
-        .proxy_config(ProxyConfig::from_env())
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .tls_context(TlsContext::builder().with_trust_store(trust).build()?)
-        .build();
-    let watched = SharedHttpConnector::new(Watched { inner: SharedHttpConnector::new(connector), wire });
+    let tls = TlsContext::builder().with_trust_store(trust).build()?;
+    let connectors = Connectors { tls, secure: OnceLock::new(), plain: OnceLock::new() };
+    let watched = SharedHttpConnector::new(Watched { connectors, wire });
     Ok(http_client_fn(move |_, _| watched.clone()))
+}
+
+/// Each made when it is first needed: the system's certificates are more than a hundred files.
+#[derive(Debug)]
+struct Connectors {
+    tls: TlsContext,
+    secure: OnceLock<SharedHttpConnector>,
+    plain: OnceLock<SharedHttpConnector>,
+}
+
+impl Connectors {
+    fn for_request(&self, request: &HttpRequest) -> SharedHttpConnector {
+        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        let builder = Connector::builder()
+            .connector_settings(settings)
+            .sleep_impl(TokioSleep)
+            .proxy_config(ProxyConfig::from_env());
+        // The way to a proxy may be encrypted even so.
+        let connector = if request.uri().starts_with("http://") && !has_proxy() {
+            self.plain.get_or_init(|| SharedHttpConnector::new(builder.build_http()))
+        } else {
+            self.secure.get_or_init(|| {
+                let builder = builder.tls_provider(Provider::Rustls(CryptoMode::Ring));
+                SharedHttpConnector::new(builder.tls_context(self.tls.clone()).build())
+            })
+        };
+        connector.clone()
+    }
+}
+
+/// Whether the environment names a proxy for anything.
+fn has_proxy() -> bool {
+    let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    names.into_iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// Lets the connector measure its time limit.
@@ -148,13 +176,13 @@ impl AsyncSleep for TokioSleep {
 /// A connector whose requests are counted, paced, and given up when nothing moves.
 #[derive(Debug)]
 struct Watched {
-    inner: SharedHttpConnector,
+    connectors: Connectors,
     wire: Arc<Wire>,
 }
 
 impl HttpConnector for Watched {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (inner, wire) = (self.inner.clone(), Arc::clone(&self.wire));
+        let (inner, wire) = (self.connectors.for_request(&request), Arc::clone(&self.wire));
         HttpConnectorFuture::new(async move {
             wire.count(&request);
             let moved = Arc::new(Moved::new());
