@@ -103,6 +103,18 @@ fn given_a_bucket_then_dumps_go_there_and_come_back_and_the_second_one_costs_few
 }
 
 #[test]
+fn given_a_person_who_turns_checksums_off_then_hashes_are_signed() {
+    let remote = Remote::new();
+    let mut command = remote.command(&["backup", "--stdin", "--name", "app"]);
+    command.env("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required");
+    run(command, &noise(1, 2 << 20)).expect(exit::OK);
+    let calls = remote.server.calls();
+    let packs: Vec<_> = calls.iter().filter(|it| it.method == "PUT" && it.path.contains("/packs/")).collect();
+    assert!(!packs.is_empty());
+    assert!(packs.iter().all(|put| put.checksum.is_none() && put.payload.len() == 64), "{packs:?}");
+}
+
+#[test]
 fn given_another_machine_without_cache_then_it_restores_the_same() {
     let mut remote = Remote::new();
     let dump = noise(2, 40 << 20);
