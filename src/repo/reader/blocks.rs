@@ -147,11 +147,14 @@ impl BlockReader {
         let bytes = last.offset + u64::from(last.stored_bytes) - start;
         let opener = if with_front { None } else { Some(self.opener(&pack.id)?) };
         let mut sealed = std::mem::take(&mut workspace.sealed);
-        // Bounded: a run is a few blocks, each at most 4 MiB.
-        sealed.resize(bytes as usize, 0);
-        let outcome = self.repo.storage.get_range(&object, start, &mut sealed);
+        // Bounded: a run is a few blocks, each at most 4 MiB. Never made shorter: what grows again would be cleared again.
+        if (sealed.len() as u64) < bytes {
+            sealed.resize(bytes as usize, 0);
+        }
+        let run = sealed.get_mut(..bytes as usize).unwrap_or_default();
+        let outcome = self.repo.storage.get_range(&object, start, run);
         outcome.map_err(|error| storage_error(&object, error))?;
-        let (front, rest) = sealed.split_at_mut((first.offset - start) as usize);
+        let (front, rest) = run.split_at_mut((first.offset - start) as usize);
         let opener = match opener {
             Some(opener) => opener,
             None => self.opener_of(&pack.id, front)?,

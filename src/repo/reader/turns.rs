@@ -15,9 +15,9 @@ pub(super) struct Turns {
     free: Condvar,
 }
 
-/// One comes while so many are opened as can be.
+/// Some come while as many are opened as can be.
 fn width_min() -> usize {
-    open_at_once() + 1
+    open_at_once() + 2
 }
 
 struct State {
