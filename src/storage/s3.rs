@@ -147,7 +147,7 @@ impl S3Storage {
         };
         let ca_pem = match &settings.ca_file {
             Some(path) => Some(
-                std::fs::read(path)
+                wire::read_authorities(path)
                     .map_err(|error| invalid(format!("`{}`: {error}", path.display()).into()))?,
             ),
             None => None,

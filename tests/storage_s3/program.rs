@@ -1,5 +1,7 @@
 //! The program with a repository in a bucket.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -24,7 +26,11 @@ impl Remote {
     }
 
     pub fn bare() -> Self {
-        Self { server: TestServer::new(), vault: Vault::empty() }
+        Self::at(TestServer::new())
+    }
+
+    fn at(server: TestServer) -> Self {
+        Self { server, vault: Vault::empty() }
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
@@ -112,6 +118,104 @@ fn given_a_person_who_turns_checksums_off_then_hashes_are_signed() {
     let packs: Vec<_> = calls.iter().filter(|it| it.method == "PUT" && it.path.contains("/packs/")).collect();
     assert!(!packs.is_empty());
     assert!(packs.iter().all(|put| put.checksum.is_none() && put.payload.len() == 64), "{packs:?}");
+}
+
+#[test]
+fn given_a_server_behind_tls_then_its_authority_has_to_be_trusted() {
+    let remote = Remote::at(TestServer::over_tls());
+    let authority = remote.vault.home().join("authority.pem");
+    std::fs::write(&authority, remote.server.authority()).unwrap();
+    let trusting = |args: &[&str], stdin: &[u8]| {
+        let mut command = remote.command(args);
+        command.env("AWS_CA_BUNDLE", &authority);
+        run(command, stdin)
+    };
+    trusting(&["init"], b"").expect(exit::OK);
+    let dump = noise(1, 5 << 20);
+    trusting(&["backup", "--stdin", "--name", "app"], &dump).expect(exit::OK);
+    assert!(trusting(&["restore", "app", "--to", "-", "--no-cache"], b"").expect(exit::OK).stdout == dump);
+
+    let requests = remote.server.calls().len();
+    remote.run(["snapshots"]).expect(exit::NOTHING_DONE).says("certificate");
+    assert_eq!(remote.server.calls().len(), requests, "a stranger was told something");
+    let section = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    for (pem, error) in [
+        ("".to_owned(), "no certificate"),
+        (section("="), "not a certificate"),
+        (section("AAAA"), "cannot be read"),
+    ] {
+        std::fs::write(&authority, &pem).unwrap();
+        trusting(&["snapshots"], b"").expect(exit::NOTHING_DONE).says("authority.pem").says(error);
+    }
+    std::fs::remove_file(&authority).unwrap();
+    trusting(&["snapshots"], b"").expect(exit::NOTHING_DONE).says("authority.pem");
+}
+
+#[test]
+fn given_a_proxy_in_the_environment_then_requests_go_through_it() {
+    let remote = Remote::new();
+    let dump = noise(1, 3 << 20);
+    let proxied = |args: &[&str], stdin: &[u8]| {
+        let mut command = remote.command(args);
+        // Nobody but the proxy knows this host: it is the server itself.
+        command.env("DUMPVAULT_REPOSITORY", format!("s3:http://storage.invalid/{BUCKET}/repo"));
+        command.env("http_proxy", remote.server.endpoint());
+        run(command, stdin)
+    };
+    proxied(&["backup", "--stdin", "--name", "app"], &dump).expect(exit::OK);
+    assert!(proxied(&["restore", "app", "--to", "-", "--no-cache"], b"").expect(exit::OK).stdout == dump);
+}
+
+/// A proxy that lets connections through to the server, whatever host they name; its address.
+fn tunnels_to(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            std::thread::spawn(move || tunnel(client?, server));
+        }
+    });
+    address
+}
+
+fn tunnel(mut client: TcpStream, server: SocketAddr) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    if !head.starts_with(b"CONNECT storage.invalid:443 ") {
+        return client.write_all(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n");
+    }
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+    let mut up = TcpStream::connect(server)?;
+    let (mut from_server, mut to_client) = (up.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || {
+        let copied = std::io::copy(&mut from_server, &mut to_client);
+        to_client.shutdown(Shutdown::Both).and(copied)
+    });
+    std::io::copy(&mut client, &mut up)?;
+    up.shutdown(Shutdown::Both)
+}
+
+#[test]
+fn given_a_proxy_and_tls_then_requests_go_through_a_tunnel() {
+    let remote = Remote::at(TestServer::over_tls());
+    let authority = remote.vault.home().join("authority.pem");
+    std::fs::write(&authority, remote.server.authority()).unwrap();
+    let server = remote.server.endpoint().replace("https://localhost", "127.0.0.1").parse().unwrap();
+    let proxy = tunnels_to(server);
+    let proxied = |args: &[&str], stdin: &[u8]| {
+        let mut command = remote.command(args);
+        command.env("DUMPVAULT_REPOSITORY", format!("s3:https://storage.invalid/{BUCKET}/repo"));
+        command.env("AWS_CA_BUNDLE", &authority).env("https_proxy", format!("http://{proxy}"));
+        run(command, stdin)
+    };
+    let dump = noise(1, 3 << 20);
+    proxied(&["init"], b"").expect(exit::OK);
+    proxied(&["backup", "--stdin", "--name", "app"], &dump).expect(exit::OK);
+    assert!(proxied(&["restore", "app", "--to", "-", "--no-cache"], b"").expect(exit::OK).stdout == dump);
 }
 
 #[test]

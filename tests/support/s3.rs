@@ -21,6 +21,7 @@ use s3s::auth::SimpleAuth;
 use s3s::dto::*;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
+use tokio_rustls::{TlsAcceptor, rustls};
 
 pub const BUCKET: &str = "vault";
 pub const ACCESS_KEY: &str = "AKIDTEST";
@@ -110,6 +111,8 @@ type Shared = Arc<Mutex<State>>;
 pub struct TestServer {
     state: Shared,
     address: SocketAddr,
+    /// Whom to trust, in PEM, where it speaks TLS.
+    authority: Option<String>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -121,6 +124,25 @@ impl Default for TestServer {
 
 impl TestServer {
     pub fn new() -> Self {
+        Self::start(None)
+    }
+
+    /// One that speaks TLS as `localhost` and `storage.invalid`, with a certificate that nobody in the world trusts.
+    pub fn over_tls() -> Self {
+        let names = ["localhost", "storage.invalid"].map(str::to_owned);
+        let own = rcgen::generate_simple_self_signed(names).unwrap();
+        let key = own.signing_key.serialize_der().try_into().unwrap();
+        let config =
+            rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![own.cert.der().clone()], key)
+                .unwrap();
+        Self::start(Some((TlsAcceptor::from(Arc::new(config)), own.cert.pem())))
+    }
+
+    fn start(tls: Option<(TlsAcceptor, String)>) -> Self {
         let state = Arc::new(Mutex::new(State {
             objects: BTreeMap::new(),
             uploads: BTreeMap::new(),
@@ -144,19 +166,25 @@ impl TestServer {
         let mut builder = S3ServiceBuilder::new(MemoryS3(Arc::clone(&state)));
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let server = Server { state: Arc::clone(&state), s3: builder.build() };
+        let (acceptor, authority) = tls.unzip();
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
-                let server = server.clone();
+                let (server, acceptor) = (server.clone(), acceptor.clone());
                 tokio::spawn(async move {
                     let service = hyper::service::service_fn(move |request| server.clone().serve(request));
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let http = hyper::server::conn::http1::Builder::new();
+                    let _ = match acceptor {
+                        None => http.serve_connection(TokioIo::new(stream), service).await,
+                        Some(acceptor) => match acceptor.accept(stream).await {
+                            Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+                            Err(_) => Ok(()),
+                        },
+                    };
                 });
             }
         });
-        Self { state, address, runtime: Some(runtime) }
+        Self { state, address, authority, runtime: Some(runtime) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -164,7 +192,15 @@ impl TestServer {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        match self.authority {
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+            None => format!("http://{}", self.address),
+        }
+    }
+
+    /// The certificate of the authority behind its own, in PEM.
+    pub fn authority(&self) -> &str {
+        self.authority.as_deref().unwrap()
     }
 
     /// The repository's address below `prefix`.

@@ -2,7 +2,9 @@
 //!
 //! It lies below the SDK's signing, so that it sees every request as it goes out, and its bodies byte by byte.
 
+use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,6 +26,9 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::date_time::{DateTime, Format};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::storage::Requests;
 use crate::storage::limit::Rate;
@@ -111,6 +116,21 @@ impl Wire {
             self.skew_ms.store(told.saturating_sub(ours.as_millis() as i64), Ordering::Relaxed);
         }
     }
+}
+
+/// The certificates of authorities to trust, in PEM, known to be some: the SDK panics on those that it cannot read, and takes none for all
+/// that was meant.
+pub(super) fn read_authorities(path: &Path) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+    let pem = std::fs::read(path)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| format!("not a certificate in PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("a certificate in it cannot be read: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err("there is no certificate in PEM in it".into());
+    }
+    Ok(pem)
 }
 
 /// The HTTP client for the SDK: TLS by rustls, the system's certificates and those in `ca_pem`, proxies as the environment says.
