@@ -117,12 +117,16 @@ impl World {
     }
 
     fn restore(&self, stream: &Stream) -> (Vec<u8>, ReadStats) {
+        self.restore_with(stream, ReadSettings::local(2))
+    }
+
+    fn restore_with(&self, stream: &Stream, settings: ReadSettings) -> (Vec<u8>, ReadStats) {
         let mut out = Vec::new();
         let mut write = |bytes: &[u8]| {
             out.extend_from_slice(bytes);
             Ok(())
         };
-        let (settings, cancel) = (ReadSettings::local(2), Cancel::new());
+        let cancel = Cancel::new();
         let stats =
             self.repo.read_stream(&self.locator(), stream, settings, &Silent, &cancel, &mut write).unwrap();
         (out, stats)
@@ -197,6 +201,45 @@ fn given_a_week_of_small_changes_then_each_day_stores_a_fiftieth_and_comes_back(
             assert!(survey.read_amplification() < 1.5, "day {day}: {}", survey.read_amplification());
         }
     }
+}
+
+#[test]
+fn given_rows_of_more_backups_than_there_is_room_for_then_room_is_made_and_blocks_are_opened_once() {
+    let world = World::new();
+    let mut bytes = rows(8);
+    bytes.truncate(8_000_000);
+    let mut stream = world.back_up(&bytes);
+    for day in 0..60u64 {
+        let new = noise(day, 160_000);
+        for (number, field) in new.chunks(40).enumerate() {
+            let at = number * 2000 + day as usize * 30;
+            bytes[at..at + 40].copy_from_slice(field);
+        }
+        let request = BackupRequest { read_amplification_max: f64::MAX, ..request() };
+        stream = world.back_up_as(&bytes, request).unwrap().committed.body.streams[0].clone();
+    }
+    let blocks = world.survey(&stream).blocks.len() as u64;
+    // As much as the gathered rows of 30 backups take.
+    let settings = ReadSettings { open_bytes_max: 96 << 20, ..ReadSettings::new(2, 8 << 20, 1 << 20) };
+    let (restored, ReadStats { blocks_opened: opened, .. }) = world.restore_with(&stream, settings);
+    assert!(restored == bytes && opened > blocks && opened < blocks * 6, "{opened} of {blocks}");
+}
+
+#[test]
+fn given_rows_added_in_places_far_apart_then_no_block_holds_rows_of_two() {
+    let world = World::new();
+    let mut tables: Vec<Vec<u8>> = rows(8).chunks(2_000_000).take(4).map(<[u8]>::to_vec).collect();
+    let mut stream = world.back_up(&tables.concat());
+    for day in 0..30u64 {
+        for (number, table) in (0u64..).zip(&mut tables) {
+            table.extend_from_slice(&noise(day * 10 + number, 150_000));
+        }
+        stream = world.back_up(&tables.concat());
+    }
+    let settings = ReadSettings::new(2, 16 << 20, 1 << 20);
+    let (restored, ReadStats { blocks_opened: opened, .. }) = world.restore_with(&stream, settings);
+    let blocks = world.survey(&stream).blocks.len() as u64;
+    assert!(restored == tables.concat() && opened * 10 <= blocks * 12, "{opened} of {blocks}");
 }
 
 #[test]

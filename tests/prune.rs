@@ -7,6 +7,7 @@ use dumpvault::crypto::{Credential, KeyFile};
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::SnapshotId;
 use dumpvault::repo::format::config::Config;
+use dumpvault::repo::format::index::BlockKind;
 use dumpvault::repo::gc::{PruneReport, PruneSettings};
 use dumpvault::repo::reader::{Locator, ReadSettings};
 use dumpvault::repo::verify::{CheckSettings, ReadData};
@@ -490,6 +491,31 @@ fn given_many_small_packs_then_they_become_few_and_a_prune_does_not_do_it_again(
     vault.assert_whole(&vault.repo);
     let again = vault.prune(Duration::ZERO).unwrap();
     assert_eq!((again.packs_written, again.packs_deleted), (0, 0), "{again:?}");
+}
+
+#[test]
+fn given_rows_gathered_by_many_backups_when_repacked_then_they_are_not_brought_together_in_large_blocks() {
+    let mut vault = Vault::new(MemoryStorage::new());
+    let mut bytes = noise(99, 4 * MIB);
+    let mut newest = vault.backup(&bytes);
+    for day in 0..40 {
+        for (number, field) in noise(day, 300_000).chunks(300).enumerate() {
+            let at = number * 4000 + day as usize * 100;
+            bytes[at..at + 300].copy_from_slice(field);
+        }
+        let before = newest;
+        newest = vault.backup_on(before, &bytes);
+        vault.forget(before);
+    }
+    let report = vault.prune(Duration::ZERO).unwrap();
+    assert!(report.packs_written > 0, "{report:?}");
+    vault.assert_whole(&vault.repo);
+    let mut catalog = vault.repo.catalog(&Silent).unwrap();
+    let packs = catalog.packs().unwrap();
+    let blocks = packs.iter().flat_map(|pack| catalog.pack(pack.number).unwrap().table.blocks.clone());
+    let data = blocks.filter(|block| block.kind == BlockKind::Data);
+    let (large, small): (Vec<_>, Vec<_>) = data.partition(|block| block.plain_bytes > 256 << 10);
+    assert!(large.len() <= 4 && small.len() >= 20, "{} large, {} small", large.len(), small.len());
 }
 
 #[test]

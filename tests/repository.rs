@@ -66,7 +66,7 @@ fn restore(repo: &Repository, committed: &Committed) -> Result<Vec<u8>, RepoErro
         out.extend_from_slice(bytes);
         Ok(())
     };
-    let read = ReadSettings { open_bytes: 8 << 20, ..ReadSettings::local(2) };
+    let read = ReadSettings::new(3, 8 << 20, 1 << 20);
     repo.read_stream(&locator, &committed.body.streams[0], read, &Silent, &Cancel::new(), &mut write)?;
     Ok(out)
 }

@@ -15,8 +15,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-/// Plain bytes of the source's blocks held open, bytes of a read, and reads at a time: the destination needs room beside them.
-const OPEN_BYTES_MAX: u64 = 32 << 20;
+/// Plain bytes of the source's blocks held open unless they are too few, bytes of a read, and reads at a time: the destination needs
+/// room beside them.
+const OPEN_BYTES: u64 = 32 << 20;
 const RUN_BYTES_MAX: u64 = 2 << 20;
 const WORKERS_MAX: usize = 8;
 
@@ -116,8 +117,9 @@ fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<
         workers: context.cores(),
         read: ReadSettings {
             workers: read.workers.min(WORKERS_MAX),
-            open_bytes: read.open_bytes.min(OPEN_BYTES_MAX),
+            open_bytes: OPEN_BYTES,
             run_bytes: read.run_bytes.min(RUN_BYTES_MAX),
+            ..read
         },
         by: context.app.host(),
         dry_run: args.dry_run,

@@ -1,6 +1,6 @@
 //! Chunks that are stored already, put together into new packs.
 
-use super::format::index::{BlockKind, ChunkEntry, IndexedPack};
+use super::format::index::{BlockKind, CHUNK_BYTES_MAX, ChunkEntry, IndexedPack};
 use super::format::pack::PackBuffer;
 use super::objects::pack_key;
 use super::{RepoError, Repository};
@@ -15,6 +15,10 @@ pub(super) struct Repacked {
     /// Bytes of the packs.
     pub bytes: u64,
 }
+
+/// What remains of blocks is put together up to so many plain bytes. More would bring places of a stream together that are far apart, and a
+/// restore would have to open the block for each, or to keep it open between them.
+const BLOCK_BYTES: usize = CHUNK_BYTES_MAX as usize;
 
 /// Fills blocks and packs of each kind. No index names what it writes.
 pub(super) struct Repacker<'a> {
@@ -36,24 +40,25 @@ impl<'a> Repacker<'a> {
         }
     }
 
-    /// Adds a chunk or node, whose bytes must be those that `id` names.
-    pub fn add(&mut self, kind: BlockKind, id: &[u8; 32], chunk: &[u8]) -> Result<(), RepoError> {
-        let full = self
-            .open
-            .get(&kind)
-            .is_some_and(|(plain, _)| plain.len() + chunk.len() > self.repo.config.block_bytes);
-        if full {
+    /// Adds what remains of a block: chunks or nodes, whose bytes must be those that their ids name. They stay together.
+    pub fn add(&mut self, kind: BlockKind, remains: &[([u8; 32], &[u8])]) -> Result<(), RepoError> {
+        let bytes: usize = remains.iter().map(|(_, chunk)| chunk.len()).sum();
+        if self.open.get(&kind).is_some_and(|(plain, _)| plain.len() + bytes > BLOCK_BYTES) {
             self.close_block(kind)?;
         }
         let (plain, chunks) = self.open.entry(kind).or_default();
-        plain.extend_from_slice(chunk);
-        chunks.push((*id, chunk.len() as u32));
-        self.written.chunks += 1;
+        for (id, chunk) in remains {
+            plain.extend_from_slice(chunk);
+            chunks.push((*id, chunk.len() as u32));
+        }
+        self.written.chunks += remains.len() as u64;
         Ok(())
     }
 
     fn close_block(&mut self, kind: BlockKind) -> Result<(), RepoError> {
-        let Some((plain, chunks)) = self.open.remove(&kind) else { return Ok(()) };
+        let Some((plain, chunks)) = self.open.remove(&kind).filter(|(_, chunks)| !chunks.is_empty()) else {
+            return Ok(());
+        };
         let mut stored = Vec::new();
         let codec: Codec = self.compressor.compress(&plain, Level::DEFAULT, &mut stored)?;
         let pack = self.packs.entry(kind).or_default();

@@ -42,7 +42,7 @@ pub fn open(remote: &Remote) -> (Repository, tempfile::TempDir) {
 }
 
 /// One request after another, a block each.
-pub const ONE_AT_A_TIME: ReadSettings = ReadSettings { workers: 1, open_bytes: 8 << 20, run_bytes: 1 };
+pub const ONE_AT_A_TIME: ReadSettings = ReadSettings::new(1, 8 << 20, 1);
 
 #[test]
 fn given_50_ms_then_a_restore_is_ten_times_faster_than_one_request_at_a_time() {

@@ -142,7 +142,7 @@ fn restored(repository: &Path, key: &Path, cache: &Path, notes: &Notes) -> Resul
         Ok(())
     };
     // As little read ahead as there can be: what is bounded by a setting is not the question here.
-    let settings = ReadSettings { workers: 2, open_bytes: 8 << 20, run_bytes: 1 << 20 };
+    let settings = ReadSettings::new(2, 8 << 20, 1 << 20);
     repo.read_stream(&locator, stream, settings, &Silent, &Cancel::new(), &mut write)?;
     Ok(out)
 }

@@ -7,10 +7,14 @@ use crate::id::SnapshotId;
 use crate::ops::OpError;
 use crate::repo::catalog::Catalog;
 use crate::repo::history::History;
+use crate::repo::reader::Survey;
 use crate::repo::writer::{BackupSession, Basis, StoredStream};
 use crate::repo::{RepoError, Repository};
 use crate::snapshot::selection::select;
-use crate::snapshot::{Body, State, Stream};
+use crate::snapshot::{Body, State};
+
+/// A stream whose restore would open a block more often than that, on average, is stored afresh.
+const OPENS_MAX: f64 = 1.2;
 
 /// Which snapshot's streams new ones are compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +102,8 @@ impl Parents {
                 return Basis::Chunks;
             }
         };
-        let amplification = parent.survey().read_amplification();
-        if amplification > self.read_amplification_max {
-            observer.observe(Event::Step { what: renewal(stream, amplification) });
+        if let Some(why) = why_afresh(parent.survey(), self.read_amplification_max) {
+            observer.observe(Event::Step { what: format!("storing `{}` afresh: {why}", stream.name) });
             return Basis::Afresh(parent.into_survey());
         }
         self.is_used = true;
@@ -126,11 +129,15 @@ impl Parents {
     }
 }
 
-fn renewal(stream: &Stream, amplification: f64) -> String {
-    format!(
-        "storing `{}` afresh: restoring its parent reads {amplification:.1} times what the stream takes by itself",
-        stream.name
-    )
+/// What makes restores of the parent so slow that a stream had better not rest on it.
+fn why_afresh(parent: &Survey, read_amplification_max: f64) -> Option<String> {
+    let (amplification, opens) = (parent.read_amplification(), parent.opens());
+    if amplification > read_amplification_max {
+        let text = "restoring its parent reads";
+        return Some(format!("{text} {amplification:.1} times what the stream takes by itself"));
+    }
+    let text = "restoring its parent wants blocks of too many backups at a time, and opens each";
+    (opens > OPENS_MAX).then(|| format!("{text} {opens:.1} times"))
 }
 
 /// Says why a parent is of no use: as damage, if it is damaged.
@@ -146,5 +153,24 @@ fn tell(observer: &WithDamage<'_>, what: &str, error: &RepoError) {
         }
         error => observer
             .observe(Event::Warning { message: format!("{what} cannot be read: {error}; {INSTEAD}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::why_afresh;
+    use crate::repo::reader::{BlockUse, Survey};
+
+    #[test]
+    fn given_a_parent_that_is_slow_to_restore_then_it_is_told_why() {
+        let block = BlockUse { live: 500_000, plain: 1_000_000, stored: 300_000, stretches: 1 };
+        let mut survey = Survey { stored_read: 300_000, stored_own: 150_000, ..Survey::default() };
+        survey.blocks.insert((1, 0), block);
+        assert_eq!(why_afresh(&survey, 2.0), None);
+        assert!(why_afresh(&survey, 1.9).is_some_and(|why| why.contains("reads 2.0 times")));
+        survey.reopened = 200_000;
+        assert_eq!(why_afresh(&survey, 2.0), None);
+        survey.reopened = 300_000;
+        assert!(why_afresh(&survey, 2.0).is_some_and(|why| why.contains("opens each 1.3 times")));
     }
 }

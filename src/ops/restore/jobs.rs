@@ -120,10 +120,12 @@ impl Chosen {
             stream: stream.name.clone(),
             bytes_expected: Some(parts.bytes()),
         });
+        // A part of an old stream needs as many blocks at a time as the whole: its worker may come to have as much room.
+        let all = self.settings;
         let settings = ReadSettings {
-            workers: (self.settings.workers / jobs.workers.max(1)).max(1),
-            open_bytes: (self.settings.open_bytes / jobs.workers.max(1) as u64).max(8 << 20),
-            ..self.settings
+            workers: (all.workers / jobs.workers.max(1)).max(1),
+            open_bytes: (all.open_bytes / jobs.workers.max(1) as u64).max(8 << 20),
+            ..all
         };
         let run = Run { chosen: self, stream, prepared, settings, observer, cancel };
         let stats = run.all(parts, jobs)?;

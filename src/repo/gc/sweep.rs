@@ -300,15 +300,17 @@ impl<'a> Copier<'a> {
             })?;
             let plain = plain.unwrap_or_default();
             let mut rest = plain.as_slice();
+            let mut remains = Vec::new();
             for (id, len) in chunks {
                 // `open_run` has checked that they fit.
                 let (chunk, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
                 rest = later;
                 // Not before the block has opened: another pack may hold it whole.
                 if claimed.claim(&self.survey.live, block.kind, id) {
-                    self.repacker.add(block.kind, id, chunk)?;
+                    remains.push((*id, chunk));
                 }
             }
+            self.repacker.add(block.kind, &remains)?;
         }
         Ok(())
     }

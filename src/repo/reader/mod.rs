@@ -41,8 +41,10 @@ use turns::Turns;
 pub struct ReadSettings {
     /// Threads that fetch and open blocks.
     pub workers: usize,
-    /// Plain bytes of open blocks at a time.
+    /// Plain bytes of open blocks at a time, to begin with …
     pub open_bytes: u64,
+    /// … and at most, where blocks that had to be closed are wanted again.
+    pub open_bytes_max: u64,
     /// Blocks that lie side by side are fetched in one read of up to so many bytes.
     pub run_bytes: u64,
 }
@@ -50,13 +52,18 @@ pub struct ReadSettings {
 impl ReadSettings {
     /// Settings for `cores` cores on a storage without latency.
     pub fn local(cores: usize) -> Self {
-        Self { workers: cores.max(1) + 1, open_bytes: 96 << 20, run_bytes: 1 << 20 }
+        Self::new(cores.max(1) + 1, 96 << 20, 1 << 20)
     }
 
     /// Settings for a storage behind a wire, where each request waits for its answer: many at once, and large. At 50 ms
     /// they bring 600 MB/s of whole packs, and 100 MB/s of single blocks.
     pub fn remote() -> Self {
-        Self { workers: 16, open_bytes: 128 << 20, run_bytes: 2 << 20 }
+        Self::new(16, 128 << 20, 2 << 20)
+    }
+
+    /// Settings with the same room for open blocks from the beginning to the end.
+    pub const fn new(workers: usize, open_bytes: u64, run_bytes: u64) -> Self {
+        Self { workers, open_bytes, open_bytes_max: open_bytes, run_bytes }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::id::{ChunkId, NodeId, PackId};
 use crate::repo::RepoError;
 use crate::repo::catalog::{Location, PackRow};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -25,6 +25,10 @@ const RECENT: usize = 1024;
 
 /// Plain bytes of blocks that are kept open although a later one of their pack was wanted since; more where they are wanted again.
 const PASSED_BYTES: u64 = 8 << 20;
+/// A pack in which a restore goes back so often holds blocks of several days, put together by a prune: none of them counts as passed.
+const TIMES_BACK_MAX: u32 = 3;
+/// Opening so many blocks again and again for want of room is no reason to make more: a comparison that looks for its place jumps.
+const OPENED_AGAIN_MAX: u32 = 32;
 /// So many closed blocks are remembered, to see whether one is wanted again.
 const CLOSED_KEPT: usize = 1024;
 
@@ -207,6 +211,11 @@ pub(super) struct Planner {
     /// Open blocks, and when each was wanted last.
     open: OpenBlocks,
     passed: Passed,
+    closed: Closed,
+    /// Plain bytes of open blocks that there is room for.
+    open_bytes: u64,
+    /// By how many more blocks were opened for the third time or more often for want of room than for the first time.
+    opened_again: u32,
     tick: u64,
     segment: Segment,
     /// Number of the present segment.
@@ -227,12 +236,12 @@ impl Planner {
         stop: Cancel,
     ) -> Self {
         // Less would not hold one block of the largest kind.
-        let free = settings.open_bytes.max(8 << 20);
+        let open_bytes = settings.open_bytes.max(8 << 20);
         Self {
             locator,
             settings,
             budget: Arc::new(Budget {
-                free: Mutex::new(free),
+                free: Mutex::new(open_bytes),
                 freed: Condvar::new(),
                 spare: Mutex::default(),
             }),
@@ -241,6 +250,9 @@ impl Planner {
             stop,
             open: HashMap::new(),
             passed: Passed::default(),
+            closed: Closed::default(),
+            open_bytes,
+            opened_again: 0,
             tick: 0,
             segment: Segment::default(),
             segment_number: 1,
@@ -351,8 +363,15 @@ impl Planner {
             what: "the catalog names a block that it does not have".to_owned(),
         })?;
         let bytes = u64::from(entry.plain_bytes);
+        match self.closed.why(&key) {
+            Some(Why::Passed) => self.passed.keep_more(),
+            // Once may be for a jump back, on which much room would be spent in vain.
+            Some(Why::NoRoom { times: 2.. }) => self.give_more_room(),
+            Some(Why::NoRoom { .. }) => {}
+            None => self.opened_again = self.opened_again.saturating_sub(1),
+        }
         // Those that a segment under way still needs close when it is done.
-        self.passed.open(key, bytes, self.tick, &mut self.open);
+        self.passed.open(key, bytes, self.tick, &mut self.open, &mut self.closed);
         self.make_room(bytes)?;
         let slot = Arc::new(Slot { outcome: OnceLock::new(), budget: Arc::clone(&self.budget), bytes });
         self.open.insert(key, (Arc::clone(&slot), self.tick));
@@ -396,6 +415,11 @@ impl Planner {
             match oldest {
                 Some(key) => {
                     self.open.remove(&key);
+                    let times = match self.closed.why(&key) {
+                        Some(Why::NoRoom { times }) => times.saturating_add(1),
+                        _ => 1,
+                    };
+                    self.closed.add(key, Why::NoRoom { times });
                 }
                 None => {
                     // Everything open is wanted: let the writer have all that is planned, and wait for it.
@@ -406,6 +430,18 @@ impl Planner {
             }
         }
         Ok(())
+    }
+
+    /// A block is wanted again and again that is closed for others: with a little more room it would have been open.
+    fn give_more_room(&mut self) {
+        self.opened_again += 1;
+        if self.opened_again < OPENED_AGAIN_MAX {
+            return;
+        }
+        self.opened_again = 0;
+        let more = (self.open_bytes / 4).min(self.settings.open_bytes_max.saturating_sub(self.open_bytes));
+        self.open_bytes += more;
+        self.budget.give(more);
     }
 
     fn send_run(&mut self) -> Result<(), RepoError> {
@@ -441,41 +477,51 @@ impl Planner {
 /// block is done with when a later one of its pack is opened. To close it then, and not only when there is no room left, spares fresh
 /// memory. So much is kept for what goes back a little; where a stream goes back further, that is seen, and more is kept.
 struct Passed {
-    /// The block opened last in each pack, with its plain bytes.
-    last: HashMap<PackId, (u32, u64)>,
+    packs: HashMap<PackId, ReadPack>,
     /// Blocks passed, the first one in front: their plain bytes, and when that was.
     queue: VecDeque<(BlockKey, u64, u64)>,
     /// The sum of their plain bytes.
     bytes: u64,
     bytes_max: u64,
-    /// Blocks closed lately, the first one in front.
-    closed: VecDeque<BlockKey>,
-    closed_set: HashSet<BlockKey>,
+}
+
+/// How a pack is read.
+#[derive(Default)]
+struct ReadPack {
+    /// The block opened last, with its plain bytes.
+    last: Option<(u32, u64)>,
+    /// How often that was one before the one opened last.
+    times_back: u32,
 }
 
 impl Default for Passed {
     fn default() -> Self {
-        Self {
-            last: HashMap::new(),
-            queue: VecDeque::new(),
-            bytes: 0,
-            bytes_max: PASSED_BYTES,
-            closed: VecDeque::new(),
-            closed_set: HashSet::new(),
-        }
+        Self { packs: HashMap::new(), queue: VecDeque::new(), bytes: 0, bytes_max: PASSED_BYTES }
     }
 }
 
 impl Passed {
+    fn keep_more(&mut self) {
+        self.bytes_max = self.bytes_max.saturating_mul(2);
+    }
+
     /// Takes note that the block is about to be opened; takes those out of `open` that can be closed.
-    fn open(&mut self, key: BlockKey, bytes: u64, now: u64, open: &mut OpenBlocks) {
-        if self.closed_set.contains(&key) {
-            self.bytes_max = self.bytes_max.saturating_mul(2);
-        }
+    fn open(&mut self, key: BlockKey, bytes: u64, now: u64, open: &mut OpenBlocks, closed: &mut Closed) {
         let (pack, number) = key;
-        if let Some((before, before_bytes)) = self.last.insert(pack, (number, bytes)) {
-            self.queue.push_back(((pack, before), before_bytes, now));
-            self.bytes += before_bytes;
+        let read = self.packs.entry(pack).or_default();
+        if let Some((before, before_bytes)) = read.last.replace((number, bytes)) {
+            let goes_back = number < before;
+            read.times_back += u32::from(goes_back);
+            if read.times_back < TIMES_BACK_MAX {
+                self.queue.push_back(((pack, before), before_bytes, now));
+                self.bytes += before_bytes;
+            } else if goes_back && read.times_back == TIMES_BACK_MAX {
+                self.queue.retain(|(key, bytes, _)| {
+                    let stays = key.0 != pack;
+                    self.bytes -= if stays { 0 } else { *bytes };
+                    stays
+                });
+            }
         }
         for _ in 0..self.queue.len() {
             if self.bytes <= self.bytes_max {
@@ -489,15 +535,44 @@ impl Passed {
             }
             self.bytes -= bytes;
             open.remove(&key);
-            if self.closed.len() >= CLOSED_KEPT
-                && let Some(oldest) = self.closed.pop_front()
-            {
-                self.closed_set.remove(&oldest);
-            }
-            if self.closed_set.insert(key) {
-                self.closed.push_back(key);
-            }
+            closed.add(key, Why::Passed);
         }
+    }
+}
+
+/// Blocks closed lately.
+#[derive(Default)]
+struct Closed {
+    /// The first one in front.
+    order: VecDeque<BlockKey>,
+    why: HashMap<BlockKey, Why>,
+}
+
+/// Why a block was closed.
+#[derive(Clone, Copy)]
+enum Why {
+    Passed,
+    /// So often by now.
+    NoRoom {
+        times: u32,
+    },
+}
+
+impl Closed {
+    fn why(&self, key: &BlockKey) -> Option<Why> {
+        self.why.get(key).copied()
+    }
+
+    fn add(&mut self, key: BlockKey, why: Why) {
+        if self.why.insert(key, why).is_some() {
+            return;
+        }
+        if self.order.len() >= CLOSED_KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.why.remove(&oldest);
+        }
+        self.order.push_back(key);
     }
 }
 

@@ -19,6 +19,12 @@ const RECENT: usize = 1024;
 const WHOLE_MAX: usize = 1 << 19;
 /// Memory of the outline that a survey keeps at most.
 const OUTLINE_BYTES_MAX: usize = 24 << 20;
+/// Blocks are wanted again from one such stretch of the stream to the next …
+const STRETCH_BYTES: u64 = 4 << 20;
+/// … and can stay open for that, if they have no more plain bytes than this: room for a block of gathered rows of each of some 250 backups.
+const ROOM_BYTES: u64 = 64 << 20;
+/// A block that more stretches take bytes from lies scattered over the stream.
+const STRETCHES_NEAR: u32 = 4;
 /// A part of the stream that is worth a thread.
 const PART_BYTES_MIN: u64 = 16 << 20;
 const PARTS_MAX: u64 = 32;
@@ -34,13 +40,8 @@ pub struct BlockUse {
     pub plain: u32,
     /// Bytes that it takes in its pack.
     pub stored: u32,
-}
-
-impl BlockUse {
-    /// Whether at least half of it is wanted.
-    pub fn is_mostly_live(&self) -> bool {
-        self.live * 2 >= u64::from(self.plain)
-    }
+    /// How many stretches of the stream, of 4 MiB each, take bytes from it.
+    pub stretches: u32,
 }
 
 /// What a recipe comes down to.
@@ -56,6 +57,8 @@ pub struct Survey {
     pub stored_read: u64,
     /// What the stream's own bytes take of them: about what the stream would take if it were stored alone.
     pub stored_own: u64,
+    /// Plain bytes that a restore opens again, for want of room to keep their blocks open.
+    pub reopened: u64,
     /// The blocks, by number of the pack in the catalog and of the block in the pack.
     pub blocks: HashMap<(i64, u32), BlockUse>,
     /// Chunks that the stream holds whole: where they begin in it. Half a million at most, an even share of each part of the stream.
@@ -66,6 +69,19 @@ impl Survey {
     /// Bytes that a restore reads for each byte that the stream itself takes; 1 for one stored alone.
     pub fn read_amplification(&self) -> f64 {
         if self.stored_own == 0 { 1.0 } else { self.stored_read as f64 / self.stored_own as f64 }
+    }
+
+    /// How often a restore opens a block, on average.
+    pub fn opens(&self) -> f64 {
+        let plain: u64 = self.blocks.values().map(|block| u64::from(block.plain)).sum();
+        if plain == 0 { 1.0 } else { (plain + self.reopened) as f64 / plain as f64 }
+    }
+
+    /// Whether a stream that is stored afresh after this one may share a block with it: at least half of it is wanted, and all in one
+    /// place if there are too many that are wanted everywhere.
+    pub fn is_sound(&self, block: &BlockUse) -> bool {
+        let is_mostly_live = block.live * 2 >= u64::from(block.plain);
+        is_mostly_live && (self.reopened == 0 || block.stretches <= STRETCHES_NEAR)
     }
 
     /// Walks the whole recipe of `stream`, parts of it side by side in up to `threads` threads. No data is read. Memory: 40 bytes
@@ -151,10 +167,11 @@ impl Survey {
         });
         let counted = joined.unwrap_or_default();
         let Part { extents, counter, whole, .. } = counted;
-        let Counter { numbers, uses, mut outline, .. } = counter;
+        let Counter { numbers, uses, mut outline, stretch, .. } = counter;
         outline.iter_mut().for_each(Outline::shrink);
-        let mut survey = Self { bytes, base, extents, whole, ..Self::default() };
-        survey.blocks = numbers.into_iter().filter_map(|(key, at)| Some((key, *uses.get(at)?))).collect();
+        let mut survey = Self { bytes, base, extents, whole, reopened: stretch.reopened, ..Self::default() };
+        let used = |at: usize| uses.get(at).map(|counted| counted.block);
+        survey.blocks = numbers.into_iter().filter_map(|(key, at)| Some((key, used(at)?))).collect();
         for block in survey.blocks.values() {
             let plain = u64::from(block.plain).max(1);
             survey.stored_read += u64::from(block.stored);
@@ -194,6 +211,7 @@ impl Part {
         let mut offset = range.start;
         part.counter.outline = (outline_bytes > 0).then(|| Outline::at(offset));
         walker.walk(root, range, |extent| {
+            part.counter.stretch.reach(offset);
             let chunk_bytes = part.counter.count(extent, locator)?;
             if part.counter.outline.as_ref().is_some_and(|outline| outline.memory() > outline_bytes) {
                 part.counter.outline = None;
@@ -207,6 +225,7 @@ impl Part {
             offset += u64::from(extent.len);
             Ok(())
         })?;
+        part.counter.stretch.end();
         Ok(part)
     }
 
@@ -236,17 +255,69 @@ struct Recent {
     number: u32,
 }
 
+/// The stretch of the stream under way: whether there was room to keep what it wants again.
+#[derive(Default)]
+struct Stretch {
+    /// From 1 on.
+    number: u64,
+    /// Plain bytes of those of its blocks that stretches before it took from.
+    again: u64,
+    /// Plain bytes opened once more in all stretches that ended.
+    reopened: u64,
+}
+
+impl Stretch {
+    /// The stream has come as far as `offset`.
+    fn reach(&mut self, offset: u64) {
+        let number = offset / STRETCH_BYTES + 1;
+        if number != self.number {
+            self.end();
+            self.number = number;
+        }
+    }
+
+    fn end(&mut self) {
+        if self.again > ROOM_BYTES {
+            self.reopened += self.again;
+        }
+        self.again = 0;
+    }
+
+    /// Takes bytes from a block.
+    fn take(&mut self, Counted { block, stretch }: &mut Counted) {
+        if *stretch != self.number {
+            self.again += if *stretch == 0 { 0 } else { u64::from(block.plain) };
+            *stretch = self.number;
+            block.stretches += 1;
+        }
+    }
+}
+
+/// What is counted of a block.
+struct Counted {
+    block: BlockUse,
+    /// The stretch that took bytes from it last; 0 for none.
+    stretch: u64,
+}
+
 struct Counter {
     recent: Vec<Option<Recent>>,
     numbers: HashMap<(i64, u32), usize>,
-    uses: Vec<BlockUse>,
+    uses: Vec<Counted>,
+    stretch: Stretch,
     /// None where it is not wanted, or too large.
     outline: Option<Outline>,
 }
 
 impl Default for Counter {
     fn default() -> Self {
-        Self { recent: vec![None; RECENT], numbers: HashMap::new(), uses: Vec::new(), outline: None }
+        Self {
+            recent: vec![None; RECENT],
+            numbers: HashMap::new(),
+            uses: Vec::new(),
+            stretch: Stretch::default(),
+            outline: None,
+        }
     }
 }
 
@@ -266,8 +337,9 @@ impl Counter {
                 recent
             }
         };
-        if let Some(block) = self.uses.get_mut(recent.at) {
-            block.live += u64::from(extent.len);
+        if let Some(counted) = self.uses.get_mut(recent.at) {
+            counted.block.live += u64::from(extent.len);
+            self.stretch.take(counted);
         }
         if let Some(outline) = &mut self.outline {
             outline.add(recent.number, extent);
@@ -282,15 +354,18 @@ impl Counter {
             outline
         });
         for (key, at) in &other.numbers {
-            let Some(block) = other.uses.get(*at) else { continue };
+            let Some(Counted { block, stretch }) = other.uses.get(*at) else { continue };
             let at = *self.numbers.entry(*key).or_insert_with(|| {
-                self.uses.push(BlockUse { live: 0, ..*block });
+                self.uses
+                    .push(Counted { block: BlockUse { live: 0, stretches: 0, ..*block }, stretch: *stretch });
                 self.uses.len() - 1
             });
             if let Some(own) = self.uses.get_mut(at) {
-                own.live += block.live;
+                own.block.live += block.live;
+                own.block.stretches += block.stretches;
             }
         }
+        self.stretch.reopened += other.stretch.reopened;
     }
 
     fn find(&mut self, chunk: ChunkId, locator: &Mutex<Locator>) -> Result<Recent, RepoError> {
@@ -300,10 +375,43 @@ impl Counter {
         let at = *numbers.entry((pack.number, location.block)).or_insert_with(|| {
             let (plain, stored) =
                 pack.block(location.block).map_or((0, 0), |block| (block.plain_bytes, block.stored_bytes));
-            uses.push(BlockUse { live: 0, plain, stored });
+            uses.push(Counted { block: BlockUse { live: 0, plain, stored, stretches: 0 }, stretch: 0 });
             uses.len() - 1
         });
         let number = self.outline.as_mut().map_or(0, |outline| outline.add_chunk(chunk));
         Ok(Recent { chunk, bytes: location.len, at, number })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BlockUse, Counted, STRETCH_BYTES, Stretch};
+
+    /// Plain bytes opened again where each of ten stretches takes from the blocks that `wanted` names, of 256 KiB each.
+    fn reopened(blocks: usize, wanted: impl Fn(u64, usize) -> bool) -> u64 {
+        let block = BlockUse { live: 0, plain: 256 << 10, stored: 0, stretches: 0 };
+        let mut blocks: Vec<Counted> = (0..blocks).map(|_| Counted { block, stretch: 0 }).collect();
+        let mut stretch = Stretch::default();
+        for number in 0..10 {
+            for offset in [number * STRETCH_BYTES, number * STRETCH_BYTES + 99] {
+                stretch.reach(offset);
+                let wanted = blocks.iter_mut().enumerate().filter(|(at, _)| wanted(number, *at));
+                wanted.for_each(|(_, counted)| stretch.take(counted));
+            }
+        }
+        stretch.end();
+        stretch.reopened
+    }
+
+    #[test]
+    fn given_blocks_that_there_is_room_for_then_none_is_opened_again() {
+        assert_eq!(reopened(256, |_, _| true), 0);
+        assert_eq!(reopened(2570, |stretch, at| at as u64 % 10 == stretch), 0, "each is wanted once");
+        assert_eq!(reopened(500, |stretch, at| (stretch < 5) == (at < 250)), 0, "others in each half");
+    }
+
+    #[test]
+    fn given_a_block_too_many_then_each_stretch_opens_all_again() {
+        assert_eq!(reopened(257, |_, _| true), 9 * 257 * (256 << 10));
     }
 }

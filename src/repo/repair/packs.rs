@@ -201,13 +201,15 @@ impl Salvage<'_> {
             }
             let mut plain = Vec::new();
             self.blocks.open_run(row, number..number + 1, &mut workspace, &mut |_, bytes| plain = bytes)?;
+            let mut remains = Vec::new();
             for (chunk, range) in wanted {
                 if let Some(bytes) = plain.get(range)
                     && self.copied.insert(chunk)
                 {
-                    self.repacker.add(block.kind, &chunk.1, bytes)?;
+                    remains.push((chunk.1, bytes));
                 }
             }
+            self.repacker.add(block.kind, &remains)?;
         }
         Ok(lost)
     }

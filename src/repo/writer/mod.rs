@@ -571,7 +571,7 @@ impl Sink {
             None => false,
             Some(Place::Pending) => true,
             Some(Place::At { pack, block }) => {
-                survey.blocks.get(&(pack, block)).is_none_or(|block| block.is_mostly_live())
+                survey.blocks.get(&(pack, block)).is_none_or(|block| survey.is_sound(block))
             }
         }
     }
@@ -599,12 +599,18 @@ impl Sink {
             return Ok(id);
         }
         self.stats.bytes_new += bytes.len() as u64;
+        self.add_alone(*id.as_bytes(), bytes)?;
+        Ok(id)
+    }
+
+    /// Stores a chunk that is not known as a block of its own.
+    fn add_alone(&mut self, id: [u8; 32], bytes: &[u8]) -> Result<(), RepoError> {
         let mut plain = self.pipeline.buffer();
         plain.extend_from_slice(bytes);
-        let chunks = vec![(*id.as_bytes(), bytes.len() as u32)];
+        let chunks = vec![(id, bytes.len() as u32)];
         self.pipeline.submit(Block { kind: BlockKind::Data, plain, chunks, packed: None })?;
-        self.known.add_pending(*id.as_bytes());
-        Ok(id)
+        self.known.add_pending(id);
+        Ok(())
     }
 
     fn add_node(&mut self, bytes: &[u8]) -> Result<NodeId, RepoError> {

@@ -9,11 +9,9 @@ use crate::snapshot::recipe::{Base, DEPTH_MAX};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Plain bytes of the parent's blocks that are kept open: the blocks of the time when the stream was last stored afresh …
-const OPEN_BYTES_MIN: u64 = 24 << 20;
-/// … one literal block for each backup since, of which a pack holds a few …
-const OPEN_BYTES_PER_PACK: u64 = 3 << 19;
-/// … and no more than that.
+/// Plain bytes of the parent's blocks that are kept open: those of the time when the stream was last stored afresh …
+const OPEN_BYTES: u64 = 40 << 20;
+/// … and, where it turns out that they do not suffice, one literal block for each backup since.
 const OPEN_BYTES_MAX: u64 = 80 << 20;
 
 /// So many recipes rest one upon the other before one is written to rest on what lies far below, a checkpoint …
@@ -87,9 +85,12 @@ impl BackupSession {
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
         let (survey, outline) = Survey::outlined(stream, &mut walker, &locator, workers)?;
         self.keep_at_hand(&survey, &locator, label)?;
-        let packs: HashSet<i64> = survey.blocks.keys().map(|(pack, _)| *pack).collect();
-        let open_bytes = (OPEN_BYTES_MIN + packs.len() as u64 * OPEN_BYTES_PER_PACK).min(OPEN_BYTES_MAX);
-        let settings = ReadSettings { workers, open_bytes, ..ReadSettings::local(workers) };
+        let settings = ReadSettings {
+            workers,
+            open_bytes: OPEN_BYTES,
+            open_bytes_max: OPEN_BYTES_MAX,
+            ..ReadSettings::local(workers)
+        };
         let windows = Windows::new(blocks, locator, (stream.root, stream.bytes), outline, settings)?;
         let copies = copies(stream, &survey, walker)?;
         Ok(Parent { survey, windows, copies, is_alike })

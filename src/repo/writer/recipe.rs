@@ -8,6 +8,7 @@ use super::Sink;
 use crate::delta;
 use crate::id::{ChunkId, NodeId};
 use crate::repo::RepoError;
+use crate::repo::format::index::BlockKind;
 use crate::repo::reader::{Extent, RecipeWalker, Step};
 use crate::snapshot::recipe::{Base, Entry, TreeBuilder};
 use std::collections::VecDeque;
@@ -16,6 +17,9 @@ use std::collections::VecDeque;
 const LONG_RUN: usize = 64 << 10;
 /// A part of a chunk is gathered with others if it is shorter, in bytes.
 const LONG_PIECE: usize = 64 << 10;
+/// Longer pieces share a block with those so near before them in the stream, in bytes, and with none further away: a restore that came to
+/// the one would have to open the block again for the other, or to keep it open until then.
+const NEAR: u64 = 1 << 20;
 /// A chunk of gathered runs is at most that long, in bytes.
 const GATHERED_MAX: usize = 256 << 10;
 /// Chunks of the stream that may be under comparison: one copy may span any number.
@@ -61,6 +65,8 @@ pub(super) struct RecipeWriter {
     /// The run of new bytes under way, or what of it was not cut off yet.
     run: Vec<u8>,
     run_is_long: bool,
+    /// Where the last long piece ended.
+    long_end: u64,
     gathered: Vec<u8>,
     waiting: Vec<Waiting>,
 }
@@ -79,6 +85,7 @@ impl RecipeWriter {
             cuts: VecDeque::new(),
             run: Vec::new(),
             run_is_long: false,
+            long_end: 0,
             gathered: Vec::new(),
             waiting: Vec::new(),
         }
@@ -185,15 +192,15 @@ impl RecipeWriter {
     }
 
     fn put_piece(&mut self, sink: &mut Sink, piece: &[u8], whole: Option<ChunkId>) -> Result<(), RepoError> {
-        let (whole_len, len) = (piece.len() as u64, piece.len() as u32);
-        if let Some(chunk) = whole {
+        if whole.is_some() || piece.len() >= LONG_PIECE {
+            let chunk = whole.unwrap_or_else(|| sink.chunk_id(piece));
+            if self.position - self.long_end > NEAR {
+                sink.submit(BlockKind::Data)?;
+            }
+            let len = piece.len() as u64;
+            self.long_end = self.position + len;
             sink.add_chunk(chunk, piece)?;
-            return self.push(sink, Entry::Extent { chunk, offset: 0, len: whole_len });
-        }
-        if piece.len() >= LONG_PIECE {
-            let chunk = sink.chunk_id(piece);
-            sink.add_chunk(chunk, piece)?;
-            return self.push(sink, Entry::Extent { chunk, offset: 0, len: whole_len });
+            return self.push(sink, Entry::Extent { chunk, offset: 0, len });
         }
         if piece.is_empty() {
             return Ok(());
@@ -201,7 +208,7 @@ impl RecipeWriter {
         if self.gathered.len() + piece.len() > GATHERED_MAX {
             self.close_gathered(sink)?;
         }
-        let offset = self.gathered.len() as u32;
+        let (offset, len) = (self.gathered.len() as u32, piece.len() as u32);
         self.gathered.extend_from_slice(piece);
         self.waiting.push(Waiting::Gathered { offset, len });
         Ok(())

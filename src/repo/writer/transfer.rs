@@ -311,6 +311,7 @@ impl Sink {
             }
             Ok(FetchedBlock { bytes, .. }) => {
                 let mut rest = bytes.as_slice();
+                let is_alone = chunks_of(block).count() == 1;
                 for (id, len) in chunks_of(block) {
                     // The reader saw that they fit.
                     let (chunk, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
@@ -318,7 +319,12 @@ impl Sink {
                     if wanted.contains(id) {
                         taken += 1;
                         new += chunk.len() as u64;
-                        self.add_new(BlockKind::Data, *id, chunk).map_err(of_destination)?;
+                        // Gathered rows: a restore has such a block of each backup open.
+                        let added = match is_alone {
+                            true => self.add_alone(*id, chunk),
+                            false => self.add_new(BlockKind::Data, *id, chunk),
+                        };
+                        added.map_err(of_destination)?;
                     }
                 }
             }
