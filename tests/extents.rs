@@ -16,7 +16,7 @@ use dumpvault::repo::{Repository, Surroundings};
 use dumpvault::secret::{OsEntropy, Passphrase};
 use dumpvault::snapshot::tags::Calendar;
 use dumpvault::snapshot::{Proof, Stream, StreamStats};
-use dumpvault::source::sample::{SampleConfig, SampleDump};
+use dumpvault::source::sample::{Churn, SampleConfig, SampleDump};
 use dumpvault::source::{Dump, SourceError};
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
@@ -201,6 +201,23 @@ fn given_a_week_of_small_changes_then_each_day_stores_a_fiftieth_and_comes_back(
             assert!(survey.read_amplification() < 1.5, "day {day}: {}", survey.read_amplification());
         }
     }
+}
+
+#[test]
+fn given_rows_added_to_tables_then_the_parents_other_tables_are_not_searched_for_them() {
+    let world = World::new();
+    let churn = Churn { update_ppm: 10_000, insert_ppm: 20_000, delete_ppm: 0 };
+    let dump = |day| {
+        let (mut bytes, config) =
+            (Vec::new(), SampleConfig { churn, ..SampleConfig::new(5, 48 << 20).day(day) });
+        SampleDump::new(config).unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    let (first, second) = (dump(0), dump(1));
+    let (parent, stream) = (world.back_up(&first), world.back_up(&second));
+    let read = stream.stats.bytes_parent_read.unwrap();
+    assert!(read > parent.bytes / 2 && read < parent.bytes * 11 / 10, "{read} of {}", parent.bytes);
+    assert!(world.restore(&stream).0 == second);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod anchors;
 mod compare;
 mod parent;
 mod resync;
+mod sections;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,8 @@ pub use parent::Parent;
 
 use compare::{common_prefix, common_suffix};
 use parent::Reading;
-use resync::{Hit, Resync, View};
+use resync::{Hit, Place, Resync, View};
+use sections::Sections;
 
 /// New bytes that a search may look at.
 pub const AHEAD_BYTES: usize = 64 << 10;
@@ -62,8 +64,11 @@ pub struct Summary {
 /// Compares one stream with its parent. `E` is the error of the parent's reads.
 #[derive(Debug)]
 pub struct Differ<E> {
+    /// Bytes of the new stream that are settled.
+    at: u64,
     /// Where in the parent the new stream is, or was last.
     offset: u64,
+    sections: Sections,
     /// The last bytes were copied: every further byte that agrees is worth taking.
     locked: bool,
     /// The last byte was a newline, or there was none.
@@ -88,8 +93,16 @@ impl<E> Default for Differ<E> {
 impl<E> Differ<E> {
     /// A differ at the start of both streams.
     pub fn new() -> Self {
+        Self::with_sections(Vec::new())
+    }
+
+    /// A differ for streams of sections in the same order, of which those of the parent end at `parent_ends`, ascending. Where one of
+    /// the new stream goes on and its counterpart has ended, what follows in the parent is not searched far and wide.
+    pub fn with_sections(parent_ends: Vec<u64>) -> Self {
         Self {
+            at: 0,
             offset: 0,
+            sections: Sections::new(parent_ends),
             locked: false,
             starts_row: true,
             copy_from: 0,
@@ -100,6 +113,11 @@ impl<E> Differ<E> {
             reading: Reading::new(),
             summary: Summary::default(),
         }
+    }
+
+    /// A section of the new stream ends at `offset`: to be told in ascending order, and before the bytes around it are pushed.
+    pub fn section_ends(&mut self, offset: u64) {
+        self.sections.end_at(offset);
     }
 
     /// Takes the next bytes of the new stream, of which nothing is known. Up to [`AHEAD_BYTES`] of them are held back until
@@ -136,7 +154,8 @@ impl<E> Differ<E> {
     }
 
     /// Ends the run of unknown bytes, if there is one: `len` bytes follow that the caller has stored already. `parent_end` is
-    /// where they end in the parent, if it holds them: the next run is compared from there on.
+    /// where they end in the parent, if it holds them: the next run is compared from there on. Without, the parent most likely goes
+    /// on behind what stands there instead.
     pub fn known<P: Parent<Error = E>, S: Sink>(
         &mut self,
         parent_end: Option<u64>,
@@ -146,10 +165,13 @@ impl<E> Differ<E> {
     ) -> Result<(), S::Error> {
         self.end_run(parent, sink)?;
         self.resync.passed(len);
+        self.at += len;
         self.starts_row = false;
-        if let Some(end) = parent_end {
-            self.reading.look_again();
-            self.move_to(end);
+        self.reading.look_again();
+        self.move_to(parent_end.unwrap_or_else(|| self.offset.saturating_add(len)));
+        match parent_end {
+            Some(_) => self.sections.agreed(self.at),
+            None => self.sections.lost(),
         }
         Ok(())
     }
@@ -164,7 +186,7 @@ impl<E> Differ<E> {
         self.advance(&held, true, parent, sink)?;
         held.clear();
         self.held = held;
-        self.locked = false;
+        self.unlock();
         self.emit_copy(sink)
     }
 
@@ -205,7 +227,9 @@ impl<E> Differ<E> {
                 self.take(rest.get(..same).unwrap_or_default());
                 self.copy_len += same as u64;
                 self.offset += same as u64;
-                self.locked = same == rest.len();
+                if same < rest.len() {
+                    self.unlock();
+                }
                 at += same;
                 continue;
             }
@@ -234,7 +258,9 @@ impl<E> Differ<E> {
         let hit = if self.reading.is_blind() {
             None
         } else {
-            self.resync.search(view, self.offset, parent, &mut self.reading)
+            let section_end = self.sections.shared_end(self.at, self.offset);
+            let place = Place { offset: self.offset, section_end };
+            self.resync.search(view, place, parent, &mut self.reading)
         };
         let Some(hit) = hit else {
             let settled =
@@ -300,6 +326,12 @@ impl<E> Differ<E> {
         self.literal(bytes.get(done..).unwrap_or_default(), sink)
     }
 
+    fn unlock(&mut self) {
+        if std::mem::take(&mut self.locked) {
+            self.sections.agreed(self.at);
+        }
+    }
+
     fn move_to(&mut self, offset: u64) {
         self.resync.moved(self.offset, offset);
         self.offset = offset;
@@ -308,6 +340,7 @@ impl<E> Differ<E> {
     /// Accounts for new bytes that are settled.
     fn take(&mut self, bytes: &[u8]) {
         self.resync.passed(bytes.len() as u64);
+        self.at += bytes.len() as u64;
         if let Some(&last) = bytes.last() {
             self.starts_row = last == b'\n';
         }

@@ -51,6 +51,14 @@ pub(super) struct Hit {
     pub(super) offset: u64,
 }
 
+/// Where the alignment was last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    /// Where the section of the parent ends in which what is looked for must be, if that is known.
+    pub(super) section_end: Option<u64>,
+}
+
 /// The bytes to find a place for.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
@@ -138,14 +146,15 @@ impl Resync {
         self.misses = 0;
     }
 
-    /// Where the bytes of `view` go on in the parent, of which the alignment was last at `offset`.
+    /// Where the bytes of `view` go on in the parent.
     pub(super) fn search<P: Parent>(
         &mut self,
         view: View<'_>,
-        offset: u64,
+        place: Place,
         parent: &mut P,
         reading: &mut Reading<P::Error>,
     ) -> Option<Hit> {
+        let offset = place.offset;
         if matches(view, 0, offset, super::MATCH_MIN, parent, reading) {
             return Some(Hit { gap: 0, offset });
         }
@@ -174,7 +183,7 @@ impl Resync {
                 break;
             }
         }
-        let hit = self.search_far(kind, view, offset, parent, reading);
+        let hit = self.search_far(kind, view, place, parent, reading);
         if hit.is_none() {
             self.misses = self.misses.saturating_add(1);
         }
@@ -239,7 +248,7 @@ impl Resync {
         &mut self,
         kind: Kind,
         view: View<'_>,
-        offset: u64,
+        place: Place,
         parent: &mut P,
         reading: &mut Reading<P::Error>,
     ) -> Option<Hit> {
@@ -256,7 +265,7 @@ impl Resync {
         let mut steps = 16u32 << self.misses.min(3);
         let hit = loop {
             let hit = self.probe_far(&mut keys, view, parent, reading);
-            if hit.is_some() || steps == 0 || keys.is_empty() || !self.scan(kind, offset, parent, reading) {
+            if hit.is_some() || steps == 0 || keys.is_empty() || !self.scan(kind, place, parent, reading) {
                 break hit;
             }
             steps -= 1;
@@ -294,7 +303,7 @@ impl Resync {
     fn scan<P: Parent>(
         &mut self,
         kind: Kind,
-        offset: u64,
+        place: Place,
         parent: &mut P,
         reading: &mut Reading<P::Error>,
     ) -> bool {
@@ -302,18 +311,22 @@ impl Resync {
         if reading.is_blind() || budget < self.scan_spent + SCAN_STEP as u64 {
             return false;
         }
-        let (start, len) = if self.scan_ended {
-            let Some(region) = self.skipped.last_mut() else { return false };
-            let (start, left) = (region.start, region.end - region.start);
-            region.start += left.min(SCAN_STEP as u64);
-            if region.start == region.end {
-                self.skipped.pop();
+        let start = self.scanned.max(place.offset);
+        let (start, len) = match place.section_end {
+            Some(end) if start >= end => return false,
+            _ if self.scan_ended => {
+                let Some(region) = self.skipped.last_mut() else { return false };
+                let (start, left) = (region.start, region.end - region.start);
+                region.start += left.min(SCAN_STEP as u64);
+                if region.start == region.end {
+                    self.skipped.pop();
+                }
+                (start, left.min(SCAN_STEP as u64) as usize)
             }
-            (start, left.min(SCAN_STEP as u64) as usize)
-        } else {
-            let start = self.scanned.max(offset);
-            self.scanned = start.saturating_add(SCAN_STEP as u64);
-            (start, SCAN_STEP)
+            _ => {
+                self.scanned = start.saturating_add(SCAN_STEP as u64);
+                (start, SCAN_STEP)
+            }
         };
         self.scan_spent += len as u64;
         let far = self.far.get_or_insert_with(|| Table::new(FAR_BITS));

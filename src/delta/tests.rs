@@ -73,8 +73,19 @@ fn diff(old: &[u8], new: &[u8]) -> (Ops, Differ<Infallible>) {
     diff_in_pieces(old, new, 1 << 20)
 }
 
-fn diff_in_pieces(mut old: &[u8], new: &[u8], piece: usize) -> (Ops, Differ<Infallible>) {
-    let (mut differ, mut ops) = (Differ::new(), Ops::default());
+fn diff_in_pieces(old: &[u8], new: &[u8], piece: usize) -> (Ops, Differ<Infallible>) {
+    diff_with_sections(old, new, piece, [&[], &[]])
+}
+
+/// `ends`: where the sections of `old` and `new` end.
+fn diff_with_sections(
+    mut old: &[u8],
+    new: &[u8],
+    piece: usize,
+    ends: [&[u64]; 2],
+) -> (Ops, Differ<Infallible>) {
+    let (mut differ, mut ops) = (Differ::with_sections(ends[0].to_vec()), Ops::default());
+    ends[1].iter().for_each(|end| differ.section_ends(*end));
     for bytes in new.chunks(piece.max(1)) {
         differ.push(bytes, &mut old, &mut ops).unwrap();
     }
@@ -136,6 +147,11 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Where sections may end; mostly not at all where they do.
+fn ends() -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::btree_set(0u64..400_000, 0..6).prop_map(|ends| ends.into_iter().collect())
+}
+
 fn edits() -> impl Strategy<Value = Vec<(u32, u16, Vec<u8>)>> {
     prop::collection::vec((any::<u32>(), any::<u16>(), prop::collection::vec(any::<u8>(), 0..400)), 0..8)
 }
@@ -144,12 +160,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn copies_and_literals_rebuild_the_stream(old in stream(), edits in edits(), other in stream(), mix in 0u8..4) {
+    fn copies_and_literals_rebuild_the_stream(old in stream(), edits in edits(), other in stream(), mix in 0u8..4, ends in [ends(), ends()]) {
         let mut new = edited(&old, &edits);
         if mix == 0 {
             new.splice(new.len() / 2..new.len() / 2, other);
         }
-        let (ops, differ) = diff(&old, &new);
+        let (ops, differ) = diff_with_sections(&old, &new, 1 << 20, [&ends[0], &ends[1]]);
         prop_assert!(ops.rebuild(&old) == new);
         for pair in ops.0.windows(2) {
             if let [Op::Copy(offset, len), Op::Copy(next, _)] = pair {
@@ -161,11 +177,12 @@ proptest! {
     }
 
     #[test]
-    fn the_split_into_pushes_and_windows_changes_nothing(old in stream(), edits in edits(), pieces in prop::collection::vec(1usize..90_000, 1..20), window_max in 1usize..70_000) {
+    fn the_split_into_pushes_and_windows_changes_nothing(old in stream(), edits in edits(), pieces in prop::collection::vec(1usize..90_000, 1..20), window_max in 1usize..70_000, ends in [ends(), ends()]) {
         let new = edited(&old, &edits);
-        let whole = diff_in_pieces(&old, &new, usize::MAX).0;
+        let whole = diff_with_sections(&old, &new, usize::MAX, [&ends[0], &ends[1]]).0;
         let mut parent = Fussy { bytes: &old, window_max: window_max.max(64), damaged: 0..0 };
-        let (mut differ, mut ops) = (Differ::new(), Ops::default());
+        let (mut differ, mut ops) = (Differ::with_sections(ends[0].clone()), Ops::default());
+        ends[1].iter().for_each(|end| differ.section_ends(*end));
         let mut rest = &new[..];
         for piece in pieces.iter().cycle() {
             let (now, later) = rest.split_at(rest.len().min(*piece));
@@ -243,9 +260,9 @@ fn given_a_known_position_then_the_next_run_is_compared_from_there() {
     differ.known(Some(middle as u64), 1000, &mut parent, &mut ops).unwrap();
     differ.push(&old[middle..middle + 10_000], &mut parent, &mut ops).unwrap();
     differ.known(None, 500, &mut parent, &mut ops).unwrap();
-    differ.push(&old[middle + 10_000..middle + 20_000], &mut parent, &mut ops).unwrap();
+    differ.push(&old[middle + 10_500..middle + 20_000], &mut parent, &mut ops).unwrap();
     differ.end_run(&mut parent, &mut ops).unwrap();
-    assert_eq!(ops.0, [Op::Copy(middle as u64, 10_000), Op::Copy(middle as u64 + 10_000, 10_000)]);
+    assert_eq!(ops.0, [Op::Copy(middle as u64, 10_000), Op::Copy(middle as u64 + 10_500, 9500)]);
 }
 
 #[test]
@@ -279,6 +296,45 @@ fn given_two_tables_swapped_then_both_are_found() {
     let (ops, _) = diff(&old, &new);
     assert!(ops.rebuild(&old) == new);
     assert!(ops.literal_bytes() < 300 << 10, "{} of {}", ops.literal_bytes(), new.len());
+}
+
+/// Where each of `parts` ends, put one after another.
+fn ends_of(parts: &[&[u8]]) -> Vec<u64> {
+    parts
+        .iter()
+        .scan(0, |end, part| {
+            *end += part.len() as u64;
+            Some(*end)
+        })
+        .collect()
+}
+
+#[test]
+fn given_rows_added_to_a_section_then_the_parents_others_are_not_searched_for_them() {
+    let (a, added, b) = (table(0..20_000), table(500_000..520_000), table(100_000..400_000));
+    let (old, new) = ([&a[..], &b].concat(), [&a[..], &added, &b].concat());
+    let ends = [&ends_of(&[&a, &b])[..], &ends_of(&[&[&a[..], &added].concat(), &b])];
+    let (without, blind) = diff(&old, &new);
+    for piece in [100_000, usize::MAX] {
+        let (ops, differ) = diff_with_sections(&old, &new, piece, ends);
+        assert!(ops.0 == without.0 && ops.literal_bytes() <= added.len());
+        let spared = blind.work() - differ.work();
+        assert!(spared > 10_000_000 && differ.work() < 2 * new.len() as u64, "{spared} spared");
+    }
+}
+
+#[test]
+fn given_sections_then_what_lies_far_ahead_in_one_or_behind_one_that_is_gone_is_found() {
+    let (a, b, c) = (table(0..20_000), table(100_000..400_000), table(600_000..620_000));
+    let old = [&a[..], &b, &c].concat();
+    let cut = &b[10_000_000..];
+    for middle in [cut, &[]] {
+        let new = [&a[..], middle, &c].concat();
+        let ends = [&ends_of(&[&a, &b, &c])[..], &ends_of(&[&a, middle, &c])];
+        let (ops, _) = diff_with_sections(&old, &new, 100_000, ends);
+        assert!(ops.rebuild(&old) == new);
+        assert!(ops.literal_bytes() < 300 << 10, "{}", ops.literal_bytes());
+    }
 }
 
 #[test]

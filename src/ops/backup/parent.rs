@@ -5,13 +5,14 @@ use crate::crypto::CryptoError;
 use crate::event::{Event, Observer};
 use crate::id::SnapshotId;
 use crate::ops::OpError;
+use crate::ops::tables::table_map;
 use crate::repo::catalog::Catalog;
 use crate::repo::history::History;
 use crate::repo::reader::Survey;
 use crate::repo::writer::{BackupSession, Basis, StoredStream};
 use crate::repo::{RepoError, Repository};
 use crate::snapshot::selection::select;
-use crate::snapshot::{Body, State};
+use crate::snapshot::{Body, State, Stream};
 
 /// A stream whose restore would open a block more often than that, on average, is stored afresh.
 const OPENS_MAX: f64 = 1.2;
@@ -96,7 +97,7 @@ impl Parents {
         let is_alike = Box::new(move |front: &[u8]| format_of(front) == format);
         let label = format!("{}/{name}", self.label);
         let parent = match session.parent(stream, &label, self.workers, is_alike) {
-            Ok(parent) => parent,
+            Ok(parent) => parent.with_sections(section_ends(stream)),
             Err(error) => {
                 tell(observer, &format!("the parent of stream `{name}`"), &error);
                 return Basis::Chunks;
@@ -127,6 +128,17 @@ impl Parents {
     pub fn used(&self) -> Option<SnapshotId> {
         self.snapshot.as_ref().filter(|_| self.is_used).map(|(id, _)| *id)
     }
+}
+
+/// Where the tables of a dump begin and end; nothing for other streams.
+fn section_ends(stream: &Stream) -> Vec<u64> {
+    // A map that cannot be read is for `check` to tell of.
+    let tables = table_map(stream).ok().flatten().map(|map| map.tables).unwrap_or_default();
+    let mut ends: Vec<u64> =
+        tables.iter().map(|table| table.range()).flat_map(|range| [range.start, range.end]).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    ends
 }
 
 /// What makes restores of the parent so slow that a stream had better not rest on it.

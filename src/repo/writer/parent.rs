@@ -50,6 +50,8 @@ pub struct Parent {
     pub(super) survey: Survey,
     pub(super) windows: Windows,
     pub(super) copies: Copies,
+    /// See [`Parent::with_sections`].
+    pub(super) section_ends: Vec<u64>,
     is_alike: IsAlike,
 }
 
@@ -57,6 +59,13 @@ impl Parent {
     /// What restoring the parent would read.
     pub fn survey(&self) -> &Survey {
         &self.survey
+    }
+
+    /// The stream consists of sections that end at `ends`, ascending; those of the new stream are what [`BackupSession::tally`] tells.
+    /// What one does not have is not looked for in the others.
+    pub fn with_sections(mut self, ends: Vec<u64>) -> Self {
+        self.section_ends = ends;
+        self
     }
 
     /// What restoring the parent would read, without the parent.
@@ -93,7 +102,7 @@ impl BackupSession {
         };
         let windows = Windows::new(blocks, locator, (stream.root, stream.bytes), outline, settings)?;
         let copies = copies(stream, &survey, walker)?;
-        Ok(Parent { survey, windows, copies, is_alike })
+        Ok(Parent { survey, windows, copies, section_ends: Vec::new(), is_alike })
     }
 
     /// Tells the pack cache, if there is one, which packs the parent lies in.

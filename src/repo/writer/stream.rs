@@ -2,13 +2,14 @@
 
 use super::input::CutPiece;
 use super::recipe::{Copies, Emitter, RecipeWriter};
-use super::{Basis, Parent, Sink};
+use super::{Basis, Edges, Parent, Sink};
 use crate::delta::Differ;
 use crate::id::{ChunkId, NodeId};
 use crate::repo::RepoError;
 use crate::repo::reader::{Survey, Windows};
 use crate::snapshot::recipe::Entry;
 use hashbrown::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Changes are scattered where no more than one byte in so many is new.
 const SCATTERED_SHARE: u64 = 8;
@@ -26,6 +27,28 @@ struct Against {
     differ: Differ<RepoError>,
     windows: Windows,
     places: Places,
+    /// Bytes of the stream that were handed over.
+    at: u64,
+    edges: Option<Arc<Edges>>,
+    edges_told: usize,
+}
+
+impl Against {
+    fn new(parent: Parent, edges: Option<Arc<Edges>>) -> (Copies, Self) {
+        let Parent { survey, windows, copies, section_ends, .. } = parent;
+        let (differ, places) = (Differ::with_sections(section_ends), Places::new(survey.whole));
+        (copies, Self { differ, windows, places, at: 0, edges, edges_told: 0 })
+    }
+
+    /// `len` bytes come next: tells the differ which sections end in them.
+    fn expect(&mut self, len: usize) {
+        self.at += len as u64;
+        let Some(edges) = &self.edges else { return };
+        while let Some(edge) = edges.get(self.edges_told).filter(|edge| *edge <= self.at) {
+            self.differ.section_ends(edge);
+            self.edges_told += 1;
+        }
+    }
 }
 
 /// A stream that is stored afresh shares no chunk with blocks that are mostly dead.
@@ -73,9 +96,8 @@ impl<'a> StreamWriter<'a> {
             Basis::Chunks => (Copies::None, None, None),
             Basis::Afresh(survey) => (Copies::None, None, Some(Afresh { survey, renewed: HashSet::new() })),
             Basis::Parent(parent) => {
-                let Parent { survey, windows, copies, .. } = *parent;
-                let places = Places::new(survey.whole);
-                (copies, Some(Against { differ: Differ::new(), windows, places }), None)
+                let (copies, against) = Against::new(*parent, sink.tally.edges());
+                (copies, Some(against), None)
             }
         };
         Self { sink, recipe: RecipeWriter::new(copies), against, afresh }
@@ -103,10 +125,12 @@ impl<'a> StreamWriter<'a> {
 
     /// Takes the next bytes where chunks are not looked for.
     fn span(&mut self, bytes: &[u8]) -> Result<(), RepoError> {
-        let Some(Against { differ, windows, .. }) = &mut self.against else {
+        let Some(against) = &mut self.against else {
             let what = "bytes without a parent that were not cut into chunks".to_owned();
             return Err(RepoError::Inconsistent { object: "the stream".to_owned(), what });
         };
+        against.expect(bytes.len());
+        let Against { differ, windows, .. } = against;
         self.recipe.expect(None, bytes.len() as u64);
         let mut out = Emitter { sink: self.sink, recipe: &mut self.recipe };
         if out.recipe.is_far_behind() {
@@ -130,7 +154,7 @@ impl<'a> StreamWriter<'a> {
             }
         };
         let extent = Entry::Extent { chunk: id, offset: 0, len };
-        let Some(Against { differ, windows, places }) = &mut self.against else {
+        let Some(against) = &mut self.against else {
             if is_known {
                 self.sink.stats.bytes_known += len;
                 self.sink.tally.same(len);
@@ -140,6 +164,8 @@ impl<'a> StreamWriter<'a> {
             }
             return self.recipe.push(self.sink, extent);
         };
+        against.expect(bytes.len());
+        let Against { differ, windows, places, .. } = against;
         if !is_known {
             self.recipe.expect(Some(id), len);
         }
@@ -153,8 +179,7 @@ impl<'a> StreamWriter<'a> {
         differ.end_run(windows, &mut out)?;
         let expected = differ.position();
         let place = places.find(&id, expected);
-        // Without a place, the parent most likely goes on behind what stands there instead.
-        differ.known(Some(place.unwrap_or(expected) + len), len, windows, &mut out)?;
+        differ.known(place.map(|place| place + len), len, windows, &mut out)?;
         self.sink.stats.bytes_known += len;
         self.sink.tally.same(len);
         self.recipe.known(self.sink, id, len, place)

@@ -14,7 +14,7 @@ impl Edges {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(offset);
     }
 
-    fn get(&self, number: usize) -> Option<u64> {
+    pub(super) fn get(&self, number: usize) -> Option<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(number).copied()
     }
 }
@@ -35,6 +35,11 @@ pub(super) struct Tally {
 impl Tally {
     pub fn new(edges: Option<Arc<Edges>>) -> Self {
         Self { edges, ..Self::default() }
+    }
+
+    /// Where sections begin and end, if anybody tells.
+    pub fn edges(&self) -> Option<Arc<Edges>> {
+        self.edges.clone()
     }
 
     /// The next `len` bytes are known.
