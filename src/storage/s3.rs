@@ -6,7 +6,7 @@
 //! others are the same bytes under the same name, so that replacing them changes nothing). Two writers of one key within
 //! the same moment are then not told apart; nothing in the format relies on it.
 //!
-//! The SDK is asynchronous: this module keeps a small executor, and callers' threads wait in it. The SDK's own retries,
+//! The SDK is asynchronous: callers' threads drive it while they wait (`lanes`). The SDK's own retries,
 //! time limits and clients are not used: [`super::retry`] tries again, `wire` watches each request.
 //!
 //! Credentials come from everything the SDK knows (environment, profiles, a credential process, web identity, the container's or
@@ -15,6 +15,7 @@
 mod address;
 mod bodies;
 mod error;
+mod lanes;
 mod lock;
 mod probe;
 mod put;
@@ -38,17 +39,15 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Credentials, Region, StalledStreamProtectionConfig};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use tokio::runtime::Runtime;
 
 use self::bodies::Bodies;
 use self::error::Failure;
+use self::lanes::Lanes;
 use self::wire::Wire;
 use super::limit::Rate;
 use super::retry::Backoff;
 use super::{ErrorKind, Listed, ObjectLock, Put, Requests, Storage, StorageError, check_key, check_prefix};
 
-/// Threads of the executor: they do no work but waiting.
-const EXECUTOR_THREADS: usize = 2;
 /// How soon a wait notices that it is to end, and how long a request may last then: what clears up still has to get through.
 const CANCEL_POLL: Duration = Duration::from_millis(250);
 const CANCEL_GRACE: Duration = Duration::from_secs(3);
@@ -125,7 +124,7 @@ impl std::fmt::Debug for S3Settings {
 /// A bucket, or what lies below a prefix of it. See the module.
 pub struct S3Storage {
     client: Client,
-    runtime: Option<Runtime>,
+    lanes: Lanes,
     address: S3Address,
     settings: S3Settings,
     wire: Arc<Wire>,
@@ -152,12 +151,7 @@ impl S3Storage {
             ),
             None => None,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(EXECUTOR_THREADS)
-            .thread_name("s3")
-            .enable_all()
-            .build()
-            .map_err(|error| invalid(Box::new(error)))?;
+        let lanes = Lanes::default();
         let wire =
             Arc::new(Wire::new(settings.upload.clone(), settings.download.clone(), settings.stall_timeout));
         let http = wire::http_client(Arc::clone(&wire), ca_pem).map_err(|error| invalid(Box::new(error)))?;
@@ -178,7 +172,7 @@ impl S3Storage {
         if let Some((access, secret)) = &settings.keys {
             loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "settings"));
         }
-        let shared = runtime.block_on(loader.load());
+        let shared = lanes.run(loader.load()).map_err(|error| invalid(Box::new(error)))?;
         let path_style = settings.path_style.unwrap_or(shared.endpoint_url().is_some());
         let mut config = aws_sdk_s3::config::Builder::from(&shared)
             .retry_config(RetryConfig::disabled())
@@ -193,23 +187,12 @@ impl S3Storage {
         let conditional = AtomicU8::new(0);
         let bodies = Arc::default();
         let signs_bodies = AtomicBool::new(false);
-        Ok(Self {
-            client,
-            runtime: Some(runtime),
-            address,
-            settings,
-            wire,
-            bodies,
-            conditional,
-            signs_bodies,
-        })
+        Ok(Self { client, lanes, address, settings, wire, bodies, conditional, signs_bodies })
     }
 
     /// Waits for `future` on the caller's thread; not for long once everything is to stop.
     fn wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        // It is taken out only when the storage is dropped.
-        let Some(runtime) = &self.runtime else { return Err(Failure::cut("the storage is closed")) };
-        runtime.block_on(async {
+        let outcome = self.lanes.run(async {
             let mut future = std::pin::pin!(future);
             let mut polls_left = CANCEL_GRACE.as_millis() / CANCEL_POLL.as_millis();
             loop {
@@ -220,7 +203,8 @@ impl S3Storage {
                     Err(_) => return Err(Failure::cut("interrupted")),
                 }
             }
-        })
+        });
+        outcome.unwrap_or_else(|error| Err(Failure::cut(error)))
     }
 
     fn object(&self, key: &str) -> String {
@@ -436,15 +420,6 @@ impl S3Storage {
 
 fn length_of(answer: &GetObjectOutput) -> Option<u64> {
     answer.content_length().and_then(|bytes| u64::try_from(bytes).ok())
-}
-
-impl Drop for S3Storage {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Connections that are kept open, and a name that is being looked up, are not waited for.
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl std::fmt::Debug for S3Storage {

@@ -94,6 +94,8 @@ struct State {
     conditional: Conditional,
     page_max: usize,
     latency: Duration,
+    /// How long a connection stays open.
+    connection_life: Duration,
     skew: Duration,
     ignores_ranges: bool,
     hook: Option<Arc<Hook>>,
@@ -150,6 +152,7 @@ impl TestServer {
             conditional: Conditional::Honours,
             page_max: 1000,
             latency: Duration::ZERO,
+            connection_life: Duration::MAX,
             skew: Duration::ZERO,
             ignores_ranges: false,
             hook: None,
@@ -171,7 +174,8 @@ impl TestServer {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
                 let (server, acceptor) = (server.clone(), acceptor.clone());
-                tokio::spawn(async move {
+                let life = server.state.lock().unwrap().connection_life;
+                tokio::spawn(tokio::time::timeout(life, async move {
                     let service = hyper::service::service_fn(move |request| server.clone().serve(request));
                     let http = hyper::server::conn::http1::Builder::new();
                     let _ = match acceptor {
@@ -181,7 +185,7 @@ impl TestServer {
                             Err(_) => Ok(()),
                         },
                     };
-                });
+                }));
             }
         });
         Self { state, address, authority, runtime: Some(runtime) }
@@ -239,6 +243,11 @@ impl TestServer {
 
     pub fn set_latency(&self, latency: Duration) {
         self.lock().latency = latency;
+    }
+
+    /// Closes new connections after that time, whether or not somebody still means to use them.
+    pub fn set_connection_life(&self, life: Duration) {
+        self.lock().connection_life = life;
     }
 
     /// Answers with the whole object, whatever range is asked for.

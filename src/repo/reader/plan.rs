@@ -9,7 +9,7 @@ use crate::event::Cancel;
 use crate::id::{ChunkId, NodeId, PackId};
 use crate::repo::RepoError;
 use crate::repo::catalog::{Location, PackRow};
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -31,6 +31,9 @@ const TIMES_BACK_MAX: u32 = 3;
 const OPENED_AGAIN_MAX: u32 = 32;
 /// So many closed blocks are remembered, to see whether one is wanted again.
 const CLOSED_KEPT: usize = 1024;
+
+/// A writer that has more than enough planned for it takes a segment within this time, unless it waits for a block.
+const WRITER_WAIT: Duration = Duration::from_millis(3);
 
 /// Open blocks, and when each was wanted last.
 type OpenBlocks = HashMap<BlockKey, (Arc<Slot>, u64)>;
@@ -461,14 +464,14 @@ impl Planner {
     }
 
     fn send(&mut self, planned: Planned) -> Result<(), RepoError> {
-        match self.segments.try_send(planned) {
+        match self.segments.send_timeout(planned, WRITER_WAIT) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(planned)) => {
+            Err(SendTimeoutError::Timeout(planned)) => {
                 // The writer may be waiting for a block of the run that is still being gathered.
                 self.send_run()?;
                 self.segments.send(planned).map_err(|_| RepoError::Stopped)
             }
-            Err(TrySendError::Disconnected(_)) => Err(RepoError::Stopped),
+            Err(SendTimeoutError::Disconnected(_)) => Err(RepoError::Stopped),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It lies below the SDK's signing, so that it sees every request as it goes out, and its bodies byte by byte.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
@@ -30,6 +31,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::lanes;
 use crate::storage::Requests;
 use crate::storage::limit::Rate;
 
@@ -144,32 +146,44 @@ pub(super) fn http_client(
         None => trust,
     };
     let tls = TlsContext::builder().with_trust_store(trust).build()?;
-    let connectors = Connectors { tls, secure: OnceLock::new(), plain: OnceLock::new() };
+    let connectors = Connectors { tls, is_proxied: has_proxy(), lanes: Mutex::default() };
     let watched = SharedHttpConnector::new(Watched { connectors, wire });
     Ok(http_client_fn(move |_, _| watched.clone()))
 }
 
-/// Each made when it is first needed: the system's certificates are more than a hundred files.
+/// The connections of each lane.
 #[derive(Debug)]
 struct Connectors {
     tls: TlsContext,
+    is_proxied: bool,
+    lanes: Mutex<HashMap<usize, Arc<Connections>>>,
+}
+
+/// Each made when it is first needed: the system's certificates are more than a hundred files.
+#[derive(Debug, Default)]
+struct Connections {
     secure: OnceLock<SharedHttpConnector>,
     plain: OnceLock<SharedHttpConnector>,
 }
 
 impl Connectors {
     fn for_request(&self, request: &HttpRequest) -> SharedHttpConnector {
-        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
-        let builder = Connector::builder()
-            .connector_settings(settings)
-            .sleep_impl(TokioSleep)
-            .proxy_config(ProxyConfig::from_env());
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = Arc::clone(lanes.entry(lanes::current()).or_default());
+        drop(lanes);
+        let builder = || {
+            let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+            Connector::builder()
+                .connector_settings(settings)
+                .sleep_impl(TokioSleep)
+                .proxy_config(ProxyConfig::from_env())
+        };
         // The way to a proxy may be encrypted even so.
-        let connector = if request.uri().starts_with("http://") && !has_proxy() {
-            self.plain.get_or_init(|| SharedHttpConnector::new(builder.build_http()))
+        let connector = if request.uri().starts_with("http://") && !self.is_proxied {
+            connections.plain.get_or_init(|| SharedHttpConnector::new(builder().build_http()))
         } else {
-            self.secure.get_or_init(|| {
-                let builder = builder.tls_provider(Provider::Rustls(CryptoMode::Ring));
+            connections.secure.get_or_init(|| {
+                let builder = builder().tls_provider(Provider::Rustls(CryptoMode::Ring));
                 SharedHttpConnector::new(builder.tls_context(self.tls.clone()).build())
             })
         };
