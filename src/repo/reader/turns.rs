@@ -19,7 +19,7 @@ pub(super) struct Turns {
 
 /// Some come while as many are opened as can be.
 fn width_min() -> usize {
-    open_at_once() + 2
+    open_at_once() + 1
 }
 
 struct State {
