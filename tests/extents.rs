@@ -314,6 +314,48 @@ fn given_a_long_stream_surveyed_in_parts_then_it_is_the_same_as_in_one() {
 }
 
 #[test]
+fn given_rows_of_more_backups_than_a_restore_has_room_for_then_the_stream_is_stored_afresh() {
+    const ROW: usize = 400;
+    const HOT_ROWS: usize = 630;
+    let world = World::new();
+    let mut bytes = noise(1, 5_000_000);
+    let put = |bytes: &mut Vec<u8>, place: usize, row: &[u8]| {
+        // Neighbours in number lie far apart.
+        let at = place * 7919 % (bytes.len() / ROW) * ROW;
+        bytes[at..at + ROW].copy_from_slice(row);
+    };
+    let mut blocks_max = 0;
+    let mut stream = world.back_up(&bytes);
+    for day in 0..300 {
+        // All but sixteen of a day's rows are replaced the next day: of its block little stays, and that everywhere.
+        let new = noise(day + 2, (HOT_ROWS + 16) * ROW);
+        for (number, row) in new.chunks(ROW).enumerate() {
+            let place =
+                if number < HOT_ROWS { number } else { HOT_ROWS + day as usize * 16 + number - HOT_ROWS };
+            put(&mut bytes, place, row);
+        }
+        let request = BackupRequest { read_amplification_max: f64::MAX, ..request() };
+        stream = world.back_up_as(&bytes, request).unwrap().committed.body.streams[0].clone();
+        let heard = world.heard.take();
+        if heard.contains("afresh") {
+            assert!(heard.contains("wants blocks of too many backups at a time"), "{heard}");
+            break;
+        }
+        if day >= 240 {
+            let survey = world.survey(&stream);
+            blocks_max = survey.blocks.len();
+            assert!(day < 290, "{blocks_max} blocks, each opened {} times", survey.opens());
+        }
+    }
+    // More than 64 MiB of them, a day's rows take a block of 256 KiB.
+    assert!((240..290).contains(&blocks_max), "{blocks_max}");
+    let survey = world.survey(&stream);
+    assert!(survey.opens() == 1.0 && survey.blocks.len() < 12, "{} blocks", survey.blocks.len());
+    let (restored, read) = world.restore(&stream);
+    assert!(restored == bytes && read.blocks_opened as usize == survey.blocks.len());
+}
+
+#[test]
 fn given_a_stream_that_reads_too_much_then_it_is_stored_afresh_and_shares_what_is_alive() {
     let world = World::new();
     let first = world.back_up(&sample(4, 0));
@@ -411,6 +453,18 @@ fn given_a_lost_recipe_of_the_parent_then_the_backup_is_whole_without_it() {
     let report = world.back_up_as(&sample(2, 2), request()).unwrap();
     assert!(!report.damage.is_empty() && report.committed.body.parent.is_none());
     assert!(world.restore(&report.committed.body.streams[0]).0 == sample(2, 2));
+}
+
+#[test]
+fn given_a_stream_that_begins_like_text_one_day_and_not_the_next_then_it_is_compared_all_the_same() {
+    let world = World::new();
+    let mut bytes = rows(4);
+    world.back_up(&bytes);
+    for first in [0, b'a'] {
+        bytes[0] = first;
+        bytes[2_000_000] ^= 1;
+        assert!(world.back_up(&bytes).stats.bytes_new < 10_000);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::repo::reader::Survey;
 use crate::repo::writer::{BackupSession, Basis, StoredStream};
 use crate::repo::{RepoError, Repository};
 use crate::snapshot::selection::select;
-use crate::snapshot::{Body, State, Stream};
+use crate::snapshot::{Body, State, Stream, StreamFormat};
 
 /// A stream whose restore would open a block more often than that, on average, is stored afresh.
 const OPENS_MAX: f64 = 1.2;
@@ -93,8 +93,10 @@ impl Parents {
         let Some(stream) = { streams }.find(|stream| stream.name == name && stream.bytes > 0) else {
             return Basis::Chunks;
         };
-        let format = stream.format;
-        let is_alike = Box::new(move |front: &[u8]| format_of(front) == format);
+        // Text and other bytes are told apart by a guess at the first few, which may turn out otherwise the next day.
+        let is_archive = stream.format == StreamFormat::PgCustom;
+        let is_alike =
+            Box::new(move |front: &[u8]| (format_of(front) == StreamFormat::PgCustom) == is_archive);
         let label = format!("{}/{name}", self.label);
         let parent = match session.parent(stream, &label, self.workers, is_alike) {
             Ok(parent) => parent.with_sections(section_ends(stream)),
