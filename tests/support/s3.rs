@@ -94,8 +94,7 @@ struct State {
     conditional: Conditional,
     page_max: usize,
     latency: Duration,
-    /// How long a connection stays open.
-    connection_life: Duration,
+    connections: Vec<tokio::task::JoinHandle<()>>,
     skew: Duration,
     ignores_ranges: bool,
     hook: Option<Arc<Hook>>,
@@ -152,7 +151,7 @@ impl TestServer {
             conditional: Conditional::Honours,
             page_max: 1000,
             latency: Duration::ZERO,
-            connection_life: Duration::MAX,
+            connections: Vec::new(),
             skew: Duration::ZERO,
             ignores_ranges: false,
             hook: None,
@@ -174,8 +173,8 @@ impl TestServer {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
                 let (server, acceptor) = (server.clone(), acceptor.clone());
-                let life = server.state.lock().unwrap().connection_life;
-                tokio::spawn(tokio::time::timeout(life, async move {
+                let accepting = Arc::clone(&server.state);
+                let connection = tokio::spawn(async move {
                     let service = hyper::service::service_fn(move |request| server.clone().serve(request));
                     let http = hyper::server::conn::http1::Builder::new();
                     let _ = match acceptor {
@@ -185,7 +184,10 @@ impl TestServer {
                             Err(_) => Ok(()),
                         },
                     };
-                }));
+                });
+                let mut state = accepting.lock().unwrap();
+                state.connections.retain(|connection| !connection.is_finished());
+                state.connections.push(connection);
             }
         });
         Self { state, address, authority, runtime: Some(runtime) }
@@ -245,9 +247,13 @@ impl TestServer {
         self.lock().latency = latency;
     }
 
-    /// Closes new connections after that time, whether or not somebody still means to use them.
-    pub fn set_connection_life(&self, life: Duration) {
-        self.lock().connection_life = life;
+    /// Closes all connections, whether or not somebody still means to use them.
+    pub fn close_connections(&self) {
+        let connections = std::mem::take(&mut self.lock().connections);
+        connections.iter().for_each(tokio::task::JoinHandle::abort);
+        while connections.iter().any(|connection| !connection.is_finished()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Answers with the whole object, whatever range is asked for.
