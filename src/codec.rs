@@ -141,14 +141,10 @@ impl Compressor {
 }
 
 /// A decompressor with its working memory, for one thread.
+#[derive(Default)]
 pub struct Decompressor {
-    context: DCtx<'static>,
-}
-
-impl Default for Decompressor {
-    fn default() -> Self {
-        Self { context: DCtx::create() }
-    }
+    /// Made when it is first needed: it takes 160 KB, and a place from which one was taken holds another.
+    context: Option<DCtx<'static>>,
 }
 
 impl Decompressor {
@@ -170,7 +166,8 @@ impl Decompressor {
             Codec::Zstd => {
                 plain.reserve_exact(plain_bytes);
                 // zstd writes into the spare capacity, which may be larger than asked for: the length is checked below.
-                self.context.decompress(plain, stored).map_err(|code| CodecError::Decompress {
+                let context = self.context.get_or_insert_with(DCtx::create);
+                context.decompress(plain, stored).map_err(|code| CodecError::Decompress {
                     reason: zstd::zstd_safe::get_error_name(code),
                 })?;
             }
