@@ -143,7 +143,7 @@ impl Compressor {
 /// A decompressor with its working memory, for one thread.
 #[derive(Default)]
 pub struct Decompressor {
-    /// Made when it is first needed: it takes 160 KB, and a place from which one was taken holds another.
+    /// Made when it is first needed: it takes 160 KB, too much for a decompressor that only holds the place of another.
     context: Option<DCtx<'static>>,
 }
 
