@@ -1,6 +1,7 @@
 //! Which blocks a restore wants next, and the bound on how many are open.
 
 use super::blocks::BlockReader;
+use super::buffers::Buffers;
 use super::locate::Locator;
 use super::recipe::{Extent, RecipeWalker};
 use super::turns::Turns;
@@ -25,8 +26,12 @@ const RECENT: usize = 1024;
 
 /// Plain bytes of blocks that are kept open although a later one of their pack was wanted since; more where they are wanted again.
 const PASSED_BYTES: u64 = 8 << 20;
-/// A pack in which a restore goes back so often holds blocks of several days, put together by a prune: none of them counts as passed.
+/// Twice as many are kept when so many were wanted again: a few to be opened again cost less than the memory.
+const PASSED_AGAIN_MAX: u32 = 8;
+/// A pack in which a restore goes back so often, and with so many of a hundred of its blocks, holds blocks of several days, put together by a
+/// prune: none of them counts as passed. A pack of one day goes back where a table's gathered rows end.
 const TIMES_BACK_MAX: u32 = 3;
+const PERCENT_BACK_MAX: u32 = 40;
 /// Opening so many blocks again and again for want of room is no reason to make more: a comparison that looks for its place jumps.
 const OPENED_AGAIN_MAX: u32 = 32;
 /// So many closed blocks are remembered, to see whether one is wanted again.
@@ -45,12 +50,9 @@ type BlockKey = (PackId, u32);
 struct Budget {
     free: Mutex<u64>,
     freed: Condvar,
-    /// Buffers of closed blocks: fresh memory costs a page fault every 4 KiB.
-    spare: Mutex<Vec<Vec<u8>>>,
+    /// Memory of closed blocks.
+    buffers: Buffers,
 }
-
-/// Buffers of closed blocks that are kept.
-const SPARE_MAX: usize = 32;
 
 impl Budget {
     fn try_take(&self, bytes: u64) -> bool {
@@ -67,21 +69,6 @@ impl Budget {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         // Safe to ignore because the caller looks again whatever the outcome.
         let _ = self.freed.wait_timeout(free, Duration::from_millis(20));
-    }
-
-    /// A buffer for `bytes` bytes that is not much larger.
-    fn spare(&self, bytes: usize) -> Vec<u8> {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = spare.iter().position(|buffer| (bytes..=bytes + bytes / 4).contains(&buffer.capacity()));
-        fits.map(|at| spare.swap_remove(at)).unwrap_or_default()
-    }
-
-    fn keep(&self, buffer: Vec<u8>) {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() == SPARE_MAX {
-            spare.swap_remove(0);
-        }
-        spare.push(buffer);
     }
 
     fn give(&self, bytes: u64) {
@@ -103,6 +90,11 @@ impl Slot {
         self.outcome.wait()
     }
 
+    /// Its plain bytes, if it is open by now.
+    pub fn opened(&self) -> Option<&[u8]> {
+        self.outcome.get().and_then(|outcome| outcome.as_deref().ok())
+    }
+
     fn set(&self, outcome: Result<Vec<u8>, Arc<RepoError>>) {
         // Safe to ignore because a slot that is set already keeps its first outcome.
         let _ = self.outcome.set(outcome);
@@ -112,7 +104,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(Ok(plain)) = self.outcome.take() {
-            self.budget.keep(plain);
+            self.budget.buffers.give(plain);
         }
         self.budget.give(self.bytes);
     }
@@ -167,7 +159,12 @@ impl Segment {
 
     /// Each piece with its chunk, in stream order.
     pub fn iter(&self) -> impl Iterator<Item = (&Held, Piece)> {
-        self.pieces.iter().filter_map(|piece| Some((self.held.get(piece.held as usize)?, *piece)))
+        self.held_by(&self.pieces)
+    }
+
+    /// Each of some of its pieces with its chunk.
+    pub fn held_by<'a>(&'a self, pieces: &'a [Piece]) -> impl Iterator<Item = (&'a Held, Piece)> {
+        pieces.iter().filter_map(|piece| Some((self.held.get(piece.held as usize)?, *piece)))
     }
 }
 
@@ -189,7 +186,8 @@ pub(super) fn run_jobs(blocks: &BlockReader, turns: &Turns, jobs: &Receiver<Job>
         let Ok(job) = jobs.recv() else { break };
         let first = job.blocks.start;
         let budget = job.slots.first().map(|slot| Arc::clone(&slot.budget));
-        let mut buffer = |bytes: usize| budget.as_ref().map(|budget| budget.spare(bytes)).unwrap_or_default();
+        let mut buffer =
+            |bytes: usize| budget.as_ref().map(|budget| budget.buffers.take(bytes)).unwrap_or_default();
         let (row, run) = (&job.pack, job.blocks.clone());
         let outcome =
             blocks.open_run_into(row, run, &mut turn.workspace, &mut buffer, &mut |number, _, plain| {
@@ -246,7 +244,7 @@ impl Planner {
             budget: Arc::new(Budget {
                 free: Mutex::new(open_bytes),
                 freed: Condvar::new(),
-                spare: Mutex::default(),
+                buffers: Buffers::default(),
             }),
             jobs,
             segments,
@@ -367,7 +365,7 @@ impl Planner {
         })?;
         let bytes = u64::from(entry.plain_bytes);
         match self.closed.why(&key) {
-            Some(Why::Passed) => self.passed.keep_more(),
+            Some(Why::Passed) => self.passed.wanted_again(),
             // Once may be for a jump back, on which much room would be spent in vain.
             Some(Why::NoRoom { times: 2.. }) => self.give_more_room(),
             Some(Why::NoRoom { .. }) => {}
@@ -486,6 +484,8 @@ struct Passed {
     /// The sum of their plain bytes.
     bytes: u64,
     bytes_max: u64,
+    /// Blocks that were wanted again after all.
+    again: u32,
 }
 
 /// How a pack is read.
@@ -493,19 +493,30 @@ struct Passed {
 struct ReadPack {
     /// The block opened last, with its plain bytes.
     last: Option<(u32, u64)>,
-    /// How often that was one before the one opened last.
+    /// Blocks opened behind another one, and how often that was one before the one opened last.
+    opened: u32,
     times_back: u32,
+}
+
+impl ReadPack {
+    fn is_mixed(&self) -> bool {
+        self.times_back >= TIMES_BACK_MAX && self.times_back * 100 >= self.opened * PERCENT_BACK_MAX
+    }
 }
 
 impl Default for Passed {
     fn default() -> Self {
-        Self { packs: HashMap::new(), queue: VecDeque::new(), bytes: 0, bytes_max: PASSED_BYTES }
+        Self { packs: HashMap::new(), queue: VecDeque::new(), bytes: 0, bytes_max: PASSED_BYTES, again: 0 }
     }
 }
 
 impl Passed {
-    fn keep_more(&mut self) {
-        self.bytes_max = self.bytes_max.saturating_mul(2);
+    /// A block is wanted again that was closed.
+    fn wanted_again(&mut self) {
+        self.again += 1;
+        if self.again.is_multiple_of(PASSED_AGAIN_MAX) {
+            self.bytes_max = self.bytes_max.saturating_mul(2);
+        }
     }
 
     /// Takes note that the block is about to be opened; takes those out of `open` that can be closed.
@@ -513,12 +524,13 @@ impl Passed {
         let (pack, number) = key;
         let read = self.packs.entry(pack).or_default();
         if let Some((before, before_bytes)) = read.last.replace((number, bytes)) {
-            let goes_back = number < before;
-            read.times_back += u32::from(goes_back);
-            if read.times_back < TIMES_BACK_MAX {
+            let was_mixed = read.is_mixed();
+            read.opened += 1;
+            read.times_back += u32::from(number < before);
+            if !read.is_mixed() {
                 self.queue.push_back(((pack, before), before_bytes, now));
                 self.bytes += before_bytes;
-            } else if goes_back && read.times_back == TIMES_BACK_MAX {
+            } else if !was_mixed {
                 self.queue.retain(|(key, bytes, _)| {
                     let stays = key.0 != pack;
                     self.bytes -= if stays { 0 } else { *bytes };
