@@ -11,6 +11,7 @@ use dumpvault::ops::backup::{
     BackupReport, BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, StartedDump, backup,
 };
 use dumpvault::repo::format::config::Config;
+use dumpvault::repo::format::index::BlockKind;
 use dumpvault::repo::reader::{BlockReader, Locator, ReadSettings, ReadStats, RecipeWalker, Survey};
 use dumpvault::repo::{Repository, Surroundings};
 use dumpvault::secret::{OsEntropy, Passphrase};
@@ -269,6 +270,19 @@ fn given_an_unchanged_stream_then_nothing_is_stored_and_the_recipe_is_the_parent
     let changed = world.back_up(&sample(8, 1));
     let again = world.back_up(&sample(8, 1));
     assert_eq!((stored(again.stats), again.root), (0, changed.root));
+}
+
+#[test]
+fn given_the_id_of_a_recipe_node_then_no_chunk_is_found_by_it() {
+    let world = World::new();
+    let stream = world.back_up(&sample(3, 0));
+    let locator = world.locator();
+    let mut locator = locator.lock().unwrap();
+    let root = stream.root.as_bytes();
+    for _ in 0..2 {
+        assert!(locator.data(root).is_err());
+        assert!(locator.best(root, BlockKind::Recipe).unwrap().is_some());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 #![deny(clippy::indexing_slicing)]
 
 use crate::id::{ChunkId, NodeId};
-use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::bytes::{ByteArray, ByteSlice};
 use minicbor::{Decode, Encode};
 
 /// No node may be larger than this when encoded, in bytes.
@@ -126,21 +126,21 @@ const fn wrong(what: &'static str) -> NodeError {
 
 #[derive(Encode, Decode)]
 #[cbor(map)]
-struct StoredNode {
+struct StoredNode<'b> {
     #[n(0)]
     level: u8,
     #[n(1)]
     len: u64,
-    #[n(2)]
-    ids: ByteVec,
-    #[n(3)]
-    body: ByteVec,
+    #[b(2)]
+    ids: &'b ByteSlice,
+    #[b(3)]
+    body: &'b ByteSlice,
     #[n(6)]
     base: Option<ByteArray<32>>,
     #[n(7)]
     depth: Option<u8>,
-    #[n(8)]
-    columns: Option<Vec<ByteVec>>,
+    #[b(8)]
+    columns: Option<Vec<&'b ByteSlice>>,
     #[n(9)]
     checkpoint: Option<u8>,
 }
@@ -155,7 +155,7 @@ impl Node {
             Content::Leaf(entries) => {
                 let mut encoder = LeafEncoder::default();
                 entries.iter().for_each(|entry| encoder.push(entry));
-                (0, encoder.chunks, Vec::new(), Some(encoder.columns.into_stored()))
+                (0, encoder.chunks, Vec::new(), Some(encoder.columns))
             }
             Content::Inner { level, children } => {
                 let (mut ids, mut lens) = (Vec::new(), Vec::new());
@@ -169,11 +169,11 @@ impl Node {
         let stored = StoredNode {
             level,
             len: self.len,
-            ids: ids.into(),
-            body: body.into(),
+            ids: ids.as_slice().into(),
+            body: body.as_slice().into(),
             base: self.base.map(|base| (*base.root.as_bytes()).into()),
             depth: self.base.map(|base| base.depth),
-            columns,
+            columns: columns.as_ref().map(Columns::stored),
             checkpoint: self.base.map(|base| base.checkpoint),
         };
         let bytes = minicbor::to_vec(&stored).map_err(|_| wrong("it cannot be encoded"))?;
@@ -249,11 +249,11 @@ struct Columns {
 const COLUMNS: usize = 9;
 
 impl Columns {
-    fn into_stored(self) -> Vec<ByteVec> {
+    fn stored(&self) -> Vec<&ByteSlice> {
         let Self { kinds, extent_lens, extent_steps, copy_lens, copy_steps } = self;
         let pairs = [extent_lens, extent_steps, copy_lens, copy_steps];
-        let rest = pairs.into_iter().flat_map(|column| [column.low, column.high]);
-        std::iter::once(kinds).chain(rest).map(ByteVec::from).collect()
+        let rest = pairs.into_iter().flat_map(|column| [&column.low, &column.high]);
+        std::iter::once(kinds).chain(rest).map(|bytes| bytes.as_slice().into()).collect()
     }
 }
 
@@ -317,19 +317,21 @@ impl ColumnReader<'_> {
 }
 
 /// A leaf's entries out of its columns.
-fn decode_columns(ids: &[u8], columns: &[ByteVec], len: u64) -> Result<Vec<Entry>, NodeError> {
+fn decode_columns(ids: &[u8], columns: &[&ByteSlice], len: u64) -> Result<Vec<Entry>, NodeError> {
     let (ids, []) = ids.as_chunks::<32>() else {
         return Err(wrong("a chunk table cut short"));
     };
-    let columns: &[ByteVec; COLUMNS] = columns.try_into().map_err(|_| wrong("not the columns of a leaf"))?;
-    let [kinds, pairs @ ..] = columns;
+    let columns: [&ByteSlice; COLUMNS] =
+        columns.try_into().map_err(|_| wrong("not the columns of a leaf"))?;
+    let [kinds, pairs @ ..] = columns.map(|column| &**column);
     let [a, b, c, d, e, f, g, h] = pairs;
     let reader = |low, high| ColumnReader { low, high };
     let (mut extent_lens, mut extent_steps) = (reader(a, b), reader(c, d));
     let (mut copy_lens, mut copy_steps) = (reader(e, f), reader(g, h));
-    let mut kinds: &[u8] = kinds;
+    let mut kinds = kinds;
     let mut ends = vec![0u64; ids.len()];
-    let mut entries = Vec::new();
+    // Each entry takes a byte or two of the kinds.
+    let mut entries = Vec::with_capacity(kinds.len().min(PARTS_MAX));
     let (mut total, mut last_copy) = (0u64, 0u64);
     while !kinds.is_empty() {
         if entries.len() == PARTS_MAX {
@@ -755,18 +757,17 @@ mod tests {
         assert_eq!(Node::decode(&most.encode().unwrap()), Ok(most));
         assert_eq!(copies(PARTS_MAX + 1).encode(), Err(wrong("too large")));
 
-        let (len, body) = ((PARTS_MAX + 1) as u64, [3, 0].repeat(PARTS_MAX + 1).into());
-        let ids: ByteVec = Vec::new().into();
+        let (len, body) = ((PARTS_MAX + 1) as u64, [3, 0].repeat(PARTS_MAX + 1));
+        let none: &ByteSlice = [].as_slice().into();
         let (base, depth, checkpoint) = (None, None, None);
-        let stored =
-            StoredNode { level: 0, len, ids: ids.clone(), body, base, depth, columns: None, checkpoint };
+        let body = body.as_slice().into();
+        let stored = StoredNode { level: 0, len, ids: none, body, base, depth, columns: None, checkpoint };
         assert_eq!(Node::decode(&minicbor::to_vec(&stored).unwrap()), Err(wrong("too many entries")));
         let mut columns = Columns { kinds: vec![0; PARTS_MAX + 1], ..Columns::default() };
         (0..=PARTS_MAX).for_each(|_| columns.copy_lens.push(1));
         (0..=PARTS_MAX).for_each(|_| columns.copy_steps.push(2));
-        let columns = Some(columns.into_stored());
-        let stored =
-            StoredNode { level: 0, len, ids, body: Vec::new().into(), base, depth, columns, checkpoint };
+        let columns = Some(columns.stored());
+        let stored = StoredNode { level: 0, len, ids: none, body: none, base, depth, columns, checkpoint };
         assert_eq!(Node::decode(&minicbor::to_vec(&stored).unwrap()), Err(wrong("too many entries")));
     }
 
@@ -775,12 +776,11 @@ mod tests {
         let chunk = ChunkId::from_bytes([5; 32]);
         // An extent of 7 bytes at 3 of chunk 0, a copy of 2 bytes at 9, and the extent goes on for 4.
         let body = vec![14, 1, 3, 5, 18, 8, 0];
-        let ids = chunk.as_bytes().to_vec().into();
         let stored = StoredNode {
             level: 0,
             len: 13,
-            ids,
-            body: body.into(),
+            ids: chunk.as_bytes().as_slice().into(),
+            body: body.as_slice().into(),
             base: Some([9; 32].into()),
             depth: Some(1),
             columns: None,
@@ -801,7 +801,7 @@ mod tests {
         let entries = vec![Entry::Copy { offset: 7, len: 3 }];
         let bytes = Node { len: 3, base: None, content: Content::Leaf(entries) }.encode().unwrap();
         let mut stored: StoredNode = minicbor::decode(&bytes).unwrap();
-        stored.columns.as_mut().unwrap()[1] = vec![1].into();
+        stored.columns.as_mut().unwrap()[1] = [1].as_slice().into();
         let refused = Node::decode(&minicbor::to_vec(&stored).unwrap());
         assert_eq!(refused, Err(wrong("numbers that no entry takes")));
     }

@@ -61,6 +61,13 @@ pub struct Location {
     pub len: u32,
 }
 
+impl Location {
+    /// What the chunk's block holds.
+    pub fn kind(&self) -> Option<BlockKind> {
+        self.pack.block(self.block).map(|block| block.kind)
+    }
+}
+
 /// One pack as the catalog knows it.
 #[derive(Debug)]
 pub struct PackRow {

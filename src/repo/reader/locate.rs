@@ -1,16 +1,19 @@
 //! Where chunks lie: the catalog's answer, guessed where a stream follows its packs.
 
 use crate::id::PackId;
-use crate::repo::catalog::{Catalog, Location};
+use crate::repo::catalog::{Catalog, Location, PackRow};
 use crate::repo::format::index::BlockKind;
 use crate::repo::objects::pack_key;
 use crate::repo::session::CONDEMNED;
 use crate::repo::{RepoError, Repository};
 use hashbrown::HashMap;
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 /// Answers kept; cleared when full.
 const KEPT: usize = 1 << 16;
+/// When so many of a pack's blocks were asked for, all that it holds is kept: an answer of the catalog takes as long as keeping a few hundred.
+const ASKED_MAX: u32 = 4;
 
 /// Finds chunks. When the catalog does not know one, it is brought up to date once, by listing packs and reading the tables of
 /// those that no index names.
@@ -20,6 +23,8 @@ pub struct Locator {
     damaged: std::collections::HashMap<PackId, String>,
     refuses: bool,
     kept: HashMap<[u8; 32], Location>,
+    /// Answers that lay in each pack, by its number, since the last clearing.
+    asked: HashMap<i64, u32>,
     reconciled: bool,
     rebuilt: bool,
 }
@@ -37,6 +42,7 @@ impl Locator {
             damaged,
             refuses: false,
             kept: HashMap::new(),
+            asked: HashMap::new(),
             reconciled: false,
             rebuilt: false,
         }
@@ -57,34 +63,44 @@ impl Locator {
     /// # Errors
     /// [`RepoError::ChunkLost`] when no pack holds it.
     pub fn data(&mut self, id: &[u8; 32]) -> Result<Location, RepoError> {
-        if let Some(location) = self.kept.get(id) {
-            return Ok(location.clone());
-        }
-        let location = self.all(id, BlockKind::Data)?.into_iter().next();
-        let location = location.ok_or_else(|| RepoError::ChunkLost {
+        self.best(id, BlockKind::Data)?.ok_or_else(|| RepoError::ChunkLost {
             what: "chunk",
             id: crate::id::ChunkId::from_bytes(*id).to_string(),
             hint: "its pack or index object is gone".to_owned(),
-        })?;
-        if self.kept.len() >= KEPT {
-            self.kept.clear();
-        }
-        // The whole pack's chunks at once would be faster still, and dearer where few of them are wanted: its block's are.
-        self.keep_block(&location);
-        Ok(location)
+        })
     }
 
-    fn keep_block(&mut self, location: &Location) {
-        let Some(block) = location.pack.block(location.block) else { return };
+    /// The place to read the chunk or node from, when there is one.
+    ///
+    /// # Errors
+    /// When catalog or storage fails.
+    pub fn best(&mut self, id: &[u8; 32], kind: BlockKind) -> Result<Option<Location>, RepoError> {
+        if let Some(location) = self.kept.get(id).filter(|location| location.kind() == Some(kind)) {
+            return Ok(Some(location.clone()));
+        }
+        let Some(location) = self.all(id, kind)?.into_iter().next() else { return Ok(None) };
+        if self.kept.len() >= KEPT {
+            self.forget();
+        }
+        let asked = self.asked.entry(location.pack.number).or_default();
+        *asked += 1;
+        let all = *asked == ASKED_MAX && !self.damaged.contains_key(&location.pack.id);
+        let blocks =
+            if all { 0..location.pack.table.blocks.len() as u32 } else { location.block..location.block + 1 };
+        blocks.for_each(|block| self.keep_block(&location.pack, block));
+        Ok(Some(location))
+    }
+
+    fn forget(&mut self) {
+        self.kept.clear();
+        self.asked.clear();
+    }
+
+    fn keep_block(&mut self, pack: &Arc<PackRow>, number: u32) {
+        let Some(block) = pack.block(number) else { return };
         let mut offset = 0;
-        for (id, len) in location.pack.table.chunks_of(block) {
-            let own = Location {
-                pack: std::sync::Arc::clone(&location.pack),
-                block: location.block,
-                offset,
-                len: *len,
-            };
-            self.kept.insert(*id, own);
+        for (id, len) in pack.table.chunks_of(block) {
+            self.kept.insert(*id, Location { pack: Arc::clone(pack), block: number, offset, len: *len });
             offset += len;
         }
     }
@@ -104,7 +120,7 @@ impl Locator {
                 tracing::warn!("{error}; rebuilding it");
                 self.repo.drop_catalog()?;
                 self.catalog = self.repo.catalog(&crate::event::Silent)?;
-                self.kept.clear();
+                self.forget();
                 self.catalog.locate(id, kind)?
             }
             outcome => outcome?,

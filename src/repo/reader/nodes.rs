@@ -4,11 +4,12 @@ use super::blocks::{BlockReader, Workspace};
 use super::locate::Locator;
 use crate::id::{NodeId, PackId};
 use crate::repo::RepoError;
-use crate::repo::catalog::PackRow;
+use crate::repo::catalog::{Location, PackRow};
 use crate::repo::format::index::BlockKind;
 use crate::snapshot::recipe::{Child, Content, Entry, Node};
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Decoded nodes kept: some 150 KiB each at most.
 const NODES_KEPT: usize = 64;
@@ -23,6 +24,9 @@ pub(super) struct Loaded {
 
 /// A plain recipe block, by pack and its number in it.
 type RecentBlock = ((PackId, u32), Arc<Vec<u8>>);
+
+/// A node's bytes: a plain block and where in it they are.
+type Place = (Arc<Vec<u8>>, Range<usize>);
 
 /// Loads nodes. Memory: a few blocks and nodes, whatever the stream's length.
 pub(super) struct Nodes {
@@ -90,18 +94,13 @@ impl Nodes {
             self.kept.push_front(found);
             return Ok(loaded);
         }
-        let node = Node::decode(&self.node_bytes(id)?).map_err(|error| misfit(id, error.what))?;
-        let lens: Vec<u64> = match &node.content {
-            Content::Leaf(entries) => entries.iter().map(Entry::len).collect(),
-            Content::Inner { children, .. } => children.iter().map(|child| child.len).collect(),
+        let (block, place) = self.place(id)?;
+        let node =
+            Node::decode(block.get(place).unwrap_or_default()).map_err(|error| misfit(id, error.what))?;
+        let starts = match &node.content {
+            Content::Leaf(entries) => starts(entries.iter().map(Entry::len)),
+            Content::Inner { children, .. } => starts(children.iter().map(|child| child.len)),
         };
-        let starts = lens
-            .iter()
-            .scan(0, |next, len| {
-                *next += len;
-                Some(*next - len)
-            })
-            .collect();
         let loaded = Arc::new(Loaded { node, starts });
         self.kept.push_front((*id, Arc::clone(&loaded)));
         self.kept.truncate(NODES_KEPT);
@@ -118,29 +117,30 @@ impl Nodes {
     /// # Errors
     /// When it is lost or damaged.
     pub fn node_bytes(&mut self, id: &NodeId) -> Result<Vec<u8>, RepoError> {
-        let locations = {
-            let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
-            locator.all(id.as_bytes(), BlockKind::Recipe)?
-        };
-        let mut first_error = None;
-        for location in locations {
-            match self.recipe_block(&location.pack, location.block) {
-                Ok(plain) => {
-                    let start = location.offset as usize;
-                    let bytes = plain.get(start..start + location.len as usize);
-                    return bytes.map(<[u8]>::to_vec).ok_or_else(|| misfit(id, "it lies outside its block"));
-                }
-                Err(error) => {
-                    first_error.get_or_insert(error);
+        let (block, place) = self.place(id)?;
+        Ok(block.get(place).unwrap_or_default().to_vec())
+    }
+
+    /// Where the node is, in any pack that still has it.
+    fn place(&mut self, id: &NodeId) -> Result<Place, RepoError> {
+        let best = self.locator().best(id.as_bytes(), BlockKind::Recipe)?;
+        let Some(best) = best else { return Err(lost(id)) };
+        match self.recipe_block(&best.pack, best.block) {
+            Ok(plain) => place_in(id, plain, &best),
+            Err(error) => {
+                let locations = self.locator().all(id.as_bytes(), BlockKind::Recipe)?;
+                let others = locations.iter().filter(|other| other.pack.id != best.pack.id);
+                let mut opened = others.map(|other| (self.recipe_block(&other.pack, other.block), other));
+                match opened.find_map(|(plain, other)| Some((plain.ok()?, other))) {
+                    Some((plain, other)) => place_in(id, plain, other),
+                    None => Err(error),
                 }
             }
         }
-        let lost = RepoError::ChunkLost {
-            what: "recipe node",
-            id: id.to_string(),
-            hint: "its pack or index object is gone".to_owned(),
-        };
-        Err(first_error.unwrap_or(lost))
+    }
+
+    fn locator(&self) -> MutexGuard<'_, Locator> {
+        self.locator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recipe_block(&mut self, pack: &PackRow, number: u32) -> Result<Arc<Vec<u8>>, RepoError> {
@@ -168,7 +168,35 @@ impl Nodes {
     }
 }
 
+fn place_in(id: &NodeId, plain: Arc<Vec<u8>>, location: &Location) -> Result<Place, RepoError> {
+    let start = location.offset as usize;
+    let place = start..start + location.len as usize;
+    if place.end > plain.len() {
+        return Err(misfit(id, "it lies outside its block"));
+    }
+    Ok((plain, place))
+}
+
+fn lost(id: &NodeId) -> RepoError {
+    RepoError::ChunkLost {
+        what: "recipe node",
+        id: id.to_string(),
+        hint: "its pack or index object is gone".to_owned(),
+    }
+}
+
+/// Where each of parts of these lengths begins that lie side by side.
+fn starts(lens: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut next = 0;
+    lens.map(|len| {
+        next += len;
+        next - len
+    })
+    .collect()
+}
+
 /// An error that names the node.
+#[cold]
 pub(super) fn misfit(id: &NodeId, what: &str) -> RepoError {
     RepoError::Inconsistent { object: format!("recipe node {}", id.short()), what: what.to_owned() }
 }

@@ -224,8 +224,8 @@ impl<E: FnMut(Step) -> Result<(), RepoError>> Walk<'_, E> {
             let Content::Leaf(entries) = &cursor.leaf.node.content else {
                 return Err(misfit(&cursor.id, "it does not fit its parent"));
             };
-            let rest = entries.iter().zip(&cursor.leaf.starts).skip(cursor.at);
-            for (entry, start) in rest {
+            let rest = entries.get(cursor.at..).unwrap_or_default().iter();
+            for (entry, start) in rest.zip(cursor.leaf.starts.get(cursor.at..).unwrap_or_default()) {
                 let start = cursor.leaf_start + start;
                 let end = start + entry.len();
                 let (skip, upto) = (from - start, end.min(range.end));
