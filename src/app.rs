@@ -2,7 +2,7 @@
 
 use crate::config::{Config, ConfigError, CopyConfig, Environment};
 use crate::crypto::{Credential, KeyFile, KeyFileError};
-use crate::repo::{RepoError, Repository, Surroundings};
+use crate::repo::{Identity, RepoError, Repository, Surroundings};
 use crate::secret::{Entropy, OsEntropy, Passphrase};
 use crate::storage::at_most::AtMost;
 use crate::storage::cache::{CACHE_BYTES_DEFAULT, Cached};
@@ -476,21 +476,33 @@ impl App {
         })
     }
 
-    /// Opens the repository at the address, with a pack cache where it is not on this machine.
+    /// Which repository is at the address: told before a passphrase is asked for.
     ///
     /// # Errors
-    /// When there is none, or the key is wrong.
-    pub fn open(&self, credential: &Credential) -> Result<Repository, AppError> {
+    /// When there is none.
+    pub fn identify(&self) -> Result<Identity, AppError> {
+        Ok(Repository::identify(self.storage()?.as_ref())?)
+    }
+
+    /// Opens the repository that was found at the address, with a pack cache where it is not on this machine.
+    ///
+    /// # Errors
+    /// When the key is wrong, or something is damaged.
+    pub fn open(&self, identity: &Identity, credential: &Credential) -> Result<Repository, AppError> {
         let storage = self.cached(self.storage()?)?;
-        Ok(Repository::open(storage, credential, &self.surroundings())?)
+        Ok(Repository::open_identified(storage, identity, credential, &self.surroundings())?)
     }
 
     /// Opens the repository without a pack cache: what is read is what the storage holds.
     ///
     /// # Errors
     /// As [`App::open`].
-    pub fn open_uncached(&self, credential: &Credential) -> Result<Repository, AppError> {
-        Ok(Repository::open(self.storage()?, credential, &self.surroundings())?)
+    pub fn open_uncached(
+        &self,
+        identity: &Identity,
+        credential: &Credential,
+    ) -> Result<Repository, AppError> {
+        Ok(Repository::open_identified(self.storage()?, identity, credential, &self.surroundings())?)
     }
 
     /// The key that opens the repository: from the command line, the environment, the file, or a person.

@@ -147,8 +147,7 @@ fn copy_to(
     request: &CopyRequest,
 ) -> Result<CopyReport, CliError> {
     // That it is there is told before a passphrase is asked for.
-    let identified = app.storage().and_then(|storage| Ok(Repository::identify(storage.as_ref())?));
-    let to = match identified {
+    let to = match app.identify() {
         Err(AppError::Repo(RepoError::NoRepository { .. })) if init && !request.dry_run => {
             // Nothing is made for a copy that cannot be.
             check_source(from, request, &context.progress)?;
@@ -161,10 +160,10 @@ fn copy_to(
             return Err(CliError::NoDestination { location });
         }
         Err(error) => return Err(error.into()),
-        Ok(_) => {
+        Ok(identity) => {
             let found = app.credential(&|| prompt::ask("passphrase of the repository to copy into: "))?;
             found.warning.into_iter().for_each(|message| context.warn(message));
-            app.open(&found.credential)?
+            app.open(&identity, &found.credential)?
         }
     };
     if !request.dry_run

@@ -54,13 +54,13 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
 fn repository(context: &Context) -> (Exit, Vec<Finding>) {
     let open = || -> Result<Vec<Finding>, CliError> {
         let (storage, _) = context.app.bare_storage()?;
-        let id = Repository::identify(storage.as_ref())?;
+        let identity = Repository::identify(storage.as_ref())?;
         let found = context.app.credential(&|| prompt::ask("passphrase of the repository: "))?;
         let warning =
             found.warning.map(|message| Finding::warning("key file", message, "run the command above"));
-        let repo = context.app.open_uncached(&found.credential)?;
+        let repo = context.app.open_uncached(&identity, &found.credential)?;
         let slots = repo.list_keys(&found.credential)?.len();
-        let mut findings = vec![Finding::good("repository", id.to_string())];
+        let mut findings = vec![Finding::good("repository", identity.id.to_string())];
         findings.push(doctor::key(repo.role(), slots));
         findings.extend(warning);
         Ok(findings)

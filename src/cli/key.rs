@@ -127,10 +127,9 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
 }
 
 fn opened(context: &Context) -> Result<(Repository, Credential), CliError> {
-    let storage = context.app.storage()?;
-    Repository::identify(storage.as_ref())?;
+    let identity = context.app.identify()?;
     let credential = context.credential()?;
-    Ok((context.app.open(&credential)?, credential))
+    Ok((context.app.open(&identity, &credential)?, credential))
 }
 
 fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {

@@ -103,8 +103,7 @@ fn row(
 pub(super) fn one(context: &Context, name: &str) -> Result<(Seen, Vec<String>), CliError> {
     let calendar = context.app.config.calendar()?;
     let repo = context.repository()?;
-    let mut catalog = repo.catalog(&context.progress)?;
-    let history = repo.history(&mut catalog)?;
+    let (mut catalog, history) = repo.known(&context.progress)?;
     let summary = find(&history, name, &calendar.zone, &context.progress)?;
     let tags = tags_of(&history.snapshots, &calendar);
     let mut paired = history.snapshots.iter().zip(&tags);

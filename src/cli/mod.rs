@@ -24,8 +24,8 @@ use crate::clock::SystemClock;
 use crate::config::Environment;
 use crate::crypto::Credential;
 use crate::event::{Cancel, Event, Observer};
-use crate::repo::Repository;
 use crate::repo::reader::ReadSettings;
+use crate::repo::{Identity, Repository};
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use progress::Progress;
@@ -104,20 +104,19 @@ impl Context {
     }
 
     fn repository(&self) -> Result<Repository, CliError> {
-        self.identify()?;
-        Ok(self.app.open(&self.credential()?)?)
+        let identity = self.identify()?;
+        Ok(self.app.open(&identity, &self.credential()?)?)
     }
 
     /// The repository as the storage has it, past any cache.
     fn repository_uncached(&self) -> Result<Repository, CliError> {
-        self.identify()?;
-        Ok(self.app.open_uncached(&self.credential()?)?)
+        let identity = self.identify()?;
+        Ok(self.app.open_uncached(&identity, &self.credential()?)?)
     }
 
     /// Whether there is a repository is told before a passphrase is asked for.
-    fn identify(&self) -> Result<(), CliError> {
-        let storage = self.app.storage()?;
-        Repository::identify(storage.as_ref())?;
+    fn identify(&self) -> Result<Identity, CliError> {
+        let identity = self.app.identify()?;
         if let Some(skew) = self.app.skew_ms().filter(|skew| skew.unsigned_abs() > SKEW_MS_MAX) {
             let (minutes, direction) =
                 (skew.unsigned_abs() / 60_000, if skew > 0 { "behind" } else { "ahead of" });
@@ -125,7 +124,7 @@ impl Context {
                 "this host's clock is {minutes} minutes {direction} the storage's: set it right"
             ));
         }
-        Ok(())
+        Ok(identity)
     }
 
     fn warn(&self, message: String) {

@@ -192,8 +192,7 @@ fn look(
     request: &CopyRequest,
     observer: &dyn Observer,
 ) -> Result<(History, Vec<Summary>), OpError> {
-    let mut catalog = from.catalog(observer)?;
-    let history = from.history(&mut catalog)?;
+    let (_, history) = from.known(observer)?;
     let wanted = select(&history, request, observer)?;
     Ok((history, wanted))
 }
@@ -264,8 +263,8 @@ struct Known {
 
 impl Known {
     fn read(to: &Repository, observer: &dyn Observer) -> Result<Self, RepoError> {
-        let mut catalog = to.catalog(observer)?;
-        Ok(Self::of(to.history(&mut catalog)?))
+        let (_, history) = to.known(observer)?;
+        Ok(Self::of(history))
     }
 
     fn of(history: History) -> Self {
@@ -405,8 +404,7 @@ impl Copier<'_> {
             return Ok(());
         }
         // What is written takes the place of all that was said before, also while this run was under way.
-        let mut catalog = self.to.catalog(&Silent)?;
-        let history = self.to.history(&mut catalog)?;
+        let (_, history) = self.to.known(&Silent)?;
         let Some(now) = history.snapshots.iter().find(|other| other.id == copy.id) else { return Ok(()) };
         if lacks(now) {
             let tags: BTreeSet<&String> = now.head.tags.iter().chain(&summary.head.tags).collect();

@@ -48,8 +48,7 @@ pub fn choose(
     settings: ReadSettings,
     observer: &dyn Observer,
 ) -> Result<Chosen, OpError> {
-    let mut catalog = repo.catalog(observer)?;
-    let history = repo.history(&mut catalog)?;
+    let (mut catalog, history) = repo.known(observer)?;
     let summary = find(&history, name, zone, observer)?;
     let body = repo.body(&mut catalog, &summary.id)?;
     Ok(Chosen::new(repo, catalog, &history, summary, body, settings))

@@ -31,8 +31,7 @@ pub struct Survey {
 /// # Errors
 /// When the repository cannot be read. Damaged snapshots are in the answer.
 pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Survey, OpError> {
-    let mut catalog = repo.catalog(observer)?;
-    let mut history = repo.history(&mut catalog)?;
+    let (mut catalog, mut history) = repo.known(observer)?;
     let mut snapshots = Vec::new();
     for summary in std::mem::take(&mut history.snapshots) {
         let body = match repo.body(&mut catalog, &summary.id) {

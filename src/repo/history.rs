@@ -5,6 +5,7 @@ use super::format::mark::{MARK_BYTES_MAX, Mark, MarkKind, superseded};
 use super::format::snapshot::{SNAPSHOT_BYTES_MAX, open_body, open_head};
 use super::objects::{ObjectName, fetch, name_in_key, pack_key};
 use super::{RepoError, Repository};
+use crate::event::Observer;
 use crate::id::{MarkId, PackId, SnapshotId};
 use crate::snapshot::{Body, State, Summary};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -56,14 +57,52 @@ impl History {
     }
 }
 
+/// What there is of marks and snapshots.
+struct Listing {
+    marks: Vec<MarkId>,
+    snapshots: Vec<SnapshotId>,
+}
+
 impl Repository {
     /// Reads all marks and snapshot heads; what was read before comes from the catalog.
     ///
     /// # Errors
     /// When the storage or the catalog fails. Damaged objects are in the answer.
     pub fn history(&self, catalog: &mut Catalog) -> Result<History, RepoError> {
+        self.history_of(catalog, self.list_history()?)
+    }
+
+    /// Marks first: a snapshot that is there when its mark is seen is there in a listing that follows.
+    fn list_history(&self) -> Result<Listing, RepoError> {
+        let marks = self.list_names::<MarkId>("marks/")?;
+        Ok(Listing { marks, snapshots: self.list_names::<SnapshotId>("snapshots/")? })
+    }
+
+    /// The catalog brought up to date, and the history, for whoever stores nothing. Behind a wire the listings for both are asked for at the
+    /// same time.
+    ///
+    /// # Errors
+    /// As [`Repository::catalog`] and [`Repository::history`].
+    pub fn known(&self, observer: &dyn Observer) -> Result<(Catalog, History), RepoError> {
+        if self.storage.is_local() {
+            let mut catalog = self.catalog(observer)?;
+            let history = self.history(&mut catalog)?;
+            return Ok((catalog, history));
+        }
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("list".to_owned());
+            let listing = thread.spawn_scoped(scope, || self.list_history());
+            let listing = listing.map_err(|source| RepoError::Thread { source })?;
+            let mut catalog = self.catalog(observer)?;
+            let listing = listing.join().unwrap_or(Err(RepoError::Stopped))?;
+            let history = self.history_of(&mut catalog, listing)?;
+            Ok((catalog, history))
+        })
+    }
+
+    fn history_of(&self, catalog: &mut Catalog, listing: Listing) -> Result<History, RepoError> {
         let mut history = History::default();
-        let marks = self.read_marks(catalog, &mut history.damaged)?;
+        let marks = self.read_marks_of(catalog, listing.marks, &mut history.damaged)?;
         let superseded = superseded(&marks);
         // Key of the snapshot, and the series that its mark names.
         let mut committed: HashMap<String, Option<String>> = HashMap::new();
@@ -109,7 +148,7 @@ impl Repository {
             }
         }
         committed.retain(|object, _| !abandoned.contains(object));
-        let names = self.list_names::<SnapshotId>("snapshots/")?;
+        let names = listing.snapshots;
         self.fetch_unknown(catalog, &names, SNAPSHOT_BYTES_MAX, SNAPSHOTS_AT_ONCE);
         for id in names {
             let head = self
@@ -158,8 +197,16 @@ impl Repository {
         catalog: &mut Catalog,
         unreadable: &mut Vec<HistoryDamage>,
     ) -> Result<Vec<(MarkId, Mark)>, RepoError> {
+        self.read_marks_of(catalog, self.list_names::<MarkId>("marks/")?, unreadable)
+    }
+
+    fn read_marks_of(
+        &self,
+        catalog: &mut Catalog,
+        names: Vec<MarkId>,
+        unreadable: &mut Vec<HistoryDamage>,
+    ) -> Result<Vec<(MarkId, Mark)>, RepoError> {
         let mut marks = Vec::new();
-        let names = self.list_names::<MarkId>("marks/")?;
         self.fetch_unknown(catalog, &names, MARK_BYTES_MAX, MARKS_AT_ONCE);
         for id in names {
             let mark = self

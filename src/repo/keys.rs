@@ -217,7 +217,7 @@ impl Repository {
     pub fn import_key(storage: &dyn Storage, bytes: &[u8]) -> Result<SlotId, RepoError> {
         let repo = Self::identify(storage)?;
         let id = SlotId::from_hash(*blake3::hash(bytes).as_bytes());
-        Slot::decode(bytes, &repo)
+        Slot::decode(bytes, &repo.id)
             .map_err(|source| RepoError::Damaged { object: "the exported key".to_owned(), source })?;
         storage.put(&id.key(), bytes)?;
         Ok(id)

@@ -234,6 +234,15 @@ impl From<crate::snapshot::recipe::NodeError> for RepoError {
     }
 }
 
+/// A repository that was found, and is not open yet.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Which it is.
+    pub id: RepoId,
+    /// Its config, sealed.
+    config: Vec<u8>,
+}
+
 /// An open repository: storage, keys and parameters. Cheap to share.
 #[derive(Clone)]
 pub struct Repository {
@@ -355,10 +364,24 @@ impl Repository {
         credential: &Credential,
         surroundings: &Surroundings,
     ) -> Result<Self, RepoError> {
-        let (id, bytes) = Self::read_config(storage.as_ref())?;
+        let identity = Self::identify(storage.as_ref())?;
+        Self::open_identified(storage, &identity, credential, surroundings)
+    }
+
+    /// Opens the repository that was found in `storage`.
+    ///
+    /// # Errors
+    /// When no slot opens with the credential, or the config is damaged.
+    pub fn open_identified(
+        storage: Arc<dyn Storage>,
+        identity: &Identity,
+        credential: &Credential,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
+        let id = identity.id;
         let keys = keys::unlock(storage.as_ref(), &id, credential)?;
         let damaged = |source| RepoError::Damaged { object: CONFIG_KEY.to_owned(), source };
-        let config = Config::open(&bytes, &id, &keys).map_err(damaged)?;
+        let config = Config::open(&identity.config, &id, &keys).map_err(damaged)?;
         Ok(Self::assemble(storage, id, keys, config, surroundings))
     }
 
@@ -366,17 +389,14 @@ impl Repository {
     ///
     /// # Errors
     /// When there is none.
-    pub fn identify(storage: &dyn Storage) -> Result<RepoId, RepoError> {
-        Self::read_config(storage).map(|(id, _)| id)
-    }
-
-    fn read_config(storage: &dyn Storage) -> Result<(RepoId, Vec<u8>), RepoError> {
-        let bytes = match storage.get(CONFIG_KEY, CONFIG_BYTES_MAX) {
+    pub fn identify(storage: &dyn Storage) -> Result<Identity, RepoError> {
+        let config = match storage.get(CONFIG_KEY, CONFIG_BYTES_MAX) {
             Err(error) if error.kind == ErrorKind::NotFound => return Err(Self::without_config(storage)),
             outcome => outcome?,
         };
         let damaged = |source| RepoError::Damaged { object: CONFIG_KEY.to_owned(), source };
-        Ok((Config::repo_id(&bytes).map_err(damaged)?, bytes))
+        let id = Config::repo_id(&config).map_err(damaged)?;
+        Ok(Identity { id, config })
     }
 
     /// The config is not there: nothing at all is, or somebody removed it.

@@ -205,12 +205,12 @@ impl Node {
         };
         let content = match stored.level {
             0 => Content::Leaf(match &stored.columns {
-                Some(columns) if stored.body.is_empty() => decode_columns(&stored.ids, columns, stored.len)?,
+                Some(columns) if stored.body.is_empty() => decode_columns(stored.ids, columns, stored.len)?,
                 Some(_) => return Err(wrong("entries in two forms")),
-                None => decode_leaf(&stored.ids, &stored.body, stored.len)?,
+                None => decode_leaf(stored.ids, stored.body, stored.len)?,
             }),
             level @ 1..=LEVEL_MAX => {
-                Content::Inner { level, children: decode_children(&stored.ids, &stored.body, stored.len)? }
+                Content::Inner { level, children: decode_children(stored.ids, stored.body, stored.len)? }
             }
             _ => return Err(wrong("too high a level")),
         };

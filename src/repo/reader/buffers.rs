@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of buffers that are kept.
-const KEPT_BYTES: usize = 16 << 20;
+const KEPT_BYTES: usize = 32 << 20;
 /// A buffer so many times as large as what is wanted is left for something larger.
 const TOO_LARGE: usize = 4;
 
@@ -64,10 +64,12 @@ mod tests {
         let (small_at, large_at) = (small.as_ptr(), large.as_ptr());
         buffers.give(large);
         buffers.give(small);
-        assert_eq!(buffers.take(250 << 10).as_ptr(), small_at);
+        let small = buffers.take(250 << 10);
+        assert_eq!(small.as_ptr(), small_at);
         let other = buffers.take(250 << 10);
         assert_eq!(other.capacity(), 256 << 10, "one four times as large is left for something larger");
-        assert_eq!(buffers.take(513 << 10).as_ptr(), large_at);
+        let large = buffers.take(513 << 10);
+        assert_eq!(large.as_ptr(), large_at);
     }
 
     #[test]
@@ -75,6 +77,6 @@ mod tests {
         let buffers = Buffers::default();
         (0..40).map(|_| Vec::with_capacity(1 << 20)).for_each(|buffer| buffers.give(buffer));
         let kept = buffers.kept.lock().unwrap();
-        assert_eq!((kept.buffers.len(), kept.bytes), (16, 16 << 20));
+        assert_eq!((kept.buffers.len(), kept.bytes), (32, 32 << 20));
     }
 }

@@ -28,7 +28,7 @@ pub fn check_storage(
 ) -> Result<CheckReport, RepoError> {
     let mut report = CheckReport::default();
     let repo = match Repository::identify(storage) {
-        Ok(repo) => Some(repo),
+        Ok(identity) => Some(identity.id),
         Err(error) if error.is_integrity() => {
             report.add(&error);
             None
