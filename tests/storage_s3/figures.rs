@@ -1,6 +1,6 @@
 //! Figures of a bucket beside those of a folder: `cargo test --release --test storage_s3 figures -- --ignored --nocapture`.
 //!
-//! The server runs in the same process, on the same cores: what it takes, the program does not have.
+//! The server is a process of its own on the same cores: what it takes, the program does not have.
 
 use std::fs;
 use std::process::Command;
@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use dumpvault::repo::reader::ReadSettings;
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 
-use crate::cli::{Output, Running, Vault, exit};
+use crate::cli::{Output, Running, Vault, exit, run};
 use crate::latency::{ONE_AT_A_TIME, open, read};
 use crate::program::Remote;
+use crate::s3::{BUCKET, TestServer};
 
 /// Bytes of the dump: `DUMPVAULT_TEST_FIGURES_MB`, or 400 MB.
 fn dump_bytes() -> u64 {
@@ -65,8 +66,55 @@ fn measured(command: Command, stdin: &[u8]) -> (Duration, u64, Output) {
     (began.elapsed(), peak.into_inner(), output.expect(exit::OK))
 }
 
-/// So often each is measured that is compared.
+/// So often each is measured that is compared: backups, and restores of each of them.
 const TURNS: usize = 5;
+const RESTORES: usize = 3;
+
+const SERVE: &str = "DUMPVAULT_TEST_SERVE";
+
+/// A server in a process of its own, and a home of the program whose repository lies there.
+struct Elsewhere {
+    vault: Remote,
+    address: String,
+    /// It serves until its standard input ends.
+    _server: Running,
+}
+
+impl Elsewhere {
+    fn new() -> Self {
+        let told = tempfile::tempdir().unwrap();
+        let path = told.path().join("endpoint");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["figures::child_that_serves", "--exact", "--ignored"]).env(SERVE, &path);
+        let server = Running::start(command);
+        let endpoint = loop {
+            match fs::read_to_string(&path) {
+                Ok(endpoint) if endpoint.ends_with('\n') => break endpoint,
+                _ => thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let address = format!("s3:{}/{BUCKET}/repo", endpoint.trim_end());
+        let elsewhere = Self { vault: Remote::bare(), address, _server: server };
+        run(elsewhere.command(&["init"]), b"").expect(exit::OK);
+        elsewhere
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.vault.command(args);
+        command.env("DUMPVAULT_REPOSITORY", &self.address);
+        command
+    }
+}
+
+#[test]
+#[ignore = "a process that the figures start"]
+fn child_that_serves() {
+    let Some(path) = std::env::var_os(SERVE) else { return };
+    let server = TestServer::new();
+    fs::write(path, format!("{}\n", server.endpoint())).unwrap();
+    // Until whoever started it has enough.
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+}
 
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
@@ -77,8 +125,6 @@ fn median(mut times: Vec<f64>) -> f64 {
 #[ignore = "takes minutes, and prints figures instead of judging"]
 #[expect(clippy::print_stdout, reason = "the figures are what it is for")]
 fn figures_of_a_bucket_beside_those_of_a_folder() {
-    let remote = Remote::new();
-    let local = Vault::new();
     let days = [sample(0), sample(1)];
     let megabytes = days[0].len() as f64 / 1e6;
     let report = |what: &str, command: Command, stdin: &[u8]| {
@@ -96,26 +142,25 @@ fn figures_of_a_bucket_beside_those_of_a_folder() {
     println!("a dump of {megabytes:.0} MB");
     // Both in turn, each into a repository of its own: the machine is not as fast in one minute as in the next.
     let mut times: [Vec<f64>; 4] = Default::default();
-    let (mut local, mut remote) = (local, remote);
-    for turn in 0..TURNS {
-        if turn > 0 {
-            (local, remote) = (Vault::new(), Remote::new());
-        }
-        let measures = [
-            report("first backup, folder", local.command(backup), &days[0]),
-            report("first backup, bucket", remote.command(&backup), &days[0]),
-            report("restore, folder", local.command(restore), b""),
-            report("restore, bucket, no cache", remote.command(&uncached), b""),
-        ];
-        for (times, time) in times.iter_mut().zip(measures) {
-            times.push(time.as_secs_f64());
+    for _ in 0..TURNS {
+        let (local, elsewhere) = (Vault::new(), Elsewhere::new());
+        let [put_folder, put_bucket, get_folder, get_bucket] = &mut times;
+        let note = |times: &mut Vec<f64>, time: Duration| times.push(time.as_secs_f64());
+        note(put_folder, report("first backup, folder", local.command(backup), &days[0]));
+        note(put_bucket, report("first backup, bucket", elsewhere.command(&backup), &days[0]));
+        for _ in 0..RESTORES {
+            note(get_folder, report("restore, folder", local.command(restore), b""));
+            note(get_bucket, report("restore, bucket, no cache", elsewhere.command(&uncached), b""));
         }
     }
     let [put_folder, put_bucket, get_folder, get_bucket] = times.map(median);
     println!("first backup, bucket: {:.0} % of the folder's speed", 100.0 * put_folder / put_bucket);
     println!("restore, bucket: {:.0} % of the folder's speed", 100.0 * get_folder / get_bucket);
-    report("unchanged, bucket", remote.command(&backup), &days[0]);
 
+    let (local, remote) = (Vault::new(), Remote::new());
+    run(local.command(backup), &days[0]).expect(exit::OK);
+    report("first backup, bucket", remote.command(&backup), &days[0]);
+    report("unchanged, bucket", remote.command(&backup), &days[0]);
     remote.server.set_latency(Duration::from_millis(50));
     let before = remote.server.count("GET");
     report("restore, bucket, 50 ms", remote.command(&uncached), b"");
