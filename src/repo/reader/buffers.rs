@@ -5,8 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes of buffers that are kept.
 const KEPT_BYTES: usize = 32 << 20;
-/// A buffer so many times as large as what is wanted is left for something larger.
-const TOO_LARGE: usize = 4;
 
 /// Buffers that nobody uses at present; those given back first are let go first.
 #[derive(Default)]
@@ -22,15 +20,13 @@ struct Kept {
 }
 
 impl Buffers {
-    /// The smallest buffer that holds `bytes` bytes, or a new one.
+    /// A buffer for `bytes` bytes, of less than twice the size.
     pub fn take(&self, bytes: usize) -> Vec<u8> {
         // What was never written to takes no memory: rounded up, a buffer does for blocks of like sizes.
         let capacity = bytes.next_power_of_two();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let sizes = kept.buffers.iter().map(Vec::capacity).enumerate();
-        let fits = sizes.filter(|(_, size)| (capacity..capacity * TOO_LARGE).contains(size));
-        let smallest = fits.min_by_key(|(_, size)| *size);
-        match smallest.and_then(|(at, _)| kept.buffers.remove(at)) {
+        let fits = kept.buffers.iter().rposition(|buffer| buffer.capacity() == capacity);
+        match fits.and_then(|at| kept.buffers.remove(at)) {
             Some(buffer) => {
                 kept.bytes -= buffer.capacity();
                 buffer
@@ -67,7 +63,7 @@ mod tests {
         let small = buffers.take(250 << 10);
         assert_eq!(small.as_ptr(), small_at);
         let other = buffers.take(250 << 10);
-        assert_eq!(other.capacity(), 256 << 10, "one four times as large is left for something larger");
+        assert_eq!(other.capacity(), 256 << 10, "a larger one is left for something larger");
         let large = buffers.take(513 << 10);
         assert_eq!(large.as_ptr(), large_at);
     }
