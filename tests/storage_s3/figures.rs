@@ -1,4 +1,4 @@
-//! Figures of a bucket beside those of a folder: `cargo test --release --test storage_s3 figures -- --ignored --nocapture`.
+//! Figures of a bucket beside those of a folder: `benches/bucket.sh`.
 //!
 //! The server is a process of its own on the same cores: what it takes, the program does not have.
 
