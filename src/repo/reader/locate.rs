@@ -14,6 +14,8 @@ use std::sync::Arc;
 const KEPT: usize = 1 << 16;
 /// When so many of a pack's blocks were asked for, all that it holds is kept: an answer of the catalog takes as long as keeping a few hundred.
 const ASKED_MAX: u32 = 4;
+/// Answers that are kept for whole packs: large packs wanted in turn must not drive each other out again and again.
+const KEPT_WHOLE: usize = KEPT / 2;
 
 /// Finds chunks. When the catalog does not know one, it is brought up to date once, by listing packs and reading the tables of
 /// those that no index names.
@@ -25,6 +27,8 @@ pub struct Locator {
     kept: HashMap<[u8; 32], Location>,
     /// Answers that lay in each pack, by its number, since the last clearing.
     asked: HashMap<i64, u32>,
+    /// Answers kept for whole packs.
+    kept_whole: usize,
     reconciled: bool,
     rebuilt: bool,
 }
@@ -43,6 +47,7 @@ impl Locator {
             refuses: false,
             kept: HashMap::new(),
             asked: HashMap::new(),
+            kept_whole: 0,
             reconciled: false,
             rebuilt: false,
         }
@@ -84,16 +89,21 @@ impl Locator {
         }
         let asked = self.asked.entry(location.pack.number).or_default();
         *asked += 1;
-        let all = *asked == ASKED_MAX && !self.damaged.contains_key(&location.pack.id);
-        let blocks =
-            if all { 0..location.pack.table.blocks.len() as u32 } else { location.block..location.block + 1 };
-        blocks.for_each(|block| self.keep_block(&location.pack, block));
+        let kept_whole = self.kept_whole + location.pack.table.chunks.len();
+        if *asked == ASKED_MAX && kept_whole <= KEPT_WHOLE && !self.damaged.contains_key(&location.pack.id) {
+            self.kept_whole = kept_whole;
+            (0..location.pack.table.blocks.len() as u32)
+                .for_each(|block| self.keep_block(&location.pack, block));
+        } else {
+            self.keep_block(&location.pack, location.block);
+        }
         Ok(Some(location))
     }
 
     fn forget(&mut self) {
         self.kept.clear();
         self.asked.clear();
+        self.kept_whole = 0;
     }
 
     fn keep_block(&mut self, pack: &Arc<PackRow>, number: u32) {
