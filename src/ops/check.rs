@@ -29,7 +29,7 @@ pub fn check(
     }
     let now_ms = clock.now().as_millisecond();
     let warn = |message: String| observer.observe(Event::Warning { message });
-    let marked = repo.known(observer)?.1.damaged_packs;
+    let marked = repo.history(&mut repo.catalog(observer)?)?.damaged_packs;
     for damage in &report.damage {
         let pack = damage.object.strip_prefix("packs/").and_then(|key| key.rsplit('/').next());
         let Some(Ok(pack)) = pack.map(str::parse::<PackId>) else { continue };

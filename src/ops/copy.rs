@@ -263,8 +263,8 @@ struct Known {
 
 impl Known {
     fn read(to: &Repository, observer: &dyn Observer) -> Result<Self, RepoError> {
-        let (_, history) = to.known(observer)?;
-        Ok(Self::of(history))
+        let mut catalog = to.catalog(observer)?;
+        Ok(Self::of(to.history(&mut catalog)?))
     }
 
     fn of(history: History) -> Self {
@@ -404,7 +404,8 @@ impl Copier<'_> {
             return Ok(());
         }
         // What is written takes the place of all that was said before, also while this run was under way.
-        let (_, history) = self.to.known(&Silent)?;
+        let mut catalog = self.to.catalog(&Silent)?;
+        let history = self.to.history(&mut catalog)?;
         let Some(now) = history.snapshots.iter().find(|other| other.id == copy.id) else { return Ok(()) };
         if lacks(now) {
             let tags: BTreeSet<&String> = now.head.tags.iter().chain(&summary.head.tags).collect();

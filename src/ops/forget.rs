@@ -202,7 +202,8 @@ fn read(
     repo: &Repository,
     observer: &dyn Observer,
 ) -> Result<(History, BTreeMap<SnapshotId, Body>), OpError> {
-    let (mut catalog, history) = repo.known(observer)?;
+    let mut catalog = repo.catalog(observer)?;
+    let history = repo.history(&mut catalog)?;
     for damage in &history.damaged {
         let object = damage.error.object().unwrap_or_default().to_owned();
         observer.observe(Event::Damage { object, message: damage.error.to_string() });

@@ -40,7 +40,7 @@ pub fn repair_snapshots(
     let given_up = repo.give_up_missing(now_ms)?;
     let mut report = repo.check(CheckSettings::new(ReadData::Nothing, now_ms, workers), observer, cancel)?;
     super::check::name_tables(repo, &mut report.hits, observer)?;
-    let known = repo.known(observer)?.1.damaged_snapshots;
+    let known = repo.history(&mut repo.catalog(observer)?)?.damaged_snapshots;
     let mut hit: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
     for one in &report.hits {
         let stream = if one.stream.is_empty() { String::new() } else { format!("stream `{}`: ", one.stream) };

@@ -33,8 +33,10 @@ pub fn tag(
     request: &TagRequest,
     observer: &dyn Observer,
 ) -> Result<(Summary, bool), OpError> {
-    let (_, history) = repo.known(observer)?;
+    let mut catalog = repo.catalog(observer)?;
+    let history = repo.history(&mut catalog)?;
     let mut summary = super::restore::find(&history, name, zone, observer)?;
+    drop(catalog);
     let now_ms = clock.now().as_millisecond();
     let mut tags: BTreeSet<String> = summary.head.tags.iter().cloned().collect();
     tags.extend(request.add.iter().cloned());

@@ -78,8 +78,8 @@ impl Repository {
         Ok(Listing { marks, snapshots: self.list_names::<SnapshotId>("snapshots/")? })
     }
 
-    /// The catalog brought up to date, and the history, for whoever stores nothing. Behind a wire the listings for both are asked for at the
-    /// same time.
+    /// The catalog brought up to date, and the history, for whoever only reads: who changes what the history says wants it as late as can be.
+    /// Behind a wire the listings for both are asked for at the same time.
     ///
     /// # Errors
     /// As [`Repository::catalog`] and [`Repository::history`].

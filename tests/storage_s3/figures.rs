@@ -87,7 +87,9 @@ impl Elsewhere {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["figures::child_that_serves", "--exact", "--ignored"]).env(SERVE, &path);
         let server = Running::start(command);
+        let began = Instant::now();
         let endpoint = loop {
+            assert!(began.elapsed() < Duration::from_secs(60), "no server came up");
             match fs::read_to_string(&path) {
                 Ok(endpoint) if endpoint.ends_with('\n') => break endpoint,
                 _ => thread::sleep(Duration::from_millis(5)),

@@ -615,3 +615,37 @@ pub(super) fn unshare(error: &Arc<RepoError>) -> RepoError {
         other => RepoError::Inconsistent { object: "a block".to_owned(), what: other.to_string() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks of a MiB of one pack that are open after they were wanted in this order.
+    fn open_after(order: impl Iterator<Item = u32>) -> usize {
+        let budget =
+            Arc::new(Budget { free: Mutex::new(0), freed: Condvar::new(), buffers: Buffers::default() });
+        let (mut passed, mut closed) = (Passed::default(), Closed::default());
+        let mut open = OpenBlocks::new();
+        for (tick, number) in order.enumerate() {
+            let (key, bytes) = ((PackId::from_bytes([1; 32]), number), 1 << 20);
+            passed.open(key, bytes, tick as u64, &mut open, &mut closed);
+            let slot = Slot { outcome: OnceLock::new(), budget: Arc::clone(&budget), bytes };
+            open.insert(key, (Arc::new(slot), tick as u64));
+        }
+        open.len()
+    }
+
+    #[test]
+    fn given_a_pack_of_one_day_then_what_was_passed_is_closed_also_where_gathered_rows_end() {
+        let kept = (PASSED_BYTES >> 20) as usize + 1;
+        assert_eq!(open_after(0..100), kept);
+        // Where each of ten tables ends, its gathered rows come first.
+        let tables = (0..10).flat_map(|table| [9, 0, 1, 2, 3, 4, 5, 6, 7, 8].map(|block| table * 10 + block));
+        assert_eq!(open_after(tables), kept);
+    }
+
+    #[test]
+    fn given_a_pack_of_two_days_then_nothing_of_it_counts_as_passed() {
+        assert!(open_after((0..100).flat_map(|block| [block, 1000 + block])) >= 195);
+    }
+}
