@@ -36,23 +36,25 @@ pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> 
         };
         let app = context.app.destination(settings, given);
         let outcome = copy_to(context, &from, &app, args.init, &request);
-        match &outcome {
-            // The only one: as any command that fails.
-            Err(_) if targets.len() == 1 => {}
-            Err(error) => {
-                let failed = CliError::Failed { message: format!("{name}: {error}") };
-                super::report::report(&failed, false, false);
-                exit = worse(exit, error.exit());
-            }
-            Ok(report) => exit = worse(exit, tell(context, report, &request)),
-        }
         let wire = app.requests();
         if let Some(requests) = &wire {
             tracing::info!("{name}: {}", render::requests(requests));
         }
-        results.push(match outcome {
+        let outcome = match outcome {
+            // The only one: as any command that fails.
             Err(error) if targets.len() == 1 => return Err(error),
-            Err(error) => json!({"to": name, "ok": false, "error": error.to_string()}),
+            Err(error) => Err(CliError::Destination { name: name.clone(), error: Box::new(error) }),
+            Ok(report) => Ok(report),
+        };
+        let own = match &outcome {
+            Err(error) => super::report::report(error, false, false),
+            Ok(report) => tell(context, report, &request),
+        };
+        exit = worse(exit, own);
+        results.push(match outcome {
+            Err(error) => {
+                json!({"to": name, "ok": false, "error": error.to_string(), "hint": error.hint()})
+            }
             Ok(report) => result_json(name, &report, wire.as_ref().map(render::requests_json)),
         });
         if context.cancel.is_cancelled() {

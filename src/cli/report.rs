@@ -67,6 +67,9 @@ pub(super) enum CliError {
     Failed { message: String },
     #[error("no repository at {location} to copy into")]
     NoDestination { location: String },
+    /// With one of several destinations.
+    #[error("{name}: {error}")]
+    Destination { name: String, error: Box<CliError> },
 }
 
 impl From<RepoError> for CliError {
@@ -93,6 +96,7 @@ impl CliError {
             Self::Op(error) => op_exit(error),
             Self::WorkingDirectory(_) => Exit::NothingDone,
             Self::NoDestination { .. } => Exit::NoRepository,
+            Self::Destination { error, .. } => error.exit(),
             Self::File { .. } | Self::Failed { .. } => Exit::Partial,
         }
     }
@@ -107,6 +111,7 @@ impl CliError {
             Self::NoDestination { .. } => {
                 Some("let --init make it there, without --dry-run; or name another with --to".to_owned())
             }
+            Self::Destination { error, .. } => error.hint(),
             _ => None,
         }
     }

@@ -218,6 +218,93 @@ fn given_a_copy_that_is_killed_then_nothing_is_listed_there_and_the_next_one_use
 }
 
 #[test]
+fn given_a_copy_that_is_interrupted_then_nothing_is_listed_there_and_the_next_one_is_whole() {
+    for pair in Pair::of_each_kind() {
+        let dump = noise(4, 140 << 20);
+        pair.vault.backup("app", &dump);
+        let (stalled_in, stalled) = mpsc::channel();
+        let packs = std::sync::atomic::AtomicUsize::new(0);
+        pair.server.set_hook(move |call| {
+            let is_pack = call.method == "PUT" && call.path.contains("/packs/");
+            if !is_pack || packs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2 {
+                return None;
+            }
+            let _ = stalled_in.send(());
+            Some(HttpFault::Stall)
+        });
+        let running = Running::start(pair.copy_command(&[]));
+        stalled.recv().unwrap();
+        running.signal(Signal::INT);
+        running.wait().expect(exit::INTERRUPTED);
+        pair.server.calm();
+        assert!(pair.offsite().is_empty());
+        pair.at_bucket(&["check"]).expect(exit::OK);
+        assert_eq!(states(&pair.copy(&[]).expect(exit::OK).json()), ["copied"]);
+        assert!(pair.restored("app") == dump);
+        pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
+    }
+}
+
+#[test]
+fn given_several_destinations_that_do_not_exist_then_init_makes_each_and_one_that_fails_does_not_stop_the_others()
+ {
+    let pair = Pair::alike();
+    pair.vault.backup("app", b"a dump");
+    let (folder, folder_key) = (pair.vault.home().join("second"), pair.vault.home().join("second.key"));
+    let settings = format!(
+        "[copy.broken]\nrepository = '{}'\nkey_file = '{}'\n\
+         [copy.offsite]\nrepository = '{}'\nkey_file = '{}'\n\
+         [copy.second]\nrepository = '{}'\nkey_file = '{}'\n",
+        pair.server.address("broken"),
+        pair.vault.home().join("broken.key").display(),
+        pair.server.address("offsite"),
+        pair.offsite_key(),
+        folder.display(),
+        folder_key.display(),
+    );
+    std::fs::write(pair.vault.work().join("dumpvault.toml"), settings).unwrap();
+    let is_broken = |path: &str| path.contains("/broken/");
+    pair.server.set_hook(move |call| {
+        (call.method == "PUT" && is_broken(&call.path)).then_some(HttpFault::Status(403, "AccessDenied"))
+    });
+    run(pair.command(&["copy"]), b"").expect(exit::NO_REPOSITORY).says("--init");
+    let copy =
+        || run(pair.command(&["--json", "copy", "--init"]), b"").expect(exit::NOTHING_DONE).says("broken: ");
+    let told = |output: Output| {
+        let report = output.json();
+        let results = report["results"].as_array().unwrap();
+        let told = |result: &Value| (text(result, "to"), result["ok"].as_bool().unwrap());
+        results.iter().map(told).collect::<Vec<_>>()
+    };
+    let expected =
+        [("broken", false), ("offsite", true), ("second", true)].map(|(to, ok)| (to.to_owned(), ok));
+    assert_eq!(told(copy()), expected);
+    assert_eq!(pair.restored("app"), b"a dump");
+    let from_folder = || {
+        let mut command = pair.vault.command(["restore", "app", "--to", "-"]);
+        command.env("DUMPVAULT_REPOSITORY", &folder).env("DUMPVAULT_KEY_FILE", &folder_key);
+        run(command, b"").expect(exit::OK).stdout
+    };
+    assert_eq!(from_folder(), b"a dump");
+    // What is there by now is not made again.
+    pair.vault.backup("app", b"the next dump");
+    assert_eq!(told(copy()), expected);
+    assert_eq!((pair.restored("app"), from_folder()), (b"the next dump".to_vec(), b"the next dump".to_vec()));
+}
+
+#[test]
+fn given_init_and_a_repository_of_its_own_there_then_it_stays_what_it_is_and_takes_the_copies() {
+    let pair = Pair::new();
+    let config = pair.server.object("offsite/config");
+    let ids = back_up_days(&pair.vault, 2);
+    assert_eq!(states(&pair.copy(&["--init"]).expect(exit::OK).json()), ["copied"; 2]);
+    assert_eq!(pair.server.object("offsite/config"), config);
+    assert_eq!(pair.offsite().len(), ids.len());
+    assert!(pair.restored("app") == day(1));
+    pair.at_bucket(&["check", "--read-data"]).expect(exit::OK);
+}
+
+#[test]
 fn given_damage_at_the_source_then_it_is_named_and_the_whole_snapshots_are_copied() {
     for pair in Pair::of_each_kind() {
         let lost = pair.vault.backup("app", &noise(2, 3 << 20));
