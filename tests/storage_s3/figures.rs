@@ -84,7 +84,7 @@ fn measured(command: Command, stdin: &[u8]) -> (Duration, u64, Output) {
 
 /// So often each is measured that is compared: backups, and restores of each of them.
 const TURNS: usize = 5;
-const RESTORES: usize = 3;
+const RESTORES: usize = 5;
 
 const SERVE: &str = "DUMPVAULT_TEST_SERVE";
 
@@ -134,9 +134,21 @@ fn child_that_serves() {
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+fn median(times: impl IntoIterator<Item = f64>) -> f64 {
+    let mut times: Vec<f64> = times.into_iter().collect();
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
+}
+
+/// Prints the medians, and that of the ratios of each two that were measured one after the other.
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
+fn compare(what: &str, folder: &[f64], bucket: &[f64]) {
+    let ratio = median(folder.iter().zip(bucket).map(|(folder, bucket)| folder / bucket));
+    let (folder, bucket) = (median(folder.iter().copied()), median(bucket.iter().copied()));
+    println!(
+        "{what}: folder {folder:.3} s, bucket {bucket:.3} s, {:.0} % of the folder's speed",
+        100.0 * ratio
+    );
 }
 
 #[test]
@@ -171,9 +183,9 @@ fn figures_of_a_bucket_beside_those_of_a_folder() {
             note(get_bucket, report("restore, bucket, no cache", elsewhere.command(&uncached), b""));
         }
     }
-    let [put_folder, put_bucket, get_folder, get_bucket] = times.map(median);
-    println!("first backup, bucket: {:.0} % of the folder's speed", 100.0 * put_folder / put_bucket);
-    println!("restore, bucket: {:.0} % of the folder's speed", 100.0 * get_folder / get_bucket);
+    let [put_folder, put_bucket, get_folder, get_bucket] = times;
+    compare("first backup", &put_folder, &put_bucket);
+    compare("restore", &get_folder, &get_bucket);
 
     let (local, remote) = (Vault::new(), Remote::new());
     run(local.command(backup), &days[0]).expect(exit::OK);
