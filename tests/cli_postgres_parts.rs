@@ -7,9 +7,13 @@ mod cli;
 #[allow(dead_code)]
 #[path = "support/pg.rs"]
 mod pg;
+#[path = "support/terminal.rs"]
+mod terminal;
 
 use cli::{Output, Vault, exit, run};
 use pg::Server;
+use std::process::Command;
+use terminal::AtTerminal;
 
 const WORLD: &str = r#"
 CREATE SCHEMA audit;
@@ -51,10 +55,14 @@ GRANT SELECT ON orders TO keeper;
 COMMENT ON TABLE orders IS 'what was ordered';
 "#;
 
-fn run_at(server: &Server, vault: &Vault, args: &[&str]) -> Output {
+fn command_at(server: &Server, vault: &Vault, args: &[&str]) -> Command {
     let mut command = vault.command(args);
     server.reached_by(&mut command, "postgres");
-    run(command, b"")
+    command
+}
+
+fn run_at(server: &Server, vault: &Vault, args: &[&str]) -> Output {
+    run(command_at(server, vault, args), b"")
 }
 
 struct World {
@@ -88,6 +96,7 @@ fn parts_of_a_database_are_restored() {
     let world = World::new();
     a_table_comes_with_what_it_needs(&world);
     a_lost_table_comes_back_into_a_database_in_use(&world);
+    a_person_is_asked_before_anything_is_replaced(&world);
     schemas_definitions_and_data_can_be_had_apart(&world);
     workers_restore_the_same_database(&world);
     workers_that_fail_leave_nothing_behind(&world);
@@ -136,6 +145,27 @@ fn a_lost_table_comes_back_into_a_database_in_use(world: &World) {
     world.restore("used", &["--table", "audit.orders", "--bare", "--clean", "--yes"]).expect(exit::OK);
     assert_eq!(server.psql("used", "SELECT count(*) FROM audit.orders"), "2");
     assert_eq!(server.psql("used", "SELECT count(*) FROM mine"), "0");
+}
+
+/// In the database that was used before.
+fn a_person_is_asked_before_anything_is_replaced(world: &World) {
+    let World { server, vault } = world;
+    server.psql("used", "DELETE FROM audit.orders");
+    let args = ["restore", "world", "--to-database", "used", "--table", "audit.orders", "--bare", "--clean"];
+    let rows = || server.psql("used", "SELECT count(*) FROM audit.orders");
+    for (keys, code, said, left) in [
+        ("y\n", exit::PART_FAILED, "not confirmed", "0"),
+        ("\x03", exit::INTERRUPTED, "interrupted", "0"),
+        ("yes\n", exit::OK, "", "2"),
+    ] {
+        let mut terminal = AtTerminal::start(&command_at(server, vault, &args));
+        terminal.wait_for("Database `used`");
+        terminal.wait_for("Type `yes` to go on: ");
+        terminal.enter(keys);
+        assert_eq!(terminal.end(), Some(code), "{}", terminal.screen());
+        assert!(terminal.screen().contains(said), "{}", terminal.screen());
+        assert_eq!(rows(), left);
+    }
 }
 
 fn schemas_definitions_and_data_can_be_had_apart(world: &World) {

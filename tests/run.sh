@@ -44,7 +44,7 @@ missing_packages() {
     command -v cc >/dev/null || echo gcc libc6-dev
     command -v python3 >/dev/null && have_venv || echo python3 python3-venv
     command -v zstd >/dev/null || echo zstd
-    command -v unshare >/dev/null && command -v setpriv >/dev/null || echo util-linux
+    command -v unshare >/dev/null && command -v setpriv >/dev/null && command -v setsid >/dev/null || echo util-linux
     command -v mount >/dev/null || echo mount
     have_account || echo base-passwd
     have_postgres || echo postgresql postgresql-client

@@ -71,13 +71,16 @@ fn now_ms(context: &Context) -> i64 {
 }
 
 fn ask_twice(question: &str) -> Option<std::io::Result<String>> {
-    let first = prompt::ask(question)?;
+    let first = match prompt::ask(question)? {
+        Ok(first) => first,
+        // Whoever gives up is not asked again.
+        Err(error) => return Some(Err(error)),
+    };
     let second = prompt::ask("the same again: ")?;
-    Some(match (first, second) {
-        (Ok(first), Ok(second)) if first == second => Ok(first),
-        (Ok(_), Ok(_)) => Err(std::io::Error::other("the two are not the same")),
-        (Err(error), _) | (_, Err(error)) => Err(error),
-    })
+    Some(second.and_then(|second| match first == second {
+        true => Ok(first),
+        false => Err(std::io::Error::other("the two are not the same")),
+    }))
 }
 
 fn warn_if_short(context: &Context, credential: &Credential) {

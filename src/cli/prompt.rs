@@ -1,6 +1,11 @@
 //! Questions to a person.
 
-use std::io::{IsTerminal, Write};
+use crate::event::Cancel;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::{Error, ErrorKind, IsTerminal, Write};
+
+/// How soon a question notices that nobody is to answer it any more.
+const CANCEL_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Asks for a passphrase without showing it; `None` when there is nobody to ask.
 pub(super) fn ask(question: &str) -> Option<std::io::Result<String>> {
@@ -9,7 +14,10 @@ pub(super) fn ask(question: &str) -> Option<std::io::Result<String>> {
 }
 
 /// Asks a yes-or-no question; anything but `yes` is no. Without anybody to ask, the answer is `None`.
-pub(super) fn confirm(question: &str) -> Option<bool> {
+///
+/// # Errors
+/// When somebody cancels instead of answering.
+pub(super) fn confirm(question: &str, cancel: &Cancel) -> Option<std::io::Result<bool>> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return None;
     }
@@ -17,6 +25,18 @@ pub(super) fn confirm(question: &str) -> Option<bool> {
     // Safe to ignore because a question that cannot be shown gets no `yes`.
     let _ = write!(stderr, "{question} Type `yes` to go on: ");
     let _ = stderr.flush();
+    // A read would go on after a signal.
+    let stdin = std::io::stdin();
+    while !is_answered(&stdin) {
+        if cancel.is_cancelled() {
+            return Some(Err(Error::new(ErrorKind::Interrupted, "interrupted")));
+        }
+    }
     let mut answer = String::new();
-    Some(std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes")
+    Some(Ok(stdin.read_line(&mut answer).is_ok() && answer.trim() == "yes"))
+}
+
+/// Waits a moment for something to read.
+fn is_answered(stdin: &std::io::Stdin) -> bool {
+    poll(&mut [PollFd::new(stdin, PollFlags::IN)], Some(&CANCEL_POLL)).is_ok_and(|ready| ready > 0)
 }

@@ -233,13 +233,14 @@ fn agree(
         context.say(&question);
         return Ok(true);
     }
-    prompt::confirm(&question).ok_or_else(|| CliError::Usage {
+    let answer = prompt::confirm(&question, &context.cancel).ok_or_else(|| CliError::Usage {
         message: format!(
             "database `{}` holds {} tables, and there is nobody to ask",
             target.database, state.tables
         ),
         hint: Some("say --yes to do it unasked".to_owned()),
-    })
+    })?;
+    answer.map_err(|error| CliError::usage(error.to_string()))
 }
 
 /// A dump in a few words.
