@@ -22,25 +22,23 @@ fn dump_bytes() -> u64 {
     given.unwrap_or(400) * 1_000_000
 }
 
-/// So many bytes of rows stand between two tokens of so many letters: then the whole compresses 3 : 1.
-const BETWEEN_TOKENS: usize = 1000;
+/// One row in so many is followed by a token of so many random letters: then the whole compresses 3 : 1.
+const ROWS_A_TOKEN: u8 = 5;
 const TOKEN_LETTERS: usize = 100;
 
-/// The rows of a day of the sample database, with random letters between them (the same on every day behind the same row).
+/// The rows of a day of the sample database, with tokens between them. A row that did not change has the same token on every day, or none.
 fn sample(day: u16) -> Vec<u8> {
     use std::io::BufRead;
     let config = SampleConfig::new(1, dump_bytes() / 12 * 11).day(day);
     let mut rows = std::io::BufReader::with_capacity(1 << 20, SampleDump::new(config).unwrap());
     let mut dump = b"rows, and tokens\n".to_vec();
     let (mut token, mut row) = ([0; TOKEN_LETTERS], dump.len());
-    let mut since = 0;
     while rows.read_until(b'\n', &mut dump).unwrap() > 0 {
-        since += dump.len() - row;
-        if since >= BETWEEN_TOKENS {
-            blake3::Hasher::new().update(&dump[row..]).finalize_xof().fill(&mut token);
+        let mut letters = blake3::Hasher::new().update(&dump[row..]).finalize_xof();
+        letters.fill(&mut token);
+        if token[0].is_multiple_of(ROWS_A_TOKEN) {
             dump.extend(token.map(|byte| b'0' + byte % 64));
             dump.push(b'\n');
-            since = 0;
         }
         row = dump.len();
     }
