@@ -8,13 +8,16 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::cli::HANGS;
+
+/// What nobody tells is looked at so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A program that runs at a terminal of its own.
 pub struct AtTerminal {
@@ -92,7 +95,7 @@ impl AtTerminal {
         let end = Instant::now() + HANGS;
         while self.shows_what_is_typed() {
             assert!(Instant::now() < end, "what is typed is shown: {}", self.screen());
-            thread::yield_now();
+            thread::sleep(LOOK_AGAIN);
         }
     }
 
@@ -117,10 +120,10 @@ impl AtTerminal {
             while let Ok(piece) = self.screen.try_recv() {
                 self.seen.extend(piece);
             }
-            thread::yield_now();
+            thread::sleep(LOOK_AGAIN);
         };
         // All that it wrote is in the terminal's queue by now.
-        while let Ok(piece) = self.screen.recv_timeout(std::time::Duration::from_millis(100)) {
+        while let Ok(piece) = self.screen.recv_timeout(Duration::from_millis(100)) {
             self.seen.extend(piece);
         }
         status.code()
