@@ -3,7 +3,8 @@
 #
 #   benches/bucket.sh [SIZE_MB]
 #
-# The dump is the rows of the sample order database (default: 1000 MB) with random letters between them, so that it compresses 3 : 1. The server is a process of its own on the same cores.
+# The dump is the rows of the sample order database (default: 1000 MB) with random letters between them, so that it compresses 3 : 1. The
+# server is a process of its own on the same cores.
 # Five backups and twenty-five restores of either kind in turn, some six minutes. Prints each run, the medians, and the medians of the ratios of
 # two that were measured one after the other.
 set -euo pipefail

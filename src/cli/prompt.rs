@@ -2,6 +2,7 @@
 
 use crate::event::Cancel;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::io::{Error, ErrorKind, IsTerminal, Write};
 
 /// How soon a question notices that nobody is to answer it any more.
@@ -36,7 +37,8 @@ pub(super) fn confirm(question: &str, cancel: &Cancel) -> Option<std::io::Result
     Some(Ok(stdin.read_line(&mut answer).is_ok() && answer.trim() == "yes"))
 }
 
-/// Waits a moment for something to read.
+/// Waits a moment for something to read, or for an error that reading tells.
 fn is_answered(stdin: &std::io::Stdin) -> bool {
-    poll(&mut [PollFd::new(stdin, PollFlags::IN)], Some(&CANCEL_POLL)).is_ok_and(|ready| ready > 0)
+    let ready = poll(&mut [PollFd::new(stdin, PollFlags::IN)], Some(&CANCEL_POLL));
+    !matches!(ready, Ok(0) | Err(Errno::INTR))
 }

@@ -1,6 +1,7 @@
 //! Snapshots from one repository to another.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use rustix::process::Signal;
@@ -65,6 +66,23 @@ impl Pair {
 
     fn copy(&self, options: &[&str]) -> Output {
         run(self.copy_command(options), b"")
+    }
+
+    /// A copy under way, once so many packs were taken and the next one gets no answer.
+    fn copy_that_stalls_after(&self, packs: usize) -> Running {
+        let (stalled_in, stalled) = mpsc::channel();
+        let put = AtomicUsize::new(0);
+        self.server.set_hook(move |call| {
+            let is_pack = call.method == "PUT" && call.path.contains("/packs/");
+            if !is_pack || put.fetch_add(1, Ordering::SeqCst) < packs {
+                return None;
+            }
+            let _ = stalled_in.send(());
+            Some(HttpFault::Stall)
+        });
+        let running = Running::start(self.copy_command(&[]));
+        stalled.recv().unwrap();
+        running
     }
 
     fn offsite(&self) -> Vec<Value> {
@@ -188,18 +206,7 @@ fn given_a_copy_that_is_killed_then_nothing_is_listed_there_and_the_next_one_use
     for pair in Pair::of_each_kind() {
         let dump = noise(1, 140 << 20);
         pair.vault.backup("app", &dump);
-        let (stalled_in, stalled) = mpsc::channel();
-        let packs = std::sync::atomic::AtomicUsize::new(0);
-        pair.server.set_hook(move |call| {
-            let is_pack = call.method == "PUT" && call.path.contains("/packs/");
-            if !is_pack || packs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 3 {
-                return None;
-            }
-            let _ = stalled_in.send(());
-            Some(HttpFault::Stall)
-        });
-        let running = Running::start(pair.copy_command(&[]));
-        stalled.recv().unwrap();
+        let running = pair.copy_that_stalls_after(3);
         // Those before it have been sent, and at least one of them was answered: more are not under way at a time.
         running.signal(Signal::KILL);
         assert_eq!(running.wait().signal, Some(Signal::KILL.as_raw()));
@@ -222,18 +229,7 @@ fn given_a_copy_that_is_interrupted_then_nothing_is_listed_there_and_the_next_on
     for pair in Pair::of_each_kind() {
         let dump = noise(4, 140 << 20);
         pair.vault.backup("app", &dump);
-        let (stalled_in, stalled) = mpsc::channel();
-        let packs = std::sync::atomic::AtomicUsize::new(0);
-        pair.server.set_hook(move |call| {
-            let is_pack = call.method == "PUT" && call.path.contains("/packs/");
-            if !is_pack || packs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2 {
-                return None;
-            }
-            let _ = stalled_in.send(());
-            Some(HttpFault::Stall)
-        });
-        let running = Running::start(pair.copy_command(&[]));
-        stalled.recv().unwrap();
+        let running = pair.copy_that_stalls_after(2);
         running.signal(Signal::INT);
         running.wait().expect(exit::INTERRUPTED);
         pair.server.calm();
