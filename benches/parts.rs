@@ -157,7 +157,7 @@ fn backup(repo: &Repository, dump: &[u8]) -> Committed {
 fn whole(c: &mut Criterion) {
     let dump = sample(256 << 20);
     let cache = tempfile::tempdir().unwrap();
-    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.path().into());
     let credential = Credential::Passphrase(Passphrase::new("bench".into()));
     let fresh = || {
         let storage = Arc::new(MemoryStorage::new());

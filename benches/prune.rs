@@ -236,7 +236,7 @@ fn make(folder: &Path, key: &Path, millions: u64) {
 fn open(folder: &Path, key: &Path, cache: &Path) -> Repository {
     let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(folder).unwrap());
     let credential = Credential::KeyFile(KeyFile::read(key).unwrap().0);
-    let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.to_owned() };
+    let around = Surroundings::new(Arc::new(OsEntropy), cache.to_owned());
     Repository::open(storage, &credential, &around).unwrap()
 }
 

@@ -121,7 +121,7 @@ fn main() -> Result<()> {
     let clock = Arc::new(Days(AtomicI64::new(START)));
     let storage = MemoryStorage::with_clock(clock.clone());
     let cache = tempfile::tempdir()?;
-    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.path().into());
     let credential = Credential::Passphrase(Passphrase::new("a simulation of a year".into()));
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
     let repo = Repository::init(shared, &credential, "", Config::new(START * 1000), &surroundings)?;

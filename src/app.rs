@@ -1,8 +1,9 @@
 //! The composition root: settings become storages, keys and an open repository.
 
+use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, CopyConfig, Environment};
 use crate::crypto::{Credential, KeyFile, KeyFileError};
-use crate::repo::{Identity, RepoError, Repository, Surroundings};
+use crate::repo::{Access, Identity, RepoError, Repository, Surroundings};
 use crate::secret::{Entropy, OsEntropy, Passphrase};
 use crate::storage::at_most::AtMost;
 use crate::storage::cache::{CACHE_BYTES_DEFAULT, Cached};
@@ -109,6 +110,8 @@ pub struct Overrides {
     pub cache_size: Option<String>,
     /// `--no-cache`
     pub no_cache: bool,
+    /// `--key-slot`, `--allow-costly-kdf`, `--trust-epoch`, `--accept-rollback`
+    pub access: Access,
 }
 
 /// What the command line says of a copy's destination; it comes before environment and file.
@@ -395,7 +398,13 @@ impl App {
     }
 
     fn surroundings(&self) -> Surroundings {
-        Surroundings { entropy: Arc::clone(&self.entropy), cache_root: self.environment.cache_root() }
+        Surroundings {
+            entropy: Arc::clone(&self.entropy),
+            cache_root: self.environment.cache_root(),
+            state_root: self.environment.state_root(),
+            clock: Arc::new(SystemClock),
+            access: self.overrides.access.clone(),
+        }
     }
 
     /// The storage behind the repository's address as it is, without retries; and the bucket, where it is one.

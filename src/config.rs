@@ -79,6 +79,15 @@ impl Environment {
         }
     }
 
+    /// Where it is kept what must not be lost: what this host remembers of repositories.
+    pub fn state_root(&self) -> PathBuf {
+        match self.path("XDG_STATE_HOME") {
+            Some(root) => root.join("dumpvault"),
+            None if self.is_root => PathBuf::from("/var/lib/dumpvault"),
+            None => self.home().join(".local/state/dumpvault"),
+        }
+    }
+
     fn config_files(&self) -> [PathBuf; 3] {
         let user = self.path("XDG_CONFIG_HOME").unwrap_or_else(|| self.home().join(".config"));
         [

@@ -157,6 +157,21 @@ id_type!(
     32
 );
 id_type!(
+    /// Random name of an author: of one key, over rotations, new passphrases and further slots.
+    AuthorId,
+    16
+);
+id_type!(
+    /// BLAKE3-256 of a statement object's bytes.
+    StatementId,
+    32
+);
+id_type!(
+    /// BLAKE3-256 of an epoch object's bytes.
+    EpochId,
+    32
+);
+id_type!(
     /// Plain BLAKE3-256 of a whole stream: what `b3sum` prints for the same bytes.
     StreamDigest,
     32

@@ -20,11 +20,11 @@
 //! | 1 mechanisms | `pgarchive` | `pattern` |
 //! | 1 mechanisms | `storage` | `clock` |
 //! | 1 mechanisms | `snapshot` | `id` |
-//! | 2 peers | `repo` | `chunker` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` |
+//! | 2 peers | `repo` | `chunker` `clock` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` |
 //! | 2 peers | `source` | `event` `pattern` `snapshot` |
 //! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
 //! | 4 settings | `config` | `codec` `snapshot` |
-//! | 4 settings | `app` | `config` `crypto` `repo` `secret` `storage` |
+//! | 4 settings | `app` | `clock` `config` `crypto` `repo` `secret` `storage` |
 //! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
 
 #![warn(missing_docs)]

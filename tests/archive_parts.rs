@@ -102,7 +102,7 @@ fn one_small_table_of_a_large_dump_reads_less_than_3_percent_of_it() {
     let storage = Counting { inner: MemoryStorage::default(), bytes: Arc::clone(&bytes) };
     let cache = tempfile::tempdir().unwrap();
     let credential = Credential::Passphrase(Passphrase::new("a long enough passphrase".into()));
-    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().to_owned() };
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.path().to_owned());
     let config = Config::new(1_790_000_000_000);
     let repo = Repository::init(Arc::new(storage), &credential, "test", config, &surroundings).unwrap();
     store(&repo, &dump);

@@ -90,7 +90,7 @@ fn request() -> BackupRequest {
 impl World {
     fn new() -> Self {
         let cache = tempfile::tempdir().unwrap();
-        let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
+        let around = Surroundings::new(Arc::new(OsEntropy), cache.path().into());
         let storage = MemoryStorage::new();
         let shared: Arc<dyn Storage> = Arc::new(storage.clone());
         let repo = Repository::init(shared, &passphrase(), "", Config::new(0), &around).unwrap();
@@ -516,7 +516,7 @@ fn given_a_key_that_cannot_read_then_whole_chunks_are_found_and_that_is_said() {
     world.back_up(&sample(2, 0));
     let append = Credential::Passphrase(Passphrase::new("another passphrase, for writers".into()));
     world.repo.add_key(&append, Role::Append, "writer", 0).unwrap();
-    let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: world.cache.path().into() };
+    let around = Surroundings::new(Arc::new(OsEntropy), world.cache.path().into());
     let shared: Arc<dyn Storage> = Arc::new(world.storage.clone());
     let writer = World {
         repo: Repository::open(shared, &append, &around).unwrap(),

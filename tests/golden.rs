@@ -102,7 +102,7 @@ fn golden(fixture: &str) -> Golden {
 
 fn open(repository: &Path, credential: &Credential, cache: &Path) -> Repository {
     let storage = Arc::new(LocalStorage::open(repository).unwrap());
-    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.to_owned() };
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.to_owned());
     Repository::open(storage, credential, &surroundings).unwrap()
 }
 
@@ -257,7 +257,7 @@ fn the_independent_reader_restores_a_fresh_repository_of_two_days() {
     let folder = tempfile::tempdir().unwrap();
     let (repository, cache) = (folder.path().join("repository"), folder.path().join("cache"));
     let storage = Arc::new(LocalStorage::create(&repository).unwrap());
-    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache };
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), cache);
     let repo = Repository::init(storage, &passphrase(), "", Config::new(0), &surroundings).unwrap();
     let mut days = Vec::new();
     for day in 0..2 {

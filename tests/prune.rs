@@ -45,7 +45,7 @@ impl Vault {
     fn new(storage: impl Storage + 'static) -> Self {
         let storage: Arc<dyn Storage> = Arc::new(storage);
         let cache = tempfile::tempdir().unwrap();
-        let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
+        let around = Surroundings::new(Arc::new(OsEntropy), cache.path().into());
         let repo =
             Repository::init(Arc::clone(&storage), &credential(), "", Config::new(0), &around).unwrap();
         Self { storage, repo, _cache: cache, kept: BTreeMap::new(), counter: 0 }
@@ -54,7 +54,7 @@ impl Vault {
     /// The same repository, opened over another storage and with a catalog of its own.
     fn reopened(&self, storage: impl Storage + 'static) -> (Repository, tempfile::TempDir) {
         let cache = tempfile::tempdir().unwrap();
-        let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
+        let around = Surroundings::new(Arc::new(OsEntropy), cache.path().into());
         (Repository::open(Arc::new(storage), &credential(), &around).unwrap(), cache)
     }
 
@@ -603,7 +603,7 @@ fn given_a_crash_after_any_step_of_forget_and_prune_then_what_is_kept_is_whole_a
         let _ = run(&repo);
         drop(repo);
         // With the catalog that the crash left, and with none.
-        let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().into() };
+        let around = Surroundings::new(Arc::new(OsEntropy), cache.path().into());
         let same = Repository::open(Arc::new(copy.clone()), &credential(), &around).unwrap();
         vault.assert_restores(&same);
         let (fresh, _other_cache) = vault.reopened(copy.clone());

@@ -23,7 +23,7 @@ fn passphrase() -> Credential {
 }
 
 fn surroundings(cache: &Path) -> Surroundings {
-    Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.to_owned() }
+    Surroundings::new(Arc::new(OsEntropy), cache.to_owned())
 }
 
 fn settings() -> PipelineSettings {

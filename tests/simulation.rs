@@ -53,7 +53,7 @@ fn template() -> &'static Template {
         let storage = dumpvault::storage::memory::MemoryStorage::new();
         let cache = small::scratch();
         let entropy: Arc<dyn Entropy> = Arc::new(small::SeededEntropy::new(1));
-        let around = Surroundings { entropy, cache_root: cache.path().to_owned() };
+        let around = Surroundings::new(entropy, cache.path().to_owned());
         let config = small::tiny();
         let shared = Arc::new(storage.clone());
         let repo = Repository::init(shared, &small::credential(), "", config, &around).unwrap();
@@ -137,7 +137,7 @@ impl<'a> Host<'a> {
         let cache = small::scratch();
         let entropy = ActorEntropy::new(seed, actor);
         let own: Arc<dyn Entropy> = entropy.clone();
-        let around = Surroundings { entropy: own, cache_root: cache.path().to_owned() };
+        let around = Surroundings::new(own, cache.path().to_owned());
         let door = Door::new(turnstile, actor);
         let repo = Repository::open(Arc::new(door.clone()), &small::credential(), &around).unwrap();
         let dice = Dice(seed.wrapping_mul(31) ^ actor as u64);

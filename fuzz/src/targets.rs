@@ -326,7 +326,7 @@ pub fn round_trip(input: &[u8]) {
     let dumps = [first.repeat(40), [first.repeat(20), second.repeat(3), first.repeat(20)].concat()];
     // Nothing can be made there: the catalog stays in memory.
     let cache_root = std::path::PathBuf::from("/dev/null/nowhere");
-    let around = Surroundings { entropy: Arc::new(dumpvault::secret::OsEntropy), cache_root };
+    let around = Surroundings::new(Arc::new(dumpvault::secret::OsEntropy), cache_root);
     let storage = Arc::new(dumpvault::storage::memory::MemoryStorage::new());
     let chunk_sizes = dumpvault::chunker::ChunkSizes { min: 256, average: 512, max: 2048 };
     let config = Config { chunk_sizes, block_bytes: 4096, pack_bytes: 1 << 20, ..Config::new(0) };

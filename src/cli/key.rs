@@ -204,7 +204,7 @@ fn remove(context: &Context, prefix: &str) -> Result<Exit, CliError> {
         slots.iter().map(|slot| &slot.id).filter(|id| id.to_string().starts_with(prefix)).collect();
     match fits.as_slice() {
         [id] if prefix.len() >= 4 => {
-            repo.remove_key(id, &credential)?;
+            repo.remove_key(id, &credential, false)?;
             told(context, &format!("removed key {}", id.short()), id)
         }
         [] => Err(CliError::usage(format!("no key `{prefix}`: see `dumpvault key list`"))),

@@ -154,7 +154,7 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
         return Ok(Exit::Good);
     }
     let zone = context.app.config.calendar()?.zone;
-    let Summary { id, head } = &seen.summary;
+    let Summary { id, head, .. } = &seen.summary;
     let line = |name: &str, value: String| print(&format!("{name:<14} {value}"));
     line("snapshot", id.to_string());
     line("series", format!("{} on {}, number {}", head.series, head.host, head.counter));

@@ -181,6 +181,7 @@ fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
         is_root: rustix::process::geteuid().is_root(),
     };
     let overrides = Overrides {
+        access: crate::repo::Access::default(),
         repository: globals.repo,
         config: globals.config,
         password_file: globals.password_file,

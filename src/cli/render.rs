@@ -68,7 +68,7 @@ pub(super) fn tags(calendar: &[&str], summary: &Summary) -> Vec<String> {
 
 /// A snapshot for programs.
 pub(super) fn snapshot(seen: &Seen, tags: Vec<String>) -> Value {
-    let Summary { id, head } = &seen.summary;
+    let Summary { id, head, .. } = &seen.summary;
     let body = seen.body.as_ref();
     let (plain, stored) = body.map(sizes).unzip();
     json!({

@@ -139,6 +139,7 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         | OpError::Select(_)
         | OpError::Selection(_)
         | OpError::WhichStream { .. }
+        | OpError::FutureTime { .. }
         | OpError::NoPolicy => Exit::Usage,
         OpError::SameRepository { .. } => Exit::Usage,
         OpError::NotCopied { source, .. } => op_exit(source),
@@ -158,7 +159,10 @@ fn repo_exit(error: &RepoError) -> Exit {
         } if !object.starts_with("packs/") => Exit::NothingDone,
         error if error.is_integrity() => Exit::Integrity,
         RepoError::NoRepository { .. } => Exit::NoRepository,
-        RepoError::WrongKey { .. } | RepoError::Crypto(CryptoError::RoleTooWeak { .. }) => Exit::WrongKey,
+        RepoError::WrongKey { .. }
+        | RepoError::Revoked { .. }
+        | RepoError::NotAllowed(_)
+        | RepoError::Crypto(CryptoError::RoleTooWeak { .. }) => Exit::WrongKey,
         RepoError::NoSlots { .. } | RepoError::Codec(_) => Exit::Integrity,
         RepoError::AlreadyExists { .. }
         | RepoError::NotEmpty { .. }

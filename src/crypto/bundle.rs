@@ -1,12 +1,13 @@
 //! The key bundle: random roots per epoch, and the sub-keys derived from them.
 
-use super::{CryptoError, Envelope, envelope};
+use super::{CryptoError, Envelope, OpenEnvelope, envelope};
+use crate::id::AuthorId;
 use crate::secret::{Entropy, SecretKey};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use minicbor::{Decode, Encode};
 
 /// What a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Role {
     /// Everything.
@@ -43,6 +44,10 @@ pub enum SubKey {
     Session,
     /// Seals prune plans.
     PrunePlan,
+    /// Seals statements about authors.
+    Author,
+    /// Seals epoch objects.
+    Epoch,
     /// The pre-shared key of every envelope.
     HpkePsk,
 }
@@ -57,6 +62,8 @@ impl SubKey {
             Self::Mark => "dumpvault v1 mark",
             Self::Session => "dumpvault v1 session",
             Self::PrunePlan => "dumpvault v1 prune plan",
+            Self::Author => "dumpvault v1 author",
+            Self::Epoch => "dumpvault v1 epoch",
             Self::HpkePsk => "dumpvault v1 hpke psk",
         }
     }
@@ -143,14 +150,118 @@ impl Epoch {
         Ok(SigningKey::from_bytes(seed.expose()).sign(message).to_bytes())
     }
 
-    /// Checks a signature of this epoch's key.
+    /// Checks a signature of this epoch's authority.
     ///
     /// # Errors
     /// [`CryptoError::BadSignature`].
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), CryptoError> {
-        VerifyingKey::from_bytes(&self.verifying)
-            .and_then(|key| key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)))
-            .map_err(|_| CryptoError::BadSignature)
+        verify(&self.verifying, message, signature)
+    }
+
+    /// The X25519 public key that packs and bodies of the epoch are sealed to.
+    pub fn public(&self) -> &[u8; 32] {
+        &self.public
+    }
+
+    /// The Ed25519 public key of the epoch's authority.
+    pub fn authority(&self) -> &[u8; 32] {
+        &self.verifying
+    }
+
+    /// Seals the epoch's keys, as a bundle of the role `role` holds them, to an author's X25519 key.
+    ///
+    /// # Errors
+    /// When the public key is not one, or there is no randomness.
+    pub fn wrap(
+        &self,
+        role: Role,
+        wrap_key: &[u8; 32],
+        associated: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<OpenEnvelope, CryptoError> {
+        let stored = StoredEpoch::of(self, role == Role::Full);
+        let bytes = minicbor::to_vec(&stored).map(zeroize::Zeroizing::new);
+        let bytes = bytes.map_err(|_| CryptoError::Malformed { what: "key epoch" })?;
+        OpenEnvelope::seal(wrap_key, WRAP_INFO, associated, &bytes, entropy)
+    }
+}
+
+const WRAP_INFO: &[u8] = b"dumpvault v1 epoch";
+
+/// Checks an Ed25519 signature the strict way, so that a signature has one form and a key is no weak one.
+///
+/// # Errors
+/// [`CryptoError::BadSignature`].
+pub fn verify(public: &[u8; 32], message: &[u8], signature: &Signature) -> Result<(), CryptoError> {
+    VerifyingKey::from_bytes(public)
+        .and_then(|key| key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)))
+        .map_err(|_| CryptoError::BadSignature)
+}
+
+/// The keys of one author: what it signs with, and what new epochs are sealed to.
+#[derive(Debug, Clone)]
+pub struct Author {
+    id: AuthorId,
+    secret: SecretKey,
+}
+
+impl Author {
+    fn generate(entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        let mut id = [0; AuthorId::LEN];
+        entropy.fill(&mut id)?;
+        Ok(Self { id: AuthorId::from_bytes(id), secret: SecretKey::random(entropy)? })
+    }
+
+    fn derive(&self, context: &str) -> SecretKey {
+        SecretKey::from_bytes(blake3::derive_key(context, self.secret.expose()))
+    }
+
+    fn signing(&self) -> SigningKey {
+        SigningKey::from_bytes(self.derive("dumpvault v1 author sign").expose())
+    }
+
+    fn wrapping(&self) -> SecretKey {
+        self.derive("dumpvault v1 author wrap")
+    }
+
+    /// Its name.
+    pub fn id(&self) -> AuthorId {
+        self.id
+    }
+
+    /// Signs `message`.
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        self.signing().sign(message).to_bytes()
+    }
+
+    /// Its Ed25519 public key.
+    pub fn verifying_key(&self) -> [u8; 32] {
+        self.signing().verifying_key().to_bytes()
+    }
+
+    /// Its X25519 public key.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn wrap_key(&self) -> Result<[u8; 32], CryptoError> {
+        envelope::public_key(&self.wrapping())
+    }
+
+    /// Opens the keys of an epoch that [`Epoch::wrap`] sealed for this author.
+    ///
+    /// # Errors
+    /// When they are another author's, damaged, or do not fit the role.
+    pub fn unwrap_epoch(
+        &self,
+        role: Role,
+        envelope: &OpenEnvelope,
+        associated: &[u8],
+    ) -> Result<Epoch, CryptoError> {
+        let plain = envelope.open(&self.wrapping(), WRAP_INFO, associated)?;
+        let plain = zeroize::Zeroizing::new(plain);
+        let stored: StoredEpoch =
+            minicbor::decode(&plain).map_err(|_| CryptoError::Malformed { what: "key epoch" })?;
+        stored.read(role)
     }
 }
 
@@ -162,6 +273,7 @@ pub struct KeyBundle {
     /// By ascending number; never empty.
     epochs: Vec<Epoch>,
     newest: Epoch,
+    author: Author,
 }
 
 impl KeyBundle {
@@ -184,11 +296,24 @@ impl KeyBundle {
 
     fn with_content_root(content_root: SecretKey, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
         let epoch = Epoch::generate(0, entropy)?;
-        Ok(Self { role: Role::Full, content_root, epochs: vec![epoch.clone()], newest: epoch })
+        let author = Author::generate(entropy)?;
+        Ok(Self { role: Role::Full, content_root, epochs: vec![epoch.clone()], newest: epoch, author })
+    }
+
+    /// The same roots for a new author of the role `role`.
+    ///
+    /// # Errors
+    /// [`CryptoError::RoleTooWeak`] where this bundle cannot give the role; when there is no randomness.
+    pub fn for_new_author(&self, role: Role, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        if self.role != Role::Full {
+            return Err(CryptoError::RoleTooWeak { needed: "adding a key" });
+        }
+        let keys = if role == Role::Full { self.clone() } else { self.to_append() };
+        Ok(Self { author: Author::generate(entropy)?, ..keys })
     }
 
     /// The same keys and a new epoch, in which objects are sealed from now on. Content keys stay, so that what is stored is
-    /// still found. The result takes effect with the slots that hold it: the old slots know nothing of the new epoch.
+    /// still found. The result takes effect with the epoch object that tells the other authors.
     ///
     /// # Errors
     /// [`CryptoError::RoleTooWeak`] without the role *full*; [`CryptoError::Malformed`] after the last possible epoch; when
@@ -199,10 +324,14 @@ impl KeyBundle {
         }
         let number = self.newest.number.checked_add(1);
         let number = number.ok_or(CryptoError::Malformed { what: "no key epoch is left" })?;
-        let newest = Epoch::generate(number, entropy)?;
+        Ok(self.followed_by(Epoch::generate(number, entropy)?))
+    }
+
+    /// The same keys and the next epoch.
+    pub fn followed_by(&self, next: Epoch) -> Self {
         let mut epochs = self.epochs.clone();
-        epochs.push(newest.clone());
-        Ok(Self { epochs, newest, ..self.clone() })
+        epochs.push(next.clone());
+        Self { epochs, newest: next, ..self.clone() }
     }
 
     /// The same keys less what only a *full* key holds.
@@ -213,7 +342,13 @@ impl KeyBundle {
             content_root: self.content_root.clone(),
             epochs: self.epochs.iter().map(weaken).collect(),
             newest: weaken(&self.newest),
+            author: self.author.clone(),
         }
+    }
+
+    /// Whose keys these are.
+    pub fn author(&self) -> &Author {
+        &self.author
     }
 
     /// What the bundle may do.
@@ -252,18 +387,9 @@ impl KeyBundle {
         let stored = StoredBundle {
             role: self.role,
             content_root: *self.content_root.expose(),
-            epochs: self
-                .epochs
-                .iter()
-                .map(|epoch| StoredEpoch {
-                    number: epoch.number,
-                    append_root: *epoch.append_root.expose(),
-                    public: epoch.public,
-                    verifying: epoch.verifying,
-                    secret: epoch.full.as_ref().map(|(secret, _)| (*secret.expose()).into()),
-                    seed: epoch.full.as_ref().map(|(_, seed)| (*seed.expose()).into()),
-                })
-                .collect(),
+            epochs: self.epochs.iter().map(|epoch| StoredEpoch::of(epoch, true)).collect(),
+            author: self.author.id,
+            author_secret: *self.author.secret.expose(),
         };
         minicbor::to_vec(&stored)
             .map(zeroize::Zeroizing::new)
@@ -277,30 +403,8 @@ impl KeyBundle {
     pub fn decode(bytes: &[u8]) -> Result<Self, CryptoError> {
         let malformed = |what| CryptoError::Malformed { what };
         let stored: StoredBundle = minicbor::decode(bytes).map_err(|_| malformed("key bundle"))?;
-        let mut epochs = Vec::with_capacity(stored.epochs.len().min(64));
-        for epoch in &stored.epochs {
-            let full = match (stored.role, &epoch.secret, &epoch.seed) {
-                (Role::Full, Some(secret), Some(seed)) => {
-                    let (secret, seed) = (SecretKey::from_bytes(**secret), SecretKey::from_bytes(**seed));
-                    // Else a slot could make its reader seal to a stranger's key.
-                    if envelope::public_key(&secret)? != epoch.public
-                        || SigningKey::from_bytes(seed.expose()).verifying_key().to_bytes() != epoch.verifying
-                    {
-                        return Err(malformed("public and secret keys do not belong together"));
-                    }
-                    Some((secret, seed))
-                }
-                (Role::Append, None, None) => None,
-                _ => return Err(malformed("keys do not fit the role")),
-            };
-            epochs.push(Epoch {
-                number: epoch.number,
-                append_root: SecretKey::from_bytes(epoch.append_root),
-                public: epoch.public,
-                verifying: epoch.verifying,
-                full,
-            });
-        }
+        let epochs = stored.epochs.iter().map(|epoch| epoch.read(stored.role));
+        let mut epochs = epochs.collect::<Result<Vec<Epoch>, CryptoError>>()?;
         epochs.sort_by_key(|epoch| epoch.number);
         let newest = epochs.last().cloned().ok_or(malformed("no epoch"))?;
         Ok(Self {
@@ -308,6 +412,7 @@ impl KeyBundle {
             content_root: SecretKey::from_bytes(stored.content_root),
             epochs,
             newest,
+            author: Author { id: stored.author, secret: SecretKey::from_bytes(stored.author_secret) },
         })
     }
 }
@@ -321,6 +426,10 @@ struct StoredBundle {
     content_root: [u8; 32],
     #[n(2)]
     epochs: Vec<StoredEpoch>,
+    #[n(3)]
+    author: AuthorId,
+    #[cbor(n(4), with = "minicbor::bytes")]
+    author_secret: [u8; 32],
 }
 
 #[derive(Encode, Decode)]
@@ -340,15 +449,59 @@ struct StoredEpoch {
     seed: Option<minicbor::bytes::ByteArray<32>>,
 }
 
+impl StoredEpoch {
+    fn of(epoch: &Epoch, with_secrets: bool) -> Self {
+        let full = epoch.full.as_ref().filter(|_| with_secrets);
+        Self {
+            number: epoch.number,
+            append_root: *epoch.append_root.expose(),
+            public: epoch.public,
+            verifying: epoch.verifying,
+            secret: full.map(|(secret, _)| (*secret.expose()).into()),
+            seed: full.map(|(_, seed)| (*seed.expose()).into()),
+        }
+    }
+
+    fn read(&self, role: Role) -> Result<Epoch, CryptoError> {
+        let malformed = |what| CryptoError::Malformed { what };
+        let full = match (role, &self.secret, &self.seed) {
+            (Role::Full, Some(secret), Some(seed)) => {
+                let (secret, seed) = (SecretKey::from_bytes(**secret), SecretKey::from_bytes(**seed));
+                // Else whoever wrote this could make its reader seal to a stranger's key.
+                if envelope::public_key(&secret)? != self.public
+                    || SigningKey::from_bytes(seed.expose()).verifying_key().to_bytes() != self.verifying
+                {
+                    return Err(malformed("public and secret keys do not belong together"));
+                }
+                Some((secret, seed))
+            }
+            (Role::Append, None, None) => None,
+            _ => return Err(malformed("keys do not fit the role")),
+        };
+        Ok(Epoch {
+            number: self.number,
+            append_root: SecretKey::from_bytes(self.append_root),
+            public: self.public,
+            verifying: self.verifying,
+            full,
+        })
+    }
+}
+
 impl Drop for StoredBundle {
     fn drop(&mut self) {
         use zeroize::Zeroize;
         self.content_root.zeroize();
-        for epoch in &mut self.epochs {
-            epoch.append_root.zeroize();
-            for secret in [&mut epoch.secret, &mut epoch.seed].into_iter().flatten() {
-                secret.as_mut_slice().zeroize();
-            }
+        self.author_secret.zeroize();
+    }
+}
+
+impl Drop for StoredEpoch {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.append_root.zeroize();
+        for secret in [&mut self.secret, &mut self.seed].into_iter().flatten() {
+            secret.as_mut_slice().zeroize();
         }
     }
 }
@@ -392,6 +545,30 @@ mod tests {
         assert!(matches!(old.newest().open(&after, b"info", b"aad"), Err(CryptoError::Unsealed)));
         assert!(matches!(old.epoch(1), Err(CryptoError::UnknownEpoch { epoch: 1 })));
         assert!(matches!(old.to_append().rotated(&OsEntropy), Err(CryptoError::RoleTooWeak { .. })));
+    }
+
+    #[test]
+    fn an_author_follows_an_epoch_sealed_for_it_and_for_nobody_else() {
+        let full = KeyBundle::generate(&OsEntropy).unwrap();
+        let host = full.for_new_author(Role::Append, &OsEntropy).unwrap();
+        let other = full.for_new_author(Role::Append, &OsEntropy).unwrap();
+        let rotated = full.rotated(&OsEntropy).unwrap();
+        let wrapped = rotated
+            .newest()
+            .wrap(Role::Append, &host.author().wrap_key().unwrap(), b"aad", &OsEntropy)
+            .unwrap();
+        let epoch = host.author().unwrap_epoch(Role::Append, &wrapped, b"aad").unwrap();
+        let followed = KeyBundle::decode(&host.followed_by(epoch).encode().unwrap()).unwrap();
+        let sealed = followed.newest().seal(b"i", b"a", b"x", &OsEntropy).unwrap();
+        assert_eq!(rotated.newest().open(&sealed, b"i", b"a").unwrap(), b"x");
+        assert!(matches!(followed.newest().open(&sealed, b"i", b"a"), Err(CryptoError::RoleTooWeak { .. })));
+        assert!(host.author().unwrap_epoch(Role::Append, &wrapped, b"other").is_err());
+        assert!(host.author().unwrap_epoch(Role::Full, &wrapped, b"aad").is_err());
+        assert!(other.author().unwrap_epoch(Role::Append, &wrapped, b"aad").is_err());
+        let signature = host.author().sign(b"x");
+        assert!(verify(&followed.author().verifying_key(), b"x", &signature).is_ok());
+        assert!(verify(&other.author().verifying_key(), b"x", &signature).is_err());
+        assert!(host.for_new_author(Role::Append, &OsEntropy).is_err());
     }
 
     #[test]

@@ -83,6 +83,57 @@ impl Envelope {
     }
 }
 
+/// One message sealed to a public key by anybody (HPKE base mode).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenEnvelope(pub Envelope);
+
+impl OpenEnvelope {
+    /// Seals `plain` to `public` for the purpose `info`, bound to `associated`.
+    ///
+    /// # Errors
+    /// When the public key is not one, or there is no randomness.
+    pub fn seal(
+        public: &[u8; 32],
+        info: &[u8],
+        associated: &[u8],
+        plain: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Self, CryptoError> {
+        let malformed = |_| CryptoError::Malformed { what: "public key" };
+        let public = PublicKey::from_bytes(public).map_err(malformed)?;
+        let mut drawn = Drawn::new(entropy)?;
+        let (enc, mut context) =
+            hpke::setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+                &OpModeS::Base,
+                &public,
+                info,
+                &mut drawn,
+            )
+            .map_err(malformed)?;
+        let bytes = context.seal(plain, associated).map_err(|_| CryptoError::TooLong)?;
+        let enc = enc.to_bytes().as_slice().try_into().map_err(|_| CryptoError::TooLong)?;
+        Ok(Self(Envelope { enc, bytes }))
+    }
+
+    /// Opens what [`OpenEnvelope::seal`] made.
+    ///
+    /// # Errors
+    /// [`CryptoError::Unsealed`] when the key, purpose, or any byte is not that of the sealing.
+    pub fn open(&self, secret: &SecretKey, info: &[u8], associated: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let malformed = |_| CryptoError::Malformed { what: "secret key" };
+        let secret = PrivateKey::from_bytes(secret.expose()).map_err(malformed)?;
+        let enc = EncappedKey::from_bytes(&self.0.enc).map_err(|_| CryptoError::Unsealed)?;
+        hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+            &OpModeR::Base,
+            &secret,
+            &enc,
+            info,
+        )
+        .and_then(|mut context| context.open(&self.0.bytes, associated))
+        .map_err(|_| CryptoError::Unsealed)
+    }
+}
+
 /// The public key that belongs to an X25519 secret key.
 pub(super) fn public_key(secret: &SecretKey) -> Result<[u8; 32], CryptoError> {
     let malformed = CryptoError::Malformed { what: "secret key" };

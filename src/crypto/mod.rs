@@ -15,9 +15,9 @@ mod slot;
 mod small;
 
 pub use bulk::{BlockNonce, PackKey, TAG_BYTES};
-pub use bundle::{ContentKeys, Epoch, KeyBundle, Role, Signature, SubKey};
-pub use envelope::{ENC_BYTES, Envelope};
-pub use slot::{Credential, Kdf, KeyFile, KeyFileError, SealedBundle};
+pub use bundle::{Author, ContentKeys, Epoch, KeyBundle, Role, Signature, SubKey, verify};
+pub use envelope::{ENC_BYTES, Envelope, OpenEnvelope};
+pub use slot::{Credential, Kdf, KdfCaps, KeyFile, KeyFileError, SealedBundle};
 pub use small::{NONCE_BYTES, SmallSealed};
 
 use crate::secret::EntropyError;

@@ -95,11 +95,22 @@ pub struct Kdf {
     pub salt: [u8; 16],
 }
 
-impl Kdf {
-    const MEMORY_KIB_MAX: u32 = 1 << 20;
-    const PASSES_MAX: u32 = 64;
-    const LANES_MAX: u32 = 64;
+/// What a slot may ask for before it is refused. Anybody who can put objects writes slots, and each is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KdfCaps {
+    passes: u32,
+    memory_kib: u32,
+    lanes: u32,
+}
 
+impl KdfCaps {
+    /// 256 MiB and 16 passes.
+    pub const USUAL: Self = Self { passes: 16, memory_kib: 256 << 10, lanes: 16 };
+    /// As much as the format allows: 1 GiB and 64 passes.
+    pub const COSTLY: Self = Self { passes: 64, memory_kib: 1 << 20, lanes: 64 };
+}
+
+impl Kdf {
     /// The second recommended choice of RFC 9106, section 4 (t=3, 64 MiB, p=4), and a fresh salt.
     ///
     /// # Errors
@@ -110,14 +121,16 @@ impl Kdf {
         Ok(Self { passes: 3, memory_kib: 64 << 10, lanes: 4, salt })
     }
 
-    fn derive(&self, passphrase: &Passphrase) -> Result<SecretKey, CryptoError> {
+    /// What deriving costs: memory times passes. Cheap slots are tried first.
+    pub fn cost(&self) -> u64 {
+        u64::from(self.memory_kib) * u64::from(self.passes)
+    }
+
+    fn derive(&self, passphrase: &Passphrase, caps: KdfCaps) -> Result<SecretKey, CryptoError> {
         let refused =
             CryptoError::KdfCosts { passes: self.passes, memory_kib: self.memory_kib, lanes: self.lanes };
         // Before anything is allocated: a stored byte asks for this.
-        if self.memory_kib > Self::MEMORY_KIB_MAX
-            || self.passes > Self::PASSES_MAX
-            || self.lanes > Self::LANES_MAX
-        {
+        if self.memory_kib > caps.memory_kib || self.passes > caps.passes || self.lanes > caps.lanes {
             return Err(refused);
         }
         let Ok(params) = Params::new(self.memory_kib, self.passes, self.lanes, Some(32)) else {
@@ -153,6 +166,9 @@ impl Kdf {
 pub struct SealedBundle {
     /// Set for a passphrase, absent for a key file.
     pub kdf: Option<Kdf>,
+    /// Hash of the one key that opens the slot. XChaCha20-Poly1305 binds no key: without this a slot could be made that opens with
+    /// thousands of keys, and would tell which of them a passphrase gives.
+    pub commitment: [u8; 32],
     /// The bundle.
     pub sealed: SmallSealed,
 }
@@ -173,9 +189,11 @@ impl SealedBundle {
             Credential::Passphrase(_) => Some(Kdf::recommended(entropy)?),
             Credential::KeyFile(_) => None,
         };
-        let key = slot_key(kdf.as_ref(), credential, repo)?;
-        let sealed = SmallSealed::seal(&key, &associated(header, kdf.as_ref()), &bundle.encode()?, entropy)?;
-        Ok(Self { kdf, sealed })
+        let key = slot_key(kdf.as_ref(), credential, repo, KdfCaps::COSTLY)?;
+        let commitment = commitment(&key);
+        let associated = associated(header, kdf.as_ref(), &commitment);
+        let sealed = SmallSealed::seal(&key, &associated, &bundle.encode()?, entropy)?;
+        Ok(Self { kdf, commitment, sealed })
     }
 
     /// Opens the bundle.
@@ -187,16 +205,25 @@ impl SealedBundle {
         credential: &Credential,
         repo: &RepoId,
         header: &[u8],
+        caps: KdfCaps,
     ) -> Result<KeyBundle, CryptoError> {
-        let key = slot_key(self.kdf.as_ref(), credential, repo)?;
-        let plain = self.sealed.open(&key, &associated(header, self.kdf.as_ref()))?;
+        let key = slot_key(self.kdf.as_ref(), credential, repo, caps)?;
+        if commitment(&key) != self.commitment {
+            return Err(CryptoError::Unsealed);
+        }
+        let plain = self.sealed.open(&key, &associated(header, self.kdf.as_ref(), &self.commitment))?;
         KeyBundle::decode(&zeroize::Zeroizing::new(plain))
     }
 }
 
-fn slot_key(kdf: Option<&Kdf>, credential: &Credential, repo: &RepoId) -> Result<SecretKey, CryptoError> {
+fn slot_key(
+    kdf: Option<&Kdf>,
+    credential: &Credential,
+    repo: &RepoId,
+    caps: KdfCaps,
+) -> Result<SecretKey, CryptoError> {
     match (kdf, credential) {
-        (Some(kdf), Credential::Passphrase(passphrase)) => kdf.derive(passphrase),
+        (Some(kdf), Credential::Passphrase(passphrase)) => kdf.derive(passphrase, caps),
         (None, Credential::KeyFile(KeyFile(key))) => {
             let mut material = zeroize::Zeroizing::new(key.expose().to_vec());
             material.extend_from_slice(repo.as_bytes());
@@ -207,10 +234,15 @@ fn slot_key(kdf: Option<&Kdf>, credential: &Credential, repo: &RepoId) -> Result
     }
 }
 
-fn associated(header: &[u8], kdf: Option<&Kdf>) -> Vec<u8> {
+fn commitment(key: &SecretKey) -> [u8; 32] {
+    blake3::derive_key("dumpvault v1 slot commitment", key.expose())
+}
+
+fn associated(header: &[u8], kdf: Option<&Kdf>, commitment: &[u8; 32]) -> Vec<u8> {
     let mut bytes = header.to_vec();
     bytes.push(if kdf.is_some() { 1 } else { 2 });
     bytes.extend(kdf.iter().flat_map(|kdf| kdf.associated()));
+    bytes.extend_from_slice(commitment);
     bytes
 }
 
@@ -226,12 +258,17 @@ mod tests {
         let right = Credential::Passphrase(Passphrase::new("correct horse".into()));
         let wrong = Credential::Passphrase(Passphrase::new("battery staple".into()));
         let mut slot = SealedBundle::seal(&bundle, &right, &repo, b"header", &OsEntropy).unwrap();
-        assert!(slot.open(&right, &repo, b"header").is_ok());
-        assert!(slot.open(&wrong, &repo, b"header").is_err());
-        assert!(slot.open(&right, &repo, b"other").is_err());
+        let caps = KdfCaps::USUAL;
+        assert!(slot.open(&right, &repo, b"header", caps).is_ok());
+        assert!(slot.open(&wrong, &repo, b"header", caps).is_err());
+        assert!(slot.open(&right, &repo, b"other", caps).is_err());
+        let mut uncommitted = slot.clone();
+        uncommitted.commitment[0] ^= 1;
+        assert!(matches!(uncommitted.open(&right, &repo, b"header", caps), Err(CryptoError::Unsealed)));
         if let Some(kdf) = &mut slot.kdf {
-            kdf.memory_kib = u32::MAX;
+            kdf.memory_kib = (256 << 10) + 1;
         }
-        assert!(matches!(slot.open(&right, &repo, b"header"), Err(CryptoError::KdfCosts { .. })));
+        let refused = slot.open(&right, &repo, b"header", caps);
+        assert!(matches!(refused, Err(CryptoError::KdfCosts { .. })));
     }
 }

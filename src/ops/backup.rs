@@ -11,7 +11,7 @@ use super::OpError;
 use crate::clock::Clock;
 use crate::codec::Level;
 use crate::event::{Cancel, Event, Observer};
-use crate::id::SnapshotId;
+use crate::id::{AuthorId, SnapshotId};
 use crate::repo::history::History;
 use crate::repo::session::SKEW_MAX;
 use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT};
@@ -22,7 +22,7 @@ use crate::snapshot::{Body, FailedStream, Proof, Stream, StreamFormat, Summary, 
 use crate::source::postgres::{DumpKind, kind_of_dump};
 use crate::source::{Dump, SourceError};
 use guard::Guard;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use structure::{Surveyed, TABLE_MAPS_BYTES_MAX, encode_map, judge};
 
@@ -86,12 +86,17 @@ pub struct BackupReport {
     pub damage: Vec<String>,
     /// Why the snapshot is suspect, if it is.
     pub suspects: Vec<String>,
+    /// What this host has seen in the repository and is gone: somebody turned it back.
+    pub turned_back: Vec<String>,
 }
 
 impl BackupReport {
     /// Whether everything went well: all streams stored, none suspect, no damage met.
     pub fn is_clean(&self) -> bool {
-        self.committed.body.failed.is_empty() && self.damage.is_empty() && self.suspects.is_empty()
+        self.committed.body.failed.is_empty()
+            && self.damage.is_empty()
+            && self.suspects.is_empty()
+            && self.turned_back.is_empty()
     }
 }
 
@@ -111,18 +116,32 @@ pub fn backup(
     let watched = WithDamage::new(observer);
     // First: what is looked up from now on stays, or a prune ends the session.
     let registered = repo.register_backup()?;
-    let skew = registered.skew_seconds(clock.now().as_millisecond());
+    let now = clock.now();
+    let skew = registered.skew_seconds(now.as_millisecond());
+    let is_skewed = skew.unsigned_abs() > SKEW_MAX.as_secs();
+    // A wrong clock of this machine must neither stop a backup nor give it a wrong time.
+    let now =
+        if is_skewed { now.saturating_sub(SignedDuration::from_secs(skew)).unwrap_or(now) } else { now };
+    if let Some(time) = request.time.filter(|time| *time > now + CLOCK_TOLERANCE) {
+        return Err(OpError::FutureTime { time });
+    }
     let (mut catalog, history, presence) = repo.synced(&watched)?;
     for damage in &history.damaged {
         watched.damage(&damage.error);
+    }
+    for what in &history.turned_back {
+        watched.observe(Event::Damage {
+            object: "snapshots".to_owned(),
+            message: format!("the repository was turned back: {what}"),
+        });
     }
     let mut parents = Parents::open(repo, &mut catalog, &history, &request, &watched)?;
     let guard = Guard::open(repo, &mut catalog, &history, &request, &watched)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
     let mut session = repo.begin_registered(registered, catalog, presence, settings)?;
-    if skew.unsigned_abs() > SKEW_MAX.as_secs() {
+    if is_skewed {
         let message = format!(
-            "this machine's clock and the storage's differ by {skew} seconds: the snapshot may bear a wrong time, and forget and prune will refuse"
+            "the clocks of this machine and of the storage differ by {skew} seconds: the snapshot gets the storage's time; forget and prune will refuse until the clock is set"
         );
         observer.observe(Event::Warning { message });
     }
@@ -178,13 +197,19 @@ pub fn backup(
         return Err(RepoError::Cancelled.into());
     }
     observer.observe(Event::Step { what: "committing".to_owned() });
-    let commit = commit_request(&history, request, parents.used(), failed, clock.now());
+    let now = if is_skewed { now } else { clock.now() };
+    let commit = commit_request(&history, request, parents.used(), failed, now, repo.authors().me());
     let committed = session.commit(finished, commit)?;
     let mut damage = watched.into_damage();
     damage.extend(pack_damage(&committed, observer));
     let suspects = suspects(&committed.body, observer);
-    Ok(BackupReport { committed, damage, suspects })
+    Ok(BackupReport { committed, damage, suspects, turned_back: history.turned_back })
 }
+
+/// A time so much ahead is that of another clock, and no mistake.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+/// A dump whose time was given, and is so much older, is an import.
+const IMPORT_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Says aloud which packs could not be relied on.
 pub(super) fn pack_damage(committed: &Committed, observer: &dyn Observer) -> Vec<String> {
@@ -295,11 +320,14 @@ fn commit_request(
     parent: Option<SnapshotId>,
     failed: Vec<FailedStream>,
     now: Timestamp,
+    me: AuthorId,
 ) -> CommitRequest {
     let time = request.time.unwrap_or(now);
+    let is_import = request.time.is_some_and(|time| now.duration_since(time) > IMPORT_AGE);
     let newest = history
         .series(&request.series, &request.host)
-        .max_by_key(|summary| (summary.head.counter, summary.head.time_ms));
+        .filter(|summary| !is_import && !summary.head.is_import())
+        .max_by_key(|summary| summary.rank());
     let all: Vec<&Summary> = history.series(&request.series, &request.host).collect();
     let good = all.iter().zip(good(&all)).filter(|(_, good)| *good);
     let mut times: Vec<Timestamp> = good.map(|(summary, _)| summary.head.time()).collect();
@@ -309,7 +337,10 @@ fn commit_request(
         time_ms: time.as_millisecond(),
         now_ms: now.as_millisecond(),
         tags: request.tags,
-        counter: newest.map_or(0, |summary| summary.head.counter).saturating_add(1),
+        counter: match is_import {
+            true => 0,
+            false => newest.map_or(0, |summary| summary.head.counter).saturating_add(1),
+        },
         predecessor: newest.map(|summary| summary.id),
         time_zone: request.calendar.zone_name(),
         calendar: calendar.into_iter().map(|tag| tag.word().to_owned()).collect(),
@@ -317,10 +348,32 @@ fn commit_request(
         source: request.source,
         parent,
         failed,
+        pins: pins(history, &request.series, &request.host, me),
         series: request.series,
         host: request.host,
         origin: None,
+        origin_author: None,
+        is_import,
     }
+}
+
+/// The newest snapshots of other series that are newer than this author's last one: whoever reads the new snapshot knows that they were
+/// there.
+fn pins(history: &History, series: &str, host: &str, me: AuthorId) -> Vec<SnapshotId> {
+    let own = history.snapshots.iter().filter(|summary| summary.head.author == me);
+    let since = own.map(|summary| summary.stored_ms).max().unwrap_or(i64::MIN);
+    let mut newest: BTreeMap<(&str, &str), &Summary> = BTreeMap::new();
+    for summary in &history.snapshots {
+        let best = newest.entry((&summary.head.host, &summary.head.series)).or_insert(summary);
+        if summary.rank() > best.rank() {
+            *best = summary;
+        }
+    }
+    newest.remove(&(host, series));
+    let mut newest: Vec<&Summary> =
+        newest.into_values().filter(|summary| summary.stored_ms >= since).collect();
+    newest.sort_by_key(|summary| std::cmp::Reverse(summary.stored_ms));
+    newest.into_iter().map(|summary| summary.id).collect()
 }
 
 /// The calendar tags of every snapshot of `all`, reckoned per series over its good ones, in the order of `all`.

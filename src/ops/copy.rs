@@ -328,7 +328,7 @@ impl Copier<'_> {
 
         let registered = self.to.register_backup().map_err(of_destination)?;
         let (mut catalog, history, presence) = self.to.synced(self.observer).map_err(of_destination)?;
-        let (counter, predecessor) = place(&history, summary);
+        let (counter, predecessor, is_import) = place(&history, summary);
         let copied_parent = copied_parent(&history, summary, &body).map(|found| found.id);
         let mut way = if self.from.is_alike(self.to) {
             let Self { from, request, .. } = self;
@@ -378,6 +378,9 @@ impl Copier<'_> {
             parent: way.parent(),
             failed: body.failed,
             origin: Some(origin_of(summary)),
+            origin_author: Some(head.origin_author.unwrap_or(head.author)),
+            is_import,
+            pins: Vec::new(),
         };
         let committed = session.commit(finished, commit).map_err(of_destination)?;
         Ok(Fate::Copied(Box::new(committed)))
@@ -540,11 +543,17 @@ fn nearest(history: &History, summary: &Summary) -> Option<SnapshotId> {
     before.or_else(|| complete(history, summary).next()).map(|found| found.id)
 }
 
-/// Where the copy stands in the destination's series: its counter, and the one before.
-fn place(history: &History, summary: &Summary) -> (u64, Option<SnapshotId>) {
+/// Where the copy stands in the destination's series: its counter, the one before, and whether it comes as an import: snapshots may be copied
+/// in any order, and an older one that comes later is not the newest.
+fn place(history: &History, summary: &Summary) -> (u64, Option<SnapshotId>, bool) {
     let series = history.series(&summary.head.series, &summary.head.host);
-    let newest = series.max_by_key(|other| (other.head.counter, other.head.time_ms));
-    (newest.map_or(0, |newest| newest.head.counter).saturating_add(1), newest.map(|newest| newest.id))
+    let newest = series.filter(|other| !other.head.is_import()).max_by_key(|other| other.rank());
+    let is_older = newest.is_some_and(|newest| summary.head.time_ms < newest.head.time_ms);
+    match newest {
+        _ if is_older || summary.head.is_import() => (0, None, true),
+        Some(newest) => (newest.head.counter.saturating_add(1), Some(newest.id), false),
+        None => (1, None, false),
+    }
 }
 
 /// A stream on its way, as something to read. It ends well only after the word that it is whole.

@@ -341,11 +341,8 @@ impl DemoPlan {
 
 /// Makes the repository, with a passphrase that nobody knows.
 fn init(scratch: &Scratch, world: &World<'_>) -> Result<Repository, OpError> {
-    let surroundings = Surroundings {
-        entropy: Arc::clone(&world.entropy),
-        // Not the user's own cache, where it would stay.
-        cache_root: scratch.path().join("cache"),
-    };
+    // Not the user's own cache and state, where they would stay.
+    let surroundings = Surroundings::new(Arc::clone(&world.entropy), scratch.path().join("cache"));
     let credential = Credential::Passphrase(scratch.passphrase(world.entropy.as_ref())?);
     let storage = LocalStorage::create(repository(scratch.path())).map_err(RepoError::from)?;
     let config = Config::new(world.clock.now().as_millisecond());

@@ -139,6 +139,12 @@ pub enum OpError {
         #[source]
         source: Box<OpError>,
     },
+    /// A time that lies ahead was given.
+    #[error("the time {time} lies in the future")]
+    FutureTime {
+        /// As given.
+        time: jiff::Timestamp,
+    },
     /// Nothing says which snapshots to keep.
     #[error("no rule says which snapshots to keep")]
     NoPolicy,
@@ -191,6 +197,9 @@ impl OpError {
             Self::Hidden { visible, .. } => Some(format!(
                 "the newest that can be read is {visible}: name it by its id to restore it all the same"
             )),
+            Self::FutureTime { .. } => {
+                Some("give the time when the dump was made; without --time it is the present".to_owned())
+            }
             Self::NoPolicy => Some(
                 "give --keep-daily 7 --keep-weekly 4 --keep-monthly 12 or the like, or write a table [retention] into dumpvault.toml"
                     .to_owned(),

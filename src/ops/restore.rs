@@ -109,7 +109,7 @@ fn refuse_if_hidden(
     name: &str,
     observer: &dyn Observer,
 ) -> Result<(), OpError> {
-    let Summary { id, head } = found;
+    let Summary { id, head, .. } = found;
     let newer: Vec<&Summary> = history
         .uncommitted
         .iter()

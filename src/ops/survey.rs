@@ -38,7 +38,8 @@ pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Survey, OpEr
             Ok(body) => Some(body),
             Err(RepoError::Crypto(crate::crypto::CryptoError::RoleTooWeak { .. })) => None,
             Err(error) if error.is_integrity() => {
-                history.damaged.push(HistoryDamage { error, series: Some(summary.head.series.clone()) });
+                let series = Some(summary.head.series.clone());
+                history.damaged.push(HistoryDamage { error, series, stops_deletion: true });
                 None
             }
             Err(error) => return Err(error.into()),

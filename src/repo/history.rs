@@ -1,25 +1,38 @@
 //! Which snapshots are committed, and what marks say.
 
+mod fold;
+
+use super::authors::{Foreign, Voucher};
 use super::catalog::Catalog;
-use super::format::mark::{MARK_BYTES_MAX, Mark, MarkKind, superseded};
+use super::format::mark::{MARK_BYTES_MAX, Mark, MarkKind};
+use super::format::signed::Opened;
 use super::format::snapshot::{SNAPSHOT_BYTES_MAX, open_body, open_head};
+use super::memory::{Question, Remembered};
 use super::objects::{ObjectName, fetch, name_in_key, pack_key};
-use super::{RepoError, Repository};
+use super::{FormatError, RepoError, Repository};
 use crate::event::Observer;
-use crate::id::{MarkId, PackId, SnapshotId};
-use crate::snapshot::{Body, State, Summary};
+use crate::id::{AuthorId, MarkId, PackId, SnapshotId};
+use crate::snapshot::{Body, Head, State, Summary};
+use fold::{Folded, fold};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(super) use fold::{Vouched, superseded};
 
 /// So many marks are fetched at once: some hundred bytes each.
 const MARKS_AT_ONCE: usize = 16;
 /// So many snapshots are fetched at once: they may have megabytes.
 const SNAPSHOTS_AT_ONCE: usize = 8;
+/// A snapshot of an append author says a time so long before it was stored at most …
+const OLDER_MAX_MS: i64 = 86_400_000;
+/// … and so long after.
+const NEWER_MAX_MS: i64 = 300_000;
 
 /// What the storage says of snapshots.
 #[derive(Debug, Default)]
 pub struct History {
-    /// Committed snapshots, oldest first.
+    /// Committed snapshots, oldest first by their time.
     pub snapshots: Vec<Summary>,
     /// Snapshots that no mark commits: a backup that was cut short or is under way, or a mark that was lost.
     pub uncommitted: Vec<Summary>,
@@ -27,12 +40,33 @@ pub struct History {
     pub damaged: Vec<HistoryDamage>,
     /// Packs marked as damaged, with the words of the mark.
     pub damaged_packs: HashMap<PackId, String>,
+    /// Packs that an author that may only add calls damaged: its name and words.
+    pub doubted_packs: HashMap<PackId, (AuthorId, String)>,
     /// Snapshots that a person pinned.
     pub pinned: HashSet<SnapshotId>,
     /// Snapshots that were restored and compared as a whole, and when that was last, ms since the epoch.
     pub verified: HashMap<SnapshotId, i64>,
     /// Snapshots of which something is lost, with the words of the mark. Their state is suspect, whatever it was.
     pub damaged_snapshots: HashMap<SnapshotId, String>,
+    /// Objects that count for nothing. What a foreign snapshot reaches is kept all the same.
+    pub foreign: Vec<ForeignObject>,
+    /// What this host, or a full author, saw here and is gone without a word.
+    pub turned_back: Vec<String>,
+    /// What an append author says it saw here and is gone: it may be lying.
+    pub claimed_lost: Vec<String>,
+    /// Objects given up: nothing waits for them any more.
+    pub given_up: HashSet<String>,
+}
+
+/// An object that counts for nothing.
+#[derive(Debug, Clone)]
+pub struct ForeignObject {
+    /// Its key.
+    pub object: String,
+    /// Why it counts for nothing.
+    pub why: Foreign,
+    /// Of a snapshot: its head, as it says.
+    pub head: Option<Head>,
 }
 
 /// A snapshot or mark that cannot be read.
@@ -42,6 +76,8 @@ pub struct HistoryDamage {
     pub error: RepoError,
     /// Series of the snapshot, where a mark tells it.
     pub series: Option<String>,
+    /// Nothing may be deleted before it is readable again or given up: what it needs is unknown.
+    pub stops_deletion: bool,
 }
 
 impl History {
@@ -55,12 +91,44 @@ impl History {
             .iter()
             .filter(move |summary| summary.head.series == series && summary.head.host == host)
     }
+
+    /// Ids of foreign snapshots.
+    pub fn foreign_snapshots(&self) -> impl Iterator<Item = SnapshotId> {
+        self.foreign.iter().filter_map(|foreign| {
+            name_in_key::<SnapshotId>(&foreign.object).filter(|id| id.key() == foreign.object)
+        })
+    }
+
+    /// Whether a mark cannot be read: what it says may be that a snapshot is committed.
+    pub fn hides_marks(&self) -> bool {
+        let is_mark =
+            |damage: &HistoryDamage| damage.error.object().is_some_and(|key| key.starts_with("marks/"));
+        self.damaged.iter().any(is_mark)
+    }
 }
 
 /// What there is of marks and snapshots.
 struct Listing {
+    /// What this host remembered before it looked.
+    remembered: Vec<Remembered>,
     marks: Vec<MarkId>,
-    snapshots: Vec<SnapshotId>,
+    /// With the storage's times.
+    snapshots: Vec<(SnapshotId, i64)>,
+}
+
+pub(super) fn ms_of(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+/// A snapshot object that could be read.
+struct Read {
+    id: SnapshotId,
+    head: Opened<Head>,
+    stored_ms: i64,
+    verdict: Result<Voucher, Foreign>,
 }
 
 impl Repository {
@@ -72,10 +140,18 @@ impl Repository {
         self.history_of(catalog, self.list_history()?)
     }
 
-    /// Marks first: a snapshot that is there when its mark is seen is there in a listing that follows.
+    /// Marks first: a snapshot that is there when its mark is seen is there in a listing that follows. What the host remembers before
+    /// either: what it remembers was there then.
     fn list_history(&self) -> Result<Listing, RepoError> {
+        let remembered = self.memory.newest();
         let marks = self.list_names::<MarkId>("marks/")?;
-        Ok(Listing { marks, snapshots: self.list_names::<SnapshotId>("snapshots/")? })
+        let mut snapshots = Vec::new();
+        self.storage.list("snapshots/", &mut |listed| {
+            let id = name_in_key::<SnapshotId>(&listed.key);
+            snapshots.extend(id.map(|id| (id, ms_of(listed.modified))));
+        })?;
+        snapshots.sort_unstable();
+        Ok(Listing { remembered, marks, snapshots })
     }
 
     /// The catalog brought up to date, and the history, for whoever only reads: who changes what the history says wants it as late as can be.
@@ -102,102 +178,221 @@ impl Repository {
 
     fn history_of(&self, catalog: &mut Catalog, listing: Listing) -> Result<History, RepoError> {
         let mut history = History::default();
-        let marks = self.read_marks_of(catalog, listing.marks, &mut history.damaged)?;
-        let superseded = superseded(&marks);
-        // Key of the snapshot, and the series that its mark names.
-        let mut committed: HashMap<String, Option<String>> = HashMap::new();
-        let mut abandoned: HashSet<&String> = HashSet::new();
-        let mut tags: HashMap<String, BTreeSet<String>> = HashMap::new();
-        for (id, mark) in &marks {
-            if superseded.contains(id) {
+        let Listing { remembered, marks, snapshots } = listing;
+        let mut unreadable = Vec::new();
+        let marks = self.read_marks_of(catalog, marks, &mut unreadable, &mut history.foreign)?;
+        let (read, broken) = self.read_heads(catalog, &snapshots, &mut history.foreign)?;
+        let author_of: HashMap<SnapshotId, AuthorId> =
+            read.iter().filter_map(|read| Some((read.id, read.verdict.ok()?.author))).collect();
+        let mut folded = fold(&marks, |id| author_of.get(id).copied());
+        unreadable.retain(|damage| !is_given_up(&damage.error, &folded));
+        history.damaged = unreadable;
+        let hides_marks = history.hides_marks();
+        for read in read {
+            self.place(read, &folded, &mut history);
+        }
+        for (id, error) in broken {
+            let said = folded.committed.get(&id.key());
+            if is_given_up(&error, &folded) {
                 continue;
             }
-            match mark.kind {
-                MarkKind::Committed => {
-                    committed.insert(mark.object.clone(), mark.value.clone());
-                }
-                MarkKind::Damaged => {
-                    let pack = name_in_key::<PackId>(&mark.object);
-                    // A mark may name anything, and another object's id may look like a pack's.
-                    if let Some(pack) = pack.filter(|pack| pack_key(pack) == mark.object) {
-                        history.damaged_packs.insert(pack, mark.value.clone().unwrap_or_default());
-                    }
-                    let snapshot = name_in_key::<SnapshotId>(&mark.object);
-                    if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.key() == mark.object) {
-                        history.damaged_snapshots.insert(snapshot, mark.value.clone().unwrap_or_default());
-                    }
-                }
-                MarkKind::Pinned => history.pinned.extend(name_in_key::<SnapshotId>(&mark.object)),
-                // A sample proves nothing of the rest.
-                MarkKind::Verified if mark.value.is_some() => {}
-                MarkKind::Verified => {
-                    if let Some(snapshot) = name_in_key::<SnapshotId>(&mark.object) {
-                        let last = history.verified.entry(snapshot).or_insert(mark.time_ms);
-                        *last = (*last).max(mark.time_ms);
-                    }
-                }
-                // Two of them were made at the same time: both count.
-                MarkKind::Tags => {
-                    let own = mark.value.iter().flat_map(|tags| tags.lines()).map(str::to_owned);
-                    tags.entry(mark.object.clone()).or_default().extend(own);
-                }
-                MarkKind::Cleared if mark.supersedes.is_empty() => {
-                    abandoned.insert(&mark.object);
-                }
-                MarkKind::Cleared | MarkKind::Other(_) => {}
-            }
+            // Nobody says that it counts: junk, unless a mark that cannot be read does.
+            let stops_deletion = said.is_some() || hides_marks || is_newer(&error);
+            let series = said.and_then(|said| said.series.clone());
+            history.damaged.push(HistoryDamage { error, series, stops_deletion });
         }
-        committed.retain(|object, _| !abandoned.contains(object));
-        let names = listing.snapshots;
+        history.note_missing(&snapshots, &folded);
+        self.compare_with_memory(&snapshots, remembered, &folded, &mut history);
+        history.damaged_packs = std::mem::take(&mut folded.damaged_packs);
+        history.doubted_packs = std::mem::take(&mut folded.doubted_packs);
+        history.pinned = folded.pinned;
+        history.verified = folded.verified;
+        history.damaged_snapshots = folded.damaged_snapshots;
+        history.given_up = folded.given_up;
+        history.snapshots.sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
+        Ok(history)
+    }
+
+    /// Reads all snapshot objects; the second part of the answer has those that cannot be read.
+    #[expect(clippy::type_complexity, reason = "two lists")]
+    fn read_heads(
+        &self,
+        catalog: &mut Catalog,
+        snapshots: &[(SnapshotId, i64)],
+        foreign: &mut Vec<ForeignObject>,
+    ) -> Result<(Vec<Read>, Vec<(SnapshotId, RepoError)>), RepoError> {
+        let names: Vec<SnapshotId> = snapshots.iter().map(|(id, _)| *id).collect();
         self.fetch_unknown(catalog, &names, SNAPSHOT_BYTES_MAX, SNAPSHOTS_AT_ONCE);
-        for id in names {
+        let not_before = self.memory.not_before(&names, self.clock.now().as_millisecond());
+        let (mut read, mut broken) = (Vec::with_capacity(names.len()), Vec::new());
+        for (id, put_ms) in snapshots {
             let head = self
-                .small_object(catalog, &id, SNAPSHOT_BYTES_MAX)
-                .and_then(|bytes| open_head(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
-            let head = head.map(|mut head| {
-                if let Some(tags) = tags.remove(&id.key()) {
-                    head.tags = tags.into_iter().collect();
-                }
-                // Not to be taken for a good copy, by retention or as a parent.
-                if history.damaged_snapshots.contains_key(&id) {
-                    head.state = State::Suspect;
-                }
-                head
-            });
+                .small_object(catalog, id, SNAPSHOT_BYTES_MAX)
+                .and_then(|bytes| open_head(&bytes, &self.id, &self.keys).map_err(damaged(id)));
             match head {
-                Ok(head) if committed.contains_key(&id.key()) => history.snapshots.push(Summary { id, head }),
-                Ok(head) => history.uncommitted.push(Summary { id, head }),
+                Ok(head) => {
+                    let is_signed = catalog.is_signed(id.as_bytes());
+                    let verdict = self.authors.judge_head(&head, id.as_bytes(), is_signed);
+                    if verdict.is_ok() && !is_signed {
+                        catalog.note_signed(id.as_bytes());
+                    }
+                    let stored_ms = (*put_ms).max(not_before.get(id).copied().unwrap_or(i64::MIN));
+                    read.push(Read { id: *id, head, stored_ms, verdict });
+                }
+                Err(error) if is_rot(&error) => broken.push((*id, error)),
                 Err(error) if error.is_integrity() => {
-                    let series = committed.get(&id.key()).cloned().flatten();
-                    history.damaged.push(HistoryDamage { error, series });
+                    foreign.push(ForeignObject { object: id.key(), why: Foreign::Unreadable, head: None });
                 }
                 Err(error) => return Err(error),
             }
         }
-        // A mark that outlived its snapshot tells of one that is gone; `forget` removes both.
-        let seen: HashSet<String> = history.snapshots.iter().map(|summary| summary.id.key()).collect();
-        let named = history.damaged.iter().filter_map(|damage| match &damage.error {
-            RepoError::Damaged { object, .. } | RepoError::Missing { object } => Some(object.clone()),
-            _ => None,
-        });
-        let named: HashSet<String> = named.collect();
-        let mut lost: Vec<(String, Option<String>)> =
-            committed.into_iter().filter(|(key, _)| !seen.contains(key) && !named.contains(key)).collect();
-        lost.sort();
-        history.damaged.extend(
-            lost.into_iter()
-                .map(|(object, series)| HistoryDamage { error: RepoError::Missing { object }, series }),
-        );
-        history.snapshots.sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
-        Ok(history)
+        Ok((read, broken))
+    }
+
+    /// Puts a snapshot where it belongs: committed, not committed, or foreign.
+    fn place(&self, read: Read, folded: &Folded, history: &mut History) {
+        let Read { id, head, stored_ms, verdict } = read;
+        let mut head = head.content;
+        let voucher = match verdict {
+            Ok(voucher) => voucher,
+            Err(why) => {
+                history.foreign.push(ForeignObject { object: id.key(), why, head: Some(head) });
+                return;
+            }
+        };
+        head.tags = folded.tags(&id.key(), std::mem::take(&mut head.tags));
+        // Not to be taken for a good copy, by retention or as a parent.
+        if folded.damaged_snapshots.contains_key(&id) {
+            head.state = State::Suspect;
+        }
+        let is_odd = head.time_ms < stored_ms.saturating_sub(OLDER_MAX_MS)
+            || head.time_ms > stored_ms.saturating_add(NEWER_MAX_MS);
+        let is_doubtful = is_odd && !voucher.is_full() && !folded.time_confirmed.contains(&id);
+        let summary = Summary { id, head, stored_ms, is_doubtful };
+        if folded.committed.contains_key(&id.key()) {
+            history.snapshots.push(summary);
+        } else {
+            history.uncommitted.push(summary);
+        }
+    }
+
+    /// What the host, or an author, saw and is gone; and what the host remembers from now on.
+    fn compare_with_memory(
+        &self,
+        listed: &[(SnapshotId, i64)],
+        remembered: Vec<Remembered>,
+        folded: &Folded,
+        history: &mut History,
+    ) {
+        let there: HashSet<SnapshotId> = listed.iter().map(|(id, _)| *id).collect();
+        let is_explained = |id: &SnapshotId| {
+            there.contains(id) || folded.forgotten.contains(id) || folded.given_up.contains(&id.key())
+        };
+        let is_accepted = |subject: &str| {
+            if self.accept_rollback {
+                self.memory.note_answer(Question::Rollback, subject, "accepted");
+            }
+            self.memory.answer(Question::Rollback, subject).is_some()
+        };
+        let mut kept = HashMap::new();
+        for newest in remembered {
+            if !is_explained(&newest.snapshot) && !is_accepted(&newest.snapshot.to_string()) {
+                let Remembered { host, series, snapshot, .. } = &newest;
+                history.turned_back.push(format!(
+                    "snapshot {} of `{host}/{series}`, which this host has seen, is gone and nobody forgot it",
+                    snapshot.short()
+                ));
+                kept.insert((host.clone(), series.clone()), newest);
+            } else {
+                kept.insert((newest.host.clone(), newest.series.clone()), newest);
+            }
+        }
+        let objects = self.authors.missing.iter().map(ObjectName::key);
+        for object in objects.chain(self.authors.epochs().missing.iter().map(ObjectName::key)) {
+            if !is_accepted(&object) {
+                history.turned_back.push(format!("`{object}`, which this host has seen, is gone"));
+            }
+        }
+        let mut lost: Vec<(SnapshotId, AuthorId)> = Vec::new();
+        for summary in &history.snapshots {
+            let pins = summary.head.pinned_ids().filter(|id| !is_explained(id));
+            lost.extend(pins.map(|id| (id, summary.head.author)));
+        }
+        lost.sort_unstable();
+        lost.dedup_by_key(|(id, _)| *id);
+        for (id, author) in lost {
+            if is_accepted(&id.to_string()) {
+                continue;
+            }
+            let name = self.authors.name(&author);
+            let what =
+                format!("snapshot {}, which key `{name}` has seen, is gone and nobody forgot it", id.short());
+            match self.authors.is_full(&author) {
+                true => history.turned_back.push(what),
+                false => history.claimed_lost.push(what),
+            }
+        }
+        self.remember_newest(&history.snapshots, &kept, is_explained);
+    }
+
+    /// Remembers the newest snapshot of each series, where that is another than before and nothing is missing.
+    fn remember_newest(
+        &self,
+        snapshots: &[Summary],
+        before: &HashMap<(String, String), Remembered>,
+        is_explained: impl Fn(&SnapshotId) -> bool,
+    ) {
+        let mut newest: HashMap<(String, String), &Summary> = HashMap::new();
+        for summary in snapshots {
+            let key = (summary.head.host.clone(), summary.head.series.clone());
+            let best = newest.entry(key).or_insert(summary);
+            if summary.rank() > best.rank() {
+                *best = summary;
+            }
+        }
+        let mut fresh = Vec::new();
+        for ((host, series), summary) in newest {
+            let old = before.get(&(host.clone(), series.clone()));
+            let may = old.is_none_or(|old| {
+                old.snapshot != summary.id
+                    && (is_explained(&old.snapshot)
+                        || self.memory.answer(Question::Rollback, &old.snapshot.to_string()).is_some())
+            });
+            if may {
+                fresh.push(Remembered { host, series, counter: summary.head.counter, snapshot: summary.id });
+            }
+        }
+        if !fresh.is_empty() {
+            self.memory.remember_newest(&fresh);
+        }
+        let there: HashSet<(&str, &str)> = snapshots
+            .iter()
+            .map(|summary| (summary.head.host.as_str(), summary.head.series.as_str()))
+            .collect();
+        for ((host, series), old) in before {
+            if !there.contains(&(host.as_str(), series.as_str())) && is_explained(&old.snapshot) {
+                self.memory.drop_series(host, series);
+            }
+        }
+    }
+
+    /// Refuses where the repository lacks what was seen in it.
+    ///
+    /// # Errors
+    /// [`RepoError::TurnedBack`].
+    pub(super) fn refuse_turned_back(history: &History) -> Result<(), RepoError> {
+        match history.turned_back.first() {
+            None => Ok(()),
+            Some(what) => Err(RepoError::TurnedBack { what: what.clone() }),
+        }
     }
 
     pub(super) fn read_marks(
         &self,
         catalog: &mut Catalog,
         unreadable: &mut Vec<HistoryDamage>,
-    ) -> Result<Vec<(MarkId, Mark)>, RepoError> {
-        self.read_marks_of(catalog, self.list_names::<MarkId>("marks/")?, unreadable)
+    ) -> Result<Vec<Vouched>, RepoError> {
+        self.read_marks_of(catalog, self.list_names::<MarkId>("marks/")?, unreadable, &mut Vec::new())
     }
 
     fn read_marks_of(
@@ -205,17 +400,35 @@ impl Repository {
         catalog: &mut Catalog,
         names: Vec<MarkId>,
         unreadable: &mut Vec<HistoryDamage>,
-    ) -> Result<Vec<(MarkId, Mark)>, RepoError> {
+        foreign: &mut Vec<ForeignObject>,
+    ) -> Result<Vec<Vouched>, RepoError> {
         let mut marks = Vec::new();
         self.fetch_unknown(catalog, &names, MARK_BYTES_MAX, MARKS_AT_ONCE);
         for id in names {
             let mark = self
                 .small_object(catalog, &id, MARK_BYTES_MAX)
                 .and_then(|bytes| Mark::open(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
-            match mark {
-                Ok(mark) => marks.push((id, mark)),
-                Err(error) if error.is_integrity() => unreadable.push(HistoryDamage { error, series: None }),
+            let Opened { content: mark, claim } = match mark {
+                Ok(mark) => mark,
+                Err(error) if is_rot(&error) => {
+                    unreadable.push(HistoryDamage { error, series: None, stops_deletion: false });
+                    continue;
+                }
+                Err(error) if error.is_integrity() => {
+                    foreign.push(ForeignObject { object: id.key(), why: Foreign::Unreadable, head: None });
+                    continue;
+                }
                 Err(error) => return Err(error),
+            };
+            let is_signed = catalog.is_signed(id.as_bytes());
+            match self.authors.judge(&claim, Some(id.as_bytes()), is_signed) {
+                Ok(by) => {
+                    if !is_signed {
+                        catalog.note_signed(id.as_bytes());
+                    }
+                    marks.push(Vouched { id, mark, by });
+                }
+                Err(why) => foreign.push(ForeignObject { object: id.key(), why, head: None }),
             }
         }
         Ok(marks)
@@ -275,9 +488,10 @@ impl Repository {
         let mut unreadable = Vec::new();
         let marks = self.read_marks(&mut catalog, &mut unreadable)?;
         let gone = superseded(&marks);
-        let holds =
-            |(id, mark): &&(MarkId, Mark)| mark.kind == kind && mark.object == object && !gone.contains(id);
-        let supersedes: Vec<MarkId> = marks.iter().filter(holds).map(|(id, _)| *id).collect();
+        let holds = |vouched: &&Vouched| {
+            vouched.mark.kind == kind && vouched.mark.object == object && !gone.contains(&vouched.id)
+        };
+        let supersedes: Vec<MarkId> = marks.iter().filter(holds).map(|vouched| vouched.id).collect();
         let (kind, value) = match value {
             Some(value) => (kind, value),
             None if supersedes.is_empty() => return Ok(()),
@@ -376,6 +590,42 @@ impl Repository {
         let _ = catalog.keep_object(&key, &bytes);
         Ok(bytes)
     }
+}
+
+impl History {
+    /// A mark that outlived its snapshot tells of one that is gone; `forget` removes both.
+    fn note_missing(&mut self, listed: &[(SnapshotId, i64)], folded: &Folded) {
+        let there: HashSet<String> = listed.iter().map(|(id, _)| id.key()).collect();
+        let mut lost: BTreeSet<&String> = folded.committed.keys().collect();
+        lost.retain(|key| !there.contains(*key) && !folded.given_up.contains(*key));
+        for object in lost {
+            let is_forgotten =
+                name_in_key::<SnapshotId>(object).is_some_and(|id| folded.forgotten.contains(&id));
+            let Some(said) = folded.committed.get(object).filter(|_| !is_forgotten) else { continue };
+            self.damaged.push(HistoryDamage {
+                error: RepoError::Missing { object: object.clone() },
+                series: said.series.clone(),
+                // Whoever may only add can say so of what never was.
+                stops_deletion: said.by_full,
+            });
+        }
+    }
+}
+
+/// Whether the bytes are not those that were written, or those of a newer program: all else that does not open was never ours.
+fn is_rot(error: &RepoError) -> bool {
+    matches!(error, RepoError::Missing { .. } | RepoError::Damaged { source: FormatError::WrongHash, .. })
+        || is_newer(error)
+}
+
+/// What a newer program wrote may mean anything.
+pub(super) fn is_newer(error: &RepoError) -> bool {
+    let RepoError::Damaged { source, .. } = error else { return false };
+    matches!(source, FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. })
+}
+
+fn is_given_up(error: &RepoError, folded: &Folded) -> bool {
+    error.object().is_some_and(|object| folded.given_up.contains(object))
 }
 
 fn damaged<N: ObjectName>(name: &N) -> impl FnOnce(super::FormatError) -> RepoError + use<N> {

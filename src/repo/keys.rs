@@ -2,10 +2,13 @@
 
 use super::format::slot::{Label, SLOT_BYTES_MAX, SLOTS_MAX, Slot, SlotKind};
 use super::objects::{ObjectName, fetch, name_in_key};
-use super::{RepoError, Repository};
-use crate::crypto::{Credential, CryptoError, KeyBundle, Role};
-use crate::id::{RepoId, SlotId};
+use super::{Access, Foreign, RepoError, Repository};
+use crate::crypto::{Credential, CryptoError, KdfCaps, KeyBundle, Role};
+use crate::id::{AuthorId, RepoId, SlotId, StatementId};
 use crate::repo::format::FormatError;
+use crate::repo::format::author::{ANY_HOST, Statement};
+use crate::repo::memory::HostMemory;
+use crate::secret::Entropy;
 use crate::storage::Storage;
 
 pub use super::format::slot::Label as SlotLabel;
@@ -21,16 +24,22 @@ pub struct SlotInfo {
     pub current: bool,
 }
 
+/// What of `keys/` is looked at: anybody who can put objects may have put millions.
+const SLOTS_LISTED: usize = 4096;
+
+/// Names of slot objects, the oldest first: whoever came later cannot push them back.
 fn slot_ids(storage: &dyn Storage) -> Result<Vec<SlotId>, RepoError> {
-    let mut ids = Vec::new();
+    let mut found = Vec::new();
     storage.list("keys/", &mut |listed| {
-        // Bounded: a hostile storage may list millions.
-        if ids.len() <= SLOTS_MAX {
-            ids.extend(name_in_key::<SlotId>(&listed.key));
+        found.extend(name_in_key::<SlotId>(&listed.key).map(|id| (listed.modified, id)));
+        if found.len() > 2 * SLOTS_LISTED {
+            found.sort_unstable();
+            found.truncate(SLOTS_LISTED);
         }
     })?;
-    ids.sort();
-    Ok(ids)
+    found.sort_unstable();
+    found.truncate(SLOTS_LISTED);
+    Ok(found.into_iter().map(|(_, id)| id).collect())
 }
 
 fn read_slot(storage: &dyn Storage, id: &SlotId, repo: &RepoId) -> Result<Slot, RepoError> {
@@ -38,82 +47,252 @@ fn read_slot(storage: &dyn Storage, id: &SlotId, repo: &RepoId) -> Result<Slot, 
     Slot::decode(&bytes, repo).map_err(|source| RepoError::Damaged { object: id.key(), source })
 }
 
-/// Opens the first slot that the credential fits.
+/// Puts a slot that `credential` opens and that holds `keys`.
+pub(super) fn put_slot(
+    storage: &dyn Storage,
+    repo: RepoId,
+    keys: &KeyBundle,
+    credential: &Credential,
+    label: &str,
+    now_ms: i64,
+    entropy: &dyn Entropy,
+) -> Result<SlotId, RepoError> {
+    let author = keys.author().id();
+    let label = Label { text: label.to_owned(), created_ms: now_ms, role: keys.role(), author };
+    let bytes = Slot::seal(repo, keys, credential, &label, entropy)?;
+    let name = SlotId::from_hash(*blake3::hash(&bytes).as_bytes());
+    storage.put(&name.key(), &bytes)?;
+    Ok(name)
+}
+
+/// What was found while slots were tried.
+#[derive(Default)]
+struct Tries {
+    /// Slots of the right kind that were tried.
+    tried: usize,
+    /// Slots of this repository.
+    own: usize,
+    /// Slots that name another repository: the first of them.
+    foreign: Option<FormatError>,
+    /// The first that cannot be read.
+    damaged: Option<RepoError>,
+    /// The first that asks for too much.
+    refused: Option<RepoError>,
+}
+
+/// Opens the first slot that the credential fits: the one that opened last, then the oldest first. Junk beside it costs a request each.
 pub(super) fn unlock(
     storage: &dyn Storage,
     repo: &RepoId,
     credential: &Credential,
-) -> Result<KeyBundle, RepoError> {
-    let ids = slot_ids(storage)?;
-    if ids.len() > SLOTS_MAX {
-        let detail = format!("it has more than {SLOTS_MAX}");
-        return Err(RepoError::NoSlots { location: storage.location(), detail });
-    }
+    memory: &HostMemory,
+    access: &Access,
+) -> Result<(Option<SlotId>, KeyBundle), RepoError> {
     let (kind, credential_word) = match credential {
         Credential::Passphrase(_) => (SlotKind::Passphrase, "passphrase"),
         Credential::KeyFile(_) => (SlotKind::KeyFile, "key file"),
     };
-    let mut tried = 0;
-    let mut damaged = Vec::new();
-    let mut own = 0;
-    let mut foreign = None;
-    for id in &ids {
-        let slot = read_slot(storage, id, repo);
-        own += usize::from(slot.is_ok());
-        match slot {
-            Ok(slot) if slot.kind() == kind => {
-                tried += 1;
-                match slot.open(credential) {
-                    Ok(keys) => return Ok(keys),
-                    Err(FormatError::Crypto(CryptoError::Unsealed)) => {}
-                    Err(source) => damaged.push(RepoError::Damaged { object: id.key(), source }),
-                }
+    let location = storage.location();
+    if let Some(bytes) = &access.key_slot {
+        let damaged =
+            |source| RepoError::Damaged { object: "the key slot that was given".to_owned(), source };
+        let slot = Slot::decode(bytes, repo).map_err(damaged)?;
+        return match slot.open(credential, access.caps()) {
+            Ok(keys) => Ok((None, keys)),
+            Err(FormatError::Crypto(CryptoError::Unsealed)) => {
+                Err(RepoError::WrongKey { credential: credential_word, slots: 1, location })
             }
-            Ok(_) => {}
+            Err(source) => Err(damaged(source)),
+        };
+    }
+    let mut ids = slot_ids(storage)?;
+    let is_empty = ids.is_empty();
+    if let Some(last) = memory.last_slot() {
+        ids.retain(|id| *id != last);
+        ids.insert(0, last);
+    }
+    let mut tries = Tries::default();
+    for id in ids {
+        if tries.tried >= SLOTS_MAX {
+            break;
+        }
+        let slot = match read_slot(storage, &id, repo) {
+            Ok(slot) => slot,
             Err(error @ RepoError::Storage(_)) => return Err(error),
+            // The one that opened last may be gone.
+            Err(RepoError::Missing { .. }) => continue,
             // A slot of a repository that was never finished does not belong here, and is no damage.
             Err(RepoError::Damaged { source: source @ FormatError::OtherRepository { .. }, .. }) => {
-                foreign.get_or_insert(source);
+                tries.foreign.get_or_insert(source);
+                continue;
             }
-            Err(error) => damaged.push(error),
+            Err(error) => {
+                tries.damaged.get_or_insert(error);
+                continue;
+            }
+        };
+        tries.own += 1;
+        if slot.kind() != kind {
+            continue;
+        }
+        tries.tried += 1;
+        match slot.open(credential, access.caps()) {
+            Ok(keys) => return Ok((Some(id), keys)),
+            Err(FormatError::Crypto(CryptoError::Unsealed)) => {}
+            Err(source @ FormatError::Crypto(CryptoError::KdfCosts { .. })) => {
+                tries.refused.get_or_insert(RepoError::Damaged { object: id.key(), source });
+            }
+            Err(source) => {
+                tries.damaged.get_or_insert(RepoError::Damaged { object: id.key(), source });
+            }
         }
     }
-    if let (0, true, Some(source)) = (own, damaged.is_empty(), foreign) {
-        // Every slot names the same other repository: then it is the config that is not what it was.
-        return Err(RepoError::Damaged { object: "config".to_owned(), source });
+    Err(tries.failure(is_empty, credential_word, location))
+}
+
+impl Tries {
+    fn failure(self, is_empty: bool, credential: &'static str, location: String) -> RepoError {
+        if let (0, None, Some(source)) = (self.own, &self.damaged, self.foreign) {
+            // Every slot names the same other repository: then it is the config that is not what it was.
+            return RepoError::Damaged { object: "config".to_owned(), source };
+        }
+        if is_empty {
+            let detail = "the folder `keys` is empty; put back an exported key with `dumpvault key import`";
+            return RepoError::NoSlots { location, detail: detail.to_owned() };
+        }
+        // The credential may be right, and its slot the damaged one.
+        match self.damaged.or(self.refused) {
+            Some(error) => error,
+            None => RepoError::WrongKey { credential, slots: self.tried, location },
+        }
     }
-    let location = storage.location();
-    if damaged.is_empty() && !ids.is_empty() {
-        return Err(RepoError::WrongKey { credential: credential_word, slots: tried, location });
+}
+
+/// A key that is to be added.
+#[derive(Debug, Clone)]
+pub struct NewKey<'a> {
+    /// What it may do.
+    pub role: Role,
+    /// The user's words for it.
+    pub name: &'a str,
+    /// Hosts that an *append* key may add backups of.
+    pub hosts: Vec<String>,
+    /// Series that it may add to; all where it says nothing.
+    pub series: Option<Vec<String>>,
+    /// Another *append* key may add backups of the same host.
+    pub share: bool,
+}
+
+/// The keys of a repository: who holds one, and what it may do.
+#[derive(Debug)]
+pub struct KeyRing<'a>(&'a Repository);
+
+impl<'a> KeyRing<'a> {
+    /// The keys of `repo`.
+    pub fn of(repo: &'a Repository) -> Self {
+        Self(repo)
     }
-    // The credential may be right, and its slot the damaged one.
-    match damaged.into_iter().next() {
-        Some(error) => Err(error),
-        None => Err(RepoError::NoSlots {
-            location,
-            detail: "the folder `keys` is empty; put back an exported key with `dumpvault key import`"
-                .to_owned(),
-        }),
+
+    /// Adds a key: an author of its own, stated by the authority, and a slot that `credential` opens.
+    ///
+    /// # Errors
+    /// When this key is not a full one, there are too many slots, or another key adds backups of the same host.
+    pub fn add(&self, credential: &Credential, new: &NewKey<'_>, now_ms: i64) -> Result<SlotId, RepoError> {
+        let repo = self.0;
+        if slot_ids(repo.storage.as_ref())?.len() >= SLOTS_MAX {
+            let reason = format!("there are {SLOTS_MAX} key slots already: remove one first");
+            return Err(RepoError::SlotRefused { reason });
+        }
+        let entropy = repo.entropy.as_ref();
+        let keys = repo.keys.for_new_author(new.role, entropy)?;
+        if new.role == Role::Append && !new.share {
+            self.refuse_shared_host(&new.hosts)?;
+        }
+        let hosts = if new.role == Role::Full { vec![ANY_HOST.to_owned()] } else { new.hosts.clone() };
+        let statement =
+            Statement { series: new.series.clone(), ..Statement::of(&keys, new.name, hosts, now_ms)? };
+        self.put_statement(&statement)?;
+        put_slot(repo.storage.as_ref(), repo.id, &keys, credential, new.name, now_ms, entropy)
+    }
+
+    /// Says anew what the author `author` may do: `change` gets what was said last.
+    ///
+    /// # Errors
+    /// When this key is not a full one, or nobody knows that author.
+    pub fn grant(
+        &self,
+        author: &AuthorId,
+        now_ms: i64,
+        change: impl FnOnce(&mut Statement),
+    ) -> Result<Statement, RepoError> {
+        let old = self.0.authors.statement(author).ok_or(Foreign::UnknownAuthor(*author))?;
+        let mut statement = old.clone();
+        change(&mut statement);
+        statement.number = old.number.saturating_add(1);
+        statement.time_ms = now_ms;
+        self.put_statement(&statement)?;
+        Ok(statement)
+    }
+
+    /// The author that `name` stands for: its name, or digits of its id.
+    ///
+    /// # Errors
+    /// When nobody or several are called so.
+    pub fn find(&self, name: &str) -> Result<AuthorId, RepoError> {
+        let all = self.0.authors.all();
+        let exact: Vec<AuthorId> =
+            all.iter().filter(|statement| statement.name == name).map(|statement| statement.author).collect();
+        let digits = name.to_ascii_lowercase();
+        let by_id = || -> Vec<AuthorId> {
+            let ids = all.iter().map(|statement| statement.author);
+            ids.filter(|id| digits.len() >= 4 && id.to_string().starts_with(&digits)).collect()
+        };
+        let found = if exact.is_empty() { by_id() } else { exact };
+        match found.as_slice() {
+            [one] => Ok(*one),
+            [] => Err(RepoError::NoAuthor { name: name.to_owned(), known: self.names() }),
+            _ => Err(RepoError::NoAuthor {
+                name: format!("{name}` (several keys; give digits of the id) `"),
+                known: self.names(),
+            }),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let all = self.0.authors.all();
+        all.iter().map(|statement| format!("{} ({})", statement.name, statement.author.short())).collect()
+    }
+
+    fn put_statement(&self, statement: &Statement) -> Result<(), RepoError> {
+        let repo = self.0;
+        let bytes = statement.seal(repo.id, &repo.keys, repo.entropy.as_ref())?;
+        let name: StatementId = repo.put_hashed(&bytes)?;
+        repo.memory.trust(&name.key(), &bytes);
+        Ok(())
+    }
+
+    fn refuse_shared_host(&self, hosts: &[String]) -> Result<(), RepoError> {
+        for other in self.0.authors.all().into_iter().filter(|other| other.role == Role::Append) {
+            let shared = hosts.iter().find(|host| {
+                host.as_str() == ANY_HOST || other.hosts.iter().any(|own| own == *host || own == ANY_HOST)
+            });
+            if let Some(host) = shared {
+                let reason = format!(
+                    "key `{}` already adds backups of host `{host}`: use --share if both are to do so",
+                    other.name
+                );
+                return Err(RepoError::SlotRefused { reason });
+            }
+        }
+        Ok(())
     }
 }
 
 impl Repository {
-    /// Adds a slot that `credential` opens and that holds `keys`.
-    pub(super) fn add_slot(
-        &self,
-        keys: &KeyBundle,
-        credential: &Credential,
-        label: &str,
-        now_ms: i64,
-    ) -> Result<SlotId, RepoError> {
-        let label = Label { text: label.to_owned(), created_ms: now_ms, role: keys.role() };
-        self.put_hashed(&Slot::seal(self.id, keys, credential, &label, self.entropy.as_ref())?)
-    }
-
-    /// Adds a slot with the role `role`.
+    /// Adds a key of that role for all hosts and series.
     ///
     /// # Errors
-    /// When this key may not give that role, there are too many slots, or the storage fails.
+    /// See [`KeyRing::add`].
     pub fn add_key(
         &self,
         credential: &Credential,
@@ -121,17 +300,9 @@ impl Repository {
         label: &str,
         now_ms: i64,
     ) -> Result<SlotId, RepoError> {
-        if slot_ids(self.storage.as_ref())?.len() >= SLOTS_MAX {
-            let reason = format!("there are {SLOTS_MAX} key slots already: remove one first");
-            return Err(RepoError::SlotRefused { reason });
-        }
-        match (role, self.keys.role()) {
-            (Role::Full, Role::Full) => self.add_slot(&self.keys, credential, label, now_ms),
-            (Role::Full, Role::Append) => {
-                Err(CryptoError::RoleTooWeak { needed: "adding a full key" }.into())
-            }
-            (Role::Append, _) => self.add_slot(&self.keys.to_append(), credential, label, now_ms),
-        }
+        let hosts = vec![ANY_HOST.to_owned()];
+        let new = NewKey { role, name: label, hosts, series: None, share: true };
+        KeyRing::of(self).add(credential, &new, now_ms)
     }
 
     /// All key slots.
@@ -144,7 +315,8 @@ impl Repository {
         for id in slot_ids(self.storage.as_ref())? {
             let slot = read_slot(self.storage.as_ref(), &id, &self.id);
             // Key derivation is slow: stop trying once found.
-            let current = !found_current && slot.as_ref().is_ok_and(|slot| slot.open(credential).is_ok());
+            let current = !found_current
+                && slot.as_ref().is_ok_and(|slot| slot.open(credential, KdfCaps::USUAL).is_ok());
             found_current |= current;
             let damaged = |source| RepoError::Damaged { object: id.key(), source };
             let label = slot.and_then(|slot| Ok((slot.label(&self.keys).map_err(damaged)?, slot.kind())));
@@ -153,21 +325,28 @@ impl Repository {
         Ok(slots)
     }
 
-    /// Removes a slot.
+    /// Removes a slot. Whoever has copied it keeps access until the keys are rotated.
     ///
     /// # Errors
-    /// When it is the last that holds a full key and can be read, or is not there.
-    pub fn remove_key(&self, id: &SlotId, credential: &Credential) -> Result<(), RepoError> {
-        let slots = self.list_keys(credential)?;
-        let is_full = |slot: &&SlotInfo| matches!(&slot.label, Ok((label, _)) if label.role == Role::Full);
-        if !slots.iter().any(|slot| slot.id == *id) {
-            return Err(RepoError::Missing { object: id.key() });
+    /// When this key is not a full one; when the slot is the one in use, unless `force` says so and another full key is stated; or when it
+    /// is not there. What labels say decides nothing: any key can write them.
+    pub fn remove_key(&self, id: &SlotId, credential: &Credential, force: bool) -> Result<(), RepoError> {
+        if self.keys.role() != Role::Full {
+            return Err(CryptoError::RoleTooWeak { needed: "removing a key" }.into());
         }
-        if slots.iter().filter(is_full).all(|slot| slot.id == *id) {
-            let reason = format!(
-                "key slot {} is the last one that can read this repository: add another first",
-                id.short()
-            );
+        let slots = self.list_keys(credential)?;
+        let Some(slot) = slots.iter().find(|slot| slot.id == *id) else {
+            return Err(RepoError::Missing { object: id.key() });
+        };
+        let others = self.authors.all().into_iter().filter(|author| author.role == Role::Full);
+        let is_last = others.filter(|author| author.author != self.authors.me()).count() == 0;
+        if slot.current && (is_last || !force) {
+            let short = id.short();
+            let reason = if is_last {
+                format!("key slot {short} is the last one that can read this repository: add another first")
+            } else {
+                format!("key slot {short} is the one in use: use --force to remove it")
+            };
             return Err(RepoError::SlotRefused { reason });
         }
         Ok(self.storage.delete(&id.key())?)
@@ -189,7 +368,8 @@ impl Repository {
             return Err(RepoError::SlotRefused { reason });
         };
         let text = label.map(|(label, _)| label.text).unwrap_or_default();
-        let id = self.add_slot(&self.keys, new, &text, now_ms)?;
+        let entropy = self.entropy.as_ref();
+        let id = put_slot(self.storage.as_ref(), self.id, &self.keys, new, &text, now_ms, entropy)?;
         // Only now: a crash in between leaves two slots, never none.
         self.storage.delete(&old_id.key())?;
         Ok(id)
@@ -202,7 +382,8 @@ impl Repository {
     pub fn export_key(&self, credential: &Credential) -> Result<(SlotId, Vec<u8>), RepoError> {
         for id in slot_ids(self.storage.as_ref())? {
             let Ok(bytes) = fetch(self.storage.as_ref(), &id, SLOT_BYTES_MAX) else { continue };
-            if Slot::decode(&bytes, &self.id).is_ok_and(|slot| slot.open(credential).is_ok()) {
+            if Slot::decode(&bytes, &self.id).is_ok_and(|slot| slot.open(credential, KdfCaps::USUAL).is_ok())
+            {
                 return Ok((id, bytes));
             }
         }

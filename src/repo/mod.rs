@@ -4,6 +4,10 @@
 //! |---|---|
 //! | `format/` | stored bytes |
 //! | `catalog/` | the local index |
+//! | `authors` | who wrote an object, and what it may decide by that |
+//! | `epochs` | key epochs, followed and closed |
+//! | `memory` | what this host remembers, so that a rollback is noticed |
+//! | `rotation` | a new key epoch for all authors but those revoked |
 //! | `objects` | how objects are fetched, checked against their names, and put |
 //! | `keys` | key slots: opening, adding, removing |
 //! | `lock` | how long nobody can delete what snapshots need |
@@ -17,31 +21,41 @@
 //! | `verify/` | checking everything |
 //! | `repair/` | what can be done about damage |
 
+pub mod authors;
 pub mod catalog;
+pub mod epochs;
 pub mod format;
 pub mod gc;
 pub mod history;
 pub mod keys;
 pub mod lock;
+pub mod memory;
 mod objects;
 pub mod reader;
 mod repack;
 pub mod repair;
+pub mod rotation;
 pub mod session;
 pub mod sync;
 pub mod verify;
 pub mod writer;
 
-pub use keys::{SlotInfo, SlotLabel};
+pub use keys::{KeyRing, NewKey, SlotInfo, SlotLabel};
 pub use objects::pack_key;
 
-use crate::crypto::{ContentKeys, Credential, CryptoError, KeyBundle};
-use crate::id::RepoId;
+use crate::clock::{Clock, SystemClock};
+use crate::crypto::{ContentKeys, Credential, CryptoError, KdfCaps, KeyBundle};
+use crate::id::{AuthorId, EpochId, RepoId};
 use crate::secret::{Entropy, EntropyError};
 use crate::storage::{ErrorKind, Storage, StorageError};
+use authors::{Authors, Foreign};
 use catalog::CatalogError;
+use epochs::Epochs;
 use format::FormatError;
+use format::author::{ANY_HOST, Statement};
 use format::config::{CONFIG_BYTES_MAX, Config};
+use memory::HostMemory;
+use objects::ObjectName as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -122,6 +136,37 @@ pub enum RepoError {
         /// What was found instead.
         detail: String,
     },
+    /// The author of the key was revoked: it was given no key of a later epoch.
+    #[error("the key of author {author} was revoked")]
+    Revoked {
+        /// Whose key it is.
+        author: AuthorId,
+    },
+    /// Two objects say how a key epoch ended.
+    #[error("two objects close key epoch {epoch}: {}", objects.iter().map(|id| id.short()).collect::<Vec<_>>().join(" and "))]
+    TwoEpochs {
+        /// The epoch.
+        epoch: u16,
+        /// The objects.
+        objects: Vec<EpochId>,
+    },
+    /// No key is called so.
+    #[error("no key `{name}`; keys here: {}", known.join(", "))]
+    NoAuthor {
+        /// As given.
+        name: String,
+        /// Names of those that there are.
+        known: Vec<String>,
+    },
+    /// The repository lacks what this host has seen in it.
+    #[error("the repository was turned back: {what}")]
+    TurnedBack {
+        /// What is missing.
+        what: String,
+    },
+    /// This key's author may not do that.
+    #[error("this key cannot do that: {0}")]
+    NotAllowed(#[from] Foreign),
     /// The last key slot, or the only full one, was to be removed.
     #[error("{reason}")]
     SlotRefused {
@@ -208,7 +253,12 @@ impl RepoError {
     pub fn is_integrity(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::Missing { .. } | Self::ChunkLost { .. } | Self::Inconsistent { .. }
+            Self::Damaged { .. }
+                | Self::Missing { .. }
+                | Self::ChunkLost { .. }
+                | Self::Inconsistent { .. }
+                | Self::TwoEpochs { .. }
+                | Self::TurnedBack { .. }
         )
     }
 
@@ -250,9 +300,15 @@ pub struct Repository {
     entropy: Arc<dyn Entropy>,
     id: RepoId,
     keys: Arc<KeyBundle>,
+    authors: Arc<Authors>,
+    memory: Arc<HostMemory>,
+    clock: Arc<dyn Clock>,
     content: Arc<ContentKeys>,
     config: Config,
     cache_dir: PathBuf,
+    /// What the host remembers and the repository lacks is put up with.
+    accept_rollback: bool,
+    dedup_all: bool,
 }
 
 impl std::fmt::Debug for Repository {
@@ -271,6 +327,41 @@ pub struct Surroundings {
     pub entropy: Arc<dyn Entropy>,
     /// Directory that holds a directory per repository with its catalog.
     pub cache_root: PathBuf,
+    /// Directory of what is to be remembered; no cache.
+    pub state_root: PathBuf,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// How a person wants it opened.
+    pub access: Access,
+}
+
+/// How a person wants a repository opened.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// An exported key slot, to be tried in the place of those in the storage.
+    pub key_slot: Option<Vec<u8>>,
+    /// Slots may ask for as much as the format allows.
+    pub allow_costly_kdf: bool,
+    /// Of two objects that close an epoch, the one that holds.
+    pub trust_epoch: Option<EpochId>,
+    /// What this host remembers and the repository lacks is put up with from now on.
+    pub accept_rollback: bool,
+    /// Backups rely on what any author says of packs, not only on *full* ones and their own.
+    pub dedup_all: bool,
+}
+
+impl Access {
+    fn caps(&self) -> KdfCaps {
+        if self.allow_costly_kdf { KdfCaps::COSTLY } else { KdfCaps::USUAL }
+    }
+}
+
+impl Surroundings {
+    /// The system's clock, a state directory inside of the cache's, and nothing special: for programs that last as long as their cache.
+    pub fn new(entropy: Arc<dyn Entropy>, cache_root: PathBuf) -> Self {
+        let state_root = cache_root.join("state");
+        Self { entropy, cache_root, state_root, clock: Arc::new(SystemClock), access: Access::default() }
+    }
 }
 
 const CONFIG_KEY: &str = "config";
@@ -326,8 +417,16 @@ impl Repository {
         let location = storage.location();
         let mut id = [0; RepoId::LEN];
         surroundings.entropy.fill(&mut id)?;
-        let repository = Self::assemble(storage, RepoId::from_bytes(id), keys, config, surroundings);
-        repository.add_slot(&repository.keys, credential, label, config.created_ms)?;
+        let id = RepoId::from_bytes(id);
+        let entropy = surroundings.entropy.as_ref();
+        keys::put_slot(storage.as_ref(), id, &keys, credential, label, config.created_ms, entropy)?;
+        let statement = Statement::of(&keys, label, vec![ANY_HOST.to_owned()], config.created_ms)?;
+        let bytes = statement.seal(id, &keys, entropy)?;
+        let name = crate::id::StatementId::from_hash(*blake3::hash(&bytes).as_bytes());
+        storage.put(&name.key(), &bytes)?;
+        let memory = Self::remember(&id, surroundings);
+        let (keys, authors) = Self::trust(storage.as_ref(), &id, keys, &memory, &surroundings.access)?;
+        let repository = Self::assemble(storage, id, keys, authors, memory, config, surroundings);
         // Last: with it the repository exists.
         let bytes = config.seal(repository.id, &repository.keys, surroundings.entropy.as_ref())?;
         match repository.storage.put(CONFIG_KEY, &bytes) {
@@ -347,8 +446,8 @@ impl Repository {
         }
         let mut found = None;
         storage.list("", &mut |listed| {
-            // Key slots without a config are what an init that was cut short leaves behind.
-            if !listed.key.starts_with("keys/") {
+            // Key slots and a statement without a config are what an init that was cut short leaves behind.
+            if !listed.key.starts_with("keys/") && !listed.key.starts_with("authors/") {
                 found.get_or_insert(listed.key);
             }
         })?;
@@ -379,10 +478,43 @@ impl Repository {
         surroundings: &Surroundings,
     ) -> Result<Self, RepoError> {
         let id = identity.id;
-        let keys = keys::unlock(storage.as_ref(), &id, credential)?;
+        let memory = Self::remember(&id, surroundings);
+        let (slot, keys) = keys::unlock(storage.as_ref(), &id, credential, &memory, &surroundings.access)?;
         let damaged = |source| RepoError::Damaged { object: CONFIG_KEY.to_owned(), source };
+        let (keys, authors) = Self::trust(storage.as_ref(), &id, keys, &memory, &surroundings.access)?;
         let config = Config::open(&identity.config, &id, &keys).map_err(damaged)?;
-        Ok(Self::assemble(storage, id, keys, config, surroundings))
+        if let Some(slot) = slot {
+            memory.note_slot(&slot);
+        }
+        Ok(Self::assemble(storage, id, keys, authors, memory, config, surroundings))
+    }
+
+    fn remember(id: &RepoId, surroundings: &Surroundings) -> HostMemory {
+        HostMemory::open(&surroundings.state_root.join("repositories").join(id.to_string()))
+    }
+
+    /// Follows the key epochs and reads who may say what.
+    fn trust(
+        storage: &dyn Storage,
+        id: &RepoId,
+        keys: KeyBundle,
+        memory: &HostMemory,
+        access: &Access,
+    ) -> Result<(KeyBundle, Authors), RepoError> {
+        let (keys, epochs) = Epochs::follow(storage, id, keys, memory, access.trust_epoch.as_ref())?;
+        let authors = Authors::load(storage, id, &keys, epochs, memory)?;
+        Ok((keys, authors))
+    }
+
+    /// The same repository with the keys and statements that its storage holds by now.
+    ///
+    /// # Errors
+    /// When the storage fails, or the key was revoked.
+    pub fn refreshed(&self) -> Result<Self, RepoError> {
+        let access = Access::default();
+        let keys = KeyBundle::clone(&self.keys);
+        let (keys, authors) = Self::trust(self.storage.as_ref(), &self.id, keys, &self.memory, &access)?;
+        Ok(Self { keys: Arc::new(keys), authors: Arc::new(authors), ..self.clone() })
     }
 
     /// Which repository lies in `storage`, as its config says without a key.
@@ -414,10 +546,17 @@ impl Repository {
         storage: Arc<dyn Storage>,
         id: RepoId,
         keys: KeyBundle,
+        authors: Authors,
+        memory: HostMemory,
         config: Config,
         surroundings: &Surroundings,
     ) -> Self {
         Self {
+            authors: Arc::new(authors),
+            memory: Arc::new(memory),
+            clock: Arc::clone(&surroundings.clock),
+            accept_rollback: surroundings.access.accept_rollback,
+            dedup_all: surroundings.access.dedup_all,
             storage,
             entropy: Arc::clone(&surroundings.entropy),
             id,
@@ -446,6 +585,11 @@ impl Repository {
     /// Whether packs can be read here and there at little cost: they are on this machine, or can be brought here.
     pub fn reads_are_cheap(&self) -> bool {
         self.storage.is_local() || self.storage.cache().is_some()
+    }
+
+    /// Who may say what in it.
+    pub fn authors(&self) -> &Authors {
+        &self.authors
     }
 
     /// What the key that opened it may do.

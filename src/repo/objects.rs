@@ -2,7 +2,7 @@
 
 use super::format::FormatError;
 use super::{RepoError, Repository};
-use crate::id::{IndexId, MarkId, PackId, PlanId, SlotId, SnapshotId};
+use crate::id::{EpochId, IndexId, MarkId, PackId, PlanId, SlotId, SnapshotId, StatementId};
 use crate::storage::{ErrorKind, Storage};
 
 /// Ids that name objects by their hash.
@@ -33,6 +33,8 @@ object_name!(SnapshotId, "snapshots");
 object_name!(MarkId, "marks");
 object_name!(PlanId, "gc");
 object_name!(SlotId, "keys");
+object_name!(StatementId, "authors");
+object_name!(EpochId, "epochs");
 
 impl ObjectName for PackId {
     fn key(&self) -> String {

@@ -20,11 +20,21 @@ pub(super) struct Repacked {
 /// restore would have to open the block for each, or to keep it open between them.
 const BLOCK_BYTES: usize = CHUNK_BYTES_MAX as usize;
 
+/// A chunk or node that remains: its id, what blinds it or nothing, and its bytes.
+pub(super) type Remaining<'a> = ([u8; 32], &'a [u8], &'a [u8]);
+
+#[derive(Default)]
+struct OpenBlock {
+    prefixes: Vec<u8>,
+    plain: Vec<u8>,
+    chunks: Vec<ChunkEntry>,
+}
+
 /// Fills blocks and packs of each kind. No index names what it writes.
 pub(super) struct Repacker<'a> {
     repo: &'a Repository,
     compressor: Compressor,
-    open: HashMap<BlockKind, (Vec<u8>, Vec<ChunkEntry>)>,
+    open: HashMap<BlockKind, OpenBlock>,
     packs: HashMap<BlockKind, PackBuffer>,
     written: Repacked,
 }
@@ -41,22 +51,25 @@ impl<'a> Repacker<'a> {
     }
 
     /// Adds what remains of a block: chunks or nodes, whose bytes must be those that their ids name. They stay together.
-    pub fn add(&mut self, kind: BlockKind, remains: &[([u8; 32], &[u8])]) -> Result<(), RepoError> {
-        let bytes: usize = remains.iter().map(|(_, chunk)| chunk.len()).sum();
-        if self.open.get(&kind).is_some_and(|(plain, _)| plain.len() + bytes > BLOCK_BYTES) {
+    pub fn add(&mut self, kind: BlockKind, remains: &[Remaining<'_>]) -> Result<(), RepoError> {
+        let bytes: usize = remains.iter().map(|(_, _, chunk)| chunk.len()).sum();
+        if self.open.get(&kind).is_some_and(|open| open.plain.len() + bytes > BLOCK_BYTES) {
             self.close_block(kind)?;
         }
-        let (plain, chunks) = self.open.entry(kind).or_default();
-        for (id, chunk) in remains {
-            plain.extend_from_slice(chunk);
-            chunks.push((*id, chunk.len() as u32));
+        let open = self.open.entry(kind).or_default();
+        for (id, prefix, chunk) in remains {
+            open.prefixes.extend_from_slice(prefix);
+            open.plain.extend_from_slice(chunk);
+            open.chunks.push((*id, chunk.len() as u32));
         }
         self.written.chunks += remains.len() as u64;
         Ok(())
     }
 
     fn close_block(&mut self, kind: BlockKind) -> Result<(), RepoError> {
-        let Some((plain, chunks)) = self.open.remove(&kind).filter(|(_, chunks)| !chunks.is_empty()) else {
+        let Some(OpenBlock { prefixes, plain, chunks }) =
+            self.open.remove(&kind).filter(|open| !open.chunks.is_empty())
+        else {
             return Ok(());
         };
         let mut stored = Vec::new();
@@ -65,7 +78,7 @@ impl<'a> Repacker<'a> {
         if !pack.is_empty() && pack.len() + stored.len() > self.repo.config.pack_bytes {
             self.close_pack(kind)?;
         }
-        self.packs.entry(kind).or_default().push(kind, codec, &stored, &chunks);
+        self.packs.entry(kind).or_default().push(kind, codec, &prefixes, &stored, &chunks);
         Ok(())
     }
 
@@ -82,7 +95,7 @@ impl<'a> Repacker<'a> {
 
     /// Makes everything durable.
     pub fn finish(mut self) -> Result<Repacked, RepoError> {
-        for kind in [BlockKind::Data, BlockKind::Recipe] {
+        for kind in [BlockKind::Data, BlockKind::Blinded, BlockKind::Recipe] {
             self.close_block(kind)?;
             self.close_pack(kind)?;
         }

@@ -9,6 +9,8 @@
 use super::format::FormatError;
 use super::format::plan::{PLAN_BYTES_MAX, Plan};
 use super::format::session::{SESSION_BYTES_MAX, SessionKind, SessionState};
+use super::format::signed::Opened;
+use super::history::{is_newer, ms_of};
 use super::objects::{ObjectName, fetch, name_in_key};
 use super::{RepoError, Repository};
 use crate::id::{PackId, PlanId, SessionId};
@@ -26,6 +28,18 @@ pub const HEARTBEAT: Duration = Duration::from_secs(300);
 pub const LIVE: Duration = Duration::from_secs(1800);
 /// Host and storage may be so far apart.
 pub const SKEW_MAX: Duration = Duration::from_secs(300);
+
+/// Of a session's objects so many are read to find one that counts.
+const OBJECTS_READ: usize = 4;
+
+/// What an object of a session says.
+enum Said {
+    State(SessionState),
+    /// It cannot be told, and may be anything: it counts.
+    Unknown,
+    /// It counts for nothing.
+    Nothing,
+}
 
 /// Why nothing is taken from a pack that a plan names.
 pub(super) const CONDEMNED: &str = "a prune is about to delete it";
@@ -53,8 +67,10 @@ pub struct SeenSession {
     pub started: Option<SystemTime>,
     /// When its newest object was put.
     pub heard: SystemTime,
-    /// What the newest object says; `None` when it cannot be read.
+    /// What the newest object that counts says; `None` when it cannot be read.
     pub state: Option<SessionState>,
+    /// Nothing of it counts: nobody who may write wrote it, or it was put again by somebody who saw it.
+    pub is_foreign: bool,
     /// All its objects, the first one first.
     keys: Vec<String>,
 }
@@ -63,7 +79,9 @@ impl SeenSession {
     /// Whether it may still commit anything, at the storage's time `now`.
     pub fn is_live(&self, now: SystemTime) -> bool {
         // A time that lies ahead is a fresh one.
-        self.started.is_some() && now.duration_since(self.heard).unwrap_or_default() < LIVE
+        self.started.is_some()
+            && !self.is_foreign
+            && now.duration_since(self.heard).unwrap_or_default() < LIVE
     }
 
     /// What it does, as far as can be told.
@@ -106,12 +124,13 @@ impl Session {
         let mut id = [0; SessionId::LEN];
         repo.entropy.fill(&mut id)?;
         let id = SessionId::from_bytes(id);
-        let state = SessionState { kind, plans: Vec::new() };
+        let state = SessionState { kind, plans: Vec::new(), began_ms: None };
         let shared = Arc::new(Shared { repo: repo.clone(), id, state: Mutex::new((0, state.clone())) });
         shared.put(0, &state)?;
         // From here on dropping it removes the object again.
         let mut session = Self { shared, registered: SystemTime::UNIX_EPOCH, stop: None, heart: None };
         session.registered = session.shared.time_of(0)?;
+        session.shared.lock().1.began_ms = Some(ms_of(session.registered));
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let shared = Arc::clone(&session.shared);
         let beat = move || {
@@ -145,10 +164,7 @@ impl Session {
 
     /// How far the host's clock, which shows `now_ms`, is ahead of the storage's; to be asked right after registering.
     pub fn skew_seconds(&self, now_ms: i64) -> i64 {
-        let storage_ms = match self.registered.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
-        };
+        let storage_ms = ms_of(self.registered);
         now_ms.saturating_sub(storage_ms) / 1000
     }
 
@@ -256,35 +272,79 @@ impl Repository {
         let mut sessions = Vec::with_capacity(found.len());
         for (id, mut objects) in found {
             objects.sort_unstable();
-            let started = objects.first().filter(|(number, _)| *number == 0).map(|(_, time)| *time);
-            let Some((newest, heard)) = objects.last().copied() else { continue };
+            let was_ended = self.memory.was_ended(&id);
+            let started = objects.first().filter(|(number, _)| *number == 0 && !was_ended);
+            let started = started.map(|(_, time)| *time);
+            let Some((_, last)) = objects.last().copied() else { continue };
+            let said = self.newest_that_counts(&id, started, &objects)?;
             sessions.push(SeenSession {
                 id,
                 started,
-                heard,
-                state: self.session_state(&id, newest)?,
+                heard: said.as_ref().map_or(last, |(heard, _)| *heard),
+                is_foreign: said.is_none(),
+                state: said.and_then(|(_, state)| state),
                 keys: objects.iter().map(|(number, _)| key_of(&id, *number)).collect(),
             });
         }
         Ok(sessions)
     }
 
-    fn session_state(&self, id: &SessionId, number: u64) -> Result<Option<SessionState>, RepoError> {
+    /// The newest object of a session that counts: when it was put, and what it says, if that can be told. `None` where none counts.
+    fn newest_that_counts(
+        &self,
+        id: &SessionId,
+        started: Option<SystemTime>,
+        objects: &[(u64, SystemTime)],
+    ) -> Result<Option<(SystemTime, Option<SessionState>)>, RepoError> {
+        // Whoever can put objects may put many: the newest few and the first are looked at.
+        let newest = objects.iter().rev().filter(|(number, _)| *number > 0).take(OBJECTS_READ);
+        let first = objects.first().filter(|(number, _)| *number == 0);
+        for (number, put) in newest.chain(first) {
+            match self.session_state(id, *number)? {
+                Said::Nothing => {}
+                Said::Unknown => return Ok(Some((*put, None))),
+                Said::State(state) => {
+                    let fits = |began: SystemTime| {
+                        let apart = ms_of(began).abs_diff(state.began_ms.unwrap_or(i64::MIN));
+                        u128::from(apart) <= SKEW_MAX.as_millis()
+                    };
+                    if *number == 0 || started.is_none_or(fits) {
+                        return Ok(Some((*put, Some(state))));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn session_state(&self, id: &SessionId, number: u64) -> Result<Said, RepoError> {
         let bytes = match self.storage.get(&key_of(id, number), SESSION_BYTES_MAX) {
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+            // Gone since it was listed.
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(Said::Unknown),
             outcome => outcome?,
         };
         match SessionState::open(&bytes, (*id, number), &self.id, &self.keys) {
-            Ok(state) => Ok(Some(state)),
-            Err(error) => {
+            Ok(Opened { content: state, claim }) => match self.authors.judge_session(state.kind, &claim) {
+                Ok(_) => Ok(Said::State(state)),
+                Err(why) => {
+                    tracing::debug!("session {}: {why}", id.short());
+                    Ok(Said::Nothing)
+                }
+            },
+            Err(error @ (FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. })) => {
                 tracing::warn!("session {}: {error}", id.short());
-                Ok(None)
+                Ok(Said::Unknown)
+            }
+            Err(error) => {
+                tracing::debug!("session {}: {error}", id.short());
+                Ok(Said::Nothing)
             }
         }
     }
 
     /// Ends a session: from now on it cannot commit. Its first object goes first.
     pub(super) fn end_session(&self, session: &SeenSession) -> Result<(), RepoError> {
+        self.memory.note_ended(&session.id);
         for key in &session.keys {
             self.storage.delete(key)?;
         }
@@ -308,10 +368,19 @@ impl Repository {
             let read = fetch(self.storage.as_ref(), &id, PLAN_BYTES_MAX)
                 .and_then(|bytes| Plan::open(&bytes, &self.id, &self.keys).map_err(damaged));
             match read {
-                Ok(plan) => plans.push(SeenPlan { id, put, plan }),
+                Ok(Opened { content: plan, claim }) => match self.authors.judge(&claim, None, false) {
+                    Ok(by) if by.is_full() => plans.push(SeenPlan { id, put, plan }),
+                    verdict => tracing::debug!("prune plan {}: {verdict:?}", id.short()),
+                },
                 // Carried out and removed since the listing.
                 Err(RepoError::Missing { .. }) => {}
-                Err(error) if error.is_integrity() => unreadable.push(error),
+                Err(error)
+                    if is_newer(&error)
+                        || matches!(&error, RepoError::Damaged { source: FormatError::WrongHash, .. }) =>
+                {
+                    unreadable.push(error);
+                }
+                Err(error) if error.is_integrity() => tracing::debug!("{error}"),
                 Err(error) => return Err(error),
             }
         }

@@ -1,5 +1,6 @@
 //! Bringing the catalog up to what the storage holds.
 
+use super::authors::{Foreign, Voucher};
 use super::catalog::{Catalog, CatalogError};
 use super::format::index::{INDEX_BYTES_MAX, Index, IndexedPack};
 use super::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
@@ -9,7 +10,7 @@ use super::session::SeenPlan;
 use super::{FormatError, RepoError, Repository};
 use crate::crypto::Role;
 use crate::event::{Event, Observer};
-use crate::id::{IndexId, PackId};
+use crate::id::{AuthorId, IndexId, PackId};
 use crate::storage::{ErrorKind, StorageError};
 use std::collections::{HashMap, HashSet};
 
@@ -20,8 +21,18 @@ pub struct Presence {
     pub unusable: HashMap<i64, (PackId, String)>,
     /// Packs that a prune will delete, by number: nothing new relies on them. They are no damage.
     pub condemned: HashMap<i64, PackId>,
+    /// Packs of which nobody who is to be relied on says what they hold, by number: a chunk in one is known only once its block was opened.
+    pub unvouched: HashSet<i64>,
     /// Packs listed that neither an index nor their own table explains, with the reason.
     pub unexplained: Vec<(PackId, String)>,
+}
+
+/// Whether bytes that do not open were never ours, and not damaged or those of a newer program.
+pub(super) fn is_foreign(error: &FormatError) -> bool {
+    !matches!(
+        error,
+        FormatError::WrongHash | FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. }
+    )
 }
 
 /// Takes away what prunes will delete.
@@ -136,11 +147,22 @@ impl Repository {
         observer: &dyn Observer,
     ) -> Result<(), RepoError> {
         let known = catalog.indexes()?;
-        let mut fresh: Vec<IndexId> = listed.difference(&known).copied().collect();
+        let fingerprint = self.authors.fingerprint();
+        let foreign = catalog.foreign_indexes(&fingerprint)?;
+        let mut fresh: Vec<IndexId> =
+            listed.difference(&known).filter(|id| !foreign.contains(id)).copied().collect();
         fresh.sort();
         for id in fresh {
             match self.read_index(&id) {
-                Ok(index) => catalog.add_packs(Some(&id), &index.packs)?,
+                Ok((Ok(by), index)) => catalog.add_packs(Some(&id), Some(&by.author), &index.packs)?,
+                Ok((Err(why), _)) => {
+                    tracing::debug!("index object {}: {why}", id.short());
+                    catalog.note_foreign_index(&id, &fingerprint)?;
+                }
+                Err(RepoError::Damaged { source, .. }) if is_foreign(&source) => {
+                    tracing::debug!("index object {}: {source}", id.short());
+                    catalog.note_foreign_index(&id, &fingerprint)?;
+                }
                 Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })) => {
                     observer.observe(Event::Damage {
                         object: format!("index/{id}"),
@@ -153,10 +175,12 @@ impl Repository {
         Ok(())
     }
 
-    pub(super) fn read_index(&self, id: &IndexId) -> Result<Index, RepoError> {
+    /// What an index object says, and whose word it is.
+    pub(super) fn read_index(&self, id: &IndexId) -> Result<(Result<Voucher, Foreign>, Index), RepoError> {
         let bytes = fetch(self.storage.as_ref(), id, INDEX_BYTES_MAX)?;
-        Index::open(&bytes, &self.id, &self.keys)
-            .map_err(|source| RepoError::Damaged { object: format!("index/{id}"), source })
+        let opened = Index::open(&bytes, &self.id, &self.keys)
+            .map_err(|source| RepoError::Damaged { object: format!("index/{id}"), source })?;
+        Ok((self.authors.judge(&opened.claim, Some(id.as_bytes()), false), opened.content))
     }
 
     /// Looks once more, now that a session is registered, which packs a prune has deleted since `presence` was looked up.
@@ -219,13 +243,15 @@ impl Repository {
         if !gone.is_empty() {
             catalog.remove_packs(&gone)?;
         }
+        self.settle_disputes(catalog, &mut presence)?;
+        presence.unvouched = self.unvouched(catalog)?;
         if self.keys.role() == Role::Full {
             for (id, bytes) in listed {
                 if damaged_packs.contains_key(&id) {
                     continue;
                 }
                 match self.read_pack_table(&id, bytes) {
-                    Ok(pack) => catalog.add_packs(None, &[pack])?,
+                    Ok(pack) => catalog.add_packs(None, None, &[pack])?,
                     // Left behind by a full disk or a cut; or removed a moment ago.
                     Err(error) if error.is_integrity() => {
                         presence.unexplained.push((id, error.to_string()));
@@ -236,6 +262,82 @@ impl Repository {
             presence.unexplained.sort();
         }
         Ok(presence)
+    }
+
+    /// Numbers of packs of which neither this author, nor one that may read, says what they hold.
+    fn unvouched(&self, catalog: &Catalog) -> Result<HashSet<i64>, RepoError> {
+        let vouchers = catalog.vouchers()?;
+        let me = self.authors.me();
+        let mut relied = HashMap::new();
+        let mut is_relied_on = |author: &AuthorId| {
+            *relied.entry(*author).or_insert_with(|| *author == me || self.authors.is_full(author))
+        };
+        let mut unvouched = HashSet::new();
+        for pack in catalog.packs()? {
+            let by = vouchers.get(&pack.number).map(Vec::as_slice).unwrap_or_default();
+            let any = if self.dedup_all { !by.is_empty() } else { by.iter().any(&mut is_relied_on) };
+            if !any {
+                unvouched.insert(pack.number);
+            }
+        }
+        Ok(unvouched)
+    }
+
+    /// Where index objects say different things of a pack, its own table decides; who cannot read it takes nothing from it.
+    fn settle_disputes(&self, catalog: &mut Catalog, presence: &mut Presence) -> Result<(), RepoError> {
+        let disputed = catalog.disputed()?;
+        if disputed.is_empty() {
+            return Ok(());
+        }
+        let listed = self.list_packs()?;
+        for pack in catalog.packs()?.into_iter().filter(|pack| disputed.contains(&pack.number)) {
+            let Some(bytes) = listed.get(&pack.id) else { continue };
+            let own = match self.keys.role() {
+                Role::Full => self.read_pack_table(&pack.id, *bytes),
+                Role::Append => Err(RepoError::Stopped),
+            };
+            match own {
+                Ok(own) => {
+                    catalog.settle_pack(&own)?;
+                    presence.unusable.remove(&pack.number);
+                }
+                Err(RepoError::Stopped) => {
+                    presence.condemned.insert(pack.number, pack.id);
+                }
+                Err(error) if error.is_integrity() => {
+                    let why = format!("index objects differ on what it holds, and {error}");
+                    presence.unusable.entry(pack.number).or_insert((pack.id, why));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the own tables of all packs that nobody to be relied on vouches for: for when a chunk is nowhere that index objects say.
+    ///
+    /// # Errors
+    /// When the storage or the catalog fails. A table that cannot be read changes nothing.
+    pub(super) fn read_own_tables(&self, catalog: &mut Catalog) -> Result<(), RepoError> {
+        if self.keys.role() != Role::Full {
+            return Ok(());
+        }
+        let unvouched = self.unvouched(catalog)?;
+        let mut known = HashMap::new();
+        for pack in catalog.packs()? {
+            known.insert(pack.id, unvouched.contains(&pack.number));
+        }
+        for (id, bytes) in self.list_packs()? {
+            if known.get(&id) == Some(&false) {
+                continue;
+            }
+            match self.read_pack_table(&id, bytes) {
+                Ok(own) => catalog.settle_pack(&own)?,
+                Err(error) if error.is_integrity() => tracing::debug!("{error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Reads a pack's own chunk table.

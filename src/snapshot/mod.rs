@@ -12,7 +12,7 @@ pub mod retention;
 pub mod selection;
 pub mod tags;
 
-use crate::id::{NodeId, SnapshotId, StreamDigest};
+use crate::id::{AuthorId, NodeId, SnapshotId, StreamDigest};
 use jiff::Timestamp;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -139,9 +139,36 @@ pub struct Head {
     /// Of a copy: the first snapshot that it is a copy of, in whatever repository that is.
     #[n(12)]
     pub origin: Option<SnapshotId>,
+    /// Who wrote it.
+    #[n(13)]
+    pub author: AuthorId,
+    /// The newest snapshots of other series that changed since this author's last one: should one of them be gone, somebody turned the
+    /// storage back.
+    #[n(14)]
+    pub pins: Option<ByteVec>,
+    /// The time was given, and lies more than a day back: sorted by time, never the newest while another is there, never a parent.
+    #[n(15)]
+    pub import: Option<bool>,
+    /// Of a copy: the author of the original; shown only.
+    #[n(16)]
+    pub origin_author: Option<AuthorId>,
 }
 
+/// Bytes of [`Head::pins`] at most.
+pub const PINS_BYTES_MAX: usize = 64 << 10;
+
 impl Head {
+    /// Whether it is an import of an older dump.
+    pub fn is_import(&self) -> bool {
+        self.import == Some(true)
+    }
+
+    /// The snapshots that it pins.
+    pub fn pinned_ids(&self) -> impl Iterator<Item = SnapshotId> {
+        let ids = self.pins.as_ref().map_or(&[][..], |pins| pins.as_slice());
+        ids.chunks_exact(SnapshotId::LEN).filter_map(SnapshotId::from_slice)
+    }
+
     /// Moment of the dump. Times beyond what a calendar can show become the nearest that it can.
     pub fn time(&self) -> Timestamp {
         timestamp(self.time_ms)
@@ -271,4 +298,19 @@ pub struct Summary {
     pub id: SnapshotId,
     /// Its head.
     pub head: Head,
+    /// When it was stored: by the storage's clock, and never before this host last looked without seeing it. Ms since the epoch.
+    pub stored_ms: i64,
+    /// Its time is not believed: its author may only add, and says a time that does not fit when it was stored.
+    pub is_doubtful: bool,
+}
+
+/// Where a snapshot stands among those of its series; the greatest is the newest.
+pub type Rank = (bool, bool, u64, i64, SnapshotId);
+
+impl Summary {
+    /// Which of a series' snapshots is the newest: by counter, then by when it was stored. A doubtful one, or an import, is so only
+    /// where there is no other.
+    pub fn rank(&self) -> Rank {
+        (!self.is_doubtful, !self.head.is_import(), self.head.counter, self.stored_ms, self.id)
+    }
 }

@@ -36,7 +36,7 @@ pub fn read(repo: &Repository, settings: ReadSettings, expected: &[u8]) -> Durat
 pub fn open(remote: &Remote) -> (Repository, tempfile::TempDir) {
     let cache = tempfile::tempdir().unwrap();
     let (key, _) = KeyFile::read(&remote.vault.key_file()).unwrap();
-    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.path().to_owned() };
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.path().to_owned());
     let storage = Arc::new(remote.server.storage("repo"));
     (Repository::open(storage, &Credential::KeyFile(key), &surroundings).unwrap(), cache)
 }

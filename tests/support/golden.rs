@@ -73,7 +73,7 @@ fn backup(
 /// was damaged after the first backup, was marked so, and whose chunks were stored again.
 pub fn make_by_program(folder: &Path, key_file: &Path, cache: &Path) {
     let storage = Arc::new(LocalStorage::create(folder).unwrap());
-    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.to_owned() };
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.to_owned());
     let chunk_sizes = ChunkSizes { min: 2 << 10, average: 8 << 10, max: 64 << 10 };
     let config = Config { chunk_sizes, block_bytes: 128 << 10, ..Config::new(1_793_000_000_000) };
     let repo =

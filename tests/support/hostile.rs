@@ -121,7 +121,7 @@ fn restore(repository: &Path, key: &Path, cache: &Path) -> Outcome {
 fn restored(repository: &Path, key: &Path, cache: &Path, notes: &Notes) -> Result<Vec<u8>, RepoError> {
     let storage = Arc::new(LocalStorage::open(repository)?);
     let credential = Credential::KeyFile(KeyFile::read(key).unwrap().0);
-    let surroundings = Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.to_owned() };
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.to_owned());
     let repo = Repository::open(storage, &credential, &surroundings)?;
     let mut catalog = repo.catalog(notes)?;
     let history = repo.history(&mut catalog)?;

@@ -55,7 +55,7 @@ pub fn tiny() -> Config {
 }
 
 pub fn surroundings(cache: &Path) -> Surroundings {
-    Surroundings { entropy: Arc::new(OsEntropy), cache_root: cache.to_owned() }
+    Surroundings::new(Arc::new(OsEntropy), cache.to_owned())
 }
 
 pub fn init(storage: impl Storage + 'static, cache: &Path) -> Result<Repository, RepoError> {

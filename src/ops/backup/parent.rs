@@ -66,8 +66,9 @@ impl Parents {
             ParentChoice::Named(name) => Some(select(&history.snapshots, name, &request.calendar.zone)?.id),
             ParentChoice::Newest => history
                 .series(&request.series, &request.host)
-                .rev()
-                .find(|summary| summary.head.state == State::Complete)
+                .filter(|summary| summary.head.state == State::Complete)
+                .filter(|summary| !summary.is_doubtful && !summary.head.is_import())
+                .max_by_key(|summary| summary.rank())
                 .map(|summary| summary.id),
         };
         let snapshot = match id.map(|id| (id, repo.body(catalog, &id))) {

@@ -9,11 +9,11 @@
 
 pub mod filter;
 
-use crate::id::{IndexId, PackId, RepoId};
+use crate::id::{AuthorId, IndexId, PackId, RepoId};
 use crate::repo::format::index::{BlockEntry, BlockKind, ChunkTable, IndexedPack};
 use filter::{ChunkFilter, chunk_key};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,7 +84,8 @@ pub struct PackRow {
 }
 
 impl PackRow {
-    fn new(number: i64, id: PackId, bytes: u64, table: ChunkTable) -> Self {
+    /// A row of that number.
+    pub(in crate::repo) fn new(number: i64, id: PackId, bytes: u64, table: ChunkTable) -> Self {
         let numbered = (0u32..).zip(&table.blocks);
         let chunk_blocks =
             numbered.flat_map(|(number, block)| std::iter::repeat_n(number, block.chunks as usize)).collect();
@@ -113,7 +114,10 @@ impl PackRow {
     }
 
     fn is_kind(&self, at: usize, kind: BlockKind) -> bool {
-        self.chunk_blocks.get(at).and_then(|block| self.block(*block)).is_some_and(|block| block.kind == kind)
+        self.chunk_blocks
+            .get(at)
+            .and_then(|block| self.block(*block))
+            .is_some_and(|block| block.kind.holds_like(kind))
     }
 
     fn location(self: &Arc<Self>, at: usize) -> Option<Location> {
@@ -144,10 +148,14 @@ impl std::fmt::Debug for Catalog {
     }
 }
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
     CREATE TABLE meta (repo BLOB NOT NULL, instance BLOB NOT NULL) STRICT;
     CREATE TABLE indexes (id BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TABLE foreign_indexes (id BLOB PRIMARY KEY, fingerprint BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE signed (id BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TABLE vouchers (pack INTEGER NOT NULL, author BLOB NOT NULL, PRIMARY KEY (pack, author)) STRICT, WITHOUT ROWID;
+    CREATE TABLE disputed (pack INTEGER PRIMARY KEY) STRICT;
     CREATE TABLE packs (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         id BLOB NOT NULL UNIQUE,
@@ -243,8 +251,8 @@ impl Catalog {
         transaction.commit().map_err(failed)?;
         let corrupt =
             |reason: &str| CatalogError::Corrupt { path: path.to_owned(), reason: reason.to_owned() };
-        if version > SCHEMA_VERSION {
-            return Err(corrupt("it was written by a newer dumpvault"));
+        if version != 0 && version != SCHEMA_VERSION {
+            return Err(corrupt("it was written by another version of dumpvault"));
         }
         if owner != repo.as_bytes() {
             return Err(corrupt("it belongs to another repository"));
@@ -278,8 +286,14 @@ impl Catalog {
         Ok(indexes)
     }
 
-    /// Takes in an index object and its packs, or packs that no index names yet (`index` is `None`). What is known stays.
-    pub fn add_packs(&mut self, index: Option<&IndexId>, packs: &[IndexedPack]) -> Result<(), CatalogError> {
+    /// Takes in an index object and its packs, or packs that no index names yet (`index` is `None`). What is known stays; `voucher` is the
+    /// author that says what the packs hold. A pack of which two sources say different things is *disputed* from then on.
+    pub fn add_packs(
+        &mut self,
+        index: Option<&IndexId>,
+        voucher: Option<&AuthorId>,
+        packs: &[IndexedPack],
+    ) -> Result<(), CatalogError> {
         let failed = self.failed();
         let encode_failed = self.corrupt("a chunk table that cannot be encoded");
         let transaction = self
@@ -291,9 +305,14 @@ impl Catalog {
                 .prepare_cached(
                     "INSERT INTO packs (id, bytes, indexed, chunk_table, checksum) VALUES (?, ?, ?, ?, ?)
                      ON CONFLICT (id) DO UPDATE SET indexed = max(indexed, excluded.indexed)
-                     RETURNING number",
+                     RETURNING number, checksum",
                 )
                 .map_err(&failed)?;
+            let mut vouch = transaction
+                .prepare_cached("INSERT OR IGNORE INTO vouchers VALUES (?, ?)")
+                .map_err(&failed)?;
+            let mut dispute =
+                transaction.prepare_cached("INSERT OR IGNORE INTO disputed VALUES (?)").map_err(&failed)?;
             let mut add_key = transaction
                 .prepare_cached("INSERT OR IGNORE INTO chunk_keys VALUES (?, ?)")
                 .map_err(&failed)?;
@@ -301,12 +320,19 @@ impl Catalog {
             for pack in packs {
                 let Ok(table) = pack.table.encode() else { return Err(encode_failed) };
                 let checksum = row_checksum(&pack.id, pack.bytes, &table);
-                let number: i64 = add_pack
+                let (number, known): (i64, Vec<u8>) = add_pack
                     .query_row(
                         params![pack.id.as_bytes(), pack.bytes as i64, index.is_some(), table, checksum],
-                        |row| row.get(0),
+                        |row| Ok((row.get(0)?, row.get(1)?)),
                     )
                     .map_err(&failed)?;
+                if known != checksum {
+                    dispute.execute([number]).map_err(&failed)?;
+                    continue;
+                }
+                if let Some(author) = voucher {
+                    vouch.execute(params![number, author.as_bytes()]).map_err(&failed)?;
+                }
                 keys.extend(pack.table.chunks.iter().map(|(id, _)| (chunk_key(id).cast_signed(), number)));
             }
             // In order the B-tree is filled several times faster.
@@ -324,8 +350,111 @@ impl Catalog {
         transaction.commit().map_err(&failed)
     }
 
+    /// What a pack's own table says, in the place of what was known of it. Who vouched for anything else does not vouch for this.
+    pub fn settle_pack(&mut self, pack: &IndexedPack) -> Result<(), CatalogError> {
+        let failed = self.failed();
+        let table = pack.table.encode().map_err(|_| self.corrupt("a chunk table that cannot be encoded"))?;
+        let checksum = row_checksum(&pack.id, pack.bytes, &table);
+        let known: Option<(i64, Vec<u8>, bool)> = self
+            .connection
+            .query_row(
+                "SELECT number, checksum, indexed FROM packs WHERE id = ?",
+                [pack.id.as_bytes()],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            )
+            .optional()
+            .map_err(&failed)?;
+        match known {
+            Some((number, known, _)) if known == checksum => self
+                .connection
+                .execute("DELETE FROM disputed WHERE pack = ?", [number])
+                .map(|_| ())
+                .map_err(failed),
+            Some((_, _, indexed)) => {
+                self.remove_packs(&HashSet::from([pack.id]))?;
+                self.add_packs(None, None, std::slice::from_ref(pack))?;
+                self.connection
+                    .execute(
+                        "UPDATE packs SET indexed = ? WHERE id = ?",
+                        params![indexed, pack.id.as_bytes()],
+                    )
+                    .map(|_| ())
+                    .map_err(failed)
+            }
+            None => self.add_packs(None, None, std::slice::from_ref(pack)),
+        }
+    }
+
+    /// Authors that vouch for what each pack holds, by the pack's number.
+    pub fn vouchers(&self) -> Result<HashMap<i64, Vec<AuthorId>>, CatalogError> {
+        let failed = self.failed();
+        let mut statement =
+            self.connection.prepare_cached("SELECT pack, author FROM vouchers").map_err(&failed)?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+            .map_err(&failed)?;
+        let mut vouchers: HashMap<i64, Vec<AuthorId>> = HashMap::new();
+        for row in rows {
+            let (pack, author) = row.map_err(&failed)?;
+            let author = AuthorId::from_slice(&author);
+            let author = author.ok_or_else(|| self.corrupt("an author's id of another length"))?;
+            vouchers.entry(pack).or_default().push(author);
+        }
+        Ok(vouchers)
+    }
+
+    /// Numbers of packs of which index objects say different things.
+    pub fn disputed(&self) -> Result<HashSet<i64>, CatalogError> {
+        let failed = self.failed();
+        let mut statement = self.connection.prepare_cached("SELECT pack FROM disputed").map_err(&failed)?;
+        let rows = statement.query_map([], |row| row.get(0)).map_err(&failed)?;
+        rows.collect::<Result<HashSet<i64>, _>>().map_err(failed)
+    }
+
+    /// Whether the object's signature was checked before. A catalog that cannot tell has not seen it.
+    pub fn is_signed(&self, id: &[u8; 32]) -> bool {
+        let statement = self.connection.prepare_cached("SELECT 1 FROM signed WHERE id = ?");
+        statement.and_then(|mut statement| statement.exists([id])).unwrap_or(false)
+    }
+
+    /// Remembers that the object's signature was checked.
+    pub fn note_signed(&mut self, id: &[u8; 32]) {
+        let added = self.connection.execute("INSERT OR IGNORE INTO signed VALUES (?)", [id]);
+        if let Err(error) = added {
+            tracing::debug!("the catalog does not remember a signature: {error}");
+        }
+    }
+
+    /// Index objects that counted for nothing under the same statements and epochs.
+    pub fn foreign_indexes(&self, fingerprint: &[u8; 32]) -> Result<HashSet<IndexId>, CatalogError> {
+        let failed = self.failed();
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT id FROM foreign_indexes WHERE fingerprint = ?")
+            .map_err(&failed)?;
+        let ids = statement.query_map([fingerprint], |row| row.get::<_, Vec<u8>>(0)).map_err(&failed)?;
+        let ids = ids.map(|id| Ok(IndexId::from_slice(&id?))).collect::<rusqlite::Result<Vec<_>>>();
+        Ok(ids.map_err(failed)?.into_iter().flatten().collect())
+    }
+
+    /// Remembers an index object that counts for nothing.
+    pub fn note_foreign_index(&mut self, id: &IndexId, fingerprint: &[u8; 32]) -> Result<(), CatalogError> {
+        self.connection
+            .execute(
+                "INSERT OR REPLACE INTO foreign_indexes VALUES (?, ?)",
+                params![id.as_bytes(), fingerprint],
+            )
+            .map(|_| ())
+            .map_err(self.failed())
+    }
+
     /// An index object now names these packs, which are known already.
-    pub fn set_indexed(&mut self, index: &IndexId, packs: &[PackId]) -> Result<(), CatalogError> {
+    pub fn set_indexed(
+        &mut self,
+        index: &IndexId,
+        voucher: &AuthorId,
+        packs: &[PackId],
+    ) -> Result<(), CatalogError> {
         let failed = self.failed();
         let transaction = self
             .connection
@@ -334,6 +463,12 @@ impl Catalog {
         for pack in packs {
             transaction
                 .execute("UPDATE packs SET indexed = 1 WHERE id = ?", [pack.as_bytes()])
+                .map_err(&failed)?;
+            transaction
+                .execute(
+                    "INSERT OR IGNORE INTO vouchers SELECT number, ? FROM packs WHERE id = ?",
+                    params![voucher.as_bytes(), pack.as_bytes()],
+                )
                 .map_err(&failed)?;
         }
         transaction
@@ -375,6 +510,11 @@ impl Catalog {
                     remove_key.execute(params![key, pack.number]).map_err(&failed)?;
                 }
                 transaction.execute("DELETE FROM packs WHERE number = ?", [pack.number]).map_err(&failed)?;
+                for table in ["vouchers", "disputed"] {
+                    transaction
+                        .execute(&format!("DELETE FROM {table} WHERE pack = ?"), [pack.number])
+                        .map_err(&failed)?;
+                }
             }
             transaction.commit().map_err(&failed)?;
         }
@@ -668,8 +808,8 @@ mod tests {
         let mut catalog = Catalog::open(dir.path(), &REPO, [0; 16]).unwrap();
         let index = IndexId::from_bytes([7; 32]);
         for _ in 0..2 {
-            catalog.add_packs(None, &[pack(1, 0..10)]).unwrap();
-            catalog.add_packs(Some(&index), &[pack(1, 0..10), pack(2, 5..20)]).unwrap();
+            catalog.add_packs(None, None, &[pack(1, 0..10)]).unwrap();
+            catalog.add_packs(Some(&index), None, &[pack(1, 0..10), pack(2, 5..20)]).unwrap();
         }
         assert_eq!(catalog.packs().unwrap().iter().filter(|pack| pack.indexed).count(), 2);
         assert_eq!(catalog.locate(&id(7), BlockKind::Data).unwrap().len(), 2);
@@ -688,10 +828,10 @@ mod tests {
     fn a_saved_filter_serves_its_own_catalog_only_and_learns_newer_packs() {
         let dir = tempfile::tempdir().unwrap();
         let mut catalog = Catalog::open(dir.path(), &REPO, [0; 16]).unwrap();
-        catalog.add_packs(None, &[pack(1, 0..10)]).unwrap();
+        catalog.add_packs(None, None, &[pack(1, 0..10)]).unwrap();
         let filter = catalog.filter().unwrap();
         catalog.save_filter(&filter).unwrap();
-        catalog.add_packs(None, &[pack(2, 10..20)]).unwrap();
+        catalog.add_packs(None, None, &[pack(2, 10..20)]).unwrap();
         assert!(catalog.load_filter().is_some());
         let filter = catalog.filter().unwrap();
         assert!((0..20).all(|n| filter.may_contain(chunk_key(&id(n)))));
@@ -709,7 +849,7 @@ mod tests {
         let path = dir.path().join("catalog.sqlite");
         let fill = |repo: &RepoId| {
             let mut catalog = Catalog::open(dir.path(), repo, [0; 16]).unwrap();
-            catalog.add_packs(None, &[pack(1, 0..2000)]).unwrap();
+            catalog.add_packs(None, None, &[pack(1, 0..2000)]).unwrap();
             assert_eq!(catalog.packs().unwrap().len(), 1);
         };
         fill(&RepoId::from_bytes([2; 16]));
@@ -727,7 +867,7 @@ mod tests {
     fn a_row_that_was_tampered_with_is_corrupt_not_believed() {
         let dir = tempfile::tempdir().unwrap();
         let mut catalog = Catalog::open(dir.path(), &REPO, [0; 16]).unwrap();
-        catalog.add_packs(None, &[pack(1, 0..10)]).unwrap();
+        catalog.add_packs(None, None, &[pack(1, 0..10)]).unwrap();
         catalog.connection.execute("UPDATE packs SET bytes = 131072", []).unwrap();
         assert!(matches!(catalog.locate(&id(1), BlockKind::Data), Err(CatalogError::Corrupt { .. })));
     }

@@ -1,6 +1,7 @@
 //! The config object: parameters that all writers of a repository share.
 
 use super::header::{Header, ObjectType};
+use super::signed::{by_authority, check_authority, split};
 use super::{FormatError, from_cbor, malformed, object, to_cbor};
 use crate::chunker::ChunkSizes;
 use crate::crypto::{KeyBundle, SmallSealed, SubKey};
@@ -11,7 +12,6 @@ use minicbor::{Decode, Encode};
 
 /// A config object is never larger, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 64 << 10;
-const SIGN_CONTEXT: &[u8] = b"dumpvault v1 config";
 /// A block holds at most this many plain bytes.
 pub const BLOCK_BYTES_MAX: usize = 4 << 20;
 /// A pack is never larger than this, in bytes, whoever wrote it.
@@ -29,6 +29,11 @@ pub struct Config {
     /// Bytes that a pack aims at.
     pub pack_bytes: usize,
 }
+
+/// The revision of format 1 that this program writes and reads.
+const REVISION: u32 = 1;
+/// Number of the only chunker that this program has: FastCDC with a keyed gear table.
+const CHUNKER_GEAR: u8 = 1;
 
 impl Config {
     /// The defaults of format version 1.
@@ -55,13 +60,13 @@ impl Config {
             chunk_max: self.chunk_sizes.max as u64,
             block_bytes: self.block_bytes as u64,
             pack_bytes: self.pack_bytes as u64,
+            chunker: None,
+            revision: Some(REVISION),
         };
         let raw = header.to_bytes();
         let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::Config), &raw, &to_cbor(&stored)?, entropy)?;
-        let signature = epoch.sign(&signed_part(&raw, &sealed))?;
-        let envelope =
-            Signed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into(), signature: signature.into() };
-        object(&header, &envelope)
+        let envelope = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        by_authority(object(&header, &envelope)?, epoch)
     }
 
     /// Reads the public part: which repository it is.
@@ -69,7 +74,12 @@ impl Config {
     /// # Errors
     /// When the bytes are no config object that this program can read.
     pub fn repo_id(bytes: &[u8]) -> Result<RepoId, FormatError> {
-        Header::read(bytes, ObjectType::Config, None).map(|(header, _, _)| header.repo)
+        let (header, _, rest) = Header::read(bytes, ObjectType::Config, None)?;
+        // Then the signature was a field, and nothing was left behind the map.
+        if from_cbor::<BeforeFirstRelease>(rest, "config").is_ok() {
+            return Err(FormatError::BeforeFirstRelease);
+        }
+        Ok(header.repo)
     }
 
     /// Opens a config object and checks its signature.
@@ -77,12 +87,23 @@ impl Config {
     /// # Errors
     /// When it is damaged, forged, or asks for impossible sizes.
     pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Self, FormatError> {
-        let (header, raw, rest) = Header::read(bytes, ObjectType::Config, Some(repo))?;
-        let signed: Signed = from_cbor(rest, "config")?;
+        let (body, signature) = split(bytes)?;
+        let (header, raw, rest) = Header::read(body, ObjectType::Config, Some(repo))?;
+        let Sealed { nonce, sealed } = from_cbor(rest, "config")?;
         let epoch = keys.epoch(header.epoch)?;
-        let sealed = SmallSealed { nonce: *signed.nonce, bytes: signed.sealed.into() };
-        epoch.verify(&signed_part(&raw, &sealed), &signed.signature)?;
+        let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
+        check_authority(body, &signature, epoch)?;
         let stored: Stored = from_cbor(&sealed.open(&epoch.sub_key(SubKey::Config), &raw)?, "config")?;
+        match stored.revision {
+            Some(REVISION) => {}
+            None => return Err(FormatError::BeforeFirstRelease),
+            Some(_) => {
+                return Err(malformed("a revision that this program does not know: use a newer dumpvault"));
+            }
+        }
+        if stored.chunker.is_some_and(|chunker| chunker != CHUNKER_GEAR) {
+            return Err(malformed("a chunker that this program does not know: use a newer dumpvault"));
+        }
         let size = |bytes: u64| usize::try_from(bytes).map_err(|_| malformed("a size too large"));
         let config = Self {
             created_ms: stored.created_ms,
@@ -104,19 +125,24 @@ impl Config {
     }
 }
 
-fn signed_part(header: &[u8], sealed: &SmallSealed) -> Vec<u8> {
-    [SIGN_CONTEXT, header, &sealed.nonce, &sealed.bytes].concat()
-}
-
 #[derive(Encode, Decode)]
 #[cbor(map)]
-struct Signed {
+struct Sealed {
     #[n(0)]
     nonce: ByteArray<24>,
     #[n(1)]
     sealed: ByteVec,
+}
+
+#[derive(Decode)]
+#[cbor(map)]
+struct BeforeFirstRelease {
+    #[n(0)]
+    _nonce: ByteArray<24>,
+    #[n(1)]
+    _sealed: ByteVec,
     #[n(2)]
-    signature: ByteArray<64>,
+    _signature: ByteArray<64>,
 }
 
 #[derive(Encode, Decode)]
@@ -134,6 +160,10 @@ struct Stored {
     block_bytes: u64,
     #[n(5)]
     pack_bytes: u64,
+    #[n(6)]
+    chunker: Option<u8>,
+    #[n(7)]
+    revision: Option<u32>,
 }
 
 #[cfg(test)]

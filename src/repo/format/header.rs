@@ -28,6 +28,10 @@ pub enum ObjectType {
     Session,
     /// `gc/…`
     PrunePlan,
+    /// `authors/…`
+    Author,
+    /// `epochs/…`
+    Epoch,
 }
 
 impl ObjectType {
@@ -41,6 +45,8 @@ impl ObjectType {
             Self::Mark => 6,
             Self::Session => 7,
             Self::PrunePlan => 8,
+            Self::Author => 9,
+            Self::Epoch => 10,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Index objects, and the chunk tables that they and packs hold.
 
 use super::header::{HEADER_BYTES, Header, ObjectType};
+use super::signed::{Claim, Opened, SIGNATURE_BYTES, by_author, pad, split, unpad};
 use super::{FormatError, from_cbor, malformed, to_cbor};
 use crate::codec::Codec;
-use crate::crypto::{KeyBundle, NONCE_BYTES, SmallSealed, SubKey};
-use crate::id::{IndexId, PackId, RepoId};
+use crate::crypto::{KeyBundle, NONCE_BYTES, SmallSealed, SubKey, TAG_BYTES};
+use crate::id::{AuthorId, IndexId, PackId, RepoId};
 use crate::repo::format::config::{BLOCK_BYTES_MAX, PACK_BYTES_MAX};
 use crate::secret::Entropy;
 use minicbor::bytes::ByteVec;
@@ -27,6 +28,8 @@ pub enum BlockKind {
     Data,
     /// Recipe nodes.
     Recipe,
+    /// Chunks of streams whose ids say nothing of their bytes: each is hashed behind 16 random ones.
+    Blinded,
 }
 
 impl BlockKind {
@@ -35,9 +38,26 @@ impl BlockKind {
         match self {
             Self::Data => 1,
             Self::Recipe => 2,
+            Self::Blinded => 3,
+        }
+    }
+
+    /// Whether what is named as one kind may lie in a block of the other: chunks are chunks, blinded or not.
+    pub fn holds_like(self, other: Self) -> bool {
+        (self == Self::Recipe) == (other == Self::Recipe)
+    }
+
+    /// Random bytes in front of each chunk's bytes, which its id covers.
+    pub fn prefix_bytes(self) -> usize {
+        match self {
+            Self::Blinded => PREFIX_BYTES,
+            Self::Data | Self::Recipe => 0,
         }
     }
 }
+
+/// Length of what blinds a chunk's id, in bytes.
+pub const PREFIX_BYTES: usize = 16;
 
 /// One block of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,10 +199,14 @@ fn read_block(
     offset: u64,
     first_chunk: u32,
 ) -> Result<BlockEntry, FormatError> {
-    let [s0, s1, s2, s3, p0, p1, p2, p3, c0, c1, c2, c3, kind, codec, _, _] = *record;
+    let [s0, s1, s2, s3, p0, p1, p2, p3, c0, c1, c2, c3, kind, codec, g0, g1] = *record;
+    if [g0, g1] != [0, 0] {
+        return Err(malformed("a block of another content generation: use a newer dumpvault"));
+    }
     let kind = match kind {
         1 => BlockKind::Data,
         2 => BlockKind::Recipe,
+        3 => BlockKind::Blinded,
         _ => return Err(malformed("an unknown kind of block")),
     };
     let block = BlockEntry {
@@ -195,8 +219,16 @@ fn read_block(
         codec: Codec::from_number(codec).ok_or(malformed("an unknown codec"))?,
     };
     // What does not compress is stored raw: a block is never much larger than its content.
-    if block.plain_bytes as usize > BLOCK_BYTES_MAX || block.stored_bytes as usize > BLOCK_BYTES_MAX + 64 {
+    let prefixes = u64::from(block.chunks) * kind.prefix_bytes() as u64;
+    let stored_max = BLOCK_BYTES_MAX as u64 + 64;
+    if block.plain_bytes as usize > BLOCK_BYTES_MAX
+        || prefixes > stored_max
+        || u64::from(block.stored_bytes) > stored_max + prefixes
+    {
         return Err(malformed("a block too large"));
+    }
+    if u64::from(block.stored_bytes) < prefixes + TAG_BYTES as u64 {
+        return Err(malformed("a block shorter than what blinds its chunks"));
     }
     Ok(block)
 }
@@ -250,22 +282,29 @@ impl Index {
             StoredPack { id: pack.id, bytes: pack.bytes, blocks, ids, lens }
         });
         let replaces = self.replaces.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>();
-        let stored =
-            Stored { packs: packs.collect(), replaces: (!replaces.is_empty()).then(|| replaces.into()) };
-        let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::Index), &raw, &to_cbor(&stored)?, entropy)?;
-        Ok([&raw[..], &sealed.nonce, &sealed.bytes].concat())
+        let stored = Stored {
+            packs: packs.collect(),
+            replaces: (!replaces.is_empty()).then(|| replaces.into()),
+            author: keys.author().id(),
+        };
+        let plain = pad(to_cbor(&stored)?)?;
+        let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::Index), &raw, &plain, entropy)?;
+        Ok(by_author([&raw[..], &sealed.nonce, &sealed.bytes].concat(), None, keys.author()))
     }
 
     /// Opens an index object.
     ///
     /// # Errors
     /// When it is damaged or of another repository.
-    pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Self, FormatError> {
-        let (header, raw, rest) = Header::read(bytes, ObjectType::Index, Some(repo))?;
+    pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened<Self>, FormatError> {
+        let (body, signature) = split(bytes)?;
+        let (header, raw, rest) = Header::read(body, ObjectType::Index, Some(repo))?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(FormatError::CutShort)?;
         let sealed = SmallSealed { nonce: *nonce, bytes: sealed.to_vec() };
         let key = keys.epoch(header.epoch)?.sub_key(SubKey::Index);
-        let stored: Stored = from_cbor(&sealed.open(&key, &raw)?, "index")?;
+        let plain = sealed.open(&key, &raw)?;
+        let stored: Stored = from_cbor(unpad(&plain)?, "index")?;
+        drop(plain);
         let mut packs = Vec::with_capacity(stored.packs.len());
         for pack in stored.packs {
             let StoredPack { id, bytes, blocks, ids, lens } = pack;
@@ -279,12 +318,14 @@ impl Index {
         let (replaces, []) = replaces.as_chunks::<32>() else {
             return Err(malformed("a list of indexes cut short"));
         };
-        Ok(Self { packs, replaces: replaces.iter().map(|id| IndexId::from_bytes(*id)).collect() })
+        let replaces = replaces.iter().map(|id| IndexId::from_bytes(*id)).collect();
+        let claim = Claim::new(stored.author, header.epoch, None, body, signature);
+        Ok(Opened { content: Self { packs, replaces }, claim })
     }
 }
 
 /// Bytes of an index object less what grows with its packs.
-pub const INDEX_OVERHEAD_BYTES: usize = HEADER_BYTES + NONCE_BYTES + 16;
+pub const INDEX_OVERHEAD_BYTES: usize = HEADER_BYTES + NONCE_BYTES + 16 + SIGNATURE_BYTES;
 
 #[derive(Encode, Decode)]
 #[cbor(map)]
@@ -293,6 +334,8 @@ struct Stored {
     packs: Vec<StoredPack>,
     #[n(1)]
     replaces: Option<ByteVec>,
+    #[n(2)]
+    author: AuthorId,
 }
 
 #[derive(Encode, Decode)]
@@ -330,14 +373,20 @@ mod tests {
         let pack = IndexedPack { id: PackId::from_bytes([9; 32]), bytes: 65536, table: table() };
         let index = Index { packs: vec![pack], replaces: vec![IndexId::from_bytes([8; 32])] };
         let bytes = index.seal(repo, &keys, &OsEntropy).unwrap();
-        assert_eq!(Index::open(&bytes, &repo, &keys.to_append()).unwrap(), index);
+        let opened = Index::open(&bytes, &repo, &keys.to_append()).unwrap();
+        assert_eq!(opened.content, index);
+        opened.claim.verify(&keys.author().verifying_key()).unwrap();
         assert!(Index::open(&bytes, &RepoId::from_bytes([4; 16]), &keys).is_err());
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
             // Compatible feature bits (bytes 12, 13) are covered by the seal like all others.
-            assert!(Index::open(&changed, &repo, &keys).is_err(), "byte {at}");
-            assert!(Index::open(&bytes[..at], &repo, &keys).is_err(), "cut at {at}");
+            let is_whole = |bytes: &[u8]| {
+                let opened = Index::open(bytes, &repo, &keys);
+                opened.is_ok_and(|index| index.claim.verify(&keys.author().verifying_key()).is_ok())
+            };
+            assert!(!is_whole(&changed), "byte {at}");
+            assert!(!is_whole(&bytes[..at]), "cut at {at}");
         }
     }
 

@@ -1,13 +1,13 @@
 //! Marks: what is said later of a snapshot or a pack.
 
 use super::header::{Header, ObjectType};
+use super::signed::{Claim, Opened, by_author, pad, split, unpad};
 use super::{FormatError, from_cbor, malformed, object, to_cbor};
 use crate::crypto::{KeyBundle, SmallSealed, SubKey};
-use crate::id::{MarkId, RepoId};
+use crate::id::{AuthorId, MarkId, RepoId};
 use crate::secret::Entropy;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
-use std::collections::{HashMap, HashSet};
 
 /// A mark object is never larger, in bytes.
 pub const MARK_BYTES_MAX: u64 = 64 << 10;
@@ -26,8 +26,18 @@ pub enum MarkKind {
     /// The pack does not hold what it should.
     Damaged,
     /// What it supersedes holds no more. Where that is nothing, it speaks of a snapshot that was removed as abandoned: should its writer
-    /// wake up and commit it all the same, that says nothing. Signed.
+    /// wake up and commit it all the same, that says nothing.
     Cleared,
+    /// The snapshots whose ids are the lines of the value were removed on purpose: their absence is no rollback.
+    Forgotten,
+    /// The object cannot be read or is gone, and nothing waits for it any more.
+    GivenUp,
+    /// The time of the snapshot is right, whatever the storage says of when it was put.
+    TimeConfirmed,
+    /// The snapshot was checked.
+    Checked,
+    /// The set that the value names has ended.
+    SetEnded,
     /// Something that this program does not know, by number.
     Other(u8),
 }
@@ -41,6 +51,11 @@ impl MarkKind {
             Self::Verified => 4,
             Self::Damaged => 5,
             Self::Cleared => 6,
+            Self::Forgotten => 7,
+            Self::GivenUp => 8,
+            Self::TimeConfirmed => 9,
+            Self::Checked => 10,
+            Self::SetEnded => 11,
             Self::Other(number) => number,
         }
     }
@@ -67,7 +82,7 @@ impl Mark {
     /// The mark object's bytes.
     ///
     /// # Errors
-    /// When there is no randomness, or the key may not sign what must be signed.
+    /// When there is no randomness.
     pub fn seal(
         &self,
         repo: RepoId,
@@ -83,39 +98,29 @@ impl Mark {
             supersedes: self.supersedes.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>().into(),
             value: self.value.clone(),
             host: self.host.clone(),
+            author: keys.author().id(),
         };
-        let sealed =
-            SmallSealed::seal(&epoch.sub_key(SubKey::Mark), &header.to_bytes(), &to_cbor(&stored)?, entropy)?;
-        let signature = match self.kind {
-            MarkKind::Cleared => Some(epoch.sign(&signed_part(&header.to_bytes(), &sealed))?.into()),
-            _ => None,
-        };
-        object(&header, &Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into(), signature })
+        let plain = pad(to_cbor(&stored)?)?;
+        let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::Mark), &header.to_bytes(), &plain, entropy)?;
+        let sealed = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        Ok(by_author(object(&header, &sealed)?, None, keys.author()))
     }
 
     /// Opens a mark object.
     ///
     /// # Errors
     /// When it is damaged or of another repository.
-    pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Self, FormatError> {
-        let (header, raw, rest) = Header::read(bytes, ObjectType::Mark, Some(repo))?;
-        let Sealed { nonce, sealed, signature } = from_cbor(rest, "mark")?;
+    pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened<Self>, FormatError> {
+        let (body, signature) = split(bytes)?;
+        let (header, raw, rest) = Header::read(body, ObjectType::Mark, Some(repo))?;
+        let Sealed { nonce, sealed } = from_cbor(rest, "mark")?;
         let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
-        let epoch = keys.epoch(header.epoch)?;
-        let is_signed = signature.is_some();
-        if let Some(signature) = signature {
-            epoch.verify(&signed_part(&raw, &sealed), &signature)?;
-        }
-        let key = epoch.sub_key(SubKey::Mark);
-        let stored: Stored = from_cbor(&sealed.open(&key, &raw)?, "mark")?;
-        if stored.kind == MarkKind::Cleared.number() && !is_signed {
-            return Err(malformed("a mark that takes back, and is not signed"));
-        }
-        let is_known = (1..=MarkKind::Cleared.number()).contains(&stored.kind);
+        let key = keys.epoch(header.epoch)?.sub_key(SubKey::Mark);
+        let stored: Stored = from_cbor(unpad(&sealed.open(&key, &raw)?)?, "mark")?;
         let (supersedes, []) = stored.supersedes.as_chunks::<32>() else {
             return Err(malformed("a list of marks cut short"));
         };
-        Ok(Self {
+        let mark = Self {
             kind: match stored.kind {
                 1 => MarkKind::Committed,
                 2 => MarkKind::Tags,
@@ -123,35 +128,21 @@ impl Mark {
                 4 => MarkKind::Verified,
                 5 => MarkKind::Damaged,
                 6 => MarkKind::Cleared,
+                7 => MarkKind::Forgotten,
+                8 => MarkKind::GivenUp,
+                9 => MarkKind::TimeConfirmed,
+                10 => MarkKind::Checked,
+                11 => MarkKind::SetEnded,
                 other => MarkKind::Other(other),
             },
             object: stored.object,
             time_ms: stored.time_ms,
-            // What a kind of later times takes back is not for a key that may only add to say.
-            supersedes: match is_known || is_signed {
-                true => supersedes.iter().map(|id| MarkId::from_bytes(*id)).collect(),
-                false => Vec::new(),
-            },
+            supersedes: supersedes.iter().map(|id| MarkId::from_bytes(*id)).collect(),
             value: stored.value,
             host: stored.host,
-        })
+        };
+        Ok(Opened { content: mark, claim: Claim::new(stored.author, header.epoch, None, body, signature) })
     }
-}
-
-/// The marks that hold no more because another one of `marks` supersedes them.
-///
-/// One that is not signed, which a key that may only add can make, supersedes only what says the same kind of thing of the same
-/// object: it says it anew, and takes nothing back.
-pub fn superseded(marks: &[(MarkId, Mark)]) -> HashSet<MarkId> {
-    let by_id: HashMap<&MarkId, &Mark> = marks.iter().map(|(id, mark)| (id, mark)).collect();
-    let may = |mark: &Mark, old: &MarkId| match mark.kind {
-        MarkKind::Cleared | MarkKind::Other(_) => true,
-        kind => by_id.get(old).is_none_or(|old| old.kind == kind && old.object == mark.object),
-    };
-    marks
-        .iter()
-        .flat_map(|(_, mark)| mark.supersedes.iter().filter(move |old| may(mark, old)).copied())
-        .collect()
 }
 
 #[derive(Encode, Decode)]
@@ -161,14 +152,6 @@ struct Sealed {
     nonce: ByteArray<24>,
     #[n(1)]
     sealed: ByteVec,
-    #[n(2)]
-    signature: Option<ByteArray<64>>,
-}
-
-const SIGN_CONTEXT: &[u8] = b"dumpvault v1 mark";
-
-fn signed_part(header: &[u8], sealed: &SmallSealed) -> Vec<u8> {
-    [SIGN_CONTEXT, header, &sealed.nonce, &sealed.bytes].concat()
 }
 
 #[derive(Encode, Decode)]
@@ -186,4 +169,6 @@ struct Stored {
     value: Option<String>,
     #[n(5)]
     host: String,
+    #[n(6)]
+    author: AuthorId,
 }

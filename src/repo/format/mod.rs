@@ -4,13 +4,16 @@
 
 #![deny(clippy::indexing_slicing)]
 
+pub mod author;
 pub mod config;
+pub mod epoch;
 pub mod header;
 pub mod index;
 pub mod mark;
 pub mod pack;
 pub mod plan;
 pub mod session;
+pub mod signed;
 pub mod slot;
 pub mod snapshot;
 
@@ -54,6 +57,11 @@ pub enum FormatError {
         /// The repository named in it.
         actual: crate::id::RepoId,
     },
+    /// Written by a program from before the first release, whose format was another one.
+    #[error(
+        "this repository was made before the first release of dumpvault and cannot be read by it: make a new one"
+    )]
+    BeforeFirstRelease,
     /// Its bytes do not have the hash that is its name.
     #[error("its bytes are not those that were written: the content does not match the name")]
     WrongHash,

@@ -75,14 +75,22 @@ impl PackBuffer {
         Self { bytes, table: ChunkTable::default(), plain_bytes: 0 }
     }
 
-    /// Lays down a compressed block.
-    pub fn push(&mut self, kind: BlockKind, codec: Codec, stored: &[u8], chunks: &[ChunkEntry]) {
+    /// Lays down a compressed block; `prefixes`, of a block of blinded chunks, stand in front of it.
+    pub fn push(
+        &mut self,
+        kind: BlockKind,
+        codec: Codec,
+        prefixes: &[u8],
+        stored: &[u8],
+        chunks: &[ChunkEntry],
+    ) {
         if self.bytes.is_empty() {
             self.bytes.resize(FRONT_BYTES, 0);
         }
+        self.bytes.extend_from_slice(prefixes);
         self.bytes.extend_from_slice(stored);
         self.bytes.extend_from_slice(&[0; TAG_BYTES]);
-        self.table.push(kind, codec, (stored.len() + TAG_BYTES) as u32, chunks);
+        self.table.push(kind, codec, (prefixes.len() + stored.len() + TAG_BYTES) as u32, chunks);
         self.plain_bytes += chunks.iter().map(|(_, len)| u64::from(*len)).sum::<u64>();
     }
 
@@ -266,7 +274,7 @@ impl PackOpener {
         Ok(Self { front: Front { header: raw, enc: *enc }, key: PackKey::new(&secret)? })
     }
 
-    /// Opens block `number` in place; the compressed bytes are the answer.
+    /// Opens block `number` in place; the answer is what blinds its chunks, where anything does, and the compressed bytes.
     ///
     /// # Errors
     /// When it is damaged, or not that block.
@@ -319,8 +327,8 @@ mod tests {
     fn a_pack_opens_with_the_full_key_alone_and_hides_its_length() {
         let keys = KeyBundle::generate(&OsEntropy).unwrap();
         let mut pack = PackBuffer::default();
-        pack.push(BlockKind::Data, Codec::Raw, b"hello", &[([1; 32], 5)]);
-        pack.push(BlockKind::Data, Codec::Raw, b"world!", &[([2; 32], 2), ([3; 32], 4)]);
+        pack.push(BlockKind::Data, Codec::Raw, b"", b"hello", &[([1; 32], 5)]);
+        pack.push(BlockKind::Data, Codec::Raw, b"", b"world!", &[([2; 32], 2), ([3; 32], 4)]);
         let sealed = pack.seal(REPO, &keys.to_append(), &OsEntropy, true).unwrap();
         assert_eq!(sealed.bytes.len(), PADDING);
         assert_eq!(open(&sealed.bytes, &keys).unwrap(), [b"hello".to_vec(), b"world!".to_vec()]);
@@ -334,7 +342,7 @@ mod tests {
     fn every_flipped_bit_outside_the_padding_is_noticed() {
         let keys = KeyBundle::generate(&OsEntropy).unwrap();
         let mut pack = PackBuffer::default();
-        pack.push(BlockKind::Data, Codec::Raw, b"hello", &[([1; 32], 5)]);
+        pack.push(BlockKind::Data, Codec::Raw, b"", b"hello", &[([1; 32], 5)]);
         let bytes = pack.seal(REPO, &keys, &OsEntropy, true).unwrap().bytes;
         let footer = Footer::read(bytes.last_chunk().unwrap(), bytes.len() as u64).unwrap();
         let used = (footer.table_offset + u64::from(footer.table_bytes)) as usize;

@@ -1,9 +1,10 @@
 //! Prune plans: packs that will go. From the plan on no writer relies on them.
 
 use super::header::{Header, ObjectType};
+use super::signed::{Claim, Opened, by_author, split};
 use super::{FormatError, from_cbor, malformed, object, to_cbor};
 use crate::crypto::{KeyBundle, SmallSealed, SubKey};
-use crate::id::{PackId, RepoId};
+use crate::id::{AuthorId, PackId, RepoId};
 use crate::secret::Entropy;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
@@ -12,7 +13,6 @@ use minicbor::{Decode, Encode};
 pub const PLAN_BYTES_MAX: u64 = 64 << 20;
 /// Packs that one plan names at most.
 pub const PLAN_PACKS_MAX: usize = 1 << 20;
-const SIGN_CONTEXT: &[u8] = b"dumpvault v1 prune plan";
 
 /// A prune plan's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Plan {
     /// The plan object's bytes.
     ///
     /// # Errors
-    /// When the key may not sign, or there is no randomness.
+    /// When there is no randomness.
     pub fn seal(
         &self,
         repo: RepoId,
@@ -38,24 +38,22 @@ impl Plan {
         let header = Header { kind: ObjectType::PrunePlan, epoch: epoch.number(), repo };
         let raw = header.to_bytes();
         let packs = self.packs.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>();
-        let stored = Stored { time_ms: self.time_ms, packs: packs.into() };
+        let stored = Stored { time_ms: self.time_ms, packs: packs.into(), author: keys.author().id() };
         let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::PrunePlan), &raw, &to_cbor(&stored)?, entropy)?;
-        let signature = epoch.sign(&signed_part(&raw, &sealed))?;
-        let envelope =
-            Signed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into(), signature: signature.into() };
-        object(&header, &envelope)
+        let sealed = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        Ok(by_author(object(&header, &sealed)?, None, keys.author()))
     }
 
-    /// Opens a plan and checks its signature.
+    /// Opens a plan.
     ///
     /// # Errors
-    /// When it is damaged, forged, or of another repository.
-    pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Self, FormatError> {
-        let (header, raw, rest) = Header::read(bytes, ObjectType::PrunePlan, Some(repo))?;
-        let signed: Signed = from_cbor(rest, "prune plan")?;
+    /// When it is damaged, or of another repository.
+    pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened<Self>, FormatError> {
+        let (body, signature) = split(bytes)?;
+        let (header, raw, rest) = Header::read(body, ObjectType::PrunePlan, Some(repo))?;
+        let Sealed { nonce, sealed } = from_cbor(rest, "prune plan")?;
         let epoch = keys.epoch(header.epoch)?;
-        let sealed = SmallSealed { nonce: *signed.nonce, bytes: signed.sealed.into() };
-        epoch.verify(&signed_part(&raw, &sealed), &signed.signature)?;
+        let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
         let plain = sealed.open(&epoch.sub_key(SubKey::PrunePlan), &raw)?;
         let stored: Stored = from_cbor(&plain, "prune plan")?;
         let (packs, []) = stored.packs.as_chunks::<32>() else {
@@ -64,23 +62,19 @@ impl Plan {
         if packs.len() > PLAN_PACKS_MAX {
             return Err(malformed("too many packs for one plan"));
         }
-        Ok(Self { time_ms: stored.time_ms, packs: packs.iter().map(|id| PackId::from_bytes(*id)).collect() })
+        let packs = packs.iter().map(|id| PackId::from_bytes(*id)).collect();
+        let claim = Claim::new(stored.author, header.epoch, None, body, signature);
+        Ok(Opened { content: Self { time_ms: stored.time_ms, packs }, claim })
     }
-}
-
-fn signed_part(header: &[u8], sealed: &SmallSealed) -> Vec<u8> {
-    [SIGN_CONTEXT, header, &sealed.nonce, &sealed.bytes].concat()
 }
 
 #[derive(Encode, Decode)]
 #[cbor(map)]
-struct Signed {
+struct Sealed {
     #[n(0)]
     nonce: ByteArray<24>,
     #[n(1)]
     sealed: ByteVec,
-    #[n(2)]
-    signature: ByteArray<64>,
 }
 
 #[derive(Encode, Decode)]
@@ -90,30 +84,31 @@ struct Stored {
     time_ms: i64,
     #[n(1)]
     packs: ByteVec,
+    #[n(2)]
+    author: AuthorId,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::CryptoError;
     use crate::secret::OsEntropy;
 
     #[test]
-    fn a_plan_is_readable_by_all_and_written_by_the_full_key_alone() {
+    fn a_plan_is_readable_by_all_and_bound_to_its_author() {
         let keys = KeyBundle::generate(&OsEntropy).unwrap();
         let repo = RepoId::from_bytes([3; 16]);
         let plan = Plan { time_ms: 5, packs: vec![PackId::from_bytes([1; 32]), PackId::from_bytes([2; 32])] };
         let bytes = plan.seal(repo, &keys, &OsEntropy).unwrap();
-        assert_eq!(Plan::open(&bytes, &repo, &keys.to_append()).unwrap(), plan);
-        assert!(matches!(
-            plan.seal(repo, &keys.to_append(), &OsEntropy),
-            Err(FormatError::Crypto(CryptoError::RoleTooWeak { .. }))
-        ));
+        let whole = |bytes: &[u8]| {
+            let opened = Plan::open(bytes, &repo, &keys.to_append()).ok()?;
+            opened.claim.verify(&keys.author().verifying_key()).ok().map(|()| opened.content)
+        };
+        assert_eq!(whole(&bytes), Some(plan));
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
-            assert!(Plan::open(&changed, &repo, &keys).is_err(), "byte {at}");
-            assert!(Plan::open(&bytes[..at], &repo, &keys).is_err(), "cut at {at}");
+            assert!(whole(&changed).is_none(), "byte {at}");
+            assert!(whole(&bytes[..at]).is_none(), "cut at {at}");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Session objects: a writer or a prune says that it is under way, and what it knows.
 
 use super::header::{Header, ObjectType};
+use super::signed::{Claim, Opened, by_author, split};
 use super::{FormatError, from_cbor, malformed, object, to_cbor};
 use crate::crypto::{KeyBundle, SmallSealed, SubKey};
-use crate::id::{PlanId, RepoId, SessionId};
+use crate::id::{AuthorId, PlanId, RepoId, SessionId};
 use crate::secret::Entropy;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
@@ -29,6 +30,9 @@ pub struct SessionState {
     pub kind: SessionKind,
     /// Prune plans whose packs it treats as not there.
     pub plans: Vec<PlanId>,
+    /// In all objects but the first: when the first one was put, by the storage's clock, ms since the epoch. An object that was put
+    /// again by somebody who saw it names another time.
+    pub began_ms: Option<i64>,
 }
 
 impl SessionState {
@@ -52,11 +56,14 @@ impl SessionState {
                 SessionKind::Other(number) => number,
             },
             plans: self.plans.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>().into(),
+            author: keys.author().id(),
+            began_ms: self.began_ms,
         };
         let key = epoch.sub_key(SubKey::Session);
         let associated = associated(&header.to_bytes(), &session, number);
         let sealed = SmallSealed::seal(&key, &associated, &to_cbor(&stored)?, entropy)?;
-        object(&header, &Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() })
+        let sealed = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        Ok(by_author(object(&header, &sealed)?, Some((session, number)), keys.author()))
     }
 
     /// Opens the session's object with that number.
@@ -68,8 +75,9 @@ impl SessionState {
         (session, number): (SessionId, u64),
         repo: &RepoId,
         keys: &KeyBundle,
-    ) -> Result<Self, FormatError> {
-        let (header, raw, rest) = Header::read(bytes, ObjectType::Session, Some(repo))?;
+    ) -> Result<Opened<Self>, FormatError> {
+        let (body, signature) = split(bytes)?;
+        let (header, raw, rest) = Header::read(body, ObjectType::Session, Some(repo))?;
         let Sealed { nonce, sealed } = from_cbor(rest, "session")?;
         let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
         let key = keys.epoch(header.epoch)?.sub_key(SubKey::Session);
@@ -77,14 +85,17 @@ impl SessionState {
         let (plans, []) = stored.plans.as_chunks::<32>() else {
             return Err(malformed("a list of plans cut short"));
         };
-        Ok(Self {
+        let state = Self {
             kind: match stored.kind {
                 1 => SessionKind::Write,
                 2 => SessionKind::Prune,
                 other => SessionKind::Other(other),
             },
             plans: plans.iter().map(|id| PlanId::from_bytes(*id)).collect(),
-        })
+            began_ms: stored.began_ms,
+        };
+        let claim = Claim::new(stored.author, header.epoch, Some((session, number)), body, signature);
+        Ok(Opened { content: state, claim })
     }
 }
 
@@ -109,6 +120,10 @@ struct Stored {
     kind: u8,
     #[n(1)]
     plans: ByteVec,
+    #[n(2)]
+    author: AuthorId,
+    #[n(3)]
+    began_ms: Option<i64>,
 }
 
 #[cfg(test)]
@@ -123,16 +138,21 @@ mod tests {
         let state = SessionState {
             kind: SessionKind::Write,
             plans: vec![PlanId::from_bytes([1; 32]), PlanId::from_bytes([2; 32])],
+            began_ms: Some(5),
+        };
+        let whole = |bytes: &[u8], name| {
+            let opened = SessionState::open(bytes, name, &repo, &keys).ok()?;
+            opened.claim.verify(&keys.author().verifying_key()).ok().map(|()| opened.content)
         };
         let name = (SessionId::from_bytes([7; 16]), 5);
         let bytes = state.seal(name, repo, &keys.to_append(), &OsEntropy).unwrap();
-        assert_eq!(SessionState::open(&bytes, name, &repo, &keys).unwrap(), state);
-        assert!(SessionState::open(&bytes, (name.0, 6), &repo, &keys).is_err());
+        assert_eq!(whole(&bytes, name), Some(state));
+        assert!(whole(&bytes, (name.0, 6)).is_none());
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
-            assert!(SessionState::open(&changed, name, &repo, &keys).is_err(), "byte {at}");
-            assert!(SessionState::open(&bytes[..at], name, &repo, &keys).is_err(), "cut at {at}");
+            assert!(whole(&changed, name).is_none(), "byte {at}");
+            assert!(whole(&bytes[..at], name).is_none(), "cut at {at}");
         }
     }
 }

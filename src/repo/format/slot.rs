@@ -2,18 +2,18 @@
 
 use super::header::{Header, ObjectType};
 use super::{FormatError, from_cbor, malformed, object, to_cbor};
-use crate::crypto::{Credential, Epoch, Kdf, KeyBundle, Role, SealedBundle, SmallSealed, SubKey};
-use crate::id::RepoId;
+use crate::crypto::{Credential, Epoch, Kdf, KdfCaps, KeyBundle, Role, SealedBundle, SmallSealed, SubKey};
+use crate::id::{AuthorId, RepoId};
 use crate::secret::Entropy;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
 /// A key slot object is never larger, in bytes.
 pub const SLOT_BYTES_MAX: u64 = 64 << 10;
-/// More slots than this are not tried.
+/// More slots than this are neither made nor tried, the oldest first.
 pub const SLOTS_MAX: usize = 64;
 
-/// What a slot says of itself to whoever holds any key of the repository.
+/// What a slot says of itself to whoever holds any key of the repository. For display alone: any key of the repository can write it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Label {
@@ -26,6 +26,9 @@ pub struct Label {
     /// What its key may do.
     #[n(2)]
     pub role: Role,
+    /// Whose key it holds.
+    #[n(3)]
+    pub author: AuthorId,
 }
 
 /// Which kind of credential opens a slot.
@@ -79,6 +82,7 @@ impl Slot {
             sealed: bundle.sealed.bytes.into(),
             label_nonce: label.nonce.into(),
             label: label.bytes.into(),
+            commitment: bundle.commitment.into(),
         };
         object(&header, &stored)
     }
@@ -105,6 +109,7 @@ impl Slot {
             raw,
             bundle: SealedBundle {
                 kdf,
+                commitment: *stored.commitment,
                 sealed: SmallSealed { nonce: *stored.nonce, bytes: stored.sealed.into() },
             },
             label: SmallSealed { nonce: *stored.label_nonce, bytes: stored.label.into() },
@@ -120,8 +125,13 @@ impl Slot {
     ///
     /// # Errors
     /// When the credential is not this slot's.
-    pub fn open(&self, credential: &Credential) -> Result<KeyBundle, FormatError> {
-        Ok(self.bundle.open(credential, &self.header.repo, &self.raw)?)
+    pub fn open(&self, credential: &Credential, caps: KdfCaps) -> Result<KeyBundle, FormatError> {
+        Ok(self.bundle.open(credential, &self.header.repo, &self.raw, caps)?)
+    }
+
+    /// What trying it costs: memory times passes of its key derivation.
+    pub fn cost(&self) -> u64 {
+        self.bundle.kdf.as_ref().map_or(0, Kdf::cost)
     }
 
     /// Reads the label with any key of the repository.
@@ -154,6 +164,8 @@ struct Stored {
     label_nonce: ByteArray<24>,
     #[n(5)]
     label: ByteVec,
+    #[n(6)]
+    commitment: ByteArray<32>,
 }
 
 #[derive(Encode, Decode)]

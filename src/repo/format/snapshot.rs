@@ -1,6 +1,7 @@
 //! Snapshot objects: a head for all, a body for readers.
 
 use super::header::{Header, ObjectType};
+use super::signed::{Claim, Opened, by_author, pad, split, unpad};
 use super::{FormatError, from_cbor, object, to_cbor};
 use crate::crypto::{Envelope, KeyBundle, SmallSealed, SubKey};
 use crate::id::RepoId;
@@ -27,7 +28,8 @@ pub fn seal(
     let epoch = keys.newest();
     let header = Header { kind: ObjectType::Snapshot, epoch: epoch.number(), repo };
     let raw = header.to_bytes();
-    let head = SmallSealed::seal(&epoch.sub_key(SubKey::SnapshotHead), &raw, &to_cbor(head)?, entropy)?;
+    let head = pad(to_cbor(head)?)?;
+    let head = SmallSealed::seal(&epoch.sub_key(SubKey::SnapshotHead), &raw, &head, entropy)?;
     let body = epoch.seal(INFO, &body_associated(&raw, &head.bytes), &to_cbor(body)?, entropy)?;
     let stored = Stored {
         nonce: head.nonce.into(),
@@ -35,19 +37,22 @@ pub fn seal(
         enc: body.enc.into(),
         body: body.bytes.into(),
     };
-    object(&header, &stored)
+    Ok(by_author(object(&header, &stored)?, None, keys.author()))
 }
 
 /// Opens the head, which every key of the repository can.
 ///
 /// # Errors
 /// When the object is damaged or of another repository.
-pub fn open_head(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Head, FormatError> {
-    let (header, raw, rest) = Header::read(bytes, ObjectType::Snapshot, Some(repo))?;
+pub fn open_head(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened<Head>, FormatError> {
+    let (signed, signature) = split(bytes)?;
+    let (header, raw, rest) = Header::read(signed, ObjectType::Snapshot, Some(repo))?;
     let stored: Stored = from_cbor(rest, "snapshot")?;
     let key = keys.epoch(header.epoch)?.sub_key(SubKey::SnapshotHead);
     let head = SmallSealed { nonce: *stored.nonce, bytes: stored.head.into() };
-    from_cbor(&head.open(&key, &raw)?, "snapshot head")
+    let head: Head = from_cbor(unpad(&head.open(&key, &raw)?)?, "snapshot head")?;
+    let claim = Claim::new(head.author, header.epoch, None, signed, signature);
+    Ok(Opened { content: head, claim })
 }
 
 /// Opens the body, which takes a key of the role *full*.
@@ -55,7 +60,8 @@ pub fn open_head(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Head, 
 /// # Errors
 /// As [`open_head`], and when the key may not read.
 pub fn open_body(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Body, FormatError> {
-    let (header, raw, rest) = Header::read(bytes, ObjectType::Snapshot, Some(repo))?;
+    let (signed, _) = split(bytes)?;
+    let (header, raw, rest) = Header::read(signed, ObjectType::Snapshot, Some(repo))?;
     let stored: Stored = from_cbor(rest, "snapshot")?;
     let associated = body_associated(&raw, &stored.head);
     let body = Envelope { enc: *stored.enc, bytes: stored.body.into() };

@@ -272,8 +272,9 @@ impl Repository {
             || settings.end_sessions;
         for session in self.sessions()? {
             let unheard = now.duration_since(session.heard).unwrap_or_default();
-            let is_over =
-                settings.end_sessions || !session.is_live(now) && (deletes || unheard >= settings.grace);
+            let is_over = settings.end_sessions
+                || session.is_foreign
+                || !session.is_live(now) && (deletes || unheard >= settings.grace);
             if session.id != own.id() && is_over {
                 self.end_session(&session)?;
             }

@@ -55,6 +55,7 @@ impl Survey {
         let sessions = repo.sessions()?;
         let (mut catalog, history, presence) = repo.synced(observer)?;
         refuse_damage(&history)?;
+        Repository::refuse_turned_back(&history)?;
         repo.refuse_newer_indexes(&catalog.indexes()?, &mut warnings)?;
         warnings.extend(presence.unexplained.iter().map(|(id, why)| {
             format!("pack {} is left alone, since nothing says what it holds: {why}", id.short())
@@ -106,12 +107,22 @@ impl Survey {
             }
         }
 
+        // What counts for nothing keeps what it reaches, as far as it can be followed: hiding a statement must delete nothing.
+        for id in history.foreign_snapshots() {
+            let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
+            match repo.body(locator.catalog(), &id) {
+                Ok(body) => lenient.extend(body.streams.iter().map(|stream| stream.root)),
+                Err(error) if error.is_integrity() => tracing::debug!("{error}"),
+                Err(error) => return Err(error),
+            }
+        }
+
         let walker = RecipeWalker::new(Arc::new(BlockReader::new(repo)), Arc::clone(&self.locator));
         let mut marker = Marker::new(walker, &mut self.live, cancel);
         marker.mark(&roots)?;
         self.lost = marker.lost;
         for error in marker.mark_what_is_whole(&lenient)? {
-            self.warnings.push(format!("a backup that was never committed is not whole: {error}"));
+            self.warnings.push(format!("a backup that does not count is not whole: {error}"));
         }
         if self.lost > 0 {
             self.warnings.push(format!(
@@ -129,8 +140,9 @@ impl Survey {
 
     /// Backups that may still commit.
     pub fn writers(&self) -> impl Iterator<Item = &SeenSession> {
-        let may_commit =
-            |session: &&SeenSession| session.kind() != SessionKind::Prune && session.started.is_some();
+        let may_commit = |session: &&SeenSession| {
+            session.kind() != SessionKind::Prune && session.started.is_some() && !session.is_foreign
+        };
         self.sessions.iter().filter(may_commit)
     }
 
@@ -201,7 +213,7 @@ impl Survey {
 
 /// A snapshot or mark that cannot be read may need anything.
 fn refuse_damage(history: &History) -> Result<(), RepoError> {
-    match history.damaged.first() {
+    match history.damaged.iter().find(|damage| damage.stops_deletion) {
         None => Ok(()),
         Some(damage) => Err(super::sweep::same(&damage.error)),
     }
@@ -259,7 +271,8 @@ impl Repository {
         now: SystemTime,
         oldest_writer: Option<SystemTime>,
     ) -> Result<Vec<SnapshotId>, RepoError> {
-        if history.uncommitted.is_empty() {
+        // A mark that cannot be read may be the one that commits any of them.
+        if history.uncommitted.is_empty() || history.hides_marks() {
             return Ok(Vec::new());
         }
         let mut times = HashMap::new();

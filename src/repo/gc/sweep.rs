@@ -9,6 +9,7 @@ use crate::repo::catalog::{KnownPack, PackRow};
 use crate::repo::format::FormatError;
 use crate::repo::format::index::{Index, IndexedPack};
 use crate::repo::format::mark::MarkKind;
+use crate::repo::history::Vouched;
 use crate::repo::objects::{ObjectName, pack_key};
 use crate::repo::reader::{BlockReader, Workspace};
 use crate::repo::repack::Repacker;
@@ -126,7 +127,7 @@ impl Repository {
         let catalog = locator.catalog();
         let mut follow = || {
             for (id, packs) in fresh {
-                catalog.add_packs(Some(id), packs)?;
+                catalog.add_packs(Some(id), Some(&self.authors.me()), packs)?;
             }
             catalog.remove_indexes(replaced)
         };
@@ -151,7 +152,9 @@ impl Repository {
         let (mut touched, mut small) = (Vec::new(), Vec::new());
         for id in self.list_names::<IndexId>("index/")? {
             match self.read_index(&id) {
-                Ok(index) => {
+                // Of nobody who counts: it stays, and says nothing.
+                Ok((Err(_), _)) => {}
+                Ok((Ok(_), index)) => {
                     let chunks: usize = index.packs.iter().map(|pack| pack.table.chunks.len()).sum();
                     if index.packs.iter().any(|pack| goes(&pack.id)) {
                         touched.push(id);
@@ -174,7 +177,7 @@ impl Repository {
             writer.add(pack)?;
         }
         for id in &touched {
-            for pack in self.read_index(id)?.packs {
+            for pack in self.read_index(id)?.1.packs {
                 // A pack that is missing and wanted stays named, so that errors can name it.
                 if !goes(&pack.id) && named.insert(pack.id) {
                     writer.add(pack)?;
@@ -216,7 +219,7 @@ impl Repository {
         // What was said of them says nothing any more.
         let mut unreadable = Vec::new();
         let doomed_keys: HashMap<String, PackId> = doomed.iter().map(|id| (pack_key(id), *id)).collect();
-        for (id, mark) in self.read_marks(catalog, &mut unreadable)? {
+        for Vouched { id, mark, .. } in self.read_marks(catalog, &mut unreadable)? {
             if mark.kind == MarkKind::Damaged && doomed_keys.contains_key(&mark.object) {
                 self.storage.delete(&id.key())?;
             }
@@ -294,20 +297,16 @@ impl<'a> Copier<'a> {
             if !chunks.iter().any(|(id, _)| claimed.is_free(live, block.kind, id)) {
                 continue;
             }
-            let mut plain = None;
-            self.blocks.open_run(row, number..number + 1, &mut self.workspace, &mut |_, bytes| {
-                plain = Some(bytes)
-            })?;
-            let plain = plain.unwrap_or_default();
-            let mut rest = plain.as_slice();
+            let opened = self.blocks.open_whole(row, number, &mut self.workspace)?;
+            let mut rest = opened.plain.as_slice();
             let mut remains = Vec::new();
-            for (id, len) in chunks {
+            for (at, (id, len)) in chunks.iter().enumerate() {
                 // `open_run` has checked that they fit.
                 let (chunk, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
                 rest = later;
                 // Not before the block has opened: another pack may hold it whole.
                 if claimed.claim(&self.survey.live, block.kind, id) {
-                    remains.push((*id, chunk));
+                    remains.push((*id, opened.prefix(at), chunk));
                 }
             }
             self.repacker.add(block.kind, &remains)?;

@@ -6,10 +6,11 @@ use crate::crypto::CryptoError;
 use crate::id::PackId;
 use crate::repo::catalog::PackRow;
 use crate::repo::format::FormatError;
-use crate::repo::format::index::{BlockEntry, BlockKind, ChunkTable};
+use crate::repo::format::index::{BlockEntry, BlockKind, ChunkTable, PREFIX_BYTES};
 use crate::repo::format::pack::{FRONT_BYTES, PackOpener};
 use crate::repo::objects::pack_key;
 use crate::repo::{RepoError, Repository};
+use crate::secret::SecretKey;
 use crate::storage::{ErrorKind, StorageError};
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -101,7 +102,7 @@ impl BlockReader {
     fn warm(&self, pack: &PackId, kind: BlockKind) {
         let Some(cache) = self.repo.storage.cache() else { return };
         // Recipes are small, and read node by node.
-        if !self.whole && kind == BlockKind::Data {
+        if !self.whole && kind != BlockKind::Recipe {
             return;
         }
         let is_new = self.warmed.lock().unwrap_or_else(PoisonError::into_inner).insert(*pack);
@@ -125,6 +126,26 @@ impl BlockReader {
         self.open_run_into(pack, blocks, workspace, &mut |_| Vec::new(), &mut |number, _, plain| {
             each(number, plain);
         })
+    }
+
+    /// Opens one block with what blinds its chunks.
+    ///
+    /// # Errors
+    /// As [`BlockReader::open_run`].
+    pub(in crate::repo) fn open_whole(
+        &self,
+        pack: &PackRow,
+        block: u32,
+        workspace: &mut Workspace,
+    ) -> Result<OpenedBlock, RepoError> {
+        let mut opened = OpenedBlock { prefixes: Vec::new(), plain: Vec::new() };
+        let entry = pack.block(block).copied();
+        let numbers = block..block.saturating_add(1);
+        self.open_run_into(pack, numbers, workspace, &mut |_| Vec::new(), &mut |_, stored, plain| {
+            let prefixes = entry.as_ref().map(|entry| prefixes_of(entry, stored)).unwrap_or_default();
+            opened = OpenedBlock { prefixes: prefixes.to_vec(), plain };
+        })?;
+        Ok(opened)
     }
 
     /// As [`BlockReader::open_run`], into buffers that `buffer` gives for a number of bytes; `each` gets the compressed bytes, too.
@@ -194,19 +215,26 @@ impl BlockReader {
         let damaged = |source| RepoError::Damaged { object: object.to_owned(), source };
         let stored = opener.open_block(number, entry, sealed).map_err(damaged)?;
         let inconsistent = |what: String| RepoError::Inconsistent { object: object.to_owned(), what };
+        let prefixes = prefixes_of(entry, stored);
+        let compressed = stored.get(prefixes.len()..).unwrap_or_default();
         workspace
             .decompressor
-            .decompress(entry.codec, stored, entry.plain_bytes as usize, plain)
+            .decompress(entry.codec, compressed, entry.plain_bytes as usize, plain)
             .map_err(|error| inconsistent(format!("block {number}: {error}")))?;
         let key = match entry.kind {
-            BlockKind::Data => &self.repo.content.chunk_id,
+            BlockKind::Data | BlockKind::Blinded => &self.repo.content.chunk_id,
             BlockKind::Recipe => &self.repo.content.node_id,
         };
+        let mut prefixes = prefixes.chunks_exact(PREFIX_BYTES);
         let mut rest = plain.as_slice();
         for (id, len) in table.chunks_of(entry) {
             let split = rest.split_at_checked(*len as usize);
             let (chunk, later) = split.ok_or_else(|| inconsistent(format!("block {number} is too short")))?;
-            if blake3::keyed_hash(key.expose(), chunk) != *id {
+            let hash = match prefixes.next() {
+                Some(prefix) => blinded_hash(key, prefix, chunk),
+                None => blake3::keyed_hash(key.expose(), chunk),
+            };
+            if hash != *id {
                 return Err(inconsistent(format!("block {number} holds other bytes than its ids say")));
             }
             rest = later;
@@ -268,6 +296,32 @@ impl BlockReader {
         openers.push_front(kept);
         openers.truncate(OPENERS_KEPT);
         place
+    }
+}
+
+/// What blinds the chunks of an opened block: it stands in front of the compressed bytes.
+pub(in crate::repo) fn prefixes_of<'a>(entry: &BlockEntry, opened: &'a [u8]) -> &'a [u8] {
+    opened.get(..entry.chunks as usize * entry.kind.prefix_bytes()).unwrap_or_default()
+}
+
+/// The hash that names a blinded chunk.
+pub(in crate::repo) fn blinded_hash(key: &SecretKey, prefix: &[u8], chunk: &[u8]) -> blake3::Hash {
+    blake3::Hasher::new_keyed(key.expose()).update(prefix).update(chunk).finalize()
+}
+
+/// An opened block.
+pub(in crate::repo) struct OpenedBlock {
+    /// What blinds its chunks, 16 bytes each, or nothing.
+    pub prefixes: Vec<u8>,
+    /// Its chunks' bytes.
+    pub plain: Vec<u8>,
+}
+
+impl OpenedBlock {
+    /// What blinds chunk `number`; nothing where nothing does.
+    pub fn prefix(&self, number: usize) -> &[u8] {
+        let start = number * PREFIX_BYTES;
+        self.prefixes.get(start..start + PREFIX_BYTES).unwrap_or_default()
     }
 }
 

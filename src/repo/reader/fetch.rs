@@ -1,7 +1,7 @@
 //! Given blocks, fetched and opened many at a time, and handed over in the order in which they were asked for.
 
 use super::ReadSettings;
-use super::blocks::{BlockReader, Workspace};
+use super::blocks::{BlockReader, Workspace, prefixes_of};
 use super::turns::Turns;
 use crate::codec::Codec;
 use crate::event::Cancel;
@@ -30,6 +30,8 @@ pub struct WantedBlock {
 pub struct FetchedBlock {
     /// How it was compressed.
     pub codec: Codec,
+    /// What blinds its chunks, 16 bytes each, or nothing.
+    pub prefixes: Vec<u8>,
     /// Its bytes: compressed where these will do, and plain otherwise.
     pub bytes: Vec<u8>,
 }
@@ -173,14 +175,16 @@ fn open_side_by_side(
     let mut buffer = |_| spare.take();
     let mut each = |number: u32, stored: &[u8], plain: Vec<u8>| {
         let compressed = run.get((number - first.block) as usize).is_some_and(|block| block.compressed);
+        let entry = first.pack.block(number);
+        let prefixes = entry.map(|entry| prefixes_of(entry, stored)).unwrap_or_default();
         let bytes = if compressed {
             spare.replace(plain);
-            stored.to_vec()
+            stored.get(prefixes.len()..).unwrap_or_default().to_vec()
         } else {
             plain
         };
-        let codec = first.pack.block(number).map_or(Codec::Raw, |entry| entry.codec);
-        opened.push(Ok(FetchedBlock { codec, bytes }));
+        let codec = entry.map_or(Codec::Raw, |entry| entry.codec);
+        opened.push(Ok(FetchedBlock { codec, prefixes: prefixes.to_vec(), bytes }));
     };
     blocks.open_run_into(&first.pack, numbers, workspace, &mut buffer, &mut each)
 }

@@ -139,6 +139,12 @@ impl Locator {
             self.reconciled = true;
             self.repo.reconcile(&mut self.catalog, &self.damaged)?;
             locations = self.catalog.locate(id, kind)?;
+            if locations.is_empty() {
+                // What index objects say may be a lie.
+                self.repo.read_own_tables(&mut self.catalog)?;
+                self.forget();
+                locations = self.catalog.locate(id, kind)?;
+            }
         }
         // A chunk stored again since was stored for a reason.
         locations.sort_by_key(|location| {

@@ -20,6 +20,7 @@ mod survey;
 mod turns;
 mod windows;
 
+pub(in crate::repo) use blocks::blinded_hash;
 pub use blocks::{BlockReader, Workspace};
 pub(super) use fetch::{FetchedBlock, WantedBlock, fetch_blocks};
 pub use locate::Locator;

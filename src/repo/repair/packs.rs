@@ -183,30 +183,29 @@ impl Salvage<'_> {
         for (number, block) in (0u32..).zip(&row.table.blocks) {
             let mut wanted = Vec::new();
             let mut offset = 0usize;
-            for (id, len) in row.table.chunks_of(block) {
+            for (at, (id, len)) in row.table.chunks_of(block).iter().enumerate() {
                 let range = offset..offset + *len as usize;
                 offset = range.end;
                 let found = self.catalog.find(id, block.kind, is_usable)?;
                 let chunk = (block.kind == crate::repo::format::index::BlockKind::Recipe, *id);
                 if !matches!(found, Found::At(..)) && !self.copied.contains(&chunk) {
-                    wanted.push((chunk, range));
+                    wanted.push((chunk, at, range));
                 }
             }
             if broken.contains(&number) {
-                lost.extend(wanted.into_iter().map(|(chunk, _)| chunk));
+                lost.extend(wanted.into_iter().map(|(chunk, ..)| chunk));
                 continue;
             }
             if wanted.is_empty() {
                 continue;
             }
-            let mut plain = Vec::new();
-            self.blocks.open_run(row, number..number + 1, &mut workspace, &mut |_, bytes| plain = bytes)?;
+            let opened = self.blocks.open_whole(row, number, &mut workspace)?;
             let mut remains = Vec::new();
-            for (chunk, range) in wanted {
-                if let Some(bytes) = plain.get(range)
+            for (chunk, at, range) in wanted {
+                if let Some(bytes) = opened.plain.get(range)
                     && self.copied.insert(chunk)
                 {
-                    remains.push((chunk.1, bytes));
+                    remains.push((chunk.1, opened.prefix(at), bytes));
                 }
             }
             self.repacker.add(block.kind, &remains)?;

@@ -4,7 +4,7 @@ use super::packs::{Due, choose, read};
 use super::remember::{Depth, Remembered};
 use super::{CheckReport, CheckSettings, Damage, ReadData};
 use crate::event::{Cancel, Event, Observer};
-use crate::id::{IndexId, MarkId, PackId, PlanId, RepoId, SlotId, SnapshotId};
+use crate::id::{EpochId, IndexId, MarkId, PackId, PlanId, RepoId, SlotId, SnapshotId, StatementId};
 use crate::repo::format::FormatError;
 use crate::repo::format::header::{Header, ObjectType};
 use crate::repo::format::index::INDEX_BYTES_MAX;
@@ -43,6 +43,8 @@ pub fn check_storage(
     report.snapshots = check.all::<SnapshotId>("snapshots/", ObjectType::Snapshot, &mut report)?;
     check.all::<MarkId>("marks/", ObjectType::Mark, &mut report)?;
     check.all::<IndexId>("index/", ObjectType::Index, &mut report)?;
+    check.all::<StatementId>("authors/", ObjectType::Author, &mut report)?;
+    check.all::<EpochId>("epochs/", ObjectType::Epoch, &mut report)?;
     check.all::<PlanId>("gc/", ObjectType::PrunePlan, &mut report)?;
 
     let mut packs = Vec::new();

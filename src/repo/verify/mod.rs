@@ -19,19 +19,22 @@ mod remember;
 pub(super) use follow::broken_blocks;
 pub use keyless::check_storage;
 
+use super::authors::Foreign;
 use super::catalog::{Catalog, PackRow};
+use super::format::author::STATEMENT_BYTES_MAX;
+use super::format::epoch::EPOCH_BYTES_MAX;
 use super::format::index::IndexedPack;
 use super::format::pack::{FRONT_BYTES, PackOpener};
-use super::format::snapshot::{SNAPSHOT_BYTES_MAX, open_body, open_head};
+use super::format::snapshot::{SNAPSHOT_BYTES_MAX, open_body};
 use super::format::{FormatError, mark, slot};
-use super::history::History;
+use super::history::{ForeignObject, History};
 use super::objects::{ObjectName, fetch, pack_key};
 use super::reader::{BlockReader, Workspace};
-use super::sync::Presence;
+use super::sync::{Presence, is_foreign};
 use super::{RepoError, Repository};
 use crate::crypto::Role;
 use crate::event::{Cancel, Event, Observer};
-use crate::id::{IndexId, MarkId, PackId, SlotId, SnapshotId};
+use crate::id::{EpochId, IndexId, MarkId, PackId, SlotId, SnapshotId, StatementId};
 use hashbrown::HashMap;
 use packs::{Due, Reading, choose, read, words};
 use remember::{Depth, Remembered};
@@ -144,6 +147,12 @@ pub struct CheckReport {
     pub unreferenced_bytes: u64,
     /// Snapshots without a mark that commits them: of backups cut short at the very end. Not damage.
     pub uncommitted: Vec<SnapshotId>,
+    /// Objects that count for nothing. Not damage.
+    pub foreign: Vec<ForeignObject>,
+    /// What this host, or a full author, saw in the repository and is gone.
+    pub turned_back: Vec<String>,
+    /// What an append author says it saw and is gone: it may be lying.
+    pub claimed_lost: Vec<String>,
     /// Packs that cannot be relied on, and that a snapshot needs.
     needed: BTreeSet<PackId>,
     /// Damage of single objects that was told already.
@@ -153,7 +162,7 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether nothing is damaged and every snapshot is whole.
     pub fn is_clean(&self) -> bool {
-        self.damage.is_empty() && self.hits.is_empty()
+        self.damage.is_empty() && self.hits.is_empty() && self.turned_back.is_empty()
     }
 
     fn add(&mut self, error: &RepoError) {
@@ -281,6 +290,11 @@ impl Repository {
             match outcome {
                 // What an init that was cut short left behind: whole, and of no use to anybody.
                 Err(RepoError::Damaged { source: FormatError::OtherRepository { .. }, .. }) => {}
+                // Anybody who can put objects can put what is none.
+                Err(RepoError::Damaged { source, .. }) if is_foreign(&source) => {
+                    let object = ObjectName::key(&id);
+                    report.foreign.push(ForeignObject { object, why: Foreign::Unreadable, head: None });
+                }
                 outcome => report.note(outcome)?,
             }
         }
@@ -294,12 +308,17 @@ impl Repository {
         for id in self.list_names::<IndexId>("index/")? {
             report.objects += 1;
             match self.read_index(&id) {
-                Ok(index) if rebuilt || self.agrees(&mut catalog, &index.packs) => {}
+                Ok((Err(_), _)) => {}
+                Ok((Ok(_), index)) if rebuilt || self.agrees(&mut catalog, &index.packs) => {}
                 Ok(_) => {
                     drop(catalog);
                     self.drop_catalog()?;
                     catalog = self.catalog(&crate::event::Silent)?;
                     rebuilt = true;
+                }
+                Err(RepoError::Damaged { source, .. }) if is_foreign(&source) => {
+                    let object = ObjectName::key(&id);
+                    report.foreign.push(ForeignObject { object, why: Foreign::Unreadable, head: None });
                 }
                 Err(error) if error.is_integrity() => report.add(&error),
                 Err(error) => return Err(error),
@@ -319,30 +338,54 @@ impl Repository {
 
     /// Fetches every mark, snapshot and prune plan from the storage.
     fn check_history(&self, catalog: &mut Catalog, report: &mut CheckReport) -> Result<History, RepoError> {
-        for id in self.list_names::<MarkId>("marks/")? {
-            let read = fetch(self.storage.as_ref(), &id, mark::MARK_BYTES_MAX);
-            let outcome = read
-                .and_then(|bytes| mark::Mark::open(&bytes, &self.id, &self.keys).map_err(damaged(&id)))
-                .map(|_| ());
-            report.note(outcome)?;
+        let history = self.history(catalog)?;
+        let is_open = |key: &str| !history.given_up.contains(key);
+        // Whether they open and count, the history says; here they are fetched, so that no copy in the catalog hides rot.
+        for id in self.list_names::<MarkId>("marks/")?.into_iter().filter(|id| is_open(&id.key())) {
+            report.note(fetch(self.storage.as_ref(), &id, mark::MARK_BYTES_MAX).map(|_| ()))?;
         }
-        for id in self.list_names::<SnapshotId>("snapshots/")? {
-            let read = fetch(self.storage.as_ref(), &id, SNAPSHOT_BYTES_MAX);
-            let outcome = read.and_then(|bytes| {
-                open_head(&bytes, &self.id, &self.keys).map_err(damaged(&id))?;
-                open_body(&bytes, &self.id, &self.keys).map(|_| ()).map_err(damaged(&id))
+        for id in self.list_names::<SnapshotId>("snapshots/")?.into_iter().filter(|id| is_open(&id.key())) {
+            report.note(fetch(self.storage.as_ref(), &id, SNAPSHOT_BYTES_MAX).map(|_| ()))?;
+        }
+        for summary in history.snapshots.iter().chain(&history.uncommitted) {
+            let bytes = fetch(self.storage.as_ref(), &summary.id, SNAPSHOT_BYTES_MAX);
+            let outcome = bytes.and_then(|bytes| {
+                open_body(&bytes, &self.id, &self.keys).map(|_| ()).map_err(damaged(&summary.id))
             });
-            report.note(outcome)?;
+            match outcome {
+                Err(error @ RepoError::Damaged { .. }) => report.add(&error),
+                Ok(()) | Err(RepoError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
+        self.check_trust(report)?;
         // A plan that nobody can read is carried out by nobody, and heeded by nobody.
         let (plans, unreadable) = self.plans()?;
         report.objects += plans.len() as u64;
         unreadable.iter().for_each(|error| report.add(error));
-        let history = self.history(catalog)?;
-        history.damaged.iter().for_each(|damage| report.add(&damage.error));
+        for damage in &history.damaged {
+            let is_known = |known: &Damage| Some(known.object.as_str()) == damage.error.object();
+            if !report.damage.iter().any(is_known) {
+                report.add(&damage.error);
+            }
+        }
+        report.foreign.extend(history.foreign.iter().cloned());
+        report.turned_back.clone_from(&history.turned_back);
+        report.claimed_lost.clone_from(&history.claimed_lost);
         report.snapshots = history.snapshots.len() as u64;
         report.uncommitted = history.uncommitted.iter().map(|summary| summary.id).collect();
         Ok(history)
+    }
+
+    /// Fetches every statement and epoch object.
+    fn check_trust(&self, report: &mut CheckReport) -> Result<(), RepoError> {
+        for id in self.list_names::<StatementId>("authors/")? {
+            report.note(fetch(self.storage.as_ref(), &id, STATEMENT_BYTES_MAX).map(|_| ()))?;
+        }
+        for id in self.list_names::<EpochId>("epochs/")? {
+            report.note(fetch(self.storage.as_ref(), &id, EPOCH_BYTES_MAX).map(|_| ()))?;
+        }
+        Ok(())
     }
 
     /// Reads the packs that were chosen.

@@ -7,9 +7,12 @@
 use super::super::catalog::filter::{ChunkFilter, chunk_key};
 use super::super::catalog::{Catalog, CatalogError, Found, PackRow};
 use super::super::format::index::{BlockKind, IndexedPack};
+use super::super::reader::{BlockReader, Workspace};
 use super::super::session::CONDEMNED;
 use super::super::sync::{Presence, tolerate};
-use crate::id::{IndexId, PackId};
+use super::super::{RepoError, Repository};
+use crate::crypto::Role;
+use crate::id::{AuthorId, IndexId, PackId};
 use hashbrown::HashSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,10 +46,17 @@ pub(super) struct Known {
     relied: HashSet<i64>,
     /// Packs that could not be relied on for chunks of this backup, with the reason.
     healed: BTreeMap<PackId, String>,
+    me: AuthorId,
+    /// Opens blocks of packs that nobody to be relied on vouches for; with an *append* key there is nothing to open them with.
+    blocks: Option<BlockReader>,
+    /// Blocks of such packs that were opened, by the pack's number.
+    opened: HashSet<(i64, u32)>,
+    /// Such packs that do not hold what they should, by number.
+    lies: HashSet<i64>,
 }
 
 impl Known {
-    pub fn new(mut catalog: Catalog, presence: Presence) -> Self {
+    pub fn new(repo: &Repository, mut catalog: Catalog, presence: Presence) -> Self {
         let mut catalog_lost = false;
         let filter = tolerate(catalog.filter(), ChunkFilter::default(), &mut catalog_lost);
         Self {
@@ -59,6 +69,10 @@ impl Known {
             catalog_lost,
             relied: HashSet::new(),
             healed: BTreeMap::new(),
+            me: repo.keys.author().id(),
+            blocks: (repo.role() == Role::Full).then(|| BlockReader::new(repo)),
+            opened: HashSet::new(),
+            lies: HashSet::new(),
         }
     }
 
@@ -70,10 +84,11 @@ impl Known {
     /// Where the chunk or node is, if it need not be stored.
     pub fn place(&mut self, id: &[u8; 32], kind: BlockKind) -> Option<Place> {
         let last = match kind {
-            BlockKind::Data => &mut self.last_data,
+            BlockKind::Data | BlockKind::Blinded => &mut self.last_data,
             BlockKind::Recipe => &mut self.last_recipe,
         };
         if let Some((row, at)) = last
+            && !self.presence.unvouched.contains(&row.number)
             && row.holds_at(*at + 1, id, kind)
         {
             *at += 1;
@@ -88,21 +103,58 @@ impl Known {
         if self.catalog_lost {
             return None;
         }
-        let Presence { unusable, condemned, .. } = &self.presence;
-        let is_usable = |number| !unusable.contains_key(&number) && !condemned.contains_key(&number);
-        let found = self.catalog.find(id, kind, is_usable);
-        match tolerate(found, Found::Nowhere, &mut self.catalog_lost) {
-            Found::At(row, at) => {
-                self.relied.insert(row.number);
-                let place = Place::of(&row, at);
-                *last = Some((row, at));
-                Some(place)
+        loop {
+            let Self { presence, lies, blocks, catalog, .. } = self;
+            let Presence { unusable, condemned, unvouched, .. } = &*presence;
+            let is_usable = |number| {
+                !unusable.contains_key(&number)
+                    && !condemned.contains_key(&number)
+                    && !lies.contains(&number)
+                    && (blocks.is_some() || !unvouched.contains(&number))
+            };
+            let found = catalog.find(id, kind, is_usable);
+            match tolerate(found, Found::Nowhere, &mut self.catalog_lost) {
+                Found::At(row, at) => {
+                    if !self.admits(&row, at) {
+                        continue;
+                    }
+                    self.relied.insert(row.number);
+                    let place = Place::of(&row, at);
+                    match kind {
+                        BlockKind::Data | BlockKind::Blinded => self.last_data = Some((row, at)),
+                        BlockKind::Recipe => self.last_recipe = Some((row, at)),
+                    }
+                    return Some(place);
+                }
+                Found::OnlyUnusable => {
+                    self.note_healing(id, kind);
+                    return None;
+                }
+                Found::Nowhere => return None,
             }
-            Found::OnlyUnusable => {
-                self.note_healing(id, kind);
-                None
+        }
+    }
+
+    /// Whether a chunk may be relied on: somebody to be relied on says what the pack holds, or the very block was opened.
+    fn admits(&mut self, row: &PackRow, at: usize) -> bool {
+        let block = row.block_of(at);
+        if !self.presence.unvouched.contains(&row.number) || self.opened.contains(&(row.number, block)) {
+            return true;
+        }
+        let opened = match &self.blocks {
+            Some(blocks) => blocks.open_whole(row, block, &mut Workspace::default()).map(|_| ()),
+            None => Err(RepoError::Stopped),
+        };
+        match opened {
+            Ok(()) => {
+                self.opened.insert((row.number, block));
+                true
             }
-            Found::Nowhere => None,
+            Err(error) => {
+                tracing::warn!("pack {} does not hold what is said of it: {error}", row.id.short());
+                self.lies.insert(row.number);
+                false
+            }
         }
     }
 
@@ -142,7 +194,7 @@ impl Known {
     /// Packs became durable: the catalog takes over from memory.
     pub fn add_packs(&mut self, packs: &[IndexedPack]) {
         if !self.catalog_lost {
-            let added = self.catalog.add_packs(None, packs);
+            let added = self.catalog.add_packs(None, Some(&self.me), packs);
             tolerate(added, (), &mut self.catalog_lost);
         }
         // Without a catalog the ids stay in memory, so that this backup still dedups against itself.
@@ -159,11 +211,12 @@ impl Known {
             return;
         }
         let ids: Vec<PackId> = packs.iter().map(|pack| pack.id).collect();
-        let outcome = self.catalog.set_indexed(index, &ids);
+        let outcome = self.catalog.set_indexed(index, &self.me, &ids);
         tolerate(outcome, (), &mut self.catalog_lost);
     }
 
-    /// Packs that are there and that no index object names yet.
+    /// Packs that are there, that no index object names yet, and that this author wrote or this backup relies on and opened whole: naming
+    /// a pack vouches for all that it holds.
     pub fn unindexed(&mut self) -> Vec<IndexedPack> {
         if self.catalog_lost {
             return Vec::new();
@@ -176,6 +229,7 @@ impl Known {
             }
             let row: Result<Arc<PackRow>, CatalogError> = self.catalog.pack(pack.number);
             let row = tolerate(row.map(Some), None, &mut self.catalog_lost);
+            let row = row.filter(|row| self.is_worth_naming(row));
             packs.extend(row.map(|row| IndexedPack {
                 id: row.id,
                 bytes: row.bytes,
@@ -183,6 +237,18 @@ impl Known {
             }));
         }
         packs
+    }
+
+    fn is_worth_naming(&self, row: &PackRow) -> bool {
+        if !self.presence.unvouched.contains(&row.number) {
+            return true;
+        }
+        let Some(blocks) = self.blocks.as_ref().filter(|_| self.relied.contains(&row.number)) else {
+            return false;
+        };
+        let mut workspace = Workspace::default();
+        let numbers = 0..row.table.blocks.len() as u32;
+        numbers.into_iter().all(|number| blocks.open_whole(row, number, &mut workspace).is_ok())
     }
 
     /// Unusable packs whose chunks had to be stored again.

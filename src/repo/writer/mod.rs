@@ -19,21 +19,25 @@ pub use tally::{Edges, NewBytes};
 pub use transfer::{TransferError, TransferSource};
 
 use super::catalog::Catalog;
-use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack};
+use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack, PREFIX_BYTES};
 use super::format::mark::{Mark, MarkKind};
 use super::format::session::SessionKind;
 use super::format::snapshot::seal;
+use super::memory::Remembered;
 use super::objects::ObjectName;
-use super::reader::Survey;
+use super::reader::{Survey, blinded_hash};
 use super::session::{SeenPlan, Session};
 use super::sync::{Presence, heed_plans};
 use super::{RepoError, Repository};
 use crate::chunker::Chunker;
 use crate::event::{Cancel, Event, Observer};
-use crate::id::{ChunkId, IndexId, NodeId, PackId, SnapshotId};
-use crate::snapshot::{Body, FailedStream, Head, Proof, State, Stream, StreamFormat, StreamStats, Summary};
+use crate::id::{AuthorId, ChunkId, IndexId, MarkId, NodeId, PackId, SnapshotId};
+use crate::snapshot::{
+    Body, FailedStream, Head, PINS_BYTES_MAX, Proof, State, Stream, StreamFormat, StreamStats, Summary,
+};
 use input::{BUFFERS, CutPiece, Total, cut_ahead, read_ahead};
 use known::{Known, Place};
+use minicbor::bytes::ByteVec;
 use pipeline::{Block, Pipeline};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
@@ -45,6 +49,8 @@ use tally::Tally;
 
 /// So often a mark that must not stand is tried to be deleted.
 const TAKE_BACK_TRIES: usize = 4;
+/// Chunks of fewer bytes have ids that say nothing of them, and no writer looks for them by content.
+const BLINDED_BELOW: usize = 16 << 10;
 /// An index object is written at least every so many packs …
 const PACKS_PER_INDEX: usize = 64;
 /// … or after so long, so that a killed backup's work is found again without its key.
@@ -154,6 +160,12 @@ pub struct CommitRequest {
     pub failed: Vec<FailedStream>,
     /// Of a copy: the first snapshot that it is a copy of.
     pub origin: Option<SnapshotId>,
+    /// Of a copy: the author of that one.
+    pub origin_author: Option<AuthorId>,
+    /// The time was given, and is that of an older dump.
+    pub is_import: bool,
+    /// Snapshots of other series that whoever reads this one must find.
+    pub pins: Vec<SnapshotId>,
 }
 
 /// A committed snapshot.
@@ -241,10 +253,11 @@ impl Repository {
             chunker: Chunker::new(&self.content.chunker_gear, self.config.chunk_sizes),
             sink: Sink {
                 repo: self.clone(),
-                known: Known::new(catalog, presence),
+                known: Known::new(self, catalog, presence),
                 pipeline: Pipeline::start(self, settings)?,
                 data: OpenBlock::default(),
                 recipe: OpenBlock::default(),
+                blinded: OpenBlock::default(),
                 unindexed: Vec::new(),
                 last_index: Instant::now(),
                 stats: StreamStats::default(),
@@ -372,8 +385,13 @@ impl BackupSession {
             proof: streams.iter().map(|stream| stream.proof).min().unwrap_or(Proof::Unproven),
             program: request.program,
             origin: request.origin,
+            author: self.repo.keys.author().id(),
+            pins: pins_of(&request.pins),
+            import: request.is_import.then_some(true),
+            origin_author: request.origin_author,
         };
         let body = Body { streams, failed: request.failed, source: request.source, parent: request.parent };
+        self.repo.authors.may_add(&head.series, &head.host)?;
         let Repository { id: repo_id, keys, entropy, .. } = &self.repo;
         let bytes = seal(&head, &body, *repo_id, keys, entropy.as_ref())?;
         // A lock that cannot be prolonged makes the snapshot no worse than none: it is committed, and said.
@@ -394,9 +412,13 @@ impl BackupSession {
             value: Some(head.series.clone()),
             host: request.host,
         })?;
-        // Whoever removes snapshots as abandoned has ended their sessions first, and looked for marks then: it has seen this one, or this
-        // finds the session ended.
+        // Whoever removes snapshots as abandoned, or rotates keys, has ended their sessions first, and looked for marks then: it has seen this
+        // one, or this finds the session ended.
         let ended = match self.fence(false) {
+            Err(RepoError::Fenced { why }) => self.close_names(&mark).and_then(|named| match named {
+                true => Ok(()),
+                false => Err(RepoError::Fenced { why }),
+            }),
             Ok(()) if self.repo.storage.size(&id.key())?.is_none() => {
                 let why = "its snapshot was removed as abandoned before it was committed".to_owned();
                 Err(RepoError::Fenced { why })
@@ -420,6 +442,7 @@ impl BackupSession {
         }
         ended?;
         // From here on the snapshot stands; what follows only saves time.
+        self.remember(&head, id);
         if let Err(error) = self.sink.known.catalog().keep_object(&id.key(), &bytes) {
             tracing::warn!("{error}");
         }
@@ -431,7 +454,28 @@ impl BackupSession {
         }
         let healed = self.sink.known.healed().clone();
         let lost = self.sink.known.lost();
-        Ok(Committed { summary: Summary { id, head }, body, healed, lost, lock_failure })
+        let stored_ms = self.repo.clock.now().as_millisecond();
+        let summary = Summary { id, head, stored_ms, is_doubtful: false };
+        Ok(Committed { summary, body, healed, lost, lock_failure })
+    }
+
+    /// Whether the epoch that this session writes in was closed by an object that names the mark: then it counts, though the session was
+    /// ended.
+    fn close_names(&self, mark: &MarkId) -> Result<bool, RepoError> {
+        let epoch = self.repo.keys.newest().number();
+        let now = self.repo.refreshed()?;
+        let epochs = now.authors.epochs();
+        Ok(epochs.newest() > epoch && epochs.counts(epoch, mark.as_bytes()))
+    }
+
+    /// Remembers the new snapshot as the newest of its series, so that its loss is noticed.
+    fn remember(&self, head: &Head, snapshot: SnapshotId) {
+        let Head { host, series, counter, .. } = head;
+        if !head.is_import() {
+            let newest =
+                Remembered { host: host.clone(), series: series.clone(), counter: *counter, snapshot };
+            self.repo.memory.remember_newest(&[newest]);
+        }
     }
 
     /// Prolongs the locks of all that the snapshot will rely on.
@@ -481,11 +525,18 @@ impl BackupSession {
     }
 }
 
+fn pins_of(ids: &[SnapshotId]) -> Option<ByteVec> {
+    let room = PINS_BYTES_MAX / SnapshotId::LEN;
+    let bytes: Vec<u8> = ids.iter().take(room).flat_map(|id| *id.as_bytes()).collect();
+    (!bytes.is_empty()).then(|| bytes.into())
+}
+
 /// Chunks that will make up the next block.
 #[derive(Default)]
 struct OpenBlock {
     plain: Vec<u8>,
     chunks: Vec<ChunkEntry>,
+    prefixes: Vec<u8>,
 }
 
 /// Where chunks and nodes go: looked up, gathered into blocks, handed to the pipeline.
@@ -495,6 +546,7 @@ struct Sink {
     pipeline: Pipeline,
     data: OpenBlock,
     recipe: OpenBlock,
+    blinded: OpenBlock,
     /// Durable packs that no index object names yet.
     unindexed: Vec<IndexedPack>,
     last_index: Instant,
@@ -553,12 +605,14 @@ impl Sink {
         }
         let (root, parent_failure) = writer.finish()?;
         self.submit(BlockKind::Data)?;
+        self.submit(BlockKind::Blinded)?;
         self.submit(BlockKind::Recipe)?;
         Ok(Taken { root, front, is_unlike_parent, parent_failure })
     }
 
-    fn chunk_id(&self, bytes: &[u8]) -> ChunkId {
-        ChunkId::from_bytes(*blake3::keyed_hash(self.repo.content.chunk_id.expose(), bytes).as_bytes())
+    /// Whether a chunk's id must say nothing of its bytes, which are few enough to be guessed.
+    fn is_blinded(&self, bytes: &[u8]) -> bool {
+        bytes.len() < BLINDED_BELOW.min(self.repo.config.chunk_sizes.min)
     }
 
     fn is_known(&mut self, chunk: &ChunkId) -> bool {
@@ -576,39 +630,61 @@ impl Sink {
         }
     }
 
-    /// Stores a chunk unless it is known.
-    fn add_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), RepoError> {
-        if self.is_known(&id) {
+    /// Stores a chunk unless it is known; its id.
+    fn add_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<ChunkId, RepoError> {
+        if !self.is_blinded(bytes) && self.is_known(&id) {
             self.stats.bytes_known += bytes.len() as u64;
-            return Ok(());
+            return Ok(id);
         }
         self.store_chunk(id, bytes)
     }
 
-    /// Stores a chunk that is not known.
-    fn store_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(), RepoError> {
-        self.stats.bytes_new += bytes.len() as u64;
-        self.add_new(BlockKind::Data, *id.as_bytes(), bytes)
-    }
-
-    /// Stores a chunk of gathered runs, unless it is known, as a block of its own.
-    fn add_gathered(&mut self, bytes: &[u8]) -> Result<ChunkId, RepoError> {
-        let id = self.chunk_id(bytes);
-        if self.is_known(&id) {
-            self.stats.bytes_known += bytes.len() as u64;
-            return Ok(id);
+    /// Stores a chunk that is not known; its id: `id`, unless it is too short for one that tells what it is.
+    fn store_chunk(&mut self, id: ChunkId, bytes: &[u8]) -> Result<ChunkId, RepoError> {
+        if self.is_blinded(bytes) {
+            return self.add_blinded(bytes);
         }
         self.stats.bytes_new += bytes.len() as u64;
-        self.add_alone(*id.as_bytes(), bytes)?;
+        self.add_new(BlockKind::Data, *id.as_bytes(), &[], bytes)?;
         Ok(id)
     }
 
+    /// Stores bytes as a chunk whose id says nothing of them.
+    fn add_blinded(&mut self, bytes: &[u8]) -> Result<ChunkId, RepoError> {
+        self.stats.bytes_new += bytes.len() as u64;
+        let (id, prefix) = self.blind(bytes)?;
+        self.add_new(BlockKind::Blinded, *id.as_bytes(), &prefix, bytes)?;
+        Ok(id)
+    }
+
+    /// Stores a chunk of gathered runs as a block of its own.
+    fn add_gathered(&mut self, bytes: &[u8]) -> Result<ChunkId, RepoError> {
+        self.stats.bytes_new += bytes.len() as u64;
+        let (id, prefix) = self.blind(bytes)?;
+        self.add_alone(BlockKind::Blinded, *id.as_bytes(), &prefix, bytes)?;
+        Ok(id)
+    }
+
+    /// A fresh id for `bytes`, and the random bytes that it covers besides.
+    fn blind(&self, bytes: &[u8]) -> Result<(ChunkId, [u8; PREFIX_BYTES]), RepoError> {
+        let mut prefix = [0; PREFIX_BYTES];
+        self.repo.entropy.fill(&mut prefix)?;
+        let hash = blinded_hash(&self.repo.content.chunk_id, &prefix, bytes);
+        Ok((ChunkId::from_bytes(*hash.as_bytes()), prefix))
+    }
+
     /// Stores a chunk that is not known as a block of its own.
-    fn add_alone(&mut self, id: [u8; 32], bytes: &[u8]) -> Result<(), RepoError> {
+    fn add_alone(
+        &mut self,
+        kind: BlockKind,
+        id: [u8; 32],
+        prefix: &[u8],
+        bytes: &[u8],
+    ) -> Result<(), RepoError> {
         let mut plain = self.pipeline.buffer();
         plain.extend_from_slice(bytes);
         let chunks = vec![(id, bytes.len() as u32)];
-        self.pipeline.submit(Block { kind: BlockKind::Data, plain, chunks, packed: None })?;
+        self.pipeline.submit(Block { kind, plain, chunks, prefixes: prefix.to_vec(), packed: None })?;
         self.known.add_pending(id);
         Ok(())
     }
@@ -616,16 +692,23 @@ impl Sink {
     fn add_node(&mut self, bytes: &[u8]) -> Result<NodeId, RepoError> {
         let id = *blake3::keyed_hash(self.repo.content.node_id.expose(), bytes).as_bytes();
         if !self.known.contains(&id, BlockKind::Recipe) {
-            self.add_new(BlockKind::Recipe, id, bytes)?;
+            self.add_new(BlockKind::Recipe, id, &[], bytes)?;
         }
         Ok(NodeId::from_bytes(id))
     }
 
-    fn add_new(&mut self, kind: BlockKind, id: [u8; 32], bytes: &[u8]) -> Result<(), RepoError> {
+    fn add_new(
+        &mut self,
+        kind: BlockKind,
+        id: [u8; 32],
+        prefix: &[u8],
+        bytes: &[u8],
+    ) -> Result<(), RepoError> {
         if self.open(kind).plain.len() + bytes.len() > self.repo.config.block_bytes {
             self.submit(kind)?;
         }
         let block = self.open(kind);
+        block.prefixes.extend_from_slice(prefix);
         block.plain.extend_from_slice(bytes);
         block.chunks.push((id, bytes.len() as u32));
         self.known.add_pending(id);
@@ -636,6 +719,7 @@ impl Sink {
         match kind {
             BlockKind::Data => &mut self.data,
             BlockKind::Recipe => &mut self.recipe,
+            BlockKind::Blinded => &mut self.blinded,
         }
     }
 
@@ -644,9 +728,9 @@ impl Sink {
         if self.open(kind).chunks.is_empty() {
             return Ok(());
         }
-        let fresh = OpenBlock { plain: self.pipeline.buffer(), chunks: Vec::new() };
-        let OpenBlock { plain, chunks } = std::mem::replace(self.open(kind), fresh);
-        self.pipeline.submit(Block { kind, plain, chunks, packed: None })
+        let fresh = OpenBlock { plain: self.pipeline.buffer(), ..OpenBlock::default() };
+        let OpenBlock { plain, chunks, prefixes } = std::mem::replace(self.open(kind), fresh);
+        self.pipeline.submit(Block { kind, plain, chunks, prefixes, packed: None })
     }
 
     fn take_finished(&mut self) -> Result<(), RepoError> {
@@ -680,6 +764,7 @@ impl Sink {
     fn flush(&mut self) -> Result<(), RepoError> {
         // Also what a stream that failed left in its open block: its chunks count as known by now.
         self.submit(BlockKind::Data)?;
+        self.submit(BlockKind::Blinded)?;
         self.submit(BlockKind::Recipe)?;
         let packs = self.pipeline.flush()?;
         self.add_finished(packs)?;

@@ -47,6 +47,8 @@ pub(super) struct Block {
     pub kind: BlockKind,
     pub plain: Vec<u8>,
     pub chunks: Vec<ChunkEntry>,
+    /// What blinds the chunks, 16 bytes each, or nothing.
+    pub prefixes: Vec<u8>,
     /// Set where it is compressed already; then there are no plain bytes.
     pub packed: Option<(Codec, Vec<u8>)>,
 }
@@ -318,7 +320,7 @@ impl Worker {
                 continue;
             }
             let level = match block.kind {
-                BlockKind::Data => self.settings.level,
+                BlockKind::Data | BlockKind::Blinded => self.settings.level,
                 BlockKind::Recipe => RECIPE_LEVEL,
             };
             let mut stored = self.spare.try_recv().unwrap_or_default();
@@ -365,7 +367,7 @@ impl Packer {
                 next += 1;
                 match laid {
                     Laid::Block { block, codec, stored } => {
-                        let pack = if block.kind == BlockKind::Data { &mut data } else { &mut recipe };
+                        let pack = if block.kind == BlockKind::Recipe { &mut recipe } else { &mut data };
                         self.lay(pack, block, codec, stored)?;
                         // Safe to ignore because each block that is laid down was counted before.
                         let _ = self.under_way.try_recv();
@@ -391,21 +393,21 @@ impl Packer {
         codec: Codec,
         stored: Vec<u8>,
     ) -> Result<(), RepoError> {
-        let is_full = pack.len() + stored.len() > self.pack_bytes
+        let is_full = pack.len() + block.prefixes.len() + stored.len() > self.pack_bytes
             || pack.chunk_count() + block.chunks.len() > PACK_CHUNKS_MAX;
         if !pack.is_empty() && is_full {
             self.close(pack)?;
         }
-        if pack.is_empty() && block.kind == BlockKind::Data {
+        if pack.is_empty() && block.kind != BlockKind::Recipe {
             let mut bytes = self.spare_packs.try_recv().unwrap_or_default();
             bytes.clear();
             bytes.reserve(self.pack_bytes + (128 << 10));
             *pack = PackBuffer::reuse(bytes);
         }
         let before = pack.len();
-        pack.push(block.kind, codec, &stored, &block.chunks);
+        pack.push(block.kind, codec, &block.prefixes, &stored, &block.chunks);
         let counter = match block.kind {
-            BlockKind::Data => &self.shared.data_stored,
+            BlockKind::Data | BlockKind::Blinded => &self.shared.data_stored,
             BlockKind::Recipe => &self.shared.recipe_stored,
         };
         counter.fetch_add((pack.len() - before) as u64, Ordering::SeqCst);

@@ -193,13 +193,17 @@ impl RecipeWriter {
 
     fn put_piece(&mut self, sink: &mut Sink, piece: &[u8], whole: Option<ChunkId>) -> Result<(), RepoError> {
         if whole.is_some() || piece.len() >= LONG_PIECE {
-            let chunk = whole.unwrap_or_else(|| sink.chunk_id(piece));
             if self.position - self.long_end > NEAR {
                 sink.submit(BlockKind::Data)?;
+                sink.submit(BlockKind::Blinded)?;
             }
             let len = piece.len() as u64;
             self.long_end = self.position + len;
-            sink.add_chunk(chunk, piece)?;
+            let chunk = match whole {
+                Some(chunk) => sink.add_chunk(chunk, piece)?,
+                // Not cut by its content: nobody finds it again by that.
+                None => sink.add_blinded(piece)?,
+            };
             return self.push(sink, Entry::Extent { chunk, offset: 0, len });
         }
         if piece.is_empty() {

@@ -144,6 +144,8 @@ impl<'a> StreamWriter<'a> {
         let len = bytes.len() as u64;
         self.sink.stats.chunks += 1;
         let is_known = match &mut self.afresh {
+            // Its id would tell what it is: nobody looks for it.
+            _ if self.sink.is_blinded(bytes) => false,
             None => self.sink.is_known(&id),
             Some(afresh) => {
                 let sound = afresh.renewed.contains(&id) || self.sink.is_known_in(&id, &afresh.survey);
@@ -153,16 +155,16 @@ impl<'a> StreamWriter<'a> {
                 sound
             }
         };
-        let extent = Entry::Extent { chunk: id, offset: 0, len };
         let Some(against) = &mut self.against else {
-            if is_known {
+            let chunk = if is_known {
                 self.sink.stats.bytes_known += len;
                 self.sink.tally.same(len);
+                id
             } else {
                 self.sink.tally.new_bytes(len);
-                self.sink.store_chunk(id, bytes)?;
-            }
-            return self.recipe.push(self.sink, extent);
+                self.sink.store_chunk(id, bytes)?
+            };
+            return self.recipe.push(self.sink, Entry::Extent { chunk, offset: 0, len });
         };
         against.expect(bytes.len());
         let Against { differ, windows, places, .. } = against;

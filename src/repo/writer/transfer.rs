@@ -8,7 +8,7 @@ use super::pipeline::Block;
 use super::{BackupSession, Sink, StoredStream};
 use crate::event::{Cancel, Event, Observer};
 use crate::id::{ChunkId, NodeId, PackId};
-use crate::repo::format::index::BlockKind;
+use crate::repo::format::index::{BlockKind, PREFIX_BYTES};
 use crate::repo::reader::{
     BlockReader, Extent, FetchedBlock, Locator, ReadSettings, RecipeWalker, WantedBlock, Workspace,
     fetch_blocks,
@@ -124,25 +124,33 @@ impl TransferSource {
     }
 
     /// The bytes of a chunk whose block is damaged, as `error` says: it may lie in another one, too.
-    fn elsewhere(&self, id: &[u8; 32], error: RepoError) -> Result<Vec<u8>, RepoError> {
+    fn elsewhere(&self, id: &[u8; 32], error: RepoError) -> Result<Named, RepoError> {
         let locations = self.locator().all(id, BlockKind::Data)?;
         for location in locations {
-            let mut found = None;
             let range = location.offset as usize..(location.offset + location.len) as usize;
-            let mut take = |_, plain: Vec<u8>| found = plain.get(range.clone()).map(<[u8]>::to_vec);
-            let numbers = location.block..location.block + 1;
-            match self.blocks.open_run(&location.pack, numbers, &mut Workspace::default(), &mut take) {
+            match self.blocks.open_whole(&location.pack, location.block, &mut Workspace::default()) {
                 Err(error) if !error.is_integrity() => return Err(error),
                 Err(_) => {}
-                Ok(()) => {
-                    if let Some(found) = found {
-                        return Ok(found);
+                Ok(opened) => {
+                    let entry = location.pack.block(location.block);
+                    let chunks = entry.map(|entry| location.pack.table.chunks_of(entry)).unwrap_or_default();
+                    let at = chunks.iter().position(|(other, _)| other == id);
+                    if let (Some(at), Some(entry), Some(found)) = (at, entry, opened.plain.get(range)) {
+                        let prefix = opened.prefix(at).to_vec();
+                        return Ok(Named { kind: entry.kind, prefix, bytes: found.to_vec() });
                     }
                 }
             }
         }
         Err(error)
     }
+}
+
+/// The bytes of a chunk, and what its id covers besides.
+struct Named {
+    kind: BlockKind,
+    prefix: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// Blocks, and what is wanted of each.
@@ -187,6 +195,7 @@ impl BackupSession {
         }
         self.sink.transfer_bases(source, &stream.root)?;
         self.sink.submit(BlockKind::Data).map_err(of_destination)?;
+        self.sink.submit(BlockKind::Blinded).map_err(of_destination)?;
         self.sink.submit(BlockKind::Recipe).map_err(of_destination)?;
         self.sink.pipeline.settle().map_err(of_destination)?;
         let after = self.sink.pipeline.stored_bytes();
@@ -297,22 +306,24 @@ impl Sink {
     ) -> Result<u64, TransferError> {
         let mut new = 0;
         let mut taken = 0;
+        let kind = block.pack.block(block.block).map_or(BlockKind::Data, |entry| entry.kind);
         match fetched {
-            Ok(FetchedBlock { codec, bytes }) if block.compressed => {
+            Ok(FetchedBlock { codec, prefixes, bytes }) if block.compressed => {
                 let chunks: Vec<_> = chunks_of(block).copied().collect();
                 for (id, len) in &chunks {
                     taken += usize::from(wanted.contains(id));
                     new += u64::from(*len);
                     self.known.add_pending(*id);
                 }
-                let block =
-                    Block { kind: BlockKind::Data, plain: Vec::new(), chunks, packed: Some((codec, bytes)) };
+                let block = Block { kind, plain: Vec::new(), chunks, prefixes, packed: Some((codec, bytes)) };
                 self.pipeline.submit(block).map_err(of_destination)?;
             }
-            Ok(FetchedBlock { bytes, .. }) => {
+            Ok(FetchedBlock { prefixes, bytes, .. }) => {
                 let mut rest = bytes.as_slice();
                 let is_alone = chunks_of(block).count() == 1;
+                let mut prefixes = prefixes.chunks_exact(PREFIX_BYTES);
                 for (id, len) in chunks_of(block) {
+                    let prefix = prefixes.next().unwrap_or_default();
                     // The reader saw that they fit.
                     let (chunk, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
                     rest = later;
@@ -321,8 +332,8 @@ impl Sink {
                         new += chunk.len() as u64;
                         // Gathered rows: a restore has such a block of each backup open.
                         let added = match is_alone {
-                            true => self.add_alone(*id, chunk),
-                            false => self.add_new(BlockKind::Data, *id, chunk),
+                            true => self.add_alone(kind, *id, prefix, chunk),
+                            false => self.add_new(kind, *id, prefix, chunk),
                         };
                         added.map_err(of_destination)?;
                     }
@@ -336,10 +347,10 @@ impl Sink {
                         id: ChunkId::from_bytes(*id).to_string(),
                         hint: "its pack is damaged".to_owned(),
                     });
-                    let chunk = source.elsewhere(id, error)?;
+                    let Named { kind, prefix, bytes } = source.elsewhere(id, error)?;
                     taken += 1;
-                    new += chunk.len() as u64;
-                    self.add_new(BlockKind::Data, *id, &chunk).map_err(of_destination)?;
+                    new += bytes.len() as u64;
+                    self.add_new(kind, *id, &prefix, &bytes).map_err(of_destination)?;
                 }
             }
             Err(error) => return Err(error.into()),
@@ -365,7 +376,7 @@ impl Sink {
                 let what = "its bytes are not those that its id names".to_owned();
                 return Err(RepoError::Inconsistent { object, what }.into());
             }
-            self.add_new(BlockKind::Recipe, *id.as_bytes(), &bytes).map_err(of_destination)?;
+            self.add_new(BlockKind::Recipe, *id.as_bytes(), &[], &bytes).map_err(of_destination)?;
         }
         Ok(())
     }
