@@ -10,6 +10,7 @@ use dumpvault::codec::{Codec, Compressor, Level};
 use dumpvault::crypto::{Credential, KeyBundle, KeyFile};
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::{ChunkId, NodeId, PackId, RepoId, SnapshotId, StreamDigest};
+use dumpvault::repo::format::author::Statement;
 use dumpvault::repo::format::config::Config;
 use dumpvault::repo::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
 use dumpvault::repo::format::mark::{Mark, MarkKind};
@@ -55,7 +56,8 @@ impl Writer {
         let repo = RepoId::from_bytes([7; 16]);
         let storage = LocalStorage::create(folder).unwrap();
         let credential = Credential::KeyFile(KeyFile::read(key).unwrap().0);
-        let label = Label { text: String::new(), created_ms: 0, role: keys.role() };
+        let label =
+            Label { text: String::new(), created_ms: 0, role: keys.role(), author: keys.author().id() };
         let slot = Slot::seal(repo, &keys, &credential, &label, &OsEntropy).unwrap();
         let mut writer = Self {
             storage,
@@ -67,6 +69,8 @@ impl Writer {
             indexed: vec![],
         };
         writer.put("keys", &slot);
+        let statement = Statement::of(&writer.keys, "bench", vec!["*".into()], 0).unwrap();
+        writer.put("authors", &statement.seal(repo, &writer.keys, &OsEntropy).unwrap());
         let config = Config::new(0).seal(repo, &writer.keys, &OsEntropy).unwrap();
         writer.storage.put("config", &config).unwrap();
         writer
@@ -92,7 +96,7 @@ impl Writer {
         let (plain, chunks) = std::mem::take(&mut self.open);
         let mut stored = Vec::new();
         let codec = self.compressor.compress(&plain, Level::DEFAULT, &mut stored).unwrap();
-        self.pack.push(BlockKind::Recipe, codec, &stored, &chunks);
+        self.pack.push(BlockKind::Recipe, codec, &[], &stored, &chunks);
         if self.pack.len() > 32 << 20 {
             self.close_pack();
         }
@@ -156,6 +160,10 @@ impl Writer {
             proof: Proof::Exited,
             program: "bench".into(),
             origin: None,
+            author: self.keys.author().id(),
+            pins: None,
+            import: None,
+            origin_author: None,
         };
         let stream = Stream {
             name: "db".into(),

@@ -86,6 +86,9 @@ fn store(repo: &Repository, dump: &[u8]) {
         parent: None,
         failed: vec![],
         origin: None,
+        origin_author: None,
+        is_import: false,
+        pins: Vec::new(),
     };
     session.commit(vec![finished], request).unwrap();
 }

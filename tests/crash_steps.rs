@@ -361,7 +361,7 @@ fn keys_added_changed_and_removed() {
         let slots = repo.list_keys(&third)?;
         let last = slots.iter().find(|info| info.current).unwrap().id;
         assert_ne!(last, slot);
-        Ok((repo.remove_key(&last, &third)?, None))
+        Ok((repo.remove_key(&last, &third, true)?, None))
     });
 }
 

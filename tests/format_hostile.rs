@@ -519,8 +519,10 @@ fn an_unsigned_mark_takes_nothing_back_that_a_key_may_not_take_back() {
         let key = dumpvault::crypto::KeyFile::create(&key, &dumpvault::secret::OsEntropy);
         let key = dumpvault::crypto::Credential::KeyFile(key.unwrap());
         writer.slot(&key);
-        let surroundings =
-            Surroundings::new(std::sync::Arc::new(dumpvault::secret::OsEntropy), folder.path().join("cache"));
+        let surroundings = dumpvault::repo::Surroundings::new(
+            std::sync::Arc::new(dumpvault::secret::OsEntropy),
+            folder.path().join("cache"),
+        );
         let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(
             dumpvault::storage::local::LocalStorage::open(folder.path().join("repository")).unwrap(),
         );
@@ -585,8 +587,10 @@ fn a_damage_mark_for_another_object_with_a_packs_id_says_nothing_of_the_pack() {
         .unwrap();
     let key = dumpvault::crypto::Credential::KeyFile(key);
     writer.slot(&key);
-    let surroundings =
-        Surroundings::new(std::sync::Arc::new(dumpvault::secret::OsEntropy), folder.path().join("cache"));
+    let surroundings = dumpvault::repo::Surroundings::new(
+        std::sync::Arc::new(dumpvault::secret::OsEntropy),
+        folder.path().join("cache"),
+    );
     let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(writer.storage);
     let repo = dumpvault::repo::Repository::open(storage, &key, &surroundings).unwrap();
     let mut catalog = repo.catalog(&dumpvault::event::Silent).unwrap();
@@ -620,8 +624,10 @@ fn a_slot_that_asks_for_the_machine_is_refused_before_it_gets_it() {
         let writer = TestWriter::create(&repository);
         writer.slot_asking(passes, memory_kib, lanes);
         let passphrase = dumpvault::secret::Passphrase::new("any".into());
-        let surroundings =
-            Surroundings::new(std::sync::Arc::new(dumpvault::secret::OsEntropy), folder.path().join("cache"));
+        let surroundings = dumpvault::repo::Surroundings::new(
+            std::sync::Arc::new(dumpvault::secret::OsEntropy),
+            folder.path().join("cache"),
+        );
         let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(writer.storage);
         let credential = dumpvault::crypto::Credential::Passphrase(passphrase);
         let error = dumpvault::repo::Repository::open(storage, &credential, &surroundings).unwrap_err();

@@ -156,14 +156,19 @@ fn write_seeds() {
     seed("config", "object", &config);
     seed("config", "content", &inner(&config, SubKey::Config, b""));
     seed("header", "config", &config[..40]);
-    let label = Label { text: "a label".into(), created_ms: 1, role: dumpvault::crypto::Role::Full };
+    let label = Label {
+        text: "a label".into(),
+        created_ms: 1,
+        role: dumpvault::crypto::Role::Full,
+        author: keys().author().id(),
+    };
     seed("slot", "object", &Slot::seal(REPO, keys(), &targets::credential(), &label, &Same).unwrap());
     seed("bundle", "full", &keys().encode().unwrap());
     seed("bundle", "append", &keys().to_append().encode().unwrap());
     let mut buffer = pack::PackBuffer::default();
     let chunk = ([1; 32], 5u32);
     let kind = dumpvault::repo::format::index::BlockKind::Data;
-    buffer.push(kind, dumpvault::codec::Codec::Raw, b"bytes", &[chunk]);
+    buffer.push(kind, dumpvault::codec::Codec::Raw, b"", b"bytes", &[chunk]);
     let sealed = buffer.seal(REPO, keys(), &Same, true).unwrap();
     // The padding is of no interest.
     let table_end = sealed.bytes.len() - pack::FOOTER_BYTES;
@@ -211,7 +216,11 @@ fn write_history_seeds() {
         seed("mark", &format!("{name}-content"), &inner(&bytes, SubKey::Mark, b""));
     }
     let name = (SessionId::from_bytes([5; 16]), 1u64);
-    let state = SessionState { kind: SessionKind::Write, plans: vec![PlanId::from_bytes([1; 32])] };
+    let state = SessionState {
+        kind: SessionKind::Write,
+        plans: vec![PlanId::from_bytes([1; 32])],
+        began_ms: Some(1),
+    };
     let bytes = state.seal(name, REPO, keys(), &Same).unwrap();
     let tie = [&name.0.as_bytes()[..], &name.1.to_le_bytes()].concat();
     seed("session", "object", &bytes);

@@ -297,6 +297,9 @@ fn backup(repo: &Repository, day: u64, bytes: &[u8]) -> SnapshotId {
         parent: None,
         failed: vec![],
         origin: None,
+        origin_author: None,
+        is_import: false,
+        pins: Vec::new(),
     };
     session.commit(vec![finished], request).unwrap().summary.id
 }

@@ -56,6 +56,9 @@ fn request(name: &str) -> CommitRequest {
         parent: None,
         failed: vec![],
         origin: None,
+        origin_author: None,
+        is_import: false,
+        pins: Vec::new(),
     }
 }
 

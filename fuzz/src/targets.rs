@@ -130,7 +130,7 @@ pub fn slot(input: &[u8]) {
     if let Ok(slot) = Slot::decode(input, &REPO) {
         let _ = slot.label(keys());
         if slot.kind() == SlotKind::KeyFile {
-            let _ = slot.open(&credential());
+            let _ = slot.open(&credential(), dumpvault::crypto::KdfCaps::USUAL);
         }
     }
 }
@@ -362,6 +362,9 @@ pub fn round_trip(input: &[u8]) {
             parent: None,
             failed: vec![],
             origin: None,
+            origin_author: None,
+            is_import: false,
+            pins: Vec::new(),
         };
         let committed = session.commit(vec![finished], request).expect("it is committed");
         let stream = committed.body.streams[0].clone();

@@ -268,7 +268,7 @@ impl Repository {
         let is_odd = head.time_ms < stored_ms.saturating_sub(OLDER_MAX_MS)
             || head.time_ms > stored_ms.saturating_add(NEWER_MAX_MS);
         let is_doubtful = is_odd && !voucher.is_full() && !folded.time_confirmed.contains(&id);
-        let summary = Summary { id, head, stored_ms, is_doubtful };
+        let summary = Summary { id, head, stored_ms, is_doubtful, by_full: voucher.is_full() };
         if folded.committed.contains_key(&id.key()) {
             history.snapshots.push(summary);
         } else {

@@ -302,6 +302,8 @@ pub struct Summary {
     pub stored_ms: i64,
     /// Its time is not believed: its author may only add, and says a time that does not fit when it was stored.
     pub is_doubtful: bool,
+    /// Its author may do everything, and not only add.
+    pub by_full: bool,
 }
 
 /// Where a snapshot stands among those of its series; the greatest is the newest.

@@ -11,7 +11,8 @@
 use super::tags::{Bucket, Calendar};
 use super::{Proof, State, Summary};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What to keep. The default keeps nothing but what is always kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,8 +82,11 @@ pub enum Rule {
     NothingNewer,
     /// Younger than a day, and nobody said to do it all the same.
     Young,
-    /// Its time lies in the future, or its host's clock went backwards: nobody knows how old it is.
+    /// Its time lies in the future, its host's clock went backwards, or it does not fit when the snapshot was stored: nobody knows how old it
+    /// is.
     DoubtfulTime,
+    /// The snapshot that stands for its hour, day, … in its place was stored later, by a key that may only add, and says an earlier time.
+    StoredEarlier,
 }
 
 impl std::fmt::Display for Rule {
@@ -102,6 +106,7 @@ impl std::fmt::Display for Rule {
             Self::NothingNewer => "nothing better is newer",
             Self::Young => "younger than 24 h",
             Self::DoubtfulTime => "its time is doubtful",
+            Self::StoredEarlier => "what would take its place was stored later",
         })
     }
 }
@@ -245,16 +250,16 @@ fn decide_series(policy: &Policy, series: &[&Candidate<'_>], reckoning: &Reckoni
         views.push((Some(stream), (0..series.len()).filter(holds).collect()));
     }
     for (stream, members) in &views {
-        let newest_by_counter =
-            members.iter().copied().max_by_key(|at| summaries.get(*at).map(|summary| summary.head.counter));
-        for at in members.last().copied().into_iter().chain(newest_by_counter) {
+        let newest = members.iter().copied().max_by_key(|at| summaries.get(*at).map(|one| one.rank()));
+        if let Some(at) = newest {
             add(&mut verdicts, at, Rule::Newest, *stream);
         }
         let members: Vec<usize> = members.iter().copied().filter(|at| sure(*at)).collect();
-        keep_by_rules(policy, &members, &summaries, *stream, reckoning.calendar, &mut verdicts);
+        keep_by_rules(policy, &members, &summaries, *stream, reckoning, &mut verdicts);
     }
     let complete = |at: &usize| summaries.get(*at).is_some_and(|one| one.head.state == State::Complete);
-    if let Some(newest) = (0..series.len()).rev().find(complete) {
+    let by_rank = |at: &usize| summaries.get(*at).map(|one| one.rank());
+    if let Some(newest) = (0..series.len()).filter(complete).max_by_key(by_rank) {
         add(&mut verdicts, newest, Rule::Newest, None);
     }
 
@@ -312,20 +317,40 @@ fn keep_by_rules(
     members: &[usize],
     summaries: &[&Summary],
     stream: Option<&str>,
-    calendar: &Calendar,
+    reckoning: &Reckoning<'_>,
     verdicts: &mut [Verdict],
 ) {
     for (rule, bucket, count) in policy.counts() {
         let mut first_of_each = Vec::new();
-        let mut seen = HashSet::new();
+        // The first of each bucket, and what would go in its favour though it was stored before.
+        let mut seen: HashMap<_, (&Summary, usize)> = HashMap::new();
+        let mut displaced: HashMap<usize, Vec<usize>> = HashMap::new();
         for at in members {
             let Some(summary) = summaries.get(*at) else { continue };
-            if bucket.is_none_or(|bucket| seen.insert(calendar.bucket(bucket, summary.head.time()))) {
+            let Some(bucket) = bucket else {
                 first_of_each.push(*at);
+                continue;
+            };
+            let place = reckoning.calendar.bucket(bucket, summary.head.time());
+            match seen.entry(place) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert((summary, *at));
+                    first_of_each.push(*at);
+                }
+                Entry::Occupied(occupied) => {
+                    let (first, number) = occupied.get();
+                    if !first.by_full && first.stored_ms > summary.stored_ms {
+                        displaced.entry(*number).or_default().push(*at);
+                    }
+                }
             }
         }
         for at in first_of_each.into_iter().rev().take(count as usize) {
             add(verdicts, at, rule.clone(), stream);
+            let others = displaced.remove(&at).unwrap_or_default();
+            if !reckoning.force {
+                others.into_iter().for_each(|other| add(verdicts, other, Rule::StoredEarlier, stream));
+            }
         }
     }
 }
@@ -344,8 +369,12 @@ fn doubtful(series: &[&Candidate<'_>], now: Timestamp) -> Vec<bool> {
     for at in by_counter {
         let (Some(candidate), Some(place)) = (series.get(at), doubtful.get_mut(at)) else { continue };
         let finished = candidate.summary.head.finished_ms;
-        *place = is_future(candidate) || finished < finished_until.saturating_sub(tolerance);
-        if !*place {
+        // An import ended long after the backups whose times follow its own.
+        let is_import = candidate.summary.head.is_import();
+        *place = candidate.summary.is_doubtful
+            || is_future(candidate)
+            || !is_import && finished < finished_until.saturating_sub(tolerance);
+        if !*place && !is_import {
             finished_until = finished_until.max(finished);
         }
     }

@@ -169,7 +169,7 @@ fn end_of(text: &str, zone: &TimeZone) -> Result<Timestamp, SelectionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::SnapshotId;
+    use crate::id::{AuthorId, SnapshotId};
     use crate::snapshot::{Head, Proof};
 
     fn summary(id: u8, series: &str, time: &str, state: State) -> Summary {
@@ -192,7 +192,14 @@ mod tests {
                 proof: Proof::Exited,
                 program: String::new(),
                 origin: None,
+                author: AuthorId::from_bytes([1; 16]),
+                pins: None,
+                import: None,
+                origin_author: None,
             },
+            stored_ms: time.as_millisecond(),
+            is_doubtful: false,
+            by_full: true,
         }
     }
 

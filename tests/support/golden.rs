@@ -65,6 +65,9 @@ fn backup(
         parent: before.map(|(id, _)| id),
         failed: failed.collect(),
         origin: None,
+        origin_author: None,
+        is_import: false,
+        pins: Vec::new(),
     };
     session.commit(finished, request).unwrap();
 }

@@ -3,9 +3,11 @@
 //!
 //! Bytes are laid down here on purpose and not by the program's own encoders, which refuse to lie.
 
-use dumpvault::crypto::{BlockNonce, Credential, KeyBundle, PackKey, SmallSealed, SubKey};
+use dumpvault::crypto::{BlockNonce, Credential, KeyBundle, PackKey, Role, SmallSealed, SubKey};
 use dumpvault::id::{ChunkId, IndexId, MarkId, NodeId, PackId, RepoId, SnapshotId, StreamDigest};
+use dumpvault::repo::format::author::Statement;
 use dumpvault::repo::format::config::Config;
+use dumpvault::repo::format::epoch::{Close, Heir};
 use dumpvault::repo::format::header::{Header, ObjectType};
 use dumpvault::repo::format::slot::{Label, Slot};
 use dumpvault::repo::format::snapshot;
@@ -186,17 +188,52 @@ impl TestWriter {
         let repo = RepoId::from_slice(&id.expose()[..16]).unwrap();
         let storage = LocalStorage::create(folder).unwrap();
         storage.put("config", &Config::new(0).seal(repo, &keys, &OsEntropy).unwrap()).unwrap();
-        Self { storage, repo, keys, unindexed: vec![], nodes: vec![] }
+        let writer = Self { storage, repo, keys, unindexed: vec![], nodes: vec![] };
+        let statement = Statement::of(&writer.keys, "hand-made", vec!["*".into()], 0).unwrap();
+        writer.put("authors", &statement.seal(repo, &writer.keys, &OsEntropy).unwrap());
+        writer
     }
 
-    /// What is written from now on is sealed in a new key epoch.
+    /// A writer with the keys of a new author of that role, which a statement of this one's authority allows `hosts`.
+    pub fn author(&self, role: Role, hosts: &[&str], folder: &Path) -> Self {
+        let keys = self.keys.for_new_author(role, &OsEntropy).unwrap();
+        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let statement = Statement::of(&keys, "added by hand", hosts, 0).unwrap();
+        self.put("authors", &statement.seal(self.repo, &self.keys, &OsEntropy).unwrap());
+        let storage = LocalStorage::open(folder).unwrap();
+        Self { storage, repo: self.repo, keys, unindexed: vec![], nodes: vec![] }
+    }
+
+    /// What is written from now on is sealed in a new key epoch; all that was written before counts.
     pub fn rotate(&mut self) {
-        self.keys = self.keys.rotated(&OsEntropy).unwrap();
+        let mut counts = Vec::new();
+        for folder in ["index/", "snapshots/", "marks/", "authors/"] {
+            self.storage
+                .list(folder, &mut |listed| {
+                    let name = listed.key.rsplit('/').next().unwrap().parse::<SnapshotId>().unwrap();
+                    counts.push(*name.as_bytes());
+                })
+                .unwrap();
+        }
+        let rotated = self.keys.rotated(&OsEntropy).unwrap();
+        let author = self.keys.author();
+        let heir = Heir { author: author.id(), role: self.keys.role(), wrap_key: author.wrap_key().unwrap() };
+        let bytes =
+            Close::seal(self.repo, &self.keys, rotated.newest(), counts, &[heir], &OsEntropy).unwrap();
+        self.put("epochs", &bytes);
+        self.keys = rotated;
+    }
+
+    /// The object with its author's signature, as all but packs and slots have it.
+    fn signed(&self, body: Vec<u8>) -> Vec<u8> {
+        let signature = self.keys.author().sign(&[b"dumpvault v1 signed", &body[..]].concat());
+        [&body[..], &signature].concat()
     }
 
     /// Writes a slot that holds all epochs so far.
     pub fn slot(&self, credential: &Credential) {
-        let label = Label { text: "hand-made".into(), created_ms: 0, role: self.keys.role() };
+        let (role, author) = (self.keys.role(), self.keys.author().id());
+        let label = Label { text: "hand-made".into(), created_ms: 0, role, author };
         let bytes = Slot::seal(self.repo, &self.keys, credential, &label, &OsEntropy).unwrap();
         self.put("keys", &bytes);
     }
@@ -324,7 +361,7 @@ impl TestWriter {
     pub fn index_of(&self, packs: &[Described], replaces: &[IndexId]) -> IndexId {
         let replaces: Vec<u8> = replaces.iter().flat_map(|id| *id.as_bytes()).collect();
         self.index_bytes(&cbor(|e| {
-            e.map(2).unwrap().u8(0).unwrap().array(packs.len() as u64).unwrap();
+            e.map(3).unwrap().u8(0).unwrap().array(packs.len() as u64).unwrap();
             for pack in packs {
                 e.map(5).unwrap().u8(0).unwrap().bytes(pack.id.as_bytes()).unwrap();
                 e.u8(1).unwrap().u64(pack.bytes).unwrap();
@@ -333,6 +370,7 @@ impl TestWriter {
                 }
             }
             e.u8(1).unwrap().bytes(&replaces).unwrap();
+            e.u8(2).unwrap().bytes(self.keys.author().id().as_bytes()).unwrap();
         }))
     }
 
@@ -340,8 +378,9 @@ impl TestWriter {
     pub fn index_bytes(&self, plain: &[u8]) -> IndexId {
         let header = self.header(ObjectType::Index);
         let key = self.keys.newest().sub_key(SubKey::Index);
-        let sealed = SmallSealed::seal(&key, &header, plain, &OsEntropy).unwrap();
-        IndexId::from_bytes(self.put("index", &[&header[..], &sealed.nonce, &sealed.bytes].concat()))
+        let sealed = SmallSealed::seal(&key, &header, &padded(plain), &OsEntropy).unwrap();
+        let bytes = self.signed([&header[..], &sealed.nonce, &sealed.bytes].concat());
+        IndexId::from_bytes(self.put("index", &bytes))
     }
 
     /// Writes a snapshot that nothing commits yet. Its time follows from its counter.
@@ -360,6 +399,10 @@ impl TestWriter {
             proof: streams.iter().map(|stream| stream.proof).min().unwrap_or(Proof::Unproven),
             program: "hand".into(),
             origin: None,
+            author: self.keys.author().id(),
+            pins: None,
+            import: None,
+            origin_author: None,
         };
         let failed = failed.iter().map(|name| FailedStream { name: (*name).into(), reason: "exit 1".into() });
         let body = Body { streams, failed: failed.collect(), source: BTreeMap::new(), parent: None };
@@ -370,11 +413,12 @@ impl TestWriter {
     /// Puts the head of an honest snapshot in front of any bytes, sealed as its body.
     pub fn snapshot_with_body(&self, honest: SnapshotId, body: &[u8]) -> SnapshotId {
         let bytes = self.storage.get(&format!("snapshots/{honest}"), 1 << 20).unwrap();
-        let head = snapshot::open_head(&bytes, &self.repo, &self.keys).unwrap();
+        let head = snapshot::open_head(&bytes, &self.repo, &self.keys).unwrap().content;
         let header = self.header(ObjectType::Snapshot);
         let epoch = self.keys.newest();
         let key = epoch.sub_key(SubKey::SnapshotHead);
-        let head = SmallSealed::seal(&key, &header, &minicbor::to_vec(&head).unwrap(), &OsEntropy).unwrap();
+        let head =
+            SmallSealed::seal(&key, &header, &padded(&minicbor::to_vec(&head).unwrap()), &OsEntropy).unwrap();
         let associated = [&header[..], blake3::hash(&head.bytes).as_bytes()].concat();
         let body = epoch.seal(b"dumpvault v1 snapshot", &associated, body, &OsEntropy).unwrap();
         let envelope = cbor(|e| {
@@ -383,47 +427,57 @@ impl TestWriter {
                 e.u8(number).unwrap().bytes(field).unwrap();
             }
         });
-        SnapshotId::from_bytes(self.put("snapshots", &[&header[..], &envelope].concat()))
+        let bytes = self.signed([&header[..], &envelope].concat());
+        SnapshotId::from_bytes(self.put("snapshots", &bytes))
     }
 
     /// Writes a passphrase slot that asks for Argon2id of these costs, and opens with nothing.
     pub fn slot_asking(&self, passes: u32, memory_kib: u32, lanes: u32) {
         let envelope = cbor(|e| {
-            e.map(6).unwrap().u8(0).unwrap().u8(1).unwrap().u8(1).unwrap().map(4).unwrap();
+            e.map(7).unwrap().u8(0).unwrap().u8(1).unwrap().u8(1).unwrap().map(4).unwrap();
             for (number, cost) in (0u8..).zip([passes, memory_kib, lanes]) {
                 e.u8(number).unwrap().u32(cost).unwrap();
             }
             e.u8(3).unwrap().bytes(&[1; 16]).unwrap();
             e.u8(2).unwrap().bytes(&[2; 24]).unwrap().u8(3).unwrap().bytes(&[3; 64]).unwrap();
             e.u8(4).unwrap().bytes(&[4; 24]).unwrap().u8(5).unwrap().bytes(&[5; 64]).unwrap();
+            e.u8(6).unwrap().bytes(&[6; 32]).unwrap();
         });
         self.put("keys", &[&self.header(ObjectType::KeySlot)[..], &envelope].concat());
     }
 
     pub fn commit(&self, snapshot: SnapshotId) -> MarkId {
-        self.mark(COMMITTED, &format!("snapshots/{snapshot}"), &[], false)
+        self.mark(COMMITTED, &format!("snapshots/{snapshot}"), &[], true)
     }
 
     pub fn mark(&self, kind: u8, object: &str, supersedes: &[MarkId], signed: bool) -> MarkId {
         let superseded: Vec<u8> = supersedes.iter().flat_map(|id| *id.as_bytes()).collect();
         let plain = cbor(|e| {
-            e.map(6).unwrap().u8(0).unwrap().u8(kind).unwrap().u8(1).unwrap().str(object).unwrap();
+            e.map(7).unwrap().u8(0).unwrap().u8(kind).unwrap().u8(1).unwrap().str(object).unwrap();
             e.u8(2).unwrap().i64(1_790_000_000_000).unwrap().u8(3).unwrap().bytes(&superseded).unwrap();
             e.u8(4).unwrap().str("by hand").unwrap().u8(5).unwrap().str("hand").unwrap();
+            e.u8(6).unwrap().bytes(self.keys.author().id().as_bytes()).unwrap();
         });
         let header = self.header(ObjectType::Mark);
         let epoch = self.keys.newest();
-        let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::Mark), &header, &plain, &OsEntropy).unwrap();
-        let message = [b"dumpvault v1 mark", &header[..], &sealed.nonce, &sealed.bytes].concat();
+        let key = epoch.sub_key(SubKey::Mark);
+        let sealed = SmallSealed::seal(&key, &header, &padded(&plain), &OsEntropy).unwrap();
         let envelope = cbor(|e| {
-            e.map(if signed { 3 } else { 2 }).unwrap();
+            e.map(2).unwrap();
             e.u8(0).unwrap().bytes(&sealed.nonce).unwrap().u8(1).unwrap().bytes(&sealed.bytes).unwrap();
-            if signed {
-                e.u8(2).unwrap().bytes(&epoch.sign(&message).unwrap()).unwrap();
-            }
         });
-        MarkId::from_bytes(self.put("marks", &[&header[..], &envelope].concat()))
+        let body = [&header[..], &envelope].concat();
+        let bytes = if signed { self.signed(body) } else { [&body[..], &[0; 64]].concat() };
+        MarkId::from_bytes(self.put("marks", &bytes))
     }
+}
+
+/// What small seals of index objects, heads and marks hold.
+pub fn padded(cbor: &[u8]) -> Vec<u8> {
+    let mut bytes = (cbor.len() as u32).to_le_bytes().to_vec();
+    bytes.extend_from_slice(cbor);
+    bytes.resize(dumpvault::repo::format::signed::padme(bytes.len()), 0);
+    bytes
 }
 
 /// The three columns of the table that tells of `blocks`.

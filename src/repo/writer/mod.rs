@@ -30,6 +30,7 @@ use super::session::{SeenPlan, Session};
 use super::sync::{Presence, heed_plans};
 use super::{RepoError, Repository};
 use crate::chunker::Chunker;
+use crate::crypto::Role;
 use crate::event::{Cancel, Event, Observer};
 use crate::id::{AuthorId, ChunkId, IndexId, MarkId, NodeId, PackId, SnapshotId};
 use crate::snapshot::{
@@ -455,7 +456,8 @@ impl BackupSession {
         let healed = self.sink.known.healed().clone();
         let lost = self.sink.known.lost();
         let stored_ms = self.repo.clock.now().as_millisecond();
-        let summary = Summary { id, head, stored_ms, is_doubtful: false };
+        let by_full = self.repo.role() == Role::Full;
+        let summary = Summary { id, head, stored_ms, is_doubtful: false, by_full };
         Ok(Committed { summary, body, healed, lost, lock_failure })
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::id::SnapshotId;
+use crate::id::{AuthorId, SnapshotId};
 use crate::snapshot::Head;
 use crate::snapshot::tags::calendar_tags;
 use jiff::tz::TimeZone;
@@ -30,7 +30,14 @@ fn snapshot(number: u64, time: Timestamp, state: State, proof: Proof) -> Summary
             proof,
             program: String::new(),
             origin: None,
+            author: AuthorId::from_bytes([1; 16]),
+            pins: None,
+            import: None,
+            origin_author: None,
         },
+        stored_ms: time.as_millisecond(),
+        is_doubtful: false,
+        by_full: true,
     }
 }
 
