@@ -61,7 +61,7 @@ fn run(millions: u64) {
         let mut catalog = open(dir.path());
         for first in (0..packs).step_by(64) {
             let some: Vec<_> = (first..packs.min(first + 64)).map(pack).collect();
-            catalog.add_packs(None, &some).unwrap();
+            catalog.add_packs(None, None, &some).unwrap();
         }
     });
     measure("opened without a saved filter", || {

@@ -86,7 +86,7 @@ fn parts(c: &mut Criterion) {
                 || {
                     let mut pack = PackBuffer::reuse(Vec::with_capacity(34 << 20));
                     (0..32u8).for_each(|n| {
-                        pack.push(BlockKind::Data, Codec::Raw, block, &[([n; 32], 1 << 18); 4])
+                        pack.push(BlockKind::Data, Codec::Raw, &[], block, &[([n; 32], 1 << 18); 4])
                     });
                     pack
                 },
@@ -150,6 +150,9 @@ fn backup(repo: &Repository, dump: &[u8]) -> Committed {
         parent: None,
         failed: vec![],
         origin: None,
+        origin_author: None,
+        is_import: false,
+        pins: Vec::new(),
     };
     session.commit(vec![finished], request).unwrap()
 }

@@ -174,6 +174,9 @@ fn request(counter: u64) -> CommitRequest {
         parent: None,
         failed: vec![],
         origin: None,
+        origin_author: None,
+        is_import: false,
+        pins: Vec::new(),
     }
 }
 

@@ -1,9 +1,13 @@
 //! The command line's shape and its help texts.
 
+mod access;
+mod keys;
 mod offsite;
 mod postgres;
 mod restore;
 
+pub(super) use access::AccessArgs;
+pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs};
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
@@ -76,6 +80,8 @@ pub(super) struct Globals {
     /// Keep no packs on this machine; backups then find only whole chunks again.
     #[arg(long, global = true, help_heading = "Remote repositories", conflicts_with = "cache_size")]
     pub no_cache: bool,
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// Say only what went wrong.
     #[arg(long, short, global = true, help_heading = "Global options")]
     pub quiet: bool,
@@ -300,6 +306,9 @@ pub(super) struct CheckArgs {
     /// Without a key: compare every object's bytes with its name.
     #[arg(long)]
     pub storage_only: bool,
+    /// List objects whose author may not write them. They count for nothing.
+    #[arg(long, conflicts_with = "storage_only")]
+    pub foreign: bool,
     /// Read packs for so long at most, as 20m; those not read for the longest time come first.
     #[arg(long = "for", value_name = "DURATION")]
     pub time_box: Option<String>,
@@ -329,6 +338,18 @@ pub(super) enum RepairCommand {
     Packs,
     /// Mark snapshots that cannot be whole as suspect, and take the mark off those that are whole again.
     Snapshots,
+    /// List marks and snapshots that cannot be read, and give up on them so that pruning can continue.
+    Marks {
+        /// Only list them.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
+    /// Confirm the times of snapshots whose time does not match when they were stored, as after moving a repository.
+    Times {
+        /// Only list them.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -376,6 +397,9 @@ pub(super) struct ForgetArgs {
     /// Also let go of what is younger than 24 hours.
     #[arg(long)]
     pub force: bool,
+    /// Remove objects whose author may not write them; they count for nothing.
+    #[arg(long, conflicts_with_all = ["snapshots", "series", "host"])]
+    pub foreign: bool,
     /// Of the prune: how long condemned packs stay.
     #[arg(long, value_name = "AGE", requires = "prune")]
     pub grace: Option<String>,
@@ -452,63 +476,15 @@ pub(super) struct TagArgs {
     /// Let the rules decide again.
     #[arg(long)]
     pub unpin: bool,
+    /// Confirm the time of a snapshot that is doubtful.
+    #[arg(long)]
+    pub confirm_time: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct KeyArgs {
     #[command(subcommand)]
     pub command: KeyCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum KeyCommand {
-    /// Add a passphrase or a key file.
-    #[command(after_long_help = "Examples:
-  dumpvault key add --label ops                     # asks for a new passphrase
-  dumpvault key add --new-key-file /root/db1.key --role append --label db1
-  dumpvault key add --new-password-file /root/pw")]
-    Add(KeyAddArgs),
-    /// List the keys.
-    List,
-    /// Remove a key.
-    Remove {
-        /// The beginning of its id, as `key list` shows it.
-        id: String,
-    },
-    /// Change the passphrase (or key file) that the repository was opened with.
-    Passwd(NewKeyArgs),
-    /// Write the key slot, still sealed, to a file, to be kept elsewhere.
-    Export {
-        /// The file; it must not be there yet.
-        file: PathBuf,
-    },
-    /// Put an exported key slot back.
-    Import {
-        /// The file.
-        file: PathBuf,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct KeyAddArgs {
-    #[command(flatten)]
-    pub new: NewKeyArgs,
-    /// What the key may do: full, or append (add backups; read none).
-    #[arg(long, value_parser = ["full", "append"], default_value = "full")]
-    pub role: String,
-    /// Words shown beside the key in `key list`.
-    #[arg(long, default_value = "")]
-    pub label: String,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct NewKeyArgs {
-    /// The new key is this key file; made if it is not there.
-    #[arg(long, value_name = "FILE", conflicts_with = "new_password_file")]
-    pub new_key_file: Option<PathBuf>,
-    /// The new passphrase is the first line of this file.
-    #[arg(long, value_name = "FILE")]
-    pub new_password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -112,6 +112,8 @@ fn conclude(
     for (series, outcome) in &outcomes {
         match outcome {
             Ok(report) if report.is_clean() => {}
+            Ok(report) if !report.turned_back.is_empty() => exit = Exit::Integrity,
+            Ok(_) if exit == Exit::Integrity => {}
             Ok(_) => exit = Exit::Partial,
             Err(error) => {
                 let failed = CliError::Failed { message: format!("{series}: {error}") };
@@ -178,7 +180,7 @@ fn result_json(series: &str, outcome: &Result<BackupReport, OpError>) -> serde_j
             json!({
                 "source": series, "ok": report.is_clean(),
                 "snapshot": render::snapshot(&seen, tags), "damage": report.damage,
-                "suspect": report.suspects,
+                "suspect": report.suspects, "turned_back": report.turned_back,
             })
         }
         Err(error) => {

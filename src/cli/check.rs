@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
         }
         context.output(&object.to_string());
     } else {
-        tell(context, &report, leftovers)?;
+        tell(context, &report, args, leftovers)?;
     }
     Ok(match (report.is_clean(), short_locks.is_empty()) {
         (false, _) => Exit::Integrity,
@@ -74,7 +74,7 @@ fn share(text: &str) -> Result<f64, CliError> {
     })
 }
 
-fn tell(context: &Context, report: &CheckReport, leftovers: usize) -> Result<(), CliError> {
+fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: usize) -> Result<(), CliError> {
     context.say(&format!(
         "{} snapshots, {} metadata objects, {} packs ({}), {} read",
         report.snapshots,
@@ -101,6 +101,21 @@ fn tell(context: &Context, report: &CheckReport, leftovers: usize) -> Result<(),
             "snapshot {} is not committed: its backup is under way or was cut short, or its mark is lost",
             id.short()
         ));
+    }
+    if !report.foreign.is_empty() && !args.foreign {
+        context.say(&format!("{} foreign objects: dumpvault check --foreign", report.foreign.len()));
+    }
+    for foreign in report.foreign.iter().filter(|_| args.foreign) {
+        let who = foreign.head.as_ref().map_or_else(String::new, |head| {
+            format!(" (says it is of series `{}` of host `{}`)", head.series, head.host)
+        });
+        context.output(&format!("foreign: {}{who}: {}", foreign.object, foreign.why));
+    }
+    for what in &report.claimed_lost {
+        context.warn(format!("{what}; that key may only add, and may be lying"));
+    }
+    for what in &report.turned_back {
+        context.output(&format!("turned back: {what}"));
     }
     if leftovers > 0 {
         context.say(&format!("{leftovers} temporary files of runs under way or killed"));
@@ -194,6 +209,10 @@ fn to_json(report: &CheckReport, args: &CheckArgs, leftovers: usize) -> serde_js
         "snapshots_hit": hits_json(&report.hits),
         "unreferenced_packs": report.unreferenced_packs, "unreferenced_bytes": report.unreferenced_bytes,
         "uncommitted": report.uncommitted.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "foreign": report.foreign.iter().map(|foreign| {
+            json!({"object": foreign.object, "what": foreign.why.to_string()})
+        }).collect::<Vec<_>>(),
+        "turned_back": report.turned_back, "claimed_lost": report.claimed_lost,
         "temporary_files": leftovers,
     })
 }

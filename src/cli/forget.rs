@@ -15,6 +15,22 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+fn forget_foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result<Exit, CliError> {
+    let objects = if dry_run {
+        let history = repo.history(&mut repo.catalog(&context.progress)?)?;
+        history.foreign.into_iter().map(|foreign| foreign.object).collect()
+    } else {
+        repo.forget_foreign()?
+    };
+    if context.json {
+        context.output(&json!({"version": 1, "dry_run": dry_run, "foreign": objects}).to_string());
+        return Ok(Exit::Good);
+    }
+    let verb = if dry_run { "would remove" } else { "removed" };
+    context.say(&format!("{verb} {} foreign objects", objects.len()));
+    Ok(Exit::Good)
+}
+
 pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliError> {
     let calendar = context.app.config.calendar()?;
     let zone = calendar.zone.clone();
@@ -28,6 +44,9 @@ pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliEr
         calendar,
     };
     let repo = context.repository()?;
+    if args.foreign {
+        return forget_foreign(context, &repo, args.dry_run);
+    }
     let (clock, observer) = (&context.clock, &context.progress);
     let decided = if args.snapshots.is_empty() {
         forget_by_policy(&repo, clock, &request, observer)?
@@ -259,7 +278,12 @@ pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
     if args.add.is_empty() && args.remove.is_empty() && pin.is_none() {
         return Err(CliError::usage("nothing to change: give --add, --remove, --pin or --unpin"));
     }
-    let request = TagRequest { add: args.add.clone(), remove: args.remove.clone(), pin };
+    let request = TagRequest {
+        add: args.add.clone(),
+        remove: args.remove.clone(),
+        pin,
+        confirm_time: args.confirm_time,
+    };
     let repo = context.repository()?;
     let host = context.app.host();
     let name = &args.snapshot;

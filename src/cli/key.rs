@@ -1,12 +1,14 @@
 //! `dumpvault init` and `dumpvault key`.
 
-use super::args::{InitArgs, KeyAddArgs, KeyCommand, NewKeyArgs};
+mod authors;
+
+use super::args::{InitArgs, KeyCommand, NewKeyArgs};
 use super::render::{self, table};
 use super::report::{CliError, Exit};
 use super::{Context, prompt};
 use crate::app::{App, AppError};
 use crate::clock::Clock;
-use crate::crypto::{Credential, KeyFile, Role};
+use crate::crypto::{Credential, KeyFile};
 use crate::id::SlotId;
 use crate::repo::Repository;
 use crate::repo::format::slot::{SLOT_BYTES_MAX, SlotKind};
@@ -22,13 +24,19 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
     let credential = of_new_repository(context, &context.app)?;
     let repo = context.app.init(&credential, &args.label, now_ms(context))?;
     if context.json {
-        let object = json!({"version": 1, "id": repo.id().to_string(), "location": repo.location()});
+        let object = json!({
+            "version": 1, "id": repo.id().to_string(), "location": repo.location(),
+            "authority": repo.authority_fingerprint(),
+        });
         context.output(&object.to_string());
     } else {
         context.say(&format!("made repository {} at {}", repo.id(), repo.location()));
         context.say(
             "keep a copy of the passphrase or key file off this machine: without it nothing can be read",
         );
+        let authority = repo.authority_fingerprint();
+        context
+            .say(&format!("fingerprint of the repository's authority, for the recovery sheet: {authority}"));
     }
     Ok(Exit::Good)
 }
@@ -57,9 +65,12 @@ pub(super) fn of_new_repository(context: &Context, app: &App) -> Result<Credenti
 
 pub(super) fn run(context: &Context, command: &KeyCommand) -> Result<Exit, CliError> {
     match command {
-        KeyCommand::Add(args) => add(context, args),
+        KeyCommand::Add(args) => authors::add(context, args),
         KeyCommand::List => list(context),
-        KeyCommand::Remove { id } => remove(context, id),
+        KeyCommand::Grant(args) => authors::grant(context, args),
+        KeyCommand::Rotate(args) => authors::rotate(context, Vec::new(), None, args),
+        KeyCommand::Revoke { key, since, rotate } => authors::revoke(context, key, *since, rotate),
+        KeyCommand::Remove { id, force } => remove(context, id, *force),
         KeyCommand::Passwd(args) => passwd(context, args),
         KeyCommand::Export { file } => export(context, file),
         KeyCommand::Import { file } => import(context, file),
@@ -135,14 +146,6 @@ fn opened(context: &Context) -> Result<(Repository, Credential), CliError> {
     Ok((context.app.open(&identity, &credential)?, credential))
 }
 
-fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {
-    let (repo, _) = opened(context)?;
-    let role = if args.role == "append" { Role::Append } else { Role::Full };
-    let credential = new_credential(context, &args.new)?;
-    let id = repo.add_key(&credential, role, &args.label, now_ms(context))?;
-    told(context, &format!("added key {}, role {role}", id.short()), &id)
-}
-
 fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
     if context.json {
         context.output(&json!({"version": 1, "id": id.to_string()}).to_string());
@@ -167,13 +170,14 @@ fn list(context: &Context) -> Result<Exit, CliError> {
             .map(|slot| match &slot.label {
                 Ok((label, kind)) => json!({
                     "id": slot.id.to_string(), "kind": word(kind), "role": label.role.to_string(),
-                    "label": label.text, "current": slot.current,
+                    "label": label.text, "current": slot.current, "author": label.author.to_string(),
                     "created": crate::snapshot::timestamp(label.created_ms).to_string(),
                 }),
                 Err(error) => json!({"id": slot.id.to_string(), "error": error.to_string()}),
             })
             .collect();
-        context.output(&json!({"version": 1, "keys": keys}).to_string());
+        let authors = authors::json(&repo);
+        context.output(&json!({"version": 1, "keys": keys, "authors": authors}).to_string());
     } else {
         let rows: Vec<Vec<String>> = slots
             .iter()
@@ -191,21 +195,31 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 }
             })
             .collect();
-        context.output(&table(&["ID", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
-        context.say("* opened the repository just now");
+        context.output(&authors::listed(&repo));
+        context.output("");
+        context.output(&table(&["SLOT", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
+        context
+            .say("* the slot that opened the repository; roles and labels of slots are what the slots say");
     }
     Ok(if damaged { Exit::Integrity } else { Exit::Good })
 }
 
-fn remove(context: &Context, prefix: &str) -> Result<Exit, CliError> {
+fn remove(context: &Context, prefix: &str, force: bool) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
     let slots = repo.list_keys(&credential)?;
     let fits: Vec<&SlotId> =
         slots.iter().map(|slot| &slot.id).filter(|id| id.to_string().starts_with(prefix)).collect();
     match fits.as_slice() {
         [id] if prefix.len() >= 4 => {
-            repo.remove_key(id, &credential, false)?;
-            told(context, &format!("removed key {}", id.short()), id)
+            repo.remove_key(id, &credential, force)?;
+            told(
+                context,
+                &format!(
+                    "removed key slot {}; whoever copied it keeps access until `dumpvault key revoke`",
+                    id.short()
+                ),
+                id,
+            )
         }
         [] => Err(CliError::usage(format!("no key `{prefix}`: see `dumpvault key list`"))),
         [_] => Err(CliError::usage("give at least four digits of the key's id")),
@@ -217,7 +231,11 @@ fn passwd(context: &Context, args: &NewKeyArgs) -> Result<Exit, CliError> {
     let (repo, old) = opened(context)?;
     let new = new_credential(context, args)?;
     let id = repo.change_credential(&old, &new, now_ms(context))?;
-    told(context, &format!("changed; the key is now {}", id.short()), &id)
+    let line = format!(
+        "changed; the slot is now {}. Whoever copied the old slot and knows its passphrase keeps access until `dumpvault key rotate`",
+        id.short()
+    );
+    told(context, &line, &id)
 }
 
 fn export(context: &Context, file: &Path) -> Result<Exit, CliError> {

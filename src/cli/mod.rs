@@ -181,7 +181,10 @@ fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
         is_root: rustix::process::geteuid().is_root(),
     };
     let overrides = Overrides {
-        access: crate::repo::Access::default(),
+        access: globals
+            .access
+            .read()
+            .map_err(|(path, source)| CliError::File { path: path.display().to_string(), source })?,
         repository: globals.repo,
         config: globals.config,
         password_file: globals.password_file,

@@ -14,6 +14,8 @@ pub(super) fn run(context: &Context, command: &RepairCommand) -> Result<Exit, Cl
         RepairCommand::Index => index(context),
         RepairCommand::Packs => packs(context),
         RepairCommand::Snapshots => snapshots(context),
+        RepairCommand::Marks { dry_run } => marks(context, *dry_run),
+        RepairCommand::Times { dry_run } => times(context, *dry_run),
     }
 }
 
@@ -152,4 +154,48 @@ fn snapshots(context: &Context) -> Result<Exit, CliError> {
         context.say(&format!("{} snapshots are whole", repair.report.snapshots));
     }
     Ok(exit(is_whole))
+}
+
+fn marks(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
+    let repo = context.repository_uncached()?;
+    let now_ms = context.clock.now().as_millisecond();
+    let objects = if dry_run {
+        let history = repo.history(&mut repo.catalog(&context.progress)?)?;
+        let given_up = history.damaged.iter().filter(|damage| !damage.stops_deletion);
+        given_up.filter_map(|damage| damage.error.object().map(str::to_owned)).collect()
+    } else {
+        repo.give_up_unreadable(now_ms)?
+    };
+    if context.json {
+        context
+            .output(&json!({"version": 1, "ok": true, "dry_run": dry_run, "given_up": objects}).to_string());
+        return Ok(Exit::Good);
+    }
+    let verb = if dry_run { "would give up" } else { "gave up" };
+    for object in &objects {
+        context.output(&format!("{verb} {object}: it cannot be read"));
+    }
+    if objects.is_empty() {
+        context.say("every mark and snapshot can be read");
+    }
+    Ok(Exit::Good)
+}
+
+fn times(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
+    let repo = context.repository_uncached()?;
+    let now_ms = context.clock.now().as_millisecond();
+    let ids = if dry_run {
+        let history = repo.history(&mut repo.catalog(&context.progress)?)?;
+        history.snapshots.iter().filter(|summary| summary.is_doubtful).map(|summary| summary.id).collect()
+    } else {
+        repo.confirm_times(None, now_ms)?
+    };
+    if context.json {
+        let object = json!({"version": 1, "ok": true, "dry_run": dry_run, "confirmed": names(&ids)});
+        context.output(&object.to_string());
+        return Ok(Exit::Good);
+    }
+    let verb = if dry_run { "would confirm" } else { "confirmed" };
+    context.say(&format!("{verb} the times of {} snapshots", ids.len()));
+    Ok(Exit::Good)
 }

@@ -139,6 +139,22 @@ pub enum OpError {
         #[source]
         source: Box<OpError>,
     },
+    /// The newest snapshot of a series says a time that its author may not be believed.
+    #[error(
+        "the newest snapshot of `{name}`, {doubtful}, was added by a key that may only add, and says it is of {time}, though it was stored at {stored}"
+    )]
+    Doubtful {
+        /// As given.
+        name: String,
+        /// The doubtful snapshot.
+        doubtful: String,
+        /// The time that it says.
+        time: jiff::Timestamp,
+        /// When it was stored.
+        stored: jiff::Timestamp,
+        /// The newest one that is not doubtful, if there is one.
+        visible: Option<String>,
+    },
     /// A time that lies ahead was given.
     #[error("the time {time} lies in the future")]
     FutureTime {
@@ -197,6 +213,14 @@ impl OpError {
             Self::Hidden { visible, .. } => Some(format!(
                 "the newest that can be read is {visible}: name it by its id to restore it all the same"
             )),
+            Self::Doubtful { doubtful, visible, .. } => Some(match visible {
+                Some(visible) => format!(
+                    "restore {visible} or {doubtful} by its id; `dumpvault tag --confirm-time {doubtful}` says that its time is right"
+                ),
+                None => format!(
+                    "restore {doubtful} by its id; after a repository was moved, `dumpvault repair times` confirms all times"
+                ),
+            }),
             Self::FutureTime { .. } => {
                 Some("give the time when the dump was made; without --time it is the present".to_owned())
             }
@@ -272,6 +296,14 @@ pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
             ErrorKind::Conflict => "another program wrote to this object: run `dumpvault check`",
             _ => return None,
         },
+        RepoError::Revoked { .. } => "ask whoever holds a full key for a new one (`dumpvault key add`)",
+        RepoError::NotAllowed(_) => "a full key can allow it: `dumpvault key grant`",
+        RepoError::TwoEpochs { .. } => {
+            "find out which rotation was yours (`dumpvault key rotate` prints nothing secret), then use --trust-epoch ID"
+        }
+        RepoError::TurnedBack { .. } => {
+            "put the storage back as it was; if it was turned back on purpose, use --accept-rollback once"
+        }
         RepoError::NoRepository { .. } => "make one with `dumpvault init`, or name another with --repo",
         RepoError::AlreadyExists { .. } => "use it as it is, or choose another place",
         RepoError::NotEmpty { .. } => "choose an empty directory, or one that is not there yet",

@@ -110,6 +110,10 @@ fn refuse_if_hidden(
     observer: &dyn Observer,
 ) -> Result<(), OpError> {
     let Summary { id, head, .. } = found;
+    if let Some(what) = history.turned_back.first() {
+        return Err(RepoError::TurnedBack { what: what.clone() }.into());
+    }
+    refuse_if_doubtful(history, found, name)?;
     let newer: Vec<&Summary> = history
         .uncommitted
         .iter()
@@ -139,6 +143,22 @@ fn refuse_if_hidden(
         observer.observe(Event::Warning { message });
     }
     Ok(())
+}
+
+/// The newest snapshot by its counter is one whose time is not believed: a person decides.
+fn refuse_if_doubtful(history: &History, found: &Summary, name: &str) -> Result<(), OpError> {
+    let is_asked_by_time = name.contains('@') || name.contains('~');
+    let series = history.series(&found.head.series, &found.head.host);
+    let newest = series.filter(|other| !other.head.is_import()).max_by_key(|other| other.head.counter);
+    let doubtful = newest.filter(|newest| newest.is_doubtful && !is_asked_by_time);
+    let Some(doubtful) = doubtful.or(Some(found).filter(|found| found.is_doubtful)) else { return Ok(()) };
+    Err(OpError::Doubtful {
+        name: name.to_owned(),
+        doubtful: doubtful.id.short(),
+        time: doubtful.head.time(),
+        stored: crate::snapshot::timestamp(doubtful.stored_ms),
+        visible: (!found.is_doubtful).then(|| found.id.short()),
+    })
 }
 
 /// What goes out: a stream as it is, or an archive made of parts of it.

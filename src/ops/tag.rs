@@ -2,10 +2,12 @@
 
 use super::OpError;
 use crate::clock::Clock;
+use crate::crypto::{CryptoError, Role};
 use crate::event::Observer;
-use crate::repo::Repository;
 use crate::repo::format::mark::MarkKind;
+use crate::repo::{RepoError, Repository};
 use crate::snapshot::Summary;
+use crate::snapshot::selection::select;
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 
@@ -18,6 +20,8 @@ pub struct TagRequest {
     pub remove: Vec<String>,
     /// Pin (true) or unpin (false).
     pub pin: Option<bool>,
+    /// The snapshot's time is right, whatever the storage says of when it was put.
+    pub confirm_time: bool,
 }
 
 /// Changes what is said of the snapshot that `name` stands for; gives it with its tags as they are now, and whether it is pinned.
@@ -35,9 +39,19 @@ pub fn tag(
 ) -> Result<(Summary, bool), OpError> {
     let mut catalog = repo.catalog(observer)?;
     let history = repo.history(&mut catalog)?;
-    let mut summary = super::restore::find(&history, name, zone, observer)?;
+    let mut summary = match super::restore::find(&history, name, zone, observer) {
+        // Who names it here has looked at it.
+        Err(OpError::Doubtful { .. }) => select(&history.snapshots, name, zone)?.clone(),
+        found => found?,
+    };
     drop(catalog);
     let now_ms = clock.now().as_millisecond();
+    if !request.remove.is_empty() && repo.role() != Role::Full {
+        return Err(RepoError::from(CryptoError::RoleTooWeak { needed: "removing tags" }).into());
+    }
+    if request.confirm_time {
+        repo.confirm_times(Some(&summary.id), now_ms)?;
+    }
     let mut tags: BTreeSet<String> = summary.head.tags.iter().cloned().collect();
     tags.extend(request.add.iter().cloned());
     tags.retain(|tag| !request.remove.contains(tag));

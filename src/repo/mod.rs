@@ -587,6 +587,12 @@ impl Repository {
         self.storage.is_local() || self.storage.cache().is_some()
     }
 
+    /// Hex of the first authority's public key: whoever compares it knows that it is the repository that was made.
+    pub fn authority_fingerprint(&self) -> String {
+        let authority = self.keys.epoch(0).map(|epoch| *epoch.authority()).unwrap_or_default();
+        authority.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Who may say what in it.
     pub fn authors(&self) -> &Authors {
         &self.authors

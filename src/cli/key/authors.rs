@@ -1,0 +1,163 @@
+//! `dumpvault key add`, `grant`, `rotate` and `revoke`: who holds a key, and what it may do.
+
+use super::{new_credential, now_ms, opened, told};
+use crate::cli::Context;
+use crate::cli::args::{GrantArgs, KeyAddArgs, RotateArgs};
+use crate::cli::render::table;
+use crate::cli::report::{CliError, Exit};
+use crate::crypto::Role;
+use crate::id::AuthorId;
+use crate::repo::format::author::Statement;
+use crate::repo::rotation::{RotateReport, RotateRequest, Rotation};
+use crate::repo::{KeyRing, NewKey, Repository};
+use serde_json::{Value, json};
+
+pub(super) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {
+    let (repo, _) = opened(context)?;
+    let role = if args.append || args.role == "append" { Role::Append } else { Role::Full };
+    if role == Role::Full && (!args.hosts.is_empty() || !args.series.is_empty()) {
+        return Err(CliError::usage("--host and --series are for append keys: a full key may do everything"));
+    }
+    let hosts = if args.hosts.is_empty() { vec![context.app.host()] } else { args.hosts.clone() };
+    let series = (!args.series.is_empty()).then(|| args.series.clone());
+    let credential = new_credential(context, &args.new)?;
+    let new = NewKey { role, name: &args.label, hosts: hosts.clone(), series, share: args.share };
+    let id = KeyRing::of(&repo).add(&credential, &new, now_ms(context))?;
+    let may = match role {
+        Role::Full => String::new(),
+        Role::Append => format!("; it may add backups of host {}", hosts.join(", ")),
+    };
+    told(context, &format!("added {role} key, slot {}{may}", id.short()), &id)
+}
+
+pub(super) fn grant(context: &Context, args: &GrantArgs) -> Result<Exit, CliError> {
+    let (repo, _) = opened(context)?;
+    let ring = KeyRing::of(&repo);
+    let author = ring.find(&args.key)?;
+    let statement = ring.grant(&author, now_ms(context), |statement| {
+        if args.only && !args.hosts.is_empty() {
+            statement.hosts.clear();
+        }
+        statement.hosts.extend(args.hosts.iter().cloned());
+        statement.hosts.sort();
+        statement.hosts.dedup();
+        if args.all_series {
+            statement.series = None;
+        } else if !args.series.is_empty() {
+            let before = statement.series.take().filter(|_| !args.only).unwrap_or_default();
+            let mut series: Vec<String> = before.into_iter().chain(args.series.iter().cloned()).collect();
+            series.sort();
+            series.dedup();
+            statement.series = Some(series);
+        }
+        if let Some(name) = &args.rename {
+            statement.name.clone_from(name);
+        }
+    })?;
+    if context.json {
+        context.output(&json!({"version": 1, "author": one(&repo, &statement)}).to_string());
+    } else {
+        context.say(&format!("key `{}` may now {}", repo.authors().name(&author), may(&statement)));
+    }
+    Ok(Exit::Good)
+}
+
+pub(super) fn revoke(
+    context: &Context,
+    key: &str,
+    since: Option<jiff::Timestamp>,
+    args: &RotateArgs,
+) -> Result<Exit, CliError> {
+    let (repo, _) = opened(context)?;
+    let author = KeyRing::of(&repo).find(key)?;
+    drop(repo);
+    rotate(context, vec![author], since, args)
+}
+
+pub(super) fn rotate(
+    context: &Context,
+    revoke: Vec<AuthorId>,
+    since: Option<jiff::Timestamp>,
+    args: &RotateArgs,
+) -> Result<Exit, CliError> {
+    let (repo, credential) = opened(context)?;
+    let request = RotateRequest {
+        revoke: revoke.clone(),
+        since_ms: since.map(jiff::Timestamp::as_millisecond),
+        end_sessions: args.end_sessions,
+        now_ms: now_ms(context),
+    };
+    let report = Rotation::new(&repo, request, &context.progress, &context.cancel).run(&credential)?;
+    let RotateReport { epoch, authors, dropped, packs_named, packs_refused, sessions_ended } = report;
+    if context.json {
+        let object = json!({
+            "version": 1, "epoch": epoch, "authors": authors, "objects_dropped": dropped,
+            "packs_named": packs_named, "packs_refused": packs_refused, "sessions_ended": sessions_ended,
+            "revoked": revoke.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        });
+        context.output(&object.to_string());
+        return Ok(Exit::Good);
+    }
+    for author in &revoke {
+        context.say(&format!("revoked key `{}`", repo.authors().name(author)));
+    }
+    context.say(&format!("key epoch {epoch} is open; {authors} keys go on and need do nothing"));
+    if dropped > 0 {
+        context.say(&format!("{dropped} objects no longer count: `dumpvault forget --foreign` removes them"));
+    }
+    if packs_refused > 0 {
+        context.warn(format!("{packs_refused} packs do not hold what the revoked key said of them"));
+    }
+    if sessions_ended > 0 {
+        context.say(&format!("{sessions_ended} running backups were ended; they can be tried again at once"));
+    }
+    Ok(Exit::Good)
+}
+
+fn may(statement: &Statement) -> String {
+    if statement.role == Role::Full {
+        return "do everything".to_owned();
+    }
+    let series = match &statement.series {
+        None => "all series".to_owned(),
+        Some(series) => format!("series {}", series.join(", ")),
+    };
+    format!("add backups of {series} of host {}", statement.hosts.join(", "))
+}
+
+fn one(repo: &Repository, statement: &Statement) -> Value {
+    json!({
+        "author": statement.author.to_string(), "name": statement.name, "role": statement.role.to_string(),
+        "hosts": statement.hosts, "series": statement.series,
+        "revoked": !repo.authors().all().iter().any(|other| other.author == statement.author),
+        "own": statement.author == repo.authors().me(),
+        "created": crate::snapshot::timestamp(statement.time_ms).to_string(),
+    })
+}
+
+/// All keys for programs.
+pub(super) fn json(repo: &Repository) -> Vec<Value> {
+    let mut known: Vec<&Statement> = repo.authors().known().collect();
+    known.sort_by(|a, b| (&a.name, a.author).cmp(&(&b.name, b.author)));
+    known.into_iter().map(|statement| one(repo, statement)).collect()
+}
+
+/// All keys as a table.
+pub(super) fn listed(repo: &Repository) -> String {
+    let active: Vec<AuthorId> = repo.authors().all().iter().map(|statement| statement.author).collect();
+    let mut known: Vec<&Statement> = repo.authors().known().collect();
+    known.sort_by(|a, b| (&a.name, a.author).cmp(&(&b.name, b.author)));
+    let rows: Vec<Vec<String>> = known
+        .into_iter()
+        .map(|statement| {
+            let is_active = active.contains(&statement.author);
+            vec![
+                statement.author.short(),
+                statement.role.to_string(),
+                if is_active { may(statement) } else { "revoked".to_owned() },
+                statement.name.clone(),
+            ]
+        })
+        .collect();
+    table(&["KEY", "ROLE", "MAY", "NAME"], &[], &rows)
+}
