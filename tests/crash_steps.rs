@@ -194,14 +194,14 @@ fn worn() -> Scene {
 
 #[test]
 fn init() {
-    for step in 0..3 {
+    for step in 0..4 {
         let scene = Scene::empty();
         let faulty = Faulty::new(scene.storage.clone(), 0);
         faulty.stop_after(step);
         let made = small::init(faulty.clone(), scene.cache.path());
         // The last step makes it exist: whether its maker heard so is another matter.
         let exists = scene.storage.size("config").unwrap().is_some();
-        assert_eq!((exists, made.is_ok()), (step == 2, step == 2), "step {step}");
+        assert_eq!((exists, made.is_ok()), (step == 3, step == 3), "step {step}");
         let again = small::init(scene.storage.clone(), scene.cache.path());
         match again {
             Err(RepoError::AlreadyExists { .. }) => assert!(exists),

@@ -338,7 +338,9 @@ impl Repository {
         let Some(slot) = slots.iter().find(|slot| slot.id == *id) else {
             return Err(RepoError::Missing { object: id.key() });
         };
-        let others = self.authors.all().into_iter().filter(|author| author.role == Role::Full);
+        // As it is now: keys may have been added since the repository was opened.
+        let now = self.refreshed()?;
+        let others = now.authors.all().into_iter().filter(|author| author.role == Role::Full);
         let is_last = others.filter(|author| author.author != self.authors.me()).count() == 0;
         if slot.current && (is_last || !force) {
             let short = id.short();
