@@ -278,6 +278,10 @@ pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
         | RepoError::Inconsistent { .. } => {
             "run `dumpvault check --read-data` to see all that is damaged; a new backup stores anew what it can"
         }
+        RepoError::ChunksLost { .. } => {
+            "`dumpvault check` lists the affected snapshots; next: `dumpvault repair packs`, `dumpvault backup` (stores \
+             lost data that the source still has), then `dumpvault repair snapshots`, after which a prune goes on"
+        }
         RepoError::ClockSkew { .. } => {
             "set the clock (timedatectl, chronyc makestep): by a wrong one the wrong things are old"
         }

@@ -76,6 +76,12 @@ pub enum RepoError {
         /// Which pack should hold it, where that is known.
         hint: String,
     },
+    /// Chunks that snapshots want are in no pack: neither an index object nor a pack's own table names them.
+    #[error("{chunks} chunks that snapshots need are in no pack: nothing was deleted")]
+    ChunksLost {
+        /// How many.
+        chunks: u64,
+    },
     /// A block holds other bytes than its ids say, or its recipe does not fit.
     #[error("`{object}`: {what}")]
     Inconsistent {
@@ -208,7 +214,11 @@ impl RepoError {
     pub fn is_integrity(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::Missing { .. } | Self::ChunkLost { .. } | Self::Inconsistent { .. }
+            Self::Damaged { .. }
+                | Self::Missing { .. }
+                | Self::ChunkLost { .. }
+                | Self::ChunksLost { .. }
+                | Self::Inconsistent { .. }
         )
     }
 
@@ -441,6 +451,12 @@ impl Repository {
     /// Where it lies, for people.
     pub fn location(&self) -> String {
         self.storage.location()
+    }
+
+    /// The same repository past the cache of packs: what the storage itself holds.
+    fn past_cache(&self) -> Self {
+        let storage = Arc::new(crate::storage::cache::PastCache::new(Arc::clone(&self.storage)));
+        Self { storage, ..self.clone() }
     }
 
     /// Whether packs can be read here and there at little cost: they are on this machine, or can be brought here.

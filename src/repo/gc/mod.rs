@@ -5,7 +5,9 @@
 //! | `forget` | the order in which a snapshot goes |
 //! | `live` | the set of live chunks |
 //! | `mark` | how recipes are followed to chunks |
-//! | `weigh` | which copy of a chunk counts |
+//! | `witness` | which pack was seen to hold a chunk that several claim |
+//! | `tables` | what packs say of themselves, beside what indexes say of them |
+//! | `weigh` | how much of each pack is live |
 //! | `survey` | what is there, read in the order that makes it safe |
 //! | `sweep` | rescuing, rewriting indexes, deleting |
 //!
@@ -21,7 +23,9 @@ mod live;
 mod mark;
 mod survey;
 mod sweep;
+mod tables;
 mod weigh;
+mod witness;
 
 pub(super) use sweep::INDEX_CHUNKS;
 
@@ -35,8 +39,9 @@ use crate::event::{Cancel, Event, Observer};
 use crate::id::{PackId, PlanId, SnapshotId};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
-use survey::Survey;
+use survey::{HINT_INDEX, Survey};
 use weigh::Weight;
+use witness::Witness;
 
 /// A pack of less than one so-manieth of a full one is small …
 const SMALL_PACK: u64 = 4;
@@ -141,7 +146,7 @@ impl Repository {
     /// Plans what to delete, and carries out the plans whose time has come; see the module.
     ///
     /// # Errors
-    /// Nothing is deleted when a snapshot, a recipe or a mark cannot be read, the clocks of host and storage disagree
+    /// Nothing is deleted when a snapshot, a recipe or a mark cannot be read, a chunk that a snapshot needs is in no pack, the clocks of host and storage disagree
     /// ([`RepoError::ClockSkew`]), another prune is under way, or the grace is zero and a backup is ([`RepoError::Busy`]). Whatever else
     /// fails, at any step, leaves garbage at worst: run it again.
     pub fn prune(
@@ -156,9 +161,10 @@ impl Repository {
         let mut report = PruneReport::default();
         if settings.dry_run {
             let now = storage_time(settings.now_ms);
-            let survey = Survey::take(self, now, observer, cancel)?;
+            let survey = Survey::take(self, now, Witness::new(self), observer, cancel)?;
+            survey.refuse_loss()?;
             survey.describe(&mut report);
-            self.plan(&survey, settings, &mut report)?;
+            self.plan(&survey, settings, observer, cancel, &mut report)?;
             report.uncommitted_removed.clone_from(&survey.stale);
             for plan in &survey.plans {
                 report.waiting.extend(waiting(plan, &survey, settings.grace, now));
@@ -172,13 +178,14 @@ impl Repository {
         }
         self.end_lapsed(&session, settings, now)?;
         observer.observe(Event::Step { what: "marking what is live".to_owned() });
-        let mut survey = Survey::take(self, now, observer, cancel)?;
+        let mut survey = Survey::take(self, now, Witness::new(self), observer, cancel)?;
+        survey.refuse_loss()?;
         for id in &survey.stale {
             self.remove_abandoned(id, settings.now_ms)?;
             report.uncommitted_removed.push(*id);
         }
         survey.describe(&mut report);
-        self.plan(&survey, settings, &mut report)?;
+        self.plan(&survey, settings, observer, cancel, &mut report)?;
         if let Some(plan) = self.condemn(&survey, settings.now_ms, cancel, &mut report)? {
             tracing::info!("prune plan {plan} condemns {} packs", report.condemned.len());
             // The plan is there: what is read from now on knows of it.
@@ -201,9 +208,14 @@ impl Repository {
         if self.keys.role() != Role::Full {
             return Err(CryptoError::RoleTooWeak { needed: "knowing what snapshots need" }.into());
         }
-        let survey = Survey::take(self, storage_time(now_ms), observer, cancel)?;
-        let weights = survey.weigh(&survey.condemned())?;
-        Ok(weights.into_iter().filter(|weight| weight.live_chunks > 0).map(|weight| weight.pack.id).collect())
+        let survey = Survey::take(self, storage_time(now_ms), Witness::new(self), observer, cancel)?;
+        let weights = survey.weigh(&survey.condemned(), cancel)?;
+        let (needed, dead): (Vec<Weight>, Vec<Weight>) =
+            weights.into_iter().partition(|weight| weight.live_chunks > 0);
+        // An index object that says of a pack that it holds nothing must not let its lock run out.
+        let dead = dead.iter().map(|weight| weight.pack.id).collect();
+        let disputed = self.disputed(&survey, &dead, cancel)?;
+        Ok(needed.iter().map(|weight| weight.pack.id).chain(disputed.into_keys()).collect())
     }
 
     /// Registers the session of whoever changes packs and indexes otherwise, so that no prune runs at the same time.
@@ -286,6 +298,8 @@ impl Repository {
         &self,
         survey: &Survey,
         settings: &PruneSettings,
+        observer: &dyn Observer,
+        cancel: &Cancel,
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
         let now = survey.now;
@@ -299,13 +313,13 @@ impl Repository {
         };
         let share = settings.live_share_max.clamp(0.0, 1.0);
         let mut small: HashMap<BlockKind, Vec<CondemnedPack>> = HashMap::new();
-        for weight in survey.weigh(&survey.condemned())? {
+        for weight in survey.weigh(&survey.condemned(), cancel)? {
             report.live_bytes += weight.live_bytes;
             let Weight { pack, live_bytes, used_bytes, live_chunks, kind } = weight;
             if is_young(&pack.id) || report.condemned.len() >= PLAN_PACKS_MAX {
                 continue;
             }
-            let damaged = survey.unusable.contains_key(&pack.id);
+            let damaged = survey.is_damaged(&pack.id);
             let mostly_dead = live_bytes as f64 <= used_bytes as f64 * share;
             let condemned = CondemnedPack { pack: pack.id, bytes: pack.bytes, live_bytes };
             if live_chunks == 0 || mostly_dead && !damaged {
@@ -317,6 +331,38 @@ impl Repository {
         // Each byte is copied once for so many packs: cheap, and a bucket with a thousand tiny objects is not.
         for packs in small.into_values().filter(|packs| packs.len() >= SMALL_PACKS) {
             report.condemned.extend(packs);
+        }
+        let mut going = report.condemned.iter().map(|condemned| condemned.pack).collect();
+        self.keep_disputed(survey, &mut going, observer, cancel, report)?;
+        report.condemned.retain(|condemned| going.contains(&condemned.pack));
+        Ok(())
+    }
+
+    /// Takes out of `going` the packs of which it is not certain what they hold, and says why they stay; and which packs were found to be
+    /// other than they should.
+    fn keep_disputed(
+        &self,
+        survey: &Survey,
+        going: &mut HashSet<PackId>,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
+        let mut warnings = Vec::new();
+        for (pack, why) in self.disputed(survey, going, cancel)? {
+            going.remove(&pack);
+            warnings.push(format!("pack {} stays: {why}; {HINT_INDEX}", pack.short()));
+        }
+        for (pack, why) in survey.witness().failed() {
+            warnings.push(format!(
+                "nothing relies on pack {}: {why}; `dumpvault check --read-data` tells what is damaged",
+                pack.short()
+            ));
+        }
+        warnings.retain(|message| !report.warnings.contains(message));
+        for message in warnings {
+            observer.observe(Event::Warning { message: message.clone() });
+            report.warnings.push(message);
         }
         Ok(())
     }
@@ -354,10 +400,12 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<Survey, RepoError> {
         // Two sets of live chunks at once would be too much.
-        drop(old);
+        let witness = old.into_witness();
         let now = session.beat()?;
         self.end_lapsed(session, settings, now)?;
-        Survey::take(self, now, observer, cancel)
+        let survey = Survey::take(self, now, witness, observer, cancel)?;
+        survey.refuse_loss()?;
+        Ok(survey)
     }
 
     fn sweep_what_is_due(

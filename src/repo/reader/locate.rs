@@ -100,7 +100,8 @@ impl Locator {
         Ok(Some(location))
     }
 
-    fn forget(&mut self) {
+    /// Forgets all answers: what the catalog says has changed.
+    pub(in crate::repo) fn forget(&mut self) {
         self.kept.clear();
         self.asked.clear();
         self.kept_whole = 0;
