@@ -27,14 +27,8 @@ enum Word {
     Unreadable(String),
 }
 
-/// What index objects say of packs whose own tables cannot confirm it.
-#[derive(Default)]
-struct Claims {
-    /// Index objects that say otherwise.
-    against: BTreeMap<PackId, BTreeSet<IndexId>>,
-    /// An index object that names the pack.
-    by: HashMap<PackId, IndexId>,
-}
+/// Index objects that say otherwise of a pack.
+type Against = BTreeMap<PackId, BTreeSet<IndexId>>;
 
 type Listed = HashMap<PackId, (u64, SystemTime)>;
 
@@ -69,10 +63,10 @@ impl Repository {
         if open.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let claims = self.claims(&mut survey.locator(), &open)?;
+        let against = self.said_against(&mut survey.locator(), &open)?;
         let mut disputed = BTreeMap::new();
         for (id, (pack, word)) in open {
-            match (word, claims.against.get(&id)) {
+            match (word, against.get(&id)) {
                 // Nobody says otherwise, and it is not known to hold anything that is needed.
                 (Word::Unreadable(_), None) if pack.indexed => {
                     witness.agreed.insert(id);
@@ -107,17 +101,12 @@ impl Repository {
         let open: BTreeMap<PackId, (KnownPack, Word)> =
             differ.map(|(pack, word)| (pack.id, (pack, word))).collect();
         let mut locator = locator.lock().unwrap_or_else(PoisonError::into_inner);
-        let claims = if open.is_empty() { Claims::default() } else { self.claims(&mut locator, &open)? };
+        let against = if open.is_empty() { Against::new() } else { self.said_against(&mut locator, &open)? };
         let mut put_right = BTreeMap::new();
         for (id, (_, word)) in open {
-            put_right.insert(id, words_of(&word, claims.against.get(&id)));
+            put_right.insert(id, words_of(&word, against.get(&id)));
             let Word::Differs(own) = word else { continue };
-            let catalog = locator.catalog();
-            catalog.remove_packs(&HashSet::from([id]))?;
-            catalog.add_packs(None, &[*own])?;
-            if let Some(index) = claims.by.get(&id) {
-                catalog.set_indexed(index, &[id])?;
-            }
+            locator.catalog().replace_pack(&own)?;
         }
         locator.forget();
         Ok(put_right)
@@ -179,12 +168,12 @@ impl Repository {
     }
 
     /// Goes through all index objects for what they say of the packs in `open`.
-    fn claims(
+    fn said_against(
         &self,
         locator: &mut Locator,
         open: &BTreeMap<PackId, (KnownPack, Word)>,
-    ) -> Result<Claims, RepoError> {
-        let mut claims = Claims::default();
+    ) -> Result<Against, RepoError> {
+        let mut against = Against::new();
         for index in self.list_names::<IndexId>("index/")? {
             let named = match self.read_index(&index) {
                 Ok(named) => named.packs,
@@ -193,17 +182,16 @@ impl Repository {
             };
             for said in named {
                 let Some((pack, word)) = open.get(&said.id) else { continue };
-                claims.by.insert(said.id, index);
                 let agrees = match word {
                     Word::Differs(own) => said == **own,
                     _ => says_the_same(locator.catalog(), pack, &said)?,
                 };
                 if !agrees {
-                    claims.against.entry(said.id).or_default().insert(index);
+                    against.entry(said.id).or_default().insert(index);
                 }
             }
         }
-        Ok(claims)
+        Ok(against)
     }
 }
 
