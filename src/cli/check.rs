@@ -91,7 +91,7 @@ fn tell(context: &Context, report: &CheckReport, leftovers: usize) -> Result<(),
     }
     if report.unreferenced_packs > 0 {
         context.say(&format!(
-            "{} packs ({}) are unreferenced: of backups under way or cut short, or of removed snapshots; `dumpvault prune` removes them in time",
+            "{} packs ({}) are unreferenced: of backups under way or cut short, or of removed snapshots; a backup may use them again, and a prune removes the rest",
             report.unreferenced_packs,
             render::bytes(report.unreferenced_bytes)
         ));

@@ -288,6 +288,10 @@ pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
         RepoError::Busy { .. } => {
             "try again when it has ended; if it was killed, wait half an hour or say `prune --end-sessions`"
         }
+        RepoError::Overtaken { .. } => "run it again: a forget or prune ran at the same time",
+        RepoError::ListsLate { .. } => {
+            "`dumpvault doctor` shows what the storage does; docs/offsite.md says what it must promise"
+        }
         RepoError::Fenced { .. } => {
             "run the backup again: what it stored is found again, as far as it is there"
         }

@@ -105,7 +105,7 @@ impl Repository {
         let marks = self.read_marks_of(catalog, listing.marks, &mut history.damaged)?;
         let superseded = superseded(&marks);
         // Key of the snapshot, and the series that its mark names.
-        let mut committed: HashMap<String, Option<String>> = HashMap::new();
+        let mut committed: HashMap<String, (Option<String>, MarkId)> = HashMap::new();
         let mut abandoned: HashSet<&String> = HashSet::new();
         let mut tags: HashMap<String, BTreeSet<String>> = HashMap::new();
         for (id, mark) in &marks {
@@ -114,7 +114,7 @@ impl Repository {
             }
             match mark.kind {
                 MarkKind::Committed => {
-                    committed.insert(mark.object.clone(), mark.value.clone());
+                    committed.insert(mark.object.clone(), (mark.value.clone(), *id));
                 }
                 MarkKind::Damaged => {
                     let pack = name_in_key::<PackId>(&mark.object);
@@ -167,8 +167,10 @@ impl Repository {
             match head {
                 Ok(head) if committed.contains_key(&id.key()) => history.snapshots.push(Summary { id, head }),
                 Ok(head) => history.uncommitted.push(Summary { id, head }),
+                // Removed since it was listed. If a mark says that it should be there, that is seen below.
+                Err(RepoError::Missing { .. }) => {}
                 Err(error) if error.is_integrity() => {
-                    let series = committed.get(&id.key()).cloned().flatten();
+                    let series = committed.get(&id.key()).and_then(|(series, _)| series.clone());
                     history.damaged.push(HistoryDamage { error, series });
                 }
                 Err(error) => return Err(error),
@@ -181,8 +183,13 @@ impl Repository {
             _ => None,
         });
         let named: HashSet<String> = named.collect();
-        let mut lost: Vec<(String, Option<String>)> =
-            committed.into_iter().filter(|(key, _)| !seen.contains(key) && !named.contains(key)).collect();
+        let mut lost: Vec<(String, Option<String>)> = Vec::new();
+        for (key, (series, mark)) in committed {
+            // `forget` removes the mark first: one that is gone by now tells that it was at work.
+            if !seen.contains(&key) && !named.contains(&key) && self.storage.size(&mark.key())?.is_some() {
+                lost.push((key, series));
+            }
+        }
         lost.sort();
         history.damaged.extend(
             lost.into_iter()
@@ -214,6 +221,8 @@ impl Repository {
                 .and_then(|bytes| Mark::open(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
             match mark {
                 Ok(mark) => marks.push((id, mark)),
+                // Removed since it was listed.
+                Err(RepoError::Missing { .. }) => {}
                 Err(error) if error.is_integrity() => unreadable.push(HistoryDamage { error, series: None }),
                 Err(error) => return Err(error),
             }

@@ -12,6 +12,7 @@
 //! | `writer/` | the backup pipeline and the commit |
 //! | `reader/` | recipes resolved, blocks fetched ahead, streams written in order |
 //! | `session` | how writers and prunes know of each other |
+//! | `meanwhile` | what other processes did since something was looked up |
 //! | `gc/` | what is unreachable, and how it goes |
 //! | `repack` | chunks put together into new packs |
 //! | `verify/` | checking everything |
@@ -23,6 +24,7 @@ pub mod gc;
 pub mod history;
 pub mod keys;
 pub mod lock;
+mod meanwhile;
 mod objects;
 pub mod reader;
 mod repack;
@@ -33,6 +35,7 @@ pub mod verify;
 pub mod writer;
 
 pub use keys::{SlotInfo, SlotLabel};
+pub use meanwhile::Before;
 pub use objects::pack_key;
 
 use crate::crypto::{ContentKeys, Credential, CryptoError, KeyBundle};
@@ -174,6 +177,20 @@ pub enum RepoError {
     Busy {
         /// What is under way.
         what: String,
+    },
+    /// Another process changed what this one was reading; nothing is damaged.
+    #[error("{what}")]
+    Overtaken {
+        /// What happened meanwhile.
+        what: String,
+    },
+    /// The storage does not list what was just put, or goes on listing what was just deleted.
+    #[error(
+        "the storage does not keep its listings up to date (`{object}`): nothing was deleted, since what is in use cannot be told"
+    )]
+    ListsLate {
+        /// Key of the object that was put or deleted.
+        object: String,
     },
     /// What the backup relied on may be gone: it cannot be committed.
     #[error("the backup was not committed: {why}")]

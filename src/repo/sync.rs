@@ -22,7 +22,14 @@ pub struct Presence {
     pub condemned: HashMap<i64, PackId>,
     /// Packs listed that neither an index nor their own table explains, with the reason.
     pub unexplained: Vec<(PackId, String)>,
+    /// Packs are missing, and so are index objects: a prune ran since the catalog was brought up to date.
+    is_overtaken: bool,
 }
+
+/// Why a pack cannot be used that is not there.
+const MISSING: &str = "it is missing";
+/// So often the catalog is brought up to date again, when prunes run at the same time.
+const SYNCS: usize = 4;
 
 /// Takes away what prunes will delete.
 pub(super) fn heed_plans(
@@ -67,7 +74,14 @@ impl Repository {
             let presence = self.reconcile(&mut catalog, &history.damaged_packs)?;
             Ok((catalog, history, presence))
         };
-        match gather() {
+        let mut outcome = gather();
+        for _ in 1..SYNCS {
+            outcome = match outcome {
+                Ok((_, _, presence)) if presence.is_overtaken => gather(),
+                outcome => outcome,
+            }
+        }
+        match outcome {
             Err(RepoError::Catalog(error)) => {
                 observer.observe(Event::Step { what: format!("rebuilding the catalog: {error}") });
                 self.drop_catalog()?;
@@ -135,13 +149,33 @@ impl Repository {
         listed: &HashSet<IndexId>,
         observer: &dyn Observer,
     ) -> Result<(), RepoError> {
+        let mut listed = listed.clone();
+        for _ in 0..SYNCS {
+            if !self.take_in_once(catalog, &listed, observer)? {
+                break;
+            }
+            // What replaced those that are gone was put before they went.
+            listed = self.list_names::<IndexId>("index/")?.into_iter().collect();
+        }
+        Ok(())
+    }
+
+    /// As [`Repository::take_in`]; whether some of the index objects were removed since they were listed.
+    fn take_in_once(
+        &self,
+        catalog: &mut Catalog,
+        listed: &HashSet<IndexId>,
+        observer: &dyn Observer,
+    ) -> Result<bool, RepoError> {
         let known = catalog.indexes()?;
         let mut fresh: Vec<IndexId> = listed.difference(&known).copied().collect();
         fresh.sort();
+        let mut is_overtaken = false;
         for id in fresh {
             match self.read_index(&id) {
                 Ok(index) => catalog.add_packs(Some(&id), &index.packs)?,
-                Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })) => {
+                Err(RepoError::Missing { .. }) => is_overtaken = true,
+                Err(error @ RepoError::Damaged { .. }) => {
                     observer.observe(Event::Damage {
                         object: format!("index/{id}"),
                         message: format!("{error}; its packs' own tables are read instead"),
@@ -150,7 +184,7 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(is_overtaken)
     }
 
     pub(super) fn read_index(&self, id: &IndexId) -> Result<Index, RepoError> {
@@ -192,10 +226,12 @@ impl Repository {
         catalog: &mut Catalog,
         damaged_packs: &HashMap<PackId, String>,
     ) -> Result<Presence, RepoError> {
+        // Before packs are listed: other processes of this host write into the same catalog what they have just put.
+        let known = catalog.packs()?;
         let mut listed = self.list_packs()?;
         let mut presence = Presence::default();
         let mut gone = HashSet::new();
-        for pack in catalog.packs()? {
+        for pack in known {
             // Nothing but this catalog ever named it: a prune has cleared it away.
             // (Asked again, since it may have been written after the listing.)
             if !pack.indexed
@@ -206,7 +242,7 @@ impl Repository {
                 continue;
             }
             let reason = match listed.remove(&pack.id) {
-                None => Some("it is missing".to_owned()),
+                None => Some(MISSING.to_owned()),
                 Some(bytes) if bytes != pack.bytes => {
                     Some(format!("it has {bytes} bytes and should have {}", pack.bytes))
                 }
@@ -219,6 +255,7 @@ impl Repository {
         if !gone.is_empty() {
             catalog.remove_packs(&gone)?;
         }
+        self.pass_over_pruned(catalog, &mut presence)?;
         if self.keys.role() == Role::Full {
             for (id, bytes) in listed {
                 if damaged_packs.contains_key(&id) {
@@ -226,7 +263,9 @@ impl Repository {
                 }
                 match self.read_pack_table(&id, bytes) {
                     Ok(pack) => catalog.add_packs(None, &[pack])?,
-                    // Left behind by a full disk or a cut; or removed a moment ago.
+                    // Removed since it was listed.
+                    Err(RepoError::Missing { .. }) => {}
+                    // Left behind by a full disk or a cut.
                     Err(error) if error.is_integrity() => {
                         presence.unexplained.push((id, error.to_string()));
                     }
@@ -236,6 +275,25 @@ impl Repository {
             presence.unexplained.sort();
         }
         Ok(presence)
+    }
+
+    /// Packs that a prune has removed since the catalog was looked at are no damage: on this host the catalog names them no more; on
+    /// others an index object is gone, too.
+    fn pass_over_pruned(&self, catalog: &mut Catalog, presence: &mut Presence) -> Result<(), RepoError> {
+        let missing: HashSet<i64> = presence
+            .unusable
+            .iter()
+            .filter(|(_, (_, reason))| reason == MISSING)
+            .map(|(number, _)| *number)
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let known: HashSet<i64> = catalog.packs()?.iter().map(|pack| pack.number).collect();
+        presence.unusable.retain(|number, _| !missing.contains(number) || known.contains(number));
+        presence.is_overtaken =
+            missing.iter().any(|number| known.contains(number)) && self.has_lost_any(&catalog.indexes()?)?;
+        Ok(())
     }
 
     /// Reads a pack's own chunk table.

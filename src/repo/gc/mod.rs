@@ -32,7 +32,7 @@ pub(super) use sweep::INDEX_CHUNKS;
 use super::format::index::BlockKind;
 use super::format::plan::{PLAN_PACKS_MAX, Plan};
 use super::format::session::SessionKind;
-use super::session::{SKEW_MAX, SeenPlan, Session};
+use super::session::{LIVE, SKEW_MAX, SeenPlan, Session};
 use super::{RepoError, Repository};
 use crate::crypto::{CryptoError, Role};
 use crate::event::{Cancel, Event, Observer};
@@ -172,11 +172,30 @@ impl Repository {
             return Ok(report);
         }
         let session = self.begin_prune(settings.now_ms)?;
+        self.probe_listings()?;
+        match self.prune_registered(&session, settings, observer, cancel, &mut report) {
+            Ok(()) => Ok(report),
+            // What it was reading may have been removed under its hands.
+            Err(error) if error.is_integrity() && !session.is_registered().unwrap_or(true) => {
+                Err(RepoError::Overtaken { what: format!("another prune has ended this one: {error}") })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn prune_registered(
+        &self,
+        session: &Session,
+        settings: &PruneSettings,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
         let now = session.registered();
         if !settings.end_sessions {
-            self.refuse_beside(&session, settings, now)?;
+            self.refuse_beside(session, settings, now)?;
         }
-        self.end_lapsed(&session, settings, now)?;
+        self.end_lapsed(session, settings, now)?;
         observer.observe(Event::Step { what: "marking what is live".to_owned() });
         let mut survey = Survey::take(self, now, Witness::new(self), observer, cancel)?;
         survey.refuse_loss()?;
@@ -184,15 +203,14 @@ impl Repository {
             self.remove_abandoned(id, settings.now_ms)?;
             report.uncommitted_removed.push(*id);
         }
-        survey.describe(&mut report);
-        self.plan(&survey, settings, observer, cancel, &mut report)?;
-        if let Some(plan) = self.condemn(&survey, settings.now_ms, cancel, &mut report)? {
+        survey.describe(report);
+        self.plan(&survey, settings, observer, cancel, report)?;
+        if let Some(plan) = self.condemn(&survey, settings.now_ms, cancel, report)? {
             tracing::info!("prune plan {plan} condemns {} packs", report.condemned.len());
             // The plan is there: what is read from now on knows of it.
-            survey = self.survey_again(survey, &session, settings, observer, cancel)?;
+            survey = self.survey_again(survey, session, settings, observer, cancel)?;
         }
-        self.sweep_what_is_due(&survey, settings, &session, observer, cancel, &mut report)?;
-        Ok(report)
+        self.sweep_what_is_due(&survey, settings, session, observer, cancel, report)
     }
 
     /// The packs that hold what a snapshot needs, those that a prune condemned left out: what is needed of them lies in others, too.
@@ -234,6 +252,37 @@ impl Repository {
         let session = Session::register(self, SessionKind::Prune)?;
         self.refuse_skew(&session, now_ms)?;
         Ok(session)
+    }
+
+    /// Puts an object, lists it, deletes it and lists again: a prune sees by listings who is at work.
+    ///
+    /// # Errors
+    /// [`RepoError::ListsLate`] when a listing does not show what has just happened.
+    fn probe_listings(&self) -> Result<(), RepoError> {
+        let mut name = [0; 16];
+        self.entropy.fill(&mut name)?;
+        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("sessions/probe-{name}");
+        let probes = || -> Result<HashMap<String, SystemTime>, RepoError> {
+            let mut probes = HashMap::new();
+            self.storage.list("sessions/", &mut |listed| {
+                if listed.key.starts_with("sessions/probe-") {
+                    probes.insert(listed.key, listed.modified);
+                }
+            })?;
+            Ok(probes)
+        };
+        self.storage.put(&key, name.as_bytes())?;
+        let shown = probes();
+        self.storage.delete(&key)?;
+        let shown = shown?;
+        let now = shown.get(&key).copied().ok_or_else(|| RepoError::ListsLate { object: key.clone() })?;
+        // Of prunes that were killed in between.
+        let is_old = |put: &SystemTime| now.duration_since(*put).unwrap_or_default() > LIVE;
+        for (old, _) in shown.iter().filter(|(_, put)| is_old(put)) {
+            self.storage.delete(old)?;
+        }
+        if probes()?.contains_key(&key) { Err(RepoError::ListsLate { object: key }) } else { Ok(()) }
     }
 
     /// Compares the clocks of the host, which shows `now_ms`, and of the storage.
@@ -439,8 +488,9 @@ impl Repository {
             return Ok(());
         }
         if !session.is_registered()? {
-            let what = "this prune was suspended for so long that another one ended it".to_owned();
-            return Err(RepoError::Busy { what });
+            let what = "another prune has ended this one, which was suspended for long, or ends all sessions"
+                .to_owned();
+            return Err(RepoError::Overtaken { what });
         }
         self.sweep(survey, &due, session, observer, cancel, report)
     }

@@ -228,6 +228,8 @@ impl Repository {
         session: &Session,
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
+        // First, so that no other process of this host misses what goes now.
+        self.forget_packs(survey, doomed)?;
         let mut heard = Instant::now();
         let mut in_order: Vec<&PackId> = doomed.iter().collect();
         in_order.sort();
@@ -252,10 +254,13 @@ impl Repository {
                 self.storage.delete(&id.key())?;
             }
         }
-        drop(locator);
+        Ok(())
+    }
+
+    /// Takes packs that go, or went, out of the catalog.
+    fn forget_packs(&self, survey: &Survey, doomed: &HashSet<PackId>) -> Result<(), RepoError> {
         let gone = doomed.union(&survey.missing_and_dead()?).copied().collect();
-        let mut locator = survey.locator();
-        if let Err(error) = locator.catalog().remove_packs(&gone) {
+        if let Err(error) = survey.locator().catalog().remove_packs(&gone) {
             tracing::warn!("{error}");
             self.drop_catalog()?;
         }
