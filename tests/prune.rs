@@ -815,7 +815,9 @@ impl Storage for Meanwhile {
     }
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
         self.reached(&format!("list {prefix}"));
-        self.inner.list(prefix, each)
+        let listed = self.inner.list(prefix, each);
+        self.reached(&format!("after list {prefix}"));
+        listed
     }
     fn delete(&self, key: &str) -> Result<(), StorageError> {
         self.inner.delete(key)
@@ -1228,4 +1230,148 @@ fn given_junk_and_lies_then_the_locks_of_what_snapshots_need_are_prolonged_and_n
         let prolonged = junk.iter().any(|pack| extended.contains(&pack_key(pack)));
         assert!(denied || !prolonged, "{extended:?}");
     }
+}
+
+/// A storage whose listings lag behind: new objects are not listed, or deleted ones still are.
+struct Late {
+    inner: MemoryStorage,
+    shows_new: bool,
+    deleted: Mutex<Vec<Listed>>,
+}
+
+impl std::fmt::Debug for Late {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Late")
+    }
+}
+
+impl Storage for Late {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+        self.inner.put(key, bytes)
+    }
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        self.inner.get(key, bytes_max)
+    }
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.inner.get_range(key, offset, buffer)
+    }
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        self.inner.size(key)
+    }
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        self.inner.list(prefix, &mut |listed| {
+            if self.shows_new || !listed.key.starts_with("sessions/") {
+                each(listed);
+            }
+        })?;
+        if self.shows_new {
+            let deleted = self.deleted.lock().unwrap().clone();
+            deleted.into_iter().filter(|listed| listed.key.starts_with(prefix)).for_each(each);
+        }
+        Ok(())
+    }
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.inner.list("sessions/", &mut |listed| {
+            if listed.key == key {
+                self.deleted.lock().unwrap().push(listed);
+            }
+        })?;
+        self.inner.delete(key)
+    }
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+#[test]
+fn given_a_storage_whose_listings_lag_behind_then_doctor_says_so_and_a_prune_refuses() {
+    for shows_new in [false, true] {
+        let clock = HandClock::new();
+        let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        let mut vault = Vault::new(storage.clone());
+        let forgotten = vault.backup(&noise(1, MIB));
+        vault.backup(&noise(2, MIB));
+        vault.forget(forgotten);
+        clock.advance(3 * DAY);
+        let late = Arc::new(Late { inner: storage.clone(), shows_new, deleted: Mutex::default() });
+        let (repo, _cache) = vault.reopened(Arc::clone(&late));
+        let packs = vault.keys("packs/");
+        let at_once = PruneSettings { grace: Duration::ZERO, ..clock.settings() };
+        let error = prune_with(&repo, &at_once).unwrap_err();
+        assert!(matches!(error, RepoError::ListsLate { .. }), "{error}");
+        assert_eq!((vault.keys("packs/"), vault.keys("gc/").len()), (packs, 0));
+        let findings = dumpvault::ops::doctor::storage(late.as_ref(), None, clock.as_ref(), &OsEntropy);
+        let is_told = |finding: &dumpvault::ops::doctor::Finding| {
+            finding.detail.contains("listed") && finding.status == dumpvault::ops::doctor::Status::Error
+        };
+        assert!(findings.iter().any(is_told), "{findings:?}");
+    }
+}
+
+#[test]
+fn given_a_snapshot_that_is_forgotten_and_pruned_while_it_is_read_then_no_damage_is_told() {
+    for moved in [false, true] {
+        let mut vault = Vault::new(MemoryStorage::new());
+        let bytes = noise(1, 8 * MIB);
+        let read = vault.backup(&bytes);
+        let (other, kept) = (vault.repo.clone(), vault.backup(&[noise(2, MIB), noise(3, 4 * MIB)].concat()));
+        let half = vault.backup(&noise(3, 4 * MIB));
+        let (wanted, gone) = if moved { (half, kept) } else { (read, read) };
+        let act = move || {
+            other.forget(&[gone]).unwrap();
+            let settings = PruneSettings { grace: Duration::ZERO, live_share_max: 0.95, ..now() };
+            assert!(prune_with(&other, &settings).unwrap().packs_deleted > 0);
+        };
+        let moment = Mutex::new(Some(("range packs/", Box::new(act) as Box<dyn FnOnce() + Send>)));
+        let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
+        let (repo, _cache) = vault.reopened(Arc::clone(&storage));
+        let locator = Locator::new(&repo, repo.catalog(&Silent).unwrap(), Default::default());
+        let (locator, stream) = (Arc::new(Mutex::new(locator)), &vault.kept[&wanted].0.body.streams[0]);
+        let read = ReadSettings::local(1);
+        let outcome = repo.read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut |_| Ok(()));
+        assert!(storage.moment.lock().unwrap().is_none());
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, RepoError::Overtaken { .. }), "moved: {moved}: {error}");
+    }
+}
+
+#[test]
+fn given_a_forget_between_any_two_steps_of_looking_then_nothing_is_damaged() {
+    for at in ["list marks/", "get marks/", "list snapshots/", "get snapshots/"] {
+        let mut vault = Vault::new(MemoryStorage::new());
+        let gone = vault.backup(&noise(1, 1000));
+        let stays = vault.backup(&noise(2, 1000));
+        let other = vault.repo.clone();
+        let act = move || other.forget(&[gone]).unwrap();
+        let moment = Mutex::new(Some((at, Box::new(act) as Box<dyn FnOnce() + Send>)));
+        let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
+        let (repo, _cache) = vault.reopened(Arc::clone(&storage));
+        let history = repo.history(&mut repo.catalog(&Silent).unwrap()).unwrap();
+        assert!(storage.moment.lock().unwrap().is_none(), "{at}: the other has run");
+        assert!(history.damaged.is_empty(), "{at}: {:?}", history.damaged);
+        assert!(history.snapshots.iter().any(|summary| summary.id == stays), "{at}");
+    }
+}
+
+#[test]
+fn given_packs_of_another_process_that_shares_the_catalog_then_none_seems_to_be_missing() {
+    let mut vault = Vault::new(MemoryStorage::new());
+    vault.backup(&noise(1, 1000));
+    // Right after this one has listed packs, the other stores its own and notes them in the same catalog.
+    let other = vault.repo.clone();
+    let act = move || {
+        let (catalog, _, presence) = other.synced(&Silent).unwrap();
+        let mut session = other.begin_backup(catalog, presence, settings()).unwrap();
+        let bytes = noise(2, MIB);
+        let stored = session.store("app", &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
+        let finished = stored.finish(Proof::Exited, StreamFormat::Unknown, BTreeMap::new());
+        session.commit(vec![finished], request(2)).unwrap();
+    };
+    let moment = Mutex::new(Some(("after list packs/", Box::new(act) as Box<dyn FnOnce() + Send>)));
+    let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
+    let around = Surroundings { entropy: Arc::new(OsEntropy), cache_root: vault._cache.path().into() };
+    let here = Repository::open(Arc::clone(&storage) as Arc<dyn Storage>, &credential(), &around).unwrap();
+    let (_, _, presence) = here.synced(&Silent).unwrap();
+    assert!(storage.moment.lock().unwrap().is_none());
+    assert!(presence.unusable.is_empty(), "{:?}", presence.unusable);
 }

@@ -103,6 +103,19 @@ pub struct WaitingPlan {
     pub locked_until: Option<SystemTime>,
 }
 
+/// Packs that are of little or no use, and too young to be condemned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct YoungPacks {
+    /// How many.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the last of them is old enough, by the storage's clock.
+    pub until: Option<SystemTime>,
+    /// Backups under way that may have written some of them: these wait until they end, however old they are.
+    pub sessions: u64,
+}
+
 /// What a prune did, or would do.
 #[derive(Debug, Clone, Default)]
 pub struct PruneReport {
@@ -118,6 +131,8 @@ pub struct PruneReport {
     pub lost_chunks: u64,
     /// Packs condemned by this run.
     pub condemned: Vec<CondemnedPack>,
+    /// Packs that would be condemned if they were older.
+    pub young: YoungPacks,
     /// Plans that could not be carried out yet.
     pub waiting: Vec<WaitingPlan>,
     /// Plans carried out.
@@ -360,23 +375,28 @@ impl Repository {
                 age < settings.grace || oldest.is_some_and(|oldest| *put + SKEW_MAX >= oldest)
             })
         };
+        let mut young = Young::new(survey, settings.grace);
         let share = settings.live_share_max.clamp(0.0, 1.0);
         let mut small: HashMap<BlockKind, Vec<CondemnedPack>> = HashMap::new();
         for weight in survey.weigh(&survey.condemned(), cancel)? {
             report.live_bytes += weight.live_bytes;
             let Weight { pack, live_bytes, used_bytes, live_chunks, kind } = weight;
-            if is_young(&pack.id) || report.condemned.len() >= PLAN_PACKS_MAX {
+            if report.condemned.len() >= PLAN_PACKS_MAX {
                 continue;
             }
             let damaged = survey.is_damaged(&pack.id);
             let mostly_dead = live_bytes as f64 <= used_bytes as f64 * share;
             let condemned = CondemnedPack { pack: pack.id, bytes: pack.bytes, live_bytes };
-            if live_chunks == 0 || mostly_dead && !damaged {
+            if is_young(&pack.id) {
+                let is_small = pack.bytes < self.config.pack_bytes as u64 / SMALL_PACK;
+                young.take(&condemned, kind, live_chunks == 0 || mostly_dead, is_small);
+            } else if live_chunks == 0 || mostly_dead && !damaged {
                 report.condemned.push(condemned);
             } else if !damaged && pack.bytes < self.config.pack_bytes as u64 / SMALL_PACK {
                 small.entry(kind).or_default().push(condemned);
             }
         }
+        report.young = young.finish(&small);
         // Each byte is copied once for so many packs: cheap, and a bucket with a thousand tiny objects is not.
         for packs in small.into_values().filter(|packs| packs.len() >= SMALL_PACKS) {
             report.condemned.extend(packs);
@@ -499,6 +519,47 @@ impl Repository {
     fn drop_plan(&self, id: &PlanId) -> Result<(), RepoError> {
         use super::objects::ObjectName as _;
         Ok(self.storage.delete(&id.key())?)
+    }
+}
+
+/// Gathers what is too young.
+struct Young<'a> {
+    survey: &'a Survey,
+    grace: Duration,
+    dead: Vec<CondemnedPack>,
+    small: HashMap<BlockKind, Vec<CondemnedPack>>,
+}
+
+impl<'a> Young<'a> {
+    fn new(survey: &'a Survey, grace: Duration) -> Self {
+        Self { survey, grace, dead: Vec::new(), small: HashMap::new() }
+    }
+
+    fn take(&mut self, pack: &CondemnedPack, kind: BlockKind, is_dead: bool, is_small: bool) {
+        match (is_dead, is_small) {
+            (true, _) => self.dead.push(*pack),
+            (false, true) => self.small.entry(kind).or_default().push(*pack),
+            (false, false) => {}
+        }
+    }
+
+    /// Small ones count where there will be enough of them, together with those that are `old` enough.
+    fn finish(self, old: &HashMap<BlockKind, Vec<CondemnedPack>>) -> YoungPacks {
+        let Self { survey, grace, dead, small } = self;
+        let old_of = |kind: &BlockKind| old.get(kind).map_or(0, Vec::len);
+        let is_enough = |kind: &BlockKind, young: &[CondemnedPack]| {
+            let old = old_of(kind);
+            old < SMALL_PACKS && old + young.len() >= SMALL_PACKS
+        };
+        let merged = small.into_iter().filter(|(kind, young)| is_enough(kind, young));
+        let packs: Vec<CondemnedPack> = dead.into_iter().chain(merged.flat_map(|(_, young)| young)).collect();
+        let put = packs.iter().filter_map(|pack| survey.listed.get(&pack.pack)).map(|(_, put)| *put).max();
+        YoungPacks {
+            packs: packs.len() as u64,
+            bytes: packs.iter().map(|pack| pack.bytes).sum(),
+            until: put.map(|put| put + grace).filter(|until| *until > survey.now),
+            sessions: if packs.is_empty() { 0 } else { survey.writers().count() as u64 },
+        }
     }
 }
 
