@@ -31,6 +31,17 @@ const MISSING: &str = "it is missing";
 /// So often the catalog is brought up to date again, when prunes run at the same time.
 const SYNCS: usize = 4;
 
+/// What lies in the storage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Bytes of all objects.
+    pub bytes: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Their bytes: each is padded.
+    pub pack_bytes: u64,
+}
+
 /// Takes away what prunes will delete.
 pub(super) fn heed_plans(
     plans: &[SeenPlan],
@@ -202,6 +213,22 @@ impl Repository {
             }
         }
         Ok(())
+    }
+
+    /// What lies in the storage, padding and all.
+    ///
+    /// # Errors
+    /// When the listing fails.
+    pub fn on_disk(&self) -> Result<OnDisk, RepoError> {
+        let mut found = OnDisk::default();
+        self.storage.list("", &mut |listed| {
+            found.bytes += listed.bytes;
+            if listed.key.starts_with("packs/") {
+                found.packs += 1;
+                found.pack_bytes += listed.bytes;
+            }
+        })?;
+        Ok(found)
     }
 
     /// All packs that the storage lists, with their sizes.
