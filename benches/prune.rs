@@ -1,17 +1,19 @@
 //! Planning a prune of a large repository: time and memory.
 //!
 //! `cargo bench --bench prune -- 16` makes a repository of 16 million chunks in a temporary directory, with 8 series of 50
-//! snapshots: two flat recipes each, and the others resting on one another with ten thousand entries a day. The data packs are
-//! empty files of the right size: a plan never reads them. Then it plans in a process of its own, with a catalog that is up to date.
+//! snapshots: two flat recipes each, and the others resting on one another with ten thousand entries a day. The data packs are files with
+//! holes: they have their front and their own table, which a plan reads of those that it condemns, and no blocks. Then it plans in a
+//! process of its own, with a catalog that is up to date.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use dumpvault::codec::{Codec, Compressor, Level};
-use dumpvault::crypto::{Credential, KeyBundle, KeyFile};
+use dumpvault::crypto::{BlockNonce, Credential, KeyBundle, KeyFile, PackKey};
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::{ChunkId, NodeId, PackId, RepoId, SnapshotId, StreamDigest};
 use dumpvault::repo::format::author::Statement;
 use dumpvault::repo::format::config::Config;
+use dumpvault::repo::format::header::{Header, ObjectType};
 use dumpvault::repo::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
 use dumpvault::repo::format::mark::{Mark, MarkKind};
 use dumpvault::repo::format::pack::PackBuffer;
@@ -19,12 +21,13 @@ use dumpvault::repo::format::slot::{Label, Slot};
 use dumpvault::repo::format::snapshot;
 use dumpvault::repo::gc::PruneSettings;
 use dumpvault::repo::{Repository, Surroundings, pack_key};
-use dumpvault::secret::OsEntropy;
+use dumpvault::secret::{OsEntropy, SecretKey};
 use dumpvault::snapshot::recipe::{Base, Entry, NodeError, TreeBuilder};
 use dumpvault::snapshot::{Body, Head, Proof, State, Stream, StreamFormat, StreamStats};
 use dumpvault::storage::Storage;
 use dumpvault::storage::local::LocalStorage;
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,7 +118,32 @@ impl Writer {
         self.put("index", &bytes);
     }
 
-    /// A pack whose file holds nothing.
+    /// A pack without its blocks: front, table, footer.
+    fn hollow_pack(&self, path: &Path, pack: &IndexedPack) {
+        let epoch = self.keys.newest();
+        let header = Header { kind: ObjectType::Pack, epoch: epoch.number(), repo: self.repo }.to_bytes();
+        let secret = SecretKey::random(&OsEntropy).unwrap();
+        let wrapped = epoch.seal(b"dumpvault v1 pack", &header, secret.expose(), &OsEntropy).unwrap();
+        let blocks = pack.table.blocks.len() as u32;
+        let associated = [&header[..], &wrapped.enc, &blocks.to_le_bytes()].concat();
+        let mut table = pack.table.encode().unwrap();
+        let key = PackKey::new(&secret).unwrap();
+        let tag = key.seal_in_place(BlockNonce::table(), &associated, &mut table).unwrap();
+        table.extend_from_slice(&tag);
+        let offset = pack.table.end();
+        let footer = [
+            &offset.to_le_bytes()[..],
+            &(table.len() as u32).to_le_bytes(),
+            &blocks.to_le_bytes(),
+            b"DVLTPEND",
+        ];
+        let file = std::fs::File::create(path).unwrap();
+        file.set_len(pack.bytes).unwrap();
+        file.write_all_at(&[&header[..], &wrapped.enc, &wrapped.bytes].concat(), 0).unwrap();
+        file.write_all_at(&table, offset).unwrap();
+        file.write_all_at(&footer.concat(), pack.bytes - 24).unwrap();
+    }
+
     fn data_pack(&mut self, folder: &Path, number: u64) {
         let mut table = ChunkTable::default();
         for block in 0..CHUNKS_PER_PACK / 15 {
@@ -126,7 +154,7 @@ impl Writer {
         let pack = IndexedPack { id: PackId::from_bytes(id(u64::MAX - number)), bytes: 32 << 20, table };
         let path = folder.join(pack_key(&pack.id));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::File::create(path).unwrap().set_len(pack.bytes).unwrap();
+        self.hollow_pack(&path, &pack);
         self.indexed.push(pack);
         if self.indexed.len() == 64 {
             self.write_index();

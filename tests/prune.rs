@@ -3,25 +3,27 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use dumpvault::clock::Clock;
-use dumpvault::crypto::{Credential, KeyFile};
+use dumpvault::crypto::{Credential, KeyBundle, KeyFile};
 use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::SnapshotId;
+use dumpvault::id::{IndexId, PackId, SnapshotId};
 use dumpvault::repo::format::config::Config;
-use dumpvault::repo::format::index::BlockKind;
+use dumpvault::repo::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
+use dumpvault::repo::format::plan::Plan;
+use dumpvault::repo::format::slot::Slot;
 use dumpvault::repo::gc::{PruneReport, PruneSettings};
 use dumpvault::repo::reader::{Locator, ReadSettings};
 use dumpvault::repo::verify::{CheckSettings, ReadData};
 use dumpvault::repo::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings};
-use dumpvault::repo::{RepoError, Repository, Surroundings};
+use dumpvault::repo::{RepoError, Repository, Surroundings, pack_key};
 use dumpvault::secret::OsEntropy;
 use dumpvault::snapshot::{Proof, StreamFormat};
 use dumpvault::storage::faulty::{Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
-use dumpvault::storage::{Listed, Put, Storage, StorageError};
+use dumpvault::storage::{Listed, ObjectLock, Put, Storage, StorageError};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A key file: a passphrase is slow to try by design.
 fn credential() -> Credential {
@@ -816,7 +818,9 @@ impl Storage for Meanwhile {
     }
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
         self.reached(&format!("list {prefix}"));
-        self.inner.list(prefix, each)
+        let listed = self.inner.list(prefix, each);
+        self.reached(&format!("after list {prefix}"));
+        listed
     }
     fn delete(&self, key: &str) -> Result<(), StorageError> {
         self.inner.delete(key)
@@ -873,4 +877,504 @@ fn given_a_prune_under_way_then_repairs_wait_and_the_other_way_round() {
     assert!(storage.moment.lock().unwrap().is_none());
     vault.repo.repair_index(now_ms, &Silent, &Cancel::new()).unwrap();
     vault.assert_whole(&vault.repo);
+}
+
+/// Somebody with an append key and the right to put objects, as a host that was broken into has.
+struct Intruder {
+    storage: MemoryStorage,
+    repo: Repository,
+    keys: KeyBundle,
+    /// The owner's, for what the owner does.
+    full: KeyBundle,
+}
+
+impl Intruder {
+    fn new(vault: &Vault, storage: &MemoryStorage) -> Self {
+        let slot = vault.keys("keys/").remove(0);
+        let slot = storage.get(&slot, u64::MAX).unwrap();
+        let keys = Slot::decode(&slot, &vault.repo.id()).unwrap().open(&credential(), dumpvault::crypto::KdfCaps::USUAL).unwrap();
+        Self { storage: storage.clone(), repo: vault.repo.clone(), keys: keys.to_append(), full: keys }
+    }
+
+    /// What the index says of all packs.
+    fn packs(&self) -> Vec<IndexedPack> {
+        let mut catalog = self.repo.catalog(&Silent).unwrap();
+        let packs = catalog.packs().unwrap();
+        let row = |number| catalog.pack(number).unwrap();
+        packs
+            .into_iter()
+            .map(|pack| pack.number)
+            .map(row)
+            .map(|row| self.said(&row.id, row.bytes, &row.table))
+            .collect()
+    }
+
+    fn said(&self, id: &PackId, bytes: u64, table: &ChunkTable) -> IndexedPack {
+        IndexedPack { id: *id, bytes, table: table.clone() }
+    }
+
+    /// Puts an index object that says so: by its name the first of all, which is believed, or the last, whose packs count as the newest.
+    fn say(&self, packs: Vec<IndexedPack>, first: bool) -> IndexId {
+        let others = self.repo.catalog(&Silent).unwrap().indexes().unwrap();
+        let index = Index { packs, replaces: Vec::new() };
+        loop {
+            let bytes = index.seal(self.repo.id(), &self.keys, &OsEntropy).unwrap();
+            let id = IndexId::from_bytes(*blake3::hash(&bytes).as_bytes());
+            if others.iter().all(|other| (id < *other) == first) {
+                self.storage.put(&format!("index/{id}"), &bytes).unwrap();
+                return id;
+            }
+        }
+    }
+
+    /// Two packs of random bytes, and the word that they hold all that there is.
+    fn claim_everything(&self) -> (Vec<PackId>, IndexId) {
+        let mut junk = Vec::new();
+        for (number, kind) in (900..).zip([BlockKind::Data, BlockKind::Recipe]) {
+            let mut table = ChunkTable::default();
+            for pack in self.packs() {
+                for block in pack.table.blocks.iter().filter(|block| block.kind == kind) {
+                    table.push(kind, block.codec, block.stored_bytes, pack.table.chunks_of(block));
+                }
+            }
+            let bytes = noise(number, table.end() as usize);
+            let id = PackId::from_bytes(*blake3::hash(&bytes).as_bytes());
+            self.storage.put(&pack_key(&id), &bytes).unwrap();
+            junk.push(IndexedPack { id, bytes: bytes.len() as u64, table });
+        }
+        let ids = junk.iter().map(|pack| pack.id).collect();
+        (ids, self.say(junk, false))
+    }
+
+    /// The word that the packs there are hold nothing.
+    fn deny_everything(&self) -> IndexId {
+        let nothing = |pack: IndexedPack| IndexedPack { table: ChunkTable::default(), ..pack };
+        self.say(self.packs().into_iter().map(nothing).collect(), true)
+    }
+}
+
+/// Two snapshots, three days old.
+fn two_old_snapshots(clock: &Arc<HandClock>) -> (Vault, MemoryStorage) {
+    let storage = MemoryStorage::with_clock(Arc::clone(clock) as Arc<dyn Clock>);
+    let mut vault = Vault::new(storage.clone());
+    let first = noise(1, 2 * MIB);
+    vault.backup(&first);
+    vault.backup(&[first, noise(2, MIB)].concat());
+    clock.advance(3 * DAY);
+    (vault, storage)
+}
+
+/// Prunes on this host and on one that never saw the repository, over some days.
+#[track_caller]
+fn prune_for_days(vault: &Vault, clock: &HandClock) -> Vec<PruneReport> {
+    let mut reports = Vec::new();
+    for _ in 0..4 {
+        let (fresh, _cache) = vault.reopened(Arc::clone(&vault.storage));
+        for repo in [&fresh, &vault.repo] {
+            reports.push(prune_with(repo, &clock.settings()).unwrap());
+        }
+        clock.advance(DAY + 1);
+    }
+    reports
+}
+
+#[test]
+fn given_junk_that_an_index_says_holds_everything_then_the_packs_that_do_stay_and_the_junk_goes() {
+    let clock = HandClock::new();
+    let (vault, storage) = two_old_snapshots(&clock);
+    let packs = vault.keys("packs/");
+    let (junk, _) = Intruder::new(&vault, &storage).claim_everything();
+    clock.advance(3 * DAY);
+    let reports = prune_for_days(&vault, &clock);
+    let left = vault.keys("packs/");
+    assert!(packs.iter().all(|pack| left.contains(pack)), "{packs:?} -> {left:?}");
+    assert!(junk.iter().all(|pack| !left.contains(&pack_key(pack))), "{left:?}");
+    let warned = |id: &PackId| reports[0].warnings.iter().any(|warning| warning.contains(&id.short()));
+    assert!(junk.iter().all(warned), "{:?}", reports[0].warnings);
+    vault.assert_whole(&vault.repo);
+    vault.assert_whole(&vault.reopened(storage).0);
+}
+
+#[test]
+fn given_an_index_that_says_packs_hold_nothing_then_their_own_tables_decide_and_it_is_named() {
+    for junk_as_well in [false, true] {
+        let clock = HandClock::new();
+        let (vault, storage) = two_old_snapshots(&clock);
+        let packs = vault.keys("packs/");
+        let intruder = Intruder::new(&vault, &storage);
+        if junk_as_well {
+            // So that nothing seems to be missing.
+            intruder.claim_everything();
+        }
+        let lie = intruder.deny_everything();
+        clock.advance(3 * DAY);
+        let reports = prune_for_days(&vault, &clock);
+        let left = vault.keys("packs/");
+        assert!(packs.iter().all(|pack| left.contains(pack)), "{packs:?} -> {left:?}");
+        let named = reports[0].warnings.iter().any(|warning| warning.contains(&format!("index/{lie}")));
+        assert!(named, "{:?}", reports[0].warnings);
+        vault.assert_restores(&vault.repo);
+        vault.repo.repair_index(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
+        let (fresh, _cache) = vault.reopened(storage);
+        let report = prune_with(&fresh, &clock.settings()).unwrap();
+        assert!(!report.warnings.iter().any(|warning| warning.contains("index/")), "{:?}", report.warnings);
+        vault.assert_restores(&fresh);
+    }
+}
+
+#[test]
+fn given_a_plan_that_condemns_packs_of_which_an_index_says_they_are_empty_then_what_they_hold_stays() {
+    let clock = HandClock::new();
+    let (vault, storage) = two_old_snapshots(&clock);
+    let intruder = Intruder::new(&vault, &storage);
+    let ids = intruder.packs().iter().map(|pack| pack.id).collect();
+    intruder.claim_everything();
+    intruder.deny_everything();
+    let plan = Plan { time_ms: 0, packs: ids };
+    let plan = plan.seal(vault.repo.id(), &intruder.full, &OsEntropy).unwrap();
+    storage.put(&format!("gc/{}", blake3::hash(&plan).to_hex()), &plan).unwrap();
+    clock.advance(3 * DAY);
+    prune_for_days(&vault, &clock);
+    vault.assert_restores(&vault.repo);
+    vault.assert_restores(&vault.reopened(storage).0);
+}
+
+/// Two backups at once, neither of which knows of the other's chunks; the keys of the large packs, the older first.
+fn stored_twice(clock: &Arc<HandClock>) -> (Vault, MemoryStorage, [String; 2]) {
+    let storage = MemoryStorage::with_clock(Arc::clone(clock) as Arc<dyn Clock>);
+    let mut vault = Vault::new(storage.clone());
+    let bytes = noise(1, MIB);
+    let sessions = [vault.begin(), vault.begin()];
+    let mut large: Vec<String> = Vec::new();
+    for session in sessions {
+        vault.store_and_commit(session, &bytes).unwrap();
+        let is_new = |key: &String| storage.size(key).unwrap().unwrap() > MIB as u64 && !large.contains(key);
+        large.extend(vault.keys("packs/").into_iter().filter(|key| is_new(key)).collect::<Vec<_>>());
+    }
+    clock.advance(3 * DAY);
+    (vault, storage, large.try_into().unwrap())
+}
+
+#[test]
+fn given_two_copies_of_which_one_rots_before_or_after_the_plan_then_the_good_one_stays_whichever_it_is() {
+    for rotten in 0..2 {
+        for planned_before in [false, true] {
+            let clock = HandClock::new();
+            let (vault, storage, packs) = stored_twice(&clock);
+            if planned_before {
+                assert!(!prune_with(&vault.repo, &clock.settings()).unwrap().condemned.is_empty());
+                clock.advance(DAY);
+            }
+            // In the last block, after those before it were seen to be whole.
+            assert!(storage.tamper(&packs[rotten], |bytes| bytes[MIB - 5000] ^= 1));
+            prune_for_days(&vault, &clock);
+            let case = format!("copy {rotten} rots, planned before: {planned_before}");
+            let (fresh, _cache) = vault.reopened(storage);
+            vault.assert_restores(&fresh);
+            assert!(!vault.keys("packs/").contains(&packs[rotten]), "{case}");
+            vault.assert_whole(&fresh);
+        }
+    }
+}
+
+#[test]
+fn given_a_chunk_that_is_in_no_pack_then_nothing_is_deleted_until_its_snapshot_is_marked() {
+    let clock = HandClock::new();
+    let (mut vault, storage) = two_old_snapshots(&clock);
+    let before = vault.keys("packs/");
+    // The first half lies in a pack of old snapshots, which only it keeps from now on.
+    let readable = noise(1, 2 * MIB);
+    let hit = vault.backup(&[readable.clone(), noise(3, MIB)].concat());
+    for old in vault.kept.keys().copied().filter(|id| *id != hit).collect::<Vec<_>>() {
+        vault.forget(old);
+    }
+    vault.backup(&noise(5, 1000));
+    let lost = vault.keys("packs/").into_iter().filter(|key| !before.contains(key));
+    let lost = lost.max_by_key(|key| storage.size(key).unwrap()).unwrap();
+    let garbage = vault.backup(&noise(4, MIB));
+    vault.forget(garbage);
+    storage.delete(&lost).unwrap();
+    clock.advance(3 * DAY);
+    // Without the index objects that named the pack nothing knows its chunks any more.
+    vault.repo.drop_catalog().unwrap();
+    for key in vault.keys("index/") {
+        storage.delete(&key).unwrap();
+    }
+    let objects = vault.keys("");
+    for dry_run in [true, false] {
+        let settings = PruneSettings { dry_run, ..clock.settings() };
+        let error = prune_with(&vault.repo, &settings).unwrap_err();
+        assert!(matches!(error, RepoError::ChunksLost { .. }) && error.is_integrity(), "{error}");
+        assert_eq!(vault.keys(""), objects);
+    }
+    let repaired = dumpvault::ops::repair::repair_snapshots(
+        &vault.repo,
+        clock.as_ref(),
+        "test",
+        1,
+        &Silent,
+        &Cancel::new(),
+    );
+    assert_eq!(repaired.unwrap().marked, [hit]);
+    let (committed, _) = vault.kept.remove(&hit).unwrap();
+    let reports = prune_for_days(&vault, &clock);
+    assert!(reports.iter().any(|report| report.packs_deleted > 0), "{reports:?}");
+    let (fresh, _cache) = vault.reopened(storage);
+    vault.assert_restores(&fresh);
+    let locator = Locator::new(&fresh, fresh.catalog(&Silent).unwrap(), Default::default());
+    let (locator, stream) = (Arc::new(Mutex::new(locator)), &committed.body.streams[0]);
+    let mut out = Vec::new();
+    let mut write = |bytes: &[u8]| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    };
+    // A chunk may begin in the one half and end in the other.
+    let range = 0..(readable.len() - MIB / 2) as u64;
+    let read = ReadSettings::local(1);
+    fresh.read_range(&locator, stream, range.clone(), read, &Cancel::new(), &mut write).unwrap();
+    assert!(out == readable[..range.end as usize]);
+}
+
+#[test]
+fn given_a_snapshot_that_lost_its_recipe_then_a_prune_goes_on_once_it_is_marked() {
+    let clock = HandClock::new();
+    let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let mut vault = Vault::new(storage.clone());
+    let bytes = noise(1, 2 * MIB);
+    let hit = vault.backup(&bytes);
+    let before = vault.keys("packs/");
+    let stays = vault.backup(&[bytes.clone(), noise(2, MIB)].concat());
+    // The second snapshot loses its recipe.
+    let new = vault.keys("packs/").into_iter().filter(|key| !before.contains(key));
+    let recipe = new.min_by_key(|key| storage.size(key).unwrap()).unwrap();
+    vault.forget(hit);
+    storage.tamper(&recipe, |bytes| bytes[150] ^= 1);
+    clock.advance(3 * DAY);
+    let error = prune_with(&vault.repo, &clock.settings()).unwrap_err();
+    assert!(error.is_integrity(), "{error}");
+    let clock_of = clock.as_ref();
+    let repaired =
+        dumpvault::ops::repair::repair_snapshots(&vault.repo, clock_of, "test", 1, &Silent, &Cancel::new());
+    assert_eq!(repaired.unwrap().marked, [stays]);
+    prune_with(&vault.repo, &clock.settings()).unwrap();
+}
+
+/// A storage that locks, and notes what was prolonged.
+struct Locking {
+    inner: MemoryStorage,
+    extended: Mutex<BTreeSet<String>>,
+}
+
+impl std::fmt::Debug for Locking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Locking")
+    }
+}
+
+impl ObjectLock for Locking {
+    fn lasts(&self) -> Duration {
+        Duration::from_secs(30 * 86_400)
+    }
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+    fn locked_until(&self, _: &str) -> Result<Option<SystemTime>, StorageError> {
+        Ok(None)
+    }
+    fn extend(&self, key: &str, _: SystemTime) -> Result<(), StorageError> {
+        self.extended.lock().unwrap().insert(key.to_owned());
+        Ok(())
+    }
+}
+
+impl Storage for Locking {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+        self.inner.put(key, bytes)
+    }
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        self.inner.get(key, bytes_max)
+    }
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.inner.get_range(key, offset, buffer)
+    }
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        self.inner.size(key)
+    }
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        self.inner.list(prefix, each)
+    }
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.inner.delete(key)
+    }
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+    fn lock(&self) -> Option<&dyn ObjectLock> {
+        Some(self)
+    }
+}
+
+#[test]
+fn given_junk_and_lies_then_the_locks_of_what_snapshots_need_are_prolonged_and_not_those_of_the_junk() {
+    let clock = HandClock::new();
+    let (vault, storage) = two_old_snapshots(&clock);
+    let packs = vault.keys("packs/");
+    let intruder = Intruder::new(&vault, &storage);
+    for denied in [false, true] {
+        let (junk, _) = intruder.claim_everything();
+        if denied {
+            intruder.deny_everything();
+        }
+        let locking = Arc::new(Locking { inner: storage.clone(), extended: Mutex::default() });
+        let (repo, _cache) = vault.reopened(Arc::clone(&locking));
+        repo.extend_all_locks(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
+        let extended = locking.extended.lock().unwrap();
+        assert!(packs.iter().all(|pack| extended.contains(pack)), "denied: {denied}: {extended:?}");
+        let prolonged = junk.iter().any(|pack| extended.contains(&pack_key(pack)));
+        assert!(denied || !prolonged, "{extended:?}");
+    }
+}
+
+/// A storage whose listings lag behind: new objects are not listed, or deleted ones still are.
+struct Late {
+    inner: MemoryStorage,
+    shows_new: bool,
+    deleted: Mutex<Vec<Listed>>,
+}
+
+impl std::fmt::Debug for Late {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Late")
+    }
+}
+
+impl Storage for Late {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+        self.inner.put(key, bytes)
+    }
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        self.inner.get(key, bytes_max)
+    }
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.inner.get_range(key, offset, buffer)
+    }
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        self.inner.size(key)
+    }
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        self.inner.list(prefix, &mut |listed| {
+            if self.shows_new || !listed.key.starts_with("sessions/") {
+                each(listed);
+            }
+        })?;
+        if self.shows_new {
+            let deleted = self.deleted.lock().unwrap().clone();
+            deleted.into_iter().filter(|listed| listed.key.starts_with(prefix)).for_each(each);
+        }
+        Ok(())
+    }
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.inner.list("sessions/", &mut |listed| {
+            if listed.key == key {
+                self.deleted.lock().unwrap().push(listed);
+            }
+        })?;
+        self.inner.delete(key)
+    }
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+#[test]
+fn given_a_storage_whose_listings_lag_behind_then_doctor_says_so_and_a_prune_refuses() {
+    for shows_new in [false, true] {
+        let clock = HandClock::new();
+        let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        let mut vault = Vault::new(storage.clone());
+        let forgotten = vault.backup(&noise(1, MIB));
+        vault.backup(&noise(2, MIB));
+        vault.forget(forgotten);
+        clock.advance(3 * DAY);
+        let late = Arc::new(Late { inner: storage.clone(), shows_new, deleted: Mutex::default() });
+        let (repo, _cache) = vault.reopened(Arc::clone(&late));
+        let packs = vault.keys("packs/");
+        let at_once = PruneSettings { grace: Duration::ZERO, ..clock.settings() };
+        let error = prune_with(&repo, &at_once).unwrap_err();
+        assert!(matches!(error, RepoError::ListsLate { .. }), "{error}");
+        assert_eq!((vault.keys("packs/"), vault.keys("gc/").len()), (packs, 0));
+        let findings = dumpvault::ops::doctor::storage(late.as_ref(), None, clock.as_ref(), &OsEntropy);
+        let is_told = |finding: &dumpvault::ops::doctor::Finding| {
+            finding.detail.contains("listed") && finding.status == dumpvault::ops::doctor::Status::Error
+        };
+        assert!(findings.iter().any(is_told), "{findings:?}");
+    }
+}
+
+#[test]
+fn given_a_snapshot_that_is_forgotten_and_pruned_while_it_is_read_then_no_damage_is_told() {
+    for moved in [false, true] {
+        let mut vault = Vault::new(MemoryStorage::new());
+        let bytes = noise(1, 8 * MIB);
+        let read = vault.backup(&bytes);
+        let (other, kept) = (vault.repo.clone(), vault.backup(&[noise(2, MIB), noise(3, 4 * MIB)].concat()));
+        let half = vault.backup(&noise(3, 4 * MIB));
+        let (wanted, gone) = if moved { (half, kept) } else { (read, read) };
+        let act = move || {
+            other.forget(&[gone]).unwrap();
+            let settings = PruneSettings { grace: Duration::ZERO, live_share_max: 0.95, ..now() };
+            assert!(prune_with(&other, &settings).unwrap().packs_deleted > 0);
+        };
+        let moment = Mutex::new(Some(("range packs/", Box::new(act) as Box<dyn FnOnce() + Send>)));
+        let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
+        let (repo, _cache) = vault.reopened(Arc::clone(&storage));
+        let locator = Locator::new(&repo, repo.catalog(&Silent).unwrap(), Default::default());
+        let (locator, stream) = (Arc::new(Mutex::new(locator)), &vault.kept[&wanted].0.body.streams[0]);
+        let read = ReadSettings::local(1);
+        let outcome = repo.read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut |_| Ok(()));
+        assert!(storage.moment.lock().unwrap().is_none());
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, RepoError::Overtaken { .. }), "moved: {moved}: {error}");
+    }
+}
+
+#[test]
+fn given_a_forget_between_any_two_steps_of_looking_then_nothing_is_damaged() {
+    for at in ["list marks/", "get marks/", "list snapshots/", "get snapshots/"] {
+        let mut vault = Vault::new(MemoryStorage::new());
+        let gone = vault.backup(&noise(1, 1000));
+        let stays = vault.backup(&noise(2, 1000));
+        let other = vault.repo.clone();
+        let act = move || other.forget(&[gone]).unwrap();
+        let moment = Mutex::new(Some((at, Box::new(act) as Box<dyn FnOnce() + Send>)));
+        let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
+        let (repo, _cache) = vault.reopened(Arc::clone(&storage));
+        let history = repo.history(&mut repo.catalog(&Silent).unwrap()).unwrap();
+        assert!(storage.moment.lock().unwrap().is_none(), "{at}: the other has run");
+        assert!(history.damaged.is_empty(), "{at}: {:?}", history.damaged);
+        assert!(history.snapshots.iter().any(|summary| summary.id == stays), "{at}");
+    }
+}
+
+#[test]
+fn given_packs_of_another_process_that_shares_the_catalog_then_none_seems_to_be_missing() {
+    let mut vault = Vault::new(MemoryStorage::new());
+    vault.backup(&noise(1, 1000));
+    // Right after this one has listed packs, the other stores its own and notes them in the same catalog.
+    let other = vault.repo.clone();
+    let act = move || {
+        let (catalog, _, presence) = other.synced(&Silent).unwrap();
+        let mut session = other.begin_backup(catalog, presence, settings()).unwrap();
+        let bytes = noise(2, MIB);
+        let stored = session.store("app", &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
+        let finished = stored.finish(Proof::Exited, StreamFormat::Unknown, BTreeMap::new());
+        session.commit(vec![finished], request(2)).unwrap();
+    };
+    let moment = Mutex::new(Some(("after list packs/", Box::new(act) as Box<dyn FnOnce() + Send>)));
+    let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
+    let around = Surroundings::new(Arc::new(OsEntropy), vault._cache.path().into());
+    let here = Repository::open(Arc::clone(&storage) as Arc<dyn Storage>, &credential(), &around).unwrap();
+    let (_, _, presence) = here.synced(&Silent).unwrap();
+    assert!(storage.moment.lock().unwrap().is_none());
+    assert!(presence.unusable.is_empty(), "{:?}", presence.unusable);
 }

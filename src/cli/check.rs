@@ -91,7 +91,7 @@ fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: us
     }
     if report.unreferenced_packs > 0 {
         context.say(&format!(
-            "{} packs ({}) are unreferenced: of backups under way or cut short; a later backup may use them again",
+            "{} packs ({}) are unreferenced: of backups under way or cut short, or of removed snapshots; a backup may use them again, and a prune removes the rest",
             report.unreferenced_packs,
             render::bytes(report.unreferenced_bytes)
         ));

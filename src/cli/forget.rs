@@ -8,7 +8,7 @@ use crate::config::{age, duration};
 use crate::ops::forget::{Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_named};
 use crate::ops::tag::{TagRequest, tag as change_tags};
 use crate::repo::Repository;
-use crate::repo::gc::{PruneReport, PruneSettings};
+use crate::repo::gc::{PruneReport, PruneSettings, YoungPacks};
 use crate::snapshot::retention::Policy;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -195,46 +195,86 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
     let bytes: u64 = report.condemned.iter().map(|pack| pack.bytes).sum();
     let live: u64 = report.condemned.iter().map(|pack| pack.live_bytes).sum();
     context.say(&format!(
-        "{} snapshots, {} packs ({}), of which {} is live",
-        report.snapshots,
-        report.packs,
+        "{}: {} of {} in {} is referenced",
+        counted(report.snapshots, "snapshot"),
+        render::bytes(report.live_bytes),
         render::bytes(report.pack_bytes),
-        render::bytes(report.live_bytes)
+        counted(report.packs, "pack")
     ));
-    let (condemned, copied) =
-        if settings.dry_run { ("would be condemned", "would be copied") } else { ("condemned", "copied") };
     if !report.condemned.is_empty() {
+        let (scheduled, copied) = match settings.dry_run {
+            true => ("would schedule", "would be copied first"),
+            false => ("scheduled", "will be copied first"),
+        };
         context.say(&format!(
-            "{} packs ({}) {condemned}; {} of it is live and {copied}",
-            report.condemned.len(),
+            "{scheduled} {} ({}) for deletion; {} is still referenced and {copied}",
+            counted(report.condemned.len() as u64, "pack"),
             render::bytes(bytes),
             render::bytes(live)
         ));
     }
     for waiting in &report.waiting {
         let until = waiting.until.and_then(|until| Timestamp::try_from(until).ok());
-        let until = until
-            .map(|until| format!("their grace is over at {}", render::time(until.as_millisecond(), zone)));
+        let until =
+            until.map(|until| format!("grace period ends {}", render::time(until.as_millisecond(), zone)));
         let sessions = (waiting.sessions > 0)
-            .then(|| format!("{} backups under way may still rely on them", waiting.sessions));
+            .then(|| format!("{} may use them", counted(waiting.sessions, "running backup")));
         let locked = waiting.locked_until.and_then(|until| Timestamp::try_from(until).ok());
-        let locked = locked
-            .map(|until| format!("they are locked until {}", render::time(until.as_millisecond(), zone)));
+        let locked =
+            locked.map(|until| format!("locked until {}", render::time(until.as_millisecond(), zone)));
         let why: Vec<String> = until.into_iter().chain(sessions).chain(locked).collect();
-        context.say(&format!("{} condemned packs stay for now: {}", waiting.packs, why.join("; ")));
+        let wait = if waiting.packs == 1 { "waits" } else { "wait" };
+        context.say(&format!("{} {wait} for deletion: {}", counted(waiting.packs, "pack"), why.join("; ")));
     }
     if report.packs_deleted > 0 || report.packs_written > 0 {
         context.say(&format!(
-            "{} packs ({}) deleted, {} ({}) written",
-            report.packs_deleted,
+            "deleted {} ({}), wrote {} ({})",
+            counted(report.packs_deleted, "pack"),
             render::bytes(report.bytes_deleted),
-            report.packs_written,
+            counted(report.packs_written, "pack"),
             render::bytes(report.bytes_written)
         ));
     }
-    if report.condemned.is_empty() && report.waiting.is_empty() && report.packs_deleted == 0 {
+    if report.young.packs > 0 {
+        context.say(&young_words(report, settings, zone));
+    } else if report.condemned.is_empty() && report.waiting.is_empty() && report.packs_deleted == 0 {
         context.say("nothing to delete");
     }
+}
+
+/// What waits because it is young, and until when.
+fn young_words(report: &PruneReport, settings: &PruneSettings, zone: &TimeZone) -> String {
+    let YoungPacks { packs, bytes, until, sessions } = report.young;
+    let grace = match (settings.grace.as_secs() / 3600, settings.grace.as_secs() % 3600) {
+        (hours @ 1.., 0) => format!("{hours} h"),
+        _ => render::duration(u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX)),
+    };
+    let (are, wait) = if packs == 1 { ("is", "waits") } else { ("are", "wait") };
+    let nothing =
+        if report.condemned.is_empty() && report.packs_deleted == 0 { "nothing to delete yet: " } else { "" };
+    let packs = format!("{nothing}{} ({})", counted(packs, "pack"), render::bytes(bytes));
+    let until = until.and_then(|until| Timestamp::try_from(until).ok());
+    match (until, sessions) {
+        (Some(until), 0) => format!(
+            "{packs} {are} younger than {grace}; run again after {}, or use --grace 0 while no backup runs",
+            render::time(until.as_millisecond(), zone)
+        ),
+        (Some(until), sessions) => format!(
+            "{packs} {are} younger than {grace}, and {} may use them; run again after {}",
+            counted(sessions, "running backup"),
+            render::time(until.as_millisecond(), zone)
+        ),
+        (None, sessions) => {
+            format!(
+                "{packs} {wait}: {} may use them; run again when it has ended",
+                counted(sessions, "running backup")
+            )
+        }
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn pruned_json(report: &PruneReport) -> Value {
@@ -260,6 +300,10 @@ fn pruned_json(report: &PruneReport) -> Value {
     json!({
         "snapshots": report.snapshots, "packs": report.packs, "pack_bytes": report.pack_bytes,
         "live_bytes": report.live_bytes, "lost_chunks": report.lost_chunks, "condemned": condemned,
+        "young": {
+            "packs": report.young.packs, "bytes": report.young.bytes, "sessions": report.young.sessions,
+            "until": report.young.until.and_then(|until| Timestamp::try_from(until).ok()).map(|until| until.to_string()),
+        },
         "waiting": waiting, "plans_done": report.plans_done, "packs_deleted": report.packs_deleted,
         "bytes_deleted": report.bytes_deleted, "packs_written": report.packs_written,
         "bytes_written": report.bytes_written, "chunks_rescued": report.chunks_rescued,

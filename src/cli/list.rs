@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit, CliError> {
     let calendar = context.app.config.calendar()?;
     let repo = context.repository()?;
-    let Survey { snapshots, history } = survey(&repo, &context.progress)?;
+    let Survey { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
     let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
     let tags = tags_of(&summaries, &calendar);
     let shown: Vec<(Seen, Vec<String>)> = snapshots
@@ -50,7 +50,7 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
         };
         let list: Vec<Value> = shown.into_iter().map(one).collect();
         context
-            .output(&json!({"version": 1, "snapshots": list, "time_zone": calendar.zone_name()}).to_string());
+            .output(&json!({"version": 1, "snapshots": list, "time_zone": calendar.zone_name(), "pack_bytes": pack_bytes}).to_string());
     } else if shown.is_empty() {
         context.say("no snapshots");
     } else {
@@ -58,7 +58,12 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
             shown.iter().map(|(seen, tags)| row(context, seen, tags, &calendar.zone, &history)).collect();
         let titles = ["ID", "TIME", "SERIES", "HOST", "TAGS", "SIZE", "STORED", "TOOK", "STATE"];
         context.output(&table(&titles, &[5, 6, 7], &rows));
-        context.say(&format!("{} snapshots, times in {}", rows.len(), calendar.zone_name()));
+        context.say(&format!(
+            "{} snapshots, times in {}; packs of all snapshots: {} on disk, padding included",
+            rows.len(),
+            calendar.zone_name(),
+            render::bytes(pack_bytes)
+        ));
     }
     Ok(if history.damaged.is_empty() { Exit::Good } else { Exit::Integrity })
 }
@@ -252,7 +257,8 @@ pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
             .collect();
         let object = json!({
             "version": 1, "series": series, "total": sums(&found.total),
-            "packs": found.packs, "pack_bytes": found.pack_bytes, "chunks": found.chunks,
+            "packs": found.on_disk.packs, "pack_bytes": found.on_disk.pack_bytes, "chunks": found.chunks,
+            "disk_bytes": found.on_disk.bytes,
         });
         context.output(&object.to_string());
         return Ok(Exit::Good);
@@ -278,10 +284,11 @@ pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
     let titles = ["SERIES", "HOST", "SNAPSHOTS", "SIZE", "NEW", "KNOWN", "COPIED", "STORED", "RATIO", "READ"];
     context.output(&table(&titles, &[2, 3, 4, 5, 6, 7, 8, 9], &rows));
     context.say(&format!(
-        "{} in {} packs, {} chunks; STORED counts what each snapshot added when it was made, READ what a restore of \
-         the newest reads for each byte that it takes by itself",
-        render::bytes(found.pack_bytes),
-        found.packs,
+        "{} on disk, of which {} in {} packs, padding included; {} chunks. STORED: bytes added by each snapshot, without padding. \
+         READ: read amplification when restoring the newest.",
+        render::bytes(found.on_disk.bytes),
+        render::bytes(found.on_disk.pack_bytes),
+        found.on_disk.packs,
         found.chunks
     ));
     Ok(Exit::Good)

@@ -172,7 +172,7 @@ fn repo_exit(error: &RepoError) -> Exit {
         | RepoError::SlotRefused { .. }
         | RepoError::NoLock => Exit::Usage,
         RepoError::Storage(error) if error.kind == ErrorKind::Conflict => Exit::Conflict,
-        RepoError::Busy { .. } | RepoError::Fenced { .. } => Exit::Conflict,
+        RepoError::Busy { .. } | RepoError::Fenced { .. } | RepoError::Overtaken { .. } => Exit::Conflict,
         RepoError::Input { .. } | RepoError::Output { .. } => Exit::Partial,
         RepoError::Cancelled => Exit::Interrupted,
         _ => Exit::NothingDone,

@@ -199,11 +199,9 @@ impl Probe<'_> {
         match (listed, clock, seen) {
             (Err(error), _, _) => Finding::error("list", error.to_string(), next_of(&error, "s3:ListBucket")),
             (Ok(()), None, _) => Finding::good("list", "allowed"),
-            (Ok(()), Some(_), None) => Finding::error(
-                "list",
-                "what was just written is not listed yet",
-                "never run `prune --grace 0` here, and leave the grace at a day: this service shows new objects late",
-            ),
+            (Ok(()), Some(_), None) => {
+                Finding::error("list", "what was just written is not listed yet", LISTS_LATE)
+            }
             (Ok(()), Some(clock), Some(time)) => skew(clock, time),
         }
     }
@@ -223,6 +221,16 @@ impl Probe<'_> {
         }
     }
 
+    /// Whether a listing shows at once that the object was deleted.
+    fn gone_from_listings(&self, name: &'static str) -> Finding {
+        let mut is_listed = false;
+        match self.storage.list("sessions/", &mut |listed| is_listed |= listed.key == self.key) {
+            Ok(()) if is_listed => Finding::error(name, "what was just deleted is still listed", LISTS_LATE),
+            // Whether a listing is allowed was told before.
+            Ok(()) | Err(_) => Finding::good(name, "allowed"),
+        }
+    }
+
     fn delete(&self) -> Finding {
         const NAME: &str = "delete own sessions";
         match self.storage.delete(&self.key) {
@@ -238,7 +246,7 @@ impl Probe<'_> {
                 Finding::warning(NAME, format!("{error}; {left}"), next)
             }
             Ok(()) => match self.storage.size(&self.key) {
-                Ok(None) => Finding::good(NAME, "allowed"),
+                Ok(None) => self.gone_from_listings(NAME),
                 Ok(Some(_)) => Finding::warning(
                     NAME,
                     format!("`{}/{}` is still there", self.storage.location(), self.key),
@@ -249,6 +257,9 @@ impl Probe<'_> {
         }
     }
 }
+
+/// What a storage whose listings lag behind is good for.
+const LISTS_LATE: &str = "use another service: backup, forget and prune refuse here (docs/offsite.md: What the storage must promise)";
 
 /// How far the clocks are from each other, as the time of an object that was put a moment ago tells.
 fn skew(clock: &dyn Clock, theirs: SystemTime) -> Finding {

@@ -319,11 +319,19 @@ pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
         | RepoError::Inconsistent { .. } => {
             "run `dumpvault check --read-data` to see all that is damaged; a new backup stores anew what it can"
         }
+        RepoError::ChunksLost { .. } => {
+            "`dumpvault check` lists the affected snapshots; next: `dumpvault repair packs`, `dumpvault backup` (stores \
+             lost data that the source still has), then `dumpvault repair snapshots`, after which a prune goes on"
+        }
         RepoError::ClockSkew { .. } => {
             "set the clock (timedatectl, chronyc makestep): by a wrong one the wrong things are old"
         }
         RepoError::Busy { .. } => {
             "try again when it has ended; if it was killed, wait half an hour or say `prune --end-sessions`"
+        }
+        RepoError::Overtaken { .. } => "run it again: a forget or prune ran at the same time",
+        RepoError::ListsLate { .. } => {
+            "`dumpvault doctor` shows what the storage does; docs/offsite.md says what it must promise"
         }
         RepoError::Fenced { .. } => {
             "run the backup again: what it stored is found again, as far as it is there"

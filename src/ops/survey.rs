@@ -5,6 +5,7 @@ use crate::event::{Cancel, Observer};
 use crate::id::SnapshotId;
 use crate::repo::history::{History, HistoryDamage};
 use crate::repo::reader::{BlockReader, Locator, RecipeWalker, Survey as RecipeSurvey};
+use crate::repo::sync::OnDisk;
 use crate::repo::{RepoError, Repository};
 use crate::snapshot::{Body, State, Stream, Summary};
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub struct Survey {
     pub snapshots: Vec<Seen>,
     /// The rest of the history: uncommitted, damaged.
     pub history: History,
+    /// Bytes of all packs that the index names, padding and all.
+    pub pack_bytes: u64,
 }
 
 /// Reads all snapshots.
@@ -46,7 +49,9 @@ pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Survey, OpEr
         };
         snapshots.push(Seen { summary, body });
     }
-    Ok(Survey { snapshots, history })
+    let packs = catalog.packs().map_err(RepoError::from)?;
+    let pack_bytes = packs.iter().map(|pack| pack.bytes).sum();
+    Ok(Survey { snapshots, history, pack_bytes })
 }
 
 /// Sums over snapshots.
@@ -92,10 +97,8 @@ pub struct Stats {
     pub reads: BTreeMap<(String, String), f64>,
     /// All snapshots together.
     pub total: Sums,
-    /// Packs in the storage.
-    pub packs: u64,
-    /// Bytes of those packs.
-    pub pack_bytes: u64,
+    /// What lies in the storage, padding and all.
+    pub on_disk: OnDisk,
     /// Chunks and recipe nodes in the index.
     pub chunks: u64,
 }
@@ -117,9 +120,9 @@ pub fn stats(repo: &Repository, observer: &dyn Observer) -> Result<Stats, OpErro
         }
     }
     let reads = newest_reads(repo, &found, observer)?;
-    let packs = repo.list_packs()?;
+    let on_disk = repo.on_disk()?;
     let chunks = repo.catalog(observer)?.chunk_count().map_err(RepoError::from)?;
-    Ok(Stats { series, reads, total, packs: packs.len() as u64, pack_bytes: packs.values().sum(), chunks })
+    Ok(Stats { series, reads, total, on_disk, chunks })
 }
 
 /// What a closer look at one snapshot tells.

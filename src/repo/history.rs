@@ -137,6 +137,11 @@ impl Repository {
     /// # Errors
     /// When the storage or the catalog fails. Damaged objects are in the answer.
     pub fn history(&self, catalog: &mut Catalog) -> Result<History, RepoError> {
+        let history = self.history_of(catalog, self.list_history()?)?;
+        if history.turned_back.is_empty() {
+            return Ok(history);
+        }
+        // Somebody may have forgotten snapshots between the two listings.
         self.history_of(catalog, self.list_history()?)
     }
 
@@ -181,7 +186,9 @@ impl Repository {
         let Listing { remembered, marks, snapshots } = listing;
         let mut unreadable = Vec::new();
         let marks = self.read_marks_of(catalog, marks, &mut unreadable, &mut history.foreign)?;
-        let (read, broken) = self.read_heads(catalog, &snapshots, &mut history.foreign)?;
+        let (read, broken, gone) = self.read_heads(catalog, &snapshots, &mut history.foreign)?;
+        let mut snapshots = snapshots;
+        snapshots.retain(|(id, _)| !gone.contains(id));
         let author_of: HashMap<SnapshotId, AuthorId> =
             read.iter().filter_map(|read| Some((read.id, read.verdict.ok()?.author))).collect();
         let mut folded = fold(&marks, |id| author_of.get(id).copied());
@@ -201,7 +208,7 @@ impl Repository {
             let series = said.and_then(|said| said.series.clone());
             history.damaged.push(HistoryDamage { error, series, stops_deletion });
         }
-        history.note_missing(&snapshots, &folded);
+        self.note_missing(&snapshots, &folded, &mut history)?;
         self.compare_with_memory(&snapshots, remembered, &folded, &mut history);
         history.damaged_packs = std::mem::take(&mut folded.damaged_packs);
         history.doubted_packs = std::mem::take(&mut folded.doubted_packs);
@@ -214,17 +221,17 @@ impl Repository {
     }
 
     /// Reads all snapshot objects; the second part of the answer has those that cannot be read.
-    #[expect(clippy::type_complexity, reason = "two lists")]
+    #[expect(clippy::type_complexity, reason = "what was read, what cannot be, and what is gone")]
     fn read_heads(
         &self,
         catalog: &mut Catalog,
         snapshots: &[(SnapshotId, i64)],
         foreign: &mut Vec<ForeignObject>,
-    ) -> Result<(Vec<Read>, Vec<(SnapshotId, RepoError)>), RepoError> {
+    ) -> Result<(Vec<Read>, Vec<(SnapshotId, RepoError)>, HashSet<SnapshotId>), RepoError> {
         let names: Vec<SnapshotId> = snapshots.iter().map(|(id, _)| *id).collect();
         self.fetch_unknown(catalog, &names, SNAPSHOT_BYTES_MAX, SNAPSHOTS_AT_ONCE);
         let not_before = self.memory.not_before(&names, self.clock.now().as_millisecond());
-        let (mut read, mut broken) = (Vec::with_capacity(names.len()), Vec::new());
+        let (mut read, mut broken, mut gone) = (Vec::with_capacity(names.len()), Vec::new(), HashSet::new());
         for (id, put_ms) in snapshots {
             let head = self
                 .small_object(catalog, id, SNAPSHOT_BYTES_MAX)
@@ -239,6 +246,10 @@ impl Repository {
                     let stored_ms = (*put_ms).max(not_before.get(id).copied().unwrap_or(i64::MIN));
                     read.push(Read { id: *id, head, stored_ms, verdict });
                 }
+                // Removed since it was listed. If a mark says that it should be there, that is seen below.
+                Err(RepoError::Missing { .. }) => {
+                    gone.insert(*id);
+                }
                 Err(error) if is_rot(&error) => broken.push((*id, error)),
                 Err(error) if error.is_integrity() => {
                     foreign.push(ForeignObject { object: id.key(), why: Foreign::Unreadable, head: None });
@@ -246,7 +257,7 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        Ok((read, broken))
+        Ok((read, broken, gone))
     }
 
     /// Puts a snapshot where it belongs: committed, not committed, or foreign.
@@ -410,6 +421,8 @@ impl Repository {
                 .and_then(|bytes| Mark::open(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
             let Opened { content: mark, claim } = match mark {
                 Ok(mark) => mark,
+                // Removed since it was listed.
+                Err(RepoError::Missing { .. }) => continue,
                 Err(error) if is_rot(&error) => {
                     unreadable.push(HistoryDamage { error, series: None, stops_deletion: false });
                     continue;
@@ -592,9 +605,14 @@ impl Repository {
     }
 }
 
-impl History {
+impl Repository {
     /// A mark that outlived its snapshot tells of one that is gone; `forget` removes both.
-    fn note_missing(&mut self, listed: &[(SnapshotId, i64)], folded: &Folded) {
+    fn note_missing(
+        &self,
+        listed: &[(SnapshotId, i64)],
+        folded: &Folded,
+        history: &mut History,
+    ) -> Result<(), RepoError> {
         let there: HashSet<String> = listed.iter().map(|(id, _)| id.key()).collect();
         let mut lost: BTreeSet<&String> = folded.committed.keys().collect();
         lost.retain(|key| !there.contains(*key) && !folded.given_up.contains(*key));
@@ -602,13 +620,18 @@ impl History {
             let is_forgotten =
                 name_in_key::<SnapshotId>(object).is_some_and(|id| folded.forgotten.contains(&id));
             let Some(said) = folded.committed.get(object).filter(|_| !is_forgotten) else { continue };
-            self.damaged.push(HistoryDamage {
+            // `forget` removes the mark first: one that is gone by now tells that it was at work.
+            if self.storage.size(&said.mark.key())?.is_none() {
+                continue;
+            }
+            history.damaged.push(HistoryDamage {
                 error: RepoError::Missing { object: object.clone() },
                 series: said.series.clone(),
                 // Whoever may only add can say so of what never was.
                 stops_deletion: said.by_full,
             });
         }
+        Ok(())
     }
 }
 

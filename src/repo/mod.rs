@@ -16,6 +16,7 @@
 //! | `writer/` | the backup pipeline and the commit |
 //! | `reader/` | recipes resolved, blocks fetched ahead, streams written in order |
 //! | `session` | how writers and prunes know of each other |
+//! | `meanwhile` | what other processes did since something was looked up |
 //! | `gc/` | what is unreachable, and how it goes |
 //! | `repack` | chunks put together into new packs |
 //! | `verify/` | checking everything |
@@ -29,6 +30,7 @@ pub mod gc;
 pub mod history;
 pub mod keys;
 pub mod lock;
+mod meanwhile;
 pub mod memory;
 mod objects;
 pub mod reader;
@@ -41,6 +43,7 @@ pub mod verify;
 pub mod writer;
 
 pub use keys::{KeyRing, NewKey, SlotInfo, SlotLabel};
+pub use meanwhile::Before;
 pub use objects::pack_key;
 
 use crate::clock::{Clock, SystemClock};
@@ -89,6 +92,12 @@ pub enum RepoError {
         id: String,
         /// Which pack should hold it, where that is known.
         hint: String,
+    },
+    /// Chunks that snapshots want are in no pack: neither an index object nor a pack's own table names them.
+    #[error("{chunks} chunks that snapshots need are in no pack: nothing was deleted")]
+    ChunksLost {
+        /// How many.
+        chunks: u64,
     },
     /// A block holds other bytes than its ids say, or its recipe does not fit.
     #[error("`{object}`: {what}")]
@@ -214,6 +223,20 @@ pub enum RepoError {
         /// What is under way.
         what: String,
     },
+    /// Another process changed what this one was reading; nothing is damaged.
+    #[error("{what}")]
+    Overtaken {
+        /// What happened meanwhile.
+        what: String,
+    },
+    /// The storage does not list what was just put, or goes on listing what was just deleted.
+    #[error(
+        "the storage does not keep its listings up to date (`{object}`): nothing was deleted, since what is in use cannot be told"
+    )]
+    ListsLate {
+        /// Key of the object that was put or deleted.
+        object: String,
+    },
     /// What the backup relied on may be gone: it cannot be committed.
     #[error("the backup was not committed: {why}")]
     Fenced {
@@ -256,6 +279,7 @@ impl RepoError {
             Self::Damaged { .. }
                 | Self::Missing { .. }
                 | Self::ChunkLost { .. }
+                | Self::ChunksLost { .. }
                 | Self::Inconsistent { .. }
                 | Self::TwoEpochs { .. }
                 | Self::TurnedBack { .. }
@@ -580,6 +604,12 @@ impl Repository {
     /// Where it lies, for people.
     pub fn location(&self) -> String {
         self.storage.location()
+    }
+
+    /// The same repository past the cache of packs: what the storage itself holds.
+    fn past_cache(&self) -> Self {
+        let storage = Arc::new(crate::storage::cache::PastCache::new(Arc::clone(&self.storage)));
+        Self { storage, ..self.clone() }
     }
 
     /// Whether packs can be read here and there at little cost: they are on this machine, or can be brought here.

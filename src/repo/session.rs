@@ -249,7 +249,14 @@ impl Shared {
                 found = Some(listed.modified);
             }
         })?;
-        found.ok_or(RepoError::Missing { object: key })
+        match found {
+            Some(time) => Ok(time),
+            None if self.repo.storage.size(&key)?.is_some() => Err(RepoError::ListsLate { object: key }),
+            None => {
+                let what = "a prune that ends all sessions has ended this one".to_owned();
+                Err(RepoError::Overtaken { what })
+            }
+        }
     }
 
     fn is_registered(&self) -> Result<bool, RepoError> {

@@ -25,6 +25,24 @@ pub struct Presence {
     pub unvouched: HashSet<i64>,
     /// Packs listed that neither an index nor their own table explains, with the reason.
     pub unexplained: Vec<(PackId, String)>,
+    /// Packs are missing, and so are index objects: a prune ran since the catalog was brought up to date.
+    is_overtaken: bool,
+}
+
+/// Why a pack cannot be used that is not there.
+const MISSING: &str = "it is missing";
+/// So often the catalog is brought up to date again, when prunes run at the same time.
+const SYNCS: usize = 4;
+
+/// What lies in the storage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Bytes of all objects.
+    pub bytes: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Their bytes: each is padded.
+    pub pack_bytes: u64,
 }
 
 /// Whether bytes that do not open were never ours, and not damaged or those of a newer program.
@@ -78,7 +96,14 @@ impl Repository {
             let presence = self.reconcile(&mut catalog, &history.damaged_packs)?;
             Ok((catalog, history, presence))
         };
-        match gather() {
+        let mut outcome = gather();
+        for _ in 1..SYNCS {
+            outcome = match outcome {
+                Ok((_, _, presence)) if presence.is_overtaken => gather(),
+                outcome => outcome,
+            }
+        }
+        match outcome {
             Err(RepoError::Catalog(error)) => {
                 observer.observe(Event::Step { what: format!("rebuilding the catalog: {error}") });
                 self.drop_catalog()?;
@@ -146,12 +171,31 @@ impl Repository {
         listed: &HashSet<IndexId>,
         observer: &dyn Observer,
     ) -> Result<(), RepoError> {
+        let mut listed = listed.clone();
+        for _ in 0..SYNCS {
+            if !self.take_in_once(catalog, &listed, observer)? {
+                break;
+            }
+            // What replaced those that are gone was put before they went.
+            listed = self.list_names::<IndexId>("index/")?.into_iter().collect();
+        }
+        Ok(())
+    }
+
+    /// As [`Repository::take_in`]; whether some of the index objects were removed since they were listed.
+    fn take_in_once(
+        &self,
+        catalog: &mut Catalog,
+        listed: &HashSet<IndexId>,
+        observer: &dyn Observer,
+    ) -> Result<bool, RepoError> {
         let known = catalog.indexes()?;
         let fingerprint = self.authors.fingerprint();
         let foreign = catalog.foreign_indexes(&fingerprint)?;
         let mut fresh: Vec<IndexId> =
             listed.difference(&known).filter(|id| !foreign.contains(id)).copied().collect();
         fresh.sort();
+        let mut is_overtaken = false;
         for id in fresh {
             match self.read_index(&id) {
                 Ok((Ok(by), index)) => catalog.add_packs(Some(&id), Some(&by.author), &index.packs)?,
@@ -159,11 +203,12 @@ impl Repository {
                     tracing::debug!("index object {}: {why}", id.short());
                     catalog.note_foreign_index(&id, &fingerprint)?;
                 }
+                Err(RepoError::Missing { .. }) => is_overtaken = true,
                 Err(RepoError::Damaged { source, .. }) if is_foreign(&source) => {
                     tracing::debug!("index object {}: {source}", id.short());
                     catalog.note_foreign_index(&id, &fingerprint)?;
                 }
-                Err(error @ (RepoError::Damaged { .. } | RepoError::Missing { .. })) => {
+                Err(error @ RepoError::Damaged { .. }) => {
                     observer.observe(Event::Damage {
                         object: format!("index/{id}"),
                         message: format!("{error}; its packs' own tables are read instead"),
@@ -172,7 +217,7 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(is_overtaken)
     }
 
     /// What an index object says, and whose word it is.
@@ -192,6 +237,22 @@ impl Repository {
             }
         }
         Ok(())
+    }
+
+    /// What lies in the storage, padding and all.
+    ///
+    /// # Errors
+    /// When the listing fails.
+    pub fn on_disk(&self) -> Result<OnDisk, RepoError> {
+        let mut found = OnDisk::default();
+        self.storage.list("", &mut |listed| {
+            found.bytes += listed.bytes;
+            if listed.key.starts_with("packs/") {
+                found.packs += 1;
+                found.pack_bytes += listed.bytes;
+            }
+        })?;
+        Ok(found)
     }
 
     /// All packs that the storage lists, with their sizes.
@@ -216,10 +277,12 @@ impl Repository {
         catalog: &mut Catalog,
         damaged_packs: &HashMap<PackId, String>,
     ) -> Result<Presence, RepoError> {
+        // Before packs are listed: other processes of this host write into the same catalog what they have just put.
+        let known = catalog.packs()?;
         let mut listed = self.list_packs()?;
         let mut presence = Presence::default();
         let mut gone = HashSet::new();
-        for pack in catalog.packs()? {
+        for pack in known {
             // Nothing but this catalog ever named it: a prune has cleared it away.
             // (Asked again, since it may have been written after the listing.)
             if !pack.indexed
@@ -230,7 +293,7 @@ impl Repository {
                 continue;
             }
             let reason = match listed.remove(&pack.id) {
-                None => Some("it is missing".to_owned()),
+                None => Some(MISSING.to_owned()),
                 Some(bytes) if bytes != pack.bytes => {
                     Some(format!("it has {bytes} bytes and should have {}", pack.bytes))
                 }
@@ -243,6 +306,7 @@ impl Repository {
         if !gone.is_empty() {
             catalog.remove_packs(&gone)?;
         }
+        self.pass_over_pruned(catalog, &mut presence)?;
         self.settle_disputes(catalog, &mut presence)?;
         presence.unvouched = self.unvouched(catalog)?;
         if self.keys.role() == Role::Full {
@@ -252,7 +316,9 @@ impl Repository {
                 }
                 match self.read_pack_table(&id, bytes) {
                     Ok(pack) => catalog.add_packs(None, None, &[pack])?,
-                    // Left behind by a full disk or a cut; or removed a moment ago.
+                    // Removed since it was listed.
+                    Err(RepoError::Missing { .. }) => {}
+                    // Left behind by a full disk or a cut.
                     Err(error) if error.is_integrity() => {
                         presence.unexplained.push((id, error.to_string()));
                     }
@@ -262,6 +328,25 @@ impl Repository {
             presence.unexplained.sort();
         }
         Ok(presence)
+    }
+
+    /// Packs that a prune has removed since the catalog was looked at are no damage: on this host the catalog names them no more; on
+    /// others an index object is gone, too.
+    fn pass_over_pruned(&self, catalog: &mut Catalog, presence: &mut Presence) -> Result<(), RepoError> {
+        let missing: HashSet<i64> = presence
+            .unusable
+            .iter()
+            .filter(|(_, (_, reason))| reason == MISSING)
+            .map(|(number, _)| *number)
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let known: HashSet<i64> = catalog.packs()?.iter().map(|pack| pack.number).collect();
+        presence.unusable.retain(|number, _| !missing.contains(number) || known.contains(number));
+        presence.is_overtaken =
+            missing.iter().any(|number| known.contains(number)) && self.has_lost_any(&catalog.indexes()?)?;
+        Ok(())
     }
 
     /// Numbers of packs of which neither this author, nor one that may read, says what they hold.

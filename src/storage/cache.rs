@@ -280,6 +280,61 @@ impl<S> Drop for Leave<'_, S> {
     }
 }
 
+/// A storage without the cache of packs in front of it: for whoever wants to know what the storage itself holds.
+#[derive(Debug, Clone)]
+pub struct PastCache(Arc<dyn Storage>);
+
+impl PastCache {
+    /// What lies beneath the cache of `storage`, where it has one.
+    pub fn new(storage: Arc<dyn Storage>) -> Self {
+        Self(storage)
+    }
+
+    fn storage(&self) -> &dyn Storage {
+        let mut at = self.0.as_ref();
+        while at.cache().is_some()
+            && let Some(beneath) = at.beneath()
+        {
+            at = beneath;
+        }
+        at
+    }
+}
+
+impl Storage for PastCache {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
+        self.storage().put(key, bytes)
+    }
+
+    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        self.storage().get(key, bytes_max)
+    }
+
+    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.storage().get_range(key, offset, buffer)
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        self.storage().size(key)
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        self.storage().list(prefix, each)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.storage().delete(key)
+    }
+
+    fn location(&self) -> String {
+        self.storage().location()
+    }
+
+    fn beneath(&self) -> Option<&dyn Storage> {
+        Some(self.storage())
+    }
+}
+
 impl<S: Storage> Storage for Cached<S> {
     fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
         let put = self.inner.put(key, bytes)?;

@@ -319,6 +319,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
         (**self).location()
     }
 
+    fn beneath(&self) -> Option<&dyn Storage> {
+        (**self).beneath()
+    }
+
     fn is_local(&self) -> bool {
         (**self).is_local()
     }

@@ -522,6 +522,38 @@ impl Catalog {
         Ok(())
     }
 
+    /// Says something else of a pack that is known: what its own table says.
+    pub fn replace_pack(&mut self, pack: &IndexedPack) -> Result<(), CatalogError> {
+        let failed = self.failed();
+        let Ok(table) = pack.table.encode() else {
+            return Err(self.corrupt("a chunk table that cannot be encoded"));
+        };
+        let checksum = row_checksum(&pack.id, pack.bytes, &table);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(&failed)?;
+        let number: i64 = transaction
+            .query_row(
+                "UPDATE packs SET bytes = ?, chunk_table = ?, checksum = ? WHERE id = ? RETURNING number",
+                params![pack.bytes as i64, table, checksum, pack.id.as_bytes()],
+                |row| row.get(0),
+            )
+            .map_err(&failed)?;
+        {
+            // Keys of what it does not hold after all stay: whoever is led here by one looks into the table.
+            let mut add_key = transaction
+                .prepare_cached("INSERT OR IGNORE INTO chunk_keys VALUES (?, ?)")
+                .map_err(&failed)?;
+            for (id, _) in &pack.table.chunks {
+                add_key.execute(params![chunk_key(id).cast_signed(), number]).map_err(&failed)?;
+            }
+        }
+        transaction.commit().map_err(&failed)?;
+        self.rows.retain(|row| row.id != pack.id);
+        Ok(())
+    }
+
     /// Number, id and size of every pack known, and whether an index object names it.
     pub fn packs(&self) -> Result<Vec<KnownPack>, CatalogError> {
         let failed = self.failed();

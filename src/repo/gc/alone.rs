@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 impl Repository {
     /// Stored bytes of the chunks and recipe nodes that the recipes below `own` reach and those below `others` do not: what would be
-    /// free some day if `own` went. Recipes that cannot be followed reach nothing. Memory: 16 bytes for each chunk that is stored.
+    /// free some day if `own` went. Recipes reach as much as can be read of them. Memory: 16 bytes for each chunk that is stored.
     ///
     /// # Errors
     /// When the storage or the catalog fails.
@@ -26,7 +26,7 @@ impl Repository {
         let blocks = Arc::new(BlockReader::new(self));
         let mark = |live: &mut LiveSet, roots: &[NodeId]| {
             let walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
-            Marker::new(walker, live, cancel).mark_what_is_whole(roots)
+            Marker::new(walker, live, cancel).mark_what_can_be_read(roots)
         };
         mark(&mut live, others)?;
         let before = live.clone();

@@ -6,7 +6,7 @@
 use crate::repo::RepoError;
 use crate::repo::catalog::Catalog;
 use crate::repo::catalog::filter::chunk_key;
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 /// Chunks that several packs hold are told apart up to this many; beyond, all their copies are kept.
 const TWICE_MAX: usize = 1 << 20;
@@ -82,6 +82,11 @@ impl LiveSet {
             Some(at) => self.live.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1),
             None => true,
         }
+    }
+
+    /// Whether any key may be held by more than one pack.
+    pub fn has_twice(&self) -> bool {
+        !self.twice.is_empty()
     }
 
     /// Whether more than one pack may hold it.

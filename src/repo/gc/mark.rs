@@ -9,7 +9,7 @@ use crate::event::Cancel;
 use crate::id::NodeId;
 use crate::repo::RepoError;
 use crate::repo::reader::RecipeWalker;
-use crate::snapshot::recipe::{Base, Content, DEPTH_MAX, Entry, Node};
+use crate::snapshot::recipe::{Base, Child, Content, DEPTH_MAX, Entry, Node};
 use std::collections::{HashMap, HashSet};
 
 /// Sorted ranges of a stream that do not touch.
@@ -59,6 +59,8 @@ pub(super) struct Marker<'a> {
     handed: Ranges,
     /// Chunks wanted that no pack holds.
     pub lost: u64,
+    /// What cannot be read is gone round, and kept here.
+    broken: Option<Vec<RepoError>>,
 }
 
 impl<'a> Marker<'a> {
@@ -73,27 +75,31 @@ impl<'a> Marker<'a> {
             by_depth: vec![Vec::new(); usize::from(DEPTH_MAX) + 1],
             handed: Ranges::default(),
             lost: 0,
+            broken: None,
         }
     }
 
-    /// Marks all that the recipes below `roots` resolve to, as far as they can be read.
+    /// Marks all that the recipes below `roots` resolve to, as far as they can be read: what lies behind a node that is lost is
+    /// marked where another way leads to it, and all beside it is.
     ///
     /// # Errors
     /// When the storage fails. What is wrong with recipes is the answer.
-    pub fn mark_what_is_whole(&mut self, roots: &[NodeId]) -> Result<Vec<RepoError>, RepoError> {
-        let mut broken = Vec::new();
-        for root in roots {
-            match self.mark(&[*root]) {
-                Ok(()) => {}
-                Err(error) if error.is_integrity() => {
-                    // Nodes were noted as done whose bases were not come to.
-                    self.done.clear();
-                    broken.push(error);
-                }
-                Err(error) => return Err(error),
+    pub fn mark_what_can_be_read(&mut self, roots: &[NodeId]) -> Result<Vec<RepoError>, RepoError> {
+        self.broken = Some(Vec::new());
+        let outcome = self.mark(roots);
+        let broken = self.broken.take().unwrap_or_default();
+        outcome.map(|()| broken)
+    }
+
+    /// Whether to go on behind what is wrong with a recipe.
+    fn pass_over<T>(&mut self, outcome: Result<T, RepoError>) -> Result<Option<T>, RepoError> {
+        match (outcome, &mut self.broken) {
+            (Err(error), Some(broken)) if error.is_integrity() => {
+                broken.push(error);
+                Ok(None)
             }
+            (outcome, _) => outcome.map(Some),
         }
-        Ok(broken)
     }
 
     /// Marks all that the recipes below `roots` resolve to, and the nodes that resolving them takes.
@@ -104,7 +110,8 @@ impl<'a> Marker<'a> {
         self.needs.clear();
         self.by_depth.iter_mut().for_each(Vec::clear);
         for root in roots {
-            let node = self.node(root)?;
+            let node = self.node(root);
+            let Some(node) = self.pass_over(node)? else { continue };
             self.need(root, &node, None)?.add(0, node.len);
         }
         for depth in (0..self.by_depth.len()).rev() {
@@ -112,7 +119,8 @@ impl<'a> Marker<'a> {
             for root in due {
                 let mut needed = self.needs.remove(&root).unwrap_or_default();
                 needed.tidy();
-                self.mark_recipe(&root, &needed.ranges)?;
+                let marked = self.mark_recipe(&root, &needed.ranges);
+                self.pass_over(marked)?;
             }
         }
         Ok(())
@@ -155,6 +163,19 @@ impl<'a> Marker<'a> {
             }
             Ranges::default()
         }))
+    }
+
+    /// A child of an inner node of `level`.
+    fn child(&mut self, child: &Child, level: u8) -> Result<Node, RepoError> {
+        let below = self.node(&child.id)?;
+        let below_level = match &below.content {
+            Content::Leaf(_) => 0,
+            Content::Inner { level, .. } => *level,
+        };
+        if below.len != child.len || below_level + 1 != level || below.base.is_some() {
+            return Err(misfit(&child.id, "it does not fit its parent"));
+        }
+        Ok(below)
     }
 
     fn node(&mut self, id: &NodeId) -> Result<Node, RepoError> {
@@ -209,15 +230,10 @@ impl<'a> Marker<'a> {
                     let whole = from <= at && end <= to;
                     // Gone through before: what it copies was handed to the same base.
                     if !whole || self.done.insert((child.id, base_number)) {
-                        let below = self.node(&child.id)?;
-                        let below_level = match &below.content {
-                            Content::Leaf(_) => 0,
-                            Content::Inner { level, .. } => *level,
-                        };
-                        if below.len != child.len || below_level + 1 != *level || below.base.is_some() {
-                            return Err(misfit(&child.id, "it does not fit its parent"));
+                        let below = self.child(child, *level);
+                        if let Some(below) = self.pass_over(below)? {
+                            self.walk(&below, at, base_number, ranges)?;
                         }
-                        self.walk(&below, at, base_number, ranges)?;
                     }
                     at = end;
                 }

@@ -5,7 +5,9 @@
 //! | `forget` | the order in which a snapshot goes |
 //! | `live` | the set of live chunks |
 //! | `mark` | how recipes are followed to chunks |
-//! | `weigh` | which copy of a chunk counts |
+//! | `witness` | which pack was seen to hold a chunk that several claim |
+//! | `tables` | what packs say of themselves, beside what indexes say of them |
+//! | `weigh` | how much of each pack is live |
 //! | `survey` | what is there, read in the order that makes it safe |
 //! | `sweep` | rescuing, rewriting indexes, deleting |
 //!
@@ -21,22 +23,25 @@ mod live;
 mod mark;
 mod survey;
 mod sweep;
+mod tables;
 mod weigh;
+mod witness;
 
 pub(super) use sweep::INDEX_CHUNKS;
 
 use super::format::index::BlockKind;
 use super::format::plan::{PLAN_PACKS_MAX, Plan};
 use super::format::session::SessionKind;
-use super::session::{SKEW_MAX, SeenPlan, Session};
+use super::session::{LIVE, SKEW_MAX, SeenPlan, Session};
 use super::{RepoError, Repository};
 use crate::crypto::{CryptoError, Role};
 use crate::event::{Cancel, Event, Observer};
 use crate::id::{PackId, PlanId, SnapshotId};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
-use survey::Survey;
+use survey::{HINT_INDEX, Survey};
 use weigh::Weight;
+use witness::Witness;
 
 /// A pack of less than one so-manieth of a full one is small …
 const SMALL_PACK: u64 = 4;
@@ -98,6 +103,19 @@ pub struct WaitingPlan {
     pub locked_until: Option<SystemTime>,
 }
 
+/// Packs that are of little or no use, and too young to be condemned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct YoungPacks {
+    /// How many.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the last of them is old enough, by the storage's clock.
+    pub until: Option<SystemTime>,
+    /// Backups under way that may have written some of them: these wait until they end, however old they are.
+    pub sessions: u64,
+}
+
 /// What a prune did, or would do.
 #[derive(Debug, Clone, Default)]
 pub struct PruneReport {
@@ -113,6 +131,8 @@ pub struct PruneReport {
     pub lost_chunks: u64,
     /// Packs condemned by this run.
     pub condemned: Vec<CondemnedPack>,
+    /// Packs that would be condemned if they were older.
+    pub young: YoungPacks,
     /// Plans that could not be carried out yet.
     pub waiting: Vec<WaitingPlan>,
     /// Plans carried out.
@@ -141,7 +161,7 @@ impl Repository {
     /// Plans what to delete, and carries out the plans whose time has come; see the module.
     ///
     /// # Errors
-    /// Nothing is deleted when a snapshot, a recipe or a mark cannot be read, the clocks of host and storage disagree
+    /// Nothing is deleted when a snapshot, a recipe or a mark cannot be read, a chunk that a snapshot needs is in no pack, the clocks of host and storage disagree
     /// ([`RepoError::ClockSkew`]), another prune is under way, or the grace is zero and a backup is ([`RepoError::Busy`]). Whatever else
     /// fails, at any step, leaves garbage at worst: run it again.
     pub fn prune(
@@ -156,9 +176,10 @@ impl Repository {
         let mut report = PruneReport::default();
         if settings.dry_run {
             let now = storage_time(settings.now_ms);
-            let survey = Survey::take(self, now, observer, cancel)?;
+            let survey = Survey::take(self, now, Witness::new(self), observer, cancel)?;
+            survey.refuse_loss()?;
             survey.describe(&mut report);
-            self.plan(&survey, settings, &mut report)?;
+            self.plan(&survey, settings, observer, cancel, &mut report)?;
             report.uncommitted_removed.clone_from(&survey.stale);
             for plan in &survey.plans {
                 report.waiting.extend(waiting(plan, &survey, settings.grace, now));
@@ -166,26 +187,45 @@ impl Repository {
             return Ok(report);
         }
         let session = self.begin_prune(settings.now_ms)?;
+        self.probe_listings()?;
+        match self.prune_registered(&session, settings, observer, cancel, &mut report) {
+            Ok(()) => Ok(report),
+            // What it was reading may have been removed under its hands.
+            Err(error) if error.is_integrity() && !session.is_registered().unwrap_or(true) => {
+                Err(RepoError::Overtaken { what: format!("another prune has ended this one: {error}") })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn prune_registered(
+        &self,
+        session: &Session,
+        settings: &PruneSettings,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
         let now = session.registered();
         if !settings.end_sessions {
-            self.refuse_beside(&session, settings, now)?;
+            self.refuse_beside(session, settings, now)?;
         }
-        self.end_lapsed(&session, settings, now)?;
+        self.end_lapsed(session, settings, now)?;
         observer.observe(Event::Step { what: "marking what is live".to_owned() });
-        let mut survey = Survey::take(self, now, observer, cancel)?;
+        let mut survey = Survey::take(self, now, Witness::new(self), observer, cancel)?;
+        survey.refuse_loss()?;
         for id in &survey.stale {
             self.remove_abandoned(id, settings.now_ms)?;
             report.uncommitted_removed.push(*id);
         }
-        survey.describe(&mut report);
-        self.plan(&survey, settings, &mut report)?;
-        if let Some(plan) = self.condemn(&survey, settings.now_ms, cancel, &mut report)? {
+        survey.describe(report);
+        self.plan(&survey, settings, observer, cancel, report)?;
+        if let Some(plan) = self.condemn(&survey, settings.now_ms, cancel, report)? {
             tracing::info!("prune plan {plan} condemns {} packs", report.condemned.len());
             // The plan is there: what is read from now on knows of it.
-            survey = self.survey_again(survey, &session, settings, observer, cancel)?;
+            survey = self.survey_again(survey, session, settings, observer, cancel)?;
         }
-        self.sweep_what_is_due(&survey, settings, &session, observer, cancel, &mut report)?;
-        Ok(report)
+        self.sweep_what_is_due(&survey, settings, session, observer, cancel, report)
     }
 
     /// The packs that hold what a snapshot needs, those that a prune condemned left out: what is needed of them lies in others, too.
@@ -201,9 +241,14 @@ impl Repository {
         if self.keys.role() != Role::Full {
             return Err(CryptoError::RoleTooWeak { needed: "knowing what snapshots need" }.into());
         }
-        let survey = Survey::take(self, storage_time(now_ms), observer, cancel)?;
-        let weights = survey.weigh(&survey.condemned())?;
-        Ok(weights.into_iter().filter(|weight| weight.live_chunks > 0).map(|weight| weight.pack.id).collect())
+        let survey = Survey::take(self, storage_time(now_ms), Witness::new(self), observer, cancel)?;
+        let weights = survey.weigh(&survey.condemned(), cancel)?;
+        let (needed, dead): (Vec<Weight>, Vec<Weight>) =
+            weights.into_iter().partition(|weight| weight.live_chunks > 0);
+        // An index object that says of a pack that it holds nothing must not let its lock run out.
+        let dead = dead.iter().map(|weight| weight.pack.id).collect();
+        let disputed = self.disputed(&survey, &dead, cancel)?;
+        Ok(needed.iter().map(|weight| weight.pack.id).chain(disputed.into_keys()).collect())
     }
 
     /// Registers the session of whoever changes packs and indexes otherwise, so that no prune runs at the same time.
@@ -222,6 +267,37 @@ impl Repository {
         let session = Session::register(self, SessionKind::Prune)?;
         self.refuse_skew(&session, now_ms)?;
         Ok(session)
+    }
+
+    /// Puts an object, lists it, deletes it and lists again: a prune sees by listings who is at work.
+    ///
+    /// # Errors
+    /// [`RepoError::ListsLate`] when a listing does not show what has just happened.
+    fn probe_listings(&self) -> Result<(), RepoError> {
+        let mut name = [0; 16];
+        self.entropy.fill(&mut name)?;
+        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("sessions/probe-{name}");
+        let probes = || -> Result<HashMap<String, SystemTime>, RepoError> {
+            let mut probes = HashMap::new();
+            self.storage.list("sessions/", &mut |listed| {
+                if listed.key.starts_with("sessions/probe-") {
+                    probes.insert(listed.key, listed.modified);
+                }
+            })?;
+            Ok(probes)
+        };
+        self.storage.put(&key, name.as_bytes())?;
+        let shown = probes();
+        self.storage.delete(&key)?;
+        let shown = shown?;
+        let now = shown.get(&key).copied().ok_or_else(|| RepoError::ListsLate { object: key.clone() })?;
+        // Of prunes that were killed in between.
+        let is_old = |put: &SystemTime| now.duration_since(*put).unwrap_or_default() > LIVE;
+        for (old, _) in shown.iter().filter(|(_, put)| is_old(put)) {
+            self.storage.delete(old)?;
+        }
+        if probes()?.contains_key(&key) { Err(RepoError::ListsLate { object: key }) } else { Ok(()) }
     }
 
     /// Compares the clocks of the host, which shows `now_ms`, and of the storage.
@@ -287,6 +363,8 @@ impl Repository {
         &self,
         survey: &Survey,
         settings: &PruneSettings,
+        observer: &dyn Observer,
+        cancel: &Cancel,
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
         let now = survey.now;
@@ -298,26 +376,63 @@ impl Repository {
                 age < settings.grace || oldest.is_some_and(|oldest| *put + SKEW_MAX >= oldest)
             })
         };
+        let mut young = Young::new(survey, settings.grace);
         let share = settings.live_share_max.clamp(0.0, 1.0);
         let mut small: HashMap<BlockKind, Vec<CondemnedPack>> = HashMap::new();
-        for weight in survey.weigh(&survey.condemned())? {
+        for weight in survey.weigh(&survey.condemned(), cancel)? {
             report.live_bytes += weight.live_bytes;
             let Weight { pack, live_bytes, used_bytes, live_chunks, kind } = weight;
-            if is_young(&pack.id) || report.condemned.len() >= PLAN_PACKS_MAX {
+            if report.condemned.len() >= PLAN_PACKS_MAX {
                 continue;
             }
-            let damaged = survey.unusable.contains_key(&pack.id);
+            let damaged = survey.is_damaged(&pack.id);
             let mostly_dead = live_bytes as f64 <= used_bytes as f64 * share;
             let condemned = CondemnedPack { pack: pack.id, bytes: pack.bytes, live_bytes };
-            if live_chunks == 0 || mostly_dead && !damaged {
+            if is_young(&pack.id) {
+                let is_small = pack.bytes < self.config.pack_bytes as u64 / SMALL_PACK;
+                young.take(&condemned, kind, live_chunks == 0 || mostly_dead, is_small);
+            } else if live_chunks == 0 || mostly_dead && !damaged {
                 report.condemned.push(condemned);
             } else if !damaged && pack.bytes < self.config.pack_bytes as u64 / SMALL_PACK {
                 small.entry(kind).or_default().push(condemned);
             }
         }
+        report.young = young.finish(&small);
         // Each byte is copied once for so many packs: cheap, and a bucket with a thousand tiny objects is not.
         for packs in small.into_values().filter(|packs| packs.len() >= SMALL_PACKS) {
             report.condemned.extend(packs);
+        }
+        let mut going = report.condemned.iter().map(|condemned| condemned.pack).collect();
+        self.keep_disputed(survey, &mut going, observer, cancel, report)?;
+        report.condemned.retain(|condemned| going.contains(&condemned.pack));
+        Ok(())
+    }
+
+    /// Takes out of `going` the packs of which it is not certain what they hold, and says why they stay; and which packs were found to be
+    /// other than they should.
+    fn keep_disputed(
+        &self,
+        survey: &Survey,
+        going: &mut HashSet<PackId>,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        report: &mut PruneReport,
+    ) -> Result<(), RepoError> {
+        let mut warnings = Vec::new();
+        for (pack, why) in self.disputed(survey, going, cancel)? {
+            going.remove(&pack);
+            warnings.push(format!("pack {} stays: {why}; {HINT_INDEX}", pack.short()));
+        }
+        for (pack, why) in survey.witness().failed() {
+            warnings.push(format!(
+                "nothing relies on pack {}: {why}; `dumpvault check --read-data` tells what is damaged",
+                pack.short()
+            ));
+        }
+        warnings.retain(|message| !report.warnings.contains(message));
+        for message in warnings {
+            observer.observe(Event::Warning { message: message.clone() });
+            report.warnings.push(message);
         }
         Ok(())
     }
@@ -355,10 +470,12 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<Survey, RepoError> {
         // Two sets of live chunks at once would be too much.
-        drop(old);
+        let witness = old.into_witness();
         let now = session.beat()?;
         self.end_lapsed(session, settings, now)?;
-        Survey::take(self, now, observer, cancel)
+        let survey = Survey::take(self, now, witness, observer, cancel)?;
+        survey.refuse_loss()?;
+        Ok(survey)
     }
 
     fn sweep_what_is_due(
@@ -392,8 +509,9 @@ impl Repository {
             return Ok(());
         }
         if !session.is_registered()? {
-            let what = "this prune was suspended for so long that another one ended it".to_owned();
-            return Err(RepoError::Busy { what });
+            let what = "another prune has ended this one, which was suspended for long, or ends all sessions"
+                .to_owned();
+            return Err(RepoError::Overtaken { what });
         }
         self.sweep(survey, &due, session, observer, cancel, report)
     }
@@ -402,6 +520,47 @@ impl Repository {
     fn drop_plan(&self, id: &PlanId) -> Result<(), RepoError> {
         use super::objects::ObjectName as _;
         Ok(self.storage.delete(&id.key())?)
+    }
+}
+
+/// Gathers what is too young.
+struct Young<'a> {
+    survey: &'a Survey,
+    grace: Duration,
+    dead: Vec<CondemnedPack>,
+    small: HashMap<BlockKind, Vec<CondemnedPack>>,
+}
+
+impl<'a> Young<'a> {
+    fn new(survey: &'a Survey, grace: Duration) -> Self {
+        Self { survey, grace, dead: Vec::new(), small: HashMap::new() }
+    }
+
+    fn take(&mut self, pack: &CondemnedPack, kind: BlockKind, is_dead: bool, is_small: bool) {
+        match (is_dead, is_small) {
+            (true, _) => self.dead.push(*pack),
+            (false, true) => self.small.entry(kind).or_default().push(*pack),
+            (false, false) => {}
+        }
+    }
+
+    /// Small ones count where there will be enough of them, together with those that are `old` enough.
+    fn finish(self, old: &HashMap<BlockKind, Vec<CondemnedPack>>) -> YoungPacks {
+        let Self { survey, grace, dead, small } = self;
+        let old_of = |kind: &BlockKind| old.get(kind).map_or(0, Vec::len);
+        let is_enough = |kind: &BlockKind, young: &[CondemnedPack]| {
+            let old = old_of(kind);
+            old < SMALL_PACKS && old + young.len() >= SMALL_PACKS
+        };
+        let merged = small.into_iter().filter(|(kind, young)| is_enough(kind, young));
+        let packs: Vec<CondemnedPack> = dead.into_iter().chain(merged.flat_map(|(_, young)| young)).collect();
+        let put = packs.iter().filter_map(|pack| survey.listed.get(&pack.pack)).map(|(_, put)| *put).max();
+        YoungPacks {
+            packs: packs.len() as u64,
+            bytes: packs.iter().map(|pack| pack.bytes).sum(),
+            until: put.map(|put| put + grace).filter(|until| *until > survey.now),
+            sessions: if packs.is_empty() { 0 } else { survey.writers().count() as u64 },
+        }
     }
 }
 

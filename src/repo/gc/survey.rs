@@ -3,7 +3,8 @@
 use super::PruneReport;
 use super::live::LiveSet;
 use super::mark::Marker;
-use super::weigh::{Claimed, Weight, weigh};
+use super::weigh::{Weight, weigh};
+use super::witness::{Holders, Witness, contested, twice_in};
 use crate::event::{Cancel, Event, Observer};
 use crate::id::{PackId, SnapshotId};
 use crate::repo::catalog::KnownPack;
@@ -15,7 +16,7 @@ use crate::repo::reader::{BlockReader, Locator, RecipeWalker};
 use crate::repo::session::{SeenPlan, SeenSession, condemned};
 use crate::repo::{RepoError, Repository};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// An uncommitted snapshot keeps what it reaches for so long: its writer may be suspended right before the last step.
@@ -34,15 +35,19 @@ pub(super) struct Survey {
     pub unusable: HashMap<PackId, String>,
     pub locator: Arc<Mutex<Locator>>,
     pub live: LiveSet,
+    /// What this run has opened.
+    witness: Mutex<Witness>,
     snapshots: u64,
     lost: u64,
     warnings: Vec<String>,
 }
 
 impl Survey {
+    /// Looks at everything; `witness` is what the run has opened so far.
     pub fn take(
         repo: &Repository,
         now: SystemTime,
+        witness: Witness,
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Self, RepoError> {
@@ -73,64 +78,109 @@ impl Survey {
             unusable,
             locator,
             live,
+            witness: Mutex::new(witness),
             snapshots: history.snapshots.len() as u64,
             lost: 0,
             warnings,
         };
-        survey.mark(repo, &history, cancel)?;
+        survey.mark_all(repo, &history, cancel)?;
         for warning in &survey.warnings {
             observer.observe(Event::Warning { message: warning.clone() });
         }
         Ok(survey)
     }
 
-    fn mark(&mut self, repo: &Repository, history: &History, cancel: &Cancel) -> Result<(), RepoError> {
-        let mut roots = Vec::new();
-        for summary in &history.snapshots {
-            let body = {
-                let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
-                repo.body(locator.catalog(), &summary.id)?
-            };
-            roots.extend(body.streams.iter().map(|stream| stream.root));
+    /// Marks, and where a snapshot wants what no index names, once more after every pack was asked itself.
+    fn mark_all(&mut self, repo: &Repository, history: &History, cancel: &Cancel) -> Result<(), RepoError> {
+        let before = self.warnings.len();
+        let outcome = self.mark(repo, history, cancel);
+        let is_amiss = match &outcome {
+            Ok(()) => self.lost > 0,
+            Err(error) => error.is_integrity(),
+        };
+        if !is_amiss {
+            return outcome;
         }
-        // What may not be whole, and keeps what it reaches all the same.
-        let mut lenient = Vec::new();
+        let put_right = repo.believe_own_tables(&self.locator, &self.listed, cancel)?;
+        if put_right.is_empty() {
+            return outcome;
+        }
+        self.warnings.truncate(before);
+        for (pack, why) in put_right {
+            self.warnings.push(format!("pack {}: {why}; {HINT_INDEX}", pack.short()));
+            if !history.damaged_packs.contains_key(&pack) {
+                self.unusable.remove(&pack);
+            }
+        }
+        let live = LiveSet::new(self.locator().catalog())?;
+        self.live = live;
+        self.mark(repo, history, cancel)
+    }
+
+    fn mark(&mut self, repo: &Repository, history: &History, cancel: &Cancel) -> Result<(), RepoError> {
         let oldest = self.writers().filter_map(|session| session.started).min();
         self.stale = repo.stale_snapshots(history, self.now, oldest)?;
-        for summary in history.uncommitted.iter().filter(|summary| !self.stale.contains(&summary.id)) {
-            let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
-            match repo.body(locator.catalog(), &summary.id) {
+        let (mut roots, mut lenient) = (Vec::new(), Vec::new());
+        for summary in history.snapshots.iter().chain(&history.uncommitted) {
+            if self.stale.contains(&summary.id) {
+                continue;
+            }
+            let counts = counts(history, &summary.id);
+            let body = repo.body(self.locator().catalog(), &summary.id);
+            match body {
+                Ok(body) if counts => roots.extend(body.streams.iter().map(|stream| stream.root)),
                 Ok(body) => lenient.extend(body.streams.iter().map(|stream| stream.root)),
                 // Removed by its writer since.
-                Err(RepoError::Missing { .. }) => {}
+                Err(RepoError::Missing { .. }) if !counts => {}
+                Err(error) if !counts && error.is_integrity() => {
+                    self.warnings.push(format!("{error}; it keeps nothing"));
+                }
                 Err(error) => return Err(error),
             }
         }
-
         // What counts for nothing keeps what it reaches, as far as it can be followed: hiding a statement must delete nothing.
         for id in history.foreign_snapshots() {
-            let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
-            match repo.body(locator.catalog(), &id) {
+            let body = repo.body(self.locator().catalog(), &id);
+            match body {
                 Ok(body) => lenient.extend(body.streams.iter().map(|stream| stream.root)),
                 Err(error) if error.is_integrity() => tracing::debug!("{error}"),
                 Err(error) => return Err(error),
             }
         }
-
         let walker = RecipeWalker::new(Arc::new(BlockReader::new(repo)), Arc::clone(&self.locator));
         let mut marker = Marker::new(walker, &mut self.live, cancel);
         marker.mark(&roots)?;
         self.lost = marker.lost;
-        for error in marker.mark_what_is_whole(&lenient)? {
-            self.warnings.push(format!("a backup that does not count is not whole: {error}"));
-        }
-        if self.lost > 0 {
-            self.warnings.push(format!(
-                "{} chunks that snapshots want are in no pack: run `dumpvault check`",
-                self.lost
-            ));
+        for error in marker.mark_what_can_be_read(&lenient)? {
+            self.warnings.push(format!("a snapshot that is damaged or does not count is not whole: {error}"));
         }
         Ok(())
+    }
+
+    /// While chunks are missing nobody knows what else is.
+    ///
+    /// # Errors
+    /// [`RepoError::ChunksLost`] when a snapshot that counts wants what no pack holds.
+    pub fn refuse_loss(&self) -> Result<(), RepoError> {
+        match self.lost {
+            0 => Ok(()),
+            chunks => Err(RepoError::ChunksLost { chunks }),
+        }
+    }
+
+    /// The catalog behind a lock.
+    pub fn locator(&self) -> MutexGuard<'_, Locator> {
+        self.locator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this run has opened so far.
+    pub fn witness(&self) -> MutexGuard<'_, Witness> {
+        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for the next survey of this run.
+    pub fn into_witness(self) -> Witness {
+        self.witness.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Packs that some plan condemns.
@@ -146,22 +196,46 @@ impl Survey {
         self.sessions.iter().filter(may_commit)
     }
 
-    /// Weighs all packs that are there and that no plan condemns. Damaged ones come last: a chunk that a good pack holds, too, is not
-    /// live in them.
-    pub fn weigh(&self, condemned: &HashSet<PackId>) -> Result<Vec<Weight>, RepoError> {
-        let mut claimed = Claimed::default();
-        self.weigh_good(condemned, &mut claimed).and_then(|mut weights| {
-            let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
-            let damaged =
-                self.packs(&mut locator, |id| !condemned.contains(id) && self.unusable.contains_key(id))?;
-            weights.extend(weigh(locator.catalog(), &damaged, &self.live, &mut claimed)?);
-            Ok(weights)
-        })
+    /// Weighs all packs that are there and that no plan condemns. A chunk is live in one that was seen to hold it. Damaged ones are not
+    /// asked: what a good pack shows, too, is not live in them.
+    pub fn weigh(&self, condemned: &HashSet<PackId>, cancel: &Cancel) -> Result<Vec<Weight>, RepoError> {
+        let mut witness = self.witness();
+        let mut locator = self.locator();
+        let all = self.packs(&mut locator, |id| !condemned.contains(id))?;
+        let good: Vec<KnownPack> =
+            all.iter().filter(|pack| !self.unusable.contains_key(&pack.id)).copied().collect();
+        let catalog = locator.catalog();
+        let wanted = contested(catalog, &all, &self.live)?;
+        let holders = witness.holders(catalog, &good, &wanted, cancel)?;
+        weigh(catalog, &all, &self.live, &holders)
+    }
+
+    /// Which live chunks of `from` were seen in a pack that is neither among `going` nor damaged.
+    pub fn held_elsewhere(
+        &self,
+        from: &[KnownPack],
+        going: &HashSet<PackId>,
+        cancel: &Cancel,
+    ) -> Result<Holders, RepoError> {
+        let mut witness = self.witness();
+        let mut locator = self.locator();
+        let mut wanted = hashbrown::HashSet::new();
+        for pack in from {
+            wanted.extend(twice_in(&*locator.catalog().pack(pack.number)?, &self.live));
+        }
+        let staying =
+            self.packs(&mut locator, |id| !going.contains(id) && !self.unusable.contains_key(id))?;
+        witness.holders(locator.catalog(), &staying, &wanted, cancel)
+    }
+
+    /// Whether something in the pack is known not to be what it should.
+    pub fn is_damaged(&self, pack: &PackId) -> bool {
+        self.unusable.contains_key(pack) || self.witness().failed().contains_key(pack)
     }
 
     /// Packs that an index names, that are not there, and that nobody misses.
     pub fn missing_and_dead(&self) -> Result<HashSet<PackId>, RepoError> {
-        let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locator = self.locator();
         let mut dead = HashSet::new();
         for pack in locator.catalog().packs()? {
             if self.listed.contains_key(&pack.id) {
@@ -174,18 +248,6 @@ impl Survey {
             }
         }
         Ok(dead)
-    }
-
-    /// Weighs the packs that can be relied on.
-    pub fn weigh_good(
-        &self,
-        condemned: &HashSet<PackId>,
-        claimed: &mut Claimed,
-    ) -> Result<Vec<Weight>, RepoError> {
-        let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
-        let good =
-            self.packs(&mut locator, |id| !condemned.contains(id) && !self.unusable.contains_key(id))?;
-        weigh(locator.catalog(), &good, &self.live, claimed)
     }
 
     /// Packs that the storage lists and that fit.
@@ -209,6 +271,16 @@ impl Survey {
         report.lost_chunks = self.lost;
         report.warnings.clone_from(&self.warnings);
     }
+}
+
+/// What to do about index objects that say other things than packs.
+pub(super) const HINT_INDEX: &str = "`dumpvault repair index` rebuilds the index from the packs";
+
+/// Whether what the snapshot wants stops a prune when it is not there. All others keep what they reach, and no more: those that nobody
+/// committed, and those of which it is known that something is lost. (So will be those that nobody vouches for.)
+fn counts(history: &History, snapshot: &SnapshotId) -> bool {
+    !history.damaged_snapshots.contains_key(snapshot)
+        && !history.uncommitted.iter().any(|summary| summary.id == *snapshot)
 }
 
 /// A snapshot or mark that cannot be read may need anything.

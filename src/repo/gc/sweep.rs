@@ -1,7 +1,8 @@
 //! Sweeping: what is live in condemned packs is copied, indexes are rewritten without them, then they go.
 
+use super::live::LiveSet;
 use super::survey::Survey;
-use super::weigh::Claimed;
+use super::witness::{Chunk, Holders};
 use super::{PruneReport, targets};
 use crate::event::{Cancel, Event, Observer};
 use crate::id::{IndexId, PackId, PlanId};
@@ -10,13 +11,12 @@ use crate::repo::format::FormatError;
 use crate::repo::format::index::{Index, IndexedPack};
 use crate::repo::format::mark::MarkKind;
 use crate::repo::history::Vouched;
-use crate::repo::objects::{ObjectName, pack_key};
+use crate::repo::objects::{ObjectName, fetch, pack_key};
 use crate::repo::reader::{BlockReader, Workspace};
 use crate::repo::repack::Repacker;
 use crate::repo::session::{HEARTBEAT, Session};
 use crate::repo::{RepoError, Repository};
 use std::collections::{HashMap, HashSet};
-use std::sync::PoisonError;
 use std::time::Instant;
 
 /// Index objects are merged to about so many chunks: some 10 MiB.
@@ -36,7 +36,10 @@ impl Repository {
     ) -> Result<(), RepoError> {
         observer.observe(Event::Step { what: "copying what is still live".to_owned() });
         let mut doomed = targets(survey, due);
+        // A plan is an object, too: what it condemns is asked itself before it goes.
+        self.keep_disputed(survey, &mut doomed, observer, cancel, report)?;
         let written = self.copy_live(survey, &mut doomed, cancel, report)?;
+        self.read_back(&written, cancel)?;
         observer.observe(Event::Step { what: "rewriting the index".to_owned() });
         self.rewrite_indexes(survey, &doomed, written, report)?;
         if cancel.is_cancelled() {
@@ -54,8 +57,20 @@ impl Repository {
         Ok(())
     }
 
-    /// Copies what is live in the packs `from`, and in no pack that can be relied on and is neither among them nor condemned. One that
-    /// cannot be copied is taken out of `from`.
+    /// Reads packs that were just written as the storage has them: from now on others may go because of them.
+    fn read_back(&self, written: &[IndexedPack], cancel: &Cancel) -> Result<(), RepoError> {
+        let storage = self.past_cache().storage;
+        for pack in written {
+            if cancel.is_cancelled() {
+                return Err(RepoError::Cancelled);
+            }
+            fetch(storage.as_ref(), &pack.id, pack.bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Copies what is live in the packs `from`, and was seen in no pack that is neither among them nor condemned. One that cannot be
+    /// copied is taken out of `from`.
     pub(super) fn copy_live(
         &self,
         survey: &Survey,
@@ -63,11 +78,9 @@ impl Repository {
         cancel: &Cancel,
         report: &mut PruneReport,
     ) -> Result<Vec<IndexedPack>, RepoError> {
-        let mut claimed = Claimed::default();
         let going: HashSet<PackId> = survey.condemned().union(from).copied().collect();
-        survey.weigh_good(&going, &mut claimed)?;
-        let mut locator = survey.locator.lock().unwrap_or_else(PoisonError::into_inner);
-        let packs: Vec<KnownPack> = survey.packs(&mut locator, |id| from.contains(id))?;
+        let packs: Vec<KnownPack> = survey.packs(&mut survey.locator(), |id| from.contains(id))?;
+        let holders = survey.held_elsewhere(&packs, &going, cancel)?;
         let known: HashSet<PackId> = packs.iter().map(|pack| pack.id).collect();
         let stay = |id: &PackId, why: &str, report: &mut PruneReport| {
             report.warnings.push(format!(
@@ -82,13 +95,13 @@ impl Repository {
             }
             readable
         });
-        let mut copier = Copier::new(self, survey);
+        let mut copier = Copier::new(self, &survey.live, holders);
         for pack in packs {
             if cancel.is_cancelled() {
                 return Err(RepoError::Cancelled);
             }
-            let row = locator.catalog().pack(pack.number)?;
-            match copier.copy_from(&row, &mut claimed) {
+            let row = survey.locator().catalog().pack(pack.number)?;
+            match copier.copy_from(&row) {
                 Ok(()) => {}
                 Err(error) if error.is_integrity() => {
                     stay(&pack.id, &error.to_string(), report);
@@ -123,7 +136,7 @@ impl Repository {
         fresh: &[(IndexId, Vec<IndexedPack>)],
         replaced: &[IndexId],
     ) -> Result<(), RepoError> {
-        let mut locator = survey.locator.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locator = survey.locator();
         let catalog = locator.catalog();
         let mut follow = || {
             for (id, packs) in fresh {
@@ -150,15 +163,22 @@ impl Repository {
         let gone = survey.missing_and_dead()?;
         let goes = |pack: &PackId| doomed.contains(pack) || gone.contains(pack);
         let (mut touched, mut small) = (Vec::new(), Vec::new());
+        // Naming a pack vouches for it: what others than full authors say is not repeated before it was seen.
+        let mut hearsay = HashSet::new();
+        let mut sayings = Sayings::default();
         for id in self.list_names::<IndexId>("index/")? {
             match self.read_index(&id) {
                 // Of nobody who counts: it stays, and says nothing.
                 Ok((Err(_), _)) => {}
-                Ok((Ok(_), index)) => {
+                Ok((Ok(by), index)) => {
+                    if !by.is_full() {
+                        hearsay.insert(id);
+                    }
+                    index.packs.iter().try_for_each(|pack| sayings.take(pack).map(|_| ()))?;
                     let chunks: usize = index.packs.iter().map(|pack| pack.table.chunks.len()).sum();
                     if index.packs.iter().any(|pack| goes(&pack.id)) {
                         touched.push(id);
-                    } else if chunks < INDEX_CHUNKS / 4 {
+                    } else if chunks < INDEX_CHUNKS / 4 && by.is_full() {
                         small.push(id);
                     }
                 }
@@ -171,15 +191,25 @@ impl Repository {
             touched.append(&mut small);
         }
         let mut writer = IndexWriter::new(self);
-        let mut named = HashSet::new();
+        let mut named = Sayings::default();
         for pack in written {
-            named.insert(pack.id);
+            named.take(&pack)?;
             writer.add(pack)?;
         }
         for id in &touched {
             for pack in self.read_index(id)?.1.packs {
                 // A pack that is missing and wanted stays named, so that errors can name it.
-                if !goes(&pack.id) && named.insert(pack.id) {
+                if goes(&pack.id) {
+                    continue;
+                }
+                // What is written here replaces what was said before: it must not be the lie that is left.
+                let is_disputed = sayings.disputed.contains(&pack.id);
+                let pack = if is_disputed { self.as_it_says_itself(survey, pack)? } else { pack };
+                let is_seen = !hearsay.contains(id) || !survey.listed.contains_key(&pack.id);
+                let Some(pack) = (if is_seen { Some(pack) } else { self.seen(survey, pack, report)? }) else {
+                    continue;
+                };
+                if named.take(&pack)? {
                     writer.add(pack)?;
                 }
             }
@@ -193,6 +223,41 @@ impl Repository {
         self.follow(survey, &fresh, &touched)
     }
 
+    /// The pack, once every block in it was opened; `None` where that fails, with a word in the report. A check that opened it before
+    /// proves that it was no lie.
+    fn seen(
+        &self,
+        survey: &Survey,
+        said: IndexedPack,
+        report: &mut PruneReport,
+    ) -> Result<Option<IndexedPack>, RepoError> {
+        if self.was_opened(&said.id) {
+            return Ok(Some(said));
+        }
+        let bytes = survey.listed.get(&said.id).map_or(said.bytes, |(bytes, _)| *bytes);
+        match self.past_cache().open_pack_whole(&said.id, bytes) {
+            Ok(own) => Ok(Some(own)),
+            Err(error) if error.is_integrity() => {
+                let short = said.id.short();
+                report
+                    .warnings
+                    .push(format!("pack {short} is named no more, since it is not what was said: {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a pack's own table says, where it can be read; otherwise what was said of it.
+    fn as_it_says_itself(&self, survey: &Survey, said: IndexedPack) -> Result<IndexedPack, RepoError> {
+        let bytes = survey.listed.get(&said.id).map_or(said.bytes, |(bytes, _)| *bytes);
+        match self.past_cache().read_pack_table(&said.id, bytes) {
+            Ok(own) => Ok(own),
+            Err(error) if error.is_integrity() => Ok(said),
+            Err(error) => Err(error),
+        }
+    }
+
     fn delete_packs(
         &self,
         survey: &Survey,
@@ -200,6 +265,8 @@ impl Repository {
         session: &Session,
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
+        // First, so that no other process of this host misses what goes now.
+        self.forget_packs(survey, doomed)?;
         let mut heard = Instant::now();
         let mut in_order: Vec<&PackId> = doomed.iter().collect();
         in_order.sort();
@@ -214,7 +281,7 @@ impl Repository {
                 report.bytes_deleted += bytes;
             }
         }
-        let mut locator = survey.locator.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locator = survey.locator();
         let catalog = locator.catalog();
         // What was said of them says nothing any more.
         let mut unreadable = Vec::new();
@@ -224,14 +291,39 @@ impl Repository {
                 self.storage.delete(&id.key())?;
             }
         }
-        drop(locator);
+        Ok(())
+    }
+
+    /// Takes packs that go, or went, out of the catalog.
+    fn forget_packs(&self, survey: &Survey, doomed: &HashSet<PackId>) -> Result<(), RepoError> {
         let gone = doomed.union(&survey.missing_and_dead()?).copied().collect();
-        let mut locator = survey.locator.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = locator.catalog().remove_packs(&gone) {
+        if let Err(error) = survey.locator().catalog().remove_packs(&gone) {
             tracing::warn!("{error}");
             self.drop_catalog()?;
         }
         Ok(())
+    }
+}
+
+/// What index objects say of packs, by its hash.
+#[derive(Default)]
+struct Sayings {
+    said: HashSet<(PackId, [u8; 32])>,
+    packs: HashSet<PackId>,
+    /// Packs of which different things are said.
+    disputed: HashSet<PackId>,
+}
+
+impl Sayings {
+    /// Notes what is said of a pack; whether it was not said before.
+    fn take(&mut self, pack: &IndexedPack) -> Result<bool, RepoError> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&pack.bytes.to_le_bytes()).update(&pack.table.encode()?);
+        let is_new = self.said.insert((pack.id, *hasher.finalize().as_bytes()));
+        if is_new && !self.packs.insert(pack.id) {
+            self.disputed.insert(pack.id);
+        }
+        Ok(is_new)
     }
 }
 
@@ -274,27 +366,36 @@ impl<'a> IndexWriter<'a> {
 
 /// Copies live chunks into new packs.
 struct Copier<'a> {
-    survey: &'a Survey,
+    live: &'a LiveSet,
+    /// What other packs were seen to hold.
+    holders: Holders,
+    copied: HashSet<Chunk>,
     blocks: BlockReader,
     workspace: Workspace,
     repacker: Repacker<'a>,
 }
 
 impl<'a> Copier<'a> {
-    fn new(repo: &'a Repository, survey: &'a Survey) -> Self {
+    fn new(repo: &'a Repository, live: &'a LiveSet, holders: Holders) -> Self {
         Self {
-            survey,
+            live,
+            holders,
+            copied: HashSet::new(),
             blocks: BlockReader::new(repo),
             workspace: Workspace::default(),
             repacker: Repacker::new(repo),
         }
     }
 
-    fn copy_from(&mut self, row: &PackRow, claimed: &mut Claimed) -> Result<(), RepoError> {
+    /// Whether the chunk is needed, and nothing else holds it.
+    fn is_wanted(&self, chunk: &Chunk) -> bool {
+        self.live.is_live(&chunk.1) && !self.holders.holds(chunk) && !self.copied.contains(chunk)
+    }
+
+    fn copy_from(&mut self, row: &PackRow) -> Result<(), RepoError> {
         for (number, block) in (0u32..).zip(&row.table.blocks) {
             let chunks = row.table.chunks_of(block);
-            let live = &self.survey.live;
-            if !chunks.iter().any(|(id, _)| claimed.is_free(live, block.kind, id)) {
+            if !chunks.iter().any(|(id, _)| self.is_wanted(&(block.kind, *id))) {
                 continue;
             }
             let opened = self.blocks.open_whole(row, number, &mut self.workspace)?;
@@ -305,7 +406,11 @@ impl<'a> Copier<'a> {
                 let (chunk, later) = rest.split_at_checked(*len as usize).unwrap_or_default();
                 rest = later;
                 // Not before the block has opened: another pack may hold it whole.
-                if claimed.claim(&self.survey.live, block.kind, id) {
+                let own = (block.kind, *id);
+                if self.is_wanted(&own) {
+                    if self.live.is_twice(id) {
+                        self.copied.insert(own);
+                    }
                     remains.push((*id, opened.prefix(at), chunk));
                 }
             }

@@ -1,10 +1,10 @@
-//! Weighing: how much of each pack is live, every chunk counted in one pack only.
+//! Weighing: how much of each pack is live, every chunk counted in one pack only, as far as that one was seen to hold it.
 
 use super::live::LiveSet;
+use super::witness::Holders;
 use crate::repo::RepoError;
 use crate::repo::catalog::{Catalog, KnownPack, PackRow};
 use crate::repo::format::index::BlockKind;
-use std::collections::HashSet;
 
 /// A pack and what of it is live.
 #[derive(Debug, Clone, Copy)]
@@ -19,45 +19,31 @@ pub(super) struct Weight {
     pub kind: BlockKind,
 }
 
-/// Chunks met in a pack that keeps them.
-#[derive(Default)]
-pub(super) struct Claimed(HashSet<(BlockKind, [u8; 32])>);
-
-impl Claimed {
-    /// Whether [`Claimed::claim`] would say yes.
-    pub fn is_free(&self, live: &LiveSet, kind: BlockKind, id: &[u8; 32]) -> bool {
-        live.is_live(id) && !self.0.contains(&(kind, *id))
-    }
-
-    /// Whether a live chunk is this pack's to keep: the first pack asked keeps it.
-    pub fn claim(&mut self, live: &LiveSet, kind: BlockKind, id: &[u8; 32]) -> bool {
-        live.is_live(id) && (!live.is_twice(id) || self.0.insert((kind, *id)))
-    }
-}
-
-/// Weighs `packs` in the order given. A chunk that an earlier one keeps is dead in a later one.
+/// Weighs `packs`. A chunk that another pack was seen to hold is dead in them; one that several claim and none was seen to hold is live
+/// in each.
 pub(super) fn weigh(
     catalog: &mut Catalog,
     packs: &[KnownPack],
     live: &LiveSet,
-    claimed: &mut Claimed,
+    holders: &Holders,
 ) -> Result<Vec<Weight>, RepoError> {
     packs
         .iter()
         .map(|pack| {
             let row = catalog.pack(pack.number)?;
-            Ok(weigh_pack(pack, &row, live, claimed))
+            Ok(weigh_pack(pack, &row, live, holders))
         })
         .collect()
 }
 
-fn weigh_pack(pack: &KnownPack, row: &PackRow, live: &LiveSet, claimed: &mut Claimed) -> Weight {
+fn weigh_pack(pack: &KnownPack, row: &PackRow, live: &LiveSet, holders: &Holders) -> Weight {
     let kind = row.table.blocks.first().map_or(BlockKind::Data, |block| block.kind);
     let mut weight = Weight { pack: *pack, live_bytes: 0, used_bytes: 0, live_chunks: 0, kind };
     for block in &row.table.blocks {
         let mut plain = 0u64;
         for (id, len) in row.table.chunks_of(block) {
-            if claimed.claim(live, block.kind, id) {
+            let is_own = || !live.is_twice(id) || holders.keeps(&(block.kind, *id), pack.number);
+            if live.is_live(id) && is_own() {
                 plain += u64::from(*len);
                 weight.live_chunks += 1;
             }

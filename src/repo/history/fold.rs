@@ -37,6 +37,7 @@ pub(super) struct Folded {
 pub(super) struct Committed {
     pub series: Option<String>,
     pub by_full: bool,
+    pub mark: MarkId,
 }
 
 #[derive(Debug, Default)]
@@ -106,12 +107,15 @@ impl Folded {
         pack: Option<PackId>,
         abandoned: &mut HashSet<&'a String>,
     ) {
-        let Vouched { mark, by, .. } = vouched;
+        let Vouched { mark, by, id } = vouched;
         match mark.kind {
             MarkKind::Committed => {
                 let entry = self.committed.entry(mark.object.clone());
-                let said =
-                    entry.or_insert_with(|| Committed { series: mark.value.clone(), by_full: by.is_full() });
+                let said = entry.or_insert_with(|| Committed {
+                    series: mark.value.clone(),
+                    by_full: by.is_full(),
+                    mark: *id,
+                });
                 said.by_full |= by.is_full();
             }
             MarkKind::Damaged => {

@@ -5,7 +5,7 @@ use crate::repo::catalog::{Catalog, Location, PackRow};
 use crate::repo::format::index::BlockKind;
 use crate::repo::objects::pack_key;
 use crate::repo::session::CONDEMNED;
-use crate::repo::{RepoError, Repository};
+use crate::repo::{Before, RepoError, Repository};
 use hashbrown::HashMap;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ const KEPT_WHOLE: usize = KEPT / 2;
 /// those that no index names.
 pub struct Locator {
     repo: Repository,
+    before: Before,
     catalog: Catalog,
     damaged: std::collections::HashMap<PackId, String>,
     refuses: bool,
@@ -42,6 +43,7 @@ impl Locator {
     ) -> Self {
         Self {
             repo: repo.clone(),
+            before: Before::new(&catalog),
             catalog,
             damaged,
             refuses: false,
@@ -100,7 +102,8 @@ impl Locator {
         Ok(Some(location))
     }
 
-    fn forget(&mut self) {
+    /// Forgets all answers: what the catalog says has changed.
+    pub(in crate::repo) fn forget(&mut self) {
         self.kept.clear();
         self.asked.clear();
         self.kept_whole = 0;
@@ -161,6 +164,11 @@ impl Locator {
             return Err(RepoError::Inconsistent { object: pack_key(&best.pack.id), what: reason.clone() });
         }
         Ok(locations)
+    }
+
+    /// The error as it is, or what another process did since this locator was made.
+    pub(super) fn explain(&self, error: RepoError) -> RepoError {
+        self.repo.explain(&self.before, error)
     }
 
     /// The catalog behind it.

@@ -136,6 +136,20 @@ impl Repository {
         cancel: &Cancel,
         output: &mut Output<'_>,
     ) -> Result<ReadStats, RepoError> {
+        let outcome = self.read_range_as_it_was(locator, stream, range, settings, cancel, output);
+        // A prune may have moved or deleted what this was reading.
+        outcome.map_err(|error| locator.lock().unwrap_or_else(PoisonError::into_inner).explain(error))
+    }
+
+    fn read_range_as_it_was(
+        &self,
+        locator: &Arc<Mutex<Locator>>,
+        stream: &Stream,
+        range: Range<u64>,
+        settings: ReadSettings,
+        cancel: &Cancel,
+        output: &mut Output<'_>,
+    ) -> Result<ReadStats, RepoError> {
         let blocks = Arc::new(BlockReader::new(self));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(locator));
         let (length, _) = walker.root(&stream.root)?;

@@ -35,7 +35,7 @@ pub(super) struct Nodes {
     workspace: Workspace,
     kept: VecDeque<(NodeId, Arc<Loaded>)>,
     recent: VecDeque<RecentBlock>,
-    /// Ids of the nodes that were loaded, where somebody wants to know: in the order of their first loading, and as a set.
+    /// Ids of the nodes that were wanted, where somebody wants to know: in the order in which they first were, and as a set.
     visited: Option<(Vec<NodeId>, HashSet<NodeId>)>,
 }
 
@@ -51,12 +51,12 @@ impl Nodes {
         }
     }
 
-    /// From now on, which nodes are loaded is noted.
+    /// From now on, which nodes are wanted is noted.
     pub fn note_visits(&mut self) {
         self.visited.get_or_insert_default();
     }
 
-    /// The nodes that were loaded since the last call, in the order in which they were first wanted.
+    /// The nodes that were wanted since the last call, in the order in which they first were.
     pub fn take_visited(&mut self) -> Vec<NodeId> {
         self.visited.as_mut().map(std::mem::take).unwrap_or_default().0
     }
@@ -94,6 +94,12 @@ impl Nodes {
             self.kept.push_front(found);
             return Ok(loaded);
         }
+        // Before it is read: one that cannot be is wanted all the same.
+        if let Some((order, set)) = &mut self.visited
+            && set.insert(*id)
+        {
+            order.push(*id);
+        }
         let (block, place) = self.place(id)?;
         let node =
             Node::decode(block.get(place).unwrap_or_default()).map_err(|error| misfit(id, error.what))?;
@@ -104,11 +110,6 @@ impl Nodes {
         let loaded = Arc::new(Loaded { node, starts });
         self.kept.push_front((*id, Arc::clone(&loaded)));
         self.kept.truncate(NODES_KEPT);
-        if let Some((order, set)) = &mut self.visited
-            && set.insert(*id)
-        {
-            order.push(*id);
-        }
         Ok(loaded)
     }
 

@@ -122,12 +122,12 @@ impl RecipeWalker {
         self.nodes.node_bytes(id)
     }
 
-    /// From now on, which nodes are loaded is noted, for [`RecipeWalker::take_visited`].
+    /// From now on, which nodes are wanted is noted, for [`RecipeWalker::take_visited`].
     pub(in crate::repo) fn note_visits(&mut self) {
         self.nodes.note_visits();
     }
 
-    /// The nodes that were loaded since the last call, in the order in which they were first wanted.
+    /// The nodes that were wanted since the last call, those that cannot be read too, in the order in which they first were.
     pub(in crate::repo) fn take_visited(&mut self) -> Vec<NodeId> {
         self.nodes.take_visited()
     }

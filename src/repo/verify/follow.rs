@@ -2,7 +2,7 @@
 
 use super::{CheckReport, Hit, RANGES_MAX};
 use crate::event::Cancel;
-use crate::id::{ChunkId, PackId};
+use crate::id::{ChunkId, NodeId, PackId};
 use crate::repo::catalog::{Catalog, Location, PackRow};
 use crate::repo::format::index::BlockKind;
 use crate::repo::history::History;
@@ -10,6 +10,7 @@ use crate::repo::objects::pack_key;
 use crate::repo::reader::{BlockReader, Extent, Locator, RecipeWalker, Workspace};
 use crate::repo::sync::Presence;
 use crate::repo::{RepoError, Repository};
+use crate::snapshot::recipe::DEPTH_MAX;
 use crate::snapshot::{Stream, Summary};
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeSet;
@@ -94,12 +95,16 @@ struct Follower<'a> {
     walker: RecipeWalker,
     locator: Arc<Mutex<Locator>>,
     presence: &'a Presence,
-    /// Packs that a snapshot needs.
+    /// Packs that a snapshot needs, for a chunk or a recipe node.
     used: BTreeSet<PackId>,
     /// Of these, those that cannot be relied on.
     needed: BTreeSet<PackId>,
     /// Per chunk: its length and where it is.
     seen: HashMap<[u8; 32], (u32, Found)>,
+    /// Recipe nodes of which it is known which packs they keep.
+    nodes: HashSet<NodeId>,
+    /// A recipe could not be followed to its end: it may need any pack.
+    blind: bool,
     blocks: BlockReader,
     /// Blocks that do not open, of packs that cannot be relied on.
     broken: HashMap<PackId, HashSet<u32>>,
@@ -116,7 +121,8 @@ impl Repository {
     ) -> Result<(), RepoError> {
         let unusable = presence.unusable.values().cloned().collect();
         let locator = Arc::new(Mutex::new(Locator::new(self, catalog, unusable)));
-        let walker = RecipeWalker::new(Arc::new(BlockReader::new(self)), Arc::clone(&locator));
+        let mut walker = RecipeWalker::new(Arc::new(BlockReader::new(self)), Arc::clone(&locator));
+        walker.note_visits();
         let mut follower = Follower {
             walker,
             locator,
@@ -124,6 +130,8 @@ impl Repository {
             used: BTreeSet::new(),
             needed: BTreeSet::new(),
             seen: HashMap::new(),
+            nodes: HashSet::new(),
+            blind: false,
             blocks: BlockReader::new(self),
             broken: HashMap::new(),
         };
@@ -142,6 +150,7 @@ impl Repository {
                     }
                 }
                 Err(error) if error.is_integrity() => {
+                    follower.blind = true;
                     report.hits.push(hit(
                         summary,
                         "",
@@ -153,6 +162,7 @@ impl Repository {
         }
         follower.count_unreferenced(self, report)?;
         report.needed = follower.needed;
+        report.blind = follower.blind;
         Ok(())
     }
 }
@@ -176,10 +186,13 @@ impl Follower<'_> {
     fn follow(&mut self, summary: &Summary, stream: &Stream) -> Result<Option<Hit>, RepoError> {
         let mut loss = Loss::default();
         let mut at = 0u64;
-        match self.walk(stream, &mut at, &mut loss) {
+        let walked = self.walk(stream, &mut at, &mut loss).and_then(|()| self.walk_chain(&stream.root));
+        self.keep_nodes()?;
+        match walked {
             Ok(()) => {}
             Err(error) if error.is_integrity() => {
                 // What comes behind the node that cannot be read is not known to be lost, and cannot be had.
+                self.blind = true;
                 loss.recipe = Some(format!("its recipe: {error}"));
                 if at < stream.bytes {
                     loss.add(at..stream.bytes);
@@ -199,7 +212,7 @@ impl Follower<'_> {
             let what = format!("its recipe makes {length} bytes, and it should have {}", stream.bytes);
             return Err(misfit(what));
         }
-        let Self { walker, locator, presence, used, needed, seen, blocks, broken } = self;
+        let Self { walker, locator, presence, used, needed, seen, blocks, broken, .. } = self;
         walker.walk(&stream.root, 0..length, |extent: Extent| {
             let id = extent.chunk.as_bytes();
             let (len, found) = match seen.get(id) {
@@ -235,19 +248,39 @@ impl Follower<'_> {
         })
     }
 
-    fn count_unreferenced(&mut self, repo: &Repository, report: &mut CheckReport) -> Result<(), RepoError> {
-        // Recipes keep their packs, too.
-        let mut locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
-        let catalog = locator.catalog();
-        let mut recipe_packs = BTreeSet::new();
-        for pack in catalog.packs()? {
-            let row = catalog.pack(pack.number)?;
-            if row.table.blocks.first().is_some_and(|block| block.kind == BlockKind::Recipe) {
-                recipe_packs.insert(pack.id);
+    /// The recipes that one rests on, down to the last: their roots are asked how deep the chain is.
+    fn walk_chain(&mut self, root: &NodeId) -> Result<(), RepoError> {
+        let mut at = *root;
+        // Depths fall with each step, which the walk has seen for those that are copied from.
+        for _ in 0..=DEPTH_MAX {
+            match self.walker.root(&at)?.1 {
+                Some(base) => at = base.root,
+                None => break,
             }
         }
+        Ok(())
+    }
+
+    /// Recipe nodes keep their packs as chunks do: those that the last walk wanted.
+    fn keep_nodes(&mut self) -> Result<(), RepoError> {
+        for node in self.walker.take_visited() {
+            if !self.nodes.insert(node) {
+                continue;
+            }
+            let locations = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
+            let locations = { locations }.all(node.as_bytes(), BlockKind::Recipe)?;
+            let Self { presence, used, needed, blocks, broken, .. } = self;
+            choose(&locations, presence, used, needed, blocks, broken)?;
+        }
+        Ok(())
+    }
+
+    fn count_unreferenced(&mut self, repo: &Repository, report: &mut CheckReport) -> Result<(), RepoError> {
+        if self.blind {
+            return Ok(());
+        }
         for (id, bytes) in repo.list_packs()? {
-            if !self.used.contains(&id) && !recipe_packs.contains(&id) {
+            if !self.used.contains(&id) {
                 report.unreferenced_packs += 1;
                 report.unreferenced_bytes += bytes;
             }

@@ -141,7 +141,8 @@ pub struct CheckReport {
     pub quarantined: Vec<Damage>,
     /// Packs marked as damaged that were read and are whole.
     pub recovered: Vec<PackId>,
-    /// Packs that no committed snapshot needs: of backups under way or cut short, or of snapshots that were forgotten. Not damage.
+    /// Packs that no committed snapshot needs: of backups under way or cut short, or of snapshots that were forgotten. Not damage. None, where
+    /// a snapshot cannot be followed.
     pub unreferenced_packs: u64,
     /// Bytes of those packs.
     pub unreferenced_bytes: u64,
@@ -155,6 +156,8 @@ pub struct CheckReport {
     pub claimed_lost: Vec<String>,
     /// Packs that cannot be relied on, and that a snapshot needs.
     needed: BTreeSet<PackId>,
+    /// A snapshot could not be followed, so that it cannot be told of any pack that nobody needs it.
+    blind: bool,
     /// Damage of single objects that was told already.
     told: HashSet<Damage>,
 }
@@ -410,6 +413,11 @@ impl Repository {
         read(chosen, settings, Depth::Opened, remembered, observer, cancel, &look)
     }
 
+    /// Whether a check on this host has opened every block of the pack, ever.
+    pub(super) fn was_opened(&self, pack: &PackId) -> bool {
+        Remembered::open(&self.cache_dir).times(Depth::Opened, i64::MAX).contains_key(pack)
+    }
+
     /// Reads one pack to its end.
     pub(super) fn check_pack(&self, row: &PackRow, blocks: &BlockReader) -> Result<(), RepoError> {
         let object = pack_key(&row.id);
@@ -459,7 +467,7 @@ impl CheckReport {
             let damage = Damage { object: pack_key(id), what };
             let is_hit = |hit: &Hit| hit.packs.contains(id) || hit.what.contains(&damage.object);
             let is_news = !history.damaged_packs.contains_key(id);
-            if is_news || self.needed.contains(id) || self.hits.iter().any(is_hit) {
+            if is_news || self.blind || self.needed.contains(id) || self.hits.iter().any(is_hit) {
                 self.damage.push(damage);
             } else {
                 self.quarantined.push(damage);

@@ -12,6 +12,7 @@ mod recipe;
 mod stream;
 mod tally;
 mod transfer;
+mod withdraw;
 
 pub use parent::{Basis, Parent};
 pub use pipeline::PipelineSettings;
@@ -260,6 +261,7 @@ impl Repository {
                 recipe: OpenBlock::default(),
                 blinded: OpenBlock::default(),
                 unindexed: Vec::new(),
+                indexes: Vec::new(),
                 last_index: Instant::now(),
                 stats: StreamStats::default(),
                 tally: Tally::default(),
@@ -361,6 +363,18 @@ impl BackupSession {
     /// When anything fails; then there is no snapshot, unless the very last step's answer was lost. [`RepoError::Fenced`] when this backup
     /// was suspended for so long that a prune went on without it: what it relied on may be gone.
     pub fn commit(mut self, streams: Vec<Finished>, request: CommitRequest) -> Result<Committed, RepoError> {
+        let outcome = self.commit_fenced(streams, request);
+        if let Err(RepoError::Fenced { .. }) = outcome {
+            self.withdraw_indexes();
+        }
+        outcome
+    }
+
+    fn commit_fenced(
+        &mut self,
+        streams: Vec<Finished>,
+        request: CommitRequest,
+    ) -> Result<Committed, RepoError> {
         if streams.is_empty() || streams.iter().any(|stream| stream.session != self.number) {
             let what = "a snapshot needs streams of its own backup".to_owned();
             return Err(RepoError::Inconsistent { object: request.series, what });
@@ -453,8 +467,11 @@ impl BackupSession {
         {
             tracing::warn!("{error}");
         }
-        let healed = self.sink.known.healed().clone();
-        let lost = self.sink.known.lost();
+        let mut healed = self.sink.known.healed().clone();
+        let mut lost = self.sink.known.lost();
+        let indexes = self.sink.known.catalog().indexes().unwrap_or_default();
+        self.repo.leave_out_unnamed(&indexes, &mut healed);
+        self.repo.leave_out_unnamed(&indexes, &mut lost);
         let stored_ms = self.repo.clock.now().as_millisecond();
         let by_full = self.repo.role() == Role::Full;
         let summary = Summary { id, head, stored_ms, is_doubtful: false, by_full };
@@ -551,6 +568,8 @@ struct Sink {
     blinded: OpenBlock,
     /// Durable packs that no index object names yet.
     unindexed: Vec<IndexedPack>,
+    /// Index objects that were written.
+    indexes: Vec<IndexId>,
     last_index: Instant,
     stats: StreamStats,
     tally: Tally,
@@ -758,6 +777,7 @@ impl Sink {
         let index = Index { packs: std::mem::take(&mut self.unindexed), replaces: Vec::new() };
         let bytes = index.seal(self.repo.id, &self.repo.keys, self.repo.entropy.as_ref())?;
         let id: IndexId = self.repo.put_hashed(&bytes)?;
+        self.indexes.push(id);
         self.known.set_indexed(&id, &index.packs);
         Ok(())
     }
@@ -771,7 +791,12 @@ impl Sink {
         let packs = self.pipeline.flush()?;
         self.add_finished(packs)?;
         let own: HashSet<PackId> = self.unindexed.iter().map(|pack| pack.id).collect();
-        self.unindexed.extend(self.known.unindexed().into_iter().filter(|pack| !own.contains(&pack.id)));
+        for pack in self.known.unindexed().into_iter().filter(|pack| !own.contains(&pack.id)) {
+            // Others of this host wrote it, and a prune may have deleted it since.
+            if self.repo.storage.size(&pack.id.key())?.is_some() {
+                self.unindexed.push(pack);
+            }
+        }
         while self.unindexed.len() > PACKS_PER_INDEX {
             let later = self.unindexed.split_off(PACKS_PER_INDEX);
             self.write_index()?;
