@@ -68,8 +68,11 @@ pub enum AppError {
 
 impl AppError {
     /// What to do next, where that can be known.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+    pub fn hint(&self) -> Option<String> {
+        if let Self::Config(error) = self {
+            return error.hint();
+        }
+        let hint = match self {
             Self::NoRepositoryNamed => Some(
                 "give --repo PATH, set DUMPVAULT_REPOSITORY, or write `repository = \"…\"` into dumpvault.toml",
             ),
@@ -80,7 +83,8 @@ impl AppError {
                 "set DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE or DUMPVAULT_PASSWORD_COMMAND, or give --key-file FILE",
             ),
             _ => None,
-        }
+        };
+        hint.map(str::to_owned)
     }
 }
 

@@ -191,7 +191,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 }
             })
             .collect();
-        context.output(&table(&["ID", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
+        context.output_table(&table(&["ID", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
         context.say("* opened the repository just now");
     }
     Ok(if damaged { Exit::Integrity } else { Exit::Good })

@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod check;
+mod clean;
 mod copy;
 mod demo;
 mod doctor;
@@ -39,9 +40,14 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() {
+                // It quotes arguments, and a script may have them from anywhere. Its lines are many, and its own.
+                error.render().to_string().trim_end().lines().for_each(clean::tell);
+                return Exit::Usage.into();
+            }
             // Safe to ignore because there is nowhere left to say it.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Good.into() };
+            return Exit::Good.into();
         }
     };
     start_logging(cli.globals.verbose);
@@ -66,7 +72,8 @@ fn start_logging(verbose: u8) {
         _ => "trace",
     };
     let filter = tracing_subscriber::EnvFilter::new(format!("dumpvault={level}"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
+    log.with_writer(|| clean::Log).init();
 }
 
 /// The first SIGINT or SIGTERM asks to stop cleanly; a second one ends the process at once.
@@ -134,13 +141,23 @@ impl Context {
     /// A line for people, left out with --quiet and --json.
     fn say(&self, line: &str) {
         if !self.quiet && !self.json {
-            self.progress.suspend(|| print(line));
+            self.output(line);
         }
     }
 
-    /// A line that is the command's very output.
+    /// The same for the lines of a table.
+    fn say_table(&self, table: &str) {
+        table.lines().for_each(|line| self.say(line));
+    }
+
+    /// A line that is the command's very output; with --json an object.
     fn output(&self, line: &str) {
-        self.progress.suspend(|| print(line));
+        self.progress.suspend(|| if self.json { print_json(line) } else { print(line) });
+    }
+
+    /// The lines of a table that is the command's very output.
+    fn output_table(&self, table: &str) {
+        table.lines().for_each(|line| self.output(line));
     }
 
     fn cores(&self) -> usize {
@@ -155,17 +172,24 @@ impl Context {
 /// Set when a line could not be written: what a script takes for the whole list would not be.
 static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Prints a line. A reader that went away is no error of ours: `… | head` is a fine thing to do.
+/// Prints a line.
 fn print(line: &str) {
-    // Names come from the repository: a terminal may obey what is hidden in them.
-    let line = line.replace(|c: char| c.is_control() && c != '\n', "?");
+    write_line(&clean::line(line));
+}
+
+/// Prints an object that stands in one line.
+fn print_json(object: &str) {
+    write_line(&clean::json(object));
+}
+
+/// A reader that went away is no error of ours: `… | head` is a fine thing to do.
+fn write_line(line: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
         && error.kind() != std::io::ErrorKind::BrokenPipe
         && !OUTPUT_FAILED.swap(true, Ordering::SeqCst)
     {
-        // Safe to ignore because there is nowhere left to say it.
-        let _ = writeln!(std::io::stderr().lock(), "dumpvault: error: standard output: {error}");
+        clean::tell(&format!("dumpvault: error: standard output: {error}"));
     }
 }
 
@@ -178,7 +202,8 @@ fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
     let environment = Environment {
         variables: std::env::vars_os().collect(),
         directory: std::env::current_dir().map_err(CliError::WorkingDirectory)?,
-        is_root: rustix::process::geteuid().is_root(),
+        uid: rustix::process::geteuid().as_raw(),
+        is_interactive: std::io::stdin().is_terminal(),
     };
     let overrides = Overrides {
         repository: globals.repo,
