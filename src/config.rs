@@ -3,6 +3,7 @@
 //! Files, the first that is there: `./dumpvault.toml`, `$XDG_CONFIG_HOME/dumpvault/config.toml`, `/etc/dumpvault/config.toml`. The environment
 //! comes before the file, the command line before both.
 
+mod env_file;
 mod trust;
 
 pub use trust::Distrust;
@@ -152,6 +153,8 @@ pub struct Config {
     pub password_file: Option<PathBuf>,
     /// Shell command that prints the passphrase.
     pub password_command: Option<String>,
+    /// How long such a command may take, as `30s` or `2m`.
+    pub password_command_timeout: Option<String>,
     /// Key file.
     pub key_file: Option<PathBuf>,
     /// Name of this host in snapshots.
@@ -188,6 +191,12 @@ pub struct Config {
     pub restore: RestoreConfig,
     /// As `--exec`, for all sources and restores.
     pub exec: Option<Words>,
+    /// Whether a shell takes the words behind `exec` apart once more, as `ssh` has it.
+    #[serde(default)]
+    pub exec_shell: bool,
+    /// Names of variables that all programs get though they look like secrets of dumpvault: `AWS_PROFILE`.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
     /// Sources, by name.
     #[serde(default, rename = "source")]
     pub sources: BTreeMap<String, SourceConfig>,
@@ -295,6 +304,21 @@ pub struct SourceConfig {
     pub lock_wait_timeout: Option<String>,
     /// As `--exec`; as a list where an argument holds a space.
     pub exec: Option<Words>,
+    /// Whether a shell takes the words behind `exec` apart once more, as `ssh` has it.
+    #[serde(default)]
+    pub exec_shell: bool,
+    /// Variables for its programs.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// File with more of them, `NAME=value` a line; those of `env` come before it.
+    pub env_file: Option<PathBuf>,
+    /// Names of variables that its programs get though they look like secrets of dumpvault.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// User of the system that its programs run as.
+    pub run_as: Option<String>,
+    /// Folder that its programs run in.
+    pub workdir: Option<PathBuf>,
     /// PostgreSQL's host or socket directory.
     pub host: Option<String>,
     /// PostgreSQL's port.
@@ -317,6 +341,32 @@ pub struct SourceConfig {
     pub suspect_below: Option<f64>,
     /// What `forget` keeps of its series, in the place of `[retention]`.
     pub retention: Option<RetentionConfig>,
+}
+
+impl SourceConfig {
+    /// The variables of `env_file` and `env`. Later ones replace earlier ones of the same name.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not to be trusted, or something is no variable.
+    pub fn variables(
+        &self,
+        name: &str,
+        environment: &Environment,
+    ) -> Result<Vec<(String, String)>, ConfigError> {
+        let mut variables = match &self.env_file {
+            Some(path) => env_file::read(&environment.directory.join(path), environment.uid)?,
+            None => Vec::new(),
+        };
+        for (variable, value) in &self.env {
+            if !env_file::is_name(variable) || value.contains('\0') {
+                let setting = format!("source.{name}.env");
+                let reason = format!("`{variable}` is not a name of a variable, or its value holds a NUL");
+                return Err(ConfigError::Value { setting, reason });
+            }
+            variables.push((variable.clone(), value.clone()));
+        }
+        Ok(variables)
+    }
 }
 
 /// `[restore]`: commands for `sh -c` around restores into databases.

@@ -9,6 +9,7 @@ use crate::ops::demo::{
     passphrase_file, repository,
 };
 use crate::secret::OsEntropy;
+use crate::source::wrapper::Wrapper;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,10 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
             Err(WhyGenerated::Wished)
         } else {
             let search_path = context.app.environment.path("PATH");
-            DemoPlan::server(&clients(context, Vec::new()), search_path.as_ref().map(|path| path.as_os_str()))
+            DemoPlan::server(
+                &clients(context, Wrapper::default()),
+                search_path.as_ref().map(|path| path.as_os_str()),
+            )
         },
     };
     let world = World {

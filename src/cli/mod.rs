@@ -37,12 +37,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Parses the arguments, runs the command, reports.
 pub fn main() -> ExitCode {
+    keep_memory_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             if error.use_stderr() {
-                // It quotes arguments, and a script may have them from anywhere. Its lines are many, and its own.
-                error.render().to_string().trim_end().lines().for_each(clean::tell);
+                tell_usage(error);
                 return Exit::Usage.into();
             }
             // Safe to ignore because there is nowhere left to say it.
@@ -62,6 +62,24 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => report::report(&error, json, cancel.is_cancelled()).into(),
     }
+}
+
+/// Keys and dumps stand in this process's memory: no core dump of it, or of a program that it starts, shall hold them, and no other
+/// process of the same user shall read it.
+fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // Both are safe to ignore because nothing depends on them: a system that has neither loses a second line of defence.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+/// The parser quotes arguments, and a script may have them from anywhere: it is given clean ones to complain of.
+fn tell_usage(error: clap::Error) {
+    let args = std::env::args_os().map(|arg| clean::line(&arg.to_string_lossy()).into_owned());
+    let error = Cli::try_parse_from(args).err().unwrap_or(error);
+    // Its lines are many, and its own.
+    error.render().to_string().trim_end().lines().for_each(clean::tell);
 }
 
 fn start_logging(verbose: u8) {
@@ -104,9 +122,7 @@ impl Context {
     /// The key, from wherever it is given.
     fn credential(&self) -> Result<Credential, CliError> {
         let found = self.app.credential(&|| prompt::ask("passphrase of the repository: "))?;
-        if let Some(message) = found.warning {
-            self.warn(message);
-        }
+        found.warnings.into_iter().for_each(|message| self.warn(message));
         Ok(found.credential)
     }
 
@@ -203,7 +219,7 @@ fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
         variables: std::env::vars_os().collect(),
         directory: std::env::current_dir().map_err(CliError::WorkingDirectory)?,
         uid: rustix::process::geteuid().as_raw(),
-        is_interactive: std::io::stdin().is_terminal(),
+        is_interactive: std::io::stdin().is_terminal() || std::io::stderr().is_terminal(),
     };
     let overrides = Overrides {
         repository: globals.repo,
