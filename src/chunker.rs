@@ -122,8 +122,8 @@ mod tests {
         let ChunkSizes { min, average, max } = chunker.sizes;
         let end = bytes.len().min(max);
         let mut hash = 0u64;
-        for at in min..end - end % 2 {
-            hash = (hash << 1).wrapping_add(chunker.gear[usize::from(bytes[at])]);
+        for (at, byte) in bytes.iter().enumerate().take(end - end % 2).skip(min) {
+            hash = (hash << 1).wrapping_add(chunker.gear[usize::from(*byte)]);
             let mask = if at < average { chunker.mask_strict } else { chunker.mask_loose };
             if hash & mask == 0 {
                 return at;
