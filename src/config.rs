@@ -76,12 +76,14 @@ impl ConfigError {
     /// What to do next, where that can be known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Untrusted { path, place, reason: Distrust::Mode { .. } } if path == place => {
-                Some(format!("run `chmod go-w {}` if you trust what it says", path.display()))
-            }
-            Self::Untrusted { reason: Distrust::Mode { .. }, .. } => Some(
+            // A folder with the sticky bit is meant for everybody.
+            Self::Untrusted { reason: Distrust::Mode { mode }, .. } if mode & 0o1000 != 0 => Some(
                 "keep it in a folder that only you may write to, or name another file with --config".to_owned(),
             ),
+            Self::Untrusted { place, reason: Distrust::Mode { .. }, .. } => Some(format!(
+                "run `chmod go-w {}` if you trust what the file says; or name another with --config",
+                place.display()
+            )),
             Self::Untrusted { reason: Distrust::Owner { .. }, .. } => Some(
                 "run dumpvault from another folder, or as that user; or name a file of your own with --config"
                     .to_owned(),

@@ -87,7 +87,7 @@ fn distrust(owner: u32, mode: u32, uid: u32) -> Option<Distrust> {
     if owner != 0 && owner != uid {
         return Some(Distrust::Owner { uid: owner });
     }
-    (mode & 0o022 != 0).then_some(Distrust::Mode { mode: mode & 0o777 })
+    (mode & 0o022 != 0).then_some(Distrust::Mode { mode: mode & 0o1777 })
 }
 
 #[cfg(test)]
