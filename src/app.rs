@@ -1,10 +1,12 @@
 //! The composition root: settings become storages, keys and an open repository.
 
+mod passphrase;
+
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, CopyConfig, Environment};
 use crate::crypto::{Credential, KeyFile, KeyFileError};
 use crate::repo::{Access, Identity, RepoError, Repository, Surroundings};
-use crate::secret::{Entropy, OsEntropy, Passphrase};
+use crate::secret::{Entropy, OsEntropy};
 use crate::storage::at_most::AtMost;
 use crate::storage::cache::{CACHE_BYTES_DEFAULT, Cached};
 use crate::storage::limit::{Limited, Rate};
@@ -14,7 +16,6 @@ use crate::storage::s3::{Retention, S3Address, S3Settings, S3Storage};
 use crate::storage::{ErrorKind, Requests, Storage, StorageError};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -59,6 +60,12 @@ pub enum AppError {
         /// What went wrong.
         reason: String,
     },
+    /// The command that prints the passphrase takes too long.
+    #[error("the password command did not end within {limit:?} and was stopped")]
+    PasswordCommandSlow {
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// The key file cannot be used.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
@@ -69,8 +76,11 @@ pub enum AppError {
 
 impl AppError {
     /// What to do next, where that can be known.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+    pub fn hint(&self) -> Option<String> {
+        if let Self::Config(error) = self {
+            return error.hint();
+        }
+        let hint = match self {
             Self::NoRepositoryNamed => Some(
                 "give --repo PATH, set DUMPVAULT_REPOSITORY, or write `repository = \"…\"` into dumpvault.toml",
             ),
@@ -80,8 +90,12 @@ impl AppError {
             Self::NoCredential => Some(
                 "set DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE or DUMPVAULT_PASSWORD_COMMAND, or give --key-file FILE",
             ),
+            Self::PasswordCommandSlow { .. } => {
+                Some("find out what it waits for, or allow more with `password_command_timeout = \"5m\"`")
+            }
             _ => None,
-        }
+        };
+        hint.map(str::to_owned)
     }
 }
 
@@ -166,8 +180,8 @@ struct Bucket {
 pub struct Found {
     /// The key.
     pub credential: Credential,
-    /// A warning for the person, if one is due.
-    pub warning: Option<String>,
+    /// What the person should be warned of.
+    pub warnings: Vec<String>,
 }
 
 impl App {
@@ -525,32 +539,32 @@ impl App {
             return self.key_file(path);
         }
         if let Some(path) = password_file {
-            return passphrase_file(path);
+            return passphrase::of_file(path);
         }
         if let Some(path) = environment.path("DUMPVAULT_KEY_FILE") {
             return self.key_file(&path);
         }
         if let Some(text) = environment.text("DUMPVAULT_PASSWORD") {
-            return found(text, "DUMPVAULT_PASSWORD");
+            return passphrase::found(text, "DUMPVAULT_PASSWORD");
         }
         if let Some(path) = environment.path("DUMPVAULT_PASSWORD_FILE") {
-            return passphrase_file(&path);
+            return passphrase::of_file(&path);
         }
         if let Some(command) = environment.text("DUMPVAULT_PASSWORD_COMMAND") {
-            return passphrase_command(&command);
+            return self.password_command(&command);
         }
         if let Some(path) = &self.config.key_file {
             return self.key_file(path);
         }
         if let Some(path) = &self.config.password_file {
-            return passphrase_file(path);
+            return passphrase::of_file(path);
         }
         if let Some(command) = &self.config.password_command {
-            return passphrase_command(command);
+            return self.password_command(command);
         }
         match ask() {
             None => Err(AppError::NoCredential),
-            Some(Ok(text)) => found(text, "the terminal"),
+            Some(Ok(text)) => passphrase::found(text, "the terminal"),
             Some(Err(error)) => {
                 Err(AppError::Passphrase { origin: "the terminal".to_owned(), reason: error.to_string() })
             }
@@ -562,7 +576,26 @@ impl App {
         let warning = exposed.then(|| {
             format!("key file `{path}` can be read by others: run `chmod 600 {path}`", path = path.display())
         });
-        Ok(Found { credential: Credential::KeyFile(key), warning })
+        Ok(Found { credential: Credential::KeyFile(key), warnings: warning.into_iter().collect() })
+    }
+
+    fn password_command(&self, command: &str) -> Result<Found, AppError> {
+        let by_variable = self.environment.text("DUMPVAULT_PASSWORD_COMMAND_TIMEOUT");
+        let timeout = match (&by_variable, &self.config.password_command_timeout) {
+            (Some(text), _) => crate::config::duration(text, "DUMPVAULT_PASSWORD_COMMAND_TIMEOUT")?,
+            (None, Some(text)) => crate::config::duration(text, "password_command_timeout")?,
+            (None, None) => passphrase::COMMAND_TIMEOUT_DEFAULT,
+        };
+        let is_interactive = self.environment.is_interactive;
+        passphrase::of_command(command, &passphrase::Limits { timeout, cancel: &self.cancel, is_interactive })
+    }
+
+    /// The passphrase in the first line of a file.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn passphrase_file(path: &Path) -> Result<Found, AppError> {
+        passphrase::of_file(path)
     }
 
     /// The key file that [`App::credential`] would read: the command line, the environment or the file names it, and nothing that goes
@@ -586,41 +619,4 @@ fn absent(path: &Path, error: StorageError) -> AppError {
         ErrorKind::NotFound => RepoError::NoRepository { location: path.display().to_string() }.into(),
         _ => RepoError::from(error).into(),
     }
-}
-
-fn found(text: String, origin: &str) -> Result<Found, AppError> {
-    if text.is_empty() {
-        return Err(AppError::EmptyPassphrase { origin: origin.to_owned() });
-    }
-    Ok(Found { credential: Credential::Passphrase(Passphrase::new(text)), warning: None })
-}
-
-/// The first line of a file, as other tools read their password files.
-fn passphrase_file(path: &Path) -> Result<Found, AppError> {
-    use std::os::unix::fs::PermissionsExt;
-    let origin = format!("`{}`", path.display());
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| AppError::Passphrase { origin: origin.clone(), reason: error.to_string() })?;
-    let mut outcome = found(first_line(&text), &origin)?;
-    let exposed = path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o077 != 0);
-    outcome.warning =
-        exposed.then(|| format!("password file {origin} can be read by others: run `chmod 600`"));
-    Ok(outcome)
-}
-
-fn passphrase_command(command: &str) -> Result<Found, AppError> {
-    let origin = "the password command".to_owned();
-    let failed = |reason: String| AppError::Passphrase { origin: origin.clone(), reason };
-    let mut shell = Command::new("sh");
-    shell.arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = shell.output().map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(format!("it failed with {}", output.status)));
-    }
-    let text = String::from_utf8(output.stdout).map_err(|_| failed("it printed no text".to_owned()))?;
-    found(first_line(&text), &origin)
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -3,6 +3,11 @@
 //! Files, the first that is there: `./dumpvault.toml`, `$XDG_CONFIG_HOME/dumpvault/config.toml`, `/etc/dumpvault/config.toml`. The environment
 //! comes before the file, the command line before both.
 
+mod env_file;
+mod trust;
+
+pub use trust::Distrust;
+
 use crate::codec::Level;
 use crate::snapshot::retention::Policy;
 use crate::snapshot::tags::Calendar;
@@ -25,8 +30,18 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// Somebody else may have written the file.
+    #[error("configuration `{path}` is not trusted: {}", blame(path, place, reason), path = path.display())]
+    Untrusted {
+        /// The file.
+        path: PathBuf,
+        /// The file itself, or its folder.
+        place: PathBuf,
+        /// What is wrong with that.
+        reason: Distrust,
+    },
     /// The file is not what it should be.
-    #[error("configuration `{path}`: {source}", path = path.display())]
+    #[error("configuration `{path}`: {}", indented(source), path = path.display())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -44,6 +59,40 @@ pub enum ConfigError {
     },
 }
 
+/// What is wrong with a file, in the folder's name if that is what it is.
+fn blame(path: &Path, place: &Path, reason: &Distrust) -> String {
+    match path == place {
+        true => reason.to_string(),
+        false => format!("of its folder `{}`: {reason}", place.display()),
+    }
+}
+
+/// What takes several lines, such as a place in a file, with all but the first moved to the right.
+fn indented(text: &impl std::fmt::Display) -> String {
+    text.to_string().trim_end().replace('\n', "\n  ")
+}
+
+impl ConfigError {
+    /// What to do next, where that can be known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            // A folder with the sticky bit is meant for everybody.
+            Self::Untrusted { reason: Distrust::Mode { mode }, .. } if mode & 0o1000 != 0 => Some(
+                "keep it in a folder that only you may write to, or name another file with --config".to_owned(),
+            ),
+            Self::Untrusted { place, reason: Distrust::Mode { .. }, .. } => Some(format!(
+                "run `chmod go-w {}` if you trust what the file says; or name another with --config",
+                place.display()
+            )),
+            Self::Untrusted { reason: Distrust::Owner { .. }, .. } => Some(
+                "run dumpvault from another folder, or as that user; or name a file of your own with --config"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
 /// The process's surroundings, taken once.
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -51,8 +100,10 @@ pub struct Environment {
     pub variables: HashMap<OsString, OsString>,
     /// Working directory.
     pub directory: PathBuf,
-    /// Whether the process runs as root.
-    pub is_root: bool,
+    /// The effective user.
+    pub uid: u32,
+    /// Whether a person sits at the terminal that the process was started from.
+    pub is_interactive: bool,
 }
 
 impl Environment {
@@ -70,11 +121,16 @@ impl Environment {
         self.path("HOME").unwrap_or_else(|| self.directory.clone())
     }
 
+    /// Whether the process runs as root.
+    pub fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+
     /// Where catalogs are kept.
     pub fn cache_root(&self) -> PathBuf {
         match self.path("XDG_CACHE_HOME") {
             Some(root) => root.join("dumpvault"),
-            None if self.is_root => PathBuf::from("/var/cache/dumpvault"),
+            None if self.is_root() => PathBuf::from("/var/cache/dumpvault"),
             None => self.home().join(".cache/dumpvault"),
         }
     }
@@ -83,7 +139,7 @@ impl Environment {
     pub fn state_root(&self) -> PathBuf {
         match self.path("XDG_STATE_HOME") {
             Some(root) => root.join("dumpvault"),
-            None if self.is_root => PathBuf::from("/var/lib/dumpvault"),
+            None if self.is_root() => PathBuf::from("/var/lib/dumpvault"),
             None => self.home().join(".local/state/dumpvault"),
         }
     }
@@ -108,6 +164,8 @@ pub struct Config {
     pub password_file: Option<PathBuf>,
     /// Shell command that prints the passphrase.
     pub password_command: Option<String>,
+    /// How long such a command may take, as `30s` or `2m`.
+    pub password_command_timeout: Option<String>,
     /// Key file.
     pub key_file: Option<PathBuf>,
     /// Name of this host in snapshots.
@@ -144,6 +202,12 @@ pub struct Config {
     pub restore: RestoreConfig,
     /// As `--exec`, for all sources and restores.
     pub exec: Option<Words>,
+    /// Whether a shell takes the words behind `exec` apart once more, as `ssh` has it.
+    #[serde(default)]
+    pub exec_shell: bool,
+    /// Names of variables that all programs get though they look like secrets of dumpvault: `AWS_PROFILE`.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
     /// Sources, by name.
     #[serde(default, rename = "source")]
     pub sources: BTreeMap<String, SourceConfig>,
@@ -251,6 +315,21 @@ pub struct SourceConfig {
     pub lock_wait_timeout: Option<String>,
     /// As `--exec`; as a list where an argument holds a space.
     pub exec: Option<Words>,
+    /// Whether a shell takes the words behind `exec` apart once more, as `ssh` has it.
+    #[serde(default)]
+    pub exec_shell: bool,
+    /// Variables for its programs.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// File with more of them, `NAME=value` a line; those of `env` come before it.
+    pub env_file: Option<PathBuf>,
+    /// Names of variables that its programs get though they look like secrets of dumpvault.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// User of the system that its programs run as.
+    pub run_as: Option<String>,
+    /// Folder that its programs run in.
+    pub workdir: Option<PathBuf>,
     /// PostgreSQL's host or socket directory.
     pub host: Option<String>,
     /// PostgreSQL's port.
@@ -273,6 +352,32 @@ pub struct SourceConfig {
     pub suspect_below: Option<f64>,
     /// What `forget` keeps of its series, in the place of `[retention]`.
     pub retention: Option<RetentionConfig>,
+}
+
+impl SourceConfig {
+    /// The variables of `env_file` and `env`. Later ones replace earlier ones of the same name.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not to be trusted, or something is no variable.
+    pub fn variables(
+        &self,
+        name: &str,
+        environment: &Environment,
+    ) -> Result<Vec<(String, String)>, ConfigError> {
+        let mut variables = match &self.env_file {
+            Some(path) => env_file::read(&environment.directory.join(path), environment.uid)?,
+            None => Vec::new(),
+        };
+        for (variable, value) in &self.env {
+            if !env_file::is_name(variable) || value.contains('\0') {
+                let setting = format!("source.{name}.env");
+                let reason = format!("`{variable}` is not a name of a variable, or its value holds a NUL");
+                return Err(ConfigError::Value { setting, reason });
+            }
+            variables.push((variable.clone(), value.clone()));
+        }
+        Ok(variables)
+    }
 }
 
 /// `[restore]`: commands for `sh -c` around restores into databases.
@@ -381,28 +486,28 @@ impl Config {
     /// Reads the file given, or the first of the usual ones that is there; the defaults without any.
     ///
     /// # Errors
-    /// When a file is there and cannot be read or understood, or the file given is not there.
+    /// When a file is there and cannot be read or understood, or somebody else may have written it; or when the file given is not there.
     pub fn load(given: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
         if let Some(path) = given {
-            return Self::read(path, true).map(Option::unwrap_or_default);
+            let missing =
+                || ConfigError::Read { path: path.to_owned(), source: std::io::ErrorKind::NotFound.into() };
+            let text = trust::read(path, environment.uid)?.ok_or_else(missing)?;
+            return Self::parse(path, &text);
         }
         for path in environment.config_files() {
-            if let Some(config) = Self::read(&path, false)? {
-                return Ok(config);
+            if let Some(text) = trust::read(&path, environment.uid)? {
+                return Self::parse(&path, &text);
             }
         }
         Ok(Self::default())
     }
 
-    fn read(path: &Path, required: bool) -> Result<Option<Self>, ConfigError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => return Ok(None),
-            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
-        };
-        let parsed = toml::from_str(&text);
-        parsed
-            .map(Some)
+    /// Parses what the file holds that is called `path` in errors.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text)
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
     }
 
@@ -567,12 +672,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error_that_names_the_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.toml");
-        std::fs::write(&path, "repository = '/b'\n[source.app]\ndatabse = 'app'\n").unwrap();
-        let environment =
-            Environment { variables: HashMap::new(), directory: dir.path().into(), is_root: false };
-        let error = Config::load(Some(&path), &environment).unwrap_err().to_string();
+        let text = "repository = '/b'\n[source.app]\ndatabse = 'app'\n";
+        let error = Config::parse(Path::new("x.toml"), text).unwrap_err().to_string();
         assert!(error.contains("databse") && error.contains("line 3"), "{error}");
     }
 }

@@ -13,16 +13,17 @@
 //! | 0 values | `clock` | |
 //! | 0 values | `event` | |
 //! | 0 values | `pattern` | |
+//! | 0 values | `unfinished` | |
 //! | 1 mechanisms | `chunker` | `secret` |
 //! | 1 mechanisms | `codec` | |
 //! | 1 mechanisms | `delta` | |
 //! | 1 mechanisms | `crypto` | `id` `secret` |
 //! | 1 mechanisms | `pgarchive` | `pattern` |
-//! | 1 mechanisms | `storage` | `clock` |
+//! | 1 mechanisms | `storage` | `clock` `unfinished` |
 //! | 1 mechanisms | `snapshot` | `id` |
-//! | 2 peers | `repo` | `chunker` `clock` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` |
+//! | 2 peers | `repo` | `chunker` `clock` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` `unfinished` |
 //! | 2 peers | `source` | `event` `pattern` `snapshot` |
-//! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
+//! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` `unfinished` |
 //! | 4 settings | `config` | `codec` `snapshot` |
 //! | 4 settings | `app` | `clock` `config` `crypto` `repo` `secret` `storage` |
 //! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
@@ -47,3 +48,4 @@ pub mod secret;
 pub mod snapshot;
 pub mod source;
 pub mod storage;
+pub mod unfinished;

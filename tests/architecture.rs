@@ -112,3 +112,23 @@ fn imports_are_found_in_all_their_forms() {
     assert_eq!(imports("use crate::repo::x; let y = crate::id::Z;"), ["repo", "id"]);
     assert_eq!(imports("use crate::{event::Event, id};"), ["event", "id"]);
 }
+
+#[test]
+fn only_the_filter_and_what_has_a_reason_write_to_a_terminal() {
+    // Questions; the output of a restore and of commands of the caller's own; lines that went through the filter.
+    let allowed = ["cli/clean.rs", "cli/prompt.rs", "cli/restore.rs", "cli/restore/hooks.rs", "cli/mod.rs"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    for file in files {
+        let name = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let touches = ["stderr()", "stdout()", "ProgressBar::println", "print!("];
+        let touches = |line: &str| {
+            touches.iter().any(|word| line.contains(word))
+                && !line.contains("take_")
+                && !line.trim_start().starts_with("//")
+        };
+        let found = read(&file).lines().any(touches);
+        assert!(!found || allowed.contains(&name.as_str()), "{name} writes past the filter of `cli::clean`");
+    }
+}

@@ -160,6 +160,89 @@ fn given_addresses_of_storages_that_are_not_known_then_the_usage_is_wrong() {
     }
 }
 
+/// A file that would run a command, and whether it did.
+struct Trap {
+    text: String,
+    sprung: std::path::PathBuf,
+}
+
+impl Trap {
+    fn new(vault: &Vault) -> Self {
+        let sprung = vault.home().join("sprung");
+        let text = format!("password_command = \"touch '{}'; echo x\"\n", sprung.display());
+        Self { text, sprung }
+    }
+
+    /// Runs the program with no other secret than the file's.
+    fn refused(&self, vault: &Vault, args: &[&str], by_variable: Option<&str>) {
+        let mut command = vault.command(args.iter().chain(&["snapshots"]));
+        command.env_remove("DUMPVAULT_KEY_FILE");
+        if let Some(file) = by_variable {
+            command.env("DUMPVAULT_CONFIG", file);
+        }
+        run(command, b"").expect(exit::USAGE).says("is not trusted").says(".toml").says("hint");
+        assert!(!self.sprung.exists(), "somebody else's command was run");
+    }
+}
+
+#[test]
+fn given_a_file_that_others_may_write_then_none_of_its_commands_is_run_wherever_it_lies() {
+    let vault = Vault::new();
+    let trap = Trap::new(&vault);
+    let user = vault.home().join("config/dumpvault");
+    fs::create_dir_all(&user).unwrap();
+    let named = vault.home().join("named.toml");
+    let near = vault.work().join("dumpvault.toml");
+    let mode = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let named_text = named.to_str().unwrap();
+    let cases: [(&std::path::Path, &[&str], Option<&str>); 4] = [
+        (&near, &[], None),
+        (&user.join("config.toml"), &[], None),
+        (&named, &["--config", named_text], None),
+        (&named, &[], Some(named_text)),
+    ];
+    for (file, args, variable) in cases {
+        fs::write(file, &trap.text).unwrap();
+        let folder = file.parent().unwrap();
+        let of_folder = fs::metadata(folder).unwrap().permissions();
+        for bad in [0o646, 0o664] {
+            mode(file, bad);
+            trap.refused(&vault, args, variable);
+        }
+        mode(file, 0o644);
+        for bad in [0o777, 0o1777, 0o775] {
+            mode(folder, bad);
+            trap.refused(&vault, args, variable);
+        }
+        fs::set_permissions(folder, of_folder).unwrap();
+        fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn given_a_file_or_folder_of_another_user_then_none_of_its_commands_is_run() {
+    // Only root can give a file away.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let vault = Vault::new();
+    let trap = Trap::new(&vault);
+    let file = vault.work().join("dumpvault.toml");
+    fs::write(&file, &trap.text).unwrap();
+    for place in [&file, &vault.work()] {
+        std::os::unix::fs::chown(place, Some(65_534), None).unwrap();
+        trap.refused(&vault, &[], None);
+        std::os::unix::fs::chown(place, Some(0), None).unwrap();
+    }
+    // Root's own is good, and its command is run.
+    let mut command = vault.command(["snapshots"]);
+    command.env_remove("DUMPVAULT_KEY_FILE");
+    run(command, b"").expect(exit::WRONG_KEY);
+    assert!(trap.sprung.exists());
+}
+
 // --- the passphrase
 
 #[test]

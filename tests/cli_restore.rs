@@ -210,3 +210,58 @@ fn given_json_when_restoring_to_standard_output_then_the_dump_is_not_mixed_with_
     let report = vault.run(["restore", "app", "--to", "out", "--json"]).expect(exit::OK).json();
     assert_eq!(report["version"], 1);
 }
+
+// --- in a folder that others write to
+
+#[test]
+fn given_a_file_or_link_of_somebody_else_under_a_guessable_name_then_neither_gets_the_dump() {
+    let dump = noise(1, 3_000_000);
+    let vault = vault_with(&dump);
+    let folder = vault.work();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let victim = vault.home().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    // The names of old, by the process's number, which the shell hands on to the program that takes its place.
+    for trap in [
+        "(umask 0; : >.out.dump.$$.partial)".to_owned(),
+        format!("ln -s '{}' .out.dump.$$.partial", victim.display()),
+    ] {
+        let script = format!("{trap}; exec \"$dumpvault\" restore app --to out.dump");
+        run(vault.shell(&script), b"").expect(exit::OK);
+        let out = folder.join("out.dump");
+        assert!(out.symlink_metadata().unwrap().is_file());
+        assert_eq!(fs::metadata(&out).unwrap().mode() & 0o777, 0o600, "{trap}");
+        assert!(fs::read(&out).unwrap() == dump);
+        assert_eq!(fs::read(&victim).unwrap(), b"precious", "{trap}");
+        let mut left = files_below(&folder);
+        left.retain(|name| name != "out.dump");
+        for name in &left {
+            let trap = folder.join(name);
+            let bytes = if trap.is_symlink() { 0 } else { fs::metadata(&trap).unwrap().len() };
+            assert_eq!(bytes, 0, "{name} holds a part of the dump");
+            fs::remove_file(trap).unwrap();
+        }
+        fs::remove_file(out).unwrap();
+    }
+}
+
+#[test]
+fn given_a_pipe_of_somebody_else_under_the_files_name_then_it_is_refused() {
+    // Only root can give a file away.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let vault = vault_with(b"a dump");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let pipe = vault.work().join("out.dump");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    std::os::unix::fs::chown(&pipe, Some(65_534), None).unwrap();
+    // Its other end is open, so that nobody waits.
+    let mut reader = std::process::Command::new("sh");
+    reader.args(["-c", "exec cat <>out.dump >/dev/null"]).current_dir(vault.work());
+    let mut reader = reader.spawn().unwrap();
+    let refused = vault.run(["restore", "app", "--to", "out.dump"]);
+    refused.expect(exit::PART_FAILED).says("belongs to another user");
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+}

@@ -4,7 +4,7 @@ mod jobs;
 mod origin;
 
 pub(super) use jobs::exec;
-pub(super) use origin::{clients, connection};
+pub(super) use origin::{clients, connection, surroundings};
 
 use super::args::BackupArgs;
 use super::report::{CliError, Exit, op_exit};

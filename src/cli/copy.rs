@@ -164,7 +164,7 @@ fn copy_to(
         Err(error) => return Err(error.into()),
         Ok(identity) => {
             let found = app.credential(&|| prompt::ask("passphrase of the repository to copy into: "))?;
-            found.warning.into_iter().for_each(|message| context.warn(message));
+            found.warnings.into_iter().for_each(|message| context.warn(message));
             app.open(&identity, &found.credential)?
         }
     };

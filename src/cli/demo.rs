@@ -9,6 +9,7 @@ use crate::ops::demo::{
     passphrase_file, repository,
 };
 use crate::secret::OsEntropy;
+use crate::source::wrapper::Wrapper;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,13 +19,16 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
         bytes: args.size.saturating_mul(1_000_000),
         keep: args.keep,
         scratch_parent: context.app.environment.directory.join(std::env::temp_dir()),
-        scratch_passable: context.app.environment.is_root,
+        scratch_passable: context.app.environment.is_root(),
         workers: context.cores(),
         server: if args.generated {
             Err(WhyGenerated::Wished)
         } else {
             let search_path = context.app.environment.path("PATH");
-            DemoPlan::server(&clients(context, Vec::new()), search_path.as_ref().map(|path| path.as_os_str()))
+            DemoPlan::server(
+                &clients(context, Wrapper::default()),
+                search_path.as_ref().map(|path| path.as_os_str()),
+            )
         },
     };
     let world = World {
@@ -64,17 +68,20 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
 fn tell(context: &Context, milestone: &Milestone<'_>, bytes_full_copy: u64) {
     match milestone {
         Milestone::Scratch(folder) => {
-            context.say("Three days of a changing database, in a folder of their own.\n");
+            context.say("Three days of a changing database, in a folder of their own.");
+            context.say("");
             context.say(&format!("repository  {}, encrypted", repository(folder).display()));
         }
         Milestone::Database(database) => {
             context.say(&format!("database    {}", database_words(database)));
             let [dump, stored, copy, time, rate] = ["dump", "newly stored", "a full copy", "time", "rate"];
-            context.say(&format!("\n       {dump:>11}  {stored:>12}  {copy:>12}  {time:>7}  {rate:>13}"));
+            context.say("");
+            context.say(&format!("       {dump:>11}  {stored:>12}  {copy:>12}  {time:>7}  {rate:>13}"));
         }
         Milestone::Day(day) => context.say(&day_line(day, bytes_full_copy)),
         Milestone::Restored(restore) => {
-            let line = format!("\n{}", restore_words(restore));
+            let line = restore_words(restore);
+            context.say("");
             if restore.is_same { context.say(&line) } else { problem(context, &line) }
         }
         Milestone::Checked(check) => {
@@ -168,8 +175,9 @@ fn restore_words(restore: &DemoRestore) -> String {
 
 fn conclude(context: &Context, report: &DemoReport) {
     let days = report.days.len() as u64;
+    context.say("");
     context.say(&format!(
-        "\n{days} dumps of {} in all take {} here; {days} compressed copies would take {}.",
+        "{days} dumps of {} in all take {} here; {days} compressed copies would take {}.",
         render::bytes(report.bytes()),
         render::bytes(report.bytes_stored()),
         render::bytes(report.bytes_full_copy().saturating_mul(days)),
@@ -182,17 +190,22 @@ fn conclude(context: &Context, report: &DemoReport) {
     match &report.folder {
         None => context.say(&format!("All of it took {took}, and nothing of it is left.")),
         Some(folder) => {
-            context.say(&format!("All of it took {took}. The repository was kept; look around in it:\n"));
+            context.say(&format!("All of it took {took}. The repository was kept; look around in it:"));
+            context.say("");
             context.say(&format!("  {} snapshots", opening(folder)));
             context.say(&format!("  {} restore shop~1 --to shop.dump", opening(folder)));
         }
     }
-    context.say(
-        "\nThe same with your own data:\n\n  \
-         dumpvault --repo /srv/vault init\n  \
-         dumpvault --repo /srv/vault backup --pg-database app\n  \
-         dumpvault --repo /srv/vault restore app --to-database app_copy --create",
-    );
+    for line in [
+        "",
+        "The same with your own data:",
+        "",
+        "  dumpvault --repo /srv/vault init",
+        "  dumpvault --repo /srv/vault backup --pg-database app",
+        "  dumpvault --repo /srv/vault restore app --to-database app_copy --create",
+    ] {
+        context.say(line);
+    }
 }
 
 /// The program with what opens the kept repository.

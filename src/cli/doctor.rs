@@ -5,6 +5,7 @@ use super::{Context, prompt, render};
 use crate::app::AppError;
 use crate::ops::doctor::{self, Finding, Status};
 use crate::repo::Repository;
+use crate::source::wrapper::Wrapper;
 use serde_json::{Value, json};
 
 /// A finding, the part of the house that it belongs to, and the exit code if it is an error.
@@ -43,7 +44,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     let root = context.app.environment.cache_root();
     let is_remote = context.app.is_remote();
     add("this machine", Exit::NothingDone, doctor::cache(&root, context.app.cache_bytes()?, is_remote));
-    let clients = super::backup::clients(context, Vec::new());
+    let clients = super::backup::clients(context, Wrapper::default());
     add("this machine", Exit::NothingDone, doctor::programs(&clients, &context.cancel));
     tell(context, &lines);
     let first = lines.iter().find(|line| line.finding.status == Status::Error);
@@ -56,13 +57,13 @@ fn repository(context: &Context) -> (Exit, Vec<Finding>) {
         let (storage, _) = context.app.bare_storage()?;
         let identity = Repository::identify(storage.as_ref())?;
         let found = context.app.credential(&|| prompt::ask("passphrase of the repository: "))?;
-        let warning =
-            found.warning.map(|message| Finding::warning("key file", message, "run the command above"));
+        let warnings = found.warnings;
+        let warnings = warnings.into_iter().map(|message| Finding::warning("key", message, "put that right"));
         let repo = context.app.open_uncached(&identity, &found.credential)?;
         let slots = repo.list_keys(&found.credential)?.len();
         let mut findings = vec![Finding::good("repository", identity.id.to_string())];
         findings.push(doctor::key(repo.role(), slots));
-        findings.extend(warning);
+        findings.extend(warnings);
         Ok(findings)
     };
     match open() {

@@ -129,7 +129,7 @@ fn tell_decided(context: &Context, decided: &[Decided], args: &ForgetArgs, zone:
         .collect();
     if !rows.is_empty() {
         let titles = ["", "ID", "TIME", "SERIES", "HOST", "STATE", "RULES"];
-        context.say(&render::table(&titles, &[], &rows));
+        context.say_table(&render::table(&titles, &[], &rows));
     }
     let (would, hint) = match (args.dry_run, args.prune || gone == 0) {
         (true, _) => ("would be ", ""),

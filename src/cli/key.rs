@@ -16,6 +16,7 @@ use crate::secret::Passphrase;
 use serde_json::json;
 use std::io::{Read, Write};
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// Shorter passphrases earn a warning.
 const PASSPHRASE_SHORT: usize = 12;
@@ -55,7 +56,7 @@ pub(super) fn of_new_repository(context: &Context, app: &App) -> Result<Credenti
         }
         _ => {
             let found = app.credential(&|| ask_twice("passphrase for the new repository: "))?;
-            found.warning.into_iter().for_each(|message| context.warn(message));
+            found.warnings.into_iter().for_each(|message| context.warn(message));
             found.credential
         }
     };
@@ -87,10 +88,13 @@ fn ask_twice(question: &str) -> Option<std::io::Result<String>> {
         // Whoever gives up is not asked again.
         Err(error) => return Some(Err(error)),
     };
-    let second = prompt::ask("the same again: ")?;
-    Some(second.and_then(|second| match first == second {
+    let second = prompt::ask("the same again: ")?.map(Zeroizing::new);
+    Some(second.and_then(|second| match first == *second {
         true => Ok(first),
-        false => Err(std::io::Error::other("the two are not the same")),
+        false => {
+            drop(Zeroizing::new(first));
+            Err(std::io::Error::other("the two are not the same"))
+        }
     }))
 }
 
@@ -117,13 +121,16 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
         };
         return Ok(Credential::KeyFile(key));
     }
-    let text = match &args.new_password_file {
+    let credential = match &args.new_password_file {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|source| file_error(path, source))?;
-            text.lines().next().unwrap_or_default().to_owned()
+            let found = App::passphrase_file(path)?;
+            found.warnings.into_iter().for_each(|message| context.warn(message));
+            found.credential
         }
         None => match ask_twice("new passphrase: ") {
-            Some(answer) => answer.map_err(|error| CliError::usage(format!("new passphrase: {error}")))?,
+            Some(Ok(text)) if text.is_empty() => return Err(CliError::usage("the new passphrase is empty")),
+            Some(Ok(text)) => Credential::Passphrase(Passphrase::new(text)),
+            Some(Err(error)) => return Err(CliError::usage(format!("new passphrase: {error}"))),
             None => {
                 return Err(CliError::Usage {
                     message: "no new key was given, and there is nobody to ask".to_owned(),
@@ -132,10 +139,6 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
             }
         },
     };
-    if text.is_empty() {
-        return Err(CliError::usage("the new passphrase is empty"));
-    }
-    let credential = Credential::Passphrase(Passphrase::new(text));
     warn_if_short(context, &credential);
     Ok(credential)
 }
@@ -195,9 +198,9 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 }
             })
             .collect();
-        context.output(&authors::listed(&repo));
+        context.output_table(&authors::listed(&repo));
         context.output("");
-        context.output(&table(&["SLOT", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
+        context.output_table(&table(&["SLOT", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
         context
             .say("* the slot that opened the repository; roles and labels of slots are what the slots say");
     }

@@ -57,7 +57,7 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
         let rows: Vec<Vec<String>> =
             shown.iter().map(|(seen, tags)| row(context, seen, tags, &calendar.zone, &history)).collect();
         let titles = ["ID", "TIME", "SERIES", "HOST", "TAGS", "SIZE", "STORED", "TOOK", "STATE"];
-        context.output(&table(&titles, &[5, 6, 7], &rows));
+        context.output_table(&table(&titles, &[5, 6, 7], &rows));
         context.say(&format!(
             "{} snapshots, times in {}; packs of all snapshots: {} on disk, padding included",
             rows.len(),
@@ -139,7 +139,7 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
             ]
         })
         .collect();
-    context.output(&table(&["STREAM", "SIZE", "NEW", "STORED", "FORMAT", "PROOF"], &[1, 2, 3], &rows));
+    context.output_table(&table(&["STREAM", "SIZE", "NEW", "STORED", "FORMAT", "PROOF"], &[1, 2, 3], &rows));
     for failed in seen.body.iter().flat_map(|body| &body.failed) {
         context.output(&format!("failed: {}: {}", failed.name, failed.reason));
     }
@@ -282,7 +282,7 @@ pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
         of_series.map(|(key, sums)| row(&key.0, &key.1, sums, found.reads.get(key))).collect();
     rows.push(row("all", "", &found.total, None));
     let titles = ["SERIES", "HOST", "SNAPSHOTS", "SIZE", "NEW", "KNOWN", "COPIED", "STORED", "RATIO", "READ"];
-    context.output(&table(&titles, &[2, 3, 4, 5, 6, 7, 8, 9], &rows));
+    context.output_table(&table(&titles, &[2, 3, 4, 5, 6, 7, 8, 9], &rows));
     context.say(&format!(
         "{} on disk, of which {} in {} packs, padding included; {} chunks. STORED: bytes added by each snapshot, without padding. \
          READ: read amplification when restoring the newest.",

@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod check;
+mod clean;
 mod copy;
 mod demo;
 mod doctor;
@@ -36,12 +37,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Parses the arguments, runs the command, reports.
 pub fn main() -> ExitCode {
+    keep_memory_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() {
+                tell_usage(error);
+                return Exit::Usage.into();
+            }
             // Safe to ignore because there is nowhere left to say it.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Good.into() };
+            return Exit::Good.into();
         }
     };
     start_logging(cli.globals.verbose);
@@ -58,6 +64,24 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Keys and dumps stand in this process's memory: no core dump of it, or of a program that it starts, shall hold them, and no other
+/// process of the same user shall read it.
+fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // Both are safe to ignore because nothing depends on them: a system that has neither loses a second line of defence.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+/// The parser quotes arguments, and a script may have them from anywhere: it is given clean ones to complain of.
+fn tell_usage(error: clap::Error) {
+    let args = std::env::args_os().map(|arg| clean::line(&arg.to_string_lossy()).into_owned());
+    let error = Cli::try_parse_from(args).err().unwrap_or(error);
+    // Its lines are many, and its own.
+    error.render().to_string().trim_end().lines().for_each(clean::tell);
+}
+
 fn start_logging(verbose: u8) {
     let level = match verbose {
         0 => "warn",
@@ -66,7 +90,8 @@ fn start_logging(verbose: u8) {
         _ => "trace",
     };
     let filter = tracing_subscriber::EnvFilter::new(format!("dumpvault={level}"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
+    log.with_writer(|| clean::Log).init();
 }
 
 /// The first SIGINT or SIGTERM asks to stop cleanly; a second one ends the process at once.
@@ -97,9 +122,7 @@ impl Context {
     /// The key, from wherever it is given.
     fn credential(&self) -> Result<Credential, CliError> {
         let found = self.app.credential(&|| prompt::ask("passphrase of the repository: "))?;
-        if let Some(message) = found.warning {
-            self.warn(message);
-        }
+        found.warnings.into_iter().for_each(|message| self.warn(message));
         Ok(found.credential)
     }
 
@@ -134,13 +157,23 @@ impl Context {
     /// A line for people, left out with --quiet and --json.
     fn say(&self, line: &str) {
         if !self.quiet && !self.json {
-            self.progress.suspend(|| print(line));
+            self.output(line);
         }
     }
 
-    /// A line that is the command's very output.
+    /// The same for the lines of a table.
+    fn say_table(&self, table: &str) {
+        table.lines().for_each(|line| self.say(line));
+    }
+
+    /// A line that is the command's very output; with --json an object.
     fn output(&self, line: &str) {
-        self.progress.suspend(|| print(line));
+        self.progress.suspend(|| if self.json { print_json(line) } else { print(line) });
+    }
+
+    /// The lines of a table that is the command's very output.
+    fn output_table(&self, table: &str) {
+        table.lines().for_each(|line| self.output(line));
     }
 
     fn cores(&self) -> usize {
@@ -155,17 +188,24 @@ impl Context {
 /// Set when a line could not be written: what a script takes for the whole list would not be.
 static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Prints a line. A reader that went away is no error of ours: `… | head` is a fine thing to do.
+/// Prints a line.
 fn print(line: &str) {
-    // Names come from the repository: a terminal may obey what is hidden in them.
-    let line = line.replace(|c: char| c.is_control() && c != '\n', "?");
+    write_line(&clean::line(line));
+}
+
+/// Prints an object that stands in one line.
+fn print_json(object: &str) {
+    write_line(&clean::json(object));
+}
+
+/// A reader that went away is no error of ours: `… | head` is a fine thing to do.
+fn write_line(line: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
         && error.kind() != std::io::ErrorKind::BrokenPipe
         && !OUTPUT_FAILED.swap(true, Ordering::SeqCst)
     {
-        // Safe to ignore because there is nowhere left to say it.
-        let _ = writeln!(std::io::stderr().lock(), "dumpvault: error: standard output: {error}");
+        clean::tell(&format!("dumpvault: error: standard output: {error}"));
     }
 }
 
@@ -178,7 +218,8 @@ fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
     let environment = Environment {
         variables: std::env::vars_os().collect(),
         directory: std::env::current_dir().map_err(CliError::WorkingDirectory)?,
-        is_root: rustix::process::geteuid().is_root(),
+        uid: rustix::process::geteuid().as_raw(),
+        is_interactive: std::io::stdin().is_terminal() || std::io::stderr().is_terminal(),
     };
     let overrides = Overrides {
         access: globals

@@ -1,8 +1,8 @@
 //! Progress: a line that moves on a terminal, plain lines now and then without one.
 
+use super::clean;
 use crate::event::{Event, Observer};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,10 +43,7 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
-        self.suspend(|| {
-            // Safe to ignore because there is nowhere left to say it.
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
-        });
+        self.suspend(|| clean::tell(text));
     }
 
     fn start(&self, stream: String, expected: Option<u64>) {
@@ -63,7 +60,7 @@ impl Progress {
                 )),
             };
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-            bar.set_prefix(state.stream.clone());
+            bar.set_prefix(clean::line(&state.stream).into_owned());
             bar.enable_steady_tick(Duration::from_millis(125));
             state.bar = Some(bar);
         }

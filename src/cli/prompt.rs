@@ -1,5 +1,6 @@
 //! Questions to a person.
 
+use super::clean;
 use crate::event::Cancel;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -11,7 +12,7 @@ const CANCEL_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// Asks for a passphrase without showing it; `None` when there is nobody to ask.
 pub(super) fn ask(question: &str) -> Option<std::io::Result<String>> {
     let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    somebody.then(|| rpassword::prompt_password(question))
+    somebody.then(|| rpassword::prompt_password(clean::line(question)))
 }
 
 /// Asks a yes-or-no question; anything but `yes` is no. Without anybody to ask, the answer is `None`.
@@ -24,7 +25,7 @@ pub(super) fn confirm(question: &str, cancel: &Cancel) -> Option<std::io::Result
     }
     let mut stderr = std::io::stderr().lock();
     // Safe to ignore because a question that cannot be shown gets no `yes`.
-    let _ = write!(stderr, "{question} Type `yes` to go on: ");
+    let _ = write!(stderr, "{} Type `yes` to go on: ", clean::line(question));
     let _ = stderr.flush();
     // A read would go on after a signal.
     let stdin = std::io::stdin();

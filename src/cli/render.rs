@@ -1,5 +1,6 @@
 //! Tables for people, objects for programs.
 
+use super::clean;
 use crate::ops::survey::{Seen, sizes};
 use crate::snapshot::{Stream, Summary};
 use crate::storage::Requests;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 /// Lines of a table: columns as wide as their widest cell, two blanks between; numbers to the right.
 pub(super) fn table(titles: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
     // A name may hold a line end, and a cell is one line.
-    let one_line = |cell: &String| cell.replace(char::is_control, "?");
+    let one_line = |cell: &String| clean::line(cell).into_owned();
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(one_line).collect()).collect();
     let mut widths: Vec<usize> = titles.iter().map(|title| title.chars().count()).collect();
     for row in &rows {

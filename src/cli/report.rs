@@ -1,5 +1,6 @@
 //! Errors become words, hints and exit codes. The codes are part of the interface.
 
+use super::clean;
 use crate::app::AppError;
 use crate::config::ConfigError;
 use crate::crypto::CryptoError;
@@ -7,7 +8,6 @@ use crate::ops::OpError;
 use crate::repo::RepoError;
 use crate::repo::format::FormatError;
 use crate::storage::ErrorKind;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// How the process ends.
@@ -107,7 +107,7 @@ impl CliError {
         match self {
             // The same hints, whichever way the error came.
             Self::App(AppError::Repo(error)) => crate::ops::repo_hint(error),
-            Self::App(error) => error.hint().map(str::to_owned),
+            Self::App(error) => error.hint(),
             Self::Op(error) => error.hint(),
             Self::Usage { hint, .. } => hint.clone(),
             Self::NoDestination { .. } => {
@@ -185,18 +185,16 @@ pub(super) fn report(error: &CliError, json: bool, interrupted: bool) -> Exit {
     let exit = if interrupted { Exit::Interrupted } else { error.exit() };
     let message = if interrupted { "interrupted".to_owned() } else { error.to_string() };
     let hint = if interrupted { None } else { error.hint() };
-    let mut stderr = std::io::stderr().lock();
-    // Safe to ignore because there is nowhere left to say it.
-    let _ = writeln!(stderr, "dumpvault: error: {message}");
+    clean::tell(&format!("dumpvault: error: {message}"));
     if let Some(hint) = &hint {
-        let _ = writeln!(stderr, "dumpvault: hint: {hint}");
+        clean::tell(&format!("dumpvault: hint: {hint}"));
     }
     if json {
         let object = serde_json::json!({
             "version": 1, "error": message, "hint": hint, "exit_code": exit.code(),
             "kind": error.kind(),
         });
-        super::print(&object.to_string());
+        super::print_json(&object.to_string());
     }
     exit
 }

@@ -70,7 +70,8 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     }
     if args.command {
         let (program, rest) = args.program.split_first().ok_or_else(|| CliError::usage("no program"))?;
-        let invocation = Invocation::new(program).args(rest);
+        let around = super::backup::surroundings(context);
+        let invocation = Invocation::new(program).args(rest).within(&around);
         let open = || open_sink(&invocation, SinkOutput::Inherit, limits.clone());
         let into = format!("`{}`", invocation.program());
         let stats = work.send(Target::Program(&open, into.clone()))?;

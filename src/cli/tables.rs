@@ -23,12 +23,13 @@ pub(super) fn list(context: &Context, body: &Body) {
                     })
                     .collect();
                 let heading = match map.server_version.as_str() {
-                    "" => format!("\n{}: {} tables", stream.name, found.len()),
-                    version => format!("\n{}: {} tables, PostgreSQL {version}", stream.name, found.len()),
+                    "" => format!("{}: {} tables", stream.name, found.len()),
+                    version => format!("{}: {} tables, PostgreSQL {version}", stream.name, found.len()),
                 };
+                context.output("");
                 context.output(&heading);
                 if !rows.is_empty() {
-                    context.output(&table(&["TABLE", "ROWS", "SIZE", "NEW"], &[1, 2, 3], &rows));
+                    context.output_table(&table(&["TABLE", "ROWS", "SIZE", "NEW"], &[1, 2, 3], &rows));
                 }
             }
             Err(error) => context.warn(format!("the tables of `{}` cannot be listed: {error}", stream.name)),
@@ -116,7 +117,7 @@ fn tell(context: &Context, found: &Difference) {
         })
         .collect();
     if !lines.is_empty() {
-        context.output(&table(&["TABLE", "", "ROWS", "+/-", "SIZE", "+/-"], &[2, 3, 4, 5], &lines));
+        context.output_table(&table(&["TABLE", "", "ROWS", "+/-", "SIZE", "+/-"], &[2, 3, 4, 5], &lines));
     }
     context.say(&format!(
         "{} tables differ in rows or bytes, {} do not",

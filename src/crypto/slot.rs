@@ -6,7 +6,7 @@ use crate::secret::{Entropy, Passphrase, SecretKey};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// What somebody brings to open a slot.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl KeyFile {
         let io = |source| KeyFileError::Io { path: path.to_owned(), source };
         let mut file = std::fs::File::open(path).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
-        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(64));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(64));
         file.by_ref().take(64).read_to_end(&mut bytes).map_err(io)?;
         let key = SecretKey::from_slice(&bytes).ok_or_else(|| KeyFileError::WrongLength {
             path: path.to_owned(),
@@ -142,13 +142,18 @@ impl Kdf {
         }
         // Fresh memory is dear: the threads that will work in it take it side by side.
         (0..params.block_count()).into_par_iter().map(|_| Block::new()).collect_into_vec(&mut memory);
-        let mut output = [0; 32];
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into_with_memory(passphrase.expose(), &self.salt, &mut output, memory)
-            .map_err(|_| refused)?;
-        let key = blake3::derive_key("dumpvault v1 slot passphrase", &output);
-        output.zeroize();
-        Ok(SecretKey::from_bytes(key))
+        let mut output = Zeroizing::new([0; 32]);
+        let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
+            passphrase.expose(),
+            &self.salt,
+            output.as_mut_slice(),
+            &mut memory,
+        );
+        // The last blocks are what the output is made of.
+        memory.par_iter_mut().for_each(Block::zeroize);
+        hashed.map_err(|_| refused)?;
+        let key = Zeroizing::new(blake3::derive_key("dumpvault v1 slot passphrase", output.as_slice()));
+        Ok(SecretKey::from_bytes(*key))
     }
 
     fn associated(&self) -> Vec<u8> {
@@ -212,7 +217,7 @@ impl SealedBundle {
             return Err(CryptoError::Unsealed);
         }
         let plain = self.sealed.open(&key, &associated(header, self.kdf.as_ref(), &self.commitment))?;
-        KeyBundle::decode(&zeroize::Zeroizing::new(plain))
+        KeyBundle::decode(&Zeroizing::new(plain))
     }
 }
 
@@ -225,7 +230,7 @@ fn slot_key(
     match (kdf, credential) {
         (Some(kdf), Credential::Passphrase(passphrase)) => kdf.derive(passphrase, caps),
         (None, Credential::KeyFile(KeyFile(key))) => {
-            let mut material = zeroize::Zeroizing::new(key.expose().to_vec());
+            let mut material = Zeroizing::new(key.expose().to_vec());
             material.extend_from_slice(repo.as_bytes());
             Ok(SecretKey::from_bytes(blake3::derive_key("dumpvault v1 slot key file", &material)))
         }

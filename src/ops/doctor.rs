@@ -10,7 +10,8 @@ use crate::source::postgres::Clients;
 use crate::source::process::{Invocation, Limits};
 use crate::storage::s3::{BucketLock, Replacing, S3Storage};
 use crate::storage::{ErrorKind, Storage, StorageError};
-use std::io::Read;
+use crate::unfinished::Unfinished;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -353,10 +354,8 @@ pub fn cache(root: &Path, pack_bytes_max: u64, is_remote: bool) -> Vec<Finding> 
         None
     };
     let shown = root.display();
-    let file = root.join(format!(".doctor-{}", std::process::id()));
     let tried = std::fs::create_dir_all(root)
-        .and_then(|()| std::fs::write(&file, b"doctor"))
-        .and_then(|()| std::fs::remove_file(&file));
+        .and_then(|()| Unfinished::within(root, ".doctor-")?.file().write_all(b"doctor"));
     let folder = match tried {
         Err(error) => Finding::warning(
             "cache directory",

@@ -54,7 +54,7 @@ pub fn repair_snapshots(
             repair.still.push(*id);
             continue;
         }
-        let words: String = words.join("\n").chars().take(WORDS_MAX).collect();
+        let words: String = words.join("; ").chars().take(WORDS_MAX).collect();
         repo.mark_snapshot(id, MarkKind::Damaged, Some(Some(words)), host, now_ms)?;
         repair.marked.push(*id);
     }

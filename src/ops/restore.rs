@@ -21,6 +21,7 @@ use crate::snapshot::selection::select;
 use crate::snapshot::{Body, Stream, Summary};
 use crate::source::postgres::{DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, kind_of_dump};
 use crate::source::{Sink, SourceError};
+use crate::unfinished::Unfinished;
 use jiff::tz::TimeZone;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -303,13 +304,12 @@ impl Chosen {
     ) -> Result<ReadStats, OpError> {
         let failed = |source| OpError::File { path: path.to_owned(), source };
         if path.metadata().is_ok_and(|meta| !meta.is_file()) {
-            // A device or a named pipe cannot be replaced: it is written to.
-            let mut file = std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
-            return Ok(self.read(content, observer, cancel, &mut |bytes| file.write_all(bytes))?);
+            let mut device = open_device(path).map_err(failed)?;
+            return Ok(self.read(content, observer, cancel, &mut |bytes| device.write_all(bytes))?);
         }
-        let mut partial = PartialFile::create(path).map_err(failed)?;
-        let stats = self.read(content, observer, cancel, &mut |bytes| partial.file.write_all(bytes))?;
-        partial.finish().map_err(failed)?;
+        let mut partial = Unfinished::beside(path).map_err(failed)?;
+        let stats = self.read(content, observer, cancel, &mut |bytes| partial.file().write_all(bytes))?;
+        partial.finish(path).map_err(failed)?;
         Ok(stats)
     }
 
@@ -379,6 +379,21 @@ impl Chosen {
     }
 }
 
+/// Opens a device or a named pipe: it cannot be replaced, and is written to.
+///
+/// In a folder that others write to, a named pipe of somebody else may wait under the name of the file that is wanted.
+fn open_device(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::OpenOptions::new().write(true).open(path)?;
+    let owner = file.metadata()?.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(std::io::Error::other(format!(
+            "it is no ordinary file and belongs to another user (uid {owner})"
+        )));
+    }
+    Ok(file)
+}
+
 /// Clears away what a failed restore left in the database, and says so.
 fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
     use crate::source::postgres::Discarded;
@@ -398,43 +413,4 @@ fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
         Err(error) => format!("database `{database}` may hold a part of the dump: {error}"),
     };
     OpError::Aftermath { failure: Box::new(failure), aftermath }
-}
-
-/// A file that appears under its name only when it is finished.
-struct PartialFile {
-    file: std::fs::File,
-    partial: PathBuf,
-    path: PathBuf,
-    finished: bool,
-}
-
-impl PartialFile {
-    fn create(path: &Path) -> std::io::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let name = path.file_name().ok_or(std::io::ErrorKind::InvalidFilename)?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.partial", std::process::id()));
-        let partial = path.with_file_name(hidden);
-        // A dump is as secret as its database.
-        let file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-        Ok(Self { file, partial, path: path.to_owned(), finished: false })
-    }
-
-    fn finish(mut self) -> std::io::Result<()> {
-        self.file.sync_all()?;
-        std::fs::rename(&self.partial, &self.path)?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for PartialFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Safe to ignore because the file's name says that it is not whole.
-            let _ = std::fs::remove_file(&self.partial);
-        }
-    }
 }

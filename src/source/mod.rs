@@ -15,6 +15,8 @@ mod pipe;
 pub mod postgres;
 pub mod process;
 pub mod stdin;
+pub mod surroundings;
+pub mod wrapper;
 
 pub mod sample;
 

@@ -5,6 +5,8 @@
 //! group is dealt with, and the leader is reaped last.
 
 use super::pipe::Tail;
+use super::surroundings::Surroundings;
+use super::wrapper::Wrapper;
 use super::{LastWords, SourceError};
 use crate::event::Cancel;
 use rustix::io::Errno;
@@ -13,7 +15,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +33,9 @@ const TERM_WAIT: Duration = Duration::from_secs(2);
 pub struct Invocation {
     program: OsString,
     args: Vec<OsString>,
+    /// Applied last: what it does to words, it does to all of them.
+    wrapper: Wrapper,
+    surroundings: Surroundings,
     env: Vec<(OsString, Option<OsString>)>,
     working_dir: Option<PathBuf>,
     account: Option<(u32, u32)>,
@@ -39,17 +44,22 @@ pub struct Invocation {
 impl Invocation {
     /// A program, by path or by a name to be looked up in `PATH`.
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env: Vec::new(), working_dir: None, account: None }
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            wrapper: Wrapper::default(),
+            surroundings: Surroundings::default(),
+            env: Vec::new(),
+            working_dir: None,
+            account: None,
+        }
     }
 
-    /// The same, run by another program that takes it as its arguments: `docker exec -i db`, `ssh db1`. Nothing if `words` is empty.
+    /// The same, run by another program that takes it as its arguments. Nothing changes if the wrapper is empty.
     ///
     /// The environment is that of the other program: whether it hands it on is its own affair.
-    pub fn behind(mut self, words: &[OsString]) -> Self {
-        if let Some((program, rest)) = words.split_first() {
-            let inner = std::mem::replace(&mut self.program, program.clone());
-            self.args.splice(..0, rest.iter().cloned().chain([inner]));
-        }
+    pub fn behind(mut self, wrapper: &Wrapper) -> Self {
+        self.wrapper = wrapper.clone();
         self
     }
 
@@ -65,7 +75,13 @@ impl Invocation {
         self
     }
 
-    /// Sets a variable of the environment, which is otherwise inherited.
+    /// Puts these around it. What is said of its environment, its folder and its user besides comes before them.
+    pub fn within(mut self, surroundings: &Surroundings) -> Self {
+        self.surroundings = surroundings.clone();
+        self
+    }
+
+    /// Sets a variable of the environment, which is otherwise inherited but for what is secret.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((key.into(), Some(value.into())));
         self
@@ -89,16 +105,16 @@ impl Invocation {
         self
     }
 
-    /// The program as it was asked for, for messages.
+    /// The program that is started, as it was asked for, for messages.
     pub fn program(&self) -> String {
-        self.program.to_string_lossy().into_owned()
+        self.wrapper.program().unwrap_or(&self.program).to_string_lossy().into_owned()
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).process_group(0).stderr(Stdio::piped());
-        // The key to the backups is no business of a program that makes or takes a dump.
-        command.env_remove("DUMPVAULT_PASSWORD");
+        let (program, args) = self.wrapper.wrap(&self.program, &self.args);
+        let mut command = Command::new(program);
+        command.args(args).process_group(0).stderr(Stdio::piped());
+        self.surroundings.put_around(&mut command);
         for (key, value) in &self.env {
             match value {
                 Some(value) => command.env(key, value),
@@ -114,14 +130,19 @@ impl Invocation {
         command
     }
 
+    fn started_path(&self) -> &Path {
+        Path::new(self.wrapper.program().unwrap_or(&self.program))
+    }
+
     fn start_error(&self, source: io::Error) -> SourceError {
         let program = self.program();
         if source.kind() == io::ErrorKind::NotFound {
             // The system says the same for a missing directory, a missing program and a script with a missing interpreter.
-            if let Some(directory) = self.working_dir.clone().filter(|dir| !dir.is_dir()) {
+            let directory = self.working_dir.as_ref().or(self.surroundings.directory.as_ref());
+            if let Some(directory) = directory.cloned().filter(|dir| !dir.is_dir()) {
                 return SourceError::NoWorkingDirectory { program, directory };
             }
-            if !program.contains('/') || !PathBuf::from(&self.program).exists() {
+            if !program.contains('/') || !self.started_path().exists() {
                 return SourceError::ProgramNotFound { program };
             }
         }

@@ -70,6 +70,8 @@ impl Vault {
     }
 
     fn bare(secret: Secret) -> Self {
+        // Configuration files that a group may write to are refused.
+        rustix::process::umask(Mode::WGRP | Mode::WOTH);
         let home = tempfile::Builder::new().prefix("dv-cli-").tempdir().unwrap();
         fs::create_dir(home.path().join("work")).unwrap();
         let cache = home.path().join("cache");

@@ -19,7 +19,7 @@ pub(in crate::cli) struct ServerArgs {
 
 #[derive(Debug, Args, Clone, Default)]
 pub(in crate::cli) struct ExecArgs {
-    /// Run PostgreSQL's programs behind these words: 'docker exec -i db', 'ssh db1 sudo -u postgres'.
+    /// Run PostgreSQL's programs behind these words: 'docker exec -i db', 'ssh db1 sudo -u postgres' (quoted for the remote shell).
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! What the command line and the configuration ask to back up.
 
-use super::origin::{Origin, ServerPlan, connection, words};
+use super::origin::{Origin, ServerPlan, connection, surroundings, surroundings_of, words};
 use super::suspect_below;
 use crate::cli::Context;
 use crate::cli::args::{BackupArgs, DumpArgs, ExecArgs, ServerArgs};
@@ -11,7 +11,8 @@ use crate::ops::OpError;
 use crate::pattern::NamePattern;
 use crate::source::postgres::{Connection, DatabaseChoice, DumpFilter};
 use crate::source::process::Invocation;
-use std::ffi::OsString;
+use crate::source::surroundings::Surroundings;
+use crate::source::wrapper::Wrapper;
 use std::time::Duration;
 
 /// One source to back up as one snapshot.
@@ -23,6 +24,8 @@ pub(super) struct Job {
     pub allow_empty: bool,
     pub suspect_below: f64,
     pub timeout: Option<Duration>,
+    /// What its programs find around them.
+    pub surroundings: Surroundings,
 }
 
 pub(super) fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, CliError> {
@@ -40,6 +43,7 @@ pub(super) fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, Cli
         allow_empty: args.allow_empty,
         suspect_below: default_share,
         timeout,
+        surroundings: surroundings(context),
     };
     if !args.program.is_empty() && !args.command {
         return Err(CliError::usage("a program behind `--` goes with --command"));
@@ -130,12 +134,14 @@ fn filter(dump: &DumpArgs) -> Result<DumpFilter, CliError> {
 }
 
 /// The command line's words, or else the configuration's for all.
-pub(in crate::cli) fn exec(context: &Context, args: &ExecArgs) -> Vec<OsString> {
-    match (&args.exec, &context.app.config.exec) {
+pub(in crate::cli) fn exec(context: &Context, args: &ExecArgs) -> Wrapper {
+    let config = &context.app.config;
+    let words = match (&args.exec, &config.exec) {
         (Some(text), _) => words(text),
         (None, Some(configured)) => configured.split(),
         (None, None) => Vec::new(),
-    }
+    };
+    Wrapper::new(words).with_shell(config.exec_shell)
 }
 
 /// Sources by their names in the configuration, or by address.
@@ -179,6 +185,7 @@ fn named_jobs(
         let mut own = job(series, configured_origin(context, &args.postgres.server.exec, source, settings)?);
         own.tags = settings.tags.iter().chain(&args.tag).cloned().collect();
         own.allow_empty |= settings.allow_empty;
+        own.surroundings = surroundings_of(context, source, settings)?;
         own.suspect_below = suspect_below(context, args, Some(settings))?;
         let place = |key: &str| format!("source.{source}.{key}");
         if let (Some(text), None) = (&settings.timeout, own.timeout) {
@@ -232,9 +239,10 @@ fn configured_origin(
         return Ok(Origin::Command(Invocation::new(program).args(rest)));
     }
     let exec = match (&args.exec, &settings.exec) {
-        (None, Some(own)) => own.split(),
+        (None, Some(own)) => Wrapper::new(own.split()),
         _ => exec(context, args),
     };
+    let exec = exec.with_shell(settings.exec_shell);
     let lock_wait = settings.lock_wait_timeout.as_deref();
     let place = format!("source.{name}.lock_wait_timeout");
     let filter = DumpFilter {

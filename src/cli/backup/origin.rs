@@ -4,6 +4,7 @@ use super::jobs::Job;
 use crate::cli::Context;
 use crate::cli::args::ServerArgs;
 use crate::cli::report::CliError;
+use crate::config::{Environment, SourceConfig};
 use crate::event::Cancel;
 use crate::ops::OpError;
 use crate::ops::backup::{PlannedStream, StartedDump};
@@ -13,10 +14,13 @@ use crate::source::postgres::{
     PostgresSource,
 };
 use crate::source::process::{Invocation, Limits};
+use crate::source::surroundings::{Account, Surroundings};
+use crate::source::wrapper::Wrapper;
 use crate::source::{SourceError, stdin};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 /// The stream of a server's roles and tablespaces.
 const GLOBALS: &str = "globals.sql";
@@ -25,7 +29,7 @@ const GLOBALS: &str = "globals.sql";
 pub(super) enum Origin {
     Stdin,
     Command(Invocation),
-    Postgres { connection: Connection, filter: DumpFilter, exec: Vec<OsString> },
+    Postgres { connection: Connection, filter: DumpFilter, exec: Wrapper },
     Server(ServerPlan),
 }
 
@@ -36,7 +40,7 @@ pub(super) struct ServerPlan {
     pub globals: bool,
     pub filter: DumpFilter,
     /// What the client programs are run behind.
-    pub exec: Vec<OsString>,
+    pub exec: Wrapper,
 }
 
 pub(in crate::cli) fn connection(
@@ -53,8 +57,54 @@ pub(in crate::cli) fn connection(
 }
 
 /// Where PostgreSQL's client programs are looked for, behind those words if there are any.
-pub(in crate::cli) fn clients(context: &Context, exec: Vec<OsString>) -> Clients {
-    Clients::installed().with_directories(context.app.config.pg_bin_dirs.clone()).through(exec)
+pub(in crate::cli) fn clients(context: &Context, exec: Wrapper) -> Clients {
+    let found = Clients::installed().with_directories(context.app.config.pg_bin_dirs.clone());
+    found.through(exec).within(surroundings(context))
+}
+
+/// What programs find around them that no source of the configuration says more of.
+pub(in crate::cli) fn surroundings(context: &Context) -> Surroundings {
+    let pass_env = context.app.config.pass_env.iter().map(OsString::from).collect();
+    Surroundings { pass_env, ..Surroundings::default() }
+}
+
+/// What the programs of a source find around them.
+pub(super) fn surroundings_of(
+    context: &Context,
+    name: &str,
+    settings: &SourceConfig,
+) -> Result<Surroundings, CliError> {
+    let environment = &context.app.environment;
+    let mut around = surroundings(context);
+    around.pass_env.extend(settings.pass_env.iter().map(OsString::from));
+    if let Some(path) =
+        settings.env_file.as_ref().filter(|path| is_exposed(&environment.directory.join(path)))
+    {
+        context.warn(format!(
+            "environment file `{path}` is readable by other users: run `chmod 600 {path}`",
+            path = path.display()
+        ));
+    }
+    let variables = settings.variables(name, environment)?;
+    around.env = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    around.directory = settings.workdir.as_ref().map(|folder| environment.directory.join(folder));
+    around.account = settings.run_as.as_deref().map(|user| account(user, name, environment)).transpose()?;
+    Ok(around)
+}
+
+fn is_exposed(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o044 != 0)
+}
+
+fn account(user: &str, source: &str, environment: &Environment) -> Result<Account, CliError> {
+    let wrong = |reason: String| CliError::usage(format!("source.{source}.run_as: {reason}"));
+    let found = Account::find(user).map_err(|error| wrong(format!("`{user}`: {error}")))?;
+    let account = found.ok_or_else(|| wrong(format!("there is no user `{user}` on this machine")))?;
+    if !environment.is_root() && account.uid() != environment.uid {
+        return Err(wrong(format!("only root can run programs as `{user}`")));
+    }
+    Ok(account)
 }
 
 /// A command line's words, split at spaces.
@@ -69,15 +119,17 @@ pub(super) fn streams<'a>(context: &'a Context, job: Job) -> Result<Vec<PlannedS
     let start: Box<dyn FnOnce() -> Result<StartedDump, SourceError> + 'a> = match job.origin {
         Origin::Stdin => Box::new(move || start_stdin(cancel)),
         Origin::Command(invocation) => Box::new(move || {
+            let invocation = invocation.within(&job.surroundings);
             let dump = CommandSource::new(invocation, limits).open()?;
             Ok(StartedDump { dump, attributes: BTreeMap::new() })
         }),
         Origin::Postgres { connection, filter, exec } => {
             let name = connection.database().unwrap_or(&job.series).to_owned();
-            let source = PostgresSource { connection, clients: clients(context, exec), limits, filter };
+            let clients = clients(context, exec).within(job.surroundings);
+            let source = PostgresSource { connection, clients, limits, filter };
             return Ok(vec![database_stream(name, source)]);
         }
-        Origin::Server(plan) => return server_streams(context, plan, limits),
+        Origin::Server(plan) => return server_streams(context, plan, job.surroundings, limits),
     };
     Ok(vec![PlannedStream { name: job.series, start }])
 }
@@ -85,10 +137,11 @@ pub(super) fn streams<'a>(context: &'a Context, job: Job) -> Result<Vec<PlannedS
 fn server_streams<'a>(
     context: &'a Context,
     plan: ServerPlan,
+    surroundings: Surroundings,
     limits: Limits,
 ) -> Result<Vec<PlannedStream<'a>>, OpError> {
     let ServerPlan { connection, choice, globals, filter, exec } = plan;
-    let clients = clients(context, exec);
+    let clients = clients(context, exec).within(surroundings);
     let (there, asked) = clients.databases(&connection, &limits.cancel)?;
     let chosen = choice.choose(&there)?;
     // Found now, and not after the first databases.

@@ -105,7 +105,7 @@ pub(super) fn dry_run(
         }
         let rows: Vec<Vec<String>> = picked.part.tables.iter().map(row).collect();
         if !rows.is_empty() {
-            context.output(&table(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
+            context.output_table(&table(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
         }
         for left_out in &picked.part.omitted {
             context.output(&format!("left out: {left_out}, which is not restored"));

@@ -11,6 +11,7 @@ pub mod filter;
 
 use crate::id::{AuthorId, IndexId, PackId, RepoId};
 use crate::repo::format::index::{BlockEntry, BlockKind, ChunkTable, IndexedPack};
+use crate::unfinished::Unfinished;
 use filter::{ChunkFilter, chunk_key};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -736,10 +737,10 @@ impl Catalog {
             .query_row("SELECT coalesce(max(number), 0) FROM packs", [], |row| row.get(0))
             .map_err(self.failed())?;
         let path = self.filter_path();
-        let temporary = path.with_extension(format!("filter-{}", std::process::id()));
         let write = || {
             use std::io::{Seek, Write};
-            let mut file = std::io::BufWriter::new(std::fs::File::create(&temporary)?);
+            let mut unfinished = Unfinished::beside(&path)?;
+            let mut file = std::io::BufWriter::new(unfinished.file());
             let mut hasher = blake3::Hasher::new();
             file.write_all(&[0; 32])?;
             let mut put = |part: &[u8]| {
@@ -752,13 +753,10 @@ impl Catalog {
             file.rewind()?;
             file.write_all(hasher.finalize().as_bytes())?;
             file.flush()?;
-            std::fs::rename(&temporary, &path)
+            drop(file);
+            unfinished.finish_unsynced(&path)
         };
-        write().map_err(|source| {
-            // Safe to ignore because a left-over temporary file harms nobody.
-            let _ = std::fs::remove_file(&temporary);
-            CatalogError::Io { path, source }
-        })
+        write().map_err(|source| CatalogError::Io { path: path.clone(), source })
     }
 }
 

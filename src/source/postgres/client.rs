@@ -4,6 +4,8 @@ use super::{ConnectProblem, Connection, PostgresError};
 use crate::event::Cancel;
 use crate::source::command::ProcessDump;
 use crate::source::process::{Invocation, Limits};
+use crate::source::surroundings::Surroundings;
+use crate::source::wrapper::Wrapper;
 use crate::source::{Dump, SourceError};
 use std::ffi::OsString;
 use std::fmt;
@@ -91,13 +93,14 @@ pub struct Clients {
     directories: Vec<PathBuf>,
     search_path: bool,
     /// Program and arguments that run the clients somewhere else.
-    through: Vec<OsString>,
+    through: Wrapper,
+    surroundings: Surroundings,
 }
 
 impl Clients {
     /// Looks in `directories`, then in `PATH` if `search_path`.
     pub fn new(directories: Vec<PathBuf>, search_path: bool) -> Self {
-        Self { directories, search_path, through: Vec::new() }
+        Self { directories, search_path, through: Wrapper::default(), surroundings: Surroundings::default() }
     }
 
     /// Looks where the packages of Debian, Red Hat and Homebrew put the versions side by side, then in `PATH`.
@@ -134,12 +137,17 @@ impl Clients {
     }
 
     /// The same programs where another one runs them: in a container (`docker exec -i db`), on another host (`ssh db1`). They are found
-    /// in the `PATH` there. Nothing changes if `words` is empty.
-    pub fn through(self, words: Vec<OsString>) -> Self {
-        match words.is_empty() {
+    /// in the `PATH` there. Nothing changes if the wrapper is empty.
+    pub fn through(self, wrapper: Wrapper) -> Self {
+        match wrapper.is_empty() {
             true => self,
-            false => Self { directories: Vec::new(), search_path: true, through: words },
+            false => Self { directories: Vec::new(), search_path: true, through: wrapper, ..self },
         }
+    }
+
+    /// The same programs with these surroundings.
+    pub fn within(self, surroundings: Surroundings) -> Self {
+        Self { surroundings, ..self }
     }
 
     /// Whether the programs run where this machine's files are.
@@ -149,7 +157,7 @@ impl Clients {
 
     /// A client program that connects to a database.
     pub(super) fn client(&self, connection: &Connection, program: impl Into<OsString>) -> Invocation {
-        connection.client(program).behind(&self.through)
+        connection.client(program).within(&self.surroundings).behind(&self.through)
     }
 
     /// The directories that come before `PATH`.
@@ -203,7 +211,8 @@ impl Clients {
     }
 
     fn version_question(&self, path: &Path) -> Invocation {
-        Invocation::new(path).arg("--version").env("LC_ALL", "C").behind(&self.through)
+        let question = Invocation::new(path).arg("--version").env("LC_ALL", "C");
+        question.within(&self.surroundings).behind(&self.through)
     }
 
     /// Every program `tool` that is there and tells its version.

@@ -9,6 +9,7 @@ use super::error::{ConnectProblem, PostgresError};
 use crate::event::Cancel;
 use crate::source::command::ProcessDump;
 use crate::source::process::{Invocation, Limits, Running, Standing};
+use crate::source::surroundings::Account;
 use crate::source::{Dump, SourceError};
 use rustix::process::Signal;
 use std::ffi::OsStr;
@@ -287,7 +288,7 @@ impl Drop for Postmaster {
 struct Home(PathBuf);
 
 impl Home {
-    fn make(path: &Path, account: Account) -> Result<Self, PrivateError> {
+    fn make(path: &Path, account: Ids) -> Result<Self, PrivateError> {
         let failed = |source| PrivateError::File { path: path.to_owned(), source };
         std::fs::DirBuilder::new().mode(0o700).create(path).map_err(failed)?;
         let home = Self(path.to_owned());
@@ -306,27 +307,24 @@ impl Drop for Home {
 }
 
 /// User and group that the server runs as, where that is not the caller.
-type Account = Option<(u32, u32)>;
+type Ids = Option<(u32, u32)>;
 
-fn account() -> Result<Account, PrivateError> {
+fn account() -> Result<Ids, PrivateError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    let path = PathBuf::from("/etc/passwd");
-    let accounts = match std::fs::read_to_string(&path) {
-        Ok(accounts) => accounts,
-        Err(source) => return Err(PrivateError::File { path, source }),
-    };
-    let ids = |name: &str| {
-        let line = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    };
-    ids("postgres").or_else(|| ids("nobody")).map(Some).ok_or(PrivateError::NoAccount)
+    for name in ["postgres", "nobody"] {
+        match Account::find(name) {
+            Ok(Some(found)) => return Ok(Some((found.uid(), found.gid()))),
+            Ok(None) => {}
+            Err(source) => return Err(PrivateError::File { path: PathBuf::from("/etc/passwd"), source }),
+        }
+    }
+    Err(PrivateError::NoAccount)
 }
 
 /// A program of the server's side, run in its folder: the caller's own may be closed to that account.
-fn within(home: &Path, account: Account, program: Invocation) -> Invocation {
+fn within(home: &Path, account: Ids, program: Invocation) -> Invocation {
     let mut invocation = program.working_dir(home).env("LC_ALL", "C");
     for name in VARIABLES {
         invocation = invocation.env_remove(name);
@@ -338,7 +336,7 @@ fn within(home: &Path, account: Account, program: Invocation) -> Invocation {
 }
 
 /// The server, but for its data folder.
-fn server_invocation(programs: &Path, home: &Path, account: Account, cancel: &Cancel) -> Invocation {
+fn server_invocation(programs: &Path, home: &Path, account: Ids, cancel: &Cancel) -> Invocation {
     let postgres = programs.join("postgres");
     // Where the system can do that, the server ends even when this process is killed and cleans up nothing.
     let guarded = || Invocation::new("setpriv").args(["--pdeathsig", "QUIT", "--"]).arg(&postgres);

@@ -3,18 +3,18 @@
 //! ```text
 //! <2 hex>/<pack>          a pack, as it is in the storage
 //! wanted/<hash of series> the packs that the series' newest snapshot needs, one name a line
-//! tmp/<process>-<n>       being written
+//! tmp/<random>            being written
 //! ```
 //! When a file was last of use is its time of modification; when a list was written is the list's. No clock but the file
 //! system's is asked.
 
 use super::CacheError;
+use crate::unfinished::Unfinished;
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 const WANTED: &str = "wanted";
@@ -36,12 +36,11 @@ pub(super) struct CacheFile {
 #[derive(Debug)]
 pub(super) struct CacheFolder {
     root: PathBuf,
-    next: AtomicU64,
 }
 
 impl CacheFolder {
     pub fn new(root: PathBuf) -> Self {
-        Self { root, next: AtomicU64::new(0) }
+        Self { root }
     }
 
     /// Makes the folder, and clears away what killed processes left.
@@ -52,13 +51,12 @@ impl CacheFolder {
         }
         let tmp = self.root.join(TMP);
         let probe = self.unfinished(b"").map_err(failed("write", &tmp))?;
-        let now = modified(&probe);
-        // Safe to ignore because a leftover is looked at again the next time.
-        let _ = fs::remove_file(&probe);
+        let now = modified(probe.path());
+        drop(probe);
         for entry in entries(&tmp)? {
             let age = now.zip(modified(&entry.path())).and_then(|(now, then)| now.duration_since(then).ok());
             if age.is_some_and(|age| age > TMP_AGE_MAX) {
-                // Safe to ignore, as above.
+                // Safe to ignore because a leftover is looked at again the next time.
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -103,25 +101,14 @@ impl CacheFolder {
         let folder = path.parent().unwrap_or(&self.root);
         make_folder(folder).map_err(failed("make", folder))?;
         let unfinished = self.unfinished(bytes).map_err(failed("write", path))?;
-        fs::rename(&unfinished, path).map_err(|error| {
-            // Safe to ignore because it is cleared away later.
-            let _ = fs::remove_file(&unfinished);
-            failed("rename", path)(error)
-        })
+        unfinished.finish_unsynced(path).map_err(failed("rename", path))
     }
 
     /// Not brought to the disk: a file that a power cut emptied is found out by its hash.
-    fn unfinished(&self, bytes: &[u8]) -> io::Result<PathBuf> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // The address tells apart two caches of one process.
-        let own = std::ptr::from_ref(self).addr();
-        let path = self.root.join(TMP).join(format!("{}-{own:x}-{number}", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        file.write_all(bytes).inspect_err(|_| {
-            // Safe to ignore because the error that matters is told.
-            let _ = fs::remove_file(&path);
-        })?;
-        Ok(path)
+    fn unfinished(&self, bytes: &[u8]) -> io::Result<Unfinished> {
+        let mut unfinished = Unfinished::within(&self.root.join(TMP), "")?;
+        unfinished.file().write_all(bytes)?;
+        Ok(unfinished)
     }
 
     /// Removes the file; not being there is success.
