@@ -16,7 +16,9 @@ use crate::repo::history::History;
 use crate::repo::session::SKEW_MAX;
 use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT};
 use crate::repo::{RepoError, Repository};
+use crate::snapshot::name::{NameKind, check_name};
 use crate::snapshot::retention::good;
+use crate::snapshot::selection::newer;
 use crate::snapshot::tags::{Calendar, calendar_tags};
 use crate::snapshot::{Body, FailedStream, Proof, Stream, StreamFormat, Summary, timestamp};
 use crate::source::postgres::{DumpKind, kind_of_dump};
@@ -107,6 +109,7 @@ pub fn backup(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<BackupReport, OpError> {
+    check_names(&request, &streams)?;
     observer.observe(Event::Step { what: "opening the repository".to_owned() });
     let watched = WithDamage::new(observer);
     // First: what is looked up from now on stays, or a prune ends the session.
@@ -184,6 +187,18 @@ pub fn backup(
     damage.extend(pack_damage(&committed, observer));
     let suspects = suspects(&committed.body, observer);
     Ok(BackupReport { committed, damage, suspects })
+}
+
+/// Sees that series, host, tags and streams are called as they may be.
+///
+/// # Errors
+/// When one is not.
+pub fn check_names(request: &BackupRequest, streams: &[PlannedStream<'_>]) -> Result<(), OpError> {
+    check_name(NameKind::Series, &request.series)?;
+    check_name(NameKind::Host, &request.host)?;
+    request.tags.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
+    streams.iter().try_for_each(|stream| check_name(NameKind::Stream, &stream.name))?;
+    Ok(())
 }
 
 /// Says aloud which packs could not be relied on.
@@ -299,7 +314,7 @@ fn commit_request(
     let time = request.time.unwrap_or(now);
     let newest = history
         .series(&request.series, &request.host)
-        .max_by_key(|summary| (summary.head.counter, summary.head.time_ms));
+        .max_by(|a, b| newer(a, b));
     let all: Vec<&Summary> = history.series(&request.series, &request.host).collect();
     let good = all.iter().zip(good(&all)).filter(|(_, good)| *good);
     let mut times: Vec<Timestamp> = good.map(|(summary, _)| summary.head.time()).collect();

@@ -15,6 +15,8 @@ pub mod tables;
 pub mod tag;
 
 use crate::repo::RepoError;
+use crate::snapshot::name::{BadName, NameError};
+use crate::snapshot::retention::Rule;
 use crate::snapshot::selection::SelectionError;
 use crate::source::SourceError;
 use crate::storage::ErrorKind;
@@ -79,6 +81,12 @@ pub enum OpError {
     /// An archive cannot be put together.
     #[error(transparent)]
     Synthesis(#[from] crate::pgarchive::SynthesisError),
+    /// What was given is no snapshot's name.
+    #[error(transparent)]
+    SnapshotName(#[from] NameError),
+    /// Nothing new may be called so.
+    #[error(transparent)]
+    Name(#[from] BadName),
     /// The name stands for no snapshot.
     #[error(transparent)]
     Selection(#[from] SelectionError),
@@ -140,15 +148,23 @@ pub enum OpError {
         source: Box<OpError>,
     },
     /// Nothing says which snapshots to keep.
-    #[error("no rule says which snapshots to keep")]
+    #[error("no retention policy")]
     NoPolicy,
     /// A snapshot that was named must stay.
-    #[error("snapshot {snapshot} stays: it is {reason}; nothing was removed")]
+    #[error("cannot remove snapshot {snapshot}: {}; nothing was removed", forget::reasons(rules))]
     Kept {
         /// The snapshot.
         snapshot: String,
-        /// Why it stays.
-        reason: String,
+        /// What keeps it.
+        rules: Vec<Rule>,
+    },
+    /// Some of a series' snapshots were pinned by a person.
+    #[error("cannot remove series `{series}`: pinned: {}; nothing was removed", snapshots.join(", "))]
+    PinnedInSeries {
+        /// The series.
+        series: String,
+        /// The snapshots that are pinned.
+        snapshots: Vec<String>,
     },
     /// The database to restore into could not be prepared, or cleaned up.
     #[error(transparent)]
@@ -175,15 +191,9 @@ impl OpError {
                 "find out what ended it: a connection that was closed, a full disk, a script that hides its exit status (`set -o pipefail`); then dump again"
                     .to_owned(),
             ),
-            Self::Selection(SelectionError::NotFound { series, .. }) if !series.is_empty() => {
-                Some(format!("`dumpvault snapshots` lists them; series here: {}", series.join(", ")))
-            }
-            Self::Selection(SelectionError::NoSnapshots) => {
-                Some("make one with `dumpvault backup`".to_owned())
-            }
-            Self::Selection(SelectionError::Ambiguous { .. }) => {
-                Some("give more digits of the id".to_owned())
-            }
+            Self::Selection(error) => error.hint(),
+            Self::SnapshotName(error) => Some(error.hint().to_owned()),
+            Self::Name(error) => Some(error.hint().to_owned()),
             Self::SelectionAmidDamage { .. } => Some(
                 "`dumpvault check` lists the damage; a snapshot whose mark is lost can be restored by its id"
                     .to_owned(),
@@ -192,16 +202,11 @@ impl OpError {
                 "the newest that can be read is {visible}: name it by its id to restore it all the same"
             )),
             Self::NoPolicy => Some(
-                "give --keep-daily 7 --keep-weekly 4 --keep-monthly 12 or the like, or write a table [retention] into dumpvault.toml"
+                "use --keep-daily 7 --keep-weekly 4 --keep-monthly 12, or add [retention] to dumpvault.toml"
                     .to_owned(),
             ),
-            Self::Kept { reason, .. } if reason.contains("pinned") => {
-                Some("`dumpvault tag --unpin` lets go of it".to_owned())
-            }
-            Self::Kept { reason, .. } if reason.contains("younger") => {
-                Some("with --force it goes all the same".to_owned())
-            }
-            Self::Kept { .. } => Some("a series never loses its newest complete snapshot".to_owned()),
+            Self::Kept { snapshot, rules } => Some(forget::way_out(snapshot, rules)),
+            Self::PinnedInSeries { .. } => Some("unpin them first: `dumpvault tag SNAPSHOT --unpin`".to_owned()),
             Self::WhichStream { .. } => Some("choose one with --stream NAME".to_owned()),
             Self::Database(error) => error.hint(),
             Self::Aftermath { failure, .. } => failure.hint(),
@@ -217,7 +222,7 @@ impl OpError {
             Self::StreamName { .. } => {
                 Some("leave it out (`--pg-exclude-database`) and back it up by itself, without --globals".to_owned())
             }
-            Self::Archive(_) | Self::Synthesis(_) | Self::Selection(_) | Self::File { .. } => None,
+            Self::Archive(_) | Self::Synthesis(_) | Self::File { .. } => None,
         }
     }
 

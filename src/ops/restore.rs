@@ -17,11 +17,12 @@ use crate::repo::catalog::Catalog;
 use crate::repo::history::{History, HistoryDamage};
 use crate::repo::reader::{Locator, ReadSettings, ReadStats};
 use crate::repo::{RepoError, Repository};
-use crate::snapshot::selection::select;
+use crate::snapshot::name::SnapshotName;
+use crate::snapshot::selection::{SelectionError, Viewpoint, select};
 use crate::snapshot::{Body, Stream, Summary};
 use crate::source::postgres::{DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, kind_of_dump};
 use crate::source::{Sink, SourceError};
-use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -43,15 +44,44 @@ pub struct Chosen {
 /// When there is none, or it cannot be read.
 pub fn choose(
     repo: &Repository,
-    name: &str,
-    zone: &TimeZone,
+    name: &SnapshotName,
+    from: &Viewpoint,
     settings: ReadSettings,
     observer: &dyn Observer,
 ) -> Result<Chosen, OpError> {
     let (mut catalog, history) = repo.known(observer)?;
-    let summary = find(&history, name, zone, observer)?;
+    let summary = find_in(repo, &mut catalog, &history, name, from, observer)?;
     let body = repo.body(&mut catalog, &summary.id)?;
     Ok(Chosen::new(repo, catalog, &history, summary, body, settings))
+}
+
+/// As [`find`], and where a stream is called as the series that was asked for, the error names it.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_in(
+    repo: &Repository,
+    catalog: &mut Catalog,
+    history: &History,
+    name: &SnapshotName,
+    from: &Viewpoint,
+    observer: &dyn Observer,
+) -> Result<Summary, OpError> {
+    let found = find(history, name, from, observer);
+    let Err(OpError::Selection(SelectionError::NotFound { name: text, near, series })) = found else {
+        return found;
+    };
+    // Only the newest of each series is looked into: on the way to an error nobody waits for more.
+    let mut newest: BTreeMap<(&str, &str), &Summary> = BTreeMap::new();
+    for summary in &history.snapshots {
+        newest.insert((&summary.head.series, &summary.head.host), summary);
+    }
+    let holder = newest.into_values().find(|summary| {
+        let body = repo.body(catalog, &summary.id);
+        body.is_ok_and(|body| body.streams.iter().any(|stream| stream.name == name.word))
+    });
+    let stream = holder.map(|summary| format!("{}:{}", summary.head.series, name.word));
+    Err(SelectionError::NotFound { name: text, near: stream.or(near), series }.into())
 }
 
 /// Finds the snapshot that `name` stands for. Damage that may have to do with the choice is told.
@@ -60,13 +90,14 @@ pub fn choose(
 /// When there is none.
 pub fn find(
     history: &History,
-    name: &str,
-    zone: &TimeZone,
+    name: &SnapshotName,
+    from: &Viewpoint,
     observer: &dyn Observer,
 ) -> Result<Summary, OpError> {
-    match select(&history.snapshots, name, zone) {
+    let digits = name.id_digits();
+    match select(&history.snapshots, name, from) {
         Ok(found) => {
-            let by_id = name.len() >= 4 && found.id.to_string().starts_with(&name.to_ascii_lowercase());
+            let by_id = digits.is_some_and(|digits| found.id.to_string().starts_with(&digits));
             if !by_id {
                 refuse_if_hidden(history, found, name, observer)?;
             }
@@ -75,7 +106,8 @@ pub fn find(
         Err(error) => {
             // By its id, a snapshot can be had whose mark is lost.
             let by_id = history.uncommitted.iter().filter(|summary| {
-                name.len() >= 8 && summary.id.to_string().starts_with(&name.to_ascii_lowercase())
+                let digits = digits.as_ref().filter(|digits| digits.len() >= 8);
+                digits.is_some_and(|digits| summary.id.to_string().starts_with(digits))
             });
             if let [summary] = by_id.collect::<Vec<_>>().as_slice() {
                 let message = format!(
@@ -91,7 +123,7 @@ pub fn find(
                 history
                     .uncommitted
                     .iter()
-                    .filter(|summary| summary.head.series == name || name == "latest")
+                    .filter(|summary| summary.head.series == name.word || name.is_latest())
                     .map(|summary| format!("`snapshots/{}` has no mark that commits it", summary.id)),
             );
             if damage.is_empty() {
@@ -106,7 +138,7 @@ pub fn find(
 fn refuse_if_hidden(
     history: &History,
     found: &Summary,
-    name: &str,
+    name: &SnapshotName,
     observer: &dyn Observer,
 ) -> Result<(), OpError> {
     let Summary { id, head } = found;
@@ -121,14 +153,14 @@ fn refuse_if_hidden(
         .collect();
     // A mark that cannot be read may be that of any snapshot without one.
     let hides = |damage: &&HistoryDamage| match &damage.series {
-        Some(series) => *series == head.series || name == "latest",
+        Some(series) => *series == head.series || name.is_latest(),
         None => !newer.is_empty(),
     };
     let hidden: Vec<String> =
         history.damaged.iter().filter(hides).map(|damage| damage.error.to_string()).collect();
     if !hidden.is_empty() {
         return Err(OpError::Hidden {
-            name: name.to_owned(),
+            name: name.to_string(),
             visible: id.to_string(),
             damage: hidden.join("; "),
         });

@@ -5,8 +5,10 @@
 //! | `recipe` | the encoding of recipe nodes, and where nodes are cut |
 //! | `tags` | which snapshots are daily, weekly, monthly |
 //! | `retention` | which snapshots a policy keeps |
-//! | `selection` | how a person names a snapshot |
+//! | `name` | which names there may be, and how a person names a snapshot |
+//! | `selection` | which snapshot a name means |
 
+pub mod name;
 pub mod recipe;
 pub mod retention;
 pub mod selection;

@@ -11,7 +11,8 @@ use crate::repo::history::History;
 use crate::repo::reader::Survey;
 use crate::repo::writer::{BackupSession, Basis, StoredStream};
 use crate::repo::{RepoError, Repository};
-use crate::snapshot::selection::select;
+use crate::snapshot::name::SnapshotName;
+use crate::snapshot::selection::{Viewpoint, newer, select};
 use crate::snapshot::{Body, State, Stream, StreamFormat};
 
 /// A stream whose restore would open a block more often than that, on average, is stored afresh.
@@ -23,7 +24,7 @@ pub enum ParentChoice {
     /// The series' newest complete one.
     Newest,
     /// The one that this name stands for.
-    Named(String),
+    Named(Box<SnapshotName>),
     /// This one.
     Snapshot(SnapshotId),
     /// None: only whole chunks are found again.
@@ -63,11 +64,14 @@ impl Parents {
         let id = match choice {
             ParentChoice::None => None,
             ParentChoice::Snapshot(id) => Some(*id),
-            ParentChoice::Named(name) => Some(select(&history.snapshots, name, &request.calendar.zone)?.id),
+            ParentChoice::Named(name) => {
+                let from = Viewpoint { host: request.host.clone(), any_host: false };
+                Some(select(&history.snapshots, name, &from)?.id)
+            }
             ParentChoice::Newest => history
                 .series(&request.series, &request.host)
-                .rev()
-                .find(|summary| summary.head.state == State::Complete)
+                .filter(|summary| summary.head.state == State::Complete)
+                .max_by(|a, b| newer(a, b))
                 .map(|summary| summary.id),
         };
         let snapshot = match id.map(|id| (id, repo.body(catalog, &id))) {
