@@ -1,8 +1,10 @@
 //! `dumpvault init` and `dumpvault key`.
 
 use super::args::{InitArgs, KeyAddArgs, KeyCommand, NewKeyArgs};
-use super::render::{self, table};
-use super::report::{CliError, Exit};
+use super::exit::Exit;
+use super::render;
+use super::report::CliError;
+use super::table::Table;
 use super::{Context, prompt};
 use crate::app::{App, AppError};
 use crate::clock::Clock;
@@ -23,7 +25,7 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
     let repo = context.app.init(&credential, &args.label, now_ms(context))?;
     if context.json {
         let object = json!({"version": 1, "id": repo.id().to_string(), "location": repo.location()});
-        context.output(&object.to_string());
+        context.report(object);
     } else {
         context.say(&format!("made repository {} at {}", repo.id(), repo.location()));
         context.say(
@@ -145,7 +147,7 @@ fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {
 
 fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
     if context.json {
-        context.output(&json!({"version": 1, "id": id.to_string()}).to_string());
+        context.report(json!({"version": 1, "id": id.to_string()}));
     } else {
         context.say(line);
     }
@@ -173,7 +175,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 Err(error) => json!({"id": slot.id.to_string(), "error": error.to_string()}),
             })
             .collect();
-        context.output(&json!({"version": 1, "keys": keys}).to_string());
+        context.report(json!({"version": 1, "keys": keys}));
     } else {
         let rows: Vec<Vec<String>> = slots
             .iter()
@@ -191,7 +193,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 }
             })
             .collect();
-        context.output(&table(&["ID", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
+        context.table(&Table::new(&["ID", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
         context.say("* opened the repository just now");
     }
     Ok(if damaged { Exit::Integrity } else { Exit::Good })

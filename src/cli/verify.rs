@@ -1,8 +1,9 @@
 //! `dumpvault verify`, and what a restore tells of the rows that it counted.
 
-use super::args::{ServerArgs, VerifyArgs};
+use super::args::VerifyArgs;
 use super::backup::{clients, connection, exec};
-use super::report::{CliError, Exit};
+use super::exit::Exit;
+use super::report::CliError;
 use super::{Context, render, restore};
 use crate::clock::Clock;
 use crate::config;
@@ -22,13 +23,15 @@ use serde_json::{Value, json};
 pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
     let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
     let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
-    let share = args.sample.as_deref().map_or(Ok(1.0), sample)?;
+    let share = args.sample.as_deref().map_or(Ok(1.0), |text| config::part(text, "--sample"))?;
     let connection = match &args.server {
         Some(uri) => Connection::from_uri(uri).map_err(OpError::from)?,
-        None => connection(None, &ServerArgs::default())?,
+        None => connection(None, &args.parts)?,
     };
-    let chosen = restore::chosen(context, &args.snapshot)?;
-    let streams: Vec<Stream> = match &args.stream {
+    let name = context.name(&args.snapshot)?;
+    let wanted = restore::stream_of(&name, args.stream.as_deref())?;
+    let chosen = restore::chosen(context, &name, args.which.any_host)?;
+    let streams: Vec<Stream> = match &wanted {
         Some(name) => vec![chosen.stream(Some(name))?.clone()],
         None => chosen.body.streams.iter().filter(|stream| !is_cluster_script(stream)).cloned().collect(),
     };
@@ -44,7 +47,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             create: true,
             no_owner: true,
             no_privileges: true,
-            clients: clients(context, exec(context, &args.exec)),
+            clients: clients(context, exec(context, &args.parts.exec)),
             ..RestoreTarget::new(connection.clone(), scratch_name(&chosen, at), limits.clone())
         };
         let outcome = one(context, &chosen, stream, &target, share, usize::from(args.jobs));
@@ -70,7 +73,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
         };
         results.push(result_json(stream, &found));
     }
-    if exit == Exit::Good && share >= 1.0 && args.stream.is_none() && !results.is_empty() {
+    if exit == Exit::Good && share >= 1.0 && wanted.is_none() && !results.is_empty() {
         remember(context, &chosen)?;
     }
     if context.json {
@@ -78,7 +81,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             "version": 1, "snapshot": chosen.summary.id.to_string(), "ok": exit == Exit::Good,
             "streams": results,
         });
-        context.output(&object.to_string());
+        context.report(object);
     }
     Ok(exit)
 }
@@ -100,12 +103,6 @@ fn remember(context: &Context, chosen: &Chosen) -> Result<(), CliError> {
         }
         other => Ok(other.map_err(OpError::from)?),
     }
-}
-
-fn sample(text: &str) -> Result<f64, CliError> {
-    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    let share = percent.map(|percent| percent / 100.0).filter(|share| *share > 0.0 && *share <= 1.0);
-    share.ok_or_else(|| CliError::usage(format!("--sample: `{text}` is no share: write 10%")))
 }
 
 /// Roles of a server are not for trying out beside those that are there.

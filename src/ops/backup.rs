@@ -247,7 +247,8 @@ fn store_stream(
     let PlannedStream { name, start } = planned;
     let source_failed = |source| OpError::Source { what: name.clone(), source };
     let StartedDump { mut dump, mut attributes } = start().map_err(source_failed)?;
-    observer.observe(Event::StreamStarted { stream: name.clone(), bytes_expected: None });
+    let bytes_expected = parents.bytes_of(&name);
+    observer.observe(Event::StreamStarted { stream: name.clone(), bytes_expected });
     let basis = parents.basis(session, &name, observer);
     let mut surveyed = Surveyed::new(dump.as_mut());
     session.tally(surveyed.edges());
@@ -312,9 +313,7 @@ fn commit_request(
     now: Timestamp,
 ) -> CommitRequest {
     let time = request.time.unwrap_or(now);
-    let newest = history
-        .series(&request.series, &request.host)
-        .max_by(|a, b| newer(a, b));
+    let newest = history.series(&request.series, &request.host).max_by(|a, b| newer(a, b));
     let all: Vec<&Summary> = history.series(&request.series, &request.host).collect();
     let good = all.iter().zip(good(&all)).filter(|(_, good)| *good);
     let mut times: Vec<Timestamp> = good.map(|(summary, _)| summary.head.time()).collect();

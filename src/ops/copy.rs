@@ -255,9 +255,8 @@ fn select(
         None
     } else {
         let view = Viewpoint { host: request.by.clone(), any_host: request.any_host };
-        let find = |name: &SnapshotName| {
-            super::restore::find(history, name, &view, observer).map(|found| found.id)
-        };
+        let find =
+            |name: &SnapshotName| super::restore::find(history, name, &view, observer).map(|found| found.id);
         Some(request.names.iter().map(find).collect::<Result<_, _>>()?)
     };
     let tags = tags_of(&history.snapshots, &request.calendar);

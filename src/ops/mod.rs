@@ -110,11 +110,11 @@ pub enum OpError {
         damage: String,
     },
     /// The snapshot has no stream of that name, or several to choose from.
-    #[error("snapshot {snapshot} {problem}; it holds: {streams}", streams = streams.join(", "))]
+    #[error("snapshot {snapshot} {problem}; it has: {streams}", streams = streams.join(", "))]
     WhichStream {
         /// The snapshot.
         snapshot: String,
-        /// "has no stream `x`", "holds several streams".
+        /// "has no stream `x`", "has several streams".
         problem: String,
         /// The streams that there are.
         streams: Vec<String>,
@@ -207,7 +207,9 @@ impl OpError {
             ),
             Self::Kept { snapshot, rules } => Some(forget::way_out(snapshot, rules)),
             Self::PinnedInSeries { .. } => Some("unpin them first: `dumpvault tag SNAPSHOT --unpin`".to_owned()),
-            Self::WhichStream { .. } => Some("choose one with --stream NAME".to_owned()),
+            Self::WhichStream { snapshot, streams, .. } => {
+                streams.first().map(|first| format!("choose one with --stream, or name it `{snapshot}:{first}`"))
+            }
             Self::Database(error) => error.hint(),
             Self::Aftermath { failure, .. } => failure.hint(),
             Self::SameRepository { .. } => {

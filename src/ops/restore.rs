@@ -173,6 +173,23 @@ fn refuse_if_hidden(
     Ok(())
 }
 
+/// The stream of that name.
+///
+/// # Errors
+/// When there is none.
+pub fn check_stream<'a>(summary: &Summary, body: &'a Body, name: &str) -> Result<&'a Stream, OpError> {
+    let found = body.streams.iter().find(|stream| stream.name == name);
+    found.ok_or_else(|| which_stream(summary, body, format!("has no stream `{name}`")))
+}
+
+fn which_stream(summary: &Summary, body: &Body, problem: String) -> OpError {
+    OpError::WhichStream {
+        snapshot: summary.id.short(),
+        problem,
+        streams: body.streams.iter().map(|stream| stream.name.clone()).collect(),
+    }
+}
+
 /// What goes out: a stream as it is, or an archive made of parts of it.
 #[derive(Clone, Copy)]
 struct Content<'a> {
@@ -216,18 +233,10 @@ impl Chosen {
     /// # Errors
     /// When there is none of that name, or several to choose from.
     pub fn stream(&self, name: Option<&str>) -> Result<&Stream, OpError> {
-        let which = |problem: String| OpError::WhichStream {
-            snapshot: self.summary.id.short(),
-            problem,
-            streams: self.body.streams.iter().map(|stream| stream.name.clone()).collect(),
-        };
         match (name, self.body.streams.as_slice()) {
-            (Some(name), streams) => streams
-                .iter()
-                .find(|stream| stream.name == name)
-                .ok_or_else(|| which(format!("has no stream `{name}`"))),
+            (Some(name), _) => check_stream(&self.summary, &self.body, name),
             (None, [only]) => Ok(only),
-            (None, _) => Err(which("holds several streams".to_owned())),
+            (None, _) => Err(which_stream(&self.summary, &self.body, "has several streams".to_owned())),
         }
     }
 

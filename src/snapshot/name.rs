@@ -60,7 +60,9 @@ impl BadName {
             NameKind::Series => {
                 "use 1 to 200 visible characters without `/`, `:`, `~` and `@`; `latest` is reserved"
             }
-            NameKind::Host => "use 1 to 200 visible characters without `/`, `:`, `~` and `@`; set `host` in the configuration",
+            NameKind::Host => {
+                "use 1 to 200 visible characters without `/`, `:`, `~` and `@`; set `host` in the configuration"
+            }
             NameKind::Stream => "rename the database, or exclude it",
             NameKind::Tag => "use 1 to 200 visible characters",
         }
@@ -88,9 +90,7 @@ pub fn is_hidden(c: char) -> bool {
 /// # Errors
 /// When nothing may be called so.
 pub fn check_name(kind: NameKind, name: &str) -> Result<(), BadName> {
-    let bad = |reason: &str| {
-        Err(BadName { kind, name: name.to_owned(), reason: reason.to_owned() })
-    };
+    let bad = |reason: &str| Err(BadName { kind, name: name.to_owned(), reason: reason.to_owned() });
     if name.is_empty() {
         return bad("is empty");
     }
@@ -163,7 +163,9 @@ impl NameError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Time { .. } => "use 2026-11-01, 2026-11-01T03:00 or 2026-11-01T03:00:00Z",
-            Self::Steps { .. } => "use app~1 for the snapshot before the newest of `app`, app~2 for the one before it",
+            Self::Steps { .. } => {
+                "use app~1 for the snapshot before the newest of `app`, app~2 for the one before it"
+            }
             Self::Form { .. } => "use an id, `latest`, or [HOST/]SERIES[~N|@TIME][:STREAM]",
         }
     }
@@ -427,8 +429,25 @@ mod tests {
     #[test]
     fn odd_names_are_refused_and_shown_without_their_tricks() {
         let odd = [
-            "", " ", ".", "..", "--help", "-n", "a/b", "a:b", "a~1", "a@b", "a\nb", "a\u{1b}[0m", "\u{202e}gpj",
-            "a\u{200b}", "a ", " a", "a\u{a0}b", "\u{feff}app", "latest",
+            "",
+            " ",
+            ".",
+            "..",
+            "--help",
+            "-n",
+            "a/b",
+            "a:b",
+            "a~1",
+            "a@b",
+            "a\nb",
+            "a\u{1b}[0m",
+            "\u{202e}gpj",
+            "a\u{200b}",
+            "a ",
+            " a",
+            "a\u{a0}b",
+            "\u{feff}app",
+            "latest",
         ];
         for name in odd {
             let error = check_name(NameKind::Series, name).unwrap_err();
@@ -436,7 +455,9 @@ mod tests {
         }
         let long = "x".repeat(201);
         assert!(check_name(NameKind::Series, &long).is_err() && check_name(NameKind::Host, &long).is_err());
-        for name in ["app", "größe", "日本", "my app", "a.b", "v1.2-3_x", "cafe", "$x", "x".repeat(200).as_str()] {
+        for name in
+            ["app", "größe", "日本", "my app", "a.b", "v1.2-3_x", "cafe", "$x", "x".repeat(200).as_str()]
+        {
             assert_eq!(check_name(NameKind::Series, name), Ok(()), "{name}");
             assert_eq!(check_name(NameKind::Host, name), Ok(()), "{name}");
         }
@@ -452,9 +473,13 @@ mod tests {
     #[test]
     fn a_slip_finds_the_word_that_was_meant() {
         let known = ["vendhub", "app", "shop", "redis"];
-        for (slip, meant) in
-            [("vendhbu", "vendhub"), ("vendub", "vendhub"), ("ap", "app"), ("shpo", "shop"), ("Redis", "redis")]
-        {
+        for (slip, meant) in [
+            ("vendhbu", "vendhub"),
+            ("vendub", "vendhub"),
+            ("ap", "app"),
+            ("shpo", "shop"),
+            ("Redis", "redis"),
+        ] {
             assert_eq!(nearest(slip, known), Some(meant), "{slip}");
         }
         for other in ["x", "mongo", "customers", ""] {

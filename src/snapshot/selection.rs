@@ -342,11 +342,17 @@ mod tests {
             assert_eq!(pick_of(&all, "app"), pick_of(&all, "app~0"));
         }
         // Without a complete one all count.
-        let all: Vec<Summary> = some().into_iter().map(|mut one| {
-            one.head.state = State::Suspect;
-            one
-        }).collect();
-        assert_eq!((pick_of(&all, "app"), pick_of(&all, "app~1"), pick_of(&all, "app~2")), (Ok(3), Ok(2), Ok(1)));
+        let all: Vec<Summary> = some()
+            .into_iter()
+            .map(|mut one| {
+                one.head.state = State::Suspect;
+                one
+            })
+            .collect();
+        assert_eq!(
+            (pick_of(&all, "app"), pick_of(&all, "app~1"), pick_of(&all, "app~2")),
+            (Ok(3), Ok(2), Ok(1))
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Options of `restore` and `verify`.
 
-use super::postgres::{ExecArgs, ServerArgs};
+use super::WhichArgs;
+use super::postgres::ServerArgs;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,15 +22,12 @@ Only what is wanted of a dump is read. A file is replaced as a whole, and only o
 restored in one transaction. A program is killed before its input ends when
 anything goes wrong, so that it cannot take a cut stream for a whole one.
 
-Names of snapshots:
-  1a2b3c4d        the beginning of an id, at least four digits
-  latest          the newest complete snapshot of all
-  app             the newest complete snapshot of the series `app`
-  app@2026-11-01  the newest at or before that day (or moment)
-  app~1           the one before the series' newest")]
+Snapshot names: see `dumpvault cat --help`.")]
 pub(in crate::cli) struct RestoreArgs {
-    /// Which snapshot.
+    /// Snapshot to restore.
     pub snapshot: String,
+    #[command(flatten)]
+    pub which: WhichArgs,
     /// Write to this file, or to standard output with `-` (the default).
     #[arg(long, value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
     pub to: Option<PathBuf>,
@@ -114,19 +112,21 @@ have to be a superuser for extensions.
 Exit code 0: everything is there. 4: something is missing, or the dump cannot be
 restored. Others: nothing was found out.")]
 pub(in crate::cli) struct VerifyArgs {
-    /// Which snapshot.
+    /// Snapshot to verify.
     #[arg(default_value = "latest")]
     pub snapshot: String,
-    /// Where to restore: postgres://user@host/database; otherwise as PG* variables say.
-    #[arg(long, value_name = "URI")]
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Server for the scratch database: postgres://user@host/database [default: --pg-host and so on, else PG* variables].
+    #[arg(long, value_name = "URI", conflicts_with_all = ["pg_host", "pg_port", "pg_user"])]
     pub server: Option<String>,
     #[command(flatten)]
-    pub exec: ExecArgs,
+    pub parts: ServerArgs,
     /// Only this stream.
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
     /// Restore the rows of only about this share of the dump, other tables each time: 10%. The snapshot does not count as verified.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "FRACTION")]
     pub sample: Option<String>,
     /// Restore and count with so many workers side by side.
     #[arg(long, short, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -91,6 +91,12 @@ impl Parents {
         })
     }
 
+    /// How long the stream of that name was in the parent.
+    pub fn bytes_of(&self, name: &str) -> Option<u64> {
+        let mut streams = self.snapshot.iter().flat_map(|(_, body)| &body.streams);
+        streams.find(|stream| stream.name == name && stream.bytes > 0).map(|stream| stream.bytes)
+    }
+
     /// What a new stream of that name is stored on the basis of.
     pub fn basis(&mut self, session: &BackupSession, name: &str, observer: &WithDamage<'_>) -> Basis {
         let streams = self.snapshot.iter().flat_map(|(_, body)| &body.streams);
