@@ -75,7 +75,13 @@ fn with_tip(mut error: Error) -> Error {
     let Some(ContextValue::String(given)) = error.get(known.0) else { return error };
     let word = given.split('=').next().unwrap_or_default();
     let Some((_, tip)) = known.1.iter().find(|(name, _)| *name == word) else { return error };
-    for guess in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::Suggested] {
+    // Its usage line is made for the guess, too.
+    for guess in [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::Suggested,
+        ContextKind::Usage,
+    ] {
         error.remove(guess);
     }
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![(*tip).into()]));

@@ -132,6 +132,13 @@ pub fn backup(
 
     let mut finished = Vec::new();
     let mut failed = Vec::new();
+    // Each failure is told once: of an only stream by the error that ends the backup.
+    let is_told = streams.len() > 1;
+    let tell = |message: String| {
+        if is_told {
+            watched.observe(Event::Warning { message });
+        }
+    };
     let mut first_hint = None;
     let mut map_room = TABLE_MAPS_BYTES_MAX;
     for planned in streams {
@@ -147,17 +154,17 @@ pub fn backup(
         ) {
             Ok(stream) => finished.push(guard.judge(stream)),
             Err(OpError::Source { source, .. }) if !matches!(source, SourceError::Cancelled { .. }) => {
-                observer.observe(Event::Warning { message: format!("stream `{name}` failed: {source}") });
+                tell(format!("stream `{name}` failed: {source}"));
                 first_hint = first_hint.or_else(|| source.hint());
                 failed.push(FailedStream { name, reason: source.to_string() });
             }
             Err(OpError::NothingStored { reasons, hint, .. }) => {
-                observer.observe(Event::Warning { message: format!("stream `{name}` failed: {reasons}") });
+                tell(format!("stream `{name}` failed: {reasons}"));
                 first_hint = first_hint.or(hint);
                 failed.push(FailedStream { name, reason: reasons });
             }
             Err(error @ OpError::Incomplete { .. }) => {
-                observer.observe(Event::Warning { message: error.to_string() });
+                tell(error.to_string());
                 first_hint = first_hint.or_else(|| error.hint());
                 failed.push(FailedStream { name, reason: error.to_string() });
             }
@@ -169,12 +176,11 @@ pub fn backup(
     }
     if finished.is_empty() {
         session.abandon();
-        let reasons: Vec<&str> = failed.iter().map(|stream| stream.reason.as_str()).collect();
-        return Err(OpError::NothingStored {
-            series: request.series,
-            reasons: reasons.join("; "),
-            hint: first_hint,
-        });
+        let reasons = match failed.as_slice() {
+            [only] if !is_told => only.reason.clone(),
+            several => format!("all {} streams failed (see above)", several.len()),
+        };
+        return Err(OpError::NothingStored { series: request.series, reasons, hint: first_hint });
     }
     if cancel.is_cancelled() {
         session.abandon();
@@ -269,8 +275,11 @@ fn store_stream(
     if stored.bytes() == 0 && !allow_empty {
         return Err(OpError::NothingStored {
             series: name,
-            reasons: "the dump is empty, though its program ended well".to_owned(),
-            hint: Some("if it may be empty, say --allow-empty".to_owned()),
+            reasons: match exited {
+                Proof::Unproven => "standard input was empty".to_owned(),
+                _ => "the program succeeded but wrote no data".to_owned(),
+            },
+            hint: Some("use --allow-empty if this is expected".to_owned()),
         });
     }
     let mut judged = judge(&name, verdict, exited, observer)?;

@@ -38,11 +38,11 @@ pub enum OpError {
         source: SourceError,
     },
     /// No stream of a backup ended well, so that there is no snapshot.
-    #[error("no snapshot was made of `{series}`: {reasons}")]
+    #[error("no snapshot of `{series}` created: {reasons}")]
     NothingStored {
         /// The series.
         series: String,
-        /// Why each stream failed.
+        /// Why its stream failed, or that all of several did, which was told of each.
         reasons: String,
         /// What to do about the first.
         hint: Option<String>,
