@@ -108,9 +108,8 @@ fn conclude(
         && outcome.is_err()
         && let Some((_, Err(error))) = outcomes.pop()
     {
-        let (message, hint, kind) = (error.to_string(), error.hint(), error.failure());
-        let kind = kind.map(|kind| kind.to_string());
-        return Err(CliError::Told { message, hint, kind, exit: backup_exit(&error) });
+        let exit = backup_exit(&error);
+        return Err(CliError::from(error).ends(exit));
     }
     if context.json {
         let results: Vec<_> = outcomes.iter().map(|(series, outcome)| result_json(series, outcome)).collect();

@@ -168,9 +168,8 @@ fn postgres_exit(error: &PostgresError) -> Exit {
         | PostgresError::Answer { .. }
         | PostgresError::NotCommitted { .. }
         | PostgresError::NoDatabase { .. } => Exit::Target,
-        PostgresError::NotEmpty { .. }
-        | PostgresError::PartsNeedEmpty { .. }
-        | PostgresError::InUse { .. } => Exit::Refused,
+        PostgresError::NotEmpty { .. } | PostgresError::PartsNeedEmpty { .. } => Exit::Refused,
+        PostgresError::InUse { .. } => Exit::Conflict,
     }
 }
 

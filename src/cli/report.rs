@@ -68,6 +68,19 @@ impl CliError {
         Self::Usage { message: message.into(), hint: None }
     }
 
+    /// The same, with another exit code than its kind has elsewhere.
+    pub fn ends(self, exit: Exit) -> Self {
+        match exit {
+            _ if self.is_cancelled() => self,
+            exit => Self::Told { message: self.to_string(), hint: self.hint(), kind: self.kind(), exit },
+        }
+    }
+
+    /// Whether somebody asked to stop.
+    fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Op(error) if error.is_cancelled())
+    }
+
     pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: Some(hint.into()) }
     }
@@ -99,7 +112,7 @@ impl CliError {
 
 /// Tells what went wrong and what to do next. The exit code says the same.
 pub(super) fn report(error: &CliError, said: &Said, json: bool, interrupted: bool) -> Exit {
-    let interrupted = interrupted || matches!(error, CliError::Op(error) if error.is_cancelled());
+    let interrupted = interrupted || error.is_cancelled();
     let exit = if interrupted { Exit::Interrupted } else { error.exit() };
     let message = if interrupted { "interrupted".to_owned() } else { error.to_string() };
     let hint = if interrupted { None } else { error.hint() };

@@ -35,6 +35,7 @@ pub mod exit {
     pub const NO_REPOSITORY: i32 = 10;
     pub const WRONG_KEY: i32 = 12;
     pub const INTERRUPTED: i32 = 130;
+    pub const READER_GONE: i32 = 141;
 }
 
 /// A home of its own for the program: repository, key file, cache, state. Gone when dropped.

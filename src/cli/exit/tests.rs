@@ -122,7 +122,7 @@ fn of_postgres() -> Vec<(PostgresError, u8)> {
         (PostgresError::NotADump { kind: DumpKind::Sql }, 3),
         (PostgresError::NotEmpty { database: database.clone(), tables: 1, other_objects: 0 }, 6),
         (PostgresError::PartsNeedEmpty { database: database.clone(), tables: 1 }, 6),
-        (PostgresError::InUse { database: database.clone() }, 6),
+        (PostgresError::InUse { database: database.clone() }, 5),
         (PostgresError::Connect { target: target.clone(), problem, client_text: client_text.clone() }, 7),
         (step(SourceError::ProgramNotFound { program: text("psql") }), 7),
         (PostgresError::Answer { what, answer: text("y") }, 7),

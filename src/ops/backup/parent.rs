@@ -74,6 +74,10 @@ impl Parents {
                 .max_by(|a, b| newer(a, b))
                 .map(|summary| summary.id),
         };
+        match &id {
+            Some(id) => tracing::debug!("parent: snapshot {id}"),
+            None => tracing::debug!("parent: none"),
+        }
         let snapshot = match id.map(|id| (id, repo.body(catalog, &id))) {
             None => None,
             Some((id, Ok(body))) => Some((id, body)),
