@@ -334,15 +334,14 @@ fn given_warnings_then_every_one_is_in_the_report_for_programs() {
     let args = ["backup", "--stdin", "--name", "app", "--password-file", file, "--json"];
     let report = vault.run_with(args, b"x").json();
     assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1), "{report}");
-    // Also what the depths of the library only log: here a catalog that is no database any more.
-    for entry in walk(vault.cache()) {
-        if entry.extension().is_some_and(|extension| extension == "sqlite") {
-            std::fs::write(&entry, noise(1, 10_000)).unwrap();
-        }
-    }
-    let report = vault.run(["ls", "app", "--json"]).expect(exit::OK);
-    assert!(report.stderr.lines().all(|line| line.starts_with("dumpvault: warning: ")), "{report}");
-    assert!(report.json()["warnings"].to_string().contains("catalog"), "{report}");
+    // Also what the depths of the library only log: here of a record that is a folder.
+    vault.run(["check", "--read-data"]).expect(exit::OK);
+    let record = walk(vault.cache()).into_iter().find(|path| path.ends_with("verified.sqlite")).unwrap();
+    std::fs::remove_file(&record).unwrap();
+    std::fs::create_dir(&record).unwrap();
+    let report = vault.run(["check", "--read-data", "--json"]).expect(exit::OK);
+    assert!(report.stderr.starts_with("dumpvault: warning: `"), "{report}");
+    assert!(report.json()["warnings"].to_string().contains("not remembered"), "{report}");
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
