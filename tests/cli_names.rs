@@ -301,6 +301,48 @@ fn given_a_passphrase_then_looking_at_one_or_two_snapshots_asks_for_it_once() {
     }
 }
 
+// --- what is asked for and what there is
+
+#[test]
+fn given_a_key_of_a_kind_that_the_repository_has_none_of_then_that_is_said() {
+    let vault = Vault::with_passphrase();
+    let key = vault.home().join("key");
+    std::fs::write(&key, noise(1, 32)).unwrap();
+    let args = ["snapshots", "--key-file", key.to_str().unwrap()];
+    vault.run(args).expect(exit::WRONG_KEY).says("has no key file: use a passphrase");
+    let vault = Vault::new();
+    let mut command = vault.command(["snapshots"]);
+    command.env_remove("DUMPVAULT_KEY_FILE").env("DUMPVAULT_PASSWORD", PASSPHRASE);
+    run(command, b"").expect(exit::WRONG_KEY).says("has no passphrase: use a key file");
+}
+
+#[test]
+fn given_a_destination_that_is_not_there_then_a_dry_run_plans_for_an_empty_one() {
+    let vault = Vault::new();
+    vault.backup("app", b"1");
+    vault.backup("app", b"2");
+    let plan = ["copy", "--to", "other", "--init", "--dry-run"];
+    let said = vault.run(plan).expect(exit::OK).text();
+    assert!(said.contains("2 snapshots would be copied"), "{said}");
+    assert!(!vault.work().join("other").exists());
+    vault
+        .run(["copy", "--to", "other", "--dry-run"])
+        .expect(exit::NO_REPOSITORY)
+        .says("create it with --init");
+}
+
+#[test]
+fn given_an_import_then_its_time_is_written_as_in_names() {
+    let vault = Vault::new();
+    std::fs::write(vault.work().join("dumpvault.toml"), "time_zone = 'Europe/Berlin'\n").unwrap();
+    vault.backup_with("app", b"x", &["--time", "2026-10-01T03:00"]);
+    assert_eq!(text(&vault.snapshots()[0], "time"), "2026-10-01T01:00:00Z");
+    for wrong in ["2026-10-01", "noon", ""] {
+        let args = ["backup", "--stdin", "--series", "app", "--time", wrong];
+        vault.run_with(args, b"x").expect(exit::USAGE).says("2026-11-01T03:00");
+    }
+}
+
 // --- how it ends
 
 #[test]

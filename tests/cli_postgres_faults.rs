@@ -57,7 +57,7 @@ impl World {
         let args = [&["backup", "--name", "faulty"], args].concat();
         let output = cli::run(self.command_as(user, &args), b"").expect(exit::NOTHING_DONE);
         assert_eq!(self.vault.ids(), before, "a snapshot was made of half a database");
-        output.says("no snapshot was made of `faulty`").says("hint: ")
+        output.says("no snapshot of `faulty` created").says("hint: ")
     }
 
     /// An executable file in the program's directory.

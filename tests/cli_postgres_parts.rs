@@ -160,7 +160,7 @@ fn a_person_is_asked_before_anything_is_replaced(world: &World) {
     ] {
         let mut terminal = AtTerminal::start(&command_at(server, vault, &args));
         terminal.wait_for("Database `used`");
-        terminal.wait_for("Type `yes` to go on: ");
+        terminal.wait_for("Type `yes` to continue: ");
         terminal.enter(keys);
         assert_eq!(terminal.end(), Some(code), "{}", terminal.screen());
         assert!(terminal.screen().contains(said), "{}", terminal.screen());

@@ -103,6 +103,13 @@ fn all_databases_and_roles_are_streams_of_one_snapshot(world: &World) {
     world.restores_the_same("db1", "app");
     world.restores_the_same("db1", "odd.name");
     world.vault.run(["restore", "db1", "--to", "x"]).expect(exit::USAGE).says("--stream");
+    // A database's name alone is that of a stream: the hint says how it is named.
+    world
+        .vault
+        .run(["restore", "odd.name", "--to", "x"])
+        .expect(exit::USAGE)
+        .says("did you mean `db1:odd.name`?");
+    world.vault.run(["restore", "db1:odd.name", "--to", "x"]).expect(exit::OK);
 
     // Roles are for the server; a scratch database is no place to try them.
     world.run(&["verify", "db1", "--stream", "globals.sql"]).expect(exit::USAGE).says("roles");

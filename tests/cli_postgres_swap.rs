@@ -186,6 +186,12 @@ fn a_verified_snapshot_says_so_and_is_kept(world: &World) {
     world.run(&["verify", "shop", "--sample", "10%"]).expect(exit::OK);
     assert!(!verified(0), "a sample is no proof of the whole");
     world.run(&["verify", "shop", "--sample", "0%"]).expect(exit::USAGE);
+    let quiet = world.run(&["--quiet", "verify", "shop", "--sample", "1/2"]).expect(exit::OK);
+    assert_eq!(
+        (quiet.text().as_str(), quiet.stderr.as_str()),
+        ("", ""),
+        "nothing is wrong, so nothing is said"
+    );
     world.run(&["verify", "shop"]).expect(exit::OK);
     assert!(verified(0));
     let said = world.run(&["snapshots"]).expect(exit::OK).text();

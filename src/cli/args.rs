@@ -151,6 +151,9 @@ pub(super) struct InitArgs {
     /// Words shown beside the key in `key list`.
     #[arg(long, default_value = "")]
     pub label: String,
+    /// Accept a passphrase of less than 8 characters.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -183,8 +186,8 @@ pub(super) struct BackupArgs {
     /// The program and its arguments.
     #[arg(last = true, value_name = "PROGRAM", requires = "command")]
     pub program: Vec<OsString>,
-    /// Name of the series.
-    #[arg(long, short, value_name = "SERIES")]
+    /// Series to store the snapshot in [default: source, database or host name].
+    #[arg(long, visible_alias = "series", value_name = "SERIES")]
     pub name: Option<String>,
     #[command(flatten)]
     pub postgres: DumpArgs,
@@ -194,8 +197,8 @@ pub(super) struct BackupArgs {
     /// Name of the host that the snapshot belongs to.
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Moment of the dump, when an old one is imported: 2026-11-01T03:00:00Z.
-    #[arg(long, value_name = "RFC3339")]
+    /// Time of the dump, to import an old one: 2026-11-01T03:00, 2026-11-01T03:00:00Z [default: now].
+    #[arg(long, value_name = "TIME")]
     pub time: Option<String>,
     /// How hard to compress: fast, default, max, or 0 (off) to 19.
     #[arg(long, value_name = "LEVEL")]
@@ -560,6 +563,9 @@ pub(super) struct NewKeyArgs {
     /// The new passphrase is the first line of this file.
     #[arg(long, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
+    /// Accept a passphrase of less than 8 characters.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -16,7 +16,7 @@ use crate::ops::backup::{
     BackupReport, BackupRequest, ParentChoice, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup,
 };
 use crate::ops::survey::{Seen, sizes};
-use crate::snapshot::name::{NameKind, check_name};
+use crate::snapshot::name::{NameKind, check_name, start_of};
 use jobs::jobs;
 use origin::{describe, streams};
 use serde_json::json;
@@ -28,8 +28,8 @@ pub(super) const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError> {
     // Everything that can be wrong with the arguments is told before anything is touched.
     let jobs = jobs(context, args)?;
-    let time = args.time.as_deref().map(parse_time).transpose()?;
     let calendar = context.app.config.calendar()?;
+    let time = args.time.as_deref().map(|text| parse_time(text, &calendar.zone)).transpose()?;
     let parent = match &args.parent {
         _ if args.no_parent => ParentChoice::None,
         Some(name) => ParentChoice::Named(Box::new(context.whole_name(name)?)),
@@ -149,10 +149,14 @@ fn tell_failure(context: &Context, series: &str, error: &OpError) {
     context.fail(&failed, false);
 }
 
-fn parse_time(text: &str) -> Result<jiff::Timestamp, CliError> {
-    text.parse().map_err(|error| CliError::Usage {
-        message: format!("--time: `{text}` is no moment: {error}"),
-        hint: Some("write it as 2026-11-01T03:00:00Z or 2026-11-01T03:00:00+01:00".to_owned()),
+/// As names of snapshots have times; a day alone says too little of a dump.
+fn parse_time(text: &str, zone: &jiff::tz::TimeZone) -> Result<jiff::Timestamp, CliError> {
+    let time = start_of(text, zone).filter(|_| text.len() > 10);
+    time.ok_or_else(|| {
+        CliError::usage_hint(
+            format!("--time: invalid time `{text}`"),
+            "use 2026-11-01T03:00, 2026-11-01T03:00:00Z or 2026-11-01T03:00:00+01:00",
+        )
     })
 }
 

@@ -8,7 +8,7 @@ use crate::app::{App, AppError, ToOverrides};
 use crate::clock::Clock;
 use crate::codec::Level;
 use crate::config::{self, CopyConfig};
-use crate::ops::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy};
+use crate::ops::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
 use crate::ops::survey::sizes;
 use crate::repo::reader::ReadSettings;
 use crate::repo::{RepoError, Repository};
@@ -147,10 +147,14 @@ fn copy_to(
         Err(AppError::Repo(RepoError::NoRepository { .. })) if init && !request.dry_run => {
             // Nothing is made for a copy that cannot be.
             check_source(from, request, &context.progress)?;
-            let credential = key::of_new_repository(context, app)?;
+            let credential = key::of_new_repository(context, app, false)?;
             let to = app.init_alike(from, &credential, context.clock.now().as_millisecond())?;
             context.say(&format!("made repository {} at {}", to.id(), to.location()));
             to
+        }
+        // Made there, it would hold nothing yet.
+        Err(AppError::Repo(RepoError::NoRepository { .. })) if init => {
+            return Ok(plan_for_empty(from, request, &context.progress)?);
         }
         Err(AppError::Repo(RepoError::NoRepository { location })) => {
             return Err(CliError::NoDestination { location });

@@ -14,14 +14,18 @@ use crate::repo::Repository;
 use crate::repo::format::slot::{SLOT_BYTES_MAX, SlotKind};
 use crate::secret::Passphrase;
 use serde_json::json;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
+/// Shorter passphrases are refused unless forced.
+const PASSPHRASE_MIN: usize = 8;
+/// So often a person is asked for two passphrases that are the same, and long enough.
+const ATTEMPTS: usize = 3;
 /// Shorter passphrases earn a warning.
 const PASSPHRASE_SHORT: usize = 12;
 
 pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError> {
-    let credential = of_new_repository(context, &context.app)?;
+    let credential = of_new_repository(context, &context.app, args.force)?;
     let repo = context.app.init(&credential, &args.label, now_ms(context))?;
     if context.json {
         let object = json!({"version": 1, "id": repo.id().to_string(), "location": repo.location()});
@@ -36,7 +40,7 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
 }
 
 /// What will open the repository that is about to be made at `app`'s address. A key file that is named and not there is made.
-pub(super) fn of_new_repository(context: &Context, app: &App) -> Result<Credential, CliError> {
+pub(super) fn of_new_repository(context: &Context, app: &App, force: bool) -> Result<Credential, CliError> {
     // That none can be made there is told before anything is asked or made.
     if let Ok(storage) = app.storage() {
         Repository::check_vacant(storage.as_ref())?;
@@ -48,12 +52,12 @@ pub(super) fn of_new_repository(context: &Context, app: &App) -> Result<Credenti
             Credential::KeyFile(key)
         }
         _ => {
-            let found = app.credential(&|| ask_twice("passphrase for the new repository: "))?;
+            let found = app.credential(&|| ask_twice("passphrase for the new repository: ", force))?;
             found.warning.into_iter().for_each(|message| context.warn(message));
             found.credential
         }
     };
-    warn_if_short(context, &credential);
+    check_length(context, &credential, force)?;
     Ok(credential)
 }
 
@@ -72,7 +76,28 @@ fn now_ms(context: &Context) -> i64 {
     context.clock.now().as_millisecond()
 }
 
-fn ask_twice(question: &str) -> Option<std::io::Result<String>> {
+/// Asks for a new passphrase, and again for the same. Who mistypes is asked once more.
+fn ask_twice(question: &str, force: bool) -> Option<std::io::Result<String>> {
+    for _ in 1..ATTEMPTS {
+        match ask_pair(question)? {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                eprint_line(&format!("{error}, try again"))
+            }
+            Ok(text) if !force && !text.is_empty() && text.chars().count() < PASSPHRASE_MIN => {
+                eprint_line(&format!("a passphrase has at least {PASSPHRASE_MIN} characters, try again"));
+            }
+            answer => return Some(answer),
+        }
+    }
+    ask_pair(question)
+}
+
+fn eprint_line(text: &str) {
+    // Safe to ignore because there is nowhere left to say it.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+fn ask_pair(question: &str) -> Option<std::io::Result<String>> {
     let first = match prompt::ask(question)? {
         Ok(first) => first,
         // Whoever gives up is not asked again.
@@ -81,18 +106,26 @@ fn ask_twice(question: &str) -> Option<std::io::Result<String>> {
     let second = prompt::ask("the same again: ")?;
     Some(second.and_then(|second| match first == second {
         true => Ok(first),
-        false => Err(std::io::Error::other("the two are not the same")),
+        false => Err(std::io::Error::new(ErrorKind::InvalidInput, "passphrases do not match")),
     }))
 }
 
-fn warn_if_short(context: &Context, credential: &Credential) {
-    if let Credential::Passphrase(passphrase) = credential
-        && passphrase.expose().len() < PASSPHRASE_SHORT
-    {
+/// Refuses a passphrase that is guessed in no time, and warns of one that is short.
+fn check_length(context: &Context, credential: &Credential, force: bool) -> Result<(), CliError> {
+    let Credential::Passphrase(passphrase) = credential else { return Ok(()) };
+    let length = passphrase.expose().len();
+    if length < PASSPHRASE_MIN && !force {
+        return Err(CliError::Refused {
+            message: format!("the passphrase has less than {PASSPHRASE_MIN} characters"),
+            hint: Some("use a longer one, or --force".to_owned()),
+        });
+    }
+    if length < PASSPHRASE_SHORT {
         context.warn(format!(
             "the passphrase is short: {PASSPHRASE_SHORT} characters and more are hard to guess"
         ));
     }
+    Ok(())
 }
 
 fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, CliError> {
@@ -113,7 +146,7 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
             let text = std::fs::read_to_string(path).map_err(|source| file_error(path, source))?;
             text.lines().next().unwrap_or_default().to_owned()
         }
-        None => match ask_twice("new passphrase: ") {
+        None => match ask_twice("new passphrase: ", args.force) {
             Some(answer) => answer.map_err(|error| CliError::usage(format!("new passphrase: {error}")))?,
             None => {
                 return Err(CliError::Usage {
@@ -127,7 +160,7 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
         return Err(CliError::usage("the new passphrase is empty"));
     }
     let credential = Credential::Passphrase(Passphrase::new(text));
-    warn_if_short(context, &credential);
+    check_length(context, &credential, args.force)?;
     Ok(credential)
 }
 

@@ -208,7 +208,7 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
     let name = context.name(&args.snapshot)?;
     let (seen, tags) = one(context, &context.repository()?, &name, args.which.any_host)?;
     if context.json {
-        let tables = seen.body.as_ref().map(tables::list_json);
+        let tables = seen.body.as_ref().map(|body| tables::list_json(context, body));
         let object = json!({"version": 1, "snapshot": render::snapshot(&seen, tags), "tables": tables});
         context.report(object);
         return Ok(Exit::Good);

@@ -7,7 +7,7 @@ use super::report::CliError;
 use super::table::Table;
 use super::{Context, list};
 use crate::ops::tables::{Amount, Difference, TableChange, TableName, amounts, difference, table_map};
-use crate::snapshot::Body;
+use crate::snapshot::{Body, Stream};
 use serde_json::{Value, json};
 
 /// The tables of all streams, below the list of streams.
@@ -33,14 +33,24 @@ pub(super) fn list(context: &Context, body: &Body) {
                     context.table(&Table::new(&["TABLE", "ROWS", "SIZE", "NEW"], &[1, 2, 3], &rows));
                 }
             }
-            Err(error) => context.warn(format!("the tables of `{}` cannot be listed: {error}", stream.name)),
+            Err(error) => context.warn(unlisted(stream, &error)),
         }
     }
 }
 
+fn unlisted(stream: &Stream, error: &impl std::fmt::Display) -> String {
+    format!("the tables of `{}` cannot be listed: {error}", stream.name)
+}
+
 /// The same for programs. Streams without a map are not in it.
-pub(super) fn list_json(body: &Body) -> Value {
-    let tables = body.streams.iter().filter_map(|stream| Some((stream, table_map(stream).ok()??)));
+pub(super) fn list_json(context: &Context, body: &Body) -> Value {
+    let tables = body.streams.iter().filter_map(|stream| match table_map(stream) {
+        Ok(map) => Some((stream, map?)),
+        Err(error) => {
+            context.warn(unlisted(stream, &error));
+            None
+        }
+    });
     let each = tables.flat_map(|(stream, map)| {
         let of_map = |(name, amount): (TableName, Amount)| {
             let mut object = name_json(&name);

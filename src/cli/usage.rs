@@ -5,7 +5,7 @@ use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// What people type who know other tools, and what does it here.
-const ELSEWHERE: [(&str, &str); 22] = [
+const ELSEWHERE: [(&str, &str); 21] = [
     (
         "--latest",
         "name the snapshot `app` or `latest`; `snapshots --latest N` lists the newest N of each series",
@@ -15,7 +15,6 @@ const ELSEWHERE: [(&str, &str); 22] = [
     ("--at", "name the snapshot `app@2026-11-01T03:00`"),
     ("--snapshot", "give the snapshot's name without an option: `dumpvault restore app~1`"),
     ("--target", "use --to FILE, or --to-database DB"),
-    ("--output", "use --to FILE"),
     ("--file", "use --to FILE"),
     ("--dbname", "use --to-database DB for a restore, --pg-database DB for a backup"),
     ("--password", "use --password-file FILE, or DUMPVAULT_PASSWORD in the environment"),

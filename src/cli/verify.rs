@@ -56,9 +56,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
                 if !verified.is_good() {
                     exit = Exit::Integrity;
                 }
-                if !context.json {
-                    report(context, &chosen, stream, verified);
-                }
+                report(context, &chosen, stream, verified);
             }
             // That it cannot be restored is the very thing that was to be found out.
             Err(error) if is_about_the_dump(error) => {
@@ -139,17 +137,23 @@ fn is_about_the_dump(error: &OpError) -> bool {
     }
 }
 
+/// Tells what was found: what is wrong always, what is well not with `--quiet`.
 fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verified) {
-    let verdict = if verified.is_good() { "verified" } else { "NOT as it should be" };
+    let verdict = if verified.is_good() { "verified" } else { "FAILED verification" };
     let keys = &verified.constraints;
-    context.output(&format!(
-        "{}: snapshot {}, `{}` {verdict}: restored, {} foreign keys, in {}",
+    let line = format!(
+        "{}: snapshot {}, `{}` {verdict}: restored, {}, in {}",
         chosen.summary.head.series,
         chosen.summary.id.short(),
         stream.name,
-        keys.foreign_keys,
+        render::count(keys.foreign_keys, "foreign key"),
         render::duration(verified.duration_ms)
-    ));
+    );
+    match verified.is_good() {
+        true => context.say(&line),
+        false if context.json => {}
+        false => context.output(&line),
+    }
     match &verified.findings {
         Some(findings) => tell(context, findings),
         None => context.warn("nothing is known of the dump's tables: rows were not compared".to_owned()),
@@ -161,12 +165,12 @@ fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verifi
         );
     }
     if keys.indexes_not_valid > 0 {
-        complain(context, &format!("{} indexes are not valid", keys.indexes_not_valid));
+        complain(context, &format!("{} not valid", render::count(keys.indexes_not_valid, "index")));
     }
     if keys.foreign_keys_not_valid > 0 {
         context.say(&format!(
-            "{} foreign keys are NOT VALID, as they are in the dump",
-            keys.foreign_keys_not_valid
+            "{} NOT VALID, as in the dump",
+            render::count(keys.foreign_keys_not_valid, "foreign key")
         ));
     }
 }

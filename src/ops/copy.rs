@@ -236,6 +236,21 @@ pub fn check_source(
     look(from, request, observer).map(|_| ())
 }
 
+/// What would be copied into a repository that holds nothing.
+///
+/// # Errors
+/// As [`check_source`].
+pub fn plan_for_empty(
+    from: &Repository,
+    request: &CopyRequest,
+    observer: &dyn Observer,
+) -> Result<CopyReport, OpError> {
+    check_source(from, request, &Silent)?;
+    let (_, wanted) = look(from, request, observer)?;
+    let snapshots = wanted.into_iter().map(|summary| Copied { summary, fate: Fate::Wanted }).collect();
+    Ok(CopyReport { snapshots, ..CopyReport::default() })
+}
+
 fn not_copied(summary: &Summary, side: Side, error: OpError) -> OpError {
     OpError::NotCopied {
         snapshot: summary.id.short(),

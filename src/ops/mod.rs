@@ -95,7 +95,7 @@ pub enum OpError {
     SelectionAmidDamage {
         /// What was not found.
         #[source]
-        source: SelectionError,
+        source: Box<SelectionError>,
         /// What is damaged.
         damage: String,
     },
@@ -135,7 +135,7 @@ pub enum OpError {
         location: String,
     },
     /// A snapshot could not be copied.
-    #[error("snapshot {snapshot} of `{series}` was not copied: {side}: {source}")]
+    #[error("snapshot {snapshot} of `{shown}` was not copied: {side}: {source}", shown = crate::snapshot::name::shown(series))]
     NotCopied {
         /// The snapshot.
         snapshot: String,

@@ -129,7 +129,7 @@ pub fn find(
             if damage.is_empty() {
                 return Err(error.into());
             }
-            Err(OpError::SelectionAmidDamage { source: error, damage: damage.join("; ") })
+            Err(OpError::SelectionAmidDamage { source: Box::new(error), damage: damage.join("; ") })
         }
     }
 }

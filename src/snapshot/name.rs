@@ -70,7 +70,7 @@ impl BadName {
 }
 
 /// The name with everything that a terminal would hide or obey written out.
-fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     let one = |c: char| if is_hidden(c) { c.escape_unicode().to_string() } else { c.to_string() };
     name.chars().take(NAME_CHARS_MAX).map(one).collect()
 }

@@ -29,7 +29,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[command(flatten)]
     pub which: WhichArgs,
     /// Write to this file, or to standard output with `-` (the default).
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
+    #[arg(long, alias = "output", value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
     pub to: Option<PathBuf>,
     /// Feed the program behind `--`.
     #[arg(long, conflicts_with = "to_database")]
@@ -84,7 +84,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(long, requires = "to_database")]
     pub no_verify: bool,
     /// Say what would be restored, and restore nothing.
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     pub dry_run: bool,
     /// Do not ask.
     #[arg(long, short)]

@@ -165,7 +165,7 @@ fn of_operations() -> Vec<(OpError, u8)> {
         (OpError::WhichStream { snapshot: snapshot.clone(), problem: text("x"), streams: Vec::new() }, 3),
         (OpError::SameRepository { location: text("x") }, 3),
         (OpError::NoPolicy, 3),
-        (OpError::SelectionAmidDamage { source: SelectionError::NoSnapshots, damage }, 4),
+        (OpError::SelectionAmidDamage { source: Box::new(SelectionError::NoSnapshots), damage }, 4),
         (hidden, 4),
         (OpError::Kept { snapshot: snapshot.clone(), rules: vec![Rule::Newest] }, 6),
         (OpError::PinnedInSeries { series, snapshots: vec![snapshot] }, 6),
