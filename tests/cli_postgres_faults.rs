@@ -124,7 +124,7 @@ fn client_programs_that_are_missing_or_too_old_are_named(world: &World) {
         world.script(program, "#!/bin/sh\necho 'pg_any (PostgreSQL) 9.6.24'\n");
         let output = match program {
             "programs/pg_dump" => world.fails_to_back_up("postgres", &backup),
-            _ => world.run(&restore).expect(exit::TARGET),
+            _ => world.run(&restore).expect(exit::USAGE),
         };
         output.says("found: 9.6").says(&package);
         std::fs::remove_file(world.vault.work().join(program)).unwrap();

@@ -104,7 +104,7 @@ fn ls_tells_how_much_of_each_table_is_new() {
     };
     let dump = shop(3_000_000, 0);
     vault.backup("shop", &dump);
-    assert!(new_bytes("shop").iter().all(|(_, new, all)| new >= all), "the first time, all of it is new");
+    assert!(new_bytes("shop").iter().all(|(_, new, all)| new == all), "the first time, all of it is new");
     vault.backup("shop", &dump);
     assert!(new_bytes("shop").iter().all(|(_, new, _)| *new == 0), "nothing changed");
 
@@ -127,7 +127,7 @@ fn ls_tells_how_much_of_each_table_is_new() {
     assert!(String::from_utf8_lossy(&listed).contains("NEW"));
 
     vault.backup("script", SCRIPT.as_bytes());
-    assert_eq!(new_bytes("script"), [("orders".to_owned(), 9, 6)], "three rows and the end mark");
+    assert_eq!(new_bytes("script"), [("orders".to_owned(), 6, 6)], "three rows, and not the end mark behind them");
     vault.backup("script", SCRIPT.replace("integer", "bigint").replace("\n2\n", "\n2\n77\n").as_bytes());
     assert_eq!(new_bytes("script"), [("orders".to_owned(), 2, 9)], "a row but for its newline, an old one");
 }

@@ -270,7 +270,10 @@ fn output_failed(why: &str) {
 fn run(cli: Cli, cancel: &Cancel, said: &Said) -> Result<Exit, CliError> {
     let globals = cli.globals;
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "dumpvault", &mut std::io::stdout());
+        // Into memory first: written in pieces, a reader that went away would be a panic.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "dumpvault", &mut script);
+        print_as_is(String::from_utf8_lossy(&script).trim_end());
         return Ok(Exit::Good);
     }
     let environment = Environment {
