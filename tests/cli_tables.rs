@@ -127,7 +127,11 @@ fn ls_tells_how_much_of_each_table_is_new() {
     assert!(String::from_utf8_lossy(&listed).contains("NEW"));
 
     vault.backup("script", SCRIPT.as_bytes());
-    assert_eq!(new_bytes("script"), [("orders".to_owned(), 6, 6)], "three rows, and not the end mark behind them");
+    assert_eq!(
+        new_bytes("script"),
+        [("orders".to_owned(), 6, 6)],
+        "three rows, and not the end mark behind them"
+    );
     vault.backup("script", SCRIPT.replace("integer", "bigint").replace("\n2\n", "\n2\n77\n").as_bytes());
     assert_eq!(new_bytes("script"), [("orders".to_owned(), 2, 9)], "a row but for its newline, an old one");
 }

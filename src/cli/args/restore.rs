@@ -1,13 +1,12 @@
 //! Options of `restore` and `verify`.
 
-use super::WhichArgs;
 use super::postgres::ServerArgs;
+use super::{NAMES, WhichArgs};
 use clap::Args;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
+const RESTORE: &str = "Examples:
   dumpvault restore app --to app.dump
   dumpvault restore app@2026-11-01 --to-database app_old --create
   dumpvault restore 1a2b3c4d --command -- pg_restore -d app2
@@ -20,9 +19,10 @@ use std::path::PathBuf;
 
 Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database is
 restored in one transaction. A program is killed before its input ends when
-anything goes wrong, so that it cannot take a cut stream for a whole one.
+anything goes wrong, so that it cannot take a cut stream for a whole one.";
 
-Snapshot names: see `dumpvault cat --help`.")]
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("{RESTORE}\n\n{NAMES}"))]
 pub(in crate::cli) struct RestoreArgs {
     /// Snapshot to restore.
     pub snapshot: String,
