@@ -27,16 +27,22 @@ pub enum AppError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// No repository was named.
-    #[error("no repository was named")]
+    #[error("no repository given")]
     NoRepositoryNamed,
     /// The address is of no known kind.
-    #[error("`{address}` is no repository address")]
+    #[error("`{address}` is not a repository address")]
     BadAddress {
         /// As given.
         address: String,
     },
+    /// The address begins as one of a storage that there is none of here.
+    #[error("`{scheme}:` is not a supported storage")]
+    UnknownScheme {
+        /// What it begins with.
+        scheme: String,
+    },
     /// The address of a bucket is not one.
-    #[error("`{address}` is no repository address: {reason}")]
+    #[error("`{address}` is not a repository address: {reason}")]
     Address {
         /// As given, without secrets.
         address: String,
@@ -44,7 +50,7 @@ pub enum AppError {
         reason: String,
     },
     /// No passphrase and no key file were given, and there is nobody to ask.
-    #[error("no passphrase and no key file were given")]
+    #[error("no passphrase or key file given, and no terminal to ask")]
     NoCredential,
     /// The passphrase is empty.
     #[error("the passphrase from {origin} is empty")]
@@ -77,25 +83,29 @@ pub enum AppError {
 impl AppError {
     /// What to do next, where that can be known.
     pub fn hint(&self) -> Option<String> {
-        if let Self::Config(error) = self {
-            return error.hint();
-        }
-        let hint = match self {
-            Self::NoRepositoryNamed => Some(
-                "give --repo PATH, set DUMPVAULT_REPOSITORY, or write `repository = \"…\"` into dumpvault.toml",
-            ),
+        let words = match self {
+            Self::Config(error) => return error.hint(),
+            Self::NoRepositoryNamed => {
+                "use --repo, set DUMPVAULT_REPOSITORY, or add `repository = \"…\"` to dumpvault.toml"
+            }
             Self::BadAddress { .. } => {
-                Some("give a path, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix")
+                "use a directory, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix"
             }
-            Self::NoCredential => Some(
-                "set DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE or DUMPVAULT_PASSWORD_COMMAND, or give --key-file FILE",
-            ),
+            Self::UnknownScheme { .. } => {
+                "use a directory, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix; \
+                 prefix a local path with `./` if it contains a colon"
+            }
+            Self::NoCredential => "set DUMPVAULT_PASSWORD_FILE or use --key-file",
             Self::PasswordCommandSlow { .. } => {
-                Some("find out what it waits for, or allow more with `password_command_timeout = \"5m\"`")
+                "find out what it waits for, or allow more with `password_command_timeout = \"5m\"`"
             }
-            _ => None,
+            Self::Address { .. }
+            | Self::EmptyPassphrase { .. }
+            | Self::Passphrase { .. }
+            | Self::KeyFile(_)
+            | Self::Repo(_) => return None,
         };
-        hint.map(str::to_owned)
+        Some(words.to_owned())
     }
 }
 
@@ -288,6 +298,9 @@ impl App {
             } else {
                 Err(AppError::BadAddress { address })
             };
+        }
+        if let Some(scheme) = scheme(&address) {
+            return Err(AppError::UnknownScheme { scheme: scheme.to_owned() });
         }
         if address.is_empty() || address.contains("://") {
             return Err(AppError::BadAddress { address });
@@ -612,6 +625,13 @@ impl App {
         }
         self.config.key_file.clone()
     }
+}
+
+/// What an address begins with that is none of a local path: `sftp` of `sftp:host:/x`. A path with a colon has a `/` before it.
+fn scheme(address: &str) -> Option<&str> {
+    let (word, _) = address.split_once(':')?;
+    let is_word = word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_' | '@'));
+    (is_word && !word.is_empty()).then_some(word)
 }
 
 fn absent(path: &Path, error: StorageError) -> AppError {

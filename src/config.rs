@@ -9,8 +9,10 @@ mod trust;
 pub use trust::Distrust;
 
 use crate::codec::Level;
-use crate::snapshot::retention::Policy;
+use crate::snapshot::name::{BadName, NameKind, check_name, start_of};
+use crate::snapshot::retention::{Policy, Representative};
 use crate::snapshot::tags::Calendar;
+use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -49,6 +51,21 @@ pub enum ConfigError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// A value has not the form that it must have.
+    #[error("{setting}: invalid {kind} `{text}`")]
+    Form {
+        /// The setting.
+        setting: String,
+        /// What it should be: "fraction", "time".
+        kind: &'static str,
+        /// As given.
+        text: String,
+        /// What to write.
+        hint: &'static str,
+    },
+    /// Something new would be called what nothing may be called.
+    #[error(transparent)]
+    Name(#[from] BadName),
     /// A value makes no sense.
     #[error("{setting}: {reason}")]
     Value {
@@ -88,6 +105,8 @@ impl ConfigError {
                 "run dumpvault from another folder, or as that user; or name a file of your own with --config"
                     .to_owned(),
             ),
+            Self::Form { hint, .. } => Some((*hint).to_owned()),
+            Self::Name(error) => Some(error.hint().to_owned()),
             _ => None,
         }
     }
@@ -179,7 +198,7 @@ pub struct Config {
     /// As `--max-read-amplification`.
     pub max_read_amplification: Option<f64>,
     /// As `--suspect-below`.
-    pub suspect_below: Option<f64>,
+    pub suspect_below: Option<Fraction>,
     /// As `--limit-upload`.
     pub limit_upload: Option<String>,
     /// As `--limit-download`.
@@ -349,7 +368,7 @@ pub struct SourceConfig {
     /// As `--compression`.
     pub compression: Option<String>,
     /// As `--suspect-below`.
-    pub suspect_below: Option<f64>,
+    pub suspect_below: Option<Fraction>,
     /// What `forget` keeps of its series, in the place of `[retention]`.
     pub retention: Option<RetentionConfig>,
 }
@@ -390,6 +409,25 @@ pub struct RestoreConfig {
     pub after: Option<String>,
     /// As `--after-failure`.
     pub after_failure: Option<String>,
+}
+
+/// A fraction of one, as a number or as text.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Fraction {
+    /// 0.1
+    Number(f64),
+    /// "10%", "1/30"
+    Text(String),
+}
+
+impl std::fmt::Display for Fraction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 /// Words of a command line.
@@ -439,6 +477,29 @@ pub struct RetentionConfig {
     /// `--keep-tag`
     #[serde(default)]
     pub keep_tags: Vec<String>,
+    /// `--keep`
+    #[serde(default)]
+    pub keep: Keep,
+}
+
+/// Which snapshot of a day, week and so on is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// The first.
+    #[default]
+    First,
+    /// The last.
+    Last,
+}
+
+impl From<Keep> for Representative {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::First => Self::First,
+            Keep::Last => Self::Last,
+        }
+    }
 }
 
 impl RetentionConfig {
@@ -457,6 +518,7 @@ impl RetentionConfig {
             yearly: self.keep_yearly,
             within: within.transpose()?,
             tags: self.keep_tags.iter().cloned().collect(),
+            representative: self.keep.into(),
         };
         if policy.is_empty() {
             let reason = "it keeps nothing: say keep_daily = 7 or the like".to_owned();
@@ -507,8 +569,23 @@ impl Config {
     /// # Errors
     /// When it cannot be understood.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+        let parsed: Result<Self, _> = toml::from_str(text);
+        let config = parsed
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        config.check_names()?;
+        Ok(config)
+    }
+
+    /// Sees that what the file calls series, hosts and tags may be called so.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        if let Some(host) = &self.host {
+            check_name(NameKind::Host, host)?;
+        }
+        for (name, source) in &self.sources {
+            check_name(NameKind::Series, source.series.as_ref().unwrap_or(name))?;
+            source.tags.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
+        }
+        Ok(())
     }
 
     /// How calendar tags are reckoned: in the zone given, or the system's.
@@ -600,6 +677,75 @@ pub fn duration(text: &str, setting: &str) -> Result<std::time::Duration, Config
     std::time::Duration::try_from(signed).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)
 }
 
+/// Parses a part of one: `0.1`, `10%`, `1/30`; from 0, and 1 at most.
+///
+/// # Errors
+/// When it is none.
+pub fn fraction(text: &str, setting: &str) -> Result<f64, ConfigError> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let value = match (text.trim().strip_suffix('%'), text.split_once('/')) {
+        (Some(percent), _) => number(percent).map(|percent| percent / 100.0),
+        (None, Some((part, whole))) => number(part).zip(number(whole)).map(|(part, whole)| part / whole),
+        (None, None) => number(text),
+    };
+    value.filter(|value| (0.0..=1.0).contains(value)).ok_or_else(|| ConfigError::Form {
+        setting: setting.to_owned(),
+        kind: "fraction",
+        text: text.to_owned(),
+        hint: "use 0.1, 10% or 1/30",
+    })
+}
+
+/// As [`fraction`], and not 0.
+///
+/// # Errors
+/// When it is none.
+pub fn part(text: &str, setting: &str) -> Result<f64, ConfigError> {
+    let value = fraction(text, setting)?;
+    if value > 0.0 {
+        return Ok(value);
+    }
+    let hint = "use a fraction above 0: 0.1, 10% or 1/30";
+    Err(ConfigError::Form { setting: setting.to_owned(), kind: "fraction", text: text.to_owned(), hint })
+}
+
+/// Parses a moment, the beginning of a day, or so long ago.
+///
+/// # Errors
+/// When it is none of these.
+pub fn since(text: &str, setting: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp, ConfigError> {
+    let ago = || age(text, setting).ok().and_then(|age| now.checked_sub(age).ok());
+    start_of(text, zone).or_else(ago).ok_or_else(|| ConfigError::Form {
+        setting: setting.to_owned(),
+        kind: "time",
+        text: text.to_owned(),
+        hint: "use 2026-11-01, 2026-11-01T03:00:00Z or 30d",
+    })
+}
+
+/// Parses a grace period: an age or a duration; 0 in any unit is none at all.
+///
+/// # Errors
+/// When it is none, or `m` leaves open whether minutes or months are meant.
+pub fn grace(text: &str, setting: &str) -> Result<std::time::Duration, ConfigError> {
+    let wrong =
+        |hint| ConfigError::Form { setting: setting.to_owned(), kind: "age", text: text.to_owned(), hint };
+    let trimmed = text.trim();
+    let digits = trimmed.trim_start_matches('0');
+    if digits.len() < trimmed.len()
+        && matches!(digits.trim(), "" | "s" | "m" | "min" | "h" | "d" | "w" | "mo" | "y")
+    {
+        return Ok(std::time::Duration::ZERO);
+    }
+    let units = trimmed.split(|c: char| c.is_ascii_digit() || c.is_whitespace());
+    if { units }.any(|unit| unit == "m") {
+        return Err(wrong("`m` could be minutes or months: use 30min, or 30d"));
+    }
+    let parsed = age(text, setting).ok().and_then(|age| std::time::Duration::try_from(age).ok());
+    let parsed = parsed.map_or_else(|| duration(text, setting), Ok);
+    parsed.map_err(|_| wrong("use 36h, 2d or 30min; 0 for none"))
+}
+
 /// Parses how long ago something may be: `36h`, `30d`, `2w`, `6m`, `1y`, `1y6m`; a month is 30 days and a year 365.
 ///
 /// # Errors
@@ -656,6 +802,65 @@ mod tests {
         assert_eq!(config.calendar().unwrap().week_anchor, Weekday::Monday);
         let config = Config { time_zone: Some("Mars/Olympus".into()), ..Config::default() };
         assert!(config.calendar().is_err());
+    }
+
+    #[test]
+    fn fractions_have_one_form_wherever_they_stand() {
+        for (given, expected) in
+            [("0.1", 0.1), ("10%", 0.1), ("1/10", 0.1), ("1", 1.0), ("100 %", 1.0), ("0", 0.0)]
+        {
+            let value = fraction(given, "x").unwrap();
+            assert!((value - expected).abs() < 1e-12, "{given}: {value}");
+        }
+        for bad in ["", "x", "1/0", "-1%", "101%", "2", "3/2", "nan", "0/0"] {
+            let error = fraction(bad, "--sample").unwrap_err();
+            assert_eq!(error.to_string(), format!("--sample: invalid fraction `{bad}`"));
+            assert!(error.hint().is_some());
+        }
+        assert!(part("0", "x").is_err() && part("0%", "x").is_err() && part("5%", "x").is_ok());
+    }
+
+    #[test]
+    fn a_grace_of_nothing_has_any_unit_and_minutes_are_no_months() {
+        for none in ["0", "0s", "0h", "0d", "00", "0 m"] {
+            assert_eq!(grace(none, "x").unwrap().as_secs(), 0, "{none}");
+        }
+        for (given, seconds) in
+            [("30min", 1800), ("90s", 90), ("36h", 36 * 3600), ("2d", 172_800), ("1h 30min", 5400)]
+        {
+            assert_eq!(grace(given, "x").unwrap().as_secs(), seconds, "{given}");
+        }
+        for bad in ["30m", "1h 5m", "", "soon", "-1d", "s"] {
+            assert!(grace(bad, "x").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn since_is_a_moment_a_day_or_an_age() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let since = |text: &str| since(text, "--since", &zone, now).map(|moment| moment.to_string());
+        assert_eq!(since("2026-11-01T03:00:00Z").unwrap(), "2026-11-01T03:00:00Z");
+        assert_eq!(since("2026-11-01").unwrap(), "2026-10-31T22:00:00Z");
+        assert_eq!(since("30d").unwrap(), "2026-10-22T12:00:00Z");
+        for bad in ["", "soon", "2026-13-01", "5"] {
+            assert!(since(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn odd_names_in_the_file_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.toml");
+        let environment =
+            Environment { variables: HashMap::new(), directory: dir.path().into(), uid: 1000, is_interactive: false };
+        for text in
+            ["host = 'a/b'", "[source.'--help']", "[source.app]\nseries = 'a:b'", "[source.a]\ntags = ['']"]
+        {
+            std::fs::write(&path, text).unwrap();
+            let error = Config::load(Some(&path), &environment).unwrap_err();
+            assert!(matches!(error, ConfigError::Name(_)) && error.hint().is_some(), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub enum Event {
     StreamStarted {
         /// The stream's name.
         stream: String,
-        /// Its length in bytes, where it is known beforehand.
+        /// Its length in bytes, where it is known beforehand; of a dump the length that it had the time before.
         bytes_expected: Option<u64>,
     },
     /// More of the present stream was dealt with. All figures count plain bytes since the last such event.

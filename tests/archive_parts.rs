@@ -11,6 +11,8 @@ use dumpvault::repo::reader::ReadSettings;
 use dumpvault::repo::writer::{Basis, CommitRequest, PipelineSettings};
 use dumpvault::repo::{Repository, Surroundings};
 use dumpvault::secret::{OsEntropy, Passphrase};
+use dumpvault::snapshot::name::SnapshotName;
+use dumpvault::snapshot::selection::Viewpoint;
 use dumpvault::snapshot::{Proof, StreamFormat};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::memory::MemoryStorage;
@@ -94,7 +96,9 @@ fn store(repo: &Repository, dump: &[u8]) {
 }
 
 fn newest(repo: &Repository) -> Chosen {
-    choose(repo, "latest", &jiff::tz::TimeZone::UTC, ReadSettings::local(2), &Silent).unwrap()
+    let name = SnapshotName::parse("latest", &jiff::tz::TimeZone::UTC).unwrap();
+    let from = Viewpoint { host: "test".into(), any_host: false };
+    choose(repo, &name, &from, ReadSettings::local(2), &Silent).unwrap()
 }
 
 #[test]

@@ -217,7 +217,8 @@ fn tight() -> Patient {
 fn bundle(repo: &Repository, storage: &MemoryStorage) -> KeyBundle {
     let slots = small::keys(storage, "keys/").into_iter();
     let slots = slots.map(|key| Slot::decode(&storage.get(&key, u64::MAX).unwrap(), &repo.id()).unwrap());
-    let mut opened = slots.filter_map(|slot| slot.open(&small::credential(), dumpvault::crypto::KdfCaps::USUAL).ok());
+    let mut opened =
+        slots.filter_map(|slot| slot.open(&small::credential(), dumpvault::crypto::KdfCaps::USUAL).ok());
     opened.next().unwrap()
 }
 

@@ -102,7 +102,7 @@ fn given_a_command_that_does_not_exist_then_it_is_named() {
     for program in ["no-such-program", "/no/such/program"] {
         vault
             .run(["backup", "--name", "app", "--command", "--", program, "x"])
-            .expect(exit::PART_FAILED)
+            .expect(exit::NOTHING_DONE)
             .says(program);
     }
     assert_no_snapshot(&vault);
@@ -112,7 +112,7 @@ fn given_a_command_that_does_not_exist_then_it_is_named() {
 fn given_a_command_that_fails_after_its_output_then_its_status_and_last_words_are_shown() {
     let vault = Vault::new();
     backup_script(&vault, &[], "head -c 20000000 /dev/zero; echo last words >&2; exit 7")
-        .expect(exit::PART_FAILED)
+        .expect(exit::NOTHING_DONE)
         .says("7")
         .says("last words");
     assert_no_snapshot(&vault);
@@ -121,14 +121,14 @@ fn given_a_command_that_fails_after_its_output_then_its_status_and_last_words_ar
 #[test]
 fn given_a_command_that_fails_before_any_output_then_no_snapshot_is_made_even_where_empty_is_allowed() {
     let vault = Vault::new();
-    backup_script(&vault, &["--allow-empty"], "exit 1").expect(exit::PART_FAILED);
+    backup_script(&vault, &["--allow-empty"], "exit 1").expect(exit::NOTHING_DONE);
     assert_no_snapshot(&vault);
 }
 
 #[test]
 fn given_a_command_that_is_killed_then_the_signal_is_named() {
     let vault = Vault::new();
-    let killed = backup_script(&vault, &[], "echo half a dump; kill -9 $$").expect(exit::PART_FAILED);
+    let killed = backup_script(&vault, &[], "echo half a dump; kill -9 $$").expect(exit::NOTHING_DONE);
     assert!(killed.stderr.contains("signal 9") || killed.stderr.contains("SIGKILL"), "{killed}");
     assert_no_snapshot(&vault);
 }
@@ -136,8 +136,8 @@ fn given_a_command_that_is_killed_then_the_signal_is_named() {
 #[test]
 fn given_an_empty_dump_then_it_is_an_error_unless_allowed() {
     let vault = Vault::new();
-    backup_script(&vault, &[], "true").expect(exit::PART_FAILED).says("empty").says("--allow-empty");
-    vault.run(["backup", "--name", "app", "--stdin"]).expect(exit::PART_FAILED).says("empty");
+    backup_script(&vault, &[], "true").expect(exit::NOTHING_DONE).says("empty").says("--allow-empty");
+    vault.run(["backup", "--name", "app", "--stdin"]).expect(exit::NOTHING_DONE).says("empty");
     assert_no_snapshot(&vault);
 
     backup_script(&vault, &["--allow-empty"], "true").expect(exit::OK);
@@ -156,7 +156,7 @@ fn given_a_command_that_closes_its_output_and_hangs_when_the_time_is_over_then_i
     let running = Running::start(vault.command(backup_args(&["--timeout", "1s"], &script)));
     let held = lifeline.held();
     let since = Instant::now();
-    running.wait().expect(exit::PART_FAILED).says("sh");
+    running.wait().expect(exit::NOTHING_DONE).says("sh");
     assert!(since.elapsed() < Duration::from_secs(30));
     held.let_go();
     assert_no_snapshot(&vault);
@@ -166,7 +166,7 @@ fn given_a_command_that_closes_its_output_and_hangs_when_the_time_is_over_then_i
 fn given_a_command_that_writes_on_and_on_when_the_time_is_over_then_it_is_ended() {
     let vault = Vault::new();
     backup_script(&vault, &["--timeout", "1s"], "while :; do echo more; sleep 0.1; done")
-        .expect(exit::PART_FAILED);
+        .expect(exit::NOTHING_DONE);
     assert_no_snapshot(&vault);
     for nonsense in ["1 parsec", "-1s", ""] {
         let option = format!("--timeout={nonsense}");
@@ -275,7 +275,7 @@ fn given_a_backup_then_standard_error_has_one_line_of_summary_and_quiet_has_none
         vault.run_with(["backup", "--stdin", "--name", "app", "--quiet"], &rows(2, 1000)).expect(exit::OK);
     assert_eq!((quiet.text().as_str(), quiet.stderr.as_str()), ("", ""));
     // Errors are said all the same.
-    let failed = backup_script(&vault, &["--quiet"], "exit 3").expect(exit::PART_FAILED);
+    let failed = backup_script(&vault, &["--quiet"], "exit 3").expect(exit::NOTHING_DONE);
     assert!(!failed.stderr.is_empty());
 }
 

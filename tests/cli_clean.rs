@@ -45,8 +45,7 @@ fn assert_output_clean(output: &Output, what: &str) {
 fn hostile_vault() -> Vault {
     let vault = Vault::new();
     let good = vault.backup("app", b"a good dump");
-    let surroundings =
-        Surroundings { entropy: Arc::new(OsEntropy), cache_root: vault.home().join("other-cache") };
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), vault.home().join("other-cache"));
     let credential = Credential::KeyFile(KeyFile::read(&vault.key_file()).unwrap().0);
     let storage = Arc::new(LocalStorage::open(vault.repo()).unwrap());
     let repo = Repository::open(storage, &credential, &surroundings).unwrap();
@@ -71,6 +70,9 @@ fn hostile_vault() -> Vault {
         parent: None,
         failed: vec![],
         origin: None,
+        origin_author: None,
+        is_import: false,
+        pins: Vec::new(),
     };
     let committed = session.commit(vec![finished], request).unwrap();
     let id = committed.summary.id;

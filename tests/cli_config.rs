@@ -84,7 +84,7 @@ fn given_a_source_that_allows_emptiness_or_limits_time_then_it_is_heeded() {
         "#,
     );
     vault.run(["backup", "empty"]).expect(exit::OK);
-    vault.run(["backup", "slow"]).expect(exit::PART_FAILED);
+    vault.run(["backup", "slow"]).expect(exit::NOTHING_DONE);
     assert_eq!(vault.snapshots().len(), 1);
 }
 
@@ -155,9 +155,25 @@ fn given_several_files_then_the_nearest_holds_and_the_environment_and_options_co
 #[test]
 fn given_addresses_of_storages_that_are_not_known_then_the_usage_is_wrong() {
     let vault = Vault::new();
-    for address in ["ftp://host/path", "file://relative/path"] {
-        vault.run(["--repo", address, "snapshots"]).expect(exit::USAGE).says(address);
+    vault
+        .run(["--repo", "file://relative/path", "snapshots"])
+        .expect(exit::USAGE)
+        .says("file://relative/path");
+    // None of them is a folder of that name.
+    for address in
+        ["ftp://host/path", "sftp:host:/x", "rclone:remote:x", "rest:https://host/", "root@host:/x", "b2:x"]
+    {
+        for command in ["snapshots", "init"] {
+            let (scheme, _) = address.split_once(':').unwrap();
+            vault
+                .run(["--repo", address, command])
+                .expect(exit::USAGE)
+                .says(&format!("`{scheme}:` is not a supported storage"))
+                .says("s3://bucket/prefix");
+        }
     }
+    assert_eq!(std::fs::read_dir(vault.work()).unwrap().count(), 0);
+    vault.run(["--repo", "./with:colon", "init"]).expect(exit::OK);
 }
 
 /// A file that would run a command, and whether it did.

@@ -148,14 +148,14 @@ fn given_a_snapshot_that_is_pinned_young_or_the_newest_then_it_stays_and_the_rea
     assert_eq!(vault.snapshots()[0]["pinned"], true);
     let answer = vault.run(["forget", "--keep-last", "1", "--json"]).expect(exit::OK).json();
     assert_eq!(decided(&answer, true).len(), 2, "{answer}");
-    vault.run(["forget", &ids[0], "--force"]).expect(exit::NOTHING_DONE).says("--unpin");
-    vault.run(["forget", &ids[2], "--force"]).expect(exit::NOTHING_DONE).says("newest");
+    vault.run(["forget", &ids[0], "--force"]).expect(exit::REFUSED).says("--unpin");
+    vault.run(["forget", &ids[2], "--force"]).expect(exit::REFUSED).says("newest");
 
     vault.backup_with("app", b"now", &["--suspect-below", "0"]);
     vault.run(["forget", &ids[2]]).expect(exit::OK);
     let young = vault.backup_with("app", b"now, again", &["--suspect-below", "0"]);
     vault.backup_with("app", b"and again", &["--suspect-below", "0"]);
-    vault.run(["forget", &young]).expect(exit::NOTHING_DONE).says("--force");
+    vault.run(["forget", &young]).expect(exit::REFUSED).says("--force");
     vault.run(["forget", "--keep-last", "1"]).expect(exit::OK);
     assert_eq!(listed(&vault).len(), 4);
     vault.run(["forget", &young, "--force"]).expect(exit::OK);

@@ -91,7 +91,7 @@ fn what_is_protected_or_elsewhere_is_refused(world: &World) {
     world.config("protect = ['sh*']\n");
     for options in [&["--clean"][..], &["--swap"], &["--table", "orders", "--data-only"]] {
         let args = [&["restore", "shop", "--to-database", "shop", "--yes"], options].concat();
-        world.run(&args).expect(exit::USAGE).says("protected");
+        world.run(&args).expect(exit::REFUSED).says("protected");
     }
     world.run(&["restore", "shop", "--to-database", "fresh", "--create"]).expect(exit::OK);
     world.server.psql("postgres", "DROP DATABASE fresh");
@@ -101,7 +101,7 @@ fn what_is_protected_or_elsewhere_is_refused(world: &World) {
     world.server.psql("postgres", "DROP DATABASE shining");
     world.config("");
     let args = ["restore", "shop", "--to-database", "other", "--create", "--expect-host", "test1"];
-    world.run(&args).expect(exit::USAGE).says("host `localhost`");
+    world.run(&args).expect(exit::REFUSED).says("host is `localhost`");
     let uri = world.server.uri("other");
     let args = ["restore", "shop", "--to-database", &uri, "--create", "--expect-host", "127.0.0.1"];
     world.run(&args).expect(exit::OK);
@@ -121,15 +121,15 @@ fn hooks_run_around_a_restore(world: &World) {
     assert_eq!(said(), "before copy shop\nafter copy shop\n");
     // Refused before anything is touched: nothing was stopped, so nothing is to be started.
     std::fs::remove_file(&log).unwrap();
-    restore(&[]).expect(exit::NOTHING_DONE).says("not empty");
+    restore(&[]).expect(exit::REFUSED).says("not empty");
     assert_eq!(said(), "");
-    restore(&["--table", "orders", "--yes"]).expect(exit::PART_FAILED).says("already exists").says("--clean");
+    restore(&["--table", "orders", "--yes"]).expect(exit::TARGET).says("already exists").says("--clean");
     assert_eq!(said(), "before copy shop\nfailed copy shop\n");
     world.server.psql("postgres", "DROP DATABASE copy");
     // The configuration's, of which the first fails: nothing is restored.
     world.config("[restore]\nbefore = 'echo no way >&2; false'\n");
     let args = ["restore", "shop", "--to-database", "copy", "--create"];
-    world.run(&args).expect(exit::PART_FAILED).says("no way").says("--before");
+    world.run(&args).expect(exit::REFUSED).says("no way").says("--before");
     assert_eq!(world.databases(), ["shop"]);
     world.config("");
 }
@@ -140,7 +140,7 @@ fn a_swap_keeps_the_old_database_and_all_settings(world: &World) {
     for jobs in [&[][..], &["--jobs", "2"]] {
         world.server.psql("shop", "DELETE FROM public.orders WHERE id > 10");
         let swap = [&["restore", "shop", "--to-database", "shop", "--swap"], jobs].concat();
-        world.run(&swap).expect(exit::USAGE).says("--yes");
+        world.run(&swap).expect(exit::REFUSED).says("--yes");
         let said = world.run(&[&swap[..], &["--yes"]].concat()).expect(exit::OK).text();
         assert!(
             said.contains("2 tables with data") && said.contains("the old one is now `shop_before_"),
@@ -156,12 +156,12 @@ fn a_swap_keeps_the_old_database_and_all_settings(world: &World) {
 }
 
 fn a_swap_that_cannot_be_done_changes_nothing(world: &World) {
-    world.run(&["restore", "shop", "--to-database", "gone", "--swap"]).expect(exit::NOTHING_DONE);
+    world.run(&["restore", "shop", "--to-database", "gone", "--swap"]).expect(exit::TARGET);
     let mut visitor = world.visitor("shop");
     let swap = ["restore", "shop", "--to-database", "shop", "--swap", "--yes"];
     world
         .run(&swap)
-        .expect(exit::NOTHING_DONE)
+        .expect(exit::CONFLICT)
         .says("--terminate-connections")
         .says("restored whole in database");
     let databases = world.databases();
@@ -186,6 +186,12 @@ fn a_verified_snapshot_says_so_and_is_kept(world: &World) {
     world.run(&["verify", "shop", "--sample", "10%"]).expect(exit::OK);
     assert!(!verified(0), "a sample is no proof of the whole");
     world.run(&["verify", "shop", "--sample", "0%"]).expect(exit::USAGE);
+    let quiet = world.run(&["--quiet", "verify", "shop", "--sample", "1/2"]).expect(exit::OK);
+    assert_eq!(
+        (quiet.text().as_str(), quiet.stderr.as_str()),
+        ("", ""),
+        "nothing is wrong, so nothing is said"
+    );
     world.run(&["verify", "shop"]).expect(exit::OK);
     assert!(verified(0));
     let said = world.run(&["snapshots"]).expect(exit::OK).text();

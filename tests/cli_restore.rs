@@ -58,14 +58,14 @@ fn given_a_reader_that_stops_early_then_the_restore_does_not_claim_success() {
         let output = run(vault.shell(&script), b"").expect(exit::OK);
         assert_eq!(output.stdout, dump[..100]);
         let status = fs::read_to_string(vault.work().join("status")).unwrap();
-        assert_eq!(status.trim(), exit::PART_FAILED.to_string(), "{output}");
+        assert_eq!(status.trim(), exit::READER_GONE.to_string(), "{output}");
     }
 }
 
 #[test]
 fn given_a_full_device_as_standard_output_then_the_restore_fails() {
     let vault = vault_with(&rows(1, 1000));
-    run(vault.shell("\"$dumpvault\" cat app >/dev/full"), b"").expect(exit::PART_FAILED).says("space");
+    run(vault.shell("\"$dumpvault\" cat app >/dev/full"), b"").expect(exit::NOTHING_DONE).says("space");
 }
 
 #[test]
@@ -127,26 +127,26 @@ fn given_a_command_that_takes_all_then_its_status_is_the_restore_s() {
     restore_into(&vault, "cat >taken").expect(exit::OK);
     assert!(fs::read(vault.work().join("taken")).unwrap() == dump);
     restore_into(&vault, "cat >/dev/null; echo no room >&2; exit 9")
-        .expect(exit::PART_FAILED)
+        .expect(exit::TARGET)
         .says("9")
         .says("no room");
     vault
         .run(["restore", "app", "--command", "--", "no-such-program"])
-        .expect(exit::PART_FAILED)
+        .expect(exit::TARGET)
         .says("no-such-program");
 }
 
 #[test]
 fn given_a_command_that_stops_reading_then_the_restore_fails_though_the_command_exits_with_0() {
     let vault = vault_with(&noise(1, LARGE));
-    restore_into(&vault, "head -c 100 >/dev/null").expect(exit::PART_FAILED);
-    restore_into(&vault, "exec <&-; true").expect(exit::PART_FAILED);
+    restore_into(&vault, "head -c 100 >/dev/null").expect(exit::TARGET);
+    restore_into(&vault, "exec <&-; true").expect(exit::TARGET);
 }
 
 #[test]
 fn given_a_command_that_is_killed_then_the_restore_fails() {
     let vault = vault_with(&noise(1, LARGE));
-    restore_into(&vault, "head -c 1000 >/dev/null; kill -9 $$").expect(exit::PART_FAILED);
+    restore_into(&vault, "head -c 1000 >/dev/null; kill -9 $$").expect(exit::TARGET);
 }
 
 #[test]

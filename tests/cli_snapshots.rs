@@ -124,7 +124,7 @@ fn given_a_filter_then_only_what_fits_is_listed() {
     assert_eq!(ids(&["--tag", "v1"]), [app.clone(), web.clone()]);
     assert_eq!(ids(&["--tag", "before-upgrade"]), [app]);
     assert_eq!(ids(&["--series", "web", "--tag", "v1"]), [web]);
-    assert_eq!(ids(&["--series", "nothing"]), [""; 0]);
+    assert_eq!(ids(&["--series", "web", "--tag", "nothing"]), [""; 0]);
 }
 
 #[test]

@@ -48,11 +48,40 @@ fn given_nobody_but_a_person_then_the_passphrase_is_asked_for_and_never_shown() 
 fn given_two_answers_that_differ_then_no_repository_is_made() {
     let vault = Vault::empty();
     let mut init = start(&vault, &["init"]);
-    answer(&mut init, "passphrase for the new repository: ", "one that is long enough\n");
-    answer(&mut init, "the same again: ", "one that is long enoggh\n");
+    for _ in 0..3 {
+        answer(&mut init, "passphrase for the new repository: ", "one that is long enough\n");
+        answer(&mut init, "the same again: ", "one that is long enoggh\n");
+    }
     assert_eq!(init.end(), Some(exit::USAGE), "{}", init.screen());
-    assert!(init.screen().contains("not the same"), "{}", init.screen());
+    assert_eq!(init.screen().matches("do not match").count(), 3, "{}", init.screen());
     assert!(vault.objects().is_empty());
+}
+
+#[test]
+fn given_a_slip_or_a_passphrase_that_is_too_short_then_it_is_asked_for_once_more() {
+    let vault = Vault::empty();
+    let mut init = start(&vault, &["init"]);
+    let question = "passphrase for the new repository: ";
+    for (first, second) in [("one that is long enough\n", "another\n"), ("short\n", "short\n")] {
+        answer(&mut init, question, first);
+        answer(&mut init, "the same again: ", second);
+        init.wait_for("try again");
+    }
+    answer(&mut init, question, &format!("{PASSPHRASE}\n"));
+    answer(&mut init, "the same again: ", &format!("{PASSPHRASE}\n"));
+    assert_eq!(init.end(), Some(exit::OK), "{}", init.screen());
+
+    // Where nobody can be asked again it is refused, unless that is meant.
+    let other = Vault::empty();
+    let with = |args: &[&str]| {
+        let mut command = other.command(args);
+        command.env("DUMPVAULT_PASSWORD", "short");
+        cli::run(command, b"")
+    };
+    with(&["init"]).expect(exit::REFUSED).says("less than 8 characters").says("--force");
+    assert!(other.objects().is_empty());
+    with(&["init", "--force"]).expect(exit::OK).says("the passphrase is short");
+    with(&["snapshots"]).expect(exit::OK);
 }
 
 #[test]

@@ -244,7 +244,9 @@ fn a_backup_that_finds_everything() {
 fn copy(from: &Repository, originals: &[Kept], to: &Repository, world: &World) -> Outcome<()> {
     let request = CopyRequest {
         names: Vec::new(),
+        any_host: false,
         series: Vec::new(),
+        series_must_be: true,
         host: None,
         tags: Vec::new(),
         since: None,

@@ -15,6 +15,7 @@ use dumpvault::repo::format::index::BlockKind;
 use dumpvault::repo::reader::{BlockReader, Locator, ReadSettings, ReadStats, RecipeWalker, Survey};
 use dumpvault::repo::{Repository, Surroundings};
 use dumpvault::secret::{OsEntropy, Passphrase};
+use dumpvault::snapshot::name::SnapshotName;
 use dumpvault::snapshot::tags::Calendar;
 use dumpvault::snapshot::{Proof, Stream, StreamStats};
 use dumpvault::source::sample::{Churn, SampleConfig, SampleDump};
@@ -493,19 +494,23 @@ fn given_a_parent_of_another_kind_then_it_is_not_used_and_that_is_said() {
     assert!(world.restore(&stream).0 == other);
 }
 
+fn name(text: &str) -> SnapshotName {
+    SnapshotName::parse(text, &jiff::tz::TimeZone::UTC).unwrap()
+}
+
 #[test]
 fn given_no_parent_or_a_named_one_then_that_is_what_is_compared() {
     let world = World::new();
     let first = world.back_up_as(&sample(2, 0), request()).unwrap().committed;
     world.back_up(&noise(1, 300_000));
-    let named = ParentChoice::Named(first.summary.id.to_string());
+    let named = ParentChoice::Named(Box::new(name(&first.summary.id.to_string())));
     let report = world.back_up_as(&sample(2, 1), BackupRequest { parent: named, ..request() }).unwrap();
     assert_eq!(report.committed.body.parent, Some(first.summary.id));
     assert!(report.committed.body.streams[0].stats.bytes_copied > 1 << 20);
     let report =
         world.back_up_as(&sample(2, 2), BackupRequest { parent: ParentChoice::None, ..request() }).unwrap();
     assert_eq!(report.committed.body.streams[0].stats.bytes_copied, 0);
-    let unknown = ParentChoice::Named("0123456789".into());
+    let unknown = ParentChoice::Named(Box::new(name("0123456789")));
     let refused = world.back_up_as(&sample(2, 2), BackupRequest { parent: unknown, ..request() });
     assert!(matches!(refused, Err(OpError::Selection(_))));
 }

@@ -892,7 +892,10 @@ impl Intruder {
     fn new(vault: &Vault, storage: &MemoryStorage) -> Self {
         let slot = vault.keys("keys/").remove(0);
         let slot = storage.get(&slot, u64::MAX).unwrap();
-        let keys = Slot::decode(&slot, &vault.repo.id()).unwrap().open(&credential(), dumpvault::crypto::KdfCaps::USUAL).unwrap();
+        let keys = Slot::decode(&slot, &vault.repo.id())
+            .unwrap()
+            .open(&credential(), dumpvault::crypto::KdfCaps::USUAL)
+            .unwrap();
         Self { storage: storage.clone(), repo: vault.repo.clone(), keys: keys.to_append(), full: keys }
     }
 

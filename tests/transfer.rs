@@ -5,11 +5,15 @@
 #[path = "support/small.rs"]
 mod small;
 
+use dumpvault::codec::Level;
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::PackId;
+use dumpvault::ops::copy::{CopyRequest, Fate, copy};
 use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::writer::{TransferError, TransferSource};
+use dumpvault::repo::writer::{CommitRequest, TransferError, TransferSource};
 use dumpvault::repo::{RepoError, Repository, pack_key};
+use dumpvault::snapshot::tags::Calendar;
+use dumpvault::snapshot::{Proof, StreamFormat};
 use dumpvault::storage::memory::MemoryStorage;
 use small::{HandClock, Kept};
 use std::sync::{Arc, Mutex};
@@ -155,4 +159,47 @@ fn a_transfer_that_is_cancelled_says_so_though_nothing_is_missing() {
     cancel.cancel();
     let outcome = session.transfer(&mut source, &days[1].stream, &Silent, &cancel);
     assert!(matches!(outcome, Err(TransferError::Source(RepoError::Cancelled))));
+}
+
+/// As an older program, or somebody with an append key and bad intentions, may have called one.
+#[test]
+fn given_a_snapshot_with_a_name_that_nothing_new_may_have_then_it_can_be_read_by_its_id_and_the_others_are_copied()
+ {
+    let from = Place::new();
+    let good = small::backup(&from.repo, 1, b"well called", None).unwrap();
+    let mut session = small::begin(&from.repo).unwrap();
+    let stored = small::store(&mut session, b"badly called", None).unwrap();
+    let finished = stored.finish(Proof::Exited, StreamFormat::Unknown, Default::default());
+    let request = CommitRequest { series: "\u{202e}a:b".into(), ..small::request(2) };
+    let odd = session.commit(vec![finished], request).unwrap().summary;
+    assert_eq!(small::restore(&from.repo, &odd.id).unwrap(), b"badly called");
+
+    let to = from.alike();
+    let request = CopyRequest {
+        names: Vec::new(),
+        any_host: false,
+        series: Vec::new(),
+        series_must_be: true,
+        host: None,
+        tags: Vec::new(),
+        since: None,
+        calendar: Calendar::default(),
+        level: Level::DEFAULT,
+        recompress: false,
+        workers: 1,
+        read: ReadSettings::local(1),
+        by: "test".into(),
+        dry_run: false,
+    };
+    let clock = HandClock::new();
+    let report = copy(&from.repo, &to.repo, clock.as_ref(), &request, &Silent, &Cancel::new()).unwrap();
+    assert!(report.stopped.is_none());
+    let fates: Vec<bool> = report.snapshots.iter().map(|one| matches!(one.fate, Fate::Copied(_))).collect();
+    assert_eq!(fates, [true, false]);
+    assert!(matches!(&report.snapshots[0], one if one.summary.id == good.id));
+    let Fate::Failed(error) = &report.snapshots[1].fate else { panic!("it was copied") };
+    assert!(
+        error.to_string().contains("invalid series name") && !error.to_string().contains('\u{202e}'),
+        "{error}"
+    );
 }

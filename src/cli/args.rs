@@ -18,15 +18,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes:
-  0    all well
-  1    a source or a part failed; what succeeded is stored
-  2    nothing was done, the storage failed
-  3    wrong usage or configuration
-  4    verification or integrity failure
-  5    conflict, try again
-  10   no repository
-  12   wrong key
+  0    success
+  1    something failed or is suspect; something was stored
+  2    nothing was stored or read: every source failed, or the storage
+  3    usage or configuration error, found before anything started
+  4    damage found, or verification failed
+  5    conflict with another operation; try again
+  6    refused by a safety rule, or not confirmed; nothing was changed
+  7    the target of a restore (server, program) failed or is not there
+  10   no repository at this address
+  12   wrong passphrase or key file, or the key's role is too weak
   130  interrupted
+  141  the reader of standard output went away
 
 Secrets: DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE, DUMPVAULT_PASSWORD_COMMAND,
 DUMPVAULT_KEY_FILE, --key-file, or a prompt. The repository: --repo,
@@ -154,6 +157,9 @@ pub(super) struct InitArgs {
     /// Words shown beside the key in `key list`.
     #[arg(long, default_value = "")]
     pub label: String,
+    /// Accept a passphrase of less than 8 characters.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -186,8 +192,8 @@ pub(super) struct BackupArgs {
     /// The program and its arguments.
     #[arg(last = true, value_name = "PROGRAM", requires = "command")]
     pub program: Vec<OsString>,
-    /// Name of the series.
-    #[arg(long, short, value_name = "SERIES")]
+    /// Series to store the snapshot in [default: source, database or host name].
+    #[arg(long, visible_alias = "series", value_name = "SERIES")]
     pub name: Option<String>,
     #[command(flatten)]
     pub postgres: DumpArgs,
@@ -197,8 +203,8 @@ pub(super) struct BackupArgs {
     /// Name of the host that the snapshot belongs to.
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Moment of the dump, when an old one is imported: 2026-11-01T03:00:00Z.
-    #[arg(long, value_name = "RFC3339")]
+    /// Time of the dump, to import an old one: 2026-11-01T03:00, 2026-11-01T03:00:00Z [default: now].
+    #[arg(long, value_name = "TIME")]
     pub time: Option<String>,
     /// How hard to compress: fast, default, max, or 0 (off) to 19.
     #[arg(long, value_name = "LEVEL")]
@@ -218,33 +224,48 @@ pub(super) struct BackupArgs {
     /// Store a stream afresh when restoring its parent would read more than so many times what it takes by itself (3).
     #[arg(long, value_name = "FACTOR")]
     pub max_read_amplification: Option<f64>,
-    /// A dump shorter than this share of what is usual in its series is stored as suspect, and ends with 1 (0.5); 0 for never.
-    #[arg(long, value_name = "SHARE")]
-    pub suspect_below: Option<f64>,
+    /// Mark the snapshot suspect if a stream is smaller than this fraction of its usual size, or lost all rows of a table [default: 0.5; 0 disables].
+    #[arg(long, value_name = "FRACTION")]
+    pub suspect_below: Option<String>,
 }
 
-const NAMES: &str = "Names of snapshots:
-  1a2b3c4d        the beginning of an id, at least four digits
-  latest          the newest complete snapshot of all
-  app             the newest complete snapshot of the series `app`
-  app@2026-11-01  the newest at or before that day (or moment)
-  app~1           the one before the series' newest";
+const NAMES: &str = "Snapshot names:
+  1a2b3c4d        id prefix, at least 4 digits
+  latest          newest complete snapshot
+  app             newest complete one of series app
+  app~1           one before the newest complete one; ~2, ~3 and so on
+  app@2026-11-01  newest complete one up to that day or time
+  db1/app         the same of host db1: db1/app~1, db1/app@2026-11-01
+  app:NAME        stream NAME of it: app:globals.sql, db1/app~1:orders
+A series is this host's, else that of the only host that has it.";
+
+/// How names of snapshots are understood.
+#[derive(Debug, Args, Clone, Copy, Default)]
+pub(super) struct WhichArgs {
+    /// If several hosts have the series, use the newest of all.
+    #[arg(long)]
+    pub any_host: bool,
+}
 
 #[derive(Debug, Args)]
 #[command(after_long_help = NAMES)]
 pub(super) struct CatArgs {
-    /// Which snapshot.
+    /// Snapshot to read.
     pub snapshot: String,
-    /// Which stream, where the snapshot holds several.
+    /// Stream to write, if the snapshot has several.
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
+    #[command(flatten)]
+    pub which: WhichArgs,
 }
 
 #[derive(Debug, Args)]
 #[command(after_long_help = NAMES)]
 pub(super) struct NameArgs {
-    /// Which snapshot.
+    /// Snapshot to look at.
     pub snapshot: String,
+    #[command(flatten)]
+    pub which: WhichArgs,
 }
 
 #[derive(Debug, Args)]
@@ -256,27 +277,40 @@ Nothing but the snapshots themselves is read, so that it is quick however large 
 dumps are. Rows are counted while a dump is stored; those of compressed dumps are
 not known.")]
 pub(super) struct DiffArgs {
-    /// The older snapshot.
+    /// Older snapshot.
     pub before: String,
-    /// The newer snapshot.
+    /// Newer snapshot.
     pub after: String,
+    #[command(flatten)]
+    pub which: WhichArgs,
 }
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault snapshots
   dumpvault snapshots --series app --tag weekly
+  dumpvault snapshots --latest 1 --compact
+  dumpvault snapshots --series db1/app --since 30d
   dumpvault snapshots --json | jq -r '.snapshots[-1].id'")]
 pub(super) struct SnapshotsArgs {
-    /// Only this series.
+    /// Show only this series: app, or db1/app.
     #[arg(long, value_name = "SERIES")]
     pub series: Option<String>,
-    /// Only with this tag; daily, weekly and monthly count, too.
+    /// Show only snapshots with this tag, calendar tags included; repeatable, all must match.
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
-    /// Only of this host.
+    /// Show only snapshots of this host.
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
+    /// Show only the newest N of each series and host.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub latest: Option<u32>,
+    /// Show only snapshots from this time on: 2026-11-01, 2026-11-01T03:00:00Z, 30d.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Show fewer columns.
+    #[arg(long)]
+    pub compact: bool,
 }
 
 #[derive(Debug, Args)]
@@ -301,7 +335,7 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     pub read_data: bool,
     /// Read a part of the packs, those not read for the longest time: 5%, 1/30.
-    #[arg(long, value_name = "PART", conflicts_with = "read_data")]
+    #[arg(long, value_name = "FRACTION", conflicts_with = "read_data")]
     pub read_data_subset: Option<String>,
     /// Without a key: compare every object's bytes with its name.
     #[arg(long)]
@@ -359,32 +393,47 @@ pub(super) enum RepairCommand {
   dumpvault forget --keep-within 30d --series redis
   dumpvault forget                      # by [retention] in dumpvault.toml
   dumpvault forget 1a2b3c4d
+  dumpvault forget --series db1/app --all          # a customer who leaves: all of it
 
 Rules are applied to each series of each host by itself. --keep-daily 7 keeps the
-first good snapshot of each of the newest seven days that have one; so do the others
-for hours, weeks, months and years, in the time zone of the configuration. Snapshots
+FIRST good snapshot of each of the newest seven days that have one; so do the others
+for hours, weeks, months and years, in the time zone of the configuration. Other tools
+keep the last one of a day: --keep last, or keep = \"last\", does so here. Snapshots
 that are suspect take no place, and partial ones only for the streams that they hold.
 A snapshot stays if any rule keeps it. Always kept: the newest complete snapshot of a
 series, what is pinned (dumpvault tag --pin), what is younger than 24 hours (unless
---force), and what bears a time that cannot be right.
+--force), and what bears a time that cannot be right. --even-the-last lifts the first
+of these for a snapshot that is named; --series SERIES --all removes all of a series.
 
 In the configuration file:
   [retention]
   keep_daily = 7
   keep_weekly = 4
+  keep = \"last\"                        # of a day, a week; the first otherwise
   [source.redis.retention]
   keep_within = \"7d\"
 
 The space is given back by `dumpvault prune`, or --prune.")]
 pub(super) struct ForgetArgs {
-    /// Let go of these, whatever the rules say.
+    /// Remove these snapshots instead of applying a policy.
     #[arg(value_name = "SNAPSHOT")]
     pub snapshots: Vec<String>,
     #[command(flatten)]
     pub rules: RuleArgs,
-    /// Only this series.
+    /// Apply to this series only: app, or db1/app.
     #[arg(long, value_name = "SERIES", conflicts_with = "snapshots")]
     pub series: Option<String>,
+    /// Remove the whole series, its newest snapshot included; asks first.
+    #[arg(long, requires = "series", conflicts_with_all = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within", "keep_tag", "keep"])]
+    pub all: bool,
+    /// Do not ask for confirmation of --all.
+    #[arg(long, short, requires = "all")]
+    pub yes: bool,
+    /// Also remove a snapshot that is the newest complete one of its series.
+    #[arg(long, requires = "snapshots")]
+    pub even_the_last: bool,
+    #[command(flatten)]
+    pub which: WhichArgs,
     /// Only of this host.
     #[arg(long, value_name = "NAME", conflicts_with = "snapshots")]
     pub host: Option<String>,
@@ -394,7 +443,7 @@ pub(super) struct ForgetArgs {
     /// Say what would go and which rule keeps the others, and do nothing.
     #[arg(long, short = 'n')]
     pub dry_run: bool,
-    /// Also let go of what is younger than 24 hours.
+    /// Also remove snapshots younger than 24 hours.
     #[arg(long)]
     pub force: bool,
     /// Remove objects whose author may not write them; they count for nothing.
@@ -410,21 +459,24 @@ pub(super) struct RuleArgs {
     /// Keep the newest N.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_last: Option<u32>,
-    /// Keep the first of each of the newest N hours that have one.
+    /// Keep the first snapshot of each of the last N hours that have one; --keep last keeps the last.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_hourly: Option<u32>,
-    /// Keep the first of each of the newest N days that have one.
+    /// Keep the first snapshot of each of the last N days that have one; --keep last keeps the last.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_daily: Option<u32>,
-    /// Keep the first of each of the newest N weeks that have one.
+    /// Keep the first snapshot of each of the last N weeks that have one; --keep last keeps the last.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_weekly: Option<u32>,
-    /// Keep the first of each of the newest N months that have one.
+    /// Keep the first snapshot of each of the last N months that have one; --keep last keeps the last.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_monthly: Option<u32>,
-    /// Keep the first of each of the newest N years that have one.
+    /// Keep the first snapshot of each of the last N years that have one; --keep last keeps the last.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_yearly: Option<u32>,
+    /// Which one of an hour, day, week, month or year to keep [default: first].
+    #[arg(long, value_name = "WHICH", value_parser = ["first", "last"], conflicts_with = "snapshots")]
+    pub keep: Option<String>,
     /// Keep all that are at most this much older than the series' newest: 36h, 30d, 2w, 6m, 1y.
     #[arg(long, value_name = "AGE", conflicts_with = "snapshots")]
     pub keep_within: Option<String>,
@@ -462,8 +514,10 @@ pub(super) struct PruneArgs {
   dumpvault tag 1a2b3c4d --unpin
   dumpvault tag app@2026-11-01 --add before-upgrade --remove nightly")]
 pub(super) struct TagArgs {
-    /// Which snapshot.
+    /// Snapshot to change.
     pub snapshot: String,
+    #[command(flatten)]
+    pub which: WhichArgs,
     /// Add a tag; may be given several times.
     #[arg(long, value_name = "TAG")]
     pub add: Vec<String>,

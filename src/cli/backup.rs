@@ -7,14 +7,16 @@ pub(super) use jobs::exec;
 pub(super) use origin::{clients, connection, surroundings};
 
 use super::args::BackupArgs;
-use super::report::{CliError, Exit, op_exit};
+use super::exit::{Exit, backup_exit};
+use super::report::CliError;
 use super::{Context, render};
-use crate::config::SourceConfig;
+use crate::config::{SourceConfig, fraction};
 use crate::ops::OpError;
 use crate::ops::backup::{
     BackupReport, BackupRequest, ParentChoice, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup,
 };
 use crate::ops::survey::{Seen, sizes};
+use crate::snapshot::name::{NameKind, check_name, start_of};
 use jobs::jobs;
 use origin::{describe, streams};
 use serde_json::json;
@@ -26,18 +28,21 @@ pub(super) const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError> {
     // Everything that can be wrong with the arguments is told before anything is touched.
     let jobs = jobs(context, args)?;
-    let time = args.time.as_deref().map(parse_time).transpose()?;
     let calendar = context.app.config.calendar()?;
+    let time = args.time.as_deref().map(|text| parse_time(text, &calendar.zone)).transpose()?;
     let parent = match &args.parent {
         _ if args.no_parent => ParentChoice::None,
-        Some(name) => ParentChoice::Named(name.clone()),
+        Some(name) => ParentChoice::Named(Box::new(context.whole_name(name)?)),
         None => ParentChoice::Newest,
     };
     let read_amplification_max = read_amplification_max(context, args)?;
+    let host = args.host.clone().unwrap_or_else(|| context.app.host());
+    check_name(NameKind::Host, &host)?;
+    args.tag.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
     let repo = context.repository()?;
     sweep(context);
-    let host = args.host.clone().unwrap_or_else(|| context.app.host());
     let mut outcomes = Vec::new();
+    let count = jobs.len();
     for job in jobs {
         let request = BackupRequest {
             series: job.series.clone(),
@@ -60,8 +65,11 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
         if outcome.as_ref().is_err_and(OpError::is_cancelled) || context.cancel.is_cancelled() {
             return outcome.map(|_| Exit::Interrupted).map_err(CliError::from);
         }
-        if let Ok(report) = &outcome {
-            context.say(&summary_line(report));
+        match &outcome {
+            Ok(report) => context.say(&summary_line(report)),
+            // A single one's goes up as it is.
+            Err(error) if count > 1 => tell_failure(context, &series, error),
+            Err(_) => {}
         }
         outcomes.push((series, outcome));
     }
@@ -83,15 +91,15 @@ fn suspect_below(
     args: &BackupArgs,
     source: Option<&SourceConfig>,
 ) -> Result<f64, CliError> {
-    let configured = source.and_then(|source| source.suspect_below).or(context.app.config.suspect_below);
-    let share = args.suspect_below.or(configured).unwrap_or(SUSPECT_BELOW);
-    if (0.0..=1.0).contains(&share) {
-        return Ok(share);
+    if let Some(text) = &args.suspect_below {
+        return Ok(fraction(text, "--suspect-below")?);
     }
-    Err(CliError::usage("--suspect-below: a share from 0 to 1, such as 0.5"))
+    let own = source.and_then(|source| source.suspect_below.as_ref());
+    let configured = own.or(context.app.config.suspect_below.as_ref());
+    Ok(configured.map_or(Ok(SUSPECT_BELOW), |text| fraction(&text.to_string(), "suspect_below"))?)
 }
 
-/// The exit code over all sources. A single source's error goes up as it is.
+/// The exit code over all sources, and why those failed that did.
 fn conclude(
     context: &Context,
     mut outcomes: Vec<(String, Result<BackupReport, OpError>)>,
@@ -100,35 +108,55 @@ fn conclude(
         && outcome.is_err()
         && let Some((_, Err(error))) = outcomes.pop()
     {
-        return Err(error.into());
+        let exit = backup_exit(&error);
+        return Err(CliError::from(error).ends(exit));
     }
     if context.json {
         let results: Vec<_> = outcomes.iter().map(|(series, outcome)| result_json(series, outcome)).collect();
         let requests = context.app.requests().map(|requests| render::requests_json(&requests));
-        context.output(&json!({"version": 1, "results": results, "requests": requests}).to_string());
+        context.report(json!({"version": 1, "results": results, "requests": requests}));
     }
-    let mut exit = Exit::Good;
-    let stored = outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
-    for (series, outcome) in &outcomes {
-        match outcome {
-            Ok(report) if report.is_clean() => {}
-            Ok(report) if !report.turned_back.is_empty() => exit = Exit::Integrity,
-            Ok(_) if exit == Exit::Integrity => {}
-            Ok(_) => exit = Exit::Partial,
-            Err(error) => {
-                let failed = CliError::Failed { message: format!("{series}: {error}") };
-                super::report::report(&failed, false, false);
-                exit = if stored == 0 { op_exit(error) } else { Exit::Partial };
-            }
-        }
-    }
-    Ok(exit)
+    Ok(exit_over(outcomes.iter().map(|(_, outcome)| outcome)))
 }
 
-fn parse_time(text: &str) -> Result<jiff::Timestamp, CliError> {
-    text.parse().map_err(|error| CliError::Usage {
-        message: format!("--time: `{text}` is no moment: {error}"),
-        hint: Some("write it as 2026-11-01T03:00:00Z or 2026-11-01T03:00:00+01:00".to_owned()),
+/// What one source ends with among several: nothing stored at all is worse than a part.
+fn exit_over<'a>(outcomes: impl Iterator<Item = &'a Result<BackupReport, OpError>>) -> Exit {
+    let (mut is_stored, mut is_clean) = (false, true);
+    let mut failures = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Ok(report) => {
+                is_stored = true;
+                is_clean &= report.is_clean();
+            }
+            Err(error) => failures.push(backup_exit(error)),
+        }
+    }
+    match failures.as_slice() {
+        [] if is_clean => Exit::Good,
+        [] => Exit::Partial,
+        _ if is_stored => Exit::Partial,
+        // Of one mind: a conflict, say, goes away by itself.
+        [first, others @ ..] if others.iter().all(|other| other == first) => *first,
+        _ => Exit::NothingDone,
+    }
+}
+
+/// Tells at once why a source among several failed.
+fn tell_failure(context: &Context, series: &str, error: &OpError) {
+    let message = format!("{series}: {error}");
+    let failed = CliError::Told { message, hint: error.hint(), kind: None, exit: backup_exit(error) };
+    context.fail(&failed, false);
+}
+
+/// As names of snapshots have times; a day alone says too little of a dump.
+fn parse_time(text: &str, zone: &jiff::tz::TimeZone) -> Result<jiff::Timestamp, CliError> {
+    let time = start_of(text, zone).filter(|_| text.len() > 10);
+    time.ok_or_else(|| {
+        CliError::usage_hint(
+            format!("--time: invalid time `{text}`"),
+            "use 2026-11-01T03:00, 2026-11-01T03:00:00Z or 2026-11-01T03:00:00+01:00",
+        )
     })
 }
 

@@ -1,10 +1,11 @@
 //! `dumpvault check`.
 
 use super::args::CheckArgs;
-use super::report::{CliError, Exit};
+use super::exit::Exit;
+use super::report::CliError;
 use super::{Context, render};
 use crate::clock::Clock;
-use crate::config::duration;
+use crate::config::{duration, part};
 use crate::ops::check::check;
 use crate::repo::verify::{CheckReport, CheckSettings, Damage, Hit, ReadData, check_storage};
 use serde_json::json;
@@ -37,7 +38,7 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
         if let Some(map) = object.as_object_mut() {
             map.insert("short_locks".to_owned(), super::lock::to_json(&short_locks));
         }
-        context.output(&object.to_string());
+        context.report(object);
     } else {
         tell(context, &report, args, leftovers)?;
     }
@@ -51,27 +52,13 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
 fn settings(context: &Context, args: &CheckArgs) -> Result<CheckSettings, CliError> {
     let time_box = args.time_box.as_deref().map(|text| duration(text, "--for")).transpose()?;
     let read = match &args.read_data_subset {
-        Some(text) => ReadData::Share(share(text)?),
+        Some(text) => ReadData::Share(part(text, "--read-data-subset")?),
         None if args.read_data || time_box.is_some() => ReadData::All,
         None => ReadData::Nothing,
     };
     let now_ms = context.clock.now().as_millisecond();
     let deadline = time_box.and_then(|time| Instant::now().checked_add(time));
     Ok(CheckSettings { deadline, ..CheckSettings::new(read, now_ms, context.cores()) })
-}
-
-/// `5%` or `1/30` as a share.
-fn share(text: &str) -> Result<f64, CliError> {
-    let number = |text: &str| text.trim().parse::<f64>().ok();
-    let share = match (text.strip_suffix('%'), text.split_once('/')) {
-        (Some(percent), _) => number(percent).map(|percent| percent / 100.0),
-        (None, Some((part, whole))) => number(part).zip(number(whole)).map(|(part, whole)| part / whole),
-        (None, None) => None,
-    };
-    share.filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| CliError::Usage {
-        message: format!("--read-data-subset: `{text}` is no part of a whole"),
-        hint: Some("write 5% or 1/30".to_owned()),
-    })
 }
 
 fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: usize) -> Result<(), CliError> {

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 /// Whether a terminal or a reader may take this character for something else than a sign of its own: control characters (C0, DEL and
 /// C1), line and paragraph separators, what turns the direction of writing, and what takes no room.
-fn is_hidden(c: char) -> bool {
+pub(super) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

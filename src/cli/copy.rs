@@ -1,18 +1,18 @@
 //! `dumpvault copy`.
 
 use super::args::CopyArgs;
-use super::report::{CliError, Exit, op_exit};
+use super::exit::{Exit, op_exit};
+use super::report::CliError;
 use super::{Context, key, prompt, render};
 use crate::app::{App, AppError, ToOverrides};
 use crate::clock::Clock;
 use crate::codec::Level;
 use crate::config::{self, CopyConfig};
-use crate::ops::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy};
+use crate::ops::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
 use crate::ops::survey::sizes;
 use crate::repo::reader::ReadSettings;
 use crate::repo::{RepoError, Repository};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use crate::snapshot::name::SeriesName;
 use serde_json::{Value, json};
 
 /// Plain bytes of the source's blocks held open unless they are too few, bytes of a read, and reads at a time: the destination needs
@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> 
             Ok(report) => Ok(report),
         };
         let own = match &outcome {
-            Err(error) => super::report::report(error, false, false),
+            Err(error) => context.fail(error, false),
             Ok(report) => tell(context, report, &request),
         };
         exit = worse(exit, own);
@@ -66,7 +66,7 @@ pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> 
         let requests = context.app.requests().map(|requests| render::requests_json(&requests));
         let object =
             json!({"version": 1, "dry_run": args.dry_run, "results": results, "requests_source": requests});
-        context.output(&object.to_string());
+        context.report(object);
     }
     Ok(exit)
 }
@@ -105,11 +105,18 @@ fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<
     let level = own_level.or(context.app.config.compression.as_ref());
     let level = level.map(|text| config::level(text, "--compression")).transpose()?;
     let since = args.since.as_ref().or(settings.since.as_ref());
-    let since = since.map(|text| parse_since(text, &calendar.zone, context.clock.now())).transpose()?;
+    let since =
+        since.map(|text| config::since(text, "--since", &calendar.zone, context.clock.now())).transpose()?;
     let read = context.read_settings();
+    let names = args.snapshots.iter().map(|name| context.whole_name(name)).collect::<Result<_, _>>()?;
+    let series = either(&args.series, &settings.series);
+    let series = series.iter().map(|name| SeriesName::parse(name)).collect::<Result<_, _>>()?;
     Ok(CopyRequest {
-        names: args.snapshots.clone(),
-        series: either(&args.series, &settings.series),
+        names,
+        any_host: args.which.any_host,
+        series,
+        // One that the configuration names may have its first backup yet to come.
+        series_must_be: !args.series.is_empty(),
         host: args.host.clone().or_else(|| settings.host.clone()),
         tags: either(&args.tag, &settings.tags),
         since,
@@ -128,19 +135,6 @@ fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<
     })
 }
 
-/// A moment, the beginning of a day, or so long ago.
-fn parse_since(text: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp, CliError> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment);
-    }
-    let local = text.parse::<jiff::civil::DateTime>().ok().and_then(|local| zone.to_timestamp(local).ok());
-    let ago = || config::age(text, "--since").ok().and_then(|age| now.checked_sub(age).ok());
-    local.or_else(ago).ok_or_else(|| CliError::Usage {
-        message: format!("--since: `{text}` is no day, moment or age"),
-        hint: Some("write 2026-11-01, 2026-11-01T03:00:00Z or 30d".to_owned()),
-    })
-}
-
 fn copy_to(
     context: &Context,
     from: &Repository,
@@ -153,10 +147,14 @@ fn copy_to(
         Err(AppError::Repo(RepoError::NoRepository { .. })) if init && !request.dry_run => {
             // Nothing is made for a copy that cannot be.
             check_source(from, request, &context.progress)?;
-            let credential = key::of_new_repository(context, app)?;
+            let credential = key::of_new_repository(context, app, false)?;
             let to = app.init_alike(from, &credential, context.clock.now().as_millisecond())?;
             context.say(&format!("made repository {} at {}", to.id(), to.location()));
             to
+        }
+        // Made there, it would hold nothing yet.
+        Err(AppError::Repo(RepoError::NoRepository { .. })) if init => {
+            return Ok(plan_for_empty(from, request, &context.progress)?);
         }
         Err(AppError::Repo(RepoError::NoRepository { location })) => {
             return Err(CliError::NoDestination { location });
@@ -221,9 +219,9 @@ fn tell(context: &Context, report: &CopyReport, request: &CopyRequest) -> Exit {
         if error.is_cancelled() || context.cancel.is_cancelled() {
             exit = Exit::Interrupted;
         }
-        let hint = error.hint();
-        let failed = CliError::Usage { message: error.to_string(), hint };
-        super::report::report(&failed, false, exit == Exit::Interrupted);
+        let (message, hint) = (error.to_string(), error.hint());
+        let failed = CliError::Told { message, hint, kind: None, exit };
+        context.fail(&failed, exit == Exit::Interrupted);
     }
     exit
 }
@@ -260,22 +258,4 @@ fn result_json(name: &str, report: &CopyReport, requests: Option<Value>) -> Valu
         "hidden": report.hidden,
         "requests": requests,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_is_a_moment_a_day_or_an_age() {
-        let zone = TimeZone::fixed(jiff::tz::offset(2));
-        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-        let since = |text: &str| parse_since(text, &zone, now).map(|moment| moment.to_string());
-        assert_eq!(since("2026-11-01T03:00:00Z").unwrap(), "2026-11-01T03:00:00Z");
-        assert_eq!(since("2026-11-01").unwrap(), "2026-10-31T22:00:00Z");
-        assert_eq!(since("30d").unwrap(), "2026-10-22T12:00:00Z");
-        for bad in ["", "soon", "2026-13-01", "5"] {
-            assert!(since(bad).is_err(), "{bad}");
-        }
-    }
 }

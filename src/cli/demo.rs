@@ -2,7 +2,8 @@
 
 use super::args::DemoArgs;
 use super::backup::clients;
-use super::report::{CliError, Exit};
+use super::exit::Exit;
+use super::report::CliError;
 use super::{Context, render};
 use crate::ops::demo::{
     DemoDatabase, DemoDay, DemoPlan, DemoReport, DemoRestore, Milestone, WhyGenerated, World,
@@ -57,7 +58,7 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
         }
     };
     if context.json {
-        context.output(&to_json(&report).to_string());
+        context.report(to_json(&report));
     } else {
         conclude(context, &report);
     }

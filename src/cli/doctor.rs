@@ -1,7 +1,9 @@
 //! `dumpvault doctor`.
 
-use super::report::{CliError, Exit};
-use super::{Context, prompt, render};
+use super::exit::Exit;
+use super::report::CliError;
+use super::table::Table;
+use super::{Context, prompt};
 use crate::app::AppError;
 use crate::ops::doctor::{self, Finding, Status};
 use crate::repo::Repository;
@@ -92,7 +94,7 @@ fn tell(context: &Context, lines: &[Line]) {
             })
             .collect();
         let ok = lines.iter().all(|line| line.finding.status != Status::Error);
-        context.output(&json!({"version": 1, "ok": ok, "checks": checks}).to_string());
+        context.report(json!({"version": 1, "ok": ok, "checks": checks}));
         return;
     }
     let shown: Vec<&Line> =
@@ -107,7 +109,7 @@ fn tell(context: &Context, lines: &[Line]) {
     if rows.is_empty() {
         return;
     }
-    let table = render::table(&["", "", "", ""], &[], &rows);
+    let table = Table::new(&["", "", "", ""], &[], &rows).lines(None, false);
     for (line, shown) in table.lines().skip(1).zip(shown) {
         context.output(line);
         if let Some(next) = shown.finding.next.as_ref().filter(|_| shown.finding.status != Status::Good) {

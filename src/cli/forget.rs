@@ -1,15 +1,20 @@
 //! `dumpvault forget`, `prune` and `tag`.
 
 use super::args::{ForgetArgs, PruneArgs, RuleArgs, TagArgs};
-use super::report::{CliError, Exit};
-use super::{Context, render};
+use super::exit::Exit;
+use super::report::CliError;
+use super::table::Table;
+use super::{Context, prompt, render};
 use crate::clock::Clock;
-use crate::config::{age, duration};
-use crate::ops::forget::{Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_named};
+use crate::config::{age, grace};
+use crate::ops::forget::{
+    Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_named, forget_series, whole_series,
+};
 use crate::ops::tag::{TagRequest, tag as change_tags};
-use crate::repo::Repository;
 use crate::repo::gc::{PruneReport, PruneSettings, YoungPacks};
-use crate::snapshot::retention::Policy;
+use crate::repo::{RepoError, Repository};
+use crate::snapshot::name::{NameKind, SeriesName, SnapshotName, check_name};
+use crate::snapshot::retention::{Policy, Representative};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -23,7 +28,7 @@ fn forget_foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result
         repo.forget_foreign()?
     };
     if context.json {
-        context.output(&json!({"version": 1, "dry_run": dry_run, "foreign": objects}).to_string());
+        context.report(json!({"version": 1, "dry_run": dry_run, "foreign": objects}));
         return Ok(Exit::Good);
     }
     let verb = if dry_run { "would remove" } else { "removed" };
@@ -34,12 +39,15 @@ fn forget_foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result
 pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliError> {
     let calendar = context.app.config.calendar()?;
     let zone = calendar.zone.clone();
-    let grace = args.grace.as_deref().map(parse_grace).transpose()?;
+    let grace = args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?;
+    let names: Vec<SnapshotName> =
+        args.snapshots.iter().map(|name| context.whole_name(name)).collect::<Result<_, _>>()?;
     let request = ForgetRequest {
         policies: policies(context, args)?,
-        series: args.series.clone(),
+        series: args.series.as_deref().map(SeriesName::parse).transpose()?,
         host: args.host.clone(),
         force: args.force,
+        even_the_last: args.even_the_last,
         dry_run: args.dry_run,
         calendar,
     };
@@ -48,10 +56,13 @@ pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliEr
         return forget_foreign(context, &repo, args.dry_run);
     }
     let (clock, observer) = (&context.clock, &context.progress);
-    let decided = if args.snapshots.is_empty() {
-        forget_by_policy(&repo, clock, &request, observer)?
-    } else {
-        forget_named(&repo, clock, &args.snapshots, &request, observer)?
+    let decided = match &request.series {
+        Some(series) if args.all => all_of(context, args, &repo, series)?,
+        _ if names.is_empty() => forget_by_policy(&repo, clock, &request, observer)?,
+        _ => {
+            let from = context.viewpoint(args.which.any_host);
+            forget_named(&repo, clock, &names, &from, &request, observer)?
+        }
     };
     if !context.json {
         tell_decided(context, &decided, args, &zone);
@@ -70,27 +81,76 @@ pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliEr
         let gone = decided.iter().filter(|one| !one.verdict.is_kept()).count();
         let list: Vec<Value> = decided.iter().map(decided_json).collect();
         let prune = pruned.as_ref().map(pruned_json);
-        context.output(
-            &json!({
-                "version": 1, "dry_run": args.dry_run, "kept": decided.len() - gone, "removed": gone,
-                "snapshots": list, "prune": prune,
-            })
-            .to_string(),
-        );
+        context.report(json!({
+            "version": 1, "dry_run": args.dry_run, "kept": decided.len() - gone, "removed": gone,
+            "snapshots": list, "prune": prune,
+        }));
     }
     Ok(Exit::Good)
 }
 
+/// Removes a series as a whole, once somebody said that it is meant.
+fn all_of(
+    context: &Context,
+    args: &ForgetArgs,
+    repo: &Repository,
+    series: &SeriesName,
+) -> Result<Vec<Decided>, CliError> {
+    let series = match &args.host {
+        Some(host) => SeriesName { host: Some(host.clone()), ..series.clone() },
+        None => series.clone(),
+    };
+    let whole = whole_series(repo, &series, &context.progress)?;
+    if args.dry_run {
+        return Ok(whole.decided());
+    }
+    let mut hosts: Vec<&str> = whole.snapshots.iter().map(|summary| summary.head.host.as_str()).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let count = render::count(whole.snapshots.len(), "snapshot");
+    let question = format!(
+        "Remove all of series `{series}` ({count}, host {}), the newest included? This cannot be undone.",
+        hosts.join(", ")
+    );
+    if !args.yes {
+        let word = series.to_string();
+        let answer = prompt::confirm_word(&question, &word, &context.cancel);
+        match answer {
+            Some(Ok(true)) => {}
+            Some(Err(_)) => return Err(RepoError::Cancelled.into()),
+            Some(Ok(false)) => {
+                return Err(CliError::Refused {
+                    message: "cancelled; nothing was removed".to_owned(),
+                    hint: None,
+                });
+            }
+            None => {
+                return Err(CliError::Refused {
+                    message: format!(
+                        "cannot remove series `{series}` ({count}): there is no terminal to confirm"
+                    ),
+                    hint: Some("use --yes".to_owned()),
+                });
+            }
+        }
+    }
+    Ok(forget_series(repo, &whole)?)
+}
+
 /// The rules of the command line, or else of the configuration.
 fn policies(context: &Context, args: &ForgetArgs) -> Result<Policies, CliError> {
-    if !args.snapshots.is_empty() {
+    if !args.snapshots.is_empty() || args.all {
         return Ok(Policies::default());
     }
     let given = policy(&args.rules)?;
     if !given.is_empty() {
         return Ok(Policies { default: Some(given), ..Policies::default() });
     }
-    let (default, by_series) = context.app.config.retention()?;
+    let (mut default, mut by_series) = context.app.config.retention()?;
+    if args.rules.keep.is_some() {
+        let all = default.iter_mut().chain(by_series.values_mut());
+        all.for_each(|policy| policy.representative = given.representative);
+    }
     Ok(Policies { default, by_series })
 }
 
@@ -105,6 +165,10 @@ fn policy(rules: &RuleArgs) -> Result<Policy, CliError> {
         yearly: rules.keep_yearly.unwrap_or_default(),
         within,
         tags: rules.keep_tag.iter().cloned().collect(),
+        representative: match rules.keep.as_deref() {
+            Some("last") => Representative::Last,
+            _ => Representative::First,
+        },
     })
 }
 
@@ -129,7 +193,7 @@ fn tell_decided(context: &Context, decided: &[Decided], args: &ForgetArgs, zone:
         .collect();
     if !rows.is_empty() {
         let titles = ["", "ID", "TIME", "SERIES", "HOST", "STATE", "RULES"];
-        context.say_table(&render::table(&titles, &[], &rows));
+        context.say_table(&Table { fixed: &[0, 1, 2], ..Table::new(&titles, &[], &rows) });
     }
     let (would, hint) = match (args.dry_run, args.prune || gone == 0) {
         (true, _) => ("would be ", ""),
@@ -137,9 +201,10 @@ fn tell_decided(context: &Context, decided: &[Decided], args: &ForgetArgs, zone:
         (false, false) => ("", "; `dumpvault prune` gives the space back"),
     };
     if args.snapshots.is_empty() {
-        context.say(&format!("{} snapshots {would}kept, {gone} {would}removed{hint}", decided.len() - gone));
+        let kept = render::count(decided.len() - gone, "snapshot");
+        context.say(&format!("{kept} {would}kept, {gone} {would}removed{hint}"));
     } else {
-        context.say(&format!("{} snapshots {would}removed{hint}", args.snapshots.len()));
+        context.say(&format!("{} {would}removed{hint}", render::count(args.snapshots.len(), "snapshot")));
     }
 }
 
@@ -160,7 +225,7 @@ fn decided_json(one: &Decided) -> Value {
 
 pub(super) fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliError> {
     let zone = context.app.config.calendar()?.zone;
-    let grace = args.grace.as_deref().map(parse_grace).transpose()?;
+    let grace = args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?;
     let settings =
         PruneSettings { dry_run: args.dry_run, end_sessions: args.end_sessions, ..settings(context, grace) };
     let repo: Repository = context.repository()?;
@@ -171,7 +236,7 @@ pub(super) fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliErro
             map.insert("version".to_owned(), json!(1));
             map.insert("dry_run".to_owned(), json!(args.dry_run));
         }
-        context.output(&object.to_string());
+        context.report(object);
     } else {
         tell_pruned(context, &report, &settings, &zone);
     }
@@ -181,14 +246,6 @@ pub(super) fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliErro
 fn settings(context: &Context, grace: Option<Duration>) -> PruneSettings {
     let usual = PruneSettings::new(context.clock.now().as_millisecond());
     PruneSettings { grace: grace.unwrap_or(usual.grace), ..usual }
-}
-
-fn parse_grace(text: &str) -> Result<Duration, CliError> {
-    if text.chars().all(|c| c == '0') && !text.is_empty() {
-        return Ok(Duration::ZERO);
-    }
-    let parsed = age(text, "--grace").ok().and_then(|age| Duration::try_from(age).ok());
-    Ok(parsed.map_or_else(|| duration(text, "--grace"), Ok)?)
 }
 
 fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings, zone: &TimeZone) {
@@ -314,11 +371,8 @@ fn pruned_json(report: &PruneReport) -> Value {
 }
 
 pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
-    let zone = context.app.config.calendar()?.zone;
     let pin = (args.pin || args.unpin).then_some(args.pin);
-    if let Some(bad) = args.add.iter().find(|tag| tag.is_empty() || tag.contains(char::is_control)) {
-        return Err(CliError::usage(format!("`{bad}` is no tag: it must be one line, and not empty")));
-    }
+    args.add.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
     if args.add.is_empty() && args.remove.is_empty() && pin.is_none() {
         return Err(CliError::usage("nothing to change: give --add, --remove, --pin or --unpin"));
     }
@@ -328,15 +382,14 @@ pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
         pin,
         confirm_time: args.confirm_time,
     };
+    let name = context.whole_name(&args.snapshot)?;
     let repo = context.repository()?;
-    let host = context.app.host();
-    let name = &args.snapshot;
-    let (summary, pinned) =
-        change_tags(&repo, &context.clock, &host, name, &zone, &request, &context.progress)?;
+    let from = context.viewpoint(args.which.any_host);
+    let (summary, pinned) = change_tags(&repo, &context.clock, &name, &from, &request, &context.progress)?;
     if context.json {
         let id = summary.id.to_string();
         let object = json!({"version": 1, "id": id, "tags": summary.head.tags, "pinned": pinned});
-        context.output(&object.to_string());
+        context.report(object);
     } else {
         let tags =
             if summary.head.tags.is_empty() { "none".to_owned() } else { summary.head.tags.join(", ") };

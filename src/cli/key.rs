@@ -3,8 +3,10 @@
 mod authors;
 
 use super::args::{InitArgs, KeyCommand, NewKeyArgs};
-use super::render::{self, table};
-use super::report::{CliError, Exit};
+use super::exit::Exit;
+use super::render;
+use super::report::CliError;
+use super::table::Table;
 use super::{Context, prompt};
 use crate::app::{App, AppError};
 use crate::clock::Clock;
@@ -14,22 +16,26 @@ use crate::repo::Repository;
 use crate::repo::format::slot::{SLOT_BYTES_MAX, SlotKind};
 use crate::secret::Passphrase;
 use serde_json::json;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use zeroize::Zeroizing;
 
+/// Shorter passphrases are refused unless forced.
+const PASSPHRASE_MIN: usize = 8;
+/// So often a person is asked for two passphrases that are the same, and long enough.
+const ATTEMPTS: usize = 3;
 /// Shorter passphrases earn a warning.
 const PASSPHRASE_SHORT: usize = 12;
 
 pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError> {
-    let credential = of_new_repository(context, &context.app)?;
+    let credential = of_new_repository(context, &context.app, args.force)?;
     let repo = context.app.init(&credential, &args.label, now_ms(context))?;
     if context.json {
         let object = json!({
             "version": 1, "id": repo.id().to_string(), "location": repo.location(),
             "authority": repo.authority_fingerprint(),
         });
-        context.output(&object.to_string());
+        context.report(object);
     } else {
         context.say(&format!("made repository {} at {}", repo.id(), repo.location()));
         context.say(
@@ -43,7 +49,7 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
 }
 
 /// What will open the repository that is about to be made at `app`'s address. A key file that is named and not there is made.
-pub(super) fn of_new_repository(context: &Context, app: &App) -> Result<Credential, CliError> {
+pub(super) fn of_new_repository(context: &Context, app: &App, force: bool) -> Result<Credential, CliError> {
     // That none can be made there is told before anything is asked or made.
     if let Ok(storage) = app.storage() {
         Repository::check_vacant(storage.as_ref())?;
@@ -55,12 +61,12 @@ pub(super) fn of_new_repository(context: &Context, app: &App) -> Result<Credenti
             Credential::KeyFile(key)
         }
         _ => {
-            let found = app.credential(&|| ask_twice("passphrase for the new repository: "))?;
+            let found = app.credential(&|| ask_twice("passphrase for the new repository: ", force))?;
             found.warnings.into_iter().for_each(|message| context.warn(message));
             found.credential
         }
     };
-    warn_if_short(context, &credential);
+    check_length(context, &credential, force)?;
     Ok(credential)
 }
 
@@ -82,7 +88,28 @@ fn now_ms(context: &Context) -> i64 {
     context.clock.now().as_millisecond()
 }
 
-fn ask_twice(question: &str) -> Option<std::io::Result<String>> {
+/// Asks for a new passphrase, and again for the same. Who mistypes is asked once more.
+fn ask_twice(question: &str, force: bool) -> Option<std::io::Result<String>> {
+    for _ in 1..ATTEMPTS {
+        match ask_pair(question)? {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                eprint_line(&format!("{error}, try again"))
+            }
+            Ok(text) if !force && !text.is_empty() && text.chars().count() < PASSPHRASE_MIN => {
+                eprint_line(&format!("a passphrase has at least {PASSPHRASE_MIN} characters, try again"));
+            }
+            answer => return Some(answer),
+        }
+    }
+    ask_pair(question)
+}
+
+fn eprint_line(text: &str) {
+    // Safe to ignore because there is nowhere left to say it.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+fn ask_pair(question: &str) -> Option<std::io::Result<String>> {
     let first = match prompt::ask(question)? {
         Ok(first) => first,
         // Whoever gives up is not asked again.
@@ -93,19 +120,27 @@ fn ask_twice(question: &str) -> Option<std::io::Result<String>> {
         true => Ok(first),
         false => {
             drop(Zeroizing::new(first));
-            Err(std::io::Error::other("the two are not the same"))
+            Err(std::io::Error::new(ErrorKind::InvalidInput, "passphrases do not match"))
         }
     }))
 }
 
-fn warn_if_short(context: &Context, credential: &Credential) {
-    if let Credential::Passphrase(passphrase) = credential
-        && passphrase.expose().len() < PASSPHRASE_SHORT
-    {
+/// Refuses a passphrase that is guessed in no time, and warns of one that is short.
+fn check_length(context: &Context, credential: &Credential, force: bool) -> Result<(), CliError> {
+    let Credential::Passphrase(passphrase) = credential else { return Ok(()) };
+    let length = passphrase.expose().len();
+    if length < PASSPHRASE_MIN && !force {
+        return Err(CliError::Refused {
+            message: format!("the passphrase has less than {PASSPHRASE_MIN} characters"),
+            hint: Some("use a longer one, or --force".to_owned()),
+        });
+    }
+    if length < PASSPHRASE_SHORT {
         context.warn(format!(
             "the passphrase is short: {PASSPHRASE_SHORT} characters and more are hard to guess"
         ));
     }
+    Ok(())
 }
 
 fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, CliError> {
@@ -127,7 +162,7 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
             found.warnings.into_iter().for_each(|message| context.warn(message));
             found.credential
         }
-        None => match ask_twice("new passphrase: ") {
+        None => match ask_twice("new passphrase: ", args.force) {
             Some(Ok(text)) if text.is_empty() => return Err(CliError::usage("the new passphrase is empty")),
             Some(Ok(text)) => Credential::Passphrase(Passphrase::new(text)),
             Some(Err(error)) => return Err(CliError::usage(format!("new passphrase: {error}"))),
@@ -139,7 +174,7 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
             }
         },
     };
-    warn_if_short(context, &credential);
+    check_length(context, &credential, args.force)?;
     Ok(credential)
 }
 
@@ -151,7 +186,7 @@ fn opened(context: &Context) -> Result<(Repository, Credential), CliError> {
 
 fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
     if context.json {
-        context.output(&json!({"version": 1, "id": id.to_string()}).to_string());
+        context.report(json!({"version": 1, "id": id.to_string()}));
     } else {
         context.say(line);
     }
@@ -180,7 +215,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
             })
             .collect();
         let authors = authors::json(&repo);
-        context.output(&json!({"version": 1, "keys": keys, "authors": authors}).to_string());
+        context.report(json!({"version": 1, "keys": keys, "authors": authors}));
     } else {
         let rows: Vec<Vec<String>> = slots
             .iter()
@@ -198,9 +233,10 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 }
             })
             .collect();
-        context.output_table(&authors::listed(&repo));
+        let authors = authors::rows(&repo);
+        context.table(&Table::new(&["KEY", "ROLE", "MAY", "NAME"], &[], &authors));
         context.output("");
-        context.output_table(&table(&["SLOT", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
+        context.table(&Table::new(&["SLOT", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
         context
             .say("* the slot that opened the repository; roles and labels of slots are what the slots say");
     }

@@ -1,71 +1,155 @@
 //! `dumpvault snapshots`, `ls`, `show` and `stats`.
 
 use super::args::{NameArgs, SnapshotsArgs};
-use super::render::{self, table};
-use super::report::{CliError, Exit};
-use super::{Context, print, tables};
+use super::exit::Exit;
+use super::render;
+use super::report::CliError;
+use super::style::Colour;
+use super::table::Table;
+use super::{Context, tables};
 use crate::clock::Clock;
+use crate::config;
 use crate::event::{Event, Observer};
+use crate::ops::OpError;
 use crate::ops::backup::tags_of;
-use crate::ops::restore::find;
+use crate::ops::restore::{check_stream, find_in};
 use crate::ops::survey::{Closer, Seen, Sums, Survey, closer, sizes, stats as reckon, survey};
+use crate::repo::Repository;
 use crate::repo::history::History;
-use crate::snapshot::Summary;
+use crate::snapshot::name::{SeriesName, SnapshotName};
+use crate::snapshot::selection::{check_series, newer};
+use crate::snapshot::tags::Calendar;
+use crate::snapshot::{State, Summary};
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashSet};
 
 pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit, CliError> {
     let calendar = context.app.config.calendar()?;
+    let series = args.series.as_deref().map(SeriesName::parse).transpose()?;
+    let since = args.since.as_deref();
+    let since =
+        since.map(|text| config::since(text, "--since", &calendar.zone, context.clock.now())).transpose()?;
     let repo = context.repository()?;
     let Survey { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
     let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
+    if let Some(series) = &series {
+        check_series(&summaries, series).map_err(OpError::from)?;
+    }
     let tags = tags_of(&summaries, &calendar);
-    let shown: Vec<(Seen, Vec<String>)> = snapshots
+    let mut shown: Vec<(Seen, Vec<String>)> = snapshots
         .into_iter()
         .zip(tags)
         .map(|(seen, calendar)| {
             let tags = render::tags(&calendar, &seen.summary);
             (seen, tags)
         })
-        .filter(|(seen, tags)| {
-            let head = &seen.summary.head;
-            args.series.as_ref().is_none_or(|series| *series == head.series)
-                && args.host.as_ref().is_none_or(|host| *host == head.host)
-                && args.tag.iter().all(|tag| tags.contains(tag))
-        })
+        .filter(|(seen, tags)| is_wanted(args, series.as_ref(), since, &seen.summary, tags))
         .collect();
+    if let Some(count) = args.latest {
+        keep_latest(&mut shown, count);
+    }
     for damage in &history.damaged {
         let message = damage.error.to_string();
         context.progress.observe(Event::Damage { object: "history".to_owned(), message });
     }
     if context.json {
-        let one = |(seen, tags): (Seen, Vec<String>)| {
-            let mut object = render::snapshot(&seen, tags);
-            if let Some(map) = object.as_object_mut() {
-                map.insert("pinned".to_owned(), json!(history.pinned.contains(&seen.summary.id)));
-                let verified = history.verified.get(&seen.summary.id);
-                let time = verified.map(|ms| crate::snapshot::timestamp(*ms).to_string());
-                map.insert("verified".to_owned(), json!(time));
-            }
-            object
-        };
-        let list: Vec<Value> = shown.into_iter().map(one).collect();
-        context
-            .output(&json!({"version": 1, "snapshots": list, "time_zone": calendar.zone_name(), "pack_bytes": pack_bytes}).to_string());
+        let list: Vec<Value> = shown.into_iter().map(|one| one_json(one, &history)).collect();
+        context.report(json!({
+            "version": 1, "snapshots": list, "time_zone": calendar.zone_name(), "pack_bytes": pack_bytes,
+        }));
     } else if shown.is_empty() {
         context.say("no snapshots");
     } else {
-        let rows: Vec<Vec<String>> =
-            shown.iter().map(|(seen, tags)| row(context, seen, tags, &calendar.zone, &history)).collect();
-        let titles = ["ID", "TIME", "SERIES", "HOST", "TAGS", "SIZE", "STORED", "TOOK", "STATE"];
-        context.output_table(&table(&titles, &[5, 6, 7], &rows));
-        context.say(&format!(
-            "{} snapshots, times in {}; packs of all snapshots: {} on disk, padding included",
-            rows.len(),
-            calendar.zone_name(),
-            render::bytes(pack_bytes)
-        ));
+        print_list(context, args, &shown, &calendar, &history, pack_bytes);
     }
     Ok(if history.damaged.is_empty() { Exit::Good } else { Exit::Integrity })
+}
+
+fn is_wanted(
+    args: &SnapshotsArgs,
+    series: Option<&SeriesName>,
+    since: Option<Timestamp>,
+    summary: &Summary,
+    tags: &[String],
+) -> bool {
+    let head = &summary.head;
+    series.is_none_or(|series| series.holds(head))
+        && args.host.as_ref().is_none_or(|host| *host == head.host)
+        && args.tag.iter().all(|tag| tags.contains(tag))
+        && since.is_none_or(|since| head.time() >= since)
+}
+
+/// Of each series and host only the newest so many.
+fn keep_latest(shown: &mut Vec<(Seen, Vec<String>)>, count: u32) {
+    let head_of =
+        |one: &(Seen, Vec<String>)| (one.0.summary.head.series.clone(), one.0.summary.head.host.clone());
+    let mut groups: BTreeMap<(String, String), Vec<&Summary>> = BTreeMap::new();
+    for one in shown.iter() {
+        groups.entry(head_of(one)).or_default().push(&one.0.summary);
+    }
+    let mut latest = HashSet::new();
+    for mut members in groups.into_values() {
+        members.sort_by(|a, b| newer(b, a));
+        latest.extend(members.iter().take(count as usize).map(|summary| summary.id));
+    }
+    shown.retain(|(seen, _)| latest.contains(&seen.summary.id));
+}
+
+fn one_json((seen, tags): (Seen, Vec<String>), history: &History) -> Value {
+    let mut object = render::snapshot(&seen, tags);
+    if let Some(map) = object.as_object_mut() {
+        map.insert("pinned".to_owned(), json!(history.pinned.contains(&seen.summary.id)));
+        let verified = history.verified.get(&seen.summary.id);
+        let time = verified.map(|ms| crate::snapshot::timestamp(*ms).to_string());
+        map.insert("verified".to_owned(), json!(time));
+    }
+    object
+}
+
+const TITLES: [&str; 9] = ["ID", "TIME", "SERIES", "HOST", "TAGS", "SIZE", "STORED", "TOOK", "STATE"];
+/// Of these, what `--compact` shows.
+const COMPACT: [usize; 5] = [0, 1, 2, 5, 8];
+
+fn print_list(
+    context: &Context,
+    args: &SnapshotsArgs,
+    shown: &[(Seen, Vec<String>)],
+    calendar: &Calendar,
+    history: &History,
+    pack_bytes: u64,
+) {
+    let columns: Vec<usize> = if args.compact { COMPACT.to_vec() } else { (0..TITLES.len()).collect() };
+    let pick = |cells: &[String]| -> Vec<String> {
+        columns.iter().filter_map(|column| cells.get(*column).cloned()).collect()
+    };
+    let rows: Vec<Vec<String>> =
+        shown.iter().map(|(seen, tags)| pick(&row(context, seen, tags, &calendar.zone, history))).collect();
+    let titles: Vec<&str> = columns.iter().filter_map(|column| TITLES.get(*column).copied()).collect();
+    let numbers = |(_, column): &(usize, &usize)| [5, 6, 7].contains(*column);
+    let right: Vec<usize> = columns.iter().enumerate().filter(numbers).map(|(at, _)| at).collect();
+    let colour = |at: usize, column: usize| {
+        let (seen, _) = shown.get(at).filter(|_| column + 1 == titles.len())?;
+        colour_of(&seen.summary, history)
+    };
+    let lines = Table { fixed: &[0, 1], colour: Some(&colour), ..Table::new(&titles, &right, &rows) };
+    context.table(&lines);
+    context.say(&format!(
+        "{}, times in {}; packs of all snapshots: {} on disk, padding included",
+        render::count(rows.len(), "snapshot"),
+        calendar.zone_name(),
+        render::bytes(pack_bytes)
+    ));
+}
+
+/// What of a state a person should see first.
+fn colour_of(summary: &Summary, history: &History) -> Option<Colour> {
+    match summary.head.state {
+        _ if history.damaged_snapshots.contains_key(&summary.id) => Some(Colour::Red),
+        State::Suspect | State::Partial => Some(Colour::Yellow),
+        State::Complete if history.verified.contains_key(&summary.id) => Some(Colour::Green),
+        State::Complete => None,
+    }
 }
 
 fn row(
@@ -105,25 +189,36 @@ fn row(
 }
 
 /// The snapshot that a name stands for, its tags among all others.
-pub(super) fn one(context: &Context, name: &str) -> Result<(Seen, Vec<String>), CliError> {
+pub(super) fn one(
+    context: &Context,
+    repo: &Repository,
+    name: &SnapshotName,
+    any_host: bool,
+) -> Result<(Seen, Vec<String>), CliError> {
     let calendar = context.app.config.calendar()?;
-    let repo = context.repository()?;
     let (mut catalog, history) = repo.known(&context.progress)?;
-    let summary = find(&history, name, &calendar.zone, &context.progress)?;
+    let from = context.viewpoint(any_host);
+    let summary = find_in(repo, &mut catalog, &history, name, &from, &context.progress)?;
     let tags = tags_of(&history.snapshots, &calendar);
     let mut paired = history.snapshots.iter().zip(&tags);
     let own = paired.find(|(other, _)| other.id == summary.id).map(|(_, tags)| tags.as_slice());
     let tags = render::tags(own.unwrap_or_default(), &summary);
-    let body = Some(repo.body(&mut catalog, &summary.id)?);
-    Ok((Seen { summary, body }, tags))
+    let mut body = repo.body(&mut catalog, &summary.id)?;
+    if let Some(stream) = &name.stream {
+        check_stream(&summary, &body, stream)?;
+        body.streams.retain(|own| own.name == *stream);
+        body.failed.clear();
+    }
+    Ok((Seen { summary, body: Some(body) }, tags))
 }
 
 pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
-    let (seen, tags) = one(context, &args.snapshot)?;
+    let name = context.name(&args.snapshot)?;
+    let (seen, tags) = one(context, &context.repository()?, &name, args.which.any_host)?;
     if context.json {
-        let tables = seen.body.as_ref().map(tables::list_json);
+        let tables = seen.body.as_ref().map(|body| tables::list_json(context, body));
         let object = json!({"version": 1, "snapshot": render::snapshot(&seen, tags), "tables": tables});
-        context.output(&object.to_string());
+        context.report(object);
         return Ok(Exit::Good);
     }
     let streams = seen.body.iter().flat_map(|body| &body.streams);
@@ -139,7 +234,7 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
             ]
         })
         .collect();
-    context.output_table(&table(&["STREAM", "SIZE", "NEW", "STORED", "FORMAT", "PROOF"], &[1, 2, 3], &rows));
+    context.table(&Table::new(&["STREAM", "SIZE", "NEW", "STORED", "FORMAT", "PROOF"], &[1, 2, 3], &rows));
     for failed in seen.body.iter().flat_map(|body| &body.failed) {
         context.output(&format!("failed: {}: {}", failed.name, failed.reason));
     }
@@ -150,17 +245,20 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
 }
 
 pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
-    let (seen, tags) = one(context, &args.snapshot)?;
-    let closer = closer(&context.repository()?, &seen.summary.id, &context.progress, &context.cancel)?;
+    let name = context.whole_name(&args.snapshot)?;
+    // Opened once: a passphrase is asked for once, and a key takes its time.
+    let repo = context.repository()?;
+    let (seen, tags) = one(context, &repo, &name, args.which.any_host)?;
+    let closer = closer(&repo, &seen.summary.id, &context.progress, &context.cancel)?;
     if context.json {
         let mut snapshot = render::snapshot(&seen, tags);
         add_closer(&mut snapshot, &closer);
-        context.output(&json!({"version": 1, "snapshot": snapshot}).to_string());
+        context.report(json!({"version": 1, "snapshot": snapshot}));
         return Ok(Exit::Good);
     }
     let zone = context.app.config.calendar()?.zone;
     let Summary { id, head, .. } = &seen.summary;
-    let line = |name: &str, value: String| print(&format!("{name:<14} {value}"));
+    let line = |name: &str, value: String| context.output(&format!("{name:<14} {value}"));
     line("snapshot", id.to_string());
     line("series", format!("{} on {}, number {}", head.series, head.host, head.counter));
     line("time", render::time(head.time_ms, &zone));
@@ -176,7 +274,7 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
     }
     for (stream, survey) in body.streams.iter().zip(&closer.streams) {
         let stats = &stream.stats;
-        print("");
+        context.output("");
         line("stream", stream.name.clone());
         line("size", format!("{} ({} bytes)", render::bytes(stream.bytes), stream.bytes));
         line("blake3", stream.digest.to_string());
@@ -260,7 +358,7 @@ pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
             "packs": found.on_disk.packs, "pack_bytes": found.on_disk.pack_bytes, "chunks": found.chunks,
             "disk_bytes": found.on_disk.bytes,
         });
-        context.output(&object.to_string());
+        context.report(object);
         return Ok(Exit::Good);
     }
     let row = |name: &str, host: &str, sums: &Sums, read: Option<&f64>| {
@@ -282,7 +380,7 @@ pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
         of_series.map(|(key, sums)| row(&key.0, &key.1, sums, found.reads.get(key))).collect();
     rows.push(row("all", "", &found.total, None));
     let titles = ["SERIES", "HOST", "SNAPSHOTS", "SIZE", "NEW", "KNOWN", "COPIED", "STORED", "RATIO", "READ"];
-    context.output_table(&table(&titles, &[2, 3, 4, 5, 6, 7, 8, 9], &rows));
+    context.table(&Table::new(&titles, &[2, 3, 4, 5, 6, 7, 8, 9], &rows));
     context.say(&format!(
         "{} on disk, of which {} in {} packs, padding included; {} chunks. STORED: bytes added by each snapshot, without padding. \
          READ: read amplification when restoring the newest.",

@@ -1,7 +1,8 @@
 //! `dumpvault lock`, and what `check` says of locks.
 
 use super::args::{LockArgs, LockCommand};
-use super::report::{CliError, Exit};
+use super::exit::Exit;
+use super::report::CliError;
 use super::{Context, render};
 use crate::clock::Clock;
 use crate::repo::Repository;
@@ -21,7 +22,7 @@ pub(super) fn run(context: &Context, args: &LockArgs) -> Result<Exit, CliError> 
     let until = Timestamp::try_from(extended.until).unwrap_or(Timestamp::MAX);
     if context.json {
         let object = json!({"version": 1, "objects": extended.objects, "until": until.to_string()});
-        context.output(&object.to_string());
+        context.report(object);
     } else {
         context.say(&format!(
             "{} objects are locked until {}",

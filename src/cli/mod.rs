@@ -7,6 +7,7 @@ mod clean;
 mod copy;
 mod demo;
 mod doctor;
+mod exit;
 mod forget;
 mod key;
 mod list;
@@ -17,7 +18,11 @@ mod render;
 mod repair;
 mod report;
 mod restore;
+mod said;
+mod style;
+mod table;
 mod tables;
+mod usage;
 mod verify;
 
 use crate::app::{App, Overrides};
@@ -27,41 +32,48 @@ use crate::crypto::Credential;
 use crate::event::{Cancel, Event, Observer};
 use crate::repo::reader::ReadSettings;
 use crate::repo::{Identity, Repository};
+use crate::snapshot::name::SnapshotName;
+use crate::snapshot::selection::Viewpoint;
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
+use exit::Exit;
 use progress::Progress;
-use report::{CliError, Exit};
+use report::CliError;
+use said::Said;
+use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use table::Table;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Parses the arguments, runs the command, reports.
 pub fn main() -> ExitCode {
     keep_memory_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            if error.use_stderr() {
-                tell_usage(error);
-                return Exit::Usage.into();
-            }
-            // Safe to ignore because there is nowhere left to say it.
-            let _ = error.print();
-            return Exit::Good.into();
-        }
+        Err(error) => return usage::refuse(error).into(),
     };
-    start_logging(cli.globals.verbose);
+    let said = Said::default();
+    start_logging(cli.globals.verbose, &said);
     let cancel = Cancel::new();
     if let Err(error) = watch_signals(&cancel) {
         tracing::warn!("signals cannot be watched: {error}");
     }
     let json = cli.globals.json;
-    let outcome = run(cli, &cancel);
-    match outcome {
-        Ok(Exit::Good) if OUTPUT_FAILED.load(Ordering::SeqCst) => Exit::Partial.into(),
-        Ok(exit) => exit.into(),
-        Err(error) => report::report(&error, json, cancel.is_cancelled()).into(),
+    let exit = match run(cli, &cancel, &said) {
+        Ok(Exit::Good) if OUTPUT_FAILED.load(Ordering::SeqCst) => Exit::NothingDone,
+        Ok(exit) => exit,
+        Err(error) => report::report(&error, &said, json, cancel.is_cancelled()),
+    };
+    if exit == Exit::Unheard {
+        // Safe to ignore because the exit code says the same to a shell.
+        let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
     }
+    exit.into()
 }
 
 /// Keys and dumps stand in this process's memory: no core dump of it, or of a program that it starts, shall hold them, and no other
@@ -74,24 +86,22 @@ fn keep_memory_private() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-/// The parser quotes arguments, and a script may have them from anywhere: it is given clean ones to complain of.
-fn tell_usage(error: clap::Error) {
-    let args = std::env::args_os().map(|arg| clean::line(&arg.to_string_lossy()).into_owned());
-    let error = Cli::try_parse_from(args).err().unwrap_or(error);
-    // Its lines are many, and its own.
-    error.render().to_string().trim_end().lines().for_each(clean::tell);
-}
-
-fn start_logging(verbose: u8) {
+/// Warnings go where all warnings go; the rest to standard error, where --verbose asks for it.
+fn start_logging(verbose: u8, said: &Said) {
     let level = match verbose {
         0 => "warn",
         1 => "info",
         2 => "debug",
         _ => "trace",
     };
+    let not_a_warning = filter_fn(|metadata| *metadata.level() > tracing::Level::WARN);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(|| clean::Log)
+        .with_ansi(false)
+        .with_target(false)
+        .with_filter(not_a_warning);
     let filter = tracing_subscriber::EnvFilter::new(format!("dumpvault={level}"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
-    log.with_writer(|| clean::Log).init();
+    tracing_subscriber::registry().with(filter).with(lines).with(said.clone()).init();
 }
 
 /// The first SIGINT or SIGTERM asks to stop cleanly; a second one ends the process at once.
@@ -161,19 +171,75 @@ impl Context {
         }
     }
 
-    /// The same for the lines of a table.
-    fn say_table(&self, table: &str) {
-        table.lines().for_each(|line| self.say(line));
-    }
-
     /// A line that is the command's very output; with --json an object.
     fn output(&self, line: &str) {
-        self.progress.suspend(|| if self.json { print_json(line) } else { print(line) });
+        self.progress.suspend(|| {
+            if style::is_closed() {
+                output_failed("it is closed");
+            }
+            if self.json { print_json(line) } else { print(line) }
+        });
     }
 
-    /// The lines of a table that is the command's very output.
-    fn output_table(&self, table: &str) {
-        table.lines().for_each(|line| self.output(line));
+    /// A table that is the command's very output.
+    fn table(&self, table: &Table<'_>) {
+        let lines = table.lines(style::columns(), style::wanted(&std::io::stdout()));
+        self.progress.suspend(|| {
+            if style::is_closed() {
+                output_failed("it is closed");
+            }
+            print_as_is(&lines);
+        });
+    }
+
+    /// A table for people, left out with --quiet and --json.
+    fn say_table(&self, table: &Table<'_>) {
+        if !self.quiet && !self.json {
+            self.table(table);
+        }
+    }
+
+    /// The command's report for programs, with every warning that was told on the way.
+    fn report(&self, mut object: Value) {
+        if let Some(map) = object.as_object_mut() {
+            let mut warnings = self.progress.said().warnings();
+            // Some reports have warnings of their own.
+            if let Some(Value::Array(own)) = map.remove("warnings") {
+                let own = own.into_iter().filter_map(|word| word.as_str().map(str::to_owned));
+                let new: Vec<String> = own.filter(|word| !warnings.contains(word)).collect();
+                warnings.extend(new);
+            }
+            map.insert("warnings".to_owned(), warnings.into());
+        }
+        self.output(&object.to_string());
+    }
+
+    /// Tells why one of several parts failed.
+    fn fail(&self, error: &CliError, interrupted: bool) -> Exit {
+        self.progress.end();
+        report::report(error, self.progress.said(), false, interrupted)
+    }
+
+    /// A snapshot's name, taken apart.
+    fn name(&self, text: &str) -> Result<SnapshotName, CliError> {
+        Ok(SnapshotName::parse(text, &self.app.config.calendar()?.zone)?)
+    }
+
+    /// A snapshot's name where a stream has no business.
+    fn whole_name(&self, text: &str) -> Result<SnapshotName, CliError> {
+        let name = self.name(text)?;
+        match name.stream {
+            Some(_) => Err(CliError::usage_hint(
+                format!("`{text}` names a stream, and this is about whole snapshots"),
+                format!("use `{name}`"),
+            )),
+            None => Ok(name),
+        }
+    }
+
+    /// From where names are looked at: this host's series come first.
+    fn viewpoint(&self, any_host: bool) -> Viewpoint {
+        Viewpoint { host: self.app.host(), any_host }
     }
 
     fn cores(&self) -> usize {
@@ -190,29 +256,39 @@ static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Prints a line.
 fn print(line: &str) {
-    write_line(&clean::line(line));
+    print_as_is(&clean::line(line));
 }
 
 /// Prints an object that stands in one line.
 fn print_json(object: &str) {
-    write_line(&clean::json(object));
+    print_as_is(&clean::json(object));
 }
 
-/// A reader that went away is no error of ours: `… | head` is a fine thing to do.
-fn write_line(line: &str) {
+/// Prints lines. A reader that went away is no error of ours: `… | head` is a fine thing to do.
+fn print_as_is(lines: &str) {
     let mut out = std::io::stdout().lock();
-    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
+    if let Err(error) = writeln!(out, "{lines}").and_then(|()| out.flush())
         && error.kind() != std::io::ErrorKind::BrokenPipe
-        && !OUTPUT_FAILED.swap(true, Ordering::SeqCst)
     {
-        clean::tell(&format!("dumpvault: error: standard output: {error}"));
+        output_failed(&error.to_string());
     }
 }
 
-fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
+/// Tells once that standard output does not take what is printed. The exit code says it, too.
+fn output_failed(why: &str) {
+    if !OUTPUT_FAILED.swap(true, Ordering::SeqCst) {
+        // Safe to ignore because there is nowhere left to say it.
+        let _ = writeln!(std::io::stderr().lock(), "dumpvault: error: standard output: {why}");
+    }
+}
+
+fn run(cli: Cli, cancel: &Cancel, said: &Said) -> Result<Exit, CliError> {
     let globals = cli.globals;
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "dumpvault", &mut std::io::stdout());
+        // Into memory first: written in pieces, a reader that went away would be a panic.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "dumpvault", &mut script);
+        print_as_is(String::from_utf8_lossy(&script).trim_end());
         return Ok(Exit::Good);
     }
     let environment = Environment {
@@ -245,7 +321,7 @@ fn run(cli: Cli, cancel: &Cancel) -> Result<Exit, CliError> {
         clock: SystemClock,
         json: globals.json,
         quiet: globals.quiet,
-        progress: Progress::new(draw, std::io::stderr().is_terminal()),
+        progress: Progress::new(draw, std::io::stderr().is_terminal(), said.clone()),
     };
     let outcome = dispatch(&context, cli.command);
     if let Some(requests) = context.app.requests() {

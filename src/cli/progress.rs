@@ -1,6 +1,8 @@
 //! Progress: a line that moves on a terminal, plain lines now and then without one.
 
 use super::clean;
+use super::said::Said;
+use super::table::shorten;
 use crate::event::{Event, Observer};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::{Mutex, PoisonError};
@@ -9,16 +11,19 @@ use std::time::{Duration, Instant};
 /// Without a terminal, a line at least so long after the last.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Columns of the line that a stream's name may take.
+const NAME_COLUMNS: usize = 20;
+
 /// Draws events.
 pub(super) struct Progress {
     draw: bool,
     terminal: bool,
+    said: Said,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    bar: Option<ProgressBar>,
     stream: String,
     bytes: u64,
     known: u64,
@@ -29,21 +34,18 @@ struct State {
 
 impl Progress {
     /// Draws nothing at all without `draw`; warnings are always told.
-    pub fn new(draw: bool, terminal: bool) -> Self {
-        Self { draw, terminal, state: Mutex::default() }
+    pub fn new(draw: bool, terminal: bool, said: Said) -> Self {
+        Self { draw, terminal, said, state: Mutex::default() }
     }
 
     /// Runs `print` with the moving line out of the way.
     pub fn suspend(&self, print: impl FnOnce()) {
-        let bar = self.state.lock().unwrap_or_else(PoisonError::into_inner).bar.clone();
-        match bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        }
+        self.said.aside(print);
     }
 
-    fn line(&self, text: &str) {
-        self.suspend(|| clean::tell(text));
+    /// What was said aside so far.
+    pub fn said(&self) -> &Said {
+        &self.said
     }
 
     fn start(&self, stream: String, expected: Option<u64>) {
@@ -53,16 +55,17 @@ impl Progress {
         if self.draw && self.terminal {
             let bar = match expected {
                 Some(bytes) => ProgressBar::new(bytes).with_style(style(
-                    "{spinner} {prefix}  {bytes}/{total_bytes} {percent}%  {binary_bytes_per_sec}  {elapsed}",
+                    "{spinner} {prefix}  {bytes}/{total_bytes} {percent}%  {binary_bytes_per_sec}  ETA {eta}",
                 )),
                 None => ProgressBar::no_length().with_style(style(
                     "{spinner} {prefix}  {bytes}  {binary_bytes_per_sec}  {msg}  {elapsed}",
                 )),
             };
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-            bar.set_prefix(clean::line(&state.stream).into_owned());
+            // What is longer than a line is drawn on two, and the terminal scrolls.
+            bar.set_prefix(shorten(&clean::line(&state.stream), NAME_COLUMNS));
             bar.enable_steady_tick(Duration::from_millis(125));
-            state.bar = Some(bar);
+            self.said.set_bar(Some(bar));
         }
     }
 
@@ -70,7 +73,11 @@ impl Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.bytes += bytes;
         state.known += known;
-        if let Some(bar) = &state.bar {
+        if let Some(bar) = self.said.bar() {
+            // What is expected may be what the dump before had, and this one be longer.
+            if state.expected.is_some_and(|expected| state.bytes > expected) {
+                bar.set_length(state.bytes);
+            }
             bar.set_position(state.bytes);
             if state.expected.is_none() {
                 let new = state.bytes - state.known.min(state.bytes);
@@ -84,21 +91,19 @@ impl Progress {
             let seconds = state.began.map_or(0.0, |began| began.elapsed().as_secs_f64()).max(0.001);
             let rate = HumanBytes((state.bytes as f64 / seconds) as u64);
             let text = match state.expected {
-                Some(all) => {
+                Some(all) if state.bytes <= all => {
                     format!("{}: {} of {}, {rate}/s", state.stream, HumanBytes(state.bytes), HumanBytes(all))
                 }
-                None => format!("{}: {}, {rate}/s", state.stream, HumanBytes(state.bytes)),
+                _ => format!("{}: {}, {rate}/s", state.stream, HumanBytes(state.bytes)),
             };
             drop(state);
-            self.line(&text);
+            self.said.line(&text);
         }
     }
 
-    fn end(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bar) = state.bar.take() {
-            bar.finish_and_clear();
-        }
+    /// Wipes the line that moves.
+    pub fn end(&self) {
+        self.said.set_bar(None);
     }
 }
 
@@ -118,10 +123,8 @@ impl Observer for Progress {
                 tracing::info!("{what}");
                 self.end();
             }
-            Event::Warning { message } => self.line(&format!("dumpvault: warning: {message}")),
-            Event::Damage { object, message } => {
-                self.line(&format!("dumpvault: damage: {object}: {message}"))
-            }
+            Event::Warning { message } => self.said.warn(message),
+            Event::Damage { object, message } => self.said.damage(&object, &message),
         }
     }
 }

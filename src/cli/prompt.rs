@@ -20,12 +20,20 @@ pub(super) fn ask(question: &str) -> Option<std::io::Result<String>> {
 /// # Errors
 /// When somebody cancels instead of answering.
 pub(super) fn confirm(question: &str, cancel: &Cancel) -> Option<std::io::Result<bool>> {
+    confirm_word(question, "yes", cancel)
+}
+
+/// As [`confirm`], with another word in the place of `yes`.
+///
+/// # Errors
+/// As [`confirm`].
+pub(super) fn confirm_word(question: &str, word: &str, cancel: &Cancel) -> Option<std::io::Result<bool>> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return None;
     }
     let mut stderr = std::io::stderr().lock();
     // Safe to ignore because a question that cannot be shown gets no `yes`.
-    let _ = write!(stderr, "{} Type `yes` to go on: ", clean::line(question));
+    let _ = write!(stderr, "{} Type `{word}` to continue: ", clean::line(question));
     let _ = stderr.flush();
     // A read would go on after a signal.
     let stdin = std::io::stdin();
@@ -35,7 +43,7 @@ pub(super) fn confirm(question: &str, cancel: &Cancel) -> Option<std::io::Result
         }
     }
     let mut answer = String::new();
-    Some(Ok(stdin.read_line(&mut answer).is_ok() && answer.trim() == "yes"))
+    Some(Ok(stdin.read_line(&mut answer).is_ok() && answer.trim() == word))
 }
 
 /// Waits a moment for something to read, or for an error that reading tells.

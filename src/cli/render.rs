@@ -1,6 +1,5 @@
-//! Tables for people, objects for programs.
+//! Words and figures for people, objects for programs.
 
-use super::clean;
 use crate::ops::survey::{Seen, sizes};
 use crate::snapshot::{Stream, Summary};
 use crate::storage::Requests;
@@ -8,27 +7,11 @@ use indicatif::HumanBytes;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-/// Lines of a table: columns as wide as their widest cell, two blanks between; numbers to the right.
-pub(super) fn table(titles: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
-    // A name may hold a line end, and a cell is one line.
-    let one_line = |cell: &String| clean::line(cell).into_owned();
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(one_line).collect()).collect();
-    let mut widths: Vec<usize> = titles.iter().map(|title| title.chars().count()).collect();
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let titles: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
-    let mut lines = Vec::with_capacity(rows.len() + 1);
-    for row in std::iter::once(&titles).chain(&rows) {
-        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| {
-            let blanks = " ".repeat(width - cell.chars().count());
-            if right.contains(&at) { format!("{blanks}{cell}") } else { format!("{cell}{blanks}") }
-        });
-        lines.push(cells.collect::<Vec<_>>().join("  ").trim_end().to_owned());
-    }
-    lines.join("\n")
+/// "1 pack", "2 packs", "1 index", "2 indexes".
+pub(super) fn count(number: impl TryInto<u64>, noun: &str) -> String {
+    let number: u64 = number.try_into().unwrap_or(u64::MAX);
+    let plural = if noun.ends_with(['x', 's']) { "es" } else { "s" };
+    format!("{number} {noun}{}", if number == 1 { "" } else { plural })
 }
 
 /// Bytes for people: 1.23 GiB.
@@ -155,15 +138,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_line_up() {
-        let rows = [vec!["a".into(), "1".into()], vec!["bbb".into(), "22".into()]];
-        assert_eq!(table(&["NAME", "N"], &[1], &rows), "NAME   N\na      1\nbbb   22");
-    }
-
-    #[test]
-    fn a_name_with_line_ends_and_control_characters_stays_in_its_line() {
-        let rows = [vec!["a\nb\u{1b}[0m".into(), "1".into()]];
-        assert_eq!(table(&["NAME", "N"], &[1], &rows), "NAME     N\na?b?[0m  1");
+    fn one_of_a_thing_is_not_several() {
+        assert_eq!([0u64, 1, 2].map(|number| count(number, "pack")), ["0 packs", "1 pack", "2 packs"]);
+        assert_eq!(count(2u64, "index"), "2 indexes");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::args::RepairCommand;
 use super::check::hits_json;
-use super::report::{CliError, Exit};
+use super::exit::Exit;
+use super::report::CliError;
 use super::{Context, render};
 use crate::clock::Clock;
 use crate::ops::repair::repair_snapshots;
@@ -43,7 +44,7 @@ fn index(context: &Context) -> Result<Exit, CliError> {
             "indexes_written": repair.indexes_written, "unexplained": damage_json(&repair.unexplained),
             "missing": names(&repair.missing), "dropped": names(&repair.dropped),
         });
-        context.output(&object.to_string());
+        context.report(object);
         return Ok(exit(is_whole));
     }
     context.say(&format!(
@@ -87,7 +88,7 @@ fn packs(context: &Context) -> Result<Exit, CliError> {
             "chunks_salvaged": repair.chunks_salvaged, "packs_written": repair.packs_written,
             "bytes_written": repair.bytes_written,
         });
-        context.output(&object.to_string());
+        context.report(object);
         return Ok(exit(is_whole));
     }
     for pack in &repair.recovered {
@@ -135,7 +136,7 @@ fn snapshots(context: &Context) -> Result<Exit, CliError> {
             "version": 1, "ok": is_whole, "marked": names(&repair.marked), "still": names(&repair.still),
             "recovered": names(&repair.recovered), "given_up": names(&repair.given_up), "snapshots_hit": hits_json(&repair.report.hits),
         });
-        context.output(&object.to_string());
+        context.report(object);
         return Ok(exit(is_whole));
     }
     for id in &repair.recovered {
@@ -192,7 +193,7 @@ fn times(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
     };
     if context.json {
         let object = json!({"version": 1, "ok": true, "dry_run": dry_run, "confirmed": names(&ids)});
-        context.output(&object.to_string());
+        context.report(object);
         return Ok(Exit::Good);
     }
     let verb = if dry_run { "would confirm" } else { "confirmed" };

@@ -1,52 +1,13 @@
-//! Errors become words, hints and exit codes. The codes are part of the interface.
+//! Errors become words and hints.
 
 use super::clean;
+use super::exit::Exit;
+use super::said::Said;
 use crate::app::AppError;
 use crate::config::ConfigError;
-use crate::crypto::CryptoError;
 use crate::ops::OpError;
 use crate::repo::RepoError;
-use crate::repo::format::FormatError;
-use crate::storage::ErrorKind;
-use std::process::ExitCode;
-
-/// How the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Exit {
-    Good,
-    Partial,
-    NothingDone,
-    Usage,
-    Integrity,
-    Conflict,
-    Refused,
-    NoRepository,
-    WrongKey,
-    Interrupted,
-}
-
-impl Exit {
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Good => 0,
-            Self::Partial => 1,
-            Self::NothingDone => 2,
-            Self::Usage => 3,
-            Self::Integrity => 4,
-            Self::Conflict => 5,
-            Self::Refused => 6,
-            Self::NoRepository => 10,
-            Self::WrongKey => 12,
-            Self::Interrupted => 130,
-        }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        exit.code().into()
-    }
-}
+use crate::snapshot::name::{BadName, NameError};
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +26,13 @@ pub(super) enum CliError {
         #[source]
         source: std::io::Error,
     },
+    /// A safety rule, or a question that was not answered with yes.
     #[error("{message}")]
-    Failed { message: String },
-    #[error("no repository at {location} to copy into")]
+    Refused { message: String, hint: Option<String> },
+    /// One of several parts, and the exit code of all.
+    #[error("{message}")]
+    Told { message: String, hint: Option<String>, kind: Option<String>, exit: Exit },
+    #[error("no repository at destination {location}")]
     NoDestination { location: String },
     /// With one of several destinations.
     #[error("{name}: {error}")]
@@ -76,6 +41,18 @@ pub(super) enum CliError {
 
 impl From<RepoError> for CliError {
     fn from(error: RepoError) -> Self {
+        Self::Op(error.into())
+    }
+}
+
+impl From<NameError> for CliError {
+    fn from(error: NameError) -> Self {
+        Self::Op(error.into())
+    }
+}
+
+impl From<BadName> for CliError {
+    fn from(error: BadName) -> Self {
         Self::Op(error.into())
     }
 }
@@ -91,16 +68,21 @@ impl CliError {
         Self::Usage { message: message.into(), hint: None }
     }
 
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::App(AppError::Repo(error)) => repo_exit(error),
-            Self::App(_) | Self::Usage { .. } => Exit::Usage,
-            Self::Op(error) => op_exit(error),
-            Self::WorkingDirectory(_) => Exit::NothingDone,
-            Self::NoDestination { .. } => Exit::NoRepository,
-            Self::Destination { error, .. } => error.exit(),
-            Self::File { .. } | Self::Failed { .. } => Exit::Partial,
+    /// The same, with another exit code than its kind has elsewhere.
+    pub fn ends(self, exit: Exit) -> Self {
+        match exit {
+            _ if self.is_cancelled() => self,
+            exit => Self::Told { message: self.to_string(), hint: self.hint(), kind: self.kind(), exit },
         }
+    }
+
+    /// Whether somebody asked to stop.
+    fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Op(error) if error.is_cancelled())
+    }
+
+    pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint.into()) }
     }
 
     pub fn hint(&self) -> Option<String> {
@@ -109,10 +91,8 @@ impl CliError {
             Self::App(AppError::Repo(error)) => crate::ops::repo_hint(error),
             Self::App(error) => error.hint(),
             Self::Op(error) => error.hint(),
-            Self::Usage { hint, .. } => hint.clone(),
-            Self::NoDestination { .. } => {
-                Some("let --init make it there, without --dry-run; or name another with --to".to_owned())
-            }
+            Self::Usage { hint, .. } | Self::Refused { hint, .. } | Self::Told { hint, .. } => hint.clone(),
+            Self::NoDestination { .. } => Some("create it with --init, or name another with --to".to_owned()),
             Self::Destination { error, .. } => error.hint(),
             _ => None,
         }
@@ -124,75 +104,28 @@ impl CliError {
     fn kind(&self) -> Option<String> {
         match self {
             Self::Op(error) => error.failure().map(|failure| failure.to_string()),
+            Self::Told { kind, .. } => kind.clone(),
             _ => None,
         }
     }
 }
 
-pub(super) fn op_exit(error: &OpError) -> Exit {
-    match error {
-        OpError::Repo(error) => repo_exit(error),
-        OpError::Source { .. }
-        | OpError::NothingStored { .. }
-        | OpError::Incomplete { .. }
-        | OpError::File { .. } => Exit::Partial,
-        OpError::NoParts { .. }
-        | OpError::StreamName { .. }
-        | OpError::Select(_)
-        | OpError::Selection(_)
-        | OpError::WhichStream { .. }
-        | OpError::FutureTime { .. }
-        | OpError::NoPolicy => Exit::Usage,
-        OpError::SameRepository { .. } => Exit::Usage,
-        OpError::NotCopied { source, .. } => op_exit(source),
-        OpError::Kept { .. } => Exit::NothingDone,
-        OpError::Doubtful { .. } => Exit::Refused,
-        OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
-        OpError::Archive(_) | OpError::Synthesis(_) | OpError::Database(_) => Exit::NothingDone,
-        OpError::Aftermath { failure, .. } => op_exit(failure),
-    }
-}
-
-fn repo_exit(error: &RepoError) -> Exit {
-    match error {
-        // Whole, and not ours to read. (Of a pack that cannot be said: only a part of it was read.)
-        RepoError::Damaged {
-            object,
-            source: FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. },
-        } if !object.starts_with("packs/") => Exit::NothingDone,
-        error if error.is_integrity() => Exit::Integrity,
-        RepoError::NoRepository { .. } => Exit::NoRepository,
-        RepoError::WrongKey { .. }
-        | RepoError::Revoked { .. }
-        | RepoError::NotAllowed(_)
-        | RepoError::Crypto(CryptoError::RoleTooWeak { .. }) => Exit::WrongKey,
-        RepoError::NoSlots { .. } | RepoError::Codec(_) => Exit::Integrity,
-        RepoError::AlreadyExists { .. }
-        | RepoError::NotEmpty { .. }
-        | RepoError::SlotRefused { .. }
-        | RepoError::NoLock => Exit::Usage,
-        RepoError::Storage(error) if error.kind == ErrorKind::Conflict => Exit::Conflict,
-        RepoError::Busy { .. } | RepoError::Fenced { .. } | RepoError::Overtaken { .. } => Exit::Conflict,
-        RepoError::Input { .. } | RepoError::Output { .. } => Exit::Partial,
-        RepoError::Cancelled => Exit::Interrupted,
-        _ => Exit::NothingDone,
-    }
-}
-
 /// Tells what went wrong and what to do next. The exit code says the same.
-pub(super) fn report(error: &CliError, json: bool, interrupted: bool) -> Exit {
-    let interrupted = interrupted || matches!(error, CliError::Op(error) if error.is_cancelled());
+pub(super) fn report(error: &CliError, said: &Said, json: bool, interrupted: bool) -> Exit {
+    let interrupted = interrupted || error.is_cancelled();
     let exit = if interrupted { Exit::Interrupted } else { error.exit() };
     let message = if interrupted { "interrupted".to_owned() } else { error.to_string() };
     let hint = if interrupted { None } else { error.hint() };
-    clean::tell(&format!("dumpvault: error: {message}"));
-    if let Some(hint) = &hint {
-        clean::tell(&format!("dumpvault: hint: {hint}"));
-    }
+    said.aside(|| {
+        clean::tell(&format!("dumpvault: error: {message}"));
+        if let Some(hint) = &hint {
+            clean::tell(&format!("dumpvault: hint: {hint}"));
+        }
+    });
     if json {
         let object = serde_json::json!({
             "version": 1, "error": message, "hint": hint, "exit_code": exit.code(),
-            "kind": error.kind(),
+            "kind": error.kind(), "warnings": said.warnings(),
         });
         super::print_json(&object.to_string());
     }

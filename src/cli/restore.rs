@@ -5,26 +5,31 @@ mod hooks;
 mod parts;
 
 use super::args::{CatArgs, RestoreArgs};
-use super::report::{CliError, Exit};
-use super::{Context, render, verify};
+use super::exit::Exit;
+use super::report::CliError;
+use super::{Context, render, style, verify};
 use crate::config;
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Findings, Target, choose};
+use crate::repo::RepoError;
 use crate::repo::reader::ReadStats;
+use crate::snapshot::name::SnapshotName;
 use crate::snapshot::{Stream, StreamFormat};
 use crate::source::command::{SinkOutput, open_sink};
 use crate::source::process::{Invocation, Limits};
 use parts::Picked;
 use serde_json::json;
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
 pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
-    let chosen = chosen(context, &args.snapshot)?;
-    let stream = chosen.stream(args.stream.as_deref())?.clone();
+    let name = context.name(&args.snapshot)?;
+    let wanted = stream_of(&name, args.stream.as_deref())?;
+    let chosen = chosen(context, &name, args.which.any_host)?;
+    let stream = chosen.stream(wanted.as_deref())?.clone();
     to_stdout(&Work { context, chosen: &chosen, stream: &stream, picked: None, began: Instant::now() })
 }
 
@@ -49,8 +54,10 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let selection = parts::selection(&args.parts)?;
     let target =
         args.to_database.as_deref().map(|name| database::target(context, args, name, &limits)).transpose()?;
-    let chosen = chosen(context, &args.snapshot)?;
-    let stream = chosen.stream(args.stream.as_deref())?.clone();
+    let name = context.name(&args.snapshot)?;
+    let wanted = stream_of(&name, args.stream.as_deref())?;
+    let chosen = chosen(context, &name, args.which.any_host)?;
+    let stream = chosen.stream(wanted.as_deref())?.clone();
     // What is wanted is known, and can be had, before anything is touched.
     let shows_all = args.dry_run && stream.format == StreamFormat::PgCustom;
     let picked = match selection.is_some() || args.jobs.is_some() || shows_all {
@@ -109,26 +116,46 @@ impl Work<'_> {
     }
 }
 
-pub(super) fn chosen(context: &Context, name: &str) -> Result<Chosen, CliError> {
-    let zone = context.app.config.calendar()?.zone;
+pub(super) fn chosen(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Chosen, CliError> {
     let repo = context.repository()?;
-    Ok(choose(&repo, name, &zone, context.read_settings(), &context.progress)?)
+    let from = context.viewpoint(any_host);
+    Ok(choose(&repo, name, &from, context.read_settings(), &context.progress)?)
+}
+
+/// The stream that the snapshot's name says, or the option.
+pub(super) fn stream_of(name: &SnapshotName, option: Option<&str>) -> Result<Option<String>, CliError> {
+    match (&name.stream, option) {
+        (Some(named), Some(option)) if named != option => {
+            Err(CliError::usage(format!("`{name}:{named}` names another stream than --stream {option}")))
+        }
+        (named, option) => Ok(named.clone().or_else(|| option.map(str::to_owned))),
+    }
 }
 
 fn to_stdout(work: &Work<'_>) -> Result<Exit, CliError> {
     let stdout = std::io::stdout();
     if stdout.is_terminal() {
         return Err(CliError::Usage {
-            message: "a dump is not for a terminal".to_owned(),
-            hint: Some("redirect the output, or give --to FILE".to_owned()),
+            message: "refusing to write a dump to the terminal".to_owned(),
+            hint: Some("redirect it, or use --to FILE".to_owned()),
         });
+    }
+    if style::is_closed() {
+        let source = std::io::Error::other("it is closed");
+        return Err(CliError::File { path: "standard output".to_owned(), source });
     }
     // Fewer turns between the two processes; safe to ignore because it only costs speed, and fails on what is no pipe.
     let _ = rustix::pipe::fcntl_setpipe_size(&stdout, 1 << 20);
     let fd = stdout.as_fd().try_clone_to_owned();
     let mut out =
         File::from(fd.map_err(|source| CliError::File { path: "standard output".to_owned(), source })?);
-    work.send(Target::Writer(&mut out))?;
+    match work.send(Target::Writer(&mut out)) {
+        // Nobody listens any more: `… | pg_restore -l` has what it wanted. It is for the reader to say whether that is all.
+        Err(OpError::Repo(RepoError::Output { source })) if source.kind() == ErrorKind::BrokenPipe => {
+            return Ok(Exit::Unheard);
+        }
+        outcome => outcome?,
+    };
     let flushed = out.flush();
     flushed.map_err(|source| CliError::File { path: "standard output".to_owned(), source })?;
     Ok(Exit::Good)
@@ -154,7 +181,7 @@ fn done(work: &Work<'_>, into: &str, stats: ReadStats, findings: Option<&Finding
             object.insert("verified".to_owned(), json!(findings.is_good()));
             object.insert("verification".to_owned(), verify::findings_json(findings));
         }
-        context.output(&object.to_string());
+        context.report(object);
         return exit;
     }
     let (bytes, checked) = match picked {

@@ -1,11 +1,13 @@
 //! Tables of dumps: what `ls` shows below the streams, and `dumpvault diff`.
 
 use super::args::DiffArgs;
-use super::render::{self, table};
-use super::report::{CliError, Exit};
+use super::exit::Exit;
+use super::render;
+use super::report::CliError;
+use super::table::Table;
 use super::{Context, list};
 use crate::ops::tables::{Amount, Difference, TableChange, TableName, amounts, difference, table_map};
-use crate::snapshot::Body;
+use crate::snapshot::{Body, Stream};
 use serde_json::{Value, json};
 
 /// The tables of all streams, below the list of streams.
@@ -29,17 +31,27 @@ pub(super) fn list(context: &Context, body: &Body) {
                 context.output("");
                 context.output(&heading);
                 if !rows.is_empty() {
-                    context.output_table(&table(&["TABLE", "ROWS", "SIZE", "NEW"], &[1, 2, 3], &rows));
+                    context.table(&Table::new(&["TABLE", "ROWS", "SIZE", "NEW"], &[1, 2, 3], &rows));
                 }
             }
-            Err(error) => context.warn(format!("the tables of `{}` cannot be listed: {error}", stream.name)),
+            Err(error) => context.warn(unlisted(stream, &error)),
         }
     }
 }
 
+fn unlisted(stream: &Stream, error: &impl std::fmt::Display) -> String {
+    format!("the tables of `{}` cannot be listed: {error}", stream.name)
+}
+
 /// The same for programs. Streams without a map are not in it.
-pub(super) fn list_json(body: &Body) -> Value {
-    let tables = body.streams.iter().filter_map(|stream| Some((stream, table_map(stream).ok()??)));
+pub(super) fn list_json(context: &Context, body: &Body) -> Value {
+    let tables = body.streams.iter().filter_map(|stream| match table_map(stream) {
+        Ok(map) => Some((stream, map?)),
+        Err(error) => {
+            context.warn(unlisted(stream, &error));
+            None
+        }
+    });
     let each = tables.flat_map(|(stream, map)| {
         let of_map = |(name, amount): (TableName, Amount)| {
             let mut object = name_json(&name);
@@ -54,13 +66,16 @@ pub(super) fn list_json(body: &Body) -> Value {
 }
 
 pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError> {
-    let (before, _) = list::one(context, &args.before)?;
-    let (after, _) = list::one(context, &args.after)?;
+    let names = [context.whole_name(&args.before)?, context.whole_name(&args.after)?];
+    // Opened once: a passphrase is asked for once, and a key takes its time.
+    let repo = context.repository()?;
+    let [before, after] = names.map(|name| list::one(context, &repo, &name, args.which.any_host));
+    let ((before, _), (after, _)) = (before?, after?);
     let (Some(was), Some(is)) = (&before.body, &after.body) else { return Ok(Exit::NothingDone) };
     let found = difference(was, is);
     if context.json {
         let object = diff_json(&found, &before.summary.id.to_string(), &after.summary.id.to_string());
-        context.output(&object.to_string());
+        context.report(object);
         return Ok(Exit::Good);
     }
     let zone = context.app.config.calendar()?.zone;
@@ -117,7 +132,7 @@ fn tell(context: &Context, found: &Difference) {
         })
         .collect();
     if !lines.is_empty() {
-        context.output_table(&table(&["TABLE", "", "ROWS", "+/-", "SIZE", "+/-"], &[2, 3, 4, 5], &lines));
+        context.table(&Table::new(&["TABLE", "", "ROWS", "+/-", "SIZE", "+/-"], &[2, 3, 4, 5], &lines));
     }
     context.say(&format!(
         "{} tables differ in rows or bytes, {} do not",

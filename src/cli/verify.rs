@@ -1,8 +1,9 @@
 //! `dumpvault verify`, and what a restore tells of the rows that it counted.
 
-use super::args::{ServerArgs, VerifyArgs};
+use super::args::VerifyArgs;
 use super::backup::{clients, connection, exec};
-use super::report::{CliError, Exit};
+use super::exit::Exit;
+use super::report::CliError;
 use super::{Context, render, restore};
 use crate::clock::Clock;
 use crate::config;
@@ -22,13 +23,15 @@ use serde_json::{Value, json};
 pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
     let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
     let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
-    let share = args.sample.as_deref().map_or(Ok(1.0), sample)?;
+    let share = args.sample.as_deref().map_or(Ok(1.0), |text| config::part(text, "--sample"))?;
     let connection = match &args.server {
         Some(uri) => Connection::from_uri(uri).map_err(OpError::from)?,
-        None => connection(None, &ServerArgs::default())?,
+        None => connection(None, &args.parts)?,
     };
-    let chosen = restore::chosen(context, &args.snapshot)?;
-    let streams: Vec<Stream> = match &args.stream {
+    let name = context.name(&args.snapshot)?;
+    let wanted = restore::stream_of(&name, args.stream.as_deref())?;
+    let chosen = restore::chosen(context, &name, args.which.any_host)?;
+    let streams: Vec<Stream> = match &wanted {
         Some(name) => vec![chosen.stream(Some(name))?.clone()],
         None => chosen.body.streams.iter().filter(|stream| !is_cluster_script(stream)).cloned().collect(),
     };
@@ -44,7 +47,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             create: true,
             no_owner: true,
             no_privileges: true,
-            clients: clients(context, exec(context, &args.exec)),
+            clients: clients(context, exec(context, &args.parts.exec)),
             ..RestoreTarget::new(connection.clone(), scratch_name(&chosen, at), limits.clone())
         };
         let outcome = one(context, &chosen, stream, &target, share, usize::from(args.jobs));
@@ -53,9 +56,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
                 if !verified.is_good() {
                     exit = Exit::Integrity;
                 }
-                if !context.json {
-                    report(context, &chosen, stream, verified);
-                }
+                report(context, &chosen, stream, verified);
             }
             // That it cannot be restored is the very thing that was to be found out.
             Err(error) if is_about_the_dump(error) => {
@@ -70,7 +71,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
         };
         results.push(result_json(stream, &found));
     }
-    if exit == Exit::Good && share >= 1.0 && args.stream.is_none() && !results.is_empty() {
+    if exit == Exit::Good && share >= 1.0 && wanted.is_none() && !results.is_empty() {
         remember(context, &chosen)?;
     }
     if context.json {
@@ -78,7 +79,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             "version": 1, "snapshot": chosen.summary.id.to_string(), "ok": exit == Exit::Good,
             "streams": results,
         });
-        context.output(&object.to_string());
+        context.report(object);
     }
     Ok(exit)
 }
@@ -100,12 +101,6 @@ fn remember(context: &Context, chosen: &Chosen) -> Result<(), CliError> {
         }
         other => Ok(other.map_err(OpError::from)?),
     }
-}
-
-fn sample(text: &str) -> Result<f64, CliError> {
-    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    let share = percent.map(|percent| percent / 100.0).filter(|share| *share > 0.0 && *share <= 1.0);
-    share.ok_or_else(|| CliError::usage(format!("--sample: `{text}` is no share: write 10%")))
 }
 
 /// Roles of a server are not for trying out beside those that are there.
@@ -142,17 +137,23 @@ fn is_about_the_dump(error: &OpError) -> bool {
     }
 }
 
+/// Tells what was found: what is wrong always, what is well not with `--quiet`.
 fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verified) {
-    let verdict = if verified.is_good() { "verified" } else { "NOT as it should be" };
+    let verdict = if verified.is_good() { "verified" } else { "FAILED verification" };
     let keys = &verified.constraints;
-    context.output(&format!(
-        "{}: snapshot {}, `{}` {verdict}: restored, {} foreign keys, in {}",
+    let line = format!(
+        "{}: snapshot {}, `{}` {verdict}: restored, {}, in {}",
         chosen.summary.head.series,
         chosen.summary.id.short(),
         stream.name,
-        keys.foreign_keys,
+        render::count(keys.foreign_keys, "foreign key"),
         render::duration(verified.duration_ms)
-    ));
+    );
+    match verified.is_good() {
+        true => context.say(&line),
+        false if context.json => {}
+        false => context.output(&line),
+    }
     match &verified.findings {
         Some(findings) => tell(context, findings),
         None => context.warn("nothing is known of the dump's tables: rows were not compared".to_owned()),
@@ -164,12 +165,12 @@ fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verifi
         );
     }
     if keys.indexes_not_valid > 0 {
-        complain(context, &format!("{} indexes are not valid", keys.indexes_not_valid));
+        complain(context, &format!("{} not valid", render::count(keys.indexes_not_valid, "index")));
     }
     if keys.foreign_keys_not_valid > 0 {
         context.say(&format!(
-            "{} foreign keys are NOT VALID, as they are in the dump",
-            keys.foreign_keys_not_valid
+            "{} NOT VALID, as in the dump",
+            render::count(keys.foreign_keys_not_valid, "foreign key")
         ));
     }
 }

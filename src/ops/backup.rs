@@ -16,7 +16,9 @@ use crate::repo::history::History;
 use crate::repo::session::SKEW_MAX;
 use crate::repo::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT};
 use crate::repo::{RepoError, Repository};
+use crate::snapshot::name::{NameKind, check_name};
 use crate::snapshot::retention::good;
+use crate::snapshot::selection::newer;
 use crate::snapshot::tags::{Calendar, calendar_tags};
 use crate::snapshot::{Body, FailedStream, Proof, Stream, StreamFormat, Summary, timestamp};
 use crate::source::postgres::{DumpKind, kind_of_dump};
@@ -112,6 +114,7 @@ pub fn backup(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<BackupReport, OpError> {
+    check_names(&request, &streams)?;
     observer.observe(Event::Step { what: "opening the repository".to_owned() });
     let watched = WithDamage::new(observer);
     // First: what is looked up from now on stays, or a prune ends the session.
@@ -148,6 +151,13 @@ pub fn backup(
 
     let mut finished = Vec::new();
     let mut failed = Vec::new();
+    // Each failure is told once: of an only stream by the error that ends the backup.
+    let is_told = streams.len() > 1;
+    let tell = |message: String| {
+        if is_told {
+            watched.observe(Event::Warning { message });
+        }
+    };
     let mut first_hint = None;
     let mut map_room = TABLE_MAPS_BYTES_MAX;
     for planned in streams {
@@ -163,17 +173,17 @@ pub fn backup(
         ) {
             Ok(stream) => finished.push(guard.judge(stream)),
             Err(OpError::Source { source, .. }) if !matches!(source, SourceError::Cancelled { .. }) => {
-                observer.observe(Event::Warning { message: format!("stream `{name}` failed: {source}") });
+                tell(format!("stream `{name}` failed: {source}"));
                 first_hint = first_hint.or_else(|| source.hint());
                 failed.push(FailedStream { name, reason: source.to_string() });
             }
             Err(OpError::NothingStored { reasons, hint, .. }) => {
-                observer.observe(Event::Warning { message: format!("stream `{name}` failed: {reasons}") });
+                tell(format!("stream `{name}` failed: {reasons}"));
                 first_hint = first_hint.or(hint);
                 failed.push(FailedStream { name, reason: reasons });
             }
             Err(error @ OpError::Incomplete { .. }) => {
-                observer.observe(Event::Warning { message: error.to_string() });
+                tell(error.to_string());
                 first_hint = first_hint.or_else(|| error.hint());
                 failed.push(FailedStream { name, reason: error.to_string() });
             }
@@ -185,12 +195,11 @@ pub fn backup(
     }
     if finished.is_empty() {
         session.abandon();
-        let reasons: Vec<&str> = failed.iter().map(|stream| stream.reason.as_str()).collect();
-        return Err(OpError::NothingStored {
-            series: request.series,
-            reasons: reasons.join("; "),
-            hint: first_hint,
-        });
+        let reasons = match failed.as_slice() {
+            [only] if !is_told => only.reason.clone(),
+            several => format!("all {} streams failed (see above)", several.len()),
+        };
+        return Err(OpError::NothingStored { series: request.series, reasons, hint: first_hint });
     }
     if cancel.is_cancelled() {
         session.abandon();
@@ -210,6 +219,17 @@ pub fn backup(
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// A dump whose time was given, and is so much older, is an import.
 const IMPORT_AGE: SignedDuration = SignedDuration::from_hours(24);
+/// Sees that series, host, tags and streams are called as they may be.
+///
+/// # Errors
+/// When one is not.
+pub fn check_names(request: &BackupRequest, streams: &[PlannedStream<'_>]) -> Result<(), OpError> {
+    check_name(NameKind::Series, &request.series)?;
+    check_name(NameKind::Host, &request.host)?;
+    request.tags.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
+    streams.iter().try_for_each(|stream| check_name(NameKind::Stream, &stream.name))?;
+    Ok(())
+}
 
 /// Says aloud which packs could not be relied on.
 pub(super) fn pack_damage(committed: &Committed, observer: &dyn Observer) -> Vec<String> {
@@ -257,7 +277,8 @@ fn store_stream(
     let PlannedStream { name, start } = planned;
     let source_failed = |source| OpError::Source { what: name.clone(), source };
     let StartedDump { mut dump, mut attributes } = start().map_err(source_failed)?;
-    observer.observe(Event::StreamStarted { stream: name.clone(), bytes_expected: None });
+    let bytes_expected = parents.bytes_of(&name);
+    observer.observe(Event::StreamStarted { stream: name.clone(), bytes_expected });
     let basis = parents.basis(session, &name, observer);
     let mut surveyed = Surveyed::new(dump.as_mut());
     session.tally(surveyed.edges());
@@ -278,8 +299,11 @@ fn store_stream(
     if stored.bytes() == 0 && !allow_empty {
         return Err(OpError::NothingStored {
             series: name,
-            reasons: "the dump is empty, though its program ended well".to_owned(),
-            hint: Some("if it may be empty, say --allow-empty".to_owned()),
+            reasons: match exited {
+                Proof::Unproven => "standard input was empty".to_owned(),
+                _ => "the program succeeded but wrote no data".to_owned(),
+            },
+            hint: Some("use --allow-empty if this is expected".to_owned()),
         });
     }
     let mut judged = judge(&name, verdict, exited, observer)?;
@@ -327,7 +351,7 @@ fn commit_request(
     let newest = history
         .series(&request.series, &request.host)
         .filter(|summary| !is_import && !summary.head.is_import())
-        .max_by_key(|summary| summary.rank());
+        .max_by(|a, b| newer(a, b));
     let all: Vec<&Summary> = history.series(&request.series, &request.host).collect();
     let good = all.iter().zip(good(&all)).filter(|(_, good)| *good);
     let mut times: Vec<Timestamp> = good.map(|(summary, _)| summary.head.time()).collect();

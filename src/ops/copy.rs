@@ -23,6 +23,8 @@ use crate::repo::writer::{
     TransferError, TransferSource,
 };
 use crate::repo::{RepoError, Repository};
+use crate::snapshot::name::{NameKind, SeriesName, SnapshotName, check_name};
+use crate::snapshot::selection::{SelectionError, Viewpoint, check_series, newer};
 use crate::snapshot::tags::Calendar;
 use crate::snapshot::{Body, State, Stream, Summary};
 use crossbeam_channel::{Receiver, Sender};
@@ -56,16 +58,20 @@ impl std::fmt::Display for Side {
 #[derive(Debug, Clone)]
 pub struct CopyRequest {
     /// Snapshots by name; all if there is none.
-    pub names: Vec<String>,
+    pub names: Vec<SnapshotName>,
+    /// A host with none of its own takes names to mean the newest of all hosts'.
+    pub any_host: bool,
     /// Of these only those of one of these series, if any is named …
-    pub series: Vec<String>,
+    pub series: Vec<SeriesName>,
+    /// … which must be there, and is only told of otherwise …
+    pub series_must_be: bool,
     /// … and of this host …
     pub host: Option<String>,
     /// … with all of these tags, calendar tags among them …
     pub tags: Vec<String>,
     /// … and not older than this.
     pub since: Option<Timestamp>,
-    /// How calendar tags are reckoned, and whose days names of snapshots mean.
+    /// How calendar tags are reckoned.
     pub calendar: Calendar,
     /// Compression at the destination.
     pub level: Level,
@@ -75,7 +81,7 @@ pub struct CopyRequest {
     pub workers: usize,
     /// How the source is read.
     pub read: ReadSettings,
-    /// Who copies, for marks.
+    /// The host that copies: its series are meant first, and marks name it.
     pub by: String,
     /// Say what would be copied, and copy nothing.
     pub dry_run: bool,
@@ -155,8 +161,8 @@ pub fn copy(
         };
         let fate = match outcome {
             Ok(fate) => fate,
-            Err((Side::Source, OpError::Repo(error))) if error.is_integrity() => {
-                let error = not_copied(&summary, Side::Source, error.into());
+            Err((Side::Source, error)) if concerns_one(&error) => {
+                let error = not_copied(&summary, Side::Source, error);
                 observer.observe(Event::Warning { message: error.to_string() });
                 Fate::Failed(error)
             }
@@ -186,6 +192,15 @@ pub fn copy(
     Ok(report)
 }
 
+/// Whether only this snapshot cannot be copied: it is damaged, or is called what nothing new may be called.
+fn concerns_one(error: &OpError) -> bool {
+    match error {
+        OpError::Repo(error) => error.is_integrity(),
+        OpError::Name(_) => true,
+        _ => false,
+    }
+}
+
 /// The source's history, and the snapshots that are meant.
 fn look(
     from: &Repository,
@@ -193,6 +208,15 @@ fn look(
     observer: &dyn Observer,
 ) -> Result<(History, Vec<Summary>), OpError> {
     let (_, history) = from.known(observer)?;
+    for series in &request.series {
+        match check_series(&history.snapshots, series) {
+            Err(error @ SelectionError::NoSeries { .. }) if !request.series_must_be => {
+                observer.observe(Event::Warning { message: error.to_string() });
+            }
+            Err(error @ SelectionError::NoSeries { .. }) => return Err(error.into()),
+            _ => {}
+        }
+    }
     let wanted = select(&history, request, observer)?;
     Ok((history, wanted))
 }
@@ -210,6 +234,21 @@ pub fn check_source(
         return Err(RepoError::from(CryptoError::RoleTooWeak { needed: "copying snapshots" }).into());
     }
     look(from, request, observer).map(|_| ())
+}
+
+/// What would be copied into a repository that holds nothing.
+///
+/// # Errors
+/// As [`check_source`].
+pub fn plan_for_empty(
+    from: &Repository,
+    request: &CopyRequest,
+    observer: &dyn Observer,
+) -> Result<CopyReport, OpError> {
+    check_source(from, request, &Silent)?;
+    let (_, wanted) = look(from, request, observer)?;
+    let snapshots = wanted.into_iter().map(|summary| Copied { summary, fate: Fate::Wanted }).collect();
+    Ok(CopyReport { snapshots, ..CopyReport::default() })
 }
 
 fn not_copied(summary: &Summary, side: Side, error: OpError) -> OpError {
@@ -230,8 +269,9 @@ fn select(
     let named: Option<HashSet<SnapshotId>> = if request.names.is_empty() {
         None
     } else {
-        let zone = &request.calendar.zone;
-        let find = |name: &String| super::restore::find(history, name, zone, observer).map(|found| found.id);
+        let view = Viewpoint { host: request.by.clone(), any_host: request.any_host };
+        let find =
+            |name: &SnapshotName| super::restore::find(history, name, &view, observer).map(|found| found.id);
         Some(request.names.iter().map(find).collect::<Result<_, _>>()?)
     };
     let tags = tags_of(&history.snapshots, &request.calendar);
@@ -239,7 +279,7 @@ fn select(
         let head = &summary.head;
         let has = |tag: &String| calendar.contains(&tag.as_str()) || head.tags.contains(tag);
         named.as_ref().is_none_or(|named| named.contains(&summary.id))
-            && (request.series.is_empty() || request.series.contains(&head.series))
+            && (request.series.is_empty() || request.series.iter().any(|series| series.holds(head)))
             && request.host.as_ref().is_none_or(|host| *host == head.host)
             && request.tags.iter().all(has)
             && request.since.is_none_or(|since| head.time() >= since)
@@ -321,6 +361,10 @@ struct Copier<'a> {
 
 impl Copier<'_> {
     fn copy(&self, summary: &Summary) -> Result<Fate, Failure> {
+        let Summary { head, .. } = summary;
+        for (kind, name) in [(NameKind::Series, &head.series), (NameKind::Host, &head.host)] {
+            check_name(kind, name).map_err(of_source)?;
+        }
         let mut catalog = self.from.catalog(self.observer).map_err(of_source)?;
         let body = self.from.body(&mut catalog, &summary.id).map_err(of_source)?;
         let damaged = self.history.damaged_packs.clone();
@@ -547,7 +591,7 @@ fn nearest(history: &History, summary: &Summary) -> Option<SnapshotId> {
 /// in any order, and an older one that comes later is not the newest.
 fn place(history: &History, summary: &Summary) -> (u64, Option<SnapshotId>, bool) {
     let series = history.series(&summary.head.series, &summary.head.host);
-    let newest = series.filter(|other| !other.head.is_import()).max_by_key(|other| other.rank());
+    let newest = series.filter(|other| !other.head.is_import()).max_by(|a, b| newer(a, b));
     let is_older = newest.is_some_and(|newest| summary.head.time_ms < newest.head.time_ms);
     match newest {
         _ if is_older || summary.head.is_import() => (0, None, true),

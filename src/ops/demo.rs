@@ -25,6 +25,8 @@ use crate::repo::reader::ReadSettings;
 use crate::repo::verify::{CheckReport, CheckSettings, ReadData};
 use crate::repo::{RepoError, Repository, Surroundings};
 use crate::secret::Entropy;
+use crate::snapshot::name::SnapshotName;
+use crate::snapshot::selection::Viewpoint;
 use crate::snapshot::tags::Calendar;
 use crate::source::postgres::{Clients, PrivateServer};
 use crate::storage::local::LocalStorage;
@@ -317,9 +319,10 @@ impl DemoPlan {
         database: &Database,
         world: &World<'_>,
     ) -> Result<DemoRestore, OpError> {
-        let zone = Calendar::default().zone;
+        let from = Viewpoint { host: HOST.to_owned(), any_host: true };
+        let name = SnapshotName::parse(SERIES, &Calendar::default().zone)?;
         let settings = ReadSettings::local(self.workers);
-        let chosen = choose(repo, SERIES, &zone, settings, world.observer)?;
+        let chosen = choose(repo, &name, &from, settings, world.observer)?;
         let compared = database.restore(&chosen, self.bytes, DAYS - 1, world)?;
         Ok(DemoRestore {
             day: DAYS,

@@ -4,10 +4,11 @@ use super::OpError;
 use crate::clock::Clock;
 use crate::event::{Event, Observer};
 use crate::id::SnapshotId;
-use crate::repo::history::History;
+use crate::repo::history::{History, HistoryDamage};
 use crate::repo::{RepoError, Repository};
-use crate::snapshot::retention::{Candidate, Policy, Reckoning, Verdict, decide};
-use crate::snapshot::selection::select;
+use crate::snapshot::name::{SeriesName, SnapshotName};
+use crate::snapshot::retention::{Candidate, Policy, Reckoning, Rule, Verdict, decide};
+use crate::snapshot::selection::{Viewpoint, check_series, select};
 use crate::snapshot::tags::Calendar;
 use crate::snapshot::{Body, State, Summary};
 use std::collections::BTreeMap;
@@ -38,11 +39,13 @@ pub struct ForgetRequest {
     /// The policies.
     pub policies: Policies,
     /// Only this series.
-    pub series: Option<String>,
+    pub series: Option<SeriesName>,
     /// Only of this host.
     pub host: Option<String>,
     /// Also what is younger than a day.
     pub force: bool,
+    /// Of snapshots that are named: also the newest complete one of its series.
+    pub even_the_last: bool,
     /// Decide, and let go of nothing.
     pub dry_run: bool,
     /// How buckets are reckoned.
@@ -78,8 +81,11 @@ pub fn forget(
         repo.check_clock(now.as_millisecond())?;
     }
     let (history, bodies) = read(repo, observer)?;
+    if let Some(series) = &request.series {
+        check_series(&history.snapshots, series)?;
+    }
     let concerned = |summary: &&Summary| {
-        request.series.as_ref().is_none_or(|series| *series == summary.head.series)
+        request.series.as_ref().is_none_or(|series| series.holds(&summary.head))
             && request.host.as_ref().is_none_or(|host| *host == summary.head.host)
     };
     let mut by_policy: Vec<(&Policy, Vec<&Summary>)> = Vec::new();
@@ -118,12 +124,13 @@ pub fn forget(
 /// Lets go of the snapshots that `names` stand for. By its id also one that is damaged, missing or was never committed.
 ///
 /// # Errors
-/// When a name stands for none; when one is pinned, the newest complete one of its series, or, unless forced, younger than a day: then all
-/// stay.
+/// When a name stands for none; when one is pinned, or, unless the request says so, the newest complete one of its series or younger than
+/// a day: then all stay.
 pub fn forget_named(
     repo: &Repository,
     clock: &dyn Clock,
-    names: &[String],
+    names: &[SnapshotName],
+    from: &Viewpoint,
     request: &ForgetRequest,
     observer: &dyn Observer,
 ) -> Result<Vec<Decided>, OpError> {
@@ -143,18 +150,19 @@ pub fn forget_named(
             ids.push(id);
             continue;
         }
-        let summary = select(&history.snapshots, name, &request.calendar.zone)?;
+        let summary = select(&history.snapshots, name, from)?;
         let at = history.snapshots.iter().position(|other| other.id == summary.id);
         let verdict = at.and_then(|at| verdicts.get(at)).cloned().unwrap_or_default();
         // A doubtful time is a person's to judge.
-        let held = verdict.reasons.iter().filter(|(rule, _)| {
-            use crate::snapshot::retention::Rule;
-            let is_last = *rule == Rule::Newest && summary.head.state == State::Complete;
-            matches!(rule, Rule::Pinned | Rule::Young) || is_last
+        let held = verdict.reasons.iter().map(|(rule, _)| rule).filter(|rule| match rule {
+            Rule::Newest => summary.head.state == State::Complete && !request.even_the_last,
+            rule => matches!(rule, Rule::Pinned | Rule::Young),
         });
-        let words: Vec<String> = held.map(|(rule, _)| rule.to_string()).collect();
-        if !words.is_empty() {
-            return Err(OpError::Kept { snapshot: summary.id.short(), reason: words.join(", ") });
+        let mut rules: Vec<Rule> = held.cloned().collect();
+        rules.sort();
+        rules.dedup();
+        if !rules.is_empty() {
+            return Err(OpError::Kept { snapshot: summary.id.short(), rules });
         }
         ids.push(summary.id);
         gone.push(Decided { summary: summary.clone(), verdict: Verdict::default() });
@@ -165,14 +173,94 @@ pub fn forget_named(
     Ok(gone)
 }
 
+/// A series as a whole, as it is now.
+#[derive(Debug)]
+pub struct WholeSeries {
+    /// Its snapshots, oldest first.
+    pub snapshots: Vec<Summary>,
+    /// Snapshots of it that cannot be read, and marks of such.
+    damaged: Vec<SnapshotId>,
+}
+
+/// Looks at a series that is to go as a whole.
+///
+/// # Errors
+/// When there is none of that name, or one of its snapshots is pinned.
+pub fn whole_series(
+    repo: &Repository,
+    series: &SeriesName,
+    observer: &dyn Observer,
+) -> Result<WholeSeries, OpError> {
+    let mut catalog = repo.catalog(observer)?;
+    let history = repo.history(&mut catalog)?;
+    check_series(&history.snapshots, series)?;
+    let snapshots: Vec<Summary> =
+        history.snapshots.iter().filter(|summary| series.holds(&summary.head)).cloned().collect();
+    let pinned: Vec<String> = snapshots
+        .iter()
+        .filter(|summary| history.pinned.contains(&summary.id))
+        .map(|summary| summary.id.short())
+        .collect();
+    if !pinned.is_empty() {
+        return Err(OpError::PinnedInSeries { series: series.to_string(), snapshots: pinned });
+    }
+    // The mark of a damaged one tells its series, and not its host: another host's stays unless all go.
+    let others = history
+        .snapshots
+        .iter()
+        .any(|summary| summary.head.series == series.series && !series.holds(&summary.head));
+    let is_ours = |damage: &&HistoryDamage| !others && damage.series.as_ref() == Some(&series.series);
+    let damaged = history.damaged.iter().filter(is_ours).filter_map(snapshot_of).collect();
+    Ok(WholeSeries { snapshots, damaged })
+}
+
+/// Removes a series as a whole, its newest snapshot too.
+///
+/// # Errors
+/// When the key is not a full one, or the repository fails; then a part of it may be gone.
+pub fn forget_series(repo: &Repository, whole: &WholeSeries) -> Result<Vec<Decided>, OpError> {
+    let ids = whole.snapshots.iter().map(|summary| summary.id).chain(whole.damaged.iter().copied());
+    repo.forget(&ids.collect::<Vec<_>>())?;
+    Ok(whole.decided())
+}
+
+impl WholeSeries {
+    /// The snapshots as decided on: all go.
+    pub fn decided(&self) -> Vec<Decided> {
+        let gone = |summary: &Summary| Decided { summary: summary.clone(), verdict: Verdict::default() };
+        self.snapshots.iter().map(gone).collect()
+    }
+}
+
+/// What keeps a snapshot that was named, in words.
+pub(super) fn reasons(rules: &[Rule]) -> String {
+    let word = |rule: &Rule| match rule {
+        Rule::Newest => "newest complete of its series".to_owned(),
+        rule => rule.to_string(),
+    };
+    rules.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// What has to be said for a snapshot to go that those rules keep.
+pub(super) fn way_out(snapshot: &str, rules: &[Rule]) -> String {
+    if rules.contains(&Rule::Pinned) {
+        return format!("unpin it first: `dumpvault tag {snapshot} --unpin`");
+    }
+    let options = [(Rule::Young, "--force"), (Rule::Newest, "--even-the-last")];
+    let needed: Vec<&str> =
+        options.iter().filter(|(rule, _)| rules.contains(rule)).map(|(_, option)| *option).collect();
+    format!("use {} to remove it anyway", needed.join(" and "))
+}
+
+fn snapshot_of(damage: &HistoryDamage) -> Option<SnapshotId> {
+    damage.error.object()?.strip_prefix("snapshots/")?.parse().ok()
+}
+
 /// A snapshot that cannot be listed, by the front of its id.
-fn broken(history: &History, name: &str) -> Option<SnapshotId> {
-    let name = name.to_ascii_lowercase();
-    let named = |id: &SnapshotId| name.len() >= 8 && id.to_string().starts_with(&name);
-    let damaged = history.damaged.iter().filter_map(|damage| {
-        let object = damage.error.object()?.strip_prefix("snapshots/")?;
-        object.parse::<SnapshotId>().ok()
-    });
+fn broken(history: &History, name: &SnapshotName) -> Option<SnapshotId> {
+    let digits = name.id_digits().filter(|digits| digits.len() >= 8)?;
+    let named = |id: &SnapshotId| id.to_string().starts_with(&digits);
+    let damaged = history.damaged.iter().filter_map(snapshot_of);
     let uncommitted = history.uncommitted.iter().map(|summary| summary.id);
     match damaged.chain(uncommitted).filter(named).collect::<Vec<_>>().as_slice() {
         [one] => Some(*one),

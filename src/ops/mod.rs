@@ -15,6 +15,8 @@ pub mod tables;
 pub mod tag;
 
 use crate::repo::RepoError;
+use crate::snapshot::name::{BadName, NameError};
+use crate::snapshot::retention::Rule;
 use crate::snapshot::selection::SelectionError;
 use crate::source::SourceError;
 use crate::storage::ErrorKind;
@@ -36,11 +38,11 @@ pub enum OpError {
         source: SourceError,
     },
     /// No stream of a backup ended well, so that there is no snapshot.
-    #[error("no snapshot was made of `{series}`: {reasons}")]
+    #[error("no snapshot of `{series}` created: {reasons}")]
     NothingStored {
         /// The series.
         series: String,
-        /// Why each stream failed.
+        /// Why its stream failed, or that all of several did, which was told of each.
         reasons: String,
         /// What to do about the first.
         hint: Option<String>,
@@ -79,6 +81,12 @@ pub enum OpError {
     /// An archive cannot be put together.
     #[error(transparent)]
     Synthesis(#[from] crate::pgarchive::SynthesisError),
+    /// What was given is no snapshot's name.
+    #[error(transparent)]
+    SnapshotName(#[from] NameError),
+    /// Nothing new may be called so.
+    #[error(transparent)]
+    Name(#[from] BadName),
     /// The name stands for no snapshot.
     #[error(transparent)]
     Selection(#[from] SelectionError),
@@ -87,7 +95,7 @@ pub enum OpError {
     SelectionAmidDamage {
         /// What was not found.
         #[source]
-        source: SelectionError,
+        source: Box<SelectionError>,
         /// What is damaged.
         damage: String,
     },
@@ -102,11 +110,11 @@ pub enum OpError {
         damage: String,
     },
     /// The snapshot has no stream of that name, or several to choose from.
-    #[error("snapshot {snapshot} {problem}; it holds: {streams}", streams = streams.join(", "))]
+    #[error("snapshot {snapshot} {problem}; it has: {streams}", streams = streams.join(", "))]
     WhichStream {
         /// The snapshot.
         snapshot: String,
-        /// "has no stream `x`", "holds several streams".
+        /// "has no stream `x`", "has several streams".
         problem: String,
         /// The streams that there are.
         streams: Vec<String>,
@@ -127,7 +135,7 @@ pub enum OpError {
         location: String,
     },
     /// A snapshot could not be copied.
-    #[error("snapshot {snapshot} of `{series}` was not copied: {side}: {source}")]
+    #[error("snapshot {snapshot} of `{shown}` was not copied: {side}: {source}", shown = crate::snapshot::name::shown(series))]
     NotCopied {
         /// The snapshot.
         snapshot: String,
@@ -162,15 +170,23 @@ pub enum OpError {
         time: jiff::Timestamp,
     },
     /// Nothing says which snapshots to keep.
-    #[error("no rule says which snapshots to keep")]
+    #[error("no retention policy")]
     NoPolicy,
     /// A snapshot that was named must stay.
-    #[error("snapshot {snapshot} stays: it is {reason}; nothing was removed")]
+    #[error("cannot remove snapshot {snapshot}: {}; nothing was removed", forget::reasons(rules))]
     Kept {
         /// The snapshot.
         snapshot: String,
-        /// Why it stays.
-        reason: String,
+        /// What keeps it.
+        rules: Vec<Rule>,
+    },
+    /// Some of a series' snapshots were pinned by a person.
+    #[error("cannot remove series `{series}`: pinned: {}; nothing was removed", snapshots.join(", "))]
+    PinnedInSeries {
+        /// The series.
+        series: String,
+        /// The snapshots that are pinned.
+        snapshots: Vec<String>,
     },
     /// The database to restore into could not be prepared, or cleaned up.
     #[error(transparent)]
@@ -197,15 +213,9 @@ impl OpError {
                 "find out what ended it: a connection that was closed, a full disk, a script that hides its exit status (`set -o pipefail`); then dump again"
                     .to_owned(),
             ),
-            Self::Selection(SelectionError::NotFound { series, .. }) if !series.is_empty() => {
-                Some(format!("`dumpvault snapshots` lists them; series here: {}", series.join(", ")))
-            }
-            Self::Selection(SelectionError::NoSnapshots) => {
-                Some("make one with `dumpvault backup`".to_owned())
-            }
-            Self::Selection(SelectionError::Ambiguous { .. }) => {
-                Some("give more digits of the id".to_owned())
-            }
+            Self::Selection(error) => error.hint(),
+            Self::SnapshotName(error) => Some(error.hint().to_owned()),
+            Self::Name(error) => Some(error.hint().to_owned()),
             Self::SelectionAmidDamage { .. } => Some(
                 "`dumpvault check` lists the damage; a snapshot whose mark is lost can be restored by its id"
                     .to_owned(),
@@ -225,17 +235,14 @@ impl OpError {
                 Some("give the time when the dump was made; without --time it is the present".to_owned())
             }
             Self::NoPolicy => Some(
-                "give --keep-daily 7 --keep-weekly 4 --keep-monthly 12 or the like, or write a table [retention] into dumpvault.toml"
+                "use --keep-daily 7 --keep-weekly 4 --keep-monthly 12, or add [retention] to dumpvault.toml"
                     .to_owned(),
             ),
-            Self::Kept { reason, .. } if reason.contains("pinned") => {
-                Some("`dumpvault tag --unpin` lets go of it".to_owned())
+            Self::Kept { snapshot, rules } => Some(forget::way_out(snapshot, rules)),
+            Self::PinnedInSeries { .. } => Some("unpin them first: `dumpvault tag SNAPSHOT --unpin`".to_owned()),
+            Self::WhichStream { snapshot, streams, .. } => {
+                streams.first().map(|first| format!("choose one with --stream, or name it `{snapshot}:{first}`"))
             }
-            Self::Kept { reason, .. } if reason.contains("younger") => {
-                Some("with --force it goes all the same".to_owned())
-            }
-            Self::Kept { .. } => Some("a series never loses its newest complete snapshot".to_owned()),
-            Self::WhichStream { .. } => Some("choose one with --stream NAME".to_owned()),
             Self::Database(error) => error.hint(),
             Self::Aftermath { failure, .. } => failure.hint(),
             Self::SameRepository { .. } => {
@@ -250,7 +257,7 @@ impl OpError {
             Self::StreamName { .. } => {
                 Some("leave it out (`--pg-exclude-database`) and back it up by itself, without --globals".to_owned())
             }
-            Self::Archive(_) | Self::Synthesis(_) | Self::Selection(_) | Self::File { .. } => None,
+            Self::Archive(_) | Self::Synthesis(_) | Self::File { .. } => None,
         }
     }
 

@@ -17,12 +17,13 @@ use crate::repo::catalog::Catalog;
 use crate::repo::history::{History, HistoryDamage};
 use crate::repo::reader::{Locator, ReadSettings, ReadStats};
 use crate::repo::{RepoError, Repository};
-use crate::snapshot::selection::select;
+use crate::snapshot::name::SnapshotName;
+use crate::snapshot::selection::{SelectionError, Viewpoint, select};
 use crate::snapshot::{Body, Stream, Summary};
 use crate::source::postgres::{DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, kind_of_dump};
 use crate::source::{Sink, SourceError};
 use crate::unfinished::Unfinished;
-use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -44,15 +45,44 @@ pub struct Chosen {
 /// When there is none, or it cannot be read.
 pub fn choose(
     repo: &Repository,
-    name: &str,
-    zone: &TimeZone,
+    name: &SnapshotName,
+    from: &Viewpoint,
     settings: ReadSettings,
     observer: &dyn Observer,
 ) -> Result<Chosen, OpError> {
     let (mut catalog, history) = repo.known(observer)?;
-    let summary = find(&history, name, zone, observer)?;
+    let summary = find_in(repo, &mut catalog, &history, name, from, observer)?;
     let body = repo.body(&mut catalog, &summary.id)?;
     Ok(Chosen::new(repo, catalog, &history, summary, body, settings))
+}
+
+/// As [`find`], and where a stream is called as the series that was asked for, the error names it.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_in(
+    repo: &Repository,
+    catalog: &mut Catalog,
+    history: &History,
+    name: &SnapshotName,
+    from: &Viewpoint,
+    observer: &dyn Observer,
+) -> Result<Summary, OpError> {
+    let found = find(history, name, from, observer);
+    let Err(OpError::Selection(SelectionError::NotFound { name: text, near, series })) = found else {
+        return found;
+    };
+    // Only the newest of each series is looked into: on the way to an error nobody waits for more.
+    let mut newest: BTreeMap<(&str, &str), &Summary> = BTreeMap::new();
+    for summary in &history.snapshots {
+        newest.insert((&summary.head.series, &summary.head.host), summary);
+    }
+    let holder = newest.into_values().find(|summary| {
+        let body = repo.body(catalog, &summary.id);
+        body.is_ok_and(|body| body.streams.iter().any(|stream| stream.name == name.word))
+    });
+    let stream = holder.map(|summary| format!("{}:{}", summary.head.series, name.word));
+    Err(SelectionError::NotFound { name: text, near: stream.or(near), series }.into())
 }
 
 /// Finds the snapshot that `name` stands for. Damage that may have to do with the choice is told.
@@ -61,13 +91,14 @@ pub fn choose(
 /// When there is none.
 pub fn find(
     history: &History,
-    name: &str,
-    zone: &TimeZone,
+    name: &SnapshotName,
+    from: &Viewpoint,
     observer: &dyn Observer,
 ) -> Result<Summary, OpError> {
-    match select(&history.snapshots, name, zone) {
+    let digits = name.id_digits();
+    match select(&history.snapshots, name, from) {
         Ok(found) => {
-            let by_id = name.len() >= 4 && found.id.to_string().starts_with(&name.to_ascii_lowercase());
+            let by_id = digits.is_some_and(|digits| found.id.to_string().starts_with(&digits));
             if !by_id {
                 refuse_if_hidden(history, found, name, observer)?;
             }
@@ -76,7 +107,8 @@ pub fn find(
         Err(error) => {
             // By its id, a snapshot can be had whose mark is lost.
             let by_id = history.uncommitted.iter().filter(|summary| {
-                name.len() >= 8 && summary.id.to_string().starts_with(&name.to_ascii_lowercase())
+                let digits = digits.as_ref().filter(|digits| digits.len() >= 8);
+                digits.is_some_and(|digits| summary.id.to_string().starts_with(digits))
             });
             if let [summary] = by_id.collect::<Vec<_>>().as_slice() {
                 let message = format!(
@@ -92,13 +124,13 @@ pub fn find(
                 history
                     .uncommitted
                     .iter()
-                    .filter(|summary| summary.head.series == name || name == "latest")
+                    .filter(|summary| summary.head.series == name.word || name.is_latest())
                     .map(|summary| format!("`snapshots/{}` has no mark that commits it", summary.id)),
             );
             if damage.is_empty() {
                 return Err(error.into());
             }
-            Err(OpError::SelectionAmidDamage { source: error, damage: damage.join("; ") })
+            Err(OpError::SelectionAmidDamage { source: Box::new(error), damage: damage.join("; ") })
         }
     }
 }
@@ -107,7 +139,7 @@ pub fn find(
 fn refuse_if_hidden(
     history: &History,
     found: &Summary,
-    name: &str,
+    name: &SnapshotName,
     observer: &dyn Observer,
 ) -> Result<(), OpError> {
     let Summary { id, head, .. } = found;
@@ -126,14 +158,14 @@ fn refuse_if_hidden(
         .collect();
     // A mark that cannot be read may be that of any snapshot without one.
     let hides = |damage: &&HistoryDamage| match &damage.series {
-        Some(series) => *series == head.series || name == "latest",
+        Some(series) => *series == head.series || name.is_latest(),
         None => !newer.is_empty(),
     };
     let hidden: Vec<String> =
         history.damaged.iter().filter(hides).map(|damage| damage.error.to_string()).collect();
     if !hidden.is_empty() {
         return Err(OpError::Hidden {
-            name: name.to_owned(),
+            name: name.to_string(),
             visible: id.to_string(),
             damage: hidden.join("; "),
         });
@@ -147,19 +179,37 @@ fn refuse_if_hidden(
 }
 
 /// The newest snapshot by its counter is one whose time is not believed: a person decides.
-fn refuse_if_doubtful(history: &History, found: &Summary, name: &str) -> Result<(), OpError> {
-    let is_asked_by_time = name.contains('@') || name.contains('~');
+fn refuse_if_doubtful(history: &History, found: &Summary, name: &SnapshotName) -> Result<(), OpError> {
+    let text = name.to_string();
+    let is_asked_by_time = text.contains('@') || text.contains('~');
     let series = history.series(&found.head.series, &found.head.host);
     let newest = series.filter(|other| !other.head.is_import()).max_by_key(|other| other.head.counter);
     let doubtful = newest.filter(|newest| newest.is_doubtful && !is_asked_by_time);
     let Some(doubtful) = doubtful.or(Some(found).filter(|found| found.is_doubtful)) else { return Ok(()) };
     Err(OpError::Doubtful {
-        name: name.to_owned(),
+        name: text,
         doubtful: doubtful.id.short(),
         time: doubtful.head.time(),
         stored: crate::snapshot::timestamp(doubtful.stored_ms),
         visible: (!found.is_doubtful).then(|| found.id.short()),
     })
+}
+
+/// The stream of that name.
+///
+/// # Errors
+/// When there is none.
+pub fn check_stream<'a>(summary: &Summary, body: &'a Body, name: &str) -> Result<&'a Stream, OpError> {
+    let found = body.streams.iter().find(|stream| stream.name == name);
+    found.ok_or_else(|| which_stream(summary, body, format!("has no stream `{name}`")))
+}
+
+fn which_stream(summary: &Summary, body: &Body, problem: String) -> OpError {
+    OpError::WhichStream {
+        snapshot: summary.id.short(),
+        problem,
+        streams: body.streams.iter().map(|stream| stream.name.clone()).collect(),
+    }
 }
 
 /// What goes out: a stream as it is, or an archive made of parts of it.
@@ -205,18 +255,10 @@ impl Chosen {
     /// # Errors
     /// When there is none of that name, or several to choose from.
     pub fn stream(&self, name: Option<&str>) -> Result<&Stream, OpError> {
-        let which = |problem: String| OpError::WhichStream {
-            snapshot: self.summary.id.short(),
-            problem,
-            streams: self.body.streams.iter().map(|stream| stream.name.clone()).collect(),
-        };
         match (name, self.body.streams.as_slice()) {
-            (Some(name), streams) => streams
-                .iter()
-                .find(|stream| stream.name == name)
-                .ok_or_else(|| which(format!("has no stream `{name}`"))),
+            (Some(name), _) => check_stream(&self.summary, &self.body, name),
             (None, [only]) => Ok(only),
-            (None, _) => Err(which("holds several streams".to_owned())),
+            (None, _) => Err(which_stream(&self.summary, &self.body, "has several streams".to_owned())),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::repo::history::{History, HistoryDamage};
 use crate::repo::reader::{BlockReader, Locator, RecipeWalker, Survey as RecipeSurvey};
 use crate::repo::sync::OnDisk;
 use crate::repo::{RepoError, Repository};
+use crate::snapshot::selection::newer;
 use crate::snapshot::{Body, State, Stream, Summary};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -183,10 +184,13 @@ fn newest_reads(
     observer: &dyn Observer,
 ) -> Result<BTreeMap<(String, String), f64>, OpError> {
     let look = RecipeLook::new(repo, observer)?;
-    let mut newest: BTreeMap<(String, String), &Body> = BTreeMap::new();
+    let mut newest: BTreeMap<(String, String), (&Summary, &Body)> = BTreeMap::new();
     for Seen { summary, body } in &found.snapshots {
-        if let (State::Complete, Some(body)) = (summary.head.state, body) {
-            newest.insert((summary.head.series.clone(), summary.head.host.clone()), body);
+        let (State::Complete, Some(body)) = (summary.head.state, body) else { continue };
+        let place = newest.entry((summary.head.series.clone(), summary.head.host.clone()));
+        let known = place.or_insert((summary, body));
+        if newer(summary, known.0).is_gt() {
+            *known = (summary, body);
         }
     }
     let of_body = |body: &Body| {
@@ -196,7 +200,7 @@ fn newest_reads(
         let read: u64 = looks.iter().map(|look| look.stored_read).sum();
         (own > 0).then(|| read as f64 / own as f64)
     };
-    Ok(newest.into_iter().filter_map(|(series, body)| Some((series, of_body(body)?))).collect())
+    Ok(newest.into_iter().filter_map(|(series, (_, body))| Some((series, of_body(body)?))).collect())
 }
 
 /// Plain bytes of a snapshot's streams, and the bytes that they took in packs.

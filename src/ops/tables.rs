@@ -126,7 +126,9 @@ pub fn amounts(stream: &str, map: &TableMap) -> BTreeMap<TableName, Amount> {
         let amount = tables.entry(name).or_insert(Amount { rows: Some(0), bytes: 0, new_bytes: Some(0) });
         amount.rows = amount.rows.zip(table.rows).map(|(a, b)| a.saturating_add(b));
         amount.bytes = amount.bytes.saturating_add(table.data_bytes);
-        amount.new_bytes = amount.new_bytes.zip(table.new_bytes).map(|(a, b)| a.saturating_add(b));
+        // What is new is counted with what frames the rows, and the table's size is without.
+        let new_bytes = table.new_bytes.map(|bytes| bytes.min(table.data_bytes));
+        amount.new_bytes = amount.new_bytes.zip(new_bytes).map(|(a, b)| a.saturating_add(b));
     }
     tables
 }

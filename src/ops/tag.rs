@@ -7,8 +7,8 @@ use crate::event::Observer;
 use crate::repo::format::mark::MarkKind;
 use crate::repo::{RepoError, Repository};
 use crate::snapshot::Summary;
-use crate::snapshot::selection::select;
-use jiff::tz::TimeZone;
+use crate::snapshot::name::{NameKind, SnapshotName, check_name};
+use crate::snapshot::selection::{Viewpoint, select};
 use std::collections::BTreeSet;
 
 /// What to change.
@@ -27,21 +27,24 @@ pub struct TagRequest {
 /// Changes what is said of the snapshot that `name` stands for; gives it with its tags as they are now, and whether it is pinned.
 ///
 /// # Errors
-/// When there is no such snapshot, or the repository fails. Unpinning takes a full key.
+/// When a new tag is none, there is no such snapshot, or the repository fails. Unpinning takes a full key.
 pub fn tag(
     repo: &Repository,
     clock: &dyn Clock,
-    host: &str,
-    name: &str,
-    zone: &TimeZone,
+    name: &SnapshotName,
+    from: &Viewpoint,
     request: &TagRequest,
     observer: &dyn Observer,
 ) -> Result<(Summary, bool), OpError> {
+    for tag in &request.add {
+        check_name(NameKind::Tag, tag)?;
+    }
+    let host = from.host.as_str();
     let mut catalog = repo.catalog(observer)?;
     let history = repo.history(&mut catalog)?;
-    let mut summary = match super::restore::find(&history, name, zone, observer) {
+    let mut summary = match super::restore::find_in(repo, &mut catalog, &history, name, from, observer) {
         // Who names it here has looked at it.
-        Err(OpError::Doubtful { .. }) => select(&history.snapshots, name, zone)?.clone(),
+        Err(OpError::Doubtful { .. }) => select(&history.snapshots, name, from)?.clone(),
         found => found?,
     };
     drop(catalog);

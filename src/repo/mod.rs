@@ -128,7 +128,7 @@ pub enum RepoError {
         found: String,
     },
     /// No key slot opens with what was given.
-    #[error("wrong {credential}: none of the {slots} key slots of {location} opens with it")]
+    #[error("{}", wrong_key(credential, *slots, location))]
     WrongKey {
         /// "passphrase" or "key file".
         credential: &'static str,
@@ -269,6 +269,18 @@ pub enum RepoError {
     /// Somebody asked to stop.
     #[error("interrupted")]
     Cancelled,
+}
+
+/// Words for a key that opens nothing. Where there is no key of its kind at all, that is what to say.
+fn wrong_key(credential: &str, slots: usize, location: &str) -> String {
+    match slots {
+        0 => {
+            let other = if credential == "passphrase" { "key file" } else { "passphrase" };
+            format!("{location} has no {credential}: use a {other}")
+        }
+        1 => format!("wrong {credential}: the only key slot of {location} for one does not open with it"),
+        slots => format!("wrong {credential}: none of the {slots} key slots of {location} opens with it"),
+    }
 }
 
 impl RepoError {

@@ -80,6 +80,7 @@ impl Repository {
     pub(super) fn put_hashed<N: ObjectName>(&self, bytes: &[u8]) -> Result<N, RepoError> {
         let name = N::from_hash(*blake3::hash(bytes).as_bytes());
         self.storage.put(&name.key(), bytes)?;
+        tracing::debug!("stored {}, {} bytes", name.key(), bytes.len());
         Ok(name)
     }
 }

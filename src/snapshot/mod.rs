@@ -5,8 +5,10 @@
 //! | `recipe` | the encoding of recipe nodes, and where nodes are cut |
 //! | `tags` | which snapshots are daily, weekly, monthly |
 //! | `retention` | which snapshots a policy keeps |
-//! | `selection` | how a person names a snapshot |
+//! | `name` | which names there may be, and how a person names a snapshot |
+//! | `selection` | which snapshot a name means |
 
+pub mod name;
 pub mod recipe;
 pub mod retention;
 pub mod selection;
@@ -310,9 +312,11 @@ pub struct Summary {
 pub type Rank = (bool, bool, u64, i64, SnapshotId);
 
 impl Summary {
-    /// Which of a series' snapshots is the newest: by counter, then by when it was stored. A doubtful one, or an import, is so only
-    /// where there is no other.
+    /// Which of a series' snapshots is the newest: by counter, then by when it was stored; of imports by time. A doubtful one, or an import,
+    /// is so only where there is no other.
     pub fn rank(&self) -> Rank {
-        (!self.is_doubtful, !self.head.is_import(), self.head.counter, self.stored_ms, self.id)
+        let is_import = self.head.is_import();
+        let last = if is_import { self.head.time_ms } else { self.stored_ms };
+        (!self.is_doubtful, !is_import, self.head.counter, last, self.id)
     }
 }

@@ -1,7 +1,7 @@
 //! Which snapshots a policy keeps, and which rule says so. Pure, and it forgets nothing by itself.
 //!
 //! Snapshots are looked at per series and host. Good ones are sorted into calendar buckets (hours, days, weeks, months, years of a
-//! stated zone); the *first* good snapshot of a bucket stands for it, and a rule with the count n keeps those of the newest n buckets
+//! stated zone); the *first* good snapshot of a bucket stands for it, or the last where the policy says so, and a rule with the count n keeps those of the newest n buckets
 //! that have one. So a daily that is the week's first is the weekly from the day it is made, a bucket that is full never changes
 //! its mind, and forgetting day by day ends where forgetting once at the end does. Where backups stop, nothing expires.
 //!
@@ -14,12 +14,22 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// Which snapshot of an hour, day, week, month or year stands for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Representative {
+    /// The first, which stays the same whatever comes later.
+    #[default]
+    First,
+    /// The last, as other tools have it. The one of a day that is not over makes room for the next.
+    Last,
+}
+
 /// What to keep. The default keeps nothing but what is always kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     /// The newest so many good snapshots.
     pub last: u32,
-    /// The first of each of the newest so many hours that have one.
+    /// One of each of the newest so many hours that have one.
     pub hourly: u32,
     /// As `hourly`, of days.
     pub daily: u32,
@@ -33,12 +43,15 @@ pub struct Policy {
     pub within: Option<SignedDuration>,
     /// All with one of these tags.
     pub tags: BTreeSet<String>,
+    /// Which one that is, of an hour, a day and so on.
+    pub representative: Representative,
 }
 
 impl Policy {
     /// Whether no rule keeps anything: then forgetting would leave one snapshot a series, which nobody asks for.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let rules = Self { representative: Representative::default(), ..self.clone() };
+        rules == Self::default()
     }
 
     fn counts(&self) -> [(Rule, Option<Bucket>, u32); 6] {
@@ -321,31 +334,37 @@ fn keep_by_rules(
     verdicts: &mut [Verdict],
 ) {
     for (rule, bucket, count) in policy.counts() {
-        let mut first_of_each = Vec::new();
-        // The first of each bucket, and what would go in its favour though it was stored before.
+        let mut one_of_each = Vec::new();
+        // The one of each bucket, and what would go in its favour though it was stored before.
         let mut seen: HashMap<_, (&Summary, usize)> = HashMap::new();
         let mut displaced: HashMap<usize, Vec<usize>> = HashMap::new();
-        for at in members {
-            let Some(summary) = summaries.get(*at) else { continue };
+        let mut pick = |at: usize| {
+            let Some(summary) = summaries.get(at) else { return };
             let Some(bucket) = bucket else {
-                first_of_each.push(*at);
-                continue;
+                one_of_each.push(at);
+                return;
             };
-            let place = reckoning.calendar.bucket(bucket, summary.head.time());
-            match seen.entry(place) {
+            match seen.entry(reckoning.calendar.bucket(bucket, summary.head.time())) {
                 Entry::Vacant(vacant) => {
-                    vacant.insert((summary, *at));
-                    first_of_each.push(*at);
+                    vacant.insert((summary, at));
+                    one_of_each.push(at);
                 }
                 Entry::Occupied(occupied) => {
-                    let (first, number) = occupied.get();
-                    if !first.by_full && first.stored_ms > summary.stored_ms {
-                        displaced.entry(*number).or_default().push(*at);
+                    let (chosen, number) = occupied.get();
+                    let is_earlier = chosen.head.time_ms <= summary.head.time_ms;
+                    if !chosen.by_full && is_earlier && chosen.stored_ms > summary.stored_ms {
+                        displaced.entry(*number).or_default().push(at);
                     }
                 }
             }
+        };
+        match policy.representative {
+            Representative::First => members.iter().for_each(|at| pick(*at)),
+            Representative::Last => members.iter().rev().for_each(|at| pick(*at)),
         }
-        for at in first_of_each.into_iter().rev().take(count as usize) {
+        // By age, whichever way they were met.
+        one_of_each.sort_unstable();
+        for at in one_of_each.into_iter().rev().take(count as usize) {
             add(verdicts, at, rule.clone(), stream);
             let others = displaced.remove(&at).unwrap_or_default();
             if !reckoning.force {

@@ -1,169 +1,270 @@
-//! How a person names a snapshot: an id prefix, `latest`, `SERIES`, `SERIES@2026-11-01`, `SERIES~1`.
+//! Which snapshot a name means, among those that there are.
 
+use super::name::{Position, SeriesName, SnapshotName, nearest};
 use super::{State, Summary};
-use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
+use std::cmp::Ordering;
 
 /// A name that stands for no snapshot, or for several.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
     /// The repository holds none at all.
-    #[error("the repository holds no snapshot")]
+    #[error("the repository has no snapshots")]
     NoSnapshots,
     /// Nothing fits.
-    #[error("no snapshot `{name}`")]
+    #[error("no snapshot matches `{name}`")]
     NotFound {
         /// As given.
         name: String,
+        /// The series that may have been meant.
+        near: Option<String>,
         /// Series that there are.
         series: Vec<String>,
     },
-    /// Several fit.
-    #[error("`{name}` could be {count} snapshots: {candidates}", count = candidates.len(), candidates = candidates.join(", "))]
+    /// There is no such series.
+    #[error("no series matches `{name}`")]
+    NoSeries {
+        /// As given.
+        name: String,
+        /// The series that may have been meant.
+        near: Option<String>,
+        /// Series that there are.
+        series: Vec<String>,
+    },
+    /// Several ids begin so.
+    #[error("`{name}` matches {count} snapshots: {candidates}", count = candidates.len(), candidates = candidates.join(", "))]
     Ambiguous {
         /// As given.
         name: String,
         /// Each candidate: short id, series, time.
         candidates: Vec<String>,
     },
+    /// Other hosts have a series of that name, and this one does not.
+    #[error("`{name}` exists on {count} hosts: {candidates}", count = candidates.len(), candidates = candidates.join(", "))]
+    SeveralHosts {
+        /// As given.
+        name: String,
+        /// The same with a host that is there.
+        example: String,
+        /// Each host's: its name, short id, time.
+        candidates: Vec<String>,
+    },
     /// The series has fewer snapshots.
-    #[error("`{name}` reaches back {back}, and the series `{series}` has {count} snapshots")]
+    #[error("`{name}` does not exist: series `{series}` has {count}")]
     TooFarBack {
         /// As given.
         name: String,
         /// The series.
         series: String,
-        /// Steps back.
-        back: usize,
-        /// Snapshots in the series.
-        count: usize,
-    },
-    /// What follows `@` is no date or time.
-    #[error("`{text}` is no date or time: give 2026-11-01, 2026-11-01T03:00 or 2026-11-01T03:00:00Z")]
-    BadTime {
-        /// As given.
-        text: String,
+        /// Complete snapshots of the series, in words.
+        count: String,
+        /// What the oldest is called.
+        oldest: String,
     },
 }
 
-/// Finds the snapshot that `name` stands for. Dates without a zone are those of `zone`; `all` may have any order.
+impl SelectionError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSnapshots => Some("create one with `dumpvault backup`".to_owned()),
+            Self::NotFound { near, series, .. } | Self::NoSeries { near, series, .. } => {
+                let list = (!series.is_empty()).then(|| format!("series here: {}", series.join(", ")));
+                let near = near.as_ref().map(|near| format!("did you mean `{near}`?"));
+                let words: Vec<String> = near.into_iter().chain(list).collect();
+                (!words.is_empty()).then(|| words.join(" "))
+            }
+            Self::Ambiguous { .. } => Some("give more digits of the id".to_owned()),
+            Self::SeveralHosts { example, .. } => {
+                Some(format!("name the host, as in `{example}`; or take the newest of all with --any-host"))
+            }
+            Self::TooFarBack { oldest, .. } => Some(format!("the oldest is `{oldest}`")),
+        }
+    }
+}
+
+/// From where names are looked at.
+#[derive(Debug, Clone)]
+pub struct Viewpoint {
+    /// This host: its series come first.
+    pub host: String,
+    /// The newest of all hosts is meant, where a name says nothing of the host.
+    pub any_host: bool,
+}
+
+/// Which of two snapshots of one series and host is newer. The counter says in which order they were made, whatever the clocks did;
+/// a doubtful one, or an import, is newer than no other.
+pub fn newer(a: &Summary, b: &Summary) -> Ordering {
+    a.rank().cmp(&b.rank())
+}
+
+/// Which of two snapshots of any series was taken later.
+fn later(a: &Summary, b: &Summary) -> Ordering {
+    (a.head.time_ms, a.id).cmp(&(b.head.time_ms, b.id))
+}
+
+/// Finds the snapshot that `name` stands for; `all` may have any order.
 ///
-/// `latest`, `SERIES` and its forms give the newest *complete* snapshot, or the newest of any state where none is complete.
-/// An id prefix has at least 4 digits; a series of the same name wins over an id prefix.
+/// `latest`, `SERIES` and its forms give a *complete* snapshot, or one of any state where none is complete: steps of `~N` count the same
+/// snapshots as `SERIES` alone does, so that `app~0` is `app`. A series wins over an id that begins with the same digits.
 ///
 /// # Errors
 /// When nothing or too much fits.
-pub fn select<'a>(all: &'a [Summary], name: &str, zone: &TimeZone) -> Result<&'a Summary, SelectionError> {
-    let mut sorted: Vec<&Summary> = all.iter().collect();
-    sorted.sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
-    if sorted.is_empty() {
+pub fn select<'a>(
+    all: &'a [Summary],
+    name: &SnapshotName,
+    from: &Viewpoint,
+) -> Result<&'a Summary, SelectionError> {
+    if all.is_empty() {
         return Err(SelectionError::NoSnapshots);
     }
-    let of_series = |series: &str| -> Vec<&'a Summary> {
-        sorted.iter().copied().filter(|summary| summary.head.series == series).collect()
-    };
-    let not_found = || SelectionError::NotFound { name: name.to_owned(), series: series_names(&sorted) };
-
-    let exact = of_series(name);
-    if let Some(found) = newest(&exact) {
-        return one_host(name, &exact, found);
-    }
-    if name == "latest" {
-        return newest(&sorted).ok_or_else(not_found);
-    }
-    if let Some((series, back)) = name.rsplit_once('~')
-        && let Ok(back) = back.parse::<usize>()
-    {
-        let snapshots = of_series(series);
-        if snapshots.is_empty() {
-            return Err(not_found());
+    let of_series = of_host_meant(all, name, from)?;
+    if of_series.is_empty() {
+        if let Some(found) = by_id(all, name) {
+            return found;
         }
-        let count = snapshots.len();
-        let found = count.checked_sub(back + 1).and_then(|at| snapshots.get(at).copied());
-        let found = found.ok_or_else(|| SelectionError::TooFarBack {
-            name: name.to_owned(),
-            series: series.to_owned(),
-            back,
-            count,
-        })?;
-        return one_host(name, &snapshots, found);
+        return Err(not_found(all, name));
     }
-    if let Some((series, when)) = name.rsplit_once('@') {
-        let until = end_of(when, zone)?;
-        let mut snapshots = of_series(series);
-        snapshots.retain(|summary| summary.head.time() <= until);
-        let found = newest(&snapshots).ok_or_else(not_found)?;
-        return one_host(name, &snapshots, found);
+    let mut counted = counted(of_series);
+    match name.is_latest() || spans_hosts(&counted) {
+        true => counted.sort_by(|a, b| later(a, b)),
+        false => counted.sort_by(|a, b| newer(a, b)),
     }
-    by_id(&sorted, name).unwrap_or_else(|| Err(not_found()))
+    let found = match name.position {
+        Position::Newest => counted.last(),
+        Position::Until(until) => counted.iter().rev().find(|summary| summary.head.time() <= until),
+        Position::Back(back) => {
+            let count = counted.len();
+            let found = count.checked_sub(1).and_then(|last| last.checked_sub(back));
+            let at = found.ok_or_else(|| too_far_back(name, &counted))?;
+            counted.get(at)
+        }
+    };
+    found.copied().ok_or_else(|| not_found(all, name))
 }
 
-fn by_id<'a>(sorted: &[&'a Summary], name: &str) -> Option<Result<&'a Summary, SelectionError>> {
-    let digits = name.to_ascii_lowercase();
-    if digits.len() < 4 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
+/// The snapshots of the series that is meant: of the host named, of this host, or of the only one that has it.
+fn of_host_meant<'a>(
+    all: &'a [Summary],
+    name: &SnapshotName,
+    from: &Viewpoint,
+) -> Result<Vec<&'a Summary>, SelectionError> {
+    let fits = |summary: &&Summary| {
+        let head = &summary.head;
+        (name.is_latest() || head.series == name.word)
+            && name.host.as_ref().is_none_or(|host| *host == head.host)
+    };
+    let mut found: Vec<&Summary> = all.iter().filter(fits).collect();
+    if name.is_latest() || name.host.is_some() || from.any_host {
+        return Ok(found);
     }
-    let fits: Vec<&Summary> =
-        sorted.iter().copied().filter(|summary| summary.id.to_string().starts_with(&digits)).collect();
+    if found.iter().any(|summary| summary.head.host == from.host) {
+        found.retain(|summary| summary.head.host == from.host);
+        return Ok(found);
+    }
+    if spans_hosts(&found) {
+        return Err(several_hosts(name, &found));
+    }
+    Ok(found)
+}
+
+fn spans_hosts(found: &[&Summary]) -> bool {
+    found.iter().zip(found.iter().skip(1)).any(|(a, b)| a.head.host != b.head.host)
+}
+
+/// The complete ones, or all where none is complete.
+fn counted(found: Vec<&Summary>) -> Vec<&Summary> {
+    let complete: Vec<&Summary> =
+        found.iter().copied().filter(|summary| summary.head.state == State::Complete).collect();
+    if complete.is_empty() { found } else { complete }
+}
+
+fn several_hosts(name: &SnapshotName, found: &[&Summary]) -> SelectionError {
+    let mut hosts: Vec<&str> = found.iter().map(|summary| summary.head.host.as_str()).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let candidate = |host: &&str| {
+        let own: Vec<&Summary> = found.iter().copied().filter(|summary| summary.head.host == *host).collect();
+        let newest = counted(own).into_iter().max_by(|a, b| newer(a, b));
+        newest.map_or_else(String::new, |newest| {
+            format!("{host} ({}, {})", newest.id.short(), newest.head.time())
+        })
+    };
+    SelectionError::SeveralHosts {
+        name: name.to_string(),
+        example: format!("{}/{name}", hosts.first().copied().unwrap_or_default()),
+        candidates: hosts.iter().map(candidate).collect(),
+    }
+}
+
+fn too_far_back(name: &SnapshotName, counted: &[&Summary]) -> SelectionError {
+    let count = counted.len();
+    let series = SeriesName { host: name.host.clone(), series: name.word.clone() };
+    let complete = counted.iter().all(|summary| summary.head.state == State::Complete);
+    let kind = if complete { "complete " } else { "" };
+    SelectionError::TooFarBack {
+        name: name.to_string(),
+        oldest: match count {
+            0 | 1 => series.to_string(),
+            _ => format!("{series}~{}", count - 1),
+        },
+        series: series.to_string(),
+        count: format!("{count} {kind}snapshot{}", if count == 1 { "" } else { "s" }),
+    }
+}
+
+fn by_id<'a>(all: &'a [Summary], name: &SnapshotName) -> Option<Result<&'a Summary, SelectionError>> {
+    let digits = name.id_digits()?;
+    let mut fits: Vec<&Summary> =
+        all.iter().filter(|summary| summary.id.to_string().starts_with(&digits)).collect();
+    fits.sort_by(|a, b| later(a, b));
     match fits.as_slice() {
         [] => None,
         [one] => Some(Ok(one)),
-        many => Some(Err(ambiguous(name, many))),
-    }
-}
-
-/// Two hosts may use the same series name; then the name alone does not say which is meant.
-fn one_host<'a>(name: &str, fits: &[&'a Summary], found: &'a Summary) -> Result<&'a Summary, SelectionError> {
-    let mut newest_per_host: Vec<&Summary> = Vec::new();
-    for summary in fits.iter().rev() {
-        if newest_per_host.iter().all(|seen| seen.head.host != summary.head.host) {
-            newest_per_host.push(summary);
+        many => {
+            let describe = |summary: &&Summary| {
+                let head = &summary.head;
+                format!("{} ({}/{}, {})", summary.id.short(), head.host, head.series, head.time())
+            };
+            let candidates = many.iter().map(describe).collect();
+            Some(Err(SelectionError::Ambiguous { name: name.to_string(), candidates }))
         }
     }
-    if newest_per_host.len() > 1 { Err(ambiguous(name, &newest_per_host)) } else { Ok(found) }
 }
 
-fn ambiguous(name: &str, fits: &[&Summary]) -> SelectionError {
-    let describe = |summary: &&Summary| {
-        format!(
-            "{} ({} on {}, {})",
-            summary.id.short(),
-            summary.head.series,
-            summary.head.host,
-            summary.head.time()
-        )
+fn not_found(all: &[Summary], name: &SnapshotName) -> SelectionError {
+    let wanted = SeriesName { host: name.host.clone(), series: name.word.clone() };
+    let (near, series) = known(all, &wanted);
+    SelectionError::NotFound { name: name.to_string(), near, series }
+}
+
+/// Sees that there is a series of that name.
+///
+/// # Errors
+/// When there is none, with the one that may have been meant.
+pub fn check_series(all: &[Summary], wanted: &SeriesName) -> Result<(), SelectionError> {
+    if all.iter().any(|summary| wanted.holds(&summary.head)) {
+        return Ok(());
+    }
+    if all.is_empty() {
+        return Err(SelectionError::NoSnapshots);
+    }
+    let (near, series) = known(all, wanted);
+    Err(SelectionError::NoSeries { name: wanted.to_string(), near, series })
+}
+
+/// The series most like the one wanted, and all that there are.
+fn known(all: &[Summary], wanted: &SeriesName) -> (Option<String>, Vec<String>) {
+    let name = |summary: &Summary| match wanted.host {
+        Some(_) => format!("{}/{}", summary.head.host, summary.head.series),
+        None => summary.head.series.clone(),
     };
-    SelectionError::Ambiguous { name: name.to_owned(), candidates: fits.iter().map(describe).collect() }
-}
-
-fn newest<'a>(sorted: &[&'a Summary]) -> Option<&'a Summary> {
-    let complete = sorted.iter().rev().find(|summary| summary.head.state == State::Complete);
-    complete.or(sorted.last()).copied()
-}
-
-fn series_names(sorted: &[&Summary]) -> Vec<String> {
-    let mut names: Vec<String> = sorted.iter().map(|summary| summary.head.series.clone()).collect();
+    let mut names: Vec<String> = all.iter().map(name).collect();
     names.sort();
     names.dedup();
-    names
-}
-
-/// The last moment that `text` means: the end of a day for a date, the moment itself for a time.
-fn end_of(text: &str, zone: &TimeZone) -> Result<Timestamp, SelectionError> {
-    let bad = || SelectionError::BadTime { text: text.to_owned() };
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment);
-    }
-    // A bare date parses as a datetime, too: midnight would be its first moment, not its last.
-    if text.len() <= 10
-        && let Ok(date) = text.parse::<Date>()
-    {
-        let last = date.to_datetime(jiff::civil::Time::MAX);
-        return zone.to_timestamp(last).map_err(|_| bad());
-    }
-    let local: DateTime = text.parse().map_err(|_| bad())?;
-    zone.to_timestamp(local).map_err(|_| bad())
+    let text = wanted.to_string();
+    // One that is there is not what was meant: something else of the name did not fit.
+    let others = names.iter().map(String::as_str).filter(|known| *known != text);
+    (nearest(&text, others).map(str::to_owned), names)
 }
 
 #[cfg(test)]
@@ -171,6 +272,8 @@ mod tests {
     use super::*;
     use crate::id::{AuthorId, SnapshotId};
     use crate::snapshot::{Head, Proof};
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
 
     fn summary(id: u8, series: &str, time: &str, state: State) -> Summary {
         let time: Timestamp = time.parse().unwrap();
@@ -212,44 +315,103 @@ mod tests {
         ]
     }
 
+    fn pick_of(all: &[Summary], name: &str) -> Result<u8, SelectionError> {
+        let from = Viewpoint { host: "db1".into(), any_host: false };
+        let name = SnapshotName::parse(name, &TimeZone::UTC).unwrap();
+        select(all, &name, &from).map(|summary| summary.id.as_bytes()[1])
+    }
+
     fn pick(name: &str) -> Result<u8, SelectionError> {
-        select(&some(), name, &TimeZone::UTC).map(|summary| summary.id.as_bytes()[1])
+        pick_of(&some(), name)
     }
 
     #[test]
     fn names_find_their_snapshots() {
         assert_eq!(pick("app"), Ok(2), "the newest complete one");
         assert_eq!(pick("latest"), Ok(4));
-        assert_eq!(pick("app~0"), Ok(3), "steps count every snapshot");
-        assert_eq!(pick("app~2"), Ok(1));
+        assert_eq!(pick("app~0"), Ok(2), "steps count what the name alone counts");
+        assert_eq!(pick("app~1"), Ok(1));
         assert_eq!(pick("app@2026-11-01"), Ok(1));
         assert_eq!(pick("app@2026-11-02T02:59"), Ok(1));
         assert_eq!(pick("app@2026-11-02T03:00:00Z"), Ok(2));
+        assert_eq!(pick("app@2026-11-02T03:00:00Z:x"), Ok(2));
+        assert_eq!(pick("db1/app"), Ok(2));
+        assert_eq!(pick("db1/latest"), Ok(4));
         assert_eq!(pick("ab0404"), Ok(4));
-        assert_eq!(pick("AB0404"), Ok(4));
+        assert_eq!(pick("AB0404:x"), Ok(4));
+    }
+
+    #[test]
+    fn given_a_suspect_newest_snapshot_then_one_step_back_is_another_snapshot_than_none() {
+        for state in [State::Suspect, State::Partial] {
+            let mut all = some();
+            all[2].head.state = state;
+            assert_ne!(pick_of(&all, "app"), pick_of(&all, "app~1"));
+            assert_eq!(pick_of(&all, "app"), pick_of(&all, "app~0"));
+        }
+        // Without a complete one all count.
+        let all: Vec<Summary> = some()
+            .into_iter()
+            .map(|mut one| {
+                one.head.state = State::Suspect;
+                one
+            })
+            .collect();
+        assert_eq!(
+            (pick_of(&all, "app"), pick_of(&all, "app~1"), pick_of(&all, "app~2")),
+            (Ok(3), Ok(2), Ok(1))
+        );
     }
 
     #[test]
     fn bad_names_say_why() {
-        assert!(matches!(pick("app~9"), Err(SelectionError::TooFarBack { count: 3, .. })));
-        assert!(
-            matches!(pick("nope"), Err(SelectionError::NotFound { series, .. }) if series == ["app", "shop"])
-        );
-        assert!(matches!(pick("app@2025-01-01"), Err(SelectionError::NotFound { .. })));
-        assert!(matches!(pick("app@noon"), Err(SelectionError::BadTime { .. })));
+        let far = pick("app~9").unwrap_err();
+        assert_eq!(far.to_string(), "`app~9` does not exist: series `app` has 2 complete snapshots");
+        assert_eq!(far.hint().as_deref(), Some("the oldest is `app~1`"));
+        let missing = pick("shpo").unwrap_err();
+        assert_eq!(missing.to_string(), "no snapshot matches `shpo`");
+        assert_eq!(missing.hint().as_deref(), Some("did you mean `shop`? series here: app, shop"));
+        let host = pick("db11/shop").unwrap_err();
+        assert_eq!(host.hint().as_deref(), Some("did you mean `db1/shop`? series here: db1/app, db1/shop"));
+        assert!(matches!(pick("app@2025-01-01"), Err(SelectionError::NotFound { near: None, .. })));
         assert!(matches!(pick("ab0"), Err(SelectionError::NotFound { .. })), "too short");
         let mut all = some();
         all.push(summary(1, "x", "2026-11-09T03:00:00Z", State::Complete));
         assert!(
-            matches!(select(&all, "ab0101", &TimeZone::UTC), Err(SelectionError::Ambiguous { candidates, .. }) if candidates.len() == 2)
+            matches!(pick_of(&all, "ab0101"), Err(SelectionError::Ambiguous { candidates, .. }) if candidates.len() == 2)
         );
-        assert!(matches!(select(&[], "latest", &TimeZone::UTC), Err(SelectionError::NoSnapshots)));
+        assert!(matches!(pick_of(&[], "latest"), Err(SelectionError::NoSnapshots)));
+        assert_eq!(check_series(&some(), &SeriesName::parse("app").unwrap()), Ok(()));
+        assert!(check_series(&some(), &SeriesName::parse("db2/app").unwrap()).is_err());
     }
 
     #[test]
-    fn a_series_on_two_hosts_is_ambiguous() {
+    fn a_series_of_several_hosts_is_this_hosts_or_the_only_ones_or_none() {
         let mut all = some();
         all[0].head.host = "db2".into();
-        assert!(matches!(select(&all, "app", &TimeZone::UTC), Err(SelectionError::Ambiguous { .. })));
+        assert_eq!(pick_of(&all, "app"), Ok(2), "this host's");
+        assert_eq!(pick_of(&all, "db2/app"), Ok(1));
+        all[1].head.host = "db3".into();
+        all[2].head.host = "db3".into();
+        let error = pick_of(&all, "app").unwrap_err();
+        assert!(error.to_string().starts_with("`app` exists on 2 hosts: db2 (ab010101"), "{error}");
+        assert!(error.hint().unwrap().contains("`db2/app`") && error.hint().unwrap().contains("--any-host"));
+        let from = Viewpoint { host: "db1".into(), any_host: true };
+        let name = SnapshotName::parse("app", &TimeZone::UTC).unwrap();
+        assert_eq!(select(&all, &name, &from).unwrap().id.as_bytes()[1], 2);
+        all.remove(0);
+        assert_eq!(pick_of(&all, "app"), Ok(2), "the only host that has one");
+    }
+
+    #[test]
+    fn the_counter_says_what_is_newer_before_the_time_does() {
+        let mut all = vec![
+            summary(1, "app", "2026-11-05T03:00:00Z", State::Complete),
+            summary(2, "app", "2026-11-02T03:00:00Z", State::Complete),
+        ];
+        all[1].head.counter = 2;
+        assert_eq!((pick_of(&all, "app"), pick_of(&all, "app~1")), (Ok(2), Ok(1)));
+        all[1].head.counter = 1;
+        assert_eq!(pick_of(&all, "app"), Ok(1));
     }
 }

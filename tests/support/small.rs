@@ -114,7 +114,7 @@ pub fn backup(
     commit(session, stored, counter).map(|committed| Kept::new(&committed, bytes))
 }
 
-fn request(counter: u64) -> CommitRequest {
+pub fn request(counter: u64) -> CommitRequest {
     CommitRequest {
         series: "app".into(),
         host: "test".into(),

@@ -128,4 +128,7 @@ pub(in crate::cli) struct NewKeyArgs {
     /// The new passphrase is the first line of this file.
     #[arg(long, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
+    /// Accept a passphrase of less than 8 characters.
+    #[arg(long)]
+    pub force: bool,
 }

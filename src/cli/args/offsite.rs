@@ -1,5 +1,6 @@
 //! Arguments of what concerns other repositories and buckets: `copy`, `lock`, `doctor`.
 
+use super::WhichArgs;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -65,9 +66,11 @@ In the configuration file:
 
 Exit code 4: something at the source is damaged; what is whole was copied.")]
 pub(in crate::cli) struct CopyArgs {
-    /// Copy these; otherwise all that the options let through.
+    /// Snapshots to copy [default: all that match the options].
     #[arg(value_name = "SNAPSHOT")]
     pub snapshots: Vec<String>,
+    #[command(flatten)]
+    pub which: WhichArgs,
     /// The repository to copy into, or the name of a [copy.NAME] in the configuration; otherwise all of these.
     #[arg(long, value_name = "REPO")]
     pub to: Option<String>,
@@ -83,7 +86,7 @@ pub(in crate::cli) struct CopyArgs {
     /// Profile in ~/.aws with the keys of the destination's bucket.
     #[arg(long, value_name = "PROFILE", requires = "to")]
     pub to_s3_profile: Option<String>,
-    /// Only this series; may be given several times.
+    /// Copy only this series: app, or db1/app; repeatable.
     #[arg(long, value_name = "SERIES")]
     pub series: Vec<String>,
     /// Only of this host.

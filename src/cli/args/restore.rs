@@ -1,12 +1,12 @@
 //! Options of `restore` and `verify`.
 
-use super::postgres::{ExecArgs, ServerArgs};
+use super::postgres::ServerArgs;
+use super::{NAMES, WhichArgs};
 use clap::Args;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
+const RESTORE: &str = "Examples:
   dumpvault restore app --to app.dump
   dumpvault restore app@2026-11-01 --to-database app_old --create
   dumpvault restore 1a2b3c4d --command -- pg_restore -d app2
@@ -19,19 +19,17 @@ use std::path::PathBuf;
 
 Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database is
 restored in one transaction. A program is killed before its input ends when
-anything goes wrong, so that it cannot take a cut stream for a whole one.
+anything goes wrong, so that it cannot take a cut stream for a whole one.";
 
-Names of snapshots:
-  1a2b3c4d        the beginning of an id, at least four digits
-  latest          the newest complete snapshot of all
-  app             the newest complete snapshot of the series `app`
-  app@2026-11-01  the newest at or before that day (or moment)
-  app~1           the one before the series' newest")]
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("{RESTORE}\n\n{NAMES}"))]
 pub(in crate::cli) struct RestoreArgs {
-    /// Which snapshot.
+    /// Snapshot to restore.
     pub snapshot: String,
+    #[command(flatten)]
+    pub which: WhichArgs,
     /// Write to this file, or to standard output with `-` (the default).
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
+    #[arg(long, alias = "output", value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
     pub to: Option<PathBuf>,
     /// Feed the program behind `--`.
     #[arg(long, conflicts_with = "to_database")]
@@ -86,7 +84,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(long, requires = "to_database")]
     pub no_verify: bool,
     /// Say what would be restored, and restore nothing.
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     pub dry_run: bool,
     /// Do not ask.
     #[arg(long, short)]
@@ -114,19 +112,21 @@ have to be a superuser for extensions.
 Exit code 0: everything is there. 4: something is missing, or the dump cannot be
 restored. Others: nothing was found out.")]
 pub(in crate::cli) struct VerifyArgs {
-    /// Which snapshot.
+    /// Snapshot to verify.
     #[arg(default_value = "latest")]
     pub snapshot: String,
-    /// Where to restore: postgres://user@host/database; otherwise as PG* variables say.
-    #[arg(long, value_name = "URI")]
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Server for the scratch database: postgres://user@host/database [default: --pg-host and so on, else PG* variables].
+    #[arg(long, value_name = "URI", conflicts_with_all = ["pg_host", "pg_port", "pg_user"])]
     pub server: Option<String>,
     #[command(flatten)]
-    pub exec: ExecArgs,
+    pub parts: ServerArgs,
     /// Only this stream.
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
     /// Restore the rows of only about this share of the dump, other tables each time: 10%. The snapshot does not count as verified.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "FRACTION")]
     pub sample: Option<String>,
     /// Restore and count with so many workers side by side.
     #[arg(long, short, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -9,6 +9,7 @@ use crate::codec::Level;
 use crate::config::{self, SourceConfig};
 use crate::ops::OpError;
 use crate::pattern::NamePattern;
+use crate::snapshot::name::{NameKind, check_name, nearest};
 use crate::source::postgres::{Connection, DatabaseChoice, DumpFilter};
 use crate::source::process::Invocation;
 use crate::source::surroundings::Surroundings;
@@ -69,7 +70,7 @@ pub(super) fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, Cli
         named_jobs(context, args, job)?
     };
     for job in &jobs {
-        check_name(&job.series)?;
+        check_name(NameKind::Series, &job.series)?;
     }
     Ok(jobs)
 }
@@ -152,8 +153,14 @@ fn named_jobs(
 ) -> Result<Vec<Job>, CliError> {
     if args.sources.is_empty() {
         return Err(CliError::Usage {
-            message: "nothing to back up was named".to_owned(),
-            hint: Some("name a source: see the examples of `dumpvault backup --help`".to_owned()),
+            message: "no source given".to_owned(),
+            hint: Some(match context.app.config.sources.keys().next() {
+                Some(_) => {
+                    let known: Vec<&str> = context.app.config.sources.keys().map(String::as_str).collect();
+                    format!("name one of {}, a postgres:// address, or use --command", known.join(", "))
+                }
+                None => "name a postgres:// address, or use --command".to_owned(),
+            }),
         });
     }
     if args.name.is_some() && args.sources.len() > 1 {
@@ -167,19 +174,21 @@ fn named_jobs(
         }
         let settings = context.app.config.sources.get(source).ok_or_else(|| {
             let known: Vec<&str> = context.app.config.sources.keys().map(String::as_str).collect();
-            CliError::Usage {
-                message: format!("there is no source `{source}` in the configuration"),
-                hint: Some(if known.is_empty() {
-                    "the configuration has no [source.NAME] at all".to_owned()
-                } else {
-                    format!("it has: {}", known.join(", "))
-                }),
-            }
+            let near = nearest(source, known.iter().copied());
+            let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+            let hint = match known.as_slice() {
+                [] => {
+                    format!("no sources are configured; add [source.{source}] or use --name with --command")
+                }
+                known => format!("{near}the configuration has: {}", known.join(", ")),
+            };
+            CliError::usage_hint(format!("unknown source `{source}`"), hint)
         })?;
         if args.postgres.filters() {
-            return Err(CliError::usage(format!(
-                "--table, --schema and the like are set in the configuration of `{source}`"
-            )));
+            return Err(CliError::usage_hint(
+                format!("pg_dump options cannot be given for the configured source `{source}`"),
+                format!("set `tables`, `lock_wait_timeout` and so on in [source.{source}]"),
+            ));
         }
         let series = args.name.clone().or_else(|| settings.series.clone()).unwrap_or_else(|| source.clone());
         let mut own = job(series, configured_origin(context, &args.postgres.server.exec, source, settings)?);
@@ -285,14 +294,4 @@ fn configured_origin(
         (None, None) => server.with_database(name),
     };
     Ok(Origin::Postgres { connection, filter, exec })
-}
-
-fn check_name(name: &str) -> Result<(), CliError> {
-    let odd = |c: char| c.is_control() || c == '@' || c == '~' || c == '/';
-    if name.is_empty() || name.len() > 200 || name.chars().any(odd) || name == "latest" {
-        return Err(CliError::usage(format!(
-            "`{name}` cannot name a series: 1 to 200 characters without `@`, `~`, `/`, and not `latest`"
-        )));
-    }
-    Ok(())
 }

@@ -3,8 +3,8 @@
 use super::{new_credential, now_ms, opened, told};
 use crate::cli::Context;
 use crate::cli::args::{GrantArgs, KeyAddArgs, RotateArgs};
-use crate::cli::render::table;
-use crate::cli::report::{CliError, Exit};
+use crate::cli::exit::Exit;
+use crate::cli::report::CliError;
 use crate::crypto::Role;
 use crate::id::AuthorId;
 use crate::repo::format::author::Statement;
@@ -55,7 +55,7 @@ pub(super) fn grant(context: &Context, args: &GrantArgs) -> Result<Exit, CliErro
         }
     })?;
     if context.json {
-        context.output(&json!({"version": 1, "author": one(&repo, &statement)}).to_string());
+        context.report(json!({"version": 1, "author": one(&repo, &statement)}));
     } else {
         context.say(&format!("key `{}` may now {}", repo.authors().name(&author), may(&statement)));
     }
@@ -95,7 +95,7 @@ pub(super) fn rotate(
             "packs_named": packs_named, "packs_refused": packs_refused, "sessions_ended": sessions_ended,
             "revoked": revoke.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
-        context.output(&object.to_string());
+        context.report(object);
         return Ok(Exit::Good);
     }
     for author in &revoke {
@@ -142,12 +142,12 @@ pub(super) fn json(repo: &Repository) -> Vec<Value> {
     known.into_iter().map(|statement| one(repo, statement)).collect()
 }
 
-/// All keys as a table.
-pub(super) fn listed(repo: &Repository) -> String {
+/// All keys, a row each.
+pub(super) fn rows(repo: &Repository) -> Vec<Vec<String>> {
     let active: Vec<AuthorId> = repo.authors().all().iter().map(|statement| statement.author).collect();
     let mut known: Vec<&Statement> = repo.authors().known().collect();
     known.sort_by(|a, b| (&a.name, a.author).cmp(&(&b.name, b.author)));
-    let rows: Vec<Vec<String>> = known
+    known
         .into_iter()
         .map(|statement| {
             let is_active = active.contains(&statement.author);
@@ -158,6 +158,5 @@ pub(super) fn listed(repo: &Repository) -> String {
                 statement.name.clone(),
             ]
         })
-        .collect();
-    table(&["KEY", "ROLE", "MAY", "NAME"], &[], &rows)
+        .collect()
 }

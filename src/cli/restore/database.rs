@@ -5,7 +5,8 @@ use super::parts::Picked;
 use super::{Work, done};
 use crate::cli::args::{PartArgs, RestoreArgs};
 use crate::cli::backup::{clients, connection, exec};
-use crate::cli::report::{CliError, Exit};
+use crate::cli::exit::Exit;
+use crate::cli::report::CliError;
 use crate::cli::{Context, prompt, render};
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target};
@@ -36,10 +37,8 @@ pub(super) fn target(
         let environment = || context.app.environment.text("PGHOST").filter(|host| !host.starts_with('/'));
         let host = connection.host().or_else(environment).unwrap_or_else(|| "localhost".to_owned());
         if host != *expected {
-            return Err(CliError::Usage {
-                message: format!(
-                    "the restore would go to host `{host}`, and --expect-host says `{expected}`"
-                ),
+            return Err(CliError::Refused {
+                message: format!("refused: the target host is `{host}`, not `{expected}` (--expect-host)"),
                 hint: Some("check --to-database, --pg-host and PGHOST".to_owned()),
             });
         }
@@ -63,7 +62,7 @@ pub(super) fn run(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) ->
     let state = target.inspect().map_err(OpError::from)?;
     refuse_protected(context, &target, &state)?;
     if !agree(work, args, &target, &state)? {
-        return Err(CliError::Failed { message: "nothing was restored: not confirmed".to_owned() });
+        return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }
     // Also asked for before anything is touched.
     let expected = expected(work, args)?;
@@ -155,7 +154,7 @@ fn refuse_protected(context: &Context, target: &RestoreTarget, state: &TargetSta
         let pattern: NamePattern =
             text.parse().map_err(|error| CliError::usage(format!("protect: {error}")))?;
         if pattern.matches(&target.database) && !state.is_empty() {
-            return Err(CliError::Usage {
+            return Err(CliError::Refused {
                 message: format!(
                     "database `{}` on {} holds {} tables and is protected (`protect = [\"{text}\"]`)",
                     target.database,
@@ -233,12 +232,13 @@ fn agree(
         context.say(&question);
         return Ok(true);
     }
-    let answer = prompt::confirm(&question, &context.cancel).ok_or_else(|| CliError::Usage {
+    let answer = prompt::confirm(&question, &context.cancel).ok_or_else(|| CliError::Refused {
         message: format!(
-            "database `{}` holds {} tables, and there is nobody to ask",
-            target.database, state.tables
+            "`{}` is not empty ({}) and there is no terminal to confirm",
+            target.database,
+            render::count(state.tables, "table")
         ),
-        hint: Some("say --yes to do it unasked".to_owned()),
+        hint: Some("use --yes".to_owned()),
     })?;
     answer.map_err(|error| CliError::usage(error.to_string()))
 }

@@ -2,6 +2,7 @@
 
 use super::Work;
 use crate::cli::args::RestoreArgs;
+use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::config::RestoreConfig;
 use crate::ops::OpError;
@@ -29,15 +30,17 @@ impl Hooks {
     }
 
     pub fn before(&self, work: &Work<'_>, database: &str) -> Result<(), CliError> {
-        run("--before", self.before.as_deref(), work, database)
+        // Nothing was touched yet: it is for the command to say no.
+        run("--before", self.before.as_deref(), work, database).map_err(|error| error.ends(Exit::Refused))
     }
 
     /// After a restore that went well, or not.
     pub fn after(&self, is_good: bool, work: &Work<'_>, database: &str) -> Result<(), CliError> {
-        match is_good {
+        let outcome = match is_good {
             true => run("--after", self.after.as_deref(), work, database),
             false => run("--after-failure", self.after_failure.as_deref(), work, database),
-        }
+        };
+        outcome.map_err(|error| error.ends(Exit::Partial))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Parts of a dump: what of it is wanted, and what that will be.
 
 use super::super::args::{PartArgs, RestoreArgs};
-use super::super::render::{self, table};
-use super::super::report::{CliError, Exit};
+use super::super::exit::Exit;
+use super::super::render;
+use super::super::report::CliError;
+use super::super::table::Table;
 use super::Context;
 use crate::ops::restore::{Archive, Chosen, Part};
 use crate::pattern::PatternError;
@@ -84,7 +86,7 @@ pub(super) fn dry_run(
             let workers: Vec<u64> = jobs.data.iter().map(|part| part.data_bytes).collect();
             object.insert("worker_bytes".to_owned(), json!(workers));
         }
-        context.output(&plan.to_string());
+        context.report(plan);
         return Ok(Exit::Good);
     }
     let zone = context.app.config.calendar()?.zone;
@@ -105,7 +107,7 @@ pub(super) fn dry_run(
         }
         let rows: Vec<Vec<String>> = picked.part.tables.iter().map(row).collect();
         if !rows.is_empty() {
-            context.output_table(&table(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
+            context.table(&Table::new(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
         }
         for left_out in &picked.part.omitted {
             context.output(&format!("left out: {left_out}, which is not restored"));

@@ -11,7 +11,8 @@ use crate::repo::history::History;
 use crate::repo::reader::Survey;
 use crate::repo::writer::{BackupSession, Basis, StoredStream};
 use crate::repo::{RepoError, Repository};
-use crate::snapshot::selection::select;
+use crate::snapshot::name::SnapshotName;
+use crate::snapshot::selection::{Viewpoint, newer, select};
 use crate::snapshot::{Body, State, Stream, StreamFormat};
 
 /// A stream whose restore would open a block more often than that, on average, is stored afresh.
@@ -23,7 +24,7 @@ pub enum ParentChoice {
     /// The series' newest complete one.
     Newest,
     /// The one that this name stands for.
-    Named(String),
+    Named(Box<SnapshotName>),
     /// This one.
     Snapshot(SnapshotId),
     /// None: only whole chunks are found again.
@@ -63,14 +64,21 @@ impl Parents {
         let id = match choice {
             ParentChoice::None => None,
             ParentChoice::Snapshot(id) => Some(*id),
-            ParentChoice::Named(name) => Some(select(&history.snapshots, name, &request.calendar.zone)?.id),
+            ParentChoice::Named(name) => {
+                let from = Viewpoint { host: request.host.clone(), any_host: false };
+                Some(select(&history.snapshots, name, &from)?.id)
+            }
             ParentChoice::Newest => history
                 .series(&request.series, &request.host)
                 .filter(|summary| summary.head.state == State::Complete)
                 .filter(|summary| !summary.is_doubtful && !summary.head.is_import())
-                .max_by_key(|summary| summary.rank())
+                .max_by(|a, b| newer(a, b))
                 .map(|summary| summary.id),
         };
+        match &id {
+            Some(id) => tracing::debug!("parent: snapshot {id}"),
+            None => tracing::debug!("parent: none"),
+        }
         let snapshot = match id.map(|id| (id, repo.body(catalog, &id))) {
             None => None,
             Some((id, Ok(body))) => Some((id, body)),
@@ -86,6 +94,12 @@ impl Parents {
             workers: request.workers,
             is_used: false,
         })
+    }
+
+    /// How long the stream of that name was in the parent.
+    pub fn bytes_of(&self, name: &str) -> Option<u64> {
+        let mut streams = self.snapshot.iter().flat_map(|(_, body)| &body.streams);
+        streams.find(|stream| stream.name == name && stream.bytes > 0).map(|stream| stream.bytes)
     }
 
     /// What a new stream of that name is stored on the basis of.

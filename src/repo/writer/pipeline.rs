@@ -451,6 +451,7 @@ impl PackWriter {
             let Repository { id, keys, entropy, storage, .. } = &self.repo;
             let sealed = pack.seal(*id, keys, entropy.as_ref(), self.read_back)?;
             storage.put(&pack_key(&sealed.id), &sealed.bytes)?;
+            tracing::debug!("stored {}, {} bytes", pack_key(&sealed.id), sealed.bytes.len());
             let bytes = sealed.bytes.len() as u64;
             // Safe to ignore because both receivers go only when the pipeline does.
             let _ = self.finished.send(IndexedPack { id: sealed.id, bytes, table: sealed.table });

@@ -201,12 +201,39 @@ fn given_the_hour_that_comes_twice_in_autumn_then_both_are_hours() {
     assert!(!verdicts[1].words().contains("daily"), "{verdicts:?}");
 }
 
+#[test]
+fn a_day_is_stood_for_by_its_first_or_where_the_policy_says_so_by_its_last() {
+    let all = [
+        complete(1, "2026-10-01T02:00:00Z"),
+        complete(2, "2026-10-01T18:00:00Z"),
+        complete(3, "2026-10-02T02:00:00Z"),
+        complete(4, "2026-10-02T18:00:00Z"),
+        complete(5, "2026-10-03T02:00:00Z"),
+    ];
+    let first = Policy { daily: 3, ..Policy::default() };
+    assert_eq!(kept(&first, &all), [1, 3, 5]);
+    let last = Policy { representative: Representative::Last, ..first };
+    assert_eq!(kept(&last, &all), [2, 4, 5]);
+    assert!(Policy { representative: Representative::Last, ..Policy::default() }.is_empty());
+}
+
 fn policies() -> impl Strategy<Value = Policy> {
     let counts = (0u32..4, 0u32..5, 0u32..9, 0u32..6, 0u32..6, 0u32..3);
-    (counts, prop::option::of(0i64..2000)).prop_map(
-        |((last, hourly, daily, weekly, monthly, yearly), within)| {
+    (counts, prop::option::of(0i64..2000), any::<bool>()).prop_map(
+        |((last, hourly, daily, weekly, monthly, yearly), within, is_last)| {
             let within = within.map(SignedDuration::from_hours);
-            Policy { last, hourly, daily, weekly, monthly, yearly, within, tags: BTreeSet::new() }
+            let representative = if is_last { Representative::Last } else { Representative::First };
+            Policy {
+                last,
+                hourly,
+                daily,
+                weekly,
+                monthly,
+                yearly,
+                within,
+                tags: BTreeSet::new(),
+                representative,
+            }
         },
     )
 }
@@ -245,6 +272,7 @@ proptest! {
             monthly: policy.monthly + more.monthly,
             yearly: policy.yearly + more.yearly,
             within: policy.within.max(more.within),
+            representative: policy.representative,
             ..Policy::default()
         };
         let few: BTreeSet<u64> = kept(&policy, &all).into_iter().collect();

@@ -180,6 +180,7 @@ impl Clients {
             return Err(unclear(what, &row));
         };
         let num: u32 = num.parse().map_err(|_| unclear(what, &row))?;
+        tracing::debug!("server {}: PostgreSQL {version_text}, database {database}", connection.display());
         Ok(ServerInfo {
             version: Version::from_num(num),
             version_text: version_text.to_owned(),
@@ -204,7 +205,10 @@ impl Clients {
         // `min_by_key` keeps the first of equals, and directories come first.
         let newer = fitting().filter(|client| client.version >= best).min_by_key(|client| client.version);
         match newer.or_else(|| fitting().max_by_key(|client| client.version)) {
-            Some(client) => Ok(client.clone()),
+            Some(client) => {
+                tracing::debug!("client {}: version {}", client.path.display(), client.version);
+                Ok(client.clone())
+            }
             // The one to install is the server's own, where that will do.
             None => Err(PostgresError::NoClient { tool, needed: best.max(at_least), found }),
         }

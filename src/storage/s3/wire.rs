@@ -105,7 +105,7 @@ impl Wire {
             _ => &self.other,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        tracing::trace!("{} {uri}", request.method());
+        tracing::debug!("{} {uri}", request.method());
     }
 
     /// Compares the server's clock with ours; the header tells whole seconds.
