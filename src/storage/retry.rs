@@ -4,6 +4,10 @@
 //! time, and later each time. The waits are random within their bound (Brooker: "Exponential Backoff And Jitter", 2015), so that
 //! many hosts that a storage refused at the same moment do not come back at the same moment.
 //!
+//! A storage that nobody ever reached is most likely a wrong address: that is said after seconds, and not after a minute. One that stayed
+//! away for as long as something was tried, while nothing else succeeded, is taken to be down: from then on everything is tried once
+//! only, until something succeeds. So an operation ends soon after its first failure for good, however much it has to clear up.
+//!
 //! A `put` that failed may have arrived all the same; then the next attempt finds the very same bytes there, which is success.
 
 use std::collections::HashSet;
@@ -25,6 +29,10 @@ pub struct RetryPolicy {
     pub longest: Duration,
     /// No attempt begins later than this after the first one began.
     pub total: Duration,
+    /// The same while nobody answered at all, ever.
+    pub total_unreached: Duration,
+    /// A storage that asks to be left alone for longer is left alone for so long.
+    pub asked_max: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -35,6 +43,8 @@ impl Default for RetryPolicy {
             first: Duration::from_millis(500),
             longest: Duration::from_secs(20),
             total: Duration::from_secs(600),
+            total_unreached: Duration::from_secs(5),
+            asked_max: Duration::from_secs(60),
         }
     }
 }
@@ -79,6 +89,12 @@ pub struct Backoff {
     /// Grows with every wait, so that no two are alike.
     state: AtomicU64,
     retries: AtomicU64,
+    /// Attempts that the storage answered, whatever it said.
+    answers: AtomicU64,
+    /// Attempts that succeeded, or failed for a reason that the storage gave.
+    successes: AtomicU64,
+    /// The storage stayed away while something was tried as often as can be, and nothing has succeeded since.
+    is_away: AtomicBool,
 }
 
 impl Backoff {
@@ -94,8 +110,16 @@ impl Backoff {
         cancel: Arc<AtomicBool>,
         pauses: impl Pauses + 'static,
     ) -> Self {
-        let (state, retries) = (AtomicU64::new(seed), AtomicU64::new(0));
-        Self { policy, pauses: Box::new(pauses), cancel, state, retries }
+        Self {
+            policy,
+            pauses: Box::new(pauses),
+            cancel,
+            state: AtomicU64::new(seed),
+            retries: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            successes: AtomicU64::new(0),
+            is_away: AtomicBool::new(false),
+        }
     }
 
     /// How often something was tried again.
@@ -114,18 +138,26 @@ impl Backoff {
     /// The last attempt's.
     pub fn run<T>(&self, attempt: &mut dyn FnMut() -> Result<T, StorageError>) -> Result<T, StorageError> {
         let began = self.pauses.now();
+        let successes = self.successes.load(Ordering::Relaxed);
         let mut attempts = 0;
         loop {
-            let error = match attempt() {
+            let outcome = attempt();
+            self.note(&outcome);
+            let error = match outcome {
                 Err(error) if error.retryable => error,
                 outcome => return outcome,
             };
             attempts += 1;
-            if attempts >= self.policy.attempts_max {
+            let asked = error.wait.unwrap_or_default().min(self.policy.asked_max);
+            let wait = self.wait(attempts).max(asked);
+            let later = self.pauses.now().saturating_duration_since(began) + wait;
+            if attempts >= self.policy.attempts_max || later > self.total() {
+                if self.successes.load(Ordering::Relaxed) == successes {
+                    self.is_away.store(true, Ordering::Relaxed);
+                }
                 return Err(exhausted(error, attempts));
             }
-            let wait = self.wait(attempts);
-            if self.pauses.now().saturating_duration_since(began) + wait > self.policy.total {
+            if self.is_away.load(Ordering::Relaxed) {
                 return Err(exhausted(error, attempts));
             }
             self.retries.fetch_add(1, Ordering::Relaxed);
@@ -139,6 +171,27 @@ impl Backoff {
             if self.is_cancelled() {
                 return Err(error);
             }
+        }
+    }
+
+    /// Learns from an attempt whether the storage is there.
+    fn note<T>(&self, outcome: &Result<T, StorageError>) {
+        let kind = outcome.as_ref().err().map(|error| error.kind);
+        if kind != Some(ErrorKind::Unreachable) {
+            self.answers.fetch_add(1, Ordering::Relaxed);
+        }
+        // What it refuses, or does not have, it has answered.
+        if !matches!(kind, Some(ErrorKind::Unreachable | ErrorKind::Other)) {
+            self.successes.fetch_add(1, Ordering::Relaxed);
+            self.is_away.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long something is tried.
+    fn total(&self) -> Duration {
+        match self.answers.load(Ordering::Relaxed) {
+            0 => self.policy.total_unreached.min(self.policy.total),
+            _ => self.policy.total,
         }
     }
 
@@ -158,7 +211,9 @@ impl fmt::Debug for Backoff {
 }
 
 fn exhausted(mut error: StorageError, attempts: u32) -> StorageError {
-    error.source = format!("{} (tried {attempts} times)", error.source).into();
+    if attempts > 1 {
+        error.source = format!("{} (tried {attempts} times)", error.source).into();
+    }
     error
 }
 
@@ -316,6 +371,7 @@ mod tests {
             object: "a".to_owned(),
             kind: ErrorKind::Other,
             retryable,
+            wait: None,
             source: "it was ordered".into(),
         }
     }
