@@ -193,6 +193,8 @@ pub struct S3Config {
     pub object_lock: Option<String>,
     /// Certificates of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// A request is given up, and made again, when nothing moved for so long.
+    pub stall_timeout: Option<String>,
 }
 
 /// `[source.NAME]`.

@@ -162,7 +162,7 @@ impl Backoff {
             }
             self.retries.fetch_add(1, Ordering::Relaxed);
             // The first failures are everyday life on a wire; those that go on are worth knowing of while one waits.
-            if attempts < 3 {
+            if attempts < 3 || self.answers.load(Ordering::Relaxed) == 0 {
                 tracing::debug!("{error}; trying again in {} ms", wait.as_millis());
             } else {
                 tracing::warn!("{error}; trying again in {:.1} s", wait.as_secs_f64());
@@ -425,6 +425,72 @@ mod tests {
         });
         assert!(outcome.is_err());
         assert_eq!(attempts, 2);
+    }
+
+    fn unreachable() -> StorageError {
+        StorageError { kind: ErrorKind::Unreachable, ..failing(true) }
+    }
+
+    #[test]
+    fn given_a_storage_that_nobody_ever_reached_then_that_is_told_after_seconds() {
+        let fake = Fake::new();
+        let backoff = backoff(RetryPolicy::default(), &fake);
+        let outcome: Result<(), _> = backoff.run(&mut || Err(unreachable()));
+        assert_eq!(outcome.unwrap_err().kind, ErrorKind::Unreachable);
+        let waited: Duration = fake.waits().iter().sum();
+        assert!(waited > Duration::ZERO && waited <= Duration::from_secs(5), "{waited:?}");
+    }
+
+    #[test]
+    fn given_a_storage_that_was_reached_before_then_it_gets_its_time() {
+        let fake = Fake::new();
+        let backoff = backoff(RetryPolicy::default(), &fake);
+        backoff.run(&mut || Ok(())).unwrap();
+        let outcome: Result<(), _> = backoff.run(&mut || Err(unreachable()));
+        assert!(outcome.unwrap_err().to_string().contains("(tried 10 times)"));
+    }
+
+    #[test]
+    fn given_a_storage_that_asks_to_be_left_alone_then_it_is_for_so_long_within_reason() {
+        for (asked, waits) in [(7, 7), (3600, 60)] {
+            let fake = Fake::new();
+            let wait = Some(Duration::from_secs(asked));
+            let mut answers = vec![Ok(()), Err(StorageError { wait, ..failing(true) })];
+            backoff(RetryPolicy::default(), &fake).run(&mut || answers.pop().unwrap()).unwrap();
+            assert_eq!(fake.waits(), [Duration::from_secs(waits)]);
+        }
+    }
+
+    #[test]
+    fn given_a_storage_that_stayed_away_then_everything_is_tried_once_until_something_succeeds() {
+        let fake = Fake::new();
+        let backoff = backoff(RetryPolicy::default(), &fake);
+        let attempts = |error: fn() -> StorageError| {
+            let mut attempts = 0;
+            let outcome: Result<(), _> = backoff.run(&mut || {
+                attempts += 1;
+                Err(error())
+            });
+            outcome.unwrap_err();
+            attempts
+        };
+        assert_eq!((attempts(|| failing(true)), attempts(|| failing(true))), (10, 1));
+        backoff.run(&mut || Ok(())).unwrap();
+        assert_eq!((attempts(|| failing(true)), attempts(unreachable)), (10, 1));
+    }
+
+    #[test]
+    fn given_one_object_that_cannot_be_had_and_others_that_can_then_those_keep_their_attempts() {
+        let fake = Fake::new();
+        let backoff = backoff(RetryPolicy::default(), &fake);
+        let outcome: Result<(), _> = backoff.run(&mut || {
+            // Meanwhile another thread is served.
+            backoff.run(&mut || Ok(()))?;
+            Err(failing(true))
+        });
+        outcome.unwrap_err();
+        let mut answers = vec![Ok(()), Err(failing(true))];
+        backoff.run(&mut || answers.pop().unwrap()).unwrap();
     }
 
     #[test]

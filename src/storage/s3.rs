@@ -148,8 +148,8 @@ impl S3Storage {
         let wire =
             Arc::new(Wire::new(settings.upload.clone(), settings.download.clone(), settings.stall_timeout));
         let http = wire::http_client(Arc::clone(&wire), ca_pem).map_err(|error| invalid(Box::new(error)))?;
-        let (clients, found) = Clients::connect(http, &lanes, &address, &settings)
-            .map_err(|error| invalid(Box::new(error)))?;
+        let (clients, found) =
+            Clients::connect(http, &lanes, &address, &settings).map_err(|error| invalid(Box::new(error)))?;
         let address = S3Address { endpoint: found.endpoint, ..address };
         let (bodies, manners) = (Arc::default(), Manners::new(found.checksums));
         Ok(Self { clients, lanes, address, settings, wire, bodies, manners })
@@ -158,13 +158,13 @@ impl S3Storage {
     /// Lets `act` ask, on the caller's thread. Where the service says that the credentials have expired, others are looked for and it
     /// asks once more.
     fn wait<T>(&self, mut act: impl AsyncFnMut(&Client) -> Result<T, Failure>) -> Result<T, Failure> {
-        let Self { clients, lanes, address, settings, .. } = self;
+        let Self { clients, lanes, wire, address, settings, .. } = self;
         let (client, generation) = clients.current();
         let outcome = self.drive(act(&client));
         match outcome {
             Ok(_) => clients.worked(generation),
             Err(failure) if failure.has_expired_credentials() => {
-                if !clients.renew(generation, lanes, address, settings) {
+                if !clients.renew(generation, (lanes, wire.as_ref()), address, settings) {
                     return Err(failure);
                 }
                 let (client, generation) = clients.current();
@@ -417,12 +417,7 @@ impl S3Storage {
     }
 
     /// Asks for the object's size once more, by reading a byte of it: unlike the refusal of a HEAD, that of a GET says why.
-    async fn ask_by_get(
-        &self,
-        client: &Client,
-        key: &str,
-        refused: Failure,
-    ) -> Result<Option<u64>, Failure> {
+    async fn ask_by_get(&self, client: &Client, key: &str, refused: Failure) -> Result<Option<u64>, Failure> {
         match self.get_object(client, key, Some("bytes=0-0".to_owned())).await {
             Ok(answer) => {
                 let told = answer.content_range().and_then(|range| range.rsplit_once('/')?.1.parse().ok());

@@ -2,7 +2,7 @@
 //!
 //! Credentials of a role last an hour, a dump may take longer. The SDK fetches new ones before the old ones end, where it knows when
 //! that is. A profile that somebody rewrites, or a token that was taken back, it learns of only by the service's refusal: then everything is
-//! read anew, once, until a request has succeeded with it.
+//! read anew, once, until a request has succeeded with it. Where that gives the same credentials, nothing is sent again.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -14,11 +14,13 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    Credentials, ProvideCredentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::lanes::Lanes;
+use super::wire::Wire;
 use super::{S3Address, S3Settings};
 
 /// Where no region is set: what services other than Amazon's expect.
@@ -55,7 +57,7 @@ impl Clients {
         address: &S3Address,
         settings: &S3Settings,
     ) -> io::Result<(Self, Found)> {
-        let (client, endpoint) = lanes.run(load(&http, address, settings))?;
+        let Loaded { client, endpoint, .. } = lanes.run(load(&http, address, settings))?;
         let checksum = client.config().request_checksum_calculation();
         let checksums = checksum != Some(&RequestChecksumCalculation::WhenRequired);
         // The first ones get their second chance, too: they may have been old when they were found.
@@ -86,7 +88,7 @@ impl Clients {
     pub fn renew(
         &self,
         generation: u64,
-        lanes: &Lanes,
+        (lanes, wire): (&Lanes, &Wire),
         address: &S3Address,
         settings: &S3Settings,
     ) -> bool {
@@ -97,18 +99,26 @@ impl Clients {
         if current.unproven {
             return false;
         }
-        let Ok((client, _)) = lanes.run(load(&self.http, address, settings)) else { return false };
-        tracing::info!("the credentials have expired; they are looked up anew");
+        let found = lanes.run(async {
+            let loaded = load(&self.http, address, settings).await;
+            let credentials = loaded.credentials.as_ref()?.provide_credentials().await.ok()?;
+            let is_other = !wire.asked_as(credentials.access_key_id(), credentials.session_token());
+            is_other.then_some(loaded.client)
+        });
+        let Ok(Some(client)) = found else { return false };
+        tracing::info!("the credentials have expired; going on with new ones");
         *current = Current { client, generation: generation + 1, unproven: true };
         true
     }
 }
 
-async fn load(
-    http: &SharedHttpClient,
-    address: &S3Address,
-    settings: &S3Settings,
-) -> (Client, Option<String>) {
+struct Loaded {
+    client: Client,
+    credentials: Option<SharedCredentialsProvider>,
+    endpoint: Option<String>,
+}
+
+async fn load(http: &SharedHttpClient, address: &S3Address, settings: &S3Settings) -> Loaded {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone());
     if let Some(region) = address.region.clone().or_else(|| settings.region.clone()) {
         loader = loader.region(Region::new(region));
@@ -138,5 +148,9 @@ async fn load(
     if shared.region().is_none() {
         config = config.region(Region::new(REGION_DEFAULT));
     }
-    (Client::from_conf(config.build()), shared.endpoint_url().map(str::to_owned))
+    Loaded {
+        client: Client::from_conf(config.build()),
+        credentials: shared.credentials_provider(),
+        endpoint: shared.endpoint_url().map(str::to_owned),
+    }
 }

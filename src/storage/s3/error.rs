@@ -218,7 +218,9 @@ fn hint(status: u16, code: &str) -> Option<&'static str> {
         "PermanentRedirect" | "AuthorizationHeaderMalformed" => {
             "the bucket is in another region: set AWS_REGION or --s3-region"
         }
-        "InvalidAccessKeyId" => "the service does not know this access key: check AWS_ACCESS_KEY_ID or the profile",
+        "InvalidAccessKeyId" => {
+            "the service does not know this access key: check AWS_ACCESS_KEY_ID or the profile"
+        }
         "SignatureDoesNotMatch" => "the secret key does not belong to the access key",
         "ExpiredToken" | "ExpiredTokenException" => "the session token has expired: fetch a new one",
         "RequestTimeTooSkewed" => "this host's clock is wrong: set it (timedatectl)",
@@ -228,7 +230,7 @@ fn hint(status: u16, code: &str) -> Option<&'static str> {
         _ if status == 301 || status == 307 => {
             "the bucket is in another region: set AWS_REGION or --s3-region"
         }
-        _ if status == 403 => {
+        _ if status == 403 && code.is_empty() => {
             "the policy of the user or the bucket denies this; docs/offsite.md lists the policies"
         }
         _ => return None,

@@ -27,9 +27,8 @@ pub(super) fn explain(error: ConnectorError, host: &str, connect_timeout: Durati
     let chain = chain_of(&error);
     tracing::info!("{host}: {chain}");
     let io = find_io(&error);
-    let is_connect = ["(Connect)", "connect timeout", "dns error", "resolve"]
-        .into_iter()
-        .any(|sign| chain.contains(sign));
+    let is_connect =
+        ["(Connect)", "connect timeout", "dns error", "resolve"].into_iter().any(|sign| chain.contains(sign));
     let is_untrusted = chain.contains("certificate");
     let reason = match io {
         _ if is_untrusted => format!(

@@ -140,11 +140,7 @@ impl Manners {
     }
 
     /// Sends a body of so many bytes in the first manner that the service takes.
-    pub fn send<T>(
-        &self,
-        bytes: usize,
-        send: impl Fn(Manner) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    pub fn send<T>(&self, bytes: usize, send: impl Fn(Manner) -> Result<T, Failure>) -> Result<T, Failure> {
         let usual = self.of(bytes);
         let (mut tried, mut queue, mut first) = (Vec::new(), VecDeque::from([usual]), None);
         while let Some(manner) = queue.pop_front() {

@@ -58,6 +58,8 @@ pub(super) struct Wire {
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     skew_ms: AtomicI64,
+    /// Whose request went out last: access key and session token, hashed.
+    identity: Mutex<Option<blake3::Hash>>,
     /// When somebody was told last that nothing moves.
     told: Mutex<Option<Instant>>,
 }
@@ -77,6 +79,7 @@ impl Wire {
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
             skew_ms: AtomicI64::new(SKEW_UNKNOWN),
+            identity: Mutex::default(),
             told: Mutex::default(),
         }
     }
@@ -99,6 +102,12 @@ impl Wire {
         Some(self.skew_ms.load(Ordering::Relaxed)).filter(|skew| *skew != SKEW_UNKNOWN)
     }
 
+    /// Whether the last request was made with these credentials.
+    pub fn asked_as(&self, key: &str, token: Option<&str>) -> bool {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        *identity == Some(identity_of(key, token))
+    }
+
     fn count(&self, request: &HttpRequest) {
         let uri = request.uri();
         let counter = match request.method() {
@@ -110,6 +119,13 @@ impl Wire {
             _ => &self.other,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        let header = |name: &str| request.headers().get(name);
+        let key =
+            header("authorization").and_then(|told| told.split_once("Credential=")?.1.split('/').next());
+        if let Some(key) = key {
+            let identity = identity_of(key, header("x-amz-security-token"));
+            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        }
         tracing::trace!("{} {uri}", request.method());
     }
 
@@ -324,6 +340,11 @@ impl Wire {
             );
         }
     }
+}
+
+/// Tells credentials from others, and does not tell what they are.
+fn identity_of(key: &str, token: Option<&str>) -> blake3::Hash {
+    blake3::hash(format!("{key} {}", token.unwrap_or_default()).as_bytes())
 }
 
 /// Host and port of an address, as it names them.
