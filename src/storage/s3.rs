@@ -297,26 +297,31 @@ impl Storage for S3Storage {
             };
         };
         let range = format!("bytes={offset}-{}", end - 1);
-        let right = format!("bytes {offset}-{}/", end - 1);
         let outcome = self.wait(async |client| {
             let mut answer = match self.get_object(client, key, Some(range.clone())).await {
                 Err(failure) if failure.is_invalid_range() => return Ok(Range::Short),
                 answer => answer?,
             };
-            match answer.content_range().map(|range| range.starts_with(&right)) {
-                Some(true) => {}
-                Some(false) if length_of(&answer).is_some_and(|bytes| bytes < wanted) => {
-                    return Ok(Range::Short);
-                }
+            let told = answer.content_range().and_then(ends_of);
+            // Some services give more behind a range of one byte; what was asked for is in front.
+            let is_longer = told.is_some_and(|(_, last)| last >= end);
+            match told {
+                Some((first, last)) if first == offset && last + 1 >= end => {}
+                Some(_) if length_of(&answer).is_some_and(|bytes| bytes < wanted) => return Ok(Range::Short),
                 _ => return Ok(Range::Other),
             }
             let mut room = &mut *buffer;
             while let Some(piece) = self.piece(&mut answer).await? {
-                let Some((to, rest)) = room.split_at_mut_checked(piece.len()) else {
+                if piece.len() > room.len() && !is_longer {
                     return Ok(Range::Other);
-                };
-                to.copy_from_slice(&piece);
+                }
+                let taken = piece.len().min(room.len());
+                let (to, rest) = room.split_at_mut(taken);
+                to.copy_from_slice(piece.get(..taken).unwrap_or_default());
                 room = rest;
+                if is_longer && room.is_empty() {
+                    break;
+                }
             }
             if room.is_empty() { Ok(Range::Full) } else { Err(Failure::cut("bytes are missing")) }
         });
@@ -442,6 +447,13 @@ impl S3Storage {
             }
         }
     }
+}
+
+/// First and last byte of the range that a header `Content-Range` tells.
+fn ends_of(told: &str) -> Option<(u64, u64)> {
+    let (first, last) = told.strip_prefix("bytes ")?.split_once('/')?.0.split_once('-')?;
+    // Room for the end.
+    Some((first.parse().ok()?, last.parse().ok().filter(|last| *last < u64::MAX)?))
 }
 
 fn length_of(answer: &GetObjectOutput) -> Option<u64> {

@@ -16,9 +16,12 @@ mod figures;
 mod independent;
 mod latency;
 mod lock;
+#[path = "../support/outside.rs"]
+mod outside;
 mod program;
 #[path = "../support/s3.rs"]
 mod s3;
+mod servers;
 mod writers;
 
 use std::sync::Arc;
