@@ -339,6 +339,49 @@ fn given_a_store_that_is_full_in_other_words_then_it_is_full_all_the_same() {
 }
 
 #[test]
+fn given_a_full_store_then_snapshots_can_be_forgotten_and_their_packs_pruned() {
+    let remote = Remote::new();
+    for n in 0..3 {
+        remote.backup(&noise(n, 2 << 20), &[]);
+    }
+    let full = remote.server.bytes();
+    remote.server.set_quota(Some(full));
+    let backup = run(remote.command(&["backup", "--stdin", "--name", "app"]), &noise(9, 1 << 20));
+    backup.expect(exit::NOTHING_DONE).says("507").says("hint: free space").says("--full-store");
+    assert!(remote.restored(&["--no-cache"]) == noise(2, 2 << 20), "what is there can be read");
+    // Nothing is dead yet: nothing goes, and why is told.
+    remote.run(["prune", "--grace", "0", "--full-store"]).expect(exit::NOTHING_DONE).says("507");
+    assert_eq!(remote.server.bytes(), full);
+    remote.run(["forget", "--keep-last", "1", "--force"]).expect(exit::OK);
+    // Not a byte is free, whatever was forgotten.
+    remote.server.set_quota(Some(remote.server.bytes()));
+    remote.run(["prune", "--grace", "0"]).expect(exit::NOTHING_DONE).says("--full-store");
+    let pruned = remote.run(["prune", "--grace", "0", "--full-store"]).expect(exit::OK);
+    assert!(pruned.text().contains("deleted"), "{pruned}");
+    assert!(remote.server.bytes() < full - (3 << 20), "{} of {full}", remote.server.bytes());
+    remote.run(["check", "--read-data"]).expect(exit::OK);
+    assert!(remote.restored(&["--no-cache"]) == noise(2, 2 << 20));
+    remote.server.set_quota(None);
+    remote.backup(&noise(3, 2 << 20), &[]);
+    remote.run(["check", "--read-data"]).expect(exit::OK);
+}
+
+#[test]
+fn given_a_full_store_and_a_backup_under_way_then_it_is_not_pruned_beside() {
+    let remote = Remote::new();
+    remote.backup(&noise(1, 1 << 20), &[]);
+    remote.backup(&noise(2, 1 << 20), &[]);
+    remote.run(["forget", "--keep-last", "1", "--force"]).expect(exit::OK);
+    // Somebody else's session, as far as its name and time tell.
+    let session = format!("repo/sessions/{}-0", "0123456789abcdef".repeat(2));
+    remote.server.set_object(&session, vec![1; 100]);
+    let bytes = remote.server.bytes();
+    remote.server.set_quota(Some(bytes));
+    remote.run(["prune", "--grace", "0", "--full-store"]).expect(5).says("under way");
+    assert_eq!(remote.server.bytes(), bytes);
+}
+
+#[test]
 fn given_an_address_that_cannot_be_a_bucket_then_the_rule_is_told() {
     let remote = Remote::new();
     remote.run(["--repo", "s3://b/p", "snapshots"]).expect(exit::USAGE).says("3 characters");

@@ -69,28 +69,52 @@ pub type Case = fn(&dyn Storage);
 pub const CASES: [(&str, Case); 22] = [
     ("what_was_put_is_read_back_whole", cases::what_was_put_is_read_back_whole),
     ("the_same_bytes_again_are_already_there", cases::the_same_bytes_again_are_already_there),
-    ("other_bytes_are_a_conflict_and_the_old_ones_stay", cases::other_bytes_are_a_conflict_and_the_old_ones_stay),
+    (
+        "other_bytes_are_a_conflict_and_the_old_ones_stay",
+        cases::other_bytes_are_a_conflict_and_the_old_ones_stay,
+    ),
     ("what_is_not_there_is_not_found", cases::what_is_not_there_is_not_found),
     ("an_object_larger_than_allowed_is_refused", cases::an_object_larger_than_allowed_is_refused),
     ("a_range_gives_exactly_the_bytes_asked_for", cases::a_range_gives_exactly_the_bytes_asked_for),
-    ("a_range_that_reaches_behind_the_end_finds_the_object_short", cases::a_range_that_reaches_behind_the_end_finds_the_object_short),
+    (
+        "a_range_that_reaches_behind_the_end_finds_the_object_short",
+        cases::a_range_that_reaches_behind_the_end_finds_the_object_short,
+    ),
     ("a_range_of_an_empty_object_finds_it_short", cases::a_range_of_an_empty_object_finds_it_short),
-    ("an_object_deleted_is_gone_and_its_key_is_free_again", cases::an_object_deleted_is_gone_and_its_key_is_free_again),
+    (
+        "an_object_deleted_is_gone_and_its_key_is_free_again",
+        cases::an_object_deleted_is_gone_and_its_key_is_free_again,
+    ),
     ("deleting_what_is_not_there_is_success", cases::deleting_what_is_not_there_is_success),
     (
         "deleting_what_others_lie_below_is_success_and_leaves_them",
         cases::deleting_what_others_lie_below_is_success_and_leaves_them,
     ),
-    ("a_listing_gives_what_starts_with_the_prefix_and_nothing_else", cases::a_listing_gives_what_starts_with_the_prefix_and_nothing_else),
+    (
+        "a_listing_gives_what_starts_with_the_prefix_and_nothing_else",
+        cases::a_listing_gives_what_starts_with_the_prefix_and_nothing_else,
+    ),
     ("a_listing_tells_size_and_time", cases::a_listing_tells_size_and_time),
-    ("a_listing_of_several_pages_gives_each_object_once", cases::a_listing_of_several_pages_gives_each_object_once),
-    ("a_listing_in_a_short_storm_gives_what_was_there_before", cases::a_listing_in_a_short_storm_gives_what_was_there_before),
+    (
+        "a_listing_of_several_pages_gives_each_object_once",
+        cases::a_listing_of_several_pages_gives_each_object_once,
+    ),
+    (
+        "a_listing_in_a_short_storm_gives_what_was_there_before",
+        cases::a_listing_in_a_short_storm_gives_what_was_there_before,
+    ),
     ("a_listing_never_shows_half_an_object", cases::a_listing_never_shows_half_an_object),
     ("whoever_receives_a_listing_may_use_the_storage", cases::whoever_receives_a_listing_may_use_the_storage),
-    ("keys_and_prefixes_that_break_the_rules_are_invalid", cases::keys_and_prefixes_that_break_the_rules_are_invalid),
+    (
+        "keys_and_prefixes_that_break_the_rules_are_invalid",
+        cases::keys_and_prefixes_that_break_the_rules_are_invalid,
+    ),
     ("the_longest_key_and_all_its_letters_work", cases::the_longest_key_and_all_its_letters_work),
     ("of_eight_equal_puts_at_once_one_creates", cases::of_eight_equal_puts_at_once_one_creates),
-    ("of_eight_different_puts_at_once_one_wins_and_stays", cases::of_eight_different_puts_at_once_one_wins_and_stays),
+    (
+        "of_eight_different_puts_at_once_one_wins_and_stays",
+        cases::of_eight_different_puts_at_once_one_wins_and_stays,
+    ),
     ("errors_name_the_operation_and_the_object", cases::errors_name_the_operation_and_the_object),
 ];
 
