@@ -29,10 +29,17 @@ use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Pieces of a stream, of a megabyte each, on their way from the one repository to the other.
 const PIECES: usize = 4;
+/// A batch is committed once it has so many snapshots …
+const BATCH_SNAPSHOTS_MAX: usize = 64;
+/// … or so many bytes were stored for it …
+const BATCH_BYTES_MAX: u64 = 256 << 20;
+/// … or after so long: what was copied until a run is killed is to be listed.
+const BATCH_LASTS_MAX: Duration = Duration::from_secs(60);
 
 /// Which of the two repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,11 +154,12 @@ pub fn copy(
     let there = Known::read(to, observer)?;
     let watched = WithDamage::new(observer);
     let copier = Copier { from, to, clock, request, history: &history, observer: &watched, cancel };
+    let mut batch = None;
     for summary in wanted {
         let outcome = match there.copy_of(&summary) {
             Some(copy) => Ok(Fate::There(copy.id)),
             None if request.dry_run => Ok(Fate::Wanted),
-            None => copier.copy(&summary),
+            None => copier.add(&mut batch, &summary, report.snapshots.len()),
         };
         let fate = match outcome {
             Ok(fate) => fate,
@@ -165,23 +173,22 @@ pub fn copy(
                 break;
             }
         };
-        let followed = match &fate {
-            Fate::Copied(committed) => {
-                report.damage.extend(pack_damage(committed, observer));
-                copier.follow(&summary, &committed.summary, &HashSet::new())
-            }
-            Fate::There(_) => {
-                there.copy_of(&summary).map_or(Ok(()), |copy| copier.follow(&summary, copy, &there.pinned))
-            }
-            Fate::Wanted | Fate::Failed(_) => Ok(()),
-        };
-        if let Err(error) = followed {
-            let message = format!("the copy of {} lacks its tags or its pin: {error}", summary.id.short());
-            observer.observe(Event::Warning { message: message.clone() });
-            report.unfollowed.push(message);
+        if let (Fate::There(_), Some(copy)) = (&fate, there.copy_of(&summary)) {
+            copier.follow_or_say(&summary, copy, &there.pinned, &mut report);
         }
         report.snapshots.push(Copied { summary, fate });
+        if batch.as_ref().is_some_and(Batch::is_full)
+            && let Some(full) = batch.take()
+            && !copier.conclude(full, &mut report)
+        {
+            break;
+        }
     }
+    if let Some(rest) = batch {
+        copier.conclude(rest, &mut report);
+    }
+    // Of those that were on their way when it stopped nothing is there.
+    report.snapshots.retain(|one| request.dry_run || !matches!(one.fate, Fate::Wanted));
     report.damage.extend(watched.into_damage());
     Ok(report)
 }
@@ -292,20 +299,46 @@ fn of_destination(error: impl Into<OpError>) -> Failure {
 }
 
 /// How streams get from one repository into the other.
-enum Way {
+enum Way<'a> {
     /// Block by block: content has the same names in both.
-    Blocks { source: Box<TransferSource>, parent: Option<SnapshotId> },
+    Blocks { source: &'a mut TransferSource, parent: Option<SnapshotId> },
     /// As a backup, with the copies before as parents.
     Bytes(Box<Parents>),
 }
 
-impl Way {
+impl Way<'_> {
     /// The parent that the copy names.
     fn parent(&self) -> Option<SnapshotId> {
         match self {
             Self::Blocks { parent, .. } => *parent,
             Self::Bytes(parents) => parents.used(),
         }
+    }
+}
+
+/// Snapshots that are committed together: looking at both sides, and whether all of it is still there, costs the same for one and for many.
+struct Batch {
+    session: BackupSession,
+    /// Where the same content has the same names in both.
+    source: Option<TransferSource>,
+    locator: Arc<Mutex<Locator>>,
+    /// The destination's, with what is about to be committed.
+    history: History,
+    /// Its snapshots by what they are copies of.
+    there: HashMap<SnapshotId, SnapshotId>,
+    /// Places in the report.
+    members: Vec<usize>,
+    began: Instant,
+}
+
+impl Batch {
+    /// Whether what is in it is to be committed now. By bytes a snapshot is compared with the one before, which must be there for that.
+    fn is_full(&self) -> bool {
+        let (snapshots, bytes) = self.session.staged();
+        self.source.is_none()
+            || snapshots >= BATCH_SNAPSHOTS_MAX
+            || bytes >= BATCH_BYTES_MAX
+            || self.began.elapsed() >= BATCH_LASTS_MAX
     }
 }
 
@@ -320,46 +353,80 @@ struct Copier<'a> {
 }
 
 impl Copier<'_> {
-    fn copy(&self, summary: &Summary) -> Result<Fate, Failure> {
-        let mut catalog = self.from.catalog(self.observer).map_err(of_source)?;
-        let body = self.from.body(&mut catalog, &summary.id).map_err(of_source)?;
+    /// Copies a snapshot, and commits it later, with others: `at` is its place in the report. Until then it is *wanted*.
+    fn add(&self, batch: &mut Option<Batch>, summary: &Summary, at: usize) -> Result<Fate, Failure> {
+        let open = match batch.take() {
+            Some(open) => open,
+            None => self.begin()?,
+        };
+        let open = batch.insert(open);
+        // Another run may have been quicker.
+        if let Some(id) = open.there.get(&origin_of(summary)) {
+            return Ok(Fate::There(*id));
+        }
+        match self.stage(open, summary) {
+            Ok(()) => {
+                open.members.push(at);
+                Ok(Fate::Wanted)
+            }
+            // What arrived until somebody stopped it is committed.
+            Err((Side::Destination, error)) if !error.is_cancelled() => {
+                // What it has is not to be relied on any more.
+                if let Some(broken) = batch.take() {
+                    broken.session.abandon();
+                }
+                Err(of_destination(error))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Looks at both sides, for the snapshots of one batch.
+    fn begin(&self) -> Result<Batch, Failure> {
+        let catalog = self.from.catalog(self.observer).map_err(of_source)?;
         let damaged = self.history.damaged_packs.clone();
         let locator = Arc::new(Mutex::new(Locator::new(self.from, catalog, damaged)));
+        let source = self
+            .from
+            .is_alike(self.to)
+            .then(|| TransferSource::new(self.from, &locator, self.request.read, self.request.recompress));
 
         let registered = self.to.register_backup().map_err(of_destination)?;
-        let (mut catalog, history, presence) = self.to.synced(self.observer).map_err(of_destination)?;
-        let (counter, predecessor) = place(&history, summary);
-        let copied_parent = copied_parent(&history, summary, &body).map(|found| found.id);
-        let mut way = if self.from.is_alike(self.to) {
-            let Self { from, request, .. } = self;
-            let source = TransferSource::new(from, &locator, request.read, request.recompress);
-            Way::Blocks { source: Box::new(source), parent: copied_parent }
-        } else {
-            let parent = copied_parent.or_else(|| nearest(&history, summary));
-            let backup = self.backup_request(summary, parent);
-            let parents = Parents::open(self.to, &mut catalog, &history, &backup, self.observer);
-            Way::Bytes(Box::new(parents.map_err(of_destination)?))
-        };
-        // Another run may have been quicker.
-        if let Some(copy) = Known::of(history).copy_of(summary) {
-            return Ok(Fate::There(copy.id));
-        }
+        let (catalog, history, presence) = self.to.synced(self.observer).map_err(of_destination)?;
         let settings =
             PipelineSettings { level: self.request.level, read_back: true, workers: self.request.workers };
-        let mut session =
-            self.to.begin_registered(registered, catalog, presence, settings).map_err(of_destination)?;
+        let session = self.to.begin_registered(registered, catalog, presence, settings);
+        let session = session.map_err(of_destination)?;
+        let sound = history.snapshots.iter().filter(|one| !history.damaged_snapshots.contains_key(&one.id));
+        let there = sound.map(|one| (origin_of(one), one.id)).collect();
+        let (began, members) = (Instant::now(), Vec::new());
+        Ok(Batch { session, source, locator, history, there, members, began })
+    }
+
+    /// Copies all streams of a snapshot, and seals it.
+    fn stage(&self, batch: &mut Batch, summary: &Summary) -> Result<(), Failure> {
+        let body = {
+            let mut locator = batch.locator.lock().unwrap_or_else(PoisonError::into_inner);
+            self.from.body(locator.catalog(), &summary.id).map_err(of_source)?
+        };
+        let (counter, predecessor) = place(&batch.history, summary);
+        let copied_parent = copied_parent(&batch.history, summary, &body).map(|found| found.id);
+        let Batch { session, source, locator, history, .. } = batch;
+        let mut way = match source {
+            Some(source) => Way::Blocks { source, parent: copied_parent },
+            None => {
+                let parent = copied_parent.or_else(|| nearest(history, summary));
+                let backup = self.backup_request(summary, parent);
+                let mut catalog = self.to.catalog(self.observer).map_err(of_destination)?;
+                let parents = Parents::open(self.to, &mut catalog, history, &backup, self.observer);
+                Way::Bytes(Box::new(parents.map_err(of_destination)?))
+            }
+        };
         let mut finished = Vec::with_capacity(body.streams.len());
         for stream in &body.streams {
-            match self.stream(&mut session, &mut way, &locator, stream) {
-                Ok(stream) => finished.push(stream),
-                Err(failure) => {
-                    session.abandon();
-                    return Err(failure);
-                }
-            }
+            finished.push(self.stream(session, &mut way, locator, stream)?);
         }
         if self.cancel.is_cancelled() {
-            session.abandon();
             return Err(of_destination(RepoError::Cancelled));
         }
         let head = summary.head.clone();
@@ -379,8 +446,58 @@ impl Copier<'_> {
             failed: body.failed,
             origin: Some(origin_of(summary)),
         };
-        let committed = session.commit(finished, commit).map_err(of_destination)?;
-        Ok(Fate::Copied(Box::new(committed)))
+        let staged = batch.session.stage(finished, commit).map_err(of_destination)?;
+        batch.there.insert(origin_of(summary), staged.id);
+        // The next one may be its child.
+        batch.history.snapshots.push(staged);
+        batch
+            .history
+            .snapshots
+            .sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
+        Ok(())
+    }
+
+    /// Commits a batch, and says in the report what became of its members. Whether it can go on.
+    fn conclude(&self, batch: Batch, report: &mut CopyReport) -> bool {
+        let Batch { session, members, .. } = batch;
+        if members.is_empty() {
+            session.abandon();
+            return true;
+        }
+        let committed = match session.commit_staged() {
+            Ok(committed) => committed,
+            Err(error) => {
+                let first = members.first().and_then(|at| report.snapshots.get(*at));
+                let stopped = first.map(|one| not_copied(&one.summary, Side::Destination, error.into()));
+                // An earlier failure was the cause.
+                report.stopped = report.stopped.take().or(stopped);
+                return false;
+            }
+        };
+        for (at, committed) in members.into_iter().zip(committed) {
+            report.damage.extend(pack_damage(&committed, self.observer));
+            let Some(summary) = report.snapshots.get(at).map(|one| one.summary.clone()) else { continue };
+            self.follow_or_say(&summary, &committed.summary, &HashSet::new(), report);
+            if let Some(one) = report.snapshots.get_mut(at) {
+                one.fate = Fate::Copied(Box::new(committed));
+            }
+        }
+        true
+    }
+
+    /// As [`Copier::follow`]; a failure makes the copy no worse, and is said.
+    fn follow_or_say(
+        &self,
+        summary: &Summary,
+        copy: &Summary,
+        pinned: &HashSet<SnapshotId>,
+        report: &mut CopyReport,
+    ) {
+        if let Err(error) = self.follow(summary, copy, pinned) {
+            let message = format!("the copy of {} lacks its tags or its pin: {error}", summary.id.short());
+            self.observer.observe(Event::Warning { message: message.clone() });
+            report.unfollowed.push(message);
+        }
     }
 
     /// Says of a copy what was said of its original since: that it is pinned, and tags. What is not said any more of the original stays
@@ -420,7 +537,7 @@ impl Copier<'_> {
     fn stream(
         &self,
         session: &mut BackupSession,
-        way: &mut Way,
+        way: &mut Way<'_>,
         locator: &Arc<Mutex<Locator>>,
         stream: &Stream,
     ) -> Result<Finished, Failure> {

@@ -19,6 +19,7 @@ mod lock;
 #[path = "../support/outside.rs"]
 mod outside;
 mod program;
+mod requests;
 #[path = "../support/s3.rs"]
 mod s3;
 mod servers;
