@@ -51,3 +51,17 @@ fn given_a_long_series_of_small_snapshots_then_a_copy_and_the_backup_after_it_ta
     remote.run(["check", "--read-data"]).expect(exit::OK);
     assert_eq!(listed["snapshots"].as_array().map(Vec::len), Some(SNAPSHOTS as usize), "{listed}");
 }
+
+#[test]
+fn given_a_small_parent_in_many_packs_that_the_cache_lost_then_it_is_stored_afresh_and_not_fetched() {
+    let remote = Remote::new();
+    for n in 0..40 {
+        remote.backup(&day(n), &[]);
+    }
+    std::fs::remove_dir_all(remote.vault.cache().join("dumpvault/packs")).unwrap();
+    let report = remote.backup(&day(41), &[]);
+    assert!(number(&report["requests"], "total") <= 30, "{report}");
+    let next = remote.backup(&day(42), &[]);
+    assert!(number(&next["requests"], "get") <= 10, "{next}");
+    assert!(remote.restored(&["--no-cache"]) == day(42));
+}
