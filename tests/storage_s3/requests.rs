@@ -41,11 +41,9 @@ fn given_a_long_series_of_small_snapshots_then_a_copy_and_the_backup_after_it_ta
     assert!(number(requests, "total") <= 6 * snapshots, "{requests}");
     assert!(number(requests, "list") < snapshots / 4, "no listing for each of them: {requests}");
     let listed = remote.run(["--json", "snapshots"]).expect(exit::OK).json();
-    println!("copy of {snapshots}: {requests}");
 
     // The cache of a machine that never saw the bucket: that of `snapshots` holds what is small, and no packs.
     let requests = remote.backup(&day(SNAPSHOTS), &[])["requests"].clone();
-    println!("backup into {snapshots}: {requests}");
     assert!(number(&requests, "total") <= 30, "{requests}");
     assert!(remote.restored(&["--no-cache"]) == day(SNAPSHOTS));
     remote.run(["check", "--read-data"]).expect(exit::OK);

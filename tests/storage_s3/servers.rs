@@ -1,7 +1,6 @@
 //! Servers by other people: the storage contract, and the program's whole life, over each.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
 
 use serde_json::Value;
 
@@ -18,12 +17,10 @@ fn conform(kind: Kind, exceptions: &[&str]) {
     }
     let mut failed = Vec::new();
     for (name, case) in CASES.iter().filter(|(name, _)| !exceptions.contains(name)) {
-        let began = Instant::now();
         let storage = server.storage(&format!("contract/{name}"));
         if std::panic::catch_unwind(AssertUnwindSafe(|| case(&storage))).is_err() {
             failed.push(name);
         }
-        println!("{kind:?}: {name}: {:.1} s", began.elapsed().as_secs_f64());
     }
     assert!(failed.is_empty(), "{failed:?}");
 }
