@@ -164,6 +164,19 @@ enum Place {
     Bucket(S3Address),
 }
 
+/// The time after which a request that does not move is given up. Shorter ones would end requests that only wait for their turn.
+fn stall_timeout(text: &str) -> Result<Duration, ConfigError> {
+    const SETTING: &str = "[s3] stall_timeout";
+    let timeout = crate::config::duration(text, SETTING)?;
+    match timeout >= Duration::from_secs(1) {
+        true => Ok(timeout),
+        false => Err(ConfigError::Value {
+            setting: SETTING.to_owned(),
+            reason: format!("`{text}` is too short: at least 1s"),
+        }),
+    }
+}
+
 /// Asks a person for a passphrase; `None` when there is nobody to ask.
 pub type Ask<'a> = &'a dyn Fn() -> Option<std::io::Result<String>>;
 
@@ -369,6 +382,10 @@ impl App {
             upload,
             download,
             ..S3Settings::new(Arc::clone(&backoff))
+        };
+        let settings = match given.stall_timeout.as_deref() {
+            Some(text) => S3Settings { stall_timeout: stall_timeout(text)?, ..settings },
+            None => settings,
         };
         let raw = Arc::new(S3Storage::connect(address, settings).map_err(RepoError::from)?);
         // Beneath the retries: who waits to try again takes nobody's place.

@@ -285,6 +285,8 @@ pub struct S3Config {
     pub object_lock: Option<String>,
     /// Certificates of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// A request is given up, and made again, when nothing moved for so long.
+    pub stall_timeout: Option<String>,
 }
 
 /// `[source.NAME]`.
@@ -852,8 +854,12 @@ mod tests {
     fn odd_names_in_the_file_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.toml");
-        let environment =
-            Environment { variables: HashMap::new(), directory: dir.path().into(), uid: 1000, is_interactive: false };
+        let environment = Environment {
+            variables: HashMap::new(),
+            directory: dir.path().into(),
+            uid: 1000,
+            is_interactive: false,
+        };
         for text in
             ["host = 'a/b'", "[source.'--help']", "[source.app]\nseries = 'a:b'", "[source.a]\ntags = ['']"]
         {

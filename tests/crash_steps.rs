@@ -216,7 +216,7 @@ fn init() {
 
 #[test]
 fn the_first_backup() {
-    Scene::new().crash_at_every_step(8, |repo, _| {
+    Scene::new().crash_at_every_step(7, |repo, _| {
         let kept = small::backup(repo, 1, &[small::table(200, 1), small::noise(1, 9000)].concat(), None)?;
         Ok(((), Some(kept)))
     });
@@ -226,7 +226,7 @@ fn the_first_backup() {
 fn a_backup_that_copies_from_its_parent() {
     let scene = three_days();
     let parent = scene.kept[2].stream.clone();
-    scene.crash_at_every_step(8, |repo, _| {
+    scene.crash_at_every_step(7, |repo, _| {
         let bytes = [small::table(300, 4), small::noise(4, 9000)].concat();
         let kept = small::backup(repo, 4, &bytes, Some(&parent))?;
         Ok((assert!(kept.stream.stats.bytes_copied > 0), Some(kept)))
@@ -298,7 +298,8 @@ fn a_copy_of_three_days_block_by_block() {
     let storage = Arc::new(scene.storage.clone());
     let around = small::surroundings(scene.cache.path());
     from.init_alike(storage, &small::credential(), "", 0, &around).unwrap();
-    scene.crash_at_every_step(20, |to, world| {
+    // They are committed together.
+    scene.crash_at_every_step(11, |to, world| {
         assert!(from.is_alike(to));
         copy(&from, &source.kept, to, world)
     });
@@ -348,7 +349,7 @@ fn prune_that_carries_out_a_plan_and_rescues() {
     let world = scene.world();
     let repo = small::open(world.storage.clone(), world.cache.path()).unwrap();
     assert!(world.prune(&repo, grace).unwrap().chunks_rescued > 0);
-    scene.crash_at_every_step(10, |repo, world| Ok((world.prune(repo, grace)?, None)));
+    scene.crash_at_every_step(9, |repo, world| Ok((world.prune(repo, grace)?, None)));
 }
 
 #[test]

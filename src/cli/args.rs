@@ -506,6 +506,9 @@ pub(super) struct PruneArgs {
     /// Do not wait for backups that may have been killed; one that is under way fails at its end.
     #[arg(long)]
     pub end_sessions: bool,
+    /// Prune a store that takes no more objects: deletes only packs that nothing needs. Run no backup meanwhile.
+    #[arg(long)]
+    pub full_store: bool,
 }
 
 #[derive(Debug, Args)]

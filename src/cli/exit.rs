@@ -235,6 +235,8 @@ fn storage_exit(error: &StorageError) -> Exit {
         | ErrorKind::ShortObject
         | ErrorKind::NoSpace
         | ErrorKind::Denied
+        | ErrorKind::NoCredentials
+        | ErrorKind::Unreachable
         | ErrorKind::Invalid
         | ErrorKind::Other => Exit::NothingDone,
     }

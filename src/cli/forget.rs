@@ -226,8 +226,12 @@ fn decided_json(one: &Decided) -> Value {
 pub(super) fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliError> {
     let zone = context.app.config.calendar()?.zone;
     let grace = args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?;
-    let settings =
-        PruneSettings { dry_run: args.dry_run, end_sessions: args.end_sessions, ..settings(context, grace) };
+    let settings = PruneSettings {
+        dry_run: args.dry_run,
+        end_sessions: args.end_sessions,
+        full_store: args.full_store,
+        ..settings(context, grace)
+    };
     let repo: Repository = context.repository()?;
     let report = repo.prune(&settings, &context.progress, &context.cancel)?;
     if context.json {

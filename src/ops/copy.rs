@@ -6,10 +6,11 @@
 //! way a day's copy takes what the day's backup took. The head of a copy names the snapshot that it is a copy of; by that a later
 //! run knows what is there. Packs that arrived before a run was cut short are found again by the next.
 
+mod batch;
+
+use self::batch::Batch;
 use super::OpError;
-use super::backup::{
-    BackupRequest, ParentChoice, Parents, READ_AMPLIFICATION_MAX, WithDamage, pack_damage, tags_of,
-};
+use super::backup::{BackupRequest, ParentChoice, Parents, READ_AMPLIFICATION_MAX, WithDamage, tags_of};
 use crate::clock::Clock;
 use crate::codec::Level;
 use crate::crypto::{CryptoError, Role};
@@ -19,11 +20,10 @@ use crate::repo::format::mark::MarkKind;
 use crate::repo::history::History;
 use crate::repo::reader::{Locator, ReadSettings};
 use crate::repo::writer::{
-    BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT, StoredStream,
-    TransferError, TransferSource,
+    BackupSession, Committed, Finished, SUSPECT, StoredStream, TransferError, TransferSource,
 };
 use crate::repo::{RepoError, Repository};
-use crate::snapshot::name::{NameKind, SeriesName, SnapshotName, check_name};
+use crate::snapshot::name::{SeriesName, SnapshotName};
 use crate::snapshot::selection::{SelectionError, Viewpoint, check_series, newer};
 use crate::snapshot::tags::Calendar;
 use crate::snapshot::{Body, State, Stream, Summary};
@@ -35,7 +35,6 @@ use std::sync::{Arc, Mutex};
 
 /// Pieces of a stream, of a megabyte each, on their way from the one repository to the other.
 const PIECES: usize = 4;
-
 /// Which of the two repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -153,11 +152,12 @@ pub fn copy(
     let there = Known::read(to, observer)?;
     let watched = WithDamage::new(observer);
     let copier = Copier { from, to, clock, request, history: &history, observer: &watched, cancel };
+    let mut batch = None;
     for summary in wanted {
         let outcome = match there.copy_of(&summary) {
             Some(copy) => Ok(Fate::There(copy.id)),
             None if request.dry_run => Ok(Fate::Wanted),
-            None => copier.copy(&summary),
+            None => copier.add(&mut batch, &summary, report.snapshots.len()),
         };
         let fate = match outcome {
             Ok(fate) => fate,
@@ -171,23 +171,22 @@ pub fn copy(
                 break;
             }
         };
-        let followed = match &fate {
-            Fate::Copied(committed) => {
-                report.damage.extend(pack_damage(committed, observer));
-                copier.follow(&summary, &committed.summary, &HashSet::new())
-            }
-            Fate::There(_) => {
-                there.copy_of(&summary).map_or(Ok(()), |copy| copier.follow(&summary, copy, &there.pinned))
-            }
-            Fate::Wanted | Fate::Failed(_) => Ok(()),
-        };
-        if let Err(error) = followed {
-            let message = format!("the copy of {} lacks its tags or its pin: {error}", summary.id.short());
-            observer.observe(Event::Warning { message: message.clone() });
-            report.unfollowed.push(message);
+        if let (Fate::There(_), Some(copy)) = (&fate, there.copy_of(&summary)) {
+            copier.follow_or_say(&summary, copy, &there.pinned, &mut report);
         }
         report.snapshots.push(Copied { summary, fate });
+        if batch.as_ref().is_some_and(Batch::is_full)
+            && let Some(full) = batch.take()
+            && !copier.conclude(full, &mut report)
+        {
+            break;
+        }
     }
+    if let Some(rest) = batch {
+        copier.conclude(rest, &mut report);
+    }
+    // Of those that were on their way when it stopped nothing is there.
+    report.snapshots.retain(|one| request.dry_run || !matches!(one.fate, Fate::Wanted));
     report.damage.extend(watched.into_damage());
     Ok(report)
 }
@@ -332,14 +331,14 @@ fn of_destination(error: impl Into<OpError>) -> Failure {
 }
 
 /// How streams get from one repository into the other.
-enum Way {
+enum Way<'a> {
     /// Block by block: content has the same names in both.
-    Blocks { source: Box<TransferSource>, parent: Option<SnapshotId> },
+    Blocks { source: &'a mut TransferSource, parent: Option<SnapshotId> },
     /// As a backup, with the copies before as parents.
     Bytes(Box<Parents>),
 }
 
-impl Way {
+impl Way<'_> {
     /// The parent that the copy names.
     fn parent(&self) -> Option<SnapshotId> {
         match self {
@@ -360,74 +359,19 @@ struct Copier<'a> {
 }
 
 impl Copier<'_> {
-    fn copy(&self, summary: &Summary) -> Result<Fate, Failure> {
-        let Summary { head, .. } = summary;
-        for (kind, name) in [(NameKind::Series, &head.series), (NameKind::Host, &head.host)] {
-            check_name(kind, name).map_err(of_source)?;
+    /// As [`Copier::follow`]; a failure makes the copy no worse, and is said.
+    fn follow_or_say(
+        &self,
+        summary: &Summary,
+        copy: &Summary,
+        pinned: &HashSet<SnapshotId>,
+        report: &mut CopyReport,
+    ) {
+        if let Err(error) = self.follow(summary, copy, pinned) {
+            let message = format!("the copy of {} lacks its tags or its pin: {error}", summary.id.short());
+            self.observer.observe(Event::Warning { message: message.clone() });
+            report.unfollowed.push(message);
         }
-        let mut catalog = self.from.catalog(self.observer).map_err(of_source)?;
-        let body = self.from.body(&mut catalog, &summary.id).map_err(of_source)?;
-        let damaged = self.history.damaged_packs.clone();
-        let locator = Arc::new(Mutex::new(Locator::new(self.from, catalog, damaged)));
-
-        let registered = self.to.register_backup().map_err(of_destination)?;
-        let (mut catalog, history, presence) = self.to.synced(self.observer).map_err(of_destination)?;
-        let (counter, predecessor, is_import) = place(&history, summary);
-        let copied_parent = copied_parent(&history, summary, &body).map(|found| found.id);
-        let mut way = if self.from.is_alike(self.to) {
-            let Self { from, request, .. } = self;
-            let source = TransferSource::new(from, &locator, request.read, request.recompress);
-            Way::Blocks { source: Box::new(source), parent: copied_parent }
-        } else {
-            let parent = copied_parent.or_else(|| nearest(&history, summary));
-            let backup = self.backup_request(summary, parent);
-            let parents = Parents::open(self.to, &mut catalog, &history, &backup, self.observer);
-            Way::Bytes(Box::new(parents.map_err(of_destination)?))
-        };
-        // Another run may have been quicker.
-        if let Some(copy) = Known::of(history).copy_of(summary) {
-            return Ok(Fate::There(copy.id));
-        }
-        let settings =
-            PipelineSettings { level: self.request.level, read_back: true, workers: self.request.workers };
-        let mut session =
-            self.to.begin_registered(registered, catalog, presence, settings).map_err(of_destination)?;
-        let mut finished = Vec::with_capacity(body.streams.len());
-        for stream in &body.streams {
-            match self.stream(&mut session, &mut way, &locator, stream) {
-                Ok(stream) => finished.push(stream),
-                Err(failure) => {
-                    session.abandon();
-                    return Err(failure);
-                }
-            }
-        }
-        if self.cancel.is_cancelled() {
-            session.abandon();
-            return Err(of_destination(RepoError::Cancelled));
-        }
-        let head = summary.head.clone();
-        let commit = CommitRequest {
-            series: head.series,
-            host: head.host,
-            time_ms: head.time_ms,
-            now_ms: self.clock.now().as_millisecond(),
-            tags: head.tags,
-            counter,
-            predecessor,
-            time_zone: head.time_zone,
-            calendar: head.calendar,
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            source: body.source,
-            parent: way.parent(),
-            failed: body.failed,
-            origin: Some(origin_of(summary)),
-            origin_author: Some(head.origin_author.unwrap_or(head.author)),
-            is_import,
-            pins: Vec::new(),
-        };
-        let committed = session.commit(finished, commit).map_err(of_destination)?;
-        Ok(Fate::Copied(Box::new(committed)))
     }
 
     /// Says of a copy what was said of its original since: that it is pinned, and tags. What is not said any more of the original stays
@@ -467,7 +411,7 @@ impl Copier<'_> {
     fn stream(
         &self,
         session: &mut BackupSession,
-        way: &mut Way,
+        way: &mut Way<'_>,
         locator: &Arc<Mutex<Locator>>,
         stream: &Stream,
     ) -> Result<Finished, Failure> {

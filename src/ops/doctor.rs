@@ -92,6 +92,7 @@ pub fn storage(
     if let Err(error) = storage.size("config") {
         let next = match error.kind {
             ErrorKind::Denied => "look at the keys and at the bucket's policy, which must allow s3:GetObject",
+            ErrorKind::NoCredentials => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             _ => "look at address, network and service; everything below needs it",
         };
         findings.push(Finding::error("reach", error.to_string(), next));

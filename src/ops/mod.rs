@@ -295,7 +295,15 @@ pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
     let words = match error {
         RepoError::Storage(error) => match error.kind {
             ErrorKind::NoSpace => {
-                "make room; what was stored before stays whole, and what this run stored is used by the next"
+                "free space or raise the quota: stored snapshots are intact, and the next run reuses what this one stored. On a full store `dumpvault forget` works, and `dumpvault prune --full-store` deletes what nothing needs"
+            }
+            ErrorKind::NoCredentials => {
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for a profile in ~/.aws; -v shows where they were looked for"
+            }
+            ErrorKind::Unreachable => "check the address, the network and the service; -v shows the details",
+            // The message says which credential or policy it is.
+            ErrorKind::Denied if error.object.starts_with("s3:") => {
+                "`dumpvault doctor` tries each permission; docs/offsite.md lists the policies"
             }
             ErrorKind::Denied => {
                 "check the permissions of the repository and the user that dumpvault runs as"

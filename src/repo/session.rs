@@ -203,7 +203,9 @@ impl Drop for Session {
         }
         let (newest, _) = &*self.shared.lock();
         // The first one last: until then the session counts.
-        for number in [*newest, newest.saturating_sub(1), 0] {
+        let mut numbers = vec![*newest, newest.saturating_sub(1), 0];
+        numbers.dedup();
+        for number in numbers {
             if let Err(error) = self.shared.repo.storage.delete(&key_of(&self.shared.id, number)) {
                 tracing::debug!("a session object stays behind: {error}");
             }

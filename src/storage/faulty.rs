@@ -277,6 +277,7 @@ impl<S: Storage> Faulty<S> {
             object: format!("{}/{key}", self.inner.location()),
             kind,
             retryable,
+            wait: None,
             source: "a fault was ordered".into(),
         }
     }

@@ -460,7 +460,8 @@ fn failure(operation: &'static str, path: &Path, error: io::Error) -> StorageErr
         }
         _ => (ErrorKind::Other, false),
     };
-    StorageError { operation, object: path.display().to_string(), kind, retryable, source: error.into() }
+    let object = path.display().to_string();
+    StorageError { operation, object, kind, retryable, wait: None, source: error.into() }
 }
 
 #[cfg(test)]

@@ -98,6 +98,10 @@ pub enum ErrorKind {
     Denied,
     /// A key that breaks the contract, or an address that is not one. A bug or a wrong setting.
     Invalid,
+    /// Nobody answers where the storage should be: a wrong address, or a server that is down.
+    Unreachable,
+    /// Nothing says with which credentials to ask.
+    NoCredentials,
     /// Anything else; see `retryable`.
     Other,
 }
@@ -114,6 +118,8 @@ pub struct StorageError {
     pub kind: ErrorKind,
     /// Whether the same call may succeed a moment later.
     pub retryable: bool,
+    /// How long the storage asks to be left alone before the next attempt, where it says so.
+    pub wait: Option<Duration>,
     /// What lies beneath.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
@@ -127,7 +133,7 @@ impl StorageError {
         kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { operation, object: object.into(), kind, retryable: false, source: source.into() }
+        Self { operation, object: object.into(), kind, retryable: false, wait: None, source: source.into() }
     }
 }
 

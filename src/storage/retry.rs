@@ -4,6 +4,10 @@
 //! time, and later each time. The waits are random within their bound (Brooker: "Exponential Backoff And Jitter", 2015), so that
 //! many hosts that a storage refused at the same moment do not come back at the same moment.
 //!
+//! A storage that nobody ever reached is most likely a wrong address: that is said after seconds, and not after a minute. One that stayed
+//! away for as long as something was tried, while nothing else succeeded, is taken to be down: from then on everything is tried once
+//! only, until something succeeds. So an operation ends soon after its first failure for good, however much it has to clear up.
+//!
 //! A `put` that failed may have arrived all the same; then the next attempt finds the very same bytes there, which is success.
 
 use std::collections::HashSet;
@@ -25,6 +29,10 @@ pub struct RetryPolicy {
     pub longest: Duration,
     /// No attempt begins later than this after the first one began.
     pub total: Duration,
+    /// The same while nobody answered at all, ever.
+    pub total_unreached: Duration,
+    /// A storage that asks to be left alone for longer is left alone for so long.
+    pub asked_max: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -35,6 +43,8 @@ impl Default for RetryPolicy {
             first: Duration::from_millis(500),
             longest: Duration::from_secs(20),
             total: Duration::from_secs(600),
+            total_unreached: Duration::from_secs(5),
+            asked_max: Duration::from_secs(60),
         }
     }
 }
@@ -79,6 +89,12 @@ pub struct Backoff {
     /// Grows with every wait, so that no two are alike.
     state: AtomicU64,
     retries: AtomicU64,
+    /// Attempts that the storage answered, whatever it said.
+    answers: AtomicU64,
+    /// Attempts that succeeded, or failed for a reason that the storage gave.
+    successes: AtomicU64,
+    /// The storage stayed away while something was tried as often as can be, and nothing has succeeded since.
+    is_away: AtomicBool,
 }
 
 impl Backoff {
@@ -94,8 +110,16 @@ impl Backoff {
         cancel: Arc<AtomicBool>,
         pauses: impl Pauses + 'static,
     ) -> Self {
-        let (state, retries) = (AtomicU64::new(seed), AtomicU64::new(0));
-        Self { policy, pauses: Box::new(pauses), cancel, state, retries }
+        Self {
+            policy,
+            pauses: Box::new(pauses),
+            cancel,
+            state: AtomicU64::new(seed),
+            retries: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            successes: AtomicU64::new(0),
+            is_away: AtomicBool::new(false),
+        }
     }
 
     /// How often something was tried again.
@@ -114,23 +138,31 @@ impl Backoff {
     /// The last attempt's.
     pub fn run<T>(&self, attempt: &mut dyn FnMut() -> Result<T, StorageError>) -> Result<T, StorageError> {
         let began = self.pauses.now();
+        let successes = self.successes.load(Ordering::Relaxed);
         let mut attempts = 0;
         loop {
-            let error = match attempt() {
+            let outcome = attempt();
+            self.note(&outcome);
+            let error = match outcome {
                 Err(error) if error.retryable => error,
                 outcome => return outcome,
             };
             attempts += 1;
-            if attempts >= self.policy.attempts_max {
+            let asked = error.wait.unwrap_or_default().min(self.policy.asked_max);
+            let wait = self.wait(attempts).max(asked);
+            let later = self.pauses.now().saturating_duration_since(began) + wait;
+            if attempts >= self.policy.attempts_max || later > self.total() {
+                if self.successes.load(Ordering::Relaxed) == successes {
+                    self.is_away.store(true, Ordering::Relaxed);
+                }
                 return Err(exhausted(error, attempts));
             }
-            let wait = self.wait(attempts);
-            if self.pauses.now().saturating_duration_since(began) + wait > self.policy.total {
+            if self.is_away.load(Ordering::Relaxed) {
                 return Err(exhausted(error, attempts));
             }
             self.retries.fetch_add(1, Ordering::Relaxed);
             // The first failures are everyday life on a wire; those that go on are worth knowing of while one waits.
-            if attempts < 3 {
+            if attempts < 3 || self.answers.load(Ordering::Relaxed) == 0 {
                 tracing::debug!("{error}; trying again in {} ms", wait.as_millis());
             } else {
                 tracing::warn!("{error}; trying again in {:.1} s", wait.as_secs_f64());
@@ -139,6 +171,27 @@ impl Backoff {
             if self.is_cancelled() {
                 return Err(error);
             }
+        }
+    }
+
+    /// Learns from an attempt whether the storage is there.
+    fn note<T>(&self, outcome: &Result<T, StorageError>) {
+        let kind = outcome.as_ref().err().map(|error| error.kind);
+        if kind != Some(ErrorKind::Unreachable) {
+            self.answers.fetch_add(1, Ordering::Relaxed);
+        }
+        // What it refuses, or does not have, it has answered.
+        if !matches!(kind, Some(ErrorKind::Unreachable | ErrorKind::Other)) {
+            self.successes.fetch_add(1, Ordering::Relaxed);
+            self.is_away.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long something is tried.
+    fn total(&self) -> Duration {
+        match self.answers.load(Ordering::Relaxed) {
+            0 => self.policy.total_unreached.min(self.policy.total),
+            _ => self.policy.total,
         }
     }
 
@@ -158,7 +211,9 @@ impl fmt::Debug for Backoff {
 }
 
 fn exhausted(mut error: StorageError, attempts: u32) -> StorageError {
-    error.source = format!("{} (tried {attempts} times)", error.source).into();
+    if attempts > 1 {
+        error.source = format!("{} (tried {attempts} times)", error.source).into();
+    }
     error
 }
 
@@ -316,6 +371,7 @@ mod tests {
             object: "a".to_owned(),
             kind: ErrorKind::Other,
             retryable,
+            wait: None,
             source: "it was ordered".into(),
         }
     }
@@ -369,6 +425,72 @@ mod tests {
         });
         assert!(outcome.is_err());
         assert_eq!(attempts, 2);
+    }
+
+    fn unreachable() -> StorageError {
+        StorageError { kind: ErrorKind::Unreachable, ..failing(true) }
+    }
+
+    #[test]
+    fn given_a_storage_that_nobody_ever_reached_then_that_is_told_after_seconds() {
+        let fake = Fake::new();
+        let backoff = backoff(RetryPolicy::default(), &fake);
+        let outcome: Result<(), _> = backoff.run(&mut || Err(unreachable()));
+        assert_eq!(outcome.unwrap_err().kind, ErrorKind::Unreachable);
+        let waited: Duration = fake.waits().iter().sum();
+        assert!(waited > Duration::ZERO && waited <= Duration::from_secs(5), "{waited:?}");
+    }
+
+    #[test]
+    fn given_a_storage_that_was_reached_before_then_it_gets_its_time() {
+        let fake = Fake::new();
+        let backoff = backoff(RetryPolicy::default(), &fake);
+        backoff.run(&mut || Ok(())).unwrap();
+        let outcome: Result<(), _> = backoff.run(&mut || Err(unreachable()));
+        assert!(outcome.unwrap_err().to_string().contains("(tried 10 times)"));
+    }
+
+    #[test]
+    fn given_a_storage_that_asks_to_be_left_alone_then_it_is_for_so_long_within_reason() {
+        for (asked, waits) in [(7, 7), (3600, 60)] {
+            let fake = Fake::new();
+            let wait = Some(Duration::from_secs(asked));
+            let mut answers = vec![Ok(()), Err(StorageError { wait, ..failing(true) })];
+            backoff(RetryPolicy::default(), &fake).run(&mut || answers.pop().unwrap()).unwrap();
+            assert_eq!(fake.waits(), [Duration::from_secs(waits)]);
+        }
+    }
+
+    #[test]
+    fn given_a_storage_that_stayed_away_then_everything_is_tried_once_until_something_succeeds() {
+        let fake = Fake::new();
+        let backoff = backoff(RetryPolicy::default(), &fake);
+        let attempts = |error: fn() -> StorageError| {
+            let mut attempts = 0;
+            let outcome: Result<(), _> = backoff.run(&mut || {
+                attempts += 1;
+                Err(error())
+            });
+            outcome.unwrap_err();
+            attempts
+        };
+        assert_eq!((attempts(|| failing(true)), attempts(|| failing(true))), (10, 1));
+        backoff.run(&mut || Ok(())).unwrap();
+        assert_eq!((attempts(|| failing(true)), attempts(unreachable)), (10, 1));
+    }
+
+    #[test]
+    fn given_one_object_that_cannot_be_had_and_others_that_can_then_those_keep_their_attempts() {
+        let fake = Fake::new();
+        let backoff = backoff(RetryPolicy::default(), &fake);
+        let outcome: Result<(), _> = backoff.run(&mut || {
+            // Meanwhile another thread is served.
+            backoff.run(&mut || Ok(()))?;
+            Err(failing(true))
+        });
+        outcome.unwrap_err();
+        let mut answers = vec![Ok(()), Err(failing(true))];
+        backoff.run(&mut || answers.pop().unwrap()).unwrap();
     }
 
     #[test]

@@ -14,9 +14,12 @@
 
 mod address;
 mod bodies;
+mod client;
 mod error;
+mod failed;
 mod lanes;
 mod lock;
+mod manners;
 mod probe;
 mod put;
 mod wire;
@@ -25,24 +28,19 @@ pub use address::S3Address;
 pub use lock::Retention;
 pub use probe::{BucketLock, Replacing};
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::time::{Duration, SystemTime};
 
-use aws_config::BehaviorVersion;
-use aws_config::profile::ProfileFileCredentialsProvider;
-use aws_config::provider_config::ProviderConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{Credentials, Region, StalledStreamProtectionConfig};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 
 use self::bodies::Bodies;
+use self::client::Clients;
 use self::error::Failure;
 use self::lanes::Lanes;
+use self::manners::Manners;
 use self::wire::Wire;
 use super::limit::Rate;
 use super::retry::Backoff;
@@ -51,8 +49,6 @@ use super::{ErrorKind, Listed, ObjectLock, Put, Requests, Storage, StorageError,
 /// How soon a wait notices that it is to end, and how long a request may last then: what clears up still has to get through.
 const CANCEL_POLL: Duration = Duration::from_millis(250);
 const CANCEL_GRACE: Duration = Duration::from_secs(3);
-/// Where no region is set: what services other than Amazon's expect.
-const REGION_DEFAULT: &str = "us-east-1";
 /// Ranges beyond this are refused by services that count with signs.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -123,16 +119,13 @@ impl std::fmt::Debug for S3Settings {
 
 /// A bucket, or what lies below a prefix of it. See the module.
 pub struct S3Storage {
-    client: Client,
+    clients: Clients,
     lanes: Lanes,
     address: S3Address,
     settings: S3Settings,
     wire: Arc<Wire>,
     bodies: Arc<Bodies>,
-    /// What is known of the service's `If-None-Match`: a [`put::Conditional`].
-    conditional: AtomicU8,
-    /// The service wants the hashes of bodies signed.
-    signs_bodies: AtomicBool,
+    manners: Manners,
 }
 
 impl S3Storage {
@@ -155,43 +148,39 @@ impl S3Storage {
         let wire =
             Arc::new(Wire::new(settings.upload.clone(), settings.download.clone(), settings.stall_timeout));
         let http = wire::http_client(Arc::clone(&wire), ca_pem).map_err(|error| invalid(Box::new(error)))?;
+        let (clients, found) =
+            Clients::connect(http, &lanes, &address, &settings).map_err(|error| invalid(Box::new(error)))?;
+        let address = S3Address { endpoint: found.endpoint, ..address };
+        let (bodies, manners) = (Arc::default(), Manners::new(found.checksums));
+        Ok(Self { clients, lanes, address, settings, wire, bodies, manners })
+    }
 
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone());
-        if let Some(region) = address.region.clone().or_else(|| settings.region.clone()) {
-            loader = loader.region(Region::new(region));
+    /// Lets `act` ask, on the caller's thread. Where the service says that the credentials have expired, others are looked for and it
+    /// asks once more.
+    fn wait<T>(&self, mut act: impl AsyncFnMut(&Client) -> Result<T, Failure>) -> Result<T, Failure> {
+        let Self { clients, lanes, wire, address, settings, .. } = self;
+        let (client, generation) = clients.current();
+        let outcome = self.drive(act(&client));
+        match outcome {
+            Ok(_) => clients.worked(generation),
+            Err(failure) if failure.has_expired_credentials() => {
+                if !clients.renew(generation, (lanes, wire.as_ref()), address, settings) {
+                    return Err(failure);
+                }
+                let (client, generation) = clients.current();
+                let outcome = self.drive(act(&client));
+                if outcome.is_ok() {
+                    clients.worked(generation);
+                }
+                return outcome;
+            }
+            Err(_) => {}
         }
-        if let Some(endpoint) = address.endpoint.clone().or_else(|| settings.endpoint.clone()) {
-            loader = loader.endpoint_url(endpoint);
-        }
-        if let Some(profile) = &settings.profile {
-            // A profile that was named comes before keys in the environment, which may be those of another repository.
-            let provider = ProviderConfig::default().with_http_client(http.clone());
-            let named = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile);
-            loader = loader.profile_name(profile).credentials_provider(named.build());
-        }
-        if let Some((access, secret)) = &settings.keys {
-            loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "settings"));
-        }
-        let shared = lanes.run(loader.load()).map_err(|error| invalid(Box::new(error)))?;
-        let path_style = settings.path_style.unwrap_or(shared.endpoint_url().is_some());
-        let mut config = aws_sdk_s3::config::Builder::from(&shared)
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .force_path_style(path_style);
-        if shared.region().is_none() {
-            config = config.region(Region::new(REGION_DEFAULT));
-        }
-        let address = S3Address { endpoint: shared.endpoint_url().map(str::to_owned), ..address };
-        let client = Client::from_conf(config.build());
-        let conditional = AtomicU8::new(0);
-        let bodies = Arc::default();
-        let signs_bodies = AtomicBool::new(false);
-        Ok(Self { client, lanes, address, settings, wire, bodies, conditional, signs_bodies })
+        outcome
     }
 
     /// Waits for `future` on the caller's thread; not for long once everything is to stop.
-    fn wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    fn drive<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let outcome = self.lanes.run(async {
             let mut future = std::pin::pin!(future);
             let mut polls_left = CANCEL_GRACE.as_millis() / CANCEL_POLL.as_millis();
@@ -227,13 +216,15 @@ impl S3Storage {
         from: Option<String>,
     ) -> Result<(Vec<Listed>, Option<String>), StorageError> {
         let name = self.address.name(prefix);
-        let request = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.address.bucket)
-            .set_prefix(Some(name).filter(|name| !name.is_empty()))
-            .set_continuation_token(from);
-        let page = self.wait(async { Ok(request.send().await?) }).map_err(self.failed("list", prefix))?;
+        let page = self.wait(async |client| {
+            let request = client
+                .list_objects_v2()
+                .bucket(&self.address.bucket)
+                .set_prefix(Some(name.clone()).filter(|name| !name.is_empty()))
+                .set_continuation_token(from.clone());
+            Ok(request.send().await?)
+        });
+        let page = page.map_err(self.failed("list", prefix))?;
         let mut objects = Vec::new();
         for object in page.contents() {
             let key = object.key().and_then(|name| self.address.key(name));
@@ -263,9 +254,8 @@ impl Storage for S3Storage {
 
     fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
         check_key("read", key)?;
-        let request = self.client.get_object().bucket(&self.address.bucket).key(self.address.name(key));
-        let content = self.wait(async {
-            let mut answer = request.send().await?;
+        let content = self.wait(async |client| {
+            let mut answer = self.get_object(client, key, None).await?;
             match length_of(&answer) {
                 Some(bytes) if bytes > bytes_max => Ok(Err(bytes)),
                 bytes => {
@@ -306,28 +296,32 @@ impl Storage for S3Storage {
                 Some(_) => Err(short()),
             };
         };
-        let request = self.client.get_object().bucket(&self.address.bucket).key(self.address.name(key));
-        let request = request.range(format!("bytes={offset}-{}", end - 1));
-        let right = format!("bytes {offset}-{}/", end - 1);
-        let outcome = self.wait(async {
-            let mut answer = match request.send().await.map_err(Failure::from) {
+        let range = format!("bytes={offset}-{}", end - 1);
+        let outcome = self.wait(async |client| {
+            let mut answer = match self.get_object(client, key, Some(range.clone())).await {
                 Err(failure) if failure.is_invalid_range() => return Ok(Range::Short),
                 answer => answer?,
             };
-            match answer.content_range().map(|range| range.starts_with(&right)) {
-                Some(true) => {}
-                Some(false) if length_of(&answer).is_some_and(|bytes| bytes < wanted) => {
-                    return Ok(Range::Short);
-                }
+            let told = answer.content_range().and_then(ends_of);
+            // Some services give more behind a range of one byte; what was asked for is in front.
+            let is_longer = told.is_some_and(|(_, last)| last >= end);
+            match told {
+                Some((first, last)) if first == offset && last + 1 >= end => {}
+                Some(_) if length_of(&answer).is_some_and(|bytes| bytes < wanted) => return Ok(Range::Short),
                 _ => return Ok(Range::Other),
             }
             let mut room = &mut *buffer;
             while let Some(piece) = self.piece(&mut answer).await? {
-                let Some((to, rest)) = room.split_at_mut_checked(piece.len()) else {
+                if piece.len() > room.len() && !is_longer {
                     return Ok(Range::Other);
-                };
-                to.copy_from_slice(&piece);
+                }
+                let taken = piece.len().min(room.len());
+                let (to, rest) = room.split_at_mut(taken);
+                to.copy_from_slice(piece.get(..taken).unwrap_or_default());
                 room = rest;
+                if is_longer && room.is_empty() {
+                    break;
+                }
             }
             if room.is_empty() { Ok(Range::Full) } else { Err(Failure::cut("bytes are missing")) }
         });
@@ -343,15 +337,12 @@ impl Storage for S3Storage {
 
     fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
         check_key("read", key)?;
-        let request = self.client.head_object().bucket(&self.address.bucket).key(self.address.name(key));
-        let outcome = self.wait(async {
-            match request.send().await.map_err(Failure::from) {
-                Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
-                answer => Ok(Some(answer?.content_length().unwrap_or(0))),
-            }
+        let outcome = self.wait(async |client| match self.head_object(client, key).await {
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
+            Err(failure) if failure.is_unexplained() => self.ask_by_get(client, key, failure).await,
+            answer => Ok(Some(u64::try_from(answer?.content_length().unwrap_or(0)).unwrap_or(0))),
         });
-        let bytes = outcome.map_err(self.failed("read", key))?;
-        Ok(bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)))
+        outcome.map_err(self.failed("read", key))
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
@@ -371,8 +362,10 @@ impl Storage for S3Storage {
 
     fn delete(&self, key: &str) -> Result<(), StorageError> {
         check_key("delete", key)?;
-        let request = self.client.delete_object().bucket(&self.address.bucket).key(self.address.name(key));
-        let outcome = self.wait(async { Ok(request.send().await?) });
+        let outcome = self.wait(async |client| {
+            let request = client.delete_object().bucket(&self.address.bucket).key(self.address.name(key));
+            Ok(request.send().await?)
+        });
         match outcome {
             Err(failure) if failure.kind == ErrorKind::NotFound => Ok(()),
             outcome => outcome.map(|_| ()).map_err(self.failed("delete", key)),
@@ -408,14 +401,59 @@ enum Range {
 }
 
 impl S3Storage {
-    /// The next piece of an answer's body.
-    async fn piece(&self, answer: &mut GetObjectOutput) -> Result<Option<bytes::Bytes>, Failure> {
-        match tokio::time::timeout(self.settings.stall_timeout, answer.body.next()).await {
-            Ok(Some(piece)) => piece.map(Some).map_err(Failure::cut),
-            Ok(None) => Ok(None),
-            Err(_) => Err(Failure::cut("nothing came any more")),
+    async fn get_object(
+        &self,
+        client: &Client,
+        key: &str,
+        range: Option<String>,
+    ) -> Result<GetObjectOutput, Failure> {
+        let request = client.get_object().bucket(&self.address.bucket).key(self.address.name(key));
+        let answer = request.set_range(range).send().await?;
+        // No object of ours is one: somebody else answered.
+        match answer.content_type().is_some_and(|kind| kind.starts_with("text/html")) {
+            true => Err(Failure::alien(200, "a web page")),
+            false => Ok(answer),
         }
     }
+
+    async fn head_object(&self, client: &Client, key: &str) -> Result<HeadObjectOutput, Failure> {
+        let request = client.head_object().bucket(&self.address.bucket).key(self.address.name(key));
+        Ok(request.send().await?)
+    }
+
+    /// Asks for the object's size once more, by reading a byte of it: unlike the refusal of a HEAD, that of a GET says why.
+    async fn ask_by_get(&self, client: &Client, key: &str, refused: Failure) -> Result<Option<u64>, Failure> {
+        match self.get_object(client, key, Some("bytes=0-0".to_owned())).await {
+            Ok(answer) => {
+                let told = answer.content_range().and_then(|range| range.rsplit_once('/')?.1.parse().ok());
+                told.or_else(|| length_of(&answer)).map(Some).ok_or(refused)
+            }
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
+            Err(failure) if failure.is_invalid_range() => Ok(Some(0)),
+            Err(failure) if failure.code.is_empty() && !failure.retryable => Err(refused),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The next piece of an answer's body.
+    async fn piece(&self, answer: &mut GetObjectOutput) -> Result<Option<bytes::Bytes>, Failure> {
+        let host = self.address.endpoint.as_deref().map_or(self.address.bucket.clone(), wire::host_of);
+        match self.wire.piece_of(&host, answer.body.next()).await {
+            Some(Some(piece)) => piece.map(Some).map_err(Failure::cut),
+            Some(None) => Ok(None),
+            None => {
+                let limit = self.settings.stall_timeout.as_secs_f64();
+                Err(Failure::cut(format_args!("nothing came for {limit:.1} s")))
+            }
+        }
+    }
+}
+
+/// First and last byte of the range that a header `Content-Range` tells.
+fn ends_of(told: &str) -> Option<(u64, u64)> {
+    let (first, last) = told.strip_prefix("bytes ")?.split_once('/')?.0.split_once('-')?;
+    // Room for the end.
+    Some((first.parse().ok()?, last.parse().ok().filter(|last| *last < u64::MAX)?))
 }
 
 fn length_of(answer: &GetObjectOutput) -> Option<u64> {

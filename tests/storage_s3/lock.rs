@@ -1,11 +1,9 @@
 //! Object Lock: nobody deletes what snapshots need.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use crate::cli::{Output, Vault, exit, noise, number, run};
+use crate::outside::{Kind, Outside};
 use crate::program::{Remote, table};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -146,70 +144,14 @@ fn given_a_service_that_refuses_to_prolong_then_the_snapshot_is_there_and_the_ex
     }
 }
 
-/// It looks for a signature, and does not look at it.
-const AUTHORIZATION: &str = "Authorization: AWS4-HMAC-SHA256 \
-    Credential=any/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=any\r\n";
-
-/// A server by other people that knows versions and locks: moto's. Ended when dropped.
-struct Moto {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Moto {
-    fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let mut command = Command::new(crate::independent::python());
-        command
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let moto = Self { child: command.spawn().unwrap(), port };
-        let began = SystemTime::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(began.elapsed().unwrap() < crate::cli::HANGS, "it does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let made = moto.ask("PUT", "/vault", "x-amz-bucket-object-lock-enabled: true\r\n");
-        assert!(made.starts_with("HTTP/1.1 200"), "{made}");
-        moto
-    }
-
-    /// One request by hand; the answer.
-    fn ask(&self, method: &str, path: &str, headers: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{AUTHORIZATION}{headers}Content-Length: 0\r\nConnection: close\r\n\r\n",
-            self.port
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-}
-
 #[test]
 fn given_a_server_by_others_then_locks_hold_there_and_everything_works_with_them() {
-    let moto = Moto::start();
+    let moto = Outside::start(Kind::Moto);
     let vault = Vault::empty();
     let locking = |args: &[&str], stdin: &[u8]| {
         let mut command = vault.command([&["--object-lock", "compliance:30d"], args].concat());
-        command
-            .env("DUMPVAULT_REPOSITORY", format!("s3:http://127.0.0.1:{}/vault/repo", moto.port))
-            .env("DUMPVAULT_KEY_FILE", vault.key_file())
-            .env("AWS_ACCESS_KEY_ID", "any")
-            .env("AWS_SECRET_ACCESS_KEY", "any")
-            .env("AWS_REGION", "us-east-1");
+        moto.surround(&mut command, "repo");
+        command.env("DUMPVAULT_KEY_FILE", vault.key_file());
         run(command, stdin)
     };
     locking(&["init"], b"").expect(exit::OK);

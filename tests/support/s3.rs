@@ -49,6 +49,19 @@ pub struct Call {
     pub payload: String,
     /// The body's checksum, where the header has one.
     pub checksum: Option<String>,
+    /// All headers, with names in small letters.
+    pub headers: HashMap<String, String>,
+}
+
+impl Call {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// What a body has, by its header.
+    pub fn body_bytes(&self) -> u64 {
+        self.header("content-length").parse().unwrap_or(0)
+    }
 }
 
 /// What goes wrong with one request.
@@ -56,6 +69,12 @@ pub struct Call {
 pub enum HttpFault {
     /// An error of the service; nothing is done.
     Status(u16, &'static str),
+    /// The same, with words.
+    Says(u16, &'static str, &'static str),
+    /// The same, with a header.
+    With(u16, &'static str, (&'static str, &'static str)),
+    /// Another server answers: a status, and a page.
+    Page(u16, &'static str),
     /// The connection closes; nothing is done.
     Drop,
     /// It is done, and the connection closes instead of an answer.
@@ -97,6 +116,8 @@ struct State {
     connections: Vec<tokio::task::JoinHandle<()>>,
     skew: Duration,
     ignores_ranges: bool,
+    sends_whole_checksums: bool,
+    quota: Option<u64>,
     hook: Option<Arc<Hook>>,
     calls: Vec<Call>,
     /// Requests that wait for their answer just now, and how many did at most.
@@ -154,6 +175,8 @@ impl TestServer {
             connections: Vec::new(),
             skew: Duration::ZERO,
             ignores_ranges: false,
+            sends_whole_checksums: false,
+            quota: None,
             hook: None,
             calls: Vec::new(),
             under_way: 0,
@@ -261,6 +284,21 @@ impl TestServer {
         self.lock().ignores_ranges = true;
     }
 
+    /// Sends the checksum of the whole object with a range of it, as some services do.
+    pub fn send_whole_checksums(&self) {
+        self.lock().sends_whole_checksums = true;
+    }
+
+    /// What all objects together may have; `None` is no bound.
+    pub fn set_quota(&self, bytes: Option<u64>) {
+        self.lock().quota = bytes;
+    }
+
+    /// What all objects have together.
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes()
+    }
+
     pub fn set_skew(&self, ahead: Duration) {
         self.lock().skew = ahead;
     }
@@ -361,16 +399,31 @@ impl Server {
             tokio::time::sleep(latency).await;
         }
         self.state.lock().unwrap().under_way -= 1;
-        let whole = |status: u16, code: &str| {
-            let text = format!("<Error><Code>{code}</Code><Message>it was ordered</Message></Error>");
+        let whole = |status: u16, code: &str, words: &str| {
+            let text = format!("<Error><Code>{code}</Code><Message>{words}</Message></Error>");
             let body = FaultyBody { inner: Body::from(text), left: usize::MAX, fault: None };
             Response::builder().status(StatusCode::from_u16(status).unwrap()).body(body).unwrap()
         };
         match fault {
-            Some(HttpFault::Status(status, code)) => {
+            Some(HttpFault::Status(..) | HttpFault::Says(..) | HttpFault::With(..) | HttpFault::Page(..)) => {
                 // As a real server does: what is sent is read first.
                 let _ = request.body_mut().collect().await;
-                return Ok(whole(status, code));
+                return Ok(match fault {
+                    Some(HttpFault::Status(status, code)) => whole(status, code, "it was ordered"),
+                    Some(HttpFault::Says(status, code, words)) => whole(status, code, words),
+                    Some(HttpFault::With(status, code, (name, value))) => {
+                        let mut answer = whole(status, code, "it was ordered");
+                        answer.headers_mut().insert(name, value.parse().unwrap());
+                        answer
+                    }
+                    Some(HttpFault::Page(status, text)) => {
+                        let body =
+                            FaultyBody { inner: Body::from(text.to_owned()), left: usize::MAX, fault: None };
+                        let answer = Response::builder().status(status).header("content-type", "text/html");
+                        answer.body(body).unwrap()
+                    }
+                    _ => unreachable!(),
+                });
             }
             Some(HttpFault::Drop) => return Err("dropped".into()),
             Some(HttpFault::Stall) => std::future::pending().await,
@@ -389,6 +442,9 @@ impl Server {
         if let Some(length) = length.filter(|_| left < usize::MAX) {
             response.headers_mut().entry("content-length").or_insert(length.into());
         }
+        if response.status() == 206 && self.state.lock().unwrap().sends_whole_checksums {
+            response.headers_mut().insert("x-amz-checksum-crc32", "AAAAAA==".parse().unwrap());
+        }
         if matches!(fault, Some(HttpFault::OtherRange)) {
             response.headers_mut().insert("content-range", "bytes 1-10/100".parse().unwrap());
         }
@@ -400,7 +456,7 @@ impl Server {
     }
 
     fn begin(&self, request: &Request<hyper::body::Incoming>) -> (Option<HttpFault>, Duration, Duration) {
-        let (call, hook, latency, skew) = {
+        let (call, hook, latency, skew, room) = {
             let mut state = self.state.lock().unwrap();
             let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
             let repetitions = state.repetitions.entry((method.clone(), path.clone())).or_insert(0);
@@ -411,12 +467,19 @@ impl Server {
             let header = |name: &str| Some(request.headers().get(name)?.to_str().unwrap().to_owned());
             let payload = header("x-amz-content-sha256").unwrap_or_default();
             let checksum = header("x-amz-checksum-crc32");
-            let call = Call { method, path, query, number, repetition, payload, checksum };
+            let headers = request.headers().iter();
+            let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+            let headers = headers.collect();
+            let call = Call { method, path, query, number, repetition, payload, checksum, headers };
             state.calls.push(call.clone());
             state.under_way += 1;
             state.under_way_max = state.under_way_max.max(state.under_way);
-            (call, state.hook.clone(), state.latency, state.skew)
+            let room = state.quota.map(|quota| quota.saturating_sub(state.bytes()));
+            (call, state.hook.clone(), state.latency, state.skew, room)
         };
+        if call.method == "PUT" && room.is_some_and(|room| call.body_bytes() > room) {
+            return (Some(HttpFault::Status(507, "InsufficientStorage")), latency, skew);
+        }
         (hook.and_then(|hook| hook(&call)), latency, skew)
     }
 }
@@ -513,6 +576,10 @@ fn check_bucket(bucket: &str) -> S3Result<()> {
 }
 
 impl State {
+    fn bytes(&self) -> u64 {
+        self.objects.values().map(|object| object.bytes.len() as u64).sum()
+    }
+
     fn insert_new(&mut self, key: String, bytes: Bytes, new: bool, class: Option<String>) -> S3Result<()> {
         match self.conditional {
             Conditional::Refuses if new => {

@@ -17,6 +17,10 @@ use crate::snapshot::{Body, State, Stream, StreamFormat};
 
 /// A stream whose restore would open a block more often than that, on average, is stored afresh.
 const OPENS_MAX: f64 = 1.2;
+/// So many packs are fetched for any parent …
+const FETCHES_FREE: u64 = 16;
+/// … and one more for so many bytes of the stream: sending few bytes again costs less than fetching many packs.
+const BYTES_PER_FETCH: u64 = 64 << 10;
 
 /// Which snapshot's streams new ones are compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,12 +162,15 @@ fn section_ends(stream: &Stream) -> Vec<u64> {
     ends
 }
 
-/// What makes restores of the parent so slow that a stream had better not rest on it.
+/// What makes restores, or the comparison itself, so slow that a stream had better not rest on its parent.
 fn why_afresh(parent: &Survey, read_amplification_max: f64) -> Option<String> {
     let (amplification, opens) = (parent.read_amplification(), parent.opens());
     if amplification > read_amplification_max {
         let text = "restoring its parent reads";
         return Some(format!("{text} {amplification:.1} times what the stream takes by itself"));
+    }
+    if parent.fetches > FETCHES_FREE.max(parent.bytes / BYTES_PER_FETCH) {
+        return Some(format!("its parent lies in {} packs that the cache does not hold", parent.fetches));
     }
     let text = "restoring its parent wants blocks of too many backups at a time, and opens each";
     (opens > OPENS_MAX).then(|| format!("{text} {opens:.1} times"))

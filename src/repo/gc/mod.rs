@@ -3,6 +3,7 @@
 //! | file | hides |
 //! |---|---|
 //! | `forget` | the order in which a snapshot goes |
+//! | `full` | how a store that takes nothing any more is pruned all the same |
 //! | `live` | the set of live chunks |
 //! | `mark` | how recipes are followed to chunks |
 //! | `witness` | which pack was seen to hold a chunk that several claim |
@@ -19,6 +20,7 @@
 
 mod alone;
 mod forget;
+mod full;
 mod live;
 mod mark;
 mod survey;
@@ -62,6 +64,9 @@ pub struct PruneSettings {
     /// End all sessions, as if they had not been heard of for long: those of killed programs need not be waited for. A backup that is
     /// under way all the same fails when it is to commit.
     pub end_sessions: bool,
+    /// The store is full, and nothing else uses the repository: where not even a session can be put, one pack that nothing needs goes
+    /// first. What is partly live stays, since copying it takes room.
+    pub full_store: bool,
 }
 
 impl PruneSettings {
@@ -73,6 +78,7 @@ impl PruneSettings {
             now_ms,
             dry_run: false,
             end_sessions: false,
+            full_store: false,
         }
     }
 }
@@ -186,7 +192,14 @@ impl Repository {
             }
             return Ok(report);
         }
-        let session = self.begin_prune(settings.now_ms)?;
+        let session = match self.begin_prune(settings.now_ms) {
+            Err(refused) if settings.full_store && refused.is_no_space() => {
+                report.bytes_deleted += self.make_room(refused, settings, observer, cancel)?;
+                report.packs_deleted += 1;
+                self.begin_prune(settings.now_ms)?
+            }
+            session => session?,
+        };
         self.probe_listings()?;
         match self.prune_registered(&session, settings, observer, cancel, &mut report) {
             Ok(()) => Ok(report),
@@ -305,7 +318,11 @@ impl Repository {
     /// # Errors
     /// [`RepoError::ClockSkew`] when they are more than five minutes apart.
     pub fn check_clock(&self, now_ms: i64) -> Result<(), RepoError> {
-        self.refuse_skew(&Session::register(self, SessionKind::Write)?, now_ms)
+        match Session::register(self, SessionKind::Write) {
+            // Nothing can be put to learn the time, and what is about to be deleted makes room.
+            Err(refused) if refused.is_no_space() => self.told_time(now_ms).map(drop),
+            session => self.refuse_skew(&session?, now_ms),
+        }
     }
 
     fn refuse_skew(&self, session: &Session, now_ms: i64) -> Result<(), RepoError> {
@@ -377,7 +394,7 @@ impl Repository {
             })
         };
         let mut young = Young::new(survey, settings.grace);
-        let share = settings.live_share_max.clamp(0.0, 1.0);
+        let share = if settings.full_store { 0.0 } else { settings.live_share_max.clamp(0.0, 1.0) };
         let mut small: HashMap<BlockKind, Vec<CondemnedPack>> = HashMap::new();
         for weight in survey.weigh(&survey.condemned(), cancel)? {
             report.live_bytes += weight.live_bytes;
@@ -393,7 +410,10 @@ impl Repository {
                 young.take(&condemned, kind, live_chunks == 0 || mostly_dead, is_small);
             } else if live_chunks == 0 || mostly_dead && !damaged {
                 report.condemned.push(condemned);
-            } else if !damaged && pack.bytes < self.config.pack_bytes as u64 / SMALL_PACK {
+            } else if !damaged
+                && !settings.full_store
+                && pack.bytes < self.config.pack_bytes as u64 / SMALL_PACK
+            {
                 small.entry(kind).or_default().push(condemned);
             }
         }

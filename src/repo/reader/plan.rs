@@ -610,6 +610,7 @@ pub(super) fn unshare(error: &Arc<RepoError>) -> RepoError {
             object: error.object.clone(),
             kind: error.kind,
             retryable: error.retryable,
+            wait: error.wait,
             source: error.source.to_string().into(),
         }),
         other => RepoError::Inconsistent { object: "a block".to_owned(), what: other.to_string() },

@@ -63,6 +63,8 @@ pub struct Survey {
     pub blocks: HashMap<(i64, u32), BlockUse>,
     /// Chunks that the stream holds whole: where they begin in it. Half a million at most, an even share of each part of the stream.
     pub whole: Vec<(u64, ChunkId)>,
+    /// Packs of it that would have to be fetched first. Whoever has a pack cache says so; 0 otherwise.
+    pub fetches: u64,
 }
 
 impl Survey {

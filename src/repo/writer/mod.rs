@@ -65,6 +65,15 @@ pub struct BackupSession {
     number: u64,
     chunker: Chunker,
     sink: Sink,
+    staged: Vec<Staged>,
+}
+
+/// A snapshot that is sealed, and that nobody can see yet.
+struct Staged {
+    summary: Summary,
+    body: Body,
+    bytes: Vec<u8>,
+    now_ms: i64,
 }
 
 /// A stream whose bytes are stored, and of which nobody knows yet whether it is whole.
@@ -253,6 +262,7 @@ impl Repository {
             repo: self.clone(),
             number: SESSIONS.fetch_add(1, Ordering::Relaxed),
             chunker: Chunker::new(&self.content.chunker_gear, self.config.chunk_sizes),
+            staged: Vec::new(),
             sink: Sink {
                 repo: self.clone(),
                 known: Known::new(self, catalog, presence),
@@ -363,23 +373,22 @@ impl BackupSession {
     /// When anything fails; then there is no snapshot, unless the very last step's answer was lost. [`RepoError::Fenced`] when this backup
     /// was suspended for so long that a prune went on without it: what it relied on may be gone.
     pub fn commit(mut self, streams: Vec<Finished>, request: CommitRequest) -> Result<Committed, RepoError> {
-        let outcome = self.commit_fenced(streams, request);
-        if let Err(RepoError::Fenced { .. }) = outcome {
-            self.withdraw_indexes();
-        }
-        outcome
+        let series = request.series.clone();
+        self.stage(streams, request)?;
+        let nothing = || RepoError::Inconsistent { object: series, what: "nothing was committed".to_owned() };
+        self.commit_staged()?.pop().ok_or_else(nothing)
     }
 
-    fn commit_fenced(
-        &mut self,
-        streams: Vec<Finished>,
-        request: CommitRequest,
-    ) -> Result<Committed, RepoError> {
+    /// Seals a snapshot, to be committed together with others by [`BackupSession::commit_staged`].
+    ///
+    /// # Errors
+    /// When it cannot be sealed, its streams are not of this session, or its author may not add to the series.
+    pub fn stage(&mut self, streams: Vec<Finished>, request: CommitRequest) -> Result<Summary, RepoError> {
         if streams.is_empty() || streams.iter().any(|stream| stream.session != self.number) {
             let what = "a snapshot needs streams of its own backup".to_owned();
             return Err(RepoError::Inconsistent { object: request.series, what });
         }
-        self.sink.flush()?;
+        self.repo.authors.may_add(&request.series, &request.host)?;
         let state = match (streams.iter().any(|stream| stream.is_suspect), request.failed.is_empty()) {
             (true, _) => State::Suspect,
             (false, true) => State::Complete,
@@ -388,7 +397,7 @@ impl BackupSession {
         let streams: Vec<Stream> = streams.into_iter().map(|finished| finished.stream).collect();
         let head = Head {
             series: request.series,
-            host: request.host.clone(),
+            host: request.host,
             time_ms: request.time_ms,
             state,
             tags: request.tags,
@@ -406,60 +415,125 @@ impl BackupSession {
             origin_author: request.origin_author,
         };
         let body = Body { streams, failed: request.failed, source: request.source, parent: request.parent };
-        self.repo.authors.may_add(&head.series, &head.host)?;
         let Repository { id: repo_id, keys, entropy, .. } = &self.repo;
         let bytes = seal(&head, &body, *repo_id, keys, entropy.as_ref())?;
+        let id = SnapshotId::from_bytes(*blake3::hash(&bytes).as_bytes());
+        let stored_ms = self.repo.clock.now().as_millisecond();
+        let by_full = self.repo.role() == Role::Full;
+        let summary = Summary { id, head, stored_ms, is_doubtful: false, by_full };
+        self.staged.push(Staged { summary: summary.clone(), body, bytes, now_ms: request.now_ms });
+        Ok(summary)
+    }
+
+    /// How many snapshots are staged, and the stored bytes of all that was put together so far.
+    pub fn staged(&self) -> (usize, u64) {
+        let (data, recipe) = self.sink.pipeline.stored_bytes();
+        (self.staged.len(), data + recipe)
+    }
+
+    /// Makes everything durable and commits the staged snapshots, in the order in which they were staged. Whether packs are gone and the
+    /// session is still good is looked at for all of them together.
+    ///
+    /// # Errors
+    /// As [`BackupSession::commit`]; of several snapshots the first ones may be committed all the same.
+    pub fn commit_staged(mut self) -> Result<Vec<Committed>, RepoError> {
+        let outcome = self.commit_fenced();
+        if let Err(RepoError::Fenced { .. }) = outcome {
+            self.withdraw_indexes();
+        }
+        let (staged, lock_failure) = outcome?;
+        Ok(self.conclude(staged, lock_failure))
+    }
+
+    fn commit_fenced(&mut self) -> Result<(Vec<Staged>, Option<Arc<RepoError>>), RepoError> {
+        self.sink.flush()?;
         // A lock that cannot be prolonged makes the snapshot no worse than none: it is committed, and said.
         let lock_failure = self.extend_locks().err().map(Arc::new);
         self.fence(true)?;
-        let id: SnapshotId = self.repo.put_hashed(&bytes)?;
-        // Now it keeps what it reaches. A prune that looked for snapshots before has ended this session before that.
+        let staged = std::mem::take(&mut self.staged);
+        for one in &staged {
+            self.repo.put_hashed::<SnapshotId>(&one.bytes)?;
+        }
+        // Now they keep what they reach. A prune that looked for snapshots before has ended this session before that.
         if let Err(error) = self.fence(false) {
-            self.repo.clear_away(&id);
+            staged.iter().for_each(|one| self.repo.clear_away(&one.summary.id));
             return Err(error);
         }
-        let mark = self.repo.put_mark(&Mark {
-            kind: MarkKind::Committed,
-            object: id.key(),
-            time_ms: request.now_ms,
-            supersedes: Vec::new(),
-            // Should the snapshot be lost, the mark still tells whose it was.
-            value: Some(head.series.clone()),
-            host: request.host,
-        })?;
-        // Whoever removes snapshots as abandoned, or rotates keys, has ended their sessions first, and looked for marks then: it has seen this
-        // one, or this finds the session ended.
+        let marks = staged.iter().map(|one| {
+            self.repo.put_mark(&Mark {
+                kind: MarkKind::Committed,
+                object: one.summary.id.key(),
+                time_ms: one.now_ms,
+                supersedes: Vec::new(),
+                // Should the snapshot be lost, the mark still tells whose it was.
+                value: Some(one.summary.head.series.clone()),
+                host: one.summary.head.host.clone(),
+            })
+        });
+        let marks = marks.collect::<Result<Vec<MarkId>, RepoError>>()?;
+        // Whoever removes snapshots as abandoned, or rotates keys, has ended their sessions first, and looked for marks then: it has seen
+        // these, or this finds the session ended.
         let ended = match self.fence(false) {
-            Err(RepoError::Fenced { why }) => self.close_names(&mark).and_then(|named| match named {
+            Err(RepoError::Fenced { why }) => self.close_names(&marks).and_then(|named| match named {
                 true => Ok(()),
                 false => Err(RepoError::Fenced { why }),
             }),
-            Ok(()) if self.repo.storage.size(&id.key())?.is_none() => {
-                let why = "its snapshot was removed as abandoned before it was committed".to_owned();
-                Err(RepoError::Fenced { why })
-            }
             outcome => outcome,
         };
+        let ended = ended.and_then(|()| self.see_snapshots(&staged));
         if let Err(error @ RepoError::Fenced { .. }) = ended {
-            // Where that fails again and again, a mark without a snapshot stays: told by every check, until a repair gives it up.
-            let mut taken_back = self.repo.storage.delete(&mark.key());
-            for _ in 1..TAKE_BACK_TRIES {
-                if taken_back.is_ok() {
-                    break;
-                }
-                taken_back = self.repo.storage.delete(&mark.key());
+            for (mark, one) in marks.iter().zip(&staged) {
+                self.take_back(mark, &one.summary.id);
             }
-            if let Err(error) = taken_back {
-                tracing::warn!("{error}");
-            }
-            self.repo.clear_away(&id);
             return Err(error);
         }
         ended?;
-        // From here on the snapshot stands; what follows only saves time.
-        self.remember(&head, id);
-        if let Err(error) = self.sink.known.catalog().keep_object(&id.key(), &bytes) {
+        Ok((staged, lock_failure))
+    }
+
+    /// Whether the epoch that this session writes in was closed by an object that names all the marks: then they count, though the session
+    /// was ended.
+    fn close_names(&self, marks: &[MarkId]) -> Result<bool, RepoError> {
+        let epoch = self.repo.keys.newest().number();
+        let now = self.repo.refreshed()?;
+        let epochs = now.authors.epochs();
+        Ok(epochs.newest() > epoch && marks.iter().all(|mark| epochs.counts(epoch, mark.as_bytes())))
+    }
+
+    /// Sees that nobody removed the snapshots as abandoned before they were committed.
+    fn see_snapshots(&self, staged: &[Staged]) -> Result<(), RepoError> {
+        for one in staged {
+            if self.repo.storage.size(&one.summary.id.key())?.is_none() {
+                let why = "its snapshot was removed as abandoned before it was committed".to_owned();
+                return Err(RepoError::Fenced { why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a mark that must not stand, and its snapshot.
+    fn take_back(&self, mark: &MarkId, snapshot: &SnapshotId) {
+        // Where that fails again and again, a mark without a snapshot stays: told by every check, until a repair gives it up.
+        let mut taken_back = self.repo.storage.delete(&mark.key());
+        for _ in 1..TAKE_BACK_TRIES {
+            if taken_back.is_ok() {
+                break;
+            }
+            taken_back = self.repo.storage.delete(&mark.key());
+        }
+        if let Err(error) = taken_back {
             tracing::warn!("{error}");
+        }
+        self.repo.clear_away(snapshot);
+    }
+
+    /// The snapshots stand; what follows only saves time, and lets their loss be noticed.
+    fn conclude(mut self, staged: Vec<Staged>, lock_failure: Option<Arc<RepoError>>) -> Vec<Committed> {
+        for one in &staged {
+            self.remember(&one.summary.head, one.summary.id);
+            if let Err(error) = self.sink.known.catalog().keep_object(&one.summary.id.key(), &one.bytes) {
+                tracing::warn!("{error}");
+            }
         }
         self.sink.known.save_filter();
         if self.sink.known.is_catalog_lost()
@@ -472,19 +546,13 @@ impl BackupSession {
         let indexes = self.sink.known.catalog().indexes().unwrap_or_default();
         self.repo.leave_out_unnamed(&indexes, &mut healed);
         self.repo.leave_out_unnamed(&indexes, &mut lost);
-        let stored_ms = self.repo.clock.now().as_millisecond();
-        let by_full = self.repo.role() == Role::Full;
-        let summary = Summary { id, head, stored_ms, is_doubtful: false, by_full };
-        Ok(Committed { summary, body, healed, lost, lock_failure })
-    }
-
-    /// Whether the epoch that this session writes in was closed by an object that names the mark: then it counts, though the session was
-    /// ended.
-    fn close_names(&self, mark: &MarkId) -> Result<bool, RepoError> {
-        let epoch = self.repo.keys.newest().number();
-        let now = self.repo.refreshed()?;
-        let epochs = now.authors.epochs();
-        Ok(epochs.newest() > epoch && epochs.counts(epoch, mark.as_bytes()))
+        // What was met on the way is told once.
+        let mut met = Some((healed, lost, lock_failure));
+        let committed = staged.into_iter().map(|Staged { summary, body, .. }| {
+            let (healed, lost, lock_failure) = met.take().unwrap_or_default();
+            Committed { summary, body, healed, lost, lock_failure }
+        });
+        committed.collect()
     }
 
     /// Remembers the new snapshot as the newest of its series, so that its loss is noticed.

@@ -92,8 +92,8 @@ impl BackupSession {
         let locator = Arc::new(Mutex::new(Locator::strict(repo, catalog, self.sink.known.unusable())));
         let blocks = Arc::new(BlockReader::of_whole_packs(repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
-        let (survey, outline) = Survey::outlined(stream, &mut walker, &locator, workers)?;
-        self.keep_at_hand(&survey, &locator, label)?;
+        let (mut survey, outline) = Survey::outlined(stream, &mut walker, &locator, workers)?;
+        survey.fetches = self.keep_at_hand(&survey, &locator, label)?;
         let settings = ReadSettings {
             workers,
             open_bytes: OPEN_BYTES,
@@ -105,9 +105,9 @@ impl BackupSession {
         Ok(Parent { survey, windows, copies, section_ends: Vec::new(), is_alike })
     }
 
-    /// Tells the pack cache, if there is one, which packs the parent lies in.
-    fn keep_at_hand(&self, survey: &Survey, locator: &Mutex<Locator>, label: &str) -> Result<(), RepoError> {
-        let Some(cache) = self.repo.storage.cache() else { return Ok(()) };
+    /// Tells the pack cache, if there is one, which packs the parent lies in; how many of them it has not.
+    fn keep_at_hand(&self, survey: &Survey, locator: &Mutex<Locator>, label: &str) -> Result<u64, RepoError> {
+        let Some(cache) = self.repo.storage.cache() else { return Ok(0) };
         let wanted: HashSet<i64> = survey.blocks.keys().map(|(pack, _)| *pack).collect();
         let packs = locator.lock().unwrap_or_else(PoisonError::into_inner).catalog().packs()?;
         let packs: Vec<_> = packs.into_iter().filter(|pack| wanted.contains(&pack.number)).collect();
@@ -118,7 +118,7 @@ impl BackupSession {
         }
         let keys: Vec<String> = packs.iter().map(|pack| pack_key(&pack.id)).collect();
         cache.prefer(label, &keys);
-        Ok(())
+        Ok(keys.iter().filter(|key| !cache.holds(key)).count() as u64)
     }
 }
 

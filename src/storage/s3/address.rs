@@ -54,11 +54,15 @@ impl S3Address {
             if scheme.is_empty() { ("", rest) } else { rest.split_once('/').unwrap_or((rest, "")) };
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let prefix = prefix.trim_matches('/');
-        if !is_bucket(bucket) {
+        if bucket.is_empty() {
             return refused(
                 text,
                 "it names no bucket: write s3://bucket/prefix or s3:https://host/bucket/prefix",
             );
+        }
+        if !is_bucket(bucket) {
+            let rule = "bucket names have 3 characters or more: letters, digits, dots, hyphens, underscores";
+            return refused(text, &format!("`{bucket}` is not a valid bucket name; {rule}"));
         }
         if prefix.len() > PREFIX_BYTES_MAX || !prefix.chars().all(is_prefix_char) || has_odd_part(prefix) {
             return refused(text, "the prefix may hold letters, digits and ._-/ and no empty part");
@@ -184,6 +188,14 @@ mod tests {
         }
         let error = S3Address::parse("s3:https://key:hunter2@host/vault").unwrap_err().to_string();
         assert!(!error.contains("hunter2") && error.contains("AWS_SECRET_ACCESS_KEY"), "{error}");
+    }
+
+    #[test]
+    fn a_bucket_that_cannot_be_one_is_named_with_the_rule() {
+        let error = S3Address::parse("s3://b/p").unwrap_err().to_string();
+        assert!(error.contains("`b` is not a valid bucket name; bucket names have 3"), "{error}");
+        let error = S3Address::parse("s3:https://host/").unwrap_err().to_string();
+        assert!(error.contains("it names no bucket"), "{error}");
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! The service's errors, told apart by what a caller can do.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::date_time::{DateTime, Format};
 
 use super::super::{ErrorKind, StorageError};
+use super::failed::{NoAnswer, chain_of, find};
+
+/// So much of what the service says is looked at.
+const SAID_BYTES_MAX: usize = 4096;
 
 /// An error of the service before it is tied to an object.
 #[derive(Debug)]
@@ -14,19 +20,35 @@ pub(super) struct Failure {
     pub code: String,
     pub kind: ErrorKind,
     pub retryable: bool,
+    /// How long the service asks to be left alone.
+    pub wait: Option<Duration>,
     message: String,
+    /// All that the service said, in small letters: some name a header only somewhere in it.
+    said: String,
 }
 
 impl Failure {
     pub fn on(self, operation: &'static str, object: String) -> StorageError {
-        let Self { kind, retryable, message, .. } = self;
-        StorageError { operation, object, kind, retryable, source: message.into() }
+        let Self { kind, retryable, wait, message, .. } = self;
+        StorageError { operation, object, kind, retryable, wait, source: message.into() }
     }
 
-    /// The wire failed half way through an answer.
+    fn new(kind: ErrorKind, retryable: bool, message: String) -> Self {
+        let (code, said) = (String::new(), String::new());
+        Self { status: 0, code, kind, retryable, wait: None, message, said }
+    }
+
+    /// The connection failed half way through an answer.
     pub fn cut(message: impl std::fmt::Display) -> Self {
-        let message = format!("the answer broke off: {message}");
-        Self { status: 0, code: String::new(), kind: ErrorKind::Other, retryable: true, message }
+        Self::new(ErrorKind::Other, true, format!("the answer broke off: {message}"))
+    }
+
+    /// What answered is not the service: a login page, or a proxy.
+    pub fn alien(status: u16, what: impl std::fmt::Display) -> Self {
+        let message = format!(
+            "the answer is not one of an S3 service (HTTP {status}: {what}); check the endpoint, and whether a proxy or a login page stands in between"
+        );
+        Self { status, ..Self::new(ErrorKind::Other, false, message) }
     }
 
     /// The object is there already, or somebody is putting it just now.
@@ -34,7 +56,7 @@ impl Failure {
         self.status == 412 || self.code == "PreconditionFailed" || self.code == "ConditionalRequestConflict"
     }
 
-    /// The service does not know what `If-None-Match` is on a write.
+    /// The service does not know what the request asks for.
     pub fn is_not_implemented(&self) -> bool {
         self.status == 501 || self.code == "NotImplemented"
     }
@@ -42,62 +64,111 @@ impl Failure {
     pub fn is_invalid_range(&self) -> bool {
         self.status == 416 || self.code == "InvalidRange"
     }
+
+    /// The answer to a HEAD has no body, and so no code: it says that something is wrong, and not what.
+    pub fn is_unexplained(&self) -> bool {
+        matches!(self.status, 301 | 307 | 400..=403) && (self.code.is_empty() || self.code == "BadRequest")
+    }
+
+    /// The credentials were good until a while ago.
+    pub fn has_expired_credentials(&self) -> bool {
+        matches!(self.code.as_str(), "ExpiredToken" | "ExpiredTokenException" | "InvalidToken")
+    }
+
+    /// Whether the service's words, in small letters, hold one of these.
+    pub fn names(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.said.contains(word))
+    }
 }
 
 impl<E: ProvideErrorMetadata + StdError + 'static> From<SdkError<E, HttpResponse>> for Failure {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
-        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-        let service = error.as_service_error().map(ProvideErrorMetadata::meta);
-        let code = service.and_then(|meta| meta.code()).unwrap_or_default().to_owned();
-        let said = service.and_then(|meta| meta.message()).unwrap_or_default();
-        let (kind, retryable) = classify(status, &code);
-        let message = match &error {
-            SdkError::ServiceError(_) => {
-                let told = [code.as_str(), said].into_iter().filter(|part| !part.is_empty());
-                let told = told.collect::<Vec<_>>().join(": ");
-                let hint = hint(status, &code).map(|hint| format!(" ({hint})")).unwrap_or_default();
-                format!("HTTP {status}{}{told}{hint}", if told.is_empty() { "" } else { " " })
-            }
-            other => causes(other),
-        };
-        let failure = Self { status, code, kind, retryable, message };
         match &error {
-            SdkError::ServiceError(_) => failure,
-            SdkError::ConstructionFailure(_) => Self { retryable: false, ..failure }.without_credentials(),
-            SdkError::DispatchFailure(dispatch) => {
-                let retryable = dispatch.is_io() || dispatch.is_timeout();
-                let failure = Self { retryable: retryable || dispatch.is_other(), ..failure };
-                if retryable { failure.without_trust() } else { failure.without_credentials() }
-            }
+            SdkError::ServiceError(_) => Self::of_service(&error),
+            SdkError::ConstructionFailure(_) => Self::without_credentials(&error),
+            SdkError::DispatchFailure(dispatch) => match find::<NoAnswer>(&error) {
+                Some(no_answer) => {
+                    let kind = match no_answer.unreachable {
+                        true => ErrorKind::Unreachable,
+                        false => ErrorKind::Other,
+                    };
+                    Self::new(kind, no_answer.retryable, no_answer.to_string())
+                }
+                None if dispatch.is_io() || dispatch.is_timeout() => {
+                    Self::new(ErrorKind::Other, true, chain_of(&error))
+                }
+                None => {
+                    let failure = Self::without_credentials(&error);
+                    Self { retryable: dispatch.is_other() && failure.kind == ErrorKind::Other, ..failure }
+                }
+            },
             // An answer that is none, or came too late.
-            _ => Self { retryable: true, kind: ErrorKind::Other, ..failure },
+            _ => Self::new(ErrorKind::Other, true, chain_of(&error)),
         }
     }
 }
 
 impl Failure {
-    /// The SDK tells missing credentials in words only.
-    fn without_credentials(mut self) -> Self {
-        let message = self.message.to_ascii_lowercase();
-        if message.contains("credentials") || message.contains("identity") {
-            self.kind = ErrorKind::Denied;
-            self.retryable = false;
-            self.message.push_str(
-                "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for a profile in ~/.aws",
-            );
-            return self;
+    fn of_service<E: ProvideErrorMetadata + StdError + 'static>(error: &SdkError<E, HttpResponse>) -> Self {
+        let response = error.raw_response();
+        let status = response.map_or(0, |response| response.status().as_u16());
+        let body = response.and_then(|response| response.body().bytes()).unwrap_or_default();
+        let body = String::from_utf8_lossy(body.get(..SAID_BYTES_MAX).unwrap_or(body));
+        let service = error.as_service_error().map(ProvideErrorMetadata::meta);
+        let code = service.and_then(|meta| meta.code()).unwrap_or_default().to_owned();
+        let words = service.and_then(|meta| meta.message()).unwrap_or_default();
+        let said = format!("{code} {words} {body}").to_ascii_lowercase();
+        if code.is_empty() && is_page(&body) {
+            let (kind, retryable) = classify(status, "");
+            return Self { kind, retryable, ..Self::alien(status, "a web page") };
         }
-        self.without_trust()
+        if code.is_empty() && (200..300).contains(&status) {
+            return Self::alien(status, chain_of(error));
+        }
+        let (kind, retryable) = match is_full(status, &said) {
+            true => (ErrorKind::NoSpace, false),
+            false => classify(status, &code),
+        };
+        let told = [code.as_str(), words].into_iter().filter(|part| !part.is_empty());
+        let told = told.collect::<Vec<_>>().join(": ");
+        let hint = hint(status, &code).map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let message = format!("HTTP {status}{}{told}{hint}", if told.is_empty() { "" } else { " " });
+        let wait = response.and_then(asked_wait);
+        Self { status, code, kind, retryable, wait, message, said }
     }
 
-    /// A certificate that is not trusted is told as a failure of the connection.
-    fn without_trust(mut self) -> Self {
-        if self.message.contains("certificate") {
-            self.retryable = false;
-            self.message.push_str("; a private authority's certificate is given with AWS_CA_BUNDLE");
+    /// The SDK tells missing credentials in words only.
+    fn without_credentials(error: &dyn StdError) -> Self {
+        let chain = chain_of(error);
+        let small = chain.to_ascii_lowercase();
+        if !small.contains("credentials") && !small.contains("identity") {
+            return Self::new(ErrorKind::Other, false, chain);
         }
-        self
+        tracing::info!("looking for credentials: {chain}");
+        Self::new(ErrorKind::NoCredentials, false, "no S3 credentials found".to_owned())
     }
+}
+
+/// How long the answer asks to be left alone: in seconds, or until a moment by the service's own clock.
+fn asked_wait(response: &HttpResponse) -> Option<Duration> {
+    let asked = response.headers().get("retry-after")?.trim();
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let moment = |text: &str| DateTime::from_str(text, Format::HttpDate).ok()?.to_millis().ok();
+    let now = moment(response.headers().get("date")?)?;
+    u64::try_from(moment(asked)?.saturating_sub(now)).ok().map(Duration::from_millis)
+}
+
+fn is_page(body: &str) -> bool {
+    let begin = body.trim_start().get(..9).unwrap_or_default().to_ascii_lowercase();
+    begin == "<!doctype" || begin.starts_with("<html")
+}
+
+/// Some services tell a full store in words only. (Too many requests are a quota, too, and pass.)
+fn is_full(status: u16, said: &str) -> bool {
+    let words = ["quota", "storage cap exceeded", "data byte limit exceeded", "no space left"];
+    !matches!(status, 429 | 503) && words.into_iter().any(|word| said.contains(word))
 }
 
 fn classify(status: u16, code: &str) -> (ErrorKind, bool) {
@@ -147,36 +218,23 @@ fn hint(status: u16, code: &str) -> Option<&'static str> {
         "PermanentRedirect" | "AuthorizationHeaderMalformed" => {
             "the bucket is in another region: set AWS_REGION or --s3-region"
         }
-        "InvalidAccessKeyId" => "the access key is unknown there: look at AWS_ACCESS_KEY_ID or the profile",
-        "SignatureDoesNotMatch" => "the secret key does not fit the access key",
-        "ExpiredToken" | "ExpiredTokenException" => "the session token is out of date: fetch a new one",
-        "RequestTimeTooSkewed" => "this host's clock is wrong: set it right",
+        "InvalidAccessKeyId" => {
+            "the service does not know this access key: check AWS_ACCESS_KEY_ID or the profile"
+        }
+        "SignatureDoesNotMatch" => "the secret key does not belong to the access key",
+        "ExpiredToken" | "ExpiredTokenException" => "the session token has expired: fetch a new one",
+        "RequestTimeTooSkewed" => "this host's clock is wrong: set it (timedatectl)",
         "AccessDenied" => {
-            "the policy of user or bucket does not allow this; docs/offsite.md lists what is needed"
+            "the policy of the user or the bucket denies this; docs/offsite.md lists the policies"
         }
         _ if status == 301 || status == 307 => {
             "the bucket is in another region: set AWS_REGION or --s3-region"
         }
-        _ if status == 403 => {
-            "the policy of user or bucket does not allow this; docs/offsite.md lists what is needed"
+        _ if status == 403 && code.is_empty() => {
+            "the policy of the user or the bucket denies this; docs/offsite.md lists the policies"
         }
         _ => return None,
     })
-}
-
-/// An error and all that it says of its causes, each once.
-fn causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

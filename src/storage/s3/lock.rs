@@ -7,6 +7,7 @@ use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetention
 
 use super::super::{ErrorKind, ObjectLock, StorageError, check_key};
 use super::S3Storage;
+use super::error::Failure;
 
 /// How long objects are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +55,16 @@ impl ObjectLock for S3Storage {
         check_key("read", key)?;
         self.settings.backoff.run(&mut || {
             // Told with the object's size, and known to more services than the question for the lock alone.
-            let request = self.client.head_object().bucket(&self.address.bucket).key(self.address.name(key));
-            let answer = self.wait(async { Ok(request.send().await?) });
+            let answer = self.wait(async |client| match self.head_object(client, key).await {
+                Err(failure) if failure.is_unexplained() => {
+                    let status = failure.status;
+                    match self.ask_by_get(client, key, failure).await {
+                        Ok(_) => Err(Failure::alien(status, "it lets the object be read, and not asked for")),
+                        Err(failure) => Err(failure),
+                    }
+                }
+                answer => answer,
+            });
             let answer = answer.map_err(self.failed("read the lock of", key))?;
             Ok(answer.object_lock_retain_until_date().and_then(|end| SystemTime::try_from(*end).ok()))
         })
@@ -70,13 +79,12 @@ impl ObjectLock for S3Storage {
         let retention =
             ObjectLockRetention::builder().mode(mode).retain_until_date(DateTime::from(until)).build();
         let extended = self.settings.backoff.run(&mut || {
-            let request = self
-                .client
-                .put_object_retention()
-                .bucket(&self.address.bucket)
-                .key(self.address.name(key))
-                .retention(retention.clone());
-            self.wait(async { Ok(request.send().await?) }).map_err(self.failed("lock", key)).map(|_| ())
+            let locked = self.wait(async |client| {
+                let request = client.put_object_retention().bucket(&self.address.bucket);
+                let request = request.key(self.address.name(key)).retention(retention.clone());
+                Ok(request.send().await?)
+            });
+            locked.map_err(self.failed("lock", key)).map(|_| ())
         });
         match extended {
             // One that lasts longer, of a host that locks for longer, cannot be made shorter.

@@ -6,6 +6,7 @@ use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled};
 use super::super::{ErrorKind, StorageError, check_key};
 use super::S3Storage;
 use super::error::Failure;
+use super::put::without_checksum;
 
 /// What a service does when an object is put under a name that is taken, with `If-None-Match: *`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +37,21 @@ impl S3Storage {
     /// When it fails in a way that tells nothing.
     pub fn probe_replacing(&self, key: &str, bytes: &[u8]) -> Result<Replacing, StorageError> {
         check_key("write", key)?;
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.address.bucket)
-            .key(self.address.name(key))
-            .if_none_match("*")
-            .body(ByteStream::from(bytes.to_vec()));
-        match self.wait(async { Ok(request.send().await?) }) {
+        let put = self.wait(async |client| {
+            let request = client
+                .put_object()
+                .bucket(&self.address.bucket)
+                .key(self.address.name(key))
+                .if_none_match("*")
+                .body(ByteStream::from(bytes.to_vec()))
+                .customize();
+            let request = match self.manners.of(bytes.len()).checksum {
+                true => request,
+                false => request.config_override(without_checksum()),
+            };
+            Ok(request.send().await?)
+        });
+        match put {
             Ok(_) => Ok(Replacing::Replaced),
             Err(failure) if failure.is_there_already() => Ok(Replacing::Refused),
             Err(failure) if failure.is_not_implemented() => Ok(Replacing::HeaderUnknown),
@@ -56,13 +64,19 @@ impl S3Storage {
     /// # Errors
     /// When the service does not answer.
     pub fn bucket_lock(&self) -> Result<BucketLock, StorageError> {
-        let request = self.client.get_object_lock_configuration().bucket(&self.address.bucket);
-        let answer = match self.wait(async { Ok(request.send().await?) }) {
+        let answer = self.wait(async |client| {
+            Ok(client.get_object_lock_configuration().bucket(&self.address.bucket).send().await?)
+        });
+        let answer = match answer {
             Ok(answer) => answer,
             Err(failure) if failure.code == "ObjectLockConfigurationNotFoundError" => {
                 return Ok(BucketLock::Off);
             }
-            Err(failure) if says_nothing(&failure) => return Ok(BucketLock::Unknown(failure.code)),
+            Err(failure) if says_nothing(&failure) => {
+                let status = failure.status;
+                let code = Some(failure.code).filter(|code| !code.is_empty());
+                return Ok(BucketLock::Unknown(code.unwrap_or_else(|| format!("HTTP {status}"))));
+            }
             Err(failure) => return Err(self.failed("read", "")(failure)),
         };
         let lock = answer.object_lock_configuration();
@@ -85,8 +99,10 @@ impl S3Storage {
     /// # Errors
     /// When the service does not answer.
     pub fn keeps_versions(&self) -> Result<Option<bool>, StorageError> {
-        let request = self.client.get_bucket_versioning().bucket(&self.address.bucket);
-        match self.wait(async { Ok(request.send().await?) }) {
+        let answer = self.wait(async |client| {
+            Ok(client.get_bucket_versioning().bucket(&self.address.bucket).send().await?)
+        });
+        match answer {
             Ok(answer) => Ok(Some(answer.status() == Some(&BucketVersioningStatus::Enabled))),
             Err(failure) if says_nothing(&failure) => Ok(None),
             Err(failure) => Err(self.failed("read", "")(failure)),
@@ -97,6 +113,7 @@ impl S3Storage {
 /// Whether the service, or the policy, does not let this be known.
 fn says_nothing(failure: &Failure) -> bool {
     failure.is_not_implemented()
-        || matches!(failure.status, 400 | 405)
+        // An answer of success that is none: it does not know the question, and lists the bucket instead.
+        || matches!(failure.status, 200 | 400 | 405)
         || matches!(failure.kind, ErrorKind::Denied | ErrorKind::NotFound)
 }

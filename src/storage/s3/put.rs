@@ -1,32 +1,24 @@
 //! Putting without replacing.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::config::RequestChecksumCalculation;
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass};
 
 use super::super::{ErrorKind, Put, Storage, StorageError};
 use super::S3Storage;
 use super::error::Failure;
+use super::manners::{Conditional, Manners};
 
 /// How often `put` starts over when the object that was in its way is gone at the second look.
 const PUT_ATTEMPTS: u32 = 8;
-/// From so many bytes on, a body's hash is not signed.
-const UNSIGNED_BYTES_MIN: usize = 1 << 20;
 /// Services take no smaller parts, but for the last.
 const PART_BYTES_MIN: usize = 5 << 20;
 
-/// What is known of the service's `If-None-Match` on writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Conditional {
-    /// Nothing yet.
-    Unknown = 0,
-    /// It refused to replace an object.
-    Honoured = 1,
-    /// It refused the header.
-    Absent = 2,
+/// What makes a request go without a checksum in a header.
+pub(super) fn without_checksum() -> Builder {
+    Builder::new().request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
 }
 
 /// What is under a key, compared with bytes.
@@ -37,18 +29,6 @@ enum Found {
 }
 
 impl S3Storage {
-    fn conditional(&self) -> Conditional {
-        match self.conditional.load(Ordering::Relaxed) {
-            1 => Conditional::Honoured,
-            2 => Conditional::Absent,
-            _ => Conditional::Unknown,
-        }
-    }
-
-    fn learn(&self, conditional: Conditional) {
-        self.conditional.store(conditional as u8, Ordering::Relaxed);
-    }
-
     /// Puts the object unless something is there. The key is valid.
     pub(super) fn put_new(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
         let there_already = |found: &Found| match found {
@@ -61,8 +41,9 @@ impl S3Storage {
         };
         // Shared by all attempts; the SDK wants a body of its own.
         let body = self.bodies.body(bytes);
+        let mut guessed = false;
         for _ in 0..PUT_ATTEMPTS {
-            let conditional = self.conditional();
+            let conditional = self.manners.conditional();
             let ask_first = match conditional {
                 Conditional::Honoured => false,
                 Conditional::Absent => true,
@@ -81,17 +62,28 @@ impl S3Storage {
                 Ok(()) => return Ok(Put::Created),
                 Err(failure) if failure.is_there_already() => {
                     if failure.status == 412 {
-                        self.learn(Conditional::Honoured);
+                        self.manners.set_conditional(Conditional::Honoured);
                     }
                     if let Some(outcome) = there_already(&self.compare(key, bytes)?) {
                         return outcome;
                     }
                 }
-                Err(failure) if failure.is_not_implemented() && conditional != Conditional::Absent => {
-                    tracing::debug!("{} knows no If-None-Match", self.address);
-                    self.learn(Conditional::Absent);
+                Err(failure)
+                    if conditional == Conditional::Unknown && Manners::may_be_the_condition(&failure) =>
+                {
+                    tracing::debug!("{} may not know If-None-Match", self.address);
+                    self.manners.set_conditional(Conditional::Absent);
+                    guessed = true;
                 }
-                Err(failure) => return Err(self.failed("write", key)(failure)),
+                Err(failure) => {
+                    if guessed {
+                        self.manners.set_conditional(Conditional::Unknown);
+                    }
+                    if !failure.retryable {
+                        self.manners.give_up();
+                    }
+                    return Err(self.failed("write", key)(failure));
+                }
             }
         }
         let failure = Failure::cut("objects under this key come and go");
@@ -124,72 +116,64 @@ impl S3Storage {
     }
 
     fn put_whole(&self, key: &str, body: &bytes::Bytes, conditional: bool) -> Result<(), Failure> {
-        self.with_or_without_hash(body, |unsigned| {
-            let request = self
-                .client
-                .put_object()
-                .bucket(&self.address.bucket)
-                .key(self.address.name(key))
-                .set_if_none_match(conditional.then(|| "*".to_owned()))
-                .set_storage_class(self.storage_class(key))
-                .set_server_side_encryption(self.encryption())
-                .set_ssekms_key_id(self.settings.kms_key.clone())
-                .set_object_lock_mode(self.lock_mode(key))
-                .set_object_lock_retain_until_date(self.lock_end(key))
-                .body(ByteStream::from(body.clone()))
-                .customize();
-            let request = if unsigned { request.disable_payload_signing() } else { request };
-            self.wait(async { Ok(request.send().await.map(drop)?) })
+        self.manners.send(body.len(), |manner| {
+            let lock_mode = self.lock_mode(key);
+            // A lock asks for some checksum of the body.
+            let needs_md5 = !manner.checksum && lock_mode.is_some();
+            self.wait(async |client| {
+                let request = client
+                    .put_object()
+                    .bucket(&self.address.bucket)
+                    .key(self.address.name(key))
+                    .set_if_none_match(conditional.then(|| "*".to_owned()))
+                    .set_storage_class(self.storage_class(key))
+                    .set_server_side_encryption(self.encryption())
+                    .set_ssekms_key_id(self.settings.kms_key.clone())
+                    .set_object_lock_mode(lock_mode.clone())
+                    .set_object_lock_retain_until_date(self.lock_end(key))
+                    .set_content_md5(needs_md5.then(|| md5_of(body)))
+                    .body(ByteStream::from(body.clone()))
+                    .customize();
+                let request = if manner.signed { request } else { request.disable_payload_signing() };
+                let request = match manner.checksum {
+                    true => request,
+                    false => request.config_override(without_checksum()),
+                };
+                Ok(request.send().await.map(drop)?)
+            })
         })
-    }
-
-    /// Sends a body. The signature of a large one covers its checksum (CRC), as the SDK makes it anyway, and not its SHA-256: that takes
-    /// longer than anything else in an upload, and who could change a body on its way could as well answer that it arrived. A service, or
-    /// the policy of a bucket, may demand the hash all the same (`s3:x-amz-content-sha256`): what it refuses is sent once more with it.
-    fn with_or_without_hash<T>(
-        &self,
-        body: &[u8],
-        send: impl Fn(bool) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let checksum = self.client.config().request_checksum_calculation();
-        let has_checksum = checksum != Some(&RequestChecksumCalculation::WhenRequired);
-        if body.len() < UNSIGNED_BYTES_MIN || !has_checksum || self.signs_bodies.load(Ordering::Relaxed) {
-            return send(false);
-        }
-        match send(true) {
-            Err(failure) if matches!(failure.status, 400 | 403 | 501) => {
-                let sent = send(false);
-                if sent.is_ok() {
-                    tracing::debug!("{} wants hashes of bodies", self.address);
-                    self.signs_bodies.store(true, Ordering::Relaxed);
-                }
-                sent
-            }
-            outcome => outcome,
-        }
     }
 
     /// Puts a large object in parts; on any failure the parts are given up.
     fn put_parts(&self, key: &str, body: &bytes::Bytes, conditional: bool) -> Result<(), Failure> {
         let name = self.address.name(key);
-        let request = self
-            .client
-            .create_multipart_upload()
-            .bucket(&self.address.bucket)
-            .key(&name)
-            .set_storage_class(self.storage_class(key))
-            .set_server_side_encryption(self.encryption())
-            .set_ssekms_key_id(self.settings.kms_key.clone())
-            .set_object_lock_mode(self.lock_mode(key))
-            .set_object_lock_retain_until_date(self.lock_end(key));
-        let upload = self.wait(async { Ok(request.send().await?) })?;
+        let upload = self.manners.send(0, |manner| {
+            self.wait(async |client| {
+                let request = client
+                    .create_multipart_upload()
+                    .bucket(&self.address.bucket)
+                    .key(&name)
+                    .set_storage_class(self.storage_class(key))
+                    .set_server_side_encryption(self.encryption())
+                    .set_ssekms_key_id(self.settings.kms_key.clone())
+                    .set_object_lock_mode(self.lock_mode(key))
+                    .set_object_lock_retain_until_date(self.lock_end(key))
+                    .customize();
+                let request = match manner.checksum {
+                    true => request,
+                    false => request.config_override(without_checksum()),
+                };
+                Ok(request.send().await?)
+            })
+        })?;
         let id = upload.upload_id().unwrap_or_default().to_owned();
         let outcome = self.send_parts(&name, &id, body, conditional);
         if outcome.is_err() {
-            let request = self.client.abort_multipart_upload();
-            let request = request.bucket(&self.address.bucket).key(&name).upload_id(&id);
             // Safe to ignore because leftovers are cleared away later, and no listing shows them.
-            let _ = self.wait(async { Ok(request.send().await?) });
+            let _ = self.wait(async |client| {
+                let request = client.abort_multipart_upload();
+                Ok(request.bucket(&self.address.bucket).key(&name).upload_id(&id).send().await?)
+            });
         }
         outcome
     }
@@ -208,15 +192,15 @@ impl S3Storage {
             let tag = self.send_part(name, id, number, &part)?;
             parts.push(CompletedPart::builder().part_number(number).set_e_tag(tag).build());
         }
-        let request = self
-            .client
-            .complete_multipart_upload()
-            .bucket(&self.address.bucket)
-            .key(name)
-            .upload_id(id)
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
-            .set_if_none_match(conditional.then(|| "*".to_owned()));
-        self.wait(async {
+        let whole = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        self.wait(async |client| {
+            let request = client
+                .complete_multipart_upload()
+                .bucket(&self.address.bucket)
+                .key(name)
+                .upload_id(id)
+                .multipart_upload(whole.clone())
+                .set_if_none_match(conditional.then(|| "*".to_owned()));
             request.send().await?;
             Ok(())
         })
@@ -232,27 +216,34 @@ impl S3Storage {
     ) -> Result<Option<String>, Failure> {
         let mut last = None;
         let sent = self.settings.backoff.run(&mut || {
-            let sent = self.with_or_without_hash(part, |unsigned| {
-                let request = self
-                    .client
-                    .upload_part()
-                    .bucket(&self.address.bucket)
-                    .key(name)
-                    .upload_id(id)
-                    .part_number(number)
-                    .body(ByteStream::from(part.clone()))
-                    .customize();
-                let request = if unsigned { request.disable_payload_signing() } else { request };
-                self.wait(async { Ok(request.send().await?) })
+            let sent = self.manners.send(part.len(), |manner| {
+                self.wait(async |client| {
+                    let request = client
+                        .upload_part()
+                        .bucket(&self.address.bucket)
+                        .key(name)
+                        .upload_id(id)
+                        .part_number(number)
+                        .body(ByteStream::from(part.clone()))
+                        .customize();
+                    let request = if manner.signed { request } else { request.disable_payload_signing() };
+                    let request = match manner.checksum {
+                        true => request,
+                        false => request.config_override(without_checksum()),
+                    };
+                    Ok(request.send().await?)
+                })
             });
             sent.map_err(|failure| {
-                let retryable = failure.retryable;
+                let (kind, retryable, wait) = (failure.kind, failure.retryable, failure.wait);
                 last = Some(failure);
+                let object = format!("{}/{name} (part {number})", self.address.bucket);
                 StorageError {
                     operation: "write",
-                    object: format!("{}/{name} (part {number})", self.address.bucket),
-                    kind: ErrorKind::Other,
+                    object,
+                    kind,
                     retryable,
+                    wait,
                     source: "a part failed".into(),
                 }
             })
@@ -272,14 +263,16 @@ impl S3Storage {
         let mut removed = 0;
         let (mut key_marker, mut id_marker) = (None, None);
         loop {
-            let request = self
-                .client
-                .list_multipart_uploads()
-                .bucket(&self.address.bucket)
-                .set_prefix(Some(self.address.name("")).filter(|name| !name.is_empty()))
-                .set_key_marker(key_marker)
-                .set_upload_id_marker(id_marker);
-            let page = self.wait(async { Ok(request.send().await?) }).map_err(self.failed("list", ""))?;
+            let page = self.wait(async |client| {
+                let request = client
+                    .list_multipart_uploads()
+                    .bucket(&self.address.bucket)
+                    .set_prefix(Some(self.address.name("")).filter(|name| !name.is_empty()))
+                    .set_key_marker(key_marker.clone())
+                    .set_upload_id_marker(id_marker.clone());
+                Ok(request.send().await?)
+            });
+            let page = page.map_err(self.failed("list", ""))?;
             let now = self.service_time();
             for upload in page.uploads() {
                 let begun = upload.initiated().and_then(|time| SystemTime::try_from(*time).ok());
@@ -290,9 +283,11 @@ impl S3Storage {
                 if age < older_than || self.address.key(name).is_none() {
                     continue;
                 }
-                let request = self.client.abort_multipart_upload();
-                let request = request.bucket(&self.address.bucket).key(name).upload_id(id);
-                match self.wait(async { Ok(request.send().await?) }) {
+                let aborted = self.wait(async |client| {
+                    let request = client.abort_multipart_upload();
+                    Ok(request.bucket(&self.address.bucket).key(name).upload_id(id).send().await?)
+                });
+                match aborted {
                     Ok(_) => removed += 1,
                     Err(failure) if failure.kind == ErrorKind::NotFound => {}
                     Err(failure) => return Err(self.failed("delete", name)(failure)),
@@ -313,6 +308,12 @@ impl S3Storage {
         let theirs = if skew_ms < 0 { ours.checked_sub(skew) } else { ours.checked_add(skew) };
         theirs.unwrap_or(ours)
     }
+}
+
+/// As the header wants it.
+fn md5_of(body: &[u8]) -> String {
+    use md5::Digest as _;
+    aws_smithy_types::base64::encode(md5::Md5::digest(body))
 }
 
 /// Whether the last part of the key is a hash of 32 bytes in hex: then no two contents ever want it.

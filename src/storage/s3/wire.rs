@@ -31,13 +31,15 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::lanes;
+use super::{failed, lanes};
 use crate::storage::Requests;
 use crate::storage::limit::Rate;
 
 /// A body is passed on in pieces of at most so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A wait for so long is told, or half of the time limit if that is shorter.
+const STALL_TOLD_AFTER: Duration = Duration::from_secs(10);
 /// `skew_ms` before any answer told the time.
 const SKEW_UNKNOWN: i64 = i64::MIN;
 
@@ -56,6 +58,10 @@ pub(super) struct Wire {
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     skew_ms: AtomicI64,
+    /// Whose request went out last: access key and session token, hashed.
+    identity: Mutex<Option<blake3::Hash>>,
+    /// When somebody was told last that nothing moves.
+    told: Mutex<Option<Instant>>,
 }
 
 impl Wire {
@@ -73,6 +79,8 @@ impl Wire {
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
             skew_ms: AtomicI64::new(SKEW_UNKNOWN),
+            identity: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -94,6 +102,12 @@ impl Wire {
         Some(self.skew_ms.load(Ordering::Relaxed)).filter(|skew| *skew != SKEW_UNKNOWN)
     }
 
+    /// Whether the last request was made with these credentials.
+    pub fn asked_as(&self, key: &str, token: Option<&str>) -> bool {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        *identity == Some(identity_of(key, token))
+    }
+
     fn count(&self, request: &HttpRequest) {
         let uri = request.uri();
         let counter = match request.method() {
@@ -105,6 +119,13 @@ impl Wire {
             _ => &self.other,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        let header = |name: &str| request.headers().get(name);
+        let key =
+            header("authorization").and_then(|told| told.split_once("Credential=")?.1.split('/').next());
+        if let Some(key) = key {
+            let identity = identity_of(key, header("x-amz-security-token"));
+            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        }
         tracing::debug!("{} {uri}", request.method());
     }
 
@@ -217,6 +238,7 @@ struct Watched {
 impl HttpConnector for Watched {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (inner, wire) = (self.connectors.for_request(&request), Arc::clone(&self.wire));
+        let host = host_of(request.uri());
         HttpConnectorFuture::new(async move {
             wire.count(&request);
             let moved = Arc::new(Moved::new());
@@ -229,7 +251,8 @@ impl HttpConnector for Watched {
                 };
                 Paced::wrap(body, own.upload.clone(), Arc::clone(&sent), Box::new(note))
             });
-            let response = until_stalled(inner.call(request), &moved, wire.stall_timeout).await?;
+            let answer = wire.until_stalled(inner.call(request), &moved, &host).await;
+            let response = answer.map_err(|error| failed::explain(error, &host, CONNECT_TIMEOUT))?;
             wire.note_date(&response);
             let received = Arc::clone(&moved);
             Ok(response.map(move |body| {
@@ -262,24 +285,72 @@ impl Moved {
     }
 }
 
-/// Waits for the answer as long as the request's body moves, and for `limit` after its end.
-async fn until_stalled(
-    call: HttpConnectorFuture,
-    moved: &Moved,
-    limit: Duration,
-) -> Result<HttpResponse, ConnectorError> {
-    let mut call = std::pin::pin!(call);
-    loop {
-        let left = limit.saturating_sub(moved.idle()).max(Duration::from_millis(10));
-        match tokio::time::timeout(left, call.as_mut()).await {
-            Ok(outcome) => return outcome,
-            Err(_) if moved.idle() < limit => {}
-            Err(_) => {
-                let message = format!("nothing moved for {:.1} s", limit.as_secs_f64());
-                return Err(ConnectorError::timeout(message.into()));
+impl Wire {
+    /// Waits for the answer as long as the request's body moves, and for the time limit after its end.
+    async fn until_stalled(
+        &self,
+        call: HttpConnectorFuture,
+        moved: &Moved,
+        host: &str,
+    ) -> Result<HttpResponse, ConnectorError> {
+        let mut call = std::pin::pin!(call);
+        let mut told = false;
+        loop {
+            let limit = if told { self.stall_timeout } else { self.told_after() };
+            let left = limit.saturating_sub(moved.idle()).max(Duration::from_millis(10));
+            match tokio::time::timeout(left, call.as_mut()).await {
+                Ok(outcome) => return outcome,
+                Err(_) if moved.idle() < limit => {}
+                Err(_) if !told => {
+                    told = true;
+                    self.tell_of_stall(host);
+                }
+                Err(_) => {
+                    let message = format!("nothing moved for {:.1} s", limit.as_secs_f64());
+                    return Err(ConnectorError::timeout(message.into()));
+                }
             }
         }
     }
+
+    /// When a person is told that nothing moves: what only waits looks as if it hung.
+    fn told_after(&self) -> Duration {
+        STALL_TOLD_AFTER.min(self.stall_timeout / 2)
+    }
+
+    /// Waits for the next piece of an answer from `host`, and says so when that takes long; `None` when it does not come.
+    pub async fn piece_of<T>(&self, host: &str, piece: impl Future<Output = T>) -> Option<T> {
+        let mut piece = std::pin::pin!(piece);
+        let first = self.told_after();
+        if let Ok(piece) = tokio::time::timeout(first, piece.as_mut()).await {
+            return Some(piece);
+        }
+        self.tell_of_stall(host);
+        tokio::time::timeout(self.stall_timeout.saturating_sub(first), piece).await.ok()
+    }
+
+    /// One line, however many requests wait.
+    fn tell_of_stall(&self, host: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= self.stall_timeout) {
+            *told = Some(Instant::now());
+            let (silent, limit) = (self.told_after().as_secs_f64(), self.stall_timeout.as_secs_f64());
+            tracing::warn!(
+                "no data from or to {host} for {silent:.1} s; waiting up to {limit:.1} s, then trying again"
+            );
+        }
+    }
+}
+
+/// Tells credentials from others, and does not tell what they are.
+fn identity_of(key: &str, token: Option<&str>) -> blake3::Hash {
+    blake3::hash(format!("{key} {}", token.unwrap_or_default()).as_bytes())
+}
+
+/// Host and port of an address, as it names them.
+pub(super) fn host_of(uri: &str) -> String {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    rest.split(['/', '?']).next().unwrap_or_default().to_owned()
 }
 
 type Note = Box<dyn Fn(u64) + Send + Sync>;

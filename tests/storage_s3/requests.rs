@@ -1,0 +1,65 @@
+//! How many requests things take. They cost time, and money.
+
+use serde_json::Value;
+
+use crate::cli::{Vault, exit, number, run};
+use crate::program::{Remote, table};
+
+/// Snapshots of the series that is copied.
+const SNAPSHOTS: u32 = 125;
+
+/// A small table that changes a little every day.
+fn day(day: u32) -> Vec<u8> {
+    table(800, |row| row % 125 < day)
+}
+
+/// A folder with a long series of small snapshots, and a copy of it in a bucket.
+fn copied() -> (Remote, Value) {
+    let remote = Remote::bare();
+    let vault = Vault::new();
+    for n in 0..SNAPSHOTS {
+        let args =
+            ["backup", "--stdin", "--name", "app", "--time", &format!("2026-01-01T00:00:{:02}Z", n % 60)];
+        let args = if n < 60 { &args[..] } else { &args[..4] };
+        run(vault.command(args), &day(n)).expect(exit::OK);
+    }
+    let mut command = vault.command(["--json", "copy", "--init", "--to", &remote.server.address("repo")]);
+    command
+        .env("DUMPVAULT_TO_KEY_FILE", remote.vault.key_file())
+        .env("AWS_ACCESS_KEY_ID", crate::s3::ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", crate::s3::SECRET_KEY)
+        .env("AWS_REGION", "us-east-1");
+    let report = run(command, b"").expect(exit::OK).json();
+    (remote, report)
+}
+
+#[test]
+fn given_a_long_series_of_small_snapshots_then_a_copy_and_the_backup_after_it_take_few_requests() {
+    let (remote, report) = copied();
+    let requests = &report["results"][0]["requests"];
+    let snapshots = u64::from(SNAPSHOTS);
+    assert!(number(requests, "total") <= 6 * snapshots, "{requests}");
+    assert!(number(requests, "list") < snapshots / 4, "no listing for each of them: {requests}");
+    let listed = remote.run(["--json", "snapshots"]).expect(exit::OK).json();
+
+    // The cache of a machine that never saw the bucket: that of `snapshots` holds what is small, and no packs.
+    let requests = remote.backup(&day(SNAPSHOTS), &[])["requests"].clone();
+    assert!(number(&requests, "total") <= 30, "{requests}");
+    assert!(remote.restored(&["--no-cache"]) == day(SNAPSHOTS));
+    remote.run(["check", "--read-data"]).expect(exit::OK);
+    assert_eq!(listed["snapshots"].as_array().map(Vec::len), Some(SNAPSHOTS as usize), "{listed}");
+}
+
+#[test]
+fn given_a_small_parent_in_many_packs_that_the_cache_lost_then_it_is_stored_afresh_and_not_fetched() {
+    let remote = Remote::new();
+    for n in 0..40 {
+        remote.backup(&day(n), &[]);
+    }
+    std::fs::remove_dir_all(remote.vault.cache().join("dumpvault/packs")).unwrap();
+    let report = remote.backup(&day(41), &[]);
+    assert!(number(&report["requests"], "total") <= 30, "{report}");
+    let next = remote.backup(&day(42), &[]);
+    assert!(number(&next["requests"], "get") <= 10, "{next}");
+    assert!(remote.restored(&["--no-cache"]) == day(42));
+}
