@@ -75,7 +75,7 @@ fn row(
     let totals = seen.body.as_ref().map(sizes);
     let took =
         seen.body.as_ref().map(|body| body.streams.iter().map(|stream| stream.stats.duration_ms).sum());
-    let mut state = head.state.word().to_owned();
+    let mut state = head.state.word().into_owned();
     if head.proof.is_missing() {
         state += ", unproven";
     }
@@ -129,8 +129,8 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
                 render::bytes(stream.bytes),
                 render::bytes(stream.stats.bytes_new),
                 render::bytes(stream.stats.bytes_stored + stream.stats.recipe_bytes_stored),
-                render::format_word(stream).to_owned(),
-                stream.proof.word().to_owned(),
+                render::format_word(stream),
+                stream.proof.word().into_owned(),
             ]
         })
         .collect();
