@@ -349,9 +349,17 @@ impl Copier<'_> {
         let mut session =
             self.to.begin_registered(registered, catalog, presence, settings).map_err(of_destination)?;
         let mut finished = Vec::with_capacity(body.streams.len());
+        // What a newer program says of its snapshot cannot be said again by this one, and must not turn into "complete".
+        let doubt = match summary.head.state {
+            State::Other(_) => Some(format!("the state of the original is {}", summary.head.state.word())),
+            _ => None,
+        };
         for stream in &body.streams {
             match self.stream(&mut session, &mut way, &locator, stream) {
-                Ok(stream) => finished.push(stream),
+                Ok(stream) => finished.push(match &doubt {
+                    Some(why) => stream.suspect(why.clone()),
+                    None => stream,
+                }),
                 Err(failure) => {
                     session.abandon();
                     return Err(failure);

@@ -54,7 +54,7 @@ pub enum OpError {
         exited: crate::snapshot::Proof,
         /// What is missing.
         #[source]
-        source: crate::pgarchive::SurveyError,
+        source: crate::content::ContentError,
     },
     /// Two streams of a snapshot would bear the same name.
     #[error("a database is called `{name}`, as the stream of the server's roles is")]

@@ -320,7 +320,17 @@ impl Chosen {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
-        let prepared = target.prepare(self.dump_kind(content.stream, cancel)?)?;
+        let kind = match content.parts {
+            // What goes out is an archive of its own, whatever the stream is.
+            Some(parts) => kind_of_dump(&parts.head),
+            None => self.dump_kind(content.stream, cancel)?,
+        };
+        if kind == DumpKind::Tar {
+            // An older program stored one without looking into it, cut off or not: `pg_restore` takes some for whole, and waits for ever
+            // for the rest of others.
+            self.map(content.stream, observer, cancel)?;
+        }
+        let prepared = target.prepare(kind)?;
         let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
         match outcome {
             Ok(stats) => {
