@@ -4,9 +4,10 @@
 
 mod support;
 
+use dumpvault::content::{Inspector, Verdict};
 use dumpvault::pgarchive::{
-    DataKind, DumpForm, JobsPlan, Section, Sections, Selection, Survey, Synthesis, TableMap, Toc, Verdict,
-    WithData, plan_jobs, select, synthesise,
+    Copied, DataKind, DumpForm, JobsPlan, Section, Sections, Selection, Synthesis, TableMap, Toc, WithData,
+    plan_jobs, select, synthesise,
 };
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -80,10 +81,10 @@ fn world(database: &str) -> Arc<Server> {
 }
 
 fn survey(stream: &[u8]) -> TableMap {
-    let mut survey = Survey::new();
+    let mut survey = Inspector::new();
     stream.chunks(1 << 16).for_each(|bytes| survey.push(bytes));
-    match survey.finish() {
-        Verdict::Complete(map) => map,
+    match survey.finish().verdict {
+        Verdict::Whole(Some(map)) => *map,
         verdict => panic!("{verdict:?}"),
     }
 }
@@ -114,9 +115,11 @@ fn counted(server: &Server, database: &str) -> BTreeMap<String, u64> {
 
 fn whole(synthesis: &Synthesis, source: &[u8]) -> Vec<u8> {
     let mut archive = synthesis.head.clone();
-    for range in &synthesis.ranges {
+    for Copied { before, range } in &synthesis.copies {
+        archive.extend_from_slice(before);
         archive.extend_from_slice(&source[range.start as usize..range.end as usize]);
     }
+    archive.extend_from_slice(&synthesis.tail);
     assert_eq!(archive.len() as u64, synthesis.len());
     archive
 }
@@ -285,9 +288,9 @@ fn every_way_to_dump_is_complete() {
         // The database's odd names are in LATIN1, too.
         let stream = server.dump("ways", options);
         survey(&stream);
-        let mut cut = Survey::new();
+        let mut cut = Inspector::new();
         cut.push(&stream[..stream.len() - 1]);
-        let verdict = cut.finish();
+        let verdict = cut.finish().verdict;
         let has_data = stream.starts_with(b"--")
             || options[1] == "-Z0" && !matches!(options[2], "-s" | "--section=pre-data");
         assert!(!has_data || matches!(verdict, Verdict::Incomplete(_)), "{options:?}: {verdict:?}");
@@ -307,9 +310,9 @@ fn a_dump_cut_at_any_byte_is_incomplete() {
         let stream = server.dump("cut", &options);
         survey(&stream);
         for at in 1..stream.len() {
-            let mut cut = Survey::new();
+            let mut cut = Inspector::new();
             cut.push(&stream[..at]);
-            let verdict = cut.finish();
+            let verdict = cut.finish().verdict;
             assert!(matches!(verdict, Verdict::Incomplete(_)), "{options:?} at {at}: {verdict:?}");
         }
     }
@@ -331,9 +334,9 @@ fn a_script_of_a_whole_server_tells_databases_apart() {
     assert_eq!(map.form, DumpForm::ClusterScript);
     // Cut behind a database that is complete in itself.
     let next = memchr::memmem::rfind(&script, b"--\n-- Database ").unwrap();
-    let mut cut = Survey::new();
+    let mut cut = Inspector::new();
     cut.push(&script[..next]);
-    assert!(matches!(cut.finish(), Verdict::Incomplete(_)));
+    assert!(matches!(cut.finish().verdict, Verdict::Incomplete(_)));
     assert_eq!(survey(&dumpall(&["--globals-only"])).tables, []);
 }
 
@@ -345,7 +348,7 @@ fn everything_chosen_restores_the_same_database() {
     let toc = Toc::parse(&archive).unwrap();
     let chosen = select(&toc, &Selection::default()).unwrap();
     assert_eq!((chosen.entries.len(), &chosen.omitted), (toc.entries().len(), &vec![]));
-    let copy = whole(&synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap(), &archive);
+    let copy = whole(&synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap(), &archive);
     assert_eq!(pg_restore(&server, &["-l", "-v"], &copy), pg_restore(&server, &["-l", "-v"], &archive));
     server.create("all_again");
     restore_into(&server, "all_again", &copy);
@@ -389,9 +392,9 @@ fn a_table_comes_with_all_that_it_needs_and_nothing_else() {
     let omitted: Vec<String> = chosen.omitted.iter().map(ToString::to_string).collect();
     assert_eq!(omitted, ["FK CONSTRAINT public.orders orders_customer_fkey needs TABLE public.customers"]);
 
-    let synthesis = synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap();
+    let synthesis = synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap();
     let table = map.tables.iter().find(|t| t.name == "orders" && t.schema == "public").unwrap();
-    assert_eq!(synthesis.ranges, [table.range()]);
+    assert_eq!(synthesis.copies, [Copied { before: Vec::new(), range: table.range() }]);
     server.create("chosen_again");
     restore_into(&server, "chosen_again", &whole(&synthesis, &archive));
     assert_eq!(counted(&server, "chosen_again"), BTreeMap::from([("public.orders".to_owned(), 4000)]));
@@ -411,7 +414,7 @@ fn each_table_alone_restores_into_an_empty_database() {
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let name = format!("{}.{}", quoted(&table.schema), quoted(&table.name));
         let chosen = select(&toc, &named(&[&name])).unwrap();
-        let synthesis = synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap();
+        let synthesis = synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap();
         let database = format!("each_{n}");
         server.create(&database);
         restore_into(&server, &database, &whole(&synthesis, &archive));
@@ -430,8 +433,8 @@ fn a_view_comes_with_the_definitions_of_its_tables() {
     let toc = Toc::parse(&archive).unwrap();
     // It is grouped by a key, and so waits for it, behind the data.
     let chosen = select(&toc, &named(&["unpaid"])).unwrap();
-    let synthesis = synthesise(&toc, &survey(&archive), &chosen.entries, WithData::Yes).unwrap();
-    assert_eq!(synthesis.ranges, []);
+    let synthesis = synthesise(&toc, &survey(&archive), &[], &chosen.entries, WithData::Yes).unwrap();
+    assert_eq!(synthesis.copies, []);
     server.create("viewed_again");
     restore_into(&server, "viewed_again", &whole(&synthesis, &archive));
     let definition = "SELECT pg_get_viewdef('unpaid'::regclass)";
@@ -445,7 +448,7 @@ fn two_tables_with_a_foreign_key_keep_it() {
     let toc = Toc::parse(&archive).unwrap();
     let chosen = select(&toc, &named(&["public.orders", "customers"])).unwrap();
     assert_eq!(chosen.omitted, []);
-    let synthesis = synthesise(&toc, &survey(&archive), &chosen.entries, WithData::Yes).unwrap();
+    let synthesis = synthesise(&toc, &survey(&archive), &[], &chosen.entries, WithData::Yes).unwrap();
     server.create("keyed_again");
     restore_into(&server, "keyed_again", &whole(&synthesis, &archive));
     let keys = "SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE contype IN ('f', 'p') AND connamespace = 'public'::regnamespace";
@@ -461,7 +464,7 @@ fn a_partitioned_table_comes_with_its_partitions() {
     let archive = server.dump("parted", &["-Fc", "-Z0"]);
     let toc = Toc::parse(&archive).unwrap();
     let chosen = select(&toc, &named(&["root"])).unwrap();
-    let synthesis = synthesise(&toc, &survey(&archive), &chosen.entries, WithData::Yes).unwrap();
+    let synthesis = synthesise(&toc, &survey(&archive), &[], &chosen.entries, WithData::Yes).unwrap();
     server.create("parted_again");
     restore_into(&server, "parted_again", &whole(&synthesis, &archive));
     assert_eq!(server.psql("parted_again", "SELECT count(*) FROM root"), "701");
@@ -485,7 +488,7 @@ fn without_a_table_the_rest_restores() {
     let chosen = select(&toc, &selection).unwrap();
     let omitted: Vec<String> = chosen.omitted.iter().map(ToString::to_string).collect();
     assert!(omitted.contains(&"VIEW public.unpaid needs TABLE public.customers".to_owned()), "{omitted:?}");
-    let synthesis = synthesise(&toc, &survey(&archive), &chosen.entries, WithData::Yes).unwrap();
+    let synthesis = synthesise(&toc, &survey(&archive), &[], &chosen.entries, WithData::Yes).unwrap();
     server.create("without_again");
     restore_into(&server, "without_again", &whole(&synthesis, &archive));
     let mut expected = counted(&server, "without");
@@ -509,7 +512,7 @@ fn a_schema_and_sections_can_be_chosen() {
         restore_into(
             &server,
             database,
-            &whole(&synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap(), &archive),
+            &whole(&synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap(), &archive),
         );
     };
     server.create("schemed_again");
@@ -532,7 +535,7 @@ fn a_schema_and_sections_can_be_chosen() {
 
 /// Runs a plan as a restore would: the data side by side, the rest one after the other.
 fn run(server: &Server, database: &str, toc: &Toc, map: &TableMap, plan: &JobsPlan, archive: &[u8]) {
-    let part = |part: &dumpvault::pgarchive::Part| whole(&part.synthesise(toc, map).unwrap(), archive);
+    let part = |part: &dumpvault::pgarchive::Part| whole(&part.synthesise(toc, map, &[]).unwrap(), archive);
     restore_into(server, database, &part(&plan.pre_data));
     std::thread::scope(|scope| {
         for worker in &plan.data {

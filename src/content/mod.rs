@@ -29,8 +29,12 @@ mod tar;
 mod text;
 mod xz;
 
+#[cfg(test)]
+mod tests;
+
 pub use kind::Kind;
 pub use pg_tar::ObjectFinder;
+pub use text::BYTE_ORDER_MARK;
 
 use crate::pgarchive::{ArchiveError, ArchiveSurvey, ScriptError, ScriptScanner, TableMap};
 use check::{Check, End};

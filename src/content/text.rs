@@ -5,7 +5,7 @@ use super::mysql;
 /// The opening comment of a script of `pg_dump` or `pg_dumpall`, behind a line `--`.
 const DUMPS: [&[u8]; 2] = [b"-- PostgreSQL database dump", b"-- PostgreSQL database cluster dump"];
 /// The mark that some editors and shells put before UTF-8.
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 /// What the first bytes of a text say. A place is where the dump begins: text may stand before it.
@@ -91,7 +91,7 @@ pub(super) fn is_sql(text: &[u8]) -> bool {
         return false;
     }
     let statement: Vec<String> = rest
-        .split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'.' | 0x80..)))
+        .split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'.' | b'@' | 0x80..)))
         .filter(|word| !word.is_empty())
         .take(3)
         .map(|word| String::from_utf8_lossy(word).to_ascii_uppercase())

@@ -98,7 +98,8 @@ impl Chosen {
             let keys = entries.entries().iter().filter(|entry| entry.desc == b"FK CONSTRAINT");
             foreign_keys = Some(keys.count() as u64);
         } else {
-            let content = Content { stream, parts: None };
+            let content = Content { stream, parts: None, skipped: 0 };
+            let content = Content { skipped: self.mark_bytes(content, kind, cancel)?, ..content };
             self.feed_database(content, prepared, &target.database, observer, cancel)?;
         }
         observer.observe(Event::Step { what: "counting rows".to_owned() });
