@@ -156,7 +156,8 @@ fn opens_a_statement(first: &str, second: &str, third: &str, text: &[u8]) -> boo
     let is_object = |word: &str| OBJECTS.contains(&word) || MORE_OBJECTS.contains(&word);
     match first {
         "CREATE" | "ALTER" | "DROP" => is_object(second),
-        "COMMENT" | "SECURITY" => matches!(second, "ON" | "LABEL"),
+        "COMMENT" => second == "ON" && is_object(third),
+        "SECURITY" => second == "LABEL",
         "SET" => {
             let value = text.iter().position(|byte| *byte == b'=').is_some() || third == "TO";
             let is_setting = !second.is_empty() && !second.starts_with('@') && value;
