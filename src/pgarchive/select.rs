@@ -449,9 +449,11 @@ impl<'a> Closure<'a> {
 
     /// Wants what a view shows: over tables without their rows it would show nothing, and a materialised one would be made so.
     fn want_shown(&mut self, view: usize, is_excluded: &[bool]) -> Result<(), SelectError> {
+        // A rule that says what a view shows needs the view, too.
+        let is_rule = self.class(view) == Class::Detail;
+        let own = self.host(view).filter(|_| is_rule);
         for shown in self.toc.needs(view).collect::<Vec<_>>() {
-            // What says what a view shows needs the view.
-            if self.class(shown) != Class::Relation || self.host(view) == Some(shown) {
+            if self.class(shown) != Class::Relation || own == Some(shown) {
                 continue;
             }
             if is_excluded.get(shown).copied().unwrap_or(false) {
