@@ -337,8 +337,12 @@ fn a_tar_dump_is_as_good_as_an_archive(world: &World) {
     let dump = server.dump("world", &["-Ft"]);
     vault.backup("tar", &dump);
     let listed = |name: &str| vault.run(["ls", name, "--json"]).expect(exit::OK).json();
-    assert_eq!(listed("tar")["streams"][0]["format"], "pg_dump-tar");
-    assert_eq!(listed("tar")["streams"][0]["proof"], "structure");
+    let shown =
+        vault.run(["show", "tar", "--json"]).expect(exit::OK).json()["snapshot"]["streams"][0].clone();
+    assert_eq!(
+        (cli::text(&shown, "format"), cli::text(&shown, "proof")),
+        ("pg_dump-tar".into(), "structure".into())
+    );
     let tables = |name: &str| -> Vec<(String, u64, u64)> {
         let tables = listed(name)["tables"].as_array().unwrap().clone();
         let one = |table: &serde_json::Value| {

@@ -296,13 +296,19 @@ impl Inspector {
         }
     }
 
+    /// No more bytes will come: [`Self::edge`] knows of all edges from now on, also where there were too few bytes until now to tell what
+    /// they are.
+    pub fn settle(&mut self) {
+        if self.begun.is_none() && beginning(&self.front).is_none() {
+            self.begin();
+        }
+    }
+
     /// The end of the stream.
     pub fn finish(mut self) -> Inspection {
+        self.settle();
         if let (None, Some((kind, error))) = (&self.begun, beginning(&self.front)) {
             return Inspection { kind, verdict: Verdict::Incomplete(error), remarks: Vec::new() };
-        }
-        if self.begun.is_none() {
-            self.begin();
         }
         let Self { bytes, begun, mut remarks, .. } = self;
         let (kind, follower) = begun.unwrap_or((Kind::Unknown, Follower::Nothing));

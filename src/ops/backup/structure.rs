@@ -41,7 +41,10 @@ impl<'a> Surveyed<'a> {
 impl Read for Surveyed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.dump.read(buffer)?;
-        self.inspector.push(buffer.get(..count).unwrap_or_default());
+        match buffer.get(..count).unwrap_or_default() {
+            [] if !buffer.is_empty() => self.inspector.settle(),
+            bytes => self.inspector.push(bytes),
+        }
         while let Some(edge) = self.inspector.edge(self.edges_told) {
             self.edges.push(edge);
             self.edges_told += 1;
