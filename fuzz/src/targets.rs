@@ -4,7 +4,7 @@
 //! exercises the outside, and as the plain content of an object whose seal is right, as somebody with a stolen key would write it.
 
 use dumpvault::codec::{Codec, Decompressor};
-use dumpvault::content::{FRONT_BYTES, Inspector, Kind};
+use dumpvault::content::{FRONT_BYTES as KIND_BYTES, Inspector, Kind};
 use dumpvault::crypto::{Credential, KeyBundle, KeyFile, SmallSealed, SubKey};
 use dumpvault::id::{RepoId, SessionId};
 use dumpvault::pgarchive::{ArchiveSurvey, ScriptScanner, TableMap, Toc, WithData, synthesise};
@@ -279,7 +279,7 @@ pub fn content(input: &[u8]) {
     assert_eq!(whole, inspected(7));
     assert_eq!(whole, inspected(4097));
     if input.len() > 8 {
-        assert_eq!(whole.kind, Kind::of(input.get(..FRONT_BYTES).unwrap_or(input)));
+        assert_eq!(whole.kind, Kind::of(input.get(..KIND_BYTES).unwrap_or(input)));
     }
 }
 
