@@ -16,6 +16,8 @@
 //!
 //! What PostgreSQL's own dumps hold is [`crate::pgarchive`]'s secret.
 
+#![deny(clippy::indexing_slicing)]
+
 mod bzip2;
 mod check;
 mod frames;
@@ -332,7 +334,7 @@ fn beginning(front: &[u8]) -> Option<(Kind, ContentError)> {
     }
     let is_script = |start: &&[u8]| start.starts_with(front) && front.len() < start.len();
     let error = || ScriptError::Truncated { what: "the opening comment".into(), bytes };
-    SCRIPT_STARTS.iter().any(|start| is_script(start)).then(|| (Kind::PgScript { at: 0 }, error().into()))
+    SCRIPT_STARTS.iter().any(is_script).then(|| (Kind::PgScript { at: 0 }, error().into()))
 }
 
 impl Follower {
