@@ -7,10 +7,10 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use dumpvault::chunker::{ChunkSizes, Chunker};
 use dumpvault::codec::{Codec, Compressor, Decompressor, Level};
+use dumpvault::content::{Inspector, Verdict};
 use dumpvault::crypto::{Credential, KeyBundle};
 use dumpvault::event::{Cancel, Silent};
 use dumpvault::id::RepoId;
-use dumpvault::pgarchive::{Survey, Verdict};
 use dumpvault::repo::format::config::Config;
 use dumpvault::repo::format::index::BlockKind;
 use dumpvault::repo::format::pack::PackBuffer;
@@ -117,11 +117,11 @@ fn surveys(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(stream.len() as u64));
         group.bench_function(name, |b| {
             b.iter(|| {
-                let mut survey = Survey::new();
+                let mut survey = Inspector::new();
                 // As large as the pieces that a pipe is read in.
                 stream.chunks(256 << 10).for_each(|bytes| survey.push(bytes));
-                let verdict = survey.finish();
-                assert!(matches!(verdict, Verdict::Complete(_)), "{verdict:?}");
+                let verdict = survey.finish().verdict;
+                assert!(matches!(verdict, Verdict::Whole(_)), "{verdict:?}");
                 verdict
             });
         });

@@ -19,11 +19,12 @@
 //! | 1 mechanisms | `delta` | |
 //! | 1 mechanisms | `crypto` | `id` `secret` |
 //! | 1 mechanisms | `pgarchive` | `pattern` |
+//! | 1 mechanisms | `content` | `pgarchive` |
 //! | 1 mechanisms | `storage` | `clock` `unfinished` |
 //! | 1 mechanisms | `snapshot` | `id` |
 //! | 2 peers | `repo` | `chunker` `clock` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` `unfinished` |
-//! | 2 peers | `source` | `event` `pattern` `snapshot` |
-//! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` `unfinished` |
+//! | 2 peers | `source` | `content` `event` `pattern` `snapshot` |
+//! | 3 operations | `ops` | `clock` `codec` `content` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` `unfinished` |
 //! | 4 settings | `config` | `codec` `snapshot` |
 //! | 4 settings | `app` | `clock` `config` `crypto` `repo` `secret` `storage` |
 //! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
@@ -36,6 +37,7 @@ pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod config;
+pub mod content;
 pub mod crypto;
 pub mod delta;
 pub mod event;

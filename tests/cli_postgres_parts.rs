@@ -102,6 +102,8 @@ fn parts_of_a_database_are_restored() {
     workers_that_fail_leave_nothing_behind(&world);
     rows_are_counted_after_a_restore(&world);
     backups_are_proven_in_a_scratch_database(&world);
+    a_view_brings_the_rows_that_it_shows(&world);
+    a_tar_dump_is_as_good_as_an_archive(&world);
 }
 
 const ORDERS: &str = "SELECT md5(string_agg(o::text, ',' ORDER BY id)) FROM public.orders o";
@@ -311,4 +313,71 @@ fn backups_are_proven_in_a_scratch_database(world: &World) {
     // That says nothing of the backup.
     vault.run(["verify", "world", "--server", "postgres://postgres@127.0.0.1:1/x"]).expect(exit::TARGET);
     assert_eq!(server.psql("postgres", databases), before, "a scratch database is left");
+}
+
+fn a_view_brings_the_rows_that_it_shows(world: &World) {
+    let World { server, .. } = world;
+    for view in ["totals", "happy"] {
+        let database = format!("view_of_{view}");
+        let told = world.restore(&database, &["--create", "--table", view, "--json"]).expect(exit::OK).json();
+        assert_eq!((told["verified"].as_bool(), told["tables"].as_array().unwrap().len()), (Some(true), 1));
+        let rows = format!("SELECT count(*) FROM {view}");
+        assert_eq!(server.psql(&database, &rows), server.psql("world", &rows), "{view}");
+    }
+    let refused = world.restore("view_of_rows", &["--create", "--table", "totals", "--data-only"]);
+    refused.expect(exit::USAGE).says("`public.totals` is a view").says("hint:");
+    assert!(!server.has("view_of_rows"));
+}
+
+/// Stored, listed, compared, restored whole and in parts, verified.
+fn a_tar_dump_is_as_good_as_an_archive(world: &World) {
+    let World { server, vault } = world;
+    let dump = server.dump("world", &["-Ft"]);
+    vault.backup("tar", &dump);
+    let listed = |name: &str| vault.run(["ls", name, "--json"]).expect(exit::OK).json();
+    let shown =
+        vault.run(["show", "tar", "--json"]).expect(exit::OK).json()["snapshot"]["streams"][0].clone();
+    assert_eq!(
+        (cli::text(&shown, "format"), cli::text(&shown, "proof")),
+        ("pg_dump-tar".into(), "structure".into())
+    );
+    let tables = |name: &str| -> Vec<(String, u64, u64)> {
+        let tables = listed(name)["tables"].as_array().unwrap().clone();
+        let one = |table: &serde_json::Value| {
+            (cli::text(table, "name"), table["rows"].as_u64().unwrap(), table["bytes"].as_u64().unwrap())
+        };
+        tables.iter().map(one).collect()
+    };
+    assert_eq!(tables("tar"), tables("world"));
+    // A day later one table has grown.
+    server.psql("world", "INSERT INTO audit.two VALUES (5)");
+    vault.backup("tar", &server.dump("world", &["-Ft"]));
+    server.psql("world", "DELETE FROM audit.two WHERE a = 5");
+    let changed = vault.run(["diff", "tar~1", "tar"]).expect(exit::OK).text();
+    assert!(changed.contains("audit.two") && !changed.contains("audit.one"), "{changed}");
+
+    let restore = |database: &str, options: &[&str]| {
+        let args = [&["restore", "tar~1", "--to-database", database, "--create"], options].concat();
+        run_at(server, vault, &args)
+    };
+    for (at, options) in [&[][..], &["--jobs", "2"]].iter().enumerate() {
+        let database = format!("tar_{at}");
+        let told = restore(&database, &[&["--json"], *options].concat()).expect(exit::OK).json();
+        assert_eq!(told["verified"], true);
+        assert_eq!(told["verification"]["large_objects"]["found"], 2);
+        assert_eq!(server.dump_plain(&database), world.original(), "{options:?}");
+    }
+    restore("tar_part", &["--table", "public.orders", "--large-objects"]).expect(exit::OK);
+    assert_eq!(server.psql("tar_part", ORDERS), server.psql("world", ORDERS));
+    assert_eq!(server.psql("tar_part", "SELECT count(*) FROM pg_largeobject_metadata"), "2");
+    let good = run_at(server, vault, &["verify", "tar", "--json"]).expect(exit::OK).json();
+    assert_eq!((good["ok"].as_bool(), good["streams"][0]["foreign_keys"].as_u64()), (Some(true), Some(1)));
+    run_at(server, vault, &["verify", "tar", "--sample", "20%"]).expect(exit::OK);
+
+    let before = vault.ids();
+    for cut in [400, 5000, dump.len() / 2, dump.len() - 1] {
+        let args = ["backup", "--stdin", "--name", "tar"];
+        vault.run_with(args, &dump[..cut]).expect(exit::PART_FAILED).says("not whole");
+    }
+    assert_eq!(vault.ids(), before, "a tar that is not whole became a snapshot");
 }

@@ -4,6 +4,9 @@
 
 #[path = "support/cli.rs"]
 mod cli;
+#[allow(dead_code)]
+#[path = "support/test_writer.rs"]
+mod test_writer;
 
 use cli::{Vault, exit, noise, number, rows, run, text};
 use serde_json::Value;
@@ -268,4 +271,73 @@ fn given_help_then_every_command_has_it_with_an_example() {
     for wrong in [&["frobnicate"][..], &["snapshots", "--frobnicate"], &[]] {
         vault.run(wrong).expect(exit::USAGE);
     }
+}
+
+// --- what a newer program wrote
+
+/// A repository with a snapshot whose state, proof and format have numbers that mean nothing here. It opens with the vault's key file.
+fn newer(vault: &Vault, dump: &[u8]) {
+    use dumpvault::crypto::{Credential, KeyFile};
+    use dumpvault::repo::format::snapshot;
+    use dumpvault::secret::OsEntropy;
+    use dumpvault::snapshot::{Proof, State, StreamFormat};
+    use dumpvault::storage::Storage;
+    use test_writer::{RAW, RawNode, TestWriter};
+
+    let mut writer = TestWriter::create(&vault.repo());
+    let block = writer.data_block(RAW, &[dump]);
+    writer.pack(&[block]);
+    let leaf = RawNode::default().table(&[writer.chunk_id(dump)]).extent(0, 0, dump.len() as u64);
+    let root = writer.node(&leaf);
+    writer.recipe_pack();
+    writer.index(&[]);
+    let mut stream = test_writer::stream("s", dump, root);
+    stream.format = StreamFormat::from_number(77);
+    stream.proof = Proof::from_number(9);
+    let known = writer.snapshot("app", 1, vec![stream], &[]);
+    let bytes = writer.storage.get(&format!("snapshots/{known}"), 1 << 20).unwrap();
+    let mut head = snapshot::open_head(&bytes, &writer.repo, &writer.keys).unwrap().content;
+    let body = snapshot::open_body(&bytes, &writer.repo, &writer.keys).unwrap();
+    writer.commit(known);
+    (head.state, head.counter, head.time_ms) = (State::from_number(9), 2, head.time_ms + 86_400_000);
+    let bytes = snapshot::seal(&head, &body, writer.repo, &writer.keys, &OsEntropy).unwrap();
+    let unknown = dumpvault::id::SnapshotId::from_bytes(writer.put("snapshots", &bytes));
+    writer.commit(unknown);
+    writer.slot(&Credential::KeyFile(KeyFile::create(&vault.key_file(), &OsEntropy).unwrap()));
+}
+
+#[test]
+fn given_numbers_of_a_newer_program_then_the_snapshot_is_shown_and_restored_and_not_called_damaged() {
+    let vault = Vault::empty();
+    let dump = noise(3, 5000);
+    newer(&vault, &dump);
+    let key = vault.key_file();
+    let run = |args: &[&str]| vault.run([&["--key-file", key.to_str().unwrap()], args].concat());
+    let listed = run(&["snapshots", "--json"]).expect(exit::OK).json();
+    let all = listed["snapshots"].as_array().unwrap();
+    let states: Vec<String> = all.iter().map(|one| text(one, "state")).collect();
+    assert_eq!(states, ["complete", "unknown (9)"]);
+    let newest = text(&all[1], "id");
+    for command in ["show", "ls"] {
+        let told = run(&[command, &newest]).expect(exit::OK).text();
+        assert!(told.contains("unknown (77)") && told.contains("unknown (9)"), "{command}: {told}");
+    }
+    assert!(run(&["cat", &newest]).expect(exit::OK).stdout == dump);
+    run(&["check", "--read-data"]).expect(exit::OK);
+    run(&["stats"]).expect(exit::OK);
+    run(&["diff", "app", &newest]).expect(exit::OK);
+    // It is never taken for a complete one, and nothing that came after it makes it go.
+    let named = run(&["show", "app", "--json"]).expect(exit::OK).json();
+    assert_eq!(named["snapshot"]["counter"], 1);
+    run(&["forget", "--keep-last", "1"]).expect(exit::OK);
+    let left = run(&["snapshots", "--json"]).expect(exit::OK).json();
+    assert_eq!(left["snapshots"].as_array().unwrap().len(), 2, "{left}");
+    // The next backup has the complete one as its parent. A copy of it is suspect: what it is cannot be said again.
+    let args = ["--key-file", key.to_str().unwrap(), "backup", "--stdin", "--name", "app"];
+    vault.run_with(args, &dump).expect(exit::OK);
+    let away = vault.home().join("away");
+    let away = away.to_str().unwrap();
+    run(&["copy", &newest, "--to", away, "--to-key-file", key.to_str().unwrap(), "--init"]).expect(exit::OK);
+    let copied = run(&["--repo", away, "snapshots", "--json"]).expect(exit::OK).json();
+    assert_eq!(text(&copied["snapshots"][0], "state"), "suspect");
 }

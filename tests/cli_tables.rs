@@ -306,3 +306,65 @@ fn a_dry_run_tells_the_plan_and_restores_nothing() {
     assert_eq!(plan["entries"]["TABLE DATA"], 1);
     assert!(plan["bytes"].as_u64().unwrap() < 300_000);
 }
+
+/// What a program of this machine makes of some bytes.
+fn piped(vault: &Vault, program: &str, input: &[u8]) -> Vec<u8> {
+    let file = vault.work().join("plain");
+    std::fs::write(&file, input).unwrap();
+    std::process::Command::new(program).arg("-c").arg(&file).output().unwrap().stdout
+}
+
+#[test]
+fn given_a_stream_of_another_kind_then_it_is_called_what_it_is() {
+    let vault = Vault::new();
+    let shown = |name: &str, bytes: &[u8]| {
+        let stored = vault.run_with(["backup", "--stdin", "--name", name], bytes).expect(exit::OK);
+        let stream =
+            vault.run(["show", name, "--json"]).expect(exit::OK).json()["snapshot"]["streams"][0].clone();
+        assert!(vault.restore(name).expect(exit::OK).stdout == bytes);
+        (text(&stream, "format"), text(&stream, "proof"), stored)
+    };
+    let is = |name: &str, bytes: &[u8], format: &str, proof: &str| {
+        let (word, found, stored) = shown(name, bytes);
+        assert_eq!((word.as_str(), found.as_str()), (format, proof), "{name}");
+        stored
+    };
+    is("json", b"{\"rows\": [1, 2]}\n", "unknown", "unproven");
+    is("env", b"HOME=/root\nPATH=/bin\n", "unknown", "unproven");
+    is("sql", b"SELECT 1;", "plain-sql", "unproven");
+    is("script", SCRIPT.as_bytes(), "plain-sql", "structure");
+    let mysql = b"-- MySQL dump 10.13  Distrib 8.0\n\nCREATE TABLE `t` (`a` int);\n-- Dump completed\n";
+    is("mysql", mysql, "mysql", "structure");
+    for program in ["gzip", "xz", "zstd", "bzip2"] {
+        let bytes = piped(&vault, program, SCRIPT.repeat(50).as_bytes());
+        is(program, &bytes, program, "structure").says("already compressed");
+        let args = ["backup", "--stdin", "--name", program];
+        vault.run_with(args, &bytes[..bytes.len() - 3]).expect(exit::PART_FAILED).says("cut off");
+    }
+    let listed = vault.run(["ls", "mysql"]).expect(exit::OK).text();
+    assert!(listed.contains("mysql") && listed.contains("structure"), "{listed}");
+}
+
+#[test]
+fn given_a_script_that_something_changed_on_its_way_then_it_is_told_and_rows_are_counted() {
+    let vault = Vault::new();
+    let stored = |name: &str, script: &str| {
+        vault.run_with(["backup", "--stdin", "--name", name], script.as_bytes()).expect(exit::OK)
+    };
+    let rows = |name: &str| table(&tables(&vault, name), "orders")["rows"].as_u64();
+    for (name, script, said) in [
+        ("windows", SCRIPT.replace('\n', "\r\n"), "CR LF"),
+        ("marked", format!("\u{feff}{SCRIPT}"), "byte order mark"),
+        ("before", format!("pg_dump: warning: it's odd\n{SCRIPT}"), "stand before the dump"),
+        ("behind", format!("{SCRIPT}All is well.\n"), "follows the end"),
+        ("twice", SCRIPT.repeat(2), "several dumps"),
+    ] {
+        stored(name, &script).says(said);
+        assert_eq!(rows(name), Some(if name == "twice" { 6 } else { 3 }), "{name}");
+        assert_eq!(text(&vault.snapshots().pop().unwrap(), "proof"), "structure", "{name}");
+    }
+    let noise = [b"pg_dump: warning: odd\n", &shop(100_000, 0)[..]].concat();
+    let args = ["backup", "--stdin", "--name", "noise"];
+    vault.run_with(args, &noise).expect(exit::OK).says("stand before the archive");
+    vault.run_with(args, &noise[..noise.len() / 2]).expect(exit::PART_FAILED).says("not whole");
+}

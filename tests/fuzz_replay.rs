@@ -289,6 +289,32 @@ fn write_dump_seeds() {
     if let Ok(map) = scanner.finish() {
         seed("table_map", "plain-dump", &map.encode());
     }
+    let sum = |file: &[u8]| crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Redis, file).to_le_bytes();
+    let redis = b"REDIS0011\xfa\x09redis-ver\x057.0.0\xfe\x00\x00\x01a\x01b\xff";
+    let mut tar = vec![0; 2048];
+    tar[..7].copy_from_slice(b"toc.dat");
+    tar[124..135].copy_from_slice(b"00000000005");
+    tar[156] = b'0';
+    tar[148..156].fill(b' ');
+    let stated: u32 = tar[..512].iter().map(|byte| u32::from(*byte)).sum();
+    tar[148..155].copy_from_slice(format!("{stated:06o}\0").as_bytes());
+    tar[512..517].copy_from_slice(b"PGDMP");
+    let mongo = b"\x6d\xe2\x99\x81\x05\0\0\0\0\xff\xff\xff\xff\x1b\0\0\0\x02db\0\x02\0\0\0d\0\x08EOF\0\x01\0\0\0\0\0\xff\xff\xff\xff";
+    for (name, bytes) in [
+        ("redis", &[&redis[..], &sum(redis)].concat()[..]),
+        ("tar", &tar),
+        ("mongodb", mongo),
+        ("mysql", b"-- MySQL dump 10.13\n\nSELECT 1;\n-- Dump completed\n"),
+        ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\x4c\x4a\x06\0\xc2\x41\x24\x35\x03\0\0\0"),
+        ("bzip2", b"BZh9\x17\x72\x45\x38\x50\x90\0\0\0\0"),
+        ("zstd", b"\x28\xb5\x2f\xfd\x04\x58\x19\0\0abc\x52\xb8\x44\xad"),
+        ("lz4", b"\x04\x22\x4d\x18\x64\x40\xa7\x03\0\0\x80abc\0\0\0\0\x99\x3e\x3d\x32"),
+        ("xz", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\0\0\0\0\x1c\xdf\x44\x21\x1f\xb6\xf3\x7d\x01\0\0\0\0\x04YZ"),
+        ("windows", script.replace('\n', "\r\n").as_bytes()),
+        ("behind-text", &[b"a warning\n", &dump[..300]].concat()),
+    ] {
+        seed("content", name, bytes);
+    }
     let settings = "time-zone = \"Europe/Berlin\"\n\n[retention]\nkeep-daily = 7\nkeep-within = \"30d\"\n";
     for (name, text) in [
         ("file", settings),

@@ -359,7 +359,6 @@ class Snapshot:
         head = decode_map(open_small(self.epoch.head, nonce, sealed, self.object.header, f"{name} head"), name)
         self.series, self.host = field(head, 0, str, name), field(head, 1, str, name)
         self.time, self.state = field(head, 2, int, name, smallest=-1 << 63), field(head, 3, int, name)
-        need(self.state in STATES, f"{name}: unknown state {self.state}")
         self.counter = field(head, 5, int, name)
         need(self.counter >= 1, f"{name}: the series' counter begins at 1")
         field(head, 6, bytes, name, 32, default=None)
@@ -381,7 +380,7 @@ class Stream:
         values = check_map(values, what)
         self.name, self.length = field(values, 0, str, what), field(values, 1, int, what)
         self.digest, self.root = field(values, 2, bytes, what, 32), field(values, 4, bytes, what, 32)
-        need(field(values, 3, int, what) <= 3, f"{what}: unknown proof")
+        field(values, 3, int, what)  # a proof; later programs may know more of them
 
 
 # ---------------------------------------------------------------- packs
@@ -720,7 +719,7 @@ def show_time(ms):
 def show_list(snapshots):
     for snapshot in snapshots:
         time = show_time(snapshot.time)
-        print(snapshot.id, time, STATES[snapshot.state], ascii(snapshot.series), ascii(snapshot.host), sep="\t")
+        print(snapshot.id, time, STATES.get(snapshot.state, f"unknown ({snapshot.state})"), ascii(snapshot.series), ascii(snapshot.host), sep="\t")
         for stream in snapshot.streams():
             print("", ascii(stream.name), stream.length, stream.digest.hex(), sep="\t")
 

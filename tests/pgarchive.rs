@@ -4,9 +4,10 @@
 
 mod support;
 
+use dumpvault::content::{Inspector, ObjectFinder, Verdict};
 use dumpvault::pgarchive::{
-    DataKind, DumpForm, JobsPlan, Section, Sections, Selection, Survey, Synthesis, TableMap, Toc, Verdict,
-    WithData, plan_jobs, select, synthesise,
+    Copied, DataKind, DumpForm, JobsPlan, LargeObject, Section, Sections, Selection, Synthesis, TableMap,
+    Toc, WithData, plan_jobs, select, synthesise,
 };
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -80,10 +81,10 @@ fn world(database: &str) -> Arc<Server> {
 }
 
 fn survey(stream: &[u8]) -> TableMap {
-    let mut survey = Survey::new();
+    let mut survey = Inspector::new();
     stream.chunks(1 << 16).for_each(|bytes| survey.push(bytes));
-    match survey.finish() {
-        Verdict::Complete(map) => map,
+    match survey.finish().verdict {
+        Verdict::Whole(Some(map)) => *map,
         verdict => panic!("{verdict:?}"),
     }
 }
@@ -114,9 +115,11 @@ fn counted(server: &Server, database: &str) -> BTreeMap<String, u64> {
 
 fn whole(synthesis: &Synthesis, source: &[u8]) -> Vec<u8> {
     let mut archive = synthesis.head.clone();
-    for range in &synthesis.ranges {
+    for Copied { before, range } in &synthesis.copies {
+        archive.extend_from_slice(before);
         archive.extend_from_slice(&source[range.start as usize..range.end as usize]);
     }
+    archive.extend_from_slice(&synthesis.tail);
     assert_eq!(archive.len() as u64, synthesis.len());
     archive
 }
@@ -285,9 +288,9 @@ fn every_way_to_dump_is_complete() {
         // The database's odd names are in LATIN1, too.
         let stream = server.dump("ways", options);
         survey(&stream);
-        let mut cut = Survey::new();
+        let mut cut = Inspector::new();
         cut.push(&stream[..stream.len() - 1]);
-        let verdict = cut.finish();
+        let verdict = cut.finish().verdict;
         let has_data = stream.starts_with(b"--")
             || options[1] == "-Z0" && !matches!(options[2], "-s" | "--section=pre-data");
         assert!(!has_data || matches!(verdict, Verdict::Incomplete(_)), "{options:?}: {verdict:?}");
@@ -303,13 +306,15 @@ fn a_dump_cut_at_any_byte_is_incomplete() {
         "CREATE TABLE t (a int PRIMARY KEY, b text); INSERT INTO t VALUES (1, 'one'), (2, NULL)",
     );
     server.psql("cut", LARGE_OBJECTS[0]);
-    for options in [["-Fc", "-Z0"], ["-Fc", "-Z9"], ["-Fp", "-O"]] {
+    for options in [["-Fc", "-Z0"], ["-Fc", "-Z9"], ["-Fp", "-O"], ["-Ft", "-O"]] {
         let stream = server.dump("cut", &options);
         survey(&stream);
-        for at in 1..stream.len() {
-            let mut cut = Survey::new();
+        // Fewer bytes of a tar's first name say nothing.
+        let first = if options[0] == "-Ft" { 4 } else { 1 };
+        for at in first..stream.len() {
+            let mut cut = Inspector::new();
             cut.push(&stream[..at]);
-            let verdict = cut.finish();
+            let verdict = cut.finish().verdict;
             assert!(matches!(verdict, Verdict::Incomplete(_)), "{options:?} at {at}: {verdict:?}");
         }
     }
@@ -331,9 +336,9 @@ fn a_script_of_a_whole_server_tells_databases_apart() {
     assert_eq!(map.form, DumpForm::ClusterScript);
     // Cut behind a database that is complete in itself.
     let next = memchr::memmem::rfind(&script, b"--\n-- Database ").unwrap();
-    let mut cut = Survey::new();
+    let mut cut = Inspector::new();
     cut.push(&script[..next]);
-    assert!(matches!(cut.finish(), Verdict::Incomplete(_)));
+    assert!(matches!(cut.finish().verdict, Verdict::Incomplete(_)));
     assert_eq!(survey(&dumpall(&["--globals-only"])).tables, []);
 }
 
@@ -345,7 +350,7 @@ fn everything_chosen_restores_the_same_database() {
     let toc = Toc::parse(&archive).unwrap();
     let chosen = select(&toc, &Selection::default()).unwrap();
     assert_eq!((chosen.entries.len(), &chosen.omitted), (toc.entries().len(), &vec![]));
-    let copy = whole(&synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap(), &archive);
+    let copy = whole(&synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap(), &archive);
     assert_eq!(pg_restore(&server, &["-l", "-v"], &copy), pg_restore(&server, &["-l", "-v"], &archive));
     server.create("all_again");
     restore_into(&server, "all_again", &copy);
@@ -389,9 +394,9 @@ fn a_table_comes_with_all_that_it_needs_and_nothing_else() {
     let omitted: Vec<String> = chosen.omitted.iter().map(ToString::to_string).collect();
     assert_eq!(omitted, ["FK CONSTRAINT public.orders orders_customer_fkey needs TABLE public.customers"]);
 
-    let synthesis = synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap();
+    let synthesis = synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap();
     let table = map.tables.iter().find(|t| t.name == "orders" && t.schema == "public").unwrap();
-    assert_eq!(synthesis.ranges, [table.range()]);
+    assert_eq!(synthesis.copies, [Copied { before: Vec::new(), range: table.range() }]);
     server.create("chosen_again");
     restore_into(&server, "chosen_again", &whole(&synthesis, &archive));
     assert_eq!(counted(&server, "chosen_again"), BTreeMap::from([("public.orders".to_owned(), 4000)]));
@@ -411,7 +416,7 @@ fn each_table_alone_restores_into_an_empty_database() {
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let name = format!("{}.{}", quoted(&table.schema), quoted(&table.name));
         let chosen = select(&toc, &named(&[&name])).unwrap();
-        let synthesis = synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap();
+        let synthesis = synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap();
         let database = format!("each_{n}");
         server.create(&database);
         restore_into(&server, &database, &whole(&synthesis, &archive));
@@ -424,18 +429,106 @@ fn each_table_alone_restores_into_an_empty_database() {
 }
 
 #[test]
-fn a_view_comes_with_the_definitions_of_its_tables() {
+fn a_view_comes_with_the_rows_that_it_shows() {
     let server = world("viewed");
+    server.psql("viewed", "CREATE VIEW idle AS SELECT * FROM busy WHERE orders < 3");
     let archive = server.dump("viewed", &["-Fc", "-Z0"]);
     let toc = Toc::parse(&archive).unwrap();
-    // It is grouped by a key, and so waits for it, behind the data.
-    let chosen = select(&toc, &named(&["unpaid"])).unwrap();
-    let synthesis = synthesise(&toc, &survey(&archive), &chosen.entries, WithData::Yes).unwrap();
-    assert_eq!(synthesis.ranges, []);
-    server.create("viewed_again");
-    restore_into(&server, "viewed_again", &whole(&synthesis, &archive));
-    let definition = "SELECT pg_get_viewdef('unpaid'::regclass)";
-    assert_eq!(server.psql("viewed_again", definition), server.psql("viewed", definition));
+    let map = survey(&archive);
+    // One is grouped by a key, and so waits for it, behind the data; one is materialised; one shows what that one holds.
+    for (view, tables) in [("unpaid", 2), ("busy", 1), ("idle", 1)] {
+        let chosen = select(&toc, &named(&[view])).unwrap();
+        let synthesis = synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap();
+        let database = format!("viewed_{view}");
+        server.create(&database);
+        restore_into(&server, &database, &whole(&synthesis, &archive));
+        let definition = format!("SELECT pg_get_viewdef('{view}'::regclass)");
+        assert_eq!(server.psql(&database, &definition), server.psql("viewed", &definition));
+        let rows = format!("SELECT count(*), count(DISTINCT v) FROM {view} v");
+        assert_eq!(server.psql(&database, &rows), server.psql("viewed", &rows), "{view}");
+        assert_eq!(counted(&server, &database).len(), tables, "{view}");
+    }
+    // Definitions alone need no rows, and rows alone a view has none.
+    let definitions = Selection { sections: Sections::SCHEMA_ONLY, ..named(&["busy"]) };
+    let chosen = select(&toc, &definitions).unwrap();
+    assert!(!names(&toc, &chosen.entries).iter().any(|name| name.starts_with("TABLE DATA")));
+    for view in ["busy", "unpaid"] {
+        let rows = Selection { sections: Sections::DATA_ONLY, ..named(&[view]) };
+        let refused = select(&toc, &rows).unwrap_err().to_string();
+        assert!(refused.contains(&format!("`public.{view}` is a view")), "{refused}");
+    }
+    let without = Selection { exclude_tables: vec!["public.orders".parse().unwrap()], ..named(&["busy"]) };
+    let refused = select(&toc, &without).unwrap_err().to_string();
+    assert_eq!(refused, "`public.busy` shows rows of `public.orders`, which is excluded");
+}
+
+/// The large objects of a tar archive.
+fn objects(map: &TableMap, tar: &[u8]) -> Vec<LargeObject> {
+    let blocks = map.tables.iter().filter(|table| table.kind == DataKind::LargeObjects);
+    let within = |block: &dumpvault::pgarchive::TableData| {
+        let mut finder = ObjectFinder::at(block.offset);
+        finder.push(&tar[block.offset as usize..block.range().end as usize]);
+        finder.finish()
+    };
+    blocks.flat_map(within).collect()
+}
+
+#[test]
+fn a_tar_archive_is_read_like_a_custom_one() {
+    let server = world("tarred");
+    let (tar, custom) = (server.dump("tarred", &["-Ft"]), server.dump("tarred", &["-Fc", "-Z0"]));
+    let (map, other) = (survey(&tar), survey(&custom));
+    assert_eq!((map.form, map.database.as_str()), (DumpForm::Tar, "tarred"));
+    assert_eq!((rows(&map), map.entries), (rows(&other), other.entries));
+    assert_eq!(TableMap::decode(&map.encode()).unwrap(), map);
+    let bytes = |map: &TableMap| -> Vec<_> {
+        map.tables.iter().map(|t| (t.schema.clone(), t.name.clone(), t.data_bytes, t.rows)).collect()
+    };
+    assert_eq!(bytes(&map), bytes(&other));
+    let odd = map.tables.iter().find(|table| table.schema == "Odd Schema").unwrap();
+    let text = std::str::from_utf8(&tar[odd.offset as usize..odd.range().end as usize]).unwrap();
+    assert_eq!(text, "1\t\n2\t\\N\n3\t\\\\N\n\\.\n\n\n");
+
+    // A custom archive made of it is that of the same database.
+    let toc = Toc::parse(&tar[..map.head_bytes as usize]).unwrap();
+    assert_eq!(list(&toc), body(&pg_restore(&server, &["-l", "-v"], &tar)));
+    let all: Vec<usize> = (0..toc.entries().len()).collect();
+    let objects = objects(&map, &tar);
+    assert_eq!(objects.len(), 2);
+    let made = whole(&synthesise(&toc, &map, &objects, &all, WithData::Yes).unwrap(), &tar);
+    assert_eq!(bytes(&survey(&made)), bytes(&other));
+    assert!(synthesise(&toc, &map, &objects[1..], &all, WithData::Yes).is_err(), "an object is missing");
+    server.create("tarred_again");
+    restore_into(&server, "tarred_again", &made);
+    assert_eq!(server.dump_plain("tarred_again"), server.dump_plain("tarred"));
+    let chosen = select(&toc, &named(&["public.orders"])).unwrap();
+    let part = synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap();
+    server.create("tarred_part");
+    restore_into(&server, "tarred_part", &whole(&part, &tar));
+    assert_eq!(counted(&server, "tarred_part"), BTreeMap::from([("public.orders".to_owned(), 4000)]));
+}
+
+#[test]
+fn a_tar_archive_of_other_options_is_whole_too() {
+    let server = world("tar_ways");
+    for options in [
+        &["-Ft", "-s"][..],
+        &["-Ft", "-a"],
+        &["-Ft", "--inserts"],
+        &["-Ft", "-t", "customers"],
+        &["-Ft", "-s", "-b"],
+        &["-Ft", "--section=pre-data"],
+    ] {
+        let stream = server.dump("tar_ways", options);
+        survey(&stream);
+        for end in [stream.len() - 1, stream.len() - 1024, stream.len() - 2048] {
+            let mut cut = Inspector::new();
+            cut.push(&stream[..end]);
+            let verdict = cut.finish().verdict;
+            let Verdict::Incomplete(error) = verdict else { panic!("{options:?} at {end}: {verdict:?}") };
+            assert!(error.is_cut_off(), "{options:?} at {end}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -445,7 +538,7 @@ fn two_tables_with_a_foreign_key_keep_it() {
     let toc = Toc::parse(&archive).unwrap();
     let chosen = select(&toc, &named(&["public.orders", "customers"])).unwrap();
     assert_eq!(chosen.omitted, []);
-    let synthesis = synthesise(&toc, &survey(&archive), &chosen.entries, WithData::Yes).unwrap();
+    let synthesis = synthesise(&toc, &survey(&archive), &[], &chosen.entries, WithData::Yes).unwrap();
     server.create("keyed_again");
     restore_into(&server, "keyed_again", &whole(&synthesis, &archive));
     let keys = "SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE contype IN ('f', 'p') AND connamespace = 'public'::regnamespace";
@@ -461,7 +554,7 @@ fn a_partitioned_table_comes_with_its_partitions() {
     let archive = server.dump("parted", &["-Fc", "-Z0"]);
     let toc = Toc::parse(&archive).unwrap();
     let chosen = select(&toc, &named(&["root"])).unwrap();
-    let synthesis = synthesise(&toc, &survey(&archive), &chosen.entries, WithData::Yes).unwrap();
+    let synthesis = synthesise(&toc, &survey(&archive), &[], &chosen.entries, WithData::Yes).unwrap();
     server.create("parted_again");
     restore_into(&server, "parted_again", &whole(&synthesis, &archive));
     assert_eq!(server.psql("parted_again", "SELECT count(*) FROM root"), "701");
@@ -485,7 +578,7 @@ fn without_a_table_the_rest_restores() {
     let chosen = select(&toc, &selection).unwrap();
     let omitted: Vec<String> = chosen.omitted.iter().map(ToString::to_string).collect();
     assert!(omitted.contains(&"VIEW public.unpaid needs TABLE public.customers".to_owned()), "{omitted:?}");
-    let synthesis = synthesise(&toc, &survey(&archive), &chosen.entries, WithData::Yes).unwrap();
+    let synthesis = synthesise(&toc, &survey(&archive), &[], &chosen.entries, WithData::Yes).unwrap();
     server.create("without_again");
     restore_into(&server, "without_again", &whole(&synthesis, &archive));
     let mut expected = counted(&server, "without");
@@ -509,7 +602,7 @@ fn a_schema_and_sections_can_be_chosen() {
         restore_into(
             &server,
             database,
-            &whole(&synthesise(&toc, &map, &chosen.entries, WithData::Yes).unwrap(), &archive),
+            &whole(&synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap(), &archive),
         );
     };
     server.create("schemed_again");
@@ -532,7 +625,7 @@ fn a_schema_and_sections_can_be_chosen() {
 
 /// Runs a plan as a restore would: the data side by side, the rest one after the other.
 fn run(server: &Server, database: &str, toc: &Toc, map: &TableMap, plan: &JobsPlan, archive: &[u8]) {
-    let part = |part: &dumpvault::pgarchive::Part| whole(&part.synthesise(toc, map).unwrap(), archive);
+    let part = |part: &dumpvault::pgarchive::Part| whole(&part.synthesise(toc, map, &[]).unwrap(), archive);
     restore_into(server, database, &part(&plan.pre_data));
     std::thread::scope(|scope| {
         for worker in &plan.data {

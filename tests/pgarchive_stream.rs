@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use dumpvault::content::{ContentError, Inspector, Verdict};
 use dumpvault::pgarchive::{
-    ArchiveError, DataKind, Selection, Survey, SurveyError, TableMap, Toc, Verdict, WithData, plan_jobs,
-    select, synthesise,
+    ArchiveError, DataKind, Selection, TableMap, Toc, WithData, plan_jobs, select, synthesise,
 };
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use proptest::prelude::*;
@@ -79,14 +79,14 @@ fn sample(bytes: u64) -> Vec<u8> {
 }
 
 fn verdict<'a>(pushes: impl IntoIterator<Item = &'a [u8]>) -> Verdict {
-    let mut survey = Survey::new();
+    let mut survey = Inspector::new();
     pushes.into_iter().for_each(|bytes| survey.push(bytes));
-    survey.finish()
+    survey.finish().verdict
 }
 
 fn map(stream: &[u8]) -> TableMap {
     match verdict([stream]) {
-        Verdict::Complete(map) => map,
+        Verdict::Whole(Some(map)) => *map,
         verdict => panic!("{verdict:?}"),
     }
 }
@@ -206,7 +206,7 @@ fn what_is_no_dump_is_left_alone() {
 #[test]
 fn hostile_counts_are_refused() {
     let fail = |stream: Vec<u8>| match verdict([&stream[..]]) {
-        Verdict::Incomplete(SurveyError::Archive(error)) => error,
+        Verdict::Incomplete(ContentError::Archive(error)) => error,
         verdict => panic!("{verdict:?}"),
     };
     let entry = [(7, "TABLE DATA", "t")];
@@ -249,7 +249,7 @@ fn hostile_counts_are_refused() {
 #[test]
 fn an_archive_cut_anywhere_is_incomplete() {
     let archive = &*ARCHIVE;
-    assert!(matches!(verdict([&archive[..]]), Verdict::Complete(_)));
+    assert!(matches!(verdict([&archive[..]]), Verdict::Whole(_)));
     // One survey that goes on byte by byte cannot be asked twice: the cuts of the first bytes, then those around every border.
     let map = map(archive);
     let borders = map.tables.iter().flat_map(|t| [t.offset, t.range().end]).chain([map.head_bytes]);
@@ -332,9 +332,9 @@ fn data_that_the_map_does_not_have_is_not_left_out_silently() {
     let mut map = map(&ARCHIVE);
     map.tables.remove(3);
     let chosen = select(&toc, &Selection::default()).unwrap();
-    assert!(synthesise(&toc, &map, &chosen.entries, WithData::Yes).is_err());
-    assert!(synthesise(&toc, &map, &chosen.entries, WithData::No).is_ok());
-    assert!(synthesise(&toc, &map, &[usize::MAX], WithData::No).is_err());
+    assert!(synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).is_err());
+    assert!(synthesise(&toc, &map, &[], &chosen.entries, WithData::No).is_ok());
+    assert!(synthesise(&toc, &map, &[], &[usize::MAX], WithData::No).is_err());
 }
 
 /// Everything that can be done with a table of contents.
@@ -346,10 +346,10 @@ fn use_all(bytes: &[u8], map: &TableMap) {
         Selection { exclude_tables: vec!["*s".parse().unwrap()], ..Selection::default() },
     ] {
         let Ok(chosen) = select(&toc, &selection) else { continue };
-        let _ = synthesise(&toc, map, &chosen.entries, WithData::Yes);
+        let _ = synthesise(&toc, map, &[], &chosen.entries, WithData::Yes);
         let plan = plan_jobs(&toc, map, &chosen.entries, 3);
         plan.data.iter().for_each(|part| {
-            let _ = part.synthesise(&toc, map);
+            let _ = part.synthesise(&toc, map, &[]);
         });
     }
 }
@@ -371,7 +371,7 @@ proptest! {
             rest = others;
             (!push.is_empty()).then_some(push)
         });
-        prop_assert_eq!(verdict(pushes), Verdict::Complete(map(stream)));
+        prop_assert_eq!(verdict(pushes), Verdict::Whole(Some(Box::new(map(stream)))));
     }
 
     #[test]
@@ -379,7 +379,7 @@ proptest! {
         let at = at.min(ARCHIVE.len() - 1);
         prop_assert!(matches!(verdict([&ARCHIVE[..at]]), Verdict::Incomplete(_)));
         let longer = [&ARCHIVE[..], &extra].concat();
-        prop_assert_eq!(matches!(verdict([&longer[..]]), Verdict::Complete(_)), extra.is_empty());
+        prop_assert_eq!(matches!(verdict([&longer[..]]), Verdict::Whole(_)), extra.is_empty());
     }
 
     #[test]

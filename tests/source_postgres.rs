@@ -4,6 +4,7 @@
 
 mod support;
 
+use dumpvault::content::Kind;
 use dumpvault::event::Cancel;
 use dumpvault::snapshot::Proof;
 use dumpvault::source::SourceError;
@@ -434,7 +435,7 @@ fn given_a_full_database_when_a_plain_dump_is_to_replace_it_then_it_is_refused()
 #[test]
 fn given_no_dump_when_prepared_then_it_is_refused_before_a_database_is_made() {
     let server = Server::shared();
-    for kind in [DumpKind::Compressed, DumpKind::Unknown, DumpKind::Empty] {
+    for kind in [Kind::Gzip, Kind::Unknown, Kind::Empty].map(DumpKind::Other) {
         let error =
             RestoreTarget { create: true, ..target(&server, "never_made") }.prepare(kind).unwrap_err();
         assert!(matches!(error, PostgresError::NotADump { .. }), "{error:?}");

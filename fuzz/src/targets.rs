@@ -4,9 +4,10 @@
 //! exercises the outside, and as the plain content of an object whose seal is right, as somebody with a stolen key would write it.
 
 use dumpvault::codec::{Codec, Decompressor};
+use dumpvault::content::{FRONT_BYTES as KIND_BYTES, Inspector, Kind};
 use dumpvault::crypto::{Credential, KeyBundle, KeyFile, SmallSealed, SubKey};
 use dumpvault::id::{RepoId, SessionId};
-use dumpvault::pgarchive::{ArchiveSurvey, ScriptScanner, Survey, TableMap, Toc, WithData, synthesise};
+use dumpvault::pgarchive::{ArchiveSurvey, ScriptScanner, TableMap, Toc, WithData, synthesise};
 use dumpvault::repo::format::config::{BLOCK_BYTES_MAX, Config};
 use dumpvault::repo::format::header::{Header, ObjectType};
 use dumpvault::repo::format::index::{ChunkTable, Index};
@@ -41,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     ("table_map", table_map),
     ("archive", archive),
     ("script", script),
+    ("content", content),
     ("toc", toc),
     ("settings", settings),
     ("round_trip", round_trip),
@@ -258,12 +260,27 @@ pub fn table_map(input: &[u8]) {
 
 /// A dump as it passes by, in pieces of several sizes.
 pub fn archive(input: &[u8]) {
-    let mut whole = Survey::new();
+    let mut whole = Inspector::new();
     whole.push(input);
     let _ = whole.finish();
     let mut pieces = ArchiveSurvey::new();
     input.chunks(7).for_each(|piece| pieces.push(piece));
     let _ = pieces.finish();
+}
+
+/// A stream of any kind as it passes by: however it is cut, the answer is the same.
+pub fn content(input: &[u8]) {
+    let inspected = |piece: usize| {
+        let mut inspector = Inspector::new();
+        input.chunks(piece).for_each(|bytes| inspector.push(bytes));
+        inspector.finish()
+    };
+    let whole = inspected(usize::MAX);
+    assert_eq!(whole, inspected(7));
+    assert_eq!(whole, inspected(4097));
+    if input.len() > 8 {
+        assert_eq!(whole.kind, Kind::of(input.get(..KIND_BYTES).unwrap_or(input)));
+    }
 }
 
 /// A plain dump as it passes by.
@@ -284,7 +301,7 @@ pub fn toc(input: &[u8]) {
     }
     if let Ok(map) = survey.finish() {
         for data in [WithData::Yes, WithData::No] {
-            let _ = synthesise(&toc, &map, &all, data);
+            let _ = synthesise(&toc, &map, &[], &all, data);
         }
     }
 }

@@ -186,7 +186,7 @@ fn tell_decided(context: &Context, decided: &[Decided], args: &ForgetArgs, zone:
                 render::time(head.time_ms, zone),
                 head.series.clone(),
                 head.host.clone(),
-                head.state.word().to_owned(),
+                head.state.word().into_owned(),
                 why,
             ]
         })

@@ -146,7 +146,7 @@ fn print_list(
 fn colour_of(summary: &Summary, history: &History) -> Option<Colour> {
     match summary.head.state {
         _ if history.damaged_snapshots.contains_key(&summary.id) => Some(Colour::Red),
-        State::Suspect | State::Partial => Some(Colour::Yellow),
+        State::Suspect | State::Partial | State::Other(_) => Some(Colour::Yellow),
         State::Complete if history.verified.contains_key(&summary.id) => Some(Colour::Green),
         State::Complete => None,
     }
@@ -164,7 +164,7 @@ fn row(
     let totals = seen.body.as_ref().map(sizes);
     let took =
         seen.body.as_ref().map(|body| body.streams.iter().map(|stream| stream.stats.duration_ms).sum());
-    let mut state = head.state.word().to_owned();
+    let mut state = head.state.word().into_owned();
     if head.proof.is_missing() {
         state += ", unproven";
     }
@@ -229,8 +229,8 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
                 render::bytes(stream.bytes),
                 render::bytes(stream.stats.bytes_new),
                 render::bytes(stream.stats.bytes_stored + stream.stats.recipe_bytes_stored),
-                render::format_word(stream).to_owned(),
-                stream.proof.word().to_owned(),
+                render::format_word(stream),
+                stream.proof.word().into_owned(),
             ]
         })
         .collect();

@@ -99,13 +99,12 @@ fn stream(stream: &Stream) -> Value {
     })
 }
 
-/// What a stream's bytes are, in a word.
-pub(super) fn format_word(stream: &Stream) -> &'static str {
-    use crate::snapshot::StreamFormat;
-    match stream.format {
-        StreamFormat::Unknown => "unknown",
-        StreamFormat::PgCustom => "pg_dump-custom",
-        StreamFormat::PlainSql => "plain-sql",
+/// What a stream's bytes are, in a word. Where the format has no number for it, the stream itself may say.
+pub(super) fn format_word(stream: &Stream) -> String {
+    use crate::snapshot::{CONTENT, StreamFormat};
+    match (stream.format, stream.attributes.get(CONTENT)) {
+        (StreamFormat::Unknown, Some(content)) => content.clone(),
+        (format, _) => format.word().into_owned(),
     }
 }
 

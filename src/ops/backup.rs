@@ -10,6 +10,7 @@ pub(super) use parent::Parents;
 use super::OpError;
 use crate::clock::Clock;
 use crate::codec::Level;
+use crate::content::Kind;
 use crate::event::{Cancel, Event, Observer};
 use crate::id::{AuthorId, SnapshotId};
 use crate::repo::history::History;
@@ -20,8 +21,7 @@ use crate::snapshot::name::{NameKind, check_name};
 use crate::snapshot::retention::good;
 use crate::snapshot::selection::newer;
 use crate::snapshot::tags::{Calendar, calendar_tags};
-use crate::snapshot::{Body, FailedStream, Proof, Stream, StreamFormat, Summary, timestamp};
-use crate::source::postgres::{DumpKind, kind_of_dump};
+use crate::snapshot::{Body, CONTENT, FailedStream, Proof, Stream, StreamFormat, Summary, timestamp};
 use crate::source::{Dump, SourceError};
 use guard::Guard;
 use jiff::{SignedDuration, Timestamp};
@@ -283,7 +283,8 @@ fn store_stream(
     let mut surveyed = Surveyed::new(dump.as_mut());
     session.tally(surveyed.edges());
     let outcome = session.store(&name, &mut surveyed, basis, observer, cancel);
-    let verdict = surveyed.verdict();
+    let inspection = surveyed.inspection();
+    let kind = inspection.kind;
     let mut stored = match outcome {
         Ok(stored) => stored,
         // The dump itself knows best why it could not be read.
@@ -306,7 +307,7 @@ fn store_stream(
             hint: Some("use --allow-empty if this is expected".to_owned()),
         });
     }
-    let mut judged = judge(&name, verdict, exited, observer)?;
+    let mut judged = judge(&name, inspection, exited, observer)?;
     if let Some(map) = &mut judged.map {
         if let Some(new_bytes) = &stored.new_bytes {
             map.tables.iter_mut().for_each(|table| table.new_bytes = Some(new_bytes.within(table.range())));
@@ -320,7 +321,10 @@ fn store_stream(
     }
     parents.conclude(&name, &stored, observer);
     observer.observe(Event::StreamFinished { stream: name });
-    let format = format_of(&stored.front);
+    let format = format_of(kind);
+    if let (StreamFormat::Unknown, Some(word)) = (format, kind.word()) {
+        attributes.entry(CONTENT.to_owned()).or_insert_with(|| word.to_owned());
+    }
     let finished = stored.finish(judged.proof, format, attributes);
     Ok(match judged.suspicion {
         Some(why) => finished.suspect(why),
@@ -328,11 +332,13 @@ fn store_stream(
     })
 }
 
-/// What a stream is, told by its first bytes.
-fn format_of(front: &[u8]) -> StreamFormat {
-    match kind_of_dump(front) {
-        DumpKind::Archive { .. } => StreamFormat::PgCustom,
-        DumpKind::Sql => StreamFormat::PlainSql,
+/// The format's number for a kind of content.
+fn format_of(kind: Kind) -> StreamFormat {
+    match kind {
+        Kind::PgCustom { .. } => StreamFormat::PgCustom,
+        Kind::PgTar => StreamFormat::PgTar,
+        Kind::PgScript { .. } | Kind::Sql => StreamFormat::PlainSql,
+        Kind::RedisRdb => StreamFormat::RedisRdb,
         _ => StreamFormat::Unknown,
     }
 }

@@ -56,7 +56,7 @@ pub enum OpError {
         exited: crate::snapshot::Proof,
         /// What is missing.
         #[source]
-        source: crate::pgarchive::SurveyError,
+        source: crate::content::ContentError,
     },
     /// Two streams of a snapshot would bear the same name.
     #[error("a database is called `{name}`, as the stream of the server's roles is")]
@@ -253,6 +253,12 @@ impl OpError {
             }
             Self::NotCopied { source, .. } => source.hint(),
             Self::NoParts { .. } => Some("tables can be taken out of archives of `pg_dump -Fc -Z0` only; restore the whole of this one".to_owned()),
+            Self::Select(crate::pgarchive::SelectError::NoRows { .. }) => {
+                Some("leave out --data-only to restore the view with its tables, or name its tables".to_owned())
+            }
+            Self::Select(crate::pgarchive::SelectError::ShowsExcluded { .. }) => {
+                Some("do not exclude it, or restore the view alone over tables that are there (--bare)".to_owned())
+            }
             Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
             Self::StreamName { .. } => {
                 Some("leave it out (`--pg-exclude-database`) and back it up by itself, without --globals".to_owned())

@@ -217,6 +217,8 @@ fn which_stream(summary: &Summary, body: &Body, problem: String) -> OpError {
 struct Content<'a> {
     stream: &'a Stream,
     parts: Option<&'a Synthesis>,
+    /// Bytes at the front that the target does not get.
+    skipped: usize,
 }
 
 /// Where a restore goes.
@@ -274,7 +276,7 @@ impl Chosen {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
-        self.send(Content { stream, parts: None }, target, observer, cancel)
+        self.send(Content { stream, parts: None, skipped: 0 }, target, observer, cancel)
     }
 
     /// Writes an archive made of parts of the stream to `target`. What is not in it is not read. Every chunk is checked; the
@@ -290,7 +292,7 @@ impl Chosen {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
-        self.send(Content { stream, parts: Some(parts) }, target, observer, cancel)
+        self.send(Content { stream, parts: Some(parts), skipped: 0 }, target, observer, cancel)
     }
 
     fn send(
@@ -364,7 +366,13 @@ impl Chosen {
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
         let failed = |source| OpError::Source { what: what.to_owned(), source };
-        match self.read(content, observer, cancel, &mut |bytes| sink.write_all(bytes)) {
+        let mut skipped = content.skipped;
+        let mut output = |bytes: &[u8]| {
+            let (passed, rest) = bytes.split_at(skipped.min(bytes.len()));
+            skipped -= passed.len();
+            sink.write_all(rest)
+        };
+        match self.read(content, observer, cancel, &mut output) {
             Ok(stats) => sink.finish().map(|()| stats).map_err(failed),
             Err(RepoError::Output { .. }) => Err(failed(sink.fail_reason())),
             Err(error) => {
@@ -382,7 +390,18 @@ impl Chosen {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
-        let prepared = target.prepare(self.dump_kind(content.stream, cancel)?)?;
+        let kind = match content.parts {
+            // What goes out is an archive of its own, whatever the stream is.
+            Some(parts) => kind_of_dump(&parts.head),
+            None => self.dump_kind(content.stream, cancel)?,
+        };
+        if kind == DumpKind::Tar {
+            // An older program stored one without looking into it, cut off or not: `pg_restore` takes some for whole, and waits for ever
+            // for the rest of others.
+            self.map(content.stream, observer, cancel)?;
+        }
+        let content = Content { skipped: self.mark_bytes(content, kind, cancel)?, ..content };
+        let prepared = target.prepare(kind)?;
         let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
         match outcome {
             Ok(stats) => {
@@ -406,18 +425,33 @@ impl Chosen {
         self.feed(content, sink, &what, observer, cancel)
     }
 
+    /// The length of a byte order mark before a script. `psql` takes one at the front of its input only, where a `BEGIN` stands.
+    fn mark_bytes(&self, content: Content<'_>, kind: DumpKind, cancel: &Cancel) -> Result<usize, OpError> {
+        let is_script = kind == DumpKind::Sql && content.parts.is_none();
+        let mark = crate::content::BYTE_ORDER_MARK;
+        let front = match is_script {
+            true => self.front(content.stream, mark.len(), cancel)?,
+            false => Vec::new(),
+        };
+        Ok(if front == mark { mark.len() } else { 0 })
+    }
+
     /// What kind of dump the stream is, from its first bytes.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn dump_kind(&self, stream: &Stream, cancel: &Cancel) -> Result<DumpKind, OpError> {
+        Ok(kind_of_dump(&self.front(stream, KIND_BYTES_WANTED, cancel)?))
+    }
+
+    fn front(&self, stream: &Stream, bytes: usize, cancel: &Cancel) -> Result<Vec<u8>, OpError> {
         let mut front = Vec::new();
-        let range = 0..stream.bytes.min(KIND_BYTES_WANTED as u64);
+        let range = 0..stream.bytes.min(bytes as u64);
         self.repo.read_range(&self.locator, stream, range, self.settings, cancel, &mut |bytes| {
             front.extend_from_slice(bytes);
             Ok(())
         })?;
-        Ok(kind_of_dump(&front))
+        Ok(front)
     }
 }
 

@@ -41,6 +41,13 @@ impl DataFacts {
         self.bytes.saturating_sub(COPY_END.len() as u64)
     }
 
+    /// Takes bytes of data that nothing frames.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.newlines += newlines(bytes);
+        self.end_with(bytes);
+    }
+
     /// Keeps the last bytes of a piece.
     fn end_with(&mut self, bytes: &[u8]) {
         match bytes.last_chunk::<5>() {

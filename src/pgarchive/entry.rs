@@ -1,7 +1,7 @@
 //! An entry of the table of contents.
 
 use super::Problem;
-use super::header::Header;
+use super::header::{Container, Header};
 use super::wire::{DEPENDENCIES_MAX, ENTRY_BYTES_MAX, Fields, Stop, decimal};
 use std::borrow::Cow;
 
@@ -44,7 +44,7 @@ pub struct Entry<'a> {
     dependencies: &'a [u8],
     /// The entry as it stands in the archive.
     pub(super) raw: &'a [u8],
-    /// Where in `raw` state and number of the data's offset stand.
+    /// Where in `raw` state and number of the data's offset stand; in a tar archive the data's file.
     pub(super) offset_at: usize,
 }
 
@@ -90,7 +90,11 @@ impl<'a> Entry<'a> {
         fields.text("a mark")?;
         let dependencies = dependencies(bytes, fields)?;
         let offset_at = fields.at() - start;
-        fields.raw(1 + usize::from(header.offset_bytes))?;
+        match header.container {
+            Container::Custom => drop(fields.raw(1 + usize::from(header.offset_bytes))?),
+            // The file that the data is in, which the entry's number names, too.
+            Container::Tar => drop(fields.text("a file's name")?),
+        }
         let raw = bytes.get(start..fields.at()).unwrap_or_default();
         Ok(Self {
             dump_id,

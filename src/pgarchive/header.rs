@@ -5,6 +5,9 @@ use super::{Problem, VERSION_MINOR_MAX, VERSION_MINOR_MIN};
 
 const MAGIC: &[u8] = b"PGDMP";
 const FORMAT_CUSTOM: u8 = 1;
+const FORMAT_TAR: u8 = 3;
+/// Where the format's number stands: behind the magic, the version and two widths.
+const FORMAT_AT: usize = 10;
 /// No archive has more entries: each takes at least 60 bytes, and PostgreSQL numbers them with 31 bits.
 const ENTRIES_MAX: u64 = i32::MAX as u64;
 
@@ -34,6 +37,15 @@ impl Compression {
             Self::Unknown(_) => "unknown",
         }
     }
+}
+
+/// What a table of contents stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Container {
+    /// At the front of an archive of `pg_dump -Fc`.
+    Custom,
+    /// In the file `toc.dat` of an archive of `pg_dump -Ft`.
+    Tar,
 }
 
 /// When `pg_dump` began, by the clock and in the time zone of its host, which the archive does not name.
@@ -67,6 +79,8 @@ pub struct Header {
     pub dump_version: Option<String>,
     /// How many entries the table of contents has.
     pub entries: u64,
+    /// What it stands in.
+    pub(super) container: Container,
     /// Bytes of an offset in the table of contents.
     pub(super) offset_bytes: u8,
     /// Where the number of entries stands.
@@ -86,8 +100,17 @@ impl Header {
         self.version.1 >= 16
     }
 
-    /// Reads a header and the number of entries from the start of a stream.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Stop> {
+    /// The same header for a custom archive: its bytes up to the number of entries.
+    pub(super) fn as_custom(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut head = bytes.get(..self.count_at).unwrap_or_default().to_vec();
+        if let Some(format) = head.get_mut(FORMAT_AT) {
+            *format = FORMAT_CUSTOM;
+        }
+        head
+    }
+
+    /// Reads a header and the number of entries from the start of a stream, or of a tar archive's `toc.dat`.
+    pub(super) fn decode(bytes: &[u8], container: Container) -> Result<Self, Stop> {
         let mut fields = Fields::new(bytes, 0);
         // Foreign bytes are refused by the first wrong one, not when five have come.
         if !bytes.iter().zip(MAGIC).all(|(is, should)| is == should) {
@@ -104,10 +127,18 @@ impl Header {
             return Err(fields.bad(Problem::Widths(int_bytes, offset_bytes)));
         }
         let format = fields.byte()?;
-        if format != FORMAT_CUSTOM {
+        let expected = match container {
+            Container::Custom => FORMAT_CUSTOM,
+            Container::Tar => FORMAT_TAR,
+        };
+        if format != expected {
             return Err(fields.bad(Problem::Format(format)));
         }
         let compression = compression(&mut fields, minor)?;
+        if container == Container::Tar && compression != Compression::None {
+            // No version writes one.
+            return Err(fields.bad(Problem::Damaged("a tar archive with compressed data")));
+        }
         let created = created(&mut fields)?;
         let mut text = |what| -> Result<_, Stop> {
             Ok(fields.text(what)?.map(|text| String::from_utf8_lossy(text).into_owned()))
@@ -129,6 +160,7 @@ impl Header {
             server_version,
             dump_version,
             entries,
+            container,
             offset_bytes,
             count_at,
             len: fields.at(),

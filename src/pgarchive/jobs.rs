@@ -5,7 +5,7 @@
 
 use super::entry::{Entry, Section};
 use super::map::TableMap;
-use super::synthesise::{Synthesis, SynthesisError, WithData, synthesise};
+use super::synthesise::{LargeObject, Synthesis, SynthesisError, WithData, synthesise};
 use super::toc::Toc;
 use std::collections::{HashMap, HashSet};
 
@@ -31,12 +31,17 @@ impl Part {
         self.entries.is_empty()
     }
 
-    /// The archive.
+    /// The archive. Of a tar archive, `objects` are the large objects.
     ///
     /// # Errors
     /// When data is missing in the map.
-    pub fn synthesise(&self, toc: &Toc, map: &TableMap) -> Result<Synthesis, SynthesisError> {
-        synthesise(toc, map, &self.entries, self.with_data)
+    pub fn synthesise(
+        &self,
+        toc: &Toc,
+        map: &TableMap,
+        objects: &[LargeObject],
+    ) -> Result<Synthesis, SynthesisError> {
+        synthesise(toc, map, objects, &self.entries, self.with_data)
     }
 }
 

@@ -22,6 +22,9 @@ pub enum DumpForm {
     /// A script of `pg_dumpall`.
     #[n(2)]
     ClusterScript,
+    /// An archive of `pg_dump -Ft`.
+    #[n(3)]
+    Tar,
 }
 
 /// What a range holds.
@@ -49,9 +52,11 @@ pub struct TableData {
     pub schema: String,
     /// Name.
     pub name: String,
-    /// First byte in the stream: of the block in an archive, of the first row in a script.
+    /// First byte in the stream: of the block in an archive, of the first row in a script or a tar; of the first file in a tar's
+    /// large objects.
     pub offset: u64,
-    /// Bytes in the stream: the whole block in an archive, the rows and the end mark in a script.
+    /// Bytes in the stream: the whole block in an archive, the rows and the end mark in a script or a tar, whole files of a tar's
+    /// large objects.
     pub len: u64,
     /// Bytes of the rows or large objects alone, as the archive has them (compressed, if it is).
     pub data_bytes: u64,
@@ -87,7 +92,7 @@ pub struct TableMap {
     pub created: Option<Created>,
     /// Entries of the table of contents.
     pub entries: u64,
-    /// Bytes of an archive's header and table of contents; what [`super::Toc::parse`] needs. 0 in a script.
+    /// Bytes up to the end of an archive's table of contents; what [`super::Toc::parse`] needs. 0 in a script.
     pub head_bytes: u64,
     /// Length of the stream.
     pub stream_bytes: u64,

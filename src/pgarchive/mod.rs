@@ -1,4 +1,4 @@
-//! The archive of `pg_dump -Fc`, and the script of `pg_dump -Fp` and `pg_dumpall`: what is in it, where, and whether it is whole. Pure.
+//! The archives of `pg_dump -Fc` and `-Ft`, and the script of `pg_dump -Fp` and `pg_dumpall`: what is in it, where, and whether it is whole. Pure.
 //!
 //! | file | hides |
 //! |---|---|
@@ -9,7 +9,8 @@
 //! | `parser` | the states of the stream, and when it is complete |
 //! | `plain` | enough of SQL's and psql's syntax to find COPY blocks in a script |
 //! | `map` | what is remembered of a stream, and its encoding |
-//! | `survey` | which of these a stream is |
+//! | `survey` | a custom archive as it streams |
+//! | `tar` | which file of a tar archive is which |
 //! | `toc` | the table of contents in memory |
 //! | `pattern` | how a person names a table |
 //! | `select` | what must come along with a table |
@@ -35,6 +36,7 @@ mod plain;
 mod select;
 mod survey;
 mod synthesise;
+mod tar;
 mod toc;
 mod wire;
 
@@ -46,8 +48,9 @@ pub use map::{DataKind, DumpForm, MapError, TableData, TableMap};
 pub use parser::{Block, BlockKind, DataEntry, Parser, Visitor};
 pub use plain::{ScriptError, ScriptScanner};
 pub use select::{Chosen, Omitted, Sections, SelectError, Selection, select};
-pub use survey::{ArchiveSurvey, Survey, SurveyError, Verdict};
-pub use synthesise::{Synthesis, SynthesisError, WithData, synthesise};
+pub use survey::ArchiveSurvey;
+pub use synthesise::{Copied, LargeObject, Synthesis, SynthesisError, WithData, synthesise};
+pub use tar::TarSurvey;
 pub use toc::Toc;
 
 /// The oldest minor version of format 1 that is read: that of PostgreSQL 9.0.

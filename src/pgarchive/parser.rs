@@ -2,7 +2,7 @@
 
 use super::data::{DataFacts, Step, Walk};
 use super::entry::Entry;
-use super::header::{Compression, Header};
+use super::header::{Compression, Container, Header};
 use super::wire::{Fields, INT_BYTES, Stop};
 use super::{ArchiveError, Problem};
 use std::collections::HashMap;
@@ -88,6 +88,7 @@ enum Stage {
 /// Memory: the names of the data entries; an entry that is cut by the end of a push (at most 128 MiB); nothing else.
 #[derive(Debug)]
 pub struct Parser {
+    container: Container,
     stage: Stage,
     header: Option<Header>,
     /// The start of something of which the rest has not come.
@@ -111,7 +112,12 @@ impl Default for Parser {
 impl Parser {
     /// A parser at the start of a stream.
     pub fn new() -> Self {
+        Self::of(Container::Custom)
+    }
+
+    pub(super) fn of(container: Container) -> Self {
         Self {
+            container,
             stage: Stage::Header,
             header: None,
             pending: Vec::new(),
@@ -133,6 +139,19 @@ impl Parser {
             return Err(error.clone());
         }
         self.advance(bytes, visitor).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    /// The end of a tar archive's table of contents, which stands in a file of its own: the entries that announce data.
+    pub(super) fn contents(self) -> Result<DataEntries, ArchiveError> {
+        let bytes = self.offset + self.pending.len() as u64;
+        match (self.failed, self.stage) {
+            (Some(error), _) => Err(error),
+            (None, Stage::BlockStart) if self.pending.is_empty() => Ok(self.entries),
+            (None, Stage::Header | Stage::Entries { .. }) => {
+                Err(ArchiveError::Truncated { what: "the table of contents", bytes })
+            }
+            (None, _) => Err(Problem::Damaged("bytes behind the table of contents").at(self.offset)),
+        }
     }
 
     /// The end of the stream.
@@ -218,7 +237,7 @@ impl Parser {
     fn decode(&mut self, bytes: &[u8], visitor: &mut impl Visitor) -> Result<usize, Stop> {
         match &mut self.stage {
             Stage::Header => {
-                let header = Header::decode(bytes)?;
+                let header = Header::decode(bytes, self.container)?;
                 let len = header.len;
                 visitor.header(&header);
                 self.stage = Stage::Entries { left: header.entries };
@@ -321,8 +340,8 @@ impl Block {
 
 /// The entries that announce blocks, and which blocks have come.
 #[derive(Debug, Default)]
-struct DataEntries {
-    all: Vec<DataEntry>,
+pub(super) struct DataEntries {
+    pub(super) all: Vec<DataEntry>,
     by_id: HashMap<u32, usize>,
     left: u64,
     names_bytes: u64,
@@ -356,7 +375,7 @@ impl DataEntries {
     }
 
     /// Marks an entry's block as come; `None` if there is no such entry or its block has come before.
-    fn take(&mut self, dump_id: u32) -> Option<usize> {
+    pub(super) fn take(&mut self, dump_id: u32) -> Option<usize> {
         let index = *self.by_id.get(&dump_id)?;
         let entry = self.all.get_mut(index).filter(|entry| !entry.seen)?;
         entry.seen = true;
@@ -364,7 +383,7 @@ impl DataEntries {
         Some(index)
     }
 
-    fn finish(&self, bytes: u64) -> Result<(), ArchiveError> {
+    pub(super) fn finish(&self, bytes: u64) -> Result<(), ArchiveError> {
         match self.all.iter().find(|entry| !entry.seen) {
             None => Ok(()),
             Some(first) => Err(ArchiveError::Unfinished {

@@ -6,8 +6,9 @@
 use super::map::{DataKind, DumpForm, TableData, TableMap};
 use memchr::{memchr, memchr_iter, memmem};
 
-/// What ends the rows of a COPY command: a line of its own.
-const ROWS_END: &[u8; 4] = b"\n\\.\n";
+/// What ends the rows of a COPY command: a line of its own; and the same where lines end as on Windows.
+const ROWS_END: &[u8] = b"\n\\.\n";
+const ROWS_END_CR: &[u8] = b"\n\\.\r\n";
 /// Of a COPY command, so much is kept: names of 1,600 columns.
 const STATEMENT_BYTES_MAX: usize = 256 << 10;
 /// Of any other statement, and of a comment or a command of psql's.
@@ -61,7 +62,7 @@ enum Lex {
     Dollar,
     /// A command of psql's.
     Meta,
-    /// COPY's rows: so many bytes of [`ROWS_END`] have come.
+    /// COPY's rows: so many bytes of their end have come.
     Rows {
         matched: usize,
     },
@@ -76,6 +77,12 @@ pub struct ScriptScanner {
     last: u8,
     /// The one before.
     last_but_one: u8,
+    /// The last byte of SQL was a carriage return, which stands for nothing.
+    after_return: bool,
+    /// What ends the rows under way.
+    rows_end: &'static [u8],
+    /// Some line ended with a carriage return.
+    has_returns: bool,
     /// The statement's or the line's start.
     kept: Vec<u8>,
     /// Dollar quote's tag, with both dollars.
@@ -100,6 +107,13 @@ struct Marks {
     open_databases: u64,
     open_clusters: u64,
     restricted: bool,
+    /// Dumps of databases that stand by themselves, and dumps of servers.
+    dumps: u64,
+    clusters: u64,
+    /// All that began has ended.
+    is_whole: bool,
+    /// Where something else follows.
+    behind: Option<u64>,
     /// How much of what ends a dump has come behind the closing comment.
     end: End,
 }
@@ -125,6 +139,11 @@ impl Default for ScriptScanner {
 impl ScriptScanner {
     /// A scanner at the start of a stream.
     pub fn new() -> Self {
+        Self::at(0)
+    }
+
+    /// A scanner of a script that begins at `offset` of its stream.
+    pub fn at(offset: u64) -> Self {
         let map = TableMap {
             form: DumpForm::Script,
             format_version: (0, 0),
@@ -140,7 +159,10 @@ impl ScriptScanner {
         };
         Self {
             lex: Lex::Sql,
-            offset: 0,
+            offset,
+            after_return: false,
+            rows_end: ROWS_END,
+            has_returns: false,
             last: b'\n',
             last_but_one: b'\n',
             kept: Vec::new(),
@@ -180,7 +202,7 @@ impl ScriptScanner {
     ///
     /// # Errors
     /// When the script is not a whole dump: `pg_dump` would have gone on.
-    pub fn finish(mut self) -> Result<TableMap, ScriptError> {
+    pub fn finish(self) -> Result<TableMap, ScriptError> {
         let truncated = |what: String| Err(ScriptError::Truncated { what, bytes: self.offset });
         let marks = &self.marks;
         if self.too_many {
@@ -191,6 +213,11 @@ impl ScriptScanner {
         }
         if let Some(table) = &self.table {
             return truncated(format!("the rows of {}.{}", table.schema, table.name));
+        }
+        // What follows is another's: it says nothing of the dump.
+        let is_whole = marks.is_whole;
+        if is_whole {
+            return Ok(self.into_map());
         }
         if marks.open_databases > 0 {
             return truncated(match self.map.database.as_str() {
@@ -204,11 +231,30 @@ impl ScriptScanner {
         if marks.end != End::Complete || self.lex != Lex::Sql {
             return truncated("the closing comment".into());
         }
+        Ok(self.into_map())
+    }
+
+    fn into_map(mut self) -> TableMap {
         self.map.stream_bytes = self.offset;
         if self.map.form == DumpForm::ClusterScript {
             self.map.database.clear();
         }
-        Ok(self.map)
+        self.map
+    }
+
+    /// Whether lines end as on Windows.
+    pub fn has_carriage_returns(&self) -> bool {
+        self.has_returns
+    }
+
+    /// Whether one dump stands behind another, other than those of a server's databases.
+    pub fn holds_several(&self) -> bool {
+        self.marks.dumps > 1 || self.marks.clusters > 1
+    }
+
+    /// Where something that is neither a comment nor another dump follows the end.
+    pub fn behind(&self) -> Option<u64> {
+        self.marks.behind
     }
 
     /// A byte of SQL, a name or a tag.
@@ -256,6 +302,17 @@ impl ScriptScanner {
         if self.last == b';' && !matches!(byte, b'\n' | b'\r') {
             self.kept.clear();
         }
+        let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');
+        match byte {
+            b'\r' => return,
+            b'\n' => self.has_returns |= after_return,
+            // A dash may open a comment; what else it may be goes on with another byte.
+            b'-' => {}
+            _ if self.marks.is_whole && !byte.is_ascii_whitespace() => {
+                self.marks.behind.get_or_insert(self.offset);
+            }
+            _ => {}
+        }
         let starts_line = self.last == b'\n' && self.kept.is_empty();
         match byte {
             b'\\' if starts_line => self.begin(Lex::Meta, byte),
@@ -291,7 +348,7 @@ impl ScriptScanner {
                 self.lex = Lex::Tag;
                 self.keep(byte);
             }
-            b'\n' if self.statement_ended() => {
+            b'\n' if self.statement_ended(after_return) => {
                 self.kept.clear();
                 return;
             }
@@ -320,7 +377,7 @@ impl ScriptScanner {
     }
 
     /// At a newline: whether a statement ends here. If it opens rows, they begin behind it.
-    fn statement_ended(&mut self) -> bool {
+    fn statement_ended(&mut self, after_return: bool) -> bool {
         if self.last != b';' {
             return false;
         }
@@ -354,13 +411,14 @@ impl ScriptScanner {
             new_bytes: None,
         });
         self.newlines = 0;
+        self.rows_end = if after_return { ROWS_END_CR } else { ROWS_END };
         // The newline before the end mark may be that of the command.
         self.lex = Lex::Rows { matched: 1 };
         true
     }
 
     /// Where the rows of a table begin and end, by turns.
-    pub(super) fn edge(&self, number: usize) -> Option<u64> {
+    pub fn edge(&self, number: usize) -> Option<u64> {
         let table = self.map.tables.get(number / 2);
         match number % 2 {
             0 => table.or(self.table.as_ref()).map(|table| table.offset),
@@ -375,28 +433,28 @@ impl ScriptScanner {
         // What the last push began.
         while let (1.., Some(&byte)) = (matched, bytes.get(at)) {
             at += 1;
-            matched = match ROWS_END.get(matched) {
+            matched = match self.rows_end.get(matched) {
                 Some(&next) if next == byte => matched + 1,
                 _ => usize::from(byte == b'\n'),
             };
-            if matched == ROWS_END.len() {
+            if matched == self.rows_end.len() {
                 self.newlines += newlines(bytes, at);
                 self.rows_ended(at);
                 return at;
             }
         }
         let rest = bytes.get(at..).unwrap_or_default();
-        if let Some(found) = memmem::find(rest, ROWS_END) {
-            let taken = at + found + ROWS_END.len();
+        if let Some(found) = memmem::find(rest, self.rows_end) {
+            let taken = at + found + self.rows_end.len();
             self.newlines += newlines(bytes, taken);
             self.rows_ended(taken);
             return taken;
         }
         if !rest.is_empty() {
             // The longest part of the mark that the bytes end with.
-            matched = (1..ROWS_END.len())
+            matched = (1..self.rows_end.len())
                 .rev()
-                .find(|&len| ROWS_END.get(..len).is_some_and(|part| rest.ends_with(part)))
+                .find(|&len| self.rows_end.get(..len).is_some_and(|part| rest.ends_with(part)))
                 .unwrap_or(0);
         }
         self.newlines += newlines(bytes, bytes.len());
@@ -407,7 +465,8 @@ impl ScriptScanner {
     fn rows_ended(&mut self, taken: usize) {
         if let Some(mut table) = self.table.take() {
             table.len = (self.offset + taken as u64).saturating_sub(table.offset);
-            table.data_bytes = table.len.saturating_sub(3);
+            // The newline before the mark is that of the last row.
+            table.data_bytes = table.len.saturating_sub(self.rows_end.len() as u64 - 1);
             table.rows = self.newlines.checked_sub(1);
             if !self.too_many {
                 self.map.tables.push(table);
@@ -475,9 +534,11 @@ impl ScriptScanner {
         let Some(end) = end else { return bytes.len() };
         if is_whole_line {
             let kept = std::mem::take(&mut self.kept);
+            let text = kept.strip_suffix(b"\r").unwrap_or(&kept);
+            self.has_returns |= text.len() < kept.len();
             match self.lex {
-                Lex::Meta => self.command(&String::from_utf8_lossy(&kept)),
-                _ => self.comment(&String::from_utf8_lossy(&kept)),
+                Lex::Meta => self.command(&String::from_utf8_lossy(text)),
+                _ => self.comment(&String::from_utf8_lossy(text)),
             }
         }
         self.lex = Lex::Sql;
@@ -512,11 +573,13 @@ impl Marks {
         self.end = End::Inside;
         match line {
             "-- PostgreSQL database dump" => {
-                self.begun += 1;
+                self.begins();
+                self.dumps += u64::from(self.open_clusters == 0);
                 self.open_databases += 1;
             }
             "-- PostgreSQL database cluster dump" => {
-                self.begun += 1;
+                self.begins();
+                self.clusters += 1;
                 self.open_clusters += 1;
             }
             "-- PostgreSQL database dump complete" => {
@@ -530,6 +593,12 @@ impl Marks {
             "--" if was == End::Said => self.end = End::Closed,
             _ => {}
         }
+    }
+
+    fn begins(&mut self) {
+        self.begun += 1;
+        self.is_whole = false;
+        self.behind = None;
     }
 
     fn command(&mut self, line: &str) {
@@ -546,6 +615,7 @@ impl Marks {
     fn blank_line(&mut self) {
         if self.end == End::Closed && !self.restricted {
             self.end = End::Complete;
+            self.is_whole = self.open_databases == 0 && self.open_clusters == 0;
         }
     }
 }

@@ -96,15 +96,32 @@ pub enum SelectError {
         /// The pattern.
         pattern: String,
     },
+    /// Rows are wanted of what has none of its own.
+    #[error("`{view}` is a view: the dump holds no rows of it, only those of the tables that it shows")]
+    NoRows {
+        /// The view.
+        view: String,
+    },
+    /// A view is wanted without a table that it shows.
+    #[error("`{view}` shows rows of `{table}`, which is excluded")]
+    ShowsExcluded {
+        /// The view.
+        view: String,
+        /// The table.
+        table: String,
+    },
 }
 
 /// Chooses entries of an archive.
 ///
 /// # Errors
-/// When a pattern matches nothing: a misspelt name must not become an empty restore.
+/// When a pattern matches nothing: a misspelt name must not become an empty restore. Nor must a view.
 pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
     let classes: Vec<Class> = toc.entries().iter().map(Class::of).collect();
     let mut closure = Closure::new(toc, &classes);
+    if selection.sections == Sections::DATA_ONLY {
+        refuse_views(toc, &classes, &selection.tables)?;
+    }
     let wanted = wanted(toc, &classes, selection)?;
     let excluded = matched(toc, &classes, &selection.exclude_tables, "table")?;
     let mut is_excluded = vec![false; classes.len()];
@@ -117,7 +134,7 @@ pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
         let first: Vec<usize> = wanted.into_iter().filter(|&index| !is_in(&is_excluded, index)).collect();
         match selection.bare {
             true => closure.only(first),
-            false => closure.grow(first, &is_excluded),
+            false => closure.grow(first, &is_excluded, selection.sections.data)?,
         }
     } else {
         closure.all_without(&is_excluded);
@@ -133,6 +150,25 @@ pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
         })
         .collect();
     Ok(Chosen { entries, omitted: closure.omitted })
+}
+
+/// Refuses a name that stands for views alone, where rows alone are wanted.
+fn refuse_views(toc: &Toc, classes: &[Class], tables: &[TablePattern]) -> Result<(), SelectError> {
+    for pattern in tables {
+        let found = matched(toc, classes, std::slice::from_ref(pattern), "table")?;
+        let entries: Vec<&Entry> = found.iter().filter_map(|index| toc.entries().get(*index)).collect();
+        // The data of a materialised view is a command that fills it.
+        let is_view = |entry: &&Entry| {
+            matches!(
+                entry.desc,
+                b"VIEW" | b"MATERIALIZED VIEW" | b"MATERIALIZED VIEW DATA" | b"STATISTICS DATA"
+            )
+        };
+        if let (Some(entry), true) = (entries.first(), entries.iter().all(is_view)) {
+            return Err(SelectError::NoRows { view: qualified(entry) });
+        }
+    }
+    Ok(())
 }
 
 fn mark(flags: &mut [bool], index: usize) {
@@ -352,13 +388,16 @@ impl<'a> Closure<'a> {
         }
     }
 
-    /// Chooses these and all that they need or that belongs to them.
-    fn grow(&mut self, first: Vec<usize>, is_excluded: &[bool]) {
+    /// Chooses these and all that they need or that belongs to them; with the rows of what views show, if rows are wanted.
+    fn grow(&mut self, first: Vec<usize>, is_excluded: &[bool], with_rows: bool) -> Result<(), SelectError> {
         let may_be_wanted = |index: usize| !is_excluded.get(index).copied().unwrap_or(false);
         first.into_iter().for_each(|index| self.raise(index, Level::Wanted));
         loop {
             while let Some(index) = self.work.pop() {
                 self.need(index);
+                if with_rows && self.shows_rows(index) {
+                    self.want_shown(index, is_excluded)?;
+                }
                 for dependant in self.dependants(index) {
                     let level = self.level_beside(dependant, index);
                     if level != Level::Wanted || may_be_wanted(dependant) {
@@ -377,7 +416,7 @@ impl<'a> Closure<'a> {
                 .partition(|&index| self.missing_for_tie(index).is_none());
             if tied.is_empty() {
                 self.report(&loose);
-                return;
+                return Ok(());
             }
             tied.into_iter().for_each(|index| self.raise(index, Level::Wanted));
         }
@@ -397,6 +436,33 @@ impl<'a> Closure<'a> {
         if let Some(&schema) = schema.and_then(|name| self.schemas.get(name)) {
             self.raise(schema, Level::Needed);
         }
+    }
+
+    /// Whether an entry is a view that is wanted, or says what it shows.
+    fn shows_rows(&self, index: usize) -> bool {
+        let is_view = |entry: &Entry| match entry.desc {
+            b"VIEW" | b"MATERIALIZED VIEW" => true,
+            _ => entry.desc == b"RULE" && entry.tag.ends_with(b" _RETURN"),
+        };
+        self.level(index) == Level::Wanted && self.entry(index).is_some_and(is_view)
+    }
+
+    /// Wants what a view shows: over tables without their rows it would show nothing, and a materialised one would be made so.
+    fn want_shown(&mut self, view: usize, is_excluded: &[bool]) -> Result<(), SelectError> {
+        // A rule that says what a view shows needs the view, too.
+        let is_rule = self.class(view) == Class::Detail;
+        let own = self.host(view).filter(|_| is_rule);
+        for shown in self.toc.needs(view).collect::<Vec<_>>() {
+            if self.class(shown) != Class::Relation || own == Some(shown) {
+                continue;
+            }
+            if is_excluded.get(shown).copied().unwrap_or(false) {
+                let name = |index| self.entry(index).map(qualified).unwrap_or_default();
+                return Err(SelectError::ShowsExcluded { view: name(view), table: name(shown) });
+            }
+            self.raise(shown, Level::Wanted);
+        }
+        Ok(())
     }
 
     /// How much of an entry is chosen because another one is that it needs.
@@ -512,6 +578,14 @@ impl<'a> Closure<'a> {
                 }
             }
         }
+    }
+}
+
+/// A name with its schema.
+fn qualified(entry: &Entry) -> String {
+    match entry.namespace {
+        Some(_) => format!("{}.{}", entry.schema(), entry.name()),
+        None => entry.name().into_owned(),
     }
 }
 

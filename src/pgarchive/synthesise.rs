@@ -1,25 +1,51 @@
 //! An archive made of parts of another.
 
-use super::map::TableMap;
+use super::map::{DataKind, DumpForm, TableData, TableMap};
 use super::toc::Toc;
-use super::wire::put_int;
+use super::wire::{INT_BYTES, put_int};
 use std::collections::HashMap;
 use std::ops::Range;
 
 /// States of an entry's offset in the table of contents.
 const OFFSET_SET: u8 = 2;
 const NO_DATA: u8 = 3;
+/// Types of data blocks.
+const BLOCK_TABLE: u8 = 1;
+const BLOCK_OBJECTS: u8 = 3;
+
+/// Rows of a tar archive are framed anew in pieces of so many bytes: `pg_restore` holds one of them in memory.
+const PIECE_BYTES: u64 = 4 << 20;
 
 /// An archive to be written: some bytes, then ranges of the source's stream, one after the other.
 ///
 /// `pg_restore` takes it from a pipe or a file, and has nothing to choose any more: what is in it is what was chosen. Offsets in
-/// it are true, so that as a file it serves parallel restores, too.
+/// it are true, so that as a file it serves parallel restores, too. It is a custom archive, also where the source is a tar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Synthesis {
     /// Header and table of contents.
     pub head: Vec<u8>,
-    /// What to copy behind it: ascending if the source's blocks are in order, adjacent ranges joined.
-    pub ranges: Vec<Range<u64>>,
+    /// What to copy behind it: ascending if the source's data is in order, adjacent ranges joined.
+    pub copies: Vec<Copied>,
+    /// Bytes behind the last of them.
+    pub tail: Vec<u8>,
+}
+
+/// A range of the source's stream, never empty, and bytes that come before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// What frames the range in the new archive and not in the source: nothing where the source is a custom archive.
+    pub before: Vec<u8>,
+    /// What to copy.
+    pub range: Range<u64>,
+}
+
+/// A large object in a tar archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LargeObject {
+    /// Its number in the database.
+    pub number: u32,
+    /// Where in the stream it is.
+    pub range: Range<u64>,
 }
 
 impl Synthesis {
@@ -33,9 +59,11 @@ impl Synthesis {
         self.len() == 0
     }
 
-    /// Bytes to copy.
+    /// Bytes behind the table of contents.
     pub fn data_bytes(&self) -> u64 {
-        self.ranges.iter().map(|range| range.end - range.start).sum()
+        let copies = self.copies.iter();
+        let bytes = copies.map(|copy| copy.before.len() as u64 + (copy.range.end - copy.range.start));
+        bytes.sum::<u64>() + self.tail.len() as u64
     }
 }
 
@@ -72,44 +100,44 @@ pub enum WithData {
     No,
 }
 
-/// Makes an archive of chosen entries, given by place in the table of contents; `pg_restore` takes them in this order.
+/// Makes an archive of chosen entries, given by place in the table of contents; `pg_restore` takes them in this order. Of a tar archive,
+/// `objects` are the large objects, in the order of the stream.
 ///
 /// # Errors
 /// When data of an entry is missing in the map.
 pub fn synthesise(
     toc: &Toc,
     map: &TableMap,
+    objects: &[LargeObject],
     chosen: &[usize],
     with_data: WithData,
 ) -> Result<Synthesis, SynthesisError> {
-    let blocks: HashMap<u32, Range<u64>> =
-        map.tables.iter().map(|table| (table.dump_id, table.range())).collect();
+    let blocks: HashMap<u32, &TableData> = map.tables.iter().map(|table| (table.dump_id, table)).collect();
     let entry_at = |&index: &usize| toc.entries().get(index).ok_or(SynthesisError::NoEntry { index });
 
     let header = toc.header();
-    let mut head = toc.bytes.get(..header.count_at).unwrap_or_default().to_vec();
+    let mut head = header.as_custom(toc.bytes);
     put_int(&mut head, chosen.len() as u32);
+    let offset_bytes = usize::from(header.offset_bytes);
     let mut head_len = head.len();
     for index in chosen {
-        head_len += entry_at(index)?.raw.len();
+        head_len += entry_at(index)?.offset_at + 1 + offset_bytes;
     }
     head.reserve(head_len - head.len());
 
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    let mut offset = head_len as u64;
+    let mut data = Data::default();
     for index in chosen {
         let entry = entry_at(index)?;
         head.extend_from_slice(entry.raw.get(..entry.offset_at).unwrap_or_default());
         let (state, place) = match (entry.has_data, with_data) {
             (true, WithData::Yes) => {
-                let range = blocks.get(&entry.dump_id).cloned().ok_or_else(|| {
-                    SynthesisError::MissingData { what: format!("{} {}", entry.kind(), entry.name()) }
-                })?;
-                let place = offset;
-                offset += range.end - range.start;
-                match ranges.last_mut() {
-                    Some(last) if last.end == range.start => last.end = range.end,
-                    _ => ranges.push(range),
+                let missing =
+                    || SynthesisError::MissingData { what: format!("{} {}", entry.kind(), entry.name()) };
+                let block = blocks.get(&entry.dump_id).ok_or_else(missing)?;
+                let place = (head_len as u64).saturating_add(data.len);
+                match map.form {
+                    DumpForm::Tar => data.frame(block, objects).ok_or_else(missing)?,
+                    _ => data.copy(block.range()),
                 }
                 (OFFSET_SET, place)
             }
@@ -117,11 +145,77 @@ pub fn synthesise(
         };
         head.push(state);
         let place = place.to_le_bytes();
-        let (kept, lost) = place.split_at(usize::from(header.offset_bytes).min(place.len()));
+        let (kept, lost) = place.split_at(offset_bytes.min(place.len()));
         if lost.iter().any(|&byte| byte != 0) {
-            return Err(SynthesisError::TooLong { len: offset });
+            return Err(SynthesisError::TooLong { len: (head_len as u64).saturating_add(data.len) });
         }
         head.extend_from_slice(kept);
     }
-    Ok(Synthesis { head, ranges })
+    Ok(Synthesis { head, copies: data.copies, tail: data.pending })
+}
+
+/// The data of a new archive, as it grows.
+#[derive(Default)]
+struct Data {
+    copies: Vec<Copied>,
+    /// Bytes that no range follows yet.
+    pending: Vec<u8>,
+    len: u64,
+}
+
+impl Data {
+    fn copy(&mut self, range: Range<u64>) {
+        let Some(bytes) = range.end.checked_sub(range.start).filter(|bytes| *bytes > 0) else { return };
+        self.len = self.len.saturating_add(bytes);
+        match self.copies.last_mut() {
+            Some(last) if self.pending.is_empty() && last.range.end == range.start => {
+                last.range.end = range.end;
+            }
+            _ => self.copies.push(Copied { before: std::mem::take(&mut self.pending), range }),
+        }
+    }
+
+    fn int(&mut self, value: u32) {
+        put_int(&mut self.pending, value);
+        self.len = self.len.saturating_add(INT_BYTES as u64);
+    }
+
+    /// A block of data that stood in files of its own. `None` if objects are missing.
+    fn frame(&mut self, block: &TableData, objects: &[LargeObject]) -> Option<()> {
+        self.pending.push(match block.kind {
+            DataKind::Table => BLOCK_TABLE,
+            DataKind::LargeObjects => BLOCK_OBJECTS,
+        });
+        self.len = self.len.saturating_add(1);
+        self.int(block.dump_id);
+        match block.kind {
+            DataKind::Table => self.pieces(block.range()),
+            DataKind::LargeObjects => {
+                let within = block.range();
+                let from = objects.partition_point(|object| object.range.start < within.start);
+                let to = objects.partition_point(|object| object.range.start < within.end);
+                let own = objects.get(from..to)?;
+                if block.rows != Some(own.len() as u64) {
+                    return None;
+                }
+                for object in own {
+                    self.int(object.number);
+                    self.pieces(object.range.clone());
+                }
+                self.int(0);
+            }
+        }
+        Some(())
+    }
+
+    fn pieces(&mut self, range: Range<u64>) {
+        let mut at = range.start;
+        while at < range.end {
+            let end = range.end.min(at.saturating_add(PIECE_BYTES));
+            self.int((end - at) as u32);
+            self.copy(at..end);
+            at = end;
+        }
+        self.int(0);
+    }
 }

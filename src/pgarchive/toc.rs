@@ -1,13 +1,16 @@
 //! The table of contents in memory.
 
 use super::entry::{Entry, Section};
-use super::header::Header;
+use super::header::{Container, Header};
 use super::wire::Stop;
 use super::{ArchiveError, Problem};
 use std::collections::HashMap;
 
 /// No table of contents to be searched may be longer. (An archive with a longer one can still be restored as a whole.)
 const TOC_BYTES_MAX: u64 = 512 << 20;
+/// How a tar archive begins, and how many bytes stand before the table of contents in it.
+const TAR_START: &[u8] = b"toc.dat\0";
+const TAR_HEADER_BYTES: usize = 512;
 
 /// Header and table of contents of an archive, borrowed from its first bytes.
 #[derive(Debug, Clone)]
@@ -17,18 +20,25 @@ pub struct Toc<'a> {
     entries: Vec<Entry<'a>>,
     sections: Vec<Section>,
     by_id: HashMap<u32, usize>,
+    /// Bytes before it.
+    before: usize,
     len: usize,
 }
 
 impl<'a> Toc<'a> {
-    /// Reads the first bytes of an archive: [`super::TableMap::head_bytes`] of them; more may follow.
+    /// Reads the first bytes of an archive, custom or tar: [`super::TableMap::head_bytes`] of them; more may follow.
     ///
     /// # Errors
     /// When they are damaged or too few.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ArchiveError> {
         let what = "the table of contents";
-        let wrong = |stop: Stop| stop.at_end(0, bytes.len(), what);
-        let header = Header::decode(bytes).map_err(wrong)?;
+        let (container, before) = match bytes.starts_with(TAR_START) {
+            true => (Container::Tar, TAR_HEADER_BYTES),
+            false => (Container::Custom, 0),
+        };
+        let bytes = bytes.get(before..).unwrap_or_default();
+        let wrong = |stop: Stop| stop.at_end(before as u64, bytes.len(), what);
+        let header = Header::decode(bytes, container).map_err(wrong)?;
         let mut at = header.len;
         let mut entries = Vec::new();
         let mut sections = Vec::new();
@@ -49,7 +59,7 @@ impl<'a> Toc<'a> {
             entries.push(entry);
             at = end;
         }
-        Ok(Self { bytes, header, entries, sections, by_id, len: at })
+        Ok(Self { bytes, header, entries, sections, by_id, before, len: at })
     }
 
     /// What the archive says of itself.
@@ -75,7 +85,7 @@ impl<'a> Toc<'a> {
 
     /// Bytes of header and table of contents: where the first block begins.
     pub fn head_bytes(&self) -> u64 {
-        self.len as u64
+        (self.before + self.len) as u64
     }
 
     /// The places of the entries that an entry needs, of those that are in the archive.

@@ -2,6 +2,7 @@
 //!
 //! | file | hides |
 //! |---|---|
+//! | `numbers` | numbers that later programs give further meanings |
 //! | `recipe` | the encoding of recipe nodes, and where nodes are cut |
 //! | `tags` | which snapshots are daily, weekly, monthly |
 //! | `retention` | which snapshots a policy keeps |
@@ -9,72 +10,19 @@
 //! | `selection` | which snapshot a name means |
 
 pub mod name;
+mod numbers;
 pub mod recipe;
 pub mod retention;
 pub mod selection;
 pub mod tags;
+
+pub use numbers::{Proof, State, StreamFormat, Unknown};
 
 use crate::id::{AuthorId, NodeId, SnapshotId, StreamDigest};
 use jiff::Timestamp;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use std::collections::BTreeMap;
-
-/// What proves that a stream is whole. The order is from weak to strong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Proof {
-    /// Nothing: a bare standard input of an unknown format.
-    #[n(0)]
-    Unproven,
-    /// Every process behind the stream exited with status 0.
-    #[n(1)]
-    Exited,
-    /// The stream's own structure is complete.
-    #[n(2)]
-    Structure,
-    /// Both.
-    #[n(3)]
-    ExitedAndStructure,
-}
-
-impl Proof {
-    /// The word shown to people and in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Unproven => "unproven",
-            Self::Exited => "exit-status",
-            Self::Structure => "structure",
-            Self::ExitedAndStructure => "exit-status+structure",
-        }
-    }
-}
-
-/// How good a snapshot is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
-pub enum State {
-    /// Every stream of the source is in it.
-    #[n(1)]
-    Complete,
-    /// Some streams failed; they are named in the body.
-    #[n(2)]
-    Partial,
-    /// Whole, but so unlike its predecessors that a person should look.
-    #[n(3)]
-    Suspect,
-}
-
-impl State {
-    /// The word shown to people and in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Partial => "partial",
-            Self::Suspect => "suspect",
-        }
-    }
-}
 
 /// A calendar tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,20 +160,8 @@ pub struct FailedStream {
     pub reason: String,
 }
 
-/// What kind of bytes a stream holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
-pub enum StreamFormat {
-    /// Unknown bytes.
-    #[n(0)]
-    Unknown,
-    /// A pg_dump custom archive.
-    #[n(1)]
-    PgCustom,
-    /// A plain SQL dump.
-    #[n(2)]
-    PlainSql,
-}
+/// The attribute of a stream of format 0 that says what its bytes are.
+pub const CONTENT: &str = "content";
 
 /// One stored stream.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

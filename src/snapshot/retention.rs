@@ -297,7 +297,7 @@ fn decide_series(policy: &Policy, series: &[&Candidate<'_>], reckoning: &Reckoni
         if candidate.pinned {
             add(&mut verdicts, at, Rule::Pinned, None);
         }
-        let stands_in = head.state == State::Suspect || views.len() == 1;
+        let stands_in = !head.state.is_trusted() || views.len() == 1;
         if !is_good(at) && stands_in && newest_good.is_none_or(|newest| at > newest) {
             add(&mut verdicts, at, Rule::NothingNewer, None);
         }
@@ -320,7 +320,7 @@ fn add(verdicts: &mut [Verdict], at: usize, rule: Rule, stream: Option<&str>) {
 
 /// Streams that the newest snapshot holds or tried to. One that the source has no more does not keep its last days for ever.
 fn streams_of_newest<'a>(series: &[&Candidate<'a>]) -> BTreeSet<&'a str> {
-    let newest = series.iter().rev().find(|candidate| candidate.summary.head.state != State::Suspect);
+    let newest = series.iter().rev().find(|candidate| candidate.summary.head.state.is_trusted());
     newest.map_or_else(BTreeSet::new, |newest| newest.streams.iter().chain(&newest.failed).copied().collect())
 }
 

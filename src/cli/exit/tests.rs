@@ -4,7 +4,7 @@ use super::*;
 use crate::config::ConfigError;
 use crate::crypto::KeyFileError;
 use crate::ops::copy::Side;
-use crate::pgarchive::SurveyError;
+use crate::content::ContentError;
 use crate::repo::catalog::CatalogError;
 use crate::snapshot::Proof;
 use crate::snapshot::name::{NameKind, SnapshotName, check_name};
@@ -152,7 +152,7 @@ fn of_operations() -> Vec<(OpError, u8)> {
             OpError::Incomplete {
                 stream: stream.clone(),
                 exited: Proof::Exited,
-                source: SurveyError::Archive(crate::pgarchive::ArchiveError::NotAnArchive),
+                source: ContentError::Archive(crate::pgarchive::ArchiveError::NotAnArchive),
             },
             2,
         ),

@@ -12,7 +12,7 @@ use crate::repo::catalog::Catalog;
 use crate::repo::history::History;
 use crate::repo::writer::Finished;
 use crate::repo::{RepoError, Repository};
-use crate::snapshot::{State, Stream, Summary};
+use crate::snapshot::{Stream, Summary};
 use std::collections::{BTreeMap, HashMap};
 
 /// So many snapshots before are looked at.
@@ -110,8 +110,7 @@ impl Guard {
             return Ok(guard);
         }
         let until = request.time.map_or(i64::MAX, |time| time.as_millisecond());
-        let counts =
-            |summary: &&Summary| summary.head.state != State::Suspect && summary.head.time_ms <= until;
+        let counts = |summary: &&Summary| summary.head.state.is_trusted() && summary.head.time_ms <= until;
         for summary in history.series(&request.series, &request.host).rev().filter(counts).take(LOOKED_AT) {
             match repo.body(catalog, &summary.id) {
                 Ok(body) => {

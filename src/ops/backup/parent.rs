@@ -1,6 +1,7 @@
 //! The parent of a backup: which snapshot it is, and what becomes of it where it is of no use.
 
-use super::{BackupRequest, WithDamage, format_of};
+use super::{BackupRequest, WithDamage};
+use crate::content::Kind;
 use crate::crypto::CryptoError;
 use crate::event::{Event, Observer};
 use crate::id::SnapshotId;
@@ -115,7 +116,7 @@ impl Parents {
         // Text and other bytes are told apart by a guess at the first few, which may turn out otherwise the next day.
         let is_archive = stream.format == StreamFormat::PgCustom;
         let is_alike =
-            Box::new(move |front: &[u8]| (format_of(front) == StreamFormat::PgCustom) == is_archive);
+            Box::new(move |front: &[u8]| matches!(Kind::of(front), Kind::PgCustom { .. }) == is_archive);
         let label = format!("{}/{name}", self.label);
         let parent = match session.parent(stream, &label, self.workers, is_alike) {
             Ok(parent) => parent.with_sections(section_ends(stream)),

@@ -1,8 +1,9 @@
 //! What a dump's own structure says while it passes: whether it is whole, and where its tables are.
 
+use crate::content::{Inspection, Inspector, Verdict};
 use crate::event::{Event, Observer};
 use crate::ops::OpError;
-use crate::pgarchive::{Survey, TableMap, Verdict};
+use crate::pgarchive::TableMap;
 use crate::repo::writer::Edges;
 use crate::snapshot::Proof;
 use crate::source::Dump;
@@ -13,17 +14,17 @@ use std::sync::Arc;
 /// bytes, so that this is enough for several hundred thousand. The snapshot object itself may have 64 MiB.
 pub(super) const TABLE_MAPS_BYTES_MAX: usize = 32 << 20;
 
-/// A dump that is looked into as it is read. Reading costs what it did: the survey goes faster than the digest beside it.
+/// A dump that is looked into as it is read. For PostgreSQL's dumps that goes faster than the digest beside it; gzip has to be inflated.
 pub(super) struct Surveyed<'a> {
     dump: &'a mut dyn Dump,
-    survey: Survey,
+    inspector: Inspector,
     edges: Arc<Edges>,
     edges_told: usize,
 }
 
 impl<'a> Surveyed<'a> {
     pub fn new(dump: &'a mut dyn Dump) -> Self {
-        Self { dump, survey: Survey::new(), edges: Arc::default(), edges_told: 0 }
+        Self { dump, inspector: Inspector::new(), edges: Arc::default(), edges_told: 0 }
     }
 
     /// Where the dump's sections end, as far as they were read.
@@ -32,16 +33,19 @@ impl<'a> Surveyed<'a> {
     }
 
     /// The dump was read to its end: what its structure says.
-    pub fn verdict(self) -> Verdict {
-        self.survey.finish()
+    pub fn inspection(self) -> Inspection {
+        self.inspector.finish()
     }
 }
 
 impl Read for Surveyed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.dump.read(buffer)?;
-        self.survey.push(buffer.get(..count).unwrap_or_default());
-        while let Some(edge) = self.survey.edge(self.edges_told) {
+        match buffer.get(..count).unwrap_or_default() {
+            [] if !buffer.is_empty() => self.inspector.settle(),
+            bytes => self.inspector.push(bytes),
+        }
+        while let Some(edge) = self.inspector.edge(self.edges_told) {
             self.edges.push(edge);
             self.edges_told += 1;
         }
@@ -49,7 +53,7 @@ impl Read for Surveyed<'_> {
     }
 }
 
-/// What to keep of a verdict.
+/// What to keep of an inspection.
 pub(super) struct Judged {
     pub proof: Proof,
     pub map: Option<TableMap>,
@@ -63,45 +67,54 @@ impl Judged {
     }
 }
 
-/// Joins what the processes' ends and the dump's structure prove, and tells what a person should do better.
+/// Joins what the processes' ends and the stream's structure prove, and tells what a person should do better.
 ///
 /// # Errors
-/// When the dump ends before it is whole: no exit status makes up for that. One that came to its end and makes no sense on the way is
+/// When the stream ends before it is whole: no exit status makes up for that. One that came to its end and makes no sense on the way is
 /// stored and suspected instead: if it is this program that reads it wrong, a database of that kind still has its copies.
 pub(super) fn judge(
     name: &str,
-    verdict: Verdict,
+    inspection: Inspection,
     exited: Proof,
     observer: &dyn Observer,
 ) -> Result<Judged, OpError> {
     let warn = |message: String| observer.observe(Event::Warning { message });
-    match verdict {
-        Verdict::Complete(map) => {
-            if !map.compression.is_empty() && map.compression != "none" {
-                warn(format!(
-                    "stream `{name}` is compressed ({}) by pg_dump: what did not change cannot be found again in it, and its rows \
-                     cannot be counted. Dump it with `-Z0`; dumpvault compresses by itself",
-                    map.compression
-                ));
-            }
+    let Inspection { kind, verdict, remarks } = inspection;
+    let judged = match verdict {
+        Verdict::Whole(map) => {
             let proof = if exited == Proof::Unproven { Proof::Structure } else { Proof::ExitedAndStructure };
-            Ok(Judged { proof, map: Some(map), suspicion: None })
+            Judged { proof, map: map.map(|map| *map), suspicion: None }
         }
         Verdict::Incomplete(source) if source.is_cut_off() => {
-            Err(OpError::Incomplete { stream: name.to_owned(), exited, source })
+            return Err(OpError::Incomplete { stream: name.to_owned(), exited, source });
         }
         Verdict::Incomplete(source) => {
-            Ok(Judged { suspicion: Some(source.to_string()), ..Judged::by_exit_alone(exited) })
+            Judged { suspicion: Some(source.to_string()), ..Judged::by_exit_alone(exited) }
         }
         Verdict::Unreadable(error) => {
             warn(format!(
-                "stream `{name}` cannot be looked into: {error}. It is stored as it is; whether it is whole is only known from its \
-                 program's exit status"
+                "cannot parse stream `{name}`: {error}; stored as is, so only the exit status shows that it is complete"
             ));
-            Ok(Judged::by_exit_alone(exited))
+            Judged::by_exit_alone(exited)
         }
-        Verdict::Unknown => Ok(Judged::by_exit_alone(exited)),
+        Verdict::Unknown => Judged::by_exit_alone(exited),
+    };
+    for remark in remarks {
+        warn(format!("stream `{name}`: {remark}"));
     }
+    let by_dump = judged.map.as_ref().map(|map| map.compression.as_str());
+    match (by_dump.filter(|word| !matches!(*word, "" | "none")), kind.compression()) {
+        (Some(word), _) => warn(format!(
+            "stream `{name}` is already compressed ({word}), so it cannot be deduplicated and its rows cannot be counted. \
+             Use `pg_dump -Z0`: dumpvault compresses by itself"
+        )),
+        (None, Some(word)) => warn(format!(
+            "stream `{name}` is already compressed ({word}), so it cannot be deduplicated. \
+             Back up the uncompressed data: dumpvault compresses by itself"
+        )),
+        (None, None) => {}
+    }
+    Ok(judged)
 }
 
 /// The bytes to store of a map, if there is room left for them.

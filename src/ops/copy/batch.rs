@@ -14,7 +14,7 @@ use crate::repo::RepoError;
 use crate::repo::history::History;
 use crate::repo::reader::Locator;
 use crate::repo::writer::{BackupSession, CommitRequest, PipelineSettings, TransferSource};
-use crate::snapshot::Summary;
+use crate::snapshot::{State, Summary};
 use crate::snapshot::name::{NameKind, check_name};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -133,8 +133,17 @@ impl Copier<'_> {
             }
         };
         let mut finished = Vec::with_capacity(body.streams.len());
+        // What a newer program says of its snapshot cannot be said again by this one, and must not turn into "complete".
+        let doubt = match summary.head.state {
+            State::Other(_) => Some(format!("the state of the original is {}", summary.head.state.word())),
+            _ => None,
+        };
         for stream in &body.streams {
-            finished.push(self.stream(session, &mut way, locator, stream)?);
+            let stream = self.stream(session, &mut way, locator, stream)?;
+            finished.push(match &doubt {
+                Some(why) => stream.suspect(why.clone()),
+                None => stream,
+            });
         }
         if self.cancel.is_cancelled() {
             return Err(of_destination(RepoError::Cancelled));

@@ -1,16 +1,17 @@
 //! Parts of an archive: chosen by its table of contents, read by their ranges, put together to an archive that `pg_restore` takes.
 
 use super::Chosen;
+use crate::content::{Inspector, ObjectFinder, Verdict};
 use crate::event::{Cancel, Event, Observer};
 use crate::ops::OpError;
 use crate::ops::tables::table_map;
 use crate::pgarchive::{
-    DumpForm, Selection, Survey, Synthesis, TableData, TableMap, Toc, Verdict, WithData, select, synthesise,
+    Copied, DataKind, DumpForm, LargeObject, Selection, Synthesis, TableData, TableMap, Toc, WithData,
+    select, synthesise,
 };
 use crate::repo::RepoError;
 use crate::repo::reader::{ReadSettings, ReadStats};
 use crate::snapshot::Stream;
-use std::ops::Range;
 
 /// Wanted ranges with no more than this between them are read as one: the block in between would be opened anyway.
 const GAP_BYTES_MAX: u64 = 256 << 10;
@@ -19,6 +20,8 @@ const GAP_BYTES_MAX: u64 = 256 << 10;
 pub struct Archive {
     head: Vec<u8>,
     map: TableMap,
+    /// Where a tar archive's large objects are. A custom archive's lie in one block, and need not be told apart.
+    objects: Vec<LargeObject>,
 }
 
 /// A part of an archive that was chosen.
@@ -47,6 +50,11 @@ impl Archive {
         &self.map
     }
 
+    /// The large objects of a tar archive.
+    pub(super) fn objects(&self) -> &[LargeObject] {
+        &self.objects
+    }
+
     /// Chooses a part.
     ///
     /// # Errors
@@ -54,7 +62,7 @@ impl Archive {
     pub fn select(&self, selection: &Selection) -> Result<Part, OpError> {
         let toc = self.toc()?;
         let chosen = select(&toc, selection)?;
-        let synthesis = synthesise(&toc, &self.map, &chosen.entries, WithData::Yes)?;
+        let synthesis = synthesise(&toc, &self.map, &self.objects, &chosen.entries, WithData::Yes)?;
         Ok(Part {
             omitted: chosen.omitted.iter().map(ToString::to_string).collect(),
             tables: self.tables_of(&toc, &chosen.entries),
@@ -75,19 +83,44 @@ impl Chosen {
     /// that made no maps is read once as a whole.
     ///
     /// # Errors
-    /// When the stream is no archive of `pg_dump -Fc`, or cannot be read.
+    /// When the stream is no archive of `pg_dump -Fc` or `-Ft`, or cannot be read.
     pub fn archive(
         &self,
         stream: &Stream,
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Archive, OpError> {
-        let map = match table_map(stream) {
-            Ok(Some(map)) => map,
+        let archive = self.archive_without_objects(stream, observer, cancel)?;
+        let objects = self.large_objects(stream, &archive.map, cancel)?;
+        Ok(Archive { objects, ..archive })
+    }
+
+    /// The map of a stream: the one that was stored, or one made by reading all of it.
+    ///
+    /// # Errors
+    /// When the stream is no whole dump of PostgreSQL's, or cannot be read.
+    pub(super) fn map(
+        &self,
+        stream: &Stream,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<TableMap, OpError> {
+        match table_map(stream) {
+            Ok(Some(map)) => Ok(map),
             // Too new, or not there: what it says can be found out again.
-            Ok(None) | Err(_) => self.survey(stream, observer, cancel)?,
-        };
-        if map.form != DumpForm::Archive {
+            Ok(None) | Err(_) => self.survey(stream, observer, cancel),
+        }
+    }
+
+    /// The same archive, if nothing is to be taken of its data.
+    pub(super) fn archive_without_objects(
+        &self,
+        stream: &Stream,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Archive, OpError> {
+        let map = self.map(stream, observer, cancel)?;
+        if !matches!(map.form, DumpForm::Archive | DumpForm::Tar) {
             let what = "an SQL script";
             return Err(OpError::NoParts { stream: stream.name.clone(), what });
         }
@@ -101,13 +134,35 @@ impl Chosen {
             Ok(())
         };
         self.repo.read_range(&self.locator, stream, 0..map.head_bytes, self.settings, cancel, &mut output)?;
-        Ok(Archive { head, map })
+        Ok(Archive { head, map, objects: Vec::new() })
+    }
+
+    /// Finds a tar archive's large objects, each of which is a file: that takes reading them once.
+    fn large_objects(
+        &self,
+        stream: &Stream,
+        map: &TableMap,
+        cancel: &Cancel,
+    ) -> Result<Vec<LargeObject>, OpError> {
+        let mut objects = Vec::new();
+        let blocks = map.tables.iter().filter(|table| table.kind == DataKind::LargeObjects);
+        for block in blocks.filter(|_| map.form == DumpForm::Tar) {
+            let mut finder = ObjectFinder::at(block.offset);
+            let mut output = |bytes: &[u8]| {
+                finder.push(bytes);
+                Ok(())
+            };
+            let range = block.range();
+            self.repo.read_range(&self.locator, stream, range, self.settings, cancel, &mut output)?;
+            objects.extend(finder.finish());
+        }
+        Ok(objects)
     }
 
     fn survey(&self, stream: &Stream, observer: &dyn Observer, cancel: &Cancel) -> Result<TableMap, OpError> {
         let what = format!("reading all of `{}`: it was stored without a map of its tables", stream.name);
         observer.observe(Event::Step { what });
-        let mut survey = Survey::new();
+        let mut survey = Inspector::new();
         let mut output = |bytes: &[u8]| {
             survey.push(bytes);
             Ok(())
@@ -120,15 +175,15 @@ impl Chosen {
             cancel,
             &mut output,
         )?;
-        match survey.finish() {
-            Verdict::Complete(map) => Ok(map),
+        match survey.finish().verdict {
+            Verdict::Whole(Some(map)) => Ok(*map),
             Verdict::Incomplete(source) => Err(OpError::Incomplete {
                 stream: stream.name.clone(),
                 exited: crate::snapshot::Proof::Unproven,
                 source,
             }),
             Verdict::Unreadable(error) => Err(error.into()),
-            Verdict::Unknown => {
+            Verdict::Whole(None) | Verdict::Unknown => {
                 Err(OpError::NoParts { stream: stream.name.clone(), what: "no dump of PostgreSQL's" })
             }
         }
@@ -152,13 +207,14 @@ impl Chosen {
             output(bytes)
         };
         pass(&synthesis.head).map_err(|source| RepoError::Output { source })?;
-        for run in runs(&synthesis.ranges) {
+        for run in runs(&synthesis.copies) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            let mut at = first.start;
+            let mut at = first.range.start;
+            pass(&first.before).map_err(|source| RepoError::Output { source })?;
             let mut wanted = run.iter();
             let mut present = wanted.next();
             let mut filter = |mut bytes: &[u8]| {
-                while let Some(range) = present.filter(|_| !bytes.is_empty()) {
+                while let Some(Copied { range, .. }) = present.filter(|_| !bytes.is_empty()) {
                     let skipped = range.start.saturating_sub(at).min(bytes.len() as u64);
                     let (_, rest) = bytes.split_at(skipped as usize);
                     at += skipped;
@@ -171,16 +227,20 @@ impl Chosen {
                     bytes = rest;
                     if at >= range.end {
                         present = wanted.next();
+                        if let Some(next) = present.filter(|next| !next.before.is_empty()) {
+                            pass(&next.before)?;
+                        }
                     }
                 }
                 at += bytes.len() as u64;
                 Ok(())
             };
-            let range = first.start..last.end;
+            let range = first.range.start..last.range.end;
             let read = self.repo.read_range(&self.locator, stream, range, settings, cancel, &mut filter)?;
             stats.blocks_opened += read.blocks_opened;
             stats.bytes_fetched += read.bytes_fetched;
         }
+        pass(&synthesis.tail).map_err(|source| RepoError::Output { source })?;
         stats.bytes = written;
         if written != synthesis.len() {
             let what = format!("{written} bytes of its parts were read, and they have {}", synthesis.len());
@@ -191,8 +251,9 @@ impl Chosen {
 }
 
 /// Ranges that are read as one: ascending, with small gaps.
-fn runs(ranges: &[Range<u64>]) -> impl Iterator<Item = &[Range<u64>]> {
-    ranges.chunk_by(|before, after| after.start >= before.end && after.start - before.end <= GAP_BYTES_MAX)
+fn runs(copies: &[Copied]) -> impl Iterator<Item = &[Copied]> {
+    let gap = |before: &Copied, after: &Copied| after.range.start.checked_sub(before.range.end);
+    copies.chunk_by(move |before, after| gap(before, after).is_some_and(|gap| gap <= GAP_BYTES_MAX))
 }
 
 #[cfg(test)]
@@ -203,7 +264,8 @@ mod tests {
     fn ranges_that_lie_close_are_read_as_one() {
         let far = GAP_BYTES_MAX + 20;
         let ranges = [0..10, 15..20, 20 + GAP_BYTES_MAX..20 + far, 3 * far..3 * far + 1, 5..6];
-        let sizes: Vec<usize> = runs(&ranges).map(<[_]>::len).collect();
+        let copies: Vec<Copied> = ranges.map(|range| Copied { before: Vec::new(), range }).into();
+        let sizes: Vec<usize> = runs(&copies).map(<[_]>::len).collect();
         assert_eq!(sizes, [3, 1, 1]);
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn new(archive: &Archive, plan: &JobsPlan) -> Result<Self, OpError> {
         let toc = archive.toc()?;
-        let one = |part: &Part| part.synthesise(&toc, archive.map());
+        let one = |part: &Part| part.synthesise(&toc, archive.map(), archive.objects());
         let some = |part: &Part| (!part.is_empty()).then(|| one(part)).transpose();
         Ok(Self {
             pre_data: some(&plan.pre_data)?,

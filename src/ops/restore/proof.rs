@@ -205,8 +205,8 @@ impl Chosen {
         let Ok(Some(map)) = table_map(stream) else { return Ok(None) };
         let mut expected = Expected::default();
         match map.form {
-            DumpForm::Archive => {
-                let archive = self.archive(stream, observer, cancel)?;
+            DumpForm::Archive | DumpForm::Tar => {
+                let archive = self.archive_without_objects(stream, observer, cancel)?;
                 return archive.expected(&archive.map().tables).map(Some);
             }
             DumpForm::Script => map.tables.iter().for_each(|table| expected.add(table, false)),

@@ -51,7 +51,11 @@ impl Chosen {
         jobs: &Jobs<'_>,
     ) -> Result<Verified, OpError> {
         let began = Instant::now();
-        let kind = self.dump_kind(stream, jobs.cancel)?;
+        let mut kind = self.dump_kind(stream, jobs.cancel)?;
+        if kind == DumpKind::Tar {
+            // Taken apart, it is restored like any other archive.
+            kind = DumpKind::Archive { format: self.map(stream, jobs.observer, jobs.cancel)?.format_version };
+        }
         let prepared = target.prepare(kind)?.in_parts();
         match self.restore_and_count(stream, target, &prepared, (kind, share), jobs) {
             Ok((findings, constraints, foreign_keys_expected)) => {
@@ -94,7 +98,8 @@ impl Chosen {
             let keys = entries.entries().iter().filter(|entry| entry.desc == b"FK CONSTRAINT");
             foreign_keys = Some(keys.count() as u64);
         } else {
-            let content = Content { stream, parts: None };
+            let content = Content { stream, parts: None, skipped: 0 };
+            let content = Content { skipped: self.mark_bytes(content, kind, cancel)?, ..content };
             self.feed_database(content, prepared, &target.database, observer, cancel)?;
         }
         observer.observe(Event::Step { what: "counting rows".to_owned() });

@@ -51,6 +51,7 @@ impl Repository {
         let now = self.told_time(settings.now_ms)?;
         self.refuse_any_session(now)?;
         let survey = Survey::take(self, now, Witness::new(self), observer, cancel)?;
+        survey.refuse_loss()?;
         let mut dead: Vec<(u64, PackId)> = Vec::new();
         for weight in survey.weigh(&HashSet::new(), cancel)?.iter().filter(|weight| weight.live_chunks == 0) {
             let id = weight.pack.id;
@@ -60,6 +61,9 @@ impl Repository {
                 dead.push((weight.pack.bytes, id));
             }
         }
+        // Indexes may lie of what a pack holds.
+        let disputed = self.disputed(&survey, &dead.iter().map(|(_, id)| *id).collect(), cancel)?;
+        dead.retain(|(_, id)| !disputed.contains_key(id));
         let Some((bytes, id)) = dead.into_iter().max() else { return Err(refused) };
         // Looked at as late as can be.
         self.refuse_any_session(now)?;

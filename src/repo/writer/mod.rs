@@ -644,7 +644,7 @@ struct Sink {
 }
 
 /// Bytes at the front of a stream that are kept, to tell what it is.
-const FRONT_BYTES: usize = 64;
+const FRONT_BYTES: usize = 512;
 
 /// What became of a stream's pieces.
 struct Taken {

@@ -3,6 +3,7 @@
 use super::client::{Clients, FoundClient, ServerInfo, Version, columns, unclear};
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
+use crate::content::Kind;
 use crate::event::Cancel;
 use crate::source::command::ProcessDump;
 use crate::source::process::{Invocation, Limits};
@@ -12,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// How many of a stream's first bytes [`kind_of_dump`] wants to see, where there are so many.
-pub const KIND_BYTES_WANTED: usize = 512;
+pub const KIND_BYTES_WANTED: usize = crate::content::FRONT_BYTES;
 
 /// Counts what a user made: tables, then all else. Not the system's, not an extension's (dependency `e`), not what is there
 /// for another object's sake alone, like the sequence of a serial column (`a`, `i`).
@@ -68,14 +69,10 @@ pub enum DumpKind {
     },
     /// An archive of `pg_dump -Ft`.
     Tar,
-    /// Text: a plain SQL dump, as far as that can be told.
+    /// A plain SQL dump, or SQL statements.
     Sql,
-    /// Compressed data.
-    Compressed,
-    /// Nothing at all.
-    Empty,
-    /// Other binary data.
-    Unknown,
+    /// What no program of PostgreSQL's takes.
+    Other(Kind),
 }
 
 impl fmt::Display for DumpKind {
@@ -86,25 +83,18 @@ impl fmt::Display for DumpKind {
             }
             Self::Tar => f.write_str("a pg_dump tar archive"),
             Self::Sql => f.write_str("SQL text"),
-            Self::Compressed => f.write_str("compressed data"),
-            Self::Empty => f.write_str("empty"),
-            Self::Unknown => f.write_str("unknown binary data"),
+            Self::Other(kind) => kind.fmt(f),
         }
     }
 }
 
 /// Tells what a stream is from its first [`KIND_BYTES_WANTED`] bytes, or all of them if it has fewer.
 pub fn kind_of_dump(first_bytes: &[u8]) -> DumpKind {
-    match first_bytes {
-        [] => DumpKind::Empty,
-        [b'P', b'G', b'D', b'M', b'P', major, minor, ..] => DumpKind::Archive { format: (*major, *minor) },
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x04, 0x22, 0x4d, 0x18, ..] => {
-            DumpKind::Compressed
-        }
-        [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => DumpKind::Compressed,
-        bytes if bytes.starts_with(b"toc.dat\0") => DumpKind::Tar,
-        bytes if bytes.contains(&0) => DumpKind::Unknown,
-        _ => DumpKind::Sql,
+    match Kind::of(first_bytes) {
+        Kind::PgCustom { format } => DumpKind::Archive { format },
+        Kind::PgTar => DumpKind::Tar,
+        Kind::PgScript { .. } | Kind::Sql => DumpKind::Sql,
+        kind => DumpKind::Other(kind),
     }
 }
 
@@ -548,11 +538,13 @@ mod tests {
         for (bytes, kind) in [
             (&b"PGDMP\x01\x0e\x00\x04\x08\x01"[..], DumpKind::Archive { format: (1, 14) }),
             (b"--\n-- PostgreSQL database dump\n--\n", DumpKind::Sql),
-            (b"PGDMP", DumpKind::Sql),
-            (b"\x1f\x8b\x08", DumpKind::Compressed),
+            (b"SELECT 1;", DumpKind::Sql),
+            (b"PGDMP", DumpKind::Archive { format: (0, 0) }),
+            (b"\x1f\x8b\x08", DumpKind::Other(Kind::Gzip)),
             (b"toc.dat\0\0", DumpKind::Tar),
-            (b"REDIS0011\xfa\x00", DumpKind::Unknown),
-            (b"", DumpKind::Empty),
+            (b"REDIS0011\xfa\x00", DumpKind::Other(Kind::RedisRdb)),
+            (b"", DumpKind::Other(Kind::Empty)),
+            (b"{\"a\": 1}", DumpKind::Other(Kind::Unknown)),
         ] {
             assert_eq!(kind_of_dump(bytes), kind, "{bytes:?}");
         }

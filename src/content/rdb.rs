@@ -1,0 +1,86 @@
+//! Redis's RDB file: since version 5 it ends with an opcode and the checksum of all that stands before.
+
+use super::check::{Check, End, little};
+use crc_fast::{CrcAlgorithm, Digest};
+
+/// The magic, and four digits of a version.
+const HEADER_BYTES: usize = 9;
+const END_OPCODE: u8 = 0xff;
+const SUM_BYTES: usize = 8;
+/// Opcode and checksum.
+const TAIL_BYTES: usize = 1 + SUM_BYTES;
+/// The first version with a checksum.
+const VERSION_WITH_SUM: u32 = 5;
+/// Fields at the front of a file that commands follow: the base of an append-only file.
+const PREAMBLES: [&[u8]; 2] = [b"aof-preamble\xc0\x01", b"aof-base\xc0\x01"];
+
+/// The version of a file that begins so.
+pub(super) fn version(front: &[u8]) -> Option<u32> {
+    let digits = front.strip_prefix(b"REDIS")?.get(..4)?;
+    digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u32::from(digit - b'0')))
+}
+
+/// A file.
+pub(super) struct Rdb {
+    has_sum: bool,
+    may_go_on: bool,
+    sum: Digest,
+    /// The last bytes, which are not in `sum` yet.
+    tail: Vec<u8>,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for Rdb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rdb").field("has_sum", &self.has_sum).finish_non_exhaustive()
+    }
+}
+
+impl Rdb {
+    /// A file that begins with `front`, which is to be pushed, too.
+    pub fn new(front: &[u8]) -> Self {
+        let has = |preamble: &&[u8]| memchr::memmem::find(front, preamble).is_some();
+        Self {
+            has_sum: version(front).is_some_and(|version| version >= VERSION_WITH_SUM),
+            may_go_on: PREAMBLES.iter().any(has),
+            sum: Digest::new(CrcAlgorithm::Crc64Redis),
+            tail: Vec::with_capacity(2 * TAIL_BYTES),
+            bytes: 0,
+        }
+    }
+}
+
+impl Check for Rdb {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        let held = self.tail.len() + bytes.len();
+        let passed = held.saturating_sub(TAIL_BYTES);
+        let of_tail = passed.min(self.tail.len());
+        self.sum.update(self.tail.get(..of_tail).unwrap_or_default());
+        self.tail.drain(..of_tail);
+        let (settled, kept) = bytes.split_at(passed - of_tail);
+        self.sum.update(settled);
+        self.tail.extend_from_slice(kept);
+    }
+
+    fn finish(&mut self) -> End {
+        let ended = match self.tail.split_first() {
+            Some((&END_OPCODE, sum)) if self.has_sum && sum.len() == SUM_BYTES => {
+                self.sum.update(&[END_OPCODE]);
+                match little(sum) {
+                    stated if stated == self.sum.finalize() => End::Whole,
+                    // A server without `rdbchecksum`.
+                    0 => End::Unsure,
+                    _ => End::Cut("the data: its checksum does not fit"),
+                }
+            }
+            _ if !self.has_sum && self.tail.last() == Some(&END_OPCODE) => End::Unsure,
+            _ => End::Cut("the data: the end mark and the checksum are missing"),
+        };
+        match ended {
+            End::Cut(_) if self.may_go_on => End::Unsure,
+            End::Whole if self.bytes < (HEADER_BYTES + TAIL_BYTES) as u64 => End::Unsure,
+            ended => ended,
+        }
+    }
+}
