@@ -283,7 +283,7 @@ fn store_stream(
 fn format_of(front: &[u8]) -> StreamFormat {
     match kind_of_dump(front) {
         DumpKind::Archive { .. } => StreamFormat::PgCustom,
-        DumpKind::Sql => StreamFormat::PlainSql,
+        DumpKind::Sql | DumpKind::Text => StreamFormat::PlainSql,
         _ => StreamFormat::Unknown,
     }
 }

@@ -13,6 +13,7 @@ mod error;
 mod failure;
 mod private;
 mod restore;
+mod script;
 mod sink;
 mod swap;
 
@@ -27,4 +28,5 @@ pub use private::{PrivateError, PrivateServer};
 pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };
+pub use script::{FilterError, Reason, ScriptFilter, ScriptRefused, SessionSettings};
 pub use swap::name_beside;

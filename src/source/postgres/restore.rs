@@ -1,6 +1,7 @@
 //! Restoring a dump into one database: all of it or nothing.
 
 use super::client::{Clients, FoundClient, ServerInfo, Version, columns, unclear};
+use super::script::{ScriptFilter, SessionSettings, is_sql};
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::event::Cancel;
@@ -68,8 +69,10 @@ pub enum DumpKind {
     },
     /// An archive of `pg_dump -Ft`.
     Tar,
-    /// Text: a plain SQL dump, as far as that can be told.
+    /// SQL text: a plain dump, as far as that can be told.
     Sql,
+    /// Text that is not SQL.
+    Text,
     /// Compressed data.
     Compressed,
     /// Nothing at all.
@@ -86,6 +89,7 @@ impl fmt::Display for DumpKind {
             }
             Self::Tar => f.write_str("a pg_dump tar archive"),
             Self::Sql => f.write_str("SQL text"),
+            Self::Text => f.write_str("text that is not SQL"),
             Self::Compressed => f.write_str("compressed data"),
             Self::Empty => f.write_str("empty"),
             Self::Unknown => f.write_str("unknown binary data"),
@@ -104,7 +108,8 @@ pub fn kind_of_dump(first_bytes: &[u8]) -> DumpKind {
         [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => DumpKind::Compressed,
         bytes if bytes.starts_with(b"toc.dat\0") => DumpKind::Tar,
         bytes if bytes.contains(&0) => DumpKind::Unknown,
-        _ => DumpKind::Sql,
+        bytes if is_sql(bytes) => DumpKind::Sql,
+        _ => DumpKind::Text,
     }
 }
 
@@ -146,6 +151,8 @@ pub struct RestoreTarget {
     pub like: Option<String>,
     /// Connections of others to the database are ended before the restore.
     pub terminate: bool,
+    /// Scripts may hold any commands of psql's: they run on this machine.
+    pub psql_commands: bool,
     /// Where to look for client programs.
     pub clients: Clients,
     /// How long the restore may take, and who may stop it.
@@ -185,6 +192,7 @@ impl RestoreTarget {
             no_privileges: false,
             like: None,
             terminate: false,
+            psql_commands: false,
             clients: Clients::installed(),
             limits,
         }
@@ -385,7 +393,8 @@ impl Prepared {
             DumpKind::Archive { .. } => "--format=custom",
             DumpKind::Tar => "--format=tar",
             _ => {
-                return Ok(Box::new(SqlSink::start(self.connected(), limits)?));
+                let filter = if target.psql_commands { None } else { Some(self.script_filter()?) };
+                return Ok(Box::new(SqlSink::start(self.connected(), limits, filter)?));
             }
         };
         let mut invocation = self.restoring(format).arg("--single-transaction");
@@ -454,6 +463,21 @@ impl Prepared {
         let target = connection.with_database(database);
         let what = "look at partitioned indexes again";
         clients.ask_at_leisure(&target, what, VALIDATE_INDEXES, "SELECT 1", limits).map(drop)
+    }
+
+    /// What stands between a script and `psql`.
+    fn script_filter(&self) -> Result<ScriptFilter, PostgresError> {
+        let RestoreTarget { connection, database, clients, limits, .. } = &self.target;
+        let what = "ask how the server reads strings";
+        let sql = "SELECT current_setting('standard_conforming_strings'), current_setting('client_encoding')";
+        let row = clients.ask(&connection.with_database(database), what, sql, &limits.cancel)?;
+        let mut columns = columns(&row);
+        let (Some(conforming), Some(encoding)) = (columns.next(), columns.next()) else {
+            return Err(unclear(what, &row));
+        };
+        let settings =
+            SessionSettings { conforming: Some(conforming == "on"), encoding: encoding.to_owned() };
+        Ok(ScriptFilter::new(database, &settings))
     }
 
     /// The program, connected to the database.
@@ -548,7 +572,8 @@ mod tests {
         for (bytes, kind) in [
             (&b"PGDMP\x01\x0e\x00\x04\x08\x01"[..], DumpKind::Archive { format: (1, 14) }),
             (b"--\n-- PostgreSQL database dump\n--\n", DumpKind::Sql),
-            (b"PGDMP", DumpKind::Sql),
+            (b"PGDMP", DumpKind::Text),
+            (b"{\"a\": 1}", DumpKind::Text),
             (b"\x1f\x8b\x08", DumpKind::Compressed),
             (b"toc.dat\0\0", DumpKind::Tar),
             (b"REDIS0011\xfa\x00", DumpKind::Unknown),
