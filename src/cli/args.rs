@@ -20,6 +20,7 @@ const EXIT_CODES: &str = "Exit codes:
   3    wrong usage or configuration
   4    verification or integrity failure
   5    conflict, try again
+  6    refused by a safety rule or an unanswered question; nothing was changed
   10   no repository
   12   wrong key
   130  interrupted

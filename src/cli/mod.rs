@@ -6,6 +6,7 @@ mod check;
 mod copy;
 mod demo;
 mod doctor;
+mod doubts;
 mod forget;
 mod key;
 mod list;

@@ -19,6 +19,7 @@ pub(super) enum Exit {
     Usage,
     Integrity,
     Conflict,
+    Refused,
     NoRepository,
     WrongKey,
     Interrupted,
@@ -33,6 +34,7 @@ impl Exit {
             Self::Usage => 3,
             Self::Integrity => 4,
             Self::Conflict => 5,
+            Self::Refused => 6,
             Self::NoRepository => 10,
             Self::WrongKey => 12,
             Self::Interrupted => 130,
@@ -55,6 +57,9 @@ pub(super) enum CliError {
     Op(#[from] OpError),
     #[error("{message}")]
     Usage { message: String, hint: Option<String> },
+    /// A safety rule, or a question without an answer.
+    #[error("{message}")]
+    Refused { message: String, hint: Option<String> },
     #[error("the working directory is gone: {0}")]
     WorkingDirectory(#[source] std::io::Error),
     #[error("`{path}`: {source}")]
@@ -94,6 +99,7 @@ impl CliError {
             Self::App(AppError::Repo(error)) => repo_exit(error),
             Self::App(_) | Self::Usage { .. } => Exit::Usage,
             Self::Op(error) => op_exit(error),
+            Self::Refused { .. } => Exit::Refused,
             Self::WorkingDirectory(_) => Exit::NothingDone,
             Self::NoDestination { .. } => Exit::NoRepository,
             Self::Destination { error, .. } => error.exit(),
@@ -107,7 +113,7 @@ impl CliError {
             Self::App(AppError::Repo(error)) => crate::ops::repo_hint(error),
             Self::App(error) => error.hint().map(str::to_owned),
             Self::Op(error) => error.hint(),
-            Self::Usage { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::Refused { hint, .. } => hint.clone(),
             Self::NoDestination { .. } => {
                 Some("let --init make it there, without --dry-run; or name another with --to".to_owned())
             }
@@ -130,6 +136,7 @@ impl CliError {
 pub(super) fn op_exit(error: &OpError) -> Exit {
     match error {
         OpError::Repo(error) => repo_exit(error),
+        error if error.is_refused_script() => Exit::Refused,
         OpError::Source { .. }
         | OpError::NothingStored { .. }
         | OpError::Incomplete { .. }
@@ -145,6 +152,8 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         OpError::Kept { .. } => Exit::NothingDone,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
         OpError::Archive(_) | OpError::Synthesis(_) | OpError::Database(_) => Exit::NothingDone,
+        // Something of it came into the database.
+        OpError::Aftermath { changed: true, failure, .. } if failure.is_refused_script() => Exit::Partial,
         OpError::Aftermath { failure, .. } => op_exit(failure),
     }
 }

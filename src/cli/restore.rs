@@ -6,7 +6,7 @@ mod parts;
 
 use super::args::{CatArgs, RestoreArgs};
 use super::report::{CliError, Exit};
-use super::{Context, render, verify};
+use super::{Context, doubts, render, verify};
 use crate::config;
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Findings, Target, choose};
@@ -57,6 +57,9 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         true => Some(parts::pick(context, &chosen, &stream, selection.clone().unwrap_or_default())?),
         false => None,
     };
+    if args.dry_run || target.is_none() {
+        doubts::tell(context, &chosen, &stream);
+    }
     if args.dry_run {
         return parts::dry_run(context, args, &chosen, &stream, picked.as_ref(), target.as_ref());
     }

@@ -1,17 +1,21 @@
 //! Restore: a snapshot's stream goes out, to a file, a program, a database, or a writer.
 
 mod archive;
+mod doubt;
 mod jobs;
 mod proof;
+mod script;
 mod verify;
 
 pub use archive::{Archive, Part};
+pub use doubt::Doubt;
 pub use jobs::Jobs;
 pub use proof::{Compared, Expected, Findings};
 pub use verify::Verified;
 
 use super::OpError;
 use crate::event::{Cancel, Event, Observer};
+use crate::id::SnapshotId;
 use crate::pgarchive::Synthesis;
 use crate::repo::catalog::Catalog;
 use crate::repo::history::{History, HistoryDamage};
@@ -33,6 +37,8 @@ pub struct Chosen {
     /// Streams and the rest.
     pub body: Body,
     locator: Arc<Mutex<Locator>>,
+    /// Snapshots of its series that it is held against.
+    earlier: Vec<SnapshotId>,
     repo: Repository,
     settings: ReadSettings,
 }
@@ -176,7 +182,8 @@ impl Chosen {
         settings: ReadSettings,
     ) -> Self {
         let locator = Locator::new(repo, catalog, history.damaged_packs.clone());
-        Self { summary, body, locator: Arc::new(Mutex::new(locator)), repo: repo.clone(), settings }
+        let earlier = doubt::earlier_of(history, &summary);
+        Self { summary, body, locator: Arc::new(Mutex::new(locator)), earlier, repo: repo.clone(), settings }
     }
 
     /// The stream of that name, or the only one.
@@ -320,6 +327,7 @@ impl Chosen {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
+        self.admit_form(content.stream, target)?;
         let prepared = target.prepare(self.dump_kind(content.stream, cancel)?)?;
         let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
         match outcome {
@@ -363,8 +371,14 @@ impl Chosen {
 fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
     use crate::source::postgres::Discarded;
     let created = prepared.created();
-    let aftermath = match prepared.discard() {
+    let discarded = prepared.discard();
+    let changed = !matches!(
+        discarded,
+        Ok(Discarded::WasThereBefore | Discarded::RolledBack | Discarded::Dropped | Discarded::NotOursAnyMore)
+    );
+    let aftermath = match discarded {
         Ok(Discarded::WasThereBefore) => format!("database `{database}` is as it was"),
+        Ok(Discarded::RolledBack) => format!("the restore into database `{database}` was rolled back"),
         Ok(Discarded::Dropped) => format!("database `{database}`, made for this restore, was dropped again"),
         Ok(Discarded::NotOursAnyMore) => {
             format!("database `{database}` was replaced by somebody else meanwhile")
@@ -377,7 +391,7 @@ fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
         ),
         Err(error) => format!("database `{database}` may hold a part of the dump: {error}"),
     };
-    OpError::Aftermath { failure: Box::new(failure), aftermath }
+    OpError::Aftermath { failure: Box::new(failure), aftermath, changed }
 }
 
 /// A file that appears under its name only when it is finished.

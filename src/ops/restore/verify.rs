@@ -51,6 +51,7 @@ impl Chosen {
         jobs: &Jobs<'_>,
     ) -> Result<Verified, OpError> {
         let began = Instant::now();
+        self.admit(stream, target, jobs.observer, jobs.cancel)?;
         let kind = self.dump_kind(stream, jobs.cancel)?;
         let prepared = target.prepare(kind)?.in_parts();
         match self.restore_and_count(stream, target, &prepared, (kind, share), jobs) {

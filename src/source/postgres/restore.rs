@@ -1,7 +1,7 @@
 //! Restoring a dump into one database: all of it or nothing.
 
 use super::client::{Clients, FoundClient, ServerInfo, Version, columns, unclear};
-use super::script::{ScriptFilter, SessionSettings, is_sql};
+use super::filter::{ScriptFilter, SessionSettings, is_sql};
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::event::Cancel;
@@ -258,6 +258,7 @@ impl RestoreTarget {
             target: self.clone(),
             kind,
             client,
+            was_empty: state.is_empty(),
             server: state.server,
             created: None,
             in_parts: false,
@@ -340,14 +341,17 @@ pub struct Prepared {
     client: FoundClient,
     server: ServerInfo,
     created: Option<Created>,
+    was_empty: bool,
     in_parts: bool,
 }
 
 /// What became of the database after a restore that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discarded {
-    /// It was there before the restore, and is as it was: the restore was one transaction.
+    /// It was there before the restore, empty, and was found empty again.
     WasThereBefore,
+    /// It was there before the restore and held something, and the restore was one transaction. Nothing was compared.
+    RolledBack,
     /// It was there before the restore, empty, and holds something now: a plain dump with large objects in it has a COMMIT of
     /// its own around them.
     PartlyFilled {
@@ -508,8 +512,11 @@ impl Prepared {
     /// When the database is still there, or cannot be looked into.
     pub fn discard(mut self) -> Result<Discarded, PostgresError> {
         let done = self.drop_created()?;
-        if done != Discarded::WasThereBefore || (self.kind != DumpKind::Sql && !self.in_parts) {
+        if done != Discarded::WasThereBefore {
             return Ok(done);
+        }
+        if !self.was_empty {
+            return Ok(Discarded::RolledBack);
         }
         let looking = RestoreTarget { limits: Limits::new(Cancel::new()), ..self.target.clone() };
         let state = looking.inspect()?;

@@ -1,7 +1,7 @@
 //! The client programs that take a restore, and how they are kept from committing a stream that is cut.
 
 use super::PostgresError;
-use super::script::{FilterError, ScriptFilter, ScriptRefused};
+use super::filter::{FilterError, ScriptFilter, ScriptRefused};
 use crate::source::command::ProcessSink;
 use crate::source::process::{Invocation, Limits};
 use crate::source::{Sink, SourceError};

@@ -82,6 +82,8 @@ pub(super) struct Lexer {
     unicode: bool,
     /// A `-` or `/` that may begin a comment.
     pending: Option<u8>,
+    /// A number has come with an E and a sign.
+    exponent: bool,
     colon: bool,
     /// A carriage return has come, and a line end must follow.
     carriage: bool,
@@ -106,6 +108,7 @@ impl Lexer {
             is_variable: false,
             unicode: false,
             pending: None,
+            exponent: false,
             colon: false,
             carriage: false,
             odd: false,
@@ -191,6 +194,10 @@ impl Lexer {
     fn sql(&mut self, byte: u8, statement: &mut Statement) -> Result<Option<Event>, Reason> {
         if std::mem::take(&mut self.carriage) && byte != b'\n' {
             return Err(Reason::Ambiguous("a carriage return within a line"));
+        }
+        if std::mem::take(&mut self.exponent) && !byte.is_ascii_digit() {
+            // Some versions of psql take the sign for a part of the number, so that `1e--` begins no comment.
+            return Err(Reason::Ambiguous("an exponent without digits"));
         }
         if std::mem::take(&mut self.unicode) {
             match byte {
@@ -304,6 +311,7 @@ impl Lexer {
             if minded || (!letters.is_empty() && matches!(next, b'\'' | b'&')) {
                 return Err(Reason::Ambiguous("letters behind a number"));
             }
+            self.exponent = word.ends_with('e') && matches!(next, b'-' | b'+');
             statement.token(Token::Value)?;
             return Ok(None);
         }
