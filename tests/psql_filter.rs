@@ -50,6 +50,161 @@ fn judged(script: &str) -> Result<Vec<u8>, ScriptRefused> {
     filtered(script.as_bytes(), &mut Dice(1))
 }
 
+// --- what is refused, and what passes
+
+#[test]
+fn commands_of_psql_are_refused_wherever_they_stand() {
+    let copy = "COPY t FROM stdin;\n1\n\\.\n";
+    for (script, line, name) in [
+        ("\\! id\n", 1, "\\!"),
+        ("SELECT 1; \\! id\n", 1, "\\!"),
+        ("SELECT 1\n\\gexec\n", 2, "\\gexec"),
+        ("SELECT 1\\; SELECT 2;\n", 1, "\\;"),
+        ("\\copy t FROM PROGRAM 'id'\n", 1, "\\copy"),
+        ("\\i /etc/passwd\n", 1, "\\i"),
+        ("\\restrict `id`\n", 1, "\\restrict"),
+        ("\\unrestrict a \\! id\n", 1, "\\unrestrict"),
+        ("SELECT 1 \\encoding UTF8\n", 1, "\\encoding"),
+        ("\\encoding `id`\n", 1, "\\encoding"),
+        ("\\if true\n", 1, "\\if"),
+        ("SELECT E'\\\\'; \\! id\n", 1, "\\!"),
+        ("SELECT $a$ $b$ $a$ \\! id\n", 1, "\\!"),
+        ("/* /* */ \\x */ \\! id\n", 1, "\\!"),
+        ("-- comment\r\n\\! id\n", 2, "\\!"),
+        (&format!("{copy}\\! id\n"), 4, "\\!"),
+        ("COPY t TO stdout;\n\\! id\n\\.\n", 2, "\\!"),
+        ("COPY s FROM '/x' WHERE b IS DISTINCT FROM stdin;\n\\! id\n\\.\n", 2, "\\!"),
+        ("\\!", 1, "\\!"),
+    ] {
+        let refused = judged(script).unwrap_err();
+        assert_eq!((refused.line, refused.reason), (line, Reason::Command(name.into())), "{script}");
+    }
+}
+
+#[test]
+fn scripts_that_leave_the_database_are_refused() {
+    for script in [
+        "\\connect other\n",
+        "\\c target postgres\n",
+        "\\connect -reuse-previous=on \"dbname='other'\"\n",
+        "\\connect \"host=elsewhere dbname=target\"\n",
+        "\\connect\n",
+    ] {
+        assert!(matches!(judged(script).unwrap_err().reason, Reason::Connect(_)), "{script}");
+    }
+    for script in ["CREATE DATABASE target;\n", "drop /* */ database target;"] {
+        assert_eq!(judged(script).unwrap_err().reason, Reason::OwnDatabase, "{script}");
+    }
+    for script in ["\\connect target\n", "\\connect -reuse-previous=on \"dbname='target'\"\n"] {
+        assert_eq!(judged(&format!("SELECT 1;\n{script}SELECT 2;\n")).unwrap(), b"SELECT 1;\n\nSELECT 2;\n");
+    }
+}
+
+#[test]
+fn what_can_be_read_in_two_ways_is_refused() {
+    for script in [
+        "SELECT 1;\rSELECT 2;\n",
+        "-- a\rb\n",
+        "COPY t FROM stdin; SELECT 1;\n",
+        "COPY t FROM :file;\n",
+        "CREATE FUNCTION begin() RETURNS int AS 'SELECT 1' LANGUAGE sql;\n",
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS begin; END; COPY t FROM stdin; END;\n",
+        "SELECT 'a'\n'\\';\n",
+        "SELECT 1E'a';\n",
+        "SELECT 1e--2;\n",
+        "SELECT $1$a$;\n",
+        "RESET ALL; SELECT '\\';\n",
+        "SET client_encoding = 'x'; SELECT '\u{e9}';\n",
+    ] {
+        assert!(matches!(judged(script).unwrap_err().reason, Reason::Ambiguous(_)), "{script}");
+    }
+    assert_eq!(judged("SELECT :USER;").unwrap_err().reason, Reason::Variable("USER".into()));
+    assert_eq!(judged("SELECT 1;\0").unwrap_err().reason, Reason::NotText);
+}
+
+#[test]
+fn a_statement_that_settings_decide_goes_out_behind_them() {
+    for (script, passes) in [
+        ("SELECT 'it''s';\n", "SELECT 'it''s';\n"),
+        ("SELECT '\\x00';\n", "SELECT '\\x00';\n"),
+        ("SELECT 'C:\\';\n", "SET standard_conforming_strings = on;\nSELECT 'C:\\';\n"),
+        ("SELECT 'f\u{fc}r';\n", "SELECT 'f\u{fc}r';\n"),
+        ("SELECT 'caf\u{e9}';\n", "SET client_encoding = 'utf8';\nSELECT 'caf\u{e9}';\n"),
+        (
+            "SELECT 1; SELECT '\u{20ac}\\';\n",
+            "SELECT 1;\nSET standard_conforming_strings = on;SET client_encoding = 'utf8';\n SELECT '\u{20ac}\\';\n",
+        ),
+        (
+            "SET standard_conforming_strings = off;\nSELECT 'it\\'s';\n",
+            "SET standard_conforming_strings = off;\nSET standard_conforming_strings = off;\n\nSELECT 'it\\'s';\n",
+        ),
+        ("\u{feff}SELECT 1;\r\n", "SELECT 1;\r\n"),
+        ("COPY t FROM stdin;\r\n\\! id\r\n\\.\r\nSELECT 1;\r\n", "COPY t FROM stdin;\r\n\\! id\r\n\\.\r\nSELECT 1;\r\n"),
+    ] {
+        let passed = judged(script).unwrap();
+        assert_eq!(String::from_utf8_lossy(&passed), passes);
+    }
+    // A long statement is not held back as a whole.
+    let long = format!("SELECT '{}', 'C:\\';\n", "x".repeat(1 << 20));
+    let passed = judged(&long).unwrap();
+    assert!(passed.starts_with(b"SET standard_conforming_strings = on;SET client_encoding = 'utf8';\nSELECT"));
+    assert!(passed.ends_with(b"xx', 'C:\\';\n"));
+}
+
+/// Whatever a person may have in a database.
+const ODD: &str = r#"
+CREATE TABLE public."odd \ ""name""" (id int PRIMARY KEY, "c:\" text DEFAULT 'C:\', list int[], bytes bytea);
+COMMENT ON TABLE public."odd \ ""name""" IS 'Der Pfad C:\
+\! touch /tmp/x
+-- \connect postgres';
+INSERT INTO "odd \ ""name""" SELECT i, E'back\\slash\t\n\\! id\n\\.\n''quote\r ' || i, ARRAY[i, 2, 3], '\x5c27' FROM generate_series(1, 200) i;
+CREATE TABLE kanji (t text CHECK (t <> '表\'));
+INSERT INTO kanji VALUES ('表'), ('ソース'), ('功能'), ('表''\'), ('“quoted”'), ('café');
+COMMENT ON TABLE kanji IS '表';
+CREATE VIEW slices AS SELECT list[1:id] AS a, list[:2] AS b, replace("c:\", '\', '/') AS c FROM "odd \ ""name""";
+CREATE FUNCTION body() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT CASE WHEN 'C:\' LIKE 'x\%' ESCAPE '\' THEN 1 ELSE 2 END; END;
+CREATE FUNCTION plain() RETURNS text LANGUAGE plpgsql AS $f$ BEGIN RETURN $$ \! id $$ || 'C:\'; /* ' */ END $f$;
+CREATE PROCEDURE proc() LANGUAGE sql AS 'SELECT E''\\''; SELECT 1';
+CREATE RULE two AS ON UPDATE TO kanji DO ALSO (SELECT 1; SELECT ';\');
+SELECT lo_from_bytea(0, '\x5c00');
+"#;
+
+#[test]
+fn what_pg_dump_writes_passes_and_is_restored_the_same() {
+    let server = Server::shared();
+    server.create("odd");
+    server.psql("odd", ODD);
+    let ways: [&[&str]; 7] = [
+        &[],
+        &["--inserts"],
+        &["--column-inserts", "--rows-per-insert=50", "--quote-all-identifiers"],
+        &["--encoding=SJIS", "--exclude-table=odd*", "--exclude-table=slices"],
+        &["--encoding=SJIS", "--inserts", "--table=kanji"],
+        &["--encoding=GB18030", "--inserts", "--table=kanji"],
+        &["--clean", "--if-exists"],
+    ];
+    // Not every letter is in every encoding.
+    for (number, options) in ways.iter().enumerate() {
+        if options.iter().any(|option| option.starts_with("--encoding")) {
+            server.psql("odd", "DELETE FROM kanji WHERE t ~ '[“é功]'");
+        }
+        let script = server.dump("odd", &[&["-Fp"], *options].concat());
+        let mut dice = Dice(number as u64);
+        let passed = filtered(&script, &mut dice).unwrap();
+        let database = format!("odd{number}");
+        server.create(&database);
+        let (_, err) = run(&server, &database, &passed, true);
+        assert!(!err.contains("ERROR"), "{options:?}: {err}");
+        let count = "SELECT md5(string_agg(t, ',' ORDER BY t)) FROM kanji";
+        assert_eq!(server.psql(&database, count), server.psql("odd", count), "{options:?}");
+    }
+    for unlike in ["odd0", "odd1"] {
+        server.psql("odd", "TRUNCATE kanji");
+        server.psql(unlike, "TRUNCATE kanji");
+        assert_eq!(server.dump_plain(unlike), server.dump_plain("odd"));
+    }
+}
+
 /// What psql prints and says of a script; `stops` at the first error, as in a restore.
 fn run(server: &Server, database: &str, script: &[u8], stops: bool) -> (String, String) {
     let mut psql = server.client("psql");
@@ -85,8 +240,18 @@ const PIECES: &[&[u8]] = &[
     b"select set_config('client_encoding', 'UTF8', false);\n", b"\\encoding GBK\n", b"\\encoding UTF8\n", b"reset all;\n",
 ];
 
+/// Settings changed behind the filter's back, as any function of a script may do it.
+const HIDDEN: &[&str] = &[
+    "select set_config('standard_conforming_strings', 'off', false);\n",
+    "do $$ begin perform set_config('client_encoding', 'SJIS', false); end $$;\n",
+    "do $$ begin perform set_config('client_encoding', 'BIG5', false); end $$;\n",
+    "do $$ begin perform set_config('client_encoding', 'GB18030', false); end $$;\n",
+    "do $$ begin perform set_config('client_encoding', 'JOHAB', false); end $$;\n",
+    "",
+];
+
 fn soup(dice: &mut Dice, pieces: u64) -> Vec<u8> {
-    let mut script = Vec::new();
+    let mut script = HIDDEN[dice.below(HIDDEN.len() as u64) as usize].as_bytes().to_vec();
     for _ in 0..pieces {
         match dice.below(8) {
             0 => script.extend_from_slice(format!("\\echo {MARK}\n").as_bytes()),

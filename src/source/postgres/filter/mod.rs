@@ -204,10 +204,19 @@ impl ScriptFilter {
         bytes: &[u8],
         out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), FilterError> {
-        if let Some(at) = memchr(0, bytes) {
-            self.line += lines(bytes.get(..at).unwrap_or_default());
-            return Err(self.refused(Reason::NotText).into());
+        let text = memchr(0, bytes).and_then(|at| bytes.get(..at));
+        self.pass(text.unwrap_or(bytes), out)?;
+        match text {
+            None => Ok(()),
+            Some(_) => Err(self.refused(Reason::NotText).into()),
         }
+    }
+
+    fn pass(
+        &mut self,
+        bytes: &[u8],
+        out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), FilterError> {
         let mut rest = bytes;
         while let Some((&byte, behind)) = rest.split_first() {
             if let Phase::Rows(row) = self.phase {
