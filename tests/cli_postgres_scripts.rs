@@ -65,7 +65,10 @@ fn nothing_in_a_script_runs_where_it_is_restored() {
 fn a_shell_command_is_refused_before_anything_is_touched(world: &World) {
     let proof = world.vault.work().join("ran");
     let command = format!("\n\\! touch {}\nCREATE TABLE", proof.display());
-    let script = world.plain(&[]).replacen("\nCREATE TABLE", &command, 1);
+    // A forger leaves out what would restrict psql.
+    let free = |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
+    let script: String = world.plain(&[]).lines().filter(free).map(|line| format!("{line}\n")).collect();
+    let script = script.replacen("\nCREATE TABLE", &command, 1);
     let line = script.lines().position(|line| line.starts_with("\\!")).unwrap() + 1;
     world.vault.backup("forged", script.as_bytes());
     let before = world.databases();
@@ -99,8 +102,11 @@ fn a_long_script_is_refused_on_its_way_and_rolled_back(world: &World) {
 
 fn a_script_that_chooses_its_database_is_refused(world: &World) {
     let own = world.plain(&["-C"]);
-    let elsewhere: String =
-        own.lines().filter(|line| !line.starts_with("CREATE DATABASE")).map(|line| format!("{line}\n")).collect();
+    let elsewhere: String = own
+        .lines()
+        .filter(|line| !line.starts_with("CREATE DATABASE"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     world.server.create("scratch");
     for (series, script, words) in [
         ("elsewhere", elsewhere.as_str(), "connects to database `app` by itself"),
@@ -114,7 +120,10 @@ fn a_script_that_chooses_its_database_is_refused(world: &World) {
         world.run(&["verify", series]).expect(REFUSED);
     }
     assert_eq!(world.server.psql("app", "SELECT count(*) FROM t"), "1000");
-    assert_eq!(world.server.psql("scratch", "SELECT count(*) FROM pg_class WHERE relname IN ('t', 'x')"), "0");
+    assert_eq!(
+        world.server.psql("scratch", "SELECT count(*) FROM pg_class WHERE relname IN ('t', 'x')"),
+        "0"
+    );
     // Into the database that it names, its \connect changes nothing.
     world.server.psql("postgres", "ALTER DATABASE app RENAME TO kept");
     world.server.create("app");
@@ -139,9 +148,13 @@ fn a_series_that_becomes_a_script_is_asked_about(world: &World) {
     let archive = world.server.dump("app", &["-Fc", "-Z0"]);
     let genuine = world.vault.backup("turned", &archive);
     world.run(&["verify", "turned"]).expect(exit::OK);
-    let script = world.plain(&[]);
+    // As long as the archive: a much shorter one is suspect anyway.
+    let padding = format!("\n{}SET ", "-- padding\n".repeat(600));
+    let script = world.plain(&[]).replacen("\nSET ", &padding, 1);
     for _ in 0..2 {
-        world.vault.backup("turned", format!("{script}\n-- {}\n", world.vault.ids().len()).as_bytes());
+        world
+            .vault
+            .backup("turned", script.replacen("padding", &world.vault.ids().len().to_string(), 1).as_bytes());
         // The second one follows a script, but the newest verified snapshot still is an archive.
         for args in [
             &["restore", "turned", "--to-database", "turned", "--create", "--yes"][..],
@@ -172,11 +185,14 @@ fn scripts_from_other_systems_are_restored(world: &World) {
     world.vault.backup("wrapped", wrapped.as_bytes());
     let line = wrapped.lines().count();
     let said = world.run(&["restore", "wrapped", "--to-database", "wrapped", "--create"]);
-    said.expect(exit::PART_FAILED).says(&format!("line {line} of the script stands behind the end of the dump"));
+    said.expect(exit::PART_FAILED)
+        .says(&format!("line {line} of the script stands behind the end of the dump"));
 }
 
 fn text_that_is_no_sql_is_not_fed_to_psql(world: &World) {
-    for (series, text) in [("json", "{\"a\": 1}\n"), ("env", "PATH=/usr/bin\nHOME=/root\n"), ("mysql", "-- MySQL dump 10.13\n")] {
+    for (series, text) in
+        [("json", "{\"a\": 1}\n"), ("env", "PATH=/usr/bin\nHOME=/root\n"), ("mysql", "-- MySQL dump 10.13\n")]
+    {
         world.vault.backup(series, text.as_bytes());
         let said = world.run(&["restore", series, "--to-database", "text", "--create"]);
         said.expect(exit::NOTHING_DONE).says("is no PostgreSQL dump");
@@ -208,7 +224,10 @@ fn a_dump_is_tried_out_without_the_rights_of_a_superuser(world: &World) {
         ),
     );
     world.run(&["backup", "--pg-database", "evil"]).expect(exit::OK);
-    world.run(&["verify", "evil", "--no-superuser"]).says("permission denied");
+    for options in [&[][..], &["--no-superuser"]] {
+        let said = world.run(&[&["verify", "evil"], options].concat()).expect(exit::PART_FAILED);
+        said.says("pg_execute_server_program").does_not_say("restored as a superuser");
+    }
     assert!(!proof.exists(), "a dump ran a program on the server");
     // An ordinary dump needs no more; a script with an owner does.
     world.run(&["backup", "--pg-database", "app"]).expect(exit::OK);
@@ -216,7 +235,10 @@ fn a_dump_is_tried_out_without_the_rights_of_a_superuser(world: &World) {
     good.does_not_say("superuser");
     world.vault.backup("owned", world.plain(&[]).as_bytes());
     world.run(&["verify", "owned"]).expect(exit::OK).says("restored as a superuser");
-    world.run(&["verify", "owned", "--no-superuser"]).expect(exit::PART_FAILED).says("permission-denied");
+    world
+        .run(&["verify", "owned", "--no-superuser"])
+        .expect(exit::PART_FAILED)
+        .says("must be member of role");
     world.vault.backup("unowned", world.plain(&["--no-owner"]).as_bytes());
     world.run(&["verify", "unowned", "--no-superuser"]).expect(exit::OK).does_not_say("superuser");
     assert_eq!(world.roles(), "0", "scratch roles are gone");

@@ -139,7 +139,10 @@ fn a_statement_that_settings_decide_goes_out_behind_them() {
             "SET standard_conforming_strings = off;\nSET standard_conforming_strings = off;\n\nSELECT 'it\\'s';\n",
         ),
         ("\u{feff}SELECT 1;\r\n", "SELECT 1;\r\n"),
-        ("COPY t FROM stdin;\r\n\\! id\r\n\\.\r\nSELECT 1;\r\n", "COPY t FROM stdin;\r\n\\! id\r\n\\.\r\nSELECT 1;\r\n"),
+        (
+            "COPY t FROM stdin;\r\n\\! id\r\n\\.\r\nSELECT 1;\r\n",
+            "COPY t FROM stdin;\r\n\\! id\r\n\\.\r\nSELECT 1;\r\n",
+        ),
     ] {
         let passed = judged(script).unwrap();
         assert_eq!(String::from_utf8_lossy(&passed), passes);
@@ -147,7 +150,9 @@ fn a_statement_that_settings_decide_goes_out_behind_them() {
     // A long statement is not held back as a whole.
     let long = format!("SELECT '{}', 'C:\\';\n", "x".repeat(1 << 20));
     let passed = judged(&long).unwrap();
-    assert!(passed.starts_with(b"SET standard_conforming_strings = on;SET client_encoding = 'utf8';\nSELECT"));
+    assert!(
+        passed.starts_with(b"SET standard_conforming_strings = on;SET client_encoding = 'utf8';\nSELECT")
+    );
     assert!(passed.ends_with(b"xx', 'C:\\';\n"));
 }
 
@@ -226,18 +231,98 @@ fn run(server: &Server, database: &str, script: &[u8], stops: bool) -> (String, 
 
 /// Pieces that decide how what follows is read.
 const PIECES: &[&[u8]] = &[
-    b"'", b"'", b"''", b"\\'", b"\\", b"\\\\", b"\"", b"\"\"", b"E'", b" e'", b"U&'", b"u&\"", b" b'", b" x'", b"n'",
-    b"$$", b"$a$", b"$b$", b"$", b"$1", b"$a", b"--", b"--", b"/*", b"*/", b"/", b"*", b"-", b"\n", b"\n", b"\n", b"\r\n",
-    b"\r", b" ", b" ", b"\t", b"\x0b", b";", b";\n", b";\n", b"(", b")", b":", b"::", b":'a'", b":\"b\"", b":c", b":USER",
-    b":{?a}", b"a", b"1", b"1e", b"1.", b"_", b"x1", b"0x1", b"select ", b"select '", b" begin ", b" end ", b" case ",
-    b" atomic ", b"create function f() ", b"create or replace procedure ", b"\x95\\", b"\x8f", b"\x95", b"\x950",
-    b"\xe2\x82\xac", b"\xe2\x82\xac'", b"\xc3\xa9", b"\xc3\xa9'", b"'\\'", b"'a\\''", b"\\.\n", b"\\;", b"+", b"&", b"|",
-    b"set standard_conforming_strings = off;\n", b"set standard_conforming_strings = on;\n",
+    b"'",
+    b"'",
+    b"''",
+    b"\\'",
+    b"\\",
+    b"\\\\",
+    b"\"",
+    b"\"\"",
+    b"E'",
+    b" e'",
+    b"U&'",
+    b"u&\"",
+    b" b'",
+    b" x'",
+    b"n'",
+    b"$$",
+    b"$a$",
+    b"$b$",
+    b"$",
+    b"$1",
+    b"$a",
+    b"--",
+    b"--",
+    b"/*",
+    b"*/",
+    b"/",
+    b"*",
+    b"-",
+    b"\n",
+    b"\n",
+    b"\n",
+    b"\r\n",
+    b"\r",
+    b" ",
+    b" ",
+    b"\t",
+    b"\x0b",
+    b";",
+    b";\n",
+    b";\n",
+    b"(",
+    b")",
+    b":",
+    b"::",
+    b":'a'",
+    b":\"b\"",
+    b":c",
+    b":USER",
+    b":{?a}",
+    b"a",
+    b"1",
+    b"1e",
+    b"1.",
+    b"_",
+    b"x1",
+    b"0x1",
+    b"select ",
+    b"select '",
+    b" begin ",
+    b" end ",
+    b" case ",
+    b" atomic ",
+    b"create function f() ",
+    b"create or replace procedure ",
+    b"\x95\\",
+    b"\x8f",
+    b"\x95",
+    b"\x950",
+    b"\xe2\x82\xac",
+    b"\xe2\x82\xac'",
+    b"\xc3\xa9",
+    b"\xc3\xa9'",
+    b"'\\'",
+    b"'a\\''",
+    b"\\.\n",
+    b"\\;",
+    b"+",
+    b"&",
+    b"|",
+    b"set standard_conforming_strings = off;\n",
+    b"set standard_conforming_strings = on;\n",
     b"select set_config('standard_conforming_strings', 'off', false);\n",
     b"select set_config('standard_conforming_strings', 'on', false);\n",
-    b"set client_encoding = 'SJIS';\n", b"set client_encoding to big5;\n", b"set names 'UTF8';\n",
-    b"select set_config('client_encoding', 'GB18030', false);\n", b"select set_config('client_encoding', 'JOHAB', false);\n",
-    b"select set_config('client_encoding', 'UTF8', false);\n", b"\\encoding GBK\n", b"\\encoding UTF8\n", b"reset all;\n",
+    b"set client_encoding = 'SJIS';\n",
+    b"set client_encoding to big5;\n",
+    b"set names 'UTF8';\n",
+    b"select set_config('client_encoding', 'GB18030', false);\n",
+    b"select set_config('client_encoding', 'JOHAB', false);\n",
+    b"select set_config('client_encoding', 'UTF8', false);\n",
+    b"\\encoding GBK\n",
+    b"\\encoding UTF8\n",
+    b"reset all;\n",
 ];
 
 /// Settings changed behind the filter's back, as any function of a script may do it.
@@ -281,13 +366,18 @@ fn plausible(dice: &mut Dice) -> Vec<u8> {
             6 => format!("copy public.t (a) from stdin with (format csv);\n\"{flat}\"\n\\echo {MARK}\n\\.\n"),
             7 => format!("COPY t FROM stdin;\n\\echo {MARK}\n\\.\r\n"),
             8 => format!("copy s from '/dev/null' where b is distinct from stdin;\n\\echo {MARK}\n\\.\n"),
-            9 => format!("create or replace function f() returns int begin atomic select case when true then 1 end; end;\ncopy t from stdin;\n\\echo {MARK}\n\\.\n"),
+            9 => format!(
+                "create or replace function f() returns int begin atomic select case when true then 1 end; end;\ncopy t from stdin;\n\\echo {MARK}\n\\.\n"
+            ),
             10 => "select set_config('standard_conforming_strings', 'off', false);\n".into(),
             11 => "do $$ begin perform set_config('client_encoding', 'SJIS', false); end $$;\n".into(),
             12 => format!("select 'a'\n'\\echo {MARK}\n';\n"),
             13 => "set standard_conforming_strings = off;\n".into(),
             14 => format!("comment on table t is 'caf\u{e9}'; copy t from stdin;\n\\echo {MARK}\n\\.\n"),
-            _ => format!("create rule r{} as on insert to t do also (select 1; select '\\echo {MARK}\n');\n", dice.below(99)),
+            _ => format!(
+                "create rule r{} as on insert to t do also (select 1; select '\\echo {MARK}\n');\n",
+                dice.below(99)
+            ),
         };
         script.extend_from_slice(statement.as_bytes());
         if dice.one_in(6) {

@@ -33,7 +33,10 @@ pub(super) fn settle(
             }
             Some(Ok(true)) => {}
             Some(Ok(false)) => {
-                return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
+                return Err(CliError::Refused {
+                    message: "cancelled; nothing was restored".to_owned(),
+                    hint: None,
+                });
             }
             Some(Err(error)) => return Err(CliError::usage(error.to_string())),
         }

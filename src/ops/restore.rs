@@ -374,7 +374,10 @@ fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
     let discarded = prepared.discard();
     let changed = !matches!(
         discarded,
-        Ok(Discarded::WasThereBefore | Discarded::RolledBack | Discarded::Dropped | Discarded::NotOursAnyMore)
+        Ok(Discarded::WasThereBefore
+            | Discarded::RolledBack
+            | Discarded::Dropped
+            | Discarded::NotOursAnyMore)
     );
     let aftermath = match discarded {
         Ok(Discarded::WasThereBefore) => format!("database `{database}` is as it was"),

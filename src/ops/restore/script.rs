@@ -77,7 +77,8 @@ impl Chosen {
             }
         };
         let content = Content { stream, parts: None };
-        let read = self.read(content, observer, cancel, &mut |bytes| keep(filter.push(bytes, &mut |_| Ok(()))));
+        let read =
+            self.read(content, observer, cancel, &mut |bytes| keep(filter.push(bytes, &mut |_| Ok(()))));
         match read {
             Ok(_) => {
                 // Safe to ignore because a refusal is kept, and there is nothing else that could fail.

@@ -121,7 +121,9 @@ pub enum PostgresError {
     #[error(transparent)]
     Script(#[from] super::ScriptRefused),
     /// A script holds the databases of a whole server.
-    #[error("refused: the script of pg_dumpall restores a whole server, and cannot go into database `{database}`")]
+    #[error(
+        "refused: the script of pg_dumpall restores a whole server, and cannot go into database `{database}`"
+    )]
     ClusterScript {
         /// The database's name.
         database: String,

@@ -34,7 +34,9 @@ impl FoundClient {
                 (Some((_, closed)), Some(minor)) if minor < *closed => {
                     Some(format!("{cve}: {danger}; closed in {major}.{closed}"))
                 }
-                _ if major < oldest => Some(format!("{cve}: {danger}; not closed in version {}", self.version)),
+                _ if major < oldest => {
+                    Some(format!("{cve}: {danger}; not closed in version {}", self.version))
+                }
                 _ => None,
             }
         })

@@ -164,7 +164,8 @@ impl Sink for SqlSink {
             return Err(self.reason());
         }
         let Self { process, filter, .. } = *self;
-        let last_words = process.finish_with_output().map_err(|failure| explained(failure, filter.as_ref()))?;
+        let last_words =
+            process.finish_with_output().map_err(|failure| explained(failure, filter.as_ref()))?;
         if last_words.as_str().ends_with(COMMITTED) {
             return Ok(());
         }

@@ -290,11 +290,7 @@ impl Lexer {
     }
 
     /// The byte behind a word has come. Gives what the word opens together with it, if it is no word of its own.
-    fn word_ended(
-        &mut self,
-        next: u8,
-        statement: &mut Statement,
-    ) -> Result<Option<Option<Kind>>, Reason> {
+    fn word_ended(&mut self, next: u8, statement: &mut Statement) -> Result<Option<Option<Kind>>, Reason> {
         self.in_word = false;
         let word = String::from_utf8_lossy(&self.kept).to_ascii_lowercase();
         if self.is_variable {
@@ -306,8 +302,8 @@ impl Lexer {
         }
         if self.is_number {
             let letters = word.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '_'));
-            let minded =
-                ["begin", "case", "end", "create", "function", "procedure", "or", "replace"].contains(&letters);
+            let minded = ["begin", "case", "end", "create", "function", "procedure", "or", "replace"]
+                .contains(&letters);
             if minded || (!letters.is_empty() && matches!(next, b'\'' | b'&')) {
                 return Err(Reason::Ambiguous("letters behind a number"));
             }

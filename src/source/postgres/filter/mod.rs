@@ -321,7 +321,9 @@ impl ScriptFilter {
             }
             Some(Event::Comment) => match self.lexer.comment() {
                 b" PostgreSQL database dump complete" => self.dump_ended = true,
-                b" PostgreSQL database dump" | b" PostgreSQL database cluster dump" => self.dump_ended = false,
+                b" PostgreSQL database dump" | b" PostgreSQL database cluster dump" => {
+                    self.dump_ended = false
+                }
                 _ => {}
             },
             Some(Event::End(effect)) => {

@@ -2,14 +2,63 @@
 
 /// The words that a statement begins with.
 const WORDS: [&str; 56] = [
-    "ABORT", "ALTER", "ANALYZE", "BEGIN", "CALL", "CHECKPOINT", "CLOSE", "CLUSTER", "COMMENT", "COMMIT",
-    "COPY", "CREATE", "DEALLOCATE", "DECLARE", "DELETE", "DISCARD", "DO", "DROP", "END", "EXECUTE",
-    "EXPLAIN", "FETCH", "GRANT", "IMPORT", "INSERT", "LISTEN", "LOAD", "LOCK", "MERGE", "MOVE",
-    "NOTIFY", "PREPARE", "REASSIGN", "REFRESH", "REINDEX", "RELEASE", "RESET", "REVOKE", "ROLLBACK",
-    "SAVEPOINT", "SECURITY", "SELECT", "SET", "SHOW", "START", "TABLE", "TRUNCATE", "UNLISTEN",
-    "UPDATE", "VACUUM", "VALUES", "WITH",
+    "ABORT",
+    "ALTER",
+    "ANALYZE",
+    "BEGIN",
+    "CALL",
+    "CHECKPOINT",
+    "CLOSE",
+    "CLUSTER",
+    "COMMENT",
+    "COMMIT",
+    "COPY",
+    "CREATE",
+    "DEALLOCATE",
+    "DECLARE",
+    "DELETE",
+    "DISCARD",
+    "DO",
+    "DROP",
+    "END",
+    "EXECUTE",
+    "EXPLAIN",
+    "FETCH",
+    "GRANT",
+    "IMPORT",
+    "INSERT",
+    "LISTEN",
+    "LOAD",
+    "LOCK",
+    "MERGE",
+    "MOVE",
+    "NOTIFY",
+    "PREPARE",
+    "REASSIGN",
+    "REFRESH",
+    "REINDEX",
+    "RELEASE",
+    "RESET",
+    "REVOKE",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "SECURITY",
+    "SELECT",
+    "SET",
+    "SHOW",
+    "START",
+    "TABLE",
+    "TRUNCATE",
+    "UNLISTEN",
+    "UPDATE",
+    "VACUUM",
+    "VALUES",
+    "WITH",
     // Commands of psql's: whether they may be run is the filter's to say.
-    "\\RESTRICT", "\\UNRESTRICT", "\\ENCODING", "\\CONNECT",
+    "\\RESTRICT",
+    "\\UNRESTRICT",
+    "\\ENCODING",
+    "\\CONNECT",
 ];
 
 /// Other databases' dumps say so in their first comment.
@@ -36,7 +85,8 @@ pub(in crate::source::postgres) fn is_sql(first_bytes: &[u8]) -> bool {
         let Some(end) = comment_end else { return true };
         rest = rest.get(end..).unwrap_or_default().trim_start();
     }
-    if rest.is_empty() {
+    // What can be seen may end anywhere.
+    if matches!(rest, "" | "-" | "/") {
         return has_comment;
     }
     // Any other command of psql's is for the filter to refuse by its name.
@@ -45,8 +95,12 @@ pub(in crate::source::postgres) fn is_sql(first_bytes: &[u8]) -> bool {
     }
     let end = rest.find(|c: char| !(c.is_ascii_alphabetic() || c == '_')).unwrap_or(rest.len());
     let (word, behind) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    let word = word.to_ascii_uppercase();
+    if behind.is_empty() {
+        return has_comment && WORDS.iter().any(|whole| whole.starts_with(&word));
+    }
     let is_free = behind.starts_with(|c: char| c.is_whitespace() || matches!(c, ';' | '(' | '/' | '-'));
-    is_free && WORDS.contains(&word.to_ascii_uppercase().as_str())
+    is_free && WORDS.contains(&word.as_str())
 }
 
 #[cfg(test)]
@@ -61,6 +115,8 @@ mod tests {
             "/* by hand */ select 1;",
             "\n\nINSERT INTO t VALUES (1);",
             "-- a comment that goes on",
+            "-- comment\n-",
+            "-- comment\nSELE",
             "\\! id\n",
             "BEGIN;",
         ] {
