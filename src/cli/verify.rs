@@ -195,7 +195,7 @@ fn scratch_role(
     let (name, password) = letters.split_at_checked(8).unwrap_or((&letters, ""));
     let made = ScratchRole::make(target, &format!("dumpvault_verify_role_{name}"), password);
     match made.map_err(OpError::from)? {
-        ScratchAttempt::Role(role) => Ok(Some(role)),
+        ScratchAttempt::Role(role) => Ok(Some(*role)),
         ScratchAttempt::NotSuperuser => Ok(None),
         ScratchAttempt::Refused(error) if no_superuser || context.cancel.is_cancelled() => {
             Err(OpError::from(error).into())

@@ -350,7 +350,8 @@ pub struct Prepared {
 pub enum Discarded {
     /// It was there before the restore, empty, and was found empty again.
     WasThereBefore,
-    /// It was there before the restore and held something, and the restore was one transaction. Nothing was compared.
+    /// It was there before the restore, and the restore was one transaction. It held something, or could not be looked into: nothing
+    /// was compared.
     RolledBack,
     /// It was there before the restore, empty, and holds something now: a plain dump with large objects in it has a COMMIT of
     /// its own around them.
@@ -519,7 +520,12 @@ impl Prepared {
             return Ok(Discarded::RolledBack);
         }
         let looking = RestoreTarget { limits: Limits::new(Cancel::new()), ..self.target.clone() };
-        let state = looking.inspect()?;
+        let state = match looking.inspect() {
+            Ok(state) => state,
+            // An archive that was not committed is not there, whether the server can be asked or not.
+            Err(_) if self.kind != DumpKind::Sql && !self.in_parts => return Ok(Discarded::RolledBack),
+            Err(error) => return Err(error),
+        };
         if state.is_empty() {
             return Ok(done);
         }

@@ -26,7 +26,7 @@ pub struct ScratchRole {
 #[derive(Debug)]
 pub enum ScratchAttempt {
     /// It is there, and can log in.
-    Role(ScratchRole),
+    Role(Box<ScratchRole>),
     /// The target's own role is not a superuser: it needs no other.
     NotSuperuser,
     /// It cannot be made, or the server does not let it log in. It is gone.
@@ -61,7 +61,7 @@ impl ScratchRole {
         }
         let database = role.asked.database().unwrap_or("postgres").to_owned();
         match clients.server(&role.login.with_database(&database), cancel) {
-            Ok(_) => Ok(ScratchAttempt::Role(role)),
+            Ok(_) => Ok(ScratchAttempt::Role(Box::new(role))),
             Err(refused) => {
                 role.remove()?;
                 Ok(ScratchAttempt::Refused(refused))

@@ -206,22 +206,10 @@ impl Lexer {
                 _ => self.token(statement, Token::Other(b'&'))?,
             }
         }
-        let is_word = is_name_byte(byte);
-        if self.in_word {
-            if is_word || (self.is_number && !self.is_variable && byte == b'.') {
-                self.keep(byte);
-                return Ok(None);
-            }
-            if byte == b'$' && (self.is_number || self.is_variable) {
-                return Err(Reason::Ambiguous("a dollar sign behind a number or a variable"));
-            }
-            if byte == b'$' {
-                self.keep(byte);
-                return Ok(None);
-            }
-            if let Some(kind) = self.word_ended(byte, statement)? {
-                return kind.map_or(Ok(None), |kind| self.open_text(kind));
-            }
+        if self.in_word
+            && let Some(event) = self.in_word(byte, statement)?
+        {
+            return Ok(event);
         }
         match (self.pending.take(), byte) {
             (Some(b'-'), b'-') => {
@@ -266,13 +254,32 @@ impl Lexer {
                 self.behind_text = false;
                 return Ok(statement.semicolon()?.map(Event::End));
             }
-            _ if is_word => {
+            _ if is_name_byte(byte) => {
                 self.begin_word(byte);
                 self.is_variable = behind_colon;
             }
             _ => self.token(statement, Token::Other(byte))?,
         }
         Ok(None)
+    }
+
+    /// A byte behind the beginning of a word. Gives nothing if the word is over, and the byte is to be read by itself.
+    fn in_word(&mut self, byte: u8, statement: &mut Statement) -> Result<Option<Option<Event>>, Reason> {
+        let goes_on = is_name_byte(byte)
+            || (byte == b'.' && self.is_number && !self.is_variable)
+            || (byte == b'$' && !self.is_number && !self.is_variable);
+        if goes_on {
+            self.keep(byte);
+            return Ok(Some(None));
+        }
+        if byte == b'$' {
+            return Err(Reason::Ambiguous("a dollar sign behind a number or a variable"));
+        }
+        match self.word_ended(byte, statement)? {
+            None => Ok(None),
+            Some(None) => Ok(Some(None)),
+            Some(Some(kind)) => self.open_text(kind).map(Some),
+        }
     }
 
     fn token(&mut self, statement: &mut Statement, token: Token<'_>) -> Result<(), Reason> {
