@@ -2,12 +2,11 @@
 //!
 //! `DUMPVAULT_TEST_SEED` replays; `DUMPVAULT_TEST_LONG` tries many more scripts.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 #[allow(dead_code)]
 #[path = "support/pg.rs"]
 mod pg;
-#[allow(dead_code)]
 #[path = "support/small.rs"]
 mod small;
 
