@@ -278,7 +278,7 @@ fn a_server_that_stops_leaves_what_was_there(world: &mut World) {
                 (true, _) => output
                     .says("`half`, made for this restore, is still there")
                     .says("dropped before the next try"),
-                (false, true) => output.says("`half` is as it was"),
+                (false, true) => output.says("the restore into database `half` was rolled back"),
                 (false, false) => output.says("`half` may hold a part of the dump"),
             };
             assert!(
@@ -310,7 +310,9 @@ fn a_disk_that_is_full_leaves_what_was_there(world: &mut World) {
         assert_eq!(world.databases(), before);
     }
     let said = world.run(&["restore", "filled", "--to-database", "precious", "--clean", "--yes"]);
-    said.expect(exit::TARGET).says("make room on the server's disk").says("`precious` is as it was");
+    said.expect(exit::TARGET)
+        .says("make room on the server's disk")
+        .says("the restore into database `precious` was rolled back");
     let said = world.run(&["restore", "filled", "--to-database", "precious", "--swap", "--yes"]);
     said.expect(exit::TARGET).says("make room on the server's disk");
     assert_eq!(world.databases(), before, "the database that was to take its place is left");

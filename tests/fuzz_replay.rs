@@ -284,6 +284,12 @@ fn write_dump_seeds() {
                   COPY public.t (a, b) FROM stdin;\n1\tone\n2\ttwo\n\\.\n\nINSERT INTO public.u VALUES (1, 'it''s');\n\
                   DO $$ BEGIN NULL; END $$;\n--\n-- PostgreSQL database dump complete\n--\n\n";
     seed("script", "plain-dump", script.as_bytes());
+    seed("psql_filter", "plain-dump", script.as_bytes());
+    let quotes = "\\restrict abc\nSELECT 'C:\\', E'\\'', $a$ $b$ $a$, U&'x', b'1'; /* /* */ */ -- x\r\n\
+                  SET standard_conforming_strings = off;\nSET client_encoding = 'SJIS';\nSELECT '\u{20ac}', a[1:b], 1e-5;\n\
+                  CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END;\n\
+                  COPY public.\"t\" (a) FROM stdin;\n\\! id\n\\.\n\\connect target\n\\unrestrict abc\n";
+    seed("psql_filter", "quotes", quotes.as_bytes());
     let mut scanner = dumpvault::pgarchive::ScriptScanner::new();
     scanner.push(script.as_bytes());
     if let Ok(map) = scanner.finish() {

@@ -513,7 +513,7 @@ fn given_a_database_that_was_there_when_the_restore_fails_then_it_stays_as_it_wa
     let before = server.dump_plain("kept");
     let (error, after) = restore_error(&RestoreTarget { clean: true, ..target(&server, "kept") }, &archive);
     assert!(error.to_string().contains("in_the_way"), "{error}");
-    assert_eq!(after, Discarded::WasThereBefore);
+    assert_eq!(after, Discarded::RolledBack);
     assert!(server.dump_plain("kept") == before);
 }
 

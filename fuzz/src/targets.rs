@@ -19,6 +19,7 @@ use dumpvault::repo::format::slot::{Slot, SlotKind};
 use dumpvault::repo::format::snapshot;
 use dumpvault::secret::{Entropy, EntropyError};
 use dumpvault::snapshot::recipe::Node;
+use dumpvault::source::postgres::{FilterError, ScriptFilter, ScriptRefused, SessionSettings};
 use std::sync::OnceLock;
 
 /// A target: what its corpus's folder is called, and what it does.
@@ -43,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("archive", archive),
     ("script", script),
     ("content", content),
+    ("psql_filter", psql_filter),
     ("toc", toc),
     ("settings", settings),
     ("round_trip", round_trip),
@@ -288,6 +290,32 @@ pub fn script(input: &[u8]) {
     let mut scanner = ScriptScanner::new();
     input.chunks(5).for_each(|piece| scanner.push(piece));
     let _ = scanner.finish();
+}
+
+/// A script on its way to psql: the same comes out, and the same is refused, however it is cut.
+pub fn psql_filter(input: &[u8]) {
+    let whole = filtered(input.chunks(input.len().max(1)));
+    assert_eq!(filtered(input.chunks(1)), whole);
+    assert_eq!(filtered(input.chunks(7)), whole);
+}
+
+fn filtered<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Vec<u8>, ScriptRefused> {
+    let settings = SessionSettings { conforming: Some(true), encoding: "UTF8".to_owned() };
+    let mut filter = ScriptFilter::new("target", &settings);
+    let mut out = Vec::new();
+    let mut take = |bytes: &[u8]| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    };
+    let mut outcome = Ok(());
+    for piece in pieces {
+        outcome = outcome.and_then(|()| filter.push(piece, &mut take));
+    }
+    match outcome.and_then(|()| filter.finish(&mut take)) {
+        Ok(()) => Ok(out),
+        Err(FilterError::Refused(refused)) => Err(refused),
+        Err(FilterError::Io(error)) => panic!("nothing is written: {error}"),
+    }
 }
 
 /// A table of contents, and the archive made of all that it names.

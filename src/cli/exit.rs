@@ -100,6 +100,9 @@ fn app_exit(error: &AppError) -> Exit {
 }
 
 pub(super) fn op_exit(error: &OpError) -> Exit {
+    if error.is_refused_script() {
+        return Exit::Refused;
+    }
     match error {
         OpError::Repo(error) => repo_exit(error),
         OpError::Source { source, .. } => source_exit(source),
@@ -121,6 +124,8 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         OpError::Kept { .. } | OpError::PinnedInSeries { .. } | OpError::Doubtful { .. } => Exit::Refused,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
         OpError::Archive(_) | OpError::Synthesis(_) => Exit::NothingDone,
+        // Something of it came into the database.
+        OpError::Aftermath { changed: true, failure, .. } if failure.is_refused_script() => Exit::Target,
         OpError::Aftermath { failure, .. } => op_exit(failure),
     }
 }
@@ -169,8 +174,13 @@ fn postgres_exit(error: &PostgresError) -> Exit {
         | PostgresError::Step { .. }
         | PostgresError::Answer { .. }
         | PostgresError::NotCommitted { .. }
+        | PostgresError::TextBehindDump { .. }
         | PostgresError::NoDatabase { .. } => Exit::Target,
-        PostgresError::NotEmpty { .. } | PostgresError::PartsNeedEmpty { .. } => Exit::Refused,
+        PostgresError::NotEmpty { .. }
+        | PostgresError::PartsNeedEmpty { .. }
+        | PostgresError::Script(_)
+        | PostgresError::ClusterScript { .. }
+        | PostgresError::ConnectsElsewhere { .. } => Exit::Refused,
         PostgresError::InUse { .. } => Exit::Conflict,
     }
 }

@@ -7,6 +7,7 @@ mod clean;
 mod copy;
 mod demo;
 mod doctor;
+mod doubts;
 mod exit;
 mod forget;
 mod key;

@@ -18,6 +18,9 @@ pub(super) enum CliError {
     Op(#[from] OpError),
     #[error("{message}")]
     Usage { message: String, hint: Option<String> },
+    /// A safety rule, or a question without an answer.
+    #[error("{message}")]
+    Refused { message: String, hint: Option<String> },
     #[error("the working directory is gone: {0}")]
     WorkingDirectory(#[source] std::io::Error),
     #[error("`{path}`: {source}")]
@@ -26,9 +29,6 @@ pub(super) enum CliError {
         #[source]
         source: std::io::Error,
     },
-    /// A safety rule, or a question that was not answered with yes.
-    #[error("{message}")]
-    Refused { message: String, hint: Option<String> },
     /// One of several parts, and the exit code of all.
     #[error("{message}")]
     Told { message: String, hint: Option<String>, kind: Option<String>, exit: Exit },

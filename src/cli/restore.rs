@@ -7,7 +7,7 @@ mod parts;
 use super::args::{CatArgs, RestoreArgs};
 use super::exit::Exit;
 use super::report::CliError;
-use super::{Context, render, style, verify};
+use super::{Context, doubts, render, style, verify};
 use crate::config;
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Findings, Target, choose};
@@ -64,6 +64,9 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         true => Some(parts::pick(context, &chosen, &stream, selection.clone().unwrap_or_default())?),
         false => None,
     };
+    if args.dry_run || target.is_none() {
+        doubts::tell(context, &chosen, &stream);
+    }
     if args.dry_run {
         return parts::dry_run(context, args, &chosen, &stream, picked.as_ref(), target.as_ref());
     }

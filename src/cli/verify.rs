@@ -4,7 +4,7 @@ use super::args::VerifyArgs;
 use super::backup::{clients, connection, exec};
 use super::exit::Exit;
 use super::report::CliError;
-use super::{Context, render, restore};
+use super::{Context, doubts, render, restore};
 use crate::clock::Clock;
 use crate::config;
 use crate::crypto::CryptoError;
@@ -16,7 +16,7 @@ use crate::pgarchive::DumpForm;
 use crate::repo::RepoError;
 use crate::repo::format::mark::MarkKind;
 use crate::snapshot::Stream;
-use crate::source::postgres::{Connection, Failure, RestoreTarget};
+use crate::source::postgres::{Connection, Failure, RestoreTarget, ScratchAttempt, ScratchRole};
 use crate::source::process::Limits;
 use serde_json::{Value, json};
 
@@ -40,8 +40,21 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             "`{name}` makes roles and tablespaces of a whole server: it cannot be tried in a scratch database"
         )));
     }
+    if streams.is_empty() {
+        return Err(CliError::Usage {
+            message: format!(
+                "nothing to verify in snapshot {}: pg_dumpall scripts are not supported",
+                chosen.summary.id.short()
+            ),
+            hint: Some("back up with --pg-all --globals".to_owned()),
+        });
+    }
+    for stream in &streams {
+        doubts::settle(context, &chosen, stream, args.accept_change)?;
+    }
     let mut exit = Exit::Good;
     let mut results = Vec::new();
+    let mut role = None;
     for (at, stream) in streams.iter().enumerate() {
         let target = RestoreTarget {
             create: true,
@@ -50,11 +63,18 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             clients: clients(context, exec(context, &args.parts.exec)),
             ..RestoreTarget::new(connection.clone(), scratch_name(&chosen, at), limits.clone())
         };
-        let outcome = one(context, &chosen, stream, &target, share, usize::from(args.jobs));
+        if at == 0 {
+            role = scratch_role(context, &target, args.no_superuser)?;
+        }
+        let trial = Trial { context, chosen: &chosen, share, workers: usize::from(args.jobs) };
+        let outcome = trial.as_role(stream, &target, role.as_ref(), args.no_superuser);
         match &outcome {
             Ok(verified) => {
                 if !verified.is_good() {
                     exit = Exit::Integrity;
+                } else if verified.findings.is_none() && exit == Exit::Good {
+                    // That it could be restored says nothing of what is in it.
+                    exit = Exit::Partial;
                 }
                 report(context, &chosen, stream, verified);
             }
@@ -70,6 +90,9 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             found => found,
         };
         results.push(result_json(stream, &found));
+    }
+    if let Some(Err(error)) = role.map(ScratchRole::end) {
+        context.warn(error.to_string());
     }
     if exit == Exit::Good && share >= 1.0 && wanted.is_none() && !results.is_empty() {
         remember(context, &chosen)?;
@@ -108,17 +131,77 @@ fn is_cluster_script(stream: &Stream) -> bool {
     matches!(table_map(stream), Ok(Some(map)) if map.form == DumpForm::ClusterScript)
 }
 
-fn one(
-    context: &Context,
-    chosen: &Chosen,
-    stream: &Stream,
-    target: &RestoreTarget,
+/// How streams are tried out.
+struct Trial<'a> {
+    context: &'a Context,
+    chosen: &'a Chosen,
     share: f64,
     workers: usize,
-) -> Result<Verified, OpError> {
-    let scratch = context.app.environment.directory.join(std::env::temp_dir());
-    let jobs = Jobs { workers, scratch: &scratch, observer: &context.progress, cancel: &context.cancel };
-    chosen.verify(stream, target, share, &jobs)
+}
+
+impl Trial<'_> {
+    /// As the scratch role first, if there is one; as the server's own role only where the dump needs that.
+    fn as_role(
+        &self,
+        stream: &Stream,
+        target: &RestoreTarget,
+        role: Option<&ScratchRole>,
+        no_superuser: bool,
+    ) -> Result<Verified, OpError> {
+        let Some(role) = role else { return self.run(stream, target) };
+        match self.run(stream, &role.target(target)) {
+            Err(error) if !no_superuser && needs_superuser(&error) => {
+                self.context.warn(format!(
+                    "`{}` needs more rights than the scratch role has, and is restored as a superuser: {error}",
+                    stream.name
+                ));
+                self.run(stream, target)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn run(&self, stream: &Stream, target: &RestoreTarget) -> Result<Verified, OpError> {
+        let Self { context, chosen, share, workers } = *self;
+        let scratch = context.app.environment.directory.join(std::env::temp_dir());
+        let jobs = Jobs { workers, scratch: &scratch, observer: &context.progress, cancel: &context.cancel };
+        chosen.verify(stream, target, share, &jobs)
+    }
+}
+
+/// Whether an honest dump may fail like this for want of rights. None needs programs or files of the server's machine.
+fn needs_superuser(error: &OpError) -> bool {
+    let text = error.to_string();
+    let reaches_out = ["external program", "_server_program", "_server_files", "COPY to or from a file"];
+    error.failure() == Some(Failure::PermissionDenied)
+        && !reaches_out.iter().any(|words| text.contains(words))
+}
+
+/// A role without rights, where the server's own role is a superuser and lets others log in.
+fn scratch_role(
+    context: &Context,
+    target: &RestoreTarget,
+    no_superuser: bool,
+) -> Result<Option<ScratchRole>, CliError> {
+    let mut random = [0; 24];
+    let filled = context.app.entropy().fill(&mut random);
+    filled.map_err(RepoError::from)?;
+    let letters: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (name, password) = letters.split_at_checked(8).unwrap_or((&letters, ""));
+    let made = ScratchRole::make(target, &format!("dumpvault_verify_role_{name}"), password);
+    match made.map_err(OpError::from)? {
+        ScratchAttempt::Role(role) => Ok(Some(*role)),
+        ScratchAttempt::NotSuperuser => Ok(None),
+        ScratchAttempt::Refused(error) if no_superuser || context.cancel.is_cancelled() => {
+            Err(OpError::from(error).into())
+        }
+        ScratchAttempt::Refused(error) => {
+            context.warn(format!(
+                "the dump is restored as a superuser, because no other role can log in: {error}"
+            ));
+            Ok(None)
+        }
+    }
 }
 
 /// A name that tells what the database is, should it ever be left behind, and that no other verification has.
@@ -139,7 +222,11 @@ fn is_about_the_dump(error: &OpError) -> bool {
 
 /// Tells what was found: what is wrong always, what is well not with `--quiet`.
 fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verified) {
-    let verdict = if verified.is_good() { "verified" } else { "FAILED verification" };
+    let verdict = match (verified.is_good(), &verified.findings) {
+        (false, _) => "FAILED verification",
+        (true, Some(_)) => "verified",
+        (true, None) => "not compared",
+    };
     let keys = &verified.constraints;
     let line = format!(
         "{}: snapshot {}, `{}` {verdict}: restored, {}, in {}",

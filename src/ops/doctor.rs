@@ -6,7 +6,7 @@ use crate::event::Cancel;
 use crate::repo::session::SKEW_MAX;
 use crate::secret::Entropy;
 use crate::source::command::CommandSource;
-use crate::source::postgres::Clients;
+use crate::source::postgres::{Clients, FoundClient};
 use crate::source::process::{Invocation, Limits};
 use crate::storage::s3::{BucketLock, Replacing, S3Storage};
 use crate::storage::{ErrorKind, Storage, StorageError};
@@ -407,9 +407,25 @@ pub fn programs(clients: &Clients, cancel: &Cancel) -> Vec<Finding> {
         } else {
             Finding::good(tool, told.join(", "))
         });
+        findings.extend(holes(tool, &found));
     }
     findings.push(redis(cancel));
     findings
+}
+
+/// A warning for each release of `tool` with a known hole.
+fn holes(tool: &'static str, found: &[FoundClient]) -> Vec<Finding> {
+    let mut warnings: Vec<Finding> = Vec::new();
+    for client in found {
+        let Some(hole) = client.known_hole() else { continue };
+        let detail = format!("{}: {hole}", client.path.display());
+        let is_told = |warning: &Finding| warning.detail.ends_with(&hole);
+        if !warnings.iter().any(is_told) {
+            let next = "install the newest minor release of PostgreSQL's client programs before you restore dumps of others";
+            warnings.push(Finding::warning(tool, detail, next));
+        }
+    }
+    warnings
 }
 
 fn redis(cancel: &Cancel) -> Finding {

@@ -199,6 +199,8 @@ pub enum OpError {
         failure: Box<OpError>,
         /// What is left behind.
         aftermath: String,
+        /// Something is.
+        changed: bool,
     },
 }
 
@@ -264,6 +266,24 @@ impl OpError {
                 Some("leave it out (`--pg-exclude-database`) and back it up by itself, without --globals".to_owned())
             }
             Self::Archive(_) | Self::Synthesis(_) | Self::File { .. } => None,
+        }
+    }
+
+    /// Whether a script was kept from psql: nothing of it counts as tried.
+    pub fn is_refused_script(&self) -> bool {
+        use crate::source::postgres::PostgresError;
+        let of = |error: &PostgresError| {
+            matches!(
+                error,
+                PostgresError::Script(_)
+                    | PostgresError::ClusterScript { .. }
+                    | PostgresError::ConnectsElsewhere { .. }
+            )
+        };
+        match self {
+            Self::Database(error) | Self::Source { source: SourceError::Postgres(error), .. } => of(error),
+            Self::Aftermath { failure, changed: false, .. } => failure.is_refused_script(),
+            _ => false,
         }
     }
 

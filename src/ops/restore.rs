@@ -1,17 +1,21 @@
 //! Restore: a snapshot's stream goes out, to a file, a program, a database, or a writer.
 
 mod archive;
+mod doubt;
 mod jobs;
 mod proof;
+mod script;
 mod verify;
 
 pub use archive::{Archive, Part};
+pub use doubt::Doubt;
 pub use jobs::Jobs;
 pub use proof::{Compared, Expected, Findings};
 pub use verify::Verified;
 
 use super::OpError;
 use crate::event::{Cancel, Event, Observer};
+use crate::id::SnapshotId;
 use crate::pgarchive::Synthesis;
 use crate::repo::catalog::Catalog;
 use crate::repo::history::{History, HistoryDamage};
@@ -35,6 +39,8 @@ pub struct Chosen {
     /// Streams and the rest.
     pub body: Body,
     locator: Arc<Mutex<Locator>>,
+    /// Snapshots of its series that it is held against.
+    earlier: Vec<SnapshotId>,
     repo: Repository,
     settings: ReadSettings,
 }
@@ -249,7 +255,8 @@ impl Chosen {
         settings: ReadSettings,
     ) -> Self {
         let locator = Locator::new(repo, catalog, history.damaged_packs.clone());
-        Self { summary, body, locator: Arc::new(Mutex::new(locator)), repo: repo.clone(), settings }
+        let earlier = doubt::earlier_of(history, &summary);
+        Self { summary, body, locator: Arc::new(Mutex::new(locator)), earlier, repo: repo.clone(), settings }
     }
 
     /// The stream of that name, or the only one.
@@ -390,6 +397,7 @@ impl Chosen {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
+        self.admit_form(content.stream, target)?;
         let kind = match content.parts {
             // What goes out is an archive of its own, whatever the stream is.
             Some(parts) => kind_of_dump(&parts.head),
@@ -474,8 +482,17 @@ fn open_device(path: &Path) -> std::io::Result<std::fs::File> {
 fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
     use crate::source::postgres::Discarded;
     let created = prepared.created();
-    let aftermath = match prepared.discard() {
+    let discarded = prepared.discard();
+    let changed = !matches!(
+        discarded,
+        Ok(Discarded::WasThereBefore
+            | Discarded::RolledBack
+            | Discarded::Dropped
+            | Discarded::NotOursAnyMore)
+    );
+    let aftermath = match discarded {
         Ok(Discarded::WasThereBefore) => format!("database `{database}` is as it was"),
+        Ok(Discarded::RolledBack) => format!("the restore into database `{database}` was rolled back"),
         Ok(Discarded::Dropped) => format!("database `{database}`, made for this restore, was dropped again"),
         Ok(Discarded::NotOursAnyMore) => {
             format!("database `{database}` was replaced by somebody else meanwhile")
@@ -488,5 +505,5 @@ fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
         ),
         Err(error) => format!("database `{database}` may hold a part of the dump: {error}"),
     };
-    OpError::Aftermath { failure: Box::new(failure), aftermath }
+    OpError::Aftermath { failure: Box::new(failure), aftermath, changed }
 }

@@ -83,6 +83,12 @@ pub(in crate::cli) struct RestoreArgs {
     /// Do not count.
     #[arg(long, requires = "to_database")]
     pub no_verify: bool,
+    /// Let a script run any psql command on this machine, shells included. Read it first.
+    #[arg(long, requires = "to_database")]
+    pub allow_psql_commands: bool,
+    /// Restore a snapshot that holds another kind of dump than those before it; --yes does not say so.
+    #[arg(long, requires = "to_database")]
+    pub accept_change: bool,
     /// Say what would be restored, and restore nothing.
     #[arg(long, short = 'n')]
     pub dry_run: bool,
@@ -106,11 +112,14 @@ pub(in crate::cli) struct RestoreArgs {
 A database with a name of its own is made on the server, the dump restored into it
 without owners and grants, the rows of every table counted and compared with those
 that were counted in the dump, foreign keys and indexes looked at, and the database
-dropped. Nothing else on the server is touched. The role needs CREATEDB, and may
-have to be a superuser for extensions.
+dropped. Nothing else on the server is touched. The role needs CREATEDB. A superuser
+does not run the dump's SQL itself: it makes a role without rights for that, and
+drops it again. Where the dump needs more (extensions, owners in a script) it is
+restored as the superuser, with a warning, or not at all with --no-superuser.
 
 Exit code 0: everything is there. 4: something is missing, or the dump cannot be
-restored. Others: nothing was found out.")]
+restored. 1: it was restored, and there was nothing to compare it with. 6: refused.
+Others: nothing was found out.")]
 pub(in crate::cli) struct VerifyArgs {
     /// Snapshot to verify.
     #[arg(default_value = "latest")]
@@ -131,6 +140,12 @@ pub(in crate::cli) struct VerifyArgs {
     /// Restore and count with so many workers side by side.
     #[arg(long, short, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
+    /// Verify a snapshot that holds another kind of dump than those before it.
+    #[arg(long)]
+    pub accept_change: bool,
+    /// Fail where the dump needs a superuser, instead of restoring it as one.
+    #[arg(long)]
+    pub no_superuser: bool,
     /// Give up after so long.
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::config::ConfigError;
+use crate::content::ContentError;
 use crate::crypto::KeyFileError;
 use crate::ops::copy::Side;
-use crate::content::ContentError;
 use crate::repo::catalog::CatalogError;
 use crate::snapshot::Proof;
 use crate::snapshot::name::{NameKind, SnapshotName, check_name};

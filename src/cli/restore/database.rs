@@ -7,7 +7,7 @@ use crate::cli::args::{PartArgs, RestoreArgs};
 use crate::cli::backup::{clients, connection, exec};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
-use crate::cli::{Context, prompt, render};
+use crate::cli::{Context, doubts, prompt, render};
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target};
 use crate::ops::tables::table_map;
@@ -51,6 +51,7 @@ pub(super) fn target(
         no_owner: args.no_owner,
         no_privileges: args.no_privileges,
         terminate: args.terminate_connections,
+        psql_commands: args.allow_psql_commands,
         clients: clients(context, exec(context, &args.server.exec)),
         ..RestoreTarget::new(connection, database, limits.clone())
     })
@@ -59,6 +60,10 @@ pub(super) fn target(
 /// Restores into the database, after every question is answered.
 pub(super) fn run(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result<Exit, CliError> {
     let context = work.context;
+    doubts::settle(context, work.chosen, work.stream, args.accept_change)?;
+    if work.picked.is_none() {
+        work.chosen.admit(work.stream, &target, &context.progress, &context.cancel)?;
+    }
     let state = target.inspect().map_err(OpError::from)?;
     refuse_protected(context, &target, &state)?;
     if !agree(work, args, &target, &state)? {

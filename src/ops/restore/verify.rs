@@ -51,6 +51,7 @@ impl Chosen {
         jobs: &Jobs<'_>,
     ) -> Result<Verified, OpError> {
         let began = Instant::now();
+        self.admit(stream, target, jobs.observer, jobs.cancel)?;
         let mut kind = self.dump_kind(stream, jobs.cancel)?;
         if kind == DumpKind::Tar {
             // Taken apart, it is restored like any other archive.

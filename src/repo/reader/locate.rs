@@ -35,6 +35,14 @@ pub struct Locator {
 }
 
 impl Locator {
+    /// The body of a snapshot.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn body(&mut self, id: &crate::id::SnapshotId) -> Result<crate::snapshot::Body, super::RepoError> {
+        self.repo.body(&mut self.catalog, id)
+    }
+
     /// A locator over `catalog`. Packs in `damaged` are asked last.
     pub fn new(
         repo: &Repository,

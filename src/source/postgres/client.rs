@@ -45,6 +45,19 @@ impl Version {
         Self { major, minor: if major < 10 { num / 100 % 100 } else { 0 } }
     }
 
+    /// The minor version in what `--version` prints: 14 of `pg_dump (PostgreSQL) 15.14 (Debian …)`; none of `17beta1`.
+    fn minor_of_banner(banner: &str) -> Option<u32> {
+        let (_, number) = banner.split_once("(PostgreSQL) ")?;
+        let (major, minor) = number.split_once('.')?;
+        let is_release = major.parse::<u32>().is_ok_and(|major| major >= 10);
+        minor.split(|c: char| !c.is_ascii_digit()).next().filter(|_| is_release)?.parse().ok()
+    }
+
+    /// The number.
+    pub fn major(self) -> u32 {
+        self.major
+    }
+
     /// From what `--version` prints: `pg_dump (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, `psql (PostgreSQL) 17beta1`.
     fn from_banner(banner: &str) -> Option<Self> {
         let (_, number) = banner.split_once("(PostgreSQL) ")?;
@@ -82,6 +95,8 @@ pub struct FoundClient {
     pub path: PathBuf,
     /// Its major version.
     pub version: Version,
+    /// Its minor version, of a release of 10 or later.
+    pub minor: Option<u32>,
 }
 
 /// Where client programs are looked for.
@@ -235,10 +250,15 @@ impl Clients {
                 Err(_) => continue,
             };
             if let Some(version) = Version::from_banner(&banner) {
-                found.push(FoundClient { path, version });
+                found.push(FoundClient { path, version, minor: Version::minor_of_banner(&banner) });
             }
         }
         Ok(found)
+    }
+
+    /// A `psql`: the first that is there.
+    pub(super) fn any_psql(&self) -> PathBuf {
+        self.places("psql").into_iter().next().unwrap_or_else(|| PathBuf::from("psql"))
     }
 
     /// Where `tool` may be: files in the directories, and its bare name for `PATH`.
@@ -363,6 +383,8 @@ mod tests {
             let version = Version::from_num(num);
             assert_eq!(Version::from_banner(banner), Some(version));
             assert_eq!(version.to_string(), shown);
+            let minor = banner.split_once("15.14").map(|_| 14);
+            assert_eq!(Version::minor_of_banner(banner), minor, "{banner}");
         }
         for nonsense in ["", "pg_dump 15", "pg_dump (PostgreSQL) x", "pg_dump (PostgreSQL) 9"] {
             assert_eq!(Version::from_banner(nonsense), None, "{nonsense}");

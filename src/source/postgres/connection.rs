@@ -107,6 +107,12 @@ impl Connection {
         Self { database: Some(database.to_owned()), ..self.clone() }
     }
 
+    /// The same server and database, another role; name and password of letters, digits and `_`.
+    pub(super) fn logged_in_as(&self, user: &str, password: &str) -> Self {
+        let password = Some(Zeroizing::new(password.as_bytes().to_vec()));
+        Self { user: Some(encode(user)), password, ..self.clone() }
+    }
+
     /// Sets a variable in the environment of the client programs (`PGPASSFILE`, `PGSERVICEFILE`, `PGSSLMODE`, …).
     pub fn with_env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((key.into(), Some(value.into())));

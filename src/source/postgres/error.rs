@@ -117,6 +117,34 @@ pub enum PostgresError {
         /// What it looks like.
         kind: DumpKind,
     },
+    /// A script holds what is not fed to `psql`.
+    #[error(transparent)]
+    Script(#[from] super::ScriptRefused),
+    /// A script holds the databases of a whole server.
+    #[error(
+        "refused: the script of pg_dumpall restores a whole server, and cannot go into database `{database}`"
+    )]
+    ClusterScript {
+        /// The database's name.
+        database: String,
+    },
+    /// A script goes by itself into another database than the one it was to be restored into.
+    #[error("refused: the script connects to database `{named}` by itself, and cannot go into `{database}`")]
+    ConnectsElsewhere {
+        /// The database that it names.
+        named: String,
+        /// The database to restore into.
+        database: String,
+    },
+    /// The restore failed, and the script holds text that is not of the dump.
+    #[error("{source}; line {line} of the script stands behind the end of the dump")]
+    TextBehindDump {
+        /// The first such line.
+        line: u64,
+        /// How the program failed.
+        #[source]
+        source: Box<SourceError>,
+    },
     /// `psql` read everything and ended well, but never came to the commit at the end.
     #[error(
         "the dump was not committed: it ends inside a COPY block, a comment or a conditional{last_words}"
@@ -164,6 +192,14 @@ impl PostgresError {
             }
             Self::NoneFits { .. } => {
                 "`*` stands for any characters, `?` for one; databases that take no connections do not count"
+                    .to_owned()
+            }
+            Self::Script(refused) => return refused.hint(),
+            Self::ClusterScript { .. } | Self::ConnectsElsewhere { .. } => {
+                "run it as a whole: `dumpvault cat SNAPSHOT | psql -X -d postgres`".to_owned()
+            }
+            Self::TextBehindDump { .. } => {
+                "a wrapper may have written to the same output: make it write to standard error, or cut the text off and feed `psql` yourself"
                     .to_owned()
             }
             Self::Answer { .. } | Self::NotCommitted { .. } => return None,

@@ -51,7 +51,7 @@ pub enum Failure {
 use Failure as F;
 
 /// Words that have to be met, all of them; in this order: the more telling first.
-const SIGNS: [(&[&str], Failure); 31] = [
+const SIGNS: [(&[&str], Failure); 32] = [
     (&["No space left on device"], F::DiskFull),
     (&["could not extend file"], F::DiskFull),
     (&["invalid locale name"], F::LocaleMissing),
@@ -66,6 +66,7 @@ const SIGNS: [(&[&str], Failure); 31] = [
     (&["must be owner of"], F::PermissionDenied),
     (&["must be superuser"], F::PermissionDenied),
     (&["must be able to SET ROLE"], F::PermissionDenied),
+    (&["must be member of role"], F::PermissionDenied),
     (&["role \"", "does not exist"], F::RoleMissing),
     (&["tablespace \"", "does not exist"], F::TablespaceMissing),
     (&["extension", "is not available"], F::ExtensionMissing),

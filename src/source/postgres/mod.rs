@@ -11,8 +11,11 @@ mod databases;
 mod dump;
 mod error;
 mod failure;
+mod filter;
+mod holes;
 mod private;
 mod restore;
+mod role;
 mod sink;
 mod swap;
 
@@ -23,8 +26,10 @@ pub use databases::{DatabaseChoice, GlobalsSource};
 pub use dump::{DumpFilter, PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};
 pub use failure::Failure;
+pub use filter::{FilterError, Reason, ScriptFilter, ScriptRefused, SessionSettings};
 pub use private::{PrivateError, PrivateServer};
 pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };
+pub use role::{ScratchAttempt, ScratchRole};
 pub use swap::name_beside;

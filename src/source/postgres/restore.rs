@@ -1,6 +1,7 @@
 //! Restoring a dump into one database: all of it or nothing.
 
 use super::client::{Clients, FoundClient, ServerInfo, Version, columns, unclear};
+use super::filter::{ScriptFilter, SessionSettings};
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::content::Kind;
@@ -136,6 +137,8 @@ pub struct RestoreTarget {
     pub like: Option<String>,
     /// Connections of others to the database are ended before the restore.
     pub terminate: bool,
+    /// Scripts may hold any commands of psql's: they run on this machine.
+    pub psql_commands: bool,
     /// Where to look for client programs.
     pub clients: Clients,
     /// How long the restore may take, and who may stop it.
@@ -175,6 +178,7 @@ impl RestoreTarget {
             no_privileges: false,
             like: None,
             terminate: false,
+            psql_commands: false,
             clients: Clients::installed(),
             limits,
         }
@@ -240,6 +244,7 @@ impl RestoreTarget {
             target: self.clone(),
             kind,
             client,
+            was_empty: state.is_empty(),
             server: state.server,
             created: None,
             in_parts: false,
@@ -322,14 +327,18 @@ pub struct Prepared {
     client: FoundClient,
     server: ServerInfo,
     created: Option<Created>,
+    was_empty: bool,
     in_parts: bool,
 }
 
 /// What became of the database after a restore that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discarded {
-    /// It was there before the restore, and is as it was: the restore was one transaction.
+    /// It was there before the restore, empty, and was found empty again.
     WasThereBefore,
+    /// It was there before the restore, and the restore was one transaction. It held something, or could not be looked into: nothing
+    /// was compared.
+    RolledBack,
     /// It was there before the restore, empty, and holds something now: a plain dump with large objects in it has a COMMIT of
     /// its own around them.
     PartlyFilled {
@@ -375,7 +384,8 @@ impl Prepared {
             DumpKind::Archive { .. } => "--format=custom",
             DumpKind::Tar => "--format=tar",
             _ => {
-                return Ok(Box::new(SqlSink::start(self.connected(), limits)?));
+                let filter = if target.psql_commands { None } else { Some(self.script_filter()?) };
+                return Ok(Box::new(SqlSink::start(self.connected(), limits, filter)?));
             }
         };
         let mut invocation = self.restoring(format).arg("--single-transaction");
@@ -446,6 +456,21 @@ impl Prepared {
         clients.ask_at_leisure(&target, what, VALIDATE_INDEXES, "SELECT 1", limits).map(drop)
     }
 
+    /// What stands between a script and `psql`.
+    fn script_filter(&self) -> Result<ScriptFilter, PostgresError> {
+        let RestoreTarget { connection, database, clients, limits, .. } = &self.target;
+        let what = "ask how the server reads strings";
+        let sql = "SELECT current_setting('standard_conforming_strings'), current_setting('client_encoding')";
+        let row = clients.ask(&connection.with_database(database), what, sql, &limits.cancel)?;
+        let mut columns = columns(&row);
+        let (Some(conforming), Some(encoding)) = (columns.next(), columns.next()) else {
+            return Err(unclear(what, &row));
+        };
+        let settings =
+            SessionSettings { conforming: Some(conforming == "on"), encoding: encoding.to_owned() };
+        Ok(ScriptFilter::new(database, &settings))
+    }
+
     /// The program, connected to the database.
     fn connected(&self) -> Invocation {
         let RestoreTarget { connection, database, clients, .. } = &self.target;
@@ -474,11 +499,19 @@ impl Prepared {
     /// When the database is still there, or cannot be looked into.
     pub fn discard(mut self) -> Result<Discarded, PostgresError> {
         let done = self.drop_created()?;
-        if done != Discarded::WasThereBefore || (self.kind != DumpKind::Sql && !self.in_parts) {
+        if done != Discarded::WasThereBefore {
             return Ok(done);
         }
+        if !self.was_empty {
+            return Ok(Discarded::RolledBack);
+        }
         let looking = RestoreTarget { limits: Limits::new(Cancel::new()), ..self.target.clone() };
-        let state = looking.inspect()?;
+        let state = match looking.inspect() {
+            Ok(state) => state,
+            // An archive that was not committed is not there, whether the server can be asked or not.
+            Err(_) if self.kind != DumpKind::Sql && !self.in_parts => return Ok(Discarded::RolledBack),
+            Err(error) => return Err(error),
+        };
         if state.is_empty() {
             return Ok(done);
         }

@@ -1,6 +1,7 @@
 //! The client programs that take a restore, and how they are kept from committing a stream that is cut.
 
 use super::PostgresError;
+use super::filter::{FilterError, ScriptFilter, ScriptRefused};
 use crate::source::command::ProcessSink;
 use crate::source::process::{Invocation, Limits};
 use crate::source::{Sink, SourceError};
@@ -79,35 +80,92 @@ impl Sink for ArchiveSink {
 /// `psql --single-transaction` would commit at the end of its input, whatever cut it short: half a table, if this process is
 /// killed. Here the `COMMIT` is the last thing that [`Sink::finish`] sends, and what `psql` prints after it proves that it was
 /// not swallowed, say as a row of an unfinished COPY.
-pub(super) struct SqlSink(ProcessSink);
+///
+/// Every byte passes the filter first, if there is one. What it refuses ends `psql` before its input does.
+pub(super) struct SqlSink {
+    process: ProcessSink,
+    filter: Option<ScriptFilter>,
+    refused: Option<ScriptRefused>,
+}
 
 impl SqlSink {
-    pub(super) fn start(client: Invocation, limits: Limits) -> Result<Self, SourceError> {
+    pub(super) fn start(
+        client: Invocation,
+        limits: Limits,
+        filter: Option<ScriptFilter>,
+    ) -> Result<Self, SourceError> {
         let invocation = client.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-"]);
-        let mut sink = ProcessSink::start_keeping_output(&invocation, limits)?;
-        match sink.write_all(b"BEGIN;\n") {
-            Ok(()) => Ok(Self(sink)),
-            Err(_) => Err(sink.reason()),
+        let mut process = ProcessSink::start_keeping_output(&invocation, limits)?;
+        match process.write_all(b"BEGIN;\n") {
+            Ok(()) => Ok(Self { process, filter, refused: None }),
+            Err(_) => Err(process.reason()),
         }
+    }
+
+    /// Keeps why a script is refused: an I/O error cannot bear it.
+    fn judged(&mut self, outcome: Result<(), FilterError>) -> io::Result<()> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(FilterError::Io(error)) => Err(error),
+            Err(FilterError::Refused(refused)) => {
+                let error = io::Error::other(refused.to_string());
+                self.refused = Some(refused);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends `psql` and says why the script did not go through.
+    fn reason(mut self) -> SourceError {
+        if let Some(refused) = self.refused {
+            Box::new(self.process).abort();
+            return PostgresError::Script(refused).into();
+        }
+        let reason = self.process.reason();
+        explained(reason, self.filter.as_ref())
+    }
+}
+
+/// A failure at text that `pg_dump` did not write is about that text.
+fn explained(failure: SourceError, filter: Option<&ScriptFilter>) -> SourceError {
+    match (filter.and_then(ScriptFilter::text_behind_end), failure) {
+        (Some(line), source @ SourceError::Exited { .. }) => {
+            PostgresError::TextBehindDump { line, source: Box::new(source) }.into()
+        }
+        (_, failure) => failure,
     }
 }
 
 impl Write for SqlSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        let Some(filter) = &mut self.filter else {
+            return self.process.write(bytes);
+        };
+        let process = &mut self.process;
+        let outcome = filter.push(bytes, &mut |passed| process.write_all(passed));
+        self.judged(outcome).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.process.flush()
     }
 }
 
 impl Sink for SqlSink {
     fn finish(mut self: Box<Self>) -> Result<(), SourceError> {
-        if self.0.write_all(format!("\nCOMMIT;\n\\echo {COMMITTED}\n").as_bytes()).is_err() {
-            return Err(self.0.reason());
+        let process = &mut self.process;
+        let outcome = match &mut self.filter {
+            Some(filter) => filter.finish(&mut |passed| process.write_all(passed)),
+            None => Ok(()),
+        };
+        let commit = format!("\nCOMMIT;\n\\echo {COMMITTED}\n");
+        let sent = self.judged(outcome).and_then(|()| self.process.write_all(commit.as_bytes()));
+        if sent.is_err() {
+            return Err(self.reason());
         }
-        let last_words = self.0.finish_with_output()?;
+        let Self { process, filter, .. } = *self;
+        let last_words =
+            process.finish_with_output().map_err(|failure| explained(failure, filter.as_ref()))?;
         if last_words.as_str().ends_with(COMMITTED) {
             return Ok(());
         }
@@ -115,10 +173,10 @@ impl Sink for SqlSink {
     }
 
     fn abort(self: Box<Self>) {
-        Box::new(self.0).abort();
+        Box::new(self.process).abort();
     }
 
-    fn fail_reason(mut self: Box<Self>) -> SourceError {
-        self.0.reason()
+    fn fail_reason(self: Box<Self>) -> SourceError {
+        self.reason()
     }
 }
