@@ -7,7 +7,7 @@ mod restore;
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
-pub(super) use restore::{PartArgs, RestoreArgs, VerifyArgs};
+pub(super) use restore::{PartArgs, RestoreArgs, SwapArgs, VerifyArgs};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -97,6 +97,8 @@ pub(super) enum Command {
     Restore(Box<RestoreArgs>),
     /// Write a snapshot's stream to standard output (restore --to -).
     Cat(CatArgs),
+    /// Finish a `restore --swap`: put a restored database in the place of a live one.
+    Swap(SwapArgs),
     /// Prove a backup: restore it into a scratch database, count every table's rows, drop it.
     Verify(Box<VerifyArgs>),
     /// List snapshots.

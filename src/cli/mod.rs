@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod forget;
 mod key;
+mod leftovers;
 mod list;
 mod lock;
 mod progress;
@@ -218,6 +219,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Snapshots(args) => list::snapshots(context, &args),
         Command::Ls(args) => list::ls(context, &args),
         Command::Diff(args) => tables::diff(context, &args),
+        Command::Swap(args) => restore::swap_databases(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Show(args) => list::show(context, &args),
         Command::Stats => list::stats(context),

@@ -1,5 +1,6 @@
 //! Questions to a person.
 
+use super::report::CliError;
 use crate::event::Cancel;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -24,7 +25,7 @@ pub(super) fn confirm(question: &str, cancel: &Cancel) -> Option<std::io::Result
     }
     let mut stderr = std::io::stderr().lock();
     // Safe to ignore because a question that cannot be shown gets no `yes`.
-    let _ = write!(stderr, "{question} Type `yes` to go on: ");
+    let _ = write!(stderr, "{question} Type `yes` to continue: ");
     let _ = stderr.flush();
     // A read would go on after a signal.
     let stdin = std::io::stdin();
@@ -41,4 +42,20 @@ pub(super) fn confirm(question: &str, cancel: &Cancel) -> Option<std::io::Result
 fn is_answered(stdin: &std::io::Stdin) -> bool {
     let ready = poll(&mut [PollFd::new(stdin, PollFlags::IN)], Some(&CANCEL_POLL));
     !matches!(ready, Ok(0) | Err(Errno::INTR))
+}
+
+/// Asks for consent, unless it was given with an option.
+///
+/// # Errors
+/// Without a terminal, and when somebody interrupts instead of answering.
+pub(super) fn agreed(context: &super::Context, question: &str, yes: bool) -> Result<bool, CliError> {
+    if yes {
+        context.say(question);
+        return Ok(true);
+    }
+    let answer = confirm(question, &context.cancel).ok_or_else(|| CliError::Usage {
+        message: format!("no terminal to confirm: {question}"),
+        hint: Some("use --yes".to_owned()),
+    })?;
+    answer.map_err(|error| CliError::usage(error.to_string()))
 }

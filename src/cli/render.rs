@@ -31,6 +31,11 @@ pub(super) fn table(titles: &[&str], right: &[usize], rows: &[Vec<String>]) -> S
 }
 
 /// Bytes for people: 1.23 GiB.
+/// `1 table`, `2 tables`.
+pub(super) fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 pub(super) fn bytes(count: u64) -> String {
     HumanBytes(count).to_string()
 }

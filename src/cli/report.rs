@@ -6,6 +6,7 @@ use crate::crypto::CryptoError;
 use crate::ops::OpError;
 use crate::repo::RepoError;
 use crate::repo::format::FormatError;
+use crate::source::postgres::PostgresError;
 use crate::storage::ErrorKind;
 use std::io::Write;
 use std::process::ExitCode;
@@ -67,6 +68,9 @@ pub(super) enum CliError {
     Failed { message: String },
     #[error("no repository at {location} to copy into")]
     NoDestination { location: String },
+    /// What to do next is known better than the error knows it by itself.
+    #[error("{error}")]
+    Hinted { error: Box<CliError>, hint: Option<String> },
     /// With one of several destinations.
     #[error("{name}: {error}")]
     Destination { name: String, error: Box<CliError> },
@@ -96,7 +100,7 @@ impl CliError {
             Self::Op(error) => op_exit(error),
             Self::WorkingDirectory(_) => Exit::NothingDone,
             Self::NoDestination { .. } => Exit::NoRepository,
-            Self::Destination { error, .. } => error.exit(),
+            Self::Hinted { error, .. } | Self::Destination { error, .. } => error.exit(),
             Self::File { .. } | Self::Failed { .. } => Exit::Partial,
         }
     }
@@ -111,7 +115,17 @@ impl CliError {
             Self::NoDestination { .. } => {
                 Some("let --init make it there, without --dry-run; or name another with --to".to_owned())
             }
+            Self::Hinted { hint, .. } => hint.clone(),
             Self::Destination { error, .. } => error.hint(),
+            _ => None,
+        }
+    }
+
+    /// The operation's error, if that is what it is.
+    pub fn operation(&self) -> Option<&OpError> {
+        match self {
+            Self::Op(error) => Some(error),
+            Self::Hinted { error, .. } | Self::Destination { error, .. } => error.operation(),
             _ => None,
         }
     }
@@ -120,10 +134,7 @@ impl CliError {
 impl CliError {
     /// What failed in a database's programs: a word for programs.
     fn kind(&self) -> Option<String> {
-        match self {
-            Self::Op(error) => error.failure().map(|failure| failure.to_string()),
-            _ => None,
-        }
+        Some(self.operation()?.failure()?.to_string())
     }
 }
 
@@ -144,6 +155,8 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         OpError::NotCopied { source, .. } => op_exit(source),
         OpError::Kept { .. } => Exit::NothingDone,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
+        OpError::Database(PostgresError::InUse { .. }) => Exit::Conflict,
+        OpError::Database(PostgresError::BadUri { .. } | PostgresError::SecretInUri { .. }) => Exit::Usage,
         OpError::Archive(_) | OpError::Synthesis(_) | OpError::Database(_) => Exit::NothingDone,
         OpError::Aftermath { failure, .. } => op_exit(failure),
     }
@@ -174,7 +187,7 @@ fn repo_exit(error: &RepoError) -> Exit {
 
 /// Tells what went wrong and what to do next. The exit code says the same.
 pub(super) fn report(error: &CliError, json: bool, interrupted: bool) -> Exit {
-    let interrupted = interrupted || matches!(error, CliError::Op(error) if error.is_cancelled());
+    let interrupted = interrupted || error.operation().is_some_and(OpError::is_cancelled);
     let exit = if interrupted { Exit::Interrupted } else { error.exit() };
     let message = if interrupted { "interrupted".to_owned() } else { error.to_string() };
     let hint = if interrupted { None } else { error.hint() };

@@ -1,8 +1,10 @@
 //! `dumpvault restore` and `dumpvault cat`.
 
+mod advice;
 mod database;
 mod hooks;
 mod parts;
+mod swap;
 
 use super::args::{CatArgs, RestoreArgs};
 use super::report::{CliError, Exit};
@@ -21,6 +23,7 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
+pub(super) use swap::swap_databases;
 
 pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
     let chosen = chosen(context, &args.snapshot)?;

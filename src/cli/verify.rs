@@ -3,7 +3,7 @@
 use super::args::{ServerArgs, VerifyArgs};
 use super::backup::{clients, connection, exec};
 use super::report::{CliError, Exit};
-use super::{Context, render, restore};
+use super::{Context, leftovers, render, restore};
 use crate::clock::Clock;
 use crate::config;
 use crate::crypto::CryptoError;
@@ -15,7 +15,7 @@ use crate::pgarchive::DumpForm;
 use crate::repo::RepoError;
 use crate::repo::format::mark::MarkKind;
 use crate::snapshot::Stream;
-use crate::source::postgres::{Connection, Failure, RestoreTarget};
+use crate::source::postgres::{Connection, Doing, Failure, RestoreTarget};
 use crate::source::process::Limits;
 use serde_json::{Value, json};
 
@@ -45,8 +45,12 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             no_owner: true,
             no_privileges: true,
             clients: clients(context, exec(context, &args.exec)),
-            ..RestoreTarget::new(connection.clone(), scratch_name(&chosen, at), limits.clone())
+            maker: Some(leftovers::maker(context)),
+            ..RestoreTarget::new(connection.clone(), scratch_name(context, &chosen, at), limits.clone())
         };
+        if at == 0 {
+            leftovers::offer(context, &target, args.drop_leftovers, |leftover| !leftover.is_whole)?;
+        }
         let outcome = one(context, &chosen, stream, &target, share, usize::from(args.jobs));
         match &outcome {
             Ok(verified) => {
@@ -60,12 +64,16 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             // That it cannot be restored is the very thing that was to be found out.
             Err(error) if is_about_the_dump(error) => {
                 exit = Exit::Integrity;
-                context.warn(format!("`{}` cannot be restored: {error}", stream.name));
+                let hint = hint(error).map_or_else(String::new, |hint| format!(" ({hint})"));
+                context.warn(format!("`{}` cannot be restored: {error}{hint}", stream.name));
             }
             Err(_) => {}
         }
         let found = match outcome {
-            Err(error) if !is_about_the_dump(&error) => return Err(error.into()),
+            Err(error) if !is_about_the_dump(&error) => {
+                let hint = hint(&error);
+                return Err(CliError::Hinted { error: Box::new(error.into()), hint });
+            }
             found => found,
         };
         results.push(result_json(stream, &found));
@@ -126,9 +134,19 @@ fn one(
     chosen.verify(stream, target, share, &jobs)
 }
 
-/// A name that tells what the database is, should it ever be left behind, and that no other verification has.
-fn scratch_name(chosen: &Chosen, at: usize) -> String {
-    format!("dumpvault_verify_{}_{}_{at}", chosen.summary.id.short(), std::process::id())
+/// A name that tells what the database is, should it ever be left behind, and that no other verification has: in containers, all
+/// processes may have the same number.
+fn scratch_name(context: &Context, chosen: &Chosen, at: usize) -> String {
+    let now = context.clock.now().as_millisecond();
+    format!("dumpvault_verify_{}_{}_{now:x}_{at}", chosen.summary.id.short(), std::process::id())
+}
+
+/// What to do about it: the options of a restore do not apply here.
+fn hint(error: &OpError) -> Option<String> {
+    match error.failure() {
+        Some(failure) => failure.hint(Doing::Verify).map(str::to_owned),
+        None => error.hint(),
+    }
 }
 
 fn is_about_the_dump(error: &OpError) -> bool {
@@ -185,12 +203,21 @@ pub(super) fn tell(context: &Context, findings: &Findings) {
     let uncounted = findings.tables.iter().filter(|table| table.expected.is_none()).count();
     if uncounted > 0 {
         context.say(&format!(
-            "{uncounted} tables could be read; how many rows the dump has of them is not known"
+            "{}: readable; the dump's row count is not known",
+            render::count(uncounted as u64, "table")
         ));
     }
-    if findings.is_good() {
-        let counted = findings.tables.len() - uncounted;
-        context.say(&format!("{counted} tables with {} rows are as in the dump", findings.rows()));
+    // Of what was not compared nothing is claimed.
+    for (at_least, verdict) in [(false, "all counts match"), (true, "at least the rows of the dump")] {
+        let counted = || {
+            let compared = findings.tables.iter().filter(|table| table.expected.is_some());
+            compared.filter(|table| table.at_least == at_least)
+        };
+        let rows: u64 = counted().filter_map(|table| table.found.as_ref().ok()).sum();
+        if findings.is_good() && counted().next().is_some() {
+            let tables = render::count(counted().count() as u64, "table");
+            context.say(&format!("{tables}, {}: {verdict}", render::count(rows, "row")));
+        }
     }
 }
 
@@ -229,7 +256,7 @@ fn result_json(stream: &Stream, outcome: &Result<Verified, OpError>) -> Value {
             })
         }
         Err(error) => {
-            json!({"stream": stream.name, "ok": false, "error": error.to_string(), "hint": error.hint()})
+            json!({"stream": stream.name, "ok": false, "error": error.to_string(), "hint": hint(error)})
         }
     }
 }

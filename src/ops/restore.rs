@@ -324,7 +324,7 @@ impl Chosen {
         let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
         match outcome {
             Ok(stats) => {
-                prepared.keep();
+                prepared.keep()?;
                 Ok(stats)
             }
             Err(failure) => Err(discard(prepared, &target.database, failure)),

@@ -188,7 +188,14 @@ impl SourceError {
             Self::PipeHeldOpen { .. } => {
                 Some("let the command wait for everything that it starts in the background".to_owned())
             }
-            Self::Exited { .. } => self.failure().map(|failure| failure.hint().to_owned()),
+            Self::Exited { last_words, .. } => {
+                let dumps = ["pg_dump:", "pg_dumpall:"].iter().any(|name| last_words.as_str().contains(name));
+                let doing = match dumps {
+                    true => postgres::Doing::Dump,
+                    false => postgres::Doing::Restore(postgres::Given::default()),
+                };
+                self.failure().and_then(|failure| failure.hint(doing)).map(str::to_owned)
+            }
             Self::Postgres(error) => error.hint(),
             _ => None,
         }

@@ -2,18 +2,18 @@
 
 use super::hooks::Hooks;
 use super::parts::Picked;
-use super::{Work, done};
+use super::{Work, advice, done, swap};
 use crate::cli::args::{PartArgs, RestoreArgs};
 use crate::cli::backup::{clients, connection, exec};
 use crate::cli::report::{CliError, Exit};
-use crate::cli::{Context, prompt, render};
+use crate::cli::{Context, leftovers, prompt, render};
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target};
 use crate::ops::tables::table_map;
 use crate::pattern::NamePattern;
 use crate::repo::reader::ReadStats;
 use crate::snapshot::Stream;
-use crate::source::postgres::{Connection, PostgresError, RestoreTarget, TargetState, name_beside};
+use crate::source::postgres::{Connection, Leftover, PostgresError, RestoreTarget, TargetState, name_beside};
 use crate::source::process::Limits;
 
 /// The database that the options name.
@@ -32,18 +32,6 @@ pub(super) fn target(
     } else {
         (connection(None, &args.server)?, name.to_owned())
     };
-    if let Some(expected) = &args.expect_host {
-        let environment = || context.app.environment.text("PGHOST").filter(|host| !host.starts_with('/'));
-        let host = connection.host().or_else(environment).unwrap_or_else(|| "localhost".to_owned());
-        if host != *expected {
-            return Err(CliError::Usage {
-                message: format!(
-                    "the restore would go to host `{host}`, and --expect-host says `{expected}`"
-                ),
-                hint: Some("check --to-database, --pg-host and PGHOST".to_owned()),
-            });
-        }
-    }
     Ok(RestoreTarget {
         create: args.create,
         clean: args.clean,
@@ -53,25 +41,45 @@ pub(super) fn target(
         no_privileges: args.no_privileges,
         terminate: args.terminate_connections,
         clients: clients(context, exec(context, &args.server.exec)),
+        maker: Some(leftovers::maker(context)),
         ..RestoreTarget::new(connection, database, limits.clone())
     })
 }
 
 /// Restores into the database, after every question is answered.
 pub(super) fn run(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result<Exit, CliError> {
+    restore(work, args, target).map_err(|error| advice::hinted(error, args))
+}
+
+fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result<Exit, CliError> {
     let context = work.context;
-    let state = target.inspect().map_err(OpError::from)?;
+    let mut state = target.inspect().map_err(OpError::from)?;
+    refuse_other_host(args, &state)?;
+    let concerns = |leftover: &Leftover| {
+        let name = &leftover.database;
+        !leftover.is_whole || name.starts_with(&name_beside(&target.database, "_new_"))
+    };
+    leftovers::offer(context, &target, args.drop_leftovers, concerns)?;
+    if state.exists {
+        // It may have been one of them.
+        state = target.inspect().map_err(OpError::from)?;
+    }
     refuse_protected(context, &target, &state)?;
+    let hooks = Hooks::new(args, &context.app.config.restore);
+    let swaps = args.swap && state.exists;
+    // What a hook stops is still there.
+    if swaps && !hooks.has_before() {
+        swap::look(context, args, &target)?;
+    }
     if !agree(work, args, &target, &state)? {
-        return Err(CliError::Failed { message: "nothing was restored: not confirmed".to_owned() });
+        return Err(CliError::Failed { message: "cancelled; nothing was restored".to_owned() });
     }
     // Also asked for before anything is touched.
     let expected = expected(work, args)?;
-    let hooks = Hooks::new(args, &context.app.config.restore);
     hooks.before(work, &target.database)?;
     let database = target.database.clone();
     let outcome = match args.swap {
-        true => swap(work, args, target, expected),
+        true => swap_it(work, args, target, expected, hooks.has_before()),
         false => fill(work, args, &target, expected)
             .map(|(stats, findings)| done(work, &format!("database `{database}`"), stats, findings.as_ref())),
     };
@@ -87,8 +95,34 @@ pub(super) fn run(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) ->
     }
 }
 
+fn swap_it(
+    work: &Work<'_>,
+    args: &RestoreArgs,
+    target: RestoreTarget,
+    expected: Option<Expected>,
+    after_hook: bool,
+) -> Result<Exit, CliError> {
+    if after_hook {
+        swap::look(work.context, args, &target)?;
+    }
+    swap::run(work, args, target, expected)
+}
+
+/// The server itself says which host it is, whatever named it.
+fn refuse_other_host(args: &RestoreArgs, state: &TargetState) -> Result<(), CliError> {
+    let Some(expected) = &args.expect_host else { return Ok(()) };
+    let host = state.server.host_name();
+    if host == expected || state.server.address.as_ref() == Some(expected) {
+        return Ok(());
+    }
+    Err(CliError::Usage {
+        message: format!("refused: the target host is `{host}`, not `{expected}` (--expect-host)"),
+        hint: Some("check --to-database, --pg-host, PGHOST and the service file".to_owned()),
+    })
+}
+
 /// Restores, and counts what came.
-fn fill(
+pub(super) fn fill(
     work: &Work<'_>,
     args: &RestoreArgs,
     target: &RestoreTarget,
@@ -110,45 +144,6 @@ fn fill(
     Ok((stats, findings))
 }
 
-/// Restores beside the database, and renames both once the new one is whole.
-fn swap(
-    work: &Work<'_>,
-    args: &RestoreArgs,
-    live: RestoreTarget,
-    expected: Option<Expected>,
-) -> Result<Exit, CliError> {
-    let context = work.context;
-    let stamp = jiff::Timestamp::now().strftime("%Y%m%d_%H%M%S").to_string();
-    let kept = name_beside(&live.database, &format!("_before_{stamp}"));
-    let fresh = RestoreTarget {
-        database: name_beside(&live.database, &format!("_new_{stamp}")),
-        create: true,
-        clean: false,
-        terminate: false,
-        like: Some(live.database.clone()),
-        ..live.clone()
-    };
-    let (stats, findings) = fill(work, args, &fresh, expected)?;
-    if findings.as_ref().is_some_and(|findings| !findings.is_good()) {
-        let exit = done(work, &format!("database `{}`", fresh.database), stats, findings.as_ref());
-        fresh.drop_database().map_err(OpError::from)?;
-        context.warn(format!(
-            "the rows differ from the dump's: `{}` is as it was, and the new database was dropped",
-            live.database
-        ));
-        return Ok(exit);
-    }
-    if let Err(error) = fresh.take_place_of(&live.database, &kept, args.terminate_connections) {
-        context.warn(format!(
-            "the dump is restored whole in database `{}`, which was not put in the place of `{}`",
-            fresh.database, live.database
-        ));
-        return Err(OpError::from(error).into());
-    }
-    let into = format!("database `{}`, and the old one is now `{kept}`", live.database);
-    Ok(done(work, &into, stats, findings.as_ref()))
-}
-
 /// `protect` in the configuration: these databases are not touched while they hold something.
 fn refuse_protected(context: &Context, target: &RestoreTarget, state: &TargetState) -> Result<(), CliError> {
     for text in &context.app.config.protect {
@@ -157,15 +152,12 @@ fn refuse_protected(context: &Context, target: &RestoreTarget, state: &TargetSta
         if pattern.matches(&target.database) && !state.is_empty() {
             return Err(CliError::Usage {
                 message: format!(
-                    "database `{}` on {} holds {} tables and is protected (`protect = [\"{text}\"]`)",
+                    "refused: `{}` on {} is not empty ({}) and is protected by `protect = [\"{text}\"]`",
                     target.database,
-                    target.connection.display(),
-                    state.tables
+                    state.server.place(),
+                    render::count(state.tables, "table")
                 ),
-                hint: Some(
-                    "restore into another database, or take the name out of `protect` in the configuration first"
-                        .to_owned(),
-                ),
+                hint: Some("restore under another name, or edit `protect`".to_owned()),
             });
         }
     }
@@ -197,10 +189,8 @@ fn agree(
     state: &TargetState,
 ) -> Result<bool, CliError> {
     if args.swap && !state.exists {
-        let refused = PostgresError::NoDatabase {
-            database: target.database.clone(),
-            target: target.connection.display(),
-        };
+        let refused =
+            PostgresError::NoDatabase { database: target.database.clone(), target: state.server.place() };
         return Err(OpError::from(refused).into());
     }
     if state.is_empty() {
@@ -215,19 +205,19 @@ fn agree(
         return Err(OpError::from(refused).into());
     }
     let Work { context, chosen, stream, .. } = work;
+    let database = &target.database;
     let what = match (args.swap, args.clean, args.parts.data_only) {
-        (true, _, _) => "It will be renamed, and its place taken by",
-        (_, true, _) => "What the dump holds, too, will be replaced by that of",
-        (_, false, true) => "Rows will be added to its tables from",
-        (_, false, false) => "The part that was chosen will be added from",
+        (true, _, _) => format!("`{database}` will be replaced and kept under another name."),
+        (_, true, _) => "Existing objects of the same name will be replaced.".to_owned(),
+        (_, false, true) => "Rows will be added to existing tables.".to_owned(),
+        (_, false, false) => "The selected objects will be added.".to_owned(),
     };
     let question = format!(
-        "Database `{}` on {} (PostgreSQL {}) holds {} tables. {what} {}.",
-        target.database,
-        target.connection.display(),
-        state.server.version,
-        state.tables,
+        "Restore {} into `{database}` on {} (PostgreSQL {}, {})? {what}",
         summary(context, chosen, stream)?,
+        state.server.place(),
+        state.server.version,
+        render::count(state.tables, "table"),
     );
     if args.yes {
         context.say(&question);
@@ -235,10 +225,11 @@ fn agree(
     }
     let answer = prompt::confirm(&question, &context.cancel).ok_or_else(|| CliError::Usage {
         message: format!(
-            "database `{}` holds {} tables, and there is nobody to ask",
-            target.database, state.tables
+            "`{database}` on {} is not empty ({}) and there is no terminal to confirm",
+            state.server.place(),
+            render::count(state.tables, "table")
         ),
-        hint: Some("say --yes to do it unasked".to_owned()),
+        hint: Some("use --yes".to_owned()),
     })?;
     answer.map_err(|error| CliError::usage(error.to_string()))
 }
@@ -246,13 +237,13 @@ fn agree(
 /// A dump in a few words.
 fn summary(context: &Context, chosen: &Chosen, stream: &Stream) -> Result<String, CliError> {
     let zone = context.app.config.calendar()?.zone;
-    let when = render::time(chosen.summary.head.time_ms, &zone);
-    let mut about = vec![render::bytes(stream.bytes)];
+    let summary = &chosen.summary;
+    let mut about = vec![render::time(summary.head.time_ms, &zone), render::bytes(stream.bytes)];
     if let Ok(Some(map)) = table_map(stream) {
-        about.push(format!("{} tables with data", map.tables.len()));
+        about.push(format!("{} with data", render::count(map.tables.len() as u64, "table")));
         if !map.server_version.is_empty() {
             about.push(format!("PostgreSQL {}", map.server_version));
         }
     }
-    Ok(format!("the dump of `{}` of {when} ({})", chosen.summary.head.series, about.join(", ")))
+    Ok(format!("snapshot {} of `{}` ({})", summary.id.short(), summary.head.series, about.join(", ")))
 }

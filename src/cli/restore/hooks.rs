@@ -28,6 +28,11 @@ impl Hooks {
         }
     }
 
+    /// Whether something runs before anything is touched.
+    pub fn has_before(&self) -> bool {
+        self.before.is_some()
+    }
+
     pub fn before(&self, work: &Work<'_>, database: &str) -> Result<(), CliError> {
         run("--before", self.before.as_deref(), work, database)
     }

@@ -100,7 +100,7 @@ impl Chosen {
         let prepared = target.prepare(DumpKind::Archive { format: (major, minor) })?.in_parts();
         match self.fill(stream, &parts, &prepared, jobs) {
             Ok(stats) => {
-                prepared.keep();
+                prepared.keep()?;
                 Ok(stats)
             }
             Err(failure) => Err(discard(prepared, &target.database, failure)),

@@ -11,6 +11,7 @@ mod databases;
 mod dump;
 mod error;
 mod failure;
+mod made;
 mod private;
 mod restore;
 mod sink;
@@ -22,9 +23,10 @@ pub use count::{Belonging, Constraints, Count};
 pub use databases::{DatabaseChoice, GlobalsSource};
 pub use dump::{DumpFilter, PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};
-pub use failure::Failure;
+pub use failure::{Doing, Failure, Given};
+pub use made::Leftover;
 pub use private::{PrivateError, PrivateServer};
 pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };
-pub use swap::name_beside;
+pub use swap::{InTheWay, name_beside};
