@@ -17,6 +17,7 @@ mod render;
 mod repair;
 mod report;
 mod restore;
+mod signals;
 mod tables;
 mod verify;
 
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
     };
     start_logging(cli.globals.verbose);
     let cancel = Cancel::new();
-    if let Err(error) = watch_signals(&cancel) {
+    if let Err(error) = signals::watch(&cancel) {
         tracing::warn!("signals cannot be watched: {error}");
     }
     let json = cli.globals.json;
@@ -68,17 +69,6 @@ fn start_logging(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::new(format!("dumpvault={level}"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-}
-
-/// The first SIGINT or SIGTERM asks to stop cleanly; a second one ends the process at once.
-fn watch_signals(cancel: &Cancel) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    for signal in [SIGINT, SIGTERM] {
-        let interrupted = i32::from(Exit::Interrupted.code());
-        signal_hook::flag::register_conditional_shutdown(signal, interrupted, cancel.flag())?;
-        signal_hook::flag::register(signal, cancel.flag())?;
-    }
-    Ok(())
 }
 
 /// A clock further off than this earns a warning.

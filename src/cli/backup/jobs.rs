@@ -171,9 +171,10 @@ fn named_jobs(
             }
         })?;
         if args.postgres.filters() {
-            return Err(CliError::usage(format!(
-                "--table, --schema and the like are set in the configuration of `{source}`"
-            )));
+            return Err(CliError::Usage {
+                message: format!("pg_dump options cannot be given for the configured source `{source}`"),
+                hint: Some(format!("set `tables`, `lock_wait_timeout` and so on in [source.{source}]")),
+            });
         }
         let series = args.name.clone().or_else(|| settings.series.clone()).unwrap_or_else(|| source.clone());
         let mut own = job(series, configured_origin(context, &args.postgres.server.exec, source, settings)?);
