@@ -171,6 +171,9 @@ fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verifi
         keys.foreign_keys,
         render::duration(verified.duration_ms)
     ));
+    if !verified.left_out.is_empty() {
+        context.say(&format!("left out of the scratch database: {}", some_of(&verified.left_out)));
+    }
     match &verified.findings {
         Some(findings) => tell(context, findings),
         None => context.warn("nothing is known of the dump's tables: rows were not compared".to_owned()),
@@ -189,6 +192,16 @@ fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verifi
             "{} foreign keys are NOT VALID, as they are in the dump",
             keys.foreign_keys_not_valid
         ));
+    }
+}
+
+/// The first few, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -252,7 +265,7 @@ fn result_json(stream: &Stream, outcome: &Result<Verified, OpError>) -> Value {
                 "verification": verified.findings.as_ref().map(findings_json),
                 "foreign_keys": keys.foreign_keys, "foreign_keys_expected": verified.foreign_keys_expected,
                 "foreign_keys_not_valid": keys.foreign_keys_not_valid,
-                "indexes_not_valid": keys.indexes_not_valid,
+                "indexes_not_valid": keys.indexes_not_valid, "left_out": verified.left_out,
             })
         }
         Err(error) => {

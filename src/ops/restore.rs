@@ -1,6 +1,7 @@
 //! Restore: a snapshot's stream goes out, to a file, a program, a database, or a writer.
 
 mod archive;
+mod inert;
 mod jobs;
 mod proof;
 mod verify;
