@@ -154,13 +154,13 @@ fn a_person_is_asked_before_anything_is_replaced(world: &World) {
     let args = ["restore", "world", "--to-database", "used", "--table", "audit.orders", "--bare", "--clean"];
     let rows = || server.psql("used", "SELECT count(*) FROM audit.orders");
     for (keys, code, said, left) in [
-        ("y\n", exit::PART_FAILED, "not confirmed", "0"),
+        ("y\n", exit::PART_FAILED, "cancelled", "0"),
         ("\x03", exit::INTERRUPTED, "interrupted", "0"),
         ("yes\n", exit::OK, "", "2"),
     ] {
         let mut terminal = AtTerminal::start(&command_at(server, vault, &args));
-        terminal.wait_for("Database `used`");
-        terminal.wait_for("Type `yes` to go on: ");
+        terminal.wait_for("into `used` on localhost:");
+        terminal.wait_for("Type `yes` to continue: ");
         terminal.enter(keys);
         assert_eq!(terminal.end(), Some(code), "{}", terminal.screen());
         assert!(terminal.screen().contains(said), "{}", terminal.screen());

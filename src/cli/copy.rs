@@ -134,7 +134,7 @@ fn parse_since(text: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp,
         return Ok(moment);
     }
     let local = text.parse::<jiff::civil::DateTime>().ok().and_then(|local| zone.to_timestamp(local).ok());
-    let ago = || config::age(text, "--since").ok().and_then(|age| now.checked_sub(age).ok());
+    let ago = || config::age(text, "--since").ok().map(|age| age.before(now, zone));
     local.or_else(ago).ok_or_else(|| CliError::Usage {
         message: format!("--since: `{text}` is no day, moment or age"),
         hint: Some("write 2026-11-01, 2026-11-01T03:00:00Z or 30d".to_owned()),
@@ -274,6 +274,7 @@ mod tests {
         assert_eq!(since("2026-11-01T03:00:00Z").unwrap(), "2026-11-01T03:00:00Z");
         assert_eq!(since("2026-11-01").unwrap(), "2026-10-31T22:00:00Z");
         assert_eq!(since("30d").unwrap(), "2026-10-22T12:00:00Z");
+        assert_eq!(since("6m").unwrap(), "2026-05-21T12:00:00Z");
         for bad in ["", "soon", "2026-13-01", "5"] {
             assert!(since(bad).is_err(), "{bad}");
         }

@@ -168,8 +168,18 @@ fn parse_grace(text: &str) -> Result<Duration, CliError> {
     if text.chars().all(|c| c == '0') && !text.is_empty() {
         return Ok(Duration::ZERO);
     }
-    let parsed = age(text, "--grace").ok().and_then(|age| Duration::try_from(age).ok());
-    Ok(parsed.map_or_else(|| duration(text, "--grace"), Ok)?)
+    match age(text, "--grace") {
+        // Whoever means minutes must not get months, nor the other way round.
+        Ok(age) if age.months > 0 && !text.contains("mo") => Err(CliError::Usage {
+            message: format!("--grace: `{text}` could mean minutes or months"),
+            hint: Some("use 30min, 36h, 2d or 1mo".to_owned()),
+        }),
+        Ok(age) => {
+            let grace = Duration::try_from(age.approximate());
+            grace.map_err(|_| CliError::usage(format!("--grace: invalid age `{text}`")))
+        }
+        Err(_) => Ok(duration(text, "--grace")?),
+    }
 }
 
 fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings, zone: &TimeZone) {

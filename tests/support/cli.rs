@@ -29,6 +29,7 @@ pub mod exit {
     pub const NOTHING_DONE: i32 = 2;
     pub const USAGE: i32 = 3;
     pub const INTEGRITY: i32 = 4;
+    pub const CONFLICT: i32 = 5;
     pub const NO_REPOSITORY: i32 = 10;
     pub const WRONG_KEY: i32 = 12;
     pub const INTERRUPTED: i32 = 130;

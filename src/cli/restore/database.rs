@@ -11,9 +11,12 @@ use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target};
 use crate::ops::tables::table_map;
 use crate::pattern::NamePattern;
+use crate::pgarchive::DataKind;
 use crate::repo::reader::ReadStats;
 use crate::snapshot::Stream;
-use crate::source::postgres::{Connection, Leftover, PostgresError, RestoreTarget, TargetState, name_beside};
+use crate::source::postgres::{
+    BrokenKey, Connection, Leftover, PostgresError, RestoreTarget, TargetState, Triggers, name_beside,
+};
 use crate::source::process::Limits;
 
 /// The database that the options name.
@@ -71,7 +74,10 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
     if swaps && !hooks.has_before() {
         swap::look(context, args, &target)?;
     }
-    if !agree(work, args, &target, &state)? {
+    let loaded = loaded_tables(work, args);
+    let triggers = target_triggers(&target, &state, &loaded)?;
+    let target = RestoreTarget { disable_triggers: turns_off(&triggers), ..target };
+    if !agree(work, args, &target, &state, &triggers)? {
         return Err(CliError::Failed { message: "cancelled; nothing was restored".to_owned() });
     }
     // Also asked for before anything is touched.
@@ -80,8 +86,11 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
     let database = target.database.clone();
     let outcome = match args.swap {
         true => swap_it(work, args, target, expected, hooks.has_before()),
-        false => fill(work, args, &target, expected)
-            .map(|(stats, findings)| done(work, &format!("database `{database}`"), stats, findings.as_ref())),
+        false => fill(work, args, &target, expected).and_then(|(stats, findings)| {
+            let exit = done(work, &format!("database `{database}`"), stats, findings.as_ref());
+            let keys_hold = !target.disable_triggers || keys_hold(context, &target, &loaded)?;
+            Ok(if keys_hold { exit } else { Exit::Integrity })
+        }),
     };
     let is_good = matches!(outcome, Ok(Exit::Good));
     match (outcome, hooks.after(is_good, work, &database)) {
@@ -93,6 +102,48 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
         (Ok(_), Err(error)) => Err(error),
         (outcome, Ok(())) => outcome,
     }
+}
+
+/// Tables that are there and get rows.
+fn loaded_tables(work: &Work<'_>, args: &RestoreArgs) -> Vec<(String, String)> {
+    let tables = work.picked.iter().filter(|_| args.parts.data_only).flat_map(|picked| &picked.part.tables);
+    let tables = tables.filter(|table| table.kind == DataKind::Table);
+    tables.map(|table| (table.schema.clone(), table.name.clone())).collect()
+}
+
+fn target_triggers(
+    target: &RestoreTarget,
+    state: &TargetState,
+    tables: &[(String, String)],
+) -> Result<Triggers, CliError> {
+    match state.exists && !tables.is_empty() {
+        true => Ok(target.triggers(tables).map_err(OpError::from)?),
+        false => Ok(Triggers::default()),
+    }
+}
+
+/// Where no trigger would fire, foreign keys stay on, too.
+fn turns_off(triggers: &Triggers) -> bool {
+    triggers.can_be_off && !triggers.firing.is_empty()
+}
+
+/// Says what rows the foreign keys forbid that were loaded while their triggers were off.
+fn keys_hold(
+    context: &Context,
+    target: &RestoreTarget,
+    tables: &[(String, String)],
+) -> Result<bool, CliError> {
+    let broken = target.broken_keys(tables).map_err(OpError::from)?;
+    for BrokenKey { table, name, rows } in &broken {
+        context.warn(match rows {
+            Some(rows) => format!(
+                "foreign key {name} does not hold: {} of {table} without the row that is referenced",
+                render::count(*rows, "row")
+            ),
+            None => format!("foreign key {name} of {table} could not be checked"),
+        });
+    }
+    Ok(broken.iter().all(|key| key.rows.is_none()))
 }
 
 fn swap_it(
@@ -187,6 +238,7 @@ fn agree(
     args: &RestoreArgs,
     target: &RestoreTarget,
     state: &TargetState,
+    triggers: &Triggers,
 ) -> Result<bool, CliError> {
     if args.swap && !state.exists {
         let refused =
@@ -206,14 +258,24 @@ fn agree(
     }
     let Work { context, chosen, stream, .. } = work;
     let database = &target.database;
+    let firing = triggers.firing.join(", ");
+    let about_triggers = match turns_off(triggers) {
+        _ if firing.is_empty() => String::new(),
+        true => format!(" Triggers are off meanwhile: {firing}; foreign keys are checked afterwards."),
+        false => format!(" Triggers will fire, and may change other tables: {firing}."),
+    };
+    if !turns_off(triggers) && !firing.is_empty() && args.yes {
+        context.warn(format!("triggers fire for the restored rows, and may change other tables: {firing}"));
+    }
     let what = match (args.swap, args.clean, args.parts.data_only) {
         (true, _, _) => format!("`{database}` will be replaced and kept under another name."),
         (_, true, _) => "Existing objects of the same name will be replaced.".to_owned(),
         (_, false, true) => "Rows will be added to existing tables.".to_owned(),
         (_, false, false) => "The selected objects will be added.".to_owned(),
     };
+    let end = if args.yes { '.' } else { '?' };
     let question = format!(
-        "Restore {} into `{database}` on {} (PostgreSQL {}, {})? {what}",
+        "Restore {} into `{database}` on {} (PostgreSQL {}, {}){end} {what}{about_triggers}",
         summary(context, chosen, stream)?,
         state.server.place(),
         state.server.version,

@@ -34,6 +34,10 @@ fn snapshot(number: u64, time: Timestamp, state: State, proof: Proof) -> Summary
     }
 }
 
+fn hours(hours: i32) -> Age {
+    Age { hours, ..Age::default() }
+}
+
 fn complete(number: u64, time: &str) -> Summary {
     snapshot(number, at(time), State::Complete, Proof::ExitedAndStructure)
 }
@@ -105,7 +109,7 @@ fn given_a_sunday_without_a_good_backup_then_mondays_is_the_weekly() {
 #[test]
 fn given_backups_that_stopped_then_nothing_expires_with_time() {
     let all = days(30);
-    let policy = Policy { daily: 7, within: Some(SignedDuration::from_hours(72)), ..Policy::default() };
+    let policy = Policy { daily: 7, within: Some(hours(72)), ..Policy::default() };
     let soon = decide_at(&policy, &all, at("2026-02-02T00:00:00Z"));
     let later = decide_at(&policy, &all, at("2056-01-31T12:00:00Z"));
     assert_eq!(soon, later);
@@ -155,7 +159,7 @@ fn given_unproven_snapshots_then_they_count_in_their_own_series_until_a_proven_o
 #[test]
 fn given_clocks_that_jumped_then_what_they_stamped_stays_and_takes_nobodys_place() {
     let mut all = days(10);
-    let policy = Policy { daily: 3, within: Some(SignedDuration::from_hours(30)), ..Policy::default() };
+    let policy = Policy { daily: 3, within: Some(hours(30)), ..Policy::default() };
     assert_eq!(kept(&policy, &all), [8, 9, 10]);
     all.push(complete(11, "2040-01-01T03:00:00Z"));
     assert_eq!(kept(&policy, &all), [8, 9, 10, 11]);
@@ -196,9 +200,9 @@ fn given_the_hour_that_comes_twice_in_autumn_then_both_are_hours() {
 
 fn policies() -> impl Strategy<Value = Policy> {
     let counts = (0u32..4, 0u32..5, 0u32..9, 0u32..6, 0u32..6, 0u32..3);
-    (counts, prop::option::of(0i64..2000)).prop_map(
+    (counts, prop::option::of(0i32..2000)).prop_map(
         |((last, hourly, daily, weekly, monthly, yearly), within)| {
-            let within = within.map(SignedDuration::from_hours);
+            let within = within.map(hours);
             Policy { last, hourly, daily, weekly, monthly, yearly, within, tags: BTreeSet::new() }
         },
     )
@@ -320,4 +324,35 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn given_a_limit_of_months_then_they_are_those_of_the_calendar() {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let before = |age: Age, moment: &str| age.before(at(moment), &zone).to_string();
+    let months = |months| Age { months, ..Age::default() };
+    // 184 days, and the clocks were changed in between.
+    assert_eq!(before(months(6), "2029-09-15T10:00:00Z"), "2029-03-15T11:00:00Z");
+    // The month before has fewer days.
+    assert_eq!(before(months(1), "2029-03-31T10:00:00Z"), "2029-02-28T11:00:00Z");
+    assert_eq!(before(Age { years: 1, ..Age::default() }, "2028-02-29T11:00:00Z"), "2027-02-28T11:00:00Z");
+    assert_eq!(
+        before(Age { years: 9999, months: 99, hours: 0 }, "2029-01-01T00:00:00Z"),
+        Timestamp::MIN.to_string()
+    );
+
+    let calendar = Calendar { zone, ..Calendar::default() };
+    let policy = Policy { within: Some(months(6)), ..Policy::default() };
+    let all = [
+        complete(1, "2029-03-15T10:59:59Z"),
+        complete(2, "2029-03-15T11:00:00Z"),
+        complete(3, "2029-09-15T10:00:00Z"),
+    ];
+    let reckoning = Reckoning { calendar: &calendar, now: at(NOW), force: true };
+    let candidates: Vec<Candidate<'_>> = all
+        .iter()
+        .map(|summary| Candidate { summary, streams: vec![], failed: vec![], pinned: false, verified: false })
+        .collect();
+    let kept: Vec<bool> = decide(&policy, &candidates, &reckoning).iter().map(Verdict::is_kept).collect();
+    assert_eq!(kept, [false, true, true]);
 }

@@ -237,9 +237,13 @@ fn already_there(doing: Doing) -> Option<&'static str> {
         Doing::Restore(given) if given.is_new() => {
             Some("the dump makes it twice, or the server's template database holds it")
         }
-        Doing::Restore(Given { selection: true, bare: false, .. }) => Some(
-            "restore into a new database (--create), or use --bare to restore only the tables and their rows",
+        // What several parts need, a type say, is there after the first.
+        Doing::Restore(Given { selection: true, bare: false, clean: false, .. }) => Some(
+            "restore into a new database (--create), replace what is there (--clean), or restore only the tables and their rows (--bare)",
         ),
+        Doing::Restore(Given { selection: true, bare: false, .. }) => {
+            Some("restore into a new database (--create), or only the tables and their rows (--bare)")
+        }
         Doing::Restore(Given { clean: false, .. }) => {
             Some("restore into a new database (--create), or replace what is there (--clean)")
         }

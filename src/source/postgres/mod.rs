@@ -16,6 +16,7 @@ mod private;
 mod restore;
 mod sink;
 mod swap;
+mod triggers;
 
 pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
@@ -30,3 +31,4 @@ pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };
 pub use swap::{InTheWay, name_beside};
+pub use triggers::{BrokenKey, Triggers};

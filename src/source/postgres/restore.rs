@@ -143,6 +143,8 @@ pub struct RestoreTarget {
     pub no_owner: bool,
     /// Restore no grants.
     pub no_privileges: bool,
+    /// The triggers of tables are off while their rows are loaded, those of foreign keys, too; only a superuser may do that.
+    pub disable_triggers: bool,
     /// A database that is made is made like this one: owner, encoding, locale, tablespace.
     pub like: Option<String>,
     /// Connections of others to the database are ended before the restore.
@@ -187,6 +189,7 @@ impl RestoreTarget {
             add: false,
             no_owner: false,
             no_privileges: false,
+            disable_triggers: false,
             like: None,
             terminate: false,
             clients: Clients::installed(),
@@ -403,6 +406,10 @@ impl Prepared {
         let mut invocation = self.restoring(format).arg("--single-transaction");
         if target.clean {
             invocation = invocation.args(["--clean", "--if-exists"]);
+        }
+        if target.disable_triggers {
+            // The archive holds data alone; the program wants to hear that before it believes the other.
+            invocation = invocation.args(["--data-only", "--disable-triggers"]);
         }
         Ok(Box::new(ArchiveSink::start(&invocation, limits)?))
     }
