@@ -44,6 +44,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             create: true,
             no_owner: true,
             no_privileges: true,
+            scratch: true,
             clients: clients(context, exec(context, &args.exec)),
             maker: Some(leftovers::maker(context)),
             ..RestoreTarget::new(connection.clone(), scratch_name(context, &chosen, at), limits.clone())

@@ -42,6 +42,11 @@ WITH own AS (
 )
 SELECT (SELECT count(*) FROM tables), (SELECT count(*) FROM others)";
 
+/// Rows are loaded before their triggers are made, and foreign keys are checked when they are added: only event triggers heed this
+/// in a dump. Nobody but a superuser may say it, or make one.
+const NO_EVENT_TRIGGERS: &[u8] = b"SELECT set_config('session_replication_role', 'replica', false) \
+    FROM pg_roles WHERE rolname = current_user AND rolsuper;\n";
+
 /// Level by level, as long as that helps: of an index that is not whole in the dump either, nothing changes. Nor of one that was there
 /// before and is somebody else's.
 const VALIDATE_INDEXES: &str = "
@@ -145,6 +150,8 @@ pub struct RestoreTarget {
     pub no_privileges: bool,
     /// The triggers of tables are off while their rows are loaded, those of foreign keys, too; only a superuser may do that.
     pub disable_triggers: bool,
+    /// A copy that is only looked at: event triggers of a script do not fire in it.
+    pub scratch: bool,
     /// A database that is made is made like this one: owner, encoding, locale, tablespace.
     pub like: Option<String>,
     /// Connections of others to the database are ended before the restore.
@@ -190,6 +197,7 @@ impl RestoreTarget {
             no_owner: false,
             no_privileges: false,
             disable_triggers: false,
+            scratch: false,
             like: None,
             terminate: false,
             clients: Clients::installed(),
@@ -400,7 +408,11 @@ impl Prepared {
             DumpKind::Archive { .. } => "--format=custom",
             DumpKind::Tar => "--format=tar",
             _ => {
-                return Ok(Box::new(SqlSink::start(self.connected(), limits)?));
+                let mut sink = Box::new(SqlSink::start(self.connected(), limits)?);
+                if target.scratch && sink.write_all(NO_EVENT_TRIGGERS).is_err() {
+                    return Err(sink.fail_reason());
+                }
+                return Ok(sink);
             }
         };
         let mut invocation = self.restoring(format).arg("--single-transaction");
