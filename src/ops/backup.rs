@@ -133,7 +133,7 @@ pub fn backup(
     let mut map_room = TABLE_MAPS_BYTES_MAX;
     for planned in streams {
         let name = planned.name.clone();
-        match store_stream(
+        let stored = store_stream(
             &mut session,
             planned,
             &mut parents,
@@ -141,7 +141,11 @@ pub fn backup(
             &mut map_room,
             &watched,
             cancel,
-        ) {
+        );
+        if stored.is_err() {
+            observer.observe(Event::StreamFailed { stream: name.clone() });
+        }
+        match stored {
             Ok(stream) => finished.push(guard.judge(stream)),
             Err(OpError::Source { source, .. }) if !matches!(source, SourceError::Cancelled { .. }) => {
                 observer.observe(Event::Warning { message: format!("stream `{name}` failed: {source}") });
