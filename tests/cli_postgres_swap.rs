@@ -112,6 +112,7 @@ fn what_is_protected_or_elsewhere_is_refused(world: &World) {
     world.config("");
     let args = ["restore", "shop", "--to-database", "other", "--create", "--expect-host", "test1"];
     world.run(&args).expect(exit::USAGE).says("target host is `localhost`");
+    world.run(&[&args[..], &["--dry-run"]].concat()).expect(exit::USAGE).says("target host is `localhost`");
     let uri = world.server.uri("other");
     let args = ["restore", "shop", "--to-database", &uri, "--create", "--expect-host", "127.0.0.1"];
     world.run(&args).expect(exit::OK);

@@ -378,7 +378,7 @@ pub(super) struct ForgetArgs {
     /// Also let go of what is younger than 24 hours.
     #[arg(long)]
     pub force: bool,
-    /// Of the prune: how long condemned packs stay.
+    /// Grace period for --prune: 36h, 2d [default: 24h].
     #[arg(long, value_name = "AGE", requires = "prune")]
     pub grace: Option<String>,
 }
@@ -403,7 +403,7 @@ pub(super) struct RuleArgs {
     /// Keep the first of each of the newest N years that have one.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_yearly: Option<u32>,
-    /// Keep all that are at most this much older than the series' newest: 36h, 30d, 2w, 6m, 1y.
+    /// Keep snapshots at most this much older than the newest: 36h, 30d, 2w, 6m (months), 1y.
     #[arg(long, value_name = "AGE", conflicts_with = "snapshots")]
     pub keep_within: Option<String>,
     /// Keep all with this tag; may be given several times.
@@ -423,7 +423,7 @@ later relies on them. Once the grace is over, the next run deletes them, as soon
 backup is under way that began before. A snapshot or recipe that cannot be read stops
 it before anything is deleted.")]
 pub(super) struct PruneArgs {
-    /// How long condemned packs stay, and packs that are new: 36h, 2d; 0 for not at all.
+    /// Keep scheduled packs, and never touch newer ones, for this long: 36h, 2d [default: 24h; 0 deletes at once].
     #[arg(long, value_name = "AGE")]
     pub grace: Option<String>,
     /// Say what would be done, and do nothing.

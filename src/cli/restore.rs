@@ -61,6 +61,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         false => None,
     };
     if args.dry_run {
+        target.iter().try_for_each(|target| database::check_host(args, target))?;
         return parts::dry_run(context, args, &chosen, &stream, picked.as_ref(), target.as_ref());
     }
     for left_out in picked.iter().flat_map(|picked| &picked.part.omitted) {

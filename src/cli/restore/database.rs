@@ -159,6 +159,14 @@ fn swap_it(
     swap::run(work, args, target, expected)
 }
 
+/// Refuses another host than the one that was to be expected, where one was.
+pub(super) fn check_host(args: &RestoreArgs, target: &RestoreTarget) -> Result<(), CliError> {
+    match args.expect_host {
+        Some(_) => refuse_other_host(args, &target.inspect().map_err(OpError::from)?),
+        None => Ok(()),
+    }
+}
+
 /// The server itself says which host it is, whatever named it.
 fn refuse_other_host(args: &RestoreArgs, state: &TargetState) -> Result<(), CliError> {
     let Some(expected) = &args.expect_host else { return Ok(()) };
