@@ -7,11 +7,14 @@ mod cli;
 #[allow(dead_code)]
 #[path = "support/pg.rs"]
 mod pg;
+#[path = "support/terminal.rs"]
+mod terminal;
 
 use cli::{Output, Running, Vault, exit, run};
 use pg::Server;
 use rustix::process::{Signal, kill_process_group};
 use std::os::unix::process::CommandExt;
+use terminal::AtTerminal;
 
 /// Restoring the index takes for ever anywhere but in the database that it was made in.
 const SLOW: &str = "
@@ -140,13 +143,27 @@ fn what_a_killed_run_left_is_found_and_dropped_when_somebody_says_so(world: &Wor
     killed.signal(Signal::KILL);
     killed.wait();
     world.end_sessions("dumpvault_verify_%");
+    // A person is asked, and may say no.
+    let said = terminal_says(world, &["verify", "other"], "no\n");
+    assert!(said.contains("was left unfinished") && said.contains("Drop it?"), "{said}");
+    assert_eq!(left().len(), 2);
     let again = ["restore", "other", "--to-database", "fresh", "--create"];
     world.run(&again).expect(exit::OK).says("was left unfinished");
-    world.run(&[&again[..4], &["--clean", "--yes", "--drop-leftovers"]].concat()).expect(exit::OK);
+    let said = terminal_says(world, &["verify", "other"], "yes\n");
+    assert!(said.contains("dropped database `dumpvault_verify_"), "{said}");
     assert_eq!(left(), ["fresh", "other"]);
     // A database that was kept bears no mark.
     let comments = "SELECT count(*) FROM pg_shdescription WHERE description LIKE 'dumpvault%'";
     assert_eq!(world.server.psql("postgres", comments), "0");
+}
+
+/// What the program shows at a terminal where somebody answers like that.
+fn terminal_says(world: &World, args: &[&str], answer: &str) -> String {
+    let mut terminal = AtTerminal::start(&world.command(args));
+    terminal.wait_for("Type `yes` to continue: ");
+    terminal.enter(answer);
+    assert_eq!(terminal.end(), Some(exit::OK), "{}", terminal.screen());
+    terminal.screen()
 }
 
 /// What a scheduler of the name would run.

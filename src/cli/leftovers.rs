@@ -12,15 +12,36 @@ pub(super) fn maker(context: &Context) -> String {
     format!("{now} by {}, process {}", context.app.host(), std::process::id())
 }
 
-/// Offers to drop what was left behind on the server of `target`, where `concerns` says that it matters now. With `unasked` it is
-/// dropped without a question.
+/// How somebody agrees that something left behind is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consent {
+    /// It is asked for, where there is a terminal.
+    Asked,
+    /// It was given with an option.
+    Given,
+    /// Nobody wants to be asked: it is only told.
+    Unasked,
+}
+
+impl Consent {
+    /// By `--drop-leftovers` and `--yes`.
+    pub fn new(drop_leftovers: bool, yes: bool) -> Self {
+        match (drop_leftovers, yes) {
+            (true, _) => Self::Given,
+            (false, true) => Self::Unasked,
+            (false, false) => Self::Asked,
+        }
+    }
+}
+
+/// Offers to drop what was left behind on the server of `target`, where `concerns` says that it matters now.
 ///
 /// # Errors
 /// When somebody interrupts instead of answering.
 pub(super) fn offer(
     context: &Context,
     target: &RestoreTarget,
-    unasked: bool,
+    consent: Consent,
     concerns: impl Fn(&Leftover) -> bool,
 ) -> Result<(), CliError> {
     // Safe to ignore: a role that may not ask the server about other databases may well restore into its own.
@@ -28,16 +49,19 @@ pub(super) fn offer(
     for leftover in found.iter().filter(|leftover| concerns(leftover)) {
         let state = if leftover.is_whole { "waits to be swapped" } else { "was left unfinished" };
         let about = format!("database `{}` {state} (made {})", leftover.database, leftover.made);
-        // Only an unfinished database goes unasked: the other one may be wanted.
-        let is_agreed = match unasked && !leftover.is_whole {
-            true => true,
-            false => match prompt::confirm(&format!("{}. Drop it?", capital(&about)), &context.cancel) {
-                Some(answer) => answer.map_err(|error| CliError::usage(error.to_string()))?,
-                None => {
-                    context.warn(format!("{about}; {}", way_out(leftover)));
-                    false
-                }
-            },
+        let question = format!("{}. Drop it?", capital(&about));
+        let answer = match consent {
+            // Only an unfinished database goes unasked: the other one may be wanted.
+            Consent::Given if !leftover.is_whole => Some(Ok(true)),
+            Consent::Asked => prompt::confirm(&question, &context.cancel),
+            Consent::Given | Consent::Unasked => None,
+        };
+        let is_agreed = match answer {
+            Some(answer) => answer.map_err(|error| CliError::usage(error.to_string()))?,
+            None => {
+                context.warn(format!("{about}; {}", way_out(leftover)));
+                false
+            }
         };
         if is_agreed {
             match target.drop_leftover(leftover) {

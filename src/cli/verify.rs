@@ -2,8 +2,9 @@
 
 use super::args::{ServerArgs, VerifyArgs};
 use super::backup::{clients, connection, exec};
+use super::leftovers::{self, Consent};
 use super::report::{CliError, Exit};
-use super::{Context, leftovers, render, restore};
+use super::{Context, render, restore};
 use crate::clock::Clock;
 use crate::config;
 use crate::crypto::CryptoError;
@@ -50,7 +51,8 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             ..RestoreTarget::new(connection.clone(), scratch_name(context, &chosen, at), limits.clone())
         };
         if at == 0 {
-            leftovers::offer(context, &target, args.drop_leftovers, |leftover| !leftover.is_whole)?;
+            let consent = Consent::new(args.drop_leftovers, false);
+            leftovers::offer(context, &target, consent, |leftover| !leftover.is_whole)?;
         }
         let outcome = one(context, &chosen, stream, &target, share, usize::from(args.jobs));
         match &outcome {

@@ -5,8 +5,9 @@ use super::parts::Picked;
 use super::{Work, advice, done, swap};
 use crate::cli::args::{PartArgs, RestoreArgs};
 use crate::cli::backup::{clients, connection, exec};
+use crate::cli::leftovers::{self, Consent};
 use crate::cli::report::{CliError, Exit};
-use crate::cli::{Context, leftovers, prompt, render};
+use crate::cli::{Context, prompt, render};
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target};
 use crate::ops::tables::table_map;
@@ -62,7 +63,7 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
         let name = &leftover.database;
         !leftover.is_whole || name.starts_with(&name_beside(&target.database, "_new_"))
     };
-    leftovers::offer(context, &target, args.drop_leftovers, concerns)?;
+    leftovers::offer(context, &target, Consent::new(args.drop_leftovers, args.yes), concerns)?;
     if state.exists {
         // It may have been one of them.
         state = target.inspect().map_err(OpError::from)?;

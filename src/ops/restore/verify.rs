@@ -141,6 +141,6 @@ fn sample(
         b"FK CONSTRAINT" | b"BLOBS" | b"BLOB" | b"BLOB METADATA" => false,
         _ => true,
     };
-    let chosen = |at: &usize| toc.entries().get(*at).is_some_and(|entry| is_chosen(entry));
+    let chosen = |at: &usize| toc.entries().get(*at).is_some_and(&is_chosen);
     Ok(all.iter().copied().filter(chosen).collect())
 }
