@@ -355,7 +355,7 @@ impl App {
             _ => return Err(wrong().into()),
         };
         let lasts = crate::config::age(age, "--object-lock").map_err(|_| wrong())?;
-        let lasts = Duration::try_from(lasts).map_err(|_| wrong())?;
+        let lasts = Duration::try_from(lasts.approximate()).map_err(|_| wrong())?;
         Ok(Some(Retention { governance, lasts }))
     }
 

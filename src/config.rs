@@ -10,7 +10,7 @@ pub use trust::Distrust;
 
 use crate::codec::Level;
 use crate::snapshot::name::{BadName, NameKind, check_name, start_of};
-use crate::snapshot::retention::{Policy, Representative};
+use crate::snapshot::retention::{Age, Policy, Representative};
 use crate::snapshot::tags::Calendar;
 use jiff::Timestamp;
 use jiff::civil::Weekday;
@@ -716,7 +716,7 @@ pub fn part(text: &str, setting: &str) -> Result<f64, ConfigError> {
 /// # Errors
 /// When it is none of these.
 pub fn since(text: &str, setting: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp, ConfigError> {
-    let ago = || age(text, setting).ok().and_then(|age| now.checked_sub(age).ok());
+    let ago = || age(text, setting).ok().and_then(|age| Some(age.before(now, zone)));
     start_of(text, zone).or_else(ago).ok_or_else(|| ConfigError::Form {
         setting: setting.to_owned(),
         kind: "time",
@@ -743,44 +743,50 @@ pub fn grace(text: &str, setting: &str) -> Result<std::time::Duration, ConfigErr
     if { units }.any(|unit| unit == "m") {
         return Err(wrong("`m` could be minutes or months: use 30min, or 30d"));
     }
-    let parsed = age(text, setting).ok().and_then(|age| std::time::Duration::try_from(age).ok());
+    let parsed =
+        age(text, setting).ok().and_then(|age| std::time::Duration::try_from(age.approximate()).ok());
     let parsed = parsed.map_or_else(|| duration(text, setting), Ok);
     parsed.map_err(|_| wrong("use 36h, 2d or 30min; 0 for none"))
 }
 
-/// Parses how long ago something may be: `36h`, `30d`, `2w`, `6m`, `1y`, `1y6m`; a month is 30 days and a year 365.
+/// Parses how long ago something may be: `36h`, `30d`, `2w`, `6m` or `6mo` (calendar months), `1y`, `1y6m`.
 ///
 /// # Errors
 /// When it is none, or not positive.
-pub fn age(text: &str, setting: &str) -> Result<jiff::SignedDuration, ConfigError> {
+pub fn age(text: &str, setting: &str) -> Result<Age, ConfigError> {
     let wrong = || ConfigError::Value {
         setting: setting.to_owned(),
-        reason: format!("`{text}` is no age: write 36h, 30d, 2w, 6m or 1y6m"),
+        reason: format!("invalid age `{text}`: use 36h, 30d, 2w, 6m (months) or 1y"),
     };
-    let mut hours = 0i64;
+    let (mut years, mut months, mut hours) = (0i64, 0i64, 0i64);
     let mut rest = text.trim();
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let (number, later) = rest.split_at_checked(digits).ok_or_else(wrong)?;
-        let unit = later.chars().next().ok_or_else(wrong)?;
-        let of_unit = match unit {
-            'h' => 1,
-            'd' => 24,
-            'w' => 7 * 24,
-            'm' => 30 * 24,
-            'y' => 365 * 24,
+        let unit = match later.starts_with("mo") {
+            true => "mo",
+            false => later.get(..1).ok_or_else(wrong)?,
+        };
+        let (sum, of_unit) = match unit {
+            "h" => (&mut hours, 1),
+            "d" => (&mut hours, 24),
+            "w" => (&mut hours, 7 * 24),
+            "m" | "mo" => (&mut months, 1),
+            "y" => (&mut years, 1),
             _ => return Err(wrong()),
         };
         let number: i64 = number.parse().map_err(|_| wrong())?;
-        hours = number.checked_mul(of_unit).and_then(|more| hours.checked_add(more)).ok_or_else(wrong)?;
-        rest = later.get(unit.len_utf8()..).unwrap_or_default().trim_start();
+        *sum = number.checked_mul(of_unit).and_then(|more| sum.checked_add(more)).ok_or_else(wrong)?;
+        rest = later.get(unit.len()..).unwrap_or_default().trim_start();
     }
     // What a calendar cannot hold is no age either.
-    if hours > 0 && hours < 10_000 * 365 * 24 {
-        Ok(jiff::SignedDuration::from_hours(hours))
-    } else {
-        Err(wrong())
-    }
+    let fits = years < 10_000 && months < 10_000 * 12 && hours < 10_000 * 365 * 24;
+    let age = Age {
+        years: i16::try_from(years).map_err(|_| wrong())?,
+        months: i32::try_from(months).map_err(|_| wrong())?,
+        hours: i32::try_from(hours).map_err(|_| wrong())?,
+    };
+    if fits && age != Age::default() { Ok(age) } else { Err(wrong()) }
 }
 
 #[cfg(test)]
@@ -790,8 +796,9 @@ mod tests {
     #[test]
     fn durations_and_weekdays_parse() {
         assert_eq!(duration("90s", "x").unwrap().as_secs(), 90);
-        assert_eq!(age("30d", "x").unwrap().as_hours(), 720);
-        assert_eq!(age("1y 6m", "x").unwrap().as_hours(), (365 + 180) * 24);
+        assert_eq!(age("30d", "x").unwrap(), Age { hours: 720, ..Age::default() });
+        assert_eq!(age("1y 6m", "x").unwrap(), Age { years: 1, months: 6, hours: 0 });
+        assert_eq!(age("6mo2w", "x").unwrap(), Age { years: 0, months: 6, hours: 336 });
         for bad in ["", "0d", "d", "5", "5 days", "-3d", "9999999999999999y", "99999y", "3µ"] {
             assert!(age(bad, "x").is_err(), "{bad}");
         }

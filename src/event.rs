@@ -31,6 +31,11 @@ pub enum Event {
         /// The stream's name.
         stream: String,
     },
+    /// The present stream failed. Why, is told apart from this.
+    StreamFailed {
+        /// The stream's name.
+        stream: String,
+    },
     /// Something that does not stop the operation, and that a person should know.
     Warning {
         /// The words.

@@ -161,7 +161,7 @@ fn a_person_is_asked_before_anything_is_replaced(world: &World) {
         ("yes\n", exit::OK, "", "2"),
     ] {
         let mut terminal = AtTerminal::start(&command_at(server, vault, &args));
-        terminal.wait_for("Database `used`");
+        terminal.wait_for("into `used` on localhost:");
         terminal.wait_for("Type `yes` to continue: ");
         terminal.enter(keys);
         assert_eq!(terminal.end(), Some(code), "{}", terminal.screen());

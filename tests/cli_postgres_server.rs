@@ -192,7 +192,7 @@ fn a_locked_table_is_not_waited_for_longer_than_said(world: &World) {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(holder.stdout.take().unwrap()));
     assert!(lines.by_ref().any(|line| line.unwrap() == "locked"));
     let args = ["backup", "--pg-database", "app", "--name", "locked", "--lock-wait-timeout", "100ms"];
-    world.run(&args).expect(exit::NOTHING_DONE).says("hint: somebody holds a lock");
+    world.run(&args).expect(exit::NOTHING_DONE).says("hint: another session holds a table lock");
     holder.kill().unwrap();
     holder.wait().unwrap();
     world

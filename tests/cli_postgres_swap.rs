@@ -8,7 +8,7 @@ mod cli;
 #[path = "support/pg.rs"]
 mod pg;
 
-use cli::{Output, Vault, exit, run, text};
+use cli::{Output, Running, Vault, exit, run, text};
 use pg::Server;
 use std::process::{Child, Stdio};
 
@@ -47,6 +47,13 @@ impl World {
         child
     }
 
+    /// Drops all but the live database.
+    fn drop_old(&self) {
+        for name in self.databases().iter().filter(|name| *name != "shop") {
+            self.server.psql("postgres", &format!("DROP DATABASE \"{name}\""));
+        }
+    }
+
     fn config(&self, text: &str) {
         std::fs::write(self.vault.work().join("dumpvault.toml"), text).unwrap();
     }
@@ -83,7 +90,10 @@ fn a_live_database_is_replaced_without_fear() {
     what_is_protected_or_elsewhere_is_refused(&world);
     hooks_run_around_a_restore(&world);
     a_swap_keeps_the_old_database_and_all_settings(&world);
+    a_swap_works_however_the_server_is_named(&world);
     a_swap_that_cannot_be_done_changes_nothing(&world);
+    a_swap_that_fails_at_its_end_is_finished_by_a_command(&world);
+    a_swap_waits_for_those_who_are_connected(&world);
     a_verified_snapshot_says_so_and_is_kept(&world);
 }
 
@@ -101,7 +111,8 @@ fn what_is_protected_or_elsewhere_is_refused(world: &World) {
     world.server.psql("postgres", "DROP DATABASE shining");
     world.config("");
     let args = ["restore", "shop", "--to-database", "other", "--create", "--expect-host", "test1"];
-    world.run(&args).expect(exit::REFUSED).says("host is `localhost`");
+    world.run(&args).expect(exit::REFUSED).says("target host is `localhost`");
+    world.run(&[&args[..], &["--dry-run"]].concat()).expect(exit::REFUSED).says("target host is `localhost`");
     let uri = world.server.uri("other");
     let args = ["restore", "shop", "--to-database", &uri, "--create", "--expect-host", "127.0.0.1"];
     world.run(&args).expect(exit::OK);
@@ -155,23 +166,127 @@ fn a_swap_keeps_the_old_database_and_all_settings(world: &World) {
     }
 }
 
+fn a_swap_works_however_the_server_is_named(world: &World) {
+    let original = world.server.dump_plain("shop");
+    let service = world.vault.work().join("services");
+    let (host, port) = ("127.0.0.1", world.server.port().to_string());
+    // The service, too, names the live database.
+    let text = format!("[live]\nhost={host}\nport={port}\nuser=postgres\ndbname=shop\n");
+    std::fs::write(&service, text).unwrap();
+    let uri = world.server.uri("shop");
+    let place = format!("{host}:{port}");
+    let in_socket = format!("localhost:{port} (socket {})", world.server.socket_dir().display());
+    let ways: [(&[&str], &str); 5] = [
+        (&["--to-database", &uri], &place),
+        (&["--to-database", "shop", "--pg-host", host, "--pg-port", &port, "--pg-user", "postgres"], &place),
+        (&["--to-database", "postgresql:///shop?service=live"], &place),
+        // The environment alone decides.
+        (&["--to-database", "postgresql:///shop"], &in_socket),
+        (&["--to-database", "shop"], &in_socket),
+    ];
+    for (way, place) in ways {
+        world.server.psql("shop", "DELETE FROM public.orders WHERE id > 10");
+        let mut command = world.vault.command([&["restore", "shop", "--swap", "--yes"], way].concat());
+        world.server.reached_by(&mut command, "postgres").env("PGSERVICEFILE", &service);
+        if way.iter().any(|word| word.contains("service=")) {
+            // A variable would win over what the service says only where that says nothing.
+            command.env_remove("PGHOST").env_remove("PGPORT");
+        }
+        let said = run(command, b"").expect(exit::OK).text();
+        assert!(said.contains(&format!("into `shop` on {place} (PostgreSQL ")), "{way:?}: {said}");
+        assert_eq!(world.server.dump_plain("shop"), original, "{way:?}");
+        assert_eq!(world.databases().len(), 2, "{way:?}");
+        world.drop_old();
+    }
+}
+
+/// A visitor comes while the dump is restored, and the swap at the end finds the database in use.
+fn a_swap_that_fails_at_its_end_is_finished_by_a_command(world: &World) {
+    let uri = world.server.uri("shop");
+    world.server.psql("postgres", "COMMENT ON DATABASE shop IS NULL");
+    let settings = world.settings();
+    let visit = format!(
+        "{} -X -A -t -d shop -c \"SELECT 'here'\" -c 'SELECT pg_sleep(600)' >visited 2>&1 & \
+         until grep -q here visited; do sleep 0.05; done",
+        world.server.bin().join("psql").display()
+    );
+    // The hook comes after the first look, and before the second one: it is the second that finds the visitor.
+    let args = ["restore", "shop", "--to-database", &uri, "--swap", "--yes", "--before", &visit];
+    world.run(&args).expect(exit::CONFLICT).says("1 of psql as postgres");
+    assert_eq!(world.databases(), ["shop"]);
+    // Waiting was promised: so it is restored first.
+    let patient = [&args[..6], &["--swap-timeout", "1s"]].concat();
+    let failed = world.run(&patient).expect(exit::CONFLICT).says("holds the complete dump");
+    let databases = world.databases();
+    let [_, new] = databases.as_slice() else { panic!("{databases:?}") };
+    let server = format!("postgresql://postgres@127.0.0.1:{}", world.server.port());
+    let command = format!("dumpvault swap {new} shop --server {server}");
+    assert!(failed.stderr.contains(&format!("`{command}`")), "{failed}");
+
+    // The next run names it, and does not drop it without being asked.
+    let again = world.run(&[&args[..6], &["--drop-leftovers"]].concat()).expect(exit::CONFLICT);
+    assert!(again.stderr.contains(&format!("database `{new}` waits to be swapped")), "{again}");
+    assert!(world.server.has(new));
+
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    world.run(&words).expect(exit::CONFLICT).says("1 of psql as postgres");
+    world.run(&[&words[..], &["--terminate-connections"]].concat()).expect(exit::USAGE).says("--yes");
+    let said =
+        world.run(&[&words[..], &["--terminate-connections", "--yes"]].concat()).expect(exit::OK).text();
+    assert!(said.contains("the old one is now `shop_before_"), "{said}");
+    assert_eq!(world.server.psql("shop", "SELECT count(*) FROM public.orders"), "3000");
+    assert_eq!(world.settings(), settings, "the mark is gone, and all else as it was");
+    world.drop_old();
+    // What is empty or not there takes nobody's place.
+    world.server.create("bare");
+    world.run(&["swap", "bare", "shop", "--yes"]).expect(exit::USAGE).says("`bare` is empty");
+    world.run(&["swap", "none", "shop", "--yes"]).expect(exit::NOTHING_DONE).says("`none` does not exist");
+    world.run(&["swap", "shop", "shop", "--yes"]).expect(exit::USAGE);
+    world.drop_old();
+}
+
+fn a_swap_waits_for_those_who_are_connected(world: &World) {
+    let mut visitor = world.visitor("shop");
+    let swap = ["restore", "shop", "--to-database", "shop", "--swap", "--yes", "--swap-timeout", "100s"];
+    let mut command = world.vault.command(swap);
+    world.server.reached_by(&mut command, "postgres");
+    let running = Running::start(command);
+    // It has restored everything, and waits.
+    world.server.wait_until(
+        "postgres",
+        "EXISTS (SELECT FROM pg_database WHERE datname LIKE 'shop_new_%' AND shobj_description(oid, 'pg_database') IS NULL) \
+         AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname LIKE 'shop_new_%')",
+    );
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'shop'";
+    world.server.psql("postgres", ended);
+    assert!(!visitor.wait().unwrap().success());
+    running.wait().expect(exit::OK);
+    assert_eq!(world.databases().len(), 2);
+    world.drop_old();
+}
+
 fn a_swap_that_cannot_be_done_changes_nothing(world: &World) {
     world.run(&["restore", "shop", "--to-database", "gone", "--swap"]).expect(exit::TARGET);
+    // Somebody who is connected is met before anything is restored.
     let mut visitor = world.visitor("shop");
     let swap = ["restore", "shop", "--to-database", "shop", "--swap", "--yes"];
-    world
-        .run(&swap)
-        .expect(exit::CONFLICT)
-        .says("--terminate-connections")
-        .says("restored whole in database");
-    let databases = world.databases();
-    let [live, new] = databases.as_slice() else { panic!("{databases:?}") };
-    assert!(live == "shop" && new.starts_with("shop_new_"), "{databases:?}");
-    world.server.psql("postgres", &format!("DROP DATABASE {new}"));
+    let refused =
+        world.run(&swap).expect(exit::CONFLICT).says("--terminate-connections").says("--swap-timeout");
+    assert!(refused.stderr.contains("1 of psql as postgres"), "{refused}");
+    assert_eq!(world.databases(), ["shop"], "nothing was made");
     world.run(&[&swap[..], &["--terminate-connections"]].concat()).expect(exit::OK);
     assert!(!visitor.wait().unwrap().success());
     assert_eq!(world.databases().len(), 2);
     assert_eq!(world.server.psql("shop", "SELECT count(*) FROM public.orders"), "3000");
+    world.drop_old();
+
+    // A role that may not rename is told at once, too.
+    world
+        .server
+        .psql("postgres", "CREATE ROLE passer LOGIN CREATEDB; GRANT CONNECT ON DATABASE shop TO passer");
+    let as_passer = [&swap[..], &["--pg-user", "passer"]].concat();
+    world.run(&as_passer).expect(exit::NOTHING_DONE).says("must be its owner");
+    assert_eq!(world.databases(), ["shop"]);
 
     // A restore in place that somebody's session is in the way of.
     let mut visitor = world.visitor("shop");

@@ -121,3 +121,19 @@ fn given_a_terminal_then_a_line_tells_how_far_it_is_and_goes_away_and_without_on
     assert_eq!(quiet.end(), Some(exit::OK));
     assert_eq!(quiet.screen(), "");
 }
+
+#[test]
+fn given_a_dump_that_fails_then_no_line_of_its_progress_stays_beside_the_error() {
+    let vault = Vault::new();
+    std::fs::write(vault.work().join("dump"), noise(1, 30 << 20)).unwrap();
+    let script = "cat dump; until test -e go; do sleep 0.05; done; echo 'no more' >&2; exit 7";
+    let args = ["backup", "--name", "app", "--command", "--", "sh", "-c", script];
+    let mut backup = start(&vault, &args);
+    backup.wait_for(" MiB, known 0 B");
+    std::fs::write(vault.work().join("go"), "").unwrap();
+    assert_eq!(backup.end(), Some(exit::PART_FAILED), "{}", backup.screen());
+    let screen = backup.screen();
+    // Behind the first word of the error nothing moves any more.
+    let (_, stays) = screen.split_once("dumpvault: ").unwrap();
+    assert!(!stays.contains("known 0 B") && stays.contains("no more"), "{stays:?}");
+}

@@ -11,7 +11,7 @@ pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs}
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
-pub(super) use restore::{PartArgs, RestoreArgs, VerifyArgs};
+pub(super) use restore::{PartArgs, RestoreArgs, SwapArgs, VerifyArgs};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -106,6 +106,8 @@ pub(super) enum Command {
     Restore(Box<RestoreArgs>),
     /// Write a snapshot's stream to standard output (restore --to -).
     Cat(CatArgs),
+    /// Finish a `restore --swap`: put a restored database in the place of a live one.
+    Swap(SwapArgs),
     /// Prove a backup: restore it into a scratch database, count every table's rows, drop it.
     Verify(Box<VerifyArgs>),
     /// List snapshots.
@@ -449,7 +451,7 @@ pub(super) struct ForgetArgs {
     /// Remove objects whose author may not write them; they count for nothing.
     #[arg(long, conflicts_with_all = ["snapshots", "series", "host"])]
     pub foreign: bool,
-    /// Of the prune: how long condemned packs stay.
+    /// Grace period for --prune: 36h, 2d [default: 24h].
     #[arg(long, value_name = "AGE", requires = "prune")]
     pub grace: Option<String>,
 }
@@ -477,7 +479,7 @@ pub(super) struct RuleArgs {
     /// Which one of an hour, day, week, month or year to keep [default: first].
     #[arg(long, value_name = "WHICH", value_parser = ["first", "last"], conflicts_with = "snapshots")]
     pub keep: Option<String>,
-    /// Keep all that are at most this much older than the series' newest: 36h, 30d, 2w, 6m, 1y.
+    /// Keep snapshots at most this much older than the newest: 36h, 30d, 2w, 6m (months), 1y.
     #[arg(long, value_name = "AGE", conflicts_with = "snapshots")]
     pub keep_within: Option<String>,
     /// Keep all with this tag; may be given several times.
@@ -497,7 +499,7 @@ later relies on them. Once the grace is over, the next run deletes them, as soon
 backup is under way that began before. A snapshot or recipe that cannot be read stops
 it before anything is deleted.")]
 pub(super) struct PruneArgs {
-    /// How long condemned packs stay, and packs that are new: 36h, 2d; 0 for not at all.
+    /// Keep scheduled packs, and never touch newer ones, for this long: 36h, 2d [default: 24h; 0 deletes at once].
     #[arg(long, value_name = "AGE")]
     pub grace: Option<String>,
     /// Say what would be done, and do nothing.

@@ -77,7 +77,7 @@ impl CliError {
             Self::Refused { .. } => Exit::Refused,
             Self::WorkingDirectory(_) | Self::File { .. } => Exit::NothingDone,
             Self::NoDestination { .. } => Exit::NoRepository,
-            Self::Destination { error, .. } => error.exit(),
+            Self::Hinted { error, .. } | Self::Destination { error, .. } => error.exit(),
             Self::Told { exit, .. } => *exit,
         }
     }
@@ -143,7 +143,7 @@ fn source_exit(error: &SourceError) -> Exit {
     match error {
         SourceError::Postgres(error) => postgres_exit(error),
         SourceError::Cancelled { .. } => Exit::Interrupted,
-        SourceError::NotReadToEnd { .. } => Exit::NothingDone,
+        SourceError::NotReadToEnd { .. } | SourceError::InputTimedOut { .. } => Exit::NothingDone,
         SourceError::ProgramNotFound { .. }
         | SourceError::NoWorkingDirectory { .. }
         | SourceError::Start { .. }
@@ -178,6 +178,7 @@ fn postgres_exit(error: &PostgresError) -> Exit {
         | PostgresError::NoDatabase { .. } => Exit::Target,
         PostgresError::NotEmpty { .. }
         | PostgresError::PartsNeedEmpty { .. }
+        | PostgresError::CannotSwap { .. }
         | PostgresError::Script(_)
         | PostgresError::ClusterScript { .. }
         | PostgresError::ConnectsElsewhere { .. } => Exit::Refused,

@@ -11,6 +11,7 @@ mod doubts;
 mod exit;
 mod forget;
 mod key;
+mod leftovers;
 mod list;
 mod lock;
 mod progress;
@@ -20,6 +21,7 @@ mod repair;
 mod report;
 mod restore;
 mod said;
+mod signals;
 mod style;
 mod table;
 mod tables;
@@ -61,7 +63,7 @@ pub fn main() -> ExitCode {
     let said = Said::default();
     start_logging(cli.globals.verbose, &said);
     let cancel = Cancel::new();
-    if let Err(error) = watch_signals(&cancel) {
+    if let Err(error) = signals::watch(&cancel) {
         tracing::warn!("signals cannot be watched: {error}");
     }
     let json = cli.globals.json;
@@ -103,17 +105,6 @@ fn start_logging(verbose: u8, said: &Said) {
         .with_filter(not_a_warning);
     let filter = tracing_subscriber::EnvFilter::new(format!("dumpvault={level}"));
     tracing_subscriber::registry().with(filter).with(lines).with(said.clone()).init();
-}
-
-/// The first SIGINT or SIGTERM asks to stop cleanly; a second one ends the process at once.
-fn watch_signals(cancel: &Cancel) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    for signal in [SIGINT, SIGTERM] {
-        let interrupted = i32::from(Exit::Interrupted.code());
-        signal_hook::flag::register_conditional_shutdown(signal, interrupted, cancel.flag())?;
-        signal_hook::flag::register(signal, cancel.flag())?;
-    }
-    Ok(())
 }
 
 /// A clock further off than this earns a warning.
@@ -340,6 +331,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Snapshots(args) => list::snapshots(context, &args),
         Command::Ls(args) => list::ls(context, &args),
         Command::Diff(args) => tables::diff(context, &args),
+        Command::Swap(args) => restore::swap_databases(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Show(args) => list::show(context, &args),
         Command::Stats => list::stats(context),

@@ -1,6 +1,7 @@
 //! Questions to a person.
 
 use super::clean;
+use super::report::CliError;
 use crate::event::Cancel;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -50,4 +51,20 @@ pub(super) fn confirm_word(question: &str, word: &str, cancel: &Cancel) -> Optio
 fn is_answered(stdin: &std::io::Stdin) -> bool {
     let ready = poll(&mut [PollFd::new(stdin, PollFlags::IN)], Some(&CANCEL_POLL));
     !matches!(ready, Ok(0) | Err(Errno::INTR))
+}
+
+/// Asks for consent, unless it was given with an option.
+///
+/// # Errors
+/// Without a terminal, and when somebody interrupts instead of answering.
+pub(super) fn agreed(context: &super::Context, question: &str, yes: bool) -> Result<bool, CliError> {
+    if yes {
+        context.say(question);
+        return Ok(true);
+    }
+    let answer = confirm(question, &context.cancel).ok_or_else(|| CliError::Usage {
+        message: format!("no terminal to confirm: {question}"),
+        hint: Some("use --yes".to_owned()),
+    })?;
+    answer.map_err(|error| CliError::usage(error.to_string()))
 }

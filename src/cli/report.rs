@@ -34,6 +34,9 @@ pub(super) enum CliError {
     Told { message: String, hint: Option<String>, kind: Option<String>, exit: Exit },
     #[error("no repository at destination {location}")]
     NoDestination { location: String },
+    /// What to do next is known better than the error knows it by itself.
+    #[error("{error}")]
+    Hinted { error: Box<CliError>, hint: Option<String> },
     /// With one of several destinations.
     #[error("{name}: {error}")]
     Destination { name: String, error: Box<CliError> },
@@ -78,7 +81,7 @@ impl CliError {
 
     /// Whether somebody asked to stop.
     fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Op(error) if error.is_cancelled())
+        self.operation().is_some_and(OpError::is_cancelled)
     }
 
     pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -92,8 +95,20 @@ impl CliError {
             Self::App(error) => error.hint(),
             Self::Op(error) => error.hint(),
             Self::Usage { hint, .. } | Self::Refused { hint, .. } | Self::Told { hint, .. } => hint.clone(),
-            Self::NoDestination { .. } => Some("create it with --init, or name another with --to".to_owned()),
+            Self::NoDestination { .. } => {
+                Some("let --init make it there, without --dry-run; or name another with --to".to_owned())
+            }
+            Self::Hinted { hint, .. } => hint.clone(),
             Self::Destination { error, .. } => error.hint(),
+            _ => None,
+        }
+    }
+
+    /// The operation's error, if that is what it is.
+    pub fn operation(&self) -> Option<&OpError> {
+        match self {
+            Self::Op(error) => Some(error),
+            Self::Hinted { error, .. } | Self::Destination { error, .. } => error.operation(),
             _ => None,
         }
     }
@@ -103,9 +118,8 @@ impl CliError {
     /// What failed in a database's programs: a word for programs.
     fn kind(&self) -> Option<String> {
         match self {
-            Self::Op(error) => error.failure().map(|failure| failure.to_string()),
             Self::Told { kind, .. } => kind.clone(),
-            _ => None,
+            other => Some(other.operation()?.failure()?.to_string()),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! `dumpvault restore` and `dumpvault cat`.
 
+mod advice;
 mod database;
 mod hooks;
 mod parts;
+mod swap;
 
 use super::args::{CatArgs, RestoreArgs};
 use super::exit::Exit;
@@ -24,6 +26,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
+pub(super) use swap::swap_databases;
 
 pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
     let name = context.name(&args.snapshot)?;
@@ -68,6 +71,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         doubts::tell(context, &chosen, &stream);
     }
     if args.dry_run {
+        target.iter().try_for_each(|target| database::check_host(args, target))?;
         return parts::dry_run(context, args, &chosen, &stream, picked.as_ref(), target.as_ref());
     }
     for left_out in picked.iter().flat_map(|picked| &picked.part.omitted) {

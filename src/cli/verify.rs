@@ -3,6 +3,7 @@
 use super::args::VerifyArgs;
 use super::backup::{clients, connection, exec};
 use super::exit::Exit;
+use super::leftovers::{self, Consent};
 use super::report::CliError;
 use super::{Context, doubts, render, restore};
 use crate::clock::Clock;
@@ -16,7 +17,7 @@ use crate::pgarchive::DumpForm;
 use crate::repo::RepoError;
 use crate::repo::format::mark::MarkKind;
 use crate::snapshot::Stream;
-use crate::source::postgres::{Connection, Failure, RestoreTarget, ScratchAttempt, ScratchRole};
+use crate::source::postgres::{Connection, Doing, Failure, RestoreTarget, ScratchAttempt, ScratchRole};
 use crate::source::process::Limits;
 use serde_json::{Value, json};
 
@@ -60,10 +61,14 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             create: true,
             no_owner: true,
             no_privileges: true,
+            scratch: true,
             clients: clients(context, exec(context, &args.parts.exec)),
-            ..RestoreTarget::new(connection.clone(), scratch_name(&chosen, at), limits.clone())
+            maker: Some(leftovers::maker(context)),
+            ..RestoreTarget::new(connection.clone(), scratch_name(context, &chosen, at), limits.clone())
         };
         if at == 0 {
+            let consent = Consent::new(args.drop_leftovers, false);
+            leftovers::offer(context, &target, consent, |leftover| !leftover.is_whole)?;
             role = scratch_role(context, &target, args.no_superuser)?;
         }
         let trial = Trial { context, chosen: &chosen, share, workers: usize::from(args.jobs) };
@@ -81,12 +86,16 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             // That it cannot be restored is the very thing that was to be found out.
             Err(error) if is_about_the_dump(error) => {
                 exit = Exit::Integrity;
-                context.warn(format!("`{}` cannot be restored: {error}", stream.name));
+                let hint = hint(error).map_or_else(String::new, |hint| format!(" ({hint})"));
+                context.warn(format!("`{}` cannot be restored: {error}{hint}", stream.name));
             }
             Err(_) => {}
         }
         let found = match outcome {
-            Err(error) if !is_about_the_dump(&error) => return Err(error.into()),
+            Err(error) if !is_about_the_dump(&error) => {
+                let hint = hint(&error);
+                return Err(CliError::Hinted { error: Box::new(error.into()), hint });
+            }
             found => found,
         };
         results.push(result_json(stream, &found));
@@ -204,9 +213,19 @@ fn scratch_role(
     }
 }
 
-/// A name that tells what the database is, should it ever be left behind, and that no other verification has.
-fn scratch_name(chosen: &Chosen, at: usize) -> String {
-    format!("dumpvault_verify_{}_{}_{at}", chosen.summary.id.short(), std::process::id())
+/// A name that tells what the database is, should it ever be left behind, and that no other verification has: in containers, all
+/// processes may have the same number.
+fn scratch_name(context: &Context, chosen: &Chosen, at: usize) -> String {
+    let now = context.clock.now().as_millisecond();
+    format!("dumpvault_verify_{}_{}_{now:x}_{at}", chosen.summary.id.short(), std::process::id())
+}
+
+/// What to do about it: the options of a restore do not apply here.
+fn hint(error: &OpError) -> Option<String> {
+    match error.failure() {
+        Some(failure) => failure.hint(Doing::Verify).map(str::to_owned),
+        None => error.hint(),
+    }
 }
 
 fn is_about_the_dump(error: &OpError) -> bool {
@@ -241,6 +260,9 @@ fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verifi
         false if context.json => {}
         false => context.output(&line),
     }
+    if !verified.left_out.is_empty() {
+        context.say(&format!("left out of the scratch database: {}", some_of(&verified.left_out)));
+    }
     match &verified.findings {
         Some(findings) => tell(context, findings),
         None => context.warn("nothing is known of the dump's tables: rows were not compared".to_owned()),
@@ -262,6 +284,16 @@ fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verifi
     }
 }
 
+/// The first few, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// Tells what was counted; what is wrong even with `--quiet`.
 pub(super) fn tell(context: &Context, findings: &Findings) {
     for table in findings.wrong() {
@@ -273,12 +305,21 @@ pub(super) fn tell(context: &Context, findings: &Findings) {
     let uncounted = findings.tables.iter().filter(|table| table.expected.is_none()).count();
     if uncounted > 0 {
         context.say(&format!(
-            "{uncounted} tables could be read; how many rows the dump has of them is not known"
+            "{}: readable; the dump's row count is not known",
+            render::count(uncounted as u64, "table")
         ));
     }
-    if findings.is_good() {
-        let counted = findings.tables.len() - uncounted;
-        context.say(&format!("{counted} tables with {} rows are as in the dump", findings.rows()));
+    // Of what was not compared nothing is claimed.
+    for (at_least, verdict) in [(false, "all counts match"), (true, "at least the rows of the dump")] {
+        let counted = || {
+            let compared = findings.tables.iter().filter(|table| table.expected.is_some());
+            compared.filter(|table| table.at_least == at_least)
+        };
+        let rows: u64 = counted().filter_map(|table| table.found.as_ref().ok()).sum();
+        if findings.is_good() && counted().next().is_some() {
+            let tables = render::count(counted().count() as u64, "table");
+            context.say(&format!("{tables}, {}: {verdict}", render::count(rows, "row")));
+        }
     }
 }
 
@@ -313,11 +354,11 @@ fn result_json(stream: &Stream, outcome: &Result<Verified, OpError>) -> Value {
                 "verification": verified.findings.as_ref().map(findings_json),
                 "foreign_keys": keys.foreign_keys, "foreign_keys_expected": verified.foreign_keys_expected,
                 "foreign_keys_not_valid": keys.foreign_keys_not_valid,
-                "indexes_not_valid": keys.indexes_not_valid,
+                "indexes_not_valid": keys.indexes_not_valid, "left_out": verified.left_out,
             })
         }
         Err(error) => {
-            json!({"stream": stream.name, "ok": false, "error": error.to_string(), "hint": error.hint()})
+            json!({"stream": stream.name, "ok": false, "error": error.to_string(), "hint": hint(error)})
         }
     }
 }

@@ -162,7 +162,7 @@ pub fn backup(
     let mut map_room = TABLE_MAPS_BYTES_MAX;
     for planned in streams {
         let name = planned.name.clone();
-        match store_stream(
+        let stored = store_stream(
             &mut session,
             planned,
             &mut parents,
@@ -170,7 +170,11 @@ pub fn backup(
             &mut map_room,
             &watched,
             cancel,
-        ) {
+        );
+        if stored.is_err() {
+            observer.observe(Event::StreamFailed { stream: name.clone() });
+        }
+        match stored {
             Ok(stream) => finished.push(guard.judge(stream)),
             Err(OpError::Source { source, .. }) if !matches!(source, SourceError::Cancelled { .. }) => {
                 tell(format!("stream `{name}` failed: {source}"));

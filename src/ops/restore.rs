@@ -2,6 +2,7 @@
 
 mod archive;
 mod doubt;
+mod inert;
 mod jobs;
 mod proof;
 mod script;
@@ -314,21 +315,35 @@ impl Chosen {
             stream: stream.name.clone(),
             bytes_expected: Some(content.parts.map_or(stream.bytes, Synthesis::len)),
         });
-        let stats = match target {
+        let outcome = self.send_to(content, target, observer, cancel);
+        let stream = stream.name.clone();
+        observer.observe(match &outcome {
+            Ok(_) => Event::StreamFinished { stream },
+            Err(_) => Event::StreamFailed { stream },
+        });
+        outcome
+    }
+
+    fn send_to(
+        &self,
+        content: Content<'_>,
+        target: Target<'_>,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<ReadStats, OpError> {
+        match target {
             Target::Writer(writer) => {
                 let stats = self.read(content, observer, cancel, &mut |bytes| writer.write_all(bytes))?;
                 writer.flush().map_err(|source| RepoError::Output { source })?;
-                stats
+                Ok(stats)
             }
-            Target::File(path) => self.restore_file(content, &path, observer, cancel)?,
+            Target::File(path) => self.restore_file(content, &path, observer, cancel),
             Target::Program(open, what) => {
                 let sink = open().map_err(|source| OpError::Source { what: what.clone(), source })?;
-                self.feed(content, sink, &what, observer, cancel)?
+                self.feed(content, sink, &what, observer, cancel)
             }
-            Target::Database(target) => self.restore_database(content, &target, observer, cancel)?,
-        };
-        observer.observe(Event::StreamFinished { stream: stream.name.clone() });
-        Ok(stats)
+            Target::Database(target) => self.restore_database(content, &target, observer, cancel),
+        }
     }
 
     fn read(
@@ -413,7 +428,7 @@ impl Chosen {
         let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
         match outcome {
             Ok(stats) => {
-                prepared.keep();
+                prepared.keep()?;
                 Ok(stats)
             }
             Err(failure) => Err(discard(prepared, &target.database, failure)),

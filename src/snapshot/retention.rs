@@ -10,7 +10,8 @@
 
 use super::tags::{Bucket, Calendar};
 use super::{Proof, State, Summary};
-use jiff::{SignedDuration, Timestamp};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, Timestamp};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -40,7 +41,7 @@ pub struct Policy {
     /// Of years.
     pub yearly: u32,
     /// All that are not older than this, reckoned from the newest good one of the series.
-    pub within: Option<SignedDuration>,
+    pub within: Option<Age>,
     /// All with one of these tags.
     pub tags: BTreeSet<String>,
     /// Which one that is, of an hour, a day and so on.
@@ -63,6 +64,34 @@ impl Policy {
             (Rule::Monthly, Some(Bucket::Month), self.monthly),
             (Rule::Yearly, Some(Bucket::Year), self.yearly),
         ]
+    }
+}
+
+/// How long ago: years and months of the calendar, and hours beside them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age {
+    /// Calendar years.
+    pub years: i16,
+    /// Calendar months.
+    pub months: i32,
+    /// Hours; a day has 24 of them.
+    pub hours: i32,
+}
+
+impl Age {
+    /// The moment so long before another one, in a zone; the earliest that there is if it lies before that.
+    pub fn before(self, moment: Timestamp, zone: &TimeZone) -> Timestamp {
+        let calendar = Span::new().try_years(self.years).and_then(|span| span.try_months(self.months));
+        let earlier = calendar.and_then(|span| moment.to_zoned(zone.clone()).checked_sub(span));
+        let earlier = earlier.map(|zoned| zoned.timestamp());
+        let hours = SignedDuration::from_hours(i64::from(self.hours));
+        earlier.and_then(|earlier| earlier.checked_sub(hours)).unwrap_or(Timestamp::MIN)
+    }
+
+    /// About how long that is: 365 days a year and 30 a month.
+    pub fn approximate(self) -> SignedDuration {
+        let days = i64::from(self.years) * 365 + i64::from(self.months) * 30;
+        SignedDuration::from_hours(days * 24 + i64::from(self.hours))
     }
 }
 
@@ -287,7 +316,7 @@ fn decide_series(policy: &Policy, series: &[&Candidate<'_>], reckoning: &Reckoni
         let head = &candidate.summary.head;
         let age_of_series = sure_good.and_then(|newest| summaries.get(newest)).map(|one| one.head.time());
         if let (Some(within), Some(newest)) = (policy.within, age_of_series)
-            && newest.duration_since(head.time()) <= within
+            && head.time() >= within.before(newest, &reckoning.calendar.zone)
         {
             add(&mut verdicts, at, Rule::Within, None);
         }

@@ -124,6 +124,12 @@ pub enum SourceError {
         /// The end of its standard error.
         last_words: LastWords,
     },
+    /// The stream that somebody else feeds did not end in time.
+    #[error("standard input did not end within {limit:?}")]
+    InputTimedOut {
+        /// The time limit for the whole stream.
+        limit: Duration,
+    },
     /// The program closed its output and went on running for longer than it may, and was stopped.
     #[error("`{program}` closed its output and did not end within {limit:?}; it was stopped{last_words}")]
     HungAfterOutput {
@@ -184,13 +190,24 @@ impl SourceError {
             Self::Killed { signal, .. } if signal.starts_with("SIGKILL") => {
                 Some("the system may have run out of memory; see the kernel's log".to_owned())
             }
+            Self::InputTimedOut { .. } => Some(
+                "raise --timeout, or find what its producer waits for (table lock, network, prompt)"
+                    .to_owned(),
+            ),
             Self::TimedOut { .. } | Self::HungAfterOutput { .. } => Some(
                 "give it more time, or find out what it waits for (a lock, the network, a prompt)".to_owned(),
             ),
             Self::PipeHeldOpen { .. } => {
                 Some("let the command wait for everything that it starts in the background".to_owned())
             }
-            Self::Exited { .. } => self.failure().map(|failure| failure.hint().to_owned()),
+            Self::Exited { last_words, .. } => {
+                let dumps = ["pg_dump:", "pg_dumpall:"].iter().any(|name| last_words.as_str().contains(name));
+                let doing = match dumps {
+                    true => postgres::Doing::Dump,
+                    false => postgres::Doing::Restore(postgres::Given::default()),
+                };
+                self.failure().and_then(|failure| failure.hint(doing)).map(str::to_owned)
+            }
             Self::Postgres(error) => error.hint(),
             _ => None,
         }
@@ -221,11 +238,24 @@ pub struct LastWords(String);
 /// How many of the kept lines a message shows.
 const LINES_SHOWN_MAX: usize = 20;
 
+/// How many of them those are that tell what went wrong, where there are more lines than that.
+const TELLING_SHOWN_MAX: usize = 12;
+
+/// How much of a line a message shows.
+const LINE_CHARS_MAX: usize = 400;
+
+/// Whether a line of a program's tells what went wrong, in PostgreSQL's way.
+fn is_telling(line: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["ERROR:", "FATAL:", "PANIC:", "DETAIL:", "HINT:", "CONTEXT:", "LINE ", "QUERY:", " error: "];
+    WORDS.iter().any(|word| line.contains(word))
+}
+
 impl LastWords {
-    /// Keeps the text; control characters become blanks, since a terminal may obey them.
+    /// Keeps the text, without colours; control characters become blanks, since a terminal may obey them.
     pub fn new(text: &str) -> Self {
         let harmless = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
-        Self(text.trim_end().chars().map(harmless).collect())
+        Self(without_colours(text.trim_end()).chars().map(harmless).collect())
     }
 
     /// The text.
@@ -234,14 +264,85 @@ impl LastWords {
     }
 }
 
+/// Takes away what sets colours: `ESC [ … m`.
+fn without_colours(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("\u{1b}[") {
+        plain += before;
+        let parameters = behind.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(behind.len());
+        rest = match behind.get(parameters..) {
+            Some(end) => end.strip_prefix(['m', 'K']).unwrap_or(end),
+            None => behind,
+        };
+    }
+    plain + rest
+}
+
 impl fmt::Display for LastWords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return Ok(());
         }
         f.write_str(":")?;
-        let lines: Vec<&str> = self.0.lines().collect();
-        let shown = lines.iter().skip(lines.len().saturating_sub(LINES_SHOWN_MAX));
-        shown.into_iter().try_for_each(|line| write!(f, "\n  {line}"))
+        shown(&self.0).iter().try_for_each(|line| {
+            write!(f, "\n  ")?;
+            match line.char_indices().nth(LINE_CHARS_MAX) {
+                Some((end, _)) => write!(f, "{}…", line.get(..end).unwrap_or_default()),
+                None => f.write_str(line),
+            }
+        })
+    }
+}
+
+/// The lines to show: the last ones, and if there are too many, those before them that tell what went wrong.
+fn shown(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() <= LINES_SHOWN_MAX {
+        return lines;
+    }
+    let is_told = |line: &&&str| is_telling(line);
+    let telling: Vec<&str> = lines.iter().filter(is_told).take(TELLING_SHOWN_MAX).copied().collect();
+    let last = lines.len() - (LINES_SHOWN_MAX - telling.len());
+    let is_cut = lines.iter().take(last).any(|line| is_telling(line));
+    let mut shown = if is_cut { telling } else { Vec::new() };
+    if is_cut {
+        shown.push("…");
+    }
+    let room = LINES_SHOWN_MAX.saturating_sub(shown.len());
+    let rest = lines.iter().skip(lines.len().saturating_sub(room));
+    // Those that were told already are not told twice.
+    shown.extend(rest.filter(|line| !is_cut || !is_telling(line)));
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_shown_before_the_long_statement_behind_it() {
+        let columns: String = (0..60).map(|at| format!("    c{at} integer,\n")).collect();
+        let said = format!(
+            "pg_restore: error: could not execute query: ERROR:  function hh(integer) does not exist\n\
+             HINT:  No function matches.\nCommand was: CREATE TABLE w (\n{columns});\n"
+        );
+        let shown = LastWords::new(&said).to_string();
+        assert!(shown.contains("ERROR:  function hh") && shown.contains("HINT:"), "{shown}");
+        assert!(shown.contains("c59 integer") && !shown.contains("c1 integer"), "{shown}");
+        assert_eq!(shown.matches("ERROR").count(), 1);
+        assert!(shown.lines().count() <= LINES_SHOWN_MAX + 1);
+        let short = LastWords::new("one\ntwo ERROR: x\nthree").to_string();
+        assert_eq!(short, ":\n  one\n  two ERROR: x\n  three");
+        let long = LastWords::new(&format!("ERROR: {}", "ü".repeat(5000))).to_string();
+        assert!(long.chars().count() < 500 && long.ends_with('…'));
+        let plain: String = (0..60).map(|at| format!("line {at}\n")).collect();
+        assert!(LastWords::new(&plain).to_string().starts_with(":\n  line 40\n"));
+    }
+
+    #[test]
+    fn colours_of_programs_are_taken_away() {
+        let words = LastWords::new("pg_dump: \u{1b}[01;31merror: \u{1b}[0mno\u{1b}[K such \u{1b} table");
+        assert_eq!(words.as_str(), "pg_dump: error: no such   table");
     }
 }

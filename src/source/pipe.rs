@@ -21,12 +21,19 @@ const TAIL_BYTES_MAX: usize = 8 * 1024;
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 1024 * 1024;
 
-/// A thread that reads a pipe to its end and keeps the last bytes, so that the writer is never blocked.
+/// What is kept of lines that tell what went wrong and were written before the last bytes.
+const TELLING_BYTES_MAX: usize = 4 * 1024;
+
+/// How much is kept of one such line.
+const LINE_BYTES_MAX: usize = 512;
+
+/// A thread that reads a pipe to its end and keeps the last bytes, so that the writer is never blocked. What went wrong is kept,
+/// too, however much follows it: PostgreSQL's programs tell the error first, and then the whole statement.
 ///
 /// Dropping it ends the thread soon, without waiting for it.
 pub(super) struct Tail {
     enough: Arc<AtomicBool>,
-    thread: Option<JoinHandle<VecDeque<u8>>>,
+    thread: Option<JoinHandle<Kept>>,
 }
 
 impl Tail {
@@ -42,7 +49,7 @@ impl Tail {
     pub(super) fn end(mut self) -> LastWords {
         self.enough.store(true, Ordering::SeqCst);
         let kept = self.thread.take().and_then(|thread| thread.join().ok());
-        LastWords::new(&whole_lines(kept.unwrap_or_default().make_contiguous()))
+        LastWords::new(&kept.unwrap_or_default().text())
     }
 }
 
@@ -52,9 +59,58 @@ impl Drop for Tail {
     }
 }
 
-fn keep_tail(pipe: &OwnedFd, enough: &AtomicBool) -> VecDeque<u8> {
-    // One byte more than is kept tells whether anything was cut.
-    let mut kept = VecDeque::with_capacity(TAIL_BYTES_MAX * 2);
+/// What is kept of a pipe.
+#[derive(Default)]
+struct Kept {
+    /// Telling lines that are not among the last bytes any more.
+    telling: Vec<u8>,
+    /// The line that is being cut off, as far as it was cut off.
+    cut: Vec<u8>,
+    /// One byte more than is shown tells whether anything was cut.
+    last: VecDeque<u8>,
+}
+
+impl Kept {
+    fn push(&mut self, bytes: &[u8]) {
+        self.last.extend(bytes);
+        let surplus = self.last.len().saturating_sub(TAIL_BYTES_MAX + 1);
+        for byte in self.last.drain(..surplus) {
+            if byte != b'\n' {
+                if self.cut.len() < LINE_BYTES_MAX {
+                    self.cut.push(byte);
+                }
+                continue;
+            }
+            keep_if_telling(&mut self.telling, &self.cut);
+            self.cut.clear();
+        }
+    }
+
+    /// Telling lines, then the last ones.
+    fn text(mut self) -> String {
+        // A line whose end is still among the last bytes loses its beginning there.
+        let is_cut = self.last.len() > TAIL_BYTES_MAX;
+        if is_cut {
+            keep_if_telling(&mut self.telling, &self.cut);
+        }
+        let last = whole_lines(self.last.make_contiguous());
+        match self.telling.is_empty() {
+            true => last,
+            false => format!("{}…\n{last}", String::from_utf8_lossy(&self.telling)),
+        }
+    }
+}
+
+fn keep_if_telling(telling: &mut Vec<u8>, line: &[u8]) {
+    let is_telling = super::is_telling(&String::from_utf8_lossy(line));
+    if is_telling && telling.len() + line.len() < TELLING_BYTES_MAX {
+        telling.extend_from_slice(line);
+        telling.push(b'\n');
+    }
+}
+
+fn keep_tail(pipe: &OwnedFd, enough: &AtomicBool) -> Kept {
+    let mut kept = Kept::default();
     let mut buffer = [0u8; TAIL_BYTES_MAX];
     // After `enough`, at most what a full pipe may hold is read: a process left behind might write for ever.
     let mut reads_left = 1024 * 1024 / TAIL_BYTES_MAX;
@@ -75,10 +131,8 @@ fn keep_tail(pipe: &OwnedFd, enough: &AtomicBool) -> VecDeque<u8> {
         match rustix::io::read(pipe, &mut buffer[..]) {
             // An error here costs the last words only; the exit status still tells.
             Ok(0) | Err(_) => return kept,
-            Ok(count) => kept.extend(buffer.iter().take(count)),
+            Ok(count) => kept.push(buffer.get(..count).unwrap_or_default()),
         }
-        let surplus = kept.len().saturating_sub(TAIL_BYTES_MAX + 1);
-        kept.drain(..surplus);
     }
 }
 
@@ -124,6 +178,26 @@ pub(super) fn widen(pipe: impl AsFd) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_kept_however_long_the_statement_behind_it_is() {
+        let mut kept = Kept::default();
+        kept.push(b"pg_restore: connecting\npg_restore: error: could not execute query: ERROR:  no such ");
+        kept.push(b"function\nHINT:  Add type casts.\nCommand was: CREATE TABLE t (\n");
+        for at in 0..3000 {
+            kept.push(format!("  c{at} integer,\n").as_bytes());
+        }
+        kept.push(b");\n");
+        let text = kept.text();
+        assert!(
+            text.starts_with("pg_restore: error: could not execute query: ERROR:  no such function\nHINT:")
+        );
+        assert!(text.ends_with(");\n") && text.len() < TAIL_BYTES_MAX + TELLING_BYTES_MAX + 8);
+
+        let mut kept = Kept::default();
+        kept.push(format!("ERROR:  syntax error near {}\n", "x".repeat(20_000)).as_bytes());
+        assert!(kept.text().starts_with("ERROR:  syntax error near x"));
+    }
 
     #[test]
     fn a_tail_that_was_cut_begins_with_a_whole_line() {

@@ -8,6 +8,7 @@ use rustix::event::PollFlags;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 /// Reads the stream from `reader`.
 ///
@@ -17,28 +18,59 @@ pub fn open<'a>(reader: impl Read + Send + 'a) -> Box<dyn Dump + 'a> {
     Box::new(Handed(reader))
 }
 
-/// Reads the stream from a file descriptor, and stops when somebody asks to, also while it is silent.
+/// Reads the stream from a file descriptor, and stops when somebody asks to or when it takes longer than it may, also while it is
+/// silent.
 ///
 /// # Errors
-/// Reading it gives [`io::ErrorKind::Other`] once cancelled.
-pub fn open_fd(fd: OwnedFd, cancel: Cancel) -> Box<dyn Dump> {
+/// Reading it gives [`io::ErrorKind::Other`] once cancelled, [`io::ErrorKind::TimedOut`] after `timeout`; finishing it then says why.
+pub fn open_fd(fd: OwnedFd, timeout: Option<Duration>, cancel: Cancel) -> Box<dyn Dump> {
     super::pipe::widen(&fd);
-    open(Watched { file: fd.into(), cancel })
+    Box::new(Watched { file: fd.into(), began: Instant::now(), timeout, stopped: None, cancel })
 }
 
 struct Watched {
     file: File,
+    began: Instant,
+    timeout: Option<Duration>,
+    stopped: Option<SourceError>,
     cancel: Cancel,
+}
+
+impl Watched {
+    fn overrun(&self) -> Option<SourceError> {
+        if self.cancel.is_cancelled() {
+            return Some(SourceError::Cancelled { program: "standard input".to_owned() });
+        }
+        let limit = self.timeout.filter(|limit| self.began.elapsed() >= *limit)?;
+        Some(SourceError::InputTimedOut { limit })
+    }
 }
 
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while !self.cancel.is_cancelled() {
+        loop {
+            if let Some(stop) = self.overrun() {
+                let kind = match stop {
+                    SourceError::InputTimedOut { .. } => io::ErrorKind::TimedOut,
+                    _ => io::ErrorKind::Other,
+                };
+                let told = io::Error::new(kind, stop.to_string());
+                self.stopped = Some(stop);
+                return Err(told);
+            }
             if ready(&self.file, PollFlags::IN, WATCH_INTERVAL)? {
                 return self.file.read(buffer);
             }
         }
-        Err(io::Error::other("cancelled"))
+    }
+}
+
+impl Dump for Watched {
+    fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
+        match self.stopped {
+            Some(stopped) => Err(stopped),
+            None => Ok(Proof::Unproven),
+        }
     }
 }
 

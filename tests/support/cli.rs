@@ -353,6 +353,12 @@ impl Running {
     #[track_caller]
     pub fn wait(mut self) -> Output {
         self.close();
+        self.wait_open()
+    }
+
+    /// Waits for its end, its standard input as it is: open, where nobody closed it.
+    #[track_caller]
+    pub fn wait_open(mut self) -> Output {
         let status = self.child.wait().unwrap();
         let hung = self.alive.take().is_some_and(|alive| alive.send(()).is_err());
         let stdout = self.stdout.take().unwrap().join().unwrap();

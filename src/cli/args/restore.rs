@@ -51,9 +51,15 @@ pub(in crate::cli) struct RestoreArgs {
     /// Restore beside the database, count, and only then rename: the old one stays under another name.
     #[arg(long, requires = "to_database", conflicts_with_all = ["create", "clean", "table", "schema", "exclude_table", "schema_only", "data_only", "bare"])]
     pub swap: bool,
-    /// End the connections of others to the database, where they are in the way.
+    /// Terminate other connections that block --swap or --clean.
     #[arg(long, requires = "to_database")]
     pub terminate_connections: bool,
+    /// Wait this long for other connections to end before the swap: 30s, 2h [default: do not start while there are any].
+    #[arg(long, value_name = "DURATION", requires = "swap")]
+    pub swap_timeout: Option<String>,
+    /// Drop databases that killed runs left unfinished, without asking.
+    #[arg(long, requires = "to_database")]
+    pub drop_leftovers: bool,
     /// Refuse unless this is the host that would be restored to.
     #[arg(long, value_name = "HOST", requires = "to_database")]
     pub expect_host: Option<String>,
@@ -105,6 +111,37 @@ pub(in crate::cli) struct RestoreArgs {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
+  dumpvault swap shop_new_20261127_030000 shop
+  dumpvault swap shop_new_20261127_030000 shop --server postgres://postgres@db1 --swap-timeout 30m
+
+Finishes a `restore --swap` that could not replace the database because it was in use. NEW
+gets the owner's grants, the settings and the comment of LIVE; then both are renamed in one
+transaction. LIVE stays under another name. No repository is needed.")]
+pub(in crate::cli) struct SwapArgs {
+    /// Database that takes the place of LIVE.
+    #[arg(value_name = "NEW")]
+    pub new: String,
+    /// Database that is replaced, and kept under another name.
+    #[arg(value_name = "LIVE")]
+    pub live: String,
+    /// Server of both databases: postgres://user@host [default: PG* variables].
+    #[arg(long = "server", value_name = "URI", conflicts_with_all = ["pg_host", "pg_port", "pg_user"])]
+    pub uri: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Terminate other connections to LIVE.
+    #[arg(long)]
+    pub terminate_connections: bool,
+    /// Wait this long for other connections to end: 30s, 2h [default: do not wait].
+    #[arg(long, value_name = "DURATION")]
+    pub swap_timeout: Option<String>,
+    /// Do not ask for confirmation.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
   dumpvault verify                                  # the newest snapshot of all
   dumpvault verify app --server postgres://postgres@test1/postgres
   dumpvault verify app@2026-11-01 --jobs 4 --json
@@ -131,6 +168,9 @@ pub(in crate::cli) struct VerifyArgs {
     pub server: Option<String>,
     #[command(flatten)]
     pub parts: ServerArgs,
+    /// Drop databases that killed runs left unfinished, without asking.
+    #[arg(long)]
+    pub drop_leftovers: bool,
     /// Only this stream.
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// The stream of a server's roles and tablespaces.
 const GLOBALS: &str = "globals.sql";
@@ -117,7 +118,7 @@ pub(super) fn streams<'a>(context: &'a Context, job: Job) -> Result<Vec<PlannedS
     let limits = Limits::new(context.cancel.clone()).with_timeout(job.timeout);
     let cancel = context.cancel.clone();
     let start: Box<dyn FnOnce() -> Result<StartedDump, SourceError> + 'a> = match job.origin {
-        Origin::Stdin => Box::new(move || start_stdin(cancel)),
+        Origin::Stdin => Box::new(move || start_stdin(job.timeout, cancel)),
         Origin::Command(invocation) => Box::new(move || {
             let invocation = invocation.within(&job.surroundings);
             let dump = CommandSource::new(invocation, limits).open()?;
@@ -195,14 +196,14 @@ fn started_dump(started: PostgresDump, filter: &DumpFilter) -> StartedDump {
     StartedDump { dump: started.dump, attributes }
 }
 
-fn start_stdin(cancel: Cancel) -> Result<StartedDump, SourceError> {
+fn start_stdin(timeout: Option<Duration>, cancel: Cancel) -> Result<StartedDump, SourceError> {
     let fd = std::io::stdin().as_fd().try_clone_to_owned();
     let fd = fd.map_err(|source| SourceError::Io {
         program: "standard input".to_owned(),
         operation: "read from",
         source,
     })?;
-    Ok(StartedDump { dump: stdin::open_fd(fd, cancel), attributes: BTreeMap::new() })
+    Ok(StartedDump { dump: stdin::open_fd(fd, timeout, cancel), attributes: BTreeMap::new() })
 }
 
 /// What the snapshot says of its source. Arguments may hold secrets and stay out.

@@ -11,7 +11,7 @@ use crate::snapshot::name::{NameKind, SnapshotName, check_name};
 use crate::snapshot::retention::Rule;
 use crate::snapshot::selection::SelectionError;
 use crate::source::LastWords;
-use crate::source::postgres::{ConnectProblem, DumpKind, Version};
+use crate::source::postgres::{ConnectProblem, DumpKind, InTheWay, Version};
 use std::io::Error as IoError;
 use std::time::Duration;
 
@@ -86,6 +86,7 @@ fn of_programs() -> Vec<(SourceError, u8)> {
     let (program, last_words, limit) = (text("psql"), LastWords::default(), Duration::from_secs(1));
     vec![
         (SourceError::NotReadToEnd { program: program.clone() }, 2),
+        (SourceError::InputTimedOut { limit }, 2),
         (SourceError::ProgramNotFound { program: program.clone() }, 7),
         (SourceError::NoWorkingDirectory { program: program.clone(), directory: "x".into() }, 7),
         (SourceError::Start { program: program.clone(), source: io() }, 7),
@@ -122,7 +123,8 @@ fn of_postgres() -> Vec<(PostgresError, u8)> {
         (PostgresError::NotADump { kind: DumpKind::Sql }, 3),
         (PostgresError::NotEmpty { database: database.clone(), tables: 1, other_objects: 0 }, 6),
         (PostgresError::PartsNeedEmpty { database: database.clone(), tables: 1 }, 6),
-        (PostgresError::InUse { database: database.clone() }, 5),
+        (PostgresError::InUse { database: database.clone(), by: InTheWay::default() }, 5),
+        (PostgresError::CannotSwap { database: database.clone(), reason: what.clone() }, 6),
         (PostgresError::Connect { target: target.clone(), problem, client_text: client_text.clone() }, 7),
         (step(SourceError::ProgramNotFound { program: text("psql") }), 7),
         (PostgresError::Answer { what, answer: text("y") }, 7),
@@ -144,8 +146,11 @@ fn of_operations() -> Vec<(OpError, u8)> {
         side: Side::Source,
         source: Box::new(source),
     };
-    let aftermath =
-        |failure: OpError| OpError::Aftermath { failure: Box::new(failure), aftermath: text("x") };
+    let aftermath = |failure: OpError| OpError::Aftermath {
+        failure: Box::new(failure),
+        aftermath: text("x"),
+        changed: false,
+    };
     vec![
         (nothing, 2),
         (

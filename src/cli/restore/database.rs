@@ -2,19 +2,23 @@
 
 use super::hooks::Hooks;
 use super::parts::Picked;
-use super::{Work, done};
+use super::{Work, advice, done, swap};
 use crate::cli::args::{PartArgs, RestoreArgs};
 use crate::cli::backup::{clients, connection, exec};
 use crate::cli::exit::Exit;
+use crate::cli::leftovers::{self, Consent};
 use crate::cli::report::CliError;
 use crate::cli::{Context, doubts, prompt, render};
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target};
 use crate::ops::tables::table_map;
 use crate::pattern::NamePattern;
+use crate::pgarchive::DataKind;
 use crate::repo::reader::ReadStats;
 use crate::snapshot::Stream;
-use crate::source::postgres::{Connection, PostgresError, RestoreTarget, TargetState, name_beside};
+use crate::source::postgres::{
+    BrokenKey, Connection, Leftover, PostgresError, RestoreTarget, TargetState, Triggers, name_beside,
+};
 use crate::source::process::Limits;
 
 /// The database that the options name.
@@ -33,16 +37,6 @@ pub(super) fn target(
     } else {
         (connection(None, &args.server)?, name.to_owned())
     };
-    if let Some(expected) = &args.expect_host {
-        let environment = || context.app.environment.text("PGHOST").filter(|host| !host.starts_with('/'));
-        let host = connection.host().or_else(environment).unwrap_or_else(|| "localhost".to_owned());
-        if host != *expected {
-            return Err(CliError::Refused {
-                message: format!("refused: the target host is `{host}`, not `{expected}` (--expect-host)"),
-                hint: Some("check --to-database, --pg-host and PGHOST".to_owned()),
-            });
-        }
-    }
     Ok(RestoreTarget {
         create: args.create,
         clean: args.clean,
@@ -53,31 +47,57 @@ pub(super) fn target(
         terminate: args.terminate_connections,
         psql_commands: args.allow_psql_commands,
         clients: clients(context, exec(context, &args.server.exec)),
+        maker: Some(leftovers::maker(context)),
         ..RestoreTarget::new(connection, database, limits.clone())
     })
 }
 
 /// Restores into the database, after every question is answered.
 pub(super) fn run(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result<Exit, CliError> {
+    restore(work, args, target).map_err(|error| advice::hinted(error, args))
+}
+
+fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result<Exit, CliError> {
     let context = work.context;
     doubts::settle(context, work.chosen, work.stream, args.accept_change)?;
     if work.picked.is_none() {
         work.chosen.admit(work.stream, &target, &context.progress, &context.cancel)?;
     }
-    let state = target.inspect().map_err(OpError::from)?;
+    let mut state = target.inspect().map_err(OpError::from)?;
+    refuse_other_host(args, &state)?;
+    let concerns = |leftover: &Leftover| {
+        let name = &leftover.database;
+        !leftover.is_whole || name.starts_with(&name_beside(&target.database, "_new_"))
+    };
+    leftovers::offer(context, &target, Consent::new(args.drop_leftovers, args.yes), concerns)?;
+    if state.exists {
+        // It may have been one of them.
+        state = target.inspect().map_err(OpError::from)?;
+    }
     refuse_protected(context, &target, &state)?;
-    if !agree(work, args, &target, &state)? {
+    let hooks = Hooks::new(args, &context.app.config.restore);
+    let swaps = args.swap && state.exists;
+    // What a hook stops is still there.
+    if swaps && !hooks.has_before() {
+        swap::look(context, args, &target)?;
+    }
+    let loaded = loaded_tables(work, args);
+    let triggers = target_triggers(&target, &state, &loaded)?;
+    let target = RestoreTarget { disable_triggers: turns_off(&triggers), ..target };
+    if !agree(work, args, &target, &state, &triggers)? {
         return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }
     // Also asked for before anything is touched.
     let expected = expected(work, args)?;
-    let hooks = Hooks::new(args, &context.app.config.restore);
     hooks.before(work, &target.database)?;
     let database = target.database.clone();
     let outcome = match args.swap {
-        true => swap(work, args, target, expected),
-        false => fill(work, args, &target, expected)
-            .map(|(stats, findings)| done(work, &format!("database `{database}`"), stats, findings.as_ref())),
+        true => swap_it(work, args, target, expected, hooks.has_before()),
+        false => fill(work, args, &target, expected).and_then(|(stats, findings)| {
+            let exit = done(work, &format!("database `{database}`"), stats, findings.as_ref());
+            let keys_hold = !target.disable_triggers || keys_hold(context, &target, &loaded)?;
+            Ok(if keys_hold { exit } else { Exit::Integrity })
+        }),
     };
     let is_good = matches!(outcome, Ok(Exit::Good));
     match (outcome, hooks.after(is_good, work, &database)) {
@@ -91,8 +111,84 @@ pub(super) fn run(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) ->
     }
 }
 
+/// Tables that are there and get rows.
+fn loaded_tables(work: &Work<'_>, args: &RestoreArgs) -> Vec<(String, String)> {
+    let tables = work.picked.iter().filter(|_| args.parts.data_only).flat_map(|picked| &picked.part.tables);
+    let tables = tables.filter(|table| table.kind == DataKind::Table);
+    tables.map(|table| (table.schema.clone(), table.name.clone())).collect()
+}
+
+fn target_triggers(
+    target: &RestoreTarget,
+    state: &TargetState,
+    tables: &[(String, String)],
+) -> Result<Triggers, CliError> {
+    match state.exists && !tables.is_empty() {
+        true => Ok(target.triggers(tables).map_err(OpError::from)?),
+        false => Ok(Triggers::default()),
+    }
+}
+
+/// Where no trigger would fire, foreign keys stay on, too.
+fn turns_off(triggers: &Triggers) -> bool {
+    triggers.can_be_off && !triggers.firing.is_empty()
+}
+
+/// Says what rows the foreign keys forbid that were loaded while their triggers were off.
+fn keys_hold(
+    context: &Context,
+    target: &RestoreTarget,
+    tables: &[(String, String)],
+) -> Result<bool, CliError> {
+    let broken = target.broken_keys(tables).map_err(OpError::from)?;
+    for BrokenKey { table, name, rows } in &broken {
+        context.warn(match rows {
+            Some(rows) => format!(
+                "foreign key {name} does not hold: {} of {table} without the row that is referenced",
+                render::count(*rows, "row")
+            ),
+            None => format!("foreign key {name} of {table} could not be checked"),
+        });
+    }
+    Ok(broken.iter().all(|key| key.rows.is_none()))
+}
+
+fn swap_it(
+    work: &Work<'_>,
+    args: &RestoreArgs,
+    target: RestoreTarget,
+    expected: Option<Expected>,
+    after_hook: bool,
+) -> Result<Exit, CliError> {
+    if after_hook {
+        swap::look(work.context, args, &target)?;
+    }
+    swap::run(work, args, target, expected)
+}
+
+/// Refuses another host than the one that was to be expected, where one was.
+pub(super) fn check_host(args: &RestoreArgs, target: &RestoreTarget) -> Result<(), CliError> {
+    match args.expect_host {
+        Some(_) => refuse_other_host(args, &target.inspect().map_err(OpError::from)?),
+        None => Ok(()),
+    }
+}
+
+/// The server itself says which host it is, whatever named it.
+fn refuse_other_host(args: &RestoreArgs, state: &TargetState) -> Result<(), CliError> {
+    let Some(expected) = &args.expect_host else { return Ok(()) };
+    let host = state.server.host_name();
+    if host == expected || state.server.address.as_ref() == Some(expected) {
+        return Ok(());
+    }
+    Err(CliError::Refused {
+        message: format!("refused: the target host is `{host}`, not `{expected}` (--expect-host)"),
+        hint: Some("check --to-database, --pg-host, PGHOST and the service file".to_owned()),
+    })
+}
+
 /// Restores, and counts what came.
-fn fill(
+pub(super) fn fill(
     work: &Work<'_>,
     args: &RestoreArgs,
     target: &RestoreTarget,
@@ -114,45 +210,6 @@ fn fill(
     Ok((stats, findings))
 }
 
-/// Restores beside the database, and renames both once the new one is whole.
-fn swap(
-    work: &Work<'_>,
-    args: &RestoreArgs,
-    live: RestoreTarget,
-    expected: Option<Expected>,
-) -> Result<Exit, CliError> {
-    let context = work.context;
-    let stamp = jiff::Timestamp::now().strftime("%Y%m%d_%H%M%S").to_string();
-    let kept = name_beside(&live.database, &format!("_before_{stamp}"));
-    let fresh = RestoreTarget {
-        database: name_beside(&live.database, &format!("_new_{stamp}")),
-        create: true,
-        clean: false,
-        terminate: false,
-        like: Some(live.database.clone()),
-        ..live.clone()
-    };
-    let (stats, findings) = fill(work, args, &fresh, expected)?;
-    if findings.as_ref().is_some_and(|findings| !findings.is_good()) {
-        let exit = done(work, &format!("database `{}`", fresh.database), stats, findings.as_ref());
-        fresh.drop_database().map_err(OpError::from)?;
-        context.warn(format!(
-            "the rows differ from the dump's: `{}` is as it was, and the new database was dropped",
-            live.database
-        ));
-        return Ok(exit);
-    }
-    if let Err(error) = fresh.take_place_of(&live.database, &kept, args.terminate_connections) {
-        context.warn(format!(
-            "the dump is restored whole in database `{}`, which was not put in the place of `{}`",
-            fresh.database, live.database
-        ));
-        return Err(OpError::from(error).into());
-    }
-    let into = format!("database `{}`, and the old one is now `{kept}`", live.database);
-    Ok(done(work, &into, stats, findings.as_ref()))
-}
-
 /// `protect` in the configuration: these databases are not touched while they hold something.
 fn refuse_protected(context: &Context, target: &RestoreTarget, state: &TargetState) -> Result<(), CliError> {
     for text in &context.app.config.protect {
@@ -161,15 +218,12 @@ fn refuse_protected(context: &Context, target: &RestoreTarget, state: &TargetSta
         if pattern.matches(&target.database) && !state.is_empty() {
             return Err(CliError::Refused {
                 message: format!(
-                    "database `{}` on {} holds {} tables and is protected (`protect = [\"{text}\"]`)",
+                    "refused: `{}` on {} is not empty ({}) and is protected by `protect = [\"{text}\"]`",
                     target.database,
-                    target.connection.display(),
-                    state.tables
+                    state.server.place(),
+                    render::count(state.tables, "table")
                 ),
-                hint: Some(
-                    "restore into another database, or take the name out of `protect` in the configuration first"
-                        .to_owned(),
-                ),
+                hint: Some("restore under another name, or edit `protect`".to_owned()),
             });
         }
     }
@@ -199,12 +253,11 @@ fn agree(
     args: &RestoreArgs,
     target: &RestoreTarget,
     state: &TargetState,
+    triggers: &Triggers,
 ) -> Result<bool, CliError> {
     if args.swap && !state.exists {
-        let refused = PostgresError::NoDatabase {
-            database: target.database.clone(),
-            target: target.connection.display(),
-        };
+        let refused =
+            PostgresError::NoDatabase { database: target.database.clone(), target: state.server.place() };
         return Err(OpError::from(refused).into());
     }
     if state.is_empty() {
@@ -219,19 +272,29 @@ fn agree(
         return Err(OpError::from(refused).into());
     }
     let Work { context, chosen, stream, .. } = work;
-    let what = match (args.swap, args.clean, args.parts.data_only) {
-        (true, _, _) => "It will be renamed, and its place taken by",
-        (_, true, _) => "What the dump holds, too, will be replaced by that of",
-        (_, false, true) => "Rows will be added to its tables from",
-        (_, false, false) => "The part that was chosen will be added from",
+    let database = &target.database;
+    let firing = triggers.firing.join(", ");
+    let about_triggers = match turns_off(triggers) {
+        _ if firing.is_empty() => String::new(),
+        true => format!(" Triggers are off meanwhile: {firing}; foreign keys are checked afterwards."),
+        false => format!(" Triggers will fire, and may change other tables: {firing}."),
     };
+    if !turns_off(triggers) && !firing.is_empty() && args.yes {
+        context.warn(format!("triggers fire for the restored rows, and may change other tables: {firing}"));
+    }
+    let what = match (args.swap, args.clean, args.parts.data_only) {
+        (true, _, _) => format!("`{database}` will be replaced and kept under another name."),
+        (_, true, _) => "Existing objects of the same name will be replaced.".to_owned(),
+        (_, false, true) => "Rows will be added to existing tables.".to_owned(),
+        (_, false, false) => "The selected objects will be added.".to_owned(),
+    };
+    let end = if args.yes { '.' } else { '?' };
     let question = format!(
-        "Database `{}` on {} (PostgreSQL {}) holds {} tables. {what} {}.",
-        target.database,
-        target.connection.display(),
-        state.server.version,
-        state.tables,
+        "Restore {} into `{database}` on {} (PostgreSQL {}, {}){end} {what}{about_triggers}",
         summary(context, chosen, stream)?,
+        state.server.place(),
+        state.server.version,
+        render::count(state.tables, "table"),
     );
     if args.yes {
         context.say(&question);
@@ -239,8 +302,8 @@ fn agree(
     }
     let answer = prompt::confirm(&question, &context.cancel).ok_or_else(|| CliError::Refused {
         message: format!(
-            "`{}` is not empty ({}) and there is no terminal to confirm",
-            target.database,
+            "`{database}` on {} is not empty ({}) and there is no terminal to confirm",
+            state.server.place(),
             render::count(state.tables, "table")
         ),
         hint: Some("use --yes".to_owned()),
@@ -251,13 +314,13 @@ fn agree(
 /// A dump in a few words.
 fn summary(context: &Context, chosen: &Chosen, stream: &Stream) -> Result<String, CliError> {
     let zone = context.app.config.calendar()?.zone;
-    let when = render::time(chosen.summary.head.time_ms, &zone);
-    let mut about = vec![render::bytes(stream.bytes)];
+    let summary = &chosen.summary;
+    let mut about = vec![render::time(summary.head.time_ms, &zone), render::bytes(stream.bytes)];
     if let Ok(Some(map)) = table_map(stream) {
-        about.push(format!("{} tables with data", map.tables.len()));
+        about.push(format!("{} with data", render::count(map.tables.len() as u64, "table")));
         if !map.server_version.is_empty() {
             about.push(format!("PostgreSQL {}", map.server_version));
         }
     }
-    Ok(format!("the dump of `{}` of {when} ({})", chosen.summary.head.series, about.join(", ")))
+    Ok(format!("snapshot {} of `{}` ({})", summary.id.short(), summary.head.series, about.join(", ")))
 }

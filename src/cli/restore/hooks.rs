@@ -29,6 +29,11 @@ impl Hooks {
         }
     }
 
+    /// Whether something runs before anything is touched.
+    pub fn has_before(&self) -> bool {
+        self.before.is_some()
+    }
+
     pub fn before(&self, work: &Work<'_>, database: &str) -> Result<(), CliError> {
         // Nothing was touched yet: it is for the command to say no.
         run("--before", self.before.as_deref(), work, database).map_err(|error| error.ends(Exit::Refused))

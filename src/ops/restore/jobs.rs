@@ -100,7 +100,7 @@ impl Chosen {
         let prepared = target.prepare(DumpKind::Archive { format: (major, minor) })?.in_parts();
         match self.fill(stream, &parts, &prepared, jobs) {
             Ok(stats) => {
-                prepared.keep();
+                prepared.keep()?;
                 Ok(stats)
             }
             Err(failure) => Err(discard(prepared, &target.database, failure)),
@@ -128,9 +128,13 @@ impl Chosen {
             ..all
         };
         let run = Run { chosen: self, stream, prepared, settings, observer, cancel };
-        let stats = run.all(parts, jobs)?;
-        observer.observe(Event::StreamFinished { stream: stream.name.clone() });
-        Ok(stats)
+        let outcome = run.all(parts, jobs);
+        let stream = stream.name.clone();
+        observer.observe(match &outcome {
+            Ok(_) => Event::StreamFinished { stream },
+            Err(_) => Event::StreamFailed { stream },
+        });
+        outcome
     }
 }
 

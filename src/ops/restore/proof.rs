@@ -84,11 +84,6 @@ impl Findings {
     pub fn large_objects_are_right(&self) -> bool {
         self.large_objects.is_none_or(|(expected, found)| found >= expected)
     }
-
-    /// Rows counted.
-    pub fn rows(&self) -> u64 {
-        self.tables.iter().filter_map(|table| table.found.as_ref().ok()).sum()
-    }
 }
 
 impl Expected {

@@ -21,6 +21,8 @@ pub struct Verified {
     pub findings: Option<Findings>,
     /// Keys and indexes.
     pub constraints: Constraints,
+    /// What would have acted by itself, or reached another server, and was not restored; of a script, everything is.
+    pub left_out: Vec<String>,
     /// Foreign keys in the archive; `None` in a script.
     pub foreign_keys_expected: Option<u64>,
     /// How long restoring and counting took.
@@ -59,15 +61,9 @@ impl Chosen {
         }
         let prepared = target.prepare(kind)?.in_parts();
         match self.restore_and_count(stream, target, &prepared, (kind, share), jobs) {
-            Ok((findings, constraints, foreign_keys_expected)) => {
+            Ok(found) => {
                 prepared.discard()?;
-                Ok(Verified {
-                    database: target.database.clone(),
-                    findings,
-                    constraints,
-                    foreign_keys_expected,
-                    duration_ms: began.elapsed().as_millis() as u64,
-                })
+                Ok(Verified { duration_ms: began.elapsed().as_millis() as u64, ..found })
             }
             Err(failure) => Err(discard(prepared, &target.database, failure)),
         }
@@ -80,41 +76,57 @@ impl Chosen {
         prepared: &Prepared,
         (kind, share): (DumpKind, f64),
         jobs: &Jobs<'_>,
-    ) -> Result<(Option<Findings>, Constraints, Option<u64>), OpError> {
+    ) -> Result<Verified, OpError> {
         let &Jobs { observer, cancel, .. } = jobs;
-        let mut foreign_keys = None;
-        if let DumpKind::Archive { .. } = kind {
+        let mut left_out = Vec::new();
+        let mut foreign_keys_expected = None;
+        let expected = if let DumpKind::Archive { .. } = kind {
             let archive = self.archive(stream, observer, cancel)?;
-            let all: Vec<usize> = (0..archive.toc()?.entries().len()).collect();
+            let inert = archive.inert()?;
+            left_out = inert.left_out;
             let is_sample = share < 1.0;
-            let chosen = if is_sample { sample(&archive, share, &self.summary.id)? } else { all };
+            let chosen = match is_sample {
+                true => sample(&archive, &inert.entries, share, &self.summary.id)?,
+                false => inert.entries,
+            };
             let parts = Parts::new(&archive, &archive.plan_jobs(&chosen, jobs.workers)?)?;
             self.fill(stream, &parts, prepared, jobs)?;
-            if is_sample {
-                observer.observe(Event::Step { what: "counting rows".to_owned() });
-                let expected = archive.expected_of_entries(&chosen)?;
-                return Ok((Some(expected.compare(target, jobs.workers)?), target.constraints()?, None));
+            if !is_sample {
+                let entries = archive.toc()?;
+                let keys = entries.entries().iter().filter(|entry| entry.desc == b"FK CONSTRAINT");
+                foreign_keys_expected = Some(keys.count() as u64);
             }
-            let entries = archive.toc()?;
-            let keys = entries.entries().iter().filter(|entry| entry.desc == b"FK CONSTRAINT");
-            foreign_keys = Some(keys.count() as u64);
+            Some(archive.expected_of_entries(&chosen)?)
         } else {
             let content = Content { stream, parts: None, skipped: 0 };
             let content = Content { skipped: self.mark_bytes(content, kind, cancel)?, ..content };
             self.feed_database(content, prepared, &target.database, observer, cancel)?;
-        }
+            self.expected(stream, observer, cancel)?
+        };
         observer.observe(Event::Step { what: "counting rows".to_owned() });
-        let expected = self.expected(stream, observer, cancel)?;
-        let findings = expected.map(|expected| expected.compare(target, jobs.workers)).transpose()?;
-        Ok((findings, target.constraints()?, foreign_keys))
+        Ok(Verified {
+            database: target.database.clone(),
+            findings: expected.map(|expected| expected.compare(target, jobs.workers)).transpose()?,
+            constraints: target.constraints()?,
+            left_out,
+            foreign_keys_expected,
+            duration_ms: 0,
+        })
     }
 }
 
 /// All definitions but foreign keys, and tables with about that share of the rows' bytes, at least one.
-fn sample(archive: &Archive, share: f64, snapshot: &SnapshotId) -> Result<Vec<usize>, OpError> {
+fn sample(
+    archive: &Archive,
+    all: &[usize],
+    share: f64,
+    snapshot: &SnapshotId,
+) -> Result<Vec<usize>, OpError> {
     let toc = archive.toc()?;
-    let mut tables: Vec<&TableData> =
-        archive.map().tables.iter().filter(|table| table.kind == DataKind::Table).collect();
+    let restorable: HashSet<u32> =
+        all.iter().filter_map(|at| toc.entries().get(*at)).map(|entry| entry.dump_id).collect();
+    let is_table = |table: &&TableData| table.kind == DataKind::Table && restorable.contains(&table.dump_id);
+    let mut tables: Vec<&TableData> = archive.map().tables.iter().filter(is_table).collect();
     tables.sort_by_cached_key(|table| {
         let mut hasher = blake3::Hasher::new();
         hasher.update(snapshot.as_bytes()).update(&table.dump_id.to_le_bytes());
@@ -135,6 +147,6 @@ fn sample(archive: &Archive, share: f64, snapshot: &SnapshotId) -> Result<Vec<us
         b"FK CONSTRAINT" | b"BLOBS" | b"BLOB" | b"BLOB METADATA" => false,
         _ => true,
     };
-    let entries = toc.entries().iter().enumerate();
-    Ok(entries.filter(|(_, entry)| is_chosen(entry)).map(|(at, _)| at).collect())
+    let chosen = |at: &usize| toc.entries().get(*at).is_some_and(&is_chosen);
+    Ok(all.iter().copied().filter(chosen).collect())
 }

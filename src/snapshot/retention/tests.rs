@@ -41,6 +41,10 @@ fn snapshot(number: u64, time: Timestamp, state: State, proof: Proof) -> Summary
     }
 }
 
+fn hours(hours: i32) -> Age {
+    Age { hours, ..Age::default() }
+}
+
 fn complete(number: u64, time: &str) -> Summary {
     snapshot(number, at(time), State::Complete, Proof::ExitedAndStructure)
 }
@@ -112,7 +116,7 @@ fn given_a_sunday_without_a_good_backup_then_mondays_is_the_weekly() {
 #[test]
 fn given_backups_that_stopped_then_nothing_expires_with_time() {
     let all = days(30);
-    let policy = Policy { daily: 7, within: Some(SignedDuration::from_hours(72)), ..Policy::default() };
+    let policy = Policy { daily: 7, within: Some(hours(72)), ..Policy::default() };
     let soon = decide_at(&policy, &all, at("2026-02-02T00:00:00Z"));
     let later = decide_at(&policy, &all, at("2056-01-31T12:00:00Z"));
     assert_eq!(soon, later);
@@ -162,7 +166,7 @@ fn given_unproven_snapshots_then_they_count_in_their_own_series_until_a_proven_o
 #[test]
 fn given_clocks_that_jumped_then_what_they_stamped_stays_and_takes_nobodys_place() {
     let mut all = days(10);
-    let policy = Policy { daily: 3, within: Some(SignedDuration::from_hours(30)), ..Policy::default() };
+    let policy = Policy { daily: 3, within: Some(hours(30)), ..Policy::default() };
     assert_eq!(kept(&policy, &all), [8, 9, 10]);
     all.push(complete(11, "2040-01-01T03:00:00Z"));
     assert_eq!(kept(&policy, &all), [8, 9, 10, 11]);
@@ -219,9 +223,9 @@ fn a_day_is_stood_for_by_its_first_or_where_the_policy_says_so_by_its_last() {
 
 fn policies() -> impl Strategy<Value = Policy> {
     let counts = (0u32..4, 0u32..5, 0u32..9, 0u32..6, 0u32..6, 0u32..3);
-    (counts, prop::option::of(0i64..2000), any::<bool>()).prop_map(
+    (counts, prop::option::of(0i32..2000), any::<bool>()).prop_map(
         |((last, hourly, daily, weekly, monthly, yearly), within, is_last)| {
-            let within = within.map(SignedDuration::from_hours);
+            let within = within.map(hours);
             let representative = if is_last { Representative::Last } else { Representative::First };
             Policy {
                 last,
@@ -355,4 +359,35 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn given_a_limit_of_months_then_they_are_those_of_the_calendar() {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let before = |age: Age, moment: &str| age.before(at(moment), &zone).to_string();
+    let months = |months| Age { months, ..Age::default() };
+    // 184 days, and the clocks were changed in between.
+    assert_eq!(before(months(6), "2029-09-15T10:00:00Z"), "2029-03-15T11:00:00Z");
+    // The month before has fewer days.
+    assert_eq!(before(months(1), "2029-03-31T10:00:00Z"), "2029-02-28T11:00:00Z");
+    assert_eq!(before(Age { years: 1, ..Age::default() }, "2028-02-29T11:00:00Z"), "2027-02-28T11:00:00Z");
+    assert_eq!(
+        before(Age { years: 12_000, months: 0, hours: 0 }, "2029-01-01T00:00:00Z"),
+        Timestamp::MIN.to_string()
+    );
+
+    let calendar = Calendar { zone, ..Calendar::default() };
+    let policy = Policy { within: Some(months(6)), ..Policy::default() };
+    let all = [
+        complete(1, "2029-03-15T10:59:59Z"),
+        complete(2, "2029-03-15T11:00:00Z"),
+        complete(3, "2029-09-15T10:00:00Z"),
+    ];
+    let reckoning = Reckoning { calendar: &calendar, now: at(NOW), force: true };
+    let candidates: Vec<Candidate<'_>> = all
+        .iter()
+        .map(|summary| Candidate { summary, streams: vec![], failed: vec![], pinned: false, verified: false })
+        .collect();
+    let kept: Vec<bool> = decide(&policy, &candidates, &reckoning).iter().map(Verdict::is_kept).collect();
+    assert_eq!(kept, [false, true, true]);
 }

@@ -86,6 +86,35 @@ pub struct ServerInfo {
     pub version_text: String,
     /// The database that the connection leads to.
     pub database: String,
+    /// The host as the client program knows it, whatever named it (a URI, an option, `PGHOST`, a service): a name, an address, or the
+    /// directory of a socket.
+    pub host: String,
+    /// The port that goes with it.
+    pub port: String,
+    /// The server's own address, where the connection is over TCP.
+    pub address: Option<String>,
+}
+
+impl ServerInfo {
+    /// Host and port for people: `db1:5432 (10.0.0.7)`, `localhost:5432 (socket /run/postgresql)`.
+    pub fn place(&self) -> String {
+        let Self { host, port, address, .. } = self;
+        match address {
+            _ if self.is_local() => format!("localhost:{port} (socket {host})"),
+            Some(address) if address != host => format!("{host}:{port} ({address})"),
+            _ => format!("{host}:{port}"),
+        }
+    }
+
+    /// The host's name or address; `localhost` behind a socket.
+    pub fn host_name(&self) -> &str {
+        if self.is_local() { "localhost" } else { &self.host }
+    }
+
+    fn is_local(&self) -> bool {
+        // An abstract socket begins with an `@`.
+        self.host.starts_with(['/', '@'])
+    }
 }
 
 /// A client program that was found.
@@ -186,20 +215,28 @@ impl Clients {
     /// [`PostgresError::Connect`] when it cannot be reached; [`PostgresError::NoClientAtAll`] without a `psql`.
     pub fn server(&self, connection: &Connection, cancel: &Cancel) -> Result<ServerInfo, PostgresError> {
         let what = "ask the server for its version";
-        let sql = "SELECT current_setting('server_version_num'), current_setting('server_version'), current_database()";
-        let row = self.ask(connection, what, sql, cancel)?;
-        let mut columns = columns(&row);
-        let (Some(num), Some(version_text), Some(database)) =
-            (columns.next(), columns.next(), columns.next())
+        let sql = "SELECT current_setting('server_version_num'), current_setting('server_version'), current_database(), \
+                   host(inet_server_addr())";
+        // Only the client program knows which of several hosts it is, and what a service or a variable said.
+        let answer =
+            self.answer(connection, what, &["-c", sql, "-c", "\\echo :PORT :HOST"], question(cancel))?;
+        let (row, place) = answer.split_once('\0').unwrap_or((&answer, ""));
+        let mut columns = columns(row);
+        let (Some(num), Some(version_text), Some(database), Some(address)) =
+            (columns.next(), columns.next(), columns.next(), columns.next())
         else {
-            return Err(unclear(what, &row));
+            return Err(unclear(what, row));
         };
-        let num: u32 = num.parse().map_err(|_| unclear(what, &row))?;
+        let num: u32 = num.parse().map_err(|_| unclear(what, row))?;
         tracing::debug!("server {}: PostgreSQL {version_text}, database {database}", connection.display());
+        let (port, host) = place.trim().split_once(' ').unwrap_or_default();
         Ok(ServerInfo {
             version: Version::from_num(num),
             version_text: version_text.to_owned(),
             database: database.to_owned(),
+            host: host.to_owned(),
+            port: port.to_owned(),
+            address: Some(address.to_owned()).filter(|address| !address.is_empty()),
         })
     }
 
@@ -307,7 +344,25 @@ impl Clients {
         self.put(connection, what, &["-c", first, "-c", sql], limits.clone())
     }
 
+    /// A `psql`: the first that is there.
+    pub(super) fn psql(&self) -> PathBuf {
+        self.places("psql").into_iter().next().unwrap_or_else(|| PathBuf::from("psql"))
+    }
+
+    /// The first row of the answer to the last command.
     fn put(
+        &self,
+        connection: &Connection,
+        what: &str,
+        commands: &[&str],
+        limits: Limits,
+    ) -> Result<String, PostgresError> {
+        let answer = self.answer(connection, what, commands, limits)?;
+        Ok(answer.split('\0').next().unwrap_or_default().to_owned())
+    }
+
+    /// All that `psql` prints: rows, each with a zero byte behind it.
+    fn answer(
         &self,
         connection: &Connection,
         what: &str,
@@ -322,7 +377,7 @@ impl Clients {
                 .arg(COLUMN_SEPARATOR.to_string())
                 .args(commands.iter().copied());
             return match run(&invocation, limits.clone()) {
-                Ok(answer) => Ok(answer.split('\0').next().unwrap_or_default().to_owned()),
+                Ok(answer) => Ok(answer),
                 Err(SourceError::ProgramNotFound { .. }) if self.are_local() => continue,
                 // `psql` says with status 2 that there is no connection.
                 Err(SourceError::Exited { status: 2, last_words, .. }) => Err(PostgresError::Connect {

@@ -160,6 +160,11 @@ impl Connection {
         uri
     }
 
+    /// As [`Connection::display`], without a database: `postgresql://` where nothing is said here.
+    pub fn server_uri(&self) -> String {
+        Self { database: None, ..self.clone() }.display()
+    }
+
     /// A client program that connects to this database and never asks for a password.
     pub(super) fn client(&self, program: impl Into<OsString>) -> Invocation {
         let mut invocation = Invocation::new(program)
@@ -167,7 +172,9 @@ impl Connection {
             .arg(self.display())
             .env("PGAPPNAME", "dumpvault")
             // Messages in English: their kind is told from their text.
-            .env("LC_ALL", "C");
+            .env("LC_ALL", "C")
+            // And without colours, which only a terminal understands.
+            .env("PG_COLOR", "never");
         if let Some(password) = &self.password {
             invocation = invocation.env("PGPASSWORD", OsString::from_vec(password.to_vec()));
         }

@@ -177,7 +177,7 @@ SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM keys WHERE NOT convali
 }
 
 /// A table's name for SQL; the schema may be unknown.
-fn qualified(schema: &str, name: &str) -> String {
+pub(super) fn qualified(schema: &str, name: &str) -> String {
     match schema {
         "" => quoted_name(name),
         schema => format!("{}.{}", quoted_name(schema), quoted_name(name)),

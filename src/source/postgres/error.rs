@@ -2,6 +2,7 @@
 
 use super::client::{FoundClient, Version};
 use super::restore::DumpKind;
+use super::swap::InTheWay;
 use crate::source::{LastWords, SourceError};
 
 /// Something about PostgreSQL failed.
@@ -100,10 +101,20 @@ pub enum PostgresError {
         tables: u64,
     },
     /// Others are connected to a database that was to be renamed.
-    #[error("database `{database}` is in use: others are connected to it")]
+    #[error("database `{database}` is in use: {by}")]
     InUse {
         /// Its name.
         database: String,
+        /// By whom.
+        by: InTheWay,
+    },
+    /// A database cannot be renamed, however long it is waited.
+    #[error("database `{database}` cannot be renamed: {reason}")]
+    CannotSwap {
+        /// Its name.
+        database: String,
+        /// Why not.
+        reason: String,
     },
     /// A plain SQL dump holds no list of what to drop.
     #[error("a plain SQL dump cannot replace what database `{database}` holds")]
@@ -185,7 +196,16 @@ impl PostgresError {
             Self::PartsNeedEmpty { .. } => {
                 "restore into a new database (`--create`), or without `--jobs`".to_owned()
             }
-            Self::InUse { .. } => "stop what uses it, or say --terminate-connections".to_owned(),
+            Self::InUse { by, .. } if by.prepared > 0 => {
+                "commit or roll back what is prepared: `SELECT gid FROM pg_prepared_xacts`".to_owned()
+            }
+            Self::InUse { .. } => {
+                "stop what uses it, or use --terminate-connections, or --swap-timeout to wait for it"
+                    .to_owned()
+            }
+            Self::CannotSwap { .. } => {
+                "restore as its owner with CREATEDB, or as a superuser (--pg-user)".to_owned()
+            }
             Self::CleanNeedsArchive { .. } => "restore into a new database (`--create`)".to_owned(),
             Self::NotADump { .. } => {
                 "restore it with a command of your own (`--command -- …`) or to a file".to_owned()

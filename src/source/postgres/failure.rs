@@ -119,26 +119,30 @@ impl Failure {
         }
     }
 
-    /// What to do about it.
-    pub fn hint(self) -> &'static str {
-        match self {
-            Self::Locked => {
-                "somebody holds a lock on the table (`SELECT * FROM pg_locks WHERE NOT granted`): try again later, or wait longer with --lock-wait-timeout"
-            }
+    /// What to do about it. Names no option that does not apply, and none that was given already.
+    pub fn hint(self, doing: Doing) -> Option<&'static str> {
+        Some(match self {
+            Self::Locked => match doing {
+                Doing::Dump => {
+                    "another session holds a table lock; find it with `SELECT * FROM pg_locks WHERE NOT granted`, or raise --lock-wait-timeout"
+                }
+                _ => {
+                    "another session holds a table lock; find it with `SELECT * FROM pg_locks WHERE NOT granted`"
+                }
+            },
             Self::StatementTimeout => {
                 "raise `statement_timeout` for this role: `ALTER ROLE … SET statement_timeout = 0`"
             }
-            Self::PermissionDenied => {
-                "to dump, grant the role `pg_read_all_data` (PostgreSQL 14 on); to restore, use the owner of the objects or a superuser, or --no-owner --no-privileges"
-            }
-            Self::RowSecurity => {
-                "the role has to pass row-level security: `ALTER ROLE … BYPASSRLS`, or dump as the tables' owner"
-            }
-            Self::RoleMissing => {
-                "create the role on this server first (roles are in a backup with --globals), or restore with --no-owner --no-privileges"
-            }
+            Self::PermissionDenied => permission_denied(doing),
+            Self::RowSecurity => "use a role with BYPASSRLS, or the owner of the tables",
+            Self::RoleMissing => match doing {
+                Doing::Restore(given) if !given.no_owner || !given.no_privileges => {
+                    "create the role on this server first (`backup --globals` stores roles), or use --no-owner --no-privileges"
+                }
+                _ => "create the role on this server first (`backup --globals` stores roles)",
+            },
             Self::DatabaseGone => {
-                "somebody dropped or renamed the database meanwhile; `psql -l` lists what is there"
+                "the database was dropped or renamed meanwhile; `psql -l` lists what is there"
             }
             Self::ServerGone => "the server stopped, or cut the connection: see its log, then try again",
             Self::DiskFull => "make room on the server's disk, then try again",
@@ -152,27 +156,115 @@ impl Failure {
             Self::LocaleMissing => {
                 "create the database with an encoding and locale that this server has, then restore into it"
             }
-            Self::AlreadyThere => {
-                "restore into a new database (--create), or replace what is there (--clean)"
-            }
+            Self::AlreadyThere => return already_there(doing),
             Self::NothingMatches => {
                 "check the names: they are patterns of pg_dump, and case matters only within double quotes"
             }
-            Self::DependencyMissing => {
-                "something that the part needs is not in the database: restore it, too, or leave out --bare"
-            }
-            Self::Duplicate => {
-                "the rows are there already: restore into a new database (--create), or empty the table first"
-            }
-            Self::ForeignKey => "restore the tables that the rows point to, too",
+            Self::DependencyMissing => return dependency_missing(doing),
+            Self::Duplicate => match doing {
+                Doing::Restore(given) if !given.is_new() => {
+                    "the rows are there already: use a new database (--create), or empty the table first"
+                }
+                _ => {
+                    "the dump itself has rows that contradict a unique key: check the index of the original with `REINDEX`"
+                }
+            },
+            Self::ForeignKey => match doing {
+                Doing::Restore(given) if given.selection => "also restore the referenced tables",
+                _ => "the dump itself has rows without the rows that they reference: check the original",
+            },
             Self::ClientTooOld => "install the client programs of the server's version",
             Self::ArchiveTooNew => {
                 "install a `pg_restore` at least as new as the `pg_dump` that made the archive"
             }
-            Self::ServerTooOld => {
-                "this server is older than the one that was dumped: restore into one that is not"
-            }
+            Self::ServerTooOld => "restore into the same or a newer PostgreSQL version",
+        })
+    }
+}
+
+/// What a client program was doing when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// Dumping.
+    Dump,
+    /// Restoring, with these options.
+    Restore(Given),
+    /// Restoring into a scratch database, without owners and grants.
+    Verify,
+}
+
+/// Options of a restore that were given, as far as a hint depends on them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The database was made for the restore: --create.
+    pub create: bool,
+    /// The same, to take the place of another: --swap.
+    pub swap: bool,
+    /// --clean.
+    pub clean: bool,
+    /// Only a part of the dump: --table, --schema and the like.
+    pub selection: bool,
+    /// --bare.
+    pub bare: bool,
+    /// --no-owner.
+    pub no_owner: bool,
+    /// --no-privileges.
+    pub no_privileges: bool,
+}
+
+impl Given {
+    fn is_new(self) -> bool {
+        self.create || self.swap
+    }
+}
+
+fn permission_denied(doing: Doing) -> &'static str {
+    match doing {
+        Doing::Dump => {
+            "grant the role `pg_read_all_data` (PostgreSQL 14 or newer), or dump as the owner of the tables"
         }
+        Doing::Restore(given) if !given.no_owner || !given.no_privileges => {
+            "restore as the owner of the objects or as a superuser, or use --no-owner --no-privileges"
+        }
+        Doing::Restore(_) => "restore as the owner of the objects or as a superuser",
+        Doing::Verify => "verify as a superuser, or on a server where the role is one",
+    }
+}
+
+fn already_there(doing: Doing) -> Option<&'static str> {
+    match doing {
+        // Into a fresh database nothing can be there that the dump did not bring itself.
+        Doing::Verify | Doing::Dump => None,
+        Doing::Restore(given) if given.is_new() => {
+            Some("the dump makes it twice, or the server's template database holds it")
+        }
+        // What several parts need, a type say, is there after the first.
+        Doing::Restore(Given { selection: true, bare: false, clean: false, .. }) => Some(
+            "restore into a new database (--create), replace what is there (--clean), or restore only the tables and their rows (--bare)",
+        ),
+        Doing::Restore(Given { selection: true, bare: false, .. }) => {
+            Some("restore into a new database (--create), or only the tables and their rows (--bare)")
+        }
+        Doing::Restore(Given { clean: false, .. }) => {
+            Some("restore into a new database (--create), or replace what is there (--clean)")
+        }
+        Doing::Restore(_) => Some("restore into a new database (--create)"),
+    }
+}
+
+fn dependency_missing(doing: Doing) -> Option<&'static str> {
+    match doing {
+        Doing::Restore(Given { bare: true, .. }) => Some(
+            "the selection depends on an object that the database lacks; restore it as well, or omit --bare",
+        ),
+        Doing::Restore(Given { selection: true, .. }) => {
+            Some("the selection depends on an object that the database lacks; restore it as well")
+        }
+        Doing::Dump => None,
+        // The usual reason with a whole dump: restores run with an empty `search_path`.
+        Doing::Restore(_) | Doing::Verify => Some(
+            "if the object is in the dump, a function finds it by `search_path` only: name its schema there (`public.f`), or set it with `ALTER FUNCTION … SET search_path`",
+        ),
     }
 }
 
@@ -207,6 +299,36 @@ impl fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hints_name_no_option_that_was_given_or_does_not_apply() {
+        let all = SIGNS.map(|(_, failure)| failure);
+        let given = Given {
+            create: true,
+            swap: true,
+            clean: true,
+            selection: true,
+            bare: true,
+            no_owner: true,
+            no_privileges: true,
+        };
+        let none = Given::default();
+        for failure in all {
+            let hint = |doing| failure.hint(doing).unwrap_or_default();
+            for option in ["--create", "--clean", "--no-owner", "--no-privileges"] {
+                assert!(!hint(Doing::Restore(given)).contains(option), "{failure} {option}");
+                assert!(!hint(Doing::Verify).contains(option), "{failure} {option}");
+                assert!(!hint(Doing::Dump).contains(option), "{failure} {option}");
+            }
+            assert!(!hint(Doing::Restore(none)).contains("--bare"), "{failure}");
+            assert!(!hint(Doing::Restore(none)).contains("--lock-wait-timeout"), "{failure}");
+        }
+        assert!(F::DependencyMissing.hint(Doing::Restore(none)).unwrap().contains("search_path"));
+        let bare = Given { selection: true, bare: true, ..none };
+        assert!(F::DependencyMissing.hint(Doing::Restore(bare)).unwrap().contains("omit --bare"));
+        let part = Given { selection: true, ..none };
+        assert!(F::AlreadyThere.hint(Doing::Restore(part)).unwrap().contains("--bare"));
+    }
 
     #[test]
     fn the_clients_words_become_a_kind() {

@@ -13,11 +13,13 @@ mod error;
 mod failure;
 mod filter;
 mod holes;
+mod made;
 mod private;
 mod restore;
 mod role;
 mod sink;
 mod swap;
+mod triggers;
 
 pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
@@ -25,11 +27,13 @@ pub use count::{Belonging, Constraints, Count};
 pub use databases::{DatabaseChoice, GlobalsSource};
 pub use dump::{DumpFilter, PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};
-pub use failure::Failure;
+pub use failure::{Doing, Failure, Given};
 pub use filter::{FilterError, Reason, ScriptFilter, ScriptRefused, SessionSettings};
+pub use made::Leftover;
 pub use private::{PrivateError, PrivateServer};
 pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };
 pub use role::{ScratchAttempt, ScratchRole};
-pub use swap::name_beside;
+pub use swap::{InTheWay, name_beside};
+pub use triggers::{BrokenKey, Triggers};

@@ -2,6 +2,7 @@
 
 use super::client::{Clients, FoundClient, ServerInfo, Version, columns, unclear};
 use super::filter::{ScriptFilter, SessionSettings};
+use super::made::Made;
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::content::Kind;
@@ -42,6 +43,11 @@ WITH own AS (
   UNION ALL SELECT FROM pg_largeobject_metadata
 )
 SELECT (SELECT count(*) FROM tables), (SELECT count(*) FROM others)";
+
+/// Rows are loaded before their triggers are made, and foreign keys are checked when they are added: only event triggers heed this
+/// in a dump. Nobody but a superuser may say it, or make one.
+const NO_EVENT_TRIGGERS: &[u8] = b"SELECT set_config('session_replication_role', 'replica', false) \
+    FROM pg_roles WHERE rolname = current_user AND rolsuper;\n";
 
 /// Level by level, as long as that helps: of an index that is not whole in the dump either, nothing changes. Nor of one that was there
 /// before and is somebody else's.
@@ -133,6 +139,10 @@ pub struct RestoreTarget {
     pub no_owner: bool,
     /// Restore no grants.
     pub no_privileges: bool,
+    /// The triggers of tables are off while their rows are loaded, those of foreign keys, too; only a superuser may do that.
+    pub disable_triggers: bool,
+    /// A copy that is only looked at: event triggers of a script do not fire in it.
+    pub scratch: bool,
     /// A database that is made is made like this one: owner, encoding, locale, tablespace.
     pub like: Option<String>,
     /// Connections of others to the database are ended before the restore.
@@ -141,6 +151,9 @@ pub struct RestoreTarget {
     pub psql_commands: bool,
     /// Where to look for client programs.
     pub clients: Clients,
+    /// When and by whom a database that is made was made, in words. It bears them until it is kept, so that a later run can tell
+    /// whether it was left behind.
+    pub maker: Option<String>,
     /// How long the restore may take, and who may stop it.
     pub limits: Limits,
 }
@@ -176,10 +189,13 @@ impl RestoreTarget {
             add: false,
             no_owner: false,
             no_privileges: false,
+            disable_triggers: false,
+            scratch: false,
             like: None,
             terminate: false,
             psql_commands: false,
             clients: Clients::installed(),
+            maker: None,
             limits,
         }
     }
@@ -225,7 +241,7 @@ impl RestoreTarget {
         let state = self.inspect()?;
         let database = self.database.clone();
         if !state.exists && !self.create {
-            return Err(PostgresError::NoDatabase { database, target: self.connection.display() });
+            return Err(PostgresError::NoDatabase { database, target: state.server.place() });
         }
         if !state.is_empty() && !self.clean && !self.add {
             let TargetState { tables, other_objects, .. } = state;
@@ -257,11 +273,25 @@ impl RestoreTarget {
         Ok(prepared)
     }
 
-    /// A database of the same server that can be asked about the target, and what the server says of itself.
+    /// A database of the same server that can be asked about the target, and what the server says of itself. Never the target, nor
+    /// the one that it is to be like: neither can be renamed or dropped while somebody is in it.
     pub(super) fn maintenance(&self, cancel: &Cancel) -> Result<(Connection, ServerInfo), PostgresError> {
-        let own = self.connection.database().filter(|name| *name != self.database);
+        self.maintenance_beside(&[], cancel)
+    }
+
+    /// The same, and none of `others` either.
+    pub(super) fn maintenance_beside(
+        &self,
+        others: &[&str],
+        cancel: &Cancel,
+    ) -> Result<(Connection, ServerInfo), PostgresError> {
+        let is_free = |name: &&str| {
+            *name != self.database && self.like.as_deref() != Some(*name) && !others.contains(name)
+        };
         let mut first_error = None;
-        for database in own.into_iter().chain(["postgres", "template1"]) {
+        for database in
+            self.connection.database().into_iter().chain(["postgres", "template1"]).filter(is_free)
+        {
             let connection = self.connection.with_database(database);
             match self.clients.server(&connection, cancel) {
                 Ok(server) => return Ok((connection, server)),
@@ -272,7 +302,7 @@ impl RestoreTarget {
     }
 
     /// The database's object id: another one of the same name has another.
-    fn oid(&self, asked: &Connection, cancel: &Cancel) -> Result<Option<String>, PostgresError> {
+    pub(super) fn oid(&self, asked: &Connection, cancel: &Cancel) -> Result<Option<String>, PostgresError> {
         let what = format!("look for database `{}`", self.database);
         Ok(Some(self.clients.ask(asked, &what, &self.oid_query(), cancel)?).filter(|oid| !oid.is_empty()))
     }
@@ -281,7 +311,7 @@ impl RestoreTarget {
         format!("SELECT oid FROM pg_database WHERE datname = {}", quoted_text(&self.database))
     }
 
-    fn create_database(&self) -> Result<Created, PostgresError> {
+    fn create_database(&self) -> Result<Made, PostgresError> {
         // Not stoppable from here on: what was made must be known, so that it can be dropped.
         let cancel = Cancel::new();
         let (asked, _) = self.maintenance(&cancel)?;
@@ -297,7 +327,7 @@ impl RestoreTarget {
         if oid.is_empty() {
             return Err(unclear(&what, &oid));
         }
-        Ok(Created { asked, oid })
+        Ok(Made::new(self, asked, oid))
     }
 }
 
@@ -307,13 +337,6 @@ fn may_mean_missing(error: &PostgresError) -> bool {
         error,
         PostgresError::Connect { problem: ConnectProblem::NoDatabase | ConnectProblem::Other, .. }
     )
-}
-
-/// The proof that the database is ours to drop.
-#[derive(Debug)]
-struct Created {
-    asked: Connection,
-    oid: String,
 }
 
 /// A database that is ready to be restored into.
@@ -326,7 +349,7 @@ pub struct Prepared {
     kind: DumpKind,
     client: FoundClient,
     server: ServerInfo,
-    created: Option<Created>,
+    created: Option<Made>,
     was_empty: bool,
     in_parts: bool,
 }
@@ -385,12 +408,17 @@ impl Prepared {
             DumpKind::Tar => "--format=tar",
             _ => {
                 let filter = if target.psql_commands { None } else { Some(self.script_filter()?) };
-                return Ok(Box::new(SqlSink::start(self.connected(), limits, filter)?));
+                let before: &[u8] = if target.scratch { NO_EVENT_TRIGGERS } else { b"" };
+                return Ok(Box::new(SqlSink::start(self.connected(), limits, filter, before)?));
             }
         };
         let mut invocation = self.restoring(format).arg("--single-transaction");
         if target.clean {
             invocation = invocation.args(["--clean", "--if-exists"]);
+        }
+        if target.disable_triggers {
+            // The archive holds data alone; the program wants to hear that before it believes the other.
+            invocation = invocation.args(["--data-only", "--disable-triggers"]);
         }
         Ok(Box::new(ArchiveSink::start(&invocation, limits)?))
     }
@@ -489,8 +517,14 @@ impl Prepared {
     }
 
     /// The restore went well: the database stays.
-    pub fn keep(mut self) {
-        self.created = None;
+    ///
+    /// # Errors
+    /// When the server cannot be told: the database is whole, and still marked as one that was not finished.
+    pub fn keep(mut self) -> Result<(), PostgresError> {
+        match self.created.take() {
+            Some(made) => made.keep(&self.target),
+            None => Ok(()),
+        }
     }
 
     /// The restore failed: drops the database if, and only if, it was made for it. Works after a cancel, too.
@@ -519,29 +553,10 @@ impl Prepared {
     }
 
     fn drop_created(&mut self) -> Result<Discarded, PostgresError> {
-        let Some(Created { asked, oid }) = self.created.take() else {
-            return Ok(Discarded::WasThereBefore);
-        };
-        let target = &self.target;
-        let cancel = Cancel::new();
-        if target.oid(&asked, &cancel)?.is_none_or(|present| present != oid) {
-            return Ok(Discarded::NotOursAnyMore);
+        match self.created.take().map(|made| made.drop_database(&self.target)) {
+            None => Ok(Discarded::WasThereBefore),
+            Some(dropped) => Ok(if dropped? { Discarded::Dropped } else { Discarded::NotOursAnyMore }),
         }
-        let what = format!("drop database `{}`, which was made for the restore", target.database);
-        // The server may not have noticed yet that the restore's connection is gone.
-        let force = if self.server.version >= Version::new(13) {
-            " WITH (FORCE)"
-        } else {
-            let sql = format!(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = {}",
-                quoted_text(&target.database)
-            );
-            target.clients.ask(&asked, &what, &sql, &cancel)?;
-            ""
-        };
-        let sql = format!("DROP DATABASE {}{force}", quoted_name(&target.database));
-        target.clients.ask(&asked, &what, &sql, &cancel)?;
-        Ok(Discarded::Dropped)
     }
 }
 

@@ -93,10 +93,11 @@ impl SqlSink {
         client: Invocation,
         limits: Limits,
         filter: Option<ScriptFilter>,
+        before: &[u8],
     ) -> Result<Self, SourceError> {
         let invocation = client.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-"]);
         let mut process = ProcessSink::start_keeping_output(&invocation, limits)?;
-        match process.write_all(b"BEGIN;\n") {
+        match process.write_all(b"BEGIN;\n").and_then(|()| process.write_all(before)) {
             Ok(()) => Ok(Self { process, filter, refused: None }),
             Err(_) => Err(process.reason()),
         }

@@ -4,14 +4,45 @@ use super::client::{Version, unclear};
 use super::restore::{RestoreTarget, quoted_name, quoted_text};
 use super::{Connection, PostgresError};
 use crate::event::Cancel;
-use std::time::Duration;
+use crate::source::SourceError;
+use std::time::{Duration, Instant};
 
 /// PostgreSQL cuts longer names, in bytes.
 const NAME_BYTES_MAX: usize = 63;
-/// So often a rename is tried while others keep connecting.
+/// So often a rename is tried at least while others keep connecting.
 const RENAMES: usize = 5;
-/// Between two of them.
+/// So often it is looked who is connected before somebody counts as connected.
+const LOOKS: usize = 5;
+/// Between two looks at who is connected.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// What keeps a database from being renamed now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InTheWay {
+    /// Sessions in it, in words: `3 of pgbouncer as app from 10.0.0.7`.
+    pub sessions: Vec<String>,
+    /// Transactions in it that were prepared and neither committed nor rolled back.
+    pub prepared: u64,
+}
+
+impl InTheWay {
+    /// Whether nothing is.
+    pub fn is_nothing(&self) -> bool {
+        self.sessions.is_empty() && self.prepared == 0
+    }
+}
+
+impl std::fmt::Display for InTheWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut all = self.sessions.clone();
+        match self.prepared {
+            0 => {}
+            1 => all.push("1 prepared transaction".to_owned()),
+            many => all.push(format!("{many} prepared transactions")),
+        }
+        f.write_str(&all.join(", "))
+    }
+}
 
 /// A name for a database beside another: `shop_new_20261121_030000`.
 pub fn name_beside(database: &str, suffix: &str) -> String {
@@ -50,58 +81,119 @@ impl RestoreTarget {
         Ok(properties)
     }
 
-    /// Gives this database the grants, settings, comment and connection limit of `live`, renames that to `kept` and this one to
-    /// `live`, all in one transaction.
-    ///
-    /// Nobody may be connected to either; with `terminate` those who are lose their connection.
+    /// Looks whether this database can be renamed at all, and what is in the way now. Changes nothing.
     ///
     /// # Errors
-    /// Both databases are as before then. [`PostgresError::InUse`] while others are connected.
-    pub fn take_place_of(&self, live: &str, kept: &str, terminate: bool) -> Result<(), PostgresError> {
-        // Not stoppable half-way.
-        let cancel = Cancel::new();
-        let (asked, _) = self.maintenance(&cancel)?;
-        let what = format!("put database `{}` in the place of `{live}`", self.database);
-        let mut statements = self.to_be_like(&asked, live)?;
-        if terminate {
-            statements.push(others_out(live));
-        }
-        statements.push(format!("ALTER DATABASE {} RENAME TO {}", quoted_name(live), quoted_name(kept)));
-        statements.push(format!(
-            "ALTER DATABASE {} RENAME TO {}",
-            quoted_name(&self.database),
-            quoted_name(live)
-        ));
-        // One string is one transaction.
-        let all = statements.join("; ");
-        let mut tries = 0;
+    /// [`PostgresError::CannotSwap`] when waiting would not help.
+    pub fn look_before_swap(&self) -> Result<InTheWay, PostgresError> {
+        let mut looks = 1;
         loop {
-            tries += 1;
-            match self.clients.ask(&asked, &what, &all, &cancel) {
-                Ok(_) => return Ok(()),
-                Err(PostgresError::Step { source, .. })
-                    if source.to_string().contains("is being accessed by other users") =>
-                {
-                    if !terminate || tries == RENAMES {
-                        return Err(PostgresError::InUse { database: live.to_owned() });
-                    }
-                    std::thread::sleep(PAUSE);
-                }
-                Err(error) => return Err(error),
+            let in_the_way = self.look_once()?;
+            // The server needs a moment to notice that a session has ended, our own of a question before, say.
+            if in_the_way.is_nothing() || looks == LOOKS || self.limits.cancel.is_cancelled() {
+                return Ok(in_the_way);
             }
+            looks += 1;
+            std::thread::sleep(PAUSE);
         }
     }
 
-    /// Drops the database, which must be the caller's own.
+    fn look_once(&self) -> Result<InTheWay, PostgresError> {
+        let cancel = &self.limits.cancel;
+        let (asked, server) = self.maintenance(cancel)?;
+        let what = format!("ask who uses database `{}`", self.database);
+        let sql = format!(
+            "SELECT json_build_array(d.datistemplate, r.rolsuper, r.rolcreatedb AND pg_has_role(d.datdba, 'USAGE'),
+               (SELECT count(*) FROM pg_prepared_xacts WHERE database = d.datname),
+               (SELECT coalesce(json_agg(json_build_array(n, who, coalesce(app, ''), coalesce(place, ''))), '[]') FROM (
+                 SELECT count(*) AS n, coalesce(usename, 'the server') AS who, application_name AS app, host(client_addr) AS place
+                 FROM pg_stat_activity WHERE datid = d.oid AND pid <> pg_backend_pid()
+                 AND coalesce(query, '') NOT LIKE 'autovacuum: %' GROUP BY 2, 3, 4 ORDER BY 1 DESC LIMIT 10) sessions))
+             FROM pg_database d, pg_roles r WHERE d.datname = {} AND r.rolname = current_user",
+            quoted_text(&self.database)
+        );
+        let answer = self.clients.ask(&asked, &what, &sql, cancel)?;
+        if answer.is_empty() {
+            return Err(PostgresError::NoDatabase {
+                database: self.database.clone(),
+                target: server.place(),
+            });
+        }
+        type Sessions = Vec<(u64, String, String, String)>;
+        let (is_template, is_superuser, is_owner, prepared, sessions): (bool, bool, bool, u64, Sessions) =
+            serde_json::from_str(&answer).map_err(|_| unclear(&what, &answer))?;
+        let refused = match () {
+            () if is_template => Some("it is a template"),
+            () if !is_superuser && !is_owner => {
+                Some("the role must be its owner and have CREATEDB, or be a superuser")
+            }
+            () => None,
+        };
+        if let Some(reason) = refused {
+            let database = self.database.clone();
+            return Err(PostgresError::CannotSwap { database, reason: reason.to_owned() });
+        }
+        let sessions = sessions.into_iter().map(|(count, who, app, place)| {
+            let app = if app.is_empty() { String::new() } else { format!("{app} as ") };
+            let place = if place.is_empty() { String::new() } else { format!(" from {place}") };
+            format!("{count} of {app}{who}{place}")
+        });
+        Ok(InTheWay { sessions: sessions.collect(), prepared })
+    }
+
+    /// Gives this database the grants, settings, comment and connection limit of `live`, renames that to `kept` and this one to
+    /// `live`, all in one transaction.
+    ///
+    /// Nobody may be connected to either: it is waited for `patience` at most. With `terminate`, those who are lose their connection.
     ///
     /// # Errors
-    /// When the server cannot be asked, or others are connected.
-    pub fn drop_database(&self) -> Result<(), PostgresError> {
+    /// Both databases are as before then. [`PostgresError::InUse`] when others are still connected.
+    pub fn take_place_of(
+        &self,
+        live: &str,
+        kept: &str,
+        terminate: bool,
+        patience: Duration,
+    ) -> Result<(), PostgresError> {
+        // Not stoppable half-way; between two tries it is.
         let cancel = Cancel::new();
-        let (asked, _) = self.maintenance(&cancel)?;
-        let what = format!("drop database `{}`", self.database);
-        let sql = format!("DROP DATABASE IF EXISTS {}", quoted_name(&self.database));
-        self.clients.ask(&asked, &what, &sql, &cancel).map(drop)
+        let beside = [live, kept];
+        let (asked, _) = self.maintenance_beside(&beside, &cancel)?;
+        let what = format!("put database `{}` in the place of `{live}`", self.database);
+        let old = Self { database: live.to_owned(), like: Some(self.database.clone()), ..self.clone() };
+        let began = Instant::now();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            // A rename waits by itself for some seconds, in which nobody can connect: it is only tried when it may go well.
+            let mut in_the_way = old.look_once()?;
+            if terminate {
+                in_the_way.sessions.clear();
+            }
+            if in_the_way.is_nothing() {
+                let mut statements = self.to_be_like(&asked, live)?;
+                if terminate {
+                    statements.push(others_out(live));
+                }
+                statements.push(renamed(live, kept));
+                statements.push(renamed(&self.database, live));
+                // One string is one transaction.
+                match self.clients.ask(&asked, &what, &statements.join("; "), &cancel) {
+                    Err(PostgresError::Step { source, .. }) if is_in_use(&source) => {}
+                    outcome => return outcome.map(drop),
+                }
+                in_the_way = old.look_once()?;
+            }
+            let may_try = terminate && tries < RENAMES;
+            if !may_try && began.elapsed() >= patience {
+                return Err(PostgresError::InUse { database: live.to_owned(), by: in_the_way });
+            }
+            if self.limits.cancel.is_cancelled() {
+                let source = Box::new(SourceError::Cancelled { program: "psql".to_owned() });
+                return Err(PostgresError::Step { what, source });
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// The statements that give this database what `live` has and no dump of a single database holds.
@@ -125,7 +217,7 @@ impl RestoreTarget {
                    'session_preload_libraries', 'unix_socket_directories') THEN value ELSE quote_literal(value) END
                FROM settings
                UNION ALL SELECT 4, format('COMMENT ON DATABASE %I IS %L', {new}, shobj_description(oid, 'pg_database'))
-               FROM live WHERE shobj_description(oid, 'pg_database') IS NOT NULL
+               FROM live
                UNION ALL SELECT 5, format('ALTER DATABASE %I CONNECTION LIMIT %s', {new}, datconnlimit)
                FROM live WHERE datconnlimit <> -1
              ) SELECT coalesce(array_to_json(array_agg(s ORDER BY n)), '[]') FROM each",
@@ -147,7 +239,16 @@ impl RestoreTarget {
     }
 }
 
-fn others_out(database: &str) -> String {
+fn renamed(from: &str, to: &str) -> String {
+    format!("ALTER DATABASE {} RENAME TO {}", quoted_name(from), quoted_name(to))
+}
+
+/// Whether others are connected to a database that was to be renamed.
+fn is_in_use(source: &SourceError) -> bool {
+    source.to_string().contains("is being accessed by other users")
+}
+
+pub(super) fn others_out(database: &str) -> String {
     format!(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid()",
         quoted_text(database)

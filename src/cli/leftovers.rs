@@ -1,0 +1,87 @@
+//! Databases that killed runs left on a server: found, told, and dropped when somebody says so.
+
+use super::Context;
+use super::prompt;
+use super::report::CliError;
+use crate::clock::Clock;
+use crate::source::postgres::{Leftover, RestoreTarget};
+
+/// What a database that is made bears until it is finished: when it was made, and by whom.
+pub(super) fn maker(context: &Context) -> String {
+    let now = context.clock.now().strftime("%Y-%m-%d %H:%M:%S UTC");
+    format!("{now} by {}, process {}", context.app.host(), std::process::id())
+}
+
+/// How somebody agrees that something left behind is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consent {
+    /// It is asked for, where there is a terminal.
+    Asked,
+    /// It was given with an option.
+    Given,
+    /// Nobody wants to be asked: it is only told.
+    Unasked,
+}
+
+impl Consent {
+    /// By `--drop-leftovers` and `--yes`.
+    pub fn new(drop_leftovers: bool, yes: bool) -> Self {
+        match (drop_leftovers, yes) {
+            (true, _) => Self::Given,
+            (false, true) => Self::Unasked,
+            (false, false) => Self::Asked,
+        }
+    }
+}
+
+/// Offers to drop what was left behind on the server of `target`, where `concerns` says that it matters now.
+///
+/// # Errors
+/// When somebody interrupts instead of answering.
+pub(super) fn offer(
+    context: &Context,
+    target: &RestoreTarget,
+    consent: Consent,
+    concerns: impl Fn(&Leftover) -> bool,
+) -> Result<(), CliError> {
+    // Safe to ignore: a role that may not ask the server about other databases may well restore into its own.
+    let found = target.leftovers().unwrap_or_default();
+    for leftover in found.iter().filter(|leftover| concerns(leftover)) {
+        let state = if leftover.is_whole { "waits to be swapped" } else { "was left unfinished" };
+        let about = format!("database `{}` {state} (made {})", leftover.database, leftover.made);
+        let question = format!("{}. Drop it?", capital(&about));
+        let answer = match consent {
+            // Only an unfinished database goes unasked: the other one may be wanted.
+            Consent::Given if !leftover.is_whole => Some(Ok(true)),
+            Consent::Asked => prompt::confirm(&question, &context.cancel),
+            Consent::Given | Consent::Unasked => None,
+        };
+        let is_agreed = match answer {
+            Some(answer) => answer.map_err(|error| CliError::usage(error.to_string()))?,
+            None => {
+                context.warn(format!("{about}; {}", way_out(leftover)));
+                false
+            }
+        };
+        if is_agreed {
+            match target.drop_leftover(leftover) {
+                Ok(true) => context.say(&format!("dropped database `{}`", leftover.database)),
+                Ok(false) => {}
+                Err(error) => context.warn(format!("cannot drop database `{}`: {error}", leftover.database)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn way_out(leftover: &Leftover) -> String {
+    match leftover.is_whole {
+        true => format!("use `dumpvault swap {} LIVE`, or drop it", leftover.database),
+        false => "use --drop-leftovers to drop it".to_owned(),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
