@@ -205,8 +205,10 @@ fn tell(context: &Context, report: &CopyReport, request: &CopyRequest) -> Exit {
     }
     let [there, wanted, copied, failed] = counts;
     context.say(&match request.dry_run {
-        true => format!("{wanted} snapshots would be copied, {there} are there already"),
-        false => format!("{copied} snapshots copied, {there} were there already, {failed} failed"),
+        true => format!("{} would be copied, {there} there already", render::count(wanted, "snapshot")),
+        false => {
+            format!("{} copied, {there} there already, {failed} failed", render::count(copied, "snapshot"))
+        }
     });
     if failed > 0 || !report.hidden.is_empty() {
         exit = Exit::Integrity;
