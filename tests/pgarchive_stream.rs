@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use dumpvault::content::{ContentError, Inspector, Verdict};
+use dumpvault::content::{ContentError, Inspector, Remark, Verdict};
 use dumpvault::pgarchive::{
     ArchiveError, DataKind, Selection, TableMap, Toc, WithData, plan_jobs, select, synthesise,
 };
@@ -199,7 +199,7 @@ fn what_is_no_dump_is_left_alone() {
         ));
     }
     assert_eq!(verdict([&b""[..]]), Verdict::Unknown);
-    assert_eq!(verdict([&b"REDIS0009"[..]]), Verdict::Unknown);
+    assert_eq!(verdict([&b"REDIS"[..]]), Verdict::Unknown);
     assert_eq!(verdict([&b"SELECT 1;\n"[..]]), Verdict::Unknown);
 }
 
@@ -283,9 +283,13 @@ fn a_script_cut_anywhere_is_incomplete() {
 }
 
 #[test]
-fn commands_behind_the_end_are_not_what_pg_dump_writes() {
+fn commands_behind_the_end_are_told_and_make_the_dump_no_less_whole() {
     let more = [&SCRIPT[..], b"SELECT 1;\n"].concat();
-    assert!(matches!(verdict([&more[..]]), Verdict::Incomplete(_)));
+    let mut inspector = Inspector::new();
+    inspector.push(&more);
+    let found = inspector.finish();
+    assert!(matches!(found.verdict, Verdict::Whole(Some(_))));
+    assert_eq!(found.remarks, [Remark::Behind { offset: SCRIPT.len() as u64 }]);
     // Two dumps one after the other are two whole dumps.
     let twice = [&SCRIPT[..], &SCRIPT[..]].concat();
     assert_eq!(map(&twice).tables.len(), 4);
