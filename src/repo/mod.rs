@@ -526,7 +526,15 @@ impl Repository {
     }
 
     fn remember(id: &RepoId, surroundings: &Surroundings) -> HostMemory {
-        HostMemory::open(&surroundings.state_root.join("repositories").join(id.to_string()))
+        let dir = surroundings.state_root.join("repositories").join(id.to_string());
+        let memory = HostMemory::open(&dir);
+        if let Some(failure) = memory.failure() {
+            tracing::warn!(
+                "the state directory `{}` cannot be used, so a repository that was turned back is not noticed: {failure}",
+                dir.display()
+            );
+        }
+        memory
     }
 
     /// Follows the key epochs and reads who may say what.
@@ -611,6 +619,11 @@ impl Repository {
     /// Its parameters.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether this host had never seen the repository before it was opened.
+    pub fn is_new_here(&self) -> bool {
+        self.memory.is_new()
     }
 
     /// Where it lies, for people.

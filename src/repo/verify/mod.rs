@@ -311,7 +311,9 @@ impl Repository {
         for id in self.list_names::<IndexId>("index/")? {
             report.objects += 1;
             match self.read_index(&id) {
-                Ok((Err(_), _)) => {}
+                Ok((Err(why), _)) => {
+                    report.foreign.push(ForeignObject { object: ObjectName::key(&id), why, head: None });
+                }
                 Ok((Ok(_), index)) if rebuilt || self.agrees(&mut catalog, &index.packs) => {}
                 Ok(_) => {
                     drop(catalog);
