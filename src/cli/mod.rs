@@ -167,7 +167,7 @@ impl Context {
     /// A line for people, left out with --quiet and --json.
     fn say(&self, line: &str) {
         if !self.quiet && !self.json {
-            self.output(line);
+            self.progress.suspend(|| print(line));
         }
     }
 
