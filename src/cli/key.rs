@@ -192,7 +192,8 @@ fn list(context: &Context) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
     let slots = repo.list_keys(&credential)?;
     let zone = context.app.config.calendar()?.zone;
-    let damaged = slots.iter().any(|slot| slot.label.is_err());
+    // Anybody who can put objects can put what is no slot.
+    let damaged = slots.iter().any(|slot| slot.label.as_ref().is_err_and(|error| !error.is_foreign()));
     let word = |kind: &SlotKind| match kind {
         SlotKind::Passphrase => "passphrase",
         SlotKind::KeyFile => "key file",

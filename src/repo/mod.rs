@@ -284,6 +284,11 @@ fn wrong_key(credential: &str, slots: usize, location: &str) -> String {
 }
 
 impl RepoError {
+    /// Whether an object is whole and says nothing that counts, as anybody could put it.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::Damaged { source, .. } if sync::is_foreign(source))
+    }
+
     /// Whether stored bytes are damaged, missing, or lie: what ends with the exit code of an integrity failure.
     pub fn is_integrity(&self) -> bool {
         matches!(
