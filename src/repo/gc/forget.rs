@@ -6,6 +6,7 @@ use crate::repo::format::mark::{Mark, MarkKind};
 use crate::repo::history::{Vouched, superseded};
 use crate::repo::objects::ObjectName;
 use crate::repo::{RepoError, Repository};
+use crate::storage::ErrorKind;
 use std::collections::HashMap;
 
 /// Ids that one *forgotten* mark names at most.
@@ -180,8 +181,11 @@ impl Repository {
         let mut unreadable = Vec::new();
         Self::refuse_turned_back(&self.history(&mut catalog)?)?;
         let marks = self.read_marks(&mut catalog, &mut unreadable)?;
-        if !snapshots.is_empty() {
-            self.note_forgotten(snapshots, &marks)?;
+        let noted = if snapshots.is_empty() { Ok(()) } else { self.note_forgotten(snapshots, &marks) };
+        // A full store takes the word only once something is gone.
+        let is_full = matches!(&noted, Err(RepoError::Storage(error)) if error.kind == ErrorKind::NoSpace);
+        if !is_full {
+            noted?;
         }
         let mut of_object: HashMap<&str, Vec<(&MarkId, usize)>> = HashMap::new();
         for Vouched { id, mark, .. } in &marks {
@@ -196,6 +200,9 @@ impl Repository {
                 self.storage.delete(&mark.key())?;
             }
             self.storage.delete(&snapshot.key())?;
+        }
+        if is_full {
+            self.note_forgotten(snapshots, &marks)?;
         }
         Ok(())
     }
