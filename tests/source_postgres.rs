@@ -79,7 +79,7 @@ fn restore(target: &RestoreTarget, bytes: &[u8]) {
         panic!("{}", sink.fail_reason());
     }
     sink.finish().unwrap();
-    prepared.keep();
+    prepared.keep().unwrap();
 }
 
 /// Restores what cannot be restored, and gives the reason.

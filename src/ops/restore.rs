@@ -320,11 +320,20 @@ impl Chosen {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<ReadStats, OpError> {
-        let prepared = target.prepare(self.dump_kind(content.stream, cancel)?)?;
+        let kind = self.dump_kind(content.stream, cancel)?;
+        let plan = match kind {
+            DumpKind::Archive { .. } if target.create => {
+                let archive = self.archive(content.stream, observer, cancel)?;
+                // A part makes no database like the dump's, nor what is to stand in for a live one.
+                archive.database_plan(content.parts.is_none() && target.like.is_none())?
+            }
+            _ => None,
+        };
+        let prepared = target.prepare_as(kind, plan.as_ref())?;
         let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
         match outcome {
             Ok(stats) => {
-                prepared.keep();
+                keep(prepared, &target.database, observer)?;
                 Ok(stats)
             }
             Err(failure) => Err(discard(prepared, &target.database, failure)),
@@ -357,6 +366,15 @@ impl Chosen {
         })?;
         Ok(kind_of_dump(&front))
     }
+}
+
+/// Ends a restore that went well, and tells what of the dump's database could not be had.
+fn keep(prepared: Prepared, database: &str, observer: &dyn Observer) -> Result<(), OpError> {
+    for lost in prepared.keep()? {
+        let message = format!("database `{database}` lacks something that the dump's had: {lost}");
+        observer.observe(Event::Warning { message });
+    }
+    Ok(())
 }
 
 /// Clears away what a failed restore left in the database, and says so.

@@ -11,6 +11,7 @@
 //! | `map` | what is remembered of a stream, and its encoding |
 //! | `survey` | which of these a stream is |
 //! | `toc` | the table of contents in memory |
+//! | `database` | what is said of the database itself |
 //! | `pattern` | how a person names a table |
 //! | `select` | what must come along with a table |
 //! | `synthesise` | an archive made of parts of another |
@@ -26,6 +27,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod data;
+mod database;
 mod entry;
 mod header;
 mod jobs;
@@ -39,6 +41,7 @@ mod toc;
 mod wire;
 
 pub use data::DataFacts;
+pub use database::{DatabaseEntry, DatabaseStatement, StatementKind};
 pub use entry::{Entry, Section};
 pub use header::{Compression, Created, Header};
 pub use jobs::{JobsPlan, Part, plan_jobs};

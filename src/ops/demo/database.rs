@@ -102,7 +102,7 @@ impl Database {
         }
         sink.finish().map_err(failed)?;
         world.observer.observe(Event::StreamFinished { stream });
-        prepared.keep();
+        prepared.keep()?;
         Ok(())
     }
 

@@ -5,11 +5,13 @@ use crate::event::{Cancel, Event, Observer};
 use crate::ops::OpError;
 use crate::ops::tables::table_map;
 use crate::pgarchive::{
-    DumpForm, Selection, Survey, Synthesis, TableData, TableMap, Toc, Verdict, WithData, select, synthesise,
+    DatabaseEntry, DumpForm, Selection, StatementKind, Survey, Synthesis, TableData, TableMap, Toc, Verdict,
+    WithData, select, synthesise,
 };
 use crate::repo::RepoError;
 use crate::repo::reader::{ReadSettings, ReadStats};
 use crate::snapshot::Stream;
+use crate::source::postgres::{DatabasePlan, PlanStatement};
 use std::ops::Range;
 
 /// Wanted ranges with no more than this between them are read as one: the block in between would be opened anyway.
@@ -45,6 +47,27 @@ impl Archive {
     /// Where everything is.
     pub fn map(&self) -> &TableMap {
         &self.map
+    }
+
+    /// How a database is to be made for a restore; `None` if the archive does not say. What was set for the dump's database comes with
+    /// a restore of the whole, to be made like it; else it is its encoding and locale alone.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub fn database_plan(&self, with_properties: bool) -> Result<Option<DatabasePlan>, OpError> {
+        let Some(entry) = DatabaseEntry::of(&self.toc()?) else { return Ok(None) };
+        let mut plan = DatabasePlan { options: entry.options, ..DatabasePlan::default() };
+        if with_properties {
+            plan.owner = entry.owner;
+            plan.lost = entry.unreadable.iter().map(|what| format!("{what}, which is not UTF-8")).collect();
+            let each = entry.statements.into_iter().map(|statement| PlanStatement {
+                is_privilege: statement.kind == StatementKind::Privilege,
+                pieces: statement.pieces,
+                setting: statement.setting,
+            });
+            plan.statements = each.collect();
+        }
+        Ok(Some(plan))
     }
 
     /// Chooses a part.

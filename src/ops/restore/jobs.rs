@@ -7,7 +7,7 @@
 //! No transaction spans them, so that the database has to be new or empty. Everything that can be wrong with the archive is found
 //! before the first command reaches the server.
 
-use super::{Archive, Chosen, discard};
+use super::{Archive, Chosen, discard, keep};
 use crate::event::{Cancel, Event, Observer};
 use crate::ops::OpError;
 use crate::pgarchive::{JobsPlan, Part, Synthesis, plan_jobs};
@@ -97,10 +97,13 @@ impl Chosen {
             return Err(PostgresError::PartsNeedEmpty { database, tables: state.tables }.into());
         }
         let (major, minor) = archive.map().format_version;
-        let prepared = target.prepare(DumpKind::Archive { format: (major, minor) })?.in_parts();
+        let is_whole = entries.len() == archive.toc()?.entries().len();
+        let database = archive.database_plan(is_whole && target.like.is_none())?;
+        let kind = DumpKind::Archive { format: (major, minor) };
+        let prepared = target.prepare_as(kind, database.as_ref())?.in_parts();
         match self.fill(stream, &parts, &prepared, jobs) {
             Ok(stats) => {
-                prepared.keep();
+                keep(prepared, &target.database, jobs.observer)?;
                 Ok(stats)
             }
             Err(failure) => Err(discard(prepared, &target.database, failure)),

@@ -8,7 +8,7 @@ use crate::id::SnapshotId;
 use crate::ops::OpError;
 use crate::pgarchive::{DataKind, Entry, TableData};
 use crate::snapshot::Stream;
-use crate::source::postgres::{Constraints, DumpKind, Prepared, RestoreTarget};
+use crate::source::postgres::{Constraints, DatabasePlan, DumpKind, Prepared, RestoreTarget};
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -52,7 +52,19 @@ impl Chosen {
     ) -> Result<Verified, OpError> {
         let began = Instant::now();
         let kind = self.dump_kind(stream, jobs.cancel)?;
-        let prepared = target.prepare(kind)?.in_parts();
+        let plan = match kind {
+            DumpKind::Archive { .. } => {
+                let plan = self.archive(stream, jobs.observer, jobs.cancel)?.database_plan(true)?;
+                // What cannot be had here is no fault of the dump; who may connect to a scratch database is nobody's business.
+                plan.map(|plan| DatabasePlan {
+                    owner: None,
+                    statements: plan.statements.into_iter().filter(|it| it.setting.is_some()).collect(),
+                    ..plan
+                })
+            }
+            _ => None,
+        };
+        let prepared = target.prepare_as(kind, plan.as_ref())?.in_parts();
         match self.restore_and_count(stream, target, &prepared, (kind, share), jobs) {
             Ok((findings, constraints, foreign_keys_expected)) => {
                 prepared.discard()?;

@@ -7,18 +7,21 @@
 mod client;
 mod connection;
 mod count;
+mod create;
 mod databases;
 mod dump;
 mod error;
 mod failure;
 mod private;
 mod restore;
+mod script;
 mod sink;
 mod swap;
 
 pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
 pub use count::{Belonging, Constraints, Count};
+pub use create::{DatabasePlan, PlanStatement};
 pub use databases::{DatabaseChoice, GlobalsSource};
 pub use dump::{DumpFilter, PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};

@@ -1,6 +1,8 @@
 //! Restoring a dump into one database: all of it or nothing.
 
-use super::client::{Clients, FoundClient, ServerInfo, Version, columns, unclear};
+use super::client::{Clients, FoundClient, ServerInfo, TIMEOUT_SETTING, Version, columns, unclear};
+use super::create::DatabasePlan;
+use super::script::{ForOlderServer, ScriptSink};
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::event::Cancel;
@@ -142,7 +144,9 @@ pub struct RestoreTarget {
     pub no_owner: bool,
     /// Restore no grants.
     pub no_privileges: bool,
-    /// A database that is made is made like this one: owner, encoding, locale, tablespace.
+    /// Restore everything into the database's own tablespace.
+    pub no_tablespaces: bool,
+    /// A database that is made gets this one's owner and tablespace; encoding and locale, too, where nothing is known of the dump's.
     pub like: Option<String>,
     /// Connections of others to the database are ended before the restore.
     pub terminate: bool,
@@ -183,6 +187,7 @@ impl RestoreTarget {
             add: false,
             no_owner: false,
             no_privileges: false,
+            no_tablespaces: false,
             like: None,
             terminate: false,
             clients: Clients::installed(),
@@ -227,6 +232,14 @@ impl RestoreTarget {
     /// # Errors
     /// When the restore must not or cannot begin; nothing was changed then.
     pub fn prepare(&self, kind: DumpKind) -> Result<Prepared, PostgresError> {
+        self.prepare_as(kind, None)
+    }
+
+    /// The same; a database that is made is made as `plan` says.
+    ///
+    /// # Errors
+    /// As [`RestoreTarget::prepare`].
+    pub fn prepare_as(&self, kind: DumpKind, plan: Option<&DatabasePlan>) -> Result<Prepared, PostgresError> {
         let cancel = &self.limits.cancel;
         let state = self.inspect()?;
         let database = self.database.clone();
@@ -245,17 +258,25 @@ impl RestoreTarget {
             DumpKind::Sql => "psql",
             kind => return Err(PostgresError::NotADump { kind }),
         };
-        let client = self.clients.choose(tool, state.server.version, reader_needed(kind), cancel)?;
+        let version = state.server.version;
+        let client = match tool {
+            "pg_restore" => self.clients.choose_restorer(version, reader_needed(kind), cancel)?,
+            tool => self.clients.choose(tool, version, reader_needed(kind), cancel)?,
+        };
         let mut prepared = Prepared {
             target: self.clone(),
             kind,
             client,
             server: state.server,
             created: None,
+            plan: DatabasePlan::default(),
             in_parts: false,
         };
         if !state.exists {
-            prepared.created = Some(self.create_database()?);
+            let mut plan = plan.cloned().unwrap_or_default();
+            let created = prepared.created.insert(self.create_database(&mut plan)?);
+            self.begin(&created.asked, &mut plan);
+            prepared.plan = plan;
         } else if self.terminate {
             self.terminate_others()?;
         }
@@ -286,16 +307,13 @@ impl RestoreTarget {
         format!("SELECT oid FROM pg_database WHERE datname = {}", quoted_text(&self.database))
     }
 
-    fn create_database(&self) -> Result<Created, PostgresError> {
+    fn create_database(&self, plan: &mut DatabasePlan) -> Result<Created, PostgresError> {
         // Not stoppable from here on: what was made must be known, so that it can be dropped.
         let cancel = Cancel::new();
-        let (asked, _) = self.maintenance(&cancel)?;
+        let (asked, server) = self.maintenance(&cancel)?;
         let what = format!("create database `{}`", self.database);
         // `template0` holds nothing of the site's own, which the dump may hold, too.
-        let properties = match &self.like {
-            Some(model) => self.properties(&asked, model)?,
-            None => String::new(),
-        };
+        let properties = self.clauses(&asked, server.version, plan)?;
         let create =
             format!("CREATE DATABASE {} TEMPLATE template0{properties}", quoted_name(&self.database));
         let oid = self.clients.ask_after(&asked, &what, &create, &self.oid_query(), &cancel)?;
@@ -332,6 +350,8 @@ pub struct Prepared {
     client: FoundClient,
     server: ServerInfo,
     created: Option<Created>,
+    /// What the database is to get when it is whole.
+    plan: DatabasePlan,
     in_parts: bool,
 }
 
@@ -372,27 +392,60 @@ impl Prepared {
 
     /// Starts the program that takes the whole stream, its first bytes included.
     ///
-    /// The restore is one transaction, which is only committed by [`Sink::finish`]: a stream that is cut, even by the death of
-    /// this process, leaves the database as it was. The exception is a plain dump that commits by itself, as `pg_dump` makes
-    /// them around large objects; [`Prepared::discard`] finds out.
+    /// Into a database that was there, the restore is one transaction, which is only committed by [`Sink::finish`]: a stream that is
+    /// cut, even by the death of this process, leaves the database as it was. The exception is a plain dump that commits by itself,
+    /// as `pg_dump` makes them around large objects; [`Prepared::discard`] finds out.
+    ///
+    /// One that was made for the restore is dropped when that fails. So it needs no single transaction, which would need a lock for
+    /// every object of the dump at once.
     ///
     /// # Errors
     /// When the program cannot be started.
     pub fn open_sink(&self) -> Result<Box<dyn Sink>, SourceError> {
         let target = &self.target;
-        let limits = target.limits.clone();
         let format = match self.kind {
             DumpKind::Archive { .. } => "--format=custom",
             DumpKind::Tar => "--format=tar",
             _ => {
-                return Ok(Box::new(SqlSink::start(self.connected(), limits)?));
+                let sink = Box::new(SqlSink::start(self.connected(), target.limits.clone())?);
+                return Ok(match self.server.version < TIMEOUT_SETTING {
+                    true => Box::new(ForOlderServer::new(sink)),
+                    false => sink,
+                });
             }
         };
-        let mut invocation = self.restoring(format).arg("--single-transaction");
-        if target.clean {
-            invocation = invocation.args(["--clean", "--if-exists"]);
+        let mut options = match self.created.is_some() {
+            true => self.batches(),
+            false => vec!["--single-transaction"],
+        };
+        if target.clean && self.created.is_none() {
+            options.extend(["--clean", "--if-exists"]);
         }
-        Ok(Box::new(ArchiveSink::start(&invocation, limits)?))
+        self.open_archive(format, &options)
+    }
+
+    /// Several objects in one transaction, but not so many that the server runs out of locks.
+    fn batches(&self) -> Vec<&'static str> {
+        match self.client.version >= Version::new(17) {
+            true => vec!["--transaction-size=100"],
+            false => Vec::new(),
+        }
+    }
+
+    fn open_archive(&self, format: &str, options: &[&str]) -> Result<Box<dyn Sink>, SourceError> {
+        let limits = self.target.limits.clone();
+        let invocation = self.restoring(format).args(options.iter().copied());
+        if !self.writes_script() {
+            return Ok(Box::new(ArchiveSink::start(&invocation, limits)?));
+        }
+        let RestoreTarget { connection, database, clients, .. } = &self.target;
+        let psql = clients.client(&connection.with_database(database), self.client.path.with_file_name("psql"));
+        Ok(Box::new(ScriptSink::start(&invocation, psql, limits)?))
+    }
+
+    /// Whether `pg_restore` is too new to talk to the server itself.
+    fn writes_script(&self) -> bool {
+        self.client.is_too_new_for(self.server.version)
     }
 
     /// Says that the restore is made of several runs: what failed then leaves something behind that [`Prepared::discard`] looks for.
@@ -401,18 +454,18 @@ impl Prepared {
         self
     }
 
-    /// Starts the program for a part of the restore: an archive made of parts of the dump. It is a transaction of its own.
+    /// Starts the program for a part of the restore: an archive made of parts of the dump. Other parts may have been committed, so
+    /// that this one is no transaction of its own.
     ///
     /// # Errors
     /// When the program cannot be started.
     pub fn open_part(&self) -> Result<Box<dyn Sink>, SourceError> {
-        let invocation = self.restoring("--format=custom").arg("--single-transaction");
-        Ok(Box::new(ArchiveSink::start(&invocation, self.target.limits.clone())?))
+        self.open_archive("--format=custom", &self.batches())
     }
 
     /// Whether the program can be given files of this machine.
     pub fn reads_files(&self) -> bool {
-        self.target.clients.are_local()
+        self.target.clients.are_local() && !self.writes_script()
     }
 
     /// Runs the program on an archive, over one connection: for a program that reads no files of this machine.
@@ -420,8 +473,7 @@ impl Prepared {
     /// # Errors
     /// When the program cannot be started, or fails.
     pub fn run_bytes(&self, archive: &[u8], arguments: &[&str]) -> Result<(), SourceError> {
-        let invocation = self.restoring("--format=custom").args(arguments.iter().copied());
-        let mut sink = Box::new(ArchiveSink::start(&invocation, self.target.limits.clone())?);
+        let mut sink = self.open_archive("--format=custom", arguments)?;
         match sink.write_all(archive) {
             Ok(()) => sink.finish(),
             Err(_) => Err(sink.fail_reason()),
@@ -464,18 +516,29 @@ impl Prepared {
 
     fn restoring(&self, format: &str) -> Invocation {
         let target = &self.target;
-        let mut invocation = self.connected().args(["--exit-on-error", format]);
-        for (wanted, option) in [(target.no_owner, "--no-owner"), (target.no_privileges, "--no-privileges")] {
-            if wanted {
-                invocation = invocation.arg(option);
-            }
-        }
-        invocation
+        let program = match self.writes_script() {
+            true => target.clients.program(&self.client.path).args(["--file", "-"]),
+            false => self.connected(),
+        };
+        let options = [
+            (target.no_owner, "--no-owner"),
+            (target.no_privileges, "--no-privileges"),
+            (target.no_tablespaces, "--no-tablespaces"),
+        ];
+        let wanted = options.into_iter().filter(|(wanted, _)| *wanted).map(|(_, option)| option);
+        program.args(["--exit-on-error", format]).args(wanted)
     }
 
-    /// The restore went well: the database stays.
-    pub fn keep(mut self) {
-        self.created = None;
+    /// The restore went well: the database stays, and gets what the dump says of it. Gives what of that could not be had, in words.
+    ///
+    /// # Errors
+    /// None yet.
+    pub fn keep(mut self) -> Result<Vec<String>, PostgresError> {
+        let plan = std::mem::take(&mut self.plan);
+        Ok(match self.created.take() {
+            Some(created) => self.target.complete(&created.asked, plan),
+            None => Vec::new(),
+        })
     }
 
     /// The restore failed: drops the database if, and only if, it was made for it. Works after a cancel, too.
@@ -496,7 +559,7 @@ impl Prepared {
     }
 
     fn drop_created(&mut self) -> Result<Discarded, PostgresError> {
-        let Some(Created { asked, oid }) = self.created.take() else {
+        let Some(Created { asked, oid, .. }) = self.created.take() else {
             return Ok(Discarded::WasThereBefore);
         };
         let target = &self.target;
