@@ -32,10 +32,11 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
     let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
     // clap lets these pass beside a target that excludes a database.
-    let database_only = args.create || args.clean || args.no_owner || args.no_privileges;
+    let database_only =
+        args.create || args.clean || args.no_owner || args.no_privileges || args.no_tablespaces;
     if database_only && args.to_database.is_none() {
         return Err(CliError::usage(
-            "--create, --clean, --no-owner and --no-privileges go with --to-database",
+            "--create, --clean, --no-owner, --no-privileges and --no-tablespaces go with --to-database",
         ));
     }
     if !args.program.is_empty() && !args.command {

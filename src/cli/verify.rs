@@ -44,6 +44,8 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             create: true,
             no_owner: true,
             no_privileges: true,
+            // A scratch copy needs no disk of its own.
+            no_tablespaces: true,
             clients: clients(context, exec(context, &args.exec)),
             ..RestoreTarget::new(connection.clone(), scratch_name(&chosen, at), limits.clone())
         };

@@ -329,6 +329,13 @@ impl Chosen {
             }
             _ => None,
         };
+        let mended = match (kind, content.parts) {
+            (DumpKind::Archive { .. }, None) if target.clean => {
+                self.archive(content.stream, observer, cancel)?.mended()?
+            }
+            _ => None,
+        };
+        let content = Content { parts: content.parts.or(mended.as_ref()), ..content };
         let prepared = target.prepare_as(kind, plan.as_ref())?;
         let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
         match outcome {

@@ -190,9 +190,7 @@ fn unquoted(name: &str) -> String {
 fn options(create: &[&str]) -> Vec<(String, String)> {
     let of = |place: Option<usize>| place.and_then(|place| create.get(place)).map(|token| token.trim());
     let equals = create.iter().enumerate().filter(|(_, token)| token.trim() == "=").map(|(at, _)| at);
-    equals
-        .filter_map(|at| Some((of(at.checked_sub(1))?.to_owned(), of(Some(at + 1))?.to_owned())))
-        .collect()
+    equals.filter_map(|at| Some((of(at.checked_sub(1))?.to_owned(), of(Some(at + 1))?.to_owned()))).collect()
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ impl Pass {
 /// Plans a restore of chosen entries with so many workers (at least one) for the data.
 ///
 /// Tables that must not be loaded side by side stay together: partitions loaded through one root; tables that are not defined in the
-/// archive (an extension's, or all of a `--data-only` archive), in their order; large objects with their metadata.
+/// archive (an extension's, or all of a `--data-only` archive), in their order; large objects with their metadata, comments and labels.
 pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) -> JobsPlan {
     let passes: Vec<(usize, Pass)> = chosen
         .iter()
@@ -175,8 +175,13 @@ fn units(toc: &Toc, map: &TableMap, data: impl Iterator<Item = usize>) -> Vec<Un
         let is_defined = toc.needs(index).any(|needed| {
             toc.entries().get(needed).is_some_and(|entry| matches!(entry.desc, b"TABLE" | b"FOREIGN TABLE"))
         });
+        // What is said of large objects needs them; before PostgreSQL 17 they are made with the definitions.
+        let is_large_object =
+            |entry: &Entry| matches!(entry.desc, b"BLOBS" | b"BLOB METADATA" | b"BLOB COMMENTS");
+        let needs_large_object =
+            || toc.needs(index).any(|needed| toc.entries().get(needed).is_some_and(is_large_object));
         let together = match (entry.desc, entry.copy) {
-            (b"BLOBS" | b"BLOB METADATA" | b"BLOB COMMENTS", _) => Together::LargeObjects,
+            _ if is_large_object(entry) || needs_large_object() => Together::LargeObjects,
             (b"TABLE DATA", Some(copy)) if is_defined => Together::Target(copy_target(copy)),
             (b"TABLE DATA", None) if is_defined => Together::Entry(index),
             _ => Together::InOrder,

@@ -50,7 +50,7 @@ pub use parser::{Block, BlockKind, DataEntry, Parser, Visitor};
 pub use plain::{ScriptError, ScriptScanner};
 pub use select::{Chosen, Omitted, Sections, SelectError, Selection, select};
 pub use survey::{ArchiveSurvey, Survey, SurveyError, Verdict};
-pub use synthesise::{Synthesis, SynthesisError, WithData, synthesise};
+pub use synthesise::{Synthesis, SynthesisError, WithData, needs_mending, synthesise};
 pub use toc::Toc;
 
 /// The oldest minor version of format 1 that is read: that of PostgreSQL 9.0.

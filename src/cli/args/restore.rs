@@ -74,6 +74,9 @@ pub(in crate::cli) struct RestoreArgs {
     /// Restore no grants.
     #[arg(long, requires = "to_database")]
     pub no_privileges: bool,
+    /// Restore everything into the database's own tablespace: for a server without those of the dump.
+    #[arg(long, requires = "to_database")]
+    pub no_tablespaces: bool,
     #[command(flatten)]
     pub parts: PartArgs,
     /// Restore with so many workers side by side, into a database that is new or empty.

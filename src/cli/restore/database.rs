@@ -51,6 +51,7 @@ pub(super) fn target(
         add: !args.parts.table.is_empty() || !args.parts.schema.is_empty() || args.parts.data_only,
         no_owner: args.no_owner,
         no_privileges: args.no_privileges,
+        no_tablespaces: args.no_tablespaces,
         terminate: args.terminate_connections,
         clients: clients(context, exec(context, &args.server.exec)),
         ..RestoreTarget::new(connection, database, limits.clone())

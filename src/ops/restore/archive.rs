@@ -6,7 +6,7 @@ use crate::ops::OpError;
 use crate::ops::tables::table_map;
 use crate::pgarchive::{
     DatabaseEntry, DumpForm, Selection, StatementKind, Survey, Synthesis, TableData, TableMap, Toc, Verdict,
-    WithData, select, synthesise,
+    WithData, needs_mending, select, synthesise,
 };
 use crate::repo::RepoError;
 use crate::repo::reader::{ReadSettings, ReadStats};
@@ -47,6 +47,17 @@ impl Archive {
     /// Where everything is.
     pub fn map(&self) -> &TableMap {
         &self.map
+    }
+
+    /// The whole archive, mended, where `pg_restore --clean` would fail on it as it is.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub(super) fn mended(&self) -> Result<Option<Synthesis>, OpError> {
+        let toc = self.toc()?;
+        let all: Vec<usize> = (0..toc.entries().len()).collect();
+        let mended = needs_mending(&toc).then(|| synthesise(&toc, &self.map, &all, WithData::Yes));
+        Ok(mended.transpose()?)
     }
 
     /// How a database is to be made for a restore; `None` if the archive does not say. What was set for the dump's database comes with

@@ -89,7 +89,9 @@ impl DatabasePlan {
                 clauses += &format!(" LC_COLLATE = {value} LC_CTYPE = {value}");
             } else if matches!(key.as_str(), "ICU_LOCALE" | "ICU_RULES" | "BUILTIN_LOCALE") {
                 let provider = provider.as_deref().unwrap_or("libc");
-                lost.push(format!("its locale {value} of {provider}, which PostgreSQL {version} does not know"));
+                lost.push(format!(
+                    "its locale {value} of {provider}, which PostgreSQL {version} does not know"
+                ));
             }
         }
         self.lost.extend(lost);
@@ -188,7 +190,10 @@ mod tests {
         let all = " ENCODING = 'UTF8' LOCALE_PROVIDER = icu LOCALE = 'C' ICU_LOCALE = 'de' TABLESPACE = fast";
         assert_eq!(icu.clauses(Version::new(16), true), all);
         assert!(icu.lost.is_empty());
-        assert_eq!(icu.clauses(Version::new(12), false), " ENCODING = 'UTF8' LC_COLLATE = 'C' LC_CTYPE = 'C'");
+        assert_eq!(
+            icu.clauses(Version::new(12), false),
+            " ENCODING = 'UTF8' LC_COLLATE = 'C' LC_CTYPE = 'C'"
+        );
         assert_eq!(icu.lost, ["its locale 'de' of icu, which PostgreSQL 12 does not know"]);
         let mut builtin =
             plan(&[("LOCALE_PROVIDER", "builtin"), ("LOCALE", "'C'"), ("BUILTIN_LOCALE", "'C.UTF-8'")]);

@@ -24,6 +24,8 @@ pub enum Failure {
     DiskFull,
     /// The server ran out of memory or of another limit.
     OutOfResources,
+    /// More objects were to be locked at once than the server has room for.
+    OutOfLocks,
     /// The server does not have an extension.
     ExtensionMissing,
     /// The server does not have a tablespace.
@@ -51,7 +53,7 @@ pub enum Failure {
 use Failure as F;
 
 /// Words that have to be met, all of them; in this order: the more telling first.
-const SIGNS: [(&[&str], Failure); 31] = [
+const SIGNS: [(&[&str], Failure); 32] = [
     (&["No space left on device"], F::DiskFull),
     (&["could not extend file"], F::DiskFull),
     (&["invalid locale name"], F::LocaleMissing),
@@ -68,12 +70,14 @@ const SIGNS: [(&[&str], Failure); 31] = [
     (&["must be able to SET ROLE"], F::PermissionDenied),
     (&["role \"", "does not exist"], F::RoleMissing),
     (&["tablespace \"", "does not exist"], F::TablespaceMissing),
+    // A setting of that name, of which the reason stands in another line.
+    (&["invalid value for parameter \"default_tablespace\""], F::TablespaceMissing),
     (&["extension", "is not available"], F::ExtensionMissing),
     (&["could not open extension control file"], F::ExtensionMissing),
     (&["no matching"], F::NothingMatches),
     (&["database \"", "does not exist"], F::DatabaseGone),
     (&["out of memory"], F::OutOfResources),
-    (&["out of shared memory"], F::OutOfResources),
+    (&["out of shared memory"], F::OutOfLocks),
     (&["duplicate key value"], F::Duplicate),
     (&["could not create unique index"], F::Duplicate),
     (&["violates foreign key constraint"], F::ForeignKey),
@@ -104,6 +108,7 @@ impl Failure {
             | Self::ServerGone
             | Self::DiskFull
             | Self::OutOfResources
+            | Self::OutOfLocks
             | Self::ExtensionMissing
             | Self::TablespaceMissing
             | Self::LocaleMissing
@@ -141,13 +146,16 @@ impl Failure {
             }
             Self::ServerGone => "the server stopped, or cut the connection: see its log, then try again",
             Self::DiskFull => "make room on the server's disk, then try again",
-            Self::OutOfResources => {
-                "see the server's log; `max_locks_per_transaction` has to grow with the number of tables"
+            Self::OutOfResources => "see the server's log",
+            Self::OutOfLocks => {
+                "raise `max_locks_per_transaction` on the server; a restore with --create or --swap does not need a lock for every object at once"
             }
             Self::ExtensionMissing => {
                 "install the extension's package on this server (postgresql-contrib, postgis, …)"
             }
-            Self::TablespaceMissing => "create the tablespace on this server first",
+            Self::TablespaceMissing => {
+                "create the tablespace on this server first, or restore with --no-tablespaces"
+            }
             Self::LocaleMissing => {
                 "create the database with an encoding and locale that this server has, then restore into it"
             }
@@ -169,7 +177,7 @@ impl Failure {
                 "install a `pg_restore` at least as new as the `pg_dump` that made the archive"
             }
             Self::ServerTooOld => {
-                "this server is older than the one that was dumped: restore into one that is not"
+                "the server does not know a setting that the dump makes: it is older than the server or the `pg_dump` of the dump"
             }
         }
     }
@@ -188,6 +196,7 @@ impl fmt::Display for Failure {
             Self::ServerGone => "server-gone",
             Self::DiskFull => "disk-full",
             Self::OutOfResources => "out-of-resources",
+            Self::OutOfLocks => "out-of-locks",
             Self::ExtensionMissing => "extension-missing",
             Self::TablespaceMissing => "tablespace-missing",
             Self::LocaleMissing => "locale-missing",

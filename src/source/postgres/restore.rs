@@ -439,7 +439,8 @@ impl Prepared {
             return Ok(Box::new(ArchiveSink::start(&invocation, limits)?));
         }
         let RestoreTarget { connection, database, clients, .. } = &self.target;
-        let psql = clients.client(&connection.with_database(database), self.client.path.with_file_name("psql"));
+        let psql =
+            clients.client(&connection.with_database(database), self.client.path.with_file_name("psql"));
         Ok(Box::new(ScriptSink::start(&invocation, psql, limits)?))
     }
 

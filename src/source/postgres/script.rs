@@ -41,7 +41,8 @@ impl Preamble {
                 output.write_all(held.get(..start).unwrap_or_default())?;
                 return output.write_all(held.get(end..).unwrap_or_default());
             }
-            let may_precede = [&b"--"[..], b"SET ", b"\\restrict ", b"BEGIN;", b"SELECT pg_catalog.set_config("];
+            let may_precede =
+                [&b"--"[..], b"SET ", b"\\restrict ", b"BEGIN;", b"SELECT pg_catalog.set_config("];
             if !line.is_empty() && !may_precede.iter().any(|word| line.starts_with(word)) {
                 return output.write_all(&held);
             }
@@ -114,11 +115,7 @@ pub(super) struct ScriptSink {
 
 impl ScriptSink {
     /// `restore` writes its script to standard output; `psql` reads it from standard input.
-    pub(super) fn start(
-        restore: &Invocation,
-        psql: Invocation,
-        limits: Limits,
-    ) -> Result<Self, SourceError> {
+    pub(super) fn start(restore: &Invocation, psql: Invocation, limits: Limits) -> Result<Self, SourceError> {
         let psql = psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-"]);
         let psql = ProcessSink::start_keeping_output(&psql, limits.clone())?;
         let (restore, script) = ProcessSink::start_piped(restore, limits)?;
