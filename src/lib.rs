@@ -22,7 +22,7 @@
 //! | 1 mechanisms | `snapshot` | `id` |
 //! | 2 peers | `repo` | `chunker` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` |
 //! | 2 peers | `source` | `event` `pattern` `snapshot` |
-//! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
+//! | 3 operations | `ops` | `clock` `codec` `crypto` `event` `id` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
 //! | 4 settings | `config` | `codec` `snapshot` |
 //! | 4 settings | `app` | `config` `crypto` `repo` `secret` `storage` |
 //! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |

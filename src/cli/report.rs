@@ -135,6 +135,7 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         | OpError::Incomplete { .. }
         | OpError::File { .. } => Exit::Partial,
         OpError::NoParts { .. }
+        | OpError::NotByItself { .. }
         | OpError::StreamName { .. }
         | OpError::Select(_)
         | OpError::Selection(_)

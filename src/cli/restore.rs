@@ -13,6 +13,7 @@ use crate::ops::restore::{Chosen, Findings, Target, choose};
 use crate::repo::reader::ReadStats;
 use crate::snapshot::{Stream, StreamFormat};
 use crate::source::command::{SinkOutput, open_sink};
+use crate::source::postgres::RestoreTarget;
 use crate::source::process::{Invocation, Limits};
 use parts::Picked;
 use serde_json::json;
@@ -62,11 +63,19 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         return parts::dry_run(context, args, &chosen, &stream, picked.as_ref(), target.as_ref());
     }
     for left_out in picked.iter().flat_map(|picked| &picked.part.omitted) {
-        context.warn(format!("left out: {left_out}, which is not restored"));
+        context.warn(format!("left out: {left_out}"));
     }
     let work =
         Work { context, chosen: &chosen, stream: &stream, picked: picked.as_ref(), began: Instant::now() };
     if let Some(target) = target {
+        let circular = picked.as_ref().map(|picked| picked.part.circular.as_slice()).unwrap_or_default();
+        if !circular.is_empty() {
+            context.warn(format!(
+                "the foreign keys of {} refer to each other in a circle: triggers are off while their rows are loaded",
+                circular.join(", ")
+            ));
+        }
+        let target = RestoreTarget { disable_triggers: !circular.is_empty(), ..target };
         return database::run(&work, args, target);
     }
     if args.command {

@@ -324,8 +324,7 @@ impl Chosen {
         let plan = match kind {
             DumpKind::Archive { .. } if target.create => {
                 let archive = self.archive(content.stream, observer, cancel)?;
-                // A part makes no database like the dump's, nor what is to stand in for a live one.
-                archive.database_plan(content.parts.is_none() && target.like.is_none())?
+                archive.database_plan(target.is_for_all())?
             }
             _ => None,
         };

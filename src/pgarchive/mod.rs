@@ -12,6 +12,7 @@
 //! | `survey` | which of these a stream is |
 //! | `toc` | the table of contents in memory |
 //! | `database` | what is said of the database itself |
+//! | `order` | rows for tables with foreign keys |
 //! | `pattern` | how a person names a table |
 //! | `select` | what must come along with a table |
 //! | `synthesise` | an archive made of parts of another |
@@ -32,6 +33,7 @@ mod entry;
 mod header;
 mod jobs;
 mod map;
+mod order;
 mod parser;
 mod plain;
 mod select;

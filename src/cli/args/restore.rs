@@ -152,6 +152,9 @@ pub(in crate::cli) struct PartArgs {
     /// Not this table, nor what cannot be without it; may be given several times.
     #[arg(long, value_name = "TABLE")]
     pub exclude_table: Vec<String>,
+    /// Not this extension, nor what cannot be without it; may be given several times.
+    #[arg(long, value_name = "EXTENSION")]
+    pub exclude_extension: Vec<String>,
     /// Definitions without data.
     #[arg(long, conflicts_with = "data_only")]
     pub schema_only: bool,

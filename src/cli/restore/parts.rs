@@ -28,6 +28,7 @@ pub(super) fn selection(args: &PartArgs) -> Result<Option<Selection>, CliError> 
         tables: parsed(&args.table)?,
         schemas: parsed(&args.schema)?,
         exclude_tables: parsed(&args.exclude_table)?,
+        exclude_extensions: parsed(&args.exclude_extension)?,
         bare: args.bare,
         large_objects: args.large_objects,
         sections: match (args.schema_only, args.data_only) {
@@ -108,7 +109,7 @@ pub(super) fn dry_run(
             context.output(&table(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
         }
         for left_out in &picked.part.omitted {
-            context.output(&format!("left out: {left_out}, which is not restored"));
+            context.output(&format!("left out: {left_out}"));
         }
     }
     if let Some(jobs) = &jobs {

@@ -5,8 +5,8 @@ use crate::event::{Cancel, Event, Observer};
 use crate::ops::OpError;
 use crate::ops::tables::table_map;
 use crate::pgarchive::{
-    DatabaseEntry, DumpForm, Selection, StatementKind, Survey, Synthesis, TableData, TableMap, Toc, Verdict,
-    WithData, needs_mending, select, synthesise,
+    DatabaseEntry, DumpForm, Entry, Section, Selection, StatementKind, Survey, Synthesis, TableData,
+    TableMap, Toc, Verdict, WithData, needs_mending, select, synthesise,
 };
 use crate::repo::RepoError;
 use crate::repo::reader::{ReadSettings, ReadStats};
@@ -25,10 +25,12 @@ pub struct Archive {
 
 /// A part of an archive that was chosen.
 pub struct Part {
-    /// Places in the table of contents, ascending.
+    /// Places in the table of contents, in the order of the restore.
     pub entries: Vec<usize>,
-    /// What belongs to it and was left out, in words: `FK CONSTRAINT orders_customer_fkey needs TABLE customers`.
+    /// What belongs to it and was left out, in words: `FK CONSTRAINT orders_customer_fkey needs TABLE customers, which …`.
     pub omitted: Vec<String>,
+    /// Of rows alone: the tables whose foreign keys refer to each other in a circle.
+    pub circular: Vec<String>,
     /// The chosen tables and large objects that have data.
     pub tables: Vec<TableData>,
     /// The archive that holds it.
@@ -47,6 +49,28 @@ impl Archive {
     /// Where everything is.
     pub fn map(&self) -> &TableMap {
         &self.map
+    }
+
+    /// What an archive holds that has nothing to go into: one of `pg_dump --data-only` or `--statistics-only`.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub(super) fn lacks_definitions(&self) -> Result<Option<&'static str>, OpError> {
+        let toc = self.toc()?;
+        let has = |desc: &[u8]| toc.entries().iter().any(|entry| entry.desc == desc);
+        let is_definition = |entry: &Entry<'_>| {
+            let is_setting = matches!(
+                entry.desc,
+                b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" | b"DATABASE" | b"DATABASE PROPERTIES"
+            );
+            entry.section == Section::PreData && !is_setting
+        };
+        Ok(match toc.entries().iter().any(is_definition) {
+            true => None,
+            false if has(b"TABLE DATA") => Some("rows"),
+            false if has(b"STATISTICS DATA") => Some("statistics"),
+            false => None,
+        })
     }
 
     /// The whole archive, mended, where `pg_restore --clean` would fail on it as it is.
@@ -91,6 +115,7 @@ impl Archive {
         let synthesis = synthesise(&toc, &self.map, &chosen.entries, WithData::Yes)?;
         Ok(Part {
             omitted: chosen.omitted.iter().map(ToString::to_string).collect(),
+            circular: chosen.circular,
             tables: self.tables_of(&toc, &chosen.entries),
             entries: chosen.entries,
             synthesis,

@@ -97,8 +97,7 @@ impl Chosen {
             return Err(PostgresError::PartsNeedEmpty { database, tables: state.tables }.into());
         }
         let (major, minor) = archive.map().format_version;
-        let is_whole = entries.len() == archive.toc()?.entries().len();
-        let database = archive.database_plan(is_whole && target.like.is_none())?;
+        let database = archive.database_plan(target.is_for_all())?;
         let kind = DumpKind::Archive { format: (major, minor) };
         let prepared = target.prepare_as(kind, database.as_ref())?.in_parts();
         match self.fill(stream, &parts, &prepared, jobs) {

@@ -6,9 +6,11 @@ use super::{Archive, Chosen, Content, discard};
 use crate::event::Event;
 use crate::id::SnapshotId;
 use crate::ops::OpError;
-use crate::pgarchive::{DataKind, Entry, TableData};
+use crate::pattern::NamePattern;
+use crate::pgarchive::{DataKind, Entry, Selection, TableData};
 use crate::snapshot::Stream;
-use crate::source::postgres::{Constraints, DatabasePlan, DumpKind, Prepared, RestoreTarget};
+use crate::source::SourceError;
+use crate::source::postgres::{Constraints, DatabasePlan, DumpKind, Failure, Prepared, RestoreTarget};
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -51,21 +53,51 @@ impl Chosen {
         jobs: &Jobs<'_>,
     ) -> Result<Verified, OpError> {
         let began = Instant::now();
-        let kind = self.dump_kind(stream, jobs.cancel)?;
-        let plan = match kind {
-            DumpKind::Archive { .. } => {
-                let plan = self.archive(stream, jobs.observer, jobs.cancel)?.database_plan(true)?;
-                // What cannot be had here is no fault of the dump; who may connect to a scratch database is nobody's business.
-                plan.map(|plan| DatabasePlan {
-                    owner: None,
-                    statements: plan.statements.into_iter().filter(|it| it.setting.is_some()).collect(),
-                    ..plan
-                })
+        let mut without = Vec::new();
+        loop {
+            let outcome = self.verify_without(stream, target, share, &without, jobs);
+            let refused = outcome.as_ref().err().and_then(extension_refused);
+            match (refused, outcome) {
+                // An extension that wants a database of another name says nothing about the dump, and all else can be tried.
+                (Some(name), Err(_)) if !without.contains(&NamePattern::exact(&name)) => {
+                    let message = format!(
+                        "extension `{name}` refuses to be made in a scratch database: `{}` is verified without it",
+                        stream.name
+                    );
+                    jobs.observer.observe(Event::Warning { message });
+                    without.push(NamePattern::exact(&name));
+                }
+                (_, Ok(verified)) => {
+                    let duration_ms = began.elapsed().as_millis() as u64;
+                    return Ok(Verified { duration_ms, ..verified });
+                }
+                (_, Err(error)) => return Err(error),
             }
-            _ => None,
-        };
+        }
+    }
+
+    fn verify_without(
+        &self,
+        stream: &Stream,
+        target: &RestoreTarget,
+        share: f64,
+        without: &[NamePattern],
+        jobs: &Jobs<'_>,
+    ) -> Result<Verified, OpError> {
+        let kind = self.dump_kind(stream, jobs.cancel)?;
+        let (mut chosen, mut plan) = (None, None);
+        if let DumpKind::Archive { .. } = kind {
+            let archive = self.archive(stream, jobs.observer, jobs.cancel)?;
+            // What cannot be had here is no fault of the dump; who may connect to a scratch database is nobody's business.
+            plan = archive.database_plan(true)?.map(|plan| DatabasePlan {
+                owner: None,
+                statements: plan.statements.into_iter().filter(|it| it.setting.is_some()).collect(),
+                ..plan
+            });
+            chosen = Some(self.entries_to_try(stream, archive, share, without, jobs)?);
+        }
         let prepared = target.prepare_as(kind, plan.as_ref())?.in_parts();
-        match self.restore_and_count(stream, target, &prepared, (kind, share), jobs) {
+        match self.restore_and_count(stream, target, &prepared, chosen.as_ref(), jobs) {
             Ok((findings, constraints, foreign_keys_expected)) => {
                 prepared.discard()?;
                 Ok(Verified {
@@ -73,11 +105,40 @@ impl Chosen {
                     findings,
                     constraints,
                     foreign_keys_expected,
-                    duration_ms: began.elapsed().as_millis() as u64,
+                    duration_ms: 0,
                 })
             }
             Err(failure) => Err(discard(prepared, &target.database, failure)),
         }
+    }
+
+    /// The entries of an archive that are restored; tells what goes with the extensions that are left out.
+    fn entries_to_try(
+        &self,
+        stream: &Stream,
+        archive: Archive,
+        share: f64,
+        without: &[NamePattern],
+        jobs: &Jobs<'_>,
+    ) -> Result<ToTry, OpError> {
+        if let Some(what) = archive.lacks_definitions()? {
+            return Err(OpError::NotByItself { stream: stream.name.clone(), what });
+        }
+        let mut entries: Vec<usize> = (0..archive.toc()?.entries().len()).collect();
+        if !without.is_empty() {
+            let selection = Selection { exclude_extensions: without.to_vec(), ..Selection::default() };
+            let part = archive.select(&selection)?;
+            for left_out in &part.omitted {
+                jobs.observer.observe(Event::Warning { message: format!("left out: {left_out}") });
+            }
+            entries = part.entries;
+        }
+        let is_sample = share < 1.0;
+        if is_sample {
+            let sampled: HashSet<usize> = sample(&archive, share, &self.summary.id)?.into_iter().collect();
+            entries.retain(|index| sampled.contains(index));
+        }
+        Ok(ToTry { archive, entries, is_sample })
     }
 
     fn restore_and_count(
@@ -85,34 +146,45 @@ impl Chosen {
         stream: &Stream,
         target: &RestoreTarget,
         prepared: &Prepared,
-        (kind, share): (DumpKind, f64),
+        to_try: Option<&ToTry>,
         jobs: &Jobs<'_>,
     ) -> Result<(Option<Findings>, Constraints, Option<u64>), OpError> {
         let &Jobs { observer, cancel, .. } = jobs;
-        let mut foreign_keys = None;
-        if let DumpKind::Archive { .. } = kind {
-            let archive = self.archive(stream, observer, cancel)?;
-            let all: Vec<usize> = (0..archive.toc()?.entries().len()).collect();
-            let is_sample = share < 1.0;
-            let chosen = if is_sample { sample(&archive, share, &self.summary.id)? } else { all };
-            let parts = Parts::new(&archive, &archive.plan_jobs(&chosen, jobs.workers)?)?;
-            self.fill(stream, &parts, prepared, jobs)?;
-            if is_sample {
-                observer.observe(Event::Step { what: "counting rows".to_owned() });
-                let expected = archive.expected_of_entries(&chosen)?;
-                return Ok((Some(expected.compare(target, jobs.workers)?), target.constraints()?, None));
-            }
-            let entries = archive.toc()?;
-            let keys = entries.entries().iter().filter(|entry| entry.desc == b"FK CONSTRAINT");
-            foreign_keys = Some(keys.count() as u64);
-        } else {
+        let Some(ToTry { archive, entries, is_sample }) = to_try else {
             let content = Content { stream, parts: None };
             self.feed_database(content, prepared, &target.database, observer, cancel)?;
-        }
+            observer.observe(Event::Step { what: "counting rows".to_owned() });
+            let expected = self.expected(stream, observer, cancel)?;
+            let findings = expected.map(|expected| expected.compare(target, jobs.workers)).transpose()?;
+            return Ok((findings, target.constraints()?, None));
+        };
+        let parts = Parts::new(archive, &archive.plan_jobs(entries, jobs.workers)?)?;
+        self.fill(stream, &parts, prepared, jobs)?;
         observer.observe(Event::Step { what: "counting rows".to_owned() });
-        let expected = self.expected(stream, observer, cancel)?;
-        let findings = expected.map(|expected| expected.compare(target, jobs.workers)).transpose()?;
-        Ok((findings, target.constraints()?, foreign_keys))
+        let findings = archive.expected_of_entries(entries)?.compare(target, jobs.workers)?;
+        let toc = archive.toc()?;
+        let chosen = entries.iter().filter_map(|index| toc.entries().get(*index));
+        let keys = chosen.filter(|entry| entry.desc == b"FK CONSTRAINT").count() as u64;
+        let foreign_keys = (!is_sample).then_some(keys);
+        Ok((Some(findings), target.constraints()?, foreign_keys))
+    }
+}
+
+/// What of an archive is restored to verify it.
+struct ToTry {
+    archive: Archive,
+    entries: Vec<usize>,
+    is_sample: bool,
+}
+
+/// The extension that could not be made, if it was that.
+fn extension_refused(error: &OpError) -> Option<String> {
+    match error {
+        OpError::Aftermath { failure, .. } => extension_refused(failure),
+        OpError::Source { source: SourceError::Exited { last_words, .. }, .. } => {
+            Failure::extension_refused(last_words.as_str())
+        }
+        _ => None,
     }
 }
 

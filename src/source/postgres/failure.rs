@@ -28,6 +28,8 @@ pub enum Failure {
     OutOfLocks,
     /// The server does not have an extension.
     ExtensionMissing,
+    /// An extension refuses to be made: some are for a database of one name only.
+    ExtensionRefused,
     /// The server does not have a tablespace.
     TablespaceMissing,
     /// The server does not know an encoding or locale.
@@ -53,7 +55,7 @@ pub enum Failure {
 use Failure as F;
 
 /// Words that have to be met, all of them; in this order: the more telling first.
-const SIGNS: [(&[&str], Failure); 32] = [
+const SIGNS: [(&[&str], Failure); 34] = [
     (&["No space left on device"], F::DiskFull),
     (&["could not extend file"], F::DiskFull),
     (&["invalid locale name"], F::LocaleMissing),
@@ -74,6 +76,8 @@ const SIGNS: [(&[&str], Failure); 32] = [
     (&["invalid value for parameter \"default_tablespace\""], F::TablespaceMissing),
     (&["extension", "is not available"], F::ExtensionMissing),
     (&["could not open extension control file"], F::ExtensionMissing),
+    (&["can only create extension in database"], F::ExtensionRefused),
+    (&["Command was: CREATE EXTENSION"], F::ExtensionRefused),
     (&["no matching"], F::NothingMatches),
     (&["database \"", "does not exist"], F::DatabaseGone),
     (&["out of memory"], F::OutOfResources),
@@ -110,6 +114,7 @@ impl Failure {
             | Self::OutOfResources
             | Self::OutOfLocks
             | Self::ExtensionMissing
+            | Self::ExtensionRefused
             | Self::TablespaceMissing
             | Self::LocaleMissing
             | Self::ClientTooOld
@@ -121,6 +126,16 @@ impl Failure {
             | Self::Duplicate
             | Self::ForeignKey => false,
         }
+    }
+
+    /// The extension that a client program could not make, where it says so.
+    pub fn extension_refused(text: &str) -> Option<String> {
+        let (_, command) = text.split_once("Command was: CREATE EXTENSION IF NOT EXISTS ")?;
+        let name = match command.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next()?,
+            None => command.split([' ', ';', '\n']).next()?,
+        };
+        (Self::of(text) == Some(Self::ExtensionRefused)).then(|| name.to_owned())
     }
 
     /// What to do about it.
@@ -152,6 +167,9 @@ impl Failure {
             }
             Self::ExtensionMissing => {
                 "install the extension's package on this server (postgresql-contrib, postgis, …)"
+            }
+            Self::ExtensionRefused => {
+                "restore into a database of the name that the extension wants, or leave it out (--exclude-extension)"
             }
             Self::TablespaceMissing => {
                 "create the tablespace on this server first, or restore with --no-tablespaces"
@@ -198,6 +216,7 @@ impl fmt::Display for Failure {
             Self::OutOfResources => "out-of-resources",
             Self::OutOfLocks => "out-of-locks",
             Self::ExtensionMissing => "extension-missing",
+            Self::ExtensionRefused => "extension-refused",
             Self::TablespaceMissing => "tablespace-missing",
             Self::LocaleMissing => "locale-missing",
             Self::AlreadyThere => "already-there",
@@ -240,6 +259,10 @@ mod tests {
                 Some(F::ForeignKey),
             ),
             ("ERROR:  unrecognized configuration parameter \"transaction_timeout\"", Some(F::ServerTooOld)),
+            (
+                "ERROR:  can only create extension in database postgres\nCommand was: CREATE EXTENSION IF NOT EXISTS pg_cron;",
+                Some(F::ExtensionRefused),
+            ),
             ("FEHLER:  keine Berechtigung", None),
         ] {
             assert_eq!(Failure::of(text), kind, "{text}");

@@ -12,9 +12,9 @@ mod databases;
 mod dump;
 mod error;
 mod failure;
+mod older;
 mod private;
 mod restore;
-mod script;
 mod sink;
 mod swap;
 

@@ -2,7 +2,7 @@
 
 use super::client::{Clients, FoundClient, ServerInfo, TIMEOUT_SETTING, Version, columns, unclear};
 use super::create::DatabasePlan;
-use super::script::{ForOlderServer, ScriptSink};
+use super::older::{ForOlderServer, ScriptSink};
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::event::Cancel;
@@ -146,6 +146,8 @@ pub struct RestoreTarget {
     pub no_privileges: bool,
     /// Restore everything into the database's own tablespace.
     pub no_tablespaces: bool,
+    /// Load rows while the tables' triggers are off, foreign keys among them: takes a superuser.
+    pub disable_triggers: bool,
     /// A database that is made gets this one's owner and tablespace; encoding and locale, too, where nothing is known of the dump's.
     pub like: Option<String>,
     /// Connections of others to the database are ended before the restore.
@@ -188,11 +190,17 @@ impl RestoreTarget {
             no_owner: false,
             no_privileges: false,
             no_tablespaces: false,
+            disable_triggers: false,
             like: None,
             terminate: false,
             clients: Clients::installed(),
             limits,
         }
+    }
+
+    /// Whether a database that is made is to be what the dump's was: not where a part is restored, nor where it is to be like another.
+    pub fn is_for_all(&self) -> bool {
+        !self.add && self.like.is_none()
     }
 
     /// Looks at the database. Changes nothing.
@@ -525,6 +533,9 @@ impl Prepared {
             (target.no_owner, "--no-owner"),
             (target.no_privileges, "--no-privileges"),
             (target.no_tablespaces, "--no-tablespaces"),
+            // It asks to be told twice that there are rows alone.
+            (target.disable_triggers, "--data-only"),
+            (target.disable_triggers, "--disable-triggers"),
         ];
         let wanted = options.into_iter().filter(|(wanted, _)| *wanted).map(|(_, option)| option);
         program.args(["--exit-on-error", format]).args(wanted)
