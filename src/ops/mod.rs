@@ -234,6 +234,7 @@ impl OpError {
     pub fn failure(&self) -> Option<crate::source::postgres::Failure> {
         match self {
             Self::Source { source, .. } => source.failure(),
+            Self::Database(error) => error.failure(),
             Self::Aftermath { failure, .. } => failure.failure(),
             _ => None,
         }

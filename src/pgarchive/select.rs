@@ -278,6 +278,24 @@ enum Level {
     Wanted,
 }
 
+/// The rows of tables that no entry makes: they are an extension's, and the archive does not say whose. An extension makes its tables
+/// when it is made, so that their numbers in the catalog follow its own.
+fn rows_of_extensions(toc: &Toc) -> Vec<(usize, usize)> {
+    let entries = || toc.entries().iter().enumerate();
+    let mut extensions: Vec<(u32, usize)> = entries()
+        .filter(|(_, it)| it.desc == b"EXTENSION")
+        .map(|(index, it)| (it.catalog.1, index))
+        .collect();
+    extensions.sort_unstable();
+    let rows = entries().filter(|(index, it)| it.desc == b"TABLE DATA" && toc.needs(*index).next().is_none());
+    let of_extension = rows.filter_map(|(index, it)| {
+        let before = extensions.partition_point(|(number, _)| *number < it.catalog.1);
+        let (_, extension) = extensions.get(before.saturating_sub(1))?;
+        Some((index, *extension))
+    });
+    of_extension.collect()
+}
+
 struct Closure<'a> {
     toc: &'a Toc<'a>,
     classes: &'a [Class],
@@ -286,6 +304,8 @@ struct Closure<'a> {
     starts: Vec<usize>,
     /// The entries that make schemas, by name.
     schemas: HashMap<&'a [u8], usize>,
+    /// Rows in the tables of extensions, with the extension.
+    rows_of_extensions: Vec<(usize, usize)>,
     levels: Vec<Level>,
     work: Vec<usize>,
     omitted: Vec<Omitted>,
@@ -303,7 +323,17 @@ impl<'a> Closure<'a> {
         let schemas = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc == b"SCHEMA");
         let schemas = schemas.map(|(index, entry)| (entry.tag, index)).collect();
         let levels = vec![Level::Out; count];
-        Self { toc, classes, dependants, starts, schemas, levels, work: Vec::new(), omitted: Vec::new() }
+        Self {
+            toc,
+            classes,
+            dependants,
+            starts,
+            schemas,
+            rows_of_extensions: rows_of_extensions(toc),
+            levels,
+            work: Vec::new(),
+            omitted: Vec::new(),
+        }
     }
 
     fn level(&self, index: usize) -> Level {
@@ -488,16 +518,13 @@ impl<'a> Closure<'a> {
         let is_needed = |&index: &usize| {
             self.level(index) == Level::Needed && self.entry(index).is_some_and(|it| it.desc == b"EXTENSION")
         };
-        let needed: Vec<usize> = (0..self.classes.len()).filter(is_needed).collect();
-        for extension in needed {
-            for rows in self.dependants(extension) {
-                if self.entry(rows).is_some_and(|it| it.desc == b"TABLE DATA")
-                    && self.level(rows) == Level::Out
-                {
-                    self.omit(rows, extension);
-                }
-            }
-        }
+        let left: Vec<(usize, usize)> = self
+            .rows_of_extensions
+            .iter()
+            .filter(|(rows, extension)| self.level(*rows) == Level::Out && is_needed(extension))
+            .copied()
+            .collect();
+        left.into_iter().for_each(|(rows, extension)| self.omit(rows, extension));
     }
 
     fn omit(&mut self, index: usize, missing: usize) {
@@ -552,7 +579,8 @@ impl<'a> Closure<'a> {
             out(&mut self.levels, index);
         });
         while let Some(index) = work.pop() {
-            for dependant in self.dependants(index) {
+            let rows = self.rows_of_extensions.iter().filter(|(_, it)| *it == index).map(|(rows, _)| *rows);
+            for dependant in rows.chain(self.dependants(index)).collect::<Vec<_>>() {
                 // Without what it shows, a view is a dummy.
                 let view = self
                     .host(dependant)

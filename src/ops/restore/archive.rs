@@ -73,6 +73,14 @@ impl Archive {
         })
     }
 
+    /// The archive of chosen entries.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub(super) fn synthesise(&self, entries: &[usize]) -> Result<Synthesis, OpError> {
+        Ok(synthesise(&self.toc()?, &self.map, entries, WithData::Yes)?)
+    }
+
     /// The whole archive, mended, where `pg_restore --clean` would fail on it as it is.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Proof of a backup: restored into a scratch database, counted, and dropped again.
 
-use super::jobs::{Jobs, Parts};
+use super::jobs::{Jobs, Parts, needs_one_session, tell_one_session};
 use super::proof::Findings;
 use super::{Archive, Chosen, Content, discard};
 use crate::event::Event;
@@ -54,10 +54,16 @@ impl Chosen {
     ) -> Result<Verified, OpError> {
         let began = Instant::now();
         let mut without = Vec::new();
+        let mut one_session = false;
         loop {
-            let outcome = self.verify_without(stream, target, share, &without, jobs);
+            let trial = Trial { share, without: &without, one_session };
+            let outcome = self.try_out(stream, target, &trial, jobs);
             let refused = outcome.as_ref().err().and_then(extension_refused);
             match (refused, outcome) {
+                (_, Err(error)) if !one_session && is_for_one_session(&error) => {
+                    tell_one_session(jobs.observer, &stream.name);
+                    one_session = true;
+                }
                 // An extension that wants a database of another name says nothing about the dump, and all else can be tried.
                 (Some(name), Err(_)) if !without.contains(&NamePattern::exact(&name)) => {
                     let message = format!(
@@ -76,12 +82,11 @@ impl Chosen {
         }
     }
 
-    fn verify_without(
+    fn try_out(
         &self,
         stream: &Stream,
         target: &RestoreTarget,
-        share: f64,
-        without: &[NamePattern],
+        trial: &Trial<'_>,
         jobs: &Jobs<'_>,
     ) -> Result<Verified, OpError> {
         let kind = self.dump_kind(stream, jobs.cancel)?;
@@ -94,7 +99,7 @@ impl Chosen {
                 statements: plan.statements.into_iter().filter(|it| it.setting.is_some()).collect(),
                 ..plan
             });
-            chosen = Some(self.entries_to_try(stream, archive, share, without, jobs)?);
+            chosen = Some(self.entries_to_try(stream, archive, trial, jobs)?);
         }
         let prepared = target.prepare_as(kind, plan.as_ref())?.in_parts();
         match self.restore_and_count(stream, target, &prepared, chosen.as_ref(), jobs) {
@@ -117,10 +122,10 @@ impl Chosen {
         &self,
         stream: &Stream,
         archive: Archive,
-        share: f64,
-        without: &[NamePattern],
+        trial: &Trial<'_>,
         jobs: &Jobs<'_>,
     ) -> Result<ToTry, OpError> {
+        let &Trial { share, without, one_session } = trial;
         if let Some(what) = archive.lacks_definitions()? {
             return Err(OpError::NotByItself { stream: stream.name.clone(), what });
         }
@@ -138,7 +143,7 @@ impl Chosen {
             let sampled: HashSet<usize> = sample(&archive, share, &self.summary.id)?.into_iter().collect();
             entries.retain(|index| sampled.contains(index));
         }
-        Ok(ToTry { archive, entries, is_sample })
+        Ok(ToTry { archive, entries, is_sample, one_session })
     }
 
     fn restore_and_count(
@@ -150,7 +155,7 @@ impl Chosen {
         jobs: &Jobs<'_>,
     ) -> Result<(Option<Findings>, Constraints, Option<u64>), OpError> {
         let &Jobs { observer, cancel, .. } = jobs;
-        let Some(ToTry { archive, entries, is_sample }) = to_try else {
+        let Some(ToTry { archive, entries, is_sample, one_session }) = to_try else {
             let content = Content { stream, parts: None };
             self.feed_database(content, prepared, &target.database, observer, cancel)?;
             observer.observe(Event::Step { what: "counting rows".to_owned() });
@@ -158,8 +163,14 @@ impl Chosen {
             let findings = expected.map(|expected| expected.compare(target, jobs.workers)).transpose()?;
             return Ok((findings, target.constraints()?, None));
         };
-        let parts = Parts::new(archive, &archive.plan_jobs(entries, jobs.workers)?)?;
-        self.fill(stream, &parts, prepared, jobs)?;
+        if *one_session {
+            let whole = archive.synthesise(entries)?;
+            let content = Content { stream, parts: Some(&whole) };
+            self.feed_database(content, prepared, &target.database, observer, cancel)?;
+        } else {
+            let parts = Parts::new(archive, &archive.plan_jobs(entries, jobs.workers)?)?;
+            self.fill(stream, &parts, prepared, jobs)?;
+        }
         observer.observe(Event::Step { what: "counting rows".to_owned() });
         let findings = archive.expected_of_entries(entries)?.compare(target, jobs.workers)?;
         let toc = archive.toc()?;
@@ -175,6 +186,23 @@ struct ToTry {
     archive: Archive,
     entries: Vec<usize>,
     is_sample: bool,
+    one_session: bool,
+}
+
+/// How a stream is tried out.
+struct Trial<'a> {
+    share: f64,
+    /// Extensions that are left out.
+    without: &'a [NamePattern],
+    /// Over one connection, as a restore without workers is.
+    one_session: bool,
+}
+
+fn is_for_one_session(error: &OpError) -> bool {
+    match error {
+        OpError::Aftermath { failure, .. } => needs_one_session(failure),
+        _ => false,
+    }
 }
 
 /// The extension that could not be made, if it was that.

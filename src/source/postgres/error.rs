@@ -1,6 +1,7 @@
 //! What goes wrong with a PostgreSQL server and its client programs, and what to do about it.
 
 use super::client::{FoundClient, Version};
+use super::failure::Failure;
 use super::restore::DumpKind;
 use crate::source::{LastWords, SourceError};
 
@@ -128,6 +129,17 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
+    /// What went wrong in the server, where its words are known.
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Step { source, .. } => match source.as_ref() {
+                SourceError::Exited { last_words, .. } => Failure::of(last_words.as_str()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// What to do about it, where that can be known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -149,7 +161,9 @@ impl PostgresError {
                 "install PostgreSQL's client programs where --exec runs them, and have them in the PATH there"
                     .to_owned()
             }
-            Self::Step { source, .. } => return source.hint(),
+            Self::Step { source, .. } => {
+                return self.failure().map(|failure| failure.hint().to_owned()).or_else(|| source.hint());
+            }
             Self::NoDatabase { .. } => "let it be created (`--create`), or check the name".to_owned(),
             Self::NotEmpty { .. } => {
                 "restore into a new database (`--create`), or replace what it holds (`--clean`)".to_owned()
