@@ -282,12 +282,12 @@ fn an_extension_of_one_database_does_not_make_a_backup_bad(world: &World) {
             .expect(exit::OK)
             .says("extension `bound` refuses")
             .says("extension `picky` refuses")
-            .says("left out: TABLE DATA public.task needs EXTENSION bound");
+            .says("skipped TABLE DATA public.task: EXTENSION bound is not restored");
         let refused = world.restore("bound", "back", options).expect(exit::PART_FAILED);
         refused.says("can only create extension").says("--exclude-extension");
         let without = ["--exclude-extension", "bound", "--exclude-extension", "p*y"];
         let told = world.restore("bound", "back", &[options, &without].concat()).expect(exit::OK);
-        told.says("left out: TABLE DATA public.task needs EXTENSION bound");
+        told.says("skipped TABLE DATA public.task: EXTENSION bound is not restored");
         assert_eq!(server.psql("back", "SELECT a FROM mine"), "1");
         // Where it belongs, it comes back whole.
         world.sql("DROP DATABASE bound");
@@ -311,9 +311,11 @@ fn rows_of_an_extensions_user_are_named(world: &World) {
     );
     world.back_up("map");
     let told = world.restore("map", "back", &["--table", "house"]).expect(exit::OK);
-    told.says("left out: rows of public.reference of EXTENSION places: name the table with --table");
+    told.says(
+        "skipped rows of public.reference: they belong to EXTENSION places; add the table with --table",
+    );
     let both = ["--table", "house", "--table", "public.reference"];
-    world.restore("map", "back", &both).expect(exit::OK).does_not_say("left out");
+    world.restore("map", "back", &both).expect(exit::OK).does_not_say("skipped");
     assert_eq!(
         server.psql("back", "SELECT string_agg(what, ',' ORDER BY id) FROM reference"),
         "shipped,mine"

@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         return parts::dry_run(context, args, &chosen, &stream, picked.as_ref(), target.as_ref());
     }
     for left_out in picked.iter().flat_map(|picked| &picked.part.omitted) {
-        context.warn(format!("left out: {left_out}"));
+        context.warn(format!("skipped {left_out}"));
     }
     let work =
         Work { context, chosen: &chosen, stream: &stream, picked: picked.as_ref(), began: Instant::now() };

@@ -77,9 +77,16 @@ pub struct Omitted {
 
 impl fmt::Display for Omitted {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} needs {}", self.what, self.needs)
+    }
+}
+
+impl Omitted {
+    /// What is skipped and why, for a person.
+    pub fn told(&self) -> String {
         match self.is_of_extension {
-            true => write!(f, "{} of {}: name the table with --table to restore them", self.what, self.needs),
-            false => write!(f, "{} needs {}, which is not restored", self.what, self.needs),
+            true => format!("{}: they belong to {}; add the table with --table", self.what, self.needs),
+            false => format!("{}: {} is not restored", self.what, self.needs),
         }
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn dry_run(
             context.output(&table(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
         }
         for left_out in &picked.part.omitted {
-            context.output(&format!("left out: {left_out}"));
+            context.output(&format!("skipped {left_out}"));
         }
     }
     if let Some(jobs) = &jobs {

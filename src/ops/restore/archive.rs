@@ -5,7 +5,7 @@ use crate::event::{Cancel, Event, Observer};
 use crate::ops::OpError;
 use crate::ops::tables::table_map;
 use crate::pgarchive::{
-    DatabaseEntry, DumpForm, Entry, Section, Selection, StatementKind, Survey, Synthesis, TableData,
+    DatabaseEntry, DumpForm, Entry, Omitted, Section, Selection, StatementKind, Survey, Synthesis, TableData,
     TableMap, Toc, Verdict, WithData, needs_mending, select, synthesise,
 };
 use crate::repo::RepoError;
@@ -27,7 +27,7 @@ pub struct Archive {
 pub struct Part {
     /// Places in the table of contents, in the order of the restore.
     pub entries: Vec<usize>,
-    /// What belongs to it and was left out, in words: `FK CONSTRAINT orders_customer_fkey needs TABLE customers, which …`.
+    /// What belongs to it and was left out, in words: `FK CONSTRAINT public.x: TABLE public.y is not restored`.
     pub omitted: Vec<String>,
     /// Of rows alone: the tables whose foreign keys refer to each other in a circle.
     pub circular: Vec<String>,
@@ -122,7 +122,7 @@ impl Archive {
         let chosen = select(&toc, selection)?;
         let synthesis = synthesise(&toc, &self.map, &chosen.entries, WithData::Yes)?;
         Ok(Part {
-            omitted: chosen.omitted.iter().map(ToString::to_string).collect(),
+            omitted: chosen.omitted.iter().map(Omitted::told).collect(),
             circular: chosen.circular,
             tables: self.tables_of(&toc, &chosen.entries),
             entries: chosen.entries,

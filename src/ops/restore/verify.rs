@@ -134,7 +134,7 @@ impl Chosen {
             let selection = Selection { exclude_extensions: without.to_vec(), ..Selection::default() };
             let part = archive.select(&selection)?;
             for left_out in &part.omitted {
-                jobs.observer.observe(Event::Warning { message: format!("left out: {left_out}") });
+                jobs.observer.observe(Event::Warning { message: format!("skipped {left_out}") });
             }
             entries = part.entries;
         }
