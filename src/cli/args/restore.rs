@@ -17,8 +17,9 @@ use std::path::PathBuf;
   dumpvault restore app --to-database app --swap --jobs 4 --after 'systemctl restart app'
   dumpvault restore app --schema audit --dry-run
 
-Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database is
-restored in one transaction. A program is killed before its input ends when
+Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database
+that is there is restored in one transaction; one that is made for the restore is dropped again if that fails.
+A program is killed before its input ends when
 anything goes wrong, so that it cannot take a cut stream for a whole one.
 
 Names of snapshots:
@@ -44,7 +45,7 @@ pub(in crate::cli) struct RestoreArgs {
     pub to_database: Option<String>,
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Make the database if it is not there.
+    /// Create the database, as the dump says that it was, if it does not exist; drop it again on failure.
     #[arg(long, requires = "to_database")]
     pub create: bool,
     /// Replace what the database holds and the dump holds, too.
