@@ -236,10 +236,14 @@ fn sample(archive: &Archive, share: f64, snapshot: &SnapshotId) -> Result<Vec<us
         bytes += table.len;
         ids.insert(table.dump_id);
     }
+    let is_large_object = |entry: &Entry<'_>| matches!(entry.desc, b"BLOBS" | b"BLOB" | b"BLOB METADATA");
+    // What is said of them goes with them.
+    let large_objects: HashSet<u32> =
+        toc.entries().iter().filter(|entry| is_large_object(entry)).map(|entry| entry.dump_id).collect();
     let is_chosen = |entry: &Entry<'_>| match entry.desc {
         b"TABLE DATA" => ids.contains(&entry.dump_id),
-        b"FK CONSTRAINT" | b"BLOBS" | b"BLOB" | b"BLOB METADATA" => false,
-        _ => true,
+        b"FK CONSTRAINT" => false,
+        _ => !is_large_object(entry) && !entry.dependencies().any(|id| large_objects.contains(&id)),
     };
     let entries = toc.entries().iter().enumerate();
     Ok(entries.filter(|(_, entry)| is_chosen(entry)).map(|(at, _)| at).collect())
