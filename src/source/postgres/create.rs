@@ -134,7 +134,7 @@ impl RestoreTarget {
         let owner = owner.map(|owner| {
             format!("ALTER DATABASE {} OWNER TO {}", quoted_name(&self.database), quoted_name(&owner))
         });
-        let is_wanted = |it: &&PlanStatement| !it.is_early() && !(it.is_privilege && self.no_privileges);
+        let is_wanted = |it: &&PlanStatement| !(it.is_early() || it.is_privilege && self.no_privileges);
         let others = plan.statements.iter().filter(is_wanted).map(|it| it.text(&self.database));
         lost.extend(owner.into_iter().chain(others).filter_map(|it| self.change(asked, &it).err()));
         lost
