@@ -57,7 +57,7 @@ impl World {
     }
 
     /// The versions of the servers that a backup can be restored into.
-    fn row(&self, server: u32, client: u32) -> Vec<u32> {
+    fn row(&self, server: u32, client: u32, refused: &mut Vec<String>) -> Vec<u32> {
         let series = format!("of_{server}_by_{client}");
         self.run(server, client, &["backup", "--pg-database", "app", "--name", &series]).expect(exit::OK);
         let facts = self.servers[&server].psql("app", FACTS);
@@ -70,7 +70,7 @@ impl World {
                 restored.psql("postgres", "DROP DATABASE back");
                 into.push(*target);
             } else {
-                eprintln!("{server} by {client} into {target}: {output}");
+                refused.push(format!("{server} by {client} into {target}: {output}"));
             }
         }
         // Where it came from, it can be restored in every way.
@@ -98,6 +98,7 @@ fn the_table_of_versions_is_what_they_do() {
         server.psql("app", SHOP);
         world.servers.insert(version, server);
     }
+    let mut refused = Vec::new();
     let mut table = String::from("| server | client programs | restores into |\n|---|---|---|\n");
     for server in VERSIONS {
         for client in VERSIONS {
@@ -111,7 +112,7 @@ fn the_table_of_versions_is_what_they_do() {
                     "no backup: `pg_dump` is older than the server".to_owned()
                 }
                 false => {
-                    let into = world.row(server, client);
+                    let into = world.row(server, client, &mut refused);
                     into.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
                 }
             };
@@ -121,7 +122,7 @@ fn the_table_of_versions_is_what_they_do() {
     let document = std::fs::read_to_string("docs/postgres.md").unwrap();
     let (_, behind) = document.split_once(MARKS[0]).expect("the document has the table");
     let (there, _) = behind.split_once(MARKS[1]).unwrap();
-    assert_eq!(there, table, "docs/postgres.md is to have:\n{table}");
+    assert_eq!(there, table, "docs/postgres.md is to have:\n{table}\n{}", refused.join("\n"));
 }
 
 /// Older client programs read an archive of newer ones as little as `pg_restore` does: what to install is said.
