@@ -57,7 +57,7 @@ impl World {
     }
 
     /// The versions of the servers that a backup can be restored into.
-    fn row(&self, server: u32, client: u32) -> Vec<u32> {
+    fn row(&self, server: u32, client: u32, refused: &mut Vec<String>) -> Vec<u32> {
         let series = format!("of_{server}_by_{client}");
         self.run(server, client, &["backup", "--pg-database", "app", "--name", &series]).expect(exit::OK);
         let facts = self.servers[&server].psql("app", FACTS);
@@ -70,7 +70,7 @@ impl World {
                 restored.psql("postgres", "DROP DATABASE back");
                 into.push(*target);
             } else {
-                eprintln!("{server} by {client} into {target}: {output}");
+                refused.push(format!("{server} by {client} into {target}: {output}"));
             }
         }
         // Where it came from, it can be restored in every way.
@@ -98,6 +98,7 @@ fn the_table_of_versions_is_what_they_do() {
         server.psql("app", SHOP);
         world.servers.insert(version, server);
     }
+    let mut refused = Vec::new();
     let mut table = String::from("| server | client programs | restores into |\n|---|---|---|\n");
     for server in VERSIONS {
         for client in VERSIONS {
@@ -111,7 +112,7 @@ fn the_table_of_versions_is_what_they_do() {
                     "no backup: `pg_dump` is older than the server".to_owned()
                 }
                 false => {
-                    let into = world.row(server, client);
+                    let into = world.row(server, client, &mut refused);
                     into.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
                 }
             };
@@ -121,7 +122,7 @@ fn the_table_of_versions_is_what_they_do() {
     let document = std::fs::read_to_string("docs/postgres.md").unwrap();
     let (_, behind) = document.split_once(MARKS[0]).expect("the document has the table");
     let (there, _) = behind.split_once(MARKS[1]).unwrap();
-    assert_eq!(there, table, "docs/postgres.md is to have:\n{table}");
+    assert_eq!(there, table, "docs/postgres.md is to have:\n{table}\n{}", refused.join("\n"));
 }
 
 /// Older client programs read an archive of newer ones as little as `pg_restore` does: what to install is said.
@@ -158,4 +159,41 @@ fn a_dump_by_newer_programs_names_what_reads_it() {
     run(command, b"").expect(exit::OK);
     world.run(16, 18, &["restore", "script", "--to-database", "back", "--create"]).expect(exit::OK);
     assert_eq!(world.servers[&16].psql("back", "SELECT a FROM mine"), "1");
+}
+
+/// What an archive says is SQL to the server alone, also where `psql` has to run it.
+#[test]
+fn an_archive_runs_no_commands_of_psql() {
+    let server = Server::start_version(16);
+    server.create("app");
+    let room = "x".repeat(400);
+    server.psql("app", &format!("CREATE TABLE t (a int); COMMENT ON TABLE t IS 'of table {room}'"));
+    server.psql("app", &format!("COMMENT ON DATABASE app IS 'of database {room}'"));
+    let world = World { servers: BTreeMap::from([(16, server)]), vault: Vault::new() };
+    let server = &world.servers[&16];
+    let mut dump = std::process::Command::new(bin_of(18).join("pg_dump"));
+    server.reached_by(&mut dump, "postgres").args(["-Fc", "app"]);
+    let archive = dump.output().unwrap().stdout;
+    let forge = |from: &str, proof: &str| {
+        let from = format!("{from} {room}';");
+        let proof = world.vault.work().join(proof);
+        let command = format!("\\! touch {}", proof.display());
+        let at = archive.windows(from.len()).position(|bytes| bytes == from.as_bytes()).unwrap();
+        let mut forged = archive.clone();
+        forged[at..at + from.len()].copy_from_slice(format!("{command:<0$}", from.len()).as_bytes());
+        (forged, proof)
+    };
+    let (forged, proof) = forge("COMMENT ON TABLE public.t IS 'of table", "ran-by-script");
+    world.vault.backup("forged", &forged);
+    for more in [&[][..], &["--jobs", "2"]] {
+        let args = [&["restore", "forged", "--to-database", "back", "--create"], more].concat();
+        world.run(16, 18, &args).expect(exit::REFUSED).says("psql command `\\!`");
+        assert!(!proof.exists() && !server.has("back"));
+    }
+    let (forged, proof) = forge("COMMENT ON DATABASE app IS 'of database", "ran-by-command");
+    world.vault.backup("forged", &forged);
+    let args = ["restore", "forged", "--to-database", "back", "--create"];
+    world.run(16, 18, &args).expect(exit::OK).says("syntax error");
+    assert!(!proof.exists());
+    assert_eq!(server.psql("back", "SELECT count(*) FROM t"), "0");
 }

@@ -192,12 +192,14 @@ fi
 
 # What talks to a server, once more for each other version. The programs are built already.
 on_server() {
-    local version=$1 tests=() name
+    local version=$1 tests=() name bin
+    bin=DUMPVAULT_TEST_PG$version
     for name in cli_postgres cli_postgres_databases cli_postgres_faults cli_postgres_hard cli_postgres_leftovers cli_postgres_parts \
         cli_postgres_said cli_postgres_scripts cli_postgres_server cli_postgres_swap runbook source_postgres; do
         tests+=(--test "$name")
     done
-    DUMPVAULT_TEST_PG=$version cargo test --locked --no-fail-fast "${tests[@]}"
+    # Some tests run the program as nothing but an address tells it to: its client programs are then those of the PATH.
+    PATH=${!bin}:$PATH DUMPVAULT_TEST_PG=$version cargo test --locked --no-fail-fast "${tests[@]}"
 }
 if [ $# -eq 0 ]; then
     run on_server 18

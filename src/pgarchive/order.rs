@@ -80,7 +80,7 @@ impl<'a> Tables<'a> {
             // Its tag is its table's name, a space, and its own.
             let own = memchr::memchr_iter(b' ', key.tag)
                 .filter_map(|space| self.by_name.get(&(key.namespace, key.tag.get(..space)?)).copied())
-                .last();
+                .next_back();
             let Some(own) = own.map(|table| self.root(table)) else { continue };
             let needed = toc.needs(index).filter_map(|needed| self.table_of(toc, needed));
             references.entry(own).or_default().extend(needed.filter(|table| *table != own));
@@ -95,7 +95,7 @@ impl<'a> Tables<'a> {
             b"TABLE" | b"FOREIGN TABLE" => Some(self.root(index)),
             b"CONSTRAINT" => memchr::memchr_iter(b' ', entry.tag)
                 .filter_map(|space| self.by_name.get(&(entry.namespace, entry.tag.get(..space)?)).copied())
-                .last()
+                .next_back()
                 .map(|table| self.root(table)),
             _ => None,
         }

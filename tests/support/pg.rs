@@ -241,6 +241,10 @@ fn run_server(
     // The shell counts in blocks of 512 bytes.
     let limit = file_bytes_max.map_or("unlimited".to_owned(), |bytes| (bytes / 512).to_string());
     command.args(["-c", "ulimit -S -f \"$0\" && exec \"$@\"", &limit]).arg(bin.join("postgres"));
+    if bin.join("../share").exists() {
+        // Some of its extensions need libraries that lie beside them, and would find the machine's.
+        command.env("LD_LIBRARY_PATH", bin.parent().unwrap().join("lib"));
+    }
     command.arg("-D").arg(home.join("data")).arg("-k").arg(home).args(["-p", &port.to_string()]);
     for setting in [
         "listen_addresses=127.0.0.1",

@@ -52,8 +52,9 @@ pub struct PlanStatement {
 }
 
 impl PlanStatement {
+    /// Begins with a blank: a text of somebody else's that begins with a backslash is a command to `psql`, a shell's among them.
     fn text(&self, database: &str) -> String {
-        self.pieces.join(&quoted_name(database))
+        format!(" {}", self.pieces.join(&quoted_name(database)))
     }
 
     /// Whether it has to be there before the rows, as for `pg_restore --create`: views may show them by it.
@@ -134,7 +135,7 @@ impl RestoreTarget {
         let owner = owner.map(|owner| {
             format!("ALTER DATABASE {} OWNER TO {}", quoted_name(&self.database), quoted_name(&owner))
         });
-        let is_wanted = |it: &&PlanStatement| !it.is_early() && !(it.is_privilege && self.no_privileges);
+        let is_wanted = |it: &&PlanStatement| !(it.is_early() || it.is_privilege && self.no_privileges);
         let others = plan.statements.iter().filter(is_wanted).map(|it| it.text(&self.database));
         lost.extend(owner.into_iter().chain(others).filter_map(|it| self.change(asked, &it).err()));
         lost
@@ -144,7 +145,7 @@ impl RestoreTarget {
     fn change(&self, asked: &Connection, statement: &str) -> Result<(), String> {
         let what = format!("change database `{}`", self.database);
         self.clients.ask(asked, &what, statement, &Cancel::new()).map(drop).map_err(|error| {
-            let shown: String = statement.chars().take(STATEMENT_CHARS_SHOWN).collect();
+            let shown: String = statement.trim_start().chars().take(STATEMENT_CHARS_SHOWN).collect();
             let said = error.to_string();
             let reason = said.split_once("ERROR:").map_or(said.as_str(), |(_, reason)| reason);
             format!("`{shown}`: {}", reason.trim().lines().next().unwrap_or_default())
