@@ -288,7 +288,7 @@ fn an_extension_of_one_database_does_not_make_a_backup_bad(world: &World) {
             .says("extension `bound` refuses")
             .says("extension `picky` refuses")
             .says("skipped TABLE DATA public.task: EXTENSION bound is not restored");
-        let refused = world.restore("bound", "back", options).expect(exit::PART_FAILED);
+        let refused = world.restore("bound", "back", options).expect(exit::TARGET);
         refused.says("can only create extension").says("--exclude-extension");
         let without = ["--exclude-extension", "bound", "--exclude-extension", "p*y"];
         let told = world.restore("bound", "back", &[options, &without].concat()).expect(exit::OK);
@@ -300,7 +300,7 @@ fn an_extension_of_one_database_does_not_make_a_backup_bad(world: &World) {
         assert_eq!(server.psql("bound", "SELECT what FROM task"), "sweep");
     }
     let swap = ["restore", "bound", "--to-database", "bound", "--swap", "--yes"];
-    world.run(&swap).expect(exit::PART_FAILED).says("--exclude-extension");
+    world.run(&swap).expect(exit::TARGET).says("--exclude-extension");
     let without = ["--exclude-extension", "bound", "--exclude-extension", "picky"];
     world.run(&[&swap[..], &without].concat()).expect(exit::OK);
     assert_eq!(server.psql("bound", "SELECT a FROM mine"), "1");
@@ -490,7 +490,7 @@ fn thousands_of_objects_are_restored_where_there_is_room_for_few_locks() {
     let args = ["restore", "many", "--to-database", "back"];
     world
         .run(&args)
-        .expect(exit::PART_FAILED)
+        .expect(exit::TARGET)
         .says("max_locks_per_transaction")
         .says("--create")
         .says("is as it was");

@@ -146,7 +146,7 @@ fn a_dump_by_newer_programs_names_what_reads_it() {
     for more in [&[][..], &["--jobs", "2"]] {
         world
             .run(16, 18, &[&args[..], more].concat())
-            .expect(exit::PART_FAILED)
+            .expect(exit::TARGET)
             .says("role \"gone\" does not exist");
         assert!(!world.servers[&16].has("back"));
     }
