@@ -9,7 +9,7 @@ mod swap;
 use super::args::{CatArgs, RestoreArgs};
 use super::exit::Exit;
 use super::report::CliError;
-use super::{Context, doubts, render, style, verify};
+use super::{Context, doubts, prompt, render, style, verify};
 use crate::config;
 use crate::ops::OpError;
 use crate::ops::restore::{Chosen, Findings, Target, choose};
@@ -136,7 +136,28 @@ impl Work<'_> {
 pub(super) fn chosen(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Chosen, CliError> {
     let repo = context.repository()?;
     let from = context.viewpoint(any_host);
-    Ok(choose(&repo, name, &from, context.read_settings(), &context.progress)?)
+    let choose = |name: &SnapshotName| choose(&repo, name, &from, context.read_settings(), &context.progress);
+    match choose(name) {
+        // An answer names the snapshot, as its id does.
+        Err(error @ OpError::Doubtful { .. }) => match confirmed(context, &error)? {
+            Some(doubtful) => Ok(choose(&context.name(&doubtful)?)?),
+            None => Err(error.into()),
+        },
+        outcome => Ok(outcome?),
+    }
+}
+
+/// The doubtful snapshot, if a person wants that one; `None` when there is nobody to ask.
+fn confirmed(context: &Context, error: &OpError) -> Result<Option<String>, CliError> {
+    let OpError::Doubtful { doubtful, .. } = error else { return Ok(None) };
+    match prompt::confirm(&format!("{error}. Go on with {doubtful}?"), &context.cancel) {
+        None => Ok(None),
+        Some(Ok(true)) => Ok(Some(doubtful.clone())),
+        Some(Ok(false)) => {
+            Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None })
+        }
+        Some(Err(error)) => Err(CliError::usage(error.to_string())),
+    }
 }
 
 /// The stream that the snapshot's name says, or the option.

@@ -16,7 +16,6 @@ pub use verify::Verified;
 
 use super::OpError;
 use crate::event::{Cancel, Event, Observer};
-use crate::id::SnapshotId;
 use crate::pgarchive::Synthesis;
 use crate::repo::catalog::Catalog;
 use crate::repo::history::{History, HistoryDamage};
@@ -41,7 +40,7 @@ pub struct Chosen {
     pub body: Body,
     locator: Arc<Mutex<Locator>>,
     /// Snapshots of its series that it is held against.
-    earlier: Vec<SnapshotId>,
+    earlier: Vec<doubt::Earlier>,
     repo: Repository,
     settings: ReadSettings,
 }
