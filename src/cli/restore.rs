@@ -12,7 +12,7 @@ use super::report::CliError;
 use super::{Context, doubts, prompt, render, style, verify};
 use crate::config;
 use crate::ops::OpError;
-use crate::ops::restore::{Chosen, Findings, Target, choose};
+use crate::ops::restore::{Chosen, Findings, Target, choose, choose_foreign};
 use crate::repo::RepoError;
 use crate::repo::reader::ReadStats;
 use crate::snapshot::name::SnapshotName;
@@ -143,6 +143,13 @@ pub(super) fn chosen(context: &Context, name: &SnapshotName, any_host: bool) -> 
             Some(doubtful) => Ok(choose(&context.name(&doubtful)?)?),
             None => Err(error.into()),
         },
+        Err(error @ OpError::ForeignSnapshot { snapshot, .. }) => {
+            let wanted = asked(context, &format!("{error}. Go on with it?"))?;
+            match wanted {
+                Some(()) => Ok(choose_foreign(&repo, &snapshot, context.read_settings(), &context.progress)?),
+                None => Err(error.into()),
+            }
+        }
         outcome => Ok(outcome?),
     }
 }
@@ -150,9 +157,14 @@ pub(super) fn chosen(context: &Context, name: &SnapshotName, any_host: bool) -> 
 /// The doubtful snapshot, if a person wants that one; `None` when there is nobody to ask.
 fn confirmed(context: &Context, error: &OpError) -> Result<Option<String>, CliError> {
     let OpError::Doubtful { doubtful, .. } = error else { return Ok(None) };
-    match prompt::confirm(&format!("{error}. Go on with {doubtful}?"), &context.cancel) {
+    Ok(asked(context, &format!("{error}. Go on with {doubtful}?"))?.map(|()| doubtful.clone()))
+}
+
+/// A person's consent; `None` when there is nobody to ask.
+fn asked(context: &Context, question: &str) -> Result<Option<()>, CliError> {
+    match prompt::confirm(question, &context.cancel) {
         None => Ok(None),
-        Some(Ok(true)) => Ok(Some(doubtful.clone())),
+        Some(Ok(true)) => Ok(Some(())),
         Some(Ok(false)) => {
             Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None })
         }
