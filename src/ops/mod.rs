@@ -73,6 +73,14 @@ pub enum OpError {
         /// What it is.
         what: &'static str,
     },
+    /// A dump of rows or statistics alone was to be tried, and holds nothing that they could go into.
+    #[error("cannot verify `{stream}`: it holds {what} without the tables that they are of")]
+    NotByItself {
+        /// The stream.
+        stream: String,
+        /// What it holds.
+        what: &'static str,
+    },
     /// No part of an archive fits what was asked for.
     #[error(transparent)]
     Select(#[from] crate::pgarchive::SelectError),
@@ -276,6 +284,7 @@ impl OpError {
                 Some("`dumpvault check --read-data` on the source shows all that is damaged; whole snapshots are copied all the same".to_owned())
             }
             Self::NotCopied { source, .. } => source.hint(),
+            Self::NotByItself { .. } => Some("verify a snapshot of the whole database".to_owned()),
             Self::NoParts { .. } => Some("tables can be taken out of archives of `pg_dump -Fc -Z0` only; restore the whole of this one".to_owned()),
             Self::Select(crate::pgarchive::SelectError::NoRows { .. }) => {
                 Some("leave out --data-only to restore the view with its tables, or name its tables".to_owned())
@@ -313,6 +322,7 @@ impl OpError {
     pub fn failure(&self) -> Option<crate::source::postgres::Failure> {
         match self {
             Self::Source { source, .. } => source.failure(),
+            Self::Database(error) => error.failure(),
             Self::Aftermath { failure, .. } => failure.failure(),
             _ => None,
         }
