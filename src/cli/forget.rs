@@ -21,12 +21,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 fn forget_foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result<Exit, CliError> {
-    let objects = if dry_run {
-        let history = repo.history(&mut repo.catalog(&context.progress)?)?;
-        history.foreign.into_iter().map(|foreign| foreign.object).collect()
-    } else {
-        repo.forget_foreign()?
-    };
+    let objects = if dry_run { repo.foreign_objects()? } else { repo.forget_foreign()? };
     if context.json {
         context.report(json!({"version": 1, "dry_run": dry_run, "foreign": objects}));
         return Ok(Exit::Good);
