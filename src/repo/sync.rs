@@ -33,6 +33,8 @@ pub struct Presence {
 const MISSING: &str = "it is missing";
 /// So often the catalog is brought up to date again, when prunes run at the same time.
 const SYNCS: usize = 4;
+/// Under which name the catalog keeps which closes its index objects were judged by.
+const CLOSES: &str = "closes";
 
 /// What lies in the storage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,11 +149,17 @@ impl Repository {
         };
         let listed: HashSet<IndexId> = self.list_names::<IndexId>("index/")?.into_iter().collect();
         let known = catalog.indexes()?;
-        if known.iter().any(|id| !listed.contains(id)) {
-            // Indexes were replaced or removed: what they said may hold no longer.
+        let closes = self.authors.epochs().fingerprint();
+        let before = catalog.object(CLOSES)?;
+        let is_other = before.as_ref().is_some_and(|before| before != &closes);
+        if is_other || known.iter().any(|id| !listed.contains(id)) {
+            // Indexes were replaced or removed, or a close says anew which of them count: what they said may hold no longer.
             drop(catalog);
             Catalog::remove_files(&self.cache_dir)?;
             catalog = Catalog::open(&self.cache_dir, &self.id, instance)?;
+        }
+        if before.as_ref() != Some(&closes.to_vec()) {
+            catalog.keep_object(CLOSES, &closes)?;
         }
         self.take_in(&mut catalog, &listed, observer)?;
         Ok(catalog)

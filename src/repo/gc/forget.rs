@@ -127,6 +127,7 @@ impl Repository {
     fn foreign_of(&self, catalog: &Catalog, history: &History) -> Result<Vec<String>, RepoError> {
         let mut objects: Vec<String> = history.foreign.iter().map(|foreign| foreign.object.clone()).collect();
         objects.extend(catalog.foreign_indexes(&self.authors.fingerprint())?.iter().map(ObjectName::key));
+        objects.extend(self.foreign_slots()?.iter().map(ObjectName::key));
         Ok(objects)
     }
 
