@@ -372,8 +372,9 @@ fn pruned_json(report: &PruneReport) -> Value {
 pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
     let pin = (args.pin || args.unpin).then_some(args.pin);
     args.add.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
-    if args.add.is_empty() && args.remove.is_empty() && pin.is_none() {
-        return Err(CliError::usage("nothing to change: give --add, --remove, --pin or --unpin"));
+    if args.add.is_empty() && args.remove.is_empty() && pin.is_none() && !args.confirm_time {
+        let message = "nothing to change: give --add, --remove, --pin, --unpin or --confirm-time";
+        return Err(CliError::usage(message));
     }
     let request = TagRequest {
         add: args.add.clone(),
