@@ -8,7 +8,7 @@ mod small;
 
 use dumpvault::crypto::Role;
 use dumpvault::event::{Cancel, Silent};
-use dumpvault::repo::RepoError;
+use dumpvault::repo::Repository;
 use dumpvault::repo::gc::PruneSettings;
 use dumpvault::repo::verify::{CheckSettings, ReadData, check_storage};
 use dumpvault::storage::memory::MemoryStorage;
@@ -68,15 +68,22 @@ fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
 }
 
 #[test]
-fn a_million_key_slots_are_refused_without_trying_them() {
+fn a_million_key_slots_that_are_older_than_all_others_keep_out_nobody_who_has_opened_before_or_has_a_slot() {
     let storage = MemoryStorage::new();
     let cache = small::scratch();
     let repo = small::init(storage.clone(), cache.path()).unwrap();
     drop(repo);
-    let liar = Liar { inner: storage, slots: 1_000_000, names: vec![] };
-    soon(move || match small::open(liar, cache.path()) {
-        Err(RepoError::NoSlots { detail, .. }) => assert!(detail.contains("more than"), "{detail}"),
-        other => panic!("{other:?}"),
+    drop(small::open(storage.clone(), cache.path()).unwrap());
+    let slot = storage.get(&small::keys(&storage, "keys/")[0], u64::MAX).unwrap();
+    let liar = Arc::new(Liar { inner: storage, slots: 1_000_000, names: vec![] });
+    soon(move || {
+        let repo = small::open(Arc::clone(&liar), cache.path()).unwrap();
+        repo.add_key(&small::another_credential(8), Role::Append, "", 0).unwrap();
+        let fresh = small::scratch();
+        assert!(small::open(Arc::clone(&liar), fresh.path()).is_err());
+        let mut around = small::surroundings(fresh.path());
+        around.access.key_slot = Some(slot);
+        Repository::open(liar, &small::credential(), &around).unwrap();
     });
 }
 
@@ -105,7 +112,7 @@ fn names_that_are_none_or_climb_out_of_their_folder_mean_nothing() {
     repo.add_key(&small::another_credential(8), Role::Append, "", 0).unwrap();
     assert!(small::check(&repo).unwrap().is_clean());
     // Nothing was made outside of what the format knows.
-    let folders = ["config", "gc", "index", "keys", "marks", "packs", "sessions", "snapshots"];
+    let folders = ["authors", "config", "gc", "index", "keys", "marks", "packs", "sessions", "snapshots"];
     let keys = small::keys(&storage, "");
     assert!(keys.iter().all(|key| folders.contains(&key.split('/').next().unwrap())), "{keys:?}");
 }

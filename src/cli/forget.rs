@@ -21,12 +21,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 fn forget_foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result<Exit, CliError> {
-    let objects = if dry_run {
-        let history = repo.history(&mut repo.catalog(&context.progress)?)?;
-        history.foreign.into_iter().map(|foreign| foreign.object).collect()
-    } else {
-        repo.forget_foreign()?
-    };
+    let objects = if dry_run { repo.foreign_objects()? } else { repo.forget_foreign()? };
     if context.json {
         context.report(json!({"version": 1, "dry_run": dry_run, "foreign": objects}));
         return Ok(Exit::Good);
@@ -377,8 +372,9 @@ fn pruned_json(report: &PruneReport) -> Value {
 pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
     let pin = (args.pin || args.unpin).then_some(args.pin);
     args.add.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
-    if args.add.is_empty() && args.remove.is_empty() && pin.is_none() {
-        return Err(CliError::usage("nothing to change: give --add, --remove, --pin or --unpin"));
+    if args.add.is_empty() && args.remove.is_empty() && pin.is_none() && !args.confirm_time {
+        let message = "nothing to change: give --add, --remove, --pin, --unpin or --confirm-time";
+        return Err(CliError::usage(message));
     }
     let request = TagRequest {
         add: args.add.clone(),

@@ -199,7 +199,7 @@ impl<'a> KeyRing<'a> {
     /// When this key is not a full one, there are too many slots, or another key adds backups of the same host.
     pub fn add(&self, credential: &Credential, new: &NewKey<'_>, now_ms: i64) -> Result<SlotId, RepoError> {
         let repo = self.0;
-        if slot_ids(repo.storage.as_ref())?.len() >= SLOTS_MAX {
+        if self.are_slots_full()? {
             let reason = format!("there are {SLOTS_MAX} key slots already: remove one first");
             return Err(RepoError::SlotRefused { reason });
         }
@@ -213,6 +213,24 @@ impl<'a> KeyRing<'a> {
             Statement { series: new.series.clone(), ..Statement::of(&keys, new.name, hosts, now_ms)? };
         self.put_statement(&statement)?;
         put_slot(repo.storage.as_ref(), repo.id, &keys, credential, new.name, now_ms, entropy)
+    }
+
+    /// Whether there are as many slots as an open tries. Those count whose label opens: whoever can put objects can put files that are none.
+    fn are_slots_full(&self) -> Result<bool, RepoError> {
+        let repo = self.0;
+        let ids = slot_ids(repo.storage.as_ref())?;
+        if ids.len() < SLOTS_MAX {
+            return Ok(false);
+        }
+        let mut genuine = 0;
+        for id in ids {
+            match read_slot(repo.storage.as_ref(), &id, &repo.id) {
+                Ok(slot) => genuine += usize::from(slot.label(&repo.keys).is_ok()),
+                Err(error) if error.is_integrity() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(genuine >= SLOTS_MAX)
     }
 
     /// Says anew what the author `author` may do: `change` gets what was said last.

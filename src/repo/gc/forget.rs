@@ -2,8 +2,9 @@
 
 use crate::crypto::{CryptoError, Role};
 use crate::id::{MarkId, SnapshotId};
+use crate::repo::catalog::Catalog;
 use crate::repo::format::mark::{Mark, MarkKind};
-use crate::repo::history::{Vouched, superseded};
+use crate::repo::history::{History, Vouched, superseded};
 use crate::repo::objects::ObjectName;
 use crate::repo::{RepoError, Repository};
 use crate::storage::ErrorKind;
@@ -67,14 +68,22 @@ impl Repository {
     /// When the key is not a full one, or the storage fails.
     pub fn give_up_unreadable(&self, now_ms: i64) -> Result<Vec<String>, RepoError> {
         self.refuse_append("giving up what cannot be read")?;
-        let history = self.history(&mut self.catalog(&crate::event::Silent)?)?;
-        let mut given_up = Vec::new();
-        for damage in history.damaged.iter().filter(|damage| !damage.stops_deletion) {
-            let Some(object) = damage.error.object().map(str::to_owned) else { continue };
-            self.give_up(object.clone(), now_ms)?;
-            given_up.push(object);
+        let mut given_up: Vec<String> = Vec::new();
+        loop {
+            // A mark that cannot be read may commit a snapshot that cannot be read: once the one is given up, the other can be.
+            let history = self.history(&mut self.catalog(&crate::event::Silent)?)?;
+            let unreadable = history.damaged.iter().filter(|damage| !damage.stops_deletion);
+            let mut objects: Vec<String> =
+                unreadable.filter_map(|damage| damage.error.object().map(str::to_owned)).collect();
+            objects.retain(|object| !given_up.contains(object));
+            if objects.is_empty() {
+                return Ok(given_up);
+            }
+            for object in objects {
+                self.give_up(object.clone(), now_ms)?;
+                given_up.push(object);
+            }
         }
-        Ok(given_up)
     }
 
     /// Confirms the times of snapshots that are doubtful; which they are.
@@ -106,7 +115,25 @@ impl Repository {
         Ok(confirmed)
     }
 
-    /// Removes all objects that count for nothing; their keys. What only they reach goes with a prune.
+    /// Keys of all objects that count for nothing.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn foreign_objects(&self) -> Result<Vec<String>, RepoError> {
+        let mut catalog = self.catalog(&crate::event::Silent)?;
+        let history = self.history(&mut catalog)?;
+        self.foreign_of(&catalog, &history)
+    }
+
+    fn foreign_of(&self, catalog: &Catalog, history: &History) -> Result<Vec<String>, RepoError> {
+        let mut objects: Vec<String> = history.foreign.iter().map(|foreign| foreign.object.clone()).collect();
+        objects.extend(catalog.foreign_indexes(&self.authors.fingerprint())?.iter().map(ObjectName::key));
+        objects.extend(self.foreign_slots()?.iter().map(ObjectName::key));
+        Ok(objects)
+    }
+
+    /// Removes all objects that count for nothing; their keys. What only they reach goes with a prune. Of snapshots it is said first that
+    /// they go on purpose: hosts may remember them from the time when they counted, and marks may still commit them.
     ///
     /// # Errors
     /// When the key is not a full one, or the storage fails.
@@ -114,9 +141,13 @@ impl Repository {
         self.refuse_append("removing foreign objects")?;
         let mut catalog = self.catalog(&crate::event::Silent)?;
         let history = self.history(&mut catalog)?;
-        let mut objects: Vec<String> = history.foreign.into_iter().map(|foreign| foreign.object).collect();
-        objects.extend(catalog.foreign_indexes(&self.authors.fingerprint())?.iter().map(ObjectName::key));
-        objects.extend(self.foreign_slots()?.iter().map(ObjectName::key));
+        let objects = self.foreign_of(&catalog, &history)?;
+        let snapshots: Vec<SnapshotId> = history.foreign_snapshots().collect();
+        if !snapshots.is_empty() {
+            let marks = self.read_marks(&mut catalog, &mut Vec::new())?;
+            self.note_forgotten(&snapshots, &marks)?;
+            self.remove_marks_of(&snapshots, &marks)?;
+        }
         for object in &objects {
             self.storage.delete(object)?;
         }
@@ -187,8 +218,17 @@ impl Repository {
         if !is_full {
             noted?;
         }
+        self.remove_marks_of(snapshots, &marks)?;
+        for snapshot in snapshots {
+            self.storage.delete(&snapshot.key())?;
+        }
+        Ok(())
+    }
+
+    /// Removes the marks of snapshots that are about to go.
+    fn remove_marks_of(&self, snapshots: &[SnapshotId], marks: &[Vouched]) -> Result<(), RepoError> {
         let mut of_object: HashMap<&str, Vec<(&MarkId, usize)>> = HashMap::new();
-        for Vouched { id, mark, .. } in &marks {
+        for Vouched { id, mark, .. } in marks {
             // A mark that is superseded must not hold again for a moment because the one that does so went first.
             let superseded_by = marks.iter().filter(|other| other.mark.supersedes.contains(id)).count();
             of_object.entry(&mark.object).or_default().push((id, superseded_by));
@@ -199,7 +239,6 @@ impl Repository {
             for (mark, _) in own {
                 self.storage.delete(&mark.key())?;
             }
-            self.storage.delete(&snapshot.key())?;
         }
         if is_full {
             self.note_forgotten(snapshots, &marks)?;

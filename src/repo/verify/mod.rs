@@ -368,9 +368,9 @@ impl Repository {
         let (plans, unreadable) = self.plans()?;
         report.objects += plans.len() as u64;
         unreadable.iter().for_each(|error| report.add(error));
+        let known: HashSet<String> = report.damage.iter().map(|damage| damage.object.clone()).collect();
         for damage in &history.damaged {
-            let is_known = |known: &Damage| Some(known.object.as_str()) == damage.error.object();
-            if !report.damage.iter().any(is_known) {
+            if !damage.error.object().is_some_and(|object| known.contains(object)) {
                 report.add(&damage.error);
             }
         }
