@@ -716,7 +716,7 @@ pub fn part(text: &str, setting: &str) -> Result<f64, ConfigError> {
 /// # Errors
 /// When it is none of these.
 pub fn since(text: &str, setting: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp, ConfigError> {
-    let ago = || age(text, setting).ok().and_then(|age| Some(age.before(now, zone)));
+    let ago = || age(text, setting).ok().map(|age| age.before(now, zone));
     start_of(text, zone).or_else(ago).ok_or_else(|| ConfigError::Form {
         setting: setting.to_owned(),
         kind: "time",

@@ -337,7 +337,7 @@ fn rot(
     flip();
     let is_marked = small::keys(harmed, "marks/").len() != marks.len();
     // Once for every few is enough: what a check that reads everything says of a healthy repository does not depend on the bit.
-    let healed = match is_marked && bit / 8 % 4 == 0 && is_red(patient, repo)? {
+    let healed = match is_marked && (bit / 8).is_multiple_of(4) && is_red(patient, repo)? {
         true => Err("the byte was put right, and damage is still found".to_owned()),
         false => Ok(()),
     };

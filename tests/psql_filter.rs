@@ -135,7 +135,7 @@ fn a_statement_that_settings_decide_goes_out_behind_them() {
         ),
         (
             "SET standard_conforming_strings = off;\nSELECT 'it\\'s';\n",
-            "SET standard_conforming_strings = off;\nSET standard_conforming_strings = off;\n\nSELECT 'it\\'s';\n",
+            "SET standard_conforming_strings = off;\nSET standard_conforming_strings = off;\nSELECT 'it\\'s';\n",
         ),
         ("\u{feff}SELECT 1;\r\n", "SELECT 1;\r\n"),
         (

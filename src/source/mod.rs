@@ -270,10 +270,14 @@ fn without_colours(text: &str) -> String {
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once("\u{1b}[") {
         plain += before;
-        let parameters = behind.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(behind.len());
-        rest = match behind.get(parameters..) {
-            Some(end) => end.strip_prefix(['m', 'K']).unwrap_or(end),
-            None => behind,
+        let end = behind.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        rest = match end.strip_prefix(['m', 'K']) {
+            Some(later) => later,
+            // Something else, of which only the escape is made harmless.
+            None => {
+                plain += "\u{1b}[";
+                behind
+            }
         };
     }
     plain + rest

@@ -332,6 +332,11 @@ impl ScriptFilter {
             None => {}
         }
         self.held.push(byte);
+        if byte == b'\n' && self.statement.is_empty() && self.lexer.is_between() {
+            // psql executes a statement when it has the whole line.
+            self.release(out)?;
+            self.released = None;
+        }
         if self.held.len() >= HELD_BYTES_MAX {
             let knows_both = self.conforming.is_some() && self.encoding.is_some();
             if self.released.is_none() && knows_both {
