@@ -59,8 +59,7 @@ impl Patient {
         let (_, _, other) = Self::made(rows, bytes);
         let foreign = small::keys(&other, "").into_iter();
         let foreign = foreign.map(|key| (key.clone(), other.get(&key, u64::MAX).unwrap())).collect();
-        let mut unknown_once_gone: BTreeSet<String> = small::keys(&storage, "authors/").into_iter().collect();
-        unknown_once_gone.extend(forgotten_marks(&storage));
+        let unknown_once_gone = forgotten_marks(&storage);
         Self { clock, storage, kept, foreign, unknown_once_gone }
     }
 
@@ -135,9 +134,9 @@ fn judge(
     harm: &Harm,
 ) -> Result<(), String> {
     let wrong = |why: String| Err(format!("{key} {}: {why}", harm.words()));
-    // Config and key slots are read at the opening alone.
+    // These are read at the opening alone.
     let opened = match kind(key) {
-        "config" | "keys" => small::open(harmed.clone(), &no_cache()),
+        "config" | "keys" | "authors" | "epochs" => small::open(harmed.clone(), &no_cache()),
         _ => Ok(repo.clone()),
     };
     let repo = match opened {
@@ -162,8 +161,8 @@ fn judge(
     let is_found = !report.is_clean() || !report.uncommitted.is_empty();
     // Packs say themselves what they hold, and who removes a plan cancels it: neither is damage.
     let may_be_gone = matches!(harm, Harm::Removed) && matches!(kind(key), "index" | "gc") && restored_all;
-    // A host that never saw a statement or a *forgotten* mark cannot know that there was one, and nothing that it lacks is lost with it. What
-    // remembers them is the memory of hosts that did see them, and its tests are those of rollback.
+    // A host that never saw a *forgotten* mark cannot know that there was one, and nothing else is lost with it. The hosts that saw the
+    // snapshots that it names ask what became of them.
     let is_unknown_here = matches!(harm, Harm::Removed) && patient.unknown_once_gone.contains(key);
     let may_be_gone = may_be_gone || is_unknown_here;
     if is_found || may_be_gone { Ok(()) } else { wrong("not found".to_owned()) }
@@ -229,7 +228,7 @@ fn tight() -> Patient {
 }
 
 /// Keys of the marks that say which snapshots were removed on purpose.
-fn forgotten_marks(storage: &MemoryStorage) -> Vec<String> {
+fn forgotten_marks(storage: &MemoryStorage) -> BTreeSet<String> {
     let repo = small::open(storage.clone(), &no_cache()).unwrap();
     let keys = bundle(&repo, storage);
     let is_forgotten = |key: &String| {
@@ -309,7 +308,7 @@ fn rot(
     let marks = small::keys(harmed, "marks/");
     flip();
     let opened = match kind(key) {
-        "config" | "keys" => small::open(harmed.clone(), &no_cache()),
+        "config" | "keys" | "authors" | "epochs" => small::open(harmed.clone(), &no_cache()),
         _ => Ok(repo.clone()),
     };
     let judged = match opened {
