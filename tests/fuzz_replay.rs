@@ -187,12 +187,8 @@ fn write_seeds() {
     seed("config", "object", &config);
     seed("config", "content", &inner(&config, SubKey::Config, b""));
     seed("header", "config", &config[..40]);
-    let label = Label {
-        text: "a label".into(),
-        created_ms: 1,
-        role: Role::Full,
-        author: keys().author().id(),
-    };
+    let label =
+        Label { text: "a label".into(), created_ms: 1, role: Role::Full, author: keys().author().id() };
     seed("slot", "object", &Slot::seal(REPO, keys(), &targets::credential(), &label, &Same).unwrap());
     seed("bundle", "full", &keys().encode().unwrap());
     seed("bundle", "append", &keys().to_append().encode().unwrap());

@@ -242,7 +242,10 @@ fn both_readers_pass_over_the_same_objects_that_count_for_nothing() {
         assert!(ours.is_subset(&theirs), "{fixture}: {ours:?} {list}");
         // What the other one names beyond that are marks that say what their authors may not.
         let snapshot = |key: &&String| !key.starts_with("marks/");
-        assert!(theirs.iter().filter(snapshot).eq(ours.iter().filter(snapshot)), "{fixture}: {ours:?} {list}");
+        assert!(
+            theirs.iter().filter(snapshot).eq(ours.iter().filter(snapshot)),
+            "{fixture}: {ours:?} {list}"
+        );
         let (foreign, silenced) = (ours.len(), theirs.len() - ours.len());
         assert_eq!((foreign, silenced), if fixture == BY_HAND { (2, 6) } else { (0, 0) }, "{list}");
     }
@@ -317,6 +320,47 @@ fn the_independent_reader_notices_a_flipped_bit_in_any_object_that_a_restore_nee
         );
         std::fs::write(&path, whole).unwrap();
     }
+}
+
+/// Changes the last byte of an object, which is of its signature or, in a slot, of its commitment, and gives it the name that it then has.
+fn forge(repository: &Path, key: &str) -> String {
+    let mut bytes = std::fs::read(repository.join(key)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::remove_file(repository.join(key)).unwrap();
+    let forged = match key.split_once('/') {
+        Some((folder, _)) => format!("{folder}/{}", blake3::hash(&bytes).to_hex()),
+        None => key.to_owned(),
+    };
+    std::fs::write(repository.join(&forged), bytes).unwrap();
+    forged
+}
+
+#[test]
+fn the_independent_reader_believes_no_object_that_its_author_did_not_sign() {
+    let golden = golden(BY_PROGRAM);
+    let unlock = Unlock::KeyFile(&golden.key_file);
+    let storage = LocalStorage::open(&golden.repository).unwrap();
+    let mut objects = Vec::new();
+    dumpvault::storage::Storage::list(&storage, "", &mut |listed| objects.push(listed.key)).unwrap();
+    let slots: Vec<String> = objects.extract_if(.., |key| key.starts_with("keys/")).collect();
+    objects.retain(|key| !key.starts_with("packs/"));
+    for folder in ["config", "authors/", "epochs/", "snapshots/", "marks/", "index/"] {
+        assert!(objects.iter().any(|key| key.starts_with(folder)), "{folder}");
+    }
+    for key in objects {
+        let whole = std::fs::read(golden.repository.join(&key)).unwrap();
+        let forged = forge(&golden.repository, &key);
+        let output = independent::read(&golden.repository, &unlock, &["--list"]);
+        if output.status.success() {
+            let list = String::from_utf8(output.stdout).unwrap();
+            assert!(foreign(&list).contains(&forged), "{key}: {list}");
+        }
+        std::fs::remove_file(golden.repository.join(forged)).unwrap();
+        std::fs::write(golden.repository.join(&key), whole).unwrap();
+    }
+    slots.iter().for_each(|key| drop(forge(&golden.repository, key)));
+    let output = independent::read(&golden.repository, &unlock, &["--list"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no key slot opens"));
 }
 
 #[test]

@@ -582,7 +582,10 @@ class Repository:
         gone = {"snapshots/" + line for mark in held if mark.kind == FORGOTTEN for line in (mark.value or "").splitlines()}
         gone |= {mark.object for mark in held if mark.kind == GIVEN_UP}
         absent = committed - set(self.keys_under("snapshots")) - gone
-        need(not absent, f"{min(absent, default='')}: committed, and not there")
+        for mark in (mark for mark in held if mark.kind == COMMITTED and mark.object in absent):
+            # Whoever may only add can say so of what never was.
+            need(not mark.by.is_full(), f"{mark.object}: committed, and not there")
+            self.foreign.append((mark.name, "the snapshot that it commits is not there"))
         found = [heads[name] for name in committed if name in heads]
         for head in found:
             head.say([mark for mark in held if mark.object == head.name])

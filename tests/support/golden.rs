@@ -45,8 +45,7 @@ fn backup(
 ) -> SnapshotId {
     let mut catalog = repo.catalog(&Silent).unwrap();
     let history = repo.history(&mut catalog).unwrap();
-    let before =
-        history.series(series, host).next_back().map(|summary| (summary.id, summary.head.counter));
+    let before = history.series(series, host).next_back().map(|summary| (summary.id, summary.head.counter));
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
     let settings = PipelineSettings { level, read_back: true, workers: 1 };
     let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
