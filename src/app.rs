@@ -3,7 +3,7 @@
 mod passphrase;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, ConfigError, CopyConfig, Environment};
+use crate::config::{Config, ConfigError, CopyConfig, DedupReach, Environment};
 use crate::crypto::{Credential, KeyFile, KeyFileError};
 use crate::repo::{Access, Identity, RepoError, Repository, Surroundings};
 use crate::secret::{Entropy, OsEntropy};
@@ -447,7 +447,10 @@ impl App {
             cache_root: self.environment.cache_root(),
             state_root: self.environment.state_root(),
             clock: Arc::new(SystemClock),
-            access: self.overrides.access.clone(),
+            access: Access {
+                dedup_all: self.config.dedup == Some(DedupReach::All),
+                ..self.overrides.access.clone()
+            },
         }
     }
 

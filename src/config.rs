@@ -163,6 +163,11 @@ impl Environment {
         }
     }
 
+    /// Whether the process runs in a container, as Docker and Podman tell.
+    pub fn in_container(&self) -> bool {
+        ["/.dockerenv", "/run/.containerenv"].iter().any(|file| Path::new(file).exists())
+    }
+
     fn config_files(&self) -> [PathBuf; 3] {
         let user = self.path("XDG_CONFIG_HOME").unwrap_or_else(|| self.home().join(".config"));
         [
@@ -197,6 +202,8 @@ pub struct Config {
     pub compression: Option<String>,
     /// As `--max-read-amplification`.
     pub max_read_amplification: Option<f64>,
+    /// Whose packs backups with an append key rely on.
+    pub dedup: Option<DedupReach>,
     /// As `--suspect-below`.
     pub suspect_below: Option<Fraction>,
     /// As `--limit-upload`.
@@ -233,6 +240,16 @@ pub struct Config {
     /// Other repositories that snapshots are copied into, by name.
     #[serde(default, rename = "copy")]
     pub copies: BTreeMap<String, CopyConfig>,
+}
+
+/// Whose packs a backup with an append key relies on, and so does not store again what is in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DedupReach {
+    /// Those of full keys and its own.
+    Trusted,
+    /// Those of every key. A host that was broken into can then spoil later backups of others.
+    All,
 }
 
 /// `[copy.NAME]`.

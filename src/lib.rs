@@ -27,7 +27,7 @@
 //! | 3 operations | `ops` | `clock` `codec` `content` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` `unfinished` |
 //! | 4 settings | `config` | `codec` `snapshot` |
 //! | 4 settings | `app` | `clock` `config` `crypto` `repo` `secret` `storage` |
-//! | roof | `cli` | `app` `clock` `codec` `config` `crypto` `event` `id` `ops` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
+//! | roof | `cli` | `app` `clock` `codec` `config` `content` `crypto` `event` `id` `ops` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |
 
 #![warn(missing_docs)]
 

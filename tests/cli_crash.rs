@@ -204,6 +204,7 @@ fn given_unreferenced_packs_of_a_killed_backup_then_check_reports_them_and_no_da
             fs::remove_file(vault.repo().join(key)).unwrap();
         }
     }
+    vault.forget_state();
     fs::create_dir_all(vault.repo().join("tmp")).unwrap();
     fs::write(vault.repo().join("tmp/left-by-a-crash"), b"half an object").unwrap();
     let output = vault.run(["check"]).expect(exit::OK);

@@ -55,6 +55,8 @@ impl Patient {
         fs::remove_dir_all(self.vault.repo()).unwrap();
         copy_folder(self.healthy.path(), &self.vault.repo());
         self.vault.forget_cache();
+        // What the host remembers would tell that the repository was turned back.
+        self.vault.forget_state();
         if warm {
             copy_folder(self.warm.path(), self.vault.cache());
         }

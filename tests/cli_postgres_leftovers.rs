@@ -107,7 +107,7 @@ fn every_signal_that_ends_the_program_lets_it_clean_up() {
     running.signal(Signal::HUP);
     let cancel = at_work("copy").replace("SELECT FROM", "SELECT count(pg_cancel_backend(pid)) FROM");
     world.server.psql("postgres", &cancel);
-    running.wait().expect(exit::PART_FAILED).says("canceling statement");
+    running.wait().expect(exit::TARGET).says("canceling statement");
     assert_eq!(world.databases(), ["shop"]);
     what_a_killed_run_left_is_found_and_dropped_when_somebody_says_so(&world);
 }

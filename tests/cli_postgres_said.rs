@@ -103,7 +103,7 @@ fn foreign_keys_are_checked_when_they_were_off(world: &World) {
     server.psql("keys", "TRUNCATE children; DELETE FROM parents WHERE id = 2");
     let restore = ["restore", "keys", "--table", "children", "--data-only", "--to-database", "keys", "--yes"];
     // Without a trigger of anybody's, they stay on.
-    world.run(&restore).expect(exit::PART_FAILED).says("violates foreign key constraint");
+    world.run(&restore).expect(exit::TARGET).says("violates foreign key constraint");
     server.psql("keys", "CREATE TRIGGER tr AFTER INSERT ON children FOR EACH ROW EXECUTE FUNCTION f()");
     world
         .run(&restore)
@@ -156,7 +156,7 @@ fn an_error_is_told_however_long_its_statement_is(world: &World) {
         );
         world.backup("wide");
         let failed = world.run(&["restore", "wide", "--to-database", "wide2", "--create"]);
-        let failed = failed.expect(exit::PART_FAILED).says("search_path");
+        let failed = failed.expect(exit::TARGET).says("search_path");
         assert_eq!(
             failed.stderr.matches("ERROR:  function hh(integer) does not exist").count(),
             1,
@@ -202,7 +202,7 @@ fn colours_of_the_environment_stay_out_of_messages(world: &World) {
     let mut command =
         world.vault.command(["restore", "typed", "--to-database", "part", "--table", "m", "--yes"]);
     world.server.reached_by(&mut command, "postgres").env("PG_COLOR", "always");
-    let failed = run(command, b"").expect(exit::PART_FAILED).says("already exists");
+    let failed = run(command, b"").expect(exit::TARGET).says("already exists");
     assert!(!failed.stderr.contains('\u{1b}') && !failed.stderr.contains("[01;31m"), "{failed}");
 }
 

@@ -285,7 +285,7 @@ fn a_swap_that_cannot_be_done_changes_nothing(world: &World) {
         .server
         .psql("postgres", "CREATE ROLE passer LOGIN CREATEDB; GRANT CONNECT ON DATABASE shop TO passer");
     let as_passer = [&swap[..], &["--pg-user", "passer"]].concat();
-    world.run(&as_passer).expect(exit::NOTHING_DONE).says("must be its owner");
+    world.run(&as_passer).expect(exit::REFUSED).says("must be its owner");
     assert_eq!(world.databases(), ["shop"]);
 
     // A restore in place that somebody's session is in the way of.

@@ -154,15 +154,15 @@ fn given_every_command_that_looks_then_json_is_one_object_with_a_version() {
 #[test]
 fn given_imports_then_the_first_of_a_day_a_week_from_sunday_and_a_month_is_tagged_so() {
     let times = [
-        ("2026-10-28T03:00:00Z", "daily weekly monthly"), // a Wednesday, and the first of all
-        ("2026-10-28T15:00:00Z", ""),
-        ("2026-10-29T03:00:00Z", "daily"),
-        ("2026-11-01T03:00:00Z", "daily weekly monthly"), // a Sunday, and a new month
-        ("2026-11-02T03:00:00Z", "daily"),
-        ("2026-11-07T23:59:59Z", "daily"),
-        ("2026-11-08T00:00:00Z", "daily weekly"), // the next Sunday
-        ("2026-12-01T03:00:00Z", "daily weekly monthly"),
-        ("2026-12-02T03:00:00Z", "daily"),
+        ("2026-01-28T03:00:00Z", "daily weekly monthly"), // a Wednesday, and the first of all
+        ("2026-01-28T15:00:00Z", ""),
+        ("2026-01-29T03:00:00Z", "daily"),
+        ("2026-02-01T03:00:00Z", "daily weekly monthly"), // a Sunday, and a new month
+        ("2026-02-02T03:00:00Z", "daily"),
+        ("2026-02-07T23:59:59Z", "daily"),
+        ("2026-02-08T00:00:00Z", "daily weekly"), // the next Sunday
+        ("2026-03-01T03:00:00Z", "daily weekly monthly"),
+        ("2026-03-02T03:00:00Z", "daily"),
     ];
     let vault = imports(&times.map(|(time, _)| time));
     let listed = vault.snapshots();

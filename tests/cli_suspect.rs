@@ -12,7 +12,7 @@ use std::fs;
 fn with_history(bytes: usize) -> Vault {
     let vault = Vault::new();
     for seed in 1..=3 {
-        vault.backup_with("app", &noise(seed, bytes), &["--time", &format!("2026-10-0{seed}T03:00:00Z")]);
+        vault.backup("app", &noise(seed, bytes));
     }
     vault
 }

@@ -121,18 +121,20 @@ fn conclude(
 
 /// What one source ends with among several: nothing stored at all is worse than a part.
 fn exit_over<'a>(outcomes: impl Iterator<Item = &'a Result<BackupReport, OpError>>) -> Exit {
-    let (mut is_stored, mut is_clean) = (false, true);
+    let (mut is_stored, mut is_clean, mut is_turned_back) = (false, true, false);
     let mut failures = Vec::new();
     for outcome in outcomes {
         match outcome {
             Ok(report) => {
                 is_stored = true;
                 is_clean &= report.is_clean();
+                is_turned_back |= !report.turned_back.is_empty();
             }
             Err(error) => failures.push(backup_exit(error)),
         }
     }
     match failures.as_slice() {
+        _ if is_turned_back => Exit::Integrity,
         [] if is_clean => Exit::Good,
         [] => Exit::Partial,
         _ if is_stored => Exit::Partial,

@@ -121,7 +121,10 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
         | OpError::FutureTime { .. }
         | OpError::NoPolicy => Exit::Usage,
         OpError::NotCopied { source, .. } => op_exit(source),
-        OpError::Kept { .. } | OpError::PinnedInSeries { .. } | OpError::Doubtful { .. } => Exit::Refused,
+        OpError::Kept { .. }
+        | OpError::PinnedInSeries { .. }
+        | OpError::Doubtful { .. }
+        | OpError::ForeignSnapshot { .. } => Exit::Refused,
         OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
         OpError::Archive(_) | OpError::Synthesis(_) => Exit::NothingDone,
         // Something of it came into the database.

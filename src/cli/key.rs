@@ -7,7 +7,7 @@ use super::exit::Exit;
 use super::render;
 use super::report::CliError;
 use super::table::Table;
-use super::{Context, prompt};
+use super::{Context, clean, prompt};
 use crate::app::{App, AppError};
 use crate::clock::Clock;
 use crate::crypto::{Credential, KeyFile};
@@ -93,20 +93,15 @@ fn ask_twice(question: &str, force: bool) -> Option<std::io::Result<String>> {
     for _ in 1..ATTEMPTS {
         match ask_pair(question)? {
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                eprint_line(&format!("{error}, try again"))
+                clean::tell(&format!("{error}, try again"))
             }
             Ok(text) if !force && !text.is_empty() && text.chars().count() < PASSPHRASE_MIN => {
-                eprint_line(&format!("a passphrase has at least {PASSPHRASE_MIN} characters, try again"));
+                clean::tell(&format!("a passphrase has at least {PASSPHRASE_MIN} characters, try again"));
             }
             answer => return Some(answer),
         }
     }
     ask_pair(question)
-}
-
-fn eprint_line(text: &str) {
-    // Safe to ignore because there is nowhere left to say it.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 fn ask_pair(question: &str) -> Option<std::io::Result<String>> {
@@ -197,7 +192,8 @@ fn list(context: &Context) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
     let slots = repo.list_keys(&credential)?;
     let zone = context.app.config.calendar()?.zone;
-    let damaged = slots.iter().any(|slot| slot.label.is_err());
+    // Anybody who can put objects can put what is no slot.
+    let damaged = slots.iter().any(|slot| slot.label.as_ref().is_err_and(|error| !error.is_foreign()));
     let word = |kind: &SlotKind| match kind {
         SlotKind::Passphrase => "passphrase",
         SlotKind::KeyFile => "key file",
@@ -271,7 +267,7 @@ fn passwd(context: &Context, args: &NewKeyArgs) -> Result<Exit, CliError> {
     let new = new_credential(context, args)?;
     let id = repo.change_credential(&old, &new, now_ms(context))?;
     let line = format!(
-        "changed; the slot is now {}. Whoever copied the old slot and knows its passphrase keeps access until `dumpvault key rotate`",
+        "changed; the slot is now {}. Whoever copied the old slot and knows its passphrase keeps access: only a new key and `dumpvault key revoke` of this one end that",
         id.short()
     );
     told(context, &line, &id)

@@ -130,7 +130,15 @@ impl Context {
 
     fn repository(&self) -> Result<Repository, CliError> {
         let identity = self.identify()?;
-        Ok(self.app.open(&identity, &self.credential()?)?)
+        let repo = self.app.open(&identity, &self.credential()?)?;
+        let environment = &self.app.environment;
+        if repo.is_new_here() && environment.in_container() {
+            let state = crate::ops::doctor::state(&environment.state_root(), true);
+            if let Some(next) = state.next {
+                self.warn(format!("state directory {}: {next}", state.detail));
+            }
+        }
+        Ok(repo)
     }
 
     /// The repository as the storage has it, past any cache.
@@ -159,7 +167,7 @@ impl Context {
     /// A line for people, left out with --quiet and --json.
     fn say(&self, line: &str) {
         if !self.quiet && !self.json {
-            self.output(line);
+            self.progress.suspend(|| print(line));
         }
     }
 

@@ -62,7 +62,7 @@ pub(super) fn agreed(context: &super::Context, question: &str, yes: bool) -> Res
         context.say(question);
         return Ok(true);
     }
-    let answer = confirm(question, &context.cancel).ok_or_else(|| CliError::Usage {
+    let answer = confirm(question, &context.cancel).ok_or_else(|| CliError::Refused {
         message: format!("no terminal to confirm: {question}"),
         hint: Some("use --yes".to_owned()),
     })?;

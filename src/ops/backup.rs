@@ -117,6 +117,8 @@ pub fn backup(
     check_names(&request, &streams)?;
     observer.observe(Event::Step { what: "opening the repository".to_owned() });
     let watched = WithDamage::new(observer);
+    // Before a dump is taken that could not be stored.
+    repo.authors().may_add(&request.series, &request.host).map_err(RepoError::from)?;
     // First: what is looked up from now on stays, or a prune ends the session.
     let registered = repo.register_backup()?;
     let now = clock.now();
@@ -131,6 +133,9 @@ pub fn backup(
     let (mut catalog, history, presence) = repo.synced(&watched)?;
     for damage in &history.damaged {
         watched.damage(&damage.error);
+    }
+    for lie in &presence.lies {
+        observer.observe(Event::Warning { message: lie.clone() });
     }
     for what in &history.turned_back {
         watched.observe(Event::Damage {

@@ -379,6 +379,31 @@ pub fn cache(root: &Path, pack_bytes_max: u64, is_remote: bool) -> Vec<Finding> 
     std::iter::once(folder).chain(wanted).collect()
 }
 
+/// Looks at the folder of what this host remembers of repositories. In a container it must outlive the container.
+pub fn state(root: &Path, in_container: bool) -> Finding {
+    let shown = root.display();
+    let tried = std::fs::create_dir_all(root)
+        .and_then(|()| Unfinished::within(root, ".doctor-")?.file().write_all(b"doctor"));
+    let device = |path: &Path| std::fs::metadata(path).map(|meta| std::os::unix::fs::MetadataExt::dev(&meta));
+    match tried {
+        Err(error) => Finding::warning(
+            "state directory",
+            format!("`{shown}`: {error}"),
+            "set XDG_STATE_HOME to a folder that can be written to; without one nobody notices that a repository was turned back",
+        ),
+        Ok(())
+            if in_container && matches!((device(root), device(Path::new("/"))), (Ok(a), Ok(b)) if a == b) =>
+        {
+            Finding::warning(
+                "state directory",
+                format!("`{shown}` goes with the container"),
+                "mount a volume there, or set XDG_STATE_HOME to one; without it nobody notices that a repository was turned back",
+            )
+        }
+        Ok(()) => Finding::good("state directory", format!("`{shown}`")),
+    }
+}
+
 /// Looks for the programs that dump and restore.
 pub fn programs(clients: &Clients, cancel: &Cancel) -> Vec<Finding> {
     let mut findings = Vec::new();

@@ -14,6 +14,7 @@ pub mod survey;
 pub mod tables;
 pub mod tag;
 
+use crate::id::{AuthorId, SnapshotId};
 use crate::repo::RepoError;
 use crate::snapshot::name::{BadName, NameError};
 use crate::snapshot::retention::Rule;
@@ -163,6 +164,23 @@ pub enum OpError {
         /// The newest one that is not doubtful, if there is one.
         visible: Option<String>,
     },
+    /// A snapshot that counts for nothing was named by its whole id.
+    #[error(
+        "snapshot {} counts for nothing: {why}; it says that key {author} added it to `{host}/{series}`",
+        snapshot.short()
+    )]
+    ForeignSnapshot {
+        /// Its id.
+        snapshot: SnapshotId,
+        /// Why it counts for nothing.
+        why: String,
+        /// Whose it says it is.
+        author: AuthorId,
+        /// The series that it names.
+        series: String,
+        /// The host that it names.
+        host: String,
+    },
     /// A time that lies ahead was given.
     #[error("the time {time} lies in the future")]
     FutureTime {
@@ -233,6 +251,10 @@ impl OpError {
                     "restore {doubtful} by its id; after a repository was moved, `dumpvault repair times` confirms all times"
                 ),
             }),
+            Self::ForeignSnapshot { .. } => Some(
+                "restore it at a terminal if you know where it comes from; `dumpvault forget --foreign` removes it"
+                    .to_owned(),
+            ),
             Self::FutureTime { .. } => {
                 Some("give the time when the dump was made; without --time it is the present".to_owned())
             }

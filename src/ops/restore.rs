@@ -41,7 +41,7 @@ pub struct Chosen {
     pub body: Body,
     locator: Arc<Mutex<Locator>>,
     /// Snapshots of its series that it is held against.
-    earlier: Vec<SnapshotId>,
+    earlier: Vec<doubt::Earlier>,
     repo: Repository,
     settings: ReadSettings,
 }
@@ -58,9 +58,50 @@ pub fn choose(
     observer: &dyn Observer,
 ) -> Result<Chosen, OpError> {
     let (mut catalog, history) = repo.known(observer)?;
-    let summary = find_in(repo, &mut catalog, &history, name, from, observer)?;
+    let summary = match find_in(repo, &mut catalog, &history, name, from, observer) {
+        Err(OpError::Selection(error)) => {
+            Err(refused_foreign(&history, name).unwrap_or_else(|| error.into()))
+        }
+        found => found,
+    }?;
     let body = repo.body(&mut catalog, &summary.id)?;
     Ok(Chosen::new(repo, catalog, &history, summary, body, settings))
+}
+
+/// Reads a snapshot that counts for nothing, once a person wants that one all the same.
+///
+/// # Errors
+/// When it is not there, or cannot be read.
+pub fn choose_foreign(
+    repo: &Repository,
+    id: &SnapshotId,
+    settings: ReadSettings,
+    observer: &dyn Observer,
+) -> Result<Chosen, OpError> {
+    let (mut catalog, history) = repo.known(observer)?;
+    let object = format!("snapshots/{id}");
+    let foreign = history.foreign.iter().find(|foreign| foreign.object == object);
+    let head = foreign.and_then(|foreign| foreign.head.clone());
+    let head = head.ok_or(RepoError::Missing { object })?;
+    let body = repo.body(&mut catalog, id)?;
+    let stored_ms = head.finished_ms;
+    let summary = Summary { id: *id, head, stored_ms, is_doubtful: true, by_full: false };
+    Ok(Chosen::new(repo, catalog, &history, summary, body, settings))
+}
+
+/// Why a snapshot is refused whose whole id was given, and which counts for nothing.
+fn refused_foreign(history: &History, name: &SnapshotName) -> Option<OpError> {
+    let id: SnapshotId = name.word.parse().ok()?;
+    let object = format!("snapshots/{id}");
+    let foreign = history.foreign.iter().find(|foreign| foreign.object == object)?;
+    let head = foreign.head.as_ref()?;
+    Some(OpError::ForeignSnapshot {
+        snapshot: id,
+        why: foreign.why.to_string(),
+        author: head.author,
+        series: head.series.clone(),
+        host: head.host.clone(),
+    })
 }
 
 /// As [`find`], and where a stream is called as the series that was asked for, the error names it.

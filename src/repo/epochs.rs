@@ -103,6 +103,13 @@ impl Epochs {
         since <= epoch && closes.is_none_or(|closes| closes.iter().all(|(_, heirs)| heirs.contains(author)))
     }
 
+    /// A value that changes with every close.
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        self.hash_into(&mut hasher);
+        *hasher.finalize().as_bytes()
+    }
+
     pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher) {
         self.closed.iter().for_each(|(id, _)| {
             hasher.update(id.as_bytes());

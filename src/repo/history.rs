@@ -305,7 +305,7 @@ impl Repository {
             }
             self.memory.answer(Question::Rollback, subject).is_some()
         };
-        let mut kept = HashMap::new();
+        let (mut kept, mut missing) = (HashMap::new(), HashSet::new());
         for newest in remembered {
             if !is_explained(&newest.snapshot) && !is_accepted(&newest.snapshot.to_string()) {
                 let Remembered { host, series, snapshot, .. } = &newest;
@@ -313,11 +313,11 @@ impl Repository {
                     "snapshot {} of `{host}/{series}`, which this host has seen, is gone and nobody forgot it",
                     snapshot.short()
                 ));
-                kept.insert((host.clone(), series.clone()), newest);
-            } else {
-                kept.insert((newest.host.clone(), newest.series.clone()), newest);
+                missing.insert((host.clone(), series.clone()));
             }
+            kept.insert((newest.host.clone(), newest.series.clone()), newest);
         }
+        self.memory.hold_fast(missing);
         let objects = self.authors.missing.iter().map(ObjectName::key);
         for object in objects.chain(self.authors.epochs().missing.iter().map(ObjectName::key)) {
             if !is_accepted(&object) {

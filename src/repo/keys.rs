@@ -325,6 +325,15 @@ impl Repository {
         Ok(slots)
     }
 
+    /// Objects that are no slots, as anybody could put them. What has a slot's form stays: `key remove` takes it away.
+    pub(super) fn foreign_slots(&self) -> Result<Vec<SlotId>, RepoError> {
+        let mut slots = slot_ids(self.storage.as_ref())?;
+        slots.retain(|id| {
+            read_slot(self.storage.as_ref(), id, &self.id).is_err_and(|error| error.is_foreign())
+        });
+        Ok(slots)
+    }
+
     /// Removes a slot. Whoever has copied it keeps access until the keys are rotated.
     ///
     /// # Errors

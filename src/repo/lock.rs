@@ -5,7 +5,7 @@ use super::format::index::BlockKind;
 use super::objects::{ObjectName as _, pack_key};
 use super::{CONFIG_KEY, RepoError, Repository};
 use crate::event::{Cancel, Observer};
-use crate::id::{IndexId, MarkId, PackId, SlotId, SnapshotId};
+use crate::id::{EpochId, IndexId, MarkId, PackId, SlotId, SnapshotId, StatementId};
 use crate::storage::{ErrorKind, ObjectLock, StorageError};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -113,6 +113,8 @@ impl Repository {
     fn small_ones(&self) -> Result<Vec<String>, RepoError> {
         let mut keys = vec![CONFIG_KEY.to_owned()];
         keys.extend(self.list_names::<SlotId>("keys/")?.iter().map(|id| id.key()));
+        keys.extend(self.list_names::<StatementId>("authors/")?.iter().map(|id| id.key()));
+        keys.extend(self.list_names::<EpochId>("epochs/")?.iter().map(|id| id.key()));
         keys.extend(self.list_names::<IndexId>("index/")?.iter().map(|id| id.key()));
         Ok(keys)
     }

@@ -49,6 +49,8 @@ pub struct HostMemory {
     /// Why nothing is remembered beyond this run.
     failure: Option<String>,
     is_new: bool,
+    /// Series of which a snapshot is gone that nobody forgot.
+    held: Mutex<HashSet<(String, String)>>,
 }
 
 impl std::fmt::Debug for HostMemory {
@@ -88,7 +90,9 @@ impl HostMemory {
         // Where SQLite has no memory nothing else will work either; every later call tells.
         let connection = connection.and_then(|connection| Self::set_up(connection).map(|(made, _)| made));
         match connection {
-            Ok(connection) => Self { connection: Mutex::new(connection), failure, is_new },
+            Ok(connection) => {
+                Self { connection: Mutex::new(connection), failure, is_new, held: Mutex::default() }
+            }
             Err(error) => {
                 tracing::warn!("{error}");
                 Self::open_nothing(failure.unwrap_or_else(|| error.to_string()))
@@ -100,7 +104,12 @@ impl HostMemory {
         // An unconnected handle of SQLite cannot be made without memory: try until there is some.
         loop {
             if let Ok(connection) = Connection::open_in_memory() {
-                return Self { connection: Mutex::new(connection), failure: Some(failure), is_new: true };
+                return Self {
+                    connection: Mutex::new(connection),
+                    failure: Some(failure),
+                    is_new: true,
+                    held: Mutex::default(),
+                };
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -194,11 +203,21 @@ impl HostMemory {
         })
     }
 
+    /// What is remembered of these series, by host and name, stays until the next call: a new backup must not hide that an older one is
+    /// gone.
+    pub fn hold_fast(&self, series: HashSet<(String, String)>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = series;
+    }
+
     /// Remembers the newest snapshots, in the place of what was remembered of their series.
     pub fn remember_newest(&self, newest: &[Remembered]) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.with(|db| {
             let mut statement = db.prepare_cached("INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?)")?;
             for Remembered { host, series, counter, snapshot } in newest {
+                if held.contains(&(host.clone(), series.clone())) {
+                    continue;
+                }
                 statement.execute(params![host, series, counter.cast_signed(), snapshot.as_bytes()])?;
             }
             Ok(())

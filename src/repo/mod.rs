@@ -284,6 +284,11 @@ fn wrong_key(credential: &str, slots: usize, location: &str) -> String {
 }
 
 impl RepoError {
+    /// Whether an object is whole and says nothing that counts, as anybody could put it.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::Damaged { source, .. } if sync::is_foreign(source))
+    }
+
     /// Whether stored bytes are damaged, missing, or lie: what ends with the exit code of an integrity failure.
     pub fn is_integrity(&self) -> bool {
         matches!(
@@ -526,7 +531,15 @@ impl Repository {
     }
 
     fn remember(id: &RepoId, surroundings: &Surroundings) -> HostMemory {
-        HostMemory::open(&surroundings.state_root.join("repositories").join(id.to_string()))
+        let dir = surroundings.state_root.join("repositories").join(id.to_string());
+        let memory = HostMemory::open(&dir);
+        if let Some(failure) = memory.failure() {
+            tracing::warn!(
+                "the state directory `{}` cannot be used, so a repository that was turned back is not noticed: {failure}",
+                dir.display()
+            );
+        }
+        memory
     }
 
     /// Follows the key epochs and reads who may say what.
@@ -611,6 +624,11 @@ impl Repository {
     /// Its parameters.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether this host had never seen the repository before it was opened.
+    pub fn is_new_here(&self) -> bool {
+        self.memory.is_new()
     }
 
     /// Where it lies, for people.

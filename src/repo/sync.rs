@@ -25,6 +25,8 @@ pub struct Presence {
     pub unvouched: HashSet<i64>,
     /// Packs listed that neither an index nor their own table explains, with the reason.
     pub unexplained: Vec<(PackId, String)>,
+    /// Which index objects contradicted packs' own tables until now, in words.
+    pub lies: Vec<String>,
     /// Packs are missing, and so are index objects: a prune ran since the catalog was brought up to date.
     is_overtaken: bool,
 }
@@ -33,6 +35,8 @@ pub struct Presence {
 const MISSING: &str = "it is missing";
 /// So often the catalog is brought up to date again, when prunes run at the same time.
 const SYNCS: usize = 4;
+/// Under which name the catalog keeps which closes its index objects were judged by.
+const CLOSES: &str = "closes";
 
 /// What lies in the storage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,11 +151,17 @@ impl Repository {
         };
         let listed: HashSet<IndexId> = self.list_names::<IndexId>("index/")?.into_iter().collect();
         let known = catalog.indexes()?;
-        if known.iter().any(|id| !listed.contains(id)) {
-            // Indexes were replaced or removed: what they said may hold no longer.
+        let closes = self.authors.epochs().fingerprint();
+        let before = catalog.object(CLOSES)?;
+        let is_other = before.as_ref().is_some_and(|before| before != &closes);
+        if is_other || known.iter().any(|id| !listed.contains(id)) {
+            // Indexes were replaced or removed, or a close says anew which of them count: what they said may hold no longer.
             drop(catalog);
             Catalog::remove_files(&self.cache_dir)?;
             catalog = Catalog::open(&self.cache_dir, &self.id, instance)?;
+        }
+        if before.as_ref() != Some(&closes.to_vec()) {
+            catalog.keep_object(CLOSES, &closes)?;
         }
         self.take_in(&mut catalog, &listed, observer)?;
         Ok(catalog)
@@ -375,6 +385,7 @@ impl Repository {
             return Ok(());
         }
         let listed = self.list_packs()?;
+        let mut settled = HashMap::new();
         for pack in catalog.packs()?.into_iter().filter(|pack| disputed.contains(&pack.number)) {
             let Some(bytes) = listed.get(&pack.id) else { continue };
             let own = match self.keys.role() {
@@ -385,6 +396,7 @@ impl Repository {
                 Ok(own) => {
                     catalog.settle_pack(&own)?;
                     presence.unusable.remove(&pack.number);
+                    settled.insert(own.id, own);
                 }
                 Err(RepoError::Stopped) => {
                     presence.condemned.insert(pack.number, pack.id);
@@ -396,7 +408,25 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
+        presence.lies = self.said_otherwise(&settled)?;
         Ok(())
+    }
+
+    /// The index objects that say of packs what their own tables do not, in words.
+    fn said_otherwise(&self, packs: &HashMap<PackId, IndexedPack>) -> Result<Vec<String>, RepoError> {
+        let mut lies = Vec::new();
+        if packs.is_empty() {
+            return Ok(lies);
+        }
+        for id in self.list_names::<IndexId>("index/")? {
+            let Ok((Ok(_), index)) = self.read_index(&id) else { continue };
+            let is_lie = |said: &IndexedPack| packs.get(&said.id).is_some_and(|own| own != said);
+            let wrong = index.packs.iter().filter(|said| is_lie(said)).count();
+            if wrong > 0 {
+                lies.push(format!("`index/{id}` contradicts the own tables of {wrong} packs, which decide"));
+            }
+        }
+        Ok(lies)
     }
 
     /// Reads the own tables of all packs that nobody to be relied on vouches for: for when a chunk is nowhere that index objects say.

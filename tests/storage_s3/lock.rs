@@ -37,7 +37,7 @@ fn given_a_lock_then_every_object_that_a_restore_needs_has_it() {
     let remote = locked();
     backup(&remote, &noise(1, 100_000));
     let names = remote.server.names();
-    for folder in ["config", "keys/", "packs/", "index/", "snapshots/", "marks/"] {
+    for folder in ["config", "keys/", "authors/", "packs/", "index/", "snapshots/", "marks/"] {
         assert!(names.iter().any(|name| name.starts_with(&format!("repo/{folder}"))), "{folder}");
     }
     for name in names.iter().filter(|name| is_kept(name)) {

@@ -113,6 +113,11 @@ impl Vault {
         self.cache = tempfile::Builder::new().prefix("cache-").tempdir_in(self.home()).unwrap().keep();
     }
 
+    /// From now on this host has never seen the repository.
+    pub fn forget_state(&self) {
+        std::fs::remove_dir_all(self.state()).unwrap();
+    }
+
     /// The program with these arguments, in this home. Standard input is empty.
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         // Figures are of the program as it is shipped, which is another build.

@@ -44,11 +44,14 @@ pub(super) fn grant(context: &Context, args: &GrantArgs) -> Result<Exit, CliErro
         if args.all_series {
             statement.series = None;
         } else if !args.series.is_empty() {
-            let before = statement.series.take().filter(|_| !args.only).unwrap_or_default();
-            let mut series: Vec<String> = before.into_iter().chain(args.series.iter().cloned()).collect();
-            series.sort();
-            series.dedup();
-            statement.series = Some(series);
+            let before = if args.only { Some(Vec::new()) } else { statement.series.take() };
+            // Whoever may add to all series may add to these, too.
+            statement.series = before.map(|before| {
+                let mut series: Vec<String> = before.into_iter().chain(args.series.iter().cloned()).collect();
+                series.sort();
+                series.dedup();
+                series
+            });
         }
         if let Some(name) = &args.rename {
             statement.name.clone_from(name);

@@ -1,7 +1,7 @@
 //! What makes a snapshot doubtful beside those before it, to be asked about before anything of it is executed.
 
 use super::Chosen;
-use crate::id::SnapshotId;
+use crate::id::{AuthorId, SnapshotId};
 use crate::repo::history::History;
 use crate::snapshot::{Body, Stream, StreamFormat, Summary};
 use std::fmt;
@@ -22,6 +22,17 @@ pub enum Doubt {
         /// What this one holds.
         is: StreamFormat,
     },
+    /// Another key added the earlier snapshots of the series, and the one that added this may only add.
+    AuthorChanged {
+        /// The series.
+        series: String,
+        /// The earlier snapshot.
+        earlier: SnapshotId,
+        /// Whose key added it.
+        was: AuthorId,
+        /// Whose key added this one.
+        is: AuthorId,
+    },
 }
 
 impl fmt::Display for Doubt {
@@ -33,6 +44,11 @@ impl fmt::Display for Doubt {
                 words(*was),
                 earlier.short(),
                 words(*is)
+            ),
+            Self::AuthorChanged { series, earlier, was, is } => write!(
+                f,
+                "the key that adds to series `{series}` changed: author {was} in snapshot {}, author {is} in this one",
+                earlier.short()
             ),
         }
     }
@@ -48,18 +64,26 @@ fn words(format: StreamFormat) -> &'static str {
 
 /// The snapshots of the same series that a snapshot is held against: the one before it, and the newest verified one before it, so
 /// that two in a row do not vouch for each other.
-pub(super) fn earlier_of(history: &History, summary: &Summary) -> Vec<SnapshotId> {
+pub(super) fn earlier_of(history: &History, summary: &Summary) -> Vec<Earlier> {
     let head = &summary.head;
     let mut before: Vec<&Summary> = history
         .series(&head.series, &head.host)
         .filter(|other| other.id != summary.id && other.head.counter < head.counter)
         .collect();
     before.sort_by_key(|other| other.head.counter);
-    let last = before.last().map(|other| other.id);
     let verified = before.iter().rev().find(|other| history.verified.contains_key(&other.id));
-    let mut ids: Vec<SnapshotId> = last.into_iter().chain(verified.map(|other| other.id)).collect();
-    ids.dedup();
-    ids
+    let wanted = before.last().into_iter().chain(verified);
+    let mut earlier: Vec<Earlier> =
+        wanted.map(|other| Earlier { id: other.id, author: other.head.author }).collect();
+    earlier.dedup();
+    earlier
+}
+
+/// An earlier snapshot of a series, and who added it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Earlier {
+    id: SnapshotId,
+    author: AuthorId,
 }
 
 impl Chosen {
@@ -67,16 +91,26 @@ impl Chosen {
     /// them.
     pub fn doubts(&self, stream: &Stream) -> Vec<Doubt> {
         let mut locator = self.locator.lock().unwrap_or_else(|poison| poison.into_inner());
-        let changed = |earlier: &SnapshotId| {
-            let was = format_in(&locator.body(earlier).ok()?, &stream.name)?;
+        let head = &self.summary.head;
+        let changed = |earlier: &Earlier| {
+            let was = format_in(&locator.body(&earlier.id).ok()?, &stream.name)?;
             (was != stream.format).then(|| Doubt::KindChanged {
-                series: self.summary.head.series.clone(),
-                earlier: *earlier,
+                series: head.series.clone(),
+                earlier: earlier.id,
                 was,
                 is: stream.format,
             })
         };
-        self.earlier.iter().filter_map(changed).take(1).collect()
+        let kind = self.earlier.iter().find_map(changed);
+        // A full key may do everything anyway.
+        let another = self.earlier.iter().find(|earlier| earlier.author != head.author);
+        let author = another.filter(|_| !self.summary.by_full).map(|earlier| Doubt::AuthorChanged {
+            series: head.series.clone(),
+            earlier: earlier.id,
+            was: earlier.author,
+            is: head.author,
+        });
+        kind.into_iter().chain(author).collect()
     }
 }
 

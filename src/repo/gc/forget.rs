@@ -115,6 +115,7 @@ impl Repository {
         let history = self.history(&mut catalog)?;
         let mut objects: Vec<String> = history.foreign.into_iter().map(|foreign| foreign.object).collect();
         objects.extend(catalog.foreign_indexes(&self.authors.fingerprint())?.iter().map(ObjectName::key));
+        objects.extend(self.foreign_slots()?.iter().map(ObjectName::key));
         for object in &objects {
             self.storage.delete(object)?;
         }

@@ -152,7 +152,7 @@ pub struct CheckReport {
     pub foreign: Vec<ForeignObject>,
     /// What this host, or a full author, saw in the repository and is gone.
     pub turned_back: Vec<String>,
-    /// What an append author says it saw and is gone: it may be lying.
+    /// What an append author says is gone, though it saw it, or is damaged: it may be lying.
     pub claimed_lost: Vec<String>,
     /// Packs that cannot be relied on, and that a snapshot needs.
     needed: BTreeSet<PackId>,
@@ -311,7 +311,9 @@ impl Repository {
         for id in self.list_names::<IndexId>("index/")? {
             report.objects += 1;
             match self.read_index(&id) {
-                Ok((Err(_), _)) => {}
+                Ok((Err(why), _)) => {
+                    report.foreign.push(ForeignObject { object: ObjectName::key(&id), why, head: None });
+                }
                 Ok((Ok(_), index)) if rebuilt || self.agrees(&mut catalog, &index.packs) => {}
                 Ok(_) => {
                     drop(catalog);
@@ -375,6 +377,16 @@ impl Repository {
         report.foreign.extend(history.foreign.iter().cloned());
         report.turned_back.clone_from(&history.turned_back);
         report.claimed_lost.clone_from(&history.claimed_lost);
+        let mut doubted: Vec<String> = history
+            .doubted_packs
+            .iter()
+            .map(|(pack, (author, why))| {
+                let key = self.authors.name(author);
+                format!("pack {}, as key `{key}` says, is damaged: {why}", pack.short())
+            })
+            .collect();
+        doubted.sort();
+        report.claimed_lost.extend(doubted);
         report.snapshots = history.snapshots.len() as u64;
         report.uncommitted = history.uncommitted.iter().map(|summary| summary.id).collect();
         Ok(history)

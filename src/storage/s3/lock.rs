@@ -21,7 +21,9 @@ pub struct Retention {
 /// What a restore needs. Sessions and prune plans come and go.
 fn is_kept(key: &str) -> bool {
     key == "config"
-        || ["keys/", "packs/", "index/", "snapshots/", "marks/"].iter().any(|folder| key.starts_with(folder))
+        || ["keys/", "authors/", "epochs/", "packs/", "index/", "snapshots/", "marks/"]
+            .iter()
+            .any(|folder| key.starts_with(folder))
 }
 
 impl S3Storage {
