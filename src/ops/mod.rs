@@ -14,7 +14,7 @@ pub mod survey;
 pub mod tables;
 pub mod tag;
 
-use crate::id::{AuthorId, SnapshotId};
+use crate::id::SnapshotId;
 use crate::repo::RepoError;
 use crate::snapshot::name::{BadName, NameError};
 use crate::snapshot::retention::Rule;
@@ -174,7 +174,7 @@ pub enum OpError {
     },
     /// A snapshot that counts for nothing was named by its whole id.
     #[error(
-        "snapshot {} counts for nothing: {why}; it says that key {author} added it to `{host}/{series}`",
+        "snapshot {} counts for nothing: {why}; it says that {claim}",
         snapshot.short()
     )]
     ForeignSnapshot {
@@ -182,12 +182,8 @@ pub enum OpError {
         snapshot: SnapshotId,
         /// Why it counts for nothing.
         why: String,
-        /// Whose it says it is.
-        author: AuthorId,
-        /// The series that it names.
-        series: String,
-        /// The host that it names.
-        host: String,
+        /// Who added it to which series, as it says.
+        claim: String,
     },
     /// A time that lies ahead was given.
     #[error("the time {time} lies in the future")]

@@ -98,9 +98,7 @@ fn refused_foreign(history: &History, name: &SnapshotName) -> Option<OpError> {
     Some(OpError::ForeignSnapshot {
         snapshot: id,
         why: foreign.why.to_string(),
-        author: head.author,
-        series: head.series.clone(),
-        host: head.host.clone(),
+        claim: format!("key {} added it to `{}/{}`", head.author, head.host, head.series),
     })
 }
 

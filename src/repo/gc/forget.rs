@@ -222,6 +222,9 @@ impl Repository {
         for snapshot in snapshots {
             self.storage.delete(&snapshot.key())?;
         }
+        if is_full {
+            self.note_forgotten(snapshots, &marks)?;
+        }
         Ok(())
     }
 
@@ -239,9 +242,6 @@ impl Repository {
             for (mark, _) in own {
                 self.storage.delete(&mark.key())?;
             }
-        }
-        if is_full {
-            self.note_forgotten(snapshots, &marks)?;
         }
         Ok(())
     }
