@@ -74,6 +74,7 @@ fn commands_of_psql_are_refused_wherever_they_stand() {
         ("COPY t TO stdout;\n\\! id\n\\.\n", 2, "\\!"),
         ("COPY s FROM '/x' WHERE b IS DISTINCT FROM stdin;\n\\! id\n\\.\n", 2, "\\!"),
         ("\\!", 1, "\\!"),
+        ("SELECT 1 \\.\n", 1, "\\."),
     ] {
         let refused = judged(script).unwrap_err();
         assert_eq!((refused.line, refused.reason), (line, Reason::Command(name.into())), "{script}");

@@ -417,7 +417,7 @@ impl ScriptFilter {
         let is_word = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
         match name {
             // psql says what is wrong with it.
-            "\\." if rest.is_empty() => {}
+            "\\." if alone && rest.is_empty() => {}
             "\\restrict" | "\\unrestrict" if alone && is_word => {}
             "\\encoding" if alone && is_plain(rest) && Encoding::named(rest).is_some() => {
                 self.encoding = Encoding::named(rest);
