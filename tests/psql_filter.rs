@@ -138,6 +138,10 @@ fn a_statement_that_settings_decide_goes_out_behind_them() {
             "SET standard_conforming_strings = off;\nSELECT 'it\\'s';\n",
             "SET standard_conforming_strings = off;\nSET standard_conforming_strings = off;\nSELECT 'it\\'s';\n",
         ),
+        (
+            "SET client_encoding = 'BIG5';\nSELECT '\u{20ac}\\' \u{20ac}';\n",
+            "SET client_encoding = 'BIG5';\nSET client_encoding = 'big5';\nSELECT '\u{20ac}\\' \u{20ac}';\n",
+        ),
         ("\u{feff}SELECT 1;\r\n", "SELECT 1;\r\n"),
         (
             "COPY t FROM stdin;\r\n\\! id\r\n\\.\r\nSELECT 1;\r\n",

@@ -305,9 +305,9 @@ impl ScriptFilter {
     fn sql(&mut self, byte: u8, out: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), FilterError> {
         let between = self.lexer.is_between() && self.statement.is_empty() && self.in_ended_line;
         let seen = self.mask.see(byte, self.encoding.as_ref());
-        let may_be_hidden = self.doubt.see(byte);
+        let doubtful = self.doubt.see(byte).then_some(byte);
         let conforming = self.conforming.unwrap_or(true);
-        let step = self.lexer.step(seen, may_be_hidden, conforming, &mut self.statement);
+        let step = self.lexer.step(seen, doubtful, conforming, &mut self.statement);
         let Step { quoting_doubt, encoding_doubt, event } = step.map_err(|reason| self.refused(reason))?;
         self.quoting_doubt |= quoting_doubt;
         self.encoding_doubt |= encoding_doubt;
