@@ -74,6 +74,7 @@ fn commands_of_psql_are_refused_wherever_they_stand() {
         ("COPY t TO stdout;\n\\! id\n\\.\n", 2, "\\!"),
         ("COPY s FROM '/x' WHERE b IS DISTINCT FROM stdin;\n\\! id\n\\.\n", 2, "\\!"),
         ("\\!", 1, "\\!"),
+        ("SELECT 1 \\.\n", 1, "\\."),
     ] {
         let refused = judged(script).unwrap_err();
         assert_eq!((refused.line, refused.reason), (line, Reason::Command(name.into())), "{script}");
@@ -136,6 +137,10 @@ fn a_statement_that_settings_decide_goes_out_behind_them() {
         (
             "SET standard_conforming_strings = off;\nSELECT 'it\\'s';\n",
             "SET standard_conforming_strings = off;\nSET standard_conforming_strings = off;\nSELECT 'it\\'s';\n",
+        ),
+        (
+            "SET client_encoding = 'BIG5';\nSELECT '\u{20ac}\\' \u{20ac}';\n",
+            "SET client_encoding = 'BIG5';\nSET client_encoding = 'big5';\nSELECT '\u{20ac}\\' \u{20ac}';\n",
         ),
         ("\u{feff}SELECT 1;\r\n", "SELECT 1;\r\n"),
         (

@@ -129,16 +129,17 @@ impl Lexer {
         self.kept.trim_ascii_end()
     }
 
-    /// Reads a byte, as psql sees it. `may_be_hidden` says that in some encoding it would not see it; `conforming` is
-    /// `standard_conforming_strings`.
+    /// Reads a byte, as psql sees it. `doubtful` is the byte of the script, where psql sees it in one encoding and not in
+    /// another; `conforming` is `standard_conforming_strings`.
     pub(super) fn step(
         &mut self,
         byte: u8,
-        may_be_hidden: bool,
+        doubtful: Option<u8>,
         conforming: bool,
         statement: &mut Statement,
     ) -> Result<Step, Reason> {
-        let mut step = Step { encoding_doubt: may_be_hidden && self.minds(byte), ..Step::default() };
+        let mut step =
+            Step { encoding_doubt: doubtful.is_some_and(|byte| self.minds(byte)), ..Step::default() };
         match self.state {
             State::Sql => step.event = self.sql(byte, statement)?,
             State::Comment => step.event = self.in_comment(byte)?,

@@ -301,9 +301,9 @@ impl ScriptFilter {
     fn sql(&mut self, byte: u8, out: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), FilterError> {
         let between = self.lexer.is_between() && self.statement.is_empty() && self.in_ended_line;
         let seen = self.mask.see(byte, self.encoding.as_ref());
-        let may_be_hidden = self.doubt.see(byte);
+        let doubtful = self.doubt.see(byte).then_some(byte);
         let conforming = self.conforming.unwrap_or(true);
-        let step = self.lexer.step(seen, may_be_hidden, conforming, &mut self.statement);
+        let step = self.lexer.step(seen, doubtful, conforming, &mut self.statement);
         let Step { quoting_doubt, encoding_doubt, event } = step.map_err(|reason| self.refused(reason))?;
         self.quoting_doubt |= quoting_doubt;
         self.encoding_doubt |= encoding_doubt;
@@ -413,7 +413,7 @@ impl ScriptFilter {
         let is_word = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
         match name {
             // psql says what is wrong with it.
-            "\\." if rest.is_empty() => {}
+            "\\." if alone && rest.is_empty() => {}
             "\\restrict" | "\\unrestrict" if alone && is_word => {}
             "\\encoding" if alone && is_plain(rest) && Encoding::named(rest).is_some() => {
                 self.encoding = Encoding::named(rest);
