@@ -24,7 +24,7 @@
 //! | 1 mechanisms | `snapshot` | `id` |
 //! | 2 peers | `repo` | `chunker` `clock` `codec` `crypto` `delta` `event` `id` `secret` `snapshot` `storage` `unfinished` |
 //! | 2 peers | `source` | `content` `event` `pattern` `snapshot` |
-//! | 3 operations | `ops` | `clock` `codec` `content` `crypto` `event` `id` `pgarchive` `repo` `secret` `snapshot` `source` `storage` `unfinished` |
+//! | 3 operations | `ops` | `clock` `codec` `content` `crypto` `event` `id` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` `unfinished` |
 //! | 4 settings | `config` | `codec` `snapshot` |
 //! | 4 settings | `app` | `clock` `config` `crypto` `repo` `secret` `storage` |
 //! | roof | `cli` | `app` `clock` `codec` `config` `content` `crypto` `event` `id` `ops` `pattern` `pgarchive` `repo` `secret` `snapshot` `source` `storage` |

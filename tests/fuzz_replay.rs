@@ -10,14 +10,17 @@ mod small;
 #[allow(clippy::expect_used, reason = "a target that cannot go on has found something")]
 mod targets;
 
-use dumpvault::crypto::SubKey;
+use dumpvault::crypto::{Role, SubKey};
 use dumpvault::id::{IndexId, PackId, PlanId, SessionId};
 use dumpvault::pgarchive::Toc;
+use dumpvault::repo::format::author::Statement;
 use dumpvault::repo::format::config::Config;
+use dumpvault::repo::format::epoch::{Close, Heir};
 use dumpvault::repo::format::index::{Index, IndexedPack};
 use dumpvault::repo::format::mark::{Mark, MarkKind};
 use dumpvault::repo::format::plan::Plan;
 use dumpvault::repo::format::session::{SessionKind, SessionState};
+use dumpvault::repo::format::signed::SIGNATURE_BYTES;
 use dumpvault::repo::format::slot::{Label, Slot};
 use dumpvault::repo::format::{pack, snapshot};
 use dumpvault::snapshot::recipe::{Base, Child, Content, Entry, Node};
@@ -97,6 +100,28 @@ fn inputs_changed_at_random_are_dealt_with() {
     });
 }
 
+/// Else a change of the format leaves seeds behind that are refused at their first bytes, and exercise nothing.
+#[test]
+fn the_objects_of_the_corpus_are_of_the_present_format() {
+    let object = |target: &str, name: &str| std::fs::read(corpus(target).join(name)).unwrap();
+    let session = (SessionId::from_bytes([5; 16]), 1u64);
+    Config::open(&object("config", "object"), &REPO, keys()).unwrap();
+    Slot::decode(&object("slot", "object"), &REPO).unwrap().label(keys()).unwrap();
+    Index::open(&object("index", "object"), &REPO, keys()).unwrap();
+    snapshot::open_head(&object("snapshot", "object"), &REPO, keys()).unwrap();
+    snapshot::open_body(&object("snapshot", "object"), &REPO, keys()).unwrap();
+    Mark::open(&object("mark", "committed"), &REPO, keys()).unwrap();
+    Mark::open(&object("mark", "cleared"), &REPO, keys()).unwrap();
+    SessionState::open(&object("session", "object"), session, &REPO, keys()).unwrap();
+    Plan::open(&object("plan", "object"), &REPO, keys()).unwrap();
+    Statement::open(&object("author", "object"), &REPO, keys()).unwrap();
+    let close = Close::open(&object("epoch", "object"), &REPO, keys()).unwrap();
+    assert!(close.next_epoch(keys()).unwrap().is_some());
+    for name in ["full", "append"] {
+        dumpvault::crypto::KeyBundle::decode(&object("bundle", name)).unwrap();
+    }
+}
+
 /// An input of the corpus, changed in up to four places.
 fn changed(inputs: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
     let mut input = inputs[dice.below(inputs.len() as u64) as usize].clone();
@@ -133,6 +158,12 @@ fn changed(inputs: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
 
 // --- seeds
 
+/// The CBOR in a padded seal, which the targets pad again.
+fn unpadded(plain: &[u8]) -> &[u8] {
+    let (len, rest) = plain.split_first_chunk::<4>().unwrap();
+    &rest[..u32::from_le_bytes(*len) as usize]
+}
+
 /// The plain content of a small sealed object, which the targets seal again.
 fn inner(object: &[u8], key: SubKey, tie: &[u8]) -> Vec<u8> {
     let (header, rest) = object.split_at(32);
@@ -156,12 +187,8 @@ fn write_seeds() {
     seed("config", "object", &config);
     seed("config", "content", &inner(&config, SubKey::Config, b""));
     seed("header", "config", &config[..40]);
-    let label = Label {
-        text: "a label".into(),
-        created_ms: 1,
-        role: dumpvault::crypto::Role::Full,
-        author: keys().author().id(),
-    };
+    let label =
+        Label { text: "a label".into(), created_ms: 1, role: Role::Full, author: keys().author().id() };
     seed("slot", "object", &Slot::seal(REPO, keys(), &targets::credential(), &label, &Same).unwrap());
     seed("bundle", "full", &keys().encode().unwrap());
     seed("bundle", "append", &keys().to_append().encode().unwrap());
@@ -179,14 +206,34 @@ fn write_seeds() {
     let indexed = IndexedPack { id: sealed.id, bytes: sealed.bytes.len() as u64, table: sealed.table };
     let index = Index { packs: vec![indexed], replaces: vec![IndexId::from_bytes([9; 32])] };
     let index = index.seal(REPO, keys(), &Same).unwrap();
-    let (front, rest) = index.split_at(32);
+    seed("index", "object", &index);
+    let (front, rest) = index[..index.len() - SIGNATURE_BYTES].split_at(32);
     let small =
         dumpvault::crypto::SmallSealed { nonce: rest[..24].try_into().unwrap(), bytes: rest[24..].into() };
-    seed("index", "object", &index);
-    seed("index", "content", &small.open(&keys().newest().sub_key(SubKey::Index), front).unwrap());
+    let plain = small.open(&keys().newest().sub_key(SubKey::Index), front).unwrap();
+    seed("index", "content", unpadded(&plain));
+    seed("index", "padded-content", &plain);
+    write_author_seeds();
     write_block_seeds();
     write_history_seeds();
     write_dump_seeds();
+}
+
+fn write_author_seeds() {
+    let hosts = vec!["db1".into(), "*".into()];
+    let statement = Statement {
+        series: Some(vec!["app".into()]),
+        ..Statement::of(keys(), "the passphrase", hosts, 1).unwrap()
+    };
+    let bytes = statement.seal(REPO, keys(), &Same).unwrap();
+    seed("author", "object", &bytes);
+    seed("author", "content", &inner(&bytes, SubKey::Author, b""));
+    let (author, next) = (keys().author(), keys().rotated(&Same).unwrap());
+    let heir = Heir { author: author.id(), role: Role::Full, wrap_key: author.wrap_key().unwrap() };
+    let counts = vec![[1; 32], [2; 32]];
+    let bytes = Close::seal(REPO, keys(), next.newest(), counts, &[heir], &Same).unwrap();
+    seed("epoch", "object", &bytes);
+    seed("epoch", "content", &inner(&bytes, SubKey::Epoch, b""));
 }
 
 fn write_block_seeds() {
@@ -213,7 +260,7 @@ fn write_history_seeds() {
     for (name, kind) in [("committed", MarkKind::Committed), ("cleared", MarkKind::Cleared)] {
         let bytes = mark(kind, vec![]).seal(REPO, keys(), &Same).unwrap();
         seed("mark", name, &bytes);
-        seed("mark", &format!("{name}-content"), &inner(&bytes, SubKey::Mark, b""));
+        seed("mark", &format!("{name}-content"), unpadded(&inner(&bytes, SubKey::Mark, b"")));
     }
     let name = (SessionId::from_bytes([5; 16]), 1u64);
     let state = SessionState {

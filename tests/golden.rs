@@ -29,7 +29,7 @@ use dumpvault::storage::local::LocalStorage;
 use golden::{PASSPHRASE, passphrase};
 use independent::Unlock;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,8 @@ const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 const BY_PROGRAM: &str = "v1-program";
 const BY_HAND: &str = "v1-hand";
 const ALL: [&str; 2] = [BY_PROGRAM, BY_HAND];
+/// What an opening reads of a repository that was made when version 1 was another format.
+const OLD: &str = "before-first-release";
 
 /// A stream that a golden repository must yield.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +75,7 @@ struct Golden {
     _folder: TempDir,
     repository: PathBuf,
     key_file: PathBuf,
+    append_key: PathBuf,
     cache: PathBuf,
 }
 
@@ -95,6 +98,7 @@ fn golden(fixture: &str) -> Golden {
     Golden {
         repository: all.join("repository"),
         key_file: all.join("key"),
+        append_key: all.join("append-key"),
         cache: folder.path().join("cache"),
         _folder: folder,
     }
@@ -195,8 +199,7 @@ fn the_independent_reader_lists_and_restores_every_golden_stream_alike() {
     for fixture in ALL {
         let golden = golden(fixture);
         for unlock in [Unlock::Password(PASSPHRASE), Unlock::KeyFile(&golden.key_file)] {
-            let list = independent::stdout(independent::read(&golden.repository, &unlock, &["--list"]));
-            let list = String::from_utf8(list).unwrap();
+            let list = list(&golden, &unlock);
             for expected in expected(fixture) {
                 assert!(
                     list.contains(&expected.snapshot) && list.contains(&expected.digest),
@@ -216,6 +219,79 @@ fn the_independent_reader_lists_and_restores_every_golden_stream_alike() {
     }
 }
 
+fn list(golden: &Golden, unlock: &Unlock<'_>) -> String {
+    let list = independent::stdout(independent::read(&golden.repository, unlock, &["--list"]));
+    String::from_utf8(list).unwrap()
+}
+
+/// Keys of the objects that count for nothing, as the independent reader says.
+fn foreign(list: &str) -> BTreeSet<String> {
+    let lines = list.lines().filter_map(|line| line.strip_prefix("foreign\t"));
+    lines.map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn both_readers_pass_over_the_same_objects_that_count_for_nothing() {
+    for fixture in ALL {
+        let golden = golden(fixture);
+        let repo = open(&golden.repository, &passphrase(), &golden.cache);
+        let history = repo.history(&mut repo.catalog(&Silent).unwrap()).unwrap();
+        let ours: BTreeSet<String> = history.foreign.into_iter().map(|foreign| foreign.object).collect();
+        let list = list(&golden, &Unlock::Password(PASSPHRASE));
+        let theirs = foreign(&list);
+        assert!(ours.is_subset(&theirs), "{fixture}: {ours:?} {list}");
+        // What the other one names beyond that are marks that say what their authors may not.
+        let snapshot = |key: &&String| !key.starts_with("marks/");
+        assert!(
+            theirs.iter().filter(snapshot).eq(ours.iter().filter(snapshot)),
+            "{fixture}: {ours:?} {list}"
+        );
+        let (foreign, silenced) = (ours.len(), theirs.len() - ours.len());
+        assert_eq!((foreign, silenced), if fixture == BY_HAND { (2, 6) } else { (0, 0) }, "{list}");
+    }
+}
+
+#[test]
+fn an_append_key_lists_every_golden_snapshot_and_reads_none() {
+    for fixture in ALL {
+        let golden = golden(fixture);
+        let (key_file, _) = KeyFile::read(&golden.append_key).unwrap();
+        let repo = open(&golden.repository, &Credential::KeyFile(key_file), &golden.cache);
+        let snapshots = repo.history(&mut repo.catalog(&Silent).unwrap()).unwrap().snapshots;
+        let unlock = Unlock::KeyFile(&golden.append_key);
+        let list = list(&golden, &unlock);
+        let named: BTreeSet<String> = expected(fixture).into_iter().map(|stream| stream.snapshot).collect();
+        assert_eq!(snapshots.len(), named.len(), "{fixture}");
+        for snapshot in snapshots {
+            let id = snapshot.id.to_string();
+            assert!(named.contains(&id) && list.contains(&id), "{fixture}: {list}");
+            assert!(repo.body(&mut repo.catalog(&Silent).unwrap(), &snapshot.id).is_err());
+        }
+        let output = independent::read(&golden.repository, &unlock, &["latest"]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && message.contains("this key can write only"), "{message}");
+    }
+}
+
+#[test]
+fn a_repository_from_before_the_first_release_is_refused_in_one_sentence() {
+    let golden = golden(OLD);
+    let storage = Arc::new(LocalStorage::open(&golden.repository).unwrap());
+    let surroundings = Surroundings::new(Arc::new(OsEntropy), golden.cache.clone());
+    let error = Repository::open(storage, &passphrase(), &surroundings).err().unwrap();
+    let sentence = "this repository was made before the first release of dumpvault";
+    let (mut message, mut beneath) = (error.to_string(), std::error::Error::source(&error));
+    while let Some(source) = beneath {
+        message = format!("{message}: {source}");
+        beneath = source.source();
+    }
+    assert!(message.contains(sentence) && message.lines().count() == 1, "{message}");
+    let output = independent::read(&golden.repository, &Unlock::Password(PASSPHRASE), &["--list"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains(sentence) && message.lines().count() == 1, "{message}");
+}
+
 #[test]
 fn the_independent_reader_notices_a_flipped_bit_in_any_object_that_a_restore_needs() {
     let golden = golden(BY_HAND);
@@ -223,9 +299,11 @@ fn the_independent_reader_notices_a_flipped_bit_in_any_object_that_a_restore_nee
     let mut objects = Vec::new();
     let storage = LocalStorage::open(&golden.repository).unwrap();
     dumpvault::storage::Storage::list(&storage, "", &mut |listed| objects.push(listed.key)).unwrap();
-    // Of packs and snapshots only some matter to one stream: the deep one needs the newest.
-    objects.retain(|key| !key.starts_with("packs/") && !key.starts_with("snapshots/"));
-    assert!(objects.len() > 8, "{objects:?}");
+    // Of packs only some matter to one stream; sessions and plans matter to none.
+    objects.retain(|key| !["packs/", "sessions/", "gc/"].iter().any(|folder| key.starts_with(folder)));
+    for folder in ["authors/", "epochs/", "marks/", "snapshots/", "index/", "keys/"] {
+        assert!(objects.iter().any(|key| key.starts_with(folder)), "{folder}");
+    }
     for key in objects {
         let path = golden.repository.join(&key);
         let whole = std::fs::read(&path).unwrap();
@@ -242,6 +320,47 @@ fn the_independent_reader_notices_a_flipped_bit_in_any_object_that_a_restore_nee
         );
         std::fs::write(&path, whole).unwrap();
     }
+}
+
+/// Changes the last byte of an object, which is of its signature or, in a slot, of its commitment, and gives it the name that it then has.
+fn forge(repository: &Path, key: &str) -> String {
+    let mut bytes = std::fs::read(repository.join(key)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::remove_file(repository.join(key)).unwrap();
+    let forged = match key.split_once('/') {
+        Some((folder, _)) => format!("{folder}/{}", blake3::hash(&bytes).to_hex()),
+        None => key.to_owned(),
+    };
+    std::fs::write(repository.join(&forged), bytes).unwrap();
+    forged
+}
+
+#[test]
+fn the_independent_reader_believes_no_object_that_its_author_did_not_sign() {
+    let golden = golden(BY_PROGRAM);
+    let unlock = Unlock::KeyFile(&golden.key_file);
+    let storage = LocalStorage::open(&golden.repository).unwrap();
+    let mut objects = Vec::new();
+    dumpvault::storage::Storage::list(&storage, "", &mut |listed| objects.push(listed.key)).unwrap();
+    let slots: Vec<String> = objects.extract_if(.., |key| key.starts_with("keys/")).collect();
+    objects.retain(|key| !key.starts_with("packs/"));
+    for folder in ["config", "authors/", "epochs/", "snapshots/", "marks/", "index/"] {
+        assert!(objects.iter().any(|key| key.starts_with(folder)), "{folder}");
+    }
+    for key in objects {
+        let whole = std::fs::read(golden.repository.join(&key)).unwrap();
+        let forged = forge(&golden.repository, &key);
+        let output = independent::read(&golden.repository, &unlock, &["--list"]);
+        if output.status.success() {
+            let list = String::from_utf8(output.stdout).unwrap();
+            assert!(foreign(&list).contains(&forged), "{key}: {list}");
+        }
+        std::fs::remove_file(golden.repository.join(forged)).unwrap();
+        std::fs::write(golden.repository.join(&key), whole).unwrap();
+    }
+    slots.iter().for_each(|key| drop(forge(&golden.repository, key)));
+    let output = independent::read(&golden.repository, &unlock, &["--list"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no key slot opens"));
 }
 
 #[test]
@@ -307,8 +426,10 @@ fn backup(repo: &Repository, day: u64, bytes: &[u8]) -> SnapshotId {
 /// Which content each stream was made of, by series, position and name.
 fn content_name(fixture: &str, series: &str, counter: u64, stream: &str) -> String {
     match (fixture, series, stream) {
+        (BY_PROGRAM, "app", "app") if counter == 3 => "app day 2".into(),
         (BY_PROGRAM, "app", "app") => "app day 0".into(),
         (BY_PROGRAM, "cache", "x/ü") => "one byte".into(),
+        (BY_HAND, "edge", _) => "app day 2".into(),
         (BY_HAND, _, "app") => format!("app day {}", counter - 1),
         (BY_HAND, _, "deep") => "swapped 32".into(),
         _ => stream.into(),
@@ -326,10 +447,10 @@ fn make_golden() {
         }
         std::fs::create_dir(&folder).unwrap();
         let cache = tempfile::tempdir().unwrap();
-        let (repository, key_file) = (folder.join("repository"), folder.join("key"));
+        let repository = folder.join("repository");
         match fixture {
-            BY_PROGRAM => golden::make_by_program(&repository, &key_file, cache.path()),
-            _ => golden::make_by_hand(&repository, &key_file),
+            BY_PROGRAM => golden::make_by_program(&repository, &folder, cache.path()),
+            _ => golden::make_by_hand(&repository, &folder),
         }
         let repo = open(&repository, &passphrase(), cache.path());
         let mut catalog = repo.catalog(&Silent).unwrap();

@@ -4,13 +4,14 @@
 Written from docs/format.md alone, with published packages only, so that it proves two things: that the page is enough
 to read a repository without the program, and that the program writes what the page says. It is a second specification
 before it is a tool: it reads objects whole, one after another, and checks all that the format lets a reader check. Any
-fault ends it with exit code 1 and one line that says what is wrong.
+damage ends it with exit code 1 and one line that says what is wrong. What counts for nothing because its author may not
+say it (the page calls it *foreign*) is passed over; --list names it.
 
     independent_reader.py REPOSITORY_DIR (SNAPSHOT_ID_PREFIX | latest) [--stream NAME] [--key-file F] > stream
     independent_reader.py REPOSITORY_DIR --list [--key-file F]
 
 The passphrase comes from DUMPVAULT_PASSWORD. Bytes go to stdout as they are proven chunk by chunk; the stream as a
-whole is proven only when the exit code is 0.
+whole is proven only when the exit code is 0. A key of the role *append* lists snapshots, and cannot read streams.
 """
 
 import argparse
@@ -31,28 +32,32 @@ import blake3
 import cbor2
 import nacl.bindings
 import zstandard
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 MAGIC = bytes.fromhex("8944564c540d0a1a")
-HEADER_BYTES = 32
-TYPES = {"config": 1, "keys": 2, "packs": 3, "index": 4, "snapshots": 5, "marks": 6}
+HEADER_BYTES, SIGNATURE_BYTES = 32, 64
+TYPES = {"config": 1, "keys": 2, "packs": 3, "index": 4, "snapshots": 5, "marks": 6, "sessions": 7, "gc": 8,
+         "authors": 9, "epochs": 10}
 ROLE_FULL, ROLE_APPEND = 1, 2
 SLOT_PASSPHRASE, SLOT_KEY_FILE = 1, 2
-KIND_DATA, KIND_RECIPE = 1, 2
+KIND_DATA, KIND_RECIPE, KIND_BLINDED = 1, 2, 3
 CODEC_RAW, CODEC_ZSTD = 0, 1
-MARK_COMMITTED, MARK_DAMAGED = 1, 5
+COMMITTED, TAGS, PINNED, VERIFIED, DAMAGED, CLEARED, FORGOTTEN, GIVEN_UP, TIME_CONFIRMED, CHECKED, SET_ENDED = range(1, 12)
+SESSION_WRITE = 1
 STATES = {1: "complete", 2: "partial", 3: "suspect"}
+REVISION, CHUNKER_GEAR = 1, 1
 
 # Caps: a writer that was taken over can author anything, so nothing is believed for its size.
-OBJECT_BYTES_MAX = {"config": 64 << 10, "keys": 64 << 10, "packs": 512 << 20, "index": 256 << 20,
-                    "snapshots": 64 << 20, "marks": 64 << 10}
-SLOTS_MAX, ARGON_M_MAX, ARGON_T_MAX, ARGON_P_MAX = 64, 1 << 20, 64, 64
-TABLE_BYTES_MAX, BLOCK_BYTES_MAX, CHUNK_BYTES_MAX = 16 << 20, 4 << 20, 256 << 10
+OBJECT_BYTES_MAX = {"config": 64 << 10, "keys": 64 << 10, "packs": 512 << 20, "index": 256 << 20, "snapshots": 64 << 20,
+                    "marks": 64 << 10, "sessions": 1 << 20, "gc": 64 << 20, "authors": 64 << 10, "epochs": 64 << 20}
+SLOTS_MAX, ARGON_M_MAX, ARGON_T_MAX, ARGON_P_MAX = 64, 1 << 18, 16, 16
+AUTHORS_MAX, PLAN_PACKS_MAX, PINS_BYTES_MAX = 4096, 1 << 20, 64 << 10
+TABLE_BYTES_MAX, BLOCK_BYTES_MAX, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN = 16 << 20, 4 << 20, 256 << 10, 256
 LEVEL_MAX, DEPTH_MAX, PARTS_MAX = 8, 32, 8192
-PACK_ALIGN, BLOCKS_OFFSET, FOOTER_BYTES, TAG_BYTES = 65536, 112, 24, 16
+BLOCKS_OFFSET, FOOTER_BYTES, TAG_BYTES, PREFIX_BYTES = 112, 24, 16, 16
+BEAT_MS = 5 * 60_000
 CACHED_PACKS, CACHED_BLOCKS = 8, 24
 UNZSTD = zstandard.ZstdDecompressor(max_window_size=2 * BLOCK_BYTES_MAX)
 
@@ -61,9 +66,18 @@ class Fault(Exception):
     """The repository does not hold what the format says, or the key does not fit."""
 
 
+class Foreign(Exception):
+    """An object that counts for nothing: its author may not say it."""
+
+
 def need(condition, message):
     if not condition:
         raise Fault(message)
+
+
+def may(condition, why):
+    if not condition:
+        raise Foreign(why)
 
 
 # ---------------------------------------------------------------- bytes
@@ -100,6 +114,16 @@ def field(mapping, key, kind, what, length=None, default=REQUIRED, smallest=0):
     return value
 
 
+def texts(mapping, key, what, default=REQUIRED):
+    values = field(mapping, key, list, what, default=default)
+    need(values is default or all(type(value) is str for value in values), f"{what}: field {key} has what is no text")
+    return values
+
+
+def moment(mapping, key, what):
+    return field(mapping, key, int, what, smallest=-1 << 63)
+
+
 def ids(data, what):
     need(len(data) % 32 == 0, f"{what}: not whole ids of 32 bytes")
     return [data[at:at + 32] for at in range(0, len(data), 32)]
@@ -119,6 +143,25 @@ def varint(data, at, what):
 
 def unzigzag(value):
     return -(value + 1) // 2 if value & 1 else value // 2
+
+
+def padme(length):
+    """The Padmé length of `length` bytes: all but the first bits of it are rounded up to zeros."""
+    if length < 2:
+        return length
+    exponent = length.bit_length() - 1
+    kept = exponent.bit_length() + 1  # the first bit, and as many as floor(log2(exponent)) + 1 behind it
+    zeros = (1 << max(exponent + 1 - kept, 0)) - 1
+    return (length + zeros) & ~zeros
+
+
+def unpad(data, what):
+    need(len(data) >= 4, f"{what}: no length")
+    (length,) = struct.unpack_from("<I", data)
+    need(4 + length <= len(data), f"{what}: shorter than it says")
+    need(not any(data[4 + length:]), f"{what}: padding that is not zeros")
+    need(len(data) == padme(4 + length), f"{what}: {len(data)} bytes are not the Padmé length of {4 + length}")
+    return data[4:4 + length]
 
 
 # ---------------------------------------------------------------- cryptography
@@ -141,18 +184,28 @@ def open_sealed(key, nonce, sealed, aad, what):
         raise Fault(f"{what}: the seal is broken") from error
 
 
-def verify_signature(public, signature, message, what):
+def is_signed(public, signature, message):
+    """Ed25519 as libsodium verifies it: no second form of a signature, no keys of small order."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
-    except InvalidSignature as error:
-        raise Fault(f"{what}: the signature is wrong") from error
+        nacl.bindings.crypto_sign_open(signature + message, public)
+        return True
+    except (nacl.exceptions.BadSignatureError, nacl.exceptions.ValueError, nacl.exceptions.TypeError):
+        return False
 
 
-# HPKE (RFC 9180) in mode PSK with X25519, HKDF-SHA256 and ChaCha20-Poly1305, receiving side, one message.
+def x25519_public(secret):
+    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+def ed25519_public(seed):
+    return nacl.bindings.crypto_sign_seed_keypair(seed)[0]
+
+
+# HPKE (RFC 9180) with X25519, HKDF-SHA256 and ChaCha20-Poly1305, receiving side, one message.
 
 KEM_SUITE = b"KEM" + struct.pack(">H", 0x0020)
 HPKE_SUITE = b"HPKE" + struct.pack(">HHH", 0x0020, 0x0001, 0x0003)
-MODE_PSK = b"\x01"
+MODE_BASE, MODE_PSK = b"\x00", b"\x01"
 PSK_ID = b"dumpvault v1 hpke psk"
 
 
@@ -167,13 +220,15 @@ def labeled_expand(suite, prk, label, info, length):
 
 
 def hpke_open(secret, public, psk, enc, info, aad, sealed, what):
+    """`psk` is the pre-shared key, or None for base mode."""
+    mode, psk, psk_id = (MODE_BASE, b"", b"") if psk is None else (MODE_PSK, psk, PSK_ID)
     try:
         shared = X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(enc))
     except ValueError as error:
         raise Fault(f"{what}: a bad encapsulated key: {error}") from error
     eae_prk = labeled_extract(KEM_SUITE, b"", b"eae_prk", shared)
     shared = labeled_expand(KEM_SUITE, eae_prk, b"shared_secret", enc + public, 32)
-    context = (MODE_PSK + labeled_extract(HPKE_SUITE, b"", b"psk_id_hash", PSK_ID)
+    context = (mode + labeled_extract(HPKE_SUITE, b"", b"psk_id_hash", psk_id)
                + labeled_extract(HPKE_SUITE, b"", b"info_hash", info))
     exported = labeled_extract(HPKE_SUITE, shared, b"secret", psk)
     key = labeled_expand(HPKE_SUITE, exported, b"key", context, 32)
@@ -182,21 +237,26 @@ def hpke_open(secret, public, psk, enc, info, aad, sealed, what):
 
 
 class Epoch:
-    """One key epoch of the bundle with the sub-keys that a reader needs."""
+    """One key epoch with the sub-keys that a reader needs."""
 
-    def __init__(self, values, what):
+    CONTEXTS = {"config": "config", "label": "slot label", "index": "index", "head": "snapshot head", "mark": "mark",
+                "session": "session", "plan": "prune plan", "author": "author", "close": "epoch", "psk": "hpke psk"}
+
+    def __init__(self, values, role, what):
         values = check_map(values, what)
         self.number = field(values, 0, int, what)
         root = field(values, 1, bytes, what, 32)
         self.public = field(values, 2, bytes, what, 32)
-        self.verifying = field(values, 3, bytes, what, 32)
+        self.authority = field(values, 3, bytes, what, 32)
         self.secret = field(values, 4, bytes, what, 32, default=None)
-        for name, context in [("config", "config"), ("label", "slot label"), ("index", "index"),
-                              ("head", "snapshot head"), ("mark", "mark"), ("psk", "hpke psk")]:
+        seed = field(values, 5, bytes, what, 32, default=None)
+        for name, context in self.CONTEXTS.items():
             setattr(self, name, derive_key("dumpvault v1 " + context, root))
-        if self.secret is not None:
-            derived = X25519PrivateKey.from_private_bytes(self.secret).public_key().public_bytes_raw()
-            need(derived == self.public, f"{what}: secret and public key do not belong together")
+        is_full = role == ROLE_FULL
+        need((self.secret is not None) == (seed is not None) == is_full, f"{what}: keys do not fit the role")
+        if is_full:
+            fits = x25519_public(self.secret) == self.public and ed25519_public(seed) == self.authority
+            need(fits, f"{what}: secret and public keys do not belong together")
 
     def open_hpke(self, enc, info, aad, sealed, what):
         need(self.secret is not None, "this key can write only: it cannot open packs and snapshot bodies")
@@ -206,26 +266,102 @@ class Epoch:
 # ---------------------------------------------------------------- objects
 
 class Object:
-    """An object's bytes with its header taken apart."""
+    """An object's bytes with its header taken apart, and its signature, where its kind has one."""
 
     def __init__(self, key, data):
-        self.key, self.data, self.header = key, data, data[:HEADER_BYTES]
+        folder = key.split("/")[0]
+        self.key, self.header = key, data[:HEADER_BYTES]
         need(len(data) >= HEADER_BYTES and data[:8] == MAGIC, f"{key}: no dumpvault object")
         kind, version, incompatible, _compatible, self.epoch = struct.unpack_from("<BBHHH", data, 8)
         self.repository = data[16:32]
         need(version == 1, f"{key}: format version {version} is unknown")
         need(incompatible == 0, f"{key}: needs features {incompatible:#06x} that this reader does not know")
-        need(kind == TYPES[key.split("/")[0]], f"{key}: object type {kind} does not belong here")
-        self.payload = data[HEADER_BYTES:]
+        need(kind == TYPES[folder], f"{key}: object type {kind} does not belong here")
+        self.data, self.signature = data, None
+        if folder not in ("keys", "packs"):
+            need(len(data) >= HEADER_BYTES + SIGNATURE_BYTES, f"{key}: too short for a signature")
+            self.data, self.signature = data[:-SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
+        self.payload = self.data[HEADER_BYTES:]
+
+    def is_signed_by(self, public, tie=b""):
+        return is_signed(public, self.signature, b"dumpvault v1 signed" + tie + self.data)
+
+    def open(self, key, tie=b"", padded=False):
+        """The CBOR map inside an object that is header, then a map of nonce and small seal."""
+        fields = decode_map(self.payload, self.key)
+        return self.open_seal(fields, key, tie, padded)
+
+    def open_seal(self, fields, key, tie=b"", padded=False):
+        nonce, sealed = field(fields, 0, bytes, self.key, 24), field(fields, 1, bytes, self.key)
+        plain = open_small(key, nonce, sealed, self.header + tie, self.key)
+        return decode_map(unpad(plain, self.key) if padded else plain, self.key)
+
+
+class Statement:
+    """What the authority says of an author."""
+
+    def __init__(self, found, keys):
+        what, self.epoch = found.key, found.epoch
+        plain = found.open(keys[found.epoch].author)
+        self.author = field(plain, 0, bytes, what, 16)
+        self.verifying, self.wrap_key = field(plain, 1, bytes, what, 32), field(plain, 2, bytes, what, 32)
+        self.role = field(plain, 3, int, what)
+        need(self.role in (ROLE_FULL, ROLE_APPEND), f"{what}: an unknown role")
+        self.name, self.hosts, self.series = field(plain, 4, str, what), texts(plain, 5, what), texts(plain, 6, what, None)
+        self.number = field(plain, 7, int, what, smallest=1)
+        moment(plain, 8, what)
+
+    def is_full(self):
+        return self.role == ROLE_FULL
+
+    def covers(self, series, host):
+        host_fits = host in self.hosts or "*" in self.hosts
+        return self.is_full() or host_fits and (self.series is None or series in self.series)
+
+
+class Close:
+    """An epoch object: it closes the epoch of its header and opens the next."""
+
+    def __init__(self, found, keys):
+        self.object, what = found, found.key
+        plain = found.open(keys[found.epoch].close)
+        need(field(plain, 0, int, what) == found.epoch + 1, f"{what}: it does not open the next epoch")
+        self.public, self.authority = field(plain, 1, bytes, what, 32), field(plain, 2, bytes, what, 32)
+        counts = ids(field(plain, 3, bytes, what), what)
+        need(counts == sorted(counts), f"{what}: what counts is not sorted")
+        self.counts, self.heirs = set(counts), {}
+        entries = field(plain, 4, list, what)
+        need(len(entries) <= AUTHORS_MAX, f"{what}: too many authors")
+        for entry in entries:
+            fits = isinstance(entry, list) and len(entry) == 3 and all(type(part) is bytes for part in entry)
+            need(fits and len(entry[0]) == 16 and len(entry[1]) == 32, f"{what}: an entry of another form")
+            self.heirs[entry[0]] = entry[1:]
+
+    def opens(self, epoch):
+        return (self.public, self.authority) == (epoch.public, epoch.authority)
+
+    def next_epoch(self, author, wrap_secret, role):
+        """The keys of the next epoch, as far as the author's role goes."""
+        what = self.object.key
+        need(author in self.heirs, "this key was revoked: it does not open the repository any more")
+        enc, sealed = self.heirs[author]
+        plain = hpke_open(wrap_secret, x25519_public(wrap_secret), None, enc, b"dumpvault v1 epoch",
+                          self.object.header + author, sealed, what)
+        epoch = Epoch(decode_map(plain, what), role, what)
+        need(epoch.number == self.object.epoch + 1 and self.opens(epoch), f"{what}: it holds keys of another epoch")
+        return epoch
 
 
 class Repository:
     def __init__(self, path, passphrase, key_file):
-        self.path = Path(path)
+        self.path, self.foreign = Path(path), []
         config = self.read("config", hashed=False)
         self.id = config.repository
+        self.refuse_old(config)
         self.unlock(passphrase, key_file)
+        self.follow_epochs()
         self.open_config(config)
+        self.read_statements()
 
     def read(self, key, hashed=True):
         try:
@@ -242,36 +378,53 @@ class Repository:
 
     def keys_under(self, folder):
         """The keys of all objects of one type, sorted; other files are passed over. A missing folder holds none."""
-        pattern = r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}" if folder == "packs" else folder + r"/[0-9a-f]{64}"
+        patterns = {"packs": r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}", "sessions": r"sessions/[0-9a-f]{32}-(0|[1-9][0-9]{0,19})"}
+        pattern = patterns.get(folder, folder + r"/[0-9a-f]{64}")
         names = (str(entry.relative_to(self.path)) for entry in (self.path / folder).rglob("*") if entry.is_file())
         return sorted(name for name in names if re.fullmatch(pattern, name))
 
     def epoch(self, number, what):
-        need(number in self.epochs, f"{what}: key epoch {number} is not in this key")
+        """The keys of an epoch. What names one that was never opened is of nobody who may write here."""
+        may(number in self.epochs, f"key epoch {number} is none of this repository")
         return self.epochs[number]
+
+    def passing_over(self, key, judge):
+        """`judge(key)`, or None where the object counts for nothing. Damage goes up: those bytes were written otherwise."""
+        found = self.read(key)
+        try:
+            return judge(found)
+        except (Foreign, Fault) as error:
+            # The bytes are those of the name, so that nothing rotted: whoever put it may not, or does not know the format.
+            self.foreign.append((key, str(error)))
+            return None
 
     # ---- keys
 
     def unlock(self, passphrase, key_file):
-        names = self.keys_under("keys")
-        need(len(names) <= SLOTS_MAX, f"{len(names)} key slots are more than {SLOTS_MAX}")
-        tried = 0
-        for name in names:
-            slot = self.read(name)
-            fields = decode_map(slot.payload, name)
-            opening = self.slot_key(name, slot, fields, passphrase, key_file)
+        slots = [self.read(name) for name in self.keys_under("keys")]
+        slots.sort(key=lambda slot: ((self.path / slot.key).stat().st_mtime, slot.key))
+        tried, misfit = 0, None
+        for slot in slots:
+            name = slot.key
+            try:
+                fields = decode_map(slot.payload, name)
+                opening = self.slot_key(name, slot, fields, passphrase, key_file)
+                nonce, sealed = field(fields, 2, bytes, name, 24), field(fields, 3, bytes, name)
+                commitment = field(fields, 6, bytes, name, 32)
+            except Fault as error:
+                misfit = misfit or error  # anybody can put a slot; the one that is wanted may be another
+                continue
             if opening is None:
                 continue
+            need(tried < SLOTS_MAX, f"more than {SLOTS_MAX} key slots")
             tried, (key, aad) = tried + 1, opening
-            nonce, sealed = field(fields, 2, bytes, name, 24), field(fields, 3, bytes, name)
-            try:
-                bundle = open_small(key, nonce, sealed, aad, name)
-            except Fault:
+            if derive_key("dumpvault v1 slot commitment", key) != commitment:
                 continue  # another passphrase's slot
+            bundle = open_small(key, nonce, sealed, aad + commitment, name)
             self.load_bundle(decode_map(bundle, name), name)
             self.check_label(slot, fields, nonce)
             return
-        raise Fault("no key slot opens with this passphrase or key file" if tried else "no key slot of this kind")
+        raise misfit or Fault("no key slot opens with this passphrase or key file" if tried else "no key slot of this kind")
 
     def slot_key(self, name, slot, fields, passphrase, key_file):
         """(key, associated data) of the slot for what the user gave, or None if the slot is of another kind."""
@@ -293,76 +446,244 @@ class Repository:
         return None
 
     def load_bundle(self, bundle, name):
-        need(field(bundle, 0, int, name) in (ROLE_FULL, ROLE_APPEND), f"{name}: an unknown role")
+        self.role = field(bundle, 0, int, name)
+        need(self.role in (ROLE_FULL, ROLE_APPEND), f"{name}: an unknown role")
         content_root = field(bundle, 1, bytes, name, 32)
         self.chunk_key = derive_key("dumpvault v1 chunk id", content_root)
         self.node_key = derive_key("dumpvault v1 recipe node id", content_root)
-        epochs = [Epoch(values, name) for values in field(bundle, 2, list, name)]
+        epochs = [Epoch(values, self.role, name) for values in field(bundle, 2, list, name)]
         self.epochs = {epoch.number: epoch for epoch in epochs}
         need(sorted(self.epochs) == list(range(len(epochs))) and epochs, f"{name}: epochs do not count from 0")
+        self.author = field(bundle, 3, bytes, name, 16)
+        secret = field(bundle, 4, bytes, name, 32)
+        self.sign_key = ed25519_public(derive_key("dumpvault v1 author sign", secret))
+        self.wrap_secret = derive_key("dumpvault v1 author wrap", secret)
 
     def check_label(self, slot, fields, bundle_nonce):
-        key = self.epoch(slot.epoch, slot.key).label
+        need(slot.epoch == len(self.epochs) - 1, f"{slot.key}: its epoch is not the newest of its bundle")
         sealed, nonce = field(fields, 5, bytes, slot.key), field(fields, 4, bytes, slot.key, 24)
-        decode_map(open_small(key, nonce, sealed, slot.header + bundle_nonce, f"{slot.key} label"), slot.key)
+        plain = open_small(self.epochs[slot.epoch].label, nonce, sealed, slot.header + bundle_nonce, f"{slot.key} label")
+        label = decode_map(plain, slot.key)
+        field(label, 0, str, slot.key), moment(label, 1, slot.key)
+        told = field(label, 2, int, slot.key), field(label, 3, bytes, slot.key, 16)
+        need(told == (self.role, self.author), f"{slot.key}: the label tells of another key")
+
+    # ---- who may say what
+
+    def refuse_old(self, config):
+        """Before the first release the signature was field 2 of the config's map, and nothing stood behind the map."""
+        try:
+            fields = decode_map(config.payload + config.signature, "config")
+        except Fault:
+            return
+        need(2 not in fields, "this repository was made before the first release of dumpvault: its format is another one")
+
+    def follow_epochs(self):
+        """From epoch 0 on: the object that closes each, and the keys of the next where the bundle is older."""
+        found = [self.read(name) for name in self.keys_under("epochs")]
+        self.closes = []
+        while True:
+            number = len(self.closes)
+            closes = []
+            for one in (one for one in found if one.epoch == number):
+                try:
+                    need(one.is_signed_by(self.epochs[number].authority), f"{one.key}: not signed by the authority")
+                    closes.append(Close(one, self.epochs))
+                except Fault as error:
+                    self.foreign.append((one.key, str(error)))
+            if number + 1 in self.epochs:
+                closes = [close for close in closes if close.opens(self.epochs[number + 1])]
+                need(closes, f"no object in epochs/ opens key epoch {number + 1}, which this key holds")
+            need(len(closes) <= 1, f"several objects close key epoch {number}: the owner has to say which is right")
+            if not closes:
+                break
+            if number + 1 not in self.epochs:
+                self.epochs[number + 1] = closes[0].next_epoch(self.author, self.wrap_secret, self.role)
+            self.closes.append(closes[0])
+        self.newest = len(self.closes)
+        self.foreign += [(one.key, "of an epoch that was never opened") for one in found if one.epoch > self.newest]
+
+    def counts(self, epoch, object_id):
+        return epoch >= self.newest or object_id in self.closes[-1].counts
 
     def open_config(self, config):
         need(config.epoch == 0, "config: not of epoch 0")
-        fields, epoch = decode_map(config.payload, "config"), self.epoch(0, "config")
-        nonce, sealed = field(fields, 0, bytes, "config", 24), field(fields, 1, bytes, "config")
-        signature = field(fields, 2, bytes, "config", 64)
-        verify_signature(epoch.verifying, signature, b"dumpvault v1 config" + config.header + nonce + sealed, "config")
-        plain = decode_map(open_small(epoch.config, nonce, sealed, config.header, "config"), "config")
-        smallest, average, largest = (field(plain, key, int, "config") for key in (1, 2, 3))
-        need(smallest <= average <= largest <= CHUNK_BYTES_MAX, "config: impossible chunk sizes")
-        need(field(plain, 4, int, "config") <= BLOCK_BYTES_MAX, "config: an impossible block size")
-        field(plain, 5, int, "config")
+        need(config.is_signed_by(self.epochs[0].authority), "config: the signature is wrong")
+        plain = config.open(self.epochs[0].config)
+        revision = field(plain, 7, int, "config", default=None)
+        need(revision is not None, "this repository was made before the first release of dumpvault: its format is another one")
+        need(revision == REVISION, f"config: revision {revision} of the format is unknown")
+        need(field(plain, 6, int, "config", default=CHUNKER_GEAR) == CHUNKER_GEAR, "config: an unknown chunker")
+        moment(plain, 0, "config")
+        smallest, average, largest, block, pack = (field(plain, key, int, "config") for key in (1, 2, 3, 4, 5))
+        fits = CHUNK_BYTES_MIN <= smallest <= average <= largest <= CHUNK_BYTES_MAX
+        need(fits and not any(size % 2 for size in (smallest, average, largest)), "config: impossible chunk sizes")
+        need(largest <= block <= BLOCK_BYTES_MAX // 2, "config: an impossible block size")
+        need(block <= pack <= OBJECT_BYTES_MAX["packs"] // 4, "config: an impossible pack size")
+
+    def read_statements(self):
+        self.statements = {}
+        for name in self.keys_under("authors"):
+            statement = self.passing_over(name, self.statement)
+            if statement is not None:
+                self.statements.setdefault(statement.author, []).append(statement)
+        need(len(self.statements) <= AUTHORS_MAX, "too many authors")
+        own = self.statement_in(self.author, self.newest)
+        need(own is not None, "no statement names the author of this key")
+        keys = (own.role, own.verifying, own.wrap_key)
+        need(keys == (self.role, self.sign_key, x25519_public(self.wrap_secret)), "this key is not what its statement says")
+
+    def statement(self, found):
+        epoch = self.epoch(found.epoch, found.key)
+        may(found.is_signed_by(epoch.authority), "not signed by the authority")
+        may(self.counts(found.epoch, bytes.fromhex(found.key.split("/")[1])), "its epoch is closed and does not list it")
+        return Statement(found, self.epochs)
+
+    def statement_in(self, author, epoch):
+        """What counts of an author in an epoch."""
+        said = [one for one in self.statements.get(author, []) if one.epoch <= epoch]
+        return max(said, key=lambda one: one.number, default=None)
+
+    def judge(self, found, author, tie=b""):
+        """The statement of an object's author, if the object counts."""
+        said = self.statement_in(author, found.epoch)
+        may(said is not None, f"its author {author.hex()} is unknown")
+        since = min(one.epoch for one in self.statements[author])
+        goes_on = all(author in close.heirs for close in self.closes[since:found.epoch])
+        may(goes_on, f"its author {author.hex()} was revoked")
+        may(found.is_signed_by(said.verifying, tie), "its signature is not that of its author")
+        if tie or found.key.startswith("gc/"):
+            may(found.epoch == self.newest, "its epoch is closed")
+        else:
+            may(self.counts(found.epoch, bytes.fromhex(found.key.split("/")[1])), "its epoch is closed and does not list it")
+        return said
 
     # ---- marks and snapshots
 
-    def read_marks(self):
-        """(kind, object key) of every mark that holds: a mark named by one that may take it back no longer does."""
-        marks, named = {}, []
-        for name in self.keys_under("marks"):
-            mark = self.read(name)
-            fields, epoch = decode_map(mark.payload, name), self.epoch(mark.epoch, name)
-            nonce, sealed = field(fields, 0, bytes, name, 24), field(fields, 1, bytes, name)
-            signature = field(fields, 2, bytes, name, 64, default=None)
-            if signature is not None:
-                message = b"dumpvault v1 mark" + mark.header + nonce + sealed
-                verify_signature(epoch.verifying, signature, message, name)
-            plain = decode_map(open_small(epoch.mark, nonce, sealed, mark.header, name), name)
-            kind = field(plain, 0, int, name)
-            need(kind != 6 or signature is not None, f"{name}: a mark of this kind must be signed")
-            marks[name] = (kind, field(plain, 1, str, name))
-            old = ["marks/" + old.hex() for old in ids(field(plain, 3, bytes, name), name)]
-            named += [(marks[name], signature is not None, one) for one in old]
-        superseded = {old for mark, signed, old in named if signed or marks.get(old) == mark}
-        return {mark for name, mark in marks.items() if name not in superseded}
+    def mark(self, found):
+        plain = found.open(self.epoch(found.epoch, found.key).mark, padded=True)
+        return Mark(self, found, plain)
 
-    def snapshots(self):
-        """The committed snapshots' heads, oldest first."""
-        committed = {key for kind, key in self.read_marks() if kind == MARK_COMMITTED}
-        heads = [Snapshot(self, name) for name in self.keys_under("snapshots") if name in committed]
-        return sorted(heads, key=lambda head: (head.time, head.counter, head.id))
+    def read_history(self):
+        """Takes together what marks say of snapshots and packs."""
+        marks = [self.passing_over(name, self.mark) for name in self.keys_under("marks")]
+        marks = {mark.name: mark for mark in marks if mark is not None}
+        heads = [self.passing_over(name, lambda found: Snapshot(self, found)) for name in self.keys_under("snapshots")]
+        heads = {head.name: head for head in heads if head is not None}
+        superseded = {old for mark in marks.values() for old in mark.supersedes if mark.may_supersede(marks.get(old))}
+        held = [mark for name, mark in marks.items() if name not in superseded]
+        for mark in held:
+            if not mark.may_say(heads):
+                self.foreign.append((mark.name, "its author may not say that"))
+        held = [mark for mark in held if mark.may_say(heads)]
+        self.damaged_packs = {mark.object for mark in held if mark.kind == DAMAGED}
+        abandoned = {mark.object for mark in held if mark.kind == CLEARED and not mark.supersedes}
+        committed = {mark.object for mark in held if mark.kind == COMMITTED} - abandoned
+        gone = {"snapshots/" + line for mark in held if mark.kind == FORGOTTEN for line in (mark.value or "").splitlines()}
+        gone |= {mark.object for mark in held if mark.kind == GIVEN_UP}
+        absent = committed - set(self.keys_under("snapshots")) - gone
+        for mark in (mark for mark in held if mark.kind == COMMITTED and mark.object in absent):
+            # Whoever may only add can say so of what never was.
+            need(not mark.by.is_full(), f"{mark.object}: committed, and not there")
+            self.foreign.append((mark.name, "the snapshot that it commits is not there"))
+        found = [heads[name] for name in committed if name in heads]
+        for head in found:
+            head.say([mark for mark in held if mark.object == head.name])
+        self.snapshots = sorted(found, key=lambda head: (head.time, head.counter, head.id))
+
+    def check_sessions_and_plans(self):
+        """Nothing that a restore needs: whether they are what the format says."""
+        began = {}
+        for name in self.keys_under("sessions"):
+            session, number = name.split("/")[1].split("-")
+            tie = bytes.fromhex(session) + struct.pack("<Q", int(number))
+            try:
+                found = self.read(name, hashed=False)
+                plain = found.open(self.epoch(found.epoch, name).session, tie)
+                said = self.judge(found, field(plain, 2, bytes, name, 16), tie)
+                may(field(plain, 0, int, name) == SESSION_WRITE or said.is_full(), "its author may not prune")
+                ids(field(plain, 1, bytes, name), name)
+                first = self.path / "sessions" / f"{session}-0"
+                began = moment(plain, 3, name) if int(number) else None
+                late = began is not None and not (first.exists() and abs(first.stat().st_mtime * 1000 - began) <= BEAT_MS)
+                may(not late, "put again by somebody who had seen it")
+            except (Foreign, Fault) as error:
+                self.foreign.append((name, str(error)))
+        for name in self.keys_under("gc"):
+            self.passing_over(name, self.plan)
+
+    def plan(self, found):
+        plain = found.open(self.epoch(found.epoch, found.key).plan)
+        moment(plain, 0, found.key)
+        need(len(ids(field(plain, 1, bytes, found.key), found.key)) <= PLAN_PACKS_MAX, f"{found.key}: too many packs")
+        may(self.judge(found, field(plain, 2, bytes, found.key, 16)).is_full(), "its author may not prune")
+
+
+class Mark:
+    """What is said later of a snapshot or a pack."""
+
+    OF_OWN = (COMMITTED, TAGS, PINNED, DAMAGED, SET_ENDED)
+
+    def __init__(self, repository, found, plain):
+        self.name = name = found.key
+        self.kind, self.object = field(plain, 0, int, name), field(plain, 1, str, name)
+        moment(plain, 2, name)
+        self.supersedes = ["marks/" + old.hex() for old in ids(field(plain, 3, bytes, name), name)]
+        self.value = field(plain, 4, str, name, default=None)
+        field(plain, 5, str, name)
+        self.by = repository.judge(found, field(plain, 6, bytes, name, 16))
+
+    def may_supersede(self, old):
+        if self.by.is_full():
+            return True
+        same = old is not None and (old.by.author, old.kind, old.object) == (self.by.author, self.kind, self.object)
+        return same and self.kind != TAGS
+
+    def may_say(self, heads):
+        """Whether its author may say this; `heads` are the snapshots that count."""
+        if self.by.is_full():
+            return True
+        if self.kind not in self.OF_OWN or not re.fullmatch(r"snapshots/[0-9a-f]{64}", self.object):
+            return False
+        head = heads.get(self.object)
+        # Of one that is not there its committer tells that it was its own.
+        return head.by.author == self.by.author if head else self.kind == COMMITTED
 
 
 class Snapshot:
     """A snapshot object: the head is opened at once, the body on demand."""
 
-    def __init__(self, repository, name):
-        self.object = repository.read(name)
-        self.name, self.id = name, name.split("/")[1]
-        self.fields = decode_map(self.object.payload, name)
-        self.epoch = repository.epoch(self.object.epoch, name)
-        nonce, sealed = field(self.fields, 0, bytes, name, 24), field(self.fields, 1, bytes, name)
-        head = decode_map(open_small(self.epoch.head, nonce, sealed, self.object.header, f"{name} head"), name)
+    def __init__(self, repository, found):
+        self.object, self.name, self.id = found, found.key, found.key.split("/")[1]
+        self.epoch, name = repository.epoch(found.epoch, found.key), found.key
+        self.fields = decode_map(found.payload, name)
+        head = found.open_seal(self.fields, self.epoch.head, padded=True)
         self.series, self.host = field(head, 0, str, name), field(head, 1, str, name)
-        self.time, self.state = field(head, 2, int, name, smallest=-1 << 63), field(head, 3, int, name)
-        self.counter = field(head, 5, int, name)
-        need(self.counter >= 1, f"{name}: the series' counter begins at 1")
+        self.time, self.state = moment(head, 2, name), field(head, 3, int, name)
+        self.tags, self.counter = set(texts(head, 4, name)), field(head, 5, int, name)
         field(head, 6, bytes, name, 32, default=None)
+        moment(head, 7, name), field(head, 8, str, name), texts(head, 9, name)
         self.proof = field(head, 10, int, name)
+        field(head, 11, str, name), field(head, 12, bytes, name, 32, default=None)
+        pins = field(head, 14, bytes, name, default=b"")
+        need(len(pins) <= PINS_BYTES_MAX and ids(pins, name) is not None, f"{name}: too many pins")
+        is_import = field(head, 15, bool, name, default=False)
+        need(self.counter == 0 if is_import else self.counter >= 1, f"{name}: an impossible counter")
+        for key in (16, 17):
+            field(head, key, bytes, name, 16, default=None)
+        for key in (18, 19):
+            field(head, key, str, name, default=None)
+        self.by = repository.judge(found, field(head, 13, bytes, name, 16))
+        may(self.by.covers(self.series, self.host), "its author may not add to that series of that host")
+
+    def say(self, marks):
+        """Takes in what marks that hold say of it."""
+        tags = [mark for mark in marks if mark.kind == TAGS]
+        instead = [mark for mark in tags if mark.by.is_full()]
+        self.tags = set() if instead else self.tags
+        self.tags |= {line for mark in tags for line in (mark.value or "").splitlines()}
+        self.state = 3 if any(mark.kind == DAMAGED for mark in marks) else self.state
+        self.pinned = any(mark.kind == PINNED for mark in marks)
 
     def streams(self):
         head_digest = blake3.blake3(field(self.fields, 1, bytes, self.name)).digest()
@@ -372,6 +693,8 @@ class Snapshot:
         body = decode_map(body, self.name)
         streams = [Stream(values, self.name) for values in field(body, 0, list, self.name)]
         need(len({stream.name for stream in streams}) == len(streams), f"{self.name}: two streams of one name")
+        proof = min((stream.proof for stream in streams), default=self.proof)
+        need(proof == self.proof, f"{self.name}: the head tells of a proof {self.proof}, the streams have {proof}")
         return streams
 
 
@@ -380,7 +703,8 @@ class Stream:
         values = check_map(values, what)
         self.name, self.length = field(values, 0, str, what), field(values, 1, int, what)
         self.digest, self.root = field(values, 2, bytes, what, 32), field(values, 4, bytes, what, 32)
-        field(values, 3, int, what)  # a proof; later programs may know more of them
+        self.proof = field(values, 3, int, what)  # later programs may know more of them
+        need(field(values, 9, int, what, default=0) == 0, f"{what}: a digest of an unknown kind")
 
 
 # ---------------------------------------------------------------- packs
@@ -396,11 +720,13 @@ class Table:
         lengths = [length for (length,) in struct.iter_unpack("<I", raw[2])]
         need(len(chunk_ids) == len(lengths), f"{what}: ids and lengths differ in number")
         self.raw, self.blocks, offset, first = raw, [], BLOCKS_OFFSET, 0
-        for stored, plain, count, kind, codec, zero in struct.iter_unpack("<IIIBBH", raw[0]):
-            need(kind in (KIND_DATA, KIND_RECIPE) and codec in (CODEC_RAW, CODEC_ZSTD) and zero == 0,
-                 f"{what}: an unknown kind or codec of block")
-            need(TAG_BYTES <= stored <= BLOCK_BYTES_MAX + 64 and plain <= BLOCK_BYTES_MAX,
-                 f"{what}: an impossible length of block")
+        for stored, plain, count, kind, codec, generation in struct.iter_unpack("<IIIBBH", raw[0]):
+            known = kind in (KIND_DATA, KIND_RECIPE, KIND_BLINDED) and codec in (CODEC_RAW, CODEC_ZSTD)
+            need(known, f"{what}: an unknown kind or codec of block")
+            need(generation == 0, f"{what}: content generation {generation} is unknown")
+            prefixes, most = PREFIX_BYTES * count if kind == KIND_BLINDED else 0, BLOCK_BYTES_MAX + 64
+            fits = plain <= BLOCK_BYTES_MAX and prefixes <= most and TAG_BYTES + prefixes <= stored <= most + prefixes
+            need(fits, f"{what}: an impossible length of block")
             own = list(zip(chunk_ids[first:first + count], lengths[first:first + count]))
             filled = len(own) == count and sum(length for _, length in own) == plain
             need(filled, f"{what}: a block's chunks do not fill it")
@@ -415,9 +741,10 @@ class Pack:
     """A pack object whose own chunk table was opened and found sound."""
 
     def __init__(self, repository, name):
-        self.object = pack = repository.read(name)
+        # What opens in a pack that a mark calls damaged proves itself: its blocks are sealed, its chunks have their ids.
+        self.object = pack = repository.read(name, hashed=name not in repository.damaged_packs)
         self.name, size = name, len(pack.data)
-        need(size % PACK_ALIGN == 0 and size, f"{name}: {size} bytes are no whole pack")
+        need(size >= BLOCKS_OFFSET + TAG_BYTES + FOOTER_BYTES, f"{name}: {size} bytes are no whole pack")
         table_offset, table_bytes, count, end = struct.unpack("<QII8s", pack.data[-FOOTER_BYTES:])
         need(end == b"DVLTPEND", f"{name}: no footer")
         need(TAG_BYTES <= table_bytes <= TABLE_BYTES_MAX, f"{name}: an impossible chunk table")
@@ -425,7 +752,8 @@ class Pack:
         need(inside, f"{name}: the chunk table lies outside")
         need(not any(pack.data[table_offset + table_bytes:-FOOTER_BYTES]), f"{name}: the padding is not zero")
         self.enc = pack.data[32:64]
-        epoch = repository.epoch(pack.epoch, name)
+        need(pack.epoch in repository.epochs, f"{name}: of key epoch {pack.epoch}, which is none of this repository")
+        epoch = repository.epochs[pack.epoch]
         self.key = epoch.open_hpke(self.enc, b"dumpvault v1 pack", pack.header, pack.data[64:112], f"{name} pack key")
         need(len(self.key) == 32, f"{name}: a pack key is 32 bytes")
         sealed = pack.data[table_offset:table_offset + table_bytes]
@@ -434,7 +762,6 @@ class Pack:
         self.table = Table(decode_map(plain, name), name)
         need(len(self.table.blocks) == count, f"{name}: footer and chunk table differ in their blocks")
         need(self.table.end == table_offset, f"{name}: the blocks do not reach to the chunk table")
-        need(len({block[3] for block in self.table.blocks}) <= 1, f"{name}: data and recipe blocks in one pack")
 
     def open_block(self, number, keys):
         """{id: bytes} of every chunk of the block, each proven to be what its id says."""
@@ -443,13 +770,18 @@ class Pack:
         aad = self.object.header + self.enc + struct.pack("<IBB", number, kind, codec)
         sealed = self.object.data[offset:offset + stored]
         plain = open_sealed(self.key, struct.pack("<IQ", 0, number), sealed, aad, what)
+        prefixes = [b""] * len(chunks)
+        if kind == KIND_BLINDED:
+            end = PREFIX_BYTES * len(chunks)
+            prefixes = [plain[at:at + PREFIX_BYTES] for at in range(0, end, PREFIX_BYTES)]
+            plain = plain[end:]
         if codec == CODEC_ZSTD:
             plain = unzstd(plain, plain_bytes, what)
         need(len(plain) == plain_bytes, f"{what}: {len(plain)} bytes instead of {plain_bytes}")
         found, at = {}, 0
-        for chunk_id, length in chunks:
+        for (chunk_id, length), prefix in zip(chunks, prefixes):
             chunk = plain[at:at + length]
-            need(blake3.blake3(chunk, key=keys[kind]).digest() == chunk_id, f"{what}: a chunk does not have its id")
+            need(blake3.blake3(prefix + chunk, key=keys[kind]).digest() == chunk_id, f"{what}: a chunk does not have its id")
             found[chunk_id], at = chunk, at + length
         return found
 
@@ -469,35 +801,51 @@ class Store:
 
     def __init__(self, repository):
         self.repository = repository
-        self.keys = {KIND_DATA: repository.chunk_key, KIND_RECIPE: repository.node_key}
+        chunks = repository.chunk_key
+        self.keys = {KIND_DATA: chunks, KIND_BLINDED: chunks, KIND_RECIPE: repository.node_key}
         self.places = {KIND_DATA: {}, KIND_RECIPE: {}}  # id -> [(pack key, block number, length)]
-        self.indexed, self.packs, self.cache = {}, OrderedDict(), OrderedDict()
-        damaged = {key for kind, key in repository.read_marks() if kind == MARK_DAMAGED}
-        self.read_indexes()
+        self.packs, self.cache = OrderedDict(), OrderedDict()
+        self.indexed = self.read_indexes()
         for name in repository.keys_under("packs"):
             if name not in self.indexed:
                 self.add(name, self.pack(name).table)
         for places in (places for by_id in self.places.values() for places in by_id.values()):
-            places.sort(key=lambda place: place[0] in damaged)  # a damaged pack may still serve, but last
+            # A damaged pack may still serve, but last.
+            places.sort(key=lambda place: place[0] in repository.damaged_packs)
+
+    def index(self, found):
+        """(who vouches for it, what it replaces, its packs) of an index object that counts."""
+        name, key = found.key, self.repository.epoch(found.epoch, found.key).index
+        need(len(found.payload) >= 24, f"{name}: too short")
+        plain = open_small(key, found.payload[:24], found.payload[24:], found.header, name)
+        fields = decode_map(unpad(plain, name), name)
+        by = self.repository.judge(found, field(fields, 2, bytes, name, 16))
+        replaces = ["index/" + old.hex() for old in ids(field(fields, 1, bytes, name, default=b""), name)]
+        packs = {}
+        for values in field(fields, 0, list, name):
+            pack_id = field(check_map(values, name), 0, bytes, name, 32).hex()
+            table = Table({key - 2: value for key, value in values.items() if key >= 2}, name)
+            packs[f"packs/{pack_id[:2]}/{pack_id}"] = (field(values, 1, int, name), table)
+        return by, replaces, packs
 
     def read_indexes(self):
-        packs, replaced = {}, set()
-        for name in self.repository.keys_under("index"):
-            index = self.repository.read(name)
-            key = self.repository.epoch(index.epoch, name).index
-            plain = open_small(key, index.payload[:24], index.payload[24:], index.header, name)
-            fields = decode_map(plain, name)
-            replaced.update("index/" + old.hex() for old in ids(field(fields, 1, bytes, name, default=b""), name))
-            packs[name] = [check_map(values, name) for values in field(fields, 0, list, name)]
-        for name, values in ((name, values) for name in packs if name not in replaced for values in packs[name]):
-            pack_id = field(values, 0, bytes, name, 32).hex()
-            table = Table({key - 2: value for key, value in values.items() if key >= 2}, name)
-            pack_name = f"packs/{pack_id[:2]}/{pack_id}"
-            self.indexed[pack_name] = (field(values, 1, int, name), table.raw)
-            self.add(pack_name, table)
+        """What index objects say of each pack: its size and columns. Packs that they differ about tell themselves."""
+        found = {name: self.repository.passing_over(name, self.index) for name in self.repository.keys_under("index")}
+        found = {name: index for name, index in found.items() if index is not None}
+        replaced = {old for by, replaces, _ in found.values() for old in replaces
+                    if by.is_full() or old in found and found[old][0].author == by.author}
+        said = {}
+        for name, (_, _, packs) in found.items():
+            for pack_name, told in packs.items() if name not in replaced else ():
+                said.setdefault(pack_name, []).append(told)
+        agreed = {name: told[0] for name, told in said.items() if len({(size, *table.raw) for size, table in told}) == 1}
+        for name, (_, table) in agreed.items():
+            self.add(name, table)
+        return {name: (size, table.raw) for name, (size, table) in agreed.items()}
 
     def add(self, pack_name, table):
         for number, (_, _, _, kind, _, chunks) in enumerate(table.blocks):
+            kind = KIND_RECIPE if kind == KIND_RECIPE else KIND_DATA  # blinded or not, chunks are chunks
             for chunk_id, length in chunks:
                 places = self.places[kind].setdefault(chunk_id, [])
                 if (pack_name, number, length) not in places:
@@ -716,12 +1064,19 @@ def show_time(ms):
         return f"{ms} ms"  # a moment that no calendar has
 
 
-def show_list(snapshots):
-    for snapshot in snapshots:
-        time = show_time(snapshot.time)
-        print(snapshot.id, time, STATES.get(snapshot.state, f"unknown ({snapshot.state})"), ascii(snapshot.series), ascii(snapshot.host), sep="\t")
-        for stream in snapshot.streams():
+def show_list(repository):
+    """Snapshots with their streams, then what counts for nothing."""
+    for snapshot in repository.snapshots:
+        time, state = show_time(snapshot.time), STATES.get(snapshot.state, f"unknown ({snapshot.state})")
+        more = [ascii(tag) for tag in sorted(snapshot.tags)] + ["pinned"] * snapshot.pinned
+        print(snapshot.id, time, state, ascii(snapshot.series), ascii(snapshot.host), ascii(snapshot.by.name), *more, sep="\t")
+        for stream in snapshot.streams() if repository.role == ROLE_FULL else ():
             print("", ascii(stream.name), stream.length, stream.digest.hex(), sep="\t")
+    repository.check_sessions_and_plans()
+    if repository.role == ROLE_FULL:
+        Store(repository)  # reads the index objects
+    for key, why in repository.foreign:
+        print("foreign", key, why, sep="\t")
 
 
 def choose(snapshots, prefix):
@@ -752,10 +1107,11 @@ def main():
         passphrase = os.environb.get(b"DUMPVAULT_PASSWORD")
         need(key_file or passphrase is not None, "set DUMPVAULT_PASSWORD or give --key-file")
         repository = Repository(options.repository, passphrase, key_file)
+        repository.read_history()
         if options.list:
-            show_list(repository.snapshots())
+            show_list(repository)
         else:
-            restore(repository, choose(repository.snapshots(), options.snapshot), options.stream, sys.stdout.buffer)
+            restore(repository, choose(repository.snapshots, options.snapshot), options.stream, sys.stdout.buffer)
     except (Fault, OSError) as error:
         print(f"independent_reader: {error}", file=sys.stderr)
         return 1

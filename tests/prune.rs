@@ -446,7 +446,7 @@ fn given_clocks_that_jump_together_between_every_two_steps_then_what_is_kept_sta
 }
 
 #[test]
-fn given_a_snapshot_mark_or_recipe_that_cannot_be_read_then_nothing_is_deleted() {
+fn given_a_snapshot_or_recipe_that_cannot_be_read_then_nothing_is_deleted() {
     let clock = HandClock::new();
     let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
     let mut vault = Vault::new(storage.clone());
@@ -462,7 +462,7 @@ fn given_a_snapshot_mark_or_recipe_that_cannot_be_read_then_nothing_is_deleted()
         .filter(|key| !packs_before.contains(key))
         .min_by_key(|key| storage.size(key).unwrap())
         .unwrap();
-    let victims = [vault.keys("snapshots/"), vault.keys("marks/"), vec![recipe_pack]].concat();
+    let victims = [vault.keys("snapshots/"), vec![recipe_pack]].concat();
     let packs = vault.keys("packs/");
     for victim in victims {
         // Its version too: a newer program's object is no garbage.
@@ -481,6 +481,34 @@ fn given_a_snapshot_mark_or_recipe_that_cannot_be_read_then_nothing_is_deleted()
     }
     assert!(prune_with(&vault.repo, &at_once).unwrap().packs_deleted > 0);
     vault.assert_whole(&vault.repo);
+}
+
+#[test]
+fn given_a_mark_that_cannot_be_read_then_a_prune_goes_on_and_keeps_what_it_may_have_committed() {
+    for at in [9usize, 150] {
+        let clock = HandClock::new();
+        let storage = MemoryStorage::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        let mut vault = Vault::new(storage.clone());
+        let forgotten = vault.backup(&noise(1, MIB));
+        vault.backup(&noise(2, MIB));
+        vault.forget(forgotten);
+        clock.advance(30 * DAY);
+        for victim in vault.keys("marks/") {
+            let mut before = 0;
+            assert!(storage.tamper(&victim, |bytes| {
+                before = bytes[at];
+                bytes[at] ^= 2;
+            }));
+            let (repo, _cache) = vault.reopened(storage.clone());
+            let at_once = PruneSettings { grace: Duration::ZERO, ..clock.settings() };
+            if let Err(error) = prune_with(&repo, &at_once) {
+                // That of a newer program says what this one cannot know.
+                assert!(at == 9 && error.is_integrity(), "{victim}: {error}");
+            }
+            storage.tamper(&victim, |bytes| bytes[at] = before);
+            vault.assert_restores(&vault.reopened(storage.clone()).0);
+        }
+    }
 }
 
 #[test]
@@ -518,7 +546,7 @@ fn given_rows_gathered_by_many_backups_when_repacked_then_they_are_not_brought_t
     let mut catalog = vault.repo.catalog(&Silent).unwrap();
     let packs = catalog.packs().unwrap();
     let blocks = packs.iter().flat_map(|pack| catalog.pack(pack.number).unwrap().table.blocks.clone());
-    let data = blocks.filter(|block| block.kind == BlockKind::Data);
+    let data = blocks.filter(|block| block.kind != BlockKind::Recipe);
     let (large, small): (Vec<_>, Vec<_>) = data.partition(|block| block.plain_bytes > 256 << 10);
     assert!(large.len() <= 4 && small.len() >= 20, "{} large, {} small", large.len(), small.len());
 }

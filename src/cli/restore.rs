@@ -18,6 +18,7 @@ use crate::repo::reader::ReadStats;
 use crate::snapshot::name::SnapshotName;
 use crate::snapshot::{Stream, StreamFormat};
 use crate::source::command::{SinkOutput, open_sink};
+use crate::source::postgres::RestoreTarget;
 use crate::source::process::{Invocation, Limits};
 use parts::Picked;
 use serde_json::json;
@@ -40,10 +41,11 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
     let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
     // clap lets these pass beside a target that excludes a database.
-    let database_only = args.create || args.clean || args.no_owner || args.no_privileges;
+    let database_only =
+        args.create || args.clean || args.no_owner || args.no_privileges || args.no_tablespaces;
     if database_only && args.to_database.is_none() {
         return Err(CliError::usage(
-            "--create, --clean, --no-owner and --no-privileges go with --to-database",
+            "--create, --clean, --no-owner, --no-privileges and --no-tablespaces go with --to-database",
         ));
     }
     if !args.program.is_empty() && !args.command {
@@ -75,11 +77,19 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         return parts::dry_run(context, args, &chosen, &stream, picked.as_ref(), target.as_ref());
     }
     for left_out in picked.iter().flat_map(|picked| &picked.part.omitted) {
-        context.warn(format!("left out: {left_out}, which is not restored"));
+        context.warn(format!("skipped {left_out}"));
     }
     let work =
         Work { context, chosen: &chosen, stream: &stream, picked: picked.as_ref(), began: Instant::now() };
     if let Some(target) = target {
+        let circular = picked.as_ref().map(|picked| picked.part.circular.as_slice()).unwrap_or_default();
+        if !circular.is_empty() {
+            context.warn(format!(
+                "the foreign keys of {} refer to each other in a circle: triggers are off while their rows are loaded",
+                circular.join(", ")
+            ));
+        }
+        let target = RestoreTarget { disable_triggers: !circular.is_empty(), ..target };
         return database::run(&work, args, target);
     }
     if args.command {

@@ -61,6 +61,8 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             create: true,
             no_owner: true,
             no_privileges: true,
+            // A scratch copy needs no disk of its own.
+            no_tablespaces: true,
             scratch: true,
             clients: clients(context, exec(context, &args.parts.exec)),
             maker: Some(leftovers::maker(context)),

@@ -134,6 +134,9 @@ pub fn backup(
     for damage in &history.damaged {
         watched.damage(&damage.error);
     }
+    for lie in &presence.lies {
+        observer.observe(Event::Warning { message: lie.clone() });
+    }
     for what in &history.turned_back {
         watched.observe(Event::Damage {
             object: "snapshots".to_owned(),

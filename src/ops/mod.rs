@@ -14,7 +14,7 @@ pub mod survey;
 pub mod tables;
 pub mod tag;
 
-use crate::id::{AuthorId, SnapshotId};
+use crate::id::SnapshotId;
 use crate::repo::RepoError;
 use crate::snapshot::name::{BadName, NameError};
 use crate::snapshot::retention::Rule;
@@ -71,6 +71,14 @@ pub enum OpError {
         /// The stream.
         stream: String,
         /// What it is.
+        what: &'static str,
+    },
+    /// A dump of rows or statistics alone was to be tried, and holds nothing that they could go into.
+    #[error("cannot verify `{stream}`: it holds {what} without the tables that they are of")]
+    NotByItself {
+        /// The stream.
+        stream: String,
+        /// What it holds.
         what: &'static str,
     },
     /// No part of an archive fits what was asked for.
@@ -166,7 +174,7 @@ pub enum OpError {
     },
     /// A snapshot that counts for nothing was named by its whole id.
     #[error(
-        "snapshot {} counts for nothing: {why}; it says that key {author} added it to `{host}/{series}`",
+        "snapshot {} counts for nothing: {why}; it says that {claim}",
         snapshot.short()
     )]
     ForeignSnapshot {
@@ -174,12 +182,8 @@ pub enum OpError {
         snapshot: SnapshotId,
         /// Why it counts for nothing.
         why: String,
-        /// Whose it says it is.
-        author: AuthorId,
-        /// The series that it names.
-        series: String,
-        /// The host that it names.
-        host: String,
+        /// Who added it to which series, as it says.
+        claim: String,
     },
     /// A time that lies ahead was given.
     #[error("the time {time} lies in the future")]
@@ -276,6 +280,7 @@ impl OpError {
                 Some("`dumpvault check --read-data` on the source shows all that is damaged; whole snapshots are copied all the same".to_owned())
             }
             Self::NotCopied { source, .. } => source.hint(),
+            Self::NotByItself { .. } => Some("verify a snapshot of the whole database".to_owned()),
             Self::NoParts { .. } => Some("tables can be taken out of archives of `pg_dump -Fc -Z0` only; restore the whole of this one".to_owned()),
             Self::Select(crate::pgarchive::SelectError::NoRows { .. }) => {
                 Some("leave out --data-only to restore the view with its tables, or name its tables".to_owned())
@@ -313,6 +318,7 @@ impl OpError {
     pub fn failure(&self) -> Option<crate::source::postgres::Failure> {
         match self {
             Self::Source { source, .. } => source.failure(),
+            Self::Database(error) => error.failure(),
             Self::Aftermath { failure, .. } => failure.failure(),
             _ => None,
         }

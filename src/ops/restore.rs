@@ -98,9 +98,7 @@ fn refused_foreign(history: &History, name: &SnapshotName) -> Option<OpError> {
     Some(OpError::ForeignSnapshot {
         snapshot: id,
         why: foreign.why.to_string(),
-        author: head.author,
-        series: head.series.clone(),
-        host: head.host.clone(),
+        claim: format!("key {} added it to `{}/{}`", head.author, head.host, head.series),
     })
 }
 
@@ -464,12 +462,26 @@ impl Chosen {
             // for the rest of others.
             self.map(content.stream, observer, cancel)?;
         }
+        let is_archive = matches!(kind, DumpKind::Archive { .. } | DumpKind::Tar);
+        let plan = match is_archive && target.create {
+            true => {
+                let archive = self.archive_without_objects(content.stream, observer, cancel)?;
+                archive.database_plan(target.is_for_all())?
+            }
+            false => None,
+        };
+        let mended = match is_archive && target.clean && content.parts.is_none() {
+            true => self.archive(content.stream, observer, cancel)?.mended()?,
+            false => None,
+        };
+        let kind = mended.as_ref().map_or(kind, |mended| kind_of_dump(&mended.head));
+        let content = Content { parts: content.parts.or(mended.as_ref()), ..content };
         let content = Content { skipped: self.mark_bytes(content, kind, cancel)?, ..content };
-        let prepared = target.prepare(kind)?;
+        let prepared = target.prepare_as(kind, plan.as_ref())?;
         let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
         match outcome {
             Ok(stats) => {
-                prepared.keep()?;
+                keep(prepared, &target.database, observer)?;
                 Ok(stats)
             }
             Err(failure) => Err(discard(prepared, &target.database, failure)),
@@ -532,6 +544,15 @@ fn open_device(path: &Path) -> std::io::Result<std::fs::File> {
         )));
     }
     Ok(file)
+}
+
+/// Ends a restore that went well, and tells what of the dump's database could not be had.
+fn keep(prepared: Prepared, database: &str, observer: &dyn Observer) -> Result<(), OpError> {
+    for lost in prepared.keep()? {
+        let message = format!("database `{database}` lacks something that the dump's had: {lost}");
+        observer.observe(Event::Warning { message });
+    }
+    Ok(())
 }
 
 /// Clears away what a failed restore left in the database, and says so.

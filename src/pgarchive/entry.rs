@@ -4,6 +4,7 @@ use super::Problem;
 use super::header::{Container, Header};
 use super::wire::{DEPENDENCIES_MAX, ENTRY_BYTES_MAX, Fields, Stop, decimal};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// When an entry is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +45,8 @@ pub struct Entry<'a> {
     dependencies: &'a [u8],
     /// The entry as it stands in the archive.
     pub(super) raw: &'a [u8],
+    /// Where in `raw` the SQL stands that drops it.
+    pub(super) drop_at: Range<usize>,
     /// Where in `raw` state and number of the data's offset stand; in a tar archive the data's file.
     pub(super) offset_at: usize,
 }
@@ -75,7 +78,9 @@ impl<'a> Entry<'a> {
         let desc = fields.text("the kind of an entry")?.unwrap_or_default();
         let section = section(fields)?;
         let definition = fields.text("a definition")?;
+        let drop_from = fields.at() - start;
         fields.text("a definition")?;
+        let drop_at = drop_from..fields.at() - start;
         let copy = fields.text("a COPY command")?;
         let namespace = fields.text("a name")?;
         fields.text("a name")?;
@@ -109,6 +114,7 @@ impl<'a> Entry<'a> {
             owner,
             dependencies,
             raw,
+            drop_at,
             offset_at,
         })
     }

@@ -92,11 +92,17 @@ impl Pass {
 /// Plans a restore of chosen entries with so many workers (at least one) for the data.
 ///
 /// Tables that must not be loaded side by side stay together: partitions loaded through one root; tables that are not defined in the
-/// archive (an extension's, or all of a `--data-only` archive), in their order; large objects with their metadata.
+/// archive (an extension's, or all of a `--data-only` archive), in their order; large objects with their metadata, comments and labels.
 pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) -> JobsPlan {
     let passes: Vec<(usize, Pass)> = chosen
         .iter()
-        .filter_map(|&index| Some((index, Pass::of(toc.entries().get(index)?, toc.section(index)))))
+        .filter_map(|&index| {
+            let entry = toc.entries().get(index)?;
+            // From PostgreSQL 17 on, privileges of large objects are those of an entry, which `pg_restore` looks for beside them.
+            let of_large_objects = toc.section(index) == Section::Data && needs_large_object(toc, index);
+            let pass = if of_large_objects { Pass::Data } else { Pass::of(entry, toc.section(index)) };
+            Some((index, pass))
+        })
         .collect();
     let of = |pass| passes.iter().filter(move |(_, is)| *is == pass).map(|&(index, _)| index);
     let settings: Vec<usize> = of(Pass::Setting).collect();
@@ -181,7 +187,7 @@ fn units(toc: &Toc, map: &TableMap, data: impl Iterator<Item = usize>) -> Vec<Un
             toc.entries().get(needed).is_some_and(|entry| matches!(entry.desc, b"TABLE" | b"FOREIGN TABLE"))
         });
         let together = match (entry.desc, entry.copy) {
-            (b"BLOBS" | b"BLOB METADATA" | b"BLOB COMMENTS", _) => Together::LargeObjects,
+            _ if is_large_object(entry) || needs_large_object(toc, index) => Together::LargeObjects,
             (b"TABLE DATA", Some(copy)) if is_defined => Together::Target(copy_target(copy)),
             (b"TABLE DATA", None) if is_defined => Together::Entry(index),
             _ => Together::InOrder,
@@ -196,6 +202,15 @@ fn units(toc: &Toc, map: &TableMap, data: impl Iterator<Item = usize>) -> Vec<Un
         }
     }
     units
+}
+
+fn is_large_object(entry: &Entry) -> bool {
+    matches!(entry.desc, b"BLOBS" | b"BLOB METADATA" | b"BLOB COMMENTS")
+}
+
+/// Whether an entry says something of large objects that come with the data. Before PostgreSQL 17 they are made with the definitions.
+fn needs_large_object(toc: &Toc, index: usize) -> bool {
+    toc.needs(index).any(|needed| toc.entries().get(needed).is_some_and(is_large_object))
 }
 
 /// The table of `COPY table (columns) FROM stdin;`, as it is written there: behind the first space, up to one outside of quotes.

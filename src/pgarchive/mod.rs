@@ -12,6 +12,8 @@
 //! | `survey` | a custom archive as it streams |
 //! | `tar` | which file of a tar archive is which |
 //! | `toc` | the table of contents in memory |
+//! | `database` | what is said of the database itself |
+//! | `order` | rows for tables with foreign keys |
 //! | `pattern` | how a person names a table |
 //! | `select` | what must come along with a table |
 //! | `synthesise` | an archive made of parts of another |
@@ -27,10 +29,12 @@
 #![deny(clippy::indexing_slicing)]
 
 mod data;
+mod database;
 mod entry;
 mod header;
 mod jobs;
 mod map;
+mod order;
 mod parser;
 mod plain;
 mod select;
@@ -41,6 +45,7 @@ mod toc;
 mod wire;
 
 pub use data::DataFacts;
+pub use database::{DatabaseEntry, DatabaseStatement, StatementKind};
 pub use entry::{Entry, Section};
 pub use header::{Compression, Created, Header};
 pub use jobs::{JobsPlan, Part, plan_jobs};
@@ -49,7 +54,7 @@ pub use parser::{Block, BlockKind, DataEntry, Parser, Visitor};
 pub use plain::{ScriptError, ScriptScanner};
 pub use select::{Chosen, Omitted, Sections, SelectError, Selection, select};
 pub use survey::ArchiveSurvey;
-pub use synthesise::{Copied, LargeObject, Synthesis, SynthesisError, WithData, synthesise};
+pub use synthesise::{Copied, LargeObject, Synthesis, SynthesisError, WithData, needs_mending, synthesise};
 pub use tar::TarSurvey;
 pub use toc::Toc;
 

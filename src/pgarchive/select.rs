@@ -4,6 +4,7 @@
 //! the kinds and names of entries: a key needs its table, but so does another table's foreign key.
 
 use super::entry::{Entry, Section};
+use super::order::order_by_keys;
 use super::toc::Toc;
 use crate::pattern::{NamePattern, TablePattern};
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ pub struct Selection {
     pub schemas: Vec<NamePattern>,
     /// Tables that are not wanted, though the others would say so. What needs them is left out, too.
     pub exclude_tables: Vec<TablePattern>,
+    /// Extensions that are not wanted, and what needs them.
+    pub exclude_extensions: Vec<NamePattern>,
     /// The tables and their data alone: no keys, no indexes, nothing that they need.
     pub bare: bool,
     /// Large objects, too. (Everything has them anyway.)
@@ -66,8 +69,10 @@ pub struct Omitted {
     pub dump_id: u32,
     /// What it is.
     pub what: String,
-    /// What it needs and is not chosen.
+    /// What it needs and is not chosen; or, of rows that a user put into an extension's table, the extension.
     pub needs: String,
+    /// Whether it is such rows: what was chosen may need them.
+    pub is_of_extension: bool,
 }
 
 impl fmt::Display for Omitted {
@@ -76,13 +81,25 @@ impl fmt::Display for Omitted {
     }
 }
 
+impl Omitted {
+    /// What is skipped and why, for a person.
+    pub fn told(&self) -> String {
+        match self.is_of_extension {
+            true => format!("{}: they belong to {}; add the table with --table", self.what, self.needs),
+            false => format!("{}: {} is not restored", self.what, self.needs),
+        }
+    }
+}
+
 /// What was chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chosen {
-    /// Places in the table of contents, ascending.
+    /// Places in the table of contents, ascending; but of rows alone, those that others refer to come first.
     pub entries: Vec<usize>,
     /// What a person should know is missing: foreign keys to tables that are not chosen, mostly.
     pub omitted: Vec<Omitted>,
+    /// Of rows alone: the tables that refer to each other in a circle, so that no order will do.
+    pub circular: Vec<String>,
 }
 
 /// Nothing can be chosen.
@@ -123,7 +140,8 @@ pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
         refuse_views(toc, &classes, &selection.tables)?;
     }
     let wanted = wanted(toc, &classes, selection)?;
-    let excluded = matched(toc, &classes, &selection.exclude_tables, "table")?;
+    let mut excluded = matched(toc, &classes, &selection.exclude_tables, "table")?;
+    excluded.extend(extensions(toc, &selection.exclude_extensions)?);
     let mut is_excluded = vec![false; classes.len()];
     for index in closure.with_partitions(excluded) {
         mark(&mut is_excluded, index);
@@ -140,7 +158,7 @@ pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
         closure.all_without(&is_excluded);
     }
     let sections = selection.sections;
-    let entries = (0..classes.len())
+    let mut entries: Vec<usize> = (0..classes.len())
         .filter(|&index| closure.level(index) > Level::Out || is_class(&classes, index, Class::Setting))
         .filter(|&index| match toc.section(index) {
             _ if is_class(&classes, index, Class::Setting) => true,
@@ -149,7 +167,11 @@ pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
             Section::PostData => sections.post_data,
         })
         .collect();
-    Ok(Chosen { entries, omitted: closure.omitted })
+    let circular = match sections == Sections::DATA_ONLY {
+        true => order_by_keys(toc, &mut entries),
+        false => Vec::new(),
+    };
+    Ok(Chosen { entries, omitted: closure.omitted, circular })
 }
 
 /// Refuses a name that stands for views alone, where rows alone are wanted.
@@ -251,6 +273,21 @@ fn matched(
     Ok(found)
 }
 
+/// The extensions that patterns name.
+fn extensions(toc: &Toc, patterns: &[NamePattern]) -> Result<Vec<usize>, SelectError> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        let before = found.len();
+        let named = toc.entries().iter().enumerate();
+        let named = named.filter(|(_, it)| it.desc == b"EXTENSION" && pattern.matches(&it.name()));
+        found.extend(named.map(|(index, _)| index));
+        if found.len() == before {
+            return Err(SelectError::NoMatch { what: "extension", pattern: pattern.to_string() });
+        }
+    }
+    Ok(found)
+}
+
 fn wanted(toc: &Toc, classes: &[Class], selection: &Selection) -> Result<Vec<usize>, SelectError> {
     let mut found = matched(toc, classes, &selection.tables, "table")?;
     for pattern in &selection.schemas {
@@ -284,6 +321,24 @@ enum Level {
     Wanted,
 }
 
+/// The rows of tables that no entry makes: they are an extension's, and the archive does not say whose. An extension makes its tables
+/// when it is made, so that their numbers in the catalog follow its own.
+fn rows_of_extensions(toc: &Toc) -> Vec<(usize, usize)> {
+    let entries = || toc.entries().iter().enumerate();
+    let mut extensions: Vec<(u32, usize)> = entries()
+        .filter(|(_, it)| it.desc == b"EXTENSION")
+        .map(|(index, it)| (it.catalog.1, index))
+        .collect();
+    extensions.sort_unstable();
+    let rows = entries().filter(|(index, it)| it.desc == b"TABLE DATA" && toc.needs(*index).next().is_none());
+    let of_extension = rows.filter_map(|(index, it)| {
+        let before = extensions.partition_point(|(number, _)| *number < it.catalog.1);
+        let (_, extension) = extensions.get(before.saturating_sub(1))?;
+        Some((index, *extension))
+    });
+    of_extension.collect()
+}
+
 struct Closure<'a> {
     toc: &'a Toc<'a>,
     classes: &'a [Class],
@@ -292,6 +347,8 @@ struct Closure<'a> {
     starts: Vec<usize>,
     /// The entries that make schemas, by name.
     schemas: HashMap<&'a [u8], usize>,
+    /// Rows in the tables of extensions, with the extension.
+    rows_of_extensions: Vec<(usize, usize)>,
     levels: Vec<Level>,
     work: Vec<usize>,
     omitted: Vec<Omitted>,
@@ -309,7 +366,17 @@ impl<'a> Closure<'a> {
         let schemas = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc == b"SCHEMA");
         let schemas = schemas.map(|(index, entry)| (entry.tag, index)).collect();
         let levels = vec![Level::Out; count];
-        Self { toc, classes, dependants, starts, schemas, levels, work: Vec::new(), omitted: Vec::new() }
+        Self {
+            toc,
+            classes,
+            dependants,
+            starts,
+            schemas,
+            rows_of_extensions: rows_of_extensions(toc),
+            levels,
+            work: Vec::new(),
+            omitted: Vec::new(),
+        }
     }
 
     fn level(&self, index: usize) -> Level {
@@ -416,6 +483,7 @@ impl<'a> Closure<'a> {
                 .partition(|&index| self.missing_for_tie(index).is_none());
             if tied.is_empty() {
                 self.report(&loose);
+                self.report_rows_of_extensions();
                 return Ok(());
             }
             tied.into_iter().for_each(|index| self.raise(index, Level::Wanted));
@@ -517,9 +585,29 @@ impl<'a> Closure<'a> {
         }
     }
 
+    /// Rows that a user put into the tables of an extension stay behind when only a table is chosen that needs the extension: where
+    /// it is there already, so may be they. Somebody who restores into a new database will miss them.
+    fn report_rows_of_extensions(&mut self) {
+        let is_needed = |&index: &usize| {
+            self.level(index) == Level::Needed && self.entry(index).is_some_and(|it| it.desc == b"EXTENSION")
+        };
+        let left: Vec<(usize, usize)> = self
+            .rows_of_extensions
+            .iter()
+            .filter(|(rows, extension)| self.level(*rows) == Level::Out && is_needed(extension))
+            .copied()
+            .collect();
+        left.into_iter().for_each(|(rows, extension)| self.omit(rows, extension));
+    }
+
     fn omit(&mut self, index: usize, missing: usize) {
         if let (Some(entry), Some(needs)) = (self.entry(index), self.entry(missing)) {
-            let omitted = Omitted { dump_id: entry.dump_id, what: describe(entry), needs: describe(needs) };
+            let is_of_extension = entry.desc == b"TABLE DATA" && self.level(missing) > Level::Out;
+            let what = match is_of_extension {
+                true => format!("rows of {}.{}", entry.schema(), entry.name()),
+                false => describe(entry),
+            };
+            let omitted = Omitted { dump_id: entry.dump_id, what, needs: describe(needs), is_of_extension };
             self.omitted.push(omitted);
         }
     }
@@ -547,7 +635,8 @@ impl<'a> Closure<'a> {
     fn is_worth_a_word(&self, gone: usize, with: usize) -> bool {
         let is_detail = matches!(self.class(gone), Class::Remark | Class::Detail);
         let belongs = self.host(gone) == Some(with) || self.is_data_of(gone, with);
-        self.class(with) == Class::Relation && !is_detail && !belongs
+        let is_extension = self.entry(with).is_some_and(|entry| entry.desc == b"EXTENSION");
+        (self.class(with) == Class::Relation || is_extension) && !is_detail && !belongs
     }
 
     /// Chooses everything but these and what needs them.
@@ -563,7 +652,8 @@ impl<'a> Closure<'a> {
             out(&mut self.levels, index);
         });
         while let Some(index) = work.pop() {
-            for dependant in self.dependants(index) {
+            let rows = self.rows_of_extensions.iter().filter(|(_, it)| *it == index).map(|(rows, _)| *rows);
+            for dependant in rows.chain(self.dependants(index)).collect::<Vec<_>>() {
                 // Without what it shows, a view is a dummy.
                 let view = self
                     .host(dependant)

@@ -1,9 +1,13 @@
 //! An archive made of parts of another.
+//!
+//! One thing is mended on the way. A key of a partition that is part of its root's cannot be dropped by itself, though `pg_dump` writes that
+//! down, and `pg_restore --clean` fails there, always. It goes with its table, and so that command is left out.
 
+use super::entry::Entry;
 use super::map::{DataKind, DumpForm, TableData, TableMap};
 use super::toc::Toc;
 use super::wire::{INT_BYTES, put_int};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// States of an entry's offset in the table of contents.
@@ -100,6 +104,33 @@ pub enum WithData {
     No,
 }
 
+/// Bytes of a text that is empty: its length.
+const EMPTY_TEXT_BYTES: usize = 5;
+
+/// The indexes of partitions that are attached to those of their roots: schema and name.
+struct Attached<'a>(HashSet<(Option<&'a [u8]>, &'a [u8])>);
+
+impl<'a> Attached<'a> {
+    fn of(toc: &Toc<'a>) -> Self {
+        let attached = toc.entries().iter().filter(|entry| entry.desc == b"INDEX ATTACH");
+        Self(attached.map(|entry| (entry.namespace, entry.tag)).collect())
+    }
+
+    /// Whether an entry is the key behind one of them. Its name is that of its table, a space, and its own.
+    fn has(&self, entry: &Entry<'_>) -> bool {
+        let mut names = memchr::memchr_iter(b' ', entry.tag).filter_map(|space| entry.tag.get(space + 1..));
+        entry.desc == b"CONSTRAINT"
+            && !self.0.is_empty()
+            && names.any(|name| self.0.contains(&(entry.namespace, name)))
+    }
+}
+
+/// Whether [`synthesise`] mends something in an archive, for a restore that replaces what is there.
+pub fn needs_mending(toc: &Toc) -> bool {
+    let attached = Attached::of(toc);
+    toc.entries().iter().any(|entry| attached.has(entry))
+}
+
 /// Makes an archive of chosen entries, given by place in the table of contents; `pg_restore` takes them in this order. Of a tar archive,
 /// `objects` are the large objects, in the order of the stream.
 ///
@@ -123,12 +154,25 @@ pub fn synthesise(
     for index in chosen {
         head_len += entry_at(index)?.offset_at + 1 + offset_bytes;
     }
-    head.reserve(head_len - head.len());
+    let attached = Attached::of(toc);
+    for index in chosen {
+        let entry = entry_at(index)?;
+        if attached.has(entry) {
+            head_len = head_len - entry.drop_at.len() + EMPTY_TEXT_BYTES;
+        }
+    }
+    head.reserve(head_len.saturating_sub(head.len()));
 
     let mut data = Data::default();
     for index in chosen {
         let entry = entry_at(index)?;
-        head.extend_from_slice(entry.raw.get(..entry.offset_at).unwrap_or_default());
+        if attached.has(entry) {
+            head.extend_from_slice(entry.raw.get(..entry.drop_at.start).unwrap_or_default());
+            put_int(&mut head, 0);
+            head.extend_from_slice(entry.raw.get(entry.drop_at.end..entry.offset_at).unwrap_or_default());
+        } else {
+            head.extend_from_slice(entry.raw.get(..entry.offset_at).unwrap_or_default());
+        }
         let (state, place) = match (entry.has_data, with_data) {
             (true, WithData::Yes) => {
                 let missing =

@@ -25,6 +25,8 @@ pub struct Presence {
     pub unvouched: HashSet<i64>,
     /// Packs listed that neither an index nor their own table explains, with the reason.
     pub unexplained: Vec<(PackId, String)>,
+    /// Which index objects contradicted packs' own tables until now, in words.
+    pub lies: Vec<String>,
     /// Packs are missing, and so are index objects: a prune ran since the catalog was brought up to date.
     is_overtaken: bool,
 }
@@ -383,6 +385,7 @@ impl Repository {
             return Ok(());
         }
         let listed = self.list_packs()?;
+        let mut settled = HashMap::new();
         for pack in catalog.packs()?.into_iter().filter(|pack| disputed.contains(&pack.number)) {
             let Some(bytes) = listed.get(&pack.id) else { continue };
             let own = match self.keys.role() {
@@ -393,6 +396,7 @@ impl Repository {
                 Ok(own) => {
                     catalog.settle_pack(&own)?;
                     presence.unusable.remove(&pack.number);
+                    settled.insert(own.id, own);
                 }
                 Err(RepoError::Stopped) => {
                     presence.condemned.insert(pack.number, pack.id);
@@ -404,7 +408,25 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
+        presence.lies = self.said_otherwise(&settled)?;
         Ok(())
+    }
+
+    /// The index objects that say of packs what their own tables do not, in words.
+    fn said_otherwise(&self, packs: &HashMap<PackId, IndexedPack>) -> Result<Vec<String>, RepoError> {
+        let mut lies = Vec::new();
+        if packs.is_empty() {
+            return Ok(lies);
+        }
+        for id in self.list_names::<IndexId>("index/")? {
+            let Ok((Ok(_), index)) = self.read_index(&id) else { continue };
+            let is_lie = |said: &IndexedPack| packs.get(&said.id).is_some_and(|own| own != said);
+            let wrong = index.packs.iter().filter(|said| is_lie(said)).count();
+            if wrong > 0 {
+                lies.push(format!("`index/{id}` contradicts the own tables of {wrong} packs, which decide"));
+            }
+        }
+        Ok(lies)
     }
 
     /// Reads the own tables of all packs that nobody to be relied on vouches for: for when a chunk is nowhere that index objects say.

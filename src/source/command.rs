@@ -204,6 +204,17 @@ impl ProcessSink {
         Ok(sink)
     }
 
+    /// Starts it with its standard output given to the caller, who has to read it to its end.
+    pub(super) fn start_piped(
+        invocation: &Invocation,
+        limits: Limits,
+    ) -> Result<(Self, ChildStdout), SourceError> {
+        let mut sink = Self::start(invocation, Stdio::piped(), limits)?;
+        let stdout = sink.running.take_stdout()?;
+        widen(&stdout);
+        Ok((sink, stdout))
+    }
+
     /// Takes the program's exit status for the whole truth: that it did not read everything is no error.
     pub(super) fn allowing_early_end(self) -> Self {
         Self { early_end: EarlyEnd::Allowed, ..self }

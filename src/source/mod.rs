@@ -221,7 +221,7 @@ impl SourceError {
             {
                 postgres::Failure::of(last_words.as_str())
             }
-            Self::Postgres(postgres::PostgresError::Step { source, .. }) => source.failure(),
+            Self::Postgres(error) => error.failure(),
             _ => None,
         }
     }

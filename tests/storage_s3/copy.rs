@@ -120,9 +120,17 @@ fn day(day: u32) -> Vec<u8> {
     table(100_000, |row| row % 97 < day)
 }
 
+/// When the dump of that day was made. The days are an hour long: what is older than a day would be an import, and no parent.
+fn time_of(day: u32) -> String {
+    static FIRST: std::sync::OnceLock<jiff::Timestamp> = std::sync::OnceLock::new();
+    let first = FIRST.get_or_init(|| jiff::Timestamp::now() - jiff::SignedDuration::from_hours(20));
+    let time = *first + jiff::SignedDuration::from_hours(i64::from(day));
+    jiff::Timestamp::from_second(time.as_second()).unwrap().to_string()
+}
+
 fn back_up_days(vault: &Vault, days: u32) -> Vec<String> {
     let one = |n: u32| {
-        let time = format!("2026-11-{:02}T03:00:00Z", n + 1);
+        let time = time_of(n);
         vault.backup_with("app", &day(n), &["--time", &time, "--tag", &format!("day{n}"), "--host", "db1"])
     };
     (0..days).map(one).collect()
@@ -163,7 +171,7 @@ fn given_days_in_a_folder_then_they_go_to_a_bucket_of_another_key_at_the_cost_of
         assert!(number(requests, "total") <= 10 && number(requests, "put") == 0, "{requests}");
 
         // A day later only that day is copied.
-        pair.vault.backup_with("app", &day(3), &["--time", "2026-11-04T03:00:00Z", "--host", "db1"]);
+        pair.vault.backup_with("app", &day(3), &["--time", &time_of(3), "--host", "db1"]);
         let later = pair.copy(&[]).expect(exit::OK).json();
         assert_eq!(states(&later), ["there", "there", "there", "copied"]);
         let up = number(&later["results"][0]["requests"], "bytes_up");
@@ -189,7 +197,7 @@ fn given_a_bucket_then_it_is_copied_into_a_folder_and_what_came_from_there_is_no
     let copy = ["--json", "copy", "--to", &folder, "--to-password-file", words.to_str().unwrap()];
     assert_eq!(states(&pair.at_bucket(&copy).expect(exit::OK).json()), ["copied"; 2]);
     for n in 0..2 {
-        let name = format!("app@2026-11-{:02}", n + 1);
+        let name = format!("app@{}", time_of(n));
         assert!(in_folder(&["cat", &name]).expect(exit::OK).stdout == day(n), "day {n}");
     }
     in_folder(&["check", "--read-data"]).expect(exit::OK);
@@ -356,7 +364,7 @@ fn given_a_line_in_cron_then_the_configuration_says_where_and_what() {
 fn given_a_destination_that_only_takes_then_copies_go_there_and_are_known_again() {
     let pair = Pair::new();
     let key = pair.vault.home().join("append.key").to_str().unwrap().to_owned();
-    pair.at_bucket(&["key", "add", "--role", "append", "--new-key-file", &key]).expect(exit::OK);
+    pair.at_bucket(&["key", "add", "--append", "--host", "db1", "--new-key-file", &key]).expect(exit::OK);
     back_up_days(&pair.vault, 2);
     let to = pair.server.address("offsite");
     let copy = || {
@@ -425,13 +433,14 @@ fn given_a_repository_that_a_copy_made_then_the_last_of_many_days_goes_there_alo
     assert_eq!(states(&pair.copy(&[]).expect(exit::OK).json()).iter().filter(|s| *s == "copied").count(), 15);
     assert!(pair.pack_bytes() - sent < sent, "{sent}");
     for n in [0, 7, 14] {
-        assert!(pair.restored(&format!("app@2026-11-{:02}", n + 1)) == day(n), "day {n}");
+        assert!(pair.restored(&format!("app@{}", time_of(n))) == day(n), "day {n}");
     }
     prune(&pair);
 
     // The next day is backed up at both, and each time it is stored upon the day before.
     let fresh = day(16);
-    let time = ["--time", "2026-11-17T03:00:00Z", "--host", "db1"];
+    let time_16 = time_of(16);
+    let time = ["--time", &time_16, "--host", "db1"];
     pair.vault.backup_with("app", &fresh, &time);
     let mut command = pair.command(&[&["--json", "backup", "--stdin", "--name", "app"], &time[..]].concat());
     command
@@ -501,7 +510,7 @@ fn given_a_bucket_as_the_source_then_only_blocks_that_are_missing_are_read() {
     let folder = pair.vault.home().join("second").to_str().unwrap().to_owned();
     let key = pair.vault.home().join("second.key").to_str().unwrap().to_owned();
     let copy_day = |n: u32| {
-        let time = format!("2026-11-{:02}T03:00:00Z", n + 1);
+        let time = time_of(n);
         let mut command = pair.command(&["backup", "--stdin", "--name", "app", "--time", &time]);
         command
             .env("DUMPVAULT_REPOSITORY", pair.server.address("offsite"))

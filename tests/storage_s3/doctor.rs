@@ -168,7 +168,7 @@ fn given_a_storage_that_lists_late_then_it_is_told_and_that_a_grace_is_needed() 
     let findings = storage(&late, None, &SystemClock, &OsEntropy);
     let list = findings.iter().find(|finding| finding.name == "list").unwrap();
     assert_eq!(list.status, Status::Error, "{list:?}");
-    assert!(list.next.as_ref().unwrap().contains("--grace 0"), "{list:?}");
+    assert!(list.next.as_ref().unwrap().contains("docs/offsite.md"), "{list:?}");
     // One that lists at once is well.
     let prompt = Faulty::new(MemoryStorage::new(), 1);
     let findings = storage(&prompt, None, &SystemClock, &OsEntropy);

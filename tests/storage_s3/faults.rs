@@ -372,13 +372,18 @@ fn given_a_full_store_and_a_backup_under_way_then_it_is_not_pruned_beside() {
     remote.backup(&noise(1, 1 << 20), &[]);
     remote.backup(&noise(2, 1 << 20), &[]);
     remote.run(["forget", "--keep-last", "1", "--force"]).expect(exit::OK);
-    // Somebody else's session, as far as its name and time tell.
-    let session = format!("repo/sessions/{}-0", "0123456789abcdef".repeat(2));
-    remote.server.set_object(&session, vec![1; 100]);
+    // Somebody backs up meanwhile.
+    let mut backup = remote.command(&["backup", "--stdin", "--name", "slow"]);
+    let mut backup = backup.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    while !remote.server.names().iter().any(|name| name.contains("/sessions/")) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let bytes = remote.server.bytes();
     remote.server.set_quota(Some(bytes));
     remote.run(["prune", "--grace", "0", "--full-store"]).expect(5).says("under way");
     assert_eq!(remote.server.bytes(), bytes);
+    backup.kill().unwrap();
+    backup.wait().unwrap();
 }
 
 #[test]

@@ -6,18 +6,29 @@ use dumpvault::chunker::ChunkSizes;
 use dumpvault::codec::Level;
 use dumpvault::crypto::{Credential, KeyFile, Role};
 use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::{ChunkId, NodeId, PackId};
+use dumpvault::id::{ChunkId, MarkId, NodeId, PackId, SessionId, SnapshotId};
 use dumpvault::repo::format::config::Config;
+use dumpvault::repo::format::index::BlockKind;
+use dumpvault::repo::format::mark::MarkKind;
+use dumpvault::repo::format::plan::Plan;
+use dumpvault::repo::format::session::{SessionKind, SessionState};
+use dumpvault::repo::keys::{KeyRing, NewKey};
+use dumpvault::repo::rotation::{RotateRequest, Rotation};
 use dumpvault::repo::writer::{Basis, CommitRequest, PipelineSettings};
 use dumpvault::repo::{Repository, Surroundings};
 use dumpvault::secret::{OsEntropy, Passphrase};
-use dumpvault::snapshot::{FailedStream, Proof, StreamFormat};
+use dumpvault::snapshot::{FailedStream, Proof, Stream, StreamFormat};
+use dumpvault::storage::Storage;
 use dumpvault::storage::local::LocalStorage;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub const PASSPHRASE: &str = "correct horse battery staple – ü";
+
+/// The host that the *append* key of either repository may add backups of.
+const EDGE: &str = "edge";
 
 pub fn passphrase() -> Credential {
     Credential::Passphrase(Passphrase::new(PASSPHRASE.into()))
@@ -26,16 +37,15 @@ pub fn passphrase() -> Credential {
 /// A backup by the program itself: each stream has the content of its own name.
 fn backup(
     repo: &Repository,
-    series: &str,
+    (host, series): (&str, &str),
     day: u64,
     level: Level,
     streams: &[(&str, &str)],
     failed: &[&str],
-) {
+) -> SnapshotId {
     let mut catalog = repo.catalog(&Silent).unwrap();
     let history = repo.history(&mut catalog).unwrap();
-    let before =
-        history.series(series, "golden").next_back().map(|summary| (summary.id, summary.head.counter));
+    let before = history.series(series, host).next_back().map(|summary| (summary.id, summary.head.counter));
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
     let settings = PipelineSettings { level, read_back: true, workers: 1 };
     let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
@@ -52,7 +62,7 @@ fn backup(
         failed.iter().map(|name| FailedStream { name: (*name).into(), reason: "exit status 1".into() });
     let request = CommitRequest {
         series: series.into(),
-        host: "golden".into(),
+        host: host.into(),
         time_ms: now_ms,
         now_ms: now_ms + 60_000,
         tags: vec!["nightly".into(), "größer".into()],
@@ -69,57 +79,108 @@ fn backup(
         is_import: false,
         pins: Vec::new(),
     };
-    session.commit(finished, request).unwrap();
+    session.commit(finished, request).unwrap().summary.id
 }
 
 /// A repository by the program itself: several series and streams, a slot of each kind, compressed and raw blocks, a pack that
-/// was damaged after the first backup, was marked so, and whose chunks were stored again.
-pub fn make_by_program(folder: &Path, key_file: &Path, cache: &Path) {
+/// was damaged after the first backup, was marked so, and whose chunks were stored again; an *append* author that got a grant, one that was
+/// revoked when the keys were rotated, and a mark of each kind that the program makes.
+pub fn make_by_program(folder: &Path, keys: &Path, cache: &Path) {
     let storage = Arc::new(LocalStorage::create(folder).unwrap());
     let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.to_owned());
-    let chunk_sizes = ChunkSizes { min: 2 << 10, average: 8 << 10, max: 64 << 10 };
+    let chunk_sizes = ChunkSizes { min: 2 << 10, average: 16 << 10, max: 64 << 10 };
     let config = Config { chunk_sizes, block_bytes: 128 << 10, ..Config::new(1_793_000_000_000) };
     let repo =
         Repository::init(storage.clone(), &passphrase(), "the passphrase", config, &surroundings).unwrap();
-    let key_file = Credential::KeyFile(KeyFile::create(key_file, &OsEntropy).unwrap());
+    let key_file = Credential::KeyFile(KeyFile::create(&keys.join("key"), &OsEntropy).unwrap());
     repo.add_key(&key_file, Role::Full, "the key file", 1_793_000_000_000).unwrap();
+    let append = Credential::KeyFile(KeyFile::create(&keys.join("append-key"), &OsEntropy).unwrap());
+    let lost = tempfile::tempdir().unwrap();
+    let revoked = Credential::KeyFile(KeyFile::create(&lost.path().join("key"), &OsEntropy).unwrap());
+    for (credential, name, host) in [(&append, "edge key", EDGE), (&revoked, "lost key", "lost")] {
+        let (hosts, series) = (vec![host.to_owned()], Some(vec!["mixed".to_owned()]));
+        let new = NewKey { role: Role::Append, name, hosts, series, share: false };
+        KeyRing::of(&repo).add(credential, &new, 1_793_000_000_000).unwrap();
+    }
+    let reopened =
+        |credential: &Credential| Repository::open(storage.clone(), credential, &surroundings).unwrap();
+    let repo = reopened(&passphrase());
+    let edge = KeyRing::of(&repo).find("edge key").unwrap();
+    let grant = |statement: &mut dumpvault::repo::format::author::Statement| {
+        statement.series = Some(vec!["mixed".to_owned(), "shop".to_owned()]);
+    };
+    KeyRing::of(&repo).grant(&edge, 1_793_000_050_000, grant).unwrap();
 
     let streams = [("app", "app day 0"), ("globals", "globals"), ("empty", "empty"), ("noise", "noise")];
-    backup(&repo, "app", 0, Level::DEFAULT, &streams, &[]);
+    let app = ("golden", "app");
+    let first = backup(&repo, app, 0, Level::DEFAULT, &streams, &[]);
     let damaged = damage_data_pack(folder, &repo);
     repo.mark_damaged(&damaged, "block 0 does not open", "golden", 1_793_000_100_000).unwrap();
     // From here on the damage heals: what the first snapshot lost is stored again.
-    backup(&repo, "app", 1, Level::Off, &streams, &["audit"]);
-    backup(
-        &repo,
-        "cache",
-        2,
-        Level::Zstd(9),
-        &[("cache", "cache"), ("zeros", "zeros"), ("x/ü", "one byte")],
-        &[],
-    );
+    let second = backup(&repo, app, 1, Level::Off, &streams, &["audit"]);
+    let cache_streams = [("cache", "cache"), ("zeros", "zeros"), ("x/ü", "one byte")];
+    backup(&repo, ("golden", "cache"), 2, Level::Zstd(9), &cache_streams, &[]);
+    let mixed = [("mixed", "mixed")];
+    let of_edge = backup(&reopened(&append), (EDGE, "shop"), 2, Level::DEFAULT, &mixed, &[]);
+    let of_lost = backup(&reopened(&revoked), ("lost", "mixed"), 2, Level::DEFAULT, &mixed, &[]);
+    say_everything(&reopened(&passphrase()), folder, &[first, second, of_edge, of_lost]);
+
+    let repo = reopened(&passphrase());
+    let lost = KeyRing::of(&repo).find("lost key").unwrap();
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let request = RotateRequest { revoke: vec![lost], since_ms: None, end_sessions: true, now_ms };
+    let report = Rotation::new(&repo, request, &Silent, &Cancel::new()).run(&passphrase()).unwrap();
+    assert_eq!((report.epoch, report.authors, report.dropped), (1, 3, 0));
+    // The key file's slots are of the time before: whoever opens them follows the epochs.
+    backup(&reopened(&key_file), app, 3, Level::DEFAULT, &[("app", "app day 2")], &[]);
+    backup(&reopened(&append), (EDGE, "mixed"), 4, Level::DEFAULT, &mixed, &[]);
 }
 
-/// Flips a bit in the first block of the pack with data in it, and gives the pack's id.
+/// A mark of each kind that the program makes.
+fn say_everything(repo: &Repository, folder: &Path, snapshots: &[SnapshotId; 4]) {
+    let [first, second, of_edge, of_lost] = snapshots;
+    let say = |snapshot: &SnapshotId, kind, value: Option<Option<&str>>| {
+        let value = value.map(|value| value.map(str::to_owned));
+        repo.mark_snapshot(snapshot, kind, value, "golden", 1_793_000_200_000).unwrap();
+    };
+    say(second, MarkKind::Pinned, Some(None));
+    say(first, MarkKind::Tags, Some(Some("kept\ngrößer")));
+    say(first, MarkKind::Verified, Some(None));
+    say(second, MarkKind::Damaged, Some(Some("nothing of it is lost")));
+    say(second, MarkKind::Damaged, None);
+    assert_eq!(repo.confirm_times(Some(of_edge), 1_793_000_200_000).unwrap(), [*of_edge]);
+    let gone = backup(repo, ("golden", "gone"), 5, Level::DEFAULT, &[("one byte", "one byte")], &[]);
+    let lost = backup(repo, ("golden", "gone"), 6, Level::DEFAULT, &[("one byte", "one byte")], &[]);
+    repo.forget(&[gone]).unwrap();
+    std::fs::remove_file(folder.join("snapshots").join(lost.to_string())).unwrap();
+    assert_eq!(repo.give_up_missing(1_793_000_200_000).unwrap(), [lost]);
+    // That of the key that is about to be revoked stays as it is: it was stored before.
+    let history = repo.history(&mut repo.catalog(&Silent).unwrap()).unwrap();
+    assert!(history.snapshots.iter().any(|summary| summary.id == *of_lost));
+}
+
+/// Flips a bit in a block of chunks that are found by their content, and gives the pack's id.
 fn damage_data_pack(folder: &Path, repo: &Repository) -> PackId {
     let mut catalog = repo.catalog(&Silent).unwrap();
-    let packs = catalog.packs().unwrap();
-    let kind = |number| catalog.pack(number).unwrap().table.blocks[0].kind;
-    let data = dumpvault::repo::format::index::BlockKind::Data;
-    let number = packs.iter().map(|pack| pack.number).map(kind).position(|kind| kind == data).unwrap();
-    let id = packs[number].id;
+    let found = catalog.packs().unwrap().into_iter().find_map(|pack| {
+        let row = catalog.pack(pack.number).unwrap();
+        let data = row.table.blocks.iter().find(|block| block.kind == BlockKind::Data)?;
+        Some((pack.id, data.offset as usize))
+    });
+    let (id, offset) = found.unwrap();
     let hex = id.to_string();
     let path = folder.join("packs").join(&hex[..2]).join(&hex);
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[200] ^= 4;
+    bytes[offset + 80] ^= 4;
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, bytes).unwrap();
     id
 }
 
 /// A repository by hand: three key epochs, partial extents, extents that go on, copies over many depths, trees of several
-/// levels, an index that replaces another, packs that no index names, marks superseded, and a snapshot that nothing commits.
-pub fn make_by_hand(folder: &Path, key_file: &Path) {
+/// levels, an index that replaces another, packs that no index names, marks superseded, and a snapshot that nothing commits; *append*
+/// authors that say what they may not, a session and a prune plan.
+pub fn make_by_hand(folder: &Path, keys: &Path) {
     let mut writer = TestWriter::create(folder);
     let (first, chunks) = day_0(&mut writer);
     writer.rotate();
@@ -137,15 +198,64 @@ pub fn make_by_hand(folder: &Path, key_file: &Path) {
     let snapshot = writer.snapshot("app", 3, vec![third.clone(), deep], &["audit"]);
     let committed = writer.commit(snapshot);
     // Said again, by a mark that takes the first one's place.
-    writer.mark(1, &format!("snapshots/{snapshot}"), &[committed], false);
+    let committed = writer.mark(1, &format!("snapshots/{snapshot}"), &[committed], true);
+    // Of no author, and of kinds that nobody makes yet.
     writer.mark(2, &format!("snapshots/{snapshot}"), &[], false);
+    for kind in [10, 11, 200] {
+        writer.mark(kind, &format!("snapshots/{snapshot}"), &[], true);
+    }
     writer.snapshot("app", 4, vec![third.clone()], &[]);
-    let undone = writer.snapshot("app", 5, vec![third], &[]);
+    let undone = writer.snapshot("app", 5, vec![third.clone()], &[]);
     let mark = writer.commit(undone);
     writer.mark(6, &format!("snapshots/{undone}"), &[mark], true);
+    // A prune removed a snapshot that nobody had committed; its writer woke up and committed it all the same.
+    let abandoned = writer.snapshot("app", 6, vec![third.clone()], &[]);
+    writer.mark(6, &format!("snapshots/{abandoned}"), &[], true);
+    writer.commit(abandoned);
+    append_authors(&writer, folder, keys, snapshot, committed, &third);
+    session_and_plan(&writer);
 
     writer.slot(&passphrase());
-    writer.slot(&Credential::KeyFile(KeyFile::create(key_file, &OsEntropy).unwrap()));
+    writer.slot(&Credential::KeyFile(KeyFile::create(&keys.join("key"), &OsEntropy).unwrap()));
+}
+
+/// An author that adds a snapshot of its own host, and says much that it may not; and one that may add nothing here.
+fn append_authors(
+    writer: &TestWriter,
+    folder: &Path,
+    keys: &Path,
+    snapshot: SnapshotId,
+    committed: MarkId,
+    content: &Stream,
+) {
+    let host = writer.author(Role::Append, &["hand"], folder);
+    let own = host.snapshot("edge", 7, vec![content.clone()], &[]);
+    host.commit(own);
+    host.mark(3, &format!("snapshots/{own}"), &[], true);
+    host.mark(2, &format!("snapshots/{own}"), &[], true);
+    // None of this counts: another's snapshot stays committed, and is neither damaged nor forgotten.
+    host.mark(6, &format!("snapshots/{snapshot}"), &[committed], true);
+    for kind in [3, 4, 5, 8, 9] {
+        host.mark(kind, &format!("snapshots/{snapshot}"), &[], true);
+    }
+    let mut indexes = Vec::new();
+    writer.storage.list("index/", &mut |listed| indexes.push(listed.key[6..].parse().unwrap())).unwrap();
+    host.index_of(&[], &indexes);
+    host.slot(&Credential::KeyFile(KeyFile::create(&keys.join("append-key"), &OsEntropy).unwrap()));
+
+    let stranger = writer.author(Role::Append, &["elsewhere"], folder);
+    let foreign = stranger.snapshot("app", 8, vec![content.clone()], &[]);
+    stranger.commit(foreign);
+}
+
+/// A backup under way, and packs that a prune has condemned.
+fn session_and_plan(writer: &TestWriter) {
+    let plan = Plan { time_ms: 1_790_000_000_000, packs: vec![PackId::from_bytes([7; 32])] };
+    writer.put("gc", &plan.seal(writer.repo, &writer.keys, &OsEntropy).unwrap());
+    let name = (SessionId::from_bytes([5; 16]), 0);
+    let state = SessionState { kind: SessionKind::Write, plans: Vec::new(), began_ms: None };
+    let bytes = state.seal(name, writer.repo, &writer.keys, &OsEntropy).unwrap();
+    writer.storage.put(&format!("sessions/{}-0", name.0), &bytes).unwrap();
 }
 
 type Chunks = Vec<(ChunkId, Vec<u8>)>;

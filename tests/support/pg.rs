@@ -1,6 +1,7 @@
 //! A PostgreSQL server of the test's own: real, private, gone when the test is.
 //!
-//! A machine without PostgreSQL fails these tests; `apt install postgresql` gives what they need.
+//! `tests/run.sh --prepare` installs the versions that the tests need; a version that is not there fails them. `DUMPVAULT_TEST_PG=18`
+//! chooses the version of all servers that a test does not choose itself; else it is the newest of Debian's.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -28,22 +29,34 @@ pub struct Server {
     home: tempfile::TempDir,
 }
 
+/// The versions of servers, and of client programs, that are tested.
+pub const VERSIONS: [u32; 4] = [15, 16, 17, 18];
+
 /// An extension for a server of its own: name, version 1.0's script.
 pub type Extension<'a> = (&'a str, &'a str);
 
 impl Server {
     /// Makes a cluster and starts a server for it, on a free port of 127.0.0.1 and on a Unix socket.
     pub fn start() -> Self {
-        Self::start_with(&[])
+        Self::start_with(chosen_bin(), &[], &[])
+    }
+
+    /// The same, of a version that the test chooses.
+    pub fn start_version(version: u32) -> Self {
+        Self::start_with(bin_of(version), &[], &[])
     }
 
     /// The same, and the server offers more extensions, which no other server sees.
     pub fn start_with_extensions(extensions: &[Extension<'_>]) -> Self {
-        Self::start_with(extensions)
+        Self::start_with(chosen_bin(), extensions, &[])
     }
 
-    fn start_with(extensions: &[Extension<'_>]) -> Self {
-        let bin = newest_bin();
+    /// The same with settings of its own: `name=value`.
+    pub fn start_with_settings(settings: &[&str]) -> Self {
+        Self::start_with(chosen_bin(), &[], settings)
+    }
+
+    fn start_with(bin: PathBuf, extensions: &[Extension<'_>], settings: &[&str]) -> Self {
         let account = account();
         let home = tempfile::Builder::new().prefix("dv-pg-").tempdir().unwrap();
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -60,6 +73,12 @@ impl Server {
                      host all postgres 127.0.0.1/32 trust\n\
                      host all keeper 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
+        if !settings.is_empty() {
+            use std::io::Write;
+            let mut file =
+                std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
+            writeln!(file, "{}", settings.join("\n")).unwrap();
+        }
 
         let runs = match extensions {
             [] => bin.clone(),
@@ -106,10 +125,17 @@ impl Server {
         self.home.path()
     }
 
-    /// Lets a client program find it over its socket, as `user`.
+    /// Its major version.
+    pub fn version(&self) -> u32 {
+        let num = self.psql("postgres", "SELECT current_setting('server_version_num')::int / 10000");
+        num.parse().unwrap()
+    }
+
+    /// Lets a client program find it over its socket, as `user`, and its own client programs in `PATH`.
     pub fn reached_by<'a>(&self, command: &'a mut Command, user: &str) -> &'a mut Command {
         let port = self.port.to_string();
-        command.env("PGHOST", self.socket_dir()).env("PGPORT", port).env("PGUSER", user)
+        command.env("PATH", path_with(&self.bin)).env("PGHOST", self.socket_dir());
+        command.env("PGPORT", port).env("PGUSER", user)
     }
 
     /// A URI for the superuser over TCP.
@@ -215,6 +241,10 @@ fn run_server(
     // The shell counts in blocks of 512 bytes.
     let limit = file_bytes_max.map_or("unlimited".to_owned(), |bytes| (bytes / 512).to_string());
     command.args(["-c", "ulimit -S -f \"$0\" && exec \"$@\"", &limit]).arg(bin.join("postgres"));
+    if bin.join("../share").exists() {
+        // Some of its extensions need libraries that lie beside them, and would find the machine's.
+        command.env("LD_LIBRARY_PATH", bin.parent().unwrap().join("lib"));
+    }
     command.arg("-D").arg(home.join("data")).arg("-k").arg(home).args(["-p", &port.to_string()]);
     for setting in [
         "listen_addresses=127.0.0.1",
@@ -245,7 +275,34 @@ fn run_server(
     None
 }
 
-/// The directory of the newest server that is installed.
+/// `PATH` with a directory before all others.
+pub fn path_with(directory: &Path) -> std::ffi::OsString {
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&others));
+    std::env::join_paths(all).unwrap()
+}
+
+/// The directory of a version's programs: `DUMPVAULT_TEST_PG18`, else where `tests/run.sh` or Debian puts them.
+pub fn bin_of(version: u32) -> PathBuf {
+    let named = std::env::var_os(format!("DUMPVAULT_TEST_PG{version}")).map(PathBuf::from);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let places = [
+        target.join(format!("test-postgres/{version}/bin")),
+        PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")),
+    ];
+    let found = named.into_iter().chain(places).find(|bin| bin.join("initdb").exists());
+    found.unwrap_or_else(|| panic!("PostgreSQL {version} is not installed: `tests/run.sh --prepare`"))
+}
+
+/// The directory of the server's programs, where the test does not choose a version.
+fn chosen_bin() -> PathBuf {
+    match std::env::var("DUMPVAULT_TEST_PG") {
+        Ok(version) => bin_of(version.parse().expect("DUMPVAULT_TEST_PG is a major version")),
+        Err(_) => newest_bin(),
+    }
+}
+
+/// The directory of Debian's newest server.
 fn newest_bin() -> PathBuf {
     let root = Path::new("/usr/lib/postgresql");
     let versions = std::fs::read_dir(root).into_iter().flatten().flatten();
@@ -259,13 +316,19 @@ fn newest_bin() -> PathBuf {
         .unwrap_or_else(|| panic!("no PostgreSQL server under {}: `apt install postgresql`", root.display()))
 }
 
-/// A server looks for extensions where its own program file lies. So: a copy of it, and links to all that it came with.
+/// A server looks for extensions where its own program file lies. So: a copy of it, and links to all that it came with. Debian's
+/// programs have their version in both paths, those of others lie beside a folder `share`.
 fn installed_beside(bin: &Path, home: &Path, extensions: &[Extension<'_>]) -> PathBuf {
     let version = bin.parent().unwrap();
     let number = version.file_name().unwrap();
-    let shared = Path::new("/usr/share/postgresql").join(number);
-    let (own, own_shared) =
-        (home.join("lib/postgresql").join(number), home.join("share/postgresql").join(number));
+    let (shared, own, own_shared) = match version.join("share") {
+        beside if beside.exists() => (beside, home.join("install"), home.join("install/share")),
+        _ => (
+            Path::new("/usr/share/postgresql").join(number),
+            home.join("lib/postgresql").join(number),
+            home.join("share/postgresql").join(number),
+        ),
+    };
     std::fs::create_dir_all(own.join("bin")).unwrap();
     std::fs::create_dir_all(own_shared.join("extension")).unwrap();
     std::fs::copy(bin.join("postgres"), own.join("bin/postgres")).unwrap();

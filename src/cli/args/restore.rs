@@ -17,8 +17,9 @@ const RESTORE: &str = "Examples:
   dumpvault restore app --to-database app --swap --jobs 4 --after 'systemctl restart app'
   dumpvault restore app --schema audit --dry-run
 
-Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database is
-restored in one transaction. A program is killed before its input ends when
+Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database
+that is there is restored in one transaction; one that is made for the restore is dropped again if that fails.
+A program is killed before its input ends when
 anything goes wrong, so that it cannot take a cut stream for a whole one.";
 
 #[derive(Debug, Args)]
@@ -42,7 +43,7 @@ pub(in crate::cli) struct RestoreArgs {
     pub to_database: Option<String>,
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Make the database if it is not there.
+    /// Create the database, as the dump says that it was, if it does not exist; drop it again on failure.
     #[arg(long, requires = "to_database")]
     pub create: bool,
     /// Replace what the database holds and the dump holds, too.
@@ -78,6 +79,9 @@ pub(in crate::cli) struct RestoreArgs {
     /// Restore no grants.
     #[arg(long, requires = "to_database")]
     pub no_privileges: bool,
+    /// Restore everything into the database's own tablespace: for a server without those of the dump.
+    #[arg(long, requires = "to_database")]
+    pub no_tablespaces: bool,
     #[command(flatten)]
     pub parts: PartArgs,
     /// Restore with so many workers side by side, into a database that is new or empty.
@@ -204,6 +208,9 @@ pub(in crate::cli) struct PartArgs {
     /// Not this table, nor what cannot be without it; may be given several times.
     #[arg(long, value_name = "TABLE")]
     pub exclude_table: Vec<String>,
+    /// Not this extension, nor what cannot be without it; may be given several times.
+    #[arg(long, value_name = "EXTENSION")]
+    pub exclude_extension: Vec<String>,
     /// Definitions without data.
     #[arg(long, conflicts_with = "data_only")]
     pub schema_only: bool,

@@ -112,9 +112,10 @@ fn is_uri(source: &str) -> bool {
     source.starts_with("postgres://") || source.starts_with("postgresql://")
 }
 
-/// Names without wildcards and quotes mean themselves, dots and all.
+/// Names without wildcards mean themselves, dots and all; quotes too, but for those around the whole.
 fn patterns(texts: &[String]) -> Result<Vec<NamePattern>, CliError> {
-    let each = texts.iter().map(|text| match text.contains(['*', '?', '"']) {
+    let is_quoted = |text: &str| text.len() > 2 && text.starts_with('"') && text.ends_with('"');
+    let each = texts.iter().map(|text| match text.contains(['*', '?']) || is_quoted(text) {
         true => text.parse().map_err(|error| CliError::usage(format!("{error}"))),
         false => Ok(NamePattern::exact(text)),
     });

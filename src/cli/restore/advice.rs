@@ -28,6 +28,7 @@ fn given(args: &RestoreArgs) -> Given {
         bare: parts.bare,
         no_owner: args.no_owner,
         no_privileges: args.no_privileges,
+        no_tablespaces: args.no_tablespaces,
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn target(
         add: !args.parts.table.is_empty() || !args.parts.schema.is_empty() || args.parts.data_only,
         no_owner: args.no_owner,
         no_privileges: args.no_privileges,
+        no_tablespaces: args.no_tablespaces,
         terminate: args.terminate_connections,
         psql_commands: args.allow_psql_commands,
         clients: clients(context, exec(context, &args.server.exec)),
@@ -83,7 +84,8 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
     }
     let loaded = loaded_tables(work, args);
     let triggers = target_triggers(&target, &state, &loaded)?;
-    let target = RestoreTarget { disable_triggers: turns_off(&triggers), ..target };
+    let disable_triggers = target.disable_triggers || turns_off(&triggers);
+    let target = RestoreTarget { disable_triggers, ..target };
     if !agree(work, args, &target, &state, &triggers)? {
         return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }

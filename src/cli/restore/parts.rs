@@ -30,6 +30,7 @@ pub(super) fn selection(args: &PartArgs) -> Result<Option<Selection>, CliError> 
         tables: parsed(&args.table)?,
         schemas: parsed(&args.schema)?,
         exclude_tables: parsed(&args.exclude_table)?,
+        exclude_extensions: parsed(&args.exclude_extension)?,
         bare: args.bare,
         large_objects: args.large_objects,
         sections: match (args.schema_only, args.data_only) {
@@ -110,7 +111,7 @@ pub(super) fn dry_run(
             context.table(&Table::new(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
         }
         for left_out in &picked.part.omitted {
-            context.output(&format!("left out: {left_out}, which is not restored"));
+            context.output(&format!("skipped {left_out}"));
         }
     }
     if let Some(jobs) = &jobs {

@@ -6,12 +6,13 @@ use crate::event::{Cancel, Event, Observer};
 use crate::ops::OpError;
 use crate::ops::tables::table_map;
 use crate::pgarchive::{
-    Copied, DataKind, DumpForm, LargeObject, Selection, Synthesis, TableData, TableMap, Toc, WithData,
-    select, synthesise,
+    Copied, DataKind, DatabaseEntry, DumpForm, Entry, LargeObject, Omitted, Section, Selection,
+    StatementKind, Synthesis, TableData, TableMap, Toc, WithData, needs_mending, select, synthesise,
 };
 use crate::repo::RepoError;
 use crate::repo::reader::{ReadSettings, ReadStats};
 use crate::snapshot::Stream;
+use crate::source::postgres::{DatabasePlan, PlanStatement};
 
 /// Wanted ranges with no more than this between them are read as one: the block in between would be opened anyway.
 const GAP_BYTES_MAX: u64 = 256 << 10;
@@ -26,10 +27,12 @@ pub struct Archive {
 
 /// A part of an archive that was chosen.
 pub struct Part {
-    /// Places in the table of contents, ascending.
+    /// Places in the table of contents, in the order of the restore.
     pub entries: Vec<usize>,
-    /// What belongs to it and was left out, in words: `FK CONSTRAINT orders_customer_fkey needs TABLE customers`.
+    /// What belongs to it and was left out, in words: `FK CONSTRAINT public.x: TABLE public.y is not restored`.
     pub omitted: Vec<String>,
+    /// Of rows alone: the tables whose foreign keys refer to each other in a circle.
+    pub circular: Vec<String>,
     /// The chosen tables and large objects that have data.
     pub tables: Vec<TableData>,
     /// The archive that holds it.
@@ -55,6 +58,69 @@ impl Archive {
         &self.objects
     }
 
+    /// What an archive holds that has nothing to go into: one of `pg_dump --data-only` or `--statistics-only`.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub(super) fn lacks_definitions(&self) -> Result<Option<&'static str>, OpError> {
+        let toc = self.toc()?;
+        let has = |desc: &[u8]| toc.entries().iter().any(|entry| entry.desc == desc);
+        let is_definition = |entry: &Entry<'_>| {
+            let is_setting = matches!(
+                entry.desc,
+                b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" | b"DATABASE" | b"DATABASE PROPERTIES"
+            );
+            entry.section == Section::PreData && !is_setting
+        };
+        Ok(match toc.entries().iter().any(is_definition) {
+            true => None,
+            false if has(b"TABLE DATA") => Some("rows"),
+            false if has(b"STATISTICS DATA") => Some("statistics"),
+            false => None,
+        })
+    }
+
+    /// The archive of chosen entries.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub(super) fn synthesise(&self, entries: &[usize]) -> Result<Synthesis, OpError> {
+        Ok(synthesise(&self.toc()?, &self.map, &self.objects, entries, WithData::Yes)?)
+    }
+
+    /// The whole archive, mended, where `pg_restore --clean` would fail on it as it is.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub(super) fn mended(&self) -> Result<Option<Synthesis>, OpError> {
+        let toc = self.toc()?;
+        let all: Vec<usize> = (0..toc.entries().len()).collect();
+        let mended =
+            needs_mending(&toc).then(|| synthesise(&toc, &self.map, &self.objects, &all, WithData::Yes));
+        Ok(mended.transpose()?)
+    }
+
+    /// How a database is to be made for a restore; `None` if the archive does not say. What was set for the dump's database comes with
+    /// a restore of the whole, to be made like it; else it is its encoding and locale alone.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub fn database_plan(&self, with_properties: bool) -> Result<Option<DatabasePlan>, OpError> {
+        let Some(entry) = DatabaseEntry::of(&self.toc()?) else { return Ok(None) };
+        let mut plan = DatabasePlan { options: entry.options, ..DatabasePlan::default() };
+        if with_properties {
+            plan.owner = entry.owner;
+            plan.lost = entry.unreadable.iter().map(|what| format!("{what}, which is not UTF-8")).collect();
+            let each = entry.statements.into_iter().map(|statement| PlanStatement {
+                is_privilege: statement.kind == StatementKind::Privilege,
+                pieces: statement.pieces,
+                setting: statement.setting,
+            });
+            plan.statements = each.collect();
+        }
+        Ok(Some(plan))
+    }
+
     /// Chooses a part.
     ///
     /// # Errors
@@ -64,7 +130,8 @@ impl Archive {
         let chosen = select(&toc, selection)?;
         let synthesis = synthesise(&toc, &self.map, &self.objects, &chosen.entries, WithData::Yes)?;
         Ok(Part {
-            omitted: chosen.omitted.iter().map(ToString::to_string).collect(),
+            omitted: chosen.omitted.iter().map(Omitted::told).collect(),
+            circular: chosen.circular,
             tables: self.tables_of(&toc, &chosen.entries),
             entries: chosen.entries,
             synthesis,

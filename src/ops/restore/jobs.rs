@@ -7,14 +7,14 @@
 //! No transaction spans them, so that the database has to be new or empty. Everything that can be wrong with the archive is found
 //! before the first command reaches the server.
 
-use super::{Archive, Chosen, discard};
+use super::{Archive, Chosen, Target, discard, keep};
 use crate::event::{Cancel, Event, Observer};
 use crate::ops::OpError;
 use crate::pgarchive::{JobsPlan, Part, Synthesis, plan_jobs};
 use crate::repo::RepoError;
 use crate::repo::reader::{ReadSettings, ReadStats};
 use crate::snapshot::Stream;
-use crate::source::postgres::{DumpKind, PostgresError, Prepared, RestoreTarget};
+use crate::source::postgres::{DumpKind, Failure, PostgresError, Prepared, RestoreTarget};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -97,13 +97,25 @@ impl Chosen {
             return Err(PostgresError::PartsNeedEmpty { database, tables: state.tables }.into());
         }
         let (major, minor) = archive.map().format_version;
-        let prepared = target.prepare(DumpKind::Archive { format: (major, minor) })?.in_parts();
+        let database = archive.database_plan(target.is_for_all())?;
+        let kind = DumpKind::Archive { format: (major, minor) };
+        let prepared = target.prepare_as(kind, database.as_ref())?.in_parts();
         match self.fill(stream, &parts, &prepared, jobs) {
             Ok(stats) => {
-                prepared.keep()?;
+                keep(prepared, &target.database, jobs.observer)?;
                 Ok(stats)
             }
-            Err(failure) => Err(discard(prepared, &target.database, failure)),
+            Err(failure) => {
+                let again = prepared.created() && needs_one_session(&failure);
+                let failure = discard(prepared, &target.database, failure);
+                if !again {
+                    return Err(failure);
+                }
+                tell_one_session(jobs.observer, &stream.name);
+                let whole = archive.synthesise(entries)?;
+                let target = Target::Database(Box::new(target.clone()));
+                self.restore_part(stream, &whole, target, jobs.observer, jobs.cancel)
+            }
         }
     }
 
@@ -138,6 +150,23 @@ impl Chosen {
     }
 }
 
+const INDEXES: &str = "indexes and keys";
+
+/// Whether something may be made only in the session that made its surroundings: some extensions change the search path when they are
+/// made, and an index over a function that calls another by its bare name lives by that.
+pub(super) fn needs_one_session(error: &OpError) -> bool {
+    matches!(error, OpError::Source { what, .. } if what == INDEXES)
+        && error.failure() == Some(Failure::DependencyMissing)
+}
+
+pub(super) fn tell_one_session(observer: &dyn Observer, stream: &str) {
+    let message = format!(
+        "an index of `{stream}` calls a function by its bare name: trying again over one connection; \
+         `ALTER FUNCTION … SET search_path` mends it"
+    );
+    observer.observe(Event::Warning { message });
+}
+
 /// A restore under way.
 struct Run<'a> {
     chosen: &'a Chosen,
@@ -168,7 +197,7 @@ impl Run<'_> {
             } else {
                 self.prepared.run_bytes(&part.head, arguments)
             };
-            run.map_err(|source| OpError::Source { what: "indexes and keys".to_owned(), source })?;
+            run.map_err(|source| OpError::Source { what: INDEXES.to_owned(), source })?;
             self.prepared.validate_indexes()?;
         }
         if let Some(part) = &parts.last {

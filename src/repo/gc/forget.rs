@@ -7,6 +7,7 @@ use crate::repo::format::mark::{Mark, MarkKind};
 use crate::repo::history::{History, Vouched, superseded};
 use crate::repo::objects::ObjectName;
 use crate::repo::{RepoError, Repository};
+use crate::storage::ErrorKind;
 use std::collections::HashMap;
 
 /// Ids that one *forgotten* mark names at most.
@@ -211,12 +212,18 @@ impl Repository {
         let mut unreadable = Vec::new();
         Self::refuse_turned_back(&self.history(&mut catalog)?)?;
         let marks = self.read_marks(&mut catalog, &mut unreadable)?;
-        if !snapshots.is_empty() {
-            self.note_forgotten(snapshots, &marks)?;
+        let noted = if snapshots.is_empty() { Ok(()) } else { self.note_forgotten(snapshots, &marks) };
+        // A full store takes the word only once something is gone.
+        let is_full = matches!(&noted, Err(RepoError::Storage(error)) if error.kind == ErrorKind::NoSpace);
+        if !is_full {
+            noted?;
         }
         self.remove_marks_of(snapshots, &marks)?;
         for snapshot in snapshots {
             self.storage.delete(&snapshot.key())?;
+        }
+        if is_full {
+            self.note_forgotten(snapshots, &marks)?;
         }
         Ok(())
     }

@@ -65,6 +65,7 @@ impl Survey {
         warnings.extend(presence.unexplained.iter().map(|(id, why)| {
             format!("pack {} is left alone, since nothing says what it holds: {why}", id.short())
         }));
+        warnings.extend(presence.lies.iter().map(|lie| format!("{lie}; {HINT_INDEX}")));
         let listed = repo.list_packs_with_times()?;
         let unusable = presence.unusable.into_values().collect::<HashMap<PackId, String>>();
         let live = LiveSet::new(&mut catalog)?;

@@ -400,6 +400,11 @@ impl Repository {
         for id in self.list_names::<EpochId>("epochs/")? {
             report.note(fetch(self.storage.as_ref(), &id, EPOCH_BYTES_MAX).map(|_| ()))?;
         }
+        // Then nothing that this key has stored counts, and a machine that never saw the statement would take it all for a stranger's.
+        if self.authors.statement(&self.authors.me()).is_none() {
+            let what = "the statement about the author of this key is gone".to_owned();
+            report.damage.push(Damage { object: "authors".to_owned(), what });
+        }
         Ok(())
     }
 

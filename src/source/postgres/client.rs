@@ -128,6 +128,16 @@ pub struct FoundClient {
     pub minor: Option<u32>,
 }
 
+impl FoundClient {
+    /// Whether what it sends begins with a setting that the server does not know.
+    pub(super) fn is_too_new_for(&self, server: Version) -> bool {
+        server < TIMEOUT_SETTING && self.version >= TIMEOUT_SETTING
+    }
+}
+
+/// From this version on there is `transaction_timeout`, which `pg_dump` and `pg_restore` set before all else.
+pub(super) const TIMEOUT_SETTING: Version = Version::new(17);
+
 /// Where client programs are looked for.
 ///
 /// Directories come before `PATH`: on Debian, the programs in `PATH` are wrappers that may choose a version and even a server
@@ -204,6 +214,11 @@ impl Clients {
         connection.client(program).within(&self.surroundings).behind(&self.through)
     }
 
+    /// A client program that connects to nothing.
+    pub(super) fn program(&self, program: impl Into<OsString>) -> Invocation {
+        Invocation::new(program).env("LC_ALL", "C").behind(&self.through)
+    }
+
     /// The directories that come before `PATH`.
     pub(super) fn directories(&self) -> &[PathBuf] {
         &self.directories
@@ -263,6 +278,29 @@ impl Clients {
             }
             // The one to install is the server's own, where that will do.
             None => Err(PostgresError::NoClient { tool, needed: best.max(at_least), found }),
+        }
+    }
+
+    /// The `pg_restore` that fits best: not older than `at_least`; one that talks to the server itself, and of these chosen as
+    /// [`Clients::choose`] does; else the newest, whose script `psql` runs.
+    ///
+    /// # Errors
+    /// [`PostgresError::NoClient`] with all that was found.
+    pub fn choose_restorer(
+        &self,
+        server: Version,
+        at_least: Version,
+        cancel: &Cancel,
+    ) -> Result<FoundClient, PostgresError> {
+        let tool = "pg_restore";
+        let found = self.find(tool, cancel)?;
+        let fitting = || found.iter().filter(|client| client.version >= at_least);
+        let direct = || fitting().filter(|client| !client.is_too_new_for(server));
+        let newer = direct().filter(|client| client.version >= server).min_by_key(|client| client.version);
+        let best = newer.or_else(|| direct().max_by_key(|client| client.version));
+        match best.or_else(|| fitting().max_by_key(|client| client.version)) {
+            Some(client) => Ok(client.clone()),
+            None => Err(PostgresError::NoClient { tool, needed: server.max(at_least), found }),
         }
     }
 

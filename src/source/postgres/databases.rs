@@ -53,7 +53,8 @@ impl DatabaseChoice {
 }
 
 impl Clients {
-    /// The databases of a server that can be connected to and are no templates, sorted; and the one that was asked.
+    /// The databases of a server that can be connected to and are no templates, sorted; and the one that was asked. As for `pg_dumpall`,
+    /// one whose `DROP DATABASE` was cut short is none: it has the connection limit -2, and takes nobody.
     ///
     /// # Errors
     /// When the server cannot be reached or asked.
@@ -64,7 +65,7 @@ impl Clients {
     ) -> Result<(Vec<String>, Connection), PostgresError> {
         let what = "list the server's databases";
         let sql = "SELECT coalesce(array_to_json(array_agg(datname::text ORDER BY datname)), '[]') FROM pg_database \
-                   WHERE datallowconn AND NOT datistemplate";
+                   WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2";
         let own = connection.database().into_iter();
         let mut first_error = None;
         for database in own.chain(["postgres", "template1"]) {

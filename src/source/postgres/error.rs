@@ -1,6 +1,7 @@
 //! What goes wrong with a PostgreSQL server and its client programs, and what to do about it.
 
 use super::client::{FoundClient, Version};
+use super::failure::Failure;
 use super::restore::DumpKind;
 use super::swap::InTheWay;
 use crate::source::{LastWords, SourceError};
@@ -167,6 +168,17 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
+    /// What went wrong in the server, where its words are known.
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Step { source, .. } => match source.as_ref() {
+                SourceError::Exited { last_words, .. } => Failure::of(last_words.as_str()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// What to do about it, where that can be known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

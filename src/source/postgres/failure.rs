@@ -24,8 +24,12 @@ pub enum Failure {
     DiskFull,
     /// The server ran out of memory or of another limit.
     OutOfResources,
+    /// More objects were to be locked at once than the server has room for.
+    OutOfLocks,
     /// The server does not have an extension.
     ExtensionMissing,
+    /// An extension refuses to be made: some are for a database of one name only.
+    ExtensionRefused,
     /// The server does not have a tablespace.
     TablespaceMissing,
     /// The server does not know an encoding or locale.
@@ -51,7 +55,7 @@ pub enum Failure {
 use Failure as F;
 
 /// Words that have to be met, all of them; in this order: the more telling first.
-const SIGNS: [(&[&str], Failure); 32] = [
+const SIGNS: [(&[&str], Failure); 35] = [
     (&["No space left on device"], F::DiskFull),
     (&["could not extend file"], F::DiskFull),
     (&["invalid locale name"], F::LocaleMissing),
@@ -69,12 +73,16 @@ const SIGNS: [(&[&str], Failure); 32] = [
     (&["must be member of role"], F::PermissionDenied),
     (&["role \"", "does not exist"], F::RoleMissing),
     (&["tablespace \"", "does not exist"], F::TablespaceMissing),
+    // A setting of that name, of which the reason stands in another line.
+    (&["invalid value for parameter \"default_tablespace\""], F::TablespaceMissing),
     (&["extension", "is not available"], F::ExtensionMissing),
     (&["could not open extension control file"], F::ExtensionMissing),
+    (&["can only create extension in database"], F::ExtensionRefused),
+    (&["Command was: CREATE EXTENSION"], F::ExtensionRefused),
     (&["no matching"], F::NothingMatches),
     (&["database \"", "does not exist"], F::DatabaseGone),
     (&["out of memory"], F::OutOfResources),
-    (&["out of shared memory"], F::OutOfResources),
+    (&["out of shared memory"], F::OutOfLocks),
     (&["duplicate key value"], F::Duplicate),
     (&["could not create unique index"], F::Duplicate),
     (&["violates foreign key constraint"], F::ForeignKey),
@@ -105,7 +113,9 @@ impl Failure {
             | Self::ServerGone
             | Self::DiskFull
             | Self::OutOfResources
+            | Self::OutOfLocks
             | Self::ExtensionMissing
+            | Self::ExtensionRefused
             | Self::TablespaceMissing
             | Self::LocaleMissing
             | Self::ClientTooOld
@@ -117,6 +127,16 @@ impl Failure {
             | Self::Duplicate
             | Self::ForeignKey => false,
         }
+    }
+
+    /// The extension that a client program could not make, where it says so.
+    pub fn extension_refused(text: &str) -> Option<String> {
+        let (_, command) = text.split_once("Command was: CREATE EXTENSION IF NOT EXISTS ")?;
+        let name = match command.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next()?,
+            None => command.split([' ', ';', '\n']).next()?,
+        };
+        (Self::of(text) == Some(Self::ExtensionRefused)).then(|| name.to_owned())
     }
 
     /// What to do about it. Names no option that does not apply, and none that was given already.
@@ -146,13 +166,28 @@ impl Failure {
             }
             Self::ServerGone => "the server stopped, or cut the connection: see its log, then try again",
             Self::DiskFull => "make room on the server's disk, then try again",
-            Self::OutOfResources => {
-                "see the server's log; `max_locks_per_transaction` has to grow with the number of tables"
-            }
+            Self::OutOfResources => "see the server's log",
+            Self::OutOfLocks => match doing {
+                Doing::Restore(given) if !given.is_new() => {
+                    "raise `max_locks_per_transaction` on the server; a restore with --create or --swap does not need a lock for every object at once"
+                }
+                _ => "raise `max_locks_per_transaction` on the server",
+            },
             Self::ExtensionMissing => {
                 "install the extension's package on this server (postgresql-contrib, postgis, …)"
             }
-            Self::TablespaceMissing => "create the tablespace on this server first",
+            Self::ExtensionRefused => match doing {
+                Doing::Restore(_) => {
+                    "restore into a database of the name that the extension wants, or leave it out (--exclude-extension)"
+                }
+                _ => "the extension may want a database of another name, or a setting of the server",
+            },
+            Self::TablespaceMissing => match doing {
+                Doing::Restore(given) if !given.no_tablespaces => {
+                    "create the tablespace on this server first, or use --no-tablespaces"
+                }
+                _ => "create the tablespace on this server first",
+            },
             Self::LocaleMissing => {
                 "create the database with an encoding and locale that this server has, then restore into it"
             }
@@ -177,7 +212,9 @@ impl Failure {
             Self::ArchiveTooNew => {
                 "install a `pg_restore` at least as new as the `pg_dump` that made the archive"
             }
-            Self::ServerTooOld => "restore into the same or a newer PostgreSQL version",
+            Self::ServerTooOld => {
+                "the server does not know a setting that the dump makes: restore into the same or a newer PostgreSQL version"
+            }
         })
     }
 }
@@ -210,6 +247,8 @@ pub struct Given {
     pub no_owner: bool,
     /// --no-privileges.
     pub no_privileges: bool,
+    /// --no-tablespaces.
+    pub no_tablespaces: bool,
 }
 
 impl Given {
@@ -281,7 +320,9 @@ impl fmt::Display for Failure {
             Self::ServerGone => "server-gone",
             Self::DiskFull => "disk-full",
             Self::OutOfResources => "out-of-resources",
+            Self::OutOfLocks => "out-of-locks",
             Self::ExtensionMissing => "extension-missing",
+            Self::ExtensionRefused => "extension-refused",
             Self::TablespaceMissing => "tablespace-missing",
             Self::LocaleMissing => "locale-missing",
             Self::AlreadyThere => "already-there",
@@ -311,11 +352,14 @@ mod tests {
             bare: true,
             no_owner: true,
             no_privileges: true,
+            no_tablespaces: true,
         };
         let none = Given::default();
         for failure in all {
             let hint = |doing| failure.hint(doing).unwrap_or_default();
-            for option in ["--create", "--clean", "--no-owner", "--no-privileges"] {
+            for option in
+                ["--create", "--clean", "--swap", "--no-owner", "--no-privileges", "--no-tablespaces"]
+            {
                 assert!(!hint(Doing::Restore(given)).contains(option), "{failure} {option}");
                 assert!(!hint(Doing::Verify).contains(option), "{failure} {option}");
                 assert!(!hint(Doing::Dump).contains(option), "{failure} {option}");
@@ -354,6 +398,10 @@ mod tests {
                 Some(F::ForeignKey),
             ),
             ("ERROR:  unrecognized configuration parameter \"transaction_timeout\"", Some(F::ServerTooOld)),
+            (
+                "ERROR:  can only create extension in database postgres\nCommand was: CREATE EXTENSION IF NOT EXISTS pg_cron;",
+                Some(F::ExtensionRefused),
+            ),
             ("FEHLER:  keine Berechtigung", None),
         ] {
             assert_eq!(Failure::of(text), kind, "{text}");

@@ -85,6 +85,11 @@ impl Made {
         made
     }
 
+    /// Where the server is asked about it.
+    pub(super) fn asked(&self) -> &Connection {
+        &self.asked
+    }
+
     /// Takes the mark off, and the session away.
     pub(super) fn keep(self, target: &RestoreTarget) -> Result<(), PostgresError> {
         let Self { asked, oid, session } = self;

@@ -1,8 +1,10 @@
 //! Restoring a dump into one database: all of it or nothing.
 
-use super::client::{Clients, FoundClient, ServerInfo, Version, columns, unclear};
+use super::client::{Clients, FoundClient, ServerInfo, TIMEOUT_SETTING, Version, columns, unclear};
+use super::create::DatabasePlan;
 use super::filter::{ScriptFilter, SessionSettings};
 use super::made::Made;
+use super::older::{ForOlderServer, ScriptSink};
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::content::Kind;
@@ -139,11 +141,13 @@ pub struct RestoreTarget {
     pub no_owner: bool,
     /// Restore no grants.
     pub no_privileges: bool,
+    /// Restore everything into the database's own tablespace.
+    pub no_tablespaces: bool,
     /// The triggers of tables are off while their rows are loaded, those of foreign keys, too; only a superuser may do that.
     pub disable_triggers: bool,
     /// A copy that is only looked at: event triggers of a script do not fire in it.
     pub scratch: bool,
-    /// A database that is made is made like this one: owner, encoding, locale, tablespace.
+    /// A database that is made gets this one's owner and tablespace; encoding and locale, too, where nothing is known of the dump's.
     pub like: Option<String>,
     /// Connections of others to the database are ended before the restore.
     pub terminate: bool,
@@ -189,6 +193,7 @@ impl RestoreTarget {
             add: false,
             no_owner: false,
             no_privileges: false,
+            no_tablespaces: false,
             disable_triggers: false,
             scratch: false,
             like: None,
@@ -198,6 +203,11 @@ impl RestoreTarget {
             maker: None,
             limits,
         }
+    }
+
+    /// Whether a database that is made is to be what the dump's was: not where a part is restored, nor where it is to be like another.
+    pub fn is_for_all(&self) -> bool {
+        !self.add && self.like.is_none()
     }
 
     /// Looks at the database. Changes nothing.
@@ -237,6 +247,14 @@ impl RestoreTarget {
     /// # Errors
     /// When the restore must not or cannot begin; nothing was changed then.
     pub fn prepare(&self, kind: DumpKind) -> Result<Prepared, PostgresError> {
+        self.prepare_as(kind, None)
+    }
+
+    /// The same; a database that is made is made as `plan` says.
+    ///
+    /// # Errors
+    /// As [`RestoreTarget::prepare`].
+    pub fn prepare_as(&self, kind: DumpKind, plan: Option<&DatabasePlan>) -> Result<Prepared, PostgresError> {
         let cancel = &self.limits.cancel;
         let state = self.inspect()?;
         let database = self.database.clone();
@@ -255,7 +273,11 @@ impl RestoreTarget {
             DumpKind::Sql => "psql",
             kind => return Err(PostgresError::NotADump { kind }),
         };
-        let client = self.clients.choose(tool, state.server.version, reader_needed(kind), cancel)?;
+        let version = state.server.version;
+        let client = match tool {
+            "pg_restore" => self.clients.choose_restorer(version, reader_needed(kind), cancel)?,
+            tool => self.clients.choose(tool, version, reader_needed(kind), cancel)?,
+        };
         let mut prepared = Prepared {
             target: self.clone(),
             kind,
@@ -263,10 +285,14 @@ impl RestoreTarget {
             was_empty: state.is_empty(),
             server: state.server,
             created: None,
+            plan: DatabasePlan::default(),
             in_parts: false,
         };
         if !state.exists {
-            prepared.created = Some(self.create_database()?);
+            let mut plan = plan.cloned().unwrap_or_default();
+            let created = prepared.created.insert(self.create_database(&mut plan)?);
+            self.begin(created.asked(), &mut plan);
+            prepared.plan = plan;
         } else if self.terminate {
             self.terminate_others()?;
         }
@@ -311,16 +337,13 @@ impl RestoreTarget {
         format!("SELECT oid FROM pg_database WHERE datname = {}", quoted_text(&self.database))
     }
 
-    fn create_database(&self) -> Result<Made, PostgresError> {
+    fn create_database(&self, plan: &mut DatabasePlan) -> Result<Made, PostgresError> {
         // Not stoppable from here on: what was made must be known, so that it can be dropped.
         let cancel = Cancel::new();
-        let (asked, _) = self.maintenance(&cancel)?;
+        let (asked, server) = self.maintenance(&cancel)?;
         let what = format!("create database `{}`", self.database);
         // `template0` holds nothing of the site's own, which the dump may hold, too.
-        let properties = match &self.like {
-            Some(model) => self.properties(&asked, model)?,
-            None => String::new(),
-        };
+        let properties = self.clauses(&asked, server.version, plan)?;
         let create =
             format!("CREATE DATABASE {} TEMPLATE template0{properties}", quoted_name(&self.database));
         let oid = self.clients.ask_after(&asked, &what, &create, &self.oid_query(), &cancel)?;
@@ -350,6 +373,8 @@ pub struct Prepared {
     client: FoundClient,
     server: ServerInfo,
     created: Option<Made>,
+    /// What the database is to get when it is whole.
+    plan: DatabasePlan,
     was_empty: bool,
     in_parts: bool,
 }
@@ -394,33 +419,65 @@ impl Prepared {
 
     /// Starts the program that takes the whole stream, its first bytes included.
     ///
-    /// The restore is one transaction, which is only committed by [`Sink::finish`]: a stream that is cut, even by the death of
-    /// this process, leaves the database as it was. The exception is a plain dump that commits by itself, as `pg_dump` makes
-    /// them around large objects; [`Prepared::discard`] finds out.
+    /// Into a database that was there, the restore is one transaction, which is only committed by [`Sink::finish`]: a stream that is
+    /// cut, even by the death of this process, leaves the database as it was. The exception is a plain dump that commits by itself,
+    /// as `pg_dump` makes them around large objects; [`Prepared::discard`] finds out.
+    ///
+    /// One that was made for the restore is dropped when that fails. So it needs no single transaction, which would need a lock for
+    /// every object of the dump at once.
     ///
     /// # Errors
     /// When the program cannot be started.
     pub fn open_sink(&self) -> Result<Box<dyn Sink>, SourceError> {
         let target = &self.target;
-        let limits = target.limits.clone();
         let format = match self.kind {
             DumpKind::Archive { .. } => "--format=custom",
             DumpKind::Tar => "--format=tar",
             _ => {
-                let filter = if target.psql_commands { None } else { Some(self.script_filter()?) };
+                let filter = self.script_filter()?;
                 let before: &[u8] = if target.scratch { NO_EVENT_TRIGGERS } else { b"" };
-                return Ok(Box::new(SqlSink::start(self.connected(), limits, filter, before)?));
+                let limits = target.limits.clone();
+                let sink = Box::new(SqlSink::start(self.connected(), limits, filter, before)?);
+                return Ok(match self.server.version < TIMEOUT_SETTING {
+                    true => Box::new(ForOlderServer::new(sink)),
+                    false => sink,
+                });
             }
         };
-        let mut invocation = self.restoring(format).arg("--single-transaction");
-        if target.clean {
-            invocation = invocation.args(["--clean", "--if-exists"]);
+        let mut options = match self.created.is_some() {
+            true => self.batches(),
+            false => vec!["--single-transaction"],
+        };
+        if target.clean && self.created.is_none() {
+            options.extend(["--clean", "--if-exists"]);
         }
-        if target.disable_triggers {
-            // The archive holds data alone; the program wants to hear that before it believes the other.
-            invocation = invocation.args(["--data-only", "--disable-triggers"]);
+        self.open_archive(format, &options)
+    }
+
+    /// Several objects in one transaction, but not so many that the server runs out of locks.
+    fn batches(&self) -> Vec<&'static str> {
+        match self.client.version >= Version::new(17) {
+            true => vec!["--transaction-size=100"],
+            false => Vec::new(),
         }
-        Ok(Box::new(ArchiveSink::start(&invocation, limits)?))
+    }
+
+    fn open_archive(&self, format: &str, options: &[&str]) -> Result<Box<dyn Sink>, SourceError> {
+        let limits = self.target.limits.clone();
+        let invocation = self.restoring(format).args(options.iter().copied());
+        if !self.writes_script() {
+            return Ok(Box::new(ArchiveSink::start(&invocation, limits)?));
+        }
+        let RestoreTarget { connection, database, clients, .. } = &self.target;
+        let psql =
+            clients.client(&connection.with_database(database), self.client.path.with_file_name("psql"));
+        // What an archive says is SQL to the server; to `psql` it could be more.
+        Ok(Box::new(ScriptSink::start(&invocation, psql, self.script_filter()?, limits)?))
+    }
+
+    /// Whether `pg_restore` is too new to talk to the server itself.
+    fn writes_script(&self) -> bool {
+        self.client.is_too_new_for(self.server.version)
     }
 
     /// Says that the restore is made of several runs: what failed then leaves something behind that [`Prepared::discard`] looks for.
@@ -429,18 +486,18 @@ impl Prepared {
         self
     }
 
-    /// Starts the program for a part of the restore: an archive made of parts of the dump. It is a transaction of its own.
+    /// Starts the program for a part of the restore: an archive made of parts of the dump. Other parts may have been committed, so
+    /// that this one is no transaction of its own.
     ///
     /// # Errors
     /// When the program cannot be started.
     pub fn open_part(&self) -> Result<Box<dyn Sink>, SourceError> {
-        let invocation = self.restoring("--format=custom").arg("--single-transaction");
-        Ok(Box::new(ArchiveSink::start(&invocation, self.target.limits.clone())?))
+        self.open_archive("--format=custom", &self.batches())
     }
 
     /// Whether the program can be given files of this machine.
     pub fn reads_files(&self) -> bool {
-        self.target.clients.are_local()
+        self.target.clients.are_local() && !self.writes_script()
     }
 
     /// Runs the program on an archive, over one connection: for a program that reads no files of this machine.
@@ -448,8 +505,7 @@ impl Prepared {
     /// # Errors
     /// When the program cannot be started, or fails.
     pub fn run_bytes(&self, archive: &[u8], arguments: &[&str]) -> Result<(), SourceError> {
-        let invocation = self.restoring("--format=custom").args(arguments.iter().copied());
-        let mut sink = Box::new(ArchiveSink::start(&invocation, self.target.limits.clone())?);
+        let mut sink = self.open_archive("--format=custom", arguments)?;
         match sink.write_all(archive) {
             Ok(()) => sink.finish(),
             Err(_) => Err(sink.fail_reason()),
@@ -484,8 +540,11 @@ impl Prepared {
         clients.ask_at_leisure(&target, what, VALIDATE_INDEXES, "SELECT 1", limits).map(drop)
     }
 
-    /// What stands between a script and `psql`.
-    fn script_filter(&self) -> Result<ScriptFilter, PostgresError> {
+    /// What stands between a script and `psql`, if anything is to.
+    fn script_filter(&self) -> Result<Option<ScriptFilter>, PostgresError> {
+        if self.target.psql_commands {
+            return Ok(None);
+        }
         let RestoreTarget { connection, database, clients, limits, .. } = &self.target;
         let what = "ask how the server reads strings";
         let sql = "SELECT current_setting('standard_conforming_strings'), current_setting('client_encoding')";
@@ -496,7 +555,7 @@ impl Prepared {
         };
         let settings =
             SessionSettings { conforming: Some(conforming == "on"), encoding: encoding.to_owned() };
-        Ok(ScriptFilter::new(database, &settings))
+        Ok(Some(ScriptFilter::new(database, &settings)))
     }
 
     /// The program, connected to the database.
@@ -507,24 +566,32 @@ impl Prepared {
 
     fn restoring(&self, format: &str) -> Invocation {
         let target = &self.target;
-        let mut invocation = self.connected().args(["--exit-on-error", format]);
-        for (wanted, option) in [(target.no_owner, "--no-owner"), (target.no_privileges, "--no-privileges")] {
-            if wanted {
-                invocation = invocation.arg(option);
-            }
-        }
-        invocation
+        let program = match self.writes_script() {
+            true => target.clients.program(&self.client.path).args(["--file", "-"]),
+            false => self.connected(),
+        };
+        let options = [
+            (target.no_owner, "--no-owner"),
+            (target.no_privileges, "--no-privileges"),
+            (target.no_tablespaces, "--no-tablespaces"),
+            // It asks to be told twice that there are rows alone.
+            (target.disable_triggers, "--data-only"),
+            (target.disable_triggers, "--disable-triggers"),
+        ];
+        let wanted = options.into_iter().filter(|(wanted, _)| *wanted).map(|(_, option)| option);
+        program.args(["--exit-on-error", format]).args(wanted)
     }
 
-    /// The restore went well: the database stays.
+    /// The restore went well: the database stays, and gets what the dump says of it. Gives what of that could not be had, in words.
     ///
     /// # Errors
     /// When the server cannot be told: the database is whole, and still marked as one that was not finished.
-    pub fn keep(mut self) -> Result<(), PostgresError> {
-        match self.created.take() {
-            Some(made) => made.keep(&self.target),
-            None => Ok(()),
-        }
+    pub fn keep(mut self) -> Result<Vec<String>, PostgresError> {
+        let plan = std::mem::take(&mut self.plan);
+        let Some(made) = self.created.take() else { return Ok(Vec::new()) };
+        let lost = self.target.complete(made.asked(), plan);
+        made.keep(&self.target)?;
+        Ok(lost)
     }
 
     /// The restore failed: drops the database if, and only if, it was made for it. Works after a cancel, too.

@@ -4,7 +4,7 @@ use super::PostgresError;
 use super::filter::{FilterError, ScriptFilter, ScriptRefused};
 use crate::source::command::ProcessSink;
 use crate::source::process::{Invocation, Limits};
-use crate::source::{Sink, SourceError};
+use crate::source::{LastWords, Sink, SourceError};
 use std::io::{self, Write};
 use std::process::Stdio;
 
@@ -75,32 +75,24 @@ impl Sink for ArchiveSink {
     }
 }
 
-/// `psql`, fed with a plain dump between a `BEGIN` and a `COMMIT` of our own.
-///
-/// `psql --single-transaction` would commit at the end of its input, whatever cut it short: half a table, if this process is
-/// killed. Here the `COMMIT` is the last thing that [`Sink::finish`] sends, and what `psql` prints after it proves that it was
-/// not swallowed, say as a row of an unfinished COPY.
+/// `psql`, fed with a script.
 ///
 /// Every byte passes the filter first, if there is one. What it refuses ends `psql` before its input does.
-pub(super) struct SqlSink {
+pub(super) struct Psql {
     process: ProcessSink,
     filter: Option<ScriptFilter>,
     refused: Option<ScriptRefused>,
 }
 
-impl SqlSink {
+impl Psql {
     pub(super) fn start(
         client: Invocation,
         limits: Limits,
         filter: Option<ScriptFilter>,
-        before: &[u8],
     ) -> Result<Self, SourceError> {
         let invocation = client.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-"]);
-        let mut process = ProcessSink::start_keeping_output(&invocation, limits)?;
-        match process.write_all(b"BEGIN;\n").and_then(|()| process.write_all(before)) {
-            Ok(()) => Ok(Self { process, filter, refused: None }),
-            Err(_) => Err(process.reason()),
-        }
+        let process = ProcessSink::start_keeping_output(&invocation, limits)?;
+        Ok(Self { process, filter, refused: None })
     }
 
     /// Keeps why a script is refused: an I/O error cannot bear it.
@@ -116,8 +108,29 @@ impl SqlSink {
         }
     }
 
-    /// Ends `psql` and says why the script did not go through.
-    fn reason(mut self) -> SourceError {
+    /// Says that the script ends here; what the filter has held back goes out.
+    pub(super) fn end_script(&mut self) -> io::Result<()> {
+        let process = &mut self.process;
+        let outcome = match &mut self.filter {
+            Some(filter) => filter.finish(&mut |passed| process.write_all(passed)),
+            None => Ok(()),
+        };
+        self.judged(outcome)
+    }
+
+    /// Ends the input and waits for the program; gives the end of what it said.
+    pub(super) fn finish(self) -> Result<LastWords, SourceError> {
+        let Self { process, filter, .. } = self;
+        process.finish_with_output().map_err(|failure| explained(failure, filter.as_ref()))
+    }
+
+    /// Ends the program before its input.
+    pub(super) fn abort(self) {
+        Box::new(self.process).abort();
+    }
+
+    /// Ends the program and says why the script did not go through.
+    pub(super) fn reason(mut self) -> SourceError {
         if let Some(refused) = self.refused {
             Box::new(self.process).abort();
             return PostgresError::Script(refused).into();
@@ -137,7 +150,7 @@ fn explained(failure: SourceError, filter: Option<&ScriptFilter>) -> SourceError
     }
 }
 
-impl Write for SqlSink {
+impl Write for Psql {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(filter) = &mut self.filter else {
             return self.process.write(bytes);
@@ -152,21 +165,51 @@ impl Write for SqlSink {
     }
 }
 
-impl Sink for SqlSink {
-    fn finish(mut self: Box<Self>) -> Result<(), SourceError> {
-        let process = &mut self.process;
-        let outcome = match &mut self.filter {
-            Some(filter) => filter.finish(&mut |passed| process.write_all(passed)),
-            None => Ok(()),
-        };
-        let commit = format!("\nCOMMIT;\n\\echo {COMMITTED}\n");
-        let sent = self.judged(outcome).and_then(|()| self.process.write_all(commit.as_bytes()));
-        if sent.is_err() {
-            return Err(self.reason());
+/// `psql`, fed with a plain dump between a `BEGIN` and a `COMMIT` of our own.
+///
+/// `psql --single-transaction` would commit at the end of its input, whatever cut it short: half a table, if this process is
+/// killed. Here the `COMMIT` is the last thing that [`Sink::finish`] sends, and what `psql` prints after it proves that it was
+/// not swallowed, say as a row of an unfinished COPY.
+pub(super) struct SqlSink {
+    psql: Psql,
+}
+
+impl SqlSink {
+    pub(super) fn start(
+        client: Invocation,
+        limits: Limits,
+        filter: Option<ScriptFilter>,
+        before: &[u8],
+    ) -> Result<Self, SourceError> {
+        let mut psql = Psql::start(client, limits, filter)?;
+        // Our own words are no part of the script.
+        let process = &mut psql.process;
+        match process.write_all(b"BEGIN;\n").and_then(|()| process.write_all(before)) {
+            Ok(()) => Ok(Self { psql }),
+            Err(_) => Err(psql.reason()),
         }
-        let Self { process, filter, .. } = *self;
-        let last_words =
-            process.finish_with_output().map_err(|failure| explained(failure, filter.as_ref()))?;
+    }
+}
+
+impl Write for SqlSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.psql.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.psql.flush()
+    }
+}
+
+impl Sink for SqlSink {
+    fn finish(self: Box<Self>) -> Result<(), SourceError> {
+        let mut psql = self.psql;
+        let commit = format!("\nCOMMIT;\n\\echo {COMMITTED}\n");
+        let sent = psql.end_script().and_then(|()| psql.process.write_all(commit.as_bytes()));
+        if sent.is_err() {
+            return Err(psql.reason());
+        }
+        let last_words = psql.finish()?;
         if last_words.as_str().ends_with(COMMITTED) {
             return Ok(());
         }
@@ -174,10 +217,10 @@ impl Sink for SqlSink {
     }
 
     fn abort(self: Box<Self>) {
-        Box::new(self.process).abort();
+        self.psql.abort();
     }
 
     fn fail_reason(self: Box<Self>) -> SourceError {
-        self.reason()
+        self.psql.reason()
     }
 }
