@@ -17,7 +17,7 @@ use dumpvault::id::{NodeId, PackId};
 use dumpvault::repo::RepoError;
 use dumpvault::snapshot::Stream;
 use dumpvault::storage::Storage;
-use hostile::{OUTPUT_BYTES_MAX, confined, independent_refuses, refused};
+use hostile::{OUTPUT_BYTES_MAX, confined, independent_refuses, only_restored, refused};
 use test_writer::{
     Block, DAMAGED, DATA, Described, PackLies, RAW, RECIPE, RawNode, TestWriter, ZSTD, columns, put_varint,
     stream,
@@ -390,6 +390,31 @@ fn lying_columns(writer: &TestWriter) -> Vec<[Vec<u8>; 3]> {
     ]
 }
 
+/// The check finds that many index objects that count for nothing, and no damage.
+fn foreign_indexes(folder: &std::path::Path, count: usize) {
+    let report = opened(folder).check(
+        dumpvault::repo::verify::CheckSettings::new(dumpvault::repo::verify::ReadData::Nothing, 0, 2),
+        &dumpvault::event::Silent,
+        &dumpvault::event::Cancel::new(),
+    );
+    let report = report.unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    let indexes = report.foreign.iter().filter(|foreign| foreign.object.starts_with("index/"));
+    assert_eq!(indexes.count(), count, "{report:?}");
+}
+
+/// The repository in `folder`, opened with the key beside it.
+fn opened(folder: &std::path::Path) -> dumpvault::repo::Repository {
+    let key = dumpvault::crypto::KeyFile::read(&folder.join("key")).unwrap().0;
+    let storage = dumpvault::storage::local::LocalStorage::open(folder.join("repository")).unwrap();
+    let surroundings = dumpvault::repo::Surroundings::new(
+        std::sync::Arc::new(dumpvault::secret::OsEntropy),
+        folder.join("cache"),
+    );
+    let key = dumpvault::crypto::Credential::KeyFile(key);
+    dumpvault::repo::Repository::open(std::sync::Arc::new(storage), &key, &surroundings).unwrap()
+}
+
 #[test]
 fn an_index_with_a_lying_chunk_table_is_left_out_and_the_packs_own_tables_are_read() {
     confined(
@@ -402,9 +427,9 @@ fn an_index_with_a_lying_chunk_table_is_left_out_and_the_packs_own_tables_are_re
         },
         |folder, outcome| {
             assert!(outcome.result.unwrap() == TEXT);
-            assert_eq!(outcome.damage.len(), 12, "{:?}", outcome.damage);
-            assert!(outcome.damage.iter().all(|damage| damage.starts_with("index/")), "{:?}", outcome.damage);
-            independent_refuses(folder);
+            // Foreign, and no damage.
+            assert!(outcome.damage.is_empty(), "{:?}", outcome.damage);
+            foreign_indexes(folder, 12);
         },
     );
 }
@@ -454,8 +479,8 @@ fn an_index_that_claims_more_than_memory_is_left_out() {
         },
         |folder, outcome| {
             assert!(outcome.result.unwrap() == TEXT);
-            assert_eq!(outcome.damage.len(), 4, "{:?}", outcome.damage);
-            independent_refuses(folder);
+            assert!(outcome.damage.is_empty(), "{:?}", outcome.damage);
+            foreign_indexes(folder, 4);
         },
     );
 }
@@ -502,18 +527,21 @@ fn an_index_that_lies_about_a_good_pack_yields_an_error_and_no_wrong_byte() {
 // ---- marks
 
 #[test]
-fn an_unsigned_mark_takes_nothing_back_that_a_key_may_not_take_back() {
+fn a_mark_takes_nothing_back_that_its_author_may_not_take_back() {
     let folder = tempfile::tempdir().unwrap();
     let writer = &mut TestWriter::create(&folder.path().join("repository"));
     let stream = honest(writer);
     let snapshot = writer.snapshot("app", 1, vec![stream], &[]);
     let committed = writer.commit(snapshot);
     let object = format!("snapshots/{snapshot}");
-    let pinned = writer.mark(3, &object, &[], false);
-    // Of another kind, of a kind nobody knows, of another object.
-    writer.mark(2, &object, &[committed, pinned], false);
-    writer.mark(200, &object, &[committed, pinned], false);
-    writer.mark(test_writer::COMMITTED, &format!("snapshots/{}", "ab".repeat(32)), &[committed], false);
+    let pinned = writer.mark(3, &object, &[], true);
+    let other = writer.author(dumpvault::crypto::Role::Append, &["*"], &folder.path().join("repository"));
+    // Signed by nobody, and by one who may only add: of the kind that clears, of the same, of one that nobody knows.
+    for kind in [6, 3, 2, test_writer::COMMITTED, 200] {
+        writer.mark(kind, &object, &[committed, pinned], false);
+        other.mark(kind, &object, &[committed, pinned], true);
+    }
+    other.mark(test_writer::COMMITTED, &format!("snapshots/{}", "ab".repeat(32)), &[committed], true);
     let history = |writer: &TestWriter| {
         let key = folder.path().join("key");
         let key = dumpvault::crypto::KeyFile::create(&key, &dumpvault::secret::OsEntropy);
@@ -534,7 +562,7 @@ fn an_unsigned_mark_takes_nothing_back_that_a_key_may_not_take_back() {
         (listed, history.pinned.contains(&snapshot))
     };
     assert_eq!(history(writer), (vec![snapshot], true));
-    // Signed, it does.
+    // A full author may.
     writer.mark(6, &object, &[pinned], true);
     assert_eq!(history(writer), (vec![snapshot], false));
     writer.mark(201, &object, &[committed], true);
@@ -549,6 +577,8 @@ fn names_that_climb_out_of_the_repository_are_only_names() {
         |writer| {
             let stream = honest(writer);
             let hex = "ab".repeat(32);
+            let folder = std::path::PathBuf::from(writer.storage.location());
+            let other = writer.author(dumpvault::crypto::Role::Append, &["*"], &folder);
             for name in [
                 "../../etc/passwd".into(),
                 format!("snapshots/../../{hex}"),
@@ -556,15 +586,15 @@ fn names_that_climb_out_of_the_repository_are_only_names() {
                 "\0\x1b[2J".into(),
                 "x".repeat(60_000),
             ] {
-                writer.mark(test_writer::COMMITTED, &name, &[], false);
-                writer.mark(DAMAGED, &name, &[], false);
+                other.mark(test_writer::COMMITTED, &name, &[], true);
+                writer.mark(DAMAGED, &name, &[], true);
             }
             Stream { name: "../../stream\0".into(), ..stream }
         },
         |folder, outcome| {
             assert!(outcome.result.unwrap() == TEXT);
-            // They are missing snapshots, and told so by name.
-            assert_eq!(outcome.damage.len(), 5, "{:?}", outcome.damage);
+            // Whoever may only add says nothing of what is no snapshot.
+            assert!(outcome.damage.is_empty(), "{:?}", outcome.damage);
             let mut entries: Vec<_> =
                 std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             entries.sort();
@@ -581,8 +611,8 @@ fn a_damage_mark_for_another_object_with_a_packs_id_says_nothing_of_the_pack() {
         let block = writer.data_block(RAW, &[TEXT]);
         writer.pack(&[block])
     };
-    writer.mark(DAMAGED, &format!("index/{pack}"), &[], false);
-    writer.mark(DAMAGED, &format!("../packs/{pack}"), &[], false);
+    writer.mark(DAMAGED, &format!("index/{pack}"), &[], true);
+    writer.mark(DAMAGED, &format!("../packs/{pack}"), &[], true);
     let key = dumpvault::crypto::KeyFile::create(&folder.path().join("key"), &dumpvault::secret::OsEntropy)
         .unwrap();
     let key = dumpvault::crypto::Credential::KeyFile(key);
@@ -642,7 +672,7 @@ fn a_slot_that_asks_for_the_machine_is_refused_before_it_gets_it() {
 
 #[test]
 fn a_recipe_that_unfolds_to_an_exbibyte_streams_in_bounded_memory_until_stopped() {
-    confined(
+    only_restored(
         |writer| {
             let leaf = text(writer);
             let (mut root, mut len) = (writer.node(&leaf), LEN);

@@ -1,11 +1,14 @@
-//! Runs a reader on what somebody with all the keys wrote to harm it: in a process of its own, whose memory and processor time
-//! are bounded by the system, under a deadline.
+//! Runs a reader, and then its owner, on what somebody with all the keys wrote to harm them: in a process of its own, whose memory and
+//! processor time are bounded by the system, under a deadline.
 
 use crate::independent::{self, Unlock};
 use crate::test_writer::TestWriter;
 use dumpvault::crypto::{Credential, KeyFile};
 use dumpvault::event::{Cancel, Event, Observer, Silent};
+use dumpvault::id::SnapshotId;
+use dumpvault::repo::gc::PruneSettings;
 use dumpvault::repo::reader::{Locator, ReadSettings};
+use dumpvault::repo::verify::{CheckSettings, ReadData};
 use dumpvault::repo::{RepoError, Repository, Surroundings};
 use dumpvault::secret::OsEntropy;
 use dumpvault::snapshot::Stream;
@@ -48,6 +51,21 @@ pub fn confined<M>(make: M, judge: impl FnOnce(&Path, Outcome))
 where
     M: FnOnce(&mut TestWriter) -> Stream,
 {
+    confined_with(make, judge, true);
+}
+
+/// The same, without what the owner does about it.
+pub fn only_restored<M>(make: M, judge: impl FnOnce(&Path, Outcome))
+where
+    M: FnOnce(&mut TestWriter) -> Stream,
+{
+    confined_with(make, judge, false);
+}
+
+fn confined_with<M>(make: M, judge: impl FnOnce(&Path, Outcome), is_cared_for: bool)
+where
+    M: FnOnce(&mut TestWriter) -> Stream,
+{
     // A closure's type is called after the function that it stands in.
     let name = std::any::type_name::<M>().rsplit("::").nth(1).unwrap();
     if std::env::var_os(CONFINED).is_none() {
@@ -72,12 +90,63 @@ where
     let (done, outcome) = mpsc::channel();
     let (path, cache) = (repository.clone(), folder.path().join("cache"));
     let key = folder.path().join("key");
+    let owner = (path.clone(), key.clone(), cache.clone());
     std::thread::spawn(move || done.send(restore(&path, &key, &cache)));
+    let outcome = soon(&outcome);
+    let was = outcome.result.as_ref().ok().cloned();
+    judge(folder.path(), outcome);
+    if !is_cared_for {
+        return;
+    }
+    let (done, cared_for) = mpsc::channel();
+    std::thread::spawn(move || done.send(care(&owner.0, &owner.1, &owner.2, was)));
+    soon(&cared_for);
+}
+
+/// What the other thread comes to.
+fn soon<T>(outcome: &mpsc::Receiver<T>) -> T {
     match outcome.recv_timeout(DEADLINE) {
-        Ok(outcome) => judge(folder.path(), outcome),
+        Ok(outcome) => outcome,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("no end after {DEADLINE:?}"),
         Err(mpsc::RecvTimeoutError::Disconnected) => panic!("the reader panicked"),
     }
+}
+
+/// The owner checks, prunes and forgets. What could be restored still can; what cannot be is told, and stops nothing once it is forgotten.
+fn care(repository: &Path, key: &Path, cache: &Path, was: Option<Vec<u8>>) {
+    let notes = Notes::default();
+    let open = || {
+        let storage = Arc::new(LocalStorage::open(repository).unwrap());
+        let credential = Credential::KeyFile(KeyFile::read(key).unwrap().0);
+        let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.to_owned());
+        Repository::open(storage, &credential, &surroundings).unwrap()
+    };
+    let repo = open();
+    let settings = PruneSettings {
+        grace: Duration::ZERO,
+        ..PruneSettings::new(jiff::Timestamp::now().as_millisecond())
+    };
+    let prune = || repo.prune(&settings, &Silent, &Cancel::new());
+    let check = || repo.check(CheckSettings::new(ReadData::All, 0, 2), &Silent, &Cancel::new()).unwrap();
+    check();
+    match (prune(), &was) {
+        (Ok(_), Some(bytes)) => {
+            let restored = restored(repository, key, &cache.join("fresh"), &notes);
+            assert!(restored.unwrap() == *bytes, "otherwise after a prune");
+        }
+        (Err(error), None) => assert!(error.is_integrity(), "{error}"),
+        (Ok(_), None) => {}
+        (Err(error), Some(_)) => panic!("the owner cannot prune: {error}"),
+    }
+    let history = repo.history(&mut repo.catalog(&Silent).unwrap()).unwrap();
+    let damaged = history.damaged.iter().filter_map(|damage| damage.error.object());
+    let damaged = damaged.filter_map(|object| object.strip_prefix("snapshots/")?.parse().ok());
+    let all: Vec<SnapshotId> = history.snapshots.iter().map(|summary| summary.id).chain(damaged).collect();
+    repo.forget(&all).unwrap();
+    repo.forget_foreign().unwrap();
+    prune().unwrap();
+    let report = check();
+    assert!(report.foreign.is_empty() && report.hits.is_empty(), "{report:?}");
 }
 
 /// The repository is refused with an integrity error that says one of `words`, and the independent reader refuses it, too.
