@@ -355,6 +355,8 @@ struct Hostile<'a> {
     tally: &'a Tally,
 }
 
+type Act<'a> = fn(&mut Hostile<'a>) -> Result<(), StorageError>;
+
 impl<'a> Hostile<'a> {
     fn new(seed: u64, turnstile: &'a Arc<Turnstile>, model: &'a Mutex<Model>, tally: &'a Tally) -> Self {
         let entropy = ActorEntropy::new(seed, HOSTILE);
@@ -371,7 +373,7 @@ impl<'a> Hostile<'a> {
             self.turnstile.idle(HOSTILE, hours * HOUR + self.dice.below(40) as i64 * MINUTE);
             self.entropy.begin();
             self.forger.signs_badly = self.dice.one_in(6);
-            let acts: [(&str, fn(&mut Self) -> Result<(), StorageError>); 7] = [
+            let acts: [(&str, Act<'a>); 7] = [
                 ("INDEX", Self::lying_index),
                 ("INDEX", Self::lying_index),
                 ("SNAPSHOT", Self::forged_snapshot),

@@ -99,7 +99,10 @@ where
         return;
     }
     let (done, cared_for) = mpsc::channel();
-    std::thread::spawn(move || done.send(care(&owner.0, &owner.1, &owner.2, was)));
+    std::thread::spawn(move || {
+        care(&owner.0, &owner.1, &owner.2, was);
+        done.send(())
+    });
     soon(&cared_for);
 }
 

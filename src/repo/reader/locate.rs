@@ -32,6 +32,7 @@ pub struct Locator {
     kept_whole: usize,
     reconciled: bool,
     rebuilt: bool,
+    own_tables_read: bool,
 }
 
 impl Locator {
@@ -60,6 +61,7 @@ impl Locator {
             kept_whole: 0,
             reconciled: false,
             rebuilt: false,
+            own_tables_read: false,
         }
     }
 
@@ -152,8 +154,7 @@ impl Locator {
             locations = self.catalog.locate(id, kind)?;
             if locations.is_empty() {
                 // What index objects say may be a lie.
-                self.repo.read_own_tables(&mut self.catalog)?;
-                self.forget();
+                self.ask_packs()?;
                 locations = self.catalog.locate(id, kind)?;
             }
         }
@@ -172,6 +173,29 @@ impl Locator {
             return Err(RepoError::Inconsistent { object: pack_key(&best.pack.id), what: reason.clone() });
         }
         Ok(locations)
+    }
+
+    /// Every place that holds the chunk or node by the packs' own tables, where no place opened that index objects name: these may have
+    /// lied.
+    ///
+    /// # Errors
+    /// When catalog or storage fails.
+    pub(super) fn by_own_tables(
+        &mut self,
+        id: &[u8; 32],
+        kind: BlockKind,
+    ) -> Result<Vec<Location>, RepoError> {
+        self.ask_packs()?;
+        self.all(id, kind)
+    }
+
+    /// Reads the own tables of packs that nobody who is relied on vouches for; once.
+    fn ask_packs(&mut self) -> Result<(), RepoError> {
+        if !std::mem::replace(&mut self.own_tables_read, true) {
+            self.repo.read_own_tables(&mut self.catalog)?;
+            self.forget();
+        }
+        Ok(())
     }
 
     /// The error as it is, or what another process did since this locator was made.

@@ -265,14 +265,20 @@ fn elsewhere(
     locator: &Mutex<Locator>,
 ) -> Result<Vec<u8>, RepoError> {
     let id = held.chunk.as_bytes();
-    let locations = locator.lock().unwrap_or_else(PoisonError::into_inner).all(id, BlockKind::Data)?;
-    for location in locations.iter().filter(|location| location.pack.id != held.pack) {
-        let mut opened = None;
-        let run = location.block..location.block + 1;
-        let outcome = blocks
-            .open_run(&location.pack, run, &mut Workspace::default(), &mut |_, plain| opened = Some(plain));
-        if let (Ok(()), Some(plain)) = (outcome, opened) {
-            return slice_of(held, location.offset, piece, &plain).map(<[u8]>::to_vec);
+    let lock = || locator.lock().unwrap_or_else(PoisonError::into_inner);
+    for round in 0..2 {
+        let locations = match round {
+            0 => lock().all(id, BlockKind::Data)?,
+            _ => lock().by_own_tables(id, BlockKind::Data)?,
+        };
+        for location in locations.iter().filter(|location| location.pack.id != held.pack) {
+            let mut opened = None;
+            let run = location.block..location.block + 1;
+            let mut take = |_, plain| opened = Some(plain);
+            let outcome = blocks.open_run(&location.pack, run, &mut Workspace::default(), &mut take);
+            if let (Ok(()), Some(plain)) = (outcome, opened) {
+                return slice_of(held, location.offset, piece, &plain).map(<[u8]>::to_vec);
+            }
         }
     }
     Err(plan::unshare(error))

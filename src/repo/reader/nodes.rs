@@ -129,13 +129,19 @@ impl Nodes {
         match self.recipe_block(&best.pack, best.block) {
             Ok(plain) => place_in(id, plain, &best),
             Err(error) => {
-                let locations = self.locator().all(id.as_bytes(), BlockKind::Recipe)?;
-                let others = locations.iter().filter(|other| other.pack.id != best.pack.id);
-                let mut opened = others.map(|other| (self.recipe_block(&other.pack, other.block), other));
-                match opened.find_map(|(plain, other)| Some((plain.ok()?, other))) {
-                    Some((plain, other)) => place_in(id, plain, other),
-                    None => Err(error),
+                for round in 0..2 {
+                    let locations = match round {
+                        0 => self.locator().all(id.as_bytes(), BlockKind::Recipe)?,
+                        _ => self.locator().by_own_tables(id.as_bytes(), BlockKind::Recipe)?,
+                    };
+                    let others = locations.iter().filter(|other| other.pack.id != best.pack.id);
+                    let mut opened = others.map(|other| (self.recipe_block(&other.pack, other.block), other));
+                    if let Some((plain, other)) = opened.find_map(|(plain, other)| Some((plain.ok()?, other)))
+                    {
+                        return place_in(id, plain, other);
+                    }
                 }
+                Err(error)
             }
         }
     }
