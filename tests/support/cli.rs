@@ -115,7 +115,9 @@ impl Vault {
 
     /// From now on this host has never seen the repository.
     pub fn forget_state(&self) {
-        std::fs::remove_dir_all(self.state()).unwrap();
+        if self.state().exists() {
+            std::fs::remove_dir_all(self.state()).unwrap();
+        }
     }
 
     /// The program with these arguments, in this home. Standard input is empty.
