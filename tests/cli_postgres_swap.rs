@@ -230,7 +230,7 @@ fn a_swap_that_fails_at_its_end_is_finished_by_a_command(world: &World) {
 
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     world.run(&words).expect(exit::CONFLICT).says("1 of psql as postgres");
-    world.run(&[&words[..], &["--terminate-connections"]].concat()).expect(exit::USAGE).says("--yes");
+    world.run(&[&words[..], &["--terminate-connections"]].concat()).expect(exit::REFUSED).says("--yes");
     let said =
         world.run(&[&words[..], &["--terminate-connections", "--yes"]].concat()).expect(exit::OK).text();
     assert!(said.contains("the old one is now `shop_before_"), "{said}");

@@ -143,7 +143,8 @@ pub fn backup(
             message: format!("the repository was turned back: {what}"),
         });
     }
-    let mut parents = Parents::open(repo, &mut catalog, &history, &request, &watched)?;
+    let import = request.time.filter(|time| is_import(*time, now));
+    let mut parents = Parents::open(repo, &mut catalog, &history, &request, import, &watched)?;
     let guard = Guard::open(repo, &mut catalog, &history, &request, &watched)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
     let mut session = repo.begin_registered(registered, catalog, presence, settings)?;
@@ -352,6 +353,11 @@ fn format_of(kind: Kind) -> StreamFormat {
     }
 }
 
+/// Whether a dump of that time comes long after it was made: it is sorted in by its time, and no backup builds on it.
+fn is_import(time: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(time) > IMPORT_AGE
+}
+
 /// Where the new snapshot stands in its series.
 fn commit_request(
     history: &History,
@@ -362,7 +368,7 @@ fn commit_request(
     me: AuthorId,
 ) -> CommitRequest {
     let time = request.time.unwrap_or(now);
-    let is_import = request.time.is_some_and(|time| now.duration_since(time) > IMPORT_AGE);
+    let is_import = request.time.is_some_and(|time| is_import(time, now));
     let newest = history
         .series(&request.series, &request.host)
         .filter(|summary| !is_import && !summary.head.is_import())

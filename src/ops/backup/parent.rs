@@ -15,6 +15,7 @@ use crate::repo::{RepoError, Repository};
 use crate::snapshot::name::SnapshotName;
 use crate::snapshot::selection::{Viewpoint, newer, select};
 use crate::snapshot::{Body, State, Stream, StreamFormat};
+use jiff::Timestamp;
 
 /// A stream whose restore would open a block more often than that, on average, is stored afresh.
 const OPENS_MAX: f64 = 1.2;
@@ -56,6 +57,7 @@ impl Parents {
         catalog: &mut Catalog,
         history: &History,
         request: &BackupRequest,
+        import: Option<Timestamp>,
         observer: &WithDamage<'_>,
     ) -> Result<Self, OpError> {
         let choice = match &request.parent {
@@ -73,12 +75,20 @@ impl Parents {
                 let from = Viewpoint { host: request.host.clone(), any_host: false };
                 Some(select(&history.snapshots, name, &from)?.id)
             }
-            ParentChoice::Newest => history
-                .series(&request.series, &request.host)
-                .filter(|summary| summary.head.state == State::Complete)
-                .filter(|summary| !summary.is_doubtful && !summary.head.is_import())
-                .max_by(|a, b| newer(a, b))
-                .map(|summary| summary.id),
+            ParentChoice::Newest => match import {
+                // What comes of old days builds on the day before, and no backup builds on that.
+                Some(time) => history
+                    .series(&request.series, &request.host)
+                    .filter(|summary| summary.head.state == State::Complete && !summary.is_doubtful)
+                    .filter(|summary| summary.head.time_ms <= time.as_millisecond())
+                    .max_by_key(|summary| (summary.head.time_ms, summary.id)),
+                None => history
+                    .series(&request.series, &request.host)
+                    .filter(|summary| summary.head.state == State::Complete)
+                    .filter(|summary| !summary.is_doubtful && !summary.head.is_import())
+                    .max_by(|a, b| newer(a, b)),
+            }
+            .map(|summary| summary.id),
         };
         match &id {
             Some(id) => tracing::debug!("parent: snapshot {id}"),

@@ -128,7 +128,7 @@ impl Copier<'_> {
                 let parent = copied_parent.or_else(|| nearest(history, summary));
                 let backup = self.backup_request(summary, parent);
                 let mut catalog = self.to.catalog(self.observer).map_err(of_destination)?;
-                let parents = Parents::open(self.to, &mut catalog, history, &backup, self.observer);
+                let parents = Parents::open(self.to, &mut catalog, history, &backup, None, self.observer);
                 Way::Bytes(Box::new(parents.map_err(of_destination)?))
             }
         };

@@ -22,7 +22,8 @@ impl Repository {
     ) -> Result<u64, RepoError> {
         let mut catalog = self.catalog(&Silent)?;
         let mut live = LiveSet::new(&mut catalog)?;
-        let locator = Arc::new(Mutex::new(Locator::new(self, catalog, Default::default())));
+        let locator =
+            Arc::new(Mutex::new(Locator::new(self, catalog, Default::default()).with_numbers_kept()));
         let blocks = Arc::new(BlockReader::new(self));
         let mark = |live: &mut LiveSet, roots: &[NodeId]| {
             let walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));

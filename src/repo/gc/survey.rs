@@ -69,7 +69,9 @@ impl Survey {
         let listed = repo.list_packs_with_times()?;
         let unusable = presence.unusable.into_values().collect::<HashMap<PackId, String>>();
         let live = LiveSet::new(&mut catalog)?;
-        let locator = Arc::new(Mutex::new(Locator::new(repo, catalog, history.damaged_packs.clone())));
+        let locator = Arc::new(Mutex::new(
+            Locator::new(repo, catalog, history.damaged_packs.clone()).with_numbers_kept(),
+        ));
         let mut survey = Self {
             now,
             plans,
