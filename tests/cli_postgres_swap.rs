@@ -240,7 +240,7 @@ fn a_swap_that_fails_at_its_end_is_finished_by_a_command(world: &World) {
     // What is empty or not there takes nobody's place.
     world.server.create("bare");
     world.run(&["swap", "bare", "shop", "--yes"]).expect(exit::USAGE).says("`bare` is empty");
-    world.run(&["swap", "none", "shop", "--yes"]).expect(exit::NOTHING_DONE).says("`none` does not exist");
+    world.run(&["swap", "none", "shop", "--yes"]).expect(exit::TARGET).says("`none` does not exist");
     world.run(&["swap", "shop", "shop", "--yes"]).expect(exit::USAGE);
     world.drop_old();
 }

@@ -261,7 +261,7 @@ fn given_a_pipe_of_somebody_else_under_the_files_name_then_it_is_refused() {
     reader.args(["-c", "exec cat <>out.dump >/dev/null"]).current_dir(vault.work());
     let mut reader = reader.spawn().unwrap();
     let refused = vault.run(["restore", "app", "--to", "out.dump"]);
-    refused.expect(exit::PART_FAILED).says("belongs to another user");
+    refused.expect(exit::NOTHING_DONE).says("belongs to another user");
     reader.kill().unwrap();
     reader.wait().unwrap();
 }

@@ -267,7 +267,8 @@ fn given_an_unchanged_stream_then_nothing_is_stored_and_the_recipe_is_the_parent
     let first = world.back_up(&sample(8, 0));
     let again = world.back_up(&sample(8, 0));
     assert_eq!((stored(again.stats), again.root), (0, first.root));
-    assert_eq!(again.stats.bytes_parent_read, Some(0), "chunks known by their ids cost no read");
+    // Of the parent only what is shorter than a chunk and has an id that nobody can guess.
+    assert!(again.stats.bytes_parent_read.is_some_and(|read| read < 128 << 10), "{:?}", again.stats);
     let changed = world.back_up(&sample(8, 1));
     let again = world.back_up(&sample(8, 1));
     assert_eq!((stored(again.stats), again.root), (0, changed.root));

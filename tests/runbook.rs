@@ -42,10 +42,10 @@ impl World {
         let (commands, _) = block.split_once("```").unwrap();
         let mut shell = self.vault.shell(&format!("set -e\n{commands}"));
         let program = Path::new(env!("CARGO_BIN_EXE_dumpvault")).parent().unwrap();
+        self.server.reached_by(&mut shell, "postgres");
         shell
             .env("PATH", format!("{}:{}:/usr/bin:/bin", program.display(), self.server.bin().display()))
             .env("XDG_CACHE_HOME", cache);
-        self.server.reached_by(&mut shell, "postgres");
         run(shell, b"").expect(exit::OK).text()
     }
 }

@@ -282,7 +282,8 @@ impl DemoPlan {
         world: &World<'_>,
     ) -> Result<DemoDay, OpError> {
         let begun = Instant::now();
-        let days_ago = SignedDuration::from_hours(24 * i64::from(DAYS - 1 - day));
+        // All of them long ago: what is younger than a day would be no import, and not build on those before.
+        let days_ago = SignedDuration::from_hours(24 * i64::from(DAYS + 1 - day));
         let kind = if matches!(database, Database::Private(_)) { "postgres" } else { "generated" };
         let request = BackupRequest {
             series: SERIES.to_owned(),
