@@ -31,6 +31,8 @@ struct Patient {
     healthy: tempfile::TempDir,
     /// The cache as it was after the last backup.
     warm: tempfile::TempDir,
+    /// What the host remembered then.
+    state: tempfile::TempDir,
     first: (String, Vec<u8>),
     second: (String, Vec<u8>),
 }
@@ -46,8 +48,10 @@ impl Patient {
         copy_folder(&vault.repo(), healthy.path());
         let warm = tempfile::tempdir().unwrap();
         copy_folder(vault.cache(), warm.path());
+        let state = tempfile::tempdir().unwrap();
+        copy_folder(&vault.state(), state.path());
         vault.forget_cache();
-        Self { vault, healthy, warm, first, second }
+        Self { vault, healthy, warm, state, first, second }
     }
 
     /// All objects healthy; the cache is the one of before, or none.
@@ -55,8 +59,9 @@ impl Patient {
         fs::remove_dir_all(self.vault.repo()).unwrap();
         copy_folder(self.healthy.path(), &self.vault.repo());
         self.vault.forget_cache();
-        // What the host remembers would tell that the repository was turned back.
+        // What the host remembers of later days would tell that the repository was turned back.
         self.vault.forget_state();
+        copy_folder(self.state.path(), &self.vault.state());
         if warm {
             copy_folder(self.warm.path(), self.vault.cache());
         }

@@ -24,7 +24,7 @@ use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack, PREFIX_BYT
 use super::format::mark::{Mark, MarkKind};
 use super::format::session::SessionKind;
 use super::format::snapshot::seal;
-use super::memory::Remembered;
+use super::memory::{Question, Remembered};
 use super::objects::ObjectName;
 use super::reader::{Survey, blinded_hash};
 use super::session::{SeenPlan, Session};
@@ -513,6 +513,21 @@ impl BackupSession {
 
     /// Removes a mark that must not stand, and its snapshot.
     fn take_back(&self, mark: &MarkId, snapshot: &SnapshotId) {
+        // Whoever saw it meanwhile shall not take it for lost: here by what this host remembers, elsewhere by the word of a full key.
+        self.repo.memory.note_answer(Question::Rollback, &snapshot.to_string(), "taken back");
+        if self.repo.role() == Role::Full {
+            let forgotten = self.repo.put_mark(&Mark {
+                kind: MarkKind::Forgotten,
+                object: "snapshots".to_owned(),
+                time_ms: self.repo.clock.now().as_millisecond(),
+                supersedes: Vec::new(),
+                value: Some(snapshot.to_string()),
+                host: String::new(),
+            });
+            if let Err(error) = forgotten {
+                tracing::warn!("{error}");
+            }
+        }
         // Where that fails again and again, a mark without a snapshot stays: told by every check, until a repair gives it up.
         let mut taken_back = self.repo.storage.delete(&mark.key());
         for _ in 1..TAKE_BACK_TRIES {
