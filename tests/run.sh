@@ -164,6 +164,9 @@ install_servers "$target" >&2
 
 # --- the tests
 
+# Started with hang-ups ignored, as by nohup, the tests of signals would wait for ever.
+cargo() { env --default-signal=HUP cargo "$@"; }
+
 # A setting of the person who runs this must not reach the tests.
 while IFS='=' read -r name _; do
     case $name in
