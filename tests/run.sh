@@ -197,7 +197,7 @@ fi
 on_server() {
     local version=$1 tests=() name bin
     bin=DUMPVAULT_TEST_PG$version
-    for name in cli_postgres cli_postgres_databases cli_postgres_faults cli_postgres_hard cli_postgres_leftovers cli_postgres_parts \
+    for name in cli_postgres cli_postgres_databases cli_postgres_faults cli_postgres_hard cli_postgres_parts \
         cli_postgres_said cli_postgres_scripts cli_postgres_server cli_postgres_swap runbook source_postgres; do
         tests+=(--test "$name")
     done
