@@ -1,10 +1,10 @@
 //! `dumpvault key add`, `grant`, `rotate` and `revoke`: who holds a key, and what it may do.
 
 use super::{new_credential, now_ms, opened, told};
-use crate::cli::Context;
 use crate::cli::args::{GrantArgs, KeyAddArgs, RotateArgs};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
+use crate::cli::{Context, render};
 use crate::crypto::Role;
 use crate::id::AuthorId;
 use crate::repo::format::author::Statement;
@@ -104,12 +104,15 @@ pub(super) fn rotate(
     for author in &revoke {
         context.say(&format!("revoked key `{}`", repo.authors().name(author)));
     }
-    context.say(&format!("key epoch {epoch} is open; {authors} keys go on and need do nothing"));
+    let keys = render::count(authors, "key");
+    context.say(&format!("key epoch {epoch} is open for {keys}; no host has to do anything"));
     if dropped > 0 {
-        context.say(&format!("{dropped} objects no longer count: `dumpvault forget --foreign` removes them"));
+        context.say(&format!(
+            "objects that no longer count: {dropped}; `dumpvault forget --foreign` removes them"
+        ));
     }
     if packs_refused > 0 {
-        context.warn(format!("{packs_refused} packs do not hold what the revoked key said of them"));
+        context.warn(format!("packs that do not hold what the revoked key said of them: {packs_refused}"));
     }
     if sessions_ended > 0 {
         context.say(&format!("{sessions_ended} running backups were ended; they can be tried again at once"));

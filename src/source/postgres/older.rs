@@ -4,7 +4,7 @@
 //! what the dump holds. So the one line is taken out on its way.
 
 use super::filter::ScriptFilter;
-use super::sink::Psql;
+use super::sink::{AllButLast, Psql};
 use crate::source::command::ProcessSink;
 use crate::source::process::{Invocation, Limits};
 use crate::source::{Sink, SourceError};
@@ -113,8 +113,7 @@ impl Sink for ForOlderServer {
 ///
 /// An archive may come from somebody else, and `psql` runs more than SQL: so the script passes the filter like any other.
 pub(super) struct ScriptSink {
-    restore: ProcessSink,
-    held_back: Option<u8>,
+    restore: AllButLast,
     psql: JoinHandle<(Psql, io::Result<()>)>,
 }
 
@@ -128,20 +127,12 @@ impl ScriptSink {
     ) -> Result<Self, SourceError> {
         let psql = Psql::start(psql, limits.clone(), filter)?;
         let (restore, script) = ProcessSink::start_piped(restore, limits)?;
-        let restore = restore.allowing_early_end();
+        let restore = AllButLast::to(restore);
         let started = thread::Builder::new().name("script".to_owned()).spawn(move || hand_on(script, psql));
         match started {
-            Ok(psql) => Ok(Self { restore, held_back: None, psql }),
+            Ok(psql) => Ok(Self { restore, psql }),
             Err(source) => Err(SourceError::Start { program: "psql".to_owned(), source }),
         }
-    }
-
-    fn release(&mut self) -> io::Result<()> {
-        if let Some(byte) = self.held_back {
-            self.restore.write_all(&[byte])?;
-            self.held_back = None;
-        }
-        Ok(())
     }
 
     /// Why it failed: what `psql` says, where it stopped reading; else `failed`.
@@ -178,34 +169,18 @@ fn hand_on(mut script: ChildStdout, mut psql: Psql) -> (Psql, io::Result<()>) {
 
 impl Write for ScriptSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match bytes {
-            [] => Ok(0),
-            [last] => {
-                self.release()?;
-                self.held_back = Some(*last);
-                Ok(1)
-            }
-            [but_last @ .., _] => {
-                self.release()?;
-                self.restore.write(but_last)
-            }
-        }
+        self.restore.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.restore.flush()
     }
 }
 
 impl Sink for ScriptSink {
-    fn finish(mut self: Box<Self>) -> Result<(), SourceError> {
-        let released = self.release();
-        let Self { mut restore, psql, .. } = *self;
-        let ended = match released {
-            Ok(()) => restore.finish_with_output().map(drop),
-            Err(_) => Err(restore.reason()),
-        };
-        if let Err(failed) = ended {
+    fn finish(self: Box<Self>) -> Result<(), SourceError> {
+        let Self { restore, psql } = *self;
+        if let Err(failed) = restore.finish() {
             return Err(Self::reason_of(psql, failed));
         }
         match psql.join() {
@@ -219,15 +194,15 @@ impl Sink for ScriptSink {
     }
 
     fn abort(self: Box<Self>) {
-        let Self { restore, psql, .. } = *self;
-        Box::new(restore).abort();
+        let Self { restore, psql } = *self;
+        restore.abort();
         if let Ok((psql, _)) = psql.join() {
             psql.abort();
         }
     }
 
     fn fail_reason(self: Box<Self>) -> SourceError {
-        let Self { mut restore, psql, .. } = *self;
+        let Self { restore, psql } = *self;
         let failed = restore.reason();
         Self::reason_of(psql, failed)
     }

@@ -17,15 +17,49 @@ const COMMITTED: &str = "dumpvault:committed";
 /// So the last byte is held back until [`Sink::finish`]: a caller that finds the stream wrong at its very end can still abort.
 /// (In a tar archive, the last byte needed is not the last one.) And so it is no error when it leaves bytes unread: its exit
 /// status tells.
-pub(super) struct ArchiveSink {
+pub(super) struct ArchiveSink(AllButLast);
+
+impl ArchiveSink {
+    pub(super) fn start(invocation: &Invocation, limits: Limits) -> Result<Self, SourceError> {
+        Ok(Self(AllButLast::to(ProcessSink::start(invocation, Stdio::null(), limits)?)))
+    }
+}
+
+impl Write for ArchiveSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// `pg_restore`, and the last byte of what it is to get.
+pub(super) struct AllButLast {
     process: ProcessSink,
     held_back: Option<u8>,
 }
 
-impl ArchiveSink {
-    pub(super) fn start(invocation: &Invocation, limits: Limits) -> Result<Self, SourceError> {
-        let process = ProcessSink::start(invocation, Stdio::null(), limits)?.allowing_early_end();
-        Ok(Self { process, held_back: None })
+impl AllButLast {
+    pub(super) fn to(process: ProcessSink) -> Self {
+        Self { process: process.allowing_early_end(), held_back: None }
+    }
+
+    /// Hands over the last byte, too, and waits for the program's end.
+    pub(super) fn finish(mut self) -> Result<(), SourceError> {
+        if self.release().is_err() {
+            return Err(self.process.reason());
+        }
+        self.process.finish_with_output().map(drop)
+    }
+
+    pub(super) fn abort(self) {
+        Box::new(self.process).abort();
+    }
+
+    pub(super) fn reason(mut self) -> SourceError {
+        self.process.reason()
     }
 
     fn release(&mut self) -> io::Result<()> {
@@ -37,7 +71,7 @@ impl ArchiveSink {
     }
 }
 
-impl Write for ArchiveSink {
+impl Write for AllButLast {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match bytes {
             [] => Ok(0),
@@ -59,19 +93,16 @@ impl Write for ArchiveSink {
 }
 
 impl Sink for ArchiveSink {
-    fn finish(mut self: Box<Self>) -> Result<(), SourceError> {
-        if self.release().is_err() {
-            return Err(self.process.reason());
-        }
-        self.process.finish_with_output().map(drop)
+    fn finish(self: Box<Self>) -> Result<(), SourceError> {
+        self.0.finish()
     }
 
     fn abort(self: Box<Self>) {
-        Box::new(self.process).abort();
+        self.0.abort();
     }
 
-    fn fail_reason(mut self: Box<Self>) -> SourceError {
-        self.process.reason()
+    fn fail_reason(self: Box<Self>) -> SourceError {
+        self.0.reason()
     }
 }
 
