@@ -164,8 +164,8 @@ install_servers "$target" >&2
 
 # --- the tests
 
-# Started with hang-ups ignored, as by nohup, the tests of signals would wait for ever.
-cargo() { env --default-signal=HUP cargo "$@"; }
+# Who starts this may ignore signals: nohup does, and a shell's background jobs do. The tests of signals would wait for ever.
+cargo() { env --default-signal=HUP,INT,QUIT cargo "$@"; }
 
 # A setting of the person who runs this must not reach the tests.
 while IFS='=' read -r name _; do
@@ -197,7 +197,7 @@ fi
 on_server() {
     local version=$1 tests=() name bin
     bin=DUMPVAULT_TEST_PG$version
-    for name in cli_postgres cli_postgres_databases cli_postgres_faults cli_postgres_hard cli_postgres_parts \
+    for name in cli_postgres cli_postgres_databases cli_postgres_faults cli_postgres_hard cli_postgres_leftovers cli_postgres_parts \
         cli_postgres_said cli_postgres_scripts cli_postgres_server cli_postgres_swap runbook source_postgres; do
         tests+=(--test "$name")
     done
