@@ -237,7 +237,8 @@ fn done(work: &Work<'_>, into: &str, stats: ReadStats, findings: Option<&Finding
     let (bytes, checked) = match picked {
         None => (stream.bytes, "digest and length are right".to_owned()),
         Some(picked) => {
-            (stats.bytes, format!("{} tables with data; every chunk is right", picked.part.tables.len()))
+            let tables = render::count(picked.part.tables.len(), "table");
+            (stats.bytes, format!("{tables} with data; every chunk is right"))
         }
     };
     context.say(&format!(

@@ -197,7 +197,7 @@ impl Repository {
             writer.add(pack)?;
         }
         for id in &touched {
-            for pack in self.read_index(id)?.1.packs {
+            for pack in self.read_index(id).map_err(taken_away)?.1.packs {
                 // A pack that is missing and wanted stays named, so that errors can name it.
                 if goes(&pack.id) {
                     continue;
@@ -302,6 +302,16 @@ impl Repository {
             self.drop_catalog()?;
         }
         Ok(())
+    }
+}
+
+/// An index object that was there a moment ago went with another prune.
+fn taken_away(error: RepoError) -> RepoError {
+    match error {
+        RepoError::Missing { .. } => {
+            RepoError::Overtaken { what: format!("a prune ran at the same time: {error}") }
+        }
+        error => error,
     }
 }
 
