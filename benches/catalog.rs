@@ -5,11 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use dumpvault::codec::Codec;
-use dumpvault::id::{PackId, RepoId};
-use dumpvault::repo::catalog::Catalog;
-use dumpvault::repo::catalog::filter::chunk_key;
-use dumpvault::repo::format::index::{BlockKind, ChunkTable, IndexedPack};
+use dumpvault::base::id::{PackId, RepoId};
+use dumpvault::content::codec::Codec;
+use dumpvault::vault::catalog::Catalog;
+use dumpvault::vault::catalog::filter::chunk_key;
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, IndexedPack};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;

@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dumpvault::delta::{Differ, Sink};
+use dumpvault::content::delta::{Differ, Sink};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use std::convert::Infallible;
 use std::hint::black_box;

@@ -5,22 +5,22 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use dumpvault::chunker::{ChunkSizes, Chunker};
-use dumpvault::codec::{Codec, Compressor, Decompressor, Level};
-use dumpvault::content::{Inspector, Verdict};
-use dumpvault::crypto::{Credential, KeyBundle};
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::RepoId;
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::format::index::BlockKind;
-use dumpvault::repo::format::pack::PackBuffer;
-use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::writer::{Basis, CommitRequest, Committed, PipelineSettings};
-use dumpvault::repo::{Repository, Surroundings};
-use dumpvault::secret::{OsEntropy, Passphrase, SecretKey};
-use dumpvault::snapshot::{Proof, StreamFormat};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::RepoId;
+use dumpvault::base::secret::{OsEntropy, Passphrase, SecretKey};
+use dumpvault::content::chunker::{ChunkSizes, Chunker};
+use dumpvault::content::codec::{Codec, Compressor, Decompressor, Level};
+use dumpvault::content::inspect::{Inspector, Verdict};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::crypto::{Credential, KeyBundle};
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::format::index::BlockKind;
+use dumpvault::vault::format::pack::PackBuffer;
+use dumpvault::vault::reader::{Locator, ReadSettings};
+use dumpvault::vault::snapshot::{Proof, StreamFormat};
+use dumpvault::vault::writer::{Basis, CommitRequest, Committed, PipelineSettings};
+use dumpvault::vault::{Repository, Surroundings};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::Read;

@@ -7,25 +7,25 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use dumpvault::codec::{Codec, Compressor, Level};
-use dumpvault::crypto::{BlockNonce, Credential, KeyBundle, KeyFile, PackKey};
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::{ChunkId, NodeId, PackId, RepoId, SnapshotId, StreamDigest};
-use dumpvault::repo::format::author::Statement;
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::format::header::{Header, ObjectType};
-use dumpvault::repo::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
-use dumpvault::repo::format::mark::{Mark, MarkKind};
-use dumpvault::repo::format::pack::PackBuffer;
-use dumpvault::repo::format::slot::{Label, Slot};
-use dumpvault::repo::format::snapshot;
-use dumpvault::repo::gc::PruneSettings;
-use dumpvault::repo::{Repository, Surroundings, pack_key};
-use dumpvault::secret::{OsEntropy, SecretKey};
-use dumpvault::snapshot::recipe::{Base, Entry, NodeError, TreeBuilder};
-use dumpvault::snapshot::{Body, Head, Proof, State, Stream, StreamFormat, StreamStats};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::{ChunkId, NodeId, PackId, RepoId, SnapshotId, StreamDigest};
+use dumpvault::base::secret::{OsEntropy, SecretKey};
+use dumpvault::content::codec::{Codec, Compressor, Level};
 use dumpvault::storage::Storage;
 use dumpvault::storage::local::LocalStorage;
+use dumpvault::vault::crypto::{BlockNonce, Credential, KeyBundle, KeyFile, PackKey};
+use dumpvault::vault::format::author::Statement;
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::format::header::{Header, ObjectType};
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
+use dumpvault::vault::format::mark::{Mark, MarkKind};
+use dumpvault::vault::format::pack::PackBuffer;
+use dumpvault::vault::format::slot::{Label, Slot};
+use dumpvault::vault::format::snapshot;
+use dumpvault::vault::gc::PruneSettings;
+use dumpvault::vault::snapshot::recipe::{Base, Entry, NodeError, TreeBuilder};
+use dumpvault::vault::snapshot::{Body, Head, Proof, State, Stream, StreamFormat, StreamStats};
+use dumpvault::vault::{Repository, Surroundings, pack_key};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;

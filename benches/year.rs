@@ -11,25 +11,25 @@
 //! needs both whole dumps on disk. With `--restore` every tenth day is restored and compared.
 
 use clap::Parser;
-use dumpvault::clock::{Clock, FixedClock};
-use dumpvault::codec::Level;
-use dumpvault::crypto::Credential;
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::ops::backup::{
+use dumpvault::base::calendar::Calendar;
+use dumpvault::base::clock::{Clock, FixedClock};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::secret::{OsEntropy, Passphrase};
+use dumpvault::content::codec::Level;
+use dumpvault::engine::backup::{
     BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, StartedDump, backup,
 };
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::gc::PruneSettings;
-use dumpvault::repo::reader::{BlockReader, Locator, ReadSettings, RecipeWalker, Survey};
-use dumpvault::repo::{Repository, Surroundings};
-use dumpvault::secret::{OsEntropy, Passphrase};
-use dumpvault::snapshot::retention::{Candidate, Policy, Reckoning, decide};
-use dumpvault::snapshot::tags::Calendar;
-use dumpvault::snapshot::{Proof, Stream};
 use dumpvault::source::sample::{Churn, SampleConfig, SampleDump};
 use dumpvault::source::{Dump, SourceError};
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::crypto::Credential;
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::gc::PruneSettings;
+use dumpvault::vault::reader::{BlockReader, Locator, ReadSettings, RecipeWalker, Survey};
+use dumpvault::vault::snapshot::retention::{Candidate, Policy, Reckoning, decide};
+use dumpvault::vault::snapshot::{Proof, Stream};
+use dumpvault::vault::{Repository, Surroundings};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::error::Error;

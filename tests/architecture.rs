@@ -109,7 +109,7 @@ fn modules_form_no_cycle() {
 
 #[test]
 fn imports_are_found_in_all_their_forms() {
-    assert_eq!(imports("use crate::repo::x; let y = crate::id::Z;"), ["repo", "id"]);
+    assert_eq!(imports("use crate::vault::x; let y = crate::base::id::Z;"), ["repo", "id"]);
     assert_eq!(imports("use crate::{event::Event, id};"), ["event", "id"]);
 }
 

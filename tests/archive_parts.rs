@@ -2,21 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use dumpvault::crypto::Credential;
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::ops::restore::{Chosen, Target, choose};
-use dumpvault::pgarchive::Selection;
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::reader::ReadSettings;
-use dumpvault::repo::writer::{Basis, CommitRequest, PipelineSettings};
-use dumpvault::repo::{Repository, Surroundings};
-use dumpvault::secret::{OsEntropy, Passphrase};
-use dumpvault::snapshot::name::SnapshotName;
-use dumpvault::snapshot::selection::Viewpoint;
-use dumpvault::snapshot::{Proof, StreamFormat};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::name::SnapshotName;
+use dumpvault::base::secret::{OsEntropy, Passphrase};
+use dumpvault::content::pg::Selection;
+use dumpvault::engine::restore::{Chosen, Target, choose};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::storage::{Listed, Put, Storage, StorageError};
+use dumpvault::vault::crypto::Credential;
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::reader::ReadSettings;
+use dumpvault::vault::snapshot::selection::Viewpoint;
+use dumpvault::vault::snapshot::{Proof, StreamFormat};
+use dumpvault::vault::writer::{Basis, CommitRequest, PipelineSettings};
+use dumpvault::vault::{Repository, Surroundings};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
@@ -69,7 +69,8 @@ fn store(repo: &Repository, dump: &[u8]) {
     let mut catalog = repo.catalog(&Silent).unwrap();
     let history = repo.history(&mut catalog).unwrap();
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
-    let settings = PipelineSettings { level: dumpvault::codec::Level::DEFAULT, read_back: true, workers: 2 };
+    let settings =
+        PipelineSettings { level: dumpvault::content::codec::Level::DEFAULT, read_back: true, workers: 2 };
     let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
     let stored = session.store("shop", &mut &dump[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::PgCustom, BTreeMap::new());

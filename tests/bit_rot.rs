@@ -9,24 +9,24 @@
 #[path = "support/small.rs"]
 mod small;
 
-use dumpvault::crypto::{KeyBundle, Role};
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::PackId;
-use dumpvault::ops::check::check;
-use dumpvault::repo::format::index::Index;
-use dumpvault::repo::format::mark::{Mark, MarkKind};
-use dumpvault::repo::format::pack::{FOOTER_BYTES, Footer};
-use dumpvault::repo::format::plan::Plan;
-use dumpvault::repo::format::session::SessionKind;
-use dumpvault::repo::format::slot::Slot;
-use dumpvault::repo::gc::PruneSettings;
-use dumpvault::repo::rotation::{RotateRequest, Rotation};
-use dumpvault::repo::session::Session;
-use dumpvault::repo::verify::{CheckSettings, ReadData, check_storage};
-use dumpvault::repo::{RepoError, Repository, pack_key};
-use dumpvault::secret::OsEntropy;
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::PackId;
+use dumpvault::base::secret::OsEntropy;
+use dumpvault::engine::check::check;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::crypto::{KeyBundle, Role};
+use dumpvault::vault::format::index::Index;
+use dumpvault::vault::format::mark::{Mark, MarkKind};
+use dumpvault::vault::format::pack::{FOOTER_BYTES, Footer};
+use dumpvault::vault::format::plan::Plan;
+use dumpvault::vault::format::session::SessionKind;
+use dumpvault::vault::format::slot::Slot;
+use dumpvault::vault::gc::PruneSettings;
+use dumpvault::vault::rotation::{RotateRequest, Rotation};
+use dumpvault::vault::session::Session;
+use dumpvault::vault::verify::{CheckSettings, ReadData, check_storage};
+use dumpvault::vault::{RepoError, Repository, pack_key};
 use small::{Dice, HandClock, Kept};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -242,8 +242,8 @@ fn forgotten_marks(storage: &MemoryStorage) -> BTreeSet<String> {
 fn bundle(repo: &Repository, storage: &MemoryStorage) -> KeyBundle {
     let slots = small::keys(storage, "keys/").into_iter();
     let slots = slots.map(|key| Slot::decode(&storage.get(&key, u64::MAX).unwrap(), &repo.id()).unwrap());
-    let mut opened =
-        slots.filter_map(|slot| slot.open(&small::credential(), dumpvault::crypto::KdfCaps::USUAL).ok());
+    let mut opened = slots
+        .filter_map(|slot| slot.open(&small::credential(), dumpvault::vault::crypto::KdfCaps::USUAL).ok());
     opened.next().unwrap()
 }
 

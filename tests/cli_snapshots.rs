@@ -277,11 +277,11 @@ fn given_help_then_every_command_has_it_with_an_example() {
 
 /// A repository with a snapshot whose state, proof and format have numbers that mean nothing here. It opens with the vault's key file.
 fn newer(vault: &Vault, dump: &[u8]) {
-    use dumpvault::crypto::{Credential, KeyFile};
-    use dumpvault::repo::format::snapshot;
-    use dumpvault::secret::OsEntropy;
-    use dumpvault::snapshot::{Proof, State, StreamFormat};
+    use dumpvault::base::secret::OsEntropy;
     use dumpvault::storage::Storage;
+    use dumpvault::vault::crypto::{Credential, KeyFile};
+    use dumpvault::vault::format::snapshot;
+    use dumpvault::vault::snapshot::{Proof, State, StreamFormat};
     use test_writer::{RAW, RawNode, TestWriter};
 
     let mut writer = TestWriter::create(&vault.repo());
@@ -301,7 +301,7 @@ fn newer(vault: &Vault, dump: &[u8]) {
     writer.commit(known);
     (head.state, head.counter, head.time_ms) = (State::from_number(9), 2, head.time_ms + 86_400_000);
     let bytes = snapshot::seal(&head, &body, writer.repo, &writer.keys, &OsEntropy).unwrap();
-    let unknown = dumpvault::id::SnapshotId::from_bytes(writer.put("snapshots", &bytes));
+    let unknown = dumpvault::base::id::SnapshotId::from_bytes(writer.put("snapshots", &bytes));
     writer.commit(unknown);
     writer.slot(&Credential::KeyFile(KeyFile::create(&vault.key_file(), &OsEntropy).unwrap()));
 }

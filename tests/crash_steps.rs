@@ -11,21 +11,21 @@
 #[path = "support/small.rs"]
 mod small;
 
-use dumpvault::codec::Level;
-use dumpvault::crypto::Role;
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::PackId;
-use dumpvault::ops::copy::{CopyRequest, Fate};
-use dumpvault::ops::{self, OpError};
-use dumpvault::repo::format::mark::MarkKind;
-use dumpvault::repo::gc::{PruneReport, PruneSettings};
-use dumpvault::repo::reader::ReadSettings;
-use dumpvault::repo::{RepoError, Repository};
-use dumpvault::snapshot::tags::Calendar;
+use dumpvault::base::calendar::Calendar;
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::PackId;
+use dumpvault::content::codec::Level;
+use dumpvault::engine::copy::{CopyRequest, Fate};
+use dumpvault::engine::{self, OpError};
 use dumpvault::storage::ErrorKind;
 use dumpvault::storage::Storage;
 use dumpvault::storage::faulty::{Fault, Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::crypto::Role;
+use dumpvault::vault::format::mark::MarkKind;
+use dumpvault::vault::gc::{PruneReport, PruneSettings};
+use dumpvault::vault::reader::ReadSettings;
+use dumpvault::vault::{RepoError, Repository};
 use small::{HandClock, Kept};
 use std::path::Path;
 use std::sync::Arc;
@@ -258,7 +258,7 @@ fn copy(from: &Repository, originals: &[Kept], to: &Repository, world: &World) -
         by: "test".into(),
         dry_run: false,
     };
-    let report = ops::copy::copy(from, to, world.clock.as_ref(), &request, &Silent, &Cancel::new());
+    let report = engine::copy::copy(from, to, world.clock.as_ref(), &request, &Silent, &Cancel::new());
     let report = report.map_err(repo_error)?;
     let copies = report.snapshots.iter().filter_map(|copied| match &copied.fate {
         Fate::Copied(committed) => {
@@ -466,7 +466,7 @@ fn repair_packs_and_snapshots() {
         let repair = repo.repair_packs("test", world.now_ms(), &Silent, &Cancel::new())?;
         assert!(repair.set_aside.iter().any(|aside| aside.pack == broken), "{repair:?}");
         let repaired =
-            dumpvault::ops::repair::repair_snapshots(repo, &*world.clock, "t", 1, &Silent, &Cancel::new());
+            dumpvault::engine::repair::repair_snapshots(repo, &*world.clock, "t", 1, &Silent, &Cancel::new());
         match repaired {
             Ok(repair) => assert!(repair.marked.len() + repair.still.len() >= ids.len(), "{repair:?}"),
             Err(error) => assert!(error.to_string().contains("gone"), "{error}"),

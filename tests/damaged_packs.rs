@@ -8,16 +8,16 @@
 #[path = "support/small.rs"]
 mod small;
 
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::PackId;
-use dumpvault::ops::check::check;
-use dumpvault::ops::repair::repair_snapshots;
-use dumpvault::repo::format::index::BlockKind;
-use dumpvault::repo::gc::{PruneReport, PruneSettings};
-use dumpvault::repo::verify::{CheckReport, CheckSettings, ReadData};
-use dumpvault::repo::{RepoError, Repository, pack_key};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::PackId;
+use dumpvault::engine::check::check;
+use dumpvault::engine::repair::repair_snapshots;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::format::index::BlockKind;
+use dumpvault::vault::gc::{PruneReport, PruneSettings};
+use dumpvault::vault::verify::{CheckReport, CheckSettings, ReadData};
+use dumpvault::vault::{RepoError, Repository, pack_key};
 use small::{HandClock, Kept};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,7 @@ impl Vault {
         self.storage.size(&pack_key(pack)).unwrap().is_some()
     }
 
-    fn repair_packs(&self) -> dumpvault::repo::repair::PacksRepair {
+    fn repair_packs(&self) -> dumpvault::vault::repair::PacksRepair {
         self.repo.repair_packs("test", self.clock.now_ms(), &Silent, &Cancel::new()).unwrap()
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use dumpvault::delta::{Differ, Sink, Summary};
+use dumpvault::content::delta::{Differ, Sink, Summary};
 use dumpvault::source::sample::{Churn, SampleConfig, SampleDump};
 use std::collections::HashMap;
 use std::convert::Infallible;

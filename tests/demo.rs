@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use dumpvault::event::Cancel;
+use dumpvault::base::event::Cancel;
 use dumpvault::source::postgres::{Clients, PrivateServer};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

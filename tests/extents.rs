@@ -2,26 +2,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use dumpvault::clock::SystemClock;
-use dumpvault::codec::Level;
-use dumpvault::crypto::{Credential, Role};
-use dumpvault::event::{Cancel, Event, Observer, Silent};
-use dumpvault::ops::OpError;
-use dumpvault::ops::backup::{
+use dumpvault::base::calendar::Calendar;
+use dumpvault::base::clock::SystemClock;
+use dumpvault::base::event::{Cancel, Event, Observer, Silent};
+use dumpvault::base::name::SnapshotName;
+use dumpvault::base::secret::{OsEntropy, Passphrase};
+use dumpvault::content::codec::Level;
+use dumpvault::engine::OpError;
+use dumpvault::engine::backup::{
     BackupReport, BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, StartedDump, backup,
 };
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::format::index::BlockKind;
-use dumpvault::repo::reader::{BlockReader, Locator, ReadSettings, ReadStats, RecipeWalker, Survey};
-use dumpvault::repo::{Repository, Surroundings};
-use dumpvault::secret::{OsEntropy, Passphrase};
-use dumpvault::snapshot::name::SnapshotName;
-use dumpvault::snapshot::tags::Calendar;
-use dumpvault::snapshot::{Proof, Stream, StreamStats};
 use dumpvault::source::sample::{Churn, SampleConfig, SampleDump};
 use dumpvault::source::{Dump, SourceError};
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::crypto::{Credential, Role};
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::format::index::BlockKind;
+use dumpvault::vault::reader::{BlockReader, Locator, ReadSettings, ReadStats, RecipeWalker, Survey};
+use dumpvault::vault::snapshot::{Proof, Stream, StreamStats};
+use dumpvault::vault::{Repository, Surroundings};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};

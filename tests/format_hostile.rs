@@ -13,10 +13,10 @@ mod independent;
 #[allow(dead_code)]
 mod test_writer;
 
-use dumpvault::id::{NodeId, PackId};
-use dumpvault::repo::RepoError;
-use dumpvault::snapshot::Stream;
+use dumpvault::base::id::{NodeId, PackId};
 use dumpvault::storage::Storage;
+use dumpvault::vault::RepoError;
+use dumpvault::vault::snapshot::Stream;
 use hostile::{OUTPUT_BYTES_MAX, confined, independent_refuses, only_restored, refused};
 use test_writer::{
     Block, DAMAGED, DATA, Described, PackLies, RAW, RECIPE, RawNode, TestWriter, ZSTD, columns, put_varint,
@@ -124,7 +124,12 @@ fn extents_of_nothing_and_from_nowhere_are_refused() {
         (RawNode { len: 1, body: vec![0xff; 11], ..RawNode::default() }, "too large"),
         (RawNode { len: 1, body: vec![0x80], ..RawNode::default() }, "cut short"),
     ] {
-        assert!(dumpvault::snapshot::recipe::Node::decode(&node.encode()).unwrap_err().what.contains(words));
+        assert!(
+            dumpvault::vault::snapshot::recipe::Node::decode(&node.encode())
+                .unwrap_err()
+                .what
+                .contains(words)
+        );
     }
     refused(&["goes on from nothing"], |writer| {
         text(writer);
@@ -302,7 +307,7 @@ fn a_recipe_that_is_a_data_chunk_is_refused() {
 
 /// A stream of `len` bytes from one data block that holds what it likes.
 fn of_block(writer: &mut TestWriter, block: Block, len: u32) -> Stream {
-    let chunk = dumpvault::id::ChunkId::from_bytes(block.chunks[0].0);
+    let chunk = dumpvault::base::id::ChunkId::from_bytes(block.chunks[0].0);
     writer.pack(&[block]);
     rooted(writer, &RawNode::default().table(&[chunk]).extent(0, 0, u64::from(len)))
 }
@@ -393,9 +398,9 @@ fn lying_columns(writer: &TestWriter) -> Vec<[Vec<u8>; 3]> {
 /// The check finds that many index objects that count for nothing, and no damage.
 fn foreign_indexes(folder: &std::path::Path, count: usize) {
     let report = opened(folder).check(
-        dumpvault::repo::verify::CheckSettings::new(dumpvault::repo::verify::ReadData::Nothing, 0, 2),
-        &dumpvault::event::Silent,
-        &dumpvault::event::Cancel::new(),
+        dumpvault::vault::verify::CheckSettings::new(dumpvault::vault::verify::ReadData::Nothing, 0, 2),
+        &dumpvault::base::event::Silent,
+        &dumpvault::base::event::Cancel::new(),
     );
     let report = report.unwrap();
     assert!(report.is_clean(), "{report:?}");
@@ -404,15 +409,15 @@ fn foreign_indexes(folder: &std::path::Path, count: usize) {
 }
 
 /// The repository in `folder`, opened with the key beside it.
-fn opened(folder: &std::path::Path) -> dumpvault::repo::Repository {
-    let key = dumpvault::crypto::KeyFile::read(&folder.join("key")).unwrap().0;
+fn opened(folder: &std::path::Path) -> dumpvault::vault::Repository {
+    let key = dumpvault::vault::crypto::KeyFile::read(&folder.join("key")).unwrap().0;
     let storage = dumpvault::storage::local::LocalStorage::open(folder.join("repository")).unwrap();
-    let surroundings = dumpvault::repo::Surroundings::new(
-        std::sync::Arc::new(dumpvault::secret::OsEntropy),
+    let surroundings = dumpvault::vault::Surroundings::new(
+        std::sync::Arc::new(dumpvault::base::secret::OsEntropy),
         folder.join("cache"),
     );
-    let key = dumpvault::crypto::Credential::KeyFile(key);
-    dumpvault::repo::Repository::open(std::sync::Arc::new(storage), &key, &surroundings).unwrap()
+    let key = dumpvault::vault::crypto::Credential::KeyFile(key);
+    dumpvault::vault::Repository::open(std::sync::Arc::new(storage), &key, &surroundings).unwrap()
 }
 
 #[test]
@@ -535,7 +540,8 @@ fn a_mark_takes_nothing_back_that_its_author_may_not_take_back() {
     let committed = writer.commit(snapshot);
     let object = format!("snapshots/{snapshot}");
     let pinned = writer.mark(3, &object, &[], true);
-    let other = writer.author(dumpvault::crypto::Role::Append, &["*"], &folder.path().join("repository"));
+    let other =
+        writer.author(dumpvault::vault::crypto::Role::Append, &["*"], &folder.path().join("repository"));
     // Signed by nobody, and by one who may only add: of the kind that clears, of the same, of one that nobody knows.
     for kind in [6, 3, 2, test_writer::COMMITTED, 200] {
         writer.mark(kind, &object, &[committed, pinned], false);
@@ -544,18 +550,18 @@ fn a_mark_takes_nothing_back_that_its_author_may_not_take_back() {
     other.mark(test_writer::COMMITTED, &format!("snapshots/{}", "ab".repeat(32)), &[committed], true);
     let history = |writer: &TestWriter| {
         let key = folder.path().join("key");
-        let key = dumpvault::crypto::KeyFile::create(&key, &dumpvault::secret::OsEntropy);
-        let key = dumpvault::crypto::Credential::KeyFile(key.unwrap());
+        let key = dumpvault::vault::crypto::KeyFile::create(&key, &dumpvault::base::secret::OsEntropy);
+        let key = dumpvault::vault::crypto::Credential::KeyFile(key.unwrap());
         writer.slot(&key);
-        let surroundings = dumpvault::repo::Surroundings::new(
-            std::sync::Arc::new(dumpvault::secret::OsEntropy),
+        let surroundings = dumpvault::vault::Surroundings::new(
+            std::sync::Arc::new(dumpvault::base::secret::OsEntropy),
             folder.path().join("cache"),
         );
         let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(
             dumpvault::storage::local::LocalStorage::open(folder.path().join("repository")).unwrap(),
         );
-        let repo = dumpvault::repo::Repository::open(storage, &key, &surroundings).unwrap();
-        let mut catalog = repo.catalog(&dumpvault::event::Silent).unwrap();
+        let repo = dumpvault::vault::Repository::open(storage, &key, &surroundings).unwrap();
+        let mut catalog = repo.catalog(&dumpvault::base::event::Silent).unwrap();
         let history = repo.history(&mut catalog).unwrap();
         std::fs::remove_file(folder.path().join("key")).unwrap();
         let listed: Vec<_> = history.snapshots.iter().map(|summary| summary.id).collect();
@@ -578,7 +584,7 @@ fn names_that_climb_out_of_the_repository_are_only_names() {
             let stream = honest(writer);
             let hex = "ab".repeat(32);
             let folder = std::path::PathBuf::from(writer.storage.location());
-            let other = writer.author(dumpvault::crypto::Role::Append, &["*"], &folder);
+            let other = writer.author(dumpvault::vault::crypto::Role::Append, &["*"], &folder);
             for name in [
                 "../../etc/passwd".into(),
                 format!("snapshots/../../{hex}"),
@@ -613,17 +619,20 @@ fn a_damage_mark_for_another_object_with_a_packs_id_says_nothing_of_the_pack() {
     };
     writer.mark(DAMAGED, &format!("index/{pack}"), &[], true);
     writer.mark(DAMAGED, &format!("../packs/{pack}"), &[], true);
-    let key = dumpvault::crypto::KeyFile::create(&folder.path().join("key"), &dumpvault::secret::OsEntropy)
-        .unwrap();
-    let key = dumpvault::crypto::Credential::KeyFile(key);
+    let key = dumpvault::vault::crypto::KeyFile::create(
+        &folder.path().join("key"),
+        &dumpvault::base::secret::OsEntropy,
+    )
+    .unwrap();
+    let key = dumpvault::vault::crypto::Credential::KeyFile(key);
     writer.slot(&key);
-    let surroundings = dumpvault::repo::Surroundings::new(
-        std::sync::Arc::new(dumpvault::secret::OsEntropy),
+    let surroundings = dumpvault::vault::Surroundings::new(
+        std::sync::Arc::new(dumpvault::base::secret::OsEntropy),
         folder.path().join("cache"),
     );
     let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(writer.storage);
-    let repo = dumpvault::repo::Repository::open(storage, &key, &surroundings).unwrap();
-    let mut catalog = repo.catalog(&dumpvault::event::Silent).unwrap();
+    let repo = dumpvault::vault::Repository::open(storage, &key, &surroundings).unwrap();
+    let mut catalog = repo.catalog(&dumpvault::base::event::Silent).unwrap();
     assert!(repo.history(&mut catalog).unwrap().damaged_packs.is_empty());
 }
 
@@ -653,14 +662,14 @@ fn a_slot_that_asks_for_the_machine_is_refused_before_it_gets_it() {
         let repository = folder.path().join(format!("{passes}-{memory_kib}-{lanes}"));
         let writer = TestWriter::create(&repository);
         writer.slot_asking(passes, memory_kib, lanes);
-        let passphrase = dumpvault::secret::Passphrase::new("any".into());
-        let surroundings = dumpvault::repo::Surroundings::new(
-            std::sync::Arc::new(dumpvault::secret::OsEntropy),
+        let passphrase = dumpvault::base::secret::Passphrase::new("any".into());
+        let surroundings = dumpvault::vault::Surroundings::new(
+            std::sync::Arc::new(dumpvault::base::secret::OsEntropy),
             folder.path().join("cache"),
         );
         let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(writer.storage);
-        let credential = dumpvault::crypto::Credential::Passphrase(passphrase);
-        let error = dumpvault::repo::Repository::open(storage, &credential, &surroundings).unwrap_err();
+        let credential = dumpvault::vault::crypto::Credential::Passphrase(passphrase);
+        let error = dumpvault::vault::Repository::open(storage, &credential, &surroundings).unwrap_err();
         assert!(error.to_string().contains("refused key-derivation costs"), "{error}");
         let output = independent::read(&repository, &independent::Unlock::Password("any"), &["--list"]);
         let message = String::from_utf8(output.stderr).unwrap();

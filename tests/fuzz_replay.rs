@@ -10,20 +10,20 @@ mod small;
 #[allow(clippy::expect_used, reason = "a target that cannot go on has found something")]
 mod targets;
 
-use dumpvault::crypto::{Role, SubKey};
-use dumpvault::id::{IndexId, PackId, PlanId, SessionId};
-use dumpvault::pgarchive::Toc;
-use dumpvault::repo::format::author::Statement;
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::format::epoch::{Close, Heir};
-use dumpvault::repo::format::index::{Index, IndexedPack};
-use dumpvault::repo::format::mark::{Mark, MarkKind};
-use dumpvault::repo::format::plan::Plan;
-use dumpvault::repo::format::session::{SessionKind, SessionState};
-use dumpvault::repo::format::signed::SIGNATURE_BYTES;
-use dumpvault::repo::format::slot::{Label, Slot};
-use dumpvault::repo::format::{pack, snapshot};
-use dumpvault::snapshot::recipe::{Base, Child, Content, Entry, Node};
+use dumpvault::base::id::{IndexId, PackId, PlanId, SessionId};
+use dumpvault::content::pg::Toc;
+use dumpvault::vault::crypto::{Role, SubKey};
+use dumpvault::vault::format::author::Statement;
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::format::epoch::{Close, Heir};
+use dumpvault::vault::format::index::{Index, IndexedPack};
+use dumpvault::vault::format::mark::{Mark, MarkKind};
+use dumpvault::vault::format::plan::Plan;
+use dumpvault::vault::format::session::{SessionKind, SessionState};
+use dumpvault::vault::format::signed::SIGNATURE_BYTES;
+use dumpvault::vault::format::slot::{Label, Slot};
+use dumpvault::vault::format::{pack, snapshot};
+use dumpvault::vault::snapshot::recipe::{Base, Child, Content, Entry, Node};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use small::Dice;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,7 @@ fn the_objects_of_the_corpus_are_of_the_present_format() {
     let close = Close::open(&object("epoch", "object"), &REPO, keys()).unwrap();
     assert!(close.next_epoch(keys()).unwrap().is_some());
     for name in ["full", "append"] {
-        dumpvault::crypto::KeyBundle::decode(&object("bundle", name)).unwrap();
+        dumpvault::vault::crypto::KeyBundle::decode(&object("bundle", name)).unwrap();
     }
 }
 
@@ -173,7 +173,7 @@ fn inner(object: &[u8], key: SubKey, tie: &[u8]) -> Vec<u8> {
     let nonce = decoder.bytes().unwrap().try_into().unwrap();
     decoder.u8().unwrap();
     let bytes = decoder.bytes().unwrap().to_vec();
-    let sealed = dumpvault::crypto::SmallSealed { nonce, bytes };
+    let sealed = dumpvault::vault::crypto::SmallSealed { nonce, bytes };
     sealed.open(&keys().newest().sub_key(key), &[header, tie].concat()).unwrap()
 }
 
@@ -194,8 +194,8 @@ fn write_seeds() {
     seed("bundle", "append", &keys().to_append().encode().unwrap());
     let mut buffer = pack::PackBuffer::default();
     let chunk = ([1; 32], 5u32);
-    let kind = dumpvault::repo::format::index::BlockKind::Data;
-    buffer.push(kind, dumpvault::codec::Codec::Raw, b"", b"bytes", &[chunk]);
+    let kind = dumpvault::vault::format::index::BlockKind::Data;
+    buffer.push(kind, dumpvault::content::codec::Codec::Raw, b"", b"bytes", &[chunk]);
     let sealed = buffer.seal(REPO, keys(), &Same, true).unwrap();
     // The padding is of no interest.
     let table_end = sealed.bytes.len() - pack::FOOTER_BYTES;
@@ -208,8 +208,10 @@ fn write_seeds() {
     let index = index.seal(REPO, keys(), &Same).unwrap();
     seed("index", "object", &index);
     let (front, rest) = index[..index.len() - SIGNATURE_BYTES].split_at(32);
-    let small =
-        dumpvault::crypto::SmallSealed { nonce: rest[..24].try_into().unwrap(), bytes: rest[24..].into() };
+    let small = dumpvault::vault::crypto::SmallSealed {
+        nonce: rest[..24].try_into().unwrap(),
+        bytes: rest[24..].into(),
+    };
     let plain = small.open(&keys().newest().sub_key(SubKey::Index), front).unwrap();
     seed("index", "content", unpadded(&plain));
     seed("index", "padded-content", &plain);
@@ -239,8 +241,8 @@ fn write_author_seeds() {
 fn write_block_seeds() {
     let mut stored = Vec::new();
     let plain = small::table(30, 1);
-    let mut codec = dumpvault::codec::Compressor::default();
-    let level = dumpvault::codec::Level::DEFAULT;
+    let mut codec = dumpvault::content::codec::Compressor::default();
+    let level = dumpvault::content::codec::Level::DEFAULT;
     let mut padded = plain;
     padded.resize(2048, b' ');
     let used = codec.compress(&padded, level, &mut stored).unwrap();
@@ -283,7 +285,7 @@ fn write_history_seeds() {
     let repo = small::init(storage, cache.path()).unwrap();
     let first = small::backup(&repo, 1, &small::table(60, 1), None).unwrap();
     small::backup(&repo, 2, &small::table(60, 2), Some(&first.stream)).unwrap();
-    let mut catalog = repo.catalog(&dumpvault::event::Silent).unwrap();
+    let mut catalog = repo.catalog(&dumpvault::base::event::Silent).unwrap();
     let history = repo.history(&mut catalog).unwrap();
     let newest = history.snapshots.last().unwrap();
     let body = repo.body(&mut catalog, &newest.id).unwrap();
@@ -298,7 +300,7 @@ fn write_history_seeds() {
 }
 
 fn write_recipe_seeds() {
-    let chunk = |n: u8| dumpvault::id::ChunkId::from_bytes([n; 32]);
+    let chunk = |n: u8| dumpvault::base::id::ChunkId::from_bytes([n; 32]);
     let entries = vec![
         Entry::Extent { chunk: chunk(1), offset: 0, len: 300 },
         Entry::Copy { offset: 10, len: 50_000 },
@@ -306,11 +308,12 @@ fn write_recipe_seeds() {
         Entry::Extent { chunk: chunk(2), offset: 82, len: 1000 },
         Entry::Copy { offset: 60_000, len: 1 },
     ];
-    let root = dumpvault::id::NodeId::from_bytes([4; 32]);
+    let root = dumpvault::base::id::NodeId::from_bytes([4; 32]);
     let base = Some(Base { root, depth: 3, checkpoint: 1 });
     let node = Node { len: entries.iter().map(Entry::len).sum(), base, content: Content::Leaf(entries) };
     seed("recipe", "leaf-on-a-base", &node.encode().unwrap());
-    let child = |n: u8| Child { id: dumpvault::id::NodeId::from_bytes([n; 32]), len: u64::from(n) * 1000 };
+    let child =
+        |n: u8| Child { id: dumpvault::base::id::NodeId::from_bytes([n; 32]), len: u64::from(n) * 1000 };
     let children = (1..4).map(child).collect();
     let content = Content::Inner { level: 1, children };
     seed("recipe", "inner", &Node { len: 6000, base: None, content }.encode().unwrap());
@@ -324,7 +327,7 @@ fn write_dump_seeds() {
     let head = Toc::parse(&dump).unwrap().head_bytes() as usize;
     seed("archive", "sample-front", &dump[..(head + 2000).min(dump.len())]);
     seed("toc", "sample-head", &dump[..head]);
-    let mut survey = dumpvault::pgarchive::ArchiveSurvey::new();
+    let mut survey = dumpvault::content::pg::ArchiveSurvey::new();
     survey.push(&dump);
     seed("table_map", "sample", &survey.finish().unwrap().encode());
     let script = "--\n-- PostgreSQL database dump\n--\n\nSET statement_timeout = 0;\nCREATE TABLE public.t (a integer, b text);\n\
@@ -337,7 +340,7 @@ fn write_dump_seeds() {
                   CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END;\n\
                   COPY public.\"t\" (a) FROM stdin;\n\\! id\n\\.\n\\connect target\n\\unrestrict abc\n";
     seed("psql_filter", "quotes", quotes.as_bytes());
-    let mut scanner = dumpvault::pgarchive::ScriptScanner::new();
+    let mut scanner = dumpvault::content::pg::ScriptScanner::new();
     scanner.push(script.as_bytes());
     if let Ok(map) = scanner.finish() {
         seed("table_map", "plain-dump", &map.encode());

@@ -15,17 +15,17 @@ mod independent;
 mod test_writer;
 
 use contents::content;
-use dumpvault::crypto::{Credential, KeyFile};
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::SnapshotId;
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::writer::{Basis, CommitRequest, PipelineSettings};
-use dumpvault::repo::{Repository, Surroundings};
-use dumpvault::secret::OsEntropy;
-use dumpvault::snapshot::{Proof, Stream, StreamFormat};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::SnapshotId;
+use dumpvault::base::secret::OsEntropy;
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::local::LocalStorage;
+use dumpvault::vault::crypto::{Credential, KeyFile};
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::reader::{Locator, ReadSettings};
+use dumpvault::vault::snapshot::{Proof, Stream, StreamFormat};
+use dumpvault::vault::writer::{Basis, CommitRequest, PipelineSettings};
+use dumpvault::vault::{Repository, Surroundings};
 use golden::{PASSPHRASE, passphrase};
 use independent::Unlock;
 use serde_json::{Value, json};
@@ -397,7 +397,8 @@ fn backup(repo: &Repository, day: u64, bytes: &[u8]) -> SnapshotId {
     let mut catalog = repo.catalog(&Silent).unwrap();
     let history = repo.history(&mut catalog).unwrap();
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
-    let settings = PipelineSettings { level: dumpvault::codec::Level::DEFAULT, read_back: true, workers: 2 };
+    let settings =
+        PipelineSettings { level: dumpvault::content::codec::Level::DEFAULT, read_back: true, workers: 2 };
     let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
     let stored = session.store("orders", &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::PgCustom, BTreeMap::new());

@@ -6,13 +6,13 @@
 #[path = "support/small.rs"]
 mod small;
 
-use dumpvault::crypto::Role;
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::repo::Repository;
-use dumpvault::repo::gc::PruneSettings;
-use dumpvault::repo::verify::{CheckSettings, ReadData, check_storage};
+use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::storage::{Listed, Put, Storage, StorageError};
+use dumpvault::vault::Repository;
+use dumpvault::vault::crypto::Role;
+use dumpvault::vault::gc::PruneSettings;
+use dumpvault::vault::verify::{CheckSettings, ReadData, check_storage};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

@@ -4,8 +4,8 @@
 
 mod support;
 
-use dumpvault::content::{Inspector, ObjectFinder, Verdict};
-use dumpvault::pgarchive::{
+use dumpvault::content::inspect::{Inspector, ObjectFinder, Verdict};
+use dumpvault::content::pg::{
     Copied, DataKind, DumpForm, JobsPlan, LargeObject, Section, Sections, Selection, Synthesis, TableMap,
     Toc, WithData, plan_jobs, select, synthesise,
 };
@@ -465,7 +465,7 @@ fn a_view_comes_with_the_rows_that_it_shows() {
 /// The large objects of a tar archive.
 fn objects(map: &TableMap, tar: &[u8]) -> Vec<LargeObject> {
     let blocks = map.tables.iter().filter(|table| table.kind == DataKind::LargeObjects);
-    let within = |block: &dumpvault::pgarchive::TableData| {
+    let within = |block: &dumpvault::content::pg::TableData| {
         let mut finder = ObjectFinder::at(block.offset);
         finder.push(&tar[block.offset as usize..block.range().end as usize]);
         finder.finish()
@@ -625,7 +625,7 @@ fn a_schema_and_sections_can_be_chosen() {
 
 /// Runs a plan as a restore would: the data side by side, the rest one after the other.
 fn run(server: &Server, database: &str, toc: &Toc, map: &TableMap, plan: &JobsPlan, archive: &[u8]) {
-    let part = |part: &dumpvault::pgarchive::Part| whole(&part.synthesise(toc, map, &[]).unwrap(), archive);
+    let part = |part: &dumpvault::content::pg::Part| whole(&part.synthesise(toc, map, &[]).unwrap(), archive);
     restore_into(server, database, &part(&plan.pre_data));
     std::thread::scope(|scope| {
         for worker in &plan.data {

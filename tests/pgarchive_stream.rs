@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use dumpvault::content::{ContentError, Inspector, Remark, Verdict};
-use dumpvault::pgarchive::{
+use dumpvault::content::inspect::{ContentError, Inspector, Remark, Verdict};
+use dumpvault::content::pg::{
     ArchiveError, DataKind, Selection, TableMap, Toc, WithData, plan_jobs, select, synthesise,
 };
 use dumpvault::source::sample::{SampleConfig, SampleDump};

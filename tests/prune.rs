@@ -2,24 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use dumpvault::clock::Clock;
-use dumpvault::crypto::{Credential, KeyBundle, KeyFile};
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::{IndexId, PackId, SnapshotId};
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
-use dumpvault::repo::format::plan::Plan;
-use dumpvault::repo::format::slot::Slot;
-use dumpvault::repo::gc::{PruneReport, PruneSettings};
-use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::verify::{CheckSettings, ReadData};
-use dumpvault::repo::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings};
-use dumpvault::repo::{RepoError, Repository, Surroundings, pack_key};
-use dumpvault::secret::OsEntropy;
-use dumpvault::snapshot::{Proof, StreamFormat};
+use dumpvault::base::clock::Clock;
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::{IndexId, PackId, SnapshotId};
+use dumpvault::base::secret::OsEntropy;
 use dumpvault::storage::faulty::{Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::storage::{Listed, ObjectLock, Put, Storage, StorageError};
+use dumpvault::vault::crypto::{Credential, KeyBundle, KeyFile};
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
+use dumpvault::vault::format::plan::Plan;
+use dumpvault::vault::format::slot::Slot;
+use dumpvault::vault::gc::{PruneReport, PruneSettings};
+use dumpvault::vault::reader::{Locator, ReadSettings};
+use dumpvault::vault::snapshot::{Proof, StreamFormat};
+use dumpvault::vault::verify::{CheckSettings, ReadData};
+use dumpvault::vault::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings};
+use dumpvault::vault::{RepoError, Repository, Surroundings, pack_key};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -77,7 +77,7 @@ impl Vault {
     fn commit(
         &mut self,
         session: BackupSession,
-        stored: dumpvault::repo::writer::StoredStream,
+        stored: dumpvault::vault::writer::StoredStream,
         bytes: &[u8],
     ) -> Result<SnapshotId, RepoError> {
         self.counter += 1;
@@ -157,7 +157,7 @@ fn now() -> PruneSettings {
 }
 
 fn settings() -> PipelineSettings {
-    PipelineSettings { level: dumpvault::codec::Level::DEFAULT, read_back: true, workers: 1 }
+    PipelineSettings { level: dumpvault::content::codec::Level::DEFAULT, read_back: true, workers: 1 }
 }
 
 fn request(counter: u64) -> CommitRequest {
@@ -914,7 +914,7 @@ impl Intruder {
         let slot = storage.get(&slot, u64::MAX).unwrap();
         let keys = Slot::decode(&slot, &vault.repo.id())
             .unwrap()
-            .open(&credential(), dumpvault::crypto::KdfCaps::USUAL)
+            .open(&credential(), dumpvault::vault::crypto::KdfCaps::USUAL)
             .unwrap();
         Self { storage: storage.clone(), repo: vault.repo.clone(), keys: keys.to_append(), full: keys }
     }
@@ -1143,7 +1143,7 @@ fn given_a_chunk_that_is_in_no_pack_then_nothing_is_deleted_until_its_snapshot_i
         assert!(matches!(error, RepoError::ChunksLost { .. }) && error.is_integrity(), "{error}");
         assert_eq!(vault.keys(""), objects);
     }
-    let repaired = dumpvault::ops::repair::repair_snapshots(
+    let repaired = dumpvault::engine::repair::repair_snapshots(
         &vault.repo,
         clock.as_ref(),
         "test",
@@ -1189,8 +1189,14 @@ fn given_a_snapshot_that_lost_its_recipe_then_a_prune_goes_on_once_it_is_marked(
     let error = prune_with(&vault.repo, &clock.settings()).unwrap_err();
     assert!(error.is_integrity(), "{error}");
     let clock_of = clock.as_ref();
-    let repaired =
-        dumpvault::ops::repair::repair_snapshots(&vault.repo, clock_of, "test", 1, &Silent, &Cancel::new());
+    let repaired = dumpvault::engine::repair::repair_snapshots(
+        &vault.repo,
+        clock_of,
+        "test",
+        1,
+        &Silent,
+        &Cancel::new(),
+    );
     assert_eq!(repaired.unwrap().marked, [stays]);
     prune_with(&vault.repo, &clock.settings()).unwrap();
 }
@@ -1339,9 +1345,9 @@ fn given_a_storage_whose_listings_lag_behind_then_doctor_says_so_and_a_prune_ref
         let error = prune_with(&repo, &at_once).unwrap_err();
         assert!(matches!(error, RepoError::ListsLate { .. }), "{error}");
         assert_eq!((vault.keys("packs/"), vault.keys("gc/").len()), (packs, 0));
-        let findings = dumpvault::ops::doctor::storage(late.as_ref(), None, clock.as_ref(), &OsEntropy);
-        let is_told = |finding: &dumpvault::ops::doctor::Finding| {
-            finding.detail.contains("listed") && finding.status == dumpvault::ops::doctor::Status::Error
+        let findings = dumpvault::engine::doctor::storage(late.as_ref(), None, clock.as_ref(), &OsEntropy);
+        let is_told = |finding: &dumpvault::engine::doctor::Finding| {
+            finding.detail.contains("listed") && finding.status == dumpvault::engine::doctor::Status::Error
         };
         assert!(findings.iter().any(is_told), "{findings:?}");
     }

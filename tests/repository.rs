@@ -2,17 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use dumpvault::crypto::Credential;
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::writer::{Basis, CommitRequest, Committed, PipelineSettings};
-use dumpvault::repo::{RepoError, Repository, Surroundings};
-use dumpvault::secret::{OsEntropy, Passphrase};
-use dumpvault::snapshot::{Proof, StreamFormat};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::secret::{OsEntropy, Passphrase};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::crypto::Credential;
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::reader::{Locator, ReadSettings};
+use dumpvault::vault::snapshot::{Proof, StreamFormat};
+use dumpvault::vault::writer::{Basis, CommitRequest, Committed, PipelineSettings};
+use dumpvault::vault::{RepoError, Repository, Surroundings};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn surroundings(cache: &Path) -> Surroundings {
 }
 
 fn settings() -> PipelineSettings {
-    PipelineSettings { level: dumpvault::codec::Level::DEFAULT, read_back: true, workers: 2 }
+    PipelineSettings { level: dumpvault::content::codec::Level::DEFAULT, read_back: true, workers: 2 }
 }
 
 fn backup(repo: &Repository, name: &str, bytes: &[u8]) -> Committed {

@@ -27,18 +27,18 @@ mod small;
 #[path = "support/turnstile.rs"]
 mod turnstile;
 
-use dumpvault::crypto::Role;
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::{PackId, SessionId, SnapshotId};
-use dumpvault::repo::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
-use dumpvault::repo::format::mark::{Mark, MarkKind};
-use dumpvault::repo::format::session::SessionKind;
-use dumpvault::repo::format::slot::{Label, Slot};
-use dumpvault::repo::gc::PruneSettings;
-use dumpvault::repo::verify::{CheckSettings, Damage, Hit, ReadData};
-use dumpvault::repo::{KeyRing, NewKey, RepoError, Repository, Surroundings};
-use dumpvault::secret::Entropy;
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::{PackId, SessionId, SnapshotId};
+use dumpvault::base::secret::Entropy;
 use dumpvault::storage::{Storage, StorageError};
+use dumpvault::vault::crypto::Role;
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
+use dumpvault::vault::format::mark::{Mark, MarkKind};
+use dumpvault::vault::format::session::SessionKind;
+use dumpvault::vault::format::slot::{Label, Slot};
+use dumpvault::vault::gc::PruneSettings;
+use dumpvault::vault::verify::{CheckSettings, Damage, Hit, ReadData};
+use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository, Surroundings};
 use forger::{Forger, key_of, table_of_all};
 use small::{Dice, Kept};
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,7 +104,7 @@ fn template() -> &'static Template {
 }
 
 /// What the hostile host's own key is opened with.
-fn hostile_credential() -> dumpvault::crypto::Credential {
+fn hostile_credential() -> dumpvault::vault::crypto::Credential {
     small::another_credential(66)
 }
 
@@ -240,7 +240,7 @@ impl<'a> Host<'a> {
     fn stored(
         &mut self,
         bytes: &[u8],
-        parent: Option<&dumpvault::snapshot::Stream>,
+        parent: Option<&dumpvault::vault::snapshot::Stream>,
         counter: u64,
     ) -> Result<Kept, RepoError> {
         let mut session = small::begin(&self.repo)?;
@@ -440,7 +440,7 @@ impl<'a> Hostile<'a> {
             model.kept.values().next().map(|kept| kept.stream.clone())
         };
         if let Some(stream) = stream.as_mut().filter(|_| self.dice.one_in(2)) {
-            stream.root = dumpvault::id::NodeId::from_bytes([9; 32]);
+            stream.root = dumpvault::base::id::NodeId::from_bytes([9; 32]);
         }
         let host = if self.dice.one_in(2) { "web" } else { "test" };
         let days = self.dice.below(2000) as i64 - 1000;
@@ -627,9 +627,10 @@ fn quiet(turnstile: &Turnstile, model: &Model, has_hostile: bool) {
     restore("before the last prune");
     let settings = PruneSettings { grace: Duration::ZERO, ..PruneSettings::new(turnstile.clock.now_ms()) };
     // A snapshot that an append author committed over nothing stops prunes until it is marked; all else of the hostile host does not.
-    let clock: &dyn dumpvault::clock::Clock = turnstile.clock.as_ref();
+    let clock: &dyn dumpvault::base::clock::Clock = turnstile.clock.as_ref();
     let marked =
-        dumpvault::ops::repair::repair_snapshots(&repo, clock, "test", 1, &Silent, &Cancel::new()).unwrap();
+        dumpvault::engine::repair::repair_snapshots(&repo, clock, "test", 1, &Silent, &Cancel::new())
+            .unwrap();
     let honest: Vec<_> = marked.marked.iter().filter(|id| model.kept.contains_key(id)).collect();
     assert!(honest.is_empty(), "called damaged: {honest:?}");
     let report = repo.prune(&settings, &Silent, &Cancel::new()).unwrap();

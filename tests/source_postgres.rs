@@ -4,15 +4,15 @@
 
 mod support;
 
-use dumpvault::content::Kind;
-use dumpvault::event::Cancel;
-use dumpvault::snapshot::Proof;
+use dumpvault::base::event::Cancel;
+use dumpvault::content::inspect::Kind;
 use dumpvault::source::SourceError;
 use dumpvault::source::postgres::{
     Clients, ConnectProblem, Connection, ConnectionParts, Discarded, DumpKind, PostgresError, PostgresSource,
     RestoreTarget, Version, kind_of_dump,
 };
 use dumpvault::source::process::Limits;
+use dumpvault::vault::snapshot::Proof;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

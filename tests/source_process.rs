@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use dumpvault::event::Cancel;
-use dumpvault::snapshot::Proof;
+use dumpvault::base::event::Cancel;
 use dumpvault::source::command::{CommandSource, SinkOutput, open_sink};
 use dumpvault::source::process::{Invocation, Limits};
 use dumpvault::source::{Dump, Sink, SourceError, stdin};
+use dumpvault::vault::snapshot::Proof;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::File;
 use std::io::{Read, Write};

@@ -5,16 +5,16 @@
 #[path = "support/small.rs"]
 mod small;
 
-use dumpvault::codec::Level;
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::PackId;
-use dumpvault::ops::copy::{CopyRequest, Fate, copy};
-use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::writer::{CommitRequest, TransferError, TransferSource};
-use dumpvault::repo::{RepoError, Repository, pack_key};
-use dumpvault::snapshot::tags::Calendar;
-use dumpvault::snapshot::{Proof, StreamFormat};
+use dumpvault::base::calendar::Calendar;
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::PackId;
+use dumpvault::content::codec::Level;
+use dumpvault::engine::copy::{CopyRequest, Fate, copy};
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::reader::{Locator, ReadSettings};
+use dumpvault::vault::snapshot::{Proof, StreamFormat};
+use dumpvault::vault::writer::{CommitRequest, TransferError, TransferSource};
+use dumpvault::vault::{RepoError, Repository, pack_key};
 use small::{HandClock, Kept};
 use std::sync::{Arc, Mutex};
 

@@ -8,17 +8,17 @@ mod cli;
 mod forger;
 
 use cli::{Output, Vault, copy_folder, exit, noise, number, run, text};
-use dumpvault::crypto::{Credential, KeyFile, SmallSealed};
-use dumpvault::event::Silent;
-use dumpvault::repo::format::header::{Header, ObjectType};
-use dumpvault::repo::format::index::{BlockKind, IndexedPack};
-use dumpvault::repo::format::mark::MarkKind;
-use dumpvault::repo::format::session::SessionKind;
-use dumpvault::repo::{Repository, Surroundings};
-use dumpvault::secret::{OsEntropy, SecretKey};
-use dumpvault::snapshot::Stream;
+use dumpvault::base::event::Silent;
+use dumpvault::base::secret::{OsEntropy, SecretKey};
 use dumpvault::storage::Storage;
 use dumpvault::storage::local::LocalStorage;
+use dumpvault::vault::crypto::{Credential, KeyFile, SmallSealed};
+use dumpvault::vault::format::header::{Header, ObjectType};
+use dumpvault::vault::format::index::{BlockKind, IndexedPack};
+use dumpvault::vault::format::mark::MarkKind;
+use dumpvault::vault::format::session::SessionKind;
+use dumpvault::vault::snapshot::Stream;
+use dumpvault::vault::{Repository, Surroundings};
 use forger::{Forger, key_of, put, snapshot_id, table_of_all};
 use serde_json::Value;
 use std::fs::{self, File, FileTimes};
@@ -271,7 +271,7 @@ fn given_an_append_key_whose_indexes_lie_then_a_prune_loses_nothing_of_others_an
             vault.forget_cache();
         }
         let left = vault.objects_in("packs");
-        let gone = packs.iter().filter(|pack| !left.contains(&dumpvault::repo::pack_key(&pack.id)));
+        let gone = packs.iter().filter(|pack| !left.contains(&dumpvault::vault::pack_key(&pack.id)));
         assert_eq!(gone.count(), 0, "denies: {denies}");
         assert!(junk.iter().all(|junk| !left.contains(junk)), "denies: {denies}: {left:?}");
         both_restore(&mut vault, &ids);
@@ -289,7 +289,7 @@ fn given_marks_sessions_and_plans_of_an_append_key_then_others_snapshots_stay_as
     drop(web);
     vault.run(["tag", &ids[0], "--add", "keep-forever"]).expect(exit::OK);
     let object = format!("snapshots/{}", ids[0]);
-    let pack = dumpvault::repo::pack_key(&forger.packs(&storage).unwrap()[0].id);
+    let pack = dumpvault::vault::pack_key(&forger.packs(&storage).unwrap()[0].id);
     for (kind, value) in [
         (MarkKind::Tags, Some("")),
         (MarkKind::Pinned, None),
@@ -327,13 +327,13 @@ fn given_a_forged_slot_that_says_it_is_a_full_key_then_the_last_full_key_is_not_
     let vault = Vault::new();
     let (web, _) = two_and_web(&vault);
     let forger = web.forger();
-    let label = dumpvault::repo::format::slot::Label {
+    let label = dumpvault::vault::format::slot::Label {
         text: "offsite copy".into(),
         created_ms: 0,
-        role: dumpvault::crypto::Role::Full,
+        role: dumpvault::vault::crypto::Role::Full,
         author: forger.keys.author().id(),
     };
-    let slot = dumpvault::repo::format::slot::Slot::seal(
+    let slot = dumpvault::vault::format::slot::Slot::seal(
         forger.repo,
         &forger.keys,
         &credential(&web.key),

@@ -3,26 +3,26 @@
 //! None of them may panic, hang, or take more memory than its input explains. What is sealed is tried twice: the bytes as they stand, which
 //! exercises the outside, and as the plain content of an object whose seal is right, as somebody with a stolen key would write it.
 
-use dumpvault::codec::{Codec, Decompressor};
-use dumpvault::content::{FRONT_BYTES as KIND_BYTES, Inspector, Kind};
-use dumpvault::crypto::{Credential, KeyBundle, KeyFile, SmallSealed, SubKey};
-use dumpvault::id::{RepoId, SessionId};
-use dumpvault::pgarchive::{ArchiveSurvey, ScriptScanner, TableMap, Toc, WithData, synthesise};
-use dumpvault::repo::format::author::Statement;
-use dumpvault::repo::format::config::{BLOCK_BYTES_MAX, Config};
-use dumpvault::repo::format::epoch::Close;
-use dumpvault::repo::format::header::{Header, ObjectType};
-use dumpvault::repo::format::index::{ChunkTable, Index};
-use dumpvault::repo::format::mark::Mark;
-use dumpvault::repo::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
-use dumpvault::repo::format::plan::Plan;
-use dumpvault::repo::format::session::SessionState;
-use dumpvault::repo::format::signed::padme;
-use dumpvault::repo::format::slot::{Slot, SlotKind};
-use dumpvault::repo::format::snapshot;
-use dumpvault::secret::{Entropy, EntropyError};
-use dumpvault::snapshot::recipe::Node;
+use dumpvault::base::id::{RepoId, SessionId};
+use dumpvault::base::secret::{Entropy, EntropyError};
+use dumpvault::content::codec::{Codec, Decompressor};
+use dumpvault::content::inspect::{FRONT_BYTES as KIND_BYTES, Inspector, Kind};
+use dumpvault::content::pg::{ArchiveSurvey, ScriptScanner, TableMap, Toc, WithData, synthesise};
 use dumpvault::source::postgres::{FilterError, ScriptFilter, ScriptRefused, SessionSettings};
+use dumpvault::vault::crypto::{Credential, KeyBundle, KeyFile, SmallSealed, SubKey};
+use dumpvault::vault::format::author::Statement;
+use dumpvault::vault::format::config::{BLOCK_BYTES_MAX, Config};
+use dumpvault::vault::format::epoch::Close;
+use dumpvault::vault::format::header::{Header, ObjectType};
+use dumpvault::vault::format::index::{ChunkTable, Index};
+use dumpvault::vault::format::mark::Mark;
+use dumpvault::vault::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
+use dumpvault::vault::format::plan::Plan;
+use dumpvault::vault::format::session::SessionState;
+use dumpvault::vault::format::signed::padme;
+use dumpvault::vault::format::slot::{Slot, SlotKind};
+use dumpvault::vault::format::snapshot;
+use dumpvault::vault::snapshot::recipe::Node;
 use std::sync::OnceLock;
 
 /// A target: what its corpus's folder is called, and what it does.
@@ -153,7 +153,7 @@ pub fn slot(input: &[u8]) {
     if let Ok(slot) = Slot::decode(input, &REPO) {
         let _ = slot.label(keys());
         if slot.kind() == SlotKind::KeyFile {
-            let _ = slot.open(&credential(), dumpvault::crypto::KdfCaps::USUAL);
+            let _ = slot.open(&credential(), dumpvault::vault::crypto::KdfCaps::USUAL);
         }
     }
 }
@@ -381,11 +381,11 @@ pub fn toc(input: &[u8]) {
 pub fn settings(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let _ = dumpvault::storage::s3::S3Address::parse(text);
-    let _ = dumpvault::config::bytes(text, "a setting");
-    let _ = dumpvault::config::duration(text, "a setting");
-    let _ = dumpvault::config::age(text, "a setting");
-    let _ = dumpvault::config::level(text, "a setting");
-    if let Ok(config) = dumpvault::config::Config::parse(std::path::Path::new("x.toml"), text) {
+    let _ = dumpvault::settings::bytes(text, "a setting");
+    let _ = dumpvault::settings::duration(text, "a setting");
+    let _ = dumpvault::settings::age(text, "a setting");
+    let _ = dumpvault::settings::level(text, "a setting");
+    if let Ok(config) = dumpvault::settings::Config::parse(std::path::Path::new("x.toml"), text) {
         let _ = config.retention();
         let _ = config.calendar();
     }
@@ -393,11 +393,11 @@ pub fn settings(input: &[u8]) {
 
 /// Two dumps, divided by the input's first byte: the second is stored on the first. Both have to come back.
 pub fn round_trip(input: &[u8]) {
-    use dumpvault::event::{Cancel, Silent};
-    use dumpvault::repo::reader::{Locator, ReadSettings};
-    use dumpvault::repo::writer::{Basis, CommitRequest, PipelineSettings};
-    use dumpvault::repo::{Repository, Surroundings};
-    use dumpvault::snapshot::{Proof, StreamFormat};
+    use dumpvault::base::event::{Cancel, Silent};
+    use dumpvault::vault::reader::{Locator, ReadSettings};
+    use dumpvault::vault::snapshot::{Proof, StreamFormat};
+    use dumpvault::vault::writer::{Basis, CommitRequest, PipelineSettings};
+    use dumpvault::vault::{Repository, Surroundings};
     use std::sync::{Arc, Mutex};
 
     let Some((cut, dumps)) = input.split_first() else { return };
@@ -406,15 +406,15 @@ pub fn round_trip(input: &[u8]) {
     let dumps = [first.repeat(40), [first.repeat(20), second.repeat(3), first.repeat(20)].concat()];
     // Nothing can be made there: the catalog stays in memory.
     let cache_root = std::path::PathBuf::from("/dev/null/nowhere");
-    let around = Surroundings::new(Arc::new(dumpvault::secret::OsEntropy), cache_root);
+    let around = Surroundings::new(Arc::new(dumpvault::base::secret::OsEntropy), cache_root);
     let storage = Arc::new(dumpvault::storage::memory::MemoryStorage::new());
-    let chunk_sizes = dumpvault::chunker::ChunkSizes { min: 256, average: 512, max: 2048 };
+    let chunk_sizes = dumpvault::content::chunker::ChunkSizes { min: 256, average: 512, max: 2048 };
     let config = Config { chunk_sizes, block_bytes: 4096, pack_bytes: 1 << 20, ..Config::new(0) };
     let repo = Repository::init(storage, &credential(), "", config, &around).expect("a repository");
     let mut parent = None;
     for (counter, dump) in (1..).zip(&dumps) {
         let (catalog, _, presence) = repo.synced(&Silent).expect("nothing fails here");
-        let level = dumpvault::codec::Level::DEFAULT;
+        let level = dumpvault::content::codec::Level::DEFAULT;
         let settings = PipelineSettings { level, read_back: true, workers: 1 };
         let mut session = repo.begin_backup(catalog, presence, settings).expect("nothing fails here");
         let basis = match &parent {

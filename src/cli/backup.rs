@@ -10,13 +10,13 @@ use super::args::BackupArgs;
 use super::exit::{Exit, backup_exit};
 use super::report::CliError;
 use super::{Context, render};
-use crate::config::{SourceConfig, fraction};
-use crate::ops::OpError;
-use crate::ops::backup::{
+use crate::base::name::{NameKind, check_name, start_of};
+use crate::engine::OpError;
+use crate::engine::backup::{
     BackupReport, BackupRequest, ParentChoice, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup,
 };
-use crate::ops::survey::{Seen, sizes};
-use crate::snapshot::name::{NameKind, check_name, start_of};
+use crate::engine::survey::{Seen, sizes};
+use crate::settings::{SourceConfig, fraction};
 use jobs::jobs;
 use origin::{describe, streams};
 use serde_json::json;

@@ -4,10 +4,10 @@ use super::args::CheckArgs;
 use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
-use crate::clock::Clock;
-use crate::config::{duration, part};
-use crate::ops::check::check;
-use crate::repo::verify::{CheckReport, CheckSettings, Damage, Hit, ReadData, check_storage};
+use crate::base::clock::Clock;
+use crate::engine::check::check;
+use crate::settings::{duration, part};
+use crate::vault::verify::{CheckReport, CheckSettings, Damage, Hit, ReadData, check_storage};
 use serde_json::json;
 use std::time::Instant;
 
@@ -190,7 +190,7 @@ fn to_json(report: &CheckReport, args: &CheckArgs, leftovers: usize) -> serde_js
         "snapshots": report.snapshots, "objects": report.objects, "packs": report.packs,
         "pack_bytes": report.pack_bytes, "packs_read": report.packs_read, "bytes_read": report.bytes_read,
         "packs_left": report.packs_left, "packs_never_read": report.packs_never_read,
-        "oldest_read": report.oldest_read_ms.map(|ms| crate::snapshot::timestamp(ms).to_string()),
+        "oldest_read": report.oldest_read_ms.map(|ms| crate::vault::snapshot::timestamp(ms).to_string()),
         "damage": objects(&report.damage), "set_aside": objects(&report.quarantined),
         "recovered": report.recovered.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "snapshots_hit": hits_json(&report.hits),

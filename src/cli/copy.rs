@@ -4,15 +4,15 @@ use super::args::CopyArgs;
 use super::exit::{Exit, op_exit};
 use super::report::CliError;
 use super::{Context, key, prompt, render};
-use crate::app::{App, AppError, ToOverrides};
-use crate::clock::Clock;
-use crate::codec::Level;
-use crate::config::{self, CopyConfig};
-use crate::ops::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
-use crate::ops::survey::sizes;
-use crate::repo::reader::ReadSettings;
-use crate::repo::{RepoError, Repository};
-use crate::snapshot::name::SeriesName;
+use crate::base::clock::Clock;
+use crate::base::name::SeriesName;
+use crate::content::codec::Level;
+use crate::engine::app::{App, AppError, ToOverrides};
+use crate::engine::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
+use crate::engine::survey::sizes;
+use crate::settings::{self, CopyConfig};
+use crate::vault::reader::ReadSettings;
+use crate::vault::{RepoError, Repository};
 use serde_json::{Value, json};
 
 /// Plain bytes of the source's blocks held open unless they are too few, bytes of a read, and reads at a time: the destination needs
@@ -103,10 +103,11 @@ fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<
     };
     let own_level = args.compression.as_ref().or(settings.compression.as_ref());
     let level = own_level.or(context.app.config.compression.as_ref());
-    let level = level.map(|text| config::level(text, "--compression")).transpose()?;
+    let level = level.map(|text| settings::level(text, "--compression")).transpose()?;
     let since = args.since.as_ref().or(settings.since.as_ref());
-    let since =
-        since.map(|text| config::since(text, "--since", &calendar.zone, context.clock.now())).transpose()?;
+    let since = since
+        .map(|text| settings::since(text, "--since", &calendar.zone, context.clock.now()))
+        .transpose()?;
     let read = context.read_settings();
     let names = args.snapshots.iter().map(|name| context.whole_name(name)).collect::<Result<_, _>>()?;
     let series = either(&args.series, &settings.series);

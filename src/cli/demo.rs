@@ -5,11 +5,11 @@ use super::backup::clients;
 use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
-use crate::ops::demo::{
+use crate::base::secret::OsEntropy;
+use crate::engine::demo::{
     DemoDatabase, DemoDay, DemoPlan, DemoReport, DemoRestore, Milestone, WhyGenerated, World,
     passphrase_file, repository,
 };
-use crate::secret::OsEntropy;
 use crate::source::wrapper::Wrapper;
 use serde_json::json;
 use std::path::{Path, PathBuf};

@@ -4,10 +4,10 @@ use super::exit::Exit;
 use super::report::CliError;
 use super::table::Table;
 use super::{Context, prompt};
-use crate::app::AppError;
-use crate::ops::doctor::{self, Finding, Status};
-use crate::repo::Repository;
+use crate::engine::app::AppError;
+use crate::engine::doctor::{self, Finding, Status};
 use crate::source::wrapper::Wrapper;
+use crate::vault::Repository;
 use serde_json::{Value, json};
 
 /// A finding, the part of the house that it belongs to, and the exit code if it is an error.

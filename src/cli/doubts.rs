@@ -4,8 +4,8 @@
 
 use super::report::CliError;
 use super::{Context, prompt};
-use crate::ops::restore::Chosen;
-use crate::snapshot::Stream;
+use crate::engine::restore::Chosen;
+use crate::vault::snapshot::Stream;
 
 /// Names each doubt; goes on if it was accepted beforehand or a person says so.
 pub(super) fn settle(

@@ -3,14 +3,14 @@
 //! Every error has its code in a `match` that names all variants of its type: a new kind of error without a code does not compile.
 
 use super::report::CliError;
-use crate::app::AppError;
-use crate::crypto::CryptoError;
-use crate::ops::OpError;
-use crate::repo::RepoError;
-use crate::repo::format::FormatError;
+use crate::engine::OpError;
+use crate::engine::app::AppError;
 use crate::source::SourceError;
 use crate::source::postgres::PostgresError;
 use crate::storage::{ErrorKind, StorageError};
+use crate::vault::RepoError;
+use crate::vault::crypto::CryptoError;
+use crate::vault::format::FormatError;
 use std::process::ExitCode;
 
 /// How the process ends.

@@ -5,16 +5,16 @@ use super::exit::Exit;
 use super::report::CliError;
 use super::table::Table;
 use super::{Context, prompt, render};
-use crate::clock::Clock;
-use crate::config::{age, grace};
-use crate::ops::forget::{
+use crate::base::clock::Clock;
+use crate::base::name::{NameKind, SeriesName, SnapshotName, check_name};
+use crate::engine::forget::{
     Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_named, forget_series, whole_series,
 };
-use crate::ops::tag::{TagRequest, tag as change_tags};
-use crate::repo::gc::{PruneReport, PruneSettings, YoungPacks};
-use crate::repo::{RepoError, Repository};
-use crate::snapshot::name::{NameKind, SeriesName, SnapshotName, check_name};
-use crate::snapshot::retention::{Policy, Representative};
+use crate::engine::tag::{TagRequest, tag as change_tags};
+use crate::settings::{age, grace};
+use crate::vault::gc::{PruneReport, PruneSettings, YoungPacks};
+use crate::vault::snapshot::retention::{Policy, Representative};
+use crate::vault::{RepoError, Repository};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};

@@ -8,13 +8,13 @@ use super::render;
 use super::report::CliError;
 use super::table::Table;
 use super::{Context, clean, prompt};
-use crate::app::{App, AppError};
-use crate::clock::Clock;
-use crate::crypto::{Credential, KeyFile};
-use crate::id::SlotId;
-use crate::repo::Repository;
-use crate::repo::format::slot::{SLOT_BYTES_MAX, SlotKind};
-use crate::secret::Passphrase;
+use crate::base::clock::Clock;
+use crate::base::id::SlotId;
+use crate::base::secret::Passphrase;
+use crate::engine::app::{App, AppError};
+use crate::vault::Repository;
+use crate::vault::crypto::{Credential, KeyFile};
+use crate::vault::format::slot::{SLOT_BYTES_MAX, SlotKind};
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
@@ -205,7 +205,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 Ok((label, kind)) => json!({
                     "id": slot.id.to_string(), "kind": word(kind), "role": label.role.to_string(),
                     "label": label.text, "current": slot.current, "author": label.author.to_string(),
-                    "created": crate::snapshot::timestamp(label.created_ms).to_string(),
+                    "created": crate::vault::snapshot::timestamp(label.created_ms).to_string(),
                 }),
                 Err(error) => json!({"id": slot.id.to_string(), "error": error.to_string()}),
             })

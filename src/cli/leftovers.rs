@@ -3,7 +3,7 @@
 use super::Context;
 use super::prompt;
 use super::report::CliError;
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::source::postgres::{Leftover, RestoreTarget};
 
 /// What a database that is made bears until it is finished: when it was made, and by whom.

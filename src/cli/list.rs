@@ -7,19 +7,19 @@ use super::report::CliError;
 use super::style::Colour;
 use super::table::Table;
 use super::{Context, tables};
-use crate::clock::Clock;
-use crate::config;
-use crate::event::{Event, Observer};
-use crate::ops::OpError;
-use crate::ops::backup::tags_of;
-use crate::ops::restore::{check_stream, find_in};
-use crate::ops::survey::{Closer, Seen, Sums, Survey, closer, sizes, stats as reckon, survey};
-use crate::repo::Repository;
-use crate::repo::history::History;
-use crate::snapshot::name::{SeriesName, SnapshotName};
-use crate::snapshot::selection::{check_series, newer};
-use crate::snapshot::tags::Calendar;
-use crate::snapshot::{State, Summary};
+use crate::base::calendar::Calendar;
+use crate::base::clock::Clock;
+use crate::base::event::{Event, Observer};
+use crate::base::name::{SeriesName, SnapshotName};
+use crate::engine::OpError;
+use crate::engine::backup::tags_of;
+use crate::engine::restore::{check_stream, find_in};
+use crate::engine::survey::{Closer, Seen, Sums, Survey, closer, sizes, stats as reckon, survey};
+use crate::settings;
+use crate::vault::Repository;
+use crate::vault::history::History;
+use crate::vault::snapshot::selection::{check_series, newer};
+use crate::vault::snapshot::{State, Summary};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -28,8 +28,9 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     let calendar = context.app.config.calendar()?;
     let series = args.series.as_deref().map(SeriesName::parse).transpose()?;
     let since = args.since.as_deref();
-    let since =
-        since.map(|text| config::since(text, "--since", &calendar.zone, context.clock.now())).transpose()?;
+    let since = since
+        .map(|text| settings::since(text, "--since", &calendar.zone, context.clock.now()))
+        .transpose()?;
     let repo = context.repository()?;
     let Survey { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
     let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
@@ -74,7 +75,7 @@ fn is_wanted(
     tags: &[String],
 ) -> bool {
     let head = &summary.head;
-    series.is_none_or(|series| series.holds(head))
+    series.is_none_or(|series| head.is_of(series))
         && args.host.as_ref().is_none_or(|host| *host == head.host)
         && args.tag.iter().all(|tag| tags.contains(tag))
         && since.is_none_or(|since| head.time() >= since)
@@ -101,7 +102,7 @@ fn one_json((seen, tags): (Seen, Vec<String>), history: &History) -> Value {
     if let Some(map) = object.as_object_mut() {
         map.insert("pinned".to_owned(), json!(history.pinned.contains(&seen.summary.id)));
         let verified = history.verified.get(&seen.summary.id);
-        let time = verified.map(|ms| crate::snapshot::timestamp(*ms).to_string());
+        let time = verified.map(|ms| crate::vault::snapshot::timestamp(*ms).to_string());
         map.insert("verified".to_owned(), json!(time));
     }
     object

@@ -4,9 +4,9 @@ use super::args::{LockArgs, LockCommand};
 use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
-use crate::clock::Clock;
-use crate::repo::Repository;
-use crate::repo::lock::ShortLock;
+use crate::base::clock::Clock;
+use crate::vault::Repository;
+use crate::vault::lock::ShortLock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

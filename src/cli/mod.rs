@@ -28,15 +28,15 @@ mod tables;
 mod usage;
 mod verify;
 
-use crate::app::{App, Overrides};
-use crate::clock::SystemClock;
-use crate::config::Environment;
-use crate::crypto::Credential;
-use crate::event::{Cancel, Event, Observer};
-use crate::repo::reader::ReadSettings;
-use crate::repo::{Identity, Repository};
-use crate::snapshot::name::SnapshotName;
-use crate::snapshot::selection::Viewpoint;
+use crate::base::clock::SystemClock;
+use crate::base::event::{Cancel, Event, Observer};
+use crate::base::name::SnapshotName;
+use crate::engine::app::{App, Overrides};
+use crate::settings::Environment;
+use crate::vault::crypto::Credential;
+use crate::vault::reader::ReadSettings;
+use crate::vault::snapshot::selection::Viewpoint;
+use crate::vault::{Identity, Repository};
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
@@ -133,7 +133,7 @@ impl Context {
         let repo = self.app.open(&identity, &self.credential()?)?;
         let environment = &self.app.environment;
         if repo.is_new_here() && environment.in_container() {
-            let state = crate::ops::doctor::state(&environment.state_root(), true);
+            let state = crate::engine::doctor::state(&environment.state_root(), true);
             if let Some(next) = state.next {
                 self.warn(format!("state directory {}: {next}", state.detail));
             }

@@ -3,7 +3,7 @@
 use super::clean;
 use super::said::Said;
 use super::table::shorten;
-use crate::event::{Event, Observer};
+use crate::base::event::{Event, Observer};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

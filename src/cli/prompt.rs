@@ -2,7 +2,7 @@
 
 use super::clean;
 use super::report::CliError;
-use crate::event::Cancel;
+use crate::base::event::Cancel;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{Error, ErrorKind, IsTerminal, Write};

@@ -1,8 +1,8 @@
 //! Words and figures for people, objects for programs.
 
-use crate::ops::survey::{Seen, sizes};
-use crate::snapshot::{Stream, Summary};
+use crate::engine::survey::{Seen, sizes};
 use crate::storage::Requests;
+use crate::vault::snapshot::{Stream, Summary};
 use indicatif::HumanBytes;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ pub(super) fn ago(ms: i64) -> String {
 
 /// A moment in the zone, to the second.
 pub(super) fn time(ms: i64, zone: &TimeZone) -> String {
-    crate::snapshot::timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    crate::vault::snapshot::timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// A snapshot's tags: calendar tags, then the user's.
@@ -58,7 +58,7 @@ pub(super) fn snapshot(seen: &Seen, tags: Vec<String>) -> Value {
     json!({
         "id": id.to_string(),
         "time": head.time().to_string(),
-        "finished": crate::snapshot::timestamp(head.finished_ms).to_string(),
+        "finished": crate::vault::snapshot::timestamp(head.finished_ms).to_string(),
         "series": head.series,
         "host": head.host,
         "tags": tags,
@@ -101,7 +101,7 @@ fn stream(stream: &Stream) -> Value {
 
 /// What a stream's bytes are, in a word. Where the format has no number for it, the stream itself may say.
 pub(super) fn format_word(stream: &Stream) -> String {
-    use crate::snapshot::{CONTENT, StreamFormat};
+    use crate::vault::snapshot::{CONTENT, StreamFormat};
     match (stream.format, stream.attributes.get(CONTENT)) {
         (StreamFormat::Unknown, Some(content)) => content.clone(),
         (format, _) => format.word().into_owned(),

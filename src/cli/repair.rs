@@ -5,9 +5,9 @@ use super::check::hits_json;
 use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
-use crate::clock::Clock;
-use crate::ops::repair::repair_snapshots;
-use crate::repo::verify::Damage;
+use crate::base::clock::Clock;
+use crate::engine::repair::repair_snapshots;
+use crate::vault::verify::Damage;
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, command: &RepairCommand) -> Result<Exit, CliError> {

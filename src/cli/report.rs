@@ -3,11 +3,11 @@
 use super::clean;
 use super::exit::Exit;
 use super::said::Said;
-use crate::app::AppError;
-use crate::config::ConfigError;
-use crate::ops::OpError;
-use crate::repo::RepoError;
-use crate::snapshot::name::{BadName, NameError};
+use crate::base::name::{BadName, NameError};
+use crate::engine::OpError;
+use crate::engine::app::AppError;
+use crate::settings::ConfigError;
+use crate::vault::RepoError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +91,7 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             // The same hints, whichever way the error came.
-            Self::App(AppError::Repo(error)) => crate::ops::repo_hint(error),
+            Self::App(AppError::Repo(error)) => crate::engine::repo_hint(error),
             Self::App(error) => error.hint(),
             Self::Op(error) => error.hint(),
             Self::Usage { hint, .. } | Self::Refused { hint, .. } | Self::Told { hint, .. } => hint.clone(),

@@ -10,16 +10,16 @@ use super::args::{CatArgs, RestoreArgs};
 use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, doubts, prompt, render, style, verify};
-use crate::config;
-use crate::ops::OpError;
-use crate::ops::restore::{Chosen, Findings, Target, choose, choose_foreign};
-use crate::repo::RepoError;
-use crate::repo::reader::ReadStats;
-use crate::snapshot::name::SnapshotName;
-use crate::snapshot::{Stream, StreamFormat};
+use crate::base::name::SnapshotName;
+use crate::engine::OpError;
+use crate::engine::restore::{Chosen, Findings, Target, choose, choose_foreign};
+use crate::settings;
 use crate::source::command::{SinkOutput, open_sink};
 use crate::source::postgres::RestoreTarget;
 use crate::source::process::{Invocation, Limits};
+use crate::vault::RepoError;
+use crate::vault::reader::ReadStats;
+use crate::vault::snapshot::{Stream, StreamFormat};
 use parts::Picked;
 use serde_json::json;
 use std::fs::File;
@@ -38,7 +38,7 @@ pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
 }
 
 pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliError> {
-    let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
+    let timeout = args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?;
     let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
     // clap lets these pass beside a target that excludes a database.
     let database_only =

@@ -1,7 +1,7 @@
 //! Signals that end the program: it is asked to stop, so that it cleans up first.
 
 use super::exit::Exit;
-use crate::event::Cancel;
+use crate::base::event::Cancel;
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU};
 use signal_hook::iterator::Signals;
 use std::time::{Duration, Instant};

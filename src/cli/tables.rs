@@ -6,8 +6,8 @@ use super::render;
 use super::report::CliError;
 use super::table::Table;
 use super::{Context, list};
-use crate::ops::tables::{Amount, Difference, TableChange, TableName, amounts, difference, table_map};
-use crate::snapshot::{Body, Stream};
+use crate::engine::tables::{Amount, Difference, TableChange, TableName, amounts, difference, table_map};
+use crate::vault::snapshot::{Body, Stream};
 use serde_json::{Value, json};
 
 /// The tables of all streams, below the list of streams.

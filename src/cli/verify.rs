@@ -6,25 +6,25 @@ use super::exit::Exit;
 use super::leftovers::{self, Consent};
 use super::report::CliError;
 use super::{Context, doubts, render, restore};
-use crate::clock::Clock;
-use crate::config;
-use crate::crypto::CryptoError;
-use crate::event::{Event, Observer};
-use crate::ops::OpError;
-use crate::ops::restore::{Chosen, Findings, Jobs, Verified};
-use crate::ops::tables::table_map;
-use crate::pgarchive::DumpForm;
-use crate::repo::RepoError;
-use crate::repo::format::mark::MarkKind;
-use crate::snapshot::Stream;
+use crate::base::clock::Clock;
+use crate::base::event::{Event, Observer};
+use crate::content::pg::DumpForm;
+use crate::engine::OpError;
+use crate::engine::restore::{Chosen, Findings, Jobs, Verified};
+use crate::engine::tables::table_map;
+use crate::settings;
 use crate::source::postgres::{Connection, Doing, Failure, RestoreTarget, ScratchAttempt, ScratchRole};
 use crate::source::process::Limits;
+use crate::vault::RepoError;
+use crate::vault::crypto::CryptoError;
+use crate::vault::format::mark::MarkKind;
+use crate::vault::snapshot::Stream;
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
-    let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
+    let timeout = args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?;
     let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
-    let share = args.sample.as_deref().map_or(Ok(1.0), |text| config::part(text, "--sample"))?;
+    let share = args.sample.as_deref().map_or(Ok(1.0), |text| settings::part(text, "--sample"))?;
     let connection = match &args.server {
         Some(uri) => Connection::from_uri(uri).map_err(OpError::from)?,
         None => connection(None, &args.parts)?,

@@ -20,7 +20,7 @@ pub mod wrapper;
 
 pub mod sample;
 
-use crate::snapshot::Proof;
+use crate::vault::snapshot::Proof;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;

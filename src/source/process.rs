@@ -8,7 +8,7 @@ use super::pipe::Tail;
 use super::surroundings::Surroundings;
 use super::wrapper::Wrapper;
 use super::{LastWords, SourceError};
-use crate::event::Cancel;
+use crate::base::event::Cancel;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::ffi::{OsStr, OsString};

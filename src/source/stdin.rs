@@ -2,8 +2,8 @@
 
 use super::pipe::{WATCH_INTERVAL, ready};
 use super::{Dump, SourceError};
-use crate::event::Cancel;
-use crate::snapshot::Proof;
+use crate::base::event::Cancel;
+use crate::vault::snapshot::Proof;
 use rustix::event::PollFlags;
 use std::fs::File;
 use std::io::{self, Read};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::{ErrorKind, Listed, Put, Storage, StorageError, check_key, check_prefix};
-use crate::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
 
 /// A storage that lives as long as its last handle. Clones share the objects.
 #[derive(Clone)]
@@ -157,7 +157,7 @@ fn failure(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::FixedClock;
+    use crate::base::clock::FixedClock;
     use jiff::Timestamp;
 
     #[test]

@@ -157,9 +157,9 @@ fn given_a_folder_then_it_is_looked_at_the_same_way() {
 
 #[test]
 fn given_a_storage_that_lists_late_then_it_is_told_and_that_a_grace_is_needed() {
-    use dumpvault::clock::SystemClock;
-    use dumpvault::ops::doctor::{Status, storage};
-    use dumpvault::secret::OsEntropy;
+    use dumpvault::base::clock::SystemClock;
+    use dumpvault::base::secret::OsEntropy;
+    use dumpvault::engine::doctor::{Status, storage};
     use dumpvault::storage::faulty::{Fault, Faulty, Rule};
     use dumpvault::storage::memory::MemoryStorage;
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dumpvault::repo::reader::ReadSettings;
 use dumpvault::source::sample::{SampleConfig, SampleDump};
+use dumpvault::vault::reader::ReadSettings;
 
 use crate::cli::{Output, Running, Vault, exit, run};
 use crate::latency::{ONE_AT_A_TIME, open, read};

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dumpvault::crypto::{Credential, KeyFile};
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::{Repository, Surroundings};
-use dumpvault::secret::OsEntropy;
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::secret::OsEntropy;
+use dumpvault::vault::crypto::{Credential, KeyFile};
+use dumpvault::vault::reader::{Locator, ReadSettings};
+use dumpvault::vault::{Repository, Surroundings};
 
 use crate::cli::{exit, noise};
 use crate::program::{Remote, table};

@@ -2,18 +2,18 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use dumpvault::crypto::{Credential, KdfCaps, KeyBundle, Role};
-use dumpvault::id::{PackId, RepoId, SessionId, SnapshotId};
-use dumpvault::repo::Repository;
-use dumpvault::repo::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
-use dumpvault::repo::format::mark::{Mark, MarkKind};
-use dumpvault::repo::format::plan::Plan;
-use dumpvault::repo::format::session::{SessionKind, SessionState};
-use dumpvault::repo::format::slot::Slot;
-use dumpvault::repo::format::snapshot;
-use dumpvault::secret::Entropy;
-use dumpvault::snapshot::{Body, Head, Proof, State, Stream};
+use dumpvault::base::id::{PackId, RepoId, SessionId, SnapshotId};
+use dumpvault::base::secret::Entropy;
 use dumpvault::storage::{Storage, StorageError};
+use dumpvault::vault::Repository;
+use dumpvault::vault::crypto::{Credential, KdfCaps, KeyBundle, Role};
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
+use dumpvault::vault::format::mark::{Mark, MarkKind};
+use dumpvault::vault::format::plan::Plan;
+use dumpvault::vault::format::session::{SessionKind, SessionState};
+use dumpvault::vault::format::slot::Slot;
+use dumpvault::vault::format::snapshot;
+use dumpvault::vault::snapshot::{Body, Head, Proof, State, Stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -2,24 +2,24 @@
 
 use crate::contents::{content, swapped_by};
 use crate::test_writer::{Block, DATA, PackLies, RAW, RawNode, TestWriter, ZSTD, stream};
-use dumpvault::chunker::ChunkSizes;
-use dumpvault::codec::Level;
-use dumpvault::crypto::{Credential, KeyFile, Role};
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::{ChunkId, MarkId, NodeId, PackId, SessionId, SnapshotId};
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::format::index::BlockKind;
-use dumpvault::repo::format::mark::MarkKind;
-use dumpvault::repo::format::plan::Plan;
-use dumpvault::repo::format::session::{SessionKind, SessionState};
-use dumpvault::repo::keys::{KeyRing, NewKey};
-use dumpvault::repo::rotation::{RotateRequest, Rotation};
-use dumpvault::repo::writer::{Basis, CommitRequest, PipelineSettings};
-use dumpvault::repo::{Repository, Surroundings};
-use dumpvault::secret::{OsEntropy, Passphrase};
-use dumpvault::snapshot::{FailedStream, Proof, Stream, StreamFormat};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::{ChunkId, MarkId, NodeId, PackId, SessionId, SnapshotId};
+use dumpvault::base::secret::{OsEntropy, Passphrase};
+use dumpvault::content::chunker::ChunkSizes;
+use dumpvault::content::codec::Level;
 use dumpvault::storage::Storage;
 use dumpvault::storage::local::LocalStorage;
+use dumpvault::vault::crypto::{Credential, KeyFile, Role};
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::format::index::BlockKind;
+use dumpvault::vault::format::mark::MarkKind;
+use dumpvault::vault::format::plan::Plan;
+use dumpvault::vault::format::session::{SessionKind, SessionState};
+use dumpvault::vault::keys::{KeyRing, NewKey};
+use dumpvault::vault::rotation::{RotateRequest, Rotation};
+use dumpvault::vault::snapshot::{FailedStream, Proof, Stream, StreamFormat};
+use dumpvault::vault::writer::{Basis, CommitRequest, PipelineSettings};
+use dumpvault::vault::{Repository, Surroundings};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ pub fn make_by_program(folder: &Path, keys: &Path, cache: &Path) {
         |credential: &Credential| Repository::open(storage.clone(), credential, &surroundings).unwrap();
     let repo = reopened(&passphrase());
     let edge = KeyRing::of(&repo).find("edge key").unwrap();
-    let grant = |statement: &mut dumpvault::repo::format::author::Statement| {
+    let grant = |statement: &mut dumpvault::vault::format::author::Statement| {
         statement.series = Some(vec!["mixed".to_owned(), "shop".to_owned()]);
     };
     KeyRing::of(&repo).grant(&edge, 1_793_000_050_000, grant).unwrap();

@@ -3,16 +3,16 @@
 
 use crate::independent::{self, Unlock};
 use crate::test_writer::TestWriter;
-use dumpvault::crypto::{Credential, KeyFile};
-use dumpvault::event::{Cancel, Event, Observer, Silent};
-use dumpvault::id::SnapshotId;
-use dumpvault::repo::gc::PruneSettings;
-use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::verify::{CheckSettings, ReadData};
-use dumpvault::repo::{RepoError, Repository, Surroundings};
-use dumpvault::secret::OsEntropy;
-use dumpvault::snapshot::Stream;
+use dumpvault::base::event::{Cancel, Event, Observer, Silent};
+use dumpvault::base::id::SnapshotId;
+use dumpvault::base::secret::OsEntropy;
 use dumpvault::storage::local::LocalStorage;
+use dumpvault::vault::crypto::{Credential, KeyFile};
+use dumpvault::vault::gc::PruneSettings;
+use dumpvault::vault::reader::{Locator, ReadSettings};
+use dumpvault::vault::snapshot::Stream;
+use dumpvault::vault::verify::{CheckSettings, ReadData};
+use dumpvault::vault::{RepoError, Repository, Surroundings};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::path::Path;
 use std::process::Command;

@@ -2,22 +2,22 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use dumpvault::chunker::ChunkSizes;
-use dumpvault::clock::Clock;
-use dumpvault::crypto::{Credential, KeyFile};
-use dumpvault::event::{Cancel, Silent};
-use dumpvault::id::SnapshotId;
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::reader::{Locator, ReadSettings};
-use dumpvault::repo::verify::{CheckReport, CheckSettings, ReadData};
-use dumpvault::repo::writer::{
-    BackupSession, Basis, CommitRequest, Committed, PipelineSettings, StoredStream,
-};
-use dumpvault::repo::{RepoError, Repository, Surroundings};
-use dumpvault::secret::{Entropy, OsEntropy};
-use dumpvault::snapshot::{Proof, Stream, StreamFormat};
+use dumpvault::base::clock::Clock;
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::SnapshotId;
+use dumpvault::base::secret::{Entropy, OsEntropy};
+use dumpvault::content::chunker::ChunkSizes;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::crypto::{Credential, KeyFile};
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::reader::{Locator, ReadSettings};
+use dumpvault::vault::snapshot::{Proof, Stream, StreamFormat};
+use dumpvault::vault::verify::{CheckReport, CheckSettings, ReadData};
+use dumpvault::vault::writer::{
+    BackupSession, Basis, CommitRequest, Committed, PipelineSettings, StoredStream,
+};
+use dumpvault::vault::{RepoError, Repository, Surroundings};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -82,7 +82,7 @@ impl Kept {
 
 pub fn begin(repo: &Repository) -> Result<BackupSession, RepoError> {
     let (catalog, _, presence) = repo.synced(&Silent)?;
-    let level = dumpvault::codec::Level::DEFAULT;
+    let level = dumpvault::content::codec::Level::DEFAULT;
     repo.begin_backup(catalog, presence, PipelineSettings { level, read_back: true, workers: 1 })
 }
 
@@ -271,7 +271,7 @@ impl SeededEntropy {
 }
 
 impl Entropy for SeededEntropy {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), dumpvault::secret::EntropyError> {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), dumpvault::base::secret::EntropyError> {
         self.0.lock().unwrap().fill(bytes);
         Ok(())
     }

@@ -3,18 +3,18 @@
 //!
 //! Bytes are laid down here on purpose and not by the program's own encoders, which refuse to lie.
 
-use dumpvault::crypto::{BlockNonce, Credential, KeyBundle, PackKey, Role, SmallSealed, SubKey};
-use dumpvault::id::{ChunkId, IndexId, MarkId, NodeId, PackId, RepoId, SnapshotId, StreamDigest};
-use dumpvault::repo::format::author::Statement;
-use dumpvault::repo::format::config::Config;
-use dumpvault::repo::format::epoch::{Close, Heir};
-use dumpvault::repo::format::header::{Header, ObjectType};
-use dumpvault::repo::format::slot::{Label, Slot};
-use dumpvault::repo::format::snapshot;
-use dumpvault::secret::{OsEntropy, SecretKey};
-use dumpvault::snapshot::{Body, FailedStream, Head, Proof, State, Stream, StreamFormat, StreamStats};
+use dumpvault::base::id::{ChunkId, IndexId, MarkId, NodeId, PackId, RepoId, SnapshotId, StreamDigest};
+use dumpvault::base::secret::{OsEntropy, SecretKey};
 use dumpvault::storage::Storage;
 use dumpvault::storage::local::LocalStorage;
+use dumpvault::vault::crypto::{BlockNonce, Credential, KeyBundle, PackKey, Role, SmallSealed, SubKey};
+use dumpvault::vault::format::author::Statement;
+use dumpvault::vault::format::config::Config;
+use dumpvault::vault::format::epoch::{Close, Heir};
+use dumpvault::vault::format::header::{Header, ObjectType};
+use dumpvault::vault::format::slot::{Label, Slot};
+use dumpvault::vault::format::snapshot;
+use dumpvault::vault::snapshot::{Body, FailedStream, Head, Proof, State, Stream, StreamFormat, StreamStats};
 use minicbor::Encoder;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -476,7 +476,7 @@ impl TestWriter {
 pub fn padded(cbor: &[u8]) -> Vec<u8> {
     let mut bytes = (cbor.len() as u32).to_le_bytes().to_vec();
     bytes.extend_from_slice(cbor);
-    bytes.resize(dumpvault::repo::format::signed::padme(bytes.len()), 0);
+    bytes.resize(dumpvault::vault::format::signed::padme(bytes.len()), 0);
     bytes
 }
 

@@ -8,8 +8,8 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::small::Dice;
-use dumpvault::clock::Clock;
-use dumpvault::secret::{Entropy, EntropyError};
+use dumpvault::base::clock::Clock;
+use dumpvault::base::secret::{Entropy, EntropyError};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::storage::{ErrorKind, Listed, Put, Storage, StorageError};
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
 //! Options that say how a repository is opened when something about it is odd.
 
-use crate::id::EpochId;
-use crate::repo::Access;
+use crate::base::id::EpochId;
+use crate::vault::Access;
 use clap::Args;
 use std::path::PathBuf;
 

@@ -2,14 +2,14 @@
 
 use super::origin::{Origin, ServerPlan, connection, surroundings, surroundings_of, words};
 use super::suspect_below;
+use crate::base::name::{NameKind, check_name, nearest};
+use crate::base::pattern::NamePattern;
 use crate::cli::Context;
 use crate::cli::args::{BackupArgs, DumpArgs, ExecArgs, ServerArgs};
 use crate::cli::report::CliError;
-use crate::codec::Level;
-use crate::config::{self, SourceConfig};
-use crate::ops::OpError;
-use crate::pattern::NamePattern;
-use crate::snapshot::name::{NameKind, check_name, nearest};
+use crate::content::codec::Level;
+use crate::engine::OpError;
+use crate::settings::{self, SourceConfig};
 use crate::source::postgres::{Connection, DatabaseChoice, DumpFilter};
 use crate::source::process::Invocation;
 use crate::source::surroundings::Surroundings;
@@ -31,11 +31,11 @@ pub(super) struct Job {
 
 pub(super) fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, CliError> {
     let config = &context.app.config;
-    let level = args.compression.as_deref().map(|text| config::level(text, "--compression")).transpose()?;
+    let level = args.compression.as_deref().map(|text| settings::level(text, "--compression")).transpose()?;
     let default_level =
-        config.compression.as_deref().map(|text| config::level(text, "compression")).transpose()?;
+        config.compression.as_deref().map(|text| settings::level(text, "compression")).transpose()?;
     let default_share = suspect_below(context, args, None)?;
-    let timeout = args.timeout.as_deref().map(|text| config::duration(text, "--timeout")).transpose()?;
+    let timeout = args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?;
     let job = |series: String, origin: Origin| Job {
         series,
         origin,
@@ -131,7 +131,7 @@ fn filter(dump: &DumpArgs) -> Result<DumpFilter, CliError> {
         exclude_schemas: dump.exclude_schema.clone(),
         exclude_table_data: dump.exclude_table_data.clone(),
         schema_only: dump.schema_only,
-        lock_wait: lock_wait.map(|text| config::duration(text, "--lock-wait-timeout")).transpose()?,
+        lock_wait: lock_wait.map(|text| settings::duration(text, "--lock-wait-timeout")).transpose()?,
     })
 }
 
@@ -199,10 +199,10 @@ fn named_jobs(
         own.suspect_below = suspect_below(context, args, Some(settings))?;
         let place = |key: &str| format!("source.{source}.{key}");
         if let (Some(text), None) = (&settings.timeout, own.timeout) {
-            own.timeout = Some(config::duration(text, &place("timeout"))?);
+            own.timeout = Some(settings::duration(text, &place("timeout"))?);
         }
         if let (Some(text), None) = (&settings.compression, &args.compression) {
-            own.level = config::level(text, &place("compression"))?;
+            own.level = settings::level(text, &place("compression"))?;
         }
         jobs.push(own);
     }
@@ -262,7 +262,7 @@ fn configured_origin(
         exclude_schemas: settings.exclude_schemas.clone(),
         exclude_table_data: settings.exclude_table_data.clone(),
         schema_only: settings.schema_only,
-        lock_wait: lock_wait.map(|text| config::duration(text, &place)).transpose()?,
+        lock_wait: lock_wait.map(|text| settings::duration(text, &place)).transpose()?,
     };
     let server = match &settings.uri {
         Some(uri) => Connection::from_uri(uri).map_err(OpError::from)?,

@@ -1,13 +1,13 @@
 //! Where dumps come from, and how they are started.
 
 use super::jobs::Job;
+use crate::base::event::Cancel;
 use crate::cli::Context;
 use crate::cli::args::ServerArgs;
 use crate::cli::report::CliError;
-use crate::config::{Environment, SourceConfig};
-use crate::event::Cancel;
-use crate::ops::OpError;
-use crate::ops::backup::{PlannedStream, StartedDump};
+use crate::engine::OpError;
+use crate::engine::backup::{PlannedStream, StartedDump};
+use crate::settings::{Environment, SourceConfig};
 use crate::source::command::CommandSource;
 use crate::source::postgres::{
     Clients, Connection, ConnectionParts, DatabaseChoice, DumpFilter, GlobalsSource, PostgresDump,

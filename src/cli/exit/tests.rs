@@ -1,17 +1,17 @@
 //! The table of exit codes, error by error. That no error is forgotten is the compiler's affair: no `match` has a catch-all.
 
 use super::*;
-use crate::config::ConfigError;
-use crate::content::ContentError;
-use crate::crypto::KeyFileError;
-use crate::ops::copy::Side;
-use crate::repo::catalog::CatalogError;
-use crate::snapshot::Proof;
-use crate::snapshot::name::{NameKind, SnapshotName, check_name};
-use crate::snapshot::retention::Rule;
-use crate::snapshot::selection::SelectionError;
+use crate::base::name::{NameKind, SnapshotName, check_name};
+use crate::content::inspect::ContentError;
+use crate::engine::copy::Side;
+use crate::settings::ConfigError;
 use crate::source::LastWords;
 use crate::source::postgres::{ConnectProblem, DumpKind, InTheWay, Version};
+use crate::vault::catalog::CatalogError;
+use crate::vault::crypto::KeyFileError;
+use crate::vault::snapshot::Proof;
+use crate::vault::snapshot::retention::Rule;
+use crate::vault::snapshot::selection::SelectionError;
 use std::io::Error as IoError;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ fn of_repository() -> Vec<(RepoError, u8)> {
         (lost, 4),
         (RepoError::Inconsistent { object: text("x"), what: text("y") }, 4),
         (RepoError::NoSlots { location: text("x"), detail: text("y") }, 4),
-        (RepoError::Codec(crate::codec::CodecError::ReadBack), 4),
+        (RepoError::Codec(crate::content::codec::CodecError::ReadBack), 4),
         (storage(ErrorKind::Conflict).into(), 5),
         (RepoError::Busy { what: text("x") }, 5),
         (RepoError::Fenced { why: text("x") }, 5),
@@ -157,7 +157,7 @@ fn of_operations() -> Vec<(OpError, u8)> {
             OpError::Incomplete {
                 stream: stream.clone(),
                 exited: Proof::Exited,
-                source: ContentError::Archive(crate::pgarchive::ArchiveError::NotAnArchive),
+                source: ContentError::Archive(crate::content::pg::ArchiveError::NotAnArchive),
             },
             2,
         ),

@@ -1,15 +1,15 @@
 //! `dumpvault key add`, `grant`, `rotate` and `revoke`: who holds a key, and what it may do.
 
 use super::{new_credential, now_ms, opened, told};
+use crate::base::id::AuthorId;
 use crate::cli::args::{GrantArgs, KeyAddArgs, RotateArgs};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, render};
-use crate::crypto::Role;
-use crate::id::AuthorId;
-use crate::repo::format::author::Statement;
-use crate::repo::rotation::{RotateReport, RotateRequest, Rotation};
-use crate::repo::{KeyRing, NewKey, Repository};
+use crate::vault::crypto::Role;
+use crate::vault::format::author::Statement;
+use crate::vault::rotation::{RotateReport, RotateRequest, Rotation};
+use crate::vault::{KeyRing, NewKey, Repository};
 use serde_json::{Value, json};
 
 pub(super) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {
@@ -137,7 +137,7 @@ fn one(repo: &Repository, statement: &Statement) -> Value {
         "hosts": statement.hosts, "series": statement.series,
         "revoked": !repo.authors().all().iter().any(|other| other.author == statement.author),
         "own": statement.author == repo.authors().me(),
-        "created": crate::snapshot::timestamp(statement.time_ms).to_string(),
+        "created": crate::vault::snapshot::timestamp(statement.time_ms).to_string(),
     })
 }
 

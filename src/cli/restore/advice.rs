@@ -2,7 +2,7 @@
 
 use crate::cli::args::RestoreArgs;
 use crate::cli::report::CliError;
-use crate::ops::OpError;
+use crate::engine::OpError;
 use crate::source::postgres::{Doing, Given, PostgresError};
 
 /// The error with the hint that fits the options.

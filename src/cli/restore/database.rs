@@ -3,23 +3,23 @@
 use super::hooks::Hooks;
 use super::parts::Picked;
 use super::{Work, advice, done, swap};
+use crate::base::pattern::NamePattern;
 use crate::cli::args::{PartArgs, RestoreArgs};
 use crate::cli::backup::{clients, connection, exec};
 use crate::cli::exit::Exit;
 use crate::cli::leftovers::{self, Consent};
 use crate::cli::report::CliError;
 use crate::cli::{Context, doubts, prompt, render};
-use crate::ops::OpError;
-use crate::ops::restore::{Chosen, Expected, Findings, Jobs, Target};
-use crate::ops::tables::table_map;
-use crate::pattern::NamePattern;
-use crate::pgarchive::DataKind;
-use crate::repo::reader::ReadStats;
-use crate::snapshot::Stream;
+use crate::content::pg::DataKind;
+use crate::engine::OpError;
+use crate::engine::restore::{Chosen, Expected, Findings, Jobs, Target};
+use crate::engine::tables::table_map;
 use crate::source::postgres::{
     BrokenKey, Connection, Leftover, PostgresError, RestoreTarget, TargetState, Triggers, name_beside,
 };
 use crate::source::process::Limits;
+use crate::vault::reader::ReadStats;
+use crate::vault::snapshot::Stream;
 
 /// The database that the options name.
 pub(super) fn target(

@@ -6,11 +6,11 @@ use super::super::render;
 use super::super::report::CliError;
 use super::super::table::Table;
 use super::Context;
-use crate::ops::restore::{Archive, Chosen, Part};
-use crate::pattern::PatternError;
-use crate::pgarchive::{DataKind, JobsPlan, Sections, Selection, TableData};
-use crate::snapshot::Stream;
+use crate::base::pattern::PatternError;
+use crate::content::pg::{DataKind, JobsPlan, Sections, Selection, TableData};
+use crate::engine::restore::{Archive, Chosen, Part};
 use crate::source::postgres::RestoreTarget;
+use crate::vault::snapshot::Stream;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

@@ -3,15 +3,15 @@
 use super::super::leftovers;
 use super::database::fill;
 use super::{Work, done};
+use crate::base::clock::Clock;
 use crate::cli::args::{RestoreArgs, ServerArgs, SwapArgs};
 use crate::cli::backup::{clients, connection, exec};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, prompt, render};
-use crate::clock::Clock;
-use crate::config;
-use crate::ops::OpError;
-use crate::ops::restore::Expected;
+use crate::engine::OpError;
+use crate::engine::restore::Expected;
+use crate::settings;
 use crate::source::postgres::{Connection, PostgresError, RestoreTarget, name_beside};
 use crate::source::process::Limits;
 use std::time::Duration;
@@ -27,7 +27,7 @@ struct Manners {
 
 impl Manners {
     fn new(terminate: bool, patience: Option<&str>) -> Result<Self, CliError> {
-        let patience = patience.map(|text| config::duration(text, "--swap-timeout")).transpose()?;
+        let patience = patience.map(|text| settings::duration(text, "--swap-timeout")).transpose()?;
         Ok(Self { terminate, patience })
     }
 }

@@ -1,7 +1,7 @@
 //! Finding the server's version and the client program that fits it.
 
 use super::{ConnectProblem, Connection, PostgresError};
-use crate::event::Cancel;
+use crate::base::event::Cancel;
 use crate::source::command::ProcessDump;
 use crate::source::process::{Invocation, Limits};
 use crate::source::surroundings::Surroundings;

@@ -3,7 +3,7 @@
 use super::client::{Version, unclear};
 use super::restore::{RestoreTarget, quoted_name, quoted_text};
 use super::{Connection, PostgresError};
-use crate::event::Cancel;
+use crate::base::event::Cancel;
 
 /// From this version on, locales of the server's own are known.
 const BUILTIN_LOCALES: Version = Version::new(17);

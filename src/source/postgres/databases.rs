@@ -3,8 +3,8 @@
 use super::client::{Clients, columns, unclear};
 use super::dump::PostgresDump;
 use super::{Connection, PostgresError};
-use crate::event::Cancel;
-use crate::pattern::NamePattern;
+use crate::base::event::Cancel;
+use crate::base::pattern::NamePattern;
 use crate::source::SourceError;
 use crate::source::command::ProcessDump;
 use crate::source::process::Limits;

@@ -8,7 +8,7 @@ use super::client::{Clients, columns, unclear};
 use super::restore::{RestoreTarget, quoted_name, quoted_text};
 use super::swap::others_out;
 use super::{Connection, PostgresError};
-use crate::event::Cancel;
+use crate::base::event::Cancel;
 use crate::source::SourceError;
 use crate::source::pipe::{WATCH_INTERVAL, ready};
 use crate::source::process::{Limits, Running};

@@ -6,7 +6,7 @@
 use super::client::{Clients, ServerInfo};
 use super::connection::{Connection, ConnectionParts};
 use super::error::{ConnectProblem, PostgresError};
-use crate::event::Cancel;
+use crate::base::event::Cancel;
 use crate::source::command::ProcessDump;
 use crate::source::process::{Invocation, Limits, Running, Standing};
 use crate::source::surroundings::Account;

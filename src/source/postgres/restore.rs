@@ -7,8 +7,8 @@ use super::made::Made;
 use super::older::{ForOlderServer, ScriptSink};
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
-use crate::content::Kind;
-use crate::event::Cancel;
+use crate::base::event::Cancel;
+use crate::content::inspect::Kind;
 use crate::source::command::ProcessDump;
 use crate::source::process::{Invocation, Limits};
 use crate::source::{Dump, Sink, SourceError};
@@ -17,7 +17,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// How many of a stream's first bytes [`kind_of_dump`] wants to see, where there are so many.
-pub const KIND_BYTES_WANTED: usize = crate::content::FRONT_BYTES;
+pub const KIND_BYTES_WANTED: usize = crate::content::inspect::FRONT_BYTES;
 
 /// Counts what a user made: tables, then all else. Not the system's, not an extension's (dependency `e`), not what is there
 /// for another object's sake alone, like the sequence of a serial column (`a`, `i`).

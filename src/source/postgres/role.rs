@@ -6,7 +6,7 @@
 use super::client::Clients;
 use super::restore::{RestoreTarget, quoted_name};
 use super::{Connection, PostgresError};
-use crate::event::Cancel;
+use crate::base::event::Cancel;
 use crate::source::SourceError;
 use crate::source::command::ProcessSink;
 use crate::source::process::Limits;

@@ -9,7 +9,7 @@
 //! system's is asked.
 
 use super::CacheError;
-use crate::unfinished::Unfinished;
+use crate::base::unfinished::Unfinished;
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};

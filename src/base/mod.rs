@@ -1,0 +1,12 @@
+//! Values that every floor shares: ids, names, times, what is told while work goes on. Nothing here does input or output but `secret` and
+//! `unfinished`, and nothing here imports another floor.
+
+pub mod calendar;
+pub mod clock;
+pub mod event;
+pub mod id;
+pub mod name;
+pub mod numbers;
+pub mod pattern;
+pub mod secret;
+pub mod unfinished;

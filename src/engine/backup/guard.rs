@@ -1,0 +1,176 @@
+//! The anomaly guard: a stream far smaller than those before it, or without rows where there were many, is stored and not trusted.
+//!
+//! A dump that ended well may still be of a database that somebody has emptied. Taken for a good copy it would be the parent and, day by
+//! day, push the last full ones out of the retention.
+
+use super::{BackupRequest, WithDamage};
+use crate::base::event::{Event, Observer};
+use crate::content::pg::{DataKind, TableData};
+use crate::engine::tables::table_map;
+use crate::vault::catalog::Catalog;
+use crate::vault::crypto::CryptoError;
+use crate::vault::history::History;
+use crate::vault::snapshot::{Stream, Summary};
+use crate::vault::writer::Finished;
+use crate::vault::{RepoError, Repository};
+use std::collections::{BTreeMap, HashMap};
+
+/// So many snapshots before are looked at.
+const LOOKED_AT: usize = 7;
+/// Streams that were smaller than this, in bytes, say nothing: a row more or less halves them.
+const SAYS_NOTHING: u64 = 4096;
+/// Tables that ever had fewer rows than this in the snapshots looked at may be empty: queues and sessions are at times.
+const ROWS_TO_MISS: u64 = 1000;
+/// So many of the emptied tables are named.
+const NAMED: usize = 3;
+
+/// A table as its stream names it: database, schema, name.
+type Table = (String, String, String);
+
+/// What is usual of one stream.
+#[derive(Default)]
+struct Usual {
+    /// Its length in each snapshot before, the newest first.
+    lengths: Vec<u64>,
+    /// The fewest rows of each table that was in all of them; `None` before the first.
+    rows: Option<HashMap<Table, u64>>,
+}
+
+impl Usual {
+    fn add(&mut self, stream: &Stream) {
+        self.lengths.push(stream.bytes);
+        // Streams without a map say nothing of rows.
+        let Some(rows) = rows(stream) else { return };
+        self.rows = Some(match self.rows.take() {
+            None => rows,
+            Some(mut before) => {
+                before.retain(|table, least| {
+                    rows.get(table).is_some_and(|now| {
+                        *least = (*least).min(*now);
+                        *least >= ROWS_TO_MISS
+                    })
+                });
+                before
+            }
+        });
+    }
+
+    /// Tables that had rows and have none, told for a person.
+    fn emptied(&self, stream: &Stream) -> Option<String> {
+        let before = self.rows.as_ref()?;
+        let now = rows(stream)?;
+        let mut gone: Vec<(&Table, u64)> = before
+            .iter()
+            .filter(|(table, least)| **least >= ROWS_TO_MISS && now.get(*table) == Some(&0))
+            .map(|(table, least)| (table, *least))
+            .collect();
+        gone.sort_unstable();
+        let name = |((_, schema, name), least): &(&Table, u64)| format!("{schema}.{name} ({least} before)");
+        let named: Vec<String> = gone.iter().take(NAMED).map(name).collect();
+        let more = match gone.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (!gone.is_empty()).then(|| format!("it has no rows in {}{more}", named.join(", ")))
+    }
+}
+
+fn rows(stream: &Stream) -> Option<HashMap<Table, u64>> {
+    let map = table_map(stream).ok()??;
+    let of_table = |table: TableData| {
+        let rows = table.rows.filter(|_| table.kind == DataKind::Table)?;
+        Some(((table.database, table.schema, table.name), rows))
+    };
+    Some(map.tables.into_iter().filter_map(of_table).collect())
+}
+
+/// What is usual in a series.
+pub(super) struct Guard {
+    share: f64,
+    /// By the streams' names.
+    usual: BTreeMap<String, Usual>,
+    allow_empty: bool,
+}
+
+impl Guard {
+    /// Reads how long the streams of the newest snapshots that nobody suspects are.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn open(
+        repo: &Repository,
+        catalog: &mut Catalog,
+        history: &History,
+        request: &BackupRequest,
+        observer: &WithDamage<'_>,
+    ) -> Result<Self, RepoError> {
+        let mut guard =
+            Self { share: request.suspect_below, usual: BTreeMap::new(), allow_empty: request.allow_empty };
+        if guard.share <= 0.0 {
+            return Ok(guard);
+        }
+        let until = request.time.map_or(i64::MAX, |time| time.as_millisecond());
+        let counts = |summary: &&Summary| summary.head.state.is_trusted() && summary.head.time_ms <= until;
+        for summary in history.series(&request.series, &request.host).rev().filter(counts).take(LOOKED_AT) {
+            match repo.body(catalog, &summary.id) {
+                Ok(body) => {
+                    for stream in body.streams {
+                        guard.usual.entry(stream.name.clone()).or_default().add(&stream);
+                    }
+                }
+                Err(RepoError::Crypto(CryptoError::RoleTooWeak { .. })) => {
+                    let what = "this key may not read how long the dumps before were: nothing is suspected";
+                    observer.observe(Event::Step { what: what.to_owned() });
+                    return Ok(guard);
+                }
+                // It is told elsewhere.
+                Err(error) if error.is_integrity() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(guard)
+    }
+
+    /// Marks the stream as suspect if it is.
+    pub fn judge(&self, stream: Finished) -> Finished {
+        let (bytes, name) = (stream.stream().bytes, stream.stream().name.as_str());
+        if bytes == 0 && self.allow_empty {
+            return stream;
+        }
+        let Some(before) = self.usual.get(name) else { return stream };
+        match usual(&before.lengths) {
+            Some(usual) if usual >= SAYS_NOTHING && (bytes as f64) < usual as f64 * self.share => {
+                stream.suspect(format!("it has {bytes} bytes, and those before had about {usual}"))
+            }
+            _ => match before.emptied(stream.stream()) {
+                Some(why) => stream.suspect(why),
+                None => stream,
+            },
+        }
+    }
+}
+
+/// What is usual after these lengths, the newest first: their median, or the newest where that is less, so that a series that was made
+/// smaller on purpose once is not suspected for a week.
+fn usual(before: &[u64]) -> Option<u64> {
+    let mut sorted = before.to_vec();
+    sorted.sort_unstable();
+    let median = sorted.get(sorted.len().saturating_sub(1) / 2)?;
+    before.first().map(|newest| *newest.min(median))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_is_the_median_and_never_more_than_the_newest() {
+        assert_eq!(usual(&[]), None);
+        assert_eq!(usual(&[100]), Some(100));
+        assert_eq!(usual(&[100, 90, 80]), Some(90));
+        // One that was doubled by accident raises no alarm the day after.
+        assert_eq!(usual(&[200, 100, 100]), Some(100));
+        // One that shrank and was accepted is what is usual from then on.
+        assert_eq!(usual(&[10, 100, 100, 100]), Some(10));
+    }
+}

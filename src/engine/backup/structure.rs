@@ -1,0 +1,142 @@
+//! What a dump's own structure says while it passes: whether it is whole, and where its tables are.
+
+use crate::base::event::{Event, Observer};
+use crate::content::inspect::{Inspection, Inspector, Verdict};
+use crate::content::pg::TableMap;
+use crate::engine::OpError;
+use crate::source::Dump;
+use crate::vault::snapshot::Proof;
+use crate::vault::writer::Edges;
+use std::io::Read;
+use std::sync::Arc;
+
+/// Bytes of table maps that one snapshot takes; a stream whose map does not fit any more is stored without. A table takes some 40
+/// bytes, so that this is enough for several hundred thousand. The snapshot object itself may have 64 MiB.
+pub(super) const TABLE_MAPS_BYTES_MAX: usize = 32 << 20;
+
+/// A dump that is looked into as it is read. For PostgreSQL's dumps that goes faster than the digest beside it; gzip has to be inflated.
+pub(super) struct Surveyed<'a> {
+    dump: &'a mut dyn Dump,
+    inspector: Inspector,
+    edges: Arc<Edges>,
+    edges_told: usize,
+}
+
+impl<'a> Surveyed<'a> {
+    pub fn new(dump: &'a mut dyn Dump) -> Self {
+        Self { dump, inspector: Inspector::new(), edges: Arc::default(), edges_told: 0 }
+    }
+
+    /// Where the dump's sections end, as far as they were read.
+    pub fn edges(&self) -> Arc<Edges> {
+        Arc::clone(&self.edges)
+    }
+
+    /// The dump was read to its end: what its structure says.
+    pub fn inspection(self) -> Inspection {
+        self.inspector.finish()
+    }
+}
+
+impl Read for Surveyed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.dump.read(buffer)?;
+        match buffer.get(..count).unwrap_or_default() {
+            [] if !buffer.is_empty() => self.inspector.settle(),
+            bytes => self.inspector.push(bytes),
+        }
+        while let Some(edge) = self.inspector.edge(self.edges_told) {
+            self.edges.push(edge);
+            self.edges_told += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// What to keep of an inspection.
+pub(super) struct Judged {
+    pub proof: Proof,
+    pub map: Option<TableMap>,
+    /// Why the stream is not to be trusted, if it is not.
+    pub suspicion: Option<String>,
+}
+
+impl Judged {
+    fn by_exit_alone(exited: Proof) -> Self {
+        Self { proof: exited, map: None, suspicion: None }
+    }
+}
+
+/// Joins what the processes' ends and the stream's structure prove, and tells what a person should do better.
+///
+/// # Errors
+/// When the stream ends before it is whole: no exit status makes up for that. One that came to its end and makes no sense on the way is
+/// stored and suspected instead: if it is this program that reads it wrong, a database of that kind still has its copies.
+pub(super) fn judge(
+    name: &str,
+    inspection: Inspection,
+    exited: Proof,
+    observer: &dyn Observer,
+) -> Result<Judged, OpError> {
+    let warn = |message: String| observer.observe(Event::Warning { message });
+    let Inspection { kind, verdict, remarks } = inspection;
+    let judged = match verdict {
+        Verdict::Whole(map) => {
+            let proof = if exited == Proof::Unproven { Proof::Structure } else { Proof::ExitedAndStructure };
+            Judged { proof, map: map.map(|map| *map), suspicion: None }
+        }
+        Verdict::Incomplete(source) if source.is_cut_off() => {
+            return Err(OpError::Incomplete { stream: name.to_owned(), exited, source });
+        }
+        Verdict::Incomplete(source) => {
+            Judged { suspicion: Some(source.to_string()), ..Judged::by_exit_alone(exited) }
+        }
+        Verdict::Unreadable(error) => {
+            warn(format!(
+                "cannot parse stream `{name}`: {error}; stored as is, so only the exit status shows that it is complete"
+            ));
+            Judged::by_exit_alone(exited)
+        }
+        Verdict::Unknown => Judged::by_exit_alone(exited),
+    };
+    for remark in remarks {
+        warn(format!("stream `{name}`: {remark}"));
+    }
+    let by_dump = judged.map.as_ref().map(|map| map.compression.as_str());
+    match (by_dump.filter(|word| !matches!(*word, "" | "none")), kind.compression()) {
+        (Some(word), _) => warn(format!(
+            "stream `{name}` is already compressed ({word}), so it cannot be deduplicated and its rows cannot be counted. \
+             Use `pg_dump -Z0`: dumpvault compresses by itself"
+        )),
+        (None, Some(word)) => warn(format!(
+            "stream `{name}` is already compressed ({word}), so it cannot be deduplicated. \
+             Back up the uncompressed data: dumpvault compresses by itself"
+        )),
+        (None, None) => {}
+    }
+    Ok(judged)
+}
+
+/// The bytes to store of a map, if there is room left for them.
+pub(super) fn encode_map(
+    name: &str,
+    map: &TableMap,
+    room: &mut usize,
+    observer: &dyn Observer,
+) -> Option<Vec<u8>> {
+    let bytes = map.encode();
+    match room.checked_sub(bytes.len()) {
+        Some(left) => {
+            *room = left;
+            Some(bytes)
+        }
+        None => {
+            let message = format!(
+                "the map of stream `{name}` ({} tables) is too large for the snapshot: the dump is stored whole, without a list of its tables",
+                map.tables.len()
+            );
+            observer.observe(Event::Warning { message });
+            None
+        }
+    }
+}

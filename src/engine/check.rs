@@ -1,0 +1,80 @@
+//! Check: find damage, and remember it, so that the next backup stores anew what it hits.
+
+use super::OpError;
+use super::tables::table_map;
+use crate::base::clock::Clock;
+use crate::base::event::{Cancel, Event, Observer};
+use crate::base::id::PackId;
+use crate::content::pg::{DataKind, TableData};
+use crate::vault::Repository;
+use crate::vault::verify::{CheckReport, CheckSettings, Hit, ReadData};
+
+/// Checks the repository. Where packs are read, those found damaged are marked, so that no new snapshot relies on them, and those that
+/// were marked and are whole are so no more.
+///
+/// # Errors
+/// When nothing can be said. Damage is in the answer.
+pub fn check(
+    repo: &Repository,
+    clock: &dyn Clock,
+    host: &str,
+    settings: CheckSettings,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<CheckReport, OpError> {
+    let mut report = repo.check(settings, observer, cancel)?;
+    name_tables(repo, &mut report.hits, observer)?;
+    if settings.read == ReadData::Nothing {
+        return Ok(report);
+    }
+    let now_ms = clock.now().as_millisecond();
+    let warn = |message: String| observer.observe(Event::Warning { message });
+    let marked = repo.history(&mut repo.catalog(observer)?)?.damaged_packs;
+    for damage in &report.damage {
+        let pack = damage.object.strip_prefix("packs/").and_then(|key| key.rsplit('/').next());
+        let Some(Ok(pack)) = pack.map(str::parse::<PackId>) else { continue };
+        // A pack that is missing or short shows without a mark.
+        let shows = damage.what.contains("missing") || damage.what.contains("should have");
+        if marked.contains_key(&pack) || shows {
+            continue;
+        }
+        if let Err(error) = repo.mark_damaged(&pack, &damage.what, host, now_ms) {
+            warn(format!("cannot mark `{}` as damaged: {error}", damage.object));
+        }
+    }
+    for pack in &report.recovered {
+        if let Err(error) = repo.clear_damaged(pack, host, now_ms) {
+            warn(format!("cannot take back that pack {} is damaged: {error}", pack.short()));
+        }
+    }
+    Ok(report)
+}
+
+/// Says which tables the lost bytes are of, as far as the snapshots that they are missing from can tell.
+pub(super) fn name_tables(
+    repo: &Repository,
+    hits: &mut [Hit],
+    observer: &dyn Observer,
+) -> Result<(), OpError> {
+    if hits.is_empty() {
+        return Ok(());
+    }
+    let mut catalog = repo.catalog(observer)?;
+    for hit in hits.iter_mut().filter(|hit| !hit.ranges.is_empty()) {
+        // What cannot be read is in the report already.
+        let Ok(body) = repo.body(&mut catalog, &hit.id) else { continue };
+        let stream = body.streams.iter().find(|stream| stream.name == hit.stream);
+        let Some(Ok(Some(map))) = stream.map(table_map) else { continue };
+        let is_hit = |table: &TableData| {
+            let whole = table.range();
+            hit.ranges.iter().any(|range| range.start < whole.end && whole.start < range.end)
+        };
+        let name = |table: &TableData| match (table.kind, table.schema.as_str()) {
+            (DataKind::LargeObjects, _) => "large objects".to_owned(),
+            (DataKind::Table, "") => table.name.clone(),
+            (DataKind::Table, schema) => format!("{schema}.{}", table.name),
+        };
+        hit.tables = map.tables.iter().filter(|table| is_hit(table)).map(name).collect();
+    }
+    Ok(())
+}

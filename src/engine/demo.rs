@@ -1,0 +1,358 @@
+//! The demonstration: three days of a changing database, backed up, restored, compared, checked, in a folder that is removed.
+//!
+//! Everything goes the way that a user's data goes: [`backup`], [`choose`] and restore, [`check`]. What is told is what was
+//! measured.
+
+mod database;
+mod scratch;
+
+pub use scratch::{passphrase_file, repository};
+
+use super::OpError;
+use super::backup::{
+    BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup,
+};
+use super::check::check;
+use super::restore::choose;
+use super::survey::sizes;
+use crate::base::calendar::Calendar;
+use crate::base::clock::Clock;
+use crate::base::event::{Cancel, Event, Observer};
+use crate::base::id::SnapshotId;
+use crate::base::name::SnapshotName;
+use crate::base::secret::Entropy;
+use crate::content::codec::Level;
+use crate::source::postgres::{Clients, PrivateServer};
+use crate::storage::local::LocalStorage;
+use crate::vault::crypto::Credential;
+use crate::vault::format::config::Config;
+use crate::vault::reader::ReadSettings;
+use crate::vault::snapshot::selection::Viewpoint;
+use crate::vault::verify::{CheckReport, CheckSettings, ReadData};
+use crate::vault::{RepoError, Repository, Surroundings};
+use database::Database;
+use jiff::SignedDuration;
+use scratch::Scratch;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Days that are backed up.
+const DAYS: u16 = 3;
+const SERIES: &str = "shop";
+const HOST: &str = "demo";
+
+/// What is to be shown, and where.
+#[derive(Debug, Clone)]
+pub struct DemoPlan {
+    /// Size of the first day's dump in bytes, about.
+    pub bytes: u64,
+    /// Keep the folder with the repository and its passphrase.
+    pub keep: bool,
+    /// Where the folder is made.
+    pub scratch_parent: PathBuf,
+    /// The folder may be passed through by a server that runs as another user.
+    pub scratch_passable: bool,
+    /// Threads that compress and open.
+    pub workers: usize,
+    /// Directory of a PostgreSQL server's programs, or why there is none.
+    pub server: Result<PathBuf, WhyGenerated>,
+}
+
+/// Why the dumps are generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyGenerated {
+    /// It was wished.
+    Wished,
+    /// No PostgreSQL server is installed.
+    NoServer,
+    /// A server is installed and does not start here.
+    DoesNotStart,
+}
+
+impl DemoPlan {
+    /// Looks for a server among the client programs' directories and in `search_path`, what `PATH` holds.
+    pub fn server(clients: &Clients, search_path: Option<&OsStr>) -> Result<PathBuf, WhyGenerated> {
+        PrivateServer::find(clients, search_path).ok_or(WhyGenerated::NoServer)
+    }
+}
+
+/// What the demonstration works with.
+pub struct World<'a> {
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Where random bytes come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// Receives progress.
+    pub observer: &'a dyn Observer,
+    /// Asks to stop.
+    pub cancel: &'a Cancel,
+}
+
+/// Something that was reached, in this order.
+#[derive(Debug)]
+pub enum Milestone<'a> {
+    /// The folder is there.
+    Scratch(&'a Path),
+    /// The database is there.
+    Database(&'a DemoDatabase),
+    /// A day was backed up.
+    Day(&'a DemoDay),
+    /// The last day was restored and compared.
+    Restored(&'a DemoRestore),
+    /// The repository was checked.
+    Checked(&'a DemoCheck),
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct DemoDatabase {
+    /// Version of the private server, or why the dumps are generated.
+    pub server: Result<String, WhyGenerated>,
+    /// Its tables.
+    pub tables: u64,
+    /// Its rows on the first day.
+    pub rows: u64,
+    /// How long it took to be there.
+    pub duration_ms: u64,
+}
+
+/// One day's backup.
+#[derive(Debug, Clone)]
+pub struct DemoDay {
+    /// From 1.
+    pub day: u16,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Rows that were changed, added or removed since the day before.
+    pub rows_touched: u64,
+    /// Size of the dump in bytes.
+    pub bytes: u64,
+    /// Bytes that the day added to the repository.
+    pub bytes_stored: u64,
+    /// How long the backup took, from opening the repository to the commit.
+    pub duration_ms: u64,
+}
+
+/// The last day's restore.
+#[derive(Debug, Clone)]
+pub struct DemoRestore {
+    /// The day.
+    pub day: u16,
+    /// Into a second database, compared by `pg_dump`; otherwise the stream itself was compared.
+    pub into_database: bool,
+    /// Whether everything is the same, byte for byte.
+    pub is_same: bool,
+    /// Size of the dump in bytes.
+    pub bytes: u64,
+    /// How long the restore took.
+    pub duration_ms: u64,
+    /// How long it took to compare, where that came after the restore.
+    pub compare_ms: u64,
+}
+
+/// The check of all data.
+#[derive(Debug)]
+pub struct DemoCheck {
+    /// What was found.
+    pub report: CheckReport,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct DemoReport {
+    /// The database.
+    pub database: DemoDatabase,
+    /// The days.
+    pub days: Vec<DemoDay>,
+    /// The restore.
+    pub restore: DemoRestore,
+    /// The check.
+    pub check: DemoCheck,
+    /// How long everything took.
+    pub duration_ms: u64,
+    /// The folder, if it was to be kept; it is gone otherwise.
+    pub folder: Option<PathBuf>,
+}
+
+impl DemoReport {
+    /// Whether every proof held.
+    pub fn is_proven(&self) -> bool {
+        self.restore.is_same && self.check.report.is_clean()
+    }
+
+    /// Bytes of all dumps.
+    pub fn bytes(&self) -> u64 {
+        self.days.iter().map(|day| day.bytes).sum()
+    }
+
+    /// Bytes that they take.
+    pub fn bytes_stored(&self) -> u64 {
+        self.days.iter().map(|day| day.bytes_stored).sum()
+    }
+
+    /// Bytes that a compressed copy of one whole dump takes: what the first day took, when nothing was there yet.
+    pub fn bytes_full_copy(&self) -> u64 {
+        self.days.first().map_or(0, |day| day.bytes_stored)
+    }
+}
+
+impl DemoPlan {
+    /// Does what is planned; `told` gets each [`Milestone`] as it is reached. Whatever the outcome, no process is left, and no
+    /// folder but one that is to be kept.
+    ///
+    /// # Errors
+    /// When a step fails or somebody asks to stop. A proof that does not hold is in the answer.
+    pub fn execute(
+        &self,
+        world: &World<'_>,
+        told: &mut dyn FnMut(&Milestone<'_>),
+    ) -> Result<DemoReport, OpError> {
+        let begun = Instant::now();
+        let entropy = world.entropy.as_ref();
+        let scratch = Scratch::create(&self.scratch_parent, self.keep, self.scratch_passable, entropy)?;
+        told(&Milestone::Scratch(scratch.path()));
+        let mut report = self.run(&scratch, world, told)?;
+        report.folder = scratch.close()?;
+        report.duration_ms = elapsed_ms(begun);
+        Ok(report)
+    }
+
+    /// Everything in the folder; the server is gone when this returns.
+    fn run(
+        &self,
+        scratch: &Scratch,
+        world: &World<'_>,
+        told: &mut dyn FnMut(&Milestone<'_>),
+    ) -> Result<DemoReport, OpError> {
+        let repo = init(scratch, world)?;
+        let (database, described) = self.database(scratch, world)?;
+        told(&Milestone::Database(&described));
+        let mut days = Vec::new();
+        for day in 0..DAYS {
+            let rows_touched = match day {
+                0 => 0,
+                _ => database.live_a_day(day, described.rows, world)?,
+            };
+            let done = DemoDay { rows_touched, ..self.back_up(&repo, &database, day, world)? };
+            told(&Milestone::Day(&done));
+            days.push(done);
+        }
+        let restore = self.restore(&repo, &database, world)?;
+        told(&Milestone::Restored(&restore));
+        let check = self.check(&repo, world)?;
+        told(&Milestone::Checked(&check));
+        Ok(DemoReport { database: described, days, restore, check, duration_ms: 0, folder: None })
+    }
+
+    /// The private server with the first day's rows, or the generator.
+    fn database(&self, scratch: &Scratch, world: &World<'_>) -> Result<(Database, DemoDatabase), OpError> {
+        let begun = Instant::now();
+        let (tables, rows) = database::extent(self.bytes)?;
+        let mut server = self.server.as_deref().map_err(|why| *why).map(|_| String::new());
+        let mut database = Database::Generated;
+        if let Ok(programs) = &self.server {
+            world.observer.observe(Event::Step { what: "starting a private server".to_owned() });
+            match PrivateServer::start(programs, &scratch.path().join("postgres"), world.cancel) {
+                Ok(started) => {
+                    server = Ok(started.version().to_owned());
+                    database = Database::Private(Box::new(started));
+                    database.load(self.bytes, world)?;
+                }
+                Err(error) if error.is_cancelled() => return Err(RepoError::Cancelled.into()),
+                Err(error) => {
+                    let message = format!("a private PostgreSQL server cannot be had: {error}");
+                    world.observer.observe(Event::Warning { message });
+                    server = Err(WhyGenerated::DoesNotStart);
+                }
+            }
+        }
+        Ok((database, DemoDatabase { server, tables, rows, duration_ms: elapsed_ms(begun) }))
+    }
+
+    fn back_up(
+        &self,
+        repo: &Repository,
+        database: &Database,
+        day: u16,
+        world: &World<'_>,
+    ) -> Result<DemoDay, OpError> {
+        let begun = Instant::now();
+        // All of them long ago: what is younger than a day would be no import, and not build on those before.
+        let days_ago = SignedDuration::from_hours(24 * i64::from(DAYS + 1 - day));
+        let kind = if matches!(database, Database::Private(_)) { "postgres" } else { "generated" };
+        let request = BackupRequest {
+            series: SERIES.to_owned(),
+            host: HOST.to_owned(),
+            // One a day, as the snapshots of a real database would be.
+            time: world.clock.now().checked_sub(days_ago).ok(),
+            tags: Vec::new(),
+            calendar: Calendar::default(),
+            level: Level::DEFAULT,
+            allow_empty: false,
+            workers: self.workers,
+            parent: ParentChoice::Newest,
+            read_amplification_max: READ_AMPLIFICATION_MAX,
+            suspect_below: SUSPECT_BELOW,
+            source: BTreeMap::from([("kind".to_owned(), kind.to_owned())]),
+        };
+        let start = Box::new(|| database.dump(self.bytes, day, world));
+        let stream = PlannedStream { name: SERIES.to_owned(), start };
+        let stored = backup(repo, world.clock, request, vec![stream], world.observer, world.cancel)?;
+        let (bytes, bytes_stored) = sizes(&stored.committed.body);
+        Ok(DemoDay {
+            day: day + 1,
+            snapshot: stored.committed.summary.id,
+            rows_touched: 0,
+            bytes,
+            bytes_stored,
+            duration_ms: elapsed_ms(begun),
+        })
+    }
+
+    fn restore(
+        &self,
+        repo: &Repository,
+        database: &Database,
+        world: &World<'_>,
+    ) -> Result<DemoRestore, OpError> {
+        let from = Viewpoint { host: HOST.to_owned(), any_host: true };
+        let name = SnapshotName::parse(SERIES, &Calendar::default().zone)?;
+        let settings = ReadSettings::local(self.workers);
+        let chosen = choose(repo, &name, &from, settings, world.observer)?;
+        let compared = database.restore(&chosen, self.bytes, DAYS - 1, world)?;
+        Ok(DemoRestore {
+            day: DAYS,
+            into_database: matches!(database, Database::Private(_)),
+            is_same: compared.is_same,
+            bytes: sizes(&chosen.body).0,
+            duration_ms: compared.restore_ms,
+            compare_ms: compared.compare_ms,
+        })
+    }
+
+    fn check(&self, repo: &Repository, world: &World<'_>) -> Result<DemoCheck, OpError> {
+        let begun = Instant::now();
+        let settings = CheckSettings::new(ReadData::All, world.clock.now().as_millisecond(), self.workers);
+        let report = check(repo, world.clock, HOST, settings, world.observer, world.cancel)?;
+        Ok(DemoCheck { report, duration_ms: elapsed_ms(begun) })
+    }
+}
+
+/// Makes the repository, with a passphrase that nobody knows.
+fn init(scratch: &Scratch, world: &World<'_>) -> Result<Repository, OpError> {
+    // Not the user's own cache and state, where they would stay.
+    let surroundings = Surroundings::new(Arc::clone(&world.entropy), scratch.path().join("cache"));
+    let credential = Credential::Passphrase(scratch.passphrase(world.entropy.as_ref())?);
+    let storage = LocalStorage::create(repository(scratch.path())).map_err(RepoError::from)?;
+    let config = Config::new(world.clock.now().as_millisecond());
+    Ok(Repository::init(Arc::new(storage), &credential, "demo", config, &surroundings)?)
+}
+
+fn elapsed_ms(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,70 @@
+//! Repair of snapshots: those that cannot be whole are marked, so that nothing takes them for good copies.
+
+use super::OpError;
+use crate::base::clock::Clock;
+use crate::base::event::{Cancel, Observer};
+use crate::base::id::SnapshotId;
+use crate::vault::Repository;
+use crate::vault::format::mark::MarkKind;
+use crate::vault::verify::{CheckReport, CheckSettings, ReadData};
+use std::collections::BTreeMap;
+
+/// What marking snapshots came to.
+#[derive(Debug)]
+pub struct SnapshotsRepair {
+    /// What was found.
+    pub report: CheckReport,
+    /// Snapshots that are marked since now.
+    pub marked: Vec<SnapshotId>,
+    /// Snapshots that were marked before and are not whole still.
+    pub still: Vec<SnapshotId>,
+    /// Snapshots that were marked and are whole again: they are marked no more.
+    pub recovered: Vec<SnapshotId>,
+    /// Snapshots that were committed and are not there: nothing speaks of them any more.
+    pub given_up: Vec<SnapshotId>,
+}
+
+/// Follows every snapshot and marks those of which something is lost. Their other bytes can be restored as before.
+///
+/// # Errors
+/// When nothing can be said, or a mark cannot be written.
+pub fn repair_snapshots(
+    repo: &Repository,
+    clock: &dyn Clock,
+    host: &str,
+    workers: usize,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<SnapshotsRepair, OpError> {
+    let now_ms = clock.now().as_millisecond();
+    let given_up = repo.give_up_missing(now_ms)?;
+    let mut report = repo.check(CheckSettings::new(ReadData::Nothing, now_ms, workers), observer, cancel)?;
+    super::check::name_tables(repo, &mut report.hits, observer)?;
+    let known = repo.history(&mut repo.catalog(observer)?)?.damaged_snapshots;
+    let mut hit: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
+    for one in &report.hits {
+        let stream = if one.stream.is_empty() { String::new() } else { format!("stream `{}`: ", one.stream) };
+        let words = format!("{stream}{} bytes lost: {}", one.bytes_lost, one.what);
+        hit.entry(one.id).or_default().push(words);
+    }
+    let mut repair =
+        SnapshotsRepair { report, marked: Vec::new(), still: Vec::new(), recovered: Vec::new(), given_up };
+    for (id, words) in hit.iter() {
+        if known.contains_key(id) {
+            repair.still.push(*id);
+            continue;
+        }
+        let words: String = words.join("; ").chars().take(WORDS_MAX).collect();
+        repo.mark_snapshot(id, MarkKind::Damaged, Some(Some(words)), host, now_ms)?;
+        repair.marked.push(*id);
+    }
+    for id in known.keys().filter(|id| !hit.contains_key(*id)) {
+        repo.mark_snapshot(id, MarkKind::Damaged, None, host, now_ms)?;
+        repair.recovered.push(*id);
+    }
+    repair.recovered.sort();
+    Ok(repair)
+}
+
+/// A mark has its limits, and packs may be many.
+const WORDS_MAX: usize = 4000;

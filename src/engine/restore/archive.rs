@@ -1,0 +1,338 @@
+//! Parts of an archive: chosen by its table of contents, read by their ranges, put together to an archive that `pg_restore` takes.
+
+use super::Chosen;
+use crate::base::event::{Cancel, Event, Observer};
+use crate::content::inspect::{Inspector, ObjectFinder, Verdict};
+use crate::content::pg::{
+    Copied, DataKind, DatabaseEntry, DumpForm, Entry, LargeObject, Omitted, Section, Selection,
+    StatementKind, Synthesis, TableData, TableMap, Toc, WithData, needs_mending, select, synthesise,
+};
+use crate::engine::OpError;
+use crate::engine::tables::table_map;
+use crate::source::postgres::{DatabasePlan, PlanStatement};
+use crate::vault::RepoError;
+use crate::vault::reader::{ReadSettings, ReadStats};
+use crate::vault::snapshot::Stream;
+
+/// Wanted ranges with no more than this between them are read as one: the block in between would be opened anyway.
+const GAP_BYTES_MAX: u64 = 256 << 10;
+
+/// An archive in the repository: its head in memory, its data where it is.
+pub struct Archive {
+    head: Vec<u8>,
+    map: TableMap,
+    /// Where a tar archive's large objects are. A custom archive's lie in one block, and need not be told apart.
+    objects: Vec<LargeObject>,
+}
+
+/// A part of an archive that was chosen.
+pub struct Part {
+    /// Places in the table of contents, in the order of the restore.
+    pub entries: Vec<usize>,
+    /// What belongs to it and was left out, in words: `FK CONSTRAINT public.x: TABLE public.y is not restored`.
+    pub omitted: Vec<String>,
+    /// Of rows alone: the tables whose foreign keys refer to each other in a circle.
+    pub circular: Vec<String>,
+    /// The chosen tables and large objects that have data.
+    pub tables: Vec<TableData>,
+    /// The archive that holds it.
+    pub synthesis: Synthesis,
+}
+
+impl Archive {
+    /// The table of contents.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn toc(&self) -> Result<Toc<'_>, OpError> {
+        Ok(Toc::parse(&self.head)?)
+    }
+
+    /// Where everything is.
+    pub fn map(&self) -> &TableMap {
+        &self.map
+    }
+
+    /// The large objects of a tar archive.
+    pub(super) fn objects(&self) -> &[LargeObject] {
+        &self.objects
+    }
+
+    /// What an archive holds that has nothing to go into: one of `pg_dump --data-only` or `--statistics-only`.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub(super) fn lacks_definitions(&self) -> Result<Option<&'static str>, OpError> {
+        let toc = self.toc()?;
+        let has = |desc: &[u8]| toc.entries().iter().any(|entry| entry.desc == desc);
+        let is_definition = |entry: &Entry<'_>| {
+            let is_setting = matches!(
+                entry.desc,
+                b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" | b"DATABASE" | b"DATABASE PROPERTIES"
+            );
+            entry.section == Section::PreData && !is_setting
+        };
+        Ok(match toc.entries().iter().any(is_definition) {
+            true => None,
+            false if has(b"TABLE DATA") => Some("rows"),
+            false if has(b"STATISTICS DATA") => Some("statistics"),
+            false => None,
+        })
+    }
+
+    /// The archive of chosen entries.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub(super) fn synthesise(&self, entries: &[usize]) -> Result<Synthesis, OpError> {
+        Ok(synthesise(&self.toc()?, &self.map, &self.objects, entries, WithData::Yes)?)
+    }
+
+    /// The whole archive, mended, where `pg_restore --clean` would fail on it as it is.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub(super) fn mended(&self) -> Result<Option<Synthesis>, OpError> {
+        let toc = self.toc()?;
+        let all: Vec<usize> = (0..toc.entries().len()).collect();
+        let mended =
+            needs_mending(&toc).then(|| synthesise(&toc, &self.map, &self.objects, &all, WithData::Yes));
+        Ok(mended.transpose()?)
+    }
+
+    /// How a database is to be made for a restore; `None` if the archive does not say. What was set for the dump's database comes with
+    /// a restore of the whole, to be made like it; else it is its encoding and locale alone.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub fn database_plan(&self, with_properties: bool) -> Result<Option<DatabasePlan>, OpError> {
+        let Some(entry) = DatabaseEntry::of(&self.toc()?) else { return Ok(None) };
+        let mut plan = DatabasePlan { options: entry.options, ..DatabasePlan::default() };
+        if with_properties {
+            plan.owner = entry.owner;
+            plan.lost = entry.unreadable.iter().map(|what| format!("{what}, which is not UTF-8")).collect();
+            let each = entry.statements.into_iter().map(|statement| PlanStatement {
+                is_privilege: statement.kind == StatementKind::Privilege,
+                pieces: statement.pieces,
+                setting: statement.setting,
+            });
+            plan.statements = each.collect();
+        }
+        Ok(Some(plan))
+    }
+
+    /// Chooses a part.
+    ///
+    /// # Errors
+    /// When a name matches nothing.
+    pub fn select(&self, selection: &Selection) -> Result<Part, OpError> {
+        let toc = self.toc()?;
+        let chosen = select(&toc, selection)?;
+        let synthesis = synthesise(&toc, &self.map, &self.objects, &chosen.entries, WithData::Yes)?;
+        Ok(Part {
+            omitted: chosen.omitted.iter().map(Omitted::told).collect(),
+            circular: chosen.circular,
+            tables: self.tables_of(&toc, &chosen.entries),
+            entries: chosen.entries,
+            synthesis,
+        })
+    }
+
+    pub(super) fn tables_of(&self, toc: &Toc<'_>, entries: &[usize]) -> Vec<TableData> {
+        let ids: std::collections::HashSet<u32> =
+            entries.iter().filter_map(|index| toc.entries().get(*index)).map(|entry| entry.dump_id).collect();
+        self.map.tables.iter().filter(|table| ids.contains(&table.dump_id)).cloned().collect()
+    }
+}
+
+impl Chosen {
+    /// Reads what is needed to choose parts of a stream: its map, and the head of the archive. A dump that was stored by a program
+    /// that made no maps is read once as a whole.
+    ///
+    /// # Errors
+    /// When the stream is no archive of `pg_dump -Fc` or `-Ft`, or cannot be read.
+    pub fn archive(
+        &self,
+        stream: &Stream,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Archive, OpError> {
+        let archive = self.archive_without_objects(stream, observer, cancel)?;
+        let objects = self.large_objects(stream, &archive.map, cancel)?;
+        Ok(Archive { objects, ..archive })
+    }
+
+    /// The map of a stream: the one that was stored, or one made by reading all of it.
+    ///
+    /// # Errors
+    /// When the stream is no whole dump of PostgreSQL's, or cannot be read.
+    pub(super) fn map(
+        &self,
+        stream: &Stream,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<TableMap, OpError> {
+        match table_map(stream) {
+            Ok(Some(map)) => Ok(map),
+            // Too new, or not there: what it says can be found out again.
+            Ok(None) | Err(_) => self.survey(stream, observer, cancel),
+        }
+    }
+
+    /// The same archive, if nothing is to be taken of its data.
+    pub(super) fn archive_without_objects(
+        &self,
+        stream: &Stream,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Archive, OpError> {
+        let map = self.map(stream, observer, cancel)?;
+        if !matches!(map.form, DumpForm::Archive | DumpForm::Tar) {
+            let what = "an SQL script";
+            return Err(OpError::NoParts { stream: stream.name.clone(), what });
+        }
+        if map.stream_bytes != stream.bytes {
+            let what = "its table map is that of another stream".to_owned();
+            return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what }.into());
+        }
+        let mut head = Vec::new();
+        let mut output = |bytes: &[u8]| {
+            head.extend_from_slice(bytes);
+            Ok(())
+        };
+        self.repo.read_range(&self.locator, stream, 0..map.head_bytes, self.settings, cancel, &mut output)?;
+        Ok(Archive { head, map, objects: Vec::new() })
+    }
+
+    /// Finds a tar archive's large objects, each of which is a file: that takes reading them once.
+    fn large_objects(
+        &self,
+        stream: &Stream,
+        map: &TableMap,
+        cancel: &Cancel,
+    ) -> Result<Vec<LargeObject>, OpError> {
+        let mut objects = Vec::new();
+        let blocks = map.tables.iter().filter(|table| table.kind == DataKind::LargeObjects);
+        for block in blocks.filter(|_| map.form == DumpForm::Tar) {
+            let mut finder = ObjectFinder::at(block.offset);
+            let mut output = |bytes: &[u8]| {
+                finder.push(bytes);
+                Ok(())
+            };
+            let range = block.range();
+            self.repo.read_range(&self.locator, stream, range, self.settings, cancel, &mut output)?;
+            objects.extend(finder.finish());
+        }
+        Ok(objects)
+    }
+
+    fn survey(&self, stream: &Stream, observer: &dyn Observer, cancel: &Cancel) -> Result<TableMap, OpError> {
+        let what = format!("reading all of `{}`: it was stored without a map of its tables", stream.name);
+        observer.observe(Event::Step { what });
+        let mut survey = Inspector::new();
+        let mut output = |bytes: &[u8]| {
+            survey.push(bytes);
+            Ok(())
+        };
+        self.repo.read_stream(
+            &self.locator,
+            stream,
+            self.settings,
+            &crate::base::event::Silent,
+            cancel,
+            &mut output,
+        )?;
+        match survey.finish().verdict {
+            Verdict::Whole(Some(map)) => Ok(*map),
+            Verdict::Incomplete(source) => Err(OpError::Incomplete {
+                stream: stream.name.clone(),
+                exited: crate::vault::snapshot::Proof::Unproven,
+                source,
+            }),
+            Verdict::Unreadable(error) => Err(error.into()),
+            Verdict::Whole(None) | Verdict::Unknown => {
+                Err(OpError::NoParts { stream: stream.name.clone(), what: "no dump of PostgreSQL's" })
+            }
+        }
+    }
+
+    /// Writes an archive made of parts of a stream, reading no more of the stream than that.
+    pub(super) fn read_parts(
+        &self,
+        stream: &Stream,
+        synthesis: &Synthesis,
+        settings: ReadSettings,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        output: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<ReadStats, RepoError> {
+        let mut stats = ReadStats::default();
+        let mut written = 0u64;
+        let mut pass = |bytes: &[u8]| {
+            written += bytes.len() as u64;
+            observer.observe(Event::Advanced { bytes: bytes.len() as u64, bytes_known: 0 });
+            output(bytes)
+        };
+        pass(&synthesis.head).map_err(|source| RepoError::Output { source })?;
+        for run in runs(&synthesis.copies) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let mut at = first.range.start;
+            pass(&first.before).map_err(|source| RepoError::Output { source })?;
+            let mut wanted = run.iter();
+            let mut present = wanted.next();
+            let mut filter = |mut bytes: &[u8]| {
+                while let Some(Copied { range, .. }) = present.filter(|_| !bytes.is_empty()) {
+                    let skipped = range.start.saturating_sub(at).min(bytes.len() as u64);
+                    let (_, rest) = bytes.split_at(skipped as usize);
+                    at += skipped;
+                    let taken = range.end.saturating_sub(at).min(rest.len() as u64);
+                    let (mine, rest) = rest.split_at(taken as usize);
+                    if !mine.is_empty() {
+                        pass(mine)?;
+                    }
+                    at += taken;
+                    bytes = rest;
+                    if at >= range.end {
+                        present = wanted.next();
+                        if let Some(next) = present.filter(|next| !next.before.is_empty()) {
+                            pass(&next.before)?;
+                        }
+                    }
+                }
+                at += bytes.len() as u64;
+                Ok(())
+            };
+            let range = first.range.start..last.range.end;
+            let read = self.repo.read_range(&self.locator, stream, range, settings, cancel, &mut filter)?;
+            stats.blocks_opened += read.blocks_opened;
+            stats.bytes_fetched += read.bytes_fetched;
+        }
+        pass(&synthesis.tail).map_err(|source| RepoError::Output { source })?;
+        stats.bytes = written;
+        if written != synthesis.len() {
+            let what = format!("{written} bytes of its parts were read, and they have {}", synthesis.len());
+            return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what });
+        }
+        Ok(stats)
+    }
+}
+
+/// Ranges that are read as one: ascending, with small gaps.
+fn runs(copies: &[Copied]) -> impl Iterator<Item = &[Copied]> {
+    let gap = |before: &Copied, after: &Copied| after.range.start.checked_sub(before.range.end);
+    copies.chunk_by(move |before, after| gap(before, after).is_some_and(|gap| gap <= GAP_BYTES_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_lie_close_are_read_as_one() {
+        let far = GAP_BYTES_MAX + 20;
+        let ranges = [0..10, 15..20, 20 + GAP_BYTES_MAX..20 + far, 3 * far..3 * far + 1, 5..6];
+        let copies: Vec<Copied> = ranges.map(|range| Copied { before: Vec::new(), range }).into();
+        let sizes: Vec<usize> = runs(&copies).map(<[_]>::len).collect();
+        assert_eq!(sizes, [3, 1, 1]);
+    }
+}

@@ -1,0 +1,143 @@
+//! The 32 bytes that every object begins with.
+
+use super::FormatError;
+use crate::base::id::RepoId;
+
+/// Length of a header in bytes.
+pub const HEADER_BYTES: usize = 32;
+
+const MAGIC: [u8; 8] = *b"\x89DVLT\r\n\x1a";
+const VERSION: u8 = 1;
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectType {
+    /// `config`
+    Config,
+    /// `keys/…`
+    KeySlot,
+    /// `packs/…`
+    Pack,
+    /// `index/…`
+    Index,
+    /// `snapshots/…`
+    Snapshot,
+    /// `marks/…`
+    Mark,
+    /// `sessions/…`
+    Session,
+    /// `gc/…`
+    PrunePlan,
+    /// `authors/…`
+    Author,
+    /// `epochs/…`
+    Epoch,
+}
+
+impl ObjectType {
+    fn number(self) -> u8 {
+        match self {
+            Self::Config => 1,
+            Self::KeySlot => 2,
+            Self::Pack => 3,
+            Self::Index => 4,
+            Self::Snapshot => 5,
+            Self::Mark => 6,
+            Self::Session => 7,
+            Self::PrunePlan => 8,
+            Self::Author => 9,
+            Self::Epoch => 10,
+        }
+    }
+}
+
+/// A header of format version 1 without features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// What the object is.
+    pub kind: ObjectType,
+    /// Key epoch that it is sealed in.
+    pub epoch: u16,
+    /// Repository that it belongs to.
+    pub repo: RepoId,
+}
+
+impl Header {
+    /// The header's bytes.
+    pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let parts: [&[u8]; 5] = [
+            &MAGIC,
+            &[self.kind.number(), VERSION],
+            &[0; 4],
+            &self.epoch.to_le_bytes(),
+            self.repo.as_bytes(),
+        ];
+        bytes.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
+        bytes
+    }
+
+    /// Reads the header at the front of `bytes`; the rest of the object is the second part of the answer.
+    ///
+    /// # Errors
+    /// When it is no header of `kind` that this program can read, or not of `repo` (where given).
+    pub fn read<'a>(
+        bytes: &'a [u8],
+        kind: ObjectType,
+        repo: Option<&RepoId>,
+    ) -> Result<(Self, [u8; HEADER_BYTES], &'a [u8]), FormatError> {
+        let (raw, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(FormatError::CutShort)?;
+        let [magic @ .., k, version, i0, i1, _, _, e0, e1, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+            raw;
+        if *magic != MAGIC {
+            return Err(FormatError::NotOurs);
+        }
+        if *version != VERSION {
+            return Err(FormatError::NewerVersion { version: *version });
+        }
+        let features = u16::from_le_bytes([*i0, *i1]);
+        if features != 0 {
+            return Err(FormatError::UnknownFeatures { bits: features });
+        }
+        if *k != kind.number() {
+            return Err(FormatError::WrongType { actual: *k, expected: kind });
+        }
+        let actual = RepoId::from_slice(&raw[16..]).ok_or(FormatError::CutShort)?;
+        if repo.is_some_and(|repo| *repo != actual) {
+            return Err(FormatError::OtherRepository { actual });
+        }
+        let header = Self { kind, epoch: u16::from_le_bytes([*e0, *e1]), repo: actual };
+        Ok((header, *raw, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPO: RepoId = RepoId::from_bytes([5; 16]);
+    const HEADER: Header = Header { kind: ObjectType::Index, epoch: 0x0102, repo: REPO };
+
+    #[test]
+    fn a_header_round_trips() {
+        let mut bytes = HEADER.to_bytes().to_vec();
+        bytes.extend(b"rest");
+        let (read, raw, rest) = Header::read(&bytes, ObjectType::Index, Some(&REPO)).unwrap();
+        assert_eq!((read, raw, rest), (HEADER, HEADER.to_bytes(), b"rest".as_slice()));
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_its_reason() {
+        let with = |at: usize, value: u8| {
+            let mut bytes = HEADER.to_bytes();
+            bytes[at] = value;
+            Header::read(&bytes, ObjectType::Index, Some(&REPO)).unwrap_err()
+        };
+        assert!(matches!(with(0, 0), FormatError::NotOurs));
+        assert!(matches!(with(8, 3), FormatError::WrongType { actual: 3, .. }));
+        assert!(matches!(with(9, 2), FormatError::NewerVersion { version: 2 }));
+        assert!(matches!(with(10, 1), FormatError::UnknownFeatures { bits: 1 }));
+        assert!(matches!(with(31, 0), FormatError::OtherRepository { .. }));
+        assert!(matches!(Header::read(&[0x89], ObjectType::Index, None), Err(FormatError::CutShort)));
+    }
+}

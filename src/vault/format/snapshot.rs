@@ -1,0 +1,87 @@
+//! Snapshot objects: a head for all, a body for readers.
+
+use super::header::{Header, ObjectType};
+use super::signed::{Claim, Opened, by_author, pad, split, unpad};
+use super::{FormatError, from_cbor, object, to_cbor};
+use crate::base::id::RepoId;
+use crate::base::secret::Entropy;
+use crate::vault::crypto::{Envelope, KeyBundle, SmallSealed, SubKey};
+use crate::vault::snapshot::{Body, Head};
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+
+/// A snapshot object is never larger, in bytes.
+pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 20;
+const INFO: &[u8] = b"dumpvault v1 snapshot";
+
+/// Bytes of a snapshot object.
+///
+/// # Errors
+/// When there is no randomness.
+pub fn seal(
+    head: &Head,
+    body: &Body,
+    repo: RepoId,
+    keys: &KeyBundle,
+    entropy: &dyn Entropy,
+) -> Result<Vec<u8>, FormatError> {
+    let epoch = keys.newest();
+    let header = Header { kind: ObjectType::Snapshot, epoch: epoch.number(), repo };
+    let raw = header.to_bytes();
+    let head = pad(to_cbor(head)?)?;
+    let head = SmallSealed::seal(&epoch.sub_key(SubKey::SnapshotHead), &raw, &head, entropy)?;
+    let body = epoch.seal(INFO, &body_associated(&raw, &head.bytes), &to_cbor(body)?, entropy)?;
+    let stored = Stored {
+        nonce: head.nonce.into(),
+        head: head.bytes.into(),
+        enc: body.enc.into(),
+        body: body.bytes.into(),
+    };
+    Ok(by_author(object(&header, &stored)?, None, keys.author()))
+}
+
+/// Opens the head, which every key of the repository can.
+///
+/// # Errors
+/// When the object is damaged or of another repository.
+pub fn open_head(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened<Head>, FormatError> {
+    let (signed, signature) = split(bytes)?;
+    let (header, raw, rest) = Header::read(signed, ObjectType::Snapshot, Some(repo))?;
+    let stored: Stored = from_cbor(rest, "snapshot")?;
+    let key = keys.epoch(header.epoch)?.sub_key(SubKey::SnapshotHead);
+    let head = SmallSealed { nonce: *stored.nonce, bytes: stored.head.into() };
+    let head: Head = from_cbor(unpad(&head.open(&key, &raw)?)?, "snapshot head")?;
+    let claim = Claim::new(head.author, header.epoch, None, signed, signature);
+    Ok(Opened { content: head, claim })
+}
+
+/// Opens the body, which takes a key of the role *full*.
+///
+/// # Errors
+/// As [`open_head`], and when the key may not read.
+pub fn open_body(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Body, FormatError> {
+    let (signed, _) = split(bytes)?;
+    let (header, raw, rest) = Header::read(signed, ObjectType::Snapshot, Some(repo))?;
+    let stored: Stored = from_cbor(rest, "snapshot")?;
+    let associated = body_associated(&raw, &stored.head);
+    let body = Envelope { enc: *stored.enc, bytes: stored.body.into() };
+    from_cbor(&keys.epoch(header.epoch)?.open(&body, INFO, &associated)?, "snapshot body")
+}
+
+/// Ties the body to the head that it was written with.
+fn body_associated(header: &[u8], sealed_head: &[u8]) -> Vec<u8> {
+    [header, blake3::hash(sealed_head).as_bytes()].concat()
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Stored {
+    #[n(0)]
+    nonce: ByteArray<24>,
+    #[n(1)]
+    head: ByteVec,
+    #[n(2)]
+    enc: ByteArray<32>,
+    #[n(3)]
+    body: ByteVec,
+}

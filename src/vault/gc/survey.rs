@@ -1,0 +1,367 @@
+//! Everything that a prune must know, read in the order that makes it safe: plans, sessions, snapshots, packs.
+
+use super::PruneReport;
+use super::live::LiveSet;
+use super::mark::Marker;
+use super::weigh::{Weight, weigh};
+use super::witness::{Holders, Witness, contested, twice_in};
+use crate::base::event::{Cancel, Event, Observer};
+use crate::base::id::{PackId, SnapshotId};
+use crate::vault::catalog::KnownPack;
+use crate::vault::format::FormatError;
+use crate::vault::format::session::SessionKind;
+use crate::vault::history::History;
+use crate::vault::objects::name_in_key;
+use crate::vault::reader::{BlockReader, Locator, RecipeWalker};
+use crate::vault::session::{SeenPlan, SeenSession, condemned};
+use crate::vault::{RepoError, Repository};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// An uncommitted snapshot keeps what it reaches for so long: its writer may be suspended right before the last step.
+const UNCOMMITTED_KEPT: Duration = Duration::from_secs(7 * 86_400);
+
+pub(super) struct Survey {
+    /// The storage's time when it was taken.
+    pub now: SystemTime,
+    pub plans: Vec<SeenPlan>,
+    pub sessions: Vec<SeenSession>,
+    /// Uncommitted snapshots that keep nothing any more.
+    pub stale: Vec<SnapshotId>,
+    /// Packs in the storage: size, and when they were put.
+    pub listed: HashMap<PackId, (u64, SystemTime)>,
+    /// Packs that are missing, of another size, or marked as damaged.
+    pub unusable: HashMap<PackId, String>,
+    pub locator: Arc<Mutex<Locator>>,
+    pub live: LiveSet,
+    /// What this run has opened.
+    witness: Mutex<Witness>,
+    snapshots: u64,
+    lost: u64,
+    warnings: Vec<String>,
+}
+
+impl Survey {
+    /// Looks at everything; `witness` is what the run has opened so far.
+    pub fn take(
+        repo: &Repository,
+        now: SystemTime,
+        witness: Witness,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Self, RepoError> {
+        let mut warnings = Vec::new();
+        let (plans, unreadable) = repo.plans()?;
+        for error in unreadable {
+            refuse_newer(&error)?;
+            warnings.push(format!("{error}; it condemns nothing"));
+        }
+        let sessions = repo.sessions()?;
+        let (mut catalog, history, presence) = repo.synced(observer)?;
+        refuse_damage(&history)?;
+        Repository::refuse_turned_back(&history)?;
+        repo.refuse_newer_indexes(&catalog.indexes()?, &mut warnings)?;
+        warnings.extend(presence.unexplained.iter().map(|(id, why)| {
+            format!("pack {} is left alone, since nothing says what it holds: {why}", id.short())
+        }));
+        warnings.extend(presence.lies.iter().map(|lie| format!("{lie}; {HINT_INDEX}")));
+        let listed = repo.list_packs_with_times()?;
+        let unusable = presence.unusable.into_values().collect::<HashMap<PackId, String>>();
+        let live = LiveSet::new(&mut catalog)?;
+        let locator = Arc::new(Mutex::new(
+            Locator::new(repo, catalog, history.damaged_packs.clone()).with_numbers_kept(),
+        ));
+        let mut survey = Self {
+            now,
+            plans,
+            sessions,
+            stale: Vec::new(),
+            listed,
+            unusable,
+            locator,
+            live,
+            witness: Mutex::new(witness),
+            snapshots: history.snapshots.len() as u64,
+            lost: 0,
+            warnings,
+        };
+        survey.mark_all(repo, &history, cancel)?;
+        for warning in &survey.warnings {
+            observer.observe(Event::Warning { message: warning.clone() });
+        }
+        Ok(survey)
+    }
+
+    /// Marks, and where a snapshot wants what no index names, once more after every pack was asked itself.
+    fn mark_all(&mut self, repo: &Repository, history: &History, cancel: &Cancel) -> Result<(), RepoError> {
+        let before = self.warnings.len();
+        let outcome = self.mark(repo, history, cancel);
+        let is_amiss = match &outcome {
+            Ok(()) => self.lost > 0,
+            Err(error) => error.is_integrity(),
+        };
+        if !is_amiss {
+            return outcome;
+        }
+        let put_right = repo.believe_own_tables(&self.locator, &self.listed, cancel)?;
+        if put_right.is_empty() {
+            return outcome;
+        }
+        self.warnings.truncate(before);
+        for (pack, why) in put_right {
+            self.warnings.push(format!("pack {}: {why}; {HINT_INDEX}", pack.short()));
+            if !history.damaged_packs.contains_key(&pack) {
+                self.unusable.remove(&pack);
+            }
+        }
+        let live = LiveSet::new(self.locator().catalog())?;
+        self.live = live;
+        self.mark(repo, history, cancel)
+    }
+
+    fn mark(&mut self, repo: &Repository, history: &History, cancel: &Cancel) -> Result<(), RepoError> {
+        let oldest = self.writers().filter_map(|session| session.started).min();
+        self.stale = repo.stale_snapshots(history, self.now, oldest)?;
+        let (mut roots, mut lenient) = (Vec::new(), Vec::new());
+        for summary in history.snapshots.iter().chain(&history.uncommitted) {
+            if self.stale.contains(&summary.id) {
+                continue;
+            }
+            let counts = counts(history, &summary.id);
+            let body = repo.body(self.locator().catalog(), &summary.id);
+            match body {
+                Ok(body) if counts => roots.extend(body.streams.iter().map(|stream| stream.root)),
+                Ok(body) => lenient.extend(body.streams.iter().map(|stream| stream.root)),
+                // Removed by its writer since.
+                Err(RepoError::Missing { .. }) if !counts => {}
+                Err(error) if !counts && error.is_integrity() => {
+                    self.warnings.push(format!("{error}; it keeps nothing"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // What counts for nothing keeps what it reaches, as far as it can be followed: hiding a statement must delete nothing.
+        for id in history.foreign_snapshots() {
+            let body = repo.body(self.locator().catalog(), &id);
+            match body {
+                Ok(body) => lenient.extend(body.streams.iter().map(|stream| stream.root)),
+                Err(error) if error.is_integrity() => tracing::debug!("{error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        let walker = RecipeWalker::new(Arc::new(BlockReader::new(repo)), Arc::clone(&self.locator));
+        let mut marker = Marker::new(walker, &mut self.live, cancel);
+        marker.mark(&roots)?;
+        self.lost = marker.lost;
+        for error in marker.mark_what_can_be_read(&lenient)? {
+            self.warnings.push(format!("a snapshot that is damaged or does not count is not whole: {error}"));
+        }
+        Ok(())
+    }
+
+    /// While chunks are missing nobody knows what else is.
+    ///
+    /// # Errors
+    /// [`RepoError::ChunksLost`] when a snapshot that counts wants what no pack holds.
+    pub fn refuse_loss(&self) -> Result<(), RepoError> {
+        match self.lost {
+            0 => Ok(()),
+            chunks => Err(RepoError::ChunksLost { chunks }),
+        }
+    }
+
+    /// The catalog behind a lock.
+    pub fn locator(&self) -> MutexGuard<'_, Locator> {
+        self.locator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this run has opened so far.
+    pub fn witness(&self) -> MutexGuard<'_, Witness> {
+        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for the next survey of this run.
+    pub fn into_witness(self) -> Witness {
+        self.witness.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Packs that some plan condemns.
+    pub fn condemned(&self) -> HashSet<PackId> {
+        condemned(&self.plans)
+    }
+
+    /// Backups that may still commit.
+    pub fn writers(&self) -> impl Iterator<Item = &SeenSession> {
+        let may_commit = |session: &&SeenSession| {
+            session.kind() != SessionKind::Prune && session.started.is_some() && !session.is_foreign
+        };
+        self.sessions.iter().filter(may_commit)
+    }
+
+    /// Weighs all packs that are there and that no plan condemns. A chunk is live in one that was seen to hold it. Damaged ones are not
+    /// asked: what a good pack shows, too, is not live in them.
+    pub fn weigh(&self, condemned: &HashSet<PackId>, cancel: &Cancel) -> Result<Vec<Weight>, RepoError> {
+        let mut witness = self.witness();
+        let mut locator = self.locator();
+        let all = self.packs(&mut locator, |id| !condemned.contains(id))?;
+        let good: Vec<KnownPack> =
+            all.iter().filter(|pack| !self.unusable.contains_key(&pack.id)).copied().collect();
+        let catalog = locator.catalog();
+        let wanted = contested(catalog, &all, &self.live)?;
+        let holders = witness.holders(catalog, &good, &wanted, cancel)?;
+        weigh(catalog, &all, &self.live, &holders)
+    }
+
+    /// Which live chunks of `from` were seen in a pack that is neither among `going` nor damaged.
+    pub fn held_elsewhere(
+        &self,
+        from: &[KnownPack],
+        going: &HashSet<PackId>,
+        cancel: &Cancel,
+    ) -> Result<Holders, RepoError> {
+        let mut witness = self.witness();
+        let mut locator = self.locator();
+        let mut wanted = hashbrown::HashSet::new();
+        for pack in from {
+            wanted.extend(twice_in(&*locator.catalog().pack(pack.number)?, &self.live));
+        }
+        let staying =
+            self.packs(&mut locator, |id| !going.contains(id) && !self.unusable.contains_key(id))?;
+        witness.holders(locator.catalog(), &staying, &wanted, cancel)
+    }
+
+    /// Whether something in the pack is known not to be what it should.
+    pub fn is_damaged(&self, pack: &PackId) -> bool {
+        self.unusable.contains_key(pack) || self.witness().failed().contains_key(pack)
+    }
+
+    /// Packs that an index names, that are not there, and that nobody misses.
+    pub fn missing_and_dead(&self) -> Result<HashSet<PackId>, RepoError> {
+        let mut locator = self.locator();
+        let mut dead = HashSet::new();
+        for pack in locator.catalog().packs()? {
+            if self.listed.contains_key(&pack.id) {
+                continue;
+            }
+            let row = locator.catalog().pack(pack.number)?;
+            let wanted = |id: &[u8; 32]| self.live.is_live(id) && !self.live.is_twice(id);
+            if !row.table.chunks.iter().any(|(id, _)| wanted(id)) {
+                dead.insert(pack.id);
+            }
+        }
+        Ok(dead)
+    }
+
+    /// Packs that the storage lists and that fit.
+    pub fn packs(
+        &self,
+        locator: &mut Locator,
+        fits: impl Fn(&PackId) -> bool,
+    ) -> Result<Vec<KnownPack>, RepoError> {
+        let mut packs = locator.catalog().packs()?;
+        packs.retain(|pack| self.listed.contains_key(&pack.id) && fits(&pack.id));
+        // The newest first: what was copied is live in its copy.
+        packs.sort_by_key(|pack| std::cmp::Reverse(pack.number));
+        Ok(packs)
+    }
+
+    /// What the report says of it.
+    pub fn describe(&self, report: &mut PruneReport) {
+        report.snapshots = self.snapshots;
+        report.packs = self.listed.len() as u64;
+        report.pack_bytes = self.listed.values().map(|(bytes, _)| bytes).sum();
+        report.lost_chunks = self.lost;
+        report.warnings.clone_from(&self.warnings);
+    }
+}
+
+/// What to do about index objects that say other things than packs.
+pub(super) const HINT_INDEX: &str = "`dumpvault repair index` rebuilds the index from the packs";
+
+/// Whether what the snapshot wants stops a prune when it is not there. All others keep what they reach, and no more: those that nobody
+/// committed, and those of which it is known that something is lost. (So will be those that nobody vouches for.)
+fn counts(history: &History, snapshot: &SnapshotId) -> bool {
+    !history.damaged_snapshots.contains_key(snapshot)
+        && !history.uncommitted.iter().any(|summary| summary.id == *snapshot)
+}
+
+/// A snapshot or mark that cannot be read may need anything.
+fn refuse_damage(history: &History) -> Result<(), RepoError> {
+    match history.damaged.iter().find(|damage| damage.stops_deletion) {
+        None => Ok(()),
+        Some(damage) => Err(super::sweep::same(&damage.error)),
+    }
+}
+
+/// What a newer program wrote may mean anything.
+fn refuse_newer(error: &RepoError) -> Result<(), RepoError> {
+    match error {
+        RepoError::Damaged {
+            source: FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. },
+            ..
+        } => Err(super::sweep::same(error)),
+        _ => Ok(()),
+    }
+}
+
+impl Repository {
+    fn refuse_newer_indexes(
+        &self,
+        known: &HashSet<crate::base::id::IndexId>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), RepoError> {
+        for id in self.list_names::<crate::base::id::IndexId>("index/")? {
+            if known.contains(&id) {
+                continue;
+            }
+            match self.read_index(&id) {
+                // Written since, or left out of a catalog in memory.
+                Ok(_) | Err(RepoError::Missing { .. }) => {}
+                Err(error) if error.is_integrity() => {
+                    refuse_newer(&error)?;
+                    warnings.push(format!("{error}; its packs' own tables were read instead"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn list_packs_with_times(&self) -> Result<HashMap<PackId, (u64, SystemTime)>, RepoError> {
+        let mut packs = HashMap::new();
+        self.storage.list("packs/", &mut |listed| {
+            let id = name_in_key::<PackId>(&listed.key);
+            packs.extend(id.map(|id| (id, (listed.bytes, listed.modified))));
+        })?;
+        Ok(packs)
+    }
+
+    /// Uncommitted snapshots that are old, and that no writer can be about to commit: none whose session has not ended, the oldest of
+    /// which began at `oldest_writer`, can have put them. One that a later snapshot names as its predecessor was committed, and has
+    /// lost its mark: it stays.
+    fn stale_snapshots(
+        &self,
+        history: &History,
+        now: SystemTime,
+        oldest_writer: Option<SystemTime>,
+    ) -> Result<Vec<SnapshotId>, RepoError> {
+        // A mark that cannot be read may be the one that commits any of them.
+        if history.uncommitted.is_empty() || history.hides_marks() {
+            return Ok(Vec::new());
+        }
+        let mut times = HashMap::new();
+        self.storage.list("snapshots/", &mut |listed| {
+            times.extend(name_in_key::<SnapshotId>(&listed.key).map(|id| (id, listed.modified)));
+        })?;
+        let named: HashSet<SnapshotId> =
+            history.snapshots.iter().filter_map(|summary| summary.head.predecessor).collect();
+        let stale = |id: &SnapshotId| {
+            let Some(put) = times.get(id) else { return false };
+            let age = now.duration_since(*put).unwrap_or_default();
+            let is_under_way = oldest_writer.is_some_and(|oldest| oldest <= *put);
+            age >= UNCOMMITTED_KEPT && !is_under_way && !named.contains(id)
+        };
+        Ok(history.uncommitted.iter().map(|summary| summary.id).filter(stale).collect())
+    }
+}

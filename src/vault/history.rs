@@ -1,0 +1,657 @@
+//! Which snapshots are committed, and what marks say.
+
+mod fold;
+
+use super::authors::{Foreign, Voucher};
+use super::catalog::Catalog;
+use super::format::mark::{MARK_BYTES_MAX, Mark, MarkKind};
+use super::format::signed::Opened;
+use super::format::snapshot::{SNAPSHOT_BYTES_MAX, open_body, open_head};
+use super::memory::{Question, Remembered};
+use super::objects::{ObjectName, fetch, name_in_key, pack_key};
+use super::{FormatError, RepoError, Repository};
+use crate::base::event::Observer;
+use crate::base::id::{AuthorId, MarkId, PackId, SnapshotId};
+use crate::vault::snapshot::{Body, Head, State, Summary};
+use fold::{Folded, fold};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(super) use fold::{Vouched, superseded};
+
+/// So many marks are fetched at once: some hundred bytes each.
+const MARKS_AT_ONCE: usize = 16;
+/// So many snapshots are fetched at once: they may have megabytes.
+const SNAPSHOTS_AT_ONCE: usize = 8;
+/// A snapshot of an append author says a time so long before it was stored at most …
+const OLDER_MAX_MS: i64 = 86_400_000;
+/// … and so long after.
+const NEWER_MAX_MS: i64 = 300_000;
+
+/// What the storage says of snapshots.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Committed snapshots, oldest first by their time.
+    pub snapshots: Vec<Summary>,
+    /// Snapshots that no mark commits: a backup that was cut short or is under way, or a mark that was lost.
+    pub uncommitted: Vec<Summary>,
+    /// Snapshots and marks that cannot be read.
+    pub damaged: Vec<HistoryDamage>,
+    /// Packs marked as damaged, with the words of the mark.
+    pub damaged_packs: HashMap<PackId, String>,
+    /// Packs that an author that may only add calls damaged: its name and words.
+    pub doubted_packs: HashMap<PackId, (AuthorId, String)>,
+    /// Snapshots that a person pinned.
+    pub pinned: HashSet<SnapshotId>,
+    /// Snapshots that were restored and compared as a whole, and when that was last, ms since the epoch.
+    pub verified: HashMap<SnapshotId, i64>,
+    /// Snapshots of which something is lost, with the words of the mark. Their state is suspect, whatever it was.
+    pub damaged_snapshots: HashMap<SnapshotId, String>,
+    /// Objects that count for nothing. What a foreign snapshot reaches is kept all the same.
+    pub foreign: Vec<ForeignObject>,
+    /// What this host, or a full author, saw here and is gone without a word.
+    pub turned_back: Vec<String>,
+    /// What an append author says it saw here and is gone: it may be lying.
+    pub claimed_lost: Vec<String>,
+    /// Objects given up: nothing waits for them any more.
+    pub given_up: HashSet<String>,
+}
+
+/// An object that counts for nothing.
+#[derive(Debug, Clone)]
+pub struct ForeignObject {
+    /// Its key.
+    pub object: String,
+    /// Why it counts for nothing.
+    pub why: Foreign,
+    /// Of a snapshot: its head, as it says.
+    pub head: Option<Head>,
+}
+
+/// A snapshot or mark that cannot be read.
+#[derive(Debug)]
+pub struct HistoryDamage {
+    /// What is wrong.
+    pub error: RepoError,
+    /// Series of the snapshot, where a mark tells it.
+    pub series: Option<String>,
+    /// Nothing may be deleted before it is readable again or given up: what it needs is unknown.
+    pub stops_deletion: bool,
+}
+
+impl History {
+    /// Committed snapshots of one series, oldest first.
+    pub fn series<'a>(
+        &'a self,
+        series: &'a str,
+        host: &'a str,
+    ) -> impl DoubleEndedIterator<Item = &'a Summary> {
+        self.snapshots
+            .iter()
+            .filter(move |summary| summary.head.series == series && summary.head.host == host)
+    }
+
+    /// Ids of foreign snapshots.
+    pub fn foreign_snapshots(&self) -> impl Iterator<Item = SnapshotId> {
+        self.foreign.iter().filter_map(|foreign| {
+            name_in_key::<SnapshotId>(&foreign.object).filter(|id| id.key() == foreign.object)
+        })
+    }
+
+    /// Whether a mark cannot be read: what it says may be that a snapshot is committed.
+    pub fn hides_marks(&self) -> bool {
+        let is_mark =
+            |damage: &HistoryDamage| damage.error.object().is_some_and(|key| key.starts_with("marks/"));
+        self.damaged.iter().any(is_mark)
+    }
+}
+
+/// What there is of marks and snapshots.
+struct Listing {
+    /// What this host remembered before it looked.
+    remembered: Vec<Remembered>,
+    marks: Vec<MarkId>,
+    /// With the storage's times.
+    snapshots: Vec<(SnapshotId, i64)>,
+}
+
+pub(super) fn ms_of(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+/// A snapshot object that could be read.
+struct Read {
+    id: SnapshotId,
+    head: Opened<Head>,
+    stored_ms: i64,
+    verdict: Result<Voucher, Foreign>,
+}
+
+impl Repository {
+    /// Reads all marks and snapshot heads; what was read before comes from the catalog.
+    ///
+    /// # Errors
+    /// When the storage or the catalog fails. Damaged objects are in the answer.
+    pub fn history(&self, catalog: &mut Catalog) -> Result<History, RepoError> {
+        let history = self.history_of(catalog, self.list_history()?)?;
+        if history.turned_back.is_empty() {
+            return Ok(history);
+        }
+        // Somebody may have forgotten snapshots between the two listings.
+        self.history_of(catalog, self.list_history()?)
+    }
+
+    /// Marks first: a snapshot that is there when its mark is seen is there in a listing that follows. What the host remembers before
+    /// either: what it remembers was there then.
+    fn list_history(&self) -> Result<Listing, RepoError> {
+        let remembered = self.memory.newest();
+        let marks = self.list_names::<MarkId>("marks/")?;
+        let mut snapshots = Vec::new();
+        self.storage.list("snapshots/", &mut |listed| {
+            let id = name_in_key::<SnapshotId>(&listed.key);
+            snapshots.extend(id.map(|id| (id, ms_of(listed.modified))));
+        })?;
+        snapshots.sort_unstable();
+        Ok(Listing { remembered, marks, snapshots })
+    }
+
+    /// The catalog brought up to date, and the history, for whoever only reads: who changes what the history says wants it as late as can be.
+    /// Behind a wire the listings for both are asked for at the same time.
+    ///
+    /// # Errors
+    /// As [`Repository::catalog`] and [`Repository::history`].
+    pub fn known(&self, observer: &dyn Observer) -> Result<(Catalog, History), RepoError> {
+        if self.storage.is_local() {
+            let mut catalog = self.catalog(observer)?;
+            let history = self.history(&mut catalog)?;
+            return Ok((catalog, history));
+        }
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("list".to_owned());
+            let listing = thread.spawn_scoped(scope, || self.list_history());
+            let listing = listing.map_err(|source| RepoError::Thread { source })?;
+            let mut catalog = self.catalog(observer)?;
+            let listing = listing.join().unwrap_or(Err(RepoError::Stopped))?;
+            let history = self.history_of(&mut catalog, listing)?;
+            Ok((catalog, history))
+        })
+    }
+
+    fn history_of(&self, catalog: &mut Catalog, listing: Listing) -> Result<History, RepoError> {
+        let mut history = History::default();
+        let Listing { remembered, marks, snapshots } = listing;
+        let mut unreadable = Vec::new();
+        let marks = self.read_marks_of(catalog, marks, &mut unreadable, &mut history.foreign)?;
+        let (read, broken, gone) = self.read_heads(catalog, &snapshots, &mut history.foreign)?;
+        let mut snapshots = snapshots;
+        snapshots.retain(|(id, _)| !gone.contains(id));
+        let author_of: HashMap<SnapshotId, AuthorId> =
+            read.iter().filter_map(|read| Some((read.id, read.verdict.ok()?.author))).collect();
+        let mut folded = fold(&marks, |id| author_of.get(id).copied());
+        unreadable.retain(|damage| !is_given_up(&damage.error, &folded));
+        history.damaged = unreadable;
+        let hides_marks = history.hides_marks();
+        for read in read {
+            self.place(read, &folded, &mut history);
+        }
+        for (id, error) in broken {
+            let said = folded.committed.get(&id.key());
+            if is_given_up(&error, &folded) {
+                continue;
+            }
+            // Nobody says that it counts: junk, unless a mark that cannot be read does.
+            let stops_deletion = said.is_some() || hides_marks || is_newer(&error);
+            let series = said.and_then(|said| said.series.clone());
+            history.damaged.push(HistoryDamage { error, series, stops_deletion });
+        }
+        self.note_missing(&snapshots, &folded, &mut history)?;
+        self.compare_with_memory(&snapshots, remembered, &folded, &mut history);
+        history.damaged_packs = std::mem::take(&mut folded.damaged_packs);
+        history.doubted_packs = std::mem::take(&mut folded.doubted_packs);
+        history.pinned = folded.pinned;
+        history.verified = folded.verified;
+        history.damaged_snapshots = folded.damaged_snapshots;
+        history.given_up = folded.given_up;
+        history.snapshots.sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
+        Ok(history)
+    }
+
+    /// Reads all snapshot objects; the second part of the answer has those that cannot be read.
+    #[expect(clippy::type_complexity, reason = "what was read, what cannot be, and what is gone")]
+    fn read_heads(
+        &self,
+        catalog: &mut Catalog,
+        snapshots: &[(SnapshotId, i64)],
+        foreign: &mut Vec<ForeignObject>,
+    ) -> Result<(Vec<Read>, Vec<(SnapshotId, RepoError)>, HashSet<SnapshotId>), RepoError> {
+        let names: Vec<SnapshotId> = snapshots.iter().map(|(id, _)| *id).collect();
+        self.fetch_unknown(catalog, &names, SNAPSHOT_BYTES_MAX, SNAPSHOTS_AT_ONCE);
+        let not_before = self.memory.not_before(&names, self.clock.now().as_millisecond());
+        let (mut read, mut broken, mut gone) = (Vec::with_capacity(names.len()), Vec::new(), HashSet::new());
+        for (id, put_ms) in snapshots {
+            let head = self
+                .small_object(catalog, id, SNAPSHOT_BYTES_MAX)
+                .and_then(|bytes| open_head(&bytes, &self.id, &self.keys).map_err(damaged(id)));
+            match head {
+                Ok(head) => {
+                    let is_signed = catalog.is_signed(id.as_bytes());
+                    let verdict = self.authors.judge_head(&head, id.as_bytes(), is_signed);
+                    if verdict.is_ok() && !is_signed {
+                        catalog.note_signed(id.as_bytes());
+                    }
+                    let stored_ms = (*put_ms).max(not_before.get(id).copied().unwrap_or(i64::MIN));
+                    read.push(Read { id: *id, head, stored_ms, verdict });
+                }
+                // Removed since it was listed. If a mark says that it should be there, that is seen below.
+                Err(RepoError::Missing { .. }) => {
+                    gone.insert(*id);
+                }
+                Err(error) if is_rot(&error) => broken.push((*id, error)),
+                Err(error) if error.is_integrity() => {
+                    foreign.push(ForeignObject { object: id.key(), why: Foreign::Unreadable, head: None });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((read, broken, gone))
+    }
+
+    /// Puts a snapshot where it belongs: committed, not committed, or foreign.
+    fn place(&self, read: Read, folded: &Folded, history: &mut History) {
+        let Read { id, head, stored_ms, verdict } = read;
+        let mut head = head.content;
+        let voucher = match verdict {
+            Ok(voucher) => voucher,
+            Err(why) => {
+                history.foreign.push(ForeignObject { object: id.key(), why, head: Some(head) });
+                return;
+            }
+        };
+        head.tags = folded.tags(&id.key(), std::mem::take(&mut head.tags));
+        // Not to be taken for a good copy, by retention or as a parent.
+        if folded.damaged_snapshots.contains_key(&id) {
+            head.state = State::Suspect;
+        }
+        let is_odd = head.time_ms < stored_ms.saturating_sub(OLDER_MAX_MS)
+            || head.time_ms > stored_ms.saturating_add(NEWER_MAX_MS);
+        let is_doubtful = is_odd && !voucher.is_full() && !folded.time_confirmed.contains(&id);
+        let summary = Summary { id, head, stored_ms, is_doubtful, by_full: voucher.is_full() };
+        if folded.committed.contains_key(&id.key()) {
+            history.snapshots.push(summary);
+        } else {
+            history.uncommitted.push(summary);
+        }
+    }
+
+    /// What the host, or an author, saw and is gone; and what the host remembers from now on.
+    fn compare_with_memory(
+        &self,
+        listed: &[(SnapshotId, i64)],
+        remembered: Vec<Remembered>,
+        folded: &Folded,
+        history: &mut History,
+    ) {
+        let there: HashSet<SnapshotId> = listed.iter().map(|(id, _)| *id).collect();
+        let is_explained = |id: &SnapshotId| {
+            there.contains(id) || folded.forgotten.contains(id) || folded.given_up.contains(&id.key())
+        };
+        let is_accepted = |subject: &str| {
+            if self.accept_rollback {
+                self.memory.note_answer(Question::Rollback, subject, "accepted");
+            }
+            self.memory.answer(Question::Rollback, subject).is_some()
+        };
+        let (mut kept, mut missing) = (HashMap::new(), HashSet::new());
+        for newest in remembered {
+            if !is_explained(&newest.snapshot) && !is_accepted(&newest.snapshot.to_string()) {
+                let Remembered { host, series, snapshot, .. } = &newest;
+                history.turned_back.push(format!(
+                    "snapshot {} of `{host}/{series}`, which this host has seen, is gone and nobody forgot it",
+                    snapshot.short()
+                ));
+                missing.insert((host.clone(), series.clone()));
+            }
+            kept.insert((newest.host.clone(), newest.series.clone()), newest);
+        }
+        self.memory.hold_fast(missing);
+        let objects = self.authors.missing.iter().map(ObjectName::key);
+        for object in objects.chain(self.authors.epochs().missing.iter().map(ObjectName::key)) {
+            if !is_accepted(&object) {
+                history.turned_back.push(format!("`{object}`, which this host has seen, is gone"));
+            }
+        }
+        let mut lost: Vec<(SnapshotId, AuthorId)> = Vec::new();
+        for summary in &history.snapshots {
+            let pins = summary.head.pinned_ids().filter(|id| !is_explained(id));
+            lost.extend(pins.map(|id| (id, summary.head.author)));
+        }
+        lost.sort_unstable();
+        lost.dedup_by_key(|(id, _)| *id);
+        for (id, author) in lost {
+            if is_accepted(&id.to_string()) {
+                continue;
+            }
+            let name = self.authors.name(&author);
+            let what =
+                format!("snapshot {}, which key `{name}` has seen, is gone and nobody forgot it", id.short());
+            match self.authors.is_full(&author) {
+                true => history.turned_back.push(what),
+                false => history.claimed_lost.push(what),
+            }
+        }
+        self.remember_newest(&history.snapshots, &kept, is_explained);
+    }
+
+    /// Remembers the newest snapshot of each series, where that is another than before and nothing is missing.
+    fn remember_newest(
+        &self,
+        snapshots: &[Summary],
+        before: &HashMap<(String, String), Remembered>,
+        is_explained: impl Fn(&SnapshotId) -> bool,
+    ) {
+        let mut newest: HashMap<(String, String), &Summary> = HashMap::new();
+        for summary in snapshots {
+            let key = (summary.head.host.clone(), summary.head.series.clone());
+            let best = newest.entry(key).or_insert(summary);
+            if summary.rank() > best.rank() {
+                *best = summary;
+            }
+        }
+        let mut fresh = Vec::new();
+        for ((host, series), summary) in newest {
+            let old = before.get(&(host.clone(), series.clone()));
+            let may = old.is_none_or(|old| {
+                old.snapshot != summary.id
+                    && (is_explained(&old.snapshot)
+                        || self.memory.answer(Question::Rollback, &old.snapshot.to_string()).is_some())
+            });
+            if may {
+                fresh.push(Remembered { host, series, counter: summary.head.counter, snapshot: summary.id });
+            }
+        }
+        if !fresh.is_empty() {
+            self.memory.remember_newest(&fresh);
+        }
+        let there: HashSet<(&str, &str)> = snapshots
+            .iter()
+            .map(|summary| (summary.head.host.as_str(), summary.head.series.as_str()))
+            .collect();
+        for ((host, series), old) in before {
+            if !there.contains(&(host.as_str(), series.as_str())) && is_explained(&old.snapshot) {
+                self.memory.drop_series(host, series);
+            }
+        }
+    }
+
+    /// Refuses where the repository lacks what was seen in it.
+    ///
+    /// # Errors
+    /// [`RepoError::TurnedBack`].
+    pub(super) fn refuse_turned_back(history: &History) -> Result<(), RepoError> {
+        match history.turned_back.first() {
+            None => Ok(()),
+            Some(what) => Err(RepoError::TurnedBack { what: what.clone() }),
+        }
+    }
+
+    pub(super) fn read_marks(
+        &self,
+        catalog: &mut Catalog,
+        unreadable: &mut Vec<HistoryDamage>,
+    ) -> Result<Vec<Vouched>, RepoError> {
+        self.read_marks_of(catalog, self.list_names::<MarkId>("marks/")?, unreadable, &mut Vec::new())
+    }
+
+    fn read_marks_of(
+        &self,
+        catalog: &mut Catalog,
+        names: Vec<MarkId>,
+        unreadable: &mut Vec<HistoryDamage>,
+        foreign: &mut Vec<ForeignObject>,
+    ) -> Result<Vec<Vouched>, RepoError> {
+        let mut marks = Vec::new();
+        self.fetch_unknown(catalog, &names, MARK_BYTES_MAX, MARKS_AT_ONCE);
+        for id in names {
+            let mark = self
+                .small_object(catalog, &id, MARK_BYTES_MAX)
+                .and_then(|bytes| Mark::open(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
+            let Opened { content: mark, claim } = match mark {
+                Ok(mark) => mark,
+                // Removed since it was listed.
+                Err(RepoError::Missing { .. }) => continue,
+                Err(error) if is_rot(&error) => {
+                    unreadable.push(HistoryDamage { error, series: None, stops_deletion: false });
+                    continue;
+                }
+                Err(error) if error.is_integrity() => {
+                    foreign.push(ForeignObject { object: id.key(), why: Foreign::Unreadable, head: None });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let is_signed = catalog.is_signed(id.as_bytes());
+            match self.authors.judge(&claim, Some(id.as_bytes()), is_signed) {
+                Ok(by) => {
+                    if !is_signed {
+                        catalog.note_signed(id.as_bytes());
+                    }
+                    marks.push(Vouched { id, mark, by });
+                }
+                Err(why) => foreign.push(ForeignObject { object: id.key(), why, head: None }),
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Reads a snapshot's body.
+    ///
+    /// # Errors
+    /// When it is damaged, or this key may not read it.
+    pub fn body(&self, catalog: &mut Catalog, id: &SnapshotId) -> Result<Body, RepoError> {
+        let bytes = self.small_object(catalog, id, SNAPSHOT_BYTES_MAX)?;
+        open_body(&bytes, &self.id, &self.keys).map_err(|source| match source {
+            super::FormatError::Crypto(error @ crate::vault::crypto::CryptoError::RoleTooWeak { .. }) => {
+                error.into()
+            }
+            source => damaged(id)(source),
+        })
+    }
+
+    /// Puts a mark.
+    pub(super) fn put_mark(&self, mark: &Mark) -> Result<MarkId, RepoError> {
+        self.put_hashed(&mark.seal(self.id, &self.keys, self.entropy.as_ref())?)
+    }
+
+    /// Says something of a snapshot in the place of all that marks of the same kind say of it; with `None`, nothing any more.
+    ///
+    /// # Errors
+    /// When the mark cannot be written. Taking back takes a full key.
+    pub fn mark_snapshot(
+        &self,
+        snapshot: &SnapshotId,
+        kind: MarkKind,
+        value: Option<Option<String>>,
+        host: &str,
+        now_ms: i64,
+    ) -> Result<(), RepoError> {
+        self.mark_object(snapshot.key(), kind, value, host, now_ms)
+    }
+
+    /// The pack is whole again, or was all the time: takes back that it is damaged.
+    ///
+    /// # Errors
+    /// When the mark cannot be written. Takes a full key.
+    pub fn clear_damaged(&self, pack: &PackId, host: &str, now_ms: i64) -> Result<(), RepoError> {
+        self.mark_object(pack_key(pack), MarkKind::Damaged, None, host, now_ms)
+    }
+
+    fn mark_object(
+        &self,
+        object: String,
+        kind: MarkKind,
+        value: Option<Option<String>>,
+        host: &str,
+        now_ms: i64,
+    ) -> Result<(), RepoError> {
+        let mut catalog = self.catalog(&crate::base::event::Silent)?;
+        let mut unreadable = Vec::new();
+        let marks = self.read_marks(&mut catalog, &mut unreadable)?;
+        let gone = superseded(&marks);
+        let holds = |vouched: &&Vouched| {
+            vouched.mark.kind == kind && vouched.mark.object == object && !gone.contains(&vouched.id)
+        };
+        let supersedes: Vec<MarkId> = marks.iter().filter(holds).map(|vouched| vouched.id).collect();
+        let (kind, value) = match value {
+            Some(value) => (kind, value),
+            None if supersedes.is_empty() => return Ok(()),
+            None => (MarkKind::Cleared, None),
+        };
+        let mark = Mark { kind, object, time_ms: now_ms, supersedes, value, host: host.to_owned() };
+        self.put_mark(&mark).map(|_| ())
+    }
+
+    /// Remembers that a pack is damaged, so that no new snapshot relies on it.
+    ///
+    /// # Errors
+    /// When the mark cannot be written.
+    pub fn mark_damaged(
+        &self,
+        pack: &PackId,
+        why: &str,
+        host: &str,
+        now_ms: i64,
+    ) -> Result<MarkId, RepoError> {
+        self.put_mark(&Mark {
+            kind: MarkKind::Damaged,
+            object: pack_key(pack),
+            time_ms: now_ms,
+            supersedes: Vec::new(),
+            value: Some(why.to_owned()),
+            host: host.to_owned(),
+        })
+    }
+
+    pub(super) fn list_names<N: std::str::FromStr + Ord>(&self, prefix: &str) -> Result<Vec<N>, RepoError> {
+        let mut names = Vec::new();
+        self.storage.list(prefix, &mut |listed| names.extend(name_in_key::<N>(&listed.key)))?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Fetches what the catalog does not have, many at once, where each waits for a wire: a new machine would wait for one snapshot and
+    /// mark after another. What fails is met again, and told, by whoever wants it.
+    fn fetch_unknown<N: ObjectName + Sync>(
+        &self,
+        catalog: &mut Catalog,
+        names: &[N],
+        bytes_max: u64,
+        at_once: usize,
+    ) {
+        if self.storage.is_local() {
+            return;
+        }
+        let is_unknown = |name: &&N| !matches!(catalog.object(&name.key()), Ok(Some(_)));
+        let unknown: Vec<&N> = names.iter().filter(is_unknown).collect();
+        if unknown.len() < 2 {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let (fetched_in, fetched) = crossbeam_channel::bounded(at_once);
+        std::thread::scope(|scope| {
+            for _ in 0..at_once.min(unknown.len()) {
+                let (next, unknown, fetched_in) = (&next, &unknown, fetched_in.clone());
+                let work = move || {
+                    while let Some(name) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let Ok(bytes) = fetch(self.storage.as_ref(), *name, bytes_max) else { return };
+                        if fetched_in.send((name.key(), bytes)).is_err() {
+                            return;
+                        }
+                    }
+                };
+                let named = std::thread::Builder::new().name("metadata".to_owned());
+                // Safe to ignore because fewer threads, or none, only take longer.
+                let _ = named.spawn_scoped(scope, work);
+            }
+            drop(fetched_in);
+            for (key, bytes) in fetched {
+                // Safe to ignore because the catalog only spares the next fetch.
+                let _ = catalog.keep_object(&key, &bytes);
+            }
+        });
+    }
+
+    /// A small immutable object, from the catalog where it was read before. The name is checked either way: the catalog is
+    /// never trusted.
+    fn small_object<N: ObjectName>(
+        &self,
+        catalog: &mut Catalog,
+        name: &N,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, RepoError> {
+        let key = name.key();
+        if let Ok(Some(bytes)) = catalog.object(&key)
+            && blake3::hash(&bytes) == *name.hash()
+        {
+            return Ok(bytes);
+        }
+        let bytes = fetch(self.storage.as_ref(), name, bytes_max)?;
+        // Safe to ignore because the catalog only spares the next fetch.
+        let _ = catalog.keep_object(&key, &bytes);
+        Ok(bytes)
+    }
+}
+
+impl Repository {
+    /// A mark that outlived its snapshot tells of one that is gone; `forget` removes both.
+    fn note_missing(
+        &self,
+        listed: &[(SnapshotId, i64)],
+        folded: &Folded,
+        history: &mut History,
+    ) -> Result<(), RepoError> {
+        let there: HashSet<String> = listed.iter().map(|(id, _)| id.key()).collect();
+        let mut lost: BTreeSet<&String> = folded.committed.keys().collect();
+        lost.retain(|key| !there.contains(*key) && !folded.given_up.contains(*key));
+        for object in lost {
+            let is_forgotten =
+                name_in_key::<SnapshotId>(object).is_some_and(|id| folded.forgotten.contains(&id));
+            let Some(said) = folded.committed.get(object).filter(|_| !is_forgotten) else { continue };
+            // `forget` removes the mark first: one that is gone by now tells that it was at work.
+            if self.storage.size(&said.mark.key())?.is_none() {
+                continue;
+            }
+            history.damaged.push(HistoryDamage {
+                error: RepoError::Missing { object: object.clone() },
+                series: said.series.clone(),
+                // Whoever may only add can say so of what never was.
+                stops_deletion: said.by_full,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Whether the bytes are not those that were written, or those of a newer program: all else that does not open was never ours.
+fn is_rot(error: &RepoError) -> bool {
+    matches!(error, RepoError::Missing { .. } | RepoError::Damaged { source: FormatError::WrongHash, .. })
+        || is_newer(error)
+}
+
+/// What a newer program wrote may mean anything.
+pub(super) fn is_newer(error: &RepoError) -> bool {
+    let RepoError::Damaged { source, .. } = error else { return false };
+    matches!(source, FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. })
+}
+
+fn is_given_up(error: &RepoError, folded: &Folded) -> bool {
+    error.object().is_some_and(|object| folded.given_up.contains(object))
+}
+
+fn damaged<N: ObjectName>(name: &N) -> impl FnOnce(super::FormatError) -> RepoError + use<N> {
+    let object = name.key();
+    move |source| RepoError::Damaged { object, source }
+}

@@ -1,0 +1,667 @@
+//! The repository: the deep module between storage and everything above.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `format/` | stored bytes |
+//! | `catalog/` | the local index |
+//! | `authors` | who wrote an object, and what it may decide by that |
+//! | `epochs` | key epochs, followed and closed |
+//! | `memory` | what this host remembers, so that a rollback is noticed |
+//! | `rotation` | a new key epoch for all authors but those revoked |
+//! | `objects` | how objects are fetched, checked against their names, and put |
+//! | `keys` | key slots: opening, adding, removing |
+//! | `lock` | how long nobody can delete what snapshots need |
+//! | `sync` | how catalog and storage are brought together |
+//! | `history` | which snapshots are committed |
+//! | `writer/` | the backup pipeline and the commit |
+//! | `reader/` | recipes resolved, blocks fetched ahead, streams written in order |
+//! | `session` | how writers and prunes know of each other |
+//! | `meanwhile` | what other processes did since something was looked up |
+//! | `gc/` | what is unreachable, and how it goes |
+//! | `repack` | chunks put together into new packs |
+//! | `verify/` | checking everything |
+//! | `repair/` | what can be done about damage |
+
+pub mod authors;
+pub mod catalog;
+pub mod crypto;
+pub mod epochs;
+pub mod format;
+pub mod gc;
+pub mod history;
+pub mod keys;
+pub mod lock;
+mod meanwhile;
+pub mod memory;
+mod objects;
+pub mod reader;
+mod repack;
+pub mod repair;
+pub mod rotation;
+pub mod session;
+pub mod snapshot;
+pub mod sync;
+pub mod verify;
+pub mod writer;
+
+pub use keys::{KeyRing, NewKey, SlotInfo, SlotLabel};
+pub use meanwhile::Before;
+pub use objects::pack_key;
+
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::id::{AuthorId, EpochId, RepoId};
+use crate::base::secret::{Entropy, EntropyError};
+use crate::storage::{ErrorKind, Storage, StorageError};
+use crate::vault::crypto::{ContentKeys, Credential, CryptoError, KdfCaps, KeyBundle};
+use authors::{Authors, Foreign};
+use catalog::CatalogError;
+use epochs::Epochs;
+use format::FormatError;
+use format::author::{ANY_HOST, Statement};
+use format::config::{CONFIG_BYTES_MAX, Config};
+use memory::HostMemory;
+use objects::ObjectName as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Something in the repository failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An object is damaged, or was tampered with.
+    #[error("`{object}` is damaged: {source}")]
+    Damaged {
+        /// Key of the object.
+        object: String,
+        /// What is wrong.
+        #[source]
+        source: FormatError,
+    },
+    /// An object that others rely on is not there.
+    #[error("`{object}` is missing")]
+    Missing {
+        /// Key of the object.
+        object: String,
+    },
+    /// A chunk or recipe node is in no pack that is there.
+    #[error("{what} {id} is in no pack that the index names: {hint}")]
+    ChunkLost {
+        /// "chunk" or "recipe node".
+        what: &'static str,
+        /// Its id in hex.
+        id: String,
+        /// Which pack should hold it, where that is known.
+        hint: String,
+    },
+    /// Chunks that snapshots want are in no pack: neither an index object nor a pack's own table names them.
+    #[error("{chunks} chunks that snapshots need are in no pack: nothing was deleted")]
+    ChunksLost {
+        /// How many.
+        chunks: u64,
+    },
+    /// A block holds other bytes than its ids say, or its recipe does not fit.
+    #[error("`{object}`: {what}")]
+    Inconsistent {
+        /// Key of the object, or name of the stream.
+        object: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// No repository there.
+    #[error("no repository at {location}")]
+    NoRepository {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// There is one already.
+    #[error("there is a repository at {location} already")]
+    AlreadyExists {
+        /// Where.
+        location: String,
+    },
+    /// The directory holds other things.
+    #[error("{location} is not empty and holds no repository (found `{found}`)")]
+    NotEmpty {
+        /// Where.
+        location: String,
+        /// One of the things found.
+        found: String,
+    },
+    /// No key slot opens with what was given.
+    #[error("{}", wrong_key(credential, *slots, location))]
+    WrongKey {
+        /// "passphrase" or "key file".
+        credential: &'static str,
+        /// Slots of that kind that were tried.
+        slots: usize,
+        /// Which repository.
+        location: String,
+    },
+    /// Every key slot is gone or damaged.
+    #[error("{location} has no usable key slot: {detail}")]
+    NoSlots {
+        /// Which repository.
+        location: String,
+        /// What was found instead.
+        detail: String,
+    },
+    /// The author of the key was revoked: it was given no key of a later epoch.
+    #[error("the key of author {author} was revoked")]
+    Revoked {
+        /// Whose key it is.
+        author: AuthorId,
+    },
+    /// Two objects say how a key epoch ended.
+    #[error("two objects close key epoch {epoch}: {}", objects.iter().map(|id| id.short()).collect::<Vec<_>>().join(" and "))]
+    TwoEpochs {
+        /// The epoch.
+        epoch: u16,
+        /// The objects.
+        objects: Vec<EpochId>,
+    },
+    /// No key is called so.
+    #[error("no key `{name}`; keys here: {}", known.join(", "))]
+    NoAuthor {
+        /// As given.
+        name: String,
+        /// Names of those that there are.
+        known: Vec<String>,
+    },
+    /// The repository lacks what this host has seen in it.
+    #[error("the repository was turned back: {what}")]
+    TurnedBack {
+        /// What is missing.
+        what: String,
+    },
+    /// This key's author may not do that.
+    #[error("this key cannot do that: {0}")]
+    NotAllowed(#[from] Foreign),
+    /// The last key slot, or the only full one, was to be removed.
+    #[error("{reason}")]
+    SlotRefused {
+        /// Why not.
+        reason: String,
+    },
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A value could not be brought into the format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A key cannot do what was asked.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// Compression failed, or a block did not read back.
+    #[error(transparent)]
+    Codec(#[from] crate::content::codec::CodecError),
+    /// No randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// Reading what is to be stored failed.
+    #[error("reading the stream: {source}")]
+    Input {
+        /// What lies beneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Writing what was restored failed.
+    #[error("writing the stream: {source}")]
+    Output {
+        /// What lies beneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The host's clock and the storage's disagree: what is old cannot be told.
+    #[error("this machine's clock and the storage's differ by {seconds} seconds: nothing was deleted")]
+    ClockSkew {
+        /// How far the host's is ahead, in seconds.
+        seconds: i64,
+    },
+    /// Another operation is under way that this one cannot run beside.
+    #[error("{what}")]
+    Busy {
+        /// What is under way.
+        what: String,
+    },
+    /// Another process changed what this one was reading; nothing is damaged.
+    #[error("{what}")]
+    Overtaken {
+        /// What happened meanwhile.
+        what: String,
+    },
+    /// The storage does not list what was just put, or goes on listing what was just deleted.
+    #[error(
+        "the storage does not keep its listings up to date (`{object}`): nothing was deleted, since what is in use cannot be told"
+    )]
+    ListsLate {
+        /// Key of the object that was put or deleted.
+        object: String,
+    },
+    /// What the backup relied on may be gone: it cannot be committed.
+    #[error("the backup was not committed: {why}")]
+    Fenced {
+        /// What happened meanwhile.
+        why: String,
+    },
+    /// Locks were to be prolonged, and nothing says for how long.
+    #[error("nothing says how long objects are to be locked")]
+    NoLock,
+    /// What a parent needs does not fit into the pack cache.
+    #[error(
+        "it lies in {pack_bytes} bytes of packs, and the pack cache may hold {cache_bytes}: raise --cache-size"
+    )]
+    CacheTooSmall {
+        /// Bytes of the packs that the parent needs.
+        pack_bytes: u64,
+        /// What the cache may hold.
+        cache_bytes: u64,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread: {source}")]
+    Thread {
+        /// What lies beneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another thread of the same operation failed first; its error says why.
+    #[error("stopped because another part failed")]
+    Stopped,
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+/// Words for a key that opens nothing. Where there is no key of its kind at all, that is what to say.
+fn wrong_key(credential: &str, slots: usize, location: &str) -> String {
+    match slots {
+        0 => {
+            let other = if credential == "passphrase" { "key file" } else { "passphrase" };
+            format!("{location} has no {credential}: use a {other}")
+        }
+        1 => format!("wrong {credential}: the only key slot of {location} for one does not open with it"),
+        slots => format!("wrong {credential}: none of the {slots} key slots of {location} opens with it"),
+    }
+}
+
+impl RepoError {
+    /// Whether an object is whole and says nothing that counts, as anybody could put it.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::Damaged { source, .. } if sync::is_foreign(source))
+    }
+
+    /// Whether stored bytes are damaged, missing, or lie: what ends with the exit code of an integrity failure.
+    pub fn is_integrity(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::Missing { .. }
+                | Self::ChunkLost { .. }
+                | Self::ChunksLost { .. }
+                | Self::Inconsistent { .. }
+                | Self::TwoEpochs { .. }
+                | Self::TurnedBack { .. }
+        )
+    }
+
+    /// Key of the object that is damaged or missing, where it is one.
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Self::Damaged { object, .. } | Self::Missing { object } | Self::Inconsistent { object, .. } => {
+                Some(object)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the catalog is to blame: rebuilding it may cure the error.
+    pub fn is_catalog_corrupt(&self) -> bool {
+        matches!(self, Self::Catalog(CatalogError::Corrupt { .. }))
+    }
+}
+
+impl From<crate::vault::snapshot::recipe::NodeError> for RepoError {
+    fn from(error: crate::vault::snapshot::recipe::NodeError) -> Self {
+        Self::Format(FormatError::Malformed { what: error.what })
+    }
+}
+
+/// A repository that was found, and is not open yet.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Which it is.
+    pub id: RepoId,
+    /// Its config, sealed.
+    config: Vec<u8>,
+}
+
+/// An open repository: storage, keys and parameters. Cheap to share.
+#[derive(Clone)]
+pub struct Repository {
+    storage: Arc<dyn Storage>,
+    entropy: Arc<dyn Entropy>,
+    id: RepoId,
+    keys: Arc<KeyBundle>,
+    authors: Arc<Authors>,
+    memory: Arc<HostMemory>,
+    clock: Arc<dyn Clock>,
+    content: Arc<ContentKeys>,
+    config: Config,
+    cache_dir: PathBuf,
+    /// What the host remembers and the repository lacks is put up with.
+    accept_rollback: bool,
+    dedup_all: bool,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repository")
+            .field("id", &self.id)
+            .field("storage", &self.storage)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a repository is opened with, besides its storage and key.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Where random bytes come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// Directory that holds a directory per repository with its catalog.
+    pub cache_root: PathBuf,
+    /// Directory of what is to be remembered; no cache.
+    pub state_root: PathBuf,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// How a person wants it opened.
+    pub access: Access,
+}
+
+/// How a person wants a repository opened.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// An exported key slot, to be tried in the place of those in the storage.
+    pub key_slot: Option<Vec<u8>>,
+    /// Slots may ask for as much as the format allows.
+    pub allow_costly_kdf: bool,
+    /// Of two objects that close an epoch, the one that holds.
+    pub trust_epoch: Option<EpochId>,
+    /// What this host remembers and the repository lacks is put up with from now on.
+    pub accept_rollback: bool,
+    /// Backups rely on what any author says of packs, not only on *full* ones and their own.
+    pub dedup_all: bool,
+}
+
+impl Access {
+    fn caps(&self) -> KdfCaps {
+        if self.allow_costly_kdf { KdfCaps::COSTLY } else { KdfCaps::USUAL }
+    }
+}
+
+impl Surroundings {
+    /// The system's clock, a state directory inside of the cache's, and nothing special: for programs that last as long as their cache.
+    pub fn new(entropy: Arc<dyn Entropy>, cache_root: PathBuf) -> Self {
+        let state_root = cache_root.join("state");
+        Self { entropy, cache_root, state_root, clock: Arc::new(SystemClock), access: Access::default() }
+    }
+}
+
+const CONFIG_KEY: &str = "config";
+
+impl Repository {
+    /// Makes a repository in an empty storage. A repository that was cut short while being made does not count as one.
+    ///
+    /// # Errors
+    /// When there is one already, or the storage holds other things.
+    pub fn init(
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        label: &str,
+        config: Config,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
+        let keys = KeyBundle::generate(surroundings.entropy.as_ref())?;
+        Self::make(storage, credential, label, config, keys, surroundings)
+    }
+
+    /// Makes a repository in which the same content has the same names as in this one, so that snapshots can be copied block by
+    /// block; with keys of its own, and this one's parameters.
+    ///
+    /// # Errors
+    /// As [`Repository::init`].
+    pub fn init_alike(
+        &self,
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        label: &str,
+        created_ms: i64,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
+        let keys = self.keys.generate_alike(surroundings.entropy.as_ref())?;
+        let config = Config { created_ms, ..self.config };
+        Self::make(storage, credential, label, config, keys, surroundings)
+    }
+
+    /// Whether the same content has the same names in both.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.content == other.content
+    }
+
+    fn make(
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        label: &str,
+        config: Config,
+        keys: KeyBundle,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
+        Self::check_vacant(storage.as_ref())?;
+        let location = storage.location();
+        let mut id = [0; RepoId::LEN];
+        surroundings.entropy.fill(&mut id)?;
+        let id = RepoId::from_bytes(id);
+        let entropy = surroundings.entropy.as_ref();
+        keys::put_slot(storage.as_ref(), id, &keys, credential, label, config.created_ms, entropy)?;
+        let statement = Statement::of(&keys, label, vec![ANY_HOST.to_owned()], config.created_ms)?;
+        let bytes = statement.seal(id, &keys, entropy)?;
+        let name = crate::base::id::StatementId::from_hash(*blake3::hash(&bytes).as_bytes());
+        storage.put(&name.key(), &bytes)?;
+        let memory = Self::remember(&id, surroundings);
+        let (keys, authors) = Self::trust(storage.as_ref(), &id, keys, &memory, &surroundings.access)?;
+        let repository = Self::assemble(storage, id, keys, authors, memory, config, surroundings);
+        // Last: with it the repository exists.
+        let bytes = config.seal(repository.id, &repository.keys, surroundings.entropy.as_ref())?;
+        match repository.storage.put(CONFIG_KEY, &bytes) {
+            Err(error) if error.kind == ErrorKind::Conflict => Err(RepoError::AlreadyExists { location }),
+            outcome => outcome.map(|_| repository).map_err(RepoError::from),
+        }
+    }
+
+    /// Whether a repository can be made in `storage`.
+    ///
+    /// # Errors
+    /// When there is one already, or the storage holds other things.
+    pub fn check_vacant(storage: &dyn Storage) -> Result<(), RepoError> {
+        let location = storage.location();
+        if storage.size(CONFIG_KEY)?.is_some() {
+            return Err(RepoError::AlreadyExists { location });
+        }
+        let mut found = None;
+        storage.list("", &mut |listed| {
+            // Key slots and a statement without a config are what an init that was cut short leaves behind.
+            if !listed.key.starts_with("keys/") && !listed.key.starts_with("authors/") {
+                found.get_or_insert(listed.key);
+            }
+        })?;
+        found.map_or(Ok(()), |found| Err(RepoError::NotEmpty { location, found }))
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// When there is none, no slot opens with the credential, or the config is damaged.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
+        let identity = Self::identify(storage.as_ref())?;
+        Self::open_identified(storage, &identity, credential, surroundings)
+    }
+
+    /// Opens the repository that was found in `storage`.
+    ///
+    /// # Errors
+    /// When no slot opens with the credential, or the config is damaged.
+    pub fn open_identified(
+        storage: Arc<dyn Storage>,
+        identity: &Identity,
+        credential: &Credential,
+        surroundings: &Surroundings,
+    ) -> Result<Self, RepoError> {
+        let id = identity.id;
+        let memory = Self::remember(&id, surroundings);
+        let (slot, keys) = keys::unlock(storage.as_ref(), &id, credential, &memory, &surroundings.access)?;
+        let damaged = |source| RepoError::Damaged { object: CONFIG_KEY.to_owned(), source };
+        let (keys, authors) = Self::trust(storage.as_ref(), &id, keys, &memory, &surroundings.access)?;
+        let config = Config::open(&identity.config, &id, &keys).map_err(damaged)?;
+        if let Some(slot) = slot {
+            memory.note_slot(&slot);
+        }
+        Ok(Self::assemble(storage, id, keys, authors, memory, config, surroundings))
+    }
+
+    fn remember(id: &RepoId, surroundings: &Surroundings) -> HostMemory {
+        let dir = surroundings.state_root.join("repositories").join(id.to_string());
+        let memory = HostMemory::open(&dir);
+        if let Some(failure) = memory.failure() {
+            tracing::warn!(
+                "the state directory `{}` cannot be used, so a repository that was turned back is not noticed: {failure}",
+                dir.display()
+            );
+        }
+        memory
+    }
+
+    /// Follows the key epochs and reads who may say what.
+    fn trust(
+        storage: &dyn Storage,
+        id: &RepoId,
+        keys: KeyBundle,
+        memory: &HostMemory,
+        access: &Access,
+    ) -> Result<(KeyBundle, Authors), RepoError> {
+        let (keys, epochs) = Epochs::follow(storage, id, keys, memory, access.trust_epoch.as_ref())?;
+        let authors = Authors::load(storage, id, &keys, epochs, memory)?;
+        Ok((keys, authors))
+    }
+
+    /// The same repository with the keys and statements that its storage holds by now.
+    ///
+    /// # Errors
+    /// When the storage fails, or the key was revoked.
+    pub fn refreshed(&self) -> Result<Self, RepoError> {
+        let access = Access::default();
+        let keys = KeyBundle::clone(&self.keys);
+        let (keys, authors) = Self::trust(self.storage.as_ref(), &self.id, keys, &self.memory, &access)?;
+        Ok(Self { keys: Arc::new(keys), authors: Arc::new(authors), ..self.clone() })
+    }
+
+    /// Which repository lies in `storage`, as its config says without a key.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn identify(storage: &dyn Storage) -> Result<Identity, RepoError> {
+        let config = match storage.get(CONFIG_KEY, CONFIG_BYTES_MAX) {
+            Err(error) if error.kind == ErrorKind::NotFound => return Err(Self::without_config(storage)),
+            outcome => outcome?,
+        };
+        let damaged = |source| RepoError::Damaged { object: CONFIG_KEY.to_owned(), source };
+        let id = Config::repo_id(&config).map_err(damaged)?;
+        Ok(Identity { id, config })
+    }
+
+    /// The config is not there: nothing at all is, or somebody removed it.
+    fn without_config(storage: &dyn Storage) -> RepoError {
+        let mut packs = false;
+        let listed = storage.list("packs/", &mut |_| packs = true);
+        if listed.is_ok() && packs {
+            RepoError::Missing { object: CONFIG_KEY.to_owned() }
+        } else {
+            RepoError::NoRepository { location: storage.location() }
+        }
+    }
+
+    fn assemble(
+        storage: Arc<dyn Storage>,
+        id: RepoId,
+        keys: KeyBundle,
+        authors: Authors,
+        memory: HostMemory,
+        config: Config,
+        surroundings: &Surroundings,
+    ) -> Self {
+        Self {
+            authors: Arc::new(authors),
+            memory: Arc::new(memory),
+            clock: Arc::clone(&surroundings.clock),
+            accept_rollback: surroundings.access.accept_rollback,
+            dedup_all: surroundings.access.dedup_all,
+            storage,
+            entropy: Arc::clone(&surroundings.entropy),
+            id,
+            content: Arc::new(keys.content()),
+            keys: Arc::new(keys),
+            config,
+            cache_dir: surroundings.cache_root.join(id.to_string()),
+        }
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> RepoId {
+        self.id
+    }
+
+    /// Its parameters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether this host had never seen the repository before it was opened.
+    pub fn is_new_here(&self) -> bool {
+        self.memory.is_new()
+    }
+
+    /// Where it lies, for people.
+    pub fn location(&self) -> String {
+        self.storage.location()
+    }
+
+    /// The same repository past the cache of packs: what the storage itself holds.
+    fn past_cache(&self) -> Self {
+        let storage = Arc::new(crate::storage::cache::PastCache::new(Arc::clone(&self.storage)));
+        Self { storage, ..self.clone() }
+    }
+
+    /// Whether packs can be read here and there at little cost: they are on this machine, or can be brought here.
+    pub fn reads_are_cheap(&self) -> bool {
+        self.storage.is_local() || self.storage.cache().is_some()
+    }
+
+    /// Hex of the first authority's public key: whoever compares it knows that it is the repository that was made.
+    pub fn authority_fingerprint(&self) -> String {
+        let authority = self.keys.epoch(0).map(|epoch| *epoch.authority()).unwrap_or_default();
+        authority.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Who may say what in it.
+    pub fn authors(&self) -> &Authors {
+        &self.authors
+    }
+
+    /// What the key that opened it may do.
+    pub fn role(&self) -> crate::vault::crypto::Role {
+        self.keys.role()
+    }
+}

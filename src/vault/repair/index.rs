@@ -1,0 +1,152 @@
+//! The index made anew: what every pack's own table says, in fresh index objects.
+
+use crate::base::event::{Cancel, Event, Observer};
+use crate::base::id::{IndexId, PackId};
+use crate::vault::catalog::{Catalog, Found};
+use crate::vault::format::index::{Index, IndexedPack};
+use crate::vault::gc::INDEX_CHUNKS;
+use crate::vault::objects::{ObjectName, pack_key};
+use crate::vault::verify::Damage;
+use crate::vault::{RepoError, Repository};
+use std::collections::{HashMap, HashSet};
+
+/// What making the index anew came to.
+#[derive(Debug, Default)]
+pub struct IndexRepair {
+    /// Packs that the index names now.
+    pub packs: u64,
+    /// Index objects before; they are gone.
+    pub indexes_before: u64,
+    /// Index objects now.
+    pub indexes_written: u64,
+    /// Packs whose own table cannot be read, and of which nothing else says what they hold. They are left alone.
+    pub unexplained: Vec<Damage>,
+    /// Packs that are not there, and that hold what no other pack does: the index goes on naming them.
+    pub missing: Vec<PackId>,
+    /// Packs that are not there, and that nobody can miss: the index names them no more.
+    pub dropped: Vec<PackId>,
+}
+
+impl Repository {
+    /// Reads the chunk table of every pack and puts index objects that say the same, in the place of all there are.
+    ///
+    /// # Errors
+    /// When the storage fails or a prune is under way. What was not finished shows as index objects too many, which do no harm.
+    pub fn repair_index(
+        &self,
+        now_ms: i64,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<IndexRepair, RepoError> {
+        self.require_full_key()?;
+        let _session = self.begin_beside_backups(now_ms)?;
+        observer.observe(Event::Step { what: "reading the packs' own tables".to_owned() });
+        let old = self.list_names::<IndexId>("index/")?;
+        // What readable indexes say serves where a pack's own table does not.
+        self.drop_catalog()?;
+        let (mut catalog, _, presence) = self.synced(observer)?;
+        let mut repair = IndexRepair { indexes_before: old.len() as u64, ..IndexRepair::default() };
+        repair.unexplained = presence
+            .unexplained
+            .iter()
+            .map(|(id, what)| Damage { object: pack_key(id), what: what.clone() })
+            .collect();
+        let listed = self.list_packs()?;
+        let mut writer = Writer::new(self);
+        for pack in catalog.packs()? {
+            if cancel.is_cancelled() {
+                return Err(RepoError::Cancelled);
+            }
+            let Some(bytes) = listed.get(&pack.id) else { continue };
+            let own = match self.read_pack_table(&pack.id, *bytes) {
+                Ok(own) => own,
+                Err(error) if error.is_integrity() => {
+                    let row = catalog.pack(pack.number)?;
+                    IndexedPack { id: row.id, bytes: row.bytes, table: row.table.clone() }
+                }
+                Err(error) => return Err(error),
+            };
+            repair.packs += 1;
+            writer.add(own)?;
+        }
+        for pack in missing(&mut catalog, &listed, &mut repair)? {
+            writer.add(pack)?;
+        }
+        repair.indexes_written = writer.finish(&old)?;
+        for id in &old {
+            self.storage.delete(&id.key())?;
+        }
+        drop(catalog);
+        self.drop_catalog()?;
+        self.catalog(observer)?;
+        Ok(repair)
+    }
+}
+
+/// Packs that are not there and must stay named, so that errors can name them.
+fn missing(
+    catalog: &mut Catalog,
+    listed: &HashMap<PackId, u64>,
+    repair: &mut IndexRepair,
+) -> Result<Vec<IndexedPack>, RepoError> {
+    let packs = catalog.packs()?;
+    let there: HashSet<i64> =
+        packs.iter().filter(|pack| listed.contains_key(&pack.id)).map(|pack| pack.number).collect();
+    let mut stay = Vec::new();
+    for pack in packs.iter().filter(|pack| !there.contains(&pack.number)) {
+        let row = catalog.pack(pack.number)?;
+        let mut is_alone = false;
+        for block in &row.table.blocks {
+            for (id, _) in row.table.chunks_of(block) {
+                let found = catalog.find(id, block.kind, |number| there.contains(&number))?;
+                is_alone |= !matches!(found, Found::At(..));
+            }
+        }
+        if is_alone {
+            repair.missing.push(pack.id);
+            stay.push(IndexedPack { id: row.id, bytes: row.bytes, table: row.table.clone() });
+        } else {
+            repair.dropped.push(pack.id);
+        }
+    }
+    Ok(stay)
+}
+
+/// Puts index objects one by one, so that memory holds one of them.
+struct Writer<'a> {
+    repo: &'a Repository,
+    packs: Vec<IndexedPack>,
+    chunks: usize,
+    written: u64,
+}
+
+impl<'a> Writer<'a> {
+    fn new(repo: &'a Repository) -> Self {
+        Self { repo, packs: Vec::new(), chunks: 0, written: 0 }
+    }
+
+    fn add(&mut self, pack: IndexedPack) -> Result<(), RepoError> {
+        if self.chunks >= INDEX_CHUNKS {
+            self.put(&[])?;
+        }
+        self.chunks += pack.table.chunks.len();
+        self.packs.push(pack);
+        Ok(())
+    }
+
+    fn put(&mut self, replaces: &[IndexId]) -> Result<(), RepoError> {
+        self.chunks = 0;
+        self.written += 1;
+        let index = Index { packs: std::mem::take(&mut self.packs), replaces: replaces.to_vec() };
+        let bytes = index.seal(self.repo.id, &self.repo.keys, self.repo.entropy.as_ref())?;
+        self.repo.put_hashed::<IndexId>(&bytes).map(|_| ())
+    }
+
+    /// The last one says which are replaced: by then the others are there. How many were written.
+    fn finish(mut self, replaces: &[IndexId]) -> Result<u64, RepoError> {
+        if !self.packs.is_empty() || !replaces.is_empty() {
+            self.put(replaces)?;
+        }
+        Ok(self.written)
+    }
+}

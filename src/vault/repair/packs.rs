@@ -1,0 +1,215 @@
+//! Damaged packs: what still opens in them is copied into new packs, what does not is told, and the packs stay where they are.
+
+use crate::base::event::{Cancel, Event, Observer};
+use crate::base::id::{IndexId, PackId};
+use crate::vault::catalog::{Catalog, Found, PackRow};
+use crate::vault::format::index::Index;
+use crate::vault::reader::{BlockReader, Workspace};
+use crate::vault::repack::Repacker;
+use crate::vault::sync::Presence;
+use crate::vault::verify::{Damage, broken_blocks};
+use crate::vault::{RepoError, Repository, pack_key};
+use std::collections::{HashMap, HashSet};
+
+/// A pack that is damaged, and stays so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// The pack.
+    pub pack: PackId,
+    /// What is wrong with it.
+    pub what: String,
+    /// Its blocks.
+    pub blocks: u64,
+    /// Those that do not open.
+    pub blocks_broken: u64,
+    /// Chunks and recipe nodes in these that no other pack holds.
+    pub chunks_lost: u64,
+}
+
+/// What bringing damaged packs to safety came to.
+#[derive(Debug, Default)]
+pub struct PacksRepair {
+    /// Packs that were marked as damaged and are whole: they are marked no more.
+    pub recovered: Vec<PackId>,
+    /// Packs that are damaged.
+    pub set_aside: Vec<SetAside>,
+    /// Packs that are not there. Only a copy of the repository, or a new backup, brings back what they held.
+    pub missing: Vec<PackId>,
+    /// Packs of which nothing says what they hold.
+    pub unexplained: Vec<Damage>,
+    /// Chunks and recipe nodes that were copied.
+    pub chunks_salvaged: u64,
+    /// Packs written with them.
+    pub packs_written: u64,
+    /// Bytes of those packs.
+    pub bytes_written: u64,
+}
+
+impl PacksRepair {
+    /// Whether nothing is lost for good.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.set_aside.iter().all(|pack| pack.chunks_lost == 0)
+    }
+}
+
+impl Repository {
+    /// Looks at every pack that is known to be damaged (marked, or of another size than it should have). One that is whole is so no more;
+    /// what opens of the others, and is nowhere else, is copied into new packs.
+    ///
+    /// # Errors
+    /// When the storage fails or a prune is under way.
+    pub fn repair_packs(
+        &self,
+        host: &str,
+        now_ms: i64,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<PacksRepair, RepoError> {
+        self.require_full_key()?;
+        let _session = self.begin_beside_backups(now_ms)?;
+        let (mut catalog, history, mut presence) = self.synced(observer)?;
+        // What a prune will delete holds nothing for good.
+        let (plans, unreadable) = self.plans()?;
+        for error in unreadable {
+            tracing::warn!("{error}");
+        }
+        crate::vault::sync::heed_plans(&plans, &catalog, &mut presence)?;
+        let listed = self.list_packs()?;
+        let unexplained = presence.unexplained.iter();
+        let mut repair = PacksRepair {
+            unexplained: unexplained
+                .map(|(id, what)| Damage { object: pack_key(id), what: what.clone() })
+                .collect(),
+            ..PacksRepair::default()
+        };
+        let blocks = BlockReader::new(self);
+        let mut bad: Vec<(i64, PackId, String)> = Vec::new();
+        for (number, (id, reason)) in presence.unusable.clone() {
+            if cancel.is_cancelled() {
+                return Err(RepoError::Cancelled);
+            }
+            observer.observe(Event::Step { what: format!("reading pack {}", id.short()) });
+            if !listed.contains_key(&id) {
+                repair.missing.push(id);
+                continue;
+            }
+            let row = catalog.pack(number)?;
+            match self.check_pack(&row, &blocks) {
+                Ok(()) => {
+                    self.clear_damaged(&id, host, now_ms)?;
+                    presence.unusable.remove(&number);
+                    repair.recovered.push(id);
+                }
+                Err(error) if error.is_integrity() => bad.push((number, id, reason)),
+                Err(error) => return Err(error),
+            }
+        }
+        bad.sort_by_key(|(_, id, _)| *id);
+        self.salvage(&mut catalog, &presence, &bad, &blocks, cancel, &mut repair)?;
+        for pack in &repair.set_aside {
+            if !history.damaged_packs.contains_key(&pack.pack) {
+                self.mark_damaged(&pack.pack, &pack.what, host, now_ms)?;
+            }
+        }
+        repair.recovered.sort();
+        repair.missing.sort();
+        Ok(repair)
+    }
+
+    fn salvage(
+        &self,
+        catalog: &mut Catalog,
+        presence: &Presence,
+        bad: &[(i64, PackId, String)],
+        blocks: &BlockReader,
+        cancel: &Cancel,
+        repair: &mut PacksRepair,
+    ) -> Result<(), RepoError> {
+        let mut salvage =
+            Salvage { catalog, presence, blocks, repacker: Repacker::new(self), copied: HashSet::new() };
+        let mut lost = HashMap::new();
+        for (number, id, what) in bad {
+            if cancel.is_cancelled() {
+                return Err(RepoError::Cancelled);
+            }
+            let row = salvage.catalog.pack(*number)?;
+            let broken = broken_blocks(blocks, &row)?;
+            lost.insert(*id, salvage.take(&row, &broken)?);
+            repair.set_aside.push(SetAside {
+                pack: *id,
+                what: what.clone(),
+                blocks: row.table.blocks.len() as u64,
+                blocks_broken: broken.len() as u64,
+                chunks_lost: 0,
+            });
+        }
+        let Salvage { repacker, copied, .. } = salvage;
+        let repacked = repacker.finish()?;
+        // Two bad packs may each hold what the other has lost.
+        for pack in &mut repair.set_aside {
+            let lost = lost.remove(&pack.pack).unwrap_or_default();
+            pack.chunks_lost = lost.iter().filter(|chunk| !copied.contains(*chunk)).count() as u64;
+        }
+        repair.chunks_salvaged = repacked.chunks;
+        repair.bytes_written = repacked.bytes;
+        repair.packs_written = repacked.packs.len() as u64;
+        if repacked.packs.is_empty() {
+            return Ok(());
+        }
+        let index = Index { packs: repacked.packs, replaces: Vec::new() };
+        let bytes = index.seal(self.id, &self.keys, self.entropy.as_ref())?;
+        self.put_hashed::<IndexId>(&bytes).map(|_| ())
+    }
+}
+
+/// A chunk or node: what tells it from all others.
+type Chunk = (bool, [u8; 32]);
+
+struct Salvage<'a> {
+    catalog: &'a mut Catalog,
+    presence: &'a Presence,
+    blocks: &'a BlockReader,
+    repacker: Repacker<'a>,
+    copied: HashSet<Chunk>,
+}
+
+impl Salvage<'_> {
+    /// Copies what opens and is nowhere else; what does not open and is nowhere else is the answer.
+    fn take(&mut self, row: &PackRow, broken: &hashbrown::HashSet<u32>) -> Result<Vec<Chunk>, RepoError> {
+        let Presence { unusable, condemned, .. } = self.presence;
+        let is_usable = |number: i64| !unusable.contains_key(&number) && !condemned.contains_key(&number);
+        let mut lost = Vec::new();
+        let mut workspace = Workspace::default();
+        for (number, block) in (0u32..).zip(&row.table.blocks) {
+            let mut wanted = Vec::new();
+            let mut offset = 0usize;
+            for (at, (id, len)) in row.table.chunks_of(block).iter().enumerate() {
+                let range = offset..offset + *len as usize;
+                offset = range.end;
+                let found = self.catalog.find(id, block.kind, is_usable)?;
+                let chunk = (block.kind == crate::vault::format::index::BlockKind::Recipe, *id);
+                if !matches!(found, Found::At(..)) && !self.copied.contains(&chunk) {
+                    wanted.push((chunk, at, range));
+                }
+            }
+            if broken.contains(&number) {
+                lost.extend(wanted.into_iter().map(|(chunk, ..)| chunk));
+                continue;
+            }
+            if wanted.is_empty() {
+                continue;
+            }
+            let opened = self.blocks.open_whole(row, number, &mut workspace)?;
+            let mut remains = Vec::new();
+            for (chunk, at, range) in wanted {
+                if let Some(bytes) = opened.plain.get(range)
+                    && self.copied.insert(chunk)
+                {
+                    remains.push((chunk.1, opened.prefix(at), bytes));
+                }
+            }
+            self.repacker.add(block.kind, &remains)?;
+        }
+        Ok(lost)
+    }
+}

@@ -1,0 +1,403 @@
+//! Sessions: how writers and prunes that run at the same time know of each other, without locks.
+//!
+//! Whoever writes puts a *session object* before it looks at anything else, and a new one every five minutes. A prune that is to
+//! delete lists sessions after its plan is there: each writer either has read the plan (its newest object says so) and does not rely
+//! on what will go, or the prune sees it and waits. A session that has not been heard of for half an hour is *ended* by the
+//! prune, which removes its first object before it looks for snapshots. A writer that was suspended finds that object missing when it
+//! is about to commit, and fails. So no safety hangs on clocks, only how long one waits for the other.
+
+use super::format::FormatError;
+use super::format::plan::{PLAN_BYTES_MAX, Plan};
+use super::format::session::{SESSION_BYTES_MAX, SessionKind, SessionState};
+use super::format::signed::Opened;
+use super::history::{is_newer, ms_of};
+use super::objects::{ObjectName, fetch, name_in_key};
+use super::{RepoError, Repository};
+use crate::base::id::{PackId, PlanId, SessionId};
+use crate::storage::ErrorKind;
+use crossbeam_channel::{RecvTimeoutError, Sender};
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+/// A session puts a new object so often.
+pub const HEARTBEAT: Duration = Duration::from_secs(300);
+/// A session not heard of for so long, by the storage's clock, may be ended.
+pub const LIVE: Duration = Duration::from_secs(1800);
+/// Host and storage may be so far apart.
+pub const SKEW_MAX: Duration = Duration::from_secs(300);
+
+/// Of a session's objects so many are read to find one that counts.
+const OBJECTS_READ: usize = 4;
+
+/// What an object of a session says.
+enum Said {
+    State(SessionState),
+    /// It cannot be told, and may be anything: it counts.
+    Unknown,
+    /// It counts for nothing.
+    Nothing,
+}
+
+/// Why nothing is taken from a pack that a plan names.
+pub(super) const CONDEMNED: &str = "a prune is about to delete it";
+
+/// A session of this process. Dropping it removes its objects, where the storage lets it.
+pub struct Session {
+    shared: Arc<Shared>,
+    registered: SystemTime,
+    stop: Option<Sender<()>>,
+    heart: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    repo: Repository,
+    id: SessionId,
+    state: Mutex<(u64, SessionState)>,
+}
+
+/// A session as the storage shows it.
+#[derive(Debug, Clone)]
+pub struct SeenSession {
+    /// Its name.
+    pub id: SessionId,
+    /// When its first object was put; `None` when it was ended.
+    pub started: Option<SystemTime>,
+    /// When its newest object was put.
+    pub heard: SystemTime,
+    /// What the newest object that counts says; `None` when it cannot be read.
+    pub state: Option<SessionState>,
+    /// Nothing of it counts: nobody who may write wrote it, or it was put again by somebody who saw it.
+    pub is_foreign: bool,
+    /// All its objects, the first one first.
+    keys: Vec<String>,
+}
+
+impl SeenSession {
+    /// Whether it may still commit anything, at the storage's time `now`.
+    pub fn is_live(&self, now: SystemTime) -> bool {
+        // A time that lies ahead is a fresh one.
+        self.started.is_some()
+            && !self.is_foreign
+            && now.duration_since(self.heard).unwrap_or_default() < LIVE
+    }
+
+    /// What it does, as far as can be told.
+    pub fn kind(&self) -> SessionKind {
+        self.state.as_ref().map_or(SessionKind::Write, |state| state.kind)
+    }
+
+    /// Whether it says that it relies on nothing that `plan` will delete.
+    pub fn knows(&self, plan: &PlanId) -> bool {
+        self.state.as_ref().is_some_and(|state| state.plans.contains(plan))
+    }
+}
+
+/// A prune plan as the storage shows it.
+#[derive(Debug, Clone)]
+pub struct SeenPlan {
+    /// Its name.
+    pub id: PlanId,
+    /// When it was put.
+    pub put: SystemTime,
+    /// What it says.
+    pub plan: Plan,
+}
+
+fn key_of(id: &SessionId, number: u64) -> String {
+    format!("sessions/{id}-{number}")
+}
+
+fn parse_key(key: &str) -> Option<(SessionId, u64)> {
+    let (id, number) = key.strip_prefix("sessions/")?.split_once('-')?;
+    Some((id.parse().ok()?, number.parse().ok()?))
+}
+
+impl Session {
+    /// Puts the first object of a new session. To be called before anything is read that the session will rely on.
+    ///
+    /// # Errors
+    /// When the storage fails or a thread cannot be started.
+    pub fn register(repo: &Repository, kind: SessionKind) -> Result<Self, RepoError> {
+        let mut id = [0; SessionId::LEN];
+        repo.entropy.fill(&mut id)?;
+        let id = SessionId::from_bytes(id);
+        let state = SessionState { kind, plans: Vec::new(), began_ms: None };
+        let shared = Arc::new(Shared { repo: repo.clone(), id, state: Mutex::new((0, state.clone())) });
+        shared.put(0, &state)?;
+        // From here on dropping it removes the object again.
+        let mut session = Self { shared, registered: SystemTime::UNIX_EPOCH, stop: None, heart: None };
+        session.registered = session.shared.time_of(0)?;
+        session.shared.lock().1.began_ms = Some(ms_of(session.registered));
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let shared = Arc::clone(&session.shared);
+        let beat = move || {
+            while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+                match shared.is_registered() {
+                    Ok(true) => {}
+                    // Ended by a prune: to show life again would only mislead.
+                    Ok(false) => return,
+                    Err(error) => tracing::warn!("{error}"),
+                }
+                if let Err(error) = shared.change(|_| {}) {
+                    tracing::warn!("the session cannot show that it is alive: {error}");
+                }
+            }
+        };
+        let heart = std::thread::Builder::new().name("heartbeat".to_owned()).spawn(beat);
+        session.heart = Some(heart.map_err(|source| RepoError::Thread { source })?);
+        session.stop = Some(stop);
+        Ok(session)
+    }
+
+    /// Its name.
+    pub fn id(&self) -> SessionId {
+        self.shared.id
+    }
+
+    /// When it was registered, by the storage's clock.
+    pub fn registered(&self) -> SystemTime {
+        self.registered
+    }
+
+    /// How far the host's clock, which shows `now_ms`, is ahead of the storage's; to be asked right after registering.
+    pub fn skew_seconds(&self, now_ms: i64) -> i64 {
+        let storage_ms = ms_of(self.registered);
+        now_ms.saturating_sub(storage_ms) / 1000
+    }
+
+    /// Shows life at once, and gives the storage's time.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn beat(&self) -> Result<SystemTime, RepoError> {
+        let number = self.shared.change(|_| {})?;
+        self.shared.time_of(number)
+    }
+
+    /// Says that the session treats the packs of these plans as not there.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn acknowledge(&self, plans: Vec<PlanId>) -> Result<(), RepoError> {
+        self.shared.change(|state| state.plans = plans).map(|_| ())
+    }
+
+    /// Whether no prune has ended the session.
+    ///
+    /// # Errors
+    /// When the storage cannot tell.
+    pub fn is_registered(&self) -> Result<bool, RepoError> {
+        self.shared.is_registered()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(heart) = self.heart.take() {
+            // Safe to ignore because a heart that panicked has stopped, too.
+            let _ = heart.join();
+        }
+        let (newest, _) = &*self.shared.lock();
+        // The first one last: until then the session counts.
+        let mut numbers = vec![*newest, newest.saturating_sub(1), 0];
+        numbers.dedup();
+        for number in numbers {
+            if let Err(error) = self.shared.repo.storage.delete(&key_of(&self.shared.id, number)) {
+                tracing::debug!("a session object stays behind: {error}");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, SessionState)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, number: u64, state: &SessionState) -> Result<(), RepoError> {
+        let Repository { id, keys, entropy, storage, .. } = &self.repo;
+        let bytes = state.seal((self.id, number), *id, keys, entropy.as_ref())?;
+        storage.put(&key_of(&self.id, number), &bytes)?;
+        Ok(())
+    }
+
+    /// Puts a new object with a changed state, and removes the last but one, so that a listing that takes its time sees one of them.
+    /// The first stays: it tells whether the session was ended.
+    fn change(&self, change: impl FnOnce(&mut SessionState)) -> Result<u64, RepoError> {
+        let mut guard = self.lock();
+        let (number, state) = &mut *guard;
+        change(state);
+        // Counted up first: a put whose answer was lost may have happened, and its name is used.
+        *number += 1;
+        self.put(*number, state)?;
+        let old = number.saturating_sub(2);
+        if old > 0
+            && let Err(error) = self.repo.storage.delete(&key_of(&self.id, old))
+        {
+            tracing::debug!("an old session object stays behind: {error}");
+        }
+        Ok(*number)
+    }
+
+    fn time_of(&self, number: u64) -> Result<SystemTime, RepoError> {
+        let key = key_of(&self.id, number);
+        let mut found = None;
+        self.repo.storage.list("sessions/", &mut |listed| {
+            if listed.key == key {
+                found = Some(listed.modified);
+            }
+        })?;
+        match found {
+            Some(time) => Ok(time),
+            None if self.repo.storage.size(&key)?.is_some() => Err(RepoError::ListsLate { object: key }),
+            None => {
+                let what = "a prune that ends all sessions has ended this one".to_owned();
+                Err(RepoError::Overtaken { what })
+            }
+        }
+    }
+
+    fn is_registered(&self) -> Result<bool, RepoError> {
+        Ok(self.repo.storage.size(&key_of(&self.id, 0))?.is_some())
+    }
+}
+
+impl Repository {
+    /// All sessions that the storage shows, live or not.
+    ///
+    /// # Errors
+    /// When the storage fails. A session that cannot be read is in the answer without its state.
+    pub fn sessions(&self) -> Result<Vec<SeenSession>, RepoError> {
+        let mut found: BTreeMap<SessionId, Vec<(u64, SystemTime)>> = BTreeMap::new();
+        self.storage.list("sessions/", &mut |listed| {
+            if let Some((id, number)) = parse_key(&listed.key) {
+                found.entry(id).or_default().push((number, listed.modified));
+            }
+        })?;
+        let mut sessions = Vec::with_capacity(found.len());
+        for (id, mut objects) in found {
+            objects.sort_unstable();
+            let was_ended = self.memory.was_ended(&id);
+            let started = objects.first().filter(|(number, _)| *number == 0 && !was_ended);
+            let started = started.map(|(_, time)| *time);
+            let Some((_, last)) = objects.last().copied() else { continue };
+            let said = self.newest_that_counts(&id, started, &objects)?;
+            sessions.push(SeenSession {
+                id,
+                started,
+                heard: said.as_ref().map_or(last, |(heard, _)| *heard),
+                is_foreign: said.is_none(),
+                state: said.and_then(|(_, state)| state),
+                keys: objects.iter().map(|(number, _)| key_of(&id, *number)).collect(),
+            });
+        }
+        Ok(sessions)
+    }
+
+    /// The newest object of a session that counts: when it was put, and what it says, if that can be told. `None` where none counts.
+    fn newest_that_counts(
+        &self,
+        id: &SessionId,
+        started: Option<SystemTime>,
+        objects: &[(u64, SystemTime)],
+    ) -> Result<Option<(SystemTime, Option<SessionState>)>, RepoError> {
+        // Whoever can put objects may put many: the newest few and the first are looked at.
+        let newest = objects.iter().rev().filter(|(number, _)| *number > 0).take(OBJECTS_READ);
+        let first = objects.first().filter(|(number, _)| *number == 0);
+        for (number, put) in newest.chain(first) {
+            match self.session_state(id, *number)? {
+                Said::Nothing => {}
+                Said::Unknown => return Ok(Some((*put, None))),
+                Said::State(state) => {
+                    let fits = |began: SystemTime| {
+                        let apart = ms_of(began).abs_diff(state.began_ms.unwrap_or(i64::MIN));
+                        u128::from(apart) <= SKEW_MAX.as_millis()
+                    };
+                    if *number == 0 || started.is_none_or(fits) {
+                        return Ok(Some((*put, Some(state))));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn session_state(&self, id: &SessionId, number: u64) -> Result<Said, RepoError> {
+        let bytes = match self.storage.get(&key_of(id, number), SESSION_BYTES_MAX) {
+            // Gone since it was listed.
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(Said::Unknown),
+            outcome => outcome?,
+        };
+        match SessionState::open(&bytes, (*id, number), &self.id, &self.keys) {
+            Ok(Opened { content: state, claim }) => match self.authors.judge_session(state.kind, &claim) {
+                Ok(_) => Ok(Said::State(state)),
+                Err(why) => {
+                    tracing::debug!("session {}: {why}", id.short());
+                    Ok(Said::Nothing)
+                }
+            },
+            Err(error @ (FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. })) => {
+                tracing::warn!("session {}: {error}", id.short());
+                Ok(Said::Unknown)
+            }
+            Err(error) => {
+                tracing::debug!("session {}: {error}", id.short());
+                Ok(Said::Nothing)
+            }
+        }
+    }
+
+    /// Ends a session: from now on it cannot commit. Its first object goes first.
+    pub(super) fn end_session(&self, session: &SeenSession) -> Result<(), RepoError> {
+        self.memory.note_ended(&session.id);
+        for key in &session.keys {
+            self.storage.delete(key)?;
+        }
+        Ok(())
+    }
+
+    /// All prune plans, and the reasons why others cannot be read. What cannot be read condemns nothing, and no session says that it
+    /// knows it, so that whoever can read it waits.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn plans(&self) -> Result<(Vec<SeenPlan>, Vec<RepoError>), RepoError> {
+        let mut names = Vec::new();
+        self.storage.list("gc/", &mut |listed| {
+            names.extend(name_in_key::<PlanId>(&listed.key).map(|id| (id, listed.modified)));
+        })?;
+        names.sort();
+        let (mut plans, mut unreadable) = (Vec::new(), Vec::new());
+        for (id, put) in names {
+            let damaged = |source: FormatError| RepoError::Damaged { object: id.key(), source };
+            let read = fetch(self.storage.as_ref(), &id, PLAN_BYTES_MAX)
+                .and_then(|bytes| Plan::open(&bytes, &self.id, &self.keys).map_err(damaged));
+            match read {
+                Ok(Opened { content: plan, claim }) => match self.authors.judge(&claim, None, false) {
+                    Ok(by) if by.is_full() => plans.push(SeenPlan { id, put, plan }),
+                    verdict => tracing::debug!("prune plan {}: {verdict:?}", id.short()),
+                },
+                // Carried out and removed since the listing.
+                Err(RepoError::Missing { .. }) => {}
+                Err(error)
+                    if is_newer(&error)
+                        || matches!(&error, RepoError::Damaged { source: FormatError::WrongHash, .. }) =>
+                {
+                    unreadable.push(error);
+                }
+                Err(error) if error.is_integrity() => tracing::debug!("{error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((plans, unreadable))
+    }
+}
+
+/// The packs that `plans` condemn.
+pub(super) fn condemned(plans: &[SeenPlan]) -> HashSet<PackId> {
+    plans.iter().flat_map(|seen| seen.plan.packs.iter().copied()).collect()
+}
