@@ -1,12 +1,164 @@
-//! The table of allowed imports in the crate's documentation holds for every file.
+//! The tree holds what the table in the crate's documentation says of it. The code is parsed, not searched: imports on several lines,
+//! paths in expressions and inside macros, and inherent methods count like all others.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use syn::visit::{self, Visit};
 
-fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap()
+/// A module by its path below the crate: `["vault", "gc", "mark"]`.
+type Module = Vec<String>;
+
+/// A file, the module that it is, and what is in it.
+struct Source {
+    name: String,
+    module: Module,
+    code: syn::File,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources() -> Vec<Source> {
+    let mut folders = vec![root()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                let module = name.trim_end_matches(".rs").trim_end_matches("/mod");
+                let module = module.split('/').filter(|part| *part != "lib").map(str::to_owned).collect();
+                let code = syn::parse_file(&std::fs::read_to_string(&path).unwrap()).unwrap();
+                sources.push(Source { name, module, code });
+            }
+        }
+    }
+    assert!(sources.len() > 200, "{}", sources.len());
+    sources.sort_by(|one, other| one.name.cmp(&other.name));
+    sources
+}
+
+/// All paths of a file that lead to a place in this crate, or out of it, from the crate's root: `super` is put right.
+struct Paths {
+    module: Module,
+    found: BTreeSet<Vec<String>>,
+    /// Code of tests is left out: a test may look at anything.
+    with_tests: bool,
+}
+
+impl Paths {
+    fn of(source: &Source) -> BTreeSet<Vec<String>> {
+        let mut paths = Self { module: source.module.clone(), found: BTreeSet::new(), with_tests: false };
+        paths.visit_file(&source.code);
+        paths.found
+    }
+
+    /// The same path, from the root; other crates' begin with an empty part.
+    fn resolved(&self, path: &[String]) -> Option<Vec<String>> {
+        let supers = path.iter().take_while(|part| *part == "super").count();
+        Some(match path.first()?.as_str() {
+            "crate" => path[1..].to_vec(),
+            "self" => [&self.module[..], &path[1..]].concat(),
+            "super" => [&self.module[..self.module.len().checked_sub(supers)?], &path[supers..]].concat(),
+            first if self.module.is_empty() && first != "std" => path.to_vec(),
+            _ => [&[String::new()][..], path].concat(),
+        })
+    }
+
+    fn take(&mut self, path: &[String]) {
+        self.found.extend(self.resolved(path));
+    }
+
+    fn tree(&mut self, tree: &syn::UseTree, before: &mut Vec<String>) {
+        match tree {
+            syn::UseTree::Path(path) => {
+                before.push(path.ident.to_string());
+                self.tree(&path.tree, before);
+                before.pop();
+            }
+            syn::UseTree::Name(name) => {
+                self.take(&[&before[..], &[name.ident.to_string()]].concat());
+            }
+            syn::UseTree::Rename(name) => self.take(&[&before[..], &[name.ident.to_string()]].concat()),
+            syn::UseTree::Glob(_) => self.take(before),
+            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.tree(tree, before)),
+        }
+    }
+
+    fn tokens(&mut self, tokens: TokenStream) {
+        let mut path: Vec<String> = Vec::new();
+        let mut colons = 0;
+        for token in tokens {
+            match token {
+                TokenTree::Ident(ident) => {
+                    if colons != 2 {
+                        self.end(&mut path);
+                    }
+                    path.push(ident.to_string());
+                    colons = 0;
+                }
+                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
+                other => {
+                    self.end(&mut path);
+                    if let TokenTree::Group(group) = other {
+                        self.tokens(group.stream());
+                    }
+                }
+            }
+        }
+        self.end(&mut path);
+    }
+
+    fn end(&mut self, path: &mut Vec<String>) {
+        if path.len() > 1 {
+            self.take(path);
+        }
+        path.clear();
+    }
+}
+
+fn is_test(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let syn::Meta::List(list) = &attribute.meta else { return attribute.path().is_ident("test") };
+        list.path.is_ident("cfg") && list.tokens.to_string() == "test"
+    })
+}
+
+impl<'a> Visit<'a> for Paths {
+    fn visit_item_use(&mut self, item: &'a syn::ItemUse) {
+        self.tree(&item.tree, &mut Vec::new());
+    }
+
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        let parts: Vec<String> = path.segments.iter().map(|part| part.ident.to_string()).collect();
+        if parts.len() > 1 {
+            self.take(&parts);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, call: &'a syn::Macro) {
+        self.tokens(call.tokens.clone());
+        visit::visit_macro(self, call);
+    }
+
+    // `pub(in crate::vault)` says who may look, and imports nothing.
+    fn visit_visibility(&mut self, _: &'a syn::Visibility) {}
+
+    fn visit_item_mod(&mut self, item: &'a syn::ItemMod) {
+        if is_test(&item.attrs) && !self.with_tests {
+            return;
+        }
+        self.module.push(item.ident.to_string());
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+    }
 }
 
 /// Words in backquotes.
@@ -15,79 +167,27 @@ fn quoted(cell: &str) -> Vec<String> {
 }
 
 /// The table: module -> modules that it may import.
-fn table(lib: &str) -> BTreeMap<String, BTreeSet<String>> {
+fn table() -> BTreeMap<String, BTreeSet<String>> {
+    let lib = std::fs::read_to_string(root().join("lib.rs")).unwrap();
     let rows = lib.lines().filter_map(|line| line.strip_prefix("//! |"));
     rows.filter_map(|row| {
         let cells: Vec<&str> = row.split('|').collect();
-        let module = quoted(cells.get(1)?).pop()?;
+        let module = quoted(cells.first()?).pop()?;
         Some((module, quoted(cells.get(2)?).into_iter().collect()))
     })
     .collect()
 }
 
-fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
-
-/// The first parts of all paths that begin with `crate::`, also of a group in braces.
-fn imports(line: &str) -> Vec<String> {
-    let word = |text: &str| -> String {
-        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-    };
-    let mut found = Vec::new();
-    for (at, _) in line.match_indices("crate::") {
-        // `$crate` and names that end in `crate` are others.
-        let rest = &line[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            Some(group) => found.extend(group.split([',', '}']).map(word).filter(|name| !name.is_empty())),
-            None => found.push(word(rest)),
-        }
-    }
-    found
-}
-
 #[test]
 fn every_import_is_in_the_table() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let lib = read(&root.join("lib.rs"));
-    let allowed = table(&lib);
-    let declared: BTreeSet<String> = lib
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
-        .map(str::to_owned)
-        .collect();
-    assert_eq!(declared, allowed.keys().cloned().collect(), "the table names every module, and no other");
-
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    assert!(files.len() > 30, "{}", files.len());
+    let allowed = table();
     let mut wrong = Vec::new();
-    for file in &files {
-        let inner = file.strip_prefix(&root).unwrap();
-        let first = inner.iter().next().unwrap().to_str().unwrap();
-        let module = first.strip_suffix(".rs").unwrap_or(first);
-        if module == "lib" || module == "main" {
-            continue;
-        }
-        for (number, line) in read(file).lines().enumerate() {
-            if line.trim_start().starts_with("//") {
-                continue;
-            }
-            for import in imports(line) {
-                if import != module && !allowed[module].contains(&import) {
-                    wrong.push(format!(
-                        "{}:{}: `{module}` may not import `{import}`",
-                        inner.display(),
-                        number + 1
-                    ));
-                }
+    for source in sources() {
+        let Some(own) = source.module.first().filter(|own| *own != "main") else { continue };
+        for path in Paths::of(&source) {
+            let first = path.first().cloned().unwrap_or_default();
+            if allowed.contains_key(&first) && first != *own && !allowed[own].contains(&first) {
+                wrong.push(format!("{}: `{own}` may not import `{}`", source.name, path.join("::")));
             }
         }
     }
@@ -95,29 +195,130 @@ fn every_import_is_in_the_table() {
 }
 
 #[test]
-fn modules_form_no_cycle() {
-    let allowed = table(&read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")));
+fn the_table_names_every_module_and_its_arrows_go_downwards() {
+    let allowed = table();
+    let lib = sources().into_iter().find(|source| source.name == "lib.rs").unwrap();
+    let declared: BTreeSet<String> = lib
+        .code
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            syn::Item::Mod(module) => Some(module.ident.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(declared, allowed.keys().cloned().collect());
     let mut done: BTreeSet<&str> = BTreeSet::new();
     while done.len() < allowed.len() {
         let next = allowed.iter().find(|(module, imports)| {
             !done.contains(module.as_str()) && imports.iter().all(|import| done.contains(import.as_str()))
         });
-        let Some((module, _)) = next else { panic!("a cycle among {:?}", allowed.keys()) };
+        let Some((module, _)) = next else { panic!("a circle among {:?}", allowed.keys()) };
         done.insert(module);
     }
 }
 
-#[test]
-fn imports_are_found_in_all_their_forms() {
-    assert_eq!(imports("use crate::vault::x; let y = crate::base::id::Z;"), ["repo", "id"]);
-    assert_eq!(imports("use crate::{event::Event, id};"), ["event", "id"]);
+/// Files that import one another in a circle. That a child uses what its parent holds, and the parent its child, is what modules are.
+fn circles(edges: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<Vec<Module>> {
+    let reach = |from: &Module| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![from.clone()]);
+        while let Some(module) = open.pop() {
+            for next in edges.get(&module).into_iter().flatten() {
+                if seen.insert(next.clone()) {
+                    open.push(next.clone());
+                }
+            }
+        }
+        seen
+    };
+    let reached: BTreeMap<&Module, BTreeSet<Module>> =
+        edges.keys().map(|module| (module, reach(module))).collect();
+    let mut circles = BTreeSet::new();
+    for (module, reaches) in &reached {
+        let circle: Vec<Module> = reaches
+            .iter()
+            .filter(|other| reached.get(other).is_some_and(|back| back.contains(*module)))
+            .cloned()
+            .collect();
+        if circle.len() > 1 {
+            circles.insert(circle);
+        }
+    }
+    circles.into_iter().collect()
 }
 
 #[test]
-fn only_the_filter_and_what_has_a_reason_write_to_a_terminal() {
+fn no_files_of_a_module_import_one_another_in_a_circle() {
+    let sources = sources();
+    let files: BTreeSet<Module> = sources.iter().map(|source| source.module.clone()).collect();
+    let file_of = |path: &[String]| {
+        (1..=path.len()).rev().map(|end| path[..end].to_vec()).find(|path| files.contains(path))
+    };
+    let mut edges: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
+    for source in &sources {
+        let imported = Paths::of(source).into_iter().filter_map(|path| file_of(&path));
+        let others =
+            imported.filter(|other| !source.module.starts_with(other) && !other.starts_with(&source.module));
+        edges.insert(source.module.clone(), others.collect());
+    }
+    let found: Vec<String> = circles(&edges)
+        .into_iter()
+        .map(|circle| circle.iter().map(|module| module.join("::")).collect::<Vec<_>>().join(", "))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Inherent methods: type, and the files that have some.
+fn methods(sources: &[Source]) -> BTreeMap<(String, String), BTreeSet<String>> {
+    let mut methods: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    for source in sources {
+        for item in &source.code.items {
+            let syn::Item::Impl(block) = item else { continue };
+            let (None, syn::Type::Path(path)) = (&block.trait_, block.self_ty.as_ref()) else { continue };
+            let name = path.path.segments.last().unwrap().ident.to_string();
+            let top = source.module.first().cloned().unwrap_or_default();
+            methods.entry((top, name)).or_default().insert(source.name.clone());
+        }
+    }
+    methods
+}
+
+#[test]
+fn a_type_has_its_methods_in_the_folder_of_its_own_module() {
+    let sources = sources();
+    let mut homes: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    for source in &sources {
+        for item in &source.code.items {
+            let name = match item {
+                syn::Item::Struct(item) => &item.ident,
+                syn::Item::Enum(item) => &item.ident,
+                syn::Item::Union(item) => &item.ident,
+                _ => continue,
+            };
+            let top = source.module.first().cloned().unwrap_or_default();
+            let home = source.name.trim_end_matches("/mod.rs").trim_end_matches(".rs");
+            homes.entry((top, name.to_string())).or_default().insert(home.to_owned());
+        }
+    }
+    let mut wrong = Vec::new();
+    for ((top, name), files) in methods(&sources) {
+        let homes = homes.get(&(top.clone(), name.clone())).cloned().unwrap_or_default();
+        for file in files {
+            let place = file.trim_end_matches("/mod.rs").trim_end_matches(".rs");
+            if !homes.iter().any(|home| place == home || place.starts_with(&format!("{home}/"))) {
+                wrong.push(format!("{file}: methods of `{name}`, which lives in {homes:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_command_line_knows_of_arguments_and_terminals() {
+    let terminal = ["clap", "clap_complete", "indicatif", "rpassword"];
     // Questions; the output of a restore and of commands of the caller's own; lines that went through the filter; what only looks at
     // the terminal.
-    let allowed = [
+    let writers = [
         "cli/clean.rs",
         "cli/prompt.rs",
         "cli/restore.rs",
@@ -125,19 +326,53 @@ fn only_the_filter_and_what_has_a_reason_write_to_a_terminal() {
         "cli/mod.rs",
         "cli/style.rs",
     ];
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    for file in files {
-        let name = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-        let touches = ["stderr()", "stdout()", "ProgressBar::println", "print!("];
-        let touches = |line: &str| {
-            touches.iter().any(|word| line.contains(word))
-                && !line.contains("take_")
-                && !line.contains("use_stderr()")
-                && !line.trim_start().starts_with("//")
-        };
-        let found = read(&file).lines().any(touches);
-        assert!(!found || allowed.contains(&name.as_str()), "{name} writes past the filter of `cli::clean`");
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let is_cli = source.module.first().is_some_and(|module| module == "cli");
+        for path in Paths::of(&source) {
+            let is_foreign = path.first().is_some_and(String::is_empty);
+            let outer = path.get(1).filter(|_| is_foreign).map(String::as_str).unwrap_or_default();
+            if terminal.contains(&outer) && !is_cli {
+                wrong.push(format!("{} uses {outer}", source.name));
+            }
+            let is_writer = matches!(path.last().map(String::as_str), Some("stderr" | "stdout"))
+                && is_foreign
+                && matches!(outer, "std" | "io");
+            if is_writer && !writers.contains(&source.name.as_str()) {
+                wrong.push(format!("{} writes past the filter of `cli::clean`", source.name));
+            }
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn paths_are_found_in_all_their_forms() {
+    let code = "use crate::{\n    vault::{x, y as z},\n    base::id,\n};\nfn f() -> super::G { let a: crate::storage::S; assert!(crate::source::ok(self::h())); std::io::stdout() }\n\
+                #[cfg(test)] mod tests { use crate::cli; }";
+    let code = syn::parse_file(code).unwrap();
+    let module = vec!["engine".to_owned(), "copy".to_owned()];
+    let found = Paths::of(&Source { name: String::new(), module, code });
+    let found: Vec<String> = found.iter().map(|path| path.join("::")).collect();
+    assert_eq!(
+        found,
+        [
+            "::std::io::stdout",
+            "base::id",
+            "engine::G",
+            "engine::copy::h",
+            "source::ok",
+            "storage::S",
+            "vault::x",
+            "vault::y",
+        ]
+    );
+    let module = |name: &str| vec![name.to_owned()];
+    let edges = BTreeMap::from([
+        (module("a"), BTreeSet::from([module("b")])),
+        (module("b"), BTreeSet::from([module("c")])),
+        (module("c"), BTreeSet::from([module("a")])),
+        (module("d"), BTreeSet::from([module("a")])),
+    ]);
+    assert_eq!(circles(&edges), [vec![module("a"), module("b"), module("c")]]);
 }
