@@ -4,6 +4,7 @@
 pub mod calendar;
 pub mod clock;
 pub mod event;
+pub mod fault;
 pub mod id;
 pub mod name;
 pub mod numbers;

@@ -21,6 +21,13 @@ pub enum Proof {
     Other(Unknown),
 }
 
+impl Proof {
+    /// Whether nothing at all says that the stream is whole.
+    pub fn is_missing(self) -> bool {
+        self == Self::Unproven
+    }
+}
+
 /// How good a snapshot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {

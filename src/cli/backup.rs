@@ -8,8 +8,9 @@ pub(super) use origin::{clients, connection, surroundings};
 
 use super::args::BackupArgs;
 use super::exit::{Exit, backup_exit};
-use super::report::CliError;
+use super::report::{CliError, hint_of};
 use super::{Context, render};
+use crate::base::fault::Fault as _;
 use crate::base::name::{NameKind, check_name, start_of};
 use crate::engine::OpError;
 use crate::engine::backup::{
@@ -147,7 +148,13 @@ fn exit_over<'a>(outcomes: impl Iterator<Item = &'a Result<BackupReport, OpError
 /// Tells at once why a source among several failed.
 fn tell_failure(context: &Context, series: &str, error: &OpError) {
     let message = format!("{series}: {error}");
-    let failed = CliError::Told { message, hint: error.hint(), kind: None, exit: backup_exit(error) };
+    let failed = CliError::Told {
+        message,
+        hint: hint_of(error),
+        code: Some(error.code()),
+        kind: None,
+        exit: backup_exit(error),
+    };
     context.fail(&failed, false);
 }
 
@@ -214,7 +221,7 @@ fn result_json(series: &str, outcome: &Result<BackupReport, OpError>) -> serde_j
             })
         }
         Err(error) => {
-            json!({"source": series, "ok": false, "error": error.to_string(), "hint": error.hint()})
+            json!({"source": series, "ok": false, "error": error.to_string(), "hint": hint_of(error)})
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `dumpvault copy`.
 
 use super::args::CopyArgs;
-use super::exit::{Exit, op_exit};
-use super::report::CliError;
+use super::exit::Exit;
+use super::report::{CliError, hint_of};
 use super::{Context, key, prompt, render};
 use crate::base::clock::Clock;
+use crate::base::fault::Fault as _;
 use crate::base::name::SeriesName;
 use crate::content::codec::Level;
 use crate::engine::app::{App, AppError, ToOverrides};
@@ -215,15 +216,15 @@ fn tell(context: &Context, report: &CopyReport, request: &CopyRequest) -> Exit {
         exit = Exit::Integrity;
     }
     if let Some(error) = &report.stopped {
-        exit = match op_exit(error) {
+        exit = match Exit::from(error.class()) {
             Exit::NothingDone if copied > 0 => Exit::Partial,
             exit => exit,
         };
         if error.is_cancelled() || context.cancel.is_cancelled() {
             exit = Exit::Interrupted;
         }
-        let (message, hint) = (error.to_string(), error.hint());
-        let failed = CliError::Told { message, hint, kind: None, exit };
+        let (message, hint) = (error.to_string(), hint_of(error));
+        let failed = CliError::Told { message, hint, code: Some(error.code()), kind: None, exit };
         context.fail(&failed, exit == Exit::Interrupted);
     }
     exit
@@ -255,7 +256,7 @@ fn result_json(name: &str, report: &CopyReport, requests: Option<Value>) -> Valu
         "ok": stopped.is_none() && !failed && report.damage.is_empty() && report.hidden.is_empty(),
         "snapshots": snapshots,
         "error": stopped.map(ToString::to_string),
-        "hint": stopped.and_then(|error| error.hint()),
+        "hint": stopped.and_then(|error| hint_of(error)),
         "damage": report.damage,
         "unfollowed": report.unfollowed,
         "hidden": report.hidden,

@@ -1,16 +1,9 @@
 //! Exit codes: a part of the interface, the same for every command. `docs/operations.md` lists them.
 //!
-//! Every error has its code in a `match` that names all variants of its type: a new kind of error without a code does not compile.
+//! Every error says its class ([`Fault`]) in a `match` that names all variants of its type: a new kind of error without one does not compile.
 
-use super::report::CliError;
+use crate::base::fault::{Class, Fault};
 use crate::engine::OpError;
-use crate::engine::app::AppError;
-use crate::source::SourceError;
-use crate::source::postgres::PostgresError;
-use crate::storage::{ErrorKind, StorageError};
-use crate::vault::RepoError;
-use crate::vault::crypto::CryptoError;
-use crate::vault::format::FormatError;
 use std::process::ExitCode;
 
 /// How the process ends.
@@ -68,192 +61,28 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl CliError {
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::App(error) => app_exit(error),
-            Self::Op(error) => op_exit(error),
-            Self::Usage { .. } => Exit::Usage,
-            Self::Refused { .. } => Exit::Refused,
-            Self::WorkingDirectory(_) | Self::File { .. } => Exit::NothingDone,
-            Self::NoDestination { .. } => Exit::NoRepository,
-            Self::Hinted { error, .. } | Self::Destination { error, .. } => error.exit(),
-            Self::Told { exit, .. } => *exit,
+impl From<Class> for Exit {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Partial => Self::Partial,
+            Class::NothingDone => Self::NothingDone,
+            Class::Usage => Self::Usage,
+            Class::Integrity => Self::Integrity,
+            Class::Conflict => Self::Conflict,
+            Class::Refused => Self::Refused,
+            Class::Target => Self::Target,
+            Class::NoRepository => Self::NoRepository,
+            Class::WrongKey => Self::WrongKey,
+            Class::Interrupted => Self::Interrupted,
         }
-    }
-}
-
-fn app_exit(error: &AppError) -> Exit {
-    match error {
-        AppError::Repo(error) => repo_exit(error),
-        AppError::Config(_)
-        | AppError::NoRepositoryNamed
-        | AppError::BadAddress { .. }
-        | AppError::UnknownScheme { .. }
-        | AppError::Address { .. }
-        | AppError::NoCredential
-        | AppError::EmptyPassphrase { .. }
-        | AppError::Passphrase { .. }
-        | AppError::PasswordCommandSlow { .. }
-        | AppError::KeyFile(_) => Exit::Usage,
-    }
-}
-
-pub(super) fn op_exit(error: &OpError) -> Exit {
-    if error.is_refused_script() {
-        return Exit::Refused;
-    }
-    match error {
-        OpError::Repo(error) => repo_exit(error),
-        OpError::Source { source, .. } => source_exit(source),
-        OpError::Database(error) => postgres_exit(error),
-        OpError::NothingStored { .. } | OpError::Incomplete { .. } | OpError::File { .. } => {
-            Exit::NothingDone
-        }
-        OpError::NoParts { .. }
-        | OpError::NotByItself { .. }
-        | OpError::StreamName { .. }
-        | OpError::Select(_)
-        | OpError::SnapshotName(_)
-        | OpError::Name(_)
-        | OpError::Selection(_)
-        | OpError::WhichStream { .. }
-        | OpError::SameRepository { .. }
-        | OpError::FutureTime { .. }
-        | OpError::NoPolicy => Exit::Usage,
-        OpError::NotCopied { source, .. } => op_exit(source),
-        OpError::Kept { .. }
-        | OpError::PinnedInSeries { .. }
-        | OpError::Doubtful { .. }
-        | OpError::ForeignSnapshot { .. } => Exit::Refused,
-        OpError::SelectionAmidDamage { .. } | OpError::Hidden { .. } => Exit::Integrity,
-        OpError::Archive(_) | OpError::Synthesis(_) => Exit::NothingDone,
-        // Something of it came into the database.
-        OpError::Aftermath { changed: true, failure, .. } if failure.is_refused_script() => Exit::Target,
-        OpError::Aftermath { failure, .. } => op_exit(failure),
     }
 }
 
 /// Of a backup: its server is a source, and no target.
 pub(super) fn backup_exit(error: &OpError) -> Exit {
-    match op_exit(error) {
-        Exit::Target => Exit::NothingDone,
-        exit => exit,
-    }
-}
-
-/// A program that a restore goes into.
-fn source_exit(error: &SourceError) -> Exit {
-    match error {
-        SourceError::Postgres(error) => postgres_exit(error),
-        SourceError::Cancelled { .. } => Exit::Interrupted,
-        SourceError::NotReadToEnd { .. } | SourceError::InputTimedOut { .. } => Exit::NothingDone,
-        SourceError::ProgramNotFound { .. }
-        | SourceError::NoWorkingDirectory { .. }
-        | SourceError::Start { .. }
-        | SourceError::Io { .. }
-        | SourceError::Exited { .. }
-        | SourceError::Killed { .. }
-        | SourceError::TimedOut { .. }
-        | SourceError::HungAfterOutput { .. }
-        | SourceError::PipeHeldOpen { .. }
-        | SourceError::StoppedReading { .. } => Exit::Target,
-    }
-}
-
-/// A server that a restore goes into.
-fn postgres_exit(error: &PostgresError) -> Exit {
-    match error {
-        PostgresError::BadUri { .. }
-        | PostgresError::SecretInUri { .. }
-        | PostgresError::NoClient { .. }
-        | PostgresError::NoClientAtAll { .. }
-        | PostgresError::NoneFits { .. }
-        | PostgresError::CleanNeedsArchive { .. }
-        | PostgresError::NotADump { .. } => Exit::Usage,
-        PostgresError::Step { source, .. } if matches!(**source, SourceError::Cancelled { .. }) => {
-            Exit::Interrupted
-        }
-        PostgresError::Connect { .. }
-        | PostgresError::Step { .. }
-        | PostgresError::Answer { .. }
-        | PostgresError::NotCommitted { .. }
-        | PostgresError::TextBehindDump { .. }
-        | PostgresError::NoDatabase { .. } => Exit::Target,
-        PostgresError::NotEmpty { .. }
-        | PostgresError::PartsNeedEmpty { .. }
-        | PostgresError::CannotSwap { .. }
-        | PostgresError::Script(_)
-        | PostgresError::ClusterScript { .. }
-        | PostgresError::ConnectsElsewhere { .. } => Exit::Refused,
-        PostgresError::InUse { .. } => Exit::Conflict,
-    }
-}
-
-pub(super) fn repo_exit(error: &RepoError) -> Exit {
-    match error {
-        RepoError::Storage(error) => storage_exit(error),
-        // Whole, and not ours to read. (Of a pack that cannot be said: only a part of it was read.)
-        RepoError::Damaged {
-            object,
-            source: FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. },
-        } if !object.starts_with("packs/") => Exit::NothingDone,
-        RepoError::Damaged { .. }
-        | RepoError::Missing { .. }
-        | RepoError::ChunkLost { .. }
-        | RepoError::ChunksLost { .. }
-        | RepoError::TwoEpochs { .. }
-        | RepoError::TurnedBack { .. }
-        | RepoError::Inconsistent { .. }
-        | RepoError::NoSlots { .. }
-        | RepoError::Codec(_) => Exit::Integrity,
-        RepoError::NoRepository { .. } => Exit::NoRepository,
-        RepoError::WrongKey { .. } | RepoError::Revoked { .. } | RepoError::NotAllowed(_) => Exit::WrongKey,
-        RepoError::Crypto(error) => crypto_exit(error),
-        RepoError::AlreadyExists { .. }
-        | RepoError::NotEmpty { .. }
-        | RepoError::NoAuthor { .. }
-        | RepoError::NoLock => Exit::Usage,
-        RepoError::SlotRefused { .. } | RepoError::ClockSkew { .. } | RepoError::ListsLate { .. } => {
-            Exit::Refused
-        }
-        RepoError::Busy { .. } | RepoError::Fenced { .. } | RepoError::Overtaken { .. } => Exit::Conflict,
-        RepoError::Cancelled => Exit::Interrupted,
-        RepoError::Catalog(_)
-        | RepoError::Format(_)
-        | RepoError::Entropy(_)
-        | RepoError::Input { .. }
-        | RepoError::Output { .. }
-        | RepoError::CacheTooSmall { .. }
-        | RepoError::Thread { .. }
-        | RepoError::Stopped => Exit::NothingDone,
-    }
-}
-
-fn crypto_exit(error: &CryptoError) -> Exit {
-    match error {
-        CryptoError::RoleTooWeak { .. } => Exit::WrongKey,
-        CryptoError::Unsealed
-        | CryptoError::UnknownEpoch { .. }
-        | CryptoError::BadSignature
-        | CryptoError::Malformed { .. }
-        | CryptoError::KdfCosts { .. }
-        | CryptoError::TooLong
-        | CryptoError::Entropy(_) => Exit::NothingDone,
-    }
-}
-
-fn storage_exit(error: &StorageError) -> Exit {
-    match error.kind {
-        ErrorKind::Conflict => Exit::Conflict,
-        ErrorKind::NotFound
-        | ErrorKind::ShortObject
-        | ErrorKind::NoSpace
-        | ErrorKind::Denied
-        | ErrorKind::NoCredentials
-        | ErrorKind::Unreachable
-        | ErrorKind::Invalid
-        | ErrorKind::Other => Exit::NothingDone,
+    match error.class() {
+        Class::Target => Exit::NothingDone,
+        class => class.into(),
     }
 }
 

@@ -6,17 +6,16 @@ use super::render;
 use super::report::CliError;
 use super::style::Colour;
 use super::table::Table;
+use super::which::one;
 use super::{Context, tables};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
-use crate::base::name::{SeriesName, SnapshotName};
+use crate::base::name::SeriesName;
 use crate::engine::OpError;
 use crate::engine::backup::tags_of;
-use crate::engine::restore::{check_stream, find_in};
 use crate::engine::survey::{Closer, Seen, Sums, Survey, closer, sizes, stats as reckon, survey};
 use crate::settings;
-use crate::vault::Repository;
 use crate::vault::history::History;
 use crate::vault::snapshot::selection::{check_series, newer};
 use crate::vault::snapshot::{State, Summary};
@@ -187,30 +186,6 @@ fn row(
         took.map_or_else(unknown, render::duration),
         state,
     ]
-}
-
-/// The snapshot that a name stands for, its tags among all others.
-pub(super) fn one(
-    context: &Context,
-    repo: &Repository,
-    name: &SnapshotName,
-    any_host: bool,
-) -> Result<(Seen, Vec<String>), CliError> {
-    let calendar = context.app.config.calendar()?;
-    let (mut catalog, history) = repo.known(&context.progress)?;
-    let from = context.viewpoint(any_host);
-    let summary = find_in(repo, &mut catalog, &history, name, &from, &context.progress)?;
-    let tags = tags_of(&history.snapshots, &calendar);
-    let mut paired = history.snapshots.iter().zip(&tags);
-    let own = paired.find(|(other, _)| other.id == summary.id).map(|(_, tags)| tags.as_slice());
-    let tags = render::tags(own.unwrap_or_default(), &summary);
-    let mut body = repo.body(&mut catalog, &summary.id)?;
-    if let Some(stream) = &name.stream {
-        check_stream(&summary, &body, stream)?;
-        body.streams.retain(|own| own.name == *stream);
-        body.failed.clear();
-    }
-    Ok((Seen { summary, body: Some(body) }, tags))
 }
 
 pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {

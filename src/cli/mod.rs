@@ -27,6 +27,7 @@ mod table;
 mod tables;
 mod usage;
 mod verify;
+mod which;
 
 use crate::base::clock::SystemClock;
 use crate::base::event::{Cancel, Event, Observer};

@@ -3,6 +3,7 @@
 use super::clean;
 use super::exit::Exit;
 use super::said::Said;
+use crate::base::fault::Fault;
 use crate::base::name::{BadName, NameError};
 use crate::engine::OpError;
 use crate::engine::app::AppError;
@@ -31,7 +32,13 @@ pub(super) enum CliError {
     },
     /// One of several parts, and the exit code of all.
     #[error("{message}")]
-    Told { message: String, hint: Option<String>, kind: Option<String>, exit: Exit },
+    Told {
+        message: String,
+        hint: Option<String>,
+        code: Option<&'static str>,
+        kind: Option<String>,
+        exit: Exit,
+    },
     #[error("no repository at destination {location}")]
     NoDestination { location: String },
     /// What to do next is known better than the error knows it by itself.
@@ -75,7 +82,13 @@ impl CliError {
     pub fn ends(self, exit: Exit) -> Self {
         match exit {
             _ if self.is_cancelled() => self,
-            exit => Self::Told { message: self.to_string(), hint: self.hint(), kind: self.kind(), exit },
+            exit => Self::Told {
+                message: self.to_string(),
+                hint: self.hint(),
+                code: self.code(),
+                kind: self.kind(),
+                exit,
+            },
         }
     }
 
@@ -91,9 +104,8 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             // The same hints, whichever way the error came.
-            Self::App(AppError::Repo(error)) => crate::engine::repo_hint(error),
-            Self::App(error) => error.hint(),
-            Self::Op(error) => error.hint(),
+            Self::App(error) => hint_of(error),
+            Self::Op(error) => hint_of(error),
             Self::Usage { hint, .. } | Self::Refused { hint, .. } | Self::Told { hint, .. } => hint.clone(),
             Self::NoDestination { .. } => {
                 Some("let --init make it there, without --dry-run; or name another with --to".to_owned())
@@ -115,6 +127,21 @@ impl CliError {
 }
 
 impl CliError {
+    /// A word for programs that stays the same.
+    fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::App(error) => Some(error.code()),
+            Self::Op(error) => Some(error.code()),
+            Self::Usage { .. } => Some("usage"),
+            Self::Refused { .. } => Some("refused"),
+            Self::WorkingDirectory(_) => Some("working_directory"),
+            Self::File { .. } => Some("file"),
+            Self::NoDestination { .. } => Some("no_destination"),
+            Self::Hinted { error, .. } | Self::Destination { error, .. } => error.code(),
+            Self::Told { code, .. } => *code,
+        }
+    }
+
     /// What failed in a database's programs: a word for programs.
     fn kind(&self) -> Option<String> {
         match self {
@@ -122,6 +149,27 @@ impl CliError {
             other => Some(other.operation()?.failure()?.to_string()),
         }
     }
+}
+
+impl CliError {
+    /// What the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::App(error) => error.class().into(),
+            Self::Op(error) => error.class().into(),
+            Self::Usage { .. } => Exit::Usage,
+            Self::Refused { .. } => Exit::Refused,
+            Self::WorkingDirectory(_) | Self::File { .. } => Exit::NothingDone,
+            Self::NoDestination { .. } => Exit::NoRepository,
+            Self::Hinted { error, .. } | Self::Destination { error, .. } => error.exit(),
+            Self::Told { exit, .. } => *exit,
+        }
+    }
+}
+
+/// What to do next, with settings as options.
+pub(super) fn hint_of(error: &dyn Fault) -> Option<String> {
+    Some(error.next()?.render(|setting| format!("--{}", setting.replace('_', "-"))))
 }
 
 /// Tells what went wrong and what to do next. The exit code says the same.
@@ -139,6 +187,7 @@ pub(super) fn report(error: &CliError, said: &Said, json: bool, interrupted: boo
     if json {
         let object = serde_json::json!({
             "version": 1, "error": message, "hint": hint, "exit_code": exit.code(),
+            "code": if interrupted { Some("cancelled") } else { error.code() },
             "kind": error.kind(), "warnings": said.warnings(),
         });
         super::print_json(&object.to_string());

@@ -2,6 +2,7 @@
 
 mod advice;
 mod database;
+mod fill;
 mod hooks;
 mod parts;
 mod swap;
@@ -9,10 +10,10 @@ mod swap;
 use super::args::{CatArgs, RestoreArgs};
 use super::exit::Exit;
 use super::report::CliError;
-use super::{Context, doubts, prompt, render, style, verify};
-use crate::base::name::SnapshotName;
+use super::which::{chosen, stream_of};
+use super::{Context, doubts, render, style, verify};
 use crate::engine::OpError;
-use crate::engine::restore::{Chosen, Findings, Target, choose, choose_foreign};
+use crate::engine::restore::{Chosen, Findings, Target};
 use crate::settings;
 use crate::source::command::{SinkOutput, open_sink};
 use crate::source::postgres::RestoreTarget;
@@ -130,55 +131,6 @@ impl Work<'_> {
                 self.chosen.restore_part(self.stream, &part.synthesis, target, progress, cancel)
             }
         }
-    }
-}
-
-pub(super) fn chosen(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Chosen, CliError> {
-    let repo = context.repository()?;
-    let from = context.viewpoint(any_host);
-    let choose = |name: &SnapshotName| choose(&repo, name, &from, context.read_settings(), &context.progress);
-    match choose(name) {
-        // An answer names the snapshot, as its id does.
-        Err(error @ OpError::Doubtful { .. }) => match confirmed(context, &error)? {
-            Some(doubtful) => Ok(choose(&context.name(&doubtful)?)?),
-            None => Err(error.into()),
-        },
-        Err(error @ OpError::ForeignSnapshot { snapshot, .. }) => {
-            let wanted = asked(context, &format!("{error}. Go on with it?"))?;
-            match wanted {
-                Some(()) => Ok(choose_foreign(&repo, &snapshot, context.read_settings(), &context.progress)?),
-                None => Err(error.into()),
-            }
-        }
-        outcome => Ok(outcome?),
-    }
-}
-
-/// The doubtful snapshot, if a person wants that one; `None` when there is nobody to ask.
-fn confirmed(context: &Context, error: &OpError) -> Result<Option<String>, CliError> {
-    let OpError::Doubtful { doubtful, .. } = error else { return Ok(None) };
-    Ok(asked(context, &format!("{error}. Go on with {doubtful}?"))?.map(|()| doubtful.clone()))
-}
-
-/// A person's consent; `None` when there is nobody to ask.
-fn asked(context: &Context, question: &str) -> Result<Option<()>, CliError> {
-    match prompt::confirm(question, &context.cancel) {
-        None => Ok(None),
-        Some(Ok(true)) => Ok(Some(())),
-        Some(Ok(false)) => {
-            Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None })
-        }
-        Some(Err(error)) => Err(CliError::usage(error.to_string())),
-    }
-}
-
-/// The stream that the snapshot's name says, or the option.
-pub(super) fn stream_of(name: &SnapshotName, option: Option<&str>) -> Result<Option<String>, CliError> {
-    match (&name.stream, option) {
-        (Some(named), Some(option)) if named != option => {
-            Err(CliError::usage(format!("`{name}:{named}` names another stream than --stream {option}")))
-        }
-        (named, option) => Ok(named.clone().or_else(|| option.map(str::to_owned))),
     }
 }
 

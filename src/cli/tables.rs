@@ -5,7 +5,7 @@ use super::exit::Exit;
 use super::render;
 use super::report::CliError;
 use super::table::Table;
-use super::{Context, list};
+use super::{Context, which};
 use crate::engine::tables::{Amount, Difference, TableChange, TableName, amounts, difference, table_map};
 use crate::vault::snapshot::{Body, Stream};
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
     let names = [context.whole_name(&args.before)?, context.whole_name(&args.after)?];
     // Opened once: a passphrase is asked for once, and a key takes its time.
     let repo = context.repository()?;
-    let [before, after] = names.map(|name| list::one(context, &repo, &name, args.which.any_host));
+    let [before, after] = names.map(|name| which::one(context, &repo, &name, args.which.any_host));
     let ((before, _), (after, _)) = (before?, after?);
     let (Some(was), Some(is)) = (&before.body, &after.body) else { return Ok(Exit::NothingDone) };
     let found = difference(was, is);

@@ -4,8 +4,8 @@ use super::args::VerifyArgs;
 use super::backup::{clients, connection, exec};
 use super::exit::Exit;
 use super::leftovers::{self, Consent};
-use super::report::CliError;
-use super::{Context, doubts, render, restore};
+use super::report::{CliError, hint_of};
+use super::{Context, doubts, render, which};
 use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
 use crate::content::pg::DumpForm;
@@ -30,8 +30,8 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
         None => connection(None, &args.parts)?,
     };
     let name = context.name(&args.snapshot)?;
-    let wanted = restore::stream_of(&name, args.stream.as_deref())?;
-    let chosen = restore::chosen(context, &name, args.which.any_host)?;
+    let wanted = which::stream_of(&name, args.stream.as_deref())?;
+    let chosen = which::chosen(context, &name, args.which.any_host)?;
     let streams: Vec<Stream> = match &wanted {
         Some(name) => vec![chosen.stream(Some(name))?.clone()],
         None => chosen.body.streams.iter().filter(|stream| !is_cluster_script(stream)).cloned().collect(),
@@ -226,7 +226,7 @@ fn scratch_name(context: &Context, chosen: &Chosen, at: usize) -> String {
 fn hint(error: &OpError) -> Option<String> {
     match error.failure() {
         Some(failure) => failure.hint(Doing::Verify).map(str::to_owned),
-        None => error.hint(),
+        None => hint_of(error),
     }
 }
 

@@ -11,6 +11,7 @@ use super::OpError;
 use crate::base::calendar::{Calendar, calendar_tags};
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer};
+use crate::base::fault::{Fault as _, Next};
 use crate::base::id::{AuthorId, SnapshotId};
 use crate::base::name::{NameKind, check_name};
 use crate::content::codec::Level;
@@ -184,7 +185,7 @@ pub fn backup(
             Ok(stream) => finished.push(guard.judge(stream)),
             Err(OpError::Source { source, .. }) if !matches!(source, SourceError::Cancelled { .. }) => {
                 tell(format!("stream `{name}` failed: {source}"));
-                first_hint = first_hint.or_else(|| source.hint());
+                first_hint = first_hint.or_else(|| source.next());
                 failed.push(FailedStream { name, reason: source.to_string() });
             }
             Err(OpError::NothingStored { reasons, hint, .. }) => {
@@ -194,7 +195,7 @@ pub fn backup(
             }
             Err(error @ OpError::Incomplete { .. }) => {
                 tell(error.to_string());
-                first_hint = first_hint.or_else(|| error.hint());
+                first_hint = first_hint.or_else(|| error.next());
                 failed.push(FailedStream { name, reason: error.to_string() });
             }
             Err(error) => {
@@ -314,7 +315,7 @@ fn store_stream(
                 Proof::Unproven => "standard input was empty".to_owned(),
                 _ => "the program succeeded but wrote no data".to_owned(),
             },
-            hint: Some("use --allow-empty if this is expected".to_owned()),
+            hint: Some(Next::new("use {allow_empty} if this is expected")),
         });
     }
     let mut judged = judge(&name, inspection, exited, observer)?;
@@ -473,12 +474,5 @@ impl Observer for WithDamage<'_> {
             self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(message.clone());
         }
         self.inner.observe(event);
-    }
-}
-
-impl Proof {
-    /// Whether nothing at all says that the stream is whole.
-    pub fn is_missing(self) -> bool {
-        self == Self::Unproven
     }
 }

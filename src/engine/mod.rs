@@ -8,6 +8,7 @@ pub mod check;
 pub mod copy;
 pub mod demo;
 pub mod doctor;
+mod fault;
 pub mod forget;
 pub mod repair;
 pub mod restore;
@@ -15,10 +16,10 @@ pub mod survey;
 pub mod tables;
 pub mod tag;
 
+use crate::base::fault::Next;
 use crate::base::id::SnapshotId;
 use crate::base::name::{BadName, NameError};
 use crate::source::SourceError;
-use crate::storage::ErrorKind;
 use crate::vault::RepoError;
 use crate::vault::snapshot::retention::Rule;
 use crate::vault::snapshot::selection::SelectionError;
@@ -47,7 +48,7 @@ pub enum OpError {
         /// Why its stream failed, or that all of several did, which was told of each.
         reasons: String,
         /// What to do about the first.
-        hint: Option<String>,
+        hint: Option<Next>,
     },
     /// A dump is not whole by its own structure, whatever the exit status of its program.
     #[error("the dump `{stream}` is not whole: {source}{}", after(*exited))]
@@ -228,75 +229,6 @@ pub enum OpError {
 }
 
 impl OpError {
-    /// What to do next, where that can be known.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Repo(error) => repo_hint(error),
-            Self::Source { source, .. } => source.hint(),
-            Self::NothingStored { hint, .. } => hint.clone(),
-            Self::Incomplete { .. } => Some(
-                "find out what ended it: a connection that was closed, a full disk, a script that hides its exit status (`set -o pipefail`); then dump again"
-                    .to_owned(),
-            ),
-            Self::Selection(error) => error.hint(),
-            Self::SnapshotName(error) => Some(error.hint().to_owned()),
-            Self::Name(error) => Some(error.hint().to_owned()),
-            Self::SelectionAmidDamage { .. } => Some(
-                "`dumpvault check` lists the damage; a snapshot whose mark is lost can be restored by its id"
-                    .to_owned(),
-            ),
-            Self::Hidden { visible, .. } => Some(format!(
-                "the newest that can be read is {visible}: name it by its id to restore it all the same"
-            )),
-            Self::Doubtful { doubtful, visible, .. } => Some(match visible {
-                Some(visible) => format!(
-                    "restore {visible} or {doubtful} by its id; `dumpvault tag --confirm-time {doubtful}` says that its time is right"
-                ),
-                None => format!(
-                    "restore {doubtful} by its id; after a repository was moved, `dumpvault repair times` confirms all times"
-                ),
-            }),
-            Self::ForeignSnapshot { .. } => Some(
-                "restore it at a terminal if you know where it comes from; `dumpvault forget --foreign` removes it"
-                    .to_owned(),
-            ),
-            Self::FutureTime { .. } => {
-                Some("give the time when the dump was made; without --time it is the present".to_owned())
-            }
-            Self::NoPolicy => Some(
-                "use --keep-daily 7 --keep-weekly 4 --keep-monthly 12, or add [retention] to dumpvault.toml"
-                    .to_owned(),
-            ),
-            Self::Kept { snapshot, rules } => Some(forget::way_out(snapshot, rules)),
-            Self::PinnedInSeries { .. } => Some("unpin them first: `dumpvault tag SNAPSHOT --unpin`".to_owned()),
-            Self::WhichStream { snapshot, streams, .. } => {
-                streams.first().map(|first| format!("choose one with --stream, or name it `{snapshot}:{first}`"))
-            }
-            Self::Database(error) => error.hint(),
-            Self::Aftermath { failure, .. } => failure.hint(),
-            Self::SameRepository { .. } => {
-                Some("name another repository with --to: a copy beside the original is none".to_owned())
-            }
-            Self::NotCopied { source, side: copy::Side::Source, .. } if matches!(source.as_ref(), Self::Repo(error) if error.is_integrity()) => {
-                Some("`dumpvault check --read-data` on the source shows all that is damaged; whole snapshots are copied all the same".to_owned())
-            }
-            Self::NotCopied { source, .. } => source.hint(),
-            Self::NotByItself { .. } => Some("verify a snapshot of the whole database".to_owned()),
-            Self::NoParts { .. } => Some("tables can be taken out of archives of `pg_dump -Fc -Z0` only; restore the whole of this one".to_owned()),
-            Self::Select(crate::content::pg::SelectError::NoRows { .. }) => {
-                Some("leave out --data-only to restore the view with its tables, or name its tables".to_owned())
-            }
-            Self::Select(crate::content::pg::SelectError::ShowsExcluded { .. }) => {
-                Some("do not exclude it, or restore the view alone over tables that are there (--bare)".to_owned())
-            }
-            Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
-            Self::StreamName { .. } => {
-                Some("leave it out (`--pg-exclude-database`) and back it up by itself, without --globals".to_owned())
-            }
-            Self::Archive(_) | Self::Synthesis(_) | Self::File { .. } => None,
-        }
-    }
-
     /// Whether a script was kept from psql: nothing of it counts as tried.
     pub fn is_refused_script(&self) -> bool {
         use crate::source::postgres::PostgresError;
@@ -344,76 +276,4 @@ fn after(exited: crate::vault::snapshot::Proof) -> &'static str {
         crate::vault::snapshot::Proof::Unproven => "",
         _ => ", although its program ended with exit status 0",
     }
-}
-
-pub(crate) fn repo_hint(error: &RepoError) -> Option<String> {
-    let words = match error {
-        RepoError::Storage(error) => match error.kind {
-            ErrorKind::NoSpace => {
-                "free space or raise the quota: stored snapshots are intact, and the next run reuses what this one stored. On a full store `dumpvault forget` works, and `dumpvault prune --full-store` deletes what nothing needs"
-            }
-            ErrorKind::NoCredentials => {
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for a profile in ~/.aws; -v shows where they were looked for"
-            }
-            ErrorKind::Unreachable => "check the address, the network and the service; -v shows the details",
-            // The message says which credential or policy it is.
-            ErrorKind::Denied if error.object.starts_with("s3:") => {
-                "`dumpvault doctor` tries each permission; docs/offsite.md lists the policies"
-            }
-            ErrorKind::Denied => {
-                "check the permissions of the repository and the user that dumpvault runs as"
-            }
-            ErrorKind::Conflict => "another program wrote to this object: run `dumpvault check`",
-            _ => return None,
-        },
-        RepoError::Revoked { .. } => "ask whoever holds a full key for a new one (`dumpvault key add`)",
-        RepoError::NotAllowed(_) => "a full key can allow it: `dumpvault key grant`",
-        RepoError::TwoEpochs { .. } => {
-            "find out which rotation was yours (`dumpvault key rotate` prints nothing secret), then use --trust-epoch ID"
-        }
-        RepoError::TurnedBack { .. } => {
-            "put the storage back as it was; if it was turned back on purpose, use --accept-rollback once"
-        }
-        RepoError::NoRepository { .. } => "make one with `dumpvault init`, or name another with --repo",
-        RepoError::AlreadyExists { .. } => "use it as it is, or choose another place",
-        RepoError::NotEmpty { .. } => "choose an empty directory, or one that is not there yet",
-        RepoError::WrongKey { .. } => {
-            "check DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE or --key-file; nothing was changed"
-        }
-        RepoError::Missing { object } if object == "config" => {
-            "put the object back from a copy of the repository"
-        }
-        RepoError::Damaged { .. }
-        | RepoError::Missing { .. }
-        | RepoError::ChunkLost { .. }
-        | RepoError::Inconsistent { .. } => {
-            "run `dumpvault check --read-data` to see all that is damaged; a new backup stores anew what it can"
-        }
-        RepoError::ChunksLost { .. } => {
-            "`dumpvault check` lists the affected snapshots; next: `dumpvault repair packs`, `dumpvault backup` (stores \
-             lost data that the source still has), then `dumpvault repair snapshots`, after which a prune goes on"
-        }
-        RepoError::ClockSkew { .. } => {
-            "set the clock (timedatectl, chronyc makestep): by a wrong one the wrong things are old"
-        }
-        RepoError::Busy { .. } => {
-            "try again when it has ended; if it was killed, wait half an hour or say `prune --end-sessions`"
-        }
-        RepoError::Overtaken { .. } => "run it again: a forget or prune ran at the same time",
-        RepoError::ListsLate { .. } => {
-            "`dumpvault doctor` shows what the storage does; docs/offsite.md says what it must promise"
-        }
-        RepoError::Fenced { .. } => {
-            "run the backup again: what it stored is found again, as far as it is there"
-        }
-        RepoError::NoLock => {
-            "give --object-lock compliance:30d, or object_lock = \"compliance:30d\" in [s3]; folders have no locks"
-        }
-        RepoError::Catalog(_) => "the catalog can be deleted at any time: it is rebuilt from the repository",
-        RepoError::Crypto(crate::vault::crypto::CryptoError::RoleTooWeak { .. }) => {
-            "open the repository with a full key: `dumpvault key list` shows the roles"
-        }
-        _ => return None,
-    };
-    Some(words.to_owned())
 }

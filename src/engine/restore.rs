@@ -2,16 +2,11 @@
 
 mod archive;
 mod doubt;
-mod inert;
-mod jobs;
-mod proof;
 mod script;
 mod verify;
 
-pub use archive::{Archive, Part};
+pub use archive::{Archive, Compared, Expected, Findings, Jobs, Part};
 pub use doubt::Doubt;
-pub use jobs::Jobs;
-pub use proof::{Compared, Expected, Findings};
 pub use verify::Verified;
 
 use super::OpError;

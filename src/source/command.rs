@@ -3,7 +3,7 @@
 use super::pipe::{Tail, WATCH_INTERVAL, conditions, ready, widen};
 use super::process::{Invocation, Limits, Running, Standing, Stop};
 use super::{Dump, LastWords, Sink, SourceError};
-use crate::vault::snapshot::Proof;
+use crate::base::numbers::Proof;
 use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ioctl_fionread};

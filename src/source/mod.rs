@@ -11,6 +11,7 @@
 //! - It is reaped. Dropping a [`Dump`] or a [`Sink`] that was not finished ends the whole group: SIGTERM, at most 2 s, SIGKILL.
 
 pub mod command;
+mod fault;
 mod pipe;
 pub mod postgres;
 pub mod process;
@@ -20,7 +21,7 @@ pub mod wrapper;
 
 pub mod sample;
 
-use crate::vault::snapshot::Proof;
+use crate::base::numbers::Proof;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;

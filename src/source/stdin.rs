@@ -3,7 +3,7 @@
 use super::pipe::{WATCH_INTERVAL, ready};
 use super::{Dump, SourceError};
 use crate::base::event::Cancel;
-use crate::vault::snapshot::Proof;
+use crate::base::numbers::Proof;
 use rustix::event::PollFlags;
 use std::fs::File;
 use std::io::{self, Read};

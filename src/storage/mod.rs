@@ -20,6 +20,7 @@
 
 pub mod at_most;
 pub mod cache;
+mod fault;
 pub mod faulty;
 pub mod limit;
 pub mod local;

@@ -26,6 +26,7 @@ pub mod authors;
 pub mod catalog;
 pub mod crypto;
 pub mod epochs;
+mod fault;
 pub mod format;
 pub mod gc;
 pub mod history;

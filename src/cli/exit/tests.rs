@@ -2,13 +2,21 @@
 
 use super::*;
 use crate::base::name::{NameKind, SnapshotName, check_name};
+use crate::cli::report::CliError;
 use crate::content::inspect::ContentError;
+use crate::engine::app::AppError;
 use crate::engine::copy::Side;
 use crate::settings::ConfigError;
 use crate::source::LastWords;
+use crate::source::SourceError;
+use crate::source::postgres::PostgresError;
 use crate::source::postgres::{ConnectProblem, DumpKind, InTheWay, Version};
+use crate::storage::{ErrorKind, StorageError};
+use crate::vault::RepoError;
 use crate::vault::catalog::CatalogError;
+use crate::vault::crypto::CryptoError;
 use crate::vault::crypto::KeyFileError;
+use crate::vault::format::FormatError;
 use crate::vault::snapshot::Proof;
 use crate::vault::snapshot::retention::Rule;
 use crate::vault::snapshot::selection::SelectionError;
@@ -183,17 +191,21 @@ fn of_operations() -> Vec<(OpError, u8)> {
 #[test]
 fn every_error_has_the_code_that_the_manual_says() {
     for (error, code) in of_repository() {
-        assert_eq!(repo_exit(&error).code(), code, "{error:?}");
+        assert_eq!(Exit::from(error.class()).code(), code, "{error:?}");
         let shown = format!("{error:?}");
         assert_eq!(CliError::from(error).exit().code(), code, "{shown}");
     }
     for (error, code) in of_programs() {
         let shown = format!("{error:?}");
-        assert_eq!(op_exit(&OpError::Source { what: text("x"), source: error }).code(), code, "{shown}");
+        assert_eq!(
+            Exit::from(OpError::Source { what: text("x"), source: error }.class()).code(),
+            code,
+            "{shown}"
+        );
     }
     for (error, code) in of_postgres() {
         let shown = format!("{error:?}");
-        assert_eq!(op_exit(&error.into()).code(), code, "{shown}");
+        assert_eq!(Exit::from(OpError::from(error).class()).code(), code, "{shown}");
     }
     for (error, code) in of_operations() {
         let shown = format!("{error:?}");
@@ -229,7 +241,7 @@ fn settings_are_found_wrong_before_anything_starts() {
 fn a_server_is_a_source_to_a_backup_and_a_target_to_a_restore() {
     let problem = ConnectProblem::NotRunning;
     let down = || PostgresError::Connect { target: text("db1"), problem, client_text: LastWords::default() };
-    assert_eq!(op_exit(&down().into()), Exit::Target);
+    assert_eq!(Exit::from(OpError::from(down()).class()), Exit::Target);
     assert_eq!(backup_exit(&down().into()), Exit::NothingDone);
     assert_eq!(backup_exit(&RepoError::Fenced { why: text("x") }.into()), Exit::Conflict);
 }

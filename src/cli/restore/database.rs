@@ -1,5 +1,6 @@
 //! Restoring into a database: what has to hold before it is touched, and what is done around it.
 
+use super::fill::fill;
 use super::hooks::Hooks;
 use super::parts::Picked;
 use super::{Work, advice, done, swap};
@@ -12,13 +13,12 @@ use crate::cli::report::CliError;
 use crate::cli::{Context, doubts, prompt, render};
 use crate::content::pg::DataKind;
 use crate::engine::OpError;
-use crate::engine::restore::{Chosen, Expected, Findings, Jobs, Target};
+use crate::engine::restore::{Chosen, Expected};
 use crate::engine::tables::table_map;
 use crate::source::postgres::{
     BrokenKey, Connection, Leftover, PostgresError, RestoreTarget, TargetState, Triggers, name_beside,
 };
 use crate::source::process::Limits;
-use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
 
 /// The database that the options name.
@@ -187,29 +187,6 @@ fn refuse_other_host(args: &RestoreArgs, state: &TargetState) -> Result<(), CliE
         message: format!("refused: the target host is `{host}`, not `{expected}` (--expect-host)"),
         hint: Some("check --to-database, --pg-host, PGHOST and the service file".to_owned()),
     })
-}
-
-/// Restores, and counts what came.
-pub(super) fn fill(
-    work: &Work<'_>,
-    args: &RestoreArgs,
-    target: &RestoreTarget,
-    expected: Option<Expected>,
-) -> Result<(ReadStats, Option<Findings>), CliError> {
-    let Work { context, chosen, stream, picked, .. } = work;
-    let stats = match (args.jobs, picked) {
-        (Some(jobs), Some(Picked { archive, part })) => {
-            let scratch = context.app.environment.directory.join(std::env::temp_dir());
-            let Context { progress, cancel, .. } = context;
-            let workers = usize::from(jobs);
-            let jobs = Jobs { workers, scratch: &scratch, observer: progress, cancel };
-            chosen.restore_jobs(stream, archive, &part.entries, target, &jobs)?
-        }
-        _ => work.send(Target::Database(Box::new(target.clone())))?,
-    };
-    let connections = args.jobs.map_or_else(|| context.cores(), usize::from);
-    let findings = expected.map(|expected| expected.compare(target, connections)).transpose()?;
-    Ok((stats, findings))
 }
 
 /// `protect` in the configuration: these databases are not touched while they hold something.

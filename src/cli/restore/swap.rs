@@ -1,7 +1,7 @@
 //! Replacing a live database: restored beside it, counted, and renamed.
 
 use super::super::leftovers;
-use super::database::fill;
+use super::fill::fill;
 use super::{Work, done};
 use crate::base::clock::Clock;
 use crate::cli::args::{RestoreArgs, ServerArgs, SwapArgs};

@@ -23,6 +23,7 @@ mod check;
 mod frames;
 mod gzip;
 mod kind;
+mod lines;
 mod mongo;
 mod mysql;
 mod pg_tar;

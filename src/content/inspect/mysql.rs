@@ -1,7 +1,7 @@
 //! The script of `mysqldump` and `mariadb-dump`, which ends with a comment that says so.
 
 use super::check::{Check, End};
-use super::text::lines_from_the_end;
+use super::lines::lines_from_the_end;
 
 /// How the comment at the front begins.
 pub(super) const STARTS: [&[u8]; 2] = [b"-- MySQL dump ", b"-- MariaDB dump "];

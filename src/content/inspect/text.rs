@@ -1,5 +1,6 @@
 //! What text is, by its first lines: a script of PostgreSQL's, one of MySQL's, SQL of unknown origin, or none of them.
 
+use super::lines::lines;
 use super::mysql;
 
 /// The opening comment of a script of `pg_dump` or `pg_dumpall`, behind a line `--`.
@@ -47,32 +48,6 @@ impl Text {
         }
         if is_sql(text) { Self::Sql } else { Self::Unknown }
     }
-}
-
-/// Lines with the places where they begin, without their ends.
-pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut at = 0;
-    text.split_inclusive(|byte| *byte == b'\n').map(move |line| {
-        let start = at;
-        at += line.len();
-        (start, without_end(line))
-    })
-}
-
-/// Lines that are not blank, the last one first.
-pub(super) fn lines_from_the_end(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut end = text.len();
-    let rest = text.split_inclusive(|byte| *byte == b'\n').rev();
-    let numbered = rest.map(move |line| {
-        end -= line.len();
-        (end, line.trim_ascii_end())
-    });
-    numbered.filter(|(_, line)| !line.trim_ascii().is_empty())
-}
-
-fn without_end(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Whether a text begins with a statement that PostgreSQL might take, or a command of psql's, behind blank space and comments.
@@ -255,12 +230,5 @@ mod tests {
         assert_eq!(Text::of(b"-- MySQL dump 10.13  Distrib 8.0\n"), Text::Mysql { at: 0 });
         assert_eq!(Text::of(b"/*M!999999\\- x */ \n-- MariaDB dump 10.19\n"), Text::Mysql { at: 19 });
         assert_eq!(Text::of(b"\xff\xfe-\0-\0"), Text::Utf16);
-    }
-
-    #[test]
-    fn lines_come_from_the_end() {
-        let found: Vec<_> = lines_from_the_end(b"one\r\n\ntwo\n \n").collect();
-        assert_eq!(found, [(6, &b"two"[..]), (0, b"one")]);
-        assert_eq!(lines_from_the_end(b"").count(), 0);
     }
 }

@@ -321,3 +321,21 @@ fn version(bytes: &[u8]) -> Result<u32, minicbor::decode::Error> {
         _ => Err(minicbor::decode::Error::message("the version does not stand first")),
     }
 }
+
+impl TableData {
+    /// A table without anything.
+    pub(super) fn empty() -> Self {
+        Self {
+            kind: DataKind::Table,
+            dump_id: 0,
+            database: String::new(),
+            schema: String::new(),
+            name: String::new(),
+            offset: 0,
+            len: 0,
+            data_bytes: 0,
+            rows: None,
+            new_bytes: None,
+        }
+    }
+}

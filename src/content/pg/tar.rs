@@ -275,24 +275,6 @@ impl TarSurvey {
     }
 }
 
-impl TableData {
-    /// A table without anything.
-    pub(super) fn empty() -> Self {
-        Self {
-            kind: DataKind::Table,
-            dump_id: 0,
-            database: String::new(),
-            schema: String::new(),
-            name: String::new(),
-            offset: 0,
-            len: 0,
-            data_bytes: 0,
-            rows: None,
-            new_bytes: None,
-        }
-    }
-}
-
 impl ArchiveError {
     /// The same error in a stream in which the archive begins that much later.
     fn moved_by(mut self, by: u64) -> Self {

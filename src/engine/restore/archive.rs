@@ -1,5 +1,13 @@
 //! Parts of an archive: chosen by its table of contents, read by their ranges, put together to an archive that `pg_restore` takes.
 
+mod inert;
+mod jobs;
+mod proof;
+
+pub use jobs::Jobs;
+pub(super) use jobs::{Parts, needs_one_session, tell_one_session};
+pub use proof::{Compared, Expected, Findings};
+
 use super::Chosen;
 use crate::base::event::{Cancel, Event, Observer};
 use crate::content::inspect::{Inspector, ObjectFinder, Verdict};

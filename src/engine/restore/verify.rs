@@ -1,7 +1,7 @@
 //! Proof of a backup: restored into a scratch database, counted, and dropped again.
 
-use super::jobs::{Jobs, Parts, needs_one_session, tell_one_session};
-use super::proof::Findings;
+use super::archive::Findings;
+use super::archive::{Jobs, Parts, needs_one_session, tell_one_session};
 use super::{Archive, Chosen, Content, discard};
 use crate::base::event::Event;
 use crate::base::id::SnapshotId;

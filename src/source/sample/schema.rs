@@ -313,3 +313,22 @@ pub(super) const TABLES: &[TableSpec] = &[
         ..PLAIN
     },
 ];
+
+impl TableSpec {
+    pub(super) fn path(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    pub(super) fn column_names(&self) -> String {
+        self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn create(&self) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|(name, kind)| format!("    {name} {kind}")).collect();
+        format!("CREATE TABLE {} (\n{}\n);\n", self.path(), columns.join(",\n"))
+    }
+
+    pub(super) fn has_touch_trigger(&self) -> bool {
+        self.columns.iter().any(|(name, _)| *name == "updated_at")
+    }
+}

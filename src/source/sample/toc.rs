@@ -7,25 +7,6 @@ use super::schema::{TABLES, TableSpec};
 use super::text::Out;
 use jiff::civil::Date;
 
-impl TableSpec {
-    fn path(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
-    }
-
-    fn column_names(&self) -> String {
-        self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-    }
-
-    fn create(&self) -> String {
-        let columns: Vec<_> = self.columns.iter().map(|(name, kind)| format!("    {name} {kind}")).collect();
-        format!("CREATE TABLE {} (\n{}\n);\n", self.path(), columns.join(",\n"))
-    }
-
-    fn has_touch_trigger(&self) -> bool {
-        self.columns.iter().any(|(name, _)| *name == "updated_at")
-    }
-}
-
 /// The dump id of a table's data entry.
 pub(super) fn data_dump_id(table: usize) -> u32 {
     3400 + table as u32

@@ -1,6 +1,5 @@
 //! Blocks fetched, opened, decompressed, and every id in them checked.
 
-use super::turns::open_at_once;
 use crate::base::id::PackId;
 use crate::base::secret::SecretKey;
 use crate::content::codec::Decompressor;
@@ -13,7 +12,14 @@ use crate::vault::format::pack::{FRONT_BYTES, PackOpener};
 use crate::vault::objects::pack_key;
 use crate::vault::{RepoError, Repository};
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+
+/// So many blocks can be opened at a time without a core that waits.
+pub(super) fn open_at_once() -> usize {
+    // Asking means reading files.
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from)) + 1
+}
 
 /// Unwrapped pack keys kept: unwrapping takes a tenth of a millisecond and a request.
 const OPENERS_KEPT: usize = 256;

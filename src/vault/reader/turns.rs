@@ -1,14 +1,7 @@
 //! How many runs of blocks are fetched at a time.
 
-use super::blocks::Workspace;
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
-
-/// So many blocks can be opened at a time without a core that waits.
-pub(super) fn open_at_once() -> usize {
-    // Asking means reading files.
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from)) + 1
-}
+use super::blocks::{Workspace, open_at_once};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Lets as many threads fetch as keep those busy that open what came: few from a disk or a server nearby, many over a long wire. Each has
 /// memory of its own, and fresh memory is dear.

@@ -17,7 +17,7 @@ const ACTIVE: [&[u8]; 4] = [b"SUBSCRIPTION", b"SUBSCRIPTION TABLE", b"EVENT TRIG
 const SCHEDULES: [(&[u8], &[u8]); 2] = [(b"cron", b"job"), (b"_timescaledb_config", b"bgw_job")];
 
 /// What of an archive goes into a scratch copy.
-pub(super) struct Inert {
+pub(in crate::engine::restore) struct Inert {
     /// Places in the table of contents, ascending.
     pub entries: Vec<usize>,
     /// The others, in words: `SUBSCRIPTION s`. What only hangs on one of them is not named.
@@ -26,7 +26,7 @@ pub(super) struct Inert {
 
 impl Archive {
     /// All that can be in a scratch copy without doing anything.
-    pub(super) fn inert(&self) -> Result<Inert, OpError> {
+    pub(in crate::engine::restore) fn inert(&self) -> Result<Inert, OpError> {
         let toc = self.toc()?;
         let left_out = active(&toc);
         let mut named = Vec::new();

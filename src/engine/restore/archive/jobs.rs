@@ -7,7 +7,8 @@
 //! No transaction spans them, so that the database has to be new or empty. Everything that can be wrong with the archive is found
 //! before the first command reaches the server.
 
-use super::{Archive, Chosen, Target, discard, keep};
+use super::super::{Chosen, Target, discard, keep};
+use super::Archive;
 use crate::base::event::{Cancel, Event, Observer};
 use crate::content::pg::{JobsPlan, Part, Synthesis, plan_jobs};
 use crate::engine::OpError;
@@ -34,7 +35,7 @@ pub struct Jobs<'a> {
 }
 
 /// The archives of a plan's parts.
-pub(super) struct Parts {
+pub(in crate::engine::restore) struct Parts {
     pre_data: Option<Synthesis>,
     data: Vec<Synthesis>,
     /// Each with what `pg_restore` must be told.
@@ -43,7 +44,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn new(archive: &Archive, plan: &JobsPlan) -> Result<Self, OpError> {
+    pub(in crate::engine::restore) fn new(archive: &Archive, plan: &JobsPlan) -> Result<Self, OpError> {
         let toc = archive.toc()?;
         let one = |part: &Part| part.synthesise(&toc, archive.map(), archive.objects());
         let some = |part: &Part| (!part.is_empty()).then(|| one(part)).transpose();
@@ -120,7 +121,7 @@ impl Chosen {
     }
 
     /// Restores the parts into a database that is ready for them.
-    pub(super) fn fill(
+    pub(in crate::engine::restore) fn fill(
         &self,
         stream: &Stream,
         parts: &Parts,
@@ -154,12 +155,12 @@ const INDEXES: &str = "indexes and keys";
 
 /// Whether something may be made only in the session that made its surroundings: some extensions change the search path when they are
 /// made, and an index over a function that calls another by its bare name lives by that.
-pub(super) fn needs_one_session(error: &OpError) -> bool {
+pub(in crate::engine::restore) fn needs_one_session(error: &OpError) -> bool {
     matches!(error, OpError::Source { what, .. } if what == INDEXES)
         && error.failure() == Some(Failure::DependencyMissing)
 }
 
-pub(super) fn tell_one_session(observer: &dyn Observer, stream: &str) {
+pub(in crate::engine::restore) fn tell_one_session(observer: &dyn Observer, stream: &str) {
     let message = format!(
         "an index of `{stream}` calls a function by its bare name: trying again over one connection; \
          `ALTER FUNCTION … SET search_path` mends it"

@@ -1,6 +1,7 @@
 //! Proof of a restore: what the database holds, compared with what was counted in the stream.
 
-use super::{Archive, Chosen, Part};
+use super::super::Chosen;
+use super::{Archive, Part};
 use crate::base::event::{Cancel, Observer};
 use crate::content::pg::{DataKind, DumpForm, TableData};
 use crate::engine::OpError;
@@ -222,7 +223,10 @@ impl Archive {
     }
 
     /// The same for chosen entries.
-    pub(super) fn expected_of_entries(&self, entries: &[usize]) -> Result<Expected, OpError> {
+    pub(in crate::engine::restore) fn expected_of_entries(
+        &self,
+        entries: &[usize],
+    ) -> Result<Expected, OpError> {
         self.expected(&self.tables_of(&self.toc()?, entries))
     }
 

@@ -1,0 +1,83 @@
+//! Which snapshot and stream a command means.
+
+use super::report::CliError;
+use super::{Context, prompt, render};
+use crate::base::name::SnapshotName;
+use crate::engine::OpError;
+use crate::engine::backup::tags_of;
+use crate::engine::restore::{Chosen, check_stream, choose, choose_foreign, find_in};
+use crate::engine::survey::Seen;
+use crate::vault::Repository;
+
+/// The snapshot that a name stands for, its tags among all others.
+pub(super) fn one(
+    context: &Context,
+    repo: &Repository,
+    name: &SnapshotName,
+    any_host: bool,
+) -> Result<(Seen, Vec<String>), CliError> {
+    let calendar = context.app.config.calendar()?;
+    let (mut catalog, history) = repo.known(&context.progress)?;
+    let from = context.viewpoint(any_host);
+    let summary = find_in(repo, &mut catalog, &history, name, &from, &context.progress)?;
+    let tags = tags_of(&history.snapshots, &calendar);
+    let mut paired = history.snapshots.iter().zip(&tags);
+    let own = paired.find(|(other, _)| other.id == summary.id).map(|(_, tags)| tags.as_slice());
+    let tags = render::tags(own.unwrap_or_default(), &summary);
+    let mut body = repo.body(&mut catalog, &summary.id)?;
+    if let Some(stream) = &name.stream {
+        check_stream(&summary, &body, stream)?;
+        body.streams.retain(|own| own.name == *stream);
+        body.failed.clear();
+    }
+    Ok((Seen { summary, body: Some(body) }, tags))
+}
+
+pub(super) fn chosen(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Chosen, CliError> {
+    let repo = context.repository()?;
+    let from = context.viewpoint(any_host);
+    let choose = |name: &SnapshotName| choose(&repo, name, &from, context.read_settings(), &context.progress);
+    match choose(name) {
+        // An answer names the snapshot, as its id does.
+        Err(error @ OpError::Doubtful { .. }) => match confirmed(context, &error)? {
+            Some(doubtful) => Ok(choose(&context.name(&doubtful)?)?),
+            None => Err(error.into()),
+        },
+        Err(error @ OpError::ForeignSnapshot { snapshot, .. }) => {
+            let wanted = asked(context, &format!("{error}. Go on with it?"))?;
+            match wanted {
+                Some(()) => Ok(choose_foreign(&repo, &snapshot, context.read_settings(), &context.progress)?),
+                None => Err(error.into()),
+            }
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// The doubtful snapshot, if a person wants that one; `None` when there is nobody to ask.
+fn confirmed(context: &Context, error: &OpError) -> Result<Option<String>, CliError> {
+    let OpError::Doubtful { doubtful, .. } = error else { return Ok(None) };
+    Ok(asked(context, &format!("{error}. Go on with {doubtful}?"))?.map(|()| doubtful.clone()))
+}
+
+/// The stream that the snapshot's name says, or the option.
+pub(super) fn stream_of(name: &SnapshotName, option: Option<&str>) -> Result<Option<String>, CliError> {
+    match (&name.stream, option) {
+        (Some(named), Some(option)) if named != option => {
+            Err(CliError::usage(format!("`{name}:{named}` names another stream than --stream {option}")))
+        }
+        (named, option) => Ok(named.clone().or_else(|| option.map(str::to_owned))),
+    }
+}
+
+/// A person's consent; `None` when there is nobody to ask.
+fn asked(context: &Context, question: &str) -> Result<Option<()>, CliError> {
+    match prompt::confirm(question, &context.cancel) {
+        None => Ok(None),
+        Some(Ok(true)) => Ok(Some(())),
+        Some(Ok(false)) => {
+            Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None })
+        }
+        Some(Err(error)) => Err(CliError::usage(error.to_string())),
+    }
+}

@@ -1,0 +1,91 @@
+//! Failures of sources and of what restores go into, seen from outside: as of a target. To a backup they are a source's.
+
+use super::SourceError;
+use super::postgres::PostgresError;
+use crate::base::fault::{Class, Fault, Next};
+
+impl Fault for SourceError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Postgres(error) => error.class(),
+            Self::Cancelled { .. } => Class::Interrupted,
+            Self::NotReadToEnd { .. } | Self::InputTimedOut { .. } => Class::NothingDone,
+            Self::ProgramNotFound { .. }
+            | Self::NoWorkingDirectory { .. }
+            | Self::Start { .. }
+            | Self::Io { .. }
+            | Self::Exited { .. }
+            | Self::Killed { .. }
+            | Self::TimedOut { .. }
+            | Self::HungAfterOutput { .. }
+            | Self::PipeHeldOpen { .. }
+            | Self::StoppedReading { .. } => Class::Target,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Postgres(error) => error.code(),
+            Self::Cancelled { .. } => "cancelled",
+            Self::NotReadToEnd { .. } => "not_read_to_end",
+            Self::InputTimedOut { .. } => "input_timed_out",
+            Self::ProgramNotFound { .. } => "program_not_found",
+            Self::NoWorkingDirectory { .. } => "no_working_directory",
+            Self::Start { .. } => "program_not_started",
+            Self::Io { .. } => "program_io",
+            Self::Exited { .. } => "program_failed",
+            Self::Killed { .. } => "program_killed",
+            Self::TimedOut { .. } => "program_timed_out",
+            Self::HungAfterOutput { .. } => "program_hung",
+            Self::PipeHeldOpen { .. } => "pipe_held_open",
+            Self::StoppedReading { .. } => "program_stopped_reading",
+        }
+    }
+
+    fn next(&self) -> Option<Next> {
+        self.hint().map(Next::new)
+    }
+}
+
+impl Fault for PostgresError {
+    fn class(&self) -> Class {
+        of(self).0
+    }
+
+    fn code(&self) -> &'static str {
+        of(self).1
+    }
+
+    fn next(&self) -> Option<Next> {
+        self.hint().map(Next::new)
+    }
+}
+
+fn of(error: &PostgresError) -> (Class, &'static str) {
+    use Class::{Conflict, Refused, Target, Usage};
+    match error {
+        PostgresError::BadUri { .. } => (Usage, "bad_uri"),
+        PostgresError::SecretInUri { .. } => (Usage, "secret_in_uri"),
+        PostgresError::NoClient { .. } => (Usage, "no_client"),
+        PostgresError::NoClientAtAll { .. } => (Usage, "no_client_at_all"),
+        PostgresError::NoneFits { .. } => (Usage, "no_database_fits"),
+        PostgresError::CleanNeedsArchive { .. } => (Usage, "clean_needs_archive"),
+        PostgresError::NotADump { .. } => (Usage, "not_a_dump"),
+        PostgresError::Step { source, .. } if matches!(**source, SourceError::Cancelled { .. }) => {
+            (Class::Interrupted, "cancelled")
+        }
+        PostgresError::Connect { .. } => (Target, "connect"),
+        PostgresError::Step { .. } => (Target, "server_step"),
+        PostgresError::Answer { .. } => (Target, "server_answer"),
+        PostgresError::NotCommitted { .. } => (Target, "not_committed"),
+        PostgresError::TextBehindDump { .. } => (Target, "text_behind_dump"),
+        PostgresError::NoDatabase { .. } => (Target, "no_database"),
+        PostgresError::NotEmpty { .. } => (Refused, "database_not_empty"),
+        PostgresError::PartsNeedEmpty { .. } => (Refused, "parts_need_empty"),
+        PostgresError::CannotSwap { .. } => (Refused, "cannot_swap"),
+        PostgresError::Script(_) => (Refused, "script_refused"),
+        PostgresError::ClusterScript { .. } => (Refused, "cluster_script"),
+        PostgresError::ConnectsElsewhere { .. } => (Refused, "connects_elsewhere"),
+        PostgresError::InUse { .. } => (Conflict, "database_in_use"),
+    }
+}

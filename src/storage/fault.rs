@@ -1,0 +1,57 @@
+//! Failures of storages, seen from outside.
+
+use super::{ErrorKind, StorageError};
+use crate::base::fault::{Class, Fault, Next};
+
+impl Fault for StorageError {
+    fn class(&self) -> Class {
+        match self.kind {
+            ErrorKind::Conflict => Class::Conflict,
+            ErrorKind::NotFound
+            | ErrorKind::ShortObject
+            | ErrorKind::NoSpace
+            | ErrorKind::Denied
+            | ErrorKind::NoCredentials
+            | ErrorKind::Unreachable
+            | ErrorKind::Invalid
+            | ErrorKind::Other => Class::NothingDone,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::Conflict => "storage_conflict",
+            ErrorKind::NotFound => "storage_not_found",
+            ErrorKind::ShortObject => "storage_short_object",
+            ErrorKind::NoSpace => "storage_full",
+            ErrorKind::Denied => "storage_denied",
+            ErrorKind::NoCredentials => "storage_no_credentials",
+            ErrorKind::Unreachable => "storage_unreachable",
+            ErrorKind::Invalid => "storage_invalid",
+            ErrorKind::Other => "storage_failed",
+        }
+    }
+
+    fn next(&self) -> Option<Next> {
+        Some(Next::new(match self.kind {
+            ErrorKind::NoSpace => {
+                "free space or raise the quota: stored snapshots are intact, and the next run reuses what this one stored. On a full store `dumpvault forget` works, and `dumpvault prune {full_store}` deletes what nothing needs"
+            }
+            ErrorKind::NoCredentials => {
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for a profile in ~/.aws; -v shows where they were looked for"
+            }
+            ErrorKind::Unreachable => "check the address, the network and the service; -v shows the details",
+            // The message says which credential or policy it is.
+            ErrorKind::Denied if self.object.starts_with("s3:") => {
+                "`dumpvault doctor` tries each permission; docs/offsite.md lists the policies"
+            }
+            ErrorKind::Denied => {
+                "check the permissions of the repository and the user that dumpvault runs as"
+            }
+            ErrorKind::Conflict => "another program wrote to this object: run `dumpvault check`",
+            ErrorKind::NotFound | ErrorKind::ShortObject | ErrorKind::Invalid | ErrorKind::Other => {
+                return None;
+            }
+        }))
+    }
+}
