@@ -347,6 +347,34 @@ fn only_the_command_line_knows_of_arguments_and_terminals() {
 }
 
 #[test]
+fn no_test_file_is_forgotten() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut missing = Vec::new();
+    for folder in ["library", "program", "storage_s3", "support"] {
+        let folder = tests.join(folder);
+        let main = if folder.ends_with("support") { "mod.rs" } else { "main.rs" };
+        let main = syn::parse_file(&std::fs::read_to_string(folder.join(main)).unwrap()).unwrap();
+        let declared: BTreeSet<String> = main
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                syn::Item::Mod(module) => Some(module.ident.to_string()),
+                _ => None,
+            })
+            .collect();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let is_code = path.extension().is_some_and(|extension| extension == "rs");
+            if is_code && !["main", "mod"].contains(&name.as_str()) && !declared.contains(&name) {
+                missing.push(path.display().to_string());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "compiled into no test: {missing:?}");
+}
+
+#[test]
 fn paths_are_found_in_all_their_forms() {
     let code = "use crate::{\n    vault::{x, y as z},\n    base::id,\n};\nfn f() -> super::G { let a: crate::storage::S; assert!(crate::source::ok(self::h())); std::io::stdout() }\n\
                 #[cfg(test)] mod tests { use crate::cli; }";

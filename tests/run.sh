@@ -195,14 +195,19 @@ fi
 
 # What talks to a server, once more for each other version. The programs are built already.
 on_server() {
-    local version=$1 tests=() name bin
-    bin=DUMPVAULT_TEST_PG$version
-    for name in cli_postgres cli_postgres_databases cli_postgres_faults cli_postgres_hard cli_postgres_leftovers cli_postgres_parts \
-        cli_postgres_said cli_postgres_scripts cli_postgres_server cli_postgres_swap runbook source_postgres; do
-        tests+=(--test "$name")
-    done
+    local version=$1 bin=DUMPVAULT_TEST_PG$1 failed=0
     # Some tests run the program as nothing but an address tells it to: its client programs are then those of the PATH.
-    PATH=${!bin}:$PATH DUMPVAULT_TEST_PG=$version cargo test --locked --no-fail-fast "${tests[@]}"
+    (
+        export PATH=${!bin}:$PATH DUMPVAULT_TEST_PG=$version
+        cargo test --locked --test source_postgres || failed=1
+        if cargo nextest --version >/dev/null 2>&1; then
+            cargo nextest run --locked --no-fail-fast --failure-output immediate-final --test program \
+                -E 'test(/^(cli_postgres|runbook)/) - test(/^cli_postgres_versions/)' || failed=1
+        else
+            cargo test --locked --no-fail-fast --test program -- cli_postgres runbook --skip cli_postgres_versions || failed=1
+        fi
+        exit "$failed"
+    )
 }
 if [ $# -eq 0 ]; then
     run on_server 18

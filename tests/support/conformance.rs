@@ -18,6 +18,7 @@ pub fn place(storage: impl Storage + 'static, keep: impl Any) -> Place {
     Place { storage: Arc::new(storage), _keep: Box::new(keep) }
 }
 
+#[allow(unused_macros)]
 macro_rules! conformance {
     ($backend:ident) => {
         conformance!(
@@ -54,7 +55,7 @@ macro_rules! conformance {
                 #[test]
                 fn $case() {
                     let place = super::$backend();
-                    crate::conformance::cases::$case(&*place.storage);
+                    super::conformance::cases::$case(&*place.storage);
                 }
             )*
         }

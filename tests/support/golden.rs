@@ -1,7 +1,7 @@
 //! How the golden repositories were made. Run once a format version; see `tests/fixtures/README.md`.
 
-use crate::contents::{content, swapped_by};
-use crate::test_writer::{Block, DATA, PackLies, RAW, RawNode, TestWriter, ZSTD, stream};
+use super::contents::{content, swapped_by};
+use super::test_writer::{Block, DATA, PackLies, RAW, RawNode, TestWriter, ZSTD, stream};
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::id::{ChunkId, MarkId, NodeId, PackId, SessionId, SnapshotId};
 use dumpvault::base::secret::{OsEntropy, Passphrase};

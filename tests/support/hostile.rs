@@ -1,8 +1,8 @@
 //! Runs a reader, and then its owner, on what somebody with all the keys wrote to harm them: in a process of its own, whose memory and
 //! processor time are bounded by the system, under a deadline.
 
-use crate::independent::{self, Unlock};
-use crate::test_writer::TestWriter;
+use super::independent::{self, Unlock};
+use super::test_writer::TestWriter;
 use dumpvault::base::event::{Cancel, Event, Observer, Silent};
 use dumpvault::base::id::SnapshotId;
 use dumpvault::base::secret::OsEntropy;

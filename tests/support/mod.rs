@@ -1,5 +1,18 @@
-//! What several test files share. Each of them uses a part of it only.
+//! What several test files share. Each binary uses a part of it only.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod cli;
+pub mod conformance;
+pub mod contents;
+pub mod forger;
+pub mod golden;
+pub mod hostile;
+pub mod independent;
+pub mod outside;
 pub mod pg;
+pub mod s3;
+pub mod small;
+pub mod terminal;
+pub mod test_writer;
+pub mod turnstile;

@@ -61,7 +61,7 @@ impl Outside {
     fn try_start(kind: Kind) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::Builder::new().prefix("dv-s3-").tempdir().unwrap();
-        let python = crate::independent::python();
+        let python = super::independent::python();
         let (address, port_text) = (format!("127.0.0.1:{port}"), port.to_string());
         let (access, secret) = keys(kind);
         let mut command = match kind {
@@ -89,7 +89,7 @@ impl Outside {
         let mut server = Self { kind, child: command.spawn().unwrap(), port, _folder: folder };
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if server.child.try_wait().unwrap().is_some() || began.elapsed() > crate::cli::HANGS {
+            if server.child.try_wait().unwrap().is_some() || began.elapsed() > super::cli::HANGS {
                 return None;
             }
             std::thread::sleep(Duration::from_millis(50));

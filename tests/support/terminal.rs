@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::cli::HANGS;
+use super::cli::HANGS;
 
 /// What nobody tells is looked at so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);

@@ -7,7 +7,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::small::Dice;
+use super::small::Dice;
 use dumpvault::base::clock::Clock;
 use dumpvault::base::secret::{Entropy, EntropyError};
 use dumpvault::storage::memory::MemoryStorage;

@@ -1,0 +1,25 @@
+//! The library: repositories, storages and dumps without the command line.
+
+mod archive_parts;
+mod bit_rot;
+mod crash_steps;
+mod damaged_packs;
+mod delta;
+mod extents;
+mod format_hostile;
+mod fuzz_replay;
+mod golden;
+mod hostile_storage;
+mod pgarchive;
+mod pgarchive_stream;
+mod prune;
+mod psql_filter;
+mod repository;
+mod sample_archive;
+mod simulation;
+mod source_process;
+mod storage_conformance;
+mod storage_local;
+#[path = "../support/mod.rs"]
+mod support;
+mod transfer;

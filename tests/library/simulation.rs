@@ -1,0 +1,709 @@
+//! Backups, `forget`, prunes, checks and repairs of several hosts, interleaved at every storage call by a seed: with suspensions longer than
+//! any grace period, kills and lost answers at any step, against a small model.
+//!
+//! One more host was broken into: it holds an append key of its own and the right to put objects. It puts lying index objects, junk packs,
+//! forged heads, times, marks, sessions, plans and slots, signed by its own key or by none. Nothing of the others is lost by that, and their
+//! prunes are not stopped for good.
+//!
+//! The model knows which snapshots were acknowledged and not forgotten since. Whatever happens, each of them restores bit for bit in the
+//! end and passes every check on the way; what was not disturbed succeeds; what was suspended for too long either fails, or what it
+//! committed is whole; and once all is quiet, a prune and a check find nothing wrong.
+//!
+//! It was tried by hand whether it sees what it is for, by taking out one safeguard at a time. Without the looks at the session before and
+//! after the snapshot's mark (both): seed 145 loses a snapshot. Without any look at the session in a commit: seed 60. With a prune that
+//! does not wait for the backups that do not know its plan: several of the first 3,000 seeds find that chunks and recipes which a snapshot
+//! reaches were deleted. (A seed means other steps whenever the library makes other calls.) The look before the snapshot is put, and that of a prune at its own session, only spare work: others make up for them, and no seed needs
+//! them.
+//!
+//! `DUMPVAULT_SIM_HOSTILE=1` adds the hostile host to one seed of three. `DUMPVAULT_SIM_SEEDS=N` runs that many seeds, `DUMPVAULT_SIM_FIRST=N` begins with another than the first, `DUMPVAULT_SIM_SEED=N` runs
+//! one and prints its steps.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
+
+use crate::support::forger::{Forger, key_of, table_of_all};
+use crate::support::small;
+use crate::support::small::{Dice, Kept};
+use crate::support::turnstile::{ActorEntropy, Door, Fate, Odds, Turnstile};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::{PackId, SessionId, SnapshotId};
+use dumpvault::base::secret::Entropy;
+use dumpvault::storage::{Storage, StorageError};
+use dumpvault::vault::crypto::Role;
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
+use dumpvault::vault::format::mark::{Mark, MarkKind};
+use dumpvault::vault::format::session::SessionKind;
+use dumpvault::vault::format::slot::{Label, Slot};
+use dumpvault::vault::gc::PruneSettings;
+use dumpvault::vault::verify::{CheckSettings, Damage, Hit, ReadData};
+use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository, Surroundings};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const ACTORS: usize = 3;
+/// The number of the one that is hostile, after those that are not.
+const HOSTILE: usize = ACTORS;
+/// What the hostile one does: more than the others, since each of its acts is a single call or two.
+const HOSTILE_ACTS: u64 = 4;
+const OPERATIONS: u64 = 3;
+
+/// What all seeds begin with: three snapshots, of which the first two were forgotten, and the bytes of one that never ended.
+struct Template {
+    objects: Vec<(String, Vec<u8>)>,
+    kept: Vec<Kept>,
+}
+
+fn template() -> &'static Template {
+    static MADE: OnceLock<Template> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let storage = dumpvault::storage::memory::MemoryStorage::new();
+        let cache = small::scratch();
+        let entropy: Arc<dyn Entropy> = Arc::new(small::SeededEntropy::new(1));
+        let around = Surroundings::new(entropy, cache.path().to_owned());
+        let config = small::tiny();
+        let shared = Arc::new(storage.clone());
+        let repo = Repository::init(shared, &small::credential(), "", config, &around).unwrap();
+        let web = NewKey {
+            role: Role::Append,
+            name: "web",
+            hosts: vec!["web".to_owned()],
+            series: None,
+            share: false,
+        };
+        if is_hostile_wanted() {
+            KeyRing::of(&repo).add(&hostile_credential(), &web, 0).unwrap();
+        }
+        let mut dice = Dice(1);
+        let mut kept: Vec<Kept> = Vec::new();
+        for counter in 0..3 {
+            let bytes = content(&mut dice);
+            let parent = kept.last().map(|one| one.stream.clone());
+            kept.push(small::backup(&repo, counter, &bytes, parent.as_ref()).unwrap());
+        }
+        for gone in kept.drain(..2) {
+            repo.forget(&[gone.id]).unwrap();
+        }
+        let mut session = small::begin(&repo).unwrap();
+        drop(small::store(&mut session, &content(&mut dice), None).unwrap());
+        drop(session);
+        let keys = small::keys(&storage, "");
+        let objects =
+            keys.into_iter().map(|key| (key.clone(), storage.get(&key, u64::MAX).unwrap())).collect();
+        Template { objects, kept }
+    })
+}
+
+/// What the hostile host's own key is opened with.
+fn hostile_credential() -> dumpvault::vault::crypto::Credential {
+    small::another_credential(66)
+}
+
+/// A dump made of parts that other dumps have, too.
+fn content(dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..2 + dice.below(2) {
+        bytes.extend(small::noise(dice.below(8), 6000));
+    }
+    bytes.extend(small::table(40, dice.below(4)));
+    bytes
+}
+
+/// What must be there.
+#[derive(Default)]
+struct Model {
+    kept: BTreeMap<SnapshotId, Kept>,
+    counter: u64,
+    /// Keys of packs that the hostile host has put.
+    junk: BTreeSet<String>,
+}
+
+/// How often what came out, over all seeds.
+#[derive(Default)]
+struct Tally {
+    steps: AtomicU64,
+    committed: AtomicU64,
+    fenced: AtomicU64,
+    backups_failed: AtomicU64,
+    deleted: AtomicU64,
+    rescued: AtomicU64,
+    prunes_failed: AtomicU64,
+    waited: AtomicU64,
+    checks: AtomicU64,
+    killed: AtomicU64,
+    hostile: AtomicU64,
+}
+
+fn count(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+/// One host and what it does.
+struct Host<'a> {
+    actor: usize,
+    turnstile: &'a Arc<Turnstile>,
+    door: Door,
+    entropy: Arc<ActorEntropy>,
+    repo: Repository,
+    dice: Dice,
+    model: &'a Mutex<Model>,
+    tally: &'a Tally,
+    _cache: tempfile::TempDir,
+}
+
+impl<'a> Host<'a> {
+    fn new(
+        seed: u64,
+        actor: usize,
+        turnstile: &'a Arc<Turnstile>,
+        model: &'a Mutex<Model>,
+        tally: &'a Tally,
+    ) -> Self {
+        let cache = small::scratch();
+        let entropy = ActorEntropy::new(seed, actor);
+        let own: Arc<dyn Entropy> = entropy.clone();
+        let around = Surroundings::new(own, cache.path().to_owned());
+        let door = Door::new(turnstile, actor);
+        let repo = Repository::open(Arc::new(door.clone()), &small::credential(), &around).unwrap();
+        let dice = Dice(seed.wrapping_mul(31) ^ actor as u64);
+        Self { actor, turnstile, door, entropy, repo, dice, model, tally, _cache: cache }
+    }
+
+    fn live(&mut self) {
+        for _ in 0..OPERATIONS {
+            let hours = [0, 0, 1, 1, 7, 25, 50][self.dice.below(7) as usize];
+            let minutes = self.dice.below(40) as i64;
+            self.turnstile.idle(self.actor, hours * HOUR + minutes * MINUTE);
+            self.entropy.begin();
+            match self.dice.below(20) {
+                0..9 => self.backup(),
+                9..11 => self.forget(),
+                11..17 => self.prune(),
+                17..19 => self.check(),
+                _ => self.repair_index(),
+            }
+            self.door.forget_pending();
+        }
+    }
+
+    fn begin(&self, what: &str) -> (u64, u64) {
+        self.turnstile.begin(self.actor, what);
+        self.turnstile.evictions()
+    }
+
+    fn end<T>(&self, outcome: &Result<T, RepoError>) -> Fate {
+        let words = outcome.as_ref().err().map_or("ok".to_owned(), |error| format!("error: {error}"));
+        let fate = self.turnstile.end(self.actor, &words);
+        count(&self.tally.killed, u64::from(fate.killed));
+        fate
+    }
+
+    fn backup(&mut self) {
+        let evictions = self.begin("BACKUP");
+        let bytes = content(&mut self.dice);
+        let (parent, counter) = {
+            let mut model = held(self.model);
+            model.counter += 1;
+            let at = self.dice.below(model.kept.len() as u64 + 1) as usize;
+            (model.kept.values().nth(at).map(|kept| kept.stream.clone()), model.counter)
+        };
+        let outcome = self.stored(&bytes, parent.as_ref(), counter);
+        let fate = self.end(&outcome);
+        match outcome {
+            Ok(kept) => {
+                count(&self.tally.committed, 1);
+                held(self.model).kept.insert(kept.id, kept);
+            }
+            Err(error) => {
+                count(&self.tally.backups_failed, 1);
+                count(&self.tally.fenced, u64::from(matches!(error, RepoError::Fenced { .. })));
+                // Never silent, by one suspension or by several, for as long as makes a prune take a session for dead.
+                let undisturbed = !fate.killed
+                    && fate.faults == 0
+                    && fate.silence_ms < 30 * MINUTE
+                    && evictions.1 == 0
+                    && evictions.0 == self.turnstile.evictions().0;
+                assert!(!undisturbed, "a backup failed that nobody disturbed: {error}");
+            }
+        }
+    }
+
+    fn stored(
+        &mut self,
+        bytes: &[u8],
+        parent: Option<&dumpvault::vault::snapshot::Stream>,
+        counter: u64,
+    ) -> Result<Kept, RepoError> {
+        let mut session = small::begin(&self.repo)?;
+        let beats = if self.dice.one_in(3) { self.dice.below(5) } else { 0 };
+        let stored = small::store(&mut session, bytes, parent)?;
+        for _ in 0..beats {
+            // It does so every five minutes by itself, by a clock that nobody can set.
+            self.turnstile.idle(self.actor, 25 * MINUTE);
+            session.show_life()?;
+        }
+        let committed = small::commit(session, stored, counter)?;
+        Ok(Kept::new(&committed, bytes))
+    }
+
+    fn forget(&mut self) {
+        let victim = {
+            let mut model = held(self.model);
+            if model.kept.len() < 2 {
+                return;
+            }
+            let at = self.dice.below(model.kept.len() as u64) as usize;
+            let victim = *model.kept.keys().nth(at).unwrap();
+            model.kept.remove(&victim);
+            victim
+        };
+        self.begin("FORGET");
+        let outcome = self.repo.forget(&[victim]);
+        self.end(&outcome);
+    }
+
+    fn prune(&mut self) {
+        let grace = [0, 0, 3600, 86_400][self.dice.below(4) as usize];
+        let end_sessions = self.dice.one_in(6);
+        if end_sessions {
+            self.turnstile.evict(true);
+        }
+        self.begin(&format!("PRUNE, grace {grace} s{}", if end_sessions { ", ending sessions" } else { "" }));
+        let settings = PruneSettings {
+            grace: Duration::from_secs(grace),
+            end_sessions,
+            ..PruneSettings::new(self.turnstile.clock.now_ms())
+        };
+        let outcome = self.repo.prune(&settings, &Silent, &Cancel::new());
+        self.end(&outcome);
+        if end_sessions {
+            self.turnstile.evict(false);
+        }
+        match outcome {
+            Ok(report) => {
+                assert_eq!(report.lost_chunks, 0, "{report:?}");
+                count(&self.tally.deleted, report.packs_deleted);
+                count(&self.tally.rescued, report.chunks_rescued);
+                count(&self.tally.waited, report.waiting.iter().map(|plan| plan.sessions).sum());
+            }
+            Err(_) => count(&self.tally.prunes_failed, 1),
+        }
+        self.nothing_is_lost();
+    }
+
+    fn check(&mut self) {
+        self.begin("CHECK");
+        let outcome = small::check(&self.repo);
+        self.end(&outcome);
+        count(&self.tally.checks, 1);
+        if let Ok(report) = outcome {
+            // A backup that was suspended while a prune deleted what it had stored may name that in its index before it notices. Until
+            // the next prune nothing tells such a pack from one that somebody removed, and whose bytes were stored again.
+            // And one that was fenced at its last step may be cut off just when it takes its mark back: nobody was told that it is good.
+            let kept =
+                |object: &str| held(self.model).kept.keys().any(|id| object.ends_with(&id.to_string()));
+            let missing = |damage: &Damage| {
+                damage.what == "it is missing"
+                    && (damage.object.starts_with("packs/")
+                        || damage.object.starts_with("snapshots/") && !kept(&damage.object))
+            };
+            // What the hostile host has put is told, too.
+            let is_junk = |damage: &Damage| held(self.model).junk.contains(&damage.object);
+            let of_others = |hit: &Hit| held(self.model).kept.contains_key(&hit.id);
+            let harmless = !report.hits.iter().any(of_others)
+                && report.damage.iter().all(|damage| missing(damage) || is_junk(damage));
+            assert!(harmless, "a false alarm, or worse: {report:?}");
+        }
+    }
+
+    fn repair_index(&mut self) {
+        self.begin("REPAIR INDEX");
+        let outcome = self.repo.repair_index(self.turnstile.clock.now_ms(), &Silent, &Cancel::new());
+        self.end(&outcome);
+        self.nothing_is_lost();
+    }
+
+    /// Looks past the turnstile, while everybody stands still.
+    fn nothing_is_lost(&self) {
+        let cache = small::scratch();
+        let repo = small::open(self.turnstile.storage.clone(), cache.path()).unwrap();
+        let settings = CheckSettings::new(ReadData::Nothing, 0, 1);
+        let report = repo.check(settings, &Silent, &Cancel::new()).unwrap();
+        let model = held(self.model);
+        let hit: Vec<_> = report.hits.iter().filter(|hit| model.kept.contains_key(&hit.id)).collect();
+        assert!(hit.is_empty(), "something referenced was deleted: {hit:?}");
+    }
+}
+
+/// A host that was broken into.
+struct Hostile<'a> {
+    turnstile: &'a Arc<Turnstile>,
+    door: Door,
+    entropy: Arc<ActorEntropy>,
+    forger: Forger,
+    dice: Dice,
+    model: &'a Mutex<Model>,
+    tally: &'a Tally,
+}
+
+type Act<'a> = fn(&mut Hostile<'a>) -> Result<(), StorageError>;
+
+impl<'a> Hostile<'a> {
+    fn new(seed: u64, turnstile: &'a Arc<Turnstile>, model: &'a Mutex<Model>, tally: &'a Tally) -> Self {
+        let entropy = ActorEntropy::new(seed, HOSTILE);
+        // It came by its key at leisure.
+        let forger = Forger::with(&turnstile.storage, &hostile_credential(), entropy.clone());
+        let door = Door::new(turnstile, HOSTILE);
+        let dice = Dice(seed.wrapping_mul(31) ^ HOSTILE as u64);
+        Self { turnstile, door, entropy, forger, dice, model, tally }
+    }
+
+    fn live(&mut self) {
+        for _ in 0..HOSTILE_ACTS {
+            let hours = [0, 0, 1, 1, 7, 25, 50][self.dice.below(7) as usize];
+            self.turnstile.idle(HOSTILE, hours * HOUR + self.dice.below(40) as i64 * MINUTE);
+            self.entropy.begin();
+            self.forger.signs_badly = self.dice.one_in(6);
+            let acts: [(&str, Act<'a>); 7] = [
+                ("INDEX", Self::lying_index),
+                ("INDEX", Self::lying_index),
+                ("SNAPSHOT", Self::forged_snapshot),
+                ("MARK", Self::forged_mark),
+                ("SESSION", Self::forged_session),
+                ("PLAN", Self::forged_plan),
+                ("SLOT", Self::forged_slot),
+            ];
+            let (what, act) = acts[self.dice.below(7) as usize];
+            self.turnstile.begin(HOSTILE, &format!("HOSTILE {what}"));
+            let outcome = act(self);
+            let words = outcome.as_ref().err().map_or("ok".to_owned(), ToString::to_string);
+            self.turnstile.end(HOSTILE, &words);
+            count(&self.tally.hostile, u64::from(outcome.is_ok()));
+        }
+    }
+
+    fn put(&self, folder: &str, bytes: &[u8]) -> Result<String, StorageError> {
+        let key = key_of(folder, bytes);
+        self.door.put(&key, bytes)?;
+        Ok(key)
+    }
+
+    /// What is there, looked at past the turnstile.
+    fn packs(&self) -> Vec<IndexedPack> {
+        self.forger.packs(&self.turnstile.storage).unwrap()
+    }
+
+    /// Says that junk holds everything, that packs hold nothing, that they are of another size, or that what others said holds no more.
+    fn lying_index(&mut self) -> Result<(), StorageError> {
+        let packs = self.packs();
+        let index = match self.dice.below(4) {
+            0 => {
+                let kind =
+                    [BlockKind::Data, BlockKind::Recipe, BlockKind::Blinded][self.dice.below(3) as usize];
+                let table = table_of_all(&packs, kind);
+                let bytes = small::noise(self.dice.next(), table.end() as usize);
+                held(self.model).junk.insert(key_of("packs", &bytes));
+                let key = self.put("packs", &bytes)?;
+                let id: PackId = key[9..].parse().unwrap();
+                Index { packs: vec![IndexedPack { id, bytes: bytes.len() as u64, table }], replaces: vec![] }
+            }
+            1 => {
+                let nothing = |pack| IndexedPack { table: ChunkTable::default(), ..pack };
+                Index { packs: packs.into_iter().map(nothing).collect(), replaces: vec![] }
+            }
+            2 => {
+                let longer = |pack: IndexedPack| IndexedPack { bytes: pack.bytes + 1, ..pack };
+                Index { packs: packs.into_iter().map(longer).collect(), replaces: vec![] }
+            }
+            _ => {
+                let names = small::keys(&self.turnstile.storage, "index/");
+                let replaces = names.iter().map(|name| name["index/".len()..].parse().unwrap()).collect();
+                Index { packs: vec![], replaces }
+            }
+        };
+        self.put("index", &self.forger.index_of(&index)).map(|_| ())
+    }
+
+    /// Of its own series or another host's, with any counter and time, over streams of others or of nothing, committed or not.
+    fn forged_snapshot(&mut self) -> Result<(), StorageError> {
+        let mut stream = {
+            let model = held(self.model);
+            model.kept.values().next().map(|kept| kept.stream.clone())
+        };
+        if let Some(stream) = stream.as_mut().filter(|_| self.dice.one_in(2)) {
+            stream.root = dumpvault::base::id::NodeId::from_bytes([9; 32]);
+        }
+        let host = if self.dice.one_in(2) { "web" } else { "test" };
+        let days = self.dice.below(2000) as i64 - 1000;
+        let time_ms = self.turnstile.clock.now_ms() + days * 24 * HOUR;
+        let head = self.forger.head("app", host, time_ms, self.dice.below(2000));
+        let key = self.put("snapshots", &self.forger.snapshot(&head, stream.into_iter().collect()))?;
+        if self.dice.one_in(3) {
+            return Ok(());
+        }
+        self.put("marks", &self.forger.mark(MarkKind::Committed, &key, Some("app"))).map(|_| ())
+    }
+
+    /// Of a snapshot or pack that is there; some of them would take back what others said.
+    fn forged_mark(&mut self) -> Result<(), StorageError> {
+        let kinds = [
+            MarkKind::Damaged,
+            MarkKind::Cleared,
+            MarkKind::GivenUp,
+            MarkKind::Forgotten,
+            MarkKind::Verified,
+            MarkKind::Pinned,
+            MarkKind::Tags,
+            MarkKind::Other(200),
+        ];
+        let kind = kinds[self.dice.below(kinds.len() as u64) as usize];
+        let mut objects = small::keys(&self.turnstile.storage, "snapshots/");
+        let value = objects.iter().map(|key| key["snapshots/".len()..].to_owned()).collect::<Vec<_>>();
+        objects.extend(small::keys(&self.turnstile.storage, "packs/"));
+        let object = objects[self.dice.below(objects.len() as u64) as usize].clone();
+        let marks = small::keys(&self.turnstile.storage, "marks/");
+        let supersedes = marks.iter().map(|mark| mark["marks/".len()..].parse().unwrap()).collect();
+        let mark = Mark {
+            kind,
+            object,
+            time_ms: 0,
+            supersedes: if self.dice.one_in(2) { supersedes } else { vec![] },
+            value: Some(value.join("\n")),
+            host: String::new(),
+        };
+        self.put("marks", &self.forger.mark_of(&mark)).map(|_| ())
+    }
+
+    /// A session of its own, a prune's, or one of another host's, with a number beyond all.
+    fn forged_session(&mut self) -> Result<(), StorageError> {
+        let others = small::keys(&self.turnstile.storage, "sessions/");
+        let other = others.first().and_then(|key| key["sessions/".len()..].split('-').next()?.parse().ok());
+        let mut own = [0; SessionId::LEN];
+        self.entropy.fill(&mut own).unwrap();
+        let own = SessionId::from_bytes(own);
+        let kind = if self.dice.one_in(2) { SessionKind::Prune } else { SessionKind::Write };
+        let (id, number) = match other.filter(|_| self.dice.one_in(2)) {
+            Some(other) => (other, 1_000_000),
+            None => (own, 0),
+        };
+        let began = (number > 0).then(|| self.turnstile.clock.now_ms());
+        let (key, bytes) = self.forger.session(kind, id, number, began);
+        self.door.put(&key, &bytes).map(|_| ())
+    }
+
+    fn forged_plan(&mut self) -> Result<(), StorageError> {
+        let all = self.packs().into_iter().map(|pack| pack.id).collect();
+        self.put("gc", &self.forger.plan(all)).map(|_| ())
+    }
+
+    fn forged_slot(&mut self) -> Result<(), StorageError> {
+        let author = self.forger.keys.author().id();
+        let label = Label { text: "offsite".to_owned(), created_ms: 0, role: Role::Full, author };
+        let Forger { repo, keys, .. } = &self.forger;
+        let slot = Slot::seal(*repo, keys, &hostile_credential(), &label, self.entropy.as_ref()).unwrap();
+        let slot = if self.dice.one_in(2) { small::noise(self.dice.next(), 300) } else { slot };
+        self.put("keys", &slot).map(|_| ())
+    }
+}
+
+/// Whether the hostile host is asked for. Not by default as long as a restore believes a lying index object before a repair: seed 225.
+fn is_hostile_wanted() -> bool {
+    std::env::var_os("DUMPVAULT_SIM_HOSTILE").is_some()
+}
+
+/// In one seed of three: its acts, and what the others do about them, take time.
+fn has_hostile(seed: u64) -> bool {
+    is_hostile_wanted() && seed.is_multiple_of(3)
+}
+
+fn simulate(seed: u64, trace: bool, tally: &Tally) -> Result<(), String> {
+    let template = template();
+    let mut dice = Dice(seed);
+    let odds = Odds {
+        suspend: [60, 150, 400][dice.below(3) as usize],
+        kill: [300, 900, u64::MAX][dice.below(3) as usize],
+        fault: [300, 900, u64::MAX][dice.below(3) as usize],
+        sticky: [0, 5, 8][dice.below(3) as usize],
+    };
+    let begin = "2026-11-01T00:00:00Z".parse().unwrap();
+    let turnstile = Turnstile::new(dice.next(), ACTORS + usize::from(has_hostile(seed)), odds, begin, trace);
+    for (key, bytes) in &template.objects {
+        turnstile.storage.put(key, bytes).unwrap();
+    }
+    turnstile.clock.advance(72 * HOUR);
+    let kept = template.kept.iter().map(|kept| (kept.id, kept.clone())).collect();
+    let model = Mutex::new(Model { kept, counter: 3, junk: BTreeSet::new() });
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let actors: Vec<_> = (0..ACTORS)
+            .map(|actor| {
+                let (turnstile, model) = (&turnstile, &model);
+                scope.spawn(move || {
+                    turnstile.enter(actor);
+                    let lived = catch_unwind(AssertUnwindSafe(|| {
+                        Host::new(seed, actor, turnstile, model, tally).live()
+                    }));
+                    turnstile.leave(actor);
+                    lived.map_err(words)
+                })
+            })
+            .collect();
+        let hostile = has_hostile(seed).then(|| {
+            scope.spawn(|| {
+                turnstile.enter(HOSTILE);
+                let lived = catch_unwind(AssertUnwindSafe(|| {
+                    Hostile::new(seed, &turnstile, &model, tally).live();
+                }));
+                turnstile.leave(HOSTILE);
+                lived.map_err(words)
+            })
+        });
+        actors
+            .into_iter()
+            .filter_map(|actor| actor.join().unwrap().err())
+            .chain(hostile.and_then(|hostile| hostile.join().unwrap().err()))
+            .collect()
+    });
+    count(&tally.steps, turnstile.steps());
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        if failures.is_empty() {
+            quiet(&turnstile, &held(&model), has_hostile(seed));
+        }
+    }));
+    if trace {
+        eprintln!("{}", turnstile.trace());
+    }
+    match (failures.into_iter().next(), ended) {
+        (Some(failure), _) => Err(failure),
+        (None, ended) => ended.map_err(words),
+    }
+}
+
+/// Another host may have found something wrong while it looked.
+fn held(model: &Mutex<Model>) -> std::sync::MutexGuard<'_, Model> {
+    model.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn words(panic: Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+/// All are gone, and half an hour has passed.
+fn quiet(turnstile: &Turnstile, model: &Model, has_hostile: bool) {
+    turnstile.clock.advance(HOUR);
+    let cache = small::scratch();
+    let repo = small::open(turnstile.storage.clone(), cache.path()).unwrap();
+    let of_host = |host: &str| -> Vec<SnapshotId> {
+        let history = repo.history(&mut repo.catalog(&Silent).unwrap()).unwrap();
+        let all = history.snapshots.into_iter().filter(|summary| summary.head.host == host);
+        all.map(|summary| summary.id).collect()
+    };
+    let restore = |when: &str| {
+        for id in of_host("test") {
+            let restored = small::restore(&repo, &id);
+            let restored =
+                restored.unwrap_or_else(|error| panic!("{when}: listed, and not whole: {id}: {error}"));
+            assert!(
+                model.kept.get(&id).is_none_or(|kept| *kept.bytes == *restored),
+                "{when}: wrong bytes: {id}"
+            );
+        }
+        let listed = small::listed(&repo).unwrap();
+        let lost: Vec<_> = model.kept.keys().filter(|id| !listed.contains(id)).collect();
+        assert!(lost.is_empty(), "{when}: acknowledged and gone: {lost:?}");
+    };
+    for id in repo.give_up_missing(turnstile.clock.now_ms()).unwrap() {
+        assert!(!model.kept.contains_key(&id), "acknowledged and gone: {id}");
+    }
+    restore("before the last prune");
+    let settings = PruneSettings { grace: Duration::ZERO, ..PruneSettings::new(turnstile.clock.now_ms()) };
+    // A snapshot that an append author committed over nothing stops prunes until it is marked; all else of the hostile host does not.
+    let clock: &dyn dumpvault::base::clock::Clock = turnstile.clock.as_ref();
+    let marked =
+        dumpvault::engine::repair::repair_snapshots(&repo, clock, "test", 1, &Silent, &Cancel::new())
+            .unwrap();
+    let honest: Vec<_> = marked.marked.iter().filter(|id| model.kept.contains_key(id)).collect();
+    assert!(honest.is_empty(), "called damaged: {honest:?}");
+    let report = repo.prune(&settings, &Silent, &Cancel::new()).unwrap();
+    assert_eq!((report.lost_chunks, report.waiting.len()), (0, 0), "{report:?}");
+    restore("after the last prune");
+    // The owner finds out, and removes what the hostile host has put.
+    repo.forget(&of_host("web")).unwrap();
+    repo.forget_foreign().unwrap();
+    repo.give_up_missing(turnstile.clock.now_ms()).unwrap();
+    repo.repair_index(turnstile.clock.now_ms(), &Silent, &Cancel::new()).unwrap();
+    let report = repo.prune(&settings, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(report.lost_chunks, 0, "{report:?}");
+    restore("after what was hostile is gone");
+    let report = small::check(&repo).unwrap();
+    assert!(report.is_clean(), "after all: {report:?}");
+    // Lies about packs may keep a plan from being carried out: then its packs stay, which is no loss.
+    let left = small::keys(&turnstile.storage, "gc/");
+    assert!(has_hostile || left.is_empty(), "plans that nobody carries out: {left:?}");
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn whatever_the_order_of_steps_what_is_acknowledged_stays_whole() {
+    let tally = Tally::default();
+    if let Some(seed) = number("DUMPVAULT_SIM_SEED") {
+        return simulate(seed, true, &tally).unwrap();
+    }
+    let long = std::env::var_os("DUMPVAULT_TEST_LONG").is_some();
+    let seeds = number("DUMPVAULT_SIM_SEEDS").unwrap_or(if long { 100_000 } else { 2000 });
+    let first = number("DUMPVAULT_SIM_FIRST").unwrap_or(0);
+    let next = AtomicU64::new(first);
+    let failed = Mutex::new(Vec::new());
+    template();
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::SeqCst);
+                    if seed >= first + seeds || failed.lock().unwrap().len() >= 10 {
+                        break;
+                    }
+                    if let Err(why) = simulate(seed, false, &tally) {
+                        failed.lock().unwrap().push(format!("DUMPVAULT_SIM_SEED={seed}: {why}"));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    eprintln!(
+        "{seeds} seeds, {} steps: {} backups committed, {} failed ({} at their fence); {} packs deleted, {} chunks rescued, \
+         {} sessions waited for, {} prunes failed; {} checks; {} killed; {} hostile acts",
+        read(&tally.steps),
+        read(&tally.committed),
+        read(&tally.backups_failed),
+        read(&tally.fenced),
+        read(&tally.deleted),
+        read(&tally.rescued),
+        read(&tally.waited),
+        read(&tally.prunes_failed),
+        read(&tally.checks),
+        read(&tally.killed),
+        read(&tally.hostile),
+    );
+    assert!(failed.is_empty(), "{} seeds failed:\n{}", failed.len(), failed.join("\n"));
+    // What never happened was not tried.
+    for (what, counter) in [
+        ("committed", &tally.committed),
+        ("fenced", &tally.fenced),
+        ("deleted", &tally.deleted),
+        ("rescued", &tally.rescued),
+        ("waited", &tally.waited),
+        ("killed", &tally.killed),
+    ] {
+        assert!(read(counter) * 40 >= seeds || seeds < 200, "{what} only {} times", read(counter));
+    }
+}

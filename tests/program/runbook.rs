@@ -1,0 +1,96 @@
+//! The runbook in `docs/operations.md`, run as it stands there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[allow(dead_code)]
+use crate::support::cli::{Vault, exit, run};
+use crate::support::pg::Server;
+use std::path::Path;
+
+const SHOP: &str = "
+CREATE TABLE customers (id int PRIMARY KEY, name text);
+CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customers, what text);
+INSERT INTO customers SELECT i, md5(i::text) FROM generate_series(1, 20000) i;
+INSERT INTO orders SELECT i, i % 2000 + 1, 'order ' || i FROM generate_series(1, 9000) i;
+ALTER TABLE orders OWNER TO clerk;
+";
+
+struct World {
+    server: Server,
+    vault: Vault,
+}
+
+impl World {
+    /// A command of the program, with the server in its environment.
+    fn dumpvault(&self, args: &[&str]) {
+        let mut command = self.vault.command(args);
+        self.server.reached_by(&mut command, "postgres");
+        run(command, b"").expect(exit::OK);
+    }
+
+    /// The commands under a heading of the page, by a shell that stops at the first that fails.
+    fn follow(&self, heading: &str, cache: &Path) -> String {
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+        let (_, section) = page.split_once(&format!("### {heading}\n")).expect("the heading");
+        let (_, block) = section.split_once("```sh\n").expect("a block of commands");
+        let (commands, _) = block.split_once("```").unwrap();
+        let mut shell = self.vault.shell(&format!("set -e\n{commands}"));
+        let program = Path::new(env!("CARGO_BIN_EXE_dumpvault")).parent().unwrap();
+        self.server.reached_by(&mut shell, "postgres");
+        shell
+            .env("PATH", format!("{}:{}:/usr/bin:/bin", program.display(), self.server.bin().display()))
+            .env("XDG_CACHE_HOME", cache);
+        run(shell, b"").expect(exit::OK).text()
+    }
+}
+
+#[test]
+fn every_disaster_of_the_page_is_mended_by_its_commands() {
+    let mut world = World { server: Server::start(), vault: Vault::new() };
+    let cache = tempfile::tempdir().unwrap();
+    world.server.psql("postgres", "CREATE ROLE clerk LOGIN");
+    for database in ["app", "shop"] {
+        world.server.create(database);
+        world.server.psql(database, SHOP);
+    }
+    let original = world.server.dump_plain("app");
+    world.dumpvault(&["backup", "--pg-database", "app"]);
+    world.dumpvault(&["backup", "--pg-all", "--globals", "--name", "server"]);
+
+    world.server.psql("postgres", "DROP DATABASE app");
+    world.follow("The database is lost", cache.path());
+    assert_eq!(world.server.dump_plain("app"), original);
+
+    world.server.psql("app", "DROP TABLE orders");
+    world.dumpvault(&["backup", "--pg-database", "app"]);
+    let said = world.follow("A table was deleted, or emptied", cache.path());
+    assert!(said.contains("orders"), "{said}");
+    assert_eq!(world.server.dump_plain("app"), original);
+
+    // Another machine: no role, no database, no index.
+    world.server = Server::start();
+    let cache = tempfile::tempdir().unwrap();
+    world.follow("The server is lost", cache.path());
+    assert_eq!(world.server.dump_plain("app"), original);
+    assert_eq!(
+        world.server.psql(
+            "shop",
+            "SELECT count(*), min(tableowner) FROM orders, pg_tables WHERE tablename = 'orders'"
+        ),
+        "9000|clerk"
+    );
+
+    // A bit rots in the largest pack.
+    let packs = world.vault.objects().into_iter().filter(|key| key.starts_with("packs/"));
+    let pack = packs.map(|key| world.vault.repo().join(key));
+    let pack = pack.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let said = world.follow("The repository is damaged", cache.path());
+    for words in ["damaged, as listed", ", of public.", "the damage was met", "`app` verified"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
