@@ -66,7 +66,11 @@ impl Observer for Silent {
 
 /// A request to stop, shared by all threads of an operation. Set once, never cleared.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    own: Arc<AtomicBool>,
+    /// What this is a part of: stopped with it.
+    above: Option<Arc<Cancel>>,
+}
 
 impl Cancel {
     /// A request that nobody has made yet.
@@ -74,18 +78,39 @@ impl Cancel {
         Self::default()
     }
 
-    /// Asks everything that holds a clone to stop.
+    /// A request to stop a part: made by whoever stops the whole, or for the part alone.
+    pub fn child(&self) -> Self {
+        Self { own: Arc::default(), above: Some(Arc::new(self.clone())) }
+    }
+
+    /// Asks everything that holds a clone, or a child, to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.own.store(true, Ordering::SeqCst);
     }
 
     /// Whether somebody asked.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.own.load(Ordering::SeqCst) || self.above.as_ref().is_some_and(|above| above.is_cancelled())
     }
 
     /// The flag itself, for a signal handler.
     pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_stops_with_its_parent_and_not_the_other_way_round() {
+        let whole = Cancel::new();
+        let (one, other) = (whole.child(), whole.clone().child());
+        one.cancel();
+        assert!(one.child().is_cancelled() && one.is_cancelled());
+        assert!(!whole.is_cancelled() && !other.is_cancelled());
+        whole.cancel();
+        assert!(other.is_cancelled() && other.child().is_cancelled());
     }
 }

@@ -9,5 +9,7 @@ pub mod id;
 pub mod name;
 pub mod numbers;
 pub mod pattern;
+pub mod permits;
+pub mod run;
 pub mod secret;
 pub mod unfinished;

@@ -1,8 +1,7 @@
 //! A bound on the requests under way at the same time.
 
-use std::sync::{Condvar, Mutex, PoisonError};
-
 use super::{Listed, Put, Storage, StorageError};
+use crate::base::permits::{Permit, Permits};
 
 /// A storage that is asked for so many things at a time; who comes later waits for a place.
 ///
@@ -10,32 +9,17 @@ use super::{Listed, Put, Storage, StorageError};
 #[derive(Debug)]
 pub struct AtMost<S> {
     inner: S,
-    free: Mutex<usize>,
-    freed: Condvar,
+    permits: Permits,
 }
-
-/// A place that was taken; given back when dropped.
-struct Permit<'a, S>(&'a AtMost<S>);
 
 impl<S> AtMost<S> {
     /// Lets `requests` go at the same time; 0 counts as 1.
     pub fn new(inner: S, requests: usize) -> Self {
-        Self { inner, free: Mutex::new(requests.max(1)), freed: Condvar::new() }
+        Self { inner, permits: Permits::new(requests as u64) }
     }
 
-    fn permit(&self) -> Permit<'_, S> {
-        // A number is whole after any panic.
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = self.freed.wait_while(free, |free| *free == 0);
-        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
-        Permit(self)
-    }
-}
-
-impl<S> Drop for Permit<'_, S> {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
+    fn permit(&self) -> Permit {
+        self.permits.one()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Blocks fetched, opened, decompressed, and every id in them checked.
 
 use crate::base::id::PackId;
+use crate::base::permits::Permits;
 use crate::base::secret::SecretKey;
 use crate::content::codec::Decompressor;
 use crate::storage::{ErrorKind, StorageError};
@@ -12,7 +13,7 @@ use crate::vault::format::pack::{FRONT_BYTES, PackOpener};
 use crate::vault::objects::pack_key;
 use crate::vault::{RepoError, Repository};
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// So many blocks can be opened at a time without a core that waits.
 pub(super) fn open_at_once() -> usize {
@@ -40,42 +41,9 @@ pub struct BlockReader {
     /// Packs are brought into the cache whole before anything is read from them.
     whole: bool,
     warmed: Mutex<HashSet<PackId>>,
-    opening: Gate,
-}
-
-/// Lets so many threads pass as there are cores, and one more: of many that wait for a storage behind a wire, more would only take the
-/// caches and fresh memory from each other when they open what came.
-struct Gate {
-    passing: Mutex<usize>,
-    passed: Condvar,
-    width: usize,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self { passing: Mutex::default(), passed: Condvar::new(), width: open_at_once() }
-    }
-}
-
-impl Gate {
-    /// Waits until there is room. Tells how many were passing on arrival, too.
-    fn pass(&self) -> (usize, Pass<'_>) {
-        let passing = self.passing.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = *passing;
-        let passing = self.passed.wait_while(passing, |passing| *passing >= self.width);
-        *passing.unwrap_or_else(PoisonError::into_inner) += 1;
-        (found, Pass(self))
-    }
-}
-
-/// Given back when dropped.
-struct Pass<'a>(&'a Gate);
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        *self.0.passing.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.passed.notify_one();
-    }
+    /// Lets so many threads pass as there are cores, and one more: of many that wait for a storage behind a wire, more would only take the
+    /// caches and fresh memory from each other when they open what came.
+    opening: Permits,
 }
 
 /// Working memory of one thread that opens blocks.
@@ -95,7 +63,7 @@ impl BlockReader {
             openers: Mutex::default(),
             whole: false,
             warmed: Mutex::default(),
-            opening: Gate::default(),
+            opening: Permits::new(open_at_once() as u64),
         }
     }
 
@@ -187,8 +155,8 @@ impl BlockReader {
             None => self.opener_of(&pack.id, front)?,
         };
         let mut rest = rest;
-        let (opening, _pass) = self.opening.pass();
-        workspace.found_opening = Some(opening);
+        let pass = self.opening.one();
+        workspace.found_opening = usize::try_from(pass.found).ok();
         for (number, entry) in blocks.zip(entries) {
             let (own, later) = rest.split_at_mut_checked(entry.stored_bytes as usize).ok_or_else(|| {
                 RepoError::Damaged { object: object.clone(), source: FormatError::CutShort }
