@@ -56,6 +56,12 @@ pub trait Observer: Send + Sync {
     fn observe(&self, event: Event);
 }
 
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn observe(&self, event: Event) {
+        self.as_ref().observe(event);
+    }
+}
+
 /// An observer that looks away.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;

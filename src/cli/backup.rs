@@ -1,25 +1,16 @@
 //! `dumpvault backup`.
 
 mod jobs;
-mod origin;
-
-pub(super) use jobs::exec;
-pub(super) use origin::{clients, connection, surroundings};
 
 use super::args::BackupArgs;
-use super::exit::{Exit, backup_exit};
+use super::exit::Exit;
 use super::report::{CliError, hint_of};
 use super::{Context, render};
 use crate::base::fault::Fault as _;
-use crate::base::name::{NameKind, check_name, start_of};
 use crate::engine::OpError;
-use crate::engine::backup::{
-    BackupReport, BackupRequest, ParentChoice, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup,
-};
+use crate::engine::backup::{BackupReport, BackupsReport, Outcome, class_of, run_backups};
+use crate::engine::plan::plan_backup;
 use crate::engine::survey::{Seen, sizes};
-use crate::settings::{SourceConfig, fraction};
-use jobs::jobs;
-use origin::{describe, streams};
 use serde_json::json;
 use std::time::Duration;
 
@@ -28,121 +19,39 @@ pub(super) const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError> {
     // Everything that can be wrong with the arguments is told before anything is touched.
-    let jobs = jobs(context, args)?;
-    let calendar = context.app.config.calendar()?;
-    let time = args.time.as_deref().map(|text| parse_time(text, &calendar.zone)).transpose()?;
-    let parent = match &args.parent {
-        _ if args.no_parent => ParentChoice::None,
-        Some(name) => ParentChoice::Named(Box::new(context.whole_name(name)?)),
-        None => ParentChoice::Newest,
-    };
-    let read_amplification_max = read_amplification_max(context, args)?;
-    let host = args.host.clone().unwrap_or_else(|| context.app.host());
-    check_name(NameKind::Host, &host)?;
-    args.tag.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
+    let run = context.run();
+    let plan = plan_backup(&jobs::job(context, args)?, &context.app, &run)?;
     let repo = context.repository()?;
     sweep(context);
-    let mut outcomes = Vec::new();
-    let count = jobs.len();
-    for job in jobs {
-        let request = BackupRequest {
-            series: job.series.clone(),
-            host: host.clone(),
-            time,
-            tags: job.tags.clone(),
-            calendar: calendar.clone(),
-            level: job.level,
-            allow_empty: job.allow_empty,
-            workers: context.cores(),
-            parent: parent.clone(),
-            read_amplification_max,
-            suspect_below: job.suspect_below,
-            source: describe(&job.origin),
-        };
-        let series = job.series.clone();
-        let outcome = streams(context, job).and_then(|streams| {
-            backup(&repo, &context.clock, request, streams, &context.progress, &context.cancel)
-        });
-        if outcome.as_ref().is_err_and(OpError::is_cancelled) || context.cancel.is_cancelled() {
-            return outcome.map(|_| Exit::Interrupted).map_err(CliError::from);
-        }
-        match &outcome {
-            Ok(report) => context.say(&summary_line(report)),
-            // A single one's goes up as it is.
-            Err(error) if count > 1 => tell_failure(context, &series, error),
-            Err(_) => {}
-        }
-        outcomes.push((series, outcome));
-    }
-    conclude(context, outcomes)
-}
-
-fn read_amplification_max(context: &Context, args: &BackupArgs) -> Result<f64, CliError> {
-    let configured = context.app.config.max_read_amplification;
-    let max = args.max_read_amplification.or(configured).unwrap_or(READ_AMPLIFICATION_MAX);
-    if max.is_finite() && max >= 1.0 {
-        return Ok(max);
-    }
-    Err(CliError::usage("--max-read-amplification: a number from 1 on, such as 3"))
-}
-
-/// How short a dump may be, from the command line or else the configuration of the source or of all.
-fn suspect_below(
-    context: &Context,
-    args: &BackupArgs,
-    source: Option<&SourceConfig>,
-) -> Result<f64, CliError> {
-    if let Some(text) = &args.suspect_below {
-        return Ok(fraction(text, "--suspect-below")?);
-    }
-    let own = source.and_then(|source| source.suspect_below.as_ref());
-    let configured = own.or(context.app.config.suspect_below.as_ref());
-    Ok(configured.map_or(Ok(SUSPECT_BELOW), |text| fraction(&text.to_string(), "suspect_below"))?)
+    let count = plan.backups.len();
+    let report = run_backups(plan, &repo, &run, &mut |outcome| match &outcome.result {
+        Ok(report) if !context.cancel.is_cancelled() => context.say(&summary_line(report)),
+        // A single one's goes up as it is.
+        Err(error) if count > 1 && !error.is_cancelled() => tell_failure(context, &outcome.series, error),
+        _ => {}
+    });
+    conclude(context, report)
 }
 
 /// The exit code over all sources, and why those failed that did.
-fn conclude(
-    context: &Context,
-    mut outcomes: Vec<(String, Result<BackupReport, OpError>)>,
-) -> Result<Exit, CliError> {
-    if let [(_, outcome)] = outcomes.as_mut_slice()
-        && outcome.is_err()
-        && let Some((_, Err(error))) = outcomes.pop()
-    {
-        let exit = backup_exit(&error);
-        return Err(CliError::from(error).ends(exit));
-    }
-    if context.json {
-        let results: Vec<_> = outcomes.iter().map(|(series, outcome)| result_json(series, outcome)).collect();
-        let requests = context.app.requests().map(|requests| render::requests_json(&requests));
-        context.report(json!({"version": 1, "results": results, "requests": requests}));
-    }
-    Ok(exit_over(outcomes.iter().map(|(_, outcome)| outcome)))
-}
-
-/// What one source ends with among several: nothing stored at all is worse than a part.
-fn exit_over<'a>(outcomes: impl Iterator<Item = &'a Result<BackupReport, OpError>>) -> Exit {
-    let (mut is_stored, mut is_clean, mut is_turned_back) = (false, true, false);
-    let mut failures = Vec::new();
-    for outcome in outcomes {
-        match outcome {
-            Ok(report) => {
-                is_stored = true;
-                is_clean &= report.is_clean();
-                is_turned_back |= !report.turned_back.is_empty();
+fn conclude(context: &Context, mut report: BackupsReport) -> Result<Exit, CliError> {
+    let exit = report.class().map_or(Exit::Good, Exit::from);
+    if report.is_interrupted || report.outcomes.len() == 1 {
+        match report.outcomes.pop() {
+            Some(Outcome { result: Err(error), .. }) => {
+                let exit = class_of(&error).into();
+                return Err(CliError::from(error).ends(exit));
             }
-            Err(error) => failures.push(backup_exit(error)),
+            Some(_) if report.is_interrupted => return Ok(Exit::Interrupted),
+            last => report.outcomes.extend(last),
         }
     }
-    match failures.as_slice() {
-        _ if is_turned_back => Exit::Integrity,
-        [] if is_clean => Exit::Good,
-        [] => Exit::Partial,
-        _ if is_stored => Exit::Partial,
-        // Of one mind: a conflict, say, goes away by itself.
-        [first, others @ ..] if others.iter().all(|other| other == first) => *first,
-        _ => Exit::NothingDone,
+    if context.json {
+        let results = report.outcomes.iter().map(|outcome| result_json(&outcome.series, &outcome.result));
+        let requests = context.app.requests().map(|requests| render::requests_json(&requests));
+        context.report(json!({"version": 1, "results": results.collect::<Vec<_>>(), "requests": requests}));
     }
+    Ok(exit)
 }
 
 /// Tells at once why a source among several failed.
@@ -153,20 +62,9 @@ fn tell_failure(context: &Context, series: &str, error: &OpError) {
         hint: hint_of(error),
         code: Some(error.code()),
         kind: None,
-        exit: backup_exit(error),
+        exit: class_of(error).into(),
     };
     context.fail(&failed, false);
-}
-
-/// As names of snapshots have times; a day alone says too little of a dump.
-fn parse_time(text: &str, zone: &jiff::tz::TimeZone) -> Result<jiff::Timestamp, CliError> {
-    let time = start_of(text, zone).filter(|_| text.len() > 10);
-    time.ok_or_else(|| {
-        CliError::usage_hint(
-            format!("--time: invalid time `{text}`"),
-            "use 2026-11-01T03:00, 2026-11-01T03:00:00Z or 2026-11-01T03:00:00+01:00",
-        )
-    })
 }
 
 /// Removes temporary files that killed runs left in the repository's directory.

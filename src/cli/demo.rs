@@ -1,7 +1,7 @@
 //! `dumpvault demo`.
 
 use super::args::DemoArgs;
-use super::backup::clients;
+
 use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
         } else {
             let search_path = context.app.environment.path("PATH");
             DemoPlan::server(
-                &clients(context, Wrapper::default()),
+                &context.programs().clients(Wrapper::default()),
                 search_path.as_ref().map(|path| path.as_os_str()),
             )
         },

@@ -48,7 +48,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     add("this machine", Exit::NothingDone, doctor::cache(&root, context.app.cache_bytes()?, is_remote));
     let state = doctor::state(&context.app.environment.state_root(), context.app.environment.in_container());
     add("this machine", Exit::NothingDone, vec![state]);
-    let clients = super::backup::clients(context, Wrapper::default());
+    let clients = context.programs().clients(Wrapper::default());
     add("this machine", Exit::NothingDone, doctor::programs(&clients, &context.cancel));
     tell(context, &lines);
     let first = lines.iter().find(|line| line.finding.status == Status::Error);

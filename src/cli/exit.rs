@@ -2,8 +2,7 @@
 //!
 //! Every error says its class ([`Fault`]) in a `match` that names all variants of its type: a new kind of error without one does not compile.
 
-use crate::base::fault::{Class, Fault};
-use crate::engine::OpError;
+use crate::base::fault::Class;
 use std::process::ExitCode;
 
 /// How the process ends.
@@ -75,14 +74,6 @@ impl From<Class> for Exit {
             Class::WrongKey => Self::WrongKey,
             Class::Interrupted => Self::Interrupted,
         }
-    }
-}
-
-/// Of a backup: its server is a source, and no target.
-pub(super) fn backup_exit(error: &OpError) -> Exit {
-    match error.class() {
-        Class::Target => Exit::NothingDone,
-        class => class.into(),
     }
 }
 

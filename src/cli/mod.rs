@@ -21,6 +21,7 @@ mod repair;
 mod report;
 mod restore;
 mod said;
+mod servers;
 mod signals;
 mod style;
 mod table;
@@ -32,7 +33,9 @@ mod which;
 use crate::base::clock::SystemClock;
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::name::SnapshotName;
+use crate::base::run::{Room, Run};
 use crate::engine::app::{App, Overrides};
+use crate::engine::plan::Programs;
 use crate::settings::Environment;
 use crate::vault::crypto::Credential;
 use crate::vault::reader::ReadSettings;
@@ -47,6 +50,7 @@ use said::Said;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use table::Table;
 use tracing_subscriber::Layer;
@@ -118,10 +122,23 @@ struct Context {
     clock: SystemClock,
     json: bool,
     quiet: bool,
-    progress: Progress,
+    progress: Arc<Progress>,
+    /// The process's memory, which all jobs share.
+    room: Room,
 }
 
 impl Context {
+    /// What a job works with.
+    fn run(&self) -> Run {
+        let events = Arc::clone(&self.progress) as Arc<dyn Observer>;
+        Run::new(Arc::new(self.clock), events, self.cancel.clone(), self.room.clone())
+    }
+
+    /// What the configuration says of programs.
+    fn programs(&self) -> Programs<'_> {
+        Programs::of(&self.app)
+    }
+
     /// The key, from wherever it is given.
     fn credential(&self) -> Result<Credential, CliError> {
         let found = self.app.credential(&|| prompt::ask("passphrase of the repository: "))?;
@@ -322,7 +339,8 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said) -> Result<Exit, CliError> {
         clock: SystemClock,
         json: globals.json,
         quiet: globals.quiet,
-        progress: Progress::new(draw, std::io::stderr().is_terminal(), said.clone()),
+        progress: Arc::new(Progress::new(draw, std::io::stderr().is_terminal(), said.clone())),
+        room: Room::default(),
     };
     let outcome = dispatch(&context, cli.command);
     if let Some(requests) = context.app.requests() {

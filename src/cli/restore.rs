@@ -95,7 +95,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     }
     if args.command {
         let (program, rest) = args.program.split_first().ok_or_else(|| CliError::usage("no program"))?;
-        let around = super::backup::surroundings(context);
+        let around = context.programs().surroundings();
         let invocation = Invocation::new(program).args(rest).within(&around);
         let open = || open_sink(&invocation, SinkOutput::Inherit, limits.clone());
         let into = format!("`{}`", invocation.program());

@@ -1,10 +1,10 @@
 //! `dumpvault verify`, and what a restore tells of the rows that it counted.
 
 use super::args::VerifyArgs;
-use super::backup::{clients, connection, exec};
 use super::exit::Exit;
 use super::leftovers::{self, Consent};
 use super::report::{CliError, hint_of};
+use super::servers::{clients, connection};
 use super::{Context, doubts, render, which};
 use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
@@ -64,7 +64,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             // A scratch copy needs no disk of its own.
             no_tablespaces: true,
             scratch: true,
-            clients: clients(context, exec(context, &args.parts.exec)),
+            clients: clients(context, &args.parts.exec),
             maker: Some(leftovers::maker(context)),
             ..RestoreTarget::new(connection.clone(), scratch_name(context, &chosen, at), limits.clone())
         };

@@ -2,10 +2,12 @@
 
 mod guard;
 mod parent;
+mod run;
 mod structure;
 
 pub use parent::ParentChoice;
 pub(super) use parent::Parents;
+pub use run::{BackupsReport, Outcome, class_of, run_backups};
 
 use super::OpError;
 use crate::base::calendar::{Calendar, calendar_tags};
@@ -16,7 +18,8 @@ use crate::base::id::{AuthorId, SnapshotId};
 use crate::base::name::{NameKind, check_name};
 use crate::content::codec::Level;
 use crate::content::inspect::Kind;
-use crate::source::{Dump, SourceError};
+use crate::source::SourceError;
+pub use crate::source::{PlannedStream, StartedDump};
 use crate::vault::history::History;
 use crate::vault::session::SKEW_MAX;
 use crate::vault::snapshot::retention::good;
@@ -63,22 +66,6 @@ pub const READ_AMPLIFICATION_MAX: f64 = 3.0;
 
 /// [`BackupRequest::suspect_below`] where nobody says otherwise.
 pub const SUSPECT_BELOW: f64 = 0.5;
-
-/// A dump that was started.
-pub struct StartedDump {
-    /// Its bytes and its end.
-    pub dump: Box<dyn Dump>,
-    /// What is known of it: server version, client version.
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// A stream to back up: a name, and how to start it.
-pub struct PlannedStream<'a> {
-    /// Name, unique in the snapshot.
-    pub name: String,
-    /// Starts the dump.
-    pub start: Box<dyn FnOnce() -> Result<StartedDump, SourceError> + 'a>,
-}
 
 /// What a backup did.
 #[derive(Debug)]

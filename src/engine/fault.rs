@@ -80,9 +80,8 @@ impl Fault for OpError {
                 Some("do not exclude it, or restore the view alone over tables that are there ({bare})".to_owned())
             }
             Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
-            Self::StreamName { .. } => {
-                Some("leave it out (`{pg_exclude_database}`) and back it up by itself, without {globals}".to_owned())
-            }
+            Self::Job { next, .. } => return next.clone(),
+            Self::Config(error) => return error.next(),
             Self::Archive(_) | Self::Synthesis(_) | Self::File { .. } => None,
         };
         words.map(Next::new)
@@ -100,7 +99,8 @@ fn of(error: &OpError) -> (Class, &'static str) {
         OpError::File { .. } => (NothingDone, "file"),
         OpError::NoParts { .. } => (Usage, "no_parts"),
         OpError::NotByItself { .. } => (Usage, "not_by_itself"),
-        OpError::StreamName { .. } => (Usage, "stream_name"),
+        OpError::Job { .. } => (Usage, "usage"),
+        OpError::Config(error) => (error.class(), error.code()),
         OpError::Select(_) => (Usage, "nothing_selected"),
         OpError::SnapshotName(_) => (Usage, "snapshot_name"),
         OpError::Name(_) => (Usage, "bad_name"),

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod doctor;
 mod fault;
 pub mod forget;
+pub mod plan;
 pub mod repair;
 pub mod restore;
 pub mod survey;
@@ -19,6 +20,7 @@ pub mod tag;
 use crate::base::fault::Next;
 use crate::base::id::SnapshotId;
 use crate::base::name::{BadName, NameError};
+use crate::settings::ConfigError;
 use crate::source::SourceError;
 use crate::vault::RepoError;
 use crate::vault::snapshot::retention::Rule;
@@ -61,12 +63,17 @@ pub enum OpError {
         #[source]
         source: crate::content::inspect::ContentError,
     },
-    /// Two streams of a snapshot would bear the same name.
-    #[error("a database is called `{name}`, as the stream of the server's roles is")]
-    StreamName {
-        /// The name.
-        name: &'static str,
+    /// What was asked for makes no sense.
+    #[error("{message}")]
+    Job {
+        /// Why.
+        message: String,
+        /// What to do about it.
+        next: Option<Next>,
     },
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Parts were asked for of a stream that has none.
     #[error("no parts can be taken of the stream `{stream}`: it is {what}")]
     NoParts {
@@ -226,6 +233,16 @@ pub enum OpError {
         /// Something is.
         changed: bool,
     },
+}
+
+/// A source that could not be asked.
+impl From<SourceError> for OpError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Postgres(error) => Self::Database(error),
+            source => Self::Source { what: "source".to_owned(), source },
+        }
+    }
 }
 
 impl OpError {

@@ -2,11 +2,13 @@
 
 use super::pipe::{Tail, WATCH_INTERVAL, conditions, ready, widen};
 use super::process::{Invocation, Limits, Running, Standing, Stop};
-use super::{Dump, LastWords, Sink, SourceError};
+use super::{Dump, LastWords, PlannedStream, Sink, Source, SourceError, StartedDump};
 use crate::base::numbers::Proof;
+use crate::base::run::Run;
 use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ioctl_fionread};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::process::{ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
@@ -38,6 +40,33 @@ impl CommandSource {
     /// When it cannot be started, or stopping was asked for already.
     pub fn open(&self) -> Result<Box<dyn Dump>, SourceError> {
         Ok(Box::new(ProcessDump::start(&self.invocation, self.limits.clone())?))
+    }
+}
+
+/// A program whose standard output is to be backed up.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// What to run.
+    pub invocation: Invocation,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+}
+
+impl Source for Program {
+    fn describe(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("kind".to_owned(), "command".to_owned()),
+            ("program".to_owned(), self.invocation.program()),
+        ])
+    }
+
+    fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
+        let limits = Limits::new(run.cancel.clone()).with_timeout(self.timeout);
+        let start = Box::new(move || {
+            let dump = CommandSource::new(self.invocation, limits).open()?;
+            Ok(StartedDump { dump, attributes: BTreeMap::new() })
+        });
+        Ok(vec![PlannedStream { name: series.to_owned(), start }])
     }
 }
 

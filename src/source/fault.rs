@@ -9,6 +9,7 @@ impl Fault for SourceError {
         match self {
             Self::Postgres(error) => error.class(),
             Self::Cancelled { .. } => Class::Interrupted,
+            Self::StreamName { .. } => Class::Usage,
             Self::NotReadToEnd { .. } | Self::InputTimedOut { .. } => Class::NothingDone,
             Self::ProgramNotFound { .. }
             | Self::NoWorkingDirectory { .. }
@@ -27,6 +28,7 @@ impl Fault for SourceError {
         match self {
             Self::Postgres(error) => error.code(),
             Self::Cancelled { .. } => "cancelled",
+            Self::StreamName { .. } => "stream_name",
             Self::NotReadToEnd { .. } => "not_read_to_end",
             Self::InputTimedOut { .. } => "input_timed_out",
             Self::ProgramNotFound { .. } => "program_not_found",

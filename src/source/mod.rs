@@ -22,6 +22,8 @@ pub mod wrapper;
 pub mod sample;
 
 use crate::base::numbers::Proof;
+use crate::base::run::Run;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -37,6 +39,38 @@ pub trait Dump: Read + Send {
     /// # Errors
     /// When the dump did not end well: the bytes read are then not a dump.
     fn finish(self: Box<Self>) -> Result<Proof, SourceError>;
+}
+
+/// A dump that was started.
+pub struct StartedDump {
+    /// Its bytes and its end.
+    pub dump: Box<dyn Dump>,
+    /// What is known of it: server version, client version.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Starts a dump.
+pub type Start<'a> = Box<dyn FnOnce() -> Result<StartedDump, SourceError> + 'a>;
+
+/// A stream to back up: a name, and how to start it.
+pub struct PlannedStream<'a> {
+    /// Name, unique in the snapshot.
+    pub name: String,
+    /// Starts the dump.
+    pub start: Start<'a>,
+}
+
+/// Something that can be backed up: a database, a server, a program, a standard input. `docs/architecture.md` says how to add a kind.
+pub trait Source: Send {
+    /// What the snapshot says of it: its kind, its address. Arguments may hold secrets and stay out.
+    fn describe(&self) -> BTreeMap<String, String>;
+
+    /// Its streams, ready to be started one after the other. A server is asked which databases it has; `series` names the stream of what
+    /// has only one.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or what was chosen is not there.
+    fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError>;
 }
 
 /// A restore that is running: bytes to write, then an end to ask for.
@@ -173,6 +207,12 @@ pub enum SourceError {
         /// The end of its standard error.
         last_words: LastWords,
     },
+    /// Two streams of a snapshot would bear the same name.
+    #[error("a database is called `{name}`, as the stream of the server's roles is")]
+    StreamName {
+        /// The name.
+        name: &'static str,
+    },
     /// PostgreSQL's side of it.
     #[error(transparent)]
     Postgres(#[from] postgres::PostgresError),
@@ -210,6 +250,10 @@ impl SourceError {
                 self.failure().and_then(|failure| failure.hint(doing)).map(str::to_owned)
             }
             Self::Postgres(error) => error.hint(),
+            Self::StreamName { .. } => Some(
+                "leave it out (`{pg_exclude_database}`) and back it up by itself, without {globals}"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

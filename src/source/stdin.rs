@@ -1,13 +1,15 @@
 //! A stream that somebody else makes: a standard input, a file, a socket.
 
 use super::pipe::{WATCH_INTERVAL, ready};
-use super::{Dump, SourceError};
+use super::{Dump, PlannedStream, Source, SourceError, StartedDump};
 use crate::base::event::Cancel;
 use crate::base::numbers::Proof;
+use crate::base::run::Run;
 use rustix::event::PollFlags;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Reads the stream from `reader`.
@@ -26,6 +28,32 @@ pub fn open<'a>(reader: impl Read + Send + 'a) -> Box<dyn Dump + 'a> {
 pub fn open_fd(fd: OwnedFd, timeout: Option<Duration>, cancel: Cancel) -> Box<dyn Dump> {
     super::pipe::widen(&fd);
     Box::new(Watched { file: fd.into(), began: Instant::now(), timeout, stopped: None, cancel })
+}
+
+/// This process's standard input as a source.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StandardInput {
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+}
+
+impl Source for StandardInput {
+    fn describe(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("kind".to_owned(), "stdin".to_owned())])
+    }
+
+    fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
+        let cancel = run.cancel.clone();
+        let start = Box::new(move || {
+            let fd = io::stdin().as_fd().try_clone_to_owned().map_err(|source| SourceError::Io {
+                program: "standard input".to_owned(),
+                operation: "read from",
+                source,
+            })?;
+            Ok(StartedDump { dump: open_fd(fd, self.timeout, cancel), attributes: BTreeMap::new() })
+        });
+        Ok(vec![PlannedStream { name: series.to_owned(), start }])
+    }
 }
 
 struct Watched {

@@ -1,125 +1,97 @@
-//! What the command line and the configuration ask to back up.
+//! What the command line asks to back up.
 
-use super::origin::{Origin, ServerPlan, connection, surroundings, surroundings_of, words};
-use super::suspect_below;
-use crate::base::name::{NameKind, check_name, nearest};
-use crate::base::pattern::NamePattern;
+use crate::base::name::start_of;
 use crate::cli::Context;
-use crate::cli::args::{BackupArgs, DumpArgs, ExecArgs, ServerArgs};
+use crate::cli::args::{BackupArgs, DumpArgs};
 use crate::cli::report::CliError;
-use crate::content::codec::Level;
-use crate::engine::OpError;
-use crate::settings::{self, SourceConfig};
-use crate::source::postgres::{Connection, DatabaseChoice, DumpFilter};
-use crate::source::process::Invocation;
-use crate::source::surroundings::Surroundings;
-use crate::source::wrapper::Wrapper;
-use std::time::Duration;
+use crate::cli::servers::{exec, parts};
+use crate::engine::backup::ParentChoice;
+use crate::engine::plan::{BackupJob, ServerAt, Wanted};
+use crate::settings;
+use crate::source::postgres::DumpFilter;
 
-/// One source to back up as one snapshot.
-pub(super) struct Job {
-    pub series: String,
-    pub origin: Origin,
-    pub tags: Vec<String>,
-    pub level: Level,
-    pub allow_empty: bool,
-    pub suspect_below: f64,
-    pub timeout: Option<Duration>,
-    /// What its programs find around them.
-    pub surroundings: Surroundings,
+/// The job, once the arguments make sense together.
+pub(super) fn job(context: &Context, args: &BackupArgs) -> Result<BackupJob, CliError> {
+    let level = args.compression.as_deref().map(|text| settings::level(text, "--compression")).transpose()?;
+    let timeout = args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?;
+    let suspect_below = args.suspect_below.as_deref();
+    let suspect_below = suspect_below.map(|text| settings::fraction(text, "--suspect-below")).transpose()?;
+    let wanted = wanted(context, args)?;
+    let zone = context.app.config.calendar()?.zone;
+    let time = args.time.as_deref().map(|text| parse_time(text, &zone)).transpose()?;
+    let parent = match &args.parent {
+        _ if args.no_parent => ParentChoice::None,
+        Some(name) => ParentChoice::Named(Box::new(context.whole_name(name)?)),
+        None => ParentChoice::Newest,
+    };
+    Ok(BackupJob {
+        series: args.name.clone(),
+        tags: args.tag.clone(),
+        host: args.host.clone(),
+        time,
+        level,
+        timeout,
+        allow_empty: args.allow_empty,
+        suspect_below,
+        parent,
+        read_amplification_max: args.max_read_amplification,
+        exec: exec(&args.postgres.server.exec),
+        ..BackupJob::new(wanted)
+    })
 }
 
-pub(super) fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, CliError> {
-    let config = &context.app.config;
-    let level = args.compression.as_deref().map(|text| settings::level(text, "--compression")).transpose()?;
-    let default_level =
-        config.compression.as_deref().map(|text| settings::level(text, "compression")).transpose()?;
-    let default_share = suspect_below(context, args, None)?;
-    let timeout = args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?;
-    let job = |series: String, origin: Origin| Job {
-        series,
-        origin,
-        tags: args.tag.clone(),
-        level: level.or(default_level).unwrap_or(Level::DEFAULT),
-        allow_empty: args.allow_empty,
-        suspect_below: default_share,
-        timeout,
-        surroundings: surroundings(context),
-    };
+fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
     if !args.program.is_empty() && !args.command {
         return Err(CliError::usage("a program behind `--` goes with --command"));
     }
-    let named = || args.name.clone().unwrap_or_default();
     let dump = &args.postgres;
-    let other = args.stdin || args.command;
-    if other && (dump.filters() || dump.server.exec.exec.is_some()) {
+    if (args.stdin || args.command) && (dump.filters() || dump.server.exec.exec.is_some()) {
         return Err(CliError::usage(
             "--table, --schema, --exec and the like go with PostgreSQL sources; give the program its own options",
         ));
     }
-    let jobs = if args.stdin {
-        vec![job(named(), Origin::Stdin)]
-    } else if args.command {
-        let (program, rest) = args.program.split_first().ok_or_else(|| {
-            CliError::usage("--command needs a program behind `--`: --command -- pg_dump -Fc -Z0 app")
-        })?;
-        vec![job(named(), Origin::Command(Invocation::new(program).args(rest)))]
-    } else if dump.names_a_server() {
-        vec![server_job(context, args, job)?]
-    } else {
-        named_jobs(context, args, job)?
-    };
-    for job in &jobs {
-        check_name(NameKind::Series, &job.series)?;
+    if args.stdin {
+        return Ok(Wanted::StandardInput);
     }
-    Ok(jobs)
-}
-
-/// A server that the options describe, or an address beside them.
-fn server_job(
-    context: &Context,
-    args: &BackupArgs,
-    job: impl Fn(String, Origin) -> Job,
-) -> Result<Job, CliError> {
-    let dump = &args.postgres;
-    let server = match args.sources.as_slice() {
-        [] => connection(None, &dump.server)?,
-        [uri] if is_uri(uri) => Connection::from_uri(uri).map_err(OpError::from)?,
-        _ => {
-            return Err(CliError::usage(
-                "--pg-database, --pg-all and --globals go with one address, and with no named sources",
-            ));
-        }
-    };
-    let choice = DatabaseChoice {
-        all: dump.pg_all,
-        wanted: patterns(&dump.pg_database)?,
-        excluded: patterns(&dump.pg_exclude_database)?,
-    };
+    if args.command {
+        return match args.program.is_empty() {
+            true => Err(CliError::usage(
+                "--command needs a program behind `--`: --command -- pg_dump -Fc -Z0 app",
+            )),
+            false => Ok(Wanted::Program(args.program.clone())),
+        };
+    }
     let filter = filter(dump)?;
-    let exec = exec(context, &dump.server.exec);
-    if let (Some(database), false) = (choice.single(), dump.globals) {
-        let connection = server.with_database(&database);
-        let origin = Origin::Postgres { connection, filter, exec };
-        return Ok(job(args.name.clone().unwrap_or(database), origin));
+    if dump.names_a_server() {
+        let server = match args.sources.as_slice() {
+            [] => ServerAt::Parts(parts(None, &dump.server)),
+            [uri] if uri.contains("://") => ServerAt::Address(uri.clone()),
+            _ => {
+                return Err(CliError::usage(
+                    "--pg-database, --pg-all and --globals go with one address, and with no named sources",
+                ));
+            }
+        };
+        return Ok(Wanted::Postgres {
+            server,
+            databases: dump.pg_database.clone(),
+            all: dump.pg_all,
+            excluded: dump.pg_exclude_database.clone(),
+            globals: dump.globals,
+            filter,
+        });
     }
-    let series = args.name.clone().or_else(|| server.host()).unwrap_or_else(|| "postgres".to_owned());
-    let plan = ServerPlan { connection: server, choice, globals: dump.globals, filter, exec };
-    Ok(job(series, Origin::Server(plan)))
-}
-
-fn is_uri(source: &str) -> bool {
-    source.starts_with("postgres://") || source.starts_with("postgresql://")
-}
-
-/// Names without wildcards mean themselves, dots and all; quotes too, but for those around the whole.
-fn patterns(texts: &[String]) -> Result<Vec<NamePattern>, CliError> {
-    let is_quoted = |text: &str| text.len() > 2 && text.starts_with('"') && text.ends_with('"');
-    let each = texts.iter().map(|text| match text.contains(['*', '?']) || is_quoted(text) {
-        true => text.parse().map_err(|error| CliError::usage(format!("{error}"))),
-        false => Ok(NamePattern::exact(text)),
-    });
-    each.collect()
+    if args.name.is_some() && args.sources.len() > 1 {
+        return Err(CliError::usage("--name goes with one source only"));
+    }
+    let configured = args.sources.iter().find(|source| context.app.config.sources.contains_key(*source));
+    if let (Some(source), true) = (configured, dump.filters()) {
+        return Err(CliError::usage_hint(
+            format!("pg_dump options cannot be given for the configured source `{source}`"),
+            format!("set `tables`, `lock_wait_timeout` and so on in [source.{source}]"),
+        ));
+    }
+    Ok(Wanted::Named { sources: args.sources.clone(), filter })
 }
 
 fn filter(dump: &DumpArgs) -> Result<DumpFilter, CliError> {
@@ -135,164 +107,13 @@ fn filter(dump: &DumpArgs) -> Result<DumpFilter, CliError> {
     })
 }
 
-/// The command line's words, or else the configuration's for all.
-pub(in crate::cli) fn exec(context: &Context, args: &ExecArgs) -> Wrapper {
-    let config = &context.app.config;
-    let words = match (&args.exec, &config.exec) {
-        (Some(text), _) => words(text),
-        (None, Some(configured)) => configured.split(),
-        (None, None) => Vec::new(),
-    };
-    Wrapper::new(words).with_shell(config.exec_shell)
-}
-
-/// Sources by their names in the configuration, or by address.
-fn named_jobs(
-    context: &Context,
-    args: &BackupArgs,
-    job: impl Fn(String, Origin) -> Job,
-) -> Result<Vec<Job>, CliError> {
-    if args.sources.is_empty() {
-        return Err(CliError::Usage {
-            message: "no source given".to_owned(),
-            hint: Some(match context.app.config.sources.keys().next() {
-                Some(_) => {
-                    let known: Vec<&str> = context.app.config.sources.keys().map(String::as_str).collect();
-                    format!("name one of {}, a postgres:// address, or use --command", known.join(", "))
-                }
-                None => "name a postgres:// address, or use --command".to_owned(),
-            }),
-        });
-    }
-    if args.name.is_some() && args.sources.len() > 1 {
-        return Err(CliError::usage("--name goes with one source only"));
-    }
-    let mut jobs = Vec::new();
-    for source in &args.sources {
-        if is_uri(source) {
-            jobs.push(address_job(context, args, source, &job)?);
-            continue;
-        }
-        let settings = context.app.config.sources.get(source).ok_or_else(|| {
-            let known: Vec<&str> = context.app.config.sources.keys().map(String::as_str).collect();
-            let near = nearest(source, known.iter().copied());
-            let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-            let hint = match known.as_slice() {
-                [] => {
-                    format!("no sources are configured; add [source.{source}] or use --name with --command")
-                }
-                known => format!("{near}the configuration has: {}", known.join(", ")),
-            };
-            CliError::usage_hint(format!("unknown source `{source}`"), hint)
-        })?;
-        if args.postgres.filters() {
-            return Err(CliError::usage_hint(
-                format!("pg_dump options cannot be given for the configured source `{source}`"),
-                format!("set `tables`, `lock_wait_timeout` and so on in [source.{source}]"),
-            ));
-        }
-        let series = args.name.clone().or_else(|| settings.series.clone()).unwrap_or_else(|| source.clone());
-        let mut own = job(series, configured_origin(context, &args.postgres.server.exec, source, settings)?);
-        own.tags = settings.tags.iter().chain(&args.tag).cloned().collect();
-        own.allow_empty |= settings.allow_empty;
-        own.surroundings = surroundings_of(context, source, settings)?;
-        own.suspect_below = suspect_below(context, args, Some(settings))?;
-        let place = |key: &str| format!("source.{source}.{key}");
-        if let (Some(text), None) = (&settings.timeout, own.timeout) {
-            own.timeout = Some(settings::duration(text, &place("timeout"))?);
-        }
-        if let (Some(text), None) = (&settings.compression, &args.compression) {
-            own.level = settings::level(text, &place("compression"))?;
-        }
-        jobs.push(own);
-    }
-    Ok(jobs)
-}
-
-fn address_job(
-    context: &Context,
-    args: &BackupArgs,
-    uri: &str,
-    job: impl Fn(String, Origin) -> Job,
-) -> Result<Job, CliError> {
-    let connection = Connection::from_uri(uri).map_err(OpError::from)?;
-    let database = connection.database().map(str::to_owned);
-    let series = args.name.clone().or(database).or_else(|| context.app.environment.text("PGDATABASE"));
-    let series = series.ok_or_else(|| CliError::Usage {
-        message: "the address names no database".to_owned(),
-        hint: Some("name one, say --pg-all for all of the server's, or give the series a --name".to_owned()),
-    })?;
-    let (filter, exec) = (filter(&args.postgres)?, exec(context, &args.postgres.server.exec));
-    Ok(job(series, Origin::Postgres { connection, filter, exec }))
-}
-
-fn configured_origin(
-    context: &Context,
-    args: &ExecArgs,
-    name: &str,
-    settings: &SourceConfig,
-) -> Result<Origin, CliError> {
-    let wrong = |reason: &str| CliError::usage(format!("source.{name}: {reason}"));
-    let is_command = match settings.kind.as_deref() {
-        Some("command") => true,
-        Some("postgres") => false,
-        None => settings.command.is_some(),
-        Some(_) => return Err(wrong("`type` is `postgres` or `command`")),
-    };
-    if is_command {
-        let (program, rest) = settings
-            .command
-            .as_deref()
-            .unwrap_or_default()
-            .split_first()
-            .ok_or_else(|| wrong("`command` names no program"))?;
-        return Ok(Origin::Command(Invocation::new(program).args(rest)));
-    }
-    let exec = match (&args.exec, &settings.exec) {
-        (None, Some(own)) => Wrapper::new(own.split()),
-        _ => exec(context, args),
-    };
-    let exec = exec.with_shell(settings.exec_shell);
-    let lock_wait = settings.lock_wait_timeout.as_deref();
-    let place = format!("source.{name}.lock_wait_timeout");
-    let filter = DumpFilter {
-        tables: settings.tables.clone(),
-        exclude_tables: settings.exclude_tables.clone(),
-        schemas: settings.schemas.clone(),
-        exclude_schemas: settings.exclude_schemas.clone(),
-        exclude_table_data: settings.exclude_table_data.clone(),
-        schema_only: settings.schema_only,
-        lock_wait: lock_wait.map(|text| settings::duration(text, &place)).transpose()?,
-    };
-    let server = match &settings.uri {
-        Some(uri) => Connection::from_uri(uri).map_err(OpError::from)?,
-        None => {
-            let server = ServerArgs {
-                pg_host: settings.host.clone(),
-                pg_port: settings.port,
-                pg_user: settings.user.clone(),
-                exec: ExecArgs::default(),
-            };
-            connection(None, &server)?
-        }
-    };
-    if settings.all_databases || settings.globals || !settings.databases.is_empty() {
-        if settings.database.is_some() {
-            return Err(wrong("`database` goes with neither `databases`, `all_databases` nor `globals`"));
-        }
-        let choice = DatabaseChoice {
-            all: settings.all_databases,
-            wanted: patterns(&settings.databases)?,
-            excluded: patterns(&settings.exclude_databases)?,
-        };
-        let plan = ServerPlan { connection: server, choice, globals: settings.globals, filter, exec };
-        return Ok(Origin::Server(plan));
-    }
-    let connection = match (&settings.database, server.database()) {
-        (Some(database), _) => server.with_database(database),
-        (None, Some(_)) => server,
-        (None, None) if settings.uri.is_some() => server,
-        (None, None) => server.with_database(name),
-    };
-    Ok(Origin::Postgres { connection, filter, exec })
+/// As names of snapshots have times; a day alone says too little of a dump.
+fn parse_time(text: &str, zone: &jiff::tz::TimeZone) -> Result<jiff::Timestamp, CliError> {
+    let time = start_of(text, zone).filter(|_| text.len() > 10);
+    time.ok_or_else(|| {
+        CliError::usage_hint(
+            format!("--time: invalid time `{text}`"),
+            "use 2026-11-01T03:00, 2026-11-01T03:00:00Z or 2026-11-01T03:00:00+01:00",
+        )
+    })
 }

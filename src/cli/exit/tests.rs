@@ -1,10 +1,13 @@
 //! The table of exit codes, error by error. That no error is forgotten is the compiler's affair: no `match` has a catch-all.
 
 use super::*;
+use crate::base::fault::Fault as _;
 use crate::base::name::{NameKind, SnapshotName, check_name};
 use crate::cli::report::CliError;
 use crate::content::inspect::ContentError;
+use crate::engine::OpError;
 use crate::engine::app::AppError;
+use crate::engine::backup::class_of;
 use crate::engine::copy::Side;
 use crate::settings::ConfigError;
 use crate::source::LastWords;
@@ -171,7 +174,8 @@ fn of_operations() -> Vec<(OpError, u8)> {
         ),
         (OpError::File { path: "x".into(), source: io() }, 2),
         (OpError::NoParts { stream: stream.clone(), what: "x" }, 3),
-        (OpError::StreamName { name: "globals.sql" }, 3),
+        (OpError::from(SourceError::StreamName { name: "globals.sql" }), 3),
+        (OpError::Job { message: text("x"), next: None }, 3),
         (OpError::SnapshotName(parse("app~x")), 3),
         (OpError::Name(check_name(NameKind::Series, "--help").unwrap_err()), 3),
         (SelectionError::NoSnapshots.into(), 3),
@@ -242,8 +246,8 @@ fn a_server_is_a_source_to_a_backup_and_a_target_to_a_restore() {
     let problem = ConnectProblem::NotRunning;
     let down = || PostgresError::Connect { target: text("db1"), problem, client_text: LastWords::default() };
     assert_eq!(Exit::from(OpError::from(down()).class()), Exit::Target);
-    assert_eq!(backup_exit(&down().into()), Exit::NothingDone);
-    assert_eq!(backup_exit(&RepoError::Fenced { why: text("x") }.into()), Exit::Conflict);
+    assert_eq!(Exit::from(class_of(&down().into())), Exit::NothingDone);
+    assert_eq!(Exit::from(class_of(&RepoError::Fenced { why: text("x") }.into())), Exit::Conflict);
 }
 
 #[test]

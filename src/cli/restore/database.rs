@@ -6,10 +6,10 @@ use super::parts::Picked;
 use super::{Work, advice, done, swap};
 use crate::base::pattern::NamePattern;
 use crate::cli::args::{PartArgs, RestoreArgs};
-use crate::cli::backup::{clients, connection, exec};
 use crate::cli::exit::Exit;
 use crate::cli::leftovers::{self, Consent};
 use crate::cli::report::CliError;
+use crate::cli::servers::{clients, connection};
 use crate::cli::{Context, doubts, prompt, render};
 use crate::content::pg::DataKind;
 use crate::engine::OpError;
@@ -47,7 +47,7 @@ pub(super) fn target(
         no_tablespaces: args.no_tablespaces,
         terminate: args.terminate_connections,
         psql_commands: args.allow_psql_commands,
-        clients: clients(context, exec(context, &args.server.exec)),
+        clients: clients(context, &args.server.exec),
         maker: Some(leftovers::maker(context)),
         ..RestoreTarget::new(connection, database, limits.clone())
     })

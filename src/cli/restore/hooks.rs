@@ -54,7 +54,7 @@ fn run(which: &str, command: Option<&str>, work: &Work<'_>, database: &str) -> R
     let Some(command) = command else { return Ok(()) };
     let invocation = Invocation::new("sh")
         .args(["-c", command])
-        .within(&crate::cli::backup::surroundings(work.context))
+        .within(&work.context.programs().surroundings())
         .env("DUMPVAULT_DATABASE", database)
         .env("DUMPVAULT_SNAPSHOT", work.chosen.summary.id.to_string())
         .env("DUMPVAULT_SERIES", &work.chosen.summary.head.series);

@@ -5,9 +5,9 @@ use super::fill::fill;
 use super::{Work, done};
 use crate::base::clock::Clock;
 use crate::cli::args::{RestoreArgs, ServerArgs, SwapArgs};
-use crate::cli::backup::{clients, connection, exec};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
+use crate::cli::servers::{clients, connection};
 use crate::cli::{Context, prompt, render};
 use crate::engine::OpError;
 use crate::engine::restore::Expected;
@@ -134,7 +134,7 @@ pub(in crate::cli) fn swap_databases(context: &Context, args: &SwapArgs) -> Resu
         Some(uri) => Connection::from_uri(uri).map_err(OpError::from)?,
         None => connection(None, &args.server)?,
     };
-    let clients = clients(context, exec(context, &args.server.exec));
+    let clients = clients(context, &args.server.exec);
     let limits = Limits::new(context.cancel.clone());
     let named = |database: &str, other: &str| RestoreTarget {
         clients: clients.clone(),

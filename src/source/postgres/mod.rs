@@ -20,6 +20,7 @@ mod private;
 mod restore;
 mod role;
 mod sink;
+mod source;
 mod swap;
 mod triggers;
 
@@ -38,5 +39,6 @@ pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };
 pub use role::{ScratchAttempt, ScratchRole};
+pub use source::{Cluster, Database};
 pub use swap::{InTheWay, name_beside};
 pub use triggers::{BrokenKey, Triggers};

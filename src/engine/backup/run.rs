@@ -1,0 +1,86 @@
+//! Carrying out a plan of backups: one snapshot after another.
+
+use super::{BackupReport, backup};
+use crate::base::fault::{Class, Fault};
+use crate::base::run::Run;
+use crate::engine::OpError;
+use crate::engine::plan::{BackupPlan, PlannedBackup};
+use crate::vault::Repository;
+
+/// What one backup may hold open at most, in bytes: `docs/architecture.md` adds it up.
+const BYTES_OPEN: u64 = 256 << 20;
+
+/// What became of a source.
+pub struct Outcome {
+    /// The series that it was to be stored in.
+    pub series: String,
+    /// The snapshot, or why there is none.
+    pub result: Result<BackupReport, OpError>,
+}
+
+/// What became of all sources of a plan.
+#[derive(Default)]
+pub struct BackupsReport {
+    /// In the order of the plan. Those after one that was interrupted are missing.
+    pub outcomes: Vec<Outcome>,
+    /// Somebody asked to stop.
+    pub is_interrupted: bool,
+}
+
+impl BackupsReport {
+    /// What it comes to; `None` when all is well. Nothing stored at all is worse than a part.
+    pub fn class(&self) -> Option<Class> {
+        let reports = || self.outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
+        let failures: Vec<Class> =
+            self.outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err()).map(class_of).collect();
+        let is_stored = reports().next().is_some();
+        match failures.as_slice() {
+            _ if self.is_interrupted => Some(Class::Interrupted),
+            _ if reports().any(|report| !report.turned_back.is_empty()) => Some(Class::Integrity),
+            [] if reports().all(BackupReport::is_clean) => None,
+            _ if is_stored => Some(Class::Partial),
+            // Of one mind: a conflict, say, goes away by itself.
+            [first, others @ ..] if others.iter().all(|other| other == first) => Some(*first),
+            _ => Some(Class::NothingDone),
+        }
+    }
+}
+
+/// Of a backup that failed: its server is a source, and no target.
+pub fn class_of(error: &OpError) -> Class {
+    match error.class() {
+        Class::Target => Class::NothingDone,
+        class => class,
+    }
+}
+
+/// Makes one snapshot after another; `each` is told of each as it ends. One that fails does not stop the others.
+pub fn run_backups(
+    plan: BackupPlan,
+    repo: &Repository,
+    run: &Run,
+    each: &mut dyn FnMut(&Outcome),
+) -> BackupsReport {
+    let mut report = BackupsReport::default();
+    for planned in plan.backups {
+        let series = planned.request.series.clone();
+        let result = run_one(planned, repo, run);
+        report.is_interrupted =
+            run.cancel.is_cancelled() || result.as_ref().is_err_and(OpError::is_cancelled);
+        let outcome = Outcome { series, result };
+        each(&outcome);
+        report.outcomes.push(outcome);
+        if report.is_interrupted {
+            break;
+        }
+    }
+    report
+}
+
+fn run_one(planned: PlannedBackup, repo: &Repository, run: &Run) -> Result<BackupReport, OpError> {
+    let PlannedBackup { request, source } = planned;
+    // Before the source is started: a server does not hold its tables while others use the room.
+    let _room = run.room.take(BYTES_OPEN, &run.cancel).ok_or(crate::vault::RepoError::Cancelled)?;
+    let streams = source.streams(&request.series, run)?;
+    backup(repo, run.clock.as_ref(), request, streams, run.events.as_ref(), &run.cancel)
+}
