@@ -531,7 +531,9 @@ fn given_a_key_that_cannot_read_then_whole_chunks_are_found_and_that_is_said() {
         heard: Heard::default(),
     };
     let again = writer.back_up(&sample(2, 0));
-    assert_eq!((again.stats.bytes_new, again.stats.bytes_copied), (0, 0));
+    assert_eq!(again.stats.bytes_copied, 0);
+    // A last chunk that is so small has an id that nobody finds again.
+    assert!(again.stats.bytes_new < 16 << 10, "{:?}", again.stats);
     assert!(writer.heard.take().contains("only whole chunks are found again"));
 }
 
