@@ -5,6 +5,7 @@ mod bit_rot;
 mod crash_steps;
 mod damaged_packs;
 mod delta;
+mod engine;
 mod extents;
 mod format_hostile;
 mod fuzz_replay;
