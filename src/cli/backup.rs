@@ -9,8 +9,8 @@ use super::{Context, render};
 use crate::base::fault::Fault as _;
 use crate::engine::OpError;
 use crate::engine::backup::{BackupReport, BackupsReport, Outcome, class_of, run_backups};
+use crate::engine::listing::{Seen, sizes};
 use crate::engine::plan::plan_backup;
-use crate::engine::survey::{Seen, sizes};
 use serde_json::json;
 use std::time::Duration;
 

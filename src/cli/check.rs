@@ -7,7 +7,7 @@ use super::{Context, render};
 use crate::base::clock::Clock;
 use crate::engine::check::check;
 use crate::settings::{duration, part};
-use crate::vault::verify::{CheckReport, CheckSettings, Damage, Hit, ReadData, check_storage};
+use crate::vault::check::{CheckReport, CheckSettings, Damage, Hit, ReadData, check_storage};
 use serde_json::json;
 use std::time::Instant;
 

@@ -10,7 +10,7 @@ use crate::base::name::SeriesName;
 use crate::content::codec::Level;
 use crate::engine::app::{App, AppError, ToOverrides};
 use crate::engine::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
-use crate::engine::survey::sizes;
+use crate::engine::listing::sizes;
 use crate::settings::{self, CopyConfig};
 use crate::vault::reader::ReadSettings;
 use crate::vault::{RepoError, Repository};

@@ -14,7 +14,7 @@ use crate::base::event::{Event, Observer};
 use crate::base::name::SeriesName;
 use crate::engine::OpError;
 use crate::engine::backup::tags_of;
-use crate::engine::survey::{Closer, Seen, Sums, Survey, closer, sizes, stats as reckon, survey};
+use crate::engine::listing::{Closer, Listing, Seen, Sums, closer, sizes, stats as reckon, survey};
 use crate::settings;
 use crate::vault::history::History;
 use crate::vault::snapshot::selection::{check_series, newer};
@@ -31,7 +31,7 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
         .map(|text| settings::since(text, "--since", &calendar.zone, context.clock.now()))
         .transpose()?;
     let repo = context.repository()?;
-    let Survey { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
+    let Listing { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
     let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
     if let Some(series) = &series {
         check_series(&summaries, series).map_err(OpError::from)?;

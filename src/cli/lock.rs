@@ -6,7 +6,7 @@ use super::report::CliError;
 use super::{Context, render};
 use crate::base::clock::Clock;
 use crate::vault::Repository;
-use crate::vault::lock::ShortLock;
+use crate::vault::object_locks::ShortLock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Words and figures for people, objects for programs.
 
-use crate::engine::survey::{Seen, sizes};
+use crate::engine::listing::{Seen, sizes};
 use crate::storage::Requests;
 use crate::vault::snapshot::{Stream, Summary};
 use indicatif::HumanBytes;

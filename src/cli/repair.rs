@@ -7,7 +7,7 @@ use super::report::CliError;
 use super::{Context, render};
 use crate::base::clock::Clock;
 use crate::engine::repair::repair_snapshots;
-use crate::vault::verify::Damage;
+use crate::vault::check::Damage;
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, command: &RepairCommand) -> Result<Exit, CliError> {

@@ -5,8 +5,8 @@ use super::{Context, prompt, render};
 use crate::base::name::SnapshotName;
 use crate::engine::OpError;
 use crate::engine::backup::tags_of;
+use crate::engine::listing::Seen;
 use crate::engine::restore::{Chosen, check_stream, choose, choose_foreign, find_in};
-use crate::engine::survey::Seen;
 use crate::vault::Repository;
 
 /// The snapshot that a name stands for, its tags among all others.

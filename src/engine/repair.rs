@@ -5,8 +5,8 @@ use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Observer};
 use crate::base::id::SnapshotId;
 use crate::vault::Repository;
+use crate::vault::check::{CheckReport, CheckSettings, ReadData};
 use crate::vault::format::mark::MarkKind;
-use crate::vault::verify::{CheckReport, CheckSettings, ReadData};
 use std::collections::BTreeMap;
 
 /// What marking snapshots came to.

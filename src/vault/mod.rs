@@ -24,6 +24,7 @@
 
 pub mod authors;
 pub mod catalog;
+pub mod check;
 pub mod crypto;
 pub mod epochs;
 mod fault;
@@ -31,9 +32,9 @@ pub mod format;
 pub mod gc;
 pub mod history;
 pub mod keys;
-pub mod lock;
 mod meanwhile;
 pub mod memory;
+pub mod object_locks;
 mod objects;
 pub mod reader;
 mod repack;
@@ -42,7 +43,6 @@ pub mod rotation;
 pub mod session;
 pub mod snapshot;
 pub mod sync;
-pub mod verify;
 pub mod writer;
 
 pub use keys::{KeyRing, NewKey, SlotInfo, SlotLabel};

@@ -391,7 +391,7 @@ fn lying_columns(writer: &TestWriter) -> Vec<[Vec<u8>; 3]> {
 /// The check finds that many index objects that count for nothing, and no damage.
 fn foreign_indexes(folder: &std::path::Path, count: usize) {
     let report = opened(folder).check(
-        dumpvault::vault::verify::CheckSettings::new(dumpvault::vault::verify::ReadData::Nothing, 0, 2),
+        dumpvault::vault::check::CheckSettings::new(dumpvault::vault::check::ReadData::Nothing, 0, 2),
         &dumpvault::base::event::Silent,
         &dumpvault::base::event::Cancel::new(),
     );

@@ -7,11 +7,11 @@ use dumpvault::base::event::{Cancel, Event, Observer, Silent};
 use dumpvault::base::id::SnapshotId;
 use dumpvault::base::secret::OsEntropy;
 use dumpvault::storage::local::LocalStorage;
+use dumpvault::vault::check::{CheckSettings, ReadData};
 use dumpvault::vault::crypto::{Credential, KeyFile};
 use dumpvault::vault::gc::PruneSettings;
 use dumpvault::vault::reader::{Locator, ReadSettings};
 use dumpvault::vault::snapshot::Stream;
-use dumpvault::vault::verify::{CheckSettings, ReadData};
 use dumpvault::vault::{RepoError, Repository, Surroundings};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::path::Path;
@@ -67,7 +67,8 @@ where
     M: FnOnce(&mut TestWriter) -> Stream,
 {
     // A closure's type is called after the function that it stands in.
-    let name = std::any::type_name::<M>().rsplit("::").nth(1).unwrap();
+    let name = std::any::type_name::<M>();
+    let name = name.split_once("::").unwrap().1.rsplit_once("::").unwrap().0;
     if std::env::var_os(CONFINED).is_none() {
         let mut child = Command::new(std::env::current_exe().unwrap());
         let output = child.args([name, "--exact", "--nocapture"]).env(CONFINED, "1").output().unwrap();

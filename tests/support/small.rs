@@ -9,11 +9,11 @@ use dumpvault::base::secret::{Entropy, OsEntropy};
 use dumpvault::content::chunker::ChunkSizes;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::check::{CheckReport, CheckSettings, ReadData};
 use dumpvault::vault::crypto::{Credential, KeyFile};
 use dumpvault::vault::format::config::Config;
 use dumpvault::vault::reader::{Locator, ReadSettings};
 use dumpvault::vault::snapshot::{Proof, Stream, StreamFormat};
-use dumpvault::vault::verify::{CheckReport, CheckSettings, ReadData};
 use dumpvault::vault::writer::{
     BackupSession, Basis, CommitRequest, Committed, PipelineSettings, StoredStream,
 };

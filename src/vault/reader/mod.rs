@@ -10,23 +10,23 @@
 
 mod blocks;
 mod buffers;
+mod cost;
 mod fetch;
 mod locate;
 mod nodes;
 mod outline;
 mod plan;
 mod recipe;
-mod survey;
 mod turns;
 mod windows;
 
 pub(in crate::vault) use blocks::blinded_hash;
 pub use blocks::{BlockReader, Workspace};
+pub use cost::{BlockUse, ReadCost};
 pub(super) use fetch::{FetchedBlock, WantedBlock, fetch_blocks};
 pub use locate::Locator;
 pub use outline::Outline;
 pub use recipe::{Extent, RecipeWalker, Step};
-pub use survey::{BlockUse, Survey};
 pub use windows::Windows;
 
 use super::{RepoError, Repository};

@@ -3,10 +3,10 @@
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{IndexId, PackId};
 use crate::vault::catalog::{Catalog, Found};
+use crate::vault::check::Damage;
 use crate::vault::format::index::{Index, IndexedPack};
 use crate::vault::gc::INDEX_CHUNKS;
 use crate::vault::objects::{ObjectName, pack_key};
-use crate::vault::verify::Damage;
 use crate::vault::{RepoError, Repository};
 use std::collections::{HashMap, HashSet};
 

@@ -3,11 +3,11 @@
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{IndexId, PackId};
 use crate::vault::catalog::{Catalog, Found, PackRow};
+use crate::vault::check::{Damage, broken_blocks};
 use crate::vault::format::index::Index;
 use crate::vault::reader::{BlockReader, Workspace};
 use crate::vault::repack::Repacker;
 use crate::vault::sync::Presence;
-use crate::vault::verify::{Damage, broken_blocks};
 use crate::vault::{RepoError, Repository, pack_key};
 use std::collections::{HashMap, HashSet};
 

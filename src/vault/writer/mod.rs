@@ -25,7 +25,7 @@ use super::catalog::Catalog;
 use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack, PREFIX_BYTES};
 use super::format::session::SessionKind;
 use super::objects::ObjectName;
-use super::reader::{Survey, blinded_hash};
+use super::reader::{ReadCost, blinded_hash};
 use super::session::{SeenPlan, Session};
 use super::sync::{Presence, heed_plans};
 use super::{RepoError, Repository};
@@ -410,7 +410,7 @@ impl Sink {
     }
 
     /// Whether the chunk is known and not in a block of which the surveyed stream wants little else.
-    fn is_known_in(&mut self, chunk: &ChunkId, survey: &Survey) -> bool {
+    fn is_known_in(&mut self, chunk: &ChunkId, survey: &ReadCost) -> bool {
         match self.known.place(chunk.as_bytes(), BlockKind::Data) {
             None => false,
             Some(Place::Pending) => true,
