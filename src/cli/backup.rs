@@ -1,4 +1,4 @@
-//! `dumpvault backup`.
+//! `dumpvault backup`: how a job is run at a terminal, and what is shown of each snapshot.
 
 mod jobs;
 

@@ -1,4 +1,4 @@
-//! `dumpvault check`.
+//! `dumpvault check`: how damage is shown, and what a report says of packs that were not read.
 
 use super::args::CheckArgs;
 use super::exit::Exit;

@@ -1,4 +1,4 @@
-//! `dumpvault copy`.
+//! `dumpvault copy`: which destinations options and configuration mean, and how copies are shown.
 
 use super::args::CopyArgs;
 use super::exit::Exit;

@@ -1,4 +1,4 @@
-//! `dumpvault doctor`.
+//! `dumpvault doctor`: how findings are shown, and which exit code they come to.
 
 use super::exit::Exit;
 use super::report::CliError;

@@ -1,4 +1,4 @@
-//! `dumpvault forget`, `prune` and `tag`.
+//! `dumpvault forget`, `prune` and `tag`: how options become policies, and how decisions are shown.
 
 use super::args::{ForgetArgs, PruneArgs, RuleArgs, TagArgs};
 use super::exit::Exit;

@@ -1,4 +1,4 @@
-//! `dumpvault init` and `dumpvault key`.
+//! `dumpvault init` and `dumpvault key`: how new passphrases are asked for, and how slots are shown.
 
 mod authors;
 

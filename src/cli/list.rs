@@ -1,4 +1,4 @@
-//! `dumpvault snapshots`, `ls`, `show` and `stats`.
+//! `dumpvault snapshots`, `ls`, `show` and `stats`: which snapshots are shown, and how.
 
 use super::args::{NameArgs, SnapshotsArgs};
 use super::exit::Exit;

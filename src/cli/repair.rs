@@ -1,4 +1,4 @@
-//! `dumpvault repair`.
+//! `dumpvault repair`: how what was repaired, and what stays lost, is shown.
 
 use super::args::RepairCommand;
 use super::check::hits_json;

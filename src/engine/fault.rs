@@ -1,4 +1,4 @@
-//! Failures of operations, seen from outside.
+//! Class, code and next step of each failure of an operation.
 
 use super::OpError;
 use super::app::AppError;

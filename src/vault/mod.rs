@@ -10,7 +10,7 @@
 //! | `rotation` | a new key epoch for all authors but those revoked |
 //! | `objects` | how objects are fetched, checked against their names, and put |
 //! | `keys` | key slots: opening, adding, removing |
-//! | `lock` | how long nobody can delete what snapshots need |
+//! | `object_locks` | how long nobody can delete what snapshots need |
 //! | `sync` | how catalog and storage are brought together |
 //! | `history` | which snapshots are committed |
 //! | `writer/` | the backup pipeline and the commit |
@@ -19,7 +19,7 @@
 //! | `meanwhile` | what other processes did since something was looked up |
 //! | `gc/` | what is unreachable, and how it goes |
 //! | `repack` | chunks put together into new packs |
-//! | `verify/` | checking everything |
+//! | `check/` | checking everything |
 //! | `repair/` | what can be done about damage |
 
 pub mod authors;

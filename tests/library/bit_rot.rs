@@ -2,7 +2,7 @@
 //! everything says so, and a restore gives the right bytes or an error.
 //!
 //! One bit of every byte is tried, with `DUMPVAULT_TEST_LONG` every bit, in a repository whose packs have little padding; and 1,000 bits
-//! (2,000) of each kind of larger object, chosen by a fixed seed. `tests/cli_damage.rs` looks at the same from outside: which object is named, and with what status the program ends.
+//! (2,000) of each kind of larger object, chosen by a fixed seed. `tests/program/cli_damage.rs` looks at the same from outside: which object is named, and with what status the program ends.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
 
