@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
         let host = context.app.host();
         let report = check(&repo, &context.clock, &host, settings, &context.progress, &context.cancel)?;
         // Of a damaged repository it cannot be told what is needed.
-        if report.is_clean() && repo.locks() {
+        if report.is_clean() && repo.object_locks().locks() {
             short_locks = super::lock::check(context, &repo)?;
         }
         report

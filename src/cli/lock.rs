@@ -18,7 +18,7 @@ pub(super) fn run(context: &Context, args: &LockArgs) -> Result<Exit, CliError> 
     let zone = context.app.config.calendar()?.zone;
     let repo = context.repository()?;
     let now_ms = context.clock.now().as_millisecond();
-    let extended = repo.extend_all_locks(now_ms, &context.progress, &context.cancel)?;
+    let extended = repo.object_locks().extend_all_locks(now_ms, &context.progress, &context.cancel)?;
     let until = Timestamp::try_from(extended.until).unwrap_or(Timestamp::MAX);
     if context.json {
         let object = json!({"version": 1, "objects": extended.objects, "until": until.to_string()});
@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, args: &LockArgs) -> Result<Exit, CliError> 
 /// Looks at the locks and says which end too soon. Nothing, where nothing is to be locked.
 pub(super) fn check(context: &Context, repo: &Repository) -> Result<Vec<ShortLock>, CliError> {
     let now_ms = context.clock.now().as_millisecond();
-    let (short, objects) = repo.short_locks(now_ms, &context.progress, &context.cancel)?;
+    let (short, objects) = repo.object_locks().short_locks(now_ms, &context.progress, &context.cancel)?;
     if short.is_empty() {
         return Ok(short);
     }

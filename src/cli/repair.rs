@@ -36,7 +36,7 @@ fn damage_json(damage: &[Damage]) -> Vec<Value> {
 fn index(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository_uncached()?;
     let now_ms = context.clock.now().as_millisecond();
-    let repair = repo.repair_index(now_ms, &context.progress, &context.cancel)?;
+    let repair = repo.repairer().repair_index(now_ms, &context.progress, &context.cancel)?;
     let is_whole = repair.unexplained.is_empty() && repair.missing.is_empty();
     if context.json {
         let object = json!({
@@ -69,7 +69,7 @@ fn packs(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository_uncached()?;
     let now_ms = context.clock.now().as_millisecond();
     let host = context.app.host();
-    let repair = repo.repair_packs(&host, now_ms, &context.progress, &context.cancel)?;
+    let repair = repo.repairer().repair_packs(&host, now_ms, &context.progress, &context.cancel)?;
     let is_whole = repair.is_whole();
     if context.json {
         let set_aside: Vec<Value> = repair

@@ -22,7 +22,7 @@ pub fn check(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<CheckReport, OpError> {
-    let mut report = repo.check(settings, observer, cancel)?;
+    let mut report = repo.checker().check(settings, observer, cancel)?;
     name_tables(repo, &mut report.hits, observer)?;
     if settings.read == ReadData::Nothing {
         return Ok(report);

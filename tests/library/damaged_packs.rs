@@ -86,7 +86,7 @@ impl Vault {
     }
 
     fn repair_packs(&self) -> dumpvault::vault::repair::PacksRepair {
-        self.repo.repair_packs("test", self.clock.now_ms(), &Silent, &Cancel::new()).unwrap()
+        self.repo.repairer().repair_packs("test", self.clock.now_ms(), &Silent, &Cancel::new()).unwrap()
     }
 }
 

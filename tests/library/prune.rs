@@ -117,7 +117,7 @@ impl Vault {
     fn assert_whole(&self, repo: &Repository) {
         self.assert_restores(repo);
         let check = CheckSettings::new(ReadData::All, 0, 1);
-        let report = repo.check(check, &Silent, &Cancel::new()).unwrap();
+        let report = repo.checker().check(check, &Silent, &Cancel::new()).unwrap();
         assert!(report.is_clean(), "{report:?}");
     }
 
@@ -868,7 +868,7 @@ fn given_a_prune_in_the_middle_of_a_check_then_what_it_deletes_is_no_damage() {
         let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
         let (repo, _cache) = vault.reopened(Arc::clone(&storage));
         let settings = CheckSettings::new(ReadData::All, 0, 2);
-        let report = repo.check(settings, &Silent, &Cancel::new()).unwrap();
+        let report = repo.checker().check(settings, &Silent, &Cancel::new()).unwrap();
         assert!(storage.moment.lock().unwrap().is_none(), "{at}: the prune has run");
         assert!(report.is_clean() && report.quarantined.is_empty(), "{at}: {report:?}");
         assert!(vault.keys("packs/").len() <= before);
@@ -884,9 +884,9 @@ fn given_a_prune_under_way_then_repairs_wait_and_the_other_way_round() {
     let act = {
         let repo = vault.repo.clone();
         move || {
-            let busy = repo.repair_index(now_ms, &Silent, &Cancel::new());
+            let busy = repo.repairer().repair_index(now_ms, &Silent, &Cancel::new());
             assert!(matches!(busy, Err(RepoError::Busy { .. })), "{busy:?}");
-            let busy = repo.repair_packs("test", now_ms, &Silent, &Cancel::new());
+            let busy = repo.repairer().repair_packs("test", now_ms, &Silent, &Cancel::new());
             assert!(matches!(busy, Err(RepoError::Busy { .. })), "{busy:?}");
         }
     };
@@ -895,7 +895,7 @@ fn given_a_prune_under_way_then_repairs_wait_and_the_other_way_round() {
     let (repo, _cache) = vault.reopened(Arc::clone(&storage));
     prune_with(&repo, &clock.settings()).unwrap();
     assert!(storage.moment.lock().unwrap().is_none());
-    vault.repo.repair_index(now_ms, &Silent, &Cancel::new()).unwrap();
+    vault.repo.repairer().repair_index(now_ms, &Silent, &Cancel::new()).unwrap();
     vault.assert_whole(&vault.repo);
 }
 
@@ -1037,7 +1037,7 @@ fn given_an_index_that_says_packs_hold_nothing_then_their_own_tables_decide_and_
         let named = reports[0].warnings.iter().any(|warning| warning.contains(&format!("index/{lie}")));
         assert!(named, "{:?}", reports[0].warnings);
         vault.assert_restores(&vault.repo);
-        vault.repo.repair_index(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
+        vault.repo.repairer().repair_index(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
         let (fresh, _cache) = vault.reopened(storage);
         let report = prune_with(&fresh, &clock.settings()).unwrap();
         assert!(!report.warnings.iter().any(|warning| warning.contains("index/")), "{:?}", report.warnings);
@@ -1269,7 +1269,7 @@ fn given_junk_and_lies_then_the_locks_of_what_snapshots_need_are_prolonged_and_n
         }
         let locking = Arc::new(Locking { inner: storage.clone(), extended: Mutex::default() });
         let (repo, _cache) = vault.reopened(Arc::clone(&locking));
-        repo.extend_all_locks(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
+        repo.object_locks().extend_all_locks(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
         let extended = locking.extended.lock().unwrap();
         assert!(packs.iter().all(|pack| extended.contains(pack)), "denied: {denied}: {extended:?}");
         let prolonged = junk.iter().any(|pack| extended.contains(&pack_key(pack)));

@@ -131,7 +131,8 @@ fn care(repository: &Path, key: &Path, cache: &Path, was: Option<Vec<u8>>) {
         ..PruneSettings::new(jiff::Timestamp::now().as_millisecond())
     };
     let prune = || repo.prune(&settings, &Silent, &Cancel::new());
-    let check = || repo.check(CheckSettings::new(ReadData::All, 0, 2), &Silent, &Cancel::new()).unwrap();
+    let check =
+        || repo.checker().check(CheckSettings::new(ReadData::All, 0, 2), &Silent, &Cancel::new()).unwrap();
     check();
     match (prune(), &was) {
         (Ok(_), Some(bytes)) => {

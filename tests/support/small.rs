@@ -163,7 +163,7 @@ pub fn restore(repo: &Repository, id: &SnapshotId) -> Result<Vec<u8>, RepoError>
 
 /// Reads everything.
 pub fn check(repo: &Repository) -> Result<CheckReport, RepoError> {
-    repo.check(CheckSettings::new(ReadData::All, 0, 1), &Silent, &Cancel::new())
+    repo.checker().check(CheckSettings::new(ReadData::All, 0, 1), &Silent, &Cancel::new())
 }
 
 /// A clock that stands until it is moved.

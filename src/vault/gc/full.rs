@@ -57,7 +57,7 @@ impl Repository {
             let id = weight.pack.id;
             let put = survey.listed.get(&id).map(|(_, put)| *put);
             let age = put.and_then(|put| now.duration_since(put).ok()).unwrap_or(Duration::ZERO);
-            if age >= settings.grace && self.last_lock_end(&[id])?.is_none() {
+            if age >= settings.grace && self.object_locks().last_lock_end(&[id])?.is_none() {
                 dead.push((weight.pack.bytes, id));
             }
         }

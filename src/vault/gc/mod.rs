@@ -512,7 +512,7 @@ impl Repository {
             match waiting(plan, survey, settings.grace, survey.now) {
                 Some(waiting) => report.waiting.push(waiting),
                 // What is deleted under a lock stays, and costs what it did: not before all of them can go.
-                None => match self.last_lock_end(&plan.plan.packs)? {
+                None => match self.object_locks().last_lock_end(&plan.plan.packs)? {
                     None => due.push(plan.id),
                     locked_until => report.waiting.push(WaitingPlan {
                         plan: plan.id,

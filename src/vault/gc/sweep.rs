@@ -231,7 +231,7 @@ impl Repository {
         said: IndexedPack,
         report: &mut PruneReport,
     ) -> Result<Option<IndexedPack>, RepoError> {
-        if self.was_opened(&said.id) {
+        if self.checker().was_opened(&said.id) {
             return Ok(Some(said));
         }
         let bytes = survey.listed.get(&said.id).map_or(said.bytes, |(bytes, _)| *bytes);

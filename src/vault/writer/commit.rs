@@ -294,11 +294,11 @@ impl BackupSession {
 
     /// Prolongs the locks of all that the snapshot will rely on.
     fn extend_locks(&mut self) -> Result<(), RepoError> {
-        if !self.repo.locks() {
+        if !self.repo.object_locks().locks() {
             return Ok(());
         }
         let relied = self.sink.known.relied_on();
-        self.repo.extend_locks(self.sink.known.catalog(), relied)
+        self.repo.object_locks().extend_locks(self.sink.known.catalog(), relied)
     }
 
     /// Refuses to go on when a prune may have deleted something that this backup relies on. The session tells: whoever deletes ends it
