@@ -261,7 +261,7 @@ impl Year {
             if buffer == bytes { Ok(()) } else { Err(io::Error::other("the restored bytes differ")) }
         };
         let settings = ReadSettings::local(2);
-        let stats = self.repo.read_stream(
+        let stats = self.repo.reader().read_stream(
             &self.locator()?,
             stream,
             settings,

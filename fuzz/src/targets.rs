@@ -416,7 +416,8 @@ pub fn round_trip(input: &[u8]) {
         let (catalog, _, presence) = repo.synced(&Silent).expect("nothing fails here");
         let level = dumpvault::content::codec::Level::DEFAULT;
         let settings = PipelineSettings { level, read_back: true, workers: 1 };
-        let mut session = repo.begin_backup(catalog, presence, settings).expect("nothing fails here");
+        let mut session =
+            repo.writer().begin_backup(catalog, presence, settings).expect("nothing fails here");
         let basis = match &parent {
             None => Basis::Chunks,
             Some(stream) => {
@@ -456,7 +457,8 @@ pub fn round_trip(input: &[u8]) {
             Ok(())
         };
         let read = ReadSettings { workers: 1, ..ReadSettings::local(1) };
-        repo.read_stream(&locator, &stream, read, &Silent, &Cancel::new(), &mut write)
+        repo.reader()
+            .read_stream(&locator, &stream, read, &Silent, &Cancel::new(), &mut write)
             .expect("it comes back");
         assert!(out == *dump, "other bytes came back");
         parent = Some(stream);

@@ -488,7 +488,7 @@ impl Copier<'_> {
             taken.map_err(|_| std::io::Error::other("the destination takes no more"))
         };
         let settings = self.request.read;
-        self.from.read_stream(locator, stream, settings, &Silent, self.cancel, &mut hand_over)?;
+        self.from.reader().read_stream(locator, stream, settings, &Silent, self.cancel, &mut hand_over)?;
         // Safe to ignore because a destination that does not listen any more has an error to tell.
         let _ = pieces.send(None);
         Ok(())

@@ -129,8 +129,11 @@ impl World {
             Ok(())
         };
         let cancel = Cancel::new();
-        let stats =
-            self.repo.read_stream(&self.locator(), stream, settings, &Silent, &cancel, &mut write).unwrap();
+        let stats = self
+            .repo
+            .reader()
+            .read_stream(&self.locator(), stream, settings, &Silent, &cancel, &mut write)
+            .unwrap();
         (out, stats)
     }
 
@@ -141,7 +144,7 @@ impl World {
             Ok(())
         };
         let (settings, cancel) = (ReadSettings::local(2), Cancel::new());
-        self.repo.read_range(&self.locator(), stream, range, settings, &cancel, &mut write).unwrap();
+        self.repo.reader().read_range(&self.locator(), stream, range, settings, &cancel, &mut write).unwrap();
         out
     }
 

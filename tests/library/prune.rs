@@ -62,7 +62,7 @@ impl Vault {
 
     fn begin(&self) -> BackupSession {
         let (catalog, _, presence) = self.repo.synced(&Silent).unwrap();
-        self.repo.begin_backup(catalog, presence, settings()).unwrap()
+        self.repo.writer().begin_backup(catalog, presence, settings()).unwrap()
     }
 
     fn store_and_commit(
@@ -136,7 +136,7 @@ impl Vault {
                 Ok(())
             };
             let (stream, read) = (&committed.body.streams[0], ReadSettings::local(1));
-            repo.read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut write).unwrap();
+            repo.reader().read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut write).unwrap();
             assert!(out == *bytes, "snapshot {id} came back otherwise");
         }
     }
@@ -380,7 +380,7 @@ fn given_a_backup_that_was_killed_days_ago_then_what_it_left_and_what_came_later
     let dying = Faulty::new(storage, 0);
     let (repo, _cache) = vault.reopened(dying.clone());
     let (catalog, _, presence) = repo.synced(&Silent).unwrap();
-    let session = repo.begin_backup(catalog, presence, settings()).unwrap();
+    let session = repo.writer().begin_backup(catalog, presence, settings()).unwrap();
     dying.stop_after(dying.mutations());
     drop(session);
     assert_eq!(vault.keys("sessions/").len(), 1, "nobody could clear up");
@@ -745,7 +745,7 @@ fn given_a_prune_between_any_two_steps_of_a_backup_then_it_is_whole_or_not_there
 
 fn backup_of(vault: &mut Vault, bytes: &[u8]) -> Result<SnapshotId, RepoError> {
     let (catalog, _, presence) = vault.repo.synced(&Silent)?;
-    let session = vault.repo.begin_backup(catalog, presence, settings())?;
+    let session = vault.repo.writer().begin_backup(catalog, presence, settings())?;
     vault.store_and_commit(session, bytes)
 }
 
@@ -1167,7 +1167,7 @@ fn given_a_chunk_that_is_in_no_pack_then_nothing_is_deleted_until_its_snapshot_i
     // A chunk may begin in the one half and end in the other.
     let range = 0..(readable.len() - MIB / 2) as u64;
     let read = ReadSettings::local(1);
-    fresh.read_range(&locator, stream, range.clone(), read, &Cancel::new(), &mut write).unwrap();
+    fresh.reader().read_range(&locator, stream, range.clone(), read, &Cancel::new(), &mut write).unwrap();
     assert!(out == readable[..range.end as usize]);
 }
 
@@ -1373,7 +1373,8 @@ fn given_a_snapshot_that_is_forgotten_and_pruned_while_it_is_read_then_no_damage
         let locator = Locator::new(&repo, repo.catalog(&Silent).unwrap(), Default::default());
         let (locator, stream) = (Arc::new(Mutex::new(locator)), &vault.kept[&wanted].0.body.streams[0]);
         let read = ReadSettings::local(1);
-        let outcome = repo.read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut |_| Ok(()));
+        let outcome =
+            repo.reader().read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut |_| Ok(()));
         assert!(storage.moment.lock().unwrap().is_none());
         match outcome {
             // The pack that it was moved to was asked itself.
@@ -1409,7 +1410,7 @@ fn given_packs_of_another_process_that_shares_the_catalog_then_none_seems_to_be_
     let other = vault.repo.clone();
     let act = move || {
         let (catalog, _, presence) = other.synced(&Silent).unwrap();
-        let mut session = other.begin_backup(catalog, presence, settings()).unwrap();
+        let mut session = other.writer().begin_backup(catalog, presence, settings()).unwrap();
         let bytes = noise(2, MIB);
         let stored = session.store("app", &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
         let finished = stored.finish(Proof::Exited, StreamFormat::Unknown, BTreeMap::new());

@@ -217,7 +217,7 @@ fn restored(repository: &Path, key: &Path, cache: &Path, notes: &Notes) -> Resul
     };
     // As little read ahead as there can be: what is bounded by a setting is not the question here.
     let settings = ReadSettings::new(2, 8 << 20, 1 << 20);
-    repo.read_stream(&locator, stream, settings, &Silent, &Cancel::new(), &mut write)?;
+    repo.reader().read_stream(&locator, stream, settings, &Silent, &Cancel::new(), &mut write)?;
     Ok(out)
 }
 

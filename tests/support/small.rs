@@ -83,7 +83,7 @@ impl Kept {
 pub fn begin(repo: &Repository) -> Result<BackupSession, RepoError> {
     let (catalog, _, presence) = repo.synced(&Silent)?;
     let level = dumpvault::content::codec::Level::DEFAULT;
-    repo.begin_backup(catalog, presence, PipelineSettings { level, read_back: true, workers: 1 })
+    repo.writer().begin_backup(catalog, presence, PipelineSettings { level, read_back: true, workers: 1 })
 }
 
 /// Stores a stream, compared with `parent` where there is one that can be read.
@@ -157,7 +157,7 @@ pub fn restore(repo: &Repository, id: &SnapshotId) -> Result<Vec<u8>, RepoError>
         Ok(())
     };
     let read = ReadSettings { workers: 1, ..ReadSettings::local(1) };
-    repo.read_stream(&locator, &body.streams[0], read, &Silent, &Cancel::new(), &mut write)?;
+    repo.reader().read_stream(&locator, &body.streams[0], read, &Silent, &Cancel::new(), &mut write)?;
     Ok(out)
 }
 

@@ -89,7 +89,19 @@ const OUTPUT_BYTES: usize = 1 << 20;
 const TOUCHED_AHEAD: usize = 16;
 const CACHE_LINE_BYTES: usize = 64;
 
+/// Reads streams out of a repository.
+pub struct Reader<'a> {
+    pub(in crate::vault) repo: &'a Repository,
+}
+
 impl Repository {
+    /// Reads streams out of a repository.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { repo: self }
+    }
+}
+
+impl Reader<'_> {
     /// Writes the whole stream to `output` and checks length and digest.
     ///
     /// # Errors
@@ -150,7 +162,7 @@ impl Repository {
         cancel: &Cancel,
         output: &mut Output<'_>,
     ) -> Result<ReadStats, RepoError> {
-        let blocks = Arc::new(BlockReader::new(self));
+        let blocks = Arc::new(BlockReader::new(self.repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(locator));
         let (length, _) = walker.root(&stream.root)?;
         if length != stream.bytes {
