@@ -38,6 +38,7 @@ use super::session::{LIVE, SKEW_MAX, SeenPlan, Session};
 use super::{RepoError, Repository};
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{PackId, PlanId, SnapshotId};
+use crate::vault::FormatError;
 use crate::vault::crypto::{CryptoError, Role};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -612,4 +613,21 @@ fn targets(survey: &Survey, due: &[PlanId]) -> HashSet<PackId> {
 fn storage_time(ms: i64) -> SystemTime {
     let since = Duration::from_millis(ms.unsigned_abs());
     if ms < 0 { SystemTime::UNIX_EPOCH - since } else { SystemTime::UNIX_EPOCH + since }
+}
+
+/// An error of integrity as one of its own, for where only a reference is left.
+fn same(error: &RepoError) -> RepoError {
+    match error {
+        RepoError::Missing { object } => RepoError::Missing { object: object.clone() },
+        RepoError::Damaged { object, source } => RepoError::Damaged {
+            object: object.clone(),
+            source: match source {
+                FormatError::NewerVersion { version } => FormatError::NewerVersion { version: *version },
+                FormatError::UnknownFeatures { bits } => FormatError::UnknownFeatures { bits: *bits },
+                FormatError::WrongHash => FormatError::WrongHash,
+                _ => FormatError::Malformed { what: "it cannot be read" },
+            },
+        },
+        other => RepoError::Inconsistent { object: "the history".to_owned(), what: other.to_string() },
+    }
 }

@@ -290,7 +290,7 @@ fn counts(history: &History, snapshot: &SnapshotId) -> bool {
 fn refuse_damage(history: &History) -> Result<(), RepoError> {
     match history.damaged.iter().find(|damage| damage.stops_deletion) {
         None => Ok(()),
-        Some(damage) => Err(super::sweep::same(&damage.error)),
+        Some(damage) => Err(super::same(&damage.error)),
     }
 }
 
@@ -300,7 +300,7 @@ fn refuse_newer(error: &RepoError) -> Result<(), RepoError> {
         RepoError::Damaged {
             source: FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. },
             ..
-        } => Err(super::sweep::same(error)),
+        } => Err(super::same(error)),
         _ => Ok(()),
     }
 }
