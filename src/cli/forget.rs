@@ -269,6 +269,13 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
             render::bytes(live)
         ));
     }
+    if let Some(until) = report.held_until.and_then(|until| Timestamp::try_from(until).ok()) {
+        context.say(&format!(
+            "nothing is deleted before {}: a snapshot of an append key that is not whole may need it; \
+             `dumpvault repair snapshots` or `dumpvault forget` ends that",
+            render::time(until.as_millisecond(), zone)
+        ));
+    }
     for waiting in &report.waiting {
         let until = waiting.until.and_then(|until| Timestamp::try_from(until).ok());
         let until =
@@ -293,7 +300,11 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
     }
     if report.young.packs > 0 {
         context.say(&young_words(report, settings, zone));
-    } else if report.condemned.is_empty() && report.waiting.is_empty() && report.packs_deleted == 0 {
+    } else if report.condemned.is_empty()
+        && report.waiting.is_empty()
+        && report.packs_deleted == 0
+        && report.held_until.is_none()
+    {
         context.say("nothing to delete");
     }
 }
@@ -364,6 +375,7 @@ fn pruned_json(report: &PruneReport) -> Value {
         "bytes_deleted": report.bytes_deleted, "packs_written": report.packs_written,
         "bytes_written": report.bytes_written, "chunks_rescued": report.chunks_rescued,
         "indexes_written": report.indexes_written, "indexes_replaced": report.indexes_replaced,
+        "held_until": report.held_until.and_then(|until| Timestamp::try_from(until).ok()).map(|until| until.to_string()),
         "uncommitted_removed": report.uncommitted_removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "warnings": report.warnings,
     })

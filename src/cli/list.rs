@@ -16,7 +16,7 @@ use crate::engine::OpError;
 use crate::engine::backup::tags_of;
 use crate::engine::listing::{Closer, Listing, Seen, Sums, closer, sizes, stats as reckon, survey};
 use crate::settings;
-use crate::vault::history::History;
+use crate::vault::history::{History, HistoryDamage};
 use crate::vault::snapshot::selection::{check_series, newer};
 use crate::vault::snapshot::{State, Summary};
 use jiff::Timestamp;
@@ -63,7 +63,7 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     } else {
         print_list(context, args, &shown, &calendar, &history, pack_bytes);
     }
-    Ok(if history.damaged.is_empty() { Exit::Good } else { Exit::Integrity })
+    Ok(if history.damaged.iter().any(HistoryDamage::is_failure) { Exit::Integrity } else { Exit::Good })
 }
 
 fn is_wanted(

@@ -8,6 +8,7 @@ use super::{Context, render};
 use crate::base::clock::Clock;
 use crate::engine::repair::repair_snapshots;
 use crate::vault::check::Damage;
+use crate::vault::history::Stops;
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, command: &RepairCommand) -> Result<Exit, CliError> {
@@ -162,7 +163,7 @@ fn marks(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
     let now_ms = context.clock.now().as_millisecond();
     let objects = if dry_run {
         let history = repo.history(&mut repo.catalog(&context.progress)?)?;
-        let given_up = history.damaged.iter().filter(|damage| !damage.stops_deletion);
+        let given_up = history.damaged.iter().filter(|damage| damage.stops == Stops::Nothing);
         given_up.filter_map(|damage| damage.error.object().map(str::to_owned)).collect()
     } else {
         repo.give_up_unreadable(now_ms)?

@@ -120,7 +120,11 @@ pub fn backup(
     }
     let (mut catalog, history, presence) = repo.synced(&watched)?;
     for damage in &history.damaged {
-        watched.damage(&damage.error);
+        if damage.is_failure() {
+            watched.damage(&damage.error);
+        } else {
+            observer.observe(Event::Warning { message: damage.error.to_string() });
+        }
     }
     for lie in &presence.lies {
         observer.observe(Event::Warning { message: lie.clone() });

@@ -19,7 +19,7 @@ use crate::base::name::{SeriesName, SnapshotName};
 use crate::content::codec::Level;
 use crate::vault::crypto::{CryptoError, Role};
 use crate::vault::format::mark::MarkKind;
-use crate::vault::history::History;
+use crate::vault::history::{History, Stops};
 use crate::vault::reader::{Locator, ReadSettings};
 use crate::vault::snapshot::selection::{SelectionError, Viewpoint, check_series, newer};
 use crate::vault::snapshot::{Body, State, Stream, Summary};
@@ -143,6 +143,10 @@ pub fn copy(
     let mut report = CopyReport::default();
     for damage in &history.damaged {
         let message = damage.error.to_string();
+        if damage.stops == Stops::Nothing {
+            observer.observe(Event::Warning { message });
+            continue;
+        }
         observer.observe(Event::Damage {
             object: damage.error.object().unwrap_or_default().to_owned(),
             message: message.clone(),

@@ -3,7 +3,7 @@
 use super::OpError;
 use crate::base::event::{Cancel, Observer};
 use crate::base::id::SnapshotId;
-use crate::vault::history::{History, HistoryDamage};
+use crate::vault::history::{History, HistoryDamage, Stops};
 use crate::vault::reader::{BlockReader, Locator, ReadCost, RecipeWalker};
 use crate::vault::snapshot::selection::newer;
 use crate::vault::snapshot::{Body, State, Stream, Summary};
@@ -43,7 +43,8 @@ pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Listing, OpE
             Err(RepoError::Crypto(crate::vault::crypto::CryptoError::RoleTooWeak { .. })) => None,
             Err(error) if error.is_integrity() => {
                 let series = Some(summary.head.series.clone());
-                history.damaged.push(HistoryDamage { error, series, stops_deletion: true });
+                let stops = if history.was_whole(&summary) { Stops::Deletion } else { Stops::Nothing };
+                history.damaged.push(HistoryDamage { error, series, stops });
                 None
             }
             Err(error) => return Err(error.into()),

@@ -14,6 +14,7 @@ mod hostile_storage;
 mod pgarchive;
 mod pgarchive_stream;
 mod prune;
+mod prune_unseen;
 mod psql_filter;
 mod repository;
 mod sample_archive;

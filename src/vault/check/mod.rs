@@ -382,6 +382,13 @@ impl Checker<'_> {
         let (plans, unreadable) = self.repo.plans()?;
         report.objects += plans.len() as u64;
         unreadable.iter().for_each(|error| report.add(error));
+        report.foreign.extend(self.repo.foreign_plans()?);
+        let no_statement = |id: &StatementId| ForeignObject {
+            object: ObjectName::key(id),
+            why: Foreign::Unreadable,
+            head: None,
+        };
+        report.foreign.extend(self.repo.authors.junk.iter().map(no_statement));
         let known: HashSet<String> = report.damage.iter().map(|damage| damage.object.clone()).collect();
         for damage in &history.damaged {
             if !damage.error.object().is_some_and(|object| known.contains(object)) {

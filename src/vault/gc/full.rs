@@ -52,6 +52,9 @@ impl Repository {
         self.refuse_any_session(now)?;
         let survey = Survey::take(self, now, Witness::new(self), observer, cancel)?;
         survey.refuse_loss()?;
+        if survey.held.is_some() {
+            return Err(refused);
+        }
         let mut dead: Vec<(u64, PackId)> = Vec::new();
         for weight in survey.weigh(&HashSet::new(), cancel)?.iter().filter(|weight| weight.live_chunks == 0) {
             let id = weight.pack.id;

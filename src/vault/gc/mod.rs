@@ -8,6 +8,7 @@
 //! | `mark` | how recipes are followed to chunks |
 //! | `witness` | which pack was seen to hold a chunk that several claim |
 //! | `tables` | what packs say of themselves, beside what indexes say of them |
+//! | `unseen` | what becomes of snapshots that no full author has seen whole |
 //! | `weigh` | how much of each pack is live |
 //! | `survey` | what is there, read in the order that makes it safe |
 //! | `sweep` | rescuing, rewriting indexes, deleting |
@@ -26,6 +27,7 @@ mod mark;
 mod survey;
 mod sweep;
 mod tables;
+mod unseen;
 mod weigh;
 mod witness;
 
@@ -160,6 +162,8 @@ pub struct PruneReport {
     pub indexes_written: u64,
     /// Snapshots without a mark that were removed: left behind long ago by backups that never ended.
     pub uncommitted_removed: Vec<SnapshotId>,
+    /// Until when nothing is deleted, since a snapshot of an append key that was never seen whole may hide what it needs.
+    pub held_until: Option<SystemTime>,
     /// Damage that was met and gone round.
     pub warnings: Vec<String>,
 }
@@ -189,7 +193,8 @@ impl Repository {
             self.plan(&survey, settings, observer, cancel, &mut report)?;
             report.uncommitted_removed.clone_from(&survey.stale);
             for plan in &survey.plans {
-                report.waiting.extend(waiting(plan, &survey, settings.grace, now));
+                let wait = waiting(plan, &survey, settings.grace, now);
+                report.waiting.extend(wait.or_else(|| survey.held.map(|_| held(plan, &survey))));
             }
             return Ok(report);
         }
@@ -232,6 +237,7 @@ impl Repository {
             self.remove_abandoned(id, settings.now_ms)?;
             report.uncommitted_removed.push(*id);
         }
+        self.note_seen_whole(&survey)?;
         survey.describe(report);
         self.plan(&survey, settings, observer, cancel, report)?;
         if let Some(plan) = self.condemn(&survey, settings.now_ms, cancel, report)? {
@@ -259,6 +265,9 @@ impl Repository {
         let weights = survey.weigh(&survey.condemned(), cancel)?;
         let (needed, dead): (Vec<Weight>, Vec<Weight>) =
             weights.into_iter().partition(|weight| weight.live_chunks > 0);
+        if survey.held.is_some() {
+            return Ok(needed.iter().chain(&dead).map(|weight| weight.pack.id).collect());
+        }
         // An index object that says of a pack that it holds nothing must not let its lock run out.
         let dead = dead.iter().map(|weight| weight.pack.id).collect();
         let disputed = self.disputed(&survey, &dead, cancel)?;
@@ -400,7 +409,8 @@ impl Repository {
         for weight in survey.weigh(&survey.condemned(), cancel)? {
             report.live_bytes += weight.live_bytes;
             let Weight { pack, live_bytes, used_bytes, live_chunks, kind } = weight;
-            if report.condemned.len() >= PLAN_PACKS_MAX {
+            // What seems dead may be what is hidden.
+            if survey.held.is_some() || report.condemned.len() >= PLAN_PACKS_MAX {
                 continue;
             }
             let damaged = survey.is_damaged(&pack.id);
@@ -508,6 +518,11 @@ impl Repository {
         cancel: &Cancel,
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
+        if survey.held.is_some() {
+            let waiting = survey.plans.iter().map(|plan| held(plan, survey));
+            report.waiting.extend(waiting);
+            return Ok(());
+        }
         let mut due = Vec::new();
         for plan in &survey.plans {
             match waiting(plan, survey, settings.grace, survey.now) {
@@ -598,6 +613,17 @@ fn waiting(plan: &SeenPlan, survey: &Survey, grace: Duration, now: SystemTime) -
         sessions,
         locked_until: None,
     })
+}
+
+/// A plan that is not carried out, since what it condemns may be hidden.
+fn held(plan: &SeenPlan, survey: &Survey) -> WaitingPlan {
+    WaitingPlan {
+        plan: plan.id,
+        packs: plan.plan.packs.len() as u64,
+        until: survey.held,
+        sessions: 0,
+        locked_until: None,
+    }
 }
 
 fn is_mature(plan: &SeenPlan, grace: Duration, now: SystemTime) -> bool {
