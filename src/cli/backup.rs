@@ -12,11 +12,9 @@ use super::report::CliError;
 use super::{Context, render};
 use crate::base::name::{NameKind, check_name, start_of};
 use crate::engine::OpError;
-use crate::engine::backup::{
-    BackupReport, BackupRequest, ParentChoice, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup,
-};
+use crate::engine::backup::{BackupReport, BackupRequest, ParentChoice, backup};
 use crate::engine::survey::{Seen, sizes};
-use crate::settings::{SourceConfig, fraction};
+use crate::settings::fraction;
 use jobs::jobs;
 use origin::{describe, streams};
 use serde_json::json;
@@ -28,14 +26,14 @@ pub(super) const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError> {
     // Everything that can be wrong with the arguments is told before anything is touched.
     let jobs = jobs(context, args)?;
-    let calendar = context.app.config.calendar()?;
+    let calendar = context.app.settings.calendar.clone();
     let time = args.time.as_deref().map(|text| parse_time(text, &calendar.zone)).transpose()?;
     let parent = match &args.parent {
         _ if args.no_parent => ParentChoice::None,
         Some(name) => ParentChoice::Named(Box::new(context.whole_name(name)?)),
         None => ParentChoice::Newest,
     };
-    let read_amplification_max = read_amplification_max(context, args)?;
+    let read_amplification_max = context.app.settings.max_read_amplification;
     let host = args.host.clone().unwrap_or_else(|| context.app.host());
     check_name(NameKind::Host, &host)?;
     args.tag.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
@@ -76,27 +74,12 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
     conclude(context, outcomes)
 }
 
-fn read_amplification_max(context: &Context, args: &BackupArgs) -> Result<f64, CliError> {
-    let configured = context.app.config.max_read_amplification;
-    let max = args.max_read_amplification.or(configured).unwrap_or(READ_AMPLIFICATION_MAX);
-    if max.is_finite() && max >= 1.0 {
-        return Ok(max);
-    }
-    Err(CliError::usage("--max-read-amplification: a number from 1 on, such as 3"))
-}
-
-/// How short a dump may be, from the command line or else the configuration of the source or of all.
-fn suspect_below(
-    context: &Context,
-    args: &BackupArgs,
-    source: Option<&SourceConfig>,
-) -> Result<f64, CliError> {
+/// How short a dump may be: of the command line, the source, or of all.
+fn suspect_below(context: &Context, args: &BackupArgs, source: Option<f64>) -> Result<f64, CliError> {
     if let Some(text) = &args.suspect_below {
         return Ok(fraction(text, "--suspect-below")?);
     }
-    let own = source.and_then(|source| source.suspect_below.as_ref());
-    let configured = own.or(context.app.config.suspect_below.as_ref());
-    Ok(configured.map_or(Ok(SUSPECT_BELOW), |text| fraction(&text.to_string(), "suspect_below"))?)
+    Ok(source.unwrap_or(context.app.settings.suspect_below))
 }
 
 /// The exit code over all sources, and why those failed that did.

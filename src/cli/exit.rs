@@ -88,9 +88,6 @@ fn app_exit(error: &AppError) -> Exit {
         AppError::Repo(error) => repo_exit(error),
         AppError::Config(_)
         | AppError::NoRepositoryNamed
-        | AppError::BadAddress { .. }
-        | AppError::UnknownScheme { .. }
-        | AppError::Address { .. }
         | AppError::NoCredential
         | AppError::EmptyPassphrase { .. }
         | AppError::Passphrase { .. }

@@ -5,11 +5,12 @@ use super::suspect_below;
 use crate::base::name::{NameKind, check_name, nearest};
 use crate::base::pattern::NamePattern;
 use crate::cli::Context;
-use crate::cli::args::{BackupArgs, DumpArgs, ExecArgs, ServerArgs};
+use crate::cli::args::{BackupArgs, DumpArgs, ExecArgs};
 use crate::cli::report::CliError;
 use crate::content::codec::Level;
 use crate::engine::OpError;
-use crate::settings::{self, SourceConfig};
+use crate::settings;
+use crate::source::configured::{Configured, pattern};
 use crate::source::postgres::{Connection, DatabaseChoice, DumpFilter};
 use crate::source::process::Invocation;
 use crate::source::surroundings::Surroundings;
@@ -30,17 +31,14 @@ pub(super) struct Job {
 }
 
 pub(super) fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, CliError> {
-    let config = &context.app.config;
     let level = args.compression.as_deref().map(|text| settings::level(text, "--compression")).transpose()?;
-    let default_level =
-        config.compression.as_deref().map(|text| settings::level(text, "compression")).transpose()?;
     let default_share = suspect_below(context, args, None)?;
     let timeout = args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?;
     let job = |series: String, origin: Origin| Job {
         series,
         origin,
         tags: args.tag.clone(),
-        level: level.or(default_level).unwrap_or(Level::DEFAULT),
+        level: level.unwrap_or(context.app.settings.compression),
         allow_empty: args.allow_empty,
         suspect_below: default_share,
         timeout,
@@ -112,13 +110,8 @@ fn is_uri(source: &str) -> bool {
     source.starts_with("postgres://") || source.starts_with("postgresql://")
 }
 
-/// Names without wildcards mean themselves, dots and all; quotes too, but for those around the whole.
 fn patterns(texts: &[String]) -> Result<Vec<NamePattern>, CliError> {
-    let is_quoted = |text: &str| text.len() > 2 && text.starts_with('"') && text.ends_with('"');
-    let each = texts.iter().map(|text| match text.contains(['*', '?']) || is_quoted(text) {
-        true => text.parse().map_err(|error| CliError::usage(format!("{error}"))),
-        false => Ok(NamePattern::exact(text)),
-    });
+    let each = texts.iter().map(|text| pattern(text).map_err(|problem| CliError::usage(problem.text)));
     each.collect()
 }
 
@@ -137,13 +130,10 @@ fn filter(dump: &DumpArgs) -> Result<DumpFilter, CliError> {
 
 /// The command line's words, or else the configuration's for all.
 pub(in crate::cli) fn exec(context: &Context, args: &ExecArgs) -> Wrapper {
-    let config = &context.app.config;
-    let words = match (&args.exec, &config.exec) {
-        (Some(text), _) => words(text),
-        (None, Some(configured)) => configured.split(),
-        (None, None) => Vec::new(),
-    };
-    Wrapper::new(words).with_shell(config.exec_shell)
+    let settings = &context.app.settings;
+    let configured = || settings.exec.clone().unwrap_or_default();
+    let words = args.exec.as_deref().map_or_else(configured, words);
+    Wrapper::new(words).with_shell(settings.exec_shell)
 }
 
 /// Sources by their names in the configuration, or by address.
@@ -155,9 +145,9 @@ fn named_jobs(
     if args.sources.is_empty() {
         return Err(CliError::Usage {
             message: "no source given".to_owned(),
-            hint: Some(match context.app.config.sources.keys().next() {
+            hint: Some(match context.app.settings.sources.keys().next() {
                 Some(_) => {
-                    let known: Vec<&str> = context.app.config.sources.keys().map(String::as_str).collect();
+                    let known: Vec<&str> = context.app.settings.sources.keys().map(String::as_str).collect();
                     format!("name one of {}, a postgres:// address, or use --command", known.join(", "))
                 }
                 None => "name a postgres:// address, or use --command".to_owned(),
@@ -173,8 +163,8 @@ fn named_jobs(
             jobs.push(address_job(context, args, source, &job)?);
             continue;
         }
-        let settings = context.app.config.sources.get(source).ok_or_else(|| {
-            let known: Vec<&str> = context.app.config.sources.keys().map(String::as_str).collect();
+        let settings = context.app.settings.sources.get(source).ok_or_else(|| {
+            let known: Vec<&str> = context.app.settings.sources.keys().map(String::as_str).collect();
             let near = nearest(source, known.iter().copied());
             let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
             let hint = match known.as_slice() {
@@ -191,18 +181,15 @@ fn named_jobs(
                 format!("set `tables`, `lock_wait_timeout` and so on in [source.{source}]"),
             ));
         }
-        let series = args.name.clone().or_else(|| settings.series.clone()).unwrap_or_else(|| source.clone());
-        let mut own = job(series, configured_origin(context, &args.postgres.server.exec, source, settings)?);
+        let series = args.name.clone().unwrap_or_else(|| settings.series.clone());
+        let mut own = job(series, configured_origin(context, &args.postgres.server.exec, &settings.kind));
         own.tags = settings.tags.iter().chain(&args.tag).cloned().collect();
         own.allow_empty |= settings.allow_empty;
-        own.surroundings = surroundings_of(context, source, settings)?;
-        own.suspect_below = suspect_below(context, args, Some(settings))?;
-        let place = |key: &str| format!("source.{source}.{key}");
-        if let (Some(text), None) = (&settings.timeout, own.timeout) {
-            own.timeout = Some(settings::duration(text, &place("timeout"))?);
-        }
-        if let (Some(text), None) = (&settings.compression, &args.compression) {
-            own.level = settings::level(text, &place("compression"))?;
+        own.surroundings = surroundings_of(context, source, &settings.programs)?;
+        own.suspect_below = suspect_below(context, args, settings.suspect_below)?;
+        own.timeout = own.timeout.or(settings.timeout);
+        if let (Some(level), None) = (settings.compression, &args.compression) {
+            own.level = level;
         }
         jobs.push(own);
     }
@@ -226,73 +213,21 @@ fn address_job(
     Ok(job(series, Origin::Postgres { connection, filter, exec }))
 }
 
-fn configured_origin(
-    context: &Context,
-    args: &ExecArgs,
-    name: &str,
-    settings: &SourceConfig,
-) -> Result<Origin, CliError> {
-    let wrong = |reason: &str| CliError::usage(format!("source.{name}: {reason}"));
-    let is_command = match settings.kind.as_deref() {
-        Some("command") => true,
-        Some("postgres") => false,
-        None => settings.command.is_some(),
-        Some(_) => return Err(wrong("`type` is `postgres` or `command`")),
+fn configured_origin(context: &Context, args: &ExecArgs, kind: &Configured) -> Origin {
+    let table = match kind {
+        Configured::Command(invocation) => return Origin::Command(invocation.clone()),
+        Configured::Postgres(table) => table.as_ref().clone(),
     };
-    if is_command {
-        let (program, rest) = settings
-            .command
-            .as_deref()
-            .unwrap_or_default()
-            .split_first()
-            .ok_or_else(|| wrong("`command` names no program"))?;
-        return Ok(Origin::Command(Invocation::new(program).args(rest)));
-    }
-    let exec = match (&args.exec, &settings.exec) {
-        (None, Some(own)) => Wrapper::new(own.split()),
+    let exec = match (&args.exec, table.exec) {
+        (None, Some(own)) => Wrapper::new(own),
         _ => exec(context, args),
     };
-    let exec = exec.with_shell(settings.exec_shell);
-    let lock_wait = settings.lock_wait_timeout.as_deref();
-    let place = format!("source.{name}.lock_wait_timeout");
-    let filter = DumpFilter {
-        tables: settings.tables.clone(),
-        exclude_tables: settings.exclude_tables.clone(),
-        schemas: settings.schemas.clone(),
-        exclude_schemas: settings.exclude_schemas.clone(),
-        exclude_table_data: settings.exclude_table_data.clone(),
-        schema_only: settings.schema_only,
-        lock_wait: lock_wait.map(|text| settings::duration(text, &place)).transpose()?,
-    };
-    let server = match &settings.uri {
-        Some(uri) => Connection::from_uri(uri).map_err(OpError::from)?,
-        None => {
-            let server = ServerArgs {
-                pg_host: settings.host.clone(),
-                pg_port: settings.port,
-                pg_user: settings.user.clone(),
-                exec: ExecArgs::default(),
-            };
-            connection(None, &server)?
+    let exec = exec.with_shell(table.exec_shell);
+    let (connection, filter) = (table.connection, table.filter);
+    match table.choice {
+        Some(choice) => {
+            Origin::Server(ServerPlan { connection, choice, globals: table.globals, filter, exec })
         }
-    };
-    if settings.all_databases || settings.globals || !settings.databases.is_empty() {
-        if settings.database.is_some() {
-            return Err(wrong("`database` goes with neither `databases`, `all_databases` nor `globals`"));
-        }
-        let choice = DatabaseChoice {
-            all: settings.all_databases,
-            wanted: patterns(&settings.databases)?,
-            excluded: patterns(&settings.exclude_databases)?,
-        };
-        let plan = ServerPlan { connection: server, choice, globals: settings.globals, filter, exec };
-        return Ok(Origin::Server(plan));
+        None => Origin::Postgres { connection, filter, exec },
     }
-    let connection = match (&settings.database, server.database()) {
-        (Some(database), _) => server.with_database(database),
-        (None, Some(_)) => server,
-        (None, None) if settings.uri.is_some() => server,
-        (None, None) => server.with_database(name),
-    };
-    Ok(Origin::Postgres { connection, filter, exec })
 }

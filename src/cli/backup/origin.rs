@@ -7,7 +7,7 @@ use crate::cli::args::ServerArgs;
 use crate::cli::report::CliError;
 use crate::engine::OpError;
 use crate::engine::backup::{PlannedStream, StartedDump};
-use crate::settings::{Environment, SourceConfig};
+use crate::settings::{Environment, Programs};
 use crate::source::command::CommandSource;
 use crate::source::postgres::{
     Clients, Connection, ConnectionParts, DatabaseChoice, DumpFilter, GlobalsSource, PostgresDump,
@@ -59,13 +59,13 @@ pub(in crate::cli) fn connection(
 
 /// Where PostgreSQL's client programs are looked for, behind those words if there are any.
 pub(in crate::cli) fn clients(context: &Context, exec: Wrapper) -> Clients {
-    let found = Clients::installed().with_directories(context.app.config.pg_bin_dirs.clone());
+    let found = Clients::installed().with_directories(context.app.settings.pg_bin_dirs.clone());
     found.through(exec).within(surroundings(context))
 }
 
 /// What programs find around them that no source of the configuration says more of.
 pub(in crate::cli) fn surroundings(context: &Context) -> Surroundings {
-    let pass_env = context.app.config.pass_env.iter().map(OsString::from).collect();
+    let pass_env = context.app.settings.pass_env.clone();
     Surroundings { pass_env, ..Surroundings::default() }
 }
 
@@ -73,11 +73,11 @@ pub(in crate::cli) fn surroundings(context: &Context) -> Surroundings {
 pub(super) fn surroundings_of(
     context: &Context,
     name: &str,
-    settings: &SourceConfig,
+    settings: &Programs,
 ) -> Result<Surroundings, CliError> {
     let environment = &context.app.environment;
     let mut around = surroundings(context);
-    around.pass_env.extend(settings.pass_env.iter().map(OsString::from));
+    around.pass_env.extend(settings.pass_env.iter().cloned());
     if let Some(path) =
         settings.env_file.as_ref().filter(|path| is_exposed(&environment.directory.join(path)))
     {
@@ -86,7 +86,7 @@ pub(super) fn surroundings_of(
             path = path.display()
         ));
     }
-    let variables = settings.variables(name, environment)?;
+    let variables = settings.variables(environment)?;
     around.env = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     around.directory = settings.workdir.as_ref().map(|folder| environment.directory.join(folder));
     around.account = settings.run_as.as_deref().map(|user| account(user, name, environment)).transpose()?;
