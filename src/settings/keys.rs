@@ -226,8 +226,8 @@ section! {
     RESTORE_TABLE, "restore", "", "Shell commands that run around restores into databases.",
     BEFORE: String = COMMAND, Entry::new(
         "before", "Run before anything changes; if it fails, nothing is restored.", "\"systemctl stop app\"");
-    AFTER: String = COMMAND, Entry::new("after", "Run after a successful restore.", "\"systemctl start app\"");
-    AFTER_FAILURE: String = COMMAND, Entry::new("after_failure", "Run after a failed restore.", "\"systemctl start app\"");
+    AFTER: String = COMMAND, Entry::new("after", "Run after a successful restore.", "\"systemctl start app\"").flag("--after");
+    AFTER_FAILURE: String = COMMAND, Entry::new("after_failure", "Run after a failed restore.", "\"systemctl start app\"").flag("--after-failure");
 }
 
 section! {

@@ -162,7 +162,13 @@ fn words(table: &mut Table<'_>, key: &Key<Vec<String>>) -> Vec<OsString> {
 
 impl<R: Registry> Layers<'_, R> {
     fn file(&self, table: &mut Table<'_>) -> Option<Resolved<R::Place, R::Source>> {
-        let repository = self.repository(table);
+        let place = table.take_and(&REPOSITORY, |address| self.place(&address));
+        let key = first([
+            table.take(&KEY_FILE).map(key_file),
+            table.take(&PASSWORD).map(passphrase),
+            table.take(&PASSWORD_FILE).map(passphrase_file),
+            table.take(&PASSWORD_COMMAND).map(passphrase_command),
+        ]);
         let host = value(table, &HOST_NAME);
         let zone = value(table, &TIME_ZONE).unwrap_or_else(TimeZone::system);
         let week_start = value(table, &WEEK_START);
@@ -180,6 +186,7 @@ impl<R: Registry> Layers<'_, R> {
         let exec = value(table, &EXEC);
         let exec_shell = value(table, &EXEC_SHELL);
         let pass_env = words(table, &PASS_ENV);
+        let repository = Repository { place, key, s3: self.s3(table.table("s3"), None) };
         let retention = table.table_there("retention").and_then(policy);
         let restore = hooks(table.table("restore"));
         let sources = self.sources(table);
@@ -210,29 +217,8 @@ impl<R: Registry> Layers<'_, R> {
         })
     }
 
-    /// The repository that the file as a whole is about.
-    fn repository(&self, table: &mut Table<'_>) -> Repository<R::Place> {
-        let address = table.take(&REPOSITORY);
-        let place = address.and_then(|address| self.place(table, address));
-        let key = first([
-            table.take(&KEY_FILE).map(key_file),
-            table.take(&PASSWORD).map(passphrase),
-            table.take(&PASSWORD_FILE).map(passphrase_file),
-            table.take(&PASSWORD_COMMAND).map(passphrase_command),
-        ]);
-        let s3 = self.s3(table.table("s3"), None);
-        Repository { place, key, s3 }
-    }
-
-    fn place(&self, table: &Table<'_>, address: Value<String>) -> Option<Value<R::Place>> {
-        let Value { value, origin } = address;
-        match self.registry.place(&value) {
-            Ok(value) => Some(Value { value, origin }),
-            Err(problem) => {
-                table.wrong(Some((REPOSITORY.entry.name, &origin)), problem);
-                None
-            }
-        }
+    fn place(&self, address: &str) -> Result<R::Place, Problem> {
+        self.registry.place(address)
     }
 
     /// `[s3]`, or that of a destination: then its own service comes before the one that the command line names, which is the other's.
@@ -335,6 +321,18 @@ impl<R: Registry> Layers<'_, R> {
         copies
     }
 
+    /// The place that the command line names.
+    fn place_said(&self, table: &Table<'_>, address: Value<String>) -> Option<Value<R::Place>> {
+        let Value { value, origin } = address;
+        match self.place(&value) {
+            Ok(value) => Some(Value { value, origin }),
+            Err(problem) => {
+                table.wrong(Some((COPY_REPOSITORY.entry.name, &origin)), problem);
+                None
+            }
+        }
+    }
+
     /// What opens a destination is what opens the source, where nothing else is said of it.
     fn destination(
         &self,
@@ -343,14 +341,16 @@ impl<R: Registry> Layers<'_, R> {
         from: &Repository<R::Place>,
     ) -> Option<Destination<R::Place>> {
         let table_ref = &mut table;
-        let address = address.or_else(|| table_ref.take(&COPY_REPOSITORY));
-        if address.is_none() {
-            table_ref.wrong(
-                None,
-                Problem::new("`repository` is missing").next("name the repository to copy into"),
-            );
-        }
-        let place = address.and_then(|address| self.place(table_ref, address));
+        let place = match address {
+            Some(address) => self.place_said(table_ref, address),
+            None => {
+                if !table_ref.has(COPY_REPOSITORY.entry.name) {
+                    let next = "name the repository to copy into";
+                    table_ref.wrong(None, Problem::new("`repository` is missing").next(next));
+                }
+                table_ref.take_and(&COPY_REPOSITORY, |address| self.place(&address))
+            }
+        };
         let key = first([
             table_ref.take(&TO_KEY_FILE).map(key_file),
             table_ref.take(&TO_PASSWORD).map(passphrase),

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// All settings. `P` is where a repository lies, `S` what a kind of source makes of its table; both are the registry's.
-#[derive(Debug)]
 pub struct Resolved<P, S> {
     /// The configuration file, where there is one.
     pub file: Option<PathBuf>,
@@ -74,8 +73,18 @@ impl<P, S> Resolved<P, S> {
     }
 }
 
+impl<P, S> std::fmt::Debug for Resolved<P, S> {
+    // What may be shown is known of each; commands and passphrases are none of it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolved")
+            .field("file", &self.file)
+            .field("shown", &self.shown)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How a repository is reached and opened.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Repository<P> {
     /// Where it lies, if anything says so.
     pub place: Option<Value<P>>,
@@ -86,7 +95,7 @@ pub struct Repository<P> {
 }
 
 /// Where the key of a repository comes from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum KeySource {
     /// A key file.
     KeyFile(PathBuf),
@@ -124,7 +133,7 @@ pub struct S3 {
 }
 
 /// `[copy.NAME]`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Destination<P> {
     /// The repository to copy into.
     pub repository: Repository<P>,
@@ -141,7 +150,6 @@ pub struct Destination<P> {
 }
 
 /// `[source.NAME]`.
-#[derive(Debug)]
 pub struct Source<S> {
     /// What its kind makes of it.
     pub kind: S,
@@ -178,16 +186,6 @@ pub struct Programs {
     pub workdir: Option<PathBuf>,
 }
 
-impl std::fmt::Debug for Programs {
-    // Values may be secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Programs")
-            .field("run_as", &self.run_as)
-            .field("workdir", &self.workdir)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Programs {
     /// The variables of `env_file` and `env`. Later ones replace earlier ones of the same name.
     ///
@@ -205,7 +203,7 @@ impl Programs {
 }
 
 /// `[restore]`: commands for `sh -c` around restores into databases.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Hooks {
     /// As `--before`.
     pub before: Option<String>,

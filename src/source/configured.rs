@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 /// What a `[source.NAME]` says that its kind understands.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Configured {
     /// A command whose output is the dump.
     Command(Invocation),
@@ -19,7 +19,7 @@ pub enum Configured {
 }
 
 /// Databases of a PostgreSQL server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PostgresTable {
     /// The server, and the database where it is only one.
     pub connection: Connection,

@@ -216,15 +216,30 @@ impl<'a> Table<'a> {
     /// also where something else comes before it.
     pub fn take<T>(&mut self, key: &Key<T>) -> Option<Value<T>> {
         let said = self.said(key);
-        self.best(key, said)
+        self.best(key, said, key.kind.parse)
+    }
+
+    /// The same of a key whose values are looked at more closely than its kind does by itself, in every layer.
+    pub fn take_and<T, U>(
+        &mut self,
+        key: &Key<T>,
+        then: impl Fn(T) -> Result<U, Problem>,
+    ) -> Option<Value<U>> {
+        let said = self.said(key);
+        self.best(key, said, |raw| (key.kind.parse)(raw).and_then(&then))
     }
 
     /// The value of a key that the file has, or as it is by default: what is said elsewhere is meant for another table.
     pub fn take_in_file<T>(&mut self, key: &Key<T>) -> Option<Value<T>> {
-        self.best(key, Vec::new())
+        self.best(key, Vec::new(), key.kind.parse)
     }
 
-    fn best<T>(&mut self, key: &Key<T>, said: Vec<(Raw, Origin)>) -> Option<Value<T>> {
+    fn best<T, U>(
+        &mut self,
+        key: &Key<T>,
+        said: Vec<(Raw, Origin)>,
+        parse: impl Fn(&Raw) -> Result<U, Problem>,
+    ) -> Option<Value<U>> {
         let entry = &key.entry;
         let mut in_file = None;
         if entry.in_file {
@@ -236,7 +251,7 @@ impl<'a> Table<'a> {
             let origin = Origin::File { path: Arc::clone(&self.path), line: item.line };
             (item.raw(), origin)
         })) {
-            match (key.kind.parse)(&raw) {
+            match parse(&raw) {
                 Ok(value) if best.is_none() => best = Some((raw, Value { value, origin })),
                 Ok(_) => {}
                 Err(problem) => self.wrong(Some((entry.name, &origin)), problem),
@@ -246,7 +261,7 @@ impl<'a> Table<'a> {
             Some(best) => best,
             None => {
                 let text = entry.default?;
-                let value = (key.kind.parse)(&Raw::Word(text.into())).ok()?;
+                let value = parse(&Raw::Word(text.into())).ok()?;
                 // Numbers are shown as such.
                 let raw = value_of(text).unwrap_or_else(|_| Raw::Word(text.into()));
                 (raw, Value { value, origin: Origin::Default })

@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::level::Level;
-use crate::base::setting::{Origin, SettingError, example};
+use crate::base::setting::{Origin, SettingError, Value, example};
 use crate::settings::{ConfigError, Environment, Flags, KeySource, manual, resolve_text};
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -128,7 +128,7 @@ fn secrets_are_not_shown_and_everything_else_is_with_its_origin() {
     let text = "password_command = 'pass --token=s3cret show'\nprotect = ['a']\n[source.a]\nuri = 'postgres://u:s3cret@h/x'\n\
                 env = { A = 's3cret' }\n[source.b]\ncommand = ['curl', 's3cret']\n[restore]\nafter = 'T=s3cret x'\n";
     let settings = resolved(text, &[("DUMPVAULT_PASSWORD", "s3cret")], &[("--limit-upload", "5M")]).unwrap();
-    assert!(!format!("{:?} {settings:?}", settings.shown).contains("s3cret"), "{settings:?}");
+    assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
     let shown = |setting: &str| {
         let found = settings.shown.iter().find(|shown| shown.setting == setting).unwrap();
         let value = found.value.as_ref().map_or_else(|| "(secret)".to_owned(), ToString::to_string);
@@ -142,24 +142,32 @@ fn secrets_are_not_shown_and_everything_else_is_with_its_origin() {
     assert!(matches!(shown("protect").1, Origin::File { line: 2, .. }));
 }
 
+fn path_of(key: Value<KeySource>) -> String {
+    match key.value {
+        KeySource::KeyFile(path) => format!("key file {}", path.display()),
+        KeySource::PassphraseFile(path) => format!("passphrase file {}", path.display()),
+        KeySource::Passphrase(_) => "passphrase".to_owned(),
+        KeySource::PassphraseCommand(command) => format!("command {command}"),
+    }
+}
+
 #[test]
 fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
     let text = "repository = '/file'\nkey_file = '/file.key'\n";
     let place = |variables: &[(&str, &str)], flags: &[(&'static str, &str)]| {
         let settings = resolved(text, variables, flags).unwrap();
-        let key = settings.repository.key.unwrap();
-        (settings.repository.place.unwrap().value, format!("{:?}", key.value))
+        (settings.repository.place.unwrap().value, settings.repository.key.map(path_of).unwrap())
     };
     let folder = |path: &str| Place::Folder(path.into());
-    let key = |path: &str| format!("{:?}", KeySource::KeyFile(path.into()));
+    let key = |path: &str| format!("key file {path}");
     let variable = ("DUMPVAULT_REPOSITORY", "relative");
     assert_eq!(place(&[], &[]), (folder("/file"), key("/file.key")));
     assert_eq!(place(&[variable], &[]).0, folder("/work/relative"));
     assert_eq!(place(&[variable], &[("--repo", "file:///flag")]).0, folder("/flag"));
     let by_variable = place(&[("DUMPVAULT_PASSWORD_FILE", "/p"), ("DUMPVAULT_PASSWORD_COMMAND", "c")], &[]).1;
-    assert_eq!(by_variable, format!("{:?}", KeySource::PassphraseFile("/p".into())));
+    assert_eq!(by_variable, "passphrase file /p");
     let by_flag = place(&[("DUMPVAULT_KEY_FILE", "/k")], &[("--password-file", "/q")]).1;
-    assert_eq!(by_flag, format!("{:?}", KeySource::PassphraseFile("/q".into())));
+    assert_eq!(by_flag, "passphrase file /q");
     // What comes first does not hide what is wrong behind it.
     assert!(resolved("repository = 'ftp:x'", &[], &[("--repo", "/x")]).is_err());
 }
@@ -171,7 +179,7 @@ fn a_destination_is_opened_and_reached_by_its_own_settings_and_else_by_those_of_
     let settings = resolved(text, &[], &[("--s3-endpoint", "https://e"), ("--s3-region", "flag")]).unwrap();
     let key = |name: &str| match &settings.copies[name].repository.key.as_ref().unwrap().value {
         KeySource::KeyFile(path) => path.to_str().unwrap().to_owned(),
-        other => panic!("{other:?}"),
+        _ => panic!(),
     };
     assert_eq!((key("a"), key("b")), ("/k".to_owned(), "/kb".to_owned()));
     let s3 = |name: &str| {
