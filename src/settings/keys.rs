@@ -225,7 +225,7 @@ section! {
     /// Commands around restores.
     RESTORE_TABLE, "restore", "", "Shell commands that run around restores into databases.",
     BEFORE: String = COMMAND, Entry::new(
-        "before", "Run before anything changes; if it fails, nothing is restored.", "\"systemctl stop app\"");
+        "before", "Run before anything changes; if it fails, nothing is restored.", "\"systemctl stop app\"").flag("--before");
     AFTER: String = COMMAND, Entry::new("after", "Run after a successful restore.", "\"systemctl start app\"").flag("--after");
     AFTER_FAILURE: String = COMMAND, Entry::new("after_failure", "Run after a failed restore.", "\"systemctl start app\"").flag("--after-failure");
 }

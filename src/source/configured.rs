@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub enum Configured {
     /// A command whose output is the dump.
-    Command(Invocation),
+    Command(Box<Invocation>),
     /// Databases of a PostgreSQL server.
     Postgres(Box<PostgresTable>),
 }
@@ -146,7 +146,7 @@ pub fn command(table: &mut Table<'_>) -> Option<Configured> {
     if !is_there {
         table.wrong(None, Problem::new("`command` is missing").next("name a program and its arguments"));
     }
-    found.map(|found| Configured::Command(found.value))
+    found.map(|found| Configured::Command(Box::new(found.value)))
 }
 
 /// The databases of a table of the source `name`; `None` when something is wrong, which the table was told.

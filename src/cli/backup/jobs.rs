@@ -215,7 +215,7 @@ fn address_job(
 
 fn configured_origin(context: &Context, args: &ExecArgs, kind: &Configured) -> Origin {
     let table = match kind {
-        Configured::Command(invocation) => return Origin::Command(invocation.clone()),
+        Configured::Command(invocation) => return Origin::Command(invocation.as_ref().clone()),
         Configured::Postgres(table) => table.as_ref().clone(),
     };
     let exec = match (&args.exec, table.exec) {
