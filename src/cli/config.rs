@@ -4,7 +4,7 @@ use super::args::ConfigCommand;
 use super::exit::Exit;
 use super::report::CliError;
 use super::table::Table;
-use super::{clean, print, print_as_is, print_json, style};
+use super::{clean, print, print_as_is, print_json, print_table};
 use crate::base::setting::{Origin, Raw, SettingError, Shown, example};
 use crate::engine::app::{self, sections};
 use crate::settings::{ConfigError, Environment, Flags};
@@ -75,7 +75,7 @@ fn show(flags: &Flags, environment: &Environment, is_json: bool) -> Result<Exit,
     };
     let rows: Vec<Vec<String>> = settings.shown.iter().filter(is_told).map(row).collect();
     let table = Table { fixed: &[0, 1, 2], ..Table::new(&["SETTING", "VALUE", "FROM"], &[], &rows) };
-    print_as_is(&table.lines(style::columns(), style::wanted(&std::io::stdout())));
+    print_table(&table);
     Ok(Exit::Good)
 }
 

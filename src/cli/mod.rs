@@ -184,13 +184,7 @@ impl Context {
 
     /// A table that is the command's very output.
     fn table(&self, table: &Table<'_>) {
-        let lines = table.lines(style::columns(), style::wanted(&std::io::stdout()));
-        self.progress.suspend(|| {
-            if style::is_closed() {
-                output_failed("it is closed");
-            }
-            print_as_is(&lines);
-        });
+        self.progress.suspend(|| print_table(table));
     }
 
     /// A table for people, left out with --quiet and --json.
@@ -263,6 +257,15 @@ fn print(line: &str) {
 /// Prints an object that stands in one line.
 fn print_json(object: &str) {
     print_as_is(&clean::json(object));
+}
+
+/// Prints a table, as wide as the terminal.
+fn print_table(table: &Table<'_>) {
+    let lines = table.lines(style::columns(), style::wanted(&std::io::stdout()));
+    if style::is_closed() {
+        output_failed("it is closed");
+    }
+    print_as_is(&lines);
 }
 
 /// Prints lines. A reader that went away is no error of ours: `… | head` is a fine thing to do.

@@ -1,6 +1,5 @@
 //! The settings: each described once. `docs/configuration.md` and `dumpvault config example` are made of this.
 
-use super::resolve::SourceKind;
 use crate::base::level::Level;
 use crate::base::name::SeriesName;
 use crate::base::pattern::NamePattern;
@@ -18,6 +17,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// A kind of source: its name for `type`, and its own keys.
+#[derive(Clone, Copy)]
+pub struct SourceKind {
+    /// `postgres`
+    pub name: &'static str,
+    /// Its keys in `[source.NAME]`.
+    pub section: &'static Section,
+}
 
 fn some(raw: &Raw) -> Option<Raw> {
     Some(raw.clone())

@@ -23,8 +23,8 @@ mod trust;
 
 pub use args::{age, duration, fraction, grace, level, part, since};
 pub use environment::Environment;
-pub use keys::{manual, sections};
-pub use resolve::{Flags, Registry, SourceKind, resolve, resolve_text};
+pub use keys::{SourceKind, manual, sections};
+pub use resolve::{Flags, Registry, resolve, resolve_text};
 pub use resolved::{Destination, Hooks, KeySource, Programs, Repository, Resolved, S3, Source};
 pub use trust::Distrust;
 

@@ -52,15 +52,6 @@ impl Said for Outside<'_> {
     }
 }
 
-/// A kind of source: its name for `type`, and its own keys.
-#[derive(Clone, Copy)]
-pub struct SourceKind {
-    /// `postgres`
-    pub name: &'static str,
-    /// Its keys in `[source.NAME]`.
-    pub section: &'static Section,
-}
-
 /// What settings cannot know by themselves: which storages and kinds of sources there are.
 pub trait Registry {
     /// Where a repository lies.

@@ -2,21 +2,24 @@
 //!
 //! | file | hides |
 //! |---|---|
+//! | `file` | the notation of files, and the line of each value |
 //! | `kind` | how a value of a kind is written, read and shown |
 //! | `schema` | what a key is called, means and is by default; the manual and the example made of it |
 //! | `table` | tables of a file, whose keys are handed out typed and whose unknown keys are refused |
 
+mod file;
 mod kind;
 mod schema;
 mod table;
 
 pub use super::unit::Problem;
+pub use file::File;
 pub use kind::{
     AGE, BOOLEAN, COMMAND, COUNT, FACTOR, FILE, FRACTION, HOST, Kind, LEVEL, OBJECT_LOCK, PATHS, PORT, Raw,
     SECRET, SERIES, SINCE, SIZE, TAGS, TEXT, TEXTS, TIME, VARIABLES, WORDS,
 };
 pub use schema::{Described, Entry, Key, Section, example, manual};
-pub use table::{Book, File, Said, Shown, Table};
+pub use table::{Book, Said, Shown, Table};
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! One description of each setting: of it are made the typed value, the example file and the manual.
 
+use super::file::value_of;
 use super::kind::{Kind, Raw};
-use super::table::value_of;
 use crate::base::unit::Problem;
 use std::fmt::Write;
 
