@@ -13,7 +13,7 @@
 //! | `storage` | where objects lie | `base` |
 //! | `vault` | repositories: what is stored, and who decides | `base` `content` `storage` |
 //! | `source` | where dumps come from and go to | `base` `content` |
-//! | `settings` | configuration files and the environment | `base` `content` `vault` |
+//! | `settings` | configuration files and the environment, made typed values | `base` |
 //! | `engine` | what one command does, without a terminal | `base` `content` `settings` `source` `storage` `vault` |
 //! | `cli` | arguments, questions, what is drawn | `base` `content` `engine` `settings` `source` `storage` `vault` |
 

@@ -381,13 +381,20 @@ pub fn toc(input: &[u8]) {
 pub fn settings(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let _ = dumpvault::storage::s3::S3Address::parse(text);
-    let _ = dumpvault::settings::bytes(text, "a setting");
-    let _ = dumpvault::settings::duration(text, "a setting");
-    let _ = dumpvault::settings::age(text, "a setting");
-    let _ = dumpvault::settings::level(text, "a setting");
-    if let Ok(config) = dumpvault::settings::Config::parse(std::path::Path::new("x.toml"), text) {
-        let _ = config.retention();
-        let _ = config.calendar();
+    let _ = dumpvault::base::unit::bytes(text);
+    let _ = dumpvault::base::unit::duration(text);
+    let _ = dumpvault::base::unit::age(text);
+    let _ = dumpvault::base::unit::since(text);
+    let _ = dumpvault::base::unit::object_lock(text);
+    let _ = dumpvault::base::unit::level(text);
+    match dumpvault::engine::app::settings_of_text("x.toml".into(), text) {
+        Ok(settings) => {
+            let _ = settings.retention();
+            for shown in settings.shown {
+                let _ = shown.value.map(|value| value.to_string());
+            }
+        }
+        Err(error) => drop(error.to_string()),
     }
 }
 

@@ -132,7 +132,7 @@ fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: us
 }
 
 fn tell_age(context: &Context, report: &CheckReport) -> Result<(), CliError> {
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let never = match report.packs_never_read {
         0 => String::new(),
         packs => format!("; {packs} were never read to the end"),

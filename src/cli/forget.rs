@@ -32,7 +32,7 @@ fn forget_foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result
 }
 
 pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliError> {
-    let calendar = context.app.config.calendar()?;
+    let calendar = context.app.settings.calendar.clone();
     let zone = calendar.zone.clone();
     let grace = args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?;
     let names: Vec<SnapshotName> =
@@ -141,7 +141,7 @@ fn policies(context: &Context, args: &ForgetArgs) -> Result<Policies, CliError> 
     if !given.is_empty() {
         return Ok(Policies { default: Some(given), ..Policies::default() });
     }
-    let (mut default, mut by_series) = context.app.config.retention()?;
+    let (mut default, mut by_series) = context.app.settings.retention();
     if args.rules.keep.is_some() {
         let all = default.iter_mut().chain(by_series.values_mut());
         all.for_each(|policy| policy.representative = given.representative);
@@ -219,7 +219,7 @@ fn decided_json(one: &Decided) -> Value {
 }
 
 pub(super) fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliError> {
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let grace = args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?;
     let settings = PruneSettings {
         dry_run: args.dry_run,

@@ -24,12 +24,10 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 
 pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit, CliError> {
-    let calendar = context.app.config.calendar()?;
+    let calendar = context.app.settings.calendar.clone();
     let series = args.series.as_deref().map(SeriesName::parse).transpose()?;
-    let since = args.since.as_deref();
-    let since = since
-        .map(|text| settings::since(text, "--since", &calendar.zone, context.clock.now()))
-        .transpose()?;
+    let since = args.since.as_deref().map(|text| settings::since(text, "--since")).transpose()?;
+    let since = since.map(|since| since.moment(&calendar.zone, context.clock.now()));
     let repo = context.repository()?;
     let Listing { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
     let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
@@ -232,7 +230,7 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
         context.report(json!({"version": 1, "snapshot": snapshot}));
         return Ok(Exit::Good);
     }
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let Summary { id, head, .. } = &seen.summary;
     let line = |name: &str, value: String| context.output(&format!("{name:<14} {value}"));
     line("snapshot", id.to_string());

@@ -15,7 +15,7 @@ const NAMED: usize = 5;
 
 pub(super) fn run(context: &Context, args: &LockArgs) -> Result<Exit, CliError> {
     let LockCommand::Extend = args.command;
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let repo = context.repository()?;
     let now_ms = context.clock.now().as_millisecond();
     let extended = repo.object_locks().extend_all_locks(now_ms, &context.progress, &context.cancel)?;

@@ -78,7 +78,7 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
         context.report(object);
         return Ok(Exit::Good);
     }
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     context.say(&format!(
         "{} of {} -> {} of {}",
         before.summary.id.short(),

@@ -16,7 +16,7 @@ pub(super) fn one(
     name: &SnapshotName,
     any_host: bool,
 ) -> Result<(Seen, Vec<String>), CliError> {
-    let calendar = context.app.config.calendar()?;
+    let calendar = context.app.settings.calendar.clone();
     let (mut catalog, history) = repo.known(&context.progress)?;
     let from = context.viewpoint(any_host);
     let summary = find_in(repo, &mut catalog, &history, name, &from, &context.progress)?;

@@ -90,7 +90,7 @@ pub(super) fn dry_run(
         context.report(plan);
         return Ok(Exit::Good);
     }
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let into = match target {
         Some(target) => format!("database `{}` on {}", target.database, target.connection.display()),
         None => "the output".to_owned(),
