@@ -12,6 +12,7 @@ mod fault;
 pub mod forget;
 pub mod plan;
 pub mod repair;
+pub mod report;
 pub mod restore;
 pub mod survey;
 pub mod tables;
