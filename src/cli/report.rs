@@ -204,3 +204,32 @@ pub(super) fn report(error: &CliError, said: &Said, json: bool, interrupted: boo
     }
     exit
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::args::Cli;
+    use crate::engine::report::{FAILURE, schemas};
+    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_command_has_a_schema_and_every_schema_a_command() {
+        let mut commands = BTreeSet::from([FAILURE.to_owned()]);
+        for command in Cli::command().get_subcommands() {
+            // Their output is the dump, or the script.
+            if ["cat", "completions"].contains(&command.get_name()) {
+                continue;
+            }
+            let mut names: Vec<String> = command
+                .get_subcommands()
+                .map(|below| format!("{}-{}", command.get_name(), below.get_name()))
+                .collect();
+            if names.is_empty() {
+                names.push(command.get_name().to_owned());
+            }
+            commands.extend(names);
+        }
+        let described: BTreeSet<String> = schemas().into_iter().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(described, commands);
+    }
+}

@@ -59,3 +59,18 @@ impl Doctor {
         Self { ok: checks.iter().all(|check| check.finding.status != Status::Error), checks }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_read_the_words_that_people_read() {
+        for part in [Part::Storage, Part::Repository, Part::Machine] {
+            assert_eq!(serde_json::to_value(part).unwrap(), part.word());
+        }
+        for status in [Status::Good, Status::Warning, Status::Error] {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.word());
+        }
+    }
+}

@@ -303,3 +303,24 @@ impl Transform for Closed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::gc::PruneReport;
+    use serde_json::Value;
+
+    #[test]
+    fn a_warning_of_a_report_is_listed_once_however_often_it_was_told() {
+        let own = vec!["damage".to_owned(), "more".to_owned()];
+        let found = PruneReport { warnings: own, ..PruneReport::default() };
+        let told = vec!["told".to_owned(), "damage".to_owned()];
+        let printed = Document::new(Prune::new(&found, true), told).to_json().unwrap();
+        let printed: Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(printed["warnings"], serde_json::json!(["told", "damage", "more"]));
+        assert_eq!(
+            (&printed["version"], &printed["dry_run"], &printed["packs"]),
+            (&1.into(), &true.into(), &0.into())
+        );
+    }
+}
