@@ -4,14 +4,14 @@ mod jobs;
 
 use super::args::BackupArgs;
 use super::exit::Exit;
-use super::report::{CliError, hint_of};
+use super::report::{CliError, hint_of, shown};
 use super::{Context, render};
 use crate::base::fault::Fault as _;
 use crate::engine::OpError;
 use crate::engine::backup::{BackupReport, BackupsReport, Outcome, class_of, run_backups};
-use crate::engine::listing::{Seen, sizes};
+use crate::engine::listing::sizes;
 use crate::engine::plan::plan_backup;
-use serde_json::json;
+use crate::engine::report::Backups;
 use std::time::Duration;
 
 /// Temporary files of killed runs are removed once they are this old.
@@ -47,9 +47,7 @@ fn conclude(context: &Context, mut report: BackupsReport) -> Result<Exit, CliErr
         }
     }
     if context.json {
-        let results = report.outcomes.iter().map(|outcome| result_json(&outcome.series, &outcome.result));
-        let requests = context.app.requests().map(|requests| render::requests_json(&requests));
-        context.report(json!({"version": 1, "results": results.collect::<Vec<_>>(), "requests": requests}));
+        context.report(Backups::new(&report.outcomes, context.app.requests().as_ref(), &shown));
     }
     Ok(exit)
 }
@@ -103,23 +101,4 @@ fn summary_line(report: &BackupReport) -> String {
         line += "; unproven: standard input says nothing of how its producer ended";
     }
     line
-}
-
-fn result_json(series: &str, outcome: &Result<BackupReport, OpError>) -> serde_json::Value {
-    match outcome {
-        Ok(report) => {
-            let committed = &report.committed;
-            let seen = Seen { summary: committed.summary.clone(), body: Some(committed.body.clone()) };
-            let calendar: Vec<&str> = seen.summary.head.calendar.iter().map(String::as_str).collect();
-            let tags = render::tags(&calendar, &seen.summary);
-            json!({
-                "source": series, "ok": report.is_clean(),
-                "snapshot": render::snapshot(&seen, tags), "damage": report.damage,
-                "suspect": report.suspects, "turned_back": report.turned_back,
-            })
-        }
-        Err(error) => {
-            json!({"source": series, "ok": false, "error": error.to_string(), "hint": hint_of(error)})
-        }
-    }
 }

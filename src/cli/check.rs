@@ -6,9 +6,9 @@ use super::report::CliError;
 use super::{Context, render};
 use crate::base::clock::Clock;
 use crate::engine::check::check;
+use crate::engine::report::{Check, ShortLock};
 use crate::settings::{duration, part};
-use crate::vault::check::{CheckReport, CheckSettings, Damage, Hit, ReadData, check_storage};
-use serde_json::json;
+use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData, check_storage};
 use std::time::Instant;
 
 /// So many ranges of a stream are shown to people; JSON has them all.
@@ -34,11 +34,12 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
     };
     let leftovers = context.app.leftovers();
     if context.json {
-        let mut object = to_json(&report, args, leftovers);
-        if let Some(map) = object.as_object_mut() {
-            map.insert("short_locks".to_owned(), super::lock::to_json(&short_locks));
-        }
-        context.report(object);
+        context.report(Check {
+            read_data: args.read_data,
+            temporary_files: leftovers,
+            short_locks: short_locks.iter().map(ShortLock::from).collect(),
+            ..Check::new(&report, args.storage_only)
+        });
     } else {
         tell(context, &report, args, leftovers)?;
     }
@@ -174,47 +175,4 @@ fn describe(hit: &Hit) -> String {
         }
     };
     format!("not whole: snapshot {} of `{}`{stream}{lost}{tables}: {}", hit.id.short(), hit.series, hit.what)
-}
-
-fn to_json(report: &CheckReport, args: &CheckArgs, leftovers: usize) -> serde_json::Value {
-    let objects = |damage: &[Damage]| -> Vec<_> {
-        damage.iter().map(|damage| json!({"object": damage.object, "what": damage.what})).collect()
-    };
-    let level = match (args.storage_only, report.packs_read) {
-        (true, _) => "storage",
-        (false, 0) => "structure",
-        (false, _) => "data",
-    };
-    json!({
-        "version": 1, "ok": report.is_clean(), "level": level, "read_data": args.read_data,
-        "snapshots": report.snapshots, "objects": report.objects, "packs": report.packs,
-        "pack_bytes": report.pack_bytes, "packs_read": report.packs_read, "bytes_read": report.bytes_read,
-        "packs_left": report.packs_left, "packs_never_read": report.packs_never_read,
-        "oldest_read": report.oldest_read_ms.map(|ms| crate::vault::snapshot::timestamp(ms).to_string()),
-        "damage": objects(&report.damage), "set_aside": objects(&report.quarantined),
-        "recovered": report.recovered.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "snapshots_hit": hits_json(&report.hits),
-        "unreferenced_packs": report.unreferenced_packs, "unreferenced_bytes": report.unreferenced_bytes,
-        "uncommitted": report.uncommitted.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "foreign": report.foreign.iter().map(|foreign| {
-            json!({"object": foreign.object, "what": foreign.why.to_string()})
-        }).collect::<Vec<_>>(),
-        "turned_back": report.turned_back, "claimed_lost": report.claimed_lost,
-        "temporary_files": leftovers,
-    })
-}
-
-pub(super) fn hits_json(hits: &[Hit]) -> Vec<serde_json::Value> {
-    let ranges =
-        |hit: &Hit| -> Vec<[u64; 2]> { hit.ranges.iter().map(|range| [range.start, range.end]).collect() };
-    hits.iter()
-        .map(|hit| {
-            json!({
-                "snapshot": hit.id.to_string(), "series": hit.series, "stream": hit.stream,
-                "bytes_lost": hit.bytes_lost, "first_lost": hit.first_lost, "ranges": ranges(hit),
-                "tables": hit.tables,
-                "packs": hit.packs.iter().map(ToString::to_string).collect::<Vec<_>>(), "what": hit.what,
-            })
-        })
-        .collect()
 }

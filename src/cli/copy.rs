@@ -2,7 +2,7 @@
 
 use super::args::CopyArgs;
 use super::exit::Exit;
-use super::report::{CliError, hint_of};
+use super::report::{CliError, hint_of, shown};
 use super::{Context, key, prompt, render};
 use crate::base::clock::Clock;
 use crate::base::fault::Fault as _;
@@ -10,10 +10,10 @@ use crate::base::name::SeriesName;
 use crate::engine::app::{App, AppError, Place};
 use crate::engine::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
 use crate::engine::listing::sizes;
+use crate::engine::report::{Copies, CopyResult, Requests};
 use crate::settings::{self, Destination};
 use crate::vault::reader::ReadSettings;
 use crate::vault::{RepoError, Repository};
-use serde_json::{Value, json};
 
 /// Plain bytes of the source's blocks held open unless they are too few, bytes of a read, and reads at a time: the destination needs
 /// room beside them.
@@ -50,10 +50,8 @@ pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> 
         };
         exit = worse(exit, own);
         results.push(match outcome {
-            Err(error) => {
-                json!({"to": name, "ok": false, "error": error.to_string(), "hint": error.hint()})
-            }
-            Ok(report) => result_json(name, &report, wire.as_ref().map(render::requests_json)),
+            Err(error) => CopyResult::failed(name, error.to_string(), error.hint()),
+            Ok(report) => CopyResult::reached(name, &report, wire.as_ref(), &shown),
         });
         if context.cancel.is_cancelled() {
             exit = Exit::Interrupted;
@@ -61,10 +59,8 @@ pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> 
         }
     }
     if context.json {
-        let requests = context.app.requests().map(|requests| render::requests_json(&requests));
-        let object =
-            json!({"version": 1, "dry_run": args.dry_run, "results": results, "requests_source": requests});
-        context.report(object);
+        let requests_source = context.app.requests().as_ref().map(Requests::from);
+        context.report(Copies { dry_run: args.dry_run, results, requests_source });
     }
     Ok(exit)
 }
@@ -219,38 +215,4 @@ fn tell(context: &Context, report: &CopyReport, request: &CopyRequest) -> Exit {
         context.fail(&failed, exit == Exit::Interrupted);
     }
     exit
-}
-
-fn result_json(name: &str, report: &CopyReport, requests: Option<Value>) -> Value {
-    let snapshot = |Copied { summary, fate }: &Copied| {
-        let head = &summary.head;
-        let (word, copy, sizes, error) = match fate {
-            Fate::There(id) => ("there", Some(id.to_string()), None, None),
-            Fate::Wanted => ("wanted", None, None, None),
-            Fate::Copied(committed) => {
-                ("copied", Some(committed.summary.id.to_string()), Some(sizes(&committed.body)), None)
-            }
-            Fate::Failed(error) => ("failed", None, None, Some(error.to_string())),
-        };
-        let (bytes, bytes_stored) = sizes.unzip();
-        json!({
-            "id": summary.id.to_string(), "series": head.series, "host": head.host,
-            "time": head.time().to_string(), "state": word, "copy": copy,
-            "bytes": bytes, "bytes_stored": bytes_stored, "error": error,
-        })
-    };
-    let snapshots: Vec<Value> = report.snapshots.iter().map(snapshot).collect();
-    let failed = report.snapshots.iter().any(|copied| matches!(copied.fate, Fate::Failed(_)));
-    let stopped = report.stopped.as_ref();
-    json!({
-        "to": name,
-        "ok": stopped.is_none() && !failed && report.damage.is_empty() && report.hidden.is_empty(),
-        "snapshots": snapshots,
-        "error": stopped.map(ToString::to_string),
-        "hint": stopped.and_then(|error| hint_of(error)),
-        "damage": report.damage,
-        "unfollowed": report.unfollowed,
-        "hidden": report.hidden,
-        "requests": requests,
-    })
 }

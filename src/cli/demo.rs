@@ -10,8 +10,8 @@ use crate::engine::demo::{
     DemoDatabase, DemoDay, DemoPlan, DemoReport, DemoRestore, Milestone, WhyGenerated, World,
     passphrase_file, repository,
 };
+use crate::engine::report::Demo;
 use crate::source::wrapper::Wrapper;
-use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
         }
     };
     if context.json {
-        context.report(to_json(&report));
+        context.report(Demo::from(&report));
     } else {
         conclude(context, &report);
     }
@@ -225,52 +225,4 @@ fn opening(folder: &Path) -> String {
 
 fn rate(bytes: u64, ms: u64) -> u64 {
     bytes.saturating_mul(1000) / ms.max(1)
-}
-
-fn to_json(report: &DemoReport) -> serde_json::Value {
-    let database = &report.database;
-    let server = match &database.server {
-        Ok(version) => json!({"kind": "postgres", "version": version}),
-        Err(why) => json!({"kind": "generated", "reason": match why {
-            WhyGenerated::Wished => "wished",
-            WhyGenerated::NoServer => "no-server",
-            WhyGenerated::DoesNotStart => "does-not-start",
-        }}),
-    };
-    let days: Vec<_> = report
-        .days
-        .iter()
-        .map(|day| {
-            json!({
-                "day": day.day, "snapshot": day.snapshot.to_string(), "rows_touched": day.rows_touched,
-                "bytes": day.bytes, "bytes_stored": day.bytes_stored,
-                "bytes_full_copy": report.bytes_full_copy(), "duration_ms": day.duration_ms,
-                "bytes_per_second": rate(day.bytes, day.duration_ms),
-            })
-        })
-        .collect();
-    let (restore, check) = (&report.restore, &report.check);
-    json!({
-        "version": 1,
-        "ok": report.is_proven(),
-        "database": {
-            "source": server, "tables": database.tables, "rows": database.rows,
-            "duration_ms": database.duration_ms,
-        },
-        "days": days,
-        "bytes": report.bytes(),
-        "bytes_stored": report.bytes_stored(),
-        "bytes_full_copies": report.bytes_full_copy().saturating_mul(report.days.len() as u64),
-        "restore": {
-            "day": restore.day, "into": if restore.into_database { "database" } else { "stream" },
-            "same": restore.is_same, "bytes": restore.bytes, "duration_ms": restore.duration_ms,
-            "compare_ms": restore.compare_ms,
-        },
-        "check": {
-            "ok": check.report.is_clean(), "packs": check.report.packs,
-            "bytes_read": check.report.bytes_read, "duration_ms": check.duration_ms,
-        },
-        "duration_ms": report.duration_ms,
-        "folder": report.folder.as_ref().map(|folder| folder.display().to_string()),
-    })
 }

@@ -6,13 +6,13 @@ use super::table::Table;
 use super::{Context, prompt};
 use crate::engine::app::AppError;
 use crate::engine::doctor::{self, Finding, Status};
+use crate::engine::report::{Doctor, Part};
 use crate::source::wrapper::Wrapper;
 use crate::vault::Repository;
-use serde_json::{Value, json};
 
 /// A finding, the part of the house that it belongs to, and the exit code if it is an error.
 struct Line {
-    part: &'static str,
+    part: Part,
     finding: Finding,
     exit: Exit,
 }
@@ -25,31 +25,31 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     match context.app.bare_storage() {
         Err(error @ AppError::NoRepositoryNamed) => {
             let next = error.hint().unwrap_or_default();
-            add("storage", Exit::Good, vec![Finding::warning("address", error.to_string(), next)]);
+            add(Part::Storage, Exit::Good, vec![Finding::warning("address", error.to_string(), next)]);
         }
         Err(error) => {
             let (exit, finding) = failure("address", error.into());
-            add("storage", exit, vec![finding]);
+            add(Part::Storage, exit, vec![finding]);
         }
         Ok((storage, bucket)) => {
             let entropy = context.app.entropy();
             let found = doctor::storage(storage.as_ref(), bucket.as_deref(), &context.clock, entropy);
             let is_reached =
                 found.iter().all(|finding| finding.name != "reach" || finding.status == Status::Good);
-            add("storage", Exit::NothingDone, found);
+            add(Part::Storage, Exit::NothingDone, found);
             if is_reached {
                 let (exit, findings) = repository(context);
-                add("repository", exit, findings);
+                add(Part::Repository, exit, findings);
             }
         }
     }
     let root = context.app.environment.cache_root();
     let is_remote = context.app.is_remote();
-    add("this machine", Exit::NothingDone, doctor::cache(&root, context.app.settings.cache_bytes, is_remote));
+    add(Part::Machine, Exit::NothingDone, doctor::cache(&root, context.app.settings.cache_bytes, is_remote));
     let state = doctor::state(&context.app.environment.state_root(), context.app.environment.in_container());
-    add("this machine", Exit::NothingDone, vec![state]);
+    add(Part::Machine, Exit::NothingDone, vec![state]);
     let clients = context.programs().clients(Wrapper::default());
-    add("this machine", Exit::NothingDone, doctor::programs(&clients, &context.cancel));
+    add(Part::Machine, Exit::NothingDone, doctor::programs(&clients, &context.cancel));
     tell(context, &lines);
     let first = lines.iter().find(|line| line.finding.status == Status::Error);
     Ok(first.map_or(Exit::Good, |line| line.exit))
@@ -86,17 +86,7 @@ fn failure(name: &'static str, error: CliError) -> (Exit, Finding) {
 
 fn tell(context: &Context, lines: &[Line]) {
     if context.json {
-        let checks: Vec<Value> = lines
-            .iter()
-            .map(|Line { part, finding, .. }| {
-                json!({
-                    "part": part, "name": finding.name, "status": finding.status.word(),
-                    "detail": finding.detail, "next": finding.next,
-                })
-            })
-            .collect();
-        let ok = lines.iter().all(|line| line.finding.status != Status::Error);
-        context.report(json!({"version": 1, "ok": ok, "checks": checks}));
+        context.report(Doctor::new(lines.iter().map(|line| (line.part, &line.finding))));
         return;
     }
     let shown: Vec<&Line> =
@@ -104,7 +94,7 @@ fn tell(context: &Context, lines: &[Line]) {
     let rows: Vec<Vec<String>> = shown
         .iter()
         .map(|Line { part, finding, .. }| {
-            let cells = [finding.status.word(), part, finding.name, &finding.detail];
+            let cells = [finding.status.word(), part.word(), finding.name, &finding.detail];
             cells.map(|cell| cell.replace('\n', " ")).to_vec()
         })
         .collect();

@@ -10,6 +10,7 @@ use crate::base::name::{NameKind, SeriesName, SnapshotName, check_name};
 use crate::engine::forget::{
     Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_named, forget_series, whole_series,
 };
+use crate::engine::report::{Forgotten, ForgottenForeign, Prune, Tagged};
 use crate::engine::tag::{TagRequest, tag as change_tags};
 use crate::settings::{age, grace};
 use crate::vault::gc::{PruneReport, PruneSettings, YoungPacks};
@@ -17,13 +18,12 @@ use crate::vault::snapshot::retention::{Policy, Representative};
 use crate::vault::{RepoError, Repository};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 use std::time::Duration;
 
 fn forget_foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result<Exit, CliError> {
     let objects = if dry_run { repo.foreign_objects()? } else { repo.forget_foreign()? };
     if context.json {
-        context.report(json!({"version": 1, "dry_run": dry_run, "foreign": objects}));
+        context.report(ForgottenForeign { dry_run, foreign: objects });
         return Ok(Exit::Good);
     }
     let verb = if dry_run { "would remove" } else { "removed" };
@@ -73,13 +73,7 @@ pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliEr
         None
     };
     if context.json {
-        let gone = decided.iter().filter(|one| !one.verdict.is_kept()).count();
-        let list: Vec<Value> = decided.iter().map(decided_json).collect();
-        let prune = pruned.as_ref().map(pruned_json);
-        context.report(json!({
-            "version": 1, "dry_run": args.dry_run, "kept": decided.len() - gone, "removed": gone,
-            "snapshots": list, "prune": prune,
-        }));
+        context.report(Forgotten::new(&decided, pruned.as_ref(), args.dry_run));
     }
     Ok(Exit::Good)
 }
@@ -203,21 +197,6 @@ fn tell_decided(context: &Context, decided: &[Decided], args: &ForgetArgs, zone:
     }
 }
 
-fn decided_json(one: &Decided) -> Value {
-    let head = &one.summary.head;
-    let reasons: Vec<Value> = one
-        .verdict
-        .reasons
-        .iter()
-        .map(|(rule, stream)| json!({"rule": rule.to_string(), "stream": stream}))
-        .collect();
-    json!({
-        "id": one.summary.id.to_string(), "series": head.series, "host": head.host,
-        "time": head.time().to_string(), "state": head.state.word(),
-        "keep": one.verdict.is_kept(), "reasons": reasons,
-    })
-}
-
 pub(super) fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliError> {
     let zone = context.app.settings.calendar.zone.clone();
     let grace = args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?;
@@ -230,12 +209,7 @@ pub(super) fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliErro
     let repo: Repository = context.repository()?;
     let report = repo.prune(&settings, &context.progress, &context.cancel)?;
     if context.json {
-        let mut object = pruned_json(&report);
-        if let Some(map) = object.as_object_mut() {
-            map.insert("version".to_owned(), json!(1));
-            map.insert("dry_run".to_owned(), json!(args.dry_run));
-        }
-        context.report(object);
+        context.report(Prune::new(&report, args.dry_run));
     } else {
         tell_pruned(context, &report, &settings, &zone);
     }
@@ -344,43 +318,6 @@ fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-fn pruned_json(report: &PruneReport) -> Value {
-    let condemned: Vec<Value> = report
-        .condemned
-        .iter()
-        .map(
-            |pack| json!({"pack": pack.pack.to_string(), "bytes": pack.bytes, "live_bytes": pack.live_bytes}),
-        )
-        .collect();
-    let waiting: Vec<Value> = report
-        .waiting
-        .iter()
-        .map(|plan| {
-            let until = plan.until.and_then(|until| Timestamp::try_from(until).ok());
-            json!({
-                "plan": plan.plan.to_string(), "packs": plan.packs, "sessions": plan.sessions,
-                "until": until.map(|until| until.to_string()),
-                "locked_until": plan.locked_until.and_then(|until| Timestamp::try_from(until).ok()).map(|until| until.to_string()),
-            })
-        })
-        .collect();
-    json!({
-        "snapshots": report.snapshots, "packs": report.packs, "pack_bytes": report.pack_bytes,
-        "live_bytes": report.live_bytes, "lost_chunks": report.lost_chunks, "condemned": condemned,
-        "young": {
-            "packs": report.young.packs, "bytes": report.young.bytes, "sessions": report.young.sessions,
-            "until": report.young.until.and_then(|until| Timestamp::try_from(until).ok()).map(|until| until.to_string()),
-        },
-        "waiting": waiting, "plans_done": report.plans_done, "packs_deleted": report.packs_deleted,
-        "bytes_deleted": report.bytes_deleted, "packs_written": report.packs_written,
-        "bytes_written": report.bytes_written, "chunks_rescued": report.chunks_rescued,
-        "indexes_written": report.indexes_written, "indexes_replaced": report.indexes_replaced,
-        "held_until": report.held_until.and_then(|until| Timestamp::try_from(until).ok()).map(|until| until.to_string()),
-        "uncommitted_removed": report.uncommitted_removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "warnings": report.warnings,
-    })
-}
-
 pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
     let pin = (args.pin || args.unpin).then_some(args.pin);
     args.add.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
@@ -399,9 +336,7 @@ pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
     let from = context.viewpoint(args.which.any_host);
     let (summary, pinned) = change_tags(&repo, &context.clock, &name, &from, &request, &context.progress)?;
     if context.json {
-        let id = summary.id.to_string();
-        let object = json!({"version": 1, "id": id, "tags": summary.head.tags, "pinned": pinned});
-        context.report(object);
+        context.report(Tagged::new(&summary, pinned));
     } else {
         let tags =
             if summary.head.tags.is_empty() { "none".to_owned() } else { summary.head.tags.join(", ") };

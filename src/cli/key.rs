@@ -12,10 +12,10 @@ use crate::base::clock::Clock;
 use crate::base::id::SlotId;
 use crate::base::secret::Passphrase;
 use crate::engine::app::{App, AppError};
+use crate::engine::report::{Id, KeyList, KeySlot, NewRepository};
 use crate::vault::Repository;
 use crate::vault::crypto::{Credential, KeyFile};
 use crate::vault::format::slot::{SLOT_BYTES_MAX, SlotKind};
-use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -31,11 +31,7 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
     let credential = of_new_repository(context, &context.app, args.force)?;
     let repo = context.app.init(&credential, &args.label, now_ms(context))?;
     if context.json {
-        let object = json!({
-            "version": 1, "id": repo.id().to_string(), "location": repo.location(),
-            "authority": repo.authority_fingerprint(),
-        });
-        context.report(object);
+        context.report(NewRepository::from(&repo));
     } else {
         context.say(&format!("made repository {} at {}", repo.id(), repo.location()));
         context.say(
@@ -181,7 +177,7 @@ fn opened(context: &Context) -> Result<(Repository, Credential), CliError> {
 
 fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
     if context.json {
-        context.report(json!({"version": 1, "id": id.to_string()}));
+        context.report(KeySlot { id: Id::of(id) });
     } else {
         context.say(line);
     }
@@ -199,19 +195,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
         SlotKind::KeyFile => "key file",
     };
     if context.json {
-        let keys: Vec<_> = slots
-            .iter()
-            .map(|slot| match &slot.label {
-                Ok((label, kind)) => json!({
-                    "id": slot.id.to_string(), "kind": word(kind), "role": label.role.to_string(),
-                    "label": label.text, "current": slot.current, "author": label.author.to_string(),
-                    "created": crate::vault::snapshot::timestamp(label.created_ms).to_string(),
-                }),
-                Err(error) => json!({"id": slot.id.to_string(), "error": error.to_string()}),
-            })
-            .collect();
-        let authors = authors::json(&repo);
-        context.report(json!({"version": 1, "keys": keys, "authors": authors}));
+        context.report(KeyList::new(&repo, &slots));
     } else {
         let rows: Vec<Vec<String>> = slots
             .iter()

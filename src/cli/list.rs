@@ -14,13 +14,13 @@ use crate::base::event::{Event, Observer};
 use crate::base::name::SeriesName;
 use crate::engine::OpError;
 use crate::engine::backup::tags_of;
-use crate::engine::listing::{Closer, Listing, Seen, Sums, closer, sizes, stats as reckon, survey};
+use crate::engine::listing::{Listing, Seen, Sums, closer, sizes, stats as reckon, survey};
+use crate::engine::report::{Listed, ListedSnapshot, Shown, Snapshot, Snapshots, Stats, format_word};
 use crate::settings;
 use crate::vault::history::{History, HistoryDamage};
 use crate::vault::snapshot::selection::{check_series, newer};
 use crate::vault::snapshot::{State, Summary};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 
 pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit, CliError> {
@@ -52,10 +52,9 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
         context.progress.observe(Event::Damage { object: "history".to_owned(), message });
     }
     if context.json {
-        let list: Vec<Value> = shown.into_iter().map(|one| one_json(one, &history)).collect();
-        context.report(json!({
-            "version": 1, "snapshots": list, "time_zone": calendar.zone_name(), "pack_bytes": pack_bytes,
-        }));
+        let list = shown.into_iter().map(|(seen, tags)| ListedSnapshot::new(&seen, tags, &history));
+        let time_zone = calendar.zone_name().to_owned();
+        context.report(Snapshots { snapshots: list.collect(), time_zone, pack_bytes });
     } else if shown.is_empty() {
         context.say("no snapshots");
     } else {
@@ -92,17 +91,6 @@ fn keep_latest(shown: &mut Vec<(Seen, Vec<String>)>, count: u32) {
         latest.extend(members.iter().take(count as usize).map(|summary| summary.id));
     }
     shown.retain(|(seen, _)| latest.contains(&seen.summary.id));
-}
-
-fn one_json((seen, tags): (Seen, Vec<String>), history: &History) -> Value {
-    let mut object = render::snapshot(&seen, tags);
-    if let Some(map) = object.as_object_mut() {
-        map.insert("pinned".to_owned(), json!(history.pinned.contains(&seen.summary.id)));
-        let verified = history.verified.get(&seen.summary.id);
-        let time = verified.map(|ms| crate::vault::snapshot::timestamp(*ms).to_string());
-        map.insert("verified".to_owned(), json!(time));
-    }
-    object
 }
 
 const TITLES: [&str; 9] = ["ID", "TIME", "SERIES", "HOST", "TAGS", "SIZE", "STORED", "TOOK", "STATE"];
@@ -190,9 +178,8 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
     let name = context.name(&args.snapshot)?;
     let (seen, tags) = one(context, &context.repository()?, &name, args.which.any_host)?;
     if context.json {
-        let tables = seen.body.as_ref().map(|body| tables::list_json(context, body));
-        let object = json!({"version": 1, "snapshot": render::snapshot(&seen, tags), "tables": tables});
-        context.report(object);
+        let tables = seen.body.as_ref().map(|body| tables::amounts_of(context, body));
+        context.report(Listed { snapshot: Snapshot::new(&seen, tags), tables });
         return Ok(Exit::Good);
     }
     let streams = seen.body.iter().flat_map(|body| &body.streams);
@@ -203,7 +190,7 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
                 render::bytes(stream.bytes),
                 render::bytes(stream.stats.bytes_new),
                 render::bytes(stream.stats.bytes_stored + stream.stats.recipe_bytes_stored),
-                render::format_word(stream),
+                format_word(stream),
                 stream.proof.word().into_owned(),
             ]
         })
@@ -225,9 +212,7 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
     let (seen, tags) = one(context, &repo, &name, args.which.any_host)?;
     let closer = closer(&repo, &seen.summary.id, &context.progress, &context.cancel)?;
     if context.json {
-        let mut snapshot = render::snapshot(&seen, tags);
-        add_closer(&mut snapshot, &closer);
-        context.report(json!({"version": 1, "snapshot": snapshot}));
+        context.report(Shown::new(&seen, tags, &closer));
         return Ok(Exit::Good);
     }
     let zone = context.app.settings.calendar.zone.clone();
@@ -252,7 +237,7 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
         line("stream", stream.name.clone());
         line("size", format!("{} ({} bytes)", render::bytes(stream.bytes), stream.bytes));
         line("blake3", stream.digest.to_string());
-        line("format", format!("{}, proof: {}", render::format_word(stream), stream.proof.word()));
+        line("format", format!("{}, proof: {}", format_word(stream), stream.proof.word()));
         line("new", render::bytes(stats.bytes_new));
         line("known", render::bytes(stats.bytes_known));
         line("copied", render::bytes(stats.bytes_copied));
@@ -292,47 +277,11 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
     Ok(Exit::Good)
 }
 
-/// Adds what a closer look tells to a snapshot for programs.
-fn add_closer(snapshot: &mut Value, closer: &Closer) {
-    if let Some(map) = snapshot.as_object_mut() {
-        map.insert("bytes_held_alone".to_owned(), json!(closer.bytes_alone));
-    }
-    let streams = snapshot.get_mut("streams").and_then(Value::as_array_mut);
-    for (stream, survey) in streams.into_iter().flatten().zip(&closer.streams) {
-        if let (Some(map), Some(survey)) = (stream.as_object_mut(), survey) {
-            map.insert("blocks".to_owned(), json!(survey.blocks.len()));
-            map.insert("ranges".to_owned(), json!(survey.extents));
-            map.insert("bytes_restore_reads".to_owned(), json!(survey.stored_read));
-            map.insert("read_amplification".to_owned(), json!(survey.read_amplification()));
-        }
-    }
-}
-
 pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository()?;
     let found = reckon(&repo, &context.progress)?;
     if context.json {
-        let sums = |sums: &Sums| {
-            json!({
-                "snapshots": sums.snapshots, "bytes": sums.bytes,
-                "bytes_stored": sums.bytes_stored, "ratio": sums.ratio(),
-                "bytes_new": sums.bytes_new, "bytes_known": sums.bytes_known, "bytes_copied": sums.bytes_copied,
-            })
-        };
-        let series: Vec<Value> = found
-            .series
-            .iter()
-            .map(|(key, own)| {
-                let read = found.reads.get(key);
-                json!({"series": key.0, "host": key.1, "sums": sums(own), "read_amplification": read})
-            })
-            .collect();
-        let object = json!({
-            "version": 1, "series": series, "total": sums(&found.total),
-            "packs": found.on_disk.packs, "pack_bytes": found.on_disk.pack_bytes, "chunks": found.chunks,
-            "disk_bytes": found.on_disk.bytes,
-        });
-        context.report(object);
+        context.report(Stats::from(&found));
         return Ok(Exit::Good);
     }
     let row = |name: &str, host: &str, sums: &Sums, read: Option<&f64>| {

@@ -5,10 +5,10 @@ use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
 use crate::base::clock::Clock;
+use crate::engine::report::{self, LockExtension};
 use crate::vault::Repository;
 use crate::vault::object_locks::ShortLock;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 /// So many objects are named.
 const NAMED: usize = 5;
@@ -21,8 +21,7 @@ pub(super) fn run(context: &Context, args: &LockArgs) -> Result<Exit, CliError> 
     let extended = repo.object_locks().extend_all_locks(now_ms, &context.progress, &context.cancel)?;
     let until = Timestamp::try_from(extended.until).unwrap_or(Timestamp::MAX);
     if context.json {
-        let object = json!({"version": 1, "objects": extended.objects, "until": until.to_string()});
-        context.report(object);
+        context.report(LockExtension { objects: extended.objects, until: until.into() });
     } else {
         context.say(&format!(
             "{} objects are locked until {}",
@@ -53,14 +52,7 @@ pub(super) fn check(context: &Context, repo: &Repository) -> Result<Vec<ShortLoc
     Ok(short)
 }
 
-fn end(lock: &ShortLock) -> Option<String> {
-    lock.until.and_then(|until| Timestamp::try_from(until).ok()).map(|until| until.to_string())
-}
-
 fn words(lock: &ShortLock) -> String {
-    format!("{} ({})", lock.object, end(lock).unwrap_or_else(|| "not locked".to_owned()))
-}
-
-pub(super) fn to_json(short: &[ShortLock]) -> Value {
-    short.iter().map(|lock| json!({"object": lock.object, "until": end(lock)})).collect()
+    let until = report::ShortLock::from(lock).until;
+    format!("{} ({})", lock.object, until.map_or_else(|| "not locked".to_owned(), |until| until.to_string()))
 }

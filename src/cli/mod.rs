@@ -37,6 +37,7 @@ use crate::base::name::SnapshotName;
 use crate::base::run::{Room, Run};
 use crate::engine::app::App;
 use crate::engine::plan::Programs;
+use crate::engine::report::{Document, Report};
 use crate::settings::{Environment, Flags};
 use crate::vault::crypto::Credential;
 use crate::vault::reader::ReadSettings;
@@ -48,7 +49,6 @@ use exit::Exit;
 use progress::Progress;
 use report::CliError;
 use said::Said;
-use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -213,18 +213,10 @@ impl Context {
     }
 
     /// The command's report for programs, with every warning that was told on the way.
-    fn report(&self, mut object: Value) {
-        if let Some(map) = object.as_object_mut() {
-            let mut warnings = self.progress.said().warnings();
-            // Some reports have warnings of their own.
-            if let Some(Value::Array(own)) = map.remove("warnings") {
-                let own = own.into_iter().filter_map(|word| word.as_str().map(str::to_owned));
-                let new: Vec<String> = own.filter(|word| !warnings.contains(word)).collect();
-                warnings.extend(new);
-            }
-            map.insert("warnings".to_owned(), warnings.into());
+    fn report(&self, report: impl Report) {
+        if let Some(object) = in_one_line(&Document::new(report, self.progress.said().warnings())) {
+            self.output(&object);
         }
-        self.output(&object.to_string());
     }
 
     /// Tells why one of several parts failed.
@@ -270,6 +262,11 @@ static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 /// Prints a line.
 fn print(line: &str) {
     print_as_is(&clean::line(line));
+}
+
+/// A report for programs. One that cannot be written is told like any output that is missing.
+fn in_one_line(report: &Document<impl Report>) -> Option<String> {
+    report.to_json().map_err(|error| output_failed(&error.to_string())).ok()
 }
 
 /// Prints an object that stands in one line.

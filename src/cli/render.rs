@@ -1,11 +1,9 @@
-//! Words and figures for people, objects for programs.
+//! Words and figures for people.
 
-use crate::engine::listing::{Seen, sizes};
 use crate::storage::Requests;
-use crate::vault::snapshot::{Stream, Summary};
+use crate::vault::snapshot::Summary;
 use indicatif::HumanBytes;
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 
 /// "1 pack", "2 packs", "1 index", "2 indexes".
 pub(super) fn count(number: impl TryInto<u64>, noun: &str) -> String {
@@ -50,64 +48,6 @@ pub(super) fn tags(calendar: &[&str], summary: &Summary) -> Vec<String> {
     calendar.iter().map(|tag| (*tag).to_owned()).chain(user).collect()
 }
 
-/// A snapshot for programs.
-pub(super) fn snapshot(seen: &Seen, tags: Vec<String>) -> Value {
-    let Summary { id, head, .. } = &seen.summary;
-    let body = seen.body.as_ref();
-    let (plain, stored) = body.map(sizes).unzip();
-    json!({
-        "id": id.to_string(),
-        "time": head.time().to_string(),
-        "finished": crate::vault::snapshot::timestamp(head.finished_ms).to_string(),
-        "series": head.series,
-        "host": head.host,
-        "tags": tags,
-        "state": head.state.word(),
-        "proof": head.proof.word(),
-        "counter": head.counter,
-        "predecessor": head.predecessor.map(|id| id.to_string()),
-        "parent": body.and_then(|body| body.parent).map(|id| id.to_string()),
-        "bytes": plain,
-        "bytes_stored": stored,
-        "duration_ms": body.map(|body| body.streams.iter().map(|stream| stream.stats.duration_ms).sum::<u64>()),
-        "streams": body.map(|body| body.streams.iter().map(stream).collect::<Vec<_>>()),
-        "failed": body.map(|body| {
-            body.failed.iter().map(|failed| json!({"name": failed.name, "reason": failed.reason})).collect::<Vec<_>>()
-        }),
-        "source": body.map(|body| &body.source),
-    })
-}
-
-fn stream(stream: &Stream) -> Value {
-    let stats = &stream.stats;
-    json!({
-        "name": stream.name,
-        "bytes": stream.bytes,
-        "blake3": stream.digest.to_string(),
-        "proof": stream.proof.word(),
-        "format": format_word(stream),
-        "bytes_new": stats.bytes_new,
-        "bytes_known": stats.bytes_known,
-        "bytes_copied": stats.bytes_copied,
-        "bytes_stored": stats.bytes_stored,
-        "recipe_bytes_stored": stats.recipe_bytes_stored,
-        "chunks": stats.chunks,
-        "extents": stats.extents,
-        "bytes_parent_read": stats.bytes_parent_read,
-        "duration_ms": stats.duration_ms,
-        "attributes": stream.attributes,
-    })
-}
-
-/// What a stream's bytes are, in a word. Where the format has no number for it, the stream itself may say.
-pub(super) fn format_word(stream: &Stream) -> String {
-    use crate::vault::snapshot::{CONTENT, StreamFormat};
-    match (stream.format, stream.attributes.get(CONTENT)) {
-        (StreamFormat::Unknown, Some(content)) => content.clone(),
-        (format, _) => format.word().into_owned(),
-    }
-}
-
 /// What went over the wire, in a line.
 pub(super) fn requests(requests: &Requests) -> String {
     format!(
@@ -121,15 +61,6 @@ pub(super) fn requests(requests: &Requests) -> String {
         bytes(requests.bytes_up),
         bytes(requests.bytes_down),
     )
-}
-
-/// What went over the wire.
-pub(super) fn requests_json(requests: &Requests) -> Value {
-    json!({
-        "total": requests.total(), "put": requests.put, "get": requests.get, "head": requests.head,
-        "list": requests.list, "delete": requests.delete, "other": requests.other,
-        "bytes_up": requests.bytes_up, "bytes_down": requests.bytes_down,
-    })
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! `dumpvault repair`: how what was repaired, and what stays lost, is shown.
 
 use super::args::RepairCommand;
-use super::check::hits_json;
 use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
 use crate::base::clock::Clock;
 use crate::engine::repair::repair_snapshots;
+use crate::engine::report::{
+    Id, RepairedIndex, RepairedMarks, RepairedPacks, RepairedSnapshots, RepairedTimes,
+};
 use crate::vault::check::Damage;
 use crate::vault::history::Stops;
-use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, command: &RepairCommand) -> Result<Exit, CliError> {
     match command {
@@ -26,26 +27,14 @@ fn exit(is_whole: bool) -> Exit {
     if is_whole { Exit::Good } else { Exit::Integrity }
 }
 
-fn names<N: ToString>(ids: &[N]) -> Vec<String> {
-    ids.iter().map(ToString::to_string).collect()
-}
-
-fn damage_json(damage: &[Damage]) -> Vec<Value> {
-    damage.iter().map(|damage| json!({"object": damage.object, "what": damage.what})).collect()
-}
-
 fn index(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository_uncached()?;
     let now_ms = context.clock.now().as_millisecond();
     let repair = repo.repairer().repair_index(now_ms, &context.progress, &context.cancel)?;
-    let is_whole = repair.unexplained.is_empty() && repair.missing.is_empty();
+    let report = RepairedIndex::from(&repair);
+    let is_whole = report.ok;
     if context.json {
-        let object = json!({
-            "version": 1, "ok": is_whole, "packs": repair.packs, "indexes_before": repair.indexes_before,
-            "indexes_written": repair.indexes_written, "unexplained": damage_json(&repair.unexplained),
-            "missing": names(&repair.missing), "dropped": names(&repair.dropped),
-        });
-        context.report(object);
+        context.report(report);
         return Ok(exit(is_whole));
     }
     context.say(&format!(
@@ -73,23 +62,7 @@ fn packs(context: &Context) -> Result<Exit, CliError> {
     let repair = repo.repairer().repair_packs(&host, now_ms, &context.progress, &context.cancel)?;
     let is_whole = repair.is_whole();
     if context.json {
-        let set_aside: Vec<Value> = repair
-            .set_aside
-            .iter()
-            .map(|pack| {
-                json!({
-                    "pack": pack.pack.to_string(), "what": pack.what, "blocks": pack.blocks,
-                    "blocks_broken": pack.blocks_broken, "chunks_lost": pack.chunks_lost,
-                })
-            })
-            .collect();
-        let object = json!({
-            "version": 1, "ok": is_whole, "recovered": names(&repair.recovered), "set_aside": set_aside,
-            "missing": names(&repair.missing), "unexplained": damage_json(&repair.unexplained),
-            "chunks_salvaged": repair.chunks_salvaged, "packs_written": repair.packs_written,
-            "bytes_written": repair.bytes_written,
-        });
-        context.report(object);
+        context.report(RepairedPacks::from(&repair));
         return Ok(exit(is_whole));
     }
     for pack in &repair.recovered {
@@ -131,13 +104,10 @@ fn snapshots(context: &Context) -> Result<Exit, CliError> {
     let host = context.app.host();
     let (cores, progress, cancel) = (context.cores(), &context.progress, &context.cancel);
     let repair = repair_snapshots(&repo, &context.clock, &host, cores, progress, cancel)?;
-    let is_whole = repair.marked.is_empty() && repair.still.is_empty() && repair.given_up.is_empty();
+    let report = RepairedSnapshots::from(&repair);
+    let is_whole = report.ok;
     if context.json {
-        let object = json!({
-            "version": 1, "ok": is_whole, "marked": names(&repair.marked), "still": names(&repair.still),
-            "recovered": names(&repair.recovered), "given_up": names(&repair.given_up), "snapshots_hit": hits_json(&repair.report.hits),
-        });
-        context.report(object);
+        context.report(report);
         return Ok(exit(is_whole));
     }
     for id in &repair.recovered {
@@ -169,8 +139,7 @@ fn marks(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
         repo.give_up_unreadable(now_ms)?
     };
     if context.json {
-        context
-            .output(&json!({"version": 1, "ok": true, "dry_run": dry_run, "given_up": objects}).to_string());
+        context.report(RepairedMarks { ok: true, dry_run, given_up: objects });
         return Ok(Exit::Good);
     }
     let verb = if dry_run { "would give up" } else { "gave up" };
@@ -193,8 +162,7 @@ fn times(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
         repo.confirm_times(None, now_ms)?
     };
     if context.json {
-        let object = json!({"version": 1, "ok": true, "dry_run": dry_run, "confirmed": names(&ids)});
-        context.report(object);
+        context.report(RepairedTimes { ok: true, dry_run, confirmed: Id::all(&ids) });
         return Ok(Exit::Good);
     }
     let verb = if dry_run { "would confirm" } else { "confirmed" };

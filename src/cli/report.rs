@@ -3,10 +3,11 @@
 use super::clean;
 use super::exit::Exit;
 use super::said::Said;
-use crate::base::fault::Fault;
+use crate::base::fault::{Fault, Next};
 use crate::base::name::{BadName, NameError};
 use crate::engine::OpError;
 use crate::engine::app::AppError;
+use crate::engine::report::{Document, Failure};
 use crate::settings::ConfigError;
 use crate::vault::RepoError;
 
@@ -169,7 +170,12 @@ impl CliError {
 
 /// What to do next, with settings as options.
 pub(super) fn hint_of(error: &dyn Fault) -> Option<String> {
-    Some(error.next()?.render(|setting| format!("--{}", setting.replace('_', "-"))))
+    error.next().map(shown)
+}
+
+/// The next step, with settings as options.
+pub(super) fn shown(next: Next) -> String {
+    next.render(|setting| format!("--{}", setting.replace('_', "-")))
 }
 
 /// Tells what went wrong and what to do next. The exit code says the same.
@@ -185,12 +191,45 @@ pub(super) fn report(error: &CliError, said: &Said, json: bool, interrupted: boo
         }
     });
     if json {
-        let object = serde_json::json!({
-            "version": 1, "error": message, "hint": hint, "exit_code": exit.code(),
-            "code": if interrupted { Some("cancelled") } else { error.code() },
-            "kind": error.kind(), "warnings": said.warnings(),
-        });
-        super::print_json(&object.to_string());
+        let failure = Failure {
+            error: message,
+            hint,
+            exit_code: exit.code(),
+            code: if interrupted { Some("cancelled") } else { error.code() }.map(str::to_owned),
+            kind: error.kind(),
+        };
+        if let Some(object) = super::in_one_line(&Document::new(failure, said.warnings())) {
+            super::print_json(&object);
+        }
     }
     exit
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::args::Cli;
+    use crate::engine::report::{FAILURE, schemas};
+    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_command_has_a_schema_and_every_schema_a_command() {
+        let mut commands = BTreeSet::from([FAILURE.to_owned()]);
+        for command in Cli::command().get_subcommands() {
+            // Their output is the dump, or the script.
+            if ["cat", "completions"].contains(&command.get_name()) {
+                continue;
+            }
+            let mut names: Vec<String> = command
+                .get_subcommands()
+                .map(|below| format!("{}-{}", command.get_name(), below.get_name()))
+                .collect();
+            if names.is_empty() {
+                names.push(command.get_name().to_owned());
+            }
+            commands.extend(names);
+        }
+        let described: BTreeSet<String> = schemas().into_iter().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(described, commands);
+    }
 }

@@ -13,6 +13,7 @@ use super::report::CliError;
 use super::which::{chosen, stream_of};
 use super::{Context, doubts, render, style, verify};
 use crate::engine::OpError;
+use crate::engine::report::Restore;
 use crate::engine::restore::{Chosen, Findings, Target};
 use crate::settings;
 use crate::source::command::{SinkOutput, open_sink};
@@ -22,7 +23,6 @@ use crate::vault::RepoError;
 use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::{Stream, StreamFormat};
 use parts::Picked;
-use serde_json::json;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -169,21 +169,8 @@ fn done(work: &Work<'_>, into: &str, stats: ReadStats, findings: Option<&Finding
     let ms = began.elapsed().as_millis() as u64;
     let id = chosen.summary.id;
     if context.json {
-        let mut object = json!({
-            "version": 1, "snapshot": id.to_string(), "stream": stream.name, "bytes": stats.bytes,
-            "blake3": stream.digest.to_string(), "blocks_opened": stats.blocks_opened,
-            "bytes_fetched": stats.bytes_fetched, "duration_ms": ms,
-        });
-        if let (Some(picked), Some(object)) = (picked, object.as_object_mut()) {
-            // The digest is that of the whole stream.
-            object.remove("blake3");
-            object.insert("tables".to_owned(), parts::tables_json(&picked.part));
-        }
-        if let (Some(findings), Some(object)) = (findings, object.as_object_mut()) {
-            object.insert("verified".to_owned(), json!(findings.is_good()));
-            object.insert("verification".to_owned(), verify::findings_json(findings));
-        }
-        context.report(object);
+        let part = picked.map(|picked| &picked.part);
+        context.report(Restore::new(&id, stream, part, &stats, ms, findings));
         return exit;
     }
     let (bytes, checked) = match picked {

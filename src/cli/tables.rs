@@ -6,9 +6,9 @@ use super::render;
 use super::report::CliError;
 use super::table::Table;
 use super::{Context, which};
+use crate::engine::report::{Diff, TableAmount};
 use crate::engine::tables::{Amount, Difference, TableChange, TableName, amounts, difference, table_map};
 use crate::vault::snapshot::{Body, Stream};
-use serde_json::{Value, json};
 
 /// The tables of all streams, below the list of streams.
 pub(super) fn list(context: &Context, body: &Body) {
@@ -44,7 +44,7 @@ fn unlisted(stream: &Stream, error: &impl std::fmt::Display) -> String {
 }
 
 /// The same for programs. Streams without a map are not in it.
-pub(super) fn list_json(context: &Context, body: &Body) -> Value {
+pub(super) fn amounts_of(context: &Context, body: &Body) -> Vec<TableAmount> {
     let tables = body.streams.iter().filter_map(|stream| match table_map(stream) {
         Ok(map) => Some((stream, map?)),
         Err(error) => {
@@ -52,17 +52,8 @@ pub(super) fn list_json(context: &Context, body: &Body) -> Value {
             None
         }
     });
-    let each = tables.flat_map(|(stream, map)| {
-        let of_map = |(name, amount): (TableName, Amount)| {
-            let mut object = name_json(&name);
-            set(&mut object, "rows", json!(amount.rows));
-            set(&mut object, "bytes", json!(amount.bytes));
-            set(&mut object, "new_bytes", json!(amount.new_bytes));
-            object
-        };
-        amounts(&stream.name, &map).into_iter().map(of_map).collect::<Vec<_>>()
-    });
-    Value::Array(each.collect())
+    let all = tables.flat_map(|(stream, map)| amounts(&stream.name, &map));
+    all.map(|(name, amount)| TableAmount::new(&name, &amount)).collect()
 }
 
 pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError> {
@@ -74,8 +65,7 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
     let (Some(was), Some(is)) = (&before.body, &after.body) else { return Ok(Exit::NothingDone) };
     let found = difference(was, is);
     if context.json {
-        let object = diff_json(&found, &before.summary.id.to_string(), &after.summary.id.to_string());
-        context.report(object);
+        context.report(Diff::new(&found, &before.summary.id, &after.summary.id));
         return Ok(Exit::Good);
     }
     let zone = context.app.settings.calendar.zone.clone();
@@ -162,53 +152,4 @@ fn shown(name: &TableName) -> String {
     let TableName { database, schema, name, .. } = name;
     let table = if schema.is_empty() { name.clone() } else { format!("{schema}.{name}") };
     qualified(database, &table)
-}
-
-fn name_json(name: &TableName) -> Value {
-    json!({
-        "stream": name.stream, "database": name.database, "schema": name.schema, "name": name.name,
-        "kind": if name.is_large_objects { "large-objects" } else { "table" },
-    })
-}
-
-fn set(object: &mut Value, key: &str, value: Value) {
-    if let Some(map) = object.as_object_mut() {
-        map.insert(key.to_owned(), value);
-    }
-}
-
-fn diff_json(found: &Difference, before: &str, after: &str) -> Value {
-    let schemas = |list: &[(String, String, String)]| -> Vec<Value> {
-        let each = list.iter();
-        each.map(
-            |(stream, database, schema)| json!({"stream": stream, "database": database, "schema": schema}),
-        )
-        .collect()
-    };
-    let tables: Vec<Value> = found
-        .tables
-        .iter()
-        .map(|TableChange { name, before, after }| {
-            let mut object = name_json(name);
-            let change = match (before, after) {
-                (None, _) => "new",
-                (_, None) => "gone",
-                _ if before == after => "none",
-                _ => "changed",
-            };
-            set(&mut object, "change", json!(change));
-            for (key, amount) in [("before", before), ("after", after)] {
-                let value = amount.map(|amount| json!({"rows": amount.rows, "bytes": amount.bytes}));
-                set(&mut object, key, json!(value));
-            }
-            object
-        })
-        .collect();
-    json!({
-        "version": 1, "before": before, "after": after,
-        "streams_new": found.streams_new, "streams_gone": found.streams_gone,
-        "streams_unknown": found.streams_unknown,
-        "schemas_new": schemas(&found.schemas_new), "schemas_gone": schemas(&found.schemas_gone),
-        "tables": tables,
-    })
 }

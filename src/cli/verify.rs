@@ -10,6 +10,7 @@ use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
 use crate::content::pg::DumpForm;
 use crate::engine::OpError;
+use crate::engine::report::{VerifiedStream, Verify};
 use crate::engine::restore::{Chosen, Findings, Jobs, Verified};
 use crate::engine::tables::table_map;
 use crate::settings;
@@ -19,7 +20,6 @@ use crate::vault::RepoError;
 use crate::vault::crypto::CryptoError;
 use crate::vault::format::mark::MarkKind;
 use crate::vault::snapshot::Stream;
-use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
     let timeout = args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?;
@@ -100,7 +100,10 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             }
             found => found,
         };
-        results.push(result_json(stream, &found));
+        results.push(match &found {
+            Ok(verified) => VerifiedStream::restored(&stream.name, verified),
+            Err(error) => VerifiedStream::failed(&stream.name, error.to_string(), hint(error)),
+        });
     }
     if let Some(Err(error)) = role.map(ScratchRole::end) {
         context.warn(error.to_string());
@@ -109,11 +112,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
         remember(context, &chosen)?;
     }
     if context.json {
-        let object = json!({
-            "version": 1, "snapshot": chosen.summary.id.to_string(), "ok": exit == Exit::Good,
-            "streams": results,
-        });
-        context.report(object);
+        context.report(Verify::new(&chosen.summary.id, exit == Exit::Good, results));
     }
     Ok(exit)
 }
@@ -327,40 +326,4 @@ pub(super) fn tell(context: &Context, findings: &Findings) {
 
 fn complain(context: &Context, what: &str) {
     context.progress.observe(Event::Warning { message: format!("not as in the dump: {what}") });
-}
-
-pub(super) fn findings_json(findings: &Findings) -> Value {
-    let tables: Vec<Value> = findings
-        .tables
-        .iter()
-        .map(|table| {
-            json!({
-                "schema": table.schema, "name": table.name, "rows_expected": table.expected,
-                "at_least": table.at_least, "rows": table.found.as_ref().ok(),
-                "error": table.found.as_ref().err(), "ok": table.is_right(),
-            })
-        })
-        .collect();
-    let objects =
-        findings.large_objects.map(|(expected, found)| json!({"expected": expected, "found": found}));
-    json!({"tables": tables, "large_objects": objects})
-}
-
-fn result_json(stream: &Stream, outcome: &Result<Verified, OpError>) -> Value {
-    match outcome {
-        Ok(verified) => {
-            let keys = &verified.constraints;
-            json!({
-                "stream": stream.name, "ok": verified.is_good(), "database": verified.database,
-                "duration_ms": verified.duration_ms,
-                "verification": verified.findings.as_ref().map(findings_json),
-                "foreign_keys": keys.foreign_keys, "foreign_keys_expected": verified.foreign_keys_expected,
-                "foreign_keys_not_valid": keys.foreign_keys_not_valid,
-                "indexes_not_valid": keys.indexes_not_valid, "left_out": verified.left_out,
-            })
-        }
-        Err(error) => {
-            json!({"stream": stream.name, "ok": false, "error": error.to_string(), "hint": hint(error)})
-        }
-    }
 }

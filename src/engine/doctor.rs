@@ -11,14 +11,18 @@ use crate::storage::s3::{BucketLock, Replacing, S3Storage};
 use crate::storage::{ErrorKind, Storage, StorageError};
 use crate::vault::crypto::Role;
 use crate::vault::session::SKEW_MAX;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How it stands with something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// As it should be.
+    #[serde(rename = "ok")]
     Good,
     /// It works, and could be better.
     Warning,
@@ -38,7 +42,7 @@ impl Status {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What was looked at.
     pub name: &'static str,

@@ -13,6 +13,7 @@ pub mod forget;
 pub mod listing;
 pub mod plan;
 pub mod repair;
+pub mod report;
 pub mod restore;
 pub mod tables;
 pub mod tag;

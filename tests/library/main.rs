@@ -11,6 +11,7 @@ mod format_hostile;
 mod fuzz_replay;
 mod golden;
 mod hostile_storage;
+mod json_schemas;
 mod pgarchive;
 mod pgarchive_stream;
 mod prune;

@@ -19,6 +19,8 @@ mod lock;
 #[path = "../support/outside.rs"]
 mod outside;
 mod program;
+#[path = "../support/reports.rs"]
+mod reports;
 mod requests;
 #[path = "../support/s3.rs"]
 mod s3;

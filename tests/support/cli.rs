@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::reports::Promise;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -311,11 +312,14 @@ pub struct Running {
     stderr: Option<JoinHandle<Vec<u8>>>,
     /// Dropped when the process has ended: then nobody may be killed any more.
     alive: Option<mpsc::Sender<()>>,
+    /// What it will print.
+    promise: Promise,
 }
 
 impl Running {
     /// Starts a command with a pipe to its standard input.
     pub fn start(mut command: Command) -> Self {
+        let promise = Promise::of(&command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut out = child.stdout.take().unwrap();
@@ -333,6 +337,7 @@ impl Running {
             stdout: Some(thread::spawn(move || drain(&mut out))),
             stderr: Some(thread::spawn(move || drain(&mut err))),
             alive: Some(alive),
+            promise,
         }
     }
 
@@ -373,6 +378,7 @@ impl Running {
         let output = Output { code: status.code(), signal: status.signal(), stdout, stderr };
         assert!(!hung, "it hung and was killed: {output}");
         assert!(!output.stderr.contains("panicked at"), "{output}");
+        self.promise.hold(output.code, &output.stdout);
         output
     }
 }

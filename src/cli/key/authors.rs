@@ -6,11 +6,11 @@ use crate::cli::args::{GrantArgs, KeyAddArgs, RotateArgs};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, render};
+use crate::engine::report::{Author, KeyGrant, KeyRotation};
 use crate::vault::crypto::Role;
 use crate::vault::format::author::Statement;
 use crate::vault::rotation::{RotateReport, RotateRequest, Rotation};
 use crate::vault::{KeyRing, NewKey, Repository};
-use serde_json::{Value, json};
 
 pub(super) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {
     let (repo, _) = opened(context)?;
@@ -58,7 +58,7 @@ pub(super) fn grant(context: &Context, args: &GrantArgs) -> Result<Exit, CliErro
         }
     })?;
     if context.json {
-        context.report(json!({"version": 1, "author": one(&repo, &statement)}));
+        context.report(KeyGrant { author: Author::new(&repo, &statement) });
     } else {
         context.say(&format!("key `{}` may now {}", repo.authors().name(&author), may(&statement)));
     }
@@ -91,16 +91,11 @@ pub(super) fn rotate(
         now_ms: now_ms(context),
     };
     let report = Rotation::new(&repo, request, &context.progress, &context.cancel).run(&credential)?;
-    let RotateReport { epoch, authors, dropped, packs_named, packs_refused, sessions_ended } = report;
     if context.json {
-        let object = json!({
-            "version": 1, "epoch": epoch, "authors": authors, "objects_dropped": dropped,
-            "packs_named": packs_named, "packs_refused": packs_refused, "sessions_ended": sessions_ended,
-            "revoked": revoke.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        });
-        context.report(object);
+        context.report(KeyRotation::new(&report, &revoke));
         return Ok(Exit::Good);
     }
+    let RotateReport { epoch, authors, dropped, packs_refused, sessions_ended, .. } = report;
     for author in &revoke {
         context.say(&format!("revoked key `{}`", repo.authors().name(author)));
     }
@@ -129,23 +124,6 @@ fn may(statement: &Statement) -> String {
         Some(series) => format!("series {}", series.join(", ")),
     };
     format!("add backups of {series} of host {}", statement.hosts.join(", "))
-}
-
-fn one(repo: &Repository, statement: &Statement) -> Value {
-    json!({
-        "author": statement.author.to_string(), "name": statement.name, "role": statement.role.to_string(),
-        "hosts": statement.hosts, "series": statement.series,
-        "revoked": !repo.authors().all().iter().any(|other| other.author == statement.author),
-        "own": statement.author == repo.authors().me(),
-        "created": crate::vault::snapshot::timestamp(statement.time_ms).to_string(),
-    })
-}
-
-/// All keys for programs.
-pub(super) fn json(repo: &Repository) -> Vec<Value> {
-    let mut known: Vec<&Statement> = repo.authors().known().collect();
-    known.sort_by(|a, b| (&a.name, a.author).cmp(&(&b.name, b.author)));
-    known.into_iter().map(|statement| one(repo, statement)).collect()
 }
 
 /// All keys, a row each.

@@ -8,10 +8,10 @@ use super::super::table::Table;
 use super::Context;
 use crate::base::pattern::PatternError;
 use crate::content::pg::{DataKind, JobsPlan, Sections, Selection, TableData};
+use crate::engine::report::RestorePlan;
 use crate::engine::restore::{Archive, Chosen, Part};
 use crate::source::postgres::RestoreTarget;
 use crate::vault::snapshot::Stream;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A part that was chosen, and the archive that it is of.
@@ -74,20 +74,14 @@ pub(super) fn dry_run(
     };
     let bytes = picked.map_or(stream.bytes, |picked| picked.part.synthesis.len());
     if context.json {
-        let mut plan = json!({
-            "version": 1, "dry_run": true, "snapshot": chosen.summary.id.to_string(), "stream": stream.name,
-            "bytes": bytes, "database": target.map(|target| &target.database),
-        });
-        if let (Some(picked), Some(object)) = (picked, plan.as_object_mut()) {
-            object.insert("entries".to_owned(), json!(kinds(picked)?));
-            object.insert("tables".to_owned(), tables_json(&picked.part));
-            object.insert("omitted".to_owned(), json!(picked.part.omitted));
-        }
-        if let (Some(jobs), Some(object)) = (&jobs, plan.as_object_mut()) {
-            let workers: Vec<u64> = jobs.data.iter().map(|part| part.data_bytes).collect();
-            object.insert("worker_bytes".to_owned(), json!(workers));
-        }
-        context.report(plan);
+        let database = target.map(|target| target.database.as_str());
+        let plan = RestorePlan::new(&chosen.summary.id, stream, database);
+        let plan = match picked {
+            Some(picked) => plan.of_part(&picked.part, kinds(picked)?),
+            None => plan,
+        };
+        let worker_bytes = jobs.map(|jobs| jobs.data.iter().map(|part| part.data_bytes).collect());
+        context.report(RestorePlan { worker_bytes, ..plan });
         return Ok(Exit::Good);
     }
     let zone = context.app.settings.calendar.zone.clone();
@@ -150,14 +144,4 @@ fn row(table: &TableData) -> Vec<String> {
     };
     let rows = table.rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
     vec![name, rows, render::bytes(table.data_bytes)]
-}
-
-pub(super) fn tables_json(part: &Part) -> Value {
-    let each = part.tables.iter().map(|table| {
-        json!({
-            "schema": table.schema, "name": table.name, "rows": table.rows, "bytes": table.data_bytes,
-            "kind": if table.kind == DataKind::LargeObjects { "large-objects" } else { "table" },
-        })
-    });
-    each.collect()
 }

@@ -10,6 +10,7 @@ use crate::cli::report::CliError;
 use crate::cli::servers::{clients, connection};
 use crate::cli::{Context, prompt, render};
 use crate::engine::OpError;
+use crate::engine::report::Swap;
 use crate::engine::restore::Expected;
 use crate::settings;
 use crate::source::postgres::{Connection, PostgresError, RestoreTarget, name_beside};
@@ -192,9 +193,7 @@ pub(in crate::cli) fn swap_databases(context: &Context, args: &SwapArgs) -> Resu
     let patience = manners.patience.unwrap_or_default();
     new.take_place_of(&args.live, &kept, manners.terminate, patience).map_err(OpError::from)?;
     if context.json {
-        let swapped =
-            serde_json::json!({"version": 1, "database": args.live, "replaced": args.new, "kept": kept});
-        context.output(&swapped.to_string());
+        context.report(Swap { database: args.live.clone(), replaced: args.new.clone(), kept });
     } else {
         context
             .say(&format!("`{}` took the place of `{}`; the old one is now `{kept}`", args.new, args.live));

@@ -1,0 +1,220 @@
+//! Repositories that were made, and who holds keys to one.
+
+use super::{Id, Report, Time};
+use crate::base::id::AuthorId;
+use crate::vault::format::author::Statement;
+use crate::vault::format::slot::SlotKind;
+use crate::vault::rotation::RotateReport;
+use crate::vault::{self, SlotInfo};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// A repository that was made.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct NewRepository {
+    /// Its id.
+    pub id: Id,
+    /// Where it lies.
+    pub location: String,
+    /// The fingerprint of its authority, for the recovery sheet.
+    pub authority: Id,
+}
+
+impl Report for NewRepository {}
+
+impl From<&vault::Repository> for NewRepository {
+    fn from(repo: &vault::Repository) -> Self {
+        Self {
+            id: Id::of(repo.id()),
+            location: repo.location().to_owned(),
+            authority: Id::of(repo.authority_fingerprint()),
+        }
+    }
+}
+
+/// A key slot that was added, removed, replaced, exported or imported.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct KeySlot {
+    /// The slot's id.
+    pub id: Id,
+}
+
+impl Report for KeySlot {}
+
+/// All keys to a repository.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct KeyList {
+    /// Key slots: what opens the repository.
+    pub keys: Vec<Slot>,
+    /// Keys, and what each may do.
+    pub authors: Vec<Author>,
+}
+
+impl Report for KeyList {}
+
+impl KeyList {
+    /// The slots and keys of a repository.
+    pub fn new(repo: &vault::Repository, slots: &[SlotInfo]) -> Self {
+        Self { keys: slots.iter().map(Slot::from).collect(), authors: Author::all(repo) }
+    }
+}
+
+/// A key slot.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Slot {
+    /// One that can be read.
+    Readable(ReadableSlot),
+    /// One that cannot.
+    Unreadable(UnreadableSlot),
+}
+
+/// A key slot that can be read.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ReadableSlot {
+    /// Its id.
+    pub id: Id,
+    /// What opens it.
+    pub kind: Kind,
+    /// What the slot says that its key is: `full`, `append`.
+    pub role: String,
+    /// What the slot says that it is called.
+    pub label: String,
+    /// It opened the repository just now.
+    pub current: bool,
+    /// The key that it holds.
+    pub author: Id,
+    /// When it was made, as it says.
+    pub created: Time,
+}
+
+/// A key slot that cannot be read.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct UnreadableSlot {
+    /// Its id.
+    pub id: Id,
+    /// Why.
+    pub error: String,
+}
+
+/// What opens a key slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "SlotKind")]
+pub enum Kind {
+    /// A passphrase.
+    #[serde(rename = "passphrase")]
+    Passphrase,
+    /// A key file.
+    #[serde(rename = "key file")]
+    KeyFile,
+}
+
+impl From<&SlotInfo> for Slot {
+    fn from(slot: &SlotInfo) -> Self {
+        let id = Id::of(slot.id);
+        match &slot.label {
+            Ok((label, kind)) => Self::Readable(ReadableSlot {
+                id,
+                kind: match kind {
+                    SlotKind::Passphrase => Kind::Passphrase,
+                    SlotKind::KeyFile => Kind::KeyFile,
+                },
+                role: label.role.to_string(),
+                label: label.text.clone(),
+                current: slot.current,
+                author: Id::of(label.author),
+                created: Time::from_ms(label.created_ms),
+            }),
+            Err(error) => Self::Unreadable(UnreadableSlot { id, error: error.to_string() }),
+        }
+    }
+}
+
+/// A key, and what it may do.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Author {
+    /// Its id.
+    pub author: Id,
+    /// Its name.
+    pub name: String,
+    /// `full`, or `append`.
+    pub role: String,
+    /// Hosts whose backups it may add.
+    pub hosts: Vec<String>,
+    /// Series that it may add to; null for all.
+    pub series: Option<Vec<String>>,
+    /// It counts no more.
+    pub revoked: bool,
+    /// It is the key in use.
+    pub own: bool,
+    /// When it was last said what it may do.
+    pub created: Time,
+}
+
+impl Author {
+    /// The key that a statement is about.
+    pub fn new(repo: &vault::Repository, statement: &Statement) -> Self {
+        Self {
+            author: Id::of(statement.author),
+            name: statement.name.clone(),
+            role: statement.role.to_string(),
+            hosts: statement.hosts.clone(),
+            series: statement.series.clone(),
+            revoked: !repo.authors().all().iter().any(|other| other.author == statement.author),
+            own: statement.author == repo.authors().me(),
+            created: Time::from_ms(statement.time_ms),
+        }
+    }
+
+    fn all(repo: &vault::Repository) -> Vec<Self> {
+        let mut known: Vec<&Statement> = repo.authors().known().collect();
+        known.sort_by(|a, b| (&a.name, a.author).cmp(&(&b.name, b.author)));
+        known.into_iter().map(|statement| Self::new(repo, statement)).collect()
+    }
+}
+
+/// What a key may do was changed.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct KeyGrant {
+    /// The key, and what it may do now.
+    pub author: Author,
+}
+
+impl Report for KeyGrant {}
+
+/// A new key epoch was opened.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct KeyRotation {
+    /// The epoch that is open now.
+    pub epoch: u16,
+    /// Keys that go on.
+    pub authors: usize,
+    /// Objects of revoked keys that do not count any more.
+    pub objects_dropped: usize,
+    /// Packs that were read whole and named anew, since what named them does not count any more.
+    pub packs_named: usize,
+    /// Packs that do not hold what was said of them.
+    pub packs_refused: usize,
+    /// Backups under way that were ended.
+    pub sessions_ended: usize,
+    /// Keys that were revoked.
+    pub revoked: Vec<Id>,
+}
+
+impl Report for KeyRotation {}
+
+impl KeyRotation {
+    /// What a rotation did that revoked these keys.
+    pub fn new(report: &RotateReport, revoked: &[AuthorId]) -> Self {
+        let RotateReport { epoch, authors, dropped, packs_named, packs_refused, sessions_ended } = *report;
+        Self {
+            epoch,
+            authors,
+            objects_dropped: dropped,
+            packs_named,
+            packs_refused,
+            sessions_ended,
+            revoked: Id::all(revoked),
+        }
+    }
+}

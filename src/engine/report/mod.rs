@@ -1,0 +1,326 @@
+//! What commands tell programs: a type for each report, and the JSON schemas that describe them.
+//!
+//! The fields' documentation is the description in the schema. `docs/json/` holds a schema for each command, which a test keeps equal
+//! to what [`schemas`] gives.
+//!
+//! | file | the reports of |
+//! |---|---|
+//! | `backup` | `backup` |
+//! | `check` | `check`, `repair`, `lock` |
+//! | `copy` | `copy` |
+//! | `demo` | `demo` |
+//! | `doctor` | `doctor` |
+//! | `forget` | `forget`, `prune`, `tag` |
+//! | `key` | `init`, `key` |
+//! | `list` | `snapshots`, `ls`, `show`, `stats` |
+//! | `restore` | `restore`, `swap` |
+//! | `snapshot` | what a snapshot and a stream are, wherever they are reported |
+//! | `tables` | tables of dumps, and `diff` |
+//! | `verify` | `verify` |
+
+mod backup;
+mod check;
+mod copy;
+mod demo;
+mod doctor;
+mod forget;
+mod key;
+mod list;
+mod restore;
+mod snapshot;
+mod tables;
+mod verify;
+
+pub use backup::Backups;
+pub use check::{
+    Check, LockExtension, RepairedIndex, RepairedMarks, RepairedPacks, RepairedSnapshots, RepairedTimes,
+    ShortLock,
+};
+pub use copy::{Copies, CopyResult};
+pub use demo::Demo;
+pub use doctor::{Doctor, Part};
+pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
+pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
+pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
+pub use restore::{Restore, RestorePlan, Swap};
+pub use snapshot::{Requests, Snapshot, format_word};
+pub use tables::{Diff, TableAmount};
+pub use verify::{VerifiedStream, Verify};
+
+use crate::base::fault::Next;
+use crate::vault::snapshot::timestamp;
+use jiff::Timestamp;
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::time::SystemTime;
+
+/// What a command tells programs, without what all of them tell.
+pub trait Report: Serialize {
+    /// Warnings of its own, which may have been told on the way or not.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
+}
+
+/// A report as it is printed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{R}")]
+pub struct Document<R> {
+    /// Version of the report's form. It changes when a field goes or changes its meaning; new fields may come without.
+    version: Version,
+    #[serde(flatten)]
+    report: R,
+    /// What a person should know, in words: all that was told on standard error on the way. Each is listed once.
+    warnings: Vec<String>,
+}
+
+impl<R: Report> Document<R> {
+    /// A report, and the warnings that were told on the way.
+    pub fn new(report: R, told: Vec<String>) -> Self {
+        let mut warnings = told;
+        for own in report.warnings() {
+            if !warnings.contains(own) {
+                warnings.push(own.clone());
+            }
+        }
+        Self { version: Version, report, warnings }
+    }
+
+    /// The object in one line.
+    ///
+    /// # Errors
+    /// Never for the reports of this module, whose keys are all text.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+}
+
+/// A command failed. Printed in the place of its report.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Failure {
+    /// What failed, in words.
+    pub error: String,
+    /// What to do next, where that can be known.
+    pub hint: Option<String>,
+    /// The exit code of the process.
+    pub exit_code: u8,
+    /// A word that stays the same from version to version: `no_repository`.
+    pub code: Option<String>,
+    /// What failed in a database's client programs: `permission-denied`.
+    pub kind: Option<String>,
+}
+
+impl Report for Failure {}
+
+/// How a next step is shown to whoever reads the report: settings as options, say.
+pub type Hint<'a> = &'a dyn Fn(Next) -> String;
+
+/// The version of a report's form.
+#[derive(Debug, Clone, Copy, Default)]
+struct Version;
+
+impl Version {
+    const NUMBER: u8 = 1;
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(Self::NUMBER)
+    }
+}
+
+impl JsonSchema for Version {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Version".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"const": Self::NUMBER})
+    }
+}
+
+/// A moment: RFC 3339, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(Timestamp);
+
+impl Time {
+    /// From milliseconds since the epoch.
+    pub fn from_ms(ms: i64) -> Self {
+        Self(timestamp(ms))
+    }
+
+    /// A moment of the system's clock; `None` where no calendar reaches.
+    pub fn of_system(time: SystemTime) -> Option<Self> {
+        Timestamp::try_from(time).ok().map(Self)
+    }
+}
+
+impl From<Timestamp> for Time {
+    fn from(time: Timestamp) -> Self {
+        Self(time)
+    }
+}
+
+impl Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
+/// An id: lower-case hexadecimal digits, all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Id(String);
+
+impl Id {
+    /// Any kind of id, which prints as its digits.
+    pub fn of(id: impl Display) -> Self {
+        Self(id.to_string())
+    }
+
+    /// Several of them.
+    pub fn all<'a, I: Display + 'a>(ids: impl IntoIterator<Item = &'a I>) -> Vec<Self> {
+        ids.into_iter().map(Self::of).collect()
+    }
+}
+
+impl JsonSchema for Id {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Id".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[0-9a-f]+$"})
+    }
+}
+
+/// One report or another, of a command that has two.
+struct Either<A, B>(PhantomData<(A, B)>);
+
+impl<A: JsonSchema, B: JsonSchema> JsonSchema for Either<A, B> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}_or_{}", A::schema_name(), B::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [generator.subschema_for::<A>(), generator.subschema_for::<B>()]})
+    }
+}
+
+/// What any command prints in the place of its report when it fails.
+pub const FAILURE: &str = "error";
+
+/// The schemas of all reports, by the command's words with `-` between them, and of [`FAILURE`].
+pub fn schemas() -> Vec<(&'static str, Schema)> {
+    type Either2<A, B> = Either<Document<A>, Document<B>>;
+    vec![
+        ("backup", schema::<Document<Backups>>()),
+        ("check", schema::<Document<Check>>()),
+        ("copy", schema::<Document<Copies>>()),
+        ("demo", schema::<Document<Demo>>()),
+        ("diff", schema::<Document<Diff>>()),
+        ("doctor", schema::<Document<Doctor>>()),
+        (FAILURE, schema::<Document<Failure>>()),
+        ("forget", schema::<Either2<Forgotten, ForgottenForeign>>()),
+        ("init", schema::<Document<NewRepository>>()),
+        ("key-add", schema::<Document<KeySlot>>()),
+        ("key-export", schema::<Document<KeySlot>>()),
+        ("key-grant", schema::<Document<KeyGrant>>()),
+        ("key-import", schema::<Document<KeySlot>>()),
+        ("key-list", schema::<Document<KeyList>>()),
+        ("key-passwd", schema::<Document<KeySlot>>()),
+        ("key-remove", schema::<Document<KeySlot>>()),
+        ("key-revoke", schema::<Document<KeyRotation>>()),
+        ("key-rotate", schema::<Document<KeyRotation>>()),
+        ("lock-extend", schema::<Document<LockExtension>>()),
+        ("ls", schema::<Document<Listed>>()),
+        ("prune", schema::<Document<Prune>>()),
+        ("repair-index", schema::<Document<RepairedIndex>>()),
+        ("repair-marks", schema::<Document<RepairedMarks>>()),
+        ("repair-packs", schema::<Document<RepairedPacks>>()),
+        ("repair-snapshots", schema::<Document<RepairedSnapshots>>()),
+        ("repair-times", schema::<Document<RepairedTimes>>()),
+        ("restore", schema::<Either2<Restore, RestorePlan>>()),
+        ("show", schema::<Document<Shown>>()),
+        ("snapshots", schema::<Document<Snapshots>>()),
+        ("stats", schema::<Document<Stats>>()),
+        ("swap", schema::<Document<Swap>>()),
+        ("tag", schema::<Document<Tagged>>()),
+        ("verify", schema::<Document<Verify>>()),
+    ]
+}
+
+fn schema<T: JsonSchema>() -> Schema {
+    let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(Closed);
+    settings.into_generator().into_root_schema_for::<T>()
+}
+
+/// Says of every object that it has no other fields: a field without a description would be one that nobody can rely on.
+#[derive(Debug, Clone)]
+struct Closed;
+
+impl Transform for Closed {
+    fn transform(&mut self, schema: &mut Schema) {
+        transform_subschemas(self, schema);
+        if let Some(object) = schema.as_object_mut()
+            && object.contains_key("properties")
+            && !object.contains_key("additionalProperties")
+        {
+            object.insert("additionalProperties".to_owned(), false.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::gc::PruneReport;
+    use serde_json::Value;
+
+    #[test]
+    fn a_warning_of_a_report_is_listed_once_however_often_it_was_told() {
+        let own = vec!["damage".to_owned(), "more".to_owned()];
+        let found = PruneReport { warnings: own, ..PruneReport::default() };
+        let told = vec!["told".to_owned(), "damage".to_owned()];
+        let printed = Document::new(Prune::new(&found, true), told).to_json().unwrap();
+        let printed: Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(printed["warnings"], serde_json::json!(["told", "damage", "more"]));
+        assert_eq!(
+            (&printed["version"], &printed["dry_run"], &printed["packs"]),
+            (&1.into(), &true.into(), &0.into())
+        );
+    }
+}

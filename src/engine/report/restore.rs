@@ -1,0 +1,143 @@
+//! What was restored, would be, or took the place of what.
+
+use super::tables::PickedTable;
+use super::verify::Verification;
+use super::{Id, Report};
+use crate::base::id::SnapshotId;
+use crate::engine::restore::{Findings, Part};
+use crate::vault::reader::ReadStats;
+use crate::vault::snapshot::Stream;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A stream that was restored. Fields that do not apply are left out.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Restore {
+    /// The snapshot.
+    pub snapshot: Id,
+    /// The stream.
+    pub stream: String,
+    /// Plain bytes that were written.
+    pub bytes: u64,
+    /// BLAKE3-256 of the whole stream. Left out where a part was restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<Id>,
+    /// Blocks that were opened.
+    pub blocks_opened: u64,
+    /// Stored bytes that were fetched.
+    pub bytes_fetched: u64,
+    /// How long all of it took.
+    pub duration_ms: u64,
+    /// Tables that were restored, where a part was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<PickedTable>>,
+    /// The database holds what the dump does, where that was compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<bool>,
+    /// What was compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+}
+
+impl Report for Restore {}
+
+impl Restore {
+    /// A stream of a snapshot, or a part of it, that was restored.
+    pub fn new(
+        snapshot: &SnapshotId,
+        stream: &Stream,
+        part: Option<&Part>,
+        stats: &ReadStats,
+        duration_ms: u64,
+        findings: Option<&Findings>,
+    ) -> Self {
+        Self {
+            snapshot: Id::of(snapshot),
+            stream: stream.name.clone(),
+            bytes: stats.bytes,
+            // The digest is that of the whole stream.
+            blake3: part.is_none().then(|| Id::of(stream.digest)),
+            blocks_opened: stats.blocks_opened,
+            bytes_fetched: stats.bytes_fetched,
+            duration_ms,
+            tables: part.map(tables),
+            verified: findings.map(Findings::is_good),
+            verification: findings.map(Verification::from),
+        }
+    }
+}
+
+fn tables(part: &Part) -> Vec<PickedTable> {
+    part.tables.iter().map(PickedTable::from).collect()
+}
+
+/// What a restore would do, by `--dry-run`. Fields that do not apply are left out.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RestorePlan {
+    /// Always true.
+    pub dry_run: bool,
+    /// The snapshot.
+    pub snapshot: Id,
+    /// The stream.
+    pub stream: String,
+    /// Plain bytes that would be written.
+    pub bytes: u64,
+    /// The database that it would go into; null where it would go elsewhere.
+    pub database: Option<String>,
+    /// How many entries of each kind, of an archive of PostgreSQL's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<BTreeMap<String, usize>>,
+    /// Tables that would be restored, of an archive of PostgreSQL's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<PickedTable>>,
+    /// What belongs to the part and would be left out, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub omitted: Option<Vec<String>>,
+    /// Bytes of data for each of several workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_bytes: Option<Vec<u64>>,
+}
+
+impl Report for RestorePlan {}
+
+impl RestorePlan {
+    /// A stream that would be restored as a whole.
+    pub fn new(snapshot: &SnapshotId, stream: &Stream, database: Option<&str>) -> Self {
+        Self {
+            dry_run: true,
+            snapshot: Id::of(snapshot),
+            stream: stream.name.clone(),
+            bytes: stream.bytes,
+            database: database.map(str::to_owned),
+            entries: None,
+            tables: None,
+            omitted: None,
+            worker_bytes: None,
+        }
+    }
+
+    /// The same of a part, with so many entries of each kind.
+    pub fn of_part(self, part: &Part, entries: BTreeMap<String, usize>) -> Self {
+        Self {
+            bytes: part.synthesis.len(),
+            entries: Some(entries),
+            tables: Some(tables(part)),
+            omitted: Some(part.omitted.clone()),
+            ..self
+        }
+    }
+}
+
+/// A database that took the place of another.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Swap {
+    /// The name that it has now.
+    pub database: String,
+    /// The name that it had.
+    pub replaced: String,
+    /// The name that the old database has now.
+    pub kept: String,
+}
+
+impl Report for Swap {}

@@ -1,0 +1,154 @@
+//! What a restored database holds, compared with its dump.
+
+use super::{Id, Report};
+use crate::base::id::SnapshotId;
+use crate::engine::restore::{Findings, Verified};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// A snapshot that was restored for trial.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Verify {
+    /// The snapshot.
+    pub snapshot: Id,
+    /// Every stream was restored, compared, and is as it should be.
+    pub ok: bool,
+    /// What was found of each stream.
+    pub streams: Vec<VerifiedStream>,
+}
+
+impl Report for Verify {}
+
+impl Verify {
+    /// What was found of a snapshot's streams.
+    pub fn new(snapshot: &SnapshotId, ok: bool, streams: Vec<VerifiedStream>) -> Self {
+        Self { snapshot: Id::of(snapshot), ok, streams }
+    }
+}
+
+/// What was found of a stream.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum VerifiedStream {
+    /// It was restored.
+    Restored(RestoredStream),
+    /// It cannot be restored.
+    Failed(UnrestorableStream),
+}
+
+/// A stream that was restored for trial.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RestoredStream {
+    /// The stream.
+    pub stream: String,
+    /// Everything that is known to be in the dump is there.
+    pub ok: bool,
+    /// The scratch database, which is gone again.
+    pub database: String,
+    /// How long restoring and counting took.
+    pub duration_ms: u64,
+    /// Rows and large objects; null where nothing is known of the dump's tables.
+    pub verification: Option<Verification>,
+    /// Foreign keys in the database.
+    pub foreign_keys: u64,
+    /// Foreign keys in the archive; null of a script.
+    pub foreign_keys_expected: Option<u64>,
+    /// Foreign keys that were not validated, as in the database that was dumped.
+    pub foreign_keys_not_valid: u64,
+    /// Indexes that are not valid. A restore makes none.
+    pub indexes_not_valid: u64,
+    /// What would have acted by itself, or reached another server, and was not restored.
+    pub left_out: Vec<String>,
+}
+
+/// A stream that cannot be restored.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct UnrestorableStream {
+    /// The stream.
+    pub stream: String,
+    /// Always false.
+    pub ok: bool,
+    /// What failed.
+    pub error: String,
+    /// What to do next, where that can be known.
+    pub hint: Option<String>,
+}
+
+impl VerifiedStream {
+    /// A stream that was restored.
+    pub fn restored(stream: &str, verified: &Verified) -> Self {
+        let keys = &verified.constraints;
+        Self::Restored(RestoredStream {
+            stream: stream.to_owned(),
+            ok: verified.is_good(),
+            database: verified.database.clone(),
+            duration_ms: verified.duration_ms,
+            verification: verified.findings.as_ref().map(Verification::from),
+            foreign_keys: keys.foreign_keys,
+            foreign_keys_expected: verified.foreign_keys_expected,
+            foreign_keys_not_valid: keys.foreign_keys_not_valid,
+            indexes_not_valid: keys.indexes_not_valid,
+            left_out: verified.left_out.clone(),
+        })
+    }
+
+    /// A stream that cannot be.
+    pub fn failed(stream: &str, error: String, hint: Option<String>) -> Self {
+        Self::Failed(UnrestorableStream { stream: stream.to_owned(), ok: false, error, hint })
+    }
+}
+
+/// Rows and large objects, compared.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Verification {
+    /// Every table with data.
+    pub tables: Vec<CountedTable>,
+    /// Large objects, where the stream has some.
+    pub large_objects: Option<CountedObjects>,
+}
+
+/// A table that was counted.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CountedTable {
+    /// The schema.
+    pub schema: String,
+    /// The name.
+    pub name: String,
+    /// Rows in the stream; null where they are not known: then it is enough that the table can be read.
+    pub rows_expected: Option<u64>,
+    /// More of them are right, too: the dump holds a part of the table only.
+    pub at_least: bool,
+    /// Rows in the database; null where they could not be counted.
+    pub rows: Option<u64>,
+    /// Why they could not be counted.
+    pub error: Option<String>,
+    /// The database holds what the stream had.
+    pub ok: bool,
+}
+
+/// Large objects that were counted.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CountedObjects {
+    /// In the stream.
+    pub expected: u64,
+    /// In the database.
+    pub found: u64,
+}
+
+impl From<&Findings> for Verification {
+    fn from(findings: &Findings) -> Self {
+        let tables = findings.tables.iter().map(|table| CountedTable {
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            rows_expected: table.expected,
+            at_least: table.at_least,
+            rows: table.found.as_ref().ok().copied(),
+            error: table.found.as_ref().err().cloned(),
+            ok: table.is_right(),
+        });
+        Self {
+            tables: tables.collect(),
+            large_objects: findings.large_objects.map(|(expected, found)| CountedObjects { expected, found }),
+        }
+    }
+}
