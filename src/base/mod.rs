@@ -17,3 +17,4 @@ pub mod secret;
 pub mod setting;
 pub mod unfinished;
 pub mod unit;
+pub mod words;

@@ -81,7 +81,7 @@ fn summary_line(report: &BackupReport) -> String {
         stats.fold((0, 0), |(ms, known), stats| (ms + stats.duration_ms, known + stats.bytes_known));
     let rate = plain.saturating_mul(1000) / ms.max(1);
     let mut line = format!(
-        "{}: snapshot {}, {} in {} ({}/s), {} known, {} stored",
+        "{}: created snapshot {}: {} in {} ({}/s), {} deduplicated, {} added",
         head.series,
         committed.summary.id.short(),
         render::bytes(plain),
@@ -92,13 +92,13 @@ fn summary_line(report: &BackupReport) -> String {
     );
     let tags: Vec<&str> = head.calendar.iter().chain(&head.tags).map(String::as_str).collect();
     if !tags.is_empty() {
-        line += &format!("; {}", tags.join(", "));
+        line += &format!("; tags: {}", tags.join(", "));
     }
     if !report.suspects.is_empty() {
         line += "; SUSPECT";
     }
     if head.proof.is_missing() {
-        line += "; unproven: standard input says nothing of how its producer ended";
+        line += "; unproven (exit status of the producer unknown)";
     }
     line
 }

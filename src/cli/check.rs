@@ -63,35 +63,44 @@ fn settings(context: &Context, args: &CheckArgs) -> Result<CheckSettings, CliErr
 }
 
 fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: usize) -> Result<(), CliError> {
+    let read = match report.bytes_read {
+        0 => "pack data not read".to_owned(),
+        bytes => format!("read {} of pack data", render::bytes(bytes)),
+    };
     context.say(&format!(
-        "{} snapshots, {} metadata objects, {} packs ({}), {} read",
-        report.snapshots,
-        report.objects,
-        report.packs,
+        "checked {}, {}, {} ({}); {read}",
+        render::count(report.snapshots, "snapshot"),
+        render::count(report.objects, "metadata object"),
+        render::count(report.packs, "pack"),
         render::bytes(report.pack_bytes),
-        render::bytes(report.bytes_read)
     ));
     if report.packs_left > 0 {
-        context.say(&format!("time was up: {} packs that were due were not read", report.packs_left));
+        context.say(&format!(
+            "time limit reached; {} left for the next run",
+            render::count(report.packs_left, "pack")
+        ));
     }
     if report.packs_read > 0 {
         tell_age(context, report)?;
     }
     if report.unreferenced_packs > 0 {
         context.say(&format!(
-            "{} packs ({}) are unreferenced: of backups under way or cut short, or of removed snapshots; a backup may use them again, and a prune removes the rest",
-            report.unreferenced_packs,
+            "{} ({}) unreferenced: of running or interrupted backups, or of removed snapshots; the next prune deletes what no backup uses again",
+            render::count(report.unreferenced_packs, "pack"),
             render::bytes(report.unreferenced_bytes)
         ));
     }
     for id in &report.uncommitted {
         context.say(&format!(
-            "snapshot {} is not committed: its backup is under way or was cut short, or its mark is lost",
+            "snapshot {} is not committed: its backup is running or was interrupted, or its mark is lost",
             id.short()
         ));
     }
     if !report.foreign.is_empty() && !args.foreign {
-        context.say(&format!("{} foreign objects: dumpvault check --foreign", report.foreign.len()));
+        context.say(&format!(
+            "{}: dumpvault check --foreign",
+            render::count(report.foreign.len(), "foreign object")
+        ));
     }
     for foreign in report.foreign.iter().filter(|_| args.foreign) {
         let who = foreign.head.as_ref().map_or_else(String::new, |head| {
@@ -106,13 +115,13 @@ fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: us
         context.output(&format!("turned back: {what}"));
     }
     if leftovers > 0 {
-        context.say(&format!("{leftovers} temporary files of runs under way or killed"));
+        context.say(&format!("{} of running or killed runs", render::count(leftovers, "temporary file")));
     }
     for damage in &report.quarantined {
         context.say(&format!("set aside: {}: {}; no snapshot needs it", damage.object, damage.what));
     }
     for pack in &report.recovered {
-        context.say(&format!("pack {} was marked as damaged, and is whole", pack.short()));
+        context.say(&format!("pack {} is intact; cleared its damage mark", pack.short()));
     }
     for damage in &report.damage {
         context.output(&format!("damaged: {}: {}", damage.object, damage.what));
@@ -124,9 +133,9 @@ fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: us
         context.say("no damage found");
     } else {
         context.output(&format!(
-            "{} objects damaged, {} streams not whole",
-            report.damage.len(),
-            report.hits.len()
+            "{} damaged, {} incomplete",
+            render::count(report.damage.len(), "object"),
+            render::count(report.hits.len(), "stream")
         ));
     }
     Ok(())
@@ -136,12 +145,12 @@ fn tell_age(context: &Context, report: &CheckReport) -> Result<(), CliError> {
     let zone = context.app.settings.calendar.zone.clone();
     let never = match report.packs_never_read {
         0 => String::new(),
-        packs => format!("; {packs} were never read to the end"),
+        packs => format!(", except {packs} never read completely"),
     };
     if let Some(oldest) = report.oldest_read_ms {
         context.say(&format!(
-            "{} packs read; the oldest reading is of {}{never}",
-            report.packs_read,
+            "{} read; every pack was read since {}{never}",
+            render::count(report.packs_read, "pack"),
             render::time(oldest, &zone)
         ));
     }
@@ -171,8 +180,8 @@ fn describe(hit: &Hit) -> String {
             } else {
                 String::new()
             };
-            format!(", of {}{more}", shown.join(", "))
+            format!(", in {}{more}", shown.join(", "))
         }
     };
-    format!("not whole: snapshot {} of `{}`{stream}{lost}{tables}: {}", hit.id.short(), hit.series, hit.what)
+    format!("incomplete: snapshot {} of `{}`{stream}{lost}{tables}: {}", hit.id.short(), hit.series, hit.what)
 }

@@ -138,7 +138,7 @@ fn copy_to(
             check_source(from, request, &context.progress)?;
             let credential = key::of_new_repository(context, app, false)?;
             let to = app.init_alike(from, &credential, context.clock.now().as_millisecond())?;
-            context.say(&format!("made repository {} at {}", to.id(), to.location()));
+            context.say(&format!("created repository {} at {}", to.id(), to.location()));
             to
         }
         // Made there, it would hold nothing yet.
@@ -150,7 +150,7 @@ fn copy_to(
         }
         Err(error) => return Err(error.into()),
         Ok(identity) => {
-            let found = app.credential(&|| prompt::ask("passphrase of the repository to copy into: "))?;
+            let found = app.credential(&|| prompt::ask("Passphrase of the destination: "))?;
             found.warnings.into_iter().for_each(|message| context.warn(message));
             app.open(&identity, &found.credential)?
         }

@@ -69,7 +69,7 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
 fn tell(context: &Context, milestone: &Milestone<'_>, bytes_full_copy: u64) {
     match milestone {
         Milestone::Scratch(folder) => {
-            context.say("Three days of a changing database, in a folder of their own.");
+            context.say("Three days of a changing database, in a new directory.");
             context.say("");
             context.say(&format!("repository  {}, encrypted", repository(folder).display()));
         }
@@ -102,7 +102,7 @@ fn tell(context: &Context, milestone: &Milestone<'_>, bytes_full_copy: u64) {
                 problem(context, &format!("damaged: {}: {}", damage.object, damage.what));
             }
             for hit in &report.hits {
-                problem(context, &format!("not whole: snapshot {}: {}", hit.id.short(), hit.what));
+                problem(context, &format!("incomplete: snapshot {}: {}", hit.id.short(), hit.what));
             }
         }
     }
@@ -184,14 +184,13 @@ fn conclude(context: &Context, report: &DemoReport) {
         render::bytes(report.bytes_full_copy().saturating_mul(days)),
     ));
     if report.is_proven() {
-        context
-            .say("Each of the days comes back bit for bit, by itself, and to nobody without the passphrase.");
+        context.say("Each day restores bit for bit, on its own, and only with the passphrase.");
     }
     let took = render::duration(report.duration_ms);
     match &report.folder {
-        None => context.say(&format!("All of it took {took}, and nothing of it is left.")),
+        None => context.say(&format!("Done in {took}; all demo files were removed.")),
         Some(folder) => {
-            context.say(&format!("All of it took {took}. The repository was kept; look around in it:"));
+            context.say(&format!("Done in {took}; the repository was kept. Look around in it:"));
             context.say("");
             context.say(&format!("  {} snapshots", opening(folder)));
             context.say(&format!("  {} restore shop~1 --to shop.dump", opening(folder)));

@@ -80,7 +80,7 @@ fn repository(context: &Context) -> (Exit, Vec<Finding>) {
 }
 
 fn failure(name: &'static str, error: CliError) -> (Exit, Finding) {
-    let next = error.hint().unwrap_or_else(|| "look at the repository's address and key".to_owned());
+    let next = error.hint().unwrap_or_else(|| "check the repository's address and key".to_owned());
     (error.exit(), Finding::error(name, error.to_string(), next))
 }
 

@@ -226,10 +226,10 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
     let live: u64 = report.condemned.iter().map(|pack| pack.live_bytes).sum();
     context.say(&format!(
         "{}: {} of {} in {} is referenced",
-        counted(report.snapshots, "snapshot"),
+        render::count(report.snapshots, "snapshot"),
         render::bytes(report.live_bytes),
         render::bytes(report.pack_bytes),
-        counted(report.packs, "pack")
+        render::count(report.packs, "pack")
     ));
     if !report.condemned.is_empty() {
         let (scheduled, copied) = match settings.dry_run {
@@ -238,7 +238,7 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
         };
         context.say(&format!(
             "{scheduled} {} ({}) for deletion; {} is still referenced and {copied}",
-            counted(report.condemned.len() as u64, "pack"),
+            render::count(report.condemned.len() as u64, "pack"),
             render::bytes(bytes),
             render::bytes(live)
         ));
@@ -255,20 +255,24 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
         let until =
             until.map(|until| format!("grace period ends {}", render::time(until.as_millisecond(), zone)));
         let sessions = (waiting.sessions > 0)
-            .then(|| format!("{} may use them", counted(waiting.sessions, "running backup")));
+            .then(|| format!("{} may use them", render::count(waiting.sessions, "running backup")));
         let locked = waiting.locked_until.and_then(|until| Timestamp::try_from(until).ok());
         let locked =
             locked.map(|until| format!("locked until {}", render::time(until.as_millisecond(), zone)));
         let why: Vec<String> = until.into_iter().chain(sessions).chain(locked).collect();
         let wait = if waiting.packs == 1 { "waits" } else { "wait" };
-        context.say(&format!("{} {wait} for deletion: {}", counted(waiting.packs, "pack"), why.join("; ")));
+        context.say(&format!(
+            "{} {wait} for deletion: {}",
+            render::count(waiting.packs, "pack"),
+            why.join("; ")
+        ));
     }
     if report.packs_deleted > 0 || report.packs_written > 0 {
         context.say(&format!(
             "deleted {} ({}), wrote {} ({})",
-            counted(report.packs_deleted, "pack"),
+            render::count(report.packs_deleted, "pack"),
             render::bytes(report.bytes_deleted),
-            counted(report.packs_written, "pack"),
+            render::count(report.packs_written, "pack"),
             render::bytes(report.bytes_written)
         ));
     }
@@ -293,7 +297,7 @@ fn young_words(report: &PruneReport, settings: &PruneSettings, zone: &TimeZone) 
     let (are, wait) = if packs == 1 { ("is", "waits") } else { ("are", "wait") };
     let nothing =
         if report.condemned.is_empty() && report.packs_deleted == 0 { "nothing to delete yet: " } else { "" };
-    let packs = format!("{nothing}{} ({})", counted(packs, "pack"), render::bytes(bytes));
+    let packs = format!("{nothing}{} ({})", render::count(packs, "pack"), render::bytes(bytes));
     let until = until.and_then(|until| Timestamp::try_from(until).ok());
     match (until, sessions) {
         (Some(until), 0) => format!(
@@ -302,20 +306,16 @@ fn young_words(report: &PruneReport, settings: &PruneSettings, zone: &TimeZone) 
         ),
         (Some(until), sessions) => format!(
             "{packs} {are} younger than {grace}, and {} may use them; run again after {}",
-            counted(sessions, "running backup"),
+            render::count(sessions, "running backup"),
             render::time(until.as_millisecond(), zone)
         ),
         (None, sessions) => {
             format!(
                 "{packs} {wait}: {} may use them; run again when it has ended",
-                counted(sessions, "running backup")
+                render::count(sessions, "running backup")
             )
         }
     }
-}
-
-fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {

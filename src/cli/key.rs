@@ -33,9 +33,9 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
     if context.json {
         context.report(NewRepository::from(&repo));
     } else {
-        context.say(&format!("made repository {} at {}", repo.id(), repo.location()));
+        context.say(&format!("created repository {} at {}", repo.id(), repo.location()));
         context.say(
-            "keep a copy of the passphrase or key file off this machine: without it nothing can be read",
+            "keep a copy of the passphrase or key file on another machine: without it the data cannot be read",
         );
         let authority = repo.authority_fingerprint();
         context
@@ -57,7 +57,7 @@ pub(super) fn of_new_repository(context: &Context, app: &App, force: bool) -> Re
             Credential::KeyFile(key)
         }
         _ => {
-            let found = app.credential(&|| ask_twice("passphrase for the new repository: ", force))?;
+            let found = app.credential(&|| ask_twice("New passphrase: ", force))?;
             found.warnings.into_iter().for_each(|message| context.warn(message));
             found.credential
         }
@@ -106,7 +106,7 @@ fn ask_pair(question: &str) -> Option<std::io::Result<String>> {
         // Whoever gives up is not asked again.
         Err(error) => return Some(Err(error)),
     };
-    let second = prompt::ask("the same again: ")?.map(Zeroizing::new);
+    let second = prompt::ask("Repeat passphrase: ")?.map(Zeroizing::new);
     Some(second.and_then(|second| match first == *second {
         true => Ok(first),
         false => {
@@ -159,8 +159,8 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
             Some(Err(error)) => return Err(CliError::usage(format!("new passphrase: {error}"))),
             None => {
                 return Err(CliError::Usage {
-                    message: "no new key was given, and there is nobody to ask".to_owned(),
-                    hint: Some("give --new-password-file FILE or --new-key-file FILE".to_owned()),
+                    message: "no new key given, and no terminal to ask".to_owned(),
+                    hint: Some("use --new-password-file or --new-key-file".to_owned()),
                 });
             }
         },

@@ -121,7 +121,7 @@ fn print_list(
     let lines = Table { fixed: &[0, 1], colour: Some(&colour), ..Table::new(&titles, &right, &rows) };
     context.table(&lines);
     context.say(&format!(
-        "{}, times in {}; packs of all snapshots: {} on disk, padding included",
+        "{}, times in {}; packs: {} on disk, padding included (`dumpvault stats` shows them by series)",
         render::count(rows.len(), "snapshot"),
         calendar.zone_name(),
         render::bytes(pack_bytes)
@@ -227,7 +227,7 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
     line("written by", format!("dumpvault {}", head.program));
     let Some(body) = &seen.body else { return Ok(Exit::Good) };
     line("parent", body.parent.map_or("none".to_owned(), |id| id.to_string()));
-    line("held alone", format!("{}, which no other snapshot needs", render::bytes(closer.bytes_alone)));
+    line("unique", format!("{} (in no other snapshot)", render::bytes(closer.bytes_alone)));
     for (key, value) in &body.source {
         line("source", format!("{key}: {value}"));
     }
@@ -239,7 +239,7 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
         line("blake3", stream.digest.to_string());
         line("format", format!("{}, proof: {}", format_word(stream), stream.proof.word()));
         line("new", render::bytes(stats.bytes_new));
-        line("known", render::bytes(stats.bytes_known));
+        line("deduplicated", render::bytes(stats.bytes_known));
         line("copied", render::bytes(stats.bytes_copied));
         line(
             "stored",
@@ -249,19 +249,22 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
                 render::bytes(stats.recipe_bytes_stored)
             ),
         );
-        line("pieces", format!("{} chunks met, {} entries of recipe", stats.chunks, stats.extents));
+        line(
+            "recipe",
+            format!("{}, {}", render::count(stats.chunks, "chunk"), render::count(stats.extents, "extent")),
+        );
         if let Some(bytes) = stats.bytes_parent_read {
             line("compared", format!("{} of the parent read", render::bytes(bytes)));
         }
         if let Some(survey) = survey {
             line(
-                "restore reads",
+                "restore",
                 format!(
-                    "{} in {} blocks, {:.2} times what the stream takes by itself; {} ranges, {} recipes deep",
+                    "reads {} in {}; read amplification {:.2}; {}; recipe depth {}",
                     render::bytes(survey.stored_read),
-                    survey.blocks.len(),
+                    render::count(survey.blocks.len(), "block"),
                     survey.read_amplification(),
-                    survey.extents,
+                    render::count(survey.extents, "extent"),
                     survey.base.map_or(0, |base| base.depth) + 1,
                 ),
             );
@@ -279,12 +282,12 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
 
 pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository()?;
-    let found = reckon(&repo, &context.progress)?;
+    let found = reckon(&repo, &context.progress, &context.cancel)?;
     if context.json {
         context.report(Stats::from(&found));
         return Ok(Exit::Good);
     }
-    let row = |name: &str, host: &str, sums: &Sums, read: Option<&f64>| {
+    let row = |name: &str, host: &str, sums: &Sums, read: Option<&f64>, disk: Option<&u64>| {
         vec![
             name.to_owned(),
             host.to_owned(),
@@ -296,17 +299,21 @@ pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
             render::bytes(sums.bytes_stored),
             format!("{:.1}", sums.ratio()),
             read.map_or_else(|| "-".to_owned(), |read| format!("{read:.2}")),
+            disk.map_or_else(|| "-".to_owned(), |disk| render::bytes(*disk)),
         ]
     };
     let of_series = found.series.iter();
-    let mut rows: Vec<Vec<String>> =
-        of_series.map(|(key, sums)| row(&key.0, &key.1, sums, found.reads.get(key))).collect();
-    rows.push(row("all", "", &found.total, None));
-    let titles = ["SERIES", "HOST", "SNAPSHOTS", "SIZE", "NEW", "KNOWN", "COPIED", "STORED", "RATIO", "READ"];
-    context.table(&Table::new(&titles, &[2, 3, 4, 5, 6, 7, 8, 9], &rows));
+    let mut rows: Vec<Vec<String>> = of_series
+        .map(|(key, own)| row(&key.0, &key.1, own, found.reads.get(key), found.disk.get(key)))
+        .collect();
+    rows.push(row("all", "", &found.total, None, Some(&found.on_disk.pack_bytes)));
+    let titles =
+        ["SERIES", "HOST", "SNAPSHOTS", "SIZE", "NEW", "KNOWN", "COPIED", "STORED", "RATIO", "READ", "DISK"];
+    context.table(&Table::new(&titles, &[2, 3, 4, 5, 6, 7, 8, 9, 10], &rows));
     context.say(&format!(
         "{} on disk, of which {} in {} packs, padding included; {} chunks. STORED: bytes added by each snapshot, without padding. \
-         READ: read amplification when restoring the newest.",
+         READ: read amplification of the newest snapshot. DISK: packs that hold data of the series, padding included; shared packs \
+         count for each series.",
         render::bytes(found.on_disk.bytes),
         render::bytes(found.on_disk.pack_bytes),
         found.on_disk.packs,

@@ -173,7 +173,8 @@ impl Context {
             let (minutes, direction) =
                 (skew.unsigned_abs() / 60_000, if skew > 0 { "behind" } else { "ahead of" });
             self.warn(format!(
-                "this host's clock is {minutes} minutes {direction} the storage's: set it right"
+                "this host's clock is {} {direction} the storage's: fix it (timedatectl); until then forget and prune refuse to run",
+                render::count(minutes, "minute")
             ));
         }
         Ok(identity)
@@ -297,7 +298,8 @@ fn print_as_is(lines: &str) {
 fn output_failed(why: &str) {
     if !OUTPUT_FAILED.swap(true, Ordering::SeqCst) {
         // Safe to ignore because there is nowhere left to say it.
-        let _ = writeln!(std::io::stderr().lock(), "dumpvault: error: standard output: {why}");
+        let _ =
+            writeln!(std::io::stderr().lock(), "dumpvault: error: cannot write to standard output: {why}");
     }
 }
 

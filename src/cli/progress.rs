@@ -81,7 +81,7 @@ impl Progress {
             bar.set_position(state.bytes);
             if state.expected.is_none() {
                 let new = state.bytes - state.known.min(state.bytes);
-                bar.set_message(format!("new {}, known {}", HumanBytes(new), HumanBytes(state.known)));
+                bar.set_message(format!("{} new, {} deduplicated", HumanBytes(new), HumanBytes(state.known)));
             }
             return;
         }

@@ -2,20 +2,9 @@
 
 use crate::storage::Requests;
 use crate::vault::snapshot::Summary;
-use indicatif::HumanBytes;
 use jiff::tz::TimeZone;
 
-/// "1 pack", "2 packs", "1 index", "2 indexes".
-pub(super) fn count(number: impl TryInto<u64>, noun: &str) -> String {
-    let number: u64 = number.try_into().unwrap_or(u64::MAX);
-    let plural = if noun.ends_with(['x', 's']) { "es" } else { "s" };
-    format!("{number} {noun}{}", if number == 1 { "" } else { plural })
-}
-
-/// Bytes for people: 1.23 GiB.
-pub(super) fn bytes(count: u64) -> String {
-    HumanBytes(count).to_string()
-}
+pub(super) use crate::base::words::{bytes, count};
 
 /// A duration for people, from milliseconds.
 pub(super) fn duration(ms: u64) -> String {
@@ -66,12 +55,6 @@ pub(super) fn requests(requests: &Requests) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_of_a_thing_is_not_several() {
-        assert_eq!([0u64, 1, 2].map(|number| count(number, "pack")), ["0 packs", "1 pack", "2 packs"]);
-        assert_eq!(count(2u64, "index"), "2 indexes");
-    }
 
     #[test]
     fn durations_read_well() {

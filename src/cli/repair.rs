@@ -66,20 +66,24 @@ fn packs(context: &Context) -> Result<Exit, CliError> {
         return Ok(exit(is_whole));
     }
     for pack in &repair.recovered {
-        context.say(&format!("pack {} is whole, and marked as damaged no more", pack.short()));
+        context.say(&format!("pack {} is intact; cleared its damage mark", pack.short()));
     }
     if repair.packs_written > 0 {
         context.say(&format!(
-            "{} chunks saved into {} new packs ({})",
-            repair.chunks_salvaged,
-            repair.packs_written,
+            "copied {} into {} ({})",
+            render::count(repair.chunks_salvaged, "chunk"),
+            render::count(repair.packs_written, "new pack"),
             render::bytes(repair.bytes_written)
         ));
     }
     for pack in &repair.set_aside {
         let line = format!(
-            "set aside: pack {}: {} of {} blocks do not open, {} chunks are lost: {}",
-            pack.pack, pack.blocks_broken, pack.blocks, pack.chunks_lost, pack.what
+            "set aside: pack {}: {} of {} broken, {} lost: {}",
+            pack.pack,
+            pack.blocks_broken,
+            render::count(pack.blocks, "block"),
+            render::count(pack.chunks_lost, "chunk"),
+            pack.what
         );
         if pack.chunks_lost == 0 { context.say(&line) } else { context.output(&line) }
     }
@@ -93,7 +97,7 @@ fn packs(context: &Context) -> Result<Exit, CliError> {
         context.say("no pack is known to be damaged: `dumpvault check --read-data` reads them all");
     } else if !is_whole {
         context.output(
-            "run `dumpvault backup`, which stores anew what it meets, then `dumpvault repair snapshots`",
+            "next: `dumpvault backup` (stores lost data that the source still has), then `dumpvault repair snapshots`",
         );
     }
     Ok(exit(is_whole))
@@ -111,19 +115,20 @@ fn snapshots(context: &Context) -> Result<Exit, CliError> {
         return Ok(exit(is_whole));
     }
     for id in &repair.recovered {
-        context.say(&format!("snapshot {} is whole again, and marked no more", id.short()));
+        context.say(&format!("snapshot {} is complete again; cleared its damage mark", id.short()));
     }
     for id in &repair.given_up {
-        context.output(&format!("snapshot {} is gone, and given up", id.short()));
+        context
+            .output(&format!("snapshot {} is missing; recorded as lost, so that prune can run", id.short()));
     }
     for id in &repair.marked {
-        context.output(&format!("snapshot {} is not whole: it is suspect from now on", id.short()));
+        context.output(&format!("snapshot {} is incomplete; marked suspect", id.short()));
     }
     for id in &repair.still {
-        context.output(&format!("snapshot {} is not whole still", id.short()));
+        context.output(&format!("snapshot {} is still incomplete", id.short()));
     }
     if is_whole {
-        context.say(&format!("{} snapshots are whole", repair.report.snapshots));
+        context.say(&format!("{}: complete", render::count(repair.report.snapshots, "snapshot")));
     }
     Ok(exit(is_whole))
 }

@@ -25,6 +25,8 @@ pub(super) enum CliError {
     Refused { message: String, hint: Option<String> },
     #[error("the working directory is gone: {0}")]
     WorkingDirectory(#[source] std::io::Error),
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] std::io::Error),
     #[error("`{path}`: {source}")]
     File {
         path: String,
@@ -108,9 +110,7 @@ impl CliError {
             Self::App(error) => hint_of(error),
             Self::Op(error) => hint_of(error),
             Self::Usage { hint, .. } | Self::Refused { hint, .. } | Self::Told { hint, .. } => hint.clone(),
-            Self::NoDestination { .. } => {
-                Some("let --init make it there, without --dry-run; or name another with --to".to_owned())
-            }
+            Self::NoDestination { .. } => Some("create it with --init (without --dry-run)".to_owned()),
             Self::Hinted { hint, .. } => hint.clone(),
             Self::Destination { error, .. } => error.hint(),
             _ => None,
@@ -136,6 +136,7 @@ impl CliError {
             Self::Usage { .. } => Some("usage"),
             Self::Refused { .. } => Some("refused"),
             Self::WorkingDirectory(_) => Some("working_directory"),
+            Self::Output(_) => Some("output"),
             Self::File { .. } => Some("file"),
             Self::NoDestination { .. } => Some("no_destination"),
             Self::Hinted { error, .. } | Self::Destination { error, .. } => error.code(),
@@ -160,7 +161,7 @@ impl CliError {
             Self::Op(error) => error.class().into(),
             Self::Usage { .. } => Exit::Usage,
             Self::Refused { .. } => Exit::Refused,
-            Self::WorkingDirectory(_) | Self::File { .. } => Exit::NothingDone,
+            Self::WorkingDirectory(_) | Self::Output(_) | Self::File { .. } => Exit::NothingDone,
             Self::NoDestination { .. } => Exit::NoRepository,
             Self::Hinted { error, .. } | Self::Destination { error, .. } => error.exit(),
             Self::Told { exit, .. } => *exit,

@@ -144,13 +144,12 @@ fn to_stdout(work: &Work<'_>) -> Result<Exit, CliError> {
     }
     if style::is_closed() {
         let source = std::io::Error::other("it is closed");
-        return Err(CliError::File { path: "standard output".to_owned(), source });
+        return Err(CliError::Output(source));
     }
     // Fewer turns between the two processes; safe to ignore because it only costs speed, and fails on what is no pipe.
     let _ = rustix::pipe::fcntl_setpipe_size(&stdout, 1 << 20);
     let fd = stdout.as_fd().try_clone_to_owned();
-    let mut out =
-        File::from(fd.map_err(|source| CliError::File { path: "standard output".to_owned(), source })?);
+    let mut out = File::from(fd.map_err(CliError::Output)?);
     match work.send(Target::Writer(&mut out)) {
         // Nobody listens any more: `… | pg_restore -l` has what it wanted. It is for the reader to say whether that is all.
         Err(OpError::Repo(RepoError::Output { source })) if source.kind() == ErrorKind::BrokenPipe => {
@@ -159,7 +158,7 @@ fn to_stdout(work: &Work<'_>) -> Result<Exit, CliError> {
         outcome => outcome?,
     };
     let flushed = out.flush();
-    flushed.map_err(|source| CliError::File { path: "standard output".to_owned(), source })?;
+    flushed.map_err(CliError::Output)?;
     Ok(Exit::Good)
 }
 
@@ -174,14 +173,14 @@ fn done(work: &Work<'_>, into: &str, stats: ReadStats, findings: Option<&Finding
         return exit;
     }
     let (bytes, checked) = match picked {
-        None => (stream.bytes, "digest and length are right".to_owned()),
+        None => (stream.bytes, "digest and length match".to_owned()),
         Some(picked) => {
             let tables = render::count(picked.part.tables.len(), "table");
-            (stats.bytes, format!("{tables} with data; every chunk is right"))
+            (stats.bytes, format!("{tables} with data; every chunk matches"))
         }
     };
     context.say(&format!(
-        "{}: snapshot {} restored into {into}, {} in {}, {checked}",
+        "{}: restored snapshot {} to {into}: {} in {}, {checked}",
         chosen.summary.head.series,
         id.short(),
         render::bytes(bytes),

@@ -82,10 +82,10 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
 
 fn tell(context: &Context, found: &Difference) {
     for name in &found.streams_gone {
-        context.output(&format!("stream gone: {name}"));
+        context.output(&format!("stream {name} removed"));
     }
     for name in &found.streams_new {
-        context.output(&format!("stream new: {name}"));
+        context.output(&format!("stream {name} added"));
     }
     for name in &found.streams_unknown {
         context.output(&format!("stream {name}: nothing is known of its tables in one of the two"));

@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
     };
     if let Some(name) = streams.iter().find(|stream| is_cluster_script(stream)).map(|stream| &stream.name) {
         return Err(CliError::usage(format!(
-            "`{name}` makes roles and tablespaces of a whole server: it cannot be tried in a scratch database"
+            "cannot verify `{name}`: roles and tablespaces belong to the whole server"
         )));
     }
     if streams.is_empty() {
@@ -129,7 +129,7 @@ fn remember(context: &Context, chosen: &Chosen) -> Result<(), CliError> {
     );
     match marked {
         Err(RepoError::Crypto(CryptoError::RoleTooWeak { .. })) => {
-            context.warn("this key may not write into the repository: that the snapshot is verified is not remembered there".to_owned());
+            context.warn("verified, but not recorded: this key cannot write to the repository".to_owned());
             Ok(())
         }
         other => Ok(other.map_err(OpError::from)?),
@@ -162,7 +162,7 @@ impl Trial<'_> {
         match self.run(stream, &role.target(target)) {
             Err(error) if !no_superuser && needs_superuser(&error) => {
                 self.context.warn(format!(
-                    "`{}` needs more rights than the scratch role has, and is restored as a superuser: {error}",
+                    "`{}` needs more permissions than the scratch role has; restoring it as a superuser: {error}",
                     stream.name
                 ));
                 self.run(stream, target)
@@ -301,7 +301,7 @@ pub(super) fn tell(context: &Context, findings: &Findings) {
         complain(context, &table.to_string());
     }
     if let Some((expected, found)) = findings.large_objects.filter(|_| !findings.large_objects_are_right()) {
-        complain(context, &format!("{found} large objects, and the dump has {expected}"));
+        complain(context, &format!("{found} large objects restored, {expected} in the dump"));
     }
     let uncounted = findings.tables.iter().filter(|table| table.expected.is_none()).count();
     if uncounted > 0 {
@@ -325,5 +325,5 @@ pub(super) fn tell(context: &Context, findings: &Findings) {
 }
 
 fn complain(context: &Context, what: &str) {
-    context.progress.observe(Event::Warning { message: format!("not as in the dump: {what}") });
+    context.progress.observe(Event::Warning { message: what.to_owned() });
 }

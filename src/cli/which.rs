@@ -17,7 +17,7 @@ pub(super) fn one(
     any_host: bool,
 ) -> Result<(Seen, Vec<String>), CliError> {
     let calendar = context.app.settings.calendar.clone();
-    let (mut catalog, history) = repo.known(&context.progress)?;
+    let (mut catalog, history) = repo.told(&context.progress)?;
     let from = context.viewpoint(any_host);
     let summary = find_in(repo, &mut catalog, &history, name, &from, &context.progress)?;
     let tags = tags_of(&history.snapshots, &calendar);

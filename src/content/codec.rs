@@ -56,9 +56,7 @@ pub enum CodecError {
         expected: usize,
     },
     /// What was compressed did not come back the same: broken memory, a broken processor, or a bug.
-    #[error(
-        "a block did not read back as it was written: this machine's memory or processor is not to be trusted"
-    )]
+    #[error("a block did not read back as it was written: this machine's memory or processor is faulty")]
     ReadBack,
 }
 

@@ -52,7 +52,7 @@ pub enum AppError {
         reason: String,
     },
     /// The command that prints the passphrase takes too long.
-    #[error("the password command did not end within {limit:?} and was stopped")]
+    #[error("the password command exceeded {limit:?} and was stopped")]
     PasswordCommandSlow {
         /// How long it was waited for.
         limit: Duration,

@@ -235,15 +235,19 @@ pub fn check_names(request: &BackupRequest, streams: &[PlannedStream<'_>]) -> Re
 
 /// Says aloud which packs could not be relied on.
 pub(super) fn pack_damage(committed: &Committed, observer: &dyn Observer) -> Vec<String> {
-    let healed = committed.healed.iter().map(|(pack, reason)| {
-        (pack, format!("{reason}; the chunks that this backup needed were stored again"))
-    });
-    let lost = committed.lost.iter().map(|(pack, reason)| {
-        (pack, format!("{reason}: `dumpvault check` tells which snapshots are not whole"))
-    });
+    let healed = committed
+        .healed
+        .iter()
+        .map(|(pack, reason)| (pack, format!("{reason}; stored the needed chunks again")));
+    let lost = committed
+        .lost
+        .iter()
+        .map(|(pack, reason)| (pack, format!("{reason}; `dumpvault check` lists the affected snapshots")));
     let messages = healed.chain(lost).map(|(pack, what)| format!("{}: {what}", crate::vault::pack_key(pack)));
     let unlocked = committed.lock_failure.as_ref().map(|error| {
-        format!("the locks of what the snapshot relies on were not prolonged: {error}; run `dumpvault lock extend`")
+        format!(
+            "cannot extend the object locks that this snapshot needs: {error}; run `dumpvault lock extend`"
+        )
     });
     let messages: Vec<String> = messages.chain(unlocked).collect();
     for message in &messages {
@@ -260,7 +264,7 @@ fn suspects(body: &Body, observer: &dyn Observer) -> Vec<String> {
     let suspects: Vec<String> = body.streams.iter().filter_map(why).collect();
     for why in &suspects {
         let message = format!(
-            "{why}; it is stored and can be restored, and does not count as a good copy (--suspect-below 0 if it is right)"
+            "{why}; it is stored and can be restored; if it is right, run once with --suspect-below 0"
         );
         observer.observe(Event::Warning { message });
     }

@@ -95,9 +95,11 @@ pub fn storage(
     let began = Instant::now();
     if let Err(error) = storage.size("config") {
         let next = match error.kind {
-            ErrorKind::Denied => "look at the keys and at the bucket's policy, which must allow s3:GetObject",
+            ErrorKind::Denied => {
+                "check the credentials and the bucket's policy, which must allow s3:GetObject"
+            }
             ErrorKind::NoCredentials => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-            _ => "look at address, network and service; everything below needs it",
+            _ => "check address, network and service; remaining checks skipped",
         };
         findings.push(Finding::error("reach", error.to_string(), next));
         return findings;
@@ -174,16 +176,20 @@ impl Probe<'_> {
             }
         }
         findings.push(match self.storage.get(&self.key, PROBE_BYTES as u64) {
-            Ok(bytes) if bytes == self.bytes => Finding::good("read", "the bytes that were written"),
-            Ok(_) => Finding::error("read", "other bytes than were written", "this service cannot be used"),
+            Ok(bytes) if bytes == self.bytes => Finding::good("read", "data matches"),
+            Ok(_) => Finding::error("read", "data differs from what was written", "do not use this service"),
             Err(error) => Finding::error("read", error.to_string(), next_of(&error, "s3:GetObject")),
         });
         let mut part = [0; 100];
         findings.push(match self.storage.get_range(&self.key, 1000, &mut part) {
             Ok(()) if self.bytes.get(1000..1100) == Some(&part) => {
-                Finding::good("read a range", "the bytes that were asked for")
+                Finding::good("read a range", "data matches")
             }
-            Ok(()) => Finding::error("read a range", "other bytes", "this service cannot be used"),
+            Ok(()) => Finding::error(
+                "read a range",
+                "data differs from what was written",
+                "do not use this service",
+            ),
             Err(error) => Finding::error(
                 "read a range",
                 error.to_string(),
@@ -221,7 +227,7 @@ impl Probe<'_> {
             Ok(Replacing::HeaderUnknown) => Finding::warning(NAME, "If-None-Match is refused", NEXT),
             Ok(Replacing::Replaced) => Finding::warning(NAME, "If-None-Match is ignored", NEXT),
             Err(error) if error.kind == ErrorKind::Denied => {
-                Finding::good(NAME, "the policy lets nobody replace what is there")
+                Finding::good(NAME, "the policy does not allow objects to be replaced")
             }
             Err(error) => Finding::warning(NAME, error.to_string(), NEXT),
         }
@@ -247,7 +253,7 @@ impl Probe<'_> {
                     Ok(Some(_)) => format!("`{}/{}` was left behind", self.storage.location(), self.key),
                 };
                 let next = format!(
-                    "backups work all the same; allow s3:DeleteObject below sessions/ so that their traces go: {POLICIES}"
+                    "backups work; allow s3:DeleteObject below sessions/ so that they can remove their session markers: {POLICIES}"
                 );
                 Finding::warning(NAME, format!("{error}; {left}"), next)
             }
@@ -279,7 +285,7 @@ fn skew(clock: &dyn Clock, theirs: SystemTime) -> Finding {
         return Finding::error(
             "list and clock",
             detail,
-            "set the clock (timedatectl, chronyc makestep): forget and prune refuse until then",
+            "fix the clock (timedatectl, chronyc makestep); forget and prune refuse until then",
         );
     }
     // To the second, and a request long.
@@ -293,14 +299,14 @@ fn skew(clock: &dyn Clock, theirs: SystemTime) -> Finding {
 fn deletion_elsewhere(storage: &dyn Storage, is_bucket: bool, name: &str) -> Finding {
     const NAME: &str = "delete packs";
     match storage.delete(&format!("packs/00/doctor-{name}")) {
-        Ok(()) if is_bucket => {
-            Finding::good(NAME, "allowed: forget and prune can run here, and so can a thief")
-        }
-        Ok(()) => Finding::good(NAME, "allowed"),
-        Err(error) if error.kind == ErrorKind::Denied => Finding::good(
+        Ok(()) if is_bucket => Finding::good(
             NAME,
-            "refused: forget and prune must run elsewhere, and nobody deletes backups from here",
+            "allowed; forget and prune can run here, and an intruder could delete backups",
         ),
+        Ok(()) => Finding::good(NAME, "allowed"),
+        Err(error) if error.kind == ErrorKind::Denied => {
+            Finding::good(NAME, "denied; this host cannot delete backups, so run forget and prune elsewhere")
+        }
         Err(error) => Finding::warning(NAME, error.to_string(), POLICIES),
     }
 }
@@ -315,10 +321,10 @@ fn protection(bucket: &S3Storage) -> Vec<Finding> {
         Err(error) => Finding::warning("object lock", error.to_string(), POLICIES),
     };
     let versions = match bucket.keeps_versions() {
-        Ok(Some(true)) => Finding::good("versioning", "on: what is replaced or deleted can be had back"),
+        Ok(Some(true)) => Finding::good("versioning", "on; overwritten or deleted objects can be recovered"),
         Ok(Some(false)) => Finding::warning(
             "versioning",
-            "off: what is replaced or deleted is gone",
+            "off; overwritten or deleted objects cannot be recovered",
             "turn on the bucket's versioning, with a lifecycle rule that removes old versions after some weeks",
         ),
         Ok(None) => Finding::good("versioning", "not told"),
@@ -330,8 +336,8 @@ fn protection(bucket: &S3Storage) -> Vec<Finding> {
 fn next_of(error: &StorageError, action: &str) -> String {
     match error.kind {
         ErrorKind::Denied => format!("grant {action}: {POLICIES}"),
-        ErrorKind::NoSpace => "make room".to_owned(),
-        _ => "look at the service; backups fail until this works".to_owned(),
+        ErrorKind::NoSpace => "free space".to_owned(),
+        _ => "check the service; backups fail until this works".to_owned(),
     }
 }
 
@@ -342,8 +348,8 @@ pub fn key(role: Role, slots: usize) -> Finding {
         slots => format!("one of {slots}"),
     };
     match role {
-        Role::Full => Finding::good("key", format!("full: backs up, restores, prunes; {others}")),
-        Role::Append => Finding::good("key", format!("append: adds backups, and cannot read any; {others}")),
+        Role::Full => Finding::good("key", format!("full: may do everything; {others}")),
+        Role::Append => Finding::good("key", format!("append: adds backups, cannot read any; {others}")),
     }
 }
 
@@ -352,8 +358,8 @@ pub fn cache(root: &Path, pack_bytes_max: u64, is_remote: bool) -> Vec<Finding> 
     let wanted = if is_remote && pack_bytes_max == 0 {
         Some(Finding::warning(
             "pack cache",
-            "none: backups find only whole chunks again, not the rows that stayed the same",
-            "leave out --no-cache, or give --cache-size 2G",
+            "disabled; backups deduplicate whole chunks only",
+            "remove --no-cache, or set --cache-size 2G",
         ))
     } else {
         None
@@ -365,13 +371,13 @@ pub fn cache(root: &Path, pack_bytes_max: u64, is_remote: bool) -> Vec<Finding> 
         Err(error) => Finding::warning(
             "cache directory",
             format!("`{shown}`: {error}"),
-            "set XDG_CACHE_HOME to a folder that can be written to; without one every command reads the index anew",
+            "set XDG_CACHE_HOME to a writable directory; without one every command reads the whole index again",
         ),
         Ok(()) => match rustix::fs::statvfs(root) {
             Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_MIN => Finding::warning(
                 "cache directory",
                 format!("`{shown}` has {} MiB of room", disk.f_bavail.saturating_mul(disk.f_frsize) >> 20),
-                "make room, or move it with XDG_CACHE_HOME",
+                "free space, or move it with XDG_CACHE_HOME",
             ),
             Ok(disk) => Finding::good(
                 "cache directory",
@@ -393,7 +399,7 @@ pub fn state(root: &Path, in_container: bool) -> Finding {
         Err(error) => Finding::warning(
             "state directory",
             format!("`{shown}`: {error}"),
-            "set XDG_STATE_HOME to a folder that can be written to; without one nobody notices that a repository was turned back",
+            "set XDG_STATE_HOME to a writable directory; without one a rollback of the repository is not detected",
         ),
         Ok(())
             if in_container && matches!((device(root), device(Path::new("/"))), (Ok(a), Ok(b)) if a == b) =>
@@ -401,7 +407,7 @@ pub fn state(root: &Path, in_container: bool) -> Finding {
             Finding::warning(
                 "state directory",
                 format!("`{shown}` goes with the container"),
-                "mount a volume there, or set XDG_STATE_HOME to one; without it nobody notices that a repository was turned back",
+                "mount a volume there, or set XDG_STATE_HOME to one; without it a rollback of the repository is not detected",
             )
         }
         Ok(()) => Finding::good("state directory", format!("`{shown}`")),
@@ -415,7 +421,7 @@ pub fn programs(clients: &Clients, cancel: &Cancel) -> Vec<Finding> {
         let found = match clients.find(tool, cancel) {
             Ok(found) => found,
             Err(error) => {
-                findings.push(Finding::warning(tool, error.to_string(), "look at the program"));
+                findings.push(Finding::warning(tool, error.to_string(), "check the program"));
                 continue;
             }
         };
@@ -431,7 +437,7 @@ pub fn programs(clients: &Clients, cancel: &Cancel) -> Vec<Finding> {
             Finding::warning(
                 tool,
                 "not found",
-                "install PostgreSQL's client programs of the server's version, or name their folder in pg_bin_dirs, if PostgreSQL is to be backed up",
+                "to back up PostgreSQL, install its client programs in the server's version, or set pg_bin_dirs",
             )
         } else {
             Finding::good(tool, told.join(", "))
@@ -469,6 +475,6 @@ fn redis(cancel: &Cancel) -> Finding {
     match words.lines().next().filter(|_| told.is_some()) {
         Some(line) if !line.is_empty() => Finding::good("redis-cli", line),
         // Most hosts have no Redis.
-        _ => Finding::good("redis-cli", "not found; needed only where Redis is backed up"),
+        _ => Finding::good("redis-cli", "not found (needed only for Redis)"),
     }
 }

@@ -25,7 +25,7 @@ impl Fault for OpError {
             Self::Source { source, .. } => return source.next(),
             Self::NothingStored { hint, .. } => return hint.clone(),
             Self::Incomplete { .. } => Some(
-                "find out what ended it: a connection that was closed, a full disk, a script that hides its exit status (`set -o pipefail`); then dump again"
+                "find what cut it off: a closed connection, a full disk, or a script without `set -o pipefail`"
                     .to_owned(),
             ),
             Self::Selection(error) => error.hint(),
@@ -36,7 +36,7 @@ impl Fault for OpError {
                     .to_owned(),
             ),
             Self::Hidden { visible, .. } => Some(format!(
-                "the newest that can be read is {visible}: name it by its id to restore it all the same"
+                "to use the newest readable one, give its id: {visible}"
             )),
             Self::Doubtful { doubtful, visible, .. } => Some(match visible {
                 Some(visible) => format!(
@@ -65,14 +65,14 @@ impl Fault for OpError {
             Self::Database(error) => return error.next(),
             Self::Aftermath { failure, .. } => return failure.next(),
             Self::SameRepository { .. } => {
-                Some("name another repository with {to}: a copy beside the original is none".to_owned())
+                Some("choose another destination with {to}".to_owned())
             }
             Self::NotCopied { source, side: Side::Source, .. } if matches!(source.as_ref(), Self::Repo(error) if error.is_integrity()) => {
-                Some("`dumpvault check --read-data` on the source shows all that is damaged; whole snapshots are copied all the same".to_owned())
+                Some("`dumpvault check --read-data` on the source lists all damage; intact snapshots were copied".to_owned())
             }
             Self::NotCopied { source, .. } => return source.next(),
             Self::NotByItself { .. } => Some("verify a snapshot of the whole database".to_owned()),
-            Self::NoParts { .. } => Some("tables can be taken out of archives of `pg_dump -Fc -Z0` only; restore the whole of this one".to_owned()),
+            Self::NoParts { .. } => Some("selection needs `pg_dump -Fc` or `-Ft`; restore the whole stream".to_owned()),
             Self::Select(SelectError::NoRows { .. }) => {
                 Some("leave out {data_only} to restore the view with its tables, or name its tables".to_owned())
             }

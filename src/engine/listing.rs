@@ -2,7 +2,7 @@
 
 use super::OpError;
 use crate::base::event::{Cancel, Observer};
-use crate::base::id::SnapshotId;
+use crate::base::id::{NodeId, SnapshotId};
 use crate::vault::history::{History, HistoryDamage, Stops};
 use crate::vault::reader::{BlockReader, Locator, ReadCost, RecipeWalker};
 use crate::vault::snapshot::selection::newer;
@@ -26,7 +26,7 @@ pub struct Listing {
     pub snapshots: Vec<Seen>,
     /// The rest of the history: uncommitted, damaged.
     pub history: History,
-    /// Bytes of all packs that the index names, padding and all.
+    /// Bytes of all packs, padding and all.
     pub pack_bytes: u64,
 }
 
@@ -35,7 +35,8 @@ pub struct Listing {
 /// # Errors
 /// When the repository cannot be read. Damaged snapshots are in the answer.
 pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Listing, OpError> {
-    let (mut catalog, mut history) = repo.known(observer)?;
+    // No index is needed: a machine without a catalog would read one for each backup.
+    let (mut catalog, mut history) = repo.told(observer)?;
     let mut snapshots = Vec::new();
     for summary in std::mem::take(&mut history.snapshots) {
         let body = match repo.body(&mut catalog, &summary.id) {
@@ -51,8 +52,7 @@ pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Listing, OpE
         };
         snapshots.push(Seen { summary, body });
     }
-    let packs = catalog.packs().map_err(RepoError::from)?;
-    let pack_bytes = packs.iter().map(|pack| pack.bytes).sum();
+    let pack_bytes = repo.pack_bytes(&catalog)?;
     Ok(Listing { snapshots, history, pack_bytes })
 }
 
@@ -97,6 +97,8 @@ pub struct Stats {
     pub series: BTreeMap<(String, String), Sums>,
     /// What restoring the newest complete snapshot of each reads for each byte that it takes by itself, where that can be told.
     pub reads: BTreeMap<(String, String), f64>,
+    /// Bytes of the packs that hold anything of each, padding and all; what several share counts for each.
+    pub disk: BTreeMap<(String, String), u64>,
     /// All snapshots together.
     pub total: Sums,
     /// What lies in the storage, padding and all.
@@ -109,22 +111,28 @@ pub struct Stats {
 ///
 /// # Errors
 /// When the repository cannot be read.
-pub fn stats(repo: &Repository, observer: &dyn Observer) -> Result<Stats, OpError> {
+pub fn stats(repo: &Repository, observer: &dyn Observer, cancel: &Cancel) -> Result<Stats, OpError> {
     let found = survey(repo, observer)?;
     let mut series: BTreeMap<(String, String), Sums> = BTreeMap::new();
     let mut total = Sums::default();
+    let mut roots: BTreeMap<(String, String), Vec<NodeId>> = BTreeMap::new();
     for seen in &found.snapshots {
         let head = &seen.summary.head;
-        let own = series.entry((head.series.clone(), head.host.clone())).or_default();
+        let key = (head.series.clone(), head.host.clone());
+        let streams = seen.body.iter().flat_map(|body| &body.streams);
+        roots.entry(key.clone()).or_default().extend(streams.map(|stream| stream.root));
+        let own = series.entry(key).or_default();
         for sums in [own, &mut total] {
             sums.snapshots += 1;
             seen.body.iter().for_each(|body| sums.add(body));
         }
     }
     let reads = newest_reads(repo, &found, observer)?;
+    let (keys, groups): (Vec<_>, Vec<_>) = roots.into_iter().unzip();
+    let disk = keys.into_iter().zip(repo.pack_bytes_of(&groups, cancel)?).collect();
     let on_disk = repo.on_disk()?;
     let chunks = repo.catalog(observer)?.chunk_count().map_err(RepoError::from)?;
-    Ok(Stats { series, reads, total, on_disk, chunks })
+    Ok(Stats { series, reads, disk, total, on_disk, chunks })
 }
 
 /// What a closer look at one snapshot tells.

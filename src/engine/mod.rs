@@ -54,7 +54,7 @@ pub enum OpError {
         hint: Option<Next>,
     },
     /// A dump is not whole by its own structure, whatever the exit status of its program.
-    #[error("the dump `{stream}` is not whole: {source}{}", after(*exited))]
+    #[error("dump `{stream}` is incomplete: {source}{}", after(*exited))]
     Incomplete {
         /// The stream.
         stream: String,
@@ -76,7 +76,7 @@ pub enum OpError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Parts were asked for of a stream that has none.
-    #[error("no parts can be taken of the stream `{stream}`: it is {what}")]
+    #[error("cannot select from stream `{stream}`: {what}")]
     NoParts {
         /// The stream.
         stream: String,
@@ -119,7 +119,7 @@ pub enum OpError {
         damage: String,
     },
     /// The snapshot meant may be hidden by damage, and what is left is an older one.
-    #[error("the snapshot that `{name}` means may be hidden: {damage}")]
+    #[error("a newer snapshot of `{name}` may be unreadable: {damage}")]
     Hidden {
         /// As given.
         name: String,
@@ -148,7 +148,7 @@ pub enum OpError {
         source: std::io::Error,
     },
     /// A repository is to be copied into itself.
-    #[error("{location} is the repository that is to be copied")]
+    #[error("source and destination are the same repository: {location}")]
     SameRepository {
         /// Where it lies.
         location: String,
@@ -292,6 +292,6 @@ impl OpError {
 fn after(exited: crate::vault::snapshot::Proof) -> &'static str {
     match exited {
         crate::vault::snapshot::Proof::Unproven => "",
-        _ => ", although its program ended with exit status 0",
+        _ => " (exit status was 0)",
     }
 }

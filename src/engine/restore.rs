@@ -540,7 +540,7 @@ fn open_device(path: &Path) -> std::io::Result<std::fs::File> {
     let owner = file.metadata()?.uid();
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
         return Err(std::io::Error::other(format!(
-            "it is no ordinary file and belongs to another user (uid {owner})"
+            "it is not an ordinary file and belongs to another user (uid {owner})"
         )));
     }
     Ok(file)
@@ -568,17 +568,17 @@ fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
             | Discarded::NotOursAnyMore)
     );
     let aftermath = match discarded {
-        Ok(Discarded::WasThereBefore) => format!("database `{database}` is as it was"),
+        Ok(Discarded::WasThereBefore) => format!("database `{database}` is unchanged"),
         Ok(Discarded::RolledBack) => format!("the restore into database `{database}` was rolled back"),
-        Ok(Discarded::Dropped) => format!("database `{database}`, made for this restore, was dropped again"),
+        Ok(Discarded::Dropped) => format!("dropped database `{database}`, which this restore created"),
         Ok(Discarded::NotOursAnyMore) => {
-            format!("database `{database}` was replaced by somebody else meanwhile")
+            format!("another session replaced database `{database}` meanwhile")
         }
         Ok(Discarded::PartlyFilled { tables, .. }) => {
             format!("database `{database}` was empty and now holds a part of the dump ({tables} tables)")
         }
         Err(error) if created => format!(
-            "database `{database}`, made for this restore, is still there and to be dropped before the next try: {error}"
+            "could not drop database `{database}`, which this restore created: {error}; drop it before you retry"
         ),
         Err(error) => format!("database `{database}` may hold a part of the dump: {error}"),
     };

@@ -68,7 +68,7 @@ impl From<SettingError> for ConfigError {
 fn blame(path: &Path, place: &Path, reason: &Distrust) -> String {
     match path == place {
         true => reason.to_string(),
-        false => format!("of its folder `{}`: {reason}", place.display()),
+        false => format!("of its directory `{}`: {reason}", place.display()),
     }
 }
 
@@ -91,14 +91,14 @@ impl ConfigError {
         match self {
             // A folder with the sticky bit is meant for everybody.
             Self::Untrusted { reason: Distrust::Mode { mode }, .. } if mode & 0o1000 != 0 => Some(
-                "keep it in a folder that only you may write to, or name another file with --config".to_owned(),
+                "keep it in a directory that only you can write to, or give another file with --config".to_owned(),
             ),
             Self::Untrusted { place, reason: Distrust::Mode { .. }, .. } => Some(format!(
                 "run `chmod go-w {}` if you trust what the file says; or name another with --config",
                 place.display()
             )),
             Self::Untrusted { reason: Distrust::Owner { .. }, .. } => Some(
-                "run dumpvault from another folder, or as that user; or name a file of your own with --config"
+                "run dumpvault from another directory, or as that user; or give a file of your own with --config"
                     .to_owned(),
             ),
             Self::Settings(errors) => match errors.as_slice() {

@@ -151,7 +151,7 @@ pub enum SourceError {
         last_words: LastWords,
     },
     /// The program ran for longer than it may, and was stopped.
-    #[error("`{program}` did not end within {limit:?} and was stopped{last_words}")]
+    #[error("`{program}` exceeded {limit:?} and was stopped{last_words}")]
     TimedOut {
         /// The program.
         program: String,
@@ -177,9 +177,7 @@ pub enum SourceError {
         last_words: LastWords,
     },
     /// The program ended well, but something that it had started kept its pipe open, silent.
-    #[error(
-        "`{program}` ended, but a process that it left behind held its pipe open for {limit:?} without using it{last_words}"
-    )]
+    #[error("`{program}` exited, but a background process kept the pipe open for {limit:?}{last_words}")]
     PipeHeldOpen {
         /// The program.
         program: String,
@@ -209,7 +207,7 @@ pub enum SourceError {
         last_words: LastWords,
     },
     /// Two streams of a snapshot would bear the same name.
-    #[error("a database is called `{name}`, as the stream of the server's roles is")]
+    #[error("database `{name}` clashes with the stream that --globals creates")]
     StreamName {
         /// The name.
         name: &'static str,
@@ -230,18 +228,16 @@ impl SourceError {
                 "install it, add its directory to PATH, or give its full path instead of `{program}`"
             )),
             Self::Killed { signal, .. } if signal.starts_with("SIGKILL") => {
-                Some("the system may have run out of memory; see the kernel's log".to_owned())
+                Some("probably out of memory; check `dmesg`".to_owned())
             }
             Self::InputTimedOut { .. } => Some(
                 "raise --timeout, or find what its producer waits for (table lock, network, prompt)"
                     .to_owned(),
             ),
-            Self::TimedOut { .. } | Self::HungAfterOutput { .. } => Some(
-                "give it more time, or find out what it waits for (a lock, the network, a prompt)".to_owned(),
-            ),
-            Self::PipeHeldOpen { .. } => {
-                Some("let the command wait for everything that it starts in the background".to_owned())
+            Self::TimedOut { .. } | Self::HungAfterOutput { .. } => {
+                Some("raise --timeout, or find what it waits for (table lock, network, prompt)".to_owned())
             }
+            Self::PipeHeldOpen { .. } => Some("make the command wait for its children".to_owned()),
             Self::Exited { last_words, .. } => {
                 let dumps = ["pg_dump:", "pg_dumpall:"].iter().any(|name| last_words.as_str().contains(name));
                 let doing = match dumps {
@@ -251,10 +247,9 @@ impl SourceError {
                 self.failure().and_then(|failure| failure.hint(doing)).map(str::to_owned)
             }
             Self::Postgres(error) => error.hint(),
-            Self::StreamName { .. } => Some(
-                "leave it out (`{pg_exclude_database}`) and back it up by itself, without {globals}"
-                    .to_owned(),
-            ),
+            Self::StreamName { .. } => {
+                Some("exclude it ({pg_exclude_database}) and back it up on its own".to_owned())
+            }
             _ => None,
         }
     }

@@ -201,7 +201,7 @@ impl<S: Storage> Cached<S> {
 
     fn give_up(&self, error: &CacheError) {
         if self.writable.swap(false, Ordering::Relaxed) {
-            tracing::warn!("{error}; going on without keeping packs in the cache");
+            tracing::warn!("{error}; continuing without the pack cache");
         }
     }
 

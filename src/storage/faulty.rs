@@ -15,6 +15,57 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{ErrorKind, Listed, Put, Storage, StorageError};
 
+/// Implements the named operations of a [`Storage`](crate::storage::Storage) by those of the field `inner`: for the stand-ins of tests,
+/// which do something of their own in one or two operations.
+#[macro_export]
+macro_rules! passes_on {
+    (@ put) => {
+        fn put(&self, key: &str, bytes: &[u8]) -> Result<$crate::storage::Put, $crate::storage::StorageError> {
+            self.inner.put(key, bytes)
+        }
+    };
+    (@ get) => {
+        fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, $crate::storage::StorageError> {
+            self.inner.get(key, bytes_max)
+        }
+    };
+    (@ get_range) => {
+        fn get_range(
+            &self,
+            key: &str,
+            offset: u64,
+            buffer: &mut [u8],
+        ) -> Result<(), $crate::storage::StorageError> {
+            self.inner.get_range(key, offset, buffer)
+        }
+    };
+    (@ size) => {
+        fn size(&self, key: &str) -> Result<Option<u64>, $crate::storage::StorageError> {
+            self.inner.size(key)
+        }
+    };
+    (@ list) => {
+        fn list(
+            &self,
+            prefix: &str,
+            each: &mut dyn FnMut($crate::storage::Listed),
+        ) -> Result<(), $crate::storage::StorageError> {
+            self.inner.list(prefix, each)
+        }
+    };
+    (@ delete) => {
+        fn delete(&self, key: &str) -> Result<(), $crate::storage::StorageError> {
+            self.inner.delete(key)
+        }
+    };
+    (@ location) => {
+        fn location(&self) -> String {
+            self.inner.location()
+        }
+    };
+    ($($operation:ident),+) => { $($crate::passes_on!(@ $operation);)+ };
+}
+
 /// The operations of a [`Storage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {

@@ -261,7 +261,7 @@ impl LocalStorage {
         }
         // A root that was removed reads as an empty one. That must not pass for a repository without objects.
         match self.root.is_removed()? {
-            true => Err(io::Error::other("the storage's folder was removed")),
+            true => Err(io::Error::other("the storage's directory was removed")),
             false => Ok(()),
         }
     }

@@ -523,27 +523,8 @@ mod tests {
     }
 
     impl Storage for Stubborn {
-        fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
-            self.inner.put(key, bytes)
-        }
-        fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
-            self.inner.get(key, bytes_max)
-        }
-        fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
-            self.inner.get_range(key, offset, buffer)
-        }
-        fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
-            self.inner.size(key)
-        }
-        fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
-            self.inner.list(prefix, each)
-        }
-        fn delete(&self, key: &str) -> Result<(), StorageError> {
-            self.inner.delete(key)
-        }
-        fn location(&self) -> String {
-            self.inner.location()
-        }
+        crate::passes_on!(put, get, get_range, size, list, delete, location);
+
         fn lock(&self) -> Option<&dyn ObjectLock> {
             Some(self)
         }

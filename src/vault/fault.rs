@@ -23,11 +23,15 @@ impl Fault for RepoError {
                 "find out which rotation was yours (`dumpvault key rotate` prints nothing secret), then use {trust_epoch} ID"
             }
             Self::TurnedBack { .. } => {
-                "put the storage back as it was; if it was turned back on purpose, use {accept_rollback} once"
+                "restore the newer state of the storage; if the rollback was intended, use {accept_rollback} once"
             }
-            Self::NoRepository { .. } => "make one with `dumpvault init`, or name another with {repo}",
-            Self::AlreadyExists { .. } => "use it as it is, or choose another place",
-            Self::NotEmpty { .. } => "choose an empty directory, or one that is not there yet",
+            Self::NoRepository { .. } => "create one with `dumpvault init`, or give another with {repo}",
+            Self::AlreadyExists { .. } => "use it, or choose another address",
+            Self::NotEmpty { .. } => "choose an empty or new directory",
+            Self::WrongKey { credential: "passphrase", slots: 0, .. } => "use {key_file}",
+            Self::WrongKey { slots: 0, .. } => {
+                "use {password_file}, DUMPVAULT_PASSWORD_FILE or DUMPVAULT_PASSWORD"
+            }
             Self::WrongKey { .. } => {
                 "check DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE or {key_file}; nothing was changed"
             }
@@ -38,27 +42,25 @@ impl Fault for RepoError {
             | Self::Missing { .. }
             | Self::ChunkLost { .. }
             | Self::Inconsistent { .. } => {
-                "run `dumpvault check --read-data` to see all that is damaged; a new backup stores anew what it can"
+                "`dumpvault check --read-data` lists all damage; the next backup stores lost data that its source still has"
             }
             Self::ChunksLost { .. } => {
                 "`dumpvault check` lists the affected snapshots; next: `dumpvault repair packs`, `dumpvault backup` (stores \
                  lost data that the source still has), then `dumpvault repair snapshots`, after which a prune goes on"
             }
             Self::ClockSkew { .. } => {
-                "set the clock (timedatectl, chronyc makestep): by a wrong one the wrong things are old"
+                "fix the clock (`chronyc makestep`): with a wrong clock, new packs can look old"
             }
             Self::Busy { .. } => {
-                "try again when it has ended; if it was killed, wait half an hour or say `prune {end_sessions}`"
+                "try again later; if it was killed, wait 30 minutes or use `prune {end_sessions}`"
             }
             Self::Overtaken { .. } => "run it again: a forget or prune ran at the same time",
             Self::ListsLate { .. } => {
                 "`dumpvault doctor` shows what the storage does; docs/offsite.md says what it must promise"
             }
-            Self::Fenced { .. } => {
-                "run the backup again: what it stored is found again, as far as it is there"
-            }
+            Self::Fenced { .. } => "run it again: data already stored is reused",
             Self::NoLock => {
-                "give {object_lock} compliance:30d, or object_lock = \"compliance:30d\" in [s3]; folders have no locks"
+                "use {object_lock} compliance:30d, or object_lock = \"compliance:30d\" in [s3]; directories have no object locks"
             }
             Self::Catalog(_) => "the catalog can be deleted at any time: it is rebuilt from the repository",
             Self::Crypto(CryptoError::RoleTooWeak { .. }) => {

@@ -228,6 +228,17 @@ impl Repository {
         })
     }
 
+    /// The history alone, with a catalog that keeps what was read of it; its index is as it was left last time. For whoever asks where no
+    /// chunk lies: a machine that sees the repository for the first time is spared all its index objects.
+    ///
+    /// # Errors
+    /// As [`Repository::history`].
+    pub fn told(&self, observer: &dyn Observer) -> Result<(Catalog, History), RepoError> {
+        let mut catalog = self.catalog_as_it_is(observer)?;
+        let history = self.history(&mut catalog)?;
+        Ok((catalog, history))
+    }
+
     fn history_of(&self, catalog: &mut Catalog, listing: Listing) -> Result<History, RepoError> {
         let mut history = History::default();
         let Listing { remembered, marks, snapshots } = listing;
@@ -363,7 +374,7 @@ impl Repository {
             if !is_explained(&newest.snapshot) && !is_accepted(&newest.snapshot.to_string()) {
                 let Remembered { host, series, snapshot, .. } = &newest;
                 history.turned_back.push(format!(
-                    "snapshot {} of `{host}/{series}`, which this host has seen, is gone and nobody forgot it",
+                    "snapshot {} of `{host}/{series}`, which this host has seen, is missing and was not forgotten",
                     snapshot.short()
                 ));
                 missing.insert((host.clone(), series.clone()));
@@ -389,8 +400,10 @@ impl Repository {
                 continue;
             }
             let name = self.authors.name(&author);
-            let what =
-                format!("snapshot {}, which key `{name}` has seen, is gone and nobody forgot it", id.short());
+            let what = format!(
+                "snapshot {}, which key `{name}` has seen, is missing and was not forgotten",
+                id.short()
+            );
             match self.authors.is_full(&author) {
                 true => history.turned_back.push(what),
                 false => history.claimed_lost.push(what),

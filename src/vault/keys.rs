@@ -157,7 +157,7 @@ impl Tries {
             return RepoError::Damaged { object: "config".to_owned(), source };
         }
         if is_empty {
-            let detail = "the folder `keys` is empty; put back an exported key with `dumpvault key import`";
+            let detail = "directory `keys` is empty; restore an exported key with `dumpvault key import`";
             return RepoError::NoSlots { location, detail: detail.to_owned() };
         }
         // The credential may be right, and its slot the damaged one.
@@ -372,9 +372,9 @@ impl Repository {
         if slot.current && (is_last || !force) {
             let short = id.short();
             let reason = if is_last {
-                format!("key slot {short} is the last one that can read this repository: add another first")
+                format!("cannot remove key {short}: it is the last full key; add another first")
             } else {
-                format!("key slot {short} is the one in use: use --force to remove it")
+                format!("key {short} is the one in use: use --force to remove it")
             };
             return Err(RepoError::SlotRefused { reason });
         }

@@ -233,9 +233,7 @@ pub enum RepoError {
         what: String,
     },
     /// The storage does not list what was just put, or goes on listing what was just deleted.
-    #[error(
-        "the storage does not keep its listings up to date (`{object}`): nothing was deleted, since what is in use cannot be told"
-    )]
+    #[error("the storage does not keep its listings up to date (`{object}`); nothing was deleted")]
     ListsLate {
         /// Key of the object that was put or deleted.
         object: String,
@@ -279,10 +277,9 @@ fn wrong_key(credential: &str, slots: usize, location: &str) -> String {
     match slots {
         0 => {
             let other = if credential == "passphrase" { "key file" } else { "passphrase" };
-            format!("{location} has no {credential}: use a {other}")
+            format!("{location} has no {credential}, only {other}s")
         }
-        1 => format!("wrong {credential}: the only key slot of {location} for one does not open with it"),
-        slots => format!("wrong {credential}: none of the {slots} key slots of {location} opens with it"),
+        _ => format!("wrong {credential} for {location}"),
     }
 }
 

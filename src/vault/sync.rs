@@ -126,6 +126,46 @@ impl Repository {
         }
     }
 
+    /// Opens the catalog without a look at the index objects; where it cannot be used, an empty one in memory.
+    ///
+    /// # Errors
+    /// When it cannot be made anew.
+    pub fn catalog_as_it_is(&self, observer: &dyn Observer) -> Result<Catalog, RepoError> {
+        let mut instance = [0; 16];
+        self.entropy.fill(&mut instance)?;
+        let opened = match Catalog::open(&self.cache_dir, &self.id, instance).map_err(RepoError::from) {
+            Err(error) if error.is_catalog_corrupt() => {
+                observer.observe(Event::Step { what: "rebuilding the catalog".to_owned() });
+                self.drop_catalog()?;
+                Catalog::open(&self.cache_dir, &self.id, instance).map_err(RepoError::from)
+            }
+            outcome => outcome,
+        };
+        match opened {
+            Err(RepoError::Catalog(error @ (CatalogError::Io { .. } | CatalogError::Sqlite { .. }))) => {
+                let message = format!("{error}; continuing with a catalog in memory");
+                observer.observe(Event::Warning { message });
+                Ok(Catalog::in_memory(&self.id, instance)?)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Bytes of all packs, padding and all: from the catalog where it knows the very index objects that there are, else by a listing of the
+    /// packs, which asks once for a thousand of them.
+    ///
+    /// # Errors
+    /// When the storage or the catalog fails.
+    pub fn pack_bytes(&self, catalog: &Catalog) -> Result<u64, RepoError> {
+        let listed: HashSet<IndexId> = self.list_names::<IndexId>("index/")?.into_iter().collect();
+        if catalog.indexes()? == listed {
+            return Ok(catalog.packs()?.iter().map(|pack| pack.bytes).sum());
+        }
+        let mut bytes = 0;
+        self.storage.list("packs/", &mut |listed| bytes += listed.bytes)?;
+        Ok(bytes)
+    }
+
     /// Forgets the catalog; the next opening rebuilds it.
     ///
     /// # Errors
@@ -140,7 +180,7 @@ impl Repository {
         let mut catalog = match Catalog::open(&self.cache_dir, &self.id, instance) {
             Err(error @ (CatalogError::Io { .. } | CatalogError::Sqlite { .. })) => {
                 // A backup or restore must not fail because a cache does.
-                let message = format!("{error}; going on with a catalog in memory");
+                let message = format!("{error}; continuing with a catalog in memory");
                 observer.observe(Event::Warning { message });
                 return self.memory_catalog(observer, instance);
             }

@@ -9,7 +9,7 @@ use dumpvault::content::pg::Selection;
 use dumpvault::engine::restore::{Chosen, Target, choose};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::memory::MemoryStorage;
-use dumpvault::storage::{Listed, Put, Storage, StorageError};
+use dumpvault::storage::{Storage, StorageError};
 use dumpvault::vault::crypto::Credential;
 use dumpvault::vault::format::config::Config;
 use dumpvault::vault::reader::ReadSettings;
@@ -38,9 +38,8 @@ impl Counting {
 }
 
 impl Storage for Counting {
-    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
-        self.inner.put(key, bytes)
-    }
+    dumpvault::passes_on!(put, size, list, delete, location);
+
     fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
         let bytes = self.inner.get(key, bytes_max)?;
         self.count(key, bytes.len());
@@ -49,18 +48,6 @@ impl Storage for Counting {
     fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
         self.count(key, buffer.len());
         self.inner.get_range(key, offset, buffer)
-    }
-    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
-        self.inner.size(key)
-    }
-    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
-        self.inner.list(prefix, each)
-    }
-    fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.inner.delete(key)
-    }
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

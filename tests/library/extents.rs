@@ -384,7 +384,7 @@ fn given_a_stream_that_reads_too_much_then_it_is_stored_afresh_and_shares_what_i
     let report =
         world.back_up_as(&sample(4, 6), BackupRequest { read_amplification_max: 1.01, ..request() }).unwrap();
     let heard = world.heard.take();
-    assert!(heard.contains("afresh") && heard.contains("times what the stream takes by itself"), "{heard}");
+    assert!(heard.contains("storing a full copy of") && heard.contains("(limit 1.0)"), "{heard}");
     let stream = &report.committed.body.streams[0];
     assert!(report.committed.body.parent.is_none() && stored(stream.stats) * 2 > full);
     let survey = world.survey(stream);
@@ -493,7 +493,7 @@ fn given_a_parent_of_another_kind_then_it_is_not_used_and_that_is_said() {
     world.heard.take();
     let other = noise(1, 500_000);
     let stream = world.back_up(&other);
-    assert!(world.heard.take().contains("of another kind"));
+    assert!(world.heard.take().contains("has another format than its parent"));
     assert_eq!(stream.stats.bytes_parent_read, None);
     assert!(world.restore(&stream).0 == other);
 }
@@ -537,7 +537,7 @@ fn given_a_key_that_cannot_read_then_whole_chunks_are_found_and_that_is_said() {
     assert_eq!(again.stats.bytes_copied, 0);
     // A last chunk that is so small has an id that nobody finds again.
     assert!(again.stats.bytes_new < 16 << 10, "{:?}", again.stats);
-    assert!(writer.heard.take().contains("only whole chunks are found again"));
+    assert!(writer.heard.take().contains("deduplicating whole chunks only"));
 }
 
 /// Small changes of all kinds.

@@ -6,7 +6,7 @@
 use crate::support::small;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::storage::memory::MemoryStorage;
-use dumpvault::storage::{Listed, Put, Storage, StorageError};
+use dumpvault::storage::{Listed, Storage, StorageError};
 use dumpvault::vault::Repository;
 use dumpvault::vault::check::{CheckSettings, ReadData, check_storage};
 use dumpvault::vault::crypto::Role;
@@ -25,18 +25,8 @@ struct Liar {
 }
 
 impl Storage for Liar {
-    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
-        self.inner.put(key, bytes)
-    }
-    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
-        self.inner.get(key, bytes_max)
-    }
-    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
-        self.inner.get_range(key, offset, buffer)
-    }
-    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
-        self.inner.size(key)
-    }
+    dumpvault::passes_on!(put, get, get_range, size, delete);
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
         let listed = |key: String| Listed { key, bytes: u64::MAX, modified: SystemTime::UNIX_EPOCH };
         for name in &self.names {
@@ -48,9 +38,6 @@ impl Storage for Liar {
             }
         }
         self.inner.list(prefix, each)
-    }
-    fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.inner.delete(key)
     }
     fn location(&self) -> String {
         "liar:".to_owned()

@@ -236,7 +236,7 @@ fn hostile_counts_are_refused() {
     let two = [(7, "TABLE DATA", "t"), (8, "TABLE DATA", "u")];
     let error = fail(archive(16, &two, &block));
     assert!(
-        error.to_string().contains("1 of 2 data blocks are missing, the first is TABLE DATA public.u"),
+        error.to_string().contains("1 of 2 data blocks are missing, starting with TABLE DATA public.u"),
         "{error}"
     );
     let twice = [(7, "TABLE DATA", "t"), (7, "TABLE DATA", "u")];

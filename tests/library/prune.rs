@@ -8,7 +8,7 @@ use dumpvault::base::id::{IndexId, PackId, SnapshotId};
 use dumpvault::base::secret::OsEntropy;
 use dumpvault::storage::faulty::{Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
-use dumpvault::storage::{Listed, ObjectLock, Put, Storage, StorageError};
+use dumpvault::storage::{Listed, ObjectLock, Storage, StorageError};
 use dumpvault::vault::check::{CheckSettings, ReadData};
 use dumpvault::vault::crypto::{Credential, KeyBundle, KeyFile};
 use dumpvault::vault::format::config::Config;
@@ -822,9 +822,8 @@ impl Meanwhile {
 }
 
 impl Storage for Meanwhile {
-    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
-        self.inner.put(key, bytes)
-    }
+    dumpvault::passes_on!(put, size, delete, location);
+
     fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
         self.reached(&format!("get {key}"));
         self.inner.get(key, bytes_max)
@@ -833,20 +832,11 @@ impl Storage for Meanwhile {
         self.reached(&format!("range {key}"));
         self.inner.get_range(key, offset, buffer)
     }
-    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
-        self.inner.size(key)
-    }
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
         self.reached(&format!("list {prefix}"));
         let listed = self.inner.list(prefix, each);
         self.reached(&format!("after list {prefix}"));
         listed
-    }
-    fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.inner.delete(key)
-    }
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 
@@ -1230,27 +1220,8 @@ impl ObjectLock for Locking {
 }
 
 impl Storage for Locking {
-    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
-        self.inner.put(key, bytes)
-    }
-    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
-        self.inner.get(key, bytes_max)
-    }
-    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
-        self.inner.get_range(key, offset, buffer)
-    }
-    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
-        self.inner.size(key)
-    }
-    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
-        self.inner.list(prefix, each)
-    }
-    fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.inner.delete(key)
-    }
-    fn location(&self) -> String {
-        self.inner.location()
-    }
+    dumpvault::passes_on!(put, get, get_range, size, list, delete, location);
+
     fn lock(&self) -> Option<&dyn ObjectLock> {
         Some(self)
     }
@@ -1291,18 +1262,8 @@ impl std::fmt::Debug for Late {
 }
 
 impl Storage for Late {
-    fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
-        self.inner.put(key, bytes)
-    }
-    fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
-        self.inner.get(key, bytes_max)
-    }
-    fn get_range(&self, key: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
-        self.inner.get_range(key, offset, buffer)
-    }
-    fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
-        self.inner.size(key)
-    }
+    dumpvault::passes_on!(put, get, get_range, size, location);
+
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
         self.inner.list(prefix, &mut |listed| {
             if self.shows_new || !listed.key.starts_with("sessions/") {
@@ -1322,9 +1283,6 @@ impl Storage for Late {
             }
         })?;
         self.inner.delete(key)
-    }
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

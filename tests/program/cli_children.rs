@@ -137,7 +137,7 @@ fn given_a_password_command_that_never_ends_then_it_is_stopped_with_all_that_it_
     let running = Running::start(by_command(&vault, &script));
     let mut held = lifeline.held();
     assert_eq!(held.line(), "started");
-    running.wait().expect(exit::USAGE).says("did not end within 1s").says("password_command_timeout");
+    running.wait().expect(exit::USAGE).says("exceeded 1s").says("password_command_timeout");
     held.let_go();
     let mut bad = by_command(&vault, "true");
     bad.env("DUMPVAULT_PASSWORD_COMMAND_TIMEOUT", "soon");

@@ -323,7 +323,7 @@ fn given_a_destination_that_is_not_there_then_a_dry_run_plans_for_an_empty_one()
     vault
         .run(["copy", "--to", "other", "--dry-run"])
         .expect(exit::NO_REPOSITORY)
-        .says("let --init make it there");
+        .says("create it with --init");
 }
 
 #[test]

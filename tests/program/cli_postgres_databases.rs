@@ -488,5 +488,5 @@ fn thousands_of_objects_are_restored_where_there_is_room_for_few_locks() {
         .expect(exit::TARGET)
         .says("max_locks_per_transaction")
         .says("--create")
-        .says("is as it was");
+        .says("is unchanged");
 }

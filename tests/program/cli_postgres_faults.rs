@@ -270,8 +270,8 @@ fn a_server_that_stops_leaves_what_was_there(world: &mut World) {
             match (create, jobs.is_empty()) {
                 // Made for the restore, and nobody there to drop it: that is said.
                 (true, _) => output
-                    .says("`half`, made for this restore, is still there")
-                    .says("dropped before the next try"),
+                    .says("could not drop database `half`, which this restore created")
+                    .says("drop it before you retry"),
                 (false, true) => output.says("the restore into database `half` was rolled back"),
                 (false, false) => output.says("`half` may hold a part of the dump"),
             };
@@ -300,7 +300,7 @@ fn a_disk_that_is_full_leaves_what_was_there(world: &mut World) {
             let args = [&["restore", "filled", "--to-database", target], jobs, options].concat();
             world.run(&args).expect(exit::TARGET).says("could not extend file").says("COPY filler")
         };
-        restore("small", &["--create"]).says("make room on the server's disk").says("was dropped again");
+        restore("small", &["--create"]).says("make room on the server's disk").says("dropped database");
         assert_eq!(world.databases(), before);
     }
     let said = world.run(&["restore", "filled", "--to-database", "precious", "--clean", "--yes"]);

@@ -371,7 +371,7 @@ fn a_tar_dump_is_as_good_as_an_archive(world: &World) {
     let before = vault.ids();
     for cut in [400, 5000, dump.len() / 2, dump.len() - 1] {
         let args = ["backup", "--stdin", "--name", "tar"];
-        vault.run_with(args, &dump[..cut]).expect(exit::NOTHING_DONE).says("not whole");
+        vault.run_with(args, &dump[..cut]).expect(exit::NOTHING_DONE).says("is incomplete");
     }
     assert_eq!(vault.ids(), before, "a tar that is not whole became a snapshot");
 }

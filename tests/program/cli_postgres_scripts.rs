@@ -89,9 +89,9 @@ fn a_long_script_is_refused_on_its_way_and_rolled_back(world: &World) {
     world.vault.backup("long", script.as_bytes());
     world.server.create("there");
     let said = world.run(&["restore", "long", "--to-database", "there"]).expect(REFUSED);
-    said.says("psql command `\\!` in line 900004").says("`there` is as it was");
+    said.says("psql command `\\!` in line 900004").says("`there` is unchanged");
     let said = world.run(&["restore", "long", "--to-database", "made", "--create"]).expect(REFUSED);
-    said.says("dropped again");
+    said.says("dropped database");
     assert!(!world.server.has("made") && !proof.exists());
 }
 
@@ -191,7 +191,7 @@ fn text_that_is_no_sql_is_not_fed_to_psql(world: &World) {
     ] {
         world.vault.backup(series, text.as_bytes());
         let said = world.run(&["restore", series, "--to-database", "text", "--create"]);
-        said.expect(exit::USAGE).says("is no PostgreSQL dump");
+        said.expect(exit::USAGE).says("not a PostgreSQL dump");
         assert!(!world.server.has("text"));
     }
 }

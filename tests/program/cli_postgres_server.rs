@@ -124,7 +124,7 @@ fn databases_are_chosen_by_patterns_and_by_the_configuration(world: &World) {
     world
         .run(&["backup", "--pg-database", "nothing*", "--name", "shops"])
         .expect(exit::USAGE)
-        .says("no database fits `nothing*`")
+        .says("no database matches `nothing*`")
         .says("shop_eu");
     // A single name is no pattern, dots and all, and names the series.
     world.run(&["backup", "--pg-database", "odd.name"]).expect(exit::OK);
@@ -148,7 +148,7 @@ fn a_database_that_fails_fails_its_stream_alone(world: &World) {
 fn a_role_without_rights_stores_no_passwords_and_says_so(world: &World) {
     world.server.psql("postgres", "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader");
     let args = ["backup", "--globals", "--pg-database", "app", "--name", "weak"];
-    world.run_as("reader", &args).expect(exit::OK).says("without their passwords");
+    world.run_as("reader", &args).expect(exit::OK).says("without passwords");
     let globals = world.vault.run(["cat", "weak", "--stream", "globals.sql"]).expect(exit::OK).text();
     assert!(globals.contains("CREATE ROLE clerk") && !globals.contains("SCRAM"), "{globals}");
     world.restores_the_same("weak", "app");

@@ -129,7 +129,7 @@ fn a_dump_by_newer_programs_names_what_reads_it() {
     let world = World { servers: BTreeMap::from([(16, server)]), vault: Vault::new() };
     world.run(16, 18, &["backup", "--pg-database", "app"]).expect(exit::OK);
     let args = ["restore", "app", "--to-database", "back", "--create"];
-    let refused = world.run(16, 16, &args).says("no `pg_restore` for PostgreSQL 17");
+    let refused = world.run(16, 16, &args).says("`pg_restore` 17 or newer not found");
     assert!(refused.code != Some(exit::OK), "{refused}");
     refused.says("postgresql-client-17").does_not_say("is older than");
     // A statement that fails is told as `psql` tells it, and leaves nothing.

@@ -231,6 +231,19 @@ fn given_backups_then_stats_tell_what_dedup_saved() {
     }
     let stats = vault.run(["stats", "--json"]).expect(exit::OK).json();
     assert!(stats.to_string().contains("3000000"), "three dumps of a million bytes: {stats}");
+    // Packs are padded, so that a snapshot of a few bytes takes 64 KiB all the same; a pack that two series share counts for both.
+    let disk = |series: &str, stats: &serde_json::Value| {
+        let all = stats["series"].as_array().unwrap();
+        number(all.iter().find(|own| own["series"] == series).unwrap(), "disk_bytes")
+    };
+    vault.backup("tiny", b"a few bytes");
+    let first = vault.run(["stats", "--json"]).expect(exit::OK).json();
+    assert!(disk("tiny", &first) >= 64 << 10 && disk("tiny", &first) <= 128 << 10, "{first}");
+    assert_eq!(disk("app", &first) + disk("tiny", &first), number(&first, "pack_bytes"), "{first}");
+    vault.backup("twin", &dump);
+    let second = vault.run(["stats", "--json"]).expect(exit::OK).json();
+    assert!(disk("twin", &second) >= disk("app", &second) / 2 && disk("app", &second) == disk("app", &first));
+    vault.run(["stats"]).expect(exit::OK).says("DISK");
 }
 
 #[test]
@@ -336,4 +349,13 @@ fn given_numbers_of_a_newer_program_then_the_snapshot_is_shown_and_restored_and_
     run(&["copy", &newest, "--to", away, "--to-key-file", key.to_str().unwrap(), "--init"]).expect(exit::OK);
     let copied = run(&["--repo", away, "snapshots", "--json"]).expect(exit::OK).json();
     assert_eq!(text(&copied["snapshots"][0], "state"), "suspect");
+}
+
+#[test]
+fn given_a_name_that_only_a_stream_has_then_the_hint_names_it_with_its_series() {
+    let vault = Vault::empty();
+    newer(&vault, &noise(3, 5000));
+    let key = vault.key_file();
+    let args = ["--key-file", key.to_str().unwrap(), "cat", "s"];
+    vault.run(args).expect(exit::USAGE).says("no snapshot matches `s`").says("did you mean `app:s`?");
 }

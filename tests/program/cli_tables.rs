@@ -61,14 +61,14 @@ fn a_whole_dump_proves_itself_and_a_cut_one_makes_no_snapshot_whatever_the_exit_
     let before = vault.ids();
     for cut in [5, 40, 5000, dump.len() / 2, dump.len() - 1] {
         let args = ["backup", "--stdin", "--name", "cut"];
-        vault.run_with(args, &dump[..cut]).expect(exit::NOTHING_DONE).says("not whole").says("hint:");
+        vault.run_with(args, &dump[..cut]).expect(exit::NOTHING_DONE).says("is incomplete").says("hint:");
         std::fs::write(&file, &dump[..cut]).unwrap();
         let args = ["backup", "--name", "cut", "--command", "--", "cat", "shop.dump"];
-        vault.run(args).expect(exit::NOTHING_DONE).says("not whole").says("exit status 0");
+        vault.run(args).expect(exit::NOTHING_DONE).says("incomplete").says("(exit status was 0)");
     }
     let script = SCRIPT.as_bytes();
     let args = ["backup", "--stdin", "--name", "cut"];
-    vault.run_with(args, &script[..script.len() / 2]).expect(exit::NOTHING_DONE).says("not whole");
+    vault.run_with(args, &script[..script.len() / 2]).expect(exit::NOTHING_DONE).says("is incomplete");
     assert_eq!(vault.ids(), before, "a dump that is not whole became a snapshot");
     assert_eq!(text(&vault.snapshot(&vault.backup("script", script)), "proof"), "structure");
     // What is no dump of PostgreSQL's is none of the survey's business.
@@ -362,5 +362,5 @@ fn given_a_script_that_something_changed_on_its_way_then_it_is_told_and_rows_are
     let noise = [b"pg_dump: warning: odd\n", &shop(100_000, 0)[..]].concat();
     let args = ["backup", "--stdin", "--name", "noise"];
     vault.run_with(args, &noise).expect(exit::OK).says("stand before the archive");
-    vault.run_with(args, &noise[..noise.len() / 2]).expect(exit::NOTHING_DONE).says("not whole");
+    vault.run_with(args, &noise[..noise.len() / 2]).expect(exit::NOTHING_DONE).says("is incomplete");
 }

@@ -23,11 +23,11 @@ fn given_nobody_but_a_person_then_the_passphrase_is_asked_for_and_never_shown() 
     let vault = Vault::empty();
     let typed = format!("{PASSPHRASE}\n");
     let mut init = start(&vault, &["init"]);
-    answer(&mut init, "passphrase for the new repository: ", &typed);
-    answer(&mut init, "the same again: ", &typed);
+    answer(&mut init, "New passphrase: ", &typed);
+    answer(&mut init, "Repeat passphrase: ", &typed);
     assert_eq!(init.end(), Some(exit::OK), "{}", init.screen());
     assert!(init.shows_what_is_typed());
-    assert!(init.screen().contains("made repository") && !init.screen().contains(PASSPHRASE));
+    assert!(init.screen().contains("created repository") && !init.screen().contains(PASSPHRASE));
 
     let mut list = start(&vault, &["snapshots"]);
     answer(&mut list, "passphrase of the repository: ", &typed);
@@ -45,8 +45,8 @@ fn given_two_answers_that_differ_then_no_repository_is_made() {
     let vault = Vault::empty();
     let mut init = start(&vault, &["init"]);
     for _ in 0..3 {
-        answer(&mut init, "passphrase for the new repository: ", "one that is long enough\n");
-        answer(&mut init, "the same again: ", "one that is long enoggh\n");
+        answer(&mut init, "New passphrase: ", "one that is long enough\n");
+        answer(&mut init, "Repeat passphrase: ", "one that is long enoggh\n");
     }
     assert_eq!(init.end(), Some(exit::USAGE), "{}", init.screen());
     assert_eq!(init.screen().matches("do not match").count(), 3, "{}", init.screen());
@@ -57,14 +57,14 @@ fn given_two_answers_that_differ_then_no_repository_is_made() {
 fn given_a_slip_or_a_passphrase_that_is_too_short_then_it_is_asked_for_once_more() {
     let vault = Vault::empty();
     let mut init = start(&vault, &["init"]);
-    let question = "passphrase for the new repository: ";
+    let question = "New passphrase: ";
     for (first, second) in [("one that is long enough\n", "another\n"), ("short\n", "short\n")] {
         answer(&mut init, question, first);
-        answer(&mut init, "the same again: ", second);
+        answer(&mut init, "Repeat passphrase: ", second);
         init.wait_for("try again");
     }
     answer(&mut init, question, &format!("{PASSPHRASE}\n"));
-    answer(&mut init, "the same again: ", &format!("{PASSPHRASE}\n"));
+    answer(&mut init, "Repeat passphrase: ", &format!("{PASSPHRASE}\n"));
     assert_eq!(init.end(), Some(exit::OK), "{}", init.screen());
 
     // Where nobody can be asked again it is refused, unless that is meant.
@@ -84,7 +84,7 @@ fn given_a_slip_or_a_passphrase_that_is_too_short_then_it_is_asked_for_once_more
 fn given_a_person_who_thinks_better_of_it_then_the_program_ends_and_the_terminal_is_as_it_was() {
     let vault = Vault::empty();
     let mut init = start(&vault, &["init"]);
-    answer(&mut init, "passphrase for the new repository: ", "half of\x03");
+    answer(&mut init, "New passphrase: ", "half of\x03");
     assert_eq!(init.end(), Some(exit::INTERRUPTED), "{}", init.screen());
     assert!(init.shows_what_is_typed());
     assert!(init.screen().contains("interrupted") && !init.screen().contains("half of"), "{}", init.screen());
@@ -102,7 +102,7 @@ fn given_a_terminal_then_a_line_tells_how_far_it_is_and_goes_away_and_without_on
     let mut backup = start(&vault, &args);
     backup.wait_for("\u{1b}[");
     backup.wait_for("app");
-    backup.wait_for(" MiB, known 0 B");
+    backup.wait_for(" MiB new, 0 B deduplicated");
     std::fs::write(vault.work().join("go"), "").unwrap();
     assert_eq!(backup.end(), Some(exit::OK), "{}", backup.screen());
     // What stays on the screen begins where the last line that moved was wiped.
@@ -125,7 +125,7 @@ fn given_a_dump_that_fails_then_no_line_of_its_progress_stays_beside_the_error()
     let script = "cat dump; until test -e go; do sleep 0.05; done; echo 'no more' >&2; exit 7";
     let args = ["backup", "--name", "app", "--command", "--", "sh", "-c", script];
     let mut backup = start(&vault, &args);
-    backup.wait_for(" MiB, known 0 B");
+    backup.wait_for(" MiB new, 0 B deduplicated");
     std::fs::write(vault.work().join("go"), "").unwrap();
     assert_eq!(backup.end(), Some(exit::NOTHING_DONE), "{}", backup.screen());
     let screen = backup.screen();

@@ -404,7 +404,9 @@ fn given_what_is_wrong_with_a_destination_then_the_exit_code_and_the_words_say_i
     copy(&["--to", &nothing, "--init", "--dry-run"]).expect(exit::OK);
     assert!(!pair.server.names().iter().any(|name| name.contains("nothing")));
     let own = pair.vault.repo();
-    copy(&["--to", own.to_str().unwrap()]).expect(exit::USAGE).says("is to be copied");
+    copy(&["--to", own.to_str().unwrap()])
+        .expect(exit::USAGE)
+        .says("source and destination are the same repository");
     pair.server.set_hook(|call| (call.method == "PUT").then_some(HttpFault::Status(403, "AccessDenied")));
     pair.copy(&[]).expect(exit::NOTHING_DONE).says("docs/offsite.md").says("destination");
     pair.server.calm();

@@ -45,8 +45,9 @@ fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
     }
     let dump = &args.postgres;
     if (args.stdin || args.command) && (dump.filters() || dump.server.exec.exec.is_some()) {
-        return Err(CliError::usage(
-            "--table, --schema, --exec and the like go with PostgreSQL sources; give the program its own options",
+        return Err(CliError::usage_hint(
+            "--table, --schema and --exec need a PostgreSQL source",
+            "pass these options to the program itself",
         ));
     }
     if args.stdin {

@@ -235,6 +235,7 @@ fn settings_are_found_wrong_before_anything_starts() {
     assert_eq!(CliError::Refused { message: text("x"), hint: None }.exit().code(), 6);
     assert_eq!(CliError::File { path: text("x"), source: io() }.exit().code(), 2);
     assert_eq!(CliError::WorkingDirectory(io()).exit().code(), 2);
+    assert_eq!(CliError::Output(io()).exit().code(), 2);
     assert_eq!(CliError::NoDestination { location: text("x") }.exit().code(), 10);
 }
 

@@ -1,6 +1,6 @@
 //! What is remembered of a dump's stream, and its encoding.
 
-use super::header::Created;
+use super::header::{Created, Header};
 use minicbor::{Decode, Encode};
 use std::ops::Range;
 
@@ -67,6 +67,22 @@ pub struct TableData {
 }
 
 impl TableData {
+    /// A table without anything.
+    pub(super) fn empty() -> Self {
+        Self {
+            kind: DataKind::Table,
+            dump_id: 0,
+            database: String::new(),
+            schema: String::new(),
+            name: String::new(),
+            offset: 0,
+            len: 0,
+            data_bytes: 0,
+            rows: None,
+            new_bytes: None,
+        }
+    }
+
     /// Its place in the stream.
     pub fn range(&self) -> Range<u64> {
         self.offset..self.offset.saturating_add(self.len)
@@ -201,6 +217,37 @@ impl<'a> Words<'a> {
 }
 
 impl TableMap {
+    /// A map of a stream of which nothing is known but its kind.
+    pub(super) fn of(form: DumpForm) -> Self {
+        Self {
+            form,
+            format_version: (0, 0),
+            compression: "none".into(),
+            database: String::new(),
+            server_version: String::new(),
+            dump_version: String::new(),
+            created: None,
+            entries: 0,
+            head_bytes: 0,
+            stream_bytes: 0,
+            tables: Vec::new(),
+        }
+    }
+
+    /// What an archive's header says.
+    pub(super) fn of_archive(form: DumpForm, header: Header) -> Self {
+        Self {
+            format_version: (header.version.0, header.version.1),
+            compression: header.compression.word().into(),
+            database: header.database.unwrap_or_default(),
+            server_version: header.server_version.unwrap_or_default(),
+            dump_version: header.dump_version.unwrap_or_default(),
+            created: header.created,
+            entries: header.entries,
+            ..Self::of(form)
+        }
+    }
+
     /// The bytes to store. They compress well, and are not compressed.
     pub fn encode(&self) -> Vec<u8> {
         let mut words = Words::default();
@@ -319,23 +366,5 @@ fn version(bytes: &[u8]) -> Result<u32, minicbor::decode::Error> {
     match decoder.u32()? {
         0 => decoder.u32(),
         _ => Err(minicbor::decode::Error::message("the version does not stand first")),
-    }
-}
-
-impl TableData {
-    /// A table without anything.
-    pub(super) fn empty() -> Self {
-        Self {
-            kind: DataKind::Table,
-            dump_id: 0,
-            database: String::new(),
-            schema: String::new(),
-            name: String::new(),
-            offset: 0,
-            len: 0,
-            data_bytes: 0,
-            rows: None,
-            new_bytes: None,
-        }
     }
 }

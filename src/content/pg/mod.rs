@@ -114,7 +114,7 @@ pub enum ArchiveError {
         offset: u64,
     },
     /// The stream ends within something.
-    #[error("the archive is cut off after {bytes} bytes, within {what}")]
+    #[error("the archive ends after {bytes} bytes, inside {what}")]
     Truncated {
         /// Within what.
         what: &'static str,
@@ -123,7 +123,7 @@ pub enum ArchiveError {
     },
     /// The stream ends between two blocks, but not all have come.
     #[error(
-        "the archive is cut off after {bytes} bytes: {missing} of {blocks} data blocks are missing, the first is {first}"
+        "the archive ends after {bytes} bytes: {missing} of {blocks} data blocks are missing, starting with {first}"
     )]
     Unfinished {
         /// How many blocks are missing.

@@ -3,7 +3,7 @@
 //! Outside of COPY blocks the script is read as psql reads it, as far as strings, quoted names, dollar quotes and comments go: a function's
 //! body may well contain the lines that are looked for. COPY's rows are only searched for their end, and their newlines counted.
 
-use super::map::{DataKind, DumpForm, TableData, TableMap};
+use super::map::{DumpForm, TableData, TableMap};
 use memchr::{memchr, memchr_iter, memmem};
 
 /// What ends the rows of a COPY command: a line of its own; and the same where lines end as on Windows.
@@ -144,19 +144,6 @@ impl ScriptScanner {
 
     /// A scanner of a script that begins at `offset` of its stream.
     pub fn at(offset: u64) -> Self {
-        let map = TableMap {
-            form: DumpForm::Script,
-            format_version: (0, 0),
-            compression: "none".into(),
-            database: String::new(),
-            server_version: String::new(),
-            dump_version: String::new(),
-            created: None,
-            entries: 0,
-            head_bytes: 0,
-            stream_bytes: 0,
-            tables: Vec::new(),
-        };
         Self {
             lex: Lex::Sql,
             offset,
@@ -174,7 +161,7 @@ impl ScriptScanner {
             names_bytes: 0,
             too_many: false,
             marks: Marks::default(),
-            map,
+            map: TableMap::of(DumpForm::Script),
         }
     }
 
@@ -398,17 +385,12 @@ impl ScriptScanner {
             self.too_many = true;
         }
         self.table = Some(TableData {
-            kind: DataKind::Table,
-            dump_id: 0,
             database: self.map.database.clone(),
             schema,
             name,
             // Behind the newline.
             offset: self.offset + 1,
-            len: 0,
-            data_bytes: 0,
-            rows: None,
-            new_bytes: None,
+            ..TableData::empty()
         });
         self.newlines = 0;
         self.rows_end = if after_return { ROWS_END_CR } else { ROWS_END };

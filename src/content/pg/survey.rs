@@ -39,17 +39,10 @@ impl ArchiveSurvey {
         self.parser.finish()?;
         let header = self.mapper.header.ok_or(ArchiveError::NotAnArchive)?;
         Ok(TableMap {
-            form: DumpForm::Archive,
-            format_version: (header.version.0, header.version.1),
-            compression: header.compression.word().into(),
-            database: header.database.unwrap_or_default(),
-            server_version: header.server_version.unwrap_or_default(),
-            dump_version: header.dump_version.unwrap_or_default(),
-            created: header.created,
-            entries: header.entries,
             head_bytes: self.mapper.head_bytes,
             stream_bytes: self.stream_bytes,
             tables: self.mapper.tables,
+            ..TableMap::of_archive(DumpForm::Archive, header)
         })
     }
 }

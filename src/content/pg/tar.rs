@@ -74,19 +74,7 @@ impl TarSurvey {
             open: None,
             has_script: false,
             failed: None,
-            map: TableMap {
-                form: DumpForm::Tar,
-                format_version: (0, 0),
-                compression: "none".into(),
-                database: String::new(),
-                server_version: String::new(),
-                dump_version: String::new(),
-                created: None,
-                entries: 0,
-                head_bytes: 0,
-                stream_bytes: 0,
-                tables: Vec::new(),
-            },
+            map: TableMap::of(DumpForm::Tar),
         }
     }
 
@@ -168,15 +156,7 @@ impl TarSurvey {
         let Contents::Reading(parser, Heading(header)) = contents else { return Ok(()) };
         let entries = parser.contents().map_err(|error| error.moved_by(at))?;
         let header = header.ok_or(ArchiveError::NotAnArchive)?;
-        let map = &mut self.map;
-        map.format_version = (header.version.0, header.version.1);
-        map.compression = header.compression.word().into();
-        map.database = header.database.unwrap_or_default();
-        map.server_version = header.server_version.unwrap_or_default();
-        map.dump_version = header.dump_version.unwrap_or_default();
-        map.created = header.created;
-        map.entries = header.entries;
-        map.head_bytes = end;
+        self.map = TableMap { head_bytes: end, ..TableMap::of_archive(DumpForm::Tar, header) };
         self.contents = Contents::Read(entries);
         Ok(())
     }

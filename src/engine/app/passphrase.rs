@@ -54,7 +54,7 @@ pub(super) fn of_file(path: &Path) -> Result<Found, AppError> {
     while bytes.take_from(&mut file).map_err(|error| failed(error.to_string()))? {}
     let mut outcome = found(bytes.first_line().map_err(|error| failed(error.to_string()))?, &origin)?;
     if path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o077 != 0) {
-        outcome.warnings.push(format!("password file {origin} can be read by others: run `chmod 600`"));
+        outcome.warnings.push(format!("password file {origin} is readable by other users: run `chmod 600`"));
     }
     Ok(outcome)
 }

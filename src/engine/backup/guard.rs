@@ -5,6 +5,7 @@
 
 use super::{BackupRequest, WithDamage};
 use crate::base::event::{Event, Observer};
+use crate::base::words;
 use crate::content::pg::{DataKind, TableData};
 use crate::engine::tables::table_map;
 use crate::vault::catalog::Catalog;
@@ -65,13 +66,18 @@ impl Usual {
             .map(|(table, least)| (table, *least))
             .collect();
         gone.sort_unstable();
-        let name = |((_, schema, name), least): &(&Table, u64)| format!("{schema}.{name} ({least} before)");
+        let name = |((_, schema, name), least): &(&Table, u64)| {
+            format!("{schema}.{name} (had at least {})", words::count(*least, "row"))
+        };
         let named: Vec<String> = gone.iter().take(NAMED).map(name).collect();
         let more = match gone.len().saturating_sub(NAMED) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        (!gone.is_empty()).then(|| format!("it has no rows in {}{more}", named.join(", ")))
+        (!gone.is_empty()).then(|| match named.as_slice() {
+            [one] => format!("no rows in table {one}"),
+            several => format!("no rows in tables {}{more}", several.join(", ")),
+        })
     }
 }
 
@@ -119,7 +125,8 @@ impl Guard {
                     }
                 }
                 Err(RepoError::Crypto(CryptoError::RoleTooWeak { .. })) => {
-                    let what = "this key may not read how long the dumps before were: nothing is suspected";
+                    let what =
+                        "this append key cannot read the sizes of earlier dumps; nothing is marked suspect";
                     observer.observe(Event::Step { what: what.to_owned() });
                     return Ok(guard);
                 }
@@ -140,7 +147,7 @@ impl Guard {
         let Some(before) = self.usual.get(name) else { return stream };
         match usual(&before.lengths) {
             Some(usual) if usual >= SAYS_NOTHING && (bytes as f64) < usual as f64 * self.share => {
-                stream.suspect(format!("it has {bytes} bytes, and those before had about {usual}"))
+                stream.suspect(format!("{}, usually about {}", words::bytes(bytes), words::bytes(usual)))
             }
             _ => match before.emptied(stream.stream()) {
                 Some(why) => stream.suspect(why),

@@ -62,7 +62,7 @@ impl Parents {
     ) -> Result<Self, OpError> {
         let choice = match &request.parent {
             ParentChoice::Newest | ParentChoice::Snapshot(_) if !repo.reads_are_cheap() => {
-                let what = "the repository is far away and there is no pack cache: only whole chunks are found again";
+                let what = "no pack cache for this remote repository; deduplicating whole chunks only";
                 observer.observe(Event::Step { what: what.to_owned() });
                 &ParentChoice::None
             }
@@ -102,13 +102,18 @@ impl Parents {
                 None
             }
         };
-        Ok(Self {
+        Ok(Self::with(snapshot, request))
+    }
+
+    /// The streams of that snapshot, which is perhaps not committed yet; `None` for whole chunks only.
+    pub fn with(snapshot: Option<(SnapshotId, Body)>, request: &BackupRequest) -> Self {
+        Self {
             snapshot,
             label: format!("{}/{}", request.host, request.series),
             read_amplification_max: request.read_amplification_max,
             workers: request.workers,
             is_used: false,
-        })
+        }
     }
 
     /// How long the stream of that name was in the parent.
@@ -136,7 +141,8 @@ impl Parents {
             }
         };
         if let Some(why) = why_afresh(parent.survey(), self.read_amplification_max) {
-            observer.observe(Event::Step { what: format!("storing `{}` afresh: {why}", stream.name) });
+            observer
+                .observe(Event::Step { what: format!("storing a full copy of `{}`: {why}", stream.name) });
             return Basis::Afresh(parent.into_survey());
         }
         self.is_used = true;
@@ -147,7 +153,7 @@ impl Parents {
     pub fn conclude(&mut self, name: &str, stored: &StoredStream, observer: &WithDamage<'_>) {
         if stored.is_unlike_parent {
             let message = format!(
-                "stream `{name}` is of another kind than in the parent snapshot; it was stored by whole chunks only"
+                "stream `{name}` has another format than its parent; deduplicated by whole chunks only"
             );
             observer.observe(Event::Warning { message });
         }
@@ -177,8 +183,9 @@ fn section_ends(stream: &Stream) -> Vec<u64> {
 fn why_afresh(parent: &ReadCost, read_amplification_max: f64) -> Option<String> {
     let (amplification, opens) = (parent.read_amplification(), parent.opens());
     if amplification > read_amplification_max {
-        let text = "restoring its parent reads";
-        return Some(format!("{text} {amplification:.1} times what the stream takes by itself"));
+        return Some(format!(
+            "its read amplification reached {amplification:.1} (limit {read_amplification_max:.1})"
+        ));
     }
     if parent.fetches > FETCHES_FREE.max(parent.bytes / BYTES_PER_FETCH) {
         return Some(format!("its parent lies in {} packs that the cache does not hold", parent.fetches));
@@ -189,17 +196,18 @@ fn why_afresh(parent: &ReadCost, read_amplification_max: f64) -> Option<String> 
 
 /// Says why a parent is of no use: as damage, if it is damaged.
 fn tell(observer: &WithDamage<'_>, what: &str, error: &RepoError) {
-    const INSTEAD: &str = "what was not found in it was stored by whole chunks";
+    const INSTEAD: &str = "deduplicated by whole chunks only";
     match error {
         RepoError::Crypto(CryptoError::RoleTooWeak { .. }) => observer.observe(Event::Step {
-            what: format!("this key may not read {what}: only whole chunks are found again, not what is equal within them"),
+            what: format!("this append key cannot read {what}; deduplicating whole chunks only"),
         }),
         error if error.is_integrity() => {
             let object = error.object().unwrap_or_default().to_owned();
             observer.observe(Event::Damage { object, message: format!("{what}: {error}; {INSTEAD}") });
         }
-        error => observer
-            .observe(Event::Warning { message: format!("{what} cannot be read: {error}; {INSTEAD}") }),
+        error => {
+            observer.observe(Event::Warning { message: format!("{what} cannot be read: {error}; {INSTEAD}") })
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::base::id::SnapshotId;
 use crate::base::name::{NameKind, check_name};
 use crate::vault::RepoError;
+use crate::vault::crypto::Role;
 use crate::vault::history::History;
 use crate::vault::reader::Locator;
 use crate::vault::snapshot::{State, Summary};
@@ -43,11 +44,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Whether what is in it is to be committed now. By bytes a snapshot is compared with the one before, which must be there for that.
+    /// Whether what is in it is to be committed now.
     pub fn is_full(&self) -> bool {
         let (snapshots, bytes) = self.session.staged();
-        self.source.is_none()
-            || snapshots >= BATCH_SNAPSHOTS_MAX
+        snapshots >= BATCH_SNAPSHOTS_MAX
             || bytes >= BATCH_BYTES_MAX
             || self.began.elapsed() >= BATCH_LASTS_MAX
     }
@@ -127,8 +127,19 @@ impl Copier<'_> {
             None => {
                 let parent = copied_parent.or_else(|| nearest(history, summary));
                 let backup = self.backup_request(summary, parent);
-                let mut catalog = self.to.catalog(self.observer).map_err(of_destination)?;
-                let parents = Parents::open(self.to, &mut catalog, history, &backup, None, self.observer);
+                let staged = parent.and_then(|id| Some((id, session.staged_body(&id)?.clone())));
+                let is_readable = self.to.role() == Role::Full && self.to.reads_are_cheap();
+                let parents = match staged {
+                    Some(parent) if is_readable => {
+                        session.make_readable().map_err(of_destination)?;
+                        Ok(Parents::with(Some(parent), &backup))
+                    }
+                    Some(_) => Ok(Parents::with(None, &backup)),
+                    None => {
+                        let mut catalog = self.to.catalog_as_it_is(self.observer).map_err(of_destination)?;
+                        Parents::open(self.to, &mut catalog, history, &backup, None, self.observer)
+                    }
+                };
                 Way::Bytes(Box::new(parents.map_err(of_destination)?))
             }
         };

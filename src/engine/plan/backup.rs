@@ -263,8 +263,8 @@ impl<'a> Planner<'a> {
         let database = connection.database().map(str::to_owned);
         let series = self.job.series.clone().or(database);
         let series = series.or_else(|| self.app.environment.text("PGDATABASE")).ok_or_else(|| {
-            let next = "name one, say {pg_all} for all of the server's, or give the series a {name}";
-            refused("the address names no database", Next::new(next))
+            let next = "add /DATABASE, or use {pg_all} for every database of the server";
+            refused(format!("{} has no database name", connection.display()), Next::new(next))
         })?;
         let clients = self.programs.clients(self.programs.wrapper(self.job.exec.as_deref()));
         let source = Database { connection, clients, filter: filter.clone(), timeout: self.job.timeout };

@@ -84,7 +84,7 @@ fn account(user: &str, source: &str, environment: &Environment) -> Result<Accoun
     let wrong =
         |reason: String| OpError::Job { message: format!("source.{source}.run_as: {reason}"), next: None };
     let found = Account::find(user).map_err(|error| wrong(format!("`{user}`: {error}")))?;
-    let account = found.ok_or_else(|| wrong(format!("there is no user `{user}` on this machine")))?;
+    let account = found.ok_or_else(|| wrong(format!("no user `{user}` on this machine")))?;
     if !environment.is_root() && account.uid() != environment.uid {
         return Err(wrong(format!("only root can run programs as `{user}`")));
     }

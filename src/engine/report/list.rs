@@ -116,6 +116,8 @@ pub struct Series {
     pub sums: Totals,
     /// What restoring the newest complete snapshot reads for each byte that it takes by itself, where that can be told.
     pub read_amplification: Option<f64>,
+    /// Bytes of the packs that hold data of the series, padding included. Packs that several series share count for each.
+    pub disk_bytes: Option<u64>,
 }
 
 /// Sums over snapshots.
@@ -159,6 +161,7 @@ impl From<&listing::Stats> for Stats {
             host: key.1.clone(),
             sums: sums.into(),
             read_amplification: stats.reads.get(key).copied(),
+            disk_bytes: stats.disk.get(key).copied(),
         });
         Self {
             series: series.collect(),

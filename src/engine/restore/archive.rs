@@ -196,7 +196,7 @@ impl Chosen {
     ) -> Result<Archive, OpError> {
         let map = self.map(stream, observer, cancel)?;
         if !matches!(map.form, DumpForm::Archive | DumpForm::Tar) {
-            let what = "an SQL script";
+            let what = "it is an SQL script";
             return Err(OpError::NoParts { stream: stream.name.clone(), what });
         }
         if map.stream_bytes != stream.bytes {
@@ -273,7 +273,7 @@ impl Chosen {
             }),
             Verdict::Unreadable(error) => Err(error.into()),
             Verdict::Whole(None) | Verdict::Unknown => {
-                Err(OpError::NoParts { stream: stream.name.clone(), what: "no dump of PostgreSQL's" })
+                Err(OpError::NoParts { stream: stream.name.clone(), what: "not a PostgreSQL dump" })
             }
         }
     }

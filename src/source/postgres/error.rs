@@ -4,6 +4,7 @@ use super::client::{FoundClient, Version};
 use super::failure::Failure;
 use super::restore::DumpKind;
 use super::restore::swap::InTheWay;
+use crate::base::words::count;
 use crate::source::{LastWords, SourceError};
 
 /// Something about PostgreSQL failed.
@@ -11,13 +12,13 @@ use crate::source::{LastWords, SourceError};
 #[non_exhaustive]
 pub enum PostgresError {
     /// A connection URI that cannot be taken. Never quotes it: it may hold a password.
-    #[error("the PostgreSQL URI is not valid: {reason}")]
+    #[error("invalid PostgreSQL URI: {reason}")]
     BadUri {
         /// What is wrong with it.
         reason: String,
     },
     /// A secret stands where it would be shown to everybody on the machine.
-    #[error("`{parameter}` cannot be given this way: other users of this machine could read it")]
+    #[error("`{parameter}` in the URI would be visible to other users")]
     SecretInUri {
         /// The parameter's name.
         parameter: String,
@@ -33,7 +34,7 @@ pub enum PostgresError {
         client_text: LastWords,
     },
     /// A client program of a fitting version is not installed.
-    #[error("no `{tool}` for PostgreSQL {needed} is installed (found: {})", list(found))]
+    #[error("`{tool}` {needed} or newer not found (found: {})", list(found))]
     NoClient {
         /// The program.
         tool: &'static str,
@@ -43,7 +44,7 @@ pub enum PostgresError {
         found: Vec<FoundClient>,
     },
     /// No client program at all.
-    #[error("no `{tool}` is installed: it is neither in PATH nor where PostgreSQL's packages put it")]
+    #[error("`{tool}` not found")]
     NoClientAtAll {
         /// The program.
         tool: &'static str,
@@ -66,7 +67,7 @@ pub enum PostgresError {
         answer: String,
     },
     /// No database fits what was asked for.
-    #[error("no database fits `{pattern}` (there are: {})", there.join(", "))]
+    #[error("no database matches `{pattern}` (found: {})", there.join(", "))]
     NoneFits {
         /// What was asked for.
         pattern: String,
@@ -82,7 +83,7 @@ pub enum PostgresError {
         target: String,
     },
     /// The database to restore into holds something, and replacing it was not asked for.
-    #[error("database `{database}` is not empty: it holds {tables} tables and {other_objects} other objects")]
+    #[error("database `{database}` is not empty ({}, {})", count(*tables, "table"), count(*other_objects, "other object"))]
     NotEmpty {
         /// Its name.
         database: String,
@@ -93,7 +94,7 @@ pub enum PostgresError {
     },
     /// A restore by several workers cannot be undone, and so wants an empty database.
     #[error(
-        "database `{database}` is not empty ({tables} tables), and several workers cannot restore into it in one transaction"
+        "database `{database}` is not empty ({}), and --jobs cannot roll back", count(*tables, "table")
     )]
     PartsNeedEmpty {
         /// The database's name.
@@ -118,13 +119,13 @@ pub enum PostgresError {
         reason: String,
     },
     /// A plain SQL dump holds no list of what to drop.
-    #[error("a plain SQL dump cannot replace what database `{database}` holds")]
+    #[error("--clean needs a custom-format dump; this one is plain SQL")]
     CleanNeedsArchive {
         /// The database's name.
         database: String,
     },
     /// The stream is nothing that PostgreSQL's programs can read.
-    #[error("the stream is no PostgreSQL dump but {kind}")]
+    #[error("not a PostgreSQL dump ({kind})")]
     NotADump {
         /// What it looks like.
         kind: DumpKind,
@@ -158,9 +159,7 @@ pub enum PostgresError {
         source: Box<SourceError>,
     },
     /// `psql` read everything and ended well, but never came to the commit at the end.
-    #[error(
-        "the dump was not committed: it ends inside a COPY block, a comment or a conditional{last_words}"
-    )]
+    #[error("restore rolled back: the script ends inside a COPY block, comment or conditional{last_words}")]
     NotCommitted {
         /// The end of what `psql` said.
         last_words: LastWords,
@@ -182,17 +181,15 @@ impl PostgresError {
     /// What to do about it, where that can be known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::BadUri { .. } => "the form is `postgresql://USER@HOST:PORT/DATABASE`".to_owned(),
+            Self::BadUri { .. } => "use postgresql://USER@HOST:PORT/DATABASE".to_owned(),
             Self::SecretInUri { .. } => {
-                "put it into a service file or `.pgpass`, or write a password into the URI \
-                                         as `postgresql://USER:PASSWORD@HOST/DATABASE`"
-                    .to_owned()
+                "use a service file, `.pgpass`, or postgresql://USER:PASSWORD@HOST/DATABASE".to_owned()
             }
             Self::Connect { problem, .. } => return problem.hint().map(str::to_owned),
             Self::NoClient { needed, .. } => {
-                format!("install it: `apt install postgresql-client-{needed}`")
+                format!("`apt install postgresql-client-{needed}`")
             }
-            Self::NoClientAtAll { .. } => "install it: `apt install postgresql-client`".to_owned(),
+            Self::NoClientAtAll { .. } => "`apt install postgresql-client`, or set `pg_bin_dirs`".to_owned(),
             // As shells, `env`, `docker exec` and `ssh` tell that they found no program of that name.
             Self::Step { source, .. }
                 if matches!(**source, SourceError::Exited { status: 126 | 127, .. }) =>
@@ -201,12 +198,12 @@ impl PostgresError {
                     .to_owned()
             }
             Self::Step { source, .. } => return source.hint(),
-            Self::NoDatabase { .. } => "let it be created (`--create`), or check the name".to_owned(),
+            Self::NoDatabase { .. } => "use --create, or check the name".to_owned(),
             Self::NotEmpty { .. } => {
-                "restore into a new database (`--create`), or replace what it holds (`--clean`)".to_owned()
+                "use a new name with --create, or --clean, or --swap".to_owned()
             }
             Self::PartsNeedEmpty { .. } => {
-                "restore into a new database (`--create`), or without `--jobs`".to_owned()
+                "use --create, or omit --jobs".to_owned()
             }
             Self::InUse { by, .. } if by.prepared > 0 => {
                 "commit or roll back what is prepared: `SELECT gid FROM pg_prepared_xacts`".to_owned()
@@ -218,9 +215,9 @@ impl PostgresError {
             Self::CannotSwap { .. } => {
                 "restore as its owner with CREATEDB, or as a superuser (--pg-user)".to_owned()
             }
-            Self::CleanNeedsArchive { .. } => "restore into a new database (`--create`)".to_owned(),
+            Self::CleanNeedsArchive { .. } => "restore into a new database (--create)".to_owned(),
             Self::NotADump { .. } => {
-                "restore it with a command of your own (`--command -- …`) or to a file".to_owned()
+                "use --to FILE or --command".to_owned()
             }
             Self::NoneFits { .. } => {
                 "`*` stands for any characters, `?` for one; databases that take no connections do not count"
@@ -321,7 +318,7 @@ impl ConnectProblem {
             Self::NoAnswer => "check host, port and firewall",
             Self::NotReady => "try again when the server is up",
             Self::TooManyConnections => "try again later, or raise `max_connections`",
-            Self::PasswordMissing => "put the password into `.pgpass` (mode 0600) or into the URI",
+            Self::PasswordMissing => "add it to `.pgpass` (mode 0600) or the URI",
             Self::AuthenticationFailed => {
                 "check user and password (`.pgpass`, PGPASSWORD), or the server's `pg_hba.conf`"
             }
@@ -341,12 +338,12 @@ impl ConnectProblem {
 impl std::fmt::Display for ConnectProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::NotRunning => "no server is running there",
+            Self::NotRunning => "no server is listening there",
             Self::HostUnreachable => "the host cannot be reached",
             Self::NoAnswer => "no answer in time",
             Self::NotReady => "the server is not ready",
             Self::TooManyConnections => "the server has no connection left",
-            Self::PasswordMissing => "the server wants a password, and none was found",
+            Self::PasswordMissing => "the server requires a password",
             Self::AuthenticationFailed => "authentication failed",
             Self::NotAllowed => "the server does not allow this user, database and address",
             Self::NoRole => "the role does not exist",

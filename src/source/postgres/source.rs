@@ -103,7 +103,7 @@ fn globals_stream(source: GlobalsSource, run: &Run) -> PlannedStream<'static> {
         let (started, with_passwords) = source.open()?;
         if !with_passwords {
             events.observe(Event::Warning {
-                message: "the role is no superuser: roles are stored without their passwords".to_owned(),
+                message: "the role is not a superuser; roles are stored without passwords".to_owned(),
             });
         }
         let mut started = started_dump(started, &DumpFilter::default());

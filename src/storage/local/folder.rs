@@ -91,8 +91,7 @@ impl Folder {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
-        self.child(name)?
-            .ok_or_else(|| io::Error::other(format!("`{name}` has to be a folder and is something else")))
+        self.child(name)?.ok_or_else(|| io::Error::other(format!("`{name}` is not a directory")))
     }
 
     /// Opens the file `name` and gives its size; `None` when there is no such file.

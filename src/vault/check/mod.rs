@@ -241,7 +241,7 @@ impl Checker<'_> {
             }
             seen = Some(now);
             looks += 1;
-            observer.observe(Event::Step { what: "looking again, to be sure".to_owned() });
+            observer.observe(Event::Step { what: "rechecking damage".to_owned() });
         }
     }
 
@@ -289,7 +289,7 @@ impl Checker<'_> {
             apply(reading, &catalog, &history, &mut presence, &mut report)?;
         }
         report.describe_age(listed.keys().copied(), &remembered.times(Depth::Opened, settings.now_ms));
-        step("following every snapshot");
+        step("checking snapshots");
         self.check_snapshots(catalog, &history, &presence, &mut report, cancel)?;
         report.sort_out(&presence, &history, reading.as_ref());
         Ok(report)

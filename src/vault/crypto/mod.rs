@@ -29,7 +29,7 @@ pub enum CryptoError {
     #[error("the seal does not open: the bytes are damaged, or were sealed with another key")]
     Unsealed,
     /// A key needed for this is not in the bundle.
-    #[error("this key cannot do that: it has the role `append`, and {needed} takes the role `full`")]
+    #[error("{needed} needs a full key; this one has the role append")]
     RoleTooWeak {
         /// What was tried.
         needed: &'static str,

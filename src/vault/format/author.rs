@@ -2,11 +2,10 @@
 
 use super::header::{Header, ObjectType};
 use super::signed::{by_authority, check_authority, split};
-use super::{FormatError, from_cbor, object, to_cbor};
+use super::{FormatError, Sealed, from_cbor, object, to_cbor};
 use crate::base::id::{AuthorId, RepoId};
 use crate::base::secret::Entropy;
 use crate::vault::crypto::{KeyBundle, Role, SmallSealed, SubKey};
-use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
 /// A statement object is never larger, in bytes.
@@ -83,7 +82,7 @@ impl Statement {
         let header = Header { kind: ObjectType::Author, epoch: epoch.number(), repo };
         let raw = header.to_bytes();
         let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::Author), &raw, &to_cbor(self)?, entropy)?;
-        let stored = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        let stored = Sealed::from(sealed);
         by_authority(object(&header, &stored)?, epoch)
     }
 
@@ -96,8 +95,8 @@ impl Statement {
         let (header, raw, rest) = Header::read(body, ObjectType::Author, Some(repo))?;
         let epoch = keys.epoch(header.epoch)?;
         check_authority(body, &signature, epoch)?;
-        let Sealed { nonce, sealed } = from_cbor(rest, "statement")?;
-        let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
+        let sealed = from_cbor::<Sealed>(rest, "statement")?;
+        let sealed = SmallSealed::from(sealed);
         let plain = sealed.open(&epoch.sub_key(SubKey::Author), &raw)?;
         Ok((header.epoch, from_cbor(&plain, "statement")?))
     }
@@ -108,15 +107,6 @@ impl Statement {
         let series_fits = self.series.as_ref().is_none_or(|all| all.iter().any(|own| own == series));
         self.role == Role::Full || host_fits && series_fits
     }
-}
-
-#[derive(Encode, Decode)]
-#[cbor(map)]
-pub(super) struct Sealed {
-    #[n(0)]
-    pub nonce: ByteArray<24>,
-    #[n(1)]
-    pub sealed: ByteVec,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::header::{Header, ObjectType};
 use super::signed::{by_authority, check_authority, split};
-use super::{FormatError, from_cbor, malformed, object, to_cbor};
+use super::{FormatError, Sealed, from_cbor, malformed, object, to_cbor};
 use crate::base::id::RepoId;
 use crate::base::secret::Entropy;
 use crate::content::chunker::ChunkSizes;
@@ -65,7 +65,7 @@ impl Config {
         };
         let raw = header.to_bytes();
         let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::Config), &raw, &to_cbor(&stored)?, entropy)?;
-        let envelope = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        let envelope = Sealed::from(sealed);
         by_authority(object(&header, &envelope)?, epoch)
     }
 
@@ -89,9 +89,9 @@ impl Config {
     pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Self, FormatError> {
         let (body, signature) = split(bytes)?;
         let (header, raw, rest) = Header::read(body, ObjectType::Config, Some(repo))?;
-        let Sealed { nonce, sealed } = from_cbor(rest, "config")?;
+        let sealed = from_cbor::<Sealed>(rest, "config")?;
         let epoch = keys.epoch(header.epoch)?;
-        let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
+        let sealed = SmallSealed::from(sealed);
         check_authority(body, &signature, epoch)?;
         let stored: Stored = from_cbor(&sealed.open(&epoch.sub_key(SubKey::Config), &raw)?, "config")?;
         match stored.revision {
@@ -123,15 +123,6 @@ impl Config {
             Err(malformed("impossible sizes"))
         }
     }
-}
-
-#[derive(Encode, Decode)]
-#[cbor(map)]
-struct Sealed {
-    #[n(0)]
-    nonce: ByteArray<24>,
-    #[n(1)]
-    sealed: ByteVec,
 }
 
 #[derive(Decode)]

@@ -1,9 +1,9 @@
 //! Epoch objects: one closes a key epoch, says what of it counts, and gives the next one's keys to each author.
 
-use super::author::{AUTHORS_MAX, Sealed};
+use super::author::AUTHORS_MAX;
 use super::header::{Header, ObjectType};
 use super::signed::{by_authority, check_authority, split};
-use super::{FormatError, from_cbor, malformed, object, to_cbor};
+use super::{FormatError, Sealed, from_cbor, malformed, object, to_cbor};
 use crate::base::id::{AuthorId, RepoId};
 use crate::base::secret::Entropy;
 use crate::vault::crypto::{Envelope, Epoch, KeyBundle, OpenEnvelope, Role, SmallSealed, SubKey};
@@ -73,7 +73,7 @@ impl Close {
             entries,
         };
         let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::Epoch), &raw, &to_cbor(&stored)?, entropy)?;
-        let sealed = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        let sealed = Sealed::from(sealed);
         let bytes = by_authority(object(&header, &sealed)?, epoch)?;
         if bytes.len() as u64 > EPOCH_BYTES_MAX {
             return Err(malformed("more objects than an epoch can list"));
@@ -90,8 +90,8 @@ impl Close {
         let (header, raw, rest) = Header::read(body, ObjectType::Epoch, Some(repo))?;
         let epoch = keys.epoch(header.epoch)?;
         check_authority(body, &signature, epoch)?;
-        let Sealed { nonce, sealed } = from_cbor(rest, "epoch")?;
-        let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
+        let sealed = from_cbor::<Sealed>(rest, "epoch")?;
+        let sealed = SmallSealed::from(sealed);
         let plain = sealed.open(&epoch.sub_key(SubKey::Epoch), &raw)?;
         let stored: Stored = from_cbor(&plain, "epoch")?;
         let (counts, []) = stored.counts.as_chunks::<32>() else {

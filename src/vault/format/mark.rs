@@ -2,11 +2,11 @@
 
 use super::header::{Header, ObjectType};
 use super::signed::{Claim, Opened, by_author, pad, split, unpad};
-use super::{FormatError, from_cbor, malformed, object, to_cbor};
+use super::{FormatError, Sealed, from_cbor, malformed, object, to_cbor};
 use crate::base::id::{AuthorId, MarkId, RepoId};
 use crate::base::secret::Entropy;
 use crate::vault::crypto::{KeyBundle, SmallSealed, SubKey};
-use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 /// A mark object is never larger, in bytes.
@@ -102,7 +102,7 @@ impl Mark {
         };
         let plain = pad(to_cbor(&stored)?)?;
         let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::Mark), &header.to_bytes(), &plain, entropy)?;
-        let sealed = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        let sealed = Sealed::from(sealed);
         Ok(by_author(object(&header, &sealed)?, None, keys.author()))
     }
 
@@ -113,8 +113,8 @@ impl Mark {
     pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened<Self>, FormatError> {
         let (body, signature) = split(bytes)?;
         let (header, raw, rest) = Header::read(body, ObjectType::Mark, Some(repo))?;
-        let Sealed { nonce, sealed } = from_cbor(rest, "mark")?;
-        let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
+        let sealed = from_cbor::<Sealed>(rest, "mark")?;
+        let sealed = SmallSealed::from(sealed);
         let key = keys.epoch(header.epoch)?.sub_key(SubKey::Mark);
         let stored: Stored = from_cbor(unpad(&sealed.open(&key, &raw)?)?, "mark")?;
         let (supersedes, []) = stored.supersedes.as_chunks::<32>() else {
@@ -143,15 +143,6 @@ impl Mark {
         };
         Ok(Opened { content: mark, claim: Claim::new(stored.author, header.epoch, None, body, signature) })
     }
-}
-
-#[derive(Encode, Decode)]
-#[cbor(map)]
-struct Sealed {
-    #[n(0)]
-    nonce: ByteArray<24>,
-    #[n(1)]
-    sealed: ByteVec,
 }
 
 #[derive(Encode, Decode)]

@@ -17,8 +17,10 @@ pub mod signed;
 pub mod slot;
 pub mod snapshot;
 
-use crate::vault::crypto::CryptoError;
+use crate::vault::crypto::{CryptoError, SmallSealed};
 use header::{Header, ObjectType};
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
 
 /// Stored bytes are not what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +68,7 @@ pub enum FormatError {
     )]
     BeforeFirstRelease,
     /// Its bytes do not have the hash that is its name.
-    #[error("its bytes are not those that were written: the content does not match the name")]
+    #[error("content does not match its hash")]
     WrongHash,
     /// Not well-formed.
     #[error("it is malformed: {what}")]
@@ -105,6 +107,28 @@ fn from_cbor<'b, T: minicbor::Decode<'b, ()>>(bytes: &'b [u8], what: &'static st
     let value = decoder.decode().map_err(|_| malformed(what))?;
     // Bytes behind the value are covered by no seal.
     if decoder.position() == bytes.len() { Ok(value) } else { Err(malformed("bytes behind its end")) }
+}
+
+/// A small seal as an object holds it behind its header.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Sealed {
+    #[n(0)]
+    nonce: ByteArray<24>,
+    #[n(1)]
+    sealed: ByteVec,
+}
+
+impl From<SmallSealed> for Sealed {
+    fn from(seal: SmallSealed) -> Self {
+        Self { nonce: seal.nonce.into(), sealed: seal.bytes.into() }
+    }
+}
+
+impl From<Sealed> for SmallSealed {
+    fn from(stored: Sealed) -> Self {
+        Self { nonce: *stored.nonce, bytes: stored.sealed.into() }
+    }
 }
 
 /// A header and the CBOR value behind it.

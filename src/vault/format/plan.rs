@@ -2,11 +2,11 @@
 
 use super::header::{Header, ObjectType};
 use super::signed::{Claim, Opened, by_author, split};
-use super::{FormatError, from_cbor, malformed, object, to_cbor};
+use super::{FormatError, Sealed, from_cbor, malformed, object, to_cbor};
 use crate::base::id::{AuthorId, PackId, RepoId};
 use crate::base::secret::Entropy;
 use crate::vault::crypto::{KeyBundle, SmallSealed, SubKey};
-use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 /// A prune plan is never larger, in bytes.
@@ -40,7 +40,7 @@ impl Plan {
         let packs = self.packs.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>();
         let stored = Stored { time_ms: self.time_ms, packs: packs.into(), author: keys.author().id() };
         let sealed = SmallSealed::seal(&epoch.sub_key(SubKey::PrunePlan), &raw, &to_cbor(&stored)?, entropy)?;
-        let sealed = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        let sealed = Sealed::from(sealed);
         Ok(by_author(object(&header, &sealed)?, None, keys.author()))
     }
 
@@ -51,9 +51,9 @@ impl Plan {
     pub fn open(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened<Self>, FormatError> {
         let (body, signature) = split(bytes)?;
         let (header, raw, rest) = Header::read(body, ObjectType::PrunePlan, Some(repo))?;
-        let Sealed { nonce, sealed } = from_cbor(rest, "prune plan")?;
+        let sealed = from_cbor::<Sealed>(rest, "prune plan")?;
         let epoch = keys.epoch(header.epoch)?;
-        let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
+        let sealed = SmallSealed::from(sealed);
         let plain = sealed.open(&epoch.sub_key(SubKey::PrunePlan), &raw)?;
         let stored: Stored = from_cbor(&plain, "prune plan")?;
         let (packs, []) = stored.packs.as_chunks::<32>() else {
@@ -66,15 +66,6 @@ impl Plan {
         let claim = Claim::new(stored.author, header.epoch, None, body, signature);
         Ok(Opened { content: Self { time_ms: stored.time_ms, packs }, claim })
     }
-}
-
-#[derive(Encode, Decode)]
-#[cbor(map)]
-struct Sealed {
-    #[n(0)]
-    nonce: ByteArray<24>,
-    #[n(1)]
-    sealed: ByteVec,
 }
 
 #[derive(Encode, Decode)]

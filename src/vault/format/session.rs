@@ -2,11 +2,11 @@
 
 use super::header::{Header, ObjectType};
 use super::signed::{Claim, Opened, by_author, split};
-use super::{FormatError, from_cbor, malformed, object, to_cbor};
+use super::{FormatError, Sealed, from_cbor, malformed, object, to_cbor};
 use crate::base::id::{AuthorId, PlanId, RepoId, SessionId};
 use crate::base::secret::Entropy;
 use crate::vault::crypto::{KeyBundle, SmallSealed, SubKey};
-use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 /// A session object is never larger, in bytes.
@@ -62,7 +62,7 @@ impl SessionState {
         let key = epoch.sub_key(SubKey::Session);
         let associated = associated(&header.to_bytes(), &session, number);
         let sealed = SmallSealed::seal(&key, &associated, &to_cbor(&stored)?, entropy)?;
-        let sealed = Sealed { nonce: sealed.nonce.into(), sealed: sealed.bytes.into() };
+        let sealed = Sealed::from(sealed);
         Ok(by_author(object(&header, &sealed)?, Some((session, number)), keys.author()))
     }
 
@@ -78,8 +78,8 @@ impl SessionState {
     ) -> Result<Opened<Self>, FormatError> {
         let (body, signature) = split(bytes)?;
         let (header, raw, rest) = Header::read(body, ObjectType::Session, Some(repo))?;
-        let Sealed { nonce, sealed } = from_cbor(rest, "session")?;
-        let sealed = SmallSealed { nonce: *nonce, bytes: sealed.into() };
+        let sealed = from_cbor::<Sealed>(rest, "session")?;
+        let sealed = SmallSealed::from(sealed);
         let key = keys.epoch(header.epoch)?.sub_key(SubKey::Session);
         let stored: Stored = from_cbor(&sealed.open(&key, &associated(&raw, &session, number))?, "session")?;
         let (plans, []) = stored.plans.as_chunks::<32>() else {
@@ -102,15 +102,6 @@ impl SessionState {
 /// Ties the content to its name: an old object put under a new name says nothing.
 fn associated(header: &[u8], session: &SessionId, number: u64) -> Vec<u8> {
     [header, session.as_bytes(), &number.to_le_bytes()].concat()
-}
-
-#[derive(Encode, Decode)]
-#[cbor(map)]
-struct Sealed {
-    #[n(0)]
-    nonce: ByteArray<24>,
-    #[n(1)]
-    sealed: ByteVec,
 }
 
 #[derive(Encode, Decode)]

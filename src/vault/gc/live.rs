@@ -99,6 +99,30 @@ impl LiveSet {
         self.position(chunk_key(id)).is_some_and(|at| is_set(&self.live, at) && !is_set(&before.0, at))
     }
 
+    /// Where the chunk or node stands in the set; `None` when no pack holds it.
+    pub fn place(&self, id: &[u8; 32]) -> Option<usize> {
+        self.position(chunk_key(id))
+    }
+
+    /// How many places there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The places of all that was marked.
+    pub fn marked(&self) -> impl Iterator<Item = usize> {
+        let of_word = |(at, word): (usize, &u64)| {
+            let word = *word;
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit)
+        };
+        self.live.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(of_word)
+    }
+
+    /// From now on nothing is live.
+    pub fn clear(&mut self) {
+        self.live.fill(0);
+    }
+
     /// Whether any key may be held by more than one pack.
     pub fn has_twice(&self) -> bool {
         !self.twice.is_empty()

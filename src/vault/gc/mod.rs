@@ -230,7 +230,7 @@ impl Repository {
             self.refuse_beside(session, settings, now)?;
         }
         self.end_lapsed(session, settings, now)?;
-        observer.observe(Event::Step { what: "marking what is live".to_owned() });
+        observer.observe(Event::Step { what: "finding referenced data".to_owned() });
         let mut survey = Survey::take(self, now, Witness::new(self), observer, cancel)?;
         survey.refuse_loss()?;
         for id in &survey.stale {

@@ -180,7 +180,8 @@ impl Survey {
         self.follow_unseen(repo, history, unseen, &blocks, cancel)?;
         let mut marker = Marker::new(walker(&blocks, &self.locator), &mut self.live, cancel);
         for error in marker.mark_what_can_be_read(&lenient)? {
-            self.warnings.push(format!("a snapshot that is damaged or does not count is not whole: {error}"));
+            self.warnings
+                .push(format!("a snapshot that is damaged or does not count is incomplete: {error}"));
         }
         Ok(())
     }

@@ -82,10 +82,9 @@ impl Repository {
         let holders = survey.held_elsewhere(&packs, &going, cancel)?;
         let known: HashSet<PackId> = packs.iter().map(|pack| pack.id).collect();
         let stay = |id: &PackId, why: &str, report: &mut PruneReport| {
-            report.warnings.push(format!(
-                "pack {} stays, since it cannot be told what is live in it: {why}",
-                id.short()
-            ));
+            report
+                .warnings
+                .push(format!("keeping pack {}: cannot tell what is referenced in it: {why}", id.short()));
         };
         from.retain(|id| {
             let readable = known.contains(id) || !survey.listed.contains_key(id);

@@ -41,7 +41,7 @@ impl Repairer<'_> {
     ) -> Result<IndexRepair, RepoError> {
         self.require_full_key()?;
         let _session = self.repo.begin_beside_backups(now_ms)?;
-        observer.observe(Event::Step { what: "reading the packs' own tables".to_owned() });
+        observer.observe(Event::Step { what: "reading pack tables".to_owned() });
         let old = self.repo.list_names::<IndexId>("index/")?;
         // What readable indexes say serves where a pack's own table does not.
         self.repo.drop_catalog()?;

@@ -137,6 +137,19 @@ impl BackupSession {
         Ok(summary)
     }
 
+    /// What a staged snapshot holds.
+    pub fn staged_body(&self, id: &SnapshotId) -> Option<&Body> {
+        self.staged.iter().find(|staged| staged.summary.id == *id).map(|staged| &staged.body)
+    }
+
+    /// Makes durable, and names in an index, all that was stored so far: from then on it can be read, as a parent of what is stored next.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn make_readable(&mut self) -> Result<(), RepoError> {
+        self.sink.flush()
+    }
+
     /// How many snapshots are staged, and the stored bytes of all that was put together so far.
     pub fn staged(&self) -> (usize, u64) {
         let (data, recipe) = self.sink.pipeline.stored_bytes();
@@ -313,7 +326,7 @@ impl BackupSession {
             }
         }
         if !self.session.is_registered()? {
-            let why = "it was suspended for so long that a prune went on without it".to_owned();
+            let why = "it was suspended and a prune ended its session".to_owned();
             return Err(RepoError::Fenced { why });
         }
         Ok(())

@@ -55,7 +55,7 @@ impl std::fmt::Display for Compared {
         write!(f, "{}.{}: ", self.schema, self.name)?;
         match (&self.found, self.expected) {
             (Err(error), _) => write!(f, "{error}"),
-            (Ok(found), Some(expected)) => write!(f, "{found} rows, and the dump has {expected}"),
+            (Ok(found), Some(expected)) => write!(f, "{found} rows restored, {expected} in the dump"),
             (Ok(found), None) => write!(f, "{found} rows"),
         }
     }
