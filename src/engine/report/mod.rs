@@ -69,7 +69,8 @@ pub trait Report: Serialize {
 
 /// A report as it is printed.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "{R}")]
+// The report's own description is told.
+#[schemars(rename = "{R}", description = "")]
 pub struct Document<R> {
     /// Version of the report's form. It changes when a field goes or changes its meaning; new fields may come without.
     version: Version,
