@@ -132,7 +132,7 @@ fn surveys(c: &mut Criterion) {
 fn backup(repo: &Repository, dump: &[u8]) -> Committed {
     let (catalog, _, presence) = repo.synced(&Silent).unwrap();
     let settings = PipelineSettings { level: Level::DEFAULT, read_back: true, workers: 2 };
-    let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
+    let mut session = repo.writer().begin_backup(catalog, presence, settings).unwrap();
     let stored = session.store("bench", &mut &dump[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::PgCustom, BTreeMap::new());
     let request = CommitRequest {
@@ -183,7 +183,9 @@ fn whole(c: &mut Criterion) {
                 black_box(bytes);
                 Ok(())
             };
-            repo.read_stream(&locator, stream, settings, &Silent, &Cancel::new(), &mut output).unwrap()
+            repo.reader()
+                .read_stream(&locator, stream, settings, &Silent, &Cancel::new(), &mut output)
+                .unwrap()
         });
     });
     group.finish();

@@ -26,7 +26,7 @@ use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::vault::crypto::Credential;
 use dumpvault::vault::format::config::Config;
 use dumpvault::vault::gc::PruneSettings;
-use dumpvault::vault::reader::{BlockReader, Locator, ReadSettings, RecipeWalker, Survey};
+use dumpvault::vault::reader::{BlockReader, Locator, ReadCost, ReadSettings, RecipeWalker};
 use dumpvault::vault::snapshot::retention::{Candidate, Policy, Reckoning, decide};
 use dumpvault::vault::snapshot::{Proof, Stream};
 use dumpvault::vault::{Repository, Surroundings};
@@ -103,7 +103,7 @@ struct Day {
     bytes: u64,
     stored: u64,
     recipe: u64,
-    survey: Survey,
+    survey: ReadCost,
 }
 
 struct Year {
@@ -246,10 +246,10 @@ impl Year {
         Ok(Arc::new(Mutex::new(Locator::new(&self.repo, catalog, Default::default()))))
     }
 
-    fn survey(&self, stream: &Stream) -> Result<Survey> {
+    fn survey(&self, stream: &Stream) -> Result<ReadCost> {
         let locator = self.locator()?;
         let mut walker = RecipeWalker::new(Arc::new(BlockReader::new(&self.repo)), Arc::clone(&locator));
-        Ok(Survey::of(stream, &mut walker, &locator, 2)?)
+        Ok(ReadCost::of(stream, &mut walker, &locator, 2)?)
     }
 
     fn compare(&self, stream: &Stream, day: u16) -> Result<()> {
@@ -261,7 +261,7 @@ impl Year {
             if buffer == bytes { Ok(()) } else { Err(io::Error::other("the restored bytes differ")) }
         };
         let settings = ReadSettings::local(2);
-        let stats = self.repo.read_stream(
+        let stats = self.repo.reader().read_stream(
             &self.locator()?,
             stream,
             settings,

@@ -1,7 +1,7 @@
 //! dumpvault: a streaming, encrypted, deduplicating archiver for database dumps.
 //!
 //! The library is the house, the binary its door: [`cli::main`] parses, [`engine`] does what one command does.
-//! `docs/architecture.md` walks through the rooms, `docs/format.md` says what is stored.
+//! `docs/architecture.md` shows the modules and where to add things, `docs/format.md` says what is stored.
 //!
 //! Arrows go downwards only. The table says which module may import which others; `tests/architecture.rs` reads it from here and holds
 //! every file under `src` to it.
@@ -13,7 +13,7 @@
 //! | `storage` | where objects lie | `base` |
 //! | `vault` | repositories: what is stored, and who decides | `base` `content` `storage` |
 //! | `source` | where dumps come from and go to | `base` `content` |
-//! | `settings` | configuration files and the environment | `base` `content` `vault` |
+//! | `settings` | configuration files and the environment, made typed values | `base` |
 //! | `engine` | what one command does, without a terminal | `base` `content` `settings` `source` `storage` `vault` |
 //! | `cli` | arguments, questions, what is drawn | `base` `content` `engine` `settings` `source` `storage` `vault` |
 

@@ -381,13 +381,20 @@ pub fn toc(input: &[u8]) {
 pub fn settings(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let _ = dumpvault::storage::s3::S3Address::parse(text);
-    let _ = dumpvault::settings::bytes(text, "a setting");
-    let _ = dumpvault::settings::duration(text, "a setting");
-    let _ = dumpvault::settings::age(text, "a setting");
-    let _ = dumpvault::settings::level(text, "a setting");
-    if let Ok(config) = dumpvault::settings::Config::parse(std::path::Path::new("x.toml"), text) {
-        let _ = config.retention();
-        let _ = config.calendar();
+    let _ = dumpvault::base::unit::bytes(text);
+    let _ = dumpvault::base::unit::duration(text);
+    let _ = dumpvault::base::unit::age(text);
+    let _ = dumpvault::base::unit::since(text);
+    let _ = dumpvault::base::unit::object_lock(text);
+    let _ = dumpvault::base::unit::level(text);
+    match dumpvault::engine::app::settings_of_text("x.toml".into(), text) {
+        Ok(settings) => {
+            let _ = settings.retention();
+            for shown in settings.shown {
+                let _ = shown.value.map(|value| value.to_string());
+            }
+        }
+        Err(error) => drop(error.to_string()),
     }
 }
 
@@ -416,7 +423,8 @@ pub fn round_trip(input: &[u8]) {
         let (catalog, _, presence) = repo.synced(&Silent).expect("nothing fails here");
         let level = dumpvault::content::codec::Level::DEFAULT;
         let settings = PipelineSettings { level, read_back: true, workers: 1 };
-        let mut session = repo.begin_backup(catalog, presence, settings).expect("nothing fails here");
+        let mut session =
+            repo.writer().begin_backup(catalog, presence, settings).expect("nothing fails here");
         let basis = match &parent {
             None => Basis::Chunks,
             Some(stream) => {
@@ -456,7 +464,8 @@ pub fn round_trip(input: &[u8]) {
             Ok(())
         };
         let read = ReadSettings { workers: 1, ..ReadSettings::local(1) };
-        repo.read_stream(&locator, &stream, read, &Silent, &Cancel::new(), &mut write)
+        repo.reader()
+            .read_stream(&locator, &stream, read, &Silent, &Cancel::new(), &mut write)
             .expect("it comes back");
         assert!(out == *dump, "other bytes came back");
         parent = Some(stream);

@@ -1,4 +1,4 @@
-//! Time as an argument.
+//! Where the time comes from: an argument, so that a test can set it.
 
 use jiff::Timestamp;
 

@@ -45,6 +45,11 @@ impl Permits {
         self.0.all
     }
 
+    /// How many are not taken.
+    pub fn free(&self) -> u64 {
+        self.0.all - self.lock().taken
+    }
+
     /// Waits for one place.
     pub fn one(&self) -> Permit {
         let state = self.lock();

@@ -1,12 +1,14 @@
 //! The command line's shape and its help texts.
 
 mod access;
+mod config;
 mod keys;
 mod offsite;
 mod postgres;
 mod restore;
 
 pub(super) use access::AccessArgs;
+pub(super) use config::{ConfigArgs, ConfigCommand};
 pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs};
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
@@ -139,6 +141,8 @@ pub(super) enum Command {
     /// Look at what dumpvault works with: storage, rights, clocks, programs, cache; say what to put right.
     #[command(after_long_help = DOCTOR)]
     Doctor,
+    /// Check, show or write a configuration file.
+    Config(ConfigArgs),
     /// Try dumpvault in a scratch folder: back up a changing database, restore it, prove it.
     Demo(DemoArgs),
     /// Print shell completions.
@@ -225,7 +229,7 @@ pub(super) struct BackupArgs {
     pub no_parent: bool,
     /// Store a stream afresh when restoring its parent would read more than so many times what it takes by itself (3).
     #[arg(long, value_name = "FACTOR")]
-    pub max_read_amplification: Option<f64>,
+    pub max_read_amplification: Option<String>,
     /// Mark the snapshot suspect if a stream is smaller than this fraction of its usual size, or lost all rows of a table [default: 0.5; 0 disables].
     #[arg(long, value_name = "FRACTION")]
     pub suspect_below: Option<String>,

@@ -1,4 +1,4 @@
-//! `dumpvault backup`.
+//! `dumpvault backup`: how a job is run at a terminal, and what is shown of each snapshot.
 
 mod jobs;
 
@@ -9,9 +9,9 @@ use super::{Context, render};
 use crate::base::fault::Fault as _;
 use crate::engine::OpError;
 use crate::engine::backup::{BackupReport, BackupsReport, Outcome, class_of, run_backups};
+use crate::engine::listing::sizes;
 use crate::engine::plan::plan_backup;
 use crate::engine::report::Backups;
-use crate::engine::survey::sizes;
 use std::time::Duration;
 
 /// Temporary files of killed runs are removed once they are this old.

@@ -1,4 +1,4 @@
-//! `dumpvault check`.
+//! `dumpvault check`: how damage is shown, and what a report says of packs that were not read.
 
 use super::args::CheckArgs;
 use super::exit::Exit;
@@ -8,7 +8,7 @@ use crate::base::clock::Clock;
 use crate::engine::check::check;
 use crate::engine::report::{Check, ShortLock};
 use crate::settings::{duration, part};
-use crate::vault::verify::{CheckReport, CheckSettings, Hit, ReadData, check_storage};
+use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData, check_storage};
 use std::time::Instant;
 
 /// So many ranges of a stream are shown to people; JSON has them all.
@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
         let host = context.app.host();
         let report = check(&repo, &context.clock, &host, settings, &context.progress, &context.cancel)?;
         // Of a damaged repository it cannot be told what is needed.
-        if report.is_clean() && repo.locks() {
+        if report.is_clean() && repo.object_locks().locks() {
             short_locks = super::lock::check(context, &repo)?;
         }
         report
@@ -133,7 +133,7 @@ fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: us
 }
 
 fn tell_age(context: &Context, report: &CheckReport) -> Result<(), CliError> {
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let never = match report.packs_never_read {
         0 => String::new(),
         packs => format!("; {packs} were never read to the end"),

@@ -1,4 +1,4 @@
-//! `dumpvault copy`.
+//! `dumpvault copy`: which destinations options and configuration mean, and how copies are shown.
 
 use super::args::CopyArgs;
 use super::exit::Exit;
@@ -7,12 +7,11 @@ use super::{Context, key, prompt, render};
 use crate::base::clock::Clock;
 use crate::base::fault::Fault as _;
 use crate::base::name::SeriesName;
-use crate::content::codec::Level;
-use crate::engine::app::{App, AppError, ToOverrides};
+use crate::engine::app::{App, AppError, Place};
 use crate::engine::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
+use crate::engine::listing::sizes;
 use crate::engine::report::{Copies, CopyResult, Requests};
-use crate::engine::survey::sizes;
-use crate::settings::{self, CopyConfig};
+use crate::settings::{self, Destination};
 use crate::vault::reader::ReadSettings;
 use crate::vault::{RepoError, Repository};
 
@@ -22,6 +21,9 @@ const OPEN_BYTES: u64 = 32 << 20;
 const RUN_BYTES_MAX: u64 = 2 << 20;
 const WORKERS_MAX: usize = 8;
 
+/// A repository to copy into, and what goes there.
+type Offsite = Destination<Place>;
+
 pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> {
     let targets = targets(context, args)?;
     let requests: Vec<CopyRequest> =
@@ -30,12 +32,7 @@ pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> 
     let mut exit = Exit::Good;
     let mut results = Vec::new();
     for ((name, settings), request) in targets.iter().zip(requests) {
-        let given = ToOverrides {
-            password_file: args.to_password_file.clone(),
-            key_file: args.to_key_file.clone(),
-            s3_profile: args.to_s3_profile.clone(),
-        };
-        let app = context.app.destination(settings, given);
+        let app = context.app.at(&settings.repository);
         let outcome = copy_to(context, &from, &app, args.init, &request);
         let wire = app.requests();
         if let Some(requests) = &wire {
@@ -44,7 +41,7 @@ pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> 
         let outcome = match outcome {
             // The only one: as any command that fails.
             Err(error) if targets.len() == 1 => return Err(error),
-            Err(error) => Err(CliError::Destination { name: name.clone(), error: Box::new(error) }),
+            Err(error) => Err(CliError::Destination { name: (*name).clone(), error: Box::new(error) }),
             Ok(report) => Ok(report),
         };
         let own = match &outcome {
@@ -74,41 +71,35 @@ fn worse(before: Exit, now: Exit) -> Exit {
 }
 
 /// Where to copy to, with a name for each.
-fn targets(context: &Context, args: &CopyArgs) -> Result<Vec<(String, CopyConfig)>, CliError> {
-    let configured = &context.app.config.copies;
-    let Some(to) = &args.to else {
-        if configured.is_empty() {
-            return Err(CliError::Usage {
-                message: "nothing says where to copy to".to_owned(),
-                hint: Some(
-                    "give --to REPO, or write [copy.offsite] with `repository = \"…\"` into dumpvault.toml"
-                        .to_owned(),
-                ),
-            });
-        }
-        return Ok(configured.iter().map(|(name, settings)| (name.clone(), settings.clone())).collect());
-    };
-    let settings = configured.get(to).cloned();
-    let settings = settings.unwrap_or_else(|| CopyConfig { repository: to.clone(), ..CopyConfig::default() });
-    Ok(vec![(to.clone(), settings)])
+fn targets<'a>(context: &'a Context, args: &CopyArgs) -> Result<Vec<(&'a String, &'a Offsite)>, CliError> {
+    let known = &context.app.settings.copies;
+    if let Some(to) = &args.to {
+        return Ok(known.get_key_value(to).into_iter().collect());
+    }
+    if known.is_empty() {
+        return Err(CliError::Usage {
+            message: "nothing says where to copy to".to_owned(),
+            hint: Some(
+                "give --to REPO, or write [copy.offsite] with `repository = \"…\"` into dumpvault.toml"
+                    .to_owned(),
+            ),
+        });
+    }
+    Ok(known.iter().collect())
 }
 
-fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<CopyRequest, CliError> {
-    let calendar = context.app.config.calendar()?;
-    let either = |given: &[String], configured: &[String]| {
-        if given.is_empty() { configured.to_vec() } else { given.to_vec() }
-    };
-    let own_level = args.compression.as_ref().or(settings.compression.as_ref());
-    let level = own_level.or(context.app.config.compression.as_ref());
-    let level = level.map(|text| settings::level(text, "--compression")).transpose()?;
-    let since = args.since.as_ref().or(settings.since.as_ref());
-    let since = since
-        .map(|text| settings::since(text, "--since", &calendar.zone, context.clock.now()))
-        .transpose()?;
+fn request(context: &Context, args: &CopyArgs, settings: &Offsite) -> Result<CopyRequest, CliError> {
+    let calendar = context.app.settings.calendar.clone();
+    let level = args.compression.as_deref().map(|text| settings::level(text, "--compression")).transpose()?;
+    let own_level = level.or(settings.compression);
+    let since = args.since.as_deref().map(|text| settings::since(text, "--since")).transpose()?;
+    let since = since.or(settings.since).map(|since| since.moment(&calendar.zone, context.clock.now()));
     let read = context.read_settings();
     let names = args.snapshots.iter().map(|name| context.whole_name(name)).collect::<Result<_, _>>()?;
-    let series = either(&args.series, &settings.series);
-    let series = series.iter().map(|name| SeriesName::parse(name)).collect::<Result<_, _>>()?;
+    let series = match args.series.as_slice() {
+        [] => settings.series.clone(),
+        given => given.iter().map(|name| SeriesName::parse(name)).collect::<Result<_, _>>()?,
+    };
     Ok(CopyRequest {
         names,
         any_host: args.which.any_host,
@@ -116,10 +107,10 @@ fn request(context: &Context, args: &CopyArgs, settings: &CopyConfig) -> Result<
         // One that the configuration names may have its first backup yet to come.
         series_must_be: !args.series.is_empty(),
         host: args.host.clone().or_else(|| settings.host.clone()),
-        tags: either(&args.tag, &settings.tags),
+        tags: if args.tag.is_empty() { settings.tags.clone() } else { args.tag.clone() },
         since,
         calendar,
-        level: level.unwrap_or(Level::DEFAULT),
+        level: own_level.unwrap_or(context.app.settings.compression),
         recompress: own_level.is_some(),
         workers: context.cores(),
         read: ReadSettings {

@@ -1,4 +1,4 @@
-//! `dumpvault demo`.
+//! `dumpvault demo`: how its days are told.
 
 use super::args::DemoArgs;
 

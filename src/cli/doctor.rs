@@ -1,4 +1,4 @@
-//! `dumpvault doctor`.
+//! `dumpvault doctor`: how findings are shown, and which exit code they come to.
 
 use super::exit::Exit;
 use super::report::CliError;
@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     }
     let root = context.app.environment.cache_root();
     let is_remote = context.app.is_remote();
-    add(Part::Machine, Exit::NothingDone, doctor::cache(&root, context.app.cache_bytes()?, is_remote));
+    add(Part::Machine, Exit::NothingDone, doctor::cache(&root, context.app.settings.cache_bytes, is_remote));
     let state = doctor::state(&context.app.environment.state_root(), context.app.environment.in_container());
     add(Part::Machine, Exit::NothingDone, vec![state]);
     let clients = context.programs().clients(Wrapper::default());

@@ -1,4 +1,4 @@
-//! `dumpvault forget`, `prune` and `tag`.
+//! `dumpvault forget`, `prune` and `tag`: how options become policies, and how decisions are shown.
 
 use super::args::{ForgetArgs, PruneArgs, RuleArgs, TagArgs};
 use super::exit::Exit;
@@ -32,7 +32,7 @@ fn forget_foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result
 }
 
 pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliError> {
-    let calendar = context.app.config.calendar()?;
+    let calendar = context.app.settings.calendar.clone();
     let zone = calendar.zone.clone();
     let grace = args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?;
     let names: Vec<SnapshotName> =
@@ -135,7 +135,7 @@ fn policies(context: &Context, args: &ForgetArgs) -> Result<Policies, CliError> 
     if !given.is_empty() {
         return Ok(Policies { default: Some(given), ..Policies::default() });
     }
-    let (mut default, mut by_series) = context.app.config.retention()?;
+    let (mut default, mut by_series) = context.app.settings.retention();
     if args.rules.keep.is_some() {
         let all = default.iter_mut().chain(by_series.values_mut());
         all.for_each(|policy| policy.representative = given.representative);
@@ -198,7 +198,7 @@ fn tell_decided(context: &Context, decided: &[Decided], args: &ForgetArgs, zone:
 }
 
 pub(super) fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliError> {
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let grace = args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?;
     let settings = PruneSettings {
         dry_run: args.dry_run,
@@ -243,6 +243,13 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
             render::bytes(live)
         ));
     }
+    if let Some(until) = report.held_until.and_then(|until| Timestamp::try_from(until).ok()) {
+        context.say(&format!(
+            "nothing is deleted before {}: a snapshot of an append key that is not whole may need it; \
+             `dumpvault repair snapshots` or `dumpvault forget` ends that",
+            render::time(until.as_millisecond(), zone)
+        ));
+    }
     for waiting in &report.waiting {
         let until = waiting.until.and_then(|until| Timestamp::try_from(until).ok());
         let until =
@@ -267,7 +274,11 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
     }
     if report.young.packs > 0 {
         context.say(&young_words(report, settings, zone));
-    } else if report.condemned.is_empty() && report.waiting.is_empty() && report.packs_deleted == 0 {
+    } else if report.condemned.is_empty()
+        && report.waiting.is_empty()
+        && report.packs_deleted == 0
+        && report.held_until.is_none()
+    {
         context.say("nothing to delete");
     }
 }

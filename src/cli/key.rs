@@ -1,4 +1,4 @@
-//! `dumpvault init` and `dumpvault key`.
+//! `dumpvault init` and `dumpvault key`: how new passphrases are asked for, and how slots are shown.
 
 mod authors;
 
@@ -187,7 +187,7 @@ fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
 fn list(context: &Context) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
     let slots = repo.list_keys(&credential)?;
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     // Anybody who can put objects can put what is no slot.
     let damaged = slots.iter().any(|slot| slot.label.as_ref().is_err_and(|error| !error.is_foreign()));
     let word = |kind: &SlotKind| match kind {

@@ -1,4 +1,4 @@
-//! `dumpvault snapshots`, `ls`, `show` and `stats`.
+//! `dumpvault snapshots`, `ls`, `show` and `stats`: which snapshots are shown, and how.
 
 use super::args::{NameArgs, SnapshotsArgs};
 use super::exit::Exit;
@@ -14,24 +14,22 @@ use crate::base::event::{Event, Observer};
 use crate::base::name::SeriesName;
 use crate::engine::OpError;
 use crate::engine::backup::tags_of;
+use crate::engine::listing::{Listing, Seen, Sums, closer, sizes, stats as reckon, survey};
 use crate::engine::report::{Listed, ListedSnapshot, Shown, Snapshot, Snapshots, Stats, format_word};
-use crate::engine::survey::{Seen, Sums, Survey, closer, sizes, stats as reckon, survey};
 use crate::settings;
-use crate::vault::history::History;
+use crate::vault::history::{History, HistoryDamage};
 use crate::vault::snapshot::selection::{check_series, newer};
 use crate::vault::snapshot::{State, Summary};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 
 pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit, CliError> {
-    let calendar = context.app.config.calendar()?;
+    let calendar = context.app.settings.calendar.clone();
     let series = args.series.as_deref().map(SeriesName::parse).transpose()?;
-    let since = args.since.as_deref();
-    let since = since
-        .map(|text| settings::since(text, "--since", &calendar.zone, context.clock.now()))
-        .transpose()?;
+    let since = args.since.as_deref().map(|text| settings::since(text, "--since")).transpose()?;
+    let since = since.map(|since| since.moment(&calendar.zone, context.clock.now()));
     let repo = context.repository()?;
-    let Survey { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
+    let Listing { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
     let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
     if let Some(series) = &series {
         check_series(&summaries, series).map_err(OpError::from)?;
@@ -62,7 +60,7 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     } else {
         print_list(context, args, &shown, &calendar, &history, pack_bytes);
     }
-    Ok(if history.damaged.is_empty() { Exit::Good } else { Exit::Integrity })
+    Ok(if history.damaged.iter().any(HistoryDamage::is_failure) { Exit::Integrity } else { Exit::Good })
 }
 
 fn is_wanted(
@@ -217,7 +215,7 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
         context.report(Shown::new(&seen, tags, &closer));
         return Ok(Exit::Good);
     }
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let Summary { id, head, .. } = &seen.summary;
     let line = |name: &str, value: String| context.output(&format!("{name:<14} {value}"));
     line("snapshot", id.to_string());

@@ -7,7 +7,7 @@ use super::{Context, render};
 use crate::base::clock::Clock;
 use crate::engine::report::{self, LockExtension};
 use crate::vault::Repository;
-use crate::vault::lock::ShortLock;
+use crate::vault::object_locks::ShortLock;
 use jiff::Timestamp;
 
 /// So many objects are named.
@@ -15,10 +15,10 @@ const NAMED: usize = 5;
 
 pub(super) fn run(context: &Context, args: &LockArgs) -> Result<Exit, CliError> {
     let LockCommand::Extend = args.command;
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let repo = context.repository()?;
     let now_ms = context.clock.now().as_millisecond();
-    let extended = repo.extend_all_locks(now_ms, &context.progress, &context.cancel)?;
+    let extended = repo.object_locks().extend_all_locks(now_ms, &context.progress, &context.cancel)?;
     let until = Timestamp::try_from(extended.until).unwrap_or(Timestamp::MAX);
     if context.json {
         context.report(LockExtension { objects: extended.objects, until: until.into() });
@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context, args: &LockArgs) -> Result<Exit, CliError> 
 /// Looks at the locks and says which end too soon. Nothing, where nothing is to be locked.
 pub(super) fn check(context: &Context, repo: &Repository) -> Result<Vec<ShortLock>, CliError> {
     let now_ms = context.clock.now().as_millisecond();
-    let (short, objects) = repo.short_locks(now_ms, &context.progress, &context.cancel)?;
+    let (short, objects) = repo.object_locks().short_locks(now_ms, &context.progress, &context.cancel)?;
     if short.is_empty() {
         return Ok(short);
     }

@@ -4,6 +4,7 @@ mod args;
 mod backup;
 mod check;
 mod clean;
+mod config;
 mod copy;
 mod demo;
 mod doctor;
@@ -34,15 +35,15 @@ use crate::base::clock::SystemClock;
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::name::SnapshotName;
 use crate::base::run::{Room, Run};
-use crate::engine::app::{App, Overrides};
+use crate::engine::app::App;
 use crate::engine::plan::Programs;
 use crate::engine::report::{Document, Report};
-use crate::settings::Environment;
+use crate::settings::{Environment, Flags};
 use crate::vault::crypto::Credential;
 use crate::vault::reader::ReadSettings;
 use crate::vault::snapshot::selection::Viewpoint;
 use crate::vault::{Identity, Repository};
-use args::{Cli, Command};
+use args::{Cli, Command, Globals};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
 use progress::Progress;
@@ -201,13 +202,7 @@ impl Context {
 
     /// A table that is the command's very output.
     fn table(&self, table: &Table<'_>) {
-        let lines = table.lines(style::columns(), style::wanted(&std::io::stdout()));
-        self.progress.suspend(|| {
-            if style::is_closed() {
-                output_failed("it is closed");
-            }
-            print_as_is(&lines);
-        });
+        self.progress.suspend(|| print_table(table));
     }
 
     /// A table for people, left out with --quiet and --json.
@@ -219,7 +214,8 @@ impl Context {
 
     /// The command's report for programs, with every warning that was told on the way.
     fn report(&self, report: impl Report) {
-        if let Some(object) = in_one_line(&Document::new(report, self.progress.said().warnings())) {
+        let report = Document::new(report, self.progress.said().warnings());
+        if let Some(object) = in_one_line(&report) {
             self.output(&object);
         }
     }
@@ -232,7 +228,7 @@ impl Context {
 
     /// A snapshot's name, taken apart.
     fn name(&self, text: &str) -> Result<SnapshotName, CliError> {
-        Ok(SnapshotName::parse(text, &self.app.config.calendar()?.zone)?)
+        Ok(SnapshotName::parse(text, &self.app.settings.calendar.zone)?)
     }
 
     /// A snapshot's name where a stream has no business.
@@ -274,9 +270,25 @@ fn in_one_line(report: &Document<impl Report>) -> Option<String> {
     report.to_json().map_err(|error| output_failed(&error.to_string())).ok()
 }
 
+/// Prints a report, with the warnings that were told on the way.
+fn print_report(report: impl Report, said: &Said) {
+    if let Some(object) = in_one_line(&Document::new(report, said.warnings())) {
+        print_json(&object);
+    }
+}
+
 /// Prints an object that stands in one line.
 fn print_json(object: &str) {
     print_as_is(&clean::json(object));
+}
+
+/// Prints a table, as wide as the terminal.
+fn print_table(table: &Table<'_>) {
+    let lines = table.lines(style::columns(), style::wanted(&std::io::stdout()));
+    if style::is_closed() {
+        output_failed("it is closed");
+    }
+    print_as_is(&lines);
 }
 
 /// Prints lines. A reader that went away is no error of ours: `… | head` is a fine thing to do.
@@ -312,26 +324,17 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said) -> Result<Exit, CliError> {
         uid: rustix::process::geteuid().as_raw(),
         is_interactive: std::io::stdin().is_terminal() || std::io::stderr().is_terminal(),
     };
-    let overrides = Overrides {
-        access: globals
-            .access
-            .read()
-            .map_err(|(path, source)| CliError::File { path: path.display().to_string(), source })?,
-        repository: globals.repo,
-        config: globals.config,
-        password_file: globals.password_file,
-        key_file: globals.key_file,
-        s3_endpoint: globals.s3_endpoint,
-        s3_region: globals.s3_region,
-        object_lock: globals.object_lock,
-        limit_upload: globals.limit_upload,
-        limit_download: globals.limit_download,
-        cache_size: globals.cache_size,
-        no_cache: globals.no_cache,
-    };
+    let flags = flags(&globals, &cli.command);
+    if let Command::Config(args) = &cli.command {
+        return config::run(args.command, &flags, &environment, globals.json, said);
+    }
+    let access = globals
+        .access
+        .read()
+        .map_err(|(path, source)| CliError::File { path: path.display().to_string(), source })?;
     let draw = !globals.quiet && !globals.json;
     let context = Context {
-        app: App::new(overrides, environment, cancel.flag())?,
+        app: App::new(&flags, access, environment, cancel.flag())?,
         cancel: cancel.clone(),
         clock: SystemClock,
         json: globals.json,
@@ -344,6 +347,37 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said) -> Result<Exit, CliError> {
         tracing::info!("{}", render::requests(&requests));
     }
     outcome
+}
+
+/// What the command line says of settings.
+fn flags(globals: &Globals, command: &Command) -> Flags {
+    let mut flags = Flags::default();
+    flags.say("--repo", globals.repo.as_ref());
+    flags.say("--config", globals.config.as_ref());
+    flags.say("--password-file", globals.password_file.as_ref());
+    flags.say("--key-file", globals.key_file.as_ref());
+    flags.say("--s3-endpoint", globals.s3_endpoint.as_ref());
+    flags.say("--s3-region", globals.s3_region.as_ref());
+    flags.say("--object-lock", globals.object_lock.as_ref());
+    flags.say("--limit-upload", globals.limit_upload.as_ref());
+    flags.say("--limit-download", globals.limit_download.as_ref());
+    flags.say("--cache-size", globals.cache_size.as_ref());
+    if globals.no_cache {
+        flags.say_as("--cache-size", "--no-cache", "0");
+    }
+    match command {
+        Command::Copy(args) => {
+            flags.say("--to", args.to.as_ref());
+            flags.say("--to-password-file", args.to_password_file.as_ref());
+            flags.say("--to-key-file", args.to_key_file.as_ref());
+            flags.say("--to-s3-profile", args.to_s3_profile.as_ref());
+        }
+        Command::Backup(args) => {
+            flags.say("--max-read-amplification", args.max_read_amplification.as_ref());
+        }
+        _ => {}
+    }
+    flags
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
@@ -369,6 +403,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Key(args) => key::run(context, &args.command),
         Command::Demo(args) => demo::run(context, &args),
         Command::Doctor => doctor::run(context),
-        Command::Completions { .. } => Ok(Exit::Good),
+        // Done before there was an app.
+        Command::Config(_) | Command::Completions { .. } => Ok(Exit::Good),
     }
 }

@@ -1,4 +1,4 @@
-//! Questions to a person.
+//! How a person is asked: text, yes or no, a word to be typed; and when there is no terminal to ask at.
 
 use super::clean;
 use super::report::CliError;

@@ -1,4 +1,4 @@
-//! `dumpvault repair`.
+//! `dumpvault repair`: how what was repaired, and what stays lost, is shown.
 
 use super::args::RepairCommand;
 use super::exit::Exit;
@@ -9,7 +9,8 @@ use crate::engine::repair::repair_snapshots;
 use crate::engine::report::{
     Id, RepairedIndex, RepairedMarks, RepairedPacks, RepairedSnapshots, RepairedTimes,
 };
-use crate::vault::verify::Damage;
+use crate::vault::check::Damage;
+use crate::vault::history::Stops;
 
 pub(super) fn run(context: &Context, command: &RepairCommand) -> Result<Exit, CliError> {
     match command {
@@ -29,7 +30,7 @@ fn exit(is_whole: bool) -> Exit {
 fn index(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository_uncached()?;
     let now_ms = context.clock.now().as_millisecond();
-    let repair = repo.repair_index(now_ms, &context.progress, &context.cancel)?;
+    let repair = repo.repairer().repair_index(now_ms, &context.progress, &context.cancel)?;
     let report = RepairedIndex::from(&repair);
     let is_whole = report.ok;
     if context.json {
@@ -58,7 +59,7 @@ fn packs(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository_uncached()?;
     let now_ms = context.clock.now().as_millisecond();
     let host = context.app.host();
-    let repair = repo.repair_packs(&host, now_ms, &context.progress, &context.cancel)?;
+    let repair = repo.repairer().repair_packs(&host, now_ms, &context.progress, &context.cancel)?;
     let is_whole = repair.is_whole();
     if context.json {
         context.report(RepairedPacks::from(&repair));
@@ -132,7 +133,7 @@ fn marks(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
     let now_ms = context.clock.now().as_millisecond();
     let objects = if dry_run {
         let history = repo.history(&mut repo.catalog(&context.progress)?)?;
-        let given_up = history.damaged.iter().filter(|damage| !damage.stops_deletion);
+        let given_up = history.damaged.iter().filter(|damage| damage.stops == Stops::Nothing);
         given_up.filter_map(|damage| damage.error.object().map(str::to_owned)).collect()
     } else {
         repo.give_up_unreadable(now_ms)?

@@ -1,4 +1,4 @@
-//! `dumpvault restore` and `dumpvault cat`.
+//! `dumpvault restore` and `dumpvault cat`: where options send a stream, and what is asked before.
 
 mod advice;
 mod database;

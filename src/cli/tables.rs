@@ -68,7 +68,7 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
         context.report(Diff::new(&found, &before.summary.id, &after.summary.id));
         return Ok(Exit::Good);
     }
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     context.say(&format!(
         "{} of {} -> {} of {}",
         before.summary.id.short(),

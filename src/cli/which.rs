@@ -5,8 +5,8 @@ use super::{Context, prompt, render};
 use crate::base::name::SnapshotName;
 use crate::engine::OpError;
 use crate::engine::backup::tags_of;
+use crate::engine::listing::Seen;
 use crate::engine::restore::{Chosen, check_stream, choose, choose_foreign, find_in};
-use crate::engine::survey::Seen;
 use crate::vault::Repository;
 
 /// The snapshot that a name stands for, its tags among all others.
@@ -16,7 +16,7 @@ pub(super) fn one(
     name: &SnapshotName,
     any_host: bool,
 ) -> Result<(Seen, Vec<String>), CliError> {
-    let calendar = context.app.config.calendar()?;
+    let calendar = context.app.settings.calendar.clone();
     let (mut catalog, history) = repo.known(&context.progress)?;
     let from = context.viewpoint(any_host);
     let summary = find_in(repo, &mut catalog, &history, name, &from, &context.progress)?;

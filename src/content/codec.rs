@@ -1,5 +1,7 @@
 //! Block compression. Codec 0 is raw, codec 1 is one zstd frame (RFC 8878).
 
+pub use crate::base::level::{Level, ParseLevelError};
+
 use zstd::zstd_safe::{CCtx, CParameter, DCtx};
 
 /// How a block's bytes are stored.
@@ -26,48 +28,6 @@ impl Codec {
             0 => Some(Self::Raw),
             1 => Some(Self::Zstd),
             _ => None,
-        }
-    }
-}
-
-/// How hard to compress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Not at all.
-    Off,
-    /// A zstd level: 1 to 19, or a negative one that is faster still.
-    Zstd(i32),
-}
-
-impl Level {
-    /// Faster than the default, and larger.
-    pub const FAST: Self = Self::Zstd(-2);
-    /// Within 2 % of level 3 on dumps at twice its speed.
-    pub const DEFAULT: Self = Self::Zstd(1);
-    /// As small as it gets; many times slower.
-    pub const MAX: Self = Self::Zstd(19);
-}
-
-/// `--compression` was given something else.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no compression: give fast, default, max, or a number from 0 (off) to 19")]
-pub struct ParseLevelError {
-    text: String,
-}
-
-impl std::str::FromStr for Level {
-    type Err = ParseLevelError;
-
-    fn from_str(text: &str) -> Result<Self, ParseLevelError> {
-        match text {
-            "fast" => Ok(Self::FAST),
-            "default" => Ok(Self::DEFAULT),
-            "max" => Ok(Self::MAX),
-            "0" => Ok(Self::Off),
-            _ => match text.parse() {
-                Ok(level @ 1..=19) => Ok(Self::Zstd(level)),
-                _ => Err(ParseLevelError { text: text.to_owned() }),
-            },
         }
     }
 }

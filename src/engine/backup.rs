@@ -108,7 +108,7 @@ pub fn backup(
     // Before a dump is taken that could not be stored.
     repo.authors().may_add(&request.series, &request.host).map_err(RepoError::from)?;
     // First: what is looked up from now on stays, or a prune ends the session.
-    let registered = repo.register_backup()?;
+    let registered = repo.writer().register_backup()?;
     let now = clock.now();
     let skew = registered.skew_seconds(now.as_millisecond());
     let is_skewed = skew.unsigned_abs() > SKEW_MAX.as_secs();
@@ -120,7 +120,11 @@ pub fn backup(
     }
     let (mut catalog, history, presence) = repo.synced(&watched)?;
     for damage in &history.damaged {
-        watched.damage(&damage.error);
+        if damage.is_failure() {
+            watched.damage(&damage.error);
+        } else {
+            observer.observe(Event::Warning { message: damage.error.to_string() });
+        }
     }
     for lie in &presence.lies {
         observer.observe(Event::Warning { message: lie.clone() });
@@ -135,7 +139,7 @@ pub fn backup(
     let mut parents = Parents::open(repo, &mut catalog, &history, &request, import, &watched)?;
     let guard = Guard::open(repo, &mut catalog, &history, &request, &watched)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
-    let mut session = repo.begin_registered(registered, catalog, presence, settings)?;
+    let mut session = repo.writer().begin_registered(registered, catalog, presence, settings)?;
     if is_skewed {
         let message = format!(
             "the clocks of this machine and of the storage differ by {skew} seconds: the snapshot gets the storage's time; forget and prune will refuse until the clock is set"

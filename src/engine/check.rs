@@ -7,7 +7,7 @@ use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::PackId;
 use crate::content::pg::{DataKind, TableData};
 use crate::vault::Repository;
-use crate::vault::verify::{CheckReport, CheckSettings, Hit, ReadData};
+use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData};
 
 /// Checks the repository. Where packs are read, those found damaged are marked, so that no new snapshot relies on them, and those that
 /// were marked and are whole are so no more.
@@ -22,7 +22,7 @@ pub fn check(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<CheckReport, OpError> {
-    let mut report = repo.check(settings, observer, cancel)?;
+    let mut report = repo.checker().check(settings, observer, cancel)?;
     name_tables(repo, &mut report.hits, observer)?;
     if settings.read == ReadData::Nothing {
         return Ok(report);

@@ -19,7 +19,7 @@ use crate::base::name::{SeriesName, SnapshotName};
 use crate::content::codec::Level;
 use crate::vault::crypto::{CryptoError, Role};
 use crate::vault::format::mark::MarkKind;
-use crate::vault::history::History;
+use crate::vault::history::{History, Stops};
 use crate::vault::reader::{Locator, ReadSettings};
 use crate::vault::snapshot::selection::{SelectionError, Viewpoint, check_series, newer};
 use crate::vault::snapshot::{Body, State, Stream, Summary};
@@ -143,6 +143,10 @@ pub fn copy(
     let mut report = CopyReport::default();
     for damage in &history.damaged {
         let message = damage.error.to_string();
+        if damage.stops == Stops::Nothing {
+            observer.observe(Event::Warning { message });
+            continue;
+        }
         observer.observe(Event::Damage {
             object: damage.error.object().unwrap_or_default().to_owned(),
             message: message.clone(),
@@ -488,7 +492,7 @@ impl Copier<'_> {
             taken.map_err(|_| std::io::Error::other("the destination takes no more"))
         };
         let settings = self.request.read;
-        self.from.read_stream(locator, stream, settings, &Silent, self.cancel, &mut hand_over)?;
+        self.from.reader().read_stream(locator, stream, settings, &Silent, self.cancel, &mut hand_over)?;
         // Safe to ignore because a destination that does not listen any more has an error to tell.
         let _ = pieces.send(None);
         Ok(())

@@ -13,8 +13,8 @@ use super::backup::{
     BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, SUSPECT_BELOW, backup,
 };
 use super::check::check;
+use super::listing::sizes;
 use super::restore::choose;
-use super::survey::sizes;
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer};
@@ -24,11 +24,11 @@ use crate::base::secret::Entropy;
 use crate::content::codec::Level;
 use crate::source::postgres::{Clients, PrivateServer};
 use crate::storage::local::LocalStorage;
+use crate::vault::check::{CheckReport, CheckSettings, ReadData};
 use crate::vault::crypto::Credential;
 use crate::vault::format::config::Config;
 use crate::vault::reader::ReadSettings;
 use crate::vault::snapshot::selection::Viewpoint;
-use crate::vault::verify::{CheckReport, CheckSettings, ReadData};
 use crate::vault::{RepoError, Repository, Surroundings};
 use database::Database;
 use jiff::SignedDuration;

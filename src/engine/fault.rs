@@ -1,4 +1,4 @@
-//! Failures of operations, seen from outside.
+//! Class, code and next step of each failure of an operation.
 
 use super::OpError;
 use super::app::AppError;
@@ -132,9 +132,6 @@ impl Fault for AppError {
             Self::Repo(error) => error.class(),
             Self::Config(_)
             | Self::NoRepositoryNamed
-            | Self::BadAddress { .. }
-            | Self::UnknownScheme { .. }
-            | Self::Address { .. }
             | Self::NoCredential
             | Self::EmptyPassphrase { .. }
             | Self::Passphrase { .. }
@@ -148,8 +145,6 @@ impl Fault for AppError {
             Self::Repo(error) => error.code(),
             Self::Config(error) => error.code(),
             Self::NoRepositoryNamed => "no_repository_named",
-            Self::BadAddress { .. } | Self::Address { .. } => "bad_address",
-            Self::UnknownScheme { .. } => "unknown_scheme",
             Self::NoCredential => "no_credential",
             Self::EmptyPassphrase { .. } => "empty_passphrase",
             Self::Passphrase { .. } => "passphrase",
@@ -174,7 +169,6 @@ impl Fault for ConfigError {
     fn code(&self) -> &'static str {
         match self {
             Self::Untrusted { .. } => "configuration_untrusted",
-            Self::Name(_) => "bad_name",
             _ => "configuration",
         }
     }

@@ -10,11 +10,11 @@ pub mod demo;
 pub mod doctor;
 mod fault;
 pub mod forget;
+pub mod listing;
 pub mod plan;
 pub mod repair;
 pub mod report;
 pub mod restore;
-pub mod survey;
 pub mod tables;
 pub mod tag;
 

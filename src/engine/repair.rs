@@ -5,8 +5,8 @@ use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Observer};
 use crate::base::id::SnapshotId;
 use crate::vault::Repository;
+use crate::vault::check::{CheckReport, CheckSettings, ReadData};
 use crate::vault::format::mark::MarkKind;
-use crate::vault::verify::{CheckReport, CheckSettings, ReadData};
 use std::collections::BTreeMap;
 
 /// What marking snapshots came to.
@@ -38,7 +38,8 @@ pub fn repair_snapshots(
 ) -> Result<SnapshotsRepair, OpError> {
     let now_ms = clock.now().as_millisecond();
     let given_up = repo.give_up_missing(now_ms)?;
-    let mut report = repo.check(CheckSettings::new(ReadData::Nothing, now_ms, workers), observer, cancel)?;
+    let mut report =
+        repo.checker().check(CheckSettings::new(ReadData::Nothing, now_ms, workers), observer, cancel)?;
     super::check::name_tables(repo, &mut report.hits, observer)?;
     let known = repo.history(&mut repo.catalog(observer)?)?.damaged_snapshots;
     let mut hit: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();

@@ -388,9 +388,14 @@ impl Chosen {
         output: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<ReadStats, RepoError> {
         match content.parts {
-            None => {
-                self.repo.read_stream(&self.locator, content.stream, self.settings, observer, cancel, output)
-            }
+            None => self.repo.reader().read_stream(
+                &self.locator,
+                content.stream,
+                self.settings,
+                observer,
+                cancel,
+                output,
+            ),
             Some(parts) => self.read_parts(content.stream, parts, self.settings, observer, cancel, output),
         }
     }
@@ -518,7 +523,7 @@ impl Chosen {
     fn front(&self, stream: &Stream, bytes: usize, cancel: &Cancel) -> Result<Vec<u8>, OpError> {
         let mut front = Vec::new();
         let range = 0..stream.bytes.min(bytes as u64);
-        self.repo.read_range(&self.locator, stream, range, self.settings, cancel, &mut |bytes| {
+        self.repo.reader().read_range(&self.locator, stream, range, self.settings, cancel, &mut |bytes| {
             front.extend_from_slice(bytes);
             Ok(())
         })?;

@@ -1,7 +1,9 @@
 //! Files of variables for a source's programs, as service managers and containers have them: `NAME=value`, one a line.
 
 use super::{ConfigError, trust};
+use crate::base::setting::{Origin, Problem, SettingError};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Variables in the order of the file; a value in quotes is what stands between them, and nothing is expanded.
 pub(super) fn read(path: &Path, uid: u32) -> Result<Vec<(String, String)>, ConfigError> {
@@ -14,14 +16,14 @@ pub(super) fn read(path: &Path, uid: u32) -> Result<Vec<(String, String)>, Confi
             continue;
         }
         // The line itself may be secret, and is not quoted.
-        let wrong = || ConfigError::Value {
-            setting: format!("`{}`, line {}", path.display(), at + 1),
-            reason: "not NAME=value".to_owned(),
+        let wrong = || {
+            let origin = Origin::File { path: Arc::new(path.to_owned()), line: at + 1 };
+            SettingError::new("", origin, Problem::new("not NAME=value"))
         };
         let (name, value) = line.split_once('=').ok_or_else(wrong)?;
         let name = name.strip_prefix("export ").unwrap_or(name).trim();
         if !is_name(name) || value.contains('\0') {
-            return Err(wrong());
+            return Err(wrong().into());
         }
         variables.push((name.to_owned(), unquoted(value.trim()).to_owned()));
     }
@@ -29,7 +31,7 @@ pub(super) fn read(path: &Path, uid: u32) -> Result<Vec<(String, String)>, Confi
 }
 
 /// Whether a variable can have that name.
-pub(super) fn is_name(name: &str) -> bool {
+fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c == '=' || c.is_whitespace() || c.is_control())
 }
 

@@ -1,4 +1,4 @@
-//! Whose word a configuration file is.
+//! Whether a configuration file is believed: who owns it, and who may write to it and its folder.
 //!
 //! Such a file names commands, and they run as whoever calls dumpvault. So it counts only if nobody else can have written it: file and
 //! folder belong to root or to the effective user, and neither others nor a group may write to them. What lies on a read-only file

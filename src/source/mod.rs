@@ -11,6 +11,7 @@
 //! - It is reaped. Dropping a [`Dump`] or a [`Sink`] that was not finished ends the whole group: SIGTERM, at most 2 s, SIGKILL.
 
 pub mod command;
+pub mod configured;
 mod fault;
 mod pipe;
 pub mod postgres;

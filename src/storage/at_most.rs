@@ -95,6 +95,6 @@ mod tests {
             }
         });
         assert!(most.load(Ordering::SeqCst) <= 3, "{most:?}");
-        assert_eq!(*storage.free.lock().unwrap(), 3, "every place was given back");
+        assert_eq!(storage.permits.free(), 3, "every place was given back");
     }
 }

@@ -1,4 +1,4 @@
-//! Failures of storages, seen from outside.
+//! Class, code and next step of each failure of a storage.
 
 use super::{ErrorKind, StorageError};
 use crate::base::fault::{Class, Fault, Next};

@@ -1,7 +1,7 @@
 //! Storage: a flat space of immutable objects under string keys.
 //!
 //! # Contract
-//! Every backend and every decorator keeps it; the conformance suite (`tests/storage_conformance.rs`) checks it.
+//! Every backend and every decorator keeps it; the conformance suite (`tests/library/storage_conformance.rs`) checks it.
 //!
 //! - **Keys** are relative, `/`-separated, made of `[a-z0-9._-]`, of 1 to [`KEY_BYTES_MAX`] bytes, with no empty part and none that begins
 //!   with a dot (file systems and tools keep their own files there: `.nfs…`, `.snapshot`). The first part is not `tmp`, which

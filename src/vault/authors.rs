@@ -8,9 +8,10 @@ use super::RepoError;
 use super::epochs::Epochs;
 use super::format::FormatError;
 use super::format::author::{AUTHORS_MAX, STATEMENT_BYTES_MAX, Statement};
+use super::format::header::Header;
 use super::format::mark::{Mark, MarkKind};
 use super::format::session::SessionKind;
-use super::format::signed::{Claim, Opened};
+use super::format::signed::{Claim, Opened, Place, is_signed_by};
 use super::memory::HostMemory;
 use super::objects::{ObjectName as _, fetch, name_in_key};
 use crate::base::id::{AuthorId, RepoId, StatementId};
@@ -45,6 +46,9 @@ pub enum Foreign {
     /// Its author may not say this.
     #[error("its author may not {0}")]
     NotAllowed(&'static str),
+    /// It claims a version or feature that this program does not know, and no full author signed it.
+    #[error("it claims a newer format, and no full key signed it")]
+    Newer,
 }
 
 /// Who vouches for an object that counts.
@@ -74,7 +78,8 @@ struct Said {
 #[derive(PartialEq, Eq)]
 enum Taken {
     Statement,
-    OfLaterEpoch,
+    /// Of a later epoch or a newer program: nothing can be said of it yet.
+    OfLater,
     Junk,
 }
 
@@ -88,6 +93,8 @@ pub struct Authors {
     pub missing: Vec<StatementId>,
     /// Keys of objects below `authors/` whose bytes are not those of their name.
     pub damaged: Vec<String>,
+    /// Objects below `authors/` that are no statements of this repository.
+    pub(super) junk: Vec<StatementId>,
 }
 
 impl Authors {
@@ -111,6 +118,7 @@ impl Authors {
             epochs,
             missing: Vec::new(),
             damaged: Vec::new(),
+            junk: Vec::new(),
         };
         let mut names: Vec<StatementId> = Vec::new();
         storage.list("authors/", &mut |listed| names.extend(name_in_key::<StatementId>(&listed.key)))?;
@@ -121,7 +129,10 @@ impl Authors {
             let is_new = remembered.is_none();
             let bytes = match remembered {
                 Some(bytes) => bytes,
-                None if junk.contains(&key) => continue,
+                None if junk.contains(&key) => {
+                    authors.junk.push(name);
+                    continue;
+                }
                 None => match fetch(storage, &name, STATEMENT_BYTES_MAX) {
                     Ok(bytes) => bytes,
                     Err(error) if error.is_integrity() => {
@@ -133,8 +144,11 @@ impl Authors {
             };
             match authors.take(&name, &bytes, repo, keys) {
                 Taken::Statement if is_new => memory.trust(&key, &bytes),
-                Taken::Statement | Taken::OfLaterEpoch => {}
-                Taken::Junk => memory.note_junk(&key),
+                Taken::Statement | Taken::OfLater => {}
+                Taken::Junk => {
+                    memory.note_junk(&key);
+                    authors.junk.push(name);
+                }
             }
         }
         for (key, bytes) in trusted {
@@ -153,7 +167,8 @@ impl Authors {
         let (epoch, statement) = match Statement::open(bytes, repo, keys) {
             Ok(opened) => opened,
             // Somebody rotated the keys since the epochs were listed.
-            Err(FormatError::Crypto(CryptoError::UnknownEpoch { .. })) => return Taken::OfLaterEpoch,
+            Err(FormatError::Crypto(CryptoError::UnknownEpoch { .. })) => return Taken::OfLater,
+            Err(error) if error.is_newer() => return Taken::OfLater,
             Err(_) => return Taken::Junk,
         };
         if !self.epochs.counts(epoch, name.as_bytes()) {
@@ -290,6 +305,28 @@ impl Authors {
             _ if voucher.is_full() => Ok(voucher),
             _ => Err(Foreign::NotAllowed("prune")),
         }
+    }
+
+    /// Whether a *full* author signed an object that only a newer program can read. `id` is its hash where that is its name. Nobody else
+    /// begins with a newer format, so nobody else's word for it counts.
+    pub fn is_newer_by_full(&self, bytes: &[u8], place: Place, id: Option<&[u8; 32]>) -> bool {
+        let Some(epoch) = Header::epoch_of(bytes) else { return false };
+        let counts = id.map_or(epoch >= self.epochs.newest(), |id| self.epochs.counts(epoch, id));
+        counts
+            && self.said.keys().any(|author| {
+                let statement =
+                    self.statement_in(author, epoch).filter(|statement| statement.role == Role::Full);
+                self.goes_on(author, epoch)
+                    && statement.is_some_and(|one| is_signed_by(bytes, place, &one.verifying))
+            })
+    }
+
+    /// Whether an author may add to a series of any host.
+    pub fn may_name(&self, author: &AuthorId, series: &str) -> bool {
+        let statement = self.statement(author);
+        statement.is_some_and(|one| {
+            one.hosts.iter().any(|host| one.covers(series, host)) || one.role == Role::Full
+        })
     }
 
     /// Whether the author of this key may add to a series of a host.

@@ -1,4 +1,4 @@
-//! Failures of repositories, seen from outside.
+//! Class, code and next step of each failure of a repository.
 
 use super::RepoError;
 use super::crypto::CryptoError;

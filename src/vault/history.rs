@@ -13,7 +13,7 @@ use super::{FormatError, RepoError, Repository};
 use crate::base::event::Observer;
 use crate::base::id::{AuthorId, MarkId, PackId, SnapshotId};
 use crate::vault::snapshot::{Body, Head, State, Summary};
-use fold::{Folded, fold};
+use fold::{Committed, Folded, fold};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,6 +56,8 @@ pub struct History {
     pub claimed_lost: Vec<String>,
     /// Objects given up: nothing waits for them any more.
     pub given_up: HashSet<String>,
+    /// Snapshots that a full author has seen whole: every recipe node opened, every chunk in a pack that was there.
+    pub seen_whole: HashSet<SnapshotId>,
 }
 
 /// An object that counts for nothing.
@@ -76,8 +78,33 @@ pub struct HistoryDamage {
     pub error: RepoError,
     /// Series of the snapshot, where a mark tells it.
     pub series: Option<String>,
-    /// Nothing may be deleted before it is readable again or given up: what it needs is unknown.
-    pub stops_deletion: bool,
+    /// What it keeps from being deleted.
+    pub stops: Stops,
+}
+
+/// What an object that cannot be read keeps from being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stops {
+    /// Nothing.
+    Nothing,
+    /// Everything, for a while after it was stored: it may need anything, but nobody who may read ever saw it whole.
+    ForAWhile {
+        /// Who commits it, where somebody does.
+        author: Option<AuthorId>,
+        /// When it was stored, ms since the epoch.
+        stored_ms: i64,
+    },
+    /// Everything, until it is readable again or given up: what it needs is unknown.
+    Deletion,
+}
+
+impl HistoryDamage {
+    /// Whether a command fails for it that does not need the object itself: something that counted is missing, or a newer program is in
+    /// use. Bytes that do not fit their name are a matter of `check`: anybody who may put objects can put such.
+    pub fn is_failure(&self) -> bool {
+        let is_wrong = matches!(&self.error, RepoError::Damaged { source: FormatError::WrongHash, .. });
+        self.stops == Stops::Deletion && !is_wrong
+    }
 }
 
 impl History {
@@ -90,6 +117,11 @@ impl History {
         self.snapshots
             .iter()
             .filter(move |summary| summary.head.series == series && summary.head.host == host)
+    }
+
+    /// Whether a full author vouches for it that a snapshot that counts was whole once: by having written it, or by having seen it.
+    pub fn was_whole(&self, summary: &Summary) -> bool {
+        summary.by_full || self.seen_whole.contains(&summary.id) || self.verified.contains_key(&summary.id)
     }
 
     /// Ids of foreign snapshots.
@@ -129,6 +161,21 @@ struct Read {
     head: Opened<Head>,
     stored_ms: i64,
     verdict: Result<Voucher, Foreign>,
+}
+
+/// A snapshot object that could not be read.
+struct Broken {
+    id: SnapshotId,
+    stored_ms: i64,
+    error: RepoError,
+}
+
+/// What came of reading all snapshot objects.
+#[derive(Default)]
+struct Heads {
+    read: Vec<Read>,
+    broken: Vec<Broken>,
+    gone: HashSet<SnapshotId>,
 }
 
 impl Repository {
@@ -186,7 +233,7 @@ impl Repository {
         let Listing { remembered, marks, snapshots } = listing;
         let mut unreadable = Vec::new();
         let marks = self.read_marks_of(catalog, marks, &mut unreadable, &mut history.foreign)?;
-        let (read, broken, gone) = self.read_heads(catalog, &snapshots, &mut history.foreign)?;
+        let Heads { read, broken, gone } = self.read_heads(catalog, &snapshots, &mut history.foreign)?;
         let mut snapshots = snapshots;
         snapshots.retain(|(id, _)| !gone.contains(id));
         let author_of: HashMap<SnapshotId, AuthorId> =
@@ -198,15 +245,23 @@ impl Repository {
         for read in read {
             self.place(read, &folded, &mut history);
         }
-        for (id, error) in broken {
+        for Broken { id, stored_ms, error } in broken {
             let said = folded.committed.get(&id.key());
             if is_given_up(&error, &folded) {
                 continue;
             }
-            // Nobody says that it counts: junk, unless a mark that cannot be read does.
-            let stops_deletion = said.is_some() || hides_marks || is_newer(&error);
-            let series = said.and_then(|said| said.series.clone());
-            history.damaged.push(HistoryDamage { error, series, stops_deletion });
+            let stops = match said {
+                // Only what a full author signed is known to be of a newer program.
+                _ if is_newer(&error) => Stops::Deletion,
+                Some(said) if said.by_full || folded.seen_whole(&id) => Stops::Deletion,
+                Some(said) => Stops::ForAWhile { author: Some(said.author), stored_ms },
+                // Nobody says that it counts: junk, unless a mark that cannot be read does.
+                None if hides_marks && folded.seen_whole(&id) => Stops::Deletion,
+                None if hides_marks => Stops::ForAWhile { author: None, stored_ms },
+                None => Stops::Nothing,
+            };
+            let series = said.and_then(|said| self.series_of(said));
+            history.damaged.push(HistoryDamage { error, series, stops });
         }
         self.note_missing(&snapshots, &folded, &mut history)?;
         self.compare_with_memory(&snapshots, remembered, &folded, &mut history);
@@ -216,48 +271,46 @@ impl Repository {
         history.verified = folded.verified;
         history.damaged_snapshots = folded.damaged_snapshots;
         history.given_up = folded.given_up;
+        history.seen_whole = folded.seen_whole;
         history.snapshots.sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
         Ok(history)
     }
 
-    /// Reads all snapshot objects; the second part of the answer has those that cannot be read.
-    #[expect(clippy::type_complexity, reason = "what was read, what cannot be, and what is gone")]
+    /// Reads all snapshot objects.
     fn read_heads(
         &self,
         catalog: &mut Catalog,
         snapshots: &[(SnapshotId, i64)],
         foreign: &mut Vec<ForeignObject>,
-    ) -> Result<(Vec<Read>, Vec<(SnapshotId, RepoError)>, HashSet<SnapshotId>), RepoError> {
+    ) -> Result<Heads, RepoError> {
         let names: Vec<SnapshotId> = snapshots.iter().map(|(id, _)| *id).collect();
         self.fetch_unknown(catalog, &names, SNAPSHOT_BYTES_MAX, SNAPSHOTS_AT_ONCE);
         let not_before = self.memory.not_before(&names, self.clock.now().as_millisecond());
-        let (mut read, mut broken, mut gone) = (Vec::with_capacity(names.len()), Vec::new(), HashSet::new());
+        let mut heads = Heads::default();
         for (id, put_ms) in snapshots {
-            let head = self
-                .small_object(catalog, id, SNAPSHOT_BYTES_MAX)
-                .and_then(|bytes| open_head(&bytes, &self.id, &self.keys).map_err(damaged(id)));
-            match head {
+            let stored_ms = (*put_ms).max(not_before.get(id).copied().unwrap_or(i64::MIN));
+            let open = |bytes: &[u8]| open_head(bytes, &self.id, &self.keys);
+            match self.small_and_opened(catalog, id, SNAPSHOT_BYTES_MAX, open) {
                 Ok(head) => {
                     let is_signed = catalog.is_signed(id.as_bytes());
                     let verdict = self.authors.judge_head(&head, id.as_bytes(), is_signed);
                     if verdict.is_ok() && !is_signed {
                         catalog.note_signed(id.as_bytes());
                     }
-                    let stored_ms = (*put_ms).max(not_before.get(id).copied().unwrap_or(i64::MIN));
-                    read.push(Read { id: *id, head, stored_ms, verdict });
+                    heads.read.push(Read { id: *id, head, stored_ms, verdict });
                 }
                 // Removed since it was listed. If a mark says that it should be there, that is seen below.
                 Err(RepoError::Missing { .. }) => {
-                    gone.insert(*id);
+                    heads.gone.insert(*id);
                 }
-                Err(error) if is_rot(&error) => broken.push((*id, error)),
+                Err(error) if is_rot(&error) => heads.broken.push(Broken { id: *id, stored_ms, error }),
                 Err(error) if error.is_integrity() => {
-                    foreign.push(ForeignObject { object: id.key(), why: Foreign::Unreadable, head: None });
+                    foreign.push(ForeignObject { object: id.key(), why: why_foreign(&error), head: None });
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok((read, broken, gone))
+        Ok(heads)
     }
 
     /// Puts a snapshot where it belongs: committed, not committed, or foreign.
@@ -416,19 +469,20 @@ impl Repository {
         let mut marks = Vec::new();
         self.fetch_unknown(catalog, &names, MARK_BYTES_MAX, MARKS_AT_ONCE);
         for id in names {
-            let mark = self
-                .small_object(catalog, &id, MARK_BYTES_MAX)
-                .and_then(|bytes| Mark::open(&bytes, &self.id, &self.keys).map_err(damaged(&id)));
+            let open = |bytes: &[u8]| Mark::open(bytes, &self.id, &self.keys);
+            let mark = self.small_and_opened(catalog, &id, MARK_BYTES_MAX, open);
             let Opened { content: mark, claim } = match mark {
                 Ok(mark) => mark,
                 // Removed since it was listed.
                 Err(RepoError::Missing { .. }) => continue,
                 Err(error) if is_rot(&error) => {
-                    unreadable.push(HistoryDamage { error, series: None, stops_deletion: false });
+                    // A full author has begun with a newer format, and what that says of other objects is not known.
+                    let stops = if is_newer(&error) { Stops::Deletion } else { Stops::Nothing };
+                    unreadable.push(HistoryDamage { error, series: None, stops });
                     continue;
                 }
                 Err(error) if error.is_integrity() => {
-                    foreign.push(ForeignObject { object: id.key(), why: Foreign::Unreadable, head: None });
+                    foreign.push(ForeignObject { object: id.key(), why: why_foreign(&error), head: None });
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -584,6 +638,23 @@ impl Repository {
         });
     }
 
+    /// A small object, opened. One that only a newer program could open is an error of that kind where a full author signed it; whatever
+    /// others say in a header is nothing.
+    fn small_and_opened<N: ObjectName, T>(
+        &self,
+        catalog: &mut Catalog,
+        name: &N,
+        bytes_max: u64,
+        open: impl Fn(&[u8]) -> Result<T, FormatError>,
+    ) -> Result<T, RepoError> {
+        let bytes = self.small_object(catalog, name, bytes_max)?;
+        open(&bytes).map_err(|source| {
+            let is_claim =
+                source.is_newer() && !self.authors.is_newer_by_full(&bytes, None, Some(name.hash()));
+            damaged(name)(if is_claim { FormatError::ClaimsNewer } else { source })
+        })
+    }
+
     /// A small immutable object, from the catalog where it was read before. The name is checked either way: the catalog is
     /// never trusted.
     fn small_object<N: ObjectName>(
@@ -606,6 +677,11 @@ impl Repository {
 }
 
 impl Repository {
+    /// The series that a *committed* mark names, where its author may add to it: a snapshot that cannot be read hides others of it.
+    fn series_of(&self, said: &Committed) -> Option<String> {
+        said.series.clone().filter(|series| self.authors.may_name(&said.author, series))
+    }
+
     /// A mark that outlived its snapshot tells of one that is gone; `forget` removes both.
     fn note_missing(
         &self,
@@ -626,16 +702,20 @@ impl Repository {
             }
             history.damaged.push(HistoryDamage {
                 error: RepoError::Missing { object: object.clone() },
-                series: said.series.clone(),
+                series: self.series_of(said),
                 // Whoever may only add can say so of what never was.
-                stops_deletion: said.by_full,
+                stops: match name_in_key::<SnapshotId>(object) {
+                    Some(id) if said.by_full || folded.seen_whole(&id) => Stops::Deletion,
+                    _ => Stops::Nothing,
+                },
             });
         }
         Ok(())
     }
 }
 
-/// Whether the bytes are not those that were written, or those of a newer program: all else that does not open was never ours.
+/// Whether the bytes are not those that were written, or those of a newer program by a full author: all else that does not open was
+/// never ours.
 fn is_rot(error: &RepoError) -> bool {
     matches!(error, RepoError::Missing { .. } | RepoError::Damaged { source: FormatError::WrongHash, .. })
         || is_newer(error)
@@ -643,8 +723,15 @@ fn is_rot(error: &RepoError) -> bool {
 
 /// What a newer program wrote may mean anything.
 pub(super) fn is_newer(error: &RepoError) -> bool {
-    let RepoError::Damaged { source, .. } = error else { return false };
-    matches!(source, FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. })
+    matches!(error, RepoError::Damaged { source, .. } if source.is_newer())
+}
+
+/// Why bytes count for nothing that have the right hash and do not open.
+fn why_foreign(error: &RepoError) -> Foreign {
+    match error {
+        RepoError::Damaged { source: FormatError::ClaimsNewer, .. } => Foreign::Newer,
+        _ => Foreign::Unreadable,
+    }
 }
 
 fn is_given_up(error: &RepoError, folded: &Folded) -> bool {

@@ -10,7 +10,7 @@
 //! | `rotation` | a new key epoch for all authors but those revoked |
 //! | `objects` | how objects are fetched, checked against their names, and put |
 //! | `keys` | key slots: opening, adding, removing |
-//! | `lock` | how long nobody can delete what snapshots need |
+//! | `object_locks` | how long nobody can delete what snapshots need |
 //! | `sync` | how catalog and storage are brought together |
 //! | `history` | which snapshots are committed |
 //! | `writer/` | the backup pipeline and the commit |
@@ -19,11 +19,12 @@
 //! | `meanwhile` | what other processes did since something was looked up |
 //! | `gc/` | what is unreachable, and how it goes |
 //! | `repack` | chunks put together into new packs |
-//! | `verify/` | checking everything |
+//! | `check/` | checking everything |
 //! | `repair/` | what can be done about damage |
 
 pub mod authors;
 pub mod catalog;
+pub mod check;
 pub mod crypto;
 pub mod epochs;
 mod fault;
@@ -31,9 +32,9 @@ pub mod format;
 pub mod gc;
 pub mod history;
 pub mod keys;
-pub mod lock;
 mod meanwhile;
 pub mod memory;
+pub mod object_locks;
 mod objects;
 pub mod reader;
 mod repack;
@@ -42,7 +43,6 @@ pub mod rotation;
 pub mod session;
 pub mod snapshot;
 pub mod sync;
-pub mod verify;
 pub mod writer;
 
 pub use keys::{KeyRing, NewKey, SlotInfo, SlotLabel};

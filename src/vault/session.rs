@@ -6,11 +6,11 @@
 //! prune, which removes its first object before it looks for snapshots. A writer that was suspended finds that object missing when it
 //! is about to commit, and fails. So no safety hangs on clocks, only how long one waits for the other.
 
-use super::format::FormatError;
+use super::authors::Foreign;
 use super::format::plan::{PLAN_BYTES_MAX, Plan};
 use super::format::session::{SESSION_BYTES_MAX, SessionKind, SessionState};
 use super::format::signed::Opened;
-use super::history::{is_newer, ms_of};
+use super::history::{ForeignObject, ms_of};
 use super::objects::{ObjectName, fetch, name_in_key};
 use super::{RepoError, Repository};
 use crate::base::id::{PackId, PlanId, SessionId};
@@ -340,7 +340,9 @@ impl Repository {
                     Ok(Said::Nothing)
                 }
             },
-            Err(error @ (FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. })) => {
+            Err(error)
+                if error.is_newer() && self.authors.is_newer_by_full(&bytes, Some((*id, number)), None) =>
+            {
                 tracing::warn!("session {}: {error}", id.short());
                 Ok(Said::Unknown)
             }
@@ -366,35 +368,68 @@ impl Repository {
     /// # Errors
     /// When the storage fails.
     pub fn plans(&self) -> Result<(Vec<SeenPlan>, Vec<RepoError>), RepoError> {
+        let Plans { seen, unreadable, .. } = self.read_plans()?;
+        Ok((seen, unreadable))
+    }
+
+    /// Prune plans that count for nothing, and why.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub(super) fn foreign_plans(&self) -> Result<Vec<ForeignObject>, RepoError> {
+        Ok(self.read_plans()?.foreign)
+    }
+
+    fn read_plans(&self) -> Result<Plans, RepoError> {
         let mut names = Vec::new();
         self.storage.list("gc/", &mut |listed| {
             names.extend(name_in_key::<PlanId>(&listed.key).map(|id| (id, listed.modified)));
         })?;
         names.sort();
-        let (mut plans, mut unreadable) = (Vec::new(), Vec::new());
+        let mut plans = Plans::default();
         for (id, put) in names {
-            let damaged = |source: FormatError| RepoError::Damaged { object: id.key(), source };
-            let read = fetch(self.storage.as_ref(), &id, PLAN_BYTES_MAX)
-                .and_then(|bytes| Plan::open(&bytes, &self.id, &self.keys).map_err(damaged));
-            match read {
-                Ok(Opened { content: plan, claim }) => match self.authors.judge(&claim, None, false) {
-                    Ok(by) if by.is_full() => plans.push(SeenPlan { id, put, plan }),
-                    verdict => tracing::debug!("prune plan {}: {verdict:?}", id.short()),
-                },
+            let bytes = match fetch(self.storage.as_ref(), &id, PLAN_BYTES_MAX) {
+                Ok(bytes) => bytes,
                 // Carried out and removed since the listing.
-                Err(RepoError::Missing { .. }) => {}
-                Err(error)
-                    if is_newer(&error)
-                        || matches!(&error, RepoError::Damaged { source: FormatError::WrongHash, .. }) =>
-                {
-                    unreadable.push(error);
+                Err(RepoError::Missing { .. }) => continue,
+                Err(error) if error.is_integrity() => {
+                    plans.unreadable.push(error);
+                    continue;
                 }
-                Err(error) if error.is_integrity() => tracing::debug!("{error}"),
                 Err(error) => return Err(error),
-            }
+            };
+            let why = match Plan::open(&bytes, &self.id, &self.keys) {
+                Ok(Opened { content: plan, claim }) => match self.authors.judge(&claim, None, false) {
+                    Ok(by) if by.is_full() => {
+                        plans.seen.push(SeenPlan { id, put, plan });
+                        continue;
+                    }
+                    Ok(_) => Foreign::NotAllowed("plan what is deleted"),
+                    Err(why) => why,
+                },
+                Err(source)
+                    if source.is_newer()
+                        && self.authors.is_newer_by_full(&bytes, None, Some(id.as_bytes())) =>
+                {
+                    plans.unreadable.push(RepoError::Damaged { object: id.key(), source });
+                    continue;
+                }
+                Err(source) if source.is_newer() => Foreign::Newer,
+                Err(_) => Foreign::Unreadable,
+            };
+            tracing::debug!("prune plan {}: {why}", id.short());
+            plans.foreign.push(ForeignObject { object: id.key(), why, head: None });
         }
-        Ok((plans, unreadable))
+        Ok(plans)
     }
+}
+
+/// What there is of prune plans.
+#[derive(Default)]
+struct Plans {
+    seen: Vec<SeenPlan>,
+    unreadable: Vec<RepoError>,
+    foreign: Vec<ForeignObject>,
 }
 
 /// The packs that `plans` condemn.

@@ -51,10 +51,7 @@ pub struct OnDisk {
 
 /// Whether bytes that do not open were never ours, and not damaged or those of a newer program.
 pub(super) fn is_foreign(error: &FormatError) -> bool {
-    !matches!(
-        error,
-        FormatError::WrongHash | FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. }
-    )
+    !matches!(error, FormatError::WrongHash) && !error.is_newer()
 }
 
 /// Takes away what prunes will delete.
@@ -200,7 +197,7 @@ impl Repository {
         observer: &dyn Observer,
     ) -> Result<bool, RepoError> {
         let known = catalog.indexes()?;
-        let fingerprint = self.authors.fingerprint();
+        let fingerprint = self.verdicts();
         let foreign = catalog.foreign_indexes(&fingerprint)?;
         let mut fresh: Vec<IndexId> =
             listed.difference(&known).filter(|id| !foreign.contains(id)).copied().collect();
@@ -219,9 +216,11 @@ impl Repository {
                     catalog.note_foreign_index(&id, &fingerprint)?;
                 }
                 Err(error @ RepoError::Damaged { .. }) => {
-                    observer.observe(Event::Damage {
-                        object: format!("index/{id}"),
-                        message: format!("{error}; its packs' own tables are read instead"),
+                    let message = format!("{error}; its packs' own tables are read instead");
+                    observer.observe(match super::history::is_newer(&error) {
+                        true => Event::Damage { object: format!("index/{id}"), message },
+                        // Found by `check`: whoever may put objects can put such.
+                        false => Event::Warning { message },
                     });
                 }
                 Err(error) => return Err(error),
@@ -230,11 +229,26 @@ impl Repository {
         Ok(is_overtaken)
     }
 
+    /// A value that changes with all that it hangs on which index objects count for nothing: a newer program may read more.
+    pub(super) fn verdicts(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.authors.fingerprint()).update(env!("CARGO_PKG_VERSION").as_bytes());
+        *hasher.finalize().as_bytes()
+    }
+
     /// What an index object says, and whose word it is.
     pub(super) fn read_index(&self, id: &IndexId) -> Result<(Result<Voucher, Foreign>, Index), RepoError> {
         let bytes = fetch(self.storage.as_ref(), id, INDEX_BYTES_MAX)?;
-        let opened = Index::open(&bytes, &self.id, &self.keys)
-            .map_err(|source| RepoError::Damaged { object: format!("index/{id}"), source })?;
+        let opened = match Index::open(&bytes, &self.id, &self.keys) {
+            Err(source)
+                if source.is_newer() && !self.authors.is_newer_by_full(&bytes, None, Some(id.as_bytes())) =>
+            {
+                return Ok((Err(Foreign::Newer), Index::default()));
+            }
+            opened => {
+                opened.map_err(|source| RepoError::Damaged { object: format!("index/{id}"), source })?
+            }
+        };
         Ok((self.authors.judge(&opened.claim, Some(id.as_bytes()), false), opened.content))
     }
 

@@ -71,7 +71,7 @@ fn store(repo: &Repository, dump: &[u8]) {
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
     let settings =
         PipelineSettings { level: dumpvault::content::codec::Level::DEFAULT, read_back: true, workers: 2 };
-    let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
+    let mut session = repo.writer().begin_backup(catalog, presence, settings).unwrap();
     let stored = session.store("shop", &mut &dump[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::PgCustom, BTreeMap::new());
     let request = CommitRequest {

@@ -2,7 +2,7 @@
 //! everything says so, and a restore gives the right bytes or an error.
 //!
 //! One bit of every byte is tried, with `DUMPVAULT_TEST_LONG` every bit, in a repository whose packs have little padding; and 1,000 bits
-//! (2,000) of each kind of larger object, chosen by a fixed seed. `tests/cli_damage.rs` looks at the same from outside: which object is named, and with what status the program ends.
+//! (2,000) of each kind of larger object, chosen by a fixed seed. `tests/program/cli_damage.rs` looks at the same from outside: which object is named, and with what status the program ends.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
 
@@ -14,6 +14,7 @@ use dumpvault::base::secret::OsEntropy;
 use dumpvault::engine::check::check;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::check::{CheckSettings, ReadData, check_storage};
 use dumpvault::vault::crypto::{KeyBundle, Role};
 use dumpvault::vault::format::index::Index;
 use dumpvault::vault::format::mark::{Mark, MarkKind};
@@ -24,7 +25,6 @@ use dumpvault::vault::format::slot::Slot;
 use dumpvault::vault::gc::PruneSettings;
 use dumpvault::vault::rotation::{RotateRequest, Rotation};
 use dumpvault::vault::session::Session;
-use dumpvault::vault::verify::{CheckSettings, ReadData, check_storage};
 use dumpvault::vault::{RepoError, Repository, pack_key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

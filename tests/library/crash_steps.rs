@@ -398,7 +398,7 @@ fn repair_index() {
         scene.storage.delete(key).unwrap();
     }
     scene.crash_at_every_step(5, |repo, world| {
-        let repair = repo.repair_index(world.now_ms(), &Silent, &Cancel::new())?;
+        let repair = repo.repairer().repair_index(world.now_ms(), &Silent, &Cancel::new())?;
         Ok((assert!(repair.unexplained.is_empty() && repair.missing.is_empty(), "{repair:?}"), None))
     });
 }
@@ -461,7 +461,7 @@ fn repair_packs_and_snapshots() {
     let ids: Vec<_> = hit.iter().map(|one| one.id).collect();
     let run = |repo: &Repository, world: &World| -> Result<(), RepoError> {
         repo.mark_damaged(&broken, "flipped", "test", world.now_ms())?;
-        let repair = repo.repair_packs("test", world.now_ms(), &Silent, &Cancel::new())?;
+        let repair = repo.repairer().repair_packs("test", world.now_ms(), &Silent, &Cancel::new())?;
         assert!(repair.set_aside.iter().any(|aside| aside.pack == broken), "{repair:?}");
         let repaired =
             dumpvault::engine::repair::repair_snapshots(repo, &*world.clock, "t", 1, &Silent, &Cancel::new());
@@ -527,7 +527,7 @@ fn a_storage_that_is_full_after_any_put() {
         (three_days(), |repo, _| small::backup(repo, 9, &small::noise(20, 20_000), None).map(Some)),
         (worn(), |repo, world| world.prune(repo, Duration::ZERO).map(|_| None)),
         (three_days(), |repo, world| {
-            repo.repair_index(world.now_ms(), &Silent, &Cancel::new()).map(|_| None)
+            repo.repairer().repair_index(world.now_ms(), &Silent, &Cancel::new()).map(|_| None)
         }),
     ];
     for (scene, act) in acts {

@@ -13,9 +13,9 @@ use dumpvault::engine::check::check;
 use dumpvault::engine::repair::repair_snapshots;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::check::{CheckReport, CheckSettings, ReadData};
 use dumpvault::vault::format::index::BlockKind;
 use dumpvault::vault::gc::{PruneReport, PruneSettings};
-use dumpvault::vault::verify::{CheckReport, CheckSettings, ReadData};
 use dumpvault::vault::{RepoError, Repository, pack_key};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Vault {
     }
 
     fn repair_packs(&self) -> dumpvault::vault::repair::PacksRepair {
-        self.repo.repair_packs("test", self.clock.now_ms(), &Silent, &Cancel::new()).unwrap()
+        self.repo.repairer().repair_packs("test", self.clock.now_ms(), &Silent, &Cancel::new()).unwrap()
     }
 }
 

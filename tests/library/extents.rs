@@ -19,7 +19,7 @@ use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::vault::crypto::{Credential, Role};
 use dumpvault::vault::format::config::Config;
 use dumpvault::vault::format::index::BlockKind;
-use dumpvault::vault::reader::{BlockReader, Locator, ReadSettings, ReadStats, RecipeWalker, Survey};
+use dumpvault::vault::reader::{BlockReader, Locator, ReadCost, ReadSettings, ReadStats, RecipeWalker};
 use dumpvault::vault::snapshot::{Proof, Stream, StreamStats};
 use dumpvault::vault::{Repository, Surroundings};
 use proptest::prelude::*;
@@ -129,8 +129,11 @@ impl World {
             Ok(())
         };
         let cancel = Cancel::new();
-        let stats =
-            self.repo.read_stream(&self.locator(), stream, settings, &Silent, &cancel, &mut write).unwrap();
+        let stats = self
+            .repo
+            .reader()
+            .read_stream(&self.locator(), stream, settings, &Silent, &cancel, &mut write)
+            .unwrap();
         (out, stats)
     }
 
@@ -141,18 +144,18 @@ impl World {
             Ok(())
         };
         let (settings, cancel) = (ReadSettings::local(2), Cancel::new());
-        self.repo.read_range(&self.locator(), stream, range, settings, &cancel, &mut write).unwrap();
+        self.repo.reader().read_range(&self.locator(), stream, range, settings, &cancel, &mut write).unwrap();
         out
     }
 
-    fn survey(&self, stream: &Stream) -> Survey {
+    fn survey(&self, stream: &Stream) -> ReadCost {
         self.survey_by(stream, 1)
     }
 
-    fn survey_by(&self, stream: &Stream, threads: usize) -> Survey {
+    fn survey_by(&self, stream: &Stream, threads: usize) -> ReadCost {
         let locator = self.locator();
         let mut walker = RecipeWalker::new(Arc::new(BlockReader::new(&self.repo)), Arc::clone(&locator));
-        Survey::of(stream, &mut walker, &locator, threads).unwrap()
+        ReadCost::of(stream, &mut walker, &locator, threads).unwrap()
     }
 
     fn packs(&self) -> Vec<(String, u64)> {
@@ -319,9 +322,9 @@ fn given_a_long_stream_surveyed_in_parts_then_it_is_the_same_as_in_one() {
     let stream = world.back_up(&sample(100, 1));
     let (one, parts) = (world.survey_by(&stream, 1), world.survey_by(&stream, 8));
     assert!(one.extents > 1000 && one.blocks.len() > 50);
-    let told = |survey: &Survey| (survey.bytes, survey.extents, survey.stored_read, survey.stored_own);
+    let told = |survey: &ReadCost| (survey.bytes, survey.extents, survey.stored_read, survey.stored_own);
     assert_eq!(told(&parts), told(&one));
-    let lives = |survey: &Survey| {
+    let lives = |survey: &ReadCost| {
         survey.blocks.iter().map(|(at, block)| (*at, block.live)).collect::<BTreeMap<_, _>>()
     };
     assert_eq!(lives(&parts), lives(&one));
@@ -531,7 +534,9 @@ fn given_a_key_that_cannot_read_then_whole_chunks_are_found_and_that_is_said() {
         heard: Heard::default(),
     };
     let again = writer.back_up(&sample(2, 0));
-    assert_eq!((again.stats.bytes_new, again.stats.bytes_copied), (0, 0));
+    assert_eq!(again.stats.bytes_copied, 0);
+    // A last chunk that is so small has an id that nobody finds again.
+    assert!(again.stats.bytes_new < 16 << 10, "{:?}", again.stats);
     assert!(writer.heard.take().contains("only whole chunks are found again"));
 }
 

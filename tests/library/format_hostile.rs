@@ -390,8 +390,8 @@ fn lying_columns(writer: &TestWriter) -> Vec<[Vec<u8>; 3]> {
 
 /// The check finds that many index objects that count for nothing, and no damage.
 fn foreign_indexes(folder: &std::path::Path, count: usize) {
-    let report = opened(folder).check(
-        dumpvault::vault::verify::CheckSettings::new(dumpvault::vault::verify::ReadData::Nothing, 0, 2),
+    let report = opened(folder).checker().check(
+        dumpvault::vault::check::CheckSettings::new(dumpvault::vault::check::ReadData::Nothing, 0, 2),
         &dumpvault::base::event::Silent,
         &dumpvault::base::event::Cancel::new(),
     );

@@ -51,7 +51,8 @@ fn confined(test: &str, work: impl FnOnce()) {
         return work();
     }
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    let output = child.args([test, "--exact", "--nocapture"]).env(CONFINED, "1").output().unwrap();
+    let test = format!("fuzz_replay::{test}");
+    let output = child.args([&test, "--exact", "--nocapture"]).env(CONFINED, "1").output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && out.contains("1 passed"), "{}\n{out}\n{err}", output.status);
 }

@@ -113,8 +113,10 @@ fn read(repo: &Repository, stream: &Stream, range: Option<Range<u64>>) -> Vec<u8
     };
     let (settings, cancel) = (ReadSettings::local(1), Cancel::new());
     match range {
-        None => repo.read_stream(&locator, stream, settings, &Silent, &cancel, &mut write).unwrap(),
-        Some(range) => repo.read_range(&locator, stream, range, settings, &cancel, &mut write).unwrap(),
+        None => repo.reader().read_stream(&locator, stream, settings, &Silent, &cancel, &mut write).unwrap(),
+        Some(range) => {
+            repo.reader().read_range(&locator, stream, range, settings, &cancel, &mut write).unwrap()
+        }
     };
     out
 }
@@ -391,7 +393,7 @@ fn backup(repo: &Repository, day: u64, bytes: &[u8]) -> SnapshotId {
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
     let settings =
         PipelineSettings { level: dumpvault::content::codec::Level::DEFAULT, read_back: true, workers: 2 };
-    let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
+    let mut session = repo.writer().begin_backup(catalog, presence, settings).unwrap();
     let stored = session.store("orders", &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::PgCustom, BTreeMap::new());
     let request = CommitRequest {

@@ -8,9 +8,9 @@ use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::storage::{Listed, Put, Storage, StorageError};
 use dumpvault::vault::Repository;
+use dumpvault::vault::check::{CheckSettings, ReadData, check_storage};
 use dumpvault::vault::crypto::Role;
 use dumpvault::vault::gc::PruneSettings;
-use dumpvault::vault::verify::{CheckSettings, ReadData, check_storage};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

@@ -9,6 +9,7 @@ use dumpvault::base::secret::OsEntropy;
 use dumpvault::storage::faulty::{Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::storage::{Listed, ObjectLock, Put, Storage, StorageError};
+use dumpvault::vault::check::{CheckSettings, ReadData};
 use dumpvault::vault::crypto::{Credential, KeyBundle, KeyFile};
 use dumpvault::vault::format::config::Config;
 use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
@@ -17,7 +18,6 @@ use dumpvault::vault::format::slot::Slot;
 use dumpvault::vault::gc::{PruneReport, PruneSettings};
 use dumpvault::vault::reader::{Locator, ReadSettings};
 use dumpvault::vault::snapshot::{Proof, StreamFormat};
-use dumpvault::vault::verify::{CheckSettings, ReadData};
 use dumpvault::vault::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings};
 use dumpvault::vault::{RepoError, Repository, Surroundings, pack_key};
 use jiff::{SignedDuration, Timestamp};
@@ -62,7 +62,7 @@ impl Vault {
 
     fn begin(&self) -> BackupSession {
         let (catalog, _, presence) = self.repo.synced(&Silent).unwrap();
-        self.repo.begin_backup(catalog, presence, settings()).unwrap()
+        self.repo.writer().begin_backup(catalog, presence, settings()).unwrap()
     }
 
     fn store_and_commit(
@@ -117,7 +117,7 @@ impl Vault {
     fn assert_whole(&self, repo: &Repository) {
         self.assert_restores(repo);
         let check = CheckSettings::new(ReadData::All, 0, 1);
-        let report = repo.check(check, &Silent, &Cancel::new()).unwrap();
+        let report = repo.checker().check(check, &Silent, &Cancel::new()).unwrap();
         assert!(report.is_clean(), "{report:?}");
     }
 
@@ -136,7 +136,7 @@ impl Vault {
                 Ok(())
             };
             let (stream, read) = (&committed.body.streams[0], ReadSettings::local(1));
-            repo.read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut write).unwrap();
+            repo.reader().read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut write).unwrap();
             assert!(out == *bytes, "snapshot {id} came back otherwise");
         }
     }
@@ -380,7 +380,7 @@ fn given_a_backup_that_was_killed_days_ago_then_what_it_left_and_what_came_later
     let dying = Faulty::new(storage, 0);
     let (repo, _cache) = vault.reopened(dying.clone());
     let (catalog, _, presence) = repo.synced(&Silent).unwrap();
-    let session = repo.begin_backup(catalog, presence, settings()).unwrap();
+    let session = repo.writer().begin_backup(catalog, presence, settings()).unwrap();
     dying.stop_after(dying.mutations());
     drop(session);
     assert_eq!(vault.keys("sessions/").len(), 1, "nobody could clear up");
@@ -745,7 +745,7 @@ fn given_a_prune_between_any_two_steps_of_a_backup_then_it_is_whole_or_not_there
 
 fn backup_of(vault: &mut Vault, bytes: &[u8]) -> Result<SnapshotId, RepoError> {
     let (catalog, _, presence) = vault.repo.synced(&Silent)?;
-    let session = vault.repo.begin_backup(catalog, presence, settings())?;
+    let session = vault.repo.writer().begin_backup(catalog, presence, settings())?;
     vault.store_and_commit(session, bytes)
 }
 
@@ -868,7 +868,7 @@ fn given_a_prune_in_the_middle_of_a_check_then_what_it_deletes_is_no_damage() {
         let storage = Arc::new(Meanwhile { inner: Arc::clone(&vault.storage), moment });
         let (repo, _cache) = vault.reopened(Arc::clone(&storage));
         let settings = CheckSettings::new(ReadData::All, 0, 2);
-        let report = repo.check(settings, &Silent, &Cancel::new()).unwrap();
+        let report = repo.checker().check(settings, &Silent, &Cancel::new()).unwrap();
         assert!(storage.moment.lock().unwrap().is_none(), "{at}: the prune has run");
         assert!(report.is_clean() && report.quarantined.is_empty(), "{at}: {report:?}");
         assert!(vault.keys("packs/").len() <= before);
@@ -884,9 +884,9 @@ fn given_a_prune_under_way_then_repairs_wait_and_the_other_way_round() {
     let act = {
         let repo = vault.repo.clone();
         move || {
-            let busy = repo.repair_index(now_ms, &Silent, &Cancel::new());
+            let busy = repo.repairer().repair_index(now_ms, &Silent, &Cancel::new());
             assert!(matches!(busy, Err(RepoError::Busy { .. })), "{busy:?}");
-            let busy = repo.repair_packs("test", now_ms, &Silent, &Cancel::new());
+            let busy = repo.repairer().repair_packs("test", now_ms, &Silent, &Cancel::new());
             assert!(matches!(busy, Err(RepoError::Busy { .. })), "{busy:?}");
         }
     };
@@ -895,7 +895,7 @@ fn given_a_prune_under_way_then_repairs_wait_and_the_other_way_round() {
     let (repo, _cache) = vault.reopened(Arc::clone(&storage));
     prune_with(&repo, &clock.settings()).unwrap();
     assert!(storage.moment.lock().unwrap().is_none());
-    vault.repo.repair_index(now_ms, &Silent, &Cancel::new()).unwrap();
+    vault.repo.repairer().repair_index(now_ms, &Silent, &Cancel::new()).unwrap();
     vault.assert_whole(&vault.repo);
 }
 
@@ -1037,7 +1037,7 @@ fn given_an_index_that_says_packs_hold_nothing_then_their_own_tables_decide_and_
         let named = reports[0].warnings.iter().any(|warning| warning.contains(&format!("index/{lie}")));
         assert!(named, "{:?}", reports[0].warnings);
         vault.assert_restores(&vault.repo);
-        vault.repo.repair_index(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
+        vault.repo.repairer().repair_index(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
         let (fresh, _cache) = vault.reopened(storage);
         let report = prune_with(&fresh, &clock.settings()).unwrap();
         assert!(!report.warnings.iter().any(|warning| warning.contains("index/")), "{:?}", report.warnings);
@@ -1167,7 +1167,7 @@ fn given_a_chunk_that_is_in_no_pack_then_nothing_is_deleted_until_its_snapshot_i
     // A chunk may begin in the one half and end in the other.
     let range = 0..(readable.len() - MIB / 2) as u64;
     let read = ReadSettings::local(1);
-    fresh.read_range(&locator, stream, range.clone(), read, &Cancel::new(), &mut write).unwrap();
+    fresh.reader().read_range(&locator, stream, range.clone(), read, &Cancel::new(), &mut write).unwrap();
     assert!(out == readable[..range.end as usize]);
 }
 
@@ -1269,7 +1269,7 @@ fn given_junk_and_lies_then_the_locks_of_what_snapshots_need_are_prolonged_and_n
         }
         let locking = Arc::new(Locking { inner: storage.clone(), extended: Mutex::default() });
         let (repo, _cache) = vault.reopened(Arc::clone(&locking));
-        repo.extend_all_locks(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
+        repo.object_locks().extend_all_locks(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
         let extended = locking.extended.lock().unwrap();
         assert!(packs.iter().all(|pack| extended.contains(pack)), "denied: {denied}: {extended:?}");
         let prolonged = junk.iter().any(|pack| extended.contains(&pack_key(pack)));
@@ -1373,7 +1373,8 @@ fn given_a_snapshot_that_is_forgotten_and_pruned_while_it_is_read_then_no_damage
         let locator = Locator::new(&repo, repo.catalog(&Silent).unwrap(), Default::default());
         let (locator, stream) = (Arc::new(Mutex::new(locator)), &vault.kept[&wanted].0.body.streams[0]);
         let read = ReadSettings::local(1);
-        let outcome = repo.read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut |_| Ok(()));
+        let outcome =
+            repo.reader().read_stream(&locator, stream, read, &Silent, &Cancel::new(), &mut |_| Ok(()));
         assert!(storage.moment.lock().unwrap().is_none());
         match outcome {
             // The pack that it was moved to was asked itself.
@@ -1409,7 +1410,7 @@ fn given_packs_of_another_process_that_shares_the_catalog_then_none_seems_to_be_
     let other = vault.repo.clone();
     let act = move || {
         let (catalog, _, presence) = other.synced(&Silent).unwrap();
-        let mut session = other.begin_backup(catalog, presence, settings()).unwrap();
+        let mut session = other.writer().begin_backup(catalog, presence, settings()).unwrap();
         let bytes = noise(2, MIB);
         let stored = session.store("app", &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
         let finished = stored.finish(Proof::Exited, StreamFormat::Unknown, BTreeMap::new());

@@ -34,7 +34,7 @@ fn backup(repo: &Repository, name: &str, bytes: &[u8]) -> Committed {
     let mut catalog = repo.catalog(&Silent).unwrap();
     let history = repo.history(&mut catalog).unwrap();
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
-    let mut session = repo.begin_backup(catalog, presence, settings()).unwrap();
+    let mut session = repo.writer().begin_backup(catalog, presence, settings()).unwrap();
     let stored = session.store(name, &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::Unknown, BTreeMap::new());
     session.commit(vec![finished], request(name)).unwrap()
@@ -70,7 +70,14 @@ fn restore(repo: &Repository, committed: &Committed) -> Result<Vec<u8>, RepoErro
         Ok(())
     };
     let read = ReadSettings::new(3, 8 << 20, 1 << 20);
-    repo.read_stream(&locator, &committed.body.streams[0], read, &Silent, &Cancel::new(), &mut write)?;
+    repo.reader().read_stream(
+        &locator,
+        &committed.body.streams[0],
+        read,
+        &Silent,
+        &Cancel::new(),
+        &mut write,
+    )?;
     Ok(out)
 }
 

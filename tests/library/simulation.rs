@@ -28,13 +28,13 @@ use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::id::{PackId, SessionId, SnapshotId};
 use dumpvault::base::secret::Entropy;
 use dumpvault::storage::{Storage, StorageError};
+use dumpvault::vault::check::{CheckSettings, Damage, Hit, ReadData};
 use dumpvault::vault::crypto::Role;
 use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
 use dumpvault::vault::format::mark::{Mark, MarkKind};
 use dumpvault::vault::format::session::SessionKind;
 use dumpvault::vault::format::slot::{Label, Slot};
 use dumpvault::vault::gc::PruneSettings;
-use dumpvault::vault::verify::{CheckSettings, Damage, Hit, ReadData};
 use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository, Surroundings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -321,7 +321,8 @@ impl<'a> Host<'a> {
 
     fn repair_index(&mut self) {
         self.begin("REPAIR INDEX");
-        let outcome = self.repo.repair_index(self.turnstile.clock.now_ms(), &Silent, &Cancel::new());
+        let outcome =
+            self.repo.repairer().repair_index(self.turnstile.clock.now_ms(), &Silent, &Cancel::new());
         self.end(&outcome);
         self.nothing_is_lost();
     }
@@ -331,7 +332,7 @@ impl<'a> Host<'a> {
         let cache = small::scratch();
         let repo = small::open(self.turnstile.storage.clone(), cache.path()).unwrap();
         let settings = CheckSettings::new(ReadData::Nothing, 0, 1);
-        let report = repo.check(settings, &Silent, &Cancel::new()).unwrap();
+        let report = repo.checker().check(settings, &Silent, &Cancel::new()).unwrap();
         let model = held(self.model);
         let hit: Vec<_> = report.hits.iter().filter(|hit| model.kept.contains_key(&hit.id)).collect();
         assert!(hit.is_empty(), "something referenced was deleted: {hit:?}");
@@ -634,7 +635,7 @@ fn quiet(turnstile: &Turnstile, model: &Model, has_hostile: bool) {
     repo.forget(&of_host("web")).unwrap();
     repo.forget_foreign().unwrap();
     repo.give_up_missing(turnstile.clock.now_ms()).unwrap();
-    repo.repair_index(turnstile.clock.now_ms(), &Silent, &Cancel::new()).unwrap();
+    repo.repairer().repair_index(turnstile.clock.now_ms(), &Silent, &Cancel::new()).unwrap();
     let report = repo.prune(&settings, &Silent, &Cancel::new()).unwrap();
     assert_eq!(report.lost_chunks, 0, "{report:?}");
     restore("after what was hostile is gone");

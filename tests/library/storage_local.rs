@@ -254,7 +254,8 @@ fn given_a_folder_without_permission_then_every_operation_is_denied() {
 /// Runs one of the children below in a process of its own, started by `wrapper` if that is not empty.
 fn run_child(name: &str, repository: &Path, wrapper: &[&str]) -> ExitStatus {
     let test = std::env::current_exe().unwrap();
-    let arguments = ["--ignored", "--exact", name];
+    let name = format!("storage_local::{name}");
+    let arguments = ["--ignored", "--exact", &name];
     let mut command = match wrapper {
         [] => Command::new(&test),
         [program, arguments @ ..] => {

@@ -46,7 +46,7 @@ fn hostile_vault() -> Vault {
     let repo = Repository::open(storage, &credential, &surroundings).unwrap();
     let (catalog, _, presence) = repo.synced(&Silent).unwrap();
     let pipeline = PipelineSettings { level: Level::DEFAULT, read_back: true, workers: 1 };
-    let mut session = repo.begin_backup(catalog, presence, pipeline).unwrap();
+    let mut session = repo.writer().begin_backup(catalog, presence, pipeline).unwrap();
     let bytes = b"a hostile dump";
     let stored = session.store(HOSTILE, &mut &bytes[..], Basis::Chunks, &Silent, &Cancel::new()).unwrap();
     let finished = stored.finish(Proof::Exited, StreamFormat::Unknown, BTreeMap::new());

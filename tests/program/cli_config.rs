@@ -173,6 +173,51 @@ fn given_addresses_of_storages_that_are_not_known_then_the_usage_is_wrong() {
     vault.run(["--repo", "./with:colon", "init"]).expect(exit::OK);
 }
 
+#[test]
+fn given_several_faults_in_the_file_then_every_command_tells_them_all_and_config_check_lists_them() {
+    let vault = with_config(
+        "compresion = 'max'\n[source.app]\ncommand = ['true']\n[source.other]\ntimeout = 'soon'\n[copy.x]\nrepository = 'ftp:x'\n",
+    );
+    let told = vault.run(["backup", "app"]).expect(exit::USAGE).says("3 settings are wrong");
+    told.says("line 1: compresion").says("line 5: source.other.timeout").says("line 7: copy.x.repository");
+    let told = vault
+        .run(["config", "check"])
+        .expect(exit::USAGE)
+        .says("dumpvault.toml:1: compresion: unknown setting");
+    told.says("hint: did you mean `compression`?")
+        .says("dumpvault.toml:5: source.other.timeout: invalid duration `soon`");
+    let report = vault.run(["--json", "config", "check"]).expect(exit::USAGE).json();
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["errors"][1]["origin"]["line"], 5);
+    assert_eq!(report["errors"][1]["setting"], "source.other.timeout");
+}
+
+#[test]
+fn given_a_good_file_then_config_check_says_ok_and_show_tells_where_each_value_comes_from() {
+    let vault = with_config(
+        "compression = 'fast'\npassword_command = 'echo s3cret'\n[source.app]\nuri = 'postgres://u:s3cret@h/x'\n",
+    );
+    let said = |vault: &Vault| vault.run(["config", "check"]).expect(exit::OK).text();
+    assert!(said(&vault).ends_with("dumpvault.toml: ok\n"));
+    let shown = vault.run(["--limit-upload", "5M", "config", "show"]).expect(exit::OK).text();
+    assert!(!shown.contains("s3cret"), "{shown}");
+    for line in ["compression", "\"fast\"", "dumpvault.toml:1", "--limit-upload", "DUMPVAULT_REPOSITORY"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let report = vault.run(["--json", "config", "show"]).expect(exit::OK).json();
+    let found =
+        report["settings"].as_array().unwrap().iter().find(|one| one["setting"] == "source.app.uri").unwrap();
+    assert_eq!(found["value"], "postgresql://u@h/x");
+    assert_eq!(found["origin"]["line"], 4);
+    assert!(!report.to_string().contains("s3cret"), "{report}");
+    // None of it needs a repository, a key or a file.
+    let bare = Vault::empty();
+    assert_eq!(said(&bare), "no configuration file: ok\n");
+    let example = bare.run(["config", "example"]).expect(exit::OK).text();
+    fs::write(bare.work().join("dumpvault.toml"), example).unwrap();
+    assert!(said(&bare).ends_with("dumpvault.toml: ok\n"));
+}
+
 /// A file that would run a command, and whether it did.
 struct Trap {
     text: String,

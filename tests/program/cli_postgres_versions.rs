@@ -35,7 +35,7 @@ const FACTS: &str = "SELECT (SELECT count(*) FROM customers), (SELECT sum(id) FR
 
 /// Between these lines of the document stands the table.
 const MARKS: [&str; 2] =
-    ["<!-- versions: made by tests/cli_postgres_versions.rs -->\n", "<!-- versions end -->\n"];
+    ["<!-- versions: made by tests/program/cli_postgres_versions.rs -->\n", "<!-- versions end -->\n"];
 
 struct World {
     servers: BTreeMap<u32, Server>,

@@ -27,7 +27,7 @@ pub fn read(repo: &Repository, settings: ReadSettings, expected: &[u8]) -> Durat
         at += bytes.len();
         Ok(())
     };
-    repo.read_stream(&locator, &stream, settings, &Silent, &Cancel::new(), &mut compare).unwrap();
+    repo.reader().read_stream(&locator, &stream, settings, &Silent, &Cancel::new(), &mut compare).unwrap();
     assert!(is_same && at == expected.len());
     began.elapsed()
 }

@@ -48,7 +48,7 @@ fn backup(
     let before = history.series(series, host).next_back().map(|summary| (summary.id, summary.head.counter));
     let presence = repo.reconcile(&mut catalog, &history.damaged_packs).unwrap();
     let settings = PipelineSettings { level, read_back: true, workers: 1 };
-    let mut session = repo.begin_backup(catalog, presence, settings).unwrap();
+    let mut session = repo.writer().begin_backup(catalog, presence, settings).unwrap();
     let mut finished = Vec::new();
     for (name, made_of) in streams {
         let stored = session

@@ -7,11 +7,11 @@ use dumpvault::base::event::{Cancel, Event, Observer, Silent};
 use dumpvault::base::id::SnapshotId;
 use dumpvault::base::secret::OsEntropy;
 use dumpvault::storage::local::LocalStorage;
+use dumpvault::vault::check::{CheckSettings, ReadData};
 use dumpvault::vault::crypto::{Credential, KeyFile};
 use dumpvault::vault::gc::PruneSettings;
 use dumpvault::vault::reader::{Locator, ReadSettings};
 use dumpvault::vault::snapshot::Stream;
-use dumpvault::vault::verify::{CheckSettings, ReadData};
 use dumpvault::vault::{RepoError, Repository, Surroundings};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::path::Path;
@@ -67,7 +67,8 @@ where
     M: FnOnce(&mut TestWriter) -> Stream,
 {
     // A closure's type is called after the function that it stands in.
-    let name = std::any::type_name::<M>().rsplit("::").nth(1).unwrap();
+    let name = std::any::type_name::<M>();
+    let name = name.split_once("::").unwrap().1.rsplit_once("::").unwrap().0;
     if std::env::var_os(CONFINED).is_none() {
         let mut child = Command::new(std::env::current_exe().unwrap());
         let output = child.args([name, "--exact", "--nocapture"]).env(CONFINED, "1").output().unwrap();
@@ -130,7 +131,8 @@ fn care(repository: &Path, key: &Path, cache: &Path, was: Option<Vec<u8>>) {
         ..PruneSettings::new(jiff::Timestamp::now().as_millisecond())
     };
     let prune = || repo.prune(&settings, &Silent, &Cancel::new());
-    let check = || repo.check(CheckSettings::new(ReadData::All, 0, 2), &Silent, &Cancel::new()).unwrap();
+    let check =
+        || repo.checker().check(CheckSettings::new(ReadData::All, 0, 2), &Silent, &Cancel::new()).unwrap();
     check();
     match (prune(), &was) {
         (Ok(_), Some(bytes)) => {
@@ -215,7 +217,7 @@ fn restored(repository: &Path, key: &Path, cache: &Path, notes: &Notes) -> Resul
     };
     // As little read ahead as there can be: what is bounded by a setting is not the question here.
     let settings = ReadSettings::new(2, 8 << 20, 1 << 20);
-    repo.read_stream(&locator, stream, settings, &Silent, &Cancel::new(), &mut write)?;
+    repo.reader().read_stream(&locator, stream, settings, &Silent, &Cancel::new(), &mut write)?;
     Ok(out)
 }
 

@@ -9,11 +9,11 @@ use dumpvault::base::secret::{Entropy, OsEntropy};
 use dumpvault::content::chunker::ChunkSizes;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::check::{CheckReport, CheckSettings, ReadData};
 use dumpvault::vault::crypto::{Credential, KeyFile};
 use dumpvault::vault::format::config::Config;
 use dumpvault::vault::reader::{Locator, ReadSettings};
 use dumpvault::vault::snapshot::{Proof, Stream, StreamFormat};
-use dumpvault::vault::verify::{CheckReport, CheckSettings, ReadData};
 use dumpvault::vault::writer::{
     BackupSession, Basis, CommitRequest, Committed, PipelineSettings, StoredStream,
 };
@@ -83,7 +83,7 @@ impl Kept {
 pub fn begin(repo: &Repository) -> Result<BackupSession, RepoError> {
     let (catalog, _, presence) = repo.synced(&Silent)?;
     let level = dumpvault::content::codec::Level::DEFAULT;
-    repo.begin_backup(catalog, presence, PipelineSettings { level, read_back: true, workers: 1 })
+    repo.writer().begin_backup(catalog, presence, PipelineSettings { level, read_back: true, workers: 1 })
 }
 
 /// Stores a stream, compared with `parent` where there is one that can be read.
@@ -157,13 +157,13 @@ pub fn restore(repo: &Repository, id: &SnapshotId) -> Result<Vec<u8>, RepoError>
         Ok(())
     };
     let read = ReadSettings { workers: 1, ..ReadSettings::local(1) };
-    repo.read_stream(&locator, &body.streams[0], read, &Silent, &Cancel::new(), &mut write)?;
+    repo.reader().read_stream(&locator, &body.streams[0], read, &Silent, &Cancel::new(), &mut write)?;
     Ok(out)
 }
 
 /// Reads everything.
 pub fn check(repo: &Repository) -> Result<CheckReport, RepoError> {
-    repo.check(CheckSettings::new(ReadData::All, 0, 1), &Silent, &Cancel::new())
+    repo.checker().check(CheckSettings::new(ReadData::All, 0, 1), &Silent, &Cancel::new())
 }
 
 /// A clock that stands until it is moved.

@@ -1,4 +1,4 @@
-//! `dumpvault key`.
+//! Options and help of `dumpvault key`.
 
 use clap::{Args, Subcommand};
 use std::path::PathBuf;

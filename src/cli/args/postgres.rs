@@ -1,4 +1,4 @@
-//! Options about PostgreSQL.
+//! Options of PostgreSQL: where a server is, what is dumped of it, and through which command client programs run.
 
 use clap::Args;
 

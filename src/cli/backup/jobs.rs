@@ -17,7 +17,7 @@ pub(super) fn job(context: &Context, args: &BackupArgs) -> Result<BackupJob, Cli
     let suspect_below = args.suspect_below.as_deref();
     let suspect_below = suspect_below.map(|text| settings::fraction(text, "--suspect-below")).transpose()?;
     let wanted = wanted(context, args)?;
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let time = args.time.as_deref().map(|text| parse_time(text, &zone)).transpose()?;
     let parent = match &args.parent {
         _ if args.no_parent => ParentChoice::None,
@@ -34,7 +34,6 @@ pub(super) fn job(context: &Context, args: &BackupArgs) -> Result<BackupJob, Cli
         allow_empty: args.allow_empty,
         suspect_below,
         parent,
-        read_amplification_max: args.max_read_amplification,
         exec: exec(&args.postgres.server.exec),
         ..BackupJob::new(wanted)
     })
@@ -84,7 +83,7 @@ fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
     if args.name.is_some() && args.sources.len() > 1 {
         return Err(CliError::usage("--name goes with one source only"));
     }
-    let configured = args.sources.iter().find(|source| context.app.config.sources.contains_key(*source));
+    let configured = args.sources.iter().find(|source| context.app.settings.sources.contains_key(*source));
     if let (Some(source), true) = (configured, dump.filters()) {
         return Err(CliError::usage_hint(
             format!("pg_dump options cannot be given for the configured source `{source}`"),

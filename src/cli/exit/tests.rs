@@ -220,11 +220,8 @@ fn every_error_has_the_code_that_the_manual_says() {
 #[test]
 fn settings_are_found_wrong_before_anything_starts() {
     let wrong = [
-        AppError::Config(ConfigError::Value { setting: text("x"), reason: text("y") }),
+        AppError::Config(ConfigError::Settings(Vec::new())),
         AppError::NoRepositoryNamed,
-        AppError::BadAddress { address: text("x") },
-        AppError::UnknownScheme { scheme: text("sftp") },
-        AppError::Address { address: text("x"), reason: text("y") },
         AppError::NoCredential,
         AppError::EmptyPassphrase { origin: text("x") },
         AppError::Passphrase { origin: text("x"), reason: text("y") },

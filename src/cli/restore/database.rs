@@ -4,7 +4,6 @@ use super::fill::fill;
 use super::hooks::Hooks;
 use super::parts::Picked;
 use super::{Work, advice, done, swap};
-use crate::base::pattern::NamePattern;
 use crate::cli::args::{PartArgs, RestoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::leftovers::{self, Consent};
@@ -76,7 +75,7 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
         state = target.inspect().map_err(OpError::from)?;
     }
     refuse_protected(context, &target, &state)?;
-    let hooks = Hooks::new(args, &context.app.config.restore);
+    let hooks = Hooks::new(args, &context.app.settings.restore);
     let swaps = args.swap && state.exists;
     // What a hook stops is still there.
     if swaps && !hooks.has_before() {
@@ -191,13 +190,11 @@ fn refuse_other_host(args: &RestoreArgs, state: &TargetState) -> Result<(), CliE
 
 /// `protect` in the configuration: these databases are not touched while they hold something.
 fn refuse_protected(context: &Context, target: &RestoreTarget, state: &TargetState) -> Result<(), CliError> {
-    for text in &context.app.config.protect {
-        let pattern: NamePattern =
-            text.parse().map_err(|error| CliError::usage(format!("protect: {error}")))?;
+    for pattern in &context.app.settings.protect {
         if pattern.matches(&target.database) && !state.is_empty() {
             return Err(CliError::Refused {
                 message: format!(
-                    "refused: `{}` on {} is not empty ({}) and is protected by `protect = [\"{text}\"]`",
+                    "refused: `{}` on {} is not empty ({}) and is protected by `protect = [\"{pattern}\"]`",
                     target.database,
                     state.server.place(),
                     render::count(state.tables, "table")
@@ -292,7 +289,7 @@ fn agree(
 
 /// A dump in a few words.
 fn summary(context: &Context, chosen: &Chosen, stream: &Stream) -> Result<String, CliError> {
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let summary = &chosen.summary;
     let mut about = vec![render::time(summary.head.time_ms, &zone), render::bytes(stream.bytes)];
     if let Ok(Some(map)) = table_map(stream) {

@@ -5,7 +5,7 @@ use crate::cli::args::RestoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::engine::OpError;
-use crate::settings::RestoreConfig;
+use crate::settings::Hooks as Configured;
 use crate::source::SourceError;
 use crate::source::command::CommandSource;
 use crate::source::process::{Invocation, Limits};
@@ -19,7 +19,7 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    pub fn new(args: &RestoreArgs, config: &RestoreConfig) -> Self {
+    pub fn new(args: &RestoreArgs, config: &Configured) -> Self {
         let either =
             |option: &Option<String>, configured: &Option<String>| option.clone().or(configured.clone());
         Self {

@@ -84,7 +84,7 @@ pub(super) fn dry_run(
         context.report(RestorePlan { worker_bytes, ..plan });
         return Ok(Exit::Good);
     }
-    let zone = context.app.config.calendar()?.zone;
+    let zone = context.app.settings.calendar.zone.clone();
     let into = match target {
         Some(target) => format!("database `{}` on {}", target.database, target.connection.display()),
         None => "the output".to_owned(),

@@ -1,3 +1,5 @@
+//! Copies and literals rebuild the new stream, whatever its parent, and large common ranges are found.
+
 use super::*;
 use proptest::prelude::*;
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! An entry of the table of contents.
+//! The layout of an entry of an archive's table of contents.
 
 use super::Problem;
 use super::header::{Container, Header};

@@ -1,4 +1,4 @@
-//! What stands before the table of contents.
+//! The layout of an archive's header: versions, compression, the database it was made of.
 
 use super::wire::{Fields, Stop};
 use super::{Problem, VERSION_MINOR_MAX, VERSION_MINOR_MIN};

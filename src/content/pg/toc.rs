@@ -1,4 +1,4 @@
-//! The table of contents in memory.
+//! The table of contents of an archive, whole and in memory: its order, and how entries are found.
 
 use super::entry::{Entry, Section};
 use super::header::{Container, Header};

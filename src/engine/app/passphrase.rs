@@ -15,8 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// How long a command that prints a passphrase may take, when nothing else is said.
-pub(super) const COMMAND_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// What is longer than this is no file or output with a passphrase in its first line.
 const BYTES_MAX: usize = 64 << 10;
 /// How soon a command is noticed that ended, is to end, or takes too long.

@@ -10,7 +10,7 @@ use crate::engine::tables::table_map;
 use crate::vault::catalog::Catalog;
 use crate::vault::crypto::CryptoError;
 use crate::vault::history::History;
-use crate::vault::reader::Survey;
+use crate::vault::reader::ReadCost;
 use crate::vault::snapshot::selection::{Viewpoint, newer, select};
 use crate::vault::snapshot::{Body, State, Stream, StreamFormat};
 use crate::vault::writer::{BackupSession, Basis, StoredStream};
@@ -174,7 +174,7 @@ fn section_ends(stream: &Stream) -> Vec<u64> {
 }
 
 /// What makes restores, or the comparison itself, so slow that a stream had better not rest on its parent.
-fn why_afresh(parent: &Survey, read_amplification_max: f64) -> Option<String> {
+fn why_afresh(parent: &ReadCost, read_amplification_max: f64) -> Option<String> {
     let (amplification, opens) = (parent.read_amplification(), parent.opens());
     if amplification > read_amplification_max {
         let text = "restoring its parent reads";
@@ -206,12 +206,12 @@ fn tell(observer: &WithDamage<'_>, what: &str, error: &RepoError) {
 #[cfg(test)]
 mod tests {
     use super::why_afresh;
-    use crate::vault::reader::{BlockUse, Survey};
+    use crate::vault::reader::{BlockUse, ReadCost};
 
     #[test]
     fn given_a_parent_that_is_slow_to_restore_then_it_is_told_why() {
         let block = BlockUse { live: 500_000, plain: 1_000_000, stored: 300_000, stretches: 1 };
-        let mut survey = Survey { stored_read: 300_000, stored_own: 150_000, ..Survey::default() };
+        let mut survey = ReadCost { stored_read: 300_000, stored_own: 150_000, ..ReadCost::default() };
         survey.blocks.insert((1, 0), block);
         assert_eq!(why_afresh(&survey, 2.0), None);
         assert!(why_afresh(&survey, 1.9).is_some_and(|why| why.contains("reads 2.0 times")));

@@ -97,11 +97,11 @@ impl Copier<'_> {
             .is_alike(self.to)
             .then(|| TransferSource::new(self.from, &locator, self.request.read, self.request.recompress));
 
-        let registered = self.to.register_backup().map_err(of_destination)?;
+        let registered = self.to.writer().register_backup().map_err(of_destination)?;
         let (catalog, history, presence) = self.to.synced(self.observer).map_err(of_destination)?;
         let settings =
             PipelineSettings { level: self.request.level, read_back: true, workers: self.request.workers };
-        let session = self.to.begin_registered(registered, catalog, presence, settings);
+        let session = self.to.writer().begin_registered(registered, catalog, presence, settings);
         let session = session.map_err(of_destination)?;
         let sound = history.snapshots.iter().filter(|one| !history.damaged_snapshots.contains_key(&one.id));
         let there = sound.map(|one| (origin_of(one), one.id)).collect();

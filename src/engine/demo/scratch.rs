@@ -1,4 +1,4 @@
-//! The folder that everything happens in.
+//! The folder of a demonstration: how it is made and removed, and what lies where in it.
 
 use crate::base::secret::{Entropy, Passphrase};
 use crate::engine::OpError;

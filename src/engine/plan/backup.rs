@@ -2,16 +2,17 @@
 
 use super::Programs;
 use crate::base::fault::Next;
+use crate::base::level::Level;
 use crate::base::name::{NameKind, check_name, nearest};
 use crate::base::pattern::NamePattern;
 use crate::base::run::Run;
-use crate::content::codec::Level;
 use crate::engine::OpError;
 use crate::engine::app::App;
-use crate::engine::backup::{BackupRequest, ParentChoice, READ_AMPLIFICATION_MAX, SUSPECT_BELOW};
-use crate::settings::{self, ConfigError, SourceConfig};
+use crate::engine::backup::{BackupRequest, ParentChoice};
+use crate::settings;
 use crate::source::Source;
 use crate::source::command::Program;
+use crate::source::configured::{Configured, PostgresTable, pattern};
 use crate::source::postgres::{Cluster, Connection, ConnectionParts, Database, DatabaseChoice, DumpFilter};
 use crate::source::process::Invocation;
 use crate::source::stdin::StandardInput;
@@ -44,8 +45,6 @@ pub struct BackupJob {
     pub suspect_below: Option<f64>,
     /// What the dumps are compared with.
     pub parent: ParentChoice,
-    /// How much more a restore may read than it gives.
-    pub read_amplification_max: Option<f64>,
     /// Words that client programs are run behind.
     pub exec: Option<Vec<OsString>>,
 }
@@ -64,7 +63,6 @@ impl BackupJob {
             allow_empty: false,
             suspect_below: None,
             parent: ParentChoice::Newest,
-            read_amplification_max: None,
             exec: None,
         }
     }
@@ -151,10 +149,6 @@ fn refused(message: impl Into<String>, next: impl Into<Option<Next>>) -> OpError
     OpError::Job { message: message.into(), next: next.into() }
 }
 
-fn wrong(source: &str, reason: &str) -> OpError {
-    ConfigError::Value { setting: format!("source.{source}"), reason: reason.to_owned() }.into()
-}
-
 struct Planner<'a> {
     job: &'a BackupJob,
     app: &'a App,
@@ -165,9 +159,7 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(job: &'a BackupJob, app: &'a App, run: &'a Run) -> Result<Self, OpError> {
-        let config = &app.config;
-        let configured = config.compression.as_deref().map(|text| settings::level(text, "compression"));
-        let configured = configured.transpose()?;
+        let settings = &app.settings;
         let host = job.host.clone().unwrap_or_else(|| app.host());
         check_name(NameKind::Host, &host)?;
         job.tags.iter().try_for_each(|tag| check_name(NameKind::Tag, tag))?;
@@ -176,13 +168,13 @@ impl<'a> Planner<'a> {
             host,
             time: job.time,
             tags: job.tags.clone(),
-            calendar: config.calendar()?,
-            level: job.level.or(configured).unwrap_or(Level::DEFAULT),
+            calendar: settings.calendar.clone(),
+            level: job.level.unwrap_or(settings.compression),
             allow_empty: job.allow_empty,
             workers: std::thread::available_parallelism().map_or(2, usize::from),
             parent: job.parent.clone(),
-            read_amplification_max: read_amplification_max(job, app)?,
-            suspect_below: suspect_below(job, app, None)?,
+            read_amplification_max: settings.max_read_amplification,
+            suspect_below: job.suspect_below.unwrap_or(settings.suspect_below),
             source: Default::default(),
         };
         Ok(Self { job, app, run, programs: Programs::of(app), defaults })
@@ -248,7 +240,7 @@ impl<'a> Planner<'a> {
 
     /// Sources by their names in the configuration, or by address.
     fn named(&self, sources: &[String], filter: &DumpFilter) -> Result<Vec<PlannedBackup>, OpError> {
-        let known: Vec<&str> = self.app.config.sources.keys().map(String::as_str).collect();
+        let known: Vec<&str> = self.app.settings.sources.keys().map(String::as_str).collect();
         if sources.is_empty() {
             let next = match known.as_slice() {
                 [] => "name a postgres:// address, or use {command}".to_owned(),
@@ -258,7 +250,7 @@ impl<'a> Planner<'a> {
             };
             return Err(refused("no source given", Next::new(next)));
         }
-        let each = sources.iter().map(|source| match self.app.config.sources.get(source) {
+        let each = sources.iter().map(|source| match self.app.settings.sources.get(source) {
             _ if is_address(source) => self.address(source, filter),
             Some(settings) => self.configured(source, settings),
             None => Err(unknown(source, &known)),
@@ -279,95 +271,47 @@ impl<'a> Planner<'a> {
         self.planned(series, Box::new(source))
     }
 
-    fn configured(&self, name: &str, settings: &SourceConfig) -> Result<PlannedBackup, OpError> {
-        let place = |key: &str| format!("source.{name}.{key}");
-        let around = self.programs.surroundings_of(name, settings, self.run.events.as_ref())?;
-        let own = settings.timeout.as_deref().map(|text| settings::duration(text, &place("timeout")));
-        let timeout = self.job.timeout.or(own.transpose()?);
-        let source = match kind_of(name, settings)? {
-            Kind::Command => {
-                let words: Vec<OsString> = settings.command.iter().flatten().map(OsString::from).collect();
-                let source = self.program(&words, around, timeout);
-                source.ok_or_else(|| wrong(name, "`command` names no program"))?
+    fn configured(
+        &self,
+        name: &str,
+        settings: &settings::Source<Configured>,
+    ) -> Result<PlannedBackup, OpError> {
+        let around = self.programs.surroundings_of(name, &settings.programs, self.run.events.as_ref())?;
+        let timeout = self.job.timeout.or(settings.timeout);
+        let source: Box<dyn Source> = match &settings.kind {
+            Configured::Command(invocation) => {
+                let invocation = invocation.as_ref().clone().within(&around);
+                Box::new(Program { invocation, timeout })
             }
-            Kind::Postgres => self.postgres(name, settings, around, timeout)?,
+            Configured::Postgres(table) => self.postgres(table, around, timeout),
         };
-        let series = self.job.series.clone().or_else(|| settings.series.clone());
-        let mut planned = self.planned(series.unwrap_or_else(|| name.to_owned()), source)?;
+        let series = self.job.series.clone().unwrap_or_else(|| settings.series.clone());
+        let mut planned = self.planned(series, source)?;
         let request = &mut planned.request;
         request.tags = settings.tags.iter().chain(&self.job.tags).cloned().collect();
         request.allow_empty |= settings.allow_empty;
-        request.suspect_below = suspect_below(self.job, self.app, Some(settings))?;
-        if let (Some(text), None) = (&settings.compression, self.job.level) {
-            request.level = settings::level(text, &place("compression"))?;
-        }
+        let suspect_below = self.job.suspect_below.or(settings.suspect_below);
+        request.suspect_below = suspect_below.unwrap_or(request.suspect_below);
+        request.level = self.job.level.or(settings.compression).unwrap_or(request.level);
         Ok(planned)
     }
 
     fn postgres(
         &self,
-        name: &str,
-        settings: &SourceConfig,
+        table: &PostgresTable,
         around: Surroundings,
         timeout: Option<Duration>,
-    ) -> Result<Box<dyn Source>, OpError> {
-        let exec = match (&self.job.exec, &settings.exec) {
-            (None, Some(own)) => Wrapper::new(own.split()),
+    ) -> Box<dyn Source> {
+        let exec = match (&self.job.exec, &table.exec) {
+            (None, Some(own)) => Wrapper::new(own.clone()),
             (words, _) => self.programs.wrapper(words.as_deref()),
         };
-        let clients = self.programs.clients(exec.with_shell(settings.exec_shell)).within(around);
-        let lock_wait = settings.lock_wait_timeout.as_deref();
-        let place = format!("source.{name}.lock_wait_timeout");
-        let filter = DumpFilter {
-            tables: settings.tables.clone(),
-            exclude_tables: settings.exclude_tables.clone(),
-            schemas: settings.schemas.clone(),
-            exclude_schemas: settings.exclude_schemas.clone(),
-            exclude_table_data: settings.exclude_table_data.clone(),
-            schema_only: settings.schema_only,
-            lock_wait: lock_wait.map(|text| settings::duration(text, &place)).transpose()?,
-        };
-        let server = match &settings.uri {
-            Some(uri) => Connection::from_uri(uri)?,
-            None => Connection::from_parts(ConnectionParts {
-                database: None,
-                host: settings.host.clone(),
-                port: settings.port,
-                user: settings.user.clone(),
-            })?,
-        };
-        if settings.all_databases || settings.globals || !settings.databases.is_empty() {
-            if settings.database.is_some() {
-                let reason = "`database` goes with neither `databases`, `all_databases` nor `globals`";
-                return Err(wrong(name, reason));
-            }
-            let choice = choice(&settings.databases, settings.all_databases, &settings.exclude_databases)?;
-            let globals = settings.globals;
-            return Ok(Box::new(Cluster { connection: server, choice, globals, clients, filter, timeout }));
+        let clients = self.programs.clients(exec.with_shell(table.exec_shell)).within(around);
+        let (connection, filter, globals) = (table.connection.clone(), table.filter.clone(), table.globals);
+        match table.choice.clone() {
+            Some(choice) => Box::new(Cluster { connection, choice, globals, clients, filter, timeout }),
+            None => Box::new(Database { connection, clients, filter, timeout }),
         }
-        let connection = match (&settings.database, server.database()) {
-            (Some(database), _) => server.with_database(database),
-            (None, Some(_)) => server,
-            (None, None) if settings.uri.is_some() => server,
-            (None, None) => server.with_database(name),
-        };
-        Ok(Box::new(Database { connection, clients, filter, timeout }))
-    }
-}
-
-/// What kind a configured source is of.
-enum Kind {
-    Command,
-    Postgres,
-}
-
-fn kind_of(name: &str, settings: &SourceConfig) -> Result<Kind, OpError> {
-    match settings.kind.as_deref() {
-        Some("command") => Ok(Kind::Command),
-        Some("postgres") => Ok(Kind::Postgres),
-        None if settings.command.is_some() => Ok(Kind::Command),
-        None => Ok(Kind::Postgres),
-        Some(_) => Err(wrong(name, "`type` is `postgres` or `command`")),
     }
 }
 
@@ -385,31 +329,9 @@ fn choice(wanted: &[String], all: bool, excluded: &[String]) -> Result<DatabaseC
     Ok(DatabaseChoice { all, wanted: patterns(wanted)?, excluded: patterns(excluded)? })
 }
 
-/// Names without wildcards mean themselves, dots and all; quotes too, but for those around the whole.
 fn patterns(texts: &[String]) -> Result<Vec<NamePattern>, OpError> {
-    let is_quoted = |text: &str| text.len() > 2 && text.starts_with('"') && text.ends_with('"');
-    let each = texts.iter().map(|text| match text.contains(['*', '?']) || is_quoted(text) {
-        true => text.parse().map_err(|error| refused(format!("{error}"), None)),
-        false => Ok(NamePattern::exact(text)),
-    });
+    let each = texts
+        .iter()
+        .map(|text| pattern(text).map_err(|problem| refused(problem.text, problem.next.map(Next::new))));
     each.collect()
-}
-
-fn read_amplification_max(job: &BackupJob, app: &App) -> Result<f64, OpError> {
-    let max = job.read_amplification_max.or(app.config.max_read_amplification);
-    let max = max.unwrap_or(READ_AMPLIFICATION_MAX);
-    match max.is_finite() && max >= 1.0 {
-        true => Ok(max),
-        false => Err(refused("--max-read-amplification: a number from 1 on, such as 3", None)),
-    }
-}
-
-/// How short a dump may be, from the job or else the configuration of the source or of all.
-fn suspect_below(job: &BackupJob, app: &App, source: Option<&SourceConfig>) -> Result<f64, OpError> {
-    if let Some(share) = job.suspect_below {
-        return Ok(share);
-    }
-    let own = source.and_then(|source| source.suspect_below.as_ref());
-    let configured = own.or(app.config.suspect_below.as_ref());
-    Ok(configured.map_or(Ok(SUSPECT_BELOW), |text| settings::fraction(&text.to_string(), "suspect_below"))?)
 }

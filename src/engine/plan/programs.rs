@@ -3,7 +3,7 @@
 use crate::base::event::{Event, Observer};
 use crate::engine::OpError;
 use crate::engine::app::App;
-use crate::settings::{ConfigError, Environment, SourceConfig};
+use crate::settings::{Environment, Programs as Around};
 use crate::source::postgres::Clients;
 use crate::source::surroundings::{Account, Surroundings};
 use crate::source::wrapper::Wrapper;
@@ -22,24 +22,20 @@ impl<'a> Programs<'a> {
 
     /// What client programs are run behind: those words, or else the configuration's.
     pub fn wrapper(self, exec: Option<&[OsString]>) -> Wrapper {
-        let config = &self.0.config;
-        let words = match (exec, &config.exec) {
-            (Some(words), _) => words.to_vec(),
-            (None, Some(configured)) => configured.split(),
-            (None, None) => Vec::new(),
-        };
-        Wrapper::new(words).with_shell(config.exec_shell)
+        let settings = &self.0.settings;
+        let words = exec.map_or_else(|| settings.exec.clone().unwrap_or_default(), <[OsString]>::to_vec);
+        Wrapper::new(words).with_shell(settings.exec_shell)
     }
 
     /// What programs find around them that no source of the configuration says more of.
     pub fn surroundings(self) -> Surroundings {
-        let pass_env = self.0.config.pass_env.iter().map(OsString::from).collect();
+        let pass_env = self.0.settings.pass_env.clone();
         Surroundings { pass_env, ..Surroundings::default() }
     }
 
     /// Where PostgreSQL's client programs are looked for, behind those words if there are any.
     pub fn clients(self, exec: Wrapper) -> Clients {
-        let found = Clients::installed().with_directories(self.0.config.pg_bin_dirs.clone());
+        let found = Clients::installed().with_directories(self.0.settings.pg_bin_dirs.clone());
         found.through(exec).within(self.surroundings())
     }
 
@@ -50,12 +46,12 @@ impl<'a> Programs<'a> {
     pub(super) fn surroundings_of(
         self,
         name: &str,
-        settings: &SourceConfig,
+        settings: &Around,
         events: &dyn Observer,
     ) -> Result<Surroundings, OpError> {
         let environment = &self.0.environment;
         let mut around = self.surroundings();
-        around.pass_env.extend(settings.pass_env.iter().map(OsString::from));
+        around.pass_env.extend(settings.pass_env.iter().cloned());
         let file = settings.env_file.as_ref();
         if let Some(path) = file.filter(|path| is_exposed(&environment.directory.join(path))) {
             events.observe(Event::Warning {
@@ -65,7 +61,7 @@ impl<'a> Programs<'a> {
                 ),
             });
         }
-        let variables = settings.variables(name, environment)?;
+        let variables = settings.variables(environment)?;
         around.env = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         around.directory = settings.workdir.as_ref().map(|folder| environment.directory.join(folder));
         around.account =
@@ -85,11 +81,12 @@ fn is_exposed(path: &Path) -> bool {
 }
 
 fn account(user: &str, source: &str, environment: &Environment) -> Result<Account, OpError> {
-    let wrong = |reason: String| ConfigError::Value { setting: format!("source.{source}.run_as"), reason };
+    let wrong =
+        |reason: String| OpError::Job { message: format!("source.{source}.run_as: {reason}"), next: None };
     let found = Account::find(user).map_err(|error| wrong(format!("`{user}`: {error}")))?;
     let account = found.ok_or_else(|| wrong(format!("there is no user `{user}` on this machine")))?;
     if !environment.is_root() && account.uid() != environment.uid {
-        return Err(wrong(format!("only root can run programs as `{user}`")).into());
+        return Err(wrong(format!("only root can run programs as `{user}`")));
     }
     Ok(account)
 }

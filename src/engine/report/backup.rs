@@ -4,7 +4,7 @@ use super::snapshot::{Requests, Snapshot};
 use super::{Hint, Report};
 use crate::base::fault::Fault as _;
 use crate::engine::backup::{BackupReport, Outcome};
-use crate::engine::survey::Seen;
+use crate::engine::listing::Seen;
 use crate::storage;
 use schemars::JsonSchema;
 use serde::Serialize;

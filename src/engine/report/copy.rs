@@ -4,7 +4,7 @@ use super::snapshot::Requests;
 use super::{Hint, Id, Report, Time};
 use crate::base::fault::Fault as _;
 use crate::engine::copy::{Copied, CopyReport, Fate};
-use crate::engine::survey::sizes;
+use crate::engine::listing::sizes;
 use crate::storage;
 use schemars::JsonSchema;
 use serde::Serialize;

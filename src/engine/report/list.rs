@@ -3,7 +3,7 @@
 use super::snapshot::{ShownStream, Snapshot};
 use super::tables::TableAmount;
 use super::{Report, Time};
-use crate::engine::survey::{self, Closer, Seen, Sums};
+use crate::engine::listing::{self, Closer, Seen, Sums};
 use crate::vault::history::History;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -152,8 +152,8 @@ impl From<&Sums> for Totals {
     }
 }
 
-impl From<&survey::Stats> for Stats {
-    fn from(stats: &survey::Stats) -> Self {
+impl From<&listing::Stats> for Stats {
+    fn from(stats: &listing::Stats) -> Self {
         let series = stats.series.iter().map(|(key, sums)| Series {
             series: key.0.clone(),
             host: key.1.clone(),

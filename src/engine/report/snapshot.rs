@@ -1,9 +1,9 @@
 //! Snapshots and streams, wherever they are reported, and what went over the wire.
 
 use super::{Id, Time};
-use crate::engine::survey::{Seen, sizes};
+use crate::engine::listing::{Seen, sizes};
 use crate::storage;
-use crate::vault::reader::Survey;
+use crate::vault::reader::ReadCost;
 use crate::vault::snapshot::{CONTENT, FailedStream, Stream, StreamFormat, Summary};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -119,13 +119,13 @@ pub struct RestoreReads {
     pub read_amplification: f64,
 }
 
-impl From<&Survey> for RestoreReads {
-    fn from(survey: &Survey) -> Self {
+impl From<&ReadCost> for RestoreReads {
+    fn from(cost: &ReadCost) -> Self {
         Self {
-            blocks: survey.blocks.len(),
-            ranges: survey.extents,
-            bytes_restore_reads: survey.stored_read,
-            read_amplification: survey.read_amplification(),
+            blocks: cost.blocks.len(),
+            ranges: cost.extents,
+            bytes_restore_reads: cost.stored_read,
+            read_amplification: cost.read_amplification(),
         }
     }
 }

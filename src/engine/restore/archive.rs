@@ -208,7 +208,14 @@ impl Chosen {
             head.extend_from_slice(bytes);
             Ok(())
         };
-        self.repo.read_range(&self.locator, stream, 0..map.head_bytes, self.settings, cancel, &mut output)?;
+        self.repo.reader().read_range(
+            &self.locator,
+            stream,
+            0..map.head_bytes,
+            self.settings,
+            cancel,
+            &mut output,
+        )?;
         Ok(Archive { head, map, objects: Vec::new() })
     }
 
@@ -228,7 +235,14 @@ impl Chosen {
                 Ok(())
             };
             let range = block.range();
-            self.repo.read_range(&self.locator, stream, range, self.settings, cancel, &mut output)?;
+            self.repo.reader().read_range(
+                &self.locator,
+                stream,
+                range,
+                self.settings,
+                cancel,
+                &mut output,
+            )?;
             objects.extend(finder.finish());
         }
         Ok(objects)
@@ -242,7 +256,7 @@ impl Chosen {
             survey.push(bytes);
             Ok(())
         };
-        self.repo.read_stream(
+        self.repo.reader().read_stream(
             &self.locator,
             stream,
             self.settings,
@@ -311,7 +325,8 @@ impl Chosen {
                 Ok(())
             };
             let range = first.range.start..last.range.end;
-            let read = self.repo.read_range(&self.locator, stream, range, settings, cancel, &mut filter)?;
+            let read =
+                self.repo.reader().read_range(&self.locator, stream, range, settings, cancel, &mut filter)?;
             stats.blocks_opened += read.blocks_opened;
             stats.bytes_fetched += read.bytes_fetched;
         }

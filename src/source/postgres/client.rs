@@ -1,5 +1,8 @@
 //! Finding the server's version and the client program that fits it.
 
+pub(super) mod databases;
+pub(super) mod holes;
+
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::base::event::Cancel;
 use crate::source::command::ProcessDump;

@@ -3,7 +3,7 @@
 use super::client::{FoundClient, Version};
 use super::failure::Failure;
 use super::restore::DumpKind;
-use super::swap::InTheWay;
+use super::restore::swap::InTheWay;
 use crate::source::{LastWords, SourceError};
 
 /// Something about PostgreSQL failed.

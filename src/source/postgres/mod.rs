@@ -6,39 +6,32 @@
 
 mod client;
 mod connection;
-mod count;
-mod create;
-mod databases;
 mod dump;
 mod error;
 mod failure;
 mod filter;
-mod holes;
-mod made;
 mod older;
 mod private;
 mod restore;
 mod role;
 mod sink;
 mod source;
-mod swap;
-mod triggers;
 
+pub use client::databases::{DatabaseChoice, GlobalsSource};
 pub use client::{Clients, FoundClient, ServerInfo, Version};
 pub use connection::{Connection, ConnectionParts};
-pub use count::{Belonging, Constraints, Count};
-pub use create::{DatabasePlan, PlanStatement};
-pub use databases::{DatabaseChoice, GlobalsSource};
 pub use dump::{DumpFilter, PostgresDump, PostgresSource};
 pub use error::{ConnectProblem, PostgresError};
 pub use failure::{Doing, Failure, Given};
 pub use filter::{FilterError, Reason, ScriptFilter, ScriptRefused, SessionSettings};
-pub use made::Leftover;
 pub use private::{PrivateError, PrivateServer};
+pub use restore::count::{Belonging, Constraints, Count};
+pub use restore::create::{DatabasePlan, PlanStatement};
+pub use restore::made::Leftover;
+pub use restore::swap::{InTheWay, name_beside};
+pub use restore::triggers::{BrokenKey, Triggers};
 pub use restore::{
     Discarded, DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, TargetState, kind_of_dump,
 };
 pub use role::{ScratchAttempt, ScratchRole};
 pub use source::{Cluster, Database};
-pub use swap::{InTheWay, name_beside};
-pub use triggers::{BrokenKey, Triggers};

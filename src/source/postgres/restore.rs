@@ -1,9 +1,13 @@
 //! Restoring a dump into one database: all of it or nothing.
 
+pub(super) mod count;
+pub(super) mod create;
+pub(super) mod made;
+pub(super) mod swap;
+pub(super) mod triggers;
+
 use super::client::{Clients, FoundClient, ServerInfo, TIMEOUT_SETTING, Version, columns, unclear};
-use super::create::DatabasePlan;
 use super::filter::{ScriptFilter, SessionSettings};
-use super::made::Made;
 use super::older::{ForOlderServer, ScriptSink};
 use super::sink::{ArchiveSink, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
@@ -12,6 +16,8 @@ use crate::content::inspect::Kind;
 use crate::source::command::ProcessDump;
 use crate::source::process::{Invocation, Limits};
 use crate::source::{Dump, Sink, SourceError};
+use create::DatabasePlan;
+use made::Made;
 use std::fmt;
 use std::io::Write;
 use std::path::Path;

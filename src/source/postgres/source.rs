@@ -1,8 +1,8 @@
 //! Databases and whole servers as sources.
 
 use super::client::Clients;
+use super::client::databases::{DatabaseChoice, GlobalsSource};
 use super::connection::Connection;
-use super::databases::{DatabaseChoice, GlobalsSource};
 use super::dump::{DumpFilter, PostgresDump, PostgresSource};
 use crate::base::event::Event;
 use crate::base::run::Run;

@@ -1,3 +1,5 @@
+//! The sample is the same bytes for everybody, holds what it announces, and changes as it says.
+
 use super::*;
 use std::collections::{HashMap, HashSet};
 

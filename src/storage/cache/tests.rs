@@ -1,3 +1,5 @@
+//! The pack cache: what it keeps and removes, and that a file that was harmed is never believed.
+
 use super::*;
 use crate::storage::faulty::{Call, Fault, Faulty, Operation};
 use crate::storage::memory::MemoryStorage;

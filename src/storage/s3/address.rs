@@ -1,4 +1,4 @@
-//! Addresses of buckets.
+//! How addresses of buckets are written, and how keys become names of objects.
 
 use super::super::{ErrorKind, StorageError};
 

@@ -1,4 +1,4 @@
-//! Putting without replacing.
+//! How an object is put without replacing another, whatever of that the service supports.
 
 use std::time::{Duration, SystemTime};
 

@@ -77,6 +77,13 @@ impl Header {
         bytes
     }
 
+    /// The key epoch that an object claims, whatever its version: where that stands is the same in all of them.
+    pub fn epoch_of(bytes: &[u8]) -> Option<u16> {
+        let (raw, _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+        let [.., e0, e1, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = raw;
+        Some(u16::from_le_bytes([*e0, *e1]))
+    }
+
     /// Reads the header at the front of `bytes`; the rest of the object is the second part of the answer.
     ///
     /// # Errors
@@ -124,6 +131,7 @@ mod tests {
         bytes.extend(b"rest");
         let (read, raw, rest) = Header::read(&bytes, ObjectType::Index, Some(&REPO)).unwrap();
         assert_eq!((read, raw, rest), (HEADER, HEADER.to_bytes(), b"rest".as_slice()));
+        assert_eq!((Header::epoch_of(&bytes), Header::epoch_of(b"short")), (Some(0x0102), None));
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub enum FormatError {
         /// The version found.
         version: u8,
     },
+    /// Says that it was written by a newer program, and nobody vouches for that who could have begun to use one.
+    #[error("it claims a newer format, and no full key signed it")]
+    ClaimsNewer,
     /// Needs a feature that this program does not have.
     #[error("it needs features that this program does not know (bits {bits:#06x}): use a newer dumpvault")]
     UnknownFeatures {
@@ -74,6 +77,13 @@ pub enum FormatError {
     /// It does not open, or does not verify.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
+}
+
+impl FormatError {
+    /// Whether the object claims to be of a newer program. Anybody can write that into a header.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::NewerVersion { .. } | Self::UnknownFeatures { .. })
+    }
 }
 
 impl From<crate::base::secret::EntropyError> for FormatError {

@@ -81,6 +81,11 @@ pub(super) fn split(bytes: &[u8]) -> Result<(&[u8], Signature), FormatError> {
         .ok_or(FormatError::CutShort)
 }
 
+/// Whether the last bytes of an object are a signature of it by the key `verifying`. That holds for objects of every version.
+pub fn is_signed_by(bytes: &[u8], place: Place, verifying: &[u8; 32]) -> bool {
+    split(bytes).is_ok_and(|(body, signature)| verify(verifying, &message(place, body), &signature).is_ok())
+}
+
 /// Checks that the authority of `epoch` signed `body`.
 pub(super) fn check_authority(body: &[u8], signature: &Signature, epoch: &Epoch) -> Result<(), FormatError> {
     Ok(epoch.verify(&message(None, body), signature)?)

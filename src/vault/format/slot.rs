@@ -1,4 +1,4 @@
-//! Key slot objects.
+//! The byte layout of key slots, and of the labels in them.
 
 use super::header::{Header, ObjectType};
 use super::{FormatError, from_cbor, malformed, object, to_cbor};

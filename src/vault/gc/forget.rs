@@ -1,18 +1,21 @@
 //! Forgetting: snapshots go, with all that is said of them. What they alone reach goes with a prune.
 
-use crate::base::id::{MarkId, SnapshotId};
+use super::survey::{Survey, refuse_newer};
+use crate::base::id::{MarkId, PackId, SnapshotId};
 use crate::storage::ErrorKind;
 use crate::vault::catalog::Catalog;
 use crate::vault::crypto::{CryptoError, Role};
+use crate::vault::format::FormatError;
+use crate::vault::format::config::PACK_BYTES_MAX;
 use crate::vault::format::mark::{Mark, MarkKind};
-use crate::vault::history::{History, Vouched, superseded};
-use crate::vault::objects::ObjectName;
+use crate::vault::history::{History, Stops, Vouched, superseded};
+use crate::vault::objects::{ObjectName, fetch};
 use crate::vault::{RepoError, Repository};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-/// Ids that one *forgotten* mark names at most.
-const FORGOTTEN_TOGETHER: usize = 500;
-/// So many *forgotten* marks that name fewer are put together.
+/// Ids that one *forgotten* or *checked* mark names at most.
+const TOGETHER: usize = 500;
+/// So many of these marks that name fewer are put together.
 const SHORT_MARKS: usize = 8;
 
 impl Repository {
@@ -72,7 +75,7 @@ impl Repository {
         loop {
             // A mark that cannot be read may commit a snapshot that cannot be read: once the one is given up, the other can be.
             let history = self.history(&mut self.catalog(&crate::base::event::Silent)?)?;
-            let unreadable = history.damaged.iter().filter(|damage| !damage.stops_deletion);
+            let unreadable = history.damaged.iter().filter(|damage| damage.stops == Stops::Nothing);
             let mut objects: Vec<String> =
                 unreadable.filter_map(|damage| damage.error.object().map(str::to_owned)).collect();
             objects.retain(|object| !given_up.contains(object));
@@ -115,38 +118,73 @@ impl Repository {
         Ok(confirmed)
     }
 
-    /// Keys of all objects that count for nothing.
+    /// Keys of all objects that count for nothing, packs that hold nothing included: what [`Repository::forget_foreign`] removes.
     ///
     /// # Errors
-    /// When the storage fails.
+    /// When the storage fails, or a full author has begun with a newer format.
     pub fn foreign_objects(&self) -> Result<Vec<String>, RepoError> {
         let mut catalog = self.catalog(&crate::base::event::Silent)?;
         let history = self.history(&mut catalog)?;
-        self.foreign_of(&catalog, &history)
+        self.foreign_of(&mut catalog, &history)
     }
 
-    fn foreign_of(&self, catalog: &Catalog, history: &History) -> Result<Vec<String>, RepoError> {
+    fn foreign_of(&self, catalog: &mut Catalog, history: &History) -> Result<Vec<String>, RepoError> {
+        // What a newer program of somebody else wrote looks foreign, too.
+        history.damaged.iter().try_for_each(|damage| refuse_newer(&damage.error))?;
+        self.plans()?.1.iter().try_for_each(refuse_newer)?;
+        self.refuse_newer_indexes(&catalog.indexes()?, &mut Vec::new())?;
         let mut objects: Vec<String> = history.foreign.iter().map(|foreign| foreign.object.clone()).collect();
-        objects.extend(catalog.foreign_indexes(&self.authors.fingerprint())?.iter().map(ObjectName::key));
+        objects.extend(self.foreign_plans()?.into_iter().map(|foreign| foreign.object));
+        objects.extend(catalog.foreign_indexes(&self.verdicts())?.iter().map(ObjectName::key));
         objects.extend(self.foreign_slots()?.iter().map(ObjectName::key));
+        objects.extend(self.authors.junk.iter().map(ObjectName::key));
+        for (pack, _) in self.reconcile(catalog, &history.damaged_packs)?.unexplained {
+            objects.extend(self.is_no_pack(&pack)?.then(|| pack.key()));
+        }
         Ok(objects)
+    }
+
+    /// Whether the bytes are those that were put, and no pack of this repository all the same.
+    fn is_no_pack(&self, id: &PackId) -> Result<bool, RepoError> {
+        match fetch(self.storage.as_ref(), id, PACK_BYTES_MAX) {
+            Ok(bytes) => self.read_pack_table(id, bytes.len() as u64).map(drop),
+            Err(error) => Err(error),
+        }
+        .map_or_else(
+            |error| match error {
+                RepoError::Damaged { source: FormatError::WrongHash, .. } | RepoError::Missing { .. } => {
+                    Ok(false)
+                }
+                error if error.is_integrity() => Ok(true),
+                error => Err(error),
+            },
+            |()| Ok(false),
+        )
     }
 
     /// Removes all objects that count for nothing; their keys. What only they reach goes with a prune. Of snapshots it is said first that
     /// they go on purpose: hosts may remember them from the time when they counted, and marks may still commit them.
     ///
     /// # Errors
-    /// When the key is not a full one, or the storage fails.
+    /// When the key is not a full one, the storage fails or was turned back, a full author has begun with a newer format, or keys were rotated
+    /// meanwhile.
     pub fn forget_foreign(&self) -> Result<Vec<String>, RepoError> {
         self.refuse_append("removing foreign objects")?;
-        let mut catalog = self.catalog(&crate::base::event::Silent)?;
-        let history = self.history(&mut catalog)?;
-        let objects = self.foreign_of(&catalog, &history)?;
+        let now = self.refreshed()?;
+        let mut catalog = now.catalog(&crate::base::event::Silent)?;
+        let history = now.history(&mut catalog)?;
+        Self::refuse_turned_back(&history)?;
+        let objects = now.foreign_of(&mut catalog, &history)?;
+        // What looks foreign may be of an epoch that began while it was listed.
+        if now.refreshed()?.authors.fingerprint() != now.authors.fingerprint() {
+            let what = "keys were added or rotated at the same time".to_owned();
+            return Err(RepoError::Overtaken { what });
+        }
         let snapshots: Vec<SnapshotId> = history.foreign_snapshots().collect();
         if !snapshots.is_empty() {
-            let marks = self.read_marks(&mut catalog, &mut Vec::new())?;
-            self.note_forgotten(&snapshots, &marks)?;
-            self.remove_marks_of(&snapshots, &marks)?;
+            let marks = now.read_marks(&mut catalog, &mut Vec::new())?;
+            now.note_forgotten(&snapshots, &marks)?;
+            now.remove_marks_of(&snapshots, &marks)?;
         }
         for object in &objects {
             self.storage.delete(object)?;
@@ -161,27 +199,58 @@ impl Repository {
         }
     }
 
-    /// Says that snapshots are removed on purpose, so that no host takes it for a rollback. Few words a run come together.
+    /// Says that snapshots are removed on purpose, so that no host takes it for a rollback.
     fn note_forgotten(&self, snapshots: &[SnapshotId], marks: &[Vouched]) -> Result<(), RepoError> {
+        self.note_together(MarkKind::Forgotten, snapshots, marks, |_| true)
+    }
+
+    /// Says of the snapshots of append authors that a survey saw whole for the first time that they were. A full store takes no such word, and
+    /// goes on without.
+    pub(super) fn note_seen_whole(&self, survey: &Survey) -> Result<(), RepoError> {
+        if survey.seen_whole.is_empty() {
+            return Ok(());
+        }
+        let marks = self.read_marks(survey.locator().catalog(), &mut Vec::new())?;
+        let forgotten: HashSet<&str> = marks
+            .iter()
+            .filter(|vouched| vouched.mark.kind == MarkKind::Forgotten && vouched.by.is_full())
+            .flat_map(|vouched| vouched.mark.value.iter().flat_map(|ids| ids.lines()))
+            .collect();
+        let stays = |id: &str| !forgotten.contains(id);
+        match self.note_together(MarkKind::Checked, &survey.seen_whole, &marks, stays) {
+            Err(refused) if refused.is_no_space() => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Says something of snapshots in marks of their own, several in each. Few words a run come together; what those said before is repeated
+    /// where it `stays`.
+    fn note_together(
+        &self,
+        kind: MarkKind,
+        snapshots: &[SnapshotId],
+        marks: &[Vouched],
+        stays: impl Fn(&str) -> bool,
+    ) -> Result<(), RepoError> {
         let gone = superseded(marks);
         let is_short = |vouched: &&Vouched| {
             let lines = vouched.mark.value.as_ref().map_or(0, |ids| ids.lines().count());
-            vouched.mark.kind == MarkKind::Forgotten
+            vouched.mark.kind == kind
                 && vouched.by.is_full()
                 && !gone.contains(&vouched.id)
-                && lines < FORGOTTEN_TOGETHER
+                && lines < TOGETHER
         };
         let short: Vec<&Vouched> = marks.iter().filter(is_short).collect();
         let short = if short.len() >= SHORT_MARKS { short } else { Vec::new() };
         let said = short.iter().flat_map(|vouched| vouched.mark.value.iter().flat_map(|ids| ids.lines()));
-        let mut ids: Vec<String> = said.map(str::to_owned).collect();
+        let mut ids: Vec<String> = said.filter(|id| stays(id)).map(str::to_owned).collect();
         ids.extend(snapshots.iter().map(ToString::to_string));
         ids.sort_unstable();
         ids.dedup();
-        let marks_due = ids.len().div_ceil(FORGOTTEN_TOGETHER);
-        for (at, ids) in ids.chunks(FORGOTTEN_TOGETHER).enumerate() {
+        let marks_due = ids.len().div_ceil(TOGETHER);
+        for (at, ids) in ids.chunks(TOGETHER).enumerate() {
             self.put_mark(&Mark {
-                kind: MarkKind::Forgotten,
+                kind,
                 object: "snapshots".to_owned(),
                 time_ms: self.clock.now().as_millisecond(),
                 // With the last one all are said anew.

@@ -1,4 +1,4 @@
-//! Room in a store that is full.
+//! How a store that takes nothing any more gets room for the first objects of a prune.
 //!
 //! Whoever deletes says so first, with a session and a plan: on a store that takes nothing any more he could delete nothing. One pack that
 //! nothing needs is room enough to say it, so one goes without. Nobody can begin to rely on it meanwhile, since a backup puts its session
@@ -52,12 +52,15 @@ impl Repository {
         self.refuse_any_session(now)?;
         let survey = Survey::take(self, now, Witness::new(self), observer, cancel)?;
         survey.refuse_loss()?;
+        if survey.held.is_some() {
+            return Err(refused);
+        }
         let mut dead: Vec<(u64, PackId)> = Vec::new();
         for weight in survey.weigh(&HashSet::new(), cancel)?.iter().filter(|weight| weight.live_chunks == 0) {
             let id = weight.pack.id;
             let put = survey.listed.get(&id).map(|(_, put)| *put);
             let age = put.and_then(|put| now.duration_since(put).ok()).unwrap_or(Duration::ZERO);
-            if age >= settings.grace && self.last_lock_end(&[id])?.is_none() {
+            if age >= settings.grace && self.object_locks().last_lock_end(&[id])?.is_none() {
                 dead.push((weight.pack.bytes, id));
             }
         }

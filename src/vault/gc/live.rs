@@ -23,6 +23,9 @@ pub(super) struct LiveSet {
     twice: HashSet<u64>,
 }
 
+/// What was live at a moment.
+pub(super) struct Marks(Vec<u64>);
+
 impl LiveSet {
     /// All that the catalog's packs hold; nothing is live yet. Read from the packs' tables, which have checksums, and not from the
     /// catalog's list of keys: what is missing here would be dead.
@@ -82,6 +85,18 @@ impl LiveSet {
             Some(at) => self.live.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1),
             None => true,
         }
+    }
+
+    /// What is live now, to be compared with later.
+    pub fn marks(&self) -> Marks {
+        Marks(self.live.clone())
+    }
+
+    /// Whether it was marked since.
+    pub fn is_live_since(&self, before: &Marks, id: &[u8; 32]) -> bool {
+        let is_set =
+            |words: &[u64], at: usize| words.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
+        self.position(chunk_key(id)).is_some_and(|at| is_set(&self.live, at) && !is_set(&before.0, at))
     }
 
     /// Whether any key may be held by more than one pack.

@@ -8,6 +8,7 @@ use super::live::LiveSet;
 use crate::base::event::Cancel;
 use crate::base::id::NodeId;
 use crate::vault::RepoError;
+use crate::vault::catalog::filter::chunk_key;
 use crate::vault::reader::RecipeWalker;
 use crate::vault::snapshot::recipe::{Base, Child, Content, DEPTH_MAX, Entry, Node};
 use std::collections::{HashMap, HashSet};
@@ -59,6 +60,10 @@ pub(super) struct Marker<'a> {
     handed: Ranges,
     /// Chunks wanted that no pack holds.
     pub lost: u64,
+    /// Keys of chunks that are claimed, and not there.
+    asked: Option<&'a hashbrown::HashSet<u64>>,
+    /// Those of them that were wanted.
+    pub absent: u64,
     /// What cannot be read is gone round, and kept here.
     broken: Option<Vec<RepoError>>,
 }
@@ -75,8 +80,16 @@ impl<'a> Marker<'a> {
             by_depth: vec![Vec::new(); usize::from(DEPTH_MAX) + 1],
             handed: Ranges::default(),
             lost: 0,
+            asked: None,
+            absent: 0,
             broken: None,
         }
+    }
+
+    /// Counts also how often one of `keys` is wanted.
+    pub fn asking_for(mut self, keys: &'a hashbrown::HashSet<u64>) -> Self {
+        self.asked = Some(keys);
+        self
     }
 
     /// Marks all that the recipes below `roots` resolve to, as far as they can be read: what lies behind a node that is lost is
@@ -178,6 +191,14 @@ impl<'a> Marker<'a> {
         Ok(below)
     }
 
+    fn want(&mut self, chunk: &[u8; 32]) {
+        if !self.live.mark(chunk) {
+            self.lost += 1;
+        } else if self.asked.is_some_and(|keys| keys.contains(&chunk_key(chunk))) {
+            self.absent += 1;
+        }
+    }
+
     fn node(&mut self, id: &NodeId) -> Result<Node, RepoError> {
         if self.cancel.is_cancelled() {
             return Err(RepoError::Cancelled);
@@ -203,10 +224,8 @@ impl<'a> Marker<'a> {
                     ranges = skip(ranges, at);
                     match entry {
                         Entry::Extent { chunk, .. } => {
-                            if ranges.first().is_some_and(|(first, _)| *first < end)
-                                && !self.live.mark(chunk.as_bytes())
-                            {
-                                self.lost += 1;
+                            if ranges.first().is_some_and(|(first, _)| *first < end) {
+                                self.want(chunk.as_bytes());
                             }
                         }
                         Entry::Copy { offset, .. } => {

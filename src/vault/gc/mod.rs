@@ -8,6 +8,7 @@
 //! | `mark` | how recipes are followed to chunks |
 //! | `witness` | which pack was seen to hold a chunk that several claim |
 //! | `tables` | what packs say of themselves, beside what indexes say of them |
+//! | `unseen` | what becomes of snapshots that no full author has seen whole |
 //! | `weigh` | how much of each pack is live |
 //! | `survey` | what is there, read in the order that makes it safe |
 //! | `sweep` | rescuing, rewriting indexes, deleting |
@@ -26,6 +27,7 @@ mod mark;
 mod survey;
 mod sweep;
 mod tables;
+mod unseen;
 mod weigh;
 mod witness;
 
@@ -38,6 +40,7 @@ use super::session::{LIVE, SKEW_MAX, SeenPlan, Session};
 use super::{RepoError, Repository};
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{PackId, PlanId, SnapshotId};
+use crate::vault::FormatError;
 use crate::vault::crypto::{CryptoError, Role};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -159,6 +162,8 @@ pub struct PruneReport {
     pub indexes_written: u64,
     /// Snapshots without a mark that were removed: left behind long ago by backups that never ended.
     pub uncommitted_removed: Vec<SnapshotId>,
+    /// Until when nothing is deleted, since a snapshot of an append key that was never seen whole may hide what it needs.
+    pub held_until: Option<SystemTime>,
     /// Damage that was met and gone round.
     pub warnings: Vec<String>,
 }
@@ -188,7 +193,8 @@ impl Repository {
             self.plan(&survey, settings, observer, cancel, &mut report)?;
             report.uncommitted_removed.clone_from(&survey.stale);
             for plan in &survey.plans {
-                report.waiting.extend(waiting(plan, &survey, settings.grace, now));
+                let wait = waiting(plan, &survey, settings.grace, now);
+                report.waiting.extend(wait.or_else(|| survey.held.map(|_| held(plan, &survey))));
             }
             return Ok(report);
         }
@@ -231,6 +237,7 @@ impl Repository {
             self.remove_abandoned(id, settings.now_ms)?;
             report.uncommitted_removed.push(*id);
         }
+        self.note_seen_whole(&survey)?;
         survey.describe(report);
         self.plan(&survey, settings, observer, cancel, report)?;
         if let Some(plan) = self.condemn(&survey, settings.now_ms, cancel, report)? {
@@ -258,6 +265,9 @@ impl Repository {
         let weights = survey.weigh(&survey.condemned(), cancel)?;
         let (needed, dead): (Vec<Weight>, Vec<Weight>) =
             weights.into_iter().partition(|weight| weight.live_chunks > 0);
+        if survey.held.is_some() {
+            return Ok(needed.iter().chain(&dead).map(|weight| weight.pack.id).collect());
+        }
         // An index object that says of a pack that it holds nothing must not let its lock run out.
         let dead = dead.iter().map(|weight| weight.pack.id).collect();
         let disputed = self.disputed(&survey, &dead, cancel)?;
@@ -399,7 +409,8 @@ impl Repository {
         for weight in survey.weigh(&survey.condemned(), cancel)? {
             report.live_bytes += weight.live_bytes;
             let Weight { pack, live_bytes, used_bytes, live_chunks, kind } = weight;
-            if report.condemned.len() >= PLAN_PACKS_MAX {
+            // What seems dead may be what is hidden.
+            if survey.held.is_some() || report.condemned.len() >= PLAN_PACKS_MAX {
                 continue;
             }
             let damaged = survey.is_damaged(&pack.id);
@@ -507,12 +518,17 @@ impl Repository {
         cancel: &Cancel,
         report: &mut PruneReport,
     ) -> Result<(), RepoError> {
+        if survey.held.is_some() {
+            let waiting = survey.plans.iter().map(|plan| held(plan, survey));
+            report.waiting.extend(waiting);
+            return Ok(());
+        }
         let mut due = Vec::new();
         for plan in &survey.plans {
             match waiting(plan, survey, settings.grace, survey.now) {
                 Some(waiting) => report.waiting.push(waiting),
                 // What is deleted under a lock stays, and costs what it did: not before all of them can go.
-                None => match self.last_lock_end(&plan.plan.packs)? {
+                None => match self.object_locks().last_lock_end(&plan.plan.packs)? {
                     None => due.push(plan.id),
                     locked_until => report.waiting.push(WaitingPlan {
                         plan: plan.id,
@@ -599,6 +615,17 @@ fn waiting(plan: &SeenPlan, survey: &Survey, grace: Duration, now: SystemTime) -
     })
 }
 
+/// A plan that is not carried out, since what it condemns may be hidden.
+fn held(plan: &SeenPlan, survey: &Survey) -> WaitingPlan {
+    WaitingPlan {
+        plan: plan.id,
+        packs: plan.plan.packs.len() as u64,
+        until: survey.held,
+        sessions: 0,
+        locked_until: None,
+    }
+}
+
 fn is_mature(plan: &SeenPlan, grace: Duration, now: SystemTime) -> bool {
     now.duration_since(plan.put).unwrap_or_default() >= grace
 }
@@ -612,4 +639,21 @@ fn targets(survey: &Survey, due: &[PlanId]) -> HashSet<PackId> {
 fn storage_time(ms: i64) -> SystemTime {
     let since = Duration::from_millis(ms.unsigned_abs());
     if ms < 0 { SystemTime::UNIX_EPOCH - since } else { SystemTime::UNIX_EPOCH + since }
+}
+
+/// An error of integrity as one of its own, for where only a reference is left.
+fn same(error: &RepoError) -> RepoError {
+    match error {
+        RepoError::Missing { object } => RepoError::Missing { object: object.clone() },
+        RepoError::Damaged { object, source } => RepoError::Damaged {
+            object: object.clone(),
+            source: match source {
+                FormatError::NewerVersion { version } => FormatError::NewerVersion { version: *version },
+                FormatError::UnknownFeatures { bits } => FormatError::UnknownFeatures { bits: *bits },
+                FormatError::WrongHash => FormatError::WrongHash,
+                _ => FormatError::Malformed { what: "it cannot be read" },
+            },
+        },
+        other => RepoError::Inconsistent { object: "the history".to_owned(), what: other.to_string() },
+    }
 }

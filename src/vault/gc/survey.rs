@@ -1,19 +1,20 @@
 //! Everything that a prune must know, read in the order that makes it safe: plans, sessions, snapshots, packs.
 
 use super::PruneReport;
-use super::live::LiveSet;
+use super::live::{LiveSet, Marks};
 use super::mark::Marker;
+use super::unseen::{Seen, Unseen, held_until, only_in};
 use super::weigh::{Weight, weigh};
 use super::witness::{Holders, Witness, contested, twice_in};
 use crate::base::event::{Cancel, Event, Observer};
-use crate::base::id::{PackId, SnapshotId};
+use crate::base::id::{NodeId, PackId, SnapshotId};
 use crate::vault::catalog::KnownPack;
-use crate::vault::format::FormatError;
 use crate::vault::format::session::SessionKind;
-use crate::vault::history::History;
+use crate::vault::history::{History, Stops, is_newer};
 use crate::vault::objects::name_in_key;
 use crate::vault::reader::{BlockReader, Locator, RecipeWalker};
 use crate::vault::session::{SeenPlan, SeenSession, condemned};
+use crate::vault::snapshot::Summary;
 use crate::vault::{RepoError, Repository};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,12 +34,20 @@ pub(super) struct Survey {
     pub listed: HashMap<PackId, (u64, SystemTime)>,
     /// Packs that are missing, of another size, or marked as damaged.
     pub unusable: HashMap<PackId, String>,
+    /// Snapshots of append authors that this survey saw whole, and no full author before.
+    pub seen_whole: Vec<SnapshotId>,
+    /// Until when nothing goes, since what was never seen whole may hide what it needs.
+    pub held: Option<SystemTime>,
     pub locator: Arc<Mutex<Locator>>,
     pub live: LiveSet,
     /// What this run has opened.
     witness: Mutex<Witness>,
     snapshots: u64,
     lost: u64,
+    /// Packs of which only authors that may only add say what they hold.
+    unvouched: HashSet<PackId>,
+    /// Some snapshot that was never seen whole is not.
+    lacks: bool,
     warnings: Vec<String>,
 }
 
@@ -67,6 +76,10 @@ impl Survey {
         }));
         warnings.extend(presence.lies.iter().map(|lie| format!("{lie}; {HINT_INDEX}")));
         let listed = repo.list_packs_with_times()?;
+        let mut unvouched: HashSet<PackId> = HashSet::new();
+        for pack in catalog.packs()? {
+            unvouched.extend(presence.unvouched.contains(&pack.number).then_some(pack.id));
+        }
         let unusable = presence.unusable.into_values().collect::<HashMap<PackId, String>>();
         let live = LiveSet::new(&mut catalog)?;
         let locator = Arc::new(Mutex::new(
@@ -79,11 +92,15 @@ impl Survey {
             stale: Vec::new(),
             listed,
             unusable,
+            seen_whole: Vec::new(),
+            held: None,
             locator,
             live,
             witness: Mutex::new(witness),
             snapshots: history.snapshots.len() as u64,
             lost: 0,
+            unvouched,
+            lacks: false,
             warnings,
         };
         survey.mark_all(repo, &history, cancel)?;
@@ -98,7 +115,7 @@ impl Survey {
         let before = self.warnings.len();
         let outcome = self.mark(repo, history, cancel);
         let is_amiss = match &outcome {
-            Ok(()) => self.lost > 0,
+            Ok(()) => self.lost > 0 || self.lacks,
             Err(error) => error.is_integrity(),
         };
         if !is_amiss {
@@ -123,22 +140,28 @@ impl Survey {
     fn mark(&mut self, repo: &Repository, history: &History, cancel: &Cancel) -> Result<(), RepoError> {
         let oldest = self.writers().filter_map(|session| session.started).min();
         self.stale = repo.stale_snapshots(history, self.now, oldest)?;
-        let (mut roots, mut lenient) = (Vec::new(), Vec::new());
+        let (mut roots, mut unseen, mut lenient) = (Vec::new(), Vec::new(), Vec::new());
         for summary in history.snapshots.iter().chain(&history.uncommitted) {
             if self.stale.contains(&summary.id) {
                 continue;
             }
-            let counts = counts(history, &summary.id);
+            let weight = Say::of(history, summary);
             let body = repo.body(self.locator().catalog(), &summary.id);
-            match body {
-                Ok(body) if counts => roots.extend(body.streams.iter().map(|stream| stream.root)),
-                Ok(body) => lenient.extend(body.streams.iter().map(|stream| stream.root)),
+            let body = body.map(|body| body.streams.iter().map(|stream| stream.root).collect::<Vec<_>>());
+            match (body, weight) {
+                (Ok(body), Say::Counts) => roots.extend(body),
+                (Err(error), Say::Counts) => return Err(error),
+                (Ok(body), Say::Little) => lenient.extend(body),
                 // Removed by its writer since.
-                Err(RepoError::Missing { .. }) if !counts => {}
-                Err(error) if !counts && error.is_integrity() => {
+                (Err(RepoError::Missing { .. }), _) => {}
+                (Err(error), Say::Little) if error.is_integrity() => {
                     self.warnings.push(format!("{error}; it keeps nothing"));
                 }
-                Err(error) => return Err(error),
+                (body @ Ok(_), Say::Unseen) => unseen.push(Unseen::new(summary, body)),
+                (Err(error), Say::Unseen) if error.is_integrity() => {
+                    unseen.push(Unseen::new(summary, Err(error)));
+                }
+                (Err(error), _) => return Err(error),
             }
         }
         // What counts for nothing keeps what it reaches, as far as it can be followed: hiding a statement must delete nothing.
@@ -150,14 +173,94 @@ impl Survey {
                 Err(error) => return Err(error),
             }
         }
-        let walker = RecipeWalker::new(Arc::new(BlockReader::new(repo)), Arc::clone(&self.locator));
-        let mut marker = Marker::new(walker, &mut self.live, cancel);
+        let blocks = Arc::new(BlockReader::new(repo));
+        let mut marker = Marker::new(walker(&blocks, &self.locator), &mut self.live, cancel);
         marker.mark(&roots)?;
         self.lost = marker.lost;
+        self.follow_unseen(repo, history, unseen, &blocks, cancel)?;
+        let mut marker = Marker::new(walker(&blocks, &self.locator), &mut self.live, cancel);
         for error in marker.mark_what_can_be_read(&lenient)? {
             self.warnings.push(format!("a snapshot that is damaged or does not count is not whole: {error}"));
         }
         Ok(())
+    }
+
+    /// Marks what snapshots reach that no full author has seen whole, and finds out which of them are.
+    fn follow_unseen(
+        &mut self,
+        repo: &Repository,
+        history: &History,
+        mut unseen: Vec<Unseen>,
+        blocks: &Arc<BlockReader>,
+        cancel: &Cancel,
+    ) -> Result<(), RepoError> {
+        (self.seen_whole, self.lacks, self.held) = (Vec::new(), false, None);
+        let mut bad: HashSet<PackId> = self.unusable.keys().copied().collect();
+        bad.extend(self.locator().catalog().packs()?.iter().map(|pack| pack.id));
+        bad.retain(|id| !self.listed.contains_key(id) || self.unusable.contains_key(id));
+        let absent = only_in(self.locator().catalog(), &bad)?;
+        let before = self.live.marks();
+        let roots: Vec<NodeId> = unseen.iter().flat_map(|one| one.roots()).copied().collect();
+        let mut marker =
+            Marker::new(walker(blocks, &self.locator), &mut self.live, cancel).asking_for(&absent);
+        let are_whole = marker.mark_what_can_be_read(&roots)?.is_empty() && marker.lost + marker.absent == 0;
+        let lying = self.lying_about(repo, &before, cancel)?;
+        if are_whole && lying.is_empty() && unseen.iter().all(Unseen::is_readable) {
+            self.seen_whole = unseen.iter().map(|one| one.id).collect();
+            self.held = held_until(history, &[], self.now);
+            return Ok(());
+        }
+        bad.extend(lying);
+        let absent = only_in(self.locator().catalog(), &bad)?;
+        let mut unwhole = Vec::new();
+        for one in &mut unseen {
+            let seen = one.follow(walker(blocks, &self.locator), &mut self.live, &absent, cancel)?;
+            let what = match seen {
+                Seen::Whole => {
+                    self.seen_whole.push(one.id);
+                    continue;
+                }
+                Seen::Lacking { chunks } => {
+                    unwhole.push((&*one, false));
+                    format!("{chunks} of its chunks are in no pack")
+                }
+                Seen::Hiding(error) => {
+                    unwhole.push((&*one, true));
+                    error.to_string()
+                }
+            };
+            let id = one.id.short();
+            self.warnings
+                .push(format!("snapshot {id} of an append key was never seen whole and is not: {what}"));
+        }
+        self.lacks = !unwhole.is_empty();
+        self.held = held_until(history, &unwhole, self.now);
+        Ok(())
+    }
+
+    /// Packs of which only append authors say what they hold, that became live since `before`, and that say otherwise themselves.
+    fn lying_about(
+        &self,
+        repo: &Repository,
+        before: &Marks,
+        cancel: &Cancel,
+    ) -> Result<Vec<PackId>, RepoError> {
+        let mut fresh = Vec::new();
+        {
+            let mut locator = self.locator();
+            let witness = self.witness();
+            let is_open = |id: &PackId| self.unvouched.contains(id) && !witness.agreed.contains(id);
+            let known = self.packs(&mut locator, is_open)?;
+            for pack in known {
+                let row = locator.catalog().pack(pack.number)?;
+                if row.table.chunks.iter().any(|(id, _)| self.live.is_live_since(before, id)) {
+                    fresh.push(pack);
+                }
+            }
+        }
+        let (agreed, lying) = repo.compare_tables(&self.locator, &fresh, &self.listed, cancel)?;
+        self.witness().agreed.extend(agreed);
+        Ok(lying)
     }
 
     /// While chunks are missing nobody knows what else is.
@@ -272,6 +375,7 @@ impl Survey {
         report.packs = self.listed.len() as u64;
         report.pack_bytes = self.listed.values().map(|(bytes, _)| bytes).sum();
         report.lost_chunks = self.lost;
+        report.held_until = self.held;
         report.warnings.clone_from(&self.warnings);
     }
 }
@@ -279,34 +383,50 @@ impl Survey {
 /// What to do about index objects that say other things than packs.
 pub(super) const HINT_INDEX: &str = "`dumpvault repair index` rebuilds the index from the packs";
 
-/// Whether what the snapshot wants stops a prune when it is not there. All others keep what they reach, and no more: those that nobody
-/// committed, and those of which it is known that something is lost. (So will be those that nobody vouches for.)
-fn counts(history: &History, snapshot: &SnapshotId) -> bool {
-    !history.damaged_snapshots.contains_key(snapshot)
-        && !history.uncommitted.iter().any(|summary| summary.id == *snapshot)
+/// What a snapshot has to say when something that it wants is not there.
+#[derive(Clone, Copy)]
+enum Say {
+    /// It stops a prune.
+    Counts,
+    /// No full author has seen it whole: it may stop none.
+    Unseen,
+    /// It keeps what it reaches, and no more: nobody committed it, or it is known that something of it is lost.
+    Little,
+}
+
+impl Say {
+    fn of(history: &History, summary: &Summary) -> Self {
+        if history.damaged_snapshots.contains_key(&summary.id)
+            || history.uncommitted.iter().any(|other| other.id == summary.id)
+        {
+            Self::Little
+        } else if history.was_whole(summary) {
+            Self::Counts
+        } else {
+            Self::Unseen
+        }
+    }
+}
+
+fn walker(blocks: &Arc<BlockReader>, locator: &Arc<Mutex<Locator>>) -> RecipeWalker {
+    RecipeWalker::new(Arc::clone(blocks), Arc::clone(locator))
 }
 
 /// A snapshot or mark that cannot be read may need anything.
 fn refuse_damage(history: &History) -> Result<(), RepoError> {
-    match history.damaged.iter().find(|damage| damage.stops_deletion) {
+    match history.damaged.iter().find(|damage| damage.stops == Stops::Deletion) {
         None => Ok(()),
-        Some(damage) => Err(super::sweep::same(&damage.error)),
+        Some(damage) => Err(super::same(&damage.error)),
     }
 }
 
 /// What a newer program wrote may mean anything.
-fn refuse_newer(error: &RepoError) -> Result<(), RepoError> {
-    match error {
-        RepoError::Damaged {
-            source: FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. },
-            ..
-        } => Err(super::sweep::same(error)),
-        _ => Ok(()),
-    }
+pub(super) fn refuse_newer(error: &RepoError) -> Result<(), RepoError> {
+    if is_newer(error) { Err(super::same(error)) } else { Ok(()) }
 }
 
 impl Repository {
-    fn refuse_newer_indexes(
+    pub(super) fn refuse_newer_indexes(
         &self,
         known: &HashSet<crate::base::id::IndexId>,
         warnings: &mut Vec<String>,

@@ -7,7 +7,6 @@ use super::{PruneReport, targets};
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{IndexId, PackId, PlanId};
 use crate::vault::catalog::{KnownPack, PackRow};
-use crate::vault::format::FormatError;
 use crate::vault::format::index::{Index, IndexedPack};
 use crate::vault::format::mark::MarkKind;
 use crate::vault::history::Vouched;
@@ -231,7 +230,7 @@ impl Repository {
         said: IndexedPack,
         report: &mut PruneReport,
     ) -> Result<Option<IndexedPack>, RepoError> {
-        if self.was_opened(&said.id) {
+        if self.checker().was_opened(&said.id) {
             return Ok(Some(said));
         }
         let bytes = survey.listed.get(&said.id).map_or(said.bytes, |(bytes, _)| *bytes);
@@ -435,22 +434,5 @@ impl<'a> Copier<'a> {
         report.bytes_written += repacked.bytes;
         report.chunks_rescued += repacked.chunks;
         Ok(repacked.packs)
-    }
-}
-
-/// An error of integrity as one of its own, for where only a reference is left.
-pub(super) fn same(error: &RepoError) -> RepoError {
-    match error {
-        RepoError::Missing { object } => RepoError::Missing { object: object.clone() },
-        RepoError::Damaged { object, source } => RepoError::Damaged {
-            object: object.clone(),
-            source: match source {
-                FormatError::NewerVersion { version } => FormatError::NewerVersion { version: *version },
-                FormatError::UnknownFeatures { bits } => FormatError::UnknownFeatures { bits: *bits },
-                FormatError::WrongHash => FormatError::WrongHash,
-                _ => FormatError::Malformed { what: "it cannot be read" },
-            },
-        },
-        other => RepoError::Inconsistent { object: "the history".to_owned(), what: other.to_string() },
     }
 }

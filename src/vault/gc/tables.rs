@@ -30,7 +30,7 @@ enum Word {
 /// Index objects that say otherwise of a pack.
 type Against = BTreeMap<PackId, BTreeSet<IndexId>>;
 
-type Listed = HashMap<PackId, (u64, SystemTime)>;
+pub(super) type Listed = HashMap<PackId, (u64, SystemTime)>;
 
 impl Repository {
     /// Which of `packs` must stay although the index holds that nobody needs them, and why: their own tables say otherwise, or cannot be
@@ -110,6 +110,21 @@ impl Repository {
         }
         locator.forget();
         Ok(put_right)
+    }
+
+    /// Compares what the catalog says of `packs` with their own tables: those that agree, and those that do not, or cannot be read.
+    pub(super) fn compare_tables(
+        &self,
+        locator: &Mutex<Locator>,
+        packs: &[KnownPack],
+        listed: &Listed,
+        cancel: &Cancel,
+    ) -> Result<(Vec<PackId>, Vec<PackId>), RepoError> {
+        let words = self.own_words(locator, packs, listed, cancel)?;
+        let (agreed, lying): (Vec<_>, Vec<_>) =
+            words.into_iter().partition(|(_, word)| matches!(word, Word::Agrees));
+        let ids = |words: Vec<(KnownPack, Word)>| words.into_iter().map(|(pack, _)| pack.id).collect();
+        Ok((ids(agreed), ids(lying)))
     }
 
     fn own_words(

@@ -29,6 +29,7 @@ pub(super) struct Folded {
     pub forgotten: HashSet<SnapshotId>,
     pub given_up: HashSet<String>,
     pub time_confirmed: HashSet<SnapshotId>,
+    pub seen_whole: HashSet<SnapshotId>,
     tags: HashMap<String, TagsSaid>,
 }
 
@@ -38,6 +39,8 @@ pub(super) struct Committed {
     pub series: Option<String>,
     pub by_full: bool,
     pub mark: MarkId,
+    /// Who says so; where several do, any.
+    pub author: AuthorId,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +118,7 @@ impl Folded {
                     series: mark.value.clone(),
                     by_full: by.is_full(),
                     mark: *id,
+                    author: by.author,
                 });
                 said.by_full |= by.is_full();
             }
@@ -156,8 +160,17 @@ impl Folded {
                 self.given_up.insert(mark.object.clone());
             }
             MarkKind::TimeConfirmed => self.time_confirmed.extend(snapshot),
-            MarkKind::Cleared | MarkKind::Checked | MarkKind::SetEnded | MarkKind::Other(_) => {}
+            MarkKind::Checked => {
+                let ids = mark.value.iter().flat_map(|ids| ids.lines());
+                self.seen_whole.extend(ids.filter_map(|id| id.parse::<SnapshotId>().ok()));
+            }
+            MarkKind::Cleared | MarkKind::SetEnded | MarkKind::Other(_) => {}
         }
+    }
+
+    /// Whether a full author says that the snapshot was whole once.
+    pub fn seen_whole(&self, id: &SnapshotId) -> bool {
+        self.seen_whole.contains(id) || self.verified.contains_key(id)
     }
 
     /// The tags of a snapshot whose head bears `own`.
@@ -216,10 +229,11 @@ mod tests {
             (MarkKind::Forgotten, false),
             (MarkKind::GivenUp, false),
             (MarkKind::TimeConfirmed, false),
+            (MarkKind::Checked, false),
         ] {
             let says = |by, of| {
                 let ids = snapshot(of).to_string();
-                let value = (kind == MarkKind::Forgotten).then_some(ids.as_str());
+                let value = matches!(kind, MarkKind::Forgotten | MarkKind::Checked).then_some(ids.as_str());
                 let folded = folded(&[mark(9, by, kind, of, value, &[])]);
                 !folded.committed.is_empty()
                     || !folded.pinned.is_empty()
@@ -228,6 +242,7 @@ mod tests {
                     || !folded.forgotten.is_empty()
                     || !folded.given_up.is_empty()
                     || !folded.time_confirmed.is_empty()
+                    || !folded.seen_whole.is_empty()
             };
             assert_eq!(says(HOST, 1), of_own, "{kind:?}");
             assert!(!says(OTHER, 1) && !says(HOST, 2), "{kind:?}");

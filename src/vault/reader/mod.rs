@@ -10,23 +10,23 @@
 
 mod blocks;
 mod buffers;
+mod cost;
 mod fetch;
 mod locate;
 mod nodes;
 mod outline;
 mod plan;
 mod recipe;
-mod survey;
 mod turns;
 mod windows;
 
 pub(in crate::vault) use blocks::blinded_hash;
 pub use blocks::{BlockReader, Workspace};
+pub use cost::{BlockUse, ReadCost};
 pub(super) use fetch::{FetchedBlock, WantedBlock, fetch_blocks};
 pub use locate::Locator;
 pub use outline::Outline;
 pub use recipe::{Extent, RecipeWalker, Step};
-pub use survey::{BlockUse, Survey};
 pub use windows::Windows;
 
 use super::{RepoError, Repository};
@@ -89,7 +89,19 @@ const OUTPUT_BYTES: usize = 1 << 20;
 const TOUCHED_AHEAD: usize = 16;
 const CACHE_LINE_BYTES: usize = 64;
 
+/// Reads streams out of a repository.
+pub struct Reader<'a> {
+    pub(in crate::vault) repo: &'a Repository,
+}
+
 impl Repository {
+    /// Reads streams out of a repository.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { repo: self }
+    }
+}
+
+impl Reader<'_> {
     /// Writes the whole stream to `output` and checks length and digest.
     ///
     /// # Errors
@@ -150,7 +162,7 @@ impl Repository {
         cancel: &Cancel,
         output: &mut Output<'_>,
     ) -> Result<ReadStats, RepoError> {
-        let blocks = Arc::new(BlockReader::new(self));
+        let blocks = Arc::new(BlockReader::new(self.repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(locator));
         let (length, _) = walker.root(&stream.root)?;
         if length != stream.bytes {

@@ -1,12 +1,13 @@
 //! The index made anew: what every pack's own table says, in fresh index objects.
 
+use super::Repairer;
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{IndexId, PackId};
 use crate::vault::catalog::{Catalog, Found};
+use crate::vault::check::Damage;
 use crate::vault::format::index::{Index, IndexedPack};
 use crate::vault::gc::INDEX_CHUNKS;
 use crate::vault::objects::{ObjectName, pack_key};
-use crate::vault::verify::Damage;
 use crate::vault::{RepoError, Repository};
 use std::collections::{HashMap, HashSet};
 
@@ -27,7 +28,7 @@ pub struct IndexRepair {
     pub dropped: Vec<PackId>,
 }
 
-impl Repository {
+impl Repairer<'_> {
     /// Reads the chunk table of every pack and puts index objects that say the same, in the place of all there are.
     ///
     /// # Errors
@@ -39,26 +40,26 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<IndexRepair, RepoError> {
         self.require_full_key()?;
-        let _session = self.begin_beside_backups(now_ms)?;
+        let _session = self.repo.begin_beside_backups(now_ms)?;
         observer.observe(Event::Step { what: "reading the packs' own tables".to_owned() });
-        let old = self.list_names::<IndexId>("index/")?;
+        let old = self.repo.list_names::<IndexId>("index/")?;
         // What readable indexes say serves where a pack's own table does not.
-        self.drop_catalog()?;
-        let (mut catalog, _, presence) = self.synced(observer)?;
+        self.repo.drop_catalog()?;
+        let (mut catalog, _, presence) = self.repo.synced(observer)?;
         let mut repair = IndexRepair { indexes_before: old.len() as u64, ..IndexRepair::default() };
         repair.unexplained = presence
             .unexplained
             .iter()
             .map(|(id, what)| Damage { object: pack_key(id), what: what.clone() })
             .collect();
-        let listed = self.list_packs()?;
-        let mut writer = Writer::new(self);
+        let listed = self.repo.list_packs()?;
+        let mut writer = Writer::new(self.repo);
         for pack in catalog.packs()? {
             if cancel.is_cancelled() {
                 return Err(RepoError::Cancelled);
             }
             let Some(bytes) = listed.get(&pack.id) else { continue };
-            let own = match self.read_pack_table(&pack.id, *bytes) {
+            let own = match self.repo.read_pack_table(&pack.id, *bytes) {
                 Ok(own) => own,
                 Err(error) if error.is_integrity() => {
                     let row = catalog.pack(pack.number)?;
@@ -74,11 +75,11 @@ impl Repository {
         }
         repair.indexes_written = writer.finish(&old)?;
         for id in &old {
-            self.storage.delete(&id.key())?;
+            self.repo.storage.delete(&id.key())?;
         }
         drop(catalog);
-        self.drop_catalog()?;
-        self.catalog(observer)?;
+        self.repo.drop_catalog()?;
+        self.repo.catalog(observer)?;
         Ok(repair)
     }
 }

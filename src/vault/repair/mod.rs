@@ -16,9 +16,21 @@ pub use packs::{PacksRepair, SetAside};
 use super::{RepoError, Repository};
 use crate::vault::crypto::{CryptoError, Role};
 
+/// Does what can be done about damage in a repository.
+pub struct Repairer<'a> {
+    pub(in crate::vault) repo: &'a Repository,
+}
+
 impl Repository {
+    /// Does what can be done about damage in a repository.
+    pub fn repairer(&self) -> Repairer<'_> {
+        Repairer { repo: self }
+    }
+}
+
+impl Repairer<'_> {
     fn require_full_key(&self) -> Result<(), RepoError> {
-        if self.keys.role() == Role::Full {
+        if self.repo.keys.role() == Role::Full {
             return Ok(());
         }
         Err(CryptoError::RoleTooWeak { needed: "repairing" }.into())

@@ -1,14 +1,15 @@
 //! Damaged packs: what still opens in them is copied into new packs, what does not is told, and the packs stay where they are.
 
+use super::Repairer;
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{IndexId, PackId};
 use crate::vault::catalog::{Catalog, Found, PackRow};
+use crate::vault::check::{Damage, broken_blocks};
 use crate::vault::format::index::Index;
 use crate::vault::reader::{BlockReader, Workspace};
 use crate::vault::repack::Repacker;
 use crate::vault::sync::Presence;
-use crate::vault::verify::{Damage, broken_blocks};
-use crate::vault::{RepoError, Repository, pack_key};
+use crate::vault::{RepoError, pack_key};
 use std::collections::{HashMap, HashSet};
 
 /// A pack that is damaged, and stays so.
@@ -52,7 +53,7 @@ impl PacksRepair {
     }
 }
 
-impl Repository {
+impl Repairer<'_> {
     /// Looks at every pack that is known to be damaged (marked, or of another size than it should have). One that is whole is so no more;
     /// what opens of the others, and is nowhere else, is copied into new packs.
     ///
@@ -66,15 +67,15 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<PacksRepair, RepoError> {
         self.require_full_key()?;
-        let _session = self.begin_beside_backups(now_ms)?;
-        let (mut catalog, history, mut presence) = self.synced(observer)?;
+        let _session = self.repo.begin_beside_backups(now_ms)?;
+        let (mut catalog, history, mut presence) = self.repo.synced(observer)?;
         // What a prune will delete holds nothing for good.
-        let (plans, unreadable) = self.plans()?;
+        let (plans, unreadable) = self.repo.plans()?;
         for error in unreadable {
             tracing::warn!("{error}");
         }
         crate::vault::sync::heed_plans(&plans, &catalog, &mut presence)?;
-        let listed = self.list_packs()?;
+        let listed = self.repo.list_packs()?;
         let unexplained = presence.unexplained.iter();
         let mut repair = PacksRepair {
             unexplained: unexplained
@@ -82,7 +83,7 @@ impl Repository {
                 .collect(),
             ..PacksRepair::default()
         };
-        let blocks = BlockReader::new(self);
+        let blocks = BlockReader::new(self.repo);
         let mut bad: Vec<(i64, PackId, String)> = Vec::new();
         for (number, (id, reason)) in presence.unusable.clone() {
             if cancel.is_cancelled() {
@@ -94,9 +95,9 @@ impl Repository {
                 continue;
             }
             let row = catalog.pack(number)?;
-            match self.check_pack(&row, &blocks) {
+            match self.repo.checker().check_pack(&row, &blocks) {
                 Ok(()) => {
-                    self.clear_damaged(&id, host, now_ms)?;
+                    self.repo.clear_damaged(&id, host, now_ms)?;
                     presence.unusable.remove(&number);
                     repair.recovered.push(id);
                 }
@@ -108,7 +109,7 @@ impl Repository {
         self.salvage(&mut catalog, &presence, &bad, &blocks, cancel, &mut repair)?;
         for pack in &repair.set_aside {
             if !history.damaged_packs.contains_key(&pack.pack) {
-                self.mark_damaged(&pack.pack, &pack.what, host, now_ms)?;
+                self.repo.mark_damaged(&pack.pack, &pack.what, host, now_ms)?;
             }
         }
         repair.recovered.sort();
@@ -126,7 +127,7 @@ impl Repository {
         repair: &mut PacksRepair,
     ) -> Result<(), RepoError> {
         let mut salvage =
-            Salvage { catalog, presence, blocks, repacker: Repacker::new(self), copied: HashSet::new() };
+            Salvage { catalog, presence, blocks, repacker: Repacker::new(self.repo), copied: HashSet::new() };
         let mut lost = HashMap::new();
         for (number, id, what) in bad {
             if cancel.is_cancelled() {
@@ -157,8 +158,8 @@ impl Repository {
             return Ok(());
         }
         let index = Index { packs: repacked.packs, replaces: Vec::new() };
-        let bytes = index.seal(self.id, &self.keys, self.entropy.as_ref())?;
-        self.put_hashed::<IndexId>(&bytes).map(|_| ())
+        let bytes = index.seal(self.repo.id, &self.repo.keys, self.repo.entropy.as_ref())?;
+        self.repo.put_hashed::<IndexId>(&bytes).map(|_| ())
     }
 }
 

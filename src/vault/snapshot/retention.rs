@@ -8,92 +8,14 @@
 //! A stream that is in a *partial* snapshot is whole. So the rules run over the complete snapshots first, and then once more for each
 //! stream of the newest snapshot over all that hold it: one database that fails does not end the retention of the others.
 
+pub use crate::base::retention::{Policy, Representative};
+pub use crate::base::unit::Age;
+
 use super::{Proof, State, Summary};
 use crate::base::calendar::{Bucket, Calendar};
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Span, Timestamp};
+use jiff::{SignedDuration, Timestamp};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// Which snapshot of an hour, day, week, month or year stands for it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Representative {
-    /// The first, which stays the same whatever comes later.
-    #[default]
-    First,
-    /// The last, as other tools have it. The one of a day that is not over makes room for the next.
-    Last,
-}
-
-/// What to keep. The default keeps nothing but what is always kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// The newest so many good snapshots.
-    pub last: u32,
-    /// One of each of the newest so many hours that have one.
-    pub hourly: u32,
-    /// As `hourly`, of days.
-    pub daily: u32,
-    /// Of weeks.
-    pub weekly: u32,
-    /// Of months.
-    pub monthly: u32,
-    /// Of years.
-    pub yearly: u32,
-    /// All that are not older than this, reckoned from the newest good one of the series.
-    pub within: Option<Age>,
-    /// All with one of these tags.
-    pub tags: BTreeSet<String>,
-    /// Which one that is, of an hour, a day and so on.
-    pub representative: Representative,
-}
-
-impl Policy {
-    /// Whether no rule keeps anything: then forgetting would leave one snapshot a series, which nobody asks for.
-    pub fn is_empty(&self) -> bool {
-        let rules = Self { representative: Representative::default(), ..self.clone() };
-        rules == Self::default()
-    }
-
-    fn counts(&self) -> [(Rule, Option<Bucket>, u32); 6] {
-        [
-            (Rule::Last, None, self.last),
-            (Rule::Hourly, Some(Bucket::Hour), self.hourly),
-            (Rule::Daily, Some(Bucket::Day), self.daily),
-            (Rule::Weekly, Some(Bucket::Week), self.weekly),
-            (Rule::Monthly, Some(Bucket::Month), self.monthly),
-            (Rule::Yearly, Some(Bucket::Year), self.yearly),
-        ]
-    }
-}
-
-/// How long ago: years and months of the calendar, and hours beside them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Age {
-    /// Calendar years.
-    pub years: i16,
-    /// Calendar months.
-    pub months: i32,
-    /// Hours; a day has 24 of them.
-    pub hours: i32,
-}
-
-impl Age {
-    /// The moment so long before another one, in a zone; the earliest that there is if it lies before that.
-    pub fn before(self, moment: Timestamp, zone: &TimeZone) -> Timestamp {
-        let calendar = Span::new().try_years(self.years).and_then(|span| span.try_months(self.months));
-        let earlier = calendar.and_then(|span| moment.to_zoned(zone.clone()).checked_sub(span));
-        let earlier = earlier.map(|zoned| zoned.timestamp());
-        let hours = SignedDuration::from_hours(i64::from(self.hours));
-        earlier.and_then(|earlier| earlier.checked_sub(hours)).unwrap_or(Timestamp::MIN)
-    }
-
-    /// About how long that is: 365 days a year and 30 a month.
-    pub fn approximate(self) -> SignedDuration {
-        let days = i64::from(self.years) * 365 + i64::from(self.months) * 30;
-        SignedDuration::from_hours(days * 24 + i64::from(self.hours))
-    }
-}
 
 /// Why a snapshot is kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,6 +73,18 @@ impl std::fmt::Display for Rule {
             Self::StoredEarlier => "what would take its place was stored later",
         })
     }
+}
+
+/// The rules of a policy that count: what each is called, whose buckets it looks at, and how many it keeps.
+fn counts(policy: &Policy) -> [(Rule, Option<Bucket>, u32); 6] {
+    [
+        (Rule::Last, None, policy.last),
+        (Rule::Hourly, Some(Bucket::Hour), policy.hourly),
+        (Rule::Daily, Some(Bucket::Day), policy.daily),
+        (Rule::Weekly, Some(Bucket::Week), policy.weekly),
+        (Rule::Monthly, Some(Bucket::Month), policy.monthly),
+        (Rule::Yearly, Some(Bucket::Year), policy.yearly),
+    ]
 }
 
 /// A snapshot to decide on.
@@ -362,7 +296,7 @@ fn keep_by_rules(
     reckoning: &Reckoning<'_>,
     verdicts: &mut [Verdict],
 ) {
-    for (rule, bucket, count) in policy.counts() {
+    for (rule, bucket, count) in counts(policy) {
         let mut one_of_each = Vec::new();
         // The one of each bucket, and what would go in its favour though it was stored before.
         let mut seen: HashMap<_, (&Summary, usize)> = HashMap::new();

@@ -168,7 +168,7 @@ impl BackupSession {
         }
         // Now they keep what they reach. A prune that looked for snapshots before has ended this session before that.
         if let Err(error) = self.fence(false) {
-            staged.iter().for_each(|one| self.repo.clear_away(&one.summary.id));
+            staged.iter().for_each(|one| self.repo.writer().clear_away(&one.summary.id));
             return Err(error);
         }
         let marks = staged.iter().map(|one| {
@@ -251,7 +251,7 @@ impl BackupSession {
         if let Err(error) = taken_back {
             tracing::warn!("{error}");
         }
-        self.repo.clear_away(snapshot);
+        self.repo.writer().clear_away(snapshot);
     }
 
     /// The snapshots stand; what follows only saves time, and lets their loss be noticed.
@@ -271,8 +271,8 @@ impl BackupSession {
         let mut healed = self.sink.known.healed().clone();
         let mut lost = self.sink.known.lost();
         let indexes = self.sink.known.catalog().indexes().unwrap_or_default();
-        self.repo.leave_out_unnamed(&indexes, &mut healed);
-        self.repo.leave_out_unnamed(&indexes, &mut lost);
+        self.repo.writer().leave_out_unnamed(&indexes, &mut healed);
+        self.repo.writer().leave_out_unnamed(&indexes, &mut lost);
         // What was met on the way is told once.
         let mut met = Some((healed, lost, lock_failure));
         let committed = staged.into_iter().map(|Staged { summary, body, .. }| {
@@ -294,11 +294,11 @@ impl BackupSession {
 
     /// Prolongs the locks of all that the snapshot will rely on.
     fn extend_locks(&mut self) -> Result<(), RepoError> {
-        if !self.repo.locks() {
+        if !self.repo.object_locks().locks() {
             return Ok(());
         }
         let relied = self.sink.known.relied_on();
-        self.repo.extend_locks(self.sink.known.catalog(), relied)
+        self.repo.object_locks().extend_locks(self.sink.known.catalog(), relied)
     }
 
     /// Refuses to go on when a prune may have deleted something that this backup relies on. The session tells: whoever deletes ends it

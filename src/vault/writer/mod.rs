@@ -25,7 +25,7 @@ use super::catalog::Catalog;
 use super::format::index::{BlockKind, ChunkEntry, Index, IndexedPack, PREFIX_BYTES};
 use super::format::session::SessionKind;
 use super::objects::ObjectName;
-use super::reader::{Survey, blinded_hash};
+use super::reader::{ReadCost, blinded_hash};
 use super::session::{SeenPlan, Session};
 use super::sync::{Presence, heed_plans};
 use super::{RepoError, Repository};
@@ -139,7 +139,19 @@ impl Registered {
     }
 }
 
+/// Begins backups into a repository.
+pub struct Writer<'a> {
+    pub(in crate::vault) repo: &'a Repository,
+}
+
 impl Repository {
+    /// Begins backups into a repository.
+    pub fn writer(&self) -> Writer<'_> {
+        Writer { repo: self }
+    }
+}
+
+impl Writer<'_> {
     /// Registers a backup that is about to begin. What is looked up from now on, no prune takes away without saying so: it either finds the
     /// session, or its plan is there now. (Plans are read before packs are listed: one that was carried out in between is gone, and so are its
     /// packs.)
@@ -147,8 +159,8 @@ impl Repository {
     /// # Errors
     /// When the storage fails, or a thread cannot be started.
     pub fn register_backup(&self) -> Result<Registered, RepoError> {
-        let session = Session::register(self, SessionKind::Write)?;
-        let (plans, unreadable) = self.plans()?;
+        let session = Session::register(self.repo, SessionKind::Write)?;
+        let (plans, unreadable) = self.repo.plans()?;
         for error in unreadable {
             // Not heeded, and not said to be: whoever can read it waits for this session.
             tracing::warn!("{error}");
@@ -168,7 +180,7 @@ impl Repository {
     ) -> Result<BackupSession, RepoError> {
         let registered = self.register_backup()?;
         // What was looked up is older than the session.
-        self.look_again(&catalog, &mut presence)?;
+        self.repo.look_again(&catalog, &mut presence)?;
         self.begin_registered(registered, catalog, presence, settings)
     }
 
@@ -191,14 +203,14 @@ impl Repository {
         }
         Ok(BackupSession {
             session,
-            repo: self.clone(),
+            repo: self.repo.clone(),
             number: SESSIONS.fetch_add(1, Ordering::Relaxed),
-            chunker: Chunker::new(&self.content.chunker_gear, self.config.chunk_sizes),
+            chunker: Chunker::new(&self.repo.content.chunker_gear, self.repo.config.chunk_sizes),
             staged: Vec::new(),
             sink: Sink {
-                repo: self.clone(),
-                known: Known::new(self, catalog, presence),
-                pipeline: Pipeline::start(self, settings)?,
+                repo: self.repo.clone(),
+                known: Known::new(self.repo, catalog, presence),
+                pipeline: Pipeline::start(self.repo, settings)?,
                 data: OpenBlock::default(),
                 recipe: OpenBlock::default(),
                 blinded: OpenBlock::default(),
@@ -212,10 +224,10 @@ impl Repository {
     }
 }
 
-impl Repository {
+impl Writer<'_> {
     /// Removes a snapshot that nobody commits any more. Where that fails, a prune does it.
     fn clear_away(&self, id: &SnapshotId) {
-        if let Err(error) = self.storage.delete(&id.key()) {
+        if let Err(error) = self.repo.storage.delete(&id.key()) {
             tracing::warn!("{error}");
         }
     }
@@ -410,7 +422,7 @@ impl Sink {
     }
 
     /// Whether the chunk is known and not in a block of which the surveyed stream wants little else.
-    fn is_known_in(&mut self, chunk: &ChunkId, survey: &Survey) -> bool {
+    fn is_known_in(&mut self, chunk: &ChunkId, survey: &ReadCost) -> bool {
         match self.known.place(chunk.as_bytes(), BlockKind::Data) {
             None => false,
             Some(Place::Pending) => true,

@@ -2,7 +2,7 @@
 
 use super::BackupSession;
 use super::recipe::Copies;
-use crate::vault::reader::{BlockReader, Locator, ReadSettings, RecipeWalker, Survey, Windows};
+use crate::vault::reader::{BlockReader, Locator, ReadCost, ReadSettings, RecipeWalker, Windows};
 use crate::vault::snapshot::Stream;
 use crate::vault::snapshot::recipe::{Base, DEPTH_MAX};
 use crate::vault::{RepoError, pack_key};
@@ -31,7 +31,7 @@ pub enum Basis {
     /// The chunks, and the bytes of a parent that nobody knows by an id.
     Parent(Box<Parent>),
     /// The chunks, except those in blocks that the surveyed stream makes little use of.
-    Afresh(Survey),
+    Afresh(ReadCost),
 }
 
 impl Basis {
@@ -47,7 +47,7 @@ impl Basis {
 
 /// A stream of an earlier snapshot, with which a new one is compared.
 pub struct Parent {
-    pub(super) survey: Survey,
+    pub(super) survey: ReadCost,
     pub(super) windows: Windows,
     pub(super) copies: Copies,
     /// See [`Parent::with_sections`].
@@ -57,7 +57,7 @@ pub struct Parent {
 
 impl Parent {
     /// What restoring the parent would read.
-    pub fn survey(&self) -> &Survey {
+    pub fn survey(&self) -> &ReadCost {
         &self.survey
     }
 
@@ -69,7 +69,7 @@ impl Parent {
     }
 
     /// What restoring the parent would read, without the parent.
-    pub fn into_survey(self) -> Survey {
+    pub fn into_survey(self) -> ReadCost {
         self.survey
     }
 }
@@ -92,7 +92,7 @@ impl BackupSession {
         let locator = Arc::new(Mutex::new(Locator::strict(repo, catalog, self.sink.known.unusable())));
         let blocks = Arc::new(BlockReader::of_whole_packs(repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
-        let (mut survey, outline) = Survey::outlined(stream, &mut walker, &locator, workers)?;
+        let (mut survey, outline) = ReadCost::outlined(stream, &mut walker, &locator, workers)?;
         survey.fetches = self.keep_at_hand(&survey, &locator, label)?;
         let settings = ReadSettings {
             workers,
@@ -106,7 +106,12 @@ impl BackupSession {
     }
 
     /// Tells the pack cache, if there is one, which packs the parent lies in; how many of them it has not.
-    fn keep_at_hand(&self, survey: &Survey, locator: &Mutex<Locator>, label: &str) -> Result<u64, RepoError> {
+    fn keep_at_hand(
+        &self,
+        survey: &ReadCost,
+        locator: &Mutex<Locator>,
+        label: &str,
+    ) -> Result<u64, RepoError> {
         let Some(cache) = self.repo.storage.cache() else { return Ok(0) };
         let wanted: HashSet<i64> = survey.blocks.keys().map(|(pack, _)| *pack).collect();
         let packs = locator.lock().unwrap_or_else(PoisonError::into_inner).catalog().packs()?;
@@ -125,7 +130,7 @@ impl BackupSession {
 /// What the recipe of the next stream rests on: the parent's, until the chain is long. Then the ranges that the chain has gathered
 /// are written down once, on top of the recipe that the last one of that kind is: so none of them grows with the age of the
 /// stream, and what it takes is what changed since the last.
-fn copies(stream: &Stream, survey: &Survey, mut walker: RecipeWalker) -> Result<Copies, RepoError> {
+fn copies(stream: &Stream, survey: &ReadCost, mut walker: RecipeWalker) -> Result<Copies, RepoError> {
     let (depth, checkpoint) = survey.base.map_or((0, 0), |base| (base.depth, base.checkpoint));
     if depth < checkpoint + CHAIN_MAX {
         let base = Base { root: stream.root, depth: depth + 1, checkpoint };

@@ -6,7 +6,7 @@ use super::{Basis, Edges, Parent, Sink};
 use crate::base::id::{ChunkId, NodeId};
 use crate::content::delta::Differ;
 use crate::vault::RepoError;
-use crate::vault::reader::{Survey, Windows};
+use crate::vault::reader::{ReadCost, Windows};
 use crate::vault::snapshot::recipe::Entry;
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Against {
 
 /// A stream that is stored afresh shares no chunk with blocks that are mostly dead.
 struct Afresh {
-    survey: Survey,
+    survey: ReadCost,
     /// Chunks stored again.
     renewed: HashSet<ChunkId>,
 }

@@ -1,9 +1,9 @@
 //! What a backup takes back, and what it does not say, because prunes ran at the same time.
 
 use super::BackupSession;
+use super::Writer;
 use crate::base::event::Silent;
 use crate::base::id::{IndexId, PackId};
-use crate::vault::Repository;
 use crate::vault::objects::ObjectName as _;
 use std::collections::{BTreeMap, HashSet};
 
@@ -22,13 +22,13 @@ impl BackupSession {
     }
 }
 
-impl Repository {
+impl Writer<'_> {
     /// Leaves out packs that no index object names any more: they are not missed. `indexes` are those that named them before.
     pub(super) fn leave_out_unnamed(&self, indexes: &HashSet<IndexId>, packs: &mut BTreeMap<PackId, String>) {
-        if packs.is_empty() || !self.has_lost_any(indexes).unwrap_or(false) {
+        if packs.is_empty() || !self.repo.has_lost_any(indexes).unwrap_or(false) {
             return;
         }
-        let named = self.catalog(&Silent).ok().and_then(|catalog| catalog.packs().ok());
+        let named = self.repo.catalog(&Silent).ok().and_then(|catalog| catalog.packs().ok());
         // What cannot be told stays said.
         if let Some(named) = named {
             let named: HashSet<PackId> = named.iter().map(|pack| pack.id).collect();

@@ -1,3 +1,5 @@
+//! Retention policies, rule by rule: what is kept, and which rule says so.
+
 use super::*;
 use crate::base::calendar::calendar_tags;
 use crate::base::id::{AuthorId, SnapshotId};

@@ -46,7 +46,7 @@ pub struct BlockUse {
 
 /// What a recipe comes down to.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub struct ReadCost {
     /// Bytes of the stream.
     pub bytes: u64,
     /// Ranges of chunks that it is made of.
@@ -67,7 +67,7 @@ pub struct Survey {
     pub fetches: u64,
 }
 
-impl Survey {
+impl ReadCost {
     /// Bytes that a restore reads for each byte that the stream itself takes; 1 for one stored alone.
     pub fn read_amplification(&self) -> f64 {
         if self.stored_own == 0 { 1.0 } else { self.stored_read as f64 / self.stored_own as f64 }
@@ -100,10 +100,10 @@ impl Survey {
         Self::take(stream, walker, locator, threads, 0).map(|(survey, _)| survey)
     }
 
-    /// As [`Survey::of`], with the extents, unless they would take more than 24 MiB: a walk over them costs nothing.
+    /// As [`ReadCost::of`], with the extents, unless they would take more than 24 MiB: a walk over them costs nothing.
     ///
     /// # Errors
-    /// As [`Survey::of`].
+    /// As [`ReadCost::of`].
     pub fn outlined(
         stream: &Stream,
         walker: &mut RecipeWalker,

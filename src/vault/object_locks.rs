@@ -37,10 +37,22 @@ pub struct Extended {
     pub until: SystemTime,
 }
 
+/// The locks of a repository's objects, where its storage has any.
+pub struct ObjectLocks<'a> {
+    pub(in crate::vault) repo: &'a Repository,
+}
+
 impl Repository {
+    /// The locks of a repository's objects, where its storage has any.
+    pub fn object_locks(&self) -> ObjectLocks<'_> {
+        ObjectLocks { repo: self }
+    }
+}
+
+impl ObjectLocks<'_> {
     /// Whether the storage was told to lock what is put.
     pub fn locks(&self) -> bool {
-        self.storage.lock().is_some()
+        self.repo.storage.lock().is_some()
     }
 
     /// Prolongs the locks of all that kept snapshots need: packs, index, snapshots, marks, keys, config.
@@ -53,7 +65,7 @@ impl Repository {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Extended, RepoError> {
-        let lock = self.storage.lock().ok_or(RepoError::NoLock)?;
+        let lock = self.repo.storage.lock().ok_or(RepoError::NoLock)?;
         let keys = self.needed(now_ms, observer, cancel)?;
         let until = lock.now() + lock.lasts() + lock.lasts() / SLACK;
         let objects = keys.len() as u64;
@@ -72,7 +84,7 @@ impl Repository {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<(Vec<ShortLock>, u64), RepoError> {
-        let Some(lock) = self.storage.lock() else { return Ok((Vec::new(), 0)) };
+        let Some(lock) = self.repo.storage.lock() else { return Ok((Vec::new(), 0)) };
         let keys = self.needed(now_ms, observer, cancel)?;
         let objects = keys.len() as u64;
         let least = lock.now() + lock.lasts() / TOO_SOON;
@@ -103,19 +115,19 @@ impl Repository {
     ) -> Result<Vec<String>, RepoError> {
         let mut keys = self.small_ones()?;
         let of = |packs: Vec<PackId>| packs.into_iter().map(|pack| pack_key(&pack));
-        keys.extend(of(self.packs_needed(now_ms, observer, cancel)?));
-        keys.extend(self.list_names::<SnapshotId>("snapshots/")?.iter().map(|id| id.key()));
-        keys.extend(self.list_names::<MarkId>("marks/")?.iter().map(|id| id.key()));
+        keys.extend(of(self.repo.packs_needed(now_ms, observer, cancel)?));
+        keys.extend(self.repo.list_names::<SnapshotId>("snapshots/")?.iter().map(|id| id.key()));
+        keys.extend(self.repo.list_names::<MarkId>("marks/")?.iter().map(|id| id.key()));
         Ok(keys)
     }
 
     /// Keys of the objects without which nothing can be read.
     fn small_ones(&self) -> Result<Vec<String>, RepoError> {
         let mut keys = vec![CONFIG_KEY.to_owned()];
-        keys.extend(self.list_names::<SlotId>("keys/")?.iter().map(|id| id.key()));
-        keys.extend(self.list_names::<StatementId>("authors/")?.iter().map(|id| id.key()));
-        keys.extend(self.list_names::<EpochId>("epochs/")?.iter().map(|id| id.key()));
-        keys.extend(self.list_names::<IndexId>("index/")?.iter().map(|id| id.key()));
+        keys.extend(self.repo.list_names::<SlotId>("keys/")?.iter().map(|id| id.key()));
+        keys.extend(self.repo.list_names::<StatementId>("authors/")?.iter().map(|id| id.key()));
+        keys.extend(self.repo.list_names::<EpochId>("epochs/")?.iter().map(|id| id.key()));
+        keys.extend(self.repo.list_names::<IndexId>("index/")?.iter().map(|id| id.key()));
         Ok(keys)
     }
 
@@ -126,8 +138,8 @@ impl Repository {
         catalog: &mut Catalog,
         relied_on: Vec<PackId>,
     ) -> Result<(), RepoError> {
-        let Some(lock) = self.storage.lock() else { return Ok(()) };
-        let listed = self.list_packs()?;
+        let Some(lock) = self.repo.storage.lock() else { return Ok(()) };
+        let listed = self.repo.list_packs()?;
         let mut packs: BTreeSet<PackId> = relied_on.into_iter().collect();
         // Recipes rest on those before, of which the session does not keep count. They are few.
         for pack in catalog.packs()? {
@@ -155,7 +167,7 @@ impl Repository {
 
     /// When the last of these packs is no longer locked; `None` when none of them is.
     pub(super) fn last_lock_end(&self, packs: &[PackId]) -> Result<Option<SystemTime>, RepoError> {
-        let Some(lock) = self.storage.lock() else { return Ok(None) };
+        let Some(lock) = self.repo.storage.lock() else { return Ok(None) };
         let last = Mutex::new(None);
         side_by_side(packs.iter().map(pack_key).collect(), &Cancel::new(), |key| {
             let until = match lock.locked_until(key) {

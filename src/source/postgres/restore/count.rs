@@ -1,8 +1,8 @@
 //! Asking a restored database what it holds: the proof that everything came.
 
-use super::PostgresError;
-use super::client::{columns, unclear};
-use super::restore::{RestoreTarget, quoted_name, quoted_text};
+use super::super::PostgresError;
+use super::super::client::{columns, unclear};
+use super::{RestoreTarget, quoted_name, quoted_text};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -177,7 +177,7 @@ SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM keys WHERE NOT convali
 }
 
 /// A table's name for SQL; the schema may be unknown.
-pub(super) fn qualified(schema: &str, name: &str) -> String {
+pub(in crate::source::postgres) fn qualified(schema: &str, name: &str) -> String {
     match schema {
         "" => quoted_name(name),
         schema => format!("{}.{}", quoted_name(schema), quoted_name(name)),

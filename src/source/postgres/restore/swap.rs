@@ -1,8 +1,8 @@
 //! Putting a restored database in the place of a live one, which stays under another name.
 
-use super::client::{Version, unclear};
-use super::restore::{RestoreTarget, quoted_name, quoted_text};
-use super::{Connection, PostgresError};
+use super::super::client::{Version, unclear};
+use super::super::{Connection, PostgresError};
+use super::{RestoreTarget, quoted_name, quoted_text};
 use crate::base::event::Cancel;
 use crate::source::SourceError;
 use std::time::{Duration, Instant};
@@ -56,7 +56,11 @@ pub fn name_beside(database: &str, suffix: &str) -> String {
 
 impl RestoreTarget {
     /// What stands behind `CREATE DATABASE name` to make one like `model`: owner, encoding, locale, tablespace.
-    pub(super) fn properties(&self, asked: &Connection, model: &str) -> Result<String, PostgresError> {
+    pub(in crate::source::postgres) fn properties(
+        &self,
+        asked: &Connection,
+        model: &str,
+    ) -> Result<String, PostgresError> {
         let what = format!("ask how database `{model}` was made");
         let cancel = Cancel::new();
         let version = self.clients.server(asked, &cancel)?.version;
@@ -231,7 +235,7 @@ impl RestoreTarget {
     ///
     /// # Errors
     /// When the server cannot be asked, or the role may not.
-    pub(super) fn terminate_others(&self) -> Result<(), PostgresError> {
+    pub(in crate::source::postgres) fn terminate_others(&self) -> Result<(), PostgresError> {
         let cancel = &self.limits.cancel;
         let (asked, _) = self.maintenance(cancel)?;
         let what = format!("end the connections to database `{}`", self.database);
@@ -248,7 +252,7 @@ fn is_in_use(source: &SourceError) -> bool {
     source.to_string().contains("is being accessed by other users")
 }
 
-pub(super) fn others_out(database: &str) -> String {
+pub(in crate::source::postgres) fn others_out(database: &str) -> String {
     format!(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid()",
         quoted_text(database)

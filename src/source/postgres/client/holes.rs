@@ -1,6 +1,6 @@
 //! Known security holes of client programs, which matter where dumps of others are restored.
 
-use super::client::FoundClient;
+use super::FoundClient;
 
 /// A hole: what it lets a dump do, and in which release of each major version it was closed.
 struct Hole {
@@ -45,7 +45,7 @@ impl FoundClient {
 
 #[cfg(test)]
 mod tests {
-    use super::super::client::Version;
+    use super::super::Version;
     use super::*;
 
     #[test]

@@ -1,5 +1,6 @@
 //! Every snapshot followed down to its chunks: which bytes of which stream cannot be had.
 
+use super::Checker;
 use super::{CheckReport, Hit, RANGES_MAX};
 use crate::base::event::Cancel;
 use crate::base::id::{ChunkId, NodeId, PackId};
@@ -110,7 +111,7 @@ struct Follower<'a> {
     broken: HashMap<PackId, HashSet<u32>>,
 }
 
-impl Repository {
+impl Checker<'_> {
     pub(super) fn check_snapshots(
         &self,
         catalog: Catalog,
@@ -120,8 +121,8 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<(), RepoError> {
         let unusable = presence.unusable.values().cloned().collect();
-        let locator = Arc::new(Mutex::new(Locator::new(self, catalog, unusable)));
-        let mut walker = RecipeWalker::new(Arc::new(BlockReader::new(self)), Arc::clone(&locator));
+        let locator = Arc::new(Mutex::new(Locator::new(self.repo, catalog, unusable)));
+        let mut walker = RecipeWalker::new(Arc::new(BlockReader::new(self.repo)), Arc::clone(&locator));
         walker.note_visits();
         let mut follower = Follower {
             walker,
@@ -132,13 +133,13 @@ impl Repository {
             seen: HashMap::new(),
             nodes: HashSet::new(),
             blind: false,
-            blocks: BlockReader::new(self),
+            blocks: BlockReader::new(self.repo),
             broken: HashMap::new(),
         };
         for summary in &history.snapshots {
             let body = {
                 let mut locator = follower.locator.lock().unwrap_or_else(PoisonError::into_inner);
-                self.body(locator.catalog(), &summary.id)
+                self.repo.body(locator.catalog(), &summary.id)
             };
             match body {
                 Ok(body) => {
@@ -160,7 +161,7 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        follower.count_unreferenced(self, report)?;
+        follower.count_unreferenced(self.repo, report)?;
         report.needed = follower.needed;
         report.blind = follower.blind;
         Ok(())

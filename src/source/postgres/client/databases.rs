@@ -1,8 +1,8 @@
 //! Servers with several databases: which there are, and what belongs to none of them.
 
-use super::client::{Clients, columns, unclear};
-use super::dump::PostgresDump;
-use super::{Connection, PostgresError};
+use super::super::dump::PostgresDump;
+use super::super::{Connection, PostgresError};
+use super::{Clients, columns, unclear};
 use crate::base::event::Cancel;
 use crate::base::pattern::NamePattern;
 use crate::source::SourceError;
@@ -97,7 +97,7 @@ impl GlobalsSource {
     /// Starts the dump. Only a superuser sees passwords: with another role they are left out, and the second value is `false`.
     ///
     /// # Errors
-    /// As [`super::PostgresSource::open`].
+    /// As [`super::super::PostgresSource::open`].
     pub fn open(&self) -> Result<(PostgresDump, bool), SourceError> {
         let cancel = &self.limits.cancel;
         let (_, asked) = self.clients.databases(&self.connection, cancel)?;

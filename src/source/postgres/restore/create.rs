@@ -1,8 +1,8 @@
 //! A database that is made for a restore: as the dump says that it was.
 
-use super::client::{Version, unclear};
-use super::restore::{RestoreTarget, quoted_name, quoted_text};
-use super::{Connection, PostgresError};
+use super::super::client::{Version, unclear};
+use super::super::{Connection, PostgresError};
+use super::{RestoreTarget, quoted_name, quoted_text};
 use crate::base::event::Cancel;
 
 /// From this version on, locales of the server's own are known.
@@ -106,7 +106,7 @@ impl DatabasePlan {
 
 impl RestoreTarget {
     /// What stands behind `CREATE DATABASE name TEMPLATE template0`.
-    pub(super) fn clauses(
+    pub(in crate::source::postgres) fn clauses(
         &self,
         asked: &Connection,
         version: Version,
@@ -122,14 +122,18 @@ impl RestoreTarget {
     }
 
     /// Makes the settings that have to be there before the rows.
-    pub(super) fn begin(&self, asked: &Connection, plan: &mut DatabasePlan) {
+    pub(in crate::source::postgres) fn begin(&self, asked: &Connection, plan: &mut DatabasePlan) {
         let early = plan.statements.iter().filter(|it| it.is_early()).map(|it| it.text(&self.database));
         let lost: Vec<String> = early.filter_map(|statement| self.change(asked, &statement).err()).collect();
         plan.lost.extend(lost);
     }
 
     /// Gives the database all else; gives what could not be had, in words.
-    pub(super) fn complete(&self, asked: &Connection, plan: DatabasePlan) -> Vec<String> {
+    pub(in crate::source::postgres) fn complete(
+        &self,
+        asked: &Connection,
+        plan: DatabasePlan,
+    ) -> Vec<String> {
         let mut lost = plan.lost;
         let owner = plan.owner.filter(|_| !self.no_owner && self.like.is_none());
         let owner = owner.map(|owner| {

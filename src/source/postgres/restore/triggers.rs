@@ -1,10 +1,10 @@
 //! Triggers of tables that rows are loaded into: whether they would fire, whether they may be off meanwhile, and what foreign keys
 //! say of the rows afterwards, whose triggers were off, too.
 
-use super::PostgresError;
-use super::client::unclear;
+use super::super::PostgresError;
+use super::super::client::unclear;
 use super::count::qualified;
-use super::restore::{RestoreTarget, quoted_text};
+use super::{RestoreTarget, quoted_text};
 
 /// Tables asked about at a time.
 const BATCH_TABLES: usize = 200;

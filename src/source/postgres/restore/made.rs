@@ -4,10 +4,10 @@
 //! killed takes the session along: a database with the comment and without a session was left behind. `DROP DATABASE` refuses a
 //! database that somebody is in, so that the server itself sees to it that none is dropped whose maker lives.
 
-use super::client::{Clients, columns, unclear};
-use super::restore::{RestoreTarget, quoted_name, quoted_text};
+use super::super::client::{Clients, columns, unclear};
+use super::super::{Connection, PostgresError};
 use super::swap::others_out;
-use super::{Connection, PostgresError};
+use super::{RestoreTarget, quoted_name, quoted_text};
 use crate::base::event::Cancel;
 use crate::source::SourceError;
 use crate::source::pipe::{WATCH_INTERVAL, ready};
@@ -60,7 +60,7 @@ pub struct Leftover {
 
 /// The proof that a database is ours to drop.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(in crate::source::postgres) struct Made {
     /// Where the server is asked about it.
     asked: Connection,
     oid: String,
@@ -71,7 +71,7 @@ impl Made {
     /// Marks a database that was just made as unfinished, where the target says by whom.
     ///
     /// That it cannot be marked is no reason to give up: then less is known of it, should it be left behind.
-    pub(super) fn new(target: &RestoreTarget, asked: Connection, oid: String) -> Self {
+    pub(in crate::source::postgres) fn new(target: &RestoreTarget, asked: Connection, oid: String) -> Self {
         let mut made = Self { asked, oid, session: None };
         if let Some(maker) = &target.maker {
             // The session first: what bears the mark and has no session is taken for left behind.
@@ -86,12 +86,12 @@ impl Made {
     }
 
     /// Where the server is asked about it.
-    pub(super) fn asked(&self) -> &Connection {
+    pub(in crate::source::postgres) fn asked(&self) -> &Connection {
         &self.asked
     }
 
     /// Takes the mark off, and the session away.
-    pub(super) fn keep(self, target: &RestoreTarget) -> Result<(), PostgresError> {
+    pub(in crate::source::postgres) fn keep(self, target: &RestoreTarget) -> Result<(), PostgresError> {
         let Self { asked, oid, session } = self;
         if session.is_some() {
             // A comment of the dump's own stays.
@@ -108,7 +108,10 @@ impl Made {
     }
 
     /// Drops the database. `false` when it is another one by now, or gone. Works after a cancel, too.
-    pub(super) fn drop_database(self, target: &RestoreTarget) -> Result<bool, PostgresError> {
+    pub(in crate::source::postgres) fn drop_database(
+        self,
+        target: &RestoreTarget,
+    ) -> Result<bool, PostgresError> {
         let Self { asked, oid, session } = self;
         drop(session);
         drop_by_id(target, &asked, &target.database, &oid, Force::Yes)

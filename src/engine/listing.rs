@@ -3,8 +3,8 @@
 use super::OpError;
 use crate::base::event::{Cancel, Observer};
 use crate::base::id::SnapshotId;
-use crate::vault::history::{History, HistoryDamage};
-use crate::vault::reader::{BlockReader, Locator, RecipeWalker, Survey as RecipeSurvey};
+use crate::vault::history::{History, HistoryDamage, Stops};
+use crate::vault::reader::{BlockReader, Locator, ReadCost, RecipeWalker};
 use crate::vault::snapshot::selection::newer;
 use crate::vault::snapshot::{Body, State, Stream, Summary};
 use crate::vault::sync::OnDisk;
@@ -21,7 +21,7 @@ pub struct Seen {
 }
 
 /// What there is.
-pub struct Survey {
+pub struct Listing {
     /// Committed snapshots, oldest first.
     pub snapshots: Vec<Seen>,
     /// The rest of the history: uncommitted, damaged.
@@ -34,7 +34,7 @@ pub struct Survey {
 ///
 /// # Errors
 /// When the repository cannot be read. Damaged snapshots are in the answer.
-pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Survey, OpError> {
+pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Listing, OpError> {
     let (mut catalog, mut history) = repo.known(observer)?;
     let mut snapshots = Vec::new();
     for summary in std::mem::take(&mut history.snapshots) {
@@ -43,7 +43,8 @@ pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Survey, OpEr
             Err(RepoError::Crypto(crate::vault::crypto::CryptoError::RoleTooWeak { .. })) => None,
             Err(error) if error.is_integrity() => {
                 let series = Some(summary.head.series.clone());
-                history.damaged.push(HistoryDamage { error, series, stops_deletion: true });
+                let stops = if history.was_whole(&summary) { Stops::Deletion } else { Stops::Nothing };
+                history.damaged.push(HistoryDamage { error, series, stops });
                 None
             }
             Err(error) => return Err(error.into()),
@@ -52,7 +53,7 @@ pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Survey, OpEr
     }
     let packs = catalog.packs().map_err(RepoError::from)?;
     let pack_bytes = packs.iter().map(|pack| pack.bytes).sum();
-    Ok(Survey { snapshots, history, pack_bytes })
+    Ok(Listing { snapshots, history, pack_bytes })
 }
 
 /// Sums over snapshots.
@@ -129,7 +130,7 @@ pub fn stats(repo: &Repository, observer: &dyn Observer) -> Result<Stats, OpErro
 /// What a closer look at one snapshot tells.
 pub struct Closer {
     /// What restoring each of its streams reads, in their order; `None` for one whose recipe cannot be followed.
-    pub streams: Vec<Option<RecipeSurvey>>,
+    pub streams: Vec<Option<ReadCost>>,
     /// Stored bytes that no other snapshot needs.
     pub bytes_alone: u64,
 }
@@ -169,18 +170,18 @@ impl<'a> RecipeLook<'a> {
         Ok(Self { repo, locator: Arc::new(Mutex::new(locator)) })
     }
 
-    fn at(&self, stream: &Stream) -> Option<RecipeSurvey> {
+    fn at(&self, stream: &Stream) -> Option<ReadCost> {
         let blocks = Arc::new(BlockReader::new(self.repo));
         let mut walker = RecipeWalker::new(blocks, Arc::clone(&self.locator));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         // What is the matter with it is for `check` to say.
-        RecipeSurvey::of(stream, &mut walker, &self.locator, threads).ok()
+        ReadCost::of(stream, &mut walker, &self.locator, threads).ok()
     }
 }
 
 fn newest_reads(
     repo: &Repository,
-    found: &Survey,
+    found: &Listing,
     observer: &dyn Observer,
 ) -> Result<BTreeMap<(String, String), f64>, OpError> {
     let look = RecipeLook::new(repo, observer)?;
@@ -194,7 +195,7 @@ fn newest_reads(
         }
     }
     let of_body = |body: &Body| {
-        let looks: Option<Vec<RecipeSurvey>> = body.streams.iter().map(|stream| look.at(stream)).collect();
+        let looks: Option<Vec<ReadCost>> = body.streams.iter().map(|stream| look.at(stream)).collect();
         let looks = looks?;
         let own: u64 = looks.iter().map(|look| look.stored_own).sum();
         let read: u64 = looks.iter().map(|look| look.stored_read).sum();

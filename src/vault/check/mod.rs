@@ -198,7 +198,19 @@ impl CheckReport {
     }
 }
 
+/// Looks for damage in a repository.
+pub struct Checker<'a> {
+    pub(in crate::vault) repo: &'a Repository,
+}
+
 impl Repository {
+    /// Looks for damage in a repository.
+    pub fn checker(&self) -> Checker<'_> {
+        Checker { repo: self }
+    }
+}
+
+impl Checker<'_> {
     /// Checks the repository. Takes no lock; backups, `forget` and `prune` may go on meanwhile.
     ///
     /// # Errors
@@ -209,7 +221,7 @@ impl Repository {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<CheckReport, RepoError> {
-        if self.keys.role() != Role::Full {
+        if self.repo.keys.role() != Role::Full {
             return Err(crate::vault::crypto::CryptoError::RoleTooWeak { needed: "checking" }.into());
         }
         let mut reading = None;
@@ -237,7 +249,7 @@ impl Repository {
     fn changeable(&self) -> Result<BTreeSet<String>, RepoError> {
         let mut names = BTreeSet::new();
         for prefix in ["snapshots/", "marks/", "index/", "gc/"] {
-            self.storage.list(prefix, &mut |listed| {
+            self.repo.storage.list(prefix, &mut |listed| {
                 names.insert(listed.key);
             })?;
         }
@@ -259,10 +271,10 @@ impl Repository {
         let mut catalog = self.check_indexes(&mut report)?;
         let history = self.check_history(&mut catalog, &mut report)?;
         step("comparing the index with the packs");
-        let listed = self.list_packs()?;
+        let listed = self.repo.list_packs()?;
         (report.packs, report.pack_bytes) = (listed.len() as u64, listed.values().sum());
-        let mut presence = self.reconcile(&mut catalog, &history.damaged_packs)?;
-        let remembered = Remembered::open(&self.cache_dir);
+        let mut presence = self.repo.reconcile(&mut catalog, &history.damaged_packs)?;
+        let remembered = Remembered::open(&self.repo.cache_dir);
         if reading.is_none() {
             let there = |pack: &Due| listed.get(&pack.id) == Some(&pack.bytes);
             let known = catalog.packs()?.into_iter();
@@ -284,11 +296,11 @@ impl Repository {
     }
 
     fn check_slots(&self, report: &mut CheckReport) -> Result<(), RepoError> {
-        for id in self.list_names::<SlotId>("keys/")? {
-            let read = fetch(self.storage.as_ref(), &id, slot::SLOT_BYTES_MAX);
+        for id in self.repo.list_names::<SlotId>("keys/")? {
+            let read = fetch(self.repo.storage.as_ref(), &id, slot::SLOT_BYTES_MAX);
             let outcome = read.and_then(|bytes| {
-                let slot = slot::Slot::decode(&bytes, &self.id).map_err(damaged(&id))?;
-                slot.label(&self.keys).map(|_| ()).map_err(damaged(&id))
+                let slot = slot::Slot::decode(&bytes, &self.repo.id).map_err(damaged(&id))?;
+                slot.label(&self.repo.keys).map(|_| ()).map_err(damaged(&id))
             });
             match outcome {
                 // What an init that was cut short left behind: whole, and of no use to anybody.
@@ -306,19 +318,19 @@ impl Repository {
 
     /// Reads every index object and compares it with the catalog, which is rebuilt when it says anything else.
     fn check_indexes(&self, report: &mut CheckReport) -> Result<Catalog, RepoError> {
-        let mut catalog = self.catalog(&crate::base::event::Silent)?;
+        let mut catalog = self.repo.catalog(&crate::base::event::Silent)?;
         let mut rebuilt = false;
-        for id in self.list_names::<IndexId>("index/")? {
+        for id in self.repo.list_names::<IndexId>("index/")? {
             report.objects += 1;
-            match self.read_index(&id) {
+            match self.repo.read_index(&id) {
                 Ok((Err(why), _)) => {
                     report.foreign.push(ForeignObject { object: ObjectName::key(&id), why, head: None });
                 }
                 Ok((Ok(_), index)) if rebuilt || self.agrees(&mut catalog, &index.packs) => {}
                 Ok(_) => {
                     drop(catalog);
-                    self.drop_catalog()?;
-                    catalog = self.catalog(&crate::base::event::Silent)?;
+                    self.repo.drop_catalog()?;
+                    catalog = self.repo.catalog(&crate::base::event::Silent)?;
                     rebuilt = true;
                 }
                 Err(RepoError::Damaged { source, .. }) if is_foreign(&source) => {
@@ -343,19 +355,21 @@ impl Repository {
 
     /// Fetches every mark, snapshot and prune plan from the storage.
     fn check_history(&self, catalog: &mut Catalog, report: &mut CheckReport) -> Result<History, RepoError> {
-        let history = self.history(catalog)?;
+        let history = self.repo.history(catalog)?;
         let is_open = |key: &str| !history.given_up.contains(key);
         // Whether they open and count, the history says; here they are fetched, so that no copy in the catalog hides rot.
-        for id in self.list_names::<MarkId>("marks/")?.into_iter().filter(|id| is_open(&id.key())) {
-            report.note(fetch(self.storage.as_ref(), &id, mark::MARK_BYTES_MAX).map(|_| ()))?;
+        for id in self.repo.list_names::<MarkId>("marks/")?.into_iter().filter(|id| is_open(&id.key())) {
+            report.note(fetch(self.repo.storage.as_ref(), &id, mark::MARK_BYTES_MAX).map(|_| ()))?;
         }
-        for id in self.list_names::<SnapshotId>("snapshots/")?.into_iter().filter(|id| is_open(&id.key())) {
-            report.note(fetch(self.storage.as_ref(), &id, SNAPSHOT_BYTES_MAX).map(|_| ()))?;
+        for id in
+            self.repo.list_names::<SnapshotId>("snapshots/")?.into_iter().filter(|id| is_open(&id.key()))
+        {
+            report.note(fetch(self.repo.storage.as_ref(), &id, SNAPSHOT_BYTES_MAX).map(|_| ()))?;
         }
         for summary in history.snapshots.iter().chain(&history.uncommitted) {
-            let bytes = fetch(self.storage.as_ref(), &summary.id, SNAPSHOT_BYTES_MAX);
+            let bytes = fetch(self.repo.storage.as_ref(), &summary.id, SNAPSHOT_BYTES_MAX);
             let outcome = bytes.and_then(|bytes| {
-                open_body(&bytes, &self.id, &self.keys).map(|_| ()).map_err(damaged(&summary.id))
+                open_body(&bytes, &self.repo.id, &self.repo.keys).map(|_| ()).map_err(damaged(&summary.id))
             });
             match outcome {
                 Err(error @ RepoError::Damaged { .. }) => report.add(&error),
@@ -365,9 +379,16 @@ impl Repository {
         }
         self.check_trust(report)?;
         // A plan that nobody can read is carried out by nobody, and heeded by nobody.
-        let (plans, unreadable) = self.plans()?;
+        let (plans, unreadable) = self.repo.plans()?;
         report.objects += plans.len() as u64;
         unreadable.iter().for_each(|error| report.add(error));
+        report.foreign.extend(self.repo.foreign_plans()?);
+        let no_statement = |id: &StatementId| ForeignObject {
+            object: ObjectName::key(id),
+            why: Foreign::Unreadable,
+            head: None,
+        };
+        report.foreign.extend(self.repo.authors.junk.iter().map(no_statement));
         let known: HashSet<String> = report.damage.iter().map(|damage| damage.object.clone()).collect();
         for damage in &history.damaged {
             if !damage.error.object().is_some_and(|object| known.contains(object)) {
@@ -381,7 +402,7 @@ impl Repository {
             .doubted_packs
             .iter()
             .map(|(pack, (author, why))| {
-                let key = self.authors.name(author);
+                let key = self.repo.authors.name(author);
                 format!("pack {}, as key `{key}` says, is damaged: {why}", pack.short())
             })
             .collect();
@@ -394,14 +415,14 @@ impl Repository {
 
     /// Fetches every statement and epoch object.
     fn check_trust(&self, report: &mut CheckReport) -> Result<(), RepoError> {
-        for id in self.list_names::<StatementId>("authors/")? {
-            report.note(fetch(self.storage.as_ref(), &id, STATEMENT_BYTES_MAX).map(|_| ()))?;
+        for id in self.repo.list_names::<StatementId>("authors/")? {
+            report.note(fetch(self.repo.storage.as_ref(), &id, STATEMENT_BYTES_MAX).map(|_| ()))?;
         }
-        for id in self.list_names::<EpochId>("epochs/")? {
-            report.note(fetch(self.storage.as_ref(), &id, EPOCH_BYTES_MAX).map(|_| ()))?;
+        for id in self.repo.list_names::<EpochId>("epochs/")? {
+            report.note(fetch(self.repo.storage.as_ref(), &id, EPOCH_BYTES_MAX).map(|_| ()))?;
         }
         // Then nothing that this key has stored counts, and a machine that never saw the statement would take it all for a stranger's.
-        if self.authors.statement(&self.authors.me()).is_none() {
+        if self.repo.authors.statement(&self.repo.authors.me()).is_none() {
             let what = "the statement about the author of this key is gone".to_owned();
             report.damage.push(Damage { object: "authors".to_owned(), what });
         }
@@ -421,7 +442,7 @@ impl Repository {
         if settings.read == ReadData::Nothing {
             return Ok(Reading::default());
         }
-        let blocks = BlockReader::new(self);
+        let blocks = BlockReader::new(self.repo);
         let catalog = Mutex::new(catalog);
         let look = |pack: &Due| {
             let row = catalog.lock().unwrap_or_else(PoisonError::into_inner).pack(pack.number)?;
@@ -432,16 +453,16 @@ impl Repository {
 
     /// Whether a check on this host has opened every block of the pack, ever.
     pub(super) fn was_opened(&self, pack: &PackId) -> bool {
-        Remembered::open(&self.cache_dir).times(Depth::Opened, i64::MAX).contains_key(pack)
+        Remembered::open(&self.repo.cache_dir).times(Depth::Opened, i64::MAX).contains_key(pack)
     }
 
     /// Reads one pack to its end.
     pub(super) fn check_pack(&self, row: &PackRow, blocks: &BlockReader) -> Result<(), RepoError> {
         let object = pack_key(&row.id);
         let damage = |source| RepoError::Damaged { object: object.clone(), source };
-        let mut bytes = fetch(self.storage.as_ref(), &row.id, row.bytes)?;
+        let mut bytes = fetch(self.repo.storage.as_ref(), &row.id, row.bytes)?;
         let front = bytes.first_chunk::<FRONT_BYTES>().ok_or_else(|| damage(FormatError::CutShort))?;
-        let opener = PackOpener::new(front, &self.id, &self.keys).map_err(damage)?;
+        let opener = PackOpener::new(front, &self.repo.id, &self.repo.keys).map_err(damage)?;
         let mut workspace = Workspace::default();
         let mut plain = Vec::new();
         for (number, entry) in (0u32..).zip(&row.table.blocks) {

@@ -1,0 +1,214 @@
+//! The values: typed, checked, complete. Nothing behind this parses text that a person wrote into a file.
+
+use super::{ConfigError, Environment, env_file};
+use crate::base::calendar::Calendar;
+use crate::base::level::Level;
+use crate::base::name::SeriesName;
+use crate::base::pattern::NamePattern;
+use crate::base::retention::Policy;
+use crate::base::secret::Passphrase;
+use crate::base::setting::{Shown, Value};
+use crate::base::unit::{ObjectLock, Since};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// All settings. `P` is where a repository lies, `S` what a kind of source makes of its table; both are the registry's.
+pub struct Resolved<P, S> {
+    /// The configuration file, where there is one.
+    pub file: Option<PathBuf>,
+    /// The repository.
+    pub repository: Repository<P>,
+    /// `[copy.NAME]`, and the destination that the command line names, by its address.
+    pub copies: BTreeMap<String, Destination<P>>,
+    /// `[source.NAME]`.
+    pub sources: BTreeMap<String, Source<S>>,
+    /// Name of this host in snapshots, where it is not the machine's.
+    pub host: Option<String>,
+    /// How days and weeks are reckoned.
+    pub calendar: Calendar,
+    /// How hard to compress.
+    pub compression: Level,
+    /// Bound of the read amplification of a delta.
+    pub max_read_amplification: f64,
+    /// Dumps below this fraction of the usual are suspect.
+    pub suspect_below: f64,
+    /// Whether backups rely on what any author says of packs.
+    pub dedup_all: bool,
+    /// Bytes a second that may be sent.
+    pub limit_upload: Option<u64>,
+    /// Bytes a second that may be received.
+    pub limit_download: Option<u64>,
+    /// What the pack cache may hold, in bytes; 0 for none.
+    pub cache_bytes: u64,
+    /// How long a password command may take.
+    pub password_command_timeout: Duration,
+    /// Directories with PostgreSQL's client programs.
+    pub pg_bin_dirs: Vec<PathBuf>,
+    /// What `forget` keeps of series without rules of their own.
+    pub retention: Option<Policy>,
+    /// Databases that no restore touches while they hold something.
+    pub protect: Vec<NamePattern>,
+    /// What runs around restores.
+    pub restore: Hooks,
+    /// Words that PostgreSQL's client programs are run behind.
+    pub exec: Option<Vec<OsString>>,
+    /// Whether a shell takes these apart once more.
+    pub exec_shell: bool,
+    /// Variables that programs get though they look like secrets.
+    pub pass_env: Vec<OsString>,
+    /// Every value that holds, with its origin.
+    pub shown: Vec<Shown>,
+}
+
+impl<P, S> Resolved<P, S> {
+    /// What `forget` keeps: of all series, and by series where a source has rules of its own.
+    pub fn retention(&self) -> (Option<Policy>, BTreeMap<String, Policy>) {
+        let own = self.sources.values().filter_map(|source| {
+            let policy = source.retention.clone()?;
+            Some((source.series.clone(), policy))
+        });
+        (self.retention.clone(), own.collect())
+    }
+}
+
+impl<P, S> std::fmt::Debug for Resolved<P, S> {
+    // What may be shown is known of each; commands and passphrases are none of it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolved")
+            .field("file", &self.file)
+            .field("shown", &self.shown)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a repository is reached and opened.
+#[derive(Clone)]
+pub struct Repository<P> {
+    /// Where it lies, if anything says so.
+    pub place: Option<Value<P>>,
+    /// What opens it, if anything says so.
+    pub key: Option<Value<KeySource>>,
+    /// How its bucket is reached, where it lies in one.
+    pub s3: S3,
+}
+
+/// Where the key of a repository comes from.
+#[derive(Clone)]
+pub enum KeySource {
+    /// A key file.
+    KeyFile(PathBuf),
+    /// The passphrase itself.
+    Passphrase(Passphrase),
+    /// The first line of a file.
+    PassphraseFile(PathBuf),
+    /// The first line that a shell command prints.
+    PassphraseCommand(String),
+}
+
+/// `[s3]`.
+#[derive(Debug, Clone)]
+pub struct S3 {
+    /// The service, where the address names none.
+    pub endpoint: Option<Value<String>>,
+    /// Region of the bucket.
+    pub region: Option<Value<String>>,
+    /// `host/bucket/key` instead of `bucket.host/key`.
+    pub path_style: Option<bool>,
+    /// Profile in the SDK's files.
+    pub profile: Option<String>,
+    /// Storage class of packs.
+    pub storage_class: Option<String>,
+    /// Server-side encryption.
+    pub encryption: Option<String>,
+    /// The key of `aws:kms`.
+    pub kms_key: Option<String>,
+    /// How long objects are locked.
+    pub object_lock: Option<ObjectLock>,
+    /// Certificates of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A request is given up, and made again, when nothing moved for so long.
+    pub stall_timeout: Duration,
+}
+
+/// `[copy.NAME]`.
+#[derive(Clone)]
+pub struct Destination<P> {
+    /// The repository to copy into.
+    pub repository: Repository<P>,
+    /// Only these series.
+    pub series: Vec<SeriesName>,
+    /// Only of this host.
+    pub host: Option<String>,
+    /// Only with all of these tags.
+    pub tags: Vec<String>,
+    /// Only dumps made since then.
+    pub since: Option<Since>,
+    /// How hard to compress there.
+    pub compression: Option<Level>,
+}
+
+/// `[source.NAME]`.
+pub struct Source<S> {
+    /// What its kind makes of it.
+    pub kind: S,
+    /// Name of its series.
+    pub series: String,
+    /// Tags for its snapshots.
+    pub tags: Vec<String>,
+    /// Time limit of a dump.
+    pub timeout: Option<Duration>,
+    /// An empty dump is no error.
+    pub allow_empty: bool,
+    /// How hard to compress, in the place of what holds for all.
+    pub compression: Option<Level>,
+    /// Dumps below this fraction of the usual are suspect, in the place of what holds for all.
+    pub suspect_below: Option<f64>,
+    /// What its programs find around them.
+    pub programs: Programs,
+    /// What `forget` keeps of its series.
+    pub retention: Option<Policy>,
+}
+
+/// What the programs of a source find around them.
+#[derive(Clone, Default)]
+pub struct Programs {
+    /// Variables.
+    pub env: BTreeMap<String, String>,
+    /// File with more of them.
+    pub env_file: Option<PathBuf>,
+    /// Names of variables that may be passed on.
+    pub pass_env: Vec<OsString>,
+    /// The user.
+    pub run_as: Option<String>,
+    /// The folder.
+    pub workdir: Option<PathBuf>,
+}
+
+impl Programs {
+    /// The variables of `env_file` and `env`. Later ones replace earlier ones of the same name.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not to be trusted, or a line of it is no variable.
+    pub fn variables(&self, environment: &Environment) -> Result<Vec<(String, String)>, ConfigError> {
+        let path: Option<&Path> = self.env_file.as_deref();
+        let mut variables = match path {
+            Some(path) => env_file::read(&environment.directory.join(path), environment.uid)?,
+            None => Vec::new(),
+        };
+        variables.extend(self.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Ok(variables)
+    }
+}
+
+/// `[restore]`: commands for `sh -c` around restores into databases.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// As `--before`.
+    pub before: Option<String>,
+    /// As `--after`.
+    pub after: Option<String>,
+    /// As `--after-failure`.
+    pub after_failure: Option<String>,
+}
