@@ -3,30 +3,32 @@
 use super::args::ConfigCommand;
 use super::exit::Exit;
 use super::report::CliError;
+use super::said::Said;
 use super::table::Table;
-use super::{clean, print, print_as_is, print_json, print_table};
-use crate::base::setting::{Origin, Raw, SettingError, Shown, example};
+use super::{clean, print, print_as_is, print_report, print_table};
+use crate::base::setting::{Origin, SettingError, Shown, example};
 use crate::engine::app::{self, sections};
+use crate::engine::report::{CheckedConfig, ShownConfig};
 use crate::settings::{ConfigError, Environment, Flags};
-use serde_json::{Value, json};
 
 pub(super) fn run(
     command: ConfigCommand,
     flags: &Flags,
     environment: &Environment,
     is_json: bool,
+    said: &Said,
 ) -> Result<Exit, CliError> {
     match command {
         ConfigCommand::Example => {
             print_as_is(example(&sections()).trim_end());
             Ok(Exit::Good)
         }
-        ConfigCommand::Check => check(flags, environment, is_json),
-        ConfigCommand::Show => show(flags, environment, is_json),
+        ConfigCommand::Check => check(flags, environment, is_json, said),
+        ConfigCommand::Show => show(flags, environment, is_json, said),
     }
 }
 
-fn check(flags: &Flags, environment: &Environment, is_json: bool) -> Result<Exit, CliError> {
+fn check(flags: &Flags, environment: &Environment, is_json: bool, said: &Said) -> Result<Exit, CliError> {
     let (file, errors) = match app::settings(flags, environment) {
         Ok(settings) => (settings.file, Vec::new()),
         Err(ConfigError::Settings(errors)) => (None, errors),
@@ -34,9 +36,7 @@ fn check(flags: &Flags, environment: &Environment, is_json: bool) -> Result<Exit
     };
     let exit = if errors.is_empty() { Exit::Good } else { Exit::Usage };
     if is_json {
-        let errors: Vec<Value> = errors.iter().map(error_json).collect();
-        let object = json!({"version": 1, "ok": errors.is_empty(), "file": file, "errors": errors, "exit_code": exit.code()});
-        print_json(&object.to_string());
+        print_report(CheckedConfig::new(file.as_deref(), &errors, exit.code()), said);
         return Ok(exit);
     }
     for SettingError { setting, origin, problem, next } in &errors {
@@ -57,11 +57,10 @@ fn check(flags: &Flags, environment: &Environment, is_json: bool) -> Result<Exit
     Ok(exit)
 }
 
-fn show(flags: &Flags, environment: &Environment, is_json: bool) -> Result<Exit, CliError> {
+fn show(flags: &Flags, environment: &Environment, is_json: bool, said: &Said) -> Result<Exit, CliError> {
     let settings = app::settings(flags, environment)?;
     if is_json {
-        let list: Vec<Value> = settings.shown.iter().map(shown_json).collect();
-        print_json(&json!({"version": 1, "file": settings.file, "settings": list}).to_string());
+        print_report(ShownConfig::new(settings.file.as_deref(), &settings.shown), said);
         return Ok(Exit::Good);
     }
     // Defaults of each source and destination say little, and are many.
@@ -77,39 +76,4 @@ fn show(flags: &Flags, environment: &Environment, is_json: bool) -> Result<Exit,
     let table = Table { fixed: &[0, 1, 2], ..Table::new(&["SETTING", "VALUE", "FROM"], &[], &rows) };
     print_table(&table);
     Ok(Exit::Good)
-}
-
-fn shown_json(shown: &Shown) -> Value {
-    json!({
-        "setting": shown.setting, "value": shown.value.as_ref().map(raw_json), "secret": shown.value.is_none(),
-        "origin": origin_json(&shown.origin),
-    })
-}
-
-fn error_json(error: &SettingError) -> Value {
-    json!({
-        "setting": error.setting, "origin": origin_json(&error.origin), "problem": error.problem, "hint": error.next,
-    })
-}
-
-fn origin_json(origin: &Origin) -> Value {
-    match origin {
-        Origin::File { path, line } => json!({"kind": "file", "path": path.as_path(), "line": line}),
-        Origin::Variable(name) => json!({"kind": "variable", "name": name}),
-        Origin::Flag(name) => json!({"kind": "flag", "name": name}),
-        Origin::Default => json!({"kind": "default"}),
-    }
-}
-
-fn raw_json(raw: &Raw) -> Value {
-    match raw {
-        Raw::Word(word) => word.to_string_lossy().into(),
-        Raw::Text(text) => text.as_str().into(),
-        Raw::Integer(number) => (*number).into(),
-        Raw::Float(number) => (*number).into(),
-        Raw::Boolean(value) => (*value).into(),
-        Raw::List(list) => list.iter().map(raw_json).collect(),
-        Raw::Table(table) => table.iter().map(|(name, raw)| (name.clone(), raw_json(raw))).collect(),
-        Raw::Other => Value::Null,
-    }
 }

@@ -215,7 +215,8 @@ impl Context {
 
     /// The command's report for programs, with every warning that was told on the way.
     fn report(&self, report: impl Report) {
-        if let Some(object) = in_one_line(&Document::new(report, self.progress.said().warnings())) {
+        let report = Document::new(report, self.progress.said().warnings());
+        if let Some(object) = in_one_line(&report) {
             self.output(&object);
         }
     }
@@ -270,6 +271,13 @@ fn in_one_line(report: &Document<impl Report>) -> Option<String> {
     report.to_json().map_err(|error| output_failed(&error.to_string())).ok()
 }
 
+/// Prints a report, with the warnings that were told on the way.
+fn print_report(report: impl Report, said: &Said) {
+    if let Some(object) = in_one_line(&Document::new(report, said.warnings())) {
+        print_json(&object);
+    }
+}
+
 /// Prints an object that stands in one line.
 fn print_json(object: &str) {
     print_as_is(&clean::json(object));
@@ -320,7 +328,7 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said) -> Result<Exit, CliError> {
     };
     let flags = flags(&globals, &cli.command);
     if let Command::Config(args) = &cli.command {
-        return config::run(args.command, &flags, &environment, globals.json);
+        return config::run(args.command, &flags, &environment, globals.json, said);
     }
     let access = globals
         .access

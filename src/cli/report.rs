@@ -7,7 +7,7 @@ use crate::base::fault::{Fault, Next};
 use crate::base::name::{BadName, NameError};
 use crate::engine::OpError;
 use crate::engine::app::AppError;
-use crate::engine::report::{Document, Failure};
+use crate::engine::report::Failure;
 use crate::settings::ConfigError;
 use crate::vault::RepoError;
 
@@ -199,9 +199,7 @@ pub(super) fn report(error: &CliError, said: &Said, json: bool, interrupted: boo
             code: if interrupted { Some("cancelled") } else { error.code() }.map(str::to_owned),
             kind: error.kind(),
         };
-        if let Some(object) = super::in_one_line(&Document::new(failure, said.warnings())) {
-            super::print_json(&object);
-        }
+        super::print_report(failure, said);
     }
     exit
 }
@@ -224,6 +222,7 @@ mod tests {
             let mut names: Vec<String> = command
                 .get_subcommands()
                 .map(|below| format!("{}-{}", command.get_name(), below.get_name()))
+                .filter(|name| name != "config-example")
                 .collect();
             if names.is_empty() {
                 names.push(command.get_name().to_owned());

@@ -63,7 +63,9 @@ impl Promise {
     pub fn hold(&self, code: Option<i32>, stdout: &[u8]) {
         let printed = std::str::from_utf8(stdout).ok();
         let value = printed.and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let is_error = value.as_ref().is_some_and(|value| value.get("exit_code").is_some());
+        let is_error = value
+            .as_ref()
+            .is_some_and(|value| value.get("error").is_some() && value.get("exit_code").is_some());
         let schema = match self {
             _ if is_error && *self != Self::Nothing => "error",
             Self::Report(_) if stdout.is_empty() => {

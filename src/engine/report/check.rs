@@ -4,7 +4,7 @@ use super::{Id, Report, Time};
 use crate::engine::repair::SnapshotsRepair;
 use crate::vault::check::{CheckReport, Damage, Hit};
 use crate::vault::history::ForeignObject;
-use crate::vault::object_locks as lock;
+use crate::vault::object_locks;
 use crate::vault::repair::{IndexRepair, PacksRepair, SetAside};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -187,8 +187,8 @@ pub struct ShortLock {
     pub until: Option<Time>,
 }
 
-impl From<&lock::ShortLock> for ShortLock {
-    fn from(short: &lock::ShortLock) -> Self {
+impl From<&object_locks::ShortLock> for ShortLock {
+    fn from(short: &object_locks::ShortLock) -> Self {
         Self { object: short.object.clone(), until: short.until.and_then(Time::of_system) }
     }
 }

@@ -169,6 +169,8 @@ pub struct Pruned {
     pub indexes_replaced: u64,
     /// Snapshots without a mark that were removed: left behind long ago by backups that never ended.
     pub uncommitted_removed: Vec<Id>,
+    /// Until when nothing is deleted, since a snapshot of an append key that was never seen whole may hide what it needs.
+    pub held_until: Option<Time>,
 }
 
 /// A pack that is condemned.
@@ -233,6 +235,7 @@ impl From<&PruneReport> for Pruned {
             indexes_written: report.indexes_written,
             indexes_replaced: report.indexes_replaced,
             uncommitted_removed: Id::all(&report.uncommitted_removed),
+            held_until: report.held_until.and_then(Time::of_system),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `backup` | `backup` |
 //! | `check` | `check`, `repair`, `lock` |
+//! | `config` | `config` |
 //! | `copy` | `copy` |
 //! | `demo` | `demo` |
 //! | `doctor` | `doctor` |
@@ -20,6 +21,7 @@
 
 mod backup;
 mod check;
+mod config;
 mod copy;
 mod demo;
 mod doctor;
@@ -36,6 +38,7 @@ pub use check::{
     Check, LockExtension, RepairedIndex, RepairedMarks, RepairedPacks, RepairedSnapshots, RepairedTimes,
     ShortLock,
 };
+pub use config::{CheckedConfig, ShownConfig};
 pub use copy::{Copies, CopyResult};
 pub use demo::Demo;
 pub use doctor::{Doctor, Part};
@@ -69,7 +72,8 @@ pub trait Report: Serialize {
 
 /// A report as it is printed.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "{R}")]
+// The report's own description is told.
+#[schemars(rename = "{R}", description = "")]
 pub struct Document<R> {
     /// Version of the report's form. It changes when a field goes or changes its meaning; new fields may come without.
     version: Version,
@@ -249,6 +253,8 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("backup", schema::<Document<Backups>>()),
         ("check", schema::<Document<Check>>()),
+        ("config-check", schema::<Document<CheckedConfig>>()),
+        ("config-show", schema::<Document<ShownConfig>>()),
         ("copy", schema::<Document<Copies>>()),
         ("demo", schema::<Document<Demo>>()),
         ("diff", schema::<Document<Diff>>()),

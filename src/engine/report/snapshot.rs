@@ -120,12 +120,12 @@ pub struct RestoreReads {
 }
 
 impl From<&ReadCost> for RestoreReads {
-    fn from(survey: &ReadCost) -> Self {
+    fn from(cost: &ReadCost) -> Self {
         Self {
-            blocks: survey.blocks.len(),
-            ranges: survey.extents,
-            bytes_restore_reads: survey.stored_read,
-            read_amplification: survey.read_amplification(),
+            blocks: cost.blocks.len(),
+            ranges: cost.extents,
+            bytes_restore_reads: cost.stored_read,
+            read_amplification: cost.read_amplification(),
         }
     }
 }
