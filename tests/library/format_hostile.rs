@@ -4,7 +4,7 @@
 // Clippy sees a test only where `#[test]` stands; there are helpers here.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
-use crate::support::hostile::{OUTPUT_BYTES_MAX, confined, independent_refuses, only_restored, refused};
+use crate::support::hostile::{OUTPUT_BYTES_MAX, confined, independent_refuses, refused};
 use crate::support::independent;
 use crate::support::test_writer;
 use crate::support::test_writer::{
@@ -674,7 +674,7 @@ fn a_slot_that_asks_for_the_machine_is_refused_before_it_gets_it() {
 
 #[test]
 fn a_recipe_that_unfolds_to_an_exbibyte_streams_in_bounded_memory_until_stopped() {
-    only_restored(
+    confined(
         |writer| {
             let leaf = text(writer);
             let (mut root, mut len) = (writer.node(&leaf), LEN);

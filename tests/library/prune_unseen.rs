@@ -9,10 +9,11 @@ use crate::support::small::{HandClock, Kept, keys, noise};
 use dumpvault::base::clock::Clock;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::id::{NodeId, SnapshotId};
-use dumpvault::base::secret::{Entropy, OsEntropy};
+use dumpvault::base::secret::OsEntropy;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::vault::crypto::{Credential, Role};
+use dumpvault::vault::format::index::{BlockKind, IndexedPack};
 use dumpvault::vault::format::mark::MarkKind;
 use dumpvault::vault::gc::{PruneReport, PruneSettings};
 use dumpvault::vault::snapshot::Stream;
@@ -67,6 +68,7 @@ impl Scene {
             share: true,
         };
         KeyRing::of(&owner).add(&web_key(), &new, 0).unwrap();
+        let owner = owner.refreshed().unwrap();
         let web = Repository::open(shared, &web_key(), &around(&clock, &caches[1])).unwrap();
         let forger = Forger::with(&storage, &web_key(), Arc::new(OsEntropy));
         let first = small::backup(&owner, 1, &noise(1, 60_000), None).unwrap();
@@ -117,12 +119,12 @@ impl Scene {
         Stream { root: NodeId::from_bytes([9; 32]), ..self.kept.stream.clone() }
     }
 
-    /// Packs that came since `before`, the smallest, which holds recipes, first.
-    fn packs_since(&self, before: &[String]) -> Vec<String> {
-        let mut fresh = keys(&self.storage, "packs/");
-        fresh.retain(|key| !before.contains(key));
-        fresh.sort_by_key(|key| self.storage.size(key).unwrap());
-        fresh
+    /// The pack of recipes, or of data, that came since `before`.
+    fn pack_since(&self, before: &[String], kind: BlockKind) -> String {
+        let packs = self.forger.packs(&self.storage).unwrap();
+        let fits = |pack: &&IndexedPack| pack.table.blocks.iter().any(|block| block.kind == kind);
+        let mut fresh = packs.iter().filter(fits).map(|pack| dumpvault::vault::pack_key(&pack.id));
+        fresh.find(|key| !before.contains(key)).unwrap()
     }
 
     fn take_away(&self, key: &str) -> Vec<u8> {
@@ -215,7 +217,7 @@ fn given_an_append_snapshot_that_a_prune_saw_whole_when_its_recipe_is_away_then_
     let mut scene = Scene::new();
     let before = keys(&scene.storage, "packs/");
     let honest = scene.backup(&noise(3, 60_000));
-    let recipe = scene.packs_since(&before).remove(0);
+    let recipe = scene.pack_since(&before, BlockKind::Recipe);
     let marks = keys(&scene.storage, "marks/").len();
     scene.prune().unwrap();
     assert_eq!(keys(&scene.storage, "marks/").len(), marks + 1, "it says that it saw it whole");
@@ -245,8 +247,8 @@ fn given_an_append_snapshot_that_nobody_saw_when_its_recipe_is_away_for_days_the
     scene.counter += 1;
     let first = small::backup(&scene.owner, scene.counter, &shared, None).unwrap();
     let before = keys(&scene.storage, "packs/");
-    let honest = scene.backup(&shared);
-    let recipe = scene.packs_since(&before).remove(0);
+    let honest = scene.backup(&[shared, noise(5, 2_000)].concat());
+    let recipe = scene.pack_since(&before, BlockKind::Recipe);
     scene.owner.forget(&[first.id]).unwrap();
     let bytes = scene.take_away(&recipe);
     for _ in 0..6 {
@@ -280,8 +282,8 @@ fn given_an_append_snapshot_that_only_lacks_chunks_then_a_prune_goes_on_at_once_
     let mut scene = Scene::new();
     let before = keys(&scene.storage, "packs/");
     let honest = scene.backup(&noise(5, 60_000));
-    let lost = scene.packs_since(&before).pop().unwrap();
-    let recipe = scene.packs_since(&before).remove(0);
+    let lost = scene.pack_since(&before, BlockKind::Data);
+    let recipe = scene.pack_since(&before, BlockKind::Recipe);
     scene.take_away(&lost);
     // Whether an index names them or not.
     for is_named in [true, false] {
@@ -304,17 +306,13 @@ fn given_chunks_that_only_a_lying_index_of_an_append_key_names_then_their_snapsh
     let mut scene = Scene::new();
     let before = keys(&scene.storage, "packs/");
     let honest = scene.backup(&noise(6, 60_000));
-    let data = scene.packs_since(&before).pop().unwrap();
+    let data = scene.pack_since(&before, BlockKind::Data);
     // Bytes of chance take the place of the data, and an index says that they are it.
     let packs = scene.forger.packs(&scene.storage).unwrap();
     let said = packs.into_iter().find(|pack| dumpvault::vault::pack_key(&pack.id) == data).unwrap();
     let junk = noise(7, usize::try_from(said.table.end()).unwrap());
     let key = put(&scene.storage, "packs", &junk).unwrap();
-    let lie = dumpvault::vault::format::index::IndexedPack {
-        id: key[9..].parse().unwrap(),
-        bytes: junk.len() as u64,
-        table: said.table,
-    };
+    let lie = IndexedPack { id: key[9..].parse().unwrap(), bytes: junk.len() as u64, table: said.table };
     put(&scene.storage, "index", &scene.forger.index(vec![lie])).unwrap();
     scene.take_away(&data);
     let marks = keys(&scene.storage, "marks/");
@@ -358,8 +356,6 @@ fn given_objects_that_claim_a_newer_format_then_only_a_full_keys_word_stops_a_pr
             }
         }
     }
-    let mut noise = [0; 16];
-    OsEntropy.fill(&mut noise).unwrap();
     let report = scene.prune().unwrap();
     assert!(report.held_until.is_none() && !scene.has_garbage(), "{report:?}");
     let report = small::check(&scene.owner).unwrap();
@@ -453,9 +449,9 @@ fn given_all_kinds_of_junk_then_forgetting_what_is_foreign_leaves_nothing_of_it(
     for folder in ["gc", "index", "snapshots", "marks", "keys", "authors", "packs"] {
         put(&scene.storage, folder, &noise(9, 30_000)).unwrap();
     }
-    let told = small::check(&scene.owner).unwrap();
-    assert!(told.is_clean() && told.foreign.len() == 7, "{:?}", told.foreign);
     let (fresh, _cache) = scene.fresh();
+    let told = small::check(&fresh).unwrap();
+    assert!(told.is_clean() && told.foreign.len() == 7, "{:?}", told.foreign);
     let would_go = fresh.foreign_objects().unwrap();
     let mut gone = fresh.forget_foreign().unwrap();
     assert_eq!(would_go, gone);

@@ -51,21 +51,6 @@ pub fn confined<M>(make: M, judge: impl FnOnce(&Path, Outcome))
 where
     M: FnOnce(&mut TestWriter) -> Stream,
 {
-    confined_with(make, judge, true);
-}
-
-/// The same, without what the owner does about it.
-pub fn only_restored<M>(make: M, judge: impl FnOnce(&Path, Outcome))
-where
-    M: FnOnce(&mut TestWriter) -> Stream,
-{
-    confined_with(make, judge, false);
-}
-
-fn confined_with<M>(make: M, judge: impl FnOnce(&Path, Outcome), is_cared_for: bool)
-where
-    M: FnOnce(&mut TestWriter) -> Stream,
-{
     // A closure's type is called after the function that it stands in.
     let name = std::any::type_name::<M>();
     let name = name.split_once("::").unwrap().1.rsplit_once("::").unwrap().0;
@@ -96,9 +81,6 @@ where
     let outcome = soon(&outcome);
     let was = outcome.result.as_ref().ok().cloned();
     judge(folder.path(), outcome);
-    if !is_cared_for {
-        return;
-    }
     let (done, cared_for) = mpsc::channel();
     std::thread::spawn(move || {
         care(&owner.0, &owner.1, &owner.2, was);

@@ -8,7 +8,7 @@ use crate::vault::catalog::{Catalog, Location, PackRow};
 use crate::vault::format::index::BlockKind;
 use crate::vault::history::History;
 use crate::vault::objects::pack_key;
-use crate::vault::reader::{BlockReader, Extent, Locator, RecipeWalker, Workspace};
+use crate::vault::reader::{BlockReader, Extent, Locator, Reacher, RecipeWalker, Visitor, Workspace};
 use crate::vault::snapshot::recipe::DEPTH_MAX;
 use crate::vault::snapshot::{Stream, Summary};
 use crate::vault::sync::Presence;
@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Chunks remembered between streams; forgotten when there are more, which costs look-ups only.
 const SEEN_MAX: usize = 1 << 20;
+/// So many pieces of a stream that is not whole are looked at, some minutes' worth: a few KiB of recipe may stand for an exbibyte.
+const PIECES_MAX: u64 = 1 << 30;
 
 /// Where a chunk is, as far as it matters here.
 #[derive(Clone, Copy)]
@@ -91,9 +93,8 @@ fn merged(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     kept
 }
 
-/// Follows recipes down to chunks and looks whether each lies in a usable pack.
-struct Follower<'a> {
-    walker: RecipeWalker,
+/// Knows of chunks and recipe nodes whether each lies in a usable pack.
+struct Places<'a> {
     locator: Arc<Mutex<Locator>>,
     presence: &'a Presence,
     /// Packs that a snapshot needs, for a chunk or a recipe node.
@@ -104,11 +105,85 @@ struct Follower<'a> {
     seen: HashMap<[u8; 32], (u32, Found)>,
     /// Recipe nodes of which it is known which packs they keep.
     nodes: HashSet<NodeId>,
-    /// A recipe could not be followed to its end: it may need any pack.
-    blind: bool,
     blocks: BlockReader,
     /// Blocks that do not open, of packs that cannot be relied on.
     broken: HashMap<PackId, HashSet<u32>>,
+    /// Something was wanted that cannot be had.
+    lacks: bool,
+}
+
+impl Places<'_> {
+    fn locations(&self, id: &[u8; 32], kind: BlockKind) -> Result<Vec<Location>, RepoError> {
+        let locator = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
+        { locator }.all(id, kind)
+    }
+
+    fn chunk(&mut self, chunk: &ChunkId) -> Result<(u32, Found), RepoError> {
+        let id = chunk.as_bytes();
+        if let Some(known) = self.seen.get(id) {
+            return Ok(*known);
+        }
+        let locations = self.locations(id, BlockKind::Data)?;
+        let found = self.choose(&locations)?;
+        if self.seen.len() >= SEEN_MAX {
+            self.seen.clear();
+        }
+        self.seen.insert(*id, found);
+        Ok(found)
+    }
+
+    /// Recipe nodes keep their packs as chunks do.
+    fn keep(&mut self, node: &NodeId) -> Result<(), RepoError> {
+        if self.nodes.insert(*node) {
+            let locations = self.locations(node.as_bytes(), BlockKind::Recipe)?;
+            self.choose(&locations)?;
+        }
+        Ok(())
+    }
+
+    /// The place that a restore would take a chunk from, and its length.
+    fn choose(&mut self, locations: &[Location]) -> Result<(u32, Found), RepoError> {
+        let is_usable = |location: &&Location| !self.presence.unusable.contains_key(&location.pack.number);
+        if let Some(location) = locations.iter().find(is_usable) {
+            self.used.insert(location.pack.id);
+            return Ok((location.len, Found::Usable));
+        }
+        let Some(first) = locations.first() else { return Ok((0, Found::Nowhere)) };
+        for location in locations {
+            let pack = location.pack.id;
+            self.used.insert(pack);
+            self.needed.insert(pack);
+            if !self.broken.contains_key(&pack) {
+                self.broken.insert(pack, broken_blocks(&self.blocks, &location.pack)?);
+            }
+            if self.broken.get(&pack).is_some_and(|broken| !broken.contains(&location.block)) {
+                return Ok((location.len, Found::Usable));
+            }
+        }
+        Ok((first.len, Found::Unusable(first.pack.id)))
+    }
+}
+
+impl Visitor for Places<'_> {
+    fn node(&mut self, id: &NodeId) -> Result<(), RepoError> {
+        self.keep(id)
+    }
+
+    fn extent(&mut self, chunk: &ChunkId, offset: u32, len: u64) -> Result<(), RepoError> {
+        let (chunk_bytes, found) = self.chunk(chunk)?;
+        let is_within = u64::from(offset).checked_add(len).is_some_and(|end| end <= u64::from(chunk_bytes));
+        self.lacks |= !is_within || !matches!(found, Found::Usable);
+        Ok(())
+    }
+}
+
+/// Follows recipes down to chunks.
+struct Follower<'a> {
+    walker: RecipeWalker,
+    /// Looks at each part once, and sees whether anything is wrong at all.
+    reacher: Reacher<'a, Places<'a>>,
+    /// A recipe could not be followed to its end: it may need any pack.
+    blind: bool,
 }
 
 impl Checker<'_> {
@@ -122,23 +197,26 @@ impl Checker<'_> {
     ) -> Result<(), RepoError> {
         let unusable = presence.unusable.values().cloned().collect();
         let locator = Arc::new(Mutex::new(Locator::new(self.repo, catalog, unusable)));
-        let mut walker = RecipeWalker::new(Arc::new(BlockReader::new(self.repo)), Arc::clone(&locator));
+        let blocks = Arc::new(BlockReader::new(self.repo));
+        let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
         walker.note_visits();
-        let mut follower = Follower {
-            walker,
-            locator,
+        let places = Places {
+            locator: Arc::clone(&locator),
             presence,
             used: BTreeSet::new(),
             needed: BTreeSet::new(),
             seen: HashMap::new(),
             nodes: HashSet::new(),
-            blind: false,
             blocks: BlockReader::new(self.repo),
             broken: HashMap::new(),
+            lacks: false,
         };
+        let reaching = RecipeWalker::new(blocks, Arc::clone(&locator));
+        let reacher = Reacher::new(reaching, places, cancel);
+        let mut follower = Follower { walker, reacher, blind: false };
         for summary in &history.snapshots {
             let body = {
-                let mut locator = follower.locator.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut locator = locator.lock().unwrap_or_else(PoisonError::into_inner);
                 self.repo.body(locator.catalog(), &summary.id)
             };
             match body {
@@ -162,7 +240,7 @@ impl Checker<'_> {
             }
         }
         follower.count_unreferenced(self.repo, report)?;
-        report.needed = follower.needed;
+        report.needed = follower.reacher.visitor.needed;
         report.blind = follower.blind;
         Ok(())
     }
@@ -185,10 +263,15 @@ fn hit(summary: &Summary, stream: &str, loss: Loss) -> Hit {
 impl Follower<'_> {
     /// What of the stream cannot be had, if anything.
     fn follow(&mut self, summary: &Summary, stream: &Stream) -> Result<Option<Hit>, RepoError> {
+        if self.is_whole(stream)? {
+            return Ok(None);
+        }
         let mut loss = Loss::default();
         let mut at = 0u64;
         let walked = self.walk(stream, &mut at, &mut loss).and_then(|()| self.walk_chain(&stream.root));
-        self.keep_nodes()?;
+        for node in self.walker.take_visited() {
+            self.reacher.visitor.keep(&node)?;
+        }
         match walked {
             Ok(()) => {}
             Err(error) if error.is_integrity() => {
@@ -205,6 +288,26 @@ impl Follower<'_> {
         Ok(is_hit.then(|| hit(summary, &stream.name, loss)))
     }
 
+    /// Whether all of the stream can be had, found without going through all of it.
+    fn is_whole(&mut self, stream: &Stream) -> Result<bool, RepoError> {
+        self.reacher.visitor.lacks = false;
+        let reached = self.walker.root(&stream.root).and_then(|(length, _)| {
+            self.reacher.reach(std::slice::from_ref(&stream.root))?;
+            Ok(length == stream.bytes)
+        });
+        let is_whole = match reached {
+            Ok(fits) => fits && !self.reacher.visitor.lacks,
+            Err(error) if error.is_integrity() => false,
+            Err(error) => return Err(error),
+        };
+        if !is_whole {
+            // What it shares with others must not pass for whole there.
+            self.reacher.begin_anew();
+        }
+        Ok(is_whole)
+    }
+
+    /// Goes through the stream from its front to its end, and finds out which of its bytes are lost.
     fn walk(&mut self, stream: &Stream, at: &mut u64, loss: &mut Loss) -> Result<(), RepoError> {
         let (length, _) = self.walker.root(&stream.root)?;
         let misfit =
@@ -213,22 +316,14 @@ impl Follower<'_> {
             let what = format!("its recipe makes {length} bytes, and it should have {}", stream.bytes);
             return Err(misfit(what));
         }
-        let Self { walker, locator, presence, used, needed, seen, blocks, broken, .. } = self;
+        let Self { walker, reacher, .. } = self;
+        let mut pieces = 0u64;
         walker.walk(&stream.root, 0..length, |extent: Extent| {
-            let id = extent.chunk.as_bytes();
-            let (len, found) = match seen.get(id) {
-                Some(known) => *known,
-                None => {
-                    let locations = locator.lock().unwrap_or_else(PoisonError::into_inner);
-                    let locations = { locations }.all(id, BlockKind::Data)?;
-                    let found = choose(&locations, presence, used, needed, blocks, broken)?;
-                    if seen.len() >= SEEN_MAX {
-                        seen.clear();
-                    }
-                    seen.insert(*id, found);
-                    found
-                }
-            };
+            pieces += 1;
+            if pieces > PIECES_MAX {
+                return Err(misfit("it has too many pieces to tell which bytes are lost".to_owned()));
+            }
+            let (len, found) = reacher.visitor.chunk(&extent.chunk)?;
             let range = *at..*at + u64::from(extent.len);
             match found {
                 Found::Nowhere => loss.nowhere = loss.nowhere.or(Some(extent.chunk)),
@@ -262,61 +357,18 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Recipe nodes keep their packs as chunks do: those that the last walk wanted.
-    fn keep_nodes(&mut self) -> Result<(), RepoError> {
-        for node in self.walker.take_visited() {
-            if !self.nodes.insert(node) {
-                continue;
-            }
-            let locations = self.locator.lock().unwrap_or_else(PoisonError::into_inner);
-            let locations = { locations }.all(node.as_bytes(), BlockKind::Recipe)?;
-            let Self { presence, used, needed, blocks, broken, .. } = self;
-            choose(&locations, presence, used, needed, blocks, broken)?;
-        }
-        Ok(())
-    }
-
     fn count_unreferenced(&mut self, repo: &Repository, report: &mut CheckReport) -> Result<(), RepoError> {
         if self.blind {
             return Ok(());
         }
         for (id, bytes) in repo.list_packs()? {
-            if !self.used.contains(&id) {
+            if !self.reacher.visitor.used.contains(&id) {
                 report.unreferenced_packs += 1;
                 report.unreferenced_bytes += bytes;
             }
         }
         Ok(())
     }
-}
-
-/// The place that a restore would take a chunk from, and its length.
-fn choose(
-    locations: &[Location],
-    presence: &Presence,
-    used: &mut BTreeSet<PackId>,
-    needed: &mut BTreeSet<PackId>,
-    blocks: &BlockReader,
-    broken: &mut HashMap<PackId, HashSet<u32>>,
-) -> Result<(u32, Found), RepoError> {
-    let is_usable = |location: &&Location| !presence.unusable.contains_key(&location.pack.number);
-    if let Some(location) = locations.iter().find(is_usable) {
-        used.insert(location.pack.id);
-        return Ok((location.len, Found::Usable));
-    }
-    let Some(first) = locations.first() else { return Ok((0, Found::Nowhere)) };
-    for location in locations {
-        let pack = location.pack.id;
-        used.insert(pack);
-        needed.insert(pack);
-        if !broken.contains_key(&pack) {
-            broken.insert(pack, broken_blocks(blocks, &location.pack)?);
-        }
-        if broken.get(&pack).is_some_and(|broken| !broken.contains(&location.block)) {
-            return Ok((location.len, Found::Usable));
-        }
-    }
-    Ok((first.len, Found::Unusable(first.pack.id)))
 }
 
 /// Numbers of the blocks of a pack that do not open.

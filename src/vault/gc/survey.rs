@@ -176,7 +176,7 @@ impl Survey {
         let blocks = Arc::new(BlockReader::new(repo));
         let mut marker = Marker::new(walker(&blocks, &self.locator), &mut self.live, cancel);
         marker.mark(&roots)?;
-        self.lost = marker.lost;
+        self.lost = marker.lost();
         self.follow_unseen(repo, history, unseen, &blocks, cancel)?;
         let mut marker = Marker::new(walker(&blocks, &self.locator), &mut self.live, cancel);
         for error in marker.mark_what_can_be_read(&lenient)? {
@@ -204,7 +204,8 @@ impl Survey {
         let roots: Vec<NodeId> = unseen.iter().flat_map(|one| one.roots()).copied().collect();
         let mut marker =
             Marker::new(walker(blocks, &self.locator), &mut self.live, cancel).asking_for(&absent);
-        let are_whole = marker.mark_what_can_be_read(&roots)?.is_empty() && marker.lost + marker.absent == 0;
+        let are_whole =
+            marker.mark_what_can_be_read(&roots)?.is_empty() && marker.lost() + marker.absent() == 0;
         let lying = self.lying_about(repo, &before, cancel)?;
         if are_whole && lying.is_empty() && unseen.iter().all(Unseen::is_readable) {
             self.seen_whole = unseen.iter().map(|one| one.id).collect();

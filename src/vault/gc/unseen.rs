@@ -77,7 +77,7 @@ impl Unseen {
         }
         let mut marker = Marker::new(walker, live, cancel).asking_for(absent);
         let broken = marker.mark_what_can_be_read(&self.roots)?;
-        Ok(match (broken.into_iter().next(), marker.lost + marker.absent) {
+        Ok(match (broken.into_iter().next(), marker.lost() + marker.absent()) {
             (Some(error), _) => Seen::Hiding(error),
             (None, 0) => Seen::Whole,
             (None, chunks) => Seen::Lacking { chunks },

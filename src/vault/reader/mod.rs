@@ -16,6 +16,7 @@ mod locate;
 mod nodes;
 mod outline;
 mod plan;
+mod reach;
 mod recipe;
 mod turns;
 mod windows;
@@ -26,6 +27,7 @@ pub use cost::{BlockUse, ReadCost};
 pub(super) use fetch::{FetchedBlock, WantedBlock, fetch_blocks};
 pub use locate::Locator;
 pub use outline::Outline;
+pub(in crate::vault) use reach::{Reacher, Visitor};
 pub use recipe::{Extent, RecipeWalker, Step};
 pub use windows::Windows;
 
