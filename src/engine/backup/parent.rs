@@ -222,7 +222,7 @@ mod tests {
         let mut survey = ReadCost { stored_read: 300_000, stored_own: 150_000, ..ReadCost::default() };
         survey.blocks.insert((1, 0), block);
         assert_eq!(why_afresh(&survey, 2.0), None);
-        assert!(why_afresh(&survey, 1.9).is_some_and(|why| why.contains("reads 2.0 times")));
+        assert!(why_afresh(&survey, 1.9).is_some_and(|why| why.contains("reached 2.0 (limit 1.9)")));
         survey.reopened = 200_000;
         assert_eq!(why_afresh(&survey, 2.0), None);
         survey.reopened = 300_000;

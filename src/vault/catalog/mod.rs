@@ -149,6 +149,8 @@ impl std::fmt::Debug for Catalog {
     }
 }
 
+/// The path of a catalog that has no file.
+const MEMORY: &str = ":memory:";
 const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
     CREATE TABLE meta (repo BLOB NOT NULL, instance BLOB NOT NULL) STRICT;
@@ -210,9 +212,14 @@ impl Catalog {
     /// # Errors
     /// When SQLite has no memory.
     pub fn in_memory(repo: &RepoId, instance: [u8; 16]) -> Result<Self, CatalogError> {
-        let path = Path::new(":memory:");
+        let path = Path::new(MEMORY);
         let connection = Connection::open_in_memory().map_err(|source| classify(path, source))?;
         Self::set_up(connection, path, repo, instance)
+    }
+
+    /// Whether whoever opens the catalog anew finds in it what was put into this one.
+    pub fn is_on_disk(&self) -> bool {
+        self.path != Path::new(MEMORY)
     }
 
     fn open_file(path: &Path, repo: &RepoId, instance: [u8; 16]) -> Result<Self, CatalogError> {

@@ -142,12 +142,17 @@ impl BackupSession {
         self.staged.iter().find(|staged| staged.summary.id == *id).map(|staged| &staged.body)
     }
 
-    /// Makes durable, and names in an index, all that was stored so far: from then on it can be read, as a parent of what is stored next.
+    /// Makes all durable that was stored so far: from then on it can be read, as a parent of what is stored next.
     ///
     /// # Errors
     /// When the storage fails.
     pub fn make_readable(&mut self) -> Result<(), RepoError> {
-        self.sink.flush()
+        self.sink.settle()?;
+        // The catalog tells where it lies; where it has no file, or was lost, an index object must.
+        match !self.sink.known.is_catalog_lost() && self.sink.known.catalog().is_on_disk() {
+            true => Ok(()),
+            false => self.sink.write_index(),
+        }
     }
 
     /// How many snapshots are staged, and the stored bytes of all that was put together so far.

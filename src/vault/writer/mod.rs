@@ -563,14 +563,19 @@ impl Sink {
         Ok(())
     }
 
-    /// Makes all packs durable and names them in index objects, also those that an earlier backup left without.
-    fn flush(&mut self) -> Result<(), RepoError> {
+    /// Makes all packs durable.
+    fn settle(&mut self) -> Result<(), RepoError> {
         // Also what a stream that failed left in its open block: its chunks count as known by now.
         self.submit(BlockKind::Data)?;
         self.submit(BlockKind::Blinded)?;
         self.submit(BlockKind::Recipe)?;
         let packs = self.pipeline.flush()?;
-        self.add_finished(packs)?;
+        self.add_finished(packs)
+    }
+
+    /// Makes all packs durable and names them in index objects, also those that an earlier backup left without.
+    fn flush(&mut self) -> Result<(), RepoError> {
+        self.settle()?;
         let own: HashSet<PackId> = self.unindexed.iter().map(|pack| pack.id).collect();
         for pack in self.known.unindexed().into_iter().filter(|pack| !own.contains(&pack.id)) {
             // Others of this host wrote it, and a prune may have deleted it since.
