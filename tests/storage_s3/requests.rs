@@ -45,7 +45,7 @@ fn given_a_long_series_of_small_snapshots_then_a_copy_and_the_backup_after_it_ta
     // Of the index it knows nothing yet: each of its objects is read once.
     let indexes = remote.server.names().iter().filter(|name| name.contains("/index/")).count() as u64;
     let requests = remote.backup(&day(SNAPSHOTS), &[])["requests"].clone();
-    println!("a backup into it: {requests}");
+    eprintln!("a backup into it: {requests}");
     assert!(number(&requests, "total") <= 30 + indexes, "{requests}, {indexes} index objects");
     assert!(indexes < 5, "{indexes}");
     assert!(remote.restored(&["--no-cache"]) == day(SNAPSHOTS));
@@ -55,7 +55,7 @@ fn given_a_long_series_of_small_snapshots_then_a_copy_and_the_backup_after_it_ta
 
 fn assert_few_requests(report: &Value) {
     let requests = &report["results"][0]["requests"];
-    println!("a copy of {SNAPSHOTS} snapshots: {requests}");
+    eprintln!("a copy of {SNAPSHOTS} snapshots: {requests}");
     let snapshots = u64::from(SNAPSHOTS);
     assert!(number(requests, "total") <= 6 * snapshots, "{requests}");
     assert!(number(requests, "list") < snapshots / 4, "no listing for each of them: {requests}");
@@ -103,7 +103,7 @@ fn given_a_machine_without_a_cache_then_a_list_reads_each_snapshot_and_its_mark_
         let (gets, calls) = (remote.server.count("GET"), remote.server.calls().len());
         run(remote.command(args), b"").expect(exit::OK);
         let gets = remote.server.count("GET") - gets;
-        println!(
+        eprintln!(
             "{args:?}: {gets} reads, {} requests for {DAYS} snapshots",
             remote.server.calls().len() - calls
         );
