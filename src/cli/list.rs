@@ -47,9 +47,12 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     if let Some(count) = args.latest {
         keep_latest(&mut shown, count);
     }
-    for damage in &history.damaged {
+    for damage in history.damaged.iter().filter(|damage| damage.is_failure()) {
         let message = damage.error.to_string();
         context.progress.observe(Event::Damage { object: "history".to_owned(), message });
+    }
+    for message in history.damage_beside() {
+        context.progress.observe(Event::Warning { message });
     }
     if context.json {
         let list = shown.into_iter().map(|(seen, tags)| ListedSnapshot::new(&seen, tags, &history));
@@ -121,7 +124,7 @@ fn print_list(
     let lines = Table { fixed: &[0, 1], colour: Some(&colour), ..Table::new(&titles, &right, &rows) };
     context.table(&lines);
     context.say(&format!(
-        "{}, times in {}; packs: {} on disk, padding included (`dumpvault stats` shows them by series)",
+        "{}, times in {}; packs: {} on disk, padding included (by series: `stats`)",
         render::count(rows.len(), "snapshot"),
         calendar.zone_name(),
         render::bytes(pack_bytes)

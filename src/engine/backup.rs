@@ -119,12 +119,11 @@ pub fn backup(
         return Err(OpError::FutureTime { time });
     }
     let (mut catalog, history, presence) = repo.synced(&watched)?;
-    for damage in &history.damaged {
-        if damage.is_failure() {
-            watched.damage(&damage.error);
-        } else {
-            observer.observe(Event::Warning { message: damage.error.to_string() });
-        }
+    for damage in history.damaged.iter().filter(|damage| damage.is_failure()) {
+        watched.damage(&damage.error);
+    }
+    for message in history.damage_beside() {
+        observer.observe(Event::Warning { message });
     }
     for lie in &presence.lies {
         observer.observe(Event::Warning { message: lie.clone() });

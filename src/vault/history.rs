@@ -24,6 +24,8 @@ pub(super) use fold::{Vouched, superseded};
 const MARKS_AT_ONCE: usize = 16;
 /// So many snapshots are fetched at once: they may have megabytes.
 const SNAPSHOTS_AT_ONCE: usize = 8;
+/// So many damaged objects that nothing hangs on are told one by one.
+const JUNK_TOLD: usize = 3;
 /// A snapshot of an append author says a time so long before it was stored at most …
 const OLDER_MAX_MS: i64 = 86_400_000;
 /// … and so long after.
@@ -117,6 +119,23 @@ impl History {
         self.snapshots
             .iter()
             .filter(move |summary| summary.head.series == series && summary.head.host == host)
+    }
+
+    /// Damage that no command fails for that does not need the object, in words. Of what counts for nothing there may be a million: more than a
+    /// few are told as one.
+    pub fn damage_beside(&self) -> Vec<String> {
+        let (junk, rest): (Vec<_>, Vec<_>) = self
+            .damaged
+            .iter()
+            .filter(|damage| !damage.is_failure())
+            .partition(|damage| damage.stops == Stops::Nothing);
+        let mut words: Vec<String> = rest.iter().map(|damage| damage.error.to_string()).collect();
+        if junk.len() > JUNK_TOLD {
+            words.push(format!("{} objects are damaged: `dumpvault check` names them", junk.len()));
+        } else {
+            words.extend(junk.iter().map(|damage| damage.error.to_string()));
+        }
+        words
     }
 
     /// Whether a full author vouches for it that a snapshot that counts was whole once: by having written it, or by having seen it.

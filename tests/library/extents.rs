@@ -356,7 +356,7 @@ fn given_rows_of_more_backups_than_a_restore_has_room_for_then_the_stream_is_sto
         let request = BackupRequest { read_amplification_max: f64::MAX, ..request() };
         stream = world.back_up_as(&bytes, request).unwrap().committed.body.streams[0].clone();
         let heard = world.heard.take();
-        if heard.contains("afresh") {
+        if heard.contains("storing a full copy") {
             assert!(heard.contains("wants blocks of too many backups at a time"), "{heard}");
             break;
         }

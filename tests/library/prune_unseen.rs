@@ -322,15 +322,6 @@ fn given_chunks_that_only_a_lying_index_of_an_append_key_names_then_their_snapsh
     assert!(!scene.has_garbage());
 }
 
-/// The bytes of an object, changed to claim another version or a feature, and signed again by `forger`.
-fn claiming(forger: &Forger, bytes: &[u8], (at, value): (usize, u8), is_signed: bool) -> Vec<u8> {
-    let mut body = bytes[..bytes.len() - 64].to_vec();
-    body[at] = value;
-    let signature = forger.keys.author().sign(&[b"dumpvault v1 signed", &body[..]].concat());
-    let signature = if is_signed { signature } else { [0; 64] };
-    [&body[..], &signature].concat()
-}
-
 /// One object of each kind that a prune reads, by `forger`.
 fn one_of_each(scene: &Scene, forger: &Forger) -> Vec<(&'static str, Vec<u8>)> {
     let head = forger.head("app", "web", scene.clock.now_ms(), 77);
@@ -348,10 +339,12 @@ fn given_objects_that_claim_a_newer_format_then_only_a_full_keys_word_stops_a_pr
     let scene = Scene::new();
     let owner = Forger::with(&scene.storage, &small::credential(), Arc::new(OsEntropy));
     let mut junk = Vec::new();
-    for claim in versions {
-        for is_signed in [false, true] {
-            for (folder, bytes) in one_of_each(&scene, &scene.forger) {
-                let bytes = claiming(&scene.forger, &bytes, claim, is_signed);
+    let mut badly = Forger::with(&scene.storage, &web_key(), Arc::new(OsEntropy));
+    badly.signs_badly = true;
+    for (at, value) in versions {
+        for forger in [&scene.forger, &badly] {
+            for (folder, bytes) in one_of_each(&scene, forger) {
+                let bytes = forger.claiming(&bytes, at, value);
                 junk.push(put(&scene.storage, folder, &bytes).unwrap());
             }
         }
@@ -365,11 +358,11 @@ fn given_objects_that_claim_a_newer_format_then_only_a_full_keys_word_stops_a_pr
     junk.sort();
     assert_eq!(told, junk.iter().collect::<Vec<_>>());
 
-    for claim in versions {
+    for (at, value) in versions {
         for (folder, bytes) in one_of_each(&scene, &owner) {
-            let bytes = claiming(&owner, &bytes, claim, true);
+            let bytes = owner.claiming(&bytes, at, value);
             let key = put(&scene.storage, folder, &bytes).unwrap();
-            let what = format!("{key} {claim:?}");
+            let what = format!("{key} {at}");
             let error = scene.prune().unwrap_err();
             assert!(error.to_string().contains("use a newer dumpvault"), "{what}: {error}");
             let error = scene.owner.forget_foreign().unwrap_err();

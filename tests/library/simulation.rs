@@ -49,6 +49,8 @@ const ACTORS: usize = 3;
 const HOSTILE: usize = ACTORS;
 /// What the hostile one does: more than the others, since each of its acts is a single call or two.
 const HOSTILE_ACTS: u64 = 4;
+/// Kinds of such acts.
+const ACTS: usize = 9;
 const OPERATIONS: u64 = 3;
 
 /// What all seeds begin with: three snapshots, of which the first two were forgotten, and the bytes of one that never ended.
@@ -279,7 +281,7 @@ impl<'a> Host<'a> {
             ..PruneSettings::new(self.turnstile.clock.now_ms())
         };
         let outcome = self.repo.prune(&settings, &Silent, &Cancel::new());
-        self.end(&outcome);
+        let fate = self.end(&outcome);
         if end_sessions {
             self.turnstile.evict(false);
         }
@@ -290,7 +292,14 @@ impl<'a> Host<'a> {
                 count(&self.tally.rescued, report.chunks_rescued);
                 count(&self.tally.waited, report.waiting.iter().map(|plan| plan.sessions).sum());
             }
-            Err(_) => count(&self.tally.prunes_failed, 1),
+            Err(error) => {
+                count(&self.tally.prunes_failed, 1);
+                let undisturbed = !fate.killed && fate.faults == 0;
+                assert!(
+                    !undisturbed || !error.is_integrity(),
+                    "nothing was damaged, and a prune stops: {error}"
+                );
+            }
         }
         self.nothing_is_lost();
     }
@@ -369,7 +378,7 @@ impl<'a> Hostile<'a> {
             self.turnstile.idle(HOSTILE, hours * HOUR + self.dice.below(40) as i64 * MINUTE);
             self.entropy.begin();
             self.forger.signs_badly = self.dice.one_in(6);
-            let acts: [(&str, Act<'a>); 7] = [
+            let acts: [(&str, Act<'a>); ACTS] = [
                 ("INDEX", Self::lying_index),
                 ("INDEX", Self::lying_index),
                 ("SNAPSHOT", Self::forged_snapshot),
@@ -377,8 +386,10 @@ impl<'a> Hostile<'a> {
                 ("SESSION", Self::forged_session),
                 ("PLAN", Self::forged_plan),
                 ("SLOT", Self::forged_slot),
+                ("NEWER", Self::claimed_newer),
+                ("JUNK", Self::misnamed),
             ];
-            let (what, act) = acts[self.dice.below(7) as usize];
+            let (what, act) = acts[self.dice.below(ACTS as u64) as usize];
             self.turnstile.begin(HOSTILE, &format!("HOSTILE {what}"));
             let outcome = act(self);
             let words = outcome.as_ref().err().map_or("ok".to_owned(), ToString::to_string);
@@ -499,6 +510,31 @@ impl<'a> Hostile<'a> {
     fn forged_plan(&mut self) -> Result<(), StorageError> {
         let all = self.packs().into_iter().map(|pack| pack.id).collect();
         self.put("gc", &self.forger.plan(all)).map(|_| ())
+    }
+
+    /// What only a newer program could read, by what it says.
+    fn claimed_newer(&mut self) -> Result<(), StorageError> {
+        let head = self.forger.head("app", "web", self.turnstile.clock.now_ms(), 1);
+        let (folder, bytes) = match self.dice.below(4) {
+            0 => ("snapshots", self.forger.snapshot(&head, vec![])),
+            1 => ("marks", self.forger.mark(MarkKind::Pinned, "snapshots/1", None)),
+            2 => ("index", self.forger.index(vec![])),
+            _ => ("gc", self.forger.plan(vec![])),
+        };
+        let (at, value) = if self.dice.one_in(2) { (9, 2) } else { (10, 1) };
+        self.put(folder, &self.forger.claiming(&bytes, at, value)).map(|_| ())
+    }
+
+    /// Bytes that do not fit their name, and the word that they are a snapshot.
+    fn misnamed(&mut self) -> Result<(), StorageError> {
+        let folder = ["snapshots", "snapshots", "marks", "index", "gc"][self.dice.below(5) as usize];
+        let key = key_of(folder, &small::noise(self.dice.next(), 10));
+        held(self.model).junk.insert(key.clone());
+        self.door.put(&key, b"other bytes")?;
+        if folder == "snapshots" && self.dice.one_in(2) {
+            self.put("marks", &self.forger.mark(MarkKind::Committed, &key, Some("app")))?;
+        }
+        Ok(())
     }
 
     fn forged_slot(&mut self) -> Result<(), StorageError> {
@@ -642,6 +678,11 @@ fn quiet(turnstile: &Turnstile, model: &Model, has_hostile: bool) {
     restore("after the last prune");
     // The owner finds out, and removes what the hostile host has put.
     repo.forget(&of_host("web")).unwrap();
+    let history = repo.history(&mut repo.catalog(&Silent).unwrap()).unwrap();
+    let unreadable = history.damaged.iter().filter_map(|damage| damage.error.object());
+    let unreadable = unreadable.filter_map(|key| key.strip_prefix("snapshots/")?.parse().ok());
+    repo.forget(&unreadable.collect::<Vec<SnapshotId>>()).unwrap();
+    repo.give_up_unreadable(turnstile.clock.now_ms()).unwrap();
     repo.forget_foreign().unwrap();
     repo.give_up_missing(turnstile.clock.now_ms()).unwrap();
     repo.repairer().repair_index(turnstile.clock.now_ms(), &Silent, &Cancel::new()).unwrap();

@@ -304,11 +304,14 @@ fn given_a_key_of_a_kind_that_the_repository_has_none_of_then_that_is_said() {
     let key = vault.home().join("key");
     std::fs::write(&key, noise(1, 32)).unwrap();
     let args = ["snapshots", "--key-file", key.to_str().unwrap()];
-    vault.run(args).expect(exit::WRONG_KEY).says("has no key file: use a passphrase");
+    vault.run(args).expect(exit::WRONG_KEY).says("has no key file, only passphrases").says("--password-file");
     let vault = Vault::new();
     let mut command = vault.command(["snapshots"]);
     command.env_remove("DUMPVAULT_KEY_FILE").env("DUMPVAULT_PASSWORD", PASSPHRASE);
-    run(command, b"").expect(exit::WRONG_KEY).says("has no passphrase: use a key file");
+    run(command, b"")
+        .expect(exit::WRONG_KEY)
+        .says("has no passphrase, only key files")
+        .says("use --key-file");
 }
 
 #[test]

@@ -125,8 +125,12 @@ fn client_programs_that_are_missing_or_too_old_are_named(world: &World) {
         output.says("found: 9.6").says(&package);
         std::fs::remove_file(world.vault.work().join(program)).unwrap();
     }
-    world.fails_to_back_up("postgres", &backup).says("no `pg_dump`").says("found: none").says(&package);
-    world.run(&restore).expect(exit::USAGE).says("no `pg_restore`").says(&package);
+    world
+        .fails_to_back_up("postgres", &backup)
+        .says("`pg_dump`")
+        .says("not found (found: none)")
+        .says(&package);
+    world.run(&restore).expect(exit::USAGE).says("`pg_restore`").says("not found").says(&package);
     assert_eq!(world.databases(), before);
 }
 

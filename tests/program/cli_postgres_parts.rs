@@ -268,14 +268,14 @@ fn rows_are_counted_after_a_restore(world: &World) {
                 ["restore", "crooked", "--to-database", &database, "--table", "audit.two", "--bare", "--yes"];
             run_at(server, vault, &args)
                 .expect(exit::INTEGRITY)
-                .says("audit.two: 0 rows, and the dump has 4");
+                .says("audit.two: 0 rows restored, 4 in the dump");
             continue;
         }
         let args = [&["restore", "crooked", "--to-database", &database, "--create"], *options].concat();
         run_at(server, vault, &args)
             .expect(exit::INTEGRITY)
-            .says("audit.one: 7 rows, and the dump has 3")
-            .says("audit.two: 0 rows, and the dump has 4");
+            .says("audit.one: 7 rows restored, 3 in the dump")
+            .says("audit.two: 0 rows restored, 4 in the dump");
         let args = [&args[..], &["--no-verify", "--clean", "--yes"]].concat();
         if options.is_empty() {
             run_at(server, vault, &args).expect(exit::OK);
@@ -300,7 +300,7 @@ fn backups_are_proven_in_a_scratch_database(world: &World) {
     run_at(server, vault, &["verify", "script"]).expect(exit::OK);
 
     let bad = run_at(server, vault, &["verify", "crooked"]).expect(exit::INTEGRITY);
-    bad.says("audit.two: 0 rows, and the dump has 4");
+    bad.says("audit.two: 0 rows restored, 4 in the dump");
     let bad = run_at(server, vault, &["verify", "crooked", "--json"]).expect(exit::INTEGRITY).json();
     assert_eq!(bad["ok"], false);
     run_at(server, vault, &["verify", "broken"]).expect(exit::INTEGRITY).says("cannot be restored");

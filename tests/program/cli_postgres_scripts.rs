@@ -222,7 +222,7 @@ fn a_dump_is_tried_out_without_the_rights_of_a_superuser(world: &World) {
     world.run(&["backup", "--pg-database", "evil"]).expect(exit::OK);
     for options in [&[][..], &["--no-superuser"]] {
         let said = world.run(&[&["verify", "evil"], options].concat()).expect(exit::TARGET);
-        said.says("pg_execute_server_program").does_not_say("restored as a superuser");
+        said.says("pg_execute_server_program").does_not_say("restoring it as a superuser");
     }
     assert!(!proof.exists(), "a dump ran a program on the server");
     // An ordinary dump needs no more; a script with an owner does.
@@ -230,7 +230,7 @@ fn a_dump_is_tried_out_without_the_rights_of_a_superuser(world: &World) {
     let good = world.run(&["--json", "verify", "app"]).expect(exit::OK);
     good.does_not_say("superuser");
     world.vault.backup("owned", world.plain(&[]).as_bytes());
-    world.run(&["verify", "owned"]).expect(exit::OK).says("restored as a superuser");
+    world.run(&["verify", "owned"]).expect(exit::OK).says("restoring it as a superuser");
     let refused = world.run(&["verify", "owned", "--no-superuser"]).expect(exit::TARGET);
     // As PostgreSQL 15 and 16 say it.
     let words = ["must be member of role", "must be able to SET ROLE"];

@@ -243,7 +243,7 @@ fn given_backups_then_stats_tell_what_dedup_saved() {
     vault.backup("twin", &dump);
     let second = vault.run(["stats", "--json"]).expect(exit::OK).json();
     assert!(disk("twin", &second) >= disk("app", &second) / 2 && disk("app", &second) == disk("app", &first));
-    vault.run(["stats"]).expect(exit::OK).says("DISK");
+    assert!(vault.run(["stats"]).expect(exit::OK).text().contains("DISK"));
 }
 
 #[test]

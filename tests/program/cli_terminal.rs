@@ -108,7 +108,7 @@ fn given_a_terminal_then_a_line_tells_how_far_it_is_and_goes_away_and_without_on
     // What stays on the screen begins where the last line that moved was wiped.
     let screen = backup.screen();
     let (_, stays) = screen.rsplit_once("\u{1b}[2K").unwrap();
-    assert!(stays.contains("app: snapshot") && !stays.contains("known 0 B"), "{stays:?}");
+    assert!(stays.contains("app: created snapshot") && !stays.contains(" new, 0 B"), "{stays:?}");
 
     let plain = vault.run(args).expect(exit::OK);
     assert!(!plain.stderr.contains('\u{1b}') && !plain.text().contains('\u{1b}'), "{plain}");
@@ -131,5 +131,5 @@ fn given_a_dump_that_fails_then_no_line_of_its_progress_stays_beside_the_error()
     let screen = backup.screen();
     // Behind the first word of the error nothing moves any more.
     let (_, stays) = screen.split_once("dumpvault: ").unwrap();
-    assert!(!stays.contains("known 0 B") && stays.contains("no more"), "{stays:?}");
+    assert!(!stays.contains(" new, 0 B") && stays.contains("no more"), "{stays:?}");
 }

@@ -90,7 +90,7 @@ fn every_disaster_of_the_page_is_mended_by_its_commands() {
     bytes[middle] ^= 1;
     std::fs::write(&pack, bytes).unwrap();
     let said = world.follow("The repository is damaged", cache.path());
-    for words in ["damaged, as listed", ", of public.", "the damage was met", "`app` verified"] {
+    for words in ["damaged, as listed", ", in public.", "the damage was met", "`app` verified"] {
         assert!(said.contains(words), "{words}: {said}");
     }
 }

@@ -107,6 +107,14 @@ impl Forger {
         self.index_of(&Index { packs, replaces: Vec::new() })
     }
 
+    /// The same object with another byte of its header, signed again.
+    pub fn claiming(&self, bytes: &[u8], at: usize, value: u8) -> Vec<u8> {
+        let mut body = bytes[..bytes.len() - 64].to_vec();
+        body[at] = value;
+        let signature = self.keys.author().sign(&[b"dumpvault v1 signed", &body[..]].concat());
+        self.signed([&body[..], &signature].concat())
+    }
+
     pub fn plan(&self, packs: Vec<PackId>) -> Vec<u8> {
         let plan = Plan { time_ms: 0, packs };
         self.signed(plan.seal(self.repo, &self.keys, self.entropy.as_ref()).unwrap())

@@ -8,7 +8,7 @@ use crate::vault::crypto::{CryptoError, Role};
 use crate::vault::format::FormatError;
 use crate::vault::format::config::PACK_BYTES_MAX;
 use crate::vault::format::mark::{Mark, MarkKind};
-use crate::vault::history::{History, Stops, Vouched, superseded};
+use crate::vault::history::{History, Stops, Vouched, is_newer, superseded};
 use crate::vault::objects::{ObjectName, fetch};
 use crate::vault::{RepoError, Repository};
 use std::collections::{HashMap, HashSet};
@@ -65,7 +65,7 @@ impl Repository {
         .map(|_| ())
     }
 
-    /// Gives up every mark, and every snapshot that no mark commits, that cannot be read; their keys.
+    /// Gives up every mark, every prune plan, and every snapshot that no mark commits, that cannot be read; their keys.
     ///
     /// # Errors
     /// When the key is not a full one, or the storage fails.
@@ -78,6 +78,9 @@ impl Repository {
             let unreadable = history.damaged.iter().filter(|damage| damage.stops == Stops::Nothing);
             let mut objects: Vec<String> =
                 unreadable.filter_map(|damage| damage.error.object().map(str::to_owned)).collect();
+            let plans = self.plans()?.1;
+            let plans = plans.iter().filter(|error| !is_newer(error)).filter_map(RepoError::object);
+            objects.extend(plans.filter(|plan| !history.given_up.contains(*plan)).map(str::to_owned));
             objects.retain(|object| !given_up.contains(object));
             if objects.is_empty() {
                 return Ok(given_up);

@@ -62,12 +62,12 @@ impl Survey {
     ) -> Result<Self, RepoError> {
         let mut warnings = Vec::new();
         let (plans, unreadable) = repo.plans()?;
-        for error in unreadable {
-            refuse_newer(&error)?;
-            warnings.push(format!("{error}; it condemns nothing"));
-        }
+        unreadable.iter().try_for_each(refuse_newer)?;
         let sessions = repo.sessions()?;
         let (mut catalog, history, presence) = repo.synced(observer)?;
+        let is_open = |error: &&RepoError| error.object().is_none_or(|key| !history.given_up.contains(key));
+        warnings
+            .extend(unreadable.iter().filter(is_open).map(|error| format!("{error}; it condemns nothing")));
         refuse_damage(&history)?;
         Repository::refuse_turned_back(&history)?;
         repo.refuse_newer_indexes(&catalog.indexes()?, &mut warnings)?;
