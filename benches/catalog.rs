@@ -9,7 +9,7 @@ use dumpvault::base::id::{PackId, RepoId};
 use dumpvault::content::codec::Codec;
 use dumpvault::vault::catalog::Catalog;
 use dumpvault::vault::catalog::filter::chunk_key;
-use dumpvault::vault::format::index::{BlockKind, ChunkTable, IndexedPack};
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, IndexedPack, Naming};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
@@ -27,7 +27,7 @@ fn pack(number: u64) -> IndexedPack {
     for block in 0..CHUNKS_PER_PACK / 15 {
         let first = number * CHUNKS_PER_PACK + block * 15;
         let chunks: Vec<_> = (first..first + 15).map(|n| (id(n), 65_536)).collect();
-        table.push(BlockKind::Data, Codec::Zstd, 300_000, &chunks);
+        table.push(Naming::first(BlockKind::Data), Codec::Zstd, 300_000, &chunks);
     }
     IndexedPack { id: PackId::from_bytes(id(u64::MAX - number)), bytes: 32 << 20, table }
 }

@@ -15,7 +15,7 @@ use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::vault::crypto::{Credential, KeyBundle};
 use dumpvault::vault::format::config::Config;
-use dumpvault::vault::format::index::BlockKind;
+use dumpvault::vault::format::index::{BlockKind, Naming};
 use dumpvault::vault::format::pack::PackBuffer;
 use dumpvault::vault::reader::{Locator, ReadSettings};
 use dumpvault::vault::snapshot::{Proof, StreamFormat};
@@ -86,7 +86,13 @@ fn parts(c: &mut Criterion) {
                 || {
                     let mut pack = PackBuffer::reuse(Vec::with_capacity(34 << 20));
                     (0..32u8).for_each(|n| {
-                        pack.push(BlockKind::Data, Codec::Raw, &[], block, &[([n; 32], 1 << 18); 4])
+                        pack.push(
+                            Naming::first(BlockKind::Data),
+                            Codec::Raw,
+                            &[],
+                            block,
+                            &[([n; 32], 1 << 18); 4],
+                        )
                     });
                     pack
                 },

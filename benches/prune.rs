@@ -17,7 +17,7 @@ use dumpvault::vault::crypto::{BlockNonce, Credential, KeyBundle, KeyFile, PackK
 use dumpvault::vault::format::author::Statement;
 use dumpvault::vault::format::config::Config;
 use dumpvault::vault::format::header::{Header, ObjectType};
-use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack, Naming};
 use dumpvault::vault::format::mark::{Mark, MarkKind};
 use dumpvault::vault::format::pack::PackBuffer;
 use dumpvault::vault::format::slot::{Label, Slot};
@@ -86,7 +86,7 @@ impl Writer {
     }
 
     fn node(&mut self, bytes: &[u8]) -> NodeId {
-        let id = *blake3::keyed_hash(self.keys.content().node_id.expose(), bytes).as_bytes();
+        let id = *blake3::keyed_hash(self.keys.content().newest().node_id.expose(), bytes).as_bytes();
         if self.open.0.len() + bytes.len() > 1 << 20 {
             self.close_block();
         }
@@ -99,7 +99,7 @@ impl Writer {
         let (plain, chunks) = std::mem::take(&mut self.open);
         let mut stored = Vec::new();
         let codec = self.compressor.compress(&plain, Level::DEFAULT, &mut stored).unwrap();
-        self.pack.push(BlockKind::Recipe, codec, &[], &stored, &chunks);
+        self.pack.push(Naming::first(BlockKind::Recipe), codec, &[], &stored, &chunks);
         if self.pack.len() > 32 << 20 {
             self.close_pack();
         }
@@ -149,7 +149,7 @@ impl Writer {
         for block in 0..CHUNKS_PER_PACK / 15 {
             let first = number * CHUNKS_PER_PACK + block * 15;
             let chunks: Vec<_> = (first..first + 15).map(|n| (id(n), CHUNK as u32)).collect();
-            table.push(BlockKind::Data, Codec::Zstd, 300_000, &chunks);
+            table.push(Naming::first(BlockKind::Data), Codec::Zstd, 300_000, &chunks);
         }
         let pack = IndexedPack { id: PackId::from_bytes(id(u64::MAX - number)), bytes: 32 << 20, table };
         let path = folder.join(pack_key(&pack.id));

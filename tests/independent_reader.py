@@ -53,6 +53,7 @@ REVISION, CHUNKER_GEAR = 1, 1
 OBJECT_BYTES_MAX = {"config": 64 << 10, "keys": 64 << 10, "packs": 512 << 20, "index": 256 << 20, "snapshots": 64 << 20,
                     "marks": 64 << 10, "sessions": 1 << 20, "gc": 64 << 20, "authors": 64 << 10, "epochs": 64 << 20}
 SLOTS_MAX, ARGON_M_MAX, ARGON_T_MAX, ARGON_P_MAX = 64, 1 << 18, 16, 16
+SLOT_COST = 3 * 65536  # KiB of memory times passes of a usual slot; dearer ones wait
 AUTHORS_MAX, PLAN_PACKS_MAX, PINS_BYTES_MAX = 4096, 1 << 20, 64 << 10
 TABLE_BYTES_MAX, BLOCK_BYTES_MAX, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN = 16 << 20, 4 << 20, 256 << 10, 256
 LEVEL_MAX, DEPTH_MAX, PARTS_MAX = 8, 32, 8192
@@ -236,6 +237,12 @@ def hpke_open(secret, public, psk, enc, info, aad, sealed, what):
     return open_sealed(key, nonce, sealed, aad, what)
 
 
+def name_keys(content_root):
+    """The keys that make the ids in blocks of each kind, in one content generation."""
+    chunks = derive_key("dumpvault v1 chunk id", content_root)
+    return {KIND_DATA: chunks, KIND_BLINDED: chunks, KIND_RECIPE: derive_key("dumpvault v1 recipe node id", content_root)}
+
+
 class Epoch:
     """One key epoch with the sub-keys that a reader needs."""
 
@@ -250,6 +257,8 @@ class Epoch:
         self.authority = field(values, 3, bytes, what, 32)
         self.secret = field(values, 4, bytes, what, 32, default=None)
         seed = field(values, 5, bytes, what, 32, default=None)
+        self.content_root = field(values, 6, bytes, what, 32, default=None)
+        need(self.number or self.content_root is None, f"{what}: epoch 0 begins no content generation of its own")
         for name, context in self.CONTEXTS.items():
             setattr(self, name, derive_key("dumpvault v1 " + context, root))
         is_full = role == ROLE_FULL
@@ -403,20 +412,25 @@ class Repository:
     def unlock(self, passphrase, key_file):
         slots = [self.read(name) for name in self.keys_under("keys")]
         slots.sort(key=lambda slot: ((self.path / slot.key).stat().st_mtime, slot.key))
-        tried, misfit = 0, None
+        tried, misfit, rounds = 0, None, ([], [])
         for slot in slots:
+            try:
+                fields = decode_map(slot.payload, slot.key)
+                cost = self.slot_cost(slot.key, fields)
+                rounds[cost > SLOT_COST].append((slot, fields, cost))
+            except Fault as error:
+                misfit = misfit or error  # anybody can put a slot; the one that is wanted may be another
+        for slot, fields in (one for some in rounds for one in self.affordable(some)):
             name = slot.key
             try:
-                fields = decode_map(slot.payload, name)
                 opening = self.slot_key(name, slot, fields, passphrase, key_file)
                 nonce, sealed = field(fields, 2, bytes, name, 24), field(fields, 3, bytes, name)
                 commitment = field(fields, 6, bytes, name, 32)
             except Fault as error:
-                misfit = misfit or error  # anybody can put a slot; the one that is wanted may be another
+                misfit = misfit or error
                 continue
             if opening is None:
                 continue
-            need(tried < SLOTS_MAX, f"more than {SLOTS_MAX} key slots")
             tried, (key, aad) = tried + 1, opening
             if derive_key("dumpvault v1 slot commitment", key) != commitment:
                 continue  # another passphrase's slot
@@ -425,6 +439,22 @@ class Repository:
             self.check_label(slot, fields, nonce)
             return
         raise misfit or Fault("no key slot opens with this passphrase or key file" if tried else "no key slot of this kind")
+
+    def slot_cost(self, name, fields):
+        """What trying a slot takes: nothing for a key file."""
+        if field(fields, 0, int, name) != SLOT_PASSPHRASE:
+            return 0
+        costs = check_map(field(fields, 1, dict, name), name)
+        return field(costs, 0, int, name) * field(costs, 1, int, name)
+
+    def affordable(self, slots):
+        """The slots of one round, the oldest first, as long as they cost no more than so many usual ones."""
+        left = SLOTS_MAX * SLOT_COST
+        for slot, fields, cost in slots:
+            left -= cost
+            if left < 0:
+                return
+            yield slot, fields
 
     def slot_key(self, name, slot, fields, passphrase, key_file):
         """(key, associated data) of the slot for what the user gave, or None if the slot is of another kind."""
@@ -448,9 +478,7 @@ class Repository:
     def load_bundle(self, bundle, name):
         self.role = field(bundle, 0, int, name)
         need(self.role in (ROLE_FULL, ROLE_APPEND), f"{name}: an unknown role")
-        content_root = field(bundle, 1, bytes, name, 32)
-        self.chunk_key = derive_key("dumpvault v1 chunk id", content_root)
-        self.node_key = derive_key("dumpvault v1 recipe node id", content_root)
+        self.content_root = field(bundle, 1, bytes, name, 32)
         epochs = [Epoch(values, self.role, name) for values in field(bundle, 2, list, name)]
         self.epochs = {epoch.number: epoch for epoch in epochs}
         need(sorted(self.epochs) == list(range(len(epochs))) and epochs, f"{name}: epochs do not count from 0")
@@ -501,6 +529,8 @@ class Repository:
                 self.epochs[number + 1] = closes[0].next_epoch(self.author, self.wrap_secret, self.role)
             self.closes.append(closes[0])
         self.newest = len(self.closes)
+        roots = {number: epoch.content_root for number, epoch in self.epochs.items() if epoch.content_root is not None}
+        self.names = {generation: name_keys(root) for generation, root in {0: self.content_root, **roots}.items()}
         self.foreign += [(one.key, "of an epoch that was never opened") for one in found if one.epoch > self.newest]
 
     def counts(self, epoch, object_id):
@@ -723,7 +753,6 @@ class Table:
         for stored, plain, count, kind, codec, generation in struct.iter_unpack("<IIIBBH", raw[0]):
             known = kind in (KIND_DATA, KIND_RECIPE, KIND_BLINDED) and codec in (CODEC_RAW, CODEC_ZSTD)
             need(known, f"{what}: an unknown kind or codec of block")
-            need(generation == 0, f"{what}: content generation {generation} is unknown")
             prefixes, most = PREFIX_BYTES * count if kind == KIND_BLINDED else 0, BLOCK_BYTES_MAX + 64
             fits = plain <= BLOCK_BYTES_MAX and prefixes <= most and TAG_BYTES + prefixes <= stored <= most + prefixes
             need(fits, f"{what}: an impossible length of block")
@@ -731,7 +760,7 @@ class Table:
             filled = len(own) == count and sum(length for _, length in own) == plain
             need(filled, f"{what}: a block's chunks do not fill it")
             need(all(length <= CHUNK_BYTES_MAX for _, length in own), f"{what}: a chunk is too long")
-            self.blocks.append((offset, stored, plain, kind, codec, own))
+            self.blocks.append((offset, stored, plain, kind, codec, generation, own))
             offset, first = offset + stored, first + count
         need(first == len(chunk_ids), f"{what}: chunks that no block holds")
         self.end = offset
@@ -763,10 +792,12 @@ class Pack:
         need(len(self.table.blocks) == count, f"{name}: footer and chunk table differ in their blocks")
         need(self.table.end == table_offset, f"{name}: the blocks do not reach to the chunk table")
 
-    def open_block(self, number, keys):
+    def open_block(self, number, names):
         """{id: bytes} of every chunk of the block, each proven to be what its id says."""
-        offset, stored, plain_bytes, kind, codec, chunks = self.table.blocks[number]
+        offset, stored, plain_bytes, kind, codec, generation, chunks = self.table.blocks[number]
         what = f"{self.name} block {number}"
+        need(generation in names, f"{what}: content generation {generation} is unknown")
+        key = names[generation][kind]
         aad = self.object.header + self.enc + struct.pack("<IBB", number, kind, codec)
         sealed = self.object.data[offset:offset + stored]
         plain = open_sealed(self.key, struct.pack("<IQ", 0, number), sealed, aad, what)
@@ -781,7 +812,7 @@ class Pack:
         found, at = {}, 0
         for (chunk_id, length), prefix in zip(chunks, prefixes):
             chunk = plain[at:at + length]
-            need(blake3.blake3(prefix + chunk, key=keys[kind]).digest() == chunk_id, f"{what}: a chunk does not have its id")
+            need(blake3.blake3(prefix + chunk, key=key).digest() == chunk_id, f"{what}: a chunk does not have its id")
             found[chunk_id], at = chunk, at + length
         return found
 
@@ -801,8 +832,6 @@ class Store:
 
     def __init__(self, repository):
         self.repository = repository
-        chunks = repository.chunk_key
-        self.keys = {KIND_DATA: chunks, KIND_BLINDED: chunks, KIND_RECIPE: repository.node_key}
         self.places = {KIND_DATA: {}, KIND_RECIPE: {}}  # id -> [(pack key, block number, length)]
         self.packs, self.cache = OrderedDict(), OrderedDict()
         self.indexed = self.read_indexes()
@@ -844,7 +873,7 @@ class Store:
         return {name: (size, table.raw) for name, (size, table) in agreed.items()}
 
     def add(self, pack_name, table):
-        for number, (_, _, _, kind, _, chunks) in enumerate(table.blocks):
+        for number, (_, _, _, kind, _, _, chunks) in enumerate(table.blocks):
             kind = KIND_RECIPE if kind == KIND_RECIPE else KIND_DATA  # blinded or not, chunks are chunks
             for chunk_id, length in chunks:
                 places = self.places[kind].setdefault(chunk_id, [])
@@ -869,7 +898,7 @@ class Store:
         for pack_name, number, _ in self.places[kind].get(wanted, []):
             try:
                 if (pack_name, number) not in self.cache:
-                    self.cache[pack_name, number] = self.pack(pack_name).open_block(number, self.keys)
+                    self.cache[pack_name, number] = self.pack(pack_name).open_block(number, self.repository.names)
                 self.cache.move_to_end((pack_name, number))
                 if len(self.cache) > CACHED_BLOCKS:
                     self.cache.popitem(last=False)

@@ -16,6 +16,7 @@ use crate::engine::OpError;
 use crate::engine::backup::tags_of;
 use crate::engine::listing::{Listing, Seen, Sums, closer, sizes, stats as reckon, survey};
 use crate::engine::report::{Listed, ListedSnapshot, Shown, Snapshot, Snapshots, Stats, format_word};
+use crate::engine::restore::rollback_words;
 use crate::settings;
 use crate::vault::history::{History, HistoryDamage};
 use crate::vault::snapshot::selection::{check_series, newer};
@@ -54,10 +55,14 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     for message in history.damage_beside() {
         context.progress.observe(Event::Warning { message });
     }
+    if let Some(words) = rollback_words(&history.turned_back) {
+        context.warn(words);
+    }
     if context.json {
         let list = shown.into_iter().map(|(seen, tags)| ListedSnapshot::new(&seen, tags, &history));
         let time_zone = calendar.zone_name().to_owned();
-        context.report(Snapshots { snapshots: list.collect(), time_zone, pack_bytes });
+        let turned_back = history.turned_back.clone();
+        context.report(Snapshots { snapshots: list.collect(), time_zone, pack_bytes, turned_back });
     } else if shown.is_empty() {
         context.say("no snapshots");
     } else {
@@ -286,6 +291,9 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
 pub(super) fn stats(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository()?;
     let found = reckon(&repo, &context.progress, &context.cancel)?;
+    if let Some(words) = rollback_words(&found.turned_back) {
+        context.warn(words);
+    }
     if context.json {
         context.report(Stats::from(&found));
         return Ok(Exit::Good);

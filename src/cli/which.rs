@@ -6,7 +6,9 @@ use crate::base::name::SnapshotName;
 use crate::engine::OpError;
 use crate::engine::backup::tags_of;
 use crate::engine::listing::Seen;
-use crate::engine::restore::{Chosen, check_stream, choose, choose_foreign, find_in};
+use crate::engine::restore::{
+    Chosen, OnRollback, check_stream, choose, choose_foreign, find_in, tell_rollback,
+};
 use crate::vault::Repository;
 
 /// The snapshot that a name stands for, its tags among all others.
@@ -17,7 +19,9 @@ pub(super) fn one(
     any_host: bool,
 ) -> Result<(Seen, Vec<String>), CliError> {
     let calendar = context.app.settings.calendar.clone();
-    let (mut catalog, history) = repo.told(&context.progress)?;
+    let (mut catalog, mut history) = repo.told(&context.progress)?;
+    // Who only looks is told.
+    tell_rollback(&mut history, &context.progress);
     let from = context.viewpoint(any_host);
     let summary = find_in(repo, &mut catalog, &history, name, &from, &context.progress)?;
     let tags = tags_of(&history.snapshots, &calendar);
@@ -36,11 +40,22 @@ pub(super) fn one(
 pub(super) fn chosen(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Chosen, CliError> {
     let repo = context.repository()?;
     let from = context.viewpoint(any_host);
-    let choose = |name: &SnapshotName| choose(&repo, name, &from, context.read_settings(), &context.progress);
-    match choose(name) {
+    let choose = |name: &SnapshotName, rollback| {
+        choose(&repo, name, &from, rollback, context.read_settings(), &context.progress)
+    };
+    let mut rollback = OnRollback::Refuse;
+    let mut found = choose(name, rollback);
+    if let Err(error @ OpError::TurnedBack { visible, .. }) = &found
+        && asked(context, &format!("{error}. Go on with {visible}?"))?.is_some()
+    {
+        // The answer is for this command alone: what deletes asks again.
+        rollback = OnRollback::Tell;
+        found = choose(name, rollback);
+    }
+    match found {
         // An answer names the snapshot, as its id does.
         Err(error @ OpError::Doubtful { .. }) => match confirmed(context, &error)? {
-            Some(doubtful) => Ok(choose(&context.name(&doubtful)?)?),
+            Some(doubtful) => Ok(choose(&context.name(&doubtful)?, rollback)?),
             None => Err(error.into()),
         },
         Err(error @ OpError::ForeignSnapshot { snapshot, .. }) => {

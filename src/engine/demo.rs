@@ -14,7 +14,7 @@ use super::backup::{
 };
 use super::check::check;
 use super::listing::sizes;
-use super::restore::choose;
+use super::restore::{OnRollback, choose};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer};
@@ -323,7 +323,7 @@ impl DemoPlan {
         let from = Viewpoint { host: HOST.to_owned(), any_host: true };
         let name = SnapshotName::parse(SERIES, &Calendar::default().zone)?;
         let settings = ReadSettings::local(self.workers);
-        let chosen = choose(repo, &name, &from, settings, world.observer)?;
+        let chosen = choose(repo, &name, &from, OnRollback::Refuse, settings, world.observer)?;
         let compared = database.restore(&chosen, self.bytes, DAYS - 1, world)?;
         Ok(DemoRestore {
             day: DAYS,

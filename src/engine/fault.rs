@@ -38,6 +38,9 @@ impl Fault for OpError {
             Self::Hidden { visible, .. } => Some(format!(
                 "to use the newest readable one, give its id: {visible}"
             )),
+            Self::TurnedBack { visible, .. } => Some(format!(
+                "restore the newer state of the storage, or give the id {visible}; if the rollback was intended, use {{accept_rollback}} once"
+            )),
             Self::Doubtful { doubtful, visible, .. } => Some(match visible {
                 Some(visible) => format!(
                     "restore {visible} or {doubtful} by its id; `dumpvault tag --confirm-time {doubtful}` says that its time is right"
@@ -112,6 +115,7 @@ fn of(error: &OpError) -> (Class, &'static str) {
         OpError::NotCopied { source, .. } => (source.class(), source.code()),
         OpError::Kept { .. } => (Refused, "kept"),
         OpError::PinnedInSeries { .. } => (Refused, "pinned"),
+        OpError::TurnedBack { .. } => (Refused, "turned_back"),
         OpError::Doubtful { .. } => (Refused, "doubtful_time"),
         OpError::ForeignSnapshot { .. } => (Refused, "foreign_snapshot"),
         OpError::SelectionAmidDamage { .. } => (Integrity, "selection_amid_damage"),

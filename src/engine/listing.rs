@@ -105,6 +105,8 @@ pub struct Stats {
     pub on_disk: OnDisk,
     /// Chunks and recipe nodes in the index.
     pub chunks: u64,
+    /// What was seen in the repository and is gone without a word.
+    pub turned_back: Vec<String>,
 }
 
 /// Reckons statistics.
@@ -132,7 +134,7 @@ pub fn stats(repo: &Repository, observer: &dyn Observer, cancel: &Cancel) -> Res
     let disk = keys.into_iter().zip(repo.pack_bytes_of(&groups, cancel)?).collect();
     let on_disk = repo.on_disk()?;
     let chunks = repo.catalog(observer)?.chunk_count().map_err(RepoError::from)?;
-    Ok(Stats { series, reads, disk, total, on_disk, chunks })
+    Ok(Stats { series, reads, disk, total, on_disk, chunks, turned_back: found.history.turned_back })
 }
 
 /// What a closer look at one snapshot tells.

@@ -166,6 +166,18 @@ pub enum OpError {
         #[source]
         source: Box<OpError>,
     },
+    /// The repository lacks what was seen in it: what a name stands for may be an old snapshot.
+    #[error("{missing}; `{name}` now stands for snapshot {visible} of {time}")]
+    TurnedBack {
+        /// What is missing, in words.
+        missing: String,
+        /// As given.
+        name: String,
+        /// What the name stands for among what is left.
+        visible: String,
+        /// The time of that one.
+        time: jiff::Timestamp,
+    },
     /// The newest snapshot of a series says a time that its author may not be believed.
     #[error(
         "the newest snapshot of `{name}`, {doubtful}, was added by a key that may only add, and says it is of {time}, though it was stored at {stored}"

@@ -41,6 +41,15 @@ pub struct Chosen {
     settings: ReadSettings,
 }
 
+/// What to do where the repository lacks what was seen in it: the newest that is left may be an old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRollback {
+    /// A name that is no id stands for nothing: a person decides.
+    Refuse,
+    /// Tell what is missing, and go on.
+    Tell,
+}
+
 /// Finds the snapshot that `name` stands for and reads its body.
 ///
 /// # Errors
@@ -49,10 +58,14 @@ pub fn choose(
     repo: &Repository,
     name: &SnapshotName,
     from: &Viewpoint,
+    rollback: OnRollback,
     settings: ReadSettings,
     observer: &dyn Observer,
 ) -> Result<Chosen, OpError> {
-    let (mut catalog, history) = repo.known(observer)?;
+    let (mut catalog, mut history) = repo.known(observer)?;
+    if rollback == OnRollback::Tell {
+        tell_rollback(&mut history, observer);
+    }
     let summary = match find_in(repo, &mut catalog, &history, name, from, observer) {
         Err(OpError::Selection(error)) => {
             Err(refused_foreign(&history, name).unwrap_or_else(|| error.into()))
@@ -61,6 +74,23 @@ pub fn choose(
     }?;
     let body = repo.body(&mut catalog, &summary.id)?;
     Ok(Chosen::new(repo, catalog, &history, summary, body, settings))
+}
+
+/// Tells what the repository lacks that was seen in it. Names of snapshots stand for what is left from then on.
+pub fn tell_rollback(history: &mut History, observer: &dyn Observer) {
+    if let Some(message) = rollback_words(&std::mem::take(&mut history.turned_back)) {
+        observer.observe(Event::Warning { message });
+    }
+}
+
+/// What the repository lacks, in one line; `None` where nothing is missing.
+pub fn rollback_words(missing: &[String]) -> Option<String> {
+    let (first, others) = missing.split_first()?;
+    let more = match others.len() {
+        0 => String::new(),
+        others => format!("; {others} more: `dumpvault check` lists them"),
+    };
+    Some(format!("the repository was turned back: {first}{more}"))
 }
 
 /// Reads a snapshot that counts for nothing, once a person wants that one all the same.
@@ -140,7 +170,11 @@ pub fn find(
     match select(&history.snapshots, name, from) {
         Ok(found) => {
             let by_id = digits.is_some_and(|digits| found.id.to_string().starts_with(&digits));
-            if !by_id {
+            if by_id {
+                // It is the one that was meant, whatever else is missing.
+                let message = rollback_words(&history.turned_back);
+                message.into_iter().for_each(|message| observer.observe(Event::Warning { message }));
+            } else {
                 refuse_if_hidden(history, found, name, observer)?;
             }
             Ok(found.clone())
@@ -184,8 +218,9 @@ fn refuse_if_hidden(
     observer: &dyn Observer,
 ) -> Result<(), OpError> {
     let Summary { id, head, .. } = found;
-    if let Some(what) = history.turned_back.first() {
-        return Err(RepoError::TurnedBack { what: what.clone() }.into());
+    if let Some(missing) = rollback_words(&history.turned_back) {
+        let (name, visible, time) = (name.to_string(), id.short(), head.time());
+        return Err(OpError::TurnedBack { missing, name, visible, time });
     }
     refuse_if_doubtful(history, found, name)?;
     let newer: Vec<&Summary> = history

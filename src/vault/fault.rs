@@ -32,6 +32,9 @@ impl Fault for RepoError {
             Self::WrongKey { slots: 0, .. } => {
                 "use {password_file}, DUMPVAULT_PASSWORD_FILE or DUMPVAULT_PASSWORD"
             }
+            Self::SlotsLeft { .. } => {
+                "if the key is right, `keys/` was filled with junk: open with an exported slot ({key_slot} FILE), or try all slots with {allow_costly_kdf}"
+            }
             Self::WrongKey { .. } => {
                 "check DUMPVAULT_PASSWORD, DUMPVAULT_PASSWORD_FILE or {key_file}; nothing was changed"
             }
@@ -72,6 +75,7 @@ impl Fault for RepoError {
             | Self::Input { .. }
             | Self::Output { .. }
             | Self::CacheTooSmall { .. }
+            | Self::OlderContent { .. }
             | Self::Thread { .. }
             | Self::Stopped
             | Self::Cancelled
@@ -103,6 +107,7 @@ fn of(error: &RepoError) -> (Class, &'static str) {
         RepoError::Codec(_) => (Integrity, "codec"),
         RepoError::NoRepository { .. } => (Class::NoRepository, "no_repository"),
         RepoError::WrongKey { .. } => (WrongKey, "wrong_key"),
+        RepoError::SlotsLeft { .. } => (WrongKey, "slots_left"),
         RepoError::Revoked { .. } => (WrongKey, "key_revoked"),
         RepoError::NotAllowed(_) => (WrongKey, "not_allowed"),
         RepoError::Crypto(CryptoError::RoleTooWeak { .. }) => (WrongKey, "role_too_weak"),
@@ -132,6 +137,7 @@ fn of(error: &RepoError) -> (Class, &'static str) {
         RepoError::Input { .. } => (NothingDone, "input"),
         RepoError::Output { .. } => (NothingDone, "output"),
         RepoError::CacheTooSmall { .. } => (NothingDone, "cache_too_small"),
+        RepoError::OlderContent { .. } => (NothingDone, "older_content"),
         RepoError::Thread { .. } => (NothingDone, "thread"),
         RepoError::Stopped => (NothingDone, "stopped"),
     }

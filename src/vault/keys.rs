@@ -1,15 +1,19 @@
 //! Key slots: opening, listing, adding, removing.
 
+mod opening;
+
 use super::format::slot::{Label, SLOT_BYTES_MAX, SLOTS_MAX, Slot, SlotKind};
 use super::objects::{ObjectName, fetch, name_in_key};
 use super::{Access, Foreign, RepoError, Repository};
 use crate::base::id::{AuthorId, RepoId, SlotId, StatementId};
 use crate::base::secret::Entropy;
 use crate::storage::Storage;
-use crate::vault::crypto::{Credential, CryptoError, KdfCaps, KeyBundle, Role};
+use crate::vault::crypto::{Credential, CryptoError, KeyBundle, Role};
 use crate::vault::format::FormatError;
 use crate::vault::format::author::{ANY_HOST, Statement};
 use crate::vault::memory::HostMemory;
+use opening::{Search, kind_of};
+use std::collections::HashSet;
 
 pub use super::format::slot::Label as SlotLabel;
 
@@ -65,22 +69,7 @@ pub(super) fn put_slot(
     Ok(name)
 }
 
-/// What was found while slots were tried.
-#[derive(Default)]
-struct Tries {
-    /// Slots of the right kind that were tried.
-    tried: usize,
-    /// Slots of this repository.
-    own: usize,
-    /// Slots that name another repository: the first of them.
-    foreign: Option<FormatError>,
-    /// The first that cannot be read.
-    damaged: Option<RepoError>,
-    /// The first that asks for too much.
-    refused: Option<RepoError>,
-}
-
-/// Opens the first slot that the credential fits: the one that opened last, then the oldest first. Junk beside it costs a request each.
+/// Opens the first slot that the credential fits.
 pub(super) fn unlock(
     storage: &dyn Storage,
     repo: &RepoId,
@@ -88,83 +77,19 @@ pub(super) fn unlock(
     memory: &HostMemory,
     access: &Access,
 ) -> Result<(Option<SlotId>, KeyBundle), RepoError> {
-    let (kind, credential_word) = match credential {
-        Credential::Passphrase(_) => (SlotKind::Passphrase, "passphrase"),
-        Credential::KeyFile(_) => (SlotKind::KeyFile, "key file"),
+    let Some(bytes) = &access.key_slot else {
+        let opened = Search::new(storage, repo, credential, access).run(memory.last_slot(), &[])?;
+        return Ok((Some(opened.slot), opened.keys));
     };
-    let location = storage.location();
-    if let Some(bytes) = &access.key_slot {
-        let damaged =
-            |source| RepoError::Damaged { object: "the key slot that was given".to_owned(), source };
-        let slot = Slot::decode(bytes, repo).map_err(damaged)?;
-        return match slot.open(credential, access.caps()) {
-            Ok(keys) => Ok((None, keys)),
-            Err(FormatError::Crypto(CryptoError::Unsealed)) => {
-                Err(RepoError::WrongKey { credential: credential_word, slots: 1, location })
-            }
-            Err(source) => Err(damaged(source)),
-        };
-    }
-    let mut ids = slot_ids(storage)?;
-    let is_empty = ids.is_empty();
-    if let Some(last) = memory.last_slot() {
-        ids.retain(|id| *id != last);
-        ids.insert(0, last);
-    }
-    let mut tries = Tries::default();
-    for id in ids {
-        if tries.tried >= SLOTS_MAX {
-            break;
+    let damaged = |source| RepoError::Damaged { object: "the key slot that was given".to_owned(), source };
+    let slot = Slot::decode(bytes, repo).map_err(damaged)?;
+    match slot.open(credential, access.caps()) {
+        Ok(keys) => Ok((None, keys)),
+        Err(FormatError::Crypto(CryptoError::Unsealed)) => {
+            let (credential, location) = (kind_of(credential).1, storage.location());
+            Err(RepoError::WrongKey { credential, slots: 1, location })
         }
-        let slot = match read_slot(storage, &id, repo) {
-            Ok(slot) => slot,
-            Err(error @ RepoError::Storage(_)) => return Err(error),
-            // The one that opened last may be gone.
-            Err(RepoError::Missing { .. }) => continue,
-            // A slot of a repository that was never finished does not belong here, and is no damage.
-            Err(RepoError::Damaged { source: source @ FormatError::OtherRepository { .. }, .. }) => {
-                tries.foreign.get_or_insert(source);
-                continue;
-            }
-            Err(error) => {
-                tries.damaged.get_or_insert(error);
-                continue;
-            }
-        };
-        tries.own += 1;
-        if slot.kind() != kind {
-            continue;
-        }
-        tries.tried += 1;
-        match slot.open(credential, access.caps()) {
-            Ok(keys) => return Ok((Some(id), keys)),
-            Err(FormatError::Crypto(CryptoError::Unsealed)) => {}
-            Err(source @ FormatError::Crypto(CryptoError::KdfCosts { .. })) => {
-                tries.refused.get_or_insert(RepoError::Damaged { object: id.key(), source });
-            }
-            Err(source) => {
-                tries.damaged.get_or_insert(RepoError::Damaged { object: id.key(), source });
-            }
-        }
-    }
-    Err(tries.failure(is_empty, credential_word, location))
-}
-
-impl Tries {
-    fn failure(self, is_empty: bool, credential: &'static str, location: String) -> RepoError {
-        if let (0, None, Some(source)) = (self.own, &self.damaged, self.foreign) {
-            // Every slot names the same other repository: then it is the config that is not what it was.
-            return RepoError::Damaged { object: "config".to_owned(), source };
-        }
-        if is_empty {
-            let detail = "directory `keys` is empty; restore an exported key with `dumpvault key import`";
-            return RepoError::NoSlots { location, detail: detail.to_owned() };
-        }
-        // The credential may be right, and its slot the damaged one.
-        match self.damaged.or(self.refused) {
-            Some(error) => error,
-            None => RepoError::WrongKey { credential, slots: self.tried, location },
-        }
+        Err(source) => Err(damaged(source)),
     }
 }
 
@@ -329,18 +254,26 @@ impl Repository {
     /// When they cannot be listed. A slot that cannot be read is in the list with its error.
     pub fn list_keys(&self, credential: &Credential) -> Result<Vec<SlotInfo>, RepoError> {
         let mut slots = Vec::new();
-        let mut found_current = false;
+        let current = self.opens(credential, &[])?;
         for id in slot_ids(self.storage.as_ref())? {
             let slot = read_slot(self.storage.as_ref(), &id, &self.id);
-            // Key derivation is slow: stop trying once found.
-            let current = !found_current
-                && slot.as_ref().is_ok_and(|slot| slot.open(credential, KdfCaps::USUAL).is_ok());
-            found_current |= current;
+            let current = Some(id) == current;
             let damaged = |source| RepoError::Damaged { object: id.key(), source };
             let label = slot.and_then(|slot| Ok((slot.label(&self.keys).map_err(damaged)?, slot.kind())));
             slots.push(SlotInfo { id, label, current });
         }
         Ok(slots)
+    }
+
+    /// The slot that `credential` opens: the one that opened last where it does, and none of `but`.
+    fn opens(&self, credential: &Credential, but: &[SlotId]) -> Result<Option<SlotId>, RepoError> {
+        let search = Search::new(self.storage.as_ref(), &self.id, credential, &Access::default());
+        match search.run(self.memory.last_slot(), but) {
+            Ok(opened) => Ok(Some(opened.slot)),
+            Err(error @ RepoError::Storage(_)) => Err(error),
+            // The credential may be right and its slot not here: an exported one was given.
+            Err(_) => Ok(None),
+        }
     }
 
     /// Objects that are no slots, as anybody could put them. What has a slot's form stays: `key remove` takes it away.
@@ -355,8 +288,8 @@ impl Repository {
     /// Removes a slot. Whoever has copied it keeps access until the keys are rotated.
     ///
     /// # Errors
-    /// When this key is not a full one; when the slot is the one in use, unless `force` says so and another full key is stated; or when it
-    /// is not there. What labels say decides nothing: any key can write them.
+    /// When this key is not a full one, or the slot is not there. When the slot is the only one of the only full author. Unless `force` says
+    /// so, when it is the only one that this credential opens, or no other is left of a full author.
     pub fn remove_key(&self, id: &SlotId, credential: &Credential, force: bool) -> Result<(), RepoError> {
         if self.keys.role() != Role::Full {
             return Err(CryptoError::RoleTooWeak { needed: "removing a key" }.into());
@@ -365,18 +298,34 @@ impl Repository {
         let Some(slot) = slots.iter().find(|slot| slot.id == *id) else {
             return Err(RepoError::Missing { object: id.key() });
         };
-        // As it is now: keys may have been added since the repository was opened.
-        let now = self.refreshed()?;
-        let others = now.authors.all().into_iter().filter(|author| author.role == Role::Full);
-        let is_last = others.filter(|author| author.author != self.authors.me()).count() == 0;
-        if slot.current && (is_last || !force) {
-            let short = id.short();
-            let reason = if is_last {
-                format!("cannot remove key {short}: it is the last full key; add another first")
-            } else {
-                format!("key {short} is the one in use: use --force to remove it")
-            };
-            return Err(RepoError::SlotRefused { reason });
+        let refuse = |why: &str| {
+            let reason = format!("cannot remove key slot {}: {why}", id.short());
+            Err(RepoError::SlotRefused { reason })
+        };
+        // Opening is proof; a label is not, since any key can write one.
+        let opens_another = self.opens(credential, &[*id])?.is_some();
+        if !opens_another {
+            // As it is now: keys may have been added since the repository was opened.
+            let now = self.refreshed()?;
+            let full = now.authors.all().into_iter().filter(|author| author.role == Role::Full);
+            let full: HashSet<AuthorId> = full.map(|author| author.author).collect();
+            // Other full keys may be stated whose slots are gone.
+            let is_of_full =
+                |other: &SlotInfo| other.label.as_ref().is_ok_and(|(label, _)| full.contains(&label.author));
+            let has_others = slots.iter().any(|other| other.id != *id && is_of_full(other));
+            // Opened with an exported slot, nothing tells whose a slot is: it may be this author's.
+            let may_be_own = slot.current || !has_others;
+            if may_be_own && full.iter().all(|author| *author == self.authors.me()) {
+                return refuse("it is the last full key; add another first");
+            }
+            if !force && !has_others {
+                return refuse(
+                    "it is the last slot of a full key; add another key first, or export this slot and use --force",
+                );
+            }
+            if !force && slot.current {
+                return refuse("it is the one in use; use --force");
+            }
         }
         Ok(self.storage.delete(&id.key())?)
     }
@@ -409,15 +358,13 @@ impl Repository {
     /// # Errors
     /// When no slot opens with it.
     pub fn export_key(&self, credential: &Credential) -> Result<(SlotId, Vec<u8>), RepoError> {
-        for id in slot_ids(self.storage.as_ref())? {
-            let Ok(bytes) = fetch(self.storage.as_ref(), &id, SLOT_BYTES_MAX) else { continue };
-            if Slot::decode(&bytes, &self.id).is_ok_and(|slot| slot.open(credential, KdfCaps::USUAL).is_ok())
-            {
-                return Ok((id, bytes));
+        match self.opens(credential, &[])? {
+            Some(id) => Ok((id, fetch(self.storage.as_ref(), &id, SLOT_BYTES_MAX)?)),
+            None => {
+                let reason = "the present key opens no slot any more".to_owned();
+                Err(RepoError::SlotRefused { reason })
             }
         }
-        let reason = "the present key opens no slot any more".to_owned();
-        Err(RepoError::SlotRefused { reason })
     }
 
     /// Puts an exported slot object back, without opening the repository.

@@ -53,7 +53,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::id::{AuthorId, EpochId, RepoId};
 use crate::base::secret::{Entropy, EntropyError};
 use crate::storage::{ErrorKind, Storage, StorageError};
-use crate::vault::crypto::{ContentKeys, Credential, CryptoError, KdfCaps, KeyBundle};
+use crate::vault::crypto::{ContentRing, Credential, CryptoError, KdfCaps, KeyBundle};
 use authors::{Authors, Foreign};
 use catalog::CatalogError;
 use epochs::Epochs;
@@ -63,7 +63,7 @@ use format::config::{CONFIG_BYTES_MAX, Config};
 use memory::HostMemory;
 use objects::ObjectName as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Something in the repository failed.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +137,20 @@ pub enum RepoError {
         credential: &'static str,
         /// Slots of that kind that were tried.
         slots: usize,
+        /// Which repository.
+        location: String,
+    },
+    /// No key slot opened, and not all were tried: that would have been too much work.
+    #[error(
+        "none of the {tried} key slots of {location} that were tried opens with this {credential}, and {left} more were not tried: they ask for too much work"
+    )]
+    SlotsLeft {
+        /// "passphrase" or "key file".
+        credential: &'static str,
+        /// Slots of that kind that were tried.
+        tried: usize,
+        /// Slots that were not.
+        left: usize,
         /// Which repository.
         location: String,
     },
@@ -257,6 +271,12 @@ pub enum RepoError {
         /// What the cache may hold.
         cache_bytes: u64,
     },
+    /// A stream was written before the content root was rotated.
+    #[error("it is of content generation {generation}, and the content root was rotated since")]
+    OlderContent {
+        /// The generation that names it.
+        generation: u16,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread: {source}")]
     Thread {
@@ -344,9 +364,11 @@ pub struct Repository {
     authors: Arc<Authors>,
     memory: Arc<HostMemory>,
     clock: Arc<dyn Clock>,
-    content: Arc<ContentKeys>,
+    content: Arc<ContentRing>,
     config: Config,
     cache_dir: PathBuf,
+    /// Which packs checks on this host read, once somebody asks.
+    checked: Arc<OnceLock<check::Remembered>>,
     /// What the host remembers and the repository lacks is put up with.
     accept_rollback: bool,
     dedup_all: bool,
@@ -441,9 +463,14 @@ impl Repository {
         Self::make(storage, credential, label, config, keys, surroundings)
     }
 
-    /// Whether the same content has the same names in both.
+    /// Whether the same content has the same names in both when it is written now.
     pub fn is_alike(&self, other: &Self) -> bool {
-        self.content == other.content
+        self.content.newest() == other.content.newest()
+    }
+
+    /// The content generation in which is written.
+    pub fn content_generation(&self) -> u16 {
+        self.content.newest_generation()
     }
 
     fn make(
@@ -563,7 +590,8 @@ impl Repository {
         let access = Access::default();
         let keys = KeyBundle::clone(&self.keys);
         let (keys, authors) = Self::trust(self.storage.as_ref(), &self.id, keys, &self.memory, &access)?;
-        Ok(Self { keys: Arc::new(keys), authors: Arc::new(authors), ..self.clone() })
+        let content = Arc::new(keys.content());
+        Ok(Self { keys: Arc::new(keys), content, authors: Arc::new(authors), ..self.clone() })
     }
 
     /// Which repository lies in `storage`, as its config says without a key.
@@ -613,6 +641,7 @@ impl Repository {
             keys: Arc::new(keys),
             config,
             cache_dir: surroundings.cache_root.join(id.to_string()),
+            checked: Arc::default(),
         }
     }
 

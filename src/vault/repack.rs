@@ -1,11 +1,11 @@
 //! Chunks that are stored already, put together into new packs.
 
-use super::format::index::{BlockKind, CHUNK_BYTES_MAX, ChunkEntry, IndexedPack};
+use super::format::index::{CHUNK_BYTES_MAX, ChunkEntry, IndexedPack, Naming};
 use super::format::pack::PackBuffer;
 use super::objects::pack_key;
 use super::{RepoError, Repository};
 use crate::content::codec::{Codec, Compressor, Level};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Packs that were written.
 pub(super) struct Repacked {
@@ -30,12 +30,13 @@ struct OpenBlock {
     chunks: Vec<ChunkEntry>,
 }
 
-/// Fills blocks and packs of each kind. No index names what it writes.
+/// Fills blocks and packs of each kind and content generation: ids move as they are, so a block keeps the generation that named what is in
+/// it. No index names what it writes.
 pub(super) struct Repacker<'a> {
     repo: &'a Repository,
     compressor: Compressor,
-    open: HashMap<BlockKind, OpenBlock>,
-    packs: HashMap<BlockKind, PackBuffer>,
+    open: BTreeMap<Naming, OpenBlock>,
+    packs: BTreeMap<Naming, PackBuffer>,
     written: Repacked,
 }
 
@@ -44,19 +45,19 @@ impl<'a> Repacker<'a> {
         Self {
             repo,
             compressor: Compressor::default(),
-            open: HashMap::new(),
-            packs: HashMap::new(),
+            open: BTreeMap::new(),
+            packs: BTreeMap::new(),
             written: Repacked { packs: Vec::new(), chunks: 0, bytes: 0 },
         }
     }
 
     /// Adds what remains of a block: chunks or nodes, whose bytes must be those that their ids name. They stay together.
-    pub fn add(&mut self, kind: BlockKind, remains: &[Remaining<'_>]) -> Result<(), RepoError> {
+    pub fn add(&mut self, naming: Naming, remains: &[Remaining<'_>]) -> Result<(), RepoError> {
         let bytes: usize = remains.iter().map(|(_, _, chunk)| chunk.len()).sum();
-        if self.open.get(&kind).is_some_and(|open| open.plain.len() + bytes > BLOCK_BYTES) {
-            self.close_block(kind)?;
+        if self.open.get(&naming).is_some_and(|open| open.plain.len() + bytes > BLOCK_BYTES) {
+            self.close_block(naming)?;
         }
-        let open = self.open.entry(kind).or_default();
+        let open = self.open.entry(naming).or_default();
         for (id, prefix, chunk) in remains {
             open.prefixes.extend_from_slice(prefix);
             open.plain.extend_from_slice(chunk);
@@ -66,24 +67,24 @@ impl<'a> Repacker<'a> {
         Ok(())
     }
 
-    fn close_block(&mut self, kind: BlockKind) -> Result<(), RepoError> {
+    fn close_block(&mut self, naming: Naming) -> Result<(), RepoError> {
         let Some(OpenBlock { prefixes, plain, chunks }) =
-            self.open.remove(&kind).filter(|open| !open.chunks.is_empty())
+            self.open.remove(&naming).filter(|open| !open.chunks.is_empty())
         else {
             return Ok(());
         };
         let mut stored = Vec::new();
         let codec: Codec = self.compressor.compress(&plain, Level::DEFAULT, &mut stored)?;
-        let pack = self.packs.entry(kind).or_default();
+        let pack = self.packs.entry(naming).or_default();
         if !pack.is_empty() && pack.len() + stored.len() > self.repo.config.pack_bytes {
-            self.close_pack(kind)?;
+            self.close_pack(naming)?;
         }
-        self.packs.entry(kind).or_default().push(kind, codec, &prefixes, &stored, &chunks);
+        self.packs.entry(naming).or_default().push(naming, codec, &prefixes, &stored, &chunks);
         Ok(())
     }
 
-    fn close_pack(&mut self, kind: BlockKind) -> Result<(), RepoError> {
-        let Some(pack) = self.packs.remove(&kind) else { return Ok(()) };
+    fn close_pack(&mut self, naming: Naming) -> Result<(), RepoError> {
+        let Some(pack) = self.packs.remove(&naming) else { return Ok(()) };
         let Repository { id, keys, entropy, storage, .. } = self.repo;
         let sealed = pack.seal(*id, keys, entropy.as_ref(), true)?;
         storage.put(&pack_key(&sealed.id), &sealed.bytes)?;
@@ -95,10 +96,10 @@ impl<'a> Repacker<'a> {
 
     /// Makes everything durable.
     pub fn finish(mut self) -> Result<Repacked, RepoError> {
-        for kind in [BlockKind::Data, BlockKind::Blinded, BlockKind::Recipe] {
-            self.close_block(kind)?;
-            self.close_pack(kind)?;
-        }
+        let open: Vec<Naming> = self.open.keys().copied().collect();
+        open.into_iter().try_for_each(|naming| self.close_block(naming))?;
+        let packs: Vec<Naming> = self.packs.keys().copied().collect();
+        packs.into_iter().try_for_each(|naming| self.close_pack(naming))?;
         Ok(self.written)
     }
 }

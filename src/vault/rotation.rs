@@ -33,6 +33,8 @@ pub struct RotateRequest {
     pub revoke: Vec<AuthorId>,
     /// What revoked authors stored after that moment, ms since the epoch, does not count any more.
     pub since_ms: Option<i64>,
+    /// Begin a new content generation, too: nothing that is stored is found again, so that the next backup of each series is a full one.
+    pub content: bool,
     /// Do not wait for backups under way.
     pub end_sessions: bool,
     /// The present, ms since the epoch.
@@ -44,6 +46,8 @@ pub struct RotateRequest {
 pub struct RotateReport {
     /// The epoch that is open now.
     pub epoch: u16,
+    /// The content generation in which is written from now on.
+    pub content_generation: u16,
     /// Authors that go on.
     pub authors: usize,
     /// Objects of revoked authors that do not count any more.
@@ -93,7 +97,8 @@ impl<'a> Rotation<'a> {
         let mut report = RotateReport::default();
         let session = self.repo.begin_beside_backups(self.request.now_ms)?;
         self.end_writers(&session, &mut report)?;
-        let mut now = self.repo.clone();
+        // As it is by now: a key that was added while backups were waited for goes on, too.
+        let mut now = self.repo.refreshed()?;
         let mut unnamed = HashSet::new();
         let mut closed: HashSet<[u8; 32]> = HashSet::new();
         for round in 0..CLOSES_MAX {
@@ -106,7 +111,8 @@ impl<'a> Rotation<'a> {
             closed.extend(of_this);
             report.dropped = report.dropped.max(counted.dropped);
             unnamed.extend(counted.unnamed);
-            now = self.close(&now, counted.ids, &mut report)?;
+            let begins_content = self.request.content && round == 0;
+            now = self.close(&now, counted.ids, begins_content, &mut report)?;
             // Who registered since the first look is of the closed epoch.
             self.end_all(&session, &mut report)?;
         }
@@ -114,6 +120,7 @@ impl<'a> Rotation<'a> {
         self.name_packs(&now, unnamed, &mut report)?;
         self.renew_slot(&now, credential)?;
         report.epoch = now.keys.newest().number();
+        report.content_generation = now.content_generation();
         Ok(report)
     }
 
@@ -252,6 +259,7 @@ impl<'a> Rotation<'a> {
         &self,
         now: &Repository,
         ids: Vec<[u8; 32]>,
+        begins_content: bool,
         report: &mut RotateReport,
     ) -> Result<Repository, RepoError> {
         if self.cancel.is_cancelled() {
@@ -264,7 +272,10 @@ impl<'a> Rotation<'a> {
             .map(|author| Heir { author: author.author, role: author.role, wrap_key: author.wrap_key })
             .collect();
         report.authors = heirs.len();
-        let rotated = now.keys.rotated(entropy)?;
+        let rotated = match begins_content {
+            true => now.keys.rotated_with_content(entropy)?,
+            false => now.keys.rotated(entropy)?,
+        };
         let bytes = Close::seal(now.id, &now.keys, rotated.newest(), ids, &heirs, entropy)?;
         let id: EpochId = now.put_hashed(&bytes)?;
         now.memory.trust(&id.key(), &bytes);

@@ -6,7 +6,7 @@ use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::name::SnapshotName;
 use dumpvault::base::secret::{OsEntropy, Passphrase};
 use dumpvault::content::pg::Selection;
-use dumpvault::engine::restore::{Chosen, Target, choose};
+use dumpvault::engine::restore::{Chosen, OnRollback, Target, choose};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::storage::{Storage, StorageError};
@@ -86,7 +86,7 @@ fn store(repo: &Repository, dump: &[u8]) {
 fn newest(repo: &Repository) -> Chosen {
     let name = SnapshotName::parse("latest", &jiff::tz::TimeZone::UTC).unwrap();
     let from = Viewpoint { host: "test".into(), any_host: false };
-    choose(repo, &name, &from, ReadSettings::local(2), &Silent).unwrap()
+    choose(repo, &name, &from, OnRollback::Refuse, ReadSettings::local(2), &Silent).unwrap()
 }
 
 #[test]

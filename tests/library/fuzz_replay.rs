@@ -16,7 +16,7 @@ use dumpvault::vault::crypto::{Role, SubKey};
 use dumpvault::vault::format::author::Statement;
 use dumpvault::vault::format::config::Config;
 use dumpvault::vault::format::epoch::{Close, Heir};
-use dumpvault::vault::format::index::{Index, IndexedPack};
+use dumpvault::vault::format::index::{Index, IndexedPack, Naming};
 use dumpvault::vault::format::mark::{Mark, MarkKind};
 use dumpvault::vault::format::plan::Plan;
 use dumpvault::vault::format::session::{SessionKind, SessionState};
@@ -195,7 +195,7 @@ fn write_seeds() {
     let mut buffer = pack::PackBuffer::default();
     let chunk = ([1; 32], 5u32);
     let kind = dumpvault::vault::format::index::BlockKind::Data;
-    buffer.push(kind, dumpvault::content::codec::Codec::Raw, b"", b"bytes", &[chunk]);
+    buffer.push(Naming::first(kind), dumpvault::content::codec::Codec::Raw, b"", b"bytes", &[chunk]);
     let sealed = buffer.seal(REPO, keys(), &Same, true).unwrap();
     // The padding is of no interest.
     let table_end = sealed.bytes.len() - pack::FOOTER_BYTES;

@@ -2,6 +2,7 @@
 
 mod archive_parts;
 mod bit_rot;
+mod content_rotation;
 mod crash_steps;
 mod damaged_packs;
 mod delta;

@@ -12,7 +12,7 @@ use dumpvault::storage::{Listed, ObjectLock, Storage, StorageError};
 use dumpvault::vault::check::{CheckSettings, ReadData};
 use dumpvault::vault::crypto::{Credential, KeyBundle, KeyFile};
 use dumpvault::vault::format::config::Config;
-use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack, Naming};
 use dumpvault::vault::format::plan::Plan;
 use dumpvault::vault::format::slot::Slot;
 use dumpvault::vault::gc::{PruneReport, PruneSettings};
@@ -947,7 +947,12 @@ impl Intruder {
             let mut table = ChunkTable::default();
             for pack in self.packs() {
                 for block in pack.table.blocks.iter().filter(|block| block.kind == kind) {
-                    table.push(kind, block.codec, block.stored_bytes, pack.table.chunks_of(block));
+                    table.push(
+                        Naming { kind, generation: block.generation },
+                        block.codec,
+                        block.stored_bytes,
+                        pack.table.chunks_of(block),
+                    );
                 }
             }
             let bytes = noise(number, table.end() as usize);

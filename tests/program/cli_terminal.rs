@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::support::cli;
-use crate::support::cli::{PASSPHRASE, Vault, exit, noise};
+use crate::support::cli::{PASSPHRASE, Vault, copy_folder, exit, noise};
 use crate::support::terminal::AtTerminal;
 
 /// The program at a terminal of its own.
@@ -132,4 +132,62 @@ fn given_a_dump_that_fails_then_no_line_of_its_progress_stays_beside_the_error()
     // Behind the first word of the error nothing moves any more.
     let (_, stays) = screen.split_once("dumpvault: ").unwrap();
     assert!(!stays.contains(" new, 0 B") && stays.contains("no more"), "{stays:?}");
+}
+
+#[test]
+fn given_a_repository_that_was_turned_back_then_a_restore_asks_each_time_and_a_yes_restores_what_is_left() {
+    let mut vault = Vault::new();
+    vault.backup_with("app", &noise(1, 50_000), &["--host", "db"]);
+    let copy = vault.home().join("copy");
+    copy_folder(&vault.repo(), &copy);
+    vault.backup_with("app", &noise(2, 50_000), &["--host", "db"]);
+    std::fs::remove_dir_all(vault.repo()).unwrap();
+    copy_folder(&copy, &vault.repo());
+    vault.forget_cache();
+    let left = vault.ids().pop().unwrap();
+
+    let target = vault.work().join("dump");
+    let args = ["restore", "app", "--to", target.to_str().unwrap()];
+    for (word, code) in [("no\n", exit::REFUSED), ("yes\n", exit::OK), ("no\n", exit::REFUSED)] {
+        let mut restore = start(&vault, &args);
+        restore.wait_for("the repository was turned back: ");
+        restore.wait_for(&format!("Go on with {}? Type `yes`", &left[..8]));
+        restore.enter(word);
+        assert_eq!(restore.end(), Some(code), "{}", restore.screen());
+        assert_eq!(target.exists(), code == exit::OK);
+        if code == exit::OK {
+            assert!(std::fs::read(&target).unwrap() == noise(1, 50_000));
+            std::fs::remove_file(&target).unwrap();
+        }
+    }
+    // What was said at the terminal lets nothing be deleted, and nobody to ask is no yes.
+    vault.run(["prune"]).expect(exit::INTEGRITY).says("was not forgotten");
+    vault.run(args).expect(exit::REFUSED).says("--accept-rollback");
+    assert!(!target.exists());
+    let mut verify = start(&vault, &["cat", "app"]);
+    verify.wait_for("Go on with");
+    verify.enter("\x03");
+    verify.end();
+    // Once it was accepted nobody is asked.
+    vault.run(["check", "--accept-rollback"]).expect(exit::OK);
+    let mut restore = start(&vault, &args);
+    assert_eq!(restore.end(), Some(exit::OK), "{}", restore.screen());
+    assert!(!restore.screen().contains("turned back"));
+}
+
+#[test]
+fn given_a_new_content_root_then_its_price_is_told_and_a_person_decides() {
+    let vault = Vault::new();
+    vault.backup_with("app", &noise(1, 300_000), &["--host", "db"]);
+    vault.backup_with("app", &noise(2, 400 << 10), &["--host", "db"]);
+    for (word, code, epochs) in [("no\n", exit::REFUSED, 0), ("yes\n", exit::OK, 1)] {
+        let mut rotate = start(&vault, &["key", "rotate", "--content"]);
+        // The newest of each series is what a full backup is.
+        rotate.wait_for("400.00 KiB of dumps in 1 series");
+        rotate.wait_for("Type `yes`");
+        rotate.enter(word);
+        assert_eq!(rotate.end(), Some(code), "{}", rotate.screen());
+        assert_eq!(vault.objects_in("epochs").len(), epochs);
+    }
+    assert!(vault.restore("app").expect(exit::OK).stdout == noise(2, 400 << 10));
 }

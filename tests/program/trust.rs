@@ -14,8 +14,9 @@ use dumpvault::vault::format::header::{Header, ObjectType};
 use dumpvault::vault::format::index::{BlockKind, IndexedPack};
 use dumpvault::vault::format::mark::MarkKind;
 use dumpvault::vault::format::session::SessionKind;
+use dumpvault::vault::format::slot::Slot;
 use dumpvault::vault::snapshot::Stream;
-use dumpvault::vault::{Repository, Surroundings};
+use dumpvault::vault::{Repository, SlotLabel, Surroundings};
 use serde_json::Value;
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::PermissionsExt;
@@ -278,6 +279,49 @@ fn given_an_append_key_whose_indexes_lie_then_a_prune_loses_nothing_of_others_an
 }
 
 #[test]
+fn given_packs_that_an_append_key_names_then_no_other_relies_on_what_it_did_not_open() {
+    let vault = Vault::new();
+    let [web, late, far] = ["web", "late", "far"].map(|name| Machine::added(&vault, name, &["--host", name]));
+    let full = Machine::full(&vault, "ops");
+    let known = |machine: &Machine<'_>, host: &str, bytes: &[u8], options: &[&str]| {
+        let options = [&["--json", "--no-parent"], options].concat();
+        let json = machine.backup("app", host, bytes, &options).expect(exit::OK).json();
+        number(&json["results"][0]["snapshot"]["streams"][0], "bytes_known")
+    };
+    let bytes = noise(6, 300_000);
+    web.backup("app", "web", &bytes, &[]).expect(exit::OK);
+    let trusting = vault.home().join("trusting.toml");
+    fs::write(&trusting, "dedup = \"all\"\n").unwrap();
+    assert_eq!(known(&late, "late", &bytes, &[]), 0, "another append key stores it again");
+    assert_eq!(known(&far, "far", &bytes, &["--config", trusting.to_str().unwrap()]), 300_000, "unless told");
+    assert_eq!(known(&full, "db", &bytes, &[]), 300_000, "a full key opens the blocks");
+
+    // An index that says where other bytes are: as if they had been stored, and in a pack that holds noise.
+    let others = [noise(7, 300_000), noise(8, 300_000)];
+    let copy = vault.home().join("copy");
+    copy_folder(&vault.repo(), &copy);
+    for other in &others {
+        let mut there = web.command(&["backup", "--stdin", "--name", "app", "--host", "web"]);
+        there.env("DUMPVAULT_REPOSITORY", &copy);
+        run(there, other).expect(exit::OK);
+    }
+    let (forger, storage) = (web.forger(), storage(&vault));
+    let before = forger.packs(&storage).unwrap();
+    let mut packs = forger.packs(&LocalStorage::open(&copy).unwrap()).unwrap();
+    packs.retain(|pack| !before.iter().any(|known| known.id == pack.id));
+    let table = table_of_all(&packs, BlockKind::Data);
+    let junk = noise(900, table.end() as usize);
+    let key = put(&storage, "packs", &junk).unwrap();
+    let said = IndexedPack { id: key[9..].parse().unwrap(), bytes: junk.len() as u64, table };
+    put(&storage, "index", &forger.index(vec![said])).unwrap();
+    for ((machine, host), other) in [(&full, "db"), (&late, "late")].into_iter().zip(&others) {
+        assert_eq!(known(machine, host, other, &[]), 0, "{host}");
+        let restored = full.run(&["restore", &format!("{host}/app"), "--to", "-"]).expect(exit::OK);
+        assert!(restored.stdout == *other, "{host}");
+    }
+}
+
+#[test]
 fn given_marks_sessions_and_plans_of_an_append_key_then_others_snapshots_stay_as_they_are() {
     let mut vault = Vault::new();
     let (web, ids) = two_and_web(&vault);
@@ -323,19 +367,13 @@ fn given_a_forged_slot_that_says_it_is_a_full_key_then_the_last_full_key_is_not_
     let vault = Vault::new();
     let (web, _) = two_and_web(&vault);
     let forger = web.forger();
-    let label = dumpvault::vault::format::slot::Label {
+    let label = SlotLabel {
         text: "offsite copy".into(),
         created_ms: 0,
         role: dumpvault::vault::crypto::Role::Full,
         author: forger.keys.author().id(),
     };
-    let slot = dumpvault::vault::format::slot::Slot::seal(
-        forger.repo,
-        &forger.keys,
-        &credential(&web.key),
-        &label,
-        &OsEntropy,
-    );
+    let slot = Slot::seal(forger.repo, &forger.keys, &credential(&web.key), &label, &OsEntropy);
     put(&storage(&vault), "keys", &slot.unwrap()).unwrap();
     let keys = vault.run(["key", "list", "--json"]).expect(exit::OK).json();
     let current = keys["keys"].as_array().unwrap().iter().find(|slot| slot["current"] == true).unwrap();
@@ -347,7 +385,78 @@ fn given_a_forged_slot_that_says_it_is_a_full_key_then_the_last_full_key_is_not_
     vault.run(["snapshots"]).expect(exit::OK);
 }
 
+#[test]
+fn given_a_full_key_whose_slot_is_gone_then_the_last_slot_of_a_full_key_goes_only_by_force() {
+    let vault = Vault::new();
+    let id = vault.backup("app", &noise(1, 40_000));
+    let ops = Machine::full(&vault, "ops");
+    Machine::added(&vault, "web", &["--host", "web"]);
+    let slot_of = |label: &str| {
+        let keys = vault.run(["key", "list", "--json"]).expect(exit::OK).json();
+        let slots = keys["keys"].as_array().unwrap().iter();
+        slots.filter(|slot| slot["label"] == label).map(|slot| text(slot, "id")).collect::<Vec<_>>()
+    };
+    let own = slot_of("").remove(0);
+    // Another full key has its slot: then only the one in use is asked for.
+    vault.run(["key", "remove", &own]).expect(exit::REFUSED).says("it is the one in use");
+    vault.run(["key", "remove", &slot_of("ops")[0]]).expect(exit::OK);
+    let keys = vault.run(["key", "list", "--json"]).expect(exit::OK).json();
+    let full = keys["authors"].as_array().unwrap().iter().filter(|author| author["role"] == "full").count();
+    assert_eq!(full, 2, "both are stated, one has a slot: {keys}");
+    ops.run(&["snapshots"]).expect(exit::WRONG_KEY);
+    let kept = vault.home().join("kept");
+    vault.run(["key", "export", kept.to_str().unwrap()]).expect(exit::OK);
+    vault
+        .run(["key", "remove", &own])
+        .expect(exit::REFUSED)
+        .says("the last slot of a full key")
+        .says("export");
+    vault.run(["snapshots"]).expect(exit::OK);
+    vault.run(["key", "remove", &own, "--force"]).expect(exit::OK);
+    vault.restore(&id).expect(exit::WRONG_KEY);
+    let with = ["restore", &id, "--to", "-", "--key-slot", kept.to_str().unwrap()];
+    assert!(vault.run(with).expect(exit::OK).stdout == noise(1, 40_000));
+    vault.run(["key", "import", kept.to_str().unwrap()]).expect(exit::OK);
+    vault.restore(&id).expect(exit::OK);
+}
+
+#[test]
+fn given_the_only_full_key_opened_with_an_exported_slot_then_the_slot_that_is_left_is_not_removed() {
+    let vault = Vault::new();
+    let kept = vault.home().join("kept");
+    vault.run(["key", "export", kept.to_str().unwrap()]).expect(exit::OK);
+    let new = vault.home().join("new.key");
+    vault.run(["key", "passwd", "--new-key-file", new.to_str().unwrap()]).expect(exit::OK);
+    let slot = vault.objects_in("keys").remove(0).split_off(5);
+    for force in [&[][..], &["--force"]] {
+        let args = ["key", "remove", &slot, "--key-slot", kept.to_str().unwrap()];
+        vault.run(args.iter().chain(force)).expect(exit::REFUSED).says("it is the last full key");
+    }
+    let renewed = Machine::with(&vault, "renewed", &new);
+    renewed.run(&["snapshots"]).expect(exit::OK);
+}
+
 // --- junk
+
+#[test]
+fn given_a_hundred_older_slots_that_others_open_then_a_fresh_machine_finds_its_own() {
+    let vault = Vault::new();
+    let id = vault.backup("app", &noise(1, 40_000));
+    let web = Machine::added(&vault, "web", &["--host", "web"]);
+    let thief = web.forger();
+    let (repo, keys, key) = (thief.repo, &thief.keys, credential(&web.key));
+    for number in 0..100 {
+        let (text, role, author) = (number.to_string(), keys.role(), keys.author().id());
+        let label = SlotLabel { text, created_ms: 0, role, author };
+        let slot = Slot::seal(repo, keys, &key, &label, &OsEntropy).unwrap();
+        let key = put(&storage(&vault), "keys", &slot).unwrap();
+        put_at(&vault, &key, SystemTime::now() - Duration::from_secs(1_000_000));
+    }
+    let fresh = Machine::with(&vault, "fresh", &vault.key_file());
+    assert!(fresh.run(&["restore", &id, "--to", "-"]).expect(exit::OK).stdout == noise(1, 40_000));
+    let listed = fresh.run(&["key", "list", "--json"]).expect(exit::OK).json();
+    assert_eq!(listed["keys"].as_array().unwrap().iter().filter(|slot| slot["current"] == true).count(), 1);
+}
 
 /// What anybody can put who has no key: bytes that are their name's, and bytes that are not.
 fn put_junk(vault: &Vault, is_named_so: bool) {
@@ -432,7 +541,19 @@ fn given_an_older_copy_in_the_place_of_the_repository_then_backups_go_on_and_all
     vault.run(PRUNE).expect(exit::INTEGRITY).says("was not forgotten");
     vault.run(["key", "rotate"]).expect(exit::INTEGRITY).says("was not forgotten");
     tells(vault.run(["check"]).expect(exit::INTEGRITY), "turned back");
-    vault.restore("app").expect(exit::INTEGRITY).says("--accept-rollback");
+    vault.restore("app").expect(exit::REFUSED).says("--accept-rollback").says("now stands for snapshot");
+    vault.run(["tag", "app", "--add", "seen"]).expect(exit::REFUSED).says("turned back");
+    for list in [&["snapshots"][..], &["show", "app"], &["ls", "app"], &["stats"]] {
+        vault.run(list).expect(exit::OK).says("turned back").says("was not forgotten");
+    }
+    for list in ["snapshots", "stats"] {
+        let report = vault.run([list, "--json"]).expect(exit::OK).json();
+        let words = report["turned_back"][0].as_str().unwrap().to_owned();
+        assert!(words.contains("/app`, which this host has seen, is missing"), "{report}");
+        assert!(report["warnings"][0].as_str().unwrap().contains(&words), "{report}");
+    }
+    let by_id = vault.ids().pop().unwrap();
+    vault.restore(&by_id).expect(exit::OK).says("turned back");
     assert_eq!(vault.ids().len(), 2, "the backup was stored all the same");
 
     // A machine that has seen nothing cannot know; the others are told so by an honest host's next backup.
@@ -496,6 +617,67 @@ fn given_a_rotation_then_every_key_goes_on_and_old_snapshots_restore() {
     drop((web, ops, fresh));
     both_restore(&mut vault, &ids);
     assert_eq!(vault.ids().len(), 5);
+}
+
+#[test]
+fn given_a_revoked_key_and_a_new_content_root_then_the_price_is_told_and_all_other_keys_store_under_it() {
+    let mut vault = Vault::new();
+    let (web, ids) = two_and_web(&vault);
+    web.backup("app", "web", &noise(3, 300_000), &[]).expect(exit::OK);
+    let away = Machine::added(&vault, "away", &["--host", "away"]);
+    let old = Repository::open(
+        Arc::new(storage(&vault)),
+        &credential(&web.key),
+        &Surroundings::new(Arc::new(OsEntropy), vault.home().join("thief")),
+    )
+    .unwrap();
+    let revoke = ["key", "revoke", "web", "--content"];
+    vault
+        .run(revoke)
+        .expect(exit::REFUSED)
+        .says("the next backup of each series is a full one")
+        .says("--yes");
+    assert_eq!(vault.objects_in("epochs"), [] as [String; 0], "nothing was changed");
+    vault.run(["key", "rotate", "--yes"]).expect(exit::USAGE);
+    let revoked = vault.run(revoke.iter().chain(&["--yes", "--json"])).expect(exit::OK).json();
+    assert_eq!((number(&revoked, "epoch"), number(&revoked, "content_generation")), (1, 1), "{revoked}");
+    web.run(&["snapshots"]).expect(exit::WRONG_KEY);
+
+    // What the revoked key holds names nothing of what is stored from now on.
+    let around = Surroundings::new(Arc::new(OsEntropy), vault.home().join("now"));
+    let now = Repository::open(Arc::new(storage(&vault)), &credential(&vault.key_file()), &around).unwrap();
+    assert!(!now.is_alike(&old));
+    // A key that was given before, from a machine that was away; and one that is given now.
+    let late = Machine::added(&vault, "late", &["--host", "late"]);
+    for (machine, host) in [(&away, "away"), (&late, "late")] {
+        let stored = |bytes: &[u8]| {
+            let json = machine.backup("app", host, bytes, &["--json"]).expect(exit::OK).json();
+            json["results"][0]["snapshot"]["streams"][0].clone()
+        };
+        let first = stored(&noise(3, 300_000));
+        assert_eq!(number(&first, "bytes_known"), 0, "{first}");
+        let again = stored(&noise(3, 300_000));
+        assert_eq!(number(&again, "bytes_known"), 300_000, "{again}");
+    }
+    // With the full key it is as on the first day, and from then on as ever.
+    let like = number(&vault.snapshot(&ids[0]), "bytes");
+    let day = |seed| [noise(1, like as usize), noise(seed, 2_000)].concat();
+    let ids_before = vault.ids();
+    vault.backup_with("app", &day(8), &["--host", "db"]);
+    vault.backup_with("app", &day(9), &["--host", "db"]);
+    let mut new = vault.snapshots();
+    new.retain(|one| !ids_before.contains(&text(one, "id")));
+    assert!(new[0]["parent"].is_null() && new[1]["parent"] == new[0]["id"], "{new:?}");
+    assert_eq!(number(&new[0]["streams"][0], "bytes_copied"), 0);
+    assert_eq!(number(&new[0]["streams"][0], "bytes_known"), 0);
+    assert_eq!(number(&new[1]["streams"][0], "bytes_new"), 2_000);
+    assert_eq!(foreign(&check(&vault)), [] as [String; 0]);
+    vault.run(PRUNE).expect(exit::OK);
+    for one in &new {
+        vault.restore(&text(one, "id")).expect(exit::OK);
+    }
+    drop((web, away, late));
+    both_restore(&mut vault, &ids);
 }
 
 #[test]
@@ -781,7 +963,7 @@ fn given_a_small_secret_then_an_append_key_can_tell_nothing_of_it_by_its_id() {
     assert_eq!(number(&of_large, "bytes_known"), large.len() as u64, "{of_large}");
     // And not by trying: the id of the bytes themselves is in no index.
     let forger = web.forger();
-    let chunk_key = forger.keys.content().chunk_id;
+    let chunk_key = forger.keys.content().newest().chunk_id.clone();
     let of = |bytes: &[u8]| *blake3::keyed_hash(chunk_key.expose(), bytes).as_bytes();
     let packs = forger.packs(&storage(&vault)).unwrap();
     let ids: Vec<[u8; 32]> =

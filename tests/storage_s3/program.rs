@@ -393,6 +393,32 @@ fn given_a_policy_without_deletion_then_backup_and_restore_work() {
 }
 
 #[test]
+fn given_credentials_that_only_read_then_a_full_key_reads_all_and_changes_nothing() {
+    let remote = Remote::new();
+    let dump = table(10_000, |_| false);
+    remote.backup(&dump, &[]);
+    remote.backup(&table(10_000, |row| row < 9), &[]);
+    let before = remote.server.names();
+    remote.server.set_hook(|call| {
+        (!["GET", "HEAD"].contains(&call.method.as_str())).then_some(HttpFault::Status(403, "AccessDenied"))
+    });
+    assert!(remote.run(["restore", "app~1", "--to", "-"]).expect(exit::OK).stdout == dump);
+    remote.run(["check", "--read-data"]).expect(exit::OK);
+    let backup = run(remote.command(&["backup", "--stdin", "--name", "app"]), &dump);
+    backup.expect(exit::NOTHING_DONE);
+    for command in [
+        &["forget", "--keep-last", "1"][..],
+        &["prune", "--grace", "0"],
+        &["tag", "app", "--add", "seen"],
+        &["key", "rotate"],
+        &["key", "passwd", "--new-key-file", "other"],
+    ] {
+        run(remote.command(command), b"").expect(exit::NOTHING_DONE);
+    }
+    assert_eq!(remote.server.names(), before);
+}
+
+#[test]
 fn given_a_wire_with_latency_then_a_restore_does_not_wait_for_one_request_after_another() {
     let remote = Remote::new();
     let dump = noise(5, 70 << 20);

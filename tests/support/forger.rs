@@ -7,7 +7,7 @@ use dumpvault::base::secret::Entropy;
 use dumpvault::storage::{Storage, StorageError};
 use dumpvault::vault::Repository;
 use dumpvault::vault::crypto::{Credential, KdfCaps, KeyBundle, Role};
-use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack};
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack, Naming};
 use dumpvault::vault::format::mark::{Mark, MarkKind};
 use dumpvault::vault::format::plan::Plan;
 use dumpvault::vault::format::session::{SessionKind, SessionState};
@@ -153,7 +153,12 @@ pub fn table_of_all(packs: &[IndexedPack], kind: BlockKind) -> ChunkTable {
     let mut table = ChunkTable::default();
     for pack in packs {
         for block in pack.table.blocks.iter().filter(|block| block.kind == kind) {
-            table.push(kind, block.codec, block.stored_bytes, pack.table.chunks_of(block));
+            table.push(
+                Naming { kind, generation: block.generation },
+                block.codec,
+                block.stored_bytes,
+                pack.table.chunks_of(block),
+            );
         }
     }
     table

@@ -128,7 +128,8 @@ pub fn make_by_program(folder: &Path, keys: &Path, cache: &Path) {
     let repo = reopened(&passphrase());
     let lost = KeyRing::of(&repo).find("lost key").unwrap();
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-    let request = RotateRequest { revoke: vec![lost], since_ms: None, end_sessions: true, now_ms };
+    let request =
+        RotateRequest { revoke: vec![lost], since_ms: None, content: false, end_sessions: true, now_ms };
     let report = Rotation::new(&repo, request, &Silent, &Cancel::new()).run(&passphrase()).unwrap();
     assert_eq!((report.epoch, report.authors, report.dropped), (1, 3, 0));
     // The key file's slots are of the time before: whoever opens them follows the epochs.

@@ -253,13 +253,15 @@ impl TestWriter {
     }
 
     pub fn chunk_id(&self, bytes: &[u8]) -> ChunkId {
-        let key = self.keys.content().chunk_id;
+        let content = self.keys.content();
+        let key = &content.newest().chunk_id;
         ChunkId::from_bytes(*blake3::keyed_hash(key.expose(), bytes).as_bytes())
     }
 
     /// The id that a node of these bytes has.
     pub fn node_id(&self, bytes: &[u8]) -> NodeId {
-        let key = self.keys.content().node_id;
+        let content = self.keys.content();
+        let key = &content.newest().node_id;
         NodeId::from_bytes(*blake3::keyed_hash(key.expose(), bytes).as_bytes())
     }
 

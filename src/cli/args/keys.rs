@@ -25,15 +25,22 @@ can be revoked.")]
     /// Start a new key epoch: objects of copied keys that were revoked no longer count.
     #[command(after_long_help = "Examples:
   dumpvault key rotate
+  dumpvault key rotate --content                    # also new names for all content
 
 Rotation needs nobody's passphrase and reaches hosts that are away: their keys follow
 by themselves. It does not encrypt old data again: who had a key and a copy of the
-data can still read that data.")]
+data can still read that data.
+
+The content root names chunks. Who holds an old one can confirm guesses of large chunks
+that were stored under it. With --content, data that is stored from now on has other
+names: the next backup of every series is a full one, because nothing that is stored now
+is found again. Old snapshots stay as they are.")]
     Rotate(RotateArgs),
     /// Revoke a key: rotate without it.
     #[command(after_long_help = "Examples:
   dumpvault key revoke db1
   dumpvault key revoke db1 --since 2026-11-20T00:00:00Z   # db1 was broken into then
+  dumpvault key revoke db1 --content                # db1 can confirm nothing stored later
 
 With --since, what the key stored after that time no longer counts. It is not deleted
 until `dumpvault forget --foreign`.")]
@@ -50,7 +57,7 @@ until `dumpvault forget --foreign`.")]
     Remove {
         /// The beginning of its id, as `key list` shows it.
         id: String,
-        /// Also remove the slot in use.
+        /// Also remove the slot in use, or the last one of a full key.
         #[arg(long)]
         force: bool,
     },
@@ -115,6 +122,12 @@ pub(in crate::cli) struct GrantArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RotateArgs {
+    /// Also rotate the content root. The next backup of every series is a full one.
+    #[arg(long)]
+    pub content: bool,
+    /// Rotate the content root without asking.
+    #[arg(long, requires = "content")]
+    pub yes: bool,
     /// Do not wait for running backups: they fail and are tried again.
     #[arg(long)]
     pub end_sessions: bool,

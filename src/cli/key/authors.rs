@@ -5,12 +5,14 @@ use crate::base::id::AuthorId;
 use crate::cli::args::{GrantArgs, KeyAddArgs, RotateArgs};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
-use crate::cli::{Context, render};
+use crate::cli::{Context, prompt, render};
+use crate::engine::listing::{Seen, sizes, survey};
 use crate::engine::report::{Author, KeyGrant, KeyRotation};
 use crate::vault::crypto::Role;
 use crate::vault::format::author::Statement;
 use crate::vault::rotation::{RotateReport, RotateRequest, Rotation};
 use crate::vault::{KeyRing, NewKey, Repository};
+use std::collections::BTreeMap;
 
 pub(super) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {
     let (repo, _) = opened(context)?;
@@ -84,9 +86,14 @@ pub(super) fn rotate(
     args: &RotateArgs,
 ) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
+    if args.content && !prompt::agreed(context, &price(context, &repo)?, args.yes)? {
+        let message = "cancelled; nothing was changed".to_owned();
+        return Err(CliError::Refused { message, hint: None });
+    }
     let request = RotateRequest {
         revoke: revoke.clone(),
         since_ms: since.map(jiff::Timestamp::as_millisecond),
+        content: args.content,
         end_sessions: args.end_sessions,
         now_ms: now_ms(context),
     };
@@ -95,12 +102,18 @@ pub(super) fn rotate(
         context.report(KeyRotation::new(&report, &revoke));
         return Ok(Exit::Good);
     }
-    let RotateReport { epoch, authors, dropped, packs_refused, sessions_ended, .. } = report;
+    let RotateReport { epoch, content_generation, authors, dropped, .. } = report;
+    let RotateReport { packs_refused, sessions_ended, .. } = report;
     for author in &revoke {
         context.say(&format!("revoked key `{}`", repo.authors().name(author)));
     }
     let keys = render::count(authors, "key");
     context.say(&format!("key epoch {epoch} is open for {keys}; no host has to do anything"));
+    if args.content {
+        context.say(&format!(
+            "content generation {content_generation}: the next backup of every series is a full one"
+        ));
+    }
     if dropped > 0 {
         context.say(&format!(
             "objects that no longer count: {dropped}; `dumpvault forget --foreign` removes them"
@@ -113,6 +126,24 @@ pub(super) fn rotate(
         context.say(&format!("{sessions_ended} running backups were ended; they can be tried again at once"));
     }
     Ok(Exit::Good)
+}
+
+/// What a new content root costs, in words.
+fn price(context: &Context, repo: &Repository) -> Result<String, CliError> {
+    let found = survey(repo, &context.progress)?;
+    let mut newest: BTreeMap<(&str, &str), &Seen> = BTreeMap::new();
+    for seen in found.snapshots.iter().filter(|seen| !seen.summary.head.is_import()) {
+        let head = &seen.summary.head;
+        newest.insert((&head.host, &head.series), seen);
+    }
+    let bytes: u64 = newest.values().filter_map(|seen| seen.body.as_ref()).map(|body| sizes(body).0).sum();
+    Ok(format!(
+        "A new content root finds nothing that is stored now: the next backup of each series is a full one. That is {} of dumps in {} series, \
+         before compression, beside the {} of packs that are there until their snapshots go.",
+        render::bytes(bytes),
+        newest.len(),
+        render::bytes(found.pack_bytes)
+    ))
 }
 
 fn may(statement: &Statement) -> String {

@@ -135,6 +135,11 @@ impl Parents {
         let label = format!("{}/{name}", self.label);
         let parent = match session.parent(stream, &label, self.workers, is_alike) {
             Ok(parent) => parent.with_sections(section_ends(stream)),
+            Err(RepoError::OlderContent { .. }) => {
+                let what = format!("storing all of `{name}`: the content root was rotated since its parent");
+                observer.observe(Event::Step { what });
+                return Basis::Chunks;
+            }
             Err(error) => {
                 tell(observer, &format!("the parent of stream `{name}`"), &error);
                 return Basis::Chunks;

@@ -122,6 +122,14 @@ impl Copier<'_> {
         let (counter, predecessor, is_import) = place(&batch.history, summary);
         let copied_parent = copied_parent(&batch.history, summary, &body).map(|found| found.id);
         let Batch { session, source, locator, history, .. } = batch;
+        // What was written before a rotation of the content root has other names at the destination.
+        let can_take = |source: &TransferSource| {
+            body.streams.iter().try_fold(true, |all, stream| Ok(all && source.can_take(stream)?))
+        };
+        let source = match source {
+            Some(source) if can_take(source).map_err(|error: RepoError| of_source(error))? => Some(source),
+            _ => None,
+        };
         let mut way = match source {
             Some(source) => Way::Blocks { source, parent: copied_parent },
             None => {

@@ -187,6 +187,8 @@ impl Report for KeyGrant {}
 pub struct KeyRotation {
     /// The epoch that is open now.
     pub epoch: u16,
+    /// The content generation in which is written from now on.
+    pub content_generation: u16,
     /// Keys that go on.
     pub authors: usize,
     /// Objects of revoked keys that do not count any more.
@@ -206,9 +208,11 @@ impl Report for KeyRotation {}
 impl KeyRotation {
     /// What a rotation did that revoked these keys.
     pub fn new(report: &RotateReport, revoked: &[AuthorId]) -> Self {
-        let RotateReport { epoch, authors, dropped, packs_named, packs_refused, sessions_ended } = *report;
+        let RotateReport { epoch, content_generation, authors, dropped, .. } = *report;
+        let RotateReport { packs_named, packs_refused, sessions_ended, .. } = *report;
         Self {
             epoch,
+            content_generation,
             authors,
             objects_dropped: dropped,
             packs_named,

@@ -17,6 +17,8 @@ pub struct Snapshots {
     pub time_zone: String,
     /// Bytes of all packs, padding included.
     pub pack_bytes: u64,
+    /// What this host has seen in the repository and is gone, though nobody forgot it.
+    pub turned_back: Vec<String>,
 }
 
 impl Report for Snapshots {}
@@ -100,6 +102,8 @@ pub struct Stats {
     pub chunks: u64,
     /// Bytes of all objects, padding included.
     pub disk_bytes: u64,
+    /// What this host has seen in the repository and is gone, though nobody forgot it.
+    pub turned_back: Vec<String>,
 }
 
 impl Report for Stats {}
@@ -170,6 +174,7 @@ impl From<&listing::Stats> for Stats {
             pack_bytes: stats.on_disk.pack_bytes,
             chunks: stats.chunks,
             disk_bytes: stats.on_disk.bytes,
+            turned_back: stats.turned_back.clone(),
         }
     }
 }

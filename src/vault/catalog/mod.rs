@@ -824,6 +824,7 @@ fn classify(path: &Path, source: rusqlite::Error) -> CatalogError {
 mod tests {
     use super::*;
     use crate::content::codec::Codec;
+    use crate::vault::format::index::Naming;
 
     const REPO: RepoId = RepoId::from_bytes([1; 16]);
 
@@ -834,7 +835,7 @@ mod tests {
     fn pack(n: u8, chunks: std::ops::Range<u32>) -> IndexedPack {
         let mut table = ChunkTable::default();
         for chunk in chunks {
-            table.push(BlockKind::Data, Codec::Raw, 100, &[(id(chunk), 84)]);
+            table.push(Naming::first(BlockKind::Data), Codec::Raw, 100, &[(id(chunk), 84)]);
         }
         IndexedPack { id: PackId::from_bytes([n; 32]), bytes: 65536, table }
     }

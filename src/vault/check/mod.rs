@@ -37,7 +37,8 @@ use crate::base::id::{EpochId, IndexId, MarkId, PackId, SlotId, SnapshotId, Stat
 use crate::vault::crypto::Role;
 use hashbrown::HashMap;
 use packs::{Due, Reading, choose, read, words};
-use remember::{Depth, Remembered};
+use remember::Depth;
+pub(super) use remember::Remembered;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -454,7 +455,7 @@ impl Checker<'_> {
 
     /// Whether a check on this host has opened every block of the pack, ever.
     pub(super) fn was_opened(&self, pack: &PackId) -> bool {
-        Remembered::open(&self.repo.cache_dir).times(Depth::Opened, i64::MAX).contains_key(pack)
+        self.repo.checked.get_or_init(|| Remembered::open(&self.repo.cache_dir)).was_opened(pack)
     }
 
     /// Reads one pack to its end.

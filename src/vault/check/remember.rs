@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// How closely a pack was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Depth {
+pub(in crate::vault) enum Depth {
     /// Its bytes have the hash that is its name.
     Hash,
     /// Every block was opened as well, and every id in it compared.
@@ -28,7 +28,7 @@ impl Depth {
 }
 
 /// The record. It never fails: what it cannot keep is forgotten.
-pub(super) struct Remembered {
+pub(in crate::vault) struct Remembered {
     connection: Mutex<Option<Connection>>,
 }
 
@@ -75,6 +75,16 @@ impl Remembered {
         .unwrap_or_default()
     }
 
+    /// Whether every block of the pack was ever opened.
+    pub fn was_opened(&self, pack: &PackId) -> bool {
+        let found = self.with(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT 1 FROM verified WHERE pack = ? AND depth >= ?")?;
+            statement.exists(params![pack.as_bytes(), Depth::Opened.number()])
+        });
+        found.unwrap_or(false)
+    }
+
     /// The pack was found whole. Kept at once: whoever is stopped half way has not read in vain.
     pub fn note(&self, pack: &PackId, depth: Depth, now_ms: i64) {
         self.with(|connection| {
@@ -112,6 +122,27 @@ fn open_file(path: &Path) -> rusqlite::Result<Connection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::secret::OsEntropy;
+    use crate::storage::memory::MemoryStorage;
+    use crate::vault::crypto::{Credential, KeyFile};
+    use crate::vault::format::config::Config;
+    use crate::vault::{Repository, Surroundings};
+    use std::sync::Arc;
+
+    #[test]
+    fn whoever_asks_of_many_packs_opens_the_record_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = KeyFile::create(&dir.path().join("key"), &OsEntropy).unwrap();
+        let around = Surroundings::new(Arc::new(OsEntropy), dir.path().join("cache"));
+        let (storage, credential) = (Arc::new(MemoryStorage::new()), Credential::KeyFile(key));
+        let repo = Repository::init(storage, &credential, "", Config::new(0), &around).unwrap();
+        let pack = PackId::from_bytes([1; 32]);
+        Remembered::open(&repo.cache_dir).note(&pack, Depth::Opened, 1);
+        assert!(repo.checker().was_opened(&pack));
+        // Nobody opens the file again: it is there no more.
+        std::fs::remove_dir_all(&repo.cache_dir).unwrap();
+        assert!(repo.clone().checker().was_opened(&pack));
+    }
 
     #[test]
     fn what_was_opened_was_hashed_too_and_times_to_come_do_not_count() {
@@ -124,6 +155,7 @@ mod tests {
         assert_eq!(record.times(Depth::Opened, 1000), HashMap::from([(a, 100)]));
         assert_eq!(record.times(Depth::Hash, 1000), HashMap::from([(a, 100), (b, 200)]));
         assert_eq!(record.times(Depth::Hash, 150), HashMap::from([(a, 100)]));
+        assert!(record.was_opened(&a) && !record.was_opened(&b));
         record.forget(&a);
         assert!(record.times(Depth::Opened, 1000).is_empty());
     }

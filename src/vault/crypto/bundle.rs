@@ -1,6 +1,6 @@
 //! The key bundle: random roots per epoch, and the sub-keys derived from them.
 
-use super::{CryptoError, Envelope, OpenEnvelope, envelope};
+use super::{ContentRing, CryptoError, Envelope, OpenEnvelope, envelope};
 use crate::base::id::AuthorId;
 use crate::base::secret::{Entropy, SecretKey};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
@@ -72,17 +72,6 @@ impl SubKey {
 /// An Ed25519 signature.
 pub type Signature = [u8; 64];
 
-/// The keys that name content: the same in all epochs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContentKeys {
-    /// Key of chunk ids.
-    pub chunk_id: SecretKey,
-    /// Key of recipe node ids.
-    pub node_id: SecretKey,
-    /// Seed of the chunker's gear table.
-    pub chunker_gear: SecretKey,
-}
-
 /// The keys of one epoch.
 #[derive(Debug, Clone)]
 pub struct Epoch {
@@ -92,6 +81,8 @@ pub struct Epoch {
     verifying: [u8; 32],
     /// X25519 secret key and Ed25519 seed; only a *full* bundle has them.
     full: Option<(SecretKey, SecretKey)>,
+    /// The content root of the generation that began with this epoch; `None` where the one before goes on.
+    content_root: Option<SecretKey>,
 }
 
 impl Epoch {
@@ -104,6 +95,7 @@ impl Epoch {
             public: envelope::public_key(&secret)?,
             verifying: SigningKey::from_bytes(seed.expose()).verifying_key().to_bytes(),
             full: Some((secret, seed)),
+            content_root: None,
         })
     }
 
@@ -285,13 +277,14 @@ impl KeyBundle {
         Self::with_content_root(SecretKey::random(entropy)?, entropy)
     }
 
-    /// Fresh random keys for another repository, in which the same content has the same names as in this one's. Whoever holds the
-    /// keys of one can read nothing of the other.
+    /// Fresh random keys for another repository, in which the same content has the same names as what this one's newest content
+    /// generation names. Whoever holds the keys of one can read nothing of the other.
     ///
     /// # Errors
     /// When there is no randomness.
     pub fn generate_alike(&self, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
-        Self::with_content_root(self.content_root.clone(), entropy)
+        let newest = self.epochs.iter().rev().find_map(|epoch| epoch.content_root.as_ref());
+        Self::with_content_root(newest.unwrap_or(&self.content_root).clone(), entropy)
     }
 
     fn with_content_root(content_root: SecretKey, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
@@ -319,12 +312,26 @@ impl KeyBundle {
     /// [`CryptoError::RoleTooWeak`] without the role *full*; [`CryptoError::Malformed`] after the last possible epoch; when
     /// there is no randomness.
     pub fn rotated(&self, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        Ok(self.followed_by(self.next_epoch(entropy)?))
+    }
+
+    /// As [`KeyBundle::rotated`], and the new epoch begins a content generation: what is written from then on has other names, so
+    /// that nothing of what is stored is found again.
+    ///
+    /// # Errors
+    /// As [`KeyBundle::rotated`].
+    pub fn rotated_with_content(&self, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
+        let content_root = Some(SecretKey::random(entropy)?);
+        Ok(self.followed_by(Epoch { content_root, ..self.next_epoch(entropy)? }))
+    }
+
+    fn next_epoch(&self, entropy: &dyn Entropy) -> Result<Epoch, CryptoError> {
         if self.role != Role::Full {
             return Err(CryptoError::RoleTooWeak { needed: "rotating keys" });
         }
         let number = self.newest.number.checked_add(1);
         let number = number.ok_or(CryptoError::Malformed { what: "no key epoch is left" })?;
-        Ok(self.followed_by(Epoch::generate(number, entropy)?))
+        Epoch::generate(number, entropy)
     }
 
     /// The same keys and the next epoch.
@@ -373,13 +380,9 @@ impl KeyBundle {
     }
 
     /// The keys that name content.
-    pub fn content(&self) -> ContentKeys {
-        let derive = |context| SecretKey::from_bytes(blake3::derive_key(context, self.content_root.expose()));
-        ContentKeys {
-            chunk_id: derive("dumpvault v1 chunk id"),
-            node_id: derive("dumpvault v1 recipe node id"),
-            chunker_gear: derive("dumpvault v1 chunker gear"),
-        }
+    pub fn content(&self) -> ContentRing {
+        let later = self.epochs.iter().filter_map(|epoch| Some((epoch.number, epoch.content_root.as_ref()?)));
+        ContentRing::new(&self.content_root, later)
     }
 
     /// The bundle's CBOR form; secret.
@@ -447,6 +450,8 @@ struct StoredEpoch {
     secret: Option<minicbor::bytes::ByteArray<32>>,
     #[n(5)]
     seed: Option<minicbor::bytes::ByteArray<32>>,
+    #[n(6)]
+    content_root: Option<minicbor::bytes::ByteArray<32>>,
 }
 
 impl StoredEpoch {
@@ -459,6 +464,7 @@ impl StoredEpoch {
             verifying: epoch.verifying,
             secret: full.map(|(secret, _)| (*secret.expose()).into()),
             seed: full.map(|(_, seed)| (*seed.expose()).into()),
+            content_root: epoch.content_root.as_ref().map(|root| (*root.expose()).into()),
         }
     }
 
@@ -478,12 +484,16 @@ impl StoredEpoch {
             (Role::Append, None, None) => None,
             _ => return Err(malformed("keys do not fit the role")),
         };
+        if self.number == 0 && self.content_root.is_some() {
+            return Err(malformed("a second root of the first content generation"));
+        }
         Ok(Epoch {
             number: self.number,
             append_root: SecretKey::from_bytes(self.append_root),
             public: self.public,
             verifying: self.verifying,
             full,
+            content_root: self.content_root.as_ref().map(|root| SecretKey::from_bytes(**root)),
         })
     }
 }
@@ -500,7 +510,7 @@ impl Drop for StoredEpoch {
     fn drop(&mut self) {
         use zeroize::Zeroize;
         self.append_root.zeroize();
-        for secret in [&mut self.secret, &mut self.seed].into_iter().flatten() {
+        for secret in [&mut self.secret, &mut self.seed, &mut self.content_root].into_iter().flatten() {
             secret.as_mut_slice().zeroize();
         }
     }
@@ -539,7 +549,7 @@ mod tests {
 
         assert_eq!((old.newest().number(), rotated.newest().number()), (0, 1));
         assert_eq!(rotated.epoch(0).unwrap().open(&before, b"info", b"aad").unwrap(), b"old");
-        assert_eq!(rotated.content().chunk_id, old.content().chunk_id);
+        assert_eq!(rotated.content().newest(), old.content().newest());
         let after = rotated.to_append().newest().seal(b"info", b"aad", b"new", &OsEntropy).unwrap();
         assert_eq!(rotated.newest().open(&after, b"info", b"aad").unwrap(), b"new");
         assert!(matches!(old.newest().open(&after, b"info", b"aad"), Err(CryptoError::Unsealed)));
@@ -576,8 +586,8 @@ mod tests {
         let one = KeyBundle::generate(&OsEntropy).unwrap();
         let other = one.to_append().generate_alike(&OsEntropy).unwrap();
         assert_eq!(other.role(), Role::Full);
-        assert_eq!(one.content(), other.content());
-        assert_ne!(one.content(), KeyBundle::generate(&OsEntropy).unwrap().content());
+        assert_eq!(one.content().newest(), other.content().newest());
+        assert_ne!(one.content().newest(), KeyBundle::generate(&OsEntropy).unwrap().content().newest());
         let sealed = one.newest().seal(b"i", b"a", b"x", &OsEntropy).unwrap();
         assert!(matches!(other.newest().open(&sealed, b"i", b"a"), Err(CryptoError::Unsealed)));
     }

@@ -6,16 +6,19 @@
 //! | `bulk` | ChaCha20-Poly1305 with nonces from a position, for blocks |
 //! | `envelope` | HPKE to the repository's public key |
 //! | `bundle` | what keys there are, per role and epoch, and what is derived from them |
+//! | `content` | which keys name content, in each generation |
 //! | `slot` | how a passphrase or a key file opens a bundle |
 
 mod bulk;
 mod bundle;
+mod content;
 mod envelope;
 mod slot;
 mod small;
 
 pub use bulk::{BlockNonce, PackKey, TAG_BYTES};
-pub use bundle::{Author, ContentKeys, Epoch, KeyBundle, Role, Signature, SubKey, verify};
+pub use bundle::{Author, Epoch, KeyBundle, Role, Signature, SubKey, verify};
+pub use content::{ContentKeys, ContentRing};
 pub use envelope::{ENC_BYTES, Envelope, OpenEnvelope};
 pub use slot::{Credential, Kdf, KdfCaps, KeyFile, KeyFileError, SealedBundle};
 pub use small::{NONCE_BYTES, SmallSealed};

@@ -121,7 +121,7 @@ impl Kdf {
         Ok(Self { passes: 3, memory_kib: 64 << 10, lanes: 4, salt })
     }
 
-    /// What deriving costs: memory times passes. Cheap slots are tried first.
+    /// What deriving costs: memory in KiB times passes.
     pub fn cost(&self) -> u64 {
         u64::from(self.memory_kib) * u64::from(self.passes)
     }

@@ -56,6 +56,22 @@ impl BlockKind {
     }
 }
 
+/// How the ids in a block are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Naming {
+    /// What the block holds.
+    pub kind: BlockKind,
+    /// The content generation whose keys made the ids.
+    pub generation: u16,
+}
+
+impl Naming {
+    /// Blocks of `kind` in the first content generation.
+    pub const fn first(kind: BlockKind) -> Self {
+        Self { kind, generation: 0 }
+    }
+}
+
 /// Length of what blinds a chunk's id, in bytes.
 pub const PREFIX_BYTES: usize = 16;
 
@@ -76,6 +92,15 @@ pub struct BlockEntry {
     pub kind: BlockKind,
     /// How it is compressed.
     pub codec: Codec,
+    /// The content generation whose keys made the ids in it.
+    pub generation: u16,
+}
+
+impl BlockEntry {
+    /// How the ids in it are made.
+    pub fn naming(&self) -> Naming {
+        Naming { kind: self.kind, generation: self.generation }
+    }
 }
 
 /// One chunk (or recipe node) of a pack: its raw id and its length in bytes.
@@ -91,8 +116,8 @@ pub struct ChunkTable {
 }
 
 impl ChunkTable {
-    /// Adds a block of `kind` that lies behind the last one.
-    pub fn push(&mut self, kind: BlockKind, codec: Codec, stored_bytes: u32, chunks: &[ChunkEntry]) {
+    /// Adds a block that lies behind the last one.
+    pub fn push(&mut self, naming: Naming, codec: Codec, stored_bytes: u32, chunks: &[ChunkEntry]) {
         let offset = self.end();
         let first_chunk = self.chunks.len() as u32;
         self.chunks.extend_from_slice(chunks);
@@ -102,8 +127,9 @@ impl ChunkTable {
             plain_bytes: chunks.iter().map(|(_, len)| len).sum(),
             first_chunk,
             chunks: chunks.len() as u32,
-            kind,
+            kind: naming.kind,
             codec,
+            generation: naming.generation,
         });
     }
 
@@ -124,7 +150,8 @@ impl ChunkTable {
             blocks.extend_from_slice(&block.stored_bytes.to_le_bytes());
             blocks.extend_from_slice(&block.plain_bytes.to_le_bytes());
             blocks.extend_from_slice(&block.chunks.to_le_bytes());
-            blocks.extend_from_slice(&[block.kind.number(), block.codec.number(), 0, 0]);
+            blocks.extend_from_slice(&[block.kind.number(), block.codec.number()]);
+            blocks.extend_from_slice(&block.generation.to_le_bytes());
         }
         let mut ids = Vec::with_capacity(self.chunks.len() * 32);
         let mut lens = Vec::with_capacity(self.chunks.len() * 4);
@@ -200,9 +227,6 @@ fn read_block(
     first_chunk: u32,
 ) -> Result<BlockEntry, FormatError> {
     let [s0, s1, s2, s3, p0, p1, p2, p3, c0, c1, c2, c3, kind, codec, g0, g1] = *record;
-    if [g0, g1] != [0, 0] {
-        return Err(malformed("a block of another content generation: use a newer dumpvault"));
-    }
     let kind = match kind {
         1 => BlockKind::Data,
         2 => BlockKind::Recipe,
@@ -217,6 +241,7 @@ fn read_block(
         chunks: u32::from_le_bytes([c0, c1, c2, c3]),
         kind,
         codec: Codec::from_number(codec).ok_or(malformed("an unknown codec"))?,
+        generation: u16::from_le_bytes([g0, g1]),
     };
     // What does not compress is stored raw: a block is never much larger than its content.
     let prefixes = u64::from(block.chunks) * kind.prefix_bytes() as u64;
@@ -361,8 +386,9 @@ mod tests {
 
     pub(crate) fn table() -> ChunkTable {
         let mut table = ChunkTable::default();
-        table.push(BlockKind::Data, Codec::Zstd, 500, &[([1; 32], 1000), ([2; 32], 2000)]);
-        table.push(BlockKind::Data, Codec::Raw, 316, &[([3; 32], 300)]);
+        table.push(Naming::first(BlockKind::Data), Codec::Zstd, 500, &[([1; 32], 1000), ([2; 32], 2000)]);
+        let later = Naming { kind: BlockKind::Data, generation: 0x0102 };
+        table.push(later, Codec::Raw, 316, &[([3; 32], 300)]);
         table
     }
 

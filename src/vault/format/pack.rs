@@ -4,7 +4,7 @@
 //! then seals them in place, reads each back, and closes the pack.
 
 use super::header::{HEADER_BYTES, Header, ObjectType};
-use super::index::{BLOCKS_START, BlockEntry, BlockKind, ChunkEntry, ChunkTable, TABLE_BYTES_MAX};
+use super::index::{BLOCKS_START, BlockEntry, BlockKind, ChunkEntry, ChunkTable, Naming, TABLE_BYTES_MAX};
 use super::{FormatError, malformed};
 use crate::base::id::{PackId, RepoId};
 use crate::base::secret::{Entropy, SecretKey};
@@ -78,7 +78,7 @@ impl PackBuffer {
     /// Lays down a compressed block; `prefixes`, of a block of blinded chunks, stand in front of it.
     pub fn push(
         &mut self,
-        kind: BlockKind,
+        naming: Naming,
         codec: Codec,
         prefixes: &[u8],
         stored: &[u8],
@@ -90,7 +90,7 @@ impl PackBuffer {
         self.bytes.extend_from_slice(prefixes);
         self.bytes.extend_from_slice(stored);
         self.bytes.extend_from_slice(&[0; TAG_BYTES]);
-        self.table.push(kind, codec, (prefixes.len() + stored.len() + TAG_BYTES) as u32, chunks);
+        self.table.push(naming, codec, (prefixes.len() + stored.len() + TAG_BYTES) as u32, chunks);
         self.plain_bytes += chunks.iter().map(|(_, len)| u64::from(*len)).sum::<u64>();
     }
 
@@ -327,8 +327,8 @@ mod tests {
     fn a_pack_opens_with_the_full_key_alone_and_hides_its_length() {
         let keys = KeyBundle::generate(&OsEntropy).unwrap();
         let mut pack = PackBuffer::default();
-        pack.push(BlockKind::Data, Codec::Raw, b"", b"hello", &[([1; 32], 5)]);
-        pack.push(BlockKind::Data, Codec::Raw, b"", b"world!", &[([2; 32], 2), ([3; 32], 4)]);
+        pack.push(Naming::first(BlockKind::Data), Codec::Raw, b"", b"hello", &[([1; 32], 5)]);
+        pack.push(Naming::first(BlockKind::Data), Codec::Raw, b"", b"world!", &[([2; 32], 2), ([3; 32], 4)]);
         let sealed = pack.seal(REPO, &keys.to_append(), &OsEntropy, true).unwrap();
         assert_eq!(sealed.bytes.len(), PADDING);
         assert_eq!(open(&sealed.bytes, &keys).unwrap(), [b"hello".to_vec(), b"world!".to_vec()]);
@@ -342,7 +342,7 @@ mod tests {
     fn every_flipped_bit_outside_the_padding_is_noticed() {
         let keys = KeyBundle::generate(&OsEntropy).unwrap();
         let mut pack = PackBuffer::default();
-        pack.push(BlockKind::Data, Codec::Raw, b"", b"hello", &[([1; 32], 5)]);
+        pack.push(Naming::first(BlockKind::Data), Codec::Raw, b"", b"hello", &[([1; 32], 5)]);
         let bytes = pack.seal(REPO, &keys, &OsEntropy, true).unwrap().bytes;
         let footer = Footer::read(bytes.last_chunk().unwrap(), bytes.len() as u64).unwrap();
         let used = (footer.table_offset + u64::from(footer.table_bytes)) as usize;

@@ -12,7 +12,7 @@ use minicbor::{Decode, Encode};
 
 /// A key slot object is never larger, in bytes.
 pub const SLOT_BYTES_MAX: u64 = 64 << 10;
-/// More slots than this are neither made nor tried, the oldest first.
+/// More slots than this are not made, and passphrase slots are tried until that costs as much as so many usual ones.
 pub const SLOTS_MAX: usize = 64;
 
 /// What a slot says of itself to whoever holds any key of the repository. For display alone: any key of the repository can write it.
@@ -72,6 +72,15 @@ impl Slot {
             &to_cbor(label)?,
             entropy,
         )?;
+        Self::of_parts(header, &bundle, &label)
+    }
+
+    /// The bytes of a slot object.
+    pub(in crate::vault) fn of_parts(
+        header: Header,
+        bundle: &SealedBundle,
+        label: &SmallSealed,
+    ) -> Result<Vec<u8>, FormatError> {
         let stored = Stored {
             kind: if bundle.kdf.is_some() { 1 } else { 2 },
             kdf: bundle.kdf.map(|kdf| StoredKdf {
@@ -81,9 +90,9 @@ impl Slot {
                 salt: kdf.salt.into(),
             }),
             nonce: bundle.sealed.nonce.into(),
-            sealed: bundle.sealed.bytes.into(),
+            sealed: bundle.sealed.bytes.clone().into(),
             label_nonce: label.nonce.into(),
-            label: label.bytes.into(),
+            label: label.bytes.clone().into(),
             commitment: bundle.commitment.into(),
         };
         object(&header, &stored)
@@ -131,7 +140,7 @@ impl Slot {
         Ok(self.bundle.open(credential, &self.header.repo, &self.raw, caps)?)
     }
 
-    /// What trying it costs: memory times passes of its key derivation.
+    /// What trying it costs: memory in KiB times passes of its key derivation; nothing for a key file.
     pub fn cost(&self) -> u64 {
         self.bundle.kdf.as_ref().map_or(0, Kdf::cost)
     }

@@ -422,7 +422,7 @@ impl<'a> Copier<'a> {
                     remains.push((*id, opened.prefix(at), chunk));
                 }
             }
-            self.repacker.add(block.kind, &remains)?;
+            self.repacker.add(block.naming(), &remains)?;
         }
         Ok(())
     }

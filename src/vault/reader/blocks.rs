@@ -195,9 +195,13 @@ impl BlockReader {
             .decompressor
             .decompress(entry.codec, compressed, entry.plain_bytes as usize, plain)
             .map_err(|error| inconsistent(format!("block {number}: {error}")))?;
+        let keys = self.repo.content.of(entry.generation).ok_or_else(|| {
+            let generation = entry.generation;
+            inconsistent(format!("block {number} is of content generation {generation}, which nothing began"))
+        })?;
         let key = match entry.kind {
-            BlockKind::Data | BlockKind::Blinded => &self.repo.content.chunk_id,
-            BlockKind::Recipe => &self.repo.content.node_id,
+            BlockKind::Data | BlockKind::Blinded => &keys.chunk_id,
+            BlockKind::Recipe => &keys.node_id,
         };
         let mut prefixes = prefixes.chunks_exact(PREFIX_BYTES);
         let mut rest = plain.as_slice();

@@ -5,6 +5,7 @@ use crate::vault::catalog::{Catalog, Location, PackRow};
 use crate::vault::format::index::BlockKind;
 use crate::vault::objects::pack_key;
 use crate::vault::session::CONDEMNED;
+use crate::vault::snapshot::Stream;
 use crate::vault::{Before, RepoError, Repository};
 use hashbrown::HashMap;
 use std::cmp::Reverse;
@@ -94,6 +95,15 @@ impl Locator {
             id: crate::base::id::ChunkId::from_bytes(*id).to_string(),
             hint: "its pack or index object is gone".to_owned(),
         })
+    }
+
+    /// The content generation that the recipe of `stream` was written in, when it is found.
+    ///
+    /// # Errors
+    /// When catalog or storage fails.
+    pub fn generation_of(&mut self, stream: &Stream) -> Result<Option<u16>, RepoError> {
+        let location = self.best(stream.root.as_bytes(), BlockKind::Recipe)?;
+        Ok(location.and_then(|location| Some(location.pack.block(location.block)?.generation)))
     }
 
     /// The place to read the chunk or node from, when there is one.

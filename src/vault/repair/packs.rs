@@ -209,7 +209,7 @@ impl Salvage<'_> {
                     remains.push((chunk.1, opened.prefix(at), bytes));
                 }
             }
-            self.repacker.add(block.kind, &remains)?;
+            self.repacker.add(block.naming(), &remains)?;
         }
         Ok(lost)
     }

@@ -205,7 +205,7 @@ impl Writer<'_> {
             session,
             repo: self.repo.clone(),
             number: SESSIONS.fetch_add(1, Ordering::Relaxed),
-            chunker: Chunker::new(&self.repo.content.chunker_gear, self.repo.config.chunk_sizes),
+            chunker: Chunker::new(&self.repo.content.newest().chunker_gear, self.repo.config.chunk_sizes),
             staged: Vec::new(),
             sink: Sink {
                 repo: self.repo.clone(),
@@ -271,7 +271,7 @@ impl BackupSession {
                 .map_err(|thread| RepoError::Thread { source: thread })?;
             let (cut_in, cut) = crossbeam_channel::bounded(BUFFERS);
             let (scattered_in, scattered) = crossbeam_channel::unbounded();
-            let (chunker, key) = (&self.chunker, &self.repo.content.chunk_id);
+            let (chunker, key) = (&self.chunker, &self.repo.content.newest().chunk_id);
             let cutter = std::thread::Builder::new().name("chunk".to_owned());
             cutter
                 .spawn_scoped(scope, move || cut_ahead(chunker, key.expose(), &full, &cut_in, &scattered))
@@ -471,7 +471,7 @@ impl Sink {
     fn blind(&self, bytes: &[u8]) -> Result<(ChunkId, [u8; PREFIX_BYTES]), RepoError> {
         let mut prefix = [0; PREFIX_BYTES];
         self.repo.entropy.fill(&mut prefix)?;
-        let hash = blinded_hash(&self.repo.content.chunk_id, &prefix, bytes);
+        let hash = blinded_hash(&self.repo.content.newest().chunk_id, &prefix, bytes);
         Ok((ChunkId::from_bytes(*hash.as_bytes()), prefix))
     }
 
@@ -492,7 +492,7 @@ impl Sink {
     }
 
     fn add_node(&mut self, bytes: &[u8]) -> Result<NodeId, RepoError> {
-        let id = *blake3::keyed_hash(self.repo.content.node_id.expose(), bytes).as_bytes();
+        let id = *blake3::keyed_hash(self.repo.content.newest().node_id.expose(), bytes).as_bytes();
         if !self.known.contains(&id, BlockKind::Recipe) {
             self.add_new(BlockKind::Recipe, id, &[], bytes)?;
         }

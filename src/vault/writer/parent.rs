@@ -79,7 +79,8 @@ impl BackupSession {
     /// kind; the pack cache knows the stream by `label`. Nothing is taken from packs that are missing, or marked as damaged.
     ///
     /// # Errors
-    /// When its recipe cannot be followed to the end, or threads cannot be started. The session can go on without it.
+    /// When its recipe cannot be followed to the end, it was written before the content root was rotated, or threads cannot be
+    /// started. The session can go on without it.
     pub fn parent(
         &self,
         stream: &Stream,
@@ -89,7 +90,13 @@ impl BackupSession {
     ) -> Result<Parent, RepoError> {
         let repo = &self.repo;
         let catalog = repo.another_catalog()?;
-        let locator = Arc::new(Mutex::new(Locator::strict(repo, catalog, self.sink.known.unusable())));
+        let mut locator = Locator::strict(repo, catalog, self.sink.known.unusable());
+        // Nothing new rests on names of an old content root.
+        let generation = locator.generation_of(stream)?;
+        if let Some(generation) = generation.filter(|generation| *generation != repo.content_generation()) {
+            return Err(RepoError::OlderContent { generation });
+        }
+        let locator = Arc::new(Mutex::new(locator));
         let blocks = Arc::new(BlockReader::of_whole_packs(repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
         let (mut survey, outline) = ReadCost::outlined(stream, &mut walker, &locator, workers)?;

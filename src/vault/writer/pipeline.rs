@@ -9,7 +9,7 @@
 //! The first error stops all threads and is kept; nothing that failed is ever reported as finished.
 
 use crate::content::codec::{Codec, CodecError, Compressor, Decompressor, Level};
-use crate::vault::format::index::{BlockKind, ChunkEntry, IndexedPack};
+use crate::vault::format::index::{BlockKind, ChunkEntry, IndexedPack, Naming};
 use crate::vault::format::pack::PackBuffer;
 use crate::vault::objects::pack_key;
 use crate::vault::{RepoError, Repository};
@@ -149,6 +149,7 @@ impl Pipeline {
         let packer = Packer {
             shared: Arc::clone(&shared),
             pack_bytes: repo.config.pack_bytes,
+            generation: repo.content_generation(),
             laid: laid_out,
             under_way,
             packs: packs_in,
@@ -343,6 +344,8 @@ impl Worker {
 struct Packer {
     shared: Arc<Shared>,
     pack_bytes: usize,
+    /// All that is written is named in this content generation.
+    generation: u16,
     laid: Receiver<(u64, Laid)>,
     under_way: Receiver<()>,
     packs: Sender<PackBuffer>,
@@ -405,7 +408,8 @@ impl Packer {
             *pack = PackBuffer::reuse(bytes);
         }
         let before = pack.len();
-        pack.push(block.kind, codec, &block.prefixes, &stored, &block.chunks);
+        let naming = Naming { kind: block.kind, generation: self.generation };
+        pack.push(naming, codec, &block.prefixes, &stored, &block.chunks);
         let counter = match block.kind {
             BlockKind::Data | BlockKind::Blinded => &self.shared.data_stored,
             BlockKind::Recipe => &self.shared.recipe_stored,

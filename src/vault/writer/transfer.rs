@@ -59,6 +59,8 @@ pub struct TransferSource {
     /// Blocks are compressed anew as the session says, instead of being left as they are.
     recompress: bool,
     window_bytes: u64,
+    /// The content generation in which names are the same at the destination.
+    generation: u16,
 }
 
 /// A chunk that is not at the destination, and how much of it the stream reaches.
@@ -68,7 +70,7 @@ struct Missing {
 }
 
 impl TransferSource {
-    /// Takes from `repo`, whose chunks `locator` finds.
+    /// Takes from `repo`, whose chunks `locator` finds, what is of its newest content generation.
     pub fn new(
         repo: &Repository,
         locator: &Arc<Mutex<Locator>>,
@@ -78,14 +80,32 @@ impl TransferSource {
         let blocks = Arc::new(BlockReader::new(repo));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(locator));
         walker.note_visits();
-        let window_bytes = WINDOW_BYTES;
-        Self { blocks, locator: Arc::clone(locator), walker, settings, recompress, window_bytes }
+        Self {
+            blocks,
+            locator: Arc::clone(locator),
+            walker,
+            settings,
+            recompress,
+            window_bytes: WINDOW_BYTES,
+            generation: repo.content_generation(),
+        }
     }
 
     /// Looks for the chunks of so many stream bytes at a time.
     #[must_use]
     pub fn window(self, window_bytes: u64) -> Self {
         Self { window_bytes, ..self }
+    }
+
+    /// Whether `stream` can be taken as it is: what it consists of has the names that the newest content generation gives. Its recipe rests on
+    /// nothing of another generation, as writers make them.
+    ///
+    /// # Errors
+    /// When the catalog or the storage fails.
+    pub fn can_take(&self, stream: &Stream) -> Result<bool, RepoError> {
+        let generation = self.locator().generation_of(stream)?;
+        // One that is lost is met again by whoever reads it.
+        Ok(generation.is_none_or(|generation| generation == self.generation))
     }
 
     fn locator(&self) -> std::sync::MutexGuard<'_, Locator> {
@@ -102,6 +122,13 @@ impl TransferSource {
             if end > u64::from(location.len) {
                 let object = format!("chunk {}", chunk.short());
                 let what = "the recipe wants bytes beyond its end".to_owned();
+                return Err(RepoError::Inconsistent { object, what });
+            }
+            let entry = location.pack.block(location.block);
+            if entry.is_some_and(|entry| entry.generation != self.generation) {
+                // At the destination its name would be a lie.
+                let object = format!("chunk {}", chunk.short());
+                let what = "it is of another content generation than its recipe".to_owned();
                 return Err(RepoError::Inconsistent { object, what });
             }
             let at = *numbers.entry((location.pack.id, location.block)).or_insert_with(|| {
@@ -133,6 +160,7 @@ impl TransferSource {
                 Err(_) => {}
                 Ok(opened) => {
                     let entry = location.pack.block(location.block);
+                    let entry = entry.filter(|entry| entry.generation == self.generation);
                     let chunks = entry.map(|entry| location.pack.table.chunks_of(entry)).unwrap_or_default();
                     let at = chunks.iter().position(|(other, _)| other == id);
                     if let (Some(at), Some(entry), Some(found)) = (at, entry, opened.plain.get(range)) {
@@ -370,7 +398,7 @@ impl Sink {
                 continue;
             }
             let bytes = source.walker.node_bytes(&id)?;
-            let own = blake3::keyed_hash(self.repo.content.node_id.expose(), &bytes);
+            let own = blake3::keyed_hash(self.repo.content.newest().node_id.expose(), &bytes);
             if own != *id.as_bytes() {
                 let object = format!("recipe node {}", id.short());
                 let what = "its bytes are not those that its id names".to_owned();
