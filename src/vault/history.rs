@@ -25,7 +25,7 @@ const MARKS_AT_ONCE: usize = 16;
 /// So many snapshots are fetched at once: they may have megabytes.
 const SNAPSHOTS_AT_ONCE: usize = 8;
 /// So many damaged objects that nothing hangs on are told one by one.
-const JUNK_TOLD: usize = 3;
+pub(super) const JUNK_TOLD: usize = 3;
 /// A snapshot of an append author says a time so long before it was stored at most …
 const OLDER_MAX_MS: i64 = 86_400_000;
 /// … and so long after.

@@ -4,7 +4,7 @@ use super::authors::{Foreign, Voucher};
 use super::catalog::{Catalog, CatalogError};
 use super::format::index::{INDEX_BYTES_MAX, Index, IndexedPack};
 use super::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
-use super::history::History;
+use super::history::{History, JUNK_TOLD};
 use super::objects::{fetch, name_in_key, pack_key};
 use super::session::SeenPlan;
 use super::{FormatError, RepoError, Repository};
@@ -242,7 +242,7 @@ impl Repository {
         let mut fresh: Vec<IndexId> =
             listed.difference(&known).filter(|id| !foreign.contains(id)).copied().collect();
         fresh.sort();
-        let mut is_overtaken = false;
+        let (mut is_overtaken, mut damaged) = (false, Vec::new());
         for id in fresh {
             match self.read_index(&id) {
                 Ok((Ok(by), index)) => catalog.add_packs(Some(&id), Some(&by.author), &index.packs)?,
@@ -257,15 +257,23 @@ impl Repository {
                 }
                 Err(error @ RepoError::Damaged { .. }) => {
                     let message = format!("{error}; its packs' own tables are read instead");
-                    observer.observe(match super::history::is_newer(&error) {
-                        true => Event::Damage { object: format!("index/{id}"), message },
-                        // Found by `check`: whoever may put objects can put such.
-                        false => Event::Warning { message },
-                    });
+                    if super::history::is_newer(&error) {
+                        observer.observe(Event::Damage { object: format!("index/{id}"), message });
+                    } else {
+                        damaged.push(message);
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
+        // No failure, since whoever may put objects can put such, and no line for each.
+        if damaged.len() > JUNK_TOLD {
+            let count = damaged.len();
+            damaged = vec![format!(
+                "{count} index objects are damaged: `dumpvault check` names them; packs' own tables are read instead"
+            )];
+        }
+        damaged.into_iter().for_each(|message| observer.observe(Event::Warning { message }));
         Ok(is_overtaken)
     }
 

@@ -428,7 +428,11 @@ pub(super) fn refuse_newer(error: &RepoError) -> Result<(), RepoError> {
 }
 
 impl Repository {
-    pub(super) fn refuse_newer_indexes(
+    /// Refuses where a full author wrote an index object that only a newer program can read; of others that cannot be read it warns.
+    ///
+    /// # Errors
+    /// That it needs a newer program, or the storage's.
+    pub(in crate::vault) fn refuse_newer_indexes(
         &self,
         known: &HashSet<crate::base::id::IndexId>,
         warnings: &mut Vec<String>,

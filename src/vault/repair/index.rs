@@ -46,6 +46,8 @@ impl Repairer<'_> {
         // What readable indexes say serves where a pack's own table does not.
         self.repo.drop_catalog()?;
         let (mut catalog, _, presence) = self.repo.synced(observer)?;
+        // What only a newer program can read must not be replaced.
+        self.repo.refuse_newer_indexes(&catalog.indexes()?, &mut Vec::new())?;
         let mut repair = IndexRepair { indexes_before: old.len() as u64, ..IndexRepair::default() };
         repair.unexplained = presence
             .unexplained

@@ -72,7 +72,7 @@ impl Repairer<'_> {
         // What a prune will delete holds nothing for good.
         let (plans, unreadable) = self.repo.plans()?;
         for error in unreadable {
-            tracing::warn!("{error}");
+            tracing::debug!("{error}");
         }
         crate::vault::sync::heed_plans(&plans, &catalog, &mut presence)?;
         let listed = self.repo.list_packs()?;

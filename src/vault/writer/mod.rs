@@ -163,7 +163,7 @@ impl Writer<'_> {
         let (plans, unreadable) = self.repo.plans()?;
         for error in unreadable {
             // Not heeded, and not said to be: whoever can read it waits for this session.
-            tracing::warn!("{error}");
+            tracing::debug!("{error}");
         }
         Ok(Registered { session, plans })
     }
