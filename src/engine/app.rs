@@ -3,13 +3,14 @@
 mod passphrase;
 mod registry;
 
-pub use registry::{Place, Settings, kinds, sections};
+pub use registry::{KINDS, Place, Settings, sections};
 
 use crate::base::clock::SystemClock;
 use crate::base::secret::{Entropy, OsEntropy};
 use crate::settings::{
     ConfigError, Environment, Flags, KeySource, Repository as Settled, resolve, resolve_text,
 };
+use crate::source::kind::SourceKind;
 use crate::storage::at_most::AtMost;
 use crate::storage::cache::Cached;
 use crate::storage::limit::{Limited, Rate};
@@ -100,6 +101,8 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The surroundings.
     pub environment: Environment,
+    /// The kinds of sources that it knows.
+    pub kinds: &'static [&'static dyn SourceKind],
     repository: Settled<Place>,
     access: Access,
     entropy: Arc<dyn Entropy>,
@@ -134,11 +137,35 @@ impl App {
         environment: Environment,
         cancel: Arc<AtomicBool>,
     ) -> Result<Self, AppError> {
-        let settings = Arc::new(settings(flags, &environment)?);
+        Self::with_kinds(&KINDS, flags, access, environment, cancel)
+    }
+
+    /// The same, with other kinds of sources than those of this program.
+    ///
+    /// # Errors
+    /// As [`App::new`].
+    pub fn with_kinds(
+        kinds: &'static [&'static dyn SourceKind],
+        flags: &Flags,
+        access: Access,
+        environment: Environment,
+        cancel: Arc<AtomicBool>,
+    ) -> Result<Self, AppError> {
+        let known = registry::Known::new(&environment.directory, kinds);
+        let settings = Arc::new(resolve(flags, &environment, &known)?);
         let repository = settings.repository.clone();
         let access = Access { dedup_all: settings.dedup_all, ..access };
         let entropy = Arc::new(OsEntropy);
-        Ok(Self { settings, environment, repository, access, entropy, cancel, bucket: OnceLock::new() })
+        Ok(Self {
+            settings,
+            environment,
+            kinds,
+            repository,
+            access,
+            entropy,
+            cancel,
+            bucket: OnceLock::new(),
+        })
     }
 
     /// The same for another repository.
@@ -146,6 +173,7 @@ impl App {
         Self {
             settings: Arc::clone(&self.settings),
             environment: self.environment.clone(),
+            kinds: self.kinds,
             repository: repository.clone(),
             access: self.access.clone(),
             entropy: Arc::clone(&self.entropy),
@@ -431,7 +459,7 @@ impl App {
 /// # Errors
 /// When one is wrong.
 pub fn settings(flags: &Flags, environment: &Environment) -> Result<Settings, ConfigError> {
-    resolve(flags, environment, &registry::Known { directory: &environment.directory })
+    resolve(flags, environment, &registry::Known::new(&environment.directory, &KINDS))
 }
 
 /// What a file's text says by itself, with nothing said elsewhere.
@@ -445,7 +473,7 @@ pub fn settings_of_text(path: PathBuf, text: &str) -> Result<Settings, ConfigErr
         uid: 0,
         is_interactive: false,
     };
-    let known = registry::Known { directory: &environment.directory };
+    let known = registry::Known::new(&environment.directory, &KINDS);
     resolve_text(Some((path, text.to_owned())), &Flags::default(), &environment, &known)
 }
 

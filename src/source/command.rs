@@ -1,5 +1,9 @@
 //! Any program as a source (its standard output is the dump) or as a target (its standard input takes the restore).
 
+mod kind;
+
+pub use kind::Command;
+
 use super::pipe::{Tail, WATCH_INTERVAL, conditions, ready, widen};
 use super::process::{Invocation, Limits, Running, Standing, Stop};
 use super::{Dump, LastWords, PlannedStream, Sink, Source, SourceError, StartedDump};

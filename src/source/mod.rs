@@ -11,8 +11,8 @@
 //! - It is reaped. Dropping a [`Dump`] or a [`Sink`] that was not finished ends the whole group: SIGTERM, at most 2 s, SIGKILL.
 
 pub mod command;
-pub mod configured;
 mod fault;
+pub mod kind;
 mod pipe;
 pub mod postgres;
 pub mod process;

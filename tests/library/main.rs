@@ -21,6 +21,7 @@ mod psql_filter;
 mod repository;
 mod sample_archive;
 mod simulation;
+mod source_kind;
 mod source_process;
 mod storage_conformance;
 mod storage_local;

@@ -1,13 +1,16 @@
 //! What settings do not know by themselves: which storages and which kinds of sources this program has.
 
 use crate::base::setting::{Problem, Section, Table};
-use crate::settings::{Registry, Resolved, SourceKind};
-use crate::source::configured::{self, COMMAND_SECTION, Configured, POSTGRES_SECTION};
+use crate::settings::{self, Registry, Resolved};
+use crate::source::command::Command;
+use crate::source::kind::{Settled, SourceKind};
+use crate::source::postgres::Postgres;
 use crate::storage::s3::S3Address;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// All settings of this program.
-pub type Settings = Resolved<Place, Configured>;
+pub type Settings = Resolved<Place, Arc<dyn Settled>>;
 
 /// Where a repository lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,47 +21,47 @@ pub enum Place {
     Bucket(S3Address),
 }
 
-const POSTGRES: &str = "postgres";
-const COMMAND: &str = "command";
+/// The kinds of sources that this program knows. The first is what a table is that does not tell.
+pub static KINDS: [&dyn SourceKind; 2] = [&Postgres, &Command];
 
-static KINDS: [SourceKind; 2] = [
-    SourceKind { name: POSTGRES, section: &POSTGRES_SECTION },
-    SourceKind { name: COMMAND, section: &COMMAND_SECTION },
-];
-
-/// The kinds of sources that a file may name.
-pub fn kinds() -> &'static [SourceKind] {
-    &KINDS
+/// What settings are told of kinds.
+fn told(kinds: &[&'static dyn SourceKind]) -> Vec<settings::SourceKind> {
+    kinds.iter().map(|kind| settings::SourceKind { name: kind.name(), section: kind.section() }).collect()
 }
 
 /// Every table of a configuration file.
 pub fn sections() -> Vec<&'static Section> {
-    crate::settings::sections(kinds())
+    settings::sections(&told(&KINDS))
 }
 
 /// Storages and kinds of sources.
 pub(super) struct Known<'a> {
-    /// Where paths begin that have no beginning.
-    pub directory: &'a Path,
+    directory: &'a Path,
+    kinds: &'a [&'static dyn SourceKind],
+    told: Vec<settings::SourceKind>,
+}
+
+impl<'a> Known<'a> {
+    /// Paths that have no beginning begin at `directory`.
+    pub fn new(directory: &'a Path, kinds: &'a [&'static dyn SourceKind]) -> Self {
+        Self { directory, kinds, told: told(kinds) }
+    }
 }
 
 impl Registry for Known<'_> {
     type Place = Place;
-    type Source = Configured;
+    type Source = Arc<dyn Settled>;
 
     fn place(&self, address: &str) -> Result<Place, Problem> {
         place(address, self.directory)
     }
 
-    fn kinds(&self) -> &[SourceKind] {
-        kinds()
+    fn kinds(&self) -> &[settings::SourceKind] {
+        &self.told
     }
 
-    fn source(&self, kind: &str, name: &str, table: &mut Table<'_>) -> Option<Configured> {
-        match kind {
-            COMMAND => configured::command(table),
-            _ => configured::postgres(name, table),
-        }
+    fn source(&self, kind: &str, name: &str, table: &mut Table<'_>) -> Option<Arc<dyn Settled>> {
+        self.kinds.iter().find(|known| known.name() == kind)?.of_table(name, table)
     }
 }
 

@@ -6,20 +6,21 @@ use crate::base::level::Level;
 use crate::base::name::{NameKind, check_name, nearest};
 use crate::base::pattern::NamePattern;
 use crate::base::run::Run;
+use crate::base::setting::Problem;
 use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::backup::{BackupRequest, ParentChoice};
 use crate::settings;
 use crate::source::Source;
 use crate::source::command::Program;
-use crate::source::configured::{Configured, PostgresTable, pattern};
-use crate::source::postgres::{Cluster, Connection, ConnectionParts, Database, DatabaseChoice, DumpFilter};
+use crate::source::kind::{Around, Asked, Settled, SourceKind};
+use crate::source::postgres::{Connection, ConnectionParts, DatabaseChoice, Databases, DumpFilter, pattern};
 use crate::source::process::Invocation;
 use crate::source::stdin::StandardInput;
 use crate::source::surroundings::Surroundings;
-use crate::source::wrapper::Wrapper;
 use jiff::Timestamp;
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What somebody asks to back up. What is not said is taken from the configuration.
@@ -139,11 +140,6 @@ pub fn plan_backup(job: &BackupJob, app: &App, run: &Run) -> Result<BackupPlan, 
     Ok(BackupPlan { backups: Planner::new(job, app, run)?.backups()? })
 }
 
-/// Whether a source is named by its address.
-pub(super) fn is_address(source: &str) -> bool {
-    source.starts_with("postgres://") || source.starts_with("postgresql://")
-}
-
 /// Says of a job that it makes no sense.
 fn refused(message: impl Into<String>, next: impl Into<Option<Next>>) -> OpError {
     OpError::Job { message: message.into(), next: next.into() }
@@ -217,6 +213,17 @@ impl<'a> Planner<'a> {
         Some(Box::new(Program { invocation, timeout }))
     }
 
+    /// What holds for every source of the job; `programs` for that one.
+    fn around(&self, programs: Surroundings, timeout: Option<Duration>) -> Around {
+        Around {
+            programs,
+            timeout,
+            exec: self.job.exec.as_deref().map(|words| self.programs.wrapper(Some(words))),
+            usual_exec: self.programs.wrapper(None),
+            pg_bin_dirs: self.app.settings.pg_bin_dirs.clone(),
+        }
+    }
+
     /// A server that the job describes.
     fn server(
         &self,
@@ -225,17 +232,14 @@ impl<'a> Planner<'a> {
         globals: bool,
         filter: &DumpFilter,
     ) -> Result<PlannedBackup, OpError> {
-        let clients = self.programs.clients(self.programs.wrapper(self.job.exec.as_deref()));
-        let (filter, timeout) = (filter.clone(), self.job.timeout);
-        if let (Some(database), false) = (choice.single(), globals) {
-            let connection = server.with_database(&database);
-            let source = Database { connection, clients, filter, timeout };
-            return self.planned(self.job.series.clone().unwrap_or(database), Box::new(source));
-        }
-        let series =
-            self.job.series.clone().or_else(|| server.host()).unwrap_or_else(|| "postgres".to_owned());
-        let source = Cluster { connection: server, choice, globals, clients, filter, timeout };
-        self.planned(series, Box::new(source))
+        let single = choice.single().filter(|_| !globals);
+        let series = single.clone().or_else(|| server.host()).unwrap_or_else(|| "postgres".to_owned());
+        let connection = single.as_ref().map_or(server.clone(), |database| server.with_database(database));
+        let choice = single.is_none().then_some(choice);
+        let filter = filter.clone();
+        let found = Databases { connection, choice, globals, filter, exec: None, exec_shell: false };
+        let around = self.around(self.programs.surroundings(), self.job.timeout);
+        self.planned(self.job.series.clone().unwrap_or(series), found.source(&around))
     }
 
     /// Sources by their names in the configuration, or by address.
@@ -250,41 +254,46 @@ impl<'a> Planner<'a> {
             };
             return Err(refused("no source given", Next::new(next)));
         }
-        let each = sources.iter().map(|source| match self.app.settings.sources.get(source) {
-            _ if is_address(source) => self.address(source, filter),
-            Some(settings) => self.configured(source, settings),
-            None => Err(unknown(source, &known)),
+        let each = sources.iter().map(|source| {
+            if let Some(kind) = self.kind_of(source) {
+                return self.address(kind, source, filter);
+            }
+            match self.app.settings.sources.get(source) {
+                Some(settings) => self.configured(source, settings),
+                None => Err(unknown(source, &known)),
+            }
         });
         each.collect()
     }
 
-    fn address(&self, uri: &str, filter: &DumpFilter) -> Result<PlannedBackup, OpError> {
-        let connection = Connection::from_uri(uri)?;
-        let database = connection.database().map(str::to_owned);
-        let series = self.job.series.clone().or(database);
-        let series = series.or_else(|| self.app.environment.text("PGDATABASE")).ok_or_else(|| {
-            let next = "add /DATABASE, or use {pg_all} for every database of the server";
-            refused(format!("{} has no database name", connection.display()), Next::new(next))
-        })?;
-        let clients = self.programs.clients(self.programs.wrapper(self.job.exec.as_deref()));
-        let source = Database { connection, clients, filter: filter.clone(), timeout: self.job.timeout };
-        self.planned(series, Box::new(source))
+    /// The kind that an address is meant for; `None` where it is none.
+    fn kind_of(&self, source: &str) -> Option<&'static dyn SourceKind> {
+        let is_its = |kind: &&&dyn SourceKind| kind.schemes().iter().any(|scheme| source.starts_with(scheme));
+        self.app.kinds.iter().find(is_its).copied()
+    }
+
+    fn address(
+        &self,
+        kind: &dyn SourceKind,
+        address: &str,
+        filter: &DumpFilter,
+    ) -> Result<PlannedBackup, OpError> {
+        let wrong = |problem: Problem| refused(problem.text, problem.next.map(Next::new));
+        let variable = |name: &str| self.app.environment.text(name);
+        let found = kind.of_address(address, &Asked { filter, variable: &variable }).map_err(wrong)?;
+        let series = self.job.series.clone().map_or(found.series, Ok).map_err(wrong)?;
+        let around = self.around(self.programs.surroundings(), self.job.timeout);
+        self.planned(series, found.source.source(&around))
     }
 
     fn configured(
         &self,
         name: &str,
-        settings: &settings::Source<Configured>,
+        settings: &settings::Source<Arc<dyn Settled>>,
     ) -> Result<PlannedBackup, OpError> {
         let around = self.programs.surroundings_of(name, &settings.programs, self.run.events.as_ref())?;
         let timeout = self.job.timeout.or(settings.timeout);
-        let source: Box<dyn Source> = match &settings.kind {
-            Configured::Command(invocation) => {
-                let invocation = invocation.as_ref().clone().within(&around);
-                Box::new(Program { invocation, timeout })
-            }
-            Configured::Postgres(table) => self.postgres(table, around, timeout),
-        };
+        let source = settings.kind.source(&self.around(around, timeout));
         let series = self.job.series.clone().unwrap_or_else(|| settings.series.clone());
         let mut planned = self.planned(series, source)?;
         let request = &mut planned.request;
@@ -294,24 +303,6 @@ impl<'a> Planner<'a> {
         request.suspect_below = suspect_below.unwrap_or(request.suspect_below);
         request.level = self.job.level.or(settings.compression).unwrap_or(request.level);
         Ok(planned)
-    }
-
-    fn postgres(
-        &self,
-        table: &PostgresTable,
-        around: Surroundings,
-        timeout: Option<Duration>,
-    ) -> Box<dyn Source> {
-        let exec = match (&self.job.exec, &table.exec) {
-            (None, Some(own)) => Wrapper::new(own.clone()),
-            (words, _) => self.programs.wrapper(words.as_deref()),
-        };
-        let clients = self.programs.clients(exec.with_shell(table.exec_shell)).within(around);
-        let (connection, filter, globals) = (table.connection.clone(), table.filter.clone(), table.globals);
-        match table.choice.clone() {
-            Some(choice) => Box::new(Cluster { connection, choice, globals, clients, filter, timeout }),
-            None => Box::new(Database { connection, clients, filter, timeout }),
-        }
     }
 }
 

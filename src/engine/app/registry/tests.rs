@@ -2,6 +2,7 @@ use super::*;
 use crate::base::level::Level;
 use crate::base::setting::{Origin, SettingError, Value, example};
 use crate::settings::{ConfigError, Environment, Flags, KeySource, manual, resolve_text};
+use crate::source::kind::Around;
 use std::collections::HashMap;
 use std::ffi::OsString;
 
@@ -16,7 +17,7 @@ fn resolved(
     let environment = Environment { variables, directory: "/work".into(), uid: 1000, is_interactive: false };
     let mut said = Flags::default();
     flags.iter().for_each(|(flag, word)| said.say(flag, Some(word)));
-    let known = Known { directory: &environment.directory };
+    let known = Known::new(&environment.directory, &KINDS);
     resolve_text(Some(("x.toml".into(), text.to_owned())), &said, &environment, &known)
 }
 
@@ -212,12 +213,11 @@ fn sources_tell_their_kind_by_type_or_by_what_they_say() {
     let text = "[source.a]\ncommand = ['echo', 'x']\n[source.b]\n[source.c]\nall_databases = true\nhost = '/run'\n\
                 [source.d]\nuri = 'postgres://h/x'\nseries = 'y'\nretention = { keep_daily = 3 }\n";
     let settings = resolved(text, &[], &[]).unwrap();
-    let is_command = |name: &str| matches!(settings.sources[name].kind, Configured::Command(_));
-    assert!(is_command("a") && !is_command("b"));
-    let Configured::Postgres(table) = &settings.sources["c"].kind else { panic!() };
-    assert!(table.choice.as_ref().unwrap().all);
-    let Configured::Postgres(table) = &settings.sources["b"].kind else { panic!() };
-    assert_eq!(table.connection.database(), Some("b"));
+    let described = |name: &str| settings.sources[name].kind.source(&Around::default()).describe();
+    assert_eq!(described("a")["kind"], "command");
+    assert!(described("b")["address"].ends_with("/b"), "{:?}", described("b"));
+    assert!(!described("c")["address"].ends_with("/c"), "all of them: {:?}", described("c"));
+    assert!(described("d")["address"].ends_with("/x"), "{:?}", described("d"));
     assert_eq!(settings.retention().1["y"].daily, 3);
 }
 
@@ -240,7 +240,7 @@ fn every_example_and_default_is_a_value_of_its_setting() {
 #[test]
 fn the_manual_says_what_the_program_knows() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    let made = manual(kinds());
+    let made = manual(&told(&KINDS));
     if std::env::var_os("DUMPVAULT_TEST_WRITE_DOCS").is_some() {
         std::fs::write(&path, &made).unwrap();
     }

@@ -1,26 +1,60 @@
-//! Sources that a configuration file names: the keys of each kind, and what it makes of them.
+//! `type = "postgres"`: what a table of the configuration says of databases.
 
-use super::postgres::{Connection, ConnectionParts, DatabaseChoice, DumpFilter, PostgresError};
-use super::process::Invocation;
-use crate::base::pattern::NamePattern;
+use super::{
+    Clients, Cluster, Connection, ConnectionParts, Database, DatabaseChoice, DumpFilter, PostgresError,
+};
+use crate::base::pattern::{NamePattern, PatternError};
 use crate::base::setting::{
     BOOLEAN, Described, Entry, Key, Kind, PORT, Problem, Raw, Section, TEXT, TEXTS, TIME, Table, Value, WORDS,
 };
+use crate::source::Source;
+use crate::source::kind::{Addressed, Around, Asked, Settled, SourceKind};
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// What a `[source.NAME]` says that its kind understands.
-#[derive(Clone)]
-pub enum Configured {
-    /// A command whose output is the dump.
-    Command(Box<Invocation>),
-    /// Databases of a PostgreSQL server.
-    Postgres(Box<PostgresTable>),
+/// The kind.
+pub struct Postgres;
+
+impl SourceKind for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn section(&self) -> &'static Section {
+        &SECTION
+    }
+
+    fn of_table(&self, name: &str, table: &mut Table<'_>) -> Option<Arc<dyn Settled>> {
+        databases(name, table).map(|found| Arc::new(found) as Arc<dyn Settled>)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["postgres://", "postgresql://"]
+    }
+
+    fn of_address(&self, address: &str, asked: &Asked<'_>) -> Result<Addressed, Problem> {
+        let connection = Connection::from_uri(address).map_err(|error| problem(&error))?;
+        let database = connection.database().map(str::to_owned);
+        let series = database.or_else(|| (asked.variable)("PGDATABASE")).ok_or_else(|| {
+            Problem::new(format!("{} has no database name", connection.display()))
+                .next("add /DATABASE, or use {pg_all} for every database of the server")
+        });
+        let source = Databases {
+            connection,
+            choice: None,
+            globals: false,
+            filter: asked.filter.clone(),
+            exec: None,
+            exec_shell: false,
+        };
+        Ok(Addressed { source: Arc::new(source), series })
+    }
 }
 
 /// Databases of a PostgreSQL server.
 #[derive(Clone)]
-pub struct PostgresTable {
+pub struct Databases {
     /// The server, and the database where it is only one.
     pub connection: Connection,
     /// Which databases, where it may be several.
@@ -35,26 +69,24 @@ pub struct PostgresTable {
     pub exec_shell: bool,
 }
 
-fn some(raw: &Raw) -> Option<Raw> {
-    Some(raw.clone())
+impl Settled for Databases {
+    fn source(&self, around: &Around) -> Box<dyn Source> {
+        let wrapper = around.wrapper(self.exec.as_deref()).with_shell(self.exec_shell);
+        let found = Clients::installed().with_directories(around.pg_bin_dirs.clone());
+        let clients = found.through(wrapper).within(around.programs.clone());
+        let (connection, filter, globals) = (self.connection.clone(), self.filter.clone(), self.globals);
+        let timeout = around.timeout;
+        match self.choice.clone() {
+            Some(choice) => Box::new(Cluster { connection, choice, globals, clients, filter, timeout }),
+            None => Box::new(Database { connection, clients, filter, timeout }),
+        }
+    }
 }
 
 fn problem(error: &PostgresError) -> Problem {
     Problem { text: error.to_string(), next: error.hint() }
 }
 
-/// The program and its arguments, which may be secret.
-const PROGRAM: Kind<Invocation> = Kind {
-    word: "list of words",
-    parse: |raw| {
-        let words = raw.texts()?;
-        let next = "name a program and its arguments: `[\"redis-cli\", \"--rdb\", \"-\"]`";
-        let (program, rest) =
-            words.split_first().ok_or_else(|| Problem::new("it names no program").next(next))?;
-        Ok(Invocation::new(program).args(rest))
-    },
-    show: WORDS.show,
-};
 /// An address, shown without its password.
 const URI: Kind<Connection> = Kind {
     word: "address",
@@ -65,7 +97,7 @@ const URI: Kind<Connection> = Kind {
 const DATABASES: Kind<Vec<NamePattern>> = Kind {
     word: "list of names and patterns",
     parse: |raw| raw.texts()?.iter().map(|text| pattern(text)).collect(),
-    show: some,
+    show: |raw| Some(raw.clone()),
 };
 
 /// Names without wildcards mean themselves, dots and all; quotes too, but for those around the whole.
@@ -75,35 +107,15 @@ const DATABASES: Kind<Vec<NamePattern>> = Kind {
 pub fn pattern(text: &str) -> Result<NamePattern, Problem> {
     let is_quoted = text.len() > 2 && text.starts_with('"') && text.ends_with('"');
     match text.contains(['*', '?']) || is_quoted {
-        true => {
-            text.parse().map_err(|error: crate::base::pattern::PatternError| Problem::new(error.to_string()))
-        }
+        true => text.parse().map_err(|error: PatternError| Problem::new(error.to_string())),
         false => Ok(NamePattern::exact(text)),
     }
 }
 
-static COMMAND: Key<Invocation> = Key::new(
-    &PROGRAM,
-    Entry::new(
-        "command",
-        "Program and arguments whose standard output is the dump; no shell.",
-        "[\"redis-cli\", \"--rdb\", \"-\"]",
-    ),
-);
-
-/// `type = "command"`
-pub static COMMAND_SECTION: Section = Section {
-    name: "source.NAME",
-    which: "with `type = \"command\"`",
-    about: "The output of a program.",
-    keys: &[&COMMAND],
-};
-
 macro_rules! keys {
     ($($key:ident: $type:ty = $kind:ident, $name:literal, $about:literal, $example:literal;)*) => {
         $(static $key: Key<$type> = Key::new(&$kind, Entry::new($name, $about, $example));)*
-        /// `type = "postgres"`
-        pub static POSTGRES_SECTION: Section = Section {
+        static SECTION: Section = Section {
             name: "source.NAME",
             which: "with `type = \"postgres\"`",
             about: "Databases of a PostgreSQL server. What is not said here comes from the PG* variables, the service file and .pgpass.",
@@ -139,18 +151,8 @@ keys! {
         "Whether that command has a shell split its arguments once more, as `ssh` does.", "true";
 }
 
-/// The command of a table; `None` when it is wrong, which the table was told.
-pub fn command(table: &mut Table<'_>) -> Option<Configured> {
-    let is_there = table.has(COMMAND.entry.name);
-    let found = table.take(&COMMAND);
-    if !is_there {
-        table.wrong(None, Problem::new("`command` is missing").next("name a program and its arguments"));
-    }
-    found.map(|found| Configured::Command(Box::new(found.value)))
-}
-
 /// The databases of a table of the source `name`; `None` when something is wrong, which the table was told.
-pub fn postgres(name: &str, table: &mut Table<'_>) -> Option<Configured> {
+fn databases(name: &str, table: &mut Table<'_>) -> Option<Databases> {
     let is = |found: Option<Value<bool>>| found.is_some_and(|found| found.value);
     let uri = table.take(&URI_KEY);
     let parts = ConnectionParts {
@@ -194,12 +196,5 @@ pub fn postgres(name: &str, table: &mut Table<'_>) -> Option<Configured> {
         (None, None) => server.with_database(name),
     };
     let choice = several.then_some(DatabaseChoice { all, wanted, excluded });
-    Some(Configured::Postgres(Box::new(PostgresTable {
-        connection,
-        choice,
-        globals,
-        filter,
-        exec,
-        exec_shell,
-    })))
+    Some(Databases { connection, choice, globals, filter, exec, exec_shell })
 }
