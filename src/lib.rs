@@ -27,3 +27,8 @@ pub mod settings;
 pub mod source;
 pub mod storage;
 pub mod vault;
+
+/// The program of `docs/embedding.md`, compiled and run by the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+pub struct Embedding;

@@ -12,6 +12,7 @@ mod fault;
 pub mod forget;
 pub mod listing;
 pub mod plan;
+pub mod prelude;
 pub mod repair;
 pub mod report;
 pub mod restore;

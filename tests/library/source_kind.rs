@@ -103,7 +103,7 @@ fn app(directory: &Path, text: &str) -> Result<App, String> {
         is_interactive: false,
     };
     let mut flags = Flags::default();
-    flags.say("config", Some(directory.join("dumpvault.toml")));
+    flags.say("--config", Some(directory.join("dumpvault.toml")));
     App::with_kinds(&KINDS, &flags, Access::default(), environment, Arc::default())
         .map_err(|error| error.to_string())
 }
