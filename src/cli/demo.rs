@@ -19,7 +19,7 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
     let plan = DemoPlan {
         bytes: args.size.saturating_mul(1_000_000),
         keep: args.keep,
-        scratch_parent: context.app.environment.directory.join(std::env::temp_dir()),
+        scratch_parent: context.app.environment.temporary(),
         scratch_passable: context.app.environment.is_root(),
         workers: context.cores(),
         server: if args.generated {

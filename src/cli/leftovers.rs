@@ -3,14 +3,7 @@
 use super::Context;
 use super::prompt;
 use super::report::CliError;
-use crate::base::clock::Clock;
 use crate::source::postgres::{Leftover, RestoreTarget};
-
-/// What a database that is made bears until it is finished: when it was made, and by whom.
-pub(super) fn maker(context: &Context) -> String {
-    let now = context.clock.now().strftime("%Y-%m-%d %H:%M:%S UTC");
-    format!("{now} by {}, process {}", context.app.host(), std::process::id())
-}
 
 /// How somebody agrees that something left behind is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ mod registry;
 
 pub use registry::{KINDS, Place, Settings, sections};
 
-use crate::base::clock::SystemClock;
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::{Entropy, OsEntropy};
 use crate::settings::{
     ConfigError, Environment, Flags, KeySource, Repository as Settled, resolve, resolve_text,
@@ -193,6 +193,12 @@ impl App {
             .host
             .clone()
             .unwrap_or_else(|| rustix::system::uname().nodename().to_str().unwrap_or("localhost").to_owned())
+    }
+
+    /// What a database that is made bears until it is finished: when it was made, and by whom.
+    pub fn maker(&self, clock: &dyn Clock) -> String {
+        let now = clock.now().strftime("%Y-%m-%d %H:%M:%S UTC");
+        format!("{now} by {}, process {}", self.host(), std::process::id())
     }
 
     fn place(&self) -> Result<Place, AppError> {

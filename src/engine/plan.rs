@@ -3,6 +3,16 @@
 
 mod backup;
 mod programs;
+mod verify;
 
 pub use backup::{BackupJob, BackupPlan, PlannedBackup, ServerAt, Wanted, plan_backup};
 pub use programs::{Programs, words};
+pub use verify::{VerifyJob, VerifyPlan, plan_verify};
+
+use super::OpError;
+use crate::base::fault::Next;
+
+/// Says of a job that it makes no sense.
+fn refused(message: impl Into<String>, next: impl Into<Option<Next>>) -> OpError {
+    OpError::Job { message: message.into(), next: next.into() }
+}

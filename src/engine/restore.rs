@@ -3,10 +3,12 @@
 mod archive;
 mod doubt;
 mod script;
+mod trial;
 mod verify;
 
 pub use archive::{Archive, Compared, Expected, Findings, Jobs, Part};
 pub use doubt::Doubt;
+pub use trial::{Tried, VerifyReport, next_of_verify, run_verify};
 pub use verify::Verified;
 
 use super::OpError;

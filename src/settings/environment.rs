@@ -37,6 +37,11 @@ impl Environment {
         self.uid == 0
     }
 
+    /// Where files go that nobody needs for long.
+    pub fn temporary(&self) -> PathBuf {
+        self.directory.join(self.path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp")))
+    }
+
     /// Where catalogs are kept.
     pub fn cache_root(&self) -> PathBuf {
         match self.path("XDG_CACHE_HOME") {

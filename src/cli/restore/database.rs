@@ -47,7 +47,7 @@ pub(super) fn target(
         terminate: args.terminate_connections,
         psql_commands: args.allow_psql_commands,
         clients: clients(context, &args.server.exec),
-        maker: Some(leftovers::maker(context)),
+        maker: Some(context.app.maker(&context.clock)),
         ..RestoreTarget::new(connection, database, limits.clone())
     })
 }

@@ -19,7 +19,7 @@ pub(super) fn fill(
     let Work { context, chosen, stream, picked, .. } = work;
     let stats = match (args.jobs, picked) {
         (Some(jobs), Some(Picked { archive, part })) => {
-            let scratch = context.app.environment.directory.join(std::env::temp_dir());
+            let scratch = context.app.environment.temporary();
             let Context { progress, cancel, .. } = context;
             let workers = usize::from(jobs);
             let jobs = Jobs { workers, scratch: &scratch, observer: progress, cancel };

@@ -1,6 +1,5 @@
 //! Replacing a live database: restored beside it, counted, and renamed.
 
-use super::super::leftovers;
 use super::fill::fill;
 use super::{Work, done};
 use crate::base::clock::Clock;
@@ -139,7 +138,7 @@ pub(in crate::cli) fn swap_databases(context: &Context, args: &SwapArgs) -> Resu
     let limits = Limits::new(context.cancel.clone());
     let named = |database: &str, other: &str| RestoreTarget {
         clients: clients.clone(),
-        maker: Some(leftovers::maker(context)),
+        maker: Some(context.app.maker(&context.clock)),
         // Never asked about one from within the other.
         like: Some(other.to_owned()),
         ..RestoreTarget::new(connection.clone(), database, limits.clone())

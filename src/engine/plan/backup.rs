@@ -1,6 +1,6 @@
 //! What is to be backed up, by addresses, by names of the configuration, or as somebody describes it.
 
-use super::Programs;
+use super::{Programs, refused};
 use crate::base::fault::Next;
 use crate::base::level::Level;
 use crate::base::name::{NameKind, check_name, nearest};
@@ -110,7 +110,11 @@ pub enum ServerAt {
 }
 
 impl ServerAt {
-    fn connection(&self) -> Result<Connection, OpError> {
+    /// The way there.
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    pub fn connection(&self) -> Result<Connection, OpError> {
         Ok(match self {
             Self::Address(uri) => Connection::from_uri(uri)?,
             Self::Parts(parts) => Connection::from_parts(parts.clone())?,
@@ -138,11 +142,6 @@ pub struct PlannedBackup {
 /// When something of it makes no sense, or a source that it names is not configured.
 pub fn plan_backup(job: &BackupJob, app: &App, run: &Run) -> Result<BackupPlan, OpError> {
     Ok(BackupPlan { backups: Planner::new(job, app, run)?.backups()? })
-}
-
-/// Says of a job that it makes no sense.
-fn refused(message: impl Into<String>, next: impl Into<Option<Next>>) -> OpError {
-    OpError::Job { message: message.into(), next: next.into() }
 }
 
 struct Planner<'a> {
