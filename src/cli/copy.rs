@@ -7,46 +7,35 @@ use super::{Context, key, prompt, render};
 use crate::base::clock::Clock;
 use crate::base::fault::Fault as _;
 use crate::base::name::SeriesName;
-use crate::engine::app::{App, AppError, Place};
+use crate::engine::app::{App, AppError};
 use crate::engine::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
 use crate::engine::listing::sizes;
+use crate::engine::plan::{CopyJob, PlannedCopy, plan_copy};
 use crate::engine::report::{Copies, CopyResult, Requests};
-use crate::settings::{self, Destination};
-use crate::vault::reader::ReadSettings;
+use crate::settings;
 use crate::vault::{RepoError, Repository};
 
-/// Plain bytes of the source's blocks held open unless they are too few, bytes of a read, and reads at a time: the destination needs
-/// room beside them.
-const OPEN_BYTES: u64 = 32 << 20;
-const RUN_BYTES_MAX: u64 = 2 << 20;
-const WORKERS_MAX: usize = 8;
-
-/// A repository to copy into, and what goes there.
-type Offsite = Destination<Place>;
-
 pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> {
-    let targets = targets(context, args)?;
-    let requests: Vec<CopyRequest> =
-        targets.iter().map(|(_, settings)| request(context, args, settings)).collect::<Result<_, _>>()?;
+    let plan = plan_copy(&job(context, args)?, &context.app, &context.run())?;
     let from = context.repository()?;
     let mut exit = Exit::Good;
     let mut results = Vec::new();
-    for ((name, settings), request) in targets.iter().zip(requests) {
-        let app = context.app.at(&settings.repository);
-        let outcome = copy_to(context, &from, &app, args.init, &request);
+    for PlannedCopy { name, destination, request } in &plan.copies {
+        let app = context.app.at(&destination.repository);
+        let outcome = copy_to(context, &from, &app, args.init, request);
         let wire = app.requests();
         if let Some(requests) = &wire {
             tracing::info!("{name}: {}", render::requests(requests));
         }
         let outcome = match outcome {
             // The only one: as any command that fails.
-            Err(error) if targets.len() == 1 => return Err(error),
-            Err(error) => Err(CliError::Destination { name: (*name).clone(), error: Box::new(error) }),
+            Err(error) if plan.copies.len() == 1 => return Err(error),
+            Err(error) => Err(CliError::Destination { name: name.clone(), error: Box::new(error) }),
             Ok(report) => Ok(report),
         };
         let own = match &outcome {
             Err(error) => context.fail(error, false),
-            Ok(report) => tell(context, report, &request),
+            Ok(report) => tell(context, report, request),
         };
         exit = worse(exit, own);
         results.push(match outcome {
@@ -70,56 +59,16 @@ fn worse(before: Exit, now: Exit) -> Exit {
     if before == Exit::Good || now == Exit::Interrupted { now } else { before }
 }
 
-/// Where to copy to, with a name for each.
-fn targets<'a>(context: &'a Context, args: &CopyArgs) -> Result<Vec<(&'a String, &'a Offsite)>, CliError> {
-    let known = &context.app.settings.copies;
-    if let Some(to) = &args.to {
-        return Ok(known.get_key_value(to).into_iter().collect());
-    }
-    if known.is_empty() {
-        return Err(CliError::Usage {
-            message: "nothing says where to copy to".to_owned(),
-            hint: Some(
-                "give --to REPO, or write [copy.offsite] with `repository = \"…\"` into dumpvault.toml"
-                    .to_owned(),
-            ),
-        });
-    }
-    Ok(known.iter().collect())
-}
-
-fn request(context: &Context, args: &CopyArgs, settings: &Offsite) -> Result<CopyRequest, CliError> {
-    let calendar = context.app.settings.calendar.clone();
-    let level = args.compression.as_deref().map(|text| settings::level(text, "--compression")).transpose()?;
-    let own_level = level.or(settings.compression);
-    let since = args.since.as_deref().map(|text| settings::since(text, "--since")).transpose()?;
-    let since = since.or(settings.since).map(|since| since.moment(&calendar.zone, context.clock.now()));
-    let read = context.read_settings();
-    let names = args.snapshots.iter().map(|name| context.whole_name(name)).collect::<Result<_, _>>()?;
-    let series = match args.series.as_slice() {
-        [] => settings.series.clone(),
-        given => given.iter().map(|name| SeriesName::parse(name)).collect::<Result<_, _>>()?,
-    };
-    Ok(CopyRequest {
-        names,
+fn job(context: &Context, args: &CopyArgs) -> Result<CopyJob, CliError> {
+    Ok(CopyJob {
+        to: args.to.clone(),
+        names: args.snapshots.iter().map(|name| context.whole_name(name)).collect::<Result<_, _>>()?,
         any_host: args.which.any_host,
-        series,
-        // One that the configuration names may have its first backup yet to come.
-        series_must_be: !args.series.is_empty(),
-        host: args.host.clone().or_else(|| settings.host.clone()),
-        tags: if args.tag.is_empty() { settings.tags.clone() } else { args.tag.clone() },
-        since,
-        calendar,
-        level: own_level.unwrap_or(context.app.settings.compression),
-        recompress: own_level.is_some(),
-        workers: context.cores(),
-        read: ReadSettings {
-            workers: read.workers.min(WORKERS_MAX),
-            open_bytes: OPEN_BYTES,
-            run_bytes: read.run_bytes.min(RUN_BYTES_MAX),
-            ..read
-        },
-        by: context.app.host(),
+        series: args.series.iter().map(|name| SeriesName::parse(name)).collect::<Result<_, _>>()?,
+        host: args.host.clone(),
+        tags: args.tag.clone(),
+        since: args.since.as_deref().map(|text| settings::since(text, "--since")).transpose()?,
+        level: args.compression.as_deref().map(|text| settings::level(text, "--compression")).transpose()?,
         dry_run: args.dry_run,
     })
 }

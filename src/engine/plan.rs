@@ -2,10 +2,12 @@
 //! that a command line, a schedule and a page can all show a plan before it runs.
 
 mod backup;
+mod copy;
 mod programs;
 mod verify;
 
 pub use backup::{BackupJob, BackupPlan, PlannedBackup, ServerAt, Wanted, plan_backup};
+pub use copy::{CopyJob, CopyPlan, PlannedCopy, plan_copy};
 pub use programs::{Programs, words};
 pub use verify::{VerifyJob, VerifyPlan, plan_verify};
 
