@@ -3,6 +3,7 @@
 mod archive;
 mod doubt;
 mod script;
+mod transaction;
 mod trial;
 mod verify;
 
@@ -17,7 +18,9 @@ use crate::base::id::SnapshotId;
 use crate::base::name::SnapshotName;
 use crate::base::unfinished::Unfinished;
 use crate::content::pg::Synthesis;
-use crate::source::postgres::{DumpKind, KIND_BYTES_WANTED, Prepared, RestoreTarget, kind_of_dump};
+use crate::source::postgres::{
+    Discarded, DumpKind, KIND_BYTES_WANTED, PostgresError, Prepared, RestoreTarget, kind_of_dump,
+};
 use crate::source::{Sink, SourceError};
 use crate::vault::catalog::Catalog;
 use crate::vault::history::{History, HistoryDamage};
@@ -514,15 +517,9 @@ impl Chosen {
         let kind = mended.as_ref().map_or(kind, |mended| kind_of_dump(&mended.head));
         let content = Content { parts: content.parts.or(mended.as_ref()), ..content };
         let content = Content { skipped: self.mark_bytes(content, kind, cancel)?, ..content };
-        let prepared = target.prepare_as(kind, plan.as_ref())?;
-        let outcome = self.feed_database(content, &prepared, &target.database, observer, cancel);
-        match outcome {
-            Ok(stats) => {
-                keep(prepared, &target.database, observer)?;
-                Ok(stats)
-            }
-            Err(failure) => Err(discard(prepared, &target.database, failure)),
-        }
+        let feed =
+            |prepared: &Prepared| self.feed_database(content, prepared, &target.database, observer, cancel);
+        self.restore_into(content, target, (kind, plan.as_ref()), &feed, observer)
     }
 
     fn feed_database(
@@ -594,9 +591,17 @@ fn keep(prepared: Prepared, database: &str, observer: &dyn Observer) -> Result<(
 
 /// Clears away what a failed restore left in the database, and says so.
 fn discard(prepared: Prepared, database: &str, failure: OpError) -> OpError {
-    use crate::source::postgres::Discarded;
     let created = prepared.created();
-    let discarded = prepared.discard();
+    aftermath(prepared.discard(), created, database, failure)
+}
+
+/// Says what a failed restore left in the database.
+fn aftermath(
+    discarded: Result<Discarded, PostgresError>,
+    created: bool,
+    database: &str,
+    failure: OpError,
+) -> OpError {
     let changed = !matches!(
         discarded,
         Ok(Discarded::WasThereBefore

@@ -15,7 +15,8 @@ use crate::engine::OpError;
 use crate::engine::restore::{Chosen, Expected};
 use crate::engine::tables::table_map;
 use crate::source::postgres::{
-    BrokenKey, Connection, Leftover, PostgresError, RestoreTarget, TargetState, Triggers, name_beside,
+    BrokenKey, Connection, Difference, Leftover, PostgresError, RestoreTarget, TargetState, Triggers,
+    name_beside,
 };
 use crate::source::process::Limits;
 use crate::vault::snapshot::Stream;
@@ -81,6 +82,9 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
     if swaps && !hooks.has_before() {
         swap::look(context, args, &target)?;
     }
+    if state.exists && !args.swap {
+        tell_differences(work, &target)?;
+    }
     let loaded = loaded_tables(work, args);
     let triggers = target_triggers(&target, &state, &loaded)?;
     let disable_triggers = target.disable_triggers || turns_off(&triggers);
@@ -110,6 +114,26 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
         (Ok(_), Err(error)) => Err(error),
         (outcome, Ok(())) => outcome,
     }
+}
+
+/// A database that is there keeps its encoding and locale, whatever the dump says of its own.
+fn tell_differences(work: &Work<'_>, target: &RestoreTarget) -> Result<(), CliError> {
+    let Work { context, chosen, stream, picked, .. } = work;
+    let plan = match picked {
+        Some(Picked { archive, .. }) => archive.database_plan(false)?,
+        None => chosen.database_plan(stream, &context.progress, &context.cancel)?,
+    };
+    let Some(plan) = plan else { return Ok(()) };
+    let differences = target.differences(&plan).map_err(OpError::from)?;
+    if !differences.is_empty() {
+        let all: Vec<String> = differences.iter().map(Difference::to_string).collect();
+        context.warn(format!(
+            "database `{}` differs from the dumped one: {}. To keep the dump's, restore into a new database with --create",
+            target.database,
+            all.join("; ")
+        ));
+    }
+    Ok(())
 }
 
 /// Tables that are there and get rows.

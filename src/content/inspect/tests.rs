@@ -183,17 +183,53 @@ fn given_a_mysql_dump_then_its_closing_comment_proves_it() {
     assert_whole(mariadb.as_bytes(), Kind::Mysql { at: 41 });
 }
 
-/// A BSON document of texts and truths.
+/// What `mariadb-dump` of MariaDB 10.11 writes, shortened between its first and its last lines.
+const MARIADB: &str = "/*M!999999\\- enable the sandbox mode */ \n\
+    -- MariaDB dump 10.19  Distrib 10.11.14-MariaDB, for debian-linux-gnu (x86_64)\n--\n\
+    -- Host: localhost    Database: shop\n-- ------------------------------------------------------\n\
+    -- Server version\t10.11.14-MariaDB-0+deb12u2\n\n\
+    /*!40101 SET @OLD_CHARACTER_SET_CLIENT=@@CHARACTER_SET_CLIENT */;\n\
+    /*!40000 ALTER TABLE `t` DISABLE KEYS */;\nINSERT INTO `t` VALUES\n(1,'x'),\n\
+    (2,'-- Dump completed on 2026'),\n(3,'multi\\n-- Dump completed\\n');\n/*!40000 ALTER TABLE `t` ENABLE KEYS */;\n\
+    /*!40101 SET COLLATION_CONNECTION=@OLD_COLLATION_CONNECTION */;\n/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;\n\n";
+
+#[test]
+fn given_a_dump_of_mariadb_then_its_closing_comment_proves_it_where_there_are_comments() {
+    for end in ["-- Dump completed on 2026-11-27  6:48:47\n", "-- Dump completed\n"] {
+        let dump = format!("{MARIADB}{end}");
+        assert_whole(dump.as_bytes(), Kind::Mysql { at: 41 });
+        assert_cut_is_noticed(MARIADB.as_bytes(), 200);
+    }
+    // `--skip-comments` and `--compact` write none, neither at the front nor at the end; `--xml` is another thing: nothing is concluded.
+    for other in [
+        "/*M!999999\\- enable the sandbox mode */ \n\n/*!40101 SET @OLD_CHARACTER_SET_CLIENT=@@CHARACTER_SET_CLIENT */;\n",
+        "/*M!999999\\- enable the sandbox mode */ \n/*!40101 SET @saved_cs_client     = @@character_set_client */;\n",
+        "\n/*!40101 SET @OLD_CHARACTER_SET_CLIENT=@@CHARACTER_SET_CLIENT */;\n",
+        "<?xml version=\"1.0\"?>\n<mysqldump xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">\n</mysqldump>\n",
+    ] {
+        let found = inspect(other.as_bytes(), 50);
+        assert_eq!((found.kind, found.verdict), (Kind::Unknown, Verdict::Unknown), "{other}");
+    }
+}
+
+/// A BSON document of texts, truths and the numbers that an archive's documents hold.
 fn document(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
-        let truth = *value == "true";
-        bytes.push(if truth { 8 } else { 2 });
+        let kind = match (*name, *value) {
+            (_, "true" | "false") => 8,
+            ("concurrent_collections" | "size", _) => 16,
+            ("CRC", _) => 18,
+            _ => 2,
+        };
+        bytes.push(kind);
         bytes.extend_from_slice(name.as_bytes());
         bytes.push(0);
-        match truth {
-            true => bytes.push(1),
-            false => {
+        match kind {
+            8 => bytes.push(u8::from(*value == "true")),
+            16 => bytes.extend(value.parse::<i32>().unwrap().to_le_bytes()),
+            18 => bytes.extend(value.parse::<i64>().unwrap().to_le_bytes()),
+            _ => {
                 bytes.extend((value.len() as u32 + 1).to_le_bytes());
                 bytes.extend_from_slice(value.as_bytes());
                 bytes.push(0);
@@ -229,6 +265,54 @@ fn given_a_mongodb_archive_then_the_ends_of_its_collections_prove_it() {
     for cut in between {
         assert_eq!(inspect(&archive[..cut], 50).verdict, Verdict::Unknown);
     }
+}
+
+/// As `mongodump` writes them: every field of its documents, collections interleaved, one of them empty, a view, a time series.
+#[test]
+fn given_a_mongodb_archive_of_several_collections_at_a_time_then_all_of_them_have_to_end() {
+    const MARK: [u8; 4] = [0xff; 4];
+    let described = |name, kind| {
+        let metadata = format!("{{\"indexes\":[],\"collectionName\":\"{name}\",\"type\":\"{kind}\"}}");
+        document(&[
+            ("db", "shop"),
+            ("collection", name),
+            ("metadata", &metadata),
+            ("size", "0"),
+            ("type", kind),
+        ])
+    };
+    let header = |name, is_end: &str, crc| {
+        document(&[("db", "shop"), ("collection", name), ("EOF", is_end), ("CRC", crc)])
+    };
+    let row = document(&[("name", &"x".repeat(300))]);
+    let rows = |name| [&header(name, "false", "0")[..], &row, &row, &MARK].concat();
+    let end = |name| [&header(name, "true", "-6613219563454613456")[..], &MARK].concat();
+    let versions = [
+        ("concurrent_collections", "4"),
+        ("version", "0.1"),
+        ("server_version", "7.0.14"),
+        ("tool_version", "100.10.0"),
+    ];
+    let prelude = [
+        &mongo::MAGIC[..],
+        &document(&versions),
+        &described("a", "collection"),
+        &described("b", "collection"),
+        &described("none", "collection"),
+        &described("shown", "view"),
+        &described("sensed", "timeseries"),
+        &MARK,
+    ]
+    .concat();
+    let empty = [&header("none", "false", "0")[..], &MARK].concat();
+    let measured = "system.buckets.sensed";
+    let blocks = [rows("a"), rows("b"), empty, rows("a"), rows(measured), end("none"), end("a"), rows("b")];
+    let archive = [prelude, blocks.concat(), end(measured), end("b")].concat();
+    assert_whole(&archive, Kind::MongoArchive);
+    // Whatever is cut off, one of them has not ended.
+    let last = archive.len() - end("b").len();
+    let verdict = inspect(&archive[..last], 50).verdict;
+    assert!(matches!(verdict, Verdict::Incomplete(ref error) if error.is_cut_off()), "{verdict:?}");
 }
 
 const SCRIPT: &str = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.1\n\n\

@@ -187,6 +187,24 @@ impl Chosen {
         }
     }
 
+    /// What a stream says of its database; `None` where it is no archive, or where all of it would have to be read for that.
+    ///
+    /// # Errors
+    /// When the archive's table of contents cannot be read.
+    pub fn database_plan(
+        &self,
+        stream: &Stream,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Option<DatabasePlan>, OpError> {
+        match table_map(stream) {
+            Ok(Some(map)) if matches!(map.form, DumpForm::Archive | DumpForm::Tar) => {
+                self.archive_without_objects(stream, observer, cancel)?.database_plan(false)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The same archive, if nothing is to be taken of its data.
     pub(super) fn archive_without_objects(
         &self,

@@ -29,6 +29,7 @@ pub use kind::{Databases, Postgres, pattern};
 pub use private::{PrivateError, PrivateServer};
 pub use restore::count::{Belonging, Constraints, Count};
 pub use restore::create::{DatabasePlan, PlanStatement};
+pub use restore::likeness::Difference;
 pub use restore::made::Leftover;
 pub use restore::swap::{InTheWay, name_beside};
 pub use restore::triggers::{BrokenKey, Triggers};

@@ -2,6 +2,8 @@
 
 pub(super) mod count;
 pub(super) mod create;
+pub(super) mod likeness;
+mod locks;
 pub(super) mod made;
 pub(super) mod swap;
 pub(super) mod triggers;
@@ -423,9 +425,14 @@ impl Prepared {
         &self.client
     }
 
+    /// Whether the database was there, and held nothing: nothing but the restore itself is lost when it fails.
+    pub fn is_empty_one(&self) -> bool {
+        self.created.is_none() && self.was_empty
+    }
+
     /// Starts the program that takes the whole stream, its first bytes included.
     ///
-    /// Into a database that was there, the restore is one transaction, which is only committed by [`Sink::finish`]: a stream that is
+    /// Into a database that was there, the restore is one transaction (but see [`Prepared::in_parts`]), which is only committed by [`Sink::finish`]: a stream that is
     /// cut, even by the death of this process, leaves the database as it was. The exception is a plain dump that commits by itself,
     /// as `pg_dump` makes them around large objects; [`Prepared::discard`] finds out.
     ///
@@ -450,7 +457,7 @@ impl Prepared {
                 });
             }
         };
-        let mut options = match self.created.is_some() {
+        let mut options = match self.created.is_some() || self.in_parts {
             true => self.batches(),
             false => vec!["--single-transaction"],
         };
