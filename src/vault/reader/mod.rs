@@ -140,7 +140,7 @@ impl Reader<'_> {
     /// Writes a byte range of the stream to `output`. Every chunk is checked; the stream's digest cannot be.
     ///
     /// # Errors
-    /// As [`Repository::read_stream`].
+    /// As [`Reader::read_stream`].
     pub fn read_range(
         &self,
         locator: &Arc<Mutex<Locator>>,

@@ -187,7 +187,7 @@ impl Writer<'_> {
     /// Begins a backup that was registered before `catalog` and `presence` were brought up to date: packs are listed once less.
     ///
     /// # Errors
-    /// As [`Repository::begin_backup`].
+    /// As [`Writer::begin_backup`].
     pub fn begin_registered(
         &self,
         registered: Registered,
