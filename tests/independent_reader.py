@@ -451,7 +451,8 @@ class Repository:
         """The slots of one round, the oldest first, as long as they cost no more than so many usual ones."""
         left = SLOTS_MAX * SLOT_COST
         for slot, fields, cost in slots:
-            left -= cost
+            if cost <= SLOTS_MAX * SLOT_COST:  # one that asks for more than any may is refused unread, and named
+                left -= cost
             if left < 0:
                 return
             yield slot, fields

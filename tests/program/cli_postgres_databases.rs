@@ -510,7 +510,10 @@ fn thousands_of_objects_are_restored_where_there_is_room_for_few_locks() {
         world.sql("DROP DATABASE back");
         server.create("back");
         let told = world.run(&["restore", series, "--to-database", "back"]).expect(exit::OK);
-        told.says("max_locks_per_transaction").says("restoring in several transactions");
+        // Some versions have room for all the large objects.
+        if series == "many" {
+            told.says("max_locks_per_transaction").says("restoring in several transactions");
+        }
         assert_eq!(server.psql("back", facts), right);
     }
     // All or nothing wants room for all.

@@ -121,6 +121,8 @@ impl<'a> Search<'a> {
         let mut work_left = self.work.round;
         for (id, slot) in dear {
             match work_left.checked_sub(slot.cost()) {
+                // More than any slot may ask for: it is refused before anything is done, and named.
+                None if slot.cost() > self.work.round => drop(self.attempt(&id, &slot)),
                 None => self.tries.left += 1,
                 Some(rest) => {
                     work_left = rest;
