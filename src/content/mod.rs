@@ -7,9 +7,11 @@
 //! | `delta` | which rows of a stream were in its parent |
 //! | `inspect` | what kind of content a stream is, and whether it is whole |
 //! | `pg` | archives and scripts of `pg_dump` |
+//! | `rdb` | files of Redis and Valkey |
 
 pub mod chunker;
 pub mod codec;
 pub mod delta;
 pub mod inspect;
 pub mod pg;
+pub mod rdb;

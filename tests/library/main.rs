@@ -18,6 +18,7 @@ mod pgarchive_stream;
 mod prune;
 mod prune_unseen;
 mod psql_filter;
+mod rdb;
 mod repository;
 mod sample_archive;
 mod simulation;

@@ -1,6 +1,10 @@
-//! Redis's RDB file: since version 5 it ends with an opcode and the checksum of all that stands before.
+//! Redis's and Valkey's RDB file: since version 5 it ends with an opcode and the checksum of all that stands before.
+//!
+//! The checksum decides where there is one: what wrote the file knows its format better than this reader does. Otherwise, and for what is
+//! said of a file that is not whole, its structure does.
 
 use super::check::{Check, End, little};
+use crate::content::rdb::{Reader, Structure};
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// The magic, and four digits of a version.
@@ -14,9 +18,13 @@ const VERSION_WITH_SUM: u32 = 5;
 /// Fields at the front of a file that commands follow: the base of an append-only file.
 const PREAMBLES: [&[u8]; 2] = [b"aof-preamble\xc0\x01", b"aof-base\xc0\x01"];
 
-/// The version of a file that begins so.
+/// The version of a file that begins so; those of Valkey's own count from 80.
 pub(super) fn version(front: &[u8]) -> Option<u32> {
-    let digits = front.strip_prefix(b"REDIS")?.get(..4)?;
+    let digits = match (front.strip_prefix(b"REDIS"), front.strip_prefix(b"VALKEY")) {
+        (Some(rest), _) => rest.get(..4)?,
+        (_, Some(rest)) => rest.get(..3)?,
+        _ => return None,
+    };
     digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u32::from(digit - b'0')))
 }
 
@@ -28,6 +36,17 @@ pub(super) struct Rdb {
     /// The last bytes, which are not in `sum` yet.
     tail: Vec<u8>,
     bytes: u64,
+    reader: Reader,
+}
+
+/// What the end of a file says of its checksum.
+enum Sum {
+    Fits,
+    Differs,
+    /// A server without `rdbchecksum`, or a version without one.
+    Absent,
+    /// There is no end mark where there should be one.
+    Missing,
 }
 
 impl std::fmt::Debug for Rdb {
@@ -46,12 +65,14 @@ impl Rdb {
             sum: Digest::new(CrcAlgorithm::Crc64Redis),
             tail: Vec::with_capacity(2 * TAIL_BYTES),
             bytes: 0,
+            reader: Reader::new(),
         }
     }
 }
 
 impl Check for Rdb {
     fn push(&mut self, bytes: &[u8]) {
+        self.reader.push(bytes);
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         let held = self.tail.len() + bytes.len();
         let passed = held.saturating_sub(TAIL_BYTES);
@@ -64,23 +85,30 @@ impl Check for Rdb {
     }
 
     fn finish(&mut self) -> End {
-        let ended = match self.tail.split_first() {
+        let sum = match self.tail.split_first() {
             Some((&END_OPCODE, sum)) if self.has_sum && sum.len() == SUM_BYTES => {
                 self.sum.update(&[END_OPCODE]);
                 match little(sum) {
-                    stated if stated == self.sum.finalize() => End::Whole,
-                    // A server without `rdbchecksum`.
-                    0 => End::Unsure,
-                    _ => End::Cut("the data: its checksum does not fit"),
+                    stated if stated == self.sum.finalize() => Sum::Fits,
+                    0 => Sum::Absent,
+                    _ => Sum::Differs,
                 }
             }
-            _ if !self.has_sum && self.tail.last() == Some(&END_OPCODE) => End::Unsure,
-            _ => End::Cut("the data: the end mark and the checksum are missing"),
+            _ if !self.has_sum && self.tail.last() == Some(&END_OPCODE) => Sum::Absent,
+            _ => Sum::Missing,
         };
-        match ended {
-            End::Cut(_) if self.may_go_on => End::Unsure,
-            End::Whole if self.bytes < (HEADER_BYTES + TAIL_BYTES) as u64 => End::Unsure,
-            ended => ended,
+        let (structure, _) = std::mem::take(&mut self.reader).finish();
+        match (sum, structure) {
+            (Sum::Fits, _) if self.bytes < (HEADER_BYTES + TAIL_BYTES) as u64 => End::Unsure,
+            (Sum::Fits, _) => End::Whole,
+            _ if self.may_go_on => End::Unsure,
+            // What stands before was not proven: the checksum is reckoned to the end of the stream.
+            (_, Structure::Followed(at)) => End::Damaged { what: "what stands behind the end mark", at },
+            (_, Structure::Damaged { what, at }) => End::Damaged { what, at },
+            (_, Structure::Cut(what)) => End::Cut(what),
+            (Sum::Absent, Structure::Whole | Structure::Unknown { .. }) => End::Unsure,
+            (Sum::Differs, _) => End::Cut("the data: its checksum does not fit"),
+            (Sum::Missing, _) => End::Cut("the data: the end mark and the checksum are missing"),
         }
     }
 }

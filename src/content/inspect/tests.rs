@@ -151,12 +151,28 @@ fn rdb(version: &str, content: &[u8], sum: Option<u64>) -> Vec<u8> {
     file
 }
 
+fn rdb_valkey(content: &[u8]) -> Vec<u8> {
+    let mut file = [b"VALKEY080", content, &[0xff]].concat();
+    let own = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Redis, &file);
+    file.extend(own.to_le_bytes());
+    file
+}
+
 #[test]
 fn given_a_redis_file_then_its_checksum_proves_it() {
     // The check value of Redis's own source.
     assert_eq!(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Redis, b"123456789"), 0xe9c6_d914_c4b8_d9ca);
-    let keys = data(20_000);
+    let values = data(20_000);
+    let keys: Vec<u8> = values.chunks(50).flat_map(|value| [&[0, 1, b'k', 50], value].concat()).collect();
     let file = rdb("0011", &keys, None);
+    // What is not known of a file's structure leaves its checksum to say whether it is whole.
+    assert_whole(&rdb("0099", &[&keys[..], &[99], &values].concat(), None), Kind::RedisRdb);
+    assert_whole(&[&rdb_valkey(&keys)[..]].concat(), Kind::RedisRdb);
+    let followed = inspect(&[&file[..], b"and more"].concat(), 100);
+    assert!(!matches!(followed.verdict, Verdict::Whole(_)), "{followed:?}");
+    let mut harmed = rdb("0011", &keys, Some(0));
+    harmed[10] = 0xc9;
+    assert!(!matches!(inspect(&harmed, 100).verdict, Verdict::Whole(_) | Verdict::Unknown));
     assert_whole(&file, Kind::RedisRdb);
     assert_cut_is_noticed(&file, 9);
     assert_eq!(inspect(&rdb("0011", &keys, Some(0)), 100).verdict, Verdict::Unknown);
