@@ -225,6 +225,13 @@ fn two_and_web(vault: &Vault) -> (Machine<'_>, [String; 2]) {
     (Machine::added(vault, "web", &["--host", "web"]), [first, second])
 }
 
+/// That all of a stream was found but for a last chunk that is too short (16 KiB) for an id that tells what it is. Where chunks
+/// end is the key's secret, so that a run here and there has one.
+#[track_caller]
+fn assert_all_known(known: u64, bytes: u64, what: &str) {
+    assert!((bytes - 16 * 1024 + 1..=bytes).contains(&known), "{what}: {known} of {bytes}");
+}
+
 #[track_caller]
 fn both_restore(vault: &mut Vault, ids: &[String; 2]) {
     for is_fresh in [false, true] {
@@ -293,8 +300,8 @@ fn given_packs_that_an_append_key_names_then_no_other_relies_on_what_it_did_not_
     let trusting = vault.home().join("trusting.toml");
     fs::write(&trusting, "dedup = \"all\"\n").unwrap();
     assert_eq!(known(&late, "late", &bytes, &[]), 0, "another append key stores it again");
-    assert_eq!(known(&far, "far", &bytes, &["--config", trusting.to_str().unwrap()]), 300_000, "unless told");
-    assert_eq!(known(&full, "db", &bytes, &[]), 300_000, "a full key opens the blocks");
+    assert_all_known(known(&far, "far", &bytes, &["--config", trusting.to_str().unwrap()]), 300_000, "unless told");
+    assert_all_known(known(&full, "db", &bytes, &[]), 300_000, "a full key opens the blocks");
 
     // An index that says where other bytes are: as if they had been stored, and in a pack that holds noise.
     let others = [noise(7, 300_000), noise(8, 300_000)];
@@ -659,7 +666,7 @@ fn given_a_revoked_key_and_a_new_content_root_then_the_price_is_told_and_all_oth
         let first = stored(&noise(3, 300_000));
         assert_eq!(number(&first, "bytes_known"), 0, "{first}");
         let again = stored(&noise(3, 300_000));
-        assert_eq!(number(&again, "bytes_known"), 300_000, "{again}");
+        assert_all_known(number(&again, "bytes_known"), 300_000, host);
     }
     // With the full key it is as on the first day, and from then on as ever.
     let like = number(&vault.snapshot(&ids[0]), "bytes");
@@ -962,7 +969,7 @@ fn given_a_small_secret_then_an_append_key_can_tell_nothing_of_it_by_its_id() {
     };
     let (of_small, of_large) = (known(&small), known(&large));
     assert_eq!(number(&of_small, "bytes_known"), 0, "{of_small}");
-    assert_eq!(number(&of_large, "bytes_known"), large.len() as u64, "{of_large}");
+    assert_all_known(number(&of_large, "bytes_known"), large.len() as u64, "large");
     // And not by trying: the id of the bytes themselves is in no index.
     let forger = web.forger();
     let chunk_key = forger.keys.content().newest().chunk_id.clone();
