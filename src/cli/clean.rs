@@ -57,6 +57,21 @@ pub(super) fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// Takes a JSON object in pieces, each of whole characters, and hands it on as [`json`] writes it.
+pub(super) struct Json<W>(pub W);
+
+impl<W: Write> Write for Json<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+        self.0.write_all(json(text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Writes a message and the end of its line to standard error.
 pub(super) fn tell(text: &str) {
     // Safe to ignore because there is nowhere left to say it.

@@ -186,7 +186,7 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
     let name = context.name(&args.snapshot)?;
     let (seen, tags) = one(context, &context.repository()?, &name, args.which.any_host)?;
     if context.json {
-        let tables = seen.body.as_ref().map(|body| tables::amounts_of(context, body));
+        let tables = seen.body.clone().map(|body| tables::amounts_of(context, body));
         context.report(Listed { snapshot: Snapshot::new(&seen, tags), tables });
         return Ok(Exit::Good);
     }
@@ -207,7 +207,7 @@ pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
     for failed in seen.body.iter().flat_map(|body| &body.failed) {
         context.output(&format!("failed: {}: {}", failed.name, failed.reason));
     }
-    if let Some(body) = &seen.body {
+    if let Some(body) = seen.body {
         tables::list(context, body);
     }
     Ok(Exit::Good)

@@ -49,7 +49,7 @@ use exit::Exit;
 use progress::Progress;
 use report::CliError;
 use said::Said;
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -191,13 +191,11 @@ impl Context {
         }
     }
 
-    /// A line that is the command's very output; with --json an object.
+    /// A line that is the command's very output.
     fn output(&self, line: &str) {
         self.progress.suspend(|| {
-            if style::is_closed() {
-                output_failed("it is closed");
-            }
-            if self.json { print_json(line) } else { print(line) }
+            tell_if_closed();
+            print(line);
         });
     }
 
@@ -216,9 +214,7 @@ impl Context {
     /// The command's report for programs, with every warning that was told on the way.
     fn report(&self, report: impl Report) {
         let report = Document::new(report, self.progress.said().warnings());
-        if let Some(object) = in_one_line(&report) {
-            self.output(&object);
-        }
+        self.progress.suspend(|| print_document(&report));
     }
 
     /// Tells why one of several parts failed.
@@ -266,36 +262,68 @@ fn print(line: &str) {
     print_as_is(&clean::line(line));
 }
 
-/// A report for programs. One that cannot be written is told like any output that is missing.
-fn in_one_line(report: &Document<impl Report>) -> Option<String> {
-    report.to_json().map_err(|error| output_failed(&error.to_string())).ok()
-}
-
 /// Prints a report, with the warnings that were told on the way.
 fn print_report(report: impl Report, said: &Said) {
-    if let Some(object) = in_one_line(&Document::new(report, said.warnings())) {
-        print_json(&object);
-    }
+    print_document(&Document::new(report, said.warnings()));
 }
 
-/// Prints an object that stands in one line.
-fn print_json(object: &str) {
-    print_as_is(&clean::json(object));
+/// Prints a report in one line, as it is made: some have a million members.
+fn print_document(report: &Document<impl Report>) {
+    tell_if_closed();
+    let mut out = clean::Json(BufWriter::new(std::io::stdout().lock()));
+    let written = report.write_json(&mut out).map_err(std::io::Error::from);
+    let clean::Json(mut out) = out;
+    printed(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()));
+}
+
+fn tell_if_closed() {
+    if style::is_closed() {
+        output_failed("it is closed");
+    }
 }
 
 /// Prints a table, as wide as the terminal.
 fn print_table(table: &Table<'_>) {
-    let lines = table.lines(style::columns(), style::wanted(&std::io::stdout()));
-    if style::is_closed() {
-        output_failed("it is closed");
+    tell_if_closed();
+    let mut lines = Lines::new();
+    let in_colour = style::wanted(&std::io::stdout());
+    table.each_line(style::columns(), in_colour, &mut |line| lines.put(&[&line, "\n"]));
+    lines.end();
+}
+
+/// Output that is printed piece by piece. After the first piece that cannot be printed there are no others.
+struct Lines {
+    out: BufWriter<StdoutLock<'static>>,
+    outcome: std::io::Result<()>,
+}
+
+impl Lines {
+    fn new() -> Self {
+        Self { out: BufWriter::new(std::io::stdout().lock()), outcome: Ok(()) }
     }
-    print_as_is(&lines);
+
+    fn put(&mut self, texts: &[&str]) {
+        for text in texts {
+            if self.outcome.is_ok() {
+                self.outcome = self.out.write_all(text.as_bytes());
+            }
+        }
+    }
+
+    fn end(mut self) {
+        let flushed = self.outcome.and_then(|()| self.out.flush());
+        printed(flushed);
+    }
 }
 
 /// Prints lines. A reader that went away is no error of ours: `… | head` is a fine thing to do.
 fn print_as_is(lines: &str) {
     let mut out = std::io::stdout().lock();
-    if let Err(error) = writeln!(out, "{lines}").and_then(|()| out.flush())
+    printed(writeln!(out, "{lines}").and_then(|()| out.flush()));
+}
+
+fn printed(outcome: std::io::Result<()>) {
+    if let Err(error) = outcome
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
         output_failed(&error.to_string());

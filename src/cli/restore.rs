@@ -127,8 +127,9 @@ impl Work<'_> {
         let Context { progress, cancel, .. } = self.context;
         match self.picked {
             None => self.chosen.restore(self.stream, target, progress, cancel),
-            Some(Picked { part, .. }) => {
-                self.chosen.restore_part(self.stream, &part.synthesis, target, progress, cancel)
+            Some(Picked { archive, part }) => {
+                let parts = archive.synthesise(&part.entries)?;
+                self.chosen.restore_part(self.stream, &parts, target, progress, cancel)
             }
         }
     }

@@ -8,6 +8,27 @@ const COLUMN_MIN: usize = 6;
 /// Blanks between columns.
 const GAP: usize = 2;
 
+/// Rows of a table, which are gone through twice: once for the columns' widths.
+pub(super) trait Rows {
+    /// Hands over every row.
+    fn each(&self, take: &mut dyn FnMut(&[String]));
+}
+
+impl Rows for Vec<Vec<String>> {
+    fn each(&self, take: &mut dyn FnMut(&[String])) {
+        self.iter().for_each(|row| take(row));
+    }
+}
+
+/// Rows that are made when they are wanted: a list of a million tables is never in memory.
+pub(super) struct Made<F>(pub F);
+
+impl<F: Fn() -> I, I: Iterator<Item = Vec<String>>> Rows for Made<F> {
+    fn each(&self, take: &mut dyn FnMut(&[String])) {
+        (self.0)().for_each(|row| take(&row));
+    }
+}
+
 /// Rows below titles.
 pub(super) struct Table<'a> {
     /// One a column.
@@ -15,7 +36,7 @@ pub(super) struct Table<'a> {
     /// Columns that stand to the right: numbers. They are never shortened.
     pub right: &'a [usize],
     /// The cells.
-    pub rows: &'a [Vec<String>],
+    pub rows: &'a dyn Rows,
     /// Other columns that are never shortened.
     pub fixed: &'a [usize],
     /// The colour of the cell in a row and a column.
@@ -24,31 +45,39 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// Without colours.
-    pub fn new(titles: &'a [&'a str], right: &'a [usize], rows: &'a [Vec<String>]) -> Self {
+    pub fn new(titles: &'a [&'a str], right: &'a [usize], rows: &'a dyn Rows) -> Self {
         Self { titles, right, rows, fixed: &[], colour: None }
     }
 
     /// The lines, none longer than `columns` where that can be; in colours where they are wanted.
     pub fn lines(&self, columns: Option<usize>, in_colour: bool) -> String {
+        let mut lines = Vec::new();
+        self.each_line(columns, in_colour, &mut |line| lines.push(line));
+        lines.join("\n")
+    }
+
+    /// The same, one after the other.
+    pub fn each_line(&self, columns: Option<usize>, in_colour: bool, tell: &mut dyn FnMut(String)) {
         // A name may hold a line end, and a cell is one line.
         let one_line = |cell: &String| clean::line(cell).into_owned();
-        let rows: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(one_line).collect()).collect();
         let mut widths: Vec<usize> = self.titles.iter().map(|title| columns_of(title)).collect();
-        for row in &rows {
+        self.rows.each(&mut |row| {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(columns_of(cell));
+                *width = (*width).max(columns_of(&clean::line(cell)));
             }
-        }
+        });
         if let Some(columns) = columns {
             self.narrow(&mut widths, columns);
         }
         let titles: Vec<String> = self.titles.iter().map(|title| (*title).to_owned()).collect();
-        let mut lines = vec![self.line(&titles, &widths, &|_| None)];
-        for (at, row) in rows.iter().enumerate() {
+        tell(self.line(&titles, &widths, &|_| None));
+        let mut at = 0;
+        self.rows.each(&mut |row| {
+            let row: Vec<String> = row.iter().map(one_line).collect();
             let colour = |column| self.colour.filter(|_| in_colour).and_then(|colour| colour(at, column));
-            lines.push(self.line(row, &widths, &colour));
-        }
-        lines.join("\n")
+            tell(self.line(&row, &widths, &colour));
+            at += 1;
+        });
     }
 
     fn line(&self, row: &[String], widths: &[usize], colour: &dyn Fn(usize) -> Option<Colour>) -> String {

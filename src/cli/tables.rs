@@ -4,56 +4,53 @@ use super::args::DiffArgs;
 use super::exit::Exit;
 use super::render;
 use super::report::CliError;
-use super::table::Table;
+use super::table::{Made, Table};
 use super::{Context, which};
-use crate::engine::report::{Diff, TableAmount};
-use crate::engine::tables::{Amount, Difference, TableChange, TableName, amounts, difference, table_map};
+use crate::engine::report::{Diff, Streamed, TableAmount};
+use crate::engine::tables::{Amount, Difference, Sorted, TableChange, TableName, difference, table_map};
 use crate::vault::snapshot::{Body, Stream};
 
 /// The tables of all streams, below the list of streams.
-pub(super) fn list(context: &Context, body: &Body) {
-    for stream in &body.streams {
-        match table_map(stream) {
-            Ok(None) => {}
-            Ok(Some(map)) => {
-                let found = amounts(&stream.name, &map);
-                let rows: Vec<Vec<String>> = found
-                    .iter()
-                    .map(|(name, amount)| {
-                        let new_bytes = amount.new_bytes.map_or_else(|| "?".to_owned(), render::bytes);
-                        vec![shown(name), rows(amount), render::bytes(amount.bytes), new_bytes]
-                    })
-                    .collect();
-                let heading = match map.server_version.as_str() {
-                    "" => format!("{}: {} tables", stream.name, found.len()),
-                    version => format!("{}: {} tables, PostgreSQL {version}", stream.name, found.len()),
-                };
-                context.output("");
-                context.output(&heading);
-                if !rows.is_empty() {
-                    context.table(&Table::new(&["TABLE", "ROWS", "SIZE", "NEW"], &[1, 2, 3], &rows));
-                }
-            }
-            Err(error) => context.warn(unlisted(stream, &error)),
+pub(super) fn list(context: &Context, body: Body) {
+    for found in sorted(context, body) {
+        let rows = Made(|| {
+            found.iter().map(|(name, amount)| {
+                let new_bytes = amount.new_bytes.map_or_else(|| "?".to_owned(), render::bytes);
+                vec![shown(&name), rows(&amount), render::bytes(amount.bytes), new_bytes]
+            })
+        });
+        let count = found.iter().count();
+        let heading = match found.map().server_version.as_str() {
+            "" => format!("{}: {count} tables", found.stream()),
+            version => format!("{}: {count} tables, PostgreSQL {version}", found.stream()),
+        };
+        context.output("");
+        context.output(&heading);
+        if count > 0 {
+            context.table(&Table::new(&["TABLE", "ROWS", "SIZE", "NEW"], &[1, 2, 3], &rows));
         }
     }
 }
 
-fn unlisted(stream: &Stream, error: &impl std::fmt::Display) -> String {
-    format!("the tables of `{}` cannot be listed: {error}", stream.name)
+/// The streams with a map. What is stored of the maps is let go.
+fn sorted(context: &Context, body: Body) -> Vec<Sorted> {
+    let of_stream = |mut stream: Stream| {
+        let map = table_map(&stream);
+        stream.table_map = None;
+        match map {
+            Ok(map) => Some(Sorted::of(&stream.name, map?)),
+            Err(error) => {
+                context.warn(format!("the tables of `{}` cannot be listed: {error}", stream.name));
+                None
+            }
+        }
+    };
+    body.streams.into_iter().filter_map(of_stream).collect()
 }
 
 /// The same for programs. Streams without a map are not in it.
-pub(super) fn amounts_of(context: &Context, body: &Body) -> Vec<TableAmount> {
-    let tables = body.streams.iter().filter_map(|stream| match table_map(stream) {
-        Ok(map) => Some((stream, map?)),
-        Err(error) => {
-            context.warn(unlisted(stream, &error));
-            None
-        }
-    });
-    let all = tables.flat_map(|(stream, map)| amounts(&stream.name, &map));
-    all.map(|(name, amount)| TableAmount::new(&name, &amount)).collect()
+pub(super) fn amounts_of(context: &Context, body: Body) -> Streamed<TableAmount> {
+    Streamed::of(sorted(context, body))
 }
 
 pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError> {
@@ -62,10 +59,10 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
     let repo = context.repository()?;
     let [before, after] = names.map(|name| which::one(context, &repo, &name, args.which.any_host));
     let ((before, _), (after, _)) = (before?, after?);
-    let (Some(was), Some(is)) = (&before.body, &after.body) else { return Ok(Exit::NothingDone) };
+    let (Some(was), Some(is)) = (before.body, after.body) else { return Ok(Exit::NothingDone) };
     let found = difference(was, is);
     if context.json {
-        context.report(Diff::new(&found, &before.summary.id, &after.summary.id));
+        context.report(Diff::new(found, &before.summary.id, &after.summary.id));
         return Ok(Exit::Good);
     }
     let zone = context.app.settings.calendar.zone.clone();
@@ -96,39 +93,35 @@ fn tell(context: &Context, found: &Difference) {
     for (_, database, schema) in &found.schemas_new {
         context.output(&format!("schema new: {}", qualified(database, schema)));
     }
-    let changed: Vec<&TableChange> =
-        found.tables.iter().filter(|change| change.before != change.after).collect();
-    let lines: Vec<Vec<String>> = changed
-        .iter()
-        .map(|TableChange { name, before, after }| {
-            let bytes = |amount: &Option<Amount>| amount.map_or(0, |amount| amount.bytes);
-            let count = |amount: &Option<Amount>| amount.map_or(Some(0), |amount| amount.rows);
-            let mark = match (before, after) {
-                (None, _) => "new",
-                (_, None) => "gone",
-                _ => "",
-            };
-            vec![
-                shown(name),
-                mark.to_owned(),
-                after.as_ref().map_or_else(|| "-".to_owned(), rows),
-                count(before).zip(count(after)).map_or_else(
-                    || "?".to_owned(),
-                    |(was, is)| signed(was, is, |difference| difference.to_string()),
-                ),
-                after.map_or_else(|| "-".to_owned(), |amount| render::bytes(amount.bytes)),
-                signed(bytes(before), bytes(after), render::bytes),
-            ]
-        })
-        .collect();
-    if !lines.is_empty() {
+    let is_changed = |change: &TableChange| change.before != change.after;
+    let (changed, all) = found.tables().fold((0, 0), |(changed, all): (u64, u64), change| {
+        (changed + u64::from(is_changed(&change)), all + 1)
+    });
+    if changed > 0 {
+        let lines = Made(|| found.tables().filter(is_changed).map(change_row));
         context.table(&Table::new(&["TABLE", "", "ROWS", "+/-", "SIZE", "+/-"], &[2, 3, 4, 5], &lines));
     }
-    context.say(&format!(
-        "{} tables differ in rows or bytes, {} do not",
-        changed.len(),
-        found.tables.len() - changed.len()
-    ));
+    context.say(&format!("{changed} tables differ in rows or bytes, {} do not", all - changed));
+}
+
+fn change_row(TableChange { name, before, after }: TableChange) -> Vec<String> {
+    let bytes = |amount: &Option<Amount>| amount.map_or(0, |amount| amount.bytes);
+    let count = |amount: &Option<Amount>| amount.map_or(Some(0), |amount| amount.rows);
+    let mark = match (&before, &after) {
+        (None, _) => "new",
+        (_, None) => "gone",
+        _ => "",
+    };
+    vec![
+        shown(&name),
+        mark.to_owned(),
+        after.as_ref().map_or_else(|| "-".to_owned(), rows),
+        count(&before)
+            .zip(count(&after))
+            .map_or_else(|| "?".to_owned(), |(was, is)| signed(was, is, |difference| difference.to_string())),
+        after.map_or_else(|| "-".to_owned(), |amount| render::bytes(amount.bytes)),
+        signed(bytes(&before), bytes(&after), render::bytes),
+    ]
 }
 
 /// What came or went, with its sign.

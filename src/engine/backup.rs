@@ -315,7 +315,7 @@ fn store_stream(
     let mut judged = judge(&name, inspection, exited, observer)?;
     if let Some(map) = &mut judged.map {
         if let Some(new_bytes) = &stored.new_bytes {
-            map.tables.iter_mut().for_each(|table| table.new_bytes = Some(new_bytes.within(table.range())));
+            map.tables.set_new_bytes(|range| new_bytes.within(range));
         }
         stored.set_table_map(encode_map(&name, map, map_room, observer));
         for (key, value) in [("server_version", &map.server_version), ("database", &map.database)] {

@@ -65,16 +65,16 @@ pub(super) fn name_tables(
         let Ok(body) = repo.body(&mut catalog, &hit.id) else { continue };
         let stream = body.streams.iter().find(|stream| stream.name == hit.stream);
         let Some(Ok(Some(map))) = stream.map(table_map) else { continue };
-        let is_hit = |table: &TableData| {
+        let is_hit = |table: &TableData<'_>| {
             let whole = table.range();
             hit.ranges.iter().any(|range| range.start < whole.end && whole.start < range.end)
         };
-        let name = |table: &TableData| match (table.kind, table.schema.as_str()) {
+        let name = |table: TableData<'_>| match (table.kind, table.schema) {
             (DataKind::LargeObjects, _) => "large objects".to_owned(),
-            (DataKind::Table, "") => table.name.clone(),
+            (DataKind::Table, "") => table.name.to_owned(),
             (DataKind::Table, schema) => format!("{schema}.{}", table.name),
         };
-        hit.tables = map.tables.iter().filter(|table| is_hit(table)).map(name).collect();
+        hit.tables = map.tables.iter().filter(is_hit).map(name).collect();
     }
     Ok(())
 }

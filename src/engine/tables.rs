@@ -1,8 +1,10 @@
 //! Tables of dumps, as their maps tell them: what a snapshot holds, and what changed from one to another. Reads no data.
 
-use crate::content::pg::{DataKind, MapError, TableMap};
+use crate::content::pg::{DataKind, MapError, TableData, TableMap};
 use crate::vault::snapshot::{Body, Stream};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::iter::Peekable;
 
 /// The map that was stored with a stream, where there is one.
 ///
@@ -50,7 +52,7 @@ pub struct TableChange {
 }
 
 /// What changed between two snapshots. Streams are told apart by name; two snapshots of one stream each are compared whatever the names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Difference {
     /// Streams that only the first has.
     pub streams_gone: Vec<String>,
@@ -62,73 +64,166 @@ pub struct Difference {
     pub schemas_gone: Vec<(String, String, String)>,
     /// Schemas that had no table with data.
     pub schemas_new: Vec<(String, String, String)>,
-    /// All tables of the streams that can be compared.
-    pub tables: Vec<TableChange>,
+    /// The streams that can be compared.
+    pairs: Vec<(Sorted, Sorted)>,
 }
 
-/// Compares the tables of two snapshots.
-pub fn difference(before: &Body, after: &Body) -> Difference {
+impl Difference {
+    /// All tables of the streams that can be compared, stream by stream, in the order of their names.
+    pub fn tables(&self) -> impl Iterator<Item = TableChange> {
+        self.pairs.iter().flat_map(|(before, after)| Changes {
+            before: before.iter().peekable(),
+            after: after.iter().peekable(),
+        })
+    }
+}
+
+/// Two streams' tables, name by name.
+struct Changes<B: Iterator, A: Iterator> {
+    before: Peekable<B>,
+    after: Peekable<A>,
+}
+
+impl<B, A> Iterator for Changes<B, A>
+where
+    B: Iterator<Item = (TableName, Amount)>,
+    A: Iterator<Item = (TableName, Amount)>,
+{
+    type Item = TableChange;
+
+    fn next(&mut self) -> Option<TableChange> {
+        let order = match (self.before.peek(), self.after.peek()) {
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((was, _)), Some((is, _))) => was.cmp(is),
+        };
+        let before = if order.is_le() { self.before.next() } else { None };
+        let after = if order.is_ge() { self.after.next() } else { None };
+        // What is new has no part in a comparison.
+        let amount = |side: &Option<(TableName, Amount)>| {
+            side.as_ref().map(|(_, amount)| Amount { new_bytes: None, ..*amount })
+        };
+        let (was, is) = (amount(&before), amount(&after));
+        let (name, _) = before.or(after)?;
+        Some(TableChange { name, before: was, after: is })
+    }
+}
+
+/// Compares the tables of two snapshots. A million tables take some 100 MB on each side, and what is stored of them is let go.
+pub fn difference(before: Body, after: Body) -> Difference {
     let mut found = Difference::default();
-    let mut pairs: Vec<(&Stream, &Stream)> = Vec::new();
-    match (before.streams.as_slice(), after.streams.as_slice()) {
-        ([old], [new]) => pairs.push((old, new)),
-        (olds, news) => {
-            for old in olds {
-                match news.iter().find(|new| new.name == old.name) {
-                    Some(new) => pairs.push((old, new)),
-                    None => found.streams_gone.push(old.name.clone()),
-                }
-            }
-            let is_new = |new: &&Stream| !olds.iter().any(|old| old.name == new.name);
-            found.streams_new = news.iter().filter(is_new).map(|new| new.name.clone()).collect();
+    let mut pairs: Vec<(Stream, Stream)> = Vec::new();
+    let (mut olds, mut news) = (before.streams, after.streams);
+    if olds.len() == 1 && news.len() == 1 {
+        pairs.extend(olds.pop().zip(news.pop()));
+    }
+    for old in olds {
+        match news.iter().position(|new| new.name == old.name) {
+            Some(at) => pairs.push((old, news.remove(at))),
+            None => found.streams_gone.push(old.name),
         }
     }
-    for (old, new) in pairs {
-        match (table_map(old), table_map(new)) {
-            (Ok(Some(was)), Ok(Some(is))) => compare(&new.name, &was, &is, &mut found),
-            _ => found.streams_unknown.push(new.name.clone()),
+    found.streams_new = news.into_iter().map(|new| new.name).collect();
+    for (mut old, mut new) in pairs {
+        let was = table_map(&old);
+        old.table_map = None;
+        let is = table_map(&new);
+        new.table_map = None;
+        match (was, is) {
+            (Ok(Some(was)), Ok(Some(is))) => {
+                let (was, is) = (Sorted::of(&new.name, was), Sorted::of(&new.name, is));
+                let (had, has) = (was.schemas(), is.schemas());
+                found.schemas_gone.extend(had.difference(&has).cloned());
+                found.schemas_new.extend(has.difference(&had).cloned());
+                found.pairs.push((was, is));
+            }
+            _ => found.streams_unknown.push(new.name),
         }
     }
     found
 }
 
-fn compare(stream: &str, before: &TableMap, after: &TableMap, found: &mut Difference) {
-    let (was, is) = (amounts(stream, before), amounts(stream, after));
-    let names: BTreeSet<&TableName> = was.keys().chain(is.keys()).collect();
-    let change = |name: &TableName| TableChange {
-        name: name.clone(),
-        before: was.get(name).map(|amount| Amount { new_bytes: None, ..*amount }),
-        after: is.get(name).map(|amount| Amount { new_bytes: None, ..*amount }),
-    };
-    found.tables.extend(names.into_iter().map(change));
-    let schemas = |tables: &BTreeMap<TableName, Amount>| -> BTreeSet<(String, String, String)> {
-        let named = tables.keys().filter(|name| !name.schema.is_empty());
-        named.map(|name| (name.stream.clone(), name.database.clone(), name.schema.clone())).collect()
-    };
-    let (had, has) = (schemas(&was), schemas(&is));
-    found.schemas_gone.extend(had.difference(&has).cloned());
-    found.schemas_new.extend(has.difference(&had).cloned());
+/// A map's tables, as a person looks for them.
+#[derive(Debug)]
+pub struct Sorted {
+    stream: String,
+    map: TableMap,
+    /// Places in the map.
+    order: Vec<u32>,
 }
 
-/// The tables of a map; what has the same name counts as one.
-pub fn amounts(stream: &str, map: &TableMap) -> BTreeMap<TableName, Amount> {
-    let mut tables: BTreeMap<TableName, Amount> = BTreeMap::new();
-    for table in &map.tables {
-        let is_large_objects = table.kind == DataKind::LargeObjects;
-        let name = TableName {
-            stream: stream.to_owned(),
-            // One database a stream: its name is no part of the table's, so that a copy of the database can be compared.
-            database: if table.database == map.database { String::new() } else { table.database.clone() },
-            schema: table.schema.clone(),
-            name: if is_large_objects { "large objects".to_owned() } else { table.name.clone() },
-            is_large_objects,
-        };
-        let amount = tables.entry(name).or_insert(Amount { rows: Some(0), bytes: 0, new_bytes: Some(0) });
-        amount.rows = amount.rows.zip(table.rows).map(|(a, b)| a.saturating_add(b));
-        amount.bytes = amount.bytes.saturating_add(table.data_bytes);
-        // What is new is counted with what frames the rows, and the table's size is without.
-        let new_bytes = table.new_bytes.map(|bytes| bytes.min(table.data_bytes));
-        amount.new_bytes = amount.new_bytes.zip(new_bytes).map(|(a, b)| a.saturating_add(b));
+/// By what tables are put in order, and told apart.
+type Key<'a> = (&'a str, &'a str, &'a str, bool);
+
+impl Sorted {
+    /// The tables of a stream.
+    pub fn of(stream: &str, map: TableMap) -> Self {
+        let mut order: Vec<u32> = (0..map.tables.len() as u32).collect();
+        let key = |at: &u32| map.tables.get(*at as usize).map(|table| key(&map, &table));
+        order.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+        Self { stream: stream.to_owned(), map, order }
     }
-    tables
+
+    /// The stream's name.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The map.
+    pub fn map(&self) -> &TableMap {
+        &self.map
+    }
+
+    /// Each table and how much is in it; what has the same name counts as one.
+    pub fn iter(&self) -> impl Iterator<Item = (TableName, Amount)> {
+        let same = move |a: &u32, b: &u32| self.key(*a) == self.key(*b);
+        self.order.chunk_by(same).filter_map(move |group| {
+            let tables = group.iter().filter_map(|at| self.map.tables.get(*at as usize));
+            let (database, schema, name, is_large_objects) = self.key(*group.first()?)?;
+            let name = TableName {
+                stream: self.stream.clone(),
+                database: database.to_owned(),
+                schema: schema.to_owned(),
+                name: name.to_owned(),
+                is_large_objects,
+            };
+            Some((name, tables.fold(Amount { rows: Some(0), bytes: 0, new_bytes: Some(0) }, Amount::with)))
+        })
+    }
+
+    fn key(&self, at: u32) -> Option<Key<'_>> {
+        self.map.tables.get(at as usize).map(|table| key(&self.map, &table))
+    }
+
+    fn schemas(&self) -> BTreeSet<(String, String, String)> {
+        let mut schemas = BTreeSet::new();
+        let mut last = None;
+        for (database, schema, ..) in self.order.iter().filter_map(|at| self.key(*at)) {
+            if !schema.is_empty() && last != Some((database, schema)) {
+                schemas.insert((self.stream.clone(), database.to_owned(), schema.to_owned()));
+            }
+            last = Some((database, schema));
+        }
+        schemas
+    }
+}
+
+fn key<'a>(map: &TableMap, table: &TableData<'a>) -> Key<'a> {
+    let is_large_objects = table.kind == DataKind::LargeObjects;
+    // One database a stream: its name is no part of the table's, so that a copy of the database can be compared.
+    let database = if table.database == map.database { "" } else { table.database };
+    (database, table.schema, if is_large_objects { "large objects" } else { table.name }, is_large_objects)
+}
+
+impl Amount {
+    fn with(self, table: TableData<'_>) -> Self {
+        let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.saturating_add(b));
+        Self {
+            rows: sum(self.rows, table.rows),
+            bytes: self.bytes.saturating_add(table.data_bytes),
+            // What is new is counted with what frames the rows, and the table's size is without.
+            new_bytes: sum(self.new_bytes, table.new_bytes.map(|bytes| bytes.min(table.data_bytes))),
+        }
+    }
 }

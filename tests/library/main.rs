@@ -13,6 +13,7 @@ mod fuzz_replay;
 mod golden;
 mod hostile_storage;
 mod json_schemas;
+mod many_tables;
 mod pgarchive;
 mod pgarchive_stream;
 mod prune;

@@ -138,9 +138,10 @@ fn tell_differences(work: &Work<'_>, target: &RestoreTarget) -> Result<(), CliEr
 
 /// Tables that are there and get rows.
 fn loaded_tables(work: &Work<'_>, args: &RestoreArgs) -> Vec<(String, String)> {
-    let tables = work.picked.iter().filter(|_| args.parts.data_only).flat_map(|picked| &picked.part.tables);
+    let tables =
+        work.picked.iter().filter(|_| args.parts.data_only).flat_map(|picked| picked.part.tables.iter());
     let tables = tables.filter(|table| table.kind == DataKind::Table);
-    tables.map(|table| (table.schema.clone(), table.name.clone())).collect()
+    tables.map(|table| (table.schema.to_owned(), table.name.to_owned())).collect()
 }
 
 fn target_triggers(

@@ -4,7 +4,7 @@ use super::super::args::{PartArgs, RestoreArgs};
 use super::super::exit::Exit;
 use super::super::render;
 use super::super::report::CliError;
-use super::super::table::Table;
+use super::super::table::{Made, Table};
 use super::Context;
 use crate::base::pattern::PatternError;
 use crate::content::pg::{DataKind, JobsPlan, Sections, Selection, TableData};
@@ -72,12 +72,17 @@ pub(super) fn dry_run(
         }
         _ => None,
     };
-    let bytes = picked.map_or(stream.bytes, |picked| picked.part.synthesis.len());
+    let bytes = match picked {
+        Some(Picked { archive, part }) if part.entries.len() < archive.toc()?.entries().len() => {
+            archive.synthesise(&part.entries)?.len()
+        }
+        _ => stream.bytes,
+    };
     if context.json {
         let database = target.map(|target| target.database.as_str());
         let plan = RestorePlan::new(&chosen.summary.id, stream, database);
         let plan = match picked {
-            Some(picked) => plan.of_part(&picked.part, kinds(picked)?),
+            Some(picked) => plan.of_part(&picked.part, bytes, kinds(picked)?),
             None => plan,
         };
         let worker_bytes = jobs.map(|jobs| jobs.data.iter().map(|part| part.data_bytes).collect());
@@ -100,8 +105,8 @@ pub(super) fn dry_run(
         for (kind, count) in kinds(picked)? {
             context.output(&format!("{count:>6} {kind}"));
         }
-        let rows: Vec<Vec<String>> = picked.part.tables.iter().map(row).collect();
-        if !rows.is_empty() {
+        if !picked.part.tables.is_empty() {
+            let rows = Made(|| picked.part.tables.iter().map(row));
             context.table(&Table::new(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
         }
         for left_out in &picked.part.omitted {
@@ -136,10 +141,10 @@ fn kinds(picked: &Picked) -> Result<BTreeMap<String, usize>, CliError> {
     Ok(kinds)
 }
 
-fn row(table: &TableData) -> Vec<String> {
+fn row(table: TableData<'_>) -> Vec<String> {
     let name = match table.kind {
         DataKind::LargeObjects => "large objects".to_owned(),
-        DataKind::Table if table.schema.is_empty() => table.name.clone(),
+        DataKind::Table if table.schema.is_empty() => table.name.to_owned(),
         DataKind::Table => format!("{}.{}", table.schema, table.name),
     };
     let rows = table.rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());

@@ -338,7 +338,7 @@ const SCRIPT: &str = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from data
 
 fn rows(inspection: &Inspection) -> Vec<(String, Option<u64>, u64, u64)> {
     let Verdict::Whole(Some(map)) = &inspection.verdict else { panic!("{inspection:?}") };
-    map.tables.iter().map(|t| (t.name.clone(), t.rows, t.offset, t.data_bytes)).collect()
+    map.tables.iter().map(|t| (t.name.to_owned(), t.rows, t.offset, t.data_bytes)).collect()
 }
 
 #[test]

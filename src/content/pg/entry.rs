@@ -120,7 +120,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The numbers of the entries that it needs. They need not be in the archive.
-    pub fn dependencies(&self) -> impl Iterator<Item = u32> + 'a {
+    pub fn dependencies(&self) -> impl Iterator<Item = u32> + use<'a> {
         let mut fields = Fields::new(self.dependencies, 0);
         // Checked when the entry was read.
         std::iter::from_fn(move || decimal(fields.text("").ok()??))

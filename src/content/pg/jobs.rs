@@ -100,7 +100,7 @@ pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) ->
             let entry = toc.entries().get(index)?;
             // From PostgreSQL 17 on, privileges of large objects are those of an entry, which `pg_restore` looks for beside them.
             let of_large_objects = toc.section(index) == Section::Data && needs_large_object(toc, index);
-            let pass = if of_large_objects { Pass::Data } else { Pass::of(entry, toc.section(index)) };
+            let pass = if of_large_objects { Pass::Data } else { Pass::of(&entry, toc.section(index)) };
             Some((index, pass))
         })
         .collect();
@@ -187,7 +187,7 @@ fn units(toc: &Toc, map: &TableMap, data: impl Iterator<Item = usize>) -> Vec<Un
             toc.entries().get(needed).is_some_and(|entry| matches!(entry.desc, b"TABLE" | b"FOREIGN TABLE"))
         });
         let together = match (entry.desc, entry.copy) {
-            _ if is_large_object(entry) || needs_large_object(toc, index) => Together::LargeObjects,
+            _ if is_large_object(&entry) || needs_large_object(toc, index) => Together::LargeObjects,
             (b"TABLE DATA", Some(copy)) if is_defined => Together::Target(copy_target(copy)),
             (b"TABLE DATA", None) if is_defined => Together::Entry(index),
             _ => Together::InOrder,
@@ -210,7 +210,7 @@ fn is_large_object(entry: &Entry) -> bool {
 
 /// Whether an entry says something of large objects that come with the data. Before PostgreSQL 17 they are made with the definitions.
 fn needs_large_object(toc: &Toc, index: usize) -> bool {
-    toc.needs(index).any(|needed| toc.entries().get(needed).is_some_and(is_large_object))
+    toc.needs(index).any(|needed| toc.entries().get(needed).is_some_and(|it| is_large_object(&it)))
 }
 
 /// The table of `COPY table (columns) FROM stdin;`, as it is written there: behind the first space, up to one outside of quotes.

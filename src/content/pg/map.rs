@@ -1,8 +1,10 @@
 //! What is remembered of a dump's stream, and its encoding.
 
 use super::header::{Created, Header};
-use minicbor::{Decode, Encode};
-use std::ops::Range;
+use super::tables::{Row, Tables};
+use minicbor::decode::Error as DecodeError;
+use minicbor::encode::{Error as EncodeError, Write};
+use minicbor::{Decode, Decoder, Encode, Encoder};
 
 /// The encoding's version.
 const VERSION: u32 = 1;
@@ -39,56 +41,6 @@ pub enum DataKind {
     LargeObjects,
 }
 
-/// Where one table's data is, and how much of it there is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableData {
-    /// What it is.
-    pub kind: DataKind,
-    /// The number of its entry in the archive's table of contents; 0 in a script.
-    pub dump_id: u32,
-    /// The database, in a script of several; the stream's only one otherwise (empty if it is not named).
-    pub database: String,
-    /// Schema, empty if it has none.
-    pub schema: String,
-    /// Name.
-    pub name: String,
-    /// First byte in the stream: of the block in an archive, of the first row in a script or a tar; of the first file in a tar's
-    /// large objects.
-    pub offset: u64,
-    /// Bytes in the stream: the whole block in an archive, the rows and the end mark in a script or a tar, whole files of a tar's
-    /// large objects.
-    pub len: u64,
-    /// Bytes of the rows or large objects alone, as the archive has them (compressed, if it is).
-    pub data_bytes: u64,
-    /// Rows, or large objects. `None` where they cannot be told: compressed archives, INSERT commands.
-    pub rows: Option<u64>,
-    /// Bytes of the block that the repository did not hold when the dump was stored. `None` where nobody counted.
-    pub new_bytes: Option<u64>,
-}
-
-impl TableData {
-    /// A table without anything.
-    pub(super) fn empty() -> Self {
-        Self {
-            kind: DataKind::Table,
-            dump_id: 0,
-            database: String::new(),
-            schema: String::new(),
-            name: String::new(),
-            offset: 0,
-            len: 0,
-            data_bytes: 0,
-            rows: None,
-            new_bytes: None,
-        }
-    }
-
-    /// Its place in the stream.
-    pub fn range(&self) -> Range<u64> {
-        self.offset..self.offset.saturating_add(self.len)
-    }
-}
-
 /// The map of a whole dump: made while it was stored, kept with it, and enough to list it and to find every table's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableMap {
@@ -113,7 +65,7 @@ pub struct TableMap {
     /// Length of the stream.
     pub stream_bytes: u64,
     /// The data, in the order of the stream.
-    pub tables: Vec<TableData>,
+    pub tables: Tables,
 }
 
 /// An encoded map cannot be read.
@@ -124,7 +76,7 @@ pub enum MapError {
     Decode {
         /// Why.
         #[source]
-        source: minicbor::decode::Error,
+        source: DecodeError,
     },
     /// A newer program wrote it.
     #[error("the map of a dump has version {version}, which is newer than this program")]
@@ -143,7 +95,7 @@ pub enum MapError {
 /// The map as it is encoded. Names of schemas and databases stand once; offsets are gaps behind the range before.
 #[derive(Encode, Decode)]
 #[cbor(map)]
-struct Encoded {
+struct Encoded<T> {
     #[n(0)]
     version: u32,
     #[n(1)]
@@ -170,14 +122,14 @@ struct Encoded {
     #[n(11)]
     words: Vec<String>,
     #[n(12)]
-    tables: Vec<EncodedTable>,
+    tables: T,
 }
 
 #[derive(Encode, Decode)]
 #[cbor(array)]
-struct EncodedTable {
-    #[n(0)]
-    name: String,
+struct EncodedTable<'a> {
+    #[b(0)]
+    name: &'a str,
     #[n(1)]
     gap: u64,
     #[n(2)]
@@ -199,20 +151,55 @@ struct EncodedTable {
     new_bytes: Option<u64>,
 }
 
-/// Words by number, each once.
-#[derive(Default)]
-struct Words<'a> {
-    all: Vec<String>,
-    numbers: std::collections::HashMap<&'a str, u32>,
+/// Tables as they are encoded, one after the other: never all of them at once.
+struct Written<'a>(&'a Tables);
+
+impl<C> Encode<C> for Written<'_> {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), EncodeError<W::Error>> {
+        let Self(tables) = self;
+        e.array(tables.len() as u64)?;
+        let mut end = 0;
+        for (at, row) in (0..tables.len()).filter_map(|at| Some((at, tables.row(at)?))) {
+            let gap = row.offset.saturating_sub(end);
+            end = row.offset.saturating_add(row.len);
+            let table = EncodedTable {
+                name: tables.name(at),
+                gap,
+                len: row.len,
+                data_bytes: row.data_bytes,
+                rows: row.rows,
+                dump_id: row.dump_id,
+                schema: row.schema,
+                database: row.database,
+                kind: row.kind,
+                new_bytes: row.new_bytes.checked_sub(1),
+            };
+            table.encode(e, ctx)?;
+        }
+        Ok(())
+    }
 }
 
-impl<'a> Words<'a> {
-    fn number(&mut self, word: &'a str) -> u32 {
-        let next = self.all.len() as u32;
-        *self.numbers.entry(word).or_insert_with(|| {
-            self.all.push(word.to_owned());
-            next
-        })
+/// Tables as they were read: in the place of their offsets stand the gaps before them.
+struct Read(Tables);
+
+impl<'b, C> Decode<'b, C> for Read {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, DecodeError> {
+        // Room for all of them at once: what grows leaves holes behind. A table takes ten bytes at least, whatever the number says.
+        let stored = d.input().len();
+        let count = d.probe().array()?.map_or(0, |count| count.min(stored as u64 / 10) as usize);
+        let mut tables = Tables::with_room(count, stored);
+        for table in d.array_iter_with::<C, EncodedTable<'b>>(ctx)? {
+            let table = table?;
+            let mut row = Row::new(table.kind, table.dump_id, [table.schema, table.database]);
+            row.offset = table.gap;
+            row.len = table.len;
+            row.data_bytes = table.data_bytes;
+            row.rows = table.rows;
+            row.new_bytes = table.new_bytes.map_or(0, |bytes| bytes.saturating_add(1));
+            tables.push_row(table.name, row);
+        }
+        Ok(Self(tables))
     }
 }
 
@@ -230,7 +217,7 @@ impl TableMap {
             entries: 0,
             head_bytes: 0,
             stream_bytes: 0,
-            tables: Vec::new(),
+            tables: Tables::default(),
         }
     }
 
@@ -250,28 +237,6 @@ impl TableMap {
 
     /// The bytes to store. They compress well, and are not compressed.
     pub fn encode(&self) -> Vec<u8> {
-        let mut words = Words::default();
-        let mut end = 0;
-        let tables = self
-            .tables
-            .iter()
-            .map(|table| {
-                let gap = table.offset.saturating_sub(end);
-                end = table.range().end;
-                EncodedTable {
-                    name: table.name.clone(),
-                    gap,
-                    len: table.len,
-                    data_bytes: table.data_bytes,
-                    rows: table.rows.map_or(0, |rows| rows.saturating_add(1)),
-                    dump_id: table.dump_id,
-                    schema: words.number(&table.schema),
-                    database: words.number(&table.database),
-                    kind: table.kind,
-                    new_bytes: table.new_bytes,
-                }
-            })
-            .collect();
         let encoded = Encoded {
             version: VERSION,
             form: self.form,
@@ -284,8 +249,8 @@ impl TableMap {
             entries: self.entries,
             head_bytes: self.head_bytes,
             stream_bytes: self.stream_bytes,
-            words: words.all,
-            tables,
+            words: self.tables.words.iter().map(str::to_owned).collect(),
+            tables: Written(&self.tables),
         };
         let mut out = Vec::new();
         // Writing to memory cannot fail.
@@ -306,32 +271,22 @@ impl TableMap {
         if version != VERSION {
             return Err(MapError::Version { version });
         }
-        let encoded: Encoded = minicbor::decode(bytes).map_err(failed)?;
-        let word = |number: u32| {
-            encoded.words.get(number as usize).cloned().ok_or(MapError::Damaged { what: "a name is missing" })
-        };
+        let encoded: Encoded<Read> = minicbor::decode(bytes).map_err(failed)?;
+        let Read(mut tables) = encoded.tables;
+        let words = encoded.words.len();
         let mut end = 0u64;
-        let mut tables = Vec::new();
-        for table in &encoded.tables {
-            let offset = end.checked_add(table.gap);
-            let table_end = offset.and_then(|offset| offset.checked_add(table.len));
-            let (Some(offset), Some(table_end)) = (offset, table_end) else {
+        for row in tables.rows_mut() {
+            let offset = end.checked_add(row.offset);
+            let row_end = offset.and_then(|offset| offset.checked_add(row.len));
+            let (Some(offset), Some(row_end)) = (offset, row_end) else {
                 return Err(MapError::Damaged { what: "a range is too long" });
             };
-            end = table_end;
-            tables.push(TableData {
-                kind: table.kind,
-                dump_id: table.dump_id,
-                database: word(table.database)?,
-                schema: word(table.schema)?,
-                name: table.name.clone(),
-                offset,
-                len: table.len,
-                data_bytes: table.data_bytes,
-                rows: table.rows.checked_sub(1),
-                new_bytes: table.new_bytes,
-            });
+            if row.schema.max(row.database) as usize >= words {
+                return Err(MapError::Damaged { what: "a name is missing" });
+            }
+            (row.offset, end) = (offset, row_end);
         }
+        tables.words = encoded.words.into_iter().collect();
         if end.max(encoded.head_bytes) > encoded.stream_bytes {
             return Err(MapError::Damaged { what: "a range lies behind the end of the stream" });
         }
@@ -360,11 +315,11 @@ impl TableMap {
 }
 
 /// The version alone, which stands first: what follows may be unlike what this program knows.
-fn version(bytes: &[u8]) -> Result<u32, minicbor::decode::Error> {
+fn version(bytes: &[u8]) -> Result<u32, DecodeError> {
     let mut decoder = minicbor::Decoder::new(bytes);
     decoder.map()?;
     match decoder.u32()? {
         0 => decoder.u32(),
-        _ => Err(minicbor::decode::Error::message("the version does not stand first")),
+        _ => Err(DecodeError::message("the version does not stand first")),
     }
 }

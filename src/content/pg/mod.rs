@@ -6,6 +6,7 @@
 //! | `header` | what stands before the table of contents |
 //! | `entry` | an entry of the table of contents |
 //! | `data` | the walk over the pieces of a data block |
+//! | `tables`, `words` | how little a table takes in memory |
 //! | `parser` | the states of the stream, and when it is complete |
 //! | `plain` | enough of SQL's and psql's syntax to find COPY blocks in a script |
 //! | `map` | what is remembered of a stream, and its encoding |
@@ -40,23 +41,26 @@ mod plain;
 mod select;
 mod survey;
 mod synthesise;
+mod tables;
 mod tar;
 mod toc;
 mod wire;
+mod words;
 
 pub use data::DataFacts;
 pub use database::{DatabaseEntry, DatabaseStatement, StatementKind};
 pub use entry::{Entry, Section};
 pub use header::{Compression, Created, Header};
 pub use jobs::{JobsPlan, Part, plan_jobs};
-pub use map::{DataKind, DumpForm, MapError, TableData, TableMap};
+pub use map::{DataKind, DumpForm, MapError, TableMap};
 pub use parser::{Block, BlockKind, DataEntry, Parser, Visitor};
 pub use plain::{ScriptError, ScriptScanner};
 pub use select::{Chosen, Omitted, Sections, SelectError, Selection, select};
 pub use survey::ArchiveSurvey;
 pub use synthesise::{Copied, LargeObject, Synthesis, SynthesisError, WithData, needs_mending, synthesise};
+pub use tables::{TableData, Tables};
 pub use tar::TarSurvey;
-pub use toc::Toc;
+pub use toc::{Entries, Toc};
 
 /// The oldest minor version of format 1 that is read: that of PostgreSQL 9.0.
 pub const VERSION_MINOR_MIN: u8 = 12;

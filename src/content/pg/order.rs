@@ -48,9 +48,9 @@ impl<'a> Tables<'a> {
         let attached = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc == b"TABLE ATTACH");
         for (index, attach) in attached {
             let child = tables.by_name.get(&(attach.namespace, attach.tag)).copied();
-            let parent = toc
-                .needs(index)
-                .find(|needed| Some(*needed) != child && toc.entries().get(*needed).is_some_and(is_table));
+            let parent = toc.needs(index).find(|needed| {
+                Some(*needed) != child && toc.entries().get(*needed).is_some_and(|it| is_table(&it))
+            });
             if let (Some(child), Some(parent)) = (child, parent) {
                 tables.parents.insert(child, parent);
             }

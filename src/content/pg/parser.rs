@@ -4,6 +4,7 @@ use super::data::{DataFacts, Step, Walk};
 use super::entry::Entry;
 use super::header::{Compression, Container, Header};
 use super::wire::{Fields, INT_BYTES, Stop};
+use super::words::Words;
 use super::{ArchiveError, Problem};
 use std::collections::HashMap;
 
@@ -37,19 +38,18 @@ pub struct Block {
 }
 
 /// An entry that announces a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataEntry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataEntry<'a> {
     /// The entry's number.
     pub dump_id: u32,
     /// `TABLE DATA`, `BLOBS`…
-    pub kind: String,
+    pub kind: &'a str,
     /// Schema, empty if it has none.
-    pub schema: String,
+    pub schema: &'a str,
     /// Name.
-    pub name: String,
+    pub name: &'a str,
     /// Whether the data is what COPY wrote.
     pub is_copy: bool,
-    seen: bool,
 }
 
 /// Is told what the parser finds, in the order of the stream.
@@ -64,7 +64,7 @@ pub trait Visitor {
     fn contents_end(&mut self, _offset: u64) {}
 
     /// A data block has ended.
-    fn block(&mut self, _entry: &DataEntry, _block: &Block) {}
+    fn block(&mut self, _entry: &DataEntry<'_>, _block: &Block) {}
 }
 
 impl Visitor for () {}
@@ -326,8 +326,8 @@ impl Parser {
     fn block_ended(&mut self, end: u64, visitor: &mut impl Visitor) {
         self.block.len = end - self.block.offset;
         self.stage = Stage::BlockStart;
-        if let Some(entry) = self.entries.all.get(self.block_entry) {
-            visitor.block(entry, &self.block);
+        if let Some(entry) = self.entries.get(self.block_entry) {
+            visitor.block(&entry, &self.block);
         }
     }
 }
@@ -338,13 +338,28 @@ impl Block {
     }
 }
 
-/// The entries that announce blocks, and which blocks have come.
+/// The entries that announce blocks, and which blocks have come. There may be a million.
 #[derive(Debug, Default)]
 pub(super) struct DataEntries {
-    pub(super) all: Vec<DataEntry>,
-    by_id: HashMap<u32, usize>,
+    all: Vec<Announced>,
+    /// Their names, one behind the other.
+    names: String,
+    /// Kinds and schemas, each once.
+    words: Words,
+    by_id: HashMap<u32, u32>,
     left: u64,
     names_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Announced {
+    dump_id: u32,
+    kind: u32,
+    schema: u32,
+    /// Where the name ends; it begins where the one before ends.
+    name_end: u32,
+    is_copy: bool,
+    seen: bool,
 }
 
 impl DataEntries {
@@ -355,28 +370,49 @@ impl DataEntries {
         if self.left > DATA_ENTRIES_MAX {
             return too_long("the table of contents", self.left, DATA_ENTRIES_MAX);
         }
-        let entry = DataEntry {
-            dump_id: entry.dump_id,
-            kind: entry.kind().into_owned(),
-            schema: entry.schema().into_owned(),
-            name: entry.name().into_owned(),
-            is_copy: entry.copy.is_some(),
-            seen: false,
-        };
-        self.names_bytes += (entry.kind.len() + entry.schema.len() + entry.name.len()) as u64;
+        let (kind, schema, name) = (entry.kind(), entry.schema(), entry.name());
+        self.names_bytes += (kind.len() + schema.len() + name.len()) as u64;
         if self.names_bytes > NAMES_BYTES_MAX {
             return too_long("the names of the tables", self.names_bytes, NAMES_BYTES_MAX);
         }
-        if self.by_id.insert(entry.dump_id, self.all.len()).is_some() {
+        if self.by_id.insert(entry.dump_id, self.all.len() as u32).is_some() {
             return Err(Stop::Bad { at: 0, problem: Problem::Damaged("two entries with the same number") });
         }
-        self.all.push(entry);
+        self.names.push_str(&name);
+        let announced = Announced {
+            dump_id: entry.dump_id,
+            kind: self.words.number(&kind),
+            schema: self.words.number(&schema),
+            name_end: self.names.len() as u32,
+            is_copy: entry.copy.is_some(),
+            seen: false,
+        };
+        self.all.push(announced);
         Ok(())
+    }
+
+    /// An entry by its place.
+    pub(super) fn get(&self, index: usize) -> Option<DataEntry<'_>> {
+        let entry = self.all.get(index)?;
+        let before = index.checked_sub(1).and_then(|before| self.all.get(before));
+        let name = before.map_or(0, |before| before.name_end) as usize..entry.name_end as usize;
+        Some(DataEntry {
+            dump_id: entry.dump_id,
+            kind: self.words.get(entry.kind),
+            schema: self.words.get(entry.schema),
+            name: self.names.get(name).unwrap_or_default(),
+            is_copy: entry.is_copy,
+        })
+    }
+
+    /// The first of a kind.
+    pub(super) fn first_of(&self, kind: &str) -> Option<DataEntry<'_>> {
+        (0..self.all.len()).filter_map(|index| self.get(index)).find(|entry| entry.kind == kind)
     }
 
     /// Marks an entry's block as come; `None` if there is no such entry or its block has come before.
     pub(super) fn take(&mut self, dump_id: u32) -> Option<usize> {
-        let index = *self.by_id.get(&dump_id)?;
+        let index = *self.by_id.get(&dump_id)? as usize;
         let entry = self.all.get_mut(index).filter(|entry| !entry.seen)?;
         entry.seen = true;
         self.left -= 1;
@@ -384,21 +420,21 @@ impl DataEntries {
     }
 
     pub(super) fn finish(&self, bytes: u64) -> Result<(), ArchiveError> {
-        match self.all.iter().find(|entry| !entry.seen) {
+        match self.all.iter().position(|entry| !entry.seen) {
             None => Ok(()),
             Some(first) => Err(ArchiveError::Unfinished {
                 missing: self.left,
                 blocks: self.all.len() as u64,
-                first: first.to_string(),
+                first: self.get(first).map(|first| first.to_string()).unwrap_or_default(),
                 bytes,
             }),
         }
     }
 }
 
-impl std::fmt::Display for DataEntry {
+impl std::fmt::Display for DataEntry<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        match self.schema.as_str() {
+        match self.schema {
             "" => write!(f, "{} {}", self.kind, self.name),
             schema => write!(f, "{} {schema}.{}", self.kind, self.name),
         }

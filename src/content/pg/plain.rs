@@ -3,7 +3,8 @@
 //! Outside of COPY blocks the script is read as psql reads it, as far as strings, quoted names, dollar quotes and comments go: a function's
 //! body may well contain the lines that are looked for. COPY's rows are only searched for their end, and their newlines counted.
 
-use super::map::{DumpForm, TableData, TableMap};
+use super::map::{DumpForm, TableMap};
+use super::tables::TableData;
 use memchr::{memchr, memchr_iter, memmem};
 
 /// What ends the rows of a COPY command: a line of its own; and the same where lines end as on Windows.
@@ -91,12 +92,21 @@ pub struct ScriptScanner {
     tag_matched: usize,
     /// Strings without `E` have escapes, too.
     backslashes: bool,
-    table: Option<TableData>,
+    table: Option<OpenTable>,
     newlines: u64,
     names_bytes: usize,
     too_many: bool,
     marks: Marks,
     map: TableMap,
+}
+
+/// A table of which the rows are coming.
+#[derive(Debug)]
+struct OpenTable {
+    schema: String,
+    name: String,
+    /// Of the first row.
+    offset: u64,
 }
 
 /// What the comments say about beginning and end.
@@ -384,14 +394,8 @@ impl ScriptScanner {
         if self.map.tables.len() >= TABLES_MAX || self.names_bytes > NAMES_BYTES_MAX {
             self.too_many = true;
         }
-        self.table = Some(TableData {
-            database: self.map.database.clone(),
-            schema,
-            name,
-            // Behind the newline.
-            offset: self.offset + 1,
-            ..TableData::empty()
-        });
+        // Behind the newline.
+        self.table = Some(OpenTable { schema, name, offset: self.offset + 1 });
         self.newlines = 0;
         self.rows_end = if after_return { ROWS_END_CR } else { ROWS_END };
         // The newline before the end mark may be that of the command.
@@ -403,7 +407,7 @@ impl ScriptScanner {
     pub fn edge(&self, number: usize) -> Option<u64> {
         let table = self.map.tables.get(number / 2);
         match number % 2 {
-            0 => table.or(self.table.as_ref()).map(|table| table.offset),
+            0 => table.map(|table| table.offset).or(self.table.as_ref().map(|table| table.offset)),
             _ => table.map(|table| table.range().end),
         }
     }
@@ -445,14 +449,20 @@ impl ScriptScanner {
     }
 
     fn rows_ended(&mut self, taken: usize) {
-        if let Some(mut table) = self.table.take() {
-            table.len = (self.offset + taken as u64).saturating_sub(table.offset);
-            // The newline before the mark is that of the last row.
-            table.data_bytes = table.len.saturating_sub(self.rows_end.len() as u64 - 1);
-            table.rows = self.newlines.checked_sub(1);
-            if !self.too_many {
-                self.map.tables.push(table);
-            }
+        if let Some(OpenTable { schema, name, offset }) = self.table.take().filter(|_| !self.too_many) {
+            let len = (self.offset + taken as u64).saturating_sub(offset);
+            let TableMap { tables, database, .. } = &mut self.map;
+            tables.push(TableData {
+                database,
+                schema: &schema,
+                name: &name,
+                offset,
+                len,
+                // The newline before the mark is that of the last row.
+                data_bytes: len.saturating_sub(self.rows_end.len() as u64 - 1),
+                rows: self.newlines.checked_sub(1),
+                ..TableData::NONE
+            });
         }
         self.lex = Lex::Sql;
         self.last = b'\n';

@@ -134,7 +134,7 @@ pub enum SelectError {
 /// # Errors
 /// When a pattern matches nothing: a misspelt name must not become an empty restore. Nor must a view.
 pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
-    let classes: Vec<Class> = toc.entries().iter().map(Class::of).collect();
+    let classes: Vec<Class> = toc.entries().iter().map(|entry| Class::of(&entry)).collect();
     let mut closure = Closure::new(toc, &classes);
     if selection.sections == Sections::DATA_ONLY {
         refuse_views(toc, &classes, &selection.tables)?;
@@ -178,9 +178,9 @@ pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
 fn refuse_views(toc: &Toc, classes: &[Class], tables: &[TablePattern]) -> Result<(), SelectError> {
     for pattern in tables {
         let found = matched(toc, classes, std::slice::from_ref(pattern), "table")?;
-        let entries: Vec<&Entry> = found.iter().filter_map(|index| toc.entries().get(*index)).collect();
+        let entries: Vec<Entry<'_>> = found.iter().filter_map(|index| toc.entries().get(*index)).collect();
         // The data of a materialised view is a command that fills it.
-        let is_view = |entry: &&Entry| {
+        let is_view = |entry: &Entry<'_>| {
             matches!(
                 entry.desc,
                 b"VIEW" | b"MATERIALIZED VIEW" | b"MATERIALIZED VIEW DATA" | b"STATISTICS DATA"
@@ -387,7 +387,7 @@ impl<'a> Closure<'a> {
         self.classes.get(index).copied().unwrap_or(Class::Other)
     }
 
-    fn entry(&self, index: usize) -> Option<&'a Entry<'a>> {
+    fn entry(&self, index: usize) -> Option<Entry<'a>> {
         self.toc.entries().get(index)
     }
 
@@ -512,7 +512,7 @@ impl<'a> Closure<'a> {
             b"VIEW" | b"MATERIALIZED VIEW" => true,
             _ => entry.desc == b"RULE" && entry.tag.ends_with(b" _RETURN"),
         };
-        self.level(index) == Level::Wanted && self.entry(index).is_some_and(is_view)
+        self.level(index) == Level::Wanted && self.entry(index).is_some_and(|entry| is_view(&entry))
     }
 
     /// Wants what a view shows: over tables without their rows it would show nothing, and a materialised one would be made so.
@@ -525,7 +525,7 @@ impl<'a> Closure<'a> {
                 continue;
             }
             if is_excluded.get(shown).copied().unwrap_or(false) {
-                let name = |index| self.entry(index).map(qualified).unwrap_or_default();
+                let name = |index| self.entry(index).map(|entry| qualified(&entry)).unwrap_or_default();
                 return Err(SelectError::ShowsExcluded { view: name(view), table: name(shown) });
             }
             self.raise(shown, Level::Wanted);
@@ -605,9 +605,9 @@ impl<'a> Closure<'a> {
             let is_of_extension = entry.desc == b"TABLE DATA" && self.level(missing) > Level::Out;
             let what = match is_of_extension {
                 true => format!("rows of {}.{}", entry.schema(), entry.name()),
-                false => describe(entry),
+                false => describe(&entry),
             };
-            let omitted = Omitted { dump_id: entry.dump_id, what, needs: describe(needs), is_of_extension };
+            let omitted = Omitted { dump_id: entry.dump_id, what, needs: describe(&needs), is_of_extension };
             self.omitted.push(omitted);
         }
     }

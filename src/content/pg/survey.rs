@@ -2,8 +2,9 @@
 
 use super::ArchiveError;
 use super::header::{Compression, Header};
-use super::map::{DataKind, DumpForm, TableData, TableMap};
+use super::map::{DataKind, DumpForm, TableMap};
 use super::parser::{Block, BlockKind, DataEntry, Parser, Visitor};
+use super::tables::{TableData, Tables};
 
 /// Surveys an archive as it streams.
 #[derive(Debug, Default)]
@@ -51,7 +52,7 @@ impl ArchiveSurvey {
 struct Mapper {
     header: Option<Header>,
     head_bytes: u64,
-    tables: Vec<TableData>,
+    tables: Tables,
 }
 
 impl Mapper {
@@ -72,7 +73,7 @@ impl Visitor for Mapper {
         self.head_bytes = offset;
     }
 
-    fn block(&mut self, entry: &DataEntry, block: &Block) {
+    fn block(&mut self, entry: &DataEntry<'_>, block: &Block) {
         let header = self.header.as_ref();
         let is_plain = header.is_some_and(|header| header.compression == Compression::None);
         let rows = match block.kind {
@@ -86,9 +87,9 @@ impl Visitor for Mapper {
                 BlockKind::LargeObjects => DataKind::LargeObjects,
             },
             dump_id: entry.dump_id,
-            database: header.and_then(|header| header.database.clone()).unwrap_or_default(),
-            schema: entry.schema.clone(),
-            name: entry.name.clone(),
+            database: header.and_then(|header| header.database.as_deref()).unwrap_or_default(),
+            schema: entry.schema,
+            name: entry.name,
             offset: block.offset,
             len: block.len,
             data_bytes: match (block.kind, rows) {

@@ -4,7 +4,8 @@
 //! down, and `pg_restore --clean` fails there, always. It goes with its table, and so that command is left out.
 
 use super::entry::Entry;
-use super::map::{DataKind, DumpForm, TableData, TableMap};
+use super::map::{DataKind, DumpForm, TableMap};
+use super::tables::TableData;
 use super::toc::Toc;
 use super::wire::{INT_BYTES, put_int};
 use std::collections::{HashMap, HashSet};
@@ -128,7 +129,7 @@ impl<'a> Attached<'a> {
 /// Whether [`synthesise`] mends something in an archive, for a restore that replaces what is there.
 pub fn needs_mending(toc: &Toc) -> bool {
     let attached = Attached::of(toc);
-    toc.entries().iter().any(|entry| attached.has(entry))
+    toc.entries().iter().any(|entry| attached.has(&entry))
 }
 
 /// Makes an archive of chosen entries, given by place in the table of contents; `pg_restore` takes them in this order. Of a tar archive,
@@ -143,8 +144,16 @@ pub fn synthesise(
     chosen: &[usize],
     with_data: WithData,
 ) -> Result<Synthesis, SynthesisError> {
-    let blocks: HashMap<u32, &TableData> = map.tables.iter().map(|table| (table.dump_id, table)).collect();
     let entry_at = |&index: &usize| toc.entries().get(index).ok_or(SynthesisError::NoEntry { index });
+    let entry_of = |&index: &usize| toc.entries().get(index);
+    let ids: HashSet<u32> =
+        chosen.iter().filter_map(entry_of).filter(|it| it.has_data).map(|it| it.dump_id).collect();
+    let blocks: HashMap<u32, TableData<'_>> = map
+        .tables
+        .iter()
+        .filter(|it| ids.contains(&it.dump_id))
+        .map(|table| (table.dump_id, table))
+        .collect();
 
     let header = toc.header();
     let mut head = header.as_custom(toc.bytes);
@@ -157,7 +166,7 @@ pub fn synthesise(
     let attached = Attached::of(toc);
     for index in chosen {
         let entry = entry_at(index)?;
-        if attached.has(entry) {
+        if attached.has(&entry) {
             head_len = head_len - entry.drop_at.len() + EMPTY_TEXT_BYTES;
         }
     }
@@ -166,7 +175,7 @@ pub fn synthesise(
     let mut data = Data::default();
     for index in chosen {
         let entry = entry_at(index)?;
-        if attached.has(entry) {
+        if attached.has(&entry) {
             head.extend_from_slice(entry.raw.get(..entry.drop_at.start).unwrap_or_default());
             put_int(&mut head, 0);
             head.extend_from_slice(entry.raw.get(entry.drop_at.end..entry.offset_at).unwrap_or_default());
@@ -225,7 +234,7 @@ impl Data {
     }
 
     /// A block of data that stood in files of its own. `None` if objects are missing.
-    fn frame(&mut self, block: &TableData, objects: &[LargeObject]) -> Option<()> {
+    fn frame(&mut self, block: &TableData<'_>, objects: &[LargeObject]) -> Option<()> {
         self.pending.push(match block.kind {
             DataKind::Table => BLOCK_TABLE,
             DataKind::LargeObjects => BLOCK_OBJECTS,

@@ -6,8 +6,9 @@
 
 use super::data::DataFacts;
 use super::header::{Container, Header};
-use super::map::{DataKind, DumpForm, TableData, TableMap};
+use super::map::{DataKind, DumpForm, TableMap};
 use super::parser::{DataEntries, Parser, Visitor};
+use super::tables::TableData;
 use super::{ArchiveError, Problem};
 
 const CONTENTS: &[u8] = b"toc.dat";
@@ -20,7 +21,7 @@ pub struct TarSurvey {
     file: File,
     facts: DataFacts,
     /// The table or the large objects under way.
-    open: Option<TableData>,
+    open: Option<TableData<'static>>,
     has_script: bool,
     failed: Option<ArchiveError>,
     map: TableMap,
@@ -99,16 +100,16 @@ impl TarSurvey {
         }
         let Some(data) = name.strip_suffix(b".dat") else { return File::Other };
         if number(data.strip_prefix(b"blob_")).is_some() {
-            self.open.get_or_insert_with(|| TableData {
+            self.open.get_or_insert(TableData {
                 kind: DataKind::LargeObjects,
                 offset: header_at,
                 rows: Some(0),
-                ..TableData::empty()
+                ..TableData::NONE
             });
             return File::LargeObject;
         }
         let Some(dump_id) = number(Some(data)) else { return File::Other };
-        self.open = Some(TableData { dump_id, offset: at, ..TableData::empty() });
+        self.open = Some(TableData { dump_id, offset: at, ..TableData::NONE });
         File::Table
     }
 
@@ -162,58 +163,52 @@ impl TarSurvey {
     }
 
     fn table_end(&mut self) -> Result<(), ArchiveError> {
-        let Some(mut table) = self.open.take() else { return Ok(()) };
-        table.len = self.facts.bytes;
-        let is_copy = self.announce(&mut table)?;
-        table.rows = self.facts.copy_rows().filter(|_| is_copy);
-        table.data_bytes = match table.rows {
-            Some(_) => self.facts.copy_bytes(),
-            None => self.facts.bytes,
-        };
-        self.map.tables.push(table);
-        Ok(())
+        match self.open.take() {
+            Some(table) => self.announced(TableData { len: self.facts.bytes, ..table }),
+            None => Ok(()),
+        }
     }
 
     fn objects_end(&mut self, dump_id: Option<u32>, next_at: u64) -> Result<(), ArchiveError> {
         // A list of no objects is a block all the same.
-        let mut objects = self.open.take().unwrap_or_else(|| TableData {
+        let mut objects = self.open.take().unwrap_or(TableData {
             kind: DataKind::LargeObjects,
             offset: next_at,
             rows: Some(0),
-            ..TableData::empty()
+            ..TableData::NONE
         });
         objects.len = next_at.saturating_sub(objects.offset);
         objects.dump_id = match (dump_id, &self.contents) {
             (Some(dump_id), _) => dump_id,
-            (None, Contents::Read(entries)) => {
-                entries.all.iter().find(|entry| entry.kind == "BLOBS").map_or(0, |entry| entry.dump_id)
-            }
+            (None, Contents::Read(entries)) => entries.first_of("BLOBS").map_or(0, |entry| entry.dump_id),
             (None, _) => 0,
         };
-        self.announce(&mut objects)?;
-        self.map.tables.push(objects);
-        Ok(())
+        self.announced(objects)
     }
 
-    /// Finds the entry that announces data, and names it by that. Whether it is what COPY wrote.
-    fn announce(&mut self, data: &mut TableData) -> Result<bool, ArchiveError> {
+    /// Finds the entry that announces data, and takes the data down under its name.
+    fn announced(&mut self, data: TableData<'static>) -> Result<(), ArchiveError> {
         let Contents::Read(entries) = &mut self.contents else {
             return Err(Problem::Damaged("data before a table of contents").at(data.offset));
         };
-        let entry = entries.take(data.dump_id).and_then(|index| entries.all.get(index));
+        let entry = entries.take(data.dump_id).and_then(|index| entries.get(index));
         let entry =
             entry.ok_or_else(|| Problem::Damaged("a data file that no entry announces").at(data.offset))?;
-        data.schema = entry.schema.clone();
-        data.name = entry.name.clone();
-        data.database = self.map.database.clone();
-        Ok(entry.is_copy)
+        let (rows, data_bytes) = match (data.kind, self.facts.copy_rows().filter(|_| entry.is_copy)) {
+            (DataKind::LargeObjects, _) => (data.rows, data.data_bytes),
+            (DataKind::Table, Some(rows)) => (Some(rows), self.facts.copy_bytes()),
+            (DataKind::Table, None) => (None, self.facts.bytes),
+        };
+        let TableMap { tables, database, .. } = &mut self.map;
+        tables.push(TableData { schema: entry.schema, name: entry.name, database, rows, data_bytes, ..data });
+        Ok(())
     }
 
     /// Where tables begin and end, by turns, as far as is known.
     pub fn edge(&self, number: usize) -> Option<u64> {
         let table = self.map.tables.get(number / 2);
         match number % 2 {
-            0 => table.or(self.open.as_ref()).map(|table| table.offset),
+            0 => table.or(self.open).map(|table| table.offset),
             _ => table.map(|table| table.range().end),
         }
     }

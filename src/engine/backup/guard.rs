@@ -6,7 +6,7 @@
 use super::{BackupRequest, WithDamage};
 use crate::base::event::{Event, Observer};
 use crate::base::words;
-use crate::content::pg::{DataKind, TableData};
+use crate::content::pg::{DataKind, TableData, TableMap};
 use crate::engine::tables::table_map;
 use crate::vault::catalog::Catalog;
 use crate::vault::crypto::CryptoError;
@@ -25,15 +25,25 @@ const ROWS_TO_MISS: u64 = 1000;
 /// So many of the emptied tables are named.
 const NAMED: usize = 3;
 
-/// A table as its stream names it: database, schema, name.
-type Table = (String, String, String);
+/// A table by a hash of its names: there may be a million, and seldom is one of them told.
+type Table = [u8; 16];
+
+fn key(table: &TableData<'_>) -> Table {
+    let mut hasher = blake3::Hasher::new();
+    for name in [table.database, table.schema, table.name] {
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+    }
+    let mut key = Table::default();
+    hasher.finalize_xof().fill(&mut key);
+    key
+}
 
 /// What is usual of one stream.
 #[derive(Default)]
 struct Usual {
     /// Its length in each snapshot before, the newest first.
     lengths: Vec<u64>,
-    /// The fewest rows of each table that was in all of them; `None` before the first.
+    /// The fewest rows of each table that was in all of them and never had few; `None` before the first.
     rows: Option<HashMap<Table, u64>>,
 }
 
@@ -41,32 +51,27 @@ impl Usual {
     fn add(&mut self, stream: &Stream) {
         self.lengths.push(stream.bytes);
         // Streams without a map say nothing of rows.
-        let Some(rows) = rows(stream) else { return };
-        self.rows = Some(match self.rows.take() {
-            None => rows,
-            Some(mut before) => {
-                before.retain(|table, least| {
-                    rows.get(table).is_some_and(|now| {
-                        *least = (*least).min(*now);
-                        *least >= ROWS_TO_MISS
-                    })
-                });
-                before
-            }
-        });
+        let Some(map) = table_map(stream).ok().flatten() else { return };
+        let before = self.rows.take();
+        let least = |table: &Table, rows: u64| match &before {
+            None => Some(rows),
+            Some(before) => before.get(table).map(|least| rows.min(*least)),
+        };
+        let of_all = rows(&map).map(|(table, rows)| (key(&table), rows));
+        let in_all = of_all.filter_map(|(table, rows)| Some((table, least(&table, rows)?)));
+        self.rows = Some(in_all.filter(|(_, least)| *least >= ROWS_TO_MISS).collect());
     }
 
     /// Tables that had rows and have none, told for a person.
     fn emptied(&self, stream: &Stream) -> Option<String> {
-        let before = self.rows.as_ref()?;
-        let now = rows(stream)?;
-        let mut gone: Vec<(&Table, u64)> = before
-            .iter()
-            .filter(|(table, least)| **least >= ROWS_TO_MISS && now.get(*table) == Some(&0))
-            .map(|(table, least)| (table, *least))
+        let before = self.rows.as_ref().filter(|rows| !rows.is_empty())?;
+        let map = table_map(stream).ok().flatten()?;
+        let empty = rows(&map).filter(|(_, rows)| *rows == 0);
+        let mut gone: Vec<(&str, &str, &str, u64)> = empty
+            .filter_map(|(it, _)| Some((it.database, it.schema, it.name, *before.get(&key(&it))?)))
             .collect();
         gone.sort_unstable();
-        let name = |((_, schema, name), least): &(&Table, u64)| {
+        let name = |(_, schema, name, least): &(_, &str, &str, u64)| {
             format!("{schema}.{name} (had at least {})", words::count(*least, "row"))
         };
         let named: Vec<String> = gone.iter().take(NAMED).map(name).collect();
@@ -81,13 +86,10 @@ impl Usual {
     }
 }
 
-fn rows(stream: &Stream) -> Option<HashMap<Table, u64>> {
-    let map = table_map(stream).ok()??;
-    let of_table = |table: TableData| {
-        let rows = table.rows.filter(|_| table.kind == DataKind::Table)?;
-        Some(((table.database, table.schema, table.name), rows))
-    };
-    Some(map.tables.into_iter().filter_map(of_table).collect())
+/// The tables of which the rows are known, with their number.
+fn rows(map: &TableMap) -> impl Iterator<Item = (TableData<'_>, u64)> {
+    let tables = map.tables.iter().filter(|table| table.kind == DataKind::Table);
+    tables.filter_map(|table| Some((table, table.rows?)))
 }
 
 /// What is usual in a series.

@@ -124,17 +124,20 @@ impl Parents {
 
     /// What a new stream of that name is stored on the basis of.
     pub fn basis(&mut self, session: &BackupSession, name: &str, observer: &WithDamage<'_>) -> Basis {
-        let streams = self.snapshot.iter().flat_map(|(_, body)| &body.streams);
+        let streams = self.snapshot.iter_mut().flat_map(|(_, body)| &mut body.streams);
         let Some(stream) = { streams }.find(|stream| stream.name == name && stream.bytes > 0) else {
             return Basis::Chunks;
         };
+        let section_ends = section_ends(stream);
+        // Of a million tables it is large, and nobody else wants it.
+        stream.table_map = None;
         // Text and other bytes are told apart by a guess at the first few, which may turn out otherwise the next day.
         let is_archive = stream.format == StreamFormat::PgCustom;
         let is_alike =
             Box::new(move |front: &[u8]| matches!(Kind::of(front), Kind::PgCustom { .. }) == is_archive);
         let label = format!("{}/{name}", self.label);
         let parent = match session.parent(stream, &label, self.workers, is_alike) {
-            Ok(parent) => parent.with_sections(section_ends(stream)),
+            Ok(parent) => parent.with_sections(section_ends),
             Err(RepoError::OlderContent { .. }) => {
                 let what = format!("storing all of `{name}`: the content root was rotated since its parent");
                 observer.observe(Event::Step { what });
@@ -181,6 +184,8 @@ fn section_ends(stream: &Stream) -> Vec<u64> {
         tables.iter().map(|table| table.range()).flat_map(|range| [range.start, range.end]).collect();
     ends.sort_unstable();
     ends.dedup();
+    // Blocks of an archive lie side by side: half of them were twice there.
+    ends.shrink_to_fit();
     ends
 }
 

@@ -1,7 +1,7 @@
 //! What there is in a repository.
 
 use super::snapshot::{ShownStream, Snapshot};
-use super::tables::TableAmount;
+use super::tables::{Streamed, TableAmount};
 use super::{Report, Time};
 use crate::engine::listing::{self, Closer, Seen, Sums};
 use crate::vault::history::History;
@@ -53,7 +53,7 @@ pub struct Listed {
     /// The snapshot; of one stream, if that was named.
     pub snapshot: Snapshot,
     /// Tables of all streams of which they are known; null where the snapshot's body cannot be read.
-    pub tables: Option<Vec<TableAmount>>,
+    pub tables: Option<Streamed<TableAmount>>,
 }
 
 impl Report for Listed {}

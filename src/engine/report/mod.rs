@@ -47,7 +47,7 @@ pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
 pub use restore::{Restore, RestorePlan, Swap};
 pub use snapshot::{Requests, Snapshot, format_word};
-pub use tables::{Diff, TableAmount};
+pub use tables::{Diff, Members, Streamed, TableAmount};
 pub use verify::{VerifiedStream, Verify};
 
 use crate::base::fault::Next;
@@ -59,6 +59,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::io::Write;
 use std::marker::PhantomData;
 use std::time::SystemTime;
 
@@ -95,12 +96,12 @@ impl<R: Report> Document<R> {
         Self { version: Version, report, warnings }
     }
 
-    /// The object in one line.
+    /// Writes the object in one line, in pieces of whole characters.
     ///
     /// # Errors
-    /// Never for the reports of this module, whose keys are all text.
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
+    /// Those of `out`. The reports of this module can all be written.
+    pub fn write_json(&self, out: impl Write) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(out, self)
     }
 }
 
@@ -321,8 +322,9 @@ mod tests {
         let own = vec!["damage".to_owned(), "more".to_owned()];
         let found = PruneReport { warnings: own, ..PruneReport::default() };
         let told = vec!["told".to_owned(), "damage".to_owned()];
-        let printed = Document::new(Prune::new(&found, true), told).to_json().unwrap();
-        let printed: Value = serde_json::from_str(&printed).unwrap();
+        let mut printed = Vec::new();
+        Document::new(Prune::new(&found, true), told).write_json(&mut printed).unwrap();
+        let printed: Value = serde_json::from_slice(&printed).unwrap();
         assert_eq!(printed["warnings"], serde_json::json!(["told", "damage", "more"]));
         assert_eq!(
             (&printed["version"], &printed["dry_run"], &printed["packs"]),

@@ -117,10 +117,10 @@ impl RestorePlan {
         }
     }
 
-    /// The same of a part, with so many entries of each kind.
-    pub fn of_part(self, part: &Part, entries: BTreeMap<String, usize>) -> Self {
+    /// The same of a part, with so many bytes and so many entries of each kind.
+    pub fn of_part(self, part: &Part, bytes: u64, entries: BTreeMap<String, usize>) -> Self {
         Self {
-            bytes: part.synthesis.len(),
+            bytes,
             entries: Some(entries),
             tables: Some(tables(part)),
             omitted: Some(part.omitted.clone()),

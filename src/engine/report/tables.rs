@@ -3,9 +3,12 @@
 use super::{Id, Report};
 use crate::base::id::SnapshotId;
 use crate::content::pg::{DataKind, TableData};
-use crate::engine::tables::{Amount, Difference, TableChange, TableName};
-use schemars::JsonSchema;
-use serde::Serialize;
+use crate::engine::tables::{Amount, Difference, Sorted, TableChange, TableName};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
 /// What a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -61,6 +64,61 @@ impl TableAmount {
     }
 }
 
+/// What a list is made of, member by member.
+pub trait Members<T> {
+    /// All of them, from the first on.
+    fn all(&self) -> Box<dyn Iterator<Item = T> + '_>;
+}
+
+impl Members<TableAmount> for Vec<Sorted> {
+    fn all(&self) -> Box<dyn Iterator<Item = TableAmount> + '_> {
+        Box::new(self.iter().flat_map(Sorted::iter).map(|(name, amount)| TableAmount::new(&name, &amount)))
+    }
+}
+
+impl Members<ChangedTable> for Difference {
+    fn all(&self) -> Box<dyn Iterator<Item = ChangedTable> + '_> {
+        Box::new(self.tables().map(|change| ChangedTable::from(&change)))
+    }
+}
+
+/// A list whose members are made while it is written: of a million tables none is held in the form of a report.
+#[derive(Clone)]
+pub struct Streamed<T>(Arc<dyn Members<T>>);
+
+impl<T> Streamed<T> {
+    /// The list of what `members` gives.
+    pub fn of(members: impl Members<T> + 'static) -> Self {
+        Self(Arc::new(members))
+    }
+}
+
+impl<T: Serialize> Serialize for Streamed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.all())
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Streamed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.all()).finish()
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Streamed<T> {
+    fn inline_schema() -> bool {
+        Vec::<T>::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        Vec::<T>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> schemars::Schema {
+        Vec::<T>::json_schema(generator)
+    }
+}
+
 /// A table that is restored.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct PickedTable {
@@ -76,11 +134,11 @@ pub struct PickedTable {
     pub kind: TableKind,
 }
 
-impl From<&TableData> for PickedTable {
-    fn from(table: &TableData) -> Self {
+impl From<TableData<'_>> for PickedTable {
+    fn from(table: TableData<'_>) -> Self {
         Self {
-            schema: table.schema.clone(),
-            name: table.name.clone(),
+            schema: table.schema.to_owned(),
+            name: table.name.to_owned(),
             rows: table.rows,
             bytes: table.data_bytes,
             kind: match table.kind {
@@ -109,14 +167,14 @@ pub struct Diff {
     /// Schemas of which no table with data is left.
     pub schemas_gone: Vec<Schema>,
     /// All tables of the streams that can be compared.
-    pub tables: Vec<ChangedTable>,
+    pub tables: Streamed<ChangedTable>,
 }
 
 impl Report for Diff {}
 
 impl Diff {
     /// What changed from one snapshot to another.
-    pub fn new(found: &Difference, before: &SnapshotId, after: &SnapshotId) -> Self {
+    pub fn new(found: Difference, before: &SnapshotId, after: &SnapshotId) -> Self {
         Self {
             before: Id::of(before),
             after: Id::of(after),
@@ -125,7 +183,7 @@ impl Diff {
             streams_unknown: found.streams_unknown.clone(),
             schemas_new: found.schemas_new.iter().map(Schema::from).collect(),
             schemas_gone: found.schemas_gone.iter().map(Schema::from).collect(),
-            tables: found.tables.iter().map(ChangedTable::from).collect(),
+            tables: Streamed::of(found),
         }
     }
 }

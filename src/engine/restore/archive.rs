@@ -13,7 +13,7 @@ use crate::base::event::{Cancel, Event, Observer};
 use crate::content::inspect::{Inspector, ObjectFinder, Verdict};
 use crate::content::pg::{
     Copied, DataKind, DatabaseEntry, DumpForm, Entry, LargeObject, Omitted, Section, Selection,
-    StatementKind, Synthesis, TableData, TableMap, Toc, WithData, needs_mending, select, synthesise,
+    StatementKind, Synthesis, TableMap, Tables, Toc, WithData, needs_mending, select, synthesise,
 };
 use crate::engine::OpError;
 use crate::engine::tables::table_map;
@@ -42,9 +42,7 @@ pub struct Part {
     /// Of rows alone: the tables whose foreign keys refer to each other in a circle.
     pub circular: Vec<String>,
     /// The chosen tables and large objects that have data.
-    pub tables: Vec<TableData>,
-    /// The archive that holds it.
-    pub synthesis: Synthesis,
+    pub tables: Tables,
 }
 
 impl Archive {
@@ -80,7 +78,7 @@ impl Archive {
             );
             entry.section == Section::PreData && !is_setting
         };
-        Ok(match toc.entries().iter().any(is_definition) {
+        Ok(match toc.entries().iter().any(|entry| is_definition(&entry)) {
             true => None,
             false if has(b"TABLE DATA") => Some("rows"),
             false if has(b"STATISTICS DATA") => Some("statistics"),
@@ -88,11 +86,11 @@ impl Archive {
         })
     }
 
-    /// The archive of chosen entries.
+    /// The archive of chosen entries: what is restored of a [`Part`].
     ///
     /// # Errors
     /// When the table of contents is damaged.
-    pub(super) fn synthesise(&self, entries: &[usize]) -> Result<Synthesis, OpError> {
+    pub fn synthesise(&self, entries: &[usize]) -> Result<Synthesis, OpError> {
         Ok(synthesise(&self.toc()?, &self.map, &self.objects, entries, WithData::Yes)?)
     }
 
@@ -136,20 +134,18 @@ impl Archive {
     pub fn select(&self, selection: &Selection) -> Result<Part, OpError> {
         let toc = self.toc()?;
         let chosen = select(&toc, selection)?;
-        let synthesis = synthesise(&toc, &self.map, &self.objects, &chosen.entries, WithData::Yes)?;
         Ok(Part {
             omitted: chosen.omitted.iter().map(Omitted::told).collect(),
             circular: chosen.circular,
             tables: self.tables_of(&toc, &chosen.entries),
             entries: chosen.entries,
-            synthesis,
         })
     }
 
-    pub(super) fn tables_of(&self, toc: &Toc<'_>, entries: &[usize]) -> Vec<TableData> {
+    pub(super) fn tables_of(&self, toc: &Toc<'_>, entries: &[usize]) -> Tables {
         let ids: std::collections::HashSet<u32> =
             entries.iter().filter_map(|index| toc.entries().get(*index)).map(|entry| entry.dump_id).collect();
-        self.map.tables.iter().filter(|table| ids.contains(&table.dump_id)).cloned().collect()
+        self.map.tables.iter().filter(|table| ids.contains(&table.dump_id)).collect()
     }
 }
 

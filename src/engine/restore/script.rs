@@ -45,12 +45,12 @@ impl Chosen {
         match map.form {
             DumpForm::ClusterScript => Err(PostgresError::ClusterScript { database }.into()),
             DumpForm::Script => {
-                let tables = map.tables.iter().map(|table| &table.database);
-                let mut named = tables.chain([&map.database]);
-                match named.find(|named| !named.is_empty() && **named != database) {
+                let tables = map.tables.iter().map(|table| table.database);
+                let mut named = tables.chain([map.database.as_str()]);
+                match named.find(|named| !named.is_empty() && **named != *database) {
                     None => Ok(()),
                     Some(named) => {
-                        Err(PostgresError::ConnectsElsewhere { named: named.clone(), database }.into())
+                        Err(PostgresError::ConnectsElsewhere { named: named.to_owned(), database }.into())
                     }
                 }
             }

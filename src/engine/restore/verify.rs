@@ -243,8 +243,9 @@ fn sample(
     let toc = archive.toc()?;
     let restorable: HashSet<u32> =
         all.iter().filter_map(|at| toc.entries().get(*at)).map(|entry| entry.dump_id).collect();
-    let is_table = |table: &&TableData| table.kind == DataKind::Table && restorable.contains(&table.dump_id);
-    let mut tables: Vec<&TableData> = archive.map().tables.iter().filter(is_table).collect();
+    let is_table =
+        |table: &TableData<'_>| table.kind == DataKind::Table && restorable.contains(&table.dump_id);
+    let mut tables: Vec<TableData<'_>> = archive.map().tables.iter().filter(is_table).collect();
     tables.sort_by_cached_key(|table| {
         let mut hasher = blake3::Hasher::new();
         hasher.update(snapshot.as_bytes()).update(&table.dump_id.to_le_bytes());
@@ -263,12 +264,12 @@ fn sample(
     let is_large_object = |entry: &Entry<'_>| matches!(entry.desc, b"BLOBS" | b"BLOB" | b"BLOB METADATA");
     // What is said of them goes with them.
     let large_objects: HashSet<u32> =
-        toc.entries().iter().filter(|entry| is_large_object(entry)).map(|entry| entry.dump_id).collect();
+        toc.entries().iter().filter(is_large_object).map(|entry| entry.dump_id).collect();
     let is_chosen = |entry: &Entry<'_>| match entry.desc {
         b"TABLE DATA" => ids.contains(&entry.dump_id),
         b"FK CONSTRAINT" => false,
         _ => !is_large_object(entry) && !entry.dependencies().any(|id| large_objects.contains(&id)),
     };
-    let chosen = |at: &usize| toc.entries().get(*at).is_some_and(&is_chosen);
+    let chosen = |at: &usize| toc.entries().get(*at).is_some_and(|entry| is_chosen(&entry));
     Ok(all.iter().copied().filter(chosen).collect())
 }

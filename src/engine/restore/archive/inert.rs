@@ -6,7 +6,7 @@
 //! foreign tables themselves do nothing, and are restored.
 
 use super::Archive;
-use crate::content::pg::{Entry, Toc};
+use crate::content::pg::{Entries, Entry, Toc};
 use crate::engine::OpError;
 use std::collections::{HashMap, HashSet};
 
@@ -34,7 +34,7 @@ impl Archive {
         for (at, entry) in toc.entries().iter().enumerate() {
             match left_out.get(&entry.dump_id) {
                 None => entries.push(at),
-                Some(true) => named.push(words(entry)),
+                Some(true) => named.push(words(&entry)),
                 Some(false) => {}
             }
         }
@@ -57,7 +57,7 @@ fn active(toc: &Toc<'_>) -> HashMap<u32, bool> {
         entries.iter().filter(|entry| entry.desc == b"FOREIGN TABLE").map(|entry| entry.dump_id).collect();
     let reading = reading(entries, &foreign);
     let mut left_out = HashMap::new();
-    for entry in entries {
+    for entry in entries.iter() {
         let acts = match entry.desc {
             b"TABLE DATA" => {
                 let name = (entry.namespace.unwrap_or_default(), entry.tag);
@@ -71,10 +71,10 @@ fn active(toc: &Toc<'_>) -> HashMap<u32, bool> {
         }
     }
     // Comments and labels of what is not there. On data hangs nothing that could not be without it.
-    let is_data = |entry: &&Entry<'_>| matches!(entry.desc, b"TABLE DATA" | b"MATERIALIZED VIEW DATA");
+    let is_data = |entry: &Entry<'_>| matches!(entry.desc, b"TABLE DATA" | b"MATERIALIZED VIEW DATA");
     let data: HashSet<u32> = entries.iter().filter(is_data).map(|entry| entry.dump_id).collect();
     let hangs_on =
-        |entry: &&Entry<'_>| entry.dependencies().any(|id| left_out.contains_key(&id) && !data.contains(&id));
+        |entry: &Entry<'_>| entry.dependencies().any(|id| left_out.contains_key(&id) && !data.contains(&id));
     let hanging: Vec<u32> = entries.iter().filter(hangs_on).map(|entry| entry.dump_id).collect();
     for id in hanging {
         left_out.entry(id).or_insert(false);
@@ -83,9 +83,9 @@ fn active(toc: &Toc<'_>) -> HashMap<u32, bool> {
 }
 
 /// The numbers of all entries that need one of `roots`, however indirectly.
-fn reading(entries: &[Entry<'_>], roots: &HashSet<u32>) -> HashSet<u32> {
+fn reading(entries: Entries<'_, '_>, roots: &HashSet<u32>) -> HashSet<u32> {
     let mut needed_by: HashMap<u32, Vec<u32>> = HashMap::new();
-    for entry in entries {
+    for entry in entries.iter() {
         for id in entry.dependencies() {
             needed_by.entry(id).or_default().push(entry.dump_id);
         }

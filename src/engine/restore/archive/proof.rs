@@ -3,7 +3,7 @@
 use super::super::Chosen;
 use super::{Archive, Part};
 use crate::base::event::{Cancel, Observer};
-use crate::content::pg::{DataKind, DumpForm, TableData};
+use crate::content::pg::{DataKind, DumpForm, TableData, Tables};
 use crate::engine::OpError;
 use crate::engine::tables::table_map;
 use crate::source::postgres::{Belonging, Count, PostgresError, RestoreTarget};
@@ -88,14 +88,14 @@ impl Findings {
 }
 
 impl Expected {
-    fn add(&mut self, table: &TableData, at_least: bool) {
+    fn add(&mut self, table: &TableData<'_>, at_least: bool) {
         match table.kind {
             DataKind::LargeObjects => {
                 let sum = self.large_objects.unwrap_or(0);
                 self.large_objects = table.rows.map(|rows| sum.saturating_add(rows));
             }
             DataKind::Table => {
-                let key = (table.schema.clone(), table.name.clone());
+                let key = (table.schema.to_owned(), table.name.to_owned());
                 let place = self.tables.entry(key).or_insert(ExpectedTable { rows: Some(0), at_least });
                 place.rows = place.rows.zip(table.rows).map(|(a, b)| a.saturating_add(b));
                 place.at_least |= at_least;
@@ -205,7 +205,7 @@ impl Chosen {
                 let archive = self.archive_without_objects(stream, observer, cancel)?;
                 return archive.expected(&archive.map().tables).map(Some);
             }
-            DumpForm::Script => map.tables.iter().for_each(|table| expected.add(table, false)),
+            DumpForm::Script => map.tables.iter().for_each(|table| expected.add(&table, false)),
             // Several databases, of which none is the target.
             DumpForm::ClusterScript => return Ok(None),
         }
@@ -230,7 +230,7 @@ impl Archive {
         self.expected(&self.tables_of(&self.toc()?, entries))
     }
 
-    fn expected(&self, tables: &[TableData]) -> Result<Expected, OpError> {
+    fn expected(&self, tables: &Tables) -> Result<Expected, OpError> {
         let toc = self.toc()?;
         let is_table = |desc: &[u8]| matches!(desc, b"TABLE" | b"FOREIGN TABLE");
         let defined: HashSet<(String, String)> = toc
@@ -240,10 +240,10 @@ impl Archive {
             .map(|entry| (entry.schema().into_owned(), entry.name().into_owned()))
             .collect();
         let mut expected = Expected::default();
-        for table in tables {
+        for table in tables.iter() {
             // An extension's table has rows of its own, which no dump holds.
-            let at_least = !defined.contains(&(table.schema.clone(), table.name.clone()));
-            expected.add(table, at_least);
+            let at_least = !defined.contains(&(table.schema.to_owned(), table.name.to_owned()));
+            expected.add(&table, at_least);
         }
         Ok(expected)
     }

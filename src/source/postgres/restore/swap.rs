@@ -253,8 +253,10 @@ fn is_in_use(source: &SourceError) -> bool {
 }
 
 pub(in crate::source::postgres) fn others_out(database: &str) -> String {
+    // A worker of autovacuum is nobody's: only a superuser may end it, and the server does so itself where it is in the way.
     format!(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid()",
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid() \
+         AND usesysid IS NOT NULL",
         quoted_text(database)
     )
 }
