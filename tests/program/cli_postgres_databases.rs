@@ -516,7 +516,26 @@ fn thousands_of_objects_are_restored_where_there_is_room_for_few_locks() {
         }
         assert_eq!(server.psql("back", facts), right);
     }
+    // A script, too: into a database of its own, a scratch database, and one that is there and empty.
+    world.vault.backup("script", &server.dump("many", &["--format=plain"]));
+    world.run(&["verify", "script"]).expect(exit::OK);
+    let told = world.restore("script", "back", &[]).expect(exit::OK);
+    told.does_not_say("several transactions");
+    assert_eq!(server.psql("back", TABLES), "400");
+    world.sql("DROP DATABASE back");
+    server.create("back");
+    let told = world.run(&["restore", "script", "--to-database", "back"]).expect(exit::OK);
+    told.says("restoring in several transactions");
+    assert_eq!(server.psql("back", TABLES), "400");
     // All or nothing wants room for all.
+    for series in ["script", "many"] {
+        world.sql("DROP DATABASE back");
+        server.create("back");
+        server.psql("back", "CREATE TABLE mine (a int)");
+        let told = world.run(&["restore", series, "--to-database", "back", "--force", "--yes"]);
+        told.expect(exit::TARGET).says("max_locks_per_transaction").says("rolled back");
+        assert_eq!(server.psql("back", TABLES), "1");
+    }
     world.sql("DROP DATABASE back");
     server.create("back");
     server.psql("back", "CREATE TABLE mine (a int)");
@@ -527,6 +546,36 @@ fn thousands_of_objects_are_restored_where_there_is_room_for_few_locks() {
         .says("--create")
         .says("rolled back");
     assert_eq!(server.psql("back", TABLES), "1");
+}
+
+/// Waits, in a scratch database, until somebody is there who has no role: a worker of autovacuum.
+const AWAITS_VACUUM: &str = "
+CREATE FUNCTION awaits_vacuum(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+  WHILE current_database() LIKE 'dumpvault_verify%' AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND usesysid IS NULL
+  ) LOOP PERFORM pg_catalog.pg_stat_clear_snapshot(), pg_catalog.pg_sleep(0.02); END LOOP;
+  RETURN $1;
+END $$;
+CREATE TABLE vacuumed AS SELECT i, repeat('x', 500) AS x FROM generate_series(1, 10000) i;
+CREATE TABLE small AS SELECT 1 AS a;
+CREATE INDEX ON small (awaits_vacuum(a));
+";
+
+// A worker of autovacuum that takes its time is in the scratch database when that goes.
+#[test]
+fn a_scratch_database_that_is_being_vacuumed_goes_all_the_same() {
+    let world = World::new(Server::start_with_settings(&[
+        "autovacuum_naptime = 1",
+        "autovacuum_vacuum_insert_threshold = 0",
+        "autovacuum_vacuum_insert_scale_factor = 0",
+        "autovacuum_vacuum_cost_limit = 1",
+        "autovacuum_vacuum_cost_delay = 100",
+    ]));
+    world.sql("CREATE DATABASE app");
+    world.server.psql("app", AWAITS_VACUUM);
+    world.back_up("app");
+    world.run(&["verify", "app"]).expect(exit::OK).does_not_say("terminat");
+    assert_eq!(world.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'dumpvault%'"), "0");
 }
 
 // As many as some applications have, with a comment, a grant and an owner each, and the settings that a server comes with; or fewer of

@@ -11,7 +11,7 @@ use crate::vault::snapshot::Stream;
 
 impl Chosen {
     /// Feeds an archive or a script into its database: in one transaction where the server has room for its locks, or where something is
-    /// at stake. A database that was empty gets the archive in several transactions otherwise, and what did not fit is told.
+    /// at stake. A database that was empty gets the dump in several transactions otherwise, and what did not fit is told.
     pub(super) fn restore_into(
         &self,
         content: Content<'_>,
@@ -20,9 +20,8 @@ impl Chosen {
         feed: &dyn Fn(&Prepared) -> Result<ReadStats, OpError>,
         observer: &dyn Observer,
     ) -> Result<ReadStats, OpError> {
-        let is_archive = matches!(kind, DumpKind::Archive { .. } | DumpKind::Tar);
         let mut prepared = target.prepare_as(kind, plan)?;
-        let may_split = is_archive && prepared.is_empty_one();
+        let may_split = prepared.is_empty_one();
         let mut splits = may_split && !target.may_have_room_for_locks(self.objects(content, target))?;
         loop {
             if splits {

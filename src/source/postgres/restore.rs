@@ -11,7 +11,7 @@ pub(super) mod triggers;
 use super::client::{Clients, FoundClient, ServerInfo, TIMEOUT_SETTING, Version, columns, unclear};
 use super::filter::{ScriptFilter, SessionSettings};
 use super::older::{ForOlderServer, ScriptSink};
-use super::sink::{ArchiveSink, SqlSink};
+use super::sink::{ArchiveSink, Around, SqlSink};
 use super::{ConnectProblem, Connection, PostgresError};
 use crate::base::event::Cancel;
 use crate::content::inspect::Kind;
@@ -450,21 +450,30 @@ impl Prepared {
                 let filter = self.script_filter()?;
                 let before: &[u8] = if target.scratch { NO_EVENT_TRIGGERS } else { b"" };
                 let limits = target.limits.clone();
-                let sink = Box::new(SqlSink::start(self.connected(), limits, filter, before)?);
+                let around = match self.is_all_or_nothing() {
+                    true => Around::Transaction,
+                    false => Around::Nothing,
+                };
+                let sink = Box::new(SqlSink::start(self.connected(), limits, filter, (around, before))?);
                 return Ok(match self.server.version < TIMEOUT_SETTING {
                     true => Box::new(ForOlderServer::new(sink)),
                     false => sink,
                 });
             }
         };
-        let mut options = match self.created.is_some() || self.in_parts {
-            true => self.batches(),
-            false => vec!["--single-transaction"],
+        let mut options = match self.is_all_or_nothing() {
+            true => vec!["--single-transaction"],
+            false => self.batches(),
         };
         if target.clean && self.created.is_none() {
             options.extend(["--clean", "--if-exists"]);
         }
         self.open_archive(format, &options)
+    }
+
+    /// Whether the restore is one transaction.
+    fn is_all_or_nothing(&self) -> bool {
+        self.created.is_none() && !self.in_parts
     }
 
     /// Several objects in one transaction, but not so many that the server runs out of locks.

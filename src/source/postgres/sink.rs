@@ -196,13 +196,44 @@ impl Write for Psql {
     }
 }
 
-/// `psql`, fed with a plain dump between a `BEGIN` and a `COMMIT` of our own.
+/// What is put around a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Around {
+    /// A transaction: all of the script or nothing.
+    Transaction,
+    /// Nothing: each statement is its own transaction, so that the server needs no lock for every object at once.
+    Nothing,
+}
+
+impl Around {
+    fn beginning(self) -> &'static [u8] {
+        match self {
+            Self::Transaction => b"BEGIN;\n",
+            // Waiting for the disk after each statement would take longer than the statements.
+            Self::Nothing => b"SET synchronous_commit = off;\n",
+        }
+    }
+
+    fn end(self) -> &'static str {
+        match self {
+            Self::Transaction => "COMMIT;",
+            // One commit that is waited for brings all earlier ones to the disk, if it has something to write. The transaction is that
+            // of the script, where it left one open.
+            Self::Nothing => {
+                "RESET synchronous_commit;\nBEGIN;\nSELECT pg_catalog.pg_logical_emit_message(true, 'dumpvault', '');\nCOMMIT;"
+            }
+        }
+    }
+}
+
+/// `psql`, fed with a plain dump between a beginning and an end of our own.
 ///
 /// `psql --single-transaction` would commit at the end of its input, whatever cut it short: half a table, if this process is
 /// killed. Here the `COMMIT` is the last thing that [`Sink::finish`] sends, and what `psql` prints after it proves that it was
 /// not swallowed, say as a row of an unfinished COPY.
 pub(super) struct SqlSink {
     psql: Psql,
+    around: Around,
 }
 
 impl SqlSink {
@@ -210,13 +241,13 @@ impl SqlSink {
         client: Invocation,
         limits: Limits,
         filter: Option<ScriptFilter>,
-        before: &[u8],
+        (around, before): (Around, &[u8]),
     ) -> Result<Self, SourceError> {
         let mut psql = Psql::start(client, limits, filter)?;
         // Our own words are no part of the script.
         let process = &mut psql.process;
-        match process.write_all(b"BEGIN;\n").and_then(|()| process.write_all(before)) {
-            Ok(()) => Ok(Self { psql }),
+        match process.write_all(around.beginning()).and_then(|()| process.write_all(before)) {
+            Ok(()) => Ok(Self { psql, around }),
             Err(_) => Err(psql.reason()),
         }
     }
@@ -234,8 +265,8 @@ impl Write for SqlSink {
 
 impl Sink for SqlSink {
     fn finish(self: Box<Self>) -> Result<(), SourceError> {
-        let mut psql = self.psql;
-        let commit = format!("\nCOMMIT;\n\\echo {COMMITTED}\n");
+        let Self { mut psql, around } = *self;
+        let commit = format!("\n{}\n\\echo {COMMITTED}\n", around.end());
         let sent = psql.end_script().and_then(|()| psql.process.write_all(commit.as_bytes()));
         if sent.is_err() {
             return Err(psql.reason());
