@@ -7,7 +7,9 @@ use super::report::CliError;
 use super::table::{Made, Table};
 use super::{Context, which};
 use crate::engine::report::{Diff, Streamed, TableAmount};
-use crate::engine::tables::{Amount, Difference, Sorted, TableChange, TableName, difference, table_map};
+use crate::engine::tables::{
+    Amount, Difference, Maps, Sorted, TableChange, TableName, difference, table_map,
+};
 use crate::vault::snapshot::{Body, Stream};
 
 /// The tables of all streams, below the list of streams.
@@ -57,21 +59,26 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
     let names = [context.whole_name(&args.before)?, context.whole_name(&args.after)?];
     // Opened once: a passphrase is asked for once, and a key takes its time.
     let repo = context.repository()?;
-    let [before, after] = names.map(|name| which::one(context, &repo, &name, args.which.any_host));
-    let ((before, _), (after, _)) = (before?, after?);
-    let (Some(was), Some(is)) = (before.body, after.body) else { return Ok(Exit::NothingDone) };
+    // One after the other: of a million tables, what is stored takes as much again as what is kept of it.
+    let maps = |name| {
+        let (seen, _) = which::one(context, &repo, &name, args.which.any_host)?;
+        Ok::<_, CliError>((seen.summary, seen.body.map(Maps::of)))
+    };
+    let [before, after] = names.map(maps);
+    let ((before, was), (after, is)) = (before?, after?);
+    let (Some(was), Some(is)) = (was, is) else { return Ok(Exit::NothingDone) };
     let found = difference(was, is);
     if context.json {
-        context.report(Diff::new(found, &before.summary.id, &after.summary.id));
+        context.report(Diff::new(found, &before.id, &after.id));
         return Ok(Exit::Good);
     }
     let zone = context.app.settings.calendar.zone.clone();
     context.say(&format!(
         "{} of {} -> {} of {}",
-        before.summary.id.short(),
-        render::time(before.summary.head.time_ms, &zone),
-        after.summary.id.short(),
-        render::time(after.summary.head.time_ms, &zone)
+        before.id.short(),
+        render::time(before.head.time_ms, &zone),
+        after.id.short(),
+        render::time(after.head.time_ms, &zone)
     ));
     tell(context, &found);
     Ok(Exit::Good)

@@ -110,36 +110,47 @@ where
     }
 }
 
-/// Compares the tables of two snapshots. A million tables take some 100 MB on each side, and what is stored of them is let go.
-pub fn difference(before: Body, after: Body) -> Difference {
+/// The tables of a snapshot's streams: some 100 MB of a million tables.
+#[derive(Debug)]
+pub struct Maps(Vec<(String, Option<Sorted>)>);
+
+impl Maps {
+    /// Reads what is stored of them, and lets that go.
+    pub fn of(body: Body) -> Self {
+        let of_stream = |mut stream: Stream| {
+            let map = table_map(&stream);
+            stream.table_map = None;
+            let sorted = map.ok().flatten().map(|map| Sorted::of(&stream.name, map));
+            (stream.name, sorted)
+        };
+        Self(body.streams.into_iter().map(of_stream).collect())
+    }
+}
+
+/// Compares the tables of two snapshots.
+pub fn difference(Maps(mut olds): Maps, Maps(mut news): Maps) -> Difference {
     let mut found = Difference::default();
-    let mut pairs: Vec<(Stream, Stream)> = Vec::new();
-    let (mut olds, mut news) = (before.streams, after.streams);
+    let mut pairs = Vec::new();
     if olds.len() == 1 && news.len() == 1 {
         pairs.extend(olds.pop().zip(news.pop()));
     }
     for old in olds {
-        match news.iter().position(|new| new.name == old.name) {
+        match news.iter().position(|(name, _)| *name == old.0) {
             Some(at) => pairs.push((old, news.remove(at))),
-            None => found.streams_gone.push(old.name),
+            None => found.streams_gone.push(old.0),
         }
     }
-    found.streams_new = news.into_iter().map(|new| new.name).collect();
-    for (mut old, mut new) in pairs {
-        let was = table_map(&old);
-        old.table_map = None;
-        let is = table_map(&new);
-        new.table_map = None;
-        match (was, is) {
-            (Ok(Some(was)), Ok(Some(is))) => {
-                let (was, is) = (Sorted::of(&new.name, was), Sorted::of(&new.name, is));
-                let (had, has) = (was.schemas(), is.schemas());
-                found.schemas_gone.extend(had.difference(&has).cloned());
-                found.schemas_new.extend(has.difference(&had).cloned());
-                found.pairs.push((was, is));
-            }
-            _ => found.streams_unknown.push(new.name),
-        }
+    found.streams_new = news.into_iter().map(|(name, _)| name).collect();
+    for ((_, was), (name, is)) in pairs {
+        let (Some(mut was), Some(is)) = (was, is) else {
+            found.streams_unknown.push(name);
+            continue;
+        };
+        was.stream = name;
+        let (had, has) = (was.schemas(), is.schemas());
+        found.schemas_gone.extend(had.difference(&has).cloned());
+        found.schemas_new.extend(has.difference(&had).cloned());
+        found.pairs.push((was, is));
     }
     found
 }

@@ -1,7 +1,7 @@
 //! What is remembered of a dump's stream, and its encoding.
 
 use super::header::{Created, Header};
-use super::tables::{Row, Tables};
+use super::tables::{DataKind, Row, Tables};
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -27,18 +27,6 @@ pub enum DumpForm {
     /// An archive of `pg_dump -Ft`.
     #[n(3)]
     Tar,
-}
-
-/// What a range holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
-pub enum DataKind {
-    /// A table's rows.
-    #[n(0)]
-    Table,
-    /// Large objects.
-    #[n(1)]
-    LargeObjects,
 }
 
 /// The map of a whole dump: made while it was stored, kept with it, and enough to list it and to find every table's bytes.

@@ -52,13 +52,13 @@ pub use database::{DatabaseEntry, DatabaseStatement, StatementKind};
 pub use entry::{Entry, Section};
 pub use header::{Compression, Created, Header};
 pub use jobs::{JobsPlan, Part, plan_jobs};
-pub use map::{DataKind, DumpForm, MapError, TableMap};
+pub use map::{DumpForm, MapError, TableMap};
 pub use parser::{Block, BlockKind, DataEntry, Parser, Visitor};
 pub use plain::{ScriptError, ScriptScanner};
 pub use select::{Chosen, Omitted, Sections, SelectError, Selection, select};
 pub use survey::ArchiveSurvey;
 pub use synthesise::{Copied, LargeObject, Synthesis, SynthesisError, WithData, needs_mending, synthesise};
-pub use tables::{TableData, Tables};
+pub use tables::{DataKind, TableData, Tables};
 pub use tar::TarSurvey;
 pub use toc::{Entries, Toc};
 

@@ -2,8 +2,9 @@
 
 use super::ArchiveError;
 use super::header::{Compression, Header};
-use super::map::{DataKind, DumpForm, TableMap};
+use super::map::{DumpForm, TableMap};
 use super::parser::{Block, BlockKind, DataEntry, Parser, Visitor};
+use super::tables::DataKind;
 use super::tables::{TableData, Tables};
 
 /// Surveys an archive as it streams.

@@ -4,7 +4,8 @@
 //! down, and `pg_restore --clean` fails there, always. It goes with its table, and so that command is left out.
 
 use super::entry::Entry;
-use super::map::{DataKind, DumpForm, TableMap};
+use super::map::{DumpForm, TableMap};
+use super::tables::DataKind;
 use super::tables::TableData;
 use super::toc::Toc;
 use super::wire::{INT_BYTES, put_int};

@@ -1,9 +1,21 @@
 //! The tables of a dump in memory: a server may have a million, so that each takes 64 bytes and those of its name.
 
-use super::map::DataKind;
 use super::words::Words;
+use minicbor::{Decode, Encode};
 use std::fmt;
 use std::ops::Range;
+
+/// What a range holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum DataKind {
+    /// A table's rows.
+    #[n(0)]
+    Table,
+    /// Large objects.
+    #[n(1)]
+    LargeObjects,
+}
 
 /// Where one table's data is, and how much of it there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

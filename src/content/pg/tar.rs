@@ -6,8 +6,9 @@
 
 use super::data::DataFacts;
 use super::header::{Container, Header};
-use super::map::{DataKind, DumpForm, TableMap};
+use super::map::{DumpForm, TableMap};
 use super::parser::{DataEntries, Parser, Visitor};
+use super::tables::DataKind;
 use super::tables::TableData;
 use super::{ArchiveError, Problem};
 

@@ -150,6 +150,8 @@ impl std::fmt::Debug for Catalog {
 }
 
 /// The path of a catalog that has no file.
+/// No object that is larger is kept.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 const MEMORY: &str = ":memory:";
 const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
@@ -665,8 +667,11 @@ impl Catalog {
         statement.query_row([key], |row| row.get(0)).optional().map_err(failed)
     }
 
-    /// Keeps a small object.
+    /// Keeps a small object. One that is not small is read again where it lies: a snapshot of a million tables has 25 MB.
     pub fn keep_object(&mut self, key: &str, bytes: &[u8]) -> Result<(), CatalogError> {
+        if bytes.len() > KEPT_BYTES_MAX {
+            return Ok(());
+        }
         self.connection
             .execute("INSERT OR REPLACE INTO objects VALUES (?, ?)", params![key, bytes])
             .map(|_| ())
