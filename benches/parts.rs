@@ -153,6 +153,7 @@ fn backup(repo: &Repository, dump: &[u8]) -> Committed {
         calendar: vec![],
         program: "bench".into(),
         source: BTreeMap::new(),
+        set: None,
         parent: None,
         failed: vec![],
         origin: None,

@@ -192,6 +192,9 @@ impl Writer {
             pins: None,
             import: None,
             origin_author: None,
+            set: None,
+            system: None,
+            role: None,
         };
         let stream = Stream {
             name: "db".into(),

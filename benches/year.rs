@@ -225,6 +225,7 @@ impl Year {
             read_amplification_max: self.args.max_read_amplification,
             suspect_below: 0.0,
             source: BTreeMap::new(),
+            set: None,
         };
         let start = Box::new(|| {
             Ok(StartedDump { dump: Box::new(Sample(dump)) as Box<dyn Dump>, attributes: BTreeMap::new() })

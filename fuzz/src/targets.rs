@@ -451,6 +451,7 @@ pub fn round_trip(input: &[u8]) {
             failed: vec![],
             origin: None,
             origin_author: None,
+            set: None,
             is_import: false,
             pins: Vec::new(),
         };

@@ -104,6 +104,10 @@ pub(super) enum Command {
     Init(InitArgs),
     /// Store a dump as a new snapshot.
     Backup(Box<BackupArgs>),
+    /// Back up all sources of a system, then do what the configuration wants: forget, prune, check, copy.
+    Run(RunArgs),
+    /// Tell how old the newest good snapshot of each series is.
+    Status(StatusArgs),
     /// Bring a snapshot's stream back: to standard output, a file, a program or a database.
     Restore(Box<RestoreArgs>),
     /// Write a snapshot's stream to standard output (restore --to -).
@@ -489,6 +493,45 @@ pub(super) struct RuleArgs {
     /// Keep all with this tag; may be given several times.
     #[arg(long, value_name = "TAG", conflicts_with = "snapshots")]
     pub keep_tag: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault run                         # the only system; without [system], every source
+  dumpvault run shop --quiet            # from cron
+
+  [system.shop]
+  sources = [\"queue\", \"db\", \"uploads\"]
+  forget = true
+  prune = \"7d\"
+  check = \"1/30\"
+  copy = [\"offsite\"]
+
+Exit codes: 0 all sources stored and all steps done; 1 something failed, something was stored;
+2 nothing was stored; 3 wrong configuration, found before anything started; 4 damage was found.")]
+pub(super) struct RunArgs {
+    /// System of the configuration: [system.NAME].
+    pub system: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault status --max-age 26h        # exit code 1 if a series has no good snapshot as new as that
+  dumpvault status --max-age 26h --nagios
+
+A good snapshot is complete and not suspect. An append key is enough, so another host can watch.
+Exit codes: 0 all new enough; 1 at least one too old, or a configured source has none; 2 cannot tell.
+With --nagios: 0 OK, 2 CRITICAL, 3 UNKNOWN.")]
+pub(super) struct StatusArgs {
+    /// Oldest age that is good enough: 26h, 2d.
+    #[arg(long, value_name = "AGE")]
+    pub max_age: Option<String>,
+    /// Only this series; HOST/SERIES for one host's.
+    #[arg(long)]
+    pub series: Option<String>,
+    /// Print one line and exit as monitoring plugins do.
+    #[arg(long, conflicts_with = "json")]
+    pub nagios: bool,
 }
 
 #[derive(Debug, Args)]

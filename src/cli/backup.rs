@@ -53,7 +53,7 @@ fn conclude(context: &Context, mut report: BackupsReport) -> Result<Exit, CliErr
 }
 
 /// Tells at once why a source among several failed.
-fn tell_failure(context: &Context, series: &str, error: &OpError) {
+pub(super) fn tell_failure(context: &Context, series: &str, error: &OpError) {
     let message = format!("{series}: {error}");
     let failed = CliError::Told {
         message,
@@ -66,13 +66,13 @@ fn tell_failure(context: &Context, series: &str, error: &OpError) {
 }
 
 /// Removes temporary files that killed runs left in the repository's directory.
-fn sweep(context: &Context) {
+pub(super) fn sweep(context: &Context) {
     if let Err(error) = context.app.remove_leftovers(LEFTOVER_AGE) {
         tracing::info!("old temporary files were not removed: {error}");
     }
 }
 
-fn summary_line(report: &BackupReport) -> String {
+pub(super) fn summary_line(report: &BackupReport) -> String {
     let committed = &report.committed;
     let head = &committed.summary.head;
     let (plain, stored) = sizes(&committed.body);

@@ -24,7 +24,9 @@ mod restore;
 mod said;
 mod servers;
 mod signals;
+mod status;
 mod style;
+mod system;
 mod table;
 mod tables;
 mod usage;
@@ -414,6 +416,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Init(args) => key::init(context, &args),
         Command::Backup(args) => backup::run(context, &args),
+        Command::Run(args) => system::run(context, &args),
+        Command::Status(args) => status::run(context, &args),
         Command::Restore(args) => restore::run(context, &args),
         Command::Cat(args) => restore::cat(context, &args),
         Command::Snapshots(args) => list::snapshots(context, &args),

@@ -429,6 +429,11 @@ impl App {
         }
     }
 
+    /// The key of `maintenance_key_file`, where there is such a file.
+    pub fn maintenance_credential(&self) -> Option<Result<Found, AppError>> {
+        self.settings.maintenance_key_file.as_ref().map(|path| self.key_file(path))
+    }
+
     fn key_file(&self, path: &Path) -> Result<Found, AppError> {
         let (key, exposed) = KeyFile::read(path)?;
         let warning = exposed.then(|| {

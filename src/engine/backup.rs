@@ -24,7 +24,9 @@ use crate::vault::history::History;
 use crate::vault::session::SKEW_MAX;
 use crate::vault::snapshot::retention::good;
 use crate::vault::snapshot::selection::newer;
-use crate::vault::snapshot::{Body, CONTENT, FailedStream, Proof, Stream, StreamFormat, Summary, timestamp};
+use crate::vault::snapshot::{
+    Body, CONTENT, FailedStream, Proof, SetMember, Stream, StreamFormat, Summary, timestamp,
+};
 use crate::vault::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT};
 use crate::vault::{RepoError, Repository};
 use guard::Guard;
@@ -59,6 +61,8 @@ pub struct BackupRequest {
     pub suspect_below: f64,
     /// What the source is: kind, database and the like.
     pub source: BTreeMap<String, String>,
+    /// The run over a system that it is made in.
+    pub set: Option<SetMember>,
 }
 
 /// [`BackupRequest::read_amplification_max`] where nobody says otherwise.
@@ -394,6 +398,7 @@ fn commit_request(
         origin: None,
         origin_author: None,
         is_import,
+        set: request.set,
     }
 }
 

@@ -513,6 +513,7 @@ impl Copier<'_> {
             read_amplification_max: READ_AMPLIFICATION_MAX,
             suspect_below: 0.0,
             source: Default::default(),
+            set: None,
         }
     }
 }

@@ -299,6 +299,7 @@ impl DemoPlan {
             read_amplification_max: READ_AMPLIFICATION_MAX,
             suspect_below: SUSPECT_BELOW,
             source: BTreeMap::from([("kind".to_owned(), kind.to_owned())]),
+            set: None,
         };
         let start = Box::new(|| database.dump(self.bytes, day, world));
         let stream = PlannedStream { name: SERIES.to_owned(), start };

@@ -16,6 +16,8 @@ pub mod prelude;
 pub mod repair;
 pub mod report;
 pub mod restore;
+pub mod status;
+pub mod system;
 pub mod tables;
 pub mod tag;
 

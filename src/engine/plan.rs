@@ -4,11 +4,13 @@
 mod backup;
 mod copy;
 mod programs;
+mod system;
 mod verify;
 
 pub use backup::{BackupJob, BackupPlan, PlannedBackup, ServerAt, Wanted, plan_backup};
 pub use copy::{CopyJob, CopyPlan, PlannedCopy, plan_copy};
 pub use programs::{Programs, words};
+pub use system::{Afterwards, PlannedMember, SystemJob, SystemPlan, plan_system};
 pub use verify::{VerifyJob, VerifyPlan, plan_verify};
 
 use super::OpError;

@@ -7,7 +7,7 @@ use crate::base::retention::Representative;
 use crate::base::secret::Passphrase;
 use crate::base::setting::{
     AGE, BOOLEAN, COMMAND, COUNT, Described, Entry, FACTOR, FILE, FRACTION, HOST, Key, Kind, LEVEL,
-    OBJECT_LOCK, PATHS, Problem, Raw, SECRET, SERIES, SINCE, SIZE, Section, TAGS, TEXT, TEXTS, TIME,
+    OBJECT_LOCK, PART, PATHS, Problem, Raw, SECRET, SERIES, SINCE, SIZE, Section, TAGS, TEXT, TEXTS, TIME,
     VARIABLES, WORDS,
 };
 use crate::base::unit::{Age, ObjectLock, Since, duration};
@@ -132,6 +132,9 @@ section! {
     KEY_FILE: PathBuf = FILE, Entry::new(
         "key_file", "Key file that opens the repository.", "\"/root/vault.key\"")
         .flag("--key-file").variable("DUMPVAULT_KEY_FILE");
+    MAINTENANCE_KEY_FILE: PathBuf = FILE, Entry::new(
+        "maintenance_key_file", "Key file of a full key, with which `run` does forget, prune and check where backups have an append key.",
+        "\"/root/maintenance.key\"").variable("DUMPVAULT_MAINTENANCE_KEY_FILE");
     PASSWORD: Passphrase = SECRET, Entry::new(
         "password", "Passphrase of the repository. Only in the environment; a file names `password_file`.", "\"\"")
         .variable("DUMPVAULT_PASSWORD").not_in_file();
@@ -259,6 +262,34 @@ section! {
         "pass_env", "Variables that its programs get though they look like secrets of dumpvault.", "[\"AWS_PROFILE\"]");
     RUN_AS: String = TEXT, Entry::new("run_as", "User of the system that its programs run as.", "\"postgres\"");
     WORKDIR: PathBuf = FILE, Entry::new("workdir", "Folder that its programs run in.", "\"/srv/app\"");
+    REQUIRED: bool = BOOLEAN, Entry::new(
+        "required", "Whether a `run` has failed when this source has. If not, its failure is a warning.", "false").default("true");
+    NEEDS: Vec<String> = TEXTS, Entry::new(
+        "needs", "Sources that come first in a `run`; if one of them fails, this one is skipped.", "[\"db\"]");
+    RETRIES: u32 = COUNT, Entry::new("retries", "How often a `run` tries this source again after a failure.", "2").default("0");
+    BACKUP_BEFORE: String = COMMAND, Entry::new(
+        "before", "Shell command to run before a backup of this source; if it fails, the source is not read.", "\"lvcreate --snapshot …\"");
+    BACKUP_AFTER: String = COMMAND, Entry::new(
+        "after", "Shell command to run after a successful backup.", "\"lvremove --yes …\"");
+    BACKUP_AFTER_FAILURE: String = COMMAND, Entry::new(
+        "after_failure", "Shell command to run after a failed backup.", "\"lvremove --yes …\"");
+}
+
+section! {
+    /// What is backed up together.
+    SYSTEM_TABLE, "system.NAME", "",
+    "Sources that `dumpvault run NAME` stores together, and what it does afterwards.",
+    SYSTEM_SOURCES: Vec<String> = TEXTS, Entry::new(
+        "sources", "Names of its sources, in the order in which they are read: what refers to others first (queue, database, files).",
+        "[\"app\"]");
+    SYSTEM_FORGET: bool = BOOLEAN, Entry::new(
+        "forget", "Afterwards, apply the retention rules to the series of its sources.", "true").default("false");
+    SYSTEM_PRUNE: Age = AGE, Entry::new(
+        "prune", "Afterwards, prune if the last prune from this host is older than this.", "\"7d\"");
+    SYSTEM_CHECK: f64 = PART, Entry::new(
+        "check", "Afterwards, check this share of the packs.", "\"1/30\"");
+    SYSTEM_COPY: Vec<String> = TEXTS, Entry::new(
+        "copy", "Afterwards, copy to these destinations of `[copy.NAME]`.", "[\"offsite\"]");
 }
 
 section! {
@@ -303,7 +334,7 @@ static COPY_S3: Section = Section {
 pub fn sections(kinds: &[SourceKind]) -> Vec<&'static Section> {
     let mut sections = vec![&TOP, &S3_TABLE, &RETENTION_TABLE, &RESTORE_TABLE, &SOURCE_TABLE];
     sections.extend(kinds.iter().map(|kind| kind.section));
-    sections.extend([&SOURCE_RETENTION, &COPY_TABLE, &COPY_S3]);
+    sections.extend([&SOURCE_RETENTION, &SYSTEM_TABLE, &COPY_TABLE, &COPY_S3]);
     sections
 }
 

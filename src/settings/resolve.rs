@@ -1,7 +1,7 @@
 //! Layers become values: the command line before the environment, the environment before the file, the file before what is so by default.
 
 use super::keys::*;
-use super::resolved::{Destination, Hooks, KeySource, Programs, Repository, Resolved, S3, Source};
+use super::resolved::{Destination, Hooks, KeySource, Programs, Repository, Resolved, S3, Source, System};
 use super::{ConfigError, Environment, trust};
 use crate::base::calendar::Calendar;
 use crate::base::name::{NameKind, check_name, nearest};
@@ -180,13 +180,18 @@ impl<R: Registry> Layers<'_, R> {
         let repository = Repository { place, key, s3: self.s3(table.table("s3"), None) };
         let retention = table.table_there("retention").and_then(policy);
         let restore = hooks(table.table("restore"));
+        // Also those of which something is wrong: that is told there.
+        let (known, known_copies) = (table.names("source"), table.names("copy"));
         let sources = self.sources(table);
         let copies = self.copies(table, &repository);
+        let systems = systems(table, (&known, &known_copies));
         Some(Resolved {
             file: None,
             repository,
             copies,
             sources,
+            systems,
+            maintenance_key_file: value(table, &MAINTENANCE_KEY_FILE),
             host,
             calendar: Calendar { zone, week_anchor: week_start? },
             compression: compression?,
@@ -274,12 +279,23 @@ impl<R: Registry> Layers<'_, R> {
             run_as: value(table_ref, &RUN_AS),
             workdir: value(table_ref, &WORKDIR),
         };
+        let run = (
+            value(table_ref, &REQUIRED),
+            list(table_ref, &NEEDS),
+            value(table_ref, &RETRIES).unwrap_or_default(),
+            Hooks {
+                before: value(table_ref, &BACKUP_BEFORE),
+                after: value(table_ref, &BACKUP_AFTER),
+                after_failure: value(table_ref, &BACKUP_AFTER_FAILURE),
+            },
+        );
         let retention = table_ref.table_there("retention").and_then(policy);
         // What the keys of an unknown kind mean is not known.
         let own = self.registry.source(kind?.name, name, table_ref);
         let others: Vec<&Section> = kinds.iter().map(|kind| kind.section).collect();
         table.finish(&others);
         let (tags, timeout, allow_empty, compression, suspect_below) = common;
+        let (required, needs, retries, hooks) = run;
         Some(Source {
             kind: own?,
             series: series.unwrap_or_else(|| name.to_owned()),
@@ -290,6 +306,10 @@ impl<R: Registry> Layers<'_, R> {
             suspect_below,
             programs,
             retention,
+            required: required?,
+            needs,
+            retries,
+            hooks,
         })
     }
 
@@ -366,6 +386,43 @@ impl<R: Registry> Layers<'_, R> {
         table.finish(&[]);
         Some(destination)
     }
+}
+
+/// `[system.NAME]`. What it names must be there.
+fn systems(table: &mut Table<'_>, known: (&[String], &[String])) -> BTreeMap<String, System> {
+    let tables = table.tables("system");
+    tables.into_iter().filter_map(|(name, table)| Some((name, system(table, known)?))).collect()
+}
+
+fn system(mut table: Table<'_>, (sources, copies): (&[String], &[String])) -> Option<System> {
+    let table_ref = &mut table;
+    let named = |table: &mut Table<'_>, key: &Key<Vec<String>>, known: &[String], kind: &str| {
+        let found = table.take(key)?;
+        let unknown = found.value.iter().find(|name| !known.contains(name));
+        if let Some(name) = unknown {
+            let next = match nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("add [{kind}.{name}]"),
+            };
+            let problem = Problem::new(format!("there is no `[{kind}.{name}]`")).next(next);
+            table.wrong(Some((key.entry.name, &found.origin)), problem);
+        }
+        Some(found.value)
+    };
+    let own = named(table_ref, &SYSTEM_SOURCES, sources, "source").unwrap_or_default();
+    if own.is_empty() {
+        let next = "name its sources, such as `sources = [\"queue\", \"db\"]`";
+        table_ref.wrong(None, Problem::new("a system has sources").next(next));
+    }
+    let system = System {
+        sources: own,
+        forget: value(table_ref, &SYSTEM_FORGET)?,
+        prune: value(table_ref, &SYSTEM_PRUNE),
+        check: value(table_ref, &SYSTEM_CHECK),
+        copy: named(table_ref, &SYSTEM_COPY, copies, "copy").unwrap_or_default(),
+    };
+    table.finish(&[]);
+    Some(system)
 }
 
 /// The kind that `type` names, or that has the most of the keys which are there.

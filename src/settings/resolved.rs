@@ -8,7 +8,7 @@ use crate::base::pattern::NamePattern;
 use crate::base::retention::Policy;
 use crate::base::secret::Passphrase;
 use crate::base::setting::{Shown, Value};
-use crate::base::unit::{ObjectLock, Since};
+use crate::base::unit::{Age, ObjectLock, Since};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,10 @@ pub struct Resolved<P, S> {
     pub copies: BTreeMap<String, Destination<P>>,
     /// `[source.NAME]`.
     pub sources: BTreeMap<String, Source<S>>,
+    /// `[system.NAME]`.
+    pub systems: BTreeMap<String, System>,
+    /// A full key, where backups have an append key.
+    pub maintenance_key_file: Option<PathBuf>,
     /// Name of this host in snapshots, where it is not the machine's.
     pub host: Option<String>,
     /// How days and weeks are reckoned.
@@ -169,6 +173,29 @@ pub struct Source<S> {
     pub programs: Programs,
     /// What `forget` keeps of its series.
     pub retention: Option<Policy>,
+    /// Its failure is one of the run over its system.
+    pub required: bool,
+    /// Sources without which it is not read in such a run.
+    pub needs: Vec<String>,
+    /// How often it is tried again in such a run.
+    pub retries: u32,
+    /// What runs around its backups.
+    pub hooks: Hooks,
+}
+
+/// `[system.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct System {
+    /// Its sources, in the order in which they are read. Each is configured.
+    pub sources: Vec<String>,
+    /// Apply the retention rules afterwards.
+    pub forget: bool,
+    /// Prune afterwards when the last time is so long ago.
+    pub prune: Option<Age>,
+    /// Check so much of the packs afterwards.
+    pub check: Option<f64>,
+    /// Copy to these destinations afterwards. Each is configured.
+    pub copy: Vec<String>,
 }
 
 /// What the programs of a source find around them.
@@ -202,13 +229,13 @@ impl Programs {
     }
 }
 
-/// `[restore]`: commands for `sh -c` around restores into databases.
+/// Commands for `sh -c` around restores into databases (`[restore]`) or around backups of a source.
 #[derive(Clone, Default)]
 pub struct Hooks {
-    /// As `--before`.
+    /// Before anything is touched.
     pub before: Option<String>,
-    /// As `--after`.
+    /// After success.
     pub after: Option<String>,
-    /// As `--after-failure`.
+    /// After failure.
     pub after_failure: Option<String>,
 }

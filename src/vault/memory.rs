@@ -330,6 +330,22 @@ impl HostMemory {
         }
     }
 
+    /// When this host pruned last, ms since the epoch.
+    pub fn last_pruned_ms(&self) -> Option<i64> {
+        self.with(|db| {
+            let pruned = "SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'pruned'";
+            db.query_row(pruned, [], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Remembers that this host has pruned.
+    pub fn note_pruned(&self, now_ms: i64) {
+        self.with(|db| {
+            db.execute("INSERT OR REPLACE INTO facts VALUES ('pruned', CAST(? AS BLOB))", [now_ms])
+                .map(|_| ())
+        });
+    }
+
     /// What a person answered.
     pub fn answer(&self, question: Question, subject: &str) -> Option<String> {
         self.with(|db| {

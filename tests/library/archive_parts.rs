@@ -77,6 +77,7 @@ fn store(repo: &Repository, dump: &[u8]) {
         failed: vec![],
         origin: None,
         origin_author: None,
+        set: None,
         is_import: false,
         pins: Vec::new(),
     };

@@ -105,6 +105,7 @@ fn plan(series: &str, watch: &Arc<Watch>, pieces: usize) -> BackupPlan {
         read_amplification_max: READ_AMPLIFICATION_MAX,
         suspect_below: 0.0,
         source: source.describe(),
+        set: None,
     };
     BackupPlan { backups: vec![PlannedBackup { request, source }] }
 }

@@ -85,6 +85,7 @@ fn request() -> BackupRequest {
         read_amplification_max: READ_AMPLIFICATION_MAX,
         suspect_below: 0.0,
         source: BTreeMap::new(),
+        set: None,
     }
 }
 

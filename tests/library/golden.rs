@@ -412,6 +412,7 @@ fn backup(repo: &Repository, day: u64, bytes: &[u8]) -> SnapshotId {
         failed: vec![],
         origin: None,
         origin_author: None,
+        set: None,
         is_import: false,
         pins: Vec::new(),
     };

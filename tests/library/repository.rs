@@ -57,6 +57,7 @@ fn request(name: &str) -> CommitRequest {
         failed: vec![],
         origin: None,
         origin_author: None,
+        set: None,
         is_import: false,
         pins: Vec::new(),
     }

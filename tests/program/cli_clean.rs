@@ -66,6 +66,7 @@ fn hostile_vault() -> Vault {
         failed: vec![],
         origin: None,
         origin_author: None,
+        set: None,
         is_import: false,
         pins: Vec::new(),
     };

@@ -25,6 +25,7 @@ mod cli_repository;
 mod cli_restore;
 mod cli_snapshots;
 mod cli_suspect;
+mod cli_system;
 mod cli_tables;
 mod cli_terminal;
 mod demo;

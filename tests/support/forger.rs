@@ -80,6 +80,9 @@ impl Forger {
             pins: None,
             import: None,
             origin_author: None,
+            set: None,
+            system: None,
+            role: None,
         }
     }
 

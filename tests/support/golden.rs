@@ -76,6 +76,7 @@ fn backup(
         failed: failed.collect(),
         origin: None,
         origin_author: None,
+        set: None,
         is_import: false,
         pins: Vec::new(),
     };

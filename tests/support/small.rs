@@ -131,6 +131,7 @@ pub fn request(counter: u64) -> CommitRequest {
         failed: vec![],
         origin: None,
         origin_author: None,
+        set: None,
         is_import: false,
         pins: Vec::new(),
     }

@@ -405,6 +405,9 @@ impl TestWriter {
             pins: None,
             import: None,
             origin_author: None,
+            set: None,
+            system: None,
+            role: None,
         };
         let failed = failed.iter().map(|name| FailedStream { name: (*name).into(), reason: "exit 1".into() });
         let body = Body { streams, failed: failed.collect(), source: BTreeMap::new(), parent: None };

@@ -218,6 +218,9 @@ pub const SINCE: Kind<Since> = Kind { word: "time or age", parse: |raw| unit::si
 /// A part of one.
 pub const FRACTION: Kind<f64> =
     Kind { word: "fraction", parse: |raw| unit::fraction(&raw.text_or_number()?), show: all };
+/// The same, and not nothing.
+pub const PART: Kind<f64> =
+    Kind { word: "fraction", parse: |raw| unit::part(&raw.text_or_number()?), show: all };
 /// So many times.
 pub const FACTOR: Kind<f64> =
     Kind { word: "factor", parse: |raw| unit::factor(&raw.text_or_number()?), show: all };

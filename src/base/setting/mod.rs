@@ -15,8 +15,8 @@ mod table;
 pub use super::unit::Problem;
 pub use file::File;
 pub use kind::{
-    AGE, BOOLEAN, COMMAND, COUNT, FACTOR, FILE, FRACTION, HOST, Kind, LEVEL, OBJECT_LOCK, PATHS, PORT, Raw,
-    SECRET, SERIES, SINCE, SIZE, TAGS, TEXT, TEXTS, TIME, VARIABLES, WORDS,
+    AGE, BOOLEAN, COMMAND, COUNT, FACTOR, FILE, FRACTION, HOST, Kind, LEVEL, OBJECT_LOCK, PART, PATHS, PORT,
+    Raw, SECRET, SERIES, SINCE, SIZE, TAGS, TEXT, TEXTS, TIME, VARIABLES, WORDS,
 };
 pub use schema::{Described, Entry, Key, Section, example, manual};
 pub use table::{Book, Said, Shown, Table};

@@ -205,6 +205,14 @@ impl<'a> Table<'a> {
         outer.items.clone().into_iter().filter_map(open).collect()
     }
 
+    /// The names in that table, which stays as it is.
+    pub fn names(&self, key: &str) -> Vec<String> {
+        match self.items.get(key).map(|item| &item.content) {
+            Some(Content::Table(items)) => items.keys().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn open(&self, key: &str, item: Item) -> Option<Self> {
         let Item { line, content } = item;
         let name = self.setting(key);

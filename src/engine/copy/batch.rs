@@ -168,6 +168,7 @@ impl Copier<'_> {
             return Err(of_destination(RepoError::Cancelled));
         }
         let head = summary.head.clone();
+        let set = head.member();
         let commit = CommitRequest {
             series: head.series,
             host: head.host,
@@ -184,6 +185,7 @@ impl Copier<'_> {
             failed: body.failed,
             origin: Some(origin_of(summary)),
             origin_author: Some(head.origin_author.unwrap_or(head.author)),
+            set,
             is_import,
             pins: Vec::new(),
         };

@@ -171,6 +171,7 @@ impl<'a> Planner<'a> {
             read_amplification_max: settings.max_read_amplification,
             suspect_below: job.suspect_below.unwrap_or(settings.suspect_below),
             source: Default::default(),
+            set: None,
         };
         Ok(Self { job, app, run, programs: Programs::of(app), defaults })
     }
@@ -244,15 +245,19 @@ impl<'a> Planner<'a> {
     /// Sources by their names in the configuration, or by address.
     fn named(&self, sources: &[String], filter: &DumpFilter) -> Result<Vec<PlannedBackup>, OpError> {
         let known: Vec<&str> = self.app.settings.sources.keys().map(String::as_str).collect();
-        if sources.is_empty() {
-            let next = match known.as_slice() {
-                [] => "name a postgres:// address, or use {command}".to_owned(),
-                known => {
-                    format!("name one of {}, a postgres:// address, or use {{command}}", known.join(", "))
-                }
-            };
-            return Err(refused("no source given", Next::new(next)));
-        }
+        let every: Vec<String>;
+        let sources = match (sources, known.is_empty()) {
+            ([], true) => {
+                let next =
+                    "name a postgres:// address, use {command}, or add [source.NAME] to the configuration";
+                return Err(refused("no source given", Next::new(next)));
+            }
+            ([], false) => {
+                every = known.iter().map(|name| (*name).to_owned()).collect();
+                &every
+            }
+            (named, _) => named,
+        };
         let each = sources.iter().map(|source| {
             if let Some(kind) = self.kind_of(source) {
                 return self.address(kind, source, filter);

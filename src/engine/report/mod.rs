@@ -16,6 +16,8 @@
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
 //! | `restore` | `restore`, `swap` |
 //! | `snapshot` | what a snapshot and a stream are, wherever they are reported |
+//! | `status` | `status` |
+//! | `system` | `run` |
 //! | `tables` | tables of dumps, and `diff` |
 //! | `verify` | `verify` |
 
@@ -30,6 +32,8 @@ mod key;
 mod list;
 mod restore;
 mod snapshot;
+mod status;
+mod system;
 mod tables;
 mod verify;
 
@@ -47,6 +51,8 @@ pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
 pub use restore::{Restore, RestorePlan, Swap};
 pub use snapshot::{Requests, Snapshot, format_word};
+pub use status::Status;
+pub use system::SystemRun;
 pub use tables::{Diff, Members, Streamed, TableAmount};
 pub use verify::{VerifiedStream, Verify};
 
@@ -281,9 +287,11 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("repair-snapshots", schema::<Document<RepairedSnapshots>>()),
         ("repair-times", schema::<Document<RepairedTimes>>()),
         ("restore", schema::<Either2<Restore, RestorePlan>>()),
+        ("run", schema::<Document<SystemRun>>()),
         ("show", schema::<Document<Shown>>()),
         ("snapshots", schema::<Document<Snapshots>>()),
         ("stats", schema::<Document<Stats>>()),
+        ("status", schema::<Document<Status>>()),
         ("swap", schema::<Document<Swap>>()),
         ("tag", schema::<Document<Tagged>>()),
         ("verify", schema::<Document<Verify>>()),

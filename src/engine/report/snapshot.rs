@@ -47,6 +47,12 @@ pub struct Snapshot<S = StreamReport> {
     pub failed: Option<Vec<Failed>>,
     /// What the source is: kind, database and the like.
     pub source: Option<BTreeMap<String, String>>,
+    /// The run over a system that it was made in; null where it was not. All snapshots of a run have the same.
+    pub set: Option<Id>,
+    /// The name of that system.
+    pub system: Option<String>,
+    /// What the source is called in it.
+    pub role: Option<String>,
 }
 
 /// A stream that failed.
@@ -162,6 +168,9 @@ impl<S> Snapshot<S> {
                 .map(|body| body.streams.iter().enumerate().map(|(at, stream)| each(at, stream)).collect()),
             failed: body.map(|body| body.failed.iter().map(Failed::from).collect()),
             source: body.map(|body| body.source.clone()),
+            set: head.member().map(|member| Id::of(member.set)),
+            system: head.system.clone(),
+            role: head.role.clone(),
         }
     }
 }

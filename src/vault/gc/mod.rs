@@ -208,7 +208,10 @@ impl Repository {
         };
         self.probe_listings()?;
         match self.prune_registered(&session, settings, observer, cancel, &mut report) {
-            Ok(()) => Ok(report),
+            Ok(()) => {
+                self.memory.note_pruned(settings.now_ms);
+                Ok(report)
+            }
             // What it was reading may have been removed under its hands.
             Err(error) if error.is_integrity() && !session.is_registered().unwrap_or(true) => {
                 Err(RepoError::Overtaken { what: format!("another prune has ended this one: {error}") })

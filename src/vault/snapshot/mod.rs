@@ -16,7 +16,7 @@ pub use crate::base::numbers::{Proof, State, StreamFormat, Unknown};
 use crate::base::id::{AuthorId, NodeId, SnapshotId, StreamDigest};
 use crate::base::name::SeriesName;
 use jiff::Timestamp;
-use minicbor::bytes::ByteVec;
+use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 use std::collections::BTreeMap;
 
@@ -76,12 +76,48 @@ pub struct Head {
     /// Of a copy: the author of the original; shown only.
     #[n(16)]
     pub origin_author: Option<AuthorId>,
+    /// The run over a system that it was made in: all snapshots of that have the same.
+    #[n(17)]
+    pub set: Option<ByteArray<16>>,
+    /// The name of that system.
+    #[n(18)]
+    pub system: Option<String>,
+    /// What the source is called in it.
+    #[n(19)]
+    pub role: Option<String>,
+}
+
+/// Of a snapshot: the run over a system that it was made in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetMember {
+    /// The run: all of its snapshots have the same.
+    pub set: SetId,
+    /// The name of the system.
+    pub system: Option<String>,
+    /// What the source is called in it.
+    pub role: String,
+}
+
+/// A run over a system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SetId(pub [u8; 16]);
+
+impl std::fmt::Display for SetId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// Bytes of [`Head::pins`] at most.
 pub const PINS_BYTES_MAX: usize = 64 << 10;
 
 impl Head {
+    /// The run over a system that it was made in, if it was.
+    pub fn member(&self) -> Option<SetMember> {
+        let set = SetId(**self.set.as_ref()?);
+        Some(SetMember { set, system: self.system.clone(), role: self.role.clone().unwrap_or_default() })
+    }
+
     /// Whether it is an import of an older dump.
     pub fn is_import(&self) -> bool {
         self.import == Some(true)

@@ -7,7 +7,9 @@ use crate::vault::format::mark::{Mark, MarkKind};
 use crate::vault::format::snapshot::seal;
 use crate::vault::memory::{Question, Remembered};
 use crate::vault::objects::ObjectName;
-use crate::vault::snapshot::{Body, FailedStream, Head, PINS_BYTES_MAX, Proof, State, Stream, Summary};
+use crate::vault::snapshot::{
+    Body, FailedStream, Head, PINS_BYTES_MAX, Proof, SetMember, State, Stream, Summary,
+};
 use crate::vault::{RepoError, Repository};
 use minicbor::bytes::ByteVec;
 use std::collections::BTreeMap;
@@ -61,6 +63,8 @@ pub struct CommitRequest {
     pub is_import: bool,
     /// Snapshots of other series that whoever reads this one must find.
     pub pins: Vec<SnapshotId>,
+    /// The run over a system that it is made in.
+    pub set: Option<SetMember>,
 }
 
 /// A committed snapshot.
@@ -125,6 +129,9 @@ impl BackupSession {
             pins: pins_of(&request.pins),
             import: request.is_import.then_some(true),
             origin_author: request.origin_author,
+            set: request.set.as_ref().map(|member| member.set.0.into()),
+            system: request.set.as_ref().and_then(|member| member.system.clone()),
+            role: request.set.map(|member| member.role),
         };
         let body = Body { streams, failed: request.failed, source: request.source, parent: request.parent };
         let Repository { id: repo_id, keys, entropy, .. } = &self.repo;

@@ -1,0 +1,128 @@
+//! `dumpvault run`: how a run over a system is started, and what is shown of it.
+
+use super::args::RunArgs;
+use super::backup::{summary_line, sweep, tell_failure};
+use super::exit::Exit;
+use super::report::{CliError, shown};
+use super::{Context, render};
+use crate::base::fault::Next;
+use crate::engine::app::App;
+use crate::engine::plan::{SystemJob, SystemPlan, plan_system};
+use crate::engine::report::SystemRun;
+use crate::engine::system::{
+    Ended, Fate, MemberOutcome, StepOutcome, SystemReport, Vaults, new_set, run_system,
+};
+use crate::vault::crypto::Role;
+use crate::vault::{RepoError, Repository};
+
+pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
+    let job = context.run();
+    let plan = plan_system(&SystemJob { name: args.system.clone() }, &context.app, &job)?;
+    let repo = context.repository()?;
+    let maintenance = maintenance(context, &plan, &repo)?;
+    sweep(context);
+    let set = new_set(context.app.entropy()).map_err(RepoError::from)?;
+    let vaults = Vaults { repo: &repo, maintenance: maintenance.as_ref(), app: &context.app };
+    let report = run_system(plan, set, vaults, &job, &mut |ended| match ended {
+        Ended::Member(member) => tell_member(context, member),
+        Ended::Step(step) => tell_step(context, step),
+    });
+    let exit = report.class().map_or(Exit::Good, Exit::from);
+    if context.json {
+        context.report(SystemRun::new(&report, context.app.requests().as_ref(), &shown));
+    } else {
+        conclude(context, &report);
+    }
+    Ok(exit)
+}
+
+/// The repository with the key for what only a full key may do, past any cache; none where nothing of that is wanted.
+fn maintenance(
+    context: &Context,
+    plan: &SystemPlan,
+    repo: &Repository,
+) -> Result<Option<Repository>, CliError> {
+    if !plan.afterwards.needs_full_key() {
+        return Ok(None);
+    }
+    let app: &App = &context.app;
+    let found = match (app.maintenance_credential(), repo.role()) {
+        (Some(found), _) => found?,
+        (None, Role::Full) => return Ok(Some(context.repository_uncached()?)),
+        (None, Role::Append) => {
+            return Err(CliError::usage_hint(
+                "forget, prune and check need a full key, and this is an append key".to_owned(),
+                "set `maintenance_key_file`, or take `forget`, `prune` and `check` out of the system"
+                    .to_owned(),
+            ));
+        }
+    };
+    found.warnings.into_iter().for_each(|message| context.warn(message));
+    let full = app.open_uncached(&app.identify()?, &found.credential)?;
+    match full.role() {
+        Role::Full => Ok(Some(full)),
+        Role::Append => Err(CliError::usage_hint(
+            "`maintenance_key_file` holds an append key".to_owned(),
+            "name the key file of a full key".to_owned(),
+        )),
+    }
+}
+
+fn tell_member(context: &Context, member: &MemberOutcome) {
+    match &member.fate {
+        Fate::Stored(report, behind) => {
+            context.say(&summary_line(report));
+            if let Some(error) = behind {
+                tell_failure(context, &member.name, error);
+            }
+        }
+        Fate::Failed(error) if error.is_cancelled() => {}
+        Fate::Failed(error) if member.required => tell_failure(context, &member.name, error),
+        Fate::Failed(error) => context.warn(format!("{}: {error} (not required)", member.name)),
+        Fate::Skipped { needs } => {
+            context.warn(format!("{}: skipped: `{needs}`, which it needs, has no snapshot", member.name));
+        }
+    }
+}
+
+fn tell_step(context: &Context, outcome: &StepOutcome) {
+    let step = match &outcome.to {
+        Some(to) => format!("{} to {to}", outcome.step.word()),
+        None => outcome.step.word().to_owned(),
+    };
+    match &outcome.result {
+        Ok(done) => context.say(&format!("{step}: {}", done.words)),
+        Err(error) => {
+            let hint = error.next().map(|next: Next| shown(next));
+            let failed = CliError::Told {
+                message: format!("{step}: {error}"),
+                hint,
+                code: Some(error.code()),
+                kind: None,
+                exit: error.class().into(),
+            };
+            context.fail(&failed, false);
+        }
+    }
+}
+
+/// The last line: how many of all were stored, and which were not.
+fn conclude(context: &Context, report: &SystemReport) {
+    let stored = report.members.iter().filter(|member| member.report().is_some()).count();
+    let name =
+        report.system.as_ref().map_or_else(|| "all sources".to_owned(), |name| format!("system `{name}`"));
+    let all = render::count(report.members.len(), "source");
+    let missing: Vec<&str> = report
+        .members
+        .iter()
+        .filter(|member| member.report().is_none())
+        .map(|member| member.name.as_str())
+        .collect();
+    let missing = match missing.as_slice() {
+        [] => String::new(),
+        names => format!("; no snapshot of {}", names.join(", ")),
+    };
+    let set = report.set.to_string();
+    let set = set.get(..8).unwrap_or_default();
+    context.say(&format!("{name}: {stored} of {all} stored{missing}; set {set}"));
+}

@@ -1,0 +1,252 @@
+//! A run over a system: snapshots of its sources under one set id, in the order of the plan, and then what the configuration wants.
+
+mod afterwards;
+mod hooks;
+
+pub use afterwards::{Done, Step, StepError, StepOutcome};
+
+use super::OpError;
+use super::backup::{BackupReport, BackupsReport, Outcome, class_of, run_backups};
+use super::plan::{BackupPlan, PlannedMember, SystemPlan};
+use crate::base::event::{Event, Observer};
+use crate::base::fault::Class;
+use crate::base::run::Run;
+use crate::base::secret::{Entropy, EntropyError};
+use crate::engine::app::App;
+use crate::vault::Repository;
+use crate::vault::format::mark::MarkKind;
+use crate::vault::snapshot::{SetId, SetMember};
+use serde::Serialize;
+
+/// What became of a source.
+pub struct MemberOutcome {
+    /// Its name.
+    pub name: String,
+    /// The series of its snapshots.
+    pub series: String,
+    /// Its failure is one of the run.
+    pub required: bool,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What came of it.
+    pub fate: Fate,
+}
+
+/// What came of a source.
+pub enum Fate {
+    /// There is a snapshot; and what failed behind it, if anything did.
+    Stored(Box<BackupReport>, Option<OpError>),
+    /// There is none.
+    Failed(OpError),
+    /// It was not read: the source that it needs has none.
+    Skipped {
+        /// That source.
+        needs: String,
+    },
+}
+
+impl MemberOutcome {
+    /// Whether there is a snapshot, all of it, and nothing is wrong with it.
+    pub fn is_clean(&self) -> bool {
+        matches!(&self.fate, Fate::Stored(report, None) if report.is_clean())
+    }
+
+    /// The snapshot.
+    pub fn report(&self) -> Option<&BackupReport> {
+        match &self.fate {
+            Fate::Stored(report, _) => Some(report),
+            Fate::Failed(_) | Fate::Skipped { .. } => None,
+        }
+    }
+}
+
+/// What became of a run.
+pub struct SystemReport {
+    /// The system's name, where it has one.
+    pub system: Option<String>,
+    /// What all snapshots of the run have in common.
+    pub set: SetId,
+    /// In the order of the plan. Those after an interruption are missing.
+    pub members: Vec<MemberOutcome>,
+    /// What was done afterwards.
+    pub steps: Vec<StepOutcome>,
+    /// Somebody asked to stop.
+    pub is_interrupted: bool,
+}
+
+impl SystemReport {
+    /// What it comes to; `None` when all is well.
+    pub fn class(&self) -> Option<Class> {
+        if self.is_interrupted {
+            return Some(Class::Interrupted);
+        }
+        let classes = self.steps.iter().filter_map(StepOutcome::class);
+        let turned_back = |report: &BackupReport| !report.turned_back.is_empty();
+        let damage = classes.clone().any(|class| class == Class::Integrity);
+        if damage || self.members.iter().filter_map(MemberOutcome::report).any(turned_back) {
+            return Some(Class::Integrity);
+        }
+        let bad = |member: &&MemberOutcome| member.required && !member.is_clean();
+        if self.members.iter().any(|member| member.report().is_some()) {
+            let all_is_well = !self.members.iter().any(|member| bad(&member)) && classes.count() == 0;
+            return (!all_is_well).then_some(Class::Partial);
+        }
+        // Of one mind: a conflict, say, goes away by itself.
+        let mut failures = self.members.iter().filter_map(|member| match &member.fate {
+            Fate::Failed(error) => Some(class_of(error)),
+            Fate::Stored(..) | Fate::Skipped { .. } => None,
+        });
+        let first = failures.next().unwrap_or(Class::NothingDone);
+        Some(if failures.all(|other| other == first) { first } else { Class::NothingDone })
+    }
+}
+
+/// The repositories of a run.
+#[derive(Clone, Copy)]
+pub struct Vaults<'a> {
+    /// For backups.
+    pub repo: &'a Repository,
+    /// For what takes a full key: past any cache, and with that key.
+    pub maintenance: Option<&'a Repository>,
+    /// How others are opened.
+    pub app: &'a App,
+}
+
+/// Something has ended.
+pub enum Ended<'a> {
+    /// A source.
+    Member(&'a MemberOutcome),
+    /// A step afterwards.
+    Step(&'a StepOutcome),
+}
+
+/// Draws what all snapshots of a run have in common.
+///
+/// # Errors
+/// When there is no randomness.
+pub fn new_set(entropy: &dyn Entropy) -> Result<SetId, EntropyError> {
+    let mut set = SetId([0; 16]);
+    entropy.fill(&mut set.0)?;
+    Ok(set)
+}
+
+/// Carries out a plan. What fails is in the report; `each` is told of every source and step as it ends.
+pub fn run_system(
+    plan: SystemPlan,
+    set: SetId,
+    vaults: Vaults<'_>,
+    run: &Run,
+    each: &mut dyn FnMut(Ended<'_>),
+) -> SystemReport {
+    let SystemPlan { name, members, afterwards } = plan;
+    let mut report =
+        SystemReport { system: name, set, members: Vec::new(), steps: Vec::new(), is_interrupted: false };
+    for planned in members {
+        let outcome = member(planned, &report, vaults.repo, run);
+        report.is_interrupted =
+            run.cancel.is_cancelled() || matches!(&outcome.fate, Fate::Failed(error) if error.is_cancelled());
+        each(Ended::Member(&outcome));
+        report.members.push(outcome);
+        if report.is_interrupted {
+            return report;
+        }
+    }
+    report.steps = afterwards::run(&afterwards, &report, vaults, run, each);
+    report.is_interrupted = run.cancel.is_cancelled();
+    if !report.is_interrupted {
+        end(&report, vaults, run);
+    }
+    report
+}
+
+fn member(planned: PlannedMember, so_far: &SystemReport, repo: &Repository, run: &Run) -> MemberOutcome {
+    let PlannedMember { name, series, required, needs, hooks, programs, attempts: planned, .. } = planned;
+    let has_snapshot = |needed: &String| {
+        so_far.members.iter().any(|other| other.name == *needed && other.report().is_some())
+    };
+    let outcome = |attempts, fate| MemberOutcome { name: name.clone(), series, required, attempts, fate };
+    if let Some(missing) = needs.into_iter().find(|needed| !has_snapshot(needed)) {
+        return outcome(0, Fate::Skipped { needs: missing });
+    }
+    let around = hooks::Hook { source: &name, system: so_far.system.as_deref(), programs: &programs };
+    let mut attempts = 0;
+    let mut last = match around.run("before", hooks.before.as_deref(), run) {
+        Ok(()) => None,
+        Err(error) => Some(Err(error)),
+    };
+    if last.is_none() {
+        for mut backup in planned {
+            attempts += 1;
+            backup.request.set =
+                Some(SetMember { set: so_far.set, system: so_far.system.clone(), role: name.clone() });
+            if let Some(Err(error)) = &last {
+                let message = format!("{name}: {error}; trying again");
+                run.events.observe(Event::Warning { message });
+            }
+            let plan = BackupPlan { backups: vec![backup] };
+            let BackupsReport { mut outcomes, .. } = run_backups(plan, repo, run, &mut |_| ());
+            last = outcomes.pop().map(|Outcome { result, .. }| result);
+            let helps = |error: &OpError| may_pass(class_of(error)) && !run.cancel.is_cancelled();
+            if !matches!(&last, Some(Err(error)) if helps(error)) {
+                break;
+            }
+        }
+    }
+    let fate = match last {
+        Some(Ok(report)) => {
+            let behind = around.run("after", hooks.after.as_deref(), run).err();
+            Fate::Stored(Box::new(report), behind)
+        }
+        Some(Err(error)) => {
+            if let Err(also) = around.run("after_failure", hooks.after_failure.as_deref(), run) {
+                run.events.observe(Event::Warning { message: also.to_string() });
+            }
+            Fate::Failed(error)
+        }
+        None => Fate::Failed(crate::vault::RepoError::Cancelled.into()),
+    };
+    outcome(attempts, fate)
+}
+
+/// Whether a failure may be gone the next time.
+fn may_pass(class: Class) -> bool {
+    matches!(class, Class::NothingDone | Class::Conflict | Class::Target)
+}
+
+/// A line of what the *set ended* mark says.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line<'a> {
+    Set { set: String, system: Option<&'a str>, ok: bool },
+    Member { source: &'a str, snapshot: Option<String>, moment_ms: Option<i64>, error: Option<String> },
+}
+
+/// Leaves a mark that the run came to its end, with what became of each source. It speaks of the run's first snapshot.
+fn end(report: &SystemReport, vaults: Vaults<'_>, run: &Run) {
+    let Some(first) = report.members.iter().find_map(MemberOutcome::report) else { return };
+    let ok = report.class().is_none();
+    let head = Line::Set { set: report.set.to_string(), system: report.system.as_deref(), ok };
+    let members = report.members.iter().map(|member| {
+        let summary = member.report().map(|report| &report.committed.summary);
+        Line::Member {
+            source: &member.name,
+            snapshot: summary.map(|summary| summary.id.to_string()),
+            moment_ms: summary.map(|summary| summary.head.time_ms),
+            error: match &member.fate {
+                Fate::Stored(_, behind) => behind.as_ref().map(ToString::to_string),
+                Fate::Failed(error) => Some(error.to_string()),
+                Fate::Skipped { needs } => Some(format!("skipped: `{needs}` has no snapshot")),
+            },
+        }
+    });
+    let lines: Vec<String> =
+        std::iter::once(head).chain(members).filter_map(|line| serde_json::to_string(&line).ok()).collect();
+    let id = first.committed.summary.id;
+    let (host, now_ms) = (vaults.app.host(), run.clock.now().as_millisecond());
+    if let Err(error) =
+        vaults.repo.mark_snapshot(&id, MarkKind::SetEnded, Some(Some(lines.join("\n"))), &host, now_ms)
+    {
+        let message = format!("cannot note that the run has ended: {error}");
+        run.events.observe(Event::Warning { message });
+    }
+}
