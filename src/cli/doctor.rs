@@ -8,6 +8,7 @@ use crate::engine::app::AppError;
 use crate::engine::doctor::{self, Finding, Status};
 use crate::engine::report::{Doctor, Part};
 use crate::source::wrapper::Wrapper;
+use crate::storage::scheme::Connected;
 use crate::vault::Repository;
 
 /// A finding, the part of the house that it belongs to, and the exit code if it is an error.
@@ -22,7 +23,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     let mut add = |part, exit, findings: Vec<Finding>| {
         lines.extend(findings.into_iter().map(|finding| Line { part, finding, exit }));
     };
-    match context.app.bare_storage() {
+    match context.app.connected() {
         Err(error @ AppError::NoRepositoryNamed) => {
             let next = error.hint().unwrap_or_default();
             add(Part::Storage, Exit::Good, vec![Finding::warning("address", error.to_string(), next)]);
@@ -31,9 +32,9 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
             let (exit, finding) = failure("address", error.into());
             add(Part::Storage, exit, vec![finding]);
         }
-        Ok((storage, bucket)) => {
+        Ok(Connected { bare, bucket, .. }) => {
             let entropy = context.app.entropy();
-            let found = doctor::storage(storage.as_ref(), bucket.as_deref(), &context.clock, entropy);
+            let found = doctor::storage(bare.as_ref(), bucket.as_deref(), &context.clock, entropy);
             let is_reached =
                 found.iter().all(|finding| finding.name != "reach" || finding.status == Status::Good);
             add(Part::Storage, Exit::NothingDone, found);
@@ -58,8 +59,8 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
 /// Whether there is a repository, and what the key may do there.
 fn repository(context: &Context) -> (Exit, Vec<Finding>) {
     let open = || -> Result<Vec<Finding>, CliError> {
-        let (storage, _) = context.app.bare_storage()?;
-        let identity = Repository::identify(storage.as_ref())?;
+        let connected = context.app.connected()?;
+        let identity = Repository::identify(connected.bare.as_ref())?;
         let found = context.app.credential(&|| prompt::ask("passphrase of the repository: "))?;
         let warnings = found.warnings;
         let warnings = warnings.into_iter().map(|message| Finding::warning("key", message, "put that right"));

@@ -3,20 +3,17 @@
 mod passphrase;
 mod registry;
 
-pub use registry::{KINDS, Place, Settings, sections};
+pub use registry::{KINDS, Kinds, Place, SCHEMES, Settings, sections};
 
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::{Entropy, OsEntropy};
 use crate::settings::{
     ConfigError, Environment, Flags, KeySource, Repository as Settled, resolve, resolve_text,
 };
-use crate::source::kind::SourceKind;
-use crate::storage::at_most::AtMost;
 use crate::storage::cache::Cached;
-use crate::storage::limit::{Limited, Rate};
-use crate::storage::local::LocalStorage;
-use crate::storage::retry::{Backoff, Retry, RetryPolicy};
-use crate::storage::s3::{Retention, S3Address, S3Settings, S3Storage};
+use crate::storage::limit::Rate;
+use crate::storage::retry::{Backoff, RetryPolicy};
+use crate::storage::scheme::{Connected, Connecting, Options};
 use crate::storage::{ErrorKind, Requests, Storage, StorageError};
 use crate::vault::crypto::{Credential, KeyFile, KeyFileError};
 use crate::vault::{Access, Identity, RepoError, Repository, Surroundings};
@@ -86,9 +83,6 @@ impl AppError {
     }
 }
 
-/// A storage without retries, and the bucket that it is, if it is one.
-pub type BareStorage = (Arc<dyn Storage>, Option<Arc<S3Storage>>);
-
 /// Requests under way at the same time, whatever the number of threads: services answer more of them with 503.
 const REQUESTS_AT_ONCE: usize = 32;
 
@@ -101,20 +95,14 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The surroundings.
     pub environment: Environment,
-    /// The kinds of sources that it knows.
-    pub kinds: &'static [&'static dyn SourceKind],
+    /// The kinds of sources and storages that it knows.
+    pub kinds: Kinds,
     repository: Settled<Place>,
     access: Access,
     entropy: Arc<dyn Entropy>,
     cancel: Arc<AtomicBool>,
-    /// The bucket, once it was reached: finding credentials may take a while.
-    bucket: OnceLock<Arc<Bucket>>,
-}
-
-/// A bucket, and as others see it.
-struct Bucket {
-    raw: Arc<S3Storage>,
-    retrying: Arc<dyn Storage>,
+    /// The storage, once it was reached, if that is over a wire: finding credentials may take a while.
+    connected: OnceLock<Connected>,
 }
 
 /// A key, and what should be said about where it came from.
@@ -137,15 +125,15 @@ impl App {
         environment: Environment,
         cancel: Arc<AtomicBool>,
     ) -> Result<Self, AppError> {
-        Self::with_kinds(&KINDS, flags, access, environment, cancel)
+        Self::with_kinds(Kinds::OWN, flags, access, environment, cancel)
     }
 
-    /// The same, with other kinds of sources than those of this program.
+    /// The same, with other kinds of sources and storages than those of this program.
     ///
     /// # Errors
     /// As [`App::new`].
     pub fn with_kinds(
-        kinds: &'static [&'static dyn SourceKind],
+        kinds: Kinds,
         flags: &Flags,
         access: Access,
         environment: Environment,
@@ -164,7 +152,7 @@ impl App {
             access,
             entropy,
             cancel,
-            bucket: OnceLock::new(),
+            connected: OnceLock::new(),
         })
     }
 
@@ -178,7 +166,7 @@ impl App {
             access: self.access.clone(),
             entropy: Arc::clone(&self.entropy),
             cancel: Arc::clone(&self.cancel),
-            bucket: OnceLock::new(),
+            connected: OnceLock::new(),
         }
     }
 
@@ -208,7 +196,7 @@ impl App {
 
     /// Whether reading the repository costs a wire. False also where there is none.
     pub fn is_remote(&self) -> bool {
-        matches!(self.place(), Ok(Place::Bucket(_)))
+        self.place().is_ok_and(|place| !place.is_local())
     }
 
     /// Bounds of the bandwidth, up and down.
@@ -217,36 +205,33 @@ impl App {
         [rate(self.settings.limit_upload), rate(self.settings.limit_download)]
     }
 
-    fn bucket(&self, address: S3Address) -> Result<Arc<Bucket>, AppError> {
-        if let Some(bucket) = self.bucket.get() {
-            return Ok(Arc::clone(bucket));
-        }
+    /// What the storage is connected with, and what its settings come to.
+    fn connecting(&self, place: &Place) -> Result<(Options, Connecting), AppError> {
         let mut seed = [0; 8];
         self.entropy.fill(&mut seed).map_err(RepoError::from)?;
         let seed = u64::from_le_bytes(seed);
         let backoff = Arc::new(Backoff::new(RetryPolicy::default(), seed, Arc::clone(&self.cancel)));
         let [upload, download] = self.rates();
-        let given = &self.repository.s3;
-        let lock = given.object_lock;
-        let settings = S3Settings {
-            endpoint: given.endpoint.as_ref().map(|found| found.value.clone()),
-            region: given.region.as_ref().map(|found| found.value.clone()),
-            path_style: given.path_style,
-            profile: given.profile.clone(),
-            ca_file: given.ca_file.clone(),
-            storage_class: given.storage_class.clone(),
-            encryption: given.encryption.clone(),
-            kms_key: given.kms_key.clone(),
-            retention: lock.map(|lock| Retention { governance: lock.governance, lasts: lock.lasts }),
-            upload,
-            download,
-            stall_timeout: given.stall_timeout,
-            ..S3Settings::new(Arc::clone(&backoff))
-        };
-        let raw = Arc::new(S3Storage::connect(address, settings).map_err(RepoError::from)?);
-        // Beneath the retries: who waits to try again takes nobody's place.
-        let retrying = Arc::new(Retry::new(AtMost::new(Arc::clone(&raw), REQUESTS_AT_ONCE), backoff));
-        Ok(Arc::clone(self.bucket.get_or_init(|| Arc::new(Bucket { raw, retrying }))))
+        let options = self.repository.storages.get(place.scheme()).cloned();
+        let around = Connecting { upload, download, backoff, requests_at_once: REQUESTS_AT_ONCE };
+        Ok((options.unwrap_or_else(|| Arc::new(())), around))
+    }
+
+    /// The storage behind the repository's address, for whoever looks at it closely.
+    ///
+    /// # Errors
+    /// [`RepoError::NoRepository`] when it is not there.
+    pub fn connected(&self) -> Result<Connected, AppError> {
+        if let Some(connected) = self.connected.get() {
+            return Ok(connected.clone());
+        }
+        let place = self.place()?;
+        let (options, around) = self.connecting(&place)?;
+        let connected = place.connect(&options, &around).map_err(|error| absent(&place, error))?;
+        Ok(match place.is_local() {
+            true => connected,
+            false => self.connected.get_or_init(|| connected).clone(),
+        })
     }
 
     /// Puts the pack cache in front of a storage that is not local.
@@ -263,12 +248,12 @@ impl App {
 
     /// What went over the wire so far, where there is one.
     pub fn requests(&self) -> Option<Requests> {
-        self.bucket.get().and_then(|bucket| bucket.raw.requests())
+        self.connected.get().and_then(|connected| connected.storage.requests())
     }
 
     /// How far the storage's clock is ahead of this host's, in milliseconds, where it told.
     pub fn skew_ms(&self) -> Option<i64> {
-        self.bucket.get().and_then(|bucket| bucket.raw.skew_ms())
+        self.connected.get().and_then(|connected| connected.storage.skew_ms())
     }
 
     /// Removes what killed writers left unfinished and nobody wrote to for `older_than`.
@@ -276,25 +261,12 @@ impl App {
     /// # Errors
     /// When the storage fails.
     pub fn remove_leftovers(&self, older_than: Duration) -> Result<(), AppError> {
-        match self.place()? {
-            Place::Folder(path) => {
-                let storage = LocalStorage::open(path).map_err(RepoError::from)?;
-                storage.remove_leftovers(older_than).map_err(RepoError::from)?;
-            }
-            // Objects are put in one request: parts are left by very large ones only, and a request costs money.
-            Place::Bucket(_) => {}
-        }
-        Ok(())
+        Ok(self.place()?.remove_leftovers(older_than).map_err(RepoError::from)?)
     }
 
     /// How many unfinished objects there are; not known of a bucket.
     pub fn leftovers(&self) -> usize {
-        match self.place() {
-            Ok(Place::Folder(path)) => LocalStorage::open(path)
-                .and_then(|storage| storage.leftovers())
-                .map_or(0, |found| found.len()),
-            _ => 0,
-        }
+        self.place().map_or(0, |place| place.leftovers())
     }
 
     fn surroundings(&self) -> Surroundings {
@@ -307,42 +279,12 @@ impl App {
         }
     }
 
-    /// The storage behind the repository's address as it is, without retries; and the bucket, where it is one.
-    ///
-    /// # Errors
-    /// [`RepoError::NoRepository`] when it is not there.
-    pub fn bare_storage(&self) -> Result<BareStorage, AppError> {
-        match self.place()? {
-            Place::Folder(path) => {
-                let storage = LocalStorage::open(&path).map_err(|error| absent(&path, error))?;
-                Ok((Arc::new(storage), None))
-            }
-            Place::Bucket(address) => {
-                let raw = Arc::clone(&self.bucket(address)?.raw);
-                Ok((Arc::clone(&raw) as Arc<dyn Storage>, Some(raw)))
-            }
-        }
-    }
-
     /// The storage behind the repository's address, which must be there.
     ///
     /// # Errors
     /// [`RepoError::NoRepository`] when it is not.
     pub fn storage(&self) -> Result<Arc<dyn Storage>, AppError> {
-        match self.place()? {
-            Place::Folder(path) => {
-                let storage = LocalStorage::open(&path).map_err(|error| absent(&path, error))?;
-                Ok(self.limited(storage))
-            }
-            Place::Bucket(address) => Ok(Arc::clone(&self.bucket(address)?.retrying)),
-        }
-    }
-
-    fn limited(&self, storage: LocalStorage) -> Arc<dyn Storage> {
-        match self.rates() {
-            [None, None] => Arc::new(storage),
-            [upload, download] => Arc::new(Limited::new(storage, upload, download)),
-        }
+        Ok(self.connected()?.storage)
     }
 
     /// Makes a repository at the address.
@@ -369,10 +311,12 @@ impl App {
 
     /// Where a repository is to be made.
     fn vacant(&self) -> Result<Arc<dyn Storage>, AppError> {
-        Ok(match self.place()? {
-            Place::Folder(path) => self.limited(LocalStorage::create(&path).map_err(RepoError::from)?),
-            Place::Bucket(address) => Arc::clone(&self.bucket(address)?.retrying),
-        })
+        let place = self.place()?;
+        if !place.is_local() {
+            return self.storage();
+        }
+        let (options, around) = self.connecting(&place)?;
+        Ok(place.create(&options, &around).map_err(RepoError::from)?.storage)
     }
 
     /// Which repository is at the address: told before a passphrase is asked for.
@@ -470,7 +414,7 @@ impl App {
 /// # Errors
 /// When one is wrong.
 pub fn settings(flags: &Flags, environment: &Environment) -> Result<Settings, ConfigError> {
-    resolve(flags, environment, &registry::Known::new(&environment.directory, &KINDS))
+    resolve(flags, environment, &registry::Known::new(&environment.directory, Kinds::OWN))
 }
 
 /// What a file's text says by itself, with nothing said elsewhere.
@@ -484,13 +428,13 @@ pub fn settings_of_text(path: PathBuf, text: &str) -> Result<Settings, ConfigErr
         uid: 0,
         is_interactive: false,
     };
-    let known = registry::Known::new(&environment.directory, &KINDS);
+    let known = registry::Known::new(&environment.directory, Kinds::OWN);
     resolve_text(Some((path, text.to_owned())), &Flags::default(), &environment, &known)
 }
 
-fn absent(path: &Path, error: StorageError) -> AppError {
+fn absent(place: &Place, error: StorageError) -> AppError {
     match error.kind {
-        ErrorKind::NotFound => RepoError::NoRepository { location: path.display().to_string() }.into(),
+        ErrorKind::NotFound => RepoError::NoRepository { location: place.to_string() }.into(),
         _ => RepoError::from(error).into(),
     }
 }

@@ -7,7 +7,7 @@ use crate::base::unfinished::Unfinished;
 use crate::source::command::CommandSource;
 use crate::source::postgres::{Clients, FoundClient};
 use crate::source::process::{Invocation, Limits};
-use crate::storage::s3::{BucketLock, Replacing, S3Storage};
+use crate::storage::bucket::{Bucket, BucketLock, Replacing};
 use crate::storage::{ErrorKind, Storage, StorageError};
 use crate::vault::crypto::Role;
 use crate::vault::session::SKEW_MAX;
@@ -87,7 +87,7 @@ const POLICIES: &str = "docs/offsite.md lists what a writer, a reader and a prun
 /// Looks at the storage: rights, ranges, listing, clock, latency. What it puts it deletes again, as far as it may.
 pub fn storage(
     storage: &dyn Storage,
-    bucket: Option<&S3Storage>,
+    bucket: Option<&dyn Bucket>,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
 ) -> Vec<Finding> {
@@ -218,7 +218,7 @@ impl Probe<'_> {
         }
     }
 
-    fn replace(&self, bucket: &S3Storage) -> Finding {
+    fn replace(&self, bucket: &dyn Bucket) -> Finding {
         const NAME: &str = "writing without replacing";
         let others: Vec<u8> = self.bytes.iter().map(|byte| !byte).collect();
         const NEXT: &str = "nothing relies on it; do not run two `init` at the same moment";
@@ -312,7 +312,7 @@ fn deletion_elsewhere(storage: &dyn Storage, is_bucket: bool, name: &str) -> Fin
 }
 
 /// What the bucket does for objects that somebody wants gone.
-fn protection(bucket: &S3Storage) -> Vec<Finding> {
+fn protection(bucket: &dyn Bucket) -> Vec<Finding> {
     let lock = match bucket.bucket_lock() {
         Ok(BucketLock::On(Some(default))) => Finding::good("object lock", format!("on, {default}")),
         Ok(BucketLock::On(None)) => Finding::good("object lock", "on; objects get what --object-lock says"),

@@ -6,11 +6,10 @@ use crate::base::pattern::NamePattern;
 use crate::base::retention::Representative;
 use crate::base::secret::Passphrase;
 use crate::base::setting::{
-    AGE, BOOLEAN, COMMAND, COUNT, Described, Entry, FACTOR, FILE, FRACTION, HOST, Key, Kind, LEVEL,
-    OBJECT_LOCK, PART, PATHS, Problem, Raw, SECRET, SERIES, SINCE, SIZE, Section, TAGS, TEXT, TEXTS, TIME,
-    VARIABLES, WORDS,
+    AGE, BOOLEAN, COMMAND, COUNT, Described, Entry, FACTOR, FILE, FRACTION, HOST, Key, Kind, LEVEL, PART,
+    PATHS, Problem, Raw, SECRET, SERIES, SINCE, SIZE, Section, TAGS, TEXT, TEXTS, TIME, VARIABLES, WORDS,
 };
-use crate::base::unit::{Age, ObjectLock, Since, duration};
+use crate::base::unit::{Age, Since};
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -25,6 +24,17 @@ pub struct SourceKind {
     pub name: &'static str,
     /// Its keys in `[source.NAME]`.
     pub section: &'static Section,
+}
+
+/// A kind of storage that has settings: its name, and its keys.
+#[derive(Clone, Copy)]
+pub struct StorageKind {
+    /// `s3`, also the name of its table.
+    pub name: &'static str,
+    /// Its keys.
+    pub section: &'static Section,
+    /// The same of a destination.
+    pub of_copy: &'static Section,
 }
 
 fn some(raw: &Raw) -> Option<Raw> {
@@ -82,18 +92,6 @@ const KEEP: Kind<Representative> = Kind {
     },
     show: some,
 };
-/// How long nothing may move. Shorter ones would end requests that only wait for their turn.
-const PATIENCE: Kind<Duration> = Kind {
-    word: "duration",
-    parse: |raw| {
-        let text = raw.text()?;
-        let time = duration(text)?;
-        let short = || Problem::new(format!("`{text}` is too short")).next("use at least 1s");
-        (time >= Duration::from_secs(1)).then_some(time).ok_or_else(short)
-    },
-    show: some,
-};
-
 fn weekday(raw: &Raw) -> Result<Weekday, Problem> {
     let name = raw.text()?;
     Ok(match name.to_ascii_lowercase().as_str() {
@@ -186,33 +184,6 @@ section! {
         .default("false");
     PASS_ENV: Vec<String> = TEXTS, Entry::new(
         "pass_env", "Variables that all programs get though they look like secrets of dumpvault.", "[\"AWS_PROFILE\"]");
-}
-
-section! {
-    /// Amazon S3 and what speaks its protocol.
-    S3_TABLE, "s3", "",
-    "How buckets are reached. Keys do not belong here: they come from the environment, a profile or the machine's role.",
-    ENDPOINT: String = TEXT, Entry::new(
-        "endpoint", "S3 service to use if the address names none; else AWS_ENDPOINT_URL.", "\"https://objects.example\"")
-        .flag("--s3-endpoint");
-    REGION: String = TEXT, Entry::new(
-        "region", "Region of the bucket; else AWS_REGION.", "\"eu-central-1\"").flag("--s3-region");
-    PATH_STYLE: bool = BOOLEAN, Entry::new(
-        "path_style", "Whether the bucket stands in the path (`host/bucket/key`) and not in the host's name.", "true");
-    PROFILE: String = TEXT, Entry::new("profile", "Profile in ~/.aws with the keys.", "\"backup\"");
-    STORAGE_CLASS: String = TEXT, Entry::new("storage_class", "Storage class of packs.", "\"STANDARD_IA\"");
-    ENCRYPTION: String = TEXT, Entry::new(
-        "encryption", "Server-side encryption: AES256 or aws:kms.", "\"aws:kms\"");
-    KMS_KEY: String = TEXT, Entry::new("kms_key", "Key of `aws:kms`.", "\"alias/backup\"");
-    LOCK: Option<ObjectLock> = OBJECT_LOCK, Entry::new(
-        "object_lock", "Lock what is stored, so that nobody can delete it for this long.", "\"compliance:30d\"")
-        .flag("--object-lock");
-    CA_FILE: PathBuf = FILE, Entry::new(
-        "ca_file", "Certificates of authorities to trust besides the system's; else AWS_CA_BUNDLE.",
-        "\"/etc/ssl/private-ca.pem\"");
-    STALL_TIMEOUT: Duration = PATIENCE, Entry::new(
-        "stall_timeout", "Give up a request, and make it again, when nothing moved for this long.", "\"20s\"")
-        .default("60s");
 }
 
 section! {
@@ -323,23 +294,19 @@ static SOURCE_RETENTION: Section = Section {
     about: "What `forget` keeps of this source's series, in the place of `[retention]`.",
     keys: RETENTION_TABLE.keys,
 };
-static COPY_S3: Section = Section {
-    name: "copy.NAME.s3",
-    which: "",
-    about: "How the destination's bucket is reached, in the place of `[s3]`.",
-    keys: S3_TABLE.keys,
-};
-
-/// All tables, with those of the kinds of sources.
-pub fn sections(kinds: &[SourceKind]) -> Vec<&'static Section> {
-    let mut sections = vec![&TOP, &S3_TABLE, &RETENTION_TABLE, &RESTORE_TABLE, &SOURCE_TABLE];
+/// All tables, with those of the kinds of sources and storages.
+pub fn sections(kinds: &[SourceKind], storages: &[StorageKind]) -> Vec<&'static Section> {
+    let mut sections = vec![&TOP];
+    sections.extend(storages.iter().map(|kind| kind.section));
+    sections.extend([&RETENTION_TABLE, &RESTORE_TABLE, &SOURCE_TABLE]);
     sections.extend(kinds.iter().map(|kind| kind.section));
-    sections.extend([&SOURCE_RETENTION, &SYSTEM_TABLE, &COPY_TABLE, &COPY_S3]);
+    sections.extend([&SOURCE_RETENTION, &SYSTEM_TABLE, &COPY_TABLE]);
+    sections.extend(storages.iter().map(|kind| kind.of_copy));
     sections
 }
 
 /// `docs/configuration.md`.
-pub fn manual(kinds: &[SourceKind]) -> String {
+pub fn manual(sections: &[&Section]) -> String {
     const INTRO: &str = "# Configuration
 
 This page is made from the program's own description of its settings, as is `dumpvault config example`.
@@ -357,5 +324,5 @@ Every command checks the whole file, also what it does not need itself, and name
 - **fraction**: `0.1`, `10%` or `1/30`.
 - **command**: text that is split at blanks, or a list of words.
 ";
-    format!("{INTRO}{}", crate::base::setting::manual(&sections(kinds)))
+    format!("{INTRO}{}", crate::base::setting::manual(sections))
 }

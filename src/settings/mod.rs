@@ -23,9 +23,11 @@ mod trust;
 
 pub use args::{age, duration, fraction, grace, level, part, since};
 pub use environment::Environment;
-pub use keys::{SourceKind, manual, sections};
+pub use keys::{SourceKind, StorageKind, manual, sections};
 pub use resolve::{Flags, Registry, resolve, resolve_text};
-pub use resolved::{Destination, Hooks, KeySource, Programs, Repository, Resolved, S3, Source, System};
+pub use resolved::{
+    Destination, Hooks, KeySource, Programs, Repository, Resolved, Source, StorageOptions, System,
+};
 pub use trust::Distrust;
 
 use crate::base::setting::SettingError;

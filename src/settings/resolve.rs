@@ -1,17 +1,21 @@
 //! Layers become values: the command line before the environment, the environment before the file, the file before what is so by default.
 
 use super::keys::*;
-use super::resolved::{Destination, Hooks, KeySource, Programs, Repository, Resolved, S3, Source, System};
+use super::resolved::{
+    Destination, Hooks, KeySource, Programs, Repository, Resolved, Source, StorageOptions, System,
+};
 use super::{ConfigError, Environment, trust};
 use crate::base::calendar::Calendar;
 use crate::base::name::{NameKind, check_name, nearest};
 use crate::base::retention::Policy;
 use crate::base::secret::Passphrase;
-use crate::base::setting::{Book, File, Key, Origin, Problem, Said, Section, Table, Value};
+use crate::base::setting::{Book, File, Given, Key, Origin, Problem, Said, Section, Table, Value};
 use jiff::tz::TimeZone;
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What the command line says of settings.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +68,17 @@ pub trait Registry {
     /// # Errors
     /// When it is none.
     fn place(&self, address: &str) -> Result<Self::Place, Problem>;
+
+    /// The kinds of storages that have settings.
+    fn storages(&self) -> &[StorageKind];
+
+    /// Takes the keys of one of these kinds out of its table; of a destination without a table of its own there is none.
+    fn storage(
+        &self,
+        name: &str,
+        table: Option<&mut Table<'_>>,
+        given: &Given<'_>,
+    ) -> Arc<dyn Any + Send + Sync>;
 
     /// The kinds of sources. The first is what a table is that does not tell.
     fn kinds(&self) -> &[SourceKind];
@@ -177,7 +192,7 @@ impl<R: Registry> Layers<'_, R> {
         let exec = value(table, &EXEC);
         let exec_shell = value(table, &EXEC_SHELL);
         let pass_env = words(table, &PASS_ENV);
-        let repository = Repository { place, key, s3: self.s3(table.table("s3"), None) };
+        let repository = Repository { place, key, storages: self.storages(table, None) };
         let retention = table.table_there("retention").and_then(policy);
         let restore = hooks(table.table("restore"));
         // Also those of which something is wrong: that is told there.
@@ -217,33 +232,24 @@ impl<R: Registry> Layers<'_, R> {
         self.registry.place(address)
     }
 
-    /// `[s3]`, or that of a destination: then its own service comes before the one that the command line names, which is the other's.
-    fn s3(&self, mut table: Table<'_>, other: Option<&S3>) -> S3 {
-        let table_ref = &mut table;
-        let said = |own: Option<Value<String>>, other: Option<&Value<String>>| {
-            own.or_else(|| other.filter(|other| matches!(other.origin, Origin::Flag(_))).cloned())
-        };
-        let (endpoint, region) = match other {
-            None => (table_ref.take(&ENDPOINT), table_ref.take(&REGION)),
-            Some(other) => {
-                let own = (table_ref.take_in_file(&ENDPOINT), table_ref.take_in_file(&REGION));
-                (said(own.0, other.endpoint.as_ref()), said(own.1, other.region.as_ref()))
+    /// The tables of kinds of storages; of a destination those in its own, and else what `other` has.
+    fn storages(&self, table: &mut Table<'_>, other: Option<&StorageOptions>) -> StorageOptions {
+        let variable = |name: &str| self.environment.path(name);
+        let option = |name: &str| other.and_then(|_| self.flags.get(name)).cloned();
+        let each = self.registry.storages().iter().map(|kind| {
+            let theirs = other.and_then(|other| other.get(kind.name)).map(AsRef::as_ref);
+            let given = Given { variable: &variable, option: &option, other: theirs };
+            let mut own = match other {
+                None => Some(table.table(kind.name)),
+                Some(_) => table.table_there(kind.name),
+            };
+            let options = self.registry.storage(kind.name, own.as_mut(), &given);
+            if let Some(own) = own {
+                own.finish(&[]);
             }
-        };
-        let s3 = S3 {
-            endpoint,
-            region,
-            path_style: value(table_ref, &PATH_STYLE),
-            profile: value(table_ref, &PROFILE),
-            storage_class: value(table_ref, &STORAGE_CLASS),
-            encryption: value(table_ref, &ENCRYPTION),
-            kms_key: value(table_ref, &KMS_KEY),
-            object_lock: value(table_ref, &LOCK).flatten(),
-            ca_file: value(table_ref, &CA_FILE).or_else(|| self.environment.path("AWS_CA_BUNDLE")),
-            stall_timeout: value(table_ref, &STALL_TIMEOUT).unwrap_or_default(),
-        };
-        table.finish(&[]);
-        s3
+            (kind.name, options)
+        });
+        each.collect()
     }
 
     fn sources(&self, table: &mut Table<'_>) -> BTreeMap<String, Source<R::Source>> {
@@ -368,15 +374,9 @@ impl<R: Registry> Layers<'_, R> {
             table_ref.take(&TO_PASSWORD_FILE).map(passphrase_file),
             table_ref.take(&TO_PASSWORD_COMMAND).map(passphrase_command),
         ]);
-        let mut s3 = match table_ref.table_there("s3") {
-            Some(own) => self.s3(own, Some(&from.s3)),
-            None => from.s3.clone(),
-        };
-        if let Some(profile) = self.flags.get("--to-s3-profile") {
-            s3.profile = Some(profile.to_string_lossy().into_owned());
-        }
+        let storages = self.storages(table_ref, Some(&from.storages));
         let destination = Destination {
-            repository: Repository { place, key: key.or_else(|| from.key.clone()), s3 },
+            repository: Repository { place, key: key.or_else(|| from.key.clone()), storages },
             series: list(table_ref, &COPY_SERIES),
             host: value(table_ref, &COPY_HOST),
             tags: list(table_ref, &COPY_TAGS),

@@ -8,10 +8,12 @@ use crate::base::pattern::NamePattern;
 use crate::base::retention::Policy;
 use crate::base::secret::Passphrase;
 use crate::base::setting::{Shown, Value};
-use crate::base::unit::{Age, ObjectLock, Since};
+use crate::base::unit::{Age, Since};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All settings. `P` is where a repository lies, `S` what a kind of source makes of its table; both are the registry's.
@@ -94,9 +96,12 @@ pub struct Repository<P> {
     pub place: Option<Value<P>>,
     /// What opens it, if anything says so.
     pub key: Option<Value<KeySource>>,
-    /// How its bucket is reached, where it lies in one.
-    pub s3: S3,
+    /// By the name of each kind of storage, what its settings come to for this repository.
+    pub storages: StorageOptions,
 }
+
+/// What the settings of kinds of storages come to, by name. Only the kinds know the types.
+pub type StorageOptions = BTreeMap<&'static str, Arc<dyn Any + Send + Sync>>;
 
 /// Where the key of a repository comes from.
 #[derive(Clone)]
@@ -109,31 +114,6 @@ pub enum KeySource {
     PassphraseFile(PathBuf),
     /// The first line that a shell command prints.
     PassphraseCommand(String),
-}
-
-/// `[s3]`.
-#[derive(Debug, Clone)]
-pub struct S3 {
-    /// The service, where the address names none.
-    pub endpoint: Option<Value<String>>,
-    /// Region of the bucket.
-    pub region: Option<Value<String>>,
-    /// `host/bucket/key` instead of `bucket.host/key`.
-    pub path_style: Option<bool>,
-    /// Profile in the SDK's files.
-    pub profile: Option<String>,
-    /// Storage class of packs.
-    pub storage_class: Option<String>,
-    /// Server-side encryption.
-    pub encryption: Option<String>,
-    /// The key of `aws:kms`.
-    pub kms_key: Option<String>,
-    /// How long objects are locked.
-    pub object_lock: Option<ObjectLock>,
-    /// Certificates of authorities to trust besides the system's.
-    pub ca_file: Option<PathBuf>,
-    /// A request is given up, and made again, when nothing moved for so long.
-    pub stall_timeout: Duration,
 }
 
 /// `[copy.NAME]`.

@@ -9,6 +9,9 @@
 //! What is neither file, folder nor link, or has a name that is no key, does not exist for this module.
 
 mod folder;
+mod scheme;
+
+pub use scheme::Directory;
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};

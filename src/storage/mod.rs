@@ -19,6 +19,7 @@
 //! A backend that speaks an asynchronous protocol keeps its executor to itself.
 
 pub mod at_most;
+pub mod bucket;
 pub mod cache;
 mod fault;
 pub mod faulty;
@@ -27,6 +28,7 @@ pub mod local;
 pub mod memory;
 pub mod retry;
 pub mod s3;
+pub mod scheme;
 
 use std::fmt;
 use std::sync::Arc;

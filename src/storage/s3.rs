@@ -22,11 +22,12 @@ mod lock;
 mod manners;
 mod probe;
 mod put;
+mod scheme;
 mod wire;
 
 pub use address::S3Address;
 pub use lock::Retention;
-pub use probe::{BucketLock, Replacing};
+pub use scheme::{S3, S3Options};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -27,6 +27,7 @@ mod source_kind;
 mod source_process;
 mod storage_conformance;
 mod storage_local;
+mod storage_scheme;
 #[path = "../support/mod.rs"]
 mod support;
 mod transfer;

@@ -8,7 +8,7 @@ use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::numbers::Proof;
 use dumpvault::base::run::{Room, Run};
 use dumpvault::base::setting::{COUNT, Entry, Key, Problem, Section, Table};
-use dumpvault::engine::app::App;
+use dumpvault::engine::app::{App, Kinds};
 use dumpvault::engine::backup::run_backups;
 use dumpvault::engine::plan::{BackupJob, Wanted, plan_backup};
 use dumpvault::settings::{Environment, Flags};
@@ -104,8 +104,14 @@ fn app(directory: &Path, text: &str) -> Result<App, String> {
     };
     let mut flags = Flags::default();
     flags.say("--config", Some(directory.join("dumpvault.toml")));
-    App::with_kinds(&KINDS, &flags, Access::default(), environment, Arc::default())
-        .map_err(|error| error.to_string())
+    App::with_kinds(
+        Kinds { sources: &KINDS, ..Kinds::OWN },
+        &flags,
+        Access::default(),
+        environment,
+        Arc::default(),
+    )
+    .map_err(|error| error.to_string())
 }
 
 #[test]

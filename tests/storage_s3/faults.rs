@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use dumpvault::storage::bucket::{Bucket as _, BucketLock};
 use dumpvault::storage::retry::{Backoff, Pauses, Retry, RetryPolicy};
-use dumpvault::storage::s3::{BucketLock, S3Address};
+use dumpvault::storage::s3::S3Address;
 use dumpvault::storage::{ErrorKind, Put, Storage};
 
 use crate::cli::{exit, noise, run};

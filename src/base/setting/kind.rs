@@ -221,6 +221,17 @@ pub const FRACTION: Kind<f64> =
 /// The same, and not nothing.
 pub const PART: Kind<f64> =
     Kind { word: "fraction", parse: |raw| unit::part(&raw.text_or_number()?), show: all };
+/// How long nothing may move. Shorter ones would end requests that only wait for their turn.
+pub const PATIENCE: Kind<Duration> = Kind {
+    word: "duration",
+    parse: |raw| {
+        let text = raw.text()?;
+        let time = unit::duration(text)?;
+        let short = || Problem::new(format!("`{text}` is too short")).next("use at least 1s");
+        (time >= Duration::from_secs(1)).then_some(time).ok_or_else(short)
+    },
+    show: all,
+};
 /// So many times.
 pub const FACTOR: Kind<f64> =
     Kind { word: "factor", parse: |raw| unit::factor(&raw.text_or_number()?), show: all };

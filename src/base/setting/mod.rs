@@ -15,15 +15,27 @@ mod table;
 pub use super::unit::Problem;
 pub use file::File;
 pub use kind::{
-    AGE, BOOLEAN, COMMAND, COUNT, FACTOR, FILE, FRACTION, HOST, Kind, LEVEL, OBJECT_LOCK, PART, PATHS, PORT,
-    Raw, SECRET, SERIES, SINCE, SIZE, TAGS, TEXT, TEXTS, TIME, VARIABLES, WORDS,
+    AGE, BOOLEAN, COMMAND, COUNT, FACTOR, FILE, FRACTION, HOST, Kind, LEVEL, OBJECT_LOCK, PART, PATHS,
+    PATIENCE, PORT, Raw, SECRET, SERIES, SINCE, SIZE, TAGS, TEXT, TEXTS, TIME, VARIABLES, WORDS,
 };
 pub use schema::{Described, Entry, Key, Section, example, manual};
 pub use table::{Book, Said, Shown, Table};
 
+use std::any::Any;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// What whoever reads a table of settings may ask besides.
+pub struct Given<'a> {
+    /// A variable of the environment that is no setting.
+    pub variable: &'a dyn Fn(&str) -> Option<PathBuf>,
+    /// An option of the command line that is about this table alone.
+    pub option: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Of a destination: what the settings of the same kind came to for everything else.
+    pub other: Option<&'a (dyn Any + Send + Sync)>,
+}
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,50 +1,80 @@
 //! What settings do not know by themselves: which storages and which kinds of sources this program has.
 
-use crate::base::setting::{Problem, Section, Table};
-use crate::settings::{self, Registry, Resolved};
+use crate::base::setting::{Given, Problem, Section, Table};
+use crate::settings::{self, Registry, Resolved, StorageKind};
 use crate::source::command::Command;
 use crate::source::kind::{Settled, SourceKind};
 use crate::source::postgres::Postgres;
-use crate::storage::s3::S3Address;
-use std::path::{Path, PathBuf};
+use crate::storage::local::Directory;
+use crate::storage::s3::S3;
+use crate::storage::scheme::{Location, Options, Scheme};
+use std::path::Path;
 use std::sync::Arc;
 
 /// All settings of this program.
 pub type Settings = Resolved<Place, Arc<dyn Settled>>;
 
 /// Where a repository lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// In a folder.
-    Folder(PathBuf),
-    /// In a bucket.
-    Bucket(S3Address),
-}
+pub type Place = Arc<dyn Location>;
 
 /// The kinds of sources that this program knows. The first is what a table is that does not tell.
 pub static KINDS: [&dyn SourceKind; 2] = [&Postgres, &Command];
 
-/// What settings are told of kinds.
-fn told(kinds: &[&'static dyn SourceKind]) -> Vec<settings::SourceKind> {
-    kinds.iter().map(|kind| settings::SourceKind { name: kind.name(), section: kind.section() }).collect()
+/// The kinds of storages that this program knows. The last is what an address is that is meant for no other.
+pub static SCHEMES: [&dyn Scheme; 2] = [&S3, &Directory];
+
+/// What a program knows.
+#[derive(Clone, Copy)]
+pub struct Kinds {
+    /// Kinds of sources.
+    pub sources: &'static [&'static dyn SourceKind],
+    /// Kinds of storages.
+    pub storages: &'static [&'static dyn Scheme],
+}
+
+impl Kinds {
+    /// All that this program has.
+    pub const OWN: Self = Self { sources: &KINDS, storages: &SCHEMES };
+
+    fn told(self) -> (Vec<settings::SourceKind>, Vec<StorageKind>) {
+        let source = |kind: &&'static dyn SourceKind| settings::SourceKind {
+            name: kind.name(),
+            section: kind.section(),
+        };
+        let storage = |scheme: &&'static dyn Scheme| {
+            let [section, of_copy] = scheme.sections()?;
+            Some(StorageKind { name: scheme.name(), section, of_copy })
+        };
+        (self.sources.iter().map(source).collect(), self.storages.iter().filter_map(storage).collect())
+    }
 }
 
 /// Every table of a configuration file.
 pub fn sections() -> Vec<&'static Section> {
-    settings::sections(&told(&KINDS))
+    let (sources, storages) = Kinds::OWN.told();
+    settings::sections(&sources, &storages)
 }
 
 /// Storages and kinds of sources.
 pub(super) struct Known<'a> {
     directory: &'a Path,
-    kinds: &'a [&'static dyn SourceKind],
-    told: Vec<settings::SourceKind>,
+    kinds: Kinds,
+    sources: Vec<settings::SourceKind>,
+    storages: Vec<StorageKind>,
 }
 
 impl<'a> Known<'a> {
     /// Paths that have no beginning begin at `directory`.
-    pub fn new(directory: &'a Path, kinds: &'a [&'static dyn SourceKind]) -> Self {
-        Self { directory, kinds, told: told(kinds) }
+    pub fn new(directory: &'a Path, kinds: Kinds) -> Self {
+        let (sources, storages) = kinds.told();
+        Self { directory, kinds, sources, storages }
+    }
+
+    /// How addresses are written.
+    fn forms(&self) -> String {
+        // Folders last in the list, and first in what people use.
+        let forms: Vec<&str> = self.kinds.storages.iter().rev().map(|scheme| scheme.forms()).collect();
+        format!("use {}", forms.join(", "))
     }
 }
 
@@ -53,48 +83,43 @@ impl Registry for Known<'_> {
     type Source = Arc<dyn Settled>;
 
     fn place(&self, address: &str) -> Result<Place, Problem> {
-        place(address, self.directory)
+        let meant = self.kinds.storages.iter().find(|scheme| scheme.is_meant(address));
+        // A word and a colon that no kind knows is no folder.
+        let is_unknown = meant.is_none_or(|scheme| scheme.name() == Directory.name());
+        if let Some(scheme) = scheme_of(address).filter(|word| is_unknown && *word != Directory.name()) {
+            let next = format!("{}; prefix a local path with `./` if it contains a colon", self.forms());
+            return Err(Problem::new(format!("`{scheme}:` is not a supported storage")).next(next));
+        }
+        let bad = || Problem::new(format!("`{address}` is not a repository address"));
+        match meant {
+            Some(scheme) => scheme.location(address, self.directory).map_err(|problem| match problem.next {
+                None if problem.text == bad().text => problem.next(self.forms()),
+                _ => problem,
+            }),
+            None => Err(bad().next(self.forms())),
+        }
+    }
+
+    fn storages(&self) -> &[StorageKind] {
+        &self.storages
+    }
+
+    fn storage(&self, name: &str, table: Option<&mut Table<'_>>, given: &Given<'_>) -> Options {
+        let scheme = self.kinds.storages.iter().find(|scheme| scheme.name() == name);
+        scheme.map_or_else(|| Arc::new(()) as Options, |scheme| scheme.options(table, given))
     }
 
     fn kinds(&self) -> &[settings::SourceKind] {
-        &self.told
+        &self.sources
     }
 
     fn source(&self, kind: &str, name: &str, table: &mut Table<'_>) -> Option<Arc<dyn Settled>> {
-        self.kinds.iter().find(|known| known.name() == kind)?.of_table(name, table)
-    }
-}
-
-const FORMS: &str = "use a directory, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix";
-
-fn place(address: &str, directory: &Path) -> Result<Place, Problem> {
-    let bad = |address: &str| Problem::new(format!("`{address}` is not a repository address"));
-    if S3Address::is_meant(address) {
-        // The address as the error has it: without what may be a secret.
-        let wrong = |error: crate::storage::StorageError| {
-            let Problem { text, next } = bad(&error.object);
-            Problem { text: format!("{text}: {}", error.source), next }
-        };
-        return S3Address::parse(address).map(Place::Bucket).map_err(wrong);
-    }
-    if let Some(path) = address.strip_prefix("file://") {
-        return match path.starts_with('/') {
-            true => Ok(Place::Folder(path.into())),
-            false => Err(bad(address).next(FORMS)),
-        };
-    }
-    if let Some(scheme) = scheme(address) {
-        let next = format!("{FORMS}; prefix a local path with `./` if it contains a colon");
-        return Err(Problem::new(format!("`{scheme}:` is not a supported storage")).next(next));
-    }
-    match address.is_empty() || address.contains("://") {
-        true => Err(bad(address).next(FORMS)),
-        false => Ok(Place::Folder(directory.join(address))),
+        self.kinds.sources.iter().find(|known| known.name() == kind)?.of_table(name, table)
     }
 }
 
 /// What an address begins with that is none of a local path: `sftp` of `sftp:host:/x`. A path with a colon has a `/` before it.
-fn scheme(address: &str) -> Option<&str> {
+fn scheme_of(address: &str) -> Option<&str> {
     let (word, _) = address.split_once(':')?;
     let is_word = word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_' | '@'));
     (is_word && !word.is_empty()).then_some(word)

@@ -273,7 +273,7 @@ impl<'a> Planner<'a> {
     /// The kind that an address is meant for; `None` where it is none.
     fn kind_of(&self, source: &str) -> Option<&'static dyn SourceKind> {
         let is_its = |kind: &&&dyn SourceKind| kind.schemes().iter().any(|scheme| source.starts_with(scheme));
-        self.app.kinds.iter().find(is_its).copied()
+        self.app.kinds.sources.iter().find(is_its).copied()
     }
 
     fn address(

@@ -3,39 +3,18 @@
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled};
 
+use super::super::bucket::{Bucket, BucketLock, Replacing};
 use super::super::{ErrorKind, StorageError, check_key};
 use super::S3Storage;
 use super::error::Failure;
 use super::put::without_checksum;
 
-/// What a service does when an object is put under a name that is taken, with `If-None-Match: *`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replacing {
-    /// It refuses: two writers never overwrite each other.
-    Refused,
-    /// It does not know the header, and says so.
-    HeaderUnknown,
-    /// It ignores the header, and replaces.
-    Replaced,
-}
-
-/// Whether a bucket can keep objects from being deleted for a while.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BucketLock {
-    /// It cannot.
-    Off,
-    /// It can; with what every new object gets by itself, in words, if anything.
-    On(Option<String>),
-    /// It does not say: the service does not know the question, or the keys may not ask it.
-    Unknown(String),
-}
-
-impl S3Storage {
+impl Bucket for S3Storage {
     /// Puts `bytes` under `key`, which holds others, and sees what comes of it.
     ///
     /// # Errors
     /// When it fails in a way that tells nothing.
-    pub fn probe_replacing(&self, key: &str, bytes: &[u8]) -> Result<Replacing, StorageError> {
+    fn probe_replacing(&self, key: &str, bytes: &[u8]) -> Result<Replacing, StorageError> {
         check_key("write", key)?;
         let put = self.wait(async |client| {
             let request = client
@@ -63,7 +42,7 @@ impl S3Storage {
     ///
     /// # Errors
     /// When the service does not answer.
-    pub fn bucket_lock(&self) -> Result<BucketLock, StorageError> {
+    fn bucket_lock(&self) -> Result<BucketLock, StorageError> {
         let answer = self.wait(async |client| {
             Ok(client.get_object_lock_configuration().bucket(&self.address.bucket).send().await?)
         });
@@ -98,7 +77,7 @@ impl S3Storage {
     ///
     /// # Errors
     /// When the service does not answer.
-    pub fn keeps_versions(&self) -> Result<Option<bool>, StorageError> {
+    fn keeps_versions(&self) -> Result<Option<bool>, StorageError> {
         let answer = self.wait(async |client| {
             Ok(client.get_bucket_versioning().bucket(&self.address.bucket).send().await?)
         });

@@ -3,6 +3,7 @@ use crate::base::level::Level;
 use crate::base::setting::{Origin, SettingError, Value, example};
 use crate::settings::{ConfigError, Environment, Flags, KeySource, manual, resolve_text};
 use crate::source::kind::Around;
+use crate::storage::s3::S3Options;
 use std::collections::HashMap;
 use std::ffi::OsString;
 
@@ -17,7 +18,7 @@ fn resolved(
     let environment = Environment { variables, directory: "/work".into(), uid: 1000, is_interactive: false };
     let mut said = Flags::default();
     flags.iter().for_each(|(flag, word)| said.say(flag, Some(word)));
-    let known = Known::new(&environment.directory, &KINDS);
+    let known = Known::new(&environment.directory, Kinds::OWN);
     resolve_text(Some(("x.toml".into(), text.to_owned())), &said, &environment, &known)
 }
 
@@ -157,9 +158,9 @@ fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
     let text = "repository = '/file'\nkey_file = '/file.key'\n";
     let place = |variables: &[(&str, &str)], flags: &[(&'static str, &str)]| {
         let settings = resolved(text, variables, flags).unwrap();
-        (settings.repository.place.unwrap().value, settings.repository.key.map(path_of).unwrap())
+        (settings.repository.place.unwrap().value.to_string(), settings.repository.key.map(path_of).unwrap())
     };
-    let folder = |path: &str| Place::Folder(path.into());
+    let folder = str::to_owned;
     let key = |path: &str| format!("key file {path}");
     let variable = ("DUMPVAULT_REPOSITORY", "relative");
     assert_eq!(place(&[], &[]), (folder("/file"), key("/file.key")));
@@ -184,14 +185,15 @@ fn a_destination_is_opened_and_reached_by_its_own_settings_and_else_by_those_of_
     };
     assert_eq!((key("a"), key("b")), ("/k".to_owned(), "/kb".to_owned()));
     let s3 = |name: &str| {
-        let s3 = settings.copies[name].repository.s3.clone();
+        let options = &settings.copies[name].repository.storages["s3"];
+        let s3 = options.downcast_ref::<S3Options>().unwrap().clone();
         (s3.endpoint.unwrap().value, s3.region.unwrap().value, s3.profile)
     };
     assert_eq!(s3("a"), ("https://e".to_owned(), "flag".to_owned(), Some("p".to_owned())));
     assert_eq!(s3("b"), ("https://e".to_owned(), "rb".to_owned(), None));
     let by_variable = resolved(text, &[("DUMPVAULT_TO_KEY_FILE", "/kt")], &[("--to", "/elsewhere")]).unwrap();
     let destination = &by_variable.copies["/elsewhere"].repository;
-    assert_eq!(destination.place.as_ref().unwrap().value, Place::Folder("/elsewhere".into()));
+    assert_eq!(destination.place.as_ref().unwrap().value.to_string(), "/elsewhere");
     assert!(
         matches!(&destination.key.as_ref().unwrap().value, KeySource::KeyFile(path) if path.ends_with("kt"))
     );
@@ -240,7 +242,7 @@ fn every_example_and_default_is_a_value_of_its_setting() {
 #[test]
 fn the_manual_says_what_the_program_knows() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    let made = manual(&told(&KINDS));
+    let made = manual(&sections());
     if std::env::var_os("DUMPVAULT_TEST_WRITE_DOCS").is_some() {
         std::fs::write(&path, &made).unwrap();
     }
