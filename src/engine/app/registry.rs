@@ -5,6 +5,7 @@ use crate::settings::{self, Registry, Resolved};
 use crate::source::command::Command;
 use crate::source::kind::{Settled, SourceKind};
 use crate::source::postgres::Postgres;
+use crate::source::redis::Redis;
 use crate::storage::s3::S3Address;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub enum Place {
 }
 
 /// The kinds of sources that this program knows. The first is what a table is that does not tell.
-pub static KINDS: [&dyn SourceKind; 2] = [&Postgres, &Command];
+pub static KINDS: [&dyn SourceKind; 3] = [&Postgres, &Redis, &Command];
 
 /// What settings are told of kinds.
 fn told(kinds: &[&'static dyn SourceKind]) -> Vec<settings::SourceKind> {
