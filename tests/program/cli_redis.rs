@@ -126,7 +126,7 @@ fn serve(socket: TcpStream, answer: &[u8]) {
         }
         let reply: &[u8] = match words[0].as_str() {
             "PSYNC" => answer,
-            "INFO" => b"$21\r\nredis_version:7.0.15\r\n",
+            "INFO" => b"$20\r\nredis_version:7.0.15\r\n",
             _ => b"+OK\r\n",
         };
         reader.get_mut().write_all(reply).unwrap();

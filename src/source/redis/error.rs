@@ -120,6 +120,77 @@ pub enum RedisError {
         /// The server.
         server: String,
     },
+    /// It cannot be made to come to us.
+    #[error("cannot wait for `{server}` to connect: {source}")]
+    Listen {
+        /// The server.
+        server: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It did not come.
+    #[error("`{server}` did not connect back to this machine; it is as before")]
+    Unreached {
+        /// The server.
+        server: String,
+    },
+    /// It follows another server.
+    #[error("`{server}` is a replica of `{master}`")]
+    IsReplica {
+        /// The server.
+        server: String,
+        /// Its master.
+        master: String,
+    },
+    /// Others follow it.
+    #[error("`{server}` has {replicas} replicas, which would be replaced, too")]
+    HasReplicas {
+        /// The server.
+        server: String,
+        /// How many.
+        replicas: u64,
+    },
+    /// It does not know the file's form, and would empty itself for nothing.
+    #[error("{name} at `{server}` reads RDB files up to version {reads}; this one has version {file}")]
+    TooNew {
+        /// The server.
+        server: String,
+        /// Its name and version.
+        name: String,
+        /// The form of the file.
+        file: super::Form,
+        /// The newest form that the server reads.
+        reads: super::Form,
+    },
+    /// It took the file, and did not load it.
+    #[error("`{server}` did not load the file, and may be empty now")]
+    NotLoaded {
+        /// The server.
+        server: String,
+    },
+    /// The file itself is wrong.
+    #[error("the stored file would end a server that loads it: {reason}; nothing was restored")]
+    Damaged {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It is not there any more.
+    #[error("`{server}` does not answer any more")]
+    Gone {
+        /// The server.
+        server: String,
+    },
+    /// It holds something else than the file.
+    #[error("database {database} holds {there} keys after the restore, not {expected}")]
+    Counts {
+        /// The database.
+        database: u64,
+        /// Keys that are there.
+        there: u64,
+        /// Keys that the file has.
+        expected: u64,
+    },
 }
 
 impl RedisError {
@@ -140,6 +211,18 @@ impl RedisError {
                 "see the server's log: it may have ended, run out of memory for the copy, or waited longer than its `repl-timeout`"
             }
             Self::TimedOut { .. } => "raise --timeout",
+            Self::Unreached { .. } => {
+                "the server connects to the address that this machine reaches it from: check firewalls, and run the restore on its host"
+            }
+            Self::IsReplica { .. } => {
+                "name the master; after a restore that was killed, `redis-cli REPLICAOF NO ONE` makes it a master again"
+            }
+            Self::HasReplicas { .. } => "detach them first: `redis-cli REPLICAOF NO ONE` on each",
+            Self::TooNew { .. } => {
+                "restore into a server of the version that wrote it, or a newer one of the same family"
+            }
+            Self::NotLoaded { .. } => "see the server's log",
+            Self::Gone { .. } => "see whether it runs; `redis-cli REPLICAOF NO ONE` makes it a master again",
             Self::Cluster { .. } => "clusters cannot be backed up or restored yet",
             Self::Said { text, command, .. } => return said(command, text),
             _ => return None,
@@ -177,6 +260,8 @@ impl Fault for RedisError {
     fn class(&self) -> Class {
         match self {
             Self::BadAddress { .. } | Self::SecretInAddress { .. } => Class::Usage,
+            Self::IsReplica { .. } | Self::HasReplicas { .. } | Self::TooNew { .. } => Class::Refused,
+            Self::Counts { .. } | Self::Damaged { .. } => Class::Integrity,
             _ => Class::Target,
         }
     }
@@ -197,6 +282,15 @@ impl Fault for RedisError {
             Self::Said { .. } => "server_refused",
             Self::NotRedis { .. } => "not_redis",
             Self::Cluster { .. } => "cluster",
+            Self::Listen { .. } => "listen",
+            Self::Unreached { .. } => "not_reached",
+            Self::IsReplica { .. } => "is_replica",
+            Self::HasReplicas { .. } => "has_replicas",
+            Self::TooNew { .. } => "too_new",
+            Self::NotLoaded { .. } => "not_loaded",
+            Self::Gone { .. } => "server_gone",
+            Self::Counts { .. } => "counts_differ",
+            Self::Damaged { .. } => "file_damaged",
         }
     }
 

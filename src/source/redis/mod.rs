@@ -7,6 +7,8 @@
 //! | `wire` | RESP, and what carries it |
 //! | `tls` | certificates |
 //! | `server` | what a server says of itself |
+//! | `target` | what must hold before a restore, and how a server is let go after it |
+//! | `master` | feeding a server that takes us for its master |
 //! | `pull` | reading everything by replication |
 //! | `kind` | addresses and tables of the configuration |
 
@@ -14,8 +16,10 @@ mod address;
 mod error;
 mod kind;
 mod login;
+mod master;
 mod pull;
 mod server;
+mod target;
 mod tls;
 mod wire;
 
@@ -24,6 +28,7 @@ pub use error::RedisError;
 pub use kind::Redis;
 pub use login::{Access, Secret};
 pub use server::{Keys, ServerInfo};
+pub use target::{Form, Target, TargetState};
 
 use super::SourceError;
 use crate::source::process::Limits;

@@ -27,7 +27,7 @@ impl ServerInfo {
         }
     }
 
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
         Self(fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }

@@ -174,8 +174,12 @@ impl Wire {
 
     fn reply(&mut self, depth: u32) -> Result<Reply, SourceError> {
         const DURING: &str = "while answering";
-        let line = self.line(ANSWER_TIMEOUT, DURING)?;
-        let Some((kind, rest)) = line.split_first() else { return self.reply(depth) };
+        let mut line = self.line(ANSWER_TIMEOUT, DURING)?;
+        // Some say with an empty line that they are there.
+        while line.is_empty() {
+            line = self.line(ANSWER_TIMEOUT, DURING)?;
+        }
+        let (kind, rest) = line.split_first().ok_or_else(|| self.not_redis("an empty answer"))?;
         let text = String::from_utf8_lossy(rest).into_owned();
         let length = |text: &str| text.parse::<i64>().ok();
         Ok(match kind {
