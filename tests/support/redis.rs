@@ -15,6 +15,8 @@ pub struct Redis {
     pub kind: &'static str,
     pub port: u16,
     home: tempfile::TempDir,
+    settings: Vec<String>,
+    password: std::cell::OnceCell<String>,
 }
 
 /// Where a server's program is.
@@ -39,34 +41,29 @@ impl Redis {
         let name = if kind.starts_with("valkey") { "valkey-server" } else { "redis-server" };
         let link = home.path().join(name);
         std::os::unix::fs::symlink(program(kind), &link).unwrap();
+        let settings: Vec<String> = settings.iter().map(|word| (*word).to_owned()).collect();
         // Another process may take the port between the look and the start: then the next one is tried.
-        for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut child = Command::new(&link)
-                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
-                .arg(home.path())
-                .args(["--unixsocket", "s", "--repl-diskless-sync-delay", "0"])
-                .args(settings)
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-            let is_ready = |line: &std::io::Result<String>| {
-                line.as_ref().is_ok_and(|line| line.to_lowercase().contains("ready to accept connections"))
-            };
-            let ready = lines.any(|line| is_ready(&line));
-            if !ready {
-                child.wait().unwrap();
-                continue;
-            }
-            let mut log = std::fs::File::create(home.path().join("log")).unwrap();
-            std::thread::spawn(move || {
-                lines.map_while(Result::ok).for_each(|line| drop(writeln!(log, "{line}")));
-            });
-            return Self { child, kind, port, home };
-        }
-        panic!("{kind} did not start on any of 10 ports");
+        let (child, port) = (0..10)
+            .find_map(|_| {
+                let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+                run_server(&link, home.path(), port, &settings).map(|child| (child, port))
+            })
+            .unwrap_or_else(|| panic!("{kind} did not start on any of 10 ports"));
+        Self { child, kind, port, home, settings, password: Default::default() }
+    }
+
+    /// Ends the process as a power cut does, and starts it again.
+    pub fn kill_and_start(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let name = if self.kind.starts_with("valkey") { "valkey-server" } else { "redis-server" };
+        let link = self.home.path().join(name);
+        self.child = run_server(&link, self.home.path(), self.port, &self.settings).unwrap();
+    }
+
+    /// From now on the test logs in with this.
+    pub fn login(&self, password: &str) {
+        self.password.set(password.to_owned()).unwrap();
     }
 
     pub fn uri(&self) -> String {
@@ -80,7 +77,11 @@ impl Redis {
     pub fn client(&self) -> Client {
         let socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Client(BufReader::new(socket))
+        let mut client = Client(BufReader::new(socket));
+        if let Some(password) = self.password.get() {
+            client.words(&["AUTH", password]);
+        }
+        client
     }
 
     /// Asks one thing.
@@ -130,7 +131,8 @@ impl Redis {
                 all.push(format!("{database} {key} {kind} {expires} {}", value.join(" ")));
             }
         }
-        all.push(client.list("FUNCTION LIST").join(" "));
+        let functions = client.list("FUNCTION LIST").join(" ");
+        all.push(if functions.starts_with("ERR") { String::new() } else { functions });
         all.join("\n")
     }
 
@@ -170,6 +172,30 @@ impl Redis {
         // 300, number, compressed, 6 of each size; 2 in the other database.
         300 + 2 + 12 + 2
     }
+}
+
+/// Starts a server and waits until it can be asked; `None` when it ended.
+fn run_server(program: &Path, home: &Path, port: u16, settings: &[String]) -> Option<Child> {
+    let mut child = Command::new(program)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .arg(home)
+        .args(["--unixsocket", "s", "--repl-diskless-sync-delay", "0"])
+        .args(settings)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let is_ready = |line: std::io::Result<String>| {
+        line.is_ok_and(|line| line.to_lowercase().contains("ready to accept connections"))
+    };
+    if !lines.any(is_ready) {
+        child.wait().unwrap();
+        return None;
+    }
+    let mut log = std::fs::File::create(home.join("log")).unwrap();
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(writeln!(log, "{line}"))));
+    Some(child)
 }
 
 impl Drop for Redis {
