@@ -76,14 +76,15 @@ fn given_a_socket_a_table_and_passwords_then_they_lead_to_the_server_and_are_nev
     let config = format!(
         "[source.one]\ntype = \"redis\"\nuri = \"{uri}\"\npassword_file = \"{}\"\n\
          [source.two]\ntype = \"redis\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"vault\"\npassword_command = \"cat pass\"\n\
-         [source.three]\ntype = \"redis\"\nuri = \"{with_password}\"\n",
+         [source.three]\ntype = \"redis\"\nuri = \"{with_password}\"\n\
+         [source.four]\ntype = \"redis\"\nuri = \"{uri}\"\nenv = {{ REDISCLI_AUTH = \"s3cret-word\" }}\n",
         vault.work().join("pass").display(),
         server.port
     );
     let path = vault.work().join("dumpvault.toml");
     std::fs::write(&path, config).unwrap();
     let config = path.to_str().unwrap();
-    for name in ["one", "two", "three"] {
+    for name in ["one", "two", "three", "four"] {
         vault.run(["--config", config, "backup", name]).expect(exit::OK).does_not_say("s3cret");
         assert_eq!(survey(&vault.restore(name).stdout).groups[&(5, b"other:".to_vec())].keys, 1);
     }

@@ -75,7 +75,12 @@ struct Server {
 
 impl Settled for Server {
     fn source(&self, around: &Around) -> Box<dyn Source> {
-        let access = Access { around: around.programs.clone(), ..self.access.clone() };
+        let mut access = Access { around: around.programs.clone(), ..self.access.clone() };
+        // What the source's own `env` says comes before what all of them find.
+        let said = around.programs.env.iter().rev().find(|(name, _)| name == VARIABLE);
+        if let (Secret::None | Secret::Here(_), Some((_, text))) = (&access.secret, said) {
+            access.secret = Secret::Here(Zeroizing::new(text.to_string_lossy().into_owned()));
+        }
         Box::new(Reading { access, buffer_bytes: self.buffer_bytes, timeout: around.timeout })
     }
 }

@@ -122,7 +122,8 @@ impl Target {
     /// Why it cannot take a file of that form.
     pub fn misfit(&self, state: &TargetState, file: Form) -> Option<RedisError> {
         let (server, name) = (self.access.address.server(), state.info.name());
-        (!state.reads.reads(file)).then(|| RedisError::TooNew { server, name, file, reads: state.reads })
+        let fits = state.reads.reads(file);
+        (!fits).then_some(RedisError::TooNew { server, name, file, reads: state.reads })
     }
 
     /// Makes it wait for a file of so many bytes.
