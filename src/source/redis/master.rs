@@ -3,14 +3,16 @@
 //! A server throws away what it holds once the whole file has come, and not before. So the last byte is held back until the caller has
 //! seen that all others were right: a file that is cut changes nothing, and one with a wrong byte would end the server.
 
+use super::followed::Followed;
 use super::server::ServerInfo;
-use super::target::{Followed, Target};
+
 use super::wire::Wire;
 use super::{RedisError, Watch};
 use crate::base::secret::Entropy;
 use crate::content::inspect::{Inspector, Verdict};
 use crate::content::rdb::{Reader, Survey};
 use crate::source::pipe::WATCH_INTERVAL;
+use crate::source::process::Limits;
 use crate::source::{Sink, SourceError};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
@@ -35,25 +37,29 @@ pub(super) struct Master {
 
 impl Master {
     /// Makes the server follow us, up to the point where it waits for the first of `bytes`.
-    pub fn start(target: &Target, bytes: u64, entropy: &dyn Entropy) -> Result<Self, SourceError> {
-        let watch = Watch::new(target.limits.clone());
+    ///
+    /// `begin` tells it to follow us, at that address and port.
+    pub fn start(
+        wire: Wire,
+        begin: impl FnOnce(Wire, &str, u16) -> Result<Followed, SourceError>,
+        limits: &Limits,
+        bytes: u64,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, SourceError> {
+        let server = wire.server.clone();
+        let watch = Watch::new(limits.clone());
         let mut id = [0; ID_BYTES];
         let no_id = |error: crate::base::secret::EntropyError| io::Error::other(error.to_string());
-        let server = target.access.address.server();
         let failed = |source| RedisError::Listen { server: server.clone(), source };
         entropy.fill(&mut id).map_err(|error| failed(no_id(error)))?;
         // It keeps this for ever as a name of its history: a fixed one would let strangers' replicas go on from it.
         let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (wire, info) = target.enter()?;
-        if let Some(refusal) = target.refusal(&info) {
-            return Err(refusal.into());
-        }
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (ours, theirs) = wire.ends().unwrap_or((loopback, loopback));
         let listener = TcpListener::bind((ours, 0)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
-        let mut followed = Followed::begin(target, wire, &ours.to_string(), port)?;
+        let mut followed = begin(wire, &ours.to_string(), port)?;
         let replica = arrival(&listener, theirs, &server, &watch)
             .and_then(|replica| Self::greet(replica, &id, bytes))
             .and_then(|replica| in_sync(&mut followed, &watch).map(|()| replica));

@@ -7,13 +7,15 @@
 //! | `wire` | RESP, and what carries it |
 //! | `tls` | certificates |
 //! | `server` | what a server says of itself |
-//! | `target` | what must hold before a restore, and how a server is let go after it |
+//! | `target` | what must hold before a restore |
+//! | `followed` | a server that follows us, and how it is let go |
 //! | `master` | feeding a server that takes us for its master |
 //! | `pull` | reading everything by replication |
 //! | `kind` | addresses and tables of the configuration |
 
 mod address;
 mod error;
+mod followed;
 mod kind;
 mod login;
 mod master;

@@ -1,18 +1,18 @@
 //! A server that is restored into: what must hold before, and how it is let go after.
 
 use super::RedisError;
+use super::followed::Followed;
 use super::login::Access;
 use super::master::Master;
 use super::server::ServerInfo;
 use super::wire::{Reply, Wire};
-use crate::base::event::{Cancel, Event, Observer};
+use crate::base::event::{Cancel, Observer};
 use crate::base::secret::Entropy;
 use crate::content::rdb::Survey;
 use crate::source::process::Limits;
 use crate::source::{Sink, SourceError};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Valkey counts the versions of its own form from here.
 const VALKEY_FROM: u32 = 80;
@@ -20,9 +20,6 @@ const VALKEY_FROM: u32 = 80;
 const VALKEY_READS: u32 = 11;
 /// Versions of the file by which a server is older than this have no way to tell.
 const WITHOUT_FUNCTIONS: u32 = 9;
-/// A server that is loading takes no order: how long it is waited for.
-const LOADING_MAX: Duration = Duration::from_secs(600);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// The form of a file, or the newest that a server reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +128,14 @@ impl Target {
     /// # Errors
     /// When it cannot be had; it is then as before.
     pub fn open(&self, bytes: u64, entropy: &dyn Entropy) -> Result<Box<dyn Sink>, SourceError> {
-        Ok(Box::new(Master::start(self, bytes, entropy)?))
+        let (wire, info) = self.enter()?;
+        if let Some(refusal) = self.refusal(&info) {
+            return Err(refusal.into());
+        }
+        let begin = |wire, host: &str, port| {
+            Followed::begin(self.access.clone(), Arc::clone(&self.events), wire, host, port)
+        };
+        Ok(Box::new(Master::start(wire, begin, &self.limits, bytes, entropy)?))
     }
 }
 
@@ -150,91 +154,6 @@ fn reads(wire: &mut Wire, info: &ServerInfo) -> Result<u32, SourceError> {
         (_, (7, 2 | 3)) => 11,
         _ => 12,
     })
-}
-
-/// A server that follows us, and goes on by itself in the end, however it ends.
-pub(super) struct Followed {
-    wire: Option<Wire>,
-    access: Access,
-    events: Arc<dyn Observer>,
-}
-
-impl Followed {
-    pub fn begin(target: &Target, mut wire: Wire, host: &str, port: u16) -> Result<Self, SourceError> {
-        let port = port.to_string();
-        let asked = wire.order("REPLICAOF", &[b"REPLICAOF", host.as_bytes(), port.as_bytes()]);
-        let followed =
-            Self { wire: Some(wire), access: target.access.clone(), events: Arc::clone(&target.events) };
-        match asked {
-            Ok(_) => Ok(followed),
-            Err(error @ SourceError::Redis(RedisError::Said { .. })) => {
-                // It never followed.
-                let mut followed = followed;
-                followed.wire = None;
-                Err(error)
-            }
-            Err(error) => {
-                followed.let_go()?;
-                Err(error)
-            }
-        }
-    }
-
-    pub fn server(&self) -> String {
-        self.access.address.server()
-    }
-
-    pub fn info(&mut self) -> Result<ServerInfo, SourceError> {
-        match &mut self.wire {
-            Some(wire) => ServerInfo::ask(wire),
-            None => Err(RedisError::Gone { server: self.server() }.into()),
-        }
-    }
-
-    /// Lets it go, and sees what it holds.
-    pub fn let_go(mut self) -> Result<ServerInfo, SourceError> {
-        let wire = self.wire.take();
-        self.release(wire)
-    }
-
-    fn release(&self, wire: Option<Wire>) -> Result<ServerInfo, SourceError> {
-        let freed = match wire {
-            Some(mut wire) => free(&mut wire),
-            None => Err(RedisError::Gone { server: self.server() }.into()),
-        };
-        // The connection may be what is broken.
-        let freed = freed.or_else(|_| free(&mut self.access.enter(&Limits::new(Cancel::new()))?));
-        freed.map_err(|error| {
-            let server = self.server();
-            let message = format!(
-                "`{server}` could not be told to go on by itself ({error}); once it runs, `redis-cli REPLICAOF NO ONE` does that"
-            );
-            self.events.observe(Event::Warning { message });
-            RedisError::Gone { server }.into()
-        })
-    }
-}
-
-impl Drop for Followed {
-    fn drop(&mut self) {
-        if let Some(wire) = self.wire.take() {
-            // It tells by itself where that fails.
-            let _ = self.release(Some(wire));
-        }
-    }
-}
-
-fn free(wire: &mut Wire) -> Result<ServerInfo, SourceError> {
-    let began = Instant::now();
-    loop {
-        match wire.ask(&[b"REPLICAOF", b"NO", b"ONE"])? {
-            Reply::Error(text) if text.starts_with("LOADING") && began.elapsed() < LOADING_MAX => {
-                std::thread::sleep(PAUSE);
-            }
-            Reply::Error(text) => return Err(wire.refused("REPLICAOF", text)),
-            _ => return ServerInfo::ask(wire),
-        }
-    }
 }
 
 #[cfg(test)]
