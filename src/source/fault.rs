@@ -8,6 +8,7 @@ impl Fault for SourceError {
     fn class(&self) -> Class {
         match self {
             Self::Postgres(error) => error.class(),
+            Self::Redis(error) => error.class(),
             Self::Cancelled { .. } => Class::Interrupted,
             Self::StreamName { .. } => Class::Usage,
             Self::NotReadToEnd { .. } | Self::InputTimedOut { .. } => Class::NothingDone,
@@ -27,6 +28,7 @@ impl Fault for SourceError {
     fn code(&self) -> &'static str {
         match self {
             Self::Postgres(error) => error.code(),
+            Self::Redis(error) => error.code(),
             Self::Cancelled { .. } => "cancelled",
             Self::StreamName { .. } => "stream_name",
             Self::NotReadToEnd { .. } => "not_read_to_end",

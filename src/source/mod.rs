@@ -16,6 +16,7 @@ pub mod kind;
 mod pipe;
 pub mod postgres;
 pub mod process;
+pub mod redis;
 pub mod stdin;
 pub mod surroundings;
 pub mod wrapper;
@@ -215,6 +216,9 @@ pub enum SourceError {
     /// PostgreSQL's side of it.
     #[error(transparent)]
     Postgres(#[from] postgres::PostgresError),
+    /// Redis's or Valkey's side of it.
+    #[error(transparent)]
+    Redis(#[from] redis::RedisError),
 }
 
 impl SourceError {
@@ -247,6 +251,7 @@ impl SourceError {
                 self.failure().and_then(|failure| failure.hint(doing)).map(str::to_owned)
             }
             Self::Postgres(error) => error.hint(),
+            Self::Redis(error) => error.hint(),
             Self::StreamName { .. } => {
                 Some("exclude it ({pg_exclude_database}) and back it up on its own".to_owned())
             }

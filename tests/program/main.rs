@@ -21,6 +21,8 @@ mod cli_postgres_scripts;
 mod cli_postgres_server;
 mod cli_postgres_swap;
 mod cli_postgres_versions;
+mod cli_redis;
+mod cli_redis_restore;
 mod cli_repository;
 mod cli_restore;
 mod cli_snapshots;

@@ -2,7 +2,7 @@
 
 use super::postgres::ServerArgs;
 use super::{NAMES, WhichArgs};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -16,6 +16,7 @@ const RESTORE: &str = "Examples:
   dumpvault restore app --to-database app_new --create --jobs 4
   dumpvault restore app --to-database app --swap --jobs 4 --after 'systemctl restart app'
   dumpvault restore app --schema audit --dry-run
+  dumpvault restore queue --to-redis redis://vault@queue2:6379
 
 Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database
 that is there is restored in one transaction; one that is made for the restore is dropped again if that fails.
@@ -24,6 +25,7 @@ anything goes wrong, so that it cannot take a cut stream for a whole one.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{RESTORE}\n\n{NAMES}"))]
+#[command(group = ArgGroup::new("into_server").args(["to_database", "to_redis"]))]
 pub(in crate::cli) struct RestoreArgs {
     /// Snapshot to restore.
     pub snapshot: String,
@@ -41,6 +43,12 @@ pub(in crate::cli) struct RestoreArgs {
     /// Restore into this PostgreSQL database: a name, or postgres://user@host/name.
     #[arg(long, value_name = "DB")]
     pub to_database: Option<String>,
+    /// Restore into this Redis or Valkey server, in place of all that it holds: redis://user@host:6379.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["to", "command", "to_database"])]
+    pub to_redis: Option<String>,
+    /// Replace the keys that the server of --to-redis holds.
+    #[arg(long, requires = "to_redis")]
+    pub force: bool,
     #[command(flatten)]
     pub server: ServerArgs,
     /// Create the database, as the dump says that it was, if it does not exist; drop it again on failure.
@@ -62,7 +70,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(long, requires = "to_database")]
     pub drop_leftovers: bool,
     /// Refuse unless this is the host that would be restored to.
-    #[arg(long, value_name = "HOST", requires = "to_database")]
+    #[arg(long, value_name = "HOST", requires = "into_server")]
     pub expect_host: Option<String>,
     /// Run this by `sh -c` before anything is touched: systemctl stop app. If it fails, nothing is restored.
     #[arg(long, value_name = "COMMAND", requires = "to_database")]
@@ -97,7 +105,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(long, requires = "to_database")]
     pub allow_psql_commands: bool,
     /// Restore a snapshot that holds another kind of dump than those before it; --yes does not say so.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "into_server")]
     pub accept_change: bool,
     /// Say what would be restored, and restore nothing.
     #[arg(long, short = 'n')]

@@ -16,7 +16,9 @@ pub(super) trait Check: Debug + Send {
 pub(super) enum End {
     /// Whole by its own structure.
     Whole,
-    /// The same, and bytes of another kind follow from this place on.
+    /// By a checksum alone: what stands at this place is not known.
+    WholeBySum(u64),
+    /// Whole by its structure, and bytes of another kind follow from this place on.
     Followed(u64),
     /// Before its end, within that.
     Cut(&'static str),

@@ -126,6 +126,11 @@ pub enum Remark {
         /// Where it begins.
         offset: u64,
     },
+    /// Something that is not known stands in it: only its checksum says that it is whole.
+    NotKnown {
+        /// Where.
+        offset: u64,
+    },
     /// Several dumps, one behind the other.
     Several,
     /// Lines end as on Windows.
@@ -152,6 +157,10 @@ impl fmt::Display for Remark {
             Self::Behind { offset } => write!(
                 f,
                 "other data follows the end of the dump, from offset {offset}: a restore may fail on it, or pass over it"
+            ),
+            Self::NotKnown { offset } => write!(
+                f,
+                "something at offset {offset} is not known to this program: only the checksum shows that it is complete"
             ),
             Self::Several => f.write_str(
                 "it holds several dumps, one after another: a restore runs all of them into the same database. \
@@ -383,6 +392,10 @@ impl Follower {
         };
         match end {
             End::Whole => Verdict::Whole(None),
+            End::WholeBySum(offset) => {
+                remarks.push(Remark::NotKnown { offset });
+                Verdict::Whole(None)
+            }
             End::Followed(offset) => {
                 remarks.push(Remark::Behind { offset });
                 Verdict::Whole(None)

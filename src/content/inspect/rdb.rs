@@ -1,7 +1,7 @@
 //! Redis's and Valkey's RDB file: since version 5 it ends with an opcode and the checksum of all that stands before.
 //!
-//! The checksum decides where there is one: what wrote the file knows its format better than this reader does. Otherwise, and for what is
-//! said of a file that is not whole, its structure does.
+//! A file is whole when both say so, its structure and its checksum. Where something stands in it that is not known, only the checksum
+//! is left, and that is told.
 
 use super::check::{Check, End, little};
 use crate::content::rdb::{Reader, Structure};
@@ -100,11 +100,16 @@ impl Check for Rdb {
         let (structure, _) = std::mem::take(&mut self.reader).finish();
         match (sum, structure) {
             (Sum::Fits, _) if self.bytes < (HEADER_BYTES + TAIL_BYTES) as u64 => End::Unsure,
-            (Sum::Fits, _) => End::Whole,
-            _ if self.may_go_on => End::Unsure,
+            (Sum::Fits, Structure::Whole) => End::Whole,
+            (Sum::Fits, Structure::Unknown { at }) => End::WholeBySum(at),
+            (_, Structure::Followed(_) | Structure::Unknown { .. }) if self.may_go_on => End::Unsure,
             // What stands before was not proven: the checksum is reckoned to the end of the stream.
             (_, Structure::Followed(at)) => End::Damaged { what: "what stands behind the end mark", at },
             (_, Structure::Damaged { what, at }) => End::Damaged { what, at },
+            // It did come to its end: it may be this reader that is wrong.
+            (Sum::Fits, Structure::Cut(_)) => {
+                End::Damaged { what: "a length that leads behind the end", at: self.bytes }
+            }
             (_, Structure::Cut(what)) => End::Cut(what),
             (Sum::Absent, Structure::Whole | Structure::Unknown { .. }) => End::Unsure,
             (Sum::Differs, _) => End::Cut("the data: its checksum does not fit"),

@@ -166,7 +166,18 @@ fn given_a_redis_file_then_its_checksum_proves_it() {
     let keys: Vec<u8> = values.chunks(50).flat_map(|value| [&[0, 1, b'k', 50], value].concat()).collect();
     let file = rdb("0011", &keys, None);
     // What is not known of a file's structure leaves its checksum to say whether it is whole.
-    assert_whole(&rdb("0099", &[&keys[..], &[99], &values].concat(), None), Kind::RedisRdb);
+    let unknown = inspect(&rdb("0099", &[&keys[..], &[99], &values].concat(), None), 100);
+    assert_eq!(unknown.verdict, Verdict::Whole(None));
+    assert_eq!(unknown.remarks, [Remark::NotKnown { offset: 9 + keys.len() as u64 }]);
+    // A checksum that fits does not make up for what makes no sense: a length of none, one that leads too far, an end before the end.
+    for content in [
+        &[&keys[..], &[0, 0xc9]].concat(),
+        &[&keys[..], &[0, 1, b'k', 50]].concat(),
+        &[&[0xff; 9], &keys[..]].concat(),
+    ] {
+        let wrong = inspect(&rdb("0011", content, None), 100);
+        assert!(matches!(wrong.verdict, Verdict::Incomplete(ContentError::Damaged { .. })), "{wrong:?}");
+    }
     assert_whole(&[&rdb_valkey(&keys)[..]].concat(), Kind::RedisRdb);
     let followed = inspect(&[&file[..], b"and more"].concat(), 100);
     assert!(!matches!(followed.verdict, Verdict::Whole(_)), "{followed:?}");

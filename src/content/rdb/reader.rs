@@ -1,7 +1,7 @@
 //! Reads the fields of a file that comes in pieces of any size.
 
-use super::steps::{Step, of_opcode, of_value, opcode};
-use super::survey::Survey;
+use super::steps::{Step, of_opcode, of_value, opcode, word_of};
+use super::survey::{Key, Survey};
 
 /// Magic and digits of the version.
 const MAGIC_BYTES: usize = 9;
@@ -65,7 +65,9 @@ enum Task {
         compressed: bool,
     },
     Database,
-    KeyEnds,
+    /// When the next key ends: seconds, or milliseconds.
+    Ends(u64),
+    KeyEnds(u8),
     Sum,
 }
 
@@ -87,7 +89,7 @@ pub struct Reader {
     pass: u64,
     offset: u64,
     database: u64,
-    expires: bool,
+    ends_ms: Option<u64>,
     /// Where the first opcode that belongs to the next key stands.
     key_from: Option<u64>,
     key: Vec<u8>,
@@ -106,7 +108,7 @@ impl Default for Reader {
             pass: 0,
             offset: 0,
             database: 0,
-            expires: false,
+            ends_ms: None,
             key_from: None,
             key: Vec::new(),
             name: Vec::new(),
@@ -149,10 +151,21 @@ impl Reader {
 
     /// The end of the file: how it ended, and what was in it.
     pub fn finish(mut self) -> (Structure, Survey) {
+        // What needs no bytes is done: a key may have ended with the last of them.
+        while self.pass == 0 && self.ended.is_none() {
+            let Some(task) = self.tasks.pop() else { break };
+            // Of a string that is kept some bytes are missing: doing it again would leave it as it is.
+            if matches!(task, Task::KeepBytes { .. }) || self.carry_out(task, &mut &[][..]).is_none() {
+                self.tasks.push(task);
+                break;
+            }
+        }
         let inside = match self.tasks.last() {
             Some(Task::Magic) => "the header",
             Some(Task::Sum) => "the checksum",
-            None | Some(Task::Opcode) if self.pass == 0 => "the data: the end mark is missing",
+            None | Some(Task::Opcode) if self.pass == 0 && self.key_from.is_none() => {
+                "the data: the end mark is missing"
+            }
             _ => "a value",
         };
         (self.ended.take().unwrap_or(Structure::Cut(inside)), self.survey)
@@ -193,8 +206,15 @@ impl Reader {
                 self.key_from = None;
                 Some(())
             }
-            Task::KeyEnds => {
-                self.key_ends();
+            Task::Ends(unit_ms) => {
+                let bytes = if unit_ms == 1 { 8 } else { 4 };
+                let held = self.field(bytes, input)?;
+                let little = held.get(..bytes)?.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+                self.ends_ms = Some(little.saturating_mul(unit_ms));
+                Some(())
+            }
+            Task::KeyEnds(kind) => {
+                self.key_ends(kind);
                 Some(())
             }
             Task::Sum => {
@@ -271,16 +291,14 @@ impl Reader {
             opcode::END => self.ended = Some(Structure::Whole),
             opcode::AUX => self.tasks.extend([Task::Keep(Kept::Value), Task::Keep(Kept::Name)]),
             opcode::DATABASE => self.tasks.push(Task::Database),
-            opcode::EXPIRES | opcode::EXPIRES_MS => {
-                self.expires = true;
-                self.pass = if kind == opcode::EXPIRES { 4 } else { 8 };
-            }
+            opcode::EXPIRES => self.tasks.push(Task::Ends(1000)),
+            opcode::EXPIRES_MS => self.tasks.push(Task::Ends(1)),
             _ => {
                 self.survey.functions += u64::from(kind == opcode::FUNCTION);
                 match (of_opcode(kind), of_value(kind, self.survey.is_valkey)) {
                     (Some(steps), _) => self.push_steps(steps),
                     (None, Some(steps)) => {
-                        self.tasks.push(Task::KeyEnds);
+                        self.tasks.push(Task::KeyEnds(kind));
                         self.push_steps(steps);
                         self.tasks.push(Task::Keep(Kept::Key));
                     }
@@ -441,11 +459,11 @@ impl Reader {
         }
     }
 
-    fn key_ends(&mut self) {
+    fn key_ends(&mut self, kind: u8) {
         let from = self.key_from.take().unwrap_or(self.offset);
         let bytes = self.offset.saturating_sub(from);
-        self.survey.count(self.database, &self.key, bytes, self.expires);
-        self.expires = false;
+        let key = Key { word: word_of(kind), bytes, ends_ms: self.ends_ms.take() };
+        self.survey.count(self.database, &self.key, key);
     }
 }
 

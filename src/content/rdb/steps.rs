@@ -85,3 +85,16 @@ pub(super) fn of_value(kind: u8, is_valkey: bool) -> Option<&'static [Step]> {
         _ => return None,
     })
 }
+
+/// What a type of values is called by those who store them, as `TYPE` has it.
+pub(super) fn word_of(kind: u8) -> &'static str {
+    match kind {
+        0 => "string",
+        1 | 10 | 14 | 18 => "list",
+        2 | 11 | 20 => "set",
+        3 | 5 | 12 | 17 => "zset",
+        4 | 9 | 13 | 16 | 22 | 24 | 25 => "hash",
+        15 | 19 | 21 => "stream",
+        _ => "module",
+    }
+}

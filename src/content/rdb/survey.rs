@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 /// So many prefixes are told apart in each database; all others are `*`.
 pub const PREFIXES_MAX: usize = 256;
+/// So many groups in all databases together.
+const GROUPS_MAX: usize = 4096;
 /// Prefixes are at most so long.
 const PREFIX_BYTES_MAX: usize = 64;
 /// Databases that are told apart. A server has as many as it is configured to have, 16 by default.
@@ -18,6 +20,8 @@ pub struct Group {
     pub keys: u64,
     /// Of these, how many end by themselves.
     pub expiring: u64,
+    /// Of these, how many had ended when the file was written, by its own clock.
+    pub expired: u64,
     /// Bytes of them in the file: types, keys, values, and what is said of each.
     pub bytes: u64,
 }
@@ -33,29 +37,52 @@ pub struct Survey {
     pub fields: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Groups by database and by what stands before the first colon, the colon included; `*` are all others.
     pub groups: BTreeMap<(u64, Vec<u8>), Group>,
+    /// The same by database and type, as `TYPE` calls it.
+    pub types: BTreeMap<(u64, &'static str), Group>,
     /// Libraries of functions.
     pub functions: u64,
     prefixes: BTreeMap<u64, usize>,
+    /// When the file was written; 0 where it does not tell.
+    written_ms: u64,
+}
+
+/// What is counted of a key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    pub word: &'static str,
+    pub bytes: u64,
+    /// When it ends by itself, in milliseconds since 1970.
+    pub ends_ms: Option<u64>,
+}
+
+impl Group {
+    fn add(&mut self, key: Key, now_ms: u64) {
+        self.keys += 1;
+        self.expiring += u64::from(key.ends_ms.is_some());
+        self.expired += u64::from(key.ends_ms.is_some_and(|end| end <= now_ms));
+        self.bytes = self.bytes.saturating_add(key.bytes);
+    }
 }
 
 impl Survey {
     /// Counts a key, of which `front` is the beginning.
-    pub(super) fn count(&mut self, database: u64, front: &[u8], bytes: u64, expires: bool) {
+    pub(super) fn count(&mut self, database: u64, front: &[u8], key: Key) {
+        let now_ms = self.written_ms;
         let colon = front.iter().take(PREFIX_BYTES_MAX).position(|byte| *byte == b':');
         let prefix = colon.and_then(|colon| front.get(..=colon)).unwrap_or(REST);
         let group = match self.groups.get_mut(&(database, prefix) as &dyn Named) {
             Some(group) => group,
             None => self.new_group(database, prefix),
         };
-        group.keys += 1;
-        group.expiring += u64::from(expires);
-        group.bytes = group.bytes.saturating_add(bytes);
+        group.add(key, now_ms);
+        let database = if self.prefixes.contains_key(&database) { database } else { u64::MAX };
+        self.types.entry((database, key.word)).or_default().add(key, now_ms);
     }
 
     fn new_group(&mut self, database: u64, prefix: &[u8]) -> &mut Group {
         let known = self.prefixes.len();
         let (database, prefix) = match self.prefixes.get_mut(&database) {
-            Some(count) if *count >= PREFIXES_MAX => (database, REST),
+            Some(count) if *count >= PREFIXES_MAX || self.groups.len() >= GROUPS_MAX => (database, REST),
             Some(count) => {
                 *count += 1;
                 (database, prefix)
@@ -73,6 +100,10 @@ impl Survey {
     /// Keeps a field.
     pub(super) fn say(&mut self, name: Vec<u8>, value: Vec<u8>) {
         const FIELDS_MAX: usize = 64;
+        if name == b"ctime" {
+            let seconds = std::str::from_utf8(&value).ok().and_then(|text| text.parse::<u64>().ok());
+            self.written_ms = seconds.unwrap_or_default().saturating_mul(1000);
+        }
         if self.fields.len() < FIELDS_MAX {
             self.fields.insert(name, value);
         }

@@ -121,7 +121,7 @@ fn every_type_and_opcode_is_passed_over_and_counted() {
     assert_eq!((session.keys, session.expiring), (2, 2));
     assert_eq!(session.bytes, (9 + 3 + 1 + 10 + 6) + (5 + 2 + 1 + 10 + 2));
     assert_eq!(survey.groups[&(0, b"packed:".to_vec())].keys, 8);
-    assert_eq!(survey.groups[&(3, b"*".to_vec())], Group { keys: 1, expiring: 0, bytes: 1 + 6 + 6 });
+    assert_eq!(survey.groups[&(3, b"*".to_vec())], Group { keys: 1, bytes: 1 + 6 + 6, ..Group::default() });
 }
 
 #[test]
@@ -208,4 +208,52 @@ fn a_key_that_is_compressed_is_told_by_its_beginning() {
     assert_eq!(structure, Structure::Whole);
     let groups: Vec<_> = survey.groups.keys().collect();
     assert_eq!(groups, [&(0, [&[b'a'; 30][..], b":"].concat())]);
+}
+
+#[test]
+fn a_cut_between_two_keys_is_told_from_one_within_a_key() {
+    let first = Writer::new("REDIS0011").key(1, "l").length(2).text(b"a").text(b"b").0;
+    let (structure, survey) = read(&first);
+    assert_eq!(structure, Structure::Cut("the data: the end mark is missing"));
+    assert_eq!(survey.keys(), 1);
+    let mut within = first;
+    // When the second key ends, and no key.
+    within.extend([0xfc, 1, 2, 3, 4, 5, 6, 7, 8]);
+    for cut in within.len() - 8..=within.len() {
+        let (structure, survey) = read(&within[..cut]);
+        assert_eq!((structure, survey.keys()), (Structure::Cut("a value"), 1), "{cut}");
+    }
+}
+
+#[test]
+fn keys_are_counted_by_type_and_by_whether_they_had_ended() {
+    let seconds = 1_700_000_000u64;
+    let ends = |writer: Writer, at: u64| writer.bytes(&[0xfc]).bytes(&at.to_le_bytes());
+    let mut writer = Writer::new("REDIS0011").bytes(&[0xfa]).text(b"ctime").bytes(&[0xc2]);
+    writer = writer.bytes(&(seconds as u32).to_le_bytes());
+    writer = ends(writer, seconds * 1000 - 1).key(0, "a:1").text(b"v");
+    writer = ends(writer, seconds * 1000 + 1).key(0, "a:2").text(b"v");
+    writer = writer.bytes(&[0xfd]).bytes(&(seconds as u32 - 1).to_le_bytes()).key(0, "a:3").text(b"v");
+    writer = writer.key(16, "a:4").text(b"v").key(7, "a:5").length(1).length(0);
+    let (structure, survey) = read(&writer.end());
+    assert_eq!(structure, Structure::Whole);
+    let group = survey.groups[&(0, b"a:".to_vec())];
+    assert_eq!((group.keys, group.expiring, group.expired), (5, 3, 2));
+    let keys = |word| survey.types[&(0, word)].keys;
+    assert_eq!((keys("string"), keys("hash"), keys("module")), (3, 1, 1));
+    assert_eq!(survey.types[&(0, "string")].expired, 2);
+}
+
+#[test]
+fn groups_are_bounded_over_all_databases() {
+    let mut writer = Writer::new("REDIS0011");
+    for database in 0..60 {
+        writer = writer.bytes(&[0xfe, database]);
+        for number in 0..200 {
+            writer = writer.key(0, &format!("{number}:x")).text(b"v");
+        }
+    }
+    let (_, survey) = read(&writer.end());
+    assert_eq!(survey.keys(), 60 * 200);
+    assert!(survey.groups.len() <= 4096 + 2 * 60, "{}", survey.groups.len());
 }

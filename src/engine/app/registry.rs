@@ -5,6 +5,7 @@ use crate::settings::{self, Registry, Resolved, StorageKind};
 use crate::source::command::Command;
 use crate::source::kind::{Settled, SourceKind};
 use crate::source::postgres::Postgres;
+use crate::source::redis::Redis;
 use crate::storage::local::Directory;
 use crate::storage::s3::S3;
 use crate::storage::scheme::{Location, Options, Scheme};
@@ -18,7 +19,7 @@ pub type Settings = Resolved<Place, Arc<dyn Settled>>;
 pub type Place = Arc<dyn Location>;
 
 /// The kinds of sources that this program knows. The first is what a table is that does not tell.
-pub static KINDS: [&dyn SourceKind; 2] = [&Postgres, &Command];
+pub static KINDS: [&dyn SourceKind; 3] = [&Postgres, &Redis, &Command];
 
 /// The kinds of storages that this program knows. The last is what an address is that is meant for no other.
 pub static SCHEMES: [&dyn Scheme; 2] = [&S3, &Directory];

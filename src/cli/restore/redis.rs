@@ -1,0 +1,141 @@
+//! Restoring into a Redis or Valkey server: what has to hold before it is touched.
+
+use super::{Work, done};
+use crate::cli::args::RestoreArgs;
+use crate::cli::exit::Exit;
+use crate::cli::report::CliError;
+use crate::cli::{Context, doubts, prompt, render};
+use crate::content::rdb::Reader;
+use crate::engine::OpError;
+use crate::engine::restore::Target;
+use crate::source::SourceError;
+use crate::source::process::Limits;
+use crate::source::redis::{self, Access, Form, RedisError, TargetState};
+use crate::vault::snapshot::StreamFormat;
+use std::sync::Arc;
+
+/// Magic and version.
+const HEADER_BYTES: usize = 9;
+
+pub(super) fn run(
+    work: &Work<'_>,
+    args: &RestoreArgs,
+    address: &str,
+    limits: Limits,
+) -> Result<Exit, CliError> {
+    let Work { context, chosen, stream, .. } = work;
+    if stream.format != StreamFormat::RedisRdb {
+        return Err(CliError::usage(format!("stream `{}` is not a Redis RDB file", stream.name)));
+    }
+    let variable = |name: &str| context.app.environment.text(name);
+    let access = Access::of_words(address, &variable).map_err(failed)?;
+    let server = access.address.server();
+    let events = Arc::clone(&context.progress) as Arc<dyn crate::base::event::Observer>;
+    let target = redis::Target { access, limits, events };
+    let mut reader = Reader::new();
+    reader.push(&chosen.front(stream, HEADER_BYTES, &context.cancel)?);
+    let file = Form::of(&reader.finish().1);
+    if !args.dry_run {
+        doubts::settle(context, chosen, stream, args.accept_change)?;
+    } else {
+        doubts::tell(context, chosen, stream);
+    }
+    let state = target.inspect().map_err(OpError::from)?;
+    let refusal = target.refusal(&state.info).or_else(|| target.misfit(&state, file));
+    refusal.map_or(Ok(()), |refusal| Err(failed(refusal)))?;
+    refuse_other_host(args, &target)?;
+    refuse_protected(context, &target, &state)?;
+    let about = format!("`{server}` ({}, {})", state.info.name(), holds(&state));
+    let head = &chosen.summary.head;
+    let zone = &context.app.settings.calendar.zone;
+    let what = format!(
+        "snapshot {} of `{}` ({}, {})",
+        chosen.summary.id.short(),
+        head.series,
+        render::time(head.time_ms, zone),
+        render::bytes(stream.bytes)
+    );
+    let keys: u64 = state.info.databases().values().map(|found| found.keys).sum();
+    if keys > 0 && !args.force {
+        return Err(CliError::Refused {
+            message: format!("refused: {about} is not empty"),
+            hint: Some("use --force to replace all that it holds".to_owned()),
+        });
+    }
+    if keys > 0 && state.empties_first {
+        return Err(CliError::Refused {
+            message: format!("refused: {about} empties itself before it has received anything"),
+            hint: Some(
+                "`CONFIG SET repl-diskless-load disabled` there keeps its data until all has come".to_owned(),
+            ),
+        });
+    }
+    if args.dry_run {
+        context.say(&format!("would restore {what} into {about}; nothing was touched"));
+        return Ok(Exit::Good);
+    }
+    let end = if args.yes { '.' } else { '?' };
+    let question = format!("Restore {what} into {about}{end} All of its keys will be replaced.");
+    if keys > 0 && !agreed(context, &question, args.yes, &about)? {
+        return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
+    }
+    let open = || target.open(stream.bytes, context.app.entropy());
+    let into = format!("server `{server}`");
+    let stats = work.send(Target::Program(&open, into.clone()))?;
+    Ok(done(work, &into, stats, None))
+}
+
+fn failed(error: RedisError) -> CliError {
+    OpError::from(SourceError::from(error)).into()
+}
+
+/// Keys by database, in a few words.
+fn holds(state: &TargetState) -> String {
+    let each = state.info.databases().into_iter();
+    let each: Vec<String> = each
+        .map(|(number, found)| format!("{} in database {number}", render::count(found.keys, "key")))
+        .collect();
+    if each.is_empty() { "empty".to_owned() } else { each.join(", ") }
+}
+
+fn agreed(context: &Context, question: &str, yes: bool, about: &str) -> Result<bool, CliError> {
+    if yes {
+        context.say(question);
+        return Ok(true);
+    }
+    let answer = prompt::confirm(question, &context.cancel).ok_or_else(|| CliError::Refused {
+        message: format!("{about} is not empty and there is no terminal to confirm"),
+        hint: Some("use --yes".to_owned()),
+    })?;
+    answer.map_err(|error| CliError::usage(error.to_string()))
+}
+
+fn refuse_other_host(args: &RestoreArgs, target: &redis::Target) -> Result<(), CliError> {
+    let Some(expected) = &args.expect_host else { return Ok(()) };
+    let address = &target.access.address;
+    if address.host() == Some(expected) || address.server() == *expected {
+        return Ok(());
+    }
+    Err(CliError::Refused {
+        message: format!("refused: the target is `{}`, not `{expected}` (--expect-host)", address.server()),
+        hint: Some("check --to-redis".to_owned()),
+    })
+}
+
+/// `protect` in the configuration: these servers are not touched while they hold something.
+fn refuse_protected(context: &Context, target: &redis::Target, state: &TargetState) -> Result<(), CliError> {
+    let address = &target.access.address;
+    let server = address.server();
+    let names = [address.host().unwrap_or(&server), &server];
+    let mut patterns = context.app.settings.protect.iter();
+    match patterns.find(|pattern| names.iter().any(|name| pattern.matches(name))) {
+        Some(pattern) if !state.info.databases().is_empty() => Err(CliError::Refused {
+            message: format!(
+                "refused: `{server}` is not empty ({}) and is protected by `protect = [\"{pattern}\"]`",
+                holds(state)
+            ),
+            hint: Some("restore into another server, or edit `protect`".to_owned()),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,300 @@
+//! What goes wrong with Redis and Valkey servers.
+
+use crate::base::fault::{Class, Fault, Next};
+use std::io;
+use std::time::Duration;
+
+/// A server could not be read, or not be restored into.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedisError {
+    /// The address makes no sense. It is not quoted: it may hold a password.
+    #[error("invalid address of a Redis server: {reason}")]
+    BadAddress {
+        /// Why.
+        reason: String,
+    },
+    /// A password where other users of the machine can read it.
+    #[error("the address of `{server}` holds a password, and others can read the command line")]
+    SecretInAddress {
+        /// The server.
+        server: String,
+    },
+    /// The password cannot be had.
+    #[error("cannot get the password for `{server}`: {reason}")]
+    Password {
+        /// The server.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is no connection.
+    #[error("cannot connect to `{server}`: {source}")]
+    Connect {
+        /// The server.
+        server: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("cannot use TLS with `{server}`: {reason}")]
+    Tls {
+        /// The server.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// The connection broke.
+    #[error("lost the connection to `{server}` {during}: {source}")]
+    Lost {
+        /// The server.
+        server: String,
+        /// What was being done.
+        during: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The server closed the connection where it should have answered.
+    #[error("`{server}` closed the connection {during}")]
+    Closed {
+        /// The server.
+        server: String,
+        /// What was being done.
+        during: &'static str,
+    },
+    /// The server closed the connection before its data had ended.
+    #[error("`{server}` closed the connection before its data ended, after {bytes} bytes")]
+    Cut {
+        /// The server.
+        server: String,
+        /// Bytes that had come.
+        bytes: u64,
+    },
+    /// The data came to its end, and has none.
+    #[error("what `{server}` sent does not end as an RDB file does")]
+    NoEnd {
+        /// The server.
+        server: String,
+    },
+    /// Nothing came for too long.
+    #[error("`{server}` sent nothing for {} s {during}", limit.as_secs())]
+    Silent {
+        /// The server.
+        server: String,
+        /// What was being done.
+        during: &'static str,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// It took longer than it may.
+    #[error("reading `{server}` exceeded {limit:?} and was stopped")]
+    TimedOut {
+        /// The server.
+        server: String,
+        /// The time limit.
+        limit: Duration,
+    },
+    /// The server refused.
+    #[error("`{server}` refused {command}: {text}")]
+    Said {
+        /// The server.
+        server: String,
+        /// What it was asked.
+        command: &'static str,
+        /// Its answer.
+        text: String,
+    },
+    /// What answers speaks something else.
+    #[error("`{server}` does not answer as a Redis server does: {what}")]
+    NotRedis {
+        /// The server.
+        server: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A part of a cluster.
+    #[error("`{server}` is a part of a cluster")]
+    Cluster {
+        /// The server.
+        server: String,
+    },
+    /// It cannot be made to come to us.
+    #[error("cannot wait for `{server}` to connect: {source}")]
+    Listen {
+        /// The server.
+        server: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It did not come.
+    #[error("`{server}` did not connect back to this machine; it is as before")]
+    Unreached {
+        /// The server.
+        server: String,
+    },
+    /// It follows another server.
+    #[error("`{server}` is a replica of `{master}`")]
+    IsReplica {
+        /// The server.
+        server: String,
+        /// Its master.
+        master: String,
+    },
+    /// Others follow it.
+    #[error("`{server}` has {replicas} replicas, which would be replaced, too")]
+    HasReplicas {
+        /// The server.
+        server: String,
+        /// How many.
+        replicas: u64,
+    },
+    /// It does not know the file's form, and would empty itself for nothing.
+    #[error("{name} at `{server}` reads RDB files up to version {reads}; this one has version {file}")]
+    TooNew {
+        /// The server.
+        server: String,
+        /// Its name and version.
+        name: String,
+        /// The form of the file.
+        file: super::Form,
+        /// The newest form that the server reads.
+        reads: super::Form,
+    },
+    /// It took the file, and did not load it.
+    #[error("`{server}` did not load the file, and may be empty now")]
+    NotLoaded {
+        /// The server.
+        server: String,
+    },
+    /// The file itself is wrong.
+    #[error("the stored file would end a server that loads it: {reason}; nothing was restored")]
+    Damaged {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It is not there any more.
+    #[error("`{server}` does not answer any more")]
+    Gone {
+        /// The server.
+        server: String,
+    },
+    /// It holds something else than the file.
+    #[error("database {database} holds {there} keys after the restore, not {expected}")]
+    Counts {
+        /// The database.
+        database: u64,
+        /// Keys that are there.
+        there: u64,
+        /// Keys that the file has.
+        expected: u64,
+    },
+}
+
+impl RedisError {
+    /// What to do about it, where that can be known.
+    pub fn hint(&self) -> Option<String> {
+        let words = match self {
+            Self::BadAddress { .. } => "write redis://USER@HOST:PORT, rediss:// for TLS, or unix:///PATH",
+            Self::SecretInAddress { .. } => {
+                "set REDISCLI_AUTH, or use `password_file` or `password_command` of a configured source"
+            }
+            Self::Connect { .. } => {
+                "check host, port and firewall, and that the server listens there (`bind`)"
+            }
+            Self::Tls { .. } => {
+                "name the certificates with `tls_ca`, `tls_cert` and `tls_key` of a configured source"
+            }
+            Self::Cut { .. } => {
+                "see the server's log: it may have ended, run out of memory for the copy, or waited longer than its `repl-timeout`"
+            }
+            Self::TimedOut { .. } => "raise --timeout",
+            Self::Unreached { .. } => {
+                "the server connects to the address that this machine reaches it from: check firewalls, and run the restore on its host"
+            }
+            Self::IsReplica { .. } => {
+                "name the master; after a restore that was killed, `redis-cli REPLICAOF NO ONE` makes it a master again"
+            }
+            Self::HasReplicas { .. } => "detach them first: `redis-cli REPLICAOF NO ONE` on each",
+            Self::TooNew { .. } => {
+                "restore into a server of the version that wrote it, or a newer one of the same family"
+            }
+            Self::NotLoaded { .. } => "see the server's log",
+            Self::Gone { .. } => "see whether it runs; `redis-cli REPLICAOF NO ONE` makes it a master again",
+            Self::Cluster { .. } => "clusters cannot be backed up or restored yet",
+            Self::Said { text, command, .. } => return said(command, text),
+            _ => return None,
+        };
+        Some(words.to_owned())
+    }
+}
+
+/// What to do about an error of a server's. It begins with a word that says its kind.
+fn said(command: &str, text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let words = match text.split_whitespace().next().unwrap_or_default() {
+        "NOAUTH" => "the server wants a password: set REDISCLI_AUTH, `password_file` or `password_command`",
+        "WRONGPASS" => "check the user in the address and its password",
+        "NOPERM" if command == "REPLICAOF" => {
+            "give the user the rights: `ACL SETUSER NAME +replicaof +slaveof +info +function|dump`"
+        }
+        "NOPERM" => "give the user the rights: `ACL SETUSER NAME +psync +replconf +info`",
+        "LOADING" => "the server is still loading its data: try again",
+        "NOMASTERLINK" | "MASTERDOWN" => "it is a replica without its master: name the master, or try again",
+        _ if lower.contains("unknown command")
+            || lower.contains("not supported")
+            || lower.contains("not allowed") =>
+        {
+            "this server does not let itself be replicated, as many managed ones; reading it by `scan` is not built yet. \
+             Store the RDB file that its provider exports, with {stdin}"
+        }
+        _ if lower.contains("invalid password") => "check the user in the address and its password",
+        _ => return None,
+    };
+    Some(words.to_owned())
+}
+
+impl Fault for RedisError {
+    fn class(&self) -> Class {
+        match self {
+            Self::BadAddress { .. } | Self::SecretInAddress { .. } => Class::Usage,
+            Self::IsReplica { .. } | Self::HasReplicas { .. } | Self::TooNew { .. } => Class::Refused,
+            Self::Counts { .. } | Self::Damaged { .. } => Class::Integrity,
+            _ => Class::Target,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::BadAddress { .. } => "bad_address",
+            Self::SecretInAddress { .. } => "secret_in_address",
+            Self::Password { .. } => "server_password",
+            Self::Connect { .. } => "connect",
+            Self::Tls { .. } => "tls",
+            Self::Lost { .. } => "connection_lost",
+            Self::Closed { .. } => "connection_closed",
+            Self::Cut { .. } => "stream_cut",
+            Self::NoEnd { .. } => "stream_without_end",
+            Self::Silent { .. } => "server_silent",
+            Self::TimedOut { .. } => "server_timed_out",
+            Self::Said { .. } => "server_refused",
+            Self::NotRedis { .. } => "not_redis",
+            Self::Cluster { .. } => "cluster",
+            Self::Listen { .. } => "listen",
+            Self::Unreached { .. } => "not_reached",
+            Self::IsReplica { .. } => "is_replica",
+            Self::HasReplicas { .. } => "has_replicas",
+            Self::TooNew { .. } => "too_new",
+            Self::NotLoaded { .. } => "not_loaded",
+            Self::Gone { .. } => "server_gone",
+            Self::Counts { .. } => "counts_differ",
+            Self::Damaged { .. } => "file_damaged",
+        }
+    }
+
+    fn next(&self) -> Option<Next> {
+        self.hint().map(Next::new)
+    }
+}

@@ -1,0 +1,201 @@
+//! `type = "redis"`: what a table of the configuration says of a server.
+
+use super::address::Address;
+use super::login::{Access, Secret, VARIABLE};
+use super::tls::Certificates;
+use super::{RedisError, pull};
+use crate::base::run::Run;
+use crate::base::secret::Passphrase;
+use crate::base::setting::{
+    BOOLEAN, COMMAND, Described, Entry, FILE, Key, Kind, PORT, Problem, Raw, SECRET, SIZE, Section, TEXT,
+    Table,
+};
+use crate::source::kind::{Addressed, Around, Asked, Settled, SourceKind};
+use crate::source::process::Limits;
+use crate::source::{PlannedStream, Source, SourceError};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// The kind.
+pub struct Redis;
+
+/// What is held in memory for a storage that is slower than the server, unless somebody says otherwise.
+const BUFFER_BYTES: u64 = 64 << 20;
+const HOST_DEFAULT: &str = "localhost";
+
+impl SourceKind for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn section(&self) -> &'static Section {
+        &SECTION
+    }
+
+    fn of_table(&self, _name: &str, table: &mut Table<'_>) -> Option<Arc<dyn Settled>> {
+        server(table).map(|found| Arc::new(found) as Arc<dyn Settled>)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["redis://", "rediss://", "valkey://", "valkeys://", "unix://"]
+    }
+
+    fn of_address(&self, address: &str, asked: &Asked<'_>) -> Result<Addressed, Problem> {
+        let access = Access::of_words(address, asked.variable).map_err(|error| problem(&error))?;
+        let series = access.address.host().unwrap_or(HOST_DEFAULT).to_owned();
+        Ok(Addressed { source: Arc::new(Server { access, buffer_bytes: BUFFER_BYTES }), series: Ok(series) })
+    }
+}
+
+impl Access {
+    /// The way to an address that stands on a command line, with the password of the environment.
+    ///
+    /// # Errors
+    /// When it makes no sense, or holds a password.
+    pub fn of_words(address: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, RedisError> {
+        let address = Address::from_uri(address)?;
+        if address.has_password() {
+            return Err(RedisError::SecretInAddress { server: address.server() });
+        }
+        let secret = variable(VARIABLE).filter(|text| !text.is_empty());
+        let secret = secret.map_or(Secret::None, |text| Secret::Here(Zeroizing::new(text)));
+        Ok(Self::new(address, secret))
+    }
+}
+
+/// A server, all of whose databases are one stream.
+#[derive(Debug, Clone)]
+struct Server {
+    access: Access,
+    buffer_bytes: u64,
+}
+
+impl Settled for Server {
+    fn source(&self, around: &Around) -> Box<dyn Source> {
+        let mut access = Access { around: around.programs.clone(), ..self.access.clone() };
+        // What the source's own `env` says comes before what all of them find.
+        let said = around.programs.env.iter().rev().find(|(name, _)| name == VARIABLE);
+        if let (Secret::None | Secret::Here(_), Some((_, text))) = (&access.secret, said) {
+            access.secret = Secret::Here(Zeroizing::new(text.to_string_lossy().into_owned()));
+        }
+        Box::new(Reading { access, buffer_bytes: self.buffer_bytes, timeout: around.timeout })
+    }
+}
+
+/// A server that is about to be read.
+#[derive(Debug)]
+struct Reading {
+    access: Access,
+    buffer_bytes: u64,
+    timeout: Option<Duration>,
+}
+
+impl Source for Reading {
+    fn describe(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("kind".to_owned(), "redis".to_owned()),
+            ("address".to_owned(), self.access.address.display()),
+        ])
+    }
+
+    fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
+        let limits = Limits::new(run.cancel.clone()).with_timeout(self.timeout);
+        let start = Box::new(move || pull::open(&self.access, self.buffer_bytes, &limits));
+        Ok(vec![PlannedStream { name: series.to_owned(), start }])
+    }
+}
+
+fn problem(error: &RedisError) -> Problem {
+    Problem { text: error.to_string(), next: error.hint() }
+}
+
+/// An address, shown without its password.
+const URI: Kind<Address> = Kind {
+    word: "address",
+    parse: |raw| Address::from_uri(raw.text()?).map_err(|error| problem(&error)),
+    show: |raw| Some(Raw::Text(Address::from_uri(raw.text().ok()?).ok()?.display())),
+};
+
+macro_rules! keys {
+    ($($key:ident: $type:ty = $kind:ident, $entry:expr;)*) => {
+        $(static $key: Key<$type> = Key::new(&$kind, $entry);)*
+        static SECTION: Section = Section {
+            name: "source.NAME",
+            which: "with `type = \"redis\"`",
+            about: "A Redis or Valkey server: all its databases as one RDB file.",
+            keys: &[$(&$key as &dyn Described),*],
+        };
+    };
+}
+
+keys! {
+    URI_KEY: Address = URI, Entry::new("uri", "The server: redis://, rediss:// (TLS), valkey://, valkeys:// or unix://.",
+        "\"rediss://vault@queue1:6379\"");
+    HOST: String = TEXT, Entry::new("host", "The server's host, or the path of its socket [default: localhost].", "\"queue1\"");
+    PORT_KEY: u16 = PORT, Entry::new("port", "The server's port [default: 6379].", "6380");
+    USER: String = TEXT, Entry::new("user", "User to log in as.", "\"vault\"");
+    PASSWORD: Passphrase = SECRET, Entry::new("redis_password", "Password for Redis servers whose source names none.", "\"\"")
+        .variable(VARIABLE).not_in_file();
+    PASSWORD_FILE: PathBuf = FILE, Entry::new("password_file", "File with the user's password in its first line.",
+        "\"/root/redis.pass\"");
+    PASSWORD_COMMAND: String = COMMAND, Entry::new("password_command", "Shell command that prints the user's password.",
+        "\"pass show redis\"");
+    TLS: bool = BOOLEAN, Entry::new("tls", "Connect by TLS; `rediss://` says so, too.", "true");
+    TLS_CA: PathBuf = FILE, Entry::new("tls_ca", "Certificates that vouch for the server, in PEM, in place of the system's.",
+        "\"/etc/redis/ca.crt\"");
+    TLS_CERT: PathBuf = FILE, Entry::new("tls_cert", "Certificate to show to the server, in PEM.", "\"/root/vault.crt\"");
+    TLS_KEY: PathBuf = FILE, Entry::new("tls_key", "Its private key, in PEM.", "\"/root/vault.key\"");
+    BUFFER: u64 = SIZE, Entry::new("buffer",
+        "Memory for data that the storage cannot take as fast as the server sends it: a server cuts off who stops reading.",
+        "\"256M\"").default("64M");
+}
+
+/// The server of a table; `None` when something is wrong, which the table was told.
+fn server(table: &mut Table<'_>) -> Option<Server> {
+    let uri = table.take(&URI_KEY);
+    let host = table.take(&HOST);
+    let port = table.take(&PORT_KEY);
+    let user = table.take(&USER);
+    let tls = table.take(&TLS).is_some_and(|tls| tls.value);
+    let password = table.take(&PASSWORD);
+    let file = table.take(&PASSWORD_FILE);
+    let command = table.take(&PASSWORD_COMMAND);
+    let ca = table.take(&TLS_CA).map(|found| found.value);
+    let (certificate, key) = (table.take(&TLS_CERT), table.take(&TLS_KEY));
+    let buffer = table.take(&BUFFER);
+    let refuse = |text: &str| table.wrong(None, Problem::new(text));
+    if uri.is_some() && (host.is_some() || port.is_some() || user.is_some() || tls) {
+        refuse("`uri` cannot be combined with `host`, `port`, `user` or `tls`");
+    }
+    if file.is_some() && command.is_some() {
+        refuse("`password_file` cannot be combined with `password_command`");
+    }
+    if certificate.is_some() != key.is_some() {
+        refuse("`tls_cert` and `tls_key` go together");
+    }
+    let address = match uri {
+        Some(uri) => uri.value,
+        None => {
+            let host = host.as_ref().map_or(HOST_DEFAULT, |host| &host.value);
+            let address = Address::of_parts(host, port.map(|port| port.value), tls);
+            match user {
+                Some(user) => address.with_user(user.value),
+                None => address,
+            }
+        }
+    };
+    let secret = match (file, command, password) {
+        (Some(file), _, _) => Secret::File(file.value),
+        (None, Some(command), _) => Secret::Command(command.value),
+        (None, None, Some(text)) => {
+            Secret::Here(Zeroizing::new(String::from_utf8_lossy(text.value.expose()).into_owned()))
+        }
+        (None, None, None) => Secret::None,
+    };
+    let own = certificate.zip(key).map(|(certificate, key)| (certificate.value, key.value));
+    let access = Access { certificates: Certificates { ca, own }, ..Access::new(address, secret) };
+    Some(Server { access, buffer_bytes: buffer.map_or(BUFFER_BYTES, |found| found.value) })
+}

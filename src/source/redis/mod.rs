@@ -1,0 +1,63 @@
+//! Redis and Valkey: a server is read as its replica would be, and restored into as its master would.
+//!
+//! | module | hides |
+//! |---|---|
+//! | `address` | how servers are named |
+//! | `login` | where passwords come from |
+//! | `wire` | RESP, and what carries it |
+//! | `tls` | certificates |
+//! | `server` | what a server says of itself |
+//! | `target` | what must hold before a restore |
+//! | `followed` | a server that follows us, and how it is let go |
+//! | `master` | feeding a server that takes us for its master |
+//! | `pull` | reading everything by replication |
+//! | `kind` | addresses and tables of the configuration |
+
+mod address;
+mod error;
+mod followed;
+mod kind;
+mod login;
+mod master;
+mod pull;
+mod server;
+mod target;
+mod tls;
+mod wire;
+
+pub use address::Address;
+pub use error::RedisError;
+pub use kind::Redis;
+pub use login::{Access, Secret};
+pub use server::{Keys, ServerInfo};
+pub use target::{Form, Target, TargetState};
+
+use super::SourceError;
+use crate::source::process::Limits;
+use std::time::Instant;
+
+/// How long something may take in all, and who may stop it.
+#[derive(Debug, Clone)]
+pub(in crate::source::redis) struct Watch {
+    began: Instant,
+    limits: Limits,
+}
+
+impl Watch {
+    fn new(limits: Limits) -> Self {
+        Self { began: Instant::now(), limits }
+    }
+
+    /// Whether it may go on.
+    fn look(&self, server: &str) -> Result<(), SourceError> {
+        if self.limits.cancel.is_cancelled() {
+            return Err(SourceError::Cancelled { program: server.to_owned() });
+        }
+        match self.limits.timeout {
+            Some(limit) if self.began.elapsed() >= limit => {
+                Err(RedisError::TimedOut { server: server.to_owned(), limit }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}

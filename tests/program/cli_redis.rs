@@ -1,0 +1,195 @@
+//! Redis and Valkey through the command line, with real servers of five versions.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::support::cli::{Vault, exit, run, text};
+use crate::support::redis::{ALL, Redis};
+use dumpvault::content::rdb::{Reader, Structure, Survey};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread::JoinHandle;
+
+fn survey(bytes: &[u8]) -> Survey {
+    let mut reader = Reader::new();
+    reader.push(bytes);
+    let (structure, survey) = reader.finish();
+    assert_eq!(structure, Structure::Whole);
+    survey
+}
+
+#[test]
+fn given_a_server_of_each_version_when_backed_up_then_the_file_holds_every_key_and_is_proven() {
+    let vault = Vault::new();
+    for (kind, version) in ALL.into_iter().zip([9, 10, 11, 11, 12]) {
+        let server = Redis::start(kind);
+        let keys = server.fill();
+        // Fields that end by themselves have a form of their own, which only who announces a version is sent.
+        let version = match kind {
+            "valkey91" => {
+                server.ask("HEXPIRE h:5 100000 FIELDS 1 field1");
+                80
+            }
+            _ => version,
+        };
+        let shown = vault.run(["backup", &server.uri(), "--name", kind]).expect(exit::OK);
+        shown.does_not_say("warning");
+        let snapshot = vault.snapshots().pop().unwrap();
+        assert_eq!(text(&snapshot, "state"), "complete", "{kind}");
+        assert_eq!(text(&snapshot, "proof"), "exit-status+structure", "{kind}");
+        let bytes = vault.restore(kind).expect(exit::OK).stdout;
+        let found = survey(&bytes);
+        assert_eq!((found.keys(), found.version), (keys as u64, version), "{kind}");
+        assert_eq!(found.groups[&(0, b"session:".to_vec())].expiring, 100, "{kind}");
+        assert_eq!(found.functions, u64::from(kind != "redis62"), "{kind}");
+        let file = server.home().join("dump.rdb");
+        assert_eq!(file.exists(), kind == "redis62", "{kind}: only the oldest writes a file of its own");
+    }
+}
+
+#[test]
+fn given_a_socket_a_table_and_passwords_then_they_lead_to_the_server_and_are_never_shown() {
+    let server = Redis::start("redis70");
+    server.fill();
+    let vault = Vault::new();
+    let socket = server.home().join("s");
+    vault.run(["backup", &format!("unix://{}", socket.display())]).expect(exit::OK);
+    assert_eq!(text(&vault.snapshots().pop().unwrap(), "series"), "localhost");
+
+    server.ask("ACL SETUSER vault on >s3cret-word +psync +replconf +info");
+    server.ask("CONFIG SET requirepass other-word");
+    let uri = format!("redis://vault@127.0.0.1:{}", server.port);
+    vault.run(["backup", &uri]).expect(exit::NOTHING_DONE).says("REDISCLI_AUTH");
+    let mut command = vault.command(["backup", &uri]);
+    command.env("REDISCLI_AUTH", "s3cret-word");
+    run(command, b"").expect(exit::OK).does_not_say("s3cret");
+    let mut command = vault.command(["backup", &uri]);
+    command.env("REDISCLI_AUTH", "wrong-word");
+    run(command, b"")
+        .expect(exit::NOTHING_DONE)
+        .says("WRONGPASS")
+        .says("check the user")
+        .does_not_say("wrong-word");
+    let with_password = format!("redis://vault:s3cret-word@127.0.0.1:{}", server.port);
+    vault.run(["backup", &with_password]).expect(exit::USAGE).says("others can read").does_not_say("s3cret");
+
+    std::fs::write(vault.work().join("pass"), "s3cret-word\n").unwrap();
+    let config = format!(
+        "[source.one]\ntype = \"redis\"\nuri = \"{uri}\"\npassword_file = \"{}\"\n\
+         [source.two]\ntype = \"redis\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"vault\"\npassword_command = \"cat pass\"\n\
+         [source.three]\ntype = \"redis\"\nuri = \"{with_password}\"\n\
+         [source.four]\ntype = \"redis\"\nuri = \"{uri}\"\nenv = {{ REDISCLI_AUTH = \"s3cret-word\" }}\n",
+        vault.work().join("pass").display(),
+        server.port
+    );
+    let path = vault.work().join("dumpvault.toml");
+    std::fs::write(&path, config).unwrap();
+    let config = path.to_str().unwrap();
+    for name in ["one", "two", "three", "four"] {
+        vault.run(["--config", config, "backup", name]).expect(exit::OK).does_not_say("s3cret");
+        assert_eq!(survey(&vault.restore(name).stdout).groups[&(5, b"other:".to_vec())].keys, 1);
+    }
+    let shown = vault.run(["--config", config, "config", "show"]).expect(exit::OK);
+    assert!(!shown.text().contains("s3cret"), "{shown}");
+
+    // A user without the rights is told which are missing.
+    server.client().words(&["AUTH", "other-word"]);
+    let mut client = server.client();
+    client.ask("AUTH other-word");
+    client.good("ACL SETUSER weak on >weak-word +info");
+    let mut command = vault.command(["backup", &format!("redis://weak@127.0.0.1:{}", server.port)]);
+    command.env("REDISCLI_AUTH", "weak-word");
+    run(command, b"").expect(exit::NOTHING_DONE).says("NOPERM").says("+psync +replconf +info");
+}
+
+/// Answers like a server, and as told to `PSYNC`; then it closes.
+fn impostor(answer: Vec<u8>) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("redis://{}", listener.local_addr().unwrap());
+    let thread = std::thread::spawn(move || serve(listener.accept().unwrap().0, &answer));
+    (uri, thread)
+}
+
+fn serve(socket: TcpStream, answer: &[u8]) {
+    let mut reader = BufReader::new(socket);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let count: usize = line.trim_end()[1..].parse().unwrap();
+        let mut words = Vec::new();
+        for _ in 0..count {
+            let mut length = String::new();
+            reader.read_line(&mut length).unwrap();
+            let mut word = vec![0; length.trim_end()[1..].parse::<usize>().unwrap() + 2];
+            reader.read_exact(&mut word).unwrap();
+            words.push(String::from_utf8_lossy(&word[..word.len() - 2]).into_owned());
+        }
+        let reply: &[u8] = match words[0].as_str() {
+            "PSYNC" => answer,
+            "INFO" => b"$20\r\nredis_version:7.0.15\r\n",
+            _ => b"+OK\r\n",
+        };
+        reader.get_mut().write_all(reply).unwrap();
+        if words[0] == "PSYNC" {
+            return;
+        }
+    }
+}
+
+#[test]
+fn given_a_server_that_stops_early_or_refuses_then_there_is_no_snapshot_and_the_next_step_is_told() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/rdb");
+    let rdb = std::fs::read(folder.join("redis82.rdb")).unwrap();
+    let vault = Vault::new();
+    let mark = "m".repeat(40);
+    let front = |kind: &str| format!("+FULLRESYNC {} 0\r\n\n\n{kind}\r\n", "a".repeat(40)).into_bytes();
+    let with_length = |bytes: &[u8]| [front(&format!("${}", rdb.len())), bytes.to_vec()].concat();
+    let with_mark =
+        |bytes: &[u8], end: &str| [front(&format!("$EOF:{mark}")), bytes.to_vec(), end.into()].concat();
+    let flipped = |at: usize| {
+        let mut bytes = rdb.clone();
+        bytes[at] ^= 0x40;
+        bytes
+    };
+    let cut = &rdb[..rdb.len() / 2];
+    for (answer, words) in [
+        (with_length(cut), "closed the connection before its data ended"),
+        (with_mark(cut, ""), "closed the connection before its data ended"),
+        (with_mark(&rdb, ""), "closed the connection before its data ended"),
+        (with_mark(cut, &mark), "closed the connection before its data ended"),
+        (b"-ERR unknown command 'PSYNC'\r\n".to_vec(), "`scan` is not built yet"),
+        (b"-NOPERM this user has no permissions\r\n".to_vec(), "ACL SETUSER"),
+        (b"\n\n-NOMASTERLINK Can't SYNC\r\n".to_vec(), "replica without its master"),
+        (b"".to_vec(), "closed the connection while it prepared"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "does not answer as a Redis server does"),
+        (front("$EOF:short"), "does not answer as a Redis server does"),
+    ] {
+        let (uri, server) = impostor(answer);
+        vault.run(["backup", &uri]).expect(exit::NOTHING_DONE).says(words);
+        server.join().unwrap();
+    }
+    assert!(vault.ids().is_empty());
+    // Bytes that make no sense are kept, and never called complete.
+    let (uri, _server) = impostor(with_mark(&flipped(rdb.len() / 2), &mark));
+    vault.run(["backup", &uri]).expect_one_of(&[exit::PART_FAILED, exit::NOTHING_DONE]);
+    assert!(vault.snapshots().iter().all(|snapshot| text(snapshot, "state") != "complete"));
+    // Both ways to end, and an empty line behind the mark.
+    for answer in [with_length(&rdb), with_mark(&rdb, &mark), with_mark(&rdb, &format!("{mark}\n"))] {
+        let (uri, _server) = impostor(answer);
+        vault.run(["backup", &uri, "--name", "whole"]).expect(exit::OK);
+        assert!(vault.restore("whole").stdout == rdb);
+    }
+}
+
+#[test]
+fn given_nobody_who_listens_a_cluster_or_another_database_number_then_that_is_told() {
+    let vault = Vault::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = format!("redis://127.0.0.1:{port}");
+    vault.run(["backup", &nobody]).expect(exit::NOTHING_DONE).says("cannot connect");
+    vault.run(["backup", &format!("{nobody}/3")]).expect(exit::USAGE).says("all databases");
+    let cluster = Redis::start_with("redis70", &["--cluster-enabled", "yes"]);
+    vault.run(["backup", &cluster.uri()]).expect(exit::NOTHING_DONE).says("part of a cluster");
+    assert!(vault.ids().is_empty());
+}
