@@ -22,9 +22,9 @@ use crate::vault::format::mark::MarkKind;
 use crate::vault::history::{History, Stops};
 use crate::vault::reader::{Locator, ReadSettings};
 use crate::vault::snapshot::selection::{SelectionError, Viewpoint, check_series, newer};
-use crate::vault::snapshot::{Body, State, Stream, Summary};
+use crate::vault::snapshot::{Body, DigestKind, State, Stream, Summary};
 use crate::vault::writer::{
-    BackupSession, Committed, Finished, SUSPECT, StoredStream, TransferError, TransferSource,
+    BackupSession, Committed, Finished, SUSPECT, StoredStream, TransferError, TransferSource, UNREAD,
 };
 use crate::vault::{RepoError, Repository};
 use crossbeam_channel::{Receiver, Sender};
@@ -432,6 +432,9 @@ impl Copier<'_> {
             Way::Bytes(parents) => self.bytes(session, parents, locator, stream)?,
         };
         stored.set_table_map(stream.table_map.clone().map(Into::into));
+        if stream.digest_kind() == DigestKind::OfFiles {
+            stored.set_digest_of(stream);
+        }
         self.observer.observe(Event::StreamFinished { stream: name.to_owned() });
         let suspicion = stream.attributes.get(SUSPECT).cloned();
         let finished = stored.finish(stream.proof, stream.format, stream.attributes.clone());
@@ -439,6 +442,10 @@ impl Copier<'_> {
             let what = "it did not arrive as it was read".to_owned();
             return Err(of_destination(RepoError::Inconsistent { object: format!("stream {name}"), what }));
         }
+        let finished = match stream.attributes.get(UNREAD) {
+            Some(what) => finished.without(what.clone()),
+            None => finished,
+        };
         Ok(match suspicion {
             Some(why) => finished.suspect(why),
             None => finished,

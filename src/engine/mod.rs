@@ -16,6 +16,7 @@ pub mod prelude;
 pub mod repair;
 pub mod report;
 pub mod restore;
+mod stream_reader;
 pub mod tables;
 pub mod tag;
 

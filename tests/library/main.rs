@@ -3,6 +3,7 @@
 mod archive_parts;
 mod bit_rot;
 mod content_rotation;
+mod copies;
 mod crash_steps;
 mod damaged_packs;
 mod delta;
