@@ -198,6 +198,18 @@ pub(super) struct BackupArgs {
     /// The program and its arguments.
     #[arg(last = true, value_name = "PROGRAM", requires = "command")]
     pub program: Vec<OsString>,
+    /// Back up this file or directory with everything below it; repeatable.
+    #[arg(long, value_name = "PATH", requires = "name", conflicts_with_all = ["sources", "stdin", "command", "pg_database", "pg_all", "globals"])]
+    pub path: Vec<PathBuf>,
+    /// With --path: leave out what matches this pattern, as in a .gitignore file in `/`; repeatable.
+    #[arg(long, value_name = "PATTERN", requires = "path")]
+    pub exclude: Vec<String>,
+    /// With --path: leave out files last modified longer ago than this: 36h, 7d.
+    #[arg(long, value_name = "AGE", requires = "path")]
+    pub newer_than: Option<String>,
+    /// With --path: enter file systems that are mounted below the paths.
+    #[arg(long, requires = "path")]
+    pub cross_file_systems: bool,
     /// Series to store the snapshot in [default: source, database or host name].
     #[arg(long, visible_alias = "series", value_name = "SERIES")]
     pub name: Option<String>,

@@ -12,6 +12,7 @@
 
 pub mod command;
 mod fault;
+pub mod files;
 pub mod kind;
 mod pipe;
 pub mod postgres;
@@ -251,6 +252,9 @@ pub enum SourceError {
     /// PostgreSQL's side of it.
     #[error(transparent)]
     Postgres(#[from] postgres::PostgresError),
+    /// Files, and what keeps them from being read.
+    #[error(transparent)]
+    Files(#[from] files::FilesError),
 }
 
 impl SourceError {

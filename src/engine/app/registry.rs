@@ -3,6 +3,7 @@
 use crate::base::setting::{Problem, Section, Table};
 use crate::settings::{self, Registry, Resolved};
 use crate::source::command::Command;
+use crate::source::files::FilesKind;
 use crate::source::kind::{Settled, SourceKind};
 use crate::source::postgres::Postgres;
 use crate::storage::s3::S3Address;
@@ -22,7 +23,7 @@ pub enum Place {
 }
 
 /// The kinds of sources that this program knows. The first is what a table is that does not tell.
-pub static KINDS: [&dyn SourceKind; 2] = [&Postgres, &Command];
+pub static KINDS: [&dyn SourceKind; 3] = [&Postgres, &Command, &FilesKind];
 
 /// What settings are told of kinds.
 fn told(kinds: &[&'static dyn SourceKind]) -> Vec<settings::SourceKind> {
