@@ -2,6 +2,7 @@
 
 mod advice;
 mod database;
+mod files;
 mod fill;
 mod hooks;
 mod parts;
@@ -63,6 +64,9 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let name = context.name(&args.snapshot)?;
     let wanted = stream_of(&name, args.stream.as_deref())?;
     let chosen = chosen(context, &name, args.which.any_host)?;
+    if let Some(directory) = &args.to_dir {
+        return files::run(context, args, &chosen, wanted.as_deref(), directory);
+    }
     let stream = chosen.stream(wanted.as_deref())?.clone();
     // What is wanted is known, and can be had, before anything is touched.
     let shows_all = args.dry_run && stream.format == StreamFormat::PgCustom;

@@ -9,6 +9,8 @@ pub mod copy;
 pub mod demo;
 pub mod doctor;
 mod fault;
+mod file_digest;
+pub mod files;
 pub mod forget;
 pub mod listing;
 pub mod plan;

@@ -17,6 +17,7 @@ pub(super) struct StreamReader {
     piece: Vec<u8>,
     at: usize,
     has_ended: bool,
+    failure: Arc<Mutex<Option<RepoError>>>,
     stop: Cancel,
 }
 
@@ -37,7 +38,14 @@ impl StreamReader {
             // Safe to ignore because the channel has room for it.
             let _ = failed.send(Err(RepoError::Thread { source }));
         }
-        Self { pieces, piece: Vec::new(), at: 0, has_ended: false, stop }
+        Self { pieces, piece: Vec::new(), at: 0, has_ended: false, failure: Arc::default(), stop }
+    }
+}
+
+impl StreamReader {
+    /// Where it puts why it could not be read on: whoever decodes what it reads makes words of it.
+    pub fn failure(&self) -> Arc<Mutex<Option<RepoError>>> {
+        Arc::clone(&self.failure)
     }
 }
 
@@ -65,7 +73,13 @@ impl Read for StreamReader {
                     self.has_ended = piece.is_empty();
                     (self.piece, self.at) = (piece, 0);
                 }
-                Ok(Err(error)) => return Err(io::Error::other(error)),
+                Ok(Err(error)) => {
+                    let told = io::Error::other(error.to_string());
+                    if let Ok(mut failure) = self.failure.lock() {
+                        failure.get_or_insert(error);
+                    }
+                    return Err(told);
+                }
                 Err(_) => return Err(io::Error::other("the stream cannot be read on")),
             }
         }

@@ -9,6 +9,7 @@ mod damaged_packs;
 mod delta;
 mod engine;
 mod extents;
+mod files;
 mod format_hostile;
 mod fuzz_replay;
 mod golden;

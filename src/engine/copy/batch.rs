@@ -158,7 +158,7 @@ impl Copier<'_> {
             _ => None,
         };
         for stream in &body.streams {
-            let stream = self.stream(session, &mut way, locator, stream)?;
+            let stream = self.stream(session, &mut way, locator, (&body.streams, stream))?;
             finished.push(match &doubt {
                 Some(why) => stream.suspect(why.clone()),
                 None => stream,

@@ -11,6 +11,7 @@
 //! | `copy` | `copy` |
 //! | `demo` | `demo` |
 //! | `doctor` | `doctor` |
+//! | `files` | `restore` of files |
 //! | `forget` | `forget`, `prune`, `tag` |
 //! | `key` | `init`, `key` |
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
@@ -25,6 +26,7 @@ mod config;
 mod copy;
 mod demo;
 mod doctor;
+mod files;
 mod forget;
 mod key;
 mod list;
@@ -42,6 +44,7 @@ pub use config::{CheckedConfig, ShownConfig};
 pub use copy::{Copies, CopyResult};
 pub use demo::Demo;
 pub use doctor::{Doctor, Part};
+pub use files::{RestoreFilesPlan, RestoredFiles};
 pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
 pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
@@ -279,7 +282,10 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("repair-packs", schema::<Document<RepairedPacks>>()),
         ("repair-snapshots", schema::<Document<RepairedSnapshots>>()),
         ("repair-times", schema::<Document<RepairedTimes>>()),
-        ("restore", schema::<Either2<Restore, RestorePlan>>()),
+        (
+            "restore",
+            schema::<Either<Either2<Restore, RestorePlan>, Either2<RestoredFiles, RestoreFilesPlan>>>(),
+        ),
         ("show", schema::<Document<Shown>>()),
         ("snapshots", schema::<Document<Snapshots>>()),
         ("stats", schema::<Document<Stats>>()),

@@ -62,6 +62,14 @@ impl Choice {
     }
 }
 
+impl Choice {
+    /// Whether a pattern fits the path, without its first slash, or a directory that it is in.
+    pub fn fits(&self, path: &[u8], is_directory: bool) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        !path.has_root() && self.matcher.matched_path_or_any_parents(path, is_directory).is_ignore()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

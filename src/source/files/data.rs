@@ -3,6 +3,7 @@
 use super::content::{Content, Ended};
 use super::facts::{Owners, change, mtime, row, special, xattrs};
 use super::parent::{Before, ParentIndex};
+use super::tree::shown;
 use super::walk::{Counted, Found, Walked, walk};
 use super::{Choice, Dump, Files, FilesError, Made, RACY};
 use crate::base::event::Event;
@@ -22,7 +23,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -128,10 +129,6 @@ impl Told {
             run.events.observe(Event::Warning { message });
         }
     }
-}
-
-fn shown(path: &[u8]) -> String {
-    format!("/{}", Path::new(OsStr::from_bytes(path)).display())
 }
 
 impl Data {

@@ -32,7 +32,7 @@ impl Owners {
 }
 
 /// Lines `name:…:number:…`.
-fn names(file: &[u8]) -> HashMap<u32, Vec<u8>> {
+pub(super) fn names(file: &[u8]) -> HashMap<u32, Vec<u8>> {
     let of_line = |line: &[u8]| {
         let mut fields = line.split(|byte| *byte == b':');
         let name = fields.next()?.to_vec();

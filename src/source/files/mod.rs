@@ -8,6 +8,8 @@
 //! | `content` | how a file is read: holes, changes meanwhile |
 //! | `parent` | what the parent's index says of a path, and where its bytes are |
 //! | `data` | the data stream: what is read, and what is the parent's; the index comes of it |
+//! | `tree` | how a tree is written, never through a symbolic link |
+//! | `meta` | how owner, attributes, mode and times are set |
 //! | `facts` | what a row says of a file: times, attributes, names of owners |
 //!
 //! The data stream comes first: the index holds the digests of what was read for it. Until it is stored it lies compressed in memory.
@@ -17,7 +19,9 @@ mod content;
 mod data;
 mod facts;
 mod kind;
+mod meta;
 mod parent;
+mod tree;
 mod walk;
 
 use super::{Dump, PlannedStream, Source, SourceError, StartedDump};
@@ -36,6 +40,7 @@ use std::time::Duration;
 
 pub use choice::{Choice, ChoiceError};
 pub use kind::FilesKind;
+pub use tree::{NewFile, Ownership, TreeWriter, is_directory, is_older, seems_same, shown};
 
 /// The attribute of each of the two streams that names the other.
 pub const PAIR: &str = "pair";
