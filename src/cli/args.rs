@@ -115,7 +115,7 @@ pub(super) enum Command {
     /// List snapshots.
     Snapshots(SnapshotsArgs),
     /// List what a snapshot holds: streams, and the tables of a PostgreSQL dump with rows and bytes.
-    Ls(NameArgs),
+    Ls(LsArgs),
     /// Compare two snapshots table by table: rows and bytes gained and lost, tables that came or went.
     Diff(DiffArgs),
     /// Show all about one snapshot.
@@ -255,6 +255,7 @@ const NAMES: &str = "Snapshot names:
   app@2026-11-01  newest complete one up to that day or time
   db1/app         the same of host db1: db1/app~1, db1/app@2026-11-01
   app:NAME        stream NAME of it: app:globals.sql, db1/app~1:orders
+  app:/PATH       file or directory of it: app:/srv/app/uploads
 A series is this host's, else that of the only host that has it.";
 
 /// How names of snapshots are understood.
@@ -273,6 +274,26 @@ pub(super) struct CatArgs {
     /// Stream to write, if the snapshot has several.
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
+    #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("Examples:
+  dumpvault ls app
+  dumpvault ls uploads:/srv/app/uploads --long
+  dumpvault ls uploads~1:/srv/app -R
+
+{NAMES}"))]
+pub(super) struct LsArgs {
+    /// Snapshot to look at; SNAPSHOT:/PATH lists files.
+    pub snapshot: String,
+    /// With SNAPSHOT:/PATH: everything below it, too.
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
+    /// With SNAPSHOT:/PATH: mode, owner, size and time of each file.
+    #[arg(long, short)]
+    pub long: bool,
     #[command(flatten)]
     pub which: WhichArgs,
 }

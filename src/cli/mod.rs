@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod doubts;
 mod exit;
+mod files;
 mod forget;
 mod key;
 mod leftovers;

@@ -5,7 +5,7 @@
 use crate::support::cli::{Vault, exit, noise, number, text};
 use crate::support::tree::seen;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 fn write(vault: &Vault, path: &str, bytes: &[u8]) -> PathBuf {
@@ -100,4 +100,95 @@ fn given_a_copied_range_that_is_damaged_then_all_that_read_it_tell_and_other_fil
     let names: Vec<String> = names.map(|name| String::from_utf8(name).unwrap()).collect();
     assert!(names.iter().all(|name| !name.contains(".dumpvault")), "{names:?}");
     vault.run(["check", "--read-data"]).expect(exit::INTEGRITY);
+}
+
+#[test]
+fn given_a_path_then_ls_lists_it_and_cat_writes_it() {
+    let vault = vault();
+    let tree = vault.work().join("tree");
+    let at = |path: &str| format!("files:{}/{path}", tree.display());
+    let lines = |args: &[&str]| {
+        let output = vault.run(args).expect(exit::OK);
+        output.text().lines().map(|line| line.replace(tree.to_str().unwrap(), "")).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&["ls", at("").trim_end_matches('/')]), ["/etc/", "/uploads/"]);
+    let all = ["/etc/", "/etc/app.conf", "/uploads/", "/uploads/a", "/uploads/b", "/uploads/c"];
+    assert_eq!(lines(&["ls", "-R", &at("")]), all);
+    let long = lines(&["ls", "--long", &at("uploads/b")]);
+    assert!(long.len() == 1 && long[0].starts_with("-0644") && long[0].contains("292.97 KiB"), "{long:?}");
+    let json = vault.run(["ls", "--json", &at("uploads")]).expect(exit::OK).json();
+    assert_eq!(json["files"].as_array().unwrap().len(), 3);
+    assert_eq!(number(&json["files"][0], "size"), 200_000);
+    vault.run(["ls", &at("nothing")]).expect(exit::USAGE).says("has no");
+    vault.run(["ls", "files", "--long"]).expect(exit::USAGE);
+
+    assert!(vault.run(["cat", &at("uploads/a")]).expect(exit::OK).stdout == noise(1, 200_000));
+    vault.run(["cat", &at("uploads")]).expect(exit::USAGE).says("not a regular file");
+    vault.run(["cat", &at("uploads/z")]).expect(exit::USAGE).says("not in the snapshot");
+    // Holes are zeros.
+    let sparse = write(&vault, "sparse", b"");
+    let file = fs::OpenOptions::new().write(true).open(&sparse).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 100_000).unwrap();
+    file.set_len(300_000).unwrap();
+    back_up(&vault);
+    assert!(vault.run(["cat", &at("sparse")]).expect(exit::OK).stdout == fs::read(&sparse).unwrap());
+    fs::hard_link(&sparse, tree.join("zweiter")).unwrap();
+    back_up(&vault);
+    assert!(vault.run(["cat", &at("zweiter")]).expect(exit::OK).stdout == fs::read(&sparse).unwrap());
+}
+
+#[test]
+fn given_a_root_that_is_empty_all_at_once_then_the_snapshot_is_suspect_and_no_parent() {
+    let vault = Vault::new();
+    write(&vault, "only", b"one small file");
+    back_up(&vault);
+    // As when the volume is not mounted.
+    let tree = vault.work().join("tree");
+    fs::rename(&tree, vault.work().join("away")).unwrap();
+    fs::create_dir(&tree).unwrap();
+    let args = ["backup", "--path", "tree", "--name", "files"];
+    vault.run(args).expect(exit::PART_FAILED).says("suspect").says("0 files, usually about 1 file");
+    fs::remove_dir(&tree).unwrap();
+    vault.run(args).expect(exit::NOTHING_DONE).says("tree").says("mounted");
+    fs::rename(vault.work().join("away"), &tree).unwrap();
+    back_up(&vault);
+    assert_eq!(vault.run(["cat", &format!("files:{}/only", tree.display())]).text(), "one small file");
+}
+
+/// The program as a user that files can be hidden from.
+fn as_somebody(vault: &Vault, args: &[&str]) -> crate::support::cli::Output {
+    use std::os::unix::process::CommandExt;
+    let mut command = vault.command(args);
+    if rustix::process::geteuid().is_root() {
+        let mut all: Vec<PathBuf> = vec![vault.home().to_owned()];
+        while let Some(path) = all.pop() {
+            if path.symlink_metadata().unwrap().uid() != 12345 {
+                std::os::unix::fs::lchown(&path, Some(12345), Some(12345)).unwrap();
+            }
+            if path.symlink_metadata().unwrap().is_dir() {
+                all.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+        command.uid(12345).gid(12345);
+    }
+    crate::support::cli::run(command, b"")
+}
+
+#[test]
+fn given_a_file_that_cannot_be_read_then_it_is_named_and_the_next_backup_still_reads_nothing_else() {
+    let vault = vault();
+    let hidden = write(&vault, "uploads/hidden", b"not for you");
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o000)).unwrap();
+    let args = ["backup", "--path", "tree", "--name", "files", "--json"];
+    let first = as_somebody(&vault, &args).expect(exit::PART_FAILED).says("uploads/hidden");
+    assert!(first.text().contains("partial"), "{first}");
+    // Long enough for all that was changed to count as settled: a rule about the clock, of 2 s.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    as_somebody(&vault, &args).expect(exit::PART_FAILED);
+    let second = as_somebody(&vault, &args).expect(exit::PART_FAILED).json();
+    let streams = second["results"][0]["snapshot"]["streams"].as_array().unwrap();
+    let data = streams.iter().find(|stream| text(stream, "name") == "files/data").unwrap();
+    assert_eq!((number(data, "bytes_copied"), number(data, "bytes")), (600_009, 600_009), "{second}");
+    let restored = vault.run(["restore", &text(&second["results"][0]["snapshot"], "id"), "--to-dir", "into"]);
+    restored.expect(exit::OK).says("1 file could not be read when the backup was made");
 }

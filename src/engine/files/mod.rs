@@ -15,11 +15,11 @@ use super::OpError;
 use super::restore::Chosen;
 use super::stream_reader::StreamReader;
 use crate::base::event::Cancel;
-use crate::content::index::{Entry, IndexError, IndexReader, Placed, Row, SectionMap, read_section};
-use crate::source::files::PAIR;
+use crate::content::index::{Entry, IndexError, IndexReader, Kind, Placed, Row, SectionMap, read_section};
+use crate::source::files::{PAIR, shown};
 use crate::vault::RepoError;
 use crate::vault::snapshot::{Stream, StreamFormat};
-use std::io::BufReader;
+use std::io::{self, BufReader, Write};
 use std::ops::Range;
 
 /// The files of a snapshot.
@@ -87,7 +87,7 @@ impl<'a> Tree<'a> {
             *offset = start.saturating_add(entry.row.data_bytes());
             let file = PlacedFile { row: entry.row, bytes: start..*offset };
             above.retain(|directory| lies_below(&file.row.path, &directory.row.path));
-            let is_directory = file.row.kind == crate::content::index::Kind::Directory;
+            let is_directory = file.row.kind == Kind::Directory;
             if wanted.fits(&file.row.path, is_directory) {
                 above.drain(..).try_for_each(&mut *each)?;
                 return each(file);
@@ -143,6 +143,63 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Writes one file to `output`, holes as zeros, and checks its digest.
+    ///
+    /// # Errors
+    /// When there is none of that path, it is not a regular file, or it is not what its digest says.
+    pub fn cat(&self, path: &[u8], output: &mut dyn Write, cancel: &Cancel) -> Result<(), OpError> {
+        let found = self.find(path, cancel)?;
+        let found = match found {
+            Some(PlacedFile { row: Row { kind: Kind::HardLink(first), .. }, .. }) => {
+                self.find(&first, cancel)?
+            }
+            found => found,
+        };
+        let refused = |what: &str| OpError::Job { message: format!("`{}` {what}", shown(path)), next: None };
+        let Some(PlacedFile { row, bytes }) = found else { return Err(refused("is not in the snapshot")) };
+        let Kind::File { size, digest } = row.kind else { return Err(refused("is not a regular file")) };
+        let (mut hasher, mut at, mut segments) = (blake3::Hasher::new(), 0, restore::segments(&row, size));
+        let outcome = self.read(bytes, cancel, &mut |mut part| {
+            hasher.update(part);
+            while let Some(range) = segments.front_mut().filter(|_| !part.is_empty()) {
+                zeros(output, range.start - at)?;
+                let count = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(part.len());
+                let (now, later) = part.split_at_checked(count).unwrap_or((part, &[]));
+                output.write_all(now)?;
+                range.start += count as u64;
+                (at, part) = (range.start, later);
+                if range.start >= range.end {
+                    segments.pop_front();
+                }
+            }
+            Ok(())
+        });
+        outcome?;
+        zeros(output, size.saturating_sub(at)).map_err(|source| RepoError::Output { source })?;
+        match *hasher.finalize().as_bytes() == digest {
+            true => Ok(()),
+            false => {
+                let what = format!("`{}` is not what its digest says", shown(path));
+                Err(RepoError::Inconsistent { object: format!("stream {}", self.data.name), what }.into())
+            }
+        }
+    }
+
+    /// The file of that path.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn find(&self, path: &[u8], cancel: &Cancel) -> Result<Option<PlacedFile>, OpError> {
+        let mut found = None;
+        self.files(&WantedFiles::exactly(path), cancel, &mut |file| {
+            if file.row.path == path {
+                found = Some(file);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     /// Writes the bytes of a file, which is all of its contents but the holes.
     fn read(
         &self,
@@ -150,6 +207,27 @@ impl<'a> Tree<'a> {
         cancel: &Cancel,
         output: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), RepoError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.chosen.read_range(self.data, bytes, cancel, output).map(drop)
+    }
+}
+
+/// Writes so many bytes of zero.
+fn zeros(output: &mut dyn Write, count: u64) -> io::Result<()> {
+    io::copy(&mut io::Read::take(io::repeat(0), count), &mut Through(output)).map(drop)
+}
+
+/// A writer of unknown size as one of a known.
+struct Through<'a>(&'a mut dyn Write);
+
+impl Write for Through<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }

@@ -376,13 +376,10 @@ impl Work<'_> {
                 done += 1;
             }
         };
-        let outcome = match bytes.is_empty() {
-            true => Ok(()),
-            false => from.read(bytes, cancel, &mut |part| {
-                take(part, self);
-                Ok(())
-            }),
-        };
+        let outcome = from.read(bytes, cancel, &mut |part| {
+            take(part, self);
+            Ok(())
+        });
         if outcome.is_ok() {
             // Those at the end that have no bytes.
             take(&[], self);
@@ -446,7 +443,7 @@ fn run_of(files: &[PlacedFile]) -> usize {
 }
 
 /// What of a file is data.
-fn segments(row: &Row, size: u64) -> VecDeque<Range<u64>> {
+pub(super) fn segments(row: &Row, size: u64) -> VecDeque<Range<u64>> {
     let mut segments = VecDeque::new();
     let mut at = 0;
     let holes = row.extra.holes.as_deref().unwrap_or_default();

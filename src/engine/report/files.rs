@@ -1,7 +1,8 @@
 //! Files that were restored, or would be, and lists of files.
 
-use super::{Id, Report};
+use super::{Id, Report, Time};
 use crate::base::id::SnapshotId;
+use crate::content::index::{Kind, Row};
 use crate::engine::files::{FilesPlan, FilesReport};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -93,6 +94,84 @@ impl RestoreFilesPlan {
             replaced: plan.replaced,
             kept: plan.kept,
             unreadable: plan.unreadable,
+        }
+    }
+}
+
+/// Files of a snapshot.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ListedFiles {
+    /// The snapshot.
+    pub snapshot: Id,
+    /// The files, directories before what is in them.
+    pub files: Vec<ListedFile>,
+}
+
+impl Report for ListedFiles {}
+
+impl ListedFiles {
+    /// Files of a snapshot.
+    pub fn new(snapshot: &SnapshotId, files: Vec<ListedFile>) -> Self {
+        Self { snapshot: Id::of(snapshot), files }
+    }
+}
+
+/// A file of a snapshot.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ListedFile {
+    /// Its path; bytes that are no UTF-8 are replaced.
+    pub path: String,
+    /// The path's bytes in hexadecimal digits, where they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_hex: Option<Id>,
+    /// `file`, `directory`, `symlink`, `hardlink`, `char-device`, `block-device`, `fifo`, `socket`, `unreadable` or `vanished`.
+    pub kind: &'static str,
+    /// Its length, holes included.
+    pub size: u64,
+    /// The lower twelve bits of its mode.
+    pub mode: u32,
+    /// Number of its owner.
+    pub uid: u32,
+    /// Number of its group.
+    pub gid: u32,
+    /// When it was last modified; null where no calendar reaches.
+    pub modified: Option<Time>,
+    /// What a link says; null for all else.
+    pub target: Option<String>,
+    /// It changed while it was read.
+    pub torn: bool,
+}
+
+impl ListedFile {
+    /// A row of an index.
+    pub fn new(row: &Row) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let hex = || Id::of(row.path.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let (kind, size, target) = match &row.kind {
+            Kind::File { size, .. } => ("file", *size, None),
+            Kind::Directory => ("directory", 0, None),
+            Kind::Symlink(to) => ("symlink", 0, Some(text(to))),
+            Kind::HardLink(to) => ("hardlink", 0, Some(format!("/{}", text(to)))),
+            Kind::CharDevice(..) => ("char-device", 0, None),
+            Kind::BlockDevice(..) => ("block-device", 0, None),
+            Kind::Fifo => ("fifo", 0, None),
+            Kind::Socket => ("socket", 0, None),
+            Kind::Unreadable => ("unreadable", 0, None),
+            Kind::Vanished => ("vanished", 0, None),
+        };
+        Self {
+            path: format!("/{}", text(&row.path)),
+            path_hex: std::str::from_utf8(&row.path).is_err().then(hex),
+            kind,
+            size,
+            mode: row.mode,
+            uid: row.uid,
+            gid: row.gid,
+            modified: jiff::Timestamp::new(row.mtime.seconds, row.mtime.nanos.cast_signed())
+                .ok()
+                .map(Time::from),
+            target,
+            torn: row.is_torn,
         }
     }
 }

@@ -11,7 +11,7 @@
 //! | `copy` | `copy` |
 //! | `demo` | `demo` |
 //! | `doctor` | `doctor` |
-//! | `files` | `restore` of files |
+//! | `files` | `restore` and `ls` of files |
 //! | `forget` | `forget`, `prune`, `tag` |
 //! | `key` | `init`, `key` |
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
@@ -44,7 +44,7 @@ pub use config::{CheckedConfig, ShownConfig};
 pub use copy::{Copies, CopyResult};
 pub use demo::Demo;
 pub use doctor::{Doctor, Part};
-pub use files::{RestoreFilesPlan, RestoredFiles};
+pub use files::{ListedFile, ListedFiles, RestoreFilesPlan, RestoredFiles};
 pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
 pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
@@ -275,7 +275,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("key-revoke", schema::<Document<KeyRotation>>()),
         ("key-rotate", schema::<Document<KeyRotation>>()),
         ("lock-extend", schema::<Document<LockExtension>>()),
-        ("ls", schema::<Document<Listed>>()),
+        ("ls", schema::<Either2<Listed, ListedFiles>>()),
         ("prune", schema::<Document<Prune>>()),
         ("repair-index", schema::<Document<RepairedIndex>>()),
         ("repair-marks", schema::<Document<RepairedMarks>>()),

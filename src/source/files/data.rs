@@ -5,7 +5,7 @@ use super::facts::{Owners, change, mtime, row, special, xattrs};
 use super::parent::{Before, ParentIndex};
 use super::tree::shown;
 use super::walk::{Counted, Found, Walked, walk};
-use super::{Choice, Dump, Files, FilesError, Made, RACY};
+use super::{Choice, Dump, FILES, Files, FilesError, Made, RACY};
 use crate::base::event::Event;
 use crate::base::id::StreamDigest;
 use crate::base::level::Level;
@@ -67,6 +67,7 @@ struct Rows {
     plain: Vec<u8>,
     compressor: Compressor,
     made: Made,
+    rows: u64,
     files: u64,
     unchanged: u64,
 }
@@ -80,7 +81,8 @@ impl Rows {
             source => FilesError::Index { source },
         })?;
         self.digest.row(row);
-        self.files += 1;
+        self.rows += 1;
+        self.files += u64::from(row.kind != Kind::Directory);
         let bytes = self.writer.take();
         self.keep(&bytes, PIECE_BYTES)
     }
@@ -334,9 +336,10 @@ impl Data {
             return Err(FilesError::Cancelled);
         }
         self.told.vanished += counted.vanished;
-        let Rows { files, unchanged, .. } = self.rows;
+        let Rows { rows, files, unchanged, .. } = self.rows;
         let counts = [
-            ("rows", files),
+            ("rows", rows),
+            (FILES, files),
             ("unchanged", unchanged),
             ("excluded", counted.excluded),
             ("vanished", self.told.vanished),
@@ -415,6 +418,6 @@ impl Dump for Data {
 
     fn unread(&self) -> Option<String> {
         let count = self.told.unread;
-        (count > 0).then(|| format!("{count} files could not be read"))
+        (count > 0).then(|| format!("{} could not be read", crate::base::words::count(count, "file")))
     }
 }

@@ -1,6 +1,5 @@
 //! Owner, attributes, mode and times of a file, as its row has them.
 
-use super::tree::Ownership;
 use crate::content::index::{Kind, Row};
 use rustix::fs::{
     AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
@@ -10,6 +9,17 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+
+/// What becomes of owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Names, and numbers where this system does not know the name.
+    Names,
+    /// Numbers.
+    Numbers,
+    /// Everything belongs to the user that restores.
+    None,
+}
 
 /// Who owns what, here.
 pub(super) struct Identities {

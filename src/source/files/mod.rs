@@ -40,10 +40,17 @@ use std::time::Duration;
 
 pub use choice::{Choice, ChoiceError};
 pub use kind::FilesKind;
-pub use tree::{NewFile, Ownership, TreeWriter, is_directory, is_older, seems_same, shown};
+pub use meta::Ownership;
+pub use tree::{NewFile, TreeWriter, is_directory, is_older, seems_same, shown};
 
 /// The attribute of each of the two streams that names the other.
 pub const PAIR: &str = "pair";
+
+/// The attribute of an index that counts what is in it, directories left out.
+pub const FILES: &str = "files";
+
+/// What a snapshot says of its source where old files are left out.
+pub const NEWER_THAN: &str = "newer_than";
 
 /// Files could not be backed up.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +149,12 @@ fn plain(path: &Path) -> PathBuf {
 impl Source for Files {
     fn describe(&self) -> BTreeMap<String, String> {
         let paths: Vec<String> = self.paths.iter().map(|path| path.display().to_string()).collect();
-        BTreeMap::from([("kind".to_owned(), "files".to_owned()), ("paths".to_owned(), paths.join("\n"))])
+        let mut told =
+            BTreeMap::from([("kind".to_owned(), "files".to_owned()), ("paths".to_owned(), paths.join("\n"))]);
+        if let Some(age) = self.newer_than {
+            told.insert(NEWER_THAN.to_owned(), format!("{} h", age.approximate().as_hours()));
+        }
+        told
     }
 
     fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {

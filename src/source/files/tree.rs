@@ -4,7 +4,7 @@
 //! made for their owner alone; what may be done with them, and their times, are set at the very end, from the bottom up.
 
 use super::facts::{mtime, names};
-use super::meta::{Identities, apply};
+use super::meta::{Identities, Ownership, apply};
 use crate::content::index::{Kind, Row};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, Stat, linkat, makedev, mkdirat, mknodat, openat, renameat, statat,
@@ -18,17 +18,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-
-/// What becomes of owners.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ownership {
-    /// Names, and numbers where this system does not know the name.
-    Names,
-    /// Numbers.
-    Numbers,
-    /// Everything belongs to the user that restores.
-    None,
-}
 
 /// What is written to.
 pub struct TreeWriter {
