@@ -116,6 +116,8 @@ pub(super) enum Command {
     Snapshots(SnapshotsArgs),
     /// List what a snapshot holds: streams, and the tables of a PostgreSQL dump with rows and bytes.
     Ls(LsArgs),
+    /// Find files of a snapshot by patterns.
+    Find(FindArgs),
     /// Compare two snapshots table by table: rows and bytes gained and lost, tables that came or went.
     Diff(DiffArgs),
     /// Show all about one snapshot.
@@ -299,6 +301,25 @@ pub(super) struct LsArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = format!("Examples:
+  dumpvault find uploads '*.pdf'
+  dumpvault find uploads~1 '/srv/app/**/config.*' --long
+
+{NAMES}"))]
+pub(super) struct FindArgs {
+    /// Snapshot to look at.
+    pub snapshot: String,
+    /// What to find, as in a .gitignore file in `/`; repeatable.
+    #[arg(required = true, value_name = "PATTERN")]
+    pub patterns: Vec<String>,
+    /// Mode, owner, size and time of each file.
+    #[arg(long, short)]
+    pub long: bool,
+    #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+#[derive(Debug, Args)]
 #[command(after_long_help = NAMES)]
 pub(super) struct NameArgs {
     /// Snapshot to look at.
@@ -311,12 +332,13 @@ pub(super) struct NameArgs {
 #[command(after_long_help = "Examples:
   dumpvault diff app~1 app
   dumpvault diff app@2026-11-01 latest --json
+  dumpvault diff uploads~1:/srv/app uploads:/srv/app    # files
 
 Nothing but the snapshots themselves is read, so that it is quick however large the
 dumps are. Rows are counted while a dump is stored; those of compressed dumps are
 not known.")]
 pub(super) struct DiffArgs {
-    /// Older snapshot.
+    /// Older snapshot; SNAPSHOT:/PATH compares files.
     pub before: String,
     /// Newer snapshot.
     pub after: String,

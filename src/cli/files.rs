@@ -1,14 +1,14 @@
-//! `dumpvault ls SNAPSHOT:/PATH`: files of a snapshot.
+//! `dumpvault ls SNAPSHOT:/PATH`, `find`, and `diff` of paths: files of snapshots.
 
-use super::args::LsArgs;
+use super::args::{DiffArgs, FindArgs, LsArgs};
 use super::exit::Exit;
 use super::report::CliError;
 use super::which::chosen;
 use super::{Context, render};
 use crate::base::name::SnapshotName;
 use crate::content::index::{Kind, Row};
-use crate::engine::files::{Tree, WantedFiles, lies_below};
-use crate::engine::report::{ListedFile, ListedFiles};
+use crate::engine::files::{Became, Tree, WantedFiles, lies_below};
+use crate::engine::report::{ChangedFile, ChangedFiles, ListedFile, ListedFiles};
 use crate::engine::restore::Chosen;
 use crate::source::files::shown;
 
@@ -52,6 +52,65 @@ pub(super) fn list(context: &Context, args: &LsArgs, name: &SnapshotName) -> Res
     }
     if context.json {
         context.report(ListedFiles::new(&chosen.summary.id, listed));
+    }
+    Ok(Exit::Good)
+}
+
+pub(super) fn find(context: &Context, args: &FindArgs) -> Result<Exit, CliError> {
+    let wanted = WantedFiles::each_of(&args.patterns).map_err(|error| CliError::usage(error.to_string()))?;
+    let chosen = chosen(context, &context.whole_name(&args.snapshot)?, args.which.any_host)?;
+    let tree = tree_of(&chosen, "/")?;
+    let zone = context.app.settings.calendar.zone.clone();
+    let mut listed = Vec::new();
+    tree.files(&wanted, &context.cancel, &mut |file| {
+        let row = &file.row;
+        if !wanted.fits(&row.path, row.kind == Kind::Directory) {
+            return Ok(());
+        }
+        match context.json {
+            true => listed.push(ListedFile::new(row)),
+            false if args.long => context.output(&long(row, &zone)),
+            false => context.output(&named(row)),
+        }
+        Ok(())
+    })?;
+    if context.json {
+        context.report(ListedFiles::new(&chosen.summary.id, listed));
+    }
+    Ok(Exit::Good)
+}
+
+pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError> {
+    let (before, after) = (context.name(&args.before)?, context.name(&args.after)?);
+    let path = before.stream.clone().unwrap_or_default();
+    let below = path.trim_matches('/').as_bytes();
+    if after.stream.as_ref().is_some_and(|other| other.trim_matches('/').as_bytes() != below) {
+        return Err(CliError::usage("both snapshots are compared below the same path"));
+    }
+    let (before, after) =
+        (chosen(context, &before, args.which.any_host)?, chosen(context, &after, args.which.any_host)?);
+    let mut found = Vec::new();
+    tree_of(&before, &path)?.changes(
+        &tree_of(&after, &path)?,
+        below,
+        &context.cancel,
+        &mut |became, row| {
+            if context.json {
+                found.push(ChangedFile::new(became, row));
+                return Ok(());
+            }
+            let letter = match became {
+                Became::Added => '+',
+                Became::Removed => '-',
+                Became::Changed => 'M',
+                Became::Adorned => 'm',
+            };
+            context.output(&format!("{letter} {}", named(row)));
+            Ok(())
+        },
+    )?;
+    if context.json {
+        context.report(ChangedFiles::new(&before.summary.id, &after.summary.id, found));
     }
     Ok(Exit::Good)
 }

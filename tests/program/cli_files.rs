@@ -192,3 +192,34 @@ fn given_a_file_that_cannot_be_read_then_it_is_named_and_the_next_backup_still_r
     let restored = vault.run(["restore", &text(&second["results"][0]["snapshot"], "id"), "--to-dir", "into"]);
     restored.expect(exit::OK).says("1 file could not be read when the backup was made");
 }
+
+#[test]
+fn given_two_snapshots_then_diff_tells_what_became_of_each_file_and_find_finds_them() {
+    let vault = vault();
+    let tree = vault.work().join("tree");
+    write(&vault, "uploads/a", b"shorter");
+    write(&vault, "uploads/new.pdf", b"pdf");
+    fs::remove_file(tree.join("uploads/c")).unwrap();
+    fs::set_permissions(tree.join("uploads/b"), fs::Permissions::from_mode(0o600)).unwrap();
+    back_up(&vault);
+    let plain = |text: String| {
+        text.replace(tree.to_str().unwrap(), "").lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let names = [format!("files~1:{}", tree.display()), format!("files:{}", tree.display())];
+    let output = vault.run(["diff", &names[0], &names[1]]).expect(exit::OK);
+    let expected = ["m /uploads/", "M /uploads/a", "m /uploads/b", "- /uploads/c", "+ /uploads/new.pdf"];
+    assert_eq!(plain(output.text()), expected);
+    let json = vault.run(["diff", &names[0], "files", "--json"]).expect(exit::OK).json();
+    assert_eq!(json["files"].as_array().unwrap().len(), 5);
+    let below = format!("{}/etc", names[0]);
+    assert_eq!(vault.run(["diff", &below, "files"]).expect(exit::OK).text(), "");
+    vault.run(["diff", &below, &names[1]]).expect(exit::USAGE);
+
+    let found =
+        |args: &[&str]| plain(vault.run([&["find", "files"][..], args].concat()).expect(exit::OK).text());
+    assert_eq!(found(&["*.pdf"]), ["/uploads/new.pdf"]);
+    assert_eq!(found(&["uploads", "*.conf"]), ["/etc/app.conf", "/uploads/"]);
+    assert_eq!(found(&["nothing"]), [""; 0]);
+    let json = vault.run(["find", "files~1", "c", "--json"]).expect(exit::OK).json();
+    assert_eq!(json["files"].as_array().unwrap().len(), 1);
+}

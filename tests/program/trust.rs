@@ -300,7 +300,11 @@ fn given_packs_that_an_append_key_names_then_no_other_relies_on_what_it_did_not_
     let trusting = vault.home().join("trusting.toml");
     fs::write(&trusting, "dedup = \"all\"\n").unwrap();
     assert_eq!(known(&late, "late", &bytes, &[]), 0, "another append key stores it again");
-    assert_all_known(known(&far, "far", &bytes, &["--config", trusting.to_str().unwrap()]), 300_000, "unless told");
+    assert_all_known(
+        known(&far, "far", &bytes, &["--config", trusting.to_str().unwrap()]),
+        300_000,
+        "unless told",
+    );
     assert_all_known(known(&full, "db", &bytes, &[]), 300_000, "a full key opens the blocks");
 
     // An index that says where other bytes are: as if they had been stored, and in a pack that holds noise.

@@ -3,23 +3,26 @@
 //! | file | hides |
 //! |---|---|
 //! | `wanted` | which files are meant, and which sections of the index they can be in |
+//! | `diff` | what became of files from one snapshot to another |
 //! | `restore` | what a restore would do to a directory, and how it does it |
 
+mod diff;
 mod restore;
 mod wanted;
 
+pub use diff::{Became, EachChange};
 pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite};
 pub use wanted::{WantedFiles, lies_below};
 
 use super::OpError;
 use super::restore::Chosen;
-use super::stream_reader::StreamReader;
 use crate::base::event::Cancel;
-use crate::content::index::{Entry, IndexError, IndexReader, Kind, Placed, Row, SectionMap, read_section};
+use crate::content::index::{IndexError, Kind, Placed, Row, SectionMap, read_section};
 use crate::source::files::{PAIR, shown};
 use crate::vault::RepoError;
 use crate::vault::snapshot::{Stream, StreamFormat};
-use std::io::{self, BufReader, Write};
+use diff::Rows;
+use std::io::{self, Write};
 use std::ops::Range;
 
 /// The files of a snapshot.
@@ -82,10 +85,10 @@ impl<'a> Tree<'a> {
     /// When the index cannot be read, or whoever takes them fails.
     pub fn files(&self, wanted: &WantedFiles, cancel: &Cancel, each: &mut Each<'_>) -> Result<(), OpError> {
         let mut above: Vec<PlacedFile> = Vec::new();
-        let mut take = |entry: Entry, offset: &mut u64| {
+        let mut take = |row: Row, offset: &mut u64| {
             let start = *offset;
-            *offset = start.saturating_add(entry.row.data_bytes());
-            let file = PlacedFile { row: entry.row, bytes: start..*offset };
+            *offset = start.saturating_add(row.data_bytes());
+            let file = PlacedFile { row, bytes: start..*offset };
             above.retain(|directory| lies_below(&file.row.path, &directory.row.path));
             let is_directory = file.row.kind == Kind::Directory;
             if wanted.fits(&file.row.path, is_directory) {
@@ -113,7 +116,7 @@ impl<'a> Tree<'a> {
             })?;
             let mut offset = section.data.start;
             let entries = read_section(&bytes).map_err(|error| self.wrong(&error))?;
-            entries.into_iter().try_for_each(|entry| take(entry, &mut offset))?;
+            entries.into_iter().try_for_each(|entry| take(entry.row, &mut offset))?;
         }
         Ok(())
     }
@@ -121,26 +124,17 @@ impl<'a> Tree<'a> {
     /// Reads the whole index, and checks its digest.
     fn all(
         &self,
-        take: &mut dyn FnMut(Entry, &mut u64) -> Result<(), OpError>,
+        take: &mut dyn FnMut(Row, &mut u64) -> Result<(), OpError>,
         cancel: &Cancel,
     ) -> Result<(), OpError> {
-        let reader = StreamReader::open(self.chosen.repo(), self.index.clone());
-        let failure = reader.failure();
-        let mut sections = IndexReader::new(BufReader::with_capacity(256 << 10, reader));
-        let mut offset = 0;
-        loop {
+        let (mut rows, mut offset) = (Rows::of(self), 0);
+        while let Some(row) = rows.next()? {
             if cancel.is_cancelled() {
                 return Err(RepoError::Cancelled.into());
             }
-            match sections.section() {
-                Ok(Some(entries)) => entries.into_iter().try_for_each(|entry| take(entry, &mut offset))?,
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    let failure = failure.lock().ok().and_then(|mut failure| failure.take());
-                    return Err(failure.map_or_else(|| self.wrong(&error), OpError::from));
-                }
-            }
+            take(row, &mut offset)?;
         }
+        Ok(())
     }
 
     /// Writes one file to `output`, holes as zeros, and checks its digest.

@@ -9,6 +9,8 @@ use std::cmp::Ordering;
 pub struct WantedFiles {
     /// Patterns in the way of git; `None` for all files.
     choice: Option<Choice>,
+    /// What lies in a directory that fits is not meant with it.
+    is_each: bool,
     /// Everything that fits is one of these, or lies below one; `None` where it may be anywhere.
     below: Option<Vec<Vec<u8>>>,
 }
@@ -23,12 +25,20 @@ impl WantedFiles {
             return Ok(Self::default());
         }
         let choice = Some(Choice::excluding(patterns)?);
-        Ok(Self { choice, below: patterns.iter().map(|pattern| literal(pattern)).collect() })
+        Ok(Self { choice, is_each: false, below: patterns.iter().map(|pattern| literal(pattern)).collect() })
+    }
+
+    /// What fits one of the patterns itself.
+    ///
+    /// # Errors
+    /// As [`WantedFiles::of`].
+    pub fn each_of(patterns: &[String]) -> Result<Self, ChoiceError> {
+        Ok(Self { is_each: true, ..Self::of(patterns)? })
     }
 
     /// Exactly that path, and what is below it.
     pub fn exactly(path: &[u8]) -> Self {
-        Self { choice: None, below: Some(vec![path.to_vec()]) }
+        Self { choice: None, is_each: false, below: Some(vec![path.to_vec()]) }
     }
 
     /// Whether all are meant.
@@ -39,6 +49,7 @@ impl WantedFiles {
     /// Whether that file is meant.
     pub fn fits(&self, path: &[u8], is_directory: bool) -> bool {
         match (&self.choice, &self.below) {
+            (Some(choice), _) if self.is_each => choice.fits_itself(path, is_directory),
             (Some(choice), _) => choice.fits(path, is_directory),
             (None, Some(below)) => below.iter().any(|one| lies_below(path, one)),
             (None, None) => true,

@@ -3,7 +3,7 @@
 use super::{Id, Report, Time};
 use crate::base::id::SnapshotId;
 use crate::content::index::{Kind, Row};
-use crate::engine::files::{FilesPlan, FilesReport};
+use crate::engine::files::{Became, FilesPlan, FilesReport};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::Path;
@@ -173,5 +173,47 @@ impl ListedFile {
             target,
             torn: row.is_torn,
         }
+    }
+}
+
+/// Files that differ between two snapshots.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ChangedFiles {
+    /// The first snapshot.
+    pub before: Id,
+    /// The second.
+    pub after: Id,
+    /// The files that differ.
+    pub files: Vec<ChangedFile>,
+}
+
+impl Report for ChangedFiles {}
+
+impl ChangedFiles {
+    /// Files that differ between two snapshots.
+    pub fn new(before: &SnapshotId, after: &SnapshotId, files: Vec<ChangedFile>) -> Self {
+        Self { before: Id::of(before), after: Id::of(after), files }
+    }
+}
+
+/// A file that differs.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ChangedFile {
+    /// `added`, `removed`, `changed`, or `metadata` where the contents are the same.
+    pub became: &'static str,
+    /// The file in the second snapshot; in the first where it was removed.
+    pub file: ListedFile,
+}
+
+impl ChangedFile {
+    /// A row, and what became of it.
+    pub fn new(became: Became, row: &Row) -> Self {
+        let became = match became {
+            Became::Added => "added",
+            Became::Removed => "removed",
+            Became::Changed => "changed",
+            Became::Adorned => "metadata",
+        };
+        Self { became, file: ListedFile::new(row) }
     }
 }

@@ -11,7 +11,7 @@
 //! | `copy` | `copy` |
 //! | `demo` | `demo` |
 //! | `doctor` | `doctor` |
-//! | `files` | `restore` and `ls` of files |
+//! | `files` | `restore`, `ls`, `find` and `diff` of files |
 //! | `forget` | `forget`, `prune`, `tag` |
 //! | `key` | `init`, `key` |
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
@@ -44,7 +44,7 @@ pub use config::{CheckedConfig, ShownConfig};
 pub use copy::{Copies, CopyResult};
 pub use demo::Demo;
 pub use doctor::{Doctor, Part};
-pub use files::{ListedFile, ListedFiles, RestoreFilesPlan, RestoredFiles};
+pub use files::{ChangedFile, ChangedFiles, ListedFile, ListedFiles, RestoreFilesPlan, RestoredFiles};
 pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
 pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
@@ -260,9 +260,10 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("config-show", schema::<Document<ShownConfig>>()),
         ("copy", schema::<Document<Copies>>()),
         ("demo", schema::<Document<Demo>>()),
-        ("diff", schema::<Document<Diff>>()),
+        ("diff", schema::<Either2<Diff, ChangedFiles>>()),
         ("doctor", schema::<Document<Doctor>>()),
         (FAILURE, schema::<Document<Failure>>()),
+        ("find", schema::<Document<ListedFiles>>()),
         ("forget", schema::<Either2<Forgotten, ForgottenForeign>>()),
         ("init", schema::<Document<NewRepository>>()),
         ("key-add", schema::<Document<KeySlot>>()),

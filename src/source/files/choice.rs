@@ -63,6 +63,11 @@ impl Choice {
 }
 
 impl Choice {
+    /// Whether a pattern fits the path, without its first slash.
+    pub fn fits_itself(&self, path: &[u8], is_directory: bool) -> bool {
+        self.matcher.matched(Path::new(OsStr::from_bytes(path)), is_directory).is_ignore()
+    }
+
     /// Whether a pattern fits the path, without its first slash, or a directory that it is in.
     pub fn fits(&self, path: &[u8], is_directory: bool) -> bool {
         let path = Path::new(OsStr::from_bytes(path));
