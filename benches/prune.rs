@@ -206,6 +206,7 @@ impl Writer {
             stats: StreamStats::default(),
             attributes: BTreeMap::new(),
             table_map: None,
+            digest_kind: None,
         };
         let body = Body { streams: vec![stream], failed: vec![], source: BTreeMap::new(), parent: None };
         let sealed = snapshot::seal(&head, &body, self.repo, &self.keys, &OsEntropy).unwrap();

@@ -274,6 +274,9 @@ class Epoch:
 
 # ---------------------------------------------------------------- objects
 
+DIGEST_WHOLE, DIGEST_OF_FILES, FEATURE_DIGESTS = 0, 1, 1
+
+
 class Object:
     """An object's bytes with its header taken apart, and its signature, where its kind has one."""
 
@@ -284,7 +287,8 @@ class Object:
         kind, version, incompatible, _compatible, self.epoch = struct.unpack_from("<BBHHH", data, 8)
         self.repository = data[16:32]
         need(version == 1, f"{key}: format version {version} is unknown")
-        need(incompatible == 0, f"{key}: needs features {incompatible:#06x} that this reader does not know")
+        known = FEATURE_DIGESTS if folder == "snapshots" else 0
+        need(incompatible & ~known == 0, f"{key}: needs features {incompatible:#06x} that this reader does not know")
         need(kind == TYPES[folder], f"{key}: object type {kind} does not belong here")
         self.data, self.signature = data, None
         if folder not in ("keys", "packs"):
@@ -735,7 +739,9 @@ class Stream:
         self.name, self.length = field(values, 0, str, what), field(values, 1, int, what)
         self.digest, self.root = field(values, 2, bytes, what, 32), field(values, 4, bytes, what, 32)
         self.proof = field(values, 3, int, what)  # later programs may know more of them
-        need(field(values, 9, int, what, default=0) == 0, f"{what}: a digest of an unknown kind")
+        self.digest_kind = field(values, 9, int, what, default=0)
+        need(self.digest_kind in (DIGEST_WHOLE, DIGEST_OF_FILES), f"{what}: a digest of an unknown kind")
+        self.attributes = field(values, 7, dict, what, default={})
 
 
 # ---------------------------------------------------------------- packs
@@ -1078,12 +1084,92 @@ def restore(repository, snapshot, stream_name, out):
     stream = named[0]
     recipe = Recipe(Store(repository), stream.root)
     need(recipe.length == stream.length, f"the recipe makes {recipe.length} bytes, the stream has {stream.length}")
-    digest = blake3.blake3()
+    digest = blake3.blake3() if stream.digest_kind == DIGEST_WHOLE else DigestOfFiles(repository, streams, stream)
     for piece in recipe.bytes(0, stream.length):
         digest.update(piece)
         out.write(piece)
     out.flush()
     need(digest.digest() == stream.digest, "the stream's digest is wrong")
+
+
+class DigestOfFiles:
+    """The digest of a data stream: of its files' digests, which the index has, each held against the file's bytes."""
+
+    def __init__(self, repository, streams, stream):
+        pair = [other for other in streams if other.name == stream.attributes.get("pair")]
+        need(len(pair) == 1, f"{stream.name!r} has no index beside it")
+        recipe = Recipe(Store(repository), pair[0].root)
+        index = b"".join(recipe.bytes(0, recipe.length))
+        need(blake3.blake3(index).digest() == pair[0].digest, "the index's digest is wrong")
+        self.files = iter([(length, digest) for _, _, length, digest in index_rows(index) if length])
+        self.all, self.file, self.left, self.expected = blake3.blake3(), None, 0, None
+
+    def update(self, piece):
+        while piece:
+            if self.left == 0:
+                self.left, self.expected = next(self.files, (0, None))
+                need(self.left > 0, "the data goes on after its last file")
+                self.file = blake3.blake3()
+            part, piece = piece[:self.left], piece[self.left:]
+            self.file.update(part)
+            self.left -= len(part)
+            if self.left == 0:
+                need(self.file.digest() == self.expected, "a file's digest is wrong")
+                self.all.update(self.expected)
+
+    def digest(self):
+        need(self.left == 0 and next(self.files, None) is None, "the data ends before its last file")
+        return self.all.digest()
+
+
+def index_rows(index):
+    """Path, kind, bytes in the data stream, and digest of each row of a file index."""
+    what = "the file index"
+    need(index[:8] == b"DVFIDX1\n", f"{what}: not one")
+    at, before, in_section, ended = 8, b"", 0, False
+    while not ended:
+        length, at = varint(index, at, what)
+        need(at + length <= len(index), f"{what}: cut short")
+        if length == 0:
+            length, at = varint(index, at, what)
+            need(at + length <= len(index), f"{what}: cut short")
+            ended = length == 0
+            need(ended == (in_section == 0), f"{what}: a section without rows, or without its end")
+            if not ended:
+                rows, _ = varint(index, at, what)
+                need(rows == in_section, f"{what}: a section with rows more or less")
+            at, before, in_section = at + length, b"", 0
+            continue
+        row, at = index[at:at + length], at + length
+        path, kind, data_bytes, digest = index_row(row, before, what)
+        need(in_section == 0 or before.split(b"/") < path.split(b"/"), f"{what}: rows out of order")
+        before, in_section = path, in_section + 1
+        yield path, kind, data_bytes, digest
+    need(at == len(index), f"{what}: it goes on after its end")
+
+
+def index_row(row, before, what):
+    kind, (shared, at) = chr(row[0]), varint(row, 1, what)
+    length, at = varint(row, at, what)
+    need(shared <= len(before) and at + length <= len(row), f"{what}: a path cut short")
+    path, at = before[:shared] + row[at:at + length], at + length
+    for _ in range(5):  # mode, owner, group, seconds, nanoseconds
+        _, at = varint(row, at, what)
+    size, digest = 0, None
+    if kind == "f":
+        size, at = varint(row, at, what)
+        digest, at = row[at:at + 32], at + 32
+    elif kind in "lh":
+        length, at = varint(row, at, what)
+        at += length
+    elif kind in "cb":
+        for _ in range(2):
+            _, at = varint(row, at, what)
+    else:
+        need(kind in "dpsuv", f"{what}: a row of an unknown kind")
+    _, at = varint(row, at, what)  # flags
+    extra = decode_map(row[at:], what) if at < len(row) else {}
+    return path, kind, size - sum(extra.get(1, [])[1::2]), digest
 
 
 def show_time(ms):

@@ -70,6 +70,18 @@ pub enum StreamFormat {
     Other(Unknown),
 }
 
+/// What a stream's digest covers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DigestKind {
+    /// All of its bytes.
+    #[default]
+    Whole,
+    /// The digests of the files in it, in order: nobody has to read those that did not change.
+    OfFiles,
+    /// Something that a newer program knows.
+    Other(Unknown),
+}
+
 /// A number without a meaning here. Made by decoding alone, so that a known meaning has one value only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unknown(u32);
@@ -128,6 +140,11 @@ numbered!(State {
     1 Complete "complete",
     2 Partial "partial",
     3 Suspect "suspect",
+});
+
+numbered!(DigestKind {
+    0 Whole "blake3",
+    1 OfFiles "blake3-of-files",
 });
 
 numbered!(StreamFormat {

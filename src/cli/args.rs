@@ -13,7 +13,7 @@ pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs}
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
-pub(super) use restore::{PartArgs, RestoreArgs, SwapArgs, VerifyArgs};
+pub(super) use restore::{PartArgs, RestoreArgs, RestoreFilesArgs, SwapArgs, VerifyArgs};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -119,7 +119,9 @@ pub(super) enum Command {
     /// List snapshots.
     Snapshots(SnapshotsArgs),
     /// List what a snapshot holds: streams, and the tables of a PostgreSQL dump with rows and bytes.
-    Ls(NameArgs),
+    Ls(LsArgs),
+    /// Find files of a snapshot by patterns.
+    Find(FindArgs),
     /// Compare two snapshots table by table: rows and bytes gained and lost, tables that came or went.
     Diff(DiffArgs),
     /// Show all about one snapshot.
@@ -203,6 +205,18 @@ pub(super) struct BackupArgs {
     /// The program and its arguments.
     #[arg(last = true, value_name = "PROGRAM", requires = "command")]
     pub program: Vec<OsString>,
+    /// Back up this file or directory with everything below it; repeatable.
+    #[arg(long, value_name = "PATH", requires = "name", conflicts_with_all = ["sources", "stdin", "command", "pg_database", "pg_all", "globals"])]
+    pub path: Vec<PathBuf>,
+    /// With --path: leave out what matches this pattern, as in a .gitignore file in `/`; repeatable.
+    #[arg(long, value_name = "PATTERN", requires = "path")]
+    pub exclude: Vec<String>,
+    /// With --path: leave out files last modified longer ago than this: 36h, 7d.
+    #[arg(long, value_name = "AGE", requires = "path")]
+    pub newer_than: Option<String>,
+    /// With --path: enter file systems that are mounted below the paths.
+    #[arg(long, requires = "path")]
+    pub cross_file_systems: bool,
     /// Series to store the snapshot in [default: source, database or host name].
     #[arg(long, visible_alias = "series", value_name = "SERIES")]
     pub name: Option<String>,
@@ -248,6 +262,7 @@ const NAMES: &str = "Snapshot names:
   app@2026-11-01  newest complete one up to that day or time
   db1/app         the same of host db1: db1/app~1, db1/app@2026-11-01
   app:NAME        stream NAME of it: app:globals.sql, db1/app~1:orders
+  app:/PATH       file or directory of it: app:/srv/app/uploads
 A series is this host's, else that of the only host that has it.";
 
 /// How names of snapshots are understood.
@@ -271,6 +286,45 @@ pub(super) struct CatArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = format!("Examples:
+  dumpvault ls app
+  dumpvault ls uploads:/srv/app/uploads --long
+  dumpvault ls uploads~1:/srv/app -R
+
+{NAMES}"))]
+pub(super) struct LsArgs {
+    /// Snapshot to look at; SNAPSHOT:/PATH lists files.
+    pub snapshot: String,
+    /// With SNAPSHOT:/PATH: everything below it, too.
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
+    /// With SNAPSHOT:/PATH: mode, owner, size and time of each file.
+    #[arg(long, short)]
+    pub long: bool,
+    #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("Examples:
+  dumpvault find uploads '*.pdf'
+  dumpvault find uploads~1 '/srv/app/**/config.*' --long
+
+{NAMES}"))]
+pub(super) struct FindArgs {
+    /// Snapshot to look at.
+    pub snapshot: String,
+    /// What to find, as in a .gitignore file in `/`; repeatable.
+    #[arg(required = true, value_name = "PATTERN")]
+    pub patterns: Vec<String>,
+    /// Mode, owner, size and time of each file.
+    #[arg(long, short)]
+    pub long: bool,
+    #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+#[derive(Debug, Args)]
 #[command(after_long_help = NAMES)]
 pub(super) struct NameArgs {
     /// Snapshot to look at.
@@ -283,12 +337,13 @@ pub(super) struct NameArgs {
 #[command(after_long_help = "Examples:
   dumpvault diff app~1 app
   dumpvault diff app@2026-11-01 latest --json
+  dumpvault diff uploads~1:/srv/app uploads:/srv/app    # files
 
 Nothing but the snapshots themselves is read, so that it is quick however large the
 dumps are. Rows are counted while a dump is stored; those of compressed dumps are
 not known.")]
 pub(super) struct DiffArgs {
-    /// Older snapshot.
+    /// Older snapshot; SNAPSHOT:/PATH compares files.
     pub before: String,
     /// Newer snapshot.
     pub after: String,

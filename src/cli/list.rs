@@ -1,13 +1,13 @@
 //! `dumpvault snapshots`, `ls`, `show` and `stats`: which snapshots are shown, and how.
 
-use super::args::{NameArgs, SnapshotsArgs};
+use super::args::{LsArgs, NameArgs, SnapshotsArgs};
 use super::exit::Exit;
 use super::render;
 use super::report::CliError;
 use super::style::Colour;
 use super::table::Table;
 use super::which::one;
-use super::{Context, tables};
+use super::{Context, files, tables};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
@@ -182,8 +182,14 @@ fn row(
     ]
 }
 
-pub(super) fn ls(context: &Context, args: &NameArgs) -> Result<Exit, CliError> {
+pub(super) fn ls(context: &Context, args: &LsArgs) -> Result<Exit, CliError> {
     let name = context.name(&args.snapshot)?;
+    if name.stream.as_ref().is_some_and(|path| path.starts_with('/')) {
+        return files::list(context, args, &name);
+    }
+    if args.recursive || args.long {
+        return Err(CliError::usage("--recursive and --long go with SNAPSHOT:/PATH"));
+    }
     let (seen, tags) = one(context, &context.repository()?, &name, args.which.any_host)?;
     if context.json {
         let tables = seen.body.clone().map(|body| tables::amounts_of(context, body));

@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod doubts;
 mod exit;
+mod files;
 mod forget;
 mod key;
 mod leftovers;
@@ -422,6 +423,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Cat(args) => restore::cat(context, &args),
         Command::Snapshots(args) => list::snapshots(context, &args),
         Command::Ls(args) => list::ls(context, &args),
+        Command::Find(args) => files::find(context, &args),
+        Command::Diff(args) if args.before.contains(":/") => files::diff(context, &args),
         Command::Diff(args) => tables::diff(context, &args),
         Command::Swap(args) => restore::swap_databases(context, &args),
         Command::Verify(args) => verify::run(context, &args),

@@ -2,6 +2,7 @@
 
 mod advice;
 mod database;
+mod files;
 mod fill;
 mod hooks;
 mod parts;
@@ -13,6 +14,7 @@ use super::exit::Exit;
 use super::report::CliError;
 use super::which::{chosen, stream_of};
 use super::{Context, doubts, render, style, verify};
+use crate::base::name::SnapshotName;
 use crate::engine::OpError;
 use crate::engine::report::Restore;
 use crate::engine::restore::{Chosen, Findings, Target};
@@ -33,6 +35,9 @@ pub(super) use swap::swap_databases;
 
 pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
     let name = context.name(&args.snapshot)?;
+    if name.stream.as_ref().is_some_and(|path| path.starts_with('/')) {
+        return one_file(context, &name, args.which.any_host);
+    }
     let wanted = stream_of(&name, args.stream.as_deref())?;
     let chosen = chosen(context, &name, args.which.any_host)?;
     let stream = chosen.stream(wanted.as_deref())?.clone();
@@ -64,6 +69,9 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let name = context.name(&args.snapshot)?;
     let wanted = stream_of(&name, args.stream.as_deref())?;
     let chosen = chosen(context, &name, args.which.any_host)?;
+    if let Some(directory) = &args.to_dir {
+        return files::run(context, args, &chosen, wanted.as_deref(), directory);
+    }
     let stream = chosen.stream(wanted.as_deref())?.clone();
     if let Some(address) = &args.to_redis {
         if selection.is_some() || args.jobs.is_some() {
@@ -143,7 +151,37 @@ impl Work<'_> {
     }
 }
 
+/// Writes one file of a snapshot to standard output.
+fn one_file(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Exit, CliError> {
+    let chosen = chosen(context, name, any_host)?;
+    let path = name.stream.clone().unwrap_or_default();
+    let tree = super::files::tree_of(&chosen, &path)?;
+    let mut out = stdout()?;
+    let path = path.trim_matches('/').as_bytes();
+    listened(tree.cat(path, &mut out, &context.cancel).and_then(|()| Ok(out.flush().map_err(output_failed)?)))
+}
+
+fn output_failed(source: std::io::Error) -> RepoError {
+    RepoError::Output { source }
+}
+
+/// Nobody listens any more: `… | pg_restore -l` has what it wanted. It is for the reader to say whether that is all.
+fn listened(outcome: Result<(), OpError>) -> Result<Exit, CliError> {
+    match outcome {
+        Err(OpError::Repo(RepoError::Output { source })) if source.kind() == ErrorKind::BrokenPipe => {
+            Ok(Exit::Unheard)
+        }
+        outcome => Ok(outcome.map(|()| Exit::Good)?),
+    }
+}
+
 fn to_stdout(work: &Work<'_>) -> Result<Exit, CliError> {
+    let mut out = stdout()?;
+    listened(work.send(Target::Writer(&mut out)).and_then(|_| Ok(out.flush().map_err(output_failed)?)))
+}
+
+/// Standard output, for bytes.
+fn stdout() -> Result<File, CliError> {
     let stdout = std::io::stdout();
     if stdout.is_terminal() {
         return Err(CliError::Usage {
@@ -158,17 +196,7 @@ fn to_stdout(work: &Work<'_>) -> Result<Exit, CliError> {
     // Fewer turns between the two processes; safe to ignore because it only costs speed, and fails on what is no pipe.
     let _ = rustix::pipe::fcntl_setpipe_size(&stdout, 1 << 20);
     let fd = stdout.as_fd().try_clone_to_owned();
-    let mut out = File::from(fd.map_err(CliError::Output)?);
-    match work.send(Target::Writer(&mut out)) {
-        // Nobody listens any more: `… | pg_restore -l` has what it wanted. It is for the reader to say whether that is all.
-        Err(OpError::Repo(RepoError::Output { source })) if source.kind() == ErrorKind::BrokenPipe => {
-            return Ok(Exit::Unheard);
-        }
-        outcome => outcome?,
-    };
-    let flushed = out.flush();
-    flushed.map_err(CliError::Output)?;
-    Ok(Exit::Good)
+    Ok(File::from(fd.map_err(CliError::Output)?))
 }
 
 fn done(work: &Work<'_>, into: &str, stats: ReadStats, findings: Option<&Findings>) -> Exit {

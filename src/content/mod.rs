@@ -5,6 +5,7 @@
 //! | `chunker` | where streams are cut |
 //! | `codec` | how blocks are compressed |
 //! | `delta` | which rows of a stream were in its parent |
+//! | `index` | rows of a file backup: what was found, and what tells that it changed |
 //! | `inspect` | what kind of content a stream is, and whether it is whole |
 //! | `pg` | archives and scripts of `pg_dump` |
 //! | `rdb` | files of Redis and Valkey |
@@ -12,6 +13,7 @@
 pub mod chunker;
 pub mod codec;
 pub mod delta;
+pub mod index;
 pub mod inspect;
 pub mod pg;
 pub mod rdb;

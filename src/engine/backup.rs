@@ -25,14 +25,16 @@ use crate::vault::session::SKEW_MAX;
 use crate::vault::snapshot::retention::good;
 use crate::vault::snapshot::selection::newer;
 use crate::vault::snapshot::{
-    Body, CONTENT, FailedStream, Proof, SetMember, Stream, StreamFormat, Summary, timestamp,
+    Body, CONTENT, FailedStream, Proof, SetMember, State, Stream, StreamFormat, Summary, timestamp,
 };
-use crate::vault::writer::{BackupSession, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT};
+use crate::vault::writer::{
+    BackupSession, Basis, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT,
+};
 use crate::vault::{RepoError, Repository};
 use guard::Guard;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
-use structure::{Surveyed, TABLE_MAPS_BYTES_MAX, encode_map, judge};
+use structure::{Surveyed, TABLE_MAPS_BYTES_MAX, encode_map, fit_section_map, judge};
 
 /// What to back up as, besides the streams.
 #[derive(Debug, Clone)]
@@ -88,6 +90,7 @@ impl BackupReport {
     /// Whether everything went well: all streams stored, none suspect, no damage met.
     pub fn is_clean(&self) -> bool {
         self.committed.body.failed.is_empty()
+            && self.committed.summary.head.state != State::Partial
             && self.damage.is_empty()
             && self.suspects.is_empty()
             && self.turned_back.is_empty()
@@ -289,11 +292,15 @@ fn store_stream(
     let bytes_expected = parents.bytes_of(&name);
     observer.observe(Event::StreamStarted { stream: name.clone(), bytes_expected });
     let basis = parents.basis(session, &name, observer);
+    if let (Basis::Parent(_), Some(wanted)) = (&basis, dump.wants())
+        && let Some(parent) = parents.stream_beside(&name, &wanted)
+    {
+        dump.give(parent);
+    }
     let mut surveyed = Surveyed::new(dump.as_mut());
     session.tally(surveyed.edges());
-    let outcome = session.store(&name, &mut surveyed, basis, observer, cancel);
+    let outcome = session.store_input(&name, &mut surveyed, basis, observer, cancel);
     let inspection = surveyed.inspection();
-    let kind = inspection.kind;
     let mut stored = match outcome {
         Ok(stored) => stored,
         // The dump itself knows best why it could not be read.
@@ -305,7 +312,19 @@ fn store_stream(
         }
         Err(error) => return Err(error.into()),
     };
+    let (known, map, unread) = (dump.format(), dump.map(), dump.unread());
     let exited = dump.finish().map_err(source_failed)?;
+    let Some(inspection) = inspection else {
+        stored.set_table_map(map.and_then(|map| fit_section_map(&name, map, map_room, observer)));
+        parents.conclude(&name, &stored, observer);
+        observer.observe(Event::StreamFinished { stream: name });
+        let finished = stored.finish(exited, known.unwrap_or(StreamFormat::Unknown), attributes);
+        return Ok(match unread {
+            Some(what) => finished.without(what),
+            None => finished,
+        });
+    };
+    let kind = inspection.kind;
     if stored.bytes() == 0 && !allow_empty {
         return Err(OpError::NothingStored {
             series: name,

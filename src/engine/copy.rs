@@ -11,6 +11,7 @@ mod batch;
 use self::batch::Batch;
 use super::OpError;
 use super::backup::{BackupRequest, ParentChoice, Parents, READ_AMPLIFICATION_MAX, WithDamage, tags_of};
+use super::file_digest::Whole;
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer, Silent};
@@ -22,9 +23,9 @@ use crate::vault::format::mark::MarkKind;
 use crate::vault::history::{History, Stops};
 use crate::vault::reader::{Locator, ReadSettings};
 use crate::vault::snapshot::selection::{SelectionError, Viewpoint, check_series, newer};
-use crate::vault::snapshot::{Body, State, Stream, Summary};
+use crate::vault::snapshot::{Body, DigestKind, State, Stream, Summary};
 use crate::vault::writer::{
-    BackupSession, Committed, Finished, SUSPECT, StoredStream, TransferError, TransferSource,
+    BackupSession, Committed, Finished, SUSPECT, StoredStream, TransferError, TransferSource, UNREAD,
 };
 use crate::vault::{RepoError, Repository};
 use crossbeam_channel::{Receiver, Sender};
@@ -417,7 +418,7 @@ impl Copier<'_> {
         session: &mut BackupSession,
         way: &mut Way<'_>,
         locator: &Arc<Mutex<Locator>>,
-        stream: &Stream,
+        (streams, stream): (&[Stream], &Stream),
     ) -> Result<Finished, Failure> {
         let name = stream.name.as_str();
         self.observer
@@ -429,9 +430,12 @@ impl Copier<'_> {
                     TransferError::Destination(error) => of_destination(error),
                 })?
             }
-            Way::Bytes(parents) => self.bytes(session, parents, locator, stream)?,
+            Way::Bytes(parents) => self.bytes(session, parents, locator, (streams, stream))?,
         };
         stored.set_table_map(stream.table_map.clone().map(Into::into));
+        if stream.digest_kind() == DigestKind::OfFiles {
+            stored.set_digest_of(stream);
+        }
         self.observer.observe(Event::StreamFinished { stream: name.to_owned() });
         let suspicion = stream.attributes.get(SUSPECT).cloned();
         let finished = stored.finish(stream.proof, stream.format, stream.attributes.clone());
@@ -439,6 +443,10 @@ impl Copier<'_> {
             let what = "it did not arrive as it was read".to_owned();
             return Err(of_destination(RepoError::Inconsistent { object: format!("stream {name}"), what }));
         }
+        let finished = match stream.attributes.get(UNREAD) {
+            Some(what) => finished.without(what.clone()),
+            None => finished,
+        };
         Ok(match suspicion {
             Some(why) => finished.suspect(why),
             None => finished,
@@ -451,7 +459,7 @@ impl Copier<'_> {
         session: &mut BackupSession,
         parents: &mut Parents,
         locator: &Arc<Mutex<Locator>>,
-        stream: &Stream,
+        (streams, stream): (&[Stream], &Stream),
     ) -> Result<StoredStream, Failure> {
         let name = stream.name.as_str();
         let basis = parents.basis(session, name, self.observer);
@@ -460,7 +468,7 @@ impl Copier<'_> {
         let outcome = std::thread::scope(|scope| {
             let reader = std::thread::Builder::new().name("source".to_owned());
             let reader = reader
-                .spawn_scoped(scope, move || self.read(locator, stream, &pieces_in))
+                .spawn_scoped(scope, move || self.read(locator, (streams, stream), &pieces_in))
                 .map_err(|source| of_source(RepoError::Thread { source }))?;
             let stored = session.store(name, &mut incoming, basis, self.observer, self.cancel);
             // The reader may wait for room that nobody will make any more.
@@ -484,7 +492,7 @@ impl Copier<'_> {
     fn read(
         &self,
         locator: &Arc<Mutex<Locator>>,
-        stream: &Stream,
+        (streams, stream): (&[Stream], &Stream),
         pieces: &Sender<Option<Vec<u8>>>,
     ) -> Result<(), RepoError> {
         let mut hand_over = |bytes: &[u8]| {
@@ -492,7 +500,8 @@ impl Copier<'_> {
             taken.map_err(|_| std::io::Error::other("the destination takes no more"))
         };
         let settings = self.request.read;
-        self.from.reader().read_stream(locator, stream, settings, &Silent, self.cancel, &mut hand_over)?;
+        let whole = Whole { repo: self.from, locator, streams, settings };
+        whole.read(stream, &Silent, self.cancel, &mut hand_over)?;
         // Safe to ignore because a destination that does not listen any more has an error to tell.
         let _ = pieces.send(None);
         Ok(())

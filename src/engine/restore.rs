@@ -13,6 +13,7 @@ pub use trial::{Tried, VerifyReport, next_of_verify, run_verify};
 pub use verify::Verified;
 
 use super::OpError;
+use super::file_digest::Whole;
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::SnapshotId;
 use crate::base::name::SnapshotName;
@@ -24,12 +25,13 @@ use crate::source::postgres::{
 use crate::source::{Sink, SourceError};
 use crate::vault::catalog::Catalog;
 use crate::vault::history::{History, HistoryDamage};
-use crate::vault::reader::{Locator, ReadSettings, ReadStats};
+use crate::vault::reader::{Locator, Output, ReadSettings, ReadStats};
 use crate::vault::snapshot::selection::{SelectionError, Viewpoint, select};
 use crate::vault::snapshot::{Body, Stream, Summary};
 use crate::vault::{RepoError, Repository};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -428,16 +430,25 @@ impl Chosen {
         output: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<ReadStats, RepoError> {
         match content.parts {
-            None => self.repo.reader().read_stream(
-                &self.locator,
-                content.stream,
-                self.settings,
-                observer,
-                cancel,
-                output,
-            ),
+            None => self.whole().read(content.stream, observer, cancel, output),
             Some(parts) => self.read_parts(content.stream, parts, self.settings, observer, cancel, output),
         }
+    }
+
+    fn whole(&self) -> Whole<'_> {
+        let Self { repo, locator, body, settings, .. } = self;
+        Whole { repo, locator, streams: &body.streams, settings: *settings }
+    }
+
+    /// Writes a range of a stream to `output`: every chunk is checked.
+    pub(in crate::engine) fn read_range(
+        &self,
+        stream: &Stream,
+        range: Range<u64>,
+        cancel: &Cancel,
+        output: &mut Output<'_>,
+    ) -> Result<ReadStats, RepoError> {
+        self.repo.reader().read_range(&self.locator, stream, range, self.settings, cancel, output)
     }
 
     fn restore_file(

@@ -1,5 +1,6 @@
 //! Tables of dumps, as their maps tell them: what a snapshot holds, and what changed from one to another. Reads no data.
 
+use crate::content::index::SectionMap;
 use crate::content::pg::{DataKind, MapError, TableData, TableMap};
 use crate::vault::snapshot::{Body, Stream};
 use std::cmp::Ordering;
@@ -11,7 +12,8 @@ use std::iter::Peekable;
 /// # Errors
 /// When it is of a newer program, or makes no sense.
 pub fn table_map(stream: &Stream) -> Result<Option<TableMap>, MapError> {
-    stream.table_map.as_ref().map(|bytes| TableMap::decode(bytes)).transpose()
+    let bytes = stream.table_map.as_ref().filter(|bytes| !SectionMap::is_meant(bytes));
+    bytes.map(|bytes| TableMap::decode(bytes)).transpose()
 }
 
 /// Names a table among all of a snapshot. Orders by stream, then as a person looks for it.

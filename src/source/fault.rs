@@ -1,6 +1,7 @@
 //! Failures of sources and of what restores go into, seen from outside: as of a target. To a backup they are a source's.
 
 use super::SourceError;
+use super::files::FilesError;
 use super::postgres::PostgresError;
 use crate::base::fault::{Class, Fault, Next};
 
@@ -9,6 +10,7 @@ impl Fault for SourceError {
         match self {
             Self::Postgres(error) => error.class(),
             Self::Redis(error) => error.class(),
+            Self::Files(error) => error.class(),
             Self::Cancelled { .. } => Class::Interrupted,
             Self::StreamName { .. } => Class::Usage,
             Self::NotReadToEnd { .. } | Self::InputTimedOut { .. } => Class::NothingDone,
@@ -29,6 +31,7 @@ impl Fault for SourceError {
         match self {
             Self::Postgres(error) => error.code(),
             Self::Redis(error) => error.code(),
+            Self::Files(error) => error.code(),
             Self::Cancelled { .. } => "cancelled",
             Self::StreamName { .. } => "stream_name",
             Self::NotReadToEnd { .. } => "not_read_to_end",
@@ -47,7 +50,47 @@ impl Fault for SourceError {
     }
 
     fn next(&self) -> Option<Next> {
-        self.hint().map(Next::new)
+        match self {
+            Self::Files(error) => error.next(),
+            _ => self.hint().map(Next::new),
+        }
+    }
+}
+
+impl Fault for FilesError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoPaths => Class::Usage,
+            Self::Cancelled => Class::Interrupted,
+            Self::Root { .. }
+            | Self::Path { .. }
+            | Self::NoData
+            | Self::Walk { .. }
+            | Self::Index { .. }
+            | Self::Codec { .. } => Class::NothingDone,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoPaths => "no_paths",
+            Self::Cancelled => "cancelled",
+            Self::Root { .. } => "files_root",
+            Self::Path { .. } => "files_path",
+            Self::NoData => "files_no_data",
+            Self::Walk { .. } => "files_walk",
+            Self::Index { .. } => "files_index",
+            Self::Codec { .. } => "files_index_compression",
+        }
+    }
+
+    fn next(&self) -> Option<Next> {
+        match self {
+            Self::Root { .. } => {
+                Some(Next::new("check that it is there, mounted, and readable for this user"))
+            }
+            _ => None,
+        }
     }
 }
 

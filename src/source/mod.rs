@@ -12,6 +12,7 @@
 
 pub mod command;
 mod fault;
+pub mod files;
 pub mod kind;
 mod pipe;
 pub mod postgres;
@@ -23,11 +24,13 @@ pub mod wrapper;
 
 pub mod sample;
 
-use crate::base::numbers::Proof;
+use crate::base::id::StreamDigest;
+use crate::base::numbers::{Proof, StreamFormat};
 use crate::base::run::Run;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +44,40 @@ pub trait Dump: Read + Send {
     /// # Errors
     /// When the dump did not end well: the bytes read are then not a dump.
     fn finish(self: Box<Self>) -> Result<Proof, SourceError>;
+
+    /// What its bytes are, where the source knows: they are not looked into then, and there may be none.
+    fn format(&self) -> Option<StreamFormat> {
+        None
+    }
+
+    /// The stream of the parent snapshot that it wants to read, to tell what did not change. Asked before the first byte is read.
+    fn wants(&self) -> Option<String> {
+        None
+    }
+
+    /// Gives it what it wants: only where [`Dump::copy`] may refer to the parent's stream of its own name.
+    fn give(&mut self, _parent: Box<dyn Read + Send>) {}
+
+    /// Asked each time that `read` gave 0: the range of the parent's stream that the next bytes are, without being given. The bytes
+    /// ended when there is none.
+    fn copy(&mut self) -> Option<Range<u64>> {
+        None
+    }
+
+    /// Asked when the bytes ended: the digest of the digests of the files in it. Without, all bytes are digested, and none can be copies.
+    fn digest(&self) -> Option<StreamDigest> {
+        None
+    }
+
+    /// Asked when the bytes ended: the map to keep with the stream.
+    fn map(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Asked when the bytes ended: what could not be read and is missing from the stream, which is good otherwise.
+    fn unread(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A dump that was started.
@@ -219,6 +256,9 @@ pub enum SourceError {
     /// Redis's or Valkey's side of it.
     #[error(transparent)]
     Redis(#[from] redis::RedisError),
+    /// Files, and what keeps them from being read.
+    #[error(transparent)]
+    Files(#[from] files::FilesError),
 }
 
 impl SourceError {

@@ -3,11 +3,13 @@
 mod archive_parts;
 mod bit_rot;
 mod content_rotation;
+mod copies;
 mod crash_steps;
 mod damaged_packs;
 mod delta;
 mod engine;
 mod extents;
+mod files;
 mod format_hostile;
 mod fuzz_replay;
 mod golden;

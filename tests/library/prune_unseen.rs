@@ -335,7 +335,7 @@ fn one_of_each(scene: &Scene, forger: &Forger) -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn given_objects_that_claim_a_newer_format_then_only_a_full_keys_word_stops_a_prune() {
-    let versions = [(9, 2), (10, 1)];
+    let versions = [(9, 2), (10, 0x80)];
     let scene = Scene::new();
     let owner = Forger::with(&scene.storage, &small::credential(), Arc::new(OsEntropy));
     let mut junk = Vec::new();

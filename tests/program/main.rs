@@ -8,6 +8,7 @@ mod cli_clean;
 mod cli_config;
 mod cli_crash;
 mod cli_damage;
+mod cli_files;
 mod cli_forget;
 mod cli_names;
 mod cli_postgres;

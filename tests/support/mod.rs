@@ -17,4 +17,5 @@ pub mod s3;
 pub mod small;
 pub mod terminal;
 pub mod test_writer;
+pub mod tree;
 pub mod turnstile;

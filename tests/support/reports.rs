@@ -90,7 +90,8 @@ fn writes_to_stdout<W: AsRef<str>>(words: &[W]) -> bool {
     let words = || words.iter().map(AsRef::as_ref);
     let elsewhere = |word: &str| {
         let name = word.split('=').next();
-        matches!(name, Some("--to-database" | "--command")) || (word.starts_with("--to=") && word != "--to=-")
+        matches!(name, Some("--to-database" | "--to-dir" | "--command"))
+            || (word.starts_with("--to=") && word != "--to=-")
     };
     let to = words().zip(words().skip(1)).find(|(word, _)| *word == "--to").map(|(_, to)| to);
     !words().any(elsewhere) && to.is_none_or(|to| to == "-")

@@ -168,6 +168,7 @@ pub fn stream(name: &str, bytes: &[u8], root: NodeId) -> Stream {
         stats: StreamStats::default(),
         attributes: BTreeMap::new(),
         table_map: None,
+        digest_kind: None,
     }
 }
 

@@ -17,6 +17,7 @@ const RESTORE: &str = "Examples:
   dumpvault restore app --to-database app --swap --jobs 4 --after 'systemctl restart app'
   dumpvault restore app --schema audit --dry-run
   dumpvault restore queue --to-redis redis://vault@queue2:6379
+  dumpvault restore uploads --to-dir /srv/restored --path /srv/app/uploads/2026
 
 Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database
 that is there is restored in one transaction; one that is made for the restore is dropped again if that fails.
@@ -34,6 +35,11 @@ pub(in crate::cli) struct RestoreArgs {
     /// Write to this file, or to standard output with `-` (the default).
     #[arg(long, alias = "output", value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
     pub to: Option<PathBuf>,
+    /// Restore files into this directory, each by its whole path below it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["to", "command", "to_database"])]
+    pub to_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: RestoreFilesArgs,
     /// Feed the program behind `--`.
     #[arg(long, conflicts_with = "to_database")]
     pub command: bool,
@@ -119,6 +125,20 @@ pub(in crate::cli) struct RestoreArgs {
     /// Stop the program that takes the restore after so long.
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
+}
+
+/// How files are restored.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RestoreFilesArgs {
+    /// With --to-dir: restore only what matches, as in a .gitignore file in `/`, and what is below it; repeatable.
+    #[arg(long, value_name = "PATTERN", requires = "to_dir")]
+    pub path: Vec<String>,
+    /// With --to-dir: which existing files to replace [default: changed].
+    #[arg(long, value_name = "WHICH", requires = "to_dir", value_parser = ["never", "older", "changed", "always"])]
+    pub overwrite: Option<String>,
+    /// With --to-dir: whom files belong to [default: names for root, otherwise no].
+    #[arg(long, value_name = "WHOM", requires = "to_dir", value_parser = ["names", "numeric", "no"])]
+    pub owner: Option<String>,
 }
 
 #[derive(Debug, Args)]

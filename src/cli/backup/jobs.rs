@@ -8,6 +8,7 @@ use crate::cli::servers::{exec, parts};
 use crate::engine::backup::ParentChoice;
 use crate::engine::plan::{BackupJob, ServerAt, Wanted};
 use crate::settings;
+use crate::source::files::{Choice, Files};
 use crate::source::postgres::DumpFilter;
 
 /// The job, once the arguments make sense together.
@@ -60,6 +61,13 @@ fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
             )),
             false => Ok(Wanted::Program(args.program.clone())),
         };
+    }
+    if !args.path.is_empty() {
+        let choice = Choice::excluding(&args.exclude).map_err(|error| CliError::usage(error.to_string()))?;
+        let newer_than = args.newer_than.as_deref();
+        let newer_than = newer_than.map(|text| settings::age(text, "--newer-than")).transpose()?;
+        let paths = args.path.clone();
+        return Ok(Wanted::Files(Files { paths, choice, newer_than, crosses: args.cross_file_systems }));
     }
     let filter = filter(dump)?;
     if dump.names_a_server() {

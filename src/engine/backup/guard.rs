@@ -8,10 +8,11 @@ use crate::base::event::{Event, Observer};
 use crate::base::words;
 use crate::content::pg::{DataKind, TableData, TableMap};
 use crate::engine::tables::table_map;
+use crate::source::files::{FILES, NEWER_THAN};
 use crate::vault::catalog::Catalog;
 use crate::vault::crypto::CryptoError;
 use crate::vault::history::History;
-use crate::vault::snapshot::{Stream, Summary};
+use crate::vault::snapshot::{Stream, StreamFormat, Summary};
 use crate::vault::writer::Finished;
 use crate::vault::{RepoError, Repository};
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,9 @@ const SAYS_NOTHING: u64 = 4096;
 const ROWS_TO_MISS: u64 = 1000;
 /// So many of the emptied tables are named.
 const NAMED: usize = 3;
+
+/// Trees that had fewer files than this say nothing, unless they had some and have none: a volume that is not mounted looks so.
+const FILES_TO_MISS: u64 = 20;
 
 /// A table by a hash of its names: there may be a million, and seldom is one of them told.
 type Table = [u8; 16];
@@ -43,6 +47,8 @@ fn key(table: &TableData<'_>) -> Table {
 struct Usual {
     /// Its length in each snapshot before, the newest first.
     lengths: Vec<u64>,
+    /// How many files its index had in each, where it is one.
+    files: Vec<u64>,
     /// The fewest rows of each table that was in all of them and never had few; `None` before the first.
     rows: Option<HashMap<Table, u64>>,
 }
@@ -50,6 +56,7 @@ struct Usual {
 impl Usual {
     fn add(&mut self, stream: &Stream) {
         self.lengths.push(stream.bytes);
+        self.files.extend(files(stream));
         // Streams without a map say nothing of rows.
         let Some(map) = table_map(stream).ok().flatten() else { return };
         let before = self.rows.take();
@@ -86,6 +93,11 @@ impl Usual {
     }
 }
 
+/// Files in an index, directories left out.
+fn files(stream: &Stream) -> Option<u64> {
+    stream.attributes.get(FILES).filter(|_| stream.format == StreamFormat::FileIndex)?.parse().ok()
+}
+
 /// The tables of which the rows are known, with their number.
 fn rows(map: &TableMap) -> impl Iterator<Item = (TableData<'_>, u64)> {
     let tables = map.tables.iter().filter(|table| table.kind == DataKind::Table);
@@ -114,7 +126,8 @@ impl Guard {
     ) -> Result<Self, RepoError> {
         let mut guard =
             Self { share: request.suspect_below, usual: BTreeMap::new(), allow_empty: request.allow_empty };
-        if guard.share <= 0.0 {
+        // Of what is left out by age nothing is usual.
+        if guard.share <= 0.0 || request.source.contains_key(NEWER_THAN) {
             return Ok(guard);
         }
         let until = request.time.map_or(i64::MAX, |time| time.as_millisecond());
@@ -140,6 +153,14 @@ impl Guard {
         Ok(guard)
     }
 
+    /// Far fewer files than usual, told for a person.
+    fn fewer(&self, before: &Usual, stream: &Stream) -> Option<String> {
+        let (now, usual) = (files(stream)?, usual(&before.files)?);
+        let is_less = usual >= FILES_TO_MISS && (now as f64) < usual as f64 * self.share;
+        let told = || format!("{}, usually about {}", words::count(now, "file"), words::count(usual, "file"));
+        (is_less || now == 0 && usual > 0).then(told)
+    }
+
     /// Marks the stream as suspect if it is.
     pub fn judge(&self, stream: Finished) -> Finished {
         let (bytes, name) = (stream.stream().bytes, stream.stream().name.as_str());
@@ -151,7 +172,7 @@ impl Guard {
             Some(usual) if usual >= SAYS_NOTHING && (bytes as f64) < usual as f64 * self.share => {
                 stream.suspect(format!("{}, usually about {}", words::bytes(bytes), words::bytes(usual)))
             }
-            _ => match before.emptied(stream.stream()) {
+            _ => match before.emptied(stream.stream()).or_else(|| self.fewer(before, stream.stream())) {
                 Some(why) => stream.suspect(why),
                 None => stream,
             },

@@ -4,8 +4,10 @@ use super::{BackupRequest, WithDamage};
 use crate::base::event::{Event, Observer};
 use crate::base::id::SnapshotId;
 use crate::base::name::SnapshotName;
+use crate::content::index::SectionMap;
 use crate::content::inspect::Kind;
 use crate::engine::OpError;
+use crate::engine::stream_reader::StreamReader;
 use crate::engine::tables::table_map;
 use crate::vault::catalog::Catalog;
 use crate::vault::crypto::CryptoError;
@@ -13,9 +15,10 @@ use crate::vault::history::History;
 use crate::vault::reader::ReadCost;
 use crate::vault::snapshot::selection::{Viewpoint, newer, select};
 use crate::vault::snapshot::{Body, State, Stream, StreamFormat};
-use crate::vault::writer::{BackupSession, Basis, StoredStream};
+use crate::vault::writer::{BackupSession, Basis, IsAlike, StoredStream};
 use crate::vault::{RepoError, Repository};
 use jiff::Timestamp;
+use std::io::Read;
 
 /// A stream whose restore would open a block more often than that, on average, is stored afresh.
 const OPENS_MAX: f64 = 1.2;
@@ -40,6 +43,7 @@ pub enum ParentChoice {
 /// The parent's streams. A parent that cannot be read never fails a backup: what would have been found in it is stored.
 pub(in crate::engine) struct Parents {
     snapshot: Option<(SnapshotId, Body)>,
+    repo: Repository,
     /// What tells this series from others.
     label: String,
     read_amplification_max: f64,
@@ -68,6 +72,7 @@ impl Parents {
             }
             choice => choice,
         };
+        let is_of_files = request.source.get("kind").is_some_and(|kind| kind == "files");
         let id = match choice {
             ParentChoice::None => None,
             ParentChoice::Snapshot(id) => Some(*id),
@@ -84,7 +89,11 @@ impl Parents {
                     .max_by_key(|summary| (summary.head.time_ms, summary.id)),
                 None => history
                     .series(&request.series, &request.host)
-                    .filter(|summary| summary.head.state == State::Complete)
+                    .filter(|summary| {
+                        // Files that could not be read are missing from it, and all others are as good as ever.
+                        summary.head.state == State::Complete
+                            || is_of_files && summary.head.state == State::Partial
+                    })
                     .filter(|summary| !summary.is_doubtful && !summary.head.is_import())
                     .max_by(|a, b| newer(a, b)),
             }
@@ -102,13 +111,14 @@ impl Parents {
                 None
             }
         };
-        Ok(Self::with(snapshot, request))
+        Ok(Self::with(repo, snapshot, request))
     }
 
     /// The streams of that snapshot, which is perhaps not committed yet; `None` for whole chunks only.
-    pub fn with(snapshot: Option<(SnapshotId, Body)>, request: &BackupRequest) -> Self {
+    pub fn with(repo: &Repository, snapshot: Option<(SnapshotId, Body)>, request: &BackupRequest) -> Self {
         Self {
             snapshot,
+            repo: repo.clone(),
             label: format!("{}/{}", request.host, request.series),
             read_amplification_max: request.read_amplification_max,
             workers: request.workers,
@@ -133,8 +143,10 @@ impl Parents {
         stream.table_map = None;
         // Text and other bytes are told apart by a guess at the first few, which may turn out otherwise the next day.
         let is_archive = stream.format == StreamFormat::PgCustom;
-        let is_alike =
-            Box::new(move |front: &[u8]| matches!(Kind::of(front), Kind::PgCustom { .. }) == is_archive);
+        let is_of_files = stream.format == StreamFormat::FileData;
+        let is_alike: IsAlike = Box::new(move |front: &[u8]| {
+            is_of_files || matches!(Kind::of(front), Kind::PgCustom { .. }) == is_archive
+        });
         let label = format!("{}/{name}", self.label);
         let parent = match session.parent(stream, &label, self.workers, is_alike) {
             Ok(parent) => parent.with_sections(section_ends),
@@ -148,13 +160,27 @@ impl Parents {
                 return Basis::Chunks;
             }
         };
-        if let Some(why) = why_afresh(parent.survey(), self.read_amplification_max) {
+        // Of unchanged files nobody wants to read a terabyte in one night.
+        let why = why_afresh(parent.survey(), self.read_amplification_max);
+        if let Some(why) = why.filter(|_| !is_of_files) {
             observer
                 .observe(Event::Step { what: format!("storing a full copy of `{}`: {why}", stream.name) });
             return Basis::Afresh(parent.into_survey());
         }
         self.is_used = true;
         Basis::Parent(Box::new(parent))
+    }
+
+    /// The stream `wanted` of the parent, to tell by it what of its stream `name` did not change: only where the two fit each other.
+    pub fn stream_beside(&self, name: &str, wanted: &str) -> Option<Box<dyn Read + Send>> {
+        let (_, body) = self.snapshot.as_ref()?;
+        let find = |name: &str| body.streams.iter().find(|stream| stream.name == name);
+        let (data, index) = (find(name)?, find(wanted)?);
+        let map = SectionMap::decode(index.table_map.as_ref()?).ok()?;
+        if map.data_bytes() != data.bytes || index.format != StreamFormat::FileIndex {
+            return None;
+        }
+        Some(Box::new(StreamReader::open(&self.repo, index.clone())))
     }
 
     /// Tells what of the parent was of no use to a stream.

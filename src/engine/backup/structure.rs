@@ -1,13 +1,15 @@
 //! What a dump's own structure says while it passes: whether it is whole, and where its tables are.
 
 use crate::base::event::{Event, Observer};
+use crate::base::id::StreamDigest;
 use crate::content::inspect::{Inspection, Inspector, Verdict};
 use crate::content::pg::TableMap;
 use crate::engine::OpError;
 use crate::source::Dump;
 use crate::vault::snapshot::Proof;
-use crate::vault::writer::Edges;
+use crate::vault::writer::{Edges, Input};
 use std::io::Read;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of table maps that one snapshot takes; a stream whose map does not fit any more is stored without. A table takes some 40
@@ -17,14 +19,16 @@ pub(super) const TABLE_MAPS_BYTES_MAX: usize = 32 << 20;
 /// A dump that is looked into as it is read. For PostgreSQL's dumps that goes faster than the digest beside it; gzip has to be inflated.
 pub(super) struct Surveyed<'a> {
     dump: &'a mut dyn Dump,
-    inspector: Inspector,
+    /// None where the source knows what it gives.
+    inspector: Option<Inspector>,
     edges: Arc<Edges>,
     edges_told: usize,
 }
 
 impl<'a> Surveyed<'a> {
     pub fn new(dump: &'a mut dyn Dump) -> Self {
-        Self { dump, inspector: Inspector::new(), edges: Arc::default(), edges_told: 0 }
+        let inspector = dump.format().is_none().then(Inspector::new);
+        Self { dump, inspector, edges: Arc::default(), edges_told: 0 }
     }
 
     /// Where the dump's sections end, as far as they were read.
@@ -33,23 +37,34 @@ impl<'a> Surveyed<'a> {
     }
 
     /// The dump was read to its end: what its structure says.
-    pub fn inspection(self) -> Inspection {
-        self.inspector.finish()
+    pub fn inspection(self) -> Option<Inspection> {
+        self.inspector.map(Inspector::finish)
     }
 }
 
 impl Read for Surveyed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.dump.read(buffer)?;
+        let Some(inspector) = &mut self.inspector else { return Ok(count) };
         match buffer.get(..count).unwrap_or_default() {
-            [] if !buffer.is_empty() => self.inspector.settle(),
-            bytes => self.inspector.push(bytes),
+            [] if !buffer.is_empty() => inspector.settle(),
+            bytes => inspector.push(bytes),
         }
-        while let Some(edge) = self.inspector.edge(self.edges_told) {
+        while let Some(edge) = inspector.edge(self.edges_told) {
             self.edges.push(edge);
             self.edges_told += 1;
         }
         Ok(count)
+    }
+}
+
+impl Input for Surveyed<'_> {
+    fn copy(&mut self) -> Option<Range<u64>> {
+        self.dump.copy()
+    }
+
+    fn digest(&self) -> Option<StreamDigest> {
+        self.dump.digest()
     }
 }
 
@@ -124,18 +139,43 @@ pub(super) fn encode_map(
     room: &mut usize,
     observer: &dyn Observer,
 ) -> Option<Vec<u8>> {
-    let bytes = map.encode();
+    let too_large = || {
+        format!(
+            "the map of stream `{name}` ({} tables) is too large for the snapshot: the dump is stored whole, without a list of its tables",
+            map.tables.len()
+        )
+    };
+    fit_map(map.encode(), room, too_large, observer)
+}
+
+/// The bytes to store of a section map, if there is room left for them.
+pub(super) fn fit_section_map(
+    name: &str,
+    bytes: Vec<u8>,
+    room: &mut usize,
+    observer: &dyn Observer,
+) -> Option<Vec<u8>> {
+    let too_large = || {
+        format!(
+            "the map of stream `{name}` is too large for the snapshot: one file takes as long to find as all"
+        )
+    };
+    fit_map(bytes, room, too_large, observer)
+}
+
+fn fit_map(
+    bytes: Vec<u8>,
+    room: &mut usize,
+    too_large: impl FnOnce() -> String,
+    observer: &dyn Observer,
+) -> Option<Vec<u8>> {
     match room.checked_sub(bytes.len()) {
         Some(left) => {
             *room = left;
             Some(bytes)
         }
         None => {
-            let message = format!(
-                "the map of stream `{name}` ({} tables) is too large for the snapshot: the dump is stored whole, without a list of its tables",
-                map.tables.len()
-            );
-            observer.observe(Event::Warning { message });
+            observer.observe(Event::Warning { message: too_large() });
             None
         }
     }

@@ -140,9 +140,9 @@ impl Copier<'_> {
                 let parents = match staged {
                     Some(parent) if is_readable => {
                         session.make_readable().map_err(of_destination)?;
-                        Ok(Parents::with(Some(parent), &backup))
+                        Ok(Parents::with(self.to, Some(parent), &backup))
                     }
-                    Some(_) => Ok(Parents::with(None, &backup)),
+                    Some(_) => Ok(Parents::with(self.to, None, &backup)),
                     None => {
                         let mut catalog = self.to.catalog_as_it_is(self.observer).map_err(of_destination)?;
                         Parents::open(self.to, &mut catalog, history, &backup, None, self.observer)
@@ -158,7 +158,7 @@ impl Copier<'_> {
             _ => None,
         };
         for stream in &body.streams {
-            let stream = self.stream(session, &mut way, locator, stream)?;
+            let stream = self.stream(session, &mut way, locator, (&body.streams, stream))?;
             finished.push(match &doubt {
                 Some(why) => stream.suspect(why.clone()),
                 None => stream,

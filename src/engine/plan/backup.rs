@@ -13,6 +13,7 @@ use crate::engine::backup::{BackupRequest, ParentChoice};
 use crate::settings;
 use crate::source::Source;
 use crate::source::command::Program;
+use crate::source::files::{Files, roots};
 use crate::source::kind::{Around, Asked, Settled, SourceKind};
 use crate::source::postgres::{Connection, ConnectionParts, DatabaseChoice, Databases, DumpFilter, pattern};
 use crate::source::process::Invocation;
@@ -91,6 +92,8 @@ pub enum Wanted {
         /// What of each.
         filter: DumpFilter,
     },
+    /// Files and directories; relative paths begin at the working directory.
+    Files(Files),
     /// Sources of the configuration, and addresses, for which alone `filter` counts.
     Named {
         /// Names and addresses.
@@ -192,6 +195,7 @@ impl<'a> Planner<'a> {
                 let choice = choice(databases, *all, excluded)?;
                 Ok(vec![self.server(server.connection()?, choice, *globals, filter)?])
             }
+            Wanted::Files(files) => Ok(vec![self.planned(named(), self.files(files)?)?]),
             Wanted::Named { sources, filter } => self.named(sources, filter),
         }
     }
@@ -211,6 +215,13 @@ impl<'a> Planner<'a> {
         let (program, rest) = words.split_first()?;
         let invocation = Invocation::new(program).args(rest).within(&around);
         Some(Box::new(Program { invocation, timeout }))
+    }
+
+    fn files(&self, files: &Files) -> Result<Box<dyn Source>, OpError> {
+        let paths = roots(&files.paths, &self.app.environment.directory);
+        let paths =
+            paths.map_err(|error| refused(error.to_string(), Next::new("name a file or a directory")))?;
+        Ok(Box::new(Files { paths, ..files.clone() }))
     }
 
     /// What holds for every source of the job; `programs` for that one.

@@ -11,6 +11,7 @@
 //! | `copy` | `copy` |
 //! | `demo` | `demo` |
 //! | `doctor` | `doctor` |
+//! | `files` | `restore`, `ls`, `find` and `diff` of files |
 //! | `forget` | `forget`, `prune`, `tag` |
 //! | `key` | `init`, `key` |
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
@@ -27,6 +28,7 @@ mod config;
 mod copy;
 mod demo;
 mod doctor;
+mod files;
 mod forget;
 mod key;
 mod list;
@@ -46,6 +48,7 @@ pub use config::{CheckedConfig, ShownConfig};
 pub use copy::{Copies, CopyResult};
 pub use demo::Demo;
 pub use doctor::{Doctor, Part};
+pub use files::{ChangedFile, ChangedFiles, ListedFile, ListedFiles, RestoreFilesPlan, RestoredFiles};
 pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
 pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
@@ -264,9 +267,10 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("config-show", schema::<Document<ShownConfig>>()),
         ("copy", schema::<Document<Copies>>()),
         ("demo", schema::<Document<Demo>>()),
-        ("diff", schema::<Document<Diff>>()),
+        ("diff", schema::<Either2<Diff, ChangedFiles>>()),
         ("doctor", schema::<Document<Doctor>>()),
         (FAILURE, schema::<Document<Failure>>()),
+        ("find", schema::<Document<ListedFiles>>()),
         ("forget", schema::<Either2<Forgotten, ForgottenForeign>>()),
         ("init", schema::<Document<NewRepository>>()),
         ("key-add", schema::<Document<KeySlot>>()),
@@ -279,14 +283,17 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("key-revoke", schema::<Document<KeyRotation>>()),
         ("key-rotate", schema::<Document<KeyRotation>>()),
         ("lock-extend", schema::<Document<LockExtension>>()),
-        ("ls", schema::<Document<Listed>>()),
+        ("ls", schema::<Either2<Listed, ListedFiles>>()),
         ("prune", schema::<Document<Prune>>()),
         ("repair-index", schema::<Document<RepairedIndex>>()),
         ("repair-marks", schema::<Document<RepairedMarks>>()),
         ("repair-packs", schema::<Document<RepairedPacks>>()),
         ("repair-snapshots", schema::<Document<RepairedSnapshots>>()),
         ("repair-times", schema::<Document<RepairedTimes>>()),
-        ("restore", schema::<Either2<Restore, RestorePlan>>()),
+        (
+            "restore",
+            schema::<Either<Either2<Restore, RestorePlan>, Either2<RestoredFiles, RestoreFilesPlan>>>(),
+        ),
         ("run", schema::<Document<SystemRun>>()),
         ("show", schema::<Document<Shown>>()),
         ("snapshots", schema::<Document<Snapshots>>()),

@@ -51,7 +51,10 @@ impl ObjectType {
     }
 }
 
-/// A header of format version 1 without features.
+/// The incompatible feature of snapshots with digests of another kind than of all bytes.
+pub const OTHER_DIGESTS: u16 = 1;
+
+/// A header of format version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// What the object is.
@@ -74,6 +77,14 @@ impl Header {
             self.repo.as_bytes(),
         ];
         bytes.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
+        bytes
+    }
+
+    /// The header's bytes, with these incompatible features.
+    pub fn with_features(&self, features: u16) -> [u8; HEADER_BYTES] {
+        let mut bytes = self.to_bytes();
+        let [.., i0, i1, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = &mut bytes;
+        [*i0, *i1] = features.to_le_bytes();
         bytes
     }
 
@@ -103,7 +114,8 @@ impl Header {
             return Err(FormatError::NewerVersion { version: *version });
         }
         let features = u16::from_le_bytes([*i0, *i1]);
-        if features != 0 {
+        let known = if kind == ObjectType::Snapshot { OTHER_DIGESTS } else { 0 };
+        if features & !known != 0 {
             return Err(FormatError::UnknownFeatures { bits: features });
         }
         if *k != kind.number() {
@@ -145,6 +157,14 @@ mod tests {
         assert!(matches!(with(8, 3), FormatError::WrongType { actual: 3, .. }));
         assert!(matches!(with(9, 2), FormatError::NewerVersion { version: 2 }));
         assert!(matches!(with(10, 1), FormatError::UnknownFeatures { bits: 1 }));
+        let snapshot = Header { kind: ObjectType::Snapshot, ..HEADER };
+        let read = |features| {
+            let raw = snapshot.with_features(features);
+            Header::read(&raw, ObjectType::Snapshot, None).map(|(header, ..)| header)
+        };
+        assert_eq!(read(OTHER_DIGESTS).unwrap(), snapshot);
+        assert!(matches!(read(3), Err(FormatError::UnknownFeatures { bits: 3 })));
+        assert_eq!(snapshot.with_features(1)[10..12], [1, 0]);
         assert!(matches!(with(31, 0), FormatError::OtherRepository { .. }));
         assert!(matches!(Header::read(&[0x89], ObjectType::Index, None), Err(FormatError::CutShort)));
     }

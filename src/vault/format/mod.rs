@@ -133,7 +133,12 @@ impl From<Sealed> for SmallSealed {
 
 /// A header and the CBOR value behind it.
 fn object(header: &Header, value: &impl minicbor::Encode<()>) -> Result<Vec<u8>, FormatError> {
-    let mut bytes = header.to_bytes().to_vec();
+    behind(&header.to_bytes(), value)
+}
+
+/// The bytes of a header and the CBOR value behind it.
+fn behind(header: &[u8], value: &impl minicbor::Encode<()>) -> Result<Vec<u8>, FormatError> {
+    let mut bytes = header.to_vec();
     minicbor::encode(value, &mut bytes).map_err(|_| malformed("it cannot be encoded"))?;
     Ok(bytes)
 }

@@ -1,12 +1,12 @@
 //! Snapshot objects: a head for all, a body for readers.
 
-use super::header::{Header, ObjectType};
+use super::header::{Header, OTHER_DIGESTS, ObjectType};
 use super::signed::{Claim, Opened, by_author, pad, split, unpad};
-use super::{FormatError, from_cbor, object, to_cbor};
+use super::{FormatError, behind, from_cbor, malformed, to_cbor};
 use crate::base::id::RepoId;
 use crate::base::secret::Entropy;
 use crate::vault::crypto::{Envelope, KeyBundle, SmallSealed, SubKey};
-use crate::vault::snapshot::{Body, Head};
+use crate::vault::snapshot::{Body, DigestKind, Head, Stream};
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
@@ -27,7 +27,9 @@ pub fn seal(
 ) -> Result<Vec<u8>, FormatError> {
     let epoch = keys.newest();
     let header = Header { kind: ObjectType::Snapshot, epoch: epoch.number(), repo };
-    let raw = header.to_bytes();
+    let is_plain = |stream: &Stream| stream.digest_kind() == DigestKind::Whole;
+    let features = if body.streams.iter().all(is_plain) { 0 } else { OTHER_DIGESTS };
+    let raw = header.with_features(features);
     let head = pad(to_cbor(head)?)?;
     let head = SmallSealed::seal(&epoch.sub_key(SubKey::SnapshotHead), &raw, &head, entropy)?;
     let body = epoch.seal(INFO, &body_associated(&raw, &head.bytes), &to_cbor(body)?, entropy)?;
@@ -37,7 +39,7 @@ pub fn seal(
         enc: body.enc.into(),
         body: body.bytes.into(),
     };
-    Ok(by_author(object(&header, &stored)?, None, keys.author()))
+    Ok(by_author(behind(&raw, &stored)?, None, keys.author()))
 }
 
 /// Opens the head, which every key of the repository can.
@@ -68,7 +70,12 @@ pub fn open_body(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Body, 
     let plain = keys.epoch(header.epoch)?.open(&body, INFO, &associated)?;
     // With a million tables each copy is large.
     drop(body);
-    from_cbor(&plain, "snapshot body")
+    let body: Body = from_cbor(&plain, "snapshot body")?;
+    match body.streams.iter().any(|stream| matches!(stream.digest_kind(), DigestKind::Other(_))) {
+        // Nobody could tell whether such a stream is the right one.
+        true => Err(malformed("a digest of an unknown kind")),
+        false => Ok(body),
+    }
 }
 
 /// Ties the body to the head that it was written with.

@@ -11,7 +11,7 @@ pub mod retention;
 pub mod selection;
 
 pub use crate::base::calendar::CalendarTag;
-pub use crate::base::numbers::{Proof, State, StreamFormat, Unknown};
+pub use crate::base::numbers::{DigestKind, Proof, State, StreamFormat, Unknown};
 
 use crate::base::id::{AuthorId, NodeId, SnapshotId, StreamDigest};
 use crate::base::name::SeriesName;
@@ -188,7 +188,7 @@ pub struct Stream {
     /// Length in bytes.
     #[n(1)]
     pub bytes: u64,
-    /// Plain BLAKE3 of all of it.
+    /// Plain BLAKE3 of all of it, or of what [`Stream::digest_kind`] says.
     #[n(2)]
     pub digest: StreamDigest,
     /// What proves that it is whole.
@@ -209,6 +209,16 @@ pub struct Stream {
     /// The encoded map of a dump's tables; absent where the stream is no dump that is looked into, and from older programs.
     #[n(8)]
     pub table_map: Option<ByteVec>,
+    /// What the digest covers; absent for all bytes.
+    #[n(9)]
+    pub digest_kind: Option<DigestKind>,
+}
+
+impl Stream {
+    /// What the digest covers.
+    pub fn digest_kind(&self) -> DigestKind {
+        self.digest_kind.unwrap_or_default()
+    }
 }
 
 /// What storing a stream took.

@@ -105,7 +105,8 @@ impl BackupSession {
             return Err(RepoError::Inconsistent { object: request.series, what });
         }
         self.repo.authors.may_add(&request.series, &request.host)?;
-        let state = match (streams.iter().any(|stream| stream.is_suspect), request.failed.is_empty()) {
+        let is_whole = request.failed.is_empty() && !streams.iter().any(|stream| stream.is_partial);
+        let state = match (streams.iter().any(|stream| stream.is_suspect), is_whole) {
             (true, _) => State::Suspect,
             (false, true) => State::Complete,
             (false, false) => State::Partial,

@@ -6,20 +6,53 @@
 
 use crate::base::event::Cancel;
 use crate::base::id::{ChunkId, StreamDigest};
+use crate::base::numbers::DigestKind;
 use crate::content::chunker::Chunker;
 use crate::vault::RepoError;
 use crossbeam_channel::{Receiver, Sender};
 use std::io::{ErrorKind, Read};
+use std::ops::Range;
 
 /// Bytes read at a time.
 pub(super) const FILL_BYTES: usize = 2 << 20;
 /// Buffers that go round between reader, chunker and writer.
 pub(super) const BUFFERS: usize = 6;
 
-/// A piece of the stream: the bytes from `headroom` on. The room before takes what the chunker left over of the piece before.
-pub(super) struct Piece {
-    pub bytes: Vec<u8>,
-    pub headroom: usize,
+/// A stream that may say of parts of itself that they are the parent's, without giving their bytes.
+pub trait Input: Read + Send {
+    /// Asked each time that `read` gave 0: the range of the parent's stream that the next bytes are. `None` at the end of the stream;
+    /// otherwise it is read on.
+    fn copy(&mut self) -> Option<Range<u64>>;
+
+    /// Asked at the end of the stream: the digest of the digests of its files, which takes the place of that of its bytes.
+    fn digest(&self) -> Option<StreamDigest>;
+}
+
+/// A stream that gives all of its bytes.
+pub(super) struct Plain<'a>(pub &'a mut (dyn Read + Send));
+
+impl Read for Plain<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Input for Plain<'_> {
+    fn copy(&mut self) -> Option<Range<u64>> {
+        None
+    }
+
+    fn digest(&self) -> Option<StreamDigest> {
+        None
+    }
+}
+
+/// The next of the stream.
+pub(super) enum Piece {
+    /// The bytes from `headroom` on. The room before takes what the chunker left over of the piece before.
+    Bytes { bytes: Vec<u8>, headroom: usize },
+    /// So many bytes as this range of the parent's stream has, which are the same.
+    Copy(Range<u64>),
 }
 
 /// So many pieces later it counts what was found in one.
@@ -36,6 +69,8 @@ pub(super) struct CutPiece {
     pub chunks: Vec<(usize, Option<ChunkId>)>,
     /// Bytes that were read for it.
     pub fresh: usize,
+    /// What comes after them: a range of the parent's stream.
+    pub copy: Option<Range<u64>>,
 }
 
 impl CutPiece {
@@ -77,13 +112,25 @@ pub(super) fn cut_ahead(
 ) {
     let max = chunker.sizes().max;
     let mut rest: Vec<u8> = Vec::with_capacity(max);
-    for (number, Piece { mut bytes, headroom }) in full.iter().enumerate() {
+    for (number, piece) in full.iter().enumerate() {
         let passes = match number < LAG {
             true => false,
             false => match scattered.recv() {
                 Ok(scattered) => scattered,
                 Err(_) => return,
             },
+        };
+        let (mut bytes, headroom) = match piece {
+            Piece::Bytes { bytes, headroom } => (bytes, headroom),
+            Piece::Copy(range) => {
+                let bytes = std::mem::take(&mut rest);
+                let mut last = CutPiece { bytes, start: 0, chunks: Vec::new(), fresh: 0, copy: Some(range) };
+                last.cut(chunker, key, 1);
+                if cut.send(last).is_err() {
+                    return;
+                }
+                continue;
+            }
         };
         let fresh = bytes.len() - headroom;
         // What was left over of the piece before goes right in front: chunks are cut from one run of bytes.
@@ -92,7 +139,7 @@ pub(super) fn cut_ahead(
             room.copy_from_slice(&rest);
         }
         rest.clear();
-        let mut piece = CutPiece { bytes, start, chunks: Vec::with_capacity(64), fresh };
+        let mut piece = CutPiece { bytes, start, chunks: Vec::with_capacity(64), fresh, copy: None };
         let left = match passes {
             true => {
                 piece.pass();
@@ -105,7 +152,7 @@ pub(super) fn cut_ahead(
             return;
         }
     }
-    let mut last = CutPiece { bytes: rest, start: 0, chunks: Vec::new(), fresh: 0 };
+    let mut last = CutPiece { bytes: rest, start: 0, chunks: Vec::new(), fresh: 0, copy: None };
     last.cut(chunker, key, 1);
     // Safe to ignore because the writer that does not listen any more has an error to tell.
     let _ = cut.send(last);
@@ -115,44 +162,76 @@ pub(super) fn cut_ahead(
 pub(super) struct Total {
     pub bytes: u64,
     pub digest: StreamDigest,
+    pub digest_kind: DigestKind,
 }
 
 /// Reads `source` to its end. Stops without an error when nobody takes the pieces any more.
 pub(super) fn read_ahead(
-    source: &mut dyn Read,
+    source: &mut dyn Input,
     headroom: usize,
     full: &Sender<Piece>,
     empty: &Receiver<Vec<u8>>,
     cancel: &Cancel,
 ) -> Result<Total, RepoError> {
     let mut hasher = blake3::Hasher::new();
-    let mut total = 0u64;
+    let (mut total, mut is_copied) = (0u64, false);
+    // Between two copies there may be no bytes, and the buffer for them is kept.
+    let mut spare = None;
     loop {
-        let Ok(mut bytes) = empty.recv() else { return Err(RepoError::Stopped) };
-        bytes.resize(headroom + FILL_BYTES, 0);
-        let filled = fill(source, bytes.get_mut(headroom..).unwrap_or_default(), cancel)?;
-        bytes.truncate(headroom + filled);
+        let next = spare.take().map_or_else(|| empty.recv(), Ok);
+        let Ok(mut bytes) = next else { return Err(RepoError::Stopped) };
+        let filled = fill(source, &mut bytes, headroom, cancel)?;
         hasher.update(bytes.get(headroom..).unwrap_or_default());
         total += filled as u64;
         let ended = filled < FILL_BYTES;
-        if filled > 0 && full.send(Piece { bytes, headroom }).is_err() {
+        if filled == 0 {
+            spare = Some(bytes);
+        } else if full.send(Piece::Bytes { bytes, headroom }).is_err() {
             return Err(RepoError::Stopped);
         }
-        if ended {
+        if !ended {
+            continue;
+        }
+        let Some(range) = source.copy() else { break };
+        is_copied = true;
+        total = total.saturating_add(range.end.saturating_sub(range.start));
+        if full.send(Piece::Copy(range)).is_err() {
+            return Err(RepoError::Stopped);
+        }
+    }
+    match source.digest() {
+        Some(digest) => Ok(Total { bytes: total, digest, digest_kind: DigestKind::OfFiles }),
+        None if is_copied => {
+            let what = "bytes that nobody read, and no digest of them".to_owned();
+            Err(RepoError::Inconsistent { object: "the stream".to_owned(), what })
+        }
+        None => {
             let digest = StreamDigest::from_bytes(*hasher.finalize().as_bytes());
-            return Ok(Total { bytes: total, digest });
+            Ok(Total { bytes: total, digest, digest_kind: DigestKind::Whole })
         }
     }
 }
 
-/// Reads until the buffer is full or the stream ends.
-fn fill(source: &mut dyn Read, buffer: &mut [u8], cancel: &Cancel) -> Result<usize, RepoError> {
+/// A buffer grows by so much at first, and then to twice as much: a stream of many small parts does not clear 2 MiB for each.
+const FIRST_FILL_BYTES: usize = 64 << 10;
+
+/// Reads behind `headroom` until there are [`FILL_BYTES`], or the stream ends or does not go on with bytes; how many there are.
+fn fill(
+    source: &mut dyn Input,
+    bytes: &mut Vec<u8>,
+    headroom: usize,
+    cancel: &Cancel,
+) -> Result<usize, RepoError> {
+    bytes.resize(headroom, 0);
     let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+    while filled < FILL_BYTES {
         if cancel.is_cancelled() {
             return Err(RepoError::Cancelled);
         }
-        match source.read(rest) {
+        if bytes.len() == headroom + filled {
+            bytes.resize(headroom + (2 * filled).clamp(FIRST_FILL_BYTES, FILL_BYTES), 0);
+        }
+        match source.read(bytes.get_mut(headroom + filled..).unwrap_or_default()) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -160,5 +239,6 @@ fn fill(source: &mut dyn Read, buffer: &mut [u8], cancel: &Cancel) -> Result<usi
             Err(source) => return Err(RepoError::Input { source }),
         }
     }
+    bytes.truncate(headroom + filled);
     Ok(filled)
 }

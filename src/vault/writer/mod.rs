@@ -16,7 +16,8 @@ mod transfer;
 mod withdraw;
 
 pub use commit::{CommitRequest, Committed};
-pub use parent::{Basis, Parent};
+pub use input::Input;
+pub use parent::{Basis, IsAlike, Parent};
 pub use pipeline::PipelineSettings;
 pub use tally::{Edges, NewBytes};
 pub use transfer::{TransferError, TransferSource};
@@ -32,9 +33,9 @@ use super::{RepoError, Repository};
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{ChunkId, IndexId, NodeId, PackId, SnapshotId};
 use crate::content::chunker::Chunker;
-use crate::vault::snapshot::{Proof, Stream, StreamFormat, StreamStats};
+use crate::vault::snapshot::{DigestKind, Proof, Stream, StreamFormat, StreamStats};
 use commit::Staged;
-use input::{BUFFERS, CutPiece, Total, cut_ahead, read_ahead};
+use input::{BUFFERS, CutPiece, Plain, Total, cut_ahead, read_ahead};
 use known::{Known, Place};
 use pipeline::{Block, Pipeline};
 use std::collections::{BTreeMap, HashSet};
@@ -84,6 +85,11 @@ impl StoredStream {
         self.stream.bytes
     }
 
+    /// The bytes came from another repository, which has this digest of them: of a kind that cannot be had from the bytes alone.
+    pub fn set_digest_of(&mut self, original: &Stream) {
+        (self.stream.digest, self.stream.digest_kind) = (original.digest, original.digest_kind);
+    }
+
     /// Keeps the stream's table map with it.
     pub fn set_table_map(&mut self, map: Option<Vec<u8>>) {
         self.stream.table_map = map.map(Into::into);
@@ -97,7 +103,7 @@ impl StoredStream {
         attributes: BTreeMap<String, String>,
     ) -> Finished {
         let stream = Stream { proof, format, attributes, ..self.stream };
-        Finished { session: self.session, stream, is_suspect: false }
+        Finished { session: self.session, stream, is_suspect: false, is_partial: false }
     }
 }
 
@@ -107,7 +113,11 @@ pub struct Finished {
     session: u64,
     stream: Stream,
     is_suspect: bool,
+    is_partial: bool,
 }
+
+/// The attribute of a stream that says what could not be read and is missing from it.
+pub const UNREAD: &str = "unread";
 
 /// The attribute of a stream that says why it is suspect.
 pub const SUSPECT: &str = "suspect";
@@ -116,6 +126,13 @@ impl Finished {
     /// What will stand in the snapshot.
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// Good, but for what could not be read: the snapshot becomes a partial one, and says what.
+    pub fn without(mut self, what: String) -> Self {
+        self.is_partial = true;
+        self.stream.attributes.insert(UNREAD.to_owned(), what);
+        self
     }
 
     /// Whole, and so odd that a person should look: the snapshot becomes a suspect one, and says why.
@@ -251,6 +268,21 @@ impl BackupSession {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<StoredStream, RepoError> {
+        self.store_input(name, &mut Plain(source), basis, observer, cancel)
+    }
+
+    /// As [`BackupSession::store`], of a stream that may say that parts of it are the parent's.
+    ///
+    /// # Errors
+    /// As [`BackupSession::store`], and when it says so of bytes that the parent of `basis` does not have.
+    pub fn store_input(
+        &mut self,
+        name: &str,
+        source: &mut dyn Input,
+        basis: Basis,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<StoredStream, RepoError> {
         let began = Instant::now();
         self.sink.stats = StreamStats::default();
         if let Basis::Parent(parent) = &basis {
@@ -295,7 +327,7 @@ impl BackupSession {
             duration_ms: began.elapsed().as_millis() as u64,
             ..self.sink.stats
         };
-        let Total { bytes, digest } = total;
+        let Total { bytes, digest, digest_kind } = total;
         let stream = Stream {
             name: name.to_owned(),
             bytes,
@@ -306,6 +338,7 @@ impl BackupSession {
             stats,
             attributes: BTreeMap::new(),
             table_map: None,
+            digest_kind: Some(digest_kind).filter(|kind| *kind != DigestKind::Whole),
         };
         let new_bytes = std::mem::take(&mut self.sink.tally).finish();
         Ok(StoredStream { session: self.number, stream, front, is_unlike_parent, parent_failure, new_bytes })
@@ -398,12 +431,13 @@ impl Sink {
             let is_scattered = writer.piece(&piece)?;
             // Safe to ignore because the cutter may have ended already.
             let _ = scattered.send(is_scattered);
-            let CutPiece { bytes, fresh, .. } = piece;
+            let CutPiece { bytes, fresh, copy, .. } = piece;
             // Safe to ignore because the reader may have ended already, and the last piece's buffer is none of its own.
             let _ = empty.try_send(bytes);
             writer.take_finished()?;
             let bytes_known = writer.bytes_found() - found_before;
-            observer.observe(Event::Advanced { bytes: fresh as u64, bytes_known });
+            let copied = copy.map_or(0, |range| range.end - range.start);
+            observer.observe(Event::Advanced { bytes: fresh as u64 + copied, bytes_known });
         }
         let (root, parent_failure) = writer.finish()?;
         self.submit(BlockKind::Data)?;

@@ -147,6 +147,13 @@ impl RecipeWriter {
         }
     }
 
+    /// `len` bytes follow that are the parent's from `offset` on: after all that came before them.
+    pub fn copied(&mut self, sink: &mut Sink, offset: u64, len: u64) -> Result<(), RepoError> {
+        self.end_run(sink)?;
+        self.advance(len);
+        self.copy(sink, offset, len)
+    }
+
     /// A chunk of `len` bytes, or a span that is none, is about to be compared, which in the stream follows all that was put down or is being compared.
     pub fn expect(&mut self, chunk: Option<ChunkId>, len: u64) {
         let start = self.cuts.back().map_or(self.position, |cut| cut.end);

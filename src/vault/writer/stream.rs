@@ -9,6 +9,7 @@ use crate::vault::RepoError;
 use crate::vault::reader::{ReadCost, Windows};
 use crate::vault::snapshot::recipe::Entry;
 use hashbrown::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Changes are scattered where no more than one byte in so many is new.
@@ -29,6 +30,7 @@ struct Against {
     places: Places,
     /// Bytes of the stream that were handed over.
     at: u64,
+    parent_bytes: u64,
     edges: Option<Arc<Edges>>,
     edges_told: usize,
 }
@@ -36,8 +38,9 @@ struct Against {
 impl Against {
     fn new(parent: Parent, edges: Option<Arc<Edges>>) -> (Copies, Self) {
         let Parent { survey, windows, copies, section_ends, .. } = parent;
+        let parent_bytes = survey.bytes;
         let (differ, places) = (Differ::with_sections(section_ends), Places::new(survey.whole));
-        (copies, Self { differ, windows, places, at: 0, edges, edges_told: 0 })
+        (copies, Self { differ, windows, places, at: 0, parent_bytes, edges, edges_told: 0 })
     }
 
     /// `len` bytes come next: tells the differ which sections end in them.
@@ -114,6 +117,10 @@ impl<'a> StreamWriter<'a> {
                 None => self.span(bytes)?,
             }
         }
+        if let Some(range) = &piece.copy {
+            self.copy(range.clone())?;
+            return Ok(false);
+        }
         let (Some(before), Some(against)) = (before, &self.against) else { return Ok(false) };
         let now = against.differ.summary();
         let literal = now.literal_bytes - before.literal_bytes;
@@ -121,6 +128,26 @@ impl<'a> StreamWriter<'a> {
             && now.parent_failures == before.parent_failures
             && literal > 0
             && literal * SCATTERED_SHARE <= piece.fresh as u64)
+    }
+
+    /// The next bytes are a range of the parent's stream, which nobody read. What the parent lies in is relied on and was looked up when
+    /// it was opened.
+    fn copy(&mut self, range: Range<u64>) -> Result<(), RepoError> {
+        let misfit = |what: &str| {
+            Err(RepoError::Inconsistent { object: "the stream".to_owned(), what: what.to_owned() })
+        };
+        let Some(against) = &mut self.against else { return misfit("a copy of a parent that is not there") };
+        if range.is_empty() || range.end > against.parent_bytes {
+            return misfit("a copy of bytes that its parent does not have");
+        }
+        let len = range.end - range.start;
+        against.at += len;
+        let Against { differ, windows, .. } = against;
+        let mut out = Emitter { sink: self.sink, recipe: &mut self.recipe };
+        differ.known(Some(range.end), len, windows, &mut out)?;
+        self.sink.stats.bytes_copied += len;
+        self.sink.tally.same(len);
+        self.recipe.copied(self.sink, range.start, len)
     }
 
     /// Takes the next bytes where chunks are not looked for.

@@ -244,6 +244,7 @@ impl BackupSession {
             stats,
             attributes: BTreeMap::new(),
             table_map: None,
+            digest_kind: stream.digest_kind,
         };
         Ok(StoredStream {
             session: self.number,

@@ -1,0 +1,154 @@
+//! `dumpvault ls SNAPSHOT:/PATH`, `find`, and `diff` of paths: files of snapshots.
+
+use super::args::{DiffArgs, FindArgs, LsArgs};
+use super::exit::Exit;
+use super::report::CliError;
+use super::which::chosen;
+use super::{Context, render};
+use crate::base::name::SnapshotName;
+use crate::content::index::{Kind, Row};
+use crate::engine::files::{Became, Tree, WantedFiles, lies_below};
+use crate::engine::report::{ChangedFile, ChangedFiles, ListedFile, ListedFiles};
+use crate::engine::restore::Chosen;
+use crate::source::files::shown;
+
+/// The files of a snapshot.
+pub(super) fn tree_of<'a>(chosen: &'a Chosen, path: &str) -> Result<Tree<'a>, CliError> {
+    Tree::of(chosen, None)?.ok_or_else(|| {
+        let id = chosen.summary.id.short();
+        CliError::usage_hint(
+            format!("snapshot {id} holds no files, so no `{path}`"),
+            format!("use `dumpvault ls {id}`"),
+        )
+    })
+}
+
+pub(super) fn list(context: &Context, args: &LsArgs, name: &SnapshotName) -> Result<Exit, CliError> {
+    let chosen = chosen(context, name, args.which.any_host)?;
+    let path = name.stream.clone().unwrap_or_default();
+    let tree = tree_of(&chosen, &path)?;
+    let wanted = path.trim_matches('/').as_bytes();
+    let zone = context.app.settings.calendar.zone.clone();
+    let (mut listed, mut found) = (Vec::new(), false);
+    tree.files(&WantedFiles::exactly(wanted), &context.cancel, &mut |file| {
+        let row = &file.row;
+        found |= row.path == wanted;
+        let is_itself = row.path == wanted && row.kind == Kind::Directory;
+        if is_itself || !lies_below(&row.path, wanted) || !args.recursive && is_deeper(&row.path, wanted) {
+            return Ok(());
+        }
+        match context.json {
+            true => listed.push(ListedFile::new(row)),
+            false if args.long => context.output(&long(row, &zone)),
+            false => context.output(&named(row)),
+        }
+        Ok(())
+    })?;
+    if !found {
+        return Err(CliError::usage_hint(
+            format!("snapshot {} has no `{path}`", chosen.summary.id.short()),
+            format!("`dumpvault ls {name}:/ -R` lists all files"),
+        ));
+    }
+    if context.json {
+        context.report(ListedFiles::new(&chosen.summary.id, listed));
+    }
+    Ok(Exit::Good)
+}
+
+pub(super) fn find(context: &Context, args: &FindArgs) -> Result<Exit, CliError> {
+    let wanted = WantedFiles::each_of(&args.patterns).map_err(|error| CliError::usage(error.to_string()))?;
+    let chosen = chosen(context, &context.whole_name(&args.snapshot)?, args.which.any_host)?;
+    let tree = tree_of(&chosen, "/")?;
+    let zone = context.app.settings.calendar.zone.clone();
+    let mut listed = Vec::new();
+    tree.files(&wanted, &context.cancel, &mut |file| {
+        let row = &file.row;
+        if !wanted.fits(&row.path, row.kind == Kind::Directory) {
+            return Ok(());
+        }
+        match context.json {
+            true => listed.push(ListedFile::new(row)),
+            false if args.long => context.output(&long(row, &zone)),
+            false => context.output(&named(row)),
+        }
+        Ok(())
+    })?;
+    if context.json {
+        context.report(ListedFiles::new(&chosen.summary.id, listed));
+    }
+    Ok(Exit::Good)
+}
+
+pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError> {
+    let (before, after) = (context.name(&args.before)?, context.name(&args.after)?);
+    let path = before.stream.clone().unwrap_or_default();
+    let below = path.trim_matches('/').as_bytes();
+    if after.stream.as_ref().is_some_and(|other| other.trim_matches('/').as_bytes() != below) {
+        return Err(CliError::usage("both snapshots are compared below the same path"));
+    }
+    let (before, after) =
+        (chosen(context, &before, args.which.any_host)?, chosen(context, &after, args.which.any_host)?);
+    let mut found = Vec::new();
+    tree_of(&before, &path)?.changes(
+        &tree_of(&after, &path)?,
+        below,
+        &context.cancel,
+        &mut |became, row| {
+            if context.json {
+                found.push(ChangedFile::new(became, row));
+                return Ok(());
+            }
+            let letter = match became {
+                Became::Added => '+',
+                Became::Removed => '-',
+                Became::Changed => 'M',
+                Became::Adorned => 'm',
+            };
+            context.output(&format!("{letter} {}", named(row)));
+            Ok(())
+        },
+    )?;
+    if context.json {
+        context.report(ChangedFiles::new(&before.summary.id, &after.summary.id, found));
+    }
+    Ok(Exit::Good)
+}
+
+/// Whether a path is in a directory below that one.
+fn is_deeper(path: &[u8], directory: &[u8]) -> bool {
+    let rest = path.get(directory.len()..).unwrap_or_default();
+    rest.strip_prefix(b"/").unwrap_or(rest).contains(&b'/')
+}
+
+fn named(row: &Row) -> String {
+    let path = shown(&row.path);
+    match &row.kind {
+        Kind::Directory => format!("{path}/"),
+        Kind::Symlink(to) => format!("{path} -> {}", String::from_utf8_lossy(to)),
+        _ => path,
+    }
+}
+
+fn long(row: &Row, zone: &jiff::tz::TimeZone) -> String {
+    let letter = match row.kind {
+        Kind::File { .. } | Kind::HardLink(_) => '-',
+        Kind::Directory => 'd',
+        Kind::Symlink(_) => 'l',
+        Kind::CharDevice(..) => 'c',
+        Kind::BlockDevice(..) => 'b',
+        Kind::Fifo => 'p',
+        Kind::Socket => 's',
+        Kind::Unreadable | Kind::Vanished => '?',
+    };
+    let size = if let Kind::File { size, .. } = row.kind { size } else { 0 };
+    let owner = match &row.extra.names {
+        Some((user, group)) if !user.is_empty() && !group.is_empty() => {
+            format!("{}:{}", String::from_utf8_lossy(user), String::from_utf8_lossy(group))
+        }
+        _ => format!("{}:{}", row.uid, row.gid),
+    };
+    let time = render::time(row.mtime.seconds.saturating_mul(1000), zone);
+    let torn = if row.is_torn { " (changed while it was read)" } else { "" };
+    format!("{letter}{:04o} {owner:<17} {:>10} {time} {}{torn}", row.mode, render::bytes(size), named(row))
+}

@@ -1,0 +1,141 @@
+//! Restoring files into a directory: what is asked before, and what is told after.
+
+use super::super::args::{RestoreArgs, RestoreFilesArgs};
+use super::super::exit::Exit;
+use super::super::report::CliError;
+use super::super::{Context, doubts, prompt, render};
+use crate::base::words;
+use crate::engine::files::{FilesJob, FilesPlan, FilesReport, Overwrite, Tree, WantedFiles};
+use crate::engine::report::{RestoreFilesPlan, RestoredFiles};
+use crate::engine::restore::Chosen;
+use crate::source::files::Ownership;
+use std::path::Path;
+use std::time::Instant;
+
+pub(super) fn run(
+    context: &Context,
+    args: &RestoreArgs,
+    chosen: &Chosen,
+    stream: Option<&str>,
+    into: &Path,
+) -> Result<Exit, CliError> {
+    let began = Instant::now();
+    let job = job(&args.files)?;
+    let tree = Tree::of(chosen, stream)?.ok_or_else(|| {
+        CliError::usage_hint(
+            format!("snapshot {} holds no files", chosen.summary.id.short()),
+            "restore a dump with --to FILE or --to-database",
+        )
+    })?;
+    let into = context.app.environment.directory.join(into);
+    for data in &chosen.body.streams {
+        doubts::tell(context, chosen, data);
+    }
+    let plan = tree.plan(&job, &into, &context.cancel)?;
+    if plan.files + plan.directories + plan.unreadable == 0 {
+        let next =
+            "`dumpvault ls SNAPSHOT:/PATH` lists files; patterns are those of a .gitignore file in `/`";
+        return Err(CliError::usage_hint("no file in the snapshot matches --path", next));
+    }
+    if args.dry_run {
+        return Ok(dry_run(context, chosen, &plan, &into));
+    }
+    if plan.holds_something && !prompt::agreed(context, &question(&plan, &into), args.yes)? {
+        return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
+    }
+    let report = tree.restore(&job, &into, &context.progress, &context.cancel)?;
+    Ok(told(context, chosen, &report, &into, began))
+}
+
+fn job(args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
+    let wanted = WantedFiles::of(&args.path).map_err(|error| CliError::usage(error.to_string()))?;
+    let overwrite = match args.overwrite.as_deref() {
+        Some("never") => Overwrite::Never,
+        Some("older") => Overwrite::Older,
+        Some("always") => Overwrite::Always,
+        _ => Overwrite::Changed,
+    };
+    let ownership = match args.owner.as_deref() {
+        Some("names") => Ownership::Names,
+        Some("numeric") => Ownership::Numbers,
+        Some("no") => Ownership::None,
+        // Nobody else may give files away.
+        _ if rustix::process::geteuid().is_root() => Ownership::Names,
+        _ => Ownership::None,
+    };
+    Ok(FilesJob { wanted, overwrite, ownership })
+}
+
+fn question(plan: &FilesPlan, into: &Path) -> String {
+    let FilesPlan { files, replaced, replaced_first, kept, .. } = plan;
+    let first = match replaced_first.as_slice() {
+        [] => String::new(),
+        names if names.len() as u64 == *replaced => format!(" ({})", names.join(", ")),
+        names => format!(" ({}, …)", names.join(", ")),
+    };
+    format!(
+        "`{}` is not empty: of {} to restore, {replaced} would replace what is there{first}, and {kept} are there already.",
+        into.display(),
+        words::count(*files, "file"),
+    )
+}
+
+fn dry_run(context: &Context, chosen: &Chosen, plan: &FilesPlan, into: &Path) -> Exit {
+    let id = chosen.summary.id;
+    if context.json {
+        context.report(RestoreFilesPlan::new(&id, plan, into));
+        return Exit::Good;
+    }
+    context.output(&format!(
+        "would restore {} and {} ({}) of snapshot {} into `{}`",
+        words::count(plan.files, "file"),
+        words::count(plan.directories, "directory"),
+        render::bytes(plan.bytes),
+        id.short(),
+        into.display()
+    ));
+    if plan.holds_something {
+        context.output(&question(plan, into));
+    }
+    Exit::Good
+}
+
+fn told(context: &Context, chosen: &Chosen, report: &FilesReport, into: &Path, began: Instant) -> Exit {
+    let exit = match () {
+        () if !report.damaged.is_empty() => Exit::Integrity,
+        () if report.failed > 0 || report.attributes_lost > 0 => Exit::Partial,
+        () => Exit::Good,
+    };
+    let ms = began.elapsed().as_millis() as u64;
+    let id = chosen.summary.id;
+    if report.unreadable > 0 {
+        let count = words::count(report.unreadable, "file");
+        context.warn(format!("{count} could not be read when the backup was made, and are not in it"));
+    }
+    for (count, what) in
+        [(report.damaged.len() as u64, "damaged and not restored"), (report.failed, "could not be restored")]
+    {
+        if count > 0 {
+            context.warn(format!("{}: {what}", words::count(count, "file")));
+        }
+    }
+    if context.json {
+        context.report(RestoredFiles::new(&id, report, into, ms));
+        return exit;
+    }
+    let kept = match report.kept {
+        0 => String::new(),
+        kept => format!(", {} there already", words::count(kept, "file")),
+    };
+    context.say(&format!(
+        "{}: restored {} and {} of snapshot {} to `{}`: {} in {}{kept}",
+        chosen.summary.head.series,
+        words::count(report.files, "file"),
+        words::count(report.directories, "directory"),
+        id.short(),
+        into.display(),
+        render::bytes(report.bytes),
+        render::duration(ms),
+    ));
+    exit
+}

@@ -1,0 +1,225 @@
+//! Files: `backup --path`, and what comes of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::support::cli::{Vault, exit, noise, number, text};
+use crate::support::tree::seen;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+fn write(vault: &Vault, path: &str, bytes: &[u8]) -> PathBuf {
+    let path = vault.work().join("tree").join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// A vault with a tree, backed up as series `files`.
+fn vault() -> Vault {
+    let vault = Vault::new();
+    write(&vault, "etc/app.conf", b"port = 1\n");
+    write(&vault, "uploads/a", &noise(1, 200_000));
+    write(&vault, "uploads/b", &noise(2, 300_000));
+    write(&vault, "uploads/c", &noise(3, 100_000));
+    back_up(&vault);
+    vault
+}
+
+fn back_up(vault: &Vault) {
+    vault.run(["backup", "--path", "tree", "--name", "files"]).expect(exit::OK);
+}
+
+fn restored(vault: &Vault, into: &str) -> PathBuf {
+    let tree = vault.work().join("tree");
+    vault.work().join(into).join(tree.strip_prefix("/").unwrap())
+}
+
+/// Makes bytes of an object others.
+fn damage(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn given_files_then_they_come_back_and_a_directory_in_use_is_asked_about() {
+    let vault = vault();
+    let output = vault.run(["restore", "files", "--to-dir", "into"]).expect(exit::OK);
+    assert!(output.text().contains("restored 4 files and"), "{output}");
+    assert_eq!(seen(&vault.work().join("tree")), seen(&restored(&vault, "into")));
+    // All is there: nothing would be replaced, and it is asked all the same.
+    let again = ["restore", "files", "--to-dir", "into"];
+    vault.run(again).expect(exit::REFUSED).says("0 would replace").says("--yes");
+    fs::write(restored(&vault, "into").join("uploads/a"), b"mine").unwrap();
+    let dry = vault.run([&again[..], &["--dry-run", "--json"]].concat()).expect(exit::OK).json();
+    assert_eq!((number(&dry, "replaced"), number(&dry, "kept")), (1, 3));
+    vault.run(again).expect(exit::REFUSED).says("1 would replace").says("uploads/a");
+    assert_eq!(fs::read(restored(&vault, "into").join("uploads/a")).unwrap(), b"mine");
+    let kept = vault.run([&again[..], &["--yes", "--overwrite", "never"]].concat());
+    kept.expect(exit::OK);
+    assert_eq!(fs::read(restored(&vault, "into").join("uploads/a")).unwrap(), b"mine");
+    let done = vault.run([&again[..], &["--yes", "--json"]].concat()).expect(exit::OK).json();
+    assert_eq!((number(&done, "files"), number(&done, "kept"), text(&done, "snapshot").len()), (1, 3, 64));
+    assert_eq!(seen(&vault.work().join("tree")), seen(&restored(&vault, "into")));
+}
+
+#[test]
+fn given_a_pattern_that_fits_nothing_then_it_is_refused() {
+    let vault = vault();
+    let args = ["restore", "files", "--to-dir", "into", "--path", "/nowhere/at/all"];
+    vault.run(args).expect(exit::USAGE).says("--path");
+    assert!(!vault.work().join("into").exists());
+    vault.backup("app", b"no files");
+    vault.run(["restore", "app", "--to-dir", "into"]).expect(exit::USAGE).says("holds no files");
+    vault.run(["restore", "files", "--path", "x"]).expect(exit::USAGE);
+}
+
+#[test]
+fn given_a_copied_range_that_is_damaged_then_all_that_read_it_tell_and_other_files_come_back() {
+    let vault = vault();
+    let packs = vault.objects_in("packs");
+    // The second backup holds none of the contents itself.
+    fs::set_permissions(vault.work().join("tree/etc/app.conf"), fs::Permissions::from_mode(0o600)).unwrap();
+    back_up(&vault);
+    let largest = packs.iter().max_by_key(|key| fs::metadata(vault.repo().join(key)).unwrap().len());
+    let pack = vault.repo().join(largest.unwrap());
+    damage(&pack, 200);
+    vault.run(["restore", "files", "--stream", "files/data", "--to", "data"]).expect(exit::INTEGRITY);
+    assert!(!vault.work().join("data").exists());
+    let output = vault.run(["restore", "files", "--to-dir", "into", "--json"]).expect(exit::INTEGRITY);
+    let report = output.json();
+    let damaged = report["damaged"].as_array().unwrap();
+    assert!(!damaged.is_empty() && damaged.len() as u64 + number(&report, "files") == 4, "{report}");
+    for path in damaged {
+        let path = vault.work().join("into").join(path.as_str().unwrap().trim_start_matches('/'));
+        assert!(!path.exists(), "{}", path.display());
+    }
+    let names = seen(&vault.work().join("into")).into_keys();
+    let names: Vec<String> = names.map(|name| String::from_utf8(name).unwrap()).collect();
+    assert!(names.iter().all(|name| !name.contains(".dumpvault")), "{names:?}");
+    vault.run(["check", "--read-data"]).expect(exit::INTEGRITY);
+}
+
+#[test]
+fn given_a_path_then_ls_lists_it_and_cat_writes_it() {
+    let vault = vault();
+    let tree = vault.work().join("tree");
+    let at = |path: &str| format!("files:{}/{path}", tree.display());
+    let lines = |args: &[&str]| {
+        let output = vault.run(args).expect(exit::OK);
+        output.text().lines().map(|line| line.replace(tree.to_str().unwrap(), "")).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&["ls", at("").trim_end_matches('/')]), ["/etc/", "/uploads/"]);
+    let all = ["/etc/", "/etc/app.conf", "/uploads/", "/uploads/a", "/uploads/b", "/uploads/c"];
+    assert_eq!(lines(&["ls", "-R", &at("")]), all);
+    let long = lines(&["ls", "--long", &at("uploads/b")]);
+    assert!(long.len() == 1 && long[0].starts_with("-0644") && long[0].contains("292.97 KiB"), "{long:?}");
+    let json = vault.run(["ls", "--json", &at("uploads")]).expect(exit::OK).json();
+    assert_eq!(json["files"].as_array().unwrap().len(), 3);
+    assert_eq!(number(&json["files"][0], "size"), 200_000);
+    vault.run(["ls", &at("nothing")]).expect(exit::USAGE).says("has no");
+    vault.run(["ls", "files", "--long"]).expect(exit::USAGE);
+
+    assert!(vault.run(["cat", &at("uploads/a")]).expect(exit::OK).stdout == noise(1, 200_000));
+    vault.run(["cat", &at("uploads")]).expect(exit::USAGE).says("not a regular file");
+    vault.run(["cat", &at("uploads/z")]).expect(exit::USAGE).says("not in the snapshot");
+    // Holes are zeros.
+    let sparse = write(&vault, "sparse", b"");
+    let file = fs::OpenOptions::new().write(true).open(&sparse).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 100_000).unwrap();
+    file.set_len(300_000).unwrap();
+    back_up(&vault);
+    assert!(vault.run(["cat", &at("sparse")]).expect(exit::OK).stdout == fs::read(&sparse).unwrap());
+    fs::hard_link(&sparse, tree.join("zweiter")).unwrap();
+    back_up(&vault);
+    assert!(vault.run(["cat", &at("zweiter")]).expect(exit::OK).stdout == fs::read(&sparse).unwrap());
+}
+
+#[test]
+fn given_a_root_that_is_empty_all_at_once_then_the_snapshot_is_suspect_and_no_parent() {
+    let vault = Vault::new();
+    write(&vault, "only", b"one small file");
+    back_up(&vault);
+    // As when the volume is not mounted.
+    let tree = vault.work().join("tree");
+    fs::rename(&tree, vault.work().join("away")).unwrap();
+    fs::create_dir(&tree).unwrap();
+    let args = ["backup", "--path", "tree", "--name", "files"];
+    vault.run(args).expect(exit::PART_FAILED).says("suspect").says("0 files, usually about 1 file");
+    fs::remove_dir(&tree).unwrap();
+    vault.run(args).expect(exit::NOTHING_DONE).says("tree").says("mounted");
+    fs::rename(vault.work().join("away"), &tree).unwrap();
+    back_up(&vault);
+    assert_eq!(vault.run(["cat", &format!("files:{}/only", tree.display())]).text(), "one small file");
+}
+
+/// The program as a user that files can be hidden from.
+fn as_somebody(vault: &Vault, args: &[&str]) -> crate::support::cli::Output {
+    use std::os::unix::process::CommandExt;
+    let mut command = vault.command(args);
+    if rustix::process::geteuid().is_root() {
+        let mut all: Vec<PathBuf> = vec![vault.home().to_owned()];
+        while let Some(path) = all.pop() {
+            if path.symlink_metadata().unwrap().uid() != 12345 {
+                std::os::unix::fs::lchown(&path, Some(12345), Some(12345)).unwrap();
+            }
+            if path.symlink_metadata().unwrap().is_dir() {
+                all.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+        command.uid(12345).gid(12345);
+    }
+    crate::support::cli::run(command, b"")
+}
+
+#[test]
+fn given_a_file_that_cannot_be_read_then_it_is_named_and_the_next_backup_still_reads_nothing_else() {
+    let vault = vault();
+    let hidden = write(&vault, "uploads/hidden", b"not for you");
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o000)).unwrap();
+    let args = ["backup", "--path", "tree", "--name", "files", "--json"];
+    let first = as_somebody(&vault, &args).expect(exit::PART_FAILED).says("uploads/hidden");
+    assert!(first.text().contains("partial"), "{first}");
+    // Long enough for all that was changed to count as settled: a rule about the clock, of 2 s.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    as_somebody(&vault, &args).expect(exit::PART_FAILED);
+    let second = as_somebody(&vault, &args).expect(exit::PART_FAILED).json();
+    let streams = second["results"][0]["snapshot"]["streams"].as_array().unwrap();
+    let data = streams.iter().find(|stream| text(stream, "name") == "files/data").unwrap();
+    assert_eq!((number(data, "bytes_copied"), number(data, "bytes")), (600_009, 600_009), "{second}");
+    let restored = vault.run(["restore", &text(&second["results"][0]["snapshot"], "id"), "--to-dir", "into"]);
+    restored.expect(exit::OK).says("1 file could not be read when the backup was made");
+}
+
+#[test]
+fn given_two_snapshots_then_diff_tells_what_became_of_each_file_and_find_finds_them() {
+    let vault = vault();
+    let tree = vault.work().join("tree");
+    write(&vault, "uploads/a", b"shorter");
+    write(&vault, "uploads/new.pdf", b"pdf");
+    fs::remove_file(tree.join("uploads/c")).unwrap();
+    fs::set_permissions(tree.join("uploads/b"), fs::Permissions::from_mode(0o600)).unwrap();
+    back_up(&vault);
+    let plain = |text: String| {
+        text.replace(tree.to_str().unwrap(), "").lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let names = [format!("files~1:{}", tree.display()), format!("files:{}", tree.display())];
+    let output = vault.run(["diff", &names[0], &names[1]]).expect(exit::OK);
+    let expected = ["m /uploads/", "M /uploads/a", "m /uploads/b", "- /uploads/c", "+ /uploads/new.pdf"];
+    assert_eq!(plain(output.text()), expected);
+    let json = vault.run(["diff", &names[0], "files", "--json"]).expect(exit::OK).json();
+    assert_eq!(json["files"].as_array().unwrap().len(), 5);
+    let below = format!("{}/etc", names[0]);
+    assert_eq!(vault.run(["diff", &below, "files"]).expect(exit::OK).text(), "");
+    vault.run(["diff", &below, &names[1]]).expect(exit::USAGE);
+
+    let found =
+        |args: &[&str]| plain(vault.run([&["find", "files"][..], args].concat()).expect(exit::OK).text());
+    assert_eq!(found(&["*.pdf"]), ["/uploads/new.pdf"]);
+    assert_eq!(found(&["uploads", "*.conf"]), ["/etc/app.conf", "/uploads/"]);
+    assert_eq!(found(&["nothing"]), [""; 0]);
+    let json = vault.run(["find", "files~1", "c", "--json"]).expect(exit::OK).json();
+    assert_eq!(json["files"].as_array().unwrap().len(), 1);
+}
