@@ -106,7 +106,7 @@ fn given_a_target_that_holds_keys_then_it_is_replaced_only_when_that_was_said() 
     to(&["--force"]).expect(exit::REFUSED).says("no terminal to confirm");
     assert!(to(&["--force", "--dry-run"]).expect(exit::OK).text().contains("would restore"));
     to(&["--force", "--yes", "--expect-host", "other"]).expect(exit::REFUSED).says("--expect-host");
-    let config = vault.work().join("dumpvault.toml");
+    let config = vault.home().join("protect.toml");
     fs::write(&config, "protect = ['\"127.0.0.1\"']\n").unwrap();
     to(&["--force", "--yes", "--config", config.to_str().unwrap()]).expect(exit::REFUSED).says("protect = ");
     assert_eq!(target.contents(), before);

@@ -119,6 +119,23 @@ fn of_programs() -> Vec<(SourceError, u8)> {
     ]
 }
 
+fn of_redis() -> Vec<(SourceError, u8)> {
+    use crate::source::redis::RedisError;
+    let server = text("queue1:6379");
+    let all = [
+        (RedisError::BadAddress { reason: text("x") }, 3),
+        (RedisError::SecretInAddress { server: server.clone() }, 3),
+        (RedisError::Connect { server: server.clone(), source: io() }, 7),
+        (RedisError::Cut { server: server.clone(), bytes: 1 }, 7),
+        (RedisError::IsReplica { server: server.clone(), master: text("x") }, 6),
+        (RedisError::HasReplicas { server: server.clone(), replicas: 1 }, 6),
+        (RedisError::NotLoaded { server }, 7),
+        (RedisError::Counts { database: 0, there: 1, expected: 2 }, 4),
+        (RedisError::Damaged { reason: text("x") }, 4),
+    ];
+    all.map(|(error, code)| (error.into(), code)).into()
+}
+
 fn of_postgres() -> Vec<(PostgresError, u8)> {
     let (database, target, what) = (text("app"), text("db1"), text("x"));
     let step = |source: SourceError| PostgresError::Step { what: text("x"), source: Box::new(source) };
@@ -199,7 +216,7 @@ fn every_error_has_the_code_that_the_manual_says() {
         let shown = format!("{error:?}");
         assert_eq!(CliError::from(error).exit().code(), code, "{shown}");
     }
-    for (error, code) in of_programs() {
+    for (error, code) in of_programs().into_iter().chain(of_redis()) {
         let shown = format!("{error:?}");
         assert_eq!(
             Exit::from(OpError::Source { what: text("x"), source: error }.class()).code(),

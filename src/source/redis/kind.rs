@@ -50,22 +50,6 @@ impl SourceKind for Redis {
     }
 }
 
-impl Access {
-    /// The way to an address that stands on a command line, with the password of the environment.
-    ///
-    /// # Errors
-    /// When it makes no sense, or holds a password.
-    pub fn of_words(address: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, RedisError> {
-        let address = Address::from_uri(address)?;
-        if address.has_password() {
-            return Err(RedisError::SecretInAddress { server: address.server() });
-        }
-        let secret = variable(VARIABLE).filter(|text| !text.is_empty());
-        let secret = secret.map_or(Secret::None, |text| Secret::Here(Zeroizing::new(text)));
-        Ok(Self::new(address, secret))
-    }
-}
-
 /// A server, all of whose databases are one stream.
 #[derive(Debug, Clone)]
 struct Server {

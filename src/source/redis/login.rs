@@ -63,6 +63,20 @@ impl Access {
         Self { address, secret, certificates: Certificates::default(), around: Surroundings::default() }
     }
 
+    /// The way to an address that stands on a command line, with the password of the environment.
+    ///
+    /// # Errors
+    /// When it makes no sense, or holds a password.
+    pub fn of_words(address: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, RedisError> {
+        let address = Address::from_uri(address)?;
+        if address.has_password() {
+            return Err(RedisError::SecretInAddress { server: address.server() });
+        }
+        let secret = variable(VARIABLE).filter(|text| !text.is_empty());
+        let secret = secret.map_or(Secret::None, |text| Secret::Here(Zeroizing::new(text)));
+        Ok(Self::new(address, secret))
+    }
+
     /// Connects and logs in.
     pub(super) fn enter(&self, limits: &Limits) -> Result<Wire, SourceError> {
         let password = self.password(&limits.cancel)?;
