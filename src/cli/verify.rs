@@ -10,7 +10,9 @@ use crate::base::event::{Event, Observer};
 use crate::engine::OpError;
 use crate::engine::plan::{ServerAt, VerifyJob, plan_verify};
 use crate::engine::report::{VerifiedStream, Verify};
-use crate::engine::restore::{Chosen, Findings, Tried, Verified, next_of_verify, run_verify};
+use crate::engine::restore::{
+    Chosen, Findings, Found, ReadThrough, Tried, Verified, next_of_verify, run_verify,
+};
 use crate::settings;
 use crate::vault::snapshot::Stream;
 
@@ -37,9 +39,12 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
         doubts::settle(context, &plan.chosen, stream, args.accept_change)?;
     }
     let consent = Consent::new(args.drop_leftovers, false);
-    leftovers::offer(context, &plan.target, consent, |leftover| !leftover.is_whole)?;
+    if plan.needs_server() {
+        leftovers::offer(context, &plan.target, consent, |leftover| !leftover.is_whole)?;
+    }
     let each = &mut |stream: &Stream, tried: &Tried| match &tried.result {
-        Ok(verified) => report(context, &plan.chosen, stream, verified),
+        Ok(Found::Restored(verified)) => report(context, &plan.chosen, stream, verified),
+        Ok(Found::Read(read)) => read_through(context, &plan.chosen, stream, read),
         Err(error) => {
             let hint = hint(error).map_or_else(String::new, |hint| format!(" ({hint})"));
             context.warn(format!("`{}` cannot be restored: {error}{hint}", stream.name));
@@ -52,7 +57,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
     let class = verified.class();
     if context.json {
         let results = verified.tried.iter().map(|tried| match &tried.result {
-            Ok(verified) => VerifiedStream::restored(&tried.stream, verified),
+            Ok(found) => VerifiedStream::found(&tried.stream, found),
             Err(error) => VerifiedStream::failed(&tried.stream, error.to_string(), hint(error)),
         });
         context.report(Verify::new(&plan.chosen.summary.id, class.is_none(), results.collect()));
@@ -63,6 +68,22 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
 /// What to do about it.
 fn hint(error: &OpError) -> Option<String> {
     next_of_verify(error).map(shown)
+}
+
+/// Tells of a stream that no database takes.
+fn read_through(context: &Context, chosen: &Chosen, stream: &Stream, read: &ReadThrough) {
+    context.say(&format!(
+        "{}: snapshot {}, `{}` read: {} in {}{}",
+        chosen.summary.head.series,
+        chosen.summary.id.short(),
+        stream.name,
+        render::bytes(read.bytes),
+        render::duration(read.duration_ms),
+        if read.is_proven { ", whole; not restored" } else { "" }
+    ));
+    if !read.is_proven {
+        context.warn(format!("`{}` is as it was stored; nothing tells whether it is whole", stream.name));
+    }
 }
 
 /// Tells what was found: what is wrong always, what is well not with `--quiet`.

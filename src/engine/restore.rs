@@ -2,6 +2,7 @@
 
 mod archive;
 mod doubt;
+mod reading;
 mod script;
 mod transaction;
 mod trial;
@@ -9,7 +10,8 @@ mod verify;
 
 pub use archive::{Archive, Compared, Expected, Findings, Jobs, Part};
 pub use doubt::Doubt;
-pub use trial::{Tried, VerifyReport, next_of_verify, run_verify};
+pub use reading::{ReadThrough, is_read_through};
+pub use trial::{Found, Tried, VerifyReport, next_of_verify, run_verify};
 pub use verify::Verified;
 
 use super::OpError;

@@ -6,7 +6,7 @@ use crate::base::run::Run;
 use crate::content::pg::DumpForm;
 use crate::engine::OpError;
 use crate::engine::app::App;
-use crate::engine::restore::{Chosen, Doubt};
+use crate::engine::restore::{Chosen, Doubt, is_read_through};
 use crate::engine::tables::table_map;
 use crate::source::postgres::RestoreTarget;
 use crate::source::process::Limits;
@@ -46,6 +46,11 @@ pub struct VerifyPlan {
 }
 
 impl VerifyPlan {
+    /// Whether a stream goes into a scratch database.
+    pub fn needs_server(&self) -> bool {
+        !self.streams.iter().all(is_read_through)
+    }
+
     /// What makes the snapshot doubtful, for somebody to answer before it is run.
     pub fn doubts(&self) -> Vec<Doubt> {
         self.streams.iter().flat_map(|stream| self.chosen.doubts(stream)).collect()

@@ -2,7 +2,7 @@
 
 use super::{Id, Report};
 use crate::base::id::SnapshotId;
-use crate::engine::restore::{Findings, Verified};
+use crate::engine::restore::{Findings, Found, Verified};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -32,6 +32,8 @@ impl Verify {
 pub enum VerifiedStream {
     /// It was restored.
     Restored(RestoredStream),
+    /// No database takes it: it was read.
+    Read(ReadStream),
     /// It cannot be restored.
     Failed(UnrestorableStream),
 }
@@ -61,6 +63,21 @@ pub struct RestoredStream {
     pub left_out: Vec<String>,
 }
 
+/// A stream that was read: every chunk and its digest were checked.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ReadStream {
+    /// The stream.
+    pub stream: String,
+    /// Its own structure, or the digest of each of its files, says that it is whole.
+    pub ok: bool,
+    /// Always false: it was not restored.
+    pub restored: bool,
+    /// Its bytes.
+    pub bytes: u64,
+    /// How long reading took.
+    pub duration_ms: u64,
+}
+
 /// A stream that cannot be restored.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct UnrestorableStream {
@@ -75,8 +92,22 @@ pub struct UnrestorableStream {
 }
 
 impl VerifiedStream {
+    /// A stream of which that was found.
+    pub fn found(stream: &str, found: &Found) -> Self {
+        match found {
+            Found::Restored(verified) => Self::restored(stream, verified),
+            Found::Read(read) => Self::Read(ReadStream {
+                stream: stream.to_owned(),
+                ok: read.is_proven,
+                restored: false,
+                bytes: read.bytes,
+                duration_ms: read.duration_ms,
+            }),
+        }
+    }
+
     /// A stream that was restored.
-    pub fn restored(stream: &str, verified: &Verified) -> Self {
+    fn restored(stream: &str, verified: &Verified) -> Self {
         let keys = &verified.constraints;
         Self::Restored(RestoredStream {
             stream: stream.to_owned(),

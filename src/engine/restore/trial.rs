@@ -1,5 +1,6 @@
 //! Carrying out a plan of verification: stream after stream is restored for trial, and the snapshot bears that it was.
 
+use super::reading::{ReadThrough, is_read_through};
 use super::{Chosen, Jobs, Verified};
 use crate::base::event::Event;
 use crate::base::fault::{Class, Fault, Next};
@@ -19,7 +20,33 @@ pub struct Tried {
     /// The stream.
     pub stream: String,
     /// What was found; an error says that it cannot be restored.
-    pub result: Result<Verified, OpError>,
+    pub result: Result<Found, OpError>,
+}
+
+/// What was found of a stream.
+pub enum Found {
+    /// It was restored into a scratch database.
+    Restored(Box<Verified>),
+    /// No database takes it: it was read.
+    Read(ReadThrough),
+}
+
+impl Found {
+    /// Whether everything is there.
+    fn is_good(&self) -> bool {
+        match self {
+            Self::Restored(verified) => verified.is_good(),
+            Self::Read(_) => true,
+        }
+    }
+
+    /// Whether something tells what should be there.
+    fn is_compared(&self) -> bool {
+        match self {
+            Self::Restored(verified) => verified.findings.is_some(),
+            Self::Read(read) => read.is_proven,
+        }
+    }
 }
 
 /// What became of all streams of a plan.
@@ -31,10 +58,8 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// What it comes to; `None` when all is well.
     pub fn class(&self) -> Option<Class> {
-        let is_good =
-            |tried: &Tried| tried.result.as_ref().is_ok_and(|verified: &Verified| verified.is_good());
-        let is_compared =
-            |tried: &Tried| tried.result.as_ref().is_ok_and(|verified| verified.findings.is_some());
+        let is_good = |tried: &Tried| tried.result.as_ref().is_ok_and(Found::is_good);
+        let is_compared = |tried: &Tried| tried.result.as_ref().is_ok_and(Found::is_compared);
         match () {
             () if !self.tried.iter().all(is_good) => Some(Class::Integrity),
             // That it could be restored says nothing of what is in it.
@@ -55,14 +80,24 @@ pub fn run_verify(
     each: &mut dyn FnMut(&Stream, &Tried),
 ) -> Result<VerifyReport, OpError> {
     let warn = |message: String| run.events.observe(Event::Warning { message });
-    let role = scratch_role(plan, app, run)?;
+    let role = match plan.needs_server() {
+        true => scratch_role(plan, app, run)?,
+        false => None,
+    };
     let scratch = app.environment.temporary();
     let trial = Trial { plan, run, scratch };
     let mut report = VerifyReport { tried: Vec::new() };
     for (at, stream) in plan.streams.iter().enumerate() {
         let database = format!("{}_{at}", plan.target.database);
         let target = RestoreTarget { database, ..plan.target.clone() };
-        let result = trial.as_role(stream, &target, role.as_ref());
+        let result = match is_read_through(stream) {
+            true => {
+                plan.chosen.read_through(stream, run.events.as_ref(), &run.cancel).map(Found::Read)
+            }
+            false => trial
+                .as_role(stream, &target, role.as_ref())
+                .map(|verified| Found::Restored(Box::new(verified))),
+        };
         // That it cannot be restored is the very thing that was to be found out.
         if let Err(error) = &result
             && !is_about_the_dump(error)
@@ -77,7 +112,9 @@ pub fn run_verify(
     if let Some(Err(error)) = role.map(ScratchRole::end) {
         warn(error.to_string());
     }
-    let is_whole = plan.job.share >= 1.0 && plan.job.stream.is_none();
+    // What was only read was not restored.
+    let all_restored = !plan.streams.iter().any(is_read_through);
+    let is_whole = plan.job.share >= 1.0 && plan.job.stream.is_none() && all_restored;
     if is_whole && report.class().is_none() {
         remember(&plan.chosen, app, run)?;
     }
