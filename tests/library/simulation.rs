@@ -15,6 +15,15 @@
 //! reaches were deleted. (A seed means other steps whenever the library makes other calls.) The look before the snapshot is put, and that of a prune at its own session, only spare work: others make up for them, and no seed needs
 //! them.
 //!
+//! The remedies against the hostile host were taken out the same way, one at a time. All of these seeds pass with everything in place.
+//!
+//! - Anybody's word that a newer program is needed stops a prune (`Authors::is_newer_by_full`): seed 3.
+//! - A pack stands in for another unopened (`gc::witness`): seed 18, in which junk is taken for a holder and stays.
+//! - A snapshot that an append key committed and that cannot be read stops deletion for good (`Stops::ForAWhile`): seed 18.
+//! - An append key may speak for every host and series (`Authors::judge_head`): seed 27.
+//! - A backup takes everybody's word for what packs hold (`sync`, `unvouched`): seed 30.
+//! - A mark of an append key supersedes those of others (`history::fold`, `superseded`): seed 63.
+//!
 //! The hostile host takes part in one seed of three, unless `DUMPVAULT_SIM_HOSTILE=0`. `DUMPVAULT_SIM_SEEDS=N` runs that many seeds, `DUMPVAULT_SIM_FIRST=N` begins with another than the first, `DUMPVAULT_SIM_SEED=N` runs
 //! one and prints its steps.
 
