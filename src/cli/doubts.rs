@@ -4,7 +4,7 @@
 
 use super::report::CliError;
 use super::{Context, prompt};
-use crate::engine::restore::Chosen;
+use crate::engine::restore::{Chosen, is_read_through};
 use crate::vault::snapshot::Stream;
 
 /// Names each doubt; goes on if it was accepted beforehand or a person says so.
@@ -23,7 +23,11 @@ pub(super) fn settle(
             "find out who changed it; use --accept-change to go on with snapshot {}",
             chosen.summary.id.short()
         ));
-        let question = format!("{}. {doubt}.", "Restoring a dump runs its SQL");
+        let effect = match is_read_through(stream) {
+            true => "Restoring it replaces what is there",
+            false => "Restoring a dump runs its SQL",
+        };
+        let question = format!("{effect}. {doubt}.");
         match prompt::confirm(&question, &context.cancel) {
             None => {
                 return Err(CliError::Refused {

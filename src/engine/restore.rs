@@ -260,7 +260,29 @@ fn refuse_if_hidden(
         let message = format!("there is a newer snapshot {other} of this series, which is not committed");
         observer.observe(Event::Warning { message });
     }
+    tell_of_worse(history, found, name, observer);
     Ok(())
+}
+
+/// A name stands for a complete snapshot: where the newest is not, night after night maybe, that is older than somebody thinks.
+fn tell_of_worse(history: &History, found: &Summary, name: &SnapshotName, observer: &dyn Observer) {
+    let head = &found.head;
+    let text = name.to_string();
+    if text.contains('@') || text.contains('~') {
+        return;
+    }
+    let series = history.series(&head.series, &head.host);
+    let newest = series.filter(|other| !other.head.is_import()).max_by_key(|other| other.head.counter);
+    let Some(newest) = newest.filter(|newest| newest.head.counter > head.counter) else { return };
+    let message = format!(
+        "`{text}` is snapshot {} of {}; {} of {} is newer and {}: name it by its id to use it",
+        found.id.short(),
+        head.time().strftime("%Y-%m-%d %H:%M UTC"),
+        newest.id.short(),
+        newest.head.time().strftime("%Y-%m-%d %H:%M UTC"),
+        newest.head.state.word()
+    );
+    observer.observe(Event::Warning { message });
 }
 
 /// The newest snapshot by its counter is one whose time is not believed: a person decides.

@@ -24,6 +24,8 @@ pub struct SourceKind {
     pub name: &'static str,
     /// Its keys in `[source.NAME]`.
     pub section: &'static Section,
+    /// What addresses for it begin with.
+    pub schemes: &'static [&'static str],
 }
 
 /// A kind of storage that has settings: its name, and its keys.

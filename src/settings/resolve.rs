@@ -428,6 +428,14 @@ fn system(mut table: Table<'_>, (sources, copies): (&[String], &[String])) -> Op
 /// The kind that `type` names, or that has the most of the keys which are there.
 fn kind_of(kinds: &[SourceKind], given: Option<Value<String>>, table: &Table<'_>) -> Option<SourceKind> {
     let Some(Value { value: name, origin }) = given else {
+        // Kinds have some names of keys in common; of an address there is no doubt.
+        let is_its = |kind: &&SourceKind| {
+            let uri = table.text("uri").unwrap_or_default();
+            kind.schemes.iter().any(|scheme| uri.starts_with(scheme))
+        };
+        if let Some(kind) = kinds.iter().find(is_its) {
+            return Some(*kind);
+        }
         let own =
             |kind: &SourceKind| kind.section.keys.iter().filter(|key| table.has(key.entry().name)).count();
         // Of several with as many keys the first.

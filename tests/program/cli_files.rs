@@ -49,6 +49,11 @@ fn given_files_then_they_come_back_and_a_directory_in_use_is_asked_about() {
     let output = vault.run(["restore", "files", "--to-dir", "into"]).expect(exit::OK);
     assert!(output.text().contains("restored 4 files and"), "{output}");
     assert_eq!(seen(&vault.work().join("tree")), seen(&restored(&vault, "into")));
+    // No database takes it: it is read, no server is asked, and nothing says that it was restored.
+    let verified = vault.run(["verify", "files", "--json"]).expect(exit::OK).json();
+    let streams = verified["streams"].as_array().unwrap();
+    assert!(streams.iter().all(|one| one["ok"] == true && one["restored"] == false), "{verified}");
+    assert_eq!((streams.len(), &vault.snapshots()[0]["verified"]), (2, &serde_json::Value::Null));
     // All is there: nothing would be replaced, and it is asked all the same.
     let again = ["restore", "files", "--to-dir", "into"];
     vault.run(again).expect(exit::REFUSED).says("0 would replace").says("--yes");
@@ -88,6 +93,7 @@ fn given_a_copied_range_that_is_damaged_then_all_that_read_it_tell_and_other_fil
     damage(&pack, 200);
     vault.run(["restore", "files", "--stream", "files/data", "--to", "data"]).expect(exit::INTEGRITY);
     assert!(!vault.work().join("data").exists());
+    vault.run(["verify", "files"]).expect(exit::INTEGRITY);
     let output = vault.run(["restore", "files", "--to-dir", "into", "--json"]).expect(exit::INTEGRITY);
     let report = output.json();
     let damaged = report["damaged"].as_array().unwrap();

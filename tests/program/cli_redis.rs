@@ -36,6 +36,8 @@ fn given_a_server_of_each_version_when_backed_up_then_the_file_holds_every_key_a
         let snapshot = vault.snapshots().pop().unwrap();
         assert_eq!(text(&snapshot, "state"), "complete", "{kind}");
         assert_eq!(text(&snapshot, "proof"), "exit-status+structure", "{kind}");
+        let told = vault.run(["verify", kind]).expect(exit::OK).text();
+        assert!(told.contains("whole; not restored"), "{kind}: {told}");
         let bytes = vault.restore(kind).expect(exit::OK).stdout;
         let found = survey(&bytes);
         assert_eq!((found.keys(), found.version), (keys as u64, version), "{kind}");

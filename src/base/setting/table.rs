@@ -101,6 +101,14 @@ impl<'a> Table<'a> {
         self.items.contains_key(name)
     }
 
+    /// What the file has under that key, where it is a text. It stays there.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match &self.items.get(name)?.content {
+            Content::Value(raw) => raw.text().ok(),
+            Content::Table(_) => None,
+        }
+    }
+
     fn setting(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }

@@ -42,6 +42,7 @@ impl Kinds {
         let source = |kind: &&'static dyn SourceKind| settings::SourceKind {
             name: kind.name(),
             section: kind.section(),
+            schemes: kind.schemes(),
         };
         let storage = |scheme: &&'static dyn Scheme| {
             let [section, of_copy] = scheme.sections()?;

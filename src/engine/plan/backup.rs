@@ -259,8 +259,7 @@ impl<'a> Planner<'a> {
         let every: Vec<String>;
         let sources = match (sources, known.is_empty()) {
             ([], true) => {
-                let next =
-                    "name a postgres:// address, use {command}, or add [source.NAME] to the configuration";
+                let next = "name an address (postgres://, redis://), use {command} or {path}, or add [source.NAME] to the configuration";
                 return Err(refused("no source given", Next::new(next)));
             }
             ([], false) => {

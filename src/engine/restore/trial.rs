@@ -91,9 +91,7 @@ pub fn run_verify(
         let database = format!("{}_{at}", plan.target.database);
         let target = RestoreTarget { database, ..plan.target.clone() };
         let result = match is_read_through(stream) {
-            true => {
-                plan.chosen.read_through(stream, run.events.as_ref(), &run.cancel).map(Found::Read)
-            }
+            true => plan.chosen.read_through(stream, run.events.as_ref(), &run.cancel).map(Found::Read),
             false => trial
                 .as_role(stream, &target, role.as_ref())
                 .map(|verified| Found::Restored(Box::new(verified))),
