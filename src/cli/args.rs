@@ -357,6 +357,7 @@ pub(super) struct DiffArgs {
   dumpvault snapshots --series app --tag weekly
   dumpvault snapshots --latest 1 --compact
   dumpvault snapshots --series db1/app --since 30d
+  dumpvault snapshots --sets            # runs over systems, a line each
   dumpvault snapshots --json | jq -r '.snapshots[-1].id'")]
 pub(super) struct SnapshotsArgs {
     /// Show only this series: app, or db1/app.
@@ -377,6 +378,9 @@ pub(super) struct SnapshotsArgs {
     /// Show fewer columns.
     #[arg(long)]
     pub compact: bool,
+    /// Show runs of `dumpvault run` instead, and what each stored.
+    #[arg(long, conflicts_with_all = ["series", "tag", "host", "latest", "since", "compact"])]
+    pub sets: bool,
 }
 
 #[derive(Debug, Args)]

@@ -140,7 +140,7 @@ fn policies(context: &Context, args: &ForgetArgs) -> Result<Policies, CliError> 
         let all = default.iter_mut().chain(by_series.values_mut());
         all.for_each(|policy| policy.representative = given.representative);
     }
-    Ok(Policies { default, by_series })
+    Ok(Policies { default, by_series, by_system: context.app.settings.retention_of_systems() })
 }
 
 fn policy(rules: &RuleArgs) -> Result<Policy, CliError> {

@@ -7,7 +7,7 @@ use super::report::CliError;
 use super::style::Colour;
 use super::table::Table;
 use super::which::one;
-use super::{Context, files, tables};
+use super::{Context, files, system, tables};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
@@ -25,6 +25,9 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 
 pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit, CliError> {
+    if args.sets {
+        return system::list(context);
+    }
     let calendar = context.app.settings.calendar.clone();
     let series = args.series.as_deref().map(SeriesName::parse).transpose()?;
     let since = args.since.as_deref().map(|text| settings::since(text, "--since")).transpose()?;

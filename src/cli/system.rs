@@ -1,18 +1,20 @@
-//! `dumpvault run`: how a run over a system is started, and what is shown of it.
+//! `dumpvault run`: how a run over a system is started, and what is shown of it then and later.
 
 use super::args::RunArgs;
 use super::backup::{summary_line, sweep, tell_failure};
 use super::exit::Exit;
 use super::report::{CliError, shown};
+use super::table::Table;
 use super::{Context, render};
 use crate::base::fault::Next;
 use crate::engine::app::App;
 use crate::engine::plan::{SystemJob, SystemPlan, plan_system};
-use crate::engine::report::SystemRun;
+use crate::engine::report::{Sets, SystemRun};
 use crate::engine::system::{
-    Ended, Fate, MemberOutcome, StepOutcome, SystemReport, Vaults, new_set, run_system,
+    Ended, Fate, MemberOutcome, SeenSet, StepOutcome, SystemReport, Vaults, new_set, run_system, sets,
 };
 use crate::vault::crypto::Role;
+use crate::vault::snapshot::State;
 use crate::vault::{RepoError, Repository};
 
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
@@ -125,4 +127,40 @@ fn conclude(context: &Context, report: &SystemReport) {
     let set = report.set.to_string();
     let set = set.get(..8).unwrap_or_default();
     context.say(&format!("{name}: {stored} of {all} stored{missing}; set {set}"));
+}
+
+/// `dumpvault snapshots --sets`
+pub(super) fn list(context: &Context) -> Result<Exit, CliError> {
+    let repo = context.repository()?;
+    let (_, history) = repo.told(context.progress.as_ref())?;
+    let seen = sets(&history);
+    if context.json {
+        context.report(Sets::new(&seen));
+        return Ok(Exit::Good);
+    }
+    if seen.is_empty() {
+        context.say("no runs of `dumpvault run`");
+        return Ok(Exit::Good);
+    }
+    let zone = &context.app.settings.calendar.zone;
+    let row = |set: &SeenSet| {
+        let members = set.members.iter().map(|(source, summary)| match summary.head.state {
+            State::Complete => source.clone(),
+            other => format!("{source} ({})", other.word()),
+        });
+        let missing = set.end.iter().flat_map(|end| &end.missing);
+        let missing = missing.map(|(source, _)| format!("{source} (no snapshot)"));
+        let id = set.set.to_string();
+        vec![
+            id.get(..8).unwrap_or_default().to_owned(),
+            render::time(set.time_ms(), zone),
+            set.system.clone().unwrap_or_else(|| "-".to_owned()),
+            set.state().to_owned(),
+            members.chain(missing).collect::<Vec<_>>().join(", "),
+        ]
+    };
+    let rows: Vec<Vec<String>> = seen.iter().map(row).collect();
+    let titles = ["SET", "TIME", "SYSTEM", "STATE", "SOURCES"];
+    context.table(&Table { fixed: &[0, 1], ..Table::new(&titles, &[], &rows) });
+    Ok(Exit::Good)
 }

@@ -1,5 +1,7 @@
 //! Forget: let go of snapshots that no policy keeps, or that a person names.
 
+mod sets;
+
 use super::OpError;
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
@@ -9,7 +11,7 @@ use crate::base::name::{SeriesName, SnapshotName};
 use crate::vault::history::{History, HistoryDamage};
 use crate::vault::snapshot::retention::{Candidate, Policy, Reckoning, Rule, Verdict, decide};
 use crate::vault::snapshot::selection::{Viewpoint, check_series, select};
-use crate::vault::snapshot::{Body, State, Summary};
+use crate::vault::snapshot::{Body, Head, State, Summary};
 use crate::vault::{RepoError, Repository};
 use std::collections::BTreeMap;
 
@@ -20,16 +22,22 @@ pub struct Policies {
     pub default: Option<Policy>,
     /// By series.
     pub by_series: BTreeMap<String, Policy>,
+    /// By system: what a run that is kept holds is kept, too.
+    pub by_system: BTreeMap<String, Policy>,
 }
 
 impl Policies {
-    fn of(&self, series: &str) -> Option<&Policy> {
-        self.by_series.get(series).or(self.default.as_ref())
+    /// The rules for a snapshot. Those of its system alone keep it with its run, or not at all.
+    fn of<'a>(&'a self, head: &Head, none: &'a Policy) -> Option<&'a Policy> {
+        let own = self.by_series.get(&head.series).or(self.default.as_ref());
+        let is_of_system = head.system.as_ref().is_some_and(|system| self.by_system.contains_key(system));
+        own.filter(|policy| !policy.is_empty()).or_else(|| is_of_system.then_some(none))
     }
 
     /// Whether no series has a policy that keeps anything.
     pub fn are_empty(&self) -> bool {
-        self.default.iter().chain(self.by_series.values()).all(Policy::is_empty)
+        let all = self.default.iter().chain(self.by_series.values()).chain(self.by_system.values());
+        all.into_iter().all(Policy::is_empty)
     }
 }
 
@@ -88,12 +96,10 @@ pub fn forget(
         request.series.as_ref().is_none_or(|series| summary.head.is_of(series))
             && request.host.as_ref().is_none_or(|host| *host == summary.head.host)
     };
+    let none = Policy::default();
     let mut by_policy: Vec<(&Policy, Vec<&Summary>)> = Vec::new();
     for summary in history.snapshots.iter().filter(concerned) {
-        let Some(policy) = request.policies.of(&summary.head.series).filter(|policy| !policy.is_empty())
-        else {
-            continue;
-        };
+        let Some(policy) = request.policies.of(&summary.head, &none) else { continue };
         match by_policy.iter_mut().find(|(other, _)| *other == policy) {
             Some((_, members)) => members.push(summary),
             None => by_policy.push((policy, vec![summary])),
@@ -111,6 +117,10 @@ pub fn forget(
                 .zip(verdicts)
                 .map(|(summary, verdict)| Decided { summary: summary.clone(), verdict }),
         );
+    }
+    let with_runs = sets::kept_by_runs(&history, &request.policies.by_system, &reckoning);
+    for one in decided.iter_mut().filter(|one| !one.verdict.is_kept()) {
+        one.verdict.reasons = with_runs.get(&one.summary.id).cloned().unwrap_or_default();
     }
     decided.sort_by_key(|one| (one.summary.head.time_ms, one.summary.head.counter, one.summary.id));
     if !request.dry_run {

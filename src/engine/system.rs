@@ -2,8 +2,10 @@
 
 mod afterwards;
 mod hooks;
+mod sets;
 
 pub use afterwards::{Done, Step, StepError, StepOutcome};
+pub use sets::{SeenSet, SetEnd, sets};
 
 use super::OpError;
 use super::backup::{BackupReport, BackupsReport, Outcome, class_of, run_backups};

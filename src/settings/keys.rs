@@ -296,13 +296,20 @@ static SOURCE_RETENTION: Section = Section {
     about: "What `forget` keeps of this source's series, in the place of `[retention]`.",
     keys: RETENTION_TABLE.keys,
 };
+static SYSTEM_RETENTION: Section = Section {
+    name: "system.NAME.retention",
+    which: "",
+    about: "What `forget` keeps of the runs of this system: a snapshot stays with its run, whatever its own rules say.",
+    keys: RETENTION_TABLE.keys,
+};
+
 /// All tables, with those of the kinds of sources and storages.
 pub fn sections(kinds: &[SourceKind], storages: &[StorageKind]) -> Vec<&'static Section> {
     let mut sections = vec![&TOP];
     sections.extend(storages.iter().map(|kind| kind.section));
     sections.extend([&RETENTION_TABLE, &RESTORE_TABLE, &SOURCE_TABLE]);
     sections.extend(kinds.iter().map(|kind| kind.section));
-    sections.extend([&SOURCE_RETENTION, &SYSTEM_TABLE, &COPY_TABLE]);
+    sections.extend([&SOURCE_RETENTION, &SYSTEM_TABLE, &SYSTEM_RETENTION, &COPY_TABLE]);
     sections.extend(storages.iter().map(|kind| kind.of_copy));
     sections
 }

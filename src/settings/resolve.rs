@@ -420,6 +420,7 @@ fn system(mut table: Table<'_>, (sources, copies): (&[String], &[String])) -> Op
         prune: value(table_ref, &SYSTEM_PRUNE),
         check: value(table_ref, &SYSTEM_CHECK),
         copy: named(table_ref, &SYSTEM_COPY, copies, "copy").unwrap_or_default(),
+        retention: table_ref.table_there("retention").and_then(policy),
     };
     table.finish(&[]);
     Some(system)

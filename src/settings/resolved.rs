@@ -69,6 +69,13 @@ pub struct Resolved<P, S> {
 }
 
 impl<P, S> Resolved<P, S> {
+    /// What `forget` keeps of runs, by system.
+    pub fn retention_of_systems(&self) -> BTreeMap<String, Policy> {
+        let own =
+            self.systems.iter().filter_map(|(name, system)| Some((name.clone(), system.retention.clone()?)));
+        own.collect()
+    }
+
     /// What `forget` keeps: of all series, and by series where a source has rules of its own.
     pub fn retention(&self) -> (Option<Policy>, BTreeMap<String, Policy>) {
         let own = self.sources.values().filter_map(|source| {
@@ -176,6 +183,8 @@ pub struct System {
     pub check: Option<f64>,
     /// Copy to these destinations afterwards. Each is configured.
     pub copy: Vec<String>,
+    /// What `forget` keeps of its runs: with a run, what it holds.
+    pub retention: Option<Policy>,
 }
 
 /// What the programs of a source find around them.

@@ -58,6 +58,8 @@ pub struct History {
     pub claimed_lost: Vec<String>,
     /// Objects given up: nothing waits for them any more.
     pub given_up: HashSet<String>,
+    /// What *set ended* marks say, and of which snapshot: see [`MarkKind::SetEnded`].
+    pub set_ends: Vec<(SnapshotId, String)>,
     /// Snapshots that a full author has seen whole: every recipe node opened, every chunk in a pack that was there.
     pub seen_whole: HashSet<SnapshotId>,
 }
@@ -302,6 +304,7 @@ impl Repository {
         history.damaged_snapshots = folded.damaged_snapshots;
         history.given_up = folded.given_up;
         history.seen_whole = folded.seen_whole;
+        history.set_ends = folded.set_ends;
         history.snapshots.sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
         Ok(history)
     }

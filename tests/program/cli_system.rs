@@ -65,7 +65,14 @@ fn given_a_system_then_its_sources_are_read_in_its_order_and_their_snapshots_are
     assert_ne!(next, set);
     vault.run(["backup", "db"]).expect(exit::OK);
     assert_eq!(vault.snapshots().last().unwrap()["set"], Value::Null);
-    // One mark a run says that it came to its end.
+    let sets = vault.run(["snapshots", "--sets", "--json"]).expect(exit::OK).json();
+    let sets = sets["sets"].as_array().unwrap();
+    assert_eq!((sets.len(), text(&sets[0], "set"), text(&sets[1], "set")), (2, set, next));
+    assert_eq!(text(&sets[0], "state"), "complete");
+    let sources = sets[0]["snapshots"].as_array().unwrap().iter().map(|one| text(one, "source"));
+    assert_eq!(sources.collect::<Vec<_>>(), ["queue", "db", "files"]);
+    let told = vault.run(["snapshots", "--sets"]).expect(exit::OK).text();
+    assert!(told.lines().count() == 3 && told.contains("queue, db, files"), "{told}");
     let told = vault.run(["run"]).expect(exit::OK).text();
     assert!(told.contains("system `shop`: 3 of 3 sources stored"), "{told}");
     vault.run(["check"]).expect(exit::OK);
@@ -109,6 +116,10 @@ fn given_a_source_that_fails_then_the_others_are_stored_and_the_exit_code_says_h
     let told = vault.run(["run"]).expect(exit::PART_FAILED);
     let told = told.says("db: ").says("files: skipped").text();
     assert!(told.contains("2 of 4 sources stored; no snapshot of db, files"), "{told}");
+    let sets = vault.run(["snapshots", "--sets", "--json"]).expect(exit::OK).json();
+    let set = &sets["sets"][0];
+    assert_eq!((text(set, "state"), set["missing"].as_array().unwrap().len()), ("partial".to_owned(), 2));
+    assert_eq!(text(&set["missing"][0], "source"), "db");
     // A cache may fail.
     with("exit 3", "required = false");
     let all = fs::read_to_string(vault.work().join("dumpvault.toml")).unwrap();
@@ -296,6 +307,8 @@ fn given_a_run_that_is_killed_then_what_was_stored_is_whole_and_no_mark_says_tha
     assert_eq!(killed.code, None, "{killed}");
     assert_eq!(vault.objects_in("marks").len(), marks + 1, "the snapshot's own");
     assert_eq!(vault.snapshots().len(), 1);
+    let sets = vault.run(["snapshots", "--sets", "--json"]).expect(exit::OK).json();
+    assert_eq!(text(&sets["sets"][0], "state"), "unfinished");
     assert_eq!(vault.restore("a").expect(exit::OK).text(), "a\n");
     vault.run(["check"]).expect(exit::OK);
     config(&vault, &all.concat().replace("kill -9 $PPID; sleep 5", "echo b"));
@@ -341,4 +354,41 @@ fn given_series_of_any_age_then_status_tells_which_are_too_old() {
     let nobody = ["--repo", "/nonexistent", "status"];
     vault.run(nobody).expect(2);
     says(&[&nobody[..], &["--nagios"]].concat(), 3, "DUMPVAULT UNKNOWN");
+}
+
+#[test]
+fn given_rules_of_a_system_then_a_run_that_is_kept_keeps_what_it_holds() {
+    let vault = Vault::new();
+    let all = |rules: &str| {
+        let all = [
+            format!("[system.s]\nsources = ['a', 'b']\n{rules}\n"),
+            source("a", "date +%s%N", ""),
+            source("b", "date +%s%N", ""),
+        ];
+        config(&vault, &all.concat());
+    };
+    all("");
+    for _ in 0..4 {
+        vault.run(["run"]).expect(exit::OK);
+        vault.run(["backup", "a"]).expect(exit::OK);
+    }
+    let count = |series: &str, in_set: bool| {
+        let all = vault.snapshots();
+        let of = all.iter().filter(|one| text(one, "series") == series && one["set"].is_string() == in_set);
+        of.count()
+    };
+    assert_eq!((count("a", true), count("a", false), count("b", true)), (4, 4, 4));
+    // The runs' rules alone: what no run holds is left alone.
+    all("[system.s.retention]\nkeep_last = 3\n");
+    vault.run(["forget", "--force"]).expect(exit::OK);
+    assert_eq!((count("a", true), count("a", false), count("b", true)), (3, 4, 3));
+    // With rules of the series: the newest by those, and what the runs hold.
+    all("[system.s.retention]\nkeep_last = 2\n[retention]\nkeep_last = 1\n");
+    vault.run(["forget", "--force"]).expect(exit::OK);
+    assert_eq!((count("a", true), count("a", false), count("b", true)), (2, 1, 2));
+    let sets = vault.run(["snapshots", "--sets", "--json"]).expect(exit::OK).json();
+    assert_eq!(sets["sets"].as_array().unwrap().len(), 2);
+    // Deciding again on what was kept keeps all of it.
+    vault.run(["forget", "--force"]).expect(exit::OK);
+    assert_eq!(vault.ids().len(), 5);
 }

@@ -112,6 +112,11 @@ impl Check for Rdb {
             }
             (_, Structure::Cut(what)) => End::Cut(what),
             (Sum::Absent, Structure::Whole | Structure::Unknown { .. }) => End::Unsure,
+            // All of it came: a byte of it is another.
+            (Sum::Differs, Structure::Whole) => End::Damaged {
+                what: "the checksum of all that stands before does not fit",
+                at: self.bytes.saturating_sub(SUM_BYTES as u64),
+            },
             (Sum::Differs, _) => End::Cut("the data: its checksum does not fit"),
             (Sum::Missing, _) => End::Cut("the data: the end mark and the checksum are missing"),
         }

@@ -120,7 +120,8 @@ fn chosen(job: &SystemJob, app: &App) -> Result<(Option<String>, System), OpErro
         }
         (None, []) if !app.settings.sources.is_empty() => {
             let sources = app.settings.sources.keys().cloned().collect();
-            Ok((None, System { sources, forget: false, prune: None, check: None, copy: Vec::new() }))
+            let copy = Vec::new();
+            Ok((None, System { sources, forget: false, prune: None, check: None, copy, retention: None }))
         }
         (None, []) => Err(none_configured()),
         (None, several) => Err(refused(
@@ -160,7 +161,7 @@ fn member(name: &str, app: &App, run: &Run) -> Result<PlannedMember, OpError> {
 
 fn afterwards(system: &System, app: &App, run: &Run) -> Result<Afterwards, OpError> {
     let (default, by_series) = app.settings.retention();
-    let policies = Policies { default, by_series };
+    let policies = Policies { default, by_series, by_system: app.settings.retention_of_systems() };
     if system.forget && policies.are_empty() {
         let next = "add [retention] with `keep_daily = 7` or the like, or take `forget` out";
         return Err(refused("`forget = true`, and no rule says what is kept", Next::new(next)));

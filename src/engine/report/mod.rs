@@ -55,7 +55,7 @@ pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
 pub use restore::{Restore, RestorePlan, Swap};
 pub use snapshot::{Requests, Snapshot, format_word};
 pub use status::Status;
-pub use system::SystemRun;
+pub use system::{Sets, SystemRun};
 pub use tables::{Diff, Members, Streamed, TableAmount};
 pub use verify::{VerifiedStream, Verify};
 
@@ -296,7 +296,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ),
         ("run", schema::<Document<SystemRun>>()),
         ("show", schema::<Document<Shown>>()),
-        ("snapshots", schema::<Document<Snapshots>>()),
+        ("snapshots", schema::<Either2<Snapshots, Sets>>()),
         ("stats", schema::<Document<Stats>>()),
         ("status", schema::<Document<Status>>()),
         ("swap", schema::<Document<Swap>>()),

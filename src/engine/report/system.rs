@@ -1,10 +1,10 @@
 //! What became of a run over a system.
 
 use super::snapshot::{Requests, Snapshot};
-use super::{Hint, Id, Report};
+use super::{Hint, Id, Report, Time};
 use crate::base::fault::Fault as _;
 use crate::engine::listing::{Seen, sizes};
-use crate::engine::system::{Fate, MemberOutcome, StepError, StepOutcome, SystemReport};
+use crate::engine::system::{Fate, MemberOutcome, SeenSet, StepError, StepOutcome, SystemReport};
 use crate::storage;
 use crate::vault::snapshot::State;
 use schemars::JsonSchema;
@@ -91,6 +91,87 @@ pub struct StepDone {
 }
 
 impl Report for SystemRun {}
+
+/// Runs over systems.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Sets {
+    /// Those of which a snapshot is still there, oldest first.
+    pub sets: Vec<Set>,
+}
+
+impl Report for Sets {}
+
+/// A run over a system.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "SystemSet")]
+pub struct Set {
+    /// What its snapshots have in common.
+    pub set: Id,
+    /// The system's name; null where all sources were meant.
+    pub system: Option<String>,
+    /// Moment of its first snapshot.
+    pub time: Time,
+    /// `complete`, `partial`, `partly forgotten`, or `unfinished`: cut short, or under way.
+    pub state: String,
+    /// The snapshots that are still there, in the order in which they were made.
+    pub snapshots: Vec<SetSnapshot>,
+    /// Sources without a snapshot, as the end of the run tells.
+    pub missing: Vec<SetMissing>,
+}
+
+/// A snapshot of a run.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SetSnapshot {
+    /// What its source is called.
+    pub source: String,
+    /// The snapshot.
+    pub id: Id,
+    /// The series.
+    pub series: String,
+    /// Moment of the dump.
+    pub time: Time,
+    /// `complete`, `partial`, `suspect`.
+    pub state: String,
+}
+
+/// A source without a snapshot.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SetMissing {
+    /// Its name.
+    pub source: String,
+    /// Why.
+    pub error: String,
+}
+
+impl Sets {
+    /// These runs.
+    pub fn new(seen: &[SeenSet]) -> Self {
+        Self { sets: seen.iter().map(Set::new).collect() }
+    }
+}
+
+impl Set {
+    fn new(seen: &SeenSet) -> Self {
+        let snapshots = seen.members.iter().map(|(source, summary)| SetSnapshot {
+            source: source.clone(),
+            id: Id::of(summary.id),
+            series: summary.head.series.clone(),
+            time: Time::from_ms(summary.head.time_ms),
+            state: summary.head.state.word().into_owned(),
+        });
+        let missing = seen.end.iter().flat_map(|end| &end.missing);
+        Self {
+            set: Id::of(seen.set),
+            system: seen.system.clone(),
+            time: Time::from_ms(seen.time_ms()),
+            state: seen.state().to_owned(),
+            snapshots: snapshots.collect(),
+            missing: missing
+                .map(|(source, error)| SetMissing { source: source.clone(), error: error.clone() })
+                .collect(),
+        }
+    }
+}
 
 impl SystemRun {
     /// What became of all of it.

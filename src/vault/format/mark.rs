@@ -36,7 +36,7 @@ pub enum MarkKind {
     TimeConfirmed,
     /// The snapshot was checked.
     Checked,
-    /// The set that the value names has ended.
+    /// A run over a system came to its end. The lines of the value are JSON objects: the run, then each of its sources.
     SetEnded,
     /// Something that this program does not know, by number.
     Other(u8),

@@ -30,6 +30,8 @@ pub(super) struct Folded {
     pub given_up: HashSet<String>,
     pub time_confirmed: HashSet<SnapshotId>,
     pub seen_whole: HashSet<SnapshotId>,
+    /// What *set ended* marks say, and of which snapshot.
+    pub set_ends: Vec<(SnapshotId, String)>,
     tags: HashMap<String, TagsSaid>,
 }
 
@@ -164,7 +166,8 @@ impl Folded {
                 let ids = mark.value.iter().flat_map(|ids| ids.lines());
                 self.seen_whole.extend(ids.filter_map(|id| id.parse::<SnapshotId>().ok()));
             }
-            MarkKind::Cleared | MarkKind::SetEnded | MarkKind::Other(_) => {}
+            MarkKind::SetEnded => self.set_ends.extend(snapshot.zip(mark.value.clone())),
+            MarkKind::Cleared | MarkKind::Other(_) => {}
         }
     }
 
