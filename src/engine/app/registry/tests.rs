@@ -221,7 +221,8 @@ fn sources_tell_their_kind_by_type_or_by_what_they_say() {
     assert!(!described("c")["address"].ends_with("/c"), "all of them: {:?}", described("c"));
     assert!(described("d")["address"].ends_with("/x"), "{:?}", described("d"));
     assert_eq!(settings.retention().1["y"].daily, 3);
-    let text = "[source.e]\nuri = 'redis://h'\n[source.f]\npaths = ['/srv']\n[source.g]\nuri = 'postgres://h/y'\n";
+    let text =
+        "[source.e]\nuri = 'redis://h'\n[source.f]\npaths = ['/srv']\n[source.g]\nuri = 'postgres://h/y'\n";
     let settings = resolved(text, &[], &[]).unwrap();
     let kind = |name: &str| settings.sources[name].kind.source(&Around::default()).describe()["kind"].clone();
     assert_eq!(["e", "f", "g"].map(kind), ["redis", "files", "postgres"]);
