@@ -28,7 +28,6 @@ pub(super) fn list(context: &Context, args: &LsArgs, name: &SnapshotName) -> Res
     let path = name.stream.clone().unwrap_or_default();
     let tree = tree_of(&chosen, &path)?;
     let wanted = path.trim_matches('/').as_bytes();
-    let zone = context.app.settings.calendar.zone.clone();
     let (mut listed, mut found) = (Vec::new(), false);
     tree.files(&WantedFiles::exactly(wanted), &context.cancel, &mut |file| {
         let row = &file.row;
@@ -37,11 +36,7 @@ pub(super) fn list(context: &Context, args: &LsArgs, name: &SnapshotName) -> Res
         if is_itself || !lies_below(&row.path, wanted) || !args.recursive && is_deeper(&row.path, wanted) {
             return Ok(());
         }
-        match context.json {
-            true => listed.push(ListedFile::new(row)),
-            false if args.long => context.output(&long(row, &zone)),
-            false => context.output(&named(row)),
-        }
+        list_one(context, args.long, row, &mut listed);
         Ok(())
     })?;
     if !found {
@@ -56,22 +51,26 @@ pub(super) fn list(context: &Context, args: &LsArgs, name: &SnapshotName) -> Res
     Ok(Exit::Good)
 }
 
+/// Prints a row, or keeps it for the report.
+fn list_one(context: &Context, is_long: bool, row: &Row, listed: &mut Vec<ListedFile>) {
+    match context.json {
+        true => listed.push(ListedFile::new(row)),
+        false if is_long => context.output(&long(row, &context.app.settings.calendar.zone)),
+        false => context.output(&named(row)),
+    }
+}
+
 pub(super) fn find(context: &Context, args: &FindArgs) -> Result<Exit, CliError> {
     let wanted = WantedFiles::each_of(&args.patterns).map_err(|error| CliError::usage(error.to_string()))?;
     let chosen = chosen(context, &context.whole_name(&args.snapshot)?, args.which.any_host)?;
     let tree = tree_of(&chosen, "/")?;
-    let zone = context.app.settings.calendar.zone.clone();
     let mut listed = Vec::new();
     tree.files(&wanted, &context.cancel, &mut |file| {
         let row = &file.row;
         if !wanted.fits(&row.path, row.kind == Kind::Directory) {
             return Ok(());
         }
-        match context.json {
-            true => listed.push(ListedFile::new(row)),
-            false if args.long => context.output(&long(row, &zone)),
-            false => context.output(&named(row)),
-        }
+        list_one(context, args.long, row, &mut listed);
         Ok(())
     })?;
     if context.json {

@@ -224,7 +224,7 @@ impl Sorted {
 
 fn key<'a>(map: &TableMap, table: &TableData<'a>) -> Key<'a> {
     let is_large_objects = table.kind == DataKind::LargeObjects;
-    // One database a stream: its name is no part of the table's, so that a copy of the database can be compared.
+    // The database of the stream is left out of the table's name. So two databases with other names can be compared.
     let database = if table.database == map.database { "" } else { table.database };
     (database, table.schema, if is_large_objects { "large objects" } else { table.name }, is_large_objects)
 }

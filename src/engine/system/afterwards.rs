@@ -65,7 +65,7 @@ impl StepOutcome {
 pub struct Done {
     /// What was done, in a few words.
     pub words: String,
-    /// What is wrong all the same.
+    /// Set if the step ran to its end and found something wrong, such as damage.
     pub class: Option<Class>,
 }
 

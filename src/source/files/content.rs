@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-/// Files up to so long are read as a whole, and once more if they change meanwhile.
+/// Files up to this size are read whole. If one changes while it is read, it is read again.
 const WHOLE_MAX: u64 = 1 << 20;
 
 /// A file that is being read.

@@ -52,7 +52,7 @@ impl Master {
         let no_id = |error: crate::base::secret::EntropyError| io::Error::other(error.to_string());
         let failed = |source| RedisError::Listen { server: server.clone(), source };
         entropy.fill(&mut id).map_err(|error| failed(no_id(error)))?;
-        // It keeps this for ever as a name of its history: a fixed one would let strangers' replicas go on from it.
+        // The target keeps this as its second replication id. With a fixed one, replicas of strangers could resume from it.
         let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (ours, theirs) = wire.ends().unwrap_or((loopback, loopback));

@@ -59,7 +59,7 @@ pub struct Target {
     pub access: Access,
     /// How long all of it may take, and who may stop it.
     pub limits: Limits,
-    /// Is told what a person has to put right.
+    /// Receives warnings, such as what a person has to do after a failure.
     pub events: Arc<dyn Observer>,
 }
 

@@ -15,7 +15,8 @@ fn resolved(
 ) -> Result<Settings, ConfigError> {
     let variables: HashMap<OsString, OsString> =
         variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let environment = Environment { variables, directory: "/work".into(), uid: 1000, is_interactive: false };
+    let environment =
+        Environment { variables, directory: "/from/here".into(), uid: 1000, is_interactive: false };
     let mut said = Flags::default();
     flags.iter().for_each(|(flag, word)| said.say(flag, Some(word)));
     let known = Known::new(&environment.directory, Kinds::OWN);
@@ -164,7 +165,7 @@ fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
     let key = |path: &str| format!("key file {path}");
     let variable = ("DUMPVAULT_REPOSITORY", "relative");
     assert_eq!(place(&[], &[]), (folder("/file"), key("/file.key")));
-    assert_eq!(place(&[variable], &[]).0, folder("/work/relative"));
+    assert_eq!(place(&[variable], &[]).0, folder("/from/here/relative"));
     assert_eq!(place(&[variable], &[("--repo", "file:///flag")]).0, folder("/flag"));
     let by_variable = place(&[("DUMPVAULT_PASSWORD_FILE", "/p"), ("DUMPVAULT_PASSWORD_COMMAND", "c")], &[]).1;
     assert_eq!(by_variable, "passphrase file /p");
