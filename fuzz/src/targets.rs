@@ -8,6 +8,7 @@ use dumpvault::base::secret::{Entropy, EntropyError};
 use dumpvault::content::codec::{Codec, Decompressor};
 use dumpvault::content::inspect::{FRONT_BYTES as KIND_BYTES, Inspector, Kind};
 use dumpvault::content::pg::{ArchiveSurvey, ScriptScanner, TableMap, Toc, WithData, synthesise};
+use dumpvault::content::rdb::KeyMap;
 use dumpvault::source::postgres::{FilterError, ScriptFilter, ScriptRefused, SessionSettings};
 use dumpvault::vault::crypto::{Credential, KeyBundle, KeyFile, SmallSealed, SubKey};
 use dumpvault::vault::format::author::Statement;
@@ -300,6 +301,9 @@ pub fn recipe(input: &[u8]) {
 pub fn table_map(input: &[u8]) {
     if let Ok(map) = TableMap::decode(input) {
         assert!(TableMap::decode(&map.encode()).is_ok());
+    }
+    if let Ok(map) = KeyMap::decode(input) {
+        assert!(KeyMap::decode(&map.encode()).is_ok());
     }
 }
 

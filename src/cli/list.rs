@@ -7,7 +7,7 @@ use super::report::CliError;
 use super::style::Colour;
 use super::table::Table;
 use super::which::one;
-use super::{Context, files, system, tables};
+use super::{Context, files, keys, system, tables};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
@@ -15,7 +15,9 @@ use crate::base::name::SeriesName;
 use crate::engine::OpError;
 use crate::engine::backup::tags_of;
 use crate::engine::listing::{Listing, Seen, Sums, closer, sizes, stats as reckon, survey};
-use crate::engine::report::{Listed, ListedSnapshot, Shown, Snapshot, Snapshots, Stats, format_word};
+use crate::engine::report::{
+    KeyAmount, Listed, ListedSnapshot, Shown, Snapshot, Snapshots, Stats, format_word,
+};
 use crate::engine::restore::rollback_words;
 use crate::settings;
 use crate::vault::history::{History, HistoryDamage};
@@ -195,8 +197,9 @@ pub(super) fn ls(context: &Context, args: &LsArgs) -> Result<Exit, CliError> {
     }
     let (seen, tags) = one(context, &context.repository()?, &name, args.which.any_host)?;
     if context.json {
+        let keys = seen.body.as_ref().map(|body| KeyAmount::all(&keys::of(context, body)));
         let tables = seen.body.clone().map(|body| tables::amounts_of(context, body));
-        context.report(Listed { snapshot: Snapshot::new(&seen, tags), tables });
+        context.report(Listed { snapshot: Snapshot::new(&seen, tags), tables, keys });
         return Ok(Exit::Good);
     }
     let streams = seen.body.iter().flat_map(|body| &body.streams);
@@ -217,6 +220,7 @@ pub(super) fn ls(context: &Context, args: &LsArgs) -> Result<Exit, CliError> {
         context.output(&format!("failed: {}: {}", failed.name, failed.reason));
     }
     if let Some(body) = seen.body {
+        keys::list(context, &body);
         tables::list(context, body);
     }
     Ok(Exit::Good)

@@ -13,6 +13,7 @@ mod exit;
 mod files;
 mod forget;
 mod key;
+mod keys;
 mod leftovers;
 mod list;
 mod lock;

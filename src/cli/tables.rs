@@ -5,7 +5,8 @@ use super::exit::Exit;
 use super::render;
 use super::report::CliError;
 use super::table::{Made, Table};
-use super::{Context, which};
+use super::{Context, keys, which};
+use crate::engine::keys::{Keys, difference as keys_difference};
 use crate::engine::report::{Diff, Streamed, TableAmount};
 use crate::engine::tables::{
     Amount, Difference, Maps, Sorted, TableChange, TableName, difference, table_map,
@@ -62,14 +63,18 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
     // One after the other: of a million tables, what is stored takes as much again as what is kept of it.
     let maps = |name| {
         let (seen, _) = which::one(context, &repo, &name, args.which.any_host)?;
-        Ok::<_, CliError>((seen.summary, seen.body.map(Maps::of)))
+        Ok::<_, CliError>((seen.summary, seen.body.map(|body| (Keys::of(&body), Maps::of(body)))))
     };
     let [before, after] = names.map(maps);
     let ((before, was), (after, is)) = (before?, after?);
     let (Some(was), Some(is)) = (was, is) else { return Ok(Exit::NothingDone) };
-    let found = difference(was, is);
+    let ((keys_before, was), (keys_after, is)) = (was, is);
+    let changes = keys_difference(keys_before, &keys_after);
+    let mut found = difference(was, is);
+    // Of what has keys there are no tables to know of.
+    found.streams_unknown.retain(|stream| !keys_after.streams.contains(stream));
     if context.json {
-        context.report(Diff::new(found, &before.id, &after.id));
+        context.report(Diff::new(found, &changes, &before.id, &after.id));
         return Ok(Exit::Good);
     }
     let zone = context.app.settings.calendar.zone.clone();
@@ -80,11 +85,12 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
         after.id.short(),
         render::time(after.head.time_ms, &zone)
     ));
-    tell(context, &found);
+    tell(context, &found, !keys_after.streams.is_empty());
+    keys::tell_changes(context, &changes);
     Ok(Exit::Good)
 }
 
-fn tell(context: &Context, found: &Difference) {
+fn tell(context: &Context, found: &Difference, has_keys: bool) {
     for name in &found.streams_gone {
         context.output(&format!("stream {name} removed"));
     }
@@ -107,6 +113,9 @@ fn tell(context: &Context, found: &Difference) {
     if changed > 0 {
         let lines = Made(|| found.tables().filter(is_changed).map(change_row));
         context.table(&Table::new(&["TABLE", "", "ROWS", "+/-", "SIZE", "+/-"], &[2, 3, 4, 5], &lines));
+    }
+    if all == 0 && has_keys {
+        return;
     }
     context.say(&format!("{changed} tables differ in rows or bytes, {} do not", all - changed));
 }
@@ -132,7 +141,7 @@ fn change_row(TableChange { name, before, after }: TableChange) -> Vec<String> {
 }
 
 /// What came or went, with its sign.
-fn signed(before: u64, after: u64, show: impl Fn(u64) -> String) -> String {
+pub(super) fn signed(before: u64, after: u64, show: impl Fn(u64) -> String) -> String {
     match after.cmp(&before) {
         std::cmp::Ordering::Greater => format!("+{}", show(after - before)),
         std::cmp::Ordering::Less => format!("-{}", show(before - after)),

@@ -347,6 +347,9 @@ fn store_stream(
             }
         }
     }
+    if let Some(keys) = &judged.keys {
+        stored.set_table_map(fit_section_map(&name, keys.encode(), map_room, observer));
+    }
     parents.conclude(&name, &stored, observer);
     observer.observe(Event::StreamFinished { stream: name });
     let format = format_of(kind);

@@ -12,6 +12,7 @@ mod fault;
 mod file_digest;
 pub mod files;
 pub mod forget;
+pub mod keys;
 pub mod listing;
 pub mod plan;
 pub mod prelude;

@@ -2,6 +2,7 @@
 
 use crate::content::index::SectionMap;
 use crate::content::pg::{DataKind, MapError, TableData, TableMap};
+use crate::content::rdb::KeyMap;
 use crate::vault::snapshot::{Body, Stream};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -12,7 +13,8 @@ use std::iter::Peekable;
 /// # Errors
 /// When it is of a newer program, or makes no sense.
 pub fn table_map(stream: &Stream) -> Result<Option<TableMap>, MapError> {
-    let bytes = stream.table_map.as_ref().filter(|bytes| !SectionMap::is_meant(bytes));
+    let bytes =
+        stream.table_map.as_ref().filter(|bytes| !SectionMap::is_meant(bytes) && !KeyMap::is_meant(bytes));
     bytes.map(|bytes| TableMap::decode(bytes)).transpose()
 }
 

@@ -195,3 +195,66 @@ fn given_nobody_who_listens_a_cluster_or_another_database_number_then_that_is_to
     vault.run(["backup", &cluster.uri()]).expect(exit::NOTHING_DONE).says("part of a cluster");
     assert!(vault.ids().is_empty());
 }
+
+/// Rows of a list of keys, as database, prefix, keys, expiring.
+fn counted(list: &serde_json::Value) -> Vec<(u64, String, u64, u64)> {
+    let row = |row: &serde_json::Value| {
+        let number = |field: &str| row[field].as_u64().unwrap();
+        (number("database"), text(row, "prefix"), number("keys"), number("expiring"))
+    };
+    list.as_array().unwrap().iter().map(row).collect()
+}
+
+#[test]
+fn given_keys_of_several_prefixes_then_they_are_listed_compared_and_missed_when_all_are_gone() {
+    let server = Redis::start("valkey91");
+    let mut client = server.client();
+    for at in 0..1200 {
+        client.good(&format!("SET job:{at} x"));
+        client.good(&format!("SET cache:{at} x EX 100000"));
+    }
+    client.good("SET plain x");
+    client.good("SELECT 3");
+    client.good("SET job:1 x");
+    let vault = Vault::new();
+    let uri = server.uri();
+    let backup = ["backup", uri.as_str(), "--name", "queue"];
+    vault.run(backup).expect(exit::OK);
+    let row =
+        |database: u64, prefix: &str, keys: u64, expiring: u64| (database, prefix.to_owned(), keys, expiring);
+    let listed = vault.run(["ls", "queue", "--json"]).expect(exit::OK).json();
+    let expected =
+        [row(0, "*", 1, 0), row(0, "cache:", 1200, 1200), row(0, "job:", 1200, 0), row(3, "job:", 1, 0)];
+    assert_eq!(counted(&listed["keys"]), expected);
+    let told = vault.run(["ls", "queue"]).expect(exit::OK).text();
+    assert!(told.contains("2402 keys") && told.contains("cache:"), "{told}");
+
+    // What expires may all be gone, and what was replaced is told.
+    client.good("SELECT 0");
+    for at in 0..1200 {
+        client.ask(&format!("DEL cache:{at}"));
+    }
+    client.good("SET other:1 x");
+    vault.run(backup).expect(exit::OK).does_not_say("suspect");
+    let changed = vault.run(["diff", "queue~1", "queue", "--json"]).expect(exit::OK).json();
+    let mut changes: Vec<(String, String)> = changed["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (text(row, "prefix"), text(row, "change")))
+        .collect();
+    changes.retain(|(_, change)| change != "none");
+    assert_eq!(changes, [("cache:", "gone"), ("other:", "new")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+    let told = vault.run(["diff", "queue~1", "queue"]).expect(exit::OK).text();
+    assert!(told.contains("-1200") && !told.contains("tables"), "{told}");
+
+    // Keys that last do not go all at once.
+    let more = "x".repeat(400);
+    for at in 0..1200 {
+        client.ask(&format!("DEL job:{at}"));
+        client.good(&format!("SET filler:{at} {more}"));
+    }
+    let shown = vault.run(backup).expect(exit::PART_FAILED);
+    shown.says("no keys with prefix job: in database 0 (had at least 1200 keys)");
+    assert_eq!(text(vault.snapshots().last().unwrap(), "state"), "suspect");
+}

@@ -1,5 +1,6 @@
 //! What all checks of a stream's own structure have in common, and streams that are made of fields of known lengths.
 
+use crate::content::rdb::KeyMap;
 use std::fmt::Debug;
 
 /// Follows one kind of content as it streams. It takes any bytes, in bounded memory, and says at the end what they were.
@@ -9,6 +10,11 @@ pub(super) trait Check: Debug + Send {
 
     /// The end of the stream.
     fn finish(&mut self) -> End;
+
+    /// After the end: the keys that were in it, where it is made of keys.
+    fn keys(&mut self) -> Option<KeyMap> {
+        None
+    }
 }
 
 /// How a stream ended.

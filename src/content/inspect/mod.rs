@@ -40,6 +40,7 @@ pub use pg_tar::ObjectFinder;
 pub use text::BYTE_ORDER_MARK;
 
 use crate::content::pg::{ArchiveError, ArchiveSurvey, ScriptError, ScriptScanner, TableMap};
+use crate::content::rdb::KeyMap;
 use check::{Check, End};
 use pg_tar::PgTar;
 use std::fmt;
@@ -189,6 +190,8 @@ pub struct Inspection {
     pub kind: Kind,
     /// Whether it is whole.
     pub verdict: Verdict,
+    /// The keys of a Redis file that is whole.
+    pub keys: Option<Box<KeyMap>>,
     /// What else a person should know.
     pub remarks: Vec<Remark>,
 }
@@ -320,12 +323,14 @@ impl Inspector {
     pub fn finish(mut self) -> Inspection {
         self.settle();
         if let (None, Some((kind, error))) = (&self.begun, beginning(&self.front)) {
-            return Inspection { kind, verdict: Verdict::Incomplete(error), remarks: Vec::new() };
+            return Inspection { kind, verdict: Verdict::Incomplete(error), keys: None, remarks: Vec::new() };
         }
         let Self { bytes, begun, mut remarks, .. } = self;
         let (kind, follower) = begun.unwrap_or((Kind::Unknown, Follower::Nothing));
-        let verdict = follower.finish(kind, bytes, &mut remarks);
-        Inspection { kind, verdict, remarks }
+        let mut keys = None;
+        let verdict = follower.finish(kind, bytes, &mut remarks, &mut keys);
+        let keys = keys.filter(|_| matches!(verdict, Verdict::Whole(_)));
+        Inspection { kind, verdict, keys, remarks }
     }
 }
 
@@ -359,7 +364,13 @@ impl Follower {
         }
     }
 
-    fn finish(self, kind: Kind, bytes: u64, remarks: &mut Vec<Remark>) -> Verdict {
+    fn finish(
+        self,
+        kind: Kind,
+        bytes: u64,
+        remarks: &mut Vec<Remark>,
+        keys: &mut Option<Box<KeyMap>>,
+    ) -> Verdict {
         let end = match self {
             Self::Nothing => return Verdict::Unknown,
             Self::Archive(archive) => return of_archive(archive.finish(), kind),
@@ -382,7 +393,11 @@ impl Follower {
                     Err(error) => Verdict::Incomplete(error.into()),
                 };
             }
-            Self::Check(mut check) => check.finish(),
+            Self::Check(mut check) => {
+                let end = check.finish();
+                *keys = check.keys().map(Box::new);
+                end
+            }
             Self::PlainTar(walk) => match walk.finish() {
                 tar::TarEnd::Whole { behind: None } => End::Whole,
                 tar::TarEnd::Whole { behind: Some(at) } => End::Followed(at),

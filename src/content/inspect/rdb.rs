@@ -4,7 +4,7 @@
 //! is left, and that is told.
 
 use super::check::{Check, End, little};
-use crate::content::rdb::{Reader, Structure};
+use crate::content::rdb::{KeyMap, Reader, Structure, Survey};
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// The magic, and four digits of a version.
@@ -37,6 +37,7 @@ pub(super) struct Rdb {
     tail: Vec<u8>,
     bytes: u64,
     reader: Reader,
+    survey: Option<Survey>,
 }
 
 /// What the end of a file says of its checksum.
@@ -66,6 +67,7 @@ impl Rdb {
             tail: Vec::with_capacity(2 * TAIL_BYTES),
             bytes: 0,
             reader: Reader::new(),
+            survey: None,
         }
     }
 }
@@ -97,7 +99,9 @@ impl Check for Rdb {
             _ if !self.has_sum && self.tail.last() == Some(&END_OPCODE) => Sum::Absent,
             _ => Sum::Missing,
         };
-        let (structure, _) = std::mem::take(&mut self.reader).finish();
+        let (structure, survey) = std::mem::take(&mut self.reader).finish();
+        // Of a file that is not read to its end it is not known what else is in it.
+        self.survey = (structure == Structure::Whole).then_some(survey);
         match (sum, structure) {
             (Sum::Fits, _) if self.bytes < (HEADER_BYTES + TAIL_BYTES) as u64 => End::Unsure,
             (Sum::Fits, Structure::Whole) => End::Whole,
@@ -120,5 +124,9 @@ impl Check for Rdb {
             (Sum::Differs, _) => End::Cut("the data: its checksum does not fit"),
             (Sum::Missing, _) => End::Cut("the data: the end mark and the checksum are missing"),
         }
+    }
+
+    fn keys(&mut self) -> Option<KeyMap> {
+        self.survey.take().map(|survey| KeyMap::of(&survey))
     }
 }

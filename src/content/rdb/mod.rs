@@ -10,11 +10,14 @@
 //! | `steps` | which fields each opcode and each type of value has |
 //! | `reader` | fields that lie across pieces |
 //! | `survey` | what the keys come to, by database and prefix |
+//! | `map` | what is stored of that |
 
+mod map;
 mod reader;
 mod steps;
 mod survey;
 
+pub use map::{KeyGroup, KeyMap, KeyMapError};
 pub use reader::{Reader, Structure};
 pub use survey::{Group, PREFIXES_MAX, Survey};
 

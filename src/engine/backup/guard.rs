@@ -7,6 +7,7 @@ use super::{BackupRequest, WithDamage};
 use crate::base::event::{Event, Observer};
 use crate::base::words;
 use crate::content::pg::{DataKind, TableData, TableMap};
+use crate::engine::keys::{KeyName, Keys, key_map};
 use crate::engine::tables::table_map;
 use crate::source::files::{FILES, NEWER_THAN};
 use crate::vault::catalog::Catalog;
@@ -28,6 +29,8 @@ const NAMED: usize = 3;
 
 /// Trees that had fewer files than this say nothing, unless they had some and have none: a volume that is not mounted looks so.
 const FILES_TO_MISS: u64 = 20;
+/// Servers that had fewer keys than this may have none: a queue that was worked through.
+const KEYS_TO_MISS: u64 = 20;
 
 /// A table by a hash of its names: there may be a million, and seldom is one of them told.
 type Table = [u8; 16];
@@ -51,12 +54,17 @@ struct Usual {
     files: Vec<u64>,
     /// The fewest rows of each table that was in all of them and never had few; `None` before the first.
     rows: Option<HashMap<Table, u64>>,
+    /// The fewest keys of each prefix, those that expire left out, that was in all of them and never had few; `None` before the first.
+    keys: Option<BTreeMap<KeyName, u64>>,
+    /// Keys in each, those that expire left out, where it is made of keys.
+    lasting: Vec<u64>,
 }
 
 impl Usual {
     fn add(&mut self, stream: &Stream) {
         self.lengths.push(stream.bytes);
         self.files.extend(files(stream));
+        self.add_keys(stream);
         // Streams without a map say nothing of rows.
         let Some(map) = table_map(stream).ok().flatten() else { return };
         let before = self.rows.take();
@@ -67,6 +75,40 @@ impl Usual {
         let of_all = rows(&map).map(|(table, rows)| (key(&table), rows));
         let in_all = of_all.filter_map(|(table, rows)| Some((table, least(&table, rows)?)));
         self.rows = Some(in_all.filter(|(_, least)| *least >= ROWS_TO_MISS).collect());
+    }
+
+    fn add_keys(&mut self, stream: &Stream) {
+        let Some(found) = keys(stream) else { return };
+        self.lasting.push(lasting(&found));
+        let before = self.keys.take();
+        let least = |name: &KeyName, count: u64| match &before {
+            None => Some(count),
+            Some(before) => before.get(name).map(|least| count.min(*least)),
+        };
+        let lasting = found.groups.iter().map(|(name, group)| (name, group.keys - group.expiring));
+        let in_all = lasting.filter_map(|(name, count)| Some((name.clone(), least(name, count)?)));
+        self.keys = Some(in_all.filter(|(_, least)| *least >= ROWS_TO_MISS).collect());
+    }
+
+    /// Prefixes that had keys and have none, told for a person. Keys that expire may all be gone.
+    fn lost(&self, stream: &Stream) -> Option<String> {
+        let before = self.keys.as_ref().filter(|keys| !keys.is_empty())?;
+        let now = keys(stream)?;
+        let name = |(name, least): (&KeyName, &u64)| {
+            let database = name.database.map_or_else(String::new, |number| format!(" in database {number}"));
+            format!("{}{database} (had at least {})", name.shown(), words::count(*least, "key"))
+        };
+        let gone: Vec<String> = before
+            .iter()
+            .filter(|(name, _)| now.groups.get(name).is_none_or(|group| group.keys == 0))
+            .map(name)
+            .collect();
+        let more = match gone.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named = gone.get(..NAMED).unwrap_or(&gone).join(", ");
+        (!gone.is_empty()).then(|| format!("no keys with prefix {named}{more}"))
     }
 
     /// Tables that had rows and have none, told for a person.
@@ -96,6 +138,19 @@ impl Usual {
 /// Files in an index, directories left out.
 fn files(stream: &Stream) -> Option<u64> {
     stream.attributes.get(FILES).filter(|_| stream.format == StreamFormat::FileIndex)?.parse().ok()
+}
+
+/// Keys that do not expire.
+fn lasting(keys: &Keys) -> u64 {
+    keys.groups.values().map(|group| group.keys - group.expiring).sum()
+}
+
+/// The keys of a stream that is made of keys.
+fn keys(stream: &Stream) -> Option<Keys> {
+    let map = key_map(stream).ok().flatten()?;
+    let mut keys = Keys::default();
+    keys.add("", map);
+    Some(keys)
 }
 
 /// The tables of which the rows are known, with their number.
@@ -153,6 +208,17 @@ impl Guard {
         Ok(guard)
     }
 
+    /// Far fewer keys than usual, told for a person.
+    fn fewer_keys(&self, before: &Usual, now: u64) -> Option<String> {
+        let usual = usual(&before.lasting)?;
+        let is_less = usual >= ROWS_TO_MISS && (now as f64) < usual as f64 * self.share;
+        let told = || {
+            let (now, usual) = (words::count(now, "key"), words::count(usual, "key"));
+            format!("{now} that do not expire, usually about {usual}")
+        };
+        (is_less || now == 0 && usual >= KEYS_TO_MISS).then(told)
+    }
+
     /// Far fewer files than usual, told for a person.
     fn fewer(&self, before: &Usual, stream: &Stream) -> Option<String> {
         let (now, usual) = (files(stream)?, usual(&before.files)?);
@@ -168,6 +234,13 @@ impl Guard {
             return stream;
         }
         let Some(before) = self.usual.get(name) else { return stream };
+        // A cache may be empty: of keys only those count that do not expire, and not the bytes.
+        if let Some(now) = keys(stream.stream()) {
+            return match before.lost(stream.stream()).or_else(|| self.fewer_keys(before, lasting(&now))) {
+                Some(why) => stream.suspect(why),
+                None => stream,
+            };
+        }
         match usual(&before.lengths) {
             Some(usual) if usual >= SAYS_NOTHING && (bytes as f64) < usual as f64 * self.share => {
                 stream.suspect(format!("{}, usually about {}", words::bytes(bytes), words::bytes(usual)))

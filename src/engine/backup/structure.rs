@@ -4,6 +4,7 @@ use crate::base::event::{Event, Observer};
 use crate::base::id::StreamDigest;
 use crate::content::inspect::{Inspection, Inspector, Verdict};
 use crate::content::pg::TableMap;
+use crate::content::rdb::KeyMap;
 use crate::engine::OpError;
 use crate::source::Dump;
 use crate::vault::snapshot::Proof;
@@ -72,13 +73,14 @@ impl Input for Surveyed<'_> {
 pub(super) struct Judged {
     pub proof: Proof,
     pub map: Option<TableMap>,
+    pub keys: Option<KeyMap>,
     /// Why the stream is not to be trusted, if it is not.
     pub suspicion: Option<String>,
 }
 
 impl Judged {
     fn by_exit_alone(exited: Proof) -> Self {
-        Self { proof: exited, map: None, suspicion: None }
+        Self { proof: exited, map: None, keys: None, suspicion: None }
     }
 }
 
@@ -94,11 +96,11 @@ pub(super) fn judge(
     observer: &dyn Observer,
 ) -> Result<Judged, OpError> {
     let warn = |message: String| observer.observe(Event::Warning { message });
-    let Inspection { kind, verdict, remarks } = inspection;
+    let Inspection { kind, verdict, keys, remarks } = inspection;
     let judged = match verdict {
         Verdict::Whole(map) => {
             let proof = if exited == Proof::Unproven { Proof::Structure } else { Proof::ExitedAndStructure };
-            Judged { proof, map: map.map(|map| *map), suspicion: None }
+            Judged { proof, map: map.map(|map| *map), keys: keys.map(|keys| *keys), suspicion: None }
         }
         Verdict::Incomplete(source) if source.is_cut_off() => {
             return Err(OpError::Incomplete { stream: name.to_owned(), exited, source });

@@ -1,5 +1,6 @@
 //! What there is in a repository.
 
+use super::keys::KeyAmount;
 use super::snapshot::{ShownStream, Snapshot};
 use super::tables::{Streamed, TableAmount};
 use super::{Report, Time};
@@ -54,6 +55,8 @@ pub struct Listed {
     pub snapshot: Snapshot,
     /// Tables of all streams of which they are known; null where the snapshot's body cannot be read.
     pub tables: Option<Streamed<TableAmount>>,
+    /// Keys of all streams of Redis and Valkey, by database and prefix; null where the snapshot's body cannot be read.
+    pub keys: Option<Vec<KeyAmount>>,
 }
 
 impl Report for Listed {}

@@ -14,6 +14,7 @@
 //! | `files` | `restore`, `ls`, `find` and `diff` of files |
 //! | `forget` | `forget`, `prune`, `tag` |
 //! | `key` | `init`, `key` |
+//! | `keys` | keys of Redis and Valkey |
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
 //! | `restore` | `restore`, `swap` |
 //! | `snapshot` | what a snapshot and a stream are, wherever they are reported |
@@ -31,6 +32,7 @@ mod doctor;
 mod files;
 mod forget;
 mod key;
+mod keys;
 mod list;
 mod restore;
 mod snapshot;
@@ -51,6 +53,7 @@ pub use doctor::{Doctor, Part};
 pub use files::{ChangedFile, ChangedFiles, ListedFile, ListedFiles, RestoreFilesPlan, RestoredFiles};
 pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
 pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
+pub use keys::{ChangedKeys, KeyAmount};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
 pub use restore::{Restore, RestorePlan, Swap};
 pub use snapshot::{Requests, Snapshot, format_word};

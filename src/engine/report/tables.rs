@@ -1,8 +1,10 @@
 //! Tables of dumps, and what changed of them.
 
+use super::keys::ChangedKeys;
 use super::{Id, Report};
 use crate::base::id::SnapshotId;
 use crate::content::pg::{DataKind, TableData};
+use crate::engine::keys::KeyChange;
 use crate::engine::tables::{Amount, Difference, Sorted, TableChange, TableName};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Serialize, Serializer};
@@ -168,13 +170,15 @@ pub struct Diff {
     pub schemas_gone: Vec<Schema>,
     /// All tables of the streams that can be compared.
     pub tables: Streamed<ChangedTable>,
+    /// Keys of Redis and Valkey of the streams that can be compared, by database and prefix.
+    pub keys: Vec<ChangedKeys>,
 }
 
 impl Report for Diff {}
 
 impl Diff {
     /// What changed from one snapshot to another.
-    pub fn new(found: Difference, before: &SnapshotId, after: &SnapshotId) -> Self {
+    pub fn new(found: Difference, keys: &[KeyChange], before: &SnapshotId, after: &SnapshotId) -> Self {
         Self {
             before: Id::of(before),
             after: Id::of(after),
@@ -184,6 +188,7 @@ impl Diff {
             schemas_new: found.schemas_new.iter().map(Schema::from).collect(),
             schemas_gone: found.schemas_gone.iter().map(Schema::from).collect(),
             tables: Streamed::of(found),
+            keys: keys.iter().map(ChangedKeys::from).collect(),
         }
     }
 }
