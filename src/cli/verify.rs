@@ -11,7 +11,7 @@ use crate::engine::OpError;
 use crate::engine::plan::{ServerAt, VerifyJob, plan_verify};
 use crate::engine::report::{VerifiedStream, Verify};
 use crate::engine::restore::{
-    Chosen, Findings, Found, ReadThrough, Tried, Verified, next_of_verify, run_verify,
+    Chosen, Findings, Found, Loaded, ReadThrough, Tried, Verified, next_of_verify, run_verify,
 };
 use crate::settings;
 use crate::vault::snapshot::Stream;
@@ -29,6 +29,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
         workers: usize::from(args.jobs),
         timeout: args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?,
         no_superuser: args.no_superuser,
+        redis_server: args.redis_server.clone(),
     };
     // An address that is none is told before a passphrase is asked for.
     job.server.connection()?;
@@ -44,6 +45,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
     }
     let each = &mut |stream: &Stream, tried: &Tried| match &tried.result {
         Ok(Found::Restored(verified)) => report(context, &plan.chosen, stream, verified),
+        Ok(Found::Loaded(found)) => loaded(context, &plan.chosen, stream, found),
         Ok(Found::Read(read)) => read_through(context, &plan.chosen, stream, read),
         Err(error) => {
             let hint = hint(error).map_or_else(String::new, |hint| format!(" ({hint})"));
@@ -68,6 +70,29 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
 /// What to do about it.
 fn hint(error: &OpError) -> Option<String> {
     next_of_verify(error).map(shown)
+}
+
+/// Tells of a file that a server loaded.
+fn loaded(context: &Context, chosen: &Chosen, stream: &Stream, found: &Loaded) {
+    let is_good = found.wrong.is_empty();
+    let line = format!(
+        "{}: snapshot {}, `{}` {}: {} loaded {} in {}",
+        chosen.summary.head.series,
+        chosen.summary.id.short(),
+        stream.name,
+        if is_good { "verified" } else { "FAILED verification" },
+        found.server,
+        render::count(found.keys as usize, "key"),
+        render::duration(found.duration_ms)
+    );
+    match is_good {
+        true => context.say(&line),
+        false if context.json => {}
+        false => context.output(&line),
+    }
+    for what in &found.wrong {
+        complain(context, what);
+    }
 }
 
 /// Tells of a stream that no database takes.

@@ -22,6 +22,7 @@ use crate::base::id::SnapshotId;
 use crate::base::name::SnapshotName;
 use crate::base::secret::Entropy;
 use crate::content::codec::Level;
+use crate::engine::scratch::Scratch;
 use crate::source::postgres::{Clients, PrivateServer};
 use crate::storage::local::LocalStorage;
 use crate::vault::check::{CheckReport, CheckSettings, ReadData};
@@ -32,7 +33,6 @@ use crate::vault::snapshot::selection::Viewpoint;
 use crate::vault::{RepoError, Repository, Surroundings};
 use database::Database;
 use jiff::SignedDuration;
-use scratch::Scratch;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -214,7 +214,13 @@ impl DemoPlan {
     ) -> Result<DemoReport, OpError> {
         let begun = Instant::now();
         let entropy = world.entropy.as_ref();
-        let scratch = Scratch::create(&self.scratch_parent, self.keep, self.scratch_passable, entropy)?;
+        let scratch = Scratch::create(
+            &self.scratch_parent,
+            "dumpvault-demo-",
+            self.keep,
+            self.scratch_passable,
+            entropy,
+        )?;
         told(&Milestone::Scratch(scratch.path()));
         let mut report = self.run(&scratch, world, told)?;
         report.folder = scratch.close()?;
@@ -348,7 +354,7 @@ impl DemoPlan {
 fn init(scratch: &Scratch, world: &World<'_>) -> Result<Repository, OpError> {
     // Not the user's own cache and state, where they would stay.
     let surroundings = Surroundings::new(Arc::clone(&world.entropy), scratch.path().join("cache"));
-    let credential = Credential::Passphrase(scratch.passphrase(world.entropy.as_ref())?);
+    let credential = Credential::Passphrase(scratch::passphrase(scratch.path(), world.entropy.as_ref())?);
     let storage = LocalStorage::create(repository(scratch.path())).map_err(RepoError::from)?;
     let config = Config::new(world.clock.now().as_millisecond());
     Ok(Repository::init(Arc::new(storage), &credential, "demo", config, &surroundings)?)

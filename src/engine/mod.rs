@@ -19,6 +19,7 @@ pub mod prelude;
 pub mod repair;
 pub mod report;
 pub mod restore;
+mod scratch;
 pub mod status;
 mod stream_reader;
 pub mod system;

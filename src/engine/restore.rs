@@ -2,6 +2,7 @@
 
 mod archive;
 mod doubt;
+mod loading;
 mod reading;
 mod script;
 mod transaction;
@@ -10,6 +11,7 @@ mod verify;
 
 pub use archive::{Archive, Compared, Expected, Findings, Jobs, Part};
 pub use doubt::Doubt;
+pub use loading::Loaded;
 pub use reading::{ReadThrough, is_read_through};
 pub use trial::{Found, Tried, VerifyReport, next_of_verify, run_verify};
 pub use verify::Verified;

@@ -218,6 +218,9 @@ pub(in crate::cli) struct VerifyArgs {
     /// Fail where the dump needs a superuser, instead of restoring it as one.
     #[arg(long)]
     pub no_superuser: bool,
+    /// Load Redis files with this program [default: redis-server or valkey-server, if one is found].
+    #[arg(long, value_name = "PROGRAM")]
+    pub redis_server: Option<OsString>,
     /// Give up after so long.
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,

@@ -31,6 +31,8 @@ pub struct VerifyJob {
     pub timeout: Option<Duration>,
     /// What needs a superuser fails.
     pub no_superuser: bool,
+    /// The program that loads Redis files.
+    pub redis_server: Option<OsString>,
 }
 
 /// Streams to restore for trial, one after the other.

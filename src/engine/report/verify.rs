@@ -32,6 +32,8 @@ impl Verify {
 pub enum VerifiedStream {
     /// It was restored.
     Restored(RestoredStream),
+    /// A server for a while loaded it.
+    Loaded(LoadedStream),
     /// No database takes it: it was read.
     Read(ReadStream),
     /// It cannot be restored.
@@ -61,6 +63,29 @@ pub struct RestoredStream {
     pub indexes_not_valid: u64,
     /// What would have acted by itself, or reached another server, and was not restored.
     pub left_out: Vec<String>,
+}
+
+/// A Redis file that a server for a while loaded.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LoadedStream {
+    /// The stream.
+    pub stream: String,
+    /// The server holds what the file has, by database and type.
+    pub ok: bool,
+    /// Always true.
+    pub restored: bool,
+    /// The server: its name and version.
+    pub server: String,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Keys in the server. Keys that expire may be fewer.
+    pub keys: u64,
+    /// Keys in the file.
+    pub keys_expected: u64,
+    /// What is not as in the file, in words.
+    pub wrong: Vec<String>,
+    /// How long that took.
+    pub duration_ms: u64,
 }
 
 /// A stream that was read: every chunk and its digest were checked.
@@ -96,6 +121,17 @@ impl VerifiedStream {
     pub fn found(stream: &str, found: &Found) -> Self {
         match found {
             Found::Restored(verified) => Self::restored(stream, verified),
+            Found::Loaded(loaded) => Self::Loaded(LoadedStream {
+                stream: stream.to_owned(),
+                ok: loaded.wrong.is_empty(),
+                restored: true,
+                server: loaded.server.clone(),
+                bytes: loaded.bytes,
+                keys: loaded.keys,
+                keys_expected: loaded.keys_expected,
+                wrong: loaded.wrong.clone(),
+                duration_ms: loaded.duration_ms,
+            }),
             Found::Read(read) => Self::Read(ReadStream {
                 stream: stream.to_owned(),
                 ok: read.is_proven,

@@ -19,7 +19,7 @@ pub struct ReadThrough {
     pub duration_ms: u64,
 }
 
-/// Whether a stream is proven by reading it: no database takes it.
+/// Whether a stream is proven without a database server.
 pub fn is_read_through(stream: &Stream) -> bool {
     matches!(stream.format, StreamFormat::RedisRdb | StreamFormat::FileIndex | StreamFormat::FileData)
 }

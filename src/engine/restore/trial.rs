@@ -1,5 +1,6 @@
 //! Carrying out a plan of verification: stream after stream is restored for trial, and the snapshot bears that it was.
 
+use super::loading::{Loaded, Servers};
 use super::reading::{ReadThrough, is_read_through};
 use super::{Chosen, Jobs, Verified};
 use crate::base::event::Event;
@@ -8,11 +9,14 @@ use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::plan::VerifyPlan;
+use crate::source::SourceError;
 use crate::source::postgres::{Doing, Failure, RestoreTarget, ScratchAttempt, ScratchRole};
+use crate::source::process::Limits;
+use crate::source::redis::RedisError;
 use crate::vault::RepoError;
 use crate::vault::crypto::CryptoError;
 use crate::vault::format::mark::MarkKind;
-use crate::vault::snapshot::Stream;
+use crate::vault::snapshot::{Stream, StreamFormat};
 use std::path::PathBuf;
 
 /// What became of a stream.
@@ -27,6 +31,8 @@ pub struct Tried {
 pub enum Found {
     /// It was restored into a scratch database.
     Restored(Box<Verified>),
+    /// A server for a while loaded it.
+    Loaded(Loaded),
     /// No database takes it: it was read.
     Read(ReadThrough),
 }
@@ -36,6 +42,7 @@ impl Found {
     fn is_good(&self) -> bool {
         match self {
             Self::Restored(verified) => verified.is_good(),
+            Self::Loaded(loaded) => loaded.wrong.is_empty(),
             Self::Read(_) => true,
         }
     }
@@ -44,8 +51,14 @@ impl Found {
     fn is_compared(&self) -> bool {
         match self {
             Self::Restored(verified) => verified.findings.is_some(),
+            Self::Loaded(_) => true,
             Self::Read(read) => read.is_proven,
         }
+    }
+
+    /// Whether it was restored, and not only read.
+    fn is_restored(&self) -> bool {
+        matches!(self, Self::Restored(_) | Self::Loaded(_))
     }
 }
 
@@ -91,6 +104,7 @@ pub fn run_verify(
         let database = format!("{}_{at}", plan.target.database);
         let target = RestoreTarget { database, ..plan.target.clone() };
         let result = match is_read_through(stream) {
+            true if stream.format == StreamFormat::RedisRdb => trial.loaded(stream, app),
             true => plan.chosen.read_through(stream, run.events.as_ref(), &run.cancel).map(Found::Read),
             false => trial
                 .as_role(stream, &target, role.as_ref())
@@ -111,7 +125,7 @@ pub fn run_verify(
         warn(error.to_string());
     }
     // What was only read was not restored.
-    let all_restored = !plan.streams.iter().any(is_read_through);
+    let all_restored = report.tried.iter().all(|tried| tried.result.as_ref().is_ok_and(Found::is_restored));
     let is_whole = plan.job.share >= 1.0 && plan.job.stream.is_none() && all_restored;
     if is_whole && report.class().is_none() {
         remember(&plan.chosen, app, run)?;
@@ -148,6 +162,16 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
+    /// Loads a Redis file into a server for a while.
+    fn loaded(&self, stream: &Stream, app: &App) -> Result<Found, OpError> {
+        let Self { plan, run, scratch } = self;
+        let limits = Limits::new(run.cancel.clone()).with_timeout(plan.job.timeout);
+        let program = plan.job.redis_server.as_deref();
+        let servers = Servers { app, events: &run.events, limits: &limits, program, parent: scratch.clone() };
+        let found = plan.chosen.load(stream, &servers)?;
+        Ok(found.map_or_else(Found::Read, Found::Loaded))
+    }
+
     /// As the scratch role first, if there is one; as the server's own role only where the dump needs that.
     fn as_role(
         &self,
@@ -209,6 +233,11 @@ fn scratch_role(plan: &VerifyPlan, app: &App, run: &Run) -> Result<Option<Scratc
 fn is_about_the_dump(error: &OpError) -> bool {
     match error {
         error if error.is_cancelled() => false,
+        // A server for a while that is not there says nothing of the dump.
+        OpError::Source {
+            source: SourceError::Redis(RedisError::NotStarted { .. }) | SourceError::ProgramNotFound { .. },
+            ..
+        } => false,
         // A full disk of the test server, say: nothing was found out.
         error if error.failure().is_some_and(Failure::is_of_the_server) => false,
         OpError::Source { .. } | OpError::Incomplete { .. } | OpError::Archive(_) => true,

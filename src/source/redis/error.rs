@@ -181,6 +181,14 @@ pub enum RedisError {
         /// The server.
         server: String,
     },
+    /// A server for a while did not come up.
+    #[error("`{program}` did not start: {reason}")]
+    NotStarted {
+        /// The program.
+        program: String,
+        /// The last line of its log.
+        reason: String,
+    },
     /// It holds something else than the file.
     #[error("database {database} holds {there} keys after the restore, not {expected}")]
     Counts {
@@ -289,6 +297,7 @@ impl Fault for RedisError {
             Self::TooNew { .. } => "too_new",
             Self::NotLoaded { .. } => "not_loaded",
             Self::Gone { .. } => "server_gone",
+            Self::NotStarted { .. } => "server_not_started",
             Self::Counts { .. } => "counts_differ",
             Self::Damaged { .. } => "file_damaged",
         }

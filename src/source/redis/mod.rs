@@ -10,6 +10,7 @@
 //! | `target` | what must hold before a restore |
 //! | `followed` | a server that follows us, and how it is let go |
 //! | `master` | feeding a server that takes us for its master |
+//! | `scratch` | a server for a while, to try a file on |
 //! | `pull` | reading everything by replication |
 //! | `kind` | addresses and tables of the configuration |
 
@@ -20,6 +21,7 @@ mod kind;
 mod login;
 mod master;
 mod pull;
+mod scratch;
 mod server;
 mod target;
 mod tls;
@@ -29,6 +31,7 @@ pub use address::Address;
 pub use error::RedisError;
 pub use kind::Redis;
 pub use login::{Access, Secret};
+pub use scratch::ScratchServer;
 pub use server::{Keys, ServerInfo};
 pub use target::{Form, Target, TargetState};
 
