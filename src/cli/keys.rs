@@ -3,7 +3,6 @@
 use super::Context;
 use super::render;
 use super::table::Table;
-use super::tables::signed;
 use crate::content::rdb::Group;
 use crate::engine::keys::{KeyChange, KeyName, Keys, key_map};
 use crate::vault::snapshot::Body;
@@ -73,9 +72,9 @@ fn row(KeyChange { name, before, after }: &KeyChange) -> Vec<String> {
         name.shown(),
         mark.to_owned(),
         is.keys.to_string(),
-        signed(was.keys, is.keys, |difference| difference.to_string()),
+        render::signed(was.keys, is.keys, |difference| difference.to_string()),
         render::bytes(is.bytes),
-        signed(was.bytes, is.bytes, render::bytes),
+        render::signed(was.bytes, is.bytes, render::bytes),
     ]
 }
 

@@ -52,6 +52,15 @@ pub(super) fn requests(requests: &Requests) -> String {
     )
 }
 
+/// What came or went, with its sign.
+pub(super) fn signed(before: u64, after: u64, show: impl Fn(u64) -> String) -> String {
+    match after.cmp(&before) {
+        std::cmp::Ordering::Greater => format!("+{}", show(after - before)),
+        std::cmp::Ordering::Less => format!("-{}", show(before - after)),
+        std::cmp::Ordering::Equal => "0".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

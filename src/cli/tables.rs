@@ -132,21 +132,13 @@ fn change_row(TableChange { name, before, after }: TableChange) -> Vec<String> {
         shown(&name),
         mark.to_owned(),
         after.as_ref().map_or_else(|| "-".to_owned(), rows),
-        count(&before)
-            .zip(count(&after))
-            .map_or_else(|| "?".to_owned(), |(was, is)| signed(was, is, |difference| difference.to_string())),
+        count(&before).zip(count(&after)).map_or_else(
+            || "?".to_owned(),
+            |(was, is)| render::signed(was, is, |difference| difference.to_string()),
+        ),
         after.map_or_else(|| "-".to_owned(), |amount| render::bytes(amount.bytes)),
-        signed(bytes(&before), bytes(&after), render::bytes),
+        render::signed(bytes(&before), bytes(&after), render::bytes),
     ]
-}
-
-/// What came or went, with its sign.
-pub(super) fn signed(before: u64, after: u64, show: impl Fn(u64) -> String) -> String {
-    match after.cmp(&before) {
-        std::cmp::Ordering::Greater => format!("+{}", show(after - before)),
-        std::cmp::Ordering::Less => format!("-{}", show(before - after)),
-        std::cmp::Ordering::Equal => "0".to_owned(),
-    }
 }
 
 fn rows(amount: &Amount) -> String {

@@ -1,6 +1,6 @@
 //! Keys of Redis and Valkey, and what changed of them.
 
-use super::tables::Change;
+use super::change::Change;
 use crate::content::rdb::Group;
 use crate::engine::keys::{KeyChange, KeyName, Keys};
 use schemars::JsonSchema;

@@ -6,6 +6,7 @@
 //! | file | the reports of |
 //! |---|---|
 //! | `backup` | `backup` |
+//! | `change` | what became of tables and keys |
 //! | `check` | `check`, `repair`, `lock` |
 //! | `config` | `config` |
 //! | `copy` | `copy` |
@@ -24,6 +25,7 @@
 //! | `verify` | `verify` |
 
 mod backup;
+mod change;
 mod check;
 mod config;
 mod copy;

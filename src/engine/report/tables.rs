@@ -1,5 +1,6 @@
 //! Tables of dumps, and what changed of them.
 
+use super::change::Change;
 use super::keys::ChangedKeys;
 use super::{Id, Report};
 use crate::base::id::SnapshotId;
@@ -222,21 +223,6 @@ pub struct ChangedTable {
     pub before: Option<Size>,
     /// How it is; null if it is gone.
     pub after: Option<Size>,
-}
-
-/// What became of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[schemars(rename = "TableChange")]
-#[serde(rename_all = "kebab-case")]
-pub enum Change {
-    /// Only the second snapshot has it.
-    New,
-    /// Only the first has it.
-    Gone,
-    /// It has as many rows and bytes as before.
-    None,
-    /// Rows or bytes differ.
-    Changed,
 }
 
 /// How much is in a table.

@@ -215,11 +215,12 @@ impl Sink for Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn survey(keys: u64, expiring: u64) -> Survey {
         let group = Group { keys, expiring, ..Group::default() };
-        Survey { types: BTreeMap::from([((0, "string"), group)]), ..Survey::default() }
+        let mut survey = Survey::default();
+        survey.types.insert((0, "string"), group);
+        survey
     }
 
     #[test]
