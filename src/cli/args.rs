@@ -13,7 +13,7 @@ pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs}
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
-pub(super) use restore::{PartArgs, RestoreArgs, RestoreFilesArgs, SwapArgs, VerifyArgs};
+pub(super) use restore::{OnConflict, PartArgs, RestoreArgs, RestoreFilesArgs, SwapArgs, VerifyArgs, Via};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;

@@ -23,6 +23,7 @@ mod cli_postgres_server;
 mod cli_postgres_swap;
 mod cli_postgres_versions;
 mod cli_redis;
+mod cli_redis_keys;
 mod cli_redis_restore;
 mod cli_redis_verify;
 mod cli_repository;

@@ -2,7 +2,7 @@
 
 use super::postgres::ServerArgs;
 use super::{NAMES, WhichArgs};
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -52,9 +52,11 @@ pub(in crate::cli) struct RestoreArgs {
     /// Restore into this Redis or Valkey server, in place of all that it holds: redis://user@host:6379.
     #[arg(long, value_name = "URL", conflicts_with_all = ["to", "command", "to_database"])]
     pub to_redis: Option<String>,
-    /// Replace the keys that the server of --to-redis holds.
+    /// Replace all that the server of --to-redis holds.
     #[arg(long, requires = "to_redis")]
     pub force: bool,
+    #[command(flatten)]
+    pub keys: RestoreKeysArgs,
     #[command(flatten)]
     pub server: ServerArgs,
     /// Create the database, as the dump says that it was, if it does not exist; drop it again on failure.
@@ -224,6 +226,52 @@ pub(in crate::cli) struct VerifyArgs {
     /// Give up after so long.
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
+}
+
+/// Keys of Redis and Valkey.
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = "Keys of a Redis or Valkey server")]
+pub(in crate::cli) struct RestoreKeysArgs {
+    /// Only keys that match, key by key, beside those that are there: 'bull:*'; may be given several times.
+    #[arg(long, value_name = "PATTERN", requires = "to_redis")]
+    pub key: Vec<String>,
+    /// Only this database; 3:5 restores database 3 into database 5. May be given several times.
+    #[arg(long, value_name = "N[:M]", requires = "to_redis")]
+    pub db: Vec<String>,
+    /// Send the whole file as a master does, or key by key [default: master; keys with --key, --db or --on-conflict].
+    #[arg(long, value_enum, value_name = "WAY", requires = "to_redis")]
+    pub via: Option<Via>,
+    /// What becomes of keys that are there already [default: fail, before anything is restored].
+    #[arg(long, value_enum, value_name = "WHAT", requires = "to_redis")]
+    pub on_conflict: Option<OnConflict>,
+}
+
+impl RestoreKeysArgs {
+    /// Whether the restore goes key by key.
+    pub fn by_key(&self) -> bool {
+        let is_said = !self.key.is_empty() || !self.db.is_empty() || self.on_conflict.is_some();
+        is_said || self.via == Some(Via::Keys)
+    }
+}
+
+/// How a server gets its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Via {
+    /// The whole file, in place of all that it holds.
+    Master,
+    /// Key by key.
+    Keys,
+}
+
+/// What becomes of a key that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum OnConflict {
+    /// Nothing is restored.
+    Fail,
+    /// It stays.
+    Skip,
+    /// It is replaced.
+    Replace,
 }
 
 /// Parts of a PostgreSQL archive.

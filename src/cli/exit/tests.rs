@@ -130,6 +130,8 @@ fn of_redis() -> Vec<(SourceError, u8)> {
         (RedisError::IsReplica { server: server.clone(), master: text("x") }, 6),
         (RedisError::HasReplicas { server: server.clone(), replicas: 1 }, 6),
         (RedisError::NotLoaded { server }, 7),
+        (RedisError::BadDatabase { text: text("x") }, 3),
+        (RedisError::Unreadable { reason: text("x") }, 4),
         (RedisError::NotStarted { program: String::new(), reason: String::new() }, 7),
         (RedisError::Counts { database: 0, there: 1, expected: 2 }, 4),
         (RedisError::Damaged { reason: text("x") }, 4),

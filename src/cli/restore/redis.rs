@@ -1,7 +1,9 @@
 //! Restoring into a Redis or Valkey server: what has to hold before it is touched.
 
+mod keys;
+
 use super::{Work, done};
-use crate::cli::args::RestoreArgs;
+use crate::cli::args::{RestoreArgs, Via};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, doubts, prompt, render};
@@ -40,11 +42,19 @@ pub(super) fn run(
     } else {
         doubts::tell(context, chosen, stream);
     }
+    if args.keys.by_key() && args.keys.via == Some(Via::Master) {
+        return Err(CliError::usage(
+            "--key, --db and --on-conflict restore key by key: leave out --via master",
+        ));
+    }
     let state = target.inspect().map_err(OpError::from)?;
-    let refusal = target.refusal(&state.info).or_else(|| target.misfit(&state, file));
-    refusal.map_or(Ok(()), |refusal| Err(failed(refusal)))?;
     refuse_other_host(args, &target)?;
     refuse_protected(context, &target, &state)?;
+    if args.keys.by_key() {
+        return keys::run(work, args, &target, &state);
+    }
+    let refusal = target.refusal(&state.info).or_else(|| target.misfit(&state, file));
+    refusal.map_or(Ok(()), |refusal| Err(failed(refusal)))?;
     let about = format!("`{server}` ({}, {})", state.info.name(), holds(&state));
     let head = &chosen.summary.head;
     let zone = &context.app.settings.calendar.zone;

@@ -9,16 +9,23 @@
 //! |---|---|
 //! | `steps` | which fields each opcode and each type of value has |
 //! | `reader` | fields that lie across pieces |
+//! | `record` | keys with their values, one by one |
+//! | `lzf` | how strings are compressed |
+//! | `glob` | how keys are named with wildcards |
 //! | `survey` | what the keys come to, by database and prefix |
 //! | `map` | what is stored of that |
 
+pub mod glob;
+mod lzf;
 mod map;
 mod reader;
+mod record;
 mod steps;
 mod survey;
 
 pub use map::{KeyGroup, KeyMap, KeyMapError};
 pub use reader::{Reader, Structure};
+pub use record::{Record, Value};
 pub use survey::{Group, PREFIXES_MAX, Survey};
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Reads the fields of a file that comes in pieces of any size.
 
+use super::lzf::front_of;
+use super::record::{Capture, Record};
 use super::steps::{Step, of_opcode, of_value, opcode, word_of};
 use super::survey::{Key, Survey};
 
@@ -68,6 +70,7 @@ enum Task {
     /// When the next key ends: seconds, or milliseconds.
     Ends(u64),
     KeyEnds(u8),
+    FunctionEnds,
     Sum,
 }
 
@@ -97,6 +100,7 @@ pub struct Reader {
     kept: Vec<u8>,
     ended: Option<Structure>,
     survey: Survey,
+    capture: Option<Capture>,
 }
 
 impl Default for Reader {
@@ -115,6 +119,7 @@ impl Default for Reader {
             kept: Vec::new(),
             ended: None,
             survey: Survey::default(),
+            capture: None,
         }
     }
 }
@@ -125,6 +130,22 @@ impl Reader {
         Self::default()
     }
 
+    /// The same; every key is handed over with its value by [`Self::take_records`]. Of a value that is longer than `bytes_max` only that
+    /// is said.
+    pub fn with_records(bytes_max: usize) -> Self {
+        Self { capture: Some(Capture::new(bytes_max)), ..Self::default() }
+    }
+
+    /// Keys and functions that ended within the bytes so far, in order.
+    pub fn take_records(&mut self) -> Vec<Record> {
+        self.capture.as_mut().map(Capture::take).unwrap_or_default()
+    }
+
+    /// Whether it goes on being understood.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// Takes the next bytes.
     pub fn push(&mut self, mut input: &[u8]) {
         while !input.is_empty() {
@@ -133,7 +154,9 @@ impl Reader {
                 Some(_) => return,
                 None if self.pass > 0 => {
                     let bytes = self.pass.min(input.len() as u64);
-                    input = input.get(bytes as usize..).unwrap_or_default();
+                    let (passed, rest) = input.split_at(bytes as usize);
+                    self.capture(passed);
+                    input = rest;
                     self.pass -= bytes;
                     self.offset += bytes;
                 }
@@ -217,6 +240,10 @@ impl Reader {
                 self.key_ends(kind);
                 Some(())
             }
+            Task::FunctionEnds => {
+                self.end_capture(None);
+                Some(())
+            }
             Task::Sum => {
                 self.field(SUM_BYTES, input)?;
                 self.ended = Some(Structure::Whole);
@@ -238,10 +265,17 @@ impl Reader {
         let (taken, rest) = input.split_at(missing);
         let free = self.held.get_mut(self.held_bytes..self.held_bytes + missing)?;
         free.copy_from_slice(taken);
+        self.capture(taken);
         self.held_bytes += missing;
         self.offset += missing as u64;
         *input = rest;
         (self.held_bytes >= bytes).then_some(self.held)
+    }
+
+    fn capture(&mut self, bytes: &[u8]) {
+        if let Some(capture) = &mut self.capture {
+            capture.push(bytes);
+        }
     }
 
     fn damaged(&mut self, what: &'static str) {
@@ -296,9 +330,16 @@ impl Reader {
             _ => {
                 self.survey.functions += u64::from(kind == opcode::FUNCTION);
                 match (of_opcode(kind), of_value(kind, self.survey.is_valkey)) {
-                    (Some(steps), _) => self.push_steps(steps),
+                    (Some(steps), _) => {
+                        if kind == opcode::FUNCTION {
+                            self.tasks.push(Task::FunctionEnds);
+                            self.begin_capture(kind);
+                        }
+                        self.push_steps(steps);
+                    }
                     (None, Some(steps)) => {
                         self.tasks.push(Task::KeyEnds(kind));
+                        self.begin_capture(kind);
                         self.push_steps(steps);
                         self.tasks.push(Task::Keep(Kept::Key));
                     }
@@ -307,6 +348,19 @@ impl Reader {
             }
         }
         Some(())
+    }
+
+    fn begin_capture(&mut self, kind: u8) {
+        if let Some(capture) = &mut self.capture {
+            capture.begin(kind);
+        }
+    }
+
+    fn end_capture(&mut self, ends_ms: Option<u64>) {
+        let (database, is_valkey) = (self.database, self.survey.is_valkey);
+        if let Some(capture) = &mut self.capture {
+            capture.end(database, ends_ms, is_valkey);
+        }
     }
 
     fn push_steps(&mut self, steps: &[Step]) {
@@ -422,6 +476,7 @@ impl Reader {
         let bytes = keep.min(input.len() as u64);
         let (taken, rest) = input.split_at(bytes as usize);
         self.kept.extend_from_slice(taken);
+        self.capture(taken);
         self.offset += bytes;
         *input = rest;
         match keep - bytes {
@@ -462,35 +517,8 @@ impl Reader {
     fn key_ends(&mut self, kind: u8) {
         let from = self.key_from.take().unwrap_or(self.offset);
         let bytes = self.offset.saturating_sub(from);
+        self.end_capture(self.ends_ms);
         let key = Key { word: word_of(kind), bytes, ends_ms: self.ends_ms.take() };
         self.survey.count(self.database, &self.key, key);
     }
-}
-
-/// The beginning of what was compressed by LZF, of which only the beginning may be there.
-fn front_of(compressed: &[u8], bytes_max: usize) -> Vec<u8> {
-    let mut plain: Vec<u8> = Vec::with_capacity(bytes_max);
-    let mut rest = compressed.iter().copied();
-    while plain.len() < bytes_max {
-        let Some(control) = rest.next() else { break };
-        if control < 32 {
-            plain.extend(rest.by_ref().take(usize::from(control) + 1));
-            continue;
-        }
-        let mut length = usize::from(control >> 5);
-        if length == 7 {
-            let Some(more) = rest.next() else { break };
-            length += usize::from(more);
-        }
-        let Some(low) = rest.next() else { break };
-        let back = (usize::from(control & 0x1f) << 8 | usize::from(low)) + 1;
-        for _ in 0..length + 2 {
-            let Some(byte) = plain.len().checked_sub(back).and_then(|at| plain.get(at)).copied() else {
-                return plain;
-            };
-            plain.push(byte);
-        }
-    }
-    plain.truncate(bytes_max);
-    plain
 }

@@ -57,7 +57,7 @@ pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
 pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use keys::{ChangedKeys, KeyAmount};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
-pub use restore::{Restore, RestorePlan, Swap};
+pub use restore::{Restore, RestorePlan, RestoredKeys, Swap};
 pub use snapshot::{Requests, Snapshot, format_word};
 pub use status::Status;
 pub use system::{Sets, SystemRun};

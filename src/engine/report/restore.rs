@@ -5,6 +5,7 @@ use super::verify::Verification;
 use super::{Id, Report};
 use crate::base::id::SnapshotId;
 use crate::engine::restore::{Findings, Part};
+use crate::source::redis::Outcome;
 use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
 use schemars::JsonSchema;
@@ -38,6 +39,49 @@ pub struct Restore {
     /// What was compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// What became of the keys, where a Redis or Valkey server got them one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<RestoredKeys>,
+}
+
+/// What became of keys that a server got one by one.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RestoredKeys {
+    /// Keys that were restored.
+    pub restored: u64,
+    /// Libraries of functions that were restored.
+    pub functions: u64,
+    /// Keys that had expired since the backup.
+    pub expired: u64,
+    /// Keys that were there already, and stay.
+    pub there: u64,
+    /// Keys that the server did not take.
+    pub refused: u64,
+    /// Some of those, each with why.
+    pub failed: Vec<FailedKey>,
+}
+
+/// A key that was not restored.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct FailedKey {
+    /// The key. Bytes that are no UTF-8 are replaced.
+    pub key: String,
+    /// Why.
+    pub error: String,
+}
+
+impl From<&Outcome> for RestoredKeys {
+    fn from(outcome: &Outcome) -> Self {
+        let failed = |(key, error): &(String, String)| FailedKey { key: key.clone(), error: error.clone() };
+        Self {
+            restored: outcome.restored,
+            functions: outcome.functions,
+            expired: outcome.expired,
+            there: outcome.there,
+            refused: outcome.refused,
+            failed: outcome.named.iter().map(failed).collect(),
+        }
+    }
 }
 
 impl Report for Restore {}
@@ -64,7 +108,13 @@ impl Restore {
             tables: part.map(tables),
             verified: findings.map(Findings::is_good),
             verification: findings.map(Verification::from),
+            keys: None,
         }
+    }
+
+    /// The same, with what became of keys.
+    pub fn with_keys(self, keys: RestoredKeys) -> Self {
+        Self { keys: Some(keys), ..self }
     }
 }
 

@@ -181,6 +181,18 @@ pub enum RedisError {
         /// The server.
         server: String,
     },
+    /// A database that is none.
+    #[error("`{text}` is not a database: write 3, or 3:5 for database 3 into database 5")]
+    BadDatabase {
+        /// What was given.
+        text: String,
+    },
+    /// The stored file cannot be read key by key.
+    #[error("the stored file cannot be read to its end: {reason}; the keys before that were restored")]
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
     /// A server for a while did not come up.
     #[error("`{program}` did not start: {reason}")]
     NotStarted {
@@ -227,7 +239,7 @@ impl RedisError {
             }
             Self::HasReplicas { .. } => "detach them first: `redis-cli REPLICAOF NO ONE` on each",
             Self::TooNew { .. } => {
-                "restore into a server of the version that wrote it, or a newer one of the same family"
+                "restore into a newer server of the same family; --via keys restores what this one understands, key by key"
             }
             Self::NotLoaded { .. } => "see the server's log",
             Self::Gone { .. } => "see whether it runs; `redis-cli REPLICAOF NO ONE` makes it a master again",
@@ -267,9 +279,9 @@ fn said(command: &str, text: &str) -> Option<String> {
 impl Fault for RedisError {
     fn class(&self) -> Class {
         match self {
-            Self::BadAddress { .. } | Self::SecretInAddress { .. } => Class::Usage,
+            Self::BadAddress { .. } | Self::SecretInAddress { .. } | Self::BadDatabase { .. } => Class::Usage,
             Self::IsReplica { .. } | Self::HasReplicas { .. } | Self::TooNew { .. } => Class::Refused,
-            Self::Counts { .. } | Self::Damaged { .. } => Class::Integrity,
+            Self::Counts { .. } | Self::Damaged { .. } | Self::Unreadable { .. } => Class::Integrity,
             _ => Class::Target,
         }
     }
@@ -297,6 +309,8 @@ impl Fault for RedisError {
             Self::TooNew { .. } => "too_new",
             Self::NotLoaded { .. } => "not_loaded",
             Self::Gone { .. } => "server_gone",
+            Self::BadDatabase { .. } => "bad_database",
+            Self::Unreadable { .. } => "file_unreadable",
             Self::NotStarted { .. } => "server_not_started",
             Self::Counts { .. } => "counts_differ",
             Self::Damaged { .. } => "file_damaged",

@@ -11,12 +11,14 @@
 //! | `followed` | a server that follows us, and how it is let go |
 //! | `master` | feeding a server that takes us for its master |
 //! | `scratch` | a server for a while, to try a file on |
+//! | `keys` | restoring key by key |
 //! | `pull` | reading everything by replication |
 //! | `kind` | addresses and tables of the configuration |
 
 mod address;
 mod error;
 mod followed;
+mod keys;
 mod kind;
 mod login;
 mod master;
@@ -29,6 +31,7 @@ mod wire;
 
 pub use address::Address;
 pub use error::RedisError;
+pub use keys::{Choice, Conflict, Outcome, Told, databases};
 pub use kind::Redis;
 pub use login::{Access, Secret};
 pub use scratch::ScratchServer;

@@ -118,6 +118,11 @@ impl Wire {
         self.reply(0)
     }
 
+    /// The answer to something that was written.
+    pub fn answer(&mut self) -> Result<Reply, SourceError> {
+        self.reply(0)
+    }
+
     /// Asks; an error is one.
     pub fn order(&mut self, command: &'static str, words: &[&[u8]]) -> Result<Reply, SourceError> {
         match self.ask(words)? {
