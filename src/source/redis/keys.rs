@@ -121,40 +121,38 @@ impl fmt::Debug for KeyLoader {
     }
 }
 
-impl Target {
-    /// Restores key by key.
-    ///
-    /// # Errors
-    /// When the server cannot be reached, or is not one to restore into.
-    pub fn open_keys(
-        &self,
-        choice: &Choice,
-        version: u32,
-        is_look: bool,
-        now_ms: u64,
-        told: &Told,
-    ) -> Result<Box<dyn Sink>, SourceError> {
-        let (wire, info): (Wire, ServerInfo) = self.enter()?;
-        let server = wire.server.clone();
-        if info.is_cluster() {
-            return Err(RedisError::Cluster { server }.into());
-        }
-        Ok(Box::new(KeyLoader {
-            wire,
-            watch: Watch::new(self.limits.clone()),
-            reader: Reader::with_records(VALUE_BYTES_MAX),
-            choice: choice.clone(),
-            version: u16::try_from(version).unwrap_or(u16::MAX),
-            is_valkey: info.is_valkey(),
-            is_look,
-            now_ms,
-            database: None,
-            batch: Vec::with_capacity(BATCH_BYTES),
-            asked: Vec::with_capacity(BATCH_KEYS),
-            told: Arc::clone(told),
-            failed: None,
-        }))
+/// Restores key by key.
+///
+/// # Errors
+/// When the server cannot be reached, or is not one to restore into.
+pub fn open_keys(
+    target: &Target,
+    choice: &Choice,
+    version: u32,
+    is_look: bool,
+    now_ms: u64,
+    told: &Told,
+) -> Result<Box<dyn Sink>, SourceError> {
+    let (wire, info): (Wire, ServerInfo) = target.enter()?;
+    let server = wire.server.clone();
+    if info.is_cluster() {
+        return Err(RedisError::Cluster { server }.into());
     }
+    Ok(Box::new(KeyLoader {
+        wire,
+        watch: Watch::new(target.limits.clone()),
+        reader: Reader::with_records(VALUE_BYTES_MAX),
+        choice: choice.clone(),
+        version: u16::try_from(version).unwrap_or(u16::MAX),
+        is_valkey: info.is_valkey(),
+        is_look,
+        now_ms,
+        database: None,
+        batch: Vec::with_capacity(BATCH_BYTES),
+        asked: Vec::with_capacity(BATCH_KEYS),
+        told: Arc::clone(told),
+        failed: None,
+    }))
 }
 
 impl KeyLoader {

@@ -31,7 +31,7 @@ mod wire;
 
 pub use address::Address;
 pub use error::RedisError;
-pub use keys::{Choice, Conflict, Outcome, Told, databases};
+pub use keys::{Choice, Conflict, Outcome, Told, databases, open_keys};
 pub use kind::Redis;
 pub use login::{Access, Secret};
 pub use scratch::ScratchServer;

@@ -88,7 +88,7 @@ fn send(
     let context = work.context;
     let told = Told::default();
     let now_ms = u64::try_from(context.clock.now().as_millisecond()).unwrap_or_default();
-    let open = || target.open_keys(choice, state.reads.version, is_look, now_ms, &told);
+    let open = || redis::open_keys(target, choice, state.reads.version, is_look, now_ms, &told);
     let into = format!("server `{}`", target.access.address.server());
     let sent = work.send(Target::Program(&open, into));
     let outcome = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
