@@ -9,21 +9,29 @@
 //! |---|---|
 //! | `steps` | which fields each opcode and each type of value has |
 //! | `reader` | fields that lie across pieces |
+//! | `places` | where keys stand |
+//! | `ordered` | the same data in an order of its own |
 //! | `record` | keys with their values, one by one |
+//! | `fields` | lengths in memory |
 //! | `lzf` | how strings are compressed |
 //! | `glob` | how keys are named with wildcards |
 //! | `survey` | what the keys come to, by database and prefix |
 //! | `map` | what is stored of that |
 
+mod fields;
 pub mod glob;
 mod lzf;
 mod map;
+mod ordered;
+mod places;
 mod reader;
 mod record;
 mod steps;
 mod survey;
 
 pub use map::{KeyGroup, KeyMap, KeyMapError};
+pub use ordered::Ordered;
+pub use places::{Place, Places};
 pub use reader::{Reader, Structure};
 pub use record::{Record, Value};
 pub use survey::{Group, PREFIXES_MAX, Survey};

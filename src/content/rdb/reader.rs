@@ -1,6 +1,7 @@
 //! Reads the fields of a file that comes in pieces of any size.
 
 use super::lzf::front_of;
+use super::places::{Place, Places};
 use super::record::{Capture, Record};
 use super::steps::{Step, of_opcode, of_value, opcode, word_of};
 use super::survey::{Key, Survey};
@@ -93,6 +94,8 @@ pub struct Reader {
     offset: u64,
     database: u64,
     ends_ms: Option<u64>,
+    /// Where the type of the value stands that passes.
+    value_from: u64,
     /// Where the first opcode that belongs to the next key stands.
     key_from: Option<u64>,
     key: Vec<u8>,
@@ -101,6 +104,7 @@ pub struct Reader {
     ended: Option<Structure>,
     survey: Survey,
     capture: Option<Capture>,
+    places: Option<Places>,
 }
 
 impl Default for Reader {
@@ -113,6 +117,7 @@ impl Default for Reader {
             offset: 0,
             database: 0,
             ends_ms: None,
+            value_from: 0,
             key_from: None,
             key: Vec::new(),
             name: Vec::new(),
@@ -120,6 +125,7 @@ impl Default for Reader {
             ended: None,
             survey: Survey::default(),
             capture: None,
+            places: None,
         }
     }
 }
@@ -134,6 +140,23 @@ impl Reader {
     /// is said.
     pub fn with_records(bytes_max: usize) -> Self {
         Self { capture: Some(Capture::new(bytes_max)), ..Self::default() }
+    }
+
+    /// The same; where each key stands is told at the end.
+    pub fn with_places() -> Self {
+        Self { places: Some(Places::default()), ..Self::default() }
+    }
+
+    /// Keys that have passed.
+    pub fn keys(&self) -> u64 {
+        self.places.as_ref().map_or(0, |places| places.keys.len() as u64)
+    }
+
+    /// The end of the file: how it ended, and where its keys are.
+    pub fn finish_places(mut self) -> (Structure, Survey, Places) {
+        let places = self.places.take().unwrap_or_default();
+        let (structure, survey) = self.finish();
+        (structure, survey, places)
     }
 
     /// Keys and functions that ended within the bytes so far, in order.
@@ -241,7 +264,7 @@ impl Reader {
                 Some(())
             }
             Task::FunctionEnds => {
-                self.end_capture(None);
+                self.end_capture(None, true);
                 Some(())
             }
             Task::Sum => {
@@ -303,6 +326,11 @@ impl Reader {
     fn opcode(&mut self, input: &mut &[u8]) -> Option<()> {
         let at = self.offset;
         let kind = *self.field(1, input)?.first()?;
+        if let (Some(places), opcode::MODULE_AUX | opcode::SLOT_INFO | opcode::SLOT_IMPORT) =
+            (&mut self.places, kind)
+        {
+            places.has_more = true;
+        }
         // What is said before a key belongs to it.
         match kind {
             opcode::AUX
@@ -351,15 +379,20 @@ impl Reader {
     }
 
     fn begin_capture(&mut self, kind: u8) {
+        self.value_from = self.offset - 1;
         if let Some(capture) = &mut self.capture {
             capture.begin(kind);
         }
     }
 
-    fn end_capture(&mut self, ends_ms: Option<u64>) {
+    fn end_capture(&mut self, ends_ms: Option<u64>, is_function: bool) {
         let (database, is_valkey) = (self.database, self.survey.is_valkey);
         if let Some(capture) = &mut self.capture {
             capture.end(database, ends_ms, is_valkey);
+        }
+        let place = Place { database, ends_ms, from: self.value_from, to: self.offset };
+        if let Some(places) = &mut self.places {
+            places.add(place, is_function);
         }
     }
 
@@ -517,7 +550,7 @@ impl Reader {
     fn key_ends(&mut self, kind: u8) {
         let from = self.key_from.take().unwrap_or(self.offset);
         let bytes = self.offset.saturating_sub(from);
-        self.end_capture(self.ends_ms);
+        self.end_capture(self.ends_ms, false);
         let key = Key { word: word_of(kind), bytes, ends_ms: self.ends_ms.take() };
         self.survey.count(self.database, &self.key, key);
     }

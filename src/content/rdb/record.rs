@@ -1,5 +1,6 @@
 //! Keys with their values, as they stand in a file: what a server takes one by one.
 
+use super::fields::number;
 use super::lzf::front_of;
 use super::steps::opcode;
 use crc_fast::{CrcAlgorithm, Digest};
@@ -123,27 +124,14 @@ fn string(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         return Some((number.to_string().into_bytes(), rest));
     }
     if *first == 0xc3 {
-        let (packed, rest) = length(rest)?;
-        let (plain, rest) = length(rest)?;
-        let (packed, rest) = rest.split_at_checked(packed)?;
+        let (packed, rest) = number(rest)?;
+        let (plain, rest) = number(rest)?;
+        let (packed, rest) = rest.split_at_checked(usize::try_from(packed).ok()?)?;
+        let plain = usize::try_from(plain).ok()?;
         let text = (plain <= KEY_BYTES_MAX).then(|| front_of(packed, plain))?;
         return (text.len() == plain).then_some((text, rest));
     }
-    let (bytes_of_text, rest) = length(bytes)?;
-    let (text, rest) = rest.split_at_checked(bytes_of_text)?;
+    let (bytes_of_text, rest) = number(bytes)?;
+    let (text, rest) = rest.split_at_checked(usize::try_from(bytes_of_text).ok()?)?;
     Some((text.to_vec(), rest))
-}
-
-fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (first, rest) = bytes.split_first()?;
-    let (high, more) = match first {
-        0..0x40 => (u64::from(*first), 0),
-        0x40..0x80 => (u64::from(first & 0x3f), 1),
-        0x80 => (0, 4),
-        0x81 => (0, 8),
-        _ => return None,
-    };
-    let (low, rest) = rest.split_at_checked(more)?;
-    let length = low.iter().fold(high, |sum, byte| sum << 8 | u64::from(*byte));
-    Some((usize::try_from(length).ok()?, rest))
 }

@@ -257,3 +257,60 @@ fn groups_are_bounded_over_all_databases() {
     assert_eq!(survey.keys(), 60 * 200);
     assert!(survey.groups.len() <= 4096 + 2 * 60, "{}", survey.groups.len());
 }
+
+fn ordered(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = Reader::with_places();
+    bytes.chunks(7).for_each(|piece| reader.push(piece));
+    let (structure, survey, places) = reader.finish_places();
+    assert_eq!(structure, Structure::Whole);
+    let mut ordered = Ordered::new(bytes.to_vec(), &survey, places).ok()?;
+    let mut out = Vec::new();
+    while ordered.next(&mut out) {}
+    Some(out)
+}
+
+#[test]
+fn files_of_the_same_data_are_the_same_in_order() {
+    let key = |writer: Writer, name: &str| match name {
+        "s" => writer.key(2, "s").length(2).text(b"one").text(b"two"),
+        "ends" => writer.bytes(&[0xfc]).bytes(&9u64.to_le_bytes()).key(0, "ends").text(b"x"),
+        name => writer.key(0, name).text(name.as_bytes()),
+    };
+    let file = |names: &[&str], idle: bool| {
+        let mut writer =
+            Writer::new("REDIS0011").bytes(&[0xfa]).text(b"ctime").text(if idle { b"12" } else { b"99" });
+        writer = writer.bytes(&[0xfe]).length(0).bytes(&[0xfb]).length(4).length(1);
+        for name in names {
+            writer = if idle { writer.bytes(&[0xf8]).length(77) } else { writer };
+            writer = key(writer, name);
+        }
+        writer.end()
+    };
+    let one = ordered(&file(&["a", "s", "ends", "b"], false)).unwrap();
+    assert_eq!(one, ordered(&file(&["ends", "b", "a", "s"], true)).unwrap());
+    let (structure, survey) = read(&one);
+    assert_eq!((structure, survey.keys()), (Structure::Whole, 4));
+    // Elements of a set are put in order, too.
+    let set = |first: &[u8], second: &[u8]| {
+        let writer = Writer::new("REDIS0011").bytes(&[0xfe]).length(0);
+        ordered(&writer.key(2, "s").length(2).text(first).text(second).end()).unwrap()
+    };
+    assert_eq!(set(b"one", b"two"), set(b"two", b"one"));
+    // A list has an order of its own.
+    let list = |first: &[u8], second: &[u8]| {
+        let writer = Writer::new("REDIS0011").bytes(&[0xfe]).length(0);
+        ordered(&writer.key(1, "s").length(2).text(first).text(second).end()).unwrap()
+    };
+    assert_ne!(list(b"one", b"two"), list(b"two", b"one"));
+}
+
+#[test]
+fn a_file_of_every_type_keeps_its_keys_in_order_and_one_with_more_than_keys_is_left_alone() {
+    let (bytes, keys) = every_type();
+    match ordered(&bytes) {
+        Some(out) => assert_eq!(read(&out).1.keys(), keys),
+        None => assert!(bytes.contains(&0xf7)),
+    }
+    let aux = Writer::new("REDIS0011").bytes(&[0xf7]).length(5).length(2).length(1).length(0);
+    assert!(ordered(&aux.bytes(&[0xfe]).length(0).key(0, "a").text(b"x").end()).is_none());
+}

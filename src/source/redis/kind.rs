@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::login::{Access, Secret, VARIABLE};
 use super::tls::Certificates;
-use super::{RedisError, pull};
+use super::{RedisError, normal, pull};
 use crate::base::run::Run;
 use crate::base::secret::Passphrase;
 use crate::base::setting::{
@@ -24,6 +24,8 @@ pub struct Redis;
 
 /// What is held in memory for a storage that is slower than the server, unless somebody says otherwise.
 const BUFFER_BYTES: u64 = 64 << 20;
+/// The same for putting keys in order.
+const SORT_BYTES: u64 = 128 << 20;
 const HOST_DEFAULT: &str = "localhost";
 
 impl SourceKind for Redis {
@@ -46,7 +48,8 @@ impl SourceKind for Redis {
     fn of_address(&self, address: &str, asked: &Asked<'_>) -> Result<Addressed, Problem> {
         let access = Access::of_words(address, asked.variable).map_err(|error| problem(&error))?;
         let series = access.address.host().unwrap_or(HOST_DEFAULT).to_owned();
-        Ok(Addressed { source: Arc::new(Server { access, buffer_bytes: BUFFER_BYTES }), series: Ok(series) })
+        let server = Server { access, buffer_bytes: BUFFER_BYTES, sort_bytes: Some(SORT_BYTES) };
+        Ok(Addressed { source: Arc::new(server), series: Ok(series) })
     }
 }
 
@@ -55,6 +58,8 @@ impl SourceKind for Redis {
 struct Server {
     access: Access,
     buffer_bytes: u64,
+    /// Memory to put keys in order; none where they stay as the server sends them.
+    sort_bytes: Option<u64>,
 }
 
 impl Settled for Server {
@@ -65,7 +70,8 @@ impl Settled for Server {
         if let (Secret::None | Secret::Here(_), Some((_, text))) = (&access.secret, said) {
             access.secret = Secret::Here(Zeroizing::new(text.to_string_lossy().into_owned()));
         }
-        Box::new(Reading { access, buffer_bytes: self.buffer_bytes, timeout: around.timeout })
+        let Self { buffer_bytes, sort_bytes, .. } = *self;
+        Box::new(Reading { access, buffer_bytes, sort_bytes, timeout: around.timeout })
     }
 }
 
@@ -74,6 +80,7 @@ impl Settled for Server {
 struct Reading {
     access: Access,
     buffer_bytes: u64,
+    sort_bytes: Option<u64>,
     timeout: Option<Duration>,
 }
 
@@ -87,7 +94,13 @@ impl Source for Reading {
 
     fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
         let limits = Limits::new(run.cancel.clone()).with_timeout(self.timeout);
-        let start = Box::new(move || pull::open(&self.access, self.buffer_bytes, &limits));
+        let start = Box::new(move || {
+            let started = pull::open(&self.access, self.buffer_bytes, &limits)?;
+            match self.sort_bytes {
+                Some(bytes_max) => normal::in_order(started, bytes_max, &self.access.address.server()),
+                None => Ok(started),
+            }
+        });
         Ok(vec![PlannedStream { name: series.to_owned(), start }])
     }
 }
@@ -135,6 +148,12 @@ keys! {
     BUFFER: u64 = SIZE, Entry::new("buffer",
         "Memory for data that the storage cannot take as fast as the server sends it: a server cuts off who stops reading.",
         "\"256M\"").default("64M");
+    NORMALISE: bool = BOOLEAN, Entry::new("normalise",
+        "Store keys sorted, and without how long they were not used: a backup after a restart of the server adds little.",
+        "false").default("true");
+    SORT_MEMORY: u64 = SIZE, Entry::new("sort_memory",
+        "Memory for `normalise`. A server with more data is stored in the order in which it sends its keys.",
+        "\"512M\"").default("128M");
 }
 
 /// The server of a table; `None` when something is wrong, which the table was told.
@@ -150,6 +169,8 @@ fn server(table: &mut Table<'_>) -> Option<Server> {
     let ca = table.take(&TLS_CA).map(|found| found.value);
     let (certificate, key) = (table.take(&TLS_CERT), table.take(&TLS_KEY));
     let buffer = table.take(&BUFFER);
+    let normalise = table.take(&NORMALISE).is_none_or(|found| found.value);
+    let sort = table.take(&SORT_MEMORY).map_or(SORT_BYTES, |found| found.value);
     let refuse = |text: &str| table.wrong(None, Problem::new(text));
     if uri.is_some() && (host.is_some() || port.is_some() || user.is_some() || tls) {
         refuse("`uri` cannot be combined with `host`, `port`, `user` or `tls`");
@@ -181,5 +202,6 @@ fn server(table: &mut Table<'_>) -> Option<Server> {
     };
     let own = certificate.zip(key).map(|(certificate, key)| (certificate.value, key.value));
     let access = Access { certificates: Certificates { ca, own }, ..Access::new(address, secret) };
-    Some(Server { access, buffer_bytes: buffer.map_or(BUFFER_BYTES, |found| found.value) })
+    let buffer_bytes = buffer.map_or(BUFFER_BYTES, |found| found.value);
+    Some(Server { access, buffer_bytes, sort_bytes: normalise.then_some(sort) })
 }

@@ -12,6 +12,7 @@
 //! | `master` | feeding a server that takes us for its master |
 //! | `scratch` | a server for a while, to try a file on |
 //! | `keys` | restoring key by key |
+//! | `normal` | an order that stays from day to day |
 //! | `pull` | reading everything by replication |
 //! | `kind` | addresses and tables of the configuration |
 
@@ -22,6 +23,7 @@ mod keys;
 mod kind;
 mod login;
 mod master;
+mod normal;
 mod pull;
 mod scratch;
 mod server;

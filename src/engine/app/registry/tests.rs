@@ -253,7 +253,17 @@ fn every_example_and_default_is_a_value_of_its_setting() {
     // A source is of one kind, and has one database or several.
     let settings: Vec<&str> =
         all.iter().map(|error| error.setting.trim_start_matches("source.app.")).collect();
-    let of_redis = ["password_file", "password_command", "tls", "tls_ca", "tls_cert", "tls_key", "buffer"];
+    let of_redis = [
+        "password_file",
+        "password_command",
+        "tls",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "buffer",
+        "normalise",
+        "sort_memory",
+    ];
     let of_files = ["paths", "exclude", "newer_than", "one_file_system"];
     assert_eq!(settings, [&["database"][..], &of_redis, &["command"], &of_files].concat(), "{all:?}");
 }
