@@ -29,6 +29,7 @@ mod record;
 mod steps;
 mod survey;
 
+pub use fields::put_length;
 pub use map::{KeyGroup, KeyMap, KeyMapError};
 pub use ordered::Ordered;
 pub use places::{Place, Places};

@@ -4,7 +4,7 @@
 //! key was not used. So two files of the same data have hardly a row in common. Here keys are sorted by database and name, elements of
 //! sets and hashes by their bytes, and what changes by itself is left out. Any order is right for a server that loads it.
 
-use super::fields::number;
+use super::fields::{number, put_length};
 use super::places::{Place, Places};
 use super::steps::opcode;
 use super::survey::Survey;
@@ -112,10 +112,10 @@ impl Ordered {
         let (keys, ending) = of_it
             .fold((0, 0), |(keys, ending), place| (keys + 1, ending + u64::from(place.ends_ms.is_some())));
         to.push(opcode::DATABASE);
-        length(database, to);
+        put_length(database, to);
         to.push(opcode::SIZES);
-        length(keys, to);
-        length(ending, to);
+        put_length(keys, to);
+        put_length(ending, to);
     }
 }
 
@@ -180,22 +180,6 @@ fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         _ => {
             let (count, rest) = number(bytes)?;
             rest.split_at_checked(usize::try_from(count).ok()?)
-        }
-    }
-}
-
-/// Writes a length in its shortest form.
-fn length(length: u64, to: &mut Vec<u8>) {
-    match length {
-        0..0x40 => to.push(length as u8),
-        0x40..0x4000 => to.extend_from_slice(&[0x40 | (length >> 8) as u8, length as u8]),
-        0x4000..=0xffff_ffff => {
-            to.push(0x80);
-            to.extend_from_slice(&(length as u32).to_be_bytes());
-        }
-        _ => {
-            to.push(0x81);
-            to.extend_from_slice(&length.to_be_bytes());
         }
     }
 }

@@ -147,6 +147,11 @@ impl Reader {
         Self { places: Some(Places::default()), ..Self::default() }
     }
 
+    /// What has passed so far.
+    pub fn survey(&self) -> &Survey {
+        &self.survey
+    }
+
     /// Keys that have passed.
     pub fn keys(&self) -> u64 {
         self.places.as_ref().map_or(0, |places| places.keys.len() as u64)

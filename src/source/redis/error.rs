@@ -214,6 +214,19 @@ pub enum RedisError {
 }
 
 impl RedisError {
+    /// Whether the user may not do it.
+    pub(super) fn is_no_right(&self) -> bool {
+        matches!(self, Self::Said { text, .. } if text.starts_with("NOPERM"))
+    }
+
+    /// Whether a server does not let itself be replicated.
+    pub(super) fn is_no_replication(&self) -> bool {
+        let Self::Said { command: "PSYNC" | "REPLCONF", text, .. } = self else { return false };
+        let lower = text.to_ascii_lowercase();
+        let words = ["noperm", "unknown command", "not supported", "not allowed"];
+        words.iter().any(|word| lower.contains(word))
+    }
+
     /// What to do about it, where that can be known.
     pub fn hint(&self) -> Option<String> {
         let words = match self {
@@ -260,15 +273,20 @@ fn said(command: &str, text: &str) -> Option<String> {
         "NOPERM" if command == "REPLICAOF" => {
             "give the user the rights: `ACL SETUSER NAME +replicaof +slaveof +info +function|dump`"
         }
-        "NOPERM" => "give the user the rights: `ACL SETUSER NAME +psync +replconf +info`",
+        "NOPERM" if !matches!(command, "PSYNC" | "REPLCONF") => {
+            "give the user the rights: `ACL SETUSER NAME ~* +scan +dump +pttl +pexpiretime +select +time +randomkey +info +function|dump`"
+        }
+        "NOPERM" => {
+            "give the user the rights: `ACL SETUSER NAME +psync +replconf +info`; to be read key by key it needs \
+             `~* +scan +dump +pttl +pexpiretime +select +time +randomkey +info +function|dump`"
+        }
         "LOADING" => "the server is still loading its data: try again",
         "NOMASTERLINK" | "MASTERDOWN" => "it is a replica without its master: name the master, or try again",
         _ if lower.contains("unknown command")
             || lower.contains("not supported")
             || lower.contains("not allowed") =>
         {
-            "this server does not let itself be replicated, as many managed ones; reading it by `scan` is not built yet. \
-             Store the RDB file that its provider exports, with {stdin}"
+            "this server does not let itself be replicated, as many managed ones: set `method = \"scan\"` at its source"
         }
         _ if lower.contains("invalid password") => "check the user in the address and its password",
         _ => return None,

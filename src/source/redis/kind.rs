@@ -3,7 +3,8 @@
 use super::address::Address;
 use super::login::{Access, Secret, VARIABLE};
 use super::tls::Certificates;
-use super::{RedisError, normal, pull};
+use super::{RedisError, normal, pull, scan};
+use crate::base::event::{Event, Observer};
 use crate::base::run::Run;
 use crate::base::secret::Passphrase;
 use crate::base::setting::{
@@ -12,7 +13,7 @@ use crate::base::setting::{
 };
 use crate::source::kind::{Addressed, Around, Asked, Settled, SourceKind};
 use crate::source::process::Limits;
-use crate::source::{PlannedStream, Source, SourceError};
+use crate::source::{PlannedStream, Source, SourceError, StartedDump};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,7 +49,8 @@ impl SourceKind for Redis {
     fn of_address(&self, address: &str, asked: &Asked<'_>) -> Result<Addressed, Problem> {
         let access = Access::of_words(address, asked.variable).map_err(|error| problem(&error))?;
         let series = access.address.host().unwrap_or(HOST_DEFAULT).to_owned();
-        let server = Server { access, buffer_bytes: BUFFER_BYTES, sort_bytes: Some(SORT_BYTES) };
+        let server =
+            Server { access, buffer_bytes: BUFFER_BYTES, sort_bytes: Some(SORT_BYTES), method: Method::Auto };
         Ok(Addressed { source: Arc::new(server), series: Ok(series) })
     }
 }
@@ -60,6 +62,18 @@ struct Server {
     buffer_bytes: u64,
     /// Memory to put keys in order; none where they stay as the server sends them.
     sort_bytes: Option<u64>,
+    method: Method,
+}
+
+/// How a server is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// By replication, or key by key where that is refused.
+    Auto,
+    /// By replication.
+    Psync,
+    /// Key by key.
+    Scan,
 }
 
 impl Settled for Server {
@@ -70,17 +84,14 @@ impl Settled for Server {
         if let (Secret::None | Secret::Here(_), Some((_, text))) = (&access.secret, said) {
             access.secret = Secret::Here(Zeroizing::new(text.to_string_lossy().into_owned()));
         }
-        let Self { buffer_bytes, sort_bytes, .. } = *self;
-        Box::new(Reading { access, buffer_bytes, sort_bytes, timeout: around.timeout })
+        Box::new(Reading { server: Self { access, ..self.clone() }, timeout: around.timeout })
     }
 }
 
 /// A server that is about to be read.
 #[derive(Debug)]
 struct Reading {
-    access: Access,
-    buffer_bytes: u64,
-    sort_bytes: Option<u64>,
+    server: Server,
     timeout: Option<Duration>,
 }
 
@@ -88,20 +99,57 @@ impl Source for Reading {
     fn describe(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
             ("kind".to_owned(), "redis".to_owned()),
-            ("address".to_owned(), self.access.address.display()),
+            ("address".to_owned(), self.server.access.address.display()),
         ])
     }
 
     fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
         let limits = Limits::new(run.cancel.clone()).with_timeout(self.timeout);
-        let start = Box::new(move || {
-            let started = pull::open(&self.access, self.buffer_bytes, &limits)?;
-            match self.sort_bytes {
-                Some(bytes_max) => normal::in_order(started, bytes_max, &self.access.address.server()),
-                None => Ok(started),
-            }
-        });
+        let events = Arc::clone(&run.events);
+        let name = series.to_owned();
+        let start = Box::new(move || self.server.open(&name, &limits, events.as_ref()));
         Ok(vec![PlannedStream { name: series.to_owned(), start }])
+    }
+}
+
+impl Server {
+    fn open(&self, stream: &str, limits: &Limits, events: &dyn Observer) -> Result<StartedDump, SourceError> {
+        let pull = || {
+            let started = pull::open(&self.access, self.buffer_bytes, limits)?;
+            self.in_order(started)
+        };
+        let scan = || {
+            let started = scan::open(&self.access, limits)?;
+            self.in_order(started).map(scan::Made::of)
+        };
+        match self.method {
+            Method::Scan => scan(),
+            Method::Psync => pull(),
+            Method::Auto => match pull() {
+                Err(SourceError::Redis(error)) if error.is_no_replication() => {
+                    let message = format!(
+                        "{error}: stream `{stream}` is read key by key, and is not of one moment. \
+                         Set `method = \"scan\"` if that is as it should be"
+                    );
+                    match scan() {
+                        // It lacks the rights for both: those for the better way are named.
+                        Err(SourceError::Redis(scanned)) if scanned.is_no_right() => Err(error.into()),
+                        outcome => {
+                            events.observe(Event::Warning { message });
+                            outcome
+                        }
+                    }
+                }
+                outcome => outcome,
+            },
+        }
+    }
+
+    fn in_order(&self, started: StartedDump) -> Result<StartedDump, SourceError> {
+        match self.sort_bytes {
+            Some(bytes_max) => normal::in_order(started, bytes_max, &self.access.address.server()),
+            None => Ok(started),
+        }
     }
 }
 
@@ -114,6 +162,17 @@ const URI: Kind<Address> = Kind {
     word: "address",
     parse: |raw| Address::from_uri(raw.text()?).map_err(|error| problem(&error)),
     show: |raw| Some(Raw::Text(Address::from_uri(raw.text().ok()?).ok()?.display())),
+};
+
+const METHODS: Kind<Method> = Kind {
+    word: "psync, scan or auto",
+    parse: |raw| match raw.text()? {
+        "auto" => Ok(Method::Auto),
+        "psync" => Ok(Method::Psync),
+        "scan" => Ok(Method::Scan),
+        _ => Err(Problem::new("it is psync, scan or auto")),
+    },
+    show: |raw| Some(raw.clone()),
 };
 
 macro_rules! keys {
@@ -151,6 +210,9 @@ keys! {
     NORMALISE: bool = BOOLEAN, Entry::new("normalise",
         "Store keys sorted, and without how long they were not used: a backup after a restart of the server adds little.",
         "false").default("true");
+    METHOD: Method = METHODS, Entry::new("method",
+        "How the server is read: psync (by replication: one moment), scan (key by key), or auto (scan where replication is refused).",
+        "\"scan\"").default("auto");
     SORT_MEMORY: u64 = SIZE, Entry::new("sort_memory",
         "Memory for `normalise`. A server with more data is stored in the order in which it sends its keys.",
         "\"512M\"").default("128M");
@@ -171,6 +233,7 @@ fn server(table: &mut Table<'_>) -> Option<Server> {
     let buffer = table.take(&BUFFER);
     let normalise = table.take(&NORMALISE).is_none_or(|found| found.value);
     let sort = table.take(&SORT_MEMORY).map_or(SORT_BYTES, |found| found.value);
+    let method = table.take(&METHOD).map_or(Method::Auto, |found| found.value);
     let refuse = |text: &str| table.wrong(None, Problem::new(text));
     if uri.is_some() && (host.is_some() || port.is_some() || user.is_some() || tls) {
         refuse("`uri` cannot be combined with `host`, `port`, `user` or `tls`");
@@ -203,5 +266,5 @@ fn server(table: &mut Table<'_>) -> Option<Server> {
     let own = certificate.zip(key).map(|(certificate, key)| (certificate.value, key.value));
     let access = Access { certificates: Certificates { ca, own }, ..Access::new(address, secret) };
     let buffer_bytes = buffer.map_or(BUFFER_BYTES, |found| found.value);
-    Some(Server { access, buffer_bytes, sort_bytes: normalise.then_some(sort) })
+    Some(Server { access, buffer_bytes, sort_bytes: normalise.then_some(sort), method })
 }

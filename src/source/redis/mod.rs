@@ -10,6 +10,7 @@
 //! | `target` | what must hold before a restore |
 //! | `followed` | a server that follows us, and how it is let go |
 //! | `master` | feeding a server that takes us for its master |
+//! | `scan` | reading key by key |
 //! | `scratch` | a server for a while, to try a file on |
 //! | `keys` | restoring key by key |
 //! | `normal` | an order that stays from day to day |
@@ -25,6 +26,7 @@ mod login;
 mod master;
 mod normal;
 mod pull;
+mod scan;
 mod scratch;
 mod server;
 mod target;

@@ -262,6 +262,7 @@ fn every_example_and_default_is_a_value_of_its_setting() {
         "tls_key",
         "buffer",
         "normalise",
+        "method",
         "sort_memory",
     ];
     let of_files = ["paths", "exclude", "newer_than", "one_file_system"];
