@@ -74,6 +74,9 @@ impl Decoder {
             }
             cursor = planter.cursor;
             write_rows(&mut self.columns, self.streams.arena(), rows, is_framed, out)?;
+            if !self.columns.iter().all(Node::is_used_up) {
+                return Err(malformed("a column longer than its run"));
+            }
         }
         out.copy(self.streams.arena(), raw.start as usize, raw.len())?;
         self.streams.finish(stored)

@@ -113,7 +113,7 @@ impl Planter<'_, '_> {
             tag::SPECIAL => {
                 let is_null = self.cursor.byte()? == 1;
                 let rest = self.cursor.count(rows)?;
-                let bits = self.streams.take_exactly(self.stored, rows.div_ceil(8))?;
+                let bits = self.bits(rows, rows - rest)?;
                 let inner = if rest == 0 { None } else { Some(Box::new(self.node(rest, depth + 1)?)) };
                 Node::Special { is_null, bits, row: 0, inner }
             }
@@ -146,6 +146,13 @@ impl Planter<'_, '_> {
             tag::TEXT => Node::Text(self.streams.take(self.stored)?),
             _ => return Err(malformed("a column of an unknown kind")),
         })
+    }
+
+    /// A bit for each row, so many of them set.
+    fn bits(&mut self, rows: usize, set: usize) -> Result<Span, Malformed> {
+        let bits = self.streams.take_exactly(self.stored, rows.div_ceil(8))?;
+        let ones: u32 = bits.of(self.streams.arena()).iter().map(|byte| byte.count_ones()).sum();
+        if ones as usize == set { Ok(bits) } else { Err(malformed("bits that do not fit their column")) }
     }
 
     fn digits(&mut self, max: u8) -> Result<u8, Malformed> {
@@ -200,7 +207,7 @@ impl Planter<'_, '_> {
         let odd = match odd_rows {
             0 => None,
             _ => {
-                let bits = self.streams.take_exactly(self.stored, rows.div_ceil(8))?;
+                let bits = self.bits(rows, odd_rows)?;
                 Some((bits, self.streams.take(self.stored)?))
             }
         };
@@ -245,6 +252,20 @@ fn in_range(value: i64) -> Result<u32, Malformed> {
 }
 
 impl Node {
+    /// Whether, after the last row, nothing is left of text and digits; all else has the length of its rows.
+    pub fn is_used_up(&self) -> bool {
+        let is_at_end = |text: &Span| text.start == text.end;
+        match self {
+            Self::Text(text) | Self::Hex(_, text) => is_at_end(text),
+            Self::Special { inner: Some(inner), .. } | Self::Affix(_, _, inner) => inner.is_used_up(),
+            Self::Parts(parts) => {
+                parts.odd.as_ref().is_none_or(|(_, text)| is_at_end(text))
+                    && parts.columns.iter().all(Self::is_used_up)
+            }
+            _ => true,
+        }
+    }
+
     /// Writes the next value.
     pub fn write(&mut self, arena: &[u8], out: &mut Output<'_>) -> Result<(), Malformed> {
         match self {
@@ -282,7 +303,11 @@ impl Node {
                 literal(out, arena, *suffix)
             }
             Self::Padded(ints, width) => {
-                let value = ints.next(arena)? as u64;
+                let value = ints.next(arena)?;
+                if TENS.get(usize::from(*width)).is_none_or(|end| !(0..*end).contains(&value)) {
+                    return Err(malformed("a number of too many digits"));
+                }
+                let value = value as u64;
                 out.padded(value, usize::from(*width))
             }
             Self::Uuid(bytes) => {
