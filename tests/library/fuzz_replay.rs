@@ -242,12 +242,12 @@ fn write_block_seeds() {
     let mut stored = Vec::new();
     let plain = small::table(30, 1);
     let mut codec = dumpvault::content::codec::Compressor::default();
-    let level = dumpvault::content::codec::Level::DEFAULT;
+    let level = dumpvault::content::codec::Level::ZSTD;
     let mut padded = plain;
     padded.resize(2048, b' ');
     let used = codec.compress(&padded, level, &mut stored).unwrap();
     seed("block", "zstd", &[&[used.number(), 2, 0], &stored[..]].concat());
-    seed("block", "columns", &[&[2, 1, 0], &by_column(&rows(40)[..1024])[..]].concat());
+    seed("block", "columns", &[&[2, 3, 0], &by_column(&rows(60)[..3072])[..]].concat());
     // 16 rows of an integer (a series), a date, words, and text.
     let head = [0, 16, 8, 2, 0, 0, 2, 4, 1, 1, 0x80, 0xb4, 0x59, 1, 7, 2, 11];
     let (days, words, text) = ([7u8; 16], b"yes\nno\n", b"some text\n".repeat(16));
