@@ -96,9 +96,9 @@ impl<'a> Output<'a> {
     #[inline(always)]
     fn eight(value: u32) -> u64 {
         let halves = u64::from(value / 10_000) | u64::from(value % 10_000) << 32;
-        let hundreds = (halves * 10_486 >> 20) & 0x0000_007f_0000_007f;
+        let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
         let pairs = hundreds | (halves - hundreds * 100) << 16;
-        let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+        let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
         tens | (pairs - tens * 10) << 8
     }
 
