@@ -4,12 +4,14 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::id::RepoId;
 use dumpvault::base::secret::{OsEntropy, Passphrase, SecretKey};
 use dumpvault::content::chunker::{ChunkSizes, Chunker};
 use dumpvault::content::codec::{Codec, Compressor, Decompressor, Level};
+use dumpvault::content::columns::{Decoder, Encoder};
 use dumpvault::content::inspect::{Inspector, Verdict};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
 use dumpvault::storage::memory::MemoryStorage;
@@ -66,18 +68,24 @@ fn parts(c: &mut Criterion) {
         });
     });
     group.throughput(Throughput::Bytes(block.len() as u64));
-    for (name, level) in [("fast", Level::FAST), ("default", Level::DEFAULT), ("level 3", Level::Zstd(3))] {
+    for (name, level) in [
+        ("fast", Level::FAST),
+        ("zstd", Level::ZSTD),
+        ("columns", Level::Columns),
+        ("level 3", Level::Zstd(3)),
+    ] {
         let (mut compressor, mut stored) = (Compressor::default(), Vec::new());
         group.bench_function(format!("compress {name}"), |b| {
             b.iter(|| compressor.compress(block, level, &mut stored).unwrap());
         });
     }
     let mut stored = Vec::new();
-    Compressor::default().compress(block, Level::DEFAULT, &mut stored).unwrap();
+    Compressor::default().compress(block, Level::ZSTD, &mut stored).unwrap();
     let (mut decompressor, mut plain) = (Decompressor::default(), Vec::new());
     group.bench_function("decompress", |b| {
         b.iter(|| decompressor.decompress(Codec::Zstd, &stored, block.len(), &mut plain).unwrap());
     });
+    by_column(&mut group, &dump);
     let keys = KeyBundle::generate(&OsEntropy).unwrap();
     group.throughput(Throughput::Bytes(32 << 20));
     for (name, read_back) in [("seal a pack", false), ("seal a pack and read it back", true)] {
@@ -102,6 +110,31 @@ fn parts(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// A whole dump by column, block after block, so that plans of tables serve; without the decoding and comparing of the compressor.
+fn by_column(group: &mut BenchmarkGroup<'_, WallTime>, dump: &[u8]) {
+    group.throughput(Throughput::Bytes(dump.len() as u64));
+    let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+    let mut stored = Vec::new();
+    group.bench_function("columns encode", |b| {
+        b.iter(|| {
+            for block in dump.chunks(1 << 20) {
+                stored.clear();
+                encoder.encode(block, 1, &mut stored).unwrap();
+            }
+        });
+    });
+    let encode = |block: &[u8]| {
+        let mut stored = Vec::new();
+        assert!(encoder.encode(block, 1, &mut stored).unwrap());
+        (stored, block.len())
+    };
+    let blocks: Vec<_> = dump.chunks(1 << 20).map(encode).collect();
+    let mut plain = Vec::new();
+    group.bench_function("columns decode", |b| {
+        b.iter(|| blocks.iter().for_each(|(stored, len)| decoder.decode(stored, *len, &mut plain).unwrap()));
+    });
 }
 
 /// A script with the rows of an archive: what `pg_dump -Fp` would write.

@@ -19,12 +19,14 @@ import bisect
 import hashlib
 import hmac
 import io
+import itertools
 import os
 import re
 import struct
 import sys
+import uuid
 from collections import OrderedDict
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import argon2.low_level
@@ -43,7 +45,7 @@ TYPES = {"config": 1, "keys": 2, "packs": 3, "index": 4, "snapshots": 5, "marks"
 ROLE_FULL, ROLE_APPEND = 1, 2
 SLOT_PASSPHRASE, SLOT_KEY_FILE = 1, 2
 KIND_DATA, KIND_RECIPE, KIND_BLINDED = 1, 2, 3
-CODEC_RAW, CODEC_ZSTD = 0, 1
+CODEC_RAW, CODEC_ZSTD, CODEC_COLUMNS = 0, 1, 2
 COMMITTED, TAGS, PINNED, VERIFIED, DAMAGED, CLEARED, FORGOTTEN, GIVEN_UP, TIME_CONFIRMED, CHECKED, SET_ENDED = range(1, 12)
 SESSION_WRITE = 1
 STATES = {1: "complete", 2: "partial", 3: "suspect"}
@@ -274,7 +276,9 @@ class Epoch:
 
 # ---------------------------------------------------------------- objects
 
-DIGEST_WHOLE, DIGEST_OF_FILES, FEATURE_DIGESTS = 0, 1, 1
+DIGEST_WHOLE, DIGEST_OF_FILES = 0, 1
+FEATURE_DIGESTS, FEATURE_COLUMNS = 1, 2
+FEATURES = {"snapshots": FEATURE_DIGESTS, "packs": FEATURE_COLUMNS, "index": FEATURE_COLUMNS}
 
 
 class Object:
@@ -287,8 +291,8 @@ class Object:
         kind, version, incompatible, _compatible, self.epoch = struct.unpack_from("<BBHHH", data, 8)
         self.repository = data[16:32]
         need(version == 1, f"{key}: format version {version} is unknown")
-        known = FEATURE_DIGESTS if folder == "snapshots" else 0
-        need(incompatible & ~known == 0, f"{key}: needs features {incompatible:#06x} that this reader does not know")
+        self.features = incompatible
+        need(incompatible & ~FEATURES.get(folder, 0) == 0, f"{key}: needs features {incompatible:#06x} that this reader does not know")
         need(kind == TYPES[folder], f"{key}: object type {kind} does not belong here")
         self.data, self.signature = data, None
         if folder not in ("keys", "packs"):
@@ -758,7 +762,7 @@ class Table:
         need(len(chunk_ids) == len(lengths), f"{what}: ids and lengths differ in number")
         self.raw, self.blocks, offset, first = raw, [], BLOCKS_OFFSET, 0
         for stored, plain, count, kind, codec, generation in struct.iter_unpack("<IIIBBH", raw[0]):
-            known = kind in (KIND_DATA, KIND_RECIPE, KIND_BLINDED) and codec in (CODEC_RAW, CODEC_ZSTD)
+            known = kind in (KIND_DATA, KIND_RECIPE, KIND_BLINDED) and codec in (CODEC_RAW, CODEC_ZSTD, CODEC_COLUMNS)
             need(known, f"{what}: an unknown kind or codec of block")
             prefixes, most = PREFIX_BYTES * count if kind == KIND_BLINDED else 0, BLOCK_BYTES_MAX + 64
             fits = plain <= BLOCK_BYTES_MAX and prefixes <= most and TAG_BYTES + prefixes <= stored <= most + prefixes
@@ -815,6 +819,9 @@ class Pack:
             plain = plain[end:]
         if codec == CODEC_ZSTD:
             plain = unzstd(plain, plain_bytes, what)
+        elif codec == CODEC_COLUMNS:
+            need(self.object.features & FEATURE_COLUMNS, f"{what}: codec 2 in a pack without its feature bit")
+            plain = Columns(plain, plain_bytes, what).plain
         need(len(plain) == plain_bytes, f"{what}: {len(plain)} bytes instead of {plain_bytes}")
         found, at = {}, 0
         for (chunk_id, length), prefix in zip(chunks, prefixes):
@@ -832,6 +839,197 @@ def unzstd(data, plain_bytes, what):
         return UNZSTD.decompress(data, max_output_size=plain_bytes, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Fault(f"{what}: {error}") from error
+
+
+class Fields:
+    """Bytes and numbers from the front of a string of bytes."""
+
+    def __init__(self, data, what):
+        self.data, self.at, self.what = data, 0, what
+
+    def take(self, length):
+        need(length <= len(self.data) - self.at, f"{self.what}: it ends too early")
+        self.at += length
+        return self.data[self.at - length:self.at]
+
+    def byte(self):
+        return self.take(1)[0]
+
+    def number(self, most=(1 << 64) - 1):
+        value = 0
+        for shift in range(0, 64, 7):
+            byte = self.byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                need(value <= most, f"{self.what}: a number too large")
+                return value
+        raise Fault(f"{self.what}: a number too long")
+
+    def signed(self):
+        return unzigzag(self.number())
+
+
+def unzigzag(number):
+    return number >> 1 ^ -(number & 1)
+
+
+def lines(data, count, what):
+    """Exactly `count` lines, each with its end."""
+    found = data.split(b"\n")
+    need(found.pop() == b"" and len(found) == count, f"{what}: not {count} lines")
+    return found
+
+
+EPOCH_OF_DATES = date(1, 1, 1).toordinal() - 306  # 1 March of year 0 lies 306 days before
+
+
+class Columns:
+    """A block of codec 2, and the plain bytes that it makes."""
+
+    def __init__(self, stored, plain_bytes, what):
+        self.what, fields = what, Fields(stored, what)
+        self.nodes_max, most = plain_bytes // 128 + 64, plain_bytes + 1024
+        small_bytes, frame_bytes = fields.number(most), fields.number(len(stored))
+        table, total = [], small_bytes
+        for _ in range(fields.number(plain_bytes // 64 + 64)):
+            entry = fields.number()
+            length, how = entry >> 2, entry & 3
+            need(how < 3, f"{what}: a stream stored in an unknown way")
+            total += length if how else 0
+            need(max(length, total) <= most, f"{what}: streams too long")
+            table.append((length, how, fields.number() if how == 2 else length))
+        small = Fields(unzstd(fields.take(frame_bytes), small_bytes, what), what)
+        self.head = Fields(small.take(small.number()), what)
+        self.streams = []
+        for length, how, stored_bytes in table:
+            data = (fields if how else small).take(stored_bytes)
+            self.streams.append(unzstd(data, length, what) if how == 2 else data)
+        need(small.at == small_bytes and fields.at == len(stored), f"{what}: bytes that belong to nothing")
+        self.streams.reverse()
+        self.plain = self.runs(plain_bytes)
+        need(not self.streams, f"{what}: streams that no column uses")
+
+    def stream(self, length=None):
+        need(self.streams, f"{self.what}: too few streams")
+        data = self.streams.pop()
+        need(length in (None, len(data)), f"{self.what}: a stream of {len(data)} bytes instead of {length}")
+        return data
+
+    def runs(self, plain_bytes):
+        head, rest, out, made = self.head, Fields(self.stream(), self.what), [], 0
+        while head.at < len(head.data):
+            out.append(rest.take(head.number()))
+            rows, shape = head.number(plain_bytes), head.number(3201)
+            count, framed = shape >> 1, shape & 1
+            need(rows >= 16 and count and rows * count <= plain_bytes, f"{self.what}: an impossible run")
+            self.nodes = self.nodes_max
+            columns = [self.node(rows, 0) for _ in range(count)]
+            for values in zip(*columns):
+                row = b"\t".join(values) + b"\n"
+                out.append(b"\0" + struct.pack("<I", len(row)) + row if framed else row)
+                made += len(out[-1])
+                need(made <= plain_bytes, f"{self.what}: more bytes than promised")
+        return b"".join(out) + rest.take(len(rest.data) - rest.at)
+
+    def bits(self, rows):
+        data = self.stream((rows + 7) // 8)
+        return [data[row // 8] >> row % 8 & 1 for row in range(rows)]
+
+    def node(self, rows, depth):
+        """The values of so many rows."""
+        self.nodes -= 1
+        need(depth <= 20 and self.nodes >= 0, f"{self.what}: too many columns, or too deep")
+        head, kind = self.head, self.head.byte()
+        if kind == 0:
+            return [head.take(head.number())] * rows
+        if kind == 1:
+            word, count = b"\\N" if head.byte() == 1 else b"", head.number(rows)
+            bits = self.bits(rows)
+            need(bits.count(0) == count, f"{self.what}: bits that do not fit their column")
+            rest = iter(self.node(count, depth + 1) if count else [])
+            return [word if bit else next(rest) for bit in bits]
+        if kind == 2:
+            return [b"%d" % value for value in self.integers(rows)]
+        if kind == 3:
+            scale = self.digits(12)
+            parts = [(b"-" if value < 0 else b"", *divmod(abs(value), 10 ** scale)) for value in self.integers(rows)]
+            return [b"%s%d.%0*d" % (sign, whole, scale, part) for sign, whole, part in parts]
+        if kind == 4:
+            return [self.date(value) for value in self.integers(rows)]
+        if kind == 5:
+            suffix = head.take(head.byte())
+            return [self.time(value) + suffix for value in self.integers(rows)]
+        if kind == 6:
+            data = self.stream(16 * rows)
+            return [str(uuid.UUID(bytes=data[at:at + 16])).encode() for at in range(0, 16 * rows, 16)]
+        if kind == 7:
+            count = head.byte()
+            need(0 < count < rows / 2, f"{self.what}: an impossible dictionary")
+            words = lines(self.stream(), count, self.what)
+            numbers = self.stream(rows)
+            need(max(numbers) < count, f"{self.what}: a word that is not there")
+            return [words[number] for number in numbers]
+        if kind == 8:
+            before, behind = head.take(head.number()), head.take(head.number())
+            return [before + value + behind for value in self.node(rows, depth + 1)]
+        if kind == 9:
+            lengths = self.integers(rows)
+            need(min(lengths) >= 0, f"{self.what}: a length below 0")
+            data, values = Fields(self.stream(), self.what), []
+            for length in lengths:
+                digits = data.take((length + 1) // 2).hex()
+                values.append((digits[:-2] + digits[-1] if length % 2 else digits).encode())
+            need(data.at == len(data.data), f"{self.what}: digits that no row has")
+            return values
+        if kind == 10:
+            return self.parts(rows, depth)
+        if kind == 11:
+            return lines(self.stream(), rows, self.what)
+        need(kind == 12, f"{self.what}: a column of unknown kind {kind}")
+        width = self.digits(18)
+        values = self.integers(rows)
+        need(all(0 <= value < 10 ** width for value in values), f"{self.what}: a number of too many digits")
+        return [b"%0*d" % (width, value) for value in values]
+
+    def parts(self, rows, depth):
+        delimiter, count, odd = self.head.take(1), self.head.byte(), self.head.number(rows)
+        need(2 <= count <= 64 and odd < rows, f"{self.what}: impossible parts")
+        bits = self.bits(rows) if odd else [0] * rows
+        need(bits.count(1) == odd, f"{self.what}: bits that do not fit their column")
+        others = iter(lines(self.stream(), odd, self.what) if odd else [])
+        even = zip(*[self.node(rows - odd, depth + 1) for _ in range(count)])
+        return [next(others) if bit else delimiter.join(next(even)) for bit in bits]
+
+    def digits(self, most):
+        digits = self.head.byte()
+        need(1 <= digits <= most, f"{self.what}: an impossible number of digits")
+        return digits
+
+    def integers(self, rows):
+        head, mode = self.head, self.head.byte()
+        if mode == 0:
+            base, factor = head.signed(), head.signed()
+            numbers = range(rows)
+        else:
+            need(mode in (1, 2), f"{self.what}: integers stored in an unknown way")
+            width, base, factor = head.byte(), head.signed(), head.number()
+            need(width <= 8, f"{self.what}: integers too wide")
+            planes = [self.stream(rows) for _ in range(width)]
+            numbers = [int.from_bytes(row, "big") for row in zip(*planes)] if planes else [0] * rows
+            if mode == 2:
+                numbers = itertools.accumulate(map(unzigzag, numbers))
+        wrapped = ((base + factor * number) & (1 << 64) - 1 for number in numbers)
+        return [value - (1 << 64) if value >> 63 else value for value in wrapped]
+
+    def date(self, days):
+        need(306 <= days <= 3652364, f"{self.what}: a date outside the years 1 to 9999")
+        return date.fromordinal(EPOCH_OF_DATES + days).isoformat().encode()
+
+    def time(self, micros):
+        days, micros = divmod(micros, 86_400_000_000)
+        seconds, fraction = divmod(micros, 1_000_000)
+        clock = b" %02d:%02d:%02d" % (seconds // 3600, seconds // 60 % 60, seconds % 60)
+        return self.date(days) + clock + (b".%06d" % fraction).rstrip(b"0") * bool(fraction)
 
 
 class Store:

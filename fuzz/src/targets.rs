@@ -6,6 +6,7 @@
 use dumpvault::base::id::{RepoId, SessionId};
 use dumpvault::base::secret::{Entropy, EntropyError};
 use dumpvault::content::codec::{Codec, Decompressor};
+use dumpvault::content::columns::{Decoder, Encoder};
 use dumpvault::content::inspect::{FRONT_BYTES as KIND_BYTES, Inspector, Kind};
 use dumpvault::content::pg::{ArchiveSurvey, ScriptScanner, TableMap, Toc, WithData, synthesise};
 use dumpvault::content::rdb::KeyMap;
@@ -38,6 +39,8 @@ pub const TARGETS: &[Target] = &[
     ("pack", pack),
     ("chunk_table", chunk_table),
     ("block", block),
+    ("columns", columns),
+    ("columns_round_trip", columns_round_trip),
     ("index", index),
     ("snapshot", snapshot),
     ("mark", mark),
@@ -209,6 +212,52 @@ pub fn block(input: &[u8]) {
     let mut plain = Vec::new();
     if Decompressor::default().decompress(codec, stored, plain_bytes, &mut plain).is_ok() {
         assert_eq!(plain.len(), plain_bytes);
+    }
+}
+
+/// A block by column as somebody writes it who wants to hurt: a description and streams of any kind, in a frame that is right. The input:
+/// plain length, number of streams (at most 32), their lengths, length of the description; the description, and the streams.
+pub fn columns(input: &[u8]) {
+    let Some(([low, high, count], rest)) = input.split_first_chunk::<3>() else { return };
+    let plain_bytes = usize::from(u16::from_le_bytes([*low, *high]));
+    let Some((lens, rest)) = rest.split_at_checked(usize::from(*count % 33)) else { return };
+    let Some((head_len, rest)) = rest.split_first() else { return };
+    let bytes: usize = lens.iter().map(|len| usize::from(*len)).sum();
+    let mut small = vec![*head_len & 0x7f];
+    small.extend_from_slice(rest);
+    small.resize(1 + usize::from(*head_len & 0x7f) + bytes, b'\n');
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0xa0];
+    frame.extend_from_slice(&(small.len() as u32).to_le_bytes());
+    // One block, the last, of bytes as they are.
+    frame.extend_from_slice(&((small.len() as u32) << 3 | 1).to_le_bytes()[..3]);
+    frame.extend_from_slice(&small);
+    let mut stored = Vec::new();
+    let lens_of_streams = lens.iter().map(|len| usize::from(*len) << 2);
+    for mut number in [small.len(), frame.len(), lens.len()].into_iter().chain(lens_of_streams) {
+        while number >= 128 {
+            stored.push(number as u8 | 128);
+            number >>= 7;
+        }
+        stored.push(number as u8);
+    }
+    stored.extend_from_slice(&frame);
+    let (mut decoder, mut plain) = (Decoder::default(), Vec::new());
+    if decoder.decode(&stored, plain_bytes, &mut plain).is_ok() {
+        assert_eq!(plain.len(), plain_bytes);
+    }
+    assert!(decoder.memory_bytes() + plain.capacity() <= 4 * plain_bytes + (16 << 10));
+}
+
+/// Rows stored by column come back: as they are, repeated, and by an encoder that saw others before.
+pub fn columns_round_trip(input: &[u8]) {
+    let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+    let (mut stored, mut back) = (Vec::new(), Vec::new());
+    for plain in [input.to_vec(), input.repeat(20), [input, b"\n"].concat().repeat(20), input.to_vec()] {
+        stored.clear();
+        if encoder.encode(&plain, 1, &mut stored).expect("there is memory") {
+            decoder.decode(&stored, plain.len(), &mut back).expect("what was encoded decodes");
+            assert_eq!(back, plain);
+        }
     }
 }
 

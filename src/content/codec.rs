@@ -1,7 +1,8 @@
-//! Block compression. Codec 0 is raw, codec 1 is one zstd frame (RFC 8878).
+//! Block compression. Codec 0 is raw, codec 1 is one zstd frame (RFC 8878), codec 2 is rows by column.
 
 pub use crate::base::level::{Level, ParseLevelError};
 
+use super::columns;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx};
 
 /// How a block's bytes are stored.
@@ -11,6 +12,8 @@ pub enum Codec {
     Raw,
     /// One zstd frame.
     Zstd,
+    /// Rows by column, each stream a zstd frame.
+    Columns,
 }
 
 impl Codec {
@@ -19,6 +22,7 @@ impl Codec {
         match self {
             Self::Raw => 0,
             Self::Zstd => 1,
+            Self::Columns => 2,
         }
     }
 
@@ -27,6 +31,7 @@ impl Codec {
         match number {
             0 => Some(Self::Raw),
             1 => Some(Self::Zstd),
+            2 => Some(Self::Columns),
             _ => None,
         }
     }
@@ -47,6 +52,13 @@ pub enum CodecError {
         /// What zstd said.
         reason: &'static str,
     },
+    /// The stored bytes are no block of columns.
+    #[error(transparent)]
+    Columns {
+        /// What is wrong with them.
+        #[from]
+        source: columns::Malformed,
+    },
     /// The bytes have another length than promised.
     #[error("a block of {actual} bytes where {expected} were promised")]
     Length {
@@ -60,19 +72,27 @@ pub enum CodecError {
     ReadBack,
 }
 
+/// zstd's level inside columns, and where there are none.
+const COLUMNS_ZSTD_LEVEL: i32 = 1;
+
 /// A compressor with its working memory, for one thread.
+#[derive(Default)]
 pub struct Compressor {
-    context: CCtx<'static>,
+    context: Option<CCtx<'static>>,
+    columns: columns::Encoder,
+    /// What was stored by column is decoded and compared at once.
+    decoder: columns::Decoder,
+    back: Vec<u8>,
 }
 
-impl Default for Compressor {
-    fn default() -> Self {
-        Self { context: CCtx::create() }
-    }
-}
+/// Of blocks up to so many bytes the smaller of both forms is kept: the description of columns weighs most there.
+const SMALL_BLOCK_BYTES: usize = 300 << 10;
 
 impl Compressor {
     /// Compresses `plain` into `stored` (cleared first) and says how. What does not get at least 1/64 smaller is stored raw.
+    ///
+    /// What is stored by column was decoded and compared: a transform has more places for a fault than zstd. A block that did not come
+    /// back is stored by zstd.
     ///
     /// # Errors
     /// When zstd fails, which it does only without memory.
@@ -83,18 +103,60 @@ impl Compressor {
         stored: &mut Vec<u8>,
     ) -> Result<Codec, CodecError> {
         stored.clear();
-        if let Level::Zstd(level) = level {
-            let failed = |code| CodecError::Compress { reason: zstd::zstd_safe::get_error_name(code) };
-            self.context.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
-            stored.reserve(zstd::zstd_safe::compress_bound(plain.len()));
-            self.context.compress2(stored, plain).map_err(failed)?;
-            if stored.len() + plain.len() / 64 < plain.len() {
+        let gains = |stored: &[u8]| stored.len() + plain.len() / 64 < plain.len();
+        let zstd_level = match level {
+            Level::Off => None,
+            Level::Zstd(level) => Some(level),
+            Level::Columns => Some(COLUMNS_ZSTD_LEVEL),
+        };
+        if level == Level::Columns && self.by_column(plain, stored)? && gains(stored) {
+            if plain.len() > SMALL_BLOCK_BYTES {
+                return Ok(Codec::Columns);
+            }
+            let mut zstd = std::mem::take(&mut self.back);
+            zstd.clear();
+            self.zstd(plain, COLUMNS_ZSTD_LEVEL, &mut zstd)?;
+            let is_smaller = stored.len() < zstd.len();
+            if !is_smaller {
+                std::mem::swap(stored, &mut zstd);
+            }
+            self.back = zstd;
+            return Ok(if is_smaller { Codec::Columns } else { Codec::Zstd });
+        }
+        if let Some(level) = zstd_level {
+            stored.clear();
+            self.zstd(plain, level, stored)?;
+            if gains(stored) {
                 return Ok(Codec::Zstd);
             }
             stored.clear();
         }
         stored.extend_from_slice(plain);
         Ok(Codec::Raw)
+    }
+
+    /// One zstd frame, into what is empty.
+    fn zstd(&mut self, plain: &[u8], level: i32, stored: &mut Vec<u8>) -> Result<(), CodecError> {
+        let failed = |code| CodecError::Compress { reason: zstd::zstd_safe::get_error_name(code) };
+        let context = self.context.get_or_insert_with(CCtx::create);
+        context.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
+        stored.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        context.compress2(stored, plain).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Whether `plain` has rows, was stored by column, and came back.
+    fn by_column(&mut self, plain: &[u8], stored: &mut Vec<u8>) -> Result<bool, CodecError> {
+        let encoded = self.columns.encode(plain, COLUMNS_ZSTD_LEVEL, stored);
+        if !encoded.map_err(|columns::NotCompressed { reason }| CodecError::Compress { reason })? {
+            return Ok(false);
+        }
+        let came_back = self.decoder.decode(stored, plain.len(), &mut self.back);
+        if came_back.is_ok() && self.back == plain {
+            return Ok(true);
+        }
+        tracing::warn!("a block did not come back from its columns; it is stored by zstd");
+        Ok(false)
     }
 }
 
@@ -103,10 +165,11 @@ impl Compressor {
 pub struct Decompressor {
     /// Made when it is first needed: it takes 160 KB, too much for a decompressor that only holds the place of another.
     context: Option<DCtx<'static>>,
+    columns: columns::Decoder,
 }
 
 impl Decompressor {
-    /// Restores exactly `plain_bytes` bytes into `plain` (cleared first). The caller has bounded `plain_bytes`; nothing larger is
+    /// Restores exactly `plain_bytes` bytes into `plain`, in the place of what it holds. The caller has bounded `plain_bytes`; nothing larger is
     /// ever allocated.
     ///
     /// # Errors
@@ -118,10 +181,14 @@ impl Decompressor {
         plain_bytes: usize,
         plain: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
-        plain.clear();
         match codec {
-            Codec::Raw => plain.extend_from_slice(stored),
+            Codec::Raw => {
+                plain.clear();
+                plain.extend_from_slice(stored);
+            }
+            Codec::Columns => self.columns.decode(stored, plain_bytes, plain)?,
             Codec::Zstd => {
+                plain.clear();
                 plain.reserve_exact(plain_bytes);
                 // zstd writes into the spare capacity, which may be larger than asked for: the length is checked below.
                 let context = self.context.get_or_insert_with(DCtx::create);
@@ -144,10 +211,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_goes_in_comes_out(bytes in prop::collection::vec(any::<u8>(), 0..5000), repeat in 1usize..20, level in -3i32..6) {
+        fn what_goes_in_comes_out(bytes in prop::collection::vec(any::<u8>(), 0..5000), repeat in 1usize..20, level in prop_oneof![Just(Level::Columns), (-3i32..6).prop_map(Level::Zstd)]) {
             let plain = bytes.repeat(repeat);
             let (mut stored, mut back) = (Vec::new(), Vec::new());
-            let codec = Compressor::default().compress(&plain, Level::Zstd(level), &mut stored).unwrap();
+            let codec = Compressor::default().compress(&plain, level, &mut stored).unwrap();
             Decompressor::default().decompress(codec, &stored, plain.len(), &mut back).unwrap();
             prop_assert_eq!(back, plain);
         }
@@ -184,6 +251,8 @@ mod tests {
         assert_eq!("max".parse(), Ok(Level::MAX));
         assert_eq!("0".parse(), Ok(Level::Off));
         assert_eq!("7".parse(), Ok(Level::Zstd(7)));
+        assert_eq!(("default".parse(), "columns".parse()), (Ok(Level::Columns), Ok(Level::Columns)));
+        assert_eq!("zstd".parse(), Ok(Level::Zstd(1)));
         for bad in ["20", "-1", "", "best"] {
             assert!(bad.parse::<Level>().is_err());
         }

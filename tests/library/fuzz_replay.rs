@@ -242,12 +242,40 @@ fn write_block_seeds() {
     let mut stored = Vec::new();
     let plain = small::table(30, 1);
     let mut codec = dumpvault::content::codec::Compressor::default();
-    let level = dumpvault::content::codec::Level::DEFAULT;
+    let level = dumpvault::content::codec::Level::ZSTD;
     let mut padded = plain;
     padded.resize(2048, b' ');
     let used = codec.compress(&padded, level, &mut stored).unwrap();
     seed("block", "zstd", &[&[used.number(), 2, 0], &stored[..]].concat());
+    seed("block", "columns", &[&[2, 3, 0], &by_column(&rows(60)[..3072])[..]].concat());
+    // 16 rows of an integer (a series), a date, words, and text.
+    let head = [0, 16, 8, 2, 0, 0, 2, 4, 1, 1, 0x80, 0xb4, 0x59, 1, 7, 2, 11];
+    let (days, words, text) = ([7u8; 16], b"yes\nno\n", b"some text\n".repeat(16));
+    let streams = [&days[..], &words[..], &[0, 1].repeat(8), &text].concat();
+    let lens = [0, 16, 7, 16, text.len() as u8];
+    let front = [&[0xae, 1, lens.len() as u8][..], &lens, &[head.len() as u8]].concat();
+    seed("columns", "kinds", &[&front[..], &head, &streams].concat());
+    seed("columns_round_trip", "rows", &rows(40));
+    seed("columns_round_trip", "one_row", &rows(1));
     seed("block", "raw", &[&[0, 1, 0], &[b'x'; 1024][..]].concat());
+}
+
+/// Rows with values of most types.
+fn rows(count: usize) -> Vec<u8> {
+    let rows = (0..count).map(|row| {
+        let hash = blake3::hash(&[row as u8]).to_hex();
+        let money = format!("{}.{:02}", row * 37 % 900, row % 100);
+        let when = format!("2024-02-{:02} 12:{:02}:07.5+02", row % 29 + 1, row % 60);
+        let name = if row % 3 == 0 { "\\N".to_owned() } else { format!("user{row}@host.example") };
+        format!("{row}\t{money}\t{when}\t{name}\t{}\t{{\"a\": {row}, \"b\": \"x\"}}\n", &hash[..16])
+    });
+    rows.collect::<String>().into_bytes()
+}
+
+fn by_column(plain: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::new();
+    assert!(dumpvault::content::columns::Encoder::default().encode(plain, 1, &mut stored).unwrap());
+    stored
 }
 
 fn write_history_seeds() {

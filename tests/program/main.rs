@@ -5,6 +5,7 @@ mod cli_beside;
 mod cli_check;
 mod cli_children;
 mod cli_clean;
+mod cli_columns;
 mod cli_config;
 mod cli_crash;
 mod cli_damage;

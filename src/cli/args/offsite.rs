@@ -98,7 +98,7 @@ pub(in crate::cli) struct CopyArgs {
     /// Only dumps made since then: 2026-11-01, 2026-11-01T03:00:00Z, or an age as 30d.
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// How hard to compress at the destination: fast, default, max, or 0 (off) to 19.
+    /// Compression at the destination: columns, zstd, fast, max, or a zstd level, 0 (off) to 19.
     #[arg(long, value_name = "LEVEL")]
     pub compression: Option<String>,
     /// Say what would be copied, and copy nothing.

@@ -93,7 +93,7 @@ impl Rows {
             return Ok(());
         }
         let mut stored = Vec::new();
-        let codec = self.compressor.compress(&self.plain, Level::DEFAULT, &mut stored)?;
+        let codec = self.compressor.compress(&self.plain, Level::ZSTD, &mut stored)?;
         stored.shrink_to_fit();
         self.made.pieces.push((codec, stored, self.plain.len()));
         self.plain.clear();

@@ -53,6 +53,8 @@ impl ObjectType {
 
 /// The incompatible feature of snapshots with digests of another kind than of all bytes.
 pub const OTHER_DIGESTS: u16 = 1;
+/// The incompatible feature of packs with blocks that are stored by column, and of index objects that name such packs.
+pub const COLUMNS: u16 = 2;
 
 /// A header of format version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,12 @@ impl Header {
         bytes
     }
 
+    /// The incompatible features of a header.
+    pub fn features_of(bytes: &[u8; HEADER_BYTES]) -> u16 {
+        let [_, _, _, _, _, _, _, _, _, _, i0, i1, ..] = *bytes;
+        u16::from_le_bytes([i0, i1])
+    }
+
     /// The key epoch that an object claims, whatever its version: where that stands is the same in all of them.
     pub fn epoch_of(bytes: &[u8]) -> Option<u16> {
         let (raw, _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
@@ -105,7 +113,7 @@ impl Header {
         repo: Option<&RepoId>,
     ) -> Result<(Self, [u8; HEADER_BYTES], &'a [u8]), FormatError> {
         let (raw, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(FormatError::CutShort)?;
-        let [magic @ .., k, version, i0, i1, _, _, e0, e1, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+        let [magic @ .., k, version, _, _, _, _, e0, e1, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
             raw;
         if *magic != MAGIC {
             return Err(FormatError::NotOurs);
@@ -113,8 +121,12 @@ impl Header {
         if *version != VERSION {
             return Err(FormatError::NewerVersion { version: *version });
         }
-        let features = u16::from_le_bytes([*i0, *i1]);
-        let known = if kind == ObjectType::Snapshot { OTHER_DIGESTS } else { 0 };
+        let features = Self::features_of(raw);
+        let known = match kind {
+            ObjectType::Snapshot => OTHER_DIGESTS,
+            ObjectType::Pack | ObjectType::Index => COLUMNS,
+            _ => 0,
+        };
         if features & !known != 0 {
             return Err(FormatError::UnknownFeatures { bits: features });
         }
@@ -165,6 +177,11 @@ mod tests {
         assert_eq!(read(OTHER_DIGESTS).unwrap(), snapshot);
         assert!(matches!(read(3), Err(FormatError::UnknownFeatures { bits: 3 })));
         assert_eq!(snapshot.with_features(1)[10..12], [1, 0]);
+        for kind in [ObjectType::Pack, ObjectType::Index, ObjectType::Snapshot] {
+            let raw = Header { kind, ..HEADER }.with_features(COLUMNS);
+            let outcome = Header::read(&raw, kind, None);
+            assert_eq!(outcome.is_ok(), kind != ObjectType::Snapshot);
+        }
         assert!(matches!(with(31, 0), FormatError::OtherRepository { .. }));
         assert!(matches!(Header::read(&[0x89], ObjectType::Index, None), Err(FormatError::CutShort)));
     }

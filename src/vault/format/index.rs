@@ -1,6 +1,6 @@
 //! Index objects, and the chunk tables that they and packs hold.
 
-use super::header::{HEADER_BYTES, Header, ObjectType};
+use super::header::{COLUMNS, HEADER_BYTES, Header, ObjectType};
 use super::signed::{Claim, Opened, SIGNATURE_BYTES, by_author, pad, split, unpad};
 use super::{FormatError, from_cbor, malformed, to_cbor};
 use crate::base::id::{AuthorId, IndexId, PackId, RepoId};
@@ -212,6 +212,11 @@ impl ChunkTable {
         to_cbor(&self.columns())
     }
 
+    /// The incompatible features of a pack with these blocks.
+    pub fn features(&self) -> u16 {
+        if self.blocks.iter().any(|block| block.codec == Codec::Columns) { COLUMNS } else { 0 }
+    }
+
     /// Reads the CBOR form and checks that everything in it fits together.
     ///
     /// # Errors
@@ -301,7 +306,9 @@ impl Index {
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, FormatError> {
         let epoch = keys.newest();
-        let raw = Header { kind: ObjectType::Index, epoch: epoch.number(), repo }.to_bytes();
+        let header = Header { kind: ObjectType::Index, epoch: epoch.number(), repo };
+        let features = self.packs.iter().fold(0, |features, pack| features | pack.table.features());
+        let raw = header.with_features(features);
         let packs = self.packs.iter().map(|pack| {
             let Columns { blocks, ids, lens } = pack.table.columns();
             StoredPack { id: pack.id, bytes: pack.bytes, blocks, ids, lens }

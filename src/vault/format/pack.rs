@@ -3,7 +3,7 @@
 //! A pack is put together in memory. Compressed blocks are laid down in order, each with room for its tag; [`PackBuffer::seal`]
 //! then seals them in place, reads each back, and closes the pack.
 
-use super::header::{HEADER_BYTES, Header, ObjectType};
+use super::header::{COLUMNS, HEADER_BYTES, Header, ObjectType};
 use super::index::{BLOCKS_START, BlockEntry, BlockKind, ChunkEntry, ChunkTable, Naming, TABLE_BYTES_MAX};
 use super::{FormatError, malformed};
 use crate::base::id::{PackId, RepoId};
@@ -122,7 +122,8 @@ impl PackBuffer {
     ) -> Result<SealedPack, FormatError> {
         let Self { mut bytes, table, .. } = self;
         let epoch = keys.newest();
-        let header = Header { kind: ObjectType::Pack, epoch: epoch.number(), repo }.to_bytes();
+        let header = Header { kind: ObjectType::Pack, epoch: epoch.number(), repo };
+        let header = header.with_features(table.features());
         let secret = SecretKey::random(entropy)?;
         let wrapped = epoch.seal(INFO, &header, secret.expose(), entropy)?;
         let front = Front { header, enc: wrapped.enc };
@@ -284,6 +285,9 @@ impl PackOpener {
         block: &BlockEntry,
         sealed: &'a mut [u8],
     ) -> Result<&'a mut [u8], FormatError> {
+        if block.codec == Codec::Columns && Header::features_of(&self.front.header) & COLUMNS == 0 {
+            return Err(malformed("a block stored by column in a pack that does not say so"));
+        }
         let associated = self.front.block_associated(number, block.kind, block.codec);
         Ok(self.key.open_in_place(BlockNonce::block(number), &associated, sealed)?)
     }

@@ -326,7 +326,8 @@ impl Worker {
             };
             let mut stored = self.spare.try_recv().unwrap_or_default();
             let codec = compressor.compress(&block.plain, level, &mut stored)?;
-            if self.settings.read_back && codec != Codec::Raw {
+            // What is stored by column was read back already.
+            if self.settings.read_back && codec == Codec::Zstd {
                 decompressor.decompress(codec, &stored, block.plain.len(), &mut back)?;
                 if back != block.plain {
                     return Err(CodecError::ReadBack.into());

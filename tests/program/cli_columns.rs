@@ -1,0 +1,99 @@
+//! Rows stored by column, as the program writes and reads them: beside blocks of zstd, and through everything that carries blocks along.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::support::cli::{Vault, exit};
+use crate::support::independent::{self, Unlock};
+use dumpvault::source::sample::{SampleConfig, SampleDump};
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+fn dump(seed: u64, day: u16) -> Vec<u8> {
+    let mut dump = Vec::new();
+    SampleDump::new(SampleConfig::new(seed, 2 << 20).day(day)).unwrap().read_to_end(&mut dump).unwrap();
+    dump
+}
+
+/// Objects of a folder whose header says that they have blocks by column, and the others.
+fn by_feature(repo: &Path, folder: &str) -> (usize, usize) {
+    let files = fs::read_dir(repo.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.flat_map(|path| match path.is_dir() {
+        true => fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect(),
+        false => vec![path],
+    });
+    let features: Vec<u8> = files.map(|path| fs::read(path).unwrap()[10]).collect();
+    assert!(features.iter().all(|feature| matches!(feature, 0 | 2)), "{features:?}");
+    let with = features.iter().filter(|feature| **feature == 2).count();
+    (with, features.len() - with)
+}
+
+#[test]
+fn given_blocks_of_both_kinds_then_all_come_back_and_go_along() {
+    let vault = Vault::new();
+    let days = [dump(1, 0), dump(2, 0), dump(2, 1)];
+    let first = vault.backup_with("zstd", &days[0], &["--compression", "zstd"]);
+    assert_eq!(by_feature(&vault.repo(), "packs").0, 0);
+    let without = vault.repo_bytes();
+    vault.backup("app", &days[1]);
+    let added = vault.repo_bytes() - without;
+    assert!(added * 10 < without * 8, "{added} bytes by column, {without} by zstd");
+    vault.backup_with("app", &days[2], &["--compression", "columns"]);
+    for folder in ["packs", "index"] {
+        let (with, without) = by_feature(&vault.repo(), folder);
+        assert!(with > 0 && without > 0, "{folder}: {with} and {without}");
+    }
+
+    let all = |vault: &Vault| {
+        for (name, dump) in [("app~1", &days[1]), ("app", &days[2])] {
+            assert!(vault.restore(name).expect(exit::OK).stdout == *dump, "{name}");
+        }
+        vault.run(["check", "--read-data"]).expect(exit::OK);
+    };
+    all(&vault);
+    assert!(vault.restore("zstd").expect(exit::OK).stdout == days[0]);
+    let key = vault.key_file();
+    let read = independent::read(&vault.repo(), &Unlock::KeyFile(&key), &["latest"]);
+    assert!(independent::stdout(read) == days[2]);
+
+    for (name, options) in
+        [("same", &[][..]), ("anew", &["--compression", "zstd"]), ("columns", &["--compression", "columns"])]
+    {
+        let to = vault.home().join(name);
+        let to = to.to_str().unwrap();
+        vault.run(["copy", "--to", to, "--init"].iter().chain(options)).expect(exit::OK);
+        let (with, _) = by_feature(Path::new(to), "packs");
+        assert_eq!(with > 0, name != "anew", "{name}");
+        let key = vault.key_file();
+        for (series, dump) in [("zstd", &days[0]), ("app", &days[2])] {
+            let args = ["--repo", to, "--key-file", key.to_str().unwrap(), "restore", series, "--to", "-"];
+            assert!(vault.run(args).expect(exit::OK).stdout == *dump, "{name} {series}");
+        }
+    }
+
+    vault.run(["forget", &first, "--force", "--even-the-last"]).expect(exit::OK);
+    vault.run(["prune", "--grace", "0", "--end-sessions"]).expect(exit::OK);
+    all(&vault);
+
+    // Without its indexes, a pack's own table says what is in it.
+    fs::remove_dir_all(vault.repo().join("index")).unwrap();
+    fs::create_dir(vault.repo().join("index")).unwrap();
+    vault.run(["repair", "index"]).expect(exit::OK);
+    all(&vault);
+}
+
+#[test]
+fn given_a_pack_with_a_feature_of_later_then_it_is_refused_as_such() {
+    let vault = Vault::new();
+    vault.backup("app", &dump(3, 0));
+    let pack = vault.objects_in("packs").into_iter().map(|key| vault.repo().join(key));
+    for path in pack {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[10] |= 4;
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::write(&path, bytes).unwrap();
+    }
+    let refused = vault.restore("app");
+    assert_ne!(refused.code, Some(exit::OK));
+    assert!(refused.stderr.contains("feature"), "{}", refused.stderr);
+}
