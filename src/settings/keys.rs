@@ -44,7 +44,7 @@ fn some(raw: &Raw) -> Option<Raw> {
 }
 
 /// A time zone by its IANA name.
-const ZONE: Kind<TimeZone> = Kind {
+pub(super) const ZONE: Kind<TimeZone> = Kind {
     word: "time zone",
     parse: |raw| {
         let name = raw.text()?;
@@ -311,6 +311,7 @@ pub fn sections(kinds: &[SourceKind], storages: &[StorageKind]) -> Vec<&'static 
     sections.extend(kinds.iter().map(|kind| kind.section));
     sections.extend([&SOURCE_RETENTION, &SYSTEM_TABLE, &SYSTEM_RETENTION, &COPY_TABLE]);
     sections.extend(storages.iter().map(|kind| kind.of_copy));
+    sections.extend(super::jobs::SECTIONS);
     sections
 }
 

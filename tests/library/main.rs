@@ -24,6 +24,7 @@ mod psql_filter;
 mod rdb;
 mod repository;
 mod sample_archive;
+mod schedule_zones;
 mod simulation;
 mod source_kind;
 mod source_process;
