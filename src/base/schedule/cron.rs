@@ -37,8 +37,9 @@ fn bit(value: u32) -> u64 {
     1_u64.checked_shl(value).unwrap_or_default()
 }
 
-fn bits(from: u32, to: u32) -> u64 {
-    (from..=to).map(bit).sum()
+/// The values from `from` to `to`.
+const fn bits(from: u32, to: u32) -> u64 {
+    (u64::MAX >> (63 - to)) & (u64::MAX << from)
 }
 
 impl Field {
@@ -197,12 +198,12 @@ impl Cron {
 
     /// The minutes of an hour, in order.
     pub(super) fn minutes(&self) -> impl Iterator<Item = i8> {
-        values(self.minutes, 59)
+        values(self.minutes)
     }
 
     /// The hours of a day, in order.
     pub(super) fn hours(&self) -> impl Iterator<Item = i8> {
-        values(self.hours, 23)
+        values(self.hours)
     }
 
     /// What it says.
@@ -250,8 +251,13 @@ impl Cron {
     }
 }
 
-fn values(bits: u64, most: i8) -> impl Iterator<Item = i8> {
-    (0..=most).filter(move |value| bits & bit(u32::try_from(*value).unwrap_or(63)) != 0)
+fn values(bits: u64) -> impl Iterator<Item = i8> {
+    let mut left = bits;
+    std::iter::from_fn(move || {
+        let value = i8::try_from(left.trailing_zeros()).ok().filter(|value| *value < 64)?;
+        left &= left.wrapping_sub(1);
+        Some(value)
+    })
 }
 
 #[cfg(test)]

@@ -20,13 +20,16 @@ pub(super) fn next(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Tim
     }
 }
 
-/// Local times in order come to moments in order, so that the first moment later than `after` is the one wanted. Those of earlier days come
-/// to no later moment than the beginning of `after`'s day does.
+/// Local times in order come to moments in order, so that the first moment later than `after` is the one wanted. Those before
+/// what clocks show at `after` come to no later moment.
 fn next_of_hours(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
-    let mut date = zone.to_datetime(after).date();
+    let local = zone.to_datetime(after);
+    let mut date = local.date();
     for _ in 0..DAYS_MAX {
         if cron.has_day(date) {
-            let times = cron.hours().flat_map(|hour| cron.minutes().map(move |minute| (hour, minute)));
+            let first = if date == local.date() { local.hour() } else { 0 };
+            let hours = cron.hours().filter(|hour| *hour >= first);
+            let times = hours.flat_map(|hour| cron.minutes().map(move |minute| (hour, minute)));
             for (hour, minute) in times {
                 let slot = moment(zone, date.at(hour, minute, 0, 0))?;
                 if slot > after {
