@@ -2,7 +2,7 @@
 
 use super::book::Decision;
 use crate::base::schedule::Schedule;
-use crate::settings::CatchUp;
+use crate::settings::{CatchUp, Job};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -39,14 +39,19 @@ impl Due {
 
 /// A job's slots on this machine.
 #[derive(Debug, Clone)]
-pub(super) struct Slots<'a> {
-    pub schedule: &'a Schedule,
-    pub jitter: Duration,
+pub struct Slots<'a> {
+    schedule: &'a Schedule,
+    jitter: Duration,
     /// What the jitter depends on besides the slot.
-    pub seed: String,
+    seed: String,
 }
 
-impl Slots<'_> {
+impl<'a> Slots<'a> {
+    /// Those of a job on that machine.
+    pub fn of(machine: &str, name: &str, job: &'a Job) -> Self {
+        Self { schedule: &job.schedule, jitter: job.jitter, seed: format!("{machine}\0{name}") }
+    }
+
     /// The first slot after the cursor, and when it is due.
     pub fn next(&self, cursor: i64) -> Option<(i64, i64)> {
         let slot = self.schedule.next(moment(cursor)?)?;
@@ -55,7 +60,7 @@ impl Slots<'_> {
     }
 
     /// Slots that are due by now; all of them are later than the cursor.
-    pub fn due_by(&self, cursor: i64, now: i64) -> Option<Due> {
+    pub(super) fn due_by(&self, cursor: i64, now: i64) -> Option<Due> {
         let (now_at, mut slot) = (moment(now)?, self.schedule.next(moment(cursor)?)?);
         let (mut found, mut count): (Option<(i64, i64)>, u64) = (None, 0);
         let mut before = None;

@@ -114,6 +114,10 @@ impl Processes {
                 own
             }
         };
+        // What the service manager told this process is not meant for others.
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(name);
+        }
         command.env(RUN_VARIABLE, format!("{}:{}", run.id, run.attempt)).process_group(0);
         command
     }

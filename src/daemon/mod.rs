@@ -6,13 +6,15 @@
 //! | `due` | which slots are due |
 //! | `launch` | processes of runs |
 //! | `scheduler` | the state machine |
+//! | `serve` | the loop, signals, the service manager |
 //! | `state` | the SQLite file |
 //! | `verdict` | what an exit means |
 
 pub mod book;
-mod due;
+pub mod due;
 pub mod launch;
 pub mod scheduler;
+pub mod serve;
 pub mod state;
 mod verdict;
 

@@ -301,7 +301,7 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
     }
 
     fn slots<'a>(&self, name: &str, job: &'a Job) -> Slots<'a> {
-        Slots { schedule: &job.schedule, jitter: job.jitter, seed: format!("{}\0{name}", self.machine) }
+        Slots::of(&self.machine, name, job)
     }
 
     /// Every slot that is due.
