@@ -9,7 +9,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::OsEntropy;
 use crate::daemon::book::RunId;
 use crate::daemon::launch::{RUN_VARIABLE, new_id};
-use crate::daemon::state::{AuditEntry, AuditFault, Entry, Invocation, Record, State};
+use crate::daemon::state::{AuditEntry, AuditFault, Entry, Invocation, Record, RunRow, State};
 use crate::engine::backup::BackupReport;
 use crate::engine::listing::sizes;
 use crate::engine::report::{AuditLine, AuditLog, AuditVerified, BackupRecord, History, HistoryShown, Time};
@@ -142,10 +142,12 @@ fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-/// When a process began, in ticks since the machine was started.
+/// When a process began, in ticks since the machine was started; `None` where it is gone, or only not waited for.
 fn began(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let is_dead = matches!(fields.first(), Some(&("Z" | "X")));
+    fields.get(19).filter(|_| !is_dead)?.parse().ok()
 }
 
 fn stored(source: &str, report: &BackupReport) -> Record {
@@ -301,6 +303,9 @@ fn show(context: &Context, state: &State, id: &str) -> Result<Exit, CliError> {
     let prefix = id.split('.').next().unwrap_or_default();
     let entries = state.invocation(prefix)?;
     let Some(first) = entries.first() else {
+        if let Some(run) = state.run(prefix)? {
+            return show_run(context, &run);
+        }
         return Err(CliError::usage_hint(
             format!("there is no command `{id}` in the history, or several begin so"),
             "`dumpvault history list` lists the ids",
@@ -313,6 +318,20 @@ fn show(context: &Context, state: &State, id: &str) -> Result<Exit, CliError> {
     }
     list(context, &entries)?;
     for line in log.iter().flat_map(|log| log.lines()) {
+        context.output(line);
+    }
+    Ok(Exit::Good)
+}
+
+/// A run of the scheduler that is no backup, or did not get so far.
+fn show_run(context: &Context, run: &RunRow) -> Result<Exit, CliError> {
+    if context.json {
+        context.report(HistoryShown { backups: Vec::new(), log: run.log.clone() });
+        return Ok(Exit::Good);
+    }
+    let why = run.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    context.output(&format!("{} ({}): {}{why}", run.job, run.kind, run.status));
+    for line in run.log.iter().flat_map(|log| log.lines()) {
         context.output(line);
     }
     Ok(Exit::Good)

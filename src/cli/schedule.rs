@@ -16,8 +16,8 @@ use crate::daemon::serve::{Daemon, ServeError, is_running, ring, serve};
 use crate::daemon::state::{Asked, JobRow, RunRow, State};
 use crate::engine::app;
 use crate::engine::report::{
-    ExplainedSlot, NextSlot, Schedule as ScheduleReport, ScheduleEnded, ScheduleExplained, ScheduleNext,
-    SchedulePaused, SchedulePlan, ScheduleTriggered, ScheduledJob, ScheduledRun, Time,
+    ExplainedSlot, NextSlot, Schedule as ScheduleReport, ScheduleEnded, ScheduleExplained, ScheduleGap,
+    ScheduleNext, SchedulePaused, SchedulePlan, ScheduleTriggered, ScheduledJob, ScheduledRun, Time,
 };
 use crate::settings::{Flags, Job, age};
 use jiff::Timestamp;
@@ -27,6 +27,9 @@ use std::time::Duration;
 
 /// Slots that `explain` lists.
 const EXPLAINED: usize = 10;
+/// Slots without a run that `list` shows, of the last week.
+const GAPS: u32 = 20;
+const WEEK_MS: i64 = 7 * 86_400_000;
 
 pub(super) fn run(context: &Context, args: &ScheduleArgs, flags: &Flags) -> Result<Exit, CliError> {
     match &args.command {
@@ -170,7 +173,8 @@ fn local(ms: i64, zone: &TimeZone) -> String {
 }
 
 fn list(context: &Context) -> Result<Exit, CliError> {
-    let rows = state(context)?.job_rows()?;
+    let state = state(context)?;
+    let (rows, gaps) = (state.job_rows()?, state.gaps(GAPS)?);
     let running = is_running(&context.app.environment.state_root());
     let now = context.clock.now().as_millisecond();
     let jobs = context.app.settings.jobs.iter();
@@ -195,7 +199,13 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 last_good: row.and_then(|row| row.last_good).map(Time::from_ms),
             }
         });
-        context.report(ScheduleReport { running, jobs: jobs.collect() });
+        let gaps = gaps.into_iter().map(|(slot, job, decision, slots)| ScheduleGap {
+            job,
+            slot: Time::from_ms(slot),
+            decision,
+            slots,
+        });
+        context.report(ScheduleReport { running, jobs: jobs.collect(), gaps: gaps.collect() });
         return Ok(Exit::Good);
     }
     if context.app.settings.jobs.is_empty() {
@@ -233,6 +243,11 @@ fn list(context: &Context) -> Result<Exit, CliError> {
         .collect();
     let titles = ["JOB", "KIND", "SCHEDULE", "NEXT", "LAST GOOD", "STATE"];
     context.table(&Table { fixed: &[0, 3], ..Table::new(&titles, &[], &lines) });
+    let zone = &context.app.settings.calendar.zone;
+    for (slot, job, decision, slots) in gaps.iter().filter(|(slot, ..)| *slot > now.saturating_sub(WEEK_MS)) {
+        let which = if *slots == 1 { String::new() } else { format!(", the newest of {slots}") };
+        context.output(&format!("{decision}: {job} at {}{which}", local(*slot, zone)));
+    }
     if !running {
         context.warn("no scheduler is running: start `dumpvault schedule daemon`".to_owned());
     }

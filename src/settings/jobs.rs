@@ -1,11 +1,10 @@
 //! `[job.NAME]`: what the scheduler runs, and when.
 
-use super::keys::ZONE;
 use crate::base::name::nearest;
 use crate::base::schedule::Schedule;
 use crate::base::setting::{
     BOOLEAN, COMMAND, COUNT, Described, Entry, Key, Kind, Origin, PART, Problem, Raw, Section, TEXT, TEXTS,
-    TIME, Table, Value,
+    TIME, Table, Value, ZONE,
 };
 use crate::base::unit;
 use jiff::tz::TimeZone;
@@ -235,7 +234,7 @@ section! {
 section! {
     /// How failures are tried again.
     RETRY_TABLE, "job.NAME.retry", "",
-    "How failed runs are tried again: those with exit code 2, 5, 7 or 130, and the failed sources of 1.",
+    "How failed runs are tried again: those with exit code 2, 5 or 7, those that were cut short, and the failed sources of 1.",
     ATTEMPTS: u32 = SOME, Entry::new("attempts", "Tries in all; 1 for no second one.", "3").default("3");
     FIRST: Duration = TIME, Entry::new("first", "Time before the second.", "\"1m\"").default("1m");
     RETRY_FACTOR: u32 = SOME, Entry::new("factor", "How many times as long each later one waits.", "5").default("5");
@@ -329,39 +328,22 @@ fn work(table: &mut Table<'_>, known: &Known<'_>) -> Option<Work> {
         (false, true) => "command".to_owned(),
         (false, false) => "run".to_owned(),
     });
-    let foreign: Vec<&str> = [
-        ("system", "run"),
-        ("sources", "backup"),
-        ("part", "check"),
-        ("snapshot", "verify"),
-        ("server", "verify"),
-        ("to", "copy"),
-        ("command", "command"),
-    ]
-    .into_iter()
-    .filter(|(key, of)| *of != kind && table.has(key))
-    .map(|(key, _)| key)
-    .collect();
-    for key in foreign {
-        table.wrong(
-            Some((key, &table.origin())),
-            Problem::new(format!("a job of kind {kind} has no `{key}`"))
-                .next("take it out, or change `kind`"),
-        );
-    }
-    let system = one_of(table, &JOB_SYSTEM, known.systems, "system");
-    let sources = table.take(&JOB_SOURCES);
-    if let Some(sources) = &sources {
-        sources.value.iter().for_each(|name| {
-            must_be_there(table, &JOB_SOURCES, name, &sources.origin, (known.sources, "source"))
-        });
-    }
-    let sources = sources.map(|found| found.value).unwrap_or_default();
-    let part = table.take(&JOB_PART).map(|found| found.value);
-    let snapshot = table.take(&JOB_SNAPSHOT).map_or_else(|| "latest".to_owned(), |found| found.value);
-    let server = table.take(&JOB_SERVER).map(|found| found.value);
-    let to = one_of(table, &JOB_TO, known.copies, "copy");
-    let command = table.take(&JOB_COMMAND).map(|found| found.value);
+    let system = own(table, &JOB_SYSTEM, "run", &kind);
+    let sources = own(table, &JOB_SOURCES, "backup", &kind);
+    let part = own(table, &JOB_PART, "check", &kind).map(|found| found.value);
+    let snapshot = own(table, &JOB_SNAPSHOT, "verify", &kind);
+    let snapshot = snapshot.map_or_else(|| "latest".to_owned(), |found| found.value);
+    let server = own(table, &JOB_SERVER, "verify", &kind).map(|found| found.value);
+    let to = own(table, &JOB_TO, "copy", &kind);
+    let command = own(table, &JOB_COMMAND, "command", &kind).map(|found| found.value);
+    let system = system.map(|found| one_of(table, &JOB_SYSTEM, found, (known.systems, "system")));
+    let to = to.map(|found| one_of(table, &JOB_TO, found, (known.copies, "copy")));
+    let sources = sources.map_or_else(Vec::new, |Value { value, origin }| {
+        let there =
+            |name: &String| must_be_there(table, &JOB_SOURCES, name, &origin, (known.sources, "source"));
+        value.iter().for_each(there);
+        value
+    });
     let missing = |key: &str, next: &str| {
         table.wrong(None, Problem::new(format!("a job of kind {kind} needs `{key}`")).next(next.to_owned()));
         None
@@ -385,10 +367,19 @@ fn work(table: &mut Table<'_>, known: &Known<'_>) -> Option<Work> {
     })
 }
 
-fn one_of(table: &mut Table<'_>, key: &Key<String>, known: &[String], kind: &str) -> Option<String> {
-    let Value { value, origin } = table.take(key)?;
-    must_be_there(table, key, &value, &origin, (known, kind));
-    Some(value)
+/// The value of a key that only one kind of job has.
+fn own<T>(table: &mut Table<'_>, key: &Key<T>, of: &str, kind: &str) -> Option<Value<T>> {
+    let found = table.take(key)?;
+    if of != kind {
+        let problem = Problem::new(format!("a job of kind {kind} has no `{}`", key.entry.name));
+        table.wrong(Some((key.entry.name, &found.origin)), problem.next("take it out, or change `kind`"));
+    }
+    Some(found)
+}
+
+fn one_of(table: &Table<'_>, key: &Key<String>, found: Value<String>, known: (&[String], &str)) -> String {
+    must_be_there(table, key, &found.value, &found.origin, known);
+    found.value
 }
 
 fn must_be_there<T>(

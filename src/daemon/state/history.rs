@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::daemon::book::StateError;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 
 /// A command that stored something, or should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,18 +221,6 @@ impl State {
                 "SELECT {COLUMNS} FROM invocation i LEFT JOIN record r ON r.invocation = i.id WHERE i.id = ? ORDER BY r.number"
             );
             db.prepare(&sql)?.query_map([id], Entry::of)?.collect()
-        })
-    }
-
-    /// The run with that id.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn log_of_run(&self, run: &str) -> Result<Option<String>, StateError> {
-        self.read(|db| {
-            db.query_row("SELECT log FROM run WHERE id = ?", [run], |row| row.get(0))
-                .optional()
-                .map(Option::flatten)
         })
     }
 }

@@ -159,14 +159,17 @@ impl State {
         })
     }
 
-    /// The newest runs of jobs, newest first.
+    /// The run with that beginning of its id; none where several begin so.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn runs(&self, most: u32) -> Result<Vec<RunRow>, StateError> {
+    pub fn run(&self, prefix: &str) -> Result<Option<RunRow>, StateError> {
         self.read(|db| {
-            let mut all = db.prepare(&format!("SELECT {COLUMNS} FROM run ORDER BY id DESC LIMIT ?"))?;
-            all.query_map([most], RunRow::of)?.collect()
+            let sql = format!("SELECT {COLUMNS} FROM run WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2");
+            let mut found = db.prepare(&sql)?;
+            let found: Vec<RunRow> =
+                found.query_map([prefix], RunRow::of)?.collect::<rusqlite::Result<_>>()?;
+            Ok(if found.len() == 1 { found.into_iter().next() } else { None })
         })
     }
 

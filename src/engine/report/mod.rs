@@ -57,7 +57,7 @@ pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
 pub use restore::{Restore, RestorePlan, Swap};
 pub use schedule::{
     AuditLine, AuditLog, AuditVerified, BackupRecord, ExplainedSlot, History, HistoryShown, NextSlot,
-    Schedule, ScheduleEnded, ScheduleExplained, ScheduleNext, SchedulePaused, SchedulePlan,
+    Schedule, ScheduleEnded, ScheduleExplained, ScheduleGap, ScheduleNext, SchedulePaused, SchedulePlan,
     ScheduleTriggered, ScheduledJob, ScheduledRun,
 };
 pub use snapshot::{Requests, Snapshot, format_word};

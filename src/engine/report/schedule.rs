@@ -11,6 +11,21 @@ pub struct Schedule {
     pub running: bool,
     /// The jobs by name.
     pub jobs: Vec<ScheduledJob>,
+    /// The newest slots that led to no run, newest first.
+    pub gaps: Vec<ScheduleGap>,
+}
+
+/// Slots that led to no run.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ScheduleGap {
+    /// The job.
+    pub job: String,
+    /// The slot, or the newest of several.
+    pub slot: Time,
+    /// `skipped`: the job still ran; `missed`: it was too late; `paused`.
+    pub decision: String,
+    /// How many slots.
+    pub slots: i64,
 }
 
 /// A job.
