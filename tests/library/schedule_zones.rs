@@ -2,6 +2,8 @@
 //!
 //! `DUMPVAULT_TEST_ALL_ZONES=1` takes every change of every zone; without, each kind of change is taken a few times.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use dumpvault::base::schedule::Schedule;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
