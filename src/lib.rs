@@ -15,13 +15,15 @@
 //! | `source` | where dumps come from and go to | `base` `content` |
 //! | `settings` | configuration files and the environment, made typed values | `base` |
 //! | `engine` | what one command does, without a terminal | `base` `content` `settings` `source` `storage` `vault` |
-//! | `cli` | arguments, questions, what is drawn | `base` `content` `engine` `settings` `source` `storage` `vault` |
+//! | `daemon` | what runs by itself, and what is remembered of it | `base` `settings` |
+//! | `cli` | arguments, questions, what is drawn | `base` `content` `daemon` `engine` `settings` `source` `storage` `vault` |
 
 #![warn(missing_docs)]
 
 pub mod base;
 pub mod cli;
 pub mod content;
+pub mod daemon;
 pub mod engine;
 pub mod settings;
 pub mod source;

@@ -13,6 +13,7 @@ pub mod pattern;
 pub mod permits;
 pub mod retention;
 pub mod run;
+pub mod schedule;
 pub mod secret;
 pub mod setting;
 pub mod unfinished;

@@ -6,6 +6,7 @@ mod keys;
 mod offsite;
 mod postgres;
 mod restore;
+mod schedule;
 
 pub(super) use access::AccessArgs;
 pub(super) use config::{ConfigArgs, ConfigCommand};
@@ -14,6 +15,10 @@ use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
 pub(super) use restore::{OnConflict, PartArgs, RestoreArgs, RestoreFilesArgs, SwapArgs, VerifyArgs, Via};
+
+pub(super) use schedule::{
+    AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, ScheduleArgs, ScheduleCommand,
+};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -106,6 +111,12 @@ pub(super) enum Command {
     Backup(Box<BackupArgs>),
     /// Back up all sources of a system, then do what the configuration wants: forget, prune, check, copy.
     Run(RunArgs),
+    /// Run jobs at their times, and say when they run.
+    Schedule(ScheduleArgs),
+    /// List what was backed up from this host, also what failed.
+    History(HistoryArgs),
+    /// List who did what to jobs, in a log that shows changes.
+    Audit(AuditArgs),
     /// Tell how old the newest good snapshot of each series is.
     Status(StatusArgs),
     /// Bring a snapshot's stream back: to standard output, a file, a program or a database.

@@ -24,13 +24,27 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
     let repo = context.repository()?;
     sweep(context);
     let count = plan.backups.len();
-    let report = run_backups(plan, &repo, &run, &mut |outcome| match &outcome.result {
-        Ok(report) if !context.cancel.is_cancelled() => context.say(&summary_line(report)),
-        // A single one's goes up as it is.
-        Err(error) if count > 1 && !error.is_cancelled() => tell_failure(context, &outcome.series, error),
-        _ => {}
+    let report = run_backups(plan, &repo, &run, &mut |outcome| {
+        remember(context, outcome);
+        match &outcome.result {
+            Ok(report) if !context.cancel.is_cancelled() => context.say(&summary_line(report)),
+            // A single one's goes up as it is.
+            Err(error) if count > 1 && !error.is_cancelled() => tell_failure(context, &outcome.series, error),
+            _ => {}
+        }
     });
     conclude(context, report)
+}
+
+/// For the history.
+fn remember(context: &Context, outcome: &Outcome) {
+    let sources = &context.app.settings.sources;
+    let source = sources.iter().find(|(_, source)| source.series == outcome.series).map(|(name, _)| name);
+    let source = source.unwrap_or(&outcome.series);
+    match &outcome.result {
+        Ok(report) => context.memoir.stored(source, report),
+        Err(error) => context.memoir.failed(source, &outcome.series, &context.app.host(), error.to_string()),
+    }
 }
 
 /// The exit code over all sources, and why those failed that did.

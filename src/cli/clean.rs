@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 /// Whether a terminal or a reader may take this character for something else than a sign of its own: control characters (C0, DEL and
 /// C1), line and paragraph separators, what turns the direction of writing, and what takes no room.
@@ -72,8 +73,42 @@ impl<W: Write> Write for Json<W> {
     }
 }
 
+/// The end of what was told, where the command writes itself down; `None` where it does not.
+static KEPT: Mutex<Option<String>> = Mutex::new(None);
+/// So much of it is kept.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
+/// From now on what is told is kept.
+pub(super) fn keep_lines() {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+}
+
+/// The end of what was told, from the beginning of a line on.
+pub(super) fn kept_lines() -> String {
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+    let from = kept.ceil_char_boundary(kept.len().saturating_sub(KEPT_BYTES_MAX));
+    let end = kept.get(from..).unwrap_or_default();
+    match end.split_once('\n') {
+        Some((_, rest)) if from > 0 => rest.to_owned(),
+        _ => end.to_owned(),
+    }
+}
+
+/// Keeps a line, if lines are kept. What is too old goes once there is twice as much as is wanted.
+pub(super) fn keep(text: &str) {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(kept) = kept.as_mut() else { return };
+    *kept += text;
+    kept.push('\n');
+    if kept.len() > 2 * KEPT_BYTES_MAX {
+        let from = kept.ceil_char_boundary(kept.len().saturating_sub(KEPT_BYTES_MAX));
+        kept.drain(..from);
+    }
+}
+
 /// Writes a message and the end of its line to standard error.
 pub(super) fn tell(text: &str) {
+    keep(&message(text));
     // Safe to ignore because there is nowhere left to say it.
     let _ = writeln!(io::stderr().lock(), "{}", message(text));
 }
@@ -85,6 +120,7 @@ impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let text = text.strip_suffix('\n').unwrap_or(&text);
+        keep(&message(text));
         writeln!(io::stderr().lock(), "{}", message(text))?;
         Ok(bytes.len())
     }

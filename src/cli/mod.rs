@@ -12,6 +12,7 @@ mod doubts;
 mod exit;
 mod files;
 mod forget;
+mod history;
 mod key;
 mod keys;
 mod leftovers;
@@ -24,6 +25,7 @@ mod repair;
 mod report;
 mod restore;
 mod said;
+mod schedule;
 mod servers;
 mod signals;
 mod status;
@@ -47,9 +49,10 @@ use crate::vault::crypto::Credential;
 use crate::vault::reader::ReadSettings;
 use crate::vault::snapshot::selection::Viewpoint;
 use crate::vault::{Identity, Repository};
-use args::{Cli, Command, Globals};
+use args::{Cli, Command, Globals, ScheduleCommand};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
+use history::Memoir;
 use progress::Progress;
 use report::CliError;
 use said::Said;
@@ -73,15 +76,24 @@ pub fn main() -> ExitCode {
     let said = Said::default();
     start_logging(cli.globals.verbose, &said);
     let cancel = Cancel::new();
-    if let Err(error) = signals::watch(&cancel) {
+    // The scheduler hears them by itself: SIGHUP is no end to it.
+    let is_daemon =
+        matches!(&cli.command, Command::Schedule(args) if matches!(args.command, ScheduleCommand::Daemon));
+    if !is_daemon && let Err(error) = signals::watch(&cancel) {
         tracing::warn!("signals cannot be watched: {error}");
     }
     let json = cli.globals.json;
-    let exit = match run(cli, &cancel, &said) {
-        Ok(Exit::Good) if OUTPUT_FAILED.load(Ordering::SeqCst) => Exit::NothingDone,
-        Ok(exit) => exit,
-        Err(error) => report::report(&error, &said, json, cancel.is_cancelled()),
+    let memoir = Arc::new(Memoir::default());
+    let exit = match run(cli, &cancel, &said, &memoir) {
+        Ok(Exit::Good) if OUTPUT_FAILED.load(Ordering::SeqCst) => (Exit::NothingDone, None),
+        Ok(exit) => (exit, None),
+        Err(error) => {
+            let exit = report::report(&error, &said, json, cancel.is_cancelled());
+            (exit, Some((error.to_string(), error.hint())))
+        }
     };
+    let (exit, error) = exit;
+    memoir.end(exit, error);
     if exit == Exit::Unheard {
         // Safe to ignore because the exit code says the same to a shell.
         let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
@@ -130,6 +142,8 @@ struct Context {
     progress: Arc<Progress>,
     /// The process's memory, which all jobs share.
     room: Room,
+    /// What is written down of the command.
+    memoir: Arc<Memoir>,
 }
 
 impl Context {
@@ -322,6 +336,7 @@ impl Lines {
 
 /// Prints lines. A reader that went away is no error of ours: `… | head` is a fine thing to do.
 fn print_as_is(lines: &str) {
+    clean::keep(lines);
     let mut out = std::io::stdout().lock();
     printed(writeln!(out, "{lines}").and_then(|()| out.flush()));
 }
@@ -343,7 +358,7 @@ fn output_failed(why: &str) {
     }
 }
 
-fn run(cli: Cli, cancel: &Cancel, said: &Said) -> Result<Exit, CliError> {
+fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<Exit, CliError> {
     let globals = cli.globals;
     if let Command::Completions { shell } = cli.command {
         // Into memory first: written in pieces, a reader that went away would be a panic.
@@ -358,6 +373,7 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said) -> Result<Exit, CliError> {
         uid: rustix::process::geteuid().as_raw(),
         is_interactive: std::io::stdin().is_terminal() || std::io::stderr().is_terminal(),
     };
+    memoir.begin(&cli.command, &environment);
     let flags = flags(&globals, &cli.command);
     if let Command::Config(args) = &cli.command {
         return config::run(args.command, &flags, &environment, globals.json, said);
@@ -375,8 +391,12 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said) -> Result<Exit, CliError> {
         quiet: globals.quiet,
         progress: Arc::new(Progress::new(draw, std::io::stderr().is_terminal(), said.clone())),
         room: Room::default(),
+        memoir: Arc::clone(memoir),
     };
-    let outcome = dispatch(&context, cli.command);
+    if let Some(place) = &context.app.settings.repository.place {
+        memoir.repository(place.value.to_string());
+    }
+    let outcome = dispatch(&context, cli.command, &flags);
     if let Some(requests) = context.app.requests() {
         tracing::info!("{}", render::requests(&requests));
     }
@@ -414,11 +434,14 @@ fn flags(globals: &Globals, command: &Command) -> Flags {
     flags
 }
 
-fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
+fn dispatch(context: &Context, command: Command, flags: &Flags) -> Result<Exit, CliError> {
     match command {
         Command::Init(args) => key::init(context, &args),
         Command::Backup(args) => backup::run(context, &args),
         Command::Run(args) => system::run(context, &args),
+        Command::Schedule(args) => schedule::run(context, &args, flags),
+        Command::History(args) => history::run(context, &args),
+        Command::Audit(args) => history::audit(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Restore(args) => restore::run(context, &args),
         Command::Cat(args) => restore::cat(context, &args),

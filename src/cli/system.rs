@@ -26,7 +26,10 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
     let set = new_set(context.app.entropy()).map_err(RepoError::from)?;
     let vaults = Vaults { repo: &repo, maintenance: maintenance.as_ref(), app: &context.app };
     let report = run_system(plan, set, vaults, &job, &mut |ended| match ended {
-        Ended::Member(member) => tell_member(context, member),
+        Ended::Member(member) => {
+            remember(context, member);
+            tell_member(context, member);
+        }
         Ended::Step(step) => tell_step(context, step),
     });
     let exit = report.class().map_or(Exit::Good, Exit::from);
@@ -67,6 +70,16 @@ fn maintenance(
             "`maintenance_key_file` holds an append key".to_owned(),
             "name the key file of a full key".to_owned(),
         )),
+    }
+}
+
+/// For the history.
+fn remember(context: &Context, member: &MemberOutcome) {
+    let failed = |why: String| context.memoir.failed(&member.name, &member.series, &context.app.host(), why);
+    match &member.fate {
+        Fate::Stored(report, _) => context.memoir.stored(&member.name, report),
+        Fate::Failed(error) => failed(error.to_string()),
+        Fate::Skipped { needs } => failed(format!("skipped: `{needs}`, which it needs, has no snapshot")),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::base::secret::Passphrase;
 use crate::base::setting::{
     AGE, BOOLEAN, COMMAND, COUNT, Described, Entry, FACTOR, FILE, FRACTION, HOST, Key, Kind, LEVEL, PART,
     PATHS, Problem, Raw, SECRET, SERIES, SINCE, SIZE, Section, TAGS, TEXT, TEXTS, TIME, VARIABLES, WORDS,
+    ZONE,
 };
 use crate::base::unit::{Age, Since};
 use jiff::civil::Weekday;
@@ -43,16 +44,6 @@ fn some(raw: &Raw) -> Option<Raw> {
     Some(raw.clone())
 }
 
-/// A time zone by its IANA name.
-const ZONE: Kind<TimeZone> = Kind {
-    word: "time zone",
-    parse: |raw| {
-        let name = raw.text()?;
-        let next = "use an IANA name, such as Europe/Berlin or UTC";
-        TimeZone::get(name).map_err(|_| Problem::new(format!("unknown time zone `{name}`")).next(next))
-    },
-    show: some,
-};
 /// A day of the week.
 const WEEKDAY: Kind<Weekday> = Kind { word: "weekday", parse: weekday, show: some };
 /// Patterns of databases.
@@ -311,6 +302,7 @@ pub fn sections(kinds: &[SourceKind], storages: &[StorageKind]) -> Vec<&'static 
     sections.extend(kinds.iter().map(|kind| kind.section));
     sections.extend([&SOURCE_RETENTION, &SYSTEM_TABLE, &SYSTEM_RETENTION, &COPY_TABLE]);
     sections.extend(storages.iter().map(|kind| kind.of_copy));
+    sections.extend(super::jobs::SECTIONS);
     sections
 }
 

@@ -8,6 +8,7 @@
 //! | `args` | options of commands that are no settings |
 //! | `env_file` | files of variables |
 //! | `environment` | what the process finds around it |
+//! | `jobs` | what the scheduler runs, and when |
 //! | `keys` | the settings: the description of each |
 //! | `resolve` | how layers become values |
 //! | `resolved` | the values |
@@ -16,13 +17,16 @@
 mod args;
 mod env_file;
 mod environment;
+#[macro_use]
 mod keys;
+mod jobs;
 mod resolve;
 mod resolved;
 mod trust;
 
 pub use args::{age, duration, fraction, grace, level, part, since};
 pub use environment::Environment;
+pub use jobs::{CatchUp, Job, Overlap, Retry, Work};
 pub use keys::{SourceKind, StorageKind, manual, sections};
 pub use resolve::{Flags, Registry, resolve, resolve_text};
 pub use resolved::{

@@ -1,5 +1,6 @@
 //! Layers become values: the command line before the environment, the environment before the file, the file before what is so by default.
 
+use super::jobs::{self, jobs};
 use super::keys::*;
 use super::resolved::{
     Destination, Hooks, KeySource, Programs, Repository, Resolved, Source, StorageOptions, System,
@@ -199,13 +200,19 @@ impl<R: Registry> Layers<'_, R> {
         let (known, known_copies) = (table.names("source"), table.names("copy"));
         let sources = self.sources(table);
         let copies = self.copies(table, &repository);
+        let known_systems = table.names("system");
         let systems = systems(table, (&known, &known_copies));
+        let named =
+            jobs::Known { systems: &known_systems, sources: &known, copies: &known_copies, zone: &zone };
+        let (jobs, jobs_parallel) = jobs(table, &named);
         Some(Resolved {
             file: None,
             repository,
             copies,
             sources,
             systems,
+            jobs,
+            jobs_parallel,
             maintenance_key_file: value(table, &MAINTENANCE_KEY_FILE),
             host,
             calendar: Calendar { zone, week_anchor: week_start? },

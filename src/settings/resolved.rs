@@ -1,6 +1,6 @@
 //! The values: typed, checked, complete. Nothing behind this parses text that a person wrote into a file.
 
-use super::{ConfigError, Environment, env_file};
+use super::{ConfigError, Environment, Job, env_file};
 use crate::base::calendar::Calendar;
 use crate::base::level::Level;
 use crate::base::name::SeriesName;
@@ -28,6 +28,10 @@ pub struct Resolved<P, S> {
     pub sources: BTreeMap<String, Source<S>>,
     /// `[system.NAME]`.
     pub systems: BTreeMap<String, System>,
+    /// `[job.NAME]`.
+    pub jobs: BTreeMap<String, Job>,
+    /// How many jobs may run at the same time.
+    pub jobs_parallel: u32,
     /// A full key, where backups have an append key.
     pub maintenance_key_file: Option<PathBuf>,
     /// Name of this host in snapshots, where it is not the machine's.

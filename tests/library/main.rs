@@ -24,6 +24,8 @@ mod psql_filter;
 mod rdb;
 mod repository;
 mod sample_archive;
+mod schedule_zones;
+mod scheduler_simulation;
 mod simulation;
 mod source_kind;
 mod source_process;

@@ -29,6 +29,7 @@ mod cli_redis_restore;
 mod cli_redis_verify;
 mod cli_repository;
 mod cli_restore;
+mod cli_schedule;
 mod cli_snapshots;
 mod cli_suspect;
 mod cli_system;

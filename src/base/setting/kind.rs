@@ -4,6 +4,7 @@ use crate::base::level::Level;
 use crate::base::name::{NameKind, check_name};
 use crate::base::secret::Passphrase;
 use crate::base::unit::{self, Age, ObjectLock, Problem, Since};
+use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -240,6 +241,16 @@ pub const LEVEL: Kind<Level> = Kind { word: "level", parse: |raw| unit::level(ra
 /// How long objects are locked.
 pub const OBJECT_LOCK: Kind<Option<ObjectLock>> =
     Kind { word: "lock", parse: |raw| unit::object_lock(raw.text()?), show: all };
+/// A time zone by its IANA name.
+pub const ZONE: Kind<TimeZone> = Kind {
+    word: "time zone",
+    parse: |raw| {
+        let name = raw.text()?;
+        let next = "use an IANA name, such as Europe/Berlin or UTC";
+        TimeZone::get(name).map_err(|_| Problem::new(format!("unknown time zone `{name}`")).next(next))
+    },
+    show: all,
+};
 /// Several texts.
 pub const TEXTS: Kind<Vec<String>> = Kind { word: "list of texts", parse: Raw::texts, show: all };
 /// Several files or folders.

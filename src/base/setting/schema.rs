@@ -134,7 +134,9 @@ pub fn example(sections: &[&Section]) -> String {
 
 /// A name that a table may have, in the place of `NAME`.
 fn table_name(name: &str) -> String {
-    name.replace("source.NAME", "source.app").replace("copy.NAME", "copy.offsite")
+    name.replace("source.NAME", "source.app")
+        .replace("copy.NAME", "copy.offsite")
+        .replace("job.NAME", "job.nightly")
 }
 
 fn comment(text: &mut String, words: &str) {

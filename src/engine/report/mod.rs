@@ -18,6 +18,7 @@
 //! | `keys` | keys of Redis and Valkey |
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
 //! | `restore` | `restore`, `swap` |
+//! | `schedule` | `schedule`, `history`, `audit` |
 //! | `snapshot` | what a snapshot and a stream are, wherever they are reported |
 //! | `status` | `status` |
 //! | `system` | `run` |
@@ -37,6 +38,7 @@ mod key;
 mod keys;
 mod list;
 mod restore;
+mod schedule;
 mod snapshot;
 mod status;
 mod system;
@@ -58,6 +60,11 @@ pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use keys::{ChangedKeys, KeyAmount};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
 pub use restore::{Restore, RestorePlan, RestoredKeys, Swap};
+pub use schedule::{
+    AuditLine, AuditLog, AuditVerified, BackupRecord, ExplainedSlot, History, HistoryShown, NextSlot,
+    Schedule, ScheduleEnded, ScheduleExplained, ScheduleGap, ScheduleNext, SchedulePaused, SchedulePlan,
+    ScheduleTriggered, ScheduledJob, ScheduledRun,
+};
 pub use snapshot::{Requests, Snapshot, format_word};
 pub use status::Status;
 pub use system::{Sets, SystemRun};
@@ -266,6 +273,9 @@ pub const FAILURE: &str = "error";
 pub fn schemas() -> Vec<(&'static str, Schema)> {
     type Either2<A, B> = Either<Document<A>, Document<B>>;
     vec![
+        ("audit-export", schema::<Document<AuditLog>>()),
+        ("audit-list", schema::<Document<AuditLog>>()),
+        ("audit-verify", schema::<Document<AuditVerified>>()),
         ("backup", schema::<Document<Backups>>()),
         ("check", schema::<Document<Check>>()),
         ("config-check", schema::<Document<CheckedConfig>>()),
@@ -277,6 +287,9 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         (FAILURE, schema::<Document<Failure>>()),
         ("find", schema::<Document<ListedFiles>>()),
         ("forget", schema::<Either2<Forgotten, ForgottenForeign>>()),
+        ("history-export", schema::<Document<History>>()),
+        ("history-list", schema::<Document<History>>()),
+        ("history-show", schema::<Document<HistoryShown>>()),
         ("init", schema::<Document<NewRepository>>()),
         ("key-add", schema::<Document<KeySlot>>()),
         ("key-export", schema::<Document<KeySlot>>()),
@@ -300,6 +313,14 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
             schema::<Either<Either2<Restore, RestorePlan>, Either2<RestoredFiles, RestoreFilesPlan>>>(),
         ),
         ("run", schema::<Document<SystemRun>>()),
+        ("schedule-daemon", schema::<Document<ScheduleEnded>>()),
+        ("schedule-explain", schema::<Document<ScheduleExplained>>()),
+        ("schedule-init", schema::<Document<SchedulePlan>>()),
+        ("schedule-list", schema::<Document<Schedule>>()),
+        ("schedule-next", schema::<Document<ScheduleNext>>()),
+        ("schedule-pause", schema::<Document<SchedulePaused>>()),
+        ("schedule-resume", schema::<Document<SchedulePaused>>()),
+        ("schedule-trigger", schema::<Document<ScheduleTriggered>>()),
         ("show", schema::<Document<Shown>>()),
         ("snapshots", schema::<Either2<Snapshots, Sets>>()),
         ("stats", schema::<Document<Stats>>()),

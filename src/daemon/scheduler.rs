@@ -1,0 +1,568 @@
+//! The scheduler as a state machine: clock, store and processes are handed in, and nothing else has a say.
+//!
+//! A tick reads what ended, decides every slot that is due, writes both in one transaction, and only then starts processes. A slot whose
+//! row is written is never decided again; a run whose start is written is never started a second time without its process being gone.
+
+use super::book::{
+    Changes, Decision, Ending, JobState, Note, OpenRun, RunChange, RunId, SlotRow, StateError, Store, Trigger,
+};
+use super::due::{Slots, ms};
+use super::verdict::{Exit, Next, Why, backoff_ms};
+use crate::settings::{Job, Overlap};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The longest sleep: the wall clock is read at least so often, so that a jump of it needs no path of its own.
+pub const SLEEP_MS_MAX: i64 = 30_000;
+/// No clock that is right shows an earlier time: 2026-11-01.
+const EARLIEST_MS: i64 = 1_793_491_200_000;
+/// A jump of the clock by more than this is noted.
+const JUMP_MS: i64 = 2_000;
+/// A clock that went back by more than this is an alarm.
+const BACK_MS: i64 = 3_600_000;
+
+/// Starts processes and knows of them.
+pub trait Launcher {
+    /// Starts the run's process.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn start(&mut self, run: &OpenRun, job: &Job) -> Result<(), String>;
+
+    /// Whether the process of a run that another scheduler started is still there; from now on it is watched.
+    fn adopt(&mut self, run: &RunId) -> bool;
+
+    /// Whether that process is watched.
+    fn has(&self, run: &RunId) -> bool;
+
+    /// Processes that have ended since the last call.
+    fn ended(&mut self) -> Vec<(RunId, Exit)>;
+
+    /// How long the process is there, by a clock that knows no jumps.
+    fn age_ms(&self, run: &RunId) -> i64;
+
+    /// Whether the process has done nothing for that long.
+    fn is_stalled(&mut self, run: &RunId, for_ms: i64) -> bool;
+
+    /// Asks a process to stop. It is told as ended later, with that reason.
+    fn stop(&mut self, run: &RunId, why: Why);
+
+    /// A name for a new run.
+    fn new_id(&mut self, now_ms: i64) -> RunId;
+}
+
+/// Something that a person should know at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alarm {
+    /// The clock is wrong; nothing is decided.
+    Clock(String),
+    /// A job takes longer than its interval.
+    TooLong(String),
+    /// A run failed for good.
+    Failed(String),
+    /// Slots were missed.
+    Missed(String),
+}
+
+/// The scheduler.
+pub struct Scheduler<S, L> {
+    /// Where everything is kept.
+    pub store: S,
+    /// What runs the jobs.
+    pub launcher: L,
+    jobs: BTreeMap<String, Job>,
+    most: usize,
+    /// What jitter depends on.
+    machine: String,
+    states: BTreeMap<String, JobState>,
+    open: BTreeMap<RunId, OpenRun>,
+    newest: Option<i64>,
+    is_loaded: bool,
+    /// What ended and is not written yet.
+    ended: BTreeMap<RunId, Exit>,
+    /// When the next slot of each job is due, by its cursor.
+    next: BTreeMap<String, (i64, Option<i64>)>,
+    /// Wall clock minus time since boot, at the last tick.
+    clock_offset: Option<i64>,
+    /// Nothing is started any more.
+    is_stopping: bool,
+    alarms: Vec<Alarm>,
+}
+
+/// A job's open runs.
+#[derive(Default, Clone)]
+struct Busy {
+    running: Option<RunId>,
+    queued: Option<RunId>,
+}
+
+impl<S: Store, L: Launcher> Scheduler<S, L> {
+    /// With these jobs.
+    pub fn new(store: S, launcher: L, machine: String) -> Self {
+        Self {
+            store,
+            launcher,
+            jobs: BTreeMap::new(),
+            most: 1,
+            machine,
+            states: BTreeMap::new(),
+            open: BTreeMap::new(),
+            newest: None,
+            is_loaded: false,
+            ended: BTreeMap::new(),
+            next: BTreeMap::new(),
+            clock_offset: None,
+            is_stopping: false,
+            alarms: Vec::new(),
+        }
+    }
+
+    /// From now on these jobs, and so many of them at the same time.
+    pub fn configure(&mut self, jobs: BTreeMap<String, Job>, most: u32) {
+        self.jobs = jobs;
+        self.most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
+        self.next.clear();
+    }
+
+    /// Decides nothing and starts nothing any more; what runs is asked to stop.
+    pub fn stop(&mut self) {
+        self.is_stopping = true;
+        let running: Vec<RunId> = self.running().cloned().collect();
+        running.iter().for_each(|run| self.launcher.stop(run, Why::Shutdown));
+    }
+
+    /// How many processes there are.
+    pub fn running_count(&self) -> usize {
+        self.running().count()
+    }
+
+    fn running(&self) -> impl Iterator<Item = &RunId> {
+        self.open
+            .values()
+            .filter(|run| run.is_running() && !self.ended.contains_key(&run.id))
+            .map(|run| &run.id)
+    }
+
+    /// What a person should know since the last call.
+    pub fn alarms(&mut self) -> Vec<Alarm> {
+        std::mem::take(&mut self.alarms)
+    }
+
+    /// Does what is to be done at that moment; `since_boot` is the machine's age, which knows no jumps. Says when to come again at the latest.
+    ///
+    /// # Errors
+    /// When the state cannot be read or written: then nothing was decided and nothing started, and a later tick makes up for it.
+    pub fn tick(&mut self, now: i64, since_boot: Option<i64>) -> Result<i64, StateError> {
+        self.ended.extend(self.launcher.ended());
+        let result = self.step(now, since_boot);
+        if result.is_err() {
+            // What is in memory may not be what is written.
+            self.is_loaded = false;
+        }
+        result
+    }
+
+    fn step(&mut self, now: i64, since_boot: Option<i64>) -> Result<i64, StateError> {
+        if self.store.is_changed() || !self.is_loaded {
+            self.load()?;
+        }
+        self.stop_what_takes_too_long();
+        let mut changes = Changes::new(now);
+        let offset = since_boot.map(|since_boot| now.saturating_sub(since_boot));
+        self.note_jump(offset, &mut changes);
+        self.take_ended(now, &mut changes)?;
+        if !self.is_stopping && self.is_clock_right(now) {
+            self.decide(now, &mut changes);
+        }
+        self.write(changes)?;
+        self.clock_offset = offset.or(self.clock_offset);
+        if !self.is_stopping {
+            self.start(now)?;
+        }
+        Ok(self.wake(now))
+    }
+
+    fn load(&mut self) -> Result<(), StateError> {
+        self.states = self.store.jobs()?;
+        self.open = self.store.open_runs()?.into_iter().map(|run| (run.id.clone(), run)).collect();
+        self.newest = self.store.newest()?;
+        self.next.clear();
+        self.is_loaded = true;
+        // Processes of a scheduler that is gone.
+        let unknown = self.open.values().filter(|run| run.is_running() && !self.launcher.has(&run.id));
+        let unknown: Vec<RunId> =
+            unknown.map(|run| run.id.clone()).filter(|run| !self.ended.contains_key(run)).collect();
+        for run in unknown {
+            if !self.launcher.adopt(&run) {
+                self.ended.insert(run, Exit::Lost);
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_what_takes_too_long(&mut self) {
+        for run in self.open.values() {
+            let Some(job) = self.jobs.get(&run.job).filter(|_| run.is_running()) else { continue };
+            if job.timeout.is_some_and(|timeout| self.launcher.age_ms(&run.id) > ms(timeout)) {
+                self.launcher.stop(&run.id, Why::Timeout);
+            } else if self.launcher.is_stalled(&run.id, ms(job.stall)) {
+                self.launcher.stop(&run.id, Why::Stalled);
+            }
+        }
+    }
+
+    fn note_jump(&mut self, offset: Option<i64>, changes: &mut Changes) {
+        let Some(jump) = offset.zip(self.clock_offset).map(|(now, before)| now.saturating_sub(before)) else {
+            return;
+        };
+        if jump.saturating_abs() > JUMP_MS {
+            let text = format!("the clock was set by {} s", jump / 1000);
+            changes.notes.push(Note { kind: "clock", object: "clock".to_owned(), text });
+        }
+    }
+
+    fn is_clock_right(&mut self, now: i64) -> bool {
+        let newest = self.newest.unwrap_or(EARLIEST_MS);
+        if now < EARLIEST_MS || now < newest.saturating_sub(BACK_MS) {
+            let back = newest.max(EARLIEST_MS).saturating_sub(now) / 1000;
+            self.alarms.push(Alarm::Clock(format!(
+                "the clock is wrong, or was: it is {back} s behind; nothing is started"
+            )));
+        }
+        now >= EARLIEST_MS && now >= newest
+    }
+
+    /// What ended, and what there is to do about it.
+    fn take_ended(&mut self, now: i64, changes: &mut Changes) -> Result<(), StateError> {
+        let ended: Vec<(RunId, Exit)> =
+            self.ended.iter().map(|(run, exit)| (run.clone(), exit.clone())).collect();
+        for (id, exit) in ended {
+            let Some(run) = self.open.get(&id).cloned() else {
+                self.ended.remove(&id);
+                continue;
+            };
+            let exit = match exit {
+                Exit::Lost => self.store.noted_exit(&id)?.map_or(Exit::Lost, Exit::Code),
+                other => other,
+            };
+            let change = self.verdict(&run, &exit, now)?;
+            if let RunChange::Ended { ok: false, ending } = &change {
+                let why = ending.reason.clone().unwrap_or_default();
+                self.alarms.push(Alarm::Failed(format!("job `{}`: {why}", run.job)));
+            }
+            changes.runs.push((id, change));
+        }
+        // What cannot run any more must not wait for ever.
+        let is_gone =
+            |run: &&OpenRun| !run.is_running() && self.jobs.get(&run.job).is_none_or(|job| !job.enabled);
+        for run in self.open.values().filter(is_gone) {
+            let reason = Some("the job was taken out of the configuration, or disabled".to_owned());
+            changes.runs.push((
+                run.id.clone(),
+                RunChange::Ended { ok: false, ending: Ending { reason, exit: None } },
+            ));
+        }
+        Ok(())
+    }
+
+    fn verdict(&self, run: &OpenRun, exit: &Exit, now: i64) -> Result<RunChange, StateError> {
+        let ending = Ending { reason: exit.reason(), exit: exit.code() };
+        let next = exit.next();
+        let parts = match next {
+            Next::PartsLater => self.store.failed_parts(&run.id)?,
+            _ => run.parts.clone(),
+        };
+        let wait = match (next, self.jobs.get(&run.job)) {
+            (Next::Later, Some(job)) => Some(backoff_ms(&job.retry, run.attempt)),
+            (Next::PartsLater, Some(job)) if !parts.is_empty() => Some(backoff_ms(&job.retry, run.attempt)),
+            (Next::AtOnce, Some(_)) => Some(0),
+            _ => None,
+        };
+        let not_before = wait.map(|wait| now.saturating_add(wait));
+        let took = now.saturating_sub(run.started.unwrap_or(now)).max(0);
+        let allowed = not_before.filter(|not_before| self.may_try_again(run, *not_before, took, next));
+        Ok(match allowed {
+            Some(not_before) => RunChange::Again { not_before, parts, ending },
+            None => RunChange::Ended { ok: next == Next::Good, ending },
+        })
+    }
+
+    /// A try must not outlast the time to the next slot, which would be one by itself.
+    fn may_try_again(&self, run: &OpenRun, not_before: i64, took: i64, next: Next) -> bool {
+        let Some(job) = self.jobs.get(&run.job).filter(|job| job.enabled) else { return false };
+        let other_waits =
+            self.open.values().any(|other| other.job == run.job && other.id != run.id && !other.is_running());
+        if run.attempt >= job.retry.attempts.max(if next == Next::AtOnce { 2 } else { 1 }) || other_waits {
+            return false;
+        }
+        let cursor = self.states.get(&run.job).map(|state| state.cursor).max(run.slot);
+        let next_due = cursor.and_then(|cursor| self.slots(&run.job, job).next(cursor)).map(|(_, due)| due);
+        let took = if next == Next::AtOnce { 0 } else { took };
+        next_due.is_none_or(|due| not_before.saturating_add(took) < due)
+    }
+
+    fn slots<'a>(&self, name: &str, job: &'a Job) -> Slots<'a> {
+        Slots::of(&self.machine, name, job)
+    }
+
+    /// Every slot that is due.
+    fn decide(&mut self, now: i64, changes: &mut Changes) {
+        let busy = self.busy(changes);
+        let names: Vec<String> = self.jobs.keys().cloned().collect();
+        for name in names {
+            if self.is_quiet(&name, now) {
+                continue;
+            }
+            let Some(job) = self.jobs.get(&name).cloned() else { continue };
+            let state = self.states.get(&name).cloned();
+            self.decide_job(&name, &job, state, busy.get(&name), now, changes);
+        }
+    }
+
+    /// Whether nothing can be due: what most ticks find for most jobs.
+    fn is_quiet(&self, name: &str, now: i64) -> bool {
+        let (Some(job), Some(state)) = (self.jobs.get(name), self.states.get(name)) else { return false };
+        let known = self.next.get(name).filter(|(cursor, _)| *cursor == state.cursor);
+        let not_due = known.is_some_and(|(_, due)| due.is_none_or(|due| due > now));
+        not_due && state.schedule == fingerprint(job) && state.paused_until.is_none_or(|until| until > now)
+    }
+
+    fn busy(&self, changes: &Changes) -> BTreeMap<String, Busy> {
+        let ended: BTreeSet<&RunId> = changes
+            .runs
+            .iter()
+            .filter(|(_, change)| matches!(change, RunChange::Ended { .. }))
+            .map(|(run, _)| run)
+            .collect();
+        let again: BTreeSet<&RunId> = changes
+            .runs
+            .iter()
+            .filter(|(_, change)| matches!(change, RunChange::Again { .. }))
+            .map(|(run, _)| run)
+            .collect();
+        let mut busy: BTreeMap<String, Busy> = BTreeMap::new();
+        for run in self.open.values().filter(|run| !ended.contains(&run.id)) {
+            let entry = busy.entry(run.job.clone()).or_default();
+            let place = if run.is_running() && !again.contains(&run.id) {
+                &mut entry.running
+            } else {
+                &mut entry.queued
+            };
+            *place = Some(run.id.clone());
+        }
+        busy
+    }
+
+    fn decide_job(
+        &mut self,
+        name: &str,
+        job: &Job,
+        state: Option<JobState>,
+        busy: Option<&Busy>,
+        now: i64,
+        changes: &mut Changes,
+    ) {
+        let schedule = fingerprint(job);
+        let Some(mut state) = state.filter(|state| state.schedule == schedule) else {
+            self.begin(name, job, now, busy.is_some(), changes);
+            return;
+        };
+        let was_paused = state.paused_until;
+        if state.paused_until.is_some_and(|until| until <= now) {
+            state.paused_until = None;
+            let text = "the pause is over".to_owned();
+            changes.notes.push(Note { kind: "pause", object: name.to_owned(), text });
+        }
+        let slots = self.slots(name, job);
+        let due = if job.enabled { slots.due_by(state.cursor, now) } else { None };
+        if let Some(due) = due {
+            if let Some((at, covers)) = due.older {
+                let decision = if was_paused.is_some_and(|until| at < until) {
+                    Decision::Paused
+                } else {
+                    Decision::Missed
+                };
+                if decision == Decision::Missed {
+                    self.alarms.push(Alarm::Missed(format!("job `{name}`: {covers} missed")));
+                }
+                changes.slots.push(SlotRow { job: name.to_owned(), at, decision, covers, run: None });
+            }
+            let mut decision = due.decision(now, job.catch_up);
+            if state.paused_until.is_some() || was_paused.is_some_and(|until| due.newest < until) {
+                decision = Decision::Paused;
+            }
+            let in_the_way = busy.and_then(|busy| match job.overlap {
+                Overlap::Skip => busy.running.clone().or_else(|| busy.queued.clone()),
+                Overlap::Queue => busy.queued.clone(),
+            });
+            let mut run = None;
+            match (decision, in_the_way) {
+                (Decision::Run | Decision::CatchUp, Some(other)) => {
+                    decision = Decision::Skipped;
+                    run = Some(other);
+                    state.skips = state.skips.saturating_add(1);
+                    if state.skips >= 2 {
+                        self.alarms.push(Alarm::TooLong(format!(
+                            "job `{name}`: runs take longer than their interval"
+                        )));
+                    }
+                }
+                (Decision::Run | Decision::CatchUp, None) => {
+                    let trigger =
+                        if decision == Decision::Run { Trigger::Schedule } else { Trigger::CatchUp };
+                    run = Some(self.queue(name, job, trigger, Some(due.newest), now, changes));
+                    state.skips = 0;
+                }
+                (Decision::Missed, _) => {
+                    self.alarms.push(Alarm::Missed(format!("job `{name}`: the newest slot was missed")))
+                }
+                _ => {}
+            }
+            changes.slots.push(SlotRow { job: name.to_owned(), at: due.newest, decision, covers: 1, run });
+            state.cursor = due.newest;
+        }
+        let next = slots.next(state.cursor).map(|(_, due)| due).filter(|_| job.enabled);
+        self.next.insert(name.to_owned(), (state.cursor, next));
+        if self.states.get(name) != Some(&state) {
+            changes.jobs.insert(name.to_owned(), state);
+        }
+    }
+
+    /// A job that is new, or has another schedule than before: nothing of what was is made up for.
+    fn begin(&mut self, name: &str, job: &Job, now: i64, is_busy: bool, changes: &mut Changes) {
+        let before = self.states.get(name).cloned();
+        let cursor = before.as_ref().map_or(now, |before| before.cursor.max(now));
+        if let Some(before) = &before {
+            let text = format!("the schedule is `{}`, and was `{}`", fingerprint(job), before.schedule);
+            changes.notes.push(Note { kind: "schedule", object: name.to_owned(), text });
+        } else if job.run_at_start && job.enabled && !is_busy {
+            let run = self.queue(name, job, Trigger::Schedule, Some(now), now, changes);
+            let row =
+                SlotRow { job: name.to_owned(), at: now, decision: Decision::Run, covers: 1, run: Some(run) };
+            changes.slots.push(row);
+        }
+        let paused_until = before.and_then(|before| before.paused_until);
+        let next = self.slots(name, job).next(cursor).map(|(_, due)| due).filter(|_| job.enabled);
+        self.next.insert(name.to_owned(), (cursor, next));
+        changes
+            .jobs
+            .insert(name.to_owned(), JobState { cursor, schedule: fingerprint(job), paused_until, skips: 0 });
+    }
+
+    fn queue(
+        &mut self,
+        name: &str,
+        job: &Job,
+        trigger: Trigger,
+        slot: Option<i64>,
+        now: i64,
+        changes: &mut Changes,
+    ) -> RunId {
+        let id = self.launcher.new_id(now);
+        changes.queued.push(OpenRun {
+            id: id.clone(),
+            job: name.to_owned(),
+            kind: job.work.word().to_owned(),
+            trigger,
+            slot,
+            queued: now,
+            not_before: now,
+            attempt: 0,
+            started: None,
+            parts: Vec::new(),
+        });
+        id
+    }
+
+    /// Writes, and only then believes it.
+    fn write(&mut self, changes: Changes) -> Result<(), StateError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(&changes)?;
+        for (id, change) in changes.runs {
+            self.ended.remove(&id);
+            match change {
+                RunChange::Ended { .. } => drop(self.open.remove(&id)),
+                RunChange::Again { not_before, parts, .. } => {
+                    if let Some(run) = self.open.get_mut(&id) {
+                        (run.started, run.not_before, run.parts) = (None, not_before, parts);
+                    }
+                }
+                RunChange::Starts => {
+                    if let Some(run) = self.open.get_mut(&id) {
+                        (run.started, run.attempt) = (Some(changes.at), run.attempt.saturating_add(1));
+                    }
+                }
+            }
+        }
+        self.open.extend(changes.queued.into_iter().map(|run| (run.id.clone(), run)));
+        self.states.extend(changes.jobs);
+        self.newest = self.newest.max(Some(changes.at));
+        Ok(())
+    }
+
+    /// Starts what waits, as far as there is room: backups first.
+    fn start(&mut self, now: i64) -> Result<(), StateError> {
+        let running: BTreeSet<&str> =
+            self.open.values().filter(|run| run.is_running()).map(|run| run.job.as_str()).collect();
+        let mut waiting: Vec<&OpenRun> = self
+            .open
+            .values()
+            .filter(|run| !run.is_running() && run.not_before <= now && !running.contains(run.job.as_str()))
+            .collect();
+        let room = self.most.saturating_sub(self.running_count());
+        waiting.sort_by_key(|run| (urgency(&run.kind), run.slot.unwrap_or(run.queued), run.id.clone()));
+        let chosen: Vec<OpenRun> = waiting.into_iter().take(room).cloned().collect();
+        for run in chosen {
+            let Some(job) = self.jobs.get(&run.job).cloned() else { continue };
+            let mut changes = Changes::new(now);
+            changes.runs.push((run.id.clone(), RunChange::Starts));
+            self.write(changes)?;
+            let started = self.open.get(&run.id).cloned().unwrap_or(run);
+            if let Err(why) = self.launcher.start(&started, &job) {
+                self.ended.insert(started.id, Exit::NotStarted(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// When there is something to do again.
+    fn wake(&self, now: i64) -> i64 {
+        let slots = self.next.values().filter_map(|(_, due)| *due);
+        let is_full = self.running_count() >= self.most;
+        let retries =
+            self.open.values().filter(|run| !run.is_running() && !is_full).map(|run| run.not_before);
+        let pauses = self.states.values().filter_map(|state| state.paused_until);
+        let unwritten = (!self.ended.is_empty()).then_some(now);
+        let limits = self.open.values().filter(|run| run.is_running()).filter_map(|run| {
+            let job = self.jobs.get(&run.job)?;
+            // A stall is noticed within a quarter of what it takes.
+            let look = (ms(job.stall) / 4).max(250);
+            let left = job.timeout.map(|timeout| ms(timeout).saturating_sub(self.launcher.age_ms(&run.id)));
+            let left = left.filter(|left| *left >= 0).map_or(look, |left| look.min(left.saturating_add(1)));
+            Some(now.saturating_add(left))
+        });
+        let first =
+            slots.chain(retries).chain(pauses).chain(unwritten).chain(limits).filter(|at| *at >= now).min();
+        let latest = now.saturating_add(SLEEP_MS_MAX);
+        first.map_or(latest, |first| first.min(latest)).max(now.saturating_add(1))
+    }
+}
+
+/// What a cursor was moved by.
+fn fingerprint(job: &Job) -> String {
+    if job.enabled { job.schedule.text() } else { String::new() }
+}
+
+/// What is started first when there is not room for all.
+fn urgency(kind: &str) -> u8 {
+    match kind {
+        "run" | "backup" => 0,
+        "copy" => 2,
+        "verify" => 3,
+        "check" => 4,
+        "forget" | "prune" => 5,
+        // Between what stores and what tidies up: nobody knows what it is.
+        _ => 1,
+    }
+}

@@ -1,0 +1,226 @@
+//! The history of backups: each `backup` and `run`, from wherever it was started, and what became of each of its sources.
+
+use super::State;
+use crate::daemon::book::StateError;
+use rusqlite::{Row, params};
+
+/// A command that stored something, or should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// Its name: sorts by time.
+    pub id: String,
+    /// `backup` or `run`.
+    pub command: String,
+    /// The sources or the system that were named.
+    pub words: String,
+    /// The scheduler's run that it is a try of.
+    pub run: Option<String>,
+    /// When it began.
+    pub started: i64,
+    /// When it ended.
+    pub ended: Option<i64>,
+    /// Its exit code.
+    pub exit: Option<u8>,
+    /// Why it failed as a whole.
+    pub error: Option<String>,
+    /// What to do about that.
+    pub hint: Option<String>,
+    /// The repository's address.
+    pub repository: Option<String>,
+    /// Which process it is, as long as it has not ended: boot, process, and when that began.
+    pub process: (String, u32, u64),
+    /// The end of its log.
+    pub log: Option<String>,
+}
+
+/// What became of a source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Its name, where it has one in the configuration, else its series.
+    pub source: String,
+    /// The series.
+    pub series: String,
+    /// The host.
+    pub host: String,
+    /// `COMPLETED` or `FAILED`.
+    pub status: String,
+    /// The snapshot.
+    pub snapshot: Option<String>,
+    /// Moment of the dump.
+    pub time: Option<i64>,
+    /// Plain bytes.
+    pub bytes: Option<u64>,
+    /// Bytes that the snapshot added to the storage.
+    pub stored: Option<u64>,
+    /// Plain bytes that were not there before.
+    pub new: Option<u64>,
+    /// Rows of all tables.
+    pub rows: Option<u64>,
+    /// How many tables.
+    pub tables: Option<u64>,
+    /// Calendar tags.
+    pub calendar: Vec<String>,
+    /// BLAKE3 of the stream, where there is one.
+    pub digest: Option<String>,
+    /// SHA-256 of the stream.
+    pub sha256: Option<String>,
+    /// Why the snapshot is suspect.
+    pub suspect: Option<String>,
+    /// Why there is no snapshot, or not all of it.
+    pub error: Option<String>,
+    /// Milliseconds that it took.
+    pub duration: Option<u64>,
+}
+
+/// A row of the history: a source, or a command that did not get to its sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The command.
+    pub command: Invocation,
+    /// The source's number in the command.
+    pub number: u32,
+    /// The source.
+    pub record: Option<Record>,
+}
+
+fn signed(value: Option<u64>) -> Option<i64> {
+    value.map(|value| i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn unsigned(value: Option<i64>) -> Option<u64> {
+    value.and_then(|value| u64::try_from(value).ok())
+}
+
+const COLUMNS: &str = "i.id, i.command, i.words, i.run, i.started, i.ended, i.exit, i.error, i.hint, i.repository, i.boot, i.pid,
+    i.pid_start, i.log, r.number, r.source, r.series, r.host, r.status, r.snapshot, r.time, r.bytes, r.stored, r.new, r.rows, r.tables,
+    r.calendar, r.digest, r.sha256, r.suspect, r.error, r.duration";
+
+impl Entry {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let command = Invocation {
+            id: row.get(0)?,
+            command: row.get(1)?,
+            words: row.get(2)?,
+            run: row.get(3)?,
+            started: row.get(4)?,
+            ended: row.get(5)?,
+            exit: row.get(6)?,
+            error: row.get(7)?,
+            hint: row.get(8)?,
+            repository: row.get(9)?,
+            process: (row.get(10)?, row.get(11)?, unsigned(Some(row.get(12)?)).unwrap_or_default()),
+            log: row.get(13)?,
+        };
+        let number: Option<u32> = row.get(14)?;
+        let record = match number {
+            None => None,
+            Some(_) => Some(Record {
+                source: row.get(15)?,
+                series: row.get(16)?,
+                host: row.get(17)?,
+                status: row.get(18)?,
+                snapshot: row.get(19)?,
+                time: row.get(20)?,
+                bytes: unsigned(row.get(21)?),
+                stored: unsigned(row.get(22)?),
+                new: unsigned(row.get(23)?),
+                rows: unsigned(row.get(24)?),
+                tables: unsigned(row.get(25)?),
+                calendar: row.get::<_, String>(26)?.lines().map(str::to_owned).collect(),
+                digest: row.get(27)?,
+                sha256: row.get(28)?,
+                suspect: row.get(29)?,
+                error: row.get(30)?,
+                duration: unsigned(row.get(31)?),
+            }),
+        };
+        Ok(Self { command, number: number.unwrap_or_default(), record })
+    }
+}
+
+impl State {
+    /// Writes down that a command begins.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn begin(&mut self, invocation: &Invocation, attempt: Option<u32>) -> Result<(), StateError> {
+        let (boot, pid, pid_start) = &invocation.process;
+        self.write(|db| {
+            let row = params![
+                invocation.id,
+                invocation.command,
+                invocation.words,
+                invocation.run,
+                attempt,
+                invocation.started,
+                boot,
+                pid,
+                signed(Some(*pid_start))
+            ];
+            let sql =
+                "INSERT INTO invocation(id, command, words, run, attempt, started, boot, pid, pid_start)
+                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            db.execute(sql, row).map(drop)
+        })
+    }
+
+    /// Writes down how it ended, and what became of its sources.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn end(&mut self, invocation: &Invocation, records: &[Record]) -> Result<(), StateError> {
+        self.write(|db| {
+            let row = params![
+                invocation.id, invocation.ended, invocation.exit, invocation.error, invocation.hint,
+                invocation.repository, invocation.log
+            ];
+            db.execute(
+                "UPDATE invocation SET ended = ?2, exit = ?3, error = ?4, hint = ?5, repository = ?6, log = ?7 WHERE id = ?1",
+                row,
+            )?;
+            for (number, record) in (0u32..).zip(records) {
+                let row = params![
+                    invocation.id, number, record.source, record.series, record.host, record.status, record.snapshot,
+                    record.time, signed(record.bytes), signed(record.stored), signed(record.new), signed(record.rows),
+                    signed(record.tables), record.calendar.join("\n"), record.digest, record.sha256, record.suspect,
+                    record.error, signed(record.duration)
+                ];
+                let marks = ["?"; 19].join(", ");
+                db.execute(&format!("INSERT INTO record VALUES ({marks})"), row)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The history, newest first: at most so many rows, older than that command where one is named.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn history(&self, most: u32, before: Option<&str>) -> Result<Vec<Entry>, StateError> {
+        self.read(|db| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM invocation i LEFT JOIN record r ON r.invocation = i.id
+                 WHERE i.id < ?1 ORDER BY i.id DESC, r.number LIMIT ?2"
+            );
+            let mut all = db.prepare(&sql)?;
+            all.query_map(params![before.unwrap_or("~"), most], Entry::of)?.collect()
+        })
+    }
+
+    /// The rows of a command by the beginning of its id; none where several begin so.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn invocation(&self, prefix: &str) -> Result<Vec<Entry>, StateError> {
+        self.read(|db| {
+            let mut ids = db.prepare("SELECT id FROM invocation WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2")?;
+            let ids: Vec<String> =
+                ids.query_map([prefix], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            let [id] = ids.as_slice() else { return Ok(Vec::new()) };
+            let sql = format!(
+                "SELECT {COLUMNS} FROM invocation i LEFT JOIN record r ON r.invocation = i.id WHERE i.id = ? ORDER BY r.number"
+            );
+            db.prepare(&sql)?.query_map([id], Entry::of)?.collect()
+        })
+    }
+}
