@@ -2,14 +2,15 @@
 
 use super::wire::{put_bytes, put_number, put_signed};
 use super::{
-    Change, Extra, IndexError, Kind, MAGIC, ROW_BYTES_MAX, Row, SECTION_BYTES_MAX, SECTION_ROWS_MAX, Section,
-    SectionMap, canonical, malformed, restarts,
+    Change, Extra, IndexError, Kind, Of, ROW_BYTES_MAX, Row, SECTION_BYTES_MAX, SECTION_ROWS_MAX, Section,
+    SectionMap, malformed, restarts,
 };
 use std::cmp::Ordering;
 
 /// Writes an index. What is ready lies in [`IndexWriter::take`]; memory is a section.
 #[derive(Debug)]
 pub struct IndexWriter {
+    of: Of,
     out: Vec<u8>,
     scratch: Vec<u8>,
     last: Vec<u8>,
@@ -31,26 +32,32 @@ struct Columns {
 
 impl Default for IndexWriter {
     fn default() -> Self {
+        Self::new(Of::default())
+    }
+}
+
+impl IndexWriter {
+    /// Begins an index.
+    pub fn new(of: Of) -> Self {
         Self {
-            out: MAGIC.to_vec(),
+            of,
+            out: of.magic().to_vec(),
             scratch: Vec::new(),
             last: Vec::new(),
             has_rows: false,
             section: Section::default(),
             columns: Columns::default(),
-            map: SectionMap::default(),
+            map: SectionMap { of, ..SectionMap::default() },
         }
     }
-}
 
-impl IndexWriter {
     /// Adds a row, which has to come after all before it.
     ///
     /// # Errors
     /// When it does not, or the row cannot be written.
     pub fn push(&mut self, row: &Row, change: &Change) -> Result<(), IndexError> {
-        row.check()?;
-        if self.has_rows && canonical(&self.last, &row.path) != Ordering::Less {
+        row.check(self.of)?;
+        if self.has_rows && self.of.compare(&self.last, &row.path) != Ordering::Less {
             return Err(malformed("rows out of order"));
         }
         if change.ctime.nanos >= 1_000_000_000 {

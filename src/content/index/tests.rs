@@ -42,7 +42,7 @@ fn extra() -> impl Strategy<Value = Extra> {
     let names = (bytes(), bytes());
     let xattrs = prop::collection::vec((bytes(), bytes()), 1..3);
     (prop::option::of(xattrs), prop::option::of(names), prop::option::of(time()), prop::option::of(".{0,9}"))
-        .prop_map(|(xattrs, names, birth, reason)| Extra { xattrs, holes: None, names, birth, reason })
+        .prop_map(|(xattrs, names, birth, reason)| Extra { xattrs, names, birth, reason, ..Extra::default() })
 }
 
 fn entry() -> impl Strategy<Value = (Kind, Extra, u32, Time, bool, Change)> {
@@ -81,7 +81,7 @@ fn write(entries: &[Entry]) -> (Vec<u8>, SectionMap) {
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Entry>, IndexError> {
-    let mut reader = IndexReader::new(bytes);
+    let mut reader = IndexReader::new(Of::Files, bytes);
     let mut all = Vec::new();
     while let Some(section) = reader.section()? {
         all.extend(section);
@@ -107,7 +107,7 @@ proptest! {
         // Each section by itself, where the map says that it is.
         let mut apart = Vec::new();
         for placed in map.placed() {
-            let section = read_section(&bytes[placed.index.start as usize..placed.index.end as usize]).unwrap();
+            let section = read_section(Of::Files, &bytes[placed.index.start as usize..placed.index.end as usize]).unwrap();
             prop_assert_eq!(&section[0].row.path, &placed.section.first);
             prop_assert_eq!(section.len() as u64, placed.section.rows);
             apart.extend(section);
@@ -132,7 +132,7 @@ proptest! {
     fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = read(&bytes);
         let _ = read(&[MAGIC, &bytes[..]].concat());
-        let _ = read_section(&bytes);
+        let _ = read_section(Of::Files, &bytes);
         let _ = SectionMap::decode(&bytes);
         let _ = SectionMap::decode(&[&[0xa3, 0, 2, 1, 1][..], &bytes].concat());
     }

@@ -8,11 +8,12 @@ use crate::base::event::{Event, Observer};
 use crate::base::words;
 use crate::content::pg::{DataKind, TableData, TableMap};
 use crate::engine::tables::table_map;
-use crate::source::files::{FILES, NEWER_THAN};
+use crate::source::files::NEWER_THAN;
+use crate::source::indexed::FILES;
 use crate::vault::catalog::Catalog;
 use crate::vault::crypto::CryptoError;
 use crate::vault::history::History;
-use crate::vault::snapshot::{Stream, StreamFormat, Summary};
+use crate::vault::snapshot::{Stream, Summary};
 use crate::vault::writer::Finished;
 use crate::vault::{RepoError, Repository};
 use std::collections::{BTreeMap, HashMap};
@@ -95,7 +96,7 @@ impl Usual {
 
 /// Files in an index, directories left out.
 fn files(stream: &Stream) -> Option<u64> {
-    stream.attributes.get(FILES).filter(|_| stream.format == StreamFormat::FileIndex)?.parse().ok()
+    stream.attributes.get(FILES).filter(|_| stream.format.is_index())?.parse().ok()
 }
 
 /// The tables of which the rows are known, with their number.

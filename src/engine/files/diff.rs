@@ -2,7 +2,7 @@
 
 use super::{Tree, lies_below};
 use crate::base::event::Cancel;
-use crate::content::index::{Entry, IndexReader, Kind, Row, canonical};
+use crate::content::index::{Entry, IndexReader, Kind, Row};
 use crate::engine::OpError;
 use crate::engine::stream_reader::StreamReader;
 use crate::vault::RepoError;
@@ -42,6 +42,7 @@ impl Tree<'_> {
         if self.index.digest == after.index.digest {
             return Ok(());
         }
+        let of = self.map.of;
         let (mut before, mut after) = (Rows::of(self), Rows::of(after));
         let (mut was, mut is) = (before.next()?, after.next()?);
         loop {
@@ -52,7 +53,7 @@ impl Tree<'_> {
                 (None, None) => return Ok(()),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(was), Some(is)) => canonical(&was.path, &is.path),
+                (Some(was), Some(is)) => of.compare(&was.path, &is.path),
             };
             let old = if order.is_le() { was.take() } else { None };
             let new = if order.is_ge() { is.take() } else { None };
@@ -99,7 +100,7 @@ impl<'a> Rows<'a> {
     pub fn of(tree: &'a Tree<'a>) -> Self {
         let reader = StreamReader::open(tree.chosen.repo(), tree.index.clone());
         let failure = reader.failure();
-        let reader = IndexReader::new(BufReader::with_capacity(256 << 10, reader));
+        let reader = IndexReader::new(tree.map.of, BufReader::with_capacity(256 << 10, reader));
         Self { tree, reader, failure, section: Vec::new().into_iter() }
     }
 

@@ -15,12 +15,14 @@ pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite};
 pub use wanted::{WantedFiles, lies_below};
 
 use super::OpError;
+use super::file_digest::of;
 use super::restore::Chosen;
 use crate::base::event::Cancel;
-use crate::content::index::{IndexError, Kind, Placed, Row, SectionMap, read_section};
-use crate::source::files::{PAIR, shown};
+use crate::content::index::{IndexError, Kind, Of, Placed, Row, SectionMap, read_section};
+use crate::source::files::shown;
+use crate::source::indexed::PAIR;
 use crate::vault::RepoError;
-use crate::vault::snapshot::{Stream, StreamFormat};
+use crate::vault::snapshot::Stream;
 use diff::Rows;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -53,8 +55,7 @@ impl<'a> Tree<'a> {
         let streams = &chosen.body.streams;
         let is_meant = |index: &&Stream| {
             let pair = index.attributes.get(PAIR).map(String::as_str);
-            index.format == StreamFormat::FileIndex
-                && stream.is_none_or(|name| index.name == name || pair == Some(name))
+            index.format.is_index() && stream.is_none_or(|name| index.name == name || pair == Some(name))
         };
         let Some(index) = streams.iter().find(is_meant) else { return Ok(None) };
         let wrong = |what: &str| RepoError::Inconsistent {
@@ -66,12 +67,29 @@ impl<'a> Tree<'a> {
         let data = data.ok_or_else(|| wrong("the snapshot lacks the data of these files"))?;
         let map = match &index.table_map {
             Some(bytes) => SectionMap::decode(bytes).map_err(|error| wrong(&error.to_string()))?,
-            None => SectionMap::default(),
+            None => SectionMap { of: of(index), ..SectionMap::default() },
         };
+        if map.of != of(index) {
+            return Err(wrong("its map is of another kind").into());
+        }
         if !map.sections.is_empty() && map.data_bytes() != data.bytes {
             return Err(wrong("its map is of other data").into());
         }
         Ok(Some(Self { chosen, index, data, map }))
+    }
+
+    /// What it holds.
+    pub fn holds(&self) -> Of {
+        self.map.of
+    }
+
+    /// The path, or key, that somebody wrote behind the name of a snapshot. Of a key only the first slash is none of its own.
+    pub fn path_of<'b>(&self, given: &'b str) -> &'b [u8] {
+        match self.map.of {
+            Of::Files => given.trim_matches('/'),
+            Of::Objects => given.strip_prefix('/').unwrap_or(given),
+        }
+        .as_bytes()
     }
 
     fn wrong(&self, error: &IndexError) -> OpError {
@@ -106,7 +124,7 @@ impl<'a> Tree<'a> {
         let placed: Vec<Placed<'_>> = self.map.placed().collect();
         for (at, section) in placed.iter().enumerate() {
             let next = placed.get(at + 1).map(|next| next.section.first.as_slice());
-            if !wanted.may_be_in(section.section, next) {
+            if !wanted.may_be_in(self.map.of, section.section, next) {
                 continue;
             }
             let mut bytes = Vec::new();
@@ -115,7 +133,7 @@ impl<'a> Tree<'a> {
                 Ok(())
             })?;
             let mut offset = section.data.start;
-            let entries = read_section(&bytes).map_err(|error| self.wrong(&error))?;
+            let entries = read_section(self.map.of, &bytes).map_err(|error| self.wrong(&error))?;
             entries.into_iter().try_for_each(|entry| take(entry.row, &mut offset))?;
         }
         Ok(())
