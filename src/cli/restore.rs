@@ -1,6 +1,7 @@
 //! `dumpvault restore` and `dumpvault cat`: where options send a stream, and what is asked before.
 
 mod advice;
+mod bucket;
 mod database;
 mod files;
 mod fill;
@@ -71,6 +72,9 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let chosen = chosen(context, &name, args.which.any_host)?;
     if let Some(directory) = &args.to_dir {
         return files::run(context, args, &chosen, wanted.as_deref(), directory);
+    }
+    if let Some(address) = &args.to_bucket {
+        return bucket::run(context, args, &chosen, wanted.as_deref(), address);
     }
     let stream = chosen.stream(wanted.as_deref())?.clone();
     if let Some(address) = &args.to_redis {
@@ -157,8 +161,10 @@ fn one_file(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Ex
     let path = name.stream.clone().unwrap_or_default();
     let tree = super::files::tree_of(&chosen, &path)?;
     let mut out = stdout()?;
-    let path = path.trim_matches('/').as_bytes();
-    listened(tree.cat(path, &mut out, &context.cancel).and_then(|()| Ok(out.flush().map_err(output_failed)?)))
+    listened(
+        tree.cat(tree.path_of(&path), &mut out, &context.cancel)
+            .and_then(|()| Ok(out.flush().map_err(output_failed)?)),
+    )
 }
 
 fn output_failed(source: std::io::Error) -> RepoError {

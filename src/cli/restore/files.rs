@@ -21,22 +21,13 @@ pub(super) fn run(
 ) -> Result<Exit, CliError> {
     let began = Instant::now();
     let job = job(&args.files)?;
-    let tree = Tree::of(chosen, stream)?.ok_or_else(|| {
-        CliError::usage_hint(
-            format!("snapshot {} holds no files", chosen.summary.id.short()),
-            "restore a dump with --to FILE or --to-database",
-        )
-    })?;
+    let tree = tree(chosen, stream)?;
     let into = context.app.environment.directory.join(into);
     for data in &chosen.body.streams {
         doubts::tell(context, chosen, data);
     }
     let plan = tree.plan(&job, &into, &context.cancel)?;
-    if plan.files + plan.directories + plan.unreadable == 0 {
-        let next =
-            "`dumpvault ls SNAPSHOT:/PATH` lists files; patterns are those of a .gitignore file in `/`";
-        return Err(CliError::usage_hint("no file in the snapshot matches --path", next));
-    }
+    matches_something(&tree, plan.files + plan.directories + plan.unreadable + plan.unfit)?;
     if args.dry_run {
         return Ok(dry_run(context, chosen, &plan, &into));
     }
@@ -47,14 +38,49 @@ pub(super) fn run(
     Ok(told(context, chosen, &report, &into, began))
 }
 
-fn job(args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
-    let wanted = WantedFiles::of(&args.path).map_err(|error| CliError::usage(error.to_string()))?;
-    let overwrite = match args.overwrite.as_deref() {
+/// The files, or objects, of the snapshot.
+pub(super) fn tree<'a>(chosen: &'a Chosen, stream: Option<&str>) -> Result<Tree<'a>, CliError> {
+    Tree::of(chosen, stream)?.ok_or_else(|| {
+        CliError::usage_hint(
+            format!("snapshot {} holds no files", chosen.summary.id.short()),
+            "restore a dump with --to FILE or --to-database",
+        )
+    })
+}
+
+/// Sees that a restore has something to do.
+pub(super) fn matches_something(tree: &Tree<'_>, count: u64) -> Result<(), CliError> {
+    if count > 0 || tree.is_empty() {
+        return Ok(());
+    }
+    let what = tree.noun();
+    let next = format!(
+        "`dumpvault ls SNAPSHOT:/PATH` lists {what}s; patterns are those of a .gitignore file in `/`"
+    );
+    Err(CliError::usage_hint(format!("no {what} in the snapshot matches --path"), next))
+}
+
+pub(super) fn overwrite(args: &RestoreFilesArgs) -> Overwrite {
+    match args.overwrite.as_deref() {
         Some("never") => Overwrite::Never,
         Some("older") => Overwrite::Older,
         Some("always") => Overwrite::Always,
         _ => Overwrite::Changed,
-    };
+    }
+}
+
+/// Names of what is hit, in parentheses.
+pub(super) fn first(names: &[String], count: u64) -> String {
+    match names {
+        [] => String::new(),
+        names if names.len() as u64 == count => format!(" ({})", names.join(", ")),
+        names => format!(" ({}, …)", names.join(", ")),
+    }
+}
+
+fn job(args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
+    let wanted = WantedFiles::of(&args.path).map_err(|error| CliError::usage(error.to_string()))?;
+    let overwrite = overwrite(args);
     let ownership = match args.owner.as_deref() {
         Some("names") => Ownership::Names,
         Some("numeric") => Ownership::Numbers,
@@ -68,11 +94,7 @@ fn job(args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
 
 fn question(plan: &FilesPlan, into: &Path) -> String {
     let FilesPlan { files, replaced, replaced_first, kept, .. } = plan;
-    let first = match replaced_first.as_slice() {
-        [] => String::new(),
-        names if names.len() as u64 == *replaced => format!(" ({})", names.join(", ")),
-        names => format!(" ({}, …)", names.join(", ")),
-    };
+    let first = first(replaced_first, *replaced);
     format!(
         "`{}` is not empty: of {} to restore, {replaced} would replace what is there{first}, and {kept} are there already.",
         into.display(),
@@ -94,6 +116,10 @@ fn dry_run(context: &Context, chosen: &Chosen, plan: &FilesPlan, into: &Path) ->
         id.short(),
         into.display()
     ));
+    if plan.unfit > 0 {
+        let count = words::count(plan.unfit, "object");
+        context.output(&format!("{count} cannot be restored into a directory: their keys are not paths"));
+    }
     if plan.holds_something {
         context.output(&question(plan, into));
     }

@@ -1,4 +1,4 @@
-//! The index of a file backup: a row for each file, in canonical order, in sections that can be read one by one.
+//! The index of a backup of files, or of objects: a row for each, in canonical order, in sections that can be read one by one.
 //!
 //! | file | hides |
 //! |---|---|
@@ -291,7 +291,14 @@ fn check_path(path: &[u8]) -> Result<(), IndexError> {
     }
 }
 
-/// The order of an index: component by component, each as bytes, so that a directory stands right before what is in it.
+/// Whether a key can be the path of a file: no name of it is longer than file systems have them.
+pub fn is_path(key: &[u8]) -> bool {
+    !key.is_empty()
+        && check_path(key).is_ok()
+        && key.split(|byte| *byte == b'/').all(|name| name.len() <= 255)
+}
+
+/// The order of an index of files: component by component, each as bytes, so that a directory stands right before what is in it.
 pub fn canonical(one: &[u8], other: &[u8]) -> Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     let common = one.iter().zip(other).find(|(a, b)| a != b);

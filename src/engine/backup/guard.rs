@@ -13,7 +13,7 @@ use crate::source::indexed::FILES;
 use crate::vault::catalog::Catalog;
 use crate::vault::crypto::CryptoError;
 use crate::vault::history::History;
-use crate::vault::snapshot::{Stream, Summary};
+use crate::vault::snapshot::{Stream, StreamFormat, Summary};
 use crate::vault::writer::Finished;
 use crate::vault::{RepoError, Repository};
 use std::collections::{BTreeMap, HashMap};
@@ -158,7 +158,8 @@ impl Guard {
     fn fewer(&self, before: &Usual, stream: &Stream) -> Option<String> {
         let (now, usual) = (files(stream)?, usual(&before.files)?);
         let is_less = usual >= FILES_TO_MISS && (now as f64) < usual as f64 * self.share;
-        let told = || format!("{}, usually about {}", words::count(now, "file"), words::count(usual, "file"));
+        let what = if stream.format == StreamFormat::ObjectIndex { "object" } else { "file" };
+        let told = || format!("{}, usually about {}", words::count(now, what), words::count(usual, what));
         (is_less || now == 0 && usual > 0).then(told)
     }
 

@@ -4,12 +4,17 @@
 //! |---|---|
 //! | `wanted` | which files are meant, and which sections of the index they can be in |
 //! | `diff` | what became of files from one snapshot to another |
+//! | `pieces` | how contents of many files are read in few goes |
+//! | `bucket` | what a restore would do to a bucket, and how it does it |
 //! | `restore` | what a restore would do to a directory, and how it does it |
 
+mod bucket;
 mod diff;
+mod pieces;
 mod restore;
 mod wanted;
 
+pub use bucket::{BucketJob, BucketPlan, BucketReport};
 pub use diff::{Became, EachChange};
 pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite};
 pub use wanted::{WantedFiles, lies_below};
@@ -42,6 +47,9 @@ pub struct PlacedFile {
     /// Its bytes.
     pub bytes: Range<u64>,
 }
+
+/// An index without rows: its magic, and its end.
+const EMPTY_BYTES: u64 = 10;
 
 /// Takes files one after another.
 pub type Each<'a> = dyn FnMut(PlacedFile) -> Result<(), OpError> + 'a;
@@ -81,6 +89,19 @@ impl<'a> Tree<'a> {
     /// What it holds.
     pub fn holds(&self) -> Of {
         self.map.of
+    }
+
+    /// What one of those is called.
+    pub fn noun(&self) -> &'static str {
+        match self.map.of {
+            Of::Files => "file",
+            Of::Objects => "object",
+        }
+    }
+
+    /// Whether it holds nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.data.bytes == 0 && self.map.sections.is_empty() && self.index.bytes <= EMPTY_BYTES
     }
 
     /// The path, or key, that somebody wrote behind the name of a snapshot. Of a key only the first slash is none of its own.

@@ -15,6 +15,7 @@ mod kind;
 mod listing;
 
 pub use kind::BucketKind;
+pub use listing::Listing;
 
 use super::indexed::{IndexedError, Kept};
 use super::{Dump, PlannedStream, Source, SourceError};
