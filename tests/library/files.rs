@@ -21,7 +21,8 @@ use dumpvault::engine::backup::{
 };
 use dumpvault::engine::files::{FilesJob, FilesReport, Overwrite, Tree, WantedFiles};
 use dumpvault::engine::restore::{Chosen, OnRollback, Target, choose};
-use dumpvault::source::files::{Choice, Files, Ownership, PAIR, roots};
+use dumpvault::source::files::{Choice, Files, Ownership, roots};
+use dumpvault::source::indexed::PAIR;
 use dumpvault::source::{Dump, Source, SourceError};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::vault::Repository;

@@ -5,6 +5,7 @@ use super::super::exit::Exit;
 use super::super::report::CliError;
 use super::super::{Context, doubts, prompt, render};
 use crate::base::words;
+use crate::content::index::Of;
 use crate::engine::files::{FilesJob, FilesPlan, FilesReport, Overwrite, Tree, WantedFiles};
 use crate::engine::report::{RestoreFilesPlan, RestoredFiles};
 use crate::engine::restore::Chosen;
@@ -29,13 +30,13 @@ pub(super) fn run(
     let plan = tree.plan(&job, &into, &context.cancel)?;
     matches_something(&tree, plan.files + plan.directories + plan.unreadable + plan.unfit)?;
     if args.dry_run {
-        return Ok(dry_run(context, chosen, &plan, &into));
+        return Ok(dry_run(context, &tree, chosen, &plan, &into));
     }
-    if plan.holds_something && !prompt::agreed(context, &question(&plan, &into), args.yes)? {
+    if plan.holds_something && !prompt::agreed(context, &question(&tree, &plan, &into), args.yes)? {
         return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }
     let report = tree.restore(&job, &into, &context.progress, &context.cancel)?;
-    Ok(told(context, chosen, &report, &into, began))
+    Ok(told(context, &tree, chosen, &report, &into, began))
 }
 
 /// The files, or objects, of the snapshot.
@@ -92,26 +93,35 @@ fn job(args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
     Ok(FilesJob { wanted, overwrite, ownership })
 }
 
-fn question(plan: &FilesPlan, into: &Path) -> String {
+/// Objects have no directories.
+fn counted(tree: &Tree<'_>, files: u64, directories: u64) -> String {
+    match tree.holds() {
+        Of::Objects => words::count(files, "object"),
+        Of::Files => {
+            format!("{} and {}", words::count(files, "file"), words::count(directories, "directory"))
+        }
+    }
+}
+
+fn question(tree: &Tree<'_>, plan: &FilesPlan, into: &Path) -> String {
     let FilesPlan { files, replaced, replaced_first, kept, .. } = plan;
     let first = first(replaced_first, *replaced);
     format!(
         "`{}` is not empty: of {} to restore, {replaced} would replace what is there{first}, and {kept} are there already.",
         into.display(),
-        words::count(*files, "file"),
+        words::count(*files, tree.noun()),
     )
 }
 
-fn dry_run(context: &Context, chosen: &Chosen, plan: &FilesPlan, into: &Path) -> Exit {
+fn dry_run(context: &Context, tree: &Tree<'_>, chosen: &Chosen, plan: &FilesPlan, into: &Path) -> Exit {
     let id = chosen.summary.id;
     if context.json {
         context.report(RestoreFilesPlan::new(&id, plan, into));
         return Exit::Good;
     }
     context.output(&format!(
-        "would restore {} and {} ({}) of snapshot {} into `{}`",
-        words::count(plan.files, "file"),
-        words::count(plan.directories, "directory"),
+        "would restore {} ({}) of snapshot {} into `{}`",
+        counted(tree, plan.files, plan.directories),
         render::bytes(plan.bytes),
         id.short(),
         into.display()
@@ -121,12 +131,19 @@ fn dry_run(context: &Context, chosen: &Chosen, plan: &FilesPlan, into: &Path) ->
         context.output(&format!("{count} cannot be restored into a directory: their keys are not paths"));
     }
     if plan.holds_something {
-        context.output(&question(plan, into));
+        context.output(&question(tree, plan, into));
     }
     Exit::Good
 }
 
-fn told(context: &Context, chosen: &Chosen, report: &FilesReport, into: &Path, began: Instant) -> Exit {
+fn told(
+    context: &Context,
+    tree: &Tree<'_>,
+    chosen: &Chosen,
+    report: &FilesReport,
+    into: &Path,
+    began: Instant,
+) -> Exit {
     let exit = match () {
         () if !report.damaged.is_empty() => Exit::Integrity,
         () if report.failed > 0 || report.attributes_lost > 0 => Exit::Partial,
@@ -135,14 +152,14 @@ fn told(context: &Context, chosen: &Chosen, report: &FilesReport, into: &Path, b
     let ms = began.elapsed().as_millis() as u64;
     let id = chosen.summary.id;
     if report.unreadable > 0 {
-        let count = words::count(report.unreadable, "file");
+        let count = words::count(report.unreadable, tree.noun());
         context.warn(format!("{count} could not be read when the backup was made, and are not in it"));
     }
     for (count, what) in
         [(report.damaged.len() as u64, "damaged and not restored"), (report.failed, "could not be restored")]
     {
         if count > 0 {
-            context.warn(format!("{}: {what}", words::count(count, "file")));
+            context.warn(format!("{}: {what}", words::count(count, tree.noun())));
         }
     }
     if context.json {
@@ -151,13 +168,12 @@ fn told(context: &Context, chosen: &Chosen, report: &FilesReport, into: &Path, b
     }
     let kept = match report.kept {
         0 => String::new(),
-        kept => format!(", {} there already", words::count(kept, "file")),
+        kept => format!(", {} there already", words::count(kept, tree.noun())),
     };
     context.say(&format!(
-        "{}: restored {} and {} of snapshot {} to `{}`: {} in {}{kept}",
+        "{}: restored {} of snapshot {} to `{}`: {} in {}{kept}",
         chosen.summary.head.series,
-        words::count(report.files, "file"),
-        words::count(report.directories, "directory"),
+        counted(tree, report.files, report.directories),
         id.short(),
         into.display(),
         render::bytes(report.bytes),

@@ -218,7 +218,7 @@ pub struct ListedFile {
     /// The path's bytes in hexadecimal digits, where they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_hex: Option<Id>,
-    /// `file`, `directory`, `symlink`, `hardlink`, `char-device`, `block-device`, `fifo`, `socket`, `unreadable` or `vanished`.
+    /// `file`, `object`, `directory`, `symlink`, `hardlink`, `char-device`, `block-device`, `fifo`, `socket`, `unreadable` or `vanished`.
     pub kind: &'static str,
     /// Its length, holes included.
     pub size: u64,
@@ -295,7 +295,9 @@ impl ListedFile {
     pub fn new(row: &Row) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let hex = || Id::of(row.path.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let object = ListedObject::of(row);
         let (kind, size, target) = match &row.kind {
+            Kind::File { size, .. } if object.is_some() => ("object", *size, None),
             Kind::File { size, .. } => ("file", *size, None),
             Kind::Directory => ("directory", 0, None),
             Kind::Symlink(to) => ("symlink", 0, Some(text(to))),
@@ -320,7 +322,7 @@ impl ListedFile {
                 .map(Time::from),
             target,
             torn: row.is_torn,
-            object: ListedObject::of(row),
+            object,
         }
     }
 

@@ -36,7 +36,7 @@ impl SourceKind for BucketKind {
             stall_timeout: table.take(&STALL_TIMEOUT).map(|found| found.value),
             keys: None,
         };
-        let tags = table.take(&TAGS).map(|found| found.value).unwrap_or_default();
+        let tags = table.take(&OBJECT_TAGS).map(|found| found.value).unwrap_or_default();
         if !is_there {
             let next = "name it: `\"s3://uploads\"` or `\"s3://uploads/prefix\"`";
             table.wrong(None, Problem::new("`bucket` is missing").next(next));
@@ -108,7 +108,7 @@ keys! {
         "\"/etc/ssl/private-ca.pem\"");
     STALL_TIMEOUT: Duration = PATIENCE, Entry::new("stall_timeout",
         "Give up a request, and make it again, when nothing moved for this long.", "\"20s\"").default("60s");
-    TAGS: Tags = WHICH_TAGS, Entry::new("tags",
+    OBJECT_TAGS: Tags = WHICH_TAGS, Entry::new("object_tags",
         "Which tags to keep: `changed` asks for those of objects that are read and have some, `none` asks for none.",
-        "\"none\"").default("\"changed\"");
+        "\"none\"").default("changed");
 }

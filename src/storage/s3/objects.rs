@@ -65,7 +65,9 @@ fn troubled(error: StorageError) -> ObjectsError {
         ErrorKind::Unreachable => Trouble::Unreachable,
         _ => Trouble::Other,
     };
-    ObjectsError { operation: error.operation, object: error.object, what: error.source.to_string(), trouble }
+    // What a source may do is another list than what a repository may.
+    let what = error.source.to_string().replace("docs/offsite.md", "docs/buckets.md");
+    ObjectsError { operation: error.operation, object: error.object, what, trouble }
 }
 
 impl S3Storage {
