@@ -5,6 +5,7 @@
 
 mod buckets;
 mod buckets_restore;
+mod buckets_servers;
 #[path = "../support/cli.rs"]
 mod cli;
 #[path = "../support/conformance.rs"]

@@ -183,6 +183,11 @@ impl Objects for S3Storage {
                         "the service gave other bytes than those asked for".to_owned(),
                     )));
                 }
+                // Not every service knows the condition, and each tells what it gives.
+                let given = answer.e_tag().map(|tag| tag.trim_matches('"'));
+                if given.is_some_and(|given| !object.etag.is_empty() && given != object.etag) {
+                    return Ok(Err((Trouble::Changed, "it was overwritten".to_owned())));
+                }
                 let facts = facts_of(&answer);
                 let tags = u32::try_from(answer.tag_count().unwrap_or(0)).unwrap_or(0);
                 let mut bytes = Vec::with_capacity(len.min(64 << 20));
