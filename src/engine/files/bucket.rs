@@ -131,10 +131,10 @@ impl Tree<'_> {
     ) -> Result<u64, OpError> {
         let mut listing = Listing::start(Arc::clone(into), run.cancel.clone()).map_err(failed)?;
         let mut there = 0;
-        let mut next = listing.next().map_err(failed)?;
+        let mut next = listing.object().map_err(failed)?;
         let mut advance = |next: &mut Option<Object>, there: &mut u64| {
             *there += 1;
-            let following = listing.next().map_err(failed)?;
+            let following = listing.object().map_err(failed)?;
             Ok::<_, OpError>(std::mem::replace(next, following))
         };
         self.files(&job.wanted, &run.cancel, &mut |file| {
@@ -297,7 +297,7 @@ impl Tree<'_> {
 
 /// What a thread is to do.
 enum Job {
-    Put { key: Vec<u8>, bytes: Vec<u8>, facts: Facts },
+    Put { key: Vec<u8>, bytes: Vec<u8>, facts: Box<Facts> },
     Delete(Vec<u8>),
 }
 
@@ -446,7 +446,7 @@ impl Takes for Putting<'_> {
             self.done.note(&row.path, Some(len), finished);
             return;
         }
-        let (key, bytes, facts) = (row.path.clone(), current.bytes, facts(row));
+        let (key, bytes, facts) = (row.path.clone(), current.bytes, Box::new(facts(row)));
         if current.len <= SMALL_BYTES {
             // Safe to ignore because the threads end after this does.
             let _ = self.jobs.send(Job::Put { key, bytes, facts });

@@ -153,7 +153,7 @@ impl Data {
                 continue;
             }
             let Some(listing) = &mut self.listing else { return Ok(()) };
-            let Some(object) = listing.next()? else {
+            let Some(object) = listing.object()? else {
                 self.listing = None;
                 return Ok(());
             };

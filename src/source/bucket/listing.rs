@@ -35,7 +35,7 @@ impl Listing {
     ///
     /// # Errors
     /// When a page could not be had: the objects until then are not all.
-    pub fn next(&mut self) -> Result<Option<Object>, BucketError> {
+    pub fn object(&mut self) -> Result<Option<Object>, BucketError> {
         loop {
             if let Some(object) = self.page.next() {
                 return Ok(Some(object));
