@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::buckets::{Site, newest};
 use crate::cli::{exit, noise};
-use crate::s3::{Facts, HttpFault};
+use crate::s3::{ACCESS_KEY, Facts, HttpFault, SECRET_KEY, TestServer};
 
 /// A site with objects that are backed up.
 fn site() -> Site {
@@ -203,6 +203,35 @@ fn given_large_objects_then_they_go_in_parts_and_one_that_is_damaged_is_never_se
     output.says("not restored: `/large`");
     assert!(site.server.object("other/large").is_none() && site.server.object("other/small").is_some());
     assert_eq!(site.server.uploads(), 0);
+}
+
+/// The commands of `docs/buckets.md`, in their order, with two servers for its buckets.
+#[test]
+fn the_commands_of_the_manual_do_what_it_says() {
+    let manual = include_str!("../../docs/buckets.md");
+    let commands = manual.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let (site, other) = (Site::new(), TestServer::new());
+    let media = site.server.address("in");
+    let put = |key: &str, bytes: &[u8]| site.put(key, bytes);
+    put("invoices/2026/17.pdf", b"first");
+    put("a.png", b"png");
+    site.run(&["backup", &media, "--name", "media"]).expect(exit::OK);
+    put("invoices/2026/17.pdf", b"second");
+    let mut count = 0;
+    for line in commands.lines() {
+        let line = line.replace("s3://media-restored", &other.address("in")).replace("s3://media", &media);
+        let mut command = site.vault.shell(&line.replacen("dumpvault", "$dumpvault", 1));
+        command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        command.env("AWS_REGION", "us-east-1");
+        crate::cli::run(command, b"").expect(exit::OK);
+        count += 1;
+    }
+    assert_eq!(count, 10);
+    let work = site.vault.work();
+    assert_eq!(fs::read(work.join("17.pdf")).unwrap(), b"first");
+    assert_eq!(fs::read(work.join("restored/invoices/2026/17.pdf")).unwrap(), b"second");
+    assert!(!work.join("restored/a.png").exists());
+    assert_eq!(other.names(), ["in/a.png", "in/invoices/2026/17.pdf"]);
 }
 
 #[test]
