@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::buckets::{Site, newest};
-use crate::cli::{exit, noise};
-use crate::s3::{ACCESS_KEY, Facts, HttpFault, SECRET_KEY, TestServer};
+use crate::cli::{HANGS, Running, exit, noise};
+use crate::s3::{ACCESS_KEY, Call, Facts, HttpFault, SECRET_KEY, TestServer};
 
 /// A site with objects that are backed up.
 fn site() -> Site {
@@ -203,6 +206,37 @@ fn given_large_objects_then_they_go_in_parts_and_one_that_is_damaged_is_never_se
     output.says("not restored: `/large`");
     assert!(site.server.object("other/large").is_none() && site.server.object("other/small").is_some());
     assert_eq!(site.server.uploads(), 0);
+}
+
+/// Starts the program, and stops it by Ctrl-C once it waits for that request.
+fn interrupted(site: &Site, args: &[&str], method: &'static str, key: &'static str) {
+    let is_it =
+        move |call: &Call| call.method == method && call.path.ends_with(key) && !call.query.contains("list");
+    site.server.set_hook(move |call| is_it(call).then_some(HttpFault::Stall));
+    site.server.forget_calls();
+    let running = Running::start(site.command(args));
+    let began = Instant::now();
+    while !site.server.calls().iter().any(is_it) {
+        assert!(began.elapsed() < HANGS);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal(Signal::INT);
+    running.wait().expect(exit::INTERRUPTED);
+    site.server.calm();
+}
+
+#[test]
+fn given_an_interruption_then_backups_and_restores_end_and_can_be_run_again() {
+    let site = site();
+    site.put("z", b"new");
+    interrupted(&site, &["backup", "uploads"], "GET", "/in/z");
+    assert_eq!(site.vault.snapshots().len(), 1);
+    site.backup(exit::OK);
+    let to = target(&site);
+    interrupted(&site, &["restore", "uploads", "--to-bucket", &to], "PUT", "/out/docs/b");
+    assert!(!there(&site).contains_key("docs/b"));
+    site.run(&["restore", "uploads", "--to-bucket", &to, "--yes"]).expect(exit::OK);
+    assert_eq!(there(&site).len(), 5);
 }
 
 /// The commands of `docs/buckets.md`, in their order, with two servers for its buckets.

@@ -119,3 +119,6 @@ impl Source for Bucket {
 pub fn is_whole(row: &Row) -> bool {
     matches!(row.kind, Kind::File { .. }) && !row.is_torn
 }
+
+#[cfg(test)]
+mod tests;
