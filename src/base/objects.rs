@@ -61,6 +61,8 @@ pub struct Object {
     pub class: Option<String>,
     /// Its version, where that is known.
     pub version: Option<String>,
+    /// It is a version that another one, or a deletion, took the place of.
+    pub is_old: bool,
 }
 
 /// A part of a listing.
@@ -89,11 +91,12 @@ pub trait Objects: Send + Sync {
     /// Where it is, for a person.
     fn place(&self) -> Place;
 
-    /// A page of the listing: the first, or the one that begins there.
+    /// A page of the listing: the first, or the one that begins there. With `versions` also of those that are not current, each behind the newer ones
+    /// of its key.
     ///
     /// # Errors
     /// When it cannot be listed.
-    fn page(&self, from: Option<&str>) -> Result<Page, ObjectsError>;
+    fn page(&self, from: Option<&str>, versions: bool) -> Result<Page, ObjectsError>;
 
     /// What an object is now; `None` when there is none.
     ///

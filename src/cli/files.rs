@@ -31,7 +31,7 @@ pub(super) fn list(context: &Context, args: &LsArgs, name: &SnapshotName) -> Res
     let is_of_objects = tree.holds() == Of::Objects;
     let (mut listed, mut found) = (Vec::new(), tree.is_empty());
     let mut folder: Option<Vec<u8>> = None;
-    tree.files(&WantedFiles::exactly(wanted), &context.cancel, &mut |file| {
+    tree.files(&WantedFiles::exactly(wanted).with_versions(args.versions), &context.cancel, &mut |file| {
         let row = &file.row;
         found |= row.path == wanted || is_of_objects;
         if is_of_objects && !args.recursive {
@@ -151,7 +151,10 @@ fn is_deeper(path: &[u8], directory: &[u8]) -> bool {
 }
 
 fn named(row: &Row) -> String {
-    let path = shown(&row.path);
+    let path = match (&row.extra.version, row.is_old) {
+        (Some(version), true) => format!("{} (version {version})", shown(&row.path)),
+        _ => shown(&row.path),
+    };
     match &row.kind {
         Kind::Directory => format!("{path}/"),
         Kind::Symlink(to) => format!("{path} -> {}", String::from_utf8_lossy(to)),

@@ -37,7 +37,10 @@ pub(super) use swap::swap_databases;
 pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
     let name = context.name(&args.snapshot)?;
     if name.stream.as_ref().is_some_and(|path| path.starts_with('/')) {
-        return one_file(context, &name, args.which.any_host);
+        return one_file(context, &name, args);
+    }
+    if args.object_version.is_some() {
+        return Err(CliError::usage("--object-version goes with SNAPSHOT:/KEY"));
     }
     let wanted = stream_of(&name, args.stream.as_deref())?;
     let chosen = chosen(context, &name, args.which.any_host)?;
@@ -156,13 +159,13 @@ impl Work<'_> {
 }
 
 /// Writes one file of a snapshot to standard output.
-fn one_file(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Exit, CliError> {
-    let chosen = chosen(context, name, any_host)?;
+fn one_file(context: &Context, name: &SnapshotName, args: &CatArgs) -> Result<Exit, CliError> {
+    let chosen = chosen(context, name, args.which.any_host)?;
     let path = name.stream.clone().unwrap_or_default();
     let tree = super::files::tree_of(&chosen, &path)?;
     let mut out = stdout()?;
     listened(
-        tree.cat(tree.path_of(&path), &mut out, &context.cancel)
+        tree.cat(tree.path_of(&path), args.object_version.as_deref(), &mut out, &context.cancel)
             .and_then(|()| Ok(out.flush().map_err(output_failed)?)),
     )
 }

@@ -457,6 +457,7 @@ fn given_a_file_whose_bytes_are_not_those_of_its_digest_then_reading_all_or_it_t
             gid: 0,
             mtime: Time::default(),
             is_torn: false,
+            is_old: false,
             extra: Extra::default(),
         };
         digest.row(&row);

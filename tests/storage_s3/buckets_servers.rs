@@ -31,7 +31,7 @@ fn facts() -> Facts {
 fn listed(objects: &dyn Objects) -> Vec<Object> {
     let (mut all, mut next) = (Vec::new(), None::<String>);
     loop {
-        let page = objects.page(next.as_deref()).unwrap();
+        let page = objects.page(next.as_deref(), false).unwrap();
         all.extend(page.objects);
         next = page.next;
         if next.is_none() {
@@ -138,6 +138,80 @@ impl Site {
         drop(source.begin(b"never", &facts()).unwrap());
         assert_eq!(source.look(b"never").unwrap(), None);
     }
+}
+
+#[test]
+fn given_a_bucket_with_versions_then_those_that_are_not_current_are_kept_on_request() {
+    let site = Site::new(Kind::Moto);
+    let source = site.server.objects("in");
+    // More than a page, so that a key stands on two of them.
+    for number in 0..1_010 {
+        source.put(b"much", format!("{number}").into_bytes(), &Facts::default()).unwrap();
+    }
+    source.put(b"a", b"first".to_vec(), &Facts::default()).unwrap();
+    source.put(b"a", b"second".to_vec(), &facts()).unwrap();
+    source.put(b"gone", b"deleted since".to_vec(), &Facts::default()).unwrap();
+    source.delete(b"gone").unwrap();
+    source.put(b"z", b"one".to_vec(), &Facts::default()).unwrap();
+    let table = format!("[source.up]\nbucket = \"{}\"\nversions = true\n", site.server.address("in"));
+    std::fs::write(site.vault.work().join("dumpvault.toml"), table).unwrap();
+    let backup = || {
+        let report =
+            site.run(&["--config", "dumpvault.toml", "--json", "backup", "up"]).expect(exit::OK).json();
+        let streams = report["results"][0]["snapshot"]["streams"].as_array().unwrap().clone();
+        streams.into_iter().find(|stream| stream["name"] == "up/index").unwrap()["attributes"].clone()
+    };
+    let first = backup();
+    assert_eq!((&first["files"], &first["rows"]), (&"3".into(), &"1014".into()), "{first}");
+    let second = backup();
+    assert_eq!((&second["unchanged"], &second["requests"]), (&"1014".into(), &"2".into()), "{second}");
+    // What was current is an old version now, and is not read again.
+    source.put(b"a", b"third".to_vec(), &Facts::default()).unwrap();
+    let third = backup();
+    assert_eq!((&third["unchanged"], &third["rows"]), (&"1014".into(), &"1015".into()), "{third}");
+
+    let listed = site.run(&["ls", "-R", "up:/"]).expect(exit::OK).text();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), ["/a", "/much", "/z"]);
+    let all = site.run(&["ls", "-R", "--versions", "--json", "up:/"]).expect(exit::OK).json();
+    let all = all["files"].as_array().unwrap();
+    assert_eq!(all.len(), 1_015);
+    let cat = |path: &str, version: &serde_json::Value| {
+        let name = format!("up:{path}");
+        let id = version["object"]["version"].as_str().unwrap();
+        site.run(&["cat", &name, "--object-version", id]).expect(exit::OK).text()
+    };
+    let of = |path: &'static str| all.iter().filter(move |file| file["path"] == path);
+    let contents: Vec<String> = of("/a").map(|version| cat("/a", version)).collect();
+    assert_eq!(contents, ["third", "second", "first"]);
+    assert_eq!(
+        of("/a").map(|version| version["object"]["old"] == true).collect::<Vec<_>>(),
+        [false, true, true]
+    );
+    assert_eq!(cat("/gone", of("/gone").next().unwrap()), "deleted since");
+    assert_eq!(cat("/much", of("/much").next_back().unwrap()), "0");
+    site.run(&["cat", "up:/a", "--object-version", "none"]).expect(exit::USAGE).says("not in the snapshot");
+    assert_eq!(site.run(&["cat", "up:/much"]).expect(exit::OK).text(), "1009");
+    let changes = site.run(&["diff", "up~1:/", "up:/"]).expect(exit::OK).text();
+    assert_eq!(changes.trim_end(), "M /a");
+    // What is restored is what was current.
+    let to = site.server.address("out");
+    site.run(&["restore", "up", "--to-bucket", &to]).expect(exit::OK);
+    let target = site.server.objects("out");
+    assert_eq!(listed_keys(target.as_ref()), ["a", "much", "z"]);
+    assert_eq!(seen(target.as_ref())[&b"a"[..]].0, b"third");
+    site.run(&["verify", "up"]).expect(exit::OK);
+    site.run(&["check", "--read-data"]).expect(exit::OK);
+    // Without the setting nothing is read again either.
+    let address = site.server.address("in");
+    let args = ["--json", "backup", &address, "--name", "up", "--suspect-below", "0"];
+    let report = site.run(&args).expect(exit::OK).json();
+    let streams = report["results"][0]["snapshot"]["streams"].as_array().unwrap().clone();
+    let index = streams.into_iter().find(|stream| stream["name"] == "up/index").unwrap();
+    assert_eq!(index["attributes"]["unchanged"], "3", "{index}");
+}
+
+fn listed_keys(objects: &dyn Objects) -> Vec<String> {
+    listed(objects).into_iter().map(|object| String::from_utf8(object.key).unwrap()).collect()
 }
 
 #[test]

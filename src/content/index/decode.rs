@@ -5,7 +5,6 @@ use super::{
     Change, Entry, Extra, IndexError, Kind, MAGIC_BYTES, Of, PATH_BYTES_MAX, ROW_BYTES_MAX, Row,
     SECTION_BYTES_MAX, SECTION_ROWS_MAX, Time, malformed,
 };
-use std::cmp::Ordering;
 use std::io::{ErrorKind, Read};
 
 /// What a number at the end of a section takes at most, in bytes.
@@ -55,7 +54,7 @@ impl<R: Read> IndexReader<R> {
             };
         };
         if let Some(before) = &self.last {
-            in_order(self.of, before, &first.row.path)?;
+            in_order(self.of, before, &first.row)?;
         }
         self.last = Some(last.row.path.clone());
         Ok(Some(section))
@@ -91,7 +90,7 @@ fn section(of: Of, input: &mut impl Read) -> Result<Vec<Entry>, IndexError> {
         total += len;
         let row = decode_row(of, &buffer, &last)?;
         if !entries.is_empty() {
-            in_order(of, &last, &row.path)?;
+            in_order(of, &last, &row)?;
         }
         data_bytes = data_bytes.checked_add(row.data_bytes()).ok_or(malformed("lengths overflow"))?;
         last.clone_from(&row.path);
@@ -109,11 +108,8 @@ fn section(of: Of, input: &mut impl Read) -> Result<Vec<Entry>, IndexError> {
     Ok(entries)
 }
 
-fn in_order(of: Of, one: &[u8], other: &[u8]) -> Result<(), IndexError> {
-    match of.compare(one, other) {
-        Ordering::Less => Ok(()),
-        _ => Err(malformed("rows out of order")),
-    }
+fn in_order(of: Of, before: &[u8], row: &Row) -> Result<(), IndexError> {
+    if of.follows(before, row) { Ok(()) } else { Err(malformed("rows out of order")) }
 }
 
 fn length(input: &mut impl Read, max: usize) -> Result<usize, IndexError> {
@@ -167,12 +163,13 @@ fn decode_row(of: Of, bytes: &[u8], last: &[u8]) -> Result<Row, IndexError> {
         _ => return Err(malformed("a row of an unknown kind")),
     };
     // Bits that are not known yet are passed over.
-    let is_torn = rest.number()? & 1 == 1;
+    let flags = rest.number()?;
+    let (is_torn, is_old) = (flags & 1 == 1, of == Of::Objects && flags & 2 == 2);
     let extra = match rest.0 {
         [] => Extra::default(),
         bytes => minicbor::decode(bytes).map_err(|_| malformed("attributes that cannot be read"))?,
     };
-    let row = Row { path, kind, mode, uid, gid, mtime, is_torn, extra };
+    let row = Row { path, kind, mode, uid, gid, mtime, is_torn, is_old, extra };
     row.check(of)?;
     Ok(row)
 }

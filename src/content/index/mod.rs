@@ -56,6 +56,15 @@ impl Of {
         }
     }
 
+    /// Whether a row may stand behind that of a path.
+    fn follows(self, before: &[u8], row: &Row) -> bool {
+        match self.compare(before, &row.path) {
+            Ordering::Less => true,
+            Ordering::Equal => row.is_old,
+            Ordering::Greater => false,
+        }
+    }
+
     /// Sees that something is a path, or a key.
     fn check(self, path: &[u8]) -> Result<(), IndexError> {
         match self {
@@ -128,6 +137,8 @@ pub struct Row {
     pub mtime: Time,
     /// It changed while it was read.
     pub is_torn: bool,
+    /// Of an object: a version that is not the current one. It stands behind the newer ones of its key.
+    pub is_old: bool,
     /// What most files do not have.
     pub extra: Extra,
 }
@@ -249,6 +260,8 @@ impl Row {
             if !is_one || self.extra.holes.is_some() {
                 return Err(malformed("an object that is none"));
             }
+        } else if self.is_old {
+            return Err(malformed("an old version of a file"));
         } else if self.path.is_empty() && self.kind != Kind::Directory {
             return Err(malformed("a file without a name"));
         }

@@ -62,7 +62,7 @@ fn entries(most: usize) -> impl Strategy<Value = Vec<Entry>> {
         let entry = |(names, (kind, extra, mode, mtime, is_torn, change)): (Vec<Vec<u8>>, _)| {
             let path = names.join(&b'/');
             let (uid, gid) = (1000, u32::MAX);
-            Entry { row: Row { path, kind, mode, uid, gid, mtime, is_torn, extra }, change }
+            Entry { row: Row { path, kind, mode, uid, gid, mtime, is_torn, is_old: false, extra }, change }
         };
         sorted.into_iter().map(entry).collect()
     })
@@ -92,7 +92,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Entry>, IndexError> {
 fn file(path: &str, size: u64) -> Row {
     let kind = Kind::File { size, digest: *blake3::hash(path.as_bytes()).as_bytes() };
     let (mtime, extra) = (Time { seconds: 1_700_000_000, nanos: 5 }, Extra::default());
-    Row { path: path.into(), kind, mode: 0o644, uid: 1, gid: 2, mtime, is_torn: false, extra }
+    Row { path: path.into(), kind, mode: 0o644, uid: 1, gid: 2, mtime, is_torn: false, is_old: false, extra }
 }
 
 proptest! {
@@ -259,6 +259,17 @@ fn keys_of_any_bytes_are_kept_in_their_plain_order_and_are_no_files() {
     }
     assert_eq!(read, keys);
     assert_eq!(IndexReader::new(Of::Files, &bytes[..]).section(), Err(IndexError::NotAnIndex));
+    let mut writer = IndexWriter::new(Of::Objects);
+    writer.push(&row(b"a"), &Change::default()).unwrap();
+    assert!(writer.push(&row(b"a"), &Change::default()).is_err());
+    let old = Row { is_old: true, ..row(b"a") };
+    writer.push(&old, &Change::default()).unwrap();
+    writer.push(&old, &Change::default()).unwrap();
+    let (versions, map) = writer.finish();
+    assert_eq!(map.sections[0].rows, 3);
+    let section = IndexReader::new(Of::Objects, &versions[..]).section().unwrap().unwrap();
+    assert_eq!(section.iter().map(|entry| entry.row.is_old).collect::<Vec<_>>(), [false, true, true]);
+    assert!(IndexWriter::default().push(&Row { is_old: true, ..file("a", 1) }, &Change::default()).is_err());
     let mut writer = IndexWriter::new(Of::Objects);
     let directory = Row { kind: Kind::Directory, ..row(b"a") };
     assert!(writer.push(&directory, &Change::default()).is_err());

@@ -129,7 +129,7 @@ impl Tree<'_> {
         run: &Run,
         each: &mut dyn FnMut(Fate) -> Result<(), OpError>,
     ) -> Result<u64, OpError> {
-        let mut listing = Listing::start(Arc::clone(into), run.cancel.clone()).map_err(failed)?;
+        let mut listing = Listing::start(Arc::clone(into), false, run.cancel.clone()).map_err(failed)?;
         let mut there = 0;
         let mut next = listing.object().map_err(failed)?;
         let mut advance = |next: &mut Option<Object>, there: &mut u64| {
@@ -502,7 +502,17 @@ mod tests {
         let extra = crate::content::index::Extra { etag: Some(etag.to_owned()), ..Default::default() };
         let kind = Kind::File { size, digest: [0; 32] };
         let mtime = Default::default();
-        Row { path: b"a".to_vec(), kind, mode: 0, uid: 0, gid: 0, mtime, is_torn: false, extra }
+        Row {
+            path: b"a".to_vec(),
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime,
+            is_torn: false,
+            is_old: false,
+            extra,
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Tree<'_> {
         }
         let of = self.map.of;
         let (mut before, mut after) = (Rows::of(self), Rows::of(after));
-        let (mut was, mut is) = (before.next()?, after.next()?);
+        let (mut was, mut is) = (before.next_current()?, after.next_current()?);
         loop {
             if cancel.is_cancelled() {
                 return Err(RepoError::Cancelled.into());
@@ -67,10 +67,10 @@ impl Tree<'_> {
                 each(became, row)?;
             }
             if old.is_some() {
-                was = before.next()?;
+                was = before.next_current()?;
             }
             if new.is_some() {
-                is = after.next()?;
+                is = after.next_current()?;
             }
         }
     }
@@ -102,6 +102,16 @@ impl<'a> Rows<'a> {
         let failure = reader.failure();
         let reader = IndexReader::new(tree.map.of, BufReader::with_capacity(256 << 10, reader));
         Self { tree, reader, failure, section: Vec::new().into_iter() }
+    }
+
+    /// The next row that is no old version of an object.
+    fn next_current(&mut self) -> Result<Option<Row>, OpError> {
+        loop {
+            match self.next()? {
+                Some(row) if row.is_old => {}
+                row => return Ok(row),
+            }
+        }
     }
 
     /// The next row; none after the last, once the digest of the whole index was right.

@@ -128,6 +128,9 @@ impl<'a> Tree<'a> {
             let start = *offset;
             *offset = start.saturating_add(row.data_bytes());
             let file = PlacedFile { row, bytes: start..*offset };
+            if !wanted.fits_age(file.row.is_old) {
+                return Ok(());
+            }
             above.retain(|directory| lies_below(&file.row.path, &directory.row.path));
             let is_directory = file.row.kind == Kind::Directory;
             if wanted.fits(&file.row.path, is_directory) {
@@ -176,12 +179,21 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Writes one file to `output`, holes as zeros, and checks its digest.
+    /// Writes one file, or that version of an object, to `output`, holes as zeros, and checks its digest.
     ///
     /// # Errors
     /// When there is none of that path, it is not a regular file, or it is not what its digest says.
-    pub fn cat(&self, path: &[u8], output: &mut dyn Write, cancel: &Cancel) -> Result<(), OpError> {
-        let found = self.find(path, cancel)?;
+    pub fn cat(
+        &self,
+        path: &[u8],
+        version: Option<&str>,
+        output: &mut dyn Write,
+        cancel: &Cancel,
+    ) -> Result<(), OpError> {
+        let found = match version {
+            Some(version) => self.find_version(path, version, cancel)?,
+            None => self.find(path, cancel)?,
+        };
         let found = match found {
             Some(PlacedFile { row: Row { kind: Kind::HardLink(first), .. }, .. }) => {
                 self.find(&first, cancel)?
@@ -226,6 +238,22 @@ impl<'a> Tree<'a> {
         let mut found = None;
         self.files(&WantedFiles::exactly(path), cancel, &mut |file| {
             if file.row.path == path {
+                found = Some(file);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn find_version(
+        &self,
+        path: &[u8],
+        version: &str,
+        cancel: &Cancel,
+    ) -> Result<Option<PlacedFile>, OpError> {
+        let mut found = None;
+        self.files(&WantedFiles::exactly(path).with_versions(true), cancel, &mut |file| {
+            if file.row.path == path && file.row.extra.version.as_deref() == Some(version) {
                 found = Some(file);
             }
             Ok(())

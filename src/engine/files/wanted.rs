@@ -15,6 +15,8 @@ pub struct WantedFiles {
     below: Option<Vec<Vec<u8>>>,
     /// The patterns themselves, without a first slash: keys that are no paths are meant by what they begin with.
     literal: Vec<Vec<u8>>,
+    /// Of objects versions that are not current, too.
+    versions: bool,
 }
 
 impl WantedFiles {
@@ -29,7 +31,13 @@ impl WantedFiles {
         let choice = Some(Choice::excluding(patterns)?);
         let below = patterns.iter().map(|pattern| literal(pattern)).collect();
         let written = |pattern: &String| pattern.strip_prefix('/').unwrap_or(pattern).as_bytes().to_vec();
-        Ok(Self { choice, is_each: false, below, literal: patterns.iter().map(written).collect() })
+        Ok(Self {
+            choice,
+            is_each: false,
+            below,
+            literal: patterns.iter().map(written).collect(),
+            versions: false,
+        })
     }
 
     /// What fits one of the patterns itself.
@@ -43,6 +51,16 @@ impl WantedFiles {
     /// Exactly that path, and what is below it.
     pub fn exactly(path: &[u8]) -> Self {
         Self { below: Some(vec![path.to_vec()]), ..Self::default() }
+    }
+
+    /// The same, with versions of objects that are not current.
+    pub fn with_versions(self, versions: bool) -> Self {
+        Self { versions, ..self }
+    }
+
+    /// Whether a row of that age is meant.
+    pub fn fits_age(&self, is_old: bool) -> bool {
+        self.versions || !is_old
     }
 
     /// Whether all are meant.
@@ -67,9 +85,9 @@ impl WantedFiles {
     pub fn may_be_in(&self, of: Of, section: &Section, next: Option<&[u8]>) -> bool {
         let Some(below) = &self.below else { return true };
         if of == Of::Objects {
-            // Keys that begin alike stand together.
+            // Keys that begin alike stand together; versions of one may reach into the next section.
             let begins = |one: &Vec<u8>| section.first <= *one || section.first.starts_with(one);
-            return below.iter().any(|one| begins(one) && next.is_none_or(|next| next > one.as_slice()));
+            return below.iter().any(|one| begins(one) && next.is_none_or(|next| next >= one.as_slice()));
         }
         let is_before = |path: &[u8]| next.is_none_or(|next| canonical(path, next) == Ordering::Less);
         let is_reached = |path: &[u8]| canonical(&section.first, path) != Ordering::Greater;

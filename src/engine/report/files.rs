@@ -246,6 +246,8 @@ pub struct ListedObject {
     pub etag: Option<String>,
     /// Its version.
     pub version: Option<String>,
+    /// It is a version that is not the current one.
+    pub old: bool,
     /// Storage class, where it is not the usual one.
     pub storage_class: Option<String>,
     /// Media type.
@@ -276,6 +278,7 @@ impl ListedObject {
         is_one.then(|| Self {
             etag: row.extra.etag.clone(),
             version: row.extra.version.clone(),
+            old: row.is_old,
             storage_class: facts.class,
             content_type: facts.content_type,
             content_encoding: facts.content_encoding,
@@ -336,6 +339,7 @@ impl ListedFile {
             gid: 0,
             mtime: Default::default(),
             is_torn: false,
+            is_old: false,
             extra: Default::default(),
         })
     }

@@ -96,6 +96,8 @@ pub struct Data {
     current: Option<Current>,
     index_name: String,
     parent: Option<ParentIndex>,
+    /// What the parent has of the key that was listed last.
+    versions: (Option<Vec<u8>>, Vec<Before>),
     copies: Copies,
     rows: Rows,
     told: Told,
@@ -112,12 +114,12 @@ impl Data {
     /// When there are no threads to be had.
     pub fn start(
         objects: Arc<dyn Objects>,
-        tags: Tags,
+        (tags, versions): (Tags, bool),
         index_name: String,
         kept: Kept,
         run: Run,
     ) -> Result<Self, BucketError> {
-        let listing = Listing::start(Arc::clone(&objects), run.cancel.clone())?;
+        let listing = Listing::start(Arc::clone(&objects), versions, run.cancel.clone())?;
         let fetcher = Fetcher::start(&objects, tags)?;
         Ok(Self {
             objects,
@@ -127,6 +129,7 @@ impl Data {
             current: None,
             index_name,
             parent: None,
+            versions: Default::default(),
             copies: Copies::default(),
             rows: Rows::new(Of::Objects),
             told: Told::default(),
@@ -157,13 +160,27 @@ impl Data {
                 self.listing = None;
                 return Ok(());
             };
-            let before = self.parent.as_mut().and_then(|parent| parent.find(&object.key));
-            self.queue.push_back(match before.filter(|before| is_unchanged(before, &object)) {
+            let next = match self.before(&object) {
                 Some(before) => Next::Unchanged(Box::new(before)),
                 None => Next::Reading(Reading::new(object)),
-            });
+            };
+            self.queue.push_back(next);
         }
         Ok(())
+    }
+
+    /// What the parent has of that very object.
+    fn before(&mut self, object: &Object) -> Option<Before> {
+        let parent = self.parent.as_mut()?;
+        if self.versions.0.as_ref() != Some(&object.key) {
+            self.versions = (Some(object.key.clone()), parent.versions(&object.key));
+        }
+        let found = self.versions.1.iter().position(|before| is_unchanged(before, object))?;
+        let mut before = self.versions.1.remove(found);
+        // What was current yesterday need not be today.
+        before.row.is_old = object.is_old;
+        before.row.extra.version = object.version.clone().or(before.row.extra.version);
+        Some(before)
     }
 
     /// The next object; whether there is one.
@@ -436,6 +453,7 @@ fn row(object: &Object, kind: Kind, facts: Option<Facts>) -> Row {
         gid: 0,
         mtime: modified(object),
         is_torn: false,
+        is_old: object.is_old,
         extra: Default::default(),
     };
     let mut facts = facts.unwrap_or_default();
@@ -460,5 +478,6 @@ fn is_unchanged(before: &Before, object: &Object) -> bool {
         && !object.etag.is_empty()
         && row.extra.etag.as_deref() == Some(&object.etag)
         && row.mtime == modified(object)
-        && row.extra.version == object.version
+        // One of the two may be of a listing without versions.
+        && row.extra.version.as_ref().zip(object.version.as_ref()).is_none_or(|(one, other)| one == other)
 }

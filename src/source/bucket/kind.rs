@@ -37,6 +37,7 @@ impl SourceKind for BucketKind {
             keys: None,
         };
         let tags = table.take(&OBJECT_TAGS).map(|found| found.value).unwrap_or_default();
+        let versions = table.take(&VERSIONS).is_some_and(|found| found.value);
         if !is_there {
             let next = "name it: `\"s3://uploads\"` or `\"s3://uploads/prefix\"`";
             table.wrong(None, Problem::new("`bucket` is missing").next(next));
@@ -44,7 +45,7 @@ impl SourceKind for BucketKind {
         let origin = address?.origin;
         let place = self.0.place(&reached);
         let place = place.map_err(|problem| table.wrong(Some((BUCKET.entry.name, &origin)), problem)).ok()?;
-        Some(Arc::new(Bucket { reach: self.0, reached, place, tags }))
+        Some(Arc::new(Bucket { reach: self.0, reached, place, tags, versions }))
     }
 
     fn schemes(&self) -> &'static [&'static str] {
@@ -55,7 +56,8 @@ impl SourceKind for BucketKind {
         let reached = Reached { address: address.to_owned(), ..Reached::default() };
         let place @ Place { .. } = self.0.place(&reached)?;
         let series = place.bucket.clone();
-        let source = Arc::new(Bucket { reach: self.0, reached, place, tags: Tags::default() });
+        let source =
+            Arc::new(Bucket { reach: self.0, reached, place, tags: Tags::default(), versions: false });
         Ok(Addressed { source, series: Ok(series) })
     }
 }
@@ -111,4 +113,6 @@ keys! {
     OBJECT_TAGS: Tags = WHICH_TAGS, Entry::new("object_tags",
         "Which tags to keep: `changed` asks for those of objects that are read and have some, `none` asks for none.",
         "\"none\"").default("changed");
+    VERSIONS: bool = BOOLEAN, Entry::new("versions",
+        "Whether to keep versions that are not current, too, of a bucket that has them.", "true");
 }

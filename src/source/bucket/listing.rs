@@ -19,14 +19,14 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Begins to list.
+    /// Begins to list; with versions that are not current where these are wanted.
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(objects: Arc<dyn Objects>, cancel: Cancel) -> Result<Self, BucketError> {
+    pub fn start(objects: Arc<dyn Objects>, versions: bool, cancel: Cancel) -> Result<Self, BucketError> {
         let (pages_in, pages) = crossbeam_channel::bounded(PAGES);
         let thread = std::thread::Builder::new().name("list".to_owned());
-        let lister = thread.spawn(move || list(objects.as_ref(), &pages_in, &cancel));
+        let lister = thread.spawn(move || list(objects.as_ref(), versions, &pages_in, &cancel));
         let lister = lister.map_err(|source| BucketError::Thread { source })?;
         Ok(Self { pages: Some(pages), page: Vec::new().into_iter(), lister: Some(lister) })
     }
@@ -52,23 +52,28 @@ impl Listing {
     }
 }
 
-fn list(objects: &dyn Objects, pages: &Sender<Vec<Object>>, cancel: &Cancel) -> Result<(), BucketError> {
+fn list(
+    objects: &dyn Objects,
+    versions: bool,
+    pages: &Sender<Vec<Object>>,
+    cancel: &Cancel,
+) -> Result<(), BucketError> {
     let (mut next, mut last): (Option<String>, Option<Vec<u8>>) = (None, None);
     loop {
         if cancel.is_cancelled() {
             return Err(BucketError::Cancelled);
         }
-        let Page { objects: page, next: behind } = objects.page(next.as_deref())?;
-        let mut keys = last.iter().chain(page.iter().map(|object| &object.key));
-        let mut before = keys.next();
-        for key in keys {
-            if before.is_some_and(|before| before >= key) {
-                return match last.is_none() {
+        let Page { objects: page, next: behind } = objects.page(next.as_deref(), versions)?;
+        let mut before = last.as_ref();
+        for object in &page {
+            let is_version = object.is_old && before == Some(&object.key);
+            if !is_version && before.is_some_and(|before| *before >= object.key) {
+                return match last.is_none() && !versions {
                     true => sorted(objects, Page { objects: page, next: behind }, pages, cancel),
                     false => Err(BucketError::Unsorted { place: objects.place().to_string() }),
                 };
             }
-            before = Some(key);
+            before = Some(&object.key);
         }
         last = page.last().map(|object| object.key.clone()).or(last);
         // Nobody takes it any more: whoever dropped the listing knows why.
@@ -91,7 +96,7 @@ fn sorted(
         if cancel.is_cancelled() {
             return Err(BucketError::Cancelled);
         }
-        let page = objects.page(Some(&from))?;
+        let page = objects.page(Some(&from), false)?;
         all.extend(page.objects);
         next = page.next;
     }

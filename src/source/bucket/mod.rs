@@ -90,6 +90,8 @@ pub struct Bucket {
     pub place: Place,
     /// Which tags are kept.
     pub tags: Tags,
+    /// Versions that are not current, too.
+    pub versions: bool,
 }
 
 impl Source for Bucket {
@@ -106,9 +108,9 @@ impl Source for Bucket {
         let objects = self.reach.open(&self.reached, run).map_err(BucketError::from)?;
         let (made, run) = (Kept::default(), run.clone());
         let (kept, wanted) = (made.clone(), made.index_name(series));
-        let tags = self.tags;
+        let which = (self.tags, self.versions);
         let start = move || {
-            let data = Data::start(objects, tags, wanted, kept, run)?;
+            let data = Data::start(objects, which, wanted, kept, run)?;
             Ok(Box::new(data) as Box<dyn Dump>)
         };
         Ok(made.streams(series, Box::new(start)))

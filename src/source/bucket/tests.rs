@@ -39,7 +39,7 @@ impl Objects for Stub {
         Place { endpoint: None, bucket: "stub".to_owned(), prefix: String::new() }
     }
 
-    fn page(&self, from: Option<&str>) -> Result<Page, ObjectsError> {
+    fn page(&self, from: Option<&str>, _: bool) -> Result<Page, ObjectsError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let at: usize = from.map_or(0, |from| from.parse().unwrap());
         let next = (at + 1 < self.pages.len()).then(|| (at + 1).to_string());
@@ -85,7 +85,7 @@ impl Objects for Stub {
 /// Reads the data stream to its end: its bytes, and what it says of objects that it could not read.
 fn read(stub: Stub) -> Result<(Vec<u8>, Option<String>), SourceError> {
     let run = Run::new(Arc::new(SystemClock), Arc::new(Silent), Cancel::new(), Room::default());
-    let data = Data::start(Arc::new(stub), Tags::None, "x/index".to_owned(), Kept::default(), run)?;
+    let data = Data::start(Arc::new(stub), (Tags::None, false), "x/index".to_owned(), Kept::default(), run)?;
     let (mut data, mut bytes) = (Box::new(data), Vec::new());
     let outcome = io::Read::read_to_end(&mut data, &mut bytes);
     let unread = data.unread();

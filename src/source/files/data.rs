@@ -223,6 +223,7 @@ impl Data {
                 gid: 0,
                 mtime: Default::default(),
                 is_torn: false,
+                is_old: false,
                 extra: Default::default(),
             },
         };

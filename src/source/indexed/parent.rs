@@ -55,6 +55,11 @@ impl ParentIndex {
         }
     }
 
+    /// All that it has of a key: the current version, and those behind it.
+    pub fn versions(&mut self, key: &[u8]) -> Vec<Before> {
+        std::iter::from_fn(|| self.find(key)).collect()
+    }
+
     fn entry(&mut self) -> Option<Entry> {
         loop {
             if let Some(entry) = self.section.next() {

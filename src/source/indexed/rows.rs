@@ -57,7 +57,7 @@ impl Rows {
         })?;
         self.digest.row(row);
         self.rows += 1;
-        self.files += u64::from(row.kind != Kind::Directory);
+        self.files += u64::from(row.kind != Kind::Directory && !row.is_old);
         let bytes = self.writer.take();
         self.keep(&bytes, PIECE_BYTES)
     }

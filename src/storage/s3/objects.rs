@@ -132,6 +132,7 @@ impl S3Storage {
                     .map(|class| class.as_str().to_owned())
                     .filter(|class| class != "STANDARD"),
                 version: None,
+                is_old: false,
             });
         }
         let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
@@ -144,14 +145,65 @@ impl S3Storage {
     }
 }
 
+impl S3Storage {
+    /// A page of the listing of all versions. Where the next begins is the last key and version, apart by a byte that no key has.
+    fn versions(&self, name: &str, from: Option<&str>) -> Result<Page, ObjectsError> {
+        let (key_marker, id_marker) = from.and_then(|from| from.split_once('\0')).unzip();
+        let page = self.asked("list", b"", &mut || {
+            let outcome = self.wait(async |client| {
+                let request = client
+                    .list_object_versions()
+                    .bucket(&self.address.bucket)
+                    .encoding_type(EncodingType::Url)
+                    .set_prefix(Some(name.to_owned()).filter(|name| !name.is_empty()))
+                    .set_key_marker(key_marker.map(str::to_owned))
+                    .set_version_id_marker(id_marker.filter(|id| !id.is_empty()).map(str::to_owned));
+                Ok(request.send().await?)
+            });
+            outcome.map(Ok)
+        })?;
+        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let plain = |name: &str| if is_encoded { decoded(name) } else { name.as_bytes().to_vec() };
+        let mut objects = Vec::with_capacity(page.versions().len());
+        for version in page.versions() {
+            let name = plain(version.key().unwrap_or_default());
+            let front = self.address.name("");
+            let Some(key) = name.strip_prefix(front.as_bytes()) else { continue };
+            let modified = version.last_modified().map(|time| (time.secs(), time.subsec_nanos()));
+            objects.push(Object {
+                key: key.to_vec(),
+                bytes: u64::try_from(version.size().unwrap_or(0)).unwrap_or(0),
+                etag: version.e_tag().unwrap_or_default().trim_matches('"').to_owned(),
+                modified: modified.unwrap_or_default(),
+                class: version
+                    .storage_class()
+                    .map(|class| class.as_str().to_owned())
+                    .filter(|class| class != "STANDARD"),
+                version: version.version_id().map(str::to_owned),
+                is_old: version.is_latest() != Some(true),
+            });
+        }
+        let marker = page.next_key_marker().map(plain).and_then(|key| String::from_utf8(key).ok());
+        let next = marker.filter(|_| page.is_truncated() == Some(true));
+        if page.is_truncated() == Some(true) && next.is_none() {
+            let what = "the service says that there is more, and not where".to_owned();
+            let object = self.object("");
+            return Err(ObjectsError { operation: "list", object, what, trouble: Trouble::Other });
+        }
+        let id = page.next_version_id_marker().unwrap_or_default();
+        Ok(Page { objects, next: next.map(|key| format!("{key}\0{id}")) })
+    }
+}
+
 impl Objects for S3Storage {
     fn place(&self) -> Place {
         let S3Address { endpoint, bucket, prefix, .. } = self.address.clone();
         Place { endpoint, bucket, prefix }
     }
 
-    fn page(&self, from: Option<&str>) -> Result<Page, ObjectsError> {
-        self.listed(&self.address.name(""), from, None)
+    fn page(&self, from: Option<&str>, versions: bool) -> Result<Page, ObjectsError> {
+        let front = self.address.name("");
+        if versions { self.versions(&front, from) } else { self.listed(&front, from, None) }
     }
 
     fn look(&self, key: &[u8]) -> Result<Option<Object>, ObjectsError> {

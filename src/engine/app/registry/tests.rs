@@ -255,8 +255,17 @@ fn every_example_and_default_is_a_value_of_its_setting() {
         all.iter().map(|error| error.setting.trim_start_matches("source.app.")).collect();
     let of_redis = ["password_file", "password_command", "tls", "tls_ca", "tls_cert", "tls_key", "buffer"];
     let of_files = ["paths", "exclude", "newer_than", "one_file_system"];
-    let of_buckets =
-        ["bucket", "endpoint", "region", "path_style", "profile", "ca_file", "stall_timeout", "object_tags"];
+    let of_buckets = [
+        "bucket",
+        "endpoint",
+        "region",
+        "path_style",
+        "profile",
+        "ca_file",
+        "stall_timeout",
+        "object_tags",
+        "versions",
+    ];
     let expected = [&["database"][..], &of_redis, &["command"], &of_files, &of_buckets].concat();
     assert_eq!(settings, expected, "{all:?}");
 }
