@@ -21,7 +21,6 @@ use super::indexed::{IndexedError, Kept};
 use super::{Dump, PlannedStream, Source, SourceError};
 use crate::base::objects::{ObjectsError, Place, Reach, Reached, Trouble};
 use crate::base::run::Run;
-use crate::content::index::{Kind, Row};
 use data::Data;
 use std::collections::BTreeMap;
 use std::io;
@@ -115,11 +114,6 @@ impl Source for Bucket {
         };
         Ok(made.streams(series, Box::new(start)))
     }
-}
-
-/// Whether a row is of an object that the snapshot holds whole.
-pub fn is_whole(row: &Row) -> bool {
-    matches!(row.kind, Kind::File { .. }) && !row.is_torn
 }
 
 #[cfg(test)]
