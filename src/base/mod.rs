@@ -9,6 +9,7 @@ pub mod id;
 pub mod level;
 pub mod name;
 pub mod numbers;
+pub mod objects;
 pub mod pattern;
 pub mod permits;
 pub mod retention;

@@ -161,6 +161,18 @@ numbered!(StreamFormat {
     10 BaseBackupTar "base-backup-tar",
 });
 
+impl StreamFormat {
+    /// Whether it is the list of what another stream holds.
+    pub fn is_index(self) -> bool {
+        matches!(self, Self::FileIndex | Self::ObjectIndex)
+    }
+
+    /// Whether it is what the rows of an index are of.
+    pub fn is_contents(self) -> bool {
+        matches!(self, Self::FileData | Self::ObjectData)
+    }
+}
+
 impl State {
     /// Whether nothing speaks against the snapshot's streams: those that are in it are as good as their backup could tell.
     pub fn is_trusted(self) -> bool {

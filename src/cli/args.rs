@@ -292,6 +292,9 @@ pub(super) struct CatArgs {
     /// Stream to write, if the snapshot has several.
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
+    /// With SNAPSHOT:/KEY: this version of the object, as `ls --versions` lists it.
+    #[arg(long, value_name = "ID", conflicts_with = "stream")]
+    pub object_version: Option<String>,
     #[command(flatten)]
     pub which: WhichArgs,
 }
@@ -312,6 +315,9 @@ pub(super) struct LsArgs {
     /// With SNAPSHOT:/PATH: mode, owner, size and time of each file.
     #[arg(long, short)]
     pub long: bool,
+    /// With SNAPSHOT:/PATH: versions of objects that are not current, too.
+    #[arg(long)]
+    pub versions: bool,
     #[command(flatten)]
     pub which: WhichArgs,
 }

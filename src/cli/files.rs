@@ -6,7 +6,7 @@ use super::report::CliError;
 use super::which::chosen;
 use super::{Context, render};
 use crate::base::name::SnapshotName;
-use crate::content::index::{Kind, Row};
+use crate::content::index::{Kind, Of, Row};
 use crate::engine::files::{Became, Tree, WantedFiles, lies_below};
 use crate::engine::report::{ChangedFile, ChangedFiles, ListedFile, ListedFiles};
 use crate::engine::restore::Chosen;
@@ -27,11 +27,25 @@ pub(super) fn list(context: &Context, args: &LsArgs, name: &SnapshotName) -> Res
     let chosen = chosen(context, name, args.which.any_host)?;
     let path = name.stream.clone().unwrap_or_default();
     let tree = tree_of(&chosen, &path)?;
-    let wanted = path.trim_matches('/').as_bytes();
-    let (mut listed, mut found) = (Vec::new(), false);
-    tree.files(&WantedFiles::exactly(wanted), &context.cancel, &mut |file| {
+    let wanted = tree.path_of(&path);
+    let is_of_objects = tree.holds() == Of::Objects;
+    let (mut listed, mut found) = (Vec::new(), tree.is_empty());
+    let mut folder: Option<Vec<u8>> = None;
+    tree.files(&WantedFiles::exactly(wanted).with_versions(args.versions), &context.cancel, &mut |file| {
         let row = &file.row;
-        found |= row.path == wanted;
+        found |= row.path == wanted || is_of_objects;
+        if is_of_objects && !args.recursive {
+            // What keys have in common up to the next slash is listed once, as a folder.
+            if let Some(below) = folder_below(&row.path, wanted) {
+                if folder.as_deref() != Some(below) {
+                    folder = Some(below.to_vec());
+                    list_folder(context, args.long, below, &mut listed);
+                }
+                return Ok(());
+            }
+            list_one(context, args.long, row, &mut listed);
+            return Ok(());
+        }
         let is_itself = row.path == wanted && row.kind == Kind::Directory;
         if is_itself || !lies_below(&row.path, wanted) || !args.recursive && is_deeper(&row.path, wanted) {
             return Ok(());
@@ -42,13 +56,30 @@ pub(super) fn list(context: &Context, args: &LsArgs, name: &SnapshotName) -> Res
     if !found {
         return Err(CliError::usage_hint(
             format!("snapshot {} has no `{path}`", chosen.summary.id.short()),
-            format!("`dumpvault ls {name}:/ -R` lists all files"),
+            format!("`dumpvault ls {name}:/ -R` lists all {}s", tree.noun()),
         ));
     }
     if context.json {
         context.report(ListedFiles::new(&chosen.summary.id, listed));
     }
     Ok(Exit::Good)
+}
+
+/// The folder that a key is in, right below another: up to and with its slash.
+fn folder_below<'a>(key: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    let rest = key.get(wanted.len()..)?;
+    // Of a folder that was named without its slash that slash is none further down.
+    let own = usize::from(!wanted.is_empty() && !wanted.ends_with(b"/") && rest.starts_with(b"/"));
+    let slash = rest.get(own..)?.iter().position(|byte| *byte == b'/')?;
+    key.get(..wanted.len() + own + slash + 1)
+}
+
+fn list_folder(context: &Context, is_long: bool, folder: &[u8], listed: &mut Vec<ListedFile>) {
+    match context.json {
+        true => listed.push(ListedFile::folder(folder)),
+        false if is_long => context.output(&format!("{:>10} {:25} {}", "", "", shown(folder))),
+        false => context.output(&shown(folder)),
+    }
 }
 
 /// Prints a row, or keeps it for the report.
@@ -82,32 +113,31 @@ pub(super) fn find(context: &Context, args: &FindArgs) -> Result<Exit, CliError>
 pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError> {
     let (before, after) = (context.name(&args.before)?, context.name(&args.after)?);
     let path = before.stream.clone().unwrap_or_default();
-    let below = path.trim_matches('/').as_bytes();
-    if after.stream.as_ref().is_some_and(|other| other.trim_matches('/').as_bytes() != below) {
+    let other = after.stream.clone();
+    if other.is_some_and(|other| other.trim_matches('/') != path.trim_matches('/')) {
         return Err(CliError::usage("both snapshots are compared below the same path"));
     }
     let (before, after) =
         (chosen(context, &before, args.which.any_host)?, chosen(context, &after, args.which.any_host)?);
     let mut found = Vec::new();
-    tree_of(&before, &path)?.changes(
-        &tree_of(&after, &path)?,
-        below,
-        &context.cancel,
-        &mut |became, row| {
-            if context.json {
-                found.push(ChangedFile::new(became, row));
-                return Ok(());
-            }
-            let letter = match became {
-                Became::Added => '+',
-                Became::Removed => '-',
-                Became::Changed => 'M',
-                Became::Adorned => 'm',
-            };
-            context.output(&format!("{letter} {}", named(row)));
-            Ok(())
-        },
-    )?;
+    let (old, new) = (tree_of(&before, &path)?, tree_of(&after, &path)?);
+    if old.holds() != new.holds() {
+        return Err(CliError::usage("one of the snapshots holds files, the other objects"));
+    }
+    old.changes(&new, old.path_of(&path), &context.cancel, &mut |became, row| {
+        if context.json {
+            found.push(ChangedFile::new(became, row));
+            return Ok(());
+        }
+        let letter = match became {
+            Became::Added => '+',
+            Became::Removed => '-',
+            Became::Changed => 'M',
+            Became::Adorned => 'm',
+        };
+        context.output(&format!("{letter} {}", named(row)));
+        Ok(())
+    })?;
     if context.json {
         context.report(ChangedFiles::new(&before.summary.id, &after.summary.id, found));
     }
@@ -121,7 +151,10 @@ fn is_deeper(path: &[u8], directory: &[u8]) -> bool {
 }
 
 fn named(row: &Row) -> String {
-    let path = shown(&row.path);
+    let path = match (&row.extra.version, row.is_old) {
+        (Some(version), true) => format!("{} (version {version})", shown(&row.path)),
+        _ => shown(&row.path),
+    };
     match &row.kind {
         Kind::Directory => format!("{path}/"),
         Kind::Symlink(to) => format!("{path} -> {}", String::from_utf8_lossy(to)),
@@ -141,13 +174,18 @@ fn long(row: &Row, zone: &jiff::tz::TimeZone) -> String {
         Kind::Unreadable | Kind::Vanished => '?',
     };
     let size = if let Kind::File { size, .. } = row.kind { size } else { 0 };
+    let time = render::time(row.mtime.seconds.saturating_mul(1000), zone);
+    let torn = if row.is_torn { " (changed while it was read)" } else { "" };
+    if row.extra.etag.is_some() || row.extra.facts.is_some() {
+        let facts = row.extra.facts.as_ref();
+        let kind = facts.and_then(|facts| facts.content_type.as_deref()).unwrap_or("-");
+        return format!("{:>10} {time} {kind:<24} {}{torn}", render::bytes(size), named(row));
+    }
     let owner = match &row.extra.names {
         Some((user, group)) if !user.is_empty() && !group.is_empty() => {
             format!("{}:{}", String::from_utf8_lossy(user), String::from_utf8_lossy(group))
         }
         _ => format!("{}:{}", row.uid, row.gid),
     };
-    let time = render::time(row.mtime.seconds.saturating_mul(1000), zone);
-    let torn = if row.is_torn { " (changed while it was read)" } else { "" };
     format!("{letter}{:04o} {owner:<17} {:>10} {time} {}{torn}", row.mode, render::bytes(size), named(row))
 }

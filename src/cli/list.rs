@@ -192,8 +192,8 @@ pub(super) fn ls(context: &Context, args: &LsArgs) -> Result<Exit, CliError> {
     if name.stream.as_ref().is_some_and(|path| path.starts_with('/')) {
         return files::list(context, args, &name);
     }
-    if args.recursive || args.long {
-        return Err(CliError::usage("--recursive and --long go with SNAPSHOT:/PATH"));
+    if args.recursive || args.long || args.versions {
+        return Err(CliError::usage("--recursive, --long and --versions go with SNAPSHOT:/PATH"));
     }
     let (seen, tags) = one(context, &context.repository()?, &name, args.which.any_host)?;
     if context.json {

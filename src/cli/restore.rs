@@ -1,6 +1,7 @@
 //! `dumpvault restore` and `dumpvault cat`: where options send a stream, and what is asked before.
 
 mod advice;
+mod bucket;
 mod database;
 mod files;
 mod fill;
@@ -36,7 +37,10 @@ pub(super) use swap::swap_databases;
 pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
     let name = context.name(&args.snapshot)?;
     if name.stream.as_ref().is_some_and(|path| path.starts_with('/')) {
-        return one_file(context, &name, args.which.any_host);
+        return one_file(context, &name, args);
+    }
+    if args.object_version.is_some() {
+        return Err(CliError::usage("--object-version goes with SNAPSHOT:/KEY"));
     }
     let wanted = stream_of(&name, args.stream.as_deref())?;
     let chosen = chosen(context, &name, args.which.any_host)?;
@@ -71,6 +75,9 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let chosen = chosen(context, &name, args.which.any_host)?;
     if let Some(directory) = &args.to_dir {
         return files::run(context, args, &chosen, wanted.as_deref(), directory);
+    }
+    if let Some(address) = &args.to_bucket {
+        return bucket::run(context, args, &chosen, wanted.as_deref(), address);
     }
     let stream = chosen.stream(wanted.as_deref())?.clone();
     if let Some(address) = &args.to_redis {
@@ -152,13 +159,15 @@ impl Work<'_> {
 }
 
 /// Writes one file of a snapshot to standard output.
-fn one_file(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Exit, CliError> {
-    let chosen = chosen(context, name, any_host)?;
+fn one_file(context: &Context, name: &SnapshotName, args: &CatArgs) -> Result<Exit, CliError> {
+    let chosen = chosen(context, name, args.which.any_host)?;
     let path = name.stream.clone().unwrap_or_default();
     let tree = super::files::tree_of(&chosen, &path)?;
     let mut out = stdout()?;
-    let path = path.trim_matches('/').as_bytes();
-    listened(tree.cat(path, &mut out, &context.cancel).and_then(|()| Ok(out.flush().map_err(output_failed)?)))
+    listened(
+        tree.cat(tree.path_of(&path), args.object_version.as_deref(), &mut out, &context.cancel)
+            .and_then(|()| Ok(out.flush().map_err(output_failed)?)),
+    )
 }
 
 fn output_failed(source: std::io::Error) -> RepoError {

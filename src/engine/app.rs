@@ -6,6 +6,7 @@ mod registry;
 pub use registry::{KINDS, Kinds, Place, SCHEMES, Settings, sections};
 
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::objects;
 use crate::base::secret::{Entropy, OsEntropy};
 use crate::settings::{
     ConfigError, Environment, Flags, KeySource, Repository as Settled, resolve, resolve_text,
@@ -192,6 +193,22 @@ impl App {
     fn place(&self) -> Result<Place, AppError> {
         let place = self.repository.place.as_ref().ok_or(AppError::NoRepositoryNamed)?;
         Ok(place.value.clone())
+    }
+
+    /// The repository's place in a bucket, where an object of that place can be one of the repository's.
+    pub fn overlap(&self, place: &objects::Place) -> Option<objects::Place> {
+        let own = self.place().ok()?;
+        let options = self.repository.storages.get(own.scheme()).cloned();
+        let own = own.bucket(&options.unwrap_or_else(|| Arc::new(())))?;
+        let usual = || {
+            let variable = |name| self.environment.text(name).filter(|text| !text.is_empty());
+            variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"))
+        };
+        let whole = |place: &objects::Place| objects::Place {
+            endpoint: place.endpoint.clone().or_else(usual),
+            ..place.clone()
+        };
+        whole(&own).overlaps(&whole(place)).then_some(own)
     }
 
     /// Whether reading the repository costs a wire. False also where there is none.

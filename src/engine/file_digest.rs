@@ -2,8 +2,9 @@
 
 use super::stream_reader::StreamReader;
 use crate::base::event::{Cancel, Event, Observer};
-use crate::content::index::{DataDigest, Entry, IndexError, IndexReader};
-use crate::source::files::{PAIR, shown};
+use crate::content::index::{DataDigest, Entry, IndexError, IndexReader, Of};
+use crate::source::files::shown;
+use crate::source::indexed::PAIR;
 use crate::vault::reader::{Locator, Output, ReadSettings, ReadStats};
 use crate::vault::snapshot::{DigestKind, Stream, StreamFormat};
 use crate::vault::{RepoError, Repository};
@@ -64,8 +65,13 @@ impl Whole<'_> {
 
 /// The index of a stream of files.
 pub(super) fn index_of<'a>(streams: &'a [Stream], data: &Stream) -> Option<&'a Stream> {
-    let mut indexes = streams.iter().filter(|stream| stream.format == StreamFormat::FileIndex);
+    let mut indexes = streams.iter().filter(|stream| stream.format.is_index());
     indexes.find(|stream| stream.attributes.get(PAIR) == Some(&data.name))
+}
+
+/// What an index is of.
+pub(super) fn of(index: &Stream) -> Of {
+    if index.format == StreamFormat::ObjectIndex { Of::Objects } else { Of::Files }
 }
 
 /// Holds the bytes of a stream against the rows of its index.
@@ -92,7 +98,7 @@ impl<'a> Check<'a> {
         let failure = reader.failure();
         Self {
             stream,
-            rows: IndexReader::new(BufReader::new(reader)),
+            rows: IndexReader::new(of(index), BufReader::new(reader)),
             failure,
             section: Vec::new().into_iter(),
             current: None,

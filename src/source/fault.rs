@@ -1,9 +1,12 @@
 //! Failures of sources and of what restores go into, seen from outside: as of a target. To a backup they are a source's.
 
 use super::SourceError;
+use super::bucket::BucketError;
 use super::files::FilesError;
+use super::indexed::IndexedError;
 use super::postgres::PostgresError;
 use crate::base::fault::{Class, Fault, Next};
+use crate::base::objects::Trouble;
 
 impl Fault for SourceError {
     fn class(&self) -> Class {
@@ -11,6 +14,8 @@ impl Fault for SourceError {
             Self::Postgres(error) => error.class(),
             Self::Redis(error) => error.class(),
             Self::Files(error) => error.class(),
+            Self::Bucket(error) => error.class(),
+            Self::Indexed(error) => error.class(),
             Self::Cancelled { .. } => Class::Interrupted,
             Self::StreamName { .. } => Class::Usage,
             Self::NotReadToEnd { .. } | Self::InputTimedOut { .. } => Class::NothingDone,
@@ -32,6 +37,8 @@ impl Fault for SourceError {
             Self::Postgres(error) => error.code(),
             Self::Redis(error) => error.code(),
             Self::Files(error) => error.code(),
+            Self::Bucket(error) => error.code(),
+            Self::Indexed(error) => error.code(),
             Self::Cancelled { .. } => "cancelled",
             Self::StreamName { .. } => "stream_name",
             Self::NotReadToEnd { .. } => "not_read_to_end",
@@ -62,12 +69,8 @@ impl Fault for FilesError {
         match self {
             Self::NoPaths => Class::Usage,
             Self::Cancelled => Class::Interrupted,
-            Self::Root { .. }
-            | Self::Path { .. }
-            | Self::NoData
-            | Self::Walk { .. }
-            | Self::Index { .. }
-            | Self::Codec { .. } => Class::NothingDone,
+            Self::Root { .. } | Self::Walk { .. } => Class::NothingDone,
+            Self::Indexed(error) => error.class(),
         }
     }
 
@@ -76,11 +79,8 @@ impl Fault for FilesError {
             Self::NoPaths => "no_paths",
             Self::Cancelled => "cancelled",
             Self::Root { .. } => "files_root",
-            Self::Path { .. } => "files_path",
-            Self::NoData => "files_no_data",
             Self::Walk { .. } => "files_walk",
-            Self::Index { .. } => "files_index",
-            Self::Codec { .. } => "files_index_compression",
+            Self::Indexed(error) => error.code(),
         }
     }
 
@@ -91,6 +91,58 @@ impl Fault for FilesError {
             }
             _ => None,
         }
+    }
+}
+
+impl Fault for BucketError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Cancelled => Class::Interrupted,
+            Self::Indexed(error) => error.class(),
+            Self::Objects(_) | Self::Unsorted { .. } | Self::Thread { .. } => Class::Target,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Objects(error) => match error.trouble {
+                Trouble::Missing => "object_missing",
+                Trouble::Changed => "object_changed",
+                Trouble::Archived => "object_archived",
+                Trouble::Denied => "bucket_denied",
+                Trouble::Credentials => "bucket_credentials",
+                Trouble::Invalid => "bucket_invalid",
+                Trouble::Unreachable => "bucket_unreachable",
+                Trouble::Other => "bucket_failed",
+            },
+            Self::Indexed(error) => error.code(),
+            Self::Unsorted { .. } => "bucket_unsorted",
+            Self::Thread { .. } => "bucket_thread",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn next(&self) -> Option<Next> {
+        self.hint().map(Next::new)
+    }
+}
+
+impl Fault for IndexedError {
+    fn class(&self) -> Class {
+        Class::NothingDone
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Name { .. } => "index_name",
+            Self::NoData => "index_no_data",
+            Self::Index { .. } => "index_unwritten",
+            Self::Codec { .. } => "index_compression",
+        }
+    }
+
+    fn next(&self) -> Option<Next> {
+        None
     }
 }
 

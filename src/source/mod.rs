@@ -10,9 +10,11 @@
 //! - Its standard error is read to the end by a thread; the last 8 KiB are kept for the error message.
 //! - It is reaped. Dropping a [`Dump`] or a [`Sink`] that was not finished ends the whole group: SIGTERM, at most 2 s, SIGKILL.
 
+pub mod bucket;
 pub mod command;
 mod fault;
 pub mod files;
+pub mod indexed;
 pub mod kind;
 mod pipe;
 pub mod postgres;
@@ -26,6 +28,7 @@ pub mod sample;
 
 use crate::base::id::StreamDigest;
 use crate::base::numbers::{Proof, StreamFormat};
+use crate::base::objects::Place;
 use crate::base::run::Run;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -103,6 +106,11 @@ pub struct PlannedStream<'a> {
 pub trait Source: Send {
     /// What the snapshot says of it: its kind, its address. Arguments may hold secrets and stay out.
     fn describe(&self) -> BTreeMap<String, String>;
+
+    /// The bucket that it reads, if it reads one: what is stored in a bucket is not to hold itself.
+    fn place(&self) -> Option<Place> {
+        None
+    }
 
     /// Its streams, ready to be started one after the other. A server is asked which databases it has; `series` names the stream of what
     /// has only one.
@@ -259,6 +267,12 @@ pub enum SourceError {
     /// Files, and what keeps them from being read.
     #[error(transparent)]
     Files(#[from] files::FilesError),
+    /// A bucket, and what keeps it from being read.
+    #[error(transparent)]
+    Bucket(#[from] bucket::BucketError),
+    /// An index that could not be made.
+    #[error(transparent)]
+    Indexed(#[from] indexed::IndexedError),
 }
 
 impl SourceError {
@@ -292,6 +306,7 @@ impl SourceError {
             }
             Self::Postgres(error) => error.hint(),
             Self::Redis(error) => error.hint(),
+            Self::Bucket(error) => error.hint(),
             Self::StreamName { .. } => {
                 Some("exclude it ({pg_exclude_database}) and back it up on its own".to_owned())
             }

@@ -16,10 +16,12 @@ mod address;
 mod bodies;
 mod client;
 mod error;
+mod facts;
 mod failed;
 mod lanes;
 mod lock;
 mod manners;
+mod objects;
 mod probe;
 mod put;
 mod scheme;
@@ -64,8 +66,10 @@ pub struct S3Settings {
     pub path_style: Option<bool>,
     /// The profile in the SDK's files.
     pub profile: Option<String>,
-    /// Access key and secret key, in place of those that the SDK finds. For tests.
+    /// Access key and secret key, in place of those that the SDK finds: a source's own.
     pub keys: Option<(String, String)>,
+    /// The session token of these keys, where they have one.
+    pub session_token: Option<String>,
     /// Certificates (PEM) of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
     /// `STANDARD_IA` and the like, for packs.
@@ -97,6 +101,7 @@ impl S3Settings {
             path_style: None,
             profile: None,
             keys: None,
+            session_token: None,
             ca_file: None,
             storage_class: None,
             encryption: None,

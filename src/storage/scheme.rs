@@ -4,6 +4,7 @@ use super::bucket::Bucket;
 use super::limit::Rate;
 use super::retry::Backoff;
 use super::{Storage, StorageError};
+use crate::base::objects::Place;
 use crate::base::setting::{Given, Problem, Section, Table};
 use std::any::Any;
 use std::fmt;
@@ -49,6 +50,11 @@ pub trait Location: Send + Sync + fmt::Debug + fmt::Display {
 
     /// Whether reading there costs neither a wire nor money.
     fn is_local(&self) -> bool;
+
+    /// The bucket that it is in, if it is in one, as far as the settings tell.
+    fn bucket(&self, _options: &Options) -> Option<Place> {
+        None
+    }
 
     /// The storage there, if it is there. One with a wire sends nothing yet.
     ///

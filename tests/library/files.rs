@@ -21,7 +21,8 @@ use dumpvault::engine::backup::{
 };
 use dumpvault::engine::files::{FilesJob, FilesReport, Overwrite, Tree, WantedFiles};
 use dumpvault::engine::restore::{Chosen, OnRollback, Target, choose};
-use dumpvault::source::files::{Choice, Files, Ownership, PAIR, roots};
+use dumpvault::source::files::{Choice, Files, Ownership, roots};
+use dumpvault::source::indexed::PAIR;
 use dumpvault::source::{Dump, Source, SourceError};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::vault::Repository;
@@ -456,6 +457,7 @@ fn given_a_file_whose_bytes_are_not_those_of_its_digest_then_reading_all_or_it_t
             gid: 0,
             mtime: Time::default(),
             is_torn: false,
+            is_old: false,
             extra: Extra::default(),
         };
         digest.row(&row);

@@ -3,6 +3,9 @@
 // Clippy sees a test only where `#[test]` stands; helpers here are plain functions.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod buckets;
+mod buckets_restore;
+mod buckets_servers;
 #[path = "../support/cli.rs"]
 mod cli;
 #[path = "../support/conformance.rs"]

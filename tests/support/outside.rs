@@ -13,8 +13,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use dumpvault::base::clock::SystemClock;
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::objects::{Objects, Reach, Reached};
+use dumpvault::base::run::{Room, Run};
 use dumpvault::storage::retry::{Backoff, Retry, RetryPolicy};
-use dumpvault::storage::s3::{S3Address, S3Settings, S3Storage};
+use dumpvault::storage::s3::{S3, S3Address, S3Settings, S3Storage};
 use tempfile::TempDir;
 
 /// The npm package, as `tests/run.sh` installs it.
@@ -113,6 +117,19 @@ impl Outside {
         };
         let address = S3Address::parse(&self.address(prefix)).unwrap();
         Retry::new(S3Storage::connect(address, settings).unwrap(), backoff)
+    }
+
+    /// What lies below `prefix`, as somebody's own objects.
+    pub fn objects(&self, prefix: &str) -> Arc<dyn Objects> {
+        let (access, secret) = keys(self.kind);
+        let reached = Reached {
+            address: self.address(prefix),
+            region: Some("us-east-1".to_owned()),
+            keys: Some((access.to_owned(), secret.to_owned(), None)),
+            ..Reached::default()
+        };
+        let run = Run::new(Arc::new(SystemClock), Arc::new(Silent), Cancel::new(), Room::default());
+        S3.open(&reached, &run).unwrap()
     }
 
     /// Lets the program find a repository below `prefix`.

@@ -98,9 +98,23 @@ struct Object {
     modified: SystemTime,
     class: Option<String>,
     locked_until: Option<SystemTime>,
+    facts: Facts,
+}
+
+/// What an object has besides its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub content_type: Option<String>,
+    pub content_encoding: Option<String>,
+    pub content_disposition: Option<String>,
+    pub cache_control: Option<String>,
+    pub metadata: Option<HashMap<String, String>>,
+    /// As the header has them: `name=value&name=value`.
+    pub tags: String,
 }
 
 struct Upload {
+    facts: Facts,
     key: String,
     parts: BTreeMap<i32, Bytes>,
     initiated: SystemTime,
@@ -356,9 +370,27 @@ impl TestServer {
 
     /// Changes an object behind everybody's back.
     pub fn set_object(&self, name: &str, bytes: impl Into<Bytes>) {
-        let object =
-            Object { bytes: bytes.into(), modified: SystemTime::now(), class: None, locked_until: None };
+        self.set_object_with(name, bytes, None, Facts::default());
+    }
+
+    /// The same, with all that an object can have.
+    pub fn set_object_with(&self, name: &str, bytes: impl Into<Bytes>, class: Option<&str>, facts: Facts) {
+        let (bytes, class) = (bytes.into(), class.map(str::to_owned));
+        let object = Object { bytes, modified: SystemTime::now(), class, locked_until: None, facts };
         self.lock().objects.insert(name.to_owned(), object);
+    }
+
+    pub fn facts(&self, name: &str) -> Option<Facts> {
+        self.lock().objects.get(name).map(|object| object.facts.clone())
+    }
+
+    pub fn remove_object(&self, name: &str) {
+        self.lock().objects.remove(name);
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget_calls(&self) {
+        self.lock().calls.clear();
     }
 
     pub fn uploads(&self) -> usize {
@@ -366,8 +398,12 @@ impl TestServer {
     }
 
     pub fn start_upload(&self, key: &str, age: Duration) {
-        let upload =
-            Upload { key: key.to_owned(), parts: BTreeMap::new(), initiated: SystemTime::now() - age };
+        let upload = Upload {
+            facts: Facts::default(),
+            key: key.to_owned(),
+            parts: BTreeMap::new(),
+            initiated: SystemTime::now() - age,
+        };
         self.lock().uploads.insert(format!("old-{key}"), upload);
     }
 }
@@ -546,6 +582,18 @@ impl MemoryS3 {
     }
 }
 
+/// As Amazon has keys in listings on request.
+fn url_encoded(key: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' | b'/' => {
+            char::from(byte).to_string()
+        }
+        b' ' => "+".to_owned(),
+        byte => format!("%{byte:02X}"),
+    };
+    key.bytes().map(one).collect()
+}
+
 fn tag(bytes: &[u8]) -> ETag {
     ETag::Strong(blake3::hash(bytes).to_hex()[..32].to_owned())
 }
@@ -580,7 +628,13 @@ impl State {
         self.objects.values().map(|object| object.bytes.len() as u64).sum()
     }
 
-    fn insert_new(&mut self, key: String, bytes: Bytes, new: bool, class: Option<String>) -> S3Result<()> {
+    fn insert_new(
+        &mut self,
+        key: String,
+        bytes: Bytes,
+        new: bool,
+        (class, facts): (Option<String>, Facts),
+    ) -> S3Result<()> {
         match self.conditional {
             Conditional::Refuses if new => {
                 return Err(s3_error!(
@@ -594,7 +648,7 @@ impl State {
             _ => {}
         }
         let modified = SystemTime::now() + self.skew;
-        self.objects.insert(key, Object { bytes, modified, class, locked_until: None });
+        self.objects.insert(key, Object { bytes, modified, class, locked_until: None, facts });
         Ok(())
     }
 }
@@ -610,8 +664,17 @@ impl S3 for MemoryS3 {
             storage_class,
             object_lock_mode,
             object_lock_retain_until_date,
+            content_type,
+            content_encoding,
+            content_disposition,
+            cache_control,
+            metadata,
+            tagging,
             ..
         } = request.input;
+        let tags = tagging.unwrap_or_default();
+        let facts =
+            Facts { content_type, content_encoding, content_disposition, cache_control, metadata, tags };
         if object_lock_mode.is_some() != object_lock_retain_until_date.is_some() {
             return Err(s3_error!(InvalidArgument, "a lock has a mode and an end"));
         }
@@ -620,7 +683,7 @@ impl S3 for MemoryS3 {
         let e_tag = Some(tag(&bytes));
         let class = storage_class.map(|class| class.as_str().to_owned());
         let mut state = self.lock();
-        state.insert_new(key.clone(), bytes, if_none_match.is_some(), class)?;
+        state.insert_new(key.clone(), bytes, if_none_match.is_some(), (class, facts))?;
         if let Some(object) = state.objects.get_mut(&key) {
             object.locked_until = object_lock_retain_until_date.map(moment);
         }
@@ -631,11 +694,26 @@ impl S3 for MemoryS3 {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let GetObjectInput { bucket, key, range, .. } = request.input;
         check_bucket(&bucket)?;
-        let (bytes, range) = {
+        let wanted =
+            request.headers.get("if-match").map(|tag| tag.to_str().unwrap().trim_matches('"').to_owned());
+        let (bytes, range, facts) = {
             let state = self.lock();
             let object = state.objects.get(&key).ok_or_else(|| s3_error!(NoSuchKey))?;
-            (object.bytes.clone(), range.filter(|_| !state.ignores_ranges))
+            if wanted.is_some_and(|wanted| tag(&object.bytes) != ETag::Strong(wanted)) {
+                return Err(s3_error!(PreconditionFailed));
+            }
+            if object.class.as_deref() == Some("GLACIER") {
+                return Err(s3_error!(
+                    InvalidObjectState,
+                    "The operation is not valid for the object's storage class"
+                ));
+            }
+            (object.bytes.clone(), range.filter(|_| !state.ignores_ranges), object.facts.clone())
         };
+        let Facts { content_type, content_encoding, content_disposition, cache_control, metadata, tags } =
+            facts;
+        let tag_count = tags.split('&').filter(|tag| !tag.is_empty()).count() as i32;
+        let e_tag = Some(tag(&bytes));
         let total = bytes.len();
         let (bytes, content_range) = match range {
             None => (bytes, None),
@@ -647,7 +725,32 @@ impl S3 for MemoryS3 {
         };
         let content_length = Some(bytes.len() as i64);
         let body = Some(StreamingBlob::from(Body::from(bytes)));
-        Ok(S3Response::new(GetObjectOutput { body, content_length, content_range, ..Default::default() }))
+        Ok(S3Response::new(GetObjectOutput {
+            body,
+            content_length,
+            content_range,
+            content_type,
+            content_encoding,
+            content_disposition,
+            cache_control,
+            metadata,
+            tag_count: Some(tag_count).filter(|count| *count > 0),
+            e_tag,
+            ..Default::default()
+        }))
+    }
+
+    async fn get_object_tagging(
+        &self,
+        request: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+        let state = self.lock();
+        let object = state.objects.get(&request.input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
+        let pairs = object.facts.tags.split('&').filter_map(|tag| tag.split_once('='));
+        let tag_set =
+            pairs.map(|(key, value)| Tag { key: Some(key.to_owned()), value: Some(value.to_owned()) });
+        let tag_set = tag_set.collect();
+        Ok(S3Response::new(GetObjectTaggingOutput { tag_set, ..Default::default() }))
     }
 
     async fn head_object(
@@ -686,31 +789,40 @@ impl S3 for MemoryS3 {
         &self,
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        let ListObjectsV2Input { bucket, prefix, continuation_token, .. } = request.input;
+        let ListObjectsV2Input { bucket, prefix, continuation_token, encoding_type, max_keys, .. } =
+            request.input;
         check_bucket(&bucket)?;
         let prefix = prefix.unwrap_or_default();
         let after = continuation_token.unwrap_or_default();
+        let is_url = encoding_type.as_ref().is_some_and(|kind| kind.as_str() == "url");
         let state = self.lock();
+        let page_max = max_keys.map_or(state.page_max, |max| state.page_max.min(max as usize));
         let mut found = state
             .objects
             .iter()
             .filter(|(key, _)| key.starts_with(&prefix) && key.as_str() > after.as_str())
-            .take(state.page_max + 1)
+            .take(page_max + 1)
             .map(|(key, object)| s3s::dto::Object {
                 key: Some(key.clone()),
+                e_tag: Some(tag(&object.bytes)),
+                storage_class: object.class.clone().map(Into::into),
                 size: Some(object.bytes.len() as i64),
                 last_modified: Some(object.modified.into()),
                 ..Default::default()
             })
             .collect::<Vec<_>>();
-        let is_truncated = found.len() > state.page_max;
-        found.truncate(state.page_max);
+        let is_truncated = found.len() > page_max;
+        found.truncate(page_max);
         let next = found.last().and_then(|object| object.key.clone()).filter(|_| is_truncated);
+        for object in found.iter_mut().filter(|_| is_url) {
+            object.key = object.key.as_deref().map(url_encoded);
+        }
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(bucket),
             key_count: Some(found.len() as i32),
             contents: Some(found),
             is_truncated: Some(is_truncated),
+            encoding_type,
             next_continuation_token: next,
             ..Default::default()
         }))
@@ -720,12 +832,25 @@ impl S3 for MemoryS3 {
         &self,
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        let CreateMultipartUploadInput { bucket, key, .. } = request.input;
+        let CreateMultipartUploadInput {
+            bucket,
+            key,
+            content_type,
+            content_encoding,
+            content_disposition,
+            cache_control,
+            metadata,
+            tagging,
+            ..
+        } = request.input;
         check_bucket(&bucket)?;
+        let tags = tagging.unwrap_or_default();
+        let facts =
+            Facts { content_type, content_encoding, content_disposition, cache_control, metadata, tags };
         let mut state = self.lock();
         state.uploads_made += 1;
         let id = format!("upload-{}", state.uploads_made);
-        let upload = Upload { key: key.clone(), parts: BTreeMap::new(), initiated: SystemTime::now() };
+        let upload = Upload { facts, key: key.clone(), parts: BTreeMap::new(), initiated: SystemTime::now() };
         state.uploads.insert(id.clone(), upload);
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(bucket),
@@ -778,7 +903,8 @@ impl S3 for MemoryS3 {
             let bytes = bytes.filter(|bytes| Some(tag(bytes)) == part.e_tag);
             whole.extend_from_slice(bytes.ok_or_else(|| s3_error!(InvalidPart))?);
         }
-        state.insert_new(key, whole.into(), if_none_match.is_some(), None)?;
+        let facts = upload.facts.clone();
+        state.insert_new(key, whole.into(), if_none_match.is_some(), (None, facts))?;
         state.uploads.remove(&upload_id);
         Ok(S3Response::new(CompleteMultipartUploadOutput::default()))
     }

@@ -18,6 +18,7 @@ const RESTORE: &str = "Examples:
   dumpvault restore app --schema audit --dry-run
   dumpvault restore queue --to-redis redis://vault@queue2:6379
   dumpvault restore uploads --to-dir /srv/restored --path /srv/app/uploads/2026
+  dumpvault restore media --to-bucket s3://media-restored --dry-run
 
 Only what is wanted of a dump is read. A file is replaced as a whole, and only once every byte is right. A database
 that is there is restored in one transaction; one that is made for the restore is dropped again if that fails.
@@ -27,6 +28,8 @@ anything goes wrong, so that it cannot take a cut stream for a whole one.";
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{RESTORE}\n\n{NAMES}"))]
 #[command(group = ArgGroup::new("into_server").args(["to_database", "to_redis"]))]
+#[command(group = ArgGroup::new("into_store").args(["to_redis", "to_bucket"]))]
+#[command(group = ArgGroup::new("into_files").args(["to_dir", "to_bucket"]))]
 pub(in crate::cli) struct RestoreArgs {
     /// Snapshot to restore.
     pub snapshot: String,
@@ -52,8 +55,13 @@ pub(in crate::cli) struct RestoreArgs {
     /// Restore into this Redis or Valkey server, in place of all that it holds: redis://user@host:6379.
     #[arg(long, value_name = "URL", conflicts_with_all = ["to", "command", "to_database"])]
     pub to_redis: Option<String>,
-    /// Replace all that the server of --to-redis holds.
-    #[arg(long, requires = "to_redis")]
+    /// Restore objects into this bucket: s3://bucket/prefix, or s3:https://host/bucket/prefix.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["to", "to_dir", "command", "to_database", "to_redis"])]
+    pub to_bucket: Option<String>,
+    #[command(flatten)]
+    pub bucket: RestoreBucketArgs,
+    /// Replace all that the server of --to-redis holds; with --delete, delete more than half of a bucket.
+    #[arg(long, requires = "into_store")]
     pub force: bool,
     #[command(flatten)]
     pub keys: RestoreKeysArgs,
@@ -132,15 +140,32 @@ pub(in crate::cli) struct RestoreArgs {
 /// How files are restored.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RestoreFilesArgs {
-    /// With --to-dir: restore only what matches, as in a .gitignore file in `/`, and what is below it; repeatable.
-    #[arg(long, value_name = "PATTERN", requires = "to_dir")]
+    /// With --to-dir or --to-bucket: restore only what matches, as in a .gitignore file in `/`, and what is below it; repeatable.
+    #[arg(long, value_name = "PATTERN", requires = "into_files")]
     pub path: Vec<String>,
-    /// With --to-dir: which existing files to replace [default: changed].
-    #[arg(long, value_name = "WHICH", requires = "to_dir", value_parser = ["never", "older", "changed", "always"])]
+    /// With --to-dir or --to-bucket: which existing files or objects to replace [default: changed].
+    #[arg(long, value_name = "WHICH", requires = "into_files", value_parser = ["never", "older", "changed", "always"])]
     pub overwrite: Option<String>,
     /// With --to-dir: whom files belong to [default: names for root, otherwise no].
     #[arg(long, value_name = "WHOM", requires = "to_dir", value_parser = ["names", "numeric", "no"])]
     pub owner: Option<String>,
+}
+
+/// How objects are restored into a bucket.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RestoreBucketArgs {
+    /// Service of --to-bucket, if the address names none; else AWS_ENDPOINT_URL.
+    #[arg(long, value_name = "URL", requires = "to_bucket")]
+    pub bucket_endpoint: Option<String>,
+    /// Region of --to-bucket; else AWS_REGION.
+    #[arg(long, value_name = "REGION", requires = "to_bucket")]
+    pub bucket_region: Option<String>,
+    /// Profile in ~/.aws with the keys for --to-bucket.
+    #[arg(long, value_name = "NAME", requires = "to_bucket")]
+    pub bucket_profile: Option<String>,
+    /// Delete objects of --to-bucket that the snapshot does not have; with --path only those that match.
+    #[arg(long, requires = "to_bucket")]
+    pub delete: bool,
 }
 
 #[derive(Debug, Args)]

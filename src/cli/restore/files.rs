@@ -5,6 +5,7 @@ use super::super::exit::Exit;
 use super::super::report::CliError;
 use super::super::{Context, doubts, prompt, render};
 use crate::base::words;
+use crate::content::index::Of;
 use crate::engine::files::{FilesJob, FilesPlan, FilesReport, Overwrite, Tree, WantedFiles};
 use crate::engine::report::{RestoreFilesPlan, RestoredFiles};
 use crate::engine::restore::Chosen;
@@ -21,40 +22,66 @@ pub(super) fn run(
 ) -> Result<Exit, CliError> {
     let began = Instant::now();
     let job = job(&args.files)?;
-    let tree = Tree::of(chosen, stream)?.ok_or_else(|| {
-        CliError::usage_hint(
-            format!("snapshot {} holds no files", chosen.summary.id.short()),
-            "restore a dump with --to FILE or --to-database",
-        )
-    })?;
+    let tree = tree(chosen, stream)?;
     let into = context.app.environment.directory.join(into);
     for data in &chosen.body.streams {
         doubts::tell(context, chosen, data);
     }
     let plan = tree.plan(&job, &into, &context.cancel)?;
-    if plan.files + plan.directories + plan.unreadable == 0 {
-        let next =
-            "`dumpvault ls SNAPSHOT:/PATH` lists files; patterns are those of a .gitignore file in `/`";
-        return Err(CliError::usage_hint("no file in the snapshot matches --path", next));
-    }
+    matches_something(&tree, plan.files + plan.directories + plan.unreadable + plan.unfit)?;
     if args.dry_run {
-        return Ok(dry_run(context, chosen, &plan, &into));
+        return Ok(dry_run(context, &tree, chosen, &plan, &into));
     }
-    if plan.holds_something && !prompt::agreed(context, &question(&plan, &into), args.yes)? {
+    if plan.holds_something && !prompt::agreed(context, &question(&tree, &plan, &into), args.yes)? {
         return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }
     let report = tree.restore(&job, &into, &context.progress, &context.cancel)?;
-    Ok(told(context, chosen, &report, &into, began))
+    Ok(told(context, &tree, chosen, &report, &into, began))
 }
 
-fn job(args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
-    let wanted = WantedFiles::of(&args.path).map_err(|error| CliError::usage(error.to_string()))?;
-    let overwrite = match args.overwrite.as_deref() {
+/// The files, or objects, of the snapshot.
+pub(super) fn tree<'a>(chosen: &'a Chosen, stream: Option<&str>) -> Result<Tree<'a>, CliError> {
+    Tree::of(chosen, stream)?.ok_or_else(|| {
+        CliError::usage_hint(
+            format!("snapshot {} holds no files", chosen.summary.id.short()),
+            "restore a dump with --to FILE or --to-database",
+        )
+    })
+}
+
+/// Sees that a restore has something to do.
+pub(super) fn matches_something(tree: &Tree<'_>, count: u64) -> Result<(), CliError> {
+    if count > 0 || tree.is_empty() {
+        return Ok(());
+    }
+    let what = tree.noun();
+    let next = format!(
+        "`dumpvault ls SNAPSHOT:/PATH` lists {what}s; patterns are those of a .gitignore file in `/`"
+    );
+    Err(CliError::usage_hint(format!("no {what} in the snapshot matches --path"), next))
+}
+
+pub(super) fn overwrite(args: &RestoreFilesArgs) -> Overwrite {
+    match args.overwrite.as_deref() {
         Some("never") => Overwrite::Never,
         Some("older") => Overwrite::Older,
         Some("always") => Overwrite::Always,
         _ => Overwrite::Changed,
-    };
+    }
+}
+
+/// Names of what is hit, in parentheses.
+pub(super) fn first(names: &[String], count: u64) -> String {
+    match names {
+        [] => String::new(),
+        names if names.len() as u64 == count => format!(" ({})", names.join(", ")),
+        names => format!(" ({}, …)", names.join(", ")),
+    }
+}
+
+fn job(args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
+    let wanted = WantedFiles::of(&args.path).map_err(|error| CliError::usage(error.to_string()))?;
+    let overwrite = overwrite(args);
     let ownership = match args.owner.as_deref() {
         Some("names") => Ownership::Names,
         Some("numeric") => Ownership::Numbers,
@@ -66,41 +93,57 @@ fn job(args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
     Ok(FilesJob { wanted, overwrite, ownership })
 }
 
-fn question(plan: &FilesPlan, into: &Path) -> String {
+/// Objects have no directories.
+fn counted(tree: &Tree<'_>, files: u64, directories: u64) -> String {
+    match tree.holds() {
+        Of::Objects => words::count(files, "object"),
+        Of::Files => {
+            format!("{} and {}", words::count(files, "file"), words::count(directories, "directory"))
+        }
+    }
+}
+
+fn question(tree: &Tree<'_>, plan: &FilesPlan, into: &Path) -> String {
     let FilesPlan { files, replaced, replaced_first, kept, .. } = plan;
-    let first = match replaced_first.as_slice() {
-        [] => String::new(),
-        names if names.len() as u64 == *replaced => format!(" ({})", names.join(", ")),
-        names => format!(" ({}, …)", names.join(", ")),
-    };
+    let first = first(replaced_first, *replaced);
     format!(
         "`{}` is not empty: of {} to restore, {replaced} would replace what is there{first}, and {kept} are there already.",
         into.display(),
-        words::count(*files, "file"),
+        words::count(*files, tree.noun()),
     )
 }
 
-fn dry_run(context: &Context, chosen: &Chosen, plan: &FilesPlan, into: &Path) -> Exit {
+fn dry_run(context: &Context, tree: &Tree<'_>, chosen: &Chosen, plan: &FilesPlan, into: &Path) -> Exit {
     let id = chosen.summary.id;
     if context.json {
         context.report(RestoreFilesPlan::new(&id, plan, into));
         return Exit::Good;
     }
     context.output(&format!(
-        "would restore {} and {} ({}) of snapshot {} into `{}`",
-        words::count(plan.files, "file"),
-        words::count(plan.directories, "directory"),
+        "would restore {} ({}) of snapshot {} into `{}`",
+        counted(tree, plan.files, plan.directories),
         render::bytes(plan.bytes),
         id.short(),
         into.display()
     ));
+    if plan.unfit > 0 {
+        let count = words::count(plan.unfit, "object");
+        context.output(&format!("{count} cannot be restored into a directory: their keys are not paths"));
+    }
     if plan.holds_something {
-        context.output(&question(plan, into));
+        context.output(&question(tree, plan, into));
     }
     Exit::Good
 }
 
-fn told(context: &Context, chosen: &Chosen, report: &FilesReport, into: &Path, began: Instant) -> Exit {
+fn told(
+    context: &Context,
+    tree: &Tree<'_>,
+    chosen: &Chosen,
+    report: &FilesReport,
+    into: &Path,
+    began: Instant,
+) -> Exit {
     let exit = match () {
         () if !report.damaged.is_empty() => Exit::Integrity,
         () if report.failed > 0 || report.attributes_lost > 0 => Exit::Partial,
@@ -109,14 +152,14 @@ fn told(context: &Context, chosen: &Chosen, report: &FilesReport, into: &Path, b
     let ms = began.elapsed().as_millis() as u64;
     let id = chosen.summary.id;
     if report.unreadable > 0 {
-        let count = words::count(report.unreadable, "file");
+        let count = words::count(report.unreadable, tree.noun());
         context.warn(format!("{count} could not be read when the backup was made, and are not in it"));
     }
     for (count, what) in
         [(report.damaged.len() as u64, "damaged and not restored"), (report.failed, "could not be restored")]
     {
         if count > 0 {
-            context.warn(format!("{}: {what}", words::count(count, "file")));
+            context.warn(format!("{}: {what}", words::count(count, tree.noun())));
         }
     }
     if context.json {
@@ -125,13 +168,12 @@ fn told(context: &Context, chosen: &Chosen, report: &FilesReport, into: &Path, b
     }
     let kept = match report.kept {
         0 => String::new(),
-        kept => format!(", {} there already", words::count(kept, "file")),
+        kept => format!(", {} there already", words::count(kept, tree.noun())),
     };
     context.say(&format!(
-        "{}: restored {} and {} of snapshot {} to `{}`: {} in {}{kept}",
+        "{}: restored {} of snapshot {} to `{}`: {} in {}{kept}",
         chosen.summary.head.series,
-        words::count(report.files, "file"),
-        words::count(report.directories, "directory"),
+        counted(tree, report.files, report.directories),
         id.short(),
         into.display(),
         render::bytes(report.bytes),

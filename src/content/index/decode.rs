@@ -2,10 +2,9 @@
 
 use super::wire::{Rest, number};
 use super::{
-    Change, Entry, Extra, IndexError, Kind, MAGIC, PATH_BYTES_MAX, ROW_BYTES_MAX, Row, SECTION_BYTES_MAX,
-    SECTION_ROWS_MAX, Time, canonical, malformed,
+    Change, Entry, Extra, IndexError, Kind, MAGIC_BYTES, Of, PATH_BYTES_MAX, ROW_BYTES_MAX, Row,
+    SECTION_BYTES_MAX, SECTION_ROWS_MAX, Time, malformed,
 };
-use std::cmp::Ordering;
 use std::io::{ErrorKind, Read};
 
 /// What a number at the end of a section takes at most, in bytes.
@@ -16,6 +15,7 @@ const BLOCK_BYTES_MAX: usize = SECTION_ROWS_MAX * (1 + 3 * NUMBER_BYTES_MAX) + 5
 /// Reads an index section by section.
 #[derive(Debug)]
 pub struct IndexReader<R> {
+    of: Of,
     input: R,
     last: Option<Vec<u8>>,
     has_begun: bool,
@@ -23,9 +23,9 @@ pub struct IndexReader<R> {
 }
 
 impl<R: Read> IndexReader<R> {
-    /// Reads from `input`, which had better be buffered.
-    pub fn new(input: R) -> Self {
-        Self { input, last: None, has_begun: false, has_ended: false }
+    /// Reads an index of that from `input`, which had better be buffered.
+    pub fn new(of: Of, input: R) -> Self {
+        Self { of, input, last: None, has_begun: false, has_ended: false }
     }
 
     /// The next section's rows; nothing after the last.
@@ -37,14 +37,14 @@ impl<R: Read> IndexReader<R> {
             return Ok(None);
         }
         if !self.has_begun {
-            let mut magic = [0; MAGIC.len()];
+            let mut magic = [0; MAGIC_BYTES];
             fill(&mut self.input, &mut magic)?;
-            if magic != *MAGIC {
+            if magic != *self.of.magic() {
                 return Err(IndexError::NotAnIndex);
             }
             self.has_begun = true;
         }
-        let section = section(&mut self.input)?;
+        let section = section(self.of, &mut self.input)?;
         let Some((first, last)) = section.first().zip(section.last()) else {
             self.has_ended = true;
             return match self.input.read(&mut [0]) {
@@ -54,7 +54,7 @@ impl<R: Read> IndexReader<R> {
             };
         };
         if let Some(before) = &self.last {
-            in_order(before, &first.row.path)?;
+            in_order(self.of, before, &first.row)?;
         }
         self.last = Some(last.row.path.clone());
         Ok(Some(section))
@@ -65,8 +65,8 @@ impl<R: Read> IndexReader<R> {
 ///
 /// # Errors
 /// When they are not exactly one section.
-pub fn read_section(mut bytes: &[u8]) -> Result<Vec<Entry>, IndexError> {
-    let section = section(&mut bytes)?;
+pub fn read_section(of: Of, mut bytes: &[u8]) -> Result<Vec<Entry>, IndexError> {
+    let section = section(of, &mut bytes)?;
     if section.is_empty() {
         return Err(malformed("a section without rows"));
     }
@@ -74,7 +74,7 @@ pub fn read_section(mut bytes: &[u8]) -> Result<Vec<Entry>, IndexError> {
 }
 
 /// The rows of the next section; none at the end of the index.
-fn section(input: &mut impl Read) -> Result<Vec<Entry>, IndexError> {
+fn section(of: Of, input: &mut impl Read) -> Result<Vec<Entry>, IndexError> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut last = Vec::new();
     let (mut buffer, mut total, mut data_bytes) = (Vec::new(), 0usize, 0u64);
@@ -88,9 +88,9 @@ fn section(input: &mut impl Read) -> Result<Vec<Entry>, IndexError> {
         }
         read_bytes(input, len, &mut buffer)?;
         total += len;
-        let row = decode_row(&buffer, &last)?;
+        let row = decode_row(of, &buffer, &last)?;
         if !entries.is_empty() {
-            in_order(&last, &row.path)?;
+            in_order(of, &last, &row)?;
         }
         data_bytes = data_bytes.checked_add(row.data_bytes()).ok_or(malformed("lengths overflow"))?;
         last.clone_from(&row.path);
@@ -108,11 +108,8 @@ fn section(input: &mut impl Read) -> Result<Vec<Entry>, IndexError> {
     Ok(entries)
 }
 
-fn in_order(one: &[u8], other: &[u8]) -> Result<(), IndexError> {
-    match canonical(one, other) {
-        Ordering::Less => Ok(()),
-        _ => Err(malformed("rows out of order")),
-    }
+fn in_order(of: Of, before: &[u8], row: &Row) -> Result<(), IndexError> {
+    if of.follows(before, row) { Ok(()) } else { Err(malformed("rows out of order")) }
 }
 
 fn length(input: &mut impl Read, max: usize) -> Result<usize, IndexError> {
@@ -142,7 +139,7 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<(), IndexError> {
     })
 }
 
-fn decode_row(bytes: &[u8], last: &[u8]) -> Result<Row, IndexError> {
+fn decode_row(of: Of, bytes: &[u8], last: &[u8]) -> Result<Row, IndexError> {
     let mut rest = Rest(bytes);
     let letter = rest.byte()?;
     let path = decode_path(&mut rest, last)?;
@@ -166,13 +163,14 @@ fn decode_row(bytes: &[u8], last: &[u8]) -> Result<Row, IndexError> {
         _ => return Err(malformed("a row of an unknown kind")),
     };
     // Bits that are not known yet are passed over.
-    let is_torn = rest.number()? & 1 == 1;
+    let flags = rest.number()?;
+    let (is_torn, is_old) = (flags & 1 == 1, of == Of::Objects && flags & 2 == 2);
     let extra = match rest.0 {
         [] => Extra::default(),
         bytes => minicbor::decode(bytes).map_err(|_| malformed("attributes that cannot be read"))?,
     };
-    let row = Row { path, kind, mode, uid, gid, mtime, is_torn, extra };
-    row.check()?;
+    let row = Row { path, kind, mode, uid, gid, mtime, is_torn, is_old, extra };
+    row.check(of)?;
     Ok(row)
 }
 

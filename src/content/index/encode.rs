@@ -2,14 +2,14 @@
 
 use super::wire::{put_bytes, put_number, put_signed};
 use super::{
-    Change, Extra, IndexError, Kind, MAGIC, ROW_BYTES_MAX, Row, SECTION_BYTES_MAX, SECTION_ROWS_MAX, Section,
-    SectionMap, canonical, malformed, restarts,
+    Change, Extra, IndexError, Kind, Of, ROW_BYTES_MAX, Row, SECTION_BYTES_MAX, SECTION_ROWS_MAX, Section,
+    SectionMap, malformed, restarts,
 };
-use std::cmp::Ordering;
 
 /// Writes an index. What is ready lies in [`IndexWriter::take`]; memory is a section.
 #[derive(Debug)]
 pub struct IndexWriter {
+    of: Of,
     out: Vec<u8>,
     scratch: Vec<u8>,
     last: Vec<u8>,
@@ -31,26 +31,32 @@ struct Columns {
 
 impl Default for IndexWriter {
     fn default() -> Self {
+        Self::new(Of::default())
+    }
+}
+
+impl IndexWriter {
+    /// Begins an index.
+    pub fn new(of: Of) -> Self {
         Self {
-            out: MAGIC.to_vec(),
+            of,
+            out: of.magic().to_vec(),
             scratch: Vec::new(),
             last: Vec::new(),
             has_rows: false,
             section: Section::default(),
             columns: Columns::default(),
-            map: SectionMap::default(),
+            map: SectionMap { of, ..SectionMap::default() },
         }
     }
-}
 
-impl IndexWriter {
     /// Adds a row, which has to come after all before it.
     ///
     /// # Errors
     /// When it does not, or the row cannot be written.
     pub fn push(&mut self, row: &Row, change: &Change) -> Result<(), IndexError> {
-        row.check()?;
-        if self.has_rows && canonical(&self.last, &row.path) != Ordering::Less {
+        row.check(self.of)?;
+        if self.has_rows && !self.of.follows(&self.last, row) {
             return Err(malformed("rows out of order"));
         }
         if change.ctime.nanos >= 1_000_000_000 {
@@ -58,7 +64,8 @@ impl IndexWriter {
         }
         let is_full = self.section.rows >= SECTION_ROWS_MAX as u64
             || self.section.index_bytes >= SECTION_BYTES_MAX as u64;
-        if self.section.rows > 0 && (is_full || restarts(&row.path)) {
+        let is_another = !self.has_rows || self.last != row.path;
+        if self.section.rows > 0 && (is_full || is_another && restarts(&row.path)) {
             self.end_section();
         }
         if self.section.rows == 0 {
@@ -156,7 +163,7 @@ fn encode_row(row: &Row, last: &[u8], out: &mut Vec<u8>) -> Result<(), IndexErro
         }
         _ => {}
     }
-    put_number(out, u64::from(row.is_torn));
+    put_number(out, u64::from(row.is_torn) | u64::from(row.is_old) << 1);
     if row.extra != Extra::default() {
         minicbor::encode(&row.extra, out).map_err(|_| malformed("attributes that cannot be written"))?;
     }

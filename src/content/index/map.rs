@@ -1,14 +1,12 @@
 //! The section map: where in the index a section is, and where in the data its files are.
 
-use super::{IndexError, MAGIC, check_path, malformed};
+use super::{IndexError, MAGIC_BYTES, Of, malformed};
 use minicbor::bytes::ByteSlice;
 use minicbor::{Decode, Encode};
 use std::ops::Range;
 
 /// The encoding's version; version 1 are table maps.
 const VERSION: u32 = 2;
-/// What it is a map of: files.
-const KIND: u32 = 1;
 /// No encoded map may be larger.
 const MAP_BYTES_MAX: usize = 64 << 20;
 
@@ -30,6 +28,8 @@ pub struct Section {
 /// All sections of an index, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SectionMap {
+    /// What the index is of.
+    pub of: Of,
     /// The sections.
     pub sections: Vec<Section>,
 }
@@ -73,6 +73,16 @@ struct StoredSection<'a> {
     clean_rows: u64,
 }
 
+impl Of {
+    /// Its number in a map.
+    fn kind(self) -> u32 {
+        match self {
+            Self::Files => 1,
+            Self::Objects => 2,
+        }
+    }
+}
+
 impl SectionMap {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
@@ -89,15 +99,20 @@ impl SectionMap {
                 clean_rows: section.clean_rows,
             }
         });
-        let stored = Stored { version: VERSION, kind: KIND, sections: stored.collect() };
+        let stored = Stored { version: VERSION, kind: self.of.kind(), sections: stored.collect() };
         // Writing into memory does not fail.
         minicbor::to_vec(&stored).unwrap_or_default()
     }
 
     /// Whether bytes are a map of this kind, as far as their beginning says.
     pub fn is_meant(bytes: &[u8]) -> bool {
-        // A map of three with 0: 2, 1: 1.
-        bytes.starts_with(&[0xa3, 0x00, VERSION as u8, 0x01, KIND as u8])
+        Self::of(bytes).is_some()
+    }
+
+    fn of(bytes: &[u8]) -> Option<Of> {
+        // A map of three with 0: 2, 1: the kind.
+        let is_its = |of: &Of| bytes.starts_with(&[0xa3, 0x00, VERSION as u8, 0x01, of.kind() as u8]);
+        [Of::Files, Of::Objects].into_iter().find(is_its)
     }
 
     /// Reads a map.
@@ -108,20 +123,18 @@ impl SectionMap {
         if bytes.len() > MAP_BYTES_MAX {
             return Err(malformed("a map too large"));
         }
-        if !Self::is_meant(bytes) {
-            return Err(IndexError::OtherMap);
-        }
+        let of = Self::of(bytes).ok_or(IndexError::OtherMap)?;
         let stored: Stored<'_> =
             minicbor::decode(bytes).map_err(|_| malformed("a map that cannot be read"))?;
-        let mut map = Self::default();
-        let (mut index_bytes, mut data_bytes, mut path_bytes) = (MAGIC.len() as u64, 0u64, 0usize);
+        let mut map = Self { of, ..Self::default() };
+        let (mut index_bytes, mut data_bytes, mut path_bytes) = (MAGIC_BYTES as u64, 0u64, 0usize);
         for StoredSection { shared, suffix, index_bytes: index, rows, data_bytes: data, clean_rows } in
             stored.sections
         {
             let last = map.sections.last().map_or(&[][..], |section: &Section| &section.first);
             let front = usize::try_from(shared).ok().and_then(|shared| last.get(..shared));
             let first = [front.ok_or(malformed("a path that shares more than there is"))?, suffix].concat();
-            check_path(&first)?;
+            of.check(&first)?;
             // Shared beginnings make paths out of nothing: what they come to is bounded, too.
             path_bytes += first.len();
             index_bytes = index_bytes.checked_add(index).ok_or(malformed("lengths overflow"))?;
@@ -136,7 +149,7 @@ impl SectionMap {
 
     /// Every section with its places.
     pub fn placed(&self) -> impl Iterator<Item = Placed<'_>> {
-        let (mut index, mut data) = (MAGIC.len() as u64, 0u64);
+        let (mut index, mut data) = (MAGIC_BYTES as u64, 0u64);
         self.sections.iter().map(move |section| {
             let from = (index, data);
             index = index.saturating_add(section.index_bytes);

@@ -1,4 +1,4 @@
-//! The index of a file backup: a row for each file, in canonical order, in sections that can be read one by one.
+//! The index of a backup of files, or of objects: a row for each, in canonical order, in sections that can be read one by one.
 //!
 //! | file | hides |
 //! |---|---|
@@ -21,12 +21,60 @@ pub use decode::{IndexReader, read_section};
 pub use encode::IndexWriter;
 pub use map::{Placed, Section, SectionMap};
 
+use crate::base::objects::Facts;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use std::cmp::Ordering;
 
-/// What an index begins with.
-pub const MAGIC: &[u8; 8] = b"DVFIDX1\n";
+/// What an index is of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Of {
+    /// Files: rows are paths, a directory stands right before what is in it.
+    #[default]
+    Files,
+    /// Objects of a bucket: rows are keys of any bytes, in their plain order.
+    Objects,
+}
+
+/// Bytes that an index begins with.
+const MAGIC_BYTES: usize = 8;
+
+impl Of {
+    /// What an index begins with.
+    pub fn magic(self) -> &'static [u8; MAGIC_BYTES] {
+        match self {
+            Self::Files => b"DVFIDX1\n",
+            Self::Objects => b"DVOIDX1\n",
+        }
+    }
+
+    /// The order of its rows.
+    pub fn compare(self, one: &[u8], other: &[u8]) -> Ordering {
+        match self {
+            Self::Files => canonical(one, other),
+            Self::Objects => one.cmp(other),
+        }
+    }
+
+    /// Whether a row may stand behind that of a path.
+    fn follows(self, before: &[u8], row: &Row) -> bool {
+        match self.compare(before, &row.path) {
+            Ordering::Less => true,
+            Ordering::Equal => row.is_old,
+            Ordering::Greater => false,
+        }
+    }
+
+    /// Sees that something is a path, or a key.
+    fn check(self, path: &[u8]) -> Result<(), IndexError> {
+        match self {
+            Self::Files => check_path(path),
+            Self::Objects if path.len() > PATH_BYTES_MAX => Err(malformed("a key too long")),
+            Self::Objects => Ok(()),
+        }
+    }
+}
+
 /// A path is never longer, in bytes.
 pub const PATH_BYTES_MAX: usize = 64 << 10;
 /// An encoded row is never longer, in bytes: two paths, and attributes.
@@ -89,6 +137,8 @@ pub struct Row {
     pub mtime: Time,
     /// It changed while it was read.
     pub is_torn: bool,
+    /// Of an object: a version that is not the current one. It stands behind the newer ones of its key.
+    pub is_old: bool,
     /// What most files do not have.
     pub extra: Extra,
 }
@@ -154,6 +204,15 @@ pub struct Extra {
     /// Why it could not be read.
     #[n(4)]
     pub reason: Option<String>,
+    /// Of an object: what it has besides its bytes.
+    #[n(5)]
+    pub facts: Option<Facts>,
+    /// Of an object: its version.
+    #[n(6)]
+    pub version: Option<String>,
+    /// Of an object: what its service tells one upload from another by.
+    #[n(7)]
+    pub etag: Option<String>,
 }
 
 /// By what the next backup tells that a file is unchanged. It stands apart from the rows: that a file moved to another disk changes none.
@@ -194,9 +253,16 @@ impl Row {
     }
 
     /// Sees that the row can be written and read again.
-    fn check(&self) -> Result<(), IndexError> {
-        check_path(&self.path)?;
-        if self.path.is_empty() && self.kind != Kind::Directory {
+    fn check(&self, of: Of) -> Result<(), IndexError> {
+        of.check(&self.path)?;
+        if of == Of::Objects {
+            let is_one = matches!(self.kind, Kind::File { .. } | Kind::Unreadable | Kind::Vanished);
+            if !is_one || self.extra.holes.is_some() {
+                return Err(malformed("an object that is none"));
+            }
+        } else if self.is_old {
+            return Err(malformed("an old version of a file"));
+        } else if self.path.is_empty() && self.kind != Kind::Directory {
             return Err(malformed("a file without a name"));
         }
         if let Kind::HardLink(first) = &self.kind {
@@ -238,7 +304,14 @@ fn check_path(path: &[u8]) -> Result<(), IndexError> {
     }
 }
 
-/// The order of an index: component by component, each as bytes, so that a directory stands right before what is in it.
+/// Whether a key can be the path of a file: no name of it is longer than file systems have them.
+pub fn is_path(key: &[u8]) -> bool {
+    !key.is_empty()
+        && check_path(key).is_ok()
+        && key.split(|byte| *byte == b'/').all(|name| name.len() <= 255)
+}
+
+/// The order of an index of files: component by component, each as bytes, so that a directory stands right before what is in it.
 pub fn canonical(one: &[u8], other: &[u8]) -> Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     let common = one.iter().zip(other).find(|(a, b)| a != b);

@@ -42,7 +42,7 @@ fn extra() -> impl Strategy<Value = Extra> {
     let names = (bytes(), bytes());
     let xattrs = prop::collection::vec((bytes(), bytes()), 1..3);
     (prop::option::of(xattrs), prop::option::of(names), prop::option::of(time()), prop::option::of(".{0,9}"))
-        .prop_map(|(xattrs, names, birth, reason)| Extra { xattrs, holes: None, names, birth, reason })
+        .prop_map(|(xattrs, names, birth, reason)| Extra { xattrs, names, birth, reason, ..Extra::default() })
 }
 
 fn entry() -> impl Strategy<Value = (Kind, Extra, u32, Time, bool, Change)> {
@@ -62,7 +62,7 @@ fn entries(most: usize) -> impl Strategy<Value = Vec<Entry>> {
         let entry = |(names, (kind, extra, mode, mtime, is_torn, change)): (Vec<Vec<u8>>, _)| {
             let path = names.join(&b'/');
             let (uid, gid) = (1000, u32::MAX);
-            Entry { row: Row { path, kind, mode, uid, gid, mtime, is_torn, extra }, change }
+            Entry { row: Row { path, kind, mode, uid, gid, mtime, is_torn, is_old: false, extra }, change }
         };
         sorted.into_iter().map(entry).collect()
     })
@@ -81,7 +81,7 @@ fn write(entries: &[Entry]) -> (Vec<u8>, SectionMap) {
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Entry>, IndexError> {
-    let mut reader = IndexReader::new(bytes);
+    let mut reader = IndexReader::new(Of::Files, bytes);
     let mut all = Vec::new();
     while let Some(section) = reader.section()? {
         all.extend(section);
@@ -92,7 +92,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Entry>, IndexError> {
 fn file(path: &str, size: u64) -> Row {
     let kind = Kind::File { size, digest: *blake3::hash(path.as_bytes()).as_bytes() };
     let (mtime, extra) = (Time { seconds: 1_700_000_000, nanos: 5 }, Extra::default());
-    Row { path: path.into(), kind, mode: 0o644, uid: 1, gid: 2, mtime, is_torn: false, extra }
+    Row { path: path.into(), kind, mode: 0o644, uid: 1, gid: 2, mtime, is_torn: false, is_old: false, extra }
 }
 
 proptest! {
@@ -107,7 +107,7 @@ proptest! {
         // Each section by itself, where the map says that it is.
         let mut apart = Vec::new();
         for placed in map.placed() {
-            let section = read_section(&bytes[placed.index.start as usize..placed.index.end as usize]).unwrap();
+            let section = read_section(Of::Files, &bytes[placed.index.start as usize..placed.index.end as usize]).unwrap();
             prop_assert_eq!(&section[0].row.path, &placed.section.first);
             prop_assert_eq!(section.len() as u64, placed.section.rows);
             apart.extend(section);
@@ -131,10 +131,13 @@ proptest! {
     #[test]
     fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = read(&bytes);
-        let _ = read(&[MAGIC, &bytes[..]].concat());
-        let _ = read_section(&bytes);
+        for (of, kind) in [(Of::Files, 1), (Of::Objects, 2)] {
+            let whole = [of.magic(), &bytes[..]].concat();
+            let _ = IndexReader::new(of, &whole[..]).section();
+            let _ = read_section(of, &bytes);
+            let _ = SectionMap::decode(&[&[0xa3, 0, 2, 1, kind][..], &bytes].concat());
+        }
         let _ = SectionMap::decode(&bytes);
-        let _ = SectionMap::decode(&[&[0xa3, 0, 2, 1, 1][..], &bytes].concat());
     }
 
     #[test]
@@ -205,11 +208,11 @@ fn sections_end_where_they_would_grow_without_bound() {
 #[test]
 fn a_length_that_is_announced_takes_no_memory_before_it_comes() {
     // 2 MiB are allowed, and 3 bytes come.
-    let mut bytes = MAGIC.to_vec();
+    let mut bytes = Of::Files.magic().to_vec();
     wire::put_number(&mut bytes, ROW_BYTES_MAX as u64);
     bytes.extend(b"abc");
     assert_eq!(read(&bytes), Err(IndexError::CutShort));
-    let mut bytes = MAGIC.to_vec();
+    let mut bytes = Of::Files.magic().to_vec();
     wire::put_number(&mut bytes, ROW_BYTES_MAX as u64 + 1);
     assert_eq!(read(&bytes), Err(malformed("a length too large")));
 }
@@ -235,6 +238,48 @@ fn paths_that_lead_elsewhere_are_neither_written_nor_read() {
 }
 
 #[test]
+fn keys_of_any_bytes_are_kept_in_their_plain_order_and_are_no_files() {
+    let keys: [&[u8]; 9] = [b"", b"\x01\xff", b"../x", b"/", b"//", b"a", b"a-b", b"a/", b"a/b"];
+    let row = |key: &[u8]| Row { path: key.to_vec(), ..file("", 3) };
+    let mut writer = IndexWriter::new(Of::Objects);
+    for key in keys {
+        let mut row = row(key);
+        row.extra.etag = Some("0123".to_owned());
+        let content_type = Some("text/plain".to_owned());
+        row.extra.facts = Some(Facts { content_type, ..Facts::default() });
+        writer.push(&row, &Change::default()).unwrap();
+    }
+    let (bytes, map) = writer.finish();
+    assert!(bytes.starts_with(b"DVOIDX1\n"));
+    assert_eq!(SectionMap::decode(&map.encode()).unwrap(), map);
+    let mut reader = IndexReader::new(Of::Objects, &bytes[..]);
+    let mut read = Vec::new();
+    while let Some(section) = reader.section().unwrap() {
+        read.extend(section.into_iter().map(|entry| entry.row.path));
+    }
+    assert_eq!(read, keys);
+    assert_eq!(IndexReader::new(Of::Files, &bytes[..]).section(), Err(IndexError::NotAnIndex));
+    let mut writer = IndexWriter::new(Of::Objects);
+    writer.push(&row(b"a"), &Change::default()).unwrap();
+    assert!(writer.push(&row(b"a"), &Change::default()).is_err());
+    let old = Row { is_old: true, ..row(b"a") };
+    writer.push(&old, &Change::default()).unwrap();
+    writer.push(&old, &Change::default()).unwrap();
+    let (versions, map) = writer.finish();
+    assert_eq!(map.sections[0].rows, 3);
+    let section = IndexReader::new(Of::Objects, &versions[..]).section().unwrap().unwrap();
+    assert_eq!(section.iter().map(|entry| entry.row.is_old).collect::<Vec<_>>(), [false, true, true]);
+    assert!(IndexWriter::default().push(&Row { is_old: true, ..file("a", 1) }, &Change::default()).is_err());
+    let mut writer = IndexWriter::new(Of::Objects);
+    let directory = Row { kind: Kind::Directory, ..row(b"a") };
+    assert!(writer.push(&directory, &Change::default()).is_err());
+    assert!(writer.push(&row(&vec![b'k'; PATH_BYTES_MAX + 1]), &Change::default()).is_err());
+    assert!([&b"a/b"[..], b"\xff"].into_iter().all(is_path));
+    let none: [&[u8]; 8] = [b"", b"/a", b"a//b", b"a/", b"../x", b"a/./b", b"a\0", &[b'n'; 256]];
+    assert!(!none.into_iter().any(is_path));
+}
+
+#[test]
 fn holes_are_no_data_and_lie_within_the_file() {
     let with = |holes: &[u64]| {
         let mut row = file("sparse", 100);
@@ -246,7 +291,7 @@ fn holes_are_no_data_and_lie_within_the_file() {
     let entries = [Entry { row: with(&[0, 10, 50, 50]), change: Change::default() }];
     assert_eq!(read(&write(&entries).0).unwrap(), entries);
     for bad in [&[0u64, 101][..], &[5], &[10, 5, 15, 5], &[10, 5, 12, 1], &[0, 0], &[u64::MAX, 2]] {
-        assert!(with(bad).check().is_err(), "{bad:?}");
+        assert!(with(bad).check(Of::Files).is_err(), "{bad:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::base::setting::{Given, Problem, Section, Table};
 use crate::settings::{self, Registry, Resolved, StorageKind};
+use crate::source::bucket::BucketKind;
 use crate::source::command::Command;
 use crate::source::files::FilesKind;
 use crate::source::kind::{Settled, SourceKind};
@@ -20,7 +21,7 @@ pub type Settings = Resolved<Place, Arc<dyn Settled>>;
 pub type Place = Arc<dyn Location>;
 
 /// The kinds of sources that this program knows. The first is what a table is that does not tell.
-pub static KINDS: [&dyn SourceKind; 4] = [&Postgres, &Redis, &Command, &FilesKind];
+pub static KINDS: [&dyn SourceKind; 5] = [&Postgres, &Redis, &Command, &FilesKind, &BucketKind(&S3)];
 
 /// The kinds of storages that this program knows. The last is what an address is that is meant for no other.
 pub static SCHEMES: [&dyn Scheme; 2] = [&S3, &Directory];

@@ -9,7 +9,8 @@ use crate::base::words;
 use crate::content::pg::{DataKind, TableData, TableMap};
 use crate::engine::keys::{KeyName, Keys, key_map};
 use crate::engine::tables::table_map;
-use crate::source::files::{FILES, NEWER_THAN};
+use crate::source::files::NEWER_THAN;
+use crate::source::indexed::FILES;
 use crate::vault::catalog::Catalog;
 use crate::vault::crypto::CryptoError;
 use crate::vault::history::History;
@@ -137,7 +138,7 @@ impl Usual {
 
 /// Files in an index, directories left out.
 fn files(stream: &Stream) -> Option<u64> {
-    stream.attributes.get(FILES).filter(|_| stream.format == StreamFormat::FileIndex)?.parse().ok()
+    stream.attributes.get(FILES).filter(|_| stream.format.is_index())?.parse().ok()
 }
 
 /// Keys that do not expire.
@@ -223,7 +224,8 @@ impl Guard {
     fn fewer(&self, before: &Usual, stream: &Stream) -> Option<String> {
         let (now, usual) = (files(stream)?, usual(&before.files)?);
         let is_less = usual >= FILES_TO_MISS && (now as f64) < usual as f64 * self.share;
-        let told = || format!("{}, usually about {}", words::count(now, "file"), words::count(usual, "file"));
+        let what = if stream.format == StreamFormat::ObjectIndex { "object" } else { "file" };
+        let told = || format!("{}, usually about {}", words::count(now, what), words::count(usual, what));
         (is_less || now == 0 && usual > 0).then(told)
     }
 

@@ -7,6 +7,7 @@ use crate::base::name::SnapshotName;
 use crate::content::index::SectionMap;
 use crate::content::inspect::Kind;
 use crate::engine::OpError;
+use crate::engine::file_digest::of;
 use crate::engine::stream_reader::StreamReader;
 use crate::engine::tables::table_map;
 use crate::vault::catalog::Catalog;
@@ -72,7 +73,8 @@ impl Parents {
             }
             choice => choice,
         };
-        let is_of_files = request.source.get("kind").is_some_and(|kind| kind == "files");
+        let is_of_files =
+            request.source.get("kind").is_some_and(|kind| matches!(kind.as_str(), "files" | "bucket"));
         let id = match choice {
             ParentChoice::None => None,
             ParentChoice::Snapshot(id) => Some(*id),
@@ -143,7 +145,7 @@ impl Parents {
         stream.table_map = None;
         // Text and other bytes are told apart by a guess at the first few, which may turn out otherwise the next day.
         let is_archive = stream.format == StreamFormat::PgCustom;
-        let is_of_files = stream.format == StreamFormat::FileData;
+        let is_of_files = stream.format.is_contents();
         let is_alike: IsAlike = Box::new(move |front: &[u8]| {
             is_of_files || matches!(Kind::of(front), Kind::PgCustom { .. }) == is_archive
         });
@@ -177,7 +179,7 @@ impl Parents {
         let find = |name: &str| body.streams.iter().find(|stream| stream.name == name);
         let (data, index) = (find(name)?, find(wanted)?);
         let map = SectionMap::decode(index.table_map.as_ref()?).ok()?;
-        if map.data_bytes() != data.bytes || index.format != StreamFormat::FileIndex {
+        if map.data_bytes() != data.bytes || map.of != of(index) || !index.format.is_index() {
             return None;
         }
         Some(Box::new(StreamReader::open(&self.repo, index.clone())))

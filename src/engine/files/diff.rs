@@ -2,7 +2,7 @@
 
 use super::{Tree, lies_below};
 use crate::base::event::Cancel;
-use crate::content::index::{Entry, IndexReader, Kind, Row, canonical};
+use crate::content::index::{Entry, IndexReader, Kind, Row};
 use crate::engine::OpError;
 use crate::engine::stream_reader::StreamReader;
 use crate::vault::RepoError;
@@ -42,8 +42,9 @@ impl Tree<'_> {
         if self.index.digest == after.index.digest {
             return Ok(());
         }
+        let of = self.map.of;
         let (mut before, mut after) = (Rows::of(self), Rows::of(after));
-        let (mut was, mut is) = (before.next()?, after.next()?);
+        let (mut was, mut is) = (before.next_current()?, after.next_current()?);
         loop {
             if cancel.is_cancelled() {
                 return Err(RepoError::Cancelled.into());
@@ -52,7 +53,7 @@ impl Tree<'_> {
                 (None, None) => return Ok(()),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(was), Some(is)) => canonical(&was.path, &is.path),
+                (Some(was), Some(is)) => of.compare(&was.path, &is.path),
             };
             let old = if order.is_le() { was.take() } else { None };
             let new = if order.is_ge() { is.take() } else { None };
@@ -66,10 +67,10 @@ impl Tree<'_> {
                 each(became, row)?;
             }
             if old.is_some() {
-                was = before.next()?;
+                was = before.next_current()?;
             }
             if new.is_some() {
-                is = after.next()?;
+                is = after.next_current()?;
             }
         }
     }
@@ -99,8 +100,18 @@ impl<'a> Rows<'a> {
     pub fn of(tree: &'a Tree<'a>) -> Self {
         let reader = StreamReader::open(tree.chosen.repo(), tree.index.clone());
         let failure = reader.failure();
-        let reader = IndexReader::new(BufReader::with_capacity(256 << 10, reader));
+        let reader = IndexReader::new(tree.map.of, BufReader::with_capacity(256 << 10, reader));
         Self { tree, reader, failure, section: Vec::new().into_iter() }
+    }
+
+    /// The next row that is no old version of an object.
+    fn next_current(&mut self) -> Result<Option<Row>, OpError> {
+        loop {
+            match self.next()? {
+                Some(row) if row.is_old => {}
+                row => return Ok(row),
+            }
+        }
     }
 
     /// The next row; none after the last, once the digest of the whole index was right.

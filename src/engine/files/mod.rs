@@ -4,23 +4,30 @@
 //! |---|---|
 //! | `wanted` | which files are meant, and which sections of the index they can be in |
 //! | `diff` | what became of files from one snapshot to another |
+//! | `pieces` | how contents of many files are read in few goes |
+//! | `bucket` | what a restore would do to a bucket, and how it does it |
 //! | `restore` | what a restore would do to a directory, and how it does it |
 
+mod bucket;
 mod diff;
+mod pieces;
 mod restore;
 mod wanted;
 
+pub use bucket::{BucketJob, BucketPlan, BucketReport};
 pub use diff::{Became, EachChange};
 pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite};
 pub use wanted::{WantedFiles, lies_below};
 
 use super::OpError;
+use super::file_digest::of;
 use super::restore::Chosen;
 use crate::base::event::Cancel;
-use crate::content::index::{IndexError, Kind, Placed, Row, SectionMap, read_section};
-use crate::source::files::{PAIR, shown};
+use crate::content::index::{IndexError, Kind, Of, Placed, Row, SectionMap, read_section};
+use crate::source::files::shown;
+use crate::source::indexed::PAIR;
 use crate::vault::RepoError;
-use crate::vault::snapshot::{Stream, StreamFormat};
+use crate::vault::snapshot::Stream;
 use diff::Rows;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -41,6 +48,9 @@ pub struct PlacedFile {
     pub bytes: Range<u64>,
 }
 
+/// An index without rows: its magic, and its end.
+const EMPTY_BYTES: u64 = 10;
+
 /// Takes files one after another.
 pub type Each<'a> = dyn FnMut(PlacedFile) -> Result<(), OpError> + 'a;
 
@@ -53,8 +63,7 @@ impl<'a> Tree<'a> {
         let streams = &chosen.body.streams;
         let is_meant = |index: &&Stream| {
             let pair = index.attributes.get(PAIR).map(String::as_str);
-            index.format == StreamFormat::FileIndex
-                && stream.is_none_or(|name| index.name == name || pair == Some(name))
+            index.format.is_index() && stream.is_none_or(|name| index.name == name || pair == Some(name))
         };
         let Some(index) = streams.iter().find(is_meant) else { return Ok(None) };
         let wrong = |what: &str| RepoError::Inconsistent {
@@ -66,12 +75,42 @@ impl<'a> Tree<'a> {
         let data = data.ok_or_else(|| wrong("the snapshot lacks the data of these files"))?;
         let map = match &index.table_map {
             Some(bytes) => SectionMap::decode(bytes).map_err(|error| wrong(&error.to_string()))?,
-            None => SectionMap::default(),
+            None => SectionMap { of: of(index), ..SectionMap::default() },
         };
+        if map.of != of(index) {
+            return Err(wrong("its map is of another kind").into());
+        }
         if !map.sections.is_empty() && map.data_bytes() != data.bytes {
             return Err(wrong("its map is of other data").into());
         }
         Ok(Some(Self { chosen, index, data, map }))
+    }
+
+    /// What it holds.
+    pub fn holds(&self) -> Of {
+        self.map.of
+    }
+
+    /// What one of those is called.
+    pub fn noun(&self) -> &'static str {
+        match self.map.of {
+            Of::Files => "file",
+            Of::Objects => "object",
+        }
+    }
+
+    /// Whether it holds nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.data.bytes == 0 && self.map.sections.is_empty() && self.index.bytes <= EMPTY_BYTES
+    }
+
+    /// The path, or key, that somebody wrote behind the name of a snapshot. Of a key only the first slash is none of its own.
+    pub fn path_of<'b>(&self, given: &'b str) -> &'b [u8] {
+        match self.map.of {
+            Of::Files => given.trim_matches('/'),
+            Of::Objects => given.strip_prefix('/').unwrap_or(given),
+        }
+        .as_bytes()
     }
 
     fn wrong(&self, error: &IndexError) -> OpError {
@@ -89,6 +128,9 @@ impl<'a> Tree<'a> {
             let start = *offset;
             *offset = start.saturating_add(row.data_bytes());
             let file = PlacedFile { row, bytes: start..*offset };
+            if !wanted.fits_age(file.row.is_old) {
+                return Ok(());
+            }
             above.retain(|directory| lies_below(&file.row.path, &directory.row.path));
             let is_directory = file.row.kind == Kind::Directory;
             if wanted.fits(&file.row.path, is_directory) {
@@ -106,7 +148,7 @@ impl<'a> Tree<'a> {
         let placed: Vec<Placed<'_>> = self.map.placed().collect();
         for (at, section) in placed.iter().enumerate() {
             let next = placed.get(at + 1).map(|next| next.section.first.as_slice());
-            if !wanted.may_be_in(section.section, next) {
+            if !wanted.may_be_in(self.map.of, section.section, next) {
                 continue;
             }
             let mut bytes = Vec::new();
@@ -115,7 +157,7 @@ impl<'a> Tree<'a> {
                 Ok(())
             })?;
             let mut offset = section.data.start;
-            let entries = read_section(&bytes).map_err(|error| self.wrong(&error))?;
+            let entries = read_section(self.map.of, &bytes).map_err(|error| self.wrong(&error))?;
             entries.into_iter().try_for_each(|entry| take(entry.row, &mut offset))?;
         }
         Ok(())
@@ -137,12 +179,21 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Writes one file to `output`, holes as zeros, and checks its digest.
+    /// Writes one file, or that version of an object, to `output`, holes as zeros, and checks its digest.
     ///
     /// # Errors
     /// When there is none of that path, it is not a regular file, or it is not what its digest says.
-    pub fn cat(&self, path: &[u8], output: &mut dyn Write, cancel: &Cancel) -> Result<(), OpError> {
-        let found = self.find(path, cancel)?;
+    pub fn cat(
+        &self,
+        path: &[u8],
+        version: Option<&str>,
+        output: &mut dyn Write,
+        cancel: &Cancel,
+    ) -> Result<(), OpError> {
+        let found = match version {
+            Some(version) => self.find_version(path, version, cancel)?,
+            None => self.find(path, cancel)?,
+        };
         let found = match found {
             Some(PlacedFile { row: Row { kind: Kind::HardLink(first), .. }, .. }) => {
                 self.find(&first, cancel)?
@@ -187,6 +238,22 @@ impl<'a> Tree<'a> {
         let mut found = None;
         self.files(&WantedFiles::exactly(path), cancel, &mut |file| {
             if file.row.path == path {
+                found = Some(file);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn find_version(
+        &self,
+        path: &[u8],
+        version: &str,
+        cancel: &Cancel,
+    ) -> Result<Option<PlacedFile>, OpError> {
+        let mut found = None;
+        self.files(&WantedFiles::exactly(path).with_versions(true), cancel, &mut |file| {
+            if file.row.path == path && file.row.extra.version.as_deref() == Some(version) {
                 found = Some(file);
             }
             Ok(())

@@ -1,11 +1,11 @@
 //! Files that come back into a directory.
 
+use super::pieces::Takes;
 use super::{PlacedFile, Tree, WantedFiles};
 use crate::base::event::{Cancel, Event, Observer};
-use crate::content::index::{Kind, Row};
+use crate::content::index::{Kind, Of, Row, is_path};
 use crate::engine::OpError;
 use crate::source::files::{NewFile, Ownership, TreeWriter, is_directory, is_older, seems_same, shown};
-use crate::vault::RepoError;
 use rustix::fs::Stat;
 use std::collections::VecDeque;
 use std::io;
@@ -54,6 +54,8 @@ pub struct FilesPlan {
     pub kept: u64,
     /// What could not be read when it was backed up.
     pub unreadable: u64,
+    /// Objects whose keys are no paths.
+    pub unfit: u64,
     /// The directory holds something.
     pub holds_something: bool,
 }
@@ -85,8 +87,14 @@ const NAMED_MAX: u64 = 20;
 const BATCH_FILES: usize = 16 << 10;
 /// … or with so many bytes.
 const BATCH_BYTES: u64 = 256 << 20;
-/// Bytes of files that are not wanted are passed over up to so many: it costs less than to begin anew.
-const GAP_BYTES: u64 = 1 << 20;
+
+/// What an object is as a file: keys have no modes.
+const OBJECT_MODE: u32 = 0o644;
+
+/// Whether all of it could not be read when it was backed up.
+pub(super) fn is_lost(row: &Row) -> bool {
+    row.is_torn || !matches!(row.kind, Kind::File { .. })
+}
 
 fn failed(path: &Path, source: io::Error) -> OpError {
     OpError::File { path: path.to_owned(), source }
@@ -120,6 +128,8 @@ impl Tree<'_> {
         there = there.filter(|_| plan.holds_something);
         self.files(&job.wanted, cancel, &mut |PlacedFile { row, bytes }| {
             match row.kind {
+                _ if self.holds() == Of::Objects && is_lost(&row) => plan.unreadable += 1,
+                _ if self.holds() == Of::Objects && !is_path(&row.path) => plan.unfit += 1,
                 Kind::Directory => plan.directories += 1,
                 Kind::Unreadable | Kind::Vanished => plan.unreadable += 1,
                 _ => {
@@ -144,6 +154,11 @@ impl Tree<'_> {
         Ok(plan)
     }
 
+    /// Objects have no owners.
+    fn ownership(&self, job: &FilesJob) -> Ownership {
+        if self.holds() == Of::Objects { Ownership::None } else { job.ownership }
+    }
+
     /// Restores into a directory, which is made if it is not there.
     ///
     /// # Errors
@@ -157,7 +172,7 @@ impl Tree<'_> {
         cancel: &Cancel,
     ) -> Result<FilesReport, OpError> {
         std::fs::create_dir_all(into).map_err(|source| failed(into, source))?;
-        let tree = TreeWriter::open(into, job.ownership).map_err(|source| failed(into, source))?;
+        let tree = TreeWriter::open(into, self.ownership(job)).map_err(|source| failed(into, source))?;
         let mut work = Work {
             from: self,
             job,
@@ -167,6 +182,7 @@ impl Tree<'_> {
             queue: Vec::new(),
             queued_bytes: 0,
             links: Vec::new(),
+            current: None,
             report: FilesReport::default(),
             told: 0,
         };
@@ -196,6 +212,8 @@ struct Work<'a> {
     queued_bytes: u64,
     /// Further names of files that may still be in the queue.
     links: Vec<Row>,
+    /// The file whose bytes come.
+    current: Option<Current>,
     report: FilesReport,
     told: u64,
 }
@@ -231,7 +249,22 @@ impl Work<'_> {
     }
 
     /// Takes the next file.
-    fn take(&mut self, file: PlacedFile) -> Result<(), OpError> {
+    fn take(&mut self, mut file: PlacedFile) -> Result<(), OpError> {
+        if self.from.holds() == Of::Objects {
+            if is_lost(&file.row) {
+                self.report.unreadable += 1;
+                return Ok(());
+            }
+            let room = match is_path(&file.row.path) {
+                true => self.tree.make_way(&file.row.path),
+                false => Err(io::Error::other("its key is not a path")),
+            };
+            if let Err(error) = room {
+                self.failed(&file.row.path, &error);
+                return Ok(());
+            }
+            file.row.mode = OBJECT_MODE;
+        }
         let row = &file.row;
         match &row.kind {
             Kind::Directory => {
@@ -311,83 +344,24 @@ impl Work<'_> {
     fn flush(&mut self) -> Result<(), OpError> {
         let queue = std::mem::take(&mut self.queue);
         self.queued_bytes = 0;
-        let mut rest = queue.as_slice();
-        while !rest.is_empty() {
-            let (run, _) = rest.split_at_checked(run_of(rest)).unwrap_or((rest, &[]));
-            let (done, outcome) = self.write(run);
-            rest = rest.get(done..).unwrap_or_default();
-            let Err(error) = outcome else { continue };
-            if !error.is_integrity() {
-                return Err(error.into());
-            }
-            // One of those that were read ahead is damaged: this one, by itself, tells whether it is.
-            let Some((first, later)) = rest.split_first() else { break };
-            match self.write(std::slice::from_ref(first)) {
-                (_, Ok(())) => {}
-                (_, Err(error)) if error.is_integrity() => {
-                    self.damaged(&first.row.path, &error.to_string());
-                }
-                (_, Err(error)) => return Err(error.into()),
-            }
-            rest = later;
-        }
+        let (from, cancel) = (self.from, self.cancel);
+        from.contents(&queue, self, cancel)?;
         for row in std::mem::take(&mut self.links) {
             self.other(&row);
         }
         Ok(())
     }
+}
 
-    fn damaged(&mut self, path: &[u8], why: &str) {
-        self.name(format!("not restored: `{}`: {why}", shown(path)));
-        self.report.damaged.push(shown(path));
+impl Takes for Work<'_> {
+    fn damaged(&mut self, row: &Row, why: &str) {
+        self.current = None;
+        self.name(format!("not restored: `{}`: {why}", shown(&row.path)));
+        self.report.damaged.push(shown(&row.path));
     }
 
-    /// Writes files whose bytes lie close to each other; how many of them are done, well or not.
-    fn write(&mut self, run: &[PlacedFile]) -> (usize, Result<(), RepoError>) {
-        let bytes = match (run.first(), run.last()) {
-            (Some(first), Some(last)) => first.bytes.start..last.bytes.end,
-            _ => return (0, Ok(())),
-        };
-        let (mut at, mut done, mut current) = (bytes.start, 0, None);
-        let (from, cancel) = (self.from, self.cancel);
-        let mut take = |mut bytes: &[u8], work: &mut Self| {
-            while let Some(file) = run.get(done) {
-                if at < file.bytes.start {
-                    let skipped = usize::try_from(file.bytes.start - at).unwrap_or(usize::MAX);
-                    let skipped = skipped.min(bytes.len());
-                    at += skipped as u64;
-                    bytes = bytes.get(skipped..).unwrap_or_default();
-                }
-                if at < file.bytes.start {
-                    return;
-                }
-                let under_way = current.get_or_insert_with(|| work.begin(&file.row));
-                let count = usize::try_from(file.bytes.end - at).unwrap_or(usize::MAX).min(bytes.len());
-                let (of_file, behind) = bytes.split_at_checked(count).unwrap_or((bytes, &[]));
-                work.put(under_way, &file.row, of_file);
-                at += count as u64;
-                bytes = behind;
-                if at < file.bytes.end {
-                    return;
-                }
-                if let Some(ended) = current.take() {
-                    work.end(ended, &file.row);
-                }
-                done += 1;
-            }
-        };
-        let outcome = from.read(bytes, cancel, &mut |part| {
-            take(part, self);
-            Ok(())
-        });
-        if outcome.is_ok() {
-            // Those at the end that have no bytes.
-            take(&[], self);
-        }
-        (done, outcome)
-    }
-
-    fn begin(&mut self, row: &Row) -> Current {
+    fn begin(&mut self, row: &Row) {
+        self.current = None;
         let size = if let Kind::File { size, .. } = row.kind { size } else { 0 };
         let file = match self.tree.file(&row.path) {
             Ok(file) => Some(file),
@@ -396,12 +370,14 @@ impl Work<'_> {
                 None
             }
         };
-        Current { rest: segments(row, size), file, hasher: blake3::Hasher::new() }
+        self.current = Some(Current { rest: segments(row, size), file, hasher: blake3::Hasher::new() });
     }
 
-    fn put(&mut self, current: &mut Current, row: &Row, mut bytes: &[u8]) {
+    fn put(&mut self, row: &Row, mut bytes: &[u8]) {
         self.observer.observe(Event::Advanced { bytes: bytes.len() as u64, bytes_known: 0 });
+        let Some(current) = &mut self.current else { return };
         current.hasher.update(bytes);
+        let mut failure = None;
         while let Some(range) = current.rest.front_mut().filter(|_| !bytes.is_empty()) {
             let count = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(bytes.len());
             let (part, behind) = bytes.split_at_checked(count).unwrap_or((bytes, &[]));
@@ -412,17 +388,20 @@ impl Work<'_> {
                 current.rest.pop_front();
             }
             if let Err(error) = written {
-                self.failed(&row.path, &error);
+                failure = Some(error);
                 current.file = None;
             }
         }
+        if let Some(error) = failure {
+            self.failed(&row.path, &error);
+        }
     }
 
-    fn end(&mut self, current: Current, row: &Row) {
+    fn end(&mut self, row: &Row) {
         let Kind::File { digest, .. } = row.kind else { return };
-        let Some(file) = current.file else { return };
-        if *current.hasher.finalize().as_bytes() != digest {
-            self.damaged(&row.path, "it is not what its digest says");
+        let Some(Current { file: Some(file), hasher, .. }) = self.current.take() else { return };
+        if *hasher.finalize().as_bytes() != digest {
+            self.damaged(row, "it is not what its digest says");
             return;
         }
         match self.tree.finish_file(file, row) {
@@ -433,13 +412,6 @@ impl Work<'_> {
             Err(error) => self.failed(&row.path, &error),
         }
     }
-}
-
-/// How many of the files lie close enough to be read in one go.
-fn run_of(files: &[PlacedFile]) -> usize {
-    let pairs = files.iter().zip(files.iter().skip(1));
-    let close = pairs.take_while(|(one, next)| next.bytes.start.saturating_sub(one.bytes.end) <= GAP_BYTES);
-    close.count() + 1
 }
 
 /// What of a file is data.

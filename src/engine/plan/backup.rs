@@ -202,6 +202,12 @@ impl<'a> Planner<'a> {
 
     fn planned(&self, series: String, source: Box<dyn Source>) -> Result<PlannedBackup, OpError> {
         check_name(NameKind::Series, &series)?;
+        if let Some((own, place)) = source.place().and_then(|place| Some((self.app.overlap(&place)?, place)))
+        {
+            let next = "keep the repository in another bucket, or below a prefix that is not backed up";
+            let message = format!("`{place}` holds the repository `{own}`, which would back up itself");
+            return Err(refused(message, Next::new(next)));
+        }
         let request = BackupRequest { series, source: source.describe(), ..self.defaults.clone() };
         Ok(PlannedBackup { request, source })
     }

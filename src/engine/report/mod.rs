@@ -54,7 +54,10 @@ pub use config::{CheckedConfig, ShownConfig};
 pub use copy::{Copies, CopyResult};
 pub use demo::Demo;
 pub use doctor::{Doctor, Part};
-pub use files::{ChangedFile, ChangedFiles, ListedFile, ListedFiles, RestoreFilesPlan, RestoredFiles};
+pub use files::{
+    ChangedFile, ChangedFiles, ListedFile, ListedFiles, ListedObject, RestoreFilesPlan, RestoreObjectsPlan,
+    RestoredFiles, RestoredObjects,
+};
 pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
 pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use keys::{ChangedKeys, KeyAmount};
@@ -310,7 +313,12 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("repair-times", schema::<Document<RepairedTimes>>()),
         (
             "restore",
-            schema::<Either<Either2<Restore, RestorePlan>, Either2<RestoredFiles, RestoreFilesPlan>>>(),
+            schema::<
+                Either<
+                    Either<Either2<Restore, RestorePlan>, Either2<RestoredFiles, RestoreFilesPlan>>,
+                    Either2<RestoredObjects, RestoreObjectsPlan>,
+                >,
+            >(),
         ),
         ("run", schema::<Document<SystemRun>>()),
         ("schedule-daemon", schema::<Document<ScheduleEnded>>()),

@@ -21,7 +21,8 @@ pub struct ReadThrough {
 
 /// Whether a stream is proven without a database server.
 pub fn is_read_through(stream: &Stream) -> bool {
-    matches!(stream.format, StreamFormat::RedisRdb | StreamFormat::FileIndex | StreamFormat::FileData)
+    let format = stream.format;
+    format == StreamFormat::RedisRdb || format.is_index() || format.is_contents()
 }
 
 impl Chosen {

@@ -2,35 +2,27 @@
 
 use super::content::{Content, Ended};
 use super::facts::{Owners, change, mtime, row, special, xattrs};
-use super::parent::{Before, ParentIndex};
 use super::tree::shown;
 use super::walk::{Counted, Found, Walked, walk};
-use super::{Choice, Dump, FILES, Files, FilesError, Made, RACY};
+use super::{Choice, Dump, Files, FilesError, RACY};
 use crate::base::event::Event;
 use crate::base::id::StreamDigest;
-use crate::base::level::Level;
 use crate::base::numbers::{Proof, StreamFormat};
 use crate::base::run::Run;
 use crate::base::unit::Age;
-use crate::content::codec::Compressor;
-use crate::content::index::{Change, DataDigest, IndexError, IndexWriter, Kind, Row};
+use crate::content::index::{Change, Kind, Of, Row};
 use crate::source::SourceError;
+use crate::source::indexed::{Before, Copies, Kept, ParentIndex, Rows};
 use crossbeam_channel::Receiver;
 use jiff::tz::TimeZone;
 use rustix::fs::{FileType, Stat, readlinkat};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ffi::OsStr;
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Files that wait to be looked at; each may hold a directory open.
 const AHEAD: usize = 256;
-/// Index bytes that are compressed at a time.
-const PIECE_BYTES: usize = 1 << 20;
 /// So many files that could not be read are named.
 const NAMED_MAX: u64 = 20;
 
@@ -43,10 +35,7 @@ pub(super) struct Data {
     parent: Option<ParentIndex>,
     /// The file under way: its row, without its digest.
     current: Option<(Row, Content)>,
-    /// Ranges of the parent that come before what is read next …
-    ready: VecDeque<Range<u64>>,
-    /// … and the last one, which may grow.
-    pending: Option<Range<u64>>,
+    copies: Copies,
     has_ended: bool,
     rows: Rows,
     links: HashMap<(u64, u64), Vec<u8>>,
@@ -55,56 +44,8 @@ pub(super) struct Data {
     settled_before: i64,
     told: Told,
     failure: Option<FilesError>,
-    kept: Arc<Mutex<Option<Made>>>,
+    kept: Kept,
     run: Run,
-}
-
-/// The index under way.
-#[derive(Default)]
-struct Rows {
-    writer: IndexWriter,
-    digest: DataDigest,
-    plain: Vec<u8>,
-    compressor: Compressor,
-    made: Made,
-    rows: u64,
-    files: u64,
-    unchanged: u64,
-}
-
-impl Rows {
-    fn push(&mut self, row: &Row, change: &Change) -> Result<(), FilesError> {
-        self.writer.push(row, change).map_err(|source| match source {
-            source @ IndexError::Malformed { .. } => {
-                FilesError::Path { path: PathBuf::from(OsStr::from_bytes(&row.path)), source }
-            }
-            source => FilesError::Index { source },
-        })?;
-        self.digest.row(row);
-        self.rows += 1;
-        self.files += u64::from(row.kind != Kind::Directory);
-        let bytes = self.writer.take();
-        self.keep(&bytes, PIECE_BYTES)
-    }
-
-    fn keep(&mut self, bytes: &[u8], least: usize) -> Result<(), FilesError> {
-        self.plain.extend_from_slice(bytes);
-        if self.plain.len() < least {
-            return Ok(());
-        }
-        let mut stored = Vec::new();
-        let codec = self.compressor.compress(&self.plain, Level::ZSTD, &mut stored)?;
-        stored.shrink_to_fit();
-        self.made.pieces.push((codec, stored, self.plain.len()));
-        self.plain.clear();
-        Ok(())
-    }
-
-    fn finish(mut self, counts: BTreeMap<String, String>) -> Result<Made, FilesError> {
-        let (bytes, map) = std::mem::take(&mut self.writer).finish();
-        self.keep(&bytes, 0)?;
-        Ok(Made { map, counts, ..self.made })
-    }
 }
 
 /// What a person is told of.
@@ -135,12 +76,7 @@ impl Told {
 
 impl Data {
     /// Begins to walk.
-    pub fn start(
-        files: Files,
-        index_name: String,
-        kept: Arc<Mutex<Option<Made>>>,
-        run: Run,
-    ) -> Result<Self, FilesError> {
+    pub fn start(files: Files, index_name: String, kept: Kept, run: Run) -> Result<Self, FilesError> {
         let began = run.clock.now().as_second();
         let settled_before = began.saturating_sub(RACY.as_secs().cast_signed());
         let Files { paths, choice, newer_than, crosses } = files;
@@ -158,10 +94,9 @@ impl Data {
             index_name,
             parent: None,
             current: None,
-            ready: VecDeque::new(),
-            pending: None,
+            copies: Copies::default(),
             has_ended: false,
-            rows: Rows::default(),
+            rows: Rows::new(Of::Files),
             links: HashMap::new(),
             owners: Owners::of_system(),
             settled_before,
@@ -183,9 +118,9 @@ impl Data {
         };
         if let Some(first) = self.link(&path, &stat) {
             let row = row(&path, Kind::HardLink(first), &stat, &self.owners);
-            return self.rows.push(&row, &change(&stat, self.settled_before));
+            return Ok(self.rows.push(&row, &change(&stat, self.settled_before))?);
         }
-        if let Some(before) = before.filter(|before| before.is_unchanged(&stat)) {
+        if let Some(before) = before.filter(|before| is_unchanged(before, &stat)) {
             self.note_link(&path, &stat);
             return self.unchanged(before);
         }
@@ -199,7 +134,7 @@ impl Data {
                 };
                 let mut row = row(&path, Kind::Unreadable, &stat, &self.owners);
                 row.extra.xattrs = self.attributes(&path, directory, name);
-                self.ready.extend(self.pending.take());
+                self.copies.settle();
                 self.current = Some((row, content));
                 return Ok(());
             }
@@ -221,7 +156,7 @@ impl Data {
         if let Some((directory, name)) = &place {
             row.extra.xattrs = self.attributes(&path, directory, name);
         }
-        self.rows.push(&row, &change(&stat, self.settled_before))
+        Ok(self.rows.push(&row, &change(&stat, self.settled_before))?)
     }
 
     /// Path of the first name of a file that has several, unless this is it.
@@ -253,15 +188,8 @@ impl Data {
     /// The file is as it was: its row is the parent's, and so are its bytes.
     fn unchanged(&mut self, before: Before) -> Result<(), FilesError> {
         let Before { row, change, bytes } = before;
-        self.rows.push(&row, &change)?;
-        self.rows.unchanged += 1;
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        match &mut self.pending {
-            Some(pending) if pending.end == bytes.start => pending.end = bytes.end,
-            pending => self.ready.extend(pending.replace(bytes)),
-        }
+        self.rows.unchanged(&row, &change)?;
+        self.copies.push(bytes);
         Ok(())
     }
 
@@ -295,11 +223,12 @@ impl Data {
                 gid: 0,
                 mtime: Default::default(),
                 is_torn: false,
+                is_old: false,
                 extra: Default::default(),
             },
         };
         row.extra.reason = Some(error.to_string());
-        self.rows.push(&row, &Change::default())
+        Ok(self.rows.push(&row, &Change::default())?)
     }
 
     /// The file under way was read.
@@ -326,7 +255,7 @@ impl Data {
     fn end(&mut self) -> Result<(), FilesError> {
         self.found = None;
         self.has_ended = true;
-        self.ready.extend(self.pending.take());
+        self.copies.settle();
         let panicked = || Err(FilesError::Walk { source: io::Error::other("the walk ended early") });
         let counted = match self.walker.take() {
             Some(walker) => walker.join().unwrap_or_else(|_| panicked())?,
@@ -336,28 +265,19 @@ impl Data {
             return Err(FilesError::Cancelled);
         }
         self.told.vanished += counted.vanished;
-        let Rows { rows, files, unchanged, .. } = self.rows;
         let counts = [
-            ("rows", rows),
-            (FILES, files),
-            ("unchanged", unchanged),
             ("excluded", counted.excluded),
             ("vanished", self.told.vanished),
             ("torn", self.told.torn),
             ("unreadable", self.told.unread),
         ];
-        let counts = counts.map(|(name, count)| (name.to_owned(), count.to_string()));
-        let digest = self.rows.digest.clone();
-        let made = std::mem::take(&mut self.rows).finish(counts.into())?;
-        self.rows.digest = digest;
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
-        Ok(())
+        Ok(self.rows.finish(&counts, &self.kept)?)
     }
 
     /// The next bytes; 0 where a range of the parent comes first, and at the end.
     fn next_bytes(&mut self, buffer: &mut [u8]) -> Result<usize, FilesError> {
         loop {
-            if !self.ready.is_empty() {
+            if self.copies.are_ready() {
                 return Ok(0);
             }
             if let Some((row, mut content)) = self.current.take() {
@@ -405,19 +325,34 @@ impl Dump for Data {
     }
 
     fn give(&mut self, parent: Box<dyn Read + Send>) {
-        self.parent = Some(ParentIndex::new(parent));
+        self.parent = Some(ParentIndex::new(Of::Files, parent));
     }
 
     fn copy(&mut self) -> Option<Range<u64>> {
-        self.ready.pop_front()
+        self.copies.take()
     }
 
     fn digest(&self) -> Option<StreamDigest> {
-        Some(StreamDigest::from_bytes(self.rows.digest.finish()))
+        Some(self.rows.digest())
     }
 
     fn unread(&self) -> Option<String> {
         let count = self.told.unread;
         (count > 0).then(|| format!("{} could not be read", crate::base::words::count(count, "file")))
     }
+}
+
+/// Whether a file that is as `stat` says is still the one that the parent's row is of.
+fn is_unchanged(before: &Before, stat: &Stat) -> bool {
+    let now = change(stat, i64::MAX);
+    let row = &before.row;
+    let is_of_kind = match (&row.kind, FileType::from_raw_mode(stat.st_mode)) {
+        (Kind::File { size, .. }, FileType::RegularFile) => u64::try_from(stat.st_size) == Ok(*size),
+        (Kind::Directory, FileType::Directory) | (Kind::Symlink(_), FileType::Symlink) => true,
+        (kind, _) => special(stat).as_ref() == Some(kind),
+    };
+    is_of_kind
+        && before.change.is_clean
+        && row.mtime == mtime(stat)
+        && (before.change.ctime, before.change.inode) == (now.ctime, now.inode)
 }

@@ -52,7 +52,17 @@ pub(super) fn row(path: &[u8], kind: Kind, stat: &Stat, owners: &Owners) -> Row 
     let (uid, gid) = (stat.st_uid, stat.st_gid);
     let extra = Extra { names: owners.of(uid, gid), ..Extra::default() };
     let mode = stat.st_mode & 0o7777;
-    Row { path: path.to_vec(), kind, mode, uid, gid, mtime: mtime(stat), is_torn: false, extra }
+    Row {
+        path: path.to_vec(),
+        kind,
+        mode,
+        uid,
+        gid,
+        mtime: mtime(stat),
+        is_torn: false,
+        is_old: false,
+        extra,
+    }
 }
 
 /// When the contents were changed last.

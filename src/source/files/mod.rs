@@ -6,7 +6,6 @@
 //! | `kind` | the keys of the configuration |
 //! | `choice` | which files are left out |
 //! | `content` | how a file is read: holes, changes meanwhile |
-//! | `parent` | what the parent's index says of a path, and where its bytes are |
 //! | `data` | the data stream: what is read, and what is the parent's; the index comes of it |
 //! | `tree` | how a tree is written, never through a symbolic link |
 //! | `meta` | how owner, attributes, mode and times are set |
@@ -20,34 +19,24 @@ mod data;
 mod facts;
 mod kind;
 mod meta;
-mod parent;
 mod tree;
 mod walk;
 
-use super::{Dump, PlannedStream, Source, SourceError, StartedDump};
-use crate::base::numbers::{Proof, StreamFormat};
+use super::indexed::{IndexedError, Kept};
+use super::{Dump, PlannedStream, Source, SourceError};
 use crate::base::run::Run;
 use crate::base::unit::Age;
-use crate::content::codec::{Codec, CodecError, Decompressor};
-use crate::content::index::{IndexError, SectionMap};
 use data::Data;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use choice::{Choice, ChoiceError};
 pub use kind::FilesKind;
 pub use meta::Ownership;
 pub use tree::{NewFile, TreeWriter, is_directory, is_older, seems_same, shown};
-
-/// The attribute of each of the two streams that names the other.
-pub const PAIR: &str = "pair";
-
-/// The attribute of an index that counts what is in it, directories left out.
-pub const FILES: &str = "files";
 
 /// What a snapshot says of its source where old files are left out.
 pub const NEWER_THAN: &str = "newer_than";
@@ -64,21 +53,9 @@ pub enum FilesError {
         #[source]
         source: io::Error,
     },
-    /// A path has no name that an index can have.
-    #[error("cannot back up `{}`: {source}", path.display())]
-    Path {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: IndexError,
-    },
     /// Nothing to back up was named.
     #[error("no path to back up")]
     NoPaths,
-    /// The data was not stored, and so there is no index of it.
-    #[error("there is no index: the data was not stored")]
-    NoData,
     /// A thread could not be started, or ended by a panic.
     #[error("cannot walk the files: {source}")]
     Walk {
@@ -87,19 +64,8 @@ pub enum FilesError {
         source: io::Error,
     },
     /// The index could not be made.
-    #[error("cannot write the index: {source}")]
-    Index {
-        /// Why.
-        #[source]
-        source: IndexError,
-    },
-    /// The index could not be kept.
-    #[error("cannot compress the index: {source}")]
-    Codec {
-        /// Why.
-        #[from]
-        source: CodecError,
-    },
+    #[error(transparent)]
+    Indexed(#[from] IndexedError),
     /// Somebody asked to stop.
     #[error("stopped: cancelled")]
     Cancelled,
@@ -158,80 +124,10 @@ impl Source for Files {
     }
 
     fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
-        let (index, data) = (format!("{series}/index"), format!("{series}/data"));
-        let made: Arc<Mutex<Option<Made>>> = Arc::default();
-        let (run, kept, wanted) = (run.clone(), Arc::clone(&made), index.clone());
-        let attributes = |pair: &str| BTreeMap::from([(PAIR.to_owned(), pair.to_owned())]);
-        let (of_data, of_index) = (attributes(&index), attributes(&data));
-        let start_data = Box::new(move || {
-            let dump = Data::start(*self, wanted, kept, run)?;
-            Ok(StartedDump { dump: Box::new(dump), attributes: of_data })
-        });
-        let start_index = Box::new(move || {
-            let made = made.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let made = made.ok_or(FilesError::NoData)?;
-            let mut attributes = of_index;
-            attributes.extend(made.counts.clone());
-            let dump =
-                Index { made, section: 0, plain: Vec::new(), at: 0, decompressor: Decompressor::default() };
-            Ok(StartedDump { dump: Box::new(dump), attributes })
-        });
-        Ok(vec![
-            PlannedStream { name: data, start: start_data },
-            PlannedStream { name: index, start: start_index },
-        ])
-    }
-}
-
-/// The index of data that was stored.
-#[derive(Default)]
-struct Made {
-    /// Compressed pieces, and how long they are plain.
-    pieces: Vec<(Codec, Vec<u8>, usize)>,
-    map: SectionMap,
-    counts: BTreeMap<String, String>,
-}
-
-/// The index as a stream.
-struct Index {
-    made: Made,
-    section: usize,
-    plain: Vec<u8>,
-    at: usize,
-    decompressor: Decompressor,
-}
-
-impl Read for Index {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at >= self.plain.len() {
-            let Some((codec, stored, len)) = self.made.pieces.get_mut(self.section) else { return Ok(0) };
-            self.decompressor.decompress(*codec, stored, *len, &mut self.plain).map_err(io::Error::other)?;
-            stored.clear();
-            stored.shrink_to_fit();
-            self.section += 1;
-            self.at = 0;
-        }
-        let rest = self.plain.get(self.at..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
-            to.copy_from_slice(from);
-        }
-        self.at += count;
-        Ok(count)
-    }
-}
-
-impl Dump for Index {
-    fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
-        Ok(Proof::Structure)
-    }
-
-    fn format(&self) -> Option<StreamFormat> {
-        Some(StreamFormat::FileIndex)
-    }
-
-    fn map(&self) -> Option<Vec<u8>> {
-        Some(self.made.map.encode())
+        let (made, run) = (Kept::default(), run.clone());
+        let (kept, wanted) = (made.clone(), made.index_name(series));
+        let start = Box::new(move || Ok(Box::new(Data::start(*self, wanted, kept, run)?) as Box<dyn Dump>));
+        Ok(made.streams(series, start))
     }
 }
 

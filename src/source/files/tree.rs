@@ -127,6 +127,28 @@ impl TreeWriter {
         Ok(())
     }
 
+    /// Makes the directories that a path is in, where they are not there.
+    ///
+    /// # Errors
+    /// When one cannot be made, or something else is in its place.
+    pub fn make_way(&mut self, path: &[u8]) -> io::Result<()> {
+        let Some(end) = path.iter().rposition(|byte| *byte == b'/') else { return Ok(()) };
+        let parent = path.get(..end).unwrap_or_default();
+        if self.last.as_ref().is_some_and(|(known, _)| known == parent) {
+            return Ok(());
+        }
+        let slashes = parent.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in slashes.chain([parent.len()]) {
+            let (directory, name) = self.place(parent.get(..end).unwrap_or_default())?;
+            let mode = Mode::from_raw_mode(0o777);
+            match mkdirat(&*directory, name, mode) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.folder(parent).map(drop)
+    }
+
     /// A new file, which is to take that path.
     ///
     /// # Errors

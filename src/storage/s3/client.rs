@@ -133,7 +133,13 @@ async fn load(http: &SharedHttpClient, address: &S3Address, settings: &S3Setting
         loader = loader.profile_name(profile).credentials_provider(named.build());
     }
     if let Some((access, secret)) = &settings.keys {
-        loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "settings"));
+        loader = loader.credentials_provider(Credentials::new(
+            access,
+            secret,
+            settings.session_token.clone(),
+            None,
+            "settings",
+        ));
     }
     let shared = loader.load().await;
     let path_style = settings.path_style.unwrap_or(shared.endpoint_url().is_some());

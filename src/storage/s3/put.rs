@@ -207,7 +207,7 @@ impl S3Storage {
     }
 
     /// Sends one part, again if need be: the others need not go again with it.
-    fn send_part(
+    pub(super) fn send_part(
         &self,
         name: &str,
         id: &str,

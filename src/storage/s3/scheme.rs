@@ -5,6 +5,7 @@ use super::super::retry::Retry;
 use super::super::scheme::{Connected, Connecting, Location, Options, Scheme};
 use super::super::{ErrorKind, Storage, StorageError};
 use super::{Retention, S3Address, S3Settings, S3Storage};
+use crate::base::objects::Place;
 use crate::base::setting::{
     BOOLEAN, Entry, FILE, Given, Key, OBJECT_LOCK, Origin, PATIENCE, Problem, Section, TEXT, Table, Value,
 };
@@ -134,6 +135,12 @@ impl Location for S3Address {
 
     fn is_local(&self) -> bool {
         false
+    }
+
+    fn bucket(&self, options: &Options) -> Option<Place> {
+        let given = options.downcast_ref::<S3Options>().and_then(|given| given.endpoint.as_ref());
+        let endpoint = self.endpoint.clone().or_else(|| given.map(|found| found.value.clone()));
+        Some(Place { endpoint, bucket: self.bucket.clone(), prefix: self.prefix.clone() })
     }
 
     fn connect(&self, options: &Options, around: &Connecting) -> Result<Connected, StorageError> {
