@@ -3,11 +3,9 @@
 use super::{Programs, ServerAt, refused};
 use crate::base::fault::Next;
 use crate::base::run::Run;
-use crate::content::pg::DumpForm;
 use crate::engine::OpError;
 use crate::engine::app::App;
-use crate::engine::restore::{Chosen, Doubt, is_read_through};
-use crate::engine::tables::table_map;
+use crate::engine::restore::{Chosen, Doubt, is_cluster_script, is_read_through};
 use crate::source::postgres::RestoreTarget;
 use crate::source::process::Limits;
 use crate::vault::snapshot::Stream;
@@ -90,11 +88,6 @@ pub fn plan_verify(job: VerifyJob, chosen: Chosen, app: &App, run: &Run) -> Resu
         ..RestoreTarget::new(job.server.connection()?, scratch_name(&chosen, run), limits)
     };
     Ok(VerifyPlan { chosen, streams, target, job })
-}
-
-/// Roles of a server are not for trying out beside those that are there.
-fn is_cluster_script(stream: &Stream) -> bool {
-    matches!(table_map(stream), Ok(Some(map)) if map.form == DumpForm::ClusterScript)
 }
 
 /// A name that tells what the database is, should it ever be left behind, and that no other verification has: in containers, all

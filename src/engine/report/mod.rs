@@ -16,6 +16,8 @@
 //! | `key` | `init`, `key` |
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
 //! | `restore` | `restore`, `swap` |
+//! | `server` | `restore --all-databases` |
+//! | `set` | `restore --set` |
 //! | `snapshot` | what a snapshot and a stream are, wherever they are reported |
 //! | `status` | `status` |
 //! | `system` | `run` |
@@ -33,6 +35,8 @@ mod forget;
 mod key;
 mod list;
 mod restore;
+mod server;
+mod set;
 mod snapshot;
 mod status;
 mod system;
@@ -53,9 +57,11 @@ pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
 pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
 pub use restore::{Restore, RestorePlan, Swap};
+pub use server::{RestoreServerPlan, RestoredServer};
+pub use set::{RestoredSet, SetStepStatus};
 pub use snapshot::{Requests, Snapshot, format_word};
 pub use status::Status;
-pub use system::{Sets, SystemRun};
+pub use system::{Sets, SystemRun, SystemRunPlan};
 pub use tables::{Diff, Members, Streamed, TableAmount};
 pub use verify::{VerifiedStream, Verify};
 
@@ -292,9 +298,14 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("repair-times", schema::<Document<RepairedTimes>>()),
         (
             "restore",
-            schema::<Either<Either2<Restore, RestorePlan>, Either2<RestoredFiles, RestoreFilesPlan>>>(),
+            schema::<
+                Either<
+                    Either<Either2<Restore, RestorePlan>, Either2<RestoredFiles, RestoreFilesPlan>>,
+                    Either<Either2<RestoredServer, RestoreServerPlan>, Document<RestoredSet>>,
+                >,
+            >(),
         ),
-        ("run", schema::<Document<SystemRun>>()),
+        ("run", schema::<Either2<SystemRun, SystemRunPlan>>()),
         ("show", schema::<Document<Shown>>()),
         ("snapshots", schema::<Either2<Snapshots, Sets>>()),
         ("stats", schema::<Document<Stats>>()),
