@@ -3,6 +3,7 @@
 mod archive;
 mod doubt;
 mod journal;
+mod look;
 mod reading;
 mod script;
 mod server;
@@ -13,6 +14,7 @@ mod verify;
 pub use archive::{Archive, Compared, Expected, Findings, Jobs, Part};
 pub use doubt::Doubt;
 pub use journal::Journal;
+pub use look::{Looked, Reference};
 pub use reading::{ReadThrough, is_read_through};
 pub(in crate::engine) use server::is_cluster_script;
 pub use server::{

@@ -174,3 +174,100 @@ fn given_several_runs_then_names_and_ids_mean_the_right_one() {
     let read = |name: &str| fs::read_to_string(vault.work().join(name)).unwrap();
     assert_eq!((read("restored-a"), read("restored-b")), ("one\n".to_owned(), "b\n".to_owned()));
 }
+
+#[test]
+fn given_a_system_then_verify_tries_each_source_and_finds_rows_without_a_file() {
+    let shop = Shop::new();
+    let path = shop.vault.work().join("dumpvault.toml");
+    let written = fs::read_to_string(&path).unwrap();
+    let with = |query: &str| {
+        let references = format!("[source.db]\nreferences = {{ uploads = \"{query}\" }}\n");
+        config(&shop.vault, &written.replace("[source.db]\n", &references));
+    };
+    let verify = |args: &[&str]| {
+        let mut command = shop.vault.command([&["verify"], args].concat());
+        shop.server.reached_by(&mut command, "postgres");
+        run(command, b"")
+    };
+    for query in ["SELECT key FROM uploads", "SELECT 'uploads/' || key FROM uploads UNION SELECT NULL"] {
+        with(query);
+        let told = verify(&["shop"]).expect(exit::OK).text();
+        assert!(told.contains("references to `uploads`: 50 keys: good"), "{told}");
+        assert!(told.contains("3 of 3 good") || told.contains("3 of 3 sources good"), "{told}");
+    }
+    let whole = format!("SELECT '{}/uploads/' || key FROM uploads", shop.vault.home().display());
+    with(&whole);
+    let report = verify(&["--set", "shop", "--json"]).expect(exit::OK).json();
+    assert_eq!((text(&report, "system"), report["ok"].as_bool()), ("shop".to_owned(), Some(true)));
+    let names: Vec<String> =
+        report["sources"].as_array().unwrap().iter().map(|one| text(one, "source")).collect();
+    assert_eq!(names, ["queue", "db", "uploads"]);
+    assert_eq!(report["sources"][1]["streams"][0]["looked"][0]["ok"], true);
+    // A file that is gone, and a row that nobody ever had a file for; quotes and all.
+    fs::remove_file(shop.vault.home().join("uploads/file 7")).unwrap();
+    shop.server.psql("shop", "INSERT INTO uploads VALUES (51, 'no \"such''\nfile')");
+    shop.vault.run(["run"]).expect(exit::OK);
+    let dangling = verify(&["shop"]).expect(exit::INTEGRITY);
+    dangling.says("references to `uploads`: 51 keys: 2 without a file: ").says("file 7");
+    // Of the run before, nothing dangles.
+    verify(&["--set", "shop~1"]).expect(exit::OK);
+    // What cannot be asked is told, and so is a source that there is not.
+    with("SELECT nothing FROM uploads");
+    verify(&["--set", "shop~1"]).expect(exit::INTEGRITY).says("nothing");
+    with("DELETE FROM uploads RETURNING key");
+    verify(&["--set", "shop~1"]).expect(exit::INTEGRITY);
+    assert_eq!(shop.server.psql("shop", "SELECT count(*) FROM uploads"), "51");
+    config(
+        &shop.vault,
+        &written.replace("[source.db]\n", "[source.db]\nreferences = { upload = \"SELECT 1\" }\n"),
+    );
+    verify(&["shop"]).expect(exit::USAGE).says("did you mean `uploads`?");
+    verify(&["shop:a", "--run", "true"]).expect(exit::USAGE);
+}
+
+#[test]
+fn given_a_command_then_it_tries_the_scratch_copy_out_and_decides_and_is_told_nothing_else() {
+    let shop = Shop::new();
+    let verify = |script: &str, more: &[&str]| {
+        let mut command = shop.vault.command([&["verify", "db", "--run", script], more].concat());
+        shop.server.reached_by(&mut command, "postgres");
+        for name in ["AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "MY_TOKEN", "DUMPVAULT_TO_PASSWORD", "SHOWN"] {
+            command.env(name, "very secret");
+        }
+        run(command, b"")
+    };
+    let bin = shop.server.bin().display();
+    let count = format!(
+        "test $({bin}/psql -X -A -t -c 'SELECT count(*) FROM uploads' \"$DUMPVAULT_SCRATCH_URL\") = "
+    );
+    let told = verify(&format!("{count} 50 && env > seen"), &[]).expect(exit::OK).text();
+    assert!(told.contains(": good"), "{told}");
+    let seen = fs::read_to_string(shop.vault.work().join("seen")).unwrap();
+    assert!(seen.contains("DUMPVAULT_SCRATCH_URL=postgresql://dumpvault_verify_role_"), "{seen}");
+    assert!(!seen.contains("very secret"), "{seen}");
+    assert!(!seen.contains(shop.vault.key_file().to_str().unwrap()), "{seen}");
+    assert_eq!(shop.vault.snapshots()[1]["verified"].is_string(), true, "it counts as verified");
+    // Gone with the copy.
+    assert_eq!(
+        shop.server.psql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname ~ 'dumpvault'"),
+        "0"
+    );
+    config_passes(&shop, "SHOWN");
+    verify("env > seen", &[]).expect(exit::OK);
+    assert!(fs::read_to_string(shop.vault.work().join("seen")).unwrap().contains("SHOWN=very secret"));
+    // Its exit code decides.
+    shop.vault.run(["run"]).expect(exit::OK);
+    verify(&format!("{count} 49"), &[]).expect(exit::INTEGRITY).says("exit status 1");
+    let failed = verify("echo not today >&2; exit 3", &["--json"]).expect(exit::INTEGRITY).json();
+    let looked = &failed["streams"][0]["looked"][0];
+    assert_eq!(looked["ok"], false);
+    assert!(text(looked, "problem").contains("not today"), "{failed}");
+    assert_eq!(shop.vault.snapshots()[4]["verified"], Value::Null);
+    verify("sleep 600", &["--timeout", "2s"]).expect(exit::INTEGRITY);
+    shop.vault.run(["verify", "queue", "--run", "true"]).expect(exit::USAGE).says("no database");
+}
+
+fn config_passes(shop: &Shop, name: &str) {
+    let text = fs::read_to_string(shop.vault.work().join("dumpvault.toml")).unwrap();
+    config(&shop.vault, &format!("pass_env = ['{name}']\n{text}"));
+}

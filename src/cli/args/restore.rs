@@ -214,6 +214,8 @@ pub(in crate::cli) struct SwapArgs {
   dumpvault verify                                  # the newest snapshot of all
   dumpvault verify app --server postgres://postgres@test1/postgres
   dumpvault verify app@2026-11-01 --jobs 4 --json
+  dumpvault verify app --run 'psql $DUMPVAULT_SCRATCH_URL -f smoke.sql'
+  dumpvault verify --set shop                       # each source of its newest run, and what its rows refer to
 
 A database with a name of its own is made on the server, the dump restored into it
 without owners and grants, the rows of every table counted and compared with those
@@ -223,13 +225,24 @@ does not run the dump's SQL itself: it makes a role without rights for that, and
 drops it again. Where the dump needs more (extensions, owners in a script) it is
 restored as the superuser, with a warning, or not at all with --no-superuser.
 
+A system of the configuration stands for its newest complete run: each source is
+verified, and files that `references` queries name are looked for. The command of
+--run finds the address of the scratch copy in DUMPVAULT_SCRATCH_URL, and no secret
+but that.
+
 Exit code 0: everything is there. 4: something is missing, or the dump cannot be
 restored. 1: it was restored, and there was nothing to compare it with. 6: refused.
 Others: nothing was found out.")]
 pub(in crate::cli) struct VerifyArgs {
-    /// Snapshot to verify.
+    /// Snapshot to verify, or a system: its newest complete run.
     #[arg(default_value = "latest")]
     pub snapshot: String,
+    /// Verify all sources of a run: SYSTEM, SYSTEM~N, SYSTEM@TIME, or the run's id.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["snapshot", "stream"])]
+    pub set: Option<String>,
+    /// Try each scratch copy out with this command of `sh -c`; if it fails, so does the verification (4).
+    #[arg(long, value_name = "COMMAND")]
+    pub run: Option<String>,
     #[command(flatten)]
     pub which: WhichArgs,
     /// Server for the scratch database: postgres://user@host/database [default: --pg-host and so on, else PG* variables].

@@ -29,6 +29,8 @@ pub struct VerifyJob {
     pub timeout: Option<Duration>,
     /// What needs a superuser fails.
     pub no_superuser: bool,
+    /// Shell command that tries each scratch copy out: if it fails, so does the verification.
+    pub smoke: Option<String>,
 }
 
 /// Streams to restore for trial, one after the other.
@@ -73,6 +75,11 @@ pub fn plan_verify(job: VerifyJob, chosen: Chosen, app: &App, run: &Run) -> Resu
         let id = chosen.summary.id.short();
         let message = format!("nothing to verify in snapshot {id}: pg_dumpall scripts are not supported");
         return Err(refused(message, Next::new("back up with {pg_all} {globals}")));
+    }
+    if job.smoke.is_some() && streams.iter().all(is_read_through) {
+        let id = chosen.summary.id.short();
+        let message = format!("{{run}}: snapshot {id} holds no database that a command could try out");
+        return Err(refused(message.replace("{run}", "--run"), None));
     }
     let programs = Programs::of(app);
     let limits = Limits::new(run.cancel.clone()).with_timeout(job.timeout);

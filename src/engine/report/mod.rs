@@ -63,7 +63,7 @@ pub use snapshot::{Requests, Snapshot, format_word};
 pub use status::Status;
 pub use system::{Sets, SystemRun, SystemRunPlan};
 pub use tables::{Diff, Members, Streamed, TableAmount};
-pub use verify::{VerifiedStream, Verify};
+pub use verify::{VerifiedSource, VerifiedStream, Verify, VerifySet};
 
 use crate::base::fault::Next;
 use crate::vault::snapshot::timestamp;
@@ -312,7 +312,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("status", schema::<Document<Status>>()),
         ("swap", schema::<Document<Swap>>()),
         ("tag", schema::<Document<Tagged>>()),
-        ("verify", schema::<Document<Verify>>()),
+        ("verify", schema::<Either2<Verify, VerifySet>>()),
     ]
 }
 

@@ -1,0 +1,143 @@
+//! `dumpvault verify SYSTEM`: every source of a run, and what the rows of one refer to in another.
+
+use super::{found, job, settle, try_out};
+use crate::base::id::SnapshotId;
+use crate::base::name::nearest;
+use crate::cli::args::VerifyArgs;
+use crate::cli::exit::Exit;
+use crate::cli::report::CliError;
+use crate::cli::{Context, render, which};
+use crate::engine::OpError;
+use crate::engine::plan::{SetJob, SetPlan, plan_set, plan_verify};
+use crate::engine::report::{Id, VerifiedSource, VerifySet};
+use crate::engine::restore::{Chosen, Reference, is_read_through};
+use crate::vault::snapshot::StreamFormat;
+use std::collections::BTreeMap;
+
+pub(super) fn run(context: &Context, args: &VerifyArgs, set: &str) -> Result<Exit, CliError> {
+    let name = context.name(set)?;
+    if name.stream.is_some() {
+        return Err(CliError::usage("--set verifies whole snapshots; name a stream without --set"));
+    }
+    job(args, None)?;
+    let plan = {
+        let repo = context.repository()?;
+        let (mut catalog, history) = repo.told(&context.progress)?;
+        let mut body = |id: &SnapshotId| Ok(repo.body(&mut catalog, id).map_err(OpError::from)?);
+        let job = SetJob { name, targets: BTreeMap::new(), skipped: Vec::new() };
+        plan_set(&job, &history, &mut body, &context.app)?
+    };
+    let mut members: BTreeMap<&str, Chosen> = BTreeMap::new();
+    for (source, summary) in &plan.set.members {
+        let name = context.name(&summary.id.to_string())?;
+        members.insert(source, which::chosen(context, &name, false)?);
+    }
+    check_references(context, &plan)?;
+    let mut report = VerifySet {
+        set: Id::of(plan.set.set),
+        system: plan.set.system.clone(),
+        ok: true,
+        sources: Vec::new(),
+    };
+    let mut worst = Exit::Good;
+    for (source, summary) in &plan.set.members {
+        let outcome = verify_one(context, args, source, &members);
+        let (exit, streams, error) = match outcome {
+            Ok((exit, streams)) => (exit, streams, None),
+            Err(error) => {
+                let exit = context.fail(&error, false);
+                (exit, Vec::new(), Some(error.to_string()))
+            }
+        };
+        let ok = exit == Exit::Good;
+        report.sources.push(VerifiedSource {
+            source: source.clone(),
+            snapshot: Id::of(summary.id),
+            ok,
+            streams,
+            error,
+        });
+        worst = worse(worst, exit);
+        if context.cancel.is_cancelled() {
+            break;
+        }
+    }
+    report.ok = worst == Exit::Good;
+    let good = report.sources.iter().filter(|source| source.ok).count();
+    let all = render::count(plan.set.members.len(), "source");
+    let short = plan.set.set.to_string();
+    context.say(&format!("run {}: {good} of {all} good", short.get(..8).unwrap_or_default()));
+    if context.json {
+        context.report(report);
+    }
+    Ok(worst)
+}
+
+/// What is wrong in one is worse than what was not found out.
+fn worse(one: Exit, other: Exit) -> Exit {
+    match (one, other) {
+        (Exit::Interrupted, _) | (_, Exit::Interrupted) => Exit::Interrupted,
+        (Exit::Integrity, _) | (_, Exit::Integrity) => Exit::Integrity,
+        (Exit::Good, other) => other,
+        (one, _) => one,
+    }
+}
+
+/// A reference names a source of the run.
+fn check_references(context: &Context, plan: &SetPlan) -> Result<(), CliError> {
+    let known: Vec<&str> = plan.set.members.iter().map(|(source, _)| source.as_str()).collect();
+    for source in &known {
+        let Some(settings) = context.app.settings.sources.get(*source) else { continue };
+        for to in settings.references.keys().filter(|to| !known.contains(&to.as_str())) {
+            let hint = match nearest(to, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the run has: {}", known.join(", ")),
+            };
+            let message = format!("source `{source}` refers to `{to}`, of which the run has no snapshot");
+            return Err(CliError::usage_hint(message, hint));
+        }
+    }
+    Ok(())
+}
+
+type Verified = (Exit, Vec<crate::engine::report::VerifiedStream>);
+
+fn verify_one(
+    context: &Context,
+    args: &VerifyArgs,
+    source: &str,
+    members: &BTreeMap<&str, Chosen>,
+) -> Result<Verified, CliError> {
+    let chosen = members.get(source).ok_or_else(|| CliError::usage("no such source"))?;
+    let run = context.run();
+    let is_database =
+        |format| matches!(format, StreamFormat::PgCustom | StreamFormat::PgTar | StreamFormat::PlainSql);
+    let mut job = job(args, None)?;
+    if chosen.body.streams.iter().all(|stream| !is_database(stream.format)) {
+        job.smoke = None;
+        // No kind that anything is known of: that each chunk and the digest are right is all that can be said.
+        if !chosen.body.streams.iter().any(is_read_through) {
+            for stream in &chosen.body.streams {
+                let mut nobody = std::io::sink();
+                let target = crate::engine::restore::Target::Writer(&mut nobody);
+                chosen.restore(stream, target, &context.progress, &context.cancel)?;
+                let bytes = render::bytes(stream.bytes);
+                context.say(&format!("{source}: `{}` read: {bytes}, as it was stored", stream.name));
+            }
+            return Ok((Exit::Good, Vec::new()));
+        }
+    }
+    let settings = context.app.settings.sources.get(source);
+    let references = settings.into_iter().flat_map(|settings| &settings.references);
+    let references: Vec<Reference<'_>> = references
+        .filter_map(|(to, query)| {
+            let files = members.get(to.as_str())?;
+            Some(Reference { to: to.clone(), query: query.clone(), files })
+        })
+        .collect();
+    let name = context.name(&chosen.summary.id.to_string())?;
+    let plan = plan_verify(job, which::chosen(context, &name, false)?, &context.app, &run)?;
+    settle(context, args, &plan)?;
+    let verified = try_out(context, &plan, &references, &run)?;
+    Ok((verified.class().map_or(Exit::Good, Exit::from), found(&verified)))
+}
