@@ -16,7 +16,7 @@ pub use doubt::Doubt;
 pub use journal::Journal;
 pub use look::{Looked, Reference};
 pub use reading::{ReadThrough, is_read_through};
-pub(in crate::engine) use server::is_cluster_script;
+pub use server::is_cluster_script;
 pub use server::{
     DatabaseOutcome, PlannedDatabase, Restored, ServerJob, ServerPlan, ServerReport, Standing, Without,
     plan_server, run_server,

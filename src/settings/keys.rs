@@ -242,7 +242,7 @@ section! {
         "needs", "Sources that come first in a `run`; if one of them fails, this one is skipped.", "[\"db\"]");
     REFERENCES: BTreeMap<String, String> = QUERIES, Entry::new(
         "references",
-        "By source of files: a query whose first column names a file of it in each row. `verify SYSTEM` looks for them.",
+        "By source of files: a query whose first column names a file of it in each row. `verify SYSTEM` looks for them. `\"DATABASE:SOURCE\"` where this source has several databases.",
         "{ uploads = \"SELECT path FROM uploads\" }");
     RETRIES: u32 = COUNT, Entry::new("retries", "How often a `run` tries this source again after a failure.", "2").default("0");
     BACKUP_BEFORE: String = COMMAND, Entry::new(

@@ -222,6 +222,11 @@ fn given_a_system_then_verify_tries_each_source_and_finds_rows_without_a_file() 
         &written.replace("[source.db]\n", "[source.db]\nreferences = { upload = \"SELECT 1\" }\n"),
     );
     verify(&["shop"]).expect(exit::USAGE).says("did you mean `uploads`?");
+    config(
+        &shop.vault,
+        &written.replace("[source.db]\n", "[source.db]\nreferences = { 'ship:uploads' = 'SELECT 1' }\n"),
+    );
+    verify(&["shop"]).expect(exit::USAGE).says("names none of its databases");
     verify(&["shop:a", "--run", "true"]).expect(exit::USAGE);
 }
 

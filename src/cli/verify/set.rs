@@ -10,7 +10,7 @@ use crate::cli::{Context, render, which};
 use crate::engine::OpError;
 use crate::engine::plan::{SetJob, SetPlan, plan_set, plan_verify};
 use crate::engine::report::{Id, VerifiedSource, VerifySet};
-use crate::engine::restore::{Chosen, Reference, is_read_through};
+use crate::engine::restore::{Chosen, Reference, is_cluster_script, is_read_through};
 use crate::vault::snapshot::StreamFormat;
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs, set: &str) -> Result<Exi
         let name = context.name(&summary.id.to_string())?;
         members.insert(source, which::chosen(context, &name, false)?);
     }
-    check_references(context, &plan)?;
+    check_references(context, &plan, &members)?;
     let mut report = VerifySet {
         set: Id::of(plan.set.set),
         system: plan.set.system.clone(),
@@ -83,21 +83,52 @@ fn worse(one: Exit, other: Exit) -> Exit {
     }
 }
 
-/// A reference names a source of the run.
-fn check_references(context: &Context, plan: &SetPlan) -> Result<(), CliError> {
+/// What a reference is called: the source of the files, and before that the database with the rows where there are several.
+fn parts_of(key: &str) -> (Option<&str>, &str) {
+    match key.split_once(':') {
+        Some((database, to)) => (Some(database), to),
+        None => (None, key),
+    }
+}
+
+/// A reference names a source of the run, and a database where there are several.
+fn check_references(
+    context: &Context,
+    plan: &SetPlan,
+    members: &BTreeMap<&str, Chosen>,
+) -> Result<(), CliError> {
     let known: Vec<&str> = plan.set.members.iter().map(|(source, _)| source.as_str()).collect();
-    for source in &known {
+    for (source, chosen) in members {
         let Some(settings) = context.app.settings.sources.get(*source) else { continue };
-        for to in settings.references.keys().filter(|to| !known.contains(&to.as_str())) {
-            let hint = match nearest(to, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("the run has: {}", known.join(", ")),
+        let databases = chosen.body.streams.iter().filter(|stream| is_database(stream.format));
+        let databases: Vec<&str> =
+            databases.filter(|one| !is_cluster_script(one)).map(|one| one.name.as_str()).collect();
+        for key in settings.references.keys() {
+            let (database, to) = parts_of(key);
+            if !known.contains(&to) {
+                let hint = match nearest(to, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("the run has: {}", known.join(", ")),
+                };
+                let message = format!("source `{source}` refers to `{to}`, of which the run has no snapshot");
+                return Err(CliError::usage_hint(message, hint));
+            }
+            let is_clear = match database {
+                Some(database) => databases.contains(&database),
+                None => databases.len() <= 1,
             };
-            let message = format!("source `{source}` refers to `{to}`, of which the run has no snapshot");
-            return Err(CliError::usage_hint(message, hint));
+            if !is_clear {
+                let message = format!("source `{source}`: reference `{key}` names none of its databases");
+                let hint = format!("write `\"DATABASE:{to}\"`; it has: {}", databases.join(", "));
+                return Err(CliError::usage_hint(message, hint));
+            }
         }
     }
     Ok(())
+}
+
+fn is_database(format: StreamFormat) -> bool {
+    matches!(format, StreamFormat::PgCustom | StreamFormat::PgTar | StreamFormat::PlainSql)
 }
 
 type Verified = (Exit, Vec<crate::engine::report::VerifiedStream>);
@@ -110,8 +141,6 @@ fn verify_one(
 ) -> Result<Verified, CliError> {
     let chosen = members.get(source).ok_or_else(|| CliError::usage("no such source"))?;
     let run = context.run();
-    let is_database =
-        |format| matches!(format, StreamFormat::PgCustom | StreamFormat::PgTar | StreamFormat::PlainSql);
     let mut job = job(args, None)?;
     if chosen.body.streams.iter().all(|stream| !is_database(stream.format)) {
         job.smoke = None;
@@ -130,9 +159,11 @@ fn verify_one(
     let settings = context.app.settings.sources.get(source);
     let references = settings.into_iter().flat_map(|settings| &settings.references);
     let references: Vec<Reference<'_>> = references
-        .filter_map(|(to, query)| {
-            let files = members.get(to.as_str())?;
-            Some(Reference { to: to.clone(), query: query.clone(), files })
+        .filter_map(|(key, query)| {
+            let (database, to) = parts_of(key);
+            let files = members.get(to)?;
+            let database = database.map(str::to_owned);
+            Some(Reference { database, to: to.to_owned(), query: query.clone(), files })
         })
         .collect();
     let name = context.name(&chosen.summary.id.to_string())?;

@@ -29,6 +29,8 @@ pub struct Looked {
 
 /// Rows that name files of another snapshot of the same run.
 pub struct Reference<'a> {
+    /// The database with the rows; `None` where the snapshot has only one.
+    pub database: Option<String>,
     /// The source of the files.
     pub to: String,
     /// The query: the first column of each row is a path. Without `/` in front, it is one below any folder.
@@ -81,7 +83,7 @@ pub(super) fn dangling(
 ) -> Result<Looked, OpError> {
     let mut wanted: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
     let what = format!("references to `{}`", reference.to);
-    let asked = target.each_value(&what, &reference.query, &mut |key| {
+    let asked = target.each_value(&format!("ask for {what}"), &reference.query, &mut |key| {
         wanted.insert(key.to_vec(), false);
     });
     match asked {

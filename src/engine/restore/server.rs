@@ -248,7 +248,7 @@ pub fn plan_server(job: ServerJob, chosen: Chosen, app: &App, run: &Run) -> Resu
 }
 
 /// Roles of a server: not for trying out beside those that are there.
-pub(in crate::engine) fn is_cluster_script(stream: &Stream) -> bool {
+pub fn is_cluster_script(stream: &Stream) -> bool {
     matches!(table_map(stream), Ok(Some(map)) if map.form == DumpForm::ClusterScript)
 }
 

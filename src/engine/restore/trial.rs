@@ -180,7 +180,10 @@ impl Trial<'_> {
         let jobs = Jobs { workers, scratch, observer: run.events.as_ref(), cancel: &run.cancel };
         let look = |target: &RestoreTarget| {
             let mut looked = Vec::new();
-            for reference in *references {
+            let is_of = |reference: &&Reference<'_>| {
+                reference.database.as_ref().is_none_or(|database| *database == stream.name)
+            };
+            for reference in references.iter().filter(is_of) {
                 looked.push(dangling(reference, target, run)?);
             }
             if let Some(command) = &plan.job.smoke {
