@@ -16,7 +16,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs, set: &str) -> Result<Ex
     let job = job(context, args, set)?;
     let repo = context.repository()?;
     let (mut catalog, history) = repo.told(&context.progress)?;
-    let mut body = |id: &_| Ok(repo.body(&mut catalog, id).map_err(OpError::from)?);
+    let mut body = |id: &_| repo.body(&mut catalog, id).map_err(OpError::from);
     let plan = plan_set(&job, &history, &mut body, &context.app)?;
     let short = short(&plan);
     if let Some(newer) = &plan.newer {

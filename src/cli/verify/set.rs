@@ -23,7 +23,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs, set: &str) -> Result<Exi
     let plan = {
         let repo = context.repository()?;
         let (mut catalog, history) = repo.told(&context.progress)?;
-        let mut body = |id: &SnapshotId| Ok(repo.body(&mut catalog, id).map_err(OpError::from)?);
+        let mut body = |id: &SnapshotId| repo.body(&mut catalog, id).map_err(OpError::from);
         let job = SetJob { name, targets: BTreeMap::new(), skipped: Vec::new() };
         plan_set(&job, &history, &mut body, &context.app)?
     };

@@ -182,7 +182,7 @@ fn choose<'a>(
             let newest = newest_first().next();
             (found, newest.filter(|newest| found.is_some_and(|found| found.set != newest.set)))
         }
-        Position::Back(steps) => (newest_first().filter(is_complete).nth(steps as usize), None),
+        Position::Back(steps) => (newest_first().filter(is_complete).nth(steps), None),
         Position::Until(time) => {
             let until = time.as_millisecond();
             (newest_first().filter(is_complete).find(|set| set.time_ms() <= until), None)
