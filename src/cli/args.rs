@@ -589,6 +589,9 @@ Exit codes: 0 all sources stored and all steps done; 1 something failed, somethi
 pub(super) struct RunArgs {
     /// System of the configuration: [system.NAME].
     pub system: Option<String>,
+    /// Print what would be done, and do nothing.
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -153,6 +153,20 @@ impl Context {
         Run::new(Arc::new(self.clock), events, self.cancel.clone(), self.room.clone())
     }
 
+    /// The same for a part of a command, whose report is not the command's.
+    fn muted(&self) -> Self {
+        Self {
+            app: self.app.at(&self.app.settings.repository),
+            cancel: self.cancel.clone(),
+            clock: self.clock,
+            json: false,
+            quiet: self.quiet || self.json,
+            progress: Arc::clone(&self.progress),
+            room: self.room.clone(),
+            memoir: Arc::clone(&self.memoir),
+        }
+    }
+
     /// What the configuration says of programs.
     fn programs(&self) -> Programs<'_> {
         Programs::of(&self.app)

@@ -8,6 +8,8 @@ mod fill;
 mod hooks;
 mod parts;
 mod redis;
+mod server;
+mod set;
 mod swap;
 
 use super::args::{CatArgs, RestoreArgs};
@@ -49,12 +51,15 @@ pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
 }
 
 pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliError> {
+    if let Some(set) = &args.set {
+        return set::run(context, args, set);
+    }
     let timeout = args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?;
     let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
     // clap lets these pass beside a target that excludes a database.
     let database_only =
         args.create || args.clean || args.no_owner || args.no_privileges || args.no_tablespaces;
-    if database_only && args.to_database.is_none() {
+    if database_only && args.to_database.is_none() && !args.all_databases {
         return Err(CliError::usage(
             "--create, --clean, --no-owner, --no-privileges and --no-tablespaces go with --to-database",
         ));
@@ -70,8 +75,17 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let selection = parts::selection(&args.parts)?;
     let target =
         args.to_database.as_deref().map(|name| database::target(context, args, name, &limits)).transpose()?;
-    let name = context.name(&args.snapshot)?;
+    let snapshot = args.snapshot.as_deref();
+    let name = context.name(snapshot.ok_or_else(|| CliError::usage("no snapshot is named"))?)?;
     let wanted = stream_of(&name, args.stream.as_deref())?;
+    if args.all_databases {
+        if selection.is_some() || wanted.is_some() || args.create || args.clean {
+            let message = "--all-databases restores every database of the snapshot, each as a whole";
+            return Err(CliError::usage_hint(message, "--exclude-database leaves some out"));
+        }
+        let job = server::job(args)?;
+        return server::run(context, args, job, chosen(context, &name, args.which.any_host)?);
+    }
     let chosen = chosen(context, &name, args.which.any_host)?;
     if let Some(directory) = &args.to_dir {
         return files::run(context, args, &chosen, wanted.as_deref(), directory);

@@ -94,10 +94,10 @@ fn tell(context: &Context, found: &StatusReport) {
         return;
     }
     let colour = |at: usize, column: usize| {
-        let one = found.series.get(at).filter(|_| column == 5)?;
+        let one = found.series.get(at).filter(|_| column == 6)?;
         Some(if one.is_too_old { Colour::Red } else { Colour::Green })
     };
-    let titles = ["SERIES", "HOST", "NEWEST GOOD", "AGE", "VERIFIED", "STATUS"];
+    let titles = ["SERIES", "HOST", "NEWEST GOOD", "AGE", "VERIFIED", "CHECKED", "STATUS"];
     context.table(&Table { colour: Some(&colour), fixed: &[2, 3], ..Table::new(&titles, &[], &rows) });
     for why in &found.unclear {
         context.warn(why.clone());
@@ -122,6 +122,7 @@ fn row(context: &Context, one: &SeriesStatus) -> Vec<String> {
         one.good.as_ref().map_or_else(never, |good| render::time(good.head.time_ms, zone)),
         age_of(context, one).unwrap_or_else(|| "-".to_owned()),
         one.verified_ms.map_or_else(never, |ms| render::ago(now_ms.saturating_sub(ms))),
+        one.checked_ms.map_or_else(never, |ms| render::ago(now_ms.saturating_sub(ms))),
         word,
     ]
 }

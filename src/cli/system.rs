@@ -9,9 +9,10 @@ use super::{Context, render};
 use crate::base::fault::Next;
 use crate::engine::app::App;
 use crate::engine::plan::{SystemJob, SystemPlan, plan_system};
-use crate::engine::report::{Sets, SystemRun};
+use crate::engine::report::{Sets, SystemRun, SystemRunPlan};
 use crate::engine::system::{
-    Ended, Fate, MemberOutcome, SeenSet, StepOutcome, SystemReport, Vaults, new_set, run_system, sets,
+    Ended, Fate, MemberOutcome, RunLock, SeenSet, StepOutcome, SystemReport, Vaults, new_set, run_system,
+    sets,
 };
 use crate::vault::crypto::Role;
 use crate::vault::snapshot::State;
@@ -22,6 +23,12 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
     let plan = plan_system(&SystemJob { name: args.system.clone() }, &context.app, &job)?;
     let repo = context.repository()?;
     let maintenance = maintenance(context, &plan, &repo)?;
+    if args.dry_run {
+        return Ok(dry_run(context, &plan));
+    }
+    let state = context.app.environment.state_root();
+    // Held until the end of the run.
+    let _lock = RunLock::take(&state, repo.id(), plan.name.as_deref(), context.progress.as_ref())?;
     sweep(context);
     let set = new_set(context.app.entropy()).map_err(RepoError::from)?;
     let vaults = Vaults { repo: &repo, maintenance: maintenance.as_ref(), app: &context.app };
@@ -39,6 +46,41 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
         conclude(context, &report);
     }
     Ok(exit)
+}
+
+/// Says what a run would do: its sources in their order, then its steps.
+fn dry_run(context: &Context, plan: &SystemPlan) -> Exit {
+    if context.json {
+        context.report(SystemRunPlan::new(plan));
+        return Exit::Good;
+    }
+    for (at, member) in plan.members.iter().enumerate() {
+        let mut more = Vec::new();
+        if !member.needs.is_empty() {
+            more.push(format!("needs {}", member.needs.join(", ")));
+        }
+        if !member.required {
+            more.push("not required".to_owned());
+        }
+        if member.attempts.len() > 1 {
+            more.push(format!("up to {} attempts", member.attempts.len()));
+        }
+        let hooks = [
+            ("before", &member.hooks.before),
+            ("after", &member.hooks.after),
+            ("after_failure", &member.hooks.after_failure),
+        ];
+        more.extend(hooks.iter().filter_map(|(name, hook)| Some(format!("{name}: {}", hook.as_ref()?))));
+        let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join("; ")) };
+        let series = format!("{}/{}", member.host, member.series);
+        context.output(&format!("{}. back up `{}` into series `{series}`{more}", at + 1, member.name));
+    }
+    let steps = SystemRunPlan::new(plan).steps;
+    for (at, step) in steps.iter().enumerate() {
+        let to = step.to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
+        context.output(&format!("{}. {}{to}", plan.members.len() + at + 1, step.step));
+    }
+    Exit::Good
 }
 
 /// The repository with the key for what only a full key may do, past any cache; none where nothing of that is wanted.

@@ -1,5 +1,7 @@
 //! `dumpvault verify`, and what a restore tells of the rows that it counted.
 
+mod set;
+
 use super::args::VerifyArgs;
 use super::exit::Exit;
 use super::leftovers::{self, Consent};
@@ -7,19 +9,44 @@ use super::report::{CliError, shown};
 use super::servers::{exec, parts};
 use super::{Context, doubts, render, which};
 use crate::base::event::{Event, Observer};
+use crate::base::run::Run;
 use crate::engine::OpError;
-use crate::engine::plan::{ServerAt, VerifyJob, plan_verify};
+use crate::engine::plan::{ServerAt, VerifyJob, VerifyPlan, plan_verify};
 use crate::engine::report::{VerifiedStream, Verify};
 use crate::engine::restore::{
-    Chosen, Findings, Found, Loaded, ReadThrough, Tried, Verified, next_of_verify, run_verify,
+    Chosen, Findings, Found, Loaded, ReadThrough, Reference, Tried, Verified, VerifyReport, next_of_verify,
+    run_verify,
 };
 use crate::settings;
 use crate::vault::snapshot::Stream;
 
 pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError> {
+    if let Some(set) = &args.set {
+        return set::run(context, args, set);
+    }
     let name = context.name(&args.snapshot)?;
+    let settings = &context.app.settings;
+    let has_series = settings.sources.values().any(|source| source.series == name.word);
+    if settings.systems.contains_key(&name.word) && !has_series && name.stream.is_none() {
+        return set::run(context, args, &args.snapshot);
+    }
+    let job = job(args, which::stream_of(&name, args.stream.as_deref())?)?;
+    let chosen = which::chosen(context, &name, args.which.any_host)?;
+    let run = context.run();
+    let plan = plan_verify(job, chosen, &context.app, &run)?;
+    settle(context, args, &plan)?;
+    let verified = try_out(context, &plan, &[], &run)?;
+    let class = verified.class();
+    if context.json {
+        context.report(Verify::new(&plan.chosen.summary.id, class.is_none(), found(&verified)));
+    }
+    Ok(class.map_or(Exit::Good, Exit::from))
+}
+
+/// What is asked for; told before a passphrase is asked for.
+fn job(args: &VerifyArgs, stream: Option<String>) -> Result<VerifyJob, CliError> {
     let job = VerifyJob {
-        stream: which::stream_of(&name, args.stream.as_deref())?,
+        stream,
         server: match &args.server {
             Some(uri) => ServerAt::Address(uri.clone()),
             None => ServerAt::Parts(parts(None, &args.parts)),
@@ -30,19 +57,31 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
         timeout: args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?,
         no_superuser: args.no_superuser,
         redis_server: args.redis_server.clone(),
+        smoke: args.run.clone(),
     };
-    // An address that is none is told before a passphrase is asked for.
+    // An address that is none is told at once.
     job.server.connection()?;
-    let chosen = which::chosen(context, &name, args.which.any_host)?;
-    let run = context.run();
-    let plan = plan_verify(job, chosen, &context.app, &run)?;
+    Ok(job)
+}
+
+/// Everything that is asked before a snapshot is tried out.
+fn settle(context: &Context, args: &VerifyArgs, plan: &VerifyPlan) -> Result<(), CliError> {
     for stream in &plan.streams {
         doubts::settle(context, &plan.chosen, stream, args.accept_change)?;
     }
-    let consent = Consent::new(args.drop_leftovers, false);
     if plan.needs_server() {
+        let consent = Consent::new(args.drop_leftovers, false);
         leftovers::offer(context, &plan.target, consent, |leftover| !leftover.is_whole)?;
     }
+    Ok(())
+}
+
+fn try_out(
+    context: &Context,
+    plan: &VerifyPlan,
+    references: &[Reference<'_>],
+    run: &Run,
+) -> Result<VerifyReport, CliError> {
     let each = &mut |stream: &Stream, tried: &Tried| match &tried.result {
         Ok(Found::Restored(verified)) => report(context, &plan.chosen, stream, verified),
         Ok(Found::Loaded(found)) => loaded(context, &plan.chosen, stream, found),
@@ -52,19 +91,19 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
             context.warn(format!("`{}` cannot be restored: {error}{hint}", stream.name));
         }
     };
-    let verified = run_verify(&plan, &context.app, &run, each).map_err(|error| {
+    run_verify(plan, references, &context.app, run, each).map_err(|error| {
         let hint = hint(&error);
         CliError::Hinted { error: Box::new(error.into()), hint }
-    })?;
-    let class = verified.class();
-    if context.json {
-        let results = verified.tried.iter().map(|tried| match &tried.result {
-            Ok(found) => VerifiedStream::found(&tried.stream, found),
-            Err(error) => VerifiedStream::failed(&tried.stream, error.to_string(), hint(error)),
-        });
-        context.report(Verify::new(&plan.chosen.summary.id, class.is_none(), results.collect()));
-    }
-    Ok(class.map_or(Exit::Good, Exit::from))
+    })
+}
+
+/// What was found of each stream, for programs.
+fn found(verified: &VerifyReport) -> Vec<VerifiedStream> {
+    let each = verified.tried.iter().map(|tried| match &tried.result {
+        Ok(found) => VerifiedStream::found(&tried.stream, found),
+        Err(error) => VerifiedStream::failed(&tried.stream, error.to_string(), hint(error)),
+    });
+    each.collect()
 }
 
 /// What to do about it.
@@ -131,6 +170,12 @@ fn report(context: &Context, chosen: &Chosen, stream: &Stream, verified: &Verifi
         true => context.say(&line),
         false if context.json => {}
         false => context.output(&line),
+    }
+    for looked in &verified.looked {
+        match &looked.problem {
+            None => context.say(&format!("{}: good", looked.what)),
+            Some(problem) => complain(context, &format!("{}: {problem}", looked.what)),
+        }
     }
     if !verified.left_out.is_empty() {
         context.say(&format!("left out of the scratch database: {}", some_of(&verified.left_out)));

@@ -4,10 +4,13 @@ use super::OpError;
 use super::tables::table_map;
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer};
-use crate::base::id::PackId;
+use crate::base::id::{PackId, SnapshotId};
 use crate::content::pg::{DataKind, TableData};
 use crate::vault::Repository;
 use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData};
+use crate::vault::snapshot::selection::newer;
+use crate::vault::snapshot::{State, Summary};
+use std::collections::{BTreeMap, HashSet};
 
 /// Checks the repository. Where packs are read, those found damaged are marked, so that no new snapshot relies on them, and those that
 /// were marked and are whole are so no more.
@@ -24,10 +27,11 @@ pub fn check(
 ) -> Result<CheckReport, OpError> {
     let mut report = repo.checker().check(settings, observer, cancel)?;
     name_tables(repo, &mut report.hits, observer)?;
+    let now_ms = clock.now().as_millisecond();
+    remember(repo, &report, host, now_ms, observer);
     if settings.read == ReadData::Nothing {
         return Ok(report);
     }
-    let now_ms = clock.now().as_millisecond();
     let warn = |message: String| observer.observe(Event::Warning { message });
     let marked = repo.history(&mut repo.catalog(observer)?)?.damaged_packs;
     for damage in &report.damage {
@@ -48,6 +52,30 @@ pub fn check(
         }
     }
     Ok(report)
+}
+
+/// The newest whole snapshot of each series bears from now on that it was checked, so that others can tell how long ago that was.
+fn remember(repo: &Repository, report: &CheckReport, host: &str, now_ms: i64, observer: &dyn Observer) {
+    // What cannot be read is in the report.
+    let history = repo.catalog(observer).and_then(|mut catalog| repo.history(&mut catalog));
+    let Ok(history) = history else { return };
+    let hit: HashSet<SnapshotId> = report.hits.iter().map(|hit| hit.id).collect();
+    let mut newest: BTreeMap<(&str, &str), &Summary> = BTreeMap::new();
+    for summary in history.snapshots.iter().filter(|one| !hit.contains(&one.id)) {
+        let head = &summary.head;
+        if head.state != State::Complete || history.damaged_snapshots.contains_key(&summary.id) {
+            continue;
+        }
+        let last = newest.entry((&head.host, &head.series)).or_insert(summary);
+        if newer(summary, last).is_gt() {
+            *last = summary;
+        }
+    }
+    let ids: Vec<SnapshotId> = newest.into_values().map(|summary| summary.id).collect();
+    if let Err(error) = repo.mark_checked(&ids, host, now_ms) {
+        let message = format!("checked, but not recorded: {error}");
+        observer.observe(Event::Warning { message });
+    }
 }
 
 /// Says which tables the lost bytes are of, as far as the snapshots that they are missing from can tell.

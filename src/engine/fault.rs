@@ -85,6 +85,7 @@ impl Fault for OpError {
             Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
             Self::Job { next, .. } => return next.clone(),
             Self::Config(error) => return error.next(),
+            Self::AlreadyRunning { .. } => Some("wait until it has ended".to_owned()),
             Self::Archive(_) | Self::Synthesis(_) | Self::File { .. } => None,
         };
         words.map(Next::new)
@@ -113,6 +114,7 @@ fn of(error: &OpError) -> (Class, &'static str) {
         OpError::FutureTime { .. } => (Usage, "future_time"),
         OpError::NoPolicy => (Usage, "no_policy"),
         OpError::NotCopied { source, .. } => (source.class(), source.code()),
+        OpError::AlreadyRunning { .. } => (Class::Conflict, "already_running"),
         OpError::Kept { .. } => (Refused, "kept"),
         OpError::PinnedInSeries { .. } => (Refused, "pinned"),
         OpError::TurnedBack { .. } => (Refused, "turned_back"),

@@ -80,6 +80,12 @@ pub enum OpError {
         /// What to do about it.
         next: Option<Next>,
     },
+    /// A run of the same system is under way on this machine.
+    #[error("another run of {} is under way on this machine", system.as_ref().map_or("all sources".to_owned(), |name| format!("system `{name}`")))]
+    AlreadyRunning {
+        /// The system's name, where it has one.
+        system: Option<String>,
+    },
     /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),

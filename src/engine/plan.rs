@@ -4,12 +4,14 @@
 mod backup;
 mod copy;
 mod programs;
+mod set;
 mod system;
 mod verify;
 
 pub use backup::{BackupJob, BackupPlan, PlannedBackup, ServerAt, Wanted, plan_backup};
 pub use copy::{CopyJob, CopyPlan, PlannedCopy, plan_copy};
 pub use programs::{Programs, words};
+pub use set::{SetJob, SetPlan, SetStep, SetTarget, plan_set};
 pub use system::{Afterwards, PlannedMember, SystemJob, SystemPlan, plan_system};
 pub use verify::{VerifyJob, VerifyPlan, plan_verify};
 

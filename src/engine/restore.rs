@@ -2,17 +2,27 @@
 
 mod archive;
 mod doubt;
+mod journal;
 mod loading;
+mod look;
 mod reading;
 mod script;
+mod server;
 mod transaction;
 mod trial;
 mod verify;
 
 pub use archive::{Archive, Compared, Expected, Findings, Jobs, Part};
 pub use doubt::Doubt;
+pub use journal::Journal;
 pub use loading::Loaded;
+pub use look::{Looked, Reference};
 pub use reading::{ReadThrough, is_read_through};
+pub use server::is_cluster_script;
+pub use server::{
+    DatabaseOutcome, PlannedDatabase, Restored, ServerJob, ServerPlan, ServerReport, Standing, Without,
+    plan_server, run_server,
+};
 pub use trial::{Found, Tried, VerifyReport, next_of_verify, run_verify};
 pub use verify::Verified;
 

@@ -33,6 +33,8 @@ pub struct SeriesStatus {
     pub newest: Option<Summary>,
     /// When a snapshot of it was last restored and compared, ms since the epoch.
     pub verified_ms: Option<i64>,
+    /// When a check last found a snapshot of it whole, ms since the epoch.
+    pub checked_ms: Option<i64>,
     /// There is no good one that is new enough.
     pub is_too_old: bool,
 }
@@ -90,6 +92,7 @@ pub fn status(
         let newest = members.iter().max_by(|a, b| newer(a, b)).copied();
         let newest = newest.filter(|newest| good.is_none_or(|good| good.id != newest.id));
         let verified = members.iter().filter_map(|summary| history.verified.get(&summary.id));
+        let checked = members.iter().filter_map(|summary| history.checked.get(&summary.id));
         let is_new = |good: &Summary| request.not_before.is_none_or(|least| good.head.time() >= least);
         SeriesStatus {
             series,
@@ -97,6 +100,7 @@ pub fn status(
             good: good.cloned(),
             newest: newest.cloned(),
             verified_ms: verified.max().copied(),
+            checked_ms: checked.max().copied(),
             is_too_old: !good.is_some_and(is_new),
         }
     });

@@ -2,9 +2,11 @@
 
 mod afterwards;
 mod hooks;
+mod lock;
 mod sets;
 
 pub use afterwards::{Done, Step, StepError, StepOutcome};
+pub use lock::RunLock;
 pub use sets::{SeenSet, SetEnd, sets};
 
 use super::OpError;

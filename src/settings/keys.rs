@@ -7,8 +7,8 @@ use crate::base::retention::Representative;
 use crate::base::secret::Passphrase;
 use crate::base::setting::{
     AGE, BOOLEAN, COMMAND, COUNT, Described, Entry, FACTOR, FILE, FRACTION, HOST, Key, Kind, LEVEL, PART,
-    PATHS, Problem, Raw, SECRET, SERIES, SINCE, SIZE, Section, TAGS, TEXT, TEXTS, TIME, VARIABLES, WORDS,
-    ZONE,
+    PATHS, Problem, QUERIES, Raw, SECRET, SERIES, SINCE, SIZE, Section, TAGS, TEXT, TEXTS, TIME, VARIABLES,
+    WORDS, ZONE,
 };
 use crate::base::unit::{Age, Since};
 use jiff::civil::Weekday;
@@ -230,6 +230,10 @@ section! {
         "required", "Whether a `run` has failed when this source has. If not, its failure is a warning.", "false").default("true");
     NEEDS: Vec<String> = TEXTS, Entry::new(
         "needs", "Sources that come first in a `run`; if one of them fails, this one is skipped.", "[\"db\"]");
+    REFERENCES: BTreeMap<String, String> = QUERIES, Entry::new(
+        "references",
+        "By source of files: a query whose first column names a file of it in each row. `verify SYSTEM` looks for them. `\"DATABASE:SOURCE\"` where this source has several databases.",
+        "{ uploads = \"SELECT path FROM uploads\" }");
     RETRIES: u32 = COUNT, Entry::new("retries", "How often a `run` tries this source again after a failure.", "2").default("0");
     BACKUP_BEFORE: String = COMMAND, Entry::new(
         "before", "Shell command to run before a backup of this source; if it fails, the source is not read.", "\"lvcreate --snapshot …\"");

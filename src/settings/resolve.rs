@@ -295,6 +295,7 @@ impl<R: Registry> Layers<'_, R> {
         let run = (
             value(table_ref, &REQUIRED),
             list(table_ref, &NEEDS),
+            value(table_ref, &REFERENCES).unwrap_or_default(),
             value(table_ref, &RETRIES).unwrap_or_default(),
             Hooks {
                 before: value(table_ref, &BACKUP_BEFORE),
@@ -308,7 +309,7 @@ impl<R: Registry> Layers<'_, R> {
         let others: Vec<&Section> = kinds.iter().map(|kind| kind.section).collect();
         table.finish(&others);
         let (tags, timeout, allow_empty, compression, suspect_below) = common;
-        let (required, needs, retries, hooks) = run;
+        let (required, needs, references, retries, hooks) = run;
         Some(Source {
             kind: own?,
             series: series.unwrap_or_else(|| name.to_owned()),
@@ -321,6 +322,7 @@ impl<R: Registry> Layers<'_, R> {
             retention,
             required: required?,
             needs,
+            references,
             retries,
             hooks,
         })

@@ -168,6 +168,8 @@ pub struct Source<S> {
     pub required: bool,
     /// Sources without which it is not read in such a run.
     pub needs: Vec<String>,
+    /// By source of files, the query that names files of it.
+    pub references: BTreeMap<String, String>,
     /// How often it is tried again in such a run.
     pub retries: u32,
     /// What runs around its backups.

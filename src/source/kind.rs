@@ -55,6 +55,20 @@ pub struct Asked<'a> {
 pub trait Settled: Send + Sync {
     /// The source to read. Nothing is started, and no server is asked.
     fn source(&self, around: &Around) -> Box<dyn Source>;
+
+    /// Where a restore of the whole source brings it back to, unless somebody says otherwise; `None` where only a person knows.
+    fn home(&self) -> Option<Home> {
+        None
+    }
+}
+
+/// Where a source lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// A server's address without its password, or a folder.
+    pub address: String,
+    /// Words that client programs are run behind.
+    pub exec: Option<Vec<OsString>>,
 }
 
 /// What holds for a source, whichever its kind.

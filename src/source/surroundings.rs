@@ -15,6 +15,31 @@ fn is_secret(name: &OsStr) -> bool {
     SECRET_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix))
 }
 
+/// What any program may know.
+const PLAIN: [&str; 17] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TERM",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGUSER",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
+];
+
+fn is_plain(name: &OsStr) -> bool {
+    PLAIN.iter().any(|plain| name == *plain) || name.as_bytes().starts_with(b"LC_")
+}
+
 /// Said of programs by whoever runs them. By default they get this process's environment but its secrets, its folder and its user.
 #[derive(Clone, Default)]
 pub struct Surroundings {
@@ -26,6 +51,9 @@ pub struct Surroundings {
     pub directory: Option<PathBuf>,
     /// The user.
     pub account: Option<Account>,
+    /// Of this process's variables only those that say nothing of secrets: where programs and folders are, language, time zone, and the way to
+    /// a PostgreSQL server.
+    pub is_bare: bool,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -37,6 +65,7 @@ impl std::fmt::Debug for Surroundings {
             .field("pass_env", &self.pass_env)
             .field("directory", &self.directory)
             .field("account", &self.account)
+            .field("is_bare", &self.is_bare)
             .finish()
     }
 }
@@ -45,7 +74,8 @@ impl Surroundings {
     /// Gives the command these surroundings.
     pub(super) fn put_around(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
-            if is_secret(&name) && !self.pass_env.contains(&name) {
+            let is_kept_back = if self.is_bare { !is_plain(&name) } else { is_secret(&name) };
+            if is_kept_back && !self.pass_env.contains(&name) {
                 command.env_remove(name);
             }
         }

@@ -62,7 +62,12 @@ pub struct History {
     pub set_ends: Vec<(SnapshotId, String)>,
     /// Snapshots that a full author has seen whole: every recipe node opened, every chunk in a pack that was there.
     pub seen_whole: HashSet<SnapshotId>,
+    /// When a check last went through with these snapshots whole, ms since the epoch: the newest of each series then.
+    pub checked: HashMap<SnapshotId, i64>,
 }
+
+/// Ids that one *checked* mark names at most.
+const CHECKED_TOGETHER: usize = 500;
 
 /// An object that counts for nothing.
 #[derive(Debug, Clone)]
@@ -304,6 +309,7 @@ impl Repository {
         history.damaged_snapshots = folded.damaged_snapshots;
         history.given_up = folded.given_up;
         history.seen_whole = folded.seen_whole;
+        history.checked = folded.checked;
         history.set_ends = folded.set_ends;
         history.snapshots.sort_by_key(|summary| (summary.head.time_ms, summary.head.counter, summary.id));
         Ok(history)
@@ -601,6 +607,37 @@ impl Repository {
         };
         let mark = Mark { kind, object, time_ms: now_ms, supersedes, value, host: host.to_owned() };
         self.put_mark(&mark).map(|_| ())
+    }
+
+    /// Says that a check of this host found these snapshots whole, in the place of what it said before. Takes a full key.
+    ///
+    /// # Errors
+    /// When a mark cannot be written.
+    pub fn mark_checked(&self, snapshots: &[SnapshotId], host: &str, now_ms: i64) -> Result<(), RepoError> {
+        let mut catalog = self.catalog(&crate::base::event::Silent)?;
+        let marks = self.read_marks(&mut catalog, &mut Vec::new())?;
+        let gone = superseded(&marks);
+        let is_old = |vouched: &&Vouched| {
+            vouched.mark.kind == MarkKind::Checked && vouched.mark.host == host && !gone.contains(&vouched.id)
+        };
+        let old: Vec<MarkId> = marks.iter().filter(is_old).map(|vouched| vouched.id).collect();
+        let marks_due = snapshots.len().div_ceil(CHECKED_TOGETHER);
+        for (at, ids) in snapshots.chunks(CHECKED_TOGETHER).enumerate() {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            self.put_mark(&Mark {
+                kind: MarkKind::Checked,
+                object: "snapshots".to_owned(),
+                time_ms: now_ms,
+                supersedes: if at + 1 == marks_due { old.clone() } else { Vec::new() },
+                value: Some(ids.join("\n")),
+                host: host.to_owned(),
+            })?;
+        }
+        for id in old.iter().filter(|_| marks_due > 0) {
+            // Safe to ignore because it is superseded: a storage that deletes nothing keeps a small object more.
+            let _ = self.storage.delete(&id.key());
+        }
+        Ok(())
     }
 
     /// Remembers that a pack is damaged, so that no new snapshot relies on it.

@@ -294,3 +294,42 @@ fn given_a_key_that_may_only_append_then_neither_check_nor_repair_goes_on() {
         vault.run(["repair", what, "--key-file", append]).expect(exit::WRONG_KEY);
     }
 }
+
+#[test]
+fn given_a_check_then_status_tells_of_it_and_neither_checks_nor_prunes_pile_up_its_marks() {
+    let vault = Vault::new();
+    let first = vault.backup("app", &noise(1, 100_000));
+    vault.backup("app", &noise(2, 100_000));
+    vault.backup("other", &noise(3, 100_000));
+    let checked = || -> Vec<bool> {
+        let status = vault.run(["status", "--json"]).expect(exit::OK).json();
+        status["series"].as_array().unwrap().iter().map(|one| one["checked"].is_string()).collect()
+    };
+    assert_eq!(checked(), [false, false]);
+    let before = vault.objects_in("marks").len();
+    vault.run(["check"]).expect(exit::OK);
+    assert_eq!(checked(), [true, true]);
+    for _ in 0..10 {
+        vault.run(["check"]).expect(exit::OK);
+    }
+    assert_eq!(vault.objects_in("marks").len(), before + 1, "each says it in the place of the one before");
+    // Words of a prune do not take it along.
+    vault.run(["forget", &first, "--force"]).expect(exit::OK);
+    vault.run(["prune"]).expect(exit::OK);
+    assert_eq!(checked(), [true, true]);
+    let told = vault.run(["status"]).expect(exit::OK).text();
+    assert!(told.contains("CHECKED"), "{told}");
+    // A repository that takes no more is checked all the same.
+    let folder = vault.repo().join("marks");
+    for entry in
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+    {
+        fs::set_permissions(entry, fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o500)).unwrap();
+    let told = vault.run(["check"]).expect(exit::OK);
+    if !rustix::process::geteuid().is_root() {
+        told.says("checked, but not recorded");
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+}

@@ -313,7 +313,74 @@ fn given_a_run_that_is_killed_then_what_was_stored_is_whole_and_no_mark_says_tha
     vault.run(["check"]).expect(exit::OK);
     config(&vault, &all.concat().replace("kill -9 $PPID; sleep 5", "echo b"));
     vault.run(["run"]).expect(exit::OK);
-    assert_eq!(vault.objects_in("marks").len(), marks + 4, "two snapshots, and one that the run ended");
+    assert_eq!(
+        vault.objects_in("marks").len(),
+        marks + 5,
+        "two snapshots, a check, and one that the run ended"
+    );
+}
+
+#[test]
+fn given_a_run_under_way_then_another_of_the_same_system_ends_with_a_conflict() {
+    let vault = Vault::new();
+    let both = "[system.s]\nsources = ['a']\n[system.t]\nsources = ['b']\n";
+    // The source of one runs the other while it is read.
+    let dumpvault = env!("CARGO_BIN_EXE_dumpvault");
+    let around = [
+        format!("DUMPVAULT_REPOSITORY={}", vault.repo().display()),
+        format!("DUMPVAULT_KEY_FILE={}", vault.key_file().display()),
+        format!("HOME={}", vault.home().display()),
+        format!("XDG_STATE_HOME={}", vault.state().display()),
+        format!("XDG_CACHE_HOME={}", vault.cache().display()),
+    ];
+    let around = around.join(" ");
+    let within = |system: &str| {
+        format!("env {around} {dumpvault} run {system} --quiet 2> said; echo $? > code; echo a")
+    };
+    let with = |system: &str| {
+        let all = [both.to_owned(), source("a", &within(system), ""), source("b", "echo b", "")];
+        config(&vault, &all.concat());
+        vault.run(["run", "s"]).expect(exit::OK);
+        let read = |name: &str| fs::read_to_string(vault.work().join(name)).unwrap();
+        (read("code").trim().to_owned(), read("said"))
+    };
+    let (code, said) = with("s");
+    assert_eq!(code, exit::CONFLICT.to_string(), "{said}");
+    assert!(said.contains("another run of system `s` is under way"), "{said}");
+    let (code, said) = with("t");
+    assert_eq!(code, "0", "another system: {said}");
+}
+
+#[test]
+fn given_a_dry_run_then_it_tells_the_order_and_starts_nothing() {
+    let vault = Vault::new();
+    let all = [
+        "[system.s]\nsources = ['b', 'a']\nforget = true\nprune = '7d'\n[retention]\nkeep_last = 2\n"
+            .to_owned(),
+        source("a", "echo a", "needs = ['b']\nretries = 2\nbefore = 'echo before >> order'"),
+        source("b", "echo b", "required = false"),
+    ];
+    config(&vault, &all.concat());
+    let plan = vault.run(["run", "--dry-run", "--json"]).expect(exit::OK).json();
+    let names = plan["sources"].as_array().unwrap().iter().map(|one| text(one, "name"));
+    assert_eq!(names.collect::<Vec<_>>(), ["b", "a"]);
+    assert_eq!(number(&plan["sources"][1], "attempts"), 3);
+    let steps = plan["steps"].as_array().unwrap().iter().map(|one| text(one, "step"));
+    assert_eq!(steps.collect::<Vec<_>>(), ["forget", "prune"]);
+    let told = vault.run(["run", "-n"]).expect(exit::OK).text();
+    for words in [
+        "1. back up `b`",
+        "not required",
+        "2. back up `a`",
+        "needs b; up to 3 attempts; before: echo",
+        "3. forget",
+        "4. prune",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!((order(&vault), vault.ids()), (vec![], vec![]));
+    config(&vault, &all.concat().replace("needs = ['b']", "needs = ['x']"));
+    vault.run(["run", "--dry-run"]).expect(exit::USAGE).says("needs `x`");
 }
 
 #[test]

@@ -273,6 +273,9 @@ pub const TAGS: Kind<Vec<String>> = Kind { word: "list of tags", parse: tags, sh
 /// Variables for programs.
 pub const VARIABLES: Kind<BTreeMap<String, String>> =
     Kind { word: "table of variables", parse: variables, show: nothing };
+/// Queries by what they are of.
+pub const QUERIES: Kind<BTreeMap<String, String>> =
+    Kind { word: "table of queries", parse: variables, show: nothing };
 /// A passphrase.
 pub const SECRET: Kind<Passphrase> = Kind {
     word: "passphrase",

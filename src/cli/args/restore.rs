@@ -16,6 +16,9 @@ const RESTORE: &str = "Examples:
   dumpvault restore app --to-database app_new --create --jobs 4
   dumpvault restore app --to-database app --swap --jobs 4 --after 'systemctl restart app'
   dumpvault restore app --schema audit --dry-run
+  dumpvault restore db1 --all-databases --server postgres://postgres@new1
+  dumpvault restore --set shop --plan
+  dumpvault restore --set shop@2026-11-26 --apply --target db=postgres://postgres@new1
   dumpvault restore queue --to-redis redis://vault@queue2:6379
   dumpvault restore uploads --to-dir /srv/restored --path /srv/app/uploads/2026
   dumpvault restore media --to-bucket s3://media-restored --dry-run
@@ -27,14 +30,36 @@ anything goes wrong, so that it cannot take a cut stream for a whole one.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{RESTORE}\n\n{NAMES}"))]
-#[command(group = ArgGroup::new("into_server").args(["to_database", "to_redis"]))]
+#[command(group = ArgGroup::new("into_server").args(["to_database", "all_databases", "to_redis"]))]
+#[command(group = ArgGroup::new("into_server_or_set").args(["to_database", "all_databases", "to_redis", "set"]))]
+#[command(group = ArgGroup::new("into_postgres").args(["to_database", "all_databases"]))]
+#[command(group = ArgGroup::new("into_postgres_or_set").args(["to_database", "all_databases", "set"]))]
 #[command(group = ArgGroup::new("into_store").args(["to_redis", "to_bucket"]))]
 #[command(group = ArgGroup::new("into_files").args(["to_dir", "to_bucket"]))]
 pub(in crate::cli) struct RestoreArgs {
     /// Snapshot to restore.
-    pub snapshot: String,
+    #[arg(required_unless_present = "set")]
+    pub snapshot: Option<String>,
     #[command(flatten)]
     pub which: WhichArgs,
+    /// Restore all sources of a run of `dumpvault run`, in reverse order: SYSTEM, SYSTEM~N, SYSTEM@TIME, or the run's id.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["snapshot", "to", "to_dir", "command", "to_database", "to_redis", "all_databases", "stream", "dry_run"])]
+    pub set: Option<String>,
+    /// With --set: print the steps as commands, and do nothing (the default).
+    #[arg(long, requires = "set")]
+    pub plan: bool,
+    /// With --set: do the steps. Stops at the first that fails; the same command goes on there.
+    #[arg(long, requires = "set", conflicts_with = "plan")]
+    pub apply: bool,
+    /// With --set: where a source goes [default: where the configuration says that it lives]; repeatable.
+    #[arg(long, value_name = "SOURCE=TARGET", requires = "set")]
+    pub target: Vec<String>,
+    /// With --set: leave this source out; repeatable.
+    #[arg(long, value_name = "SOURCE", requires = "set")]
+    pub skip: Vec<String>,
+    /// With --set --apply: repeat the steps that an earlier try has done.
+    #[arg(long, requires = "apply")]
+    pub again: bool,
     /// Write to this file, or to standard output with `-` (the default).
     #[arg(long, alias = "output", value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
     pub to: Option<PathBuf>,
@@ -52,6 +77,18 @@ pub(in crate::cli) struct RestoreArgs {
     /// Restore into this PostgreSQL database: a name, or postgres://user@host/name.
     #[arg(long, value_name = "DB")]
     pub to_database: Option<String>,
+    /// Restore roles, tablespaces and every database into a PostgreSQL server. Databases that are back already are skipped; none is replaced.
+    #[arg(long, alias = "all", conflicts_with_all = ["to", "to_dir", "command", "to_database", "to_redis", "create", "clean", "verify"])]
+    pub all_databases: bool,
+    /// Server for --all-databases: postgres://user@host [default: --pg-host and so on, else PG* variables].
+    #[arg(long = "server", value_name = "URI", requires = "all_databases", conflicts_with_all = ["pg_host", "pg_port", "pg_user"])]
+    pub server_uri: Option<String>,
+    /// With --all-databases: not these; names and patterns.
+    #[arg(long, value_name = "DB", requires = "all_databases")]
+    pub exclude_database: Vec<String>,
+    /// With --all-databases: restore no roles and tablespaces.
+    #[arg(long, requires = "all_databases")]
+    pub no_globals: bool,
     /// Restore into this Redis or Valkey server, in place of all that it holds: redis://user@host:6379.
     #[arg(long, value_name = "URL", conflicts_with_all = ["to", "command", "to_database"])]
     pub to_redis: Option<String>,
@@ -98,30 +135,30 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(long, value_name = "COMMAND", requires = "to_database")]
     pub after_failure: Option<String>,
     /// Leave everything to the user that restores, not to the owners in the dump.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "into_postgres")]
     pub no_owner: bool,
     /// Restore no grants.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "into_postgres")]
     pub no_privileges: bool,
     /// Restore everything into the database's own tablespace: for a server without those of the dump.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "into_postgres")]
     pub no_tablespaces: bool,
     #[command(flatten)]
     pub parts: PartArgs,
     /// Restore with so many workers side by side, into a database that is new or empty.
-    #[arg(long, short, value_name = "N", requires = "to_database", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, short, value_name = "N", requires = "into_postgres_or_set", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
     /// Count the rows of every restored table and compare them with the dump's. That is done anyway when tables were restored with their rows.
     #[arg(long, requires = "to_database", conflicts_with = "no_verify")]
     pub verify: bool,
     /// Do not count.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "into_postgres")]
     pub no_verify: bool,
     /// Let a script run any psql command on this machine, shells included. Read it first.
     #[arg(long, requires = "to_database")]
     pub allow_psql_commands: bool,
     /// Restore a snapshot that holds another kind of dump than those before it; --yes does not say so.
-    #[arg(long, requires = "into_server")]
+    #[arg(long, requires = "into_server_or_set")]
     pub accept_change: bool,
     /// Say what would be restored, and restore nothing.
     #[arg(long, short = 'n')]
@@ -204,6 +241,8 @@ pub(in crate::cli) struct SwapArgs {
   dumpvault verify                                  # the newest snapshot of all
   dumpvault verify app --server postgres://postgres@test1/postgres
   dumpvault verify app@2026-11-01 --jobs 4 --json
+  dumpvault verify app --run 'psql $DUMPVAULT_SCRATCH_URL -f smoke.sql'
+  dumpvault verify --set shop                       # each source of its newest run, and what its rows refer to
 
 A database with a name of its own is made on the server, the dump restored into it
 without owners and grants, the rows of every table counted and compared with those
@@ -213,13 +252,24 @@ does not run the dump's SQL itself: it makes a role without rights for that, and
 drops it again. Where the dump needs more (extensions, owners in a script) it is
 restored as the superuser, with a warning, or not at all with --no-superuser.
 
+A system of the configuration stands for its newest complete run: each source is
+verified, and files that `references` queries name are looked for. The command of
+--run finds the address of the scratch copy in DUMPVAULT_SCRATCH_URL, and no secret
+but that.
+
 Exit code 0: everything is there. 4: something is missing, or the dump cannot be
 restored. 1: it was restored, and there was nothing to compare it with. 6: refused.
 Others: nothing was found out.")]
 pub(in crate::cli) struct VerifyArgs {
-    /// Snapshot to verify.
+    /// Snapshot to verify, or a system: its newest complete run.
     #[arg(default_value = "latest")]
     pub snapshot: String,
+    /// Verify all sources of a run: SYSTEM, SYSTEM~N, SYSTEM@TIME, or the run's id.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["snapshot", "stream"])]
+    pub set: Option<String>,
+    /// Try each scratch copy out with this command of `sh -c`; if it fails, so does the verification (4).
+    #[arg(long, value_name = "COMMAND")]
+    pub run: Option<String>,
     #[command(flatten)]
     pub which: WhichArgs,
     /// Server for the scratch database: postgres://user@host/database [default: --pg-host and so on, else PG* variables].

@@ -194,6 +194,7 @@ fn of_operations() -> Vec<(OpError, u8)> {
         ),
         (OpError::File { path: "x".into(), source: io() }, 2),
         (OpError::NoParts { stream: stream.clone(), what: "x" }, 3),
+        (OpError::AlreadyRunning { system: None }, 5),
         (OpError::from(SourceError::StreamName { name: "globals.sql" }), 3),
         (OpError::Job { message: text("x"), next: None }, 3),
         (OpError::SnapshotName(parse("app~x")), 3),

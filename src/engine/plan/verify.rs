@@ -3,11 +3,9 @@
 use super::{Programs, ServerAt, refused};
 use crate::base::fault::Next;
 use crate::base::run::Run;
-use crate::content::pg::DumpForm;
 use crate::engine::OpError;
 use crate::engine::app::App;
-use crate::engine::restore::{Chosen, Doubt, is_read_through};
-use crate::engine::tables::table_map;
+use crate::engine::restore::{Chosen, Doubt, is_cluster_script, is_read_through};
 use crate::source::postgres::RestoreTarget;
 use crate::source::process::Limits;
 use crate::vault::snapshot::Stream;
@@ -33,6 +31,8 @@ pub struct VerifyJob {
     pub no_superuser: bool,
     /// The program that loads Redis files.
     pub redis_server: Option<OsString>,
+    /// Shell command that tries each scratch copy out: if it fails, so does the verification.
+    pub smoke: Option<String>,
 }
 
 /// Streams to restore for trial, one after the other.
@@ -78,6 +78,11 @@ pub fn plan_verify(job: VerifyJob, chosen: Chosen, app: &App, run: &Run) -> Resu
         let message = format!("nothing to verify in snapshot {id}: pg_dumpall scripts are not supported");
         return Err(refused(message, Next::new("back up with {pg_all} {globals}")));
     }
+    if job.smoke.is_some() && streams.iter().all(is_read_through) {
+        let id = chosen.summary.id.short();
+        let message = format!("{{run}}: snapshot {id} holds no database that a command could try out");
+        return Err(refused(message.replace("{run}", "--run"), None));
+    }
     let programs = Programs::of(app);
     let limits = Limits::new(run.cancel.clone()).with_timeout(job.timeout);
     let target = RestoreTarget {
@@ -92,11 +97,6 @@ pub fn plan_verify(job: VerifyJob, chosen: Chosen, app: &App, run: &Run) -> Resu
         ..RestoreTarget::new(job.server.connection()?, scratch_name(&chosen, run), limits)
     };
     Ok(VerifyPlan { chosen, streams, target, job })
-}
-
-/// Roles of a server are not for trying out beside those that are there.
-fn is_cluster_script(stream: &Stream) -> bool {
-    matches!(table_map(stream), Ok(Some(map)) if map.form == DumpForm::ClusterScript)
 }
 
 /// A name that tells what the database is, should it ever be left behind, and that no other verification has: in containers, all

@@ -19,6 +19,8 @@
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
 //! | `restore` | `restore`, `swap` |
 //! | `schedule` | `schedule`, `history`, `audit` |
+//! | `server` | `restore --all-databases` |
+//! | `set` | `restore --set` |
 //! | `snapshot` | what a snapshot and a stream are, wherever they are reported |
 //! | `status` | `status` |
 //! | `system` | `run` |
@@ -39,6 +41,8 @@ mod keys;
 mod list;
 mod restore;
 mod schedule;
+mod server;
+mod set;
 mod snapshot;
 mod status;
 mod system;
@@ -68,11 +72,13 @@ pub use schedule::{
     Schedule, ScheduleEnded, ScheduleExplained, ScheduleGap, ScheduleNext, SchedulePaused, SchedulePlan,
     ScheduleTriggered, ScheduledJob, ScheduledRun,
 };
+pub use server::{RestoreServerPlan, RestoredServer};
+pub use set::{RestoredSet, SetStepStatus};
 pub use snapshot::{Requests, Snapshot, format_word};
 pub use status::Status;
-pub use system::{Sets, SystemRun};
+pub use system::{Sets, SystemRun, SystemRunPlan};
 pub use tables::{Diff, Members, Streamed, TableAmount};
-pub use verify::{VerifiedStream, Verify};
+pub use verify::{VerifiedSource, VerifiedStream, Verify, VerifySet};
 
 use crate::base::fault::Next;
 use crate::vault::snapshot::timestamp;
@@ -316,11 +322,14 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
             schema::<
                 Either<
                     Either<Either2<Restore, RestorePlan>, Either2<RestoredFiles, RestoreFilesPlan>>,
-                    Either2<RestoredObjects, RestoreObjectsPlan>,
+                    Either<
+                        Either2<RestoredObjects, RestoreObjectsPlan>,
+                        Either<Either2<RestoredServer, RestoreServerPlan>, Document<RestoredSet>>,
+                    >,
                 >,
             >(),
         ),
-        ("run", schema::<Document<SystemRun>>()),
+        ("run", schema::<Either2<SystemRun, SystemRunPlan>>()),
         ("schedule-daemon", schema::<Document<ScheduleEnded>>()),
         ("schedule-explain", schema::<Document<ScheduleExplained>>()),
         ("schedule-init", schema::<Document<SchedulePlan>>()),
@@ -335,7 +344,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("status", schema::<Document<Status>>()),
         ("swap", schema::<Document<Swap>>()),
         ("tag", schema::<Document<Tagged>>()),
-        ("verify", schema::<Document<Verify>>()),
+        ("verify", schema::<Either2<Verify, VerifySet>>()),
     ]
 }
 

@@ -32,6 +32,8 @@ pub struct Series {
     pub newest: Option<Newest>,
     /// When a snapshot of the series was last restored and compared as a whole.
     pub verified: Option<Time>,
+    /// When a check with a full key last found a snapshot of the series whole.
+    pub checked: Option<Time>,
     /// There is no good snapshot that is new enough.
     pub too_old: bool,
 }
@@ -77,6 +79,7 @@ impl Series {
             good: one.good.as_ref().map(newest),
             newest: one.newest.as_ref().map(newest),
             verified: one.verified_ms.map(Time::from_ms),
+            checked: one.checked_ms.map(Time::from_ms),
             too_old: one.is_too_old,
         }
     }

@@ -4,7 +4,8 @@ use super::snapshot::{Requests, Snapshot};
 use super::{Hint, Id, Report, Time};
 use crate::base::fault::Fault as _;
 use crate::engine::listing::{Seen, sizes};
-use crate::engine::system::{Fate, MemberOutcome, SeenSet, StepError, StepOutcome, SystemReport};
+use crate::engine::plan::SystemPlan;
+use crate::engine::system::{Fate, MemberOutcome, SeenSet, Step, StepError, StepOutcome, SystemReport};
 use crate::storage;
 use crate::vault::snapshot::State;
 use schemars::JsonSchema;
@@ -91,6 +92,81 @@ pub struct StepDone {
 }
 
 impl Report for SystemRun {}
+
+/// What a run over a system would do, by `--dry-run`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SystemRunPlan {
+    /// Always true.
+    pub dry_run: bool,
+    /// The system's name; null where all sources are meant.
+    pub system: Option<String>,
+    /// In the order in which they would be read.
+    pub sources: Vec<PlannedSource>,
+    /// What would be done afterwards. A prune only if the last one is long enough ago then.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// A source that would be read.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "SystemPlannedSource")]
+pub struct PlannedSource {
+    /// Its name.
+    pub name: String,
+    /// The series of its snapshots.
+    pub series: String,
+    /// Host that they belong to.
+    pub host: String,
+    /// Its failure would be one of the run.
+    pub required: bool,
+    /// Sources without which it is not read.
+    pub needs: Vec<String>,
+    /// How often it may be tried.
+    pub attempts: usize,
+}
+
+/// Something that would be done behind the backups.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "SystemPlannedStep")]
+pub struct PlannedStep {
+    /// The command that does the same: `forget`, `prune`, `check`, `copy`.
+    pub step: String,
+    /// The destination of a copy.
+    pub to: Option<String>,
+}
+
+impl Report for SystemRunPlan {}
+
+impl SystemRunPlan {
+    /// What would be done.
+    pub fn new(plan: &SystemPlan) -> Self {
+        let sources = plan.members.iter().map(|member| PlannedSource {
+            name: member.name.clone(),
+            series: member.series.clone(),
+            host: member.host.clone(),
+            required: member.required,
+            needs: member.needs.clone(),
+            attempts: member.attempts.len(),
+        });
+        let todo = &plan.afterwards;
+        let own = [
+            (todo.forget.is_some(), Step::Forget),
+            (todo.prune.is_some(), Step::Prune),
+            (todo.check.is_some(), Step::Check),
+        ];
+        let own = own.into_iter().filter(|(wanted, _)| *wanted);
+        let own = own.map(|(_, step)| PlannedStep { step: step.word().to_owned(), to: None });
+        let copies = todo
+            .copies
+            .iter()
+            .map(|copy| PlannedStep { step: Step::Copy.word().to_owned(), to: Some(copy.name.clone()) });
+        Self {
+            dry_run: true,
+            system: plan.name.clone(),
+            sources: sources.collect(),
+            steps: own.chain(copies).collect(),
+        }
+    }
+}
 
 /// Runs over systems.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

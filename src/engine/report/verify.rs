@@ -2,7 +2,7 @@
 
 use super::{Id, Report};
 use crate::base::id::SnapshotId;
-use crate::engine::restore::{Findings, Found, Verified};
+use crate::engine::restore::{Findings, Found, Looked, Verified};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -24,6 +24,36 @@ impl Verify {
     pub fn new(snapshot: &SnapshotId, ok: bool, streams: Vec<VerifiedStream>) -> Self {
         Self { snapshot: Id::of(snapshot), ok, streams }
     }
+}
+
+/// A run over a system that was restored for trial.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct VerifySet {
+    /// What the snapshots of the run have in common.
+    pub set: Id,
+    /// The system's name; null where all sources were meant.
+    pub system: Option<String>,
+    /// Every source is as it should be, and so is what its rows refer to.
+    pub ok: bool,
+    /// In the order of the run.
+    pub sources: Vec<VerifiedSource>,
+}
+
+impl Report for VerifySet {}
+
+/// A source of a run that was restored for trial.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct VerifiedSource {
+    /// Its name.
+    pub source: String,
+    /// The snapshot.
+    pub snapshot: Id,
+    /// It is as it should be.
+    pub ok: bool,
+    /// What was found of each stream.
+    pub streams: Vec<VerifiedStream>,
+    /// Why nothing was found out.
+    pub error: Option<String>,
 }
 
 /// What was found of a stream.
@@ -63,6 +93,25 @@ pub struct RestoredStream {
     pub indexes_not_valid: u64,
     /// What would have acted by itself, or reached another server, and was not restored.
     pub left_out: Vec<String>,
+    /// What the command of --run and the references of the configuration found.
+    pub looked: Vec<LookedAt>,
+}
+
+/// Something that was looked at in a scratch database.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LookedAt {
+    /// What was looked at.
+    pub what: String,
+    /// Nothing is wrong.
+    pub ok: bool,
+    /// What is wrong.
+    pub problem: Option<String>,
+}
+
+impl LookedAt {
+    fn new(looked: &Looked) -> Self {
+        Self { what: looked.what.clone(), ok: looked.problem.is_none(), problem: looked.problem.clone() }
+    }
 }
 
 /// A Redis file that a server for a while loaded.
@@ -156,6 +205,7 @@ impl VerifiedStream {
             foreign_keys_not_valid: keys.foreign_keys_not_valid,
             indexes_not_valid: keys.indexes_not_valid,
             left_out: verified.left_out.clone(),
+            looked: verified.looked.iter().map(LookedAt::new).collect(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Carrying out a plan of verification: stream after stream is restored for trial, and the snapshot bears that it was.
 
 use super::loading::{Loaded, Servers};
+use super::look::{Reference, dangling, smoke};
 use super::reading::{ReadThrough, is_read_through};
 use super::{Chosen, Jobs, Verified};
 use crate::base::event::Event;
@@ -17,6 +18,7 @@ use crate::vault::RepoError;
 use crate::vault::crypto::CryptoError;
 use crate::vault::format::mark::MarkKind;
 use crate::vault::snapshot::{Stream, StreamFormat};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What became of a stream.
@@ -82,12 +84,13 @@ impl VerifyReport {
     }
 }
 
-/// Restores each stream into a scratch database, compares, and drops it; `each` is told of each as it ends.
+/// Restores each stream into a scratch database, compares, looks for what its rows refer to, runs the command, and drops it; `each` is told of each as it ends.
 ///
 /// # Errors
 /// When the server, the repository or somebody stops it: nothing was found out. That a stream cannot be restored is part of the report.
 pub fn run_verify(
     plan: &VerifyPlan,
+    references: &[Reference<'_>],
     app: &App,
     run: &Run,
     each: &mut dyn FnMut(&Stream, &Tried),
@@ -98,7 +101,7 @@ pub fn run_verify(
         false => None,
     };
     let scratch = app.environment.temporary();
-    let trial = Trial { plan, run, scratch };
+    let trial = Trial { plan, references, pass_env: &app.settings.pass_env, run, scratch };
     let mut report = VerifyReport { tried: Vec::new() };
     for (at, stream) in plan.streams.iter().enumerate() {
         let database = format!("{}_{at}", plan.target.database);
@@ -157,6 +160,8 @@ fn remember(chosen: &Chosen, app: &App, run: &Run) -> Result<(), OpError> {
 /// How streams are tried out.
 struct Trial<'a> {
     plan: &'a VerifyPlan,
+    references: &'a [Reference<'a>],
+    pass_env: &'a [OsString],
     run: &'a Run,
     scratch: PathBuf,
 }
@@ -164,7 +169,7 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// Loads a Redis file into a server for a while.
     fn loaded(&self, stream: &Stream, app: &App) -> Result<Found, OpError> {
-        let Self { plan, run, scratch } = self;
+        let Self { plan, run, scratch, .. } = self;
         let limits = Limits::new(run.cancel.clone()).with_timeout(plan.job.timeout);
         let program = plan.job.redis_server.as_deref();
         let servers = Servers { app, events: &run.events, limits: &limits, program, parent: scratch.clone() };
@@ -194,10 +199,23 @@ impl Trial<'_> {
     }
 
     fn try_out(&self, stream: &Stream, target: &RestoreTarget) -> Result<Verified, OpError> {
-        let Self { plan, run, scratch } = self;
+        let Self { plan, references, pass_env, run, scratch } = self;
         let workers = plan.job.workers;
         let jobs = Jobs { workers, scratch, observer: run.events.as_ref(), cancel: &run.cancel };
-        plan.chosen.verify(stream, target, plan.job.share, &jobs)
+        let look = |target: &RestoreTarget| {
+            let mut looked = Vec::new();
+            let is_of = |reference: &&Reference<'_>| {
+                reference.database.as_ref().is_none_or(|database| *database == stream.name)
+            };
+            for reference in references.iter().filter(is_of) {
+                looked.push(dangling(reference, target, run)?);
+            }
+            if let Some(command) = &plan.job.smoke {
+                looked.push(smoke(command, (&plan.chosen, stream), target, (pass_env, run))?);
+            }
+            Ok(looked)
+        };
+        plan.chosen.verify(stream, target, plan.job.share, &jobs, &look)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::archive::Findings;
 use super::archive::{Jobs, Parts, needs_one_session, tell_one_session};
+use super::look::Looked;
 use super::{Archive, Chosen, Content, discard};
 use crate::base::event::Event;
 use crate::base::id::SnapshotId;
@@ -27,15 +28,21 @@ pub struct Verified {
     pub left_out: Vec<String>,
     /// Foreign keys in the archive; `None` in a script.
     pub foreign_keys_expected: Option<u64>,
+    /// What others found in it.
+    pub looked: Vec<Looked>,
     /// How long restoring and counting took.
     pub duration_ms: u64,
 }
+
+/// Looks at a scratch database before it goes.
+pub type Look<'a> = &'a dyn Fn(&RestoreTarget) -> Result<Vec<Looked>, OpError>;
 
 impl Verified {
     /// Whether everything is there.
     pub fn is_good(&self) -> bool {
         self.findings.as_ref().is_none_or(Findings::is_good)
             && self.constraints.indexes_not_valid == 0
+            && self.looked.iter().all(|looked| looked.problem.is_none())
             && self.foreign_keys_expected.is_none_or(|expected| self.constraints.foreign_keys >= expected)
     }
 }
@@ -53,13 +60,14 @@ impl Chosen {
         target: &RestoreTarget,
         share: f64,
         jobs: &Jobs<'_>,
+        look: Look<'_>,
     ) -> Result<Verified, OpError> {
         let began = Instant::now();
         self.admit(stream, target, jobs.observer, jobs.cancel)?;
         let mut without = Vec::new();
         let mut one_session = false;
         loop {
-            let trial = Trial { share, without: &without, one_session };
+            let trial = Trial { share, without: &without, one_session, look };
             let outcome = self.try_out(stream, target, &trial, jobs);
             let refused = outcome.as_ref().err().and_then(extension_refused);
             match (refused, outcome) {
@@ -109,7 +117,7 @@ impl Chosen {
             chosen = Some(self.entries_to_try(stream, archive, trial, jobs)?);
         }
         let prepared = target.prepare_as(kind, plan.as_ref())?.in_parts();
-        match self.restore_and_count(stream, target, &prepared, (kind, chosen), jobs) {
+        match self.restore_and_count(stream, target, &prepared, (kind, chosen), (jobs, trial.look)) {
             Ok(verified) => {
                 prepared.discard()?;
                 Ok(verified)
@@ -126,7 +134,7 @@ impl Chosen {
         trial: &Trial<'_>,
         jobs: &Jobs<'_>,
     ) -> Result<ToTry, OpError> {
-        let &Trial { share, without, one_session } = trial;
+        let &Trial { share, without, one_session, .. } = trial;
         if let Some(what) = archive.lacks_definitions()? {
             return Err(OpError::NotByItself { stream: stream.name.clone(), what });
         }
@@ -154,7 +162,7 @@ impl Chosen {
         target: &RestoreTarget,
         prepared: &Prepared,
         (kind, to_try): (DumpKind, Option<ToTry>),
-        jobs: &Jobs<'_>,
+        (jobs, look): (&Jobs<'_>, Look<'_>),
     ) -> Result<Verified, OpError> {
         let &Jobs { observer, cancel, .. } = jobs;
         let mut left_out = Vec::new();
@@ -191,6 +199,7 @@ impl Chosen {
             constraints: target.constraints()?,
             left_out,
             foreign_keys_expected,
+            looked: look(target)?,
             duration_ms: 0,
         })
     }
@@ -213,6 +222,7 @@ struct Trial<'a> {
     without: &'a [NamePattern],
     /// Over one connection, as a restore without workers is.
     one_session: bool,
+    look: Look<'a>,
 }
 
 fn is_for_one_session(error: &OpError) -> bool {

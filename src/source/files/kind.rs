@@ -4,7 +4,7 @@ use super::{Choice, Files, roots};
 use crate::base::setting::{AGE, BOOLEAN, Entry, Key, Kind, Problem, Section, Table};
 use crate::base::unit::Age;
 use crate::source::Source;
-use crate::source::kind::{Around, Settled, SourceKind};
+use crate::source::kind::{Around, Home, Settled, SourceKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,6 +37,11 @@ impl SourceKind for FilesKind {
 impl Settled for Files {
     fn source(&self, _: &Around) -> Box<dyn Source> {
         Box::new(self.clone())
+    }
+
+    /// Each file has its whole path in the snapshot.
+    fn home(&self) -> Option<Home> {
+        Some(Home { address: "/".to_owned(), exec: None })
     }
 }
 

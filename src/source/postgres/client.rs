@@ -23,7 +23,7 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Separates the columns of an answer: not to be met in names.
-const COLUMN_SEPARATOR: char = '\u{1f}';
+pub(super) const COLUMN_SEPARATOR: char = '\u{1f}';
 
 /// A major version of PostgreSQL: 15, 9.6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

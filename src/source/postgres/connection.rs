@@ -160,6 +160,15 @@ impl Connection {
         uri
     }
 
+    /// The URI with its password, where one is said here: for a program that is to connect.
+    pub fn uri_with_password(&self) -> Zeroizing<String> {
+        let shown = self.display();
+        let (Some(user), Some(password)) = (&self.user, &self.password) else { return Zeroizing::new(shown) };
+        let password = Zeroizing::new(String::from_utf8_lossy(password).into_owned());
+        let with = format!("postgresql://{user}:{}@", encode(&password));
+        Zeroizing::new(shown.replacen(&format!("postgresql://{user}@"), &with, 1))
+    }
+
     /// As [`Connection::display`], without a database: `postgresql://` where nothing is said here.
     pub fn server_uri(&self) -> String {
         Self { database: None, ..self.clone() }.display()

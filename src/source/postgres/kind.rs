@@ -8,7 +8,7 @@ use crate::base::setting::{
     BOOLEAN, Described, Entry, Key, Kind, PORT, Problem, Raw, Section, TEXT, TEXTS, TIME, Table, Value, WORDS,
 };
 use crate::source::Source;
-use crate::source::kind::{Addressed, Around, Asked, Settled, SourceKind};
+use crate::source::kind::{Addressed, Around, Asked, Home, Settled, SourceKind};
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +80,10 @@ impl Settled for Databases {
             Some(choice) => Box::new(Cluster { connection, choice, globals, clients, filter, timeout }),
             None => Box::new(Database { connection, clients, filter, timeout }),
         }
+    }
+
+    fn home(&self) -> Option<Home> {
+        Some(Home { address: self.connection.server_uri(), exec: self.exec.clone() })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::base::setting::{
     BOOLEAN, COMMAND, Described, Entry, FILE, Key, Kind, PORT, Problem, Raw, SECRET, SIZE, Section, TEXT,
     Table,
 };
-use crate::source::kind::{Addressed, Around, Asked, Settled, SourceKind};
+use crate::source::kind::{Addressed, Around, Asked, Home, Settled, SourceKind};
 use crate::source::process::Limits;
 use crate::source::{PlannedStream, Source, SourceError, StartedDump};
 use std::collections::BTreeMap;
@@ -85,6 +85,10 @@ impl Settled for Server {
             access.secret = Secret::Here(Zeroizing::new(text.to_string_lossy().into_owned()));
         }
         Box::new(Reading { server: Self { access, ..self.clone() }, timeout: around.timeout })
+    }
+
+    fn home(&self) -> Option<Home> {
+        Some(Home { address: self.access.address.display(), exec: None })
     }
 }
 

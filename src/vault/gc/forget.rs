@@ -238,7 +238,9 @@ impl Repository {
         let gone = superseded(marks);
         let is_short = |vouched: &&Vouched| {
             let lines = vouched.mark.value.as_ref().map_or(0, |ids| ids.lines().count());
+            // Those with a host are a check's.
             vouched.mark.kind == kind
+                && vouched.mark.host.is_empty()
                 && vouched.by.is_full()
                 && !gone.contains(&vouched.id)
                 && lines < TOGETHER

@@ -30,6 +30,8 @@ pub(super) struct Folded {
     pub given_up: HashSet<String>,
     pub time_confirmed: HashSet<SnapshotId>,
     pub seen_whole: HashSet<SnapshotId>,
+    /// When a check last went through with these snapshots whole, ms since the epoch.
+    pub checked: HashMap<SnapshotId, i64>,
     /// What *set ended* marks say, and of which snapshot.
     pub set_ends: Vec<(SnapshotId, String)>,
     tags: HashMap<String, TagsSaid>,
@@ -164,7 +166,16 @@ impl Folded {
             MarkKind::TimeConfirmed => self.time_confirmed.extend(snapshot),
             MarkKind::Checked => {
                 let ids = mark.value.iter().flat_map(|ids| ids.lines());
-                self.seen_whole.extend(ids.filter_map(|id| id.parse::<SnapshotId>().ok()));
+                let ids = ids.filter_map(|id| id.parse::<SnapshotId>().ok());
+                // A prune says it for good and names no host. What a check says, the next one says anew.
+                if mark.host.is_empty() {
+                    self.seen_whole.extend(ids);
+                    return;
+                }
+                for id in ids {
+                    let last = self.checked.entry(id).or_insert(mark.time_ms);
+                    *last = (*last).max(mark.time_ms);
+                }
             }
             MarkKind::SetEnded => self.set_ends.extend(snapshot.zip(mark.value.clone())),
             MarkKind::Cleared | MarkKind::Other(_) => {}

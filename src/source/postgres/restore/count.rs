@@ -1,8 +1,11 @@
 //! Asking a restored database what it holds: the proof that everything came.
 
 use super::super::PostgresError;
-use super::super::client::{columns, unclear};
+use super::super::client::{COLUMN_SEPARATOR, columns, step, unclear};
 use super::{RestoreTarget, quoted_name, quoted_text};
+use crate::source::Dump;
+use crate::source::command::ProcessDump;
+use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -166,6 +169,39 @@ SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM keys WHERE NOT convali
             return Err(unclear("look at the restored keys and indexes", ""));
         };
         Ok(Constraints { foreign_keys, foreign_keys_not_valid, indexes_not_valid })
+    }
+
+    /// Runs a query that changes nothing, and gives the first column of each row that has a value.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, or refuses.
+    pub fn each_value(
+        &self,
+        what: &str,
+        sql: &str,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), PostgresError> {
+        let target = self.connection.with_database(&self.database);
+        let read_only = "SET default_transaction_read_only = on";
+        let invocation = self
+            .clients
+            .client(&target, self.clients.psql())
+            // In batches: there may be as many rows as files.
+            .args(["-X", "-A", "-t", "-q", "-0", "-v", "ON_ERROR_STOP=1", "-v", "FETCH_COUNT=10000", "-F"])
+            .arg(COLUMN_SEPARATOR.to_string())
+            // The blank: what begins with a backslash is a command of `psql`.
+            .args(["-c".to_owned(), read_only.to_owned(), "-c".to_owned(), format!(" {sql}")]);
+        let failed = |source| step(what, source);
+        let mut dump = Box::new(ProcessDump::start(&invocation, self.limits.clone()).map_err(failed)?);
+        for row in BufReader::new(&mut dump).split(0) {
+            // An error of reading is told by `finish`.
+            let Ok(row) = row else { break };
+            let value = row.split(|byte| *byte == COLUMN_SEPARATOR as u8).next().unwrap_or_default();
+            if !value.is_empty() {
+                each(value);
+            }
+        }
+        dump.finish().map(drop).map_err(failed)
     }
 
     fn numbers(&self, what: &str, sql: &str, count: usize) -> Result<Vec<u64>, PostgresError> {
