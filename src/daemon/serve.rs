@@ -186,6 +186,8 @@ pub fn serve(mut daemon: Daemon<'_>) -> Result<(), ServeError> {
                     "the configuration is wrong and the old one stays in force: {why}"
                 )),
             }
+            // The service manager learns that it was heard.
+            is_ready = false;
         }
         let now = daemon.clock.now().as_millisecond();
         let wake = match scheduler.tick(now, since_boot()) {

@@ -220,6 +220,7 @@ fn given_a_configuration_that_goes_wrong_then_the_old_one_stays_in_force_and_the
     heard("READY=1");
     configure(&vault, "[job.a]\ncommand = \"true\"\ncorn = \"@yearly\"\n");
     daemon.signal(Signal::HUP);
+    heard("READY=1");
     heard("WATCHDOG=1");
     configure(
         &vault,

@@ -278,7 +278,7 @@ fn every_example_and_default_is_a_value_of_its_setting() {
         "versions",
     ];
     // A job is of one kind, says once when it runs, and names what is there.
-    let of_jobs = ["", ".system", ".system", ".part", ".snapshot", ".server", ".to", ".to", ".command"];
+    let of_jobs = ["", ".system", ".system", ".part", ".snapshot", ".server", ".to", ".command"];
     let of_jobs = of_jobs.map(|key| format!("job.nightly{key}"));
     let of_jobs: Vec<&str> = of_jobs.iter().map(String::as_str).collect();
     let expected = [&["database"][..], &of_redis, &["command"], &of_files, &of_buckets, &of_jobs].concat();
