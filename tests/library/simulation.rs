@@ -60,12 +60,15 @@ const ACTORS: usize = 3;
 const HOSTILE: usize = ACTORS;
 const OPERATIONS: u64 = 3;
 
+/// Keys and bytes.
+type Objects = Vec<(String, Vec<u8>)>;
+
 /// What all seeds begin with: three snapshots, of which the first two were forgotten, and the bytes of one that never ended.
 struct Template {
-    objects: Vec<(String, Vec<u8>)>,
+    objects: Objects,
     kept: Vec<Kept>,
     /// What `web` stored before somebody broke into it, one snapshot a day.
-    honest: Vec<(Vec<(String, Vec<u8>)>, Kept)>,
+    honest: Vec<(Objects, Kept)>,
     foreseen: Foreseen,
     owner: AuthorId,
 }
@@ -107,7 +110,7 @@ fn template() -> &'static Template {
         drop(small::store(&mut session, &content(&mut dice), None).unwrap());
         drop(session);
         let mut known = BTreeSet::new();
-        let mut fresh = || -> Vec<(String, Vec<u8>)> {
+        let mut fresh = || -> Objects {
             let keys = small::keys(&storage, "").into_iter().filter(|key| known.insert(key.clone()));
             keys.map(|key| (key.clone(), storage.get(&key, u64::MAX).unwrap())).collect()
         };

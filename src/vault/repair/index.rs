@@ -128,8 +128,11 @@ impl Repairer<'_> {
         let mut stay = HashSet::new();
         for id in &indexes {
             match self.repo.read_index(id) {
-                Ok((Ok(_), index)) if index.packs.iter().any(|pack| silent.contains(&pack.id)) => {
-                    stay.insert(*id);
+                Ok((Ok(_), index)) => {
+                    let names = index.packs.iter().any(|pack| silent.contains(&pack.id));
+                    if names && self.is_right_otherwise(&index, &silent, &listed)? {
+                        stay.insert(*id);
+                    }
                 }
                 Err(error) if !error.is_integrity() => return Err(error),
                 _ => {}
@@ -137,6 +140,25 @@ impl Repairer<'_> {
         }
         indexes.retain(|id| !stay.contains(id));
         Ok(indexes)
+    }
+
+    /// Whether an index object says of all packs that are there what they say themselves, those in `silent` left out.
+    fn is_right_otherwise(
+        &self,
+        index: &Index,
+        silent: &HashSet<PackId>,
+        listed: &HashMap<PackId, u64>,
+    ) -> Result<bool, RepoError> {
+        for said in index.packs.iter().filter(|pack| !silent.contains(&pack.id)) {
+            let Some(bytes) = listed.get(&said.id) else { continue };
+            match self.repo.read_pack_table(&said.id, *bytes) {
+                Ok(own) if own.table == said.table && *bytes == said.bytes => {}
+                Ok(_) => return Ok(false),
+                Err(error) if error.is_integrity() => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 }
 

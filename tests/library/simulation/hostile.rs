@@ -122,8 +122,9 @@ impl<'a> Hostile<'a> {
     pub fn strike(&mut self) {
         for (_, act) in Self::acts() {
             for _ in 0..self.dice.below(3) {
-                self.does(act).unwrap();
-                count(&self.tally.hostile, 1);
+                // What is there already cannot be put again.
+                let outcome = self.does(act);
+                count(&self.tally.hostile, u64::from(outcome.is_ok()));
             }
         }
     }

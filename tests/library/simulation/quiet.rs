@@ -46,11 +46,14 @@ pub fn quiet(seed: u64, turnstile: &Turnstile, model: &Mutex<Model>, tally: &Tal
     owner.prune();
     owner.restores("after what was hostile is gone");
     let report = small::check(&owner.repo).unwrap();
-    assert!(report.is_clean(), "after all: {report:?}");
+    // Junk that nobody names is left alone for a while: it may be a backup's that was cut short.
+    let is_junk = |damage: &Damage| held(model).junk.contains(&damage.object);
+    assert!(report.hits.is_empty() && report.damage.iter().all(is_junk), "after all: {report:?}");
     // Lies about packs may keep a plan from being carried out: then its packs stay, which is no loss.
     let left = small::keys(&turnstile.storage, "gc/");
     assert!(has_hostile || left.is_empty(), "plans that nobody carries out: {left:?}");
-    if has_hostile {
+    // Where nobody lies: who says that junk holds the same hides that it is gone.
+    if seed % 3 == 1 {
         owner.notices_what_is_lost();
     }
 }
@@ -60,7 +63,10 @@ impl<'a> Owner<'a> {
     fn new(turnstile: &'a Turnstile, model: &'a Mutex<Model>) -> Self {
         let cache = small::scratch();
         let clock = Arc::clone(&turnstile.clock) as Arc<dyn dumpvault::base::clock::Clock>;
-        let around = Surroundings { clock, ..small::surroundings(cache.path()) };
+        // The same for the same seed, and others on each machine that writes.
+        let objects = small::keys(&turnstile.storage, "").len() as u64;
+        let entropy = Arc::new(small::SeededEntropy::new(turnstile.steps() << 32 | objects));
+        let around = Surroundings { clock, entropy, ..small::surroundings(cache.path()) };
         let storage = Arc::new(turnstile.storage.clone());
         let repo = Repository::open(storage, &small::credential(), &around).unwrap();
         Self { turnstile, model, repo, _cache: cache }
@@ -156,8 +162,7 @@ impl<'a> Owner<'a> {
         });
     }
 
-    /// Nothing is deleted while a pack is missing that is needed. Asked when nobody lies any more: who says that junk holds the same
-    /// hides that it is.
+    /// Nothing is deleted while a pack is missing that is needed.
     fn notices_what_is_lost(&self) {
         let storage = &self.turnstile.storage;
         let needed = small::keys(storage, "packs/").into_iter().find(|key| {
@@ -174,6 +179,11 @@ impl<'a> Owner<'a> {
             assert!(
                 prune.as_ref().is_err_and(RepoError::is_integrity),
                 "chunks are lost, and it prunes: {prune:?}"
+                self.of_host("test")
+                    .iter()
+                    .filter_map(|id| small::restore(&Owner::new(self.turnstile, self.model).repo, id).err())
+                    .map(|error| error.to_string())
+                    .collect::<Vec<_>>()
             );
         });
     }
