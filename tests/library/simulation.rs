@@ -17,12 +17,18 @@
 //!
 //! The remedies against the hostile host were taken out the same way, one at a time. All of these seeds pass with everything in place.
 //!
-//! - Anybody's word that a newer program is needed stops a prune (`Authors::is_newer_by_full`): seed 3.
-//! - A pack stands in for another unopened (`gc::witness`): seed 18, in which junk is taken for a holder and stays.
-//! - A snapshot that an append key committed and that cannot be read stops deletion for good (`Stops::ForAWhile`): seed 18.
-//! - An append key may speak for every host and series (`Authors::judge_head`): seed 27.
-//! - A backup takes everybody's word for what packs hold (`sync`, `unvouched`): seed 30.
-//! - A mark of an append key supersedes those of others (`history::fold`, `superseded`): seed 63.
+//! - What an append key signs in the name of another counts (`Authors::judge`): seed 0.
+//! - A prune plan of an append key counts (`session`, `read_plans`): seed 0.
+//! - Nobody compares the history with what the machine remembers (`history`, `compare_with_memory`): seed 0.
+//! - A backup relies on a pack unopened (`writer::known`, `admits`): seed 0.
+//! - A backup takes everybody's word for what packs hold (`sync`, `unvouched`), or vouches for packs known by their own tables: seed 0.
+//! - Anybody's word that a newer program is needed stops a prune (`Authors::is_newer_by_full`): seed 0.
+//! - A pack stands in for another unopened (`gc::witness`): seed 0.
+//! - A mark of an append key supersedes those of others (`history::fold`, `superseded`): seed 3.
+//! - An append key may speak for every host and series (`Authors::judge_head`): seed 3.
+//! - A snapshot that an append key committed and that cannot be read stops deletion for good (`Stops::ForAWhile`): seed 9.
+//! - No time is doubtful (`history`, `is_doubtful`): seed 15.
+//! - A prune's session of an append key counts (`Authors::judge_session`): seed 27.
 //!
 //! The hostile host takes part in one seed of three, unless `DUMPVAULT_SIM_HOSTILE=0`. `DUMPVAULT_SIM_SEEDS=N` runs that many seeds, `DUMPVAULT_SIM_FIRST=N` begins with another than the first, `DUMPVAULT_SIM_SEED=N` runs
 //! one and prints its steps.
