@@ -380,7 +380,6 @@ impl Repository {
         }
         self.pass_over_pruned(catalog, &mut presence)?;
         self.settle_disputes(catalog, &mut presence)?;
-        presence.unvouched = self.unvouched(catalog)?;
         if self.keys.role() == Role::Full {
             for (id, bytes) in listed {
                 if damaged_packs.contains_key(&id) {
@@ -399,6 +398,8 @@ impl Repository {
             }
             presence.unexplained.sort();
         }
+        // Last: nobody vouches for a pack that is known by its own table alone, and whoever has a key can write one that lies.
+        presence.unvouched = self.unvouched(catalog)?;
         Ok(presence)
     }
 

@@ -13,6 +13,7 @@ mod files;
 mod format_hostile;
 mod fuzz_replay;
 mod golden;
+mod hollow_packs;
 mod hostile_storage;
 mod json_schemas;
 mod many_tables;

@@ -2,13 +2,15 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use dumpvault::base::id::{PackId, RepoId, SessionId, SnapshotId};
+use dumpvault::base::id::{AuthorId, PackId, RepoId, SessionId, SnapshotId};
 use dumpvault::base::secret::Entropy;
+use dumpvault::content::codec::Codec;
 use dumpvault::storage::{Storage, StorageError};
 use dumpvault::vault::Repository;
 use dumpvault::vault::crypto::{Credential, KdfCaps, KeyBundle, Role};
 use dumpvault::vault::format::index::{BlockKind, ChunkTable, Index, IndexedPack, Naming};
 use dumpvault::vault::format::mark::{Mark, MarkKind};
+use dumpvault::vault::format::pack::{PackBuffer, SealedPack};
 use dumpvault::vault::format::plan::Plan;
 use dumpvault::vault::format::session::{SessionKind, SessionState};
 use dumpvault::vault::format::slot::Slot;
@@ -40,12 +42,40 @@ impl Forger {
         Self { repo, keys, entropy, signs_badly: false }
     }
 
+    /// The same once more.
+    pub fn as_it_is(&self) -> Self {
+        let keys = KeyBundle::decode(&self.keys.encode().unwrap()).unwrap();
+        Self { repo: self.repo, keys, entropy: Arc::clone(&self.entropy), signs_badly: self.signs_badly }
+    }
+
     /// The same keys of the epoch, and an author of whom no statement tells.
     pub fn as_nobody(&self) -> Self {
         let keys = self.keys.for_new_author(Role::Append, self.entropy.as_ref());
         // Only whoever has the secret of the epoch can make an author; a bundle of chance has it all the same.
         let keys = keys.unwrap_or_else(|_| self.keys.to_append());
         Self { repo: self.repo, keys, entropy: Arc::clone(&self.entropy), signs_badly: self.signs_badly }
+    }
+
+    /// Names another author in what it writes, and signs with its own secret.
+    pub fn posing_as(&self, author: AuthorId) -> Self {
+        let mut bundle = self.keys.encode().unwrap().to_vec();
+        let own = self.keys.author().id();
+        let at = bundle.windows(AuthorId::LEN).position(|part| part == own.as_bytes()).unwrap();
+        bundle[at..at + AuthorId::LEN].copy_from_slice(author.as_bytes());
+        let keys = KeyBundle::decode(&bundle).unwrap();
+        Self { repo: self.repo, keys, entropy: Arc::clone(&self.entropy), signs_badly: false }
+    }
+
+    /// A pack whose own table names the chunks of `packs`, and whose blocks hold other bytes.
+    pub fn hollow_pack(&self, packs: &[IndexedPack]) -> SealedPack {
+        let mut buffer = PackBuffer::default();
+        for pack in packs {
+            for block in &pack.table.blocks {
+                let bytes = vec![0; block.plain_bytes as usize];
+                buffer.push(block.naming(), Codec::Raw, b"", &bytes, pack.table.chunks_of(block));
+            }
+        }
+        buffer.seal(self.repo, &self.keys, self.entropy.as_ref(), false).unwrap()
     }
 
     /// The signature is at the end of all objects.

@@ -56,13 +56,22 @@ impl Repairer<'_> {
             .collect();
         let listed = self.repo.list_packs()?;
         let mut writer = Writer::new(self.repo);
+        let mut unseen = HashSet::new();
         for pack in catalog.packs()? {
             if cancel.is_cancelled() {
                 return Err(RepoError::Cancelled);
             }
             let Some(bytes) = listed.get(&pack.id) else { continue };
-            let own = match self.repo.read_pack_table(&pack.id, *bytes) {
+            let is_vouched = !presence.unvouched.contains(&pack.number);
+            let own = match self.own_table(&pack.id, *bytes, is_vouched) {
                 Ok(own) => own,
+                // To name it would be to vouch for it.
+                Err(error) if error.is_integrity() && !is_vouched => {
+                    unseen.insert(pack.id);
+                    let object = pack_key(&pack.id);
+                    repair.unexplained.push(Damage { object, what: error.to_string() });
+                    continue;
+                }
                 Err(error) if error.is_integrity() => {
                     let row = catalog.pack(pack.number)?;
                     IndexedPack { id: row.id, bytes: row.bytes, table: row.table.clone() }
@@ -75,14 +84,81 @@ impl Repairer<'_> {
         for pack in missing(&mut catalog, &listed, &mut repair)? {
             writer.add(pack)?;
         }
-        repair.indexes_written = writer.finish(&old)?;
-        for id in &old {
+        let replaced = self.without_sole_witnesses(old, &unseen)?;
+        repair.indexes_written = writer.finish(&replaced)?;
+        for id in &replaced {
             self.repo.storage.delete(&id.key())?;
         }
         drop(catalog);
         self.repo.drop_catalog()?;
         self.repo.catalog(observer)?;
         Ok(repair)
+    }
+
+    /// What a pack says of itself. One that no full author vouches for is opened as a whole, unless a check has done so.
+    fn own_table(&self, id: &PackId, bytes: u64, is_vouched: bool) -> Result<IndexedPack, RepoError> {
+        if is_vouched || self.repo.checker().was_opened(id) {
+            self.repo.read_pack_table(id, bytes)
+        } else {
+            self.repo.open_pack_whole(id, bytes)
+        }
+    }
+
+    /// The index objects without those that tell of packs in `unseen` whose own tables cannot be read: what is whole in such a pack is
+    /// found by them alone.
+    fn without_sole_witnesses(
+        &self,
+        mut indexes: Vec<IndexId>,
+        unseen: &HashSet<PackId>,
+    ) -> Result<Vec<IndexId>, RepoError> {
+        if unseen.is_empty() {
+            return Ok(indexes);
+        }
+        let listed = self.repo.list_packs()?;
+        let mut silent = HashSet::new();
+        for id in unseen {
+            let Some(bytes) = listed.get(id) else { continue };
+            match self.repo.read_pack_table(id, *bytes) {
+                Err(error) if error.is_integrity() => {
+                    silent.insert(*id);
+                }
+                outcome => drop(outcome?),
+            }
+        }
+        let mut stay = HashSet::new();
+        for id in &indexes {
+            match self.repo.read_index(id) {
+                Ok((Ok(_), index)) => {
+                    let names = index.packs.iter().any(|pack| silent.contains(&pack.id));
+                    if names && self.is_right_otherwise(&index, &silent, &listed)? {
+                        stay.insert(*id);
+                    }
+                }
+                Err(error) if !error.is_integrity() => return Err(error),
+                _ => {}
+            }
+        }
+        indexes.retain(|id| !stay.contains(id));
+        Ok(indexes)
+    }
+
+    /// Whether an index object says of all packs that are there what they say themselves, those in `silent` left out.
+    fn is_right_otherwise(
+        &self,
+        index: &Index,
+        silent: &HashSet<PackId>,
+        listed: &HashMap<PackId, u64>,
+    ) -> Result<bool, RepoError> {
+        for said in index.packs.iter().filter(|pack| !silent.contains(&pack.id)) {
+            let Some(bytes) = listed.get(&said.id) else { continue };
+            match self.repo.read_pack_table(&said.id, *bytes) {
+                Ok(own) if own.table == said.table && *bytes == said.bytes => {}
+                Ok(_) => return Ok(false),
+                Err(error) if error.is_integrity() => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 }
 

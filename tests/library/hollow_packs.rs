@@ -1,0 +1,63 @@
+//! Packs whose own tables lie: whoever has any key can seal one, and no index object need name it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use crate::support::forger::{self, Forger};
+use crate::support::small;
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::storage::Storage;
+use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::format::index::BlockKind;
+use std::sync::Arc;
+
+/// A repository with a pack that says of itself that it holds what a dump is made of, that dump, and the pack's key.
+fn with_a_hollow_pack() -> (MemoryStorage, Vec<u8>, String) {
+    let storage = MemoryStorage::new();
+    let cache = small::scratch();
+    let repo = small::init(storage.clone(), cache.path()).unwrap();
+    small::backup(&repo, 0, &small::noise(1, 6000), None).unwrap();
+    // What the packs of that dump will be is found out in a copy.
+    let copy = MemoryStorage::new();
+    for key in small::keys(&storage, "") {
+        copy.put(&key, &storage.get(&key, u64::MAX).unwrap()).unwrap();
+    }
+    let dump = small::noise(2, 9000);
+    let elsewhere = small::scratch();
+    small::backup(&small::open(copy.clone(), elsewhere.path()).unwrap(), 1, &dump, None).unwrap();
+    let entropy = Arc::new(small::SeededEntropy::new(3));
+    let forger = Forger::with(&copy, &small::credential(), entropy);
+    let is_data = |block: &dumpvault::vault::format::index::BlockEntry| block.kind == BlockKind::Data;
+    let mut packs = forger.packs(&copy).unwrap();
+    packs.retain(|pack| pack.table.blocks.iter().all(is_data));
+    let hollow = forger.hollow_pack(&packs);
+    let key = forger::put(&storage, "packs", &hollow.bytes).unwrap();
+    (storage, dump, key)
+}
+
+/// Backs up from a machine that sees the repository for the first time, twice, and restores from another.
+fn is_stored_whole(storage: &MemoryStorage, dump: &[u8]) {
+    for counter in 1..3 {
+        let (first, second) = (small::scratch(), small::scratch());
+        let kept = small::backup(&small::open(storage.clone(), first.path()).unwrap(), counter, dump, None);
+        let restored =
+            small::restore(&small::open(storage.clone(), second.path()).unwrap(), &kept.unwrap().id);
+        assert!(restored.unwrap() == dump);
+    }
+}
+
+#[test]
+fn given_a_pack_that_says_it_holds_a_dump_then_a_full_key_stores_the_dump() {
+    let (storage, dump, _) = with_a_hollow_pack();
+    is_stored_whole(&storage, &dump);
+}
+
+#[test]
+fn given_such_a_pack_then_a_repaired_index_does_not_vouch_for_it() {
+    let (storage, dump, key) = with_a_hollow_pack();
+    let cache = small::scratch();
+    let repo = small::open(storage.clone(), cache.path()).unwrap();
+    let now_ms = dumpvault::base::clock::Clock::now(&dumpvault::base::clock::SystemClock).as_millisecond();
+    let repair = repo.repairer().repair_index(now_ms, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(repair.unexplained.iter().map(|damage| &damage.object).collect::<Vec<_>>(), [&key]);
+    is_stored_whole(&storage, &dump);
+}
