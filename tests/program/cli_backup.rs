@@ -72,9 +72,11 @@ fn given_every_compression_then_the_dump_comes_back_and_more_effort_takes_less_r
         number(&vault.snapshot(&id), "bytes_stored")
     };
     let raw = stored("0");
-    let sizes: Vec<u64> = ["fast", "default", "max", "19"].into_iter().map(stored).collect();
+    let sizes: Vec<u64> = ["fast", "zstd", "max", "19", "columns"].into_iter().map(stored).collect();
     assert!(sizes.iter().all(|size| *size < raw), "{sizes:?} {raw}");
     assert!(sizes[3] < sizes[0] && sizes[2] <= sizes[1], "{sizes:?}");
+    // What is known of rows is worth more than effort.
+    assert!(sizes[4] < sizes[3] && stored("default") < sizes[3], "{sizes:?}");
 
     let vault = Vault::new();
     for level in ["20", "-1", "best", ""] {

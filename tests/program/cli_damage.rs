@@ -444,3 +444,31 @@ fn whole(patient: &Patient) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[test]
+fn given_a_pack_that_is_gone_and_wanted_then_a_prune_deletes_nothing_until_that_is_put_right() {
+    for (is_recipe, fresh_cache) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut vault = Vault::new();
+        let (one, other) = (noise(1, 700_000), noise(2, 700_000));
+        vault.backup("gone", &one);
+        vault.backup("app", &one);
+        vault.backup("app", &other);
+        vault.run(["forget", "--series", "gone", "--all", "--yes"]).expect(exit::OK);
+        let mut packs = vault.objects_in("packs");
+        packs.sort_by_key(|key| fs::metadata(vault.repo().join(key)).unwrap().len());
+        let wanted = if is_recipe { packs.first() } else { packs.last() };
+        fs::remove_file(vault.repo().join(wanted.unwrap())).unwrap();
+        if fresh_cache {
+            vault.forget_cache();
+        }
+        let before = vault.objects();
+        vault.run(["prune", "--grace", "0d"]).expect(exit::INTEGRITY);
+        let of_packs = |objects: &[String]| -> Vec<String> {
+            objects.iter().filter(|key| key.starts_with("packs") || key.starts_with("gc")).cloned().collect()
+        };
+        assert_eq!(of_packs(&vault.objects()), of_packs(&before), "{is_recipe} {fresh_cache}");
+        vault.run(["check"]).expect(exit::INTEGRITY);
+        vault.run(["repair", "snapshots"]).expect_one_of(&[exit::OK, exit::INTEGRITY, exit::PART_FAILED]);
+        vault.run(["prune", "--grace", "0d"]).expect(exit::OK);
+    }
+}

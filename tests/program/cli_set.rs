@@ -86,7 +86,7 @@ fn given_a_system_of_three_kinds_then_it_comes_back_in_reverse_order_and_goes_on
         format!("queue={}", queue.uri()),
     ];
     let apply = |more: &[&str]| {
-        let targets = targets.iter().flat_map(|target| ["--target", target]);
+        let targets = targets.iter().flat_map(|target| ["--set-target", target]);
         let all: Vec<&str> =
             ["--apply", "--yes"].into_iter().chain(targets).chain(more.iter().copied()).collect();
         shop.restore(&all)
@@ -119,11 +119,11 @@ fn given_a_system_of_three_kinds_then_it_comes_back_in_reverse_order_and_goes_on
         "--yes",
         "--skip",
         "uploads",
-        "--target",
+        "--set-target",
         "db=postgres://postgres@127.0.0.1:1",
     ])
     .expect(exit::TARGET);
-    shop.restore(&["--apply", "--target", &targets[0], "--skip", "db", "--skip", "queue", "--again"])
+    shop.restore(&["--apply", "--set-target", &targets[0], "--skip", "db", "--skip", "queue", "--again"])
         .expect(exit::REFUSED)
         .says("no terminal to confirm");
 }
@@ -155,7 +155,7 @@ fn given_several_runs_then_names_and_ids_mean_the_right_one() {
     vault.run(["restore", "--set", "other"]).expect(exit::USAGE).says("snapshots --sets");
     vault.run(["restore", "--set", "s:a"]).expect(exit::USAGE);
     vault.run(["restore", "s", "--set", "s"]).expect(exit::USAGE);
-    vault.run(["restore", "--set", "s", "--target", "x=y"]).expect(exit::USAGE).says("it has: a, b");
+    vault.run(["restore", "--set", "s", "--set-target", "x=y"]).expect(exit::USAGE).says("it has: a, b");
     // One of the newest is not there.
     with("exit 1", "");
     let three = text(&vault.run(["run", "--json"]).expect(exit::PART_FAILED).json(), "set");
@@ -168,8 +168,8 @@ fn given_several_runs_then_names_and_ids_mean_the_right_one() {
     assert_eq!(set("s"), four);
     // A stream that only a person knows where to put.
     let apply = ["restore", "--set", &one, "--apply", "--yes"];
-    vault.run(apply).expect(exit::USAGE).says("no target is known").says("--target b=FILE");
-    let targets = ["--target", "a=restored-a", "--target", "b=restored-b"];
+    vault.run(apply).expect(exit::USAGE).says("no target is known").says("--set-target b=FILE");
+    let targets = ["--set-target", "a=restored-a", "--set-target", "b=restored-b"];
     vault.run([&apply[..], &targets].concat()).expect(exit::OK);
     let read = |name: &str| fs::read_to_string(vault.work().join(name)).unwrap();
     assert_eq!((read("restored-a"), read("restored-b")), ("one\n".to_owned(), "b\n".to_owned()));

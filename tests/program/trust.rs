@@ -986,3 +986,23 @@ fn given_a_small_secret_then_an_append_key_can_tell_nothing_of_it_by_its_id() {
     assert!(sizes.iter().filter(|len| **len == 9_000).count() == 2, "stored twice, under two ids: {sizes:?}");
     assert!(!ids.contains(&of(&small)));
 }
+
+#[test]
+fn given_an_append_key_then_it_makes_and_removes_no_key() {
+    let vault = Vault::new();
+    let web = Machine::added(&vault, "web", &["--host", "web"]);
+    let of_keys = |key: &String| ["keys", "authors", "epochs"].iter().any(|folder| key.starts_with(folder));
+    let keys = || vault.objects().into_iter().filter(of_keys).collect::<Vec<String>>();
+    let before = keys();
+    let new = vault.home().join("more.key");
+    let new = new.to_str().unwrap();
+    for args in [
+        &["key", "add", "--append", "--name", "more", "--new-key-file", new][..],
+        &["key", "add", "--name", "more", "--new-key-file", new],
+        &["key", "revoke", "web"],
+        &["key", "rotate"],
+    ] {
+        web.run(args).expect_one_of(&[exit::WRONG_KEY, exit::REFUSED]);
+        assert_eq!(keys(), before, "{args:?}");
+    }
+}

@@ -18,7 +18,7 @@ const RESTORE: &str = "Examples:
   dumpvault restore app --schema audit --dry-run
   dumpvault restore db1 --all-databases --server postgres://postgres@new1
   dumpvault restore --set shop --plan
-  dumpvault restore --set shop@2026-11-26 --apply --target db=postgres://postgres@new1
+  dumpvault restore --set shop@2026-11-26 --apply --set-target db=postgres://postgres@new1
   dumpvault restore queue --to-redis redis://vault@queue2:6379
   dumpvault restore uploads --to-dir /srv/restored --path /srv/app/uploads/2026
   dumpvault restore media --to-bucket s3://media-restored --dry-run
@@ -52,7 +52,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(long, requires = "set", conflicts_with = "plan")]
     pub apply: bool,
     /// With --set: where a source goes [default: where the configuration says that it lives]; repeatable.
-    #[arg(long, value_name = "SOURCE=TARGET", requires = "set")]
+    #[arg(long = "set-target", value_name = "SOURCE=TARGET", requires = "set")]
     pub target: Vec<String>,
     /// With --set: leave this source out; repeatable.
     #[arg(long, value_name = "SOURCE", requires = "set")]

@@ -45,7 +45,7 @@ fn job(context: &Context, args: &RestoreArgs, set: &str) -> Result<SetJob, CliEr
     let pair = |text: &String| {
         let pair = text.split_once('=').filter(|(source, target)| !source.is_empty() && !target.is_empty());
         let pair = pair.map(|(source, target)| (source.to_owned(), target.to_owned()));
-        pair.ok_or_else(|| CliError::usage(format!("--target `{text}` is not SOURCE=TARGET")))
+        pair.ok_or_else(|| CliError::usage(format!("--set-target `{text}` is not SOURCE=TARGET")))
     };
     let targets = args.target.iter().map(pair).collect::<Result<_, _>>()?;
     Ok(SetJob { name, targets, skipped: args.skip.clone() })
@@ -86,7 +86,7 @@ fn tell(context: &Context, plan: &SetPlan) -> Exit {
 }
 
 fn no_target(step: &SetStep) -> String {
-    format!("no target is known; use --target {}=FILE, or --skip {}", step.source, step.source)
+    format!("no target is known; use --set-target {}=FILE, or --skip {}", step.source, step.source)
 }
 
 fn apply(context: &Context, args: &RestoreArgs, plan: &SetPlan) -> Result<Exit, CliError> {
@@ -95,7 +95,7 @@ fn apply(context: &Context, args: &RestoreArgs, plan: &SetPlan) -> Result<Exit, 
     for step in &plan.steps {
         let words = step.words().ok_or_else(|| {
             let message = format!("source `{}`: no target is known", step.source);
-            CliError::usage_hint(message, format!("use --target {0}=FILE, or --skip {0}", step.source))
+            CliError::usage_hint(message, format!("use --set-target {0}=FILE, or --skip {0}", step.source))
         })?;
         commands.push((parsed(args, &words)?, words));
     }

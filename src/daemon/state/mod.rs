@@ -14,8 +14,10 @@ use super::book::{Changes, Ending, JobState, OpenRun, RunChange, RunId, StateErr
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// Another process holds the file for moments only.
+const BUSY_MAX: Duration = Duration::from_secs(10);
 const SCHEMA_VERSION: i64 = 1;
 const SCHEMA: &str = "
 CREATE TABLE job_state(
@@ -85,15 +87,31 @@ impl State {
         Ok(state)
     }
 
+    /// The first process to open the file changes its journal, and SQLite makes no other wait for that.
+    fn turn_to_wal(&self) -> rusqlite::Result<()> {
+        let began = Instant::now();
+        loop {
+            let turned = self.db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
+            match turned {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                        && began.elapsed() < BUSY_MAX =>
+                {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                outcome => return outcome.map(drop),
+            }
+        }
+    }
+
     fn set_up(&mut self) -> rusqlite::Result<()> {
-        self.db.busy_timeout(Duration::from_secs(10))?;
+        self.db.busy_timeout(BUSY_MAX)?;
         let version: i64 = self.db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version > SCHEMA_VERSION {
             return Ok(());
         }
-        self.db.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-        )?;
+        self.turn_to_wal()?;
+        self.db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version == 0 {

@@ -12,22 +12,29 @@ use hashbrown::HashSet;
 struct Marks<'a> {
     live: &'a mut LiveSet,
     lost: u64,
-    /// Keys of chunks that are claimed, and not there.
+    /// Keys of chunks and nodes that are claimed, and not there.
     asked: Option<&'a HashSet<u64>>,
     absent: u64,
+}
+
+impl Marks<'_> {
+    fn is_asked(&self, id: &[u8; 32]) -> bool {
+        self.asked.is_some_and(|keys| keys.contains(&chunk_key(id)))
+    }
 }
 
 impl Visitor for Marks<'_> {
     fn node(&mut self, id: &NodeId) -> Result<(), RepoError> {
         self.live.mark(id.as_bytes());
+        self.absent += u64::from(self.is_asked(id.as_bytes()));
         Ok(())
     }
 
     fn extent(&mut self, chunk: &ChunkId, _: u32, _: u64) -> Result<(), RepoError> {
         if !self.live.mark(chunk.as_bytes()) {
             self.lost += 1;
-        } else if self.asked.is_some_and(|keys| keys.contains(&chunk_key(chunk.as_bytes()))) {
-            self.absent += 1;
+        } else {
+            self.absent += u64::from(self.is_asked(chunk.as_bytes()));
         }
         Ok(())
     }

@@ -174,9 +174,15 @@ impl Survey {
             }
         }
         let blocks = Arc::new(BlockReader::new(repo));
-        let mut marker = Marker::new(walker(&blocks, &self.locator), &mut self.live, cancel);
+        // An index may still name a pack that is gone: what only such packs hold is lost.
+        let mut gone: HashSet<PackId> =
+            self.locator().catalog().packs()?.iter().map(|pack| pack.id).collect();
+        gone.retain(|id| !self.listed.contains_key(id));
+        let absent = only_in(self.locator().catalog(), &gone)?;
+        let mut marker =
+            Marker::new(walker(&blocks, &self.locator), &mut self.live, cancel).asking_for(&absent);
         marker.mark(&roots)?;
-        self.lost = marker.lost();
+        self.lost = marker.lost() + marker.absent();
         self.follow_unseen(repo, history, unseen, &blocks, cancel)?;
         let mut marker = Marker::new(walker(&blocks, &self.locator), &mut self.live, cancel);
         for error in marker.mark_what_can_be_read(&lenient)? {

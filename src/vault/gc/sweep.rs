@@ -196,14 +196,19 @@ impl Repository {
         }
         for id in &touched {
             for pack in self.read_index(id).map_err(taken_away)?.1.packs {
-                // A pack that is missing and wanted stays named, so that errors can name it.
+                // A pack that is missing and wanted stays named, so that errors can name it, where a full author named it.
                 if goes(&pack.id) {
                     continue;
                 }
                 // What is written here replaces what was said before: it must not be the lie that is left.
                 let is_disputed = sayings.disputed.contains(&pack.id);
                 let pack = if is_disputed { self.as_it_says_itself(survey, pack)? } else { pack };
-                let is_seen = !hearsay.contains(id) || !survey.listed.contains_key(&pack.id);
+                let is_hearsay = hearsay.contains(id);
+                // It may still come, and be another than was said.
+                if is_hearsay && !survey.listed.contains_key(&pack.id) {
+                    continue;
+                }
+                let is_seen = !is_hearsay;
                 let Some(pack) = (if is_seen { Some(pack) } else { self.seen(survey, pack, report)? }) else {
                     continue;
                 };

@@ -81,7 +81,7 @@ impl Repairer<'_> {
             repair.packs += 1;
             writer.add(own)?;
         }
-        for pack in missing(&mut catalog, &listed, &mut repair)? {
+        for pack in missing(&mut catalog, &listed, &presence.unvouched, &mut repair)? {
             writer.add(pack)?;
         }
         let replaced = self.without_sole_witnesses(old, &unseen)?;
@@ -166,6 +166,7 @@ impl Repairer<'_> {
 fn missing(
     catalog: &mut Catalog,
     listed: &HashMap<PackId, u64>,
+    unvouched: &HashSet<i64>,
     repair: &mut IndexRepair,
 ) -> Result<Vec<IndexedPack>, RepoError> {
     let packs = catalog.packs()?;
@@ -181,7 +182,10 @@ fn missing(
                 is_alone |= !matches!(found, Found::At(..));
             }
         }
-        if is_alone {
+        if is_alone && unvouched.contains(&pack.number) {
+            // It may still come, and be another than was said: to name it would be to vouch for it.
+            repair.missing.push(pack.id);
+        } else if is_alone {
             repair.missing.push(pack.id);
             stay.push(IndexedPack { id: row.id, bytes: row.bytes, table: row.table.clone() });
         } else {

@@ -244,7 +244,7 @@ fn decide_series(policy: &Policy, series: &[&Candidate<'_>], reckoning: &Reckoni
         add(&mut verdicts, newest, Rule::Verified, None);
     }
 
-    let newest_good = (0..series.len()).rev().find(|at| is_good(*at));
+    // One with a doubtful time stands where somebody wanted it to.
     let sure_good = (0..series.len()).rev().find(|at| is_good(*at) && sure(*at));
     for (at, candidate) in series.iter().enumerate() {
         let head = &candidate.summary.head;
@@ -261,7 +261,7 @@ fn decide_series(policy: &Policy, series: &[&Candidate<'_>], reckoning: &Reckoni
             add(&mut verdicts, at, Rule::Pinned, None);
         }
         let stands_in = !head.state.is_trusted() || views.len() == 1;
-        if !is_good(at) && stands_in && newest_good.is_none_or(|newest| at > newest) {
+        if !is_good(at) && stands_in && sure_good.is_none_or(|newest| at > newest) {
             add(&mut verdicts, at, Rule::NothingNewer, None);
         }
         let age = reckoning.now.duration_since(head.time());

@@ -8,7 +8,7 @@ use dumpvault::base::retention::Representative;
 use dumpvault::vault::format::session::SessionKind;
 use dumpvault::vault::history::History;
 use dumpvault::vault::snapshot::Summary;
-use dumpvault::vault::snapshot::retention::{Candidate, Policy, Reckoning, Rule, Verdict, decide};
+use dumpvault::vault::snapshot::retention::{Candidate, Policy, Reckoning, Verdict, decide};
 
 /// Whether the time of a snapshot does not fit the one at which it was stored, and nobody trusts its host.
 fn is_odd(summary: &Summary) -> bool {
@@ -62,10 +62,6 @@ pub fn let_go(history: &History, model: &Model, dice: &mut Dice, clock: &SimCloc
     let is_forged = |id: &SnapshotId| model.forged.contains(&format!("snapshots/{id}"));
     for (id, verdict) in without_odd.iter().filter(|(id, _)| !is_forged(id)) {
         let is_kept = with_all.get(id).is_some_and(Verdict::is_kept);
-        // Open: a suspect snapshot is kept while nothing good is newer, and one with an odd time counts as newer there.
-        if verdict.reasons.iter().all(|(rule, _)| *rule == Rule::NothingNewer) {
-            continue;
-        }
         assert!(is_kept || !verdict.is_kept(), "{id} goes for one with an odd time: {}", verdict.words());
     }
     with_all.into_iter().filter(|(_, verdict)| !verdict.is_kept()).map(|(id, _)| id).collect()
