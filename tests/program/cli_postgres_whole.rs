@@ -91,7 +91,8 @@ const ROLES: &str = "SELECT rolname, rolcanlogin, rolpassword, setconfig, shobj_
 #[test]
 fn given_an_empty_server_then_roles_and_every_database_come_back_in_one_command() {
     let (server, vault) = backed_up();
-    for version in [15, 18] {
+    // An older server does not know all that roles may have.
+    for version in [15, 18].into_iter().filter(|version| *version >= server.version()) {
         let fresh = Server::start_version(version);
         let plan = restore(&vault, &fresh, &["--dry-run", "--json"]).expect(exit::OK).json();
         let expected = [("audit", "create"), ("postgres", "skip"), ("shop", "create")];
