@@ -47,7 +47,7 @@ impl Memoir {
         });
         let (name, words) = match command {
             Command::Backup(args) if !args.sources.is_empty() => {
-                // An address may bear a password.
+                // An address may contain a password.
                 let named = args.sources.iter().filter(|source| !source.contains("://"));
                 ("backup", named.cloned().collect::<Vec<_>>().join(" "))
             }

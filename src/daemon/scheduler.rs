@@ -251,7 +251,7 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
             }
             changes.runs.push((id, change));
         }
-        // What cannot run any more must not wait for ever.
+        // A run whose job is gone is ended: it would wait forever.
         let is_gone =
             |run: &&OpenRun| !run.is_running() && self.jobs.get(&run.job).is_none_or(|job| !job.enabled);
         for run in self.open.values().filter(is_gone) {

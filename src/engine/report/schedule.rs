@@ -207,7 +207,7 @@ pub struct BackupRecord {
     pub ended: Option<Time>,
     /// How long the source took.
     pub duration_ms: Option<u64>,
-    /// When the present rules let go of it; null where that is not known.
+    /// When retention will delete it; null if that is not known.
     pub expires: Option<Time>,
 }
 

@@ -108,7 +108,7 @@ fn read(
     if is_first && taken.tags > 0 && !is_tagless.load(Ordering::Relaxed) {
         match objects.tags(object) {
             Ok(tags) => taken.facts.tags = Some(tags),
-            // The bytes can be had all the same. Who may not read one tag may read none.
+            // The object itself is still read. A key that may not read one object's tags may read no tags.
             Err(error) if error.trouble == Trouble::Denied => {
                 if !is_tagless.swap(true, Ordering::Relaxed) {
                     tracing::warn!("{error}; tags are not backed up");

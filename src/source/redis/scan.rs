@@ -1,6 +1,6 @@
 //! Reads a server key by key, where it does not let itself be replicated: as many managed ones.
 //!
-//! `SCAN` names the keys, `DUMP` gives the values, and an RDB file is made of them. It is no moment in time: what is written meanwhile may
+//! `SCAN` names the keys, `DUMP` gives the values, and an RDB file is made of them. It does not show one moment: what is written meanwhile may
 //! be in it or not. A key that `SCAN` names twice is in it once.
 
 use super::RedisError;
@@ -31,7 +31,7 @@ const DATABASE: u8 = 254;
 const END: u8 = 255;
 /// Tells the moment at which a key ends; older servers tell how long that is from now.
 const MOMENT: &str = "PEXPIRETIME";
-/// Attribute of a stream that is no moment in time.
+/// Attribute of a stream that does not show one moment.
 const CONSISTENCY: &str = "consistency";
 
 /// Starts reading.
