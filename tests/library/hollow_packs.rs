@@ -7,7 +7,9 @@ use crate::support::small;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
-use dumpvault::vault::format::index::BlockKind;
+use dumpvault::vault::crypto::Role;
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, IndexedPack};
+use dumpvault::vault::{KeyRing, NewKey, Repository};
 use std::sync::Arc;
 
 /// A repository with a pack that says of itself that it holds what a dump is made of, that dump, and the pack's key.
@@ -49,6 +51,34 @@ fn is_stored_whole(storage: &MemoryStorage, dump: &[u8]) {
 #[test]
 fn given_a_pack_that_says_it_holds_a_dump_then_a_full_key_stores_the_dump() {
     let (storage, dump, _) = with_a_hollow_pack();
+    is_stored_whole(&storage, &dump);
+}
+
+/// What an append key says of a pack: that it holds nothing, so that a check which goes by it opens nothing.
+fn say_that_it_holds_nothing(storage: &MemoryStorage, repo: &Repository, key: &str) {
+    let append = small::another_credential(66);
+    let web =
+        NewKey { role: Role::Append, name: "web", hosts: vec!["web".to_owned()], series: None, share: false };
+    KeyRing::of(repo).add(&append, &web, 0).unwrap();
+    let forger = Forger::with(storage, &append, Arc::new(small::SeededEntropy::new(4)));
+    let id = key.rsplit('/').next().unwrap().parse().unwrap();
+    let bytes = storage.size(key).unwrap().unwrap();
+    let index = forger.index(vec![IndexedPack { id, bytes, table: ChunkTable::default() }]);
+    forger::put(storage, "index", &index).unwrap();
+}
+
+#[test]
+fn given_a_check_that_went_by_a_lying_index_then_a_repaired_index_does_not_vouch_for_the_pack() {
+    let (storage, dump, key) = with_a_hollow_pack();
+    let cache = small::scratch();
+    let repo = small::open(storage.clone(), cache.path()).unwrap();
+    say_that_it_holds_nothing(&storage, &repo, &key);
+    // Which authors there are is read when a repository is opened.
+    let repo = small::open(storage.clone(), cache.path()).unwrap();
+    small::check(&repo).unwrap();
+    let now_ms = dumpvault::base::clock::Clock::now(&dumpvault::base::clock::SystemClock).as_millisecond();
+    let repair = repo.repairer().repair_index(now_ms, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(repair.unexplained.iter().map(|damage| &damage.object).collect::<Vec<_>>(), [&key]);
     is_stored_whole(&storage, &dump);
 }
 

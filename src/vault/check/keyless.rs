@@ -60,8 +60,8 @@ pub fn check_storage(
     // There is little else to do without a key.
     let share = if settings.read == ReadData::Nothing { ReadData::All } else { settings.read };
     let chosen = choose(packs.clone(), share, &times);
-    let look = |pack: &Due| check.one(&pack.id, ObjectType::Pack, pack.bytes);
-    let reading = read(&chosen, settings, Depth::Hash, &remembered, observer, cancel, &look)?;
+    let look = |pack: &Due| check.one(&pack.id, ObjectType::Pack, pack.bytes).map(|()| Depth::Hash);
+    let reading = read(&chosen, settings, &remembered, observer, cancel, &look)?;
     report.take_reading(&reading);
     report.describe_age(packs.iter().map(|pack| pack.id), &remembered.times(Depth::Hash, settings.now_ms));
     for (id, what) in reading.bad {

@@ -37,7 +37,7 @@ use crate::base::id::{EpochId, IndexId, MarkId, PackId, SlotId, SnapshotId, Stat
 use crate::vault::crypto::Role;
 use hashbrown::HashMap;
 use packs::{Due, Reading, choose, read, words};
-use remember::Depth;
+pub(in crate::vault) use remember::Depth;
 pub(super) use remember::Remembered;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
@@ -450,16 +450,17 @@ impl Checker<'_> {
             let row = catalog.lock().unwrap_or_else(PoisonError::into_inner).pack(pack.number)?;
             self.check_pack(&row, &blocks)
         };
-        read(chosen, settings, Depth::Opened, remembered, observer, cancel, &look)
+        read(chosen, settings, remembered, observer, cancel, &look)
     }
 
-    /// Whether a check on this host has opened every block of the pack, ever.
+    /// Whether a check on this host has opened every block that the pack's own table names, ever.
     pub(super) fn was_opened(&self, pack: &PackId) -> bool {
         self.repo.checked.get_or_init(|| Remembered::open(&self.repo.cache_dir)).was_opened(pack)
     }
 
-    /// Reads one pack to its end.
-    pub(super) fn check_pack(&self, row: &PackRow, blocks: &BlockReader) -> Result<(), RepoError> {
+    /// Reads one pack to its end, and opens the blocks that the catalog knows of. It was opened as a whole only if its own table says the
+    /// same: an index object can say less.
+    pub(super) fn check_pack(&self, row: &PackRow, blocks: &BlockReader) -> Result<Depth, RepoError> {
         let object = pack_key(&row.id);
         let damage = |source| RepoError::Damaged { object: object.clone(), source };
         let mut bytes = fetch(self.repo.storage.as_ref(), &row.id, row.bytes)?;
@@ -474,7 +475,11 @@ impl Checker<'_> {
             let block = (number, entry);
             blocks.open_block(&opener, &object, &row.table, block, sealed, &mut workspace, &mut plain)?;
         }
-        Ok(())
+        // After the blocks, which are opened in place; the table lies behind them.
+        match opener.own_table(&mut bytes) {
+            Ok(own) if own == row.table => Ok(Depth::Opened),
+            _ => Ok(Depth::Hash),
+        }
     }
 }
 

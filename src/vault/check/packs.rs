@@ -29,7 +29,7 @@ pub(super) struct Reading {
     pub left: u64,
     /// Packs that were not what they should be, with the reason.
     pub bad: HashMap<PackId, String>,
-    /// Packs that are whole.
+    /// Packs of which every block was opened.
     pub whole: Vec<PackId>,
 }
 
@@ -52,18 +52,17 @@ pub(super) fn choose(mut packs: Vec<Due>, read: ReadData, times: &HashMap<PackId
     packs
 }
 
-/// Reads the packs with `look`, which gives damage in words or fails; several at a time.
+/// Reads the packs with `look`, which says how closely it looked, or what is wrong, or fails; several at a time.
 ///
 /// # Errors
 /// When the storage fails, or somebody cancels.
 pub(super) fn read(
     packs: &[Due],
     settings: &CheckSettings,
-    depth: Depth,
     remembered: &Remembered,
     observer: &dyn Observer,
     cancel: &Cancel,
-    look: &(dyn Fn(&Due) -> Result<(), RepoError> + Sync),
+    look: &(dyn Fn(&Due) -> Result<Depth, RepoError> + Sync),
 ) -> Result<Reading, RepoError> {
     let bytes_expected = Some(packs.iter().map(|pack| pack.bytes).sum());
     observer.observe(Event::StreamStarted { stream: "packs".to_owned(), bytes_expected });
@@ -86,9 +85,11 @@ pub(super) fn read(
                     };
                     observer.observe(Event::Advanced { bytes: pack.bytes, bytes_known: 0 });
                     match outcome {
-                        Ok(()) => {
+                        Ok(depth) => {
                             remembered.note(&pack.id, depth, settings.now_ms);
-                            reading.whole.push(pack.id);
+                            if depth == Depth::Opened {
+                                reading.whole.push(pack.id);
+                            }
                         }
                         // Whether it should be there is seen from the listings.
                         Err(RepoError::Missing { .. }) => {

@@ -304,6 +304,18 @@ impl PackOpener {
         }
         Ok(table)
     }
+
+    /// Opens the chunk table of a pack that is in memory as a whole, in place.
+    ///
+    /// # Errors
+    /// As [`Footer::read`] and [`PackOpener::open_table`].
+    pub fn own_table(&self, pack: &mut [u8]) -> Result<ChunkTable, FormatError> {
+        let footer = pack.last_chunk().ok_or(FormatError::CutShort)?;
+        let footer = Footer::read(footer, pack.len() as u64)?;
+        let start = footer.table_offset as usize;
+        let sealed = pack.get_mut(start..start + footer.table_bytes as usize);
+        self.open_table(&footer, sealed.ok_or(FormatError::CutShort)?)
+    }
 }
 
 #[cfg(test)]

@@ -226,19 +226,21 @@ impl Repository {
         self.follow(survey, &fresh, &touched)
     }
 
-    /// The pack, once every block in it was opened; `None` where that fails, with a word in the report. A check that opened it before
-    /// proves that it was no lie.
+    /// The pack by its own table, once every block in it was opened; `None` where that fails, with a word in the report. A check that opened
+    /// it before proves that its own table was no lie; what an index object says of it may be one.
     fn seen(
         &self,
         survey: &Survey,
         said: IndexedPack,
         report: &mut PruneReport,
     ) -> Result<Option<IndexedPack>, RepoError> {
-        if self.checker().was_opened(&said.id) {
-            return Ok(Some(said));
-        }
         let bytes = survey.listed.get(&said.id).map_or(said.bytes, |(bytes, _)| *bytes);
-        match self.past_cache().open_pack_whole(&said.id, bytes) {
+        let repo = self.past_cache();
+        let own = match self.checker().was_opened(&said.id) {
+            true => repo.read_pack_table(&said.id, bytes),
+            false => repo.open_pack_whole(&said.id, bytes),
+        };
+        match own {
             Ok(own) => Ok(Some(own)),
             Err(error) if error.is_integrity() => {
                 let short = said.id.short();

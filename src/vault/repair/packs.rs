@@ -4,7 +4,7 @@ use super::Repairer;
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{IndexId, PackId};
 use crate::vault::catalog::{Catalog, Found, PackRow};
-use crate::vault::check::{Damage, broken_blocks};
+use crate::vault::check::{Damage, Depth, broken_blocks};
 use crate::vault::format::index::Index;
 use crate::vault::reader::{BlockReader, Workspace};
 use crate::vault::repack::Repacker;
@@ -96,11 +96,13 @@ impl Repairer<'_> {
             }
             let row = catalog.pack(number)?;
             match self.repo.checker().check_pack(&row, &blocks) {
-                Ok(()) => {
+                Ok(Depth::Opened) => {
                     self.repo.clear_damaged(&id, host, now_ms)?;
                     presence.unusable.remove(&number);
                     repair.recovered.push(id);
                 }
+                // The bytes are those that were put; what an index object says of them is not all that they should hold.
+                Ok(Depth::Hash) => bad.push((number, id, reason)),
                 Err(error) if error.is_integrity() => bad.push((number, id, reason)),
                 Err(error) => return Err(error),
             }
