@@ -45,7 +45,7 @@ $XDG_CONFIG_HOME/dumpvault/config.toml or /etc/dumpvault/config.toml. Keys for S
 come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile (AWS_PROFILE), or
 the machine's role; never from an argument.";
 
-/// A streaming, encrypted, deduplicating archiver for database dumps.
+/// Encrypted, deduplicated backups of databases, files, Redis and buckets.
 #[derive(Debug, Parser)]
 #[command(name = "dumpvault", version, after_long_help = EXIT_CODES, max_term_width = 100)]
 pub(super) struct Cli {
@@ -57,114 +57,114 @@ pub(super) struct Cli {
 
 #[derive(Debug, Args)]
 pub(super) struct Globals {
-    /// The repository: a path, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix.
+    /// Repository: a directory, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix.
     #[arg(long, short, global = true, value_name = "REPO", help_heading = "Global options")]
     pub repo: Option<String>,
-    /// Configuration file, instead of the usual places.
+    /// Read this configuration file instead of the default ones.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub config: Option<PathBuf>,
-    /// File that holds the passphrase in its first line.
+    /// Read the passphrase from the first line of FILE.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub password_file: Option<PathBuf>,
-    /// Key file (32 raw bytes) instead of a passphrase.
+    /// Use a key file (32 random bytes) instead of a passphrase.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub key_file: Option<PathBuf>,
-    /// S3 service to use when the repository's address names none; also AWS_ENDPOINT_URL.
+    /// S3 endpoint if the address has none [env: AWS_ENDPOINT_URL].
     #[arg(long, global = true, value_name = "URL", help_heading = "Remote repositories")]
     pub s3_endpoint: Option<String>,
-    /// Region of the bucket; also AWS_REGION.
+    /// Bucket region [env: AWS_REGION].
     #[arg(long, global = true, value_name = "REGION", help_heading = "Remote repositories")]
     pub s3_region: Option<String>,
-    /// Send at most so many bytes a second, as 500K or 10M.
+    /// Limit upload bandwidth in bytes per second: 500K, 10M [default: unlimited].
     #[arg(long, global = true, value_name = "RATE", help_heading = "Remote repositories")]
     pub limit_upload: Option<String>,
-    /// Receive at most so many bytes a second.
+    /// Limit download bandwidth in bytes per second: 500K, 10M [default: unlimited].
     #[arg(long, global = true, value_name = "RATE", help_heading = "Remote repositories")]
     pub limit_download: Option<String>,
-    /// Lock what is stored, so that nobody can delete it for so long: compliance:30d, governance:30d.
+    /// Lock new objects against deletion: compliance:30d, governance:30d, off [default: off].
     #[arg(long, global = true, value_name = "MODE:AGE", help_heading = "Remote repositories")]
     pub object_lock: Option<String>,
-    /// Keep at most so many bytes of packs on this machine [default: 2G].
+    /// Maximum size of the local pack cache [default: 2G; 0 disables].
     #[arg(long, global = true, value_name = "SIZE", help_heading = "Remote repositories")]
     pub cache_size: Option<String>,
-    /// Keep no packs on this machine; backups then find only whole chunks again.
+    /// Disable the pack cache; backups then deduplicate whole chunks only.
     #[arg(long, global = true, help_heading = "Remote repositories", conflicts_with = "cache_size")]
     pub no_cache: bool,
     #[command(flatten)]
     pub access: AccessArgs,
-    /// Say only what went wrong.
+    /// Print only warnings, errors and damage.
     #[arg(long, short, global = true, help_heading = "Global options")]
     pub quiet: bool,
-    /// Log more to standard error; twice for still more.
+    /// Log details to standard error; repeat for more.
     #[arg(long, short, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
-    /// Print one JSON object instead of text.
+    /// Print one JSON object on standard output instead of text.
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make a new repository.
+    /// Create a repository.
     Init(InitArgs),
-    /// Store a dump as a new snapshot.
+    /// Back up databases, files, buckets, commands or standard input.
     Backup(Box<BackupArgs>),
-    /// Back up all sources of a system, then do what the configuration wants: forget, prune, check, copy.
+    /// Back up all sources of a system, then forget, prune, check and copy as configured.
     Run(RunArgs),
-    /// Run jobs at their times, and say when they run.
+    /// Run jobs on a schedule, and show the schedule.
     Schedule(ScheduleArgs),
-    /// List what was backed up from this host, also what failed.
+    /// List the backups made on this host, including failed ones.
     History(HistoryArgs),
-    /// List who did what to jobs, in a log that shows changes.
+    /// List who changed which job, in a log that reveals tampering.
     Audit(AuditArgs),
-    /// Tell how old the newest good snapshot of each series is.
+    /// Print the age of the newest good snapshot of each series.
     Status(StatusArgs),
-    /// Bring a snapshot's stream back: to standard output, a file, a program or a database.
+    /// Restore a snapshot to a database, server, bucket, directory, file or program.
     Restore(Box<RestoreArgs>),
-    /// Write a snapshot's stream to standard output (restore --to -).
+    /// Write a stream to standard output.
     Cat(CatArgs),
-    /// Finish a `restore --swap`: put a restored database in the place of a live one.
+    /// Finish a `restore --swap`: replace a live database with a restored one.
     Swap(SwapArgs),
-    /// Prove a backup: restore it into a scratch database, count every table's rows, drop it.
+    /// Test-restore a snapshot and count its rows.
     Verify(Box<VerifyArgs>),
     /// List snapshots.
     Snapshots(SnapshotsArgs),
-    /// List what a snapshot holds: streams, and the tables of a PostgreSQL dump with rows and bytes.
+    /// List streams, tables and files in a snapshot.
     Ls(LsArgs),
-    /// Find files of a snapshot by patterns.
+    /// Find files in a snapshot by pattern.
     Find(FindArgs),
-    /// Compare two snapshots table by table: rows and bytes gained and lost, tables that came or went.
+    /// Compare the tables, keys or files of two snapshots.
     Diff(DiffArgs),
-    /// Show all about one snapshot.
+    /// Show details of a snapshot.
     Show(NameArgs),
-    /// Show what the snapshots hold and what they take.
+    /// Show repository statistics.
     Stats,
-    /// Look for damage.
+    /// Check the repository for damage.
     Check(CheckArgs),
-    /// Do what can be done about damage.
+    /// Repair a damaged repository.
     Repair(RepairArgs),
-    /// Let go of snapshots that no rule keeps.
+    /// Remove snapshots by retention policy.
     Forget(ForgetArgs),
-    /// Delete what no snapshot reaches.
+    /// Delete unreferenced data.
     Prune(PruneArgs),
-    /// Prolong the locks of what the kept snapshots need.
+    /// Extend S3 object locks.
     Lock(LockArgs),
-    /// Copy snapshots into another repository; only what is missing there.
+    /// Copy snapshots to another repository.
     Copy(CopyArgs),
-    /// Pin a snapshot, or change its tags.
+    /// Pin a snapshot or change its tags.
     Tag(TagArgs),
-    /// Manage the keys of the repository.
+    /// Manage repository keys.
     Key(KeyArgs),
-    /// Look at what dumpvault works with: storage, rights, clocks, programs, cache; say what to put right.
+    /// Check the setup and suggest fixes.
     #[command(after_long_help = DOCTOR)]
     Doctor,
     /// Check, show or write a configuration file.
     Config(ConfigArgs),
-    /// Try dumpvault in a scratch folder: back up a changing database, restore it, prove it.
+    /// Try dumpvault on a scratch database.
     Demo(DemoArgs),
-    /// Print shell completions.
+    /// Generate shell completions.
     Completions {
-        /// The shell.
+        /// Shell to generate them for.
         shell: clap_complete::Shell,
     },
 }
@@ -174,10 +174,11 @@ pub(super) enum Command {
   dumpvault --repo /srv/vault init
   dumpvault --repo /srv/vault --key-file /root/vault.key init
 
-With --key-file the file is made if it is not there. Keep a copy of it, or of the
-passphrase, off this machine: without either nothing can be read any more.")]
+Creates an encrypted repository in a new or empty directory, or under an unused bucket
+prefix; the bucket must exist. With --key-file, a missing key file is created. Keep a
+copy of the key file or passphrase on another machine: without it the data cannot be read.")]
 pub(super) struct InitArgs {
-    /// Words shown beside the key in `key list`.
+    /// Label to show for the key in `key list`.
     #[arg(long, default_value = "")]
     pub label: String,
     /// Accept a passphrase of less than 8 characters.
@@ -197,35 +198,35 @@ pub(super) struct InitArgs {
   redis-cli --rdb - | dumpvault backup --stdin --name redis
   dumpvault backup app redis            # [source.app], [source.redis] in dumpvault.toml
 
-Prefer --command to --stdin: on a pipe dumpvault cannot see whether the program
-that feeds it failed. A pg_dump that was cut short is noticed all the same, by its
-own structure; a snapshot of other bytes is shown as `unproven`.
+Stores each source as a new snapshot. A snapshot is created only if the dump ended
+without error and, for PostgreSQL dumps, is structurally complete.
 
-Dump without compression (-Z0): compressed bytes change everywhere when a row does,
-and nothing is found again. dumpvault compresses by itself.")]
+Prefer --command to --stdin, which cannot see whether the program behind the pipe
+failed: such a snapshot is `unproven` unless the structure of the dump shows that it is
+complete. Use `pg_dump -Z0`: a compressed dump cannot be deduplicated.")]
 pub(super) struct BackupArgs {
-    /// Sources of the configuration file, or addresses: postgres://…, redis://….
+    /// Sources from the configuration file, or addresses: postgres://, redis://, s3://.
     #[arg(value_name = "SOURCE")]
     pub sources: Vec<String>,
-    /// Read the dump from standard input; its producer's exit status cannot be seen, so prefer --command.
+    /// Read the dump from standard input; the exit status of its producer is unknown.
     #[arg(long, requires = "name", conflicts_with_all = ["sources", "command", "pg_database", "pg_all", "globals"])]
     pub stdin: bool,
-    /// Run the program behind `--` and store what it prints; no shell.
+    /// Run PROGRAM without a shell and store its standard output.
     #[arg(long, requires = "name", conflicts_with_all = ["sources", "pg_database", "pg_all", "globals"])]
     pub command: bool,
-    /// The program and its arguments.
+    /// Program and arguments, after `--`.
     #[arg(last = true, value_name = "PROGRAM", requires = "command")]
     pub program: Vec<OsString>,
-    /// Back up this file or directory with everything below it; repeatable.
+    /// Back up this file or directory and everything below it; repeatable.
     #[arg(long, value_name = "PATH", requires = "name", conflicts_with_all = ["sources", "stdin", "command", "pg_database", "pg_all", "globals"])]
     pub path: Vec<PathBuf>,
-    /// With --path: leave out what matches this pattern, as in a .gitignore file in `/`; repeatable.
+    /// With --path: skip paths that match this .gitignore pattern, relative to `/`; repeatable.
     #[arg(long, value_name = "PATTERN", requires = "path")]
     pub exclude: Vec<String>,
-    /// With --path: leave out files last modified longer ago than this: 36h, 7d.
+    /// With --path: skip files last modified longer ago than this: 36h, 7d.
     #[arg(long, value_name = "AGE", requires = "path")]
     pub newer_than: Option<String>,
-    /// With --path: enter file systems that are mounted below the paths.
+    /// With --path: enter file systems mounted below the paths.
     #[arg(long, requires = "path")]
     pub cross_file_systems: bool,
     /// Series to store the snapshot in [default: source, database or host name].
@@ -233,10 +234,10 @@ pub(super) struct BackupArgs {
     pub name: Option<String>,
     #[command(flatten)]
     pub postgres: DumpArgs,
-    /// A tag for the snapshot; may be given several times.
+    /// Add a tag to the snapshot; repeatable.
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
-    /// Name of the host that the snapshot belongs to.
+    /// Host to record [default: `host` in the configuration, else this machine's name].
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// Time of the dump, to import an old one: 2026-11-01T03:00, 2026-11-01T03:00:00Z [default: now].
@@ -245,22 +246,23 @@ pub(super) struct BackupArgs {
     /// Compression: columns (rows by column), zstd, fast, max, or a zstd level, 0 (off) to 19 [default: columns].
     #[arg(long, value_name = "LEVEL")]
     pub compression: Option<String>,
-    /// An empty dump is no error.
+    /// Accept an empty dump.
     #[arg(long)]
     pub allow_empty: bool,
-    /// Stop a dump that takes longer: 90s, 30m, 2h.
+    /// Stop a dump that runs longer than this: 90s, 30m, 2h [default: none].
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
-    /// Compare with this snapshot; otherwise with the series' newest complete one.
+    /// Compare with this snapshot [default: newest complete snapshot of the series].
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "no_parent")]
     pub parent: Option<String>,
-    /// Compare with no snapshot: only whole chunks are found again.
+    /// Compare with no snapshot; deduplicate whole chunks only.
     #[arg(long)]
     pub no_parent: bool,
-    /// Store a stream afresh when restoring its parent would read more than so many times what it takes by itself (3).
+    /// Store a full copy once restoring the parent would read more than FACTOR times its own stored size [default: 3].
     #[arg(long, value_name = "FACTOR")]
     pub max_read_amplification: Option<String>,
-    /// Mark the snapshot suspect if a stream is smaller than this fraction of its usual size, or lost all rows of a table [default: 0.5; 0 disables].
+    /// Mark the snapshot suspect if a stream is smaller than this fraction of its usual size, or lost all rows of a
+    /// table [default: 0.5; 0 disables].
     #[arg(long, value_name = "FRACTION")]
     pub suspect_below: Option<String>,
 }
@@ -292,7 +294,7 @@ pub(super) struct CatArgs {
     /// Stream to write, if the snapshot has several.
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
-    /// With SNAPSHOT:/KEY: this version of the object, as `ls --versions` lists it.
+    /// With SNAPSHOT:/KEY: read this version of the object, from `ls --versions`.
     #[arg(long, value_name = "ID", conflicts_with = "stream")]
     pub object_version: Option<String>,
     #[command(flatten)]
@@ -307,15 +309,15 @@ pub(super) struct CatArgs {
 
 {NAMES}"))]
 pub(super) struct LsArgs {
-    /// Snapshot to look at; SNAPSHOT:/PATH lists files.
+    /// Snapshot to list; SNAPSHOT:/PATH lists files.
     pub snapshot: String,
-    /// With SNAPSHOT:/PATH: everything below it, too.
+    /// With SNAPSHOT:/PATH: also list everything below it.
     #[arg(long, short = 'R')]
     pub recursive: bool,
-    /// With SNAPSHOT:/PATH: mode, owner, size and time of each file.
+    /// With SNAPSHOT:/PATH: print mode, owner, size and time of each file.
     #[arg(long, short)]
     pub long: bool,
-    /// With SNAPSHOT:/PATH: versions of objects that are not current, too.
+    /// With SNAPSHOT:/PATH: also list versions of objects that are not current.
     #[arg(long)]
     pub versions: bool,
     #[command(flatten)]
@@ -329,12 +331,12 @@ pub(super) struct LsArgs {
 
 {NAMES}"))]
 pub(super) struct FindArgs {
-    /// Snapshot to look at.
+    /// Snapshot to search.
     pub snapshot: String,
-    /// What to find, as in a .gitignore file in `/`; repeatable.
+    /// .gitignore patterns to find, relative to `/`.
     #[arg(required = true, value_name = "PATTERN")]
     pub patterns: Vec<String>,
-    /// Mode, owner, size and time of each file.
+    /// Print mode, owner, size and time of each file.
     #[arg(long, short)]
     pub long: bool,
     #[command(flatten)]
@@ -344,7 +346,7 @@ pub(super) struct FindArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = NAMES)]
 pub(super) struct NameArgs {
-    /// Snapshot to look at.
+    /// Snapshot to search.
     pub snapshot: String,
     #[command(flatten)]
     pub which: WhichArgs,
@@ -356,9 +358,7 @@ pub(super) struct NameArgs {
   dumpvault diff app@2026-11-01 latest --json
   dumpvault diff uploads~1:/srv/app uploads:/srv/app    # files
 
-Nothing but the snapshots themselves is read, so that it is quick however large the
-dumps are. Rows are counted while a dump is stored; those of compressed dumps are
-not known.")]
+Reads no pack data, so it is fast at any size. Rows of compressed dumps are unknown.")]
 pub(super) struct DiffArgs {
     /// Older snapshot; SNAPSHOT:/PATH compares files.
     pub before: String,
@@ -408,29 +408,28 @@ pub(super) struct SnapshotsArgs {
   dumpvault check --for 20m                      # as much as 20 minutes are enough for
   dumpvault check --storage-only                 # on the storage's own machine, no key
 
-Without options (--structure): every metadata object is read and compared with its
-name, every pack must be there with its size, every snapshot is followed down to its
-chunks. With --read-data every byte is read, opened and compared as well; packs found
-damaged are marked, and the next backup stores anew what they should hold; marked
-packs found whole are cleared. Of a part, those packs are read that were not read for
-the longest time: this machine remembers. Nothing is locked: backups may go on.")]
+Reads all metadata, checks that every pack exists with the right size, and follows
+every snapshot to its chunks. With --read-data it also reads and verifies every byte,
+marks damaged packs so that the next backup stores their data again, and clears the
+marks of intact packs. Subsets take the packs that this machine read longest ago. Safe
+beside running backups.")]
 pub(super) struct CheckArgs {
-    /// Read metadata only, and see that all packs are there (the default).
+    /// Check metadata only (the default).
     #[arg(long, conflicts_with_all = ["read_data", "read_data_subset", "storage_only", "time_box"])]
     pub structure: bool,
-    /// Read every byte of every pack.
+    /// Also read and verify every pack.
     #[arg(long)]
     pub read_data: bool,
-    /// Read a part of the packs, those not read for the longest time: 5%, 1/30.
+    /// Also read and verify part of the packs: 5%, 1/30.
     #[arg(long, value_name = "FRACTION", conflicts_with = "read_data")]
     pub read_data_subset: Option<String>,
-    /// Without a key: compare every object's bytes with its name.
+    /// Compare every object with its hash, without a key; detects corruption but not missing objects.
     #[arg(long)]
     pub storage_only: bool,
-    /// List objects whose author may not write them. They count for nothing.
+    /// List objects that do not count because their author may not write them.
     #[arg(long, conflicts_with = "storage_only")]
     pub foreign: bool,
-    /// Read packs for so long at most, as 20m; those not read for the longest time come first.
+    /// Read packs for at most this time: 20m; the pack in progress is finished.
     #[arg(long = "for", value_name = "DURATION")]
     pub time_box: Option<String>,
 }
@@ -438,14 +437,13 @@ pub(super) struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault check --read-data           # find and mark what is damaged
-  dumpvault repair packs                # save what still opens
-  dumpvault backup app                  # stores anew what it meets
-  dumpvault repair snapshots            # mark what cannot be whole
+  dumpvault repair packs                # save what is still readable
+  dumpvault backup app                  # stores damaged data again
+  dumpvault repair snapshots            # mark incomplete snapshots
   dumpvault repair index                # after index objects were lost
 
-Nothing is deleted. Damaged packs stay; once nothing needs them, a prune removes them.
-Each repair can be run again, and beside backups. The exit code is 4 as long as
-something is lost.")]
+Deletes nothing, can be repeated, and runs beside backups. A prune removes damaged packs
+once nothing needs them. Exit code 4 while data is still lost.")]
 pub(super) struct RepairArgs {
     #[command(subcommand)]
     pub command: RepairCommand,
@@ -453,19 +451,19 @@ pub(super) struct RepairArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RepairCommand {
-    /// Make the index anew from the packs' own tables.
+    /// Rebuild the index from the packs.
     Index,
-    /// Copy what opens in damaged packs into new ones; take the mark off those that are whole.
+    /// Copy readable data out of damaged packs; clear the mark of intact ones.
     Packs,
-    /// Mark snapshots that cannot be whole as suspect, and take the mark off those that are whole again.
+    /// Mark incomplete snapshots suspect; clear the mark of complete ones.
     Snapshots,
-    /// List marks and snapshots that cannot be read, and give up on them so that pruning can continue.
+    /// Give up marks and snapshots that cannot be read, so that prune can continue.
     Marks {
         /// Only list them.
         #[arg(long, short = 'n')]
         dry_run: bool,
     },
-    /// Confirm the times of snapshots whose time does not match when they were stored, as after moving a repository.
+    /// Confirm snapshot times that do not match when they were stored, as after moving a repository.
     Times {
         /// Only list them.
         #[arg(long, short = 'n')]
@@ -482,25 +480,25 @@ pub(super) enum RepairCommand {
   dumpvault forget 1a2b3c4d
   dumpvault forget --series db1/app --all          # a customer who leaves: all of it
 
-Rules are applied to each series of each host by itself. --keep-daily 7 keeps the
-FIRST good snapshot of each of the newest seven days that have one; so do the others
-for hours, weeks, months and years, in the time zone of the configuration. Other tools
-keep the last one of a day: --keep last, or keep = \"last\", does so here. Snapshots
-that are suspect take no place, and partial ones only for the streams that they hold.
-A snapshot stays if any rule keeps it. Always kept: the newest complete snapshot of a
-series, what is pinned (dumpvault tag --pin), what is younger than 24 hours (unless
---force), and what bears a time that cannot be right. --even-the-last lifts the first
-of these for a snapshot that is named; --series SERIES --all removes all of a series.
+Applies the --keep-* rules, else [retention] of the configuration, to each series and
+host. A snapshot is kept if any rule matches. --keep-daily 7 keeps the FIRST complete
+snapshot of each of the newest 7 days that have one, in the configured time zone; other
+tools keep the last one, as --keep last does here. Suspect snapshots do not count, and
+partial ones count only for the streams that they have.
+
+Always kept: the newest complete snapshot of a series, pinned snapshots, snapshots
+younger than 24 hours (unless --force), and those with an implausible time.
+--even-the-last removes a named newest one; --series SERIES --all removes a whole series.
 
 In the configuration file:
   [retention]
   keep_daily = 7
   keep_weekly = 4
-  keep = \"last\"                        # of a day, a week; the first otherwise
+  keep = \"last\"                        # default: \"first\"
   [source.redis.retention]
   keep_within = \"7d\"
 
-The space is given back by `dumpvault prune`, or --prune.")]
+Run `dumpvault prune`, or add --prune, to free the space.")]
 pub(super) struct ForgetArgs {
     /// Remove these snapshots instead of applying a policy.
     #[arg(value_name = "SNAPSHOT")]
@@ -521,19 +519,19 @@ pub(super) struct ForgetArgs {
     pub even_the_last: bool,
     #[command(flatten)]
     pub which: WhichArgs,
-    /// Only of this host.
+    /// Apply to this host only.
     #[arg(long, value_name = "NAME", conflicts_with = "snapshots")]
     pub host: Option<String>,
-    /// Prune afterwards.
+    /// Run `prune` afterwards.
     #[arg(long)]
     pub prune: bool,
-    /// Say what would go and which rule keeps the others, and do nothing.
+    /// Print what would be removed, and the rules that keep the rest.
     #[arg(long, short = 'n')]
     pub dry_run: bool,
     /// Also remove snapshots younger than 24 hours.
     #[arg(long)]
     pub force: bool,
-    /// Remove objects whose author may not write them; they count for nothing.
+    /// Remove objects that do not count because their author may not write them.
     #[arg(long, conflicts_with_all = ["snapshots", "series", "host"])]
     pub foreign: bool,
     /// Grace period for --prune: 36h, 2d [default: 24h].
@@ -543,7 +541,7 @@ pub(super) struct ForgetArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RuleArgs {
-    /// Keep the newest N.
+    /// Keep the newest N snapshots.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_last: Option<u32>,
     /// Keep the first snapshot of each of the last N hours that have one; --keep last keeps the last.
@@ -561,13 +559,13 @@ pub(super) struct RuleArgs {
     /// Keep the first snapshot of each of the last N years that have one; --keep last keeps the last.
     #[arg(long, value_name = "N", conflicts_with = "snapshots")]
     pub keep_yearly: Option<u32>,
-    /// Which one of an hour, day, week, month or year to keep [default: first].
+    /// Snapshot of an hour, day, week, month or year to keep [default: first].
     #[arg(long, value_name = "WHICH", value_parser = ["first", "last"], conflicts_with = "snapshots")]
     pub keep: Option<String>,
     /// Keep snapshots at most this much older than the newest: 36h, 30d, 2w, 6m (months), 1y.
     #[arg(long, value_name = "AGE", conflicts_with = "snapshots")]
     pub keep_within: Option<String>,
-    /// Keep all with this tag; may be given several times.
+    /// Keep snapshots with this tag; repeatable.
     #[arg(long, value_name = "TAG", conflicts_with = "snapshots")]
     pub keep_tag: Vec<String>,
 }
@@ -589,27 +587,27 @@ Exit codes: 0 all sources stored and all steps done; 1 something failed, somethi
 pub(super) struct RunArgs {
     /// System of the configuration: [system.NAME].
     pub system: Option<String>,
-    /// Print what would be done, and do nothing.
+    /// Print the sources in order and the steps, and exit.
     #[arg(long, short = 'n')]
     pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  dumpvault status --max-age 26h        # exit code 1 if a series has no good snapshot as new as that
+  dumpvault status --max-age 26h        # exit code 1 if a series has no good snapshot that recent
   dumpvault status --max-age 26h --nagios
 
-A good snapshot is complete and not suspect. An append key is enough, so another host can watch.
-Exit codes: 0 all new enough; 1 at least one too old, or a configured source has none; 2 cannot tell.
+A good snapshot is complete and not suspect. An append key is enough, so that another host can monitor.
+Exit codes: 0 all recent enough; 1 one is too old, or a configured source has none; 2 unknown.
 With --nagios: 0 OK, 2 CRITICAL, 3 UNKNOWN.")]
 pub(super) struct StatusArgs {
-    /// Oldest age that is good enough: 26h, 2d.
+    /// Fail if the newest good snapshot of a series is older than this: 26h, 2d.
     #[arg(long, value_name = "AGE")]
     pub max_age: Option<String>,
-    /// Only this series; HOST/SERIES for one host's.
+    /// Show only this series: app, or db1/app.
     #[arg(long)]
     pub series: Option<String>,
-    /// Print one line and exit as monitoring plugins do.
+    /// Print one line and exit like a Nagios plugin.
     #[arg(long, conflicts_with = "json")]
     pub nagios: bool,
 }
@@ -617,32 +615,31 @@ pub(super) struct StatusArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault prune --dry-run
-  dumpvault prune                       # daily: plans today, deletes a day later
-  dumpvault prune --grace 0             # at once, while no backup is under way
+  dumpvault prune                       # daily: schedules today, deletes a day later
+  dumpvault prune --grace 0             # at once; only while no backup runs
 
-A prune works in two steps, so that it can run beside backups. It condemns packs that
-are dead or mostly dead: what is live in them is copied, and no backup that begins
-later relies on them. Once the grace is over, the next run deletes them, as soon as no
-backup is under way that began before. A snapshot or recipe that cannot be read stops
-it before anything is deleted.")]
+Works in two runs, so it is safe beside backups. The first run schedules packs that are
+at least half unreferenced, or small, for deletion, and copies what is still referenced
+in them. A run after the grace period deletes them, once no backup runs that began
+before. A snapshot or recipe that cannot be read stops it before anything is deleted.")]
 pub(super) struct PruneArgs {
     /// Keep scheduled packs, and never touch newer ones, for this long: 36h, 2d [default: 24h; 0 deletes at once].
     #[arg(long, value_name = "AGE")]
     pub grace: Option<String>,
-    /// Say what would be done, and do nothing.
+    /// Print what would be deleted, and exit.
     #[arg(long, short = 'n')]
     pub dry_run: bool,
-    /// Do not wait for backups that may have been killed; one that is under way fails at its end.
+    /// Do not wait for other sessions; a backup that is still running fails when it commits.
     #[arg(long)]
     pub end_sessions: bool,
-    /// Prune a store that takes no more objects: deletes only packs that nothing needs. Run no backup meanwhile.
+    /// Prune a full storage: delete only unreferenced packs and write nothing. Run no backup meanwhile.
     #[arg(long)]
     pub full_store: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  dumpvault tag app --pin               # forget does not let go of it
+  dumpvault tag app --pin               # forget never removes it
   dumpvault tag 1a2b3c4d --unpin
   dumpvault tag app@2026-11-01 --add before-upgrade --remove nightly")]
 pub(super) struct TagArgs {
@@ -650,19 +647,19 @@ pub(super) struct TagArgs {
     pub snapshot: String,
     #[command(flatten)]
     pub which: WhichArgs,
-    /// Add a tag; may be given several times.
+    /// Add a tag; repeatable.
     #[arg(long, value_name = "TAG")]
     pub add: Vec<String>,
-    /// Take a tag away; may be given several times.
+    /// Remove a tag; repeatable.
     #[arg(long, value_name = "TAG")]
     pub remove: Vec<String>,
-    /// Keep the snapshot whatever the rules say.
+    /// Exempt the snapshot from retention.
     #[arg(long, conflicts_with = "unpin")]
     pub pin: bool,
-    /// Let the rules decide again.
+    /// Make the snapshot subject to retention again.
     #[arg(long)]
     pub unpin: bool,
-    /// Confirm the time of a snapshot that is doubtful.
+    /// Confirm a snapshot time that is in doubt.
     #[arg(long)]
     pub confirm_time: bool,
 }
@@ -676,22 +673,22 @@ pub(super) struct KeyArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault demo
-  dumpvault demo --keep                 # look around in the repository afterwards
+  dumpvault demo --keep                 # keep the repository and explore it
   dumpvault demo --generated --size 500 --json
 
-Everything happens in a folder of its own in $TMPDIR (or /tmp), which is removed at
-the end, also after Ctrl-C. The database is a private PostgreSQL server in that
-folder where one is installed, reachable from nowhere else; without one, dumps are
-generated. No other server and no other repository is touched. The exit code is 0
-only if the last day came back the same and the check found no damage.")]
+Backs up three days of a changing database, restores the last one, compares it, and
+checks the repository. Uses a private PostgreSQL server if one is installed, else
+generated dumps. Everything happens in a new directory in $TMPDIR (or /tmp), which is
+removed afterwards, also after Ctrl-C. Exits with 0 only if the restored data is
+identical and no damage was found.")]
 pub(super) struct DemoArgs {
-    /// Keep the repository, and say how to open it.
+    /// Keep the repository and print how to open it.
     #[arg(long)]
     pub keep: bool,
-    /// Size of the first day's dump in megabytes.
+    /// Size of the first dump in MB.
     #[arg(long, value_name = "MB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub size: u64,
-    /// Do not start a private PostgreSQL server; use generated dumps.
+    /// Use generated dumps even if PostgreSQL is installed.
     #[arg(long)]
     pub generated: bool,
 }

@@ -10,13 +10,13 @@ pub(in crate::cli) struct AccessArgs {
     /// Open the repository with this exported key slot instead of those in the repository.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub key_slot: Option<PathBuf>,
-    /// Accept key slots whose key derivation needs up to 1 GiB of memory and 64 passes, and try as many as there are.
+    /// Accept key slots whose key derivation needs up to 1 GiB of memory and 64 passes, and try them all.
     #[arg(long, global = true, help_heading = "Global options")]
     pub allow_costly_kdf: bool,
-    /// Accept that the repository lacks snapshots or keys that this host has seen in it.
+    /// Accept that snapshots or keys that this host has seen are missing.
     #[arg(long, global = true, help_heading = "Global options")]
     pub accept_rollback: bool,
-    /// Trust this object where two objects close the same key epoch.
+    /// Trust this object if two objects close the same key epoch.
     #[arg(long, global = true, value_name = "ID", help_heading = "Global options")]
     pub trust_epoch: Option<EpochId>,
 }

@@ -4,15 +4,15 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  dumpvault config check                            # before a new file is put in place:
-  dumpvault --config /tmp/new.toml config check
-  dumpvault config show                             # what holds, and where it comes from
+  dumpvault config check
+  dumpvault --config /tmp/new.toml config check     # before you install a new file
+  dumpvault config show                             # each value and its origin
   dumpvault config show --json | jq '.settings[] | select(.setting == \"compression\")'
   dumpvault config example > dumpvault.toml
 
-Every command checks the whole file, also what it does not need itself. The command
-line comes before the environment, the environment before the file. Secrets are never
-shown. Exit code 3: something is wrong; all of it is told, with file and line.")]
+Every command checks the whole file. Options override the environment, and the
+environment overrides the file. Secrets are never printed. Exit code 3: errors were
+found; each is printed with file and line.")]
 pub(in crate::cli) struct ConfigArgs {
     #[command(subcommand)]
     pub command: ConfigCommand,
@@ -20,10 +20,10 @@ pub(in crate::cli) struct ConfigArgs {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(in crate::cli) enum ConfigCommand {
-    /// Check every setting, and list all that are wrong.
+    /// Check every setting and list all errors.
     Check,
-    /// Show every setting that holds, and where it comes from.
+    /// Show every setting in effect and its origin.
     Show,
-    /// Print a configuration file with everything that can be set, commented out.
+    /// Print a configuration file with every setting, commented out.
     Example,
 }

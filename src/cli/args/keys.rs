@@ -11,66 +11,64 @@ pub(in crate::cli) enum KeyCommand {
   dumpvault key add --append --name db1 --new-key-file /root/db1.key
   dumpvault key add --append --name db2 --host db2 --host db2-old --new-password-file /root/pw
 
-An append key adds backups of its hosts and reads none. Give each host a key of its
-own: then a host that was broken into cannot add backups for the others, and its key
-can be revoked.")]
+An append key adds backups of its hosts and cannot read any. Give each host its own key:
+a compromised host then cannot add backups for the others, and its key can be revoked.")]
     Add(KeyAddArgs),
-    /// List the keys and their slots.
+    /// List keys and their slots.
     List,
     /// Change which hosts and series an append key may back up.
     #[command(after_long_help = "Examples:
-  dumpvault key grant db1 --host db1-new            # db1 got a new host name
+  dumpvault key grant db1 --host db1-new            # the host was renamed
   dumpvault key grant db1 --series app --series redis")]
     Grant(GrantArgs),
-    /// Start a new key epoch: objects of copied keys that were revoked no longer count.
+    /// Start a new key epoch, so that objects of revoked keys no longer count.
     #[command(after_long_help = "Examples:
   dumpvault key rotate
   dumpvault key rotate --content                    # also new names for all content
 
-Rotation needs nobody's passphrase and reaches hosts that are away: their keys follow
-by themselves. It does not encrypt old data again: who had a key and a copy of the
+Rotation needs no other passphrase, and the keys of hosts that are offline follow when
+they return. It does not re-encrypt old data: an attacker with a key and a copy of the
 data can still read that data.
 
-The content root names chunks. Who holds an old one can confirm guesses of large chunks
-that were stored under it. With --content, data that is stored from now on has other
-names: the next backup of every series is a full one, because nothing that is stored now
-is found again. Old snapshots stay as they are.")]
+Chunk names depend on the content root. An attacker who has it can confirm guesses of
+large chunks. With --content, new data gets new names, so the next backup of every series
+is a full one. Old snapshots stay as they are.")]
     Rotate(RotateArgs),
     /// Revoke a key: rotate without it.
     #[command(after_long_help = "Examples:
   dumpvault key revoke db1
-  dumpvault key revoke db1 --since 2026-11-20T00:00:00Z   # db1 was broken into then
+  dumpvault key revoke db1 --since 2026-11-20T00:00:00Z   # db1 was compromised then
   dumpvault key revoke db1 --content                # db1 can confirm nothing stored later
 
-With --since, what the key stored after that time no longer counts. It is not deleted
-until `dumpvault forget --foreign`.")]
+With --since, objects that the key stored after that time no longer count.
+`dumpvault forget --foreign` deletes them.")]
     Revoke {
-        /// Name of the key, or the beginning of its author id, as `key list` shows it.
+        /// Name of the key, or author id prefix, from `key list`.
         key: String,
-        /// Nothing that the key stored after this time counts any more (RFC 3339).
+        /// Ignore objects that the key stored after this time (RFC 3339).
         #[arg(long, value_name = "TIME")]
         since: Option<jiff::Timestamp>,
         #[command(flatten)]
         rotate: RotateArgs,
     },
-    /// Remove a key slot. Whoever copied it keeps access until the key is revoked.
+    /// Remove a key slot; a copy of the slot keeps access until the key is revoked.
     Remove {
-        /// The beginning of its id, as `key list` shows it.
+        /// Id prefix from `key list`, at least 4 digits.
         id: String,
         /// Also remove the slot in use, or the last one of a full key.
         #[arg(long)]
         force: bool,
     },
-    /// Change the passphrase (or key file) that the repository was opened with.
+    /// Replace the passphrase or key file in use.
     Passwd(NewKeyArgs),
-    /// Write the key slot, still sealed, to a file, to be kept elsewhere.
+    /// Save the key slot in use, still encrypted, to a file.
     Export {
-        /// The file; it must not be there yet.
+        /// New file to write.
         file: PathBuf,
     },
-    /// Put an exported key slot back.
+    /// Restore an exported key slot.
     Import {
-        /// The file.
+        /// File written by `key export`.
         file: PathBuf,
     },
 }
@@ -79,29 +77,29 @@ until `dumpvault forget --foreign`.")]
 pub(in crate::cli) struct KeyAddArgs {
     #[command(flatten)]
     pub new: NewKeyArgs,
-    /// What the key may do: full, or append (add backups; read none).
+    /// Role of the key: full (everything) or append (add backups, cannot read any).
     #[arg(long, value_parser = ["full", "append"], default_value = "full")]
     pub role: String,
-    /// The same as --role append.
+    /// Same as --role append.
     #[arg(long, conflicts_with = "role")]
     pub append: bool,
-    /// Name of the key.
+    /// Name to show in `key list`.
     #[arg(long, visible_alias = "name", default_value = "")]
     pub label: String,
-    /// Hosts that an append key may add backups of; `*` for all [default: this host].
+    /// Host that an append key may back up; `*` for all [default: this host]; repeatable.
     #[arg(long = "host", value_name = "HOST")]
     pub hosts: Vec<String>,
-    /// Series that an append key may add to [default: all].
+    /// Series that an append key may add to [default: all]; repeatable.
     #[arg(long = "series", value_name = "SERIES")]
     pub series: Vec<String>,
-    /// Let two append keys add backups of the same host.
+    /// Allow a host that another append key already covers.
     #[arg(long)]
     pub share: bool,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct GrantArgs {
-    /// Name of the key, or the beginning of its author id, as `key list` shows it.
+    /// Name of the key, or author id prefix, from `key list`.
     pub key: String,
     /// Also allow this host.
     #[arg(long = "host", value_name = "HOST")]
@@ -112,33 +110,33 @@ pub(in crate::cli) struct GrantArgs {
     /// Allow all series.
     #[arg(long)]
     pub all_series: bool,
-    /// Allow only what is given here, and nothing of what was allowed before.
+    /// Replace the allowed hosts and series instead of adding to them.
     #[arg(long)]
     pub only: bool,
-    /// Give the key another name.
+    /// Rename the key.
     #[arg(long, value_name = "NAME")]
     pub rename: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RotateArgs {
-    /// Also rotate the content root. The next backup of every series is a full one.
+    /// Also rotate the content root; the next backup of every series is a full one.
     #[arg(long)]
     pub content: bool,
     /// Rotate the content root without asking.
     #[arg(long, requires = "content")]
     pub yes: bool,
-    /// Do not wait for running backups: they fail and are tried again.
+    /// Do not wait for running backups; they fail when they commit.
     #[arg(long)]
     pub end_sessions: bool,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct NewKeyArgs {
-    /// The new key is this key file; made if it is not there.
+    /// Use this key file as the new key; created if missing.
     #[arg(long, value_name = "FILE", conflicts_with = "new_password_file")]
     pub new_key_file: Option<PathBuf>,
-    /// The new passphrase is the first line of this file.
+    /// Use the first line of FILE as the new passphrase [default: prompt].
     #[arg(long, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
     /// Accept a passphrase of less than 8 characters.

@@ -7,13 +7,12 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault --object-lock compliance:30d lock extend
-  dumpvault lock extend                 # as object_lock in [s3] says
+  dumpvault lock extend                 # object_lock from [s3]
 
-With --object-lock every object that a restore needs is locked when it is put, and a
-backup prolongs the locks of all that its snapshot relies on. What only older
-snapshots need runs out in time: run this weekly, and nobody, whatever keys he has,
-can delete what `snapshots` lists. `check` reports locks that end too soon. The bucket
-must have been made with Object Lock; `doctor` tells.")]
+Backups with --object-lock lock every object that their own snapshot needs. Run this
+weekly to keep older snapshots locked too; then no credentials can delete what
+`snapshots` lists. `check` reports locks that end too soon. The bucket must have Object
+Lock enabled; `doctor` checks that.")]
 pub(in crate::cli) struct LockArgs {
     #[command(subcommand)]
     pub command: LockCommand,
@@ -21,7 +20,7 @@ pub(in crate::cli) struct LockArgs {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum LockCommand {
-    /// Lock everything that the kept snapshots need, from now on for as long as --object-lock says, and an eighth more.
+    /// Extend the object locks of everything that kept snapshots need, to the --object-lock age and one eighth more.
     Extend,
 }
 
@@ -29,33 +28,29 @@ pub(super) const DOCTOR: &str = "Examples:
   dumpvault doctor
   dumpvault --repo s3://company-vault/db1 doctor --json
 
-Puts a small object into the repository's folder `sessions`, reads it back, whole and
-in part, tries to replace it, and deletes it. Nothing is left behind, unless the keys
-may not delete: then its name is told. Everything is looked at, also after an error.
-The exit code is that of the first error; warnings are none.";
+Checks storage access and permissions, latency, clocks, Object Lock, versioning, the
+key, the cache directory and client programs. Writes a small object below `sessions/` and
+deletes it; if it may not delete, it names what it left. Continues after an error where
+it can, and exits with the code of the first one. Warnings do not change the exit code.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault copy --to s3://company-vault/db1 --to-key-file /root/offsite.key --init
   dumpvault copy --to /mnt/disk/vault --series app --since 30d
   dumpvault copy app@2026-11-01 --to s3:https://objects.example/vault/db1
-  dumpvault copy                        # to every [copy.NAME] in dumpvault.toml
+  dumpvault copy                        # every [copy.NAME]
   dumpvault --repo s3://company-vault/db1 copy --to /srv/vault      # and back again
 
-What opens the other repository: --to-key-file, --to-password-file,
-DUMPVAULT_TO_KEY_FILE, DUMPVAULT_TO_PASSWORD, …_PASSWORD_FILE, …_PASSWORD_COMMAND or
-[copy.NAME]; where none is given, what opens the source.
+The destination's key comes from --to-key-file, --to-password-file, DUMPVAULT_TO_*
+variables or [copy.NAME]; else the source's key is tried.
 
---init makes it where it is not there yet, with keys of its own and with the same
-names for the same content: blocks then go as they are, every one of them checked, and
-only those that are missing there are read. Into a repository that was made by
-`dumpvault init` each snapshot is read whole, checked against the digest of the dump,
-and stored as a backup of its own.
+A destination created with --init has its own keys and the same chunk names: it receives
+blocks as they are, each of them checked, and only missing ones are read. For any other
+destination each snapshot is read, checked and stored again.
 
-Snapshots go one after another, oldest first, and each is listed at the destination
-only once it is whole there. What was copied before is known by its origin and left
-out; a run that was cut short goes on where it was. Keep the destination's history by
-its own `forget`. Pins and tags come along, also those that were added since.
+Copies missing snapshots, oldest first. A snapshot is listed at the destination once it
+is complete, and an interrupted copy resumes. Tags and pins are copied too. Run `forget`
+on the destination for its own retention.
 
 In the configuration file:
   [copy.offsite]
@@ -64,44 +59,44 @@ In the configuration file:
   series = [\"app\"]
   since = \"30d\"
 
-Exit code 4: something at the source is damaged; what is whole was copied.")]
+Exit code 4: the source is damaged; intact snapshots were copied.")]
 pub(in crate::cli) struct CopyArgs {
     /// Snapshots to copy [default: all that match the options].
     #[arg(value_name = "SNAPSHOT")]
     pub snapshots: Vec<String>,
     #[command(flatten)]
     pub which: WhichArgs,
-    /// The repository to copy into, or the name of a [copy.NAME] in the configuration; otherwise all of these.
+    /// Destination address, or NAME of a [copy.NAME] [default: every [copy.NAME]].
     #[arg(long, value_name = "REPO")]
     pub to: Option<String>,
-    /// Make the destination where it is not there yet: blocks are then copied as they are.
+    /// Create the destination if it does not exist.
     #[arg(long)]
     pub init: bool,
-    /// File that holds the destination's passphrase in its first line.
+    /// Passphrase file of the destination.
     #[arg(long, value_name = "FILE", requires = "to")]
     pub to_password_file: Option<PathBuf>,
     /// Key file of the destination.
     #[arg(long, value_name = "FILE", requires = "to", conflicts_with = "to_password_file")]
     pub to_key_file: Option<PathBuf>,
-    /// Profile in ~/.aws with the keys of the destination's bucket.
+    /// AWS profile with the destination's credentials.
     #[arg(long, value_name = "PROFILE", requires = "to")]
     pub to_s3_profile: Option<String>,
     /// Copy only this series: app, or db1/app; repeatable.
     #[arg(long, value_name = "SERIES")]
     pub series: Vec<String>,
-    /// Only of this host.
+    /// Copy only snapshots of this host.
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Only with this tag; daily, weekly and monthly count, too. Several must all be there.
+    /// Copy only snapshots with this tag, calendar tags included; repeatable, all must match.
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
-    /// Only dumps made since then: 2026-11-01, 2026-11-01T03:00:00Z, or an age as 30d.
+    /// Copy only snapshots from this time on: 2026-11-01, 2026-11-01T03:00:00Z, 30d.
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Compression at the destination: columns, zstd, fast, max, or a zstd level, 0 (off) to 19.
+    /// Compress again: columns, zstd, fast, max, or a zstd level from 0 (off) to 19.
     #[arg(long, value_name = "LEVEL")]
     pub compression: Option<String>,
-    /// Say what would be copied, and copy nothing.
+    /// Print what would be copied, and exit.
     #[arg(long, short = 'n')]
     pub dry_run: bool,
 }

@@ -4,13 +4,13 @@ use clap::Args;
 
 #[derive(Debug, Args, Clone, Default)]
 pub(in crate::cli) struct ServerArgs {
-    /// PostgreSQL's host, or the directory of its socket.
+    /// Server host or socket directory.
     #[arg(long, value_name = "HOST")]
     pub pg_host: Option<String>,
-    /// PostgreSQL's port.
+    /// Server port.
     #[arg(long, value_name = "PORT")]
     pub pg_port: Option<u16>,
-    /// PostgreSQL's user.
+    /// Role to connect as.
     #[arg(long, value_name = "USER")]
     pub pg_user: Option<String>,
     #[command(flatten)]
@@ -19,7 +19,7 @@ pub(in crate::cli) struct ServerArgs {
 
 #[derive(Debug, Args, Clone, Default)]
 pub(in crate::cli) struct ExecArgs {
-    /// Run PostgreSQL's programs behind these words: 'docker exec -i db', 'ssh db1 sudo -u postgres' (quoted for the remote shell).
+    /// Run the PostgreSQL client programs through this command: 'docker exec -i db', 'ssh db1 sudo -u postgres'.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<String>,
 }
@@ -28,39 +28,39 @@ pub(in crate::cli) struct ExecArgs {
 #[derive(Debug, Args, Clone, Default)]
 #[command(next_help_heading = "PostgreSQL")]
 pub(in crate::cli) struct DumpArgs {
-    /// Dump this database, or those that a pattern fits (shop_*); may be given several times. All PG* variables, service files and .pgpass work.
+    /// Database or pattern to dump, such as shop_*; repeatable.
     #[arg(long, value_name = "DB")]
     pub pg_database: Vec<String>,
-    /// Dump all databases of the server, as streams of one snapshot.
+    /// Dump every database of the server, each as one stream of the snapshot.
     #[arg(long, conflicts_with = "pg_database")]
     pub pg_all: bool,
-    /// Not these databases; a name or a pattern.
+    /// Skip this database or pattern; repeatable.
     #[arg(long, value_name = "DB")]
     pub pg_exclude_database: Vec<String>,
-    /// Roles, their settings and tablespaces too (pg_dumpall --globals-only); passwords only as a superuser.
+    /// Also dump roles, role settings and tablespaces; role passwords need a superuser.
     #[arg(long)]
     pub globals: bool,
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Only these tables, in pg_dump's notation; may be given several times, as may the next four.
+    /// Dump only these tables (pg_dump pattern); repeatable.
     #[arg(long, value_name = "PATTERN")]
     pub table: Vec<String>,
-    /// Not these tables.
+    /// Skip these tables; repeatable.
     #[arg(long, value_name = "PATTERN")]
     pub exclude_table: Vec<String>,
-    /// Only these schemas.
+    /// Dump only these schemas; repeatable.
     #[arg(long, value_name = "PATTERN")]
     pub schema: Vec<String>,
-    /// Not these schemas.
+    /// Skip these schemas; repeatable.
     #[arg(long, value_name = "PATTERN")]
     pub exclude_schema: Vec<String>,
-    /// These tables without their rows.
+    /// Dump the definitions but not the rows of these tables; repeatable.
     #[arg(long, value_name = "PATTERN")]
     pub exclude_table_data: Vec<String>,
-    /// Definitions alone, no rows.
+    /// Dump definitions only, no rows.
     #[arg(long)]
     pub schema_only: bool,
-    /// Give up when a table stays locked for so long: 30s, 5m.
+    /// Fail if a table stays locked this long: 30s, 5m [default: wait].
     #[arg(long, value_name = "DURATION")]
     pub lock_wait_timeout: Option<String>,
 }

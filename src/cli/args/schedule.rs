@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  dumpvault schedule init >> dumpvault.toml    # a standard plan, to be edited
+  dumpvault schedule init >> dumpvault.toml    # a standard schedule to edit
   dumpvault schedule daemon                    # under systemd, or in a container
   dumpvault schedule list
   dumpvault schedule explain '30 2 * * *' --time-zone Europe/Berlin
@@ -16,9 +16,9 @@ use clap::{Args, Subcommand};
   cron = \"15 3 * * *\"
   time_zone = \"Europe/Berlin\"
 
-A slot in an hour that clocks skip runs at the end of the gap; one in an hour that
-comes twice runs the first time. With `*` for the hour, real time counts. Slots missed
-while the machine was off are made up for by one run, if `catch_up` allows.")]
+A slot in a skipped hour runs at the end of the gap; a slot in a repeated hour runs
+once, the first time. With `*` for the hour, real time counts. If slots were missed
+while the machine was off, one run catches up, within `catch_up`.")]
 pub(in crate::cli) struct ScheduleArgs {
     #[command(subcommand)]
     pub command: ScheduleCommand,
@@ -26,43 +26,43 @@ pub(in crate::cli) struct ScheduleArgs {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ScheduleCommand {
-    /// Run the jobs of the configuration at their times, until SIGTERM. SIGHUP reads the configuration again.
+    /// Run the configured jobs on schedule until SIGTERM; SIGHUP reloads the configuration.
     Daemon,
-    /// List the jobs: when they run next, and how the last run went.
+    /// List jobs with their next and last run.
     List,
     /// List the next slots of all jobs.
     Next {
-        /// How many.
+        /// Number of slots to list.
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
         count: u32,
     },
-    /// Say what a schedule means, with its next ten slots.
+    /// Explain a schedule and list its next 10 slots.
     Explain {
-        /// A job, or a cron expression in quotes.
+        /// Job, or cron expression in quotes.
         what: String,
-        /// Time zone of the expression [default: that of the configuration].
+        /// Time zone of the expression [default: `time_zone` of the configuration].
         #[arg(long, value_name = "ZONE")]
         time_zone: Option<String>,
     },
     /// Ask the scheduler to run a job now.
     Trigger {
-        /// The job.
+        /// Job to run.
         job: String,
     },
-    /// Skip the slots of a job for a while.
+    /// Skip the slots of a job for some time.
     Pause {
-        /// The job.
+        /// Job to pause.
         job: String,
-        /// How long: 3h, 2d.
+        /// Length of the pause: 3h, 2d.
         #[arg(long = "for", value_name = "AGE", default_value = "24h")]
         time: String,
     },
     /// End a pause.
     Resume {
-        /// The job; all where none is named.
+        /// Job to resume [default: all].
         job: Option<String>,
     },
-    /// Print a standard plan for the sources of the configuration, to be added to the file.
+    /// Print a standard schedule for the configured sources, to add to the file.
     Init,
 }
 
@@ -72,8 +72,8 @@ pub(in crate::cli) enum ScheduleCommand {
   dumpvault history show 01KB2M
   dumpvault history export > history.csv
 
-Each `backup` and `run` writes here, also from cron and when it fails. The history lies
-in the state directory. It may be lost: the repository is the truth.")]
+Each `backup` and `run` is recorded, also from cron and when it fails. The history is
+kept in the state directory; no backup depends on it.")]
 pub(in crate::cli) struct HistoryArgs {
     #[command(subcommand)]
     pub command: HistoryCommand,
@@ -83,16 +83,16 @@ pub(in crate::cli) struct HistoryArgs {
 pub(in crate::cli) enum HistoryCommand {
     /// List backups, newest first.
     List {
-        /// How many.
+        /// Number of backups to list.
         #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         count: u32,
     },
-    /// Show a command: its sources, and the end of its log.
+    /// Show a run: its sources, and the end of its log.
     Show {
-        /// The beginning of its id.
+        /// Id prefix of the run.
         id: String,
     },
-    /// Print the whole history as CSV, or as JSON with --json.
+    /// Print the whole history as CSV; with --json, as JSON.
     Export,
 }
 
@@ -102,8 +102,8 @@ pub(in crate::cli) enum HistoryCommand {
   dumpvault audit verify
   dumpvault audit export > audit.csv
 
-Entries are chained by their hashes: one that is changed or taken out is noticed. A cut
-at the end is not: keep the newest hash of `audit verify` elsewhere.")]
+Entries are chained by hashes, so a changed or removed entry is detected. A log that was
+cut at its end is not: keep the newest hash of `audit verify` elsewhere.")]
 pub(in crate::cli) struct AuditArgs {
     #[command(subcommand)]
     pub command: AuditCommand,
@@ -111,10 +111,10 @@ pub(in crate::cli) struct AuditArgs {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(in crate::cli) enum AuditCommand {
-    /// List who did what to jobs, and what happened to the clock.
+    /// List changes of jobs and of the clock.
     List,
-    /// Check that no entry was changed or taken out.
+    /// Check that no entry was changed or removed.
     Verify,
-    /// Print the log as CSV, or as JSON with --json.
+    /// Print the log as CSV; with --json, as JSON.
     Export,
 }
