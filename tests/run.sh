@@ -50,6 +50,7 @@ missing_packages() {
     command -v unshare >/dev/null && command -v setpriv >/dev/null && command -v setsid >/dev/null || echo util-linux
     command -v mount >/dev/null || echo mount
     have_account || echo base-passwd
+    command -v groff >/dev/null || echo groff-base
     have_postgres || echo postgresql postgresql-client
     [ -x /usr/bin/redis-check-rdb ] || echo redis-tools
 }

@@ -2,6 +2,8 @@
 
 mod access;
 mod config;
+#[cfg(test)]
+mod documents;
 mod keys;
 mod offsite;
 mod postgres;
@@ -166,6 +168,12 @@ pub(super) enum Command {
     Completions {
         /// Shell to generate them for.
         shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory.
+    #[command(hide = true)]
+    Manual {
+        /// Directory to write them to.
+        directory: PathBuf,
     },
 }
 

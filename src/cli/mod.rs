@@ -18,6 +18,7 @@ mod keys;
 mod leftovers;
 mod list;
 mod lock;
+mod manual;
 mod progress;
 mod prompt;
 mod render;
@@ -381,6 +382,12 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         print_as_is(String::from_utf8_lossy(&script).trim_end());
         return Ok(Exit::Good);
     }
+    if let Command::Manual { directory } = &cli.command {
+        let count = manual::write(directory, &crate::engine::app::sections())
+            .map_err(|source| CliError::File { path: directory.display().to_string(), source })?;
+        print(&format!("wrote {count} pages"));
+        return Ok(Exit::Good);
+    }
     let environment = Environment {
         variables: std::env::vars_os().collect(),
         directory: std::env::current_dir().map_err(CliError::WorkingDirectory)?,
@@ -479,6 +486,6 @@ fn dispatch(context: &Context, command: Command, flags: &Flags) -> Result<Exit, 
         Command::Demo(args) => demo::run(context, &args),
         Command::Doctor => doctor::run(context),
         // Done before there was an app.
-        Command::Config(_) | Command::Completions { .. } => Ok(Exit::Good),
+        Command::Config(_) | Command::Completions { .. } | Command::Manual { .. } => Ok(Exit::Good),
     }
 }

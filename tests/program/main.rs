@@ -38,6 +38,7 @@ mod cli_system;
 mod cli_tables;
 mod cli_terminal;
 mod demo;
+mod documents;
 mod runbook;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,135 @@
+//! Documents: their links lead somewhere, their configurations hold, their commands do what they say.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// All documents, with their names.
+fn documents() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<PathBuf> = vec![root.join("README.md")];
+    for folder in ["docs", "docs/design"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        paths.extend(
+            entries
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|end| end == "md")),
+        );
+    }
+    paths.sort();
+    let name = |path: &Path| path.strip_prefix(root).unwrap().display().to_string();
+    paths.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let all = documents();
+    let anchor = |title: &str| -> String {
+        let kept = title.trim().to_lowercase();
+        let kept =
+            kept.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+    };
+    let mut wrong = Vec::new();
+    for (name, text) in &all {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (file, part) = target.split_once('#').unwrap_or((target, ""));
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let path = match file {
+                "" => root.join(name),
+                file => root.join(name).parent().unwrap().join(file),
+            };
+            let known = path.exists()
+                && (part.is_empty()
+                    || std::fs::read_to_string(&path).is_ok_and(|text| {
+                        text.lines()
+                            .filter(|line| line.starts_with('#'))
+                            .any(|line| anchor(line.trim_start_matches('#')) == part)
+                    }));
+            if !known {
+                wrong.push(format!("{name}: {target}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_configuration_in_the_cookbook_holds() {
+    let (_, text) = documents().into_iter().find(|(name, _)| name == "docs/cookbook.md").unwrap();
+    let blocks: Vec<&str> =
+        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() > 3);
+    for block in blocks {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, block).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let mut check = Command::new(env!("CARGO_BIN_EXE_dumpvault"));
+        let output = check.env_clear().arg("--config").arg(&path).args(["config", "check"]).output().unwrap();
+        assert!(output.status.success(), "{block}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The first block of commands below a heading.
+fn block_below<'a>(text: &'a str, heading: &str) -> &'a str {
+    let below = text.split(&format!("\n{heading}\n")).nth(1).unwrap();
+    below.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap()
+}
+
+#[test]
+fn the_first_backup_of_the_install_page_works_as_it_stands_there() {
+    let (_, text) = documents().into_iter().find(|(name, _)| name == "docs/install.md").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_str().unwrap();
+    let script = block_below(&text, "## First backup")
+        .replace("/etc/dumpvault", &format!("{root}/etc"))
+        .replace("/srv/vault", &format!("{root}/vault"))
+        .replace("/tmp/restored", &format!("{root}/restored"));
+    let bin = Path::new(env!("CARGO_BIN_EXE_dumpvault")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh")
+        .args(["-euc", &script])
+        .env_clear()
+        .envs([("PATH", path.as_str()), ("HOME", root), ("XDG_STATE_HOME", root), ("XDG_CACHE_HOME", root)])
+        .output()
+        .unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    let restored = std::fs::read(dir.path().join("restored/etc/hostname")).unwrap();
+    assert_eq!(restored, std::fs::read("/etc/hostname").unwrap());
+}
+
+/// All string literals of the program, run together.
+fn source(folder: &Path, all: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            source(&path, all);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            all.push_str(&std::fs::read_to_string(&path).unwrap().replace("\\\n", ""));
+        }
+    }
+}
+
+#[test]
+fn every_message_that_is_explained_is_one_of_the_programs() {
+    let (_, text) = documents().into_iter().find(|(name, _)| name == "docs/troubleshooting.md").unwrap();
+    let mut said = String::new();
+    source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut said);
+    let mut tried = 0;
+    for line in text.lines().filter(|line| line.starts_with("| `")) {
+        let message = line.split('`').nth(1).unwrap();
+        for part in message.split('…').map(str::trim).filter(|part| !part.is_empty()) {
+            tried += 1;
+            assert!(said.contains(part), "no message has `{part}`");
+        }
+    }
+    assert!(tried > 30, "{tried}");
+}
