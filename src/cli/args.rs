@@ -14,7 +14,9 @@ pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs}
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
-pub(super) use restore::{OnConflict, PartArgs, RestoreArgs, RestoreFilesArgs, SwapArgs, VerifyArgs, Via};
+pub(super) use restore::{
+    OnConflict, PartArgs, RestoreArgs, RestoreFilesArgs, RestoreKeysArgs, SwapArgs, VerifyArgs, Via,
+};
 
 pub(super) use schedule::{
     AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, ScheduleArgs, ScheduleCommand,

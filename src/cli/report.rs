@@ -96,7 +96,7 @@ impl CliError {
     }
 
     /// Whether somebody asked to stop.
-    fn is_cancelled(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.operation().is_some_and(OpError::is_cancelled)
     }
 
@@ -129,7 +129,7 @@ impl CliError {
 
 impl CliError {
     /// A word for programs that stays the same.
-    fn code(&self) -> Option<&'static str> {
+    pub fn code(&self) -> Option<&'static str> {
         match self {
             Self::App(error) => Some(error.code()),
             Self::Op(error) => Some(error.code()),

@@ -3,10 +3,12 @@
 mod afterwards;
 mod hooks;
 mod lock;
+mod maintenance;
 mod sets;
 
 pub use afterwards::{Done, Step, StepError, StepOutcome};
 pub use lock::RunLock;
+pub use maintenance::maintenance;
 pub use sets::{SeenSet, SetEnd, sets};
 
 use super::OpError;

@@ -1,5 +1,6 @@
 //! What settings do not know by themselves: which storages and which kinds of sources this program has.
 
+use crate::base::objects::Reach;
 use crate::base::setting::{Given, Problem, Section, Table};
 use crate::settings::{self, Registry, Resolved, StorageKind};
 use crate::source::bucket::BucketKind;
@@ -19,6 +20,9 @@ pub type Settings = Resolved<Place, Arc<dyn Settled>>;
 
 /// Where a repository lies.
 pub type Place = Arc<dyn Location>;
+
+/// The buckets that this program reaches.
+pub static BUCKETS: &dyn Reach = &S3;
 
 /// The kinds of sources that this program knows. The first is what a table is that does not tell.
 pub static KINDS: [&dyn SourceKind; 5] = [&Postgres, &Redis, &Command, &FilesKind, &BucketKind(&S3)];

@@ -57,7 +57,7 @@ pub use check::{
 pub use config::{CheckedConfig, ShownConfig};
 pub use copy::{Copies, CopyResult};
 pub use demo::Demo;
-pub use doctor::{Doctor, Part};
+pub use doctor::Doctor;
 pub use files::{
     ChangedFile, ChangedFiles, ListedFile, ListedFiles, ListedObject, RestoreFilesPlan, RestoreObjectsPlan,
     RestoredFiles, RestoredObjects,
