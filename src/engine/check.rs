@@ -49,12 +49,12 @@ pub fn check(
         if marked.contains_key(&pack) || shows {
             continue;
         }
-        if let Err(error) = repo.mark_damaged(&pack, &damage.what, host, now_ms) {
+        if let Err(error) = repo.marks().mark_damaged(&pack, &damage.what, host, now_ms) {
             warn(format!("cannot mark `{}` as damaged: {error}", damage.object));
         }
     }
     for pack in &report.recovered {
-        if let Err(error) = repo.clear_damaged(pack, host, now_ms) {
+        if let Err(error) = repo.marks().clear_damaged(pack, host, now_ms) {
             warn(format!("cannot take back that pack {} is damaged: {error}", pack.short()));
         }
     }
@@ -124,7 +124,7 @@ fn remember(repo: &Repository, report: &CheckReport, host: &str, now_ms: i64, ob
         }
     }
     let ids: Vec<SnapshotId> = newest.into_values().map(|summary| summary.id).collect();
-    if let Err(error) = repo.mark_checked(&ids, host, now_ms) {
+    if let Err(error) = repo.marks().mark_checked(&ids, host, now_ms) {
         let message = format!("checked, but not recorded: {error}");
         observer.observe(Event::Warning { message });
     }

@@ -58,11 +58,11 @@ pub fn repair_snapshots(
             continue;
         }
         let words: String = words.join("; ").chars().take(WORDS_MAX).collect();
-        repo.mark_snapshot(id, MarkKind::Damaged, Some(Some(words)), host, now_ms)?;
+        repo.marks().mark_snapshot(id, MarkKind::Damaged, Some(Some(words)), host, now_ms)?;
         repair.marked.push(*id);
     }
     for id in known.keys().filter(|id| !hit.contains_key(*id)) {
-        repo.mark_snapshot(id, MarkKind::Damaged, None, host, now_ms)?;
+        repo.marks().mark_snapshot(id, MarkKind::Damaged, None, host, now_ms)?;
         repair.recovered.push(*id);
     }
     repair.recovered.sort();
