@@ -6,6 +6,7 @@ mod keys;
 mod offsite;
 mod postgres;
 mod restore;
+#[cfg(feature = "daemon")]
 mod schedule;
 
 pub(super) use access::AccessArgs;
@@ -17,7 +18,7 @@ pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
 pub(super) use restore::{
     OnConflict, PartArgs, RestoreArgs, RestoreFilesArgs, RestoreKeysArgs, SwapArgs, VerifyArgs, Via,
 };
-
+#[cfg(feature = "daemon")]
 pub(super) use schedule::{
     AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, ScheduleArgs, ScheduleCommand,
 };
@@ -114,10 +115,13 @@ pub(super) enum Command {
     /// Back up all sources of a system, then do what the configuration wants: forget, prune, check, copy.
     Run(RunArgs),
     /// Run jobs at their times, and say when they run.
+    #[cfg(feature = "daemon")]
     Schedule(ScheduleArgs),
     /// List what was backed up from this host, also what failed.
+    #[cfg(feature = "daemon")]
     History(HistoryArgs),
     /// List who did what to jobs, in a log that shows changes.
+    #[cfg(feature = "daemon")]
     Audit(AuditArgs),
     /// Tell how old the newest good snapshot of each series is.
     Status(StatusArgs),

@@ -204,7 +204,8 @@ pub(super) fn report(error: &CliError, said: &Said, json: bool, interrupted: boo
     exit
 }
 
-#[cfg(test)]
+// There are schemas of all commands, also of those that a build leaves out.
+#[cfg(all(test, feature = "daemon"))]
 mod tests {
     use crate::cli::args::Cli;
     use crate::engine::report::{FAILURE, schemas};
