@@ -1,7 +1,7 @@
 //! The table of exit codes, error by error. That no error is forgotten is the compiler's affair: no `match` has a catch-all.
 
 use super::*;
-use crate::base::fault::Fault as _;
+use crate::base::fault::{Fault as _, Next};
 use crate::base::name::{NameKind, SnapshotName, check_name};
 use crate::cli::report::CliError;
 use crate::content::inspect::ContentError;
@@ -9,6 +9,7 @@ use crate::engine::OpError;
 use crate::engine::app::AppError;
 use crate::engine::backup::class_of;
 use crate::engine::copy::Side;
+use crate::engine::restore::When;
 use crate::settings::ConfigError;
 use crate::source::LastWords;
 use crate::source::SourceError;
@@ -178,8 +179,7 @@ fn of_operations() -> Vec<(OpError, u8)> {
         source: Box::new(source),
     };
     let hook = |when, source| OpError::Hook { when, command: text("x"), source };
-    let exited =
-        || SourceError::Exited { program: text("sh"), status: 1, last_words: LastWords::default() };
+    let exited = || SourceError::Exited { program: text("sh"), status: 1, last_words: LastWords::default() };
     let aftermath = |failure: OpError| OpError::Aftermath {
         failure: Box::new(failure),
         aftermath: text("x"),

@@ -6,7 +6,7 @@ use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, doubts, prompt, render};
 use crate::engine::OpError;
-use crate::engine::report::{Restore, RestoredKeys};
+use crate::engine::report::{Restore, RestoreRedisPlan, RestoredKeys};
 use crate::engine::restore::{ExpectedHost, Extract, RedisJob, RedisPlan, meant, plan_redis, run_redis};
 use crate::source::SourceError;
 use crate::source::redis::{self, Choice, Conflict, Outcome};
@@ -40,6 +40,10 @@ pub(super) fn run(
     }
     let run = context.run();
     let plan = plan_redis(job, extract, &context.app, &run)?;
+    if args.dry_run && context.json {
+        context.report(RestoreRedisPlan::from(&plan));
+        return Ok(Exit::Good);
+    }
     if args.dry_run {
         context.say(&would(context, &plan));
         return Ok(Exit::Good);

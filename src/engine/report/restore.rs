@@ -6,7 +6,7 @@ use super::{Id, Report};
 use crate::base::id::SnapshotId;
 use crate::content::pg::JobsPlan;
 use crate::engine::OpError;
-use crate::engine::restore::{Extract, Findings, Part, Picked};
+use crate::engine::restore::{Extract, Findings, Part, Picked, RedisPlan};
 use crate::source::redis::Outcome;
 use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
@@ -172,6 +172,45 @@ impl RestorePlan {
             omitted: part.map(|part| part.omitted.clone()),
             worker_bytes: jobs.map(|jobs| jobs.data.iter().map(|part| part.data_bytes).collect()),
         })
+    }
+}
+
+/// What a restore into a Redis or Valkey server would do, by `--dry-run`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RestoreRedisPlan {
+    /// Always true.
+    pub dry_run: bool,
+    /// The snapshot.
+    pub snapshot: Id,
+    /// The stream.
+    pub stream: String,
+    /// Plain bytes of its file.
+    pub bytes: u64,
+    /// The server: host and port.
+    pub server: String,
+    /// Keys that it holds now.
+    pub server_keys: u64,
+    /// Keys that would be restored; null where the whole file would be, in place of all that the server holds.
+    pub keys: Option<u64>,
+    /// Of these, keys that are there already.
+    pub there: Option<u64>,
+}
+
+impl Report for RestoreRedisPlan {}
+
+impl From<&RedisPlan> for RestoreRedisPlan {
+    fn from(plan: &RedisPlan) -> Self {
+        let Extract { chosen, stream, .. } = &plan.extract;
+        Self {
+            dry_run: true,
+            snapshot: Id::of(chosen.summary.id),
+            stream: stream.name.clone(),
+            bytes: stream.bytes,
+            server: plan.server.clone(),
+            server_keys: plan.state.info.databases().values().map(|found| found.keys).sum(),
+            keys: plan.looked.as_ref().map(|looked| looked.meant),
+            there: plan.looked.as_ref().map(|looked| looked.there),
+        }
     }
 }
 
