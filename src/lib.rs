@@ -23,6 +23,7 @@
 pub mod base;
 pub mod cli;
 pub mod content;
+#[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod engine;
 pub mod settings;

@@ -612,3 +612,100 @@ fn given_a_restore_whose_process_is_killed_when_its_input_closes_then_nothing_is
     until("", "0");
     assert!(target(&server, "widowed").inspect().unwrap().is_empty());
 }
+
+/// A database that is there is planned and restored without a command line: the plan says what keeps it from being done.
+#[test]
+fn given_a_database_that_holds_something_then_the_plan_says_so_and_nothing_is_touched() {
+    use dumpvault::engine::plan::ServerAt;
+    use dumpvault::engine::prelude::*;
+    use dumpvault::engine::restore::{
+        DatabaseJob, DatabasePlan, Effect, Extract, Filled, Restoring, SwapJob, plan_database, plan_swap,
+        run_database, run_swap,
+    };
+    use dumpvault::source::postgres::DumpFilter;
+    use std::sync::Arc;
+
+    let server = Server::start();
+    shop(&server, "shop");
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("dumpvault.toml");
+    std::fs::write(&config, format!("pg_bin_dirs = [{:?}]\n", server.bin())).unwrap();
+    let key = KeyFile::create(&home.path().join("key"), &OsEntropy).unwrap();
+    let mut flags = Flags::default();
+    flags.say("--config", config.to_str());
+    flags.say("--repo", home.path().join("repository").to_str());
+    flags.say("--key-file", home.path().join("key").to_str());
+    let variables =
+        ["XDG_CACHE_HOME", "XDG_STATE_HOME"].map(|name| (name.into(), home.path().join(name).into()));
+    let environment = Environment {
+        variables: variables.into_iter().collect(),
+        directory: home.path().to_owned(),
+        uid: rustix::process::geteuid().as_raw(),
+        is_interactive: false,
+    };
+    let app = App::new(&flags, Access::default(), environment, Arc::default()).unwrap();
+    let run = Run::new(Arc::new(SystemClock), Arc::new(Silent), Cancel::new(), Room::default());
+    let repo = app.init(&Credential::KeyFile(key), "", run.clock.now().as_millisecond()).unwrap();
+    let sources = vec![server.uri("shop")];
+    let job = BackupJob::new(Wanted::Named { sources, filter: DumpFilter::default() });
+    let report = run_backups(plan_backup(&job, &app, &run).unwrap(), &repo, &run, &mut |_| ());
+    assert_eq!(report.class(), None);
+
+    let extract = || {
+        let from = Viewpoint { host: app.host(), any_host: false };
+        let name = SnapshotName::parse("shop", &app.settings.calendar.zone).unwrap();
+        let settings = ReadSettings::local(2);
+        let chosen = choose(&repo, &name, &from, OnRollback::Refuse, settings, &Silent).unwrap();
+        let stream = chosen.stream(None).unwrap().clone();
+        Extract::whole(chosen, stream)
+    };
+    let to = |database: &str| DatabaseJob::new(ServerAt::Address(server.uri(database)));
+    let planned = |job: DatabaseJob| -> DatabasePlan { plan_database(job, extract(), &app, &run).unwrap() };
+    let restored = |plan: DatabasePlan| {
+        let mut names = Vec::new();
+        let report = run_database(plan, &app, &run, &mut |event| match event {
+            Restoring::Filled(_, Filled { database, kept, .. }) => {
+                names.push((database.clone(), kept.clone()))
+            }
+            Restoring::WaitsFor(_) => {}
+        });
+        (report, names)
+    };
+    let orders = |database: &str| server.psql(database, "SELECT count(*) FROM orders");
+
+    server.psql("shop", "DELETE FROM orders WHERE id > 10");
+    let plan = planned(to("shop"));
+    assert_eq!((plan.effect, plan.state.tables), (Effect::ObjectsAdded, 2));
+    assert_eq!(plan.refusal.as_ref().map(Fault::code), Some("database_not_empty"));
+    let (report, names) = restored(plan);
+    assert_eq!((report.class(), names), (Some(Class::Refused), Vec::new()));
+    assert_eq!(orders("shop"), "10");
+
+    let plan = planned(DatabaseJob { create: true, ..to("copy") });
+    assert!(!plan.state.exists && plan.refusal.is_none() && plan.effect == Effect::Nothing);
+    let (report, names) = restored(plan);
+    assert_eq!((report.class(), names), (None, vec![("copy".to_owned(), None)]));
+    assert_eq!(orders("copy"), "2000");
+
+    let plan = planned(DatabaseJob { swap: true, ..to("shop") });
+    assert_eq!((plan.effect, plan.refusal.is_none()), (Effect::Swapped, true));
+    assert_eq!(orders("shop"), "10", "a plan changes nothing");
+    let (report, names) = restored(plan);
+    assert_eq!(report.class(), None);
+    let (database, kept) = names.into_iter().next().unwrap();
+    assert_eq!((database.as_str(), orders("shop").as_str()), ("shop", "2000"));
+    let kept = kept.unwrap();
+    assert_eq!(orders(&kept), "10");
+
+    let job = SwapJob {
+        new: kept,
+        live: "shop".to_owned(),
+        server: ServerAt::Address(server.uri("postgres")),
+        exec: None,
+        manners: Default::default(),
+    };
+    let plan = plan_swap(job, &app, &run).unwrap();
+    assert_eq!((plan.new_state.tables, orders("shop").as_str()), (2, "2000"));
+    run_swap(&plan).unwrap();
+    assert_eq!((orders("shop").as_str(), orders(&plan.kept).as_str()), ("10", "2000"));
+}

@@ -41,6 +41,11 @@ pub enum Event {
         /// The words.
         message: String,
     },
+    /// A command that somebody configured printed a line.
+    Printed {
+        /// The line.
+        line: String,
+    },
     /// An object of the repository is damaged or missing. The operation went on without it.
     Damage {
         /// The object's key in the storage.

@@ -8,6 +8,7 @@ mod keys;
 mod offsite;
 mod postgres;
 mod restore;
+#[cfg(feature = "daemon")]
 mod schedule;
 
 pub(super) use access::AccessArgs;
@@ -16,8 +17,10 @@ pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs}
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, LockArgs, LockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
-pub(super) use restore::{OnConflict, PartArgs, RestoreArgs, RestoreFilesArgs, SwapArgs, VerifyArgs, Via};
-
+pub(super) use restore::{
+    OnConflict, PartArgs, RestoreArgs, RestoreFilesArgs, RestoreKeysArgs, SwapArgs, VerifyArgs, Via,
+};
+#[cfg(feature = "daemon")]
 pub(super) use schedule::{
     AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, ScheduleArgs, ScheduleCommand,
 };
@@ -114,10 +117,13 @@ pub(super) enum Command {
     /// Back up all sources of a system, then forget, prune, check and copy as configured.
     Run(RunArgs),
     /// Run jobs on a schedule, and show the schedule.
+    #[cfg(feature = "daemon")]
     Schedule(ScheduleArgs),
     /// List the backups made on this host, including failed ones.
+    #[cfg(feature = "daemon")]
     History(HistoryArgs),
     /// List who changed which job, in a log that reveals tampering.
+    #[cfg(feature = "daemon")]
     Audit(AuditArgs),
     /// Print the age of the newest good snapshot of each series.
     Status(StatusArgs),

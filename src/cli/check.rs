@@ -5,7 +5,7 @@ use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
 use crate::base::clock::Clock;
-use crate::engine::check::check;
+use crate::engine::check::{check, class_of, short_locks};
 use crate::engine::report::{Check, ShortLock};
 use crate::settings::{duration, part};
 use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData, check_storage};
@@ -16,7 +16,7 @@ const RANGES_SHOWN: usize = 8;
 
 pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError> {
     let settings = settings(context, args)?;
-    let mut short_locks = Vec::new();
+    let mut locks = Vec::new();
     let report = if args.storage_only {
         let storage = context.app.storage()?;
         let cache_root = context.app.environment.cache_root();
@@ -26,10 +26,7 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
         let repo = context.repository_uncached()?;
         let host = context.app.host();
         let report = check(&repo, &context.clock, &host, settings, &context.progress, &context.cancel)?;
-        // Of a damaged repository it cannot be told what is needed.
-        if report.is_clean() && repo.object_locks().locks() {
-            short_locks = super::lock::check(context, &repo)?;
-        }
+        locks = short_locks(&repo, &report, &context.run())?;
         report
     };
     let leftovers = context.app.leftovers();
@@ -37,17 +34,13 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
         context.report(Check {
             read_data: args.read_data,
             temporary_files: leftovers,
-            short_locks: short_locks.iter().map(ShortLock::from).collect(),
+            short_locks: locks.iter().map(ShortLock::from).collect(),
             ..Check::new(&report, args.storage_only)
         });
     } else {
         tell(context, &report, args, leftovers)?;
     }
-    Ok(match (report.is_clean(), short_locks.is_empty()) {
-        (false, _) => Exit::Integrity,
-        (true, false) => Exit::Partial,
-        (true, true) => Exit::Good,
-    })
+    Ok(class_of(&report, &locks).map_or(Exit::Good, Exit::from))
 }
 
 fn settings(context: &Context, args: &CheckArgs) -> Result<CheckSettings, CliError> {

@@ -79,11 +79,13 @@ static KEPT: Mutex<Option<String>> = Mutex::new(None);
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// From now on what is told is kept.
+#[cfg(feature = "daemon")]
 pub(super) fn keep_lines() {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
 }
 
 /// The end of what was told, from the beginning of a line on.
+#[cfg(feature = "daemon")]
 pub(super) fn kept_lines() -> String {
     let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
     let from = kept.ceil_char_boundary(kept.len().saturating_sub(KEPT_BYTES_MAX));

@@ -8,7 +8,8 @@ use super::{Context, prompt, render};
 use crate::base::clock::Clock;
 use crate::base::name::{NameKind, SeriesName, SnapshotName, check_name};
 use crate::engine::forget::{
-    Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_named, forget_series, whole_series,
+    Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_foreign, forget_named,
+    forget_series, whole_series,
 };
 use crate::engine::report::{Forgotten, ForgottenForeign, Prune, Tagged};
 use crate::engine::tag::{TagRequest, tag as change_tags};
@@ -20,8 +21,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::time::Duration;
 
-fn forget_foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result<Exit, CliError> {
-    let objects = if dry_run { repo.foreign_objects()? } else { repo.forget_foreign()? };
+fn foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result<Exit, CliError> {
+    let objects = forget_foreign(repo, dry_run)?;
     if context.json {
         context.report(ForgottenForeign { dry_run, foreign: objects });
         return Ok(Exit::Good);
@@ -48,7 +49,7 @@ pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliEr
     };
     let repo = context.repository()?;
     if args.foreign {
-        return forget_foreign(context, &repo, args.dry_run);
+        return foreign(context, &repo, args.dry_run);
     }
     let (clock, observer) = (&context.clock, &context.progress);
     let decided = match &request.series {
@@ -132,15 +133,8 @@ fn policies(context: &Context, args: &ForgetArgs) -> Result<Policies, CliError> 
         return Ok(Policies::default());
     }
     let given = policy(&args.rules)?;
-    if !given.is_empty() {
-        return Ok(Policies { default: Some(given), ..Policies::default() });
-    }
-    let (mut default, mut by_series) = context.app.settings.retention();
-    if args.rules.keep.is_some() {
-        let all = default.iter_mut().chain(by_series.values_mut());
-        all.for_each(|policy| policy.representative = given.representative);
-    }
-    Ok(Policies { default, by_series, by_system: context.app.settings.retention_of_systems() })
+    let representative = args.rules.keep.is_some().then_some(given.representative);
+    Ok(Policies::of_settings(&context.app.settings, given, representative))
 }
 
 fn policy(rules: &RuleArgs) -> Result<Policy, CliError> {

@@ -11,21 +11,21 @@ use super::{Context, clean, prompt};
 use crate::base::clock::Clock;
 use crate::base::id::SlotId;
 use crate::base::secret::Passphrase;
-use crate::engine::app::{App, AppError};
+use crate::engine::app::App;
+use crate::engine::keyring::{
+    PASSPHRASE_MIN, check_passphrase, fresh_key_file, key_file_or_fresh, plan_remove, run_export, run_import,
+    run_passwd, run_remove,
+};
 use crate::engine::report::{Id, KeyList, KeySlot, NewRepository};
 use crate::vault::Repository;
-use crate::vault::crypto::{Credential, KeyFile};
-use crate::vault::format::slot::{SLOT_BYTES_MAX, SlotKind};
-use std::io::{ErrorKind, Read, Write};
+use crate::vault::crypto::Credential;
+use crate::vault::format::slot::SlotKind;
+use std::io::ErrorKind;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Shorter passphrases are refused unless forced.
-const PASSPHRASE_MIN: usize = 8;
 /// So often a person is asked for two passphrases that are the same, and long enough.
 const ATTEMPTS: usize = 3;
-/// Shorter passphrases earn a warning.
-const PASSPHRASE_SHORT: usize = 12;
 
 pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError> {
     let credential = of_new_repository(context, &context.app, args.force)?;
@@ -52,9 +52,9 @@ pub(super) fn of_new_repository(context: &Context, app: &App, force: bool) -> Re
     }
     let credential = match app.key_file_named() {
         Some(path) if !path.exists() => {
-            let key = KeyFile::create(&path, app.entropy()).map_err(AppError::from)?;
+            let made = fresh_key_file(&path, app.entropy())?;
             context.say(&format!("made key file {}", path.display()));
-            Credential::KeyFile(key)
+            made.credential
         }
         _ => {
             let found = app.credential(&|| ask_twice("New passphrase: ", force))?;
@@ -71,8 +71,10 @@ pub(super) fn run(context: &Context, command: &KeyCommand) -> Result<Exit, CliEr
         KeyCommand::Add(args) => authors::add(context, args),
         KeyCommand::List => list(context),
         KeyCommand::Grant(args) => authors::grant(context, args),
-        KeyCommand::Rotate(args) => authors::rotate(context, Vec::new(), None, args),
-        KeyCommand::Revoke { key, since, rotate } => authors::revoke(context, key, *since, rotate),
+        KeyCommand::Rotate(args) => authors::rotate(context, None, None, args),
+        KeyCommand::Revoke { key, since, rotate } => {
+            authors::rotate(context, Some(key.clone()), *since, rotate)
+        }
         KeyCommand::Remove { id, force } => remove(context, id, *force),
         KeyCommand::Passwd(args) => passwd(context, args),
         KeyCommand::Export { file } => export(context, file),
@@ -118,34 +120,19 @@ fn ask_pair(question: &str) -> Option<std::io::Result<String>> {
 
 /// Refuses a passphrase that is guessed in no time, and warns of one that is short.
 fn check_length(context: &Context, credential: &Credential, force: bool) -> Result<(), CliError> {
-    let Credential::Passphrase(passphrase) = credential else { return Ok(()) };
-    let length = passphrase.expose().len();
-    if length < PASSPHRASE_MIN && !force {
-        return Err(CliError::Refused {
-            message: format!("the passphrase has less than {PASSPHRASE_MIN} characters"),
-            hint: Some("use a longer one, or --force".to_owned()),
-        });
-    }
-    if length < PASSPHRASE_SHORT {
-        context.warn(format!(
-            "the passphrase is short: {PASSPHRASE_SHORT} characters and more are hard to guess"
-        ));
+    if let Some(warning) = check_passphrase(credential, force)? {
+        context.warn(warning);
     }
     Ok(())
 }
 
 fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, CliError> {
     if let Some(path) = &args.new_key_file {
-        let key = if path.exists() {
-            let (key, exposed) = KeyFile::read(path).map_err(AppError::from)?;
-            if exposed {
-                context.warn(format!("key file `{}` can be read by others", path.display()));
-            }
-            key
-        } else {
-            KeyFile::create(path, context.app.entropy()).map_err(AppError::from)?
-        };
-        return Ok(Credential::KeyFile(key));
+        let fresh = key_file_or_fresh(path, context.app.entropy())?;
+        if fresh.is_exposed {
+            context.warn(format!("key file `{}` can be read by others", path.display()));
+        }
+        return Ok(fresh.credential);
     }
     let credential = match &args.new_password_file {
         Some(path) => {
@@ -225,31 +212,19 @@ fn list(context: &Context) -> Result<Exit, CliError> {
 
 fn remove(context: &Context, prefix: &str, force: bool) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
-    let slots = repo.list_keys(&credential)?;
-    let fits: Vec<&SlotId> =
-        slots.iter().map(|slot| &slot.id).filter(|id| id.to_string().starts_with(prefix)).collect();
-    match fits.as_slice() {
-        [id] if prefix.len() >= 4 => {
-            repo.remove_key(id, &credential, force)?;
-            told(
-                context,
-                &format!(
-                    "removed key slot {}; whoever copied it keeps access until `dumpvault key revoke`",
-                    id.short()
-                ),
-                id,
-            )
-        }
-        [] => Err(CliError::usage(format!("no key `{prefix}`: see `dumpvault key list`"))),
-        [_] => Err(CliError::usage("give at least four digits of the key's id")),
-        _ => Err(CliError::usage(format!("`{prefix}` could be {} keys: give more digits", fits.len()))),
-    }
+    let plan = plan_remove(prefix, force, &repo, &credential)?;
+    run_remove(&plan, &repo, &credential)?;
+    let line = format!(
+        "removed key slot {}; whoever copied it keeps access until `dumpvault key revoke`",
+        plan.slot.short()
+    );
+    told(context, &line, &plan.slot)
 }
 
 fn passwd(context: &Context, args: &NewKeyArgs) -> Result<Exit, CliError> {
     let (repo, old) = opened(context)?;
     let new = new_credential(context, args)?;
-    let id = repo.change_credential(&old, &new, now_ms(context))?;
+    let id = run_passwd(&old, &new, &repo, &context.run())?;
     let line = format!(
         "changed; the slot is now {}. Whoever copied the old slot and knows its passphrase keeps access: only a new key and `dumpvault key revoke` of this one end that",
         id.short()
@@ -258,12 +233,8 @@ fn passwd(context: &Context, args: &NewKeyArgs) -> Result<Exit, CliError> {
 }
 
 fn export(context: &Context, file: &Path) -> Result<Exit, CliError> {
-    use std::os::unix::fs::OpenOptionsExt;
     let (repo, credential) = opened(context)?;
-    let (id, bytes) = repo.export_key(&credential)?;
-    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let written = opened.and_then(|mut out| out.write_all(&bytes).and_then(|()| out.sync_all()));
-    written.map_err(|source| file_error(file, source))?;
+    let id = run_export(file, &repo, &credential)?;
     let line = format!(
         "wrote key {} to {}: it opens with the same passphrase or key file",
         id.short(),
@@ -273,14 +244,7 @@ fn export(context: &Context, file: &Path) -> Result<Exit, CliError> {
 }
 
 fn import(context: &Context, file: &Path) -> Result<Exit, CliError> {
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(file).and_then(|file| file.take(SLOT_BYTES_MAX).read_to_end(&mut bytes));
-    read.map_err(|source| file_error(file, source))?;
     let storage = context.app.storage()?;
-    let id = Repository::import_key(storage.as_ref(), &bytes)?;
+    let id = run_import(file, storage.as_ref())?;
     told(context, &format!("put back key {}", id.short()), &id)
-}
-
-fn file_error(path: &Path, source: std::io::Error) -> CliError {
-    CliError::File { path: path.display().to_string(), source }
 }

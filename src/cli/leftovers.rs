@@ -27,7 +27,7 @@ impl Consent {
     }
 }
 
-/// Offers to drop what was left behind on the server of `target`, where `concerns` says that it matters now.
+/// Offers to drop what was left behind on the server of `target`. Whether something was dropped.
 ///
 /// # Errors
 /// When somebody interrupts instead of answering.
@@ -35,11 +35,10 @@ pub(super) fn offer(
     context: &Context,
     target: &RestoreTarget,
     consent: Consent,
-    concerns: impl Fn(&Leftover) -> bool,
-) -> Result<(), CliError> {
-    // Safe to ignore: a role that may not ask the server about other databases may well restore into its own.
-    let found = target.leftovers().unwrap_or_default();
-    for leftover in found.iter().filter(|leftover| concerns(leftover)) {
+    found: &[Leftover],
+) -> Result<bool, CliError> {
+    let mut is_dropped = false;
+    for leftover in found {
         let state = if leftover.is_whole { "waits to be swapped" } else { "was left unfinished" };
         let about = format!("database `{}` {state} (made {})", leftover.database, leftover.made);
         let question = format!("{}. Drop it?", capital(&about));
@@ -58,13 +57,16 @@ pub(super) fn offer(
         };
         if is_agreed {
             match target.drop_leftover(leftover) {
-                Ok(true) => context.say(&format!("dropped database `{}`", leftover.database)),
+                Ok(true) => {
+                    context.say(&format!("dropped database `{}`", leftover.database));
+                    is_dropped = true;
+                }
                 Ok(false) => {}
                 Err(error) => context.warn(format!("cannot drop database `{}`: {error}", leftover.database)),
             }
         }
     }
-    Ok(())
+    Ok(is_dropped)
 }
 
 fn way_out(leftover: &Leftover) -> String {

@@ -12,6 +12,7 @@ mod doubts;
 mod exit;
 mod files;
 mod forget;
+#[cfg(feature = "daemon")]
 mod history;
 mod key;
 mod keys;
@@ -19,6 +20,8 @@ mod leftovers;
 mod list;
 mod lock;
 mod manual;
+#[cfg(not(feature = "daemon"))]
+mod no_history;
 mod progress;
 mod prompt;
 mod render;
@@ -26,6 +29,7 @@ mod repair;
 mod report;
 mod restore;
 mod said;
+#[cfg(feature = "daemon")]
 mod schedule;
 mod servers;
 mod signals;
@@ -50,10 +54,13 @@ use crate::vault::crypto::Credential;
 use crate::vault::reader::ReadSettings;
 use crate::vault::snapshot::selection::Viewpoint;
 use crate::vault::{Identity, Repository};
-use args::{Cli, Command, Globals, ScheduleCommand};
+use args::{Cli, Command, Globals};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
+#[cfg(feature = "daemon")]
 use history::Memoir;
+#[cfg(not(feature = "daemon"))]
+use no_history::Memoir;
 use progress::Progress;
 use report::CliError;
 use said::Said;
@@ -78,9 +85,9 @@ pub fn main() -> ExitCode {
     start_logging(cli.globals.verbose, &said);
     let cancel = Cancel::new();
     // The scheduler hears them by itself: SIGHUP is no end to it.
-    let is_daemon =
-        matches!(&cli.command, Command::Schedule(args) if matches!(args.command, ScheduleCommand::Daemon));
-    if !is_daemon && let Err(error) = signals::watch(&cancel) {
+    if !is_daemon(&cli.command)
+        && let Err(error) = signals::watch(&cancel)
+    {
         tracing::warn!("signals cannot be watched: {error}");
     }
     let json = cli.globals.json;
@@ -100,6 +107,17 @@ pub fn main() -> ExitCode {
         let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
     }
     exit.into()
+}
+
+/// Whether the scheduler runs in this process.
+#[cfg(feature = "daemon")]
+fn is_daemon(command: &Command) -> bool {
+    matches!(command, Command::Schedule(args) if matches!(args.command, args::ScheduleCommand::Daemon))
+}
+
+#[cfg(not(feature = "daemon"))]
+fn is_daemon(_command: &Command) -> bool {
+    false
 }
 
 /// Keys and dumps stand in this process's memory: no core dump of it, or of a program that it starts, shall hold them, and no other
@@ -417,7 +435,11 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
     if let Some(place) = &context.app.settings.repository.place {
         memoir.repository(place.value.to_string());
     }
-    let outcome = dispatch(&context, cli.command, &flags);
+    let outcome = match cli.command {
+        #[cfg(feature = "daemon")]
+        Command::Schedule(args) => schedule::run(&context, &args, &flags),
+        command => dispatch(&context, command),
+    };
     if let Some(requests) = context.app.requests() {
         tracing::info!("{}", render::requests(&requests));
     }
@@ -455,13 +477,14 @@ fn flags(globals: &Globals, command: &Command) -> Flags {
     flags
 }
 
-fn dispatch(context: &Context, command: Command, flags: &Flags) -> Result<Exit, CliError> {
+fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Init(args) => key::init(context, &args),
         Command::Backup(args) => backup::run(context, &args),
         Command::Run(args) => system::run(context, &args),
-        Command::Schedule(args) => schedule::run(context, &args, flags),
+        #[cfg(feature = "daemon")]
         Command::History(args) => history::run(context, &args),
+        #[cfg(feature = "daemon")]
         Command::Audit(args) => history::audit(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Restore(args) => restore::run(context, &args),
@@ -485,6 +508,9 @@ fn dispatch(context: &Context, command: Command, flags: &Flags) -> Result<Exit, 
         Command::Key(args) => key::run(context, &args.command),
         Command::Demo(args) => demo::run(context, &args),
         Command::Doctor => doctor::run(context),
+        // They take the options.
+        #[cfg(feature = "daemon")]
+        Command::Schedule(_) => Ok(Exit::Good),
         // Done before there was an app.
         Command::Config(_) | Command::Completions { .. } | Command::Manual { .. } => Ok(Exit::Good),
     }

@@ -123,6 +123,8 @@ impl Observer for Progress {
                 tracing::info!("{what}");
                 self.end();
             }
+            // Not to standard output, which is for results.
+            Event::Printed { line } => self.said.line(&line),
             Event::Warning { message } => self.said.warn(message),
             Event::Damage { object, message } => self.said.damage(&object, &message),
         }

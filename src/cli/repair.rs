@@ -5,12 +5,11 @@ use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
 use crate::base::clock::Clock;
-use crate::engine::repair::repair_snapshots;
+use crate::engine::repair::{repair_marks, repair_snapshots, repair_times};
 use crate::engine::report::{
     Id, RepairedIndex, RepairedMarks, RepairedPacks, RepairedSnapshots, RepairedTimes,
 };
 use crate::vault::check::Damage;
-use crate::vault::history::Stops;
 
 pub(super) fn run(context: &Context, command: &RepairCommand) -> Result<Exit, CliError> {
     match command {
@@ -135,14 +134,7 @@ fn snapshots(context: &Context) -> Result<Exit, CliError> {
 
 fn marks(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
     let repo = context.repository_uncached()?;
-    let now_ms = context.clock.now().as_millisecond();
-    let objects = if dry_run {
-        let history = repo.history(&mut repo.catalog(&context.progress)?)?;
-        let given_up = history.damaged.iter().filter(|damage| damage.stops == Stops::Nothing);
-        given_up.filter_map(|damage| damage.error.object().map(str::to_owned)).collect()
-    } else {
-        repo.give_up_unreadable(now_ms)?
-    };
+    let objects = repair_marks(&repo, dry_run, &context.run())?;
     if context.json {
         context.report(RepairedMarks { ok: true, dry_run, given_up: objects });
         return Ok(Exit::Good);
@@ -159,13 +151,7 @@ fn marks(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
 
 fn times(context: &Context, dry_run: bool) -> Result<Exit, CliError> {
     let repo = context.repository_uncached()?;
-    let now_ms = context.clock.now().as_millisecond();
-    let ids = if dry_run {
-        let history = repo.history(&mut repo.catalog(&context.progress)?)?;
-        history.snapshots.iter().filter(|summary| summary.is_doubtful).map(|summary| summary.id).collect()
-    } else {
-        repo.confirm_times(None, now_ms)?
-    };
+    let ids = repair_times(&repo, dry_run, &context.run())?;
     if context.json {
         context.report(RepairedTimes { ok: true, dry_run, confirmed: Id::all(&ids) });
         return Ok(Exit::Good);

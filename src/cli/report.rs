@@ -96,7 +96,7 @@ impl CliError {
     }
 
     /// Whether somebody asked to stop.
-    fn is_cancelled(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.operation().is_some_and(OpError::is_cancelled)
     }
 
@@ -129,7 +129,7 @@ impl CliError {
 
 impl CliError {
     /// A word for programs that stays the same.
-    fn code(&self) -> Option<&'static str> {
+    pub fn code(&self) -> Option<&'static str> {
         match self {
             Self::App(error) => Some(error.code()),
             Self::Op(error) => Some(error.code()),
@@ -204,7 +204,8 @@ pub(super) fn report(error: &CliError, said: &Said, json: bool, interrupted: boo
     exit
 }
 
-#[cfg(test)]
+// There are schemas of all commands, also of those that a build leaves out.
+#[cfg(all(test, feature = "daemon"))]
 mod tests {
     use crate::cli::args::Cli;
     use crate::engine::report::{FAILURE, schemas};

@@ -4,8 +4,6 @@ mod advice;
 mod bucket;
 mod database;
 mod files;
-mod fill;
-mod hooks;
 mod parts;
 mod redis;
 mod server;
@@ -20,15 +18,13 @@ use super::{Context, doubts, render, style, verify};
 use crate::base::name::SnapshotName;
 use crate::engine::OpError;
 use crate::engine::report::Restore;
-use crate::engine::restore::{Chosen, Findings, Target};
+use crate::engine::restore::{Extract, Findings, Target};
 use crate::settings;
 use crate::source::command::{SinkOutput, open_sink};
-use crate::source::postgres::RestoreTarget;
 use crate::source::process::{Invocation, Limits};
 use crate::vault::RepoError;
 use crate::vault::reader::ReadStats;
-use crate::vault::snapshot::{Stream, StreamFormat};
-use parts::Picked;
+use crate::vault::snapshot::StreamFormat;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -47,7 +43,8 @@ pub(super) fn cat(context: &Context, args: &CatArgs) -> Result<Exit, CliError> {
     let wanted = stream_of(&name, args.stream.as_deref())?;
     let chosen = chosen(context, &name, args.which.any_host)?;
     let stream = chosen.stream(wanted.as_deref())?.clone();
-    to_stdout(&Work { context, chosen: &chosen, stream: &stream, picked: None, began: Instant::now() })
+    let extract = Extract::whole(chosen, stream);
+    to_stdout(&Work { context, extract: &extract, began: Instant::now() })
 }
 
 pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliError> {
@@ -55,7 +52,6 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         return set::run(context, args, set);
     }
     let timeout = args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?;
-    let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
     // clap lets these pass beside a target that excludes a database.
     let database_only =
         args.create || args.clean || args.no_owner || args.no_privileges || args.no_tablespaces;
@@ -73,8 +69,10 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         ));
     }
     let selection = parts::selection(&args.parts)?;
-    let target =
-        args.to_database.as_deref().map(|name| database::target(context, args, name, &limits)).transpose()?;
+    let run = context.run();
+    let job = args.to_database.as_deref().map(|name| database::job(args, name)).transpose()?;
+    // An address that is none is told at once.
+    let target = job.as_ref().map(|job| job.target(&context.app, &run)).transpose()?;
     let snapshot = args.snapshot.as_deref();
     let name = context.name(snapshot.ok_or_else(|| CliError::usage("no snapshot is named"))?)?;
     let wanted = stream_of(&name, args.stream.as_deref())?;
@@ -94,46 +92,48 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         return bucket::run(context, args, &chosen, wanted.as_deref(), address);
     }
     let stream = chosen.stream(wanted.as_deref())?.clone();
+    let began = Instant::now();
     if let Some(address) = &args.to_redis {
         if selection.is_some() || args.jobs.is_some() {
             return Err(CliError::usage("--to-redis restores the whole stream"));
         }
-        let work = Work { context, chosen: &chosen, stream: &stream, picked: None, began: Instant::now() };
-        return redis::run(&work, args, address, limits);
+        let extract = Extract::whole(chosen, stream);
+        return redis::run(context, args, address, timeout, extract, began);
     }
     // What is wanted is known, and can be had, before anything is touched.
     let shows_all = args.dry_run && stream.format == StreamFormat::PgCustom;
-    let picked = match selection.is_some() || args.jobs.is_some() || shows_all {
-        true => Some(parts::pick(context, &chosen, &stream, selection.clone().unwrap_or_default())?),
-        false => None,
+    let extract = match selection.is_some() || args.jobs.is_some() || shows_all {
+        true => Extract::part(chosen, stream, selection.unwrap_or_default(), &run)?,
+        false => Extract::whole(chosen, stream),
     };
-    if args.dry_run || target.is_none() {
-        doubts::tell(context, &chosen, &stream);
+    if args.dry_run || job.is_none() {
+        doubts::tell(context, &extract.chosen, &extract.stream);
     }
     if args.dry_run {
-        target.iter().try_for_each(|target| database::check_host(args, target))?;
-        return parts::dry_run(context, args, &chosen, &stream, picked.as_ref(), target.as_ref());
+        if let (Some(job), Some(target)) = (&job, &target) {
+            job.check_host(target)?;
+        }
+        return parts::dry_run(context, args, &extract, target.as_ref());
     }
-    for left_out in picked.iter().flat_map(|picked| &picked.part.omitted) {
+    for left_out in extract.picked.iter().flat_map(|picked| &picked.part.omitted) {
         context.warn(format!("skipped {left_out}"));
     }
-    let work =
-        Work { context, chosen: &chosen, stream: &stream, picked: picked.as_ref(), began: Instant::now() };
-    if let Some(target) = target {
-        let circular = picked.as_ref().map(|picked| picked.part.circular.as_slice()).unwrap_or_default();
+    if let Some(job) = job {
+        let circular = extract.circular();
         if !circular.is_empty() {
             context.warn(format!(
                 "the foreign keys of {} refer to each other in a circle: triggers are off while their rows are loaded",
                 circular.join(", ")
             ));
         }
-        let target = RestoreTarget { disable_triggers: !circular.is_empty(), ..target };
-        return database::run(&work, args, target);
+        return database::run(context, args, job, extract, began);
     }
+    let work = Work { context, extract: &extract, began };
     if args.command {
         let (program, rest) = args.program.split_first().ok_or_else(|| CliError::usage("no program"))?;
         let around = context.programs().surroundings();
         let invocation = Invocation::new(program).args(rest).within(&around);
+        let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
         let open = || open_sink(&invocation, SinkOutput::Inherit, limits.clone());
         let into = format!("`{}`", invocation.program());
         let stats = work.send(Target::Program(&open, into.clone()))?;
@@ -152,23 +152,14 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
 /// A restore that is about to begin.
 struct Work<'a> {
     context: &'a Context,
-    chosen: &'a Chosen,
-    stream: &'a Stream,
-    picked: Option<&'a Picked>,
+    extract: &'a Extract,
     began: Instant,
 }
 
 impl Work<'_> {
     /// Sends what is wanted to its target.
     fn send(&self, target: Target<'_>) -> Result<ReadStats, OpError> {
-        let Context { progress, cancel, .. } = self.context;
-        match self.picked {
-            None => self.chosen.restore(self.stream, target, progress, cancel),
-            Some(Picked { archive, part }) => {
-                let parts = archive.synthesise(&part.entries)?;
-                self.chosen.restore_part(self.stream, &parts, target, progress, cancel)
-            }
-        }
+        self.extract.send(target, &self.context.run())
     }
 }
 
@@ -224,11 +215,11 @@ fn stdout() -> Result<File, CliError> {
 
 fn done(work: &Work<'_>, into: &str, stats: ReadStats, findings: Option<&Findings>) -> Exit {
     let exit = if findings.is_none_or(Findings::is_good) { Exit::Good } else { Exit::Integrity };
-    let Work { context, chosen, stream, picked, began } = work;
+    let Work { context, extract: Extract { chosen, stream, picked, .. }, began } = work;
     let ms = began.elapsed().as_millis() as u64;
     let id = chosen.summary.id;
     if context.json {
-        let part = picked.map(|picked| &picked.part);
+        let part = picked.as_ref().map(|picked| &picked.part);
         context.report(Restore::new(&id, stream, part, &stats, ms, findings));
         return exit;
     }

@@ -5,24 +5,23 @@ use super::backup::{summary_line, sweep, tell_failure};
 use super::exit::Exit;
 use super::report::{CliError, shown};
 use super::table::Table;
-use super::{Context, render};
+use super::{Context, prompt, render};
 use crate::base::fault::Next;
-use crate::engine::app::App;
 use crate::engine::plan::{SystemJob, SystemPlan, plan_system};
 use crate::engine::report::{Sets, SystemRun, SystemRunPlan};
 use crate::engine::system::{
-    Ended, Fate, MemberOutcome, RunLock, SeenSet, StepOutcome, SystemReport, Vaults, new_set, run_system,
-    sets,
+    Ended, Fate, MemberOutcome, RunLock, SeenSet, StepOutcome, SystemReport, Vaults, maintenance, new_set,
+    run_system, sets,
 };
-use crate::vault::crypto::Role;
+use crate::vault::RepoError;
 use crate::vault::snapshot::State;
-use crate::vault::{RepoError, Repository};
 
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
     let job = context.run();
     let plan = plan_system(&SystemJob { name: args.system.clone() }, &context.app, &job)?;
     let repo = context.repository()?;
-    let maintenance = maintenance(context, &plan, &repo)?;
+    let ask = || prompt::ask("passphrase of the repository: ");
+    let maintenance = maintenance(&plan, &repo, &context.app, &ask, &job)?;
     if args.dry_run {
         return Ok(dry_run(context, &plan));
     }
@@ -81,38 +80,6 @@ fn dry_run(context: &Context, plan: &SystemPlan) -> Exit {
         context.output(&format!("{}. {}{to}", plan.members.len() + at + 1, step.step));
     }
     Exit::Good
-}
-
-/// The repository with the key for what only a full key may do, past any cache; none where nothing of that is wanted.
-fn maintenance(
-    context: &Context,
-    plan: &SystemPlan,
-    repo: &Repository,
-) -> Result<Option<Repository>, CliError> {
-    if !plan.afterwards.needs_full_key() {
-        return Ok(None);
-    }
-    let app: &App = &context.app;
-    let found = match (app.maintenance_credential(), repo.role()) {
-        (Some(found), _) => found?,
-        (None, Role::Full) => return Ok(Some(context.repository_uncached()?)),
-        (None, Role::Append) => {
-            return Err(CliError::usage_hint(
-                "forget, prune and check need a full key, and this is an append key".to_owned(),
-                "set `maintenance_key_file`, or take `forget`, `prune` and `check` out of the system"
-                    .to_owned(),
-            ));
-        }
-    };
-    found.warnings.into_iter().for_each(|message| context.warn(message));
-    let full = app.open_uncached(&app.identify()?, &found.credential)?;
-    match full.role() {
-        Role::Full => Ok(Some(full)),
-        Role::Append => Err(CliError::usage_hint(
-            "`maintenance_key_file` holds an append key".to_owned(),
-            "name the key file of a full key".to_owned(),
-        )),
-    }
 }
 
 /// For the history.

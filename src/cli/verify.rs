@@ -71,7 +71,7 @@ fn settle(context: &Context, args: &VerifyArgs, plan: &VerifyPlan) -> Result<(),
     }
     if plan.needs_server() {
         let consent = Consent::new(args.drop_leftovers, false);
-        leftovers::offer(context, &plan.target, consent, |leftover| !leftover.is_whole)?;
+        leftovers::offer(context, &plan.target, consent, &plan.leftovers())?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 mod passphrase;
 mod registry;
 
-pub use registry::{KINDS, Kinds, Place, SCHEMES, Settings, sections};
+pub use registry::{BUCKETS, KINDS, Kinds, Place, SCHEMES, Settings, sections};
 
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::objects;

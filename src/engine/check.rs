@@ -4,13 +4,20 @@ use super::OpError;
 use super::tables::table_map;
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer};
+use crate::base::fault::Class;
 use crate::base::id::{PackId, SnapshotId};
+use crate::base::run::Run;
 use crate::content::pg::{DataKind, TableData};
 use crate::vault::Repository;
 use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData};
+use crate::vault::object_locks::ShortLock;
 use crate::vault::snapshot::selection::newer;
 use crate::vault::snapshot::{State, Summary};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
+
+/// So many objects are named.
+const NAMED: usize = 5;
 
 /// Checks the repository. Where packs are read, those found damaged are marked, so that no new snapshot relies on them, and those that
 /// were marked and are whole are so no more.
@@ -42,16 +49,61 @@ pub fn check(
         if marked.contains_key(&pack) || shows {
             continue;
         }
-        if let Err(error) = repo.mark_damaged(&pack, &damage.what, host, now_ms) {
+        if let Err(error) = repo.marks().mark_damaged(&pack, &damage.what, host, now_ms) {
             warn(format!("cannot mark `{}` as damaged: {error}", damage.object));
         }
     }
     for pack in &report.recovered {
-        if let Err(error) = repo.clear_damaged(pack, host, now_ms) {
+        if let Err(error) = repo.marks().clear_damaged(pack, host, now_ms) {
             warn(format!("cannot take back that pack {} is damaged: {error}", pack.short()));
         }
     }
     Ok(report)
+}
+
+/// What a check comes to; `None` where all is well. Locks that end too soon are no damage yet.
+pub fn class_of(report: &CheckReport, short_locks: &[ShortLock]) -> Option<Class> {
+    match (report.is_clean(), short_locks.is_empty()) {
+        (false, _) => Some(Class::Integrity),
+        (true, false) => Some(Class::Partial),
+        (true, true) => None,
+    }
+}
+
+/// Locks of objects that snapshots need and that end too soon, where objects are to be locked. Of a damaged repository it cannot be told
+/// what is needed.
+///
+/// # Errors
+/// When the storage fails.
+pub fn short_locks(repo: &Repository, report: &CheckReport, run: &Run) -> Result<Vec<ShortLock>, OpError> {
+    if !report.is_clean() || !repo.object_locks().locks() {
+        return Ok(Vec::new());
+    }
+    let now_ms = run.clock.now().as_millisecond();
+    let (short, objects) = repo.object_locks().short_locks(now_ms, run.events.as_ref(), &run.cancel)?;
+    if short.is_empty() {
+        return Ok(short);
+    }
+    let words = |lock: &ShortLock| {
+        let until = lock.until.and_then(|until| Timestamp::try_from(until).ok());
+        format!(
+            "{} ({})",
+            lock.object,
+            until.map_or_else(|| "not locked".to_owned(), |until| until.to_string())
+        )
+    };
+    let named: Vec<String> = short.iter().take(NAMED).map(words).collect();
+    let more = match short.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "of {objects} objects that snapshots need, the locks of {} end too soon: {}{more}; run `dumpvault lock extend`",
+        short.len(),
+        named.join(", ")
+    );
+    run.events.observe(Event::Warning { message });
+    Ok(short)
 }
 
 /// The newest whole snapshot of each series bears from now on that it was checked, so that others can tell how long ago that was.
@@ -72,7 +124,7 @@ fn remember(repo: &Repository, report: &CheckReport, host: &str, now_ms: i64, ob
         }
     }
     let ids: Vec<SnapshotId> = newest.into_values().map(|summary| summary.id).collect();
-    if let Err(error) = repo.mark_checked(&ids, host, now_ms) {
+    if let Err(error) = repo.marks().mark_checked(&ids, host, now_ms) {
         let message = format!("checked, but not recorded: {error}");
         observer.observe(Event::Warning { message });
     }

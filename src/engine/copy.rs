@@ -391,7 +391,8 @@ impl Copier<'_> {
             return Ok(());
         }
         let now_ms = self.clock.now().as_millisecond();
-        let mark = |kind, value| self.to.mark_snapshot(&copy.id, kind, value, &self.request.by, now_ms);
+        let mark =
+            |kind, value| self.to.marks().mark_snapshot(&copy.id, kind, value, &self.request.by, now_ms);
         if self.history.pinned.contains(&summary.id) && !pinned.contains(&copy.id) {
             mark(MarkKind::Pinned, Some(None))?;
         }

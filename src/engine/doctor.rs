@@ -1,5 +1,9 @@
 //! Doctor: what dumpvault works with, and what a person should put right.
 
+mod examine;
+
+pub use examine::{Examined, Part, class_of, examine};
+
 use crate::base::clock::Clock;
 use crate::base::event::Cancel;
 use crate::base::secret::Entropy;

@@ -3,6 +3,7 @@
 use super::OpError;
 use super::app::AppError;
 use super::copy::Side;
+use super::restore::When;
 use crate::base::fault::{Class, Fault, Next};
 use crate::content::pg::SelectError;
 use crate::settings::ConfigError;
@@ -83,8 +84,11 @@ impl Fault for OpError {
                 Some("do not exclude it, or restore the view alone over tables that are there ({bare})".to_owned())
             }
             Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
-            Self::Job { next, .. } => return next.clone(),
+            Self::Job { next, .. } | Self::Refused { next, .. } => return next.clone(),
+            Self::Hook { source, .. } => return source.next(),
+            Self::Hinted { next, .. } => return Some(next.clone()),
             Self::Config(error) => return error.next(),
+            Self::App(error) => return error.next(),
             Self::AlreadyRunning { .. } => Some("wait until it has ended".to_owned()),
             Self::Archive(_) | Self::Synthesis(_) | Self::File { .. } => None,
         };
@@ -104,7 +108,13 @@ fn of(error: &OpError) -> (Class, &'static str) {
         OpError::NoParts { .. } => (Usage, "no_parts"),
         OpError::NotByItself { .. } => (Usage, "not_by_itself"),
         OpError::Job { .. } => (Usage, "usage"),
+        OpError::Refused { .. } => (Refused, "refused"),
+        OpError::Hook { source, .. } if error.is_cancelled() => (source.class(), source.code()),
+        OpError::Hook { when: When::Before, source, .. } => (Refused, source.code()),
+        OpError::Hook { source, .. } => (Class::Partial, source.code()),
+        OpError::Hinted { source, .. } => (source.class(), source.code()),
         OpError::Config(error) => (error.class(), error.code()),
+        OpError::App(error) => (error.class(), error.code()),
         OpError::Select(_) => (Usage, "nothing_selected"),
         OpError::SnapshotName(_) => (Usage, "snapshot_name"),
         OpError::Name(_) => (Usage, "bad_name"),

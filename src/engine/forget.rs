@@ -8,8 +8,11 @@ use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
 use crate::base::id::SnapshotId;
 use crate::base::name::{SeriesName, SnapshotName};
+use crate::engine::app::Settings;
 use crate::vault::history::{History, HistoryDamage};
-use crate::vault::snapshot::retention::{Candidate, Policy, Reckoning, Rule, Verdict, decide};
+use crate::vault::snapshot::retention::{
+    Candidate, Policy, Reckoning, Representative, Rule, Verdict, decide,
+};
 use crate::vault::snapshot::selection::{Viewpoint, check_series, select};
 use crate::vault::snapshot::{Body, Head, State, Summary};
 use crate::vault::{RepoError, Repository};
@@ -27,6 +30,20 @@ pub struct Policies {
 }
 
 impl Policies {
+    /// Those that somebody gives, or else those of the configuration. With `representative`, that one of a period stays, whatever the
+    /// configuration says.
+    pub fn of_settings(settings: &Settings, given: Policy, representative: Option<Representative>) -> Self {
+        if !given.is_empty() {
+            return Self { default: Some(given), ..Self::default() };
+        }
+        let (mut default, mut by_series) = settings.retention();
+        if let Some(representative) = representative {
+            let all = default.iter_mut().chain(by_series.values_mut());
+            all.for_each(|policy| policy.representative = representative);
+        }
+        Self { default, by_series, by_system: settings.retention_of_systems() }
+    }
+
     /// The rules for a snapshot. Those of its system alone keep it with its run, or not at all.
     fn of<'a>(&'a self, head: &Head, none: &'a Policy) -> Option<&'a Policy> {
         let own = self.by_series.get(&head.series).or(self.default.as_ref());
@@ -67,6 +84,14 @@ pub struct Decided {
     pub summary: Summary,
     /// Why it stays; without a reason it goes.
     pub verdict: Verdict,
+}
+
+/// Removes what nobody's key vouches for; or says what that is.
+///
+/// # Errors
+/// When the key is no full one, or the repository fails.
+pub fn forget_foreign(repo: &Repository, dry_run: bool) -> Result<Vec<String>, OpError> {
+    Ok(if dry_run { repo.foreign_objects()? } else { repo.forget_foreign()? })
 }
 
 /// Decides on every snapshot that the request is about, by its series' policy, and lets go of what no rule keeps. The answer is oldest

@@ -12,6 +12,7 @@ mod fault;
 mod file_digest;
 pub mod files;
 pub mod forget;
+pub mod keyring;
 pub mod keys;
 pub mod listing;
 pub mod plan;
@@ -86,9 +87,40 @@ pub enum OpError {
         /// The system's name, where it has one.
         system: Option<String>,
     },
+    /// A safety rule. Nothing was changed.
+    #[error("{message}")]
+    Refused {
+        /// Why.
+        message: String,
+        /// What to do about it.
+        next: Option<Next>,
+    },
+    /// A command that runs around a restore failed.
+    #[error("`{}` command `{command}`: {source}", when.word())]
+    Hook {
+        /// When it ran.
+        when: restore::When,
+        /// The command.
+        command: String,
+        /// What lies beneath.
+        #[source]
+        source: SourceError,
+    },
+    /// What to do next is known better than the error knows it by itself.
+    #[error("{source}")]
+    Hinted {
+        /// The error.
+        #[source]
+        source: Box<OpError>,
+        /// What to do next.
+        next: Next,
+    },
     /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Settings do not lead to a repository.
+    #[error(transparent)]
+    App(#[from] app::AppError),
     /// Parts were asked for of a stream that has none.
     #[error("cannot select from stream `{stream}`: {what}")]
     NoParts {
@@ -287,6 +319,7 @@ impl OpError {
         match self {
             Self::Database(error) | Self::Source { source: SourceError::Postgres(error), .. } => of(error),
             Self::Aftermath { failure, changed: false, .. } => failure.is_refused_script(),
+            Self::Hinted { source, .. } => source.is_refused_script(),
             _ => false,
         }
     }
@@ -297,6 +330,7 @@ impl OpError {
             Self::Source { source, .. } => source.failure(),
             Self::Database(error) => error.failure(),
             Self::Aftermath { failure, .. } => failure.failure(),
+            Self::Hinted { source, .. } => source.failure(),
             _ => None,
         }
     }
@@ -304,11 +338,11 @@ impl OpError {
     /// Whether somebody asked to stop.
     pub fn is_cancelled(&self) -> bool {
         match self {
-            Self::Repo(RepoError::Cancelled) | Self::Source { source: SourceError::Cancelled { .. }, .. } => {
-                true
-            }
+            Self::Repo(RepoError::Cancelled)
+            | Self::Source { source: SourceError::Cancelled { .. }, .. }
+            | Self::Hook { source: SourceError::Cancelled { .. }, .. } => true,
             Self::Aftermath { failure, .. } => failure.is_cancelled(),
-            Self::NotCopied { source, .. } => source.is_cancelled(),
+            Self::NotCopied { source, .. } | Self::Hinted { source, .. } => source.is_cancelled(),
             _ => false,
         }
     }

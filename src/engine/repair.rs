@@ -1,12 +1,14 @@
-//! Repair of snapshots: those that cannot be whole are marked, so that nothing takes them for good copies.
+//! Repair of snapshots: those that cannot be whole are marked, so that nothing takes them for good copies. Repair of marks and times.
 
 use super::OpError;
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Observer};
 use crate::base::id::SnapshotId;
+use crate::base::run::Run;
 use crate::vault::Repository;
 use crate::vault::check::{CheckReport, CheckSettings, ReadData};
 use crate::vault::format::mark::MarkKind;
+use crate::vault::history::Stops;
 use std::collections::BTreeMap;
 
 /// What marking snapshots came to.
@@ -56,15 +58,44 @@ pub fn repair_snapshots(
             continue;
         }
         let words: String = words.join("; ").chars().take(WORDS_MAX).collect();
-        repo.mark_snapshot(id, MarkKind::Damaged, Some(Some(words)), host, now_ms)?;
+        repo.marks().mark_snapshot(id, MarkKind::Damaged, Some(Some(words)), host, now_ms)?;
         repair.marked.push(*id);
     }
     for id in known.keys().filter(|id| !hit.contains_key(*id)) {
-        repo.mark_snapshot(id, MarkKind::Damaged, None, host, now_ms)?;
+        repo.marks().mark_snapshot(id, MarkKind::Damaged, None, host, now_ms)?;
         repair.recovered.push(*id);
     }
     repair.recovered.sort();
     Ok(repair)
+}
+
+/// Gives up marks and snapshots that cannot be read, and that nothing depends on; or says which those are.
+///
+/// # Errors
+/// When nothing can be said, or it cannot be written down.
+pub fn repair_marks(repo: &Repository, dry_run: bool, run: &Run) -> Result<Vec<String>, OpError> {
+    if !dry_run {
+        return Ok(repo.give_up_unreadable(now_ms(run))?);
+    }
+    let history = repo.history(&mut repo.catalog(run.events.as_ref())?)?;
+    let given_up = history.damaged.iter().filter(|damage| damage.stops == Stops::Nothing);
+    Ok(given_up.filter_map(|damage| damage.error.object().map(str::to_owned)).collect())
+}
+
+/// Confirms the times of snapshots that are doubtful; or says which those are.
+///
+/// # Errors
+/// When nothing can be said, or it cannot be written down.
+pub fn repair_times(repo: &Repository, dry_run: bool, run: &Run) -> Result<Vec<SnapshotId>, OpError> {
+    if !dry_run {
+        return Ok(repo.confirm_times(None, now_ms(run))?);
+    }
+    let history = repo.history(&mut repo.catalog(run.events.as_ref())?)?;
+    Ok(history.snapshots.iter().filter(|summary| summary.is_doubtful).map(|summary| summary.id).collect())
+}
+
+fn now_ms(run: &Run) -> i64 {
+    run.clock.now().as_millisecond()
 }
 
 /// A mark has its limits, and packs may be many.

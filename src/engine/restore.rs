@@ -1,28 +1,42 @@
 //! Restore: a snapshot's stream goes out, to a file, a program, a database, or a writer.
 
 mod archive;
+mod database;
 mod doubt;
+mod extract;
+mod guard;
 mod journal;
 mod loading;
 mod look;
 mod reading;
+mod redis;
 mod script;
 mod server;
+mod swap;
 mod transaction;
 mod trial;
 mod verify;
 
 pub use archive::{Archive, Compared, Expected, Findings, Jobs, Part};
+pub use database::{
+    Count, DatabaseJob, DatabasePlan, DatabaseReport, Effect, Filled, Restoring, When, plan_database,
+    run_database,
+};
 pub use doubt::Doubt;
+pub use extract::{Extract, Picked};
+pub use guard::ExpectedHost;
+pub(in crate::engine) use guard::refuse_protected;
 pub use journal::Journal;
 pub use loading::Loaded;
 pub use look::{Looked, Reference};
 pub use reading::{ReadThrough, is_read_through};
+pub use redis::{RedisJob, RedisPlan, RedisReport, meant, plan_redis, run_redis};
 pub use server::is_cluster_script;
 pub use server::{
     DatabaseOutcome, PlannedDatabase, Restored, ServerJob, ServerPlan, ServerReport, Standing, Without,
     plan_server, run_server,
 };
+pub use swap::{Manners, SwapJob, SwapPlan, plan_swap, quoted, run_swap};
 pub use trial::{Found, Tried, VerifyReport, next_of_verify, run_verify};
 pub use verify::Verified;
 

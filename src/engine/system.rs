@@ -3,10 +3,12 @@
 mod afterwards;
 mod hooks;
 mod lock;
+mod maintenance;
 mod sets;
 
 pub use afterwards::{Done, Step, StepError, StepOutcome};
 pub use lock::RunLock;
+pub use maintenance::maintenance;
 pub use sets::{SeenSet, SetEnd, sets};
 
 use super::OpError;
@@ -247,9 +249,13 @@ fn end(report: &SystemReport, vaults: Vaults<'_>, run: &Run) {
         std::iter::once(head).chain(members).filter_map(|line| serde_json::to_string(&line).ok()).collect();
     let id = first.committed.summary.id;
     let (host, now_ms) = (vaults.app.host(), run.clock.now().as_millisecond());
-    if let Err(error) =
-        vaults.repo.mark_snapshot(&id, MarkKind::SetEnded, Some(Some(lines.join("\n"))), &host, now_ms)
-    {
+    if let Err(error) = vaults.repo.marks().mark_snapshot(
+        &id,
+        MarkKind::SetEnded,
+        Some(Some(lines.join("\n"))),
+        &host,
+        now_ms,
+    ) {
         let message = format!("cannot note that the run has ended: {error}");
         run.events.observe(Event::Warning { message });
     }

@@ -61,12 +61,12 @@ pub fn tag(
     let tags: Vec<String> = tags.into_iter().collect();
     let before: BTreeSet<&String> = summary.head.tags.iter().collect();
     if tags.iter().collect::<BTreeSet<_>>() != before {
-        repo.mark_snapshot(&summary.id, MarkKind::Tags, Some(Some(tags.join("\n"))), host, now_ms)?;
+        repo.marks().mark_snapshot(&summary.id, MarkKind::Tags, Some(Some(tags.join("\n"))), host, now_ms)?;
         summary.head.tags = tags;
     }
     let mut pinned = history.pinned.contains(&summary.id);
     if let Some(pin) = request.pin.filter(|pin| *pin != pinned) {
-        repo.mark_snapshot(&summary.id, MarkKind::Pinned, pin.then_some(None), host, now_ms)?;
+        repo.marks().mark_snapshot(&summary.id, MarkKind::Pinned, pin.then_some(None), host, now_ms)?;
         pinned = pin;
     }
     Ok((summary, pinned))

@@ -225,7 +225,7 @@ impl Programs {
 }
 
 /// Commands for `sh -c` around restores into databases (`[restore]`) or around backups of a source.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Hooks {
     /// Before anything is touched.
     pub before: Option<String>,

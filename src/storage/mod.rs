@@ -22,11 +22,15 @@ pub mod at_most;
 pub mod bucket;
 pub mod cache;
 mod fault;
+#[cfg(any(test, feature = "testkit"))]
 pub mod faulty;
+pub mod left_out;
 pub mod limit;
 pub mod local;
+#[cfg(any(test, feature = "testkit"))]
 pub mod memory;
 pub mod retry;
+#[cfg(feature = "s3")]
 pub mod s3;
 pub mod scheme;
 

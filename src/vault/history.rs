@@ -1,21 +1,29 @@
 //! Which snapshots are committed, and what marks say.
 
 mod fold;
+mod marks;
+mod seen;
+mod small;
+
+pub use marks::Marks;
+pub(super) use seen::refuse_turned_back;
 
 use super::authors::{Foreign, Voucher};
 use super::catalog::Catalog;
-use super::format::mark::{MARK_BYTES_MAX, Mark, MarkKind};
+use super::format::FormatError;
+use super::format::mark::{MARK_BYTES_MAX, Mark};
 use super::format::signed::Opened;
 use super::format::snapshot::{SNAPSHOT_BYTES_MAX, open_body, open_head};
-use super::memory::{Question, Remembered};
-use super::objects::{ObjectName, fetch, name_in_key, pack_key};
-use super::{FormatError, RepoError, Repository};
+use super::memory::Remembered;
+use super::objects::{ObjectName as _, name_in_key};
+use super::{RepoError, Repository};
 use crate::base::event::Observer;
 use crate::base::id::{AuthorId, MarkId, PackId, SnapshotId};
 use crate::vault::snapshot::{Body, Head, State, Summary};
 use fold::{Committed, Folded, fold};
+use seen::compare_with_memory;
+use small::{damaged, fetch_unknown, small_and_opened, small_object};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) use fold::{Vouched, superseded};
@@ -65,9 +73,6 @@ pub struct History {
     /// When a check last went through with these snapshots whole, ms since the epoch: the newest of each series then.
     pub checked: HashMap<SnapshotId, i64>,
 }
-
-/// Ids that one *checked* mark names at most.
-const CHECKED_TOGETHER: usize = 500;
 
 /// An object that counts for nothing.
 #[derive(Debug, Clone)]
@@ -205,6 +210,11 @@ struct Heads {
 }
 
 impl Repository {
+    /// Puts marks.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks(self)
+    }
+
     /// Reads all marks and snapshot heads; what was read before comes from the catalog.
     ///
     /// # Errors
@@ -301,7 +311,7 @@ impl Repository {
             history.damaged.push(HistoryDamage { error, series, stops });
         }
         self.note_missing(&snapshots, &folded, &mut history)?;
-        self.compare_with_memory(&snapshots, remembered, &folded, &mut history);
+        compare_with_memory(self, &snapshots, remembered, &folded, &mut history);
         history.damaged_packs = std::mem::take(&mut folded.damaged_packs);
         history.doubted_packs = std::mem::take(&mut folded.doubted_packs);
         history.pinned = folded.pinned;
@@ -323,13 +333,13 @@ impl Repository {
         foreign: &mut Vec<ForeignObject>,
     ) -> Result<Heads, RepoError> {
         let names: Vec<SnapshotId> = snapshots.iter().map(|(id, _)| *id).collect();
-        self.fetch_unknown(catalog, &names, SNAPSHOT_BYTES_MAX, SNAPSHOTS_AT_ONCE);
+        fetch_unknown(self, catalog, &names, SNAPSHOT_BYTES_MAX, SNAPSHOTS_AT_ONCE);
         let not_before = self.memory.not_before(&names, self.clock.now().as_millisecond());
         let mut heads = Heads::default();
         for (id, put_ms) in snapshots {
             let stored_ms = (*put_ms).max(not_before.get(id).copied().unwrap_or(i64::MIN));
             let open = |bytes: &[u8]| open_head(bytes, &self.id, &self.keys);
-            match self.small_and_opened(catalog, id, SNAPSHOT_BYTES_MAX, open) {
+            match small_and_opened(self, catalog, id, SNAPSHOT_BYTES_MAX, open) {
                 Ok(head) => {
                     let is_signed = catalog.is_signed(id.as_bytes());
                     let verdict = self.authors.judge_head(&head, id.as_bytes(), is_signed);
@@ -379,119 +389,6 @@ impl Repository {
         }
     }
 
-    /// What the host, or an author, saw and is gone; and what the host remembers from now on.
-    fn compare_with_memory(
-        &self,
-        listed: &[(SnapshotId, i64)],
-        remembered: Vec<Remembered>,
-        folded: &Folded,
-        history: &mut History,
-    ) {
-        let there: HashSet<SnapshotId> = listed.iter().map(|(id, _)| *id).collect();
-        let is_explained = |id: &SnapshotId| {
-            there.contains(id) || folded.forgotten.contains(id) || folded.given_up.contains(&id.key())
-        };
-        let is_accepted = |subject: &str| {
-            if self.accept_rollback {
-                self.memory.note_answer(Question::Rollback, subject, "accepted");
-            }
-            self.memory.answer(Question::Rollback, subject).is_some()
-        };
-        let (mut kept, mut missing) = (HashMap::new(), HashSet::new());
-        for newest in remembered {
-            if !is_explained(&newest.snapshot) && !is_accepted(&newest.snapshot.to_string()) {
-                let Remembered { host, series, snapshot, .. } = &newest;
-                history.turned_back.push(format!(
-                    "snapshot {} of `{host}/{series}`, which this host has seen, is missing and was not forgotten",
-                    snapshot.short()
-                ));
-                missing.insert((host.clone(), series.clone()));
-            }
-            kept.insert((newest.host.clone(), newest.series.clone()), newest);
-        }
-        self.memory.hold_fast(missing);
-        let objects = self.authors.missing.iter().map(ObjectName::key);
-        for object in objects.chain(self.authors.epochs().missing.iter().map(ObjectName::key)) {
-            if !is_accepted(&object) {
-                history.turned_back.push(format!("`{object}`, which this host has seen, is gone"));
-            }
-        }
-        let mut lost: Vec<(SnapshotId, AuthorId)> = Vec::new();
-        for summary in &history.snapshots {
-            let pins = summary.head.pinned_ids().filter(|id| !is_explained(id));
-            lost.extend(pins.map(|id| (id, summary.head.author)));
-        }
-        lost.sort_unstable();
-        lost.dedup_by_key(|(id, _)| *id);
-        for (id, author) in lost {
-            if is_accepted(&id.to_string()) {
-                continue;
-            }
-            let name = self.authors.name(&author);
-            let what = format!(
-                "snapshot {}, which key `{name}` has seen, is missing and was not forgotten",
-                id.short()
-            );
-            match self.authors.is_full(&author) {
-                true => history.turned_back.push(what),
-                false => history.claimed_lost.push(what),
-            }
-        }
-        self.remember_newest(&history.snapshots, &kept, is_explained);
-    }
-
-    /// Remembers the newest snapshot of each series, where that is another than before and nothing is missing.
-    fn remember_newest(
-        &self,
-        snapshots: &[Summary],
-        before: &HashMap<(String, String), Remembered>,
-        is_explained: impl Fn(&SnapshotId) -> bool,
-    ) {
-        let mut newest: HashMap<(String, String), &Summary> = HashMap::new();
-        for summary in snapshots {
-            let key = (summary.head.host.clone(), summary.head.series.clone());
-            let best = newest.entry(key).or_insert(summary);
-            if summary.rank() > best.rank() {
-                *best = summary;
-            }
-        }
-        let mut fresh = Vec::new();
-        for ((host, series), summary) in newest {
-            let old = before.get(&(host.clone(), series.clone()));
-            let may = old.is_none_or(|old| {
-                old.snapshot != summary.id
-                    && (is_explained(&old.snapshot)
-                        || self.memory.answer(Question::Rollback, &old.snapshot.to_string()).is_some())
-            });
-            if may {
-                fresh.push(Remembered { host, series, counter: summary.head.counter, snapshot: summary.id });
-            }
-        }
-        if !fresh.is_empty() {
-            self.memory.remember_newest(&fresh);
-        }
-        let there: HashSet<(&str, &str)> = snapshots
-            .iter()
-            .map(|summary| (summary.head.host.as_str(), summary.head.series.as_str()))
-            .collect();
-        for ((host, series), old) in before {
-            if !there.contains(&(host.as_str(), series.as_str())) && is_explained(&old.snapshot) {
-                self.memory.drop_series(host, series);
-            }
-        }
-    }
-
-    /// Refuses where the repository lacks what was seen in it.
-    ///
-    /// # Errors
-    /// [`RepoError::TurnedBack`].
-    pub(super) fn refuse_turned_back(history: &History) -> Result<(), RepoError> {
-        match history.turned_back.first() {
-            None => Ok(()),
-            Some(what) => Err(RepoError::TurnedBack { what: what.clone() }),
-        }
-    }
-
     pub(super) fn read_marks(
         &self,
         catalog: &mut Catalog,
@@ -508,10 +405,10 @@ impl Repository {
         foreign: &mut Vec<ForeignObject>,
     ) -> Result<Vec<Vouched>, RepoError> {
         let mut marks = Vec::new();
-        self.fetch_unknown(catalog, &names, MARK_BYTES_MAX, MARKS_AT_ONCE);
+        fetch_unknown(self, catalog, &names, MARK_BYTES_MAX, MARKS_AT_ONCE);
         for id in names {
             let open = |bytes: &[u8]| Mark::open(bytes, &self.id, &self.keys);
-            let mark = self.small_and_opened(catalog, &id, MARK_BYTES_MAX, open);
+            let mark = small_and_opened(self, catalog, &id, MARK_BYTES_MAX, open);
             let Opened { content: mark, claim } = match mark {
                 Ok(mark) => mark,
                 // Removed since it was listed.
@@ -547,117 +444,12 @@ impl Repository {
     /// # Errors
     /// When it is damaged, or this key may not read it.
     pub fn body(&self, catalog: &mut Catalog, id: &SnapshotId) -> Result<Body, RepoError> {
-        let bytes = self.small_object(catalog, id, SNAPSHOT_BYTES_MAX)?;
+        let bytes = small_object(self, catalog, id, SNAPSHOT_BYTES_MAX)?;
         open_body(&bytes, &self.id, &self.keys).map_err(|source| match source {
-            super::FormatError::Crypto(error @ crate::vault::crypto::CryptoError::RoleTooWeak { .. }) => {
+            FormatError::Crypto(error @ crate::vault::crypto::CryptoError::RoleTooWeak { .. }) => {
                 error.into()
             }
             source => damaged(id)(source),
-        })
-    }
-
-    /// Puts a mark.
-    pub(super) fn put_mark(&self, mark: &Mark) -> Result<MarkId, RepoError> {
-        self.put_hashed(&mark.seal(self.id, &self.keys, self.entropy.as_ref())?)
-    }
-
-    /// Says something of a snapshot in the place of all that marks of the same kind say of it; with `None`, nothing any more.
-    ///
-    /// # Errors
-    /// When the mark cannot be written. Taking back takes a full key.
-    pub fn mark_snapshot(
-        &self,
-        snapshot: &SnapshotId,
-        kind: MarkKind,
-        value: Option<Option<String>>,
-        host: &str,
-        now_ms: i64,
-    ) -> Result<(), RepoError> {
-        self.mark_object(snapshot.key(), kind, value, host, now_ms)
-    }
-
-    /// The pack is whole again, or was all the time: takes back that it is damaged.
-    ///
-    /// # Errors
-    /// When the mark cannot be written. Takes a full key.
-    pub fn clear_damaged(&self, pack: &PackId, host: &str, now_ms: i64) -> Result<(), RepoError> {
-        self.mark_object(pack_key(pack), MarkKind::Damaged, None, host, now_ms)
-    }
-
-    fn mark_object(
-        &self,
-        object: String,
-        kind: MarkKind,
-        value: Option<Option<String>>,
-        host: &str,
-        now_ms: i64,
-    ) -> Result<(), RepoError> {
-        let mut catalog = self.catalog(&crate::base::event::Silent)?;
-        let mut unreadable = Vec::new();
-        let marks = self.read_marks(&mut catalog, &mut unreadable)?;
-        let gone = superseded(&marks);
-        let holds = |vouched: &&Vouched| {
-            vouched.mark.kind == kind && vouched.mark.object == object && !gone.contains(&vouched.id)
-        };
-        let supersedes: Vec<MarkId> = marks.iter().filter(holds).map(|vouched| vouched.id).collect();
-        let (kind, value) = match value {
-            Some(value) => (kind, value),
-            None if supersedes.is_empty() => return Ok(()),
-            None => (MarkKind::Cleared, None),
-        };
-        let mark = Mark { kind, object, time_ms: now_ms, supersedes, value, host: host.to_owned() };
-        self.put_mark(&mark).map(|_| ())
-    }
-
-    /// Says that a check of this host found these snapshots whole, in the place of what it said before. Takes a full key.
-    ///
-    /// # Errors
-    /// When a mark cannot be written.
-    pub fn mark_checked(&self, snapshots: &[SnapshotId], host: &str, now_ms: i64) -> Result<(), RepoError> {
-        let mut catalog = self.catalog(&crate::base::event::Silent)?;
-        let marks = self.read_marks(&mut catalog, &mut Vec::new())?;
-        let gone = superseded(&marks);
-        let is_old = |vouched: &&Vouched| {
-            vouched.mark.kind == MarkKind::Checked && vouched.mark.host == host && !gone.contains(&vouched.id)
-        };
-        let old: Vec<MarkId> = marks.iter().filter(is_old).map(|vouched| vouched.id).collect();
-        let marks_due = snapshots.len().div_ceil(CHECKED_TOGETHER);
-        for (at, ids) in snapshots.chunks(CHECKED_TOGETHER).enumerate() {
-            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            self.put_mark(&Mark {
-                kind: MarkKind::Checked,
-                object: "snapshots".to_owned(),
-                time_ms: now_ms,
-                supersedes: if at + 1 == marks_due { old.clone() } else { Vec::new() },
-                value: Some(ids.join("\n")),
-                host: host.to_owned(),
-            })?;
-        }
-        for id in old.iter().filter(|_| marks_due > 0) {
-            // Safe to ignore because it is superseded: a storage that deletes nothing keeps a small object more.
-            let _ = self.storage.delete(&id.key());
-        }
-        Ok(())
-    }
-
-    /// Remembers that a pack is damaged, so that no new snapshot relies on it.
-    ///
-    /// # Errors
-    /// When the mark cannot be written.
-    pub fn mark_damaged(
-        &self,
-        pack: &PackId,
-        why: &str,
-        host: &str,
-        now_ms: i64,
-    ) -> Result<MarkId, RepoError> {
-        self.put_mark(&Mark {
-            kind: MarkKind::Damaged,
-            object: pack_key(pack),
-            time_ms: now_ms,
-            supersedes: Vec::new(),
-            value: Some(why.to_owned()),
-            host: host.to_owned(),
         })
     }
 
@@ -668,87 +460,6 @@ impl Repository {
         Ok(names)
     }
 
-    /// Fetches what the catalog does not have, many at once, where each waits for a wire: a new machine would wait for one snapshot and
-    /// mark after another. What fails is met again, and told, by whoever wants it.
-    fn fetch_unknown<N: ObjectName + Sync>(
-        &self,
-        catalog: &mut Catalog,
-        names: &[N],
-        bytes_max: u64,
-        at_once: usize,
-    ) {
-        if self.storage.is_local() {
-            return;
-        }
-        let is_unknown = |name: &&N| !matches!(catalog.object(&name.key()), Ok(Some(_)));
-        let unknown: Vec<&N> = names.iter().filter(is_unknown).collect();
-        if unknown.len() < 2 {
-            return;
-        }
-        let next = AtomicUsize::new(0);
-        let (fetched_in, fetched) = crossbeam_channel::bounded(at_once);
-        std::thread::scope(|scope| {
-            for _ in 0..at_once.min(unknown.len()) {
-                let (next, unknown, fetched_in) = (&next, &unknown, fetched_in.clone());
-                let work = move || {
-                    while let Some(name) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let Ok(bytes) = fetch(self.storage.as_ref(), *name, bytes_max) else { return };
-                        if fetched_in.send((name.key(), bytes)).is_err() {
-                            return;
-                        }
-                    }
-                };
-                let named = std::thread::Builder::new().name("metadata".to_owned());
-                // Safe to ignore because fewer threads, or none, only take longer.
-                let _ = named.spawn_scoped(scope, work);
-            }
-            drop(fetched_in);
-            for (key, bytes) in fetched {
-                // Safe to ignore because the catalog only spares the next fetch.
-                let _ = catalog.keep_object(&key, &bytes);
-            }
-        });
-    }
-
-    /// A small object, opened. One that only a newer program could open is an error of that kind where a full author signed it; whatever
-    /// others say in a header is nothing.
-    fn small_and_opened<N: ObjectName, T>(
-        &self,
-        catalog: &mut Catalog,
-        name: &N,
-        bytes_max: u64,
-        open: impl Fn(&[u8]) -> Result<T, FormatError>,
-    ) -> Result<T, RepoError> {
-        let bytes = self.small_object(catalog, name, bytes_max)?;
-        open(&bytes).map_err(|source| {
-            let is_claim =
-                source.is_newer() && !self.authors.is_newer_by_full(&bytes, None, Some(name.hash()));
-            damaged(name)(if is_claim { FormatError::ClaimsNewer } else { source })
-        })
-    }
-
-    /// A small immutable object, from the catalog where it was read before. The name is checked either way: the catalog is
-    /// never trusted.
-    fn small_object<N: ObjectName>(
-        &self,
-        catalog: &mut Catalog,
-        name: &N,
-        bytes_max: u64,
-    ) -> Result<Vec<u8>, RepoError> {
-        let key = name.key();
-        if let Ok(Some(bytes)) = catalog.object(&key)
-            && blake3::hash(&bytes) == *name.hash()
-        {
-            return Ok(bytes);
-        }
-        let bytes = fetch(self.storage.as_ref(), name, bytes_max)?;
-        // Safe to ignore because the catalog only spares the next fetch.
-        let _ = catalog.keep_object(&key, &bytes);
-        Ok(bytes)
-    }
-}
-
-impl Repository {
     /// The series that a *committed* mark names, where its author may add to it: a snapshot that cannot be read hides others of it.
     fn series_of(&self, said: &Committed) -> Option<String> {
         said.series.clone().filter(|series| self.authors.may_name(&said.author, series))
@@ -808,9 +519,4 @@ fn why_foreign(error: &RepoError) -> Foreign {
 
 fn is_given_up(error: &RepoError, folded: &Folded) -> bool {
     error.object().is_some_and(|object| folded.given_up.contains(object))
-}
-
-fn damaged<N: ObjectName>(name: &N) -> impl FnOnce(super::FormatError) -> RepoError + use<N> {
-    let object = name.key();
-    move |source| RepoError::Damaged { object, source }
 }

@@ -2,9 +2,10 @@
 
 mod opening;
 
+use super::authors::Foreign;
 use super::format::slot::{Label, SLOT_BYTES_MAX, SLOTS_MAX, Slot, SlotKind};
 use super::objects::{ObjectName, fetch, name_in_key};
-use super::{Access, Foreign, RepoError, Repository};
+use super::{Access, RepoError, Repository};
 use crate::base::id::{AuthorId, RepoId, SlotId, StatementId};
 use crate::base::secret::Entropy;
 use crate::storage::Storage;

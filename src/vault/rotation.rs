@@ -9,7 +9,7 @@ use super::format::epoch::{Close, Heir};
 use super::format::index::{Index, IndexedPack};
 use super::format::plan::Plan;
 use super::format::session::SessionKind;
-use super::history::{History, ms_of};
+use super::history::{History, ms_of, refuse_turned_back};
 use super::keys::put_slot;
 use super::objects::{ObjectName as _, name_in_key};
 use super::reader::{BlockReader, Workspace};
@@ -135,7 +135,7 @@ impl<'a> Rotation<'a> {
             return Err(RepoError::SlotRefused { reason });
         }
         let mut catalog = repo.catalog(&Silent)?;
-        Repository::refuse_turned_back(&repo.history(&mut catalog)?)
+        refuse_turned_back(&repo.history(&mut catalog)?)
     }
 
     /// Ends the backups that were under way before anything is listed; waits for them where that was not declined.

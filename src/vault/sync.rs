@@ -2,12 +2,13 @@
 
 use super::authors::{Foreign, Voucher};
 use super::catalog::{Catalog, CatalogError};
+use super::format::FormatError;
 use super::format::index::{INDEX_BYTES_MAX, Index, IndexedPack};
 use super::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
 use super::history::{History, JUNK_TOLD};
 use super::objects::{fetch, name_in_key, pack_key};
 use super::session::SeenPlan;
-use super::{FormatError, RepoError, Repository};
+use super::{RepoError, Repository};
 use crate::base::event::{Event, Observer};
 use crate::base::id::{AuthorId, IndexId, PackId};
 use crate::storage::{ErrorKind, StorageError};

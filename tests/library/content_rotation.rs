@@ -229,7 +229,7 @@ fn given_a_damaged_pack_of_an_old_generation_then_what_opens_of_it_is_saved_unde
     bytes[last.offset as usize + 1] ^= 1;
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, bytes).unwrap();
-    repo.mark_damaged(&id, "flipped", "test", now_ms()).unwrap();
+    repo.marks().mark_damaged(&id, "flipped", "test", now_ms()).unwrap();
     let repair = repo.repairer().repair_packs("test", now_ms(), &Silent, &Cancel::new()).unwrap();
     assert!(repair.chunks_salvaged > 10 && repair.packs_written > 0, "{repair:?}");
     let repo = place.fresh(7);

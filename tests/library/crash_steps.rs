@@ -312,9 +312,9 @@ fn forget() {
     // Marks that supersede others go after them.
     for tags in ["a", "b"] {
         let id = &scene.leaving[0].id;
-        repo.mark_snapshot(id, MarkKind::Tags, Some(Some(tags.to_owned())), "test", 0).unwrap();
+        repo.marks().mark_snapshot(id, MarkKind::Tags, Some(Some(tags.to_owned())), "test", 0).unwrap();
     }
-    repo.mark_snapshot(&scene.leaving[1].id, MarkKind::Pinned, Some(None), "test", 0).unwrap();
+    repo.marks().mark_snapshot(&scene.leaving[1].id, MarkKind::Pinned, Some(None), "test", 0).unwrap();
     let ids: Vec<_> = scene.leaving.iter().map(|one| one.id).collect();
     scene.crash_at_every_step(7, |repo, _| Ok((repo.forget(&ids)?, None)));
 }
@@ -422,7 +422,7 @@ fn a_backup_that_heals_a_damaged_pack() {
     let bytes = small::noise(1, 60_000);
     scene.backup(&bytes, None);
     let broken = broken_pack(&scene);
-    scene.open().mark_damaged(&broken, "flipped", "test", 0).unwrap();
+    scene.open().marks().mark_damaged(&broken, "flipped", "test", 0).unwrap();
     // Not whole before, so that there is nothing to hold it to; afterwards it is.
     let before = scene.kept.remove(0);
     scene.leaving.push(before.clone());
@@ -461,7 +461,7 @@ fn repair_packs_and_snapshots() {
     assert!(!hit.is_empty() && !scene.kept.is_empty(), "{} and {}", hit.len(), scene.kept.len());
     let ids: Vec<_> = hit.iter().map(|one| one.id).collect();
     let run = |repo: &Repository, world: &World| -> Result<(), RepoError> {
-        repo.mark_damaged(&broken, "flipped", "test", world.now_ms())?;
+        repo.marks().mark_damaged(&broken, "flipped", "test", world.now_ms())?;
         let repair = repo.repairer().repair_packs("test", world.now_ms(), &Silent, &Cancel::new())?;
         assert!(repair.set_aside.iter().any(|aside| aside.pack == broken), "{repair:?}");
         let repaired =

@@ -567,7 +567,7 @@ fn given_a_chunk_in_two_packs_then_one_copy_goes_and_a_damaged_copy_counts_for_n
     let broken = vault.keys("packs/").into_iter().max_by_key(|key| storage.size(key).unwrap()).unwrap();
     storage.tamper(&broken, |bytes| bytes[5000] ^= 1);
     let pack = broken.rsplit('/').next().unwrap().parse().unwrap();
-    vault.repo.mark_damaged(&pack, "flipped", "test", 0).unwrap();
+    vault.repo.marks().mark_damaged(&pack, "flipped", "test", 0).unwrap();
     vault.backup(&bytes);
     let report = prune_with(&vault.repo, &at_once).unwrap();
     assert_eq!(report.packs_deleted, 1, "{report:?}");

@@ -136,7 +136,7 @@ fn damage_at_the_source_is_told_and_a_chunk_that_another_pack_holds_is_taken_fro
     assert!(small::listed(&to.repo).unwrap().is_empty());
 
     // The next backup stores all of it again. Then the new pack is the damaged one, and the old one whole again.
-    from.repo.mark_damaged(&one, "flipped", "test", 0).unwrap();
+    from.repo.marks().mark_damaged(&one, "flipped", "test", 0).unwrap();
     let second = small::backup(&from.repo, 2, &bytes, None).unwrap();
     let other = from.largest_pack(Some(one));
     harm(&one);

@@ -73,10 +73,10 @@ fn hostile_vault() -> Vault {
     let committed = session.commit(vec![finished], request).unwrap();
     let id = committed.summary.id;
     let words = Some(Some(HOSTILE.to_owned()));
-    repo.mark_snapshot(&id, MarkKind::Damaged, words, HOSTILE, 1_790_000_002_000).unwrap();
+    repo.marks().mark_snapshot(&id, MarkKind::Damaged, words, HOSTILE, 1_790_000_002_000).unwrap();
     for key in vault.objects_in("packs") {
         let pack = key.rsplit('/').next().unwrap().parse().unwrap();
-        repo.mark_damaged(&pack, HOSTILE, HOSTILE, 1_790_000_002_000).unwrap();
+        repo.marks().mark_damaged(&pack, HOSTILE, HOSTILE, 1_790_000_002_000).unwrap();
     }
     assert!(vault.repo().join("snapshots").join(good).exists());
     vault

@@ -105,6 +105,11 @@ fn given_a_target_that_holds_keys_then_it_is_replaced_only_when_that_was_said() 
     to(&["--yes"]).expect(exit::REFUSED).says("--force");
     to(&["--force"]).expect(exit::REFUSED).says("no terminal to confirm");
     assert!(to(&["--force", "--dry-run"]).expect(exit::OK).text().contains("would restore"));
+    let plan = to(&["--force", "--dry-run", "--json"]).expect(exit::OK).json();
+    assert_eq!(
+        (&plan["dry_run"], &plan["server_keys"], &plan["keys"]),
+        (&true.into(), &317.into(), &serde_json::Value::Null)
+    );
     to(&["--force", "--yes", "--expect-host", "other"]).expect(exit::REFUSED).says("--expect-host");
     let config = vault.home().join("protect.toml");
     fs::write(&config, "protect = ['\"127.0.0.1\"']\n").unwrap();

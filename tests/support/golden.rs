@@ -116,7 +116,7 @@ pub fn make_by_program(folder: &Path, keys: &Path, cache: &Path) {
     let app = ("golden", "app");
     let first = backup(&repo, app, 0, Level::DEFAULT, &streams, &[]);
     let damaged = damage_data_pack(folder, &repo);
-    repo.mark_damaged(&damaged, "block 0 does not open", "golden", 1_793_000_100_000).unwrap();
+    repo.marks().mark_damaged(&damaged, "block 0 does not open", "golden", 1_793_000_100_000).unwrap();
     // From here on the damage heals: what the first snapshot lost is stored again.
     let second = backup(&repo, app, 1, Level::Off, &streams, &["audit"]);
     let cache_streams = [("cache", "cache"), ("zeros", "zeros"), ("x/ü", "one byte")];
@@ -143,7 +143,7 @@ fn say_everything(repo: &Repository, folder: &Path, snapshots: &[SnapshotId; 4])
     let [first, second, of_edge, of_lost] = snapshots;
     let say = |snapshot: &SnapshotId, kind, value: Option<Option<&str>>| {
         let value = value.map(|value| value.map(str::to_owned));
-        repo.mark_snapshot(snapshot, kind, value, "golden", 1_793_000_200_000).unwrap();
+        repo.marks().mark_snapshot(snapshot, kind, value, "golden", 1_793_000_200_000).unwrap();
     };
     say(second, MarkKind::Pinned, Some(None));
     say(first, MarkKind::Tags, Some(Some("kept\ngrößer")));

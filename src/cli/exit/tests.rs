@@ -1,7 +1,7 @@
 //! The table of exit codes, error by error. That no error is forgotten is the compiler's affair: no `match` has a catch-all.
 
 use super::*;
-use crate::base::fault::Fault as _;
+use crate::base::fault::{Fault as _, Next};
 use crate::base::name::{NameKind, SnapshotName, check_name};
 use crate::cli::report::CliError;
 use crate::content::inspect::ContentError;
@@ -9,6 +9,7 @@ use crate::engine::OpError;
 use crate::engine::app::AppError;
 use crate::engine::backup::class_of;
 use crate::engine::copy::Side;
+use crate::engine::restore::When;
 use crate::settings::ConfigError;
 use crate::source::LastWords;
 use crate::source::SourceError;
@@ -177,6 +178,8 @@ fn of_operations() -> Vec<(OpError, u8)> {
         side: Side::Source,
         source: Box::new(source),
     };
+    let hook = |when, source| OpError::Hook { when, command: text("x"), source };
+    let exited = || SourceError::Exited { program: text("sh"), status: 1, last_words: LastWords::default() };
     let aftermath = |failure: OpError| OpError::Aftermath {
         failure: Box::new(failure),
         aftermath: text("x"),
@@ -197,6 +200,13 @@ fn of_operations() -> Vec<(OpError, u8)> {
         (OpError::AlreadyRunning { system: None }, 5),
         (OpError::from(SourceError::StreamName { name: "globals.sql" }), 3),
         (OpError::Job { message: text("x"), next: None }, 3),
+        (OpError::Refused { message: text("x"), next: None }, 6),
+        (hook(When::Before, exited()), 6),
+        (hook(When::After, exited()), 1),
+        (hook(When::AfterFailure, exited()), 1),
+        (hook(When::Before, SourceError::Cancelled { program: text("sh") }), 130),
+        (OpError::Hinted { source: Box::new(OpError::NoPolicy), next: Next::new("x") }, 3),
+        (OpError::App(AppError::NoCredential), 3),
         (OpError::SnapshotName(parse("app~x")), 3),
         (OpError::Name(check_name(NameKind::Series, "--help").unwrap_err()), 3),
         (SelectionError::NoSnapshots.into(), 3),

@@ -8,6 +8,19 @@ use crate::source::postgres::{Doing, Given, PostgresError};
 /// The error with the hint that fits the options.
 pub(super) fn hinted(error: CliError, args: &RestoreArgs) -> CliError {
     let hint = match &error {
+        // What the engine says goes before.
+        CliError::Op(OpError::Hinted { .. }) => return error,
+        // Settings as options.
+        CliError::Op(OpError::Hook { when, command, source }) if !error.is_cancelled() => {
+            let option = when.word().replace('_', "-");
+            return CliError::Told {
+                message: format!("--{option} `{command}`: {source}"),
+                hint: error.hint(),
+                code: error.code(),
+                kind: None,
+                exit: error.exit(),
+            };
+        }
         CliError::Op(operation) => match (operation.failure(), problem_of(operation)) {
             (Some(failure), _) => failure.hint(Doing::Restore(given(args))).map(str::to_owned),
             (None, Some(problem)) => database_hint(problem, args),

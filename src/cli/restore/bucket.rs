@@ -1,20 +1,17 @@
 //! Restoring objects into a bucket: what has to hold before it is touched, what is asked, and what is told after.
 
-use super::files::{first, matches_something, overwrite, tree};
-use crate::base::objects::{Reach, Reached};
+use super::files::overwrite;
+use crate::base::objects::Reached;
 use crate::base::words;
 use crate::cli::args::RestoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, doubts, prompt, render};
-use crate::content::index::Of;
-use crate::engine::OpError;
-use crate::engine::files::{BucketJob, BucketPlan, BucketReport, Overwrite, WantedFiles};
+use crate::engine::files::{
+    BucketJob, BucketPlan, BucketReport, IntoBucketJob, WantedFiles, first, plan_into_bucket, run_into_bucket,
+};
 use crate::engine::report::{RestoreObjectsPlan, RestoredObjects};
 use crate::engine::restore::Chosen;
-use crate::source::SourceError;
-use crate::source::bucket::BucketError;
-use crate::storage::s3::S3;
 use std::time::Instant;
 
 pub(super) fn run(
@@ -25,62 +22,35 @@ pub(super) fn run(
     address: &str,
 ) -> Result<Exit, CliError> {
     let began = Instant::now();
-    let tree = tree(chosen, stream)?;
-    if tree.holds() != Of::Objects {
-        let message = format!("snapshot {} holds files, and no objects", chosen.summary.id.short());
-        return Err(CliError::usage_hint(message, "restore files with --to-dir"));
-    }
     let wanted = WantedFiles::of(&args.files.path).map_err(|error| CliError::usage(error.to_string()))?;
-    let job = BucketJob { wanted, overwrite: overwrite(&args.files), deletes: args.bucket.delete };
-    if job.overwrite == Overwrite::Older {
-        return Err(CliError::usage("--overwrite older goes with --to-dir"));
-    }
-    let reached = Reached {
-        address: address.to_owned(),
-        endpoint: args.bucket.bucket_endpoint.clone(),
-        region: args.bucket.bucket_region.clone(),
-        profile: args.bucket.bucket_profile.clone(),
-        ..Reached::default()
+    let job = IntoBucketJob {
+        reached: Reached {
+            address: address.to_owned(),
+            endpoint: args.bucket.bucket_endpoint.clone(),
+            region: args.bucket.bucket_region.clone(),
+            profile: args.bucket.bucket_profile.clone(),
+            ..Reached::default()
+        },
+        objects: BucketJob { wanted, overwrite: overwrite(&args.files), deletes: args.bucket.delete },
+        force: args.force,
     };
-    let place = S3.place(&reached).map_err(|problem| CliError::usage(problem.text))?;
-    if let Some(own) = context.app.overlap(&place) {
-        return Err(CliError::usage_hint(
-            format!("`{place}` holds the repository `{own}`"),
-            "restore into another bucket, or below another prefix",
-        ));
-    }
     let run = context.run();
-    let into = S3.open(&reached, &run).map_err(|error| failed(error.into()))?;
-    let place = into.place().to_string();
     for data in &chosen.body.streams {
         doubts::tell(context, chosen, data);
     }
-    let plan = tree.plan_bucket(&job, &into, &run)?;
-    matches_something(&tree, plan.objects + plan.unreadable + plan.deleted)?;
-    refuse_protected(context, &into.place(), &plan)?;
+    let mut into = plan_into_bucket(job, chosen, stream, &context.app, &run)?;
     if args.dry_run {
-        return Ok(dry_run(context, chosen, &plan, &place));
+        return Ok(dry_run(context, chosen, &into.plan, &into.place));
     }
-    if plan.deleted > plan.there / 2 && !args.force {
-        return Err(CliError::Refused {
-            message: format!(
-                "refused: --delete would delete {} of {} in `{place}`{}",
-                plan.deleted,
-                words::count(plan.there, "object"),
-                first(&plan.deleted_first, plan.deleted)
-            ),
-            hint: Some("check the address, or use --force".to_owned()),
-        });
+    if let Some(refusal) = into.refusal.take() {
+        return Err(refusal.into());
     }
-    if plan.there > 0 && !prompt::agreed(context, &question(&plan, &place), args.yes)? {
+    let place = into.place.clone();
+    if into.plan.there > 0 && !prompt::agreed(context, &question(&into.plan, &place), args.yes)? {
         return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }
-    let report = tree.restore_bucket(&job, &into, &run)?;
+    let report = run_into_bucket(into, &run)?;
     Ok(told(context, chosen, &report, &place, began))
-}
-
-fn failed(error: BucketError) -> CliError {
-    OpError::from(SourceError::from(error)).into()
 }
 
 fn question(plan: &BucketPlan, place: &str) -> String {
@@ -99,28 +69,6 @@ fn question(plan: &BucketPlan, place: &str) -> String {
         words::count(*objects, "object"),
         first(replaced_first, *replaced),
     )
-}
-
-/// `protect` in the configuration: these buckets are not touched while they hold something.
-fn refuse_protected(
-    context: &Context,
-    place: &crate::base::objects::Place,
-    plan: &BucketPlan,
-) -> Result<(), CliError> {
-    let (whole, endpoint) = (place.to_string(), place.endpoint.clone().unwrap_or_default());
-    let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, host)| host);
-    let names = [place.bucket.as_str(), whole.as_str(), host, host.split(':').next().unwrap_or(host)];
-    let mut patterns = context.app.settings.protect.iter();
-    match patterns.find(|pattern| names.iter().any(|name| pattern.matches(name))) {
-        Some(pattern) if plan.there > 0 => Err(CliError::Refused {
-            message: format!(
-                "refused: `{whole}` is not empty ({}) and is protected by `protect = [\"{pattern}\"]`",
-                words::count(plan.there, "object")
-            ),
-            hint: Some("restore into another bucket, or edit `protect`".to_owned()),
-        }),
-        _ => Ok(()),
-    }
 }
 
 fn dry_run(context: &Context, chosen: &Chosen, plan: &BucketPlan, place: &str) -> Exit {
@@ -142,11 +90,7 @@ fn dry_run(context: &Context, chosen: &Chosen, plan: &BucketPlan, place: &str) -
 }
 
 fn told(context: &Context, chosen: &Chosen, report: &BucketReport, place: &str, began: Instant) -> Exit {
-    let exit = match () {
-        () if !report.damaged.is_empty() => Exit::Integrity,
-        () if report.failed > 0 => Exit::Partial,
-        () => Exit::Good,
-    };
+    let exit = report.class().map_or(Exit::Good, Exit::from);
     let ms = began.elapsed().as_millis() as u64;
     let id = chosen.summary.id;
     for (count, what) in [

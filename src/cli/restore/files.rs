@@ -6,7 +6,9 @@ use super::super::report::CliError;
 use super::super::{Context, doubts, prompt, render};
 use crate::base::words;
 use crate::content::index::Of;
-use crate::engine::files::{FilesJob, FilesPlan, FilesReport, Overwrite, Tree, WantedFiles};
+use crate::engine::files::{
+    FilesJob, FilesPlan, FilesReport, Overwrite, Tree, WantedFiles, first, usual_ownership,
+};
 use crate::engine::report::{RestoreFilesPlan, RestoredFiles};
 use crate::engine::restore::Chosen;
 use crate::source::files::Ownership;
@@ -21,14 +23,14 @@ pub(super) fn run(
     into: &Path,
 ) -> Result<Exit, CliError> {
     let began = Instant::now();
-    let job = job(&args.files)?;
-    let tree = tree(chosen, stream)?;
+    let job = job(context, &args.files)?;
+    let tree = Tree::any(chosen, stream)?;
     let into = context.app.environment.directory.join(into);
     for data in &chosen.body.streams {
         doubts::tell(context, chosen, data);
     }
     let plan = tree.plan(&job, &into, &context.cancel)?;
-    matches_something(&tree, plan.files + plan.directories + plan.unreadable + plan.unfit)?;
+    tree.check_matches(plan.files + plan.directories + plan.unreadable + plan.unfit)?;
     if args.dry_run {
         return Ok(dry_run(context, &tree, chosen, &plan, &into));
     }
@@ -37,28 +39,6 @@ pub(super) fn run(
     }
     let report = tree.restore(&job, &into, &context.progress, &context.cancel)?;
     Ok(told(context, &tree, chosen, &report, &into, began))
-}
-
-/// The files, or objects, of the snapshot.
-pub(super) fn tree<'a>(chosen: &'a Chosen, stream: Option<&str>) -> Result<Tree<'a>, CliError> {
-    Tree::of(chosen, stream)?.ok_or_else(|| {
-        CliError::usage_hint(
-            format!("snapshot {} holds no files", chosen.summary.id.short()),
-            "restore a dump with --to FILE or --to-database",
-        )
-    })
-}
-
-/// Sees that a restore has something to do.
-pub(super) fn matches_something(tree: &Tree<'_>, count: u64) -> Result<(), CliError> {
-    if count > 0 || tree.is_empty() {
-        return Ok(());
-    }
-    let what = tree.noun();
-    let next = format!(
-        "`dumpvault ls SNAPSHOT:/PATH` lists {what}s; patterns are those of a .gitignore file in `/`"
-    );
-    Err(CliError::usage_hint(format!("no {what} in the snapshot matches --path"), next))
 }
 
 pub(super) fn overwrite(args: &RestoreFilesArgs) -> Overwrite {
@@ -70,25 +50,14 @@ pub(super) fn overwrite(args: &RestoreFilesArgs) -> Overwrite {
     }
 }
 
-/// Names of what is hit, in parentheses.
-pub(super) fn first(names: &[String], count: u64) -> String {
-    match names {
-        [] => String::new(),
-        names if names.len() as u64 == count => format!(" ({})", names.join(", ")),
-        names => format!(" ({}, …)", names.join(", ")),
-    }
-}
-
-fn job(args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
+fn job(context: &Context, args: &RestoreFilesArgs) -> Result<FilesJob, CliError> {
     let wanted = WantedFiles::of(&args.path).map_err(|error| CliError::usage(error.to_string()))?;
     let overwrite = overwrite(args);
     let ownership = match args.owner.as_deref() {
         Some("names") => Ownership::Names,
         Some("numeric") => Ownership::Numbers,
         Some("no") => Ownership::None,
-        // Nobody else may give files away.
-        _ if rustix::process::geteuid().is_root() => Ownership::Names,
-        _ => Ownership::None,
+        _ => usual_ownership(&context.app),
     };
     Ok(FilesJob { wanted, overwrite, ownership })
 }
@@ -144,11 +113,7 @@ fn told(
     into: &Path,
     began: Instant,
 ) -> Exit {
-    let exit = match () {
-        () if !report.damaged.is_empty() => Exit::Integrity,
-        () if report.failed > 0 || report.attributes_lost > 0 => Exit::Partial,
-        () => Exit::Good,
-    };
+    let exit = report.class().map_or(Exit::Good, Exit::from);
     let ms = began.elapsed().as_millis() as u64;
     let id = chosen.summary.id;
     if report.unreadable > 0 {

@@ -9,16 +9,8 @@ use super::Context;
 use crate::base::pattern::PatternError;
 use crate::content::pg::{DataKind, JobsPlan, Sections, Selection, TableData};
 use crate::engine::report::RestorePlan;
-use crate::engine::restore::{Archive, Chosen, Part};
+use crate::engine::restore::Extract;
 use crate::source::postgres::RestoreTarget;
-use crate::vault::snapshot::Stream;
-use std::collections::BTreeMap;
-
-/// A part that was chosen, and the archive that it is of.
-pub(super) struct Picked {
-    pub archive: Archive,
-    pub part: Part,
-}
 
 /// What is wanted; `None` when that is everything.
 pub(super) fn selection(args: &PartArgs) -> Result<Option<Selection>, CliError> {
@@ -46,47 +38,20 @@ pub(super) fn selection(args: &PartArgs) -> Result<Option<Selection>, CliError> 
     Ok((selection != Selection::default()).then_some(selection))
 }
 
-pub(super) fn pick(
-    context: &Context,
-    chosen: &Chosen,
-    stream: &Stream,
-    selection: Selection,
-) -> Result<Picked, CliError> {
-    let archive = chosen.archive(stream, &context.progress, &context.cancel)?;
-    let part = archive.select(&selection)?;
-    Ok(Picked { archive, part })
-}
-
 /// Says what a restore would do.
 pub(super) fn dry_run(
     context: &Context,
     args: &RestoreArgs,
-    chosen: &Chosen,
-    stream: &Stream,
-    picked: Option<&Picked>,
+    extract: &Extract,
     target: Option<&RestoreTarget>,
 ) -> Result<Exit, CliError> {
-    let jobs = match (picked, args.jobs) {
-        (Some(Picked { archive, part }), Some(jobs)) => {
-            Some(archive.plan_jobs(&part.entries, usize::from(jobs))?)
-        }
-        _ => None,
-    };
-    let bytes = match picked {
-        Some(Picked { archive, part }) if part.entries.len() < archive.toc()?.entries().len() => {
-            archive.synthesise(&part.entries)?.len()
-        }
-        _ => stream.bytes,
-    };
+    let Extract { chosen, stream, picked, .. } = extract;
+    let workers = args.jobs.map(usize::from);
+    let jobs = workers.map(|workers| extract.plan_jobs(workers)).transpose()?.flatten();
+    let bytes = extract.bytes()?;
     if context.json {
         let database = target.map(|target| target.database.as_str());
-        let plan = RestorePlan::new(&chosen.summary.id, stream, database);
-        let plan = match picked {
-            Some(picked) => plan.of_part(&picked.part, bytes, kinds(picked)?),
-            None => plan,
-        };
-        let worker_bytes = jobs.map(|jobs| jobs.data.iter().map(|part| part.data_bytes).collect());
-        context.report(RestorePlan { worker_bytes, ..plan });
+        context.report(RestorePlan::new(extract, database, jobs.as_ref())?);
         return Ok(Exit::Good);
     }
     let zone = context.app.settings.calendar.zone.clone();
@@ -102,7 +67,7 @@ pub(super) fn dry_run(
         chosen.summary.id.short(),
     ));
     if let Some(picked) = picked {
-        for (kind, count) in kinds(picked)? {
+        for (kind, count) in picked.kinds()? {
             context.output(&format!("{count:>6} {kind}"));
         }
         if !picked.part.tables.is_empty() {
@@ -129,16 +94,6 @@ fn tell_jobs(context: &Context, jobs: &JobsPlan) {
         "then: indexes and keys; last: privileges, materialised views ({} entries)",
         jobs.last.entries.len()
     ));
-}
-
-/// How many entries of each kind.
-fn kinds(picked: &Picked) -> Result<BTreeMap<String, usize>, CliError> {
-    let toc = picked.archive.toc()?;
-    let mut kinds = BTreeMap::new();
-    for entry in picked.part.entries.iter().filter_map(|index| toc.entries().get(*index)) {
-        *kinds.entry(entry.kind().into_owned()).or_insert(0) += 1;
-    }
-    Ok(kinds)
 }
 
 fn row(table: TableData<'_>) -> Vec<String> {

@@ -1,111 +1,124 @@
-//! Restoring into a Redis or Valkey server: what has to hold before it is touched.
-
-mod keys;
+//! Restoring into a Redis or Valkey server: what is asked before it is touched, and what is told after.
 
 use super::{Work, done};
-use crate::cli::args::{RestoreArgs, Via};
+use crate::cli::args::{OnConflict, RestoreArgs, RestoreKeysArgs, Via};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, doubts, prompt, render};
-use crate::content::rdb::Reader;
 use crate::engine::OpError;
-use crate::engine::restore::Target;
+use crate::engine::report::{Restore, RestoreRedisPlan, RestoredKeys};
+use crate::engine::restore::{ExpectedHost, Extract, RedisJob, RedisPlan, meant, plan_redis, run_redis};
 use crate::source::SourceError;
-use crate::source::process::Limits;
-use crate::source::redis::{self, Access, Form, RedisError, TargetState};
-use crate::vault::snapshot::StreamFormat;
-use std::sync::Arc;
-
-/// Magic and version.
-const HEADER_BYTES: usize = 9;
+use crate::source::redis::{self, Choice, Conflict, Outcome};
+use crate::vault::reader::ReadStats;
+use std::time::{Duration, Instant};
 
 pub(super) fn run(
-    work: &Work<'_>,
+    context: &Context,
     args: &RestoreArgs,
     address: &str,
-    limits: Limits,
+    timeout: Option<Duration>,
+    extract: Extract,
+    began: Instant,
 ) -> Result<Exit, CliError> {
-    let Work { context, chosen, stream, .. } = work;
-    if stream.format != StreamFormat::RedisRdb {
-        return Err(CliError::usage(format!("stream `{}` is not a Redis RDB file", stream.name)));
-    }
-    let variable = |name: &str| context.app.environment.text(name);
-    let access = Access::of_words(address, &variable).map_err(failed)?;
-    let server = access.address.server();
-    let events = Arc::clone(&context.progress) as Arc<dyn crate::base::event::Observer>;
-    let target = redis::Target { access, limits, events };
-    let mut reader = Reader::new();
-    reader.push(&chosen.front(stream, HEADER_BYTES, &context.cancel)?);
-    let file = Form::of(&reader.finish().1);
-    if !args.dry_run {
-        doubts::settle(context, chosen, stream, args.accept_change)?;
-    } else {
-        doubts::tell(context, chosen, stream);
-    }
     if args.keys.by_key() && args.keys.via == Some(Via::Master) {
         return Err(CliError::usage(
             "--key, --db and --on-conflict restore key by key: leave out --via master",
         ));
     }
-    let state = target.inspect().map_err(OpError::from)?;
-    refuse_other_host(args, &target)?;
-    refuse_protected(context, &target, &state)?;
-    if args.keys.by_key() {
-        return keys::run(work, args, &target, &state);
+    let job = RedisJob {
+        address: address.to_owned(),
+        keys: args.keys.by_key().then(|| choice(&args.keys)).transpose()?,
+        force: args.force,
+        expected_host: ExpectedHost(args.expect_host.clone()),
+        timeout,
+        dry_run: args.dry_run,
+    };
+    match args.dry_run {
+        true => doubts::tell(context, &extract.chosen, &extract.stream),
+        false => doubts::settle(context, &extract.chosen, &extract.stream, args.accept_change)?,
     }
-    let refusal = target.refusal(&state.info).or_else(|| target.misfit(&state, file));
-    refusal.map_or(Ok(()), |refusal| Err(failed(refusal)))?;
-    let about = format!("`{server}` ({}, {})", state.info.name(), holds(&state));
+    let run = context.run();
+    let plan = plan_redis(job, extract, &context.app, &run)?;
+    if args.dry_run && context.json {
+        context.report(RestoreRedisPlan::from(&plan));
+        return Ok(Exit::Good);
+    }
+    if args.dry_run {
+        context.say(&would(context, &plan));
+        return Ok(Exit::Good);
+    }
+    let asks = match &plan.job.keys {
+        Some(_) => !plan.state.info.databases().is_empty(),
+        None => plan.holds_keys(),
+    };
+    if asks && !agreed(context, &question(context, &plan, args.yes), args.yes, &plan.about())? {
+        return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
+    }
+    let report = run_redis(&plan, &context.app, &run)?;
+    let work = Work { context, extract: &plan.extract, began };
+    match &report.outcome {
+        None => Ok(done(&work, &format!("server `{}`", plan.server), report.stats, None)),
+        Some(outcome) => {
+            tell(&work, &plan.server, outcome, &report.stats);
+            Ok(report.class().map_or(Exit::Good, Exit::from))
+        }
+    }
+}
+
+fn choice(args: &RestoreKeysArgs) -> Result<Choice, CliError> {
+    let failed = |error| CliError::from(OpError::from(SourceError::from(error)));
+    let databases = args.db.iter().map(|text| redis::databases(text).map_err(failed));
+    Ok(Choice {
+        patterns: args.key.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
+        databases: databases.collect::<Result<_, _>>()?,
+        conflict: match args.on_conflict.unwrap_or(OnConflict::Fail) {
+            OnConflict::Fail => Conflict::Fail,
+            OnConflict::Skip => Conflict::Skip,
+            OnConflict::Replace => Conflict::Replace,
+        },
+    })
+}
+
+/// The snapshot in a few words.
+fn what(context: &Context, plan: &RedisPlan) -> String {
+    let Extract { chosen, stream, .. } = &plan.extract;
     let head = &chosen.summary.head;
-    let zone = &context.app.settings.calendar.zone;
-    let what = format!(
+    format!(
         "snapshot {} of `{}` ({}, {})",
         chosen.summary.id.short(),
         head.series,
-        render::time(head.time_ms, zone),
+        render::time(head.time_ms, &context.app.settings.calendar.zone),
         render::bytes(stream.bytes)
-    );
-    let keys: u64 = state.info.databases().values().map(|found| found.keys).sum();
-    if keys > 0 && !args.force {
-        return Err(CliError::Refused {
-            message: format!("refused: {about} is not empty"),
-            hint: Some("use --force to replace all that it holds".to_owned()),
-        });
-    }
-    if keys > 0 && state.empties_first {
-        return Err(CliError::Refused {
-            message: format!("refused: {about} empties itself before it has received anything"),
-            hint: Some(
-                "`CONFIG SET repl-diskless-load disabled` there keeps its data until all has come".to_owned(),
-            ),
-        });
-    }
-    if args.dry_run {
-        context.say(&format!("would restore {what} into {about}; nothing was touched"));
-        return Ok(Exit::Good);
-    }
-    let end = if args.yes { '.' } else { '?' };
-    let question = format!("Restore {what} into {about}{end} All of its keys will be replaced.");
-    if keys > 0 && !agreed(context, &question, args.yes, &about)? {
-        return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
-    }
-    let open = || target.open(stream.bytes, context.app.entropy());
-    let into = format!("server `{server}`");
-    let stats = work.send(Target::Program(&open, into.clone()))?;
-    Ok(done(work, &into, stats, None))
+    )
 }
 
-fn failed(error: RedisError) -> CliError {
-    OpError::from(SourceError::from(error)).into()
+fn would(context: &Context, plan: &RedisPlan) -> String {
+    let about = plan.about();
+    match &plan.looked {
+        None => format!("would restore {} into {about}; nothing was touched", what(context, plan)),
+        Some(looked) => format!(
+            "would restore {} into {about}, {} of which are there already; nothing was touched",
+            render::count(looked.meant, "key"),
+            looked.there
+        ),
+    }
 }
 
-/// Keys by database, in a few words.
-fn holds(state: &TargetState) -> String {
-    let each = state.info.databases().into_iter();
-    let each: Vec<String> = each
-        .map(|(number, found)| format!("{} in database {number}", render::count(found.keys, "key")))
-        .collect();
-    if each.is_empty() { "empty".to_owned() } else { each.join(", ") }
+fn question(context: &Context, plan: &RedisPlan, yes: bool) -> String {
+    let (end, about) = (if yes { '.' } else { '?' }, plan.about());
+    let Some(choice) = &plan.job.keys else {
+        return format!(
+            "Restore {} into {about}{end} All of its keys will be replaced.",
+            what(context, plan)
+        );
+    };
+    let words = match choice.conflict {
+        Conflict::Fail | Conflict::Skip => "Keys that are there stay.",
+        Conflict::Replace => "Keys of the same name will be replaced.",
+    };
+    let id = plan.extract.chosen.summary.id.short();
+    format!("Restore {} of snapshot {id} into {about}{end} {words}", meant(choice))
 }
 
 fn agreed(context: &Context, question: &str, yes: bool, about: &str) -> Result<bool, CliError> {
@@ -120,32 +133,37 @@ fn agreed(context: &Context, question: &str, yes: bool, about: &str) -> Result<b
     answer.map_err(|error| CliError::usage(error.to_string()))
 }
 
-fn refuse_other_host(args: &RestoreArgs, target: &redis::Target) -> Result<(), CliError> {
-    let Some(expected) = &args.expect_host else { return Ok(()) };
-    let address = &target.access.address;
-    if address.host() == Some(expected) || address.server() == *expected {
-        return Ok(());
+fn tell(work: &Work<'_>, server: &str, outcome: &Outcome, stats: &ReadStats) {
+    let Work { context, extract: Extract { chosen, stream, .. }, began } = work;
+    for (key, why) in &outcome.named {
+        context.warn(format!("key `{key}` was not restored: {why}"));
     }
-    Err(CliError::Refused {
-        message: format!("refused: the target is `{}`, not `{expected}` (--expect-host)", address.server()),
-        hint: Some("check --to-redis".to_owned()),
-    })
-}
-
-/// `protect` in the configuration: these servers are not touched while they hold something.
-fn refuse_protected(context: &Context, target: &redis::Target, state: &TargetState) -> Result<(), CliError> {
-    let address = &target.access.address;
-    let server = address.server();
-    let names = [address.host().unwrap_or(&server), &server];
-    let mut patterns = context.app.settings.protect.iter();
-    match patterns.find(|pattern| names.iter().any(|name| pattern.matches(name))) {
-        Some(pattern) if !state.info.databases().is_empty() => Err(CliError::Refused {
-            message: format!(
-                "refused: `{server}` is not empty ({}) and is protected by `protect = [\"{pattern}\"]`",
-                holds(state)
-            ),
-            hint: Some("restore into another server, or edit `protect`".to_owned()),
-        }),
-        _ => Ok(()),
+    let unnamed = outcome.refused.saturating_sub(outcome.named.len() as u64);
+    if unnamed > 0 {
+        context.warn(format!("{} more were not restored", render::count(unnamed, "key")));
     }
+    let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if context.json {
+        let report = Restore::new(&chosen.summary.id, stream, None, stats, ms, None);
+        context.report(report.with_keys(RestoredKeys::from(outcome)));
+        return;
+    }
+    let mut beside = Vec::new();
+    for (count, words) in [
+        (outcome.there, "were there and stay"),
+        (outcome.expired, "had expired"),
+        (outcome.refused, "were not taken"),
+    ] {
+        if count > 0 {
+            beside.push(format!(", {count} {words}"));
+        }
+    }
+    context.say(&format!(
+        "{}: restored {} of snapshot {} to server `{server}` in {}{}",
+        chosen.summary.head.series,
+        render::count(outcome.restored, "key"),
+        chosen.summary.id.short(),
+        render::duration(ms),
+        beside.concat()
+    ));
 }

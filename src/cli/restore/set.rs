@@ -1,6 +1,5 @@
 //! `dumpvault restore --set`: a whole system, by the very commands that a person would give one after another.
 
-use super::swap::quoted;
 use crate::cli::args::{Cli, Command, RestoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
@@ -8,7 +7,7 @@ use crate::cli::{Context, render};
 use crate::engine::OpError;
 use crate::engine::plan::{SetJob, SetPlan, SetStep, plan_set};
 use crate::engine::report::{RestoredSet, SetStepStatus};
-use crate::engine::restore::Journal;
+use crate::engine::restore::{Journal, quoted};
 use clap::Parser;
 use std::ffi::OsString;
 

@@ -1,5 +1,6 @@
 //! What settings do not know by themselves: which storages and which kinds of sources this program has.
 
+use crate::base::objects::Reach;
 use crate::base::setting::{Given, Problem, Section, Table};
 use crate::settings::{self, Registry, Resolved, StorageKind};
 use crate::source::bucket::BucketKind;
@@ -8,7 +9,10 @@ use crate::source::files::FilesKind;
 use crate::source::kind::{Settled, SourceKind};
 use crate::source::postgres::Postgres;
 use crate::source::redis::Redis;
+#[cfg(not(feature = "s3"))]
+use crate::storage::left_out::S3;
 use crate::storage::local::Directory;
+#[cfg(feature = "s3")]
 use crate::storage::s3::S3;
 use crate::storage::scheme::{Location, Options, Scheme};
 use std::path::Path;
@@ -19,6 +23,9 @@ pub type Settings = Resolved<Place, Arc<dyn Settled>>;
 
 /// Where a repository lies.
 pub type Place = Arc<dyn Location>;
+
+/// The buckets that this program reaches.
+pub static BUCKETS: &dyn Reach = &S3;
 
 /// The kinds of sources that this program knows. The first is what a table is that does not tell.
 pub static KINDS: [&dyn SourceKind; 5] = [&Postgres, &Redis, &Command, &FilesKind, &BucketKind(&S3)];
@@ -78,6 +85,7 @@ impl<'a> Known<'a> {
     fn forms(&self) -> String {
         // Folders last in the list, and first in what people use.
         let forms: Vec<&str> = self.kinds.storages.iter().rev().map(|scheme| scheme.forms()).collect();
+        let forms: Vec<&str> = forms.into_iter().filter(|forms| !forms.is_empty()).collect();
         format!("use {}", forms.join(", "))
     }
 }
@@ -129,5 +137,6 @@ fn scheme_of(address: &str) -> Option<&str> {
     (is_word && !word.is_empty()).then_some(word)
 }
 
-#[cfg(test)]
+// They know what all storages are called, and what each has for settings.
+#[cfg(all(test, feature = "s3"))]
 mod tests;

@@ -4,6 +4,7 @@ use super::pieces::Takes;
 use super::restore::is_lost;
 use super::{Overwrite, PlacedFile, Tree, WantedFiles};
 use crate::base::event::{Event, Observer};
+use crate::base::fault::Class;
 use crate::base::objects::{Facts, Object, Objects, ObjectsError, Parts, Trouble};
 use crate::base::run::Run;
 use crate::content::index::{Kind, Row};
@@ -87,6 +88,17 @@ pub struct BucketReport {
     pub failed: u64,
     /// What could not be read when it was backed up.
     pub unreadable: u64,
+}
+
+impl BucketReport {
+    /// What it comes to; `None` when all is there.
+    pub fn class(&self) -> Option<Class> {
+        match () {
+            () if !self.damaged.is_empty() => Some(Class::Integrity),
+            () if self.failed > 0 => Some(Class::Partial),
+            () => None,
+        }
+    }
 }
 
 /// What becomes of a key.

@@ -6,23 +6,27 @@
 //! | `diff` | what became of files from one snapshot to another |
 //! | `pieces` | how contents of many files are read in few goes |
 //! | `bucket` | what a restore would do to a bucket, and how it does it |
+//! | `into_bucket` | which bucket is meant, and what must not happen to it |
 //! | `restore` | what a restore would do to a directory, and how it does it |
 
 mod bucket;
 mod diff;
+mod into_bucket;
 mod pieces;
 mod restore;
 mod wanted;
 
 pub use bucket::{BucketJob, BucketPlan, BucketReport};
 pub use diff::{Became, EachChange};
-pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite};
+pub use into_bucket::{IntoBucketJob, IntoBucketPlan, first, plan_into_bucket, run_into_bucket};
+pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite, usual_ownership};
 pub use wanted::{WantedFiles, lies_below};
 
 use super::OpError;
 use super::file_digest::of;
 use super::restore::Chosen;
 use crate::base::event::Cancel;
+use crate::base::fault::Next;
 use crate::content::index::{IndexError, Kind, Of, Placed, Row, SectionMap, read_section};
 use crate::source::files::shown;
 use crate::source::indexed::PAIR;
@@ -55,6 +59,33 @@ const EMPTY_BYTES: u64 = 10;
 pub type Each<'a> = dyn FnMut(PlacedFile) -> Result<(), OpError> + 'a;
 
 impl<'a> Tree<'a> {
+    /// The same where there have to be some.
+    ///
+    /// # Errors
+    /// As [`Tree::of`], and when there are none.
+    pub fn any(chosen: &'a Chosen, stream: Option<&str>) -> Result<Self, OpError> {
+        Self::of(chosen, stream)?.ok_or_else(|| OpError::Job {
+            message: format!("snapshot {} holds no files", chosen.summary.id.short()),
+            next: Some(Next::new("restore a dump with {to} FILE or {to_database}")),
+        })
+    }
+
+    /// Sees that a restore of so many has something to do.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn check_matches(&self, count: u64) -> Result<(), OpError> {
+        if count > 0 || self.is_empty() {
+            return Ok(());
+        }
+        let what = self.noun();
+        let next = format!(
+            "`dumpvault ls SNAPSHOT:/PATH` lists {what}s; patterns of {{path}} are those of a .gitignore file in `/`"
+        );
+        let message = format!("no {what} in the snapshot matches");
+        Err(OpError::Job { message, next: Some(Next::new(next)) })
+    }
+
     /// The files of a snapshot, or those that belong to the stream of that name; `None` where it has none.
     ///
     /// # Errors

@@ -3,8 +3,10 @@
 use super::pieces::Takes;
 use super::{PlacedFile, Tree, WantedFiles};
 use crate::base::event::{Cancel, Event, Observer};
+use crate::base::fault::Class;
 use crate::content::index::{Kind, Of, Row, is_path};
 use crate::engine::OpError;
+use crate::engine::app::App;
 use crate::source::files::{NewFile, Ownership, TreeWriter, is_directory, is_older, seems_same, shown};
 use rustix::fs::Stat;
 use std::collections::VecDeque;
@@ -24,6 +26,11 @@ pub enum Overwrite {
     Changed,
     /// All.
     Always,
+}
+
+/// Whom files belong to where nobody says: nobody but root may give files away.
+pub fn usual_ownership(app: &App) -> Ownership {
+    if app.environment.is_root() { Ownership::Names } else { Ownership::None }
 }
 
 /// What is wanted.
@@ -79,6 +86,17 @@ pub struct FilesReport {
     pub attributes_lost: u64,
     /// What could not be read when it was backed up.
     pub unreadable: u64,
+}
+
+impl FilesReport {
+    /// What it comes to; `None` when all is there.
+    pub fn class(&self) -> Option<Class> {
+        match () {
+            () if !self.damaged.is_empty() => Some(Class::Integrity),
+            () if self.failed > 0 || self.attributes_lost > 0 => Some(Class::Partial),
+            () => None,
+        }
+    }
 }
 
 /// So many are named.

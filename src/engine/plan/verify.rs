@@ -6,7 +6,7 @@ use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::restore::{Chosen, Doubt, is_cluster_script, is_read_through};
-use crate::source::postgres::RestoreTarget;
+use crate::source::postgres::{Leftover, RestoreTarget};
 use crate::source::process::Limits;
 use crate::vault::snapshot::Stream;
 use std::ffi::OsString;
@@ -51,6 +51,14 @@ impl VerifyPlan {
     /// Whether a stream goes into a scratch database.
     pub fn needs_server(&self) -> bool {
         !self.streams.iter().all(is_read_through)
+    }
+
+    /// Scratch databases that killed runs left on the server.
+    pub fn leftovers(&self) -> Vec<Leftover> {
+        // Safe to ignore: a role that may not ask the server about other databases may well make one.
+        let mut found = self.target.leftovers().unwrap_or_default();
+        found.retain(|leftover| !leftover.is_whole);
+        found
     }
 
     /// What makes the snapshot doubtful, for somebody to answer before it is run.

@@ -1,7 +1,7 @@
 //! What was looked at, and how it stands.
 
 use super::Report;
-use crate::engine::doctor::{Finding, Status};
+use crate::engine::doctor::{Finding, Part, Status};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -24,31 +24,6 @@ pub struct DoctorCheck {
     /// What was found.
     #[serde(flatten)]
     pub finding: Finding,
-}
-
-/// What a finding belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-pub enum Part {
-    /// Where objects lie.
-    #[serde(rename = "storage")]
-    Storage,
-    /// The repository there, and the key.
-    #[serde(rename = "repository")]
-    Repository,
-    /// Cache, state directory and client programs.
-    #[serde(rename = "this machine")]
-    Machine,
-}
-
-impl Part {
-    /// The word shown to people and in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Storage => "storage",
-            Self::Repository => "repository",
-            Self::Machine => "this machine",
-        }
-    }
 }
 
 impl Doctor {

@@ -57,7 +57,7 @@ pub use check::{
 pub use config::{CheckedConfig, ShownConfig};
 pub use copy::{Copies, CopyResult};
 pub use demo::Demo;
-pub use doctor::{Doctor, Part};
+pub use doctor::Doctor;
 pub use files::{
     ChangedFile, ChangedFiles, ListedFile, ListedFiles, ListedObject, RestoreFilesPlan, RestoreObjectsPlan,
     RestoredFiles, RestoredObjects,
@@ -66,7 +66,7 @@ pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
 pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
 pub use keys::{ChangedKeys, KeyAmount};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
-pub use restore::{Restore, RestorePlan, RestoredKeys, Swap};
+pub use restore::{Restore, RestorePlan, RestoreRedisPlan, RestoredKeys, Swap};
 pub use schedule::{
     AuditLine, AuditLog, AuditVerified, BackupRecord, ExplainedSlot, History, HistoryShown, NextSlot,
     Schedule, ScheduleEnded, ScheduleExplained, ScheduleGap, ScheduleNext, SchedulePaused, SchedulePlan,
@@ -321,7 +321,10 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
             "restore",
             schema::<
                 Either<
-                    Either<Either2<Restore, RestorePlan>, Either2<RestoredFiles, RestoreFilesPlan>>,
+                    Either<
+                        Either<Either2<Restore, RestorePlan>, Document<RestoreRedisPlan>>,
+                        Either2<RestoredFiles, RestoreFilesPlan>,
+                    >,
                     Either<
                         Either2<RestoredObjects, RestoreObjectsPlan>,
                         Either<Either2<RestoredServer, RestoreServerPlan>, Document<RestoredSet>>,

@@ -4,7 +4,9 @@ use super::tables::PickedTable;
 use super::verify::Verification;
 use super::{Id, Report};
 use crate::base::id::SnapshotId;
-use crate::engine::restore::{Findings, Part};
+use crate::content::pg::JobsPlan;
+use crate::engine::OpError;
+use crate::engine::restore::{Extract, Findings, Part, Picked, RedisPlan};
 use crate::source::redis::Outcome;
 use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
@@ -152,29 +154,62 @@ pub struct RestorePlan {
 impl Report for RestorePlan {}
 
 impl RestorePlan {
-    /// A stream that would be restored as a whole.
-    pub fn new(snapshot: &SnapshotId, stream: &Stream, database: Option<&str>) -> Self {
+    /// What would be restored, and what each of several workers would do of it.
+    ///
+    /// # Errors
+    /// When the table of contents of its archive is damaged.
+    pub fn new(extract: &Extract, database: Option<&str>, jobs: Option<&JobsPlan>) -> Result<Self, OpError> {
+        let Extract { chosen, stream, picked, .. } = extract;
+        let part = picked.as_ref().map(|picked| &picked.part);
+        Ok(Self {
+            dry_run: true,
+            snapshot: Id::of(chosen.summary.id),
+            stream: stream.name.clone(),
+            bytes: extract.bytes()?,
+            database: database.map(str::to_owned),
+            entries: picked.as_ref().map(Picked::kinds).transpose()?,
+            tables: part.map(tables),
+            omitted: part.map(|part| part.omitted.clone()),
+            worker_bytes: jobs.map(|jobs| jobs.data.iter().map(|part| part.data_bytes).collect()),
+        })
+    }
+}
+
+/// What a restore into a Redis or Valkey server would do, by `--dry-run`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RestoreRedisPlan {
+    /// Always true.
+    pub dry_run: bool,
+    /// The snapshot.
+    pub snapshot: Id,
+    /// The stream.
+    pub stream: String,
+    /// Plain bytes of its file.
+    pub bytes: u64,
+    /// The server: host and port.
+    pub server: String,
+    /// Keys that it holds now.
+    pub server_keys: u64,
+    /// Keys that would be restored; null where the whole file would be, in place of all that the server holds.
+    pub keys: Option<u64>,
+    /// Of these, keys that are there already.
+    pub there: Option<u64>,
+}
+
+impl Report for RestoreRedisPlan {}
+
+impl From<&RedisPlan> for RestoreRedisPlan {
+    fn from(plan: &RedisPlan) -> Self {
+        let Extract { chosen, stream, .. } = &plan.extract;
         Self {
             dry_run: true,
-            snapshot: Id::of(snapshot),
+            snapshot: Id::of(chosen.summary.id),
             stream: stream.name.clone(),
             bytes: stream.bytes,
-            database: database.map(str::to_owned),
-            entries: None,
-            tables: None,
-            omitted: None,
-            worker_bytes: None,
-        }
-    }
-
-    /// The same of a part, with so many bytes and so many entries of each kind.
-    pub fn of_part(self, part: &Part, bytes: u64, entries: BTreeMap<String, usize>) -> Self {
-        Self {
-            bytes,
-            entries: Some(entries),
-            tables: Some(tables(part)),
-            omitted: Some(part.omitted.clone()),
-            ..self
+            server: plan.server.clone(),
+            server_keys: plan.state.info.databases().values().map(|found| found.keys).sum(),
+            keys: plan.looked.as_ref().map(|looked| looked.meant),
+            there: plan.looked.as_ref().map(|looked| looked.there),
         }
     }
 }

@@ -147,7 +147,7 @@ pub fn next_of_verify(error: &OpError) -> Option<Next> {
 /// The snapshot bears from now on that it was restored and compared.
 fn remember(chosen: &Chosen, app: &App, run: &Run) -> Result<(), OpError> {
     let (id, now_ms) = (&chosen.summary.id, run.clock.now().as_millisecond());
-    match chosen.repo().mark_snapshot(id, MarkKind::Verified, Some(None), &app.host(), now_ms) {
+    match chosen.repo().marks().mark_snapshot(id, MarkKind::Verified, Some(None), &app.host(), now_ms) {
         Err(RepoError::Crypto(CryptoError::RoleTooWeak { .. })) => {
             let message = "verified, but not recorded: this key cannot write to the repository".to_owned();
             run.events.observe(Event::Warning { message });

@@ -8,7 +8,7 @@ use crate::vault::crypto::{CryptoError, Role};
 use crate::vault::format::FormatError;
 use crate::vault::format::config::PACK_BYTES_MAX;
 use crate::vault::format::mark::{Mark, MarkKind};
-use crate::vault::history::{History, Stops, Vouched, is_newer, superseded};
+use crate::vault::history::{History, Stops, Vouched, is_newer, refuse_turned_back, superseded};
 use crate::vault::objects::{ObjectName, fetch};
 use crate::vault::{RepoError, Repository};
 use std::collections::{HashMap, HashSet};
@@ -22,7 +22,7 @@ impl Repository {
     /// Removes a snapshot that was never committed and whose session was ended. Its writer may be suspended right before the last step: it
     /// takes the mark back that it then puts, but may be killed before it comes to that. So it is said first that such a mark says nothing.
     pub(super) fn remove_abandoned(&self, id: &SnapshotId, now_ms: i64) -> Result<(), RepoError> {
-        self.put_mark(&Mark {
+        self.marks().put_mark(&Mark {
             kind: MarkKind::Cleared,
             object: id.key(),
             time_ms: now_ms,
@@ -54,15 +54,16 @@ impl Repository {
 
     /// Says that nothing waits any more for an object that is gone or cannot be read.
     fn give_up(&self, object: String, now_ms: i64) -> Result<(), RepoError> {
-        self.put_mark(&Mark {
-            kind: MarkKind::GivenUp,
-            object,
-            time_ms: now_ms,
-            supersedes: Vec::new(),
-            value: None,
-            host: String::new(),
-        })
-        .map(|_| ())
+        self.marks()
+            .put_mark(&Mark {
+                kind: MarkKind::GivenUp,
+                object,
+                time_ms: now_ms,
+                supersedes: Vec::new(),
+                value: None,
+                host: String::new(),
+            })
+            .map(|_| ())
     }
 
     /// Gives up every mark, every prune plan, and every snapshot that no mark commits, that cannot be read; their keys.
@@ -108,7 +109,7 @@ impl Repository {
             all.filter(|summary| summary.is_doubtful && only.is_none_or(|only| *only == summary.id));
         let mut confirmed = Vec::new();
         for summary in doubtful {
-            self.put_mark(&Mark {
+            self.marks().put_mark(&Mark {
                 kind: MarkKind::TimeConfirmed,
                 object: summary.id.key(),
                 time_ms: now_ms,
@@ -176,7 +177,7 @@ impl Repository {
         let now = self.refreshed()?;
         let mut catalog = now.catalog(&crate::base::event::Silent)?;
         let history = now.history(&mut catalog)?;
-        Self::refuse_turned_back(&history)?;
+        refuse_turned_back(&history)?;
         let objects = now.foreign_of(&mut catalog, &history)?;
         // What looks foreign may be of an epoch that began while it was listed.
         if now.refreshed()?.authors.fingerprint() != now.authors.fingerprint() {
@@ -254,7 +255,7 @@ impl Repository {
         ids.dedup();
         let marks_due = ids.len().div_ceil(TOGETHER);
         for (at, ids) in ids.chunks(TOGETHER).enumerate() {
-            self.put_mark(&Mark {
+            self.marks().put_mark(&Mark {
                 kind,
                 object: "snapshots".to_owned(),
                 time_ms: self.clock.now().as_millisecond(),
@@ -284,7 +285,7 @@ impl Repository {
         }
         let mut catalog = self.catalog(&crate::base::event::Silent)?;
         let mut unreadable = Vec::new();
-        Self::refuse_turned_back(&self.history(&mut catalog)?)?;
+        refuse_turned_back(&self.history(&mut catalog)?)?;
         let marks = self.read_marks(&mut catalog, &mut unreadable)?;
         let noted = if snapshots.is_empty() { Ok(()) } else { self.note_forgotten(snapshots, &marks) };
         // A full store takes the word only once something is gone.

@@ -10,7 +10,7 @@ use crate::base::event::{Cancel, Event, Observer};
 use crate::base::id::{NodeId, PackId, SnapshotId};
 use crate::vault::catalog::KnownPack;
 use crate::vault::format::session::SessionKind;
-use crate::vault::history::{History, Stops, is_newer};
+use crate::vault::history::{History, Stops, is_newer, refuse_turned_back};
 use crate::vault::objects::name_in_key;
 use crate::vault::reader::{BlockReader, Locator, RecipeWalker};
 use crate::vault::session::{SeenPlan, SeenSession, condemned};
@@ -69,7 +69,7 @@ impl Survey {
         warnings
             .extend(unreadable.iter().filter(is_open).map(|error| format!("{error}; it condemns nothing")));
         refuse_damage(&history)?;
-        Repository::refuse_turned_back(&history)?;
+        refuse_turned_back(&history)?;
         repo.refuse_newer_indexes(&catalog.indexes()?, &mut warnings)?;
         warnings.extend(presence.unexplained.iter().map(|(id, why)| {
             format!("pack {} is left alone, since nothing says what it holds: {why}", id.short())

@@ -97,7 +97,7 @@ impl Repairer<'_> {
             let row = catalog.pack(number)?;
             match self.repo.checker().check_pack(&row, &blocks) {
                 Ok(Depth::Opened) => {
-                    self.repo.clear_damaged(&id, host, now_ms)?;
+                    self.repo.marks().clear_damaged(&id, host, now_ms)?;
                     presence.unusable.remove(&number);
                     repair.recovered.push(id);
                 }
@@ -111,7 +111,7 @@ impl Repairer<'_> {
         self.salvage(&mut catalog, &presence, &bad, &blocks, cancel, &mut repair)?;
         for pack in &repair.set_aside {
             if !history.damaged_packs.contains_key(&pack.pack) {
-                self.repo.mark_damaged(&pack.pack, &pack.what, host, now_ms)?;
+                self.repo.marks().mark_damaged(&pack.pack, &pack.what, host, now_ms)?;
             }
         }
         repair.recovered.sort();

@@ -198,7 +198,7 @@ impl BackupSession {
             return Err(error);
         }
         let marks = staged.iter().map(|one| {
-            self.repo.put_mark(&Mark {
+            self.repo.marks().put_mark(&Mark {
                 kind: MarkKind::Committed,
                 object: one.summary.id.key(),
                 time_ms: one.now_ms,
@@ -254,7 +254,7 @@ impl BackupSession {
         // Whoever saw it meanwhile shall not take it for lost: here by what this host remembers, elsewhere by the word of a full key.
         self.repo.memory.note_answer(Question::Rollback, &snapshot.to_string(), "taken back");
         if self.repo.role() == Role::Full {
-            let forgotten = self.repo.put_mark(&Mark {
+            let forgotten = self.repo.marks().put_mark(&Mark {
                 kind: MarkKind::Forgotten,
                 object: "snapshots".to_owned(),
                 time_ms: self.repo.clock.now().as_millisecond(),

@@ -1,0 +1,22 @@
+//! A build without the scheduler writes nothing down of itself.
+
+use super::args::Command;
+use super::exit::Exit;
+use crate::engine::backup::BackupReport;
+use crate::settings::Environment;
+
+/// Nothing is written down.
+#[derive(Default)]
+pub(super) struct Memoir;
+
+impl Memoir {
+    pub fn begin(&self, _command: &Command, _environment: &Environment) {}
+
+    pub fn repository(&self, _address: String) {}
+
+    pub fn stored(&self, _source: &str, _report: &BackupReport) {}
+
+    pub fn failed(&self, _source: &str, _series: &str, _host: &str, _why: String) {}
+
+    pub fn end(&self, _exit: Exit, _error: Option<(String, Option<String>)>) {}
+}

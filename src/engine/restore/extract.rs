@@ -1,0 +1,119 @@
+//! What of a snapshot leaves the repository: a stream, or a part of its archive.
+
+use super::{Archive, Chosen, Part, Target};
+use crate::base::run::Run;
+use crate::content::pg::{JobsPlan, Sections, Selection};
+use crate::engine::OpError;
+use crate::vault::reader::ReadStats;
+use crate::vault::snapshot::Stream;
+use std::collections::BTreeMap;
+
+/// A part that was chosen, and the archive that it is of.
+pub struct Picked {
+    /// The archive.
+    pub archive: Archive,
+    /// The part.
+    pub part: Part,
+}
+
+impl Picked {
+    /// How many entries of each kind.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub fn kinds(&self) -> Result<BTreeMap<String, usize>, OpError> {
+        let toc = self.archive.toc()?;
+        let mut kinds = BTreeMap::new();
+        for entry in self.part.entries.iter().filter_map(|index| toc.entries().get(*index)) {
+            *kinds.entry(entry.kind().into_owned()).or_insert(0) += 1;
+        }
+        Ok(kinds)
+    }
+}
+
+/// What is restored.
+pub struct Extract {
+    /// The snapshot.
+    pub chosen: Chosen,
+    /// The stream.
+    pub stream: Stream,
+    /// The part of it; `None` for the whole, as it is.
+    pub picked: Option<Picked>,
+    selection: Selection,
+}
+
+impl Extract {
+    /// A stream as it is.
+    pub fn whole(chosen: Chosen, stream: Stream) -> Self {
+        Self { chosen, stream, picked: None, selection: Selection::default() }
+    }
+
+    /// What a selection picks of a stream, by the table of contents of its archive.
+    ///
+    /// # Errors
+    /// When the stream has no parts, nothing of it fits, or it cannot be read.
+    pub fn part(chosen: Chosen, stream: Stream, selection: Selection, run: &Run) -> Result<Self, OpError> {
+        let archive = chosen.archive(&stream, run.events.as_ref(), &run.cancel)?;
+        let part = archive.select(&selection)?;
+        Ok(Self { chosen, stream, picked: Some(Picked { archive, part }), selection })
+    }
+
+    /// It holds rows, and nothing that they could go into.
+    pub fn is_rows_alone(&self) -> bool {
+        self.selection.sections == Sections::DATA_ONLY
+    }
+
+    /// It holds definitions, and no rows.
+    pub fn is_schema_alone(&self) -> bool {
+        self.selection.sections == Sections::SCHEMA_ONLY
+    }
+
+    /// A part of a dump may stand beside what is there; data goes into tables that are.
+    pub(super) fn stands_beside(&self) -> bool {
+        let Selection { tables, schemas, .. } = &self.selection;
+        !tables.is_empty() || !schemas.is_empty() || self.is_rows_alone()
+    }
+
+    /// Tables whose foreign keys refer to each other in a circle: their triggers are off while their rows are loaded.
+    pub fn circular(&self) -> &[String] {
+        self.picked.as_ref().map(|picked| picked.part.circular.as_slice()).unwrap_or_default()
+    }
+
+    /// Plain bytes of it.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub fn bytes(&self) -> Result<u64, OpError> {
+        match &self.picked {
+            Some(Picked { archive, part }) if part.entries.len() < archive.toc()?.entries().len() => {
+                Ok(archive.synthesise(&part.entries)?.len())
+            }
+            _ => Ok(self.stream.bytes),
+        }
+    }
+
+    /// What each of several workers would restore; `None` where there is no part to share out.
+    ///
+    /// # Errors
+    /// When the table of contents is damaged.
+    pub fn plan_jobs(&self, workers: usize) -> Result<Option<JobsPlan>, OpError> {
+        let plan =
+            self.picked.as_ref().map(|Picked { archive, part }| archive.plan_jobs(&part.entries, workers));
+        plan.transpose()
+    }
+
+    /// Sends it to its target.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the target fails; nothing of it counts as restored then.
+    pub fn send(&self, target: Target<'_>, run: &Run) -> Result<ReadStats, OpError> {
+        let events = run.events.as_ref();
+        match &self.picked {
+            None => self.chosen.restore(&self.stream, target, events, &run.cancel),
+            Some(Picked { archive, part }) => {
+                let parts = archive.synthesise(&part.entries)?;
+                self.chosen.restore_part(&self.stream, &parts, target, events, &run.cancel)
+            }
+        }
+    }
+}
