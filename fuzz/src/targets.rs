@@ -276,7 +276,7 @@ pub fn index(input: &[u8]) {
 /// A snapshot: the input is its head, then its body.
 pub fn snapshot(input: &[u8]) {
     let _ = snapshot::open_head(input, &REPO, keys());
-    let _ = snapshot::open_body(input, &REPO, keys());
+    let _ = snapshot::open_body(input.to_vec(), &REPO, keys());
     let raw = header_of(ObjectType::Snapshot);
     let head = sealed(SubKey::SnapshotHead, &raw, &padded(input));
     let associated = [&raw[..], blake3::hash(&head.bytes).as_bytes()].concat();
@@ -291,7 +291,7 @@ pub fn snapshot(input: &[u8]) {
     byte_field(&mut bytes, 3, &body.bytes);
     let bytes = signed(b"", bytes, false);
     let _ = snapshot::open_head(&bytes, &REPO, keys());
-    let _ = snapshot::open_body(&bytes, &REPO, keys());
+    let _ = snapshot::open_body(bytes, &REPO, keys());
 }
 
 /// A mark.

@@ -16,6 +16,7 @@ use crate::engine::report::{AuditLine, AuditLog, AuditVerified, BackupRecord, Hi
 use crate::engine::tables::{Sorted, table_map};
 use crate::settings::Environment;
 use crate::vault::snapshot::State as Kept;
+use crate::vault::writer::SHA256;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -186,7 +187,7 @@ fn stored(source: &str, report: &BackupReport) -> Record {
         tables,
         calendar: head.calendar.clone(),
         digest: only.map(|stream| stream.digest.to_string()),
-        sha256: only.and_then(|stream| stream.attributes.get("sha256").cloned()),
+        sha256: only.and_then(|stream| stream.attributes.get(SHA256).cloned()),
         suspect: (!report.suspects.is_empty()).then(|| report.suspects.join("; ")),
         error: (!failed.is_empty()).then(|| failed.join("; ")),
         duration: Some(body.streams.iter().map(|stream| stream.stats.duration_ms).sum()),

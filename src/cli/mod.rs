@@ -74,8 +74,12 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Parses the arguments, runs the command, reports.
-pub fn main() -> ExitCode {
+/// Parses the arguments, runs the command, reports. `is_stdout_closed` says whether standard output was closed when the process began, which
+/// only the binary can tell.
+pub fn main(is_stdout_closed: bool) -> ExitCode {
+    if is_stdout_closed {
+        style::note_closed();
+    }
     keep_memory_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

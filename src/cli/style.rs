@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A colour of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,20 +34,16 @@ pub(super) fn wanted(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
-/// Whether standard output was closed when the process began. The runtime opens the null device in its place then, for reading and writing;
-/// who wants to throw the output away opens it for writing alone, or standard error with it.
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Takes note that standard output was closed when the process began: the runtime has opened the null device in its place.
+pub(super) fn note_closed() {
+    IS_CLOSED.store(true, Ordering::Relaxed);
+}
+
+/// Whether standard output was closed when the process began.
 pub(super) fn is_closed() -> bool {
-    let stands_in = |fd: std::os::fd::BorrowedFd<'_>| {
-        let is_null = rustix::fs::fstat(fd).is_ok_and(|own| {
-            rustix::fs::stat("/dev/null").is_ok_and(|null| {
-                own.st_rdev == null.st_rdev
-                    && rustix::fs::FileType::from_raw_mode(own.st_mode).is_char_device()
-            })
-        });
-        let flags = rustix::fs::fcntl_getfl(fd);
-        is_null && flags.is_ok_and(|flags| flags & rustix::fs::OFlags::RWMODE == rustix::fs::OFlags::RDWR)
-    };
-    stands_in(std::io::stdout().as_fd()) && !stands_in(std::io::stderr().as_fd())
+    IS_CLOSED.load(Ordering::Relaxed)
 }
 
 /// Columns of the terminal that standard output is; `None` where it is none, and lines may be as long as they are.

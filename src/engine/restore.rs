@@ -183,7 +183,10 @@ pub fn find_in(
     for summary in &history.snapshots {
         newest.insert((&summary.head.series, &summary.head.host), summary);
     }
-    let holder = newest.into_values().find(|summary| {
+    let mut newest: Vec<&Summary> = newest.into_values().collect();
+    // `db1/app`, where `db1` is the series of a whole server.
+    newest.sort_by_key(|summary| name.host.as_deref() != Some(summary.head.series.as_str()));
+    let holder = newest.into_iter().find(|summary| {
         let body = repo.body(catalog, &summary.id);
         body.is_ok_and(|body| body.streams.iter().any(|stream| stream.name == name.word))
     });

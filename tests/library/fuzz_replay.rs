@@ -109,7 +109,7 @@ fn the_objects_of_the_corpus_are_of_the_present_format() {
     Slot::decode(&object("slot", "object"), &REPO).unwrap().label(keys()).unwrap();
     Index::open(&object("index", "object"), &REPO, keys()).unwrap();
     snapshot::open_head(&object("snapshot", "object"), &REPO, keys()).unwrap();
-    snapshot::open_body(&object("snapshot", "object"), &REPO, keys()).unwrap();
+    snapshot::open_body(object("snapshot", "object"), &REPO, keys()).unwrap();
     Mark::open(&object("mark", "committed"), &REPO, keys()).unwrap();
     Mark::open(&object("mark", "cleared"), &REPO, keys()).unwrap();
     SessionState::open(&object("session", "object"), session, &REPO, keys()).unwrap();

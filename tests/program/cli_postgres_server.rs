@@ -132,6 +132,12 @@ fn databases_are_chosen_by_patterns_and_by_the_configuration(world: &World) {
     let uri = world.server.uri("");
     world.vault.run(["backup", uri.trim_end_matches('/'), "--pg-all"]).expect(exit::OK);
     assert!(world.streams("127.0.0.1").contains(&"app".to_owned()), "named after the host");
+    // Several have a stream of that name: the one that was named like a host is meant.
+    world
+        .vault
+        .run(["restore", "db1/odd.name", "--to", "y"])
+        .expect(exit::USAGE)
+        .says("did you mean `db1:odd.name`?");
 }
 
 fn a_database_that_fails_fails_its_stream_alone(world: &World) {

@@ -223,6 +223,50 @@ fn given_a_dump_by_command_then_its_proof_is_shown_and_one_by_standard_input_is_
 }
 
 #[test]
+fn given_a_stream_that_was_read_whole_then_its_sha256_is_shown_and_else_none() {
+    let sha256 = |vault: &Vault, name: &str| -> Vec<Value> {
+        let shown = vault.run(["show", name, "--json"]).expect(exit::OK).json();
+        let streams = shown["snapshot"]["streams"].as_array().unwrap();
+        streams.iter().map(|stream| stream["attributes"]["sha256"].clone()).collect()
+    };
+    let vault = Vault::new();
+    vault.backup("app", b"abc");
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(sha256(&vault, "app"), [abc]);
+    vault.run(["show", "app"]).expect(exit::OK).says(&format!("sha256         {abc}"));
+    // Longer than all buffers, against a parent: what others make of the same bytes.
+    let mut dump = noise(1, 20_000_000);
+    vault.backup("app", &dump);
+    dump[7_000_000] ^= 1;
+    vault.backup("app", &dump);
+    let others = run(vault.shell("\"$dumpvault\" cat app | sha256sum"), b"").expect(exit::OK).text();
+    assert_eq!(sha256(&vault, "app"), [others.split(' ').next().unwrap()]);
+    // Of files that did not change nobody reads the bytes: their stream has another digest and none of this kind. Its index is read.
+    std::fs::create_dir(vault.work().join("tree")).unwrap();
+    std::fs::write(vault.work().join("tree/a"), b"abc").unwrap();
+    for _ in 0..2 {
+        vault.run(["backup", "--path", "tree", "--name", "files"]).expect(exit::OK);
+        let found = sha256(&vault, "files");
+        assert_eq!(found.iter().filter(|one| one.is_null()).count(), 1, "{found:?}");
+    }
+    // A copy says what its original says, by blocks and by bytes.
+    let all = |vault: &Vault, options: &[&str]| -> Vec<Vec<Value>> {
+        let names = ["app", "app~1", "app~2", "files", "files~1"];
+        let shown = names.map(|name| vault.run(options.iter().copied().chain(["show", name, "--json"])));
+        let streams =
+            shown.map(|one| one.expect(exit::OK).json()["snapshot"]["streams"].as_array().unwrap().clone());
+        streams.map(|them| them.iter().map(|one| one["attributes"]["sha256"].clone()).collect()).into()
+    };
+    let originals = all(&vault, &[]);
+    let own = ["--repo", "by-bytes", "--key-file", "bytes.key"];
+    vault.run(own.iter().chain(&["init"])).expect(exit::OK);
+    vault.run(["copy", "--to", "by-bytes", "--to-key-file", "bytes.key"]).expect(exit::OK);
+    assert_eq!(all(&vault, &own), originals);
+    vault.run(["copy", "--to", "by-blocks", "--init"]).expect(exit::OK);
+    assert_eq!(all(&vault, &["--repo", "by-blocks"]), originals);
+}
+
+#[test]
 fn given_backups_then_stats_tell_what_dedup_saved() {
     let vault = Vault::new();
     let dump = noise(1, 1_000_000);
@@ -306,7 +350,7 @@ fn newer(vault: &Vault, dump: &[u8]) {
     let known = writer.snapshot("app", 1, vec![stream], &[]);
     let bytes = writer.storage.get(&format!("snapshots/{known}"), 1 << 20).unwrap();
     let mut head = snapshot::open_head(&bytes, &writer.repo, &writer.keys).unwrap().content;
-    let body = snapshot::open_body(&bytes, &writer.repo, &writer.keys).unwrap();
+    let body = snapshot::open_body(bytes, &writer.repo, &writer.keys).unwrap();
     writer.commit(known);
     (head.state, head.counter, head.time_ms) = (State::from_number(9), 2, head.time_ms + 86_400_000);
     let bytes = snapshot::seal(&head, &body, writer.repo, &writer.keys, &OsEntropy).unwrap();

@@ -71,6 +71,13 @@ fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
     }
     let filter = filter(dump)?;
     if dump.names_a_server() {
+        // Not quoted: there may be a password in it.
+        if dump.pg_database.iter().chain(&dump.pg_exclude_database).any(|name| name.contains("://")) {
+            return Err(CliError::usage_hint(
+                "--pg-database takes the name of a database, not an address",
+                "give the address alone: dumpvault backup postgresql://USER@HOST:PORT/DATABASE",
+            ));
+        }
         let server = match args.sources.as_slice() {
             [] => ServerAt::Parts(parts(None, &dump.server)),
             [uri] if uri.contains("://") => ServerAt::Address(uri.clone()),

@@ -56,7 +56,7 @@ pub(super) fn dry_run(
     }
     let zone = context.app.settings.calendar.zone.clone();
     let into = match target {
-        Some(target) => format!("database `{}` on {}", target.database, target.connection.display()),
+        Some(target) => into_database(target),
         None => "the output".to_owned(),
     };
     context.output(&format!(
@@ -82,6 +82,25 @@ pub(super) fn dry_run(
         tell_jobs(context, jobs);
     }
     Ok(Exit::Good)
+}
+
+/// The database, and the server as it says itself who it is. A plan can be had without a server, and then names what was given.
+fn into_database(target: &RestoreTarget) -> String {
+    let database = &target.database;
+    match target.inspect() {
+        Ok(state) => {
+            let tables = match state.exists {
+                true => format!(", {}", render::count(state.tables, "table")),
+                false => String::new(),
+            };
+            format!(
+                "database `{database}` on {} (PostgreSQL {}{tables})",
+                state.server.place(),
+                state.server.version
+            )
+        }
+        Err(_) => format!("database `{database}` on {} (not reached)", target.connection.display()),
+    }
 }
 
 fn tell_jobs(context: &Context, jobs: &JobsPlan) {

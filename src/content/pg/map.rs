@@ -1,7 +1,7 @@
 //! What is remembered of a dump's stream, and its encoding.
 
 use super::header::{Created, Header};
-use super::tables::{DataKind, Row, Tables};
+use super::tables::{DataKind, Place, Row, Tables};
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -148,19 +148,20 @@ impl<C> Encode<C> for Written<'_> {
         e.array(tables.len() as u64)?;
         let mut end = 0;
         for (at, row) in (0..tables.len()).filter_map(|at| Some((at, tables.row(at)?))) {
-            let gap = row.offset.saturating_sub(end);
-            end = row.offset.saturating_add(row.len);
+            let place = tables.place(at);
+            let gap = place.offset.saturating_sub(end);
+            end = place.offset.saturating_add(place.len);
             let table = EncodedTable {
                 name: tables.name(at),
                 gap,
-                len: row.len,
+                len: place.len,
                 data_bytes: row.data_bytes,
                 rows: row.rows,
-                dump_id: row.dump_id,
+                dump_id: place.dump_id,
                 schema: row.schema,
                 database: row.database,
                 kind: row.kind,
-                new_bytes: row.new_bytes.checked_sub(1),
+                new_bytes: place.new_bytes.checked_sub(1),
             };
             table.encode(e, ctx)?;
         }
@@ -168,25 +169,29 @@ impl<C> Encode<C> for Written<'_> {
     }
 }
 
-/// Tables as they were read: in the place of their offsets stand the gaps before them.
-struct Read(Tables);
+/// Tables as they were read, with their places or without: in the place of their offsets stand the gaps before them.
+struct Read<const PLACES: bool>(Tables);
 
-impl<'b, C> Decode<'b, C> for Read {
+impl<'b, C, const PLACES: bool> Decode<'b, C> for Read<PLACES> {
     fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, DecodeError> {
         // Room for all of them at once: what grows leaves holes behind. A table takes ten bytes at least, whatever the number says.
         let stored = d.input().len();
         let count = d.probe().array()?.map_or(0, |count| count.min(stored as u64 / 10) as usize);
-        let mut tables = Tables::with_room(count, stored);
+        let mut tables = Tables::with_room(count, if PLACES { count } else { 0 }, stored);
         for table in d.array_iter_with::<C, EncodedTable<'b>>(ctx)? {
             let table = table?;
-            let mut row = Row::new(table.kind, table.dump_id, [table.schema, table.database]);
-            row.offset = table.gap;
-            row.len = table.len;
+            let mut row = Row::new(table.kind, [table.schema, table.database]);
             row.data_bytes = table.data_bytes;
             row.rows = table.rows;
-            row.new_bytes = table.new_bytes.map_or(0, |bytes| bytes.saturating_add(1));
-            tables.push_row(table.name, row);
+            let place = PLACES.then(|| Place {
+                offset: table.gap,
+                len: table.len,
+                new_bytes: table.new_bytes.map_or(0, |bytes| bytes.saturating_add(1)),
+                dump_id: table.dump_id,
+            });
+            tables.push_row(table.name, row, place);
         }
+        tables.shrink();
         Ok(Self(tables))
     }
 }
@@ -251,6 +256,18 @@ impl TableMap {
     /// # Errors
     /// When the bytes are not a map, or a newer program's.
     pub fn decode(bytes: &[u8]) -> Result<Self, MapError> {
+        Self::decode_with::<true>(bytes)
+    }
+
+    /// As [`TableMap::decode`], in half the memory: all ranges are empty, and nothing is known of new bytes.
+    ///
+    /// # Errors
+    /// As [`TableMap::decode`].
+    pub fn decode_amounts(bytes: &[u8]) -> Result<Self, MapError> {
+        Self::decode_with::<false>(bytes)
+    }
+
+    fn decode_with<const PLACES: bool>(bytes: &[u8]) -> Result<Self, MapError> {
         if bytes.len() > MAP_BYTES_MAX {
             return Err(MapError::Damaged { what: "it is too large" });
         }
@@ -259,20 +276,20 @@ impl TableMap {
         if version != VERSION {
             return Err(MapError::Version { version });
         }
-        let encoded: Encoded<Read> = minicbor::decode(bytes).map_err(failed)?;
+        let encoded: Encoded<Read<PLACES>> = minicbor::decode(bytes).map_err(failed)?;
         let Read(mut tables) = encoded.tables;
         let words = encoded.words.len();
         let mut end = 0u64;
-        for row in tables.rows_mut() {
-            let offset = end.checked_add(row.offset);
-            let row_end = offset.and_then(|offset| offset.checked_add(row.len));
-            let (Some(offset), Some(row_end)) = (offset, row_end) else {
+        if tables.rows().iter().any(|row| row.schema.max(row.database) as usize >= words) {
+            return Err(MapError::Damaged { what: "a name is missing" });
+        }
+        for place in tables.places_mut() {
+            let offset = end.checked_add(place.offset);
+            let place_end = offset.and_then(|offset| offset.checked_add(place.len));
+            let (Some(offset), Some(place_end)) = (offset, place_end) else {
                 return Err(MapError::Damaged { what: "a range is too long" });
             };
-            if row.schema.max(row.database) as usize >= words {
-                return Err(MapError::Damaged { what: "a name is missing" });
-            }
-            (row.offset, end) = (offset, row_end);
+            (place.offset, end) = (offset, place_end);
         }
         tables.words = encoded.words.into_iter().collect();
         if end.max(encoded.head_bytes) > encoded.stream_bytes {

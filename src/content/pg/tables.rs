@@ -1,4 +1,5 @@
-//! The tables of a dump in memory: a server may have a million, so that each takes 64 bytes and those of its name.
+//! The tables of a dump in memory: a server may have a million, so that each takes 64 bytes and those of its name, or 32 where it does not
+//! matter where its data is.
 
 use super::words::Words;
 use minicbor::{Decode, Encode};
@@ -58,18 +59,16 @@ pub struct Tables {
     pub(super) words: Words,
     names: String,
     rows: Vec<Row>,
+    /// Of each, or of none.
+    places: Vec<Place>,
 }
 
 /// A table: what is a number of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
-    pub offset: u64,
-    pub len: u64,
     pub data_bytes: u64,
-    /// 0: unknown; else one more than there are. So is `new_bytes`.
+    /// 0: unknown; else one more than there are.
     pub rows: u64,
-    pub new_bytes: u64,
-    pub dump_id: u32,
     /// Numbers of words.
     pub schema: u32,
     pub database: u32,
@@ -78,14 +77,29 @@ pub(super) struct Row {
     pub kind: DataKind,
 }
 
+/// Where a table's data is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    pub offset: u64,
+    pub len: u64,
+    /// 0: unknown; else one more than there are.
+    pub new_bytes: u64,
+    pub dump_id: u32,
+}
+
 /// Bytes of all names together. Whoever fills in names has a limit that is far below.
 const NAMES_BYTES_MAX: usize = u32::MAX as usize;
 
 impl Tables {
     /// None, and room for so many with names of so many bytes.
-    pub(super) fn with_room(count: usize, names_bytes: usize) -> Self {
+    pub(super) fn with_room(count: usize, places: usize, names_bytes: usize) -> Self {
         let (names, rows) = (String::with_capacity(names_bytes), Vec::with_capacity(count));
-        Self { words: Words::default(), names, rows }
+        Self { words: Words::default(), names, rows, places: Vec::with_capacity(places) }
+    }
+
+    /// Gives back the room that nothing came into.
+    pub(super) fn shrink(&mut self) {
+        self.names.shrink_to_fit();
     }
 
     /// How many.
@@ -101,17 +115,18 @@ impl Tables {
     /// One of them by its place.
     pub fn get(&self, at: usize) -> Option<TableData<'_>> {
         let row = self.rows.get(at)?;
+        let place = self.place(at);
         Some(TableData {
             kind: row.kind,
-            dump_id: row.dump_id,
+            dump_id: place.dump_id,
             database: self.words.get(row.database),
             schema: self.words.get(row.schema),
             name: self.name(at),
-            offset: row.offset,
-            len: row.len,
+            offset: place.offset,
+            len: place.len,
             data_bytes: row.data_bytes,
             rows: row.rows.checked_sub(1),
-            new_bytes: row.new_bytes.checked_sub(1),
+            new_bytes: place.new_bytes.checked_sub(1),
         })
     }
 
@@ -124,42 +139,50 @@ impl Tables {
     /// Adds one behind the others.
     pub fn push(&mut self, table: TableData<'_>) {
         let (schema, database) = (self.words.number(table.schema), self.words.number(table.database));
-        let row = Row {
+        let place = Place {
             offset: table.offset,
             len: table.len,
-            data_bytes: table.data_bytes,
-            rows: table.rows.map_or(0, |rows| rows.saturating_add(1)),
             new_bytes: table.new_bytes.map_or(0, |bytes| bytes.saturating_add(1)),
             dump_id: table.dump_id,
-            schema,
-            database,
-            name_end: 0,
-            kind: table.kind,
         };
-        self.push_row(table.name, row);
+        let rows = table.rows.map_or(0, |rows| rows.saturating_add(1));
+        let row = Row { data_bytes: table.data_bytes, rows, schema, database, name_end: 0, kind: table.kind };
+        self.push_row(table.name, row, Some(place));
     }
 
     /// Says of each table how many of its bytes were new.
     pub fn set_new_bytes(&mut self, new_bytes: impl Fn(Range<u64>) -> u64) {
-        for row in &mut self.rows {
-            row.new_bytes = new_bytes(row.offset..row.offset.saturating_add(row.len)).saturating_add(1);
+        for place in &mut self.places {
+            let range = place.offset..place.offset.saturating_add(place.len);
+            place.new_bytes = new_bytes(range).saturating_add(1);
         }
     }
 
-    pub(super) fn push_row(&mut self, name: &str, row: Row) {
+    /// Adds one behind the others; either all of them have a place, or none.
+    pub(super) fn push_row(&mut self, name: &str, row: Row, place: Option<Place>) {
         // Beyond the limit names are lost, and not data.
         if self.names.len().saturating_add(name.len()) <= NAMES_BYTES_MAX {
             self.names.push_str(name);
         }
         self.rows.push(Row { name_end: self.names.len() as u32, ..row });
+        self.places.extend(place);
     }
 
     pub(super) fn row(&self, at: usize) -> Option<&Row> {
         self.rows.get(at)
     }
 
-    pub(super) fn rows_mut(&mut self) -> impl Iterator<Item = &mut Row> {
-        self.rows.iter_mut()
+    /// Where its data is.
+    pub(super) fn place(&self, at: usize) -> Place {
+        self.places.get(at).copied().unwrap_or_default()
+    }
+
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    pub(super) fn places_mut(&mut self) -> &mut [Place] {
+        &mut self.places
     }
 
     pub(super) fn name(&self, at: usize) -> &str {
@@ -171,9 +194,8 @@ impl Tables {
 
 impl Row {
     /// A row before anything is known of its name.
-    pub(super) fn new(kind: DataKind, dump_id: u32, [schema, database]: [u32; 2]) -> Self {
-        let (offset, len, data_bytes, rows, new_bytes) = (0, 0, 0, 0, 0);
-        Self { offset, len, data_bytes, rows, new_bytes, dump_id, schema, database, name_end: 0, kind }
+    pub(super) fn new(kind: DataKind, [schema, database]: [u32; 2]) -> Self {
+        Self { data_bytes: 0, rows: 0, schema, database, name_end: 0, kind }
     }
 }
 
@@ -238,6 +260,6 @@ mod tests {
         assert_eq!(tables.get(3), None);
         tables.set_new_bytes(|range| range.end + 3);
         assert_eq!(tables.iter().map(|table| table.new_bytes).collect::<Vec<_>>(), [Some(3); 3]);
-        assert_eq!(size_of::<Row>(), 64);
+        assert_eq!((size_of::<Row>(), size_of::<Place>()), (32, 32));
     }
 }

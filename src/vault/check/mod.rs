@@ -370,7 +370,7 @@ impl Checker<'_> {
         for summary in history.snapshots.iter().chain(&history.uncommitted) {
             let bytes = fetch(self.repo.storage.as_ref(), &summary.id, SNAPSHOT_BYTES_MAX);
             let outcome = bytes.and_then(|bytes| {
-                open_body(&bytes, &self.repo.id, &self.repo.keys).map(|_| ()).map_err(damaged(&summary.id))
+                open_body(bytes, &self.repo.id, &self.repo.keys).map(|_| ()).map_err(damaged(&summary.id))
             });
             match outcome {
                 Err(error @ RepoError::Damaged { .. }) => report.add(&error),

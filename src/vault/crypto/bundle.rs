@@ -128,7 +128,12 @@ impl Epoch {
     ///
     /// # Errors
     /// [`CryptoError::RoleTooWeak`] without the secret key; [`CryptoError::Unsealed`].
-    pub fn open(&self, envelope: &Envelope, info: &[u8], associated: &[u8]) -> Result<Vec<u8>, CryptoError> {
+    pub fn open<B: AsRef<[u8]>>(
+        &self,
+        envelope: &Envelope<B>,
+        info: &[u8],
+        associated: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
         let (secret, _) = self.full.as_ref().ok_or(CryptoError::RoleTooWeak { needed: "reading backups" })?;
         envelope.open(secret, &self.sub_key(SubKey::HpkePsk), info, associated)
     }

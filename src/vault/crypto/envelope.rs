@@ -20,11 +20,11 @@ type EncappedKey = <X25519HkdfSha256 as Kem>::EncappedKey;
 
 /// One message sealed to a public key by somebody who holds the pre-shared key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
+pub struct Envelope<B = Vec<u8>> {
     /// The encapsulated key.
     pub enc: [u8; ENC_BYTES],
     /// Ciphertext and tag.
-    pub bytes: Vec<u8>,
+    pub bytes: B,
 }
 
 impl Envelope {
@@ -56,7 +56,9 @@ impl Envelope {
         let enc = enc.to_bytes().as_slice().try_into().map_err(|_| CryptoError::TooLong)?;
         Ok(Self { enc, bytes })
     }
+}
 
+impl<B: AsRef<[u8]>> Envelope<B> {
     /// Opens what [`Envelope::seal`] made.
     ///
     /// # Errors
@@ -78,7 +80,7 @@ impl Envelope {
             &enc,
             info,
         )
-        .and_then(|mut context| context.open(&self.bytes, associated))
+        .and_then(|mut context| context.open(self.bytes.as_ref(), associated))
         .map_err(|_| CryptoError::Unsealed)
     }
 }

@@ -7,7 +7,7 @@ use crate::base::id::RepoId;
 use crate::base::secret::Entropy;
 use crate::vault::crypto::{Envelope, KeyBundle, SmallSealed, SubKey};
 use crate::vault::snapshot::{Body, DigestKind, Head, Stream};
-use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::bytes::{ByteArray, ByteSlice};
 use minicbor::{Decode, Encode};
 
 /// A snapshot object is never larger, in bytes.
@@ -32,12 +32,15 @@ pub fn seal(
     let raw = header.with_features(features);
     let head = pad(to_cbor(head)?)?;
     let head = SmallSealed::seal(&epoch.sub_key(SubKey::SnapshotHead), &raw, &head, entropy)?;
-    let body = epoch.seal(INFO, &body_associated(&raw, &head.bytes), &to_cbor(body)?, entropy)?;
+    let plain = to_cbor(body)?;
+    let body = epoch.seal(INFO, &body_associated(&raw, &head.bytes), &plain, entropy)?;
+    // With a million tables each copy is large.
+    drop(plain);
     let stored = Stored {
         nonce: head.nonce.into(),
-        head: head.bytes.into(),
+        head: head.bytes.as_slice().into(),
         enc: body.enc.into(),
-        body: body.bytes.into(),
+        body: body.bytes.as_slice().into(),
     };
     Ok(by_author(behind(&raw, &stored)?, None, keys.author()))
 }
@@ -51,7 +54,7 @@ pub fn open_head(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened
     let (header, raw, rest) = Header::read(signed, ObjectType::Snapshot, Some(repo))?;
     let stored: Stored = from_cbor(rest, "snapshot")?;
     let key = keys.epoch(header.epoch)?.sub_key(SubKey::SnapshotHead);
-    let head = SmallSealed { nonce: *stored.nonce, bytes: stored.head.into() };
+    let head = SmallSealed { nonce: *stored.nonce, bytes: stored.head.to_vec() };
     let head: Head = from_cbor(unpad(&head.open(&key, &raw)?)?, "snapshot head")?;
     let claim = Claim::new(head.author, header.epoch, None, signed, signature);
     Ok(Opened { content: head, claim })
@@ -61,15 +64,15 @@ pub fn open_head(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened
 ///
 /// # Errors
 /// As [`open_head`], and when the key may not read.
-pub fn open_body(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Body, FormatError> {
-    let (signed, _) = split(bytes)?;
+pub fn open_body(bytes: Vec<u8>, repo: &RepoId, keys: &KeyBundle) -> Result<Body, FormatError> {
+    let (signed, _) = split(&bytes)?;
     let (header, raw, rest) = Header::read(signed, ObjectType::Snapshot, Some(repo))?;
     let stored: Stored = from_cbor(rest, "snapshot")?;
-    let associated = body_associated(&raw, &stored.head);
-    let body = Envelope { enc: *stored.enc, bytes: stored.body.into() };
+    let associated = body_associated(&raw, stored.head);
+    let body = Envelope { enc: *stored.enc, bytes: &**stored.body };
     let plain = keys.epoch(header.epoch)?.open(&body, INFO, &associated)?;
     // With a million tables each copy is large.
-    drop(body);
+    drop(bytes);
     let body: Body = from_cbor(&plain, "snapshot body")?;
     match body.streams.iter().any(|stream| matches!(stream.digest_kind(), DigestKind::Other(_))) {
         // Nobody could tell whether such a stream is the right one.
@@ -85,13 +88,13 @@ fn body_associated(header: &[u8], sealed_head: &[u8]) -> Vec<u8> {
 
 #[derive(Encode, Decode)]
 #[cbor(map)]
-struct Stored {
+struct Stored<'b> {
     #[n(0)]
     nonce: ByteArray<24>,
-    #[n(1)]
-    head: ByteVec,
+    #[b(1)]
+    head: &'b ByteSlice,
     #[n(2)]
     enc: ByteArray<32>,
-    #[n(3)]
-    body: ByteVec,
+    #[b(3)]
+    body: &'b ByteSlice,
 }

@@ -10,6 +10,7 @@ use crate::base::numbers::DigestKind;
 use crate::content::chunker::Chunker;
 use crate::vault::RepoError;
 use crossbeam_channel::{Receiver, Sender};
+use ring::digest::{Context, SHA256};
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
 
@@ -24,7 +25,8 @@ pub trait Input: Read + Send {
     /// otherwise it is read on.
     fn copy(&mut self) -> Option<Range<u64>>;
 
-    /// Asked at the end of the stream: the digest of the digests of its files, which takes the place of that of its bytes.
+    /// Asked at the beginning and at the end of the stream: the digest of the digests of its files, which takes the place of that of its
+    /// bytes. A stream either has one all the time or never.
     fn digest(&self) -> Option<StreamDigest>;
 }
 
@@ -163,6 +165,31 @@ pub(super) struct Total {
     pub bytes: u64,
     pub digest: StreamDigest,
     pub digest_kind: DigestKind,
+    /// SHA-256 in hexadecimal digits, for whoever has the dump and another program; nobody here looks at it. None where not all bytes
+    /// were read.
+    pub sha256: Option<String>,
+}
+
+/// The digests of a stream as it passes.
+struct Digests {
+    blake3: blake3::Hasher,
+    sha256: Option<Context>,
+}
+
+impl Digests {
+    fn update(&mut self, bytes: &[u8]) {
+        self.blake3.update(bytes);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
+    }
+
+    fn finish(self) -> (StreamDigest, Option<String>) {
+        let hex = |context: Context| {
+            context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        (StreamDigest::from_bytes(*self.blake3.finalize().as_bytes()), self.sha256.map(hex))
+    }
 }
 
 /// Reads `source` to its end. Stops without an error when nobody takes the pieces any more.
@@ -173,7 +200,8 @@ pub(super) fn read_ahead(
     empty: &Receiver<Vec<u8>>,
     cancel: &Cancel,
 ) -> Result<Total, RepoError> {
-    let mut hasher = blake3::Hasher::new();
+    let sha256 = source.digest().is_none().then(|| Context::new(&SHA256));
+    let mut digests = Digests { blake3: blake3::Hasher::new(), sha256 };
     let (mut total, mut is_copied) = (0u64, false);
     // Between two copies there may be no bytes, and the buffer for them is kept.
     let mut spare = None;
@@ -181,7 +209,7 @@ pub(super) fn read_ahead(
         let next = spare.take().map_or_else(|| empty.recv(), Ok);
         let Ok(mut bytes) = next else { return Err(RepoError::Stopped) };
         let filled = fill(source, &mut bytes, headroom, cancel)?;
-        hasher.update(bytes.get(headroom..).unwrap_or_default());
+        digests.update(bytes.get(headroom..).unwrap_or_default());
         total += filled as u64;
         let ended = filled < FILL_BYTES;
         if filled == 0 {
@@ -200,14 +228,14 @@ pub(super) fn read_ahead(
         }
     }
     match source.digest() {
-        Some(digest) => Ok(Total { bytes: total, digest, digest_kind: DigestKind::OfFiles }),
+        Some(digest) => Ok(Total { bytes: total, digest, digest_kind: DigestKind::OfFiles, sha256: None }),
         None if is_copied => {
             let what = "bytes that nobody read, and no digest of them".to_owned();
             Err(RepoError::Inconsistent { object: "the stream".to_owned(), what })
         }
         None => {
-            let digest = StreamDigest::from_bytes(*hasher.finalize().as_bytes());
-            Ok(Total { bytes: total, digest, digest_kind: DigestKind::Whole })
+            let (digest, sha256) = digests.finish();
+            Ok(Total { bytes: total, digest, digest_kind: DigestKind::Whole, sha256 })
         }
     }
 }

@@ -88,6 +88,7 @@ impl StoredStream {
     /// The bytes came from another repository, which has this digest of them: of a kind that cannot be had from the bytes alone.
     pub fn set_digest_of(&mut self, original: &Stream) {
         (self.stream.digest, self.stream.digest_kind) = (original.digest, original.digest_kind);
+        self.stream.attributes.remove(SHA256);
     }
 
     /// Keeps the stream's table map with it.
@@ -100,8 +101,10 @@ impl StoredStream {
         self,
         proof: Proof,
         format: StreamFormat,
-        attributes: BTreeMap<String, String>,
+        mut attributes: BTreeMap<String, String>,
     ) -> Finished {
+        // What was reckoned here stands above what others say.
+        attributes.extend(self.stream.attributes);
         let stream = Stream { proof, format, attributes, ..self.stream };
         Finished { session: self.session, stream, is_suspect: false, is_partial: false }
     }
@@ -118,6 +121,9 @@ pub struct Finished {
 
 /// The attribute of a stream that says what could not be read and is missing from it.
 pub const UNREAD: &str = "unread";
+
+/// The attribute of a stream with the SHA-256 of its bytes, in hexadecimal digits.
+pub const SHA256: &str = "sha256";
 
 /// The attribute of a stream that says why it is suspect.
 pub const SUSPECT: &str = "suspect";
@@ -327,7 +333,7 @@ impl BackupSession {
             duration_ms: began.elapsed().as_millis() as u64,
             ..self.sink.stats
         };
-        let Total { bytes, digest, digest_kind } = total;
+        let Total { bytes, digest, digest_kind, sha256 } = total;
         let stream = Stream {
             name: name.to_owned(),
             bytes,
@@ -336,7 +342,7 @@ impl BackupSession {
             root,
             format: StreamFormat::Unknown,
             stats,
-            attributes: BTreeMap::new(),
+            attributes: sha256.map(|digest| (SHA256.to_owned(), digest)).into_iter().collect(),
             table_map: None,
             digest_kind: Some(digest_kind).filter(|kind| *kind != DigestKind::Whole),
         };
