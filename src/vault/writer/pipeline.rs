@@ -10,7 +10,7 @@
 
 use crate::content::codec::{Codec, CodecError, Compressor, Decompressor, Level};
 use crate::vault::format::index::{BlockKind, ChunkEntry, IndexedPack, Naming};
-use crate::vault::format::pack::PackBuffer;
+use crate::vault::format::pack::{PACK_CHUNKS_MAX, PackBuffer};
 use crate::vault::objects::pack_key;
 use crate::vault::{RepoError, Repository};
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded, unbounded};
@@ -36,8 +36,6 @@ const RECIPE_LEVEL: Level = Level::Zstd(3);
 const PACK_WRITERS: usize = 2;
 /// A storage behind a wire lets each writer wait, and holds a copy of what it sends.
 const PACK_WRITERS_REMOTE: usize = 3;
-/// A pack's table has room for more than so many chunks: 16 MiB, of some 35 bytes each.
-const PACK_CHUNKS_MAX: usize = 1 << 18;
 /// How often a waiting caller looks whether a thread failed.
 const FAILURE_POLL: Duration = Duration::from_millis(50);
 
@@ -378,6 +376,9 @@ impl Packer {
                     }
                     Laid::Barrier { flush, answer } => {
                         if flush {
+                            if data.is_small_with(&recipe, self.pack_bytes) {
+                                data.append(&std::mem::take(&mut recipe))?;
+                            }
                             self.close(&mut data)?;
                             self.close(&mut recipe)?;
                         }
