@@ -6,6 +6,7 @@ mod database;
 mod files;
 mod fill;
 mod hooks;
+mod made;
 mod parts;
 mod redis;
 mod server;

@@ -145,7 +145,7 @@ pub(in crate::cli) struct RestoreArgs {
     pub no_tablespaces: bool,
     #[command(flatten)]
     pub parts: PartArgs,
-    /// Restore with so many workers side by side, into a database that is new or empty.
+    /// Restore with so many workers side by side, into a database that is new or empty [default: as many as cores, 2 to 4, into one that this command makes].
     #[arg(long, short, value_name = "N", requires = "into_postgres_or_set", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
     /// Count the rows of every restored table and compare them with the dump's. That is done anyway when tables were restored with their rows.

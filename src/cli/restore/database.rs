@@ -2,6 +2,7 @@
 
 use super::fill::fill;
 use super::hooks::Hooks;
+use super::made::{self, Making};
 use super::parts::Picked;
 use super::{Work, advice, done, swap};
 use crate::cli::args::{PartArgs, RestoreArgs};
@@ -92,13 +93,16 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
     if !agree(work, args, &target, &state, &triggers)? {
         return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }
+    let Making { picked, workers, is_beside } = made::plan(work, args, &target, &state);
+    let work = &Work { picked: picked.as_ref().or(work.picked), ..*work };
     // Also asked for before anything is touched.
     let expected = expected(work, args)?;
     hooks.before(work, &target.database)?;
     let database = target.database.clone();
     let outcome = match args.swap {
-        true => swap_it(work, args, target, expected, hooks.has_before()),
-        false => fill(work, args, &target, expected).and_then(|(stats, findings)| {
+        true => swap_it(work, args, target, (workers, expected), hooks.has_before()),
+        false if is_beside => made::run(work, &target, workers, expected),
+        false => fill(work, workers, &target, expected).and_then(|(stats, findings)| {
             let exit = done(work, &format!("database `{database}`"), stats, findings.as_ref());
             let keys_hold = !target.disable_triggers || keys_hold(context, &target, &loaded)?;
             Ok(if keys_hold { exit } else { Exit::Integrity })
@@ -183,13 +187,13 @@ fn swap_it(
     work: &Work<'_>,
     args: &RestoreArgs,
     target: RestoreTarget,
-    expected: Option<Expected>,
+    filling: (Option<usize>, Option<Expected>),
     after_hook: bool,
 ) -> Result<Exit, CliError> {
     if after_hook {
         swap::look(work.context, args, &target)?;
     }
-    swap::run(work, args, target, expected)
+    swap::run(work, args, target, filling)
 }
 
 /// Refuses another host than the one that was to be expected, where one was.

@@ -55,7 +55,7 @@ pub(super) fn run(
     work: &Work<'_>,
     args: &RestoreArgs,
     live: RestoreTarget,
-    expected: Option<Expected>,
+    (workers, expected): (Option<usize>, Option<Expected>),
 ) -> Result<Exit, CliError> {
     let context = work.context;
     let manners = Manners::new(args.terminate_connections, args.swap_timeout.as_deref())?;
@@ -69,7 +69,7 @@ pub(super) fn run(
         like: Some(live.database.clone()),
         ..live.clone()
     };
-    let (stats, findings) = fill(work, args, &fresh, expected)?;
+    let (stats, findings) = fill(work, workers, &fresh, expected)?;
     if findings.as_ref().is_some_and(|findings| !findings.is_good()) {
         let exit = done(work, &format!("database `{}`", fresh.database), stats, findings.as_ref());
         fresh.drop_database().map_err(OpError::from)?;
@@ -123,7 +123,7 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-fn stamp(context: &Context) -> String {
+pub(super) fn stamp(context: &Context) -> String {
     context.clock.now().strftime("%Y%m%d_%H%M%S").to_string()
 }
 
