@@ -24,7 +24,7 @@ pub use server::{
     plan_server, run_server,
 };
 pub use trial::{Found, Tried, VerifyReport, next_of_verify, run_verify};
-pub use verify::Verified;
+pub use verify::{Verified, extension_refused};
 
 use super::OpError;
 use super::file_digest::Whole;

@@ -102,11 +102,13 @@ fn restore(work: &Work<'_>, args: &RestoreArgs, target: RestoreTarget) -> Result
     let outcome = match args.swap {
         true => swap_it(work, args, target, (workers, expected), hooks.has_before()),
         false if is_beside => made::run(work, &target, workers, expected),
-        false => fill(work, workers, &target, expected).and_then(|(stats, findings)| {
-            let exit = done(work, &format!("database `{database}`"), stats, findings.as_ref());
-            let keys_hold = !target.disable_triggers || keys_hold(context, &target, &loaded)?;
-            Ok(if keys_hold { exit } else { Exit::Integrity })
-        }),
+        false => {
+            fill(work, workers, &target, expected).map_err(CliError::from).and_then(|(stats, findings)| {
+                let exit = done(work, &format!("database `{database}`"), stats, findings.as_ref());
+                let keys_hold = !target.disable_triggers || keys_hold(context, &target, &loaded)?;
+                Ok(if keys_hold { exit } else { Exit::Integrity })
+            })
+        }
     };
     let is_good = matches!(outcome, Ok(Exit::Good));
     match (outcome, hooks.after(is_good, work, &database)) {

@@ -3,7 +3,7 @@
 use super::Work;
 use super::parts::Picked;
 use crate::cli::Context;
-use crate::cli::report::CliError;
+use crate::engine::OpError;
 use crate::engine::restore::{Expected, Findings, Jobs, Target};
 use crate::source::postgres::RestoreTarget;
 use crate::vault::reader::ReadStats;
@@ -14,7 +14,7 @@ pub(super) fn fill(
     workers: Option<usize>,
     target: &RestoreTarget,
     expected: Option<Expected>,
-) -> Result<(ReadStats, Option<Findings>), CliError> {
+) -> Result<(ReadStats, Option<Findings>), OpError> {
     let Work { context, chosen, stream, picked, .. } = work;
     let stats = match (workers, picked) {
         (Some(workers), Some(Picked { archive, part })) => {

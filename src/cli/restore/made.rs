@@ -11,15 +11,13 @@ use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::content::pg::Selection;
 use crate::engine::OpError;
-use crate::engine::restore::Expected;
+use crate::engine::restore::{Expected, extension_refused};
 use crate::source::postgres::{RestoreTarget, TargetState, name_beside};
 use crate::vault::snapshot::StreamFormat;
 
 /// Workers where nobody says how many. The server is what they wait for.
 const WORKERS_MIN: usize = 2;
 const WORKERS_MAX: usize = 4;
-/// Extensions that can be made only in a database of the name that the server's settings have.
-const BOUND_TO_NAME: [&str; 1] = ["pg_cron"];
 
 /// How a database is filled.
 #[derive(Default)]
@@ -55,19 +53,8 @@ pub(super) fn plan(
             }
         },
     };
-    let is_bound = picked.as_ref().or(work.picked).is_some_and(is_bound_to_name);
-    if is_bound && !args.swap {
-        return Making { workers: named, picked: picked.filter(|_| named.is_some()), is_beside: false };
-    }
     let usual = work.context.cores().clamp(WORKERS_MIN, WORKERS_MAX);
     Making { picked, workers: Some(named.unwrap_or(usual)), is_beside: is_made }
-}
-
-fn is_bound_to_name(picked: &Picked) -> bool {
-    let Ok(toc) = picked.archive.toc() else { return false };
-    picked.part.entries.iter().filter_map(|index| toc.entries().get(*index)).any(|entry| {
-        entry.desc == b"EXTENSION" && BOUND_TO_NAME.iter().any(|name| entry.tag == name.as_bytes())
-    })
 }
 
 /// Restores under another name, and gives the database the name of `target` if every row that is counted is there.
@@ -81,7 +68,15 @@ pub(super) fn run(
     let wanted = &target.database;
     let beside = name_beside(wanted, &format!("_new_{}", stamp(context)));
     let fresh = RestoreTarget { database: beside.clone(), ..target.clone() };
-    let (stats, findings) = fill(work, workers, &fresh, expected)?;
+    let filled = fill(work, workers, &fresh, expected.clone());
+    if let Some(extension) = filled.as_ref().err().and_then(extension_refused) {
+        let message =
+            format!("extension `{extension}` refuses the name `{beside}`: restoring as `{wanted}` at once");
+        context.warn(message);
+        let (stats, findings) = fill(work, None, target, expected)?;
+        return Ok(done(work, &format!("database `{wanted}`"), stats, findings.as_ref()));
+    }
+    let (stats, findings) = filled?;
     if findings.as_ref().is_some_and(|findings| !findings.is_good()) {
         let exit = done(work, &format!("database `{beside}`"), stats, findings.as_ref());
         context
