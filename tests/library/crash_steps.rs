@@ -286,7 +286,7 @@ fn a_copy_of_three_days_as_bytes() {
     let source = three_days();
     let from = source.open();
     // They are committed together.
-    Scene::new().crash_at_every_step(13, |to, world| copy(&from, &source.kept, to, world));
+    Scene::new().crash_at_every_step(12, |to, world| copy(&from, &source.kept, to, world));
 }
 
 #[test]

@@ -78,8 +78,9 @@ fn request() -> BackupRequest {
         time: None,
         tags: Vec::new(),
         calendar: Calendar::default(),
-        // Shares of the first day are of what zstd makes of both: by column, the first day shrinks most.
-        level: std::env::var("DV_LEVEL").map_or(Level::ZSTD, |text| text.parse().unwrap()),
+        // Shares of the first day are of what zstd makes of both: by column, the first day shrinks most. And where rows lie in another order,
+        // short copies cut them apart: what is left of them is no row any more, and by column it takes as much as by zstd.
+        level: Level::ZSTD,
         allow_empty: true,
         workers: 2,
         parent: ParentChoice::Newest,
@@ -427,7 +428,6 @@ fn given_a_table_rewritten_in_another_order_then_it_costs_no_more_than_chunks_al
                 stored(stream.stats)
             })
             .collect();
-        eprintln!("{name}: {sizes:?}");
         assert!(sizes[1] as f64 <= sizes[0] as f64 * 1.02, "{name}: {sizes:?}");
     }
 }
