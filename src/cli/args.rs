@@ -257,7 +257,8 @@ pub(super) struct BackupArgs {
     /// Time of the dump, to import an old one: 2026-11-01T03:00, 2026-11-01T03:00:00Z [default: now].
     #[arg(long, value_name = "TIME")]
     pub time: Option<String>,
-    /// Compression: columns (rows by column), zstd, fast, max, or a zstd level, 0 (off) to 19 [default: columns].
+    /// Compression: columns (rows by column), auto (zstd while the source is faster than that), zstd, fast, max, or a
+    /// zstd level from 0 (off) to 19 [default: columns].
     #[arg(long, value_name = "LEVEL")]
     pub compression: Option<String>,
     /// Accept an empty dump.

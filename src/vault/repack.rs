@@ -94,10 +94,28 @@ impl<'a> Repacker<'a> {
         Ok(())
     }
 
+    /// Puts small packs of one content generation together.
+    fn share_packs(&mut self) -> Result<(), RepoError> {
+        let mut shared: BTreeMap<Naming, PackBuffer> = BTreeMap::new();
+        for (naming, pack) in std::mem::take(&mut self.packs) {
+            let fits = |(other, open): &(&Naming, &mut PackBuffer)| {
+                other.generation == naming.generation
+                    && open.is_small_with(&pack, self.repo.config.pack_bytes)
+            };
+            match shared.iter_mut().find(fits) {
+                Some((_, open)) => open.append(&pack)?,
+                None => drop(shared.insert(naming, pack)),
+            }
+        }
+        self.packs = shared;
+        Ok(())
+    }
+
     /// Makes everything durable.
     pub fn finish(mut self) -> Result<Repacked, RepoError> {
         let open: Vec<Naming> = self.open.keys().copied().collect();
         open.into_iter().try_for_each(|naming| self.close_block(naming))?;
+        self.share_packs()?;
         let packs: Vec<Naming> = self.packs.keys().copied().collect();
         packs.into_iter().try_for_each(|naming| self.close_pack(naming))?;
         Ok(self.written)

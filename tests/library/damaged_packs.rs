@@ -1,4 +1,4 @@
-//! What is said of a damaged pack and of who needs it: by `check`, `repair`, `prune` and `show`, for packs of data and of recipes alike.
+//! What is said of a damaged pack and of who needs it: by `check`, `repair`, `prune` and `show`, for packs of data, of recipes and of both alike.
 //!
 //! A pack that a snapshot needs keeps every check red until it is repaired, whether it is needed for a chunk or for a recipe node, and
 //! though all that is needed of it still opens.
@@ -20,7 +20,7 @@ use dumpvault::vault::{RepoError, Repository, pack_key};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One snapshot: a pack of data and a pack with its recipe.
+/// One snapshot: a pack of data and a pack with its recipe, or one small pack with both.
 struct Vault {
     clock: Arc<HandClock>,
     storage: MemoryStorage,
@@ -30,12 +30,12 @@ struct Vault {
 }
 
 impl Vault {
-    fn new() -> Self {
+    fn new(bytes: usize) -> Self {
         let clock = HandClock::new();
         let storage = small::memory(&clock);
         let cache = small::scratch();
         let repo = small::init(storage.clone(), cache.path()).unwrap();
-        let kept = small::backup(&repo, 1, &small::noise(1, 40_000), None).unwrap();
+        let kept = small::backup(&repo, 1, &small::noise(1, bytes), None).unwrap();
         clock.advance_minutes(3 * 24 * 60);
         Self { clock, storage, repo, kept, _cache: cache }
     }
@@ -90,12 +90,18 @@ impl Vault {
     }
 }
 
-const KINDS: [BlockKind; 2] = [BlockKind::Data, BlockKind::Recipe];
+/// So many bytes take packs of their own for data and recipes …
+const APART: usize = 80_000;
+/// … and so many do not.
+const TOGETHER: usize = 40_000;
+/// The pack that is harmed is that which begins with a block of such a kind.
+const SCENES: [(BlockKind, usize); 3] =
+    [(BlockKind::Data, APART), (BlockKind::Recipe, APART), (BlockKind::Data, TOGETHER)];
 
 #[test]
 fn given_a_flipped_bit_of_padding_then_checks_stay_red_until_the_pack_is_repaired_and_a_prune_removes_it() {
-    for kind in KINDS {
-        let vault = Vault::new();
+    for (kind, bytes) in SCENES {
+        let vault = Vault::new(bytes);
         let (pack, len) = vault.pack(kind);
         // The padding lies before the footer of 24 bytes.
         vault.flip(&pack, len - 100);
@@ -128,8 +134,8 @@ fn given_a_flipped_bit_of_padding_then_checks_stay_red_until_the_pack_is_repaire
 
 #[test]
 fn given_a_footer_or_table_that_rots_then_the_same_holds() {
-    for kind in KINDS {
-        let vault = Vault::new();
+    for (kind, bytes) in SCENES {
+        let vault = Vault::new(bytes);
         let (pack, len) = vault.pack(kind);
         vault.flip(&pack, len - 10);
         vault.assert_red(&pack);
@@ -146,8 +152,8 @@ fn given_a_footer_or_table_that_rots_then_the_same_holds() {
 
 #[test]
 fn given_a_block_that_does_not_open_then_nothing_says_that_the_pack_is_not_needed() {
-    for kind in KINDS {
-        let vault = Vault::new();
+    for (kind, bytes) in SCENES {
+        let vault = Vault::new(bytes);
         let (pack, _) = vault.pack(kind);
         vault.flip(&pack, 150);
         vault.assert_red(&pack);
@@ -178,15 +184,17 @@ fn given_a_block_that_does_not_open_then_nothing_says_that_the_pack_is_not_neede
 
 #[test]
 fn given_packs_that_nobody_needs_then_a_check_says_so_of_data_and_of_recipes() {
-    let vault = Vault::new();
-    let gone = small::backup(&vault.repo, 2, &small::noise(2, 40_000), None).unwrap();
-    assert_eq!(vault.check(ReadData::Nothing).unreferenced_packs, 0);
-    let alone =
-        |root| vault.repo.bytes_held_alone(&[root], &[vault.kept.stream.root], &Cancel::new()).unwrap();
-    assert!(alone(gone.stream.root) > 40_000);
-    vault.repo.forget(&[gone.id]).unwrap();
-    let report = vault.check(ReadData::All);
-    assert!(report.is_clean() && report.unreferenced_packs == 2, "{report:?}");
-    assert_eq!(vault.prune().unwrap().packs_deleted, 2);
-    assert_eq!(vault.check(ReadData::Nothing).unreferenced_packs, 0);
+    for (bytes, packs) in [(APART, 2), (TOGETHER, 1)] {
+        let vault = Vault::new(bytes);
+        let gone = small::backup(&vault.repo, 2, &small::noise(2, bytes), None).unwrap();
+        assert_eq!(vault.check(ReadData::Nothing).unreferenced_packs, 0);
+        let alone =
+            |root| vault.repo.bytes_held_alone(&[root], &[vault.kept.stream.root], &Cancel::new()).unwrap();
+        assert!(alone(gone.stream.root) > bytes as u64);
+        vault.repo.forget(&[gone.id]).unwrap();
+        let report = vault.check(ReadData::All);
+        assert!(report.is_clean() && report.unreferenced_packs == packs, "{report:?}");
+        assert_eq!(vault.prune().unwrap().packs_deleted, packs);
+        assert_eq!(vault.check(ReadData::Nothing).unreferenced_packs, 0);
+    }
 }

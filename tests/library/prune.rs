@@ -518,7 +518,7 @@ fn given_many_small_packs_then_they_become_few_and_a_prune_does_not_do_it_again(
     for day in 0..40 {
         vault.backup(&noise(day, 100_000));
     }
-    assert_eq!(vault.keys("packs/").len(), 80);
+    assert_eq!(vault.keys("packs/").len(), 40);
     vault.prune(Duration::ZERO).unwrap();
     assert!(vault.keys("packs/").len() <= 4, "{:?}", vault.keys("packs/"));
     assert!(vault.keys("index/").len() <= 4, "{:?}", vault.keys("index/"));

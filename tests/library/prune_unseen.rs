@@ -71,9 +71,9 @@ impl Scene {
         let owner = owner.refreshed().unwrap();
         let web = Repository::open(shared, &web_key(), &around(&clock, &caches[1])).unwrap();
         let forger = Forger::with(&storage, &web_key(), Arc::new(OsEntropy));
-        let first = small::backup(&owner, 1, &noise(1, 60_000), None).unwrap();
+        let first = small::backup(&owner, 1, &noise(1, 80_000), None).unwrap();
         let garbage = keys(&storage, "packs/");
-        let kept = small::backup(&owner, 2, &noise(2, 60_000), None).unwrap();
+        let kept = small::backup(&owner, 2, &noise(2, 80_000), None).unwrap();
         owner.forget(&[first.id]).unwrap();
         clock.advance_minutes(3 * DAY);
         Self { clock, storage, owner, web, forger, counter: 2, garbage, kept, _caches: caches }
@@ -216,7 +216,7 @@ fn given_an_append_snapshot_that_a_prune_saw_whole_when_its_recipe_is_away_then_
 {
     let mut scene = Scene::new();
     let before = keys(&scene.storage, "packs/");
-    let honest = scene.backup(&noise(3, 60_000));
+    let honest = scene.backup(&noise(3, 80_000));
     let recipe = scene.pack_since(&before, BlockKind::Recipe);
     let marks = keys(&scene.storage, "marks/").len();
     scene.prune().unwrap();
@@ -281,7 +281,7 @@ fn given_a_plan_made_before_when_a_snapshot_hides_something_then_it_waits_as_wel
 fn given_an_append_snapshot_that_only_lacks_chunks_then_a_prune_goes_on_at_once_and_keeps_the_rest() {
     let mut scene = Scene::new();
     let before = keys(&scene.storage, "packs/");
-    let honest = scene.backup(&noise(5, 60_000));
+    let honest = scene.backup(&noise(5, 80_000));
     let lost = scene.pack_since(&before, BlockKind::Data);
     let recipe = scene.pack_since(&before, BlockKind::Recipe);
     scene.take_away(&lost);
@@ -305,7 +305,7 @@ fn given_an_append_snapshot_that_only_lacks_chunks_then_a_prune_goes_on_at_once_
 fn given_chunks_that_only_a_lying_index_of_an_append_key_names_then_their_snapshot_was_never_whole() {
     let mut scene = Scene::new();
     let before = keys(&scene.storage, "packs/");
-    let honest = scene.backup(&noise(6, 60_000));
+    let honest = scene.backup(&noise(6, 80_000));
     let data = scene.pack_since(&before, BlockKind::Data);
     // Bytes of chance take the place of the data, and an index says that they are it.
     let packs = scene.forger.packs(&scene.storage).unwrap();

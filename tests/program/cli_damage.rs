@@ -449,7 +449,7 @@ fn whole(patient: &Patient) -> Result<(), String> {
 fn given_a_pack_that_is_gone_and_wanted_then_a_prune_deletes_nothing_until_that_is_put_right() {
     for (is_recipe, fresh_cache) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut vault = Vault::new();
-        let (one, other) = (noise(1, 700_000), noise(2, 700_000));
+        let (one, other) = (noise(1, 1_200_000), noise(2, 1_200_000));
         vault.backup("gone", &one);
         vault.backup("app", &one);
         vault.backup("app", &other);

@@ -264,17 +264,21 @@ fn a_server_that_stops_leaves_what_was_there(world: &mut World) {
             }
             let restore = Running::start(world.command_as("postgres", &args));
             let stalled =
-                "EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'half' AND wait_event = 'PgSleep')";
+                "EXISTS (SELECT FROM pg_stat_activity WHERE datname LIKE 'half%' AND wait_event = 'PgSleep')";
             world.server.wait_until("postgres", stalled);
             world.server.stop_now();
             let output = restore.wait().expect(exit::TARGET).says("hint: the server stopped");
             world.server.start_again();
+            // One that the restore makes has another name until it is whole.
+            let name =
+                world.server.psql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'half%'");
+            assert_eq!(name.starts_with("half_new_"), create, "{name}");
             let tables =
-                world.server.psql("half", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'");
+                world.server.psql(&name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'");
             match (create, jobs.is_empty()) {
                 // Made for the restore, and nobody there to drop it: that is said.
                 (true, _) => output
-                    .says("could not drop database `half`, which this restore created")
+                    .says(&format!("could not drop database `{name}`, which this restore created"))
                     .says("drop it before you retry"),
                 (false, true) => output.says("the restore into database `half` was rolled back"),
                 (false, false) => output.says("`half` may hold a part of the dump"),
@@ -284,7 +288,7 @@ fn a_server_that_stops_leaves_what_was_there(world: &mut World) {
                 "{tables} tables of a restore that was one transaction"
             );
             // What is said to be next works, under a name that lets all rows pass.
-            world.server.psql("postgres", "DROP DATABASE half");
+            world.server.psql("postgres", &format!("DROP DATABASE {name}"));
         }
         let whole = [&["restore", "filled", "--to-database", "whole", "--create"], jobs].concat();
         world.run(&whole).expect(exit::OK);

@@ -77,8 +77,12 @@ fn every_signal_that_ends_the_program_lets_it_clean_up() {
     let with_jobs = ["restore", "shop", "--to-database", "copy", "--create", "--jobs", "2"];
     let swap = ["restore", "shop", "--to-database", "shop", "--swap", "--yes"];
     let verify = ["verify", "shop"];
-    let runs: [(&[&str], &str); 4] =
-        [(&create, "copy"), (&with_jobs, "copy"), (&swap, "shop_new_%"), (&verify, "dumpvault_verify_%")];
+    let runs: [(&[&str], &str); 4] = [
+        (&create, "copy_new_%"),
+        (&with_jobs, "copy_new_%"),
+        (&swap, "shop_new_%"),
+        (&verify, "dumpvault_verify_%"),
+    ];
     let signals = [Signal::HUP, Signal::TERM, Signal::INT, Signal::QUIT, Signal::USR1, Signal::XCPU];
     for (at, signal) in signals.into_iter().enumerate() {
         // Every run meets some signals, and every signal some runs.
@@ -97,9 +101,9 @@ fn every_signal_that_ends_the_program_lets_it_clean_up() {
     command.arg(program.get_program()).args(program.get_args()).process_group(0);
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let running = Running::start(command);
-    world.server.wait_until("postgres", &format!("EXISTS ({})", at_work("copy")));
+    world.server.wait_until("postgres", &format!("EXISTS ({})", at_work("copy_new_%")));
     running.signal(Signal::HUP);
-    let cancel = at_work("copy").replace("SELECT FROM", "SELECT count(pg_cancel_backend(pid)) FROM");
+    let cancel = at_work("copy_new_%").replace("SELECT FROM", "SELECT count(pg_cancel_backend(pid)) FROM");
     world.server.psql("postgres", &cancel);
     running.wait().expect(exit::TARGET).says("canceling statement");
     assert_eq!(world.databases(), ["shop"]);
@@ -112,21 +116,23 @@ fn what_a_killed_run_left_is_found_and_dropped_when_somebody_says_so(world: &Wor
     let alive = world.stuck(&["verify", "shop"], "dumpvault_verify_%");
     let living = left();
     let killed =
-        world.stuck(&["restore", "shop", "--to-database", "copy", "--create", "--jobs", "2"], "copy");
+        world.stuck(&["restore", "shop", "--to-database", "copy", "--create", "--jobs", "2"], "copy_new_%");
     killed.signal(Signal::KILL);
     killed.wait();
-    world.end_sessions("copy");
+    world.end_sessions("copy_new_%");
+    assert!(!world.server.has("copy"), "nothing half-restored ever has the name");
+    let copy = left().into_iter().find(|name| name.starts_with("copy_new_")).unwrap();
 
     world.server.create("other");
     world.server.psql("other", "CREATE TABLE t (a int)");
     world.run(&["backup", "--pg-database", "other"]).expect(exit::OK);
     let told = world.run(&["verify", "other"]).expect(exit::OK);
-    assert!(told.stderr.contains("database `copy` was left unfinished (made 20"), "{told}");
+    assert!(told.stderr.contains(&format!("database `{copy}` was left unfinished (made 20")), "{told}");
     assert!(told.stderr.contains("--drop-leftovers"), "{told}");
     assert!(!told.stderr.contains(&living[0]), "its maker lives: {told}");
-    assert!(world.server.has("copy"));
+    assert!(world.server.has(&copy));
     let dropped = world.run(&["verify", "other", "--drop-leftovers"]).expect(exit::OK).text();
-    assert!(dropped.contains("dropped database `copy`"), "{dropped}");
+    assert!(dropped.contains(&format!("dropped database `{copy}`")), "{dropped}");
     assert_eq!(left(), [&living[..], &["other".to_owned()]].concat());
     alive.signal(Signal::TERM);
     alive.wait().expect(exit::INTERRUPTED);

@@ -32,6 +32,7 @@ mod cli_repository;
 mod cli_restore;
 mod cli_schedule;
 mod cli_set;
+mod cli_small_days;
 mod cli_snapshots;
 mod cli_suspect;
 mod cli_system;

@@ -145,7 +145,8 @@ pub(in crate::cli) struct RestoreArgs {
     pub no_tablespaces: bool,
     #[command(flatten)]
     pub parts: PartArgs,
-    /// Restore with N parallel workers; the database must be new or empty.
+    /// Restore with N parallel workers into a new or empty database [default: one worker; for a database that this
+    /// command creates, one per core, 2 to 4].
     #[arg(long, short, value_name = "N", requires = "into_postgres_or_set", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
     /// Count rows even with --data-only; other restores with rows are always counted.

@@ -1,6 +1,7 @@
 //! Restoring into a database: the hooks, the rows and their count, and the swap.
 
 mod hooks;
+mod made;
 mod plan;
 
 pub use hooks::When;
@@ -94,6 +95,7 @@ fn around(
     if let Some(refusal) = plan.refusal.take() {
         return Err(refusal);
     }
+    let is_beside = made::decide(&mut plan, run);
     // Also known before anything is touched.
     let expected = expected(&plan, run)?;
     let hooks = plan.hooks.clone();
@@ -104,6 +106,7 @@ fn around(
     hooks.run(When::Before, run)?;
     let outcome = match plan.job.swap {
         true => swap(&plan, expected, app, run, told, report),
+        false if is_beside => made::fill_beside(&plan, expected, app, run, told, report),
         false => fill_in_place(&plan, expected, app, run, told, report),
     };
     let is_good = outcome.is_ok() && report.class().is_none();
@@ -127,7 +130,7 @@ fn fill_in_place(
     told: &mut dyn FnMut(Restoring<'_>),
     report: &mut DatabaseReport,
 ) -> Result<(), OpError> {
-    let (stats, findings) = fill(plan, &plan.target, expected, app, run)?;
+    let (stats, findings) = fill(plan, plan.job.workers, &plan.target, expected, app, run)?;
     let filled = Filled { database: plan.target.database.clone(), kept: None, stats, findings };
     told(Restoring::Filled(&plan.extract, &filled));
     report.filled = Some(filled);
@@ -160,7 +163,7 @@ fn swap(
         like: Some(live.database.clone()),
         ..live.clone()
     };
-    let (stats, findings) = fill(plan, &fresh, expected, app, run)?;
+    let (stats, findings) = fill(plan, plan.job.workers, &fresh, expected, app, run)?;
     let is_good = findings.as_ref().is_none_or(Findings::is_good);
     let mut filled = Filled { database: fresh.database.clone(), kept: None, stats, findings };
     let warn = |message: String| run.events.observe(Event::Warning { message });
@@ -191,16 +194,17 @@ fn swap(
     Ok(())
 }
 
-/// Restores, and counts what came.
+/// Restores, by so many workers where a number is given, and counts what came.
 fn fill(
     plan: &DatabasePlan,
+    workers: Option<usize>,
     target: &RestoreTarget,
     expected: Option<Expected>,
     app: &App,
     run: &Run,
 ) -> Result<(ReadStats, Option<Findings>), OpError> {
     let Extract { chosen, stream, picked, .. } = &plan.extract;
-    let stats = match (plan.job.workers, picked) {
+    let stats = match (workers, picked) {
         (Some(workers), Some(Picked { archive, part })) => {
             let scratch = app.environment.temporary();
             let jobs =
@@ -210,7 +214,7 @@ fn fill(
         _ => plan.extract.send(Target::Database(Box::new(target.clone())), run)?,
     };
     let cores = || std::thread::available_parallelism().map_or(2, usize::from);
-    let connections = plan.job.workers.unwrap_or_else(cores);
+    let connections = workers.unwrap_or_else(cores);
     let findings = expected.map(|expected| expected.compare(target, connections)).transpose()?;
     Ok((stats, findings))
 }

@@ -58,6 +58,19 @@ impl Extract {
         Ok(Self { chosen, stream, picked: Some(Picked { archive, part }), selection })
     }
 
+    /// Picks all of an archive, where nothing is picked: several workers share it out.
+    ///
+    /// # Errors
+    /// When the stream has no parts, or cannot be read.
+    pub(super) fn pick_all(&mut self, run: &Run) -> Result<(), OpError> {
+        if self.picked.is_none() {
+            let archive = self.chosen.archive(&self.stream, run.events.as_ref(), &run.cancel)?;
+            let part = archive.select(&self.selection)?;
+            self.picked = Some(Picked { archive, part });
+        }
+        Ok(())
+    }
+
     /// It holds rows, and nothing that they could go into.
     pub fn is_rows_alone(&self) -> bool {
         self.selection.sections == Sections::DATA_ONLY

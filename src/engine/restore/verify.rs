@@ -233,7 +233,7 @@ fn is_for_one_session(error: &OpError) -> bool {
 }
 
 /// The extension that could not be made, if it was that.
-fn extension_refused(error: &OpError) -> Option<String> {
+pub(super) fn extension_refused(error: &OpError) -> Option<String> {
     match error {
         OpError::Aftermath { failure, .. } => extension_refused(failure),
         OpError::Source { source: SourceError::Exited { last_words, .. }, .. } => {

@@ -2,6 +2,7 @@
 
 pub(super) mod count;
 pub(super) mod create;
+mod haste;
 pub(super) mod likeness;
 mod locks;
 pub(super) mod made;
@@ -300,6 +301,7 @@ impl RestoreTarget {
             let mut plan = plan.cloned().unwrap_or_default();
             let created = prepared.created.insert(self.create_database(&mut plan)?);
             self.begin(created.asked(), &mut plan);
+            self.hasten(created.asked(), &plan);
             prepared.plan = plan;
         } else if self.terminate {
             self.terminate_others()?;
@@ -611,6 +613,7 @@ impl Prepared {
     pub fn keep(mut self) -> Result<Vec<String>, PostgresError> {
         let plan = std::mem::take(&mut self.plan);
         let Some(made) = self.created.take() else { return Ok(Vec::new()) };
+        self.target.slow_down(made.asked(), &plan);
         let lost = self.target.complete(made.asked(), plan);
         made.keep(&self.target)?;
         Ok(lost)

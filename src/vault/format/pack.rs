@@ -5,6 +5,7 @@
 
 use super::header::{COLUMNS, HEADER_BYTES, Header, ObjectType};
 use super::index::{BLOCKS_START, BlockEntry, BlockKind, ChunkEntry, ChunkTable, Naming, TABLE_BYTES_MAX};
+use super::signed::padme;
 use super::{FormatError, malformed};
 use crate::base::id::{PackId, RepoId};
 use crate::base::secret::{Entropy, SecretKey};
@@ -16,8 +17,15 @@ use crate::vault::format::config::PACK_BYTES_MAX;
 pub const FRONT_BYTES: usize = BLOCKS_START as usize;
 /// Length of the footer in bytes.
 pub const FOOTER_BYTES: usize = 24;
-/// A pack's size is a multiple of this, in bytes.
-pub const PADDING: usize = 64 << 10;
+/// Packs from this size on have a multiple of [`PADDING`] bytes, smaller ones a Padmé length.
+const SMALL_PACK_BYTES: usize = 1 << 20;
+const PADDING: usize = 64 << 10;
+/// No pack is smaller, so that a day without any change looks like one with a few changed rows.
+const PACK_BYTES_MIN: usize = 4 << 10;
+/// A pack's table has room for more than so many chunks: 16 MiB, of some 35 bytes each.
+pub const PACK_CHUNKS_MAX: usize = 1 << 18;
+/// Blocks of two kinds share a pack that stays below this share of the usual size.
+const SHARED_PACK: usize = 16;
 const FOOTER_MAGIC: &[u8; 8] = b"DVLTPEND";
 const INFO: &[u8] = b"dumpvault v1 pack";
 
@@ -92,6 +100,35 @@ impl PackBuffer {
         self.bytes.extend_from_slice(&[0; TAG_BYTES]);
         self.table.push(naming, codec, (prefixes.len() + stored.len() + TAG_BYTES) as u32, chunks);
         self.plain_bytes += chunks.iter().map(|(_, len)| u64::from(*len)).sum::<u64>();
+    }
+
+    /// Whether this and `other` are better off as one pack, where packs are to have `pack_bytes`: both together are small. Then each
+    /// would be mostly front, table and padding, and another object to put and to name.
+    pub fn is_small_with(&self, other: &Self, pack_bytes: usize) -> bool {
+        !self.is_empty()
+            && !other.is_empty()
+            && self.len() + other.len() < SMALL_PACK_BYTES.min(pack_bytes / SHARED_PACK)
+            && self.chunk_count() + other.chunk_count() <= PACK_CHUNKS_MAX
+    }
+
+    /// Lays down the blocks of `other` behind those that are there.
+    ///
+    /// # Errors
+    /// When `other` was not filled by [`PackBuffer::push`].
+    pub fn append(&mut self, other: &Self) -> Result<(), FormatError> {
+        if other.is_empty() {
+            return Ok(());
+        }
+        if self.bytes.is_empty() {
+            self.bytes.resize(FRONT_BYTES, 0);
+        }
+        let blocks = other.bytes.get(FRONT_BYTES..).ok_or(malformed("a pack without its front"))?;
+        self.bytes.extend_from_slice(blocks);
+        for block in &other.table.blocks {
+            self.table.push(block.naming(), block.codec, block.stored_bytes, other.table.chunks_of(block));
+        }
+        self.plain_bytes += other.plain_bytes;
+        Ok(())
     }
 
     /// Bytes so far.
@@ -184,6 +221,12 @@ fn seal_block(
     Ok(())
 }
 
+/// The size of a pack that holds `len` bytes, its footer included. What a day adds to a database is mostly small, and 64 KiB would be
+/// most of it.
+fn padded_bytes(len: usize) -> usize {
+    if len < SMALL_PACK_BYTES { padme(len.max(PACK_BYTES_MIN)) } else { len.next_multiple_of(PADDING) }
+}
+
 fn seal_table(
     key: &PackKey,
     front: &Front,
@@ -200,8 +243,7 @@ fn seal_table(
     }
     bytes.extend_from_slice(&plain);
     bytes.extend_from_slice(&tag);
-    let padded = (bytes.len() + FOOTER_BYTES).next_multiple_of(PADDING);
-    bytes.resize(padded - FOOTER_BYTES, 0);
+    bytes.resize(padded_bytes(bytes.len() + FOOTER_BYTES) - FOOTER_BYTES, 0);
     bytes.extend_from_slice(&offset.to_le_bytes());
     bytes.extend_from_slice(&table_bytes.to_le_bytes());
     bytes.extend_from_slice(&blocks.to_le_bytes());
@@ -346,12 +388,50 @@ mod tests {
         pack.push(Naming::first(BlockKind::Data), Codec::Raw, b"", b"hello", &[([1; 32], 5)]);
         pack.push(Naming::first(BlockKind::Data), Codec::Raw, b"", b"world!", &[([2; 32], 2), ([3; 32], 4)]);
         let sealed = pack.seal(REPO, &keys.to_append(), &OsEntropy, true).unwrap();
-        assert_eq!(sealed.bytes.len(), PADDING);
+        assert_eq!(sealed.bytes.len(), PACK_BYTES_MIN);
         assert_eq!(open(&sealed.bytes, &keys).unwrap(), [b"hello".to_vec(), b"world!".to_vec()]);
         assert!(matches!(
             open(&sealed.bytes, &keys.to_append()),
             Err(FormatError::Crypto(crate::vault::crypto::CryptoError::RoleTooWeak { .. }))
         ));
+    }
+
+    #[test]
+    fn small_packs_have_padme_lengths_and_large_ones_multiples_of_64_kib() {
+        let (mut before, mut sizes) = (0, std::collections::BTreeSet::new());
+        for len in (0..3 << 20).step_by(97).chain([SMALL_PACK_BYTES - 1, SMALL_PACK_BYTES]) {
+            let padded = padded_bytes(len);
+            assert!(padded >= len && padded >= PACK_BYTES_MIN, "{len}");
+            assert_eq!(padded_bytes(padded), padded, "{len}");
+            let most =
+                if len < SMALL_PACK_BYTES { PACK_BYTES_MIN.max(len + len / 16) } else { len + PADDING };
+            assert!(padded <= most, "{len} {padded}");
+            if padded > before {
+                sizes.insert(padded);
+                before = padded;
+            }
+        }
+        let small = sizes.range(..=SMALL_PACK_BYTES).count();
+        assert!((100..260).contains(&small), "{small} lengths of small packs");
+    }
+
+    #[test]
+    fn a_pack_of_two_kinds_opens_as_what_went_into_it() {
+        let keys = KeyBundle::generate(&OsEntropy).unwrap();
+        let (mut data, mut recipe) = (PackBuffer::default(), PackBuffer::default());
+        data.push(Naming::first(BlockKind::Data), Codec::Raw, b"", b"hello", &[([1; 32], 5)]);
+        recipe.push(Naming::first(BlockKind::Recipe), Codec::Raw, b"", b"a node", &[([2; 32], 6)]);
+        recipe.push(Naming::first(BlockKind::Recipe), Codec::Raw, b"", b"another", &[([3; 32], 7)]);
+        data.append(&recipe).unwrap();
+        data.append(&PackBuffer::default()).unwrap();
+        let mut empty = PackBuffer::default();
+        empty.append(&recipe).unwrap();
+        assert_eq!((empty.len(), empty.chunk_count()), (recipe.len(), 2));
+        let sealed = data.seal(REPO, &keys, &OsEntropy, true).unwrap();
+        let kinds: Vec<_> = sealed.table.blocks.iter().map(|block| block.kind).collect();
+        assert_eq!(kinds, [BlockKind::Data, BlockKind::Recipe, BlockKind::Recipe]);
+        let plain = [b"hello".to_vec(), b"a node".to_vec(), b"another".to_vec()];
+        assert_eq!(open(&sealed.bytes, &keys).unwrap(), plain);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(super) struct Weight {
     /// What all its blocks take.
     pub used_bytes: u64,
     pub live_chunks: u64,
-    /// Of its first block; all of a pack are of one kind.
+    /// Of its first block. Only small packs are of more than one kind, and what they hold is told apart when it is copied.
     pub kind: BlockKind,
 }
 

@@ -8,9 +8,10 @@
 //! round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length (9 packs where the storage is not local).
 //! The first error stops all threads and is kept; nothing that failed is ever reported as finished.
 
+use super::slack::{Sight, Slack};
 use crate::content::codec::{Codec, CodecError, Compressor, Decompressor, Level};
 use crate::vault::format::index::{BlockKind, ChunkEntry, IndexedPack, Naming};
-use crate::vault::format::pack::PackBuffer;
+use crate::vault::format::pack::{PACK_CHUNKS_MAX, PackBuffer};
 use crate::vault::objects::pack_key;
 use crate::vault::{RepoError, Repository};
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded, unbounded};
@@ -36,8 +37,6 @@ const RECIPE_LEVEL: Level = Level::Zstd(3);
 const PACK_WRITERS: usize = 2;
 /// A storage behind a wire lets each writer wait, and holds a copy of what it sends.
 const PACK_WRITERS_REMOTE: usize = 3;
-/// A pack's table has room for more than so many chunks: 16 MiB, of some 35 bytes each.
-const PACK_CHUNKS_MAX: usize = 1 << 18;
 /// How often a waiting caller looks whether a thread failed.
 const FAILURE_POLL: Duration = Duration::from_millis(50);
 
@@ -136,8 +135,10 @@ impl Pipeline {
             threads.push(thread.map_err(|source| RepoError::Thread { source })?);
             Ok::<(), RepoError>(())
         };
+        let slack = Arc::new(Slack::default());
         for _ in 0..workers {
             let worker = Worker {
+                slack: Arc::clone(&slack),
                 shared: Arc::clone(&shared),
                 settings,
                 blocks: blocks_out.clone(),
@@ -300,6 +301,7 @@ impl Drop for Pipeline {
 struct Worker {
     shared: Arc<Shared>,
     settings: PipelineSettings,
+    slack: Arc<Slack>,
     blocks: Receiver<(u64, Block)>,
     laid: Sender<(u64, Laid)>,
     spare: Receiver<Vec<u8>>,
@@ -310,7 +312,9 @@ impl Worker {
         let mut compressor = Compressor::default();
         let mut decompressor = Decompressor::default();
         let mut back = Vec::new();
-        for (number, mut block) in &self.blocks {
+        loop {
+            let (waiting, is_held_up) = (self.blocks.len(), self.laid.is_full());
+            let Ok((number, mut block)) = self.blocks.recv() else { break };
             if self.shared.has_failed() {
                 break;
             }
@@ -321,7 +325,10 @@ impl Worker {
                 continue;
             }
             let level = match block.kind {
-                BlockKind::Data | BlockKind::Blinded => self.settings.level,
+                BlockKind::Data | BlockKind::Blinded => {
+                    let sight = Sight { waiting, room: self.settings.workers.max(1), is_held_up };
+                    self.slack.settle(self.settings.level, sight)
+                }
                 BlockKind::Recipe => RECIPE_LEVEL,
             };
             let mut stored = self.spare.try_recv().unwrap_or_default();
@@ -378,6 +385,9 @@ impl Packer {
                     }
                     Laid::Barrier { flush, answer } => {
                         if flush {
+                            if data.is_small_with(&recipe, self.pack_bytes) {
+                                data.append(&std::mem::take(&mut recipe))?;
+                            }
                             self.close(&mut data)?;
                             self.close(&mut recipe)?;
                         }

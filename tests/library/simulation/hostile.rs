@@ -39,7 +39,8 @@ impl Foreseen {
             copy.put(&key, &storage.get(&key, u64::MAX).unwrap()).unwrap();
         }
         let repo = Repository::open(Arc::new(copy.clone()), &hostile_credential(), around).unwrap();
-        let contents: Vec<Vec<u8>> = (0..3).map(|one| small::noise(200 + one, 9000)).collect();
+        // Enough that data and recipes lie in packs of their own.
+        let contents: Vec<Vec<u8>> = (0..3).map(|one| small::noise(200 + one, 80_000)).collect();
         let streams = contents.iter().map(|bytes| of_web(&repo, 100, 0, bytes).stream).collect();
         let forger = Forger::with(&copy, &hostile_credential(), Arc::clone(&around.entropy));
         let is_new = |pack: &IndexedPack| storage.size(&key_of_pack(&pack.id)).unwrap().is_none();

@@ -200,6 +200,28 @@ impl RestoreTarget {
         }
     }
 
+    /// Gives the database the name `wanted`, which is free.
+    ///
+    /// # Errors
+    /// The database keeps its name then: `wanted` is taken by now, somebody is connected, or the role may not.
+    pub fn take_name(&self, wanted: &str) -> Result<(), PostgresError> {
+        // One statement: it is done or it is not.
+        let cancel = Cancel::new();
+        let (asked, _) = self.maintenance_beside(&[wanted], &cancel)?;
+        let what = format!("give database `{}` the name `{wanted}`", self.database);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.clients.ask(&asked, &what, &renamed(&self.database, wanted), &cancel) {
+                // What the restore's own programs left is gone soon; the server waits for some seconds by itself, too.
+                Err(PostgresError::Step { source, .. }) if tries < RENAMES && is_in_use(&source) => {
+                    std::thread::sleep(PAUSE);
+                }
+                outcome => return outcome.map(drop),
+            }
+        }
+    }
+
     /// The statements that give this database what `live` has and no dump of a single database holds.
     fn to_be_like(&self, asked: &Connection, live: &str) -> Result<Vec<String>, PostgresError> {
         let what = format!("ask for the settings of database `{live}`");
