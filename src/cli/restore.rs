@@ -93,14 +93,13 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     if let Some(address) = &args.to_bucket {
         return bucket::run(context, args, &chosen, wanted.as_deref(), address);
     }
-    let stream = chosen.stream(wanted.as_deref())?.clone();
     if let Some(address) = &args.to_redis {
         if selection.is_some() || args.jobs.is_some() {
             return Err(CliError::usage("--to-redis restores the whole stream"));
         }
-        let work = Work { context, chosen: &chosen, stream: &stream, picked: None, began: Instant::now() };
-        return redis::run(&work, args, address, limits);
+        return redis::run(context, args, &chosen, wanted.as_deref(), address, limits);
     }
+    let stream = chosen.stream(wanted.as_deref())?.clone();
     // What is wanted is known, and can be had, before anything is touched.
     let shows_all = args.dry_run && stream.format == StreamFormat::PgCustom;
     let picked = match selection.is_some() || args.jobs.is_some() || shows_all {

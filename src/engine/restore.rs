@@ -41,7 +41,7 @@ use crate::vault::catalog::Catalog;
 use crate::vault::history::{History, HistoryDamage};
 use crate::vault::reader::{Locator, Output, ReadSettings, ReadStats};
 use crate::vault::snapshot::selection::{SelectionError, Viewpoint, select};
-use crate::vault::snapshot::{Body, Stream, Summary};
+use crate::vault::snapshot::{Body, Stream, StreamFormat, Summary};
 use crate::vault::{RepoError, Repository};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -380,6 +380,13 @@ impl Chosen {
         match (name, self.body.streams.as_slice()) {
             (Some(name), _) => check_stream(&self.summary, &self.body, name),
             (None, [only]) => Ok(only),
+            // What stands beside the data is meant where it is named.
+            (None, [first, others @ ..])
+                if first.format != StreamFormat::Settings
+                    && others.iter().all(|stream| stream.format == StreamFormat::Settings) =>
+            {
+                Ok(first)
+            }
             (None, _) => Err(which_stream(&self.summary, &self.body, "has several streams".to_owned())),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Source;
 use super::postgres::DumpFilter;
+use super::redis::Access;
 use super::surroundings::Surroundings;
 use super::wrapper::Wrapper;
 use crate::base::setting::{Problem, Section, Table};
@@ -58,6 +59,11 @@ pub trait Settled: Send + Sync {
 
     /// Where a restore of the whole source brings it back to, unless somebody says otherwise; `None` where only a person knows.
     fn home(&self) -> Option<Home> {
+        None
+    }
+
+    /// The way into a Redis or Valkey server, where it is one: a restore into it needs the same passwords and certificates.
+    fn redis(&self, _programs: &Surroundings) -> Option<Access> {
         None
     }
 }

@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::tls::Certificates;
 use super::wire::Wire;
-use super::{RedisError, Watch};
+use super::{RedisError, Watch, sentinel};
 use crate::base::event::Cancel;
 use crate::source::SourceError;
 use crate::source::command::CommandSource;
@@ -77,6 +77,18 @@ impl Access {
         Ok(Self::new(address, secret))
     }
 
+    /// The way to one server, whose password is known: sentinels are asked where the master is.
+    ///
+    /// # Errors
+    /// When they cannot be asked, know no such master, or the password cannot be had.
+    pub fn settled(&self, limits: &Limits) -> Result<Self, SourceError> {
+        let secret = match self.password(&limits.cancel)? {
+            Some(password) => Secret::Here(password),
+            None => Secret::None,
+        };
+        sentinel::settled(&Self { secret, ..self.clone() }, limits)
+    }
+
     /// Connects and logs in.
     pub(super) fn enter(&self, limits: &Limits) -> Result<Wire, SourceError> {
         let password = self.password(&limits.cancel)?;
@@ -89,6 +101,16 @@ impl Access {
             };
         }
         Ok(wire)
+    }
+
+    /// The same way, as nobody.
+    pub(super) fn without_login(&self) -> Self {
+        Self { address: self.address.without_login(), secret: Secret::None, ..self.clone() }
+    }
+
+    /// The way to another server of the same owner.
+    pub(super) fn beside(&self, host: &str, port: u16) -> Self {
+        Self { address: self.address.beside(host, port), ..self.clone() }
     }
 
     fn password(&self, cancel: &Cancel) -> Result<Option<Zeroizing<String>>, SourceError> {

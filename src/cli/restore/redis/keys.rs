@@ -11,6 +11,7 @@ use crate::engine::report::{Restore, RestoredKeys};
 use crate::engine::restore::Target;
 use crate::source::redis::{self, Choice, Conflict, Outcome, TargetState, Told};
 use crate::vault::reader::ReadStats;
+use crate::vault::snapshot::Stream;
 use std::sync::PoisonError;
 
 /// Keys that are named in a refusal.
@@ -18,14 +19,15 @@ const NAMED: usize = 5;
 
 pub(super) fn run(
     work: &Work<'_>,
+    streams: &[Stream],
     args: &RestoreArgs,
     target: &redis::Target,
     state: &TargetState,
 ) -> Result<Exit, CliError> {
     let Work { context, chosen, .. } = work;
     let server = target.access.address.server();
-    if state.info.is_replica() {
-        let refusal = target.refusal(&state.info);
+    if state.info.is_replica() && !state.info.is_cluster() {
+        let refusal = target.refusal(state);
         refusal.map_or(Ok(()), |refusal| Err(failed(refusal)))?;
     }
     let databases = args.keys.db.iter().map(|text| redis::databases(text).map_err(failed));
@@ -39,10 +41,10 @@ pub(super) fn run(
         },
     };
     let about = format!("`{server}` ({}, {})", state.info.name(), holds(state));
-    let is_empty = state.info.databases().is_empty();
+    let is_empty = state.databases.is_empty();
     // Nothing is sent before it is known that it can be.
     if args.dry_run || choice.conflict == Conflict::Fail && !is_empty {
-        let (looked, _) = send(work, target, state, &choice, true)?;
+        let (looked, _) = send(work, streams, target, state, &choice, true)?;
         none_meant(&looked, &choice)?;
         if looked.there > 0 && choice.conflict == Conflict::Fail {
             let some: Vec<&str> = looked.named.iter().take(NAMED).map(|(key, _)| key.as_str()).collect();
@@ -73,13 +75,15 @@ pub(super) fn run(
     if !is_empty && !agreed(context, &question, args.yes, &about)? {
         return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }
-    let (outcome, stats) = send(work, target, state, &choice, false)?;
+    let (outcome, stats) = send(work, streams, target, state, &choice, false)?;
     none_meant(&outcome, &choice)?;
+    super::tell_queues(work, streams);
     Ok(tell(work, &server, &outcome, &stats))
 }
 
 fn send(
     work: &Work<'_>,
+    streams: &[Stream],
     target: &redis::Target,
     state: &TargetState,
     choice: &Choice,
@@ -90,7 +94,14 @@ fn send(
     let now_ms = u64::try_from(context.clock.now().as_millisecond()).unwrap_or_default();
     let open = || redis::open_keys(target, choice, state.reads.version, is_look, now_ms, &told);
     let into = format!("server `{}`", target.access.address.server());
-    let sent = work.send(Target::Program(&open, into));
+    let mut sent = Ok(ReadStats::default());
+    for stream in streams {
+        let own = Work { stream, ..*work };
+        sent = own.send(Target::Program(&open, into.clone())).and_then(|stats| Ok(sum(sent?, &stats)));
+        if sent.is_err() {
+            break;
+        }
+    }
     let outcome = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match sent {
         Ok(stats) => Ok((outcome, stats)),
@@ -101,6 +112,14 @@ fn send(
             }
             Err(error.into())
         }
+    }
+}
+
+fn sum(before: ReadStats, more: &ReadStats) -> ReadStats {
+    ReadStats {
+        bytes: before.bytes + more.bytes,
+        blocks_opened: before.blocks_opened + more.blocks_opened,
+        bytes_fetched: before.bytes_fetched + more.bytes_fetched,
     }
 }
 
