@@ -222,6 +222,9 @@ pub(super) struct BackupArgs {
     /// With --path: leave out what matches this pattern, as in a .gitignore file in `/`; repeatable.
     #[arg(long, value_name = "PATTERN", requires = "path")]
     pub exclude: Vec<String>,
+    /// With --path: leave out what lies in directories with a CACHEDIR.TAG.
+    #[arg(long, requires = "path")]
+    pub exclude_caches: bool,
     /// With --path: leave out files last modified longer ago than this: 36h, 7d.
     #[arg(long, value_name = "AGE", requires = "path")]
     pub newer_than: Option<String>,

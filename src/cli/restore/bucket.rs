@@ -14,6 +14,7 @@ use crate::engine::report::{RestoreObjectsPlan, RestoredObjects};
 use crate::engine::restore::Chosen;
 use crate::source::SourceError;
 use crate::source::bucket::BucketError;
+use crate::source::kind::Home;
 use crate::storage::s3::S3;
 use std::time::Instant;
 
@@ -35,13 +36,7 @@ pub(super) fn run(
     if job.overwrite == Overwrite::Older {
         return Err(CliError::usage("--overwrite older goes with --to-dir"));
     }
-    let reached = Reached {
-        address: address.to_owned(),
-        endpoint: args.bucket.bucket_endpoint.clone(),
-        region: args.bucket.bucket_region.clone(),
-        profile: args.bucket.bucket_profile.clone(),
-        ..Reached::default()
-    };
+    let reached = reached(context, args, address)?;
     let place = S3.place(&reached).map_err(|problem| CliError::usage(problem.text))?;
     if let Some(own) = context.app.overlap(&place) {
         return Err(CliError::usage_hint(
@@ -77,6 +72,29 @@ pub(super) fn run(
     }
     let report = tree.restore_bucket(&job, &into, &run)?;
     Ok(told(context, chosen, &report, &place, began))
+}
+
+/// How the bucket is reached: as the options say, or without any, as the source of the configuration with this address is.
+fn reached(context: &Context, args: &RestoreArgs, address: &str) -> Result<Reached, CliError> {
+    let said = Reached {
+        address: address.to_owned(),
+        endpoint: args.bucket.bucket_endpoint.clone(),
+        region: args.bucket.bucket_region.clone(),
+        profile: args.bucket.bucket_profile.clone(),
+        ..Reached::default()
+    };
+    let is_said = said.endpoint.is_some() || said.region.is_some() || said.profile.is_some();
+    let is_it = |home: &Home| home.address == address;
+    let sources = context.app.settings.sources.iter();
+    let mut named = sources.filter(|(_, source)| source.kind.home().as_ref().is_some_and(is_it));
+    match named.next() {
+        Some((name, source)) if !is_said => {
+            let programs = context.programs();
+            let around = programs.surroundings_of(name, &source.programs, context.progress.as_ref())?;
+            Ok(source.kind.bucket(&around).unwrap_or(said))
+        }
+        _ => Ok(said),
+    }
 }
 
 fn failed(error: BucketError) -> CliError {

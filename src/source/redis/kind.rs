@@ -179,6 +179,11 @@ impl Server {
         events: &Arc<dyn Observer>,
     ) -> Result<Vec<PlannedStream<'static>>, SourceError> {
         let all = cluster::shards(wire, &self.access)?;
+        let unserved = cluster::unserved(&all);
+        let none = || RedisError::Unserved { server: wire.server.clone(), slots: cluster::shown(&unserved) };
+        if all.is_empty() {
+            return Err(none().into());
+        }
         let each = all.iter().map(|shard| {
             let name = format!("{series}/{}", shard.name());
             let access = self.access.beside(&shard.host, shard.port);
@@ -187,15 +192,13 @@ impl Server {
             let (events, stream) = (Arc::clone(events), name.clone());
             let start = Box::new(move || {
                 let started = server.open(None, &stream, &limits, events.as_ref())?;
-                Ok(shard::Watched::of(started, &shard, before, access, limits))
+                Ok(shard::Watched::of(started, &shard, before, access, limits, events))
             });
             PlannedStream { name, start }
         });
         let mut planned: Vec<PlannedStream<'static>> = each.collect();
-        let unserved = cluster::unserved(&all);
         if !unserved.is_empty() {
-            let error =
-                RedisError::Unserved { server: wire.server.clone(), slots: cluster::shown(&unserved) };
+            let error = none();
             let start = Box::new(move || Err(error.into()));
             planned.push(PlannedStream { name: format!("{series}/unserved"), start });
         }

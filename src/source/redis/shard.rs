@@ -2,11 +2,13 @@
 
 use super::cluster::{Shard, is_moving, shards};
 use super::login::Access;
+use crate::base::event::{Event, Observer};
 use crate::base::id::StreamDigest;
 use crate::base::numbers::{Proof, StreamFormat};
 use crate::source::process::Limits;
 use crate::source::{Dump, SourceError, StartedDump};
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// Attribute of a stream: the slots whose keys are in it.
 const SLOTS: &str = "slots";
@@ -17,6 +19,7 @@ pub(super) struct Watched {
     access: Access,
     before: Vec<Shard>,
     limits: Limits,
+    events: Arc<dyn Observer>,
 }
 
 impl Watched {
@@ -27,10 +30,11 @@ impl Watched {
         before: Vec<Shard>,
         access: Access,
         limits: Limits,
+        events: Arc<dyn Observer>,
     ) -> StartedDump {
         let StartedDump { dump, mut attributes } = started;
         attributes.insert(SLOTS.to_owned(), shard.shown());
-        StartedDump { dump: Box::new(Self { dump, access, before, limits }), attributes }
+        StartedDump { dump: Box::new(Self { dump, access, before, limits, events }), attributes }
     }
 
     /// Whether a key may have left for a master that was read before, or may be in no stream for another reason.
@@ -64,12 +68,17 @@ impl Dump for Watched {
     }
 
     fn unread(&self) -> Option<String> {
-        match self.moved() {
+        let server = self.access.address.server();
+        let what = match self.moved() {
             Ok(false) => None,
             Ok(true) => Some(
                 "slots moved between servers while they were read: keys of these may be missing".to_owned(),
             ),
             Err(error) => Some(format!("whether slots moved meanwhile is not known: {error}")),
+        };
+        if let Some(what) = &what {
+            self.events.observe(Event::Warning { message: format!("`{server}`: {what}") });
         }
+        what
     }
 }
