@@ -261,3 +261,23 @@ fn given_directories_that_say_that_they_are_caches_then_what_is_in_them_is_left_
         assert!(found.join("kept/a").exists() && found.join("pipe").exists(), "{name}");
     }
 }
+
+#[test]
+fn given_files_that_were_renamed_then_diff_says_where_each_was() {
+    let vault = vault();
+    let tree = vault.work().join("tree");
+    fs::rename(tree.join("uploads/a"), tree.join("etc/a")).unwrap();
+    fs::rename(tree.join("uploads/b"), tree.join("uploads/z")).unwrap();
+    write(&vault, "uploads/other", b"other");
+    back_up(&vault);
+    let plain = |text: String| text.replace(tree.to_str().unwrap(), "");
+    let names = [format!("files~1:{}", tree.display()), format!("files:{}", tree.display())];
+    let told = plain(vault.run(["diff", &names[0], &names[1]]).expect(exit::OK).text());
+    for line in ["R /uploads/a => /etc/a", "R /uploads/b => /uploads/z", "+ /uploads/other"] {
+        assert!(told.lines().any(|found| found == line), "no `{line}` in\n{told}");
+    }
+    assert!(!told.contains("- "), "{told}");
+    let json = vault.run(["diff", &names[0], &names[1], "--json"]).expect(exit::OK).json();
+    let moved = json["files"].as_array().unwrap().iter().filter(|one| one["became"] == "moved");
+    assert!(moved.clone().count() == 2 && moved.clone().all(|one| one["from"].is_string()), "{json}");
+}

@@ -23,6 +23,7 @@ mod lock;
 #[path = "../support/outside.rs"]
 mod outside;
 #[path = "../support/pg.rs"]
+#[allow(dead_code)]
 mod pg;
 mod program;
 #[path = "../support/reports.rs"]

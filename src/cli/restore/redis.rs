@@ -15,7 +15,7 @@ use crate::engine::restore::{Chosen, Target};
 use crate::source::SourceError;
 use crate::source::kind::Home;
 use crate::source::process::Limits;
-use crate::source::redis::{self, Access, Form, RedisError, TargetState, soon};
+use crate::source::redis::{self, Access, Form, RedisError, TargetState, settled, soon};
 use crate::vault::snapshot::{Stream, StreamFormat};
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,7 +51,7 @@ pub(super) fn run(
     let Some((first, others)) = streams.split_first() else { return Ok(Exit::Good) };
     let work = &Work { context, chosen, stream: first, picked: None, began: Instant::now() };
     let stream = first;
-    let access = access(context, address)?.settled(&limits).map_err(OpError::from)?;
+    let access = settled(&access(context, address)?, &limits).map_err(OpError::from)?;
     let server = access.address.server();
     let events = Arc::clone(&context.progress) as Arc<dyn crate::base::event::Observer>;
     let target = redis::Target { access, limits, events };

@@ -4,18 +4,21 @@
 //! |---|---|
 //! | `wanted` | which files are meant, and which sections of the index they can be in |
 //! | `diff` | what became of files from one snapshot to another |
+//! | `moved` | which of these only went to another path |
 //! | `pieces` | how contents of many files are read in few goes |
 //! | `bucket` | what a restore would do to a bucket, and how it does it |
 //! | `restore` | what a restore would do to a directory, and how it does it |
 
 mod bucket;
 mod diff;
+mod moved;
 mod pieces;
 mod restore;
 mod wanted;
 
 pub use bucket::{BucketJob, BucketPlan, BucketReport};
 pub use diff::{Became, EachChange};
+pub use moved::{ChangedRow, Moves};
 pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite};
 pub use wanted::{WantedFiles, lies_below};
 

@@ -350,6 +350,12 @@ fn said(command: &str, text: &str) -> Option<String> {
         "NOPERM" if command == "REPLICAOF" => {
             "give the user the rights: `ACL SETUSER NAME +replicaof +slaveof +info +function|dump`"
         }
+        "NOPERM" if command.starts_with("CLUSTER") => {
+            "give the user the rights on every server: `ACL SETUSER NAME +cluster|slots +cluster|nodes`"
+        }
+        "NOPERM" if matches!(command, "BGSAVE" | "CONFIG GET" | "TIME") => {
+            "give the user the rights: `ACL SETUSER NAME +bgsave +info +time +config|get`"
+        }
         "NOPERM" if !matches!(command, "PSYNC" | "REPLCONF") => {
             "give the user the rights: `ACL SETUSER NAME ~* +scan +dump +pttl +pexpiretime +select +time +randomkey +info +function|dump`"
         }

@@ -155,7 +155,7 @@ impl KeyLoader {
         if let Value::Functions(code) = &record.value {
             if self.choice.is_all() && !self.is_look {
                 // Each server of a cluster has its own. One of them counts.
-                for at in 0..self.lanes.len() {
+                for at in 0..self.lanes.count() {
                     let counts = at == 0;
                     self.lanes.add(
                         at,

@@ -5,7 +5,7 @@ use super::login::{Access, Secret, VARIABLE};
 use super::server::ServerInfo;
 use super::tls::Certificates;
 use super::wire::Wire;
-use super::{RedisError, bgsave, cluster, normal, pull, scan, settings, shard};
+use super::{RedisError, bgsave, cluster, normal, pull, scan, sentinel, settings, shard};
 use crate::base::event::{Event, Observer};
 use crate::base::run::Run;
 use crate::base::secret::Passphrase;
@@ -136,7 +136,7 @@ impl Source for Reading {
 
     fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
         let limits = Limits::new(run.cancel.clone()).with_timeout(self.timeout);
-        let access = self.server.access.settled(&limits)?;
+        let access = sentinel::settled(&self.server.access, &limits)?;
         let server = Server { access, ..self.server };
         let mut wire = server.access.enter(&limits)?;
         let info = ServerInfo::ask(&mut wire)?;

@@ -88,7 +88,7 @@ impl<A> Lanes<A> {
     }
 
     /// How many servers there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.lanes.len()
     }
 
@@ -186,10 +186,7 @@ impl<A> Lanes<A> {
     fn follow(&mut self, at: usize, bytes: &[u8], reply: Reply) -> Result<Reply, SourceError> {
         let (mut at, mut reply) = (at, reply);
         for _ in 0..MOVES_MAX {
-            let place = match place_of(&reply) {
-                None => break,
-                Some(place) => place,
-            };
+            let Some(place) = place_of(&reply) else { break };
             let mut asks_first = false;
             match place {
                 Elsewhere::Moved { slot, host, port } => {

@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::tls::Certificates;
 use super::wire::Wire;
-use super::{RedisError, Watch, sentinel};
+use super::{RedisError, Watch};
 use crate::base::event::Cancel;
 use crate::source::SourceError;
 use crate::source::command::CommandSource;
@@ -77,16 +77,13 @@ impl Access {
         Ok(Self::new(address, secret))
     }
 
-    /// The way to one server, whose password is known: sentinels are asked where the master is.
-    ///
-    /// # Errors
-    /// When they cannot be asked, know no such master, or the password cannot be had.
-    pub fn settled(&self, limits: &Limits) -> Result<Self, SourceError> {
-        let secret = match self.password(&limits.cancel)? {
+    /// The same way, with the password itself in the place of where it is.
+    pub(super) fn with_password(&self, cancel: &Cancel) -> Result<Self, SourceError> {
+        let secret = match self.password(cancel)? {
             Some(password) => Secret::Here(password),
             None => Secret::None,
         };
-        sentinel::settled(&Self { secret, ..self.clone() }, limits)
+        Ok(Self { secret, ..self.clone() })
     }
 
     /// Connects and logs in.

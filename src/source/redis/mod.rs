@@ -54,6 +54,7 @@ pub use kind::Redis;
 pub use login::{Access, Secret};
 pub use proof::{Holds, soon};
 pub use scratch::ScratchServer;
+pub use sentinel::settled;
 pub use server::{Keys, ServerInfo};
 pub use target::{Form, Target, TargetState};
 

@@ -17,8 +17,12 @@ use std::time::{Duration, Instant};
 const FAILOVER_MAX: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The way to the master; the same where no sentinels are named.
-pub(super) fn settled(access: &Access, limits: &Limits) -> Result<Access, SourceError> {
+/// The way to one server, whose password is known: sentinels are asked where the master is.
+///
+/// # Errors
+/// When they cannot be asked, know no such master, or the password cannot be had.
+pub fn settled(access: &Access, limits: &Limits) -> Result<Access, SourceError> {
+    let access = &access.with_password(&limits.cancel)?;
     let Place::Sentinels { sentinels, master } = &access.address.place else { return Ok(access.clone()) };
     let watch = Watch::new(limits.clone());
     let server = access.address.server();
