@@ -151,6 +151,9 @@ pub enum RedisError {
         /// The slots.
         slots: String,
     },
+    /// Nothing else was stored.
+    #[error("settings are not stored without the data")]
+    NoData,
     /// A save failed.
     #[error("`{server}` did not save its data: {status}")]
     NotSaved {
@@ -412,6 +415,7 @@ impl Fault for RedisError {
             Self::NotMaster { .. } => "not_master",
             Self::Watched { .. } => "watched_by_sentinels",
             Self::Unserved { .. } => "slots_unserved",
+            Self::NoData => "settings_alone",
             Self::NotSaved { .. } => "not_saved",
             Self::NoFile { .. } => "no_saved_file",
             Self::OtherFile { .. } => "other_file",

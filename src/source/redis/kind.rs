@@ -3,6 +3,7 @@
 use super::address::Address;
 use super::login::{Access, Secret, VARIABLE};
 use super::server::ServerInfo;
+use super::settings::HasData;
 use super::tls::Certificates;
 use super::wire::Wire;
 use super::{RedisError, bgsave, cluster, normal, pull, scan, sentinel, settings, shard};
@@ -151,7 +152,14 @@ impl Source for Reading {
             }
         };
         if let Some(bytes) = told {
-            let start = Box::new(move || Ok(settings::stream(bytes)));
+            let has_data = HasData::default();
+            let noting = |PlannedStream { name, start }: PlannedStream<'static>| {
+                let has_data = Arc::clone(&has_data);
+                let start = Box::new(move || Ok(settings::noted(start()?, has_data)));
+                PlannedStream { name, start }
+            };
+            planned = planned.into_iter().map(noting).collect();
+            let start = Box::new(move || settings::stream(bytes, &has_data));
             planned.push(PlannedStream { name: format!("{series}/settings"), start });
         }
         Ok(planned)

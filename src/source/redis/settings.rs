@@ -1,11 +1,15 @@
 //! What a server is told and its file does not hold: settings and users, as far as the user may read them.
 
+use super::RedisError;
 use super::wire::{Reply, Wire};
+use crate::base::id::StreamDigest;
 use crate::base::numbers::{Proof, StreamFormat};
 use crate::source::{Dump, SourceError, StartedDump};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Settings that are secret, or hold a secret.
 const SECRET: [&str; 4] = ["requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass"];
@@ -41,9 +45,56 @@ pub(super) fn ask(wire: &mut Wire) -> Result<Option<Vec<u8>>, SourceError> {
     Ok(Some(bytes))
 }
 
-/// The stream of what was told.
-pub(super) fn stream(bytes: Vec<u8>) -> StartedDump {
-    StartedDump { dump: Box::new(Told(Cursor::new(bytes))), attributes: BTreeMap::new() }
+/// Whether any data came to a good end: settings alone are no backup.
+pub(super) type HasData = Arc<AtomicBool>;
+
+/// The stream of what was told, where there is data beside it.
+pub(super) fn stream(bytes: Vec<u8>, has_data: &HasData) -> Result<StartedDump, SourceError> {
+    if !has_data.load(Ordering::Relaxed) {
+        return Err(RedisError::NoData.into());
+    }
+    Ok(StartedDump { dump: Box::new(Told(Cursor::new(bytes))), attributes: BTreeMap::new() })
+}
+
+/// A stream of data, which is noted when it comes to a good end.
+pub(super) fn noted(started: StartedDump, has_data: HasData) -> StartedDump {
+    let StartedDump { dump, attributes } = started;
+    StartedDump { dump: Box::new(Noted { dump, has_data }), attributes }
+}
+
+struct Noted {
+    dump: Box<dyn Dump>,
+    has_data: HasData,
+}
+
+impl Read for Noted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.dump.read(buffer)
+    }
+}
+
+impl Dump for Noted {
+    fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
+        let proof = self.dump.finish()?;
+        self.has_data.store(true, Ordering::Relaxed);
+        Ok(proof)
+    }
+
+    fn format(&self) -> Option<StreamFormat> {
+        self.dump.format()
+    }
+
+    fn digest(&self) -> Option<StreamDigest> {
+        self.dump.digest()
+    }
+
+    fn map(&self) -> Option<Vec<u8>> {
+        self.dump.map()
+    }
+
+    fn unread(&self) -> Option<String> {
+        self.dump.unread()
+    }
 }
 
 struct Told(Cursor<Vec<u8>>);
