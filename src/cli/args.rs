@@ -237,6 +237,9 @@ pub(super) struct BackupArgs {
     /// With --path: skip paths that match this .gitignore pattern, relative to `/`; repeatable.
     #[arg(long, value_name = "PATTERN", requires = "path")]
     pub exclude: Vec<String>,
+    /// With --path: skip directories that contain a CACHEDIR.TAG file.
+    #[arg(long, requires = "path")]
+    pub exclude_caches: bool,
     /// With --path: skip files last modified longer ago than this: 36h, 7d.
     #[arg(long, value_name = "AGE", requires = "path")]
     pub newer_than: Option<String>,

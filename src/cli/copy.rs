@@ -6,18 +6,26 @@ use super::report::{CliError, hint_of, shown};
 use super::{Context, key, prompt, render};
 use crate::base::clock::Clock;
 use crate::base::fault::Fault as _;
-use crate::base::name::SeriesName;
+use crate::base::id::SnapshotId;
+use crate::base::name::{SeriesName, SnapshotName};
+use crate::engine::OpError;
 use crate::engine::app::{App, AppError};
 use crate::engine::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
 use crate::engine::listing::sizes;
-use crate::engine::plan::{CopyJob, PlannedCopy, plan_copy};
+use crate::engine::plan::{CopyJob, PlannedCopy, SetJob, plan_copy, plan_set};
 use crate::engine::report::{Copies, CopyResult, Requests};
 use crate::settings;
 use crate::vault::{RepoError, Repository};
+use std::collections::BTreeMap;
 
 pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> {
-    let plan = plan_copy(&job(context, args)?, &context.app, &context.run())?;
+    let mut job = job(context, args)?;
+    let mut plan = plan_copy(&job, &context.app, &context.run())?;
     let from = context.repository()?;
+    if let Some(set) = &args.set {
+        job.names = members(context, &from, set)?;
+        plan = plan_copy(&job, &context.app, &context.run())?;
+    }
     let mut exit = Exit::Good;
     let mut results = Vec::new();
     for PlannedCopy { name, destination, request } in &plan.copies {
@@ -71,6 +79,19 @@ fn job(context: &Context, args: &CopyArgs) -> Result<CopyJob, CliError> {
         level: args.compression.as_deref().map(|text| settings::level(text, "--compression")).transpose()?,
         dry_run: args.dry_run,
     })
+}
+
+/// The snapshots of a run, by their ids.
+fn members(context: &Context, repo: &Repository, set: &str) -> Result<Vec<SnapshotName>, CliError> {
+    let name = context.name(set)?;
+    if name.stream.is_some() {
+        return Err(CliError::usage("--set copies whole snapshots; name a stream without --set"));
+    }
+    let (mut catalog, history) = repo.told(&context.progress)?;
+    let mut body = |id: &SnapshotId| repo.body(&mut catalog, id).map_err(OpError::from);
+    let job = SetJob { name, targets: BTreeMap::new(), skipped: Vec::new() };
+    let plan = plan_set(&job, &history, &mut body, &context.app)?;
+    plan.set.members.iter().map(|(_, summary)| context.name(&summary.id.to_string())).collect()
 }
 
 fn copy_to(

@@ -7,7 +7,7 @@ use super::which::chosen;
 use super::{Context, render};
 use crate::base::name::SnapshotName;
 use crate::content::index::{Kind, Of, Row};
-use crate::engine::files::{Became, Tree, WantedFiles, lies_below};
+use crate::engine::files::{Became, ChangedRow, Moves, Tree, WantedFiles, lies_below};
 use crate::engine::report::{ChangedFile, ChangedFiles, ListedFile, ListedFiles};
 use crate::engine::restore::Chosen;
 use crate::source::files::shown;
@@ -124,20 +124,29 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
     if old.holds() != new.holds() {
         return Err(CliError::usage("one of the snapshots holds files, the other objects"));
     }
-    old.changes(&new, old.path_of(&path), &context.cancel, &mut |became, row| {
-        if context.json {
-            found.push(ChangedFile::new(became, row));
-            return Ok(());
+    let mut tell = |changes: Vec<ChangedRow>| {
+        for change in changes {
+            if context.json {
+                found.push(ChangedFile::new(&change));
+                continue;
+            }
+            let letter = match change.became {
+                Became::Added => '+',
+                Became::Removed => '-',
+                Became::Changed => 'M',
+                Became::Moved => 'R',
+                Became::Adorned => 'm',
+            };
+            let from = change.from.as_ref().map(|from| format!("{} => ", shown(from))).unwrap_or_default();
+            context.output(&format!("{letter} {from}{}", named(&change.row)));
         }
-        let letter = match became {
-            Became::Added => '+',
-            Became::Removed => '-',
-            Became::Changed => 'M',
-            Became::Adorned => 'm',
-        };
-        context.output(&format!("{letter} {}", named(row)));
+    };
+    let mut moves = Moves::default();
+    old.changes(&new, old.path_of(&path), &context.cancel, &mut |became, row| {
+        tell(moves.push(became, row));
         Ok(())
     })?;
+    tell(moves.finish());
     if context.json {
         context.report(ChangedFiles::new(&before.summary.id, &after.summary.id, found));
     }

@@ -91,15 +91,14 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     if let Some(address) = &args.to_bucket {
         return bucket::run(context, args, &chosen, wanted.as_deref(), address);
     }
-    let stream = chosen.stream(wanted.as_deref())?.clone();
     let began = Instant::now();
     if let Some(address) = &args.to_redis {
         if selection.is_some() || args.jobs.is_some() {
             return Err(CliError::usage("--to-redis restores the whole stream"));
         }
-        let extract = Extract::whole(chosen, stream);
-        return redis::run(context, args, address, timeout, extract, began);
+        return redis::run(context, args, redis::job(args, address, timeout)?, chosen, wanted.as_deref(), began);
     }
+    let stream = chosen.stream(wanted.as_deref())?.clone();
     // What is wanted is known, and can be had, before anything is touched.
     let shows_all = args.dry_run && stream.format == StreamFormat::PgCustom;
     let extract = match selection.is_some() || args.jobs.is_some() || shows_all {

@@ -357,6 +357,10 @@ fn store_stream(
         attributes.entry(CONTENT.to_owned()).or_insert_with(|| word.to_owned());
     }
     let finished = stored.finish(judged.proof, format, attributes);
+    let finished = match unread {
+        Some(what) => finished.without(what),
+        None => finished,
+    };
     Ok(match judged.suspicion {
         Some(why) => finished.suspect(why),
         None => finished,

@@ -30,7 +30,7 @@ pub use journal::Journal;
 pub use loading::Loaded;
 pub use look::{Looked, Reference};
 pub use reading::{ReadThrough, is_read_through};
-pub use redis::{RedisJob, RedisPlan, RedisReport, meant, plan_redis, run_redis};
+pub use redis::{RedisJob, RedisPlan, RedisReport, meant, plan_redis, run_redis, streams_of_keys};
 pub use server::is_cluster_script;
 pub use server::{
     DatabaseOutcome, PlannedDatabase, Restored, ServerJob, ServerPlan, ServerReport, Standing, Without,
@@ -55,7 +55,7 @@ use crate::vault::catalog::Catalog;
 use crate::vault::history::{History, HistoryDamage};
 use crate::vault::reader::{Locator, Output, ReadSettings, ReadStats};
 use crate::vault::snapshot::selection::{SelectionError, Viewpoint, select};
-use crate::vault::snapshot::{Body, Stream, Summary};
+use crate::vault::snapshot::{Body, Stream, StreamFormat, Summary};
 use crate::vault::{RepoError, Repository};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -397,6 +397,13 @@ impl Chosen {
         match (name, self.body.streams.as_slice()) {
             (Some(name), _) => check_stream(&self.summary, &self.body, name),
             (None, [only]) => Ok(only),
+            // What stands beside the data is meant where it is named.
+            (None, [first, others @ ..])
+                if first.format != StreamFormat::Settings
+                    && others.iter().all(|stream| stream.format == StreamFormat::Settings) =>
+            {
+                Ok(first)
+            }
             (None, _) => Err(which_stream(&self.summary, &self.body, "has several streams".to_owned())),
         }
     }

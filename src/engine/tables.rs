@@ -3,7 +3,7 @@
 use crate::content::index::SectionMap;
 use crate::content::pg::{DataKind, MapError, TableData, TableMap};
 use crate::content::rdb::KeyMap;
-use crate::vault::snapshot::{Body, Stream};
+use crate::vault::snapshot::{Body, Stream, StreamFormat};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -130,7 +130,9 @@ impl Maps {
             let sorted = map.and_then(Result::ok).map(|map| Sorted::of(&stream.name, map));
             (stream.name, sorted)
         };
-        Self(body.streams.into_iter().map(of_stream).collect())
+        // Settings are text of another kind.
+        let streams = body.streams.into_iter().filter(|stream| stream.format != StreamFormat::Settings);
+        Self(streams.map(of_stream).collect())
     }
 }
 

@@ -135,6 +135,7 @@ impl Fault for IndexedError {
     fn code(&self) -> &'static str {
         match self {
             Self::Name { .. } => "index_name",
+            Self::TimedOut { .. } => "reading_timed_out",
             Self::NoData => "index_no_data",
             Self::Index { .. } => "index_unwritten",
             Self::Codec { .. } => "index_compression",
@@ -142,7 +143,8 @@ impl Fault for IndexedError {
     }
 
     fn next(&self) -> Option<Next> {
-        None
+        matches!(self, Self::TimedOut { .. })
+            .then(|| Next::new("raise --timeout, or `timeout` of the source"))
     }
 }
 

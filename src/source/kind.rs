@@ -2,8 +2,10 @@
 
 use super::Source;
 use super::postgres::DumpFilter;
+use super::redis::Access;
 use super::surroundings::Surroundings;
 use super::wrapper::Wrapper;
+use crate::base::objects::Reached;
 use crate::base::setting::{Problem, Section, Table};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,6 +60,16 @@ pub trait Settled: Send + Sync {
 
     /// Where a restore of the whole source brings it back to, unless somebody says otherwise; `None` where only a person knows.
     fn home(&self) -> Option<Home> {
+        None
+    }
+
+    /// The way into a bucket, where it is one: a restore into it needs the same service and keys.
+    fn bucket(&self, _programs: &Surroundings) -> Option<Reached> {
+        None
+    }
+
+    /// The way into a Redis or Valkey server, where it is one: a restore into it needs the same passwords and certificates.
+    fn redis(&self, _programs: &Surroundings) -> Option<Access> {
         None
     }
 }

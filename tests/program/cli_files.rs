@@ -229,3 +229,55 @@ fn given_two_snapshots_then_diff_tells_what_became_of_each_file_and_find_finds_t
     let json = vault.run(["find", "files~1", "c", "--json"]).expect(exit::OK).json();
     assert_eq!(json["files"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn given_directories_that_say_that_they_are_caches_then_what_is_in_them_is_left_out_where_that_is_said() {
+    const SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n# a cache\n";
+    let vault = Vault::new();
+    write(&vault, "kept/a", b"a");
+    write(&vault, "cache/CACHEDIR.TAG", SIGNATURE);
+    write(&vault, "cache/deep/b", b"b");
+    // A name alone says nothing.
+    write(&vault, "liar/CACHEDIR.TAG", b"Signature: another");
+    write(&vault, "liar/c", b"c");
+    fs::create_dir_all(vault.work().join("tree/pipe")).unwrap();
+    let pipe = vault.work().join("tree/pipe/CACHEDIR.TAG");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let tree = vault.work().join("tree");
+    let table = format!("[source.files]\npaths = ['{}']\nexclude_caches = true\n", tree.display());
+    fs::write(vault.work().join("dumpvault.toml"), table).unwrap();
+    let args: [&[&str]; 3] = [
+        &["backup", "--path", "tree", "--name", "all"],
+        &["backup", "--path", "tree", "--name", "some", "--exclude-caches"],
+        &["--config", "dumpvault.toml", "backup", "files"],
+    ];
+    for (args, name) in args.into_iter().zip(["all", "some", "files"]) {
+        vault.run(args).expect(exit::OK);
+        let into = format!("into-{name}");
+        vault.run(["restore", name, "--to-dir", &into]).expect(exit::OK);
+        let found = restored(&vault, &into);
+        assert_eq!(found.join("cache/deep/b").exists(), name == "all", "{name}");
+        assert!(found.join("cache/CACHEDIR.TAG").exists() && found.join("liar/c").exists(), "{name}");
+        assert!(found.join("kept/a").exists() && found.join("pipe").exists(), "{name}");
+    }
+}
+
+#[test]
+fn given_files_that_were_renamed_then_diff_says_where_each_was() {
+    let vault = vault();
+    let tree = vault.work().join("tree");
+    fs::rename(tree.join("uploads/a"), tree.join("etc/a")).unwrap();
+    fs::rename(tree.join("uploads/b"), tree.join("uploads/z")).unwrap();
+    write(&vault, "uploads/other", b"other");
+    back_up(&vault);
+    let plain = |text: String| text.replace(tree.to_str().unwrap(), "");
+    let names = [format!("files~1:{}", tree.display()), format!("files:{}", tree.display())];
+    let told = plain(vault.run(["diff", &names[0], &names[1]]).expect(exit::OK).text());
+    for line in ["R /uploads/a => /etc/a", "R /uploads/b => /uploads/z", "+ /uploads/other"] {
+        assert!(told.lines().any(|found| found == line), "no `{line}` in\n{told}");
+    }
+    assert!(!told.contains("- "), "{told}");
+    let json = vault.run(["diff", &names[0], &names[1], "--json"]).expect(exit::OK).json();
+    let moved = json["files"].as_array().unwrap().iter().filter(|one| one["became"] == "moved");
+    assert!(moved.clone().count() == 2 && moved.clone().all(|one| one["from"].is_string()), "{json}");
+}

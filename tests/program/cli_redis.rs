@@ -188,14 +188,14 @@ fn given_a_server_that_stops_early_or_refuses_then_there_is_no_snapshot_and_the_
 }
 
 #[test]
-fn given_nobody_who_listens_a_cluster_or_another_database_number_then_that_is_told() {
+fn given_nobody_who_listens_a_cluster_without_slots_or_another_database_number_then_that_is_told() {
     let vault = Vault::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let nobody = format!("redis://127.0.0.1:{port}");
     vault.run(["backup", &nobody]).expect(exit::NOTHING_DONE).says("cannot connect");
     vault.run(["backup", &format!("{nobody}/3")]).expect(exit::USAGE).says("all databases");
     let cluster = Redis::start_with("redis70", &["--cluster-enabled", "yes"]);
-    vault.run(["backup", &cluster.uri()]).expect(exit::NOTHING_DONE).says("part of a cluster");
+    vault.run(["backup", &cluster.uri()]).expect(exit::NOTHING_DONE).says("no server for slots 0-16383");
     assert!(vault.ids().is_empty());
 }
 

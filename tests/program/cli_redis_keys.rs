@@ -109,7 +109,7 @@ fn given_keys_that_are_there_then_nothing_is_touched_unless_it_was_said_what_bec
 fn given_keys_that_have_expired_then_they_do_not_come_back() {
     let source = Redis::start("redis70");
     let mut client = source.client();
-    client.good("SET short x PX 400");
+    client.good("SET short x PX 4000");
     client.good("SET long x EX 10000");
     let vault = Vault::new();
     vault.run(["backup", &source.uri(), "--name", "queue"]).expect(exit::OK);

@@ -132,9 +132,11 @@ fn given_a_replica_a_cluster_or_a_master_of_others_then_it_is_refused() {
         std::thread::yield_now();
     }
     let cluster = Redis::start_with("redis70", &["--cluster-enabled", "yes"]);
-    for (server, words) in
-        [(&replica, "is a replica of"), (&master, "has 1 replicas"), (&cluster, "part of a cluster")]
-    {
+    for (server, words) in [
+        (&replica, "is a replica of"),
+        (&master, "has 1 replicas"),
+        (&cluster, "no server for slots 0-16383"),
+    ] {
         let args = ["restore", "queue", "--to-redis", &server.uri(), "--force", "--yes"];
         vault.run(args).expect_one_of(&[exit::REFUSED, exit::TARGET]).says(words);
     }
@@ -227,7 +229,13 @@ fn given_an_append_only_target_when_it_is_killed_after_the_restore_then_everythi
     let (vault, original) = vault_of("redis70");
     for kind in ["redis70", "valkey91"] {
         let mut target = Redis::start_with(kind, &["--appendonly", "yes"]);
-        vault.run(["restore", "queue", "--to-redis", &target.uri()]).expect(exit::OK);
+        let args = ["restore", "queue", "--to-redis", &target.uri(), "--force", "--yes"];
+        vault.run(args).expect(exit::OK);
+        // The id of the master that it had stays: with one that others know, their replicas could go on from it.
+        let first = target.info("master_replid2").unwrap();
+        vault.run(args).expect(exit::OK);
+        let second = target.info("master_replid2").unwrap();
+        assert!(first != second && [&first, &second].iter().all(|id| id.len() == 40), "{first} {second}");
         while target.info("aof_rewrite_in_progress").as_deref() != Some("0")
             || target.info("aof_rewrite_scheduled").as_deref() != Some("0")
         {

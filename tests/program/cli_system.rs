@@ -459,3 +459,32 @@ fn given_rules_of_a_system_then_a_run_that_is_kept_keeps_what_it_holds() {
     vault.run(["forget", "--force"]).expect(exit::OK);
     assert_eq!(vault.ids().len(), 5);
 }
+
+#[test]
+fn given_a_run_then_its_snapshots_are_copied_together_and_no_others() {
+    let vault = Vault::new();
+    let all = [
+        "[system.s]\nsources = ['a', 'b']\n".to_owned(),
+        format!("[copy.offsite]\nrepository = '{}'\n", vault.home().join("offsite").display()),
+        source("a", "date +%s%N", ""),
+        source("b", "date +%s%N", ""),
+    ];
+    config(&vault, &all.concat());
+    run_json(&vault, exit::OK);
+    run_json(&vault, exit::OK);
+    let copied = |more: &[&str]| {
+        let report = vault.run([&["copy", "--json"], more].concat()).expect(exit::OK).json();
+        report["results"][0]["snapshots"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| one["state"] == "copied")
+            .count()
+    };
+    assert_eq!(copied(&["--set", "s~1", "--init"]), 2);
+    assert_eq!(copied(&["--set", "s~1"]), 0);
+    assert_eq!(copied(&[]), 2);
+    vault.run(["copy", "--set", "other"]).expect(exit::USAGE);
+    vault.run(["copy", "--set", "s:a"]).expect(exit::USAGE);
+    vault.run(["copy", "--set", "s", "--series", "a"]).expect(exit::USAGE);
+}

@@ -6,6 +6,7 @@
 mod buckets;
 mod buckets_restore;
 mod buckets_servers;
+mod buckets_system;
 #[path = "../support/cli.rs"]
 mod cli;
 #[path = "../support/conformance.rs"]
@@ -21,6 +22,9 @@ mod latency;
 mod lock;
 #[path = "../support/outside.rs"]
 mod outside;
+#[path = "../support/pg.rs"]
+#[allow(dead_code)]
+mod pg;
 mod program;
 #[path = "../support/reports.rs"]
 mod reports;

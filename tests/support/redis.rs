@@ -19,6 +19,85 @@ pub struct Redis {
     password: std::cell::OnceCell<String>,
 }
 
+/// Masters that share their keys, each with a third of the slots.
+pub struct Cluster {
+    pub nodes: Vec<Redis>,
+}
+
+impl Cluster {
+    pub fn start(kind: &'static str) -> Self {
+        let nodes: Vec<Redis> = (0..3)
+            .map(|_| {
+                let bus = free_port().to_string();
+                Redis::start_with(kind, &["--cluster-enabled", "yes", "--cluster-port", &bus])
+            })
+            .collect();
+        for (node, (from, to)) in nodes.iter().zip([(0, 5460), (5461, 10922), (10923, 16383)]) {
+            node.client().good(&format!("CLUSTER ADDSLOTSRANGE {from} {to}"));
+        }
+        for node in &nodes[1..] {
+            let bus = node.ask("CONFIG GET cluster-port");
+            let bus = bus.split(' ').nth(1).unwrap().to_owned();
+            nodes[0].client().good(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port));
+        }
+        for node in &nodes {
+            node.wait("CLUSTER INFO", |told| {
+                told.contains("cluster_state:ok") && told.contains("cluster_known_nodes:3")
+            });
+            node.wait("CLUSTER SLOTS", |told| {
+                told.contains("10923") && told.contains("5461") && told.contains("5460")
+            });
+        }
+        Self { nodes }
+    }
+
+    /// Sets a key on the node that has its slot.
+    pub fn set(&self, key: &str, value: &str) {
+        let taken = self.nodes.iter().find(|node| node.ask(&format!("SET {key} {value}")) == "OK");
+        assert!(taken.is_some(), "{key}");
+    }
+
+    pub fn get(&self, key: &str) -> Option<String> {
+        self.nodes
+            .iter()
+            .map(|node| node.ask(&format!("GET {key}")))
+            .find(|value| !value.starts_with("MOVED"))
+    }
+
+    pub fn keys(&self) -> u64 {
+        self.nodes.iter().map(|node| node.ask("DBSIZE").parse::<u64>().unwrap()).sum()
+    }
+}
+
+/// Watches a master, and makes its replica the master when it is gone.
+pub fn sentinel(master: &Redis, name: &str) -> Redis {
+    let home = tempfile::Builder::new().prefix("dv-sentinel-").tempdir().unwrap();
+    let link =
+        home.path().join(if master.kind.starts_with("valkey") { "valkey-server" } else { "redis-server" });
+    std::os::unix::fs::symlink(program(master.kind), &link).unwrap();
+    let (port, file) = (free_port(), home.path().join("sentinel.conf"));
+    let text = format!(
+        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {name} 127.0.0.1 {} 1\n\
+         sentinel down-after-milliseconds {name} 300\nsentinel failover-timeout {name} 3000\n",
+        home.path().display(),
+        master.port
+    );
+    std::fs::write(&file, text).unwrap();
+    let log = std::fs::File::create(home.path().join("log")).unwrap();
+    let child =
+        Command::new(&link).arg(&file).arg("--sentinel").stdout(log).stderr(Stdio::null()).spawn().unwrap();
+    let server =
+        Redis { child, kind: master.kind, port, home, settings: Vec::new(), password: Default::default() };
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// Where a server's program is.
 fn program(kind: &str) -> PathBuf {
     let named = std::env::var_os(format!("DUMPVAULT_TEST_{}", kind.to_uppercase())).map(PathBuf::from);
@@ -92,6 +171,16 @@ impl Redis {
     /// Whether the process is there.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Asks until the answer is as wanted.
+    #[track_caller]
+    pub fn wait(&self, words: &str, is_wanted: impl Fn(&str) -> bool) {
+        let began = std::time::Instant::now();
+        while !is_wanted(&self.ask(words)) {
+            assert!(began.elapsed() < Duration::from_secs(60), "{words}: {}", self.ask(words));
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A field of `INFO`.

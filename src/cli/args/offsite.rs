@@ -81,6 +81,9 @@ pub(in crate::cli) struct CopyArgs {
     /// AWS profile with the destination's credentials.
     #[arg(long, value_name = "PROFILE", requires = "to")]
     pub to_s3_profile: Option<String>,
+    /// Copy the snapshots of this run over a system: SYSTEM, SYSTEM~1, SYSTEM@TIME, or the run's id.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["snapshots", "series", "host", "tag", "since"])]
+    pub set: Option<String>,
     /// Copy only this series: app, or db1/app; repeatable.
     #[arg(long, value_name = "SERIES")]
     pub series: Vec<String>,

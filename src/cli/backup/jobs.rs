@@ -67,7 +67,14 @@ fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
         let newer_than = args.newer_than.as_deref();
         let newer_than = newer_than.map(|text| settings::age(text, "--newer-than")).transpose()?;
         let paths = args.path.clone();
-        return Ok(Wanted::Files(Files { paths, choice, newer_than, crosses: args.cross_file_systems }));
+        return Ok(Wanted::Files(Files {
+            paths,
+            choice,
+            newer_than,
+            crosses: args.cross_file_systems,
+            skips_caches: args.exclude_caches,
+            timeout: None,
+        }));
     }
     let filter = filter(dump)?;
     if dump.names_a_server() {

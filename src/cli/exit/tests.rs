@@ -136,6 +136,14 @@ fn of_redis() -> Vec<(SourceError, u8)> {
         (RedisError::NotStarted { program: String::new(), reason: String::new() }, 7),
         (RedisError::Counts { database: 0, there: 1, expected: 2 }, 4),
         (RedisError::Damaged { reason: text("x") }, 4),
+        (RedisError::Differs { server: text("x"), what: text("x") }, 4),
+        (RedisError::Watched { server: text("x") }, 6),
+        (RedisError::NotMaster { server: text("x"), master: text("x") }, 7),
+        (RedisError::UnknownMaster { server: text("x"), master: text("x") }, 7),
+        (RedisError::Unserved { server: text("x"), slots: text("x") }, 7),
+        (RedisError::NotSaved { server: text("x"), status: text("x") }, 7),
+        (RedisError::NoFile { path: "x".into(), source: io() }, 7),
+        (RedisError::OtherFile { path: "x".into(), server: text("x") }, 7),
     ];
     all.map(|(error, code)| (error.into(), code)).into()
 }

@@ -7,39 +7,53 @@ use crate::cli::report::CliError;
 use crate::cli::{Context, doubts, prompt, render};
 use crate::engine::OpError;
 use crate::engine::report::{Restore, RestoreRedisPlan, RestoredKeys};
-use crate::engine::restore::{ExpectedHost, Extract, RedisJob, RedisPlan, meant, plan_redis, run_redis};
+use crate::engine::restore::{
+    Chosen, ExpectedHost, Extract, RedisJob, RedisPlan, meant, plan_redis, run_redis, streams_of_keys,
+};
 use crate::source::SourceError;
 use crate::source::redis::{self, Choice, Conflict, Outcome};
 use crate::vault::reader::ReadStats;
 use std::time::{Duration, Instant};
 
-pub(super) fn run(
-    context: &Context,
+/// What is asked for.
+pub(super) fn job(
     args: &RestoreArgs,
     address: &str,
     timeout: Option<Duration>,
-    extract: Extract,
-    began: Instant,
-) -> Result<Exit, CliError> {
+) -> Result<RedisJob, CliError> {
     if args.keys.by_key() && args.keys.via == Some(Via::Master) {
         return Err(CliError::usage(
             "--key, --db and --on-conflict restore key by key: leave out --via master",
         ));
     }
-    let job = RedisJob {
+    Ok(RedisJob {
         address: address.to_owned(),
         keys: args.keys.by_key().then(|| choice(&args.keys)).transpose()?,
+        as_master: args.keys.via == Some(Via::Master),
         force: args.force,
         expected_host: ExpectedHost(args.expect_host.clone()),
         timeout,
         dry_run: args.dry_run,
-    };
-    match args.dry_run {
-        true => doubts::tell(context, &extract.chosen, &extract.stream),
-        false => doubts::settle(context, &extract.chosen, &extract.stream, args.accept_change)?,
+    })
+}
+
+pub(super) fn run(
+    context: &Context,
+    args: &RestoreArgs,
+    job: RedisJob,
+    chosen: Chosen,
+    wanted: Option<&str>,
+    began: Instant,
+) -> Result<Exit, CliError> {
+    let streams = streams_of_keys(&chosen, wanted)?;
+    for stream in &streams {
+        match args.dry_run {
+            true => doubts::tell(context, &chosen, stream),
+            false => doubts::settle(context, &chosen, stream, args.accept_change)?,
+        }
     }
     let run = context.run();
-    let plan = plan_redis(job, extract, &context.app, &run)?;
+    let plan = plan_redis(job, chosen, streams, &context.app, &run)?;
     if args.dry_run && context.json {
         context.report(RestoreRedisPlan::from(&plan));
         return Ok(Exit::Good);
@@ -49,13 +63,18 @@ pub(super) fn run(
         return Ok(Exit::Good);
     }
     let asks = match &plan.job.keys {
-        Some(_) => !plan.state.info.databases().is_empty(),
+        Some(_) => !plan.state.databases.is_empty(),
         None => plan.holds_keys(),
     };
     if asks && !agreed(context, &question(context, &plan, args.yes), args.yes, &plan.about())? {
         return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }
     let report = run_redis(&plan, &context.app, &run)?;
+    if report.has_queue {
+        context.say(
+            "it holds a queue of jobs: delayed jobs whose time has passed run at once, and those done since the backup run again",
+        );
+    }
     let work = Work { context, extract: &plan.extract, began };
     match &report.outcome {
         None => Ok(done(&work, &format!("server `{}`", plan.server), report.stats, None)),

@@ -1,8 +1,13 @@
 //! LZF, by which strings in a file are compressed.
 
+/// Three bytes stand for 264.
+const BYTES_EACH_MAX: usize = 88;
+
 /// The beginning of what was compressed by LZF, of which only the beginning may be there.
 pub(super) fn front_of(compressed: &[u8], bytes_max: usize) -> Vec<u8> {
-    let mut plain: Vec<u8> = Vec::with_capacity(bytes_max);
+    // What it says that it comes to may be a lie; no byte stands for more than these.
+    let mut plain: Vec<u8> =
+        Vec::with_capacity(bytes_max.min(compressed.len().saturating_mul(BYTES_EACH_MAX)));
     let mut rest = compressed.iter().copied();
     while plain.len() < bytes_max {
         let Some(control) = rest.next() else { break };

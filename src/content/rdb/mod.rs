@@ -12,12 +12,16 @@
 //! | `places` | where keys stand |
 //! | `ordered` | the same data in an order of its own |
 //! | `record` | keys with their values, one by one |
+//! | `elements` | what a value is, whatever its form |
+//! | `contents` | whether two files hold the same |
 //! | `fields` | lengths in memory |
 //! | `lzf` | how strings are compressed |
 //! | `glob` | how keys are named with wildcards |
 //! | `survey` | what the keys come to, by database and prefix |
 //! | `map` | what is stored of that |
 
+mod contents;
+mod elements;
 mod fields;
 pub mod glob;
 mod lzf;
@@ -29,6 +33,7 @@ mod record;
 mod steps;
 mod survey;
 
+pub use contents::Contents;
 pub use fields::put_length;
 pub use map::{KeyGroup, KeyMap, KeyMapError};
 pub use ordered::Ordered;

@@ -111,7 +111,7 @@ impl Capture {
 }
 
 /// A string that stands at the front, and what follows it.
-fn string(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+pub(super) fn string(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (first, rest) = bytes.split_first()?;
     if let 0xc0..=0xc2 = first {
         let (number, rest) = rest.split_at_checked(1 << (first & 3))?;

@@ -19,6 +19,8 @@ pub enum Became {
     Removed,
     /// Its contents, or what it is, changed.
     Changed,
+    /// It went to another path, with the same contents. [`super::Moves`] finds that out.
+    Moved,
     /// Its contents are the same; mode, owner, times or attributes are not.
     Adorned,
 }

@@ -9,9 +9,11 @@ use crate::base::words;
 use crate::content::index::Of;
 use crate::engine::OpError;
 use crate::engine::app::{App, BUCKETS};
+use crate::engine::plan::Programs;
 use crate::engine::restore::{Chosen, refuse_protected};
 use crate::source::SourceError;
 use crate::source::bucket::BucketError;
+use crate::source::kind::Home;
 use std::sync::Arc;
 
 /// What somebody asks to restore.
@@ -66,6 +68,7 @@ pub fn plan_into_bucket<'a>(
         message: problem.text,
         next: problem.next.map(Next::new),
     };
+    let job = IntoBucketJob { reached: reached(job.reached, app, run)?, ..job };
     let place = BUCKETS.place(&job.reached).map_err(problem)?;
     if let Some(own) = app.overlap(&place) {
         let message = format!("`{place}` holds the repository `{own}`");
@@ -89,6 +92,20 @@ pub fn plan_into_bucket<'a>(
         next: Some(Next::new("check the address, leave out {delete}, or use {force}")),
     });
     Ok(IntoBucketPlan { tree, plan, place: place.to_string(), refusal, job, into })
+}
+
+/// How the bucket is reached: as is said, or if only its address is, as the source of the configuration with this address is.
+fn reached(said: Reached, app: &App, run: &Run) -> Result<Reached, OpError> {
+    let is_said = said.endpoint.is_some() || said.region.is_some() || said.profile.is_some();
+    let is_it = |home: &Home| home.address == said.address;
+    let mut named = app.settings.sources.iter();
+    match named.find(|(_, source)| source.kind.home().as_ref().is_some_and(is_it)) {
+        Some((name, source)) if !is_said => {
+            let around = Programs::of(app).surroundings_of(name, &source.programs, run.events.as_ref())?;
+            Ok(source.kind.bucket(&around).unwrap_or(said))
+        }
+        _ => Ok(said),
+    }
 }
 
 /// Carries out a plan.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `wanted` | which files are meant, and which sections of the index they can be in |
 //! | `diff` | what became of files from one snapshot to another |
+//! | `moved` | which of these only went to another path |
 //! | `pieces` | how contents of many files are read in few goes |
 //! | `bucket` | what a restore would do to a bucket, and how it does it |
 //! | `into_bucket` | which bucket is meant, and what must not happen to it |
@@ -12,6 +13,7 @@
 mod bucket;
 mod diff;
 mod into_bucket;
+mod moved;
 mod pieces;
 mod restore;
 mod wanted;
@@ -20,6 +22,8 @@ pub use bucket::{BucketJob, BucketPlan, BucketReport};
 pub use diff::{Became, EachChange};
 pub use into_bucket::{IntoBucketJob, IntoBucketPlan, first, plan_into_bucket, run_into_bucket};
 pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite, usual_ownership};
+pub use moved::{ChangedRow, Moves};
+pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite};
 pub use wanted::{WantedFiles, lies_below};
 
 use super::OpError;

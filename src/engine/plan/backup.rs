@@ -227,7 +227,7 @@ impl<'a> Planner<'a> {
         let paths = roots(&files.paths, &self.app.environment.directory);
         let paths =
             paths.map_err(|error| refused(error.to_string(), Next::new("name a file or a directory")))?;
-        Ok(Box::new(Files { paths, ..files.clone() }))
+        Ok(Box::new(Files { paths, timeout: self.job.timeout, ..files.clone() }))
     }
 
     /// What holds for every source of the job; `programs` for that one.

@@ -43,7 +43,7 @@ impl<'a> Programs<'a> {
     ///
     /// # Errors
     /// When its variables cannot be read, or it names a user that there is not.
-    pub(super) fn surroundings_of(
+    pub fn surroundings_of(
         self,
         name: &str,
         settings: &Around,

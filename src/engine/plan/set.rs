@@ -36,6 +36,8 @@ pub enum SetTarget {
     Redis(String),
     /// Files below a folder.
     Folder(String),
+    /// Objects into a bucket, or below a prefix of it.
+    Bucket(String),
     /// A stream into a file.
     File(String),
 }
@@ -72,6 +74,7 @@ impl SetStep {
         Some(match self.target.as_ref()? {
             SetTarget::Redis(address) => words(&["--to-redis", address]),
             SetTarget::Folder(folder) => words(&["--to-dir", folder]),
+            SetTarget::Bucket(address) => words(&["--to-bucket", address]),
             SetTarget::File(file) => words(&["--to", file]),
             SetTarget::Postgres(Home { address, exec }) => {
                 let mut words = words(&["--all-databases"]);
@@ -136,6 +139,11 @@ fn target(source: &str, body: &Body, said: Option<&String>, app: &App) -> Option
         }
         () if has(StreamFormat::RedisRdb) => place.map(SetTarget::Redis),
         () if has(StreamFormat::FileIndex) => place.map(SetTarget::Folder),
+        // Objects may become files, where somebody says so.
+        () if has(StreamFormat::ObjectIndex) => place.map(|place| match place.starts_with("s3:") {
+            true => SetTarget::Bucket(place),
+            false => SetTarget::Folder(place),
+        }),
         () if body.streams.len() == 1 => said.cloned().map(SetTarget::File),
         () => None,
     }

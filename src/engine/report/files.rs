@@ -3,7 +3,7 @@
 use super::{Id, Report, Time};
 use crate::base::id::SnapshotId;
 use crate::content::index::{Kind, Row};
-use crate::engine::files::{Became, BucketPlan, BucketReport, FilesPlan, FilesReport};
+use crate::engine::files::{Became, BucketPlan, BucketReport, ChangedRow, FilesPlan, FilesReport};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -368,21 +368,26 @@ impl ChangedFiles {
 /// A file that differs.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ChangedFile {
-    /// `added`, `removed`, `changed`, or `metadata` where the contents are the same.
+    /// `added`, `removed`, `changed`, `moved`, or `metadata` where the contents are the same.
     pub became: &'static str,
+    /// Where a file was that moved. Bytes that are not UTF-8 are replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// The file in the second snapshot; in the first where it was removed.
     pub file: ListedFile,
 }
 
 impl ChangedFile {
     /// A row, and what became of it.
-    pub fn new(became: Became, row: &Row) -> Self {
-        let became = match became {
+    pub fn new(change: &ChangedRow) -> Self {
+        let became = match change.became {
             Became::Added => "added",
             Became::Removed => "removed",
             Became::Changed => "changed",
+            Became::Moved => "moved",
             Became::Adorned => "metadata",
         };
-        Self { became, file: ListedFile::new(row) }
+        let from = change.from.as_ref().map(|from| String::from_utf8_lossy(from).into_owned());
+        Self { became, from, file: ListedFile::new(&change.row) }
     }
 }

@@ -131,6 +131,8 @@ pub struct LoadedStream {
     pub keys: u64,
     /// Keys in the file.
     pub keys_expected: u64,
+    /// Keys whose values were compared. Others end soon, or are longer than 64 MiB.
+    pub keys_compared: u64,
     /// What is not as in the file, in words.
     pub wrong: Vec<String>,
     /// How long that took.
@@ -178,6 +180,7 @@ impl VerifiedStream {
                 bytes: loaded.bytes,
                 keys: loaded.keys,
                 keys_expected: loaded.keys_expected,
+                keys_compared: loaded.compared,
                 wrong: loaded.wrong.clone(),
                 duration_ms: loaded.duration_ms,
             }),

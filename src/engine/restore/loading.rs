@@ -9,7 +9,7 @@ use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::scratch::Scratch;
 use crate::source::process::Limits;
-use crate::source::redis::{Form, RedisError, ScratchServer};
+use crate::source::redis::{Form, Holds, RedisError, ScratchServer, soon};
 use crate::source::{Sink, SourceError};
 use crate::vault::snapshot::Stream;
 use std::collections::BTreeSet;
@@ -36,6 +36,8 @@ pub struct Loaded {
     pub keys_expected: u64,
     /// Keys in the server. Keys that expire may be fewer.
     pub keys: u64,
+    /// Keys whose values were compared. Others end soon, or are longer than 64 MiB.
+    pub compared: u64,
     /// What is not as in the file, in words.
     pub wrong: Vec<String>,
     /// How long that took.
@@ -49,6 +51,8 @@ pub(super) struct Servers<'a> {
     pub limits: &'a Limits,
     /// The program, where somebody named it.
     pub program: Option<&'a OsStr>,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: u64,
     /// Folders of servers are made here.
     pub parent: PathBuf,
 }
@@ -119,28 +123,37 @@ impl Chosen {
                 return self.read_through(stream, events.as_ref(), &limits.cancel).map(Err);
             }
         };
-        let reader = Arc::new(Mutex::new(Reader::new()));
+        let soon_ms = soon(servers.now_ms);
+        let reader = Arc::new(Mutex::new(Some(Holds::new(soon_ms))));
         let target = server.target(limits, Arc::clone(events));
         let open = || {
-            let sink = target.open(stream.bytes, servers.app.entropy())?;
+            let sink = target.open(stream.bytes, servers.app.entropy(), None)?;
             Ok(Box::new(Watched { sink, reader: Arc::clone(&reader) }) as Box<dyn Sink>)
         };
         let outcome =
             self.restore(stream, Target::Program(&open, name.clone()), events.as_ref(), &limits.cancel);
-        let file = std::mem::take(&mut *reader.lock().unwrap_or_else(PoisonError::into_inner)).finish().1;
+        let holds = reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (_, file, values) = holds.unwrap_or_else(|| Holds::new(soon_ms)).finish();
         let mut loaded = Loaded {
             server: name,
             bytes: stream.bytes,
             keys_expected: file.keys(),
             keys: 0,
+            compared: 0,
             wrong: Vec::new(),
             duration_ms: 0,
         };
         match outcome {
             Ok(_) => {
-                let found = server.survey(limits)?;
+                let (found, there) = server.holds(soon_ms, limits)?;
                 loaded.keys = found.keys();
+                loaded.compared = values.keys();
                 loaded.wrong = differences(&file, &found);
+                let differing = values.differences(&there).into_iter();
+                let in_words =
+                    |(database, word)| format!("database {database}: values of type {word} are others");
+                // What is not there was told already.
+                loaded.wrong.extend(differing.map(in_words).take_while(|_| found.keys() == file.keys()));
             }
             // To find that out is what the server is for.
             Err(OpError::Source { source: SourceError::Redis(error), .. }) if is_about_the_file(&error) => {
@@ -182,14 +195,16 @@ fn differences(file: &Survey, found: &Survey) -> Vec<String> {
 /// Surveys what passes to a server.
 struct Watched {
     sink: Box<dyn Sink>,
-    reader: Arc<Mutex<Reader>>,
+    reader: Arc<Mutex<Option<Holds>>>,
 }
 
 impl Write for Watched {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.sink.write(bytes)?;
         let passed = bytes.get(..count).unwrap_or_default();
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).push(passed);
+        if let Some(holds) = &mut *self.reader.lock().unwrap_or_else(PoisonError::into_inner) {
+            holds.push(passed);
+        }
         Ok(count)
     }
 

@@ -4,6 +4,7 @@ use super::Chosen;
 use crate::base::event::Event;
 use crate::base::run::Run;
 use crate::base::words::count;
+use crate::content::index::{Kind, Of};
 use crate::engine::OpError;
 use crate::engine::files::{Tree, WantedFiles};
 use crate::source::SourceError;
@@ -98,8 +99,22 @@ pub(super) fn dangling(
         let problem = format!("the snapshot of `{}` holds no list of files", reference.to);
         return Ok(Looked { what, problem: Some(problem) });
     };
+    let is_of_objects = tree.holds() == Of::Objects;
     tree.files(&WantedFiles::of(&[]).unwrap_or_default(), &run.cancel, &mut |file| {
+        // What could not be read is not there.
+        if file.row.kind == Kind::Unreadable {
+            return Ok(());
+        }
         let path = file.row.path.as_slice();
+        if is_of_objects {
+            // A key is whole; rows may have a slash before it, as addresses of objects do.
+            for key in [path.to_vec(), [b"/", path].concat()] {
+                if let Some(found) = wanted.get_mut(&key) {
+                    *found = true;
+                }
+            }
+            return Ok(());
+        }
         let path = path.strip_prefix(b"/").unwrap_or(path);
         let whole: Vec<u8> = [b"/", path].concat();
         if let Some(found) = wanted.get_mut(&whole) {
@@ -125,7 +140,9 @@ pub(super) fn dangling(
             more => format!(" and {more} more"),
         };
         let named: Vec<&str> = missing.iter().take(NAMED).map(String::as_str).collect();
-        format!("{} without a file: {}{more}", missing.len(), named.join(", "))
+        let noun = tree.noun();
+        let article = if is_of_objects { "an" } else { "a" };
+        format!("{} without {article} {noun}: {}{more}", missing.len(), named.join(", "))
     });
     Ok(Looked { what, problem })
 }

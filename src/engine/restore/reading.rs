@@ -22,7 +22,8 @@ pub struct ReadThrough {
 /// Whether a stream is proven without a database server.
 pub fn is_read_through(stream: &Stream) -> bool {
     let format = stream.format;
-    format == StreamFormat::RedisRdb || format.is_index() || format.is_contents()
+    let is_text = format == StreamFormat::Settings;
+    is_text || format == StreamFormat::RedisRdb || format.is_index() || format.is_contents()
 }
 
 impl Chosen {

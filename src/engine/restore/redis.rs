@@ -1,8 +1,8 @@
 //! Restoring into a Redis or Valkey server, as a whole or key by key: what has to hold before it is touched, and what becomes of its keys.
 
-use super::Target;
 use super::extract::Extract;
 use super::guard::{ExpectedHost, refuse_protected};
+use super::{Chosen, Target};
 use crate::base::clock::Clock;
 use crate::base::event::Event;
 use crate::base::fault::{Class, Next};
@@ -11,11 +11,16 @@ use crate::base::words;
 use crate::content::rdb::Reader;
 use crate::engine::OpError;
 use crate::engine::app::App;
+use crate::engine::keys::key_map;
+use crate::engine::plan::Programs;
 use crate::source::SourceError;
+use crate::source::kind::Home;
 use crate::source::process::Limits;
-use crate::source::redis::{self, Access, Choice, Conflict, Form, Outcome, RedisError, TargetState, Told};
+use crate::source::redis::{
+    self, Access, Choice, Conflict, Form, Outcome, RedisError, TargetState, Told, settled, soon,
+};
 use crate::vault::reader::ReadStats;
-use crate::vault::snapshot::StreamFormat;
+use crate::vault::snapshot::{Stream, StreamFormat};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +28,8 @@ use std::time::Duration;
 const HEADER_BYTES: usize = 9;
 /// Keys that are named in a refusal.
 const NAMED: usize = 5;
+/// Prefixes of libraries that keep jobs in Redis.
+const QUEUES: [&str; 7] = ["bull:", "bullmq:", "rq:", "resque:", "sidekiq:", "celery-task-meta-", "arq:"];
 
 /// What somebody asks to restore into a server.
 #[derive(Debug, Clone)]
@@ -31,6 +38,8 @@ pub struct RedisJob {
     pub address: String,
     /// Keys that are restored one by one, beside those that are there; `None` for the whole file, in place of all that is there.
     pub keys: Option<Choice>,
+    /// Only the whole file will do.
+    pub as_master: bool,
     /// Replace what is there.
     pub force: bool,
     /// Refuse another host.
@@ -43,8 +52,10 @@ pub struct RedisJob {
 
 /// A restore into a server.
 pub struct RedisPlan {
-    /// What is restored.
+    /// What is restored: the first stream of keys.
     pub extract: Extract,
+    /// All of them: a cluster has one a shard.
+    pub streams: Vec<Stream>,
     /// The server, in words.
     pub server: String,
     /// How it stands.
@@ -64,7 +75,7 @@ impl RedisPlan {
 
     /// Whether it holds keys.
     pub fn holds_keys(&self) -> bool {
-        self.state.info.databases().values().any(|found| found.keys > 0)
+        self.state.databases.values().any(|found| found.keys > 0)
     }
 }
 
@@ -74,6 +85,8 @@ pub struct RedisReport {
     pub stats: ReadStats,
     /// What became of the keys, where they went one by one.
     pub outcome: Option<Outcome>,
+    /// There are jobs among the keys, whose time went on.
+    pub has_queue: bool,
 }
 
 impl RedisReport {
@@ -88,16 +101,19 @@ impl RedisReport {
 ///
 /// # Errors
 /// When the stream is no file of Redis, it is not the host that was expected, it holds what is not to be replaced, or it cannot be asked.
-pub fn plan_redis(job: RedisJob, extract: Extract, app: &App, run: &Run) -> Result<RedisPlan, OpError> {
-    let Extract { chosen, stream, .. } = &extract;
-    if stream.format != StreamFormat::RedisRdb {
-        let message = format!("stream `{}` is not a Redis RDB file", stream.name);
-        return Err(OpError::Job { message, next: None });
-    }
-    let variable = |name: &str| app.environment.text(name);
-    let access = Access::of_words(&job.address, &variable).map_err(failed)?;
-    let server = access.address.server();
+pub fn plan_redis(
+    mut job: RedisJob,
+    chosen: Chosen,
+    streams: Vec<Stream>,
+    app: &App,
+    run: &Run,
+) -> Result<RedisPlan, OpError> {
+    let Some(stream) = streams.first() else {
+        return Err(OpError::Job { message: "the snapshot holds no Redis RDB file".to_owned(), next: None });
+    };
     let limits = Limits::new(run.cancel.clone()).with_timeout(job.timeout);
+    let access = settled(&access(&job.address, app, run)?, &limits)?;
+    let server = access.address.server();
     let target = redis::Target { access, limits, events: Arc::clone(&run.events) };
     let mut reader = Reader::new();
     reader.push(&chosen.front(stream, HEADER_BYTES, &run.cancel)?);
@@ -106,11 +122,20 @@ pub fn plan_redis(job: RedisJob, extract: Extract, app: &App, run: &Run) -> Resu
     let address = &target.access.address;
     let names: Vec<&str> = [server.as_str()].into_iter().chain(address.host()).collect();
     job.expected_host.check(&names, "check {to_redis}, or {expect_host}")?;
-    if !state.info.databases().is_empty() {
+    if !state.databases.is_empty() {
         let next = "restore into another server, or edit `protect`";
         refuse_protected(&app.settings.protect, &names, &format!("`{server}`"), &holds(&state), next)?;
     }
-    let mut plan = RedisPlan { extract, server, state, looked: None, job, target };
+    if job.keys.is_none() && (streams.len() > 1 || state.info.is_cluster()) {
+        if job.as_master {
+            let message = "a cluster is restored key by key".to_owned();
+            return Err(OpError::Job { message, next: Some(Next::new("leave out {via} master")) });
+        }
+        job.keys =
+            Some(Choice { patterns: Vec::new(), databases: Default::default(), conflict: Conflict::Fail });
+    }
+    let extract = Extract::whole(chosen, stream.clone());
+    let mut plan = RedisPlan { extract, streams, server, state, looked: None, job, target };
     match plan.job.keys.is_some() {
         true => plan.look_at_keys(run)?,
         false => plan.check_whole(file)?,
@@ -122,7 +147,7 @@ impl RedisPlan {
     /// A whole file takes the place of all that is there.
     fn check_whole(&self, file: Form) -> Result<(), OpError> {
         let state = &self.state;
-        let refusal = self.target.refusal(&state.info).or_else(|| self.target.misfit(state, file));
+        let refusal = self.target.refusal(state).or_else(|| self.target.misfit(state, file));
         refusal.map_or(Ok(()), |refusal| Err(failed(refusal)))?;
         let refused = |message: String, next: &'static str| {
             Err(OpError::Refused { message, next: Some(Next::new(next)) })
@@ -143,11 +168,11 @@ impl RedisPlan {
     /// Nothing is sent before it is known that it can be.
     fn look_at_keys(&mut self, run: &Run) -> Result<(), OpError> {
         let Some(choice) = self.job.keys.clone() else { return Ok(()) };
-        if self.state.info.is_replica() {
-            let refusal = self.target.refusal(&self.state.info);
+        if self.state.info.is_replica() && !self.state.info.is_cluster() {
+            let refusal = self.target.refusal(&self.state);
             refusal.map_or(Ok(()), |refusal| Err(failed(refusal)))?;
         }
-        let is_empty = self.state.info.databases().is_empty();
+        let is_empty = self.state.databases.is_empty();
         if !self.job.dry_run && (choice.conflict != Conflict::Fail || is_empty) {
             return Ok(());
         }
@@ -174,7 +199,15 @@ impl RedisPlan {
         let now_ms = u64::try_from(Clock::now(run.clock.as_ref()).as_millisecond()).unwrap_or_default();
         let version = self.state.reads.version;
         let open = || redis::open_keys(&self.target, choice, version, is_look, now_ms, &told);
-        let sent = self.extract.send(Target::Program(&open, format!("server `{}`", self.server)), run);
+        let mut sent = Ok(ReadStats::default());
+        for stream in &self.streams {
+            let target = Target::Program(&open, format!("server `{}`", self.server));
+            let more = self.extract.chosen.restore(stream, target, run.events.as_ref(), &run.cancel);
+            sent = more.and_then(|more| Ok(sum(sent?, &more)));
+            if sent.is_err() {
+                break;
+            }
+        }
         let outcome = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if sent.is_err() && outcome.restored > 0 {
             let keys = words::count(outcome.restored, "key");
@@ -193,12 +226,64 @@ pub fn run_redis(plan: &RedisPlan, app: &App, run: &Run) -> Result<RedisReport, 
     if let Some(choice) = &plan.job.keys {
         let (outcome, stats) = plan.send(choice, false, run)?;
         none_meant(&outcome, choice)?;
-        return Ok(RedisReport { stats, outcome: Some(outcome) });
+        return Ok(RedisReport { stats, outcome: Some(outcome), has_queue: has_queue(&plan.streams) });
     }
-    let open = || plan.target.open(plan.extract.stream.bytes, app.entropy());
+    let now_ms = u64::try_from(Clock::now(run.clock.as_ref()).as_millisecond()).unwrap_or_default();
+    let open = || plan.target.open(plan.extract.stream.bytes, app.entropy(), Some(soon(now_ms)));
     let into = format!("server `{}`", plan.server);
     let stats = plan.extract.send(Target::Program(&open, into), run)?;
-    Ok(RedisReport { stats, outcome: None })
+    Ok(RedisReport { stats, outcome: None, has_queue: has_queue(&plan.streams) })
+}
+
+/// The streams that are restored: the one that is named, or all that are of keys.
+///
+/// # Errors
+/// When there is none, or the one that is named is none of keys.
+pub fn streams_of_keys(chosen: &Chosen, wanted: Option<&str>) -> Result<Vec<Stream>, OpError> {
+    let all = chosen.body.streams.iter().filter(|stream| stream.format == StreamFormat::RedisRdb);
+    let all: Vec<Stream> = all.cloned().collect();
+    if wanted.is_none() && !all.is_empty() {
+        return Ok(all);
+    }
+    let stream = chosen.stream(wanted)?;
+    match stream.format == StreamFormat::RedisRdb {
+        true => Ok(vec![stream.clone()]),
+        false => Err(OpError::Job {
+            message: format!("stream `{}` is not a Redis RDB file", stream.name),
+            next: None,
+        }),
+    }
+}
+
+/// The way to the server: that of a source of the configuration with this address, or what the address and the environment say.
+fn access(address: &str, app: &App, run: &Run) -> Result<Access, OpError> {
+    let variable = |name: &str| app.environment.text(name);
+    let said = Access::of_words(address, &variable).map_err(failed)?;
+    let shown = said.address.display();
+    let is_it = |home: &Home| home.address == shown;
+    let mut named = app.settings.sources.iter();
+    let Some((name, source)) = named.find(|(_, source)| source.kind.home().as_ref().is_some_and(is_it)) else {
+        return Ok(said);
+    };
+    let around = Programs::of(app).surroundings_of(name, &source.programs, run.events.as_ref())?;
+    Ok(source.kind.redis(&around).unwrap_or(said))
+}
+
+/// Whether a library keeps jobs in what is restored.
+fn has_queue(streams: &[Stream]) -> bool {
+    let is_queue = |prefix: &[u8]| QUEUES.iter().any(|name| prefix == name.as_bytes());
+    streams.iter().any(|stream| {
+        let map = key_map(stream).ok().flatten();
+        map.is_some_and(|map| map.groups.iter().any(|group| is_queue(&group.prefix)))
+    })
+}
+
+fn sum(before: ReadStats, more: &ReadStats) -> ReadStats {
+    ReadStats {
+        bytes: before.bytes + more.bytes,
+        blocks_opened: before.blocks_opened + more.blocks_opened,
+        bytes_fetched: before.bytes_fetched + more.bytes_fetched,
+    }
 }
 
 /// Which keys are meant, in words.
@@ -230,7 +315,7 @@ fn about(server: &str, state: &TargetState) -> String {
 
 /// Keys by database, in a few words.
 fn holds(state: &TargetState) -> String {
-    let each = state.info.databases().into_iter();
+    let each = state.databases.iter();
     let each: Vec<String> = each
         .map(|(number, found)| format!("{} in database {number}", words::count(found.keys, "key")))
         .collect();

@@ -128,7 +128,10 @@ pub fn run_verify(
         warn(error.to_string());
     }
     // What was only read was not restored.
-    let all_restored = report.tried.iter().all(|tried| tried.result.as_ref().is_ok_and(Found::is_restored));
+    let all_restored = plan.streams.iter().zip(&report.tried).all(|(stream, tried)| {
+        // Settings are for a person to read.
+        stream.format == StreamFormat::Settings || tried.result.as_ref().is_ok_and(Found::is_restored)
+    });
     let is_whole = plan.job.share >= 1.0 && plan.job.stream.is_none() && all_restored;
     if is_whole && report.class().is_none() {
         remember(&plan.chosen, app, run)?;
@@ -172,7 +175,9 @@ impl Trial<'_> {
         let Self { plan, run, scratch, .. } = self;
         let limits = Limits::new(run.cancel.clone()).with_timeout(plan.job.timeout);
         let program = plan.job.redis_server.as_deref();
-        let servers = Servers { app, events: &run.events, limits: &limits, program, parent: scratch.clone() };
+        let now_ms = u64::try_from(run.clock.now().as_millisecond()).unwrap_or_default();
+        let parent = scratch.clone();
+        let servers = Servers { app, events: &run.events, limits: &limits, program, now_ms, parent };
         let found = plan.chosen.load(stream, &servers)?;
         Ok(found.map_or_else(Found::Read, Found::Loaded))
     }

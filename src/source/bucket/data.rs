@@ -10,7 +10,7 @@ use crate::base::objects::{Facts, Object, Objects, ObjectsError, Taken, Trouble}
 use crate::base::run::Run;
 use crate::content::index::{Change, Kind, Of, Row, Time};
 use crate::source::files::shown;
-use crate::source::indexed::{Before, Copies, Kept, ParentIndex, Rows};
+use crate::source::indexed::{Before, Copies, Deadline, Kept, ParentIndex, Rows};
 use crate::source::{Dump, SourceError};
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -104,6 +104,7 @@ pub struct Data {
     has_ended: bool,
     failure: Option<BucketError>,
     kept: Kept,
+    deadline: Deadline,
     run: Run,
 }
 
@@ -116,7 +117,7 @@ impl Data {
         objects: Arc<dyn Objects>,
         (tags, versions): (Tags, bool),
         index_name: String,
-        kept: Kept,
+        (kept, deadline): (Kept, Deadline),
         run: Run,
     ) -> Result<Self, BucketError> {
         let listing = Listing::start(Arc::clone(&objects), versions, run.cancel.clone())?;
@@ -136,6 +137,7 @@ impl Data {
             has_ended: false,
             failure: None,
             kept,
+            deadline,
             run,
         })
     }
@@ -188,6 +190,7 @@ impl Data {
         if self.run.cancel.is_cancelled() {
             return Err(BucketError::Cancelled);
         }
+        self.deadline.look()?;
         self.look_ahead()?;
         match self.queue.pop_front() {
             None => return Ok(false),

@@ -6,7 +6,8 @@ use crate::base::setting::{
     BOOLEAN, Described, Entry, FILE, Key, Kind, PATIENCE, Problem, Raw, Section, TEXT, Table,
 };
 use crate::source::Source;
-use crate::source::kind::{Addressed, Around, Asked, Settled, SourceKind};
+use crate::source::kind::{Addressed, Around, Asked, Home, Settled, SourceKind};
+use crate::source::surroundings::Surroundings;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ impl SourceKind for BucketKind {
         let origin = address?.origin;
         let place = self.0.place(&reached);
         let place = place.map_err(|problem| table.wrong(Some((BUCKET.entry.name, &origin)), problem)).ok()?;
-        Some(Arc::new(Bucket { reach: self.0, reached, place, tags, versions }))
+        Some(Arc::new(Bucket { reach: self.0, reached, place, tags, versions, timeout: None }))
     }
 
     fn schemes(&self) -> &'static [&'static str] {
@@ -56,21 +57,43 @@ impl SourceKind for BucketKind {
         let reached = Reached { address: address.to_owned(), ..Reached::default() };
         let place @ Place { .. } = self.0.place(&reached)?;
         let series = place.bucket.clone();
-        let source =
-            Arc::new(Bucket { reach: self.0, reached, place, tags: Tags::default(), versions: false });
+        let source = Arc::new(Bucket {
+            reach: self.0,
+            reached,
+            place,
+            tags: Tags::default(),
+            versions: false,
+            timeout: None,
+        });
         Ok(Addressed { source, series: Ok(series) })
     }
 }
 
 impl Settled for Bucket {
     fn source(&self, around: &Around) -> Box<dyn Source> {
+        let reached = self.reached_within(&around.programs);
+        Box::new(Self { reached, timeout: around.timeout, ..self.clone() })
+    }
+
+    fn home(&self) -> Option<Home> {
+        Some(Home { address: self.reached.address.clone(), exec: None })
+    }
+
+    fn bucket(&self, programs: &Surroundings) -> Option<Reached> {
+        Some(self.reached_within(programs))
+    }
+}
+
+impl Bucket {
+    /// How it is reached, with the keys that its own variables hold.
+    fn reached_within(&self, programs: &Surroundings) -> Reached {
         let said = |wanted: &str| {
-            let found = around.programs.env.iter().rev().find(|(name, _)| name == wanted)?;
+            let found = programs.env.iter().rev().find(|(name, _)| name == wanted)?;
             Some(found.1.to_string_lossy().into_owned())
         };
         let keys = said("AWS_ACCESS_KEY_ID").zip(said("AWS_SECRET_ACCESS_KEY"));
         let keys = keys.map(|(access, secret)| (access, secret, said("AWS_SESSION_TOKEN")));
-        Box::new(Self { reached: Reached { keys, ..self.reached.clone() }, ..self.clone() })
+        Reached { keys, ..self.reached.clone() }
     }
 }
 

@@ -17,13 +17,14 @@ mod listing;
 pub use kind::BucketKind;
 pub use listing::Listing;
 
-use super::indexed::{IndexedError, Kept};
+use super::indexed::{Deadline, IndexedError, Kept};
 use super::{Dump, PlannedStream, Source, SourceError};
 use crate::base::objects::{ObjectsError, Place, Reach, Reached, Trouble};
 use crate::base::run::Run;
 use data::Data;
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 /// A bucket could not be backed up, or not be restored into.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,8 @@ pub struct Bucket {
     pub tags: Tags,
     /// Versions that are not current, too.
     pub versions: bool,
+    /// How long reading it may take.
+    pub timeout: Option<Duration>,
 }
 
 impl Source for Bucket {
@@ -108,8 +111,9 @@ impl Source for Bucket {
         let (made, run) = (Kept::default(), run.clone());
         let (kept, wanted) = (made.clone(), made.index_name(series));
         let which = (self.tags, self.versions);
+        let timeout = self.timeout;
         let start = move || {
-            let data = Data::start(objects, which, wanted, kept, run)?;
+            let data = Data::start(objects, which, wanted, (kept, Deadline::after(timeout)), run)?;
             Ok(Box::new(data) as Box<dyn Dump>)
         };
         Ok(made.streams(series, Box::new(start)))

@@ -84,14 +84,26 @@ impl Objects for Stub {
 
 /// Reads the data stream to its end: its bytes, and what it says of objects that it could not read.
 fn read(stub: Stub) -> Result<(Vec<u8>, Option<String>), SourceError> {
+    read_within(stub, None)
+}
+
+fn read_within(stub: Stub, limit: Option<Duration>) -> Result<(Vec<u8>, Option<String>), SourceError> {
     let run = Run::new(Arc::new(SystemClock), Arc::new(Silent), Cancel::new(), Room::default());
-    let data = Data::start(Arc::new(stub), (Tags::None, false), "x/index".to_owned(), Kept::default(), run)?;
+    let within = (Kept::default(), Deadline::after(limit));
+    let data = Data::start(Arc::new(stub), (Tags::None, false), "x/index".to_owned(), within, run)?;
     let (mut data, mut bytes) = (Box::new(data), Vec::new());
     let outcome = io::Read::read_to_end(&mut data, &mut bytes);
     let unread = data.unread();
     let finished = data.finish();
     assert_eq!(outcome.is_ok(), finished.is_ok());
     finished.map(|_| (bytes, unread))
+}
+
+#[test]
+fn reading_ends_with_an_error_when_its_time_is_over() {
+    let error = read_within(Stub::with(&[&["a"], &["b"]]), Some(Duration::ZERO)).unwrap_err();
+    assert!(error.to_string().contains("exceeded"), "{error}");
+    assert!(read_within(Stub::with(&[&["a"], &["b"]]), Some(Duration::from_secs(600))).is_ok());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::base::run::Run;
 use crate::base::unit::Age;
 use crate::content::index::{Change, Kind, Of, Row};
 use crate::source::SourceError;
-use crate::source::indexed::{Before, Copies, Kept, ParentIndex, Rows};
+use crate::source::indexed::{Before, Copies, Deadline, Kept, ParentIndex, Rows};
 use crossbeam_channel::Receiver;
 use jiff::tz::TimeZone;
 use rustix::fs::{FileType, Stat, readlinkat};
@@ -45,6 +45,7 @@ pub(super) struct Data {
     told: Told,
     failure: Option<FilesError>,
     kept: Kept,
+    deadline: Deadline,
     run: Run,
 }
 
@@ -79,14 +80,14 @@ impl Data {
     pub fn start(files: Files, index_name: String, kept: Kept, run: Run) -> Result<Self, FilesError> {
         let began = run.clock.now().as_second();
         let settled_before = began.saturating_sub(RACY.as_secs().cast_signed());
-        let Files { paths, choice, newer_than, crosses } = files;
+        let Files { paths, choice, newer_than, crosses, skips_caches, timeout } = files;
         let since = |age: Age| age.before(run.clock.now(), &TimeZone::UTC).as_second();
         let choice = newer_than.map(since).into_iter().fold(choice, Choice::newer_than);
         let (found_in, found) = crossbeam_channel::bounded(AHEAD);
         let cancel = run.cancel.clone();
         let walker = std::thread::Builder::new().name("walk".to_owned());
         let walker = walker
-            .spawn(move || walk(&paths, &Walked { choice, crosses }, &found_in, &cancel))
+            .spawn(move || walk(&paths, &Walked { choice, crosses, skips_caches }, &found_in, &cancel))
             .map_err(|source| FilesError::Walk { source })?;
         Ok(Self {
             found: Some(found),
@@ -103,6 +104,7 @@ impl Data {
             told: Told::default(),
             failure: None,
             kept,
+            deadline: Deadline::after(timeout),
             run,
         })
     }
@@ -277,6 +279,7 @@ impl Data {
     /// The next bytes; 0 where a range of the parent comes first, and at the end.
     fn next_bytes(&mut self, buffer: &mut [u8]) -> Result<usize, FilesError> {
         loop {
+            self.deadline.look()?;
             if self.copies.are_ready() {
                 return Ok(0);
             }

@@ -30,13 +30,14 @@ impl SourceKind for FilesKind {
             let next = "name files and directories: `[\"/etc\", \"/srv/app/uploads\"]`";
             table.wrong(None, Problem::new("`paths` is missing").next(next));
         }
-        Some(Arc::new(Files { paths: paths?, choice, newer_than, crosses }))
+        let skips_caches = table.take(&EXCLUDE_CACHES).is_some_and(|found| found.value);
+        Some(Arc::new(Files { paths: paths?, choice, newer_than, crosses, skips_caches, timeout: None }))
     }
 }
 
 impl Settled for Files {
-    fn source(&self, _: &Around) -> Box<dyn Source> {
-        Box::new(self.clone())
+    fn source(&self, around: &Around) -> Box<dyn Source> {
+        Box::new(Self { timeout: around.timeout, ..self.clone() })
     }
 
     /// Each file has its whole path in the snapshot.
@@ -82,6 +83,14 @@ static EXCLUDE: Key<Choice> = Key::new(
         "[\"*.tmp\", \"/srv/app/uploads/cache/\"]",
     ),
 );
+static EXCLUDE_CACHES: Key<bool> = Key::new(
+    &BOOLEAN,
+    Entry::new(
+        "exclude_caches",
+        "Whether to leave out what lies in directories with a `CACHEDIR.TAG`.",
+        "true",
+    ),
+);
 static NEWER_THAN: Key<Age> =
     Key::new(&AGE, Entry::new("newer_than", "Leave out files last modified longer ago than this.", "\"7d\""));
 static ONE_FILE_SYSTEM: Key<bool> = Key::new(
@@ -97,5 +106,5 @@ static SECTION: Section = Section {
     name: "source.NAME",
     which: "with `type = \"files\"`",
     about: "Files and directories.",
-    keys: &[&PATHS, &EXCLUDE, &NEWER_THAN, &ONE_FILE_SYSTEM],
+    keys: &[&PATHS, &EXCLUDE, &EXCLUDE_CACHES, &NEWER_THAN, &ONE_FILE_SYSTEM],
 };

@@ -82,6 +82,10 @@ pub struct Files {
     pub newer_than: Option<Age>,
     /// Enter what is mounted below.
     pub crosses: bool,
+    /// Leave out what lies in a directory that says of itself that it is a cache.
+    pub skips_caches: bool,
+    /// How long reading them may take.
+    pub timeout: Option<Duration>,
 }
 
 /// Paths made whole, sorted, and without those that lie in others.

@@ -6,7 +6,7 @@ use crate::base::event::Cancel;
 use crossbeam_channel::Sender;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, stat, statat};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ pub(super) struct Walked {
     pub choice: Choice,
     /// Whether what is mounted in it is entered.
     pub crosses: bool,
+    /// Whether caches are left out, which say so of themselves.
+    pub skips_caches: bool,
 }
 
 /// What the walk has counted.
@@ -171,7 +173,7 @@ impl Walk<'_> {
     }
 
     /// Lists a directory and looks at all that is in it.
-    fn open(&self, directory: OwnedFd, path: Vec<u8>) -> io::Result<Level> {
+    fn open(&mut self, directory: OwnedFd, path: Vec<u8>) -> io::Result<Level> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&directory)? {
             let entry = entry?;
@@ -179,6 +181,11 @@ impl Walk<'_> {
             if !matches!(name, b"." | b"..") {
                 names.push(name.to_vec());
             }
+        }
+        if self.walked.skips_caches && names.iter().any(|name| name == CACHE_TAG) && is_cache(&directory) {
+            // The directory and its tag stay: what was restored is a cache again.
+            self.counted.excluded += names.len() as u64 - 1;
+            names.retain(|name| name == CACHE_TAG);
         }
         names.sort_unstable();
         let fd = directory.as_fd();
@@ -192,6 +199,22 @@ impl Walk<'_> {
         };
         Ok(Level { directory: Arc::new(directory), path, rest: seen.into_iter() })
     }
+}
+
+/// The file by which a directory says that it is a cache (<https://bford.info/cachedir/>), and what it begins with.
+const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
+const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+
+/// Whether the tag in a directory is one. It is not opened where it is no regular file.
+fn is_cache(directory: &OwnedFd) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let is_file = statat(directory, CACHE_TAG, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+    let opened = is_file.then(|| openat(directory, CACHE_TAG, flags, Mode::empty()));
+    let Some(Ok(file)) = opened else { return false };
+    let mut front = Vec::new();
+    let read = std::fs::File::from(file).take(CACHE_SIGNATURE.len() as u64).read_to_end(&mut front);
+    read.is_ok() && front == CACHE_SIGNATURE
 }
 
 /// How a directory is opened on the way down.

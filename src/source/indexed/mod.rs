@@ -4,18 +4,22 @@
 //! |---|---|
 //! | `rows` | the index while the data is read: it lies compressed in memory, and is a stream afterwards |
 //! | `parent` | what the parent's index says of a path or key, and where its bytes are |
+//! | `deadline` | how long all of it may take |
 //! | `copies` | ranges of the parent's data that come before what is read next |
 
 mod copies;
+mod deadline;
 mod parent;
 mod rows;
 
 pub(super) use copies::Copies;
+pub(super) use deadline::Deadline;
 pub(super) use parent::{Before, ParentIndex};
 pub(super) use rows::{Kept, Rows};
 
 use crate::content::codec::CodecError;
 use crate::content::index::IndexError;
+use std::time::Duration;
 
 /// The attribute of each of the two streams that names the other.
 pub const PAIR: &str = "pair";
@@ -34,6 +38,12 @@ pub enum IndexedError {
         /// Why.
         #[source]
         source: IndexError,
+    },
+    /// It took longer than it may.
+    #[error("reading exceeded {limit:?} and was stopped")]
+    TimedOut {
+        /// The time limit.
+        limit: Duration,
     },
     /// The data was not stored, and so there is no index of it.
     #[error("there is no index: the data was not stored")]

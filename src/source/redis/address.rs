@@ -12,6 +12,15 @@ const PORT_DEFAULT: u16 = 6379;
 const SCHEMES: [(&str, bool); 4] =
     [("redis://", false), ("rediss://", true), ("valkey://", false), ("valkeys://", true)];
 const SOCKET: &str = "unix://";
+/// What addresses of sentinels begin with, and whether TLS lies behind it.
+const SENTINELS: [(&str, bool); 4] = [
+    ("redis+sentinel://", false),
+    ("rediss+sentinel://", true),
+    ("valkey+sentinel://", false),
+    ("valkeys+sentinel://", true),
+];
+/// The port of sentinels that say none.
+const SENTINEL_PORT_DEFAULT: u16 = 26379;
 
 /// Where a server is, and as whom to log in. Neither `Debug` nor [`Address::display`] shows the password.
 #[derive(Clone)]
@@ -27,13 +36,21 @@ pub struct Address {
 /// What to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     Socket(PathBuf),
+    /// Sentinels, each a host and a port, that know where the master of that name is.
+    Sentinels {
+        sentinels: Vec<(String, u16)>,
+        master: String,
+    },
 }
 
 impl Address {
     /// Parses `redis://[USER[:PASSWORD]@]HOST[:PORT]`, the same with `rediss://`, `valkey://` and `valkeys://`, or
-    /// `unix://[USER[:PASSWORD]@]/PATH`.
+    /// `unix://[USER[:PASSWORD]@]/PATH`, or `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT][,…]/MASTER`.
     ///
     /// # Errors
     /// [`RedisError::BadAddress`], which does not quote it.
@@ -54,9 +71,14 @@ impl Address {
             let place = Place::Socket(decoded(path)?.into());
             return Ok(Self { scheme: SOCKET, tls: false, place, user, password });
         }
+        let watched =
+            SENTINELS.iter().find_map(|(scheme, tls)| Some((*scheme, *tls, uri.strip_prefix(scheme)?)));
+        if let Some((scheme, tls, rest)) = watched {
+            return Self::of_sentinels(scheme, tls, rest);
+        }
         let known = SCHEMES.iter().find_map(|(scheme, tls)| Some((*scheme, *tls, uri.strip_prefix(scheme)?)));
         let (scheme, tls, rest) = known.ok_or_else(|| {
-            bad("it must begin with `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`")
+            bad("it must begin with `redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://` or `redis+sentinel://`")
         })?;
         let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if tail.contains('@') || authority.matches('@').count() > 1 {
@@ -69,7 +91,33 @@ impl Address {
         }
         let (credentials, server) = authority.split_once('@').unwrap_or(("", authority));
         let (user, password) = logged_in(credentials)?;
-        Ok(Self { scheme, tls, place: server_at(server)?, user, password })
+        let (host, port) = server_at(server, PORT_DEFAULT)?;
+        Ok(Self { scheme, tls, place: Place::Tcp { host, port }, user, password })
+    }
+
+    /// Sentinels, and the name of their master.
+    fn of_sentinels(scheme: &'static str, tls: bool, rest: &str) -> Result<Self, RedisError> {
+        let (authority, master) = rest
+            .split_once('/')
+            .filter(|(_, master)| !master.is_empty())
+            .ok_or_else(|| bad("the name of the master is missing: `redis+sentinel://HOST:26379/NAME`"))?;
+        if authority.matches('@').count() > 1 || master.contains(['/', '?', '#', '@']) {
+            return Err(bad(
+                "an `@`, `/` or `?` in a user name, password or master must be written as `%40`, `%2F`, `%3F`",
+            ));
+        }
+        let (credentials, servers) = authority.split_once('@').unwrap_or(("", authority));
+        let (user, password) = logged_in(credentials)?;
+        let sentinels = servers.split(',').map(|server| server_at(server, SENTINEL_PORT_DEFAULT));
+        let place =
+            Place::Sentinels { sentinels: sentinels.collect::<Result<_, _>>()?, master: decoded(master)? };
+        Ok(Self { scheme, tls, place, user, password })
+    }
+
+    /// A server that this one, or a sentinel, names: it is reached in the same way and by the same user.
+    pub(super) fn beside(&self, host: &str, port: u16) -> Self {
+        let scheme = if self.tls { "rediss://" } else { "redis://" };
+        Self { scheme, place: Place::Tcp { host: host.to_owned(), port }, ..self.clone() }
     }
 
     /// Puts an address together.
@@ -91,10 +139,16 @@ impl Address {
         Self { user: Some(user), ..self }
     }
 
-    /// The host's name; none where the server listens on a socket.
+    /// The same place, as nobody.
+    pub(super) fn without_login(&self) -> Self {
+        Self { user: None, password: None, ..self.clone() }
+    }
+
+    /// The host's name, or that of the master that sentinels know; none where the server listens on a socket.
     pub fn host(&self) -> Option<&str> {
         match &self.place {
             Place::Tcp { host, .. } => Some(host),
+            Place::Sentinels { master, .. } => Some(master),
             Place::Socket(_) => None,
         }
     }
@@ -102,9 +156,12 @@ impl Address {
     /// Host and port, or the path of the socket: for messages.
     pub fn server(&self) -> String {
         match &self.place {
-            Place::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Place::Tcp { host, port } => format!("{host}:{port}"),
+            Place::Tcp { host, port } => shown(host, *port),
             Place::Socket(path) => path.display().to_string(),
+            Place::Sentinels { sentinels, master } => {
+                let each: Vec<String> = sentinels.iter().map(|(host, port)| shown(host, *port)).collect();
+                format!("{}/{master}", each.join(","))
+            }
         }
     }
 
@@ -130,6 +187,10 @@ impl fmt::Debug for Address {
     }
 }
 
+fn shown(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 fn bad(reason: &str) -> RedisError {
     RedisError::BadAddress { reason: reason.to_owned() }
 }
@@ -142,7 +203,7 @@ fn logged_in(credentials: &str) -> Result<LoggedIn, RedisError> {
     Ok((Some(user).filter(|user| !user.is_empty()), Some(password).filter(|password| !password.is_empty())))
 }
 
-fn server_at(server: &str) -> Result<Place, RedisError> {
+fn server_at(server: &str, port_default: u16) -> Result<(String, u16), RedisError> {
     let (host, port) = match server.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or_else(|| bad("`[` is not closed"))?;
@@ -157,13 +218,13 @@ fn server_at(server: &str) -> Result<Place, RedisError> {
         }
     };
     let port = match port {
-        "" => PORT_DEFAULT,
+        "" => port_default,
         port => port.parse().map_err(|_| bad("the port is not a number from 1 to 65535"))?,
     };
     if host.is_empty() || port == 0 {
         return Err(bad("it names no host, or port 0"));
     }
-    Ok(Place::Tcp { host, port })
+    Ok((host, port))
 }
 
 /// Puts bytes in the place of `%41`.
@@ -193,6 +254,13 @@ mod tests {
             ("redis://localhost", "redis://localhost:6379", false, None, None),
             ("rediss://vault:p%40ss@db1:6380/", "rediss://vault@db1:6380", true, Some("vault"), Some("p@ss")),
             ("valkey://:s3cret@[::1]:7000", "valkey://[::1]:7000", false, None, Some("s3cret")),
+            (
+                "redis+sentinel://vault:s3cret@s1,[::1]:5000,s3:1/my%2Fmaster",
+                "redis+sentinel://vault@s1:26379,[::1]:5000,s3:1/my/master",
+                false,
+                Some("vault"),
+                Some("s3cret"),
+            ),
             ("unix:///run/redis.sock", "unix:///run/redis.sock", false, None, None),
             ("unix://me:s3cret@/run/r%20s", "unix://me@/run/r s", false, Some("me"), Some("s3cret")),
         ] {
@@ -220,6 +288,10 @@ mod tests {
             "unix://run/s3cret",
             "unix:///run/x?db=1",
             "mongodb://s3cret@h",
+            "redis+sentinel://u:s3cret@h",
+            "redis+sentinel://u:s3cret@h/",
+            "redis+sentinel://u:s3cret@h,/name",
+            "redis+sentinel://h/name/s3cret",
         ] {
             let error = Address::from_uri(text).unwrap_err().to_string();
             assert!(!error.contains("s3cret"), "{error}");

@@ -2,6 +2,7 @@
 
 use crate::base::fault::{Class, Fault, Next};
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A server could not be read, or not be restored into.
@@ -120,6 +121,64 @@ pub enum RedisError {
         /// The server.
         server: String,
     },
+    /// No sentinel knows it.
+    #[error("the sentinels at `{server}` know no master `{master}`")]
+    UnknownMaster {
+        /// The sentinels.
+        server: String,
+        /// The master's name.
+        master: String,
+    },
+    /// Sentinels name a server that says that it is none.
+    #[error("`{server}` is not a master, and the sentinels call it `{master}`")]
+    NotMaster {
+        /// The server.
+        server: String,
+        /// The master's name.
+        master: String,
+    },
+    /// Sentinels would undo what a restore does.
+    #[error("sentinels watch `{server}`")]
+    Watched {
+        /// The server.
+        server: String,
+    },
+    /// A cluster lacks servers.
+    #[error("the cluster of `{server}` has no server for slots {slots}")]
+    Unserved {
+        /// A server of it.
+        server: String,
+        /// The slots.
+        slots: String,
+    },
+    /// Nothing else was stored.
+    #[error("settings are not stored without the data")]
+    NoData,
+    /// A save failed.
+    #[error("`{server}` did not save its data: {status}")]
+    NotSaved {
+        /// The server.
+        server: String,
+        /// What it says.
+        status: String,
+    },
+    /// What was saved cannot be read.
+    #[error("cannot read `{}`, which the server saves: {source}", path.display())]
+    NoFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// What was saved is not the file that was read.
+    #[error("`{}` is not what `{server}` saved just now", path.display())]
+    OtherFile {
+        /// The file.
+        path: PathBuf,
+        /// The server.
+        server: String,
+    },
     /// It cannot be made to come to us.
     #[error("cannot wait for `{server}` to connect: {source}")]
     Listen {
@@ -201,6 +260,14 @@ pub enum RedisError {
         /// The last line of its log.
         reason: String,
     },
+    /// Its values are others than those of the file.
+    #[error("`{server}` does not hold what the file does: {what}")]
+    Differs {
+        /// The server.
+        server: String,
+        /// What differs.
+        what: String,
+    },
     /// It holds something else than the file.
     #[error("database {database} holds {there} keys after the restore, not {expected}")]
     Counts {
@@ -256,7 +323,20 @@ impl RedisError {
             }
             Self::NotLoaded { .. } => "see the server's log",
             Self::Gone { .. } => "see whether it runs; `redis-cli REPLICAOF NO ONE` makes it a master again",
-            Self::Cluster { .. } => "clusters cannot be backed up or restored yet",
+            Self::Cluster { .. } => "a cluster is restored key by key: --via keys",
+            Self::UnknownMaster { .. } => "check the name behind the `/` of the address",
+            Self::NotMaster { .. } => "try again: sentinels may be making another server the master",
+            Self::Watched { .. } => {
+                "use --via keys, or end that for the time of the restore: `SENTINEL REMOVE NAME` on each sentinel"
+            }
+            Self::Unserved { .. } => "see `redis-cli --cluster check`",
+            Self::NotSaved { .. } => {
+                "see the server's log: its disk may be full; `method = \"psync\"` needs none"
+            }
+            Self::NoFile { .. } => {
+                "set `rdb_path` to where this machine sees the file, or `exec` to what reads it where it is"
+            }
+            Self::OtherFile { .. } => "set `rdb_path` to the file that this server saves",
             Self::Said { text, command, .. } => return said(command, text),
             _ => return None,
         };
@@ -272,6 +352,12 @@ fn said(command: &str, text: &str) -> Option<String> {
         "WRONGPASS" => "check the user in the address and its password",
         "NOPERM" if command == "REPLICAOF" => {
             "give the user the rights: `ACL SETUSER NAME +replicaof +slaveof +info +function|dump`"
+        }
+        "NOPERM" if command.starts_with("CLUSTER") => {
+            "give the user the rights on every server: `ACL SETUSER NAME +cluster|slots +cluster|nodes`"
+        }
+        "NOPERM" if matches!(command, "BGSAVE" | "CONFIG GET" | "TIME") => {
+            "give the user the rights: `ACL SETUSER NAME +bgsave +info +time +config|get`"
         }
         "NOPERM" if !matches!(command, "PSYNC" | "REPLCONF") => {
             "give the user the rights: `ACL SETUSER NAME ~* +scan +dump +pttl +pexpiretime +select +time +randomkey +info +function|dump`"
@@ -298,8 +384,13 @@ impl Fault for RedisError {
     fn class(&self) -> Class {
         match self {
             Self::BadAddress { .. } | Self::SecretInAddress { .. } | Self::BadDatabase { .. } => Class::Usage,
-            Self::IsReplica { .. } | Self::HasReplicas { .. } | Self::TooNew { .. } => Class::Refused,
-            Self::Counts { .. } | Self::Damaged { .. } | Self::Unreadable { .. } => Class::Integrity,
+            Self::IsReplica { .. }
+            | Self::HasReplicas { .. }
+            | Self::TooNew { .. }
+            | Self::Watched { .. } => Class::Refused,
+            Self::Counts { .. } | Self::Differs { .. } | Self::Damaged { .. } | Self::Unreadable { .. } => {
+                Class::Integrity
+            }
             _ => Class::Target,
         }
     }
@@ -320,6 +411,14 @@ impl Fault for RedisError {
             Self::Said { .. } => "server_refused",
             Self::NotRedis { .. } => "not_redis",
             Self::Cluster { .. } => "cluster",
+            Self::UnknownMaster { .. } => "unknown_master",
+            Self::NotMaster { .. } => "not_master",
+            Self::Watched { .. } => "watched_by_sentinels",
+            Self::Unserved { .. } => "slots_unserved",
+            Self::NoData => "settings_alone",
+            Self::NotSaved { .. } => "not_saved",
+            Self::NoFile { .. } => "no_saved_file",
+            Self::OtherFile { .. } => "other_file",
             Self::Listen { .. } => "listen",
             Self::Unreached { .. } => "not_reached",
             Self::IsReplica { .. } => "is_replica",
@@ -331,6 +430,7 @@ impl Fault for RedisError {
             Self::Unreadable { .. } => "file_unreadable",
             Self::NotStarted { .. } => "server_not_started",
             Self::Counts { .. } => "counts_differ",
+            Self::Differs { .. } => "values_differ",
             Self::Damaged { .. } => "file_damaged",
         }
     }

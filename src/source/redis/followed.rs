@@ -59,6 +59,14 @@ impl Followed {
         }
     }
 
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    pub fn warn(&self, message: String) {
+        self.events.observe(Event::Warning { message });
+    }
+
     /// Lets it go, and sees what it holds.
     pub fn let_go(mut self) -> Result<ServerInfo, SourceError> {
         let wire = self.wire.take();

@@ -3,9 +3,9 @@
 //! Each key goes as `RESTORE` takes it, so that the server looks at each by itself. What it does not know it refuses, and takes all
 //! others.
 
-use super::server::ServerInfo;
+use super::lanes::Lanes;
 use super::target::Target;
-use super::wire::{Reply, Wire};
+use super::wire::Reply;
 use super::{RedisError, Watch};
 use crate::content::rdb::{Reader, Record, Structure, Value, glob};
 use crate::source::{Sink, SourceError};
@@ -16,9 +16,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A server takes no longer one in one piece (`proto-max-bulk-len`).
 const VALUE_BYTES_MAX: usize = 512 << 20;
-/// So much is sent before the answers are waited for.
-const BATCH_BYTES: usize = 1 << 20;
-const BATCH_KEYS: usize = 2000;
 /// So many keys that failed are named.
 const NAMED_MAX: usize = 20;
 /// A number of Valkey's that Redis has given to something else.
@@ -93,13 +90,13 @@ enum Asked {
     Restore(Vec<u8>),
     /// It was asked whether a key is there.
     Exists(Vec<u8>),
-    Functions,
+    /// A library of functions is loaded.
+    Functions { counts: bool },
 }
 
 /// Takes a file, and sends its keys.
 pub(super) struct KeyLoader {
-    wire: Wire,
-    watch: Watch,
+    lanes: Lanes<Asked>,
     reader: Reader,
     choice: Choice,
     /// The newest version of files that the server reads.
@@ -108,9 +105,6 @@ pub(super) struct KeyLoader {
     /// Only looks which keys are there.
     is_look: bool,
     now_ms: u64,
-    database: Option<u64>,
-    batch: Vec<u8>,
-    asked: Vec<Asked>,
     told: Told,
     failed: Option<SourceError>,
 }
@@ -133,23 +127,20 @@ pub fn open_keys(
     now_ms: u64,
     told: &Told,
 ) -> Result<Box<dyn Sink>, SourceError> {
-    let (wire, info): (Wire, ServerInfo) = target.enter()?;
-    let server = wire.server.clone();
-    if info.is_cluster() {
-        return Err(RedisError::Cluster { server }.into());
-    }
+    let (wire, info) = target.enter()?;
+    let watch = Watch::new(target.limits.clone());
+    let lanes = match info.is_cluster() {
+        true => Lanes::of_cluster(&target.access, wire, watch)?,
+        false => Lanes::of_one(&target.access, wire, watch),
+    };
     Ok(Box::new(KeyLoader {
-        wire,
-        watch: Watch::new(target.limits.clone()),
+        lanes,
         reader: Reader::with_records(VALUE_BYTES_MAX),
         choice: choice.clone(),
         version: u16::try_from(version).unwrap_or(u16::MAX),
         is_valkey: info.is_valkey(),
         is_look,
         now_ms,
-        database: None,
-        batch: Vec::with_capacity(BATCH_BYTES),
-        asked: Vec::with_capacity(BATCH_KEYS),
         told: Arc::clone(told),
         failed: None,
     }))
@@ -163,20 +154,33 @@ impl KeyLoader {
     fn take(&mut self, record: Record) -> Result<(), SourceError> {
         if let Value::Functions(code) = &record.value {
             if self.choice.is_all() && !self.is_look {
-                self.add(&[b"FUNCTION", b"LOAD", b"REPLACE", code], Asked::Functions)?;
+                // Each server of a cluster has its own. One of them counts.
+                for at in 0..self.lanes.count() {
+                    let counts = at == 0;
+                    self.lanes.add(
+                        at,
+                        &[b"FUNCTION", b"LOAD", b"REPLACE", code],
+                        Asked::Functions { counts },
+                    )?;
+                }
             }
             return Ok(());
         }
         let Some(database) = self.choice.place(&record) else { return Ok(()) };
         self.tell(|told| told.meant += 1);
-        if self.database != Some(database) {
-            self.flush()?;
-            let number = database.to_string();
-            self.wire.order("SELECT", &[b"SELECT", number.as_bytes()])?;
-            self.database = Some(database);
+        let lane = self.lanes.of_key(&record.key);
+        match self.lanes.select(lane, database)? {
+            // A cluster has fewer of them, and takes the keys of others all the same.
+            Some(_) if self.lanes.is_cluster() => {
+                let why = "the cluster has no such database: `--db` puts keys into another";
+                self.tell(|told| refuse(told, &record.key, why));
+                return Ok(());
+            }
+            Some(error) => return Err(error),
+            None => {}
         }
         if self.is_look {
-            return self.add(&[b"EXISTS", &record.key], Asked::Exists(record.key.clone()));
+            return self.lanes.add(lane, &[b"EXISTS", &record.key], Asked::Exists(record.key.clone()));
         }
         if record.ends_ms.is_some_and(|end| end <= self.now_ms) {
             self.tell(|told| told.expired += 1);
@@ -201,30 +205,12 @@ impl KeyLoader {
         if self.choice.conflict == Conflict::Replace {
             words.push(b"REPLACE");
         }
-        self.add(&words, Asked::Restore(record.key.clone()))
+        self.lanes.add(lane, &words, Asked::Restore(record.key.clone()))
     }
 
-    fn add(&mut self, words: &[&[u8]], asked: Asked) -> Result<(), SourceError> {
-        self.batch.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-        for word in words {
-            self.batch.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            self.batch.extend_from_slice(word);
-            self.batch.extend_from_slice(b"\r\n");
-        }
-        self.asked.push(asked);
-        match self.batch.len() >= BATCH_BYTES || self.asked.len() >= BATCH_KEYS {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    /// Sends what was gathered, and hears what became of it.
-    fn flush(&mut self) -> Result<(), SourceError> {
-        self.watch.look(&self.wire.server)?;
-        self.wire.write(&self.batch)?;
-        self.batch.clear();
-        for asked in std::mem::take(&mut self.asked) {
-            let reply = self.wire.answer()?;
+    /// Notes what became of what was sent.
+    fn hear(&mut self) {
+        for (asked, reply) in self.lanes.take_answers() {
             self.tell(|told| match (asked, reply) {
                 (Asked::Restore(_), Reply::Line(_)) => told.restored += 1,
                 (Asked::Restore(_), Reply::Error(text)) if text.starts_with("BUSYKEY") => told.there += 1,
@@ -234,16 +220,17 @@ impl KeyLoader {
                     name(told, &key, "is there already");
                 }
                 (Asked::Exists(_), _) | (Asked::Restore(_), _) => {}
-                (Asked::Functions, Reply::Error(text)) => refuse(told, b"functions", &text),
-                (Asked::Functions, _) => told.functions += 1,
+                (Asked::Functions { .. }, Reply::Error(text)) => refuse(told, b"functions", &text),
+                (Asked::Functions { counts }, _) => told.functions += u64::from(counts),
             });
         }
-        Ok(())
     }
 
     fn pass(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
         self.reader.push(bytes);
-        self.reader.take_records().into_iter().try_for_each(|record| self.take(record))
+        let taken = self.reader.take_records().into_iter().try_for_each(|record| self.take(record));
+        self.hear();
+        taken
     }
 }
 
@@ -278,7 +265,9 @@ impl Write for KeyLoader {
 
 impl Sink for KeyLoader {
     fn finish(mut self: Box<Self>) -> Result<(), SourceError> {
-        KeyLoader::flush(&mut self)?;
+        let flushed = self.lanes.flush_all();
+        self.hear();
+        flushed?;
         let reason = match std::mem::take(&mut self.reader).finish().0 {
             Structure::Whole => return Ok(()),
             Structure::Unknown { at } => format!("something that is not known stands at offset {at}"),
@@ -292,7 +281,7 @@ impl Sink for KeyLoader {
     fn abort(self: Box<Self>) {}
 
     fn fail_reason(mut self: Box<Self>) -> SourceError {
-        let server = self.wire.server.clone();
+        let server = self.lanes.server();
         self.failed.take().unwrap_or_else(|| RedisError::Gone { server }.into())
     }
 }

@@ -2,19 +2,25 @@
 
 use super::address::Address;
 use super::login::{Access, Secret, VARIABLE};
+use super::server::ServerInfo;
+use super::settings::HasData;
 use super::tls::Certificates;
-use super::{RedisError, normal, pull, scan};
+use super::wire::Wire;
+use super::{RedisError, bgsave, cluster, normal, pull, scan, sentinel, settings, shard};
 use crate::base::event::{Event, Observer};
 use crate::base::run::Run;
 use crate::base::secret::Passphrase;
 use crate::base::setting::{
     BOOLEAN, COMMAND, Described, Entry, FILE, Key, Kind, PORT, Problem, Raw, SECRET, SIZE, Section, TEXT,
-    Table,
+    Table, WORDS,
 };
 use crate::source::kind::{Addressed, Around, Asked, Home, Settled, SourceKind};
 use crate::source::process::Limits;
+use crate::source::surroundings::Surroundings;
+use crate::source::wrapper::Wrapper;
 use crate::source::{PlannedStream, Source, SourceError, StartedDump};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,19 +49,35 @@ impl SourceKind for Redis {
     }
 
     fn schemes(&self) -> &'static [&'static str] {
-        &["redis://", "rediss://", "valkey://", "valkeys://", "unix://"]
+        &[
+            "redis://",
+            "rediss://",
+            "valkey://",
+            "valkeys://",
+            "unix://",
+            "redis+sentinel://",
+            "rediss+sentinel://",
+            "valkey+sentinel://",
+            "valkeys+sentinel://",
+        ]
     }
 
     fn of_address(&self, address: &str, asked: &Asked<'_>) -> Result<Addressed, Problem> {
         let access = Access::of_words(address, asked.variable).map_err(|error| problem(&error))?;
         let series = access.address.host().unwrap_or(HOST_DEFAULT).to_owned();
-        let server =
-            Server { access, buffer_bytes: BUFFER_BYTES, sort_bytes: Some(SORT_BYTES), method: Method::Auto };
+        let server = Server {
+            access,
+            buffer_bytes: BUFFER_BYTES,
+            sort_bytes: Some(SORT_BYTES),
+            method: Method::Auto,
+            place: bgsave::Place::default(),
+            settings: true,
+        };
         Ok(Addressed { source: Arc::new(server), series: Ok(series) })
     }
 }
 
-/// A server, all of whose databases are one stream.
+/// A server, all of whose databases are one stream; of a cluster, each master is one.
 #[derive(Debug, Clone)]
 struct Server {
     access: Access,
@@ -63,6 +85,10 @@ struct Server {
     /// Memory to put keys in order; none where they stay as the server sends them.
     sort_bytes: Option<u64>,
     method: Method,
+    /// Where the file is that it saves.
+    place: bgsave::Place,
+    /// Whether settings and users are stored, too.
+    settings: bool,
 }
 
 /// How a server is read.
@@ -74,21 +100,23 @@ enum Method {
     Psync,
     /// Key by key.
     Scan,
+    /// By the file that it saves.
+    Save,
 }
 
 impl Settled for Server {
     fn source(&self, around: &Around) -> Box<dyn Source> {
-        let mut access = Access { around: around.programs.clone(), ..self.access.clone() };
-        // What the source's own `env` says comes before what all of them find.
-        let said = around.programs.env.iter().rev().find(|(name, _)| name == VARIABLE);
-        if let (Secret::None | Secret::Here(_), Some((_, text))) = (&access.secret, said) {
-            access.secret = Secret::Here(Zeroizing::new(text.to_string_lossy().into_owned()));
-        }
-        Box::new(Reading { server: Self { access, ..self.clone() }, timeout: around.timeout })
+        let access = self.access_within(&around.programs);
+        let place = bgsave::Place { around: around.programs.clone(), ..self.place.clone() };
+        Box::new(Reading { server: Self { access, place, ..self.clone() }, timeout: around.timeout })
     }
 
     fn home(&self) -> Option<Home> {
         Some(Home { address: self.access.address.display(), exec: None })
+    }
+
+    fn redis(&self, programs: &Surroundings) -> Option<Access> {
+        Some(self.access_within(programs))
     }
 }
 
@@ -109,17 +137,97 @@ impl Source for Reading {
 
     fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
         let limits = Limits::new(run.cancel.clone()).with_timeout(self.timeout);
-        let events = Arc::clone(&run.events);
-        let name = series.to_owned();
-        let start = Box::new(move || self.server.open(&name, &limits, events.as_ref()));
-        Ok(vec![PlannedStream { name: series.to_owned(), start }])
+        let access = sentinel::settled(&self.server.access, &limits)?;
+        let server = Server { access, ..self.server };
+        let mut wire = server.access.enter(&limits)?;
+        let info = ServerInfo::ask(&mut wire)?;
+        let told = if server.settings { settings::ask(&mut wire)? } else { None };
+        let mut planned = match info.is_cluster() {
+            true => server.of_shards(series, &mut wire, &limits, &run.events)?,
+            false => {
+                let (name, events) = (series.to_owned(), Arc::clone(&run.events));
+                let start =
+                    Box::new(move || server.open(Some((wire, info)), &name, &limits, events.as_ref()));
+                vec![PlannedStream { name: series.to_owned(), start }]
+            }
+        };
+        if let Some(bytes) = told {
+            let has_data = HasData::default();
+            let noting = |PlannedStream { name, start }: PlannedStream<'static>| {
+                let has_data = Arc::clone(&has_data);
+                let start = Box::new(move || Ok(settings::noted(start()?, has_data)));
+                PlannedStream { name, start }
+            };
+            planned = planned.into_iter().map(noting).collect();
+            let start = Box::new(move || settings::stream(bytes, &has_data));
+            planned.push(PlannedStream { name: format!("{series}/settings"), start });
+        }
+        Ok(planned)
     }
 }
 
 impl Server {
-    fn open(&self, stream: &str, limits: &Limits, events: &dyn Observer) -> Result<StartedDump, SourceError> {
+    /// The way in, with what its programs find around them.
+    fn access_within(&self, programs: &Surroundings) -> Access {
+        let mut access = Access { around: programs.clone(), ..self.access.clone() };
+        // What the source's own `env` says comes before what all of them find.
+        let said = programs.env.iter().rev().find(|(name, _)| name == VARIABLE);
+        if let (Secret::None | Secret::Here(_), Some((_, text))) = (&access.secret, said) {
+            access.secret = Secret::Here(Zeroizing::new(text.to_string_lossy().into_owned()));
+        }
+        access
+    }
+
+    /// A stream for each master of a cluster.
+    fn of_shards(
+        &self,
+        series: &str,
+        wire: &mut Wire,
+        limits: &Limits,
+        events: &Arc<dyn Observer>,
+    ) -> Result<Vec<PlannedStream<'static>>, SourceError> {
+        let all = cluster::shards(wire, &self.access)?;
+        let unserved = cluster::unserved(&all);
+        let none = || RedisError::Unserved { server: wire.server.clone(), slots: cluster::shown(&unserved) };
+        if all.is_empty() {
+            return Err(none().into());
+        }
+        let each = all.iter().map(|shard| {
+            let name = format!("{series}/{}", shard.name());
+            let access = self.access.beside(&shard.host, shard.port);
+            let server = Self { access: access.clone(), ..self.clone() };
+            let (shard, before, limits) = (shard.clone(), all.clone(), limits.clone());
+            let (events, stream) = (Arc::clone(events), name.clone());
+            let start = Box::new(move || {
+                let started = server.open(None, &stream, &limits, events.as_ref())?;
+                Ok(shard::Watched::of(started, &shard, before, access, limits, events))
+            });
+            PlannedStream { name, start }
+        });
+        let mut planned: Vec<PlannedStream<'static>> = each.collect();
+        if !unserved.is_empty() {
+            let error = none();
+            let start = Box::new(move || Err(error.into()));
+            planned.push(PlannedStream { name: format!("{series}/unserved"), start });
+        }
+        Ok(planned)
+    }
+
+    /// Starts reading; by `entered`, where that is a connection which still is one.
+    fn open(
+        &self,
+        entered: Option<(Wire, ServerInfo)>,
+        stream: &str,
+        limits: &Limits,
+        events: &dyn Observer,
+    ) -> Result<StartedDump, SourceError> {
         let pull = || {
-            let started = pull::open(&self.access, self.buffer_bytes, limits)?;
+            let entered =
+                entered.and_then(|(mut wire, info)| wire.ask(&[b"PING"]).is_ok().then_some((wire, info)));
+            let started = match entered {
+                Some((wire, info)) => pull::of(wire, &info, self.buffer_bytes)?,
+                None => pull::open(&self.access, self.buffer_bytes, limits)?,
+            };
             self.in_order(started)
         };
         let scan = || {
@@ -129,6 +237,7 @@ impl Server {
         match self.method {
             Method::Scan => scan(),
             Method::Psync => pull(),
+            Method::Save => self.in_order(bgsave::open(&self.access, &self.place, limits)?),
             Method::Auto => match pull() {
                 Err(SourceError::Redis(error)) if error.is_no_replication() => {
                     let message = format!(
@@ -169,12 +278,13 @@ const URI: Kind<Address> = Kind {
 };
 
 const METHODS: Kind<Method> = Kind {
-    word: "psync, scan or auto",
+    word: "psync, scan, bgsave or auto",
     parse: |raw| match raw.text()? {
         "auto" => Ok(Method::Auto),
         "psync" => Ok(Method::Psync),
         "scan" => Ok(Method::Scan),
-        _ => Err(Problem::new("it is psync, scan or auto")),
+        "bgsave" => Ok(Method::Save),
+        _ => Err(Problem::new("it is psync, scan, bgsave or auto")),
     },
     show: |raw| Some(raw.clone()),
 };
@@ -192,7 +302,7 @@ macro_rules! keys {
 }
 
 keys! {
-    URI_KEY: Address = URI, Entry::new("uri", "The server: redis://, rediss:// (TLS), valkey://, valkeys:// or unix://.",
+    URI_KEY: Address = URI, Entry::new("uri", "The server: redis://, rediss:// (TLS), valkey://, valkeys://, unix://, or redis+sentinel://HOST,HOST/MASTER.",
         "\"rediss://vault@queue1:6379\"");
     HOST: String = TEXT, Entry::new("host", "The server's host, or the path of its socket [default: localhost].", "\"queue1\"");
     PORT_KEY: u16 = PORT, Entry::new("port", "The server's port [default: 6379].", "6380");
@@ -215,8 +325,14 @@ keys! {
         "Store keys sorted, and without how long they were not used: a backup after a restart of the server adds little.",
         "false").default("true");
     METHOD: Method = METHODS, Entry::new("method",
-        "How the server is read: psync (by replication: one moment), scan (key by key), or auto (scan where replication is refused).",
+        "How the server is read: psync (by replication: one moment), scan (key by key), auto (scan where replication is refused), or bgsave (the file that it saves).",
         "\"scan\"").default("auto");
+    RDB_PATH: PathBuf = FILE, Entry::new("rdb_path",
+        "With `method = \"bgsave\"`, the file that the server saves; by default it is asked for its path.", "\"/var/lib/redis/dump.rdb\"");
+    EXEC: Vec<OsString> = WORDS, Entry::new("exec", "With `method = \"bgsave\"`, words behind which the file is read.",
+        "[\"docker\", \"exec\", \"-i\", \"redis\"]");
+    SETTINGS: bool = BOOLEAN, Entry::new("settings",
+        "Store settings and users, too (`CONFIG`, `ACL`), without passwords, as far as the user may read them.", "false").default("true");
     SORT_MEMORY: u64 = SIZE, Entry::new("sort_memory",
         "Memory for `normalise`. A server with more data is stored in the order in which it sends its keys.",
         "\"512M\"").default("128M");
@@ -238,6 +354,9 @@ fn server(table: &mut Table<'_>) -> Option<Server> {
     let normalise = table.take(&NORMALISE).is_none_or(|found| found.value);
     let sort = table.take(&SORT_MEMORY).map_or(SORT_BYTES, |found| found.value);
     let method = table.take(&METHOD).map_or(Method::Auto, |found| found.value);
+    let path = table.take(&RDB_PATH).map(|found| found.value);
+    let exec = table.take(&EXEC).map(|found| Wrapper::new(found.value));
+    let settings = table.take(&SETTINGS).is_none_or(|found| found.value);
     let refuse = |text: &str| table.wrong(None, Problem::new(text));
     if uri.is_some() && (host.is_some() || port.is_some() || user.is_some() || tls) {
         refuse("`uri` cannot be combined with `host`, `port`, `user` or `tls`");
@@ -247,6 +366,9 @@ fn server(table: &mut Table<'_>) -> Option<Server> {
     }
     if certificate.is_some() != key.is_some() {
         refuse("`tls_cert` and `tls_key` go together");
+    }
+    if (path.is_some() || exec.is_some()) && method != Method::Save {
+        refuse("`rdb_path` and `exec` go with `method = \"bgsave\"`");
     }
     let address = match uri {
         Some(uri) => uri.value,
@@ -270,5 +392,6 @@ fn server(table: &mut Table<'_>) -> Option<Server> {
     let own = certificate.zip(key).map(|(certificate, key)| (certificate.value, key.value));
     let access = Access { certificates: Certificates { ca, own }, ..Access::new(address, secret) };
     let buffer_bytes = buffer.map_or(BUFFER_BYTES, |found| found.value);
-    Some(Server { access, buffer_bytes, sort_bytes: normalise.then_some(sort), method })
+    let place = bgsave::Place { path, exec, ..bgsave::Place::default() };
+    Some(Server { access, buffer_bytes, sort_bytes: normalise.then_some(sort), method, place, settings })
 }

@@ -77,6 +77,15 @@ impl Access {
         Ok(Self::new(address, secret))
     }
 
+    /// The same way, with the password itself in the place of where it is.
+    pub(super) fn with_password(&self, cancel: &Cancel) -> Result<Self, SourceError> {
+        let secret = match self.password(cancel)? {
+            Some(password) => Secret::Here(password),
+            None => Secret::None,
+        };
+        Ok(Self { secret, ..self.clone() })
+    }
+
     /// Connects and logs in.
     pub(super) fn enter(&self, limits: &Limits) -> Result<Wire, SourceError> {
         let password = self.password(&limits.cancel)?;
@@ -89,6 +98,16 @@ impl Access {
             };
         }
         Ok(wire)
+    }
+
+    /// The same way, as nobody.
+    pub(super) fn without_login(&self) -> Self {
+        Self { address: self.address.without_login(), secret: Secret::None, ..self.clone() }
+    }
+
+    /// The way to another server of the same owner.
+    pub(super) fn beside(&self, host: &str, port: u16) -> Self {
+        Self { address: self.address.beside(host, port), ..self.clone() }
     }
 
     fn password(&self, cancel: &Cancel) -> Result<Option<Zeroizing<String>>, SourceError> {

@@ -7,10 +7,11 @@ use super::followed::Followed;
 use super::server::ServerInfo;
 
 use super::wire::Wire;
-use super::{RedisError, Watch};
+use super::{Holds, RedisError, Watch, proof, pull};
+use crate::base::event::Cancel;
 use crate::base::secret::Entropy;
 use crate::content::inspect::{Inspector, Verdict};
-use crate::content::rdb::{Reader, Survey};
+use crate::content::rdb::{Contents, Survey};
 use crate::source::pipe::WATCH_INTERVAL;
 use crate::source::process::Limits;
 use crate::source::{Sink, SourceError};
@@ -24,13 +25,18 @@ const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 /// Commands of a handshake; there are about six.
 const COMMANDS_MAX: u32 = 100;
 const ID_BYTES: usize = 20;
+/// A replica gives up a master after a minute, unless somebody said otherwise.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PROOF_BUFFER_BYTES: u64 = 16 << 20;
 
 /// A server that follows us.
 pub(super) struct Master {
     followed: Followed,
     replica: Wire,
     last: Option<u8>,
-    reader: Reader,
+    reader: Holds,
+    /// Whether the values are compared in the end, of keys that do not end before that time.
+    soon_ms: Option<u64>,
     inspector: Inspector,
     failed: Option<SourceError>,
 }
@@ -45,6 +51,7 @@ impl Master {
         limits: &Limits,
         bytes: u64,
         entropy: &dyn Entropy,
+        soon_ms: Option<u64>,
     ) -> Result<Self, SourceError> {
         let server = wire.server.clone();
         let watch = Watch::new(limits.clone());
@@ -65,8 +72,8 @@ impl Master {
             .and_then(|replica| in_sync(&mut followed, &watch).map(|()| replica));
         match replica {
             Ok(replica) => {
-                let (reader, inspector) = (Reader::new(), Inspector::new());
-                Ok(Self { followed, replica, last: None, reader, inspector, failed: None })
+                let (reader, inspector) = (Holds::new(soon_ms.unwrap_or(0)), Inspector::new());
+                Ok(Self { followed, replica, last: None, reader, soon_ms, inspector, failed: None })
             }
             Err(error) => {
                 drop(listener);
@@ -197,7 +204,13 @@ impl Sink for Master {
             return Err(self.fail_reason());
         }
         let loaded = self.loaded();
-        let Self { followed, replica, reader, .. } = *self;
+        let Self { followed, mut replica, reader, soon_ms, .. } = *self;
+        let (_, survey, contents) = reader.finish();
+        // As long as it follows us, nobody else writes to it.
+        let proven = match (&loaded, soon_ms) {
+            (Ok(()), Some(soon_ms)) => prove(&followed, &mut replica, &contents, soon_ms),
+            _ => Ok(()),
+        };
         drop(replica);
         let info = match loaded {
             Ok(()) => followed.let_go()?,
@@ -206,7 +219,8 @@ impl Sink for Master {
                 return Err(error);
             }
         };
-        counted(&info, &reader.finish().1)
+        counted(&info, &survey)?;
+        proven
     }
 
     fn abort(self: Box<Self>) {
@@ -221,6 +235,38 @@ impl Sink for Master {
         match self.followed.let_go() {
             Err(error) => error,
             Ok(_) => failed.unwrap_or_else(|| RedisError::NotLoaded { server: String::new() }.into()),
+        }
+    }
+}
+
+/// Reads back what the server holds, and compares. Where that cannot be had, that is said: everything was counted.
+fn prove(
+    followed: &Followed,
+    replica: &mut Wire,
+    contents: &Contents,
+    soon_ms: u64,
+) -> Result<(), SourceError> {
+    let mut heard = Instant::now();
+    let mut each = || {
+        // A replica gives up a master that it does not hear.
+        if heard.elapsed() > PING_INTERVAL {
+            replica.write(b"*1\r\n$4\r\nPING\r\n")?;
+            heard = Instant::now();
+        }
+        Ok(())
+    };
+    let server = followed.server();
+    let limits = Limits::new(Cancel::new());
+    let started = pull::open(followed.access(), PROOF_BUFFER_BYTES, &limits);
+    let found = started.and_then(|started| Holds::read(started, &server, soon_ms, &mut each));
+    match found {
+        Ok((_, there)) => match contents.differences(&there) {
+            differing if differing.is_empty() => Ok(()),
+            differing => Err(RedisError::Differs { server, what: proof::words(&differing) }.into()),
+        },
+        Err(error) => {
+            followed.warn(format!("keys of `{server}` were counted, and its values not compared: {error}"));
+            Ok(())
         }
     }
 }

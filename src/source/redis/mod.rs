@@ -14,21 +14,35 @@
 //! | `scratch` | a server for a while, to try a file on |
 //! | `keys` | restoring key by key |
 //! | `normal` | an order that stays from day to day |
+//! | `bgsave` | having a server write its file, and reading that |
+//! | `settings` | what stands in no file |
 //! | `pull` | reading everything by replication |
+//! | `sentinel` | who the master is at the moment |
+//! | `cluster` | which server of a cluster has which keys |
+//! | `shard` | one server of a cluster, whose keys may move |
+//! | `lanes` | sending each key to the server that has its slot |
+//! | `proof` | whether a server holds what a file does |
 //! | `kind` | addresses and tables of the configuration |
 
 mod address;
+mod bgsave;
+mod cluster;
 mod error;
 mod followed;
 mod keys;
 mod kind;
+mod lanes;
 mod login;
 mod master;
 mod normal;
+mod proof;
 mod pull;
 mod scan;
 mod scratch;
+mod sentinel;
 mod server;
+mod settings;
+mod shard;
 mod target;
 mod tls;
 mod wire;
@@ -38,7 +52,9 @@ pub use error::RedisError;
 pub use keys::{Choice, Conflict, Outcome, Told, databases, open_keys};
 pub use kind::Redis;
 pub use login::{Access, Secret};
+pub use proof::{Holds, soon};
 pub use scratch::ScratchServer;
+pub use sentinel::settled;
 pub use server::{Keys, ServerInfo};
 pub use target::{Form, Target, TargetState};
 

@@ -36,14 +36,16 @@ enum Ends {
     At(Vec<u8>),
 }
 
-/// Starts reading.
+/// Starts reading a server.
 pub(super) fn open(access: &Access, buffer_bytes: u64, limits: &Limits) -> Result<StartedDump, SourceError> {
     let mut wire = access.enter(limits)?;
     let info = ServerInfo::ask(&mut wire)?;
-    if info.is_cluster() {
-        return Err(RedisError::Cluster { server: wire.server }.into());
-    }
-    introduce(&mut wire, &info)?;
+    of(wire, &info, buffer_bytes)
+}
+
+/// Starts reading a server that says that of itself.
+pub(super) fn of(mut wire: Wire, info: &ServerInfo, buffer_bytes: u64) -> Result<StartedDump, SourceError> {
+    introduce(&mut wire, info)?;
     wire.send(&[b"PSYNC", b"?", b"-1"])?;
     let ends = preamble(&mut wire)?;
     let mut attributes = BTreeMap::new();

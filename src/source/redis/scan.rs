@@ -3,7 +3,6 @@
 //! `SCAN` names the keys, `DUMP` gives the values, and an RDB file is made of them. It does not show one moment: what is written meanwhile may
 //! be in it or not. A key that `SCAN` names twice is in it once.
 
-use super::RedisError;
 use super::login::Access;
 use super::server::ServerInfo;
 use super::wire::{Reply, Wire};
@@ -38,9 +37,6 @@ const CONSISTENCY: &str = "consistency";
 pub(super) fn open(access: &Access, limits: &Limits) -> Result<StartedDump, SourceError> {
     let mut wire = access.enter(limits)?;
     let info = ServerInfo::ask(&mut wire)?;
-    if info.is_cluster() {
-        return Err(RedisError::Cluster { server: wire.server }.into());
-    }
     let mut attributes = BTreeMap::from([(CONSISTENCY.to_owned(), "scan".to_owned())]);
     if !info.version().is_empty() {
         attributes.insert("server".to_owned(), info.name());

@@ -3,14 +3,13 @@
 use super::address::Address;
 use super::login::{Access, Secret};
 use super::target::Target;
-use super::{RedisError, pull};
+use super::{Holds, RedisError, pull};
 use crate::base::event::{Cancel, Observer};
-use crate::content::rdb::{Reader, Structure, Survey};
+use crate::content::rdb::{Contents, Survey};
+use crate::source::SourceError;
 use crate::source::pipe::WATCH_INTERVAL;
 use crate::source::process::{Invocation, Limits, Running, Standing};
-use crate::source::{SourceError, StartedDump};
 use std::ffi::OsStr;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use std::time::{Duration, Instant};
 
 /// An empty server is there at once.
 const START_MAX: Duration = Duration::from_secs(30);
-const READ_BYTES: usize = 256 << 10;
 const BUFFER_BYTES: u64 = 16 << 20;
 /// Runs the server for as long as somebody holds the other end of its input, also where that is killed.
 const GUARDED: &str = "exec 3<&0; \"$@\" 3<&- & server=$!; (read -r _ <&3; kill -9 $server) & guard=$!; \
@@ -102,30 +100,12 @@ impl ScratchServer {
         Target { access: self.access.clone(), limits: limits.clone(), events }
     }
 
-    /// What it holds, as a backup of it would find it.
+    /// What it holds, as a backup of it would find it, of keys that do not end before `soon_ms`.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn survey(&self, limits: &Limits) -> Result<Survey, SourceError> {
-        let StartedDump { mut dump, .. } = pull::open(&self.access, BUFFER_BYTES, limits)?;
-        let mut reader = Reader::new();
-        let mut buffer = vec![0; READ_BYTES];
-        let server = self.access.address.server();
-        loop {
-            let count = dump.read(&mut buffer).map_err(|source| SourceError::Io {
-                program: server.clone(),
-                operation: "read from",
-                source,
-            })?;
-            match buffer.get(..count) {
-                Some(bytes) if !bytes.is_empty() => reader.push(bytes),
-                _ => break,
-            }
-        }
-        dump.finish()?;
-        match reader.finish() {
-            (Structure::Whole, survey) => Ok(survey),
-            _ => Err(RedisError::NoEnd { server }.into()),
-        }
+    pub fn holds(&self, soon_ms: u64, limits: &Limits) -> Result<(Survey, Contents), SourceError> {
+        let started = pull::open(&self.access, BUFFER_BYTES, limits)?;
+        Holds::read(started, &self.access.address.server(), soon_ms, &mut || Ok(()))
     }
 }

@@ -1,16 +1,18 @@
 //! A server that is restored into: what must hold before, and how it is let go after.
 
 use super::RedisError;
+use super::cluster::shards;
 use super::followed::Followed;
 use super::login::Access;
 use super::master::Master;
-use super::server::ServerInfo;
+use super::server::{Keys, ServerInfo};
 use super::wire::{Reply, Wire};
 use crate::base::event::{Cancel, Observer};
 use crate::base::secret::Entropy;
 use crate::content::rdb::Survey;
 use crate::source::process::Limits;
 use crate::source::{Sink, SourceError};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -72,6 +74,10 @@ pub struct TargetState {
     pub reads: Form,
     /// Whether it empties itself before it has received anything.
     pub empties_first: bool,
+    /// Keys of each database that has any; of a cluster, those of all its masters.
+    pub databases: BTreeMap<u64, Keys>,
+    /// Whether sentinels watch it.
+    pub is_watched: bool,
 }
 
 impl Target {
@@ -81,13 +87,32 @@ impl Target {
     /// When it cannot be asked.
     pub fn inspect(&self) -> Result<TargetState, SourceError> {
         let (mut wire, info) = self.enter()?;
-        let reads = Form { version: reads(&mut wire, &info)?, is_valkey: info.is_valkey() };
+        let reads = Form { version: newest_read(&mut wire, &info)?, is_valkey: info.is_valkey() };
         let loads = wire.ask(&[b"CONFIG", b"GET", b"repl-diskless-load"])?;
         let empties_first = match loads {
             Reply::List(list) => list.into_iter().any(|word| word.into_text() == "flush-before-load"),
             _ => false,
         };
-        Ok(TargetState { info, reads, empties_first })
+        let is_watched = is_watched(&mut wire)?;
+        let mut state = TargetState { databases: info.databases(), info, reads, empties_first, is_watched };
+        if state.info.is_cluster() {
+            state.databases.clear();
+            for shard in shards(&mut wire, &self.access)? {
+                let access = self.access.beside(&shard.host, shard.port);
+                let mut wire = access.enter(&Limits::new(Cancel::new()))?;
+                let info = ServerInfo::ask(&mut wire)?;
+                let reads = Form { version: newest_read(&mut wire, &info)?, is_valkey: info.is_valkey() };
+                // Each key has to be one that its own server reads: the oldest counts.
+                if reads.version < state.reads.version {
+                    state.reads = reads;
+                }
+                for (database, keys) in info.databases() {
+                    let sum = state.databases.entry(database).or_default();
+                    *sum = Keys { keys: sum.keys + keys.keys, expiring: sum.expiring + keys.expiring };
+                }
+            }
+        }
+        Ok(state)
     }
 
     pub(super) fn enter(&self) -> Result<(Wire, ServerInfo), SourceError> {
@@ -103,7 +128,13 @@ impl Target {
     }
 
     /// Why this server is not one to restore into, whatever it holds.
-    pub fn refusal(&self, info: &ServerInfo) -> Option<RedisError> {
+    pub fn refusal(&self, state: &TargetState) -> Option<RedisError> {
+        let watched =
+            || state.is_watched.then(|| RedisError::Watched { server: self.access.address.server() });
+        self.refusal_of(&state.info).or_else(watched)
+    }
+
+    fn refusal_of(&self, info: &ServerInfo) -> Option<RedisError> {
         let server = self.access.address.server();
         if info.is_cluster() {
             return Some(RedisError::Cluster { server });
@@ -123,24 +154,37 @@ impl Target {
         (!fits).then_some(RedisError::TooNew { server, name, file, reads: state.reads })
     }
 
-    /// Makes it wait for a file of so many bytes.
+    /// Makes it wait for a file of so many bytes. What it holds in the end is compared with that, but for keys that end before `soon_ms`.
     ///
     /// # Errors
     /// When it cannot be had; it is then as before.
-    pub fn open(&self, bytes: u64, entropy: &dyn Entropy) -> Result<Box<dyn Sink>, SourceError> {
+    pub fn open(
+        &self,
+        bytes: u64,
+        entropy: &dyn Entropy,
+        soon_ms: Option<u64>,
+    ) -> Result<Box<dyn Sink>, SourceError> {
         let (wire, info) = self.enter()?;
-        if let Some(refusal) = self.refusal(&info) {
+        if let Some(refusal) = self.refusal_of(&info) {
             return Err(refusal.into());
         }
         let begin = |wire, host: &str, port| {
             Followed::begin(self.access.clone(), Arc::clone(&self.events), wire, host, port)
         };
-        Ok(Box::new(Master::start(wire, begin, &self.limits, bytes, entropy)?))
+        Ok(Box::new(Master::start(wire, begin, &self.limits, bytes, entropy, soon_ms)?))
+    }
+}
+
+/// Whether sentinels listen to it: they would make another server the master in the middle of a restore.
+fn is_watched(wire: &mut Wire) -> Result<bool, SourceError> {
+    match wire.ask(&[b"PUBSUB", b"NUMSUB", b"__sentinel__:hello"])? {
+        Reply::List(list) => Ok(list.into_iter().any(|part| matches!(part, Reply::Number(1..)))),
+        _ => Ok(false),
     }
 }
 
 /// The newest version that a server reads: it stands in the last bytes of what it dumps, whether it has functions or not.
-fn reads(wire: &mut Wire, info: &ServerInfo) -> Result<u32, SourceError> {
+fn newest_read(wire: &mut Wire, info: &ServerInfo) -> Result<u32, SourceError> {
     if let Reply::Bytes(dump) = wire.ask(&[b"FUNCTION", b"DUMP"])?
         && let Some([low, high, ..]) = dump.last_chunk::<10>()
     {

@@ -69,6 +69,9 @@ impl Wire {
         let server = address.server();
         let failed = |source| RedisError::Connect { server: address.server(), source };
         let socket = match &address.place {
+            Place::Sentinels { .. } => {
+                return Err(failed(io::Error::new(ErrorKind::InvalidInput, "sentinels are no server")).into());
+            }
             Place::Socket(path) => {
                 let socket = UnixStream::connect(path).map_err(failed)?;
                 socket.set_read_timeout(Some(WATCH_INTERVAL)).map_err(failed)?;
