@@ -8,7 +8,7 @@ use crate::source::command::CommandSource;
 use crate::source::postgres::{Clients, FoundClient};
 use crate::source::process::{Invocation, Limits};
 use crate::storage::bucket::{Bucket, BucketLock, Replacing};
-use crate::storage::{ErrorKind, Storage, StorageError};
+use crate::storage::{ErrorKind, Manner, Storage, StorageError};
 use crate::vault::crypto::Role;
 use crate::vault::session::SKEW_MAX;
 use schemars::JsonSchema;
@@ -123,6 +123,9 @@ pub fn storage(
     findings.extend(wrote);
     if let Some(bucket) = bucket.filter(|_| is_there) {
         findings.push(probe.replace(bucket));
+    }
+    if is_there {
+        findings.extend(manners(storage));
     }
     findings.push(probe.delete());
     findings.push(deletion_elsewhere(storage, bucket.is_some(), &name));
@@ -272,6 +275,19 @@ impl Probe<'_> {
 
 /// What a storage whose listings lag behind is good for.
 const LISTS_LATE: &str = "use another service: backup, forget and prune refuse here (docs/offsite.md: What the storage must promise)";
+
+/// What the storage does in its own way.
+fn manners(storage: &dyn Storage) -> Vec<Finding> {
+    let found = match storage.manners() {
+        Ok(found) => found,
+        Err(error) => return vec![Finding::warning("manners", error.to_string(), "check the service")],
+    };
+    let finding = |manner: Manner| match manner.next {
+        None => Finding::good(manner.name, manner.detail),
+        Some(next) => Finding::warning(manner.name, manner.detail, next),
+    };
+    found.into_iter().map(finding).collect()
+}
 
 /// How far the clocks are from each other, as the time of an object that was put a moment ago tells.
 fn skew(clock: &dyn Clock, theirs: SystemTime) -> Finding {

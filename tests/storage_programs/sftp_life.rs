@@ -1,0 +1,90 @@
+//! The program's whole life over OpenSSH's server.
+
+use crate::cli::{Output, Vault, exit, run};
+use crate::sshd::Sshd;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// A dump of so many rows, some of which changed.
+pub fn table(rows: usize, is_changed: impl Fn(usize) -> bool) -> Vec<u8> {
+    let mut text = String::from("COPY public.t (id, at, note) FROM stdin;\n");
+    for row in 0..rows {
+        let at = if is_changed(row) { row * 7 + 1 } else { row };
+        writeln!(
+            text,
+            "{row}\t2026-01-{:02} {at}\tnote {}",
+            row % 28 + 1,
+            blake3::hash(&at.to_le_bytes()).to_hex()
+        )
+        .unwrap();
+    }
+    text.push_str("\\.\n");
+    text.into_bytes()
+}
+
+/// The program with a configuration that leads to a repository elsewhere.
+pub struct Life {
+    pub vault: Vault,
+}
+
+impl Life {
+    pub fn new(configuration: &str) -> Self {
+        let vault = Vault::empty();
+        std::fs::write(vault.work().join("dumpvault.toml"), configuration).unwrap();
+        Self { vault }
+    }
+
+    pub fn prepared(&self, args: &[&str]) -> std::process::Command {
+        let mut command = self.vault.command([&["--config", "dumpvault.toml"], args].concat());
+        command.env_remove("DUMPVAULT_REPOSITORY").env("DUMPVAULT_KEY_FILE", self.vault.key_file());
+        command
+    }
+
+    pub fn command(&self, args: &[&str], stdin: &[u8]) -> Output {
+        run(self.prepared(args), stdin)
+    }
+
+    pub fn backup(&self, dump: &[u8]) -> Value {
+        self.command(&["--json", "backup", "--stdin", "--name", "app"], dump).expect(exit::OK).json()
+    }
+
+    pub fn restored(&self, options: &[&str]) -> Vec<u8> {
+        self.command(&[options, &["restore", "app", "--to", "-"]].concat(), b"").expect(exit::OK).stdout
+    }
+
+    /// Init, backups, restores, check, a copy and its restore, forget, prune, doctor.
+    pub fn live(&self, copy: &str) {
+        self.command(&["snapshots"], b"").expect(exit::NO_REPOSITORY);
+        self.command(&["init"], b"").expect(exit::OK);
+        let (first, second) = (table(60_000, |_| false), table(60_000, |row| row % 97 == 0));
+        self.backup(&first);
+        let report = self.backup(&second);
+        assert!(report["requests"]["total"].as_u64().unwrap() <= 30, "{report}");
+        assert!(self.restored(&[]) == second);
+        assert!(self.restored(&["--no-cache"]) == second);
+        self.command(&["check", "--read-data"], b"").expect(exit::OK).does_not_say("damaged");
+
+        self.command(&["copy", "--to", copy, "--init"], b"").expect(exit::OK);
+        self.command(&["copy", "--to", copy], b"").expect(exit::OK);
+        assert!(self.restored(&["--repo", copy, "--no-cache"]) == second);
+        self.command(&["--repo", copy, "check", "--read-data"], b"").expect(exit::OK);
+
+        self.command(&["forget", "--keep-last", "1", "--force"], b"").expect(exit::OK);
+        self.command(&["prune", "--grace", "0"], b"").expect(exit::OK);
+        self.command(&["check", "--read-data"], b"").expect(exit::OK);
+        assert!(self.restored(&["--no-cache"]) == second);
+        self.command(&["doctor"], b"").expect(exit::OK).does_not_say("ERROR");
+    }
+}
+
+#[test]
+fn given_openssh_then_the_program_does_all_that_it_does() {
+    let server = Sshd::start();
+    let life = Life::new(&format!("repository = \"{}\"\n{}", server.address("deep/repo"), server.table()));
+    life.live(&server.address("copy"));
+    // What was unfinished is gone, and what there is is nobody else's to read.
+    let tmp = std::fs::read_dir(server.path("deep/repo/tmp")).unwrap().count();
+    assert_eq!(tmp, 0);
+    let doctor = life.command(&["doctor"], b"");
+    doctor.says("hard links, which never replace").says("synced to the server's disk");
+}
