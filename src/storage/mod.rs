@@ -21,11 +21,15 @@
 pub mod at_most;
 pub mod bucket;
 pub mod cache;
+#[cfg(any(feature = "sftp", feature = "rclone"))]
+mod child;
 mod fault;
 pub mod faulty;
 pub mod limit;
 pub mod local;
 pub mod memory;
+#[cfg(feature = "rclone")]
+pub mod rclone;
 pub mod retry;
 pub mod s3;
 pub mod scheme;

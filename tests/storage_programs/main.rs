@@ -15,6 +15,7 @@ mod reports;
 #[path = "../support/sshd.rs"]
 mod sshd;
 
+mod rclone;
 mod sftp_contract;
 mod sftp_faults;
 mod sftp_life;

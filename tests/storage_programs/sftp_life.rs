@@ -86,5 +86,64 @@ fn given_openssh_then_the_program_does_all_that_it_does() {
     let tmp = std::fs::read_dir(server.path("deep/repo/tmp")).unwrap().count();
     assert_eq!(tmp, 0);
     let doctor = life.command(&["doctor"], b"");
+    life.command(&["lock", "extend"], b"").expect(exit::USAGE).says("SFTP servers and rclone remotes have no object locks");
     doctor.says("hard links, which never replace").says("synced to the server's disk");
+}
+
+#[test]
+fn given_an_account_that_can_only_add_then_it_backs_up_and_cannot_delete() {
+    let server = Sshd::start();
+    let owner = Life::new(&format!("repository = \"{}\"\n{}", server.address("repo"), server.table()));
+    owner.command(&["init"], b"").expect(exit::OK);
+    let denied = "remove,rename,posix-rename,rmdir,setstat,fsetstat,symlink";
+    let adder = Sshd::start_with(&format!("ForceCommand internal-sftp -P {denied}"));
+    let repository = format!("sftp:vault:{}", server.path("repo").display());
+    let life = Life::new(&format!("repository = \"{repository}\"\n{}", adder.table()));
+    std::fs::copy(owner.vault.key_file(), life.vault.key_file()).unwrap();
+    let (first, second) = (table(1_000, |_| false), table(1_000, |row| row == 7));
+    life.backup(&first);
+    life.backup(&second);
+    assert!(life.restored(&[]) == second);
+    life.command(&["doctor"], b"").expect(exit::OK).says("this host cannot delete backups");
+    life.command(&["forget", "--keep-last", "1", "--force"], b"").expect(exit::NOTHING_DONE);
+    // Whoever may delete forgets, prunes, and clears up.
+    owner.command(&["forget", "--keep-last", "1", "--force"], b"").expect(exit::OK);
+    owner.command(&["check", "--read-data"], b"").expect(exit::OK);
+    assert!(owner.restored(&["--no-cache"]) == second);
+}
+
+#[test]
+fn given_a_chroot_then_an_absolute_address_begins_there() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let chroot = tempfile::Builder::new().prefix("dv-chroot-").tempdir_in("/").unwrap();
+    std::fs::set_permissions(chroot.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let server = Sshd::start_with(&format!("ChrootDirectory {}\nForceCommand internal-sftp", chroot.path().display()));
+    let life = Life::new(&format!("repository = \"sftp://vault//db1\"\n{}", server.table()));
+    life.command(&["init"], b"").expect(exit::OK);
+    life.backup(&table(100, |_| false));
+    assert!(chroot.path().join("db1/config").exists());
+}
+
+#[test]
+fn given_a_copy_and_a_run_in_the_configuration_then_they_go_to_the_server() {
+    let (here, there) = (Sshd::start(), Sshd::start());
+    let vault_table = format!(
+        "repository = \"{}\"\n{}limit_upload = \"200M\"\n[source.app]\ncommand = [\"seq\", \"1000\"]\n[system.s]\nsources = [\"app\"]\n\
+         [copy.offsite]\nrepository = \"{}\"\n[copy.offsite.sftp]\ncommand = [\"ssh\", \"-F\", \"{}\"]\n",
+        here.address("repo"),
+        "",
+        there.address("copy"),
+        there.config().display()
+    );
+    let table = format!("{vault_table}{}", here.table());
+    let life = Life::new(&table);
+    life.command(&["config", "check"], b"").expect(exit::OK);
+    life.command(&["init"], b"").expect(exit::OK);
+    life.command(&["run", "s"], b"").expect(exit::OK);
+    life.command(&["copy", "--init"], b"").expect(exit::OK);
+    assert!(there.path("copy/config").exists());
+    let listed = life.command(&["copy", "--json"], b"").expect(exit::OK);
+    listed.says("\"copied\"");
 }

@@ -9,6 +9,8 @@ use crate::source::kind::{Settled, SourceKind};
 use crate::source::postgres::Postgres;
 use crate::source::redis::Redis;
 use crate::storage::local::Directory;
+#[cfg(feature = "rclone")]
+use crate::storage::rclone::Rclone;
 use crate::storage::s3::S3;
 use crate::storage::scheme::{Location, Options, Scheme};
 #[cfg(feature = "sftp")]
@@ -30,6 +32,8 @@ pub static SCHEMES: &[&dyn Scheme] = &[
     &S3,
     #[cfg(feature = "sftp")]
     &Sftp,
+    #[cfg(feature = "rclone")]
+    &Rclone,
     &Directory,
 ];
 

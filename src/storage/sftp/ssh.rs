@@ -7,20 +7,17 @@ use super::SftpAddress;
 use super::session::{Close, Link};
 use super::trouble::Trouble;
 use crate::storage::ErrorKind;
+use crate::storage::child::{self, Printed};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
-use std::os::unix::process::CommandExt as _;
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What is kept of what `ssh` prints.
-const PRINTED_BYTES_MAX: usize = 4096;
 /// How long a program that closed its output may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 const END_POLL: Duration = Duration::from_millis(5);
@@ -79,16 +76,7 @@ impl Ssh {
             .map_or((OsString::from("ssh"), &[][..]), |(program, front)| (program.clone(), front));
         let mut command = Command::new(&program);
         command.args(front).args(self.words(address));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        for (name, _) in std::env::vars_os() {
-            // What this program knows of keys and servers is none of ssh's business, nor of what it starts.
-            if ["DUMPVAULT_", "PGPASS", "AWS_"]
-                .iter()
-                .any(|word| name.as_encoded_bytes().starts_with(word.as_bytes()))
-            {
-                command.env_remove(name);
-            }
-        }
+        child::prepare(&mut command, &["AWS_"]);
         let failed = |error: &io::Error| {
             let program = program.display();
             Trouble::permanent(
@@ -107,39 +95,24 @@ impl Ssh {
         else {
             return Err(Trouble::permanent(ErrorKind::Other, "the program has no pipes"));
         };
-        let printed = std::thread::Builder::new().name("ssh".to_owned()).spawn(move || keep(printed));
         let running = Running {
             group: Pid::from_child(&child),
-            inner: Arc::new(Mutex::new(Inner { child, printed: printed.ok(), said: None })),
+            printed: Printed::of(printed),
+            inner: Arc::new(Mutex::new(Inner { child, said: None })),
         };
         let output = Bounded::new(output, self.patience).map_err(|error| failed(&error))?;
         Ok(Link { input: Box::new(input), output: Box::new(output), close: Box::new(running) })
     }
 }
 
-/// The end of what is printed.
-fn keep(mut printed: ChildStderr) -> Vec<u8> {
-    let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
-    loop {
-        match printed.read(&mut buffer) {
-            Ok(0) | Err(_) => return kept,
-            Ok(count) => {
-                kept.extend_from_slice(buffer.get(..count).unwrap_or_default());
-                let over = kept.len().saturating_sub(PRINTED_BYTES_MAX);
-                kept.drain(..over);
-            }
-        }
-    }
-}
-
 struct Running {
     group: Pid,
+    printed: Printed,
     inner: Arc<Mutex<Inner>>,
 }
 
 struct Inner {
     child: Child,
-    printed: Option<JoinHandle<Vec<u8>>>,
     said: Option<(String, Option<i32>)>,
 }
 
@@ -177,14 +150,11 @@ impl Close for Running {
                 ended => break ended.ok().flatten(),
             }
         };
-        let printed = inner.printed.take();
         // What it started may hold on to the pipe for longer than it lived.
-        while printed.as_ref().is_some_and(|thread| !thread.is_finished()) && began.elapsed() < END_PATIENCE {
+        while !self.printed.has_ended() && began.elapsed() < END_PATIENCE {
             std::thread::sleep(END_POLL);
         }
-        let printed = printed.filter(JoinHandle::is_finished).and_then(|thread| thread.join().ok());
-        let printed = String::from_utf8_lossy(&printed.unwrap_or_default()).into_owned();
-        let said = (printed, status.and_then(|status| status.code()));
+        let said = (self.printed.text(), status.and_then(|status| status.code()));
         inner.said = Some(said.clone());
         said
     }
