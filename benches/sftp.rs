@@ -119,11 +119,17 @@ fn measure(storage: &dyn Storage, connections: usize) {
     }
     let all = PACKS as usize * PACK_BYTES / (32 << 10);
     let simple = began.elapsed() / 2 * (all / pieces) as u32;
-    println!("{connections} connections: one request at a time takes {:.0} times as long", simple.as_secs_f64() / took.as_secs_f64());
+    println!(
+        "{connections} connections: one request at a time takes {:.0} times as long",
+        simple.as_secs_f64() / took.as_secs_f64()
+    );
 
     let began = Instant::now();
     for n in 0..20 {
         storage.put(&format!("index/{n}"), b"small").unwrap();
     }
-    println!("{connections} connections: a small object takes {:.0} ms", began.elapsed().as_secs_f64() * 50.0);
+    println!(
+        "{connections} connections: a small object takes {:.0} ms",
+        began.elapsed().as_secs_f64() * 50.0
+    );
 }

@@ -30,6 +30,10 @@ use std::time::Duration;
 
 /// How much of an object that is there already is compared at a time.
 const COMPARE_BYTES: usize = 8 << 20;
+/// No object is as large: 8 TiB.
+const OBJECT_BYTES_MAX: u64 = 1 << 43;
+/// How files end that rclone has under way, on remotes where they get their name at the end.
+const UNDER_WAY: &str = ".partial";
 /// Words of an error that are read.
 const WORDS_BYTES_MAX: usize = 16 << 10;
 /// What is sent at a time where there is a bound.
@@ -367,7 +371,8 @@ impl Storage for RcloneStorage {
         if buffer.is_empty() {
             return self.size(key)?.map(drop).ok_or_else(|| self.missing(key));
         }
-        if offset.saturating_add(buffer.len() as u64) > i64::MAX as u64 {
+        // No object is so large, and rclone answers something else then.
+        if offset.saturating_add(buffer.len() as u64) > OBJECT_BYTES_MAX {
             let size = self.size(key)?.ok_or_else(|| self.missing(key))?;
             let text = format!("{} bytes at {offset} reach behind its end, {size}", buffer.len());
             return Err(self.error("read", key, ErrorKind::ShortObject, text));
@@ -393,12 +398,21 @@ impl Storage for RcloneStorage {
         check_prefix(prefix)?;
         self.counted.list.fetch_add(1, Ordering::Relaxed);
         let folder = prefix.trim_end_matches('/');
+        // The listing of what is a file, and no folder, is that file.
+        let itself = format!("{folder}/{}", folder.rsplit('/').next().unwrap_or_default());
+        let mut doubtful = None;
         let is_there = self.program.list(folder, &mut |listed| {
             // What has a name that is no key does not exist for a repository.
-            if check_key("list", &listed.key).is_ok() {
-                each(listed);
+            let is_object = check_key("list", &listed.key).is_ok() && !listed.key.ends_with(UNDER_WAY);
+            match is_object {
+                true if listed.key == itself => doubtful = Some(listed),
+                true => each(listed),
+                false => {}
             }
         })?;
+        if let Some(listed) = doubtful.filter(|_| !matches!(self.size(folder), Ok(Some(_)))) {
+            each(listed);
+        }
         // A remote that is gone must not read as an empty one.
         if !is_there && !(folder.is_empty() || self.program.list("", &mut |_| {})?)
             || !is_there && folder.is_empty()

@@ -86,7 +86,9 @@ fn given_openssh_then_the_program_does_all_that_it_does() {
     let tmp = std::fs::read_dir(server.path("deep/repo/tmp")).unwrap().count();
     assert_eq!(tmp, 0);
     let doctor = life.command(&["doctor"], b"");
-    life.command(&["lock", "extend"], b"").expect(exit::USAGE).says("SFTP servers and rclone remotes have no object locks");
+    life.command(&["lock", "extend"], b"")
+        .expect(exit::USAGE)
+        .says("SFTP servers and rclone remotes have no object locks");
     doctor.says("hard links, which never replace").says("synced to the server's disk");
 }
 
@@ -119,7 +121,8 @@ fn given_a_chroot_then_an_absolute_address_begins_there() {
     }
     let chroot = tempfile::Builder::new().prefix("dv-chroot-").tempdir_in("/").unwrap();
     std::fs::set_permissions(chroot.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let server = Sshd::start_with(&format!("ChrootDirectory {}\nForceCommand internal-sftp", chroot.path().display()));
+    let server =
+        Sshd::start_with(&format!("ChrootDirectory {}\nForceCommand internal-sftp", chroot.path().display()));
     let life = Life::new(&format!("repository = \"sftp://vault//db1\"\n{}", server.table()));
     life.command(&["init"], b"").expect(exit::OK);
     life.backup(&table(100, |_| false));
@@ -130,7 +133,7 @@ fn given_a_chroot_then_an_absolute_address_begins_there() {
 fn given_a_copy_and_a_run_in_the_configuration_then_they_go_to_the_server() {
     let (here, there) = (Sshd::start(), Sshd::start());
     let vault_table = format!(
-        "repository = \"{}\"\n{}limit_upload = \"200M\"\n[source.app]\ncommand = [\"seq\", \"1000\"]\n[system.s]\nsources = [\"app\"]\n\
+        "repository = \"{}\"\n{}limit_upload = \"200M\"\n[source.app]\ncommand = [\"seq\", \"1000\"]\n[system.s]\nsources = [\"app\"]\ncopy = [\"offsite\"]\n\
          [copy.offsite]\nrepository = \"{}\"\n[copy.offsite.sftp]\ncommand = [\"ssh\", \"-F\", \"{}\"]\n",
         here.address("repo"),
         "",
@@ -141,9 +144,10 @@ fn given_a_copy_and_a_run_in_the_configuration_then_they_go_to_the_server() {
     let life = Life::new(&table);
     life.command(&["config", "check"], b"").expect(exit::OK);
     life.command(&["init"], b"").expect(exit::OK);
-    life.command(&["run", "s"], b"").expect(exit::OK);
+    life.command(&["backup", "app"], b"").expect(exit::OK);
     life.command(&["copy", "--init"], b"").expect(exit::OK);
-    assert!(there.path("copy/config").exists());
-    let listed = life.command(&["copy", "--json"], b"").expect(exit::OK);
-    listed.says("\"copied\"");
+    let snapshots = || std::fs::read_dir(there.path("copy/snapshots")).unwrap().count();
+    assert_eq!(snapshots(), 1);
+    life.command(&["run", "s"], b"").expect(exit::OK);
+    assert_eq!(snapshots(), 2);
 }

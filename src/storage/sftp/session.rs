@@ -337,10 +337,13 @@ impl<'a> Lane<'a> {
             *id = self.send(request)?;
         }
         let mut answers = [const { Answer::Status(Status::Good, String::new()) }; N];
-        for _ in 0..N {
+        let mut left = N;
+        while left > 0 {
             let (id, answer) = self.receive()?;
+            // Others may come in between: to what was asked before something failed.
             if let Some((_, place)) = ids.iter().zip(&mut answers).find(|(own, _)| **own == id) {
                 *place = answer;
+                left -= 1;
             }
         }
         Ok(answers)

@@ -73,7 +73,10 @@ fn values_that_this_run_does_not_use_are_checked_all_the_same() {
         ("repository = 'ftp:host:/x'", "repository"),
         ("repository = 'sftp://-oProxyCommand=x/y'", "repository"),
         ("repository = 'rclone:x'", "repository"),
-        ("[copy.x]\nrepository = 'sftp:h:x'\n[copy.x.sftp]\nstall_timeout = '0s'", "copy.x.sftp.stall_timeout"),
+        (
+            "[copy.x]\nrepository = 'sftp:h:x'\n[copy.x.sftp]\nstall_timeout = '0s'",
+            "copy.x.sftp.stall_timeout",
+        ),
         ("repository = 5", "repository"),
         ("host = 'a/b'", "host"),
         ("password = 'x'", "password"),
