@@ -95,8 +95,11 @@ pub fn storage(
     let began = Instant::now();
     if let Err(error) = storage.size("config") {
         let next = match error.kind {
-            ErrorKind::Denied => {
+            ErrorKind::Denied if is_of_bucket(&error) => {
                 "check the credentials and the bucket's policy, which must allow s3:GetObject"
+            }
+            ErrorKind::Denied => {
+                "check the key, the host's key and the account; docs/offsite.md shows how to set one up"
             }
             ErrorKind::NoCredentials => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             _ => "check address, network and service; remaining checks skipped",
@@ -255,9 +258,13 @@ impl Probe<'_> {
                     Err(_) => format!("`{}/{}` may be left behind", self.storage.location(), self.key),
                     Ok(Some(_)) => format!("`{}/{}` was left behind", self.storage.location(), self.key),
                 };
-                let next = format!(
-                    "backups work; allow s3:DeleteObject below sessions/ so that they can remove their session markers: {POLICIES}"
-                );
+                let next = match is_of_bucket(&error) {
+                    true => format!(
+                        "backups work; allow s3:DeleteObject below sessions/ so that they can remove their session markers: {POLICIES}"
+                    ),
+                    false => "backups work; their session markers stay until somebody removes them who may"
+                        .to_owned(),
+                };
                 Finding::warning(NAME, format!("{error}; {left}"), next)
             }
             Ok(()) => match self.storage.size(&self.key) {
@@ -349,9 +356,15 @@ fn protection(bucket: &dyn Bucket) -> Vec<Finding> {
     vec![lock, versions]
 }
 
+/// Whether policies of S3 are what it is about.
+fn is_of_bucket(error: &StorageError) -> bool {
+    error.object.starts_with("s3:")
+}
+
 fn next_of(error: &StorageError, action: &str) -> String {
     match error.kind {
-        ErrorKind::Denied => format!("grant {action}: {POLICIES}"),
+        ErrorKind::Denied if is_of_bucket(error) => format!("grant {action}: {POLICIES}"),
+        ErrorKind::Denied => "let the account read and write below the repository's directory".to_owned(),
         ErrorKind::NoSpace => "free space".to_owned(),
         _ => "check the service; backups fail until this works".to_owned(),
     }

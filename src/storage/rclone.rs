@@ -167,7 +167,7 @@ impl RcloneStorage {
         let idle = running.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => self.connect(&running).map_err(passing)?,
+            None => self.connect(&running).map_err(&passing)?,
         };
         let range = match &body {
             Body::Range(offset, into) => {
@@ -177,27 +177,40 @@ impl RcloneStorage {
             _ => String::new(),
         };
         let path = if method == "POST" && key.is_empty() { "?create=true" } else { key };
-        self.send(&mut connection, method, path, &range, sent).map_err(passing)?;
-        let head = http::head(&mut connection).map_err(passing)?;
+        self.send(&mut connection, method, path, &range, sent).map_err(&passing)?;
+        let head = http::head(&mut connection).map_err(&passing)?;
         if method == "HEAD" {
             let answer = self.judge(operation, key, &head, "", &running)?;
             self.put_back(&running, connection, &head);
             return Ok(answer);
         }
         if !matches!(head.status, 200 | 206) {
-            let (words, is_all) = http::some(&mut connection, &head, WORDS_BYTES_MAX).map_err(passing)?;
+            let (words, is_all) = http::some(&mut connection, &head, WORDS_BYTES_MAX).map_err(&passing)?;
             let answer = self.judge(operation, key, &head, &String::from_utf8_lossy(&words), &running);
             if is_all {
                 self.put_back(&running, connection, &head);
             }
             return answer;
         }
+        if self.take(operation, key, &mut connection, &head, body, &passing)? {
+            self.put_back(&running, connection, &head);
+        }
+        Ok(Answer::Done(None))
+    }
+
+    /// Takes the body of an answer. False when some of it was left behind.
+    fn take(
+        &self,
+        operation: &'static str,
+        key: &str,
+        connection: &mut BufReader<UnixStream>,
+        head: &http::Head,
+        body: Body<'_>,
+        passing: &dyn Fn(io::Error) -> StorageError,
+    ) -> Result<bool, StorageError> {
         match body {
             Body::Nothing => {
-                let (_, is_all) = http::some(&mut connection, &head, WORDS_BYTES_MAX).map_err(passing)?;
-                if !is_all {
-                    return Ok(Answer::Done(None));
-                }
+                return http::some(connection, head, WORDS_BYTES_MAX).map(|(_, all)| all).map_err(passing);
             }
             Body::Whole(into, bytes_max) => {
                 let length =
@@ -210,7 +223,7 @@ impl RcloneStorage {
                     })?;
                 into.try_reserve_exact(bytes).map_err(|error| passing(io::Error::other(error)))?;
                 into.resize(bytes, 0);
-                http::body(&mut connection, &head, into).map_err(passing)?;
+                http::body(connection, head, into).map_err(passing)?;
                 self.received(length);
             }
             Body::Range(offset, into) => {
@@ -224,12 +237,11 @@ impl RcloneStorage {
                 if begins != offset {
                     return Err(self.error(operation, key, ErrorKind::Other, "the answer is another range"));
                 }
-                http::body(&mut connection, &head, into).map_err(passing)?;
+                http::body(connection, head, into).map_err(passing)?;
                 self.received(into.len() as u64);
             }
         }
-        self.put_back(&running, connection, &head);
-        Ok(Answer::Done(None))
+        Ok(true)
     }
 
     fn connect(&self, running: &Running) -> io::Result<BufReader<UnixStream>> {
@@ -336,11 +348,20 @@ impl RcloneStorage {
     }
 }
 
+/// Whether the name is the hash of the bytes: then nothing else can rightly have it.
+fn is_named_by_hash(key: &str, bytes: &[u8]) -> bool {
+    key.rsplit('/').next() == Some(blake3::hash(bytes).to_hex().as_str())
+}
+
 impl Storage for RcloneStorage {
     fn put(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
         check_key("write", key)?;
         match self.size(key)? {
             Some(size) if size == bytes.len() as u64 => return self.compare(key, bytes),
+            // rclone was killed while it wrote into place, as it does on some remotes. What the name is the hash of replaces that.
+            Some(size) if size < bytes.len() as u64 && is_named_by_hash(key, bytes) => {
+                tracing::warn!("replacing `{}`, of which {size} bytes had arrived", self.object(key));
+            }
             Some(_) => return Err(self.error("write", key, ErrorKind::Conflict, "other bytes are there")),
             None => {}
         }

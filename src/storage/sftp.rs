@@ -393,11 +393,11 @@ impl SftpStorage {
         match lane.done(Request::Remove(&path)) {
             Ok(()) => self.sync_folder(&lane, parent(&path)),
             Err(trouble) if trouble.is_missing() => Ok(()),
-            // Folders cannot be removed so, and are no objects.
+            // Folders cannot be removed so, and are no objects. Where nothing may be removed, that is told of what is not there, too.
             Err(trouble) => match transfer::looked(lane.ask(Request::Look(&path))?)? {
                 Some(found) if found.kind() == Kind::Folder => Ok(()),
-                None => Ok(()),
-                Some(_) => Err(trouble),
+                None if !matches!(trouble, Trouble::Refused(Status::Denied, _)) => Ok(()),
+                _ => Err(trouble),
             },
         }
     }

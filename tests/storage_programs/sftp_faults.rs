@@ -89,7 +89,10 @@ fn given_a_server_that_is_full_then_that_is_told() {
     assert_eq!((error.kind, error.retryable), (ErrorKind::NoSpace, false), "{error}");
     // Where there is room, it is another failure.
     let stub = Stub::new(Ways { room: Some(1 << 30), ..Ways::default() });
-    assert_eq!(stub.storage().put("packs/a", &noise(1, 1000)).unwrap_err().kind, ErrorKind::Other);
+    let storage = stub.storage();
+    assert_eq!(storage.put("packs/a", &noise(1, 1000)).unwrap_err().kind, ErrorKind::Other);
+    // What is asked in vain comes before this.
+    storage.size("packs/a").unwrap();
     assert_eq!(std::fs::read_dir(stub.folder().join("tmp")).unwrap().count(), 0);
 }
 
@@ -345,7 +348,7 @@ fn given_secrets_in_the_environment_then_ssh_gets_none_and_no_output_has_them() 
     let mut command = life.prepared(&["-vvv", "init"]);
     command
         .env_remove("DUMPVAULT_KEY_FILE")
-        .env("DUMPVAULT_PASSWORD", "xyzzy-1")
+        .env("DUMPVAULT_PASSWORD", "xyzzy-1-is-long-enough")
         .env("PGPASSWORD", "xyzzy-2")
         .env("AWS_SECRET_ACCESS_KEY", "xyzzy-3");
     let output = crate::cli::run(command, b"").expect(exit::OK);

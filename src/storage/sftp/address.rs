@@ -57,7 +57,9 @@ impl SftpAddress {
             Some((user, place)) => (Some(user), place),
             None => (None, authority),
         };
-        if user.is_some_and(|user| user.contains(':')) {
+        // In the short form a password would stand where the path begins.
+        let begins = path.split('/').next().unwrap_or_default();
+        if user.is_some_and(|user| user.contains(':')) || (is_short && begins.contains('@')) {
             return Err(bad("a password does not belong in an address; ssh uses keys"));
         }
         let (host, port) =
