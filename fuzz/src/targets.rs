@@ -59,8 +59,18 @@ pub const TARGETS: &[Target] = &[
     ("psql_filter", psql_filter),
     ("toc", toc),
     ("settings", settings),
+    ("sftp", sftp),
     ("round_trip", round_trip),
 ];
+
+/// What a server says, whoever it is: nothing makes a panic, or more memory than it sent.
+fn sftp(input: &[u8]) {
+    use dumpvault::storage::sftp::packets;
+    if let Ok((_, packets::Answer::Names(names))) = packets::decode(input) {
+        assert!(names.len() * 12 <= input.len());
+    }
+    let _ = (packets::welcome(input), packets::limits(input), packets::room(input));
+}
 
 /// The repository that all inputs are of.
 pub const REPO: RepoId = RepoId::from_bytes([3; 16]);

@@ -329,11 +329,18 @@ impl App {
     /// Where a repository is to be made.
     fn vacant(&self) -> Result<Arc<dyn Storage>, AppError> {
         let place = self.place()?;
-        if !place.is_local() {
-            return self.storage();
+        if let Some(connected) = self.connected.get().filter(|_| !place.is_local()) {
+            // Found without a repository a moment ago. What makes room for one is not connected again.
+            let (options, around) = self.connecting(&place)?;
+            place.create(&options, &around).map_err(RepoError::from)?;
+            return Ok(Arc::clone(&connected.storage));
         }
         let (options, around) = self.connecting(&place)?;
-        Ok(place.create(&options, &around).map_err(RepoError::from)?.storage)
+        let connected = place.create(&options, &around).map_err(RepoError::from)?;
+        Ok(match place.is_local() {
+            true => connected.storage,
+            false => Arc::clone(&self.connected.get_or_init(|| connected).storage),
+        })
     }
 
     /// Which repository is at the address: told before a passphrase is asked for.

@@ -12,7 +12,7 @@ use crate::source::command::CommandSource;
 use crate::source::postgres::{Clients, FoundClient};
 use crate::source::process::{Invocation, Limits};
 use crate::storage::bucket::{Bucket, BucketLock, Replacing};
-use crate::storage::{ErrorKind, Storage, StorageError};
+use crate::storage::{ErrorKind, Manner, Storage, StorageError};
 use crate::vault::crypto::Role;
 use crate::vault::session::SKEW_MAX;
 use schemars::JsonSchema;
@@ -99,8 +99,11 @@ pub fn storage(
     let began = Instant::now();
     if let Err(error) = storage.size("config") {
         let next = match error.kind {
-            ErrorKind::Denied => {
+            ErrorKind::Denied if is_of_bucket(&error) => {
                 "check the credentials and the bucket's policy, which must allow s3:GetObject"
+            }
+            ErrorKind::Denied => {
+                "check the key, the host's key and the account; docs/offsite.md shows how to set one up"
             }
             ErrorKind::NoCredentials => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             _ => "check address, network and service; remaining checks skipped",
@@ -127,6 +130,9 @@ pub fn storage(
     findings.extend(wrote);
     if let Some(bucket) = bucket.filter(|_| is_there) {
         findings.push(probe.replace(bucket));
+    }
+    if is_there {
+        findings.extend(manners(storage));
     }
     findings.push(probe.delete());
     findings.push(deletion_elsewhere(storage, bucket.is_some(), &name));
@@ -256,9 +262,13 @@ impl Probe<'_> {
                     Err(_) => format!("`{}/{}` may be left behind", self.storage.location(), self.key),
                     Ok(Some(_)) => format!("`{}/{}` was left behind", self.storage.location(), self.key),
                 };
-                let next = format!(
-                    "backups work; allow s3:DeleteObject below sessions/ so that they can remove their session markers: {POLICIES}"
-                );
+                let next = match is_of_bucket(&error) {
+                    true => format!(
+                        "backups work; allow s3:DeleteObject below sessions/ so that they can remove their session markers: {POLICIES}"
+                    ),
+                    false => "backups work; their session markers stay until somebody removes them who may"
+                        .to_owned(),
+                };
                 Finding::warning(NAME, format!("{error}; {left}"), next)
             }
             Ok(()) => match self.storage.size(&self.key) {
@@ -276,6 +286,19 @@ impl Probe<'_> {
 
 /// What a storage whose listings lag behind is good for.
 const LISTS_LATE: &str = "use another service: backup, forget and prune refuse here (docs/offsite.md: What the storage must promise)";
+
+/// What the storage does in its own way.
+fn manners(storage: &dyn Storage) -> Vec<Finding> {
+    let found = match storage.manners() {
+        Ok(found) => found,
+        Err(error) => return vec![Finding::warning("manners", error.to_string(), "check the service")],
+    };
+    let finding = |manner: Manner| match manner.next {
+        None => Finding::good(manner.name, manner.detail),
+        Some(next) => Finding::warning(manner.name, manner.detail, next),
+    };
+    found.into_iter().map(finding).collect()
+}
 
 /// How far the clocks are from each other, as the time of an object that was put a moment ago tells.
 fn skew(clock: &dyn Clock, theirs: SystemTime) -> Finding {
@@ -337,9 +360,15 @@ fn protection(bucket: &dyn Bucket) -> Vec<Finding> {
     vec![lock, versions]
 }
 
+/// Whether policies of S3 are what it is about.
+fn is_of_bucket(error: &StorageError) -> bool {
+    error.object.starts_with("s3:")
+}
+
 fn next_of(error: &StorageError, action: &str) -> String {
     match error.kind {
-        ErrorKind::Denied => format!("grant {action}: {POLICIES}"),
+        ErrorKind::Denied if is_of_bucket(error) => format!("grant {action}: {POLICIES}"),
+        ErrorKind::Denied => "let the account read and write below the repository's directory".to_owned(),
         ErrorKind::NoSpace => "free space".to_owned(),
         _ => "check the service; backups fail until this works".to_owned(),
     }

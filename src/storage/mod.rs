@@ -21,6 +21,8 @@
 pub mod at_most;
 pub mod bucket;
 pub mod cache;
+#[cfg(any(feature = "sftp", feature = "rclone"))]
+mod child;
 mod fault;
 #[cfg(any(test, feature = "testkit"))]
 pub mod faulty;
@@ -29,10 +31,14 @@ pub mod limit;
 pub mod local;
 #[cfg(any(test, feature = "testkit"))]
 pub mod memory;
+#[cfg(feature = "rclone")]
+pub mod rclone;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod scheme;
+#[cfg(feature = "sftp")]
+pub mod sftp;
 
 use std::fmt;
 use std::sync::Arc;
@@ -86,6 +92,29 @@ impl Requests {
     /// Requests of any kind.
     pub fn total(&self) -> u64 {
         self.put + self.get + self.head + self.list + self.delete + self.other
+    }
+}
+
+/// Something that a storage does in its own way, which the contract leaves open and a person may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manner {
+    /// What it is about.
+    pub name: &'static str,
+    /// What the storage does.
+    pub detail: String,
+    /// What to do about it, where it could be better.
+    pub next: Option<&'static str>,
+}
+
+impl Manner {
+    /// As it should be.
+    pub fn good(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, detail: detail.into(), next: None }
+    }
+
+    /// It could be better.
+    pub fn lacking(name: &'static str, detail: impl Into<String>, next: &'static str) -> Self {
+        Self { name, detail: detail.into(), next: Some(next) }
     }
 }
 
@@ -250,6 +279,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
         self.is_local() || self.cache().is_some_and(|cache| cache.holds(key))
     }
 
+    /// Tries what the storage does where the contract leaves it open. What it puts for that it deletes again.
+    ///
+    /// # Errors
+    /// When it fails in a way that tells nothing.
+    fn manners(&self) -> Result<Vec<Manner>, StorageError> {
+        self.beneath().map_or(Ok(Vec::new()), Storage::manners)
+    }
+
     /// What went over the wire so far, where there is one.
     fn requests(&self) -> Option<Requests> {
         self.beneath()?.requests()
@@ -346,6 +383,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
     fn cache(&self) -> Option<&dyn PackCache> {
         (**self).cache()
+    }
+
+    fn manners(&self) -> Result<Vec<Manner>, StorageError> {
+        (**self).manners()
     }
 
     fn requests(&self) -> Option<Requests> {

@@ -63,7 +63,7 @@ impl Fault for RepoError {
             }
             Self::Fenced { .. } => "run it again: data already stored is reused",
             Self::NoLock => {
-                "use {object_lock} compliance:30d, or object_lock = \"compliance:30d\" in [s3]; directories have no object locks"
+                "use {object_lock} compliance:30d, or object_lock = \"compliance:30d\" in [s3]; directories, SFTP servers and rclone remotes have no object locks"
             }
             Self::Catalog(_) => "the catalog can be deleted at any time: it is rebuilt from the repository",
             Self::Crypto(CryptoError::RoleTooWeak { .. }) => {

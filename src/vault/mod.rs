@@ -193,12 +193,17 @@ impl Repository {
             return Err(RepoError::AlreadyExists { location });
         }
         let mut found = None;
-        storage.list("", &mut |listed| {
+        let listed = storage.list("", &mut |listed| {
             // Key slots and a statement without a config are what an init that was cut short leaves behind.
             if !listed.key.starts_with("keys/") && !listed.key.starts_with("authors/") {
                 found.get_or_insert(listed.key);
             }
-        })?;
+        });
+        match listed {
+            // A directory that is not there is vacant; whoever makes the repository makes it.
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            listed => listed?,
+        }
         found.map_or(Ok(()), |found| Err(RepoError::NotEmpty { location, found }))
     }
 

@@ -157,9 +157,7 @@ fn given_addresses_of_storages_that_are_not_known_then_the_usage_is_wrong() {
         .expect(exit::USAGE)
         .says("file://relative/path");
     // None of them is a folder of that name.
-    for address in
-        ["ftp://host/path", "sftp:host:/x", "rclone:remote:x", "rest:https://host/", "root@host:/x", "b2:x"]
-    {
+    for address in ["ftp://host/path", "webdav:host:/x", "rest:https://host/", "root@host:/x", "b2:x"] {
         for command in ["snapshots", "init"] {
             let (scheme, _) = address.split_once(':').unwrap();
             vault

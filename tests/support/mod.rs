@@ -15,6 +15,8 @@ pub mod redis;
 pub mod reports;
 pub mod s3;
 pub mod small;
+#[cfg(feature = "sftp")]
+pub mod sshd;
 pub mod terminal;
 pub mod test_writer;
 pub mod tree;

@@ -12,9 +12,13 @@ use crate::source::redis::Redis;
 #[cfg(not(feature = "s3"))]
 use crate::storage::left_out::S3;
 use crate::storage::local::Directory;
+#[cfg(feature = "rclone")]
+use crate::storage::rclone::Rclone;
 #[cfg(feature = "s3")]
 use crate::storage::s3::S3;
 use crate::storage::scheme::{Location, Options, Scheme};
+#[cfg(feature = "sftp")]
+use crate::storage::sftp::Sftp;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,7 +35,14 @@ pub static BUCKETS: &dyn Reach = &S3;
 pub static KINDS: [&dyn SourceKind; 5] = [&Postgres, &Redis, &Command, &FilesKind, &BucketKind(&S3)];
 
 /// The kinds of storages that this program knows. The last is what an address is that is meant for no other.
-pub static SCHEMES: [&dyn Scheme; 2] = [&S3, &Directory];
+pub static SCHEMES: &[&dyn Scheme] = &[
+    &S3,
+    #[cfg(feature = "sftp")]
+    &Sftp,
+    #[cfg(feature = "rclone")]
+    &Rclone,
+    &Directory,
+];
 
 /// What a program knows.
 #[derive(Clone, Copy)]
@@ -44,7 +55,7 @@ pub struct Kinds {
 
 impl Kinds {
     /// All that this program has.
-    pub const OWN: Self = Self { sources: &KINDS, storages: &SCHEMES };
+    pub const OWN: Self = Self { sources: &KINDS, storages: SCHEMES };
 
     fn told(self) -> (Vec<settings::SourceKind>, Vec<StorageKind>) {
         let source = |kind: &&'static dyn SourceKind| settings::SourceKind {
