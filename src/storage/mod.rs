@@ -26,9 +26,12 @@ pub mod faulty;
 pub mod limit;
 pub mod local;
 pub mod memory;
+mod precondition;
+pub mod retention;
 pub mod retry;
 pub mod s3;
 pub mod scheme;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
