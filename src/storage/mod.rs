@@ -19,6 +19,8 @@
 //! A backend that speaks an asynchronous protocol keeps its executor to itself.
 
 pub mod at_most;
+#[cfg(feature = "azure")]
+pub mod azure;
 pub mod bucket;
 pub mod cache;
 mod fault;
@@ -31,6 +33,8 @@ pub mod retention;
 pub mod retry;
 pub mod s3;
 pub mod scheme;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+mod rest;
 mod wire;
 
 use std::fmt;

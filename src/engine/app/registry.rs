@@ -8,6 +8,8 @@ use crate::source::files::FilesKind;
 use crate::source::kind::{Settled, SourceKind};
 use crate::source::postgres::Postgres;
 use crate::source::redis::Redis;
+#[cfg(feature = "azure")]
+use crate::storage::azure::Azure;
 use crate::storage::local::Directory;
 use crate::storage::s3::S3;
 use crate::storage::scheme::{Location, Options, Scheme};
@@ -24,7 +26,12 @@ pub type Place = Arc<dyn Location>;
 pub static KINDS: [&dyn SourceKind; 5] = [&Postgres, &Redis, &Command, &FilesKind, &BucketKind(&S3)];
 
 /// The kinds of storages that this program knows. The last is what an address is that is meant for no other.
-pub static SCHEMES: [&dyn Scheme; 2] = [&S3, &Directory];
+pub static SCHEMES: &[&dyn Scheme] = &[
+    &S3,
+    #[cfg(feature = "azure")]
+    &Azure,
+    &Directory,
+];
 
 /// What a program knows.
 #[derive(Clone, Copy)]
@@ -37,7 +44,7 @@ pub struct Kinds {
 
 impl Kinds {
     /// All that this program has.
-    pub const OWN: Self = Self { sources: &KINDS, storages: &SCHEMES };
+    pub const OWN: Self = Self { sources: &KINDS, storages: SCHEMES };
 
     fn told(self) -> (Vec<settings::SourceKind>, Vec<StorageKind>) {
         let source = |kind: &&'static dyn SourceKind| settings::SourceKind {

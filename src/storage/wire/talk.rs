@@ -36,6 +36,8 @@ pub struct Draft {
     pub url: String,
     /// Names and values as they are, before they are encoded.
     pub query: Vec<(&'static str, String)>,
+    /// What else the query has, encoded: a signature that somebody else made.
+    pub signature: String,
     /// Names in small letters.
     pub headers: Vec<(&'static str, String)>,
     /// Pieces, in order.
@@ -44,7 +46,7 @@ pub struct Draft {
 
 impl Draft {
     pub fn new(kind: Kind, method: &'static str, url: String) -> Self {
-        Self { kind, method, url, query: Vec::new(), headers: Vec::new(), body: Vec::new() }
+        Self { kind, method, url, query: Vec::new(), signature: String::new(), headers: Vec::new(), body: Vec::new() }
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -87,7 +89,8 @@ impl Draft {
         let wrong = |what: &dyn std::fmt::Display| Failure::new(ErrorKind::Invalid, format!("{what}"));
         request.set_method(self.method).map_err(|error| wrong(&error))?;
         let query = self.query.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
-        let query = query.collect::<Vec<_>>().join("&");
+        let signature = Some(self.signature.clone()).filter(|text| !text.is_empty());
+        let query = query.chain(signature).collect::<Vec<_>>().join("&");
         let uri = if query.is_empty() { self.url.clone() } else { format!("{}?{query}", self.url) };
         // The address may carry a signature, which no error repeats.
         request.set_uri(uri).map_err(|_| wrong(&"the address is not valid"))?;
