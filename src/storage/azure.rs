@@ -21,4 +21,5 @@ mod scheme;
 mod sign;
 
 pub use address::AzureAddress;
+pub use auth::Secrets;
 pub use scheme::{Azure, AzureOptions};

@@ -25,16 +25,18 @@ pub mod bucket;
 pub mod cache;
 mod fault;
 pub mod faulty;
+#[cfg(feature = "gcs")]
+pub mod gcs;
 pub mod limit;
 pub mod local;
 pub mod memory;
 mod precondition;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+mod rest;
 pub mod retention;
 pub mod retry;
 pub mod s3;
 pub mod scheme;
-#[cfg(any(feature = "azure", feature = "gcs"))]
-mod rest;
 mod wire;
 
 use std::fmt;

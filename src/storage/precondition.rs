@@ -52,7 +52,10 @@ pub(super) fn put_new(
         }
     }
     let what = "objects under this key come and go";
-    Err(StorageError { retryable: true, ..StorageError::permanent("write", object(), ErrorKind::Other, what) })
+    Err(StorageError {
+        retryable: true,
+        ..StorageError::permanent("write", object(), ErrorKind::Other, what)
+    })
 }
 
 /// What is under a key, compared with bytes.

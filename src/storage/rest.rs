@@ -191,7 +191,8 @@ impl<D: Dialect> Rest<D> {
         if self.is_there.load(Ordering::Relaxed) {
             return missing;
         }
-        let draft = match self.dialect.authorized(&self.talk, self.dialect.list(self.dialect.prefix(), None)) {
+        let draft = match self.dialect.authorized(&self.talk, self.dialect.list(self.dialect.prefix(), None))
+        {
             Ok(draft) => draft,
             Err(failure) => return failure,
         };
@@ -223,7 +224,8 @@ impl<D: Dialect> Rest<D> {
         if self.is_locking.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let answer = self.ask(self.dialect.head(&self.name(key))).map_err(self.failed("read the lock of", key))?;
+        let answer =
+            self.ask(self.dialect.head(&self.name(key))).map_err(self.failed("read the lock of", key))?;
         match self.dialect.facts_of(&answer) {
             Some((_, Some(_))) => {
                 self.is_locking.store(true, Ordering::Relaxed);
@@ -449,10 +451,12 @@ impl<D: Dialect> ObjectLock for Rest<D> {
         });
         match extended {
             // One that lasts longer, of a host that locks for longer, cannot be made shorter.
-            Err(error) if error.kind != ErrorKind::NotFound && !error.retryable => match self.locked_until(key) {
-                Ok(Some(end)) if end >= until => Ok(()),
-                _ => Err(error),
-            },
+            Err(error) if error.kind != ErrorKind::NotFound && !error.retryable => {
+                match self.locked_until(key) {
+                    Ok(Some(end)) if end >= until => Ok(()),
+                    _ => Err(error),
+                }
+            }
             outcome => outcome,
         }
     }

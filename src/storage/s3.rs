@@ -23,8 +23,8 @@ mod probe;
 mod put;
 mod scheme;
 
-pub use address::S3Address;
 pub use super::retention::Retention;
+pub use address::S3Address;
 pub use scheme::{S3, S3Options};
 
 use std::path::PathBuf;

@@ -10,6 +10,8 @@ use crate::source::postgres::Postgres;
 use crate::source::redis::Redis;
 #[cfg(feature = "azure")]
 use crate::storage::azure::Azure;
+#[cfg(feature = "gcs")]
+use crate::storage::gcs::Gcs;
 use crate::storage::local::Directory;
 use crate::storage::s3::S3;
 use crate::storage::scheme::{Location, Options, Scheme};
@@ -30,6 +32,8 @@ pub static SCHEMES: &[&dyn Scheme] = &[
     &S3,
     #[cfg(feature = "azure")]
     &Azure,
+    #[cfg(feature = "gcs")]
+    &Gcs,
     &Directory,
 ];
 

@@ -43,7 +43,10 @@ impl AzureAddress {
             Some(path) => (None, path),
             None => {
                 let Some((scheme, rest)) = rest.split_once("://") else {
-                    return refused(text, "write azure://container/prefix or azure:https://host/container/prefix");
+                    return refused(
+                        text,
+                        "write azure://container/prefix or azure:https://host/container/prefix",
+                    );
                 };
                 let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
                 if !matches!(scheme, "http" | "https") || host.is_empty() {
@@ -93,7 +96,8 @@ impl AzureAddress {
             return Ok(Service { url, account: account.to_owned() });
         };
         let rest = named.split_once("://").map(|(_, rest)| rest);
-        let rest = rest.ok_or_else(|| format!("`{named}` is not an address of a service: it begins with https://"))?;
+        let rest =
+            rest.ok_or_else(|| format!("`{named}` is not an address of a service: it begins with https://"))?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let in_path = has_account_in_path(host);
         let told = match (in_path, path) {
@@ -156,7 +160,12 @@ mod tests {
         for (text, endpoint, container, prefix) in [
             ("azure://vault", None, "vault", ""),
             ("azure://vault/db/prod", None, "vault", "db/prod"),
-            ("azure:https://a.blob.core.chinacloudapi.cn/vault/db", Some("https://a.blob.core.chinacloudapi.cn"), "vault", "db"),
+            (
+                "azure:https://a.blob.core.chinacloudapi.cn/vault/db",
+                Some("https://a.blob.core.chinacloudapi.cn"),
+                "vault",
+                "db",
+            ),
             ("azure:http://127.0.0.1:10000/dev/vault/db", Some("http://127.0.0.1:10000/dev"), "vault", "db"),
             ("azure:http://azurite:10000/dev/vault", Some("http://azurite:10000/dev"), "vault", ""),
             ("azure:http://[::1]:10000/dev/vault", Some("http://[::1]:10000/dev"), "vault", ""),
@@ -206,9 +215,18 @@ mod tests {
         assert!(service("azure://vault", None, None).unwrap_err().contains("AZURE_STORAGE_ACCOUNT_NAME"));
         let other = "https://shop.blob.core.usgovcloudapi.net";
         assert_eq!(service("azure://vault", Some(other), None), told(other, "shop"));
-        assert_eq!(service("azure:http://127.0.0.1:1/dev/vault", None, Some("shop")), told("http://127.0.0.1:1/dev", "dev"));
-        assert_eq!(service("azure://vault", Some("http://127.0.0.1:1"), Some("shop")), told("http://127.0.0.1:1/shop", "shop"));
+        assert_eq!(
+            service("azure:http://127.0.0.1:1/dev/vault", None, Some("shop")),
+            told("http://127.0.0.1:1/dev", "dev")
+        );
+        assert_eq!(
+            service("azure://vault", Some("http://127.0.0.1:1"), Some("shop")),
+            told("http://127.0.0.1:1/shop", "shop")
+        );
         // A host of one's own before the account.
-        assert_eq!(service("azure:https://blobs.example.org/vault", None, Some("shop")), told("https://blobs.example.org", "shop"));
+        assert_eq!(
+            service("azure:https://blobs.example.org/vault", None, Some("shop")),
+            told("https://blobs.example.org", "shop")
+        );
     }
 }

@@ -79,7 +79,8 @@ impl Auth {
     /// # Errors
     /// What is missing for the way that was chosen.
     pub fn new(way: &str, secrets: &Secrets, service: &Service, has_tool: bool) -> Result<Self, Failure> {
-        let missing = |what: &str| Failure::new(ErrorKind::NoCredentials, format!("`auth = \"{way}\"` needs {what}"));
+        let missing =
+            |what: &str| Failure::new(ErrorKind::NoCredentials, format!("`auth = \"{way}\"` needs {what}"));
         let tokens = |sources| Ok(Self::Tokens { sources, tokens: Tokens::default() });
         match way {
             "key" => match &secrets.key {
@@ -95,9 +96,10 @@ impl Auth {
             "client-secret" => {
                 let proof = secrets.client_secret.clone().map(Proof::Secret);
                 let source = proof.and_then(|proof| client(secrets, service, proof));
-                tokens(vec![source.ok_or_else(|| {
-                    missing("AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET")
-                })?])
+                tokens(vec![
+                    source
+                        .ok_or_else(|| missing("AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"))?,
+                ])
             }
             "workload" => {
                 let proof = secrets.federated_token_file.clone().map(Proof::File);
@@ -142,7 +144,8 @@ impl Auth {
 
     fn of_signature(sas: &str) -> Result<Self, Failure> {
         let sas = sas.trim().trim_start_matches('?');
-        let is_one = sas.split('&').any(|part| part.starts_with("sig=")) && sas.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_one = sas.split('&').any(|part| part.starts_with("sig="))
+            && sas.bytes().all(|byte| byte.is_ascii_graphic());
         match is_one {
             true => Ok(Self::Signature(sas.to_owned())),
             false => {
@@ -214,7 +217,9 @@ fn fetch_any(sources: &[Source], talk: &Talk) -> Result<Token, Failure> {
     for source in sources {
         match fetch(source, talk) {
             Ok(token) => return Ok(token),
-            Err(failure) if sources.len() == 1 && !matches!(source, Source::Machine { .. }) => return Err(failure),
+            Err(failure) if sources.len() == 1 && !matches!(source, Source::Machine { .. }) => {
+                return Err(failure);
+            }
             Err(failure) => {
                 tracing::info!("looking for credentials: {}", failure.message);
                 told.push(failure.message);
@@ -237,7 +242,8 @@ fn fetch(source: &Source, talk: &Talk) -> Result<Token, Failure> {
                     // Read each time: it is replaced before it ends.
                     assertion = read(path)?;
                     let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-                    fields.extend([("client_assertion_type", kind), ("client_assertion", assertion.as_str())]);
+                    fields
+                        .extend([("client_assertion_type", kind), ("client_assertion", assertion.as_str())]);
                 }
             }
             of_answer(&talk.ask(&Draft::form(url, &fields))?, "the directory")
@@ -269,7 +275,7 @@ fn of_tool(tenant: Option<&str>) -> Result<Token, Failure> {
     let mut words = vec!["az", "account", "get-access-token", "--resource", RESOURCE, "--output", "json"];
     words.extend(tenant.map(|tenant| ["--tenant", tenant]).into_iter().flatten());
     let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-    let told: Value = serde_json::from_str(&of_command(&words)?).unwrap_or_default();
+    let told: Value = serde_json::from_str(&of_command("`az`", &words)?).unwrap_or_default();
     let secret = told.get("accessToken").and_then(Value::as_str);
     let secret = secret.ok_or_else(|| Failure::new(ErrorKind::NoCredentials, "`az` printed no token"))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -51,8 +51,14 @@ pub(super) fn is_taken(failure: &Failure) -> bool {
 fn classify(status: u16, code: &str) -> (ErrorKind, bool) {
     match code {
         "BlobNotFound" | "ResourceNotFound" => return (ErrorKind::NotFound, false),
-        "ContainerNotFound" | "ContainerDisabled" | "InvalidUri" | "InvalidResourceName" | "OutOfRangeInput"
-        | "AccountIsDisabled" | "UnsupportedHeader" | "FeatureNotSupportedForAccount" => {
+        "ContainerNotFound"
+        | "ContainerDisabled"
+        | "InvalidUri"
+        | "InvalidResourceName"
+        | "OutOfRangeInput"
+        | "AccountIsDisabled"
+        | "UnsupportedHeader"
+        | "FeatureNotSupportedForAccount" => {
             return (ErrorKind::Invalid, false);
         }
         // Made anew under the same name within half a minute, it is refused.
@@ -73,8 +79,13 @@ fn classify(status: u16, code: &str) -> (ErrorKind, bool) {
         | "BlobImmutableDueToLegalHold"
         | "LeaseIdMissing" => return (ErrorKind::Denied, false),
         "BlobArchived" | "BlobBeingRehydrated" => return (ErrorKind::Other, false),
-        "ServerBusy" | "OperationTimedOut" | "InternalError" | "Md5Mismatch" | "Crc64Mismatch"
-        | "IncompleteBody" | "RequestBodyTooSmall" => return (ErrorKind::Other, true),
+        "ServerBusy"
+        | "OperationTimedOut"
+        | "InternalError"
+        | "Md5Mismatch"
+        | "Crc64Mismatch"
+        | "IncompleteBody"
+        | "RequestBodyTooSmall" => return (ErrorKind::Other, true),
         _ => {}
     }
     match status {
@@ -94,10 +105,16 @@ fn hint(status: u16, code: &str, is_timing: bool) -> Option<&'static str> {
         "AuthenticationFailed" if is_timing => {
             "the shared access signature has ended or has not begun, or this host's clock is wrong"
         }
-        "AuthenticationFailed" => "the key or signature does not belong to the account, or this host's clock is wrong",
-        "KeyBasedAuthenticationNotPermitted" => "the account takes no keys: use a token, as with `auth = \"managed\"`",
+        "AuthenticationFailed" => {
+            "the key or signature does not belong to the account, or this host's clock is wrong"
+        }
+        "KeyBasedAuthenticationNotPermitted" => {
+            "the account takes no keys: use a token, as with `auth = \"managed\"`"
+        }
         "BlobArchived" | "BlobBeingRehydrated" => "thaw it first: rehydrate it to the Cool or Hot tier",
-        "BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold" => "a lock keeps it until its time is over",
+        "BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold" => {
+            "a lock keeps it until its time is over"
+        }
         "UnsupportedHeader" | "FeatureNotSupportedForAccount" => {
             "locks need a container with version-level immutability"
         }
@@ -163,12 +180,19 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_time_is_told_and_what_was_signed_is_not() {
         let body = |detail: &str| {
-            format!("<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code><Message>Server failed.\nRequestId:1</Message><AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail></Error>")
+            format!(
+                "<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code><Message>Server failed.\nRequestId:1</Message><AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail></Error>"
+            )
         };
         let late = refused(403, "", &body("Signature not valid in the specified time frame: Expiry [Fri]"));
-        assert!(late.message.contains("Expiry [Fri]") && late.message.contains("has ended"), "{}", late.message);
+        assert!(
+            late.message.contains("Expiry [Fri]") && late.message.contains("has ended"),
+            "{}",
+            late.message
+        );
         assert!(!late.message.contains("RequestId"), "{}", late.message);
-        let wrong = refused(403, "", &body("The MAC signature found in the HTTP request 'hunter2=' is not the same"));
+        let wrong =
+            refused(403, "", &body("The MAC signature found in the HTTP request 'hunter2=' is not the same"));
         assert!(!wrong.message.contains("hunter2"), "{}", wrong.message);
     }
 }

@@ -227,7 +227,8 @@ fn element<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
 /// The text of the first element of that name.
 pub(super) fn text_of(text: &str, name: &str) -> Option<String> {
     let (inside, _) = element(text, name)?;
-    let plain = inside.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
+    let plain =
+        inside.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
     Some(plain.replace("&amp;", "&"))
 }
 
@@ -248,7 +249,9 @@ mod tests {
     }
 
     fn blob(name: &str, more: &str) -> String {
-        format!("<Blob><Name>{name}</Name><Properties><Last-Modified>Fri, 26 Jun 2015 23:39:12 GMT</Last-Modified><Content-Length>5</Content-Length>{more}</Properties></Blob>")
+        format!(
+            "<Blob><Name>{name}</Name><Properties><Last-Modified>Fri, 26 Jun 2015 23:39:12 GMT</Last-Modified><Content-Length>5</Content-Length>{more}</Properties></Blob>"
+        )
     }
 
     #[test]
@@ -273,7 +276,12 @@ mod tests {
         assert_eq!(page(empty).unwrap().next.as_deref(), Some("n"));
         let last = "<EnumerationResults><Blobs></Blobs><NextMarker/></EnumerationResults>";
         assert_eq!(page(last).unwrap().next, None);
-        for bad in ["<EnumerationResults><Blobs>", "<html></html>", "", "<EnumerationResults><Blob><Name>a</Name></Blob>"] {
+        for bad in [
+            "<EnumerationResults><Blobs>",
+            "<html></html>",
+            "",
+            "<EnumerationResults><Blob><Name>a</Name></Blob>",
+        ] {
             assert!(page(bad).is_err(), "{bad}");
         }
     }
@@ -294,6 +302,9 @@ mod tests {
             assert_eq!(put.header(name), Some(value));
         }
         let small = blobs().put("db/config", &Bytes::from_static(b"hello"), false, None);
-        assert_eq!((small.header("x-ms-access-tier"), small.header("x-ms-immutability-policy-mode")), (None, None));
+        assert_eq!(
+            (small.header("x-ms-access-tier"), small.header("x-ms-immutability-policy-mode")),
+            (None, None)
+        );
     }
 }

@@ -5,9 +5,9 @@ use super::super::retention::Retention;
 use super::super::scheme::{Connected, Connecting, Location, Options, Scheme};
 use super::super::wire::talk::{Bounds, Talk};
 use super::super::{ErrorKind, StorageError};
+use super::AzureAddress;
 use super::auth::{Auth, Secrets};
 use super::requests::Blobs;
-use super::AzureAddress;
 use crate::base::setting::{
     Entry, FILE, Given, Key, OBJECT_LOCK, Origin, PATIENCE, Problem, Section, TEXT, Table,
 };
@@ -76,9 +76,9 @@ pub struct AzureOptions {
     /// A request is given up, and made again, when nothing moved for so long.
     pub stall_timeout: Duration,
     /// Credentials of the environment.
-    secrets: Secrets,
+    pub secrets: Secrets,
     /// Where programs are.
-    path: Option<PathBuf>,
+    pub path: Option<PathBuf>,
 }
 
 impl Default for AzureOptions {
@@ -141,7 +141,8 @@ impl AzureOptions {
     fn secrets(&self) -> Result<Secrets, String> {
         let read = |path: &PathBuf| {
             let text = std::fs::read_to_string(path);
-            text.map(|text| text.trim().to_owned()).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+            text.map(|text| text.trim().to_owned())
+                .map_err(|error| format!("cannot read `{}`: {error}", path.display()))
         };
         let key = self.account_key_file.as_ref().map(read).transpose()?;
         let sas = self.sas_token_file.as_ref().map(read).transpose()?;
@@ -187,7 +188,8 @@ impl Location for AzureAddress {
         };
         let talk = Talk::new(bounds, Arc::clone(&around.backoff)).map_err(invalid)?;
         let blobs = Blobs::new(self.clone(), &service, auth, given.access_tier.clone());
-        let retention = given.object_lock.map(|lock| Retention { governance: lock.governance, lasts: lock.lasts });
+        let retention =
+            given.object_lock.map(|lock| Retention { governance: lock.governance, lasts: lock.lasts });
         Ok(Rest::new(blobs, talk, Arc::clone(&around.backoff), retention).connected(around))
     }
 }
@@ -262,17 +264,7 @@ static TABLE: Section = Section {
     name: "azure",
     which: "",
     about: "How containers of Azure Blob Storage are reached. Keys do not belong here: they come from the environment, a file, or a token.",
-    keys: &[
-        &ACCOUNT,
-        &AUTH,
-        &ENDPOINT,
-        &ACCESS_TIER,
-        &LOCK,
-        &KEY_FILE,
-        &SAS_FILE,
-        &CA_FILE,
-        &STALL_TIMEOUT,
-    ],
+    keys: &[&ACCOUNT, &AUTH, &ENDPOINT, &ACCESS_TIER, &LOCK, &KEY_FILE, &SAS_FILE, &CA_FILE, &STALL_TIMEOUT],
 };
 
 /// The same keys in another table.

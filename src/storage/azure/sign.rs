@@ -75,11 +75,12 @@ mod tests {
 
     #[test]
     fn what_is_signed_is_what_the_documentation_says() {
-        let draft = Draft::new(Kind::List, "GET", "https://myaccount.blob.core.windows.net/mycontainer".to_owned())
-            .asking("restype", "container")
-            .asking("comp", "list")
-            .with("x-ms-version", "2015-02-21")
-            .with("x-ms-date", "Fri, 26 Jun 2015 23:39:12 GMT");
+        let draft =
+            Draft::new(Kind::List, "GET", "https://myaccount.blob.core.windows.net/mycontainer".to_owned())
+                .asking("restype", "container")
+                .asking("comp", "list")
+                .with("x-ms-version", "2015-02-21")
+                .with("x-ms-date", "Fri, 26 Jun 2015 23:39:12 GMT");
         // An empty body has an empty length.
         let expected = "GET\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:Fri, 26 Jun 2015 23:39:12 GMT\nx-ms-version:2015-02-21\n/myaccount/mycontainer\ncomp:list\nrestype:container";
         assert_eq!(to_sign(&draft, "myaccount"), expected);

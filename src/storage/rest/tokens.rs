@@ -78,7 +78,10 @@ pub fn of_answer(answer: &Answer, whom: &str) -> Result<Token, Failure> {
     }
     let secret = told.get("access_token").and_then(Value::as_str).filter(|secret| !secret.is_empty());
     let secret = secret.ok_or_else(|| Failure::alien(status, format_args!("{whom} gives no token")))?;
-    Ok(Token { secret: secret.to_owned(), lasts: told.get("expires_in").and_then(seconds).unwrap_or(LIFE_UNTOLD) })
+    Ok(Token {
+        secret: secret.to_owned(),
+        lasts: told.get("expires_in").and_then(seconds).unwrap_or(LIFE_UNTOLD),
+    })
 }
 
 /// A number, or one in quotes.
@@ -86,19 +89,19 @@ pub fn seconds(told: &Value) -> Option<Duration> {
     told.as_u64().or_else(|| told.as_str()?.trim().parse().ok()).map(Duration::from_secs)
 }
 
-/// What a program of the person's prints. What it says is kept for the error.
+/// What a program of the person's prints; errors call it by `name`. What it says is kept for the error.
 ///
 /// # Errors
 /// When it cannot be started, fails, or takes too long.
-pub fn of_command(words: &[String]) -> Result<String, Failure> {
-    let (program, args) = words.split_first().ok_or_else(|| missing("the token command is empty"))?;
+pub fn of_command(name: &str, words: &[String]) -> Result<String, Failure> {
+    let (program, args) = words.split_first().ok_or_else(|| missing("no program gives a token"))?;
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| missing(format!("cannot run `{program}`: {error}")))?;
+        .map_err(|error| missing(format!("cannot run {name}: {error}")))?;
     let reader = |pipe: Option<Box<dyn Read + Send>>| {
         thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -121,16 +124,16 @@ pub fn of_command(words: &[String]) -> Result<String, Failure> {
                 let _ = child.kill();
                 let _ = child.wait();
                 let limit = COMMAND_TIMEOUT.as_secs();
-                return Err(missing(format!("`{program}` gave no token within {limit} s")));
+                return Err(missing(format!("{name} gave no token within {limit} s")));
             }
-            Err(error) => return Err(missing(format!("cannot wait for `{program}`: {error}"))),
+            Err(error) => return Err(missing(format!("cannot wait for {name}: {error}"))),
         }
     };
     let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
     if !status.success() || out.is_empty() {
         let last: Vec<&str> = err.lines().rev().take(3).collect();
         let said = last.into_iter().rev().collect::<Vec<_>>().join("; ");
-        return Err(missing(format!("`{program}` gave no token ({status}): {said}")));
+        return Err(missing(format!("{name} gave no token ({status}): {said}")));
     }
     Ok(out)
 }
@@ -179,11 +182,11 @@ mod tests {
     #[test]
     fn given_a_program_then_what_it_prints_is_the_token_and_its_failure_is_told() {
         let words = |script: &str| vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
-        assert_eq!(of_command(&words("echo abc")).unwrap(), "abc");
-        let failure = of_command(&words("echo 'please log in' >&2; exit 3")).unwrap_err();
+        assert_eq!(of_command("it", &words("echo abc")).unwrap(), "abc");
+        let failure = of_command("it", &words("echo 'please log in' >&2; exit 3")).unwrap_err();
         assert!(failure.message.contains("please log in"), "{}", failure.message);
         assert_eq!(failure.kind, ErrorKind::NoCredentials);
-        assert!(of_command(&words("true")).is_err());
-        assert!(of_command(&["/nowhere/at-all".to_owned()]).is_err());
+        assert!(of_command("it", &words("true")).is_err());
+        assert!(of_command("it", &["/nowhere/at-all".to_owned()]).is_err());
     }
 }

@@ -103,7 +103,8 @@ impl Clients {
         let found = lanes.run(async {
             let loaded = load(&self.http, address, settings).await;
             let credentials = loaded.credentials.as_ref()?.provide_credentials().await.ok()?;
-            let is_other = !wire.asked_as(identity_of(credentials.access_key_id(), credentials.session_token()));
+            let is_other =
+                !wire.asked_as(identity_of(credentials.access_key_id(), credentials.session_token()));
             is_other.then_some(loaded.client)
         });
         let Ok(Some(client)) = found else { return false };

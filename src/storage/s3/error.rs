@@ -6,9 +6,9 @@ use std::time::Duration;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use super::super::{ErrorKind, StorageError};
 use super::super::wire::answers::{asked_wait, is_full, is_page};
 use super::super::wire::failed::{NoAnswer, chain_of, find};
+use super::super::{ErrorKind, StorageError};
 
 /// So much of what the service says is looked at.
 const SAID_BYTES_MAX: usize = 4096;

@@ -58,7 +58,10 @@ mod tests {
         let uri = "https://a.blob.core.windows.net/c/k?sv=2024&comp=list&sig=abc%2Fd&sp=rl";
         let expected = "https://a.blob.core.windows.net/c/k?sv=2024&comp=list&sig=…&sp=rl";
         assert_eq!(shown(uri), expected);
-        assert_eq!(shown("http://h/x?X-Amz-Signature=abc&pageToken=n"), "http://h/x?X-Amz-Signature=…&pageToken=n");
+        assert_eq!(
+            shown("http://h/x?X-Amz-Signature=abc&pageToken=n"),
+            "http://h/x?X-Amz-Signature=…&pageToken=n"
+        );
         assert_eq!(shown("http://h/x"), "http://h/x");
     }
 

@@ -227,7 +227,8 @@ pub(super) fn connector(
         None => trust,
     };
     let tls = TlsContext::builder().with_trust_store(trust).build()?;
-    let connectors = Connectors { tls, is_proxied: by_proxy && has_proxy(), by_proxy, lanes: Mutex::default() };
+    let connectors =
+        Connectors { tls, is_proxied: by_proxy && has_proxy(), by_proxy, lanes: Mutex::default() };
     Ok(SharedHttpConnector::new(Watched { connectors, wire }))
 }
 
@@ -256,13 +257,12 @@ impl Connectors {
         drop(lanes);
         let builder = || {
             let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
-            Connector::builder()
-                .connector_settings(settings)
-                .sleep_impl(TokioSleep)
-                .proxy_config(match self.by_proxy {
-                    true => ProxyConfig::from_env(),
-                    false => ProxyConfig::disabled(),
-                })
+            Connector::builder().connector_settings(settings).sleep_impl(TokioSleep).proxy_config(match self
+                .by_proxy
+            {
+                true => ProxyConfig::from_env(),
+                false => ProxyConfig::disabled(),
+            })
         };
         // The way to a proxy may be encrypted even so.
         let connector = if request.uri().starts_with("http://") && !self.is_proxied {

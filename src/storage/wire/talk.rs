@@ -40,13 +40,24 @@ pub struct Draft {
     pub signature: String,
     /// Names in small letters.
     pub headers: Vec<(&'static str, String)>,
+    /// Headers that a file names.
+    pub others: Vec<(String, String)>,
     /// Pieces, in order.
     pub body: Vec<Bytes>,
 }
 
 impl Draft {
     pub fn new(kind: Kind, method: &'static str, url: String) -> Self {
-        Self { kind, method, url, query: Vec::new(), signature: String::new(), headers: Vec::new(), body: Vec::new() }
+        Self {
+            kind,
+            method,
+            url,
+            query: Vec::new(),
+            signature: String::new(),
+            headers: Vec::new(),
+            others: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -94,8 +105,9 @@ impl Draft {
         let uri = if query.is_empty() { self.url.clone() } else { format!("{}?{query}", self.url) };
         // The address may carry a signature, which no error repeats.
         request.set_uri(uri).map_err(|_| wrong(&"the address is not valid"))?;
-        for (name, value) in &self.headers {
-            let inserted = request.headers_mut().try_insert(*name, value.clone());
+        let others = self.others.iter().map(|(name, value)| (name.as_str(), value));
+        for (name, value) in self.headers.iter().map(|(name, value)| (*name, value)).chain(others) {
+            let inserted = request.headers_mut().try_insert(name.to_owned(), value.clone());
             inserted.map_err(|_| wrong(&format_args!("a header `{name}` cannot have such a value")))?;
         }
         if self.method != "GET" && self.method != "HEAD" {
@@ -259,9 +271,8 @@ impl Talk {
     /// What is wrong with the settings, in words.
     pub fn new(bounds: Bounds<'_>, backoff: Arc<Backoff>) -> Result<Self, String> {
         let Bounds { upload, download, stall_timeout, ca_file } = bounds;
-        let ca_pem = ca_file.map(|path| {
-            read_authorities(path).map_err(|error| format!("`{}`: {error}", path.display()))
-        });
+        let ca_pem = ca_file
+            .map(|path| read_authorities(path).map_err(|error| format!("`{}`: {error}", path.display())));
         let ca_pem = ca_pem.transpose()?;
         let look = |request: &HttpRequest| Seen {
             kind: request.extension().copied().unwrap_or(Kind::Other),
@@ -308,7 +319,8 @@ impl Talk {
         match asked {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => {
-                let message = format!("no answer from {} within {:.1} s", host_of(&draft.url), within.as_secs_f64());
+                let message =
+                    format!("no answer from {} within {:.1} s", host_of(&draft.url), within.as_secs_f64());
                 Err(Failure::new(ErrorKind::Unreachable, message))
             }
             Err(words) => Err(Failure::cut(words)),
