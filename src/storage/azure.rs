@@ -12,6 +12,7 @@
 //! | `requests` | how a blob is put, read, listed and locked |
 //! | `scheme` | the keys of `[azure]` |
 //! | `sign` | what the account's key signs |
+//! | `xml` | as much of XML as answers need |
 
 mod address;
 mod auth;
@@ -19,6 +20,7 @@ mod error;
 mod requests;
 mod scheme;
 mod sign;
+mod xml;
 
 pub use address::AzureAddress;
 pub use auth::Secrets;

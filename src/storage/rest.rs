@@ -163,7 +163,7 @@ impl<D: Dialect> Rest<D> {
                 true => take(incoming).await,
                 false => Err(self.dialect.refusal(&incoming.whole().await?)),
             });
-            outcome.map_err(|failure| (failure, Some(signed)))
+            outcome.map_err(|failure| (failure, Some(Box::new(signed))))
         };
         let outcome = match once(draft.clone()) {
             Err((failure, Some(signed))) if failure.status == 401 && self.dialect.renew(&signed) => {

@@ -3,7 +3,7 @@
 use super::super::ErrorKind;
 use super::super::wire::answers::{is_full, is_page};
 use super::super::wire::talk::{Answer, Failure};
-use super::requests::text_of;
+use super::xml::text_of;
 
 /// So much of what the service says is looked at.
 const SAID_BYTES_MAX: usize = 4096;

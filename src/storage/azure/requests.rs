@@ -15,6 +15,7 @@ use super::super::{ErrorKind, Listed};
 use super::address::{AzureAddress, Service};
 use super::auth::Auth;
 use super::error;
+use super::xml::{element, text_of};
 
 /// The version of the service's interface.
 const VERSION: &str = "2023-11-03";
@@ -203,33 +204,6 @@ fn http_date(time: SystemTime) -> String {
 
 fn moment(text: &str) -> Option<SystemTime> {
     rfc2822::parse(text).ok().map(|time| SystemTime::from(time.timestamp()))
-}
-
-/// The inside of the next element of that name, and what comes behind it. Elements of the service's answers that are asked for hold none of
-/// their own name, no comments and no CDATA, so that the next end is theirs.
-fn element<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
-    let mut rest = text;
-    loop {
-        let (_, behind) = rest.split_once(&format!("<{name}"))?;
-        // Not `<Blobs>` where `<Blob>` is asked for; attributes may follow.
-        if !behind.starts_with(['>', ' ', '/']) {
-            rest = behind;
-            continue;
-        }
-        let (attributes, behind) = behind.split_once('>')?;
-        if attributes.ends_with('/') {
-            return Some(("", behind));
-        }
-        return behind.split_once(&format!("</{name}>"));
-    }
-}
-
-/// The text of the first element of that name.
-pub(super) fn text_of(text: &str, name: &str) -> Option<String> {
-    let (inside, _) = element(text, name)?;
-    let plain =
-        inside.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
-    Some(plain.replace("&amp;", "&"))
 }
 
 #[cfg(test)]

@@ -8,9 +8,7 @@ use super::super::{ErrorKind, StorageError};
 use super::AzureAddress;
 use super::auth::{Auth, Secrets};
 use super::requests::Blobs;
-use crate::base::setting::{
-    Entry, FILE, Given, Key, OBJECT_LOCK, Origin, PATIENCE, Problem, Section, TEXT, Table,
-};
+use crate::base::setting::{Entry, FILE, Given, Key, OBJECT_LOCK, PATIENCE, Problem, Section, TEXT, Table};
 use crate::base::unit::ObjectLock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +45,7 @@ impl Scheme for Azure {
     fn options(&self, table: Option<&mut Table<'_>>, given: &Given<'_>) -> Options {
         let other = given.other.and_then(|other| other.downcast_ref::<AzureOptions>());
         Arc::new(match (table, other) {
-            (Some(table), other) => AzureOptions::of(table, other, given),
+            (Some(table), _) => AzureOptions::of(table, given),
             (None, Some(other)) => other.clone(),
             (None, None) => AzureOptions::default(),
         })
@@ -100,15 +98,13 @@ impl Default for AzureOptions {
 }
 
 impl AzureOptions {
-    /// `[azure]`, or that of a destination. A lock that the command line names is the other's.
-    fn of(table: &mut Table<'_>, other: Option<&Self>, given: &Given<'_>) -> Self {
+    /// `[azure]`, or that of a destination.
+    fn of(table: &mut Table<'_>, given: &Given<'_>) -> Self {
         let variable = |name: &str| {
             let found = (given.variable)(name).and_then(|value| value.into_os_string().into_string().ok());
             found.filter(|value| !value.is_empty())
         };
         let text = |table: &mut Table<'_>, key: &Key<String>| table.take(key).map(|found| found.value);
-        let lock = table.take(&LOCK);
-        let lock = lock.filter(|found| other.is_none() || !matches!(found.origin, Origin::Flag(_)));
         let identity = variable("IDENTITY_ENDPOINT").zip(variable("IDENTITY_HEADER"));
         let secrets = Secrets {
             key: variable("AZURE_STORAGE_ACCOUNT_KEY").or_else(|| variable("AZURE_STORAGE_KEY")),
@@ -127,7 +123,7 @@ impl AzureOptions {
             auth: text(table, &AUTH).unwrap_or_else(|| "auto".to_owned()),
             endpoint: text(table, &ENDPOINT).or_else(|| variable("AZURE_ENDPOINT_URL")),
             access_tier: text(table, &ACCESS_TIER),
-            object_lock: lock.and_then(|found| found.value),
+            object_lock: table.take(&LOCK).and_then(|found| found.value),
             account_key_file: table.take(&KEY_FILE).map(|found| found.value),
             sas_token_file: table.take(&SAS_FILE).map(|found| found.value),
             ca_file: table.take(&CA_FILE).map(|found| found.value),

@@ -9,7 +9,7 @@ use super::GcsAddress;
 use super::auth::{Auth, Places};
 use super::requests::Bucket;
 use crate::base::setting::{
-    COMMAND, Entry, FILE, Given, Key, OBJECT_LOCK, Origin, PATIENCE, Problem, Section, TEXT, Table,
+    COMMAND, Entry, FILE, Given, Key, OBJECT_LOCK, PATIENCE, Problem, Section, TEXT, Table,
 };
 use crate::base::unit::ObjectLock;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ impl Scheme for Gcs {
     fn options(&self, table: Option<&mut Table<'_>>, given: &Given<'_>) -> Options {
         let other = given.other.and_then(|other| other.downcast_ref::<GcsOptions>());
         Arc::new(match (table, other) {
-            (Some(table), other) => GcsOptions::of(table, other, given),
+            (Some(table), _) => GcsOptions::of(table, given),
             (None, Some(other)) => other.clone(),
             (None, None) => GcsOptions::default(),
         })
@@ -91,15 +91,13 @@ impl Default for GcsOptions {
 }
 
 impl GcsOptions {
-    /// `[gcs]`, or that of a destination. A lock that the command line names is the other's.
-    fn of(table: &mut Table<'_>, other: Option<&Self>, given: &Given<'_>) -> Self {
+    /// `[gcs]`, or that of a destination.
+    fn of(table: &mut Table<'_>, given: &Given<'_>) -> Self {
         let variable = |name: &str| {
             let found = (given.variable)(name).and_then(|value| value.into_os_string().into_string().ok());
             found.filter(|value| !value.is_empty())
         };
         let text = |table: &mut Table<'_>, key: &Key<String>| table.take(key).map(|found| found.value);
-        let lock = table.take(&LOCK);
-        let lock = lock.filter(|found| other.is_none() || !matches!(found.origin, Origin::Flag(_)));
         // A host alone, or with its scheme.
         let emulator = variable("STORAGE_EMULATOR_HOST");
         let emulator =
@@ -120,7 +118,7 @@ impl GcsOptions {
             endpoint,
             storage_class: text(table, &STORAGE_CLASS),
             user_project: text(table, &USER_PROJECT),
-            object_lock: lock.and_then(|found| found.value),
+            object_lock: table.take(&LOCK).and_then(|found| found.value),
             ca_file: table.take(&CA_FILE).map(|found| found.value),
             stall_timeout: table.take(&STALL_TIMEOUT).map(|found| found.value).unwrap_or_default(),
             places,

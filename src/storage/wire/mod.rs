@@ -15,6 +15,7 @@ pub(super) mod answers;
 pub(super) mod bodies;
 pub(super) mod failed;
 pub(super) mod lanes;
+#[cfg(any(feature = "azure", feature = "gcs"))]
 pub(super) mod talk;
 
 use std::collections::HashMap;
@@ -153,6 +154,7 @@ impl Wire {
     }
 
     /// How long a request may go without a byte.
+    #[cfg(any(feature = "azure", feature = "gcs"))]
     pub fn stall_timeout(&self) -> Duration {
         self.stall_timeout
     }
