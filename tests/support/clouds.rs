@@ -34,6 +34,8 @@ pub enum Kind {
     Azurite,
     /// Looks at conditions, keeps objects in files; takes any checksum.
     FakeGcs,
+    /// The same with objects in memory, where a name may be as long as a name may be.
+    FakeGcsInMemory,
     /// Checks checksums; ignores conditions; keeps all in memory.
     GcpEmulator,
 }
@@ -110,7 +112,7 @@ impl Emulator {
                 );
                 self.ask("PUT", &format!("/{ACCOUNT}/{CONTAINER}?restype=container"), &headers, "")
             }
-            Kind::FakeGcs => self.ask(
+            Kind::FakeGcs | Kind::FakeGcsInMemory => self.ask(
                 "POST",
                 "/storage/v1/b?project=p",
                 "Content-Type: application/json\r\n",
@@ -148,7 +150,7 @@ impl Emulator {
     pub fn address_in(&self, container: &str, prefix: &str) -> String {
         match self.kind {
             Kind::Azurite => format!("azure:{}/{ACCOUNT}/{container}/{prefix}", self.endpoint()),
-            Kind::FakeGcs | Kind::GcpEmulator => format!("gs://{container}/{prefix}"),
+            Kind::FakeGcs | Kind::FakeGcsInMemory | Kind::GcpEmulator => format!("gs://{container}/{prefix}"),
         }
     }
 
@@ -159,7 +161,7 @@ impl Emulator {
                 let secrets = Secrets { key: Some(ACCOUNT_KEY.to_owned()), ..Secrets::default() };
                 azure(&self.address(prefix), AzureOptions { secrets, ..AzureOptions::default() }).storage
             }
-            Kind::FakeGcs | Kind::GcpEmulator => {
+            Kind::FakeGcs | Kind::FakeGcsInMemory | Kind::GcpEmulator => {
                 let places = Places { is_emulator: true, ..Places::default() };
                 let endpoint = Some(self.endpoint());
                 gcs(&self.address(prefix), GcsOptions { endpoint, places, ..GcsOptions::default() }).storage
@@ -172,7 +174,9 @@ impl Emulator {
         command.env("DUMPVAULT_REPOSITORY", self.address(prefix));
         match self.kind {
             Kind::Azurite => command.env("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT_KEY),
-            Kind::FakeGcs | Kind::GcpEmulator => command.env("STORAGE_EMULATOR_HOST", self.endpoint()),
+            Kind::FakeGcs | Kind::FakeGcsInMemory | Kind::GcpEmulator => {
+                command.env("STORAGE_EMULATOR_HOST", self.endpoint())
+            }
         };
     }
 }
@@ -187,8 +191,9 @@ fn spawn(kind: Kind, port: u16, folder: &Path) -> Option<Child> {
             command.args(["--blobHost", "127.0.0.1", "--blobPort", &port_text, "--location"]).arg(folder);
             command
         }
-        Kind::FakeGcs => {
+        Kind::FakeGcs | Kind::FakeGcsInMemory => {
             let mut command = Command::new(fake_gcs(python));
+            let backend = if kind == Kind::FakeGcs { "filesystem" } else { "memory" };
             let url = format!("http://{address}");
             command.args([
                 "-scheme",
@@ -198,7 +203,7 @@ fn spawn(kind: Kind, port: u16, folder: &Path) -> Option<Child> {
                 "-port",
                 &port_text,
                 "-backend",
-                "filesystem",
+                backend,
             ]);
             command.args(["-public-host", &address, "-external-url", &url, "-filesystem-root"]).arg(folder);
             command

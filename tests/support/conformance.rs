@@ -61,6 +61,7 @@ macro_rules! conformance {
         }
     };
 }
+#[allow(unused_imports)]
 pub(crate) use conformance;
 
 /// One case of the suite.
