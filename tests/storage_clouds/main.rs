@@ -5,7 +5,6 @@
 
 #[path = "../support/cli.rs"]
 mod cli;
-#[path = "../support/clouds.rs"]
 mod clouds;
 #[path = "../support/conformance.rs"]
 mod conformance;
@@ -20,5 +19,4 @@ mod node;
 #[path = "../support/reports.rs"]
 mod reports;
 mod servers;
-#[path = "../support/stub.rs"]
 mod stub;

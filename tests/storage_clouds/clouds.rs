@@ -195,16 +195,7 @@ fn spawn(kind: Kind, port: u16, folder: &Path) -> Option<Child> {
             let mut command = Command::new(fake_gcs(python));
             let backend = if kind == Kind::FakeGcs { "filesystem" } else { "memory" };
             let url = format!("http://{address}");
-            command.args([
-                "-scheme",
-                "http",
-                "-host",
-                "127.0.0.1",
-                "-port",
-                &port_text,
-                "-backend",
-                backend,
-            ]);
+            command.args(["-scheme", "http", "-host", "127.0.0.1", "-port", &port_text, "-backend", backend]);
             command.args(["-public-host", &address, "-external-url", &url, "-filesystem-root"]).arg(folder);
             command
         }
