@@ -350,7 +350,7 @@ fn only_the_command_line_knows_of_arguments_and_terminals() {
 fn no_test_file_is_forgotten() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut missing = Vec::new();
-    for folder in ["library", "program", "storage_programs", "storage_s3", "support"] {
+    for folder in ["library", "program", "storage_clouds", "storage_programs", "storage_s3", "support"] {
         let folder = tests.join(folder);
         let main = if folder.ends_with("support") { "mod.rs" } else { "main.rs" };
         let main = syn::parse_file(&std::fs::read_to_string(folder.join(main)).unwrap()).unwrap();

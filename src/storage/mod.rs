@@ -19,6 +19,8 @@
 //! A backend that speaks an asynchronous protocol keeps its executor to itself.
 
 pub mod at_most;
+#[cfg(feature = "azure")]
+pub mod azure;
 pub mod bucket;
 pub mod cache;
 #[cfg(any(feature = "sftp", feature = "rclone"))]
@@ -26,6 +28,8 @@ mod child;
 mod fault;
 #[cfg(any(test, feature = "testkit"))]
 pub mod faulty;
+#[cfg(feature = "gcs")]
+pub mod gcs;
 pub mod left_out;
 pub mod limit;
 pub mod local;
@@ -33,12 +37,17 @@ pub mod local;
 pub mod memory;
 #[cfg(feature = "rclone")]
 pub mod rclone;
+mod precondition;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+mod rest;
+pub mod retention;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod scheme;
 #[cfg(feature = "sftp")]
 pub mod sftp;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,29 +6,25 @@
 //! others are the same bytes under the same name, so that replacing them changes nothing). Two writers of one key within
 //! the same moment are then not told apart; nothing in the format relies on it.
 //!
-//! The SDK is asynchronous: callers' threads drive it while they wait (`lanes`). The SDK's own retries,
+//! The SDK is asynchronous: callers' threads drive it while they wait (`wire/lanes`). The SDK's own retries,
 //! time limits and clients are not used: [`super::retry`] tries again, `wire` watches each request.
 //!
 //! Credentials come from everything the SDK knows (environment, profiles, a credential process, web identity, the container's or
 //! the machine's role), and never from an address or an argument.
 
 mod address;
-mod bodies;
 mod client;
 mod error;
 mod facts;
-mod failed;
-mod lanes;
 mod lock;
 mod manners;
 mod objects;
 mod probe;
 mod put;
 mod scheme;
-mod wire;
 
+pub use super::retention::Retention;
 pub use address::S3Address;
-pub use lock::Retention;
 pub use scheme::{S3, S3Options};
 
 use std::path::PathBuf;
@@ -39,19 +35,16 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 
-use self::bodies::Bodies;
 use self::client::Clients;
 use self::error::Failure;
-use self::lanes::Lanes;
 use self::manners::Manners;
-use self::wire::Wire;
 use super::limit::Rate;
 use super::retry::Backoff;
+use super::wire::bodies::Bodies;
+use super::wire::lanes::Lanes;
+use super::wire::{self, Wire, answers};
 use super::{ErrorKind, Listed, ObjectLock, Put, Requests, Storage, StorageError, check_key, check_prefix};
 
-/// How soon a wait notices that it is to end, and how long a request may last then: what clears up still has to get through.
-const CANCEL_POLL: Duration = Duration::from_millis(250);
-const CANCEL_GRACE: Duration = Duration::from_secs(3);
 /// Ranges beyond this are refused by services that count with signs.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -151,8 +144,8 @@ impl S3Storage {
             None => None,
         };
         let lanes = Lanes::default();
-        let wire =
-            Arc::new(Wire::new(settings.upload.clone(), settings.download.clone(), settings.stall_timeout));
+        let (upload, download) = (settings.upload.clone(), settings.download.clone());
+        let wire = Arc::new(Wire::new(upload, download, settings.stall_timeout, client::seen));
         let http = wire::http_client(Arc::clone(&wire), ca_pem).map_err(|error| invalid(Box::new(error)))?;
         let (clients, found) =
             Clients::connect(http, &lanes, &address, &settings).map_err(|error| invalid(Box::new(error)))?;
@@ -187,18 +180,7 @@ impl S3Storage {
 
     /// Waits for `future` on the caller's thread; not for long once everything is to stop.
     fn drive<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let outcome = self.lanes.run(async {
-            let mut future = std::pin::pin!(future);
-            let mut polls_left = CANCEL_GRACE.as_millis() / CANCEL_POLL.as_millis();
-            loop {
-                match tokio::time::timeout(CANCEL_POLL, future.as_mut()).await {
-                    Ok(outcome) => return outcome,
-                    Err(_) if !self.settings.backoff.is_cancelled() => {}
-                    Err(_) if polls_left > 0 => polls_left -= 1,
-                    Err(_) => return Err(Failure::cut("interrupted")),
-                }
-            }
-        });
+        let outcome = self.lanes.drive(&self.settings.backoff, future);
         outcome.unwrap_or_else(|error| Err(Failure::cut(error)))
     }
 
@@ -308,7 +290,7 @@ impl Storage for S3Storage {
                 Err(failure) if failure.is_invalid_range() => return Ok(Range::Short),
                 answer => answer?,
             };
-            let told = answer.content_range().and_then(ends_of);
+            let told = answer.content_range().and_then(answers::ends_of);
             // Some services give more behind a range of one byte; what was asked for is in front.
             let is_longer = told.is_some_and(|(_, last)| last >= end);
             match told {
@@ -453,13 +435,6 @@ impl S3Storage {
             }
         }
     }
-}
-
-/// First and last byte of the range that a header `Content-Range` tells.
-fn ends_of(told: &str) -> Option<(u64, u64)> {
-    let (first, last) = told.strip_prefix("bytes ")?.split_once('/')?.0.split_once('-')?;
-    // Room for the end.
-    Some((first.parse().ok()?, last.parse().ok().filter(|last| *last < u64::MAX)?))
 }
 
 fn length_of(answer: &GetObjectOutput) -> Option<u64> {

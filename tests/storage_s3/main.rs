@@ -20,6 +20,8 @@ mod figures;
 mod independent;
 mod latency;
 mod lock;
+#[path = "../support/node.rs"]
+mod node;
 #[path = "../support/outside.rs"]
 mod outside;
 #[path = "../support/pg.rs"]

@@ -9,6 +9,7 @@ pub mod forger;
 pub mod golden;
 pub mod hostile;
 pub mod independent;
+pub mod node;
 pub mod outside;
 pub mod pg;
 pub mod redis;

@@ -8,9 +8,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dumpvault::base::clock::SystemClock;
@@ -21,8 +20,6 @@ use dumpvault::storage::retry::{Backoff, Retry, RetryPolicy};
 use dumpvault::storage::s3::{S3, S3Address, S3Settings, S3Storage};
 use tempfile::TempDir;
 
-/// The npm package, as `tests/run.sh` installs it.
-const S3RVER: &str = "s3rver@3.7.1";
 const BUCKET: &str = "vault";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +80,7 @@ impl Outside {
                 command
             }
             Kind::S3rver => {
-                let mut command = Command::new(s3rver());
+                let mut command = Command::new(super::node::program("s3rver"));
                 command.args(["-a", "127.0.0.1", "-p", &port_text, "--silent", "--configure-bucket", BUCKET]);
                 command.arg("-d").arg(folder.path());
                 command
@@ -165,29 +162,4 @@ fn keys(kind: Kind) -> (&'static str, &'static str) {
         Kind::Moto => ("any", "any"),
         Kind::S3rver => ("S3RVER", "S3RVER"),
     }
-}
-
-/// The program of s3rver, installed on first use in the way of `tests/run.sh`.
-fn s3rver() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let (folder, program) = (target.join("test-node"), "node_modules/.bin/s3rver");
-        if !fs::read_to_string(folder.join("installed")).is_ok_and(|found| found.trim() == S3RVER) {
-            // Two test programs may do this at the same time: each makes its own, and one takes the place.
-            let fresh = target.join(format!("test-node.{}", std::process::id()));
-            fs::create_dir_all(&fresh).unwrap();
-            let mut npm = Command::new("npm");
-            npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&fresh).arg(S3RVER);
-            let output = npm.output().unwrap();
-            assert!(output.status.success(), "{npm:?}: {}", String::from_utf8_lossy(&output.stderr));
-            fs::write(fresh.join("installed"), S3RVER).unwrap();
-            // Safe to ignore because an old one may not be there; the rename tells whether the place is free.
-            let _ = fs::remove_dir_all(&folder);
-            if fs::rename(&fresh, &folder).is_err() {
-                fs::remove_dir_all(&fresh).unwrap();
-            }
-        }
-        folder.join(program)
-    })
 }

@@ -9,6 +9,10 @@ use crate::source::files::FilesKind;
 use crate::source::kind::{Settled, SourceKind};
 use crate::source::postgres::Postgres;
 use crate::source::redis::Redis;
+#[cfg(feature = "azure")]
+use crate::storage::azure::Azure;
+#[cfg(feature = "gcs")]
+use crate::storage::gcs::Gcs;
 #[cfg(not(feature = "s3"))]
 use crate::storage::left_out::S3;
 use crate::storage::local::Directory;
@@ -37,6 +41,10 @@ pub static KINDS: [&dyn SourceKind; 5] = [&Postgres, &Redis, &Command, &FilesKin
 /// The kinds of storages that this program knows. The last is what an address is that is meant for no other.
 pub static SCHEMES: &[&dyn Scheme] = &[
     &S3,
+    #[cfg(feature = "azure")]
+    &Azure,
+    #[cfg(feature = "gcs")]
+    &Gcs,
     #[cfg(feature = "sftp")]
     &Sftp,
     #[cfg(feature = "rclone")]

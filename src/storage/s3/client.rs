@@ -18,9 +18,10 @@ use aws_sdk_s3::config::{
     SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 
-use super::lanes::Lanes;
-use super::wire::Wire;
+use super::super::wire::lanes::Lanes;
+use super::super::wire::{Kind, Seen, Wire};
 use super::{S3Address, S3Settings};
 
 /// Where no region is set: what services other than Amazon's expect.
@@ -102,7 +103,8 @@ impl Clients {
         let found = lanes.run(async {
             let loaded = load(&self.http, address, settings).await;
             let credentials = loaded.credentials.as_ref()?.provide_credentials().await.ok()?;
-            let is_other = !wire.asked_as(credentials.access_key_id(), credentials.session_token());
+            let is_other =
+                !wire.asked_as(identity_of(credentials.access_key_id(), credentials.session_token()));
             is_other.then_some(loaded.client)
         });
         let Ok(Some(client)) = found else { return false };
@@ -110,6 +112,26 @@ impl Clients {
         *current = Current { client, generation: generation + 1, unproven: true };
         true
     }
+}
+
+/// What a request to S3 is, and whose: as its signature tells.
+pub(super) fn seen(request: &HttpRequest) -> Seen {
+    let kind = match request.method() {
+        "GET" if request.uri().contains("list-type=2") => Kind::List,
+        "GET" => Kind::Get,
+        "PUT" => Kind::Put,
+        "HEAD" => Kind::Head,
+        "DELETE" => Kind::Delete,
+        _ => Kind::Other,
+    };
+    let header = |name: &str| request.headers().get(name);
+    let key = header("authorization").and_then(|told| told.split_once("Credential=")?.1.split('/').next());
+    Seen { kind, identity: key.map(|key| identity_of(key, header("x-amz-security-token"))) }
+}
+
+/// Tells credentials from others, and does not tell what they are.
+fn identity_of(key: &str, token: Option<&str>) -> blake3::Hash {
+    blake3::hash(format!("{key} {}", token.unwrap_or_default()).as_bytes())
 }
 
 struct Loaded {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_types::date_time::{DateTime, Format};
 
+use super::super::wire::answers::{asked_wait, is_full, is_page};
+use super::super::wire::failed::{NoAnswer, chain_of, find};
 use super::super::{ErrorKind, StorageError};
-use super::failed::{NoAnswer, chain_of, find};
 
 /// So much of what the service says is looked at.
 const SAID_BYTES_MAX: usize = 4096;
@@ -147,28 +147,6 @@ impl Failure {
         tracing::info!("looking for credentials: {chain}");
         Self::new(ErrorKind::NoCredentials, false, "no S3 credentials found".to_owned())
     }
-}
-
-/// How long the answer asks to be left alone: in seconds, or until a moment by the service's own clock.
-fn asked_wait(response: &HttpResponse) -> Option<Duration> {
-    let asked = response.headers().get("retry-after")?.trim();
-    if let Ok(seconds) = asked.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let moment = |text: &str| DateTime::from_str(text, Format::HttpDate).ok()?.to_millis().ok();
-    let now = moment(response.headers().get("date")?)?;
-    u64::try_from(moment(asked)?.saturating_sub(now)).ok().map(Duration::from_millis)
-}
-
-fn is_page(body: &str) -> bool {
-    let begin = body.trim_start().get(..9).unwrap_or_default().to_ascii_lowercase();
-    begin == "<!doctype" || begin.starts_with("<html")
-}
-
-/// Some services tell a full store in words only. (Too many requests are a quota, too, and pass.)
-fn is_full(status: u16, said: &str) -> bool {
-    let words = ["quota", "storage cap exceeded", "data byte limit exceeded", "no space left"];
-    !matches!(status, 429 | 503) && words.into_iter().any(|word| said.contains(word))
 }
 
 fn classify(status: u16, code: &str) -> (ErrorKind, bool) {

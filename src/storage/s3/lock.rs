@@ -5,26 +5,10 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
 
+use super::super::retention::{Retention, is_kept};
 use super::super::{ErrorKind, ObjectLock, StorageError, check_key};
 use super::S3Storage;
 use super::error::Failure;
-
-/// How long objects are locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Keys with a right of their own may end the lock (*governance*); otherwise nobody may (*compliance*).
-    pub governance: bool,
-    /// How long.
-    pub lasts: Duration,
-}
-
-/// What a restore needs. Sessions and prune plans come and go.
-fn is_kept(key: &str) -> bool {
-    key == "config"
-        || ["keys/", "authors/", "epochs/", "packs/", "index/", "snapshots/", "marks/"]
-            .iter()
-            .any(|folder| key.starts_with(folder))
-}
 
 impl S3Storage {
     fn retention(&self, key: &str) -> Option<Retention> {
@@ -39,7 +23,7 @@ impl S3Storage {
     }
 
     pub(super) fn lock_end(&self, key: &str) -> Option<DateTime> {
-        let end = self.service_time().checked_add(self.retention(key)?.lasts)?;
+        let end = self.wire.service_time().checked_add(self.retention(key)?.lasts)?;
         Some(DateTime::from(end))
     }
 }
@@ -50,7 +34,7 @@ impl ObjectLock for S3Storage {
     }
 
     fn now(&self) -> SystemTime {
-        self.service_time()
+        self.wire.service_time()
     }
 
     fn locked_until(&self, key: &str) -> Result<Option<SystemTime>, StorageError> {

@@ -6,13 +6,12 @@ use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass};
 
-use super::super::{ErrorKind, Put, Storage, StorageError};
+use super::super::precondition::{self, Attempt, is_named_by_hash};
+use super::super::{ErrorKind, Put, StorageError};
 use super::S3Storage;
 use super::error::Failure;
 use super::manners::{Conditional, Manners};
 
-/// How often `put` starts over when the object that was in its way is gone at the second look.
-const PUT_ATTEMPTS: u32 = 8;
 /// Services take no smaller parts, but for the last.
 const PART_BYTES_MIN: usize = 5 << 20;
 
@@ -21,28 +20,13 @@ pub(super) fn without_checksum() -> Builder {
     Builder::new().request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
 }
 
-/// What is under a key, compared with bytes.
-enum Found {
-    Nothing,
-    Same,
-    Other,
-}
-
 impl S3Storage {
     /// Puts the object unless something is there. The key is valid.
     pub(super) fn put_new(&self, key: &str, bytes: &[u8]) -> Result<Put, StorageError> {
-        let there_already = |found: &Found| match found {
-            Found::Nothing => None,
-            Found::Same => Some(Ok(Put::AlreadyThere)),
-            Found::Other => {
-                let what = "other bytes are there".to_owned();
-                Some(Err(self.error("write", key, ErrorKind::Conflict, what)))
-            }
-        };
         // Shared by all attempts; the SDK wants a body of its own.
         let body = self.bodies.body(bytes);
         let mut guessed = false;
-        for _ in 0..PUT_ATTEMPTS {
+        precondition::put_new(self, key, bytes, &mut |look| {
             let conditional = self.manners.conditional();
             let ask_first = match conditional {
                 Conditional::Honoured => false,
@@ -50,8 +34,8 @@ impl S3Storage {
                 // The service may ignore the header. Replacing an object that is named by its hash would be harmless.
                 Conditional::Unknown => !is_named_by_hash(key),
             };
-            if ask_first && let Some(outcome) = there_already(&self.compare(key, bytes)?) {
-                return outcome;
+            if ask_first && let Some(put) = look()? {
+                return Ok(Attempt::Done(put));
             }
             let put = if bytes.len() > self.settings.single_put_bytes_max {
                 self.put_parts(key, &body, conditional != Conditional::Absent)
@@ -59,14 +43,12 @@ impl S3Storage {
                 self.put_whole(key, &body, conditional != Conditional::Absent)
             };
             match put {
-                Ok(()) => return Ok(Put::Created),
+                Ok(()) => Ok(Attempt::Done(Put::Created)),
                 Err(failure) if failure.is_there_already() => {
                     if failure.status == 412 {
                         self.manners.set_conditional(Conditional::Honoured);
                     }
-                    if let Some(outcome) = there_already(&self.compare(key, bytes)?) {
-                        return outcome;
-                    }
+                    Ok(Attempt::Taken)
                 }
                 Err(failure)
                     if conditional == Conditional::Unknown && Manners::may_be_the_condition(&failure) =>
@@ -74,6 +56,7 @@ impl S3Storage {
                     tracing::debug!("{} may not know If-None-Match", self.address);
                     self.manners.set_conditional(Conditional::Absent);
                     guessed = true;
+                    Ok(Attempt::Again)
                 }
                 Err(failure) => {
                     if guessed {
@@ -82,27 +65,10 @@ impl S3Storage {
                     if !failure.retryable {
                         self.manners.give_up();
                     }
-                    return Err(self.failed("write", key)(failure));
+                    Err(self.failed("write", key)(failure))
                 }
             }
-        }
-        let failure = Failure::cut("objects under this key come and go");
-        Err(self.failed("write", key)(failure))
-    }
-
-    fn compare(&self, key: &str, bytes: &[u8]) -> Result<Found, StorageError> {
-        let writing = |error: StorageError| StorageError { operation: "write", ..error };
-        match self.size(key).map_err(writing)? {
-            None => return Ok(Found::Nothing),
-            Some(size) if size != bytes.len() as u64 => return Ok(Found::Other),
-            Some(_) => {}
-        }
-        match self.get(key, bytes.len() as u64) {
-            Ok(there) if there == bytes => Ok(Found::Same),
-            Ok(_) => Ok(Found::Other),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(Found::Nothing),
-            Err(error) => Err(writing(error)),
-        }
+        })
     }
 
     fn storage_class(&self, key: &str) -> Option<StorageClass> {
@@ -273,7 +239,7 @@ impl S3Storage {
                 Ok(request.send().await?)
             });
             let page = page.map_err(self.failed("list", ""))?;
-            let now = self.service_time();
+            let now = self.wire.service_time();
             for upload in page.uploads() {
                 let begun = upload.initiated().and_then(|time| SystemTime::try_from(*time).ok());
                 let age = begun.and_then(|begun| now.duration_since(begun).ok());
@@ -299,24 +265,10 @@ impl S3Storage {
             (key_marker, id_marker) = (page.next_key_marker, page.next_upload_id_marker);
         }
     }
-
-    /// The present moment by the service's clock, to the second.
-    pub(super) fn service_time(&self) -> SystemTime {
-        let ours = SystemTime::now();
-        let skew_ms = self.skew_ms().unwrap_or(0);
-        let skew = Duration::from_millis(skew_ms.unsigned_abs());
-        let theirs = if skew_ms < 0 { ours.checked_sub(skew) } else { ours.checked_add(skew) };
-        theirs.unwrap_or(ours)
-    }
 }
 
 /// As the header wants it.
 fn md5_of(body: &[u8]) -> String {
     use md5::Digest as _;
     aws_smithy_types::base64::encode(md5::Md5::digest(body))
-}
-
-/// Whether the last part of the key is a hash of 32 bytes in hex: then no two contents ever want it.
-fn is_named_by_hash(key: &str) -> bool {
-    key.rsplit('/').next().is_some_and(|name| blake3::Hash::from_hex(name).is_ok())
 }

@@ -1,4 +1,4 @@
-//! Executors for the SDK, one for each thread that waits.
+//! Executors for what is asynchronous, one for each thread that waits.
 //!
 //! Whoever waits for an answer drives the connection that it comes over, and nobody else: a body that comes in many pieces costs no change of
 //! threads for each. Connections therefore belong to lanes, and stay open in them; a caller takes the lane that was given back last.
@@ -7,9 +7,14 @@ use std::cell::Cell;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use super::super::retry::Backoff;
 use tokio::runtime::{Builder, Runtime};
 
+/// How soon a wait notices that it is to end, and how long a request may last then: what clears up still has to get through.
+const CANCEL_POLL: Duration = Duration::from_millis(250);
+const CANCEL_GRACE: Duration = Duration::from_secs(3);
 /// Turns of a lane before it is used.
 const ROUNDS: usize = 3;
 
@@ -19,13 +24,13 @@ thread_local! {
 }
 
 /// The lane that the calling thread drives, by number; the first outside of any.
-pub(super) fn current() -> usize {
+pub fn current() -> usize {
     CURRENT.get()
 }
 
 /// As many executors as there are threads that wait at a time.
 #[derive(Default)]
-pub(super) struct Lanes {
+pub struct Lanes {
     /// The one used last is on top.
     spare: Mutex<Vec<Lane>>,
     made: AtomicUsize,
@@ -67,6 +72,26 @@ impl Lanes {
         });
         self.spare().push(lane);
         output.ok_or_else(|| std::io::ErrorKind::NotConnected.into())
+    }
+
+    /// The same; not for long once everything is to stop.
+    ///
+    /// # Errors
+    /// Why there is no outcome, in words.
+    pub fn drive<T>(&self, backoff: &Backoff, future: impl Future<Output = T>) -> Result<T, String> {
+        let outcome = self.run(async {
+            let mut future = std::pin::pin!(future);
+            let mut polls_left = CANCEL_GRACE.as_millis() / CANCEL_POLL.as_millis();
+            loop {
+                match tokio::time::timeout(CANCEL_POLL, future.as_mut()).await {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(_) if !backoff.is_cancelled() => {}
+                    Err(_) if polls_left > 0 => polls_left -= 1,
+                    Err(_) => return Err("interrupted".to_owned()),
+                }
+            }
+        });
+        outcome.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Lane>> {

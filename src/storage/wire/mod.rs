@@ -1,6 +1,22 @@
-//! The HTTP client: what is sent is counted and kept to a rate, and a request that stops moving fails.
+//! The HTTP client of all services: what is sent is counted and kept to a rate, and a request that stops moving fails.
 //!
-//! It lies below the SDK's signing, so that it sees every request as it goes out, and its bodies byte by byte.
+//! It lies below any signing, so that it sees every request as it goes out, and its bodies byte by byte. It knows no service: how requests
+//! are counted is an argument.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `answers` | what answers say in the same words, whatever the service |
+//! | `bodies` | memory of large bodies, which goes round |
+//! | `failed` | why a connection failed, in plain words |
+//! | `lanes` | executors, one for each thread that waits |
+//! | `talk` | requests of our own, for services without an SDK |
+
+pub(super) mod answers;
+pub(super) mod bodies;
+pub(super) mod failed;
+pub(super) mod lanes;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+pub(super) mod talk;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -31,7 +47,6 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::{failed, lanes};
 use crate::storage::Requests;
 use crate::storage::limit::Rate;
 
@@ -43,9 +58,29 @@ const STALL_TOLD_AFTER: Duration = Duration::from_secs(10);
 /// `skew_ms` before any answer told the time.
 const SKEW_UNKNOWN: i64 = i64::MIN;
 
+/// What a request is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Put,
+    Get,
+    Head,
+    List,
+    Delete,
+    Other,
+}
+
+/// What a request is, as whoever made it knows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    pub kind: Kind,
+    /// Whose request it is, where that is to be told from another's.
+    pub identity: Option<blake3::Hash>,
+}
+
 /// What went over the wire, and how fast it may.
 #[derive(Debug)]
 pub(super) struct Wire {
+    look: fn(&HttpRequest) -> Seen,
     upload: Option<Arc<Rate>>,
     download: Option<Arc<Rate>>,
     stall_timeout: Duration,
@@ -58,15 +93,22 @@ pub(super) struct Wire {
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     skew_ms: AtomicI64,
-    /// Whose request went out last: access key and session token, hashed.
+    /// Whose request went out last.
     identity: Mutex<Option<blake3::Hash>>,
     /// When somebody was told last that nothing moves.
     told: Mutex<Option<Instant>>,
 }
 
 impl Wire {
-    pub fn new(upload: Option<Arc<Rate>>, download: Option<Arc<Rate>>, stall_timeout: Duration) -> Self {
+    /// `look` says what a request is.
+    pub fn new(
+        upload: Option<Arc<Rate>>,
+        download: Option<Arc<Rate>>,
+        stall_timeout: Duration,
+        look: fn(&HttpRequest) -> Seen,
+    ) -> Self {
         Self {
+            look,
             upload,
             download,
             stall_timeout,
@@ -102,31 +144,41 @@ impl Wire {
         Some(self.skew_ms.load(Ordering::Relaxed)).filter(|skew| *skew != SKEW_UNKNOWN)
     }
 
-    /// Whether the last request was made with these credentials.
-    pub fn asked_as(&self, key: &str, token: Option<&str>) -> bool {
-        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        *identity == Some(identity_of(key, token))
+    /// The present moment by the service's clock, to the second.
+    pub fn service_time(&self) -> SystemTime {
+        let ours = SystemTime::now();
+        let skew_ms = self.skew_ms().unwrap_or(0);
+        let skew = Duration::from_millis(skew_ms.unsigned_abs());
+        let theirs = if skew_ms < 0 { ours.checked_sub(skew) } else { ours.checked_add(skew) };
+        theirs.unwrap_or(ours)
+    }
+
+    /// How long a request may go without a byte.
+    #[cfg(any(feature = "azure", feature = "gcs"))]
+    pub fn stall_timeout(&self) -> Duration {
+        self.stall_timeout
+    }
+
+    /// Whether the last request was made by that identity.
+    pub fn asked_as(&self, identity: blake3::Hash) -> bool {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) == Some(identity)
     }
 
     fn count(&self, request: &HttpRequest) {
-        let uri = request.uri();
-        let counter = match request.method() {
-            "GET" if uri.contains("list-type=2") => &self.list,
-            "GET" => &self.get,
-            "PUT" => &self.put,
-            "HEAD" => &self.head,
-            "DELETE" => &self.delete,
-            _ => &self.other,
+        let Seen { kind, identity } = (self.look)(request);
+        let counter = match kind {
+            Kind::Put => &self.put,
+            Kind::Get => &self.get,
+            Kind::Head => &self.head,
+            Kind::List => &self.list,
+            Kind::Delete => &self.delete,
+            Kind::Other => &self.other,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        let header = |name: &str| request.headers().get(name);
-        let key =
-            header("authorization").and_then(|told| told.split_once("Credential=")?.1.split('/').next());
-        if let Some(key) = key {
-            let identity = identity_of(key, header("x-amz-security-token"));
-            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        if identity.is_some() {
+            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
         }
-        tracing::debug!("{} {uri}", request.method());
+        tracing::debug!("{} {}", request.method(), answers::shown(request.uri()));
     }
 
     /// Compares the server's clock with ours; the header tells whole seconds.
@@ -141,7 +193,7 @@ impl Wire {
     }
 }
 
-/// The certificates of authorities to trust, in PEM, known to be some: the SDK panics on those that it cannot read, and takes none for all
+/// The certificates of authorities to trust, in PEM, known to be some: the client panics on those that it cannot read, and takes none for all
 /// that was meant.
 pub(super) fn read_authorities(path: &Path) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
     let pem = std::fs::read(path)?;
@@ -156,26 +208,39 @@ pub(super) fn read_authorities(path: &Path) -> Result<Vec<u8>, Box<dyn Error + S
     Ok(pem)
 }
 
-/// The HTTP client for the SDK: TLS by rustls, the system's certificates and those in `ca_pem`, proxies as the environment says.
+/// The HTTP client for an SDK: TLS by rustls, the system's certificates and those in `ca_pem`, proxies as the environment says.
 pub(super) fn http_client(
     wire: Arc<Wire>,
     ca_pem: Option<Vec<u8>>,
 ) -> Result<SharedHttpClient, aws_smithy_http_client::HttpClientError> {
+    let watched = connector(wire, ca_pem, true)?;
+    Ok(http_client_fn(move |_, _| watched.clone()))
+}
+
+/// The same for requests of our own, with or without the environment's proxy.
+pub(super) fn connector(
+    wire: Arc<Wire>,
+    ca_pem: Option<Vec<u8>>,
+    by_proxy: bool,
+) -> Result<SharedHttpConnector, aws_smithy_http_client::HttpClientError> {
     let trust = TrustStore::default();
     let trust = match ca_pem {
         Some(pem) => trust.with_pem_certificate(pem),
         None => trust,
     };
     let tls = TlsContext::builder().with_trust_store(trust).build()?;
-    let connectors = Connectors { tls, is_proxied: has_proxy(), lanes: Mutex::default() };
-    let watched = SharedHttpConnector::new(Watched { connectors, wire });
-    Ok(http_client_fn(move |_, _| watched.clone()))
+    let connectors =
+        Connectors { tls, is_proxied: by_proxy && has_proxy(), by_proxy, lanes: Mutex::default() };
+    Ok(SharedHttpConnector::new(Watched { connectors, wire }))
 }
 
 /// The connections of each lane.
 #[derive(Debug)]
 struct Connectors {
     tls: TlsContext,
+    /// Whether the environment's proxy is asked.
+    by_proxy: bool,
+    /// Whether there is one.
     is_proxied: bool,
     lanes: Mutex<HashMap<usize, Arc<Connections>>>,
 }
@@ -194,10 +259,12 @@ impl Connectors {
         drop(lanes);
         let builder = || {
             let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
-            Connector::builder()
-                .connector_settings(settings)
-                .sleep_impl(TokioSleep)
-                .proxy_config(ProxyConfig::from_env())
+            Connector::builder().connector_settings(settings).sleep_impl(TokioSleep).proxy_config(match self
+                .by_proxy
+            {
+                true => ProxyConfig::from_env(),
+                false => ProxyConfig::disabled(),
+            })
         };
         // The way to a proxy may be encrypted even so.
         let connector = if request.uri().starts_with("http://") && !self.is_proxied {
@@ -340,11 +407,6 @@ impl Wire {
             );
         }
     }
-}
-
-/// Tells credentials from others, and does not tell what they are.
-fn identity_of(key: &str, token: Option<&str>) -> blake3::Hash {
-    blake3::hash(format!("{key} {}", token.unwrap_or_default()).as_bytes())
 }
 
 /// Host and port of an address, as it names them.

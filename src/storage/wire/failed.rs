@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 /// A request got no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
-pub(super) struct NoAnswer {
+pub struct NoAnswer {
     words: String,
     /// There was no connection to begin with.
     pub unreachable: bool,
@@ -20,7 +20,7 @@ pub(super) struct NoAnswer {
 }
 
 /// Says in plain words why `host` did not answer.
-pub(super) fn explain(error: ConnectorError, host: &str, connect_timeout: Duration) -> ConnectorError {
+pub fn explain(error: ConnectorError, host: &str, connect_timeout: Duration) -> ConnectorError {
     if error.is_user() {
         return error;
     }
@@ -59,7 +59,7 @@ pub(super) fn explain(error: ConnectorError, host: &str, connect_timeout: Durati
 }
 
 /// An error and all that it says of its causes, each once.
-pub(super) fn chain_of(error: &dyn Error) -> String {
+pub fn chain_of(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -74,7 +74,7 @@ pub(super) fn chain_of(error: &dyn Error) -> String {
 }
 
 /// The first error of type `E` below `error`.
-pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {
