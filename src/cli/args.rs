@@ -17,7 +17,8 @@ pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
 pub(super) use restore::{OnConflict, PartArgs, RestoreArgs, RestoreFilesArgs, SwapArgs, VerifyArgs, Via};
 
 pub(super) use schedule::{
-    AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, ScheduleArgs, ScheduleCommand,
+    AlertArgs, AlertCommand, AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, MetricsArgs, ScheduleArgs,
+    ScheduleCommand,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -117,6 +118,10 @@ pub(super) enum Command {
     History(HistoryArgs),
     /// List who did what to jobs, in a log that shows changes.
     Audit(AuditArgs),
+    /// List what is wrong, test the ways to tell, acknowledge.
+    Alert(AlertArgs),
+    /// Print metrics for Prometheus.
+    Metrics(MetricsArgs),
     /// Tell how old the newest good snapshot of each series is.
     Status(StatusArgs),
     /// Bring a snapshot's stream back: to standard output, a file, a program or a database.

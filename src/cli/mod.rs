@@ -1,5 +1,6 @@
 //! The command line: one file a command; only here is a terminal drawn on.
 
+mod alert;
 mod args;
 mod backup;
 mod check;
@@ -18,8 +19,10 @@ mod keys;
 mod leftovers;
 mod list;
 mod lock;
+mod metrics;
 mod progress;
 mod prompt;
+mod rebuild;
 mod render;
 mod repair;
 mod report;
@@ -456,6 +459,8 @@ fn dispatch(context: &Context, command: Command, flags: &Flags) -> Result<Exit, 
         Command::Schedule(args) => schedule::run(context, &args, flags),
         Command::History(args) => history::run(context, &args),
         Command::Audit(args) => history::audit(context, &args),
+        Command::Alert(args) => alert::run(context, &args),
+        Command::Metrics(args) => metrics::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Restore(args) => restore::run(context, &args),
         Command::Cat(args) => restore::cat(context, &args),

@@ -28,6 +28,16 @@ impl Environment {
         self.variables.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
+    /// A file of the configuration: `credential:NAME` is what the service manager gave under that name, and a path begins at the
+    /// working directory.
+    pub fn file(&self, path: &Path) -> PathBuf {
+        let name = path.to_str().and_then(|text| text.strip_prefix("credential:"));
+        match (name, self.path("CREDENTIALS_DIRECTORY")) {
+            (Some(name), Some(folder)) => folder.join(name),
+            _ => self.directory.join(path),
+        }
+    }
+
     fn home(&self) -> PathBuf {
         self.path("HOME").unwrap_or_else(|| self.directory.clone())
     }
