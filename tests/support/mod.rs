@@ -11,6 +11,7 @@ pub mod hostile;
 pub mod independent;
 pub mod outside;
 pub mod pg;
+pub mod receivers;
 pub mod redis;
 pub mod reports;
 pub mod s3;
