@@ -22,7 +22,8 @@ pub(super) use restore::{
 };
 #[cfg(feature = "daemon")]
 pub(super) use schedule::{
-    AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, ScheduleArgs, ScheduleCommand,
+    AlertArgs, AlertCommand, AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, MetricsArgs, ScheduleArgs,
+    ScheduleCommand,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -128,6 +129,12 @@ pub(super) enum Command {
     /// List who changed which job, in a log that reveals tampering.
     #[cfg(feature = "daemon")]
     Audit(AuditArgs),
+    /// List and acknowledge what is wrong, and test the channels that tell it.
+    #[cfg(feature = "daemon")]
+    Alert(AlertArgs),
+    /// Print metrics for Prometheus.
+    #[cfg(feature = "daemon")]
+    Metrics(MetricsArgs),
     /// Print the age of the newest good snapshot of each series.
     Status(StatusArgs),
     /// Restore a snapshot to a database, server, bucket, directory, file or program.

@@ -2,20 +2,21 @@
 
 use super::args::{AuditArgs, AuditCommand, Command, HistoryArgs, HistoryCommand};
 use super::exit::Exit;
+use super::rebuild::rebuild;
 use super::report::CliError;
 use super::table::Table;
 use super::{Context, clean, print_as_is, render};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::OsEntropy;
 use crate::daemon::book::RunId;
-use crate::daemon::launch::{RUN_VARIABLE, new_id};
+use crate::daemon::launch::{RUN_VARIABLE, is_there, new_id, this_process};
 use crate::daemon::state::{AuditEntry, AuditFault, Entry, Invocation, Record, RunRow, State};
 use crate::engine::backup::BackupReport;
 use crate::engine::listing::sizes;
 use crate::engine::report::{AuditLine, AuditLog, AuditVerified, BackupRecord, History, HistoryShown, Time};
 use crate::engine::tables::{Sorted, table_map};
 use crate::settings::Environment;
-use crate::vault::snapshot::State as Kept;
+use crate::vault::snapshot::{Body, State as Kept, Summary};
 use crate::vault::writer::SHA256;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +32,8 @@ struct Inner {
     run: Option<(RunId, u32)>,
     invocation: Option<Invocation>,
     records: Vec<Record>,
+    /// It deletes what no snapshot reaches.
+    prunes: bool,
 }
 
 impl Memoir {
@@ -54,6 +57,10 @@ impl Memoir {
             }
             Command::Backup(args) => ("backup", args.name.clone().unwrap_or_default()),
             Command::Run(args) => ("run", args.system.clone().unwrap_or_default()),
+            Command::Prune(args) if !args.dry_run => {
+                inner.prunes = true;
+                return;
+            }
             _ => return,
         };
         clean::keep_lines();
@@ -89,7 +96,7 @@ impl Memoir {
 
     /// A snapshot was made.
     pub fn stored(&self, source: &str, report: &BackupReport) {
-        let record = stored(source, report);
+        let record = record_of(source, &report.committed.summary, &report.committed.body, &report.suspects);
         self.lock().records.push(record);
     }
 
@@ -109,7 +116,8 @@ impl Memoir {
     pub fn end(&self, exit: Exit, error: Option<(String, Option<String>)>) {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if inner.invocation.is_none() && inner.run.is_none() {
+        let has_pruned = inner.prunes && exit == Exit::Good;
+        if inner.invocation.is_none() && inner.run.is_none() && !has_pruned {
             return;
         }
         let ended = SystemClock.now().as_millisecond();
@@ -122,6 +130,9 @@ impl Memoir {
                 invocation.log = Some(clean::kept_lines());
                 state.end(invocation, &inner.records)?;
             }
+            if has_pruned {
+                state.set_counter("pruned", ended)?;
+            }
             match &inner.run {
                 Some((run, attempt)) => state.note_exit(run, *attempt, exit.code()),
                 None => Ok(()),
@@ -133,27 +144,9 @@ impl Memoir {
     }
 }
 
-/// This process, so that another can tell whether it is still there.
-fn this_process() -> (String, u32, u64) {
-    let pid = std::process::id();
-    (boot(), pid, began(pid).unwrap_or_default())
-}
-
-fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
-/// When a process began, in ticks since the machine was started; `None` where it is gone, or only not waited for.
-fn began(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let is_dead = matches!(fields.first(), Some(&("Z" | "X")));
-    fields.get(19).filter(|_| !is_dead)?.parse().ok()
-}
-
-fn stored(source: &str, report: &BackupReport) -> Record {
-    let body = &report.committed.body;
-    let head = &report.committed.summary.head;
+/// What is written down of a snapshot.
+pub(super) fn record_of(source: &str, summary: &Summary, body: &Body, suspects: &[String]) -> Record {
+    let head = &summary.head;
     let (bytes, stored) = sizes(body);
     let maps = body.streams.iter().filter_map(|stream| {
         let map = table_map(stream).ok().flatten()?;
@@ -178,7 +171,7 @@ fn stored(source: &str, report: &BackupReport) -> Record {
         host: head.host.clone(),
         // A part of it is no backup of it.
         status: if head.state == Kept::Partial { "FAILED" } else { "COMPLETED" }.to_owned(),
-        snapshot: Some(report.committed.summary.id.to_string()),
+        snapshot: Some(summary.id.to_string()),
         time: Some(head.time_ms),
         bytes: Some(bytes),
         stored: Some(stored),
@@ -188,9 +181,10 @@ fn stored(source: &str, report: &BackupReport) -> Record {
         calendar: head.calendar.clone(),
         digest: only.map(|stream| stream.digest.to_string()),
         sha256: only.and_then(|stream| stream.attributes.get(SHA256).cloned()),
-        suspect: (!report.suspects.is_empty()).then(|| report.suspects.join("; ")),
+        suspect: (!suspects.is_empty()).then(|| suspects.join("; ")),
         error: (!failed.is_empty()).then(|| failed.join("; ")),
         duration: Some(body.streams.iter().map(|stream| stream.stats.duration_ms).sum()),
+        ..Record::default()
     }
 }
 
@@ -200,6 +194,7 @@ pub(super) fn run(context: &Context, args: &HistoryArgs) -> Result<Exit, CliErro
         HistoryCommand::List { count } => list(context, &state.history(*count, None)?),
         HistoryCommand::Show { id } => show(context, &state, id),
         HistoryCommand::Export => export(context, &state),
+        HistoryCommand::Rebuild => rebuild(context, state),
     }
 }
 
@@ -207,9 +202,9 @@ fn record(entry: &Entry) -> BackupRecord {
     let Entry { command, number, record } = entry;
     let part = record.clone().unwrap_or_default();
     let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let is_there = command.process.0 == boot() && began(command.process.1) == Some(command.process.2);
+    let is_there = is_there(&command.process);
     let status = match (record, command.ended) {
-        (Some(record), _) => record.status.clone(),
+        (Some(record), _) => record.kept.clone().unwrap_or_else(|| record.status.clone()),
         (None, None) if is_there => "IN_PROGRESS".to_owned(),
         (None, _) => "FAILED".to_owned(),
     };
@@ -260,7 +255,7 @@ fn record(entry: &Entry) -> BackupRecord {
         created: Time::from_ms(command.started),
         ended: command.ended.map(Time::from_ms),
         duration_ms: part.duration,
-        expires: None,
+        expires: part.expires.map(Time::from_ms),
     }
 }
 

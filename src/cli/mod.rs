@@ -1,5 +1,7 @@
 //! The command line: one file a command; only here is a terminal drawn on.
 
+#[cfg(feature = "daemon")]
+mod alert;
 mod args;
 mod backup;
 mod check;
@@ -20,10 +22,14 @@ mod leftovers;
 mod list;
 mod lock;
 mod manual;
+#[cfg(feature = "daemon")]
+mod metrics;
 #[cfg(not(feature = "daemon"))]
 mod no_history;
 mod progress;
 mod prompt;
+#[cfg(feature = "daemon")]
+mod rebuild;
 mod render;
 mod repair;
 mod report;
@@ -490,6 +496,10 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::History(args) => history::run(context, &args),
         #[cfg(feature = "daemon")]
         Command::Audit(args) => history::audit(context, &args),
+        #[cfg(feature = "daemon")]
+        Command::Alert(args) => alert::run(context, &args),
+        #[cfg(feature = "daemon")]
+        Command::Metrics(args) => metrics::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Restore(args) => restore::run(context, &args),
         Command::Cat(args) => restore::cat(context, &args),

@@ -9,6 +9,7 @@ use crate::base::clock::Clock;
 use crate::base::name::nearest;
 use crate::base::schedule::Schedule;
 use crate::base::secret::OsEntropy;
+use crate::daemon::alert::post::{Postman, over_the_wire};
 use crate::daemon::book::{OpenRun, StateError, Trigger};
 use crate::daemon::due::Slots;
 use crate::daemon::launch::{Program, new_id};
@@ -23,6 +24,8 @@ use crate::settings::{Flags, Job, age};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Slots that `explain` lists.
@@ -93,7 +96,7 @@ fn state(context: &Context) -> Result<State, CliError> {
 }
 
 /// This machine, for jitter.
-fn machine(context: &Context) -> String {
+pub(super) fn machine(context: &Context) -> String {
     let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     format!("{}{}", id.trim(), context.app.host())
 }
@@ -122,10 +125,12 @@ fn daemon(context: &Context, flags: &Flags) -> Result<Exit, CliError> {
         machine: machine(context),
         notify: environment.path("NOTIFY_SOCKET").map(Into::into),
         watchdog,
-        jobs: (settings.jobs.clone(), settings.jobs_parallel),
+        jobs: (settings.jobs.clone(), settings.jobs_parallel, settings.alerts.clone()),
+        postman: postman(context),
+        disks: disks(context),
         reload: &mut || {
             let settings = app::settings(flags, &environment).map_err(|error| error.to_string())?;
-            Ok((settings.jobs, settings.jobs_parallel))
+            Ok((settings.jobs, settings.jobs_parallel, settings.alerts))
         },
         tell,
     })?;
@@ -133,6 +138,30 @@ fn daemon(context: &Context, flags: &Flags) -> Result<Exit, CliError> {
         context.report(ScheduleEnded { stopped: true });
     }
     Ok(Exit::Good)
+}
+
+/// Who tells of what is wrong.
+pub(super) fn postman(context: &Context) -> Postman {
+    Postman {
+        state: context.app.environment.state_root(),
+        clock: Arc::new(context.clock),
+        entropy: Arc::new(OsEntropy),
+        host: context.app.host(),
+        zone: context.app.settings.calendar.zone.clone(),
+        deliver: over_the_wire(context.app.environment.clone()),
+    }
+}
+
+/// The disks that may fill: of the state, and of a repository on this machine.
+fn disks(context: &Context) -> Vec<(&'static str, PathBuf)> {
+    let mut disks = vec![("state directory", context.app.environment.state_root())];
+    let place = context.app.settings.repository.place.as_ref().filter(|place| place.value.is_local());
+    if let Some(place) = place {
+        let path = place.value.to_string();
+        let path = path.strip_prefix("file://").unwrap_or(&path);
+        disks.push(("repository", context.app.environment.directory.join(path)));
+    }
+    disks
 }
 
 /// What the scheduler was given is what its runs are given.
@@ -341,7 +370,7 @@ fn explain(context: &Context, what: &str, zone: Option<&str>) -> Result<Exit, Cl
 }
 
 /// Who asks, for the audit log.
-fn actor(context: &Context) -> String {
+pub(super) fn actor(context: &Context) -> String {
     let name = context.app.environment.text("SUDO_USER").or_else(|| context.app.environment.text("USER"));
     let uid = context.app.environment.uid;
     name.map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"))

@@ -2,6 +2,7 @@
 //!
 //! Times are milliseconds since 1970.
 
+use super::alert::Fact;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -221,6 +222,8 @@ pub struct Changes {
     pub jobs: BTreeMap<String, JobState>,
     /// What else is to be remembered.
     pub notes: Vec<Note>,
+    /// What is wrong now, or no longer. It comes with something else, never alone.
+    pub facts: Vec<Fact>,
 }
 
 impl Changes {

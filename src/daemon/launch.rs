@@ -32,6 +32,7 @@ const LOG_BYTES_CUT: u64 = 4 << 20;
 const TERM_WAIT: Duration = Duration::from_secs(30);
 
 /// How this program is started again.
+#[derive(Debug, Clone)]
 pub struct Program {
     /// The executable.
     pub path: PathBuf,
@@ -272,12 +273,24 @@ impl Launcher for Processes {
     }
 }
 
+const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
 /// A name that sorts by time: 48 bits of milliseconds and 80 random ones, in the letters of a ULID.
 pub fn new_id(entropy: &dyn Entropy, now_ms: i64) -> RunId {
-    const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let mut random = [0; 16];
     // Safe to ignore: a name that is there already is refused by the state, and the next tick draws another.
     let _ = entropy.fill(&mut random);
+    name_of(random, now_ms)
+}
+
+/// The name that a thing has whoever names it: by what it is called elsewhere.
+pub fn id_of(what: &str, at_ms: i64) -> RunId {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(blake3::hash(what.as_bytes()).as_bytes()).for_each(|(to, from)| *to = *from);
+    name_of(bytes, at_ms)
+}
+
+fn name_of(random: [u8; 16], now_ms: i64) -> RunId {
     let time = u128::try_from(now_ms.max(0)).unwrap_or_default() << 80;
     let number = time | (u128::from_le_bytes(random) >> 48);
     let letter = |at: u32| {
@@ -285,6 +298,29 @@ pub fn new_id(entropy: &dyn Entropy, now_ms: i64) -> RunId {
         char::from(LETTERS.get(index).copied().unwrap_or(b'0'))
     };
     RunId((0..26).rev().map(letter).collect())
+}
+
+/// This process, so that another can tell whether it is still there.
+pub fn this_process() -> (String, u32, u64) {
+    let pid = std::process::id();
+    (boot(), pid, began(pid).unwrap_or_default())
+}
+
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// When a process began, in ticks since the machine was started; `None` where it is gone, or only not waited for.
+fn began(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let is_dead = matches!(fields.first(), Some(&("Z" | "X")));
+    fields.get(19).filter(|_| !is_dead)?.parse().ok()
+}
+
+/// Whether a process is still there.
+pub fn is_there(process: &(String, u32, u64)) -> bool {
+    process.0 == boot() && began(process.1) == Some(process.2)
 }
 
 /// Processor time that a process and all that it started have used.

@@ -2,20 +2,28 @@
 //!
 //! | file | hides |
 //! |---|---|
+//! | `alert` | what is wrong, who is told, and how |
 //! | `book` | what is kept, and the contract of where |
 //! | `due` | which slots are due |
 //! | `launch` | processes of runs |
+//! | `metrics` | what Prometheus is told |
 //! | `scheduler` | the state machine |
 //! | `serve` | the loop, signals, the service manager |
 //! | `state` | the SQLite file |
 //! | `verdict` | what an exit means |
+//! | `watch` | what is found missing |
+//! | `witness` | who looks into the repository |
 
+pub mod alert;
 pub mod book;
 pub mod due;
 pub mod launch;
+pub mod metrics;
 pub mod scheduler;
 pub mod serve;
 pub mod state;
 mod verdict;
+pub mod watch;
+mod witness;
 
 pub use verdict::{Exit, Why};

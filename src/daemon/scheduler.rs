@@ -3,12 +3,13 @@
 //! A tick reads what ended, decides every slot that is due, writes both in one transaction, and only then starts processes. A slot whose
 //! row is written is never decided again; a run whose start is written is never started a second time without its process being gone.
 
+use super::alert::Fact;
 use super::book::{
     Changes, Decision, Ending, JobState, Note, OpenRun, RunChange, RunId, SlotRow, StateError, Store, Trigger,
 };
 use super::due::{Slots, ms};
 use super::verdict::{Exit, Next, Why, backoff_ms};
-use crate::settings::{Job, Overlap};
+use crate::settings::{Job, Overlap, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest sleep: the wall clock is read at least so often, so that a jump of it needs no path of its own.
@@ -83,6 +84,8 @@ pub struct Scheduler<S, L> {
     next: BTreeMap<String, (i64, Option<i64>)>,
     /// Wall clock minus time since boot, at the last tick.
     clock_offset: Option<i64>,
+    /// Runs that have ended and may have changed the repository.
+    ended_count: u64,
     /// Nothing is started any more.
     is_stopping: bool,
     alarms: Vec<Alarm>,
@@ -111,6 +114,7 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
             ended: BTreeMap::new(),
             next: BTreeMap::new(),
             clock_offset: None,
+            ended_count: 0,
             is_stopping: false,
             alarms: Vec::new(),
         }
@@ -133,6 +137,11 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
     /// How many processes there are.
     pub fn running_count(&self) -> usize {
         self.running().count()
+    }
+
+    /// How many runs have ended that may have changed the repository.
+    pub fn ended_count(&self) -> u64 {
+        self.ended_count
     }
 
     fn running(&self) -> impl Iterator<Item = &RunId> {
@@ -245,9 +254,14 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
                 other => other,
             };
             let change = self.verdict(&run, &exit, now)?;
-            if let RunChange::Ended { ok: false, ending } = &change {
-                let why = ending.reason.clone().unwrap_or_default();
-                self.alarms.push(Alarm::Failed(format!("job `{}`: {why}", run.job)));
+            if let RunChange::Ended { ok, ending } = &change {
+                self.ended_count += u64::from(*ok && run.kind != "command");
+                if !ok {
+                    let why = ending.reason.clone().unwrap_or_default();
+                    self.alarms.push(Alarm::Failed(format!("job `{}`: {why}", run.job)));
+                }
+                let has_failed = *ok || ending.exit != Some(1) || !self.store.failed_parts(&id)?.is_empty();
+                changes.facts.extend(facts(&run, self.jobs.get(&run.job), *ok, ending, has_failed));
             }
             changes.runs.push((id, change));
         }
@@ -401,16 +415,23 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
                     run = Some(other);
                     state.skips = state.skips.saturating_add(1);
                     if state.skips >= 2 {
-                        self.alarms.push(Alarm::TooLong(format!(
-                            "job `{name}`: runs take longer than their interval"
-                        )));
+                        let text = "runs take longer than their interval";
+                        self.alarms.push(Alarm::TooLong(format!("job `{name}`: {text}")));
+                        changes.facts.push(Fact::bad(
+                            "warning",
+                            name,
+                            text,
+                            "slots are skipped because the job still runs",
+                        ));
                     }
                 }
                 (Decision::Run | Decision::CatchUp, None) => {
                     let trigger =
                         if decision == Decision::Run { Trigger::Schedule } else { Trigger::CatchUp };
                     run = Some(self.queue(name, job, trigger, Some(due.newest), now, changes));
-                    state.skips = 0;
+                    if std::mem::take(&mut state.skips) > 0 {
+                        changes.facts.push(Fact::good("warning", name));
+                    }
                 }
                 (Decision::Missed, _) => {
                     self.alarms.push(Alarm::Missed(format!("job `{name}`: the newest slot was missed")))
@@ -547,6 +568,43 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         let latest = now.saturating_add(SLEEP_MS_MAX);
         first.map_or(latest, |first| first.min(latest)).max(now.saturating_add(1))
     }
+}
+
+/// What the end of a run means for alerts. `has_failed` is false of a backup that stored all, and something of it is suspect.
+fn facts(run: &OpenRun, job: Option<&Job>, ok: bool, ending: &Ending, has_failed: bool) -> Vec<Fact> {
+    let name = run.job.as_str();
+    if ok {
+        let mut facts: Vec<Fact> = ["failure", "overdue", "retention", "suspect"]
+            .map(|condition| Fact::good(condition, name))
+            .into();
+        // Damage is gone when a check says so that would find it. One of a part may have looked elsewhere.
+        match job.map(|job| &job.work) {
+            Some(Work::Check { part: Some(part) }) if *part >= 1.0 => {
+                facts.push(Fact::good("integrity", "*"))
+            }
+            Some(Work::Check { part: None } | Work::Verify { .. }) => {
+                facts.push(Fact::good("integrity", name))
+            }
+            _ => {}
+        }
+        return facts;
+    }
+    let is_backup = matches!(run.kind.as_str(), "run" | "backup");
+    let condition = match (ending.exit, run.kind.as_str()) {
+        (Some(4), _) => "integrity",
+        (Some(6), "forget" | "prune") => "retention",
+        (Some(1), _) if is_backup && !has_failed => "suspect",
+        _ => "failure",
+    };
+    let reason = ending.reason.clone().unwrap_or_default();
+    vec![Fact::Bad {
+        condition,
+        subject: name.to_owned(),
+        cause: reason.clone(),
+        text: format!("{} failed: {reason}", run.kind),
+        hint: None,
+        run: Some(run.id.0.clone()),
+    }]
 }
 
 /// What a cursor was moved by.

@@ -1,12 +1,16 @@
 //! The daemon: one thread that sleeps until something is due, a signal comes, a process ends, or somebody rings.
 
+use super::alert::Fact;
+use super::alert::post::{Post, Postman};
 use super::book::StateError;
-use super::launch::{Processes, Program};
+use super::launch::{Processes, Program, is_there};
 use super::scheduler::{Alarm, Scheduler};
 use super::state::State;
+use super::watch::Watch;
+use super::witness::Witness;
 use crate::base::clock::Clock;
 use crate::base::secret::Entropy;
-use crate::settings::Job;
+use crate::settings::{Alerts, Job};
 use rustix::fs::{FlockOperation, flock};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +27,8 @@ use std::time::Duration;
 const ERROR_WAIT_MS: i64 = 5_000;
 /// History is kept for two years.
 const HISTORY_MS: i64 = 2 * 366 * 86_400_000;
-const DAY_MS: i64 = 86_400_000;
+/// How often it is looked for what is gone or old.
+const TIDY_MS: i64 = 60_000;
 
 /// The daemon cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +53,8 @@ pub enum ServeError {
     },
 }
 
-/// The jobs of the configuration, and how many run at the same time.
-pub type Jobs = (BTreeMap<String, Job>, u32);
+/// The jobs of the configuration, how many run at the same time, and who is told.
+pub type Jobs = (BTreeMap<String, Job>, u32, Alerts);
 
 /// What the daemon works with.
 pub struct Daemon<'a> {
@@ -69,6 +74,10 @@ pub struct Daemon<'a> {
     pub watchdog: Option<Duration>,
     /// The jobs of the configuration.
     pub jobs: Jobs,
+    /// Who tells, and how.
+    pub postman: Postman,
+    /// Disks that may fill: what each is, and a folder of it.
+    pub disks: Vec<(&'static str, PathBuf)>,
     /// Reads the configuration again.
     pub reload: &'a mut dyn FnMut() -> Result<Jobs, String>,
     /// Tells a line to people.
@@ -159,63 +168,40 @@ impl Bell {
 /// When it cannot begin. What fails later is told, and tried again.
 pub fn serve(mut daemon: Daemon<'_>) -> Result<(), ServeError> {
     let folder = folder(&daemon.state);
+    let witness = Witness::new(daemon.program.clone());
     let processes =
         Processes::new(daemon.program, folder.join("runs"), daemon.entropy).map_err(io(&folder))?;
     let _lock = lock(&daemon.state)?;
     let state = State::open(&daemon.state)?;
     let bell = Bell::new(&daemon.state)?;
+    let watch = Watch::new(daemon.machine.clone(), daemon.postman.zone.clone(), daemon.disks);
+    let (jobs, most, alerts) = daemon.jobs;
+    let post = Post::start(daemon.postman, alerts.clone()).map_err(io(&folder))?;
     let mut scheduler = Scheduler::new(state, processes, daemon.machine);
-    scheduler.configure(daemon.jobs.0, daemon.jobs.1);
+    scheduler.configure(jobs.clone(), most);
+    let mut round =
+        Round { scheduler, watch, witness, post, jobs, alerts, told: BTreeSet::new(), tidied: i64::MIN };
     let notify = daemon.notify.take();
     let say = |words: &str| notify.iter().for_each(|socket| notify_manager(socket, words));
-    let (mut is_stopping, mut is_ready, mut tidied) = (false, false, i64::MIN);
-    let mut told: BTreeSet<String> = BTreeSet::new();
+    let (mut is_stopping, mut is_ready) = (false, false);
     loop {
         if bell.stop.load(Ordering::SeqCst) && !is_stopping {
             is_stopping = true;
             say("STOPPING=1");
-            scheduler.stop();
+            round.scheduler.stop();
         }
+        let now = daemon.clock.now().as_millisecond();
         if bell.reload.swap(false, Ordering::SeqCst) {
-            match (daemon.reload)() {
-                Ok((jobs, most)) => {
-                    (daemon.tell)(&format!("configuration read again: {} jobs", jobs.len()));
-                    scheduler.configure(jobs, most);
-                }
-                Err(why) => (daemon.tell)(&format!(
-                    "the configuration is wrong and the old one stays in force: {why}"
-                )),
-            }
+            round.reload((daemon.reload)(), now, daemon.tell);
             // The service manager learns that it was heard.
             is_ready = false;
         }
-        let now = daemon.clock.now().as_millisecond();
-        let wake = match scheduler.tick(now, since_boot()) {
-            Ok(wake) => {
-                told.retain(|line| !line.starts_with("state"));
-                wake
-            }
-            Err(error) => {
-                let line = format!("state: {error}; nothing is started until it can be written");
-                if told.insert(line.clone()) {
-                    (daemon.tell)(&line);
-                }
-                now.saturating_add(ERROR_WAIT_MS)
-            }
-        };
-        scheduler.launcher.tend();
-        keep_logs(&mut scheduler);
-        if now.saturating_sub(tidied) > DAY_MS {
-            tidied = now;
-            // Safe to ignore: it is tried again tomorrow, and nothing depends on it.
-            let _ = scheduler.store.forget_before(now.saturating_sub(HISTORY_MS));
-        }
-        tell_alarms(scheduler.alarms(), &mut told, daemon.tell);
+        let wake = round.turn(now, daemon.tell);
         say("WATCHDOG=1");
         if !std::mem::replace(&mut is_ready, true) {
             say("READY=1");
         }
-        if is_stopping && scheduler.running_count() == 0 {
+        if is_stopping && round.scheduler.running_count() == 0 {
             break;
         }
         let sleep = u64::try_from(wake.saturating_sub(now)).unwrap_or_default();
@@ -225,6 +211,97 @@ pub fn serve(mut daemon: Daemon<'_>) -> Result<(), ServeError> {
     // Safe to ignore: whoever rings notices that nobody hears.
     let _ = std::fs::remove_file(folder.join("bell"));
     Ok(())
+}
+
+/// What the loop works with.
+struct Round {
+    scheduler: Scheduler<State, Processes>,
+    watch: Watch,
+    witness: Witness,
+    post: Post,
+    jobs: BTreeMap<String, Job>,
+    alerts: Alerts,
+    /// Lines that were told and are still so.
+    told: BTreeSet<String>,
+    tidied: i64,
+}
+
+impl Round {
+    fn reload(&mut self, read: Result<Jobs, String>, now: i64, tell: &mut dyn FnMut(&str)) {
+        let fact = match read {
+            Ok((jobs, most, alerts)) => {
+                tell(&format!("configuration read again: {} jobs", jobs.len()));
+                self.scheduler.configure(jobs.clone(), most);
+                self.post.configure(alerts.clone());
+                (self.jobs, self.alerts) = (jobs, alerts);
+                Fact::good("config", "configuration")
+            }
+            Err(why) => {
+                let text = format!("the configuration is wrong and the old one stays in force: {why}");
+                tell(&text);
+                Fact::bad("config", "configuration", "the configuration is wrong", text)
+            }
+        };
+        if let Err(error) = self.scheduler.store.state_facts(now, &[fact]) {
+            tell(&format!("state: {error}"));
+        }
+    }
+
+    /// Everything that is to be done at that moment. Says when to come again.
+    fn turn(&mut self, now: i64, tell: &mut dyn FnMut(&str)) -> i64 {
+        let wake = match self.scheduler.tick(now, since_boot()) {
+            Ok(wake) => {
+                self.told.retain(|line| !line.starts_with("state"));
+                wake
+            }
+            Err(error) => {
+                let line = format!("state: {error}; nothing is started until it can be written");
+                if self.told.insert(line.clone()) {
+                    tell(&line);
+                    // What cannot be written cannot wait in the state either.
+                    self.post.urgent(line);
+                }
+                now.saturating_add(ERROR_WAIT_MS)
+            }
+        };
+        self.scheduler.launcher.tend();
+        keep_logs(&mut self.scheduler);
+        let alarms = self.scheduler.alarms();
+        self.clock(&alarms, now);
+        tell_alarms(alarms, &mut self.told, tell);
+        let ended = self.scheduler.ended_count();
+        let store = &mut self.scheduler.store;
+        // Safe to ignore: what cannot be looked at now is looked at in a minute, and a state that fails is told above.
+        let _ = self.witness.look(store, &self.alerts, ended, now);
+        let _ = self.watch.look(store, &self.jobs, &self.alerts, now);
+        if now.saturating_sub(self.tidied).unsigned_abs() > TIDY_MS.unsigned_abs() {
+            self.tidied = now;
+            // As above.
+            let _ = store.end_gone(now, &is_there);
+            let _ = store.set_counter("heartbeat", now);
+            let _ = store.forget_before(now.saturating_sub(HISTORY_MS));
+        }
+        self.post.look();
+        self.post.trouble().iter().for_each(|line| tell(line));
+        wake
+    }
+
+    /// A clock that is wrong is an alert; one that is right again ends it.
+    fn clock(&mut self, alarms: &[Alarm], now: i64) {
+        let wrong = alarms.iter().find_map(|alarm| match alarm {
+            Alarm::Clock(text) => Some(text.clone()),
+            _ => None,
+        });
+        let is_new = wrong.is_some() != self.told.contains("clock");
+        if is_new {
+            let fact = match wrong {
+                Some(text) => Fact::bad("clock", "clock", "the clock is wrong", text),
+                None => Fact::good("clock", "clock"),
+            };
+            // Safe to ignore: the line on standard error tells it, too.
+            let _ = self.scheduler.store.state_facts(now, &[fact]);
+        }
+    }
 }
 
 /// What a person should know; a clock that stays wrong is told once.

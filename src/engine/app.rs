@@ -384,7 +384,7 @@ impl App {
                     let text = String::from_utf8_lossy(text.expose()).into_owned();
                     passphrase::found(text, &key.origin.to_string())
                 }
-                KeySource::PassphraseFile(path) => passphrase::of_file(path),
+                KeySource::PassphraseFile(path) => passphrase::of_file(&self.environment.credential(path)),
                 KeySource::PassphraseCommand(command) => self.password_command(command),
             };
         }
@@ -403,6 +403,7 @@ impl App {
     }
 
     fn key_file(&self, path: &Path) -> Result<Found, AppError> {
+        let path = &self.environment.credential(path);
         let (key, exposed) = KeyFile::read(path)?;
         let warning = exposed.then(|| {
             format!("key file `{path}` can be read by others: run `chmod 600 {path}`", path = path.display())
@@ -427,7 +428,7 @@ impl App {
     /// The key file that [`App::credential`] would read, if that is what it would read.
     pub fn key_file_named(&self) -> Option<PathBuf> {
         match &self.repository.key.as_ref()?.value {
-            KeySource::KeyFile(path) => Some(path.clone()),
+            KeySource::KeyFile(path) => Some(self.environment.credential(path)),
             _ => None,
         }
     }

@@ -28,6 +28,20 @@ impl Environment {
         self.variables.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
+    /// A file with a secret: `credential:NAME` is what the service manager gave under that name, in the folder that it alone can read.
+    pub fn credential(&self, path: &Path) -> PathBuf {
+        let name = path.to_str().and_then(|text| text.strip_prefix("credential:"));
+        match (name.filter(|name| !name.contains('/')), self.path("CREDENTIALS_DIRECTORY")) {
+            (Some(name), Some(folder)) => folder.join(name),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// The same, from the root.
+    pub fn file(&self, path: &Path) -> PathBuf {
+        self.directory.join(self.credential(path))
+    }
+
     fn home(&self) -> PathBuf {
         self.path("HOME").unwrap_or_else(|| self.directory.clone())
     }

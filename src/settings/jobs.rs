@@ -3,8 +3,8 @@
 use crate::base::name::nearest;
 use crate::base::schedule::Schedule;
 use crate::base::setting::{
-    BOOLEAN, COMMAND, COUNT, Described, Entry, Key, Kind, Origin, PART, Problem, Raw, Section, TEXT, TEXTS,
-    TIME, Table, Value, ZONE,
+    BOOLEAN, COMMAND, COUNT, Described, Entry, FRACTION, Key, Kind, Origin, PART, Problem, Raw, Section,
+    TEXT, TEXTS, TIME, Table, Value, ZONE,
 };
 use crate::base::unit;
 use jiff::tz::TimeZone;
@@ -118,6 +118,8 @@ pub struct Job {
     pub stall: Duration,
     /// How failures are tried again.
     pub retry: Retry,
+    /// A slot without a good run is overdue so long after it was due.
+    pub grace: Duration,
     /// Whether it runs at all.
     pub enabled: bool,
     /// Whether a new job runs once at once.
@@ -195,6 +197,10 @@ section! {
     /// What holds for all jobs.
     SCHEDULE_TABLE, "schedule", "", "What holds for all jobs of `dumpvault schedule daemon`.",
     MAX_PARALLEL: u32 = SOME, Entry::new("max_parallel", "Run at most this many jobs at the same time.", "2").default("2");
+    GROUP_ALERTS: Duration = TIME, Entry::new(
+        "group_alerts", "How long alerts wait for others of the same cause, so that one message tells all.", "\"30s\"").default("30s");
+    SPACE_BELOW: f64 = FRACTION, Entry::new(
+        "space_below", "Alert when a smaller fraction of the repository's disk is free; 0 for never.", "\"10%\"").default("0.1");
 }
 
 section! {
@@ -227,6 +233,8 @@ section! {
         "overlap", "What becomes of a slot whose job still runs: skip, or queue (one at most).", "\"skip\"").default("skip");
     JOB_TIMEOUT: Duration = TIME, Entry::new("timeout", "Stop a run that takes longer.", "\"6h\"");
     STALL: Duration = TIME, Entry::new("stall", "Stop a run that does nothing for this long.", "\"15m\"").default("15m");
+    GRACE: Duration = TIME, Entry::new(
+        "grace", "Alert when a slot has no good run this long after it was due.", "\"1h\"").default("1h");
     ENABLED: bool = BOOLEAN, Entry::new("enabled", "Whether it runs at all.", "false").default("true");
     RUN_AT_START: bool = BOOLEAN, Entry::new("run_at_start", "Run a new job once at once.", "true").default("false");
 }
@@ -251,14 +259,25 @@ pub(super) struct Known<'a> {
     pub zone: &'a TimeZone,
 }
 
-/// All jobs, and how many run at the same time.
-pub(super) fn jobs(table: &mut Table<'_>, known: &Known<'_>) -> (BTreeMap<String, Job>, u32) {
+/// What `[schedule]` says.
+pub(super) struct Common {
+    pub most: u32,
+    pub group: Duration,
+    pub space_below: f64,
+}
+
+/// All jobs, and what holds for all.
+pub(super) fn jobs(table: &mut Table<'_>, known: &Known<'_>) -> (BTreeMap<String, Job>, Common) {
     let mut all = table.table("schedule");
-    let most = all.take(&MAX_PARALLEL).map_or(1, |found| found.value);
+    let common = Common {
+        most: all.take(&MAX_PARALLEL).map_or(1, |found| found.value),
+        group: all.take(&GROUP_ALERTS).map_or(Duration::ZERO, |found| found.value),
+        space_below: all.take(&SPACE_BELOW).map_or(0.0, |found| found.value),
+    };
     all.finish(&[]);
     let tables = table.tables("job");
     let jobs = tables.into_iter().filter_map(|(name, table)| Some((name.clone(), job(&name, table, known)?)));
-    (jobs.collect(), most)
+    (jobs.collect(), common)
 }
 
 fn job(name: &str, mut table: Table<'_>, known: &Known<'_>) -> Option<Job> {
@@ -273,6 +292,7 @@ fn job(name: &str, mut table: Table<'_>, known: &Known<'_>) -> Option<Job> {
     let retry = retry(table_ref);
     let mut take = |key: &Key<Duration>| table_ref.take(key).map(|found| found.value);
     let (jitter, timeout, stall) = (take(&JITTER).unwrap_or_default(), take(&JOB_TIMEOUT), take(&STALL));
+    let grace = take(&GRACE);
     let catch_up = table_ref.take(&CATCH_UP);
     let overlap = table_ref.take(&OVERLAP);
     let mut take = |key: &Key<bool>| table_ref.take(key).map(|found| found.value);
@@ -287,6 +307,7 @@ fn job(name: &str, mut table: Table<'_>, known: &Known<'_>) -> Option<Job> {
         timeout,
         stall: stall?,
         retry: retry?,
+        grace: grace?,
         enabled: enabled?,
         run_at_start: run_at_start?,
     })

@@ -5,6 +5,7 @@
 //!
 //! | file | hides |
 //! |---|---|
+//! | `alerts` | whom to tell when something is wrong |
 //! | `args` | options of commands that are no settings |
 //! | `env_file` | files of variables |
 //! | `environment` | what the process finds around it |
@@ -19,11 +20,13 @@ mod env_file;
 mod environment;
 #[macro_use]
 mod keys;
+mod alerts;
 mod jobs;
 mod resolve;
 mod resolved;
 mod trust;
 
+pub use alerts::{Alerts, Channel, Http, MailTls, Preset, Secret, TOPICS, Way};
 pub use args::{age, duration, fraction, grace, level, part, since};
 pub use environment::Environment;
 pub use jobs::{CatchUp, Job, Overlap, Retry, Work};

@@ -1,11 +1,12 @@
 //! Layers become values: the command line before the environment, the environment before the file, the file before what is so by default.
 
+use super::alerts;
 use super::jobs::{self, jobs};
 use super::keys::*;
 use super::resolved::{
     Destination, Hooks, KeySource, Programs, Repository, Resolved, Source, StorageOptions, System,
 };
-use super::{ConfigError, Environment, trust};
+use super::{Alerts, ConfigError, Environment, trust};
 use crate::base::calendar::Calendar;
 use crate::base::name::{NameKind, check_name, nearest};
 use crate::base::retention::Policy;
@@ -204,7 +205,14 @@ impl<R: Registry> Layers<'_, R> {
         let systems = systems(table, (&known, &known_copies));
         let named =
             jobs::Known { systems: &known_systems, sources: &known, copies: &known_copies, zone: &zone };
-        let (jobs, jobs_parallel) = jobs(table, &named);
+        let known_jobs = table.names("job");
+        let (jobs, common) = jobs(table, &named);
+        let alerts = Alerts {
+            channels: alerts::channels(table, &known_jobs, &zone),
+            group: common.group,
+            space_below: common.space_below,
+            watched: alerts::watched(table),
+        };
         Some(Resolved {
             file: None,
             repository,
@@ -212,7 +220,8 @@ impl<R: Registry> Layers<'_, R> {
             sources,
             systems,
             jobs,
-            jobs_parallel,
+            jobs_parallel: common.most,
+            alerts,
             maintenance_key_file: value(table, &MAINTENANCE_KEY_FILE),
             host,
             calendar: Calendar { zone, week_anchor: week_start? },

@@ -1,8 +1,10 @@
 //! The library: repositories, storages and dumps without the command line.
 
+mod alerts;
 mod archive_parts;
 mod bit_rot;
 mod content_rotation;
+mod contrib;
 mod copies;
 mod crash_steps;
 mod damaged_packs;

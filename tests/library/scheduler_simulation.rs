@@ -335,6 +335,7 @@ fn jobs(dice: &mut Dice) -> BTreeMap<String, Job> {
                 timeout: dice.of(&[None, Some(minutes(60))]),
                 stall: minutes(15),
                 retry: Retry { attempts: 3, first: minutes(1), factor: 5 },
+                grace: minutes(60),
                 enabled: !dice.one_in(20),
                 run_at_start: dice.one_in(8),
             };

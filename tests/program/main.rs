@@ -1,5 +1,6 @@
 //! The program as a person runs it.
 
+mod cli_alert;
 mod cli_backup;
 mod cli_beside;
 mod cli_check;
@@ -11,6 +12,7 @@ mod cli_crash;
 mod cli_damage;
 mod cli_files;
 mod cli_forget;
+mod cli_history;
 mod cli_names;
 mod cli_postgres;
 mod cli_postgres_databases;

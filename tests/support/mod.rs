@@ -12,6 +12,7 @@ pub mod independent;
 pub mod node;
 pub mod outside;
 pub mod pg;
+pub mod receivers;
 pub mod redis;
 pub mod reports;
 pub mod s3;

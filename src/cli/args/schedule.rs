@@ -1,6 +1,7 @@
-//! Arguments of what runs by itself: `schedule`, `history`, `audit`.
+//! Arguments of what runs by itself: `schedule`, `history`, `audit`, `alert`, `metrics`.
 
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
@@ -94,6 +95,8 @@ pub(in crate::cli) enum HistoryCommand {
     },
     /// Print the whole history as CSV; with --json, as JSON.
     Export,
+    /// Look into the repository: add what the history lacks, and note what was forgotten or deleted.
+    Rebuild,
 }
 
 #[derive(Debug, Args)]
@@ -117,4 +120,58 @@ pub(in crate::cli) enum AuditCommand {
     Verify,
     /// Print the log as CSV; with --json, as JSON.
     Export,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault alert test ops
+  dumpvault alert list                         # exit code 1 while something is wrong
+  dumpvault alert ack nightly --note 'disk is ordered'
+
+  [alert.ops]
+  kind = \"email\"
+  host = \"smtp.example.org\"
+  from = \"backup@example.org\"
+  to = [\"ops@example.org\"]
+
+`dumpvault schedule daemon` tells what goes wrong: once, then as a reminder, then that
+it is good again. docs/service.md lists the topics.")]
+pub(in crate::cli) struct AlertArgs {
+    #[command(subcommand)]
+    pub command: AlertCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum AlertCommand {
+    /// List what is wrong, and what became of messages.
+    List,
+    /// Send a message for a test.
+    Test {
+        /// The alert of the configuration.
+        channel: String,
+    },
+    /// Acknowledge what is wrong: no reminders until it is good again.
+    Ack {
+        /// What it is about: a job, or as `alert list` has it.
+        subject: String,
+        /// Only this topic.
+        #[arg(long, value_name = "TOPIC")]
+        condition: Option<String>,
+        /// Why.
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  dumpvault metrics
+  dumpvault metrics --textfile /var/lib/prometheus/node-exporter/dumpvault.prom
+
+Values come from the state directory; the repository is not opened. What is not known
+is left out.")]
+pub(in crate::cli) struct MetricsArgs {
+    /// Write to this file at once as a whole, for the node exporter, instead of standard output.
+    #[arg(long, value_name = "PATH")]
+    pub textfile: Option<PathBuf>,
 }

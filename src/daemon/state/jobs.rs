@@ -186,6 +186,18 @@ impl State {
         })
     }
 
+    /// When a prune last went through that this state knows of.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn last_prune(&self) -> Result<Option<i64>, StateError> {
+        self.read(|db| {
+            let sql = "SELECT max(at) FROM (SELECT max(ended) AS at FROM run WHERE kind = 'prune' AND status = 'COMPLETED'
+                       UNION ALL SELECT value FROM counter WHERE name = 'pruned')";
+            db.query_row(sql, [], |row| row.get(0))
+        })
+    }
+
     /// Notes the exit code of a run's try, by its own process.
     ///
     /// # Errors
@@ -226,6 +238,7 @@ impl State {
         self.write(|db| {
             db.execute("DELETE FROM slot WHERE decided < ?", [at])?;
             db.execute("DELETE FROM run WHERE ended < ?", [at])?;
+            db.execute("DELETE FROM delivery WHERE ended < ?", [at])?;
             db.execute("DELETE FROM invocation WHERE ended < ?", [at]).map(drop)
         })
     }

@@ -2,15 +2,23 @@
 //!
 //! What was committed is on the disk (`synchronous = FULL`). Of backups the repository is the truth: losing this file loses no backup.
 
+mod alerts;
 mod audit;
+mod figures;
 mod history;
 mod jobs;
+mod seen;
 
+pub use alerts::DeliveryRow;
 pub use audit::{AuditEntry, AuditFault};
+pub use figures::JobFigures;
 pub use history::{Entry, Invocation, Record};
 pub use jobs::{Asked, JobRow, RunRow};
+pub use seen::SeriesRow;
 
-use super::book::{Changes, Ending, JobState, OpenRun, RunChange, RunId, StateError, Store, Trigger};
+use super::book::{
+    Changes, Decision, Ending, JobState, OpenRun, RunChange, RunId, StateError, Store, Trigger,
+};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +26,7 @@ use std::time::{Duration, Instant};
 
 /// Another process holds the file for moments only.
 const BUSY_MAX: Duration = Duration::from_secs(10);
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
 CREATE TABLE job_state(
     job TEXT PRIMARY KEY, cursor INTEGER NOT NULL, schedule TEXT NOT NULL, paused_until INTEGER, skips INTEGER NOT NULL
@@ -58,6 +66,23 @@ CREATE TABLE audit(
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL, kind TEXT NOT NULL, object TEXT NOT NULL,
     detail TEXT NOT NULL, hash BLOB NOT NULL
 ) STRICT;
+";
+/// What version 2 has besides.
+const SECOND: &str = "
+ALTER TABLE job_state ADD COLUMN began INTEGER;
+ALTER TABLE record ADD COLUMN kept TEXT;
+ALTER TABLE record ADD COLUMN expires INTEGER;
+ALTER TABLE record ADD COLUMN gone INTEGER;
+CREATE INDEX record_of_snapshot ON record(snapshot) WHERE snapshot IS NOT NULL;
+CREATE INDEX run_ended ON run(job, ended) WHERE status = 'COMPLETED';
+CREATE TABLE series(
+    host TEXT NOT NULL, series TEXT NOT NULL, newest INTEGER, good INTEGER, complete INTEGER NOT NULL, partial INTEGER NOT NULL,
+    suspect INTEGER NOT NULL, is_suspect INTEGER NOT NULL, verified INTEGER, checked INTEGER, PRIMARY KEY(host, series)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE figure(
+    name TEXT NOT NULL, label TEXT NOT NULL, at INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY(name, label, at)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// The open file.
@@ -114,10 +139,14 @@ impl State {
         self.db.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if version == 0 {
+        if version < 1 {
             transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }
+        if version < 2 {
+            transaction.execute_batch(SECOND)?;
+            transaction.execute_batch(alerts::SCHEMA)?;
+        }
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()
     }
 
@@ -289,7 +318,10 @@ impl Store for State {
 
     fn commit(&mut self, changes: &Changes) -> Result<(), StateError> {
         self.write(|db| {
-            changes.runs.iter().try_for_each(|(id, change)| change_run(db, changes.at, id, change))?;
+            for (id, change) in &changes.runs {
+                change_run(db, changes.at, id, change)?;
+                alerts::notice_of_run(db, changes.at, id, change)?;
+            }
             changes.queued.iter().try_for_each(|run| insert_run(db, run))?;
             let mut slot = db.prepare_cached(
                 "INSERT INTO slot(job, at, decision, covers, run, decided) VALUES (?, ?, ?, ?, ?, ?)",
@@ -298,11 +330,17 @@ impl Store for State {
                 let covers = i64::try_from(row.covers).unwrap_or(i64::MAX);
                 let run = row.run.as_ref().map(|run| run.0.as_str());
                 slot.execute(params![row.job, row.at, row.decision.word(), covers, run, changes.at])?;
+                if row.decision == Decision::Missed {
+                    let text = if covers == 1 { "1 slot was missed".to_owned() } else { format!("{covers} slots were missed") };
+                    alerts::notice(db, changes.at, "missed", &row.job, None, &text)?;
+                }
             }
+            changes.facts.iter().try_for_each(|fact| alerts::apply(db, changes.at, fact))?;
             // A pause that somebody wrote meanwhile stays.
             let mut job = db.prepare_cached(
-                "INSERT INTO job_state(job, cursor, schedule, paused_until, skips) VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO job_state(job, cursor, schedule, paused_until, skips, began) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT(job) DO UPDATE SET cursor = max(cursor, ?2), schedule = ?3, skips = ?5,
+                     began = CASE WHEN schedule = ?3 THEN coalesce(began, cursor) ELSE ?6 END,
                      paused_until = CASE WHEN paused_until > ?6 THEN paused_until ELSE ?4 END",
             )?;
             for (name, state) in &changes.jobs {

@@ -5,6 +5,7 @@
 //!
 //! | file | the reports of |
 //! |---|---|
+//! | `alert` | `alert` |
 //! | `backup` | `backup` |
 //! | `change` | what became of tables and keys |
 //! | `check` | `check`, `repair`, `lock` |
@@ -27,6 +28,7 @@
 //! | `tables` | tables of dumps, and `diff` |
 //! | `verify` | `verify` |
 
+mod alert;
 mod backup;
 mod change;
 mod check;
@@ -49,6 +51,7 @@ mod system;
 mod tables;
 mod verify;
 
+pub use alert::{Alert, AlertAcknowledged, AlertChannel, AlertTested, Alerts};
 pub use backup::Backups;
 pub use check::{
     Check, LockExtension, RepairedIndex, RepairedMarks, RepairedPacks, RepairedSnapshots, RepairedTimes,
@@ -68,9 +71,9 @@ pub use keys::{ChangedKeys, KeyAmount};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
 pub use restore::{Restore, RestorePlan, RestoreRedisPlan, RestoredKeys, Swap};
 pub use schedule::{
-    AuditLine, AuditLog, AuditVerified, BackupRecord, ExplainedSlot, History, HistoryShown, NextSlot,
-    Schedule, ScheduleEnded, ScheduleExplained, ScheduleGap, ScheduleNext, SchedulePaused, SchedulePlan,
-    ScheduleTriggered, ScheduledJob, ScheduledRun,
+    AuditLine, AuditLog, AuditVerified, BackupRecord, ExplainedSlot, History, HistoryRebuilt, HistoryShown,
+    NextSlot, Schedule, ScheduleEnded, ScheduleExplained, ScheduleGap, ScheduleNext, SchedulePaused,
+    SchedulePlan, ScheduleTriggered, ScheduledJob, ScheduledRun,
 };
 pub use server::{RestoreServerPlan, RestoredServer};
 pub use set::{RestoredSet, SetStepStatus};
@@ -282,6 +285,9 @@ pub const FAILURE: &str = "error";
 pub fn schemas() -> Vec<(&'static str, Schema)> {
     type Either2<A, B> = Either<Document<A>, Document<B>>;
     vec![
+        ("alert-ack", schema::<Document<AlertAcknowledged>>()),
+        ("alert-list", schema::<Document<Alerts>>()),
+        ("alert-test", schema::<Document<AlertTested>>()),
         ("audit-export", schema::<Document<AuditLog>>()),
         ("audit-list", schema::<Document<AuditLog>>()),
         ("audit-verify", schema::<Document<AuditVerified>>()),
@@ -298,6 +304,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("forget", schema::<Either2<Forgotten, ForgottenForeign>>()),
         ("history-export", schema::<Document<History>>()),
         ("history-list", schema::<Document<History>>()),
+        ("history-rebuild", schema::<Document<HistoryRebuilt>>()),
         ("history-show", schema::<Document<HistoryShown>>()),
         ("init", schema::<Document<NewRepository>>()),
         ("key-add", schema::<Document<KeySlot>>()),

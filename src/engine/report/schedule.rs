@@ -162,7 +162,7 @@ pub struct BackupRecord {
     pub command: String,
     /// The scheduler's run that it belongs to; null where a person or cron started it.
     pub run: Option<String>,
-    /// `IN_PROGRESS`, `COMPLETED`, `FAILED`.
+    /// `IN_PROGRESS`, `COMPLETED`, `FAILED`; `EXPIRED`: its snapshot was forgotten; `DELETED`: it is gone from the storage.
     pub status: String,
     /// `MONTHLY`, `WEEKLY`, `DAILY`, or `MANUAL` where it is the first of no calendar day.
     #[serde(rename = "type")]
@@ -220,6 +220,19 @@ pub struct HistoryShown {
     pub log: Option<String>,
 }
 
+/// The history was compared with the repository.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct HistoryRebuilt {
+    /// Snapshots in the repository.
+    pub snapshots: u64,
+    /// Backups that the history did not have.
+    pub added: u64,
+    /// Backups whose snapshot was forgotten, and of which the storage still has something.
+    pub expired: u64,
+    /// Backups whose snapshot is gone.
+    pub deleted: u64,
+}
+
 /// The audit log.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AuditLog {
@@ -270,5 +283,6 @@ impl Report for ScheduleEnded {}
 impl Report for SchedulePlan {}
 impl Report for History {}
 impl Report for HistoryShown {}
+impl Report for HistoryRebuilt {}
 impl Report for AuditLog {}
 impl Report for AuditVerified {}

@@ -1,0 +1,222 @@
+//! What nobody reports because it does not happen: runs that are overdue, series that get old, a disk that fills.
+
+use super::alert::Fact;
+use super::alert::overdue;
+use super::book::StateError;
+use super::due::Slots;
+use super::state::State;
+use crate::settings::{Alerts, Job};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// How often jobs and series are looked at.
+const LOOK_MS: i64 = 60_000;
+/// How often the disk is.
+const SPACE_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 86_400_000;
+/// A trend needs so much time behind it, and is told so long ahead.
+const TREND_MS: i64 = 2 * DAY_MS;
+const FULL_WITHIN_MS: i64 = 14 * DAY_MS;
+
+/// What is looked at.
+pub struct Watch {
+    /// This machine, for jitter.
+    pub machine: String,
+    /// For ages in months.
+    pub zone: TimeZone,
+    /// Folders of disks that may fill: what each is, and where.
+    pub disks: Vec<(&'static str, PathBuf)>,
+    looked: i64,
+    measured: i64,
+}
+
+/// A disk at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Space {
+    free: u64,
+    total: u64,
+}
+
+impl Watch {
+    /// Has not looked yet.
+    pub fn new(machine: String, zone: TimeZone, disks: Vec<(&'static str, PathBuf)>) -> Self {
+        Self { machine, zone, disks, looked: i64::MIN, measured: i64::MIN }
+    }
+
+    /// Looks if it is time, and writes down what it finds. Says whether it wrote.
+    ///
+    /// # Errors
+    /// When the state cannot be read or written.
+    pub fn look(
+        &mut self,
+        state: &mut State,
+        jobs: &BTreeMap<String, Job>,
+        alerts: &Alerts,
+        now: i64,
+    ) -> Result<bool, StateError> {
+        if (now.saturating_sub(self.looked)).unsigned_abs() < LOOK_MS.unsigned_abs() {
+            return Ok(false);
+        }
+        let open: BTreeSet<(String, String)> =
+            state.alerts()?.into_iter().map(|alert| (alert.condition, alert.subject)).collect();
+        let mut facts = self.jobs(state, jobs, now)?;
+        facts.extend(self.series(state, alerts, now)?);
+        if now.saturating_sub(self.measured).unsigned_abs() >= SPACE_MS.unsigned_abs() {
+            facts.extend(self.space(state, alerts, now)?);
+            self.measured = now;
+        }
+        facts.extend(orphans(&open, jobs, alerts));
+        // Only what changes is written.
+        facts.retain(|fact| match fact {
+            Fact::Bad { condition, subject, .. } => {
+                !open.contains(&((*condition).to_owned(), subject.clone()))
+            }
+            Fact::Good { condition, subject } => open.contains(&((*condition).to_owned(), subject.clone())),
+        });
+        if !facts.is_empty() {
+            state.state_facts(now, &facts)?;
+        }
+        self.looked = now;
+        Ok(!facts.is_empty())
+    }
+
+    fn jobs(&self, state: &State, jobs: &BTreeMap<String, Job>, now: i64) -> Result<Vec<Fact>, StateError> {
+        let pasts = state.pasts()?;
+        let each = jobs.iter().filter_map(|(name, job)| {
+            let past = pasts.get(name)?;
+            Some(overdue::fact(name, &Slots::of(&self.machine, name, job), job, past, now))
+        });
+        Ok(each.collect())
+    }
+
+    fn series(&self, state: &State, alerts: &Alerts, now: i64) -> Result<Vec<Fact>, StateError> {
+        let known = state.series()?;
+        let each = alerts.watched.iter().map(|(name, age)| {
+            let subject = format!("series {name}");
+            let is_meant = |host: &str, series: &str| match name.split_once('/') {
+                Some((wanted, rest)) => wanted == host && rest == series,
+                None => name == series,
+            };
+            let good =
+                known.iter().filter(|one| is_meant(&one.host, &one.series)).filter_map(|one| one.good).max();
+            let moment = Timestamp::from_millisecond(now).unwrap_or_default();
+            let oldest = age.before(moment, &self.zone).as_millisecond();
+            match good {
+                Some(good) if good >= oldest => Fact::good("overdue", &subject),
+                Some(_) => Fact::bad(
+                    "overdue",
+                    &subject,
+                    "too old",
+                    "its newest good snapshot is older than `max_age`",
+                ),
+                None => {
+                    Fact::bad("overdue", &subject, "too old", "the repository has no good snapshot of it")
+                }
+            }
+        });
+        Ok(each.collect())
+    }
+
+    fn space(&self, state: &mut State, alerts: &Alerts, now: i64) -> Result<Vec<Fact>, StateError> {
+        let mut facts = Vec::new();
+        for (what, path) in &self.disks {
+            let Some(space) = space_of(path) else { continue };
+            state.note_figure("free_bytes", what, now, space.free)?;
+            state.note_figure("total_bytes", what, now, space.total)?;
+            let past = state.figures("free_bytes", what, now.saturating_sub(7 * DAY_MS))?;
+            facts.push(match trouble(space, &past, alerts.space_below, now) {
+                Some(text) => Fact::bad("storage", what, "little space", text),
+                None => Fact::good("storage", what),
+            });
+        }
+        Ok(facts)
+    }
+}
+
+/// Alerts about jobs and series that the configuration has no more.
+fn orphans(open: &BTreeSet<(String, String)>, jobs: &BTreeMap<String, Job>, alerts: &Alerts) -> Vec<Fact> {
+    let of_jobs = ["failure", "overdue", "warning", "retention", "suspect"];
+    let is_gone = |condition: &str, subject: &str| match subject.strip_prefix("series ") {
+        Some(series) => condition == "overdue" && !alerts.watched.contains_key(series),
+        None => !subject.contains(' ') && subject != "repository" && !jobs.contains_key(subject),
+    };
+    let gone = open.iter().filter(|(condition, subject)| is_gone(condition, subject));
+    gone.filter_map(|(condition, subject)| {
+        let condition = of_jobs.into_iter().find(|known| known == condition)?;
+        Some(Fact::good(condition, subject))
+    })
+    .collect()
+}
+
+fn space_of(path: &Path) -> Option<Space> {
+    // A folder that is not there yet will be where its parent is.
+    let there = path.ancestors().find(|folder| folder.exists())?;
+    let disk = rustix::fs::statvfs(there).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Some(Space { free: bytes(disk.f_bavail), total: bytes(disk.f_blocks) })
+}
+
+/// What is wrong with a disk: too little is free, or soon nothing by the line through the past.
+fn trouble(space: Space, past: &[(i64, f64)], below: f64, now: i64) -> Option<String> {
+    let (free, total) = (space.free as f64, space.total as f64);
+    if below <= 0.0 || total <= 0.0 {
+        return None;
+    }
+    if free < below * total {
+        return Some(format!("{:.1} % of the disk is free", 100.0 * free / total));
+    }
+    let first = past.first().map(|(at, _)| *at)?;
+    if now.saturating_sub(first) < TREND_MS {
+        return None;
+    }
+    let left = time_left(past, free)?;
+    let (limit, day) = (FULL_WITHIN_MS as f64, DAY_MS as f64);
+    (left < limit)
+        .then(|| format!("the disk will be full in {:.0} days by the trend of a week", (left / day).max(0.0)))
+}
+
+/// Milliseconds until nothing is free, by least squares; `None` where there is no end.
+fn time_left(past: &[(i64, f64)], free: f64) -> Option<f64> {
+    let (origin, _) = *past.first()?;
+    let count = past.len() as f64;
+    let times = past.iter().map(|(at, value)| ((at - origin) as f64, *value));
+    let (mean_time, mean) =
+        times.clone().fold((0.0, 0.0), |(a, b), (time, value)| (a + time / count, b + value / count));
+    let (up, down) = times.fold((0.0, 0.0), |(up, down), (time, value)| {
+        (up + (time - mean_time) * (value - mean), down + (time - mean_time) * (time - mean_time))
+    });
+    let slope = if down > 0.0 { up / down } else { 0.0 };
+    (slope < 0.0).then(|| free / -slope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_told_of_when_it_is_nearly_full_or_will_be() {
+        let now = 100 * DAY_MS;
+        let disk = |free| Space { free, total: 1000 };
+        assert_eq!(trouble(disk(500), &[], 0.1, now), None);
+        assert_eq!(trouble(disk(99), &[], 0.1, now).unwrap(), "9.9 % of the disk is free");
+        assert_eq!(trouble(disk(99), &[], 0.0, now), None, "it was switched off");
+        let falling = |by: i64| -> Vec<(i64, f64)> {
+            (0..7)
+                .map(|day| (now - (6 - day) * DAY_MS, f64::from(u32::try_from(500 - day * by).unwrap())))
+                .collect()
+        };
+        // 200 left, 50 a day.
+        assert_eq!(
+            trouble(disk(200), &falling(50), 0.1, now).unwrap(),
+            "the disk will be full in 4 days by the trend of a week"
+        );
+        assert_eq!(trouble(disk(200), &falling(10), 0.1, now), None, "20 days are more than 14");
+        assert_eq!(trouble(disk(200), &falling(0), 0.1, now), None);
+        assert_eq!(trouble(disk(200), &falling(50)[5..], 0.1, now), None, "a day is no trend");
+        let growing: Vec<(i64, f64)> =
+            falling(50).into_iter().map(|(at, value)| (at, 1000.0 - value)).collect();
+        assert_eq!(trouble(disk(200), &growing, 0.1, now), None);
+    }
+}

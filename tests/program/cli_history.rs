@@ -1,0 +1,161 @@
+//! The history against the repository: what is lost is found again, what was forgotten and deleted is said, what was killed has failed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::support::cli::{HANGS, Running, Vault, exit, text};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::fs;
+use std::time::{Duration, Instant};
+
+fn history(vault: &Vault) -> Vec<Value> {
+    let history = vault.run(["history", "list", "--json"]).expect(exit::OK).json();
+    history["backups"].as_array().unwrap().clone()
+}
+
+fn rebuilt(vault: &Vault) -> Value {
+    vault.run(["history", "rebuild", "--json"]).expect(exit::OK).json()
+}
+
+fn count(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap()
+}
+
+#[test]
+fn given_a_state_that_is_lost_then_the_history_is_rebuilt_and_every_backup_is_restorable() {
+    let vault = Vault::new();
+    let ids: Vec<String> = (0..3).map(|day| vault.backup("app", format!("dump {day}").as_bytes())).collect();
+    let before = history(&vault);
+    vault.forget_state();
+    let found = rebuilt(&vault);
+    assert_eq!((count(&found, "snapshots"), count(&found, "added")), (3, 3), "{found}");
+    assert_eq!(count(&rebuilt(&vault), "added"), 0, "once is enough");
+    let after = history(&vault);
+    assert_eq!(after.len(), 3);
+    for (one, other) in before.iter().zip(&after) {
+        for field in ["snapshot", "series", "status", "size", "checksum", "type", "file_name", "path"] {
+            assert_eq!(one[field], other[field], "{field}");
+        }
+    }
+    for (day, id) in ids.iter().enumerate() {
+        assert_eq!(vault.restore(id).expect(exit::OK).stdout, format!("dump {day}").into_bytes());
+    }
+}
+
+#[test]
+fn given_snapshots_that_are_forgotten_and_pruned_then_the_history_says_so() {
+    let vault = Vault::new();
+    let ids: Vec<String> = (0..3).map(|day| vault.backup("app", format!("dump {day}").as_bytes())).collect();
+    rebuilt(&vault);
+    vault.run(["forget", &ids[0], "--force"]).expect(exit::OK);
+    let found = rebuilt(&vault);
+    assert_eq!((count(&found, "expired"), count(&found, "deleted")), (1, 0), "{found}");
+    let status = |vault: &Vault| {
+        let record =
+            history(vault).into_iter().find(|record| record["snapshot"] == Value::from(ids[0].clone()));
+        text(&record.unwrap(), "status")
+    };
+    assert_eq!(status(&vault), "EXPIRED");
+    vault.run(["prune"]).expect(exit::OK);
+    let found = rebuilt(&vault);
+    assert_eq!((count(&found, "expired"), count(&found, "deleted")), (0, 1), "{found}");
+    assert_eq!(status(&vault), "DELETED");
+    assert_eq!(history(&vault).iter().filter(|record| record["status"] == "COMPLETED").count(), 2);
+}
+
+#[test]
+fn given_a_backup_that_is_killed_then_the_scheduler_writes_down_that_it_failed_and_tells() {
+    let vault = Vault::new();
+    fs::write(
+        vault.work().join("dumpvault.toml"),
+        "[source.slow]\ncommand = [\"sh\", \"-c\", \"touch started; sleep 1000\"]\n[job.a]\ncommand = \"true\"\ncron = \"@yearly\"\n",
+    )
+    .unwrap();
+    let backup = Running::start(vault.command(["backup", "slow"]));
+    let begun = Instant::now();
+    while !vault.work().join("started").exists() {
+        assert!(begun.elapsed() < HANGS);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(history(&vault)[0]["status"], "IN_PROGRESS");
+    backup.signal(Signal::KILL);
+    backup.wait();
+    let daemon = Running::start(vault.command(["schedule", "daemon"]));
+    let db = rusqlite::Connection::open(vault.state().join("dumpvault/schedule.sqlite")).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    let begun = Instant::now();
+    loop {
+        let ended: Option<i64> = db.query_row("SELECT ended FROM invocation", [], |row| row.get(0)).unwrap();
+        if ended.is_some() {
+            break;
+        }
+        assert!(begun.elapsed() < HANGS);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    daemon.signal(Signal::TERM);
+    daemon.wait().expect(exit::OK);
+    let record = history(&vault).remove(0);
+    assert_eq!(
+        (text(&record, "status"), text(&record, "error")),
+        ("FAILED".to_owned(), "interrupted: its process is gone".to_owned())
+    );
+    vault.run(["alert", "list"]).expect(exit::PART_FAILED);
+}
+
+#[test]
+fn given_the_state_of_the_first_version_then_it_opens_with_all_that_it_holds() {
+    let vault = Vault::new();
+    let folder = vault.state().join("dumpvault");
+    fs::create_dir_all(&folder).unwrap();
+    for name in ["schedule.sqlite", "schedule.sqlite-wal", "schedule.sqlite-shm"] {
+        let _ = fs::remove_file(folder.join(name));
+    }
+    let db = rusqlite::Connection::open(folder.join("schedule.sqlite")).unwrap();
+    db.execute_batch(include_str!("../support/schedule_v1.sql")).unwrap();
+    db.execute_batch(
+        "INSERT INTO invocation(id, command, words, started, ended, exit, boot, pid, pid_start) VALUES ('01A', 'backup', 'app', 1, 2, 0, '', 0, 0);
+         INSERT INTO record(invocation, number, source, series, host, status, calendar) VALUES ('01A', 0, 'app', 'app', 'h', 'COMPLETED', 'daily');",
+    )
+    .unwrap();
+    drop(db);
+    let record = history(&vault).remove(0);
+    assert_eq!((text(&record, "id"), text(&record, "type")), ("01A.0".to_owned(), "DAILY".to_owned()));
+    vault.run(["schedule", "list"]).expect(exit::OK);
+    vault.run(["metrics"]).expect(exit::OK);
+}
+
+#[test]
+fn given_credentials_of_the_service_manager_then_keys_are_found_by_their_names() {
+    let vault = Vault::new();
+    let folder = vault.home().join("credentials");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(vault.key_file(), folder.join("repo.key")).unwrap();
+    let mut command = vault.command(["snapshots", "--json"]);
+    command.env("CREDENTIALS_DIRECTORY", &folder).env("DUMPVAULT_KEY_FILE", "credential:repo.key");
+    crate::support::cli::run(command, b"").expect(exit::OK);
+    let mut command = vault.command(["snapshots", "--json"]);
+    command.env("DUMPVAULT_KEY_FILE", "credential:repo.key");
+    assert_ne!(crate::support::cli::run(command, b"").code, Some(exit::OK));
+}
+
+#[test]
+fn given_a_textfile_then_it_is_replaced_as_a_whole_and_the_repository_is_not_asked() {
+    let vault = Vault::new();
+    vault.backup("app", b"a dump");
+    rebuilt(&vault);
+    fs::rename(vault.repo(), vault.home().join("away")).unwrap();
+    let file = vault.home().join("dumpvault.prom");
+    fs::write(&file, "old").unwrap();
+    vault.run(["metrics", "--textfile", file.to_str().unwrap()]).expect(exit::OK);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains("dumpvault_series_newest_snapshot_timestamp_seconds{") && text.ends_with('\n'),
+        "{text}"
+    );
+    let others: Vec<_> =
+        fs::read_dir(vault.home()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(others.iter().all(|name| !name.to_string_lossy().contains(".part")), "{others:?}");
+    vault
+        .run(["metrics", "--textfile", "/no/such/folder/x.prom"])
+        .expect_one_of(&[exit::USAGE, exit::NOTHING_DONE]);
+}
