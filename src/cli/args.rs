@@ -7,6 +7,8 @@ mod offsite;
 mod postgres;
 mod restore;
 mod schedule;
+#[cfg(feature = "daemon")]
+mod serve;
 
 pub(super) use access::AccessArgs;
 pub(super) use config::{ConfigArgs, ConfigCommand};
@@ -19,6 +21,11 @@ pub(super) use restore::{OnConflict, PartArgs, RestoreArgs, RestoreFilesArgs, Sw
 pub(super) use schedule::{
     AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, ScheduleArgs, ScheduleCommand,
 };
+
+#[cfg(feature = "daemon")]
+use serve::SERVE;
+#[cfg(feature = "daemon")]
+pub(super) use serve::{RoleName, TokenArgs, TokenCommand, UserArgs, UserCommand};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -113,6 +120,16 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Run jobs at their times, and say when they run.
     Schedule(ScheduleArgs),
+    /// Run jobs at their times, and show a page and an HTTP API.
+    #[cfg(feature = "daemon")]
+    #[command(after_long_help = SERVE)]
+    Serve,
+    /// Manage who may sign in to the page.
+    #[cfg(feature = "daemon")]
+    User(UserArgs),
+    /// Manage tokens of programs that use the API.
+    #[cfg(feature = "daemon")]
+    Token(TokenArgs),
     /// List what was backed up from this host, also what failed.
     History(HistoryArgs),
     /// List who did what to jobs, in a log that shows changes.
@@ -167,6 +184,18 @@ pub(super) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// Whether it runs until it is asked to stop, and hears signals by itself.
+    pub fn is_daemon(&self) -> bool {
+        match self {
+            Self::Schedule(args) => matches!(args.command, ScheduleCommand::Daemon),
+            #[cfg(feature = "daemon")]
+            Self::Serve => true,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

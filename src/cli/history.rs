@@ -9,6 +9,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::OsEntropy;
 use crate::daemon::book::RunId;
 use crate::daemon::launch::{RUN_VARIABLE, new_id};
+use crate::daemon::process;
 use crate::daemon::state::{AuditEntry, AuditFault, Entry, Invocation, Record, RunRow, State};
 use crate::engine::backup::BackupReport;
 use crate::engine::listing::sizes;
@@ -68,7 +69,7 @@ impl Memoir {
             error: None,
             hint: None,
             repository: None,
-            process: this_process(),
+            process: process::this(),
             log: None,
         };
         let attempt = inner.run.as_ref().map(|(_, attempt)| *attempt);
@@ -132,24 +133,6 @@ impl Memoir {
     }
 }
 
-/// This process, so that another can tell whether it is still there.
-fn this_process() -> (String, u32, u64) {
-    let pid = std::process::id();
-    (boot(), pid, began(pid).unwrap_or_default())
-}
-
-fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
-/// When a process began, in ticks since the machine was started; `None` where it is gone, or only not waited for.
-fn began(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let is_dead = matches!(fields.first(), Some(&("Z" | "X")));
-    fields.get(19).filter(|_| !is_dead)?.parse().ok()
-}
-
 fn stored(source: &str, report: &BackupReport) -> Record {
     let body = &report.committed.body;
     let head = &report.committed.summary.head;
@@ -206,25 +189,8 @@ fn record(entry: &Entry) -> BackupRecord {
     let Entry { command, number, record } = entry;
     let part = record.clone().unwrap_or_default();
     let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let is_there = command.process.0 == boot() && began(command.process.1) == Some(command.process.2);
-    let status = match (record, command.ended) {
-        (Some(record), _) => record.status.clone(),
-        (None, None) if is_there => "IN_PROGRESS".to_owned(),
-        (None, _) => "FAILED".to_owned(),
-    };
-    let gone = (command.ended.is_none() && !is_there).then(|| "interrupted: its process is gone".to_owned());
-    let has = |tag: &str| part.calendar.iter().any(|own| own == tag);
-    let kind = match () {
-        () if has("monthly") => "MONTHLY",
-        () if has("weekly") => "WEEKLY",
-        () if has("daily") => "DAILY",
-        () => "MANUAL",
-    };
+    let status = entry.status().to_owned();
     let snapshot = part.snapshot.clone();
-    let file_name = snapshot.as_ref().zip(part.time).map(|(snapshot, time)| {
-        let time = crate::vault::snapshot::timestamp(time).strftime("%Y-%m-%dT%H-%M");
-        format!("{}_{time}_{}.dump", part.series, snapshot.get(..8).unwrap_or_default())
-    });
     let storage =
         command.repository.as_ref().map(|address| if address.starts_with("s3:") { "s3" } else { "local" });
     let path = command
@@ -238,8 +204,8 @@ fn record(entry: &Entry) -> BackupRecord {
         command: command.command.clone(),
         run: command.run.clone(),
         status,
-        kind: kind.to_owned(),
-        file_name,
+        kind: entry.kind().to_owned(),
+        file_name: entry.file_name(),
         source: said(&part.source).or_else(|| said(&command.words)),
         series: said(&part.series),
         host: said(&part.host),
@@ -253,7 +219,7 @@ fn record(entry: &Entry) -> BackupRecord {
         table_count: part.tables,
         rows: part.rows,
         suspect: part.suspect,
-        error: part.error.or_else(|| command.error.clone()).or(gone),
+        error: entry.error(),
         hint: command.hint.clone(),
         exit_code: command.exit,
         created: Time::from_ms(command.started),

@@ -26,6 +26,8 @@ mod report;
 mod restore;
 mod said;
 mod schedule;
+#[cfg(feature = "daemon")]
+mod serve;
 mod servers;
 mod signals;
 mod status;
@@ -49,7 +51,7 @@ use crate::vault::crypto::Credential;
 use crate::vault::reader::ReadSettings;
 use crate::vault::snapshot::selection::Viewpoint;
 use crate::vault::{Identity, Repository};
-use args::{Cli, Command, Globals, ScheduleCommand};
+use args::{Cli, Command, Globals};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
 use history::Memoir;
@@ -77,8 +79,7 @@ pub fn main() -> ExitCode {
     start_logging(cli.globals.verbose, &said);
     let cancel = Cancel::new();
     // The scheduler hears them by itself: SIGHUP is no end to it.
-    let is_daemon =
-        matches!(&cli.command, Command::Schedule(args) if matches!(args.command, ScheduleCommand::Daemon));
+    let is_daemon = cli.command.is_daemon();
     if !is_daemon && let Err(error) = signals::watch(&cancel) {
         tracing::warn!("signals cannot be watched: {error}");
     }
@@ -397,13 +398,16 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         .read()
         .map_err(|(path, source)| CliError::File { path: path.display().to_string(), source })?;
     let draw = !globals.quiet && !globals.json;
+    let told_in = environment.path(crate::daemon::launch::PROGRESS_VARIABLE);
     let context = Context {
         app: App::new(&flags, access, environment, cancel.flag())?,
         cancel: cancel.clone(),
         clock: SystemClock,
         json: globals.json,
         quiet: globals.quiet,
-        progress: Arc::new(Progress::new(draw, std::io::stderr().is_terminal(), said.clone())),
+        progress: Arc::new(
+            Progress::new(draw, std::io::stderr().is_terminal(), said.clone()).told_in(told_in),
+        ),
         room: Room::default(),
         memoir: Arc::clone(memoir),
     };
@@ -454,6 +458,12 @@ fn dispatch(context: &Context, command: Command, flags: &Flags) -> Result<Exit, 
         Command::Backup(args) => backup::run(context, &args),
         Command::Run(args) => system::run(context, &args),
         Command::Schedule(args) => schedule::run(context, &args, flags),
+        #[cfg(feature = "daemon")]
+        Command::Serve => serve::run(context, flags),
+        #[cfg(feature = "daemon")]
+        Command::User(args) => serve::user(context, &args),
+        #[cfg(feature = "daemon")]
+        Command::Token(args) => serve::token(context, &args),
         Command::History(args) => history::run(context, &args),
         Command::Audit(args) => history::audit(context, &args),
         Command::Status(args) => status::run(context, &args),

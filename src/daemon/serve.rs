@@ -73,6 +73,8 @@ pub struct Daemon<'a> {
     pub reload: &'a mut dyn FnMut() -> Result<Jobs, String>,
     /// Tells a line to people.
     pub tell: &'a mut dyn FnMut(&str),
+    /// Called once, when this is the one daemon and its state can be used: starts what runs beside.
+    pub begun: &'a mut dyn FnMut() -> Result<(), ServeError>,
 }
 
 /// Files of the scheduler in the state directory.
@@ -164,6 +166,7 @@ pub fn serve(mut daemon: Daemon<'_>) -> Result<(), ServeError> {
     let _lock = lock(&daemon.state)?;
     let state = State::open(&daemon.state)?;
     let bell = Bell::new(&daemon.state)?;
+    (daemon.begun)()?;
     let mut scheduler = Scheduler::new(state, processes, daemon.machine);
     scheduler.configure(daemon.jobs.0, daemon.jobs.1);
     let notify = daemon.notify.take();
@@ -203,6 +206,7 @@ pub fn serve(mut daemon: Daemon<'_>) -> Result<(), ServeError> {
                 now.saturating_add(ERROR_WAIT_MS)
             }
         };
+        scheduler.launcher.heed();
         scheduler.launcher.tend();
         keep_logs(&mut scheduler);
         if now.saturating_sub(tidied) > DAY_MS {

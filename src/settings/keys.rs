@@ -307,6 +307,7 @@ pub fn sections(kinds: &[SourceKind], storages: &[StorageKind]) -> Vec<&'static 
     sections.extend([&SOURCE_RETENTION, &SYSTEM_TABLE, &SYSTEM_RETENTION, &COPY_TABLE]);
     sections.extend(storages.iter().map(|kind| kind.of_copy));
     sections.extend(super::jobs::SECTIONS);
+    sections.push(&super::serve::SERVE_TABLE);
     sections
 }
 

@@ -12,6 +12,7 @@
 //! | `keys` | the settings: the description of each |
 //! | `resolve` | how layers become values |
 //! | `resolved` | the values |
+//! | `serve` | how the page is reached |
 //! | `trust` | whose word a file is |
 
 mod args;
@@ -22,6 +23,7 @@ mod keys;
 mod jobs;
 mod resolve;
 mod resolved;
+mod serve;
 mod trust;
 
 pub use args::{age, duration, fraction, grace, level, part, since};
@@ -32,6 +34,7 @@ pub use resolve::{Flags, Registry, resolve, resolve_text};
 pub use resolved::{
     Destination, Hooks, KeySource, Programs, Repository, Resolved, Source, StorageOptions, System,
 };
+pub use serve::{ExternalUrl, Serve};
 pub use trust::Distrust;
 
 use crate::base::setting::SettingError;

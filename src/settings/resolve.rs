@@ -5,7 +5,7 @@ use super::keys::*;
 use super::resolved::{
     Destination, Hooks, KeySource, Programs, Repository, Resolved, Source, StorageOptions, System,
 };
-use super::{ConfigError, Environment, trust};
+use super::{ConfigError, Environment, serve, trust};
 use crate::base::calendar::Calendar;
 use crate::base::name::{NameKind, check_name, nearest};
 use crate::base::retention::Policy;
@@ -205,6 +205,7 @@ impl<R: Registry> Layers<'_, R> {
         let named =
             jobs::Known { systems: &known_systems, sources: &known, copies: &known_copies, zone: &zone };
         let (jobs, jobs_parallel) = jobs(table, &named);
+        let serve = serve::serve(table);
         Some(Resolved {
             file: None,
             repository,
@@ -213,6 +214,7 @@ impl<R: Registry> Layers<'_, R> {
             systems,
             jobs,
             jobs_parallel,
+            serve: serve?,
             maintenance_key_file: value(table, &MAINTENANCE_KEY_FILE),
             host,
             calendar: Calendar { zone, week_anchor: week_start? },

@@ -3,10 +3,12 @@
 //! What was committed is on the disk (`synchronous = FULL`). Of backups the repository is the truth: losing this file loses no backup.
 
 mod audit;
+mod browse;
 mod history;
 mod jobs;
 
 pub use audit::{AuditEntry, AuditFault};
+pub use browse::{Page, Wanted};
 pub use history::{Entry, Invocation, Record};
 pub use jobs::{Asked, JobRow, RunRow};
 
