@@ -31,6 +31,7 @@ mod cli_redis_verify;
 mod cli_repository;
 mod cli_restore;
 mod cli_schedule;
+mod cli_serve;
 mod cli_set;
 mod cli_snapshots;
 mod cli_suspect;

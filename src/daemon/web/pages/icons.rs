@@ -85,6 +85,7 @@ fn drawing(name: &str) -> &'static str {
         "more" => {
             r#"<circle class="f" cx="3.4" cy="8" r="1.3"/><circle class="f" cx="8" cy="8" r="1.3"/><circle class="f" cx="12.6" cy="8" r="1.3"/>"#
         }
+        "sorta" => r#"<path d="M8 13.5v-11m0 0 4 4m-4-4-4 4"/>"#,
         "plus" => r#"<path d="M8 3v10M3 8h10"/>"#,
         "stop" => r#"<rect class="f" x="4" y="4" width="8" height="8" rx="1"/>"#,
         "out" => r#"<path d="M9.5 2.5h-6v11h6M6.5 8h7m0 0-3-3m3 3-3 3"/>"#,

@@ -274,7 +274,7 @@ pub fn show_run(ask: &Ask<'_>) -> Result<Response, Refusal> {
         @if !rows.is_empty() { (card("Stored", &html! { "What became of each source." }, &html! {}, &table("What the run stored", &[column("Source", "lead"), column("State", "st"), column("Size", "num"), column("Stored for it", "num"), column("Snapshot", "nowrap")], &rows))) }
         section.card {
             div.card-head { div { h2 { "Log" } p { "The end of what it told, at most 64 KiB." } } }
-            div.card-body { @if log.trim().is_empty() { p.muted { "It told nothing." } } @else { pre.log tabindex="0" { (words::lines(&log)) } } }
+            div.card-body { @if log.trim().is_empty() { p.muted { "It told nothing." } } @else { pre.told tabindex="0" { (words::lines(&log)) } } }
         }
     };
     Ok(page(ask, "/runs", "Run", &body))

@@ -115,7 +115,7 @@ pub fn operation(ask: &Ask<'_>) -> Result<Response, Refusal> {
             ("Duration", html! { @match operation.ended { Some(ended) => (words::time_ms(ended - operation.started)), None => "not over" } }),
             ("Exit code", html! { @match operation.exit { Some(code) => (code), None => "none" } }),
         ])))
-        @if !report.is_null() { section.card { div.card-head { div { h2 { "Report" } } } div.card-body { pre.log tabindex="0" { (words::lines(&serde_json::to_string_pretty(&report).unwrap_or_default())) } } } }
+        @if !report.is_null() { section.card { div.card-head { div { h2 { "Report" } } } div.card-body { pre.told tabindex="0" { (words::lines(&serde_json::to_string_pretty(&report).unwrap_or_default())) } } } }
     };
     Ok(page(ask, "/checks", &operation.kind, &body))
 }
