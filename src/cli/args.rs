@@ -10,6 +10,8 @@ mod postgres;
 mod restore;
 #[cfg(feature = "daemon")]
 mod schedule;
+#[cfg(feature = "daemon")]
+mod serve;
 
 pub(super) use access::AccessArgs;
 pub(super) use config::{ConfigArgs, ConfigCommand};
@@ -25,6 +27,11 @@ pub(super) use schedule::{
     AlertArgs, AlertCommand, AuditArgs, AuditCommand, HistoryArgs, HistoryCommand, MetricsArgs, ScheduleArgs,
     ScheduleCommand,
 };
+
+#[cfg(feature = "daemon")]
+use serve::SERVE;
+#[cfg(feature = "daemon")]
+pub(super) use serve::{RoleName, TokenArgs, TokenCommand, UserArgs, UserCommand};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -123,6 +130,16 @@ pub(super) enum Command {
     /// Run jobs on a schedule, and show the schedule.
     #[cfg(feature = "daemon")]
     Schedule(ScheduleArgs),
+    /// Run jobs on a schedule, and serve a web page and an HTTP API.
+    #[cfg(feature = "daemon")]
+    #[command(after_long_help = SERVE)]
+    Serve,
+    /// Manage the users of the web page.
+    #[cfg(feature = "daemon")]
+    User(UserArgs),
+    /// Manage access tokens of the HTTP API.
+    #[cfg(feature = "daemon")]
+    Token(TokenArgs),
     /// List the backups made on this host, including failed ones.
     #[cfg(feature = "daemon")]
     History(HistoryArgs),
@@ -191,6 +208,19 @@ pub(super) enum Command {
         /// Directory to write them to.
         directory: PathBuf,
     },
+}
+
+impl Command {
+    /// Whether it runs until it is asked to stop, and hears signals by itself.
+    pub fn is_daemon(&self) -> bool {
+        match self {
+            #[cfg(feature = "daemon")]
+            Self::Schedule(args) => matches!(args.command, ScheduleCommand::Daemon),
+            #[cfg(feature = "daemon")]
+            Self::Serve => true,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

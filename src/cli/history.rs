@@ -9,7 +9,8 @@ use super::{Context, clean, print_as_is, render};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::OsEntropy;
 use crate::daemon::book::RunId;
-use crate::daemon::launch::{RUN_VARIABLE, is_there, new_id, this_process};
+use crate::daemon::launch::{RUN_VARIABLE, new_id};
+use crate::daemon::process;
 use crate::daemon::state::{AuditEntry, AuditFault, Entry, Invocation, Record, RunRow, State};
 use crate::engine::backup::BackupReport;
 use crate::engine::listing::sizes;
@@ -76,7 +77,7 @@ impl Memoir {
             error: None,
             hint: None,
             repository: None,
-            process: this_process(),
+            process: process::this(),
             log: None,
         };
         let attempt = inner.run.as_ref().map(|(_, attempt)| *attempt);
@@ -202,25 +203,8 @@ fn record(entry: &Entry) -> BackupRecord {
     let Entry { command, number, record } = entry;
     let part = record.clone().unwrap_or_default();
     let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let is_there = is_there(&command.process);
-    let status = match (record, command.ended) {
-        (Some(record), _) => record.kept.clone().unwrap_or_else(|| record.status.clone()),
-        (None, None) if is_there => "IN_PROGRESS".to_owned(),
-        (None, _) => "FAILED".to_owned(),
-    };
-    let gone = (command.ended.is_none() && !is_there).then(|| "interrupted: its process is gone".to_owned());
-    let has = |tag: &str| part.calendar.iter().any(|own| own == tag);
-    let kind = match () {
-        () if has("monthly") => "MONTHLY",
-        () if has("weekly") => "WEEKLY",
-        () if has("daily") => "DAILY",
-        () => "MANUAL",
-    };
+    let status = entry.status().to_owned();
     let snapshot = part.snapshot.clone();
-    let file_name = snapshot.as_ref().zip(part.time).map(|(snapshot, time)| {
-        let time = crate::vault::snapshot::timestamp(time).strftime("%Y-%m-%dT%H-%M");
-        format!("{}_{time}_{}.dump", part.series, snapshot.get(..8).unwrap_or_default())
-    });
     let storage =
         command.repository.as_ref().map(|address| if address.starts_with("s3:") { "s3" } else { "local" });
     let path = command
@@ -234,8 +218,8 @@ fn record(entry: &Entry) -> BackupRecord {
         command: command.command.clone(),
         run: command.run.clone(),
         status,
-        kind: kind.to_owned(),
-        file_name,
+        kind: entry.kind().to_owned(),
+        file_name: entry.file_name(),
         source: said(&part.source).or_else(|| said(&command.words)),
         series: said(&part.series),
         host: said(&part.host),
@@ -249,7 +233,7 @@ fn record(entry: &Entry) -> BackupRecord {
         table_count: part.tables,
         rows: part.rows,
         suspect: part.suspect,
-        error: part.error.or_else(|| command.error.clone()).or(gone),
+        error: entry.error(),
         hint: command.hint.clone(),
         exit_code: command.exit,
         created: Time::from_ms(command.started),

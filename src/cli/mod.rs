@@ -37,6 +37,8 @@ mod restore;
 mod said;
 #[cfg(feature = "daemon")]
 mod schedule;
+#[cfg(feature = "daemon")]
+mod serve;
 mod servers;
 mod signals;
 mod status;
@@ -95,9 +97,8 @@ pub fn main(is_stdout_closed: bool) -> ExitCode {
     start_logging(cli.globals.verbose, &said);
     let cancel = Cancel::new();
     // The scheduler hears them by itself: SIGHUP is no end to it.
-    if !is_daemon(&cli.command)
-        && let Err(error) = signals::watch(&cancel)
-    {
+    let is_daemon = cli.command.is_daemon();
+    if !is_daemon && let Err(error) = signals::watch(&cancel) {
         tracing::warn!("signals cannot be watched: {error}");
     }
     let json = cli.globals.json;
@@ -117,17 +118,6 @@ pub fn main(is_stdout_closed: bool) -> ExitCode {
         let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
     }
     exit.into()
-}
-
-/// Whether the scheduler runs in this process.
-#[cfg(feature = "daemon")]
-fn is_daemon(command: &Command) -> bool {
-    matches!(command, Command::Schedule(args) if matches!(args.command, args::ScheduleCommand::Daemon))
-}
-
-#[cfg(not(feature = "daemon"))]
-fn is_daemon(_command: &Command) -> bool {
-    false
 }
 
 /// Keys and dumps stand in this process's memory: no core dump of it, or of a program that it starts, shall hold them, and no other
@@ -432,13 +422,16 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         .read()
         .map_err(|(path, source)| CliError::File { path: path.display().to_string(), source })?;
     let draw = !globals.quiet && !globals.json;
+    let told_in = environment.path(crate::daemon::launch::PROGRESS_VARIABLE);
     let context = Context {
         app: App::new(&flags, access, environment, cancel.flag())?,
         cancel: cancel.clone(),
         clock: SystemClock,
         json: globals.json,
         quiet: globals.quiet,
-        progress: Arc::new(Progress::new(draw, std::io::stderr().is_terminal(), said.clone())),
+        progress: Arc::new(
+            Progress::new(draw, std::io::stderr().is_terminal(), said.clone()).told_in(told_in),
+        ),
         room: Room::default(),
         memoir: Arc::clone(memoir),
     };
@@ -448,6 +441,8 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
     let outcome = match cli.command {
         #[cfg(feature = "daemon")]
         Command::Schedule(args) => schedule::run(&context, &args, &flags),
+        #[cfg(feature = "daemon")]
+        Command::Serve => serve::run(&context, &flags),
         command => dispatch(&context, command),
     };
     if let Some(requests) = context.app.requests() {
@@ -493,6 +488,10 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Backup(args) => backup::run(context, &args),
         Command::Run(args) => system::run(context, &args),
         #[cfg(feature = "daemon")]
+        Command::User(args) => serve::user(context, &args),
+        #[cfg(feature = "daemon")]
+        Command::Token(args) => serve::token(context, &args),
+        #[cfg(feature = "daemon")]
         Command::History(args) => history::run(context, &args),
         #[cfg(feature = "daemon")]
         Command::Audit(args) => history::audit(context, &args),
@@ -524,7 +523,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Doctor => doctor::run(context),
         // They take the options.
         #[cfg(feature = "daemon")]
-        Command::Schedule(_) => Ok(Exit::Good),
+        Command::Schedule(_) | Command::Serve => Ok(Exit::Good),
         // Done before there was an app.
         Command::Config(_) | Command::Completions { .. } | Command::Manual { .. } => Ok(Exit::Good),
     }

@@ -5,11 +5,15 @@ use super::said::Said;
 use super::table::shorten;
 use crate::base::event::{Event, Observer};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Without a terminal, a line at least so long after the last.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The file is written that often at most.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Columns of the line that a stream's name may take.
 const NAME_COLUMNS: usize = 20;
@@ -20,6 +24,8 @@ pub(super) struct Progress {
     terminal: bool,
     said: Said,
     state: Mutex<State>,
+    /// A file that says how far it is, for whoever started the command.
+    file: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -30,12 +36,39 @@ struct State {
     expected: Option<u64>,
     began: Option<Instant>,
     last_line: Option<Instant>,
+    last_written: Option<Instant>,
 }
 
 impl Progress {
     /// Draws nothing at all without `draw`; warnings are always told.
     pub fn new(draw: bool, terminal: bool, said: Said) -> Self {
-        Self { draw, terminal, said, state: Mutex::default() }
+        Self { draw, terminal, said, state: Mutex::default(), file: None }
+    }
+
+    /// The same, which also writes into that file how far it is.
+    pub fn told_in(mut self, file: Option<PathBuf>) -> Self {
+        self.file = file;
+        self
+    }
+
+    /// Whole, or not at all: others read it meanwhile.
+    fn write(&self, state: &mut State) {
+        let Some(file) = &self.file else { return };
+        if state.last_written.is_some_and(|last| last.elapsed() < WRITE_INTERVAL) {
+            return;
+        }
+        state.last_written = Some(Instant::now());
+        let seconds = state.began.map_or(0.0, |began| began.elapsed().as_secs_f64()).max(0.001);
+        let text = serde_json::json!({
+            "stream": state.stream,
+            "bytes": state.bytes,
+            "known": state.known,
+            "expected": state.expected,
+            "rate": (state.bytes as f64 / seconds) as u64,
+        });
+        let partial = file.with_extension("partial");
+        // Safe to ignore: only a picture of the run lacks it.
+        let _ = std::fs::write(&partial, text.to_string()).and_then(|()| std::fs::rename(&partial, file));
     }
 
     /// Runs `print` with the moving line out of the way.
@@ -52,6 +85,7 @@ impl Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Some(Instant::now());
         *state = State { stream, expected, began: now, last_line: now, ..State::default() };
+        self.write(&mut state);
         if self.draw && self.terminal {
             let bar = match expected {
                 Some(bytes) => ProgressBar::new(bytes).with_style(style(
@@ -73,6 +107,7 @@ impl Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.bytes += bytes;
         state.known += known;
+        self.write(&mut state);
         if let Some(bar) = self.said.bar() {
             // What is expected may be what the dump before had, and this one be longer.
             if state.expected.is_some_and(|expected| state.bytes > expected) {

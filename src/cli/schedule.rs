@@ -15,7 +15,7 @@ use crate::daemon::due::Slots;
 use crate::daemon::launch::{Program, new_id};
 use crate::daemon::serve::{Daemon, ServeError, is_running, ring, serve};
 use crate::daemon::state::{Asked, JobRow, RunRow, State};
-use crate::engine::app;
+use crate::engine::app::{self, Settings};
 use crate::engine::report::{
     ExplainedSlot, NextSlot, Schedule as ScheduleReport, ScheduleEnded, ScheduleExplained, ScheduleGap,
     ScheduleNext, SchedulePaused, SchedulePlan, ScheduleTriggered, ScheduledJob, ScheduledRun, Time,
@@ -106,17 +106,25 @@ fn slots<'a>(context: &Context, name: &str, job: &'a Job) -> Slots<'a> {
 }
 
 fn daemon(context: &Context, flags: &Flags) -> Result<Exit, CliError> {
+    let settings = &context.app.settings;
+    clean::tell(&format!("dumpvault: scheduler started with {}", render::count(settings.jobs.len(), "job")));
+    run_jobs(context, flags, &mut || Ok(()), &mut |_| {})
+}
+
+/// Runs jobs until it is asked to stop. `begun` is called once it is the only scheduler; `read` each time that the configuration was read.
+pub(super) fn run_jobs(
+    context: &Context,
+    flags: &Flags,
+    begun: &mut dyn FnMut() -> Result<(), ServeError>,
+    read: &mut dyn FnMut(&Settings),
+) -> Result<Exit, CliError> {
     let environment = context.app.environment.clone();
     let settings = &context.app.settings;
     let number = |name: &str| environment.text(name).and_then(|text| text.parse::<u64>().ok());
     let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
     let watchdog = number("WATCHDOG_USEC").filter(|_| is_ours).map(Duration::from_micros);
-    let program = Program {
-        path: std::env::current_exe().map_err(CliError::WorkingDirectory)?,
-        options: options(flags),
-    };
+    let program = program(flags)?;
     let tell = &mut |line: &str| clean::tell(&format!("dumpvault: {line}"));
-    tell(&format!("scheduler started with {}", render::count(settings.jobs.len(), "job")));
     serve(Daemon {
         state: environment.state_root(),
         program,
@@ -130,9 +138,11 @@ fn daemon(context: &Context, flags: &Flags) -> Result<Exit, CliError> {
         disks: disks(context),
         reload: &mut || {
             let settings = app::settings(flags, &environment).map_err(|error| error.to_string())?;
+            read(&settings);
             Ok((settings.jobs, settings.jobs_parallel, settings.alerts))
         },
         tell,
+        begun,
     })?;
     if context.json {
         context.report(ScheduleEnded { stopped: true });
@@ -162,6 +172,12 @@ fn disks(context: &Context) -> Vec<(&'static str, PathBuf)> {
         disks.push(("repository", context.app.environment.directory.join(path)));
     }
     disks
+}
+
+/// How this program is started again.
+pub(super) fn program(flags: &Flags) -> Result<Program, CliError> {
+    let path = std::env::current_exe().map_err(CliError::WorkingDirectory)?;
+    Ok(Program { path, options: options(flags) })
 }
 
 /// What the scheduler was given is what its runs are given.

@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// The variable that tells a process of which run it is: the run, a colon, the try.
 pub const RUN_VARIABLE: &str = "DUMPVAULT_RUN";
+/// The variable that names the file into which a command writes how far it is.
+pub const PROGRESS_VARIABLE: &str = "DUMPVAULT_PROGRESS";
 /// What is kept of a run's log.
 pub const LOG_BYTES_MAX: u64 = 64 << 10;
 /// A log is cut while the run is under way once it is so long.
@@ -82,10 +84,17 @@ impl Processes {
 
     /// Removes a run's files: what is worth keeping of them is kept elsewhere.
     pub fn forget(&self, run: &RunId) {
-        for extension in ["log", "lock", "pid"] {
+        for extension in ["log", "lock", "pid", "progress", "cancel"] {
             // Safe to ignore because the next start of the same run writes them anew.
             let _ = std::fs::remove_file(self.file(run, extension));
         }
+    }
+
+    /// Stops the runs that somebody asked to stop: with a file beside the run's log.
+    pub fn heed(&mut self) {
+        let asked = |run: &RunId| self.file(run, "cancel").exists();
+        let asked: Vec<RunId> = self.runs.keys().filter(|run| asked(run)).cloned().collect();
+        asked.iter().for_each(|run| self.stop(run, Why::Asked));
     }
 
     /// Ends with force what did not end by itself, and cuts logs that grow.
@@ -119,6 +128,7 @@ impl Processes {
         for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
             command.env_remove(name);
         }
+        command.env(PROGRESS_VARIABLE, self.file(&run.id, "progress"));
         command.env(RUN_VARIABLE, format!("{}:{}", run.id, run.attempt)).process_group(0);
         command
     }
@@ -300,29 +310,6 @@ fn name_of(random: [u8; 16], now_ms: i64) -> RunId {
     RunId((0..26).rev().map(letter).collect())
 }
 
-/// This process, so that another can tell whether it is still there.
-pub fn this_process() -> (String, u32, u64) {
-    let pid = std::process::id();
-    (boot(), pid, began(pid).unwrap_or_default())
-}
-
-fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
-/// When a process began, in ticks since the machine was started; `None` where it is gone, or only not waited for.
-fn began(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let is_dead = matches!(fields.first(), Some(&("Z" | "X")));
-    fields.get(19).filter(|_| !is_dead)?.parse().ok()
-}
-
-/// Whether a process is still there.
-pub fn is_there(process: &(String, u32, u64)) -> bool {
-    process.0 == boot() && began(process.1) == Some(process.2)
-}
-
 /// Processor time that a process and all that it started have used.
 fn processor_ms(leader: i32) -> Option<u64> {
     let mut found: BTreeMap<i32, (i32, u64)> = BTreeMap::new();
@@ -378,4 +365,29 @@ fn cut(path: &Path) -> std::io::Result<()> {
         std::fs::write(path, end)?;
     }
     Ok(())
+}
+
+/// The folder of runs in the state directory.
+pub fn folder(state: &Path) -> PathBuf {
+    state.join("schedule").join("runs")
+}
+
+/// Asks the scheduler to stop a run. It has to be rung afterwards.
+///
+/// # Errors
+/// When the file that says so cannot be written.
+pub fn ask_to_stop(state: &Path, run: &str) -> std::io::Result<()> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(folder(state).join(format!("{run}.cancel")))
+        .map(drop)
+}
+
+/// The log of a run that goes on, and how far it is: what its command wrote, if it wrote something.
+pub fn watch(state: &Path, run: &str) -> (String, Option<String>) {
+    let file = |extension: &str| folder(state).join(format!("{run}.{extension}"));
+    (tail(&file("log")).unwrap_or_default(), std::fs::read_to_string(file("progress")).ok())
 }

@@ -1,4 +1,4 @@
-//! The scheduler: jobs run by themselves, at the time that their schedule says, once. And the history of what ran.
+//! The scheduler: jobs run by themselves, at the time that their schedule says, once. And the history of what ran, and the page that shows it.
 //!
 //! | file | hides |
 //! |---|---|
@@ -7,23 +7,28 @@
 //! | `due` | which slots are due |
 //! | `launch` | processes of runs |
 //! | `metrics` | what Prometheus is told |
+//! | `process` | which process it is |
 //! | `scheduler` | the state machine |
 //! | `serve` | the loop, signals, the service manager |
 //! | `state` | the SQLite file |
 //! | `verdict` | what an exit means |
 //! | `watch` | what is found missing |
 //! | `witness` | who looks into the repository |
+//! | `web` | the page and the HTTP API |
 
 pub mod alert;
 pub mod book;
 pub mod due;
 pub mod launch;
 pub mod metrics;
+pub mod process;
 pub mod scheduler;
 pub mod serve;
 pub mod state;
 mod verdict;
 pub mod watch;
 mod witness;
+#[cfg(feature = "daemon")]
+pub mod web;
 
 pub use verdict::{Exit, Why};

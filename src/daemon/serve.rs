@@ -3,7 +3,8 @@
 use super::alert::Fact;
 use super::alert::post::{Post, Postman};
 use super::book::StateError;
-use super::launch::{Processes, Program, is_there};
+use super::launch::{Processes, Program};
+use super::process::is_there;
 use super::scheduler::{Alarm, Scheduler};
 use super::state::State;
 use super::watch::Watch;
@@ -82,6 +83,8 @@ pub struct Daemon<'a> {
     pub reload: &'a mut dyn FnMut() -> Result<Jobs, String>,
     /// Tells a line to people.
     pub tell: &'a mut dyn FnMut(&str),
+    /// Called once, when this is the one daemon and its state can be used: starts what runs beside.
+    pub begun: &'a mut dyn FnMut() -> Result<(), ServeError>,
 }
 
 /// Files of the scheduler in the state directory.
@@ -174,6 +177,7 @@ pub fn serve(mut daemon: Daemon<'_>) -> Result<(), ServeError> {
     let _lock = lock(&daemon.state)?;
     let state = State::open(&daemon.state)?;
     let bell = Bell::new(&daemon.state)?;
+    (daemon.begun)()?;
     let watch = Watch::new(daemon.machine.clone(), daemon.postman.zone.clone(), daemon.disks);
     let (jobs, most, alerts) = daemon.jobs;
     let post = Post::start(daemon.postman, alerts.clone()).map_err(io(&folder))?;
@@ -264,6 +268,7 @@ impl Round {
                 now.saturating_add(ERROR_WAIT_MS)
             }
         };
+        self.scheduler.launcher.heed();
         self.scheduler.launcher.tend();
         keep_logs(&mut self.scheduler);
         let alarms = self.scheduler.alarms();

@@ -27,6 +27,8 @@ pub enum Why {
     Stalled,
     /// The scheduler itself was asked to stop.
     Shutdown,
+    /// Somebody asked for it.
+    Asked,
 }
 
 /// What comes after a try.
@@ -51,7 +53,7 @@ impl Exit {
             Self::Code(0) => Next::Good,
             Self::Code(1) => Next::PartsLater,
             Self::Code(2 | 5 | 7) | Self::NotStarted(_) => Next::Later,
-            Self::Code(_) | Self::Signal(_) => Next::Bad,
+            Self::Code(_) | Self::Signal(_) | Self::Stopped(Why::Asked) => Next::Bad,
             Self::Stopped(Why::Timeout | Why::Stalled) => Next::Later,
             Self::Stopped(Why::Shutdown) | Self::Lost => Next::AtOnce,
         }
@@ -89,6 +91,7 @@ impl Exit {
             Self::Signal(signal) => format!("killed by signal {signal}"),
             Self::Stopped(Why::Timeout) => "stopped: exceeded `timeout`".to_owned(),
             Self::Stopped(Why::Stalled) => "stopped: did nothing for the time of `stall`".to_owned(),
+            Self::Stopped(Why::Asked) => "cancelled".to_owned(),
             Self::Stopped(Why::Shutdown) => "interrupted: the scheduler stopped".to_owned(),
             Self::Lost => "interrupted: its process is gone".to_owned(),
             Self::NotStarted(why) => format!("cannot be started: {why}"),

@@ -174,7 +174,7 @@ const SOME: Kind<u32> = Kind {
     show: shown,
 };
 /// The address of a server. Everybody on the machine can read a program's arguments.
-const SERVER_KIND: Kind<String> = Kind {
+pub(super) const SERVER_KIND: Kind<String> = Kind {
     word: "text",
     parse: |raw| {
         let text = raw.text()?;

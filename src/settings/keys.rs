@@ -308,6 +308,7 @@ pub fn sections(kinds: &[SourceKind], storages: &[StorageKind]) -> Vec<&'static 
     sections.extend(storages.iter().map(|kind| kind.of_copy));
     sections.extend(super::jobs::SECTIONS);
     sections.extend(super::alerts::SECTIONS);
+    sections.push(&super::serve::SERVE_TABLE);
     sections
 }
 

@@ -13,6 +13,7 @@
 //! | `keys` | the settings: the description of each |
 //! | `resolve` | how layers become values |
 //! | `resolved` | the values |
+//! | `serve` | how the page is reached |
 //! | `trust` | whose word a file is |
 
 mod args;
@@ -24,6 +25,7 @@ mod alerts;
 mod jobs;
 mod resolve;
 mod resolved;
+mod serve;
 mod trust;
 
 pub use alerts::{Alerts, Channel, Http, MailTls, Preset, Secret, TOPICS, Way};
@@ -35,6 +37,7 @@ pub use resolve::{Flags, Registry, resolve, resolve_text};
 pub use resolved::{
     Destination, Hooks, KeySource, Programs, Repository, Resolved, Source, StorageOptions, System,
 };
+pub use serve::{ExternalUrl, Serve};
 pub use trust::Distrust;
 
 use crate::base::setting::SettingError;

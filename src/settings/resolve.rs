@@ -6,7 +6,7 @@ use super::keys::*;
 use super::resolved::{
     Destination, Hooks, KeySource, Programs, Repository, Resolved, Source, StorageOptions, System,
 };
-use super::{Alerts, ConfigError, Environment, trust};
+use super::{Alerts, ConfigError, Environment, serve, trust};
 use crate::base::calendar::Calendar;
 use crate::base::name::{NameKind, check_name, nearest};
 use crate::base::retention::Policy;
@@ -213,6 +213,7 @@ impl<R: Registry> Layers<'_, R> {
             space_below: common.space_below,
             watched: alerts::watched(table),
         };
+        let serve = serve::serve(table);
         Some(Resolved {
             file: None,
             repository,
@@ -222,6 +223,7 @@ impl<R: Registry> Layers<'_, R> {
             jobs,
             jobs_parallel: common.most,
             alerts,
+            serve: serve?,
             maintenance_key_file: value(table, &MAINTENANCE_KEY_FILE),
             host,
             calendar: Calendar { zone, week_anchor: week_start? },

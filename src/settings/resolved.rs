@@ -1,6 +1,6 @@
 //! The values: typed, checked, complete. Nothing behind this parses text that a person wrote into a file.
 
-use super::{Alerts, ConfigError, Environment, Job, env_file};
+use super::{Alerts, ConfigError, Environment, Job, Serve, env_file};
 use crate::base::calendar::Calendar;
 use crate::base::level::Level;
 use crate::base::name::SeriesName;
@@ -34,6 +34,8 @@ pub struct Resolved<P, S> {
     pub jobs_parallel: u32,
     /// `[alert.NAME]` and `[watch.NAME]`.
     pub alerts: Alerts,
+    /// `[serve]`.
+    pub serve: Serve,
     /// A full key, where backups have an append key.
     pub maintenance_key_file: Option<PathBuf>,
     /// Name of this host in snapshots, where it is not the machine's.

@@ -36,6 +36,7 @@ mod cli_redis_ways;
 mod cli_repository;
 mod cli_restore;
 mod cli_schedule;
+mod cli_serve;
 mod cli_set;
 mod cli_small_days;
 mod cli_snapshots;

@@ -8,6 +8,7 @@ pub mod contents;
 pub mod forger;
 pub mod golden;
 pub mod hostile;
+pub mod http;
 pub mod independent;
 pub mod node;
 pub mod outside;

@@ -80,7 +80,39 @@ pub(in crate::daemon) fn append(
     Ok(())
 }
 
+fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<AuditEntry> {
+    Ok(AuditEntry {
+        seq: row.get(0)?,
+        at: row.get(1)?,
+        actor: row.get(2)?,
+        kind: row.get(3)?,
+        object: row.get(4)?,
+        detail: row.get(5)?,
+        hash: row.get(6)?,
+    })
+}
+
 impl State {
+    /// Adds an entry to the audit log.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn note(&mut self, note: &Note, at: i64, actor: &str) -> Result<(), StateError> {
+        self.write(|db| append(db, at, actor, note))
+    }
+
+    /// The newest entries of the audit log before that number, newest first.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn audit_page(&self, most: u32, before: Option<i64>) -> Result<Vec<AuditEntry>, StateError> {
+        self.read(|db| {
+            let sql = "SELECT seq, at, actor, kind, object, detail, hash FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?";
+            let mut all = db.prepare_cached(sql)?;
+            all.query_map(params![before.unwrap_or(i64::MAX), most], entry)?.collect()
+        })
+    }
+
     /// The audit log, oldest first.
     ///
     /// # Errors
@@ -89,17 +121,7 @@ impl State {
         self.read(|db| {
             let sql = "SELECT seq, at, actor, kind, object, detail, hash FROM audit ORDER BY seq";
             let mut all = db.prepare(sql)?;
-            let rows = all.query_map([], |row| {
-                Ok(AuditEntry {
-                    seq: row.get(0)?,
-                    at: row.get(1)?,
-                    actor: row.get(2)?,
-                    kind: row.get(3)?,
-                    object: row.get(4)?,
-                    detail: row.get(5)?,
-                    hash: row.get(6)?,
-                })
-            })?;
+            let rows = all.query_map([], entry)?;
             rows.collect()
         })
     }

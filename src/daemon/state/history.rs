@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::daemon::book::StateError;
+use crate::daemon::process;
 use rusqlite::{Row, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,12 +97,15 @@ fn unsigned(value: Option<i64>) -> Option<u64> {
     value.and_then(|value| u64::try_from(value).ok())
 }
 
+/// The columns that a row is read from.
 const COLUMNS: &str = "i.id, i.command, i.words, i.run, i.started, i.ended, i.exit, i.error, i.hint, i.repository, i.boot, i.pid,
     i.pid_start, i.log, r.number, r.source, r.series, r.host, r.status, r.snapshot, r.time, r.bytes, r.stored, r.new, r.rows, r.tables,
     r.calendar, r.digest, r.sha256, r.suspect, r.error, r.duration, r.kept, r.expires";
 
 impl Entry {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) const COLUMNS: &'static str = COLUMNS;
+
+    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         let command = Invocation {
             id: row.get(0)?,
             command: row.get(1)?,
@@ -174,6 +178,49 @@ fn insert_records(db: &Transaction<'_>, invocation: &str, records: &[Record]) ->
         db.execute(&format!("INSERT INTO record({names}) VALUES ({marks})"), row)?;
     }
     Ok(())
+}
+
+impl Entry {
+    /// Its name in lists.
+    pub fn id(&self) -> String {
+        format!("{}.{}", self.command.id, self.number)
+    }
+
+    /// `IN_PROGRESS`, `COMPLETED` or `FAILED`. A command whose process is gone has failed.
+    pub fn status(&self) -> &str {
+        match (&self.record, self.command.ended) {
+            (Some(record), _) => record.kept.as_deref().unwrap_or(&record.status),
+            (None, None) if process::is_there(&self.command.process) => "IN_PROGRESS",
+            (None, _) => "FAILED",
+        }
+    }
+
+    /// `MONTHLY`, `WEEKLY`, `DAILY` by the calendar tags, else `MANUAL`.
+    pub fn kind(&self) -> &'static str {
+        let has = |tag: &str| self.record.iter().flat_map(|record| &record.calendar).any(|own| own == tag);
+        match () {
+            () if has("monthly") => "MONTHLY",
+            () if has("weekly") => "WEEKLY",
+            () if has("daily") => "DAILY",
+            () => "MANUAL",
+        }
+    }
+
+    /// A name for a download. No such file exists.
+    pub fn file_name(&self) -> Option<String> {
+        let record = self.record.as_ref()?;
+        let (snapshot, time) = record.snapshot.as_ref().zip(record.time)?;
+        let time = jiff::Timestamp::from_millisecond(time).ok()?.strftime("%Y-%m-%dT%H-%M");
+        Some(format!("{}_{time}_{}.dump", record.series, snapshot.get(..8).unwrap_or_default()))
+    }
+
+    /// Why it failed.
+    pub fn error(&self) -> Option<String> {
+        let gone = || self.command.ended.is_none() && self.record.is_none() && self.status() == "FAILED";
+        let own = self.record.as_ref().and_then(|record| record.error.clone());
+        own.or_else(|| self.command.error.clone())
+            .or_else(|| gone().then(|| "interrupted: its process is gone".to_owned()))
+    }
 }
 
 impl State {

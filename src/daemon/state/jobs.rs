@@ -57,7 +57,9 @@ const COLUMNS: &str =
     "id, job, kind, trigger, slot, status, queued, started, ended, attempt, exit, reason, log";
 
 impl RunRow {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) const COLUMNS: &'static str = COLUMNS;
+
+    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
             job: row.get(1)?,

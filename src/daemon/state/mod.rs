@@ -4,6 +4,7 @@
 
 mod alerts;
 mod audit;
+mod browse;
 mod figures;
 mod history;
 mod jobs;
@@ -11,6 +12,7 @@ mod seen;
 
 pub use alerts::DeliveryRow;
 pub use audit::{AuditEntry, AuditFault};
+pub use browse::{Page, Wanted};
 pub use figures::JobFigures;
 pub use history::{Entry, Invocation, Record};
 pub use jobs::{Asked, JobRow, RunRow};

@@ -20,6 +20,7 @@
 //! | `list` | `snapshots`, `ls`, `show`, `stats` |
 //! | `restore` | `restore`, `swap` |
 //! | `schedule` | `schedule`, `history`, `audit` |
+//! | `serve` | `user`, `token` |
 //! | `server` | `restore --all-databases` |
 //! | `set` | `restore --set` |
 //! | `snapshot` | what a snapshot and a stream are, wherever they are reported |
@@ -43,6 +44,7 @@ mod keys;
 mod list;
 mod restore;
 mod schedule;
+mod serve;
 mod server;
 mod set;
 mod snapshot;
@@ -75,6 +77,7 @@ pub use schedule::{
     NextSlot, Schedule, ScheduleEnded, ScheduleExplained, ScheduleGap, ScheduleNext, SchedulePaused,
     SchedulePlan, ScheduleTriggered, ScheduledJob, ScheduledRun,
 };
+pub use serve::{ListedToken, ListedUser, MadeToken, TokenList, UserChanged, UserList};
 pub use server::{RestoreServerPlan, RestoredServer};
 pub use set::{RestoredSet, SetStepStatus};
 pub use snapshot::{Requests, Snapshot, format_word};
@@ -342,6 +345,14 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("run", schema::<Either2<SystemRun, SystemRunPlan>>()),
         ("schedule-daemon", schema::<Document<ScheduleEnded>>()),
         ("schedule-explain", schema::<Document<ScheduleExplained>>()),
+        ("user-list", schema::<Document<UserList>>()),
+        ("user-add", schema::<Document<UserChanged>>()),
+        ("user-remove", schema::<Document<UserChanged>>()),
+        ("user-passwd", schema::<Document<UserChanged>>()),
+        ("token-list", schema::<Document<TokenList>>()),
+        ("token-add", schema::<Document<MadeToken>>()),
+        ("token-remove", schema::<Document<UserChanged>>()),
+        ("serve", schema::<Document<ScheduleEnded>>()),
         ("schedule-init", schema::<Document<SchedulePlan>>()),
         ("schedule-list", schema::<Document<Schedule>>()),
         ("schedule-next", schema::<Document<ScheduleNext>>()),

@@ -1,0 +1,560 @@
+//! The page and the API: a real service, and requests as browsers, programs and enemies send them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::support::cli::{HANGS, Running, Vault, exit, noise, text};
+use crate::support::http::{Answer, Client, form, raw};
+use dumpvault::daemon::web::store::Role;
+use dumpvault::daemon::web::{Access, routes};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+const PASSWORD: &str = "correct horse battery";
+const CANARY: &str = "xyzzy-canary-secret";
+
+/// A service with users of all roles.
+struct Service {
+    vault: Vault,
+    running: Option<Running>,
+    client: Client,
+}
+
+fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begun.elapsed() < HANGS, "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn user(vault: &Vault, name: &str) {
+    let words = ["user", "add", name, "--role", name, "--stdin"];
+    vault.run_with(words, format!("{PASSWORD}\n").as_bytes()).expect(exit::OK);
+}
+
+impl Service {
+    fn start(toml: &str, serve: &str) -> Self {
+        Self::of(Vault::new(), toml, serve)
+    }
+
+    fn of(vault: Vault, toml: &str, serve: &str) -> Self {
+        for role in Role::ALL {
+            user(&vault, role.word());
+        }
+        Self::without_users(vault, toml, serve)
+    }
+
+    fn without_users(vault: Vault, toml: &str, serve: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let serve = serve.replace("PORT", &port.to_string());
+        let file = format!("{toml}\n[serve]\nlisten = \"127.0.0.1:{port}\"\n{serve}\n");
+        fs::write(vault.work().join("dumpvault.toml"), file).unwrap();
+        let running = Running::start(vault.command(["serve"]));
+        wait("the service listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Self { vault, running: Some(running), client: Client::new(port) }
+    }
+
+    fn token(&self, role: &str, more: &[&str]) -> String {
+        let words = ["token", "add", "test", "--user", "admin", "--role", role];
+        let words: Vec<&str> = words.into_iter().chain(more.iter().copied()).collect();
+        self.vault.run(words).expect(exit::OK).text().trim().to_owned()
+    }
+
+    fn of_role(&self, role: &str) -> Client {
+        self.client.with_token(&self.token(role, &[]))
+    }
+
+    fn sql(&self, file: &str, sql: &str) {
+        let db = rusqlite::Connection::open(self.vault.state().join("dumpvault").join(file)).unwrap();
+        db.busy_timeout(Duration::from_secs(10)).unwrap();
+        db.execute(sql, []).unwrap();
+    }
+
+    /// Waits until the service knows a snapshot of the repository.
+    fn knows(&self, client: &Client, count: usize) -> Vec<Value> {
+        wait("the repository was asked", || {
+            let all = client.get("/api/v1/snapshots").expect(200).json()["snapshots"].as_array().unwrap().clone();
+            (all.len() == count).then_some(all)
+        })
+    }
+
+    fn stop(mut self) -> Vault {
+        let running = self.running.take().unwrap();
+        running.signal(Signal::TERM);
+        running.wait().expect(exit::OK);
+        self.vault
+    }
+}
+
+const SOURCES: &str = r#"
+[source.app]
+command = ["cat", "dump"]
+[source.other]
+command = ["cat", "dump"]
+[job.nightly]
+sources = ["app"]
+cron = "@yearly"
+[job.others]
+sources = ["other"]
+cron = "@yearly"
+"#;
+
+fn with_dump(serve: &str) -> Service {
+    let vault = Vault::new();
+    fs::write(vault.work().join("dump"), noise(1, 300_000)).unwrap();
+    Service::of(vault, SOURCES, serve)
+}
+
+fn backed_up(client: &Client, source: &str) -> Value {
+    let run = client.call("POST", "/api/v1/admin/backup/trigger", &json!({"source": source})).expect(202).json();
+    let path = format!("/api/v1/runs/{}", text(&run, "id"));
+    wait("the backup ends", || {
+        let run = client.get(&path).expect(200).json();
+        match run["status"].as_str().unwrap() {
+            "COMPLETED" => Some(run),
+            "FAILED" => panic!("{run}"),
+            _ => None,
+        }
+    })
+}
+
+/// What a path's `{}` is filled with: nothing that is there.
+fn path_of(pattern: &str) -> String {
+    let parts: Vec<&str> = pattern.split('/').map(|part| if part.starts_with('{') { "nothing" } else { part }).collect();
+    parts.join("/")
+}
+
+#[test]
+fn given_each_route_when_walked_by_whoever_may_not_then_it_is_refused_and_by_whoever_may_it_is_not() {
+    let service = with_dump("");
+    let by_role: Vec<(Role, Client)> = Role::ALL.into_iter().map(|role| (role, service.of_role(role.word()))).collect();
+    let expired = service.of_role("admin");
+    service.sql("access.sqlite", "UPDATE token SET expires = 1 WHERE used IS NULL AND role = 'admin'");
+    let admin = service.of_role("admin");
+    let by_role: Vec<(Role, Client)> =
+        by_role.into_iter().map(|(role, own)| (role, if role == Role::Admin { admin.clone() } else { own })).collect();
+    let scoped = service.client.with_token(&service.token("admin", &["--source", "other"]));
+    let ended = service.client.sign_in("admin", PASSWORD);
+    service.sql("access.sqlite", "UPDATE session SET seen = 1");
+    let foreign = service.client.with_token("dv_0000");
+    let mut walked = 0;
+    for route in routes() {
+        let path = path_of(route.path);
+        let ask = |client: &Client| client.send(route.method, &path, &[], b"").status;
+        let name = format!("{} {path}", route.method);
+        walked += 1;
+        let (Access::Of(needed) | Access::Proved(needed)) = route.access else {
+            let open = ["/assets/nothing", "/healthz", "/favicon.ico", "/login"];
+            assert!(open.contains(&path.as_str()), "{name} is open to everybody");
+            continue;
+        };
+        let is_page = route.method == "GET" && !path.starts_with("/api/");
+        for (who, client) in [("nobody", &service.client), ("an ended session", &ended)] {
+            let answer = client.send(route.method, &path, &[], b"");
+            let is_sent_away = answer.status == 303 && answer.header("location").unwrap().starts_with("/login?next=");
+            assert!(if is_page { is_sent_away } else { answer.status == 401 }, "{name} by {who}: {}", answer.status);
+        }
+        for (who, client) in [("an expired token", &expired), ("an unknown token", &foreign)] {
+            let status = ask(client);
+            assert!(status == 401 || is_page && status == 303, "{name} by {who}: {status}");
+        }
+        for (role, client) in by_role.iter().filter(|(role, _)| *role < needed) {
+            assert_eq!(ask(client), 403, "{name} by {}", role.word());
+        }
+        if !route.scoped {
+            assert_eq!(ask(&scoped), 403, "{name} by a token of another source");
+        }
+        // Signing out and starting things would change what comes later.
+        if route.method == "GET" && !path.ends_with("/events") {
+            let status = ask(&by_role.iter().find(|(role, _)| *role == needed).unwrap().1);
+            assert!(![401, 403].contains(&status), "{name} by {}: {status}", needed.word());
+        }
+    }
+    assert!(walked > 70, "{walked}");
+    assert_eq!(service.client.get("/nothing").status, 303, "nobody learns what there is");
+    assert_eq!(service.client.get("/api/v1/nothing").status, 401);
+    service.stop();
+}
+
+#[test]
+fn given_no_users_then_nothing_answers_and_the_page_says_what_to_do() {
+    let service = Service::without_users(Vault::new(), "", "");
+    let page = service.client.get("/").expect(503).text();
+    assert!(page.contains("dumpvault user add NAME --role admin"));
+    assert_eq!(service.client.get("/api/v1/jobs").expect(503).json()["code"], "no_users");
+    service.client.post("/login", &[("user", "admin"), ("password", "admin")]).expect(403);
+    user(&service.vault, "admin");
+    service.client.sign_in("admin", PASSWORD).get("/").expect(200);
+    service.stop();
+}
+
+#[test]
+fn given_requests_of_other_sites_then_they_are_refused_whatever_they_bear() {
+    let service = with_dump("");
+    let admin = service.client.sign_in("admin", PASSWORD);
+    let csrf = admin.csrf.clone().unwrap();
+    let kind = ("Content-Type", "application/x-www-form-urlencoded");
+    let body = form(&[("csrf", &csrf)]);
+    let post = |more: &[(&str, &str)], body: &str| {
+        let all: Vec<(&str, &str)> = [kind].into_iter().chain(more.iter().copied()).collect();
+        admin.send("POST", "/jobs/nightly/pause", &all, body.as_bytes()).status
+    };
+    assert_eq!(post(&[], &body), 303, "one's own form is taken");
+    assert_eq!(post(&[], ""), 403, "without the session's token");
+    assert_eq!(post(&[], &form(&[("csrf", &csrf.replace(|_| true, "0"))])), 403, "with another token");
+    assert_eq!(post(&[("Origin", "https://evil.example")], &body), 403);
+    assert_eq!(post(&[("Origin", "null")], &body), 403);
+    assert_eq!(post(&[("Sec-Fetch-Site", "cross-site")], &body), 403);
+    assert_eq!(post(&[("Sec-Fetch-Site", "same-site")], &body), 403);
+    let own = format!("http://127.0.0.1:{}", admin.port);
+    assert_eq!(post(&[("Origin", &own), ("Sec-Fetch-Site", "same-origin")], &body), 303);
+    for host in ["evil.example", "127.0.0.1", "localhost.evil.example:80", ""] {
+        assert_eq!(admin.send("GET", "/", &[("Host", host)], b"").status, 403, "{host}");
+    }
+    assert_eq!(raw(admin.port, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n").status, 403, "no host at all");
+    // A form of another site may send text that looks like JSON.
+    let kind = [("Content-Type", "text/plain"), ("X-CSRF", csrf.as_str())];
+    assert_eq!(admin.send("POST", "/api/v1/admin/backup/trigger", &kind, b"{}").status, 415);
+    let login = service.client.send("POST", "/login", &[("Origin", "https://evil.example")], b"");
+    assert_eq!(login.status, 403);
+    // Proxies that nobody trusts are not believed: the address stays the peer's.
+    service.client.send("POST", "/login", &[("X-Forwarded-For", "1.2.3.4"), ("Content-Type", "application/x-www-form-urlencoded")], form(&[("user", "x"), ("password", "y")]).as_bytes());
+    let log = admin.get("/api/v1/audit").expect(200).text();
+    assert!(!log.contains("1.2.3.4") && log.contains("127.0.0.1"));
+    service.stop();
+}
+
+#[test]
+fn given_requests_that_are_too_long_or_too_slow_then_others_are_answered_meanwhile() {
+    use std::io::Write;
+    let service = with_dump("");
+    let port = service.client.port;
+    let head = |length: usize| format!("POST /login HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    let mut long = head(100_000).into_bytes();
+    long.extend(vec![b'a'; 100_000]);
+    assert_eq!(raw(port, &long).status, 413);
+    let mut headers = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n").into_bytes();
+    headers.extend(format!("X-Long: {}\r\n\r\n", "a".repeat(200_000)).into_bytes());
+    assert!([0, 400, 431].contains(&raw(port, &headers).status));
+    assert!([0, 400].contains(&raw(port, b"\0\x01nonsense\r\n\r\n").status));
+    // So many that take their time have all the places there are for connections.
+    let slow: Vec<_> = (0..200)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+            stream
+        })
+        .collect();
+    service.client.get("/healthz").expect(200);
+    drop(slow);
+    assert_eq!(raw(port, head(10).as_bytes()).status, 408, "a body that never comes");
+    for path in ["/assets/../access.sqlite", "/assets/%2e%2e%2faccess.sqlite", "//evil.example/", "/login?next=//evil.example"] {
+        let answer = service.client.get(path);
+        assert!(answer.header("location").is_none_or(|there| there.starts_with("/login?next=%2F")), "{path}: {answer:?}");
+        assert!(!answer.text().contains("SQLite"));
+    }
+    service.stop();
+}
+
+#[test]
+fn given_wrong_passwords_then_the_address_waits_and_nobody_else() {
+    let service = with_dump("trusted_proxies = [\"127.0.0.1\"]");
+    let client = &service.client;
+    let from = |address: &str, password: &str| {
+        let more = [("X-Forwarded-For", address), ("Content-Type", "application/x-www-form-urlencoded")];
+        client.send("POST", "/login", &more, form(&[("user", "admin"), ("password", password)]).as_bytes())
+    };
+    let statuses: Vec<u16> = (0..8).map(|_| from("9.9.9.9", "wrong").status).collect();
+    assert_eq!(statuses, [403, 403, 403, 403, 429, 429, 429, 429]);
+    let waits = from("9.9.9.9", PASSWORD);
+    assert_eq!(waits.status, 429, "even the right one has to wait");
+    assert!(waits.header("retry-after").unwrap().parse::<u64>().unwrap() <= 60);
+    assert_eq!(from("8.8.8.8", PASSWORD).status, 303, "the account is not locked for other addresses");
+    let admin = service.of_role("admin");
+    let log = admin.get("/api/v1/audit").expect(200).json();
+    let kinds: Vec<&str> = log["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "security").count(), 1, "one alarm: {kinds:?}");
+    assert!(!log.to_string().contains("wrong\""), "what was typed stands nowhere");
+    assert_eq!(admin.get("/api/v1/audit/verify").expect(200).json()["ok"], true);
+    service.stop();
+}
+
+#[test]
+fn given_sessions_then_a_change_of_password_ends_the_others_and_removal_ends_all() {
+    let service = with_dump("");
+    let (one, other) = (service.client.sign_in("viewer", PASSWORD), service.client.sign_in("viewer", PASSWORD));
+    let new = "another horse battery";
+    one.post("/account/password", &[("old", "wrong one"), ("new", new)]).expect(200);
+    one.post("/account/password", &[("old", PASSWORD), ("new", "short")]).expect(200);
+    one.post("/account/password", &[("old", PASSWORD), ("new", new)]).expect(303);
+    one.get("/account").expect(200);
+    other.get("/account").expect(303);
+    service.client.sign_in("viewer", new).post("/logout", &[]).expect(303);
+    service.vault.run(["user", "remove", "viewer"]).expect(exit::OK);
+    one.get("/account").expect(303);
+    let cookie = service.client.post("/login", &[("user", "admin"), ("password", PASSWORD)]).expect(303);
+    let cookie = cookie.header("set-cookie").unwrap().to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    service.stop();
+}
+
+#[test]
+fn given_a_backup_when_triggered_then_it_shows_downloads_once_and_is_not_deleted_young() {
+    let service = with_dump("");
+    let admin = service.of_role("admin");
+    let operator = service.of_role("operator");
+    let trigger = "/api/v1/admin/backup/trigger";
+    let keyed = |key: &str| {
+        let more = [("Content-Type", "application/json"), ("Idempotency-Key", key)];
+        operator.send("POST", trigger, &more, br#"{"source": "app"}"#)
+    };
+    let first = keyed("one").expect(202).json();
+    assert_eq!(keyed("one").expect(202).json(), first, "the same key, the same answer");
+    let path = format!("/api/v1/runs/{}", text(&first, "id"));
+    let run = wait("it ends", || Some(operator.get(&path).json()).filter(|run| run["status"] == "COMPLETED"));
+    assert_eq!((run["trigger"].as_str(), run["exitCode"].as_i64()), (Some("manual"), Some(0)));
+    let again = keyed("two");
+    assert_eq!((again.status, again.json()["code"].as_str()), (429, Some("too_soon")));
+    assert!(again.header("retry-after").unwrap().parse::<u64>().unwrap() > 3000);
+    backed_up(&operator, "other");
+
+    service.knows(&admin, 2);
+    let history = admin.get("/api/v1/admin/backup/history?series=app").expect(200).json();
+    let backup = history["backups"][0].clone();
+    assert_eq!((text(&backup, "status"), backup["size"].as_u64()), ("COMPLETED".into(), Some(300_000)), "{history}");
+    let id = text(&backup, "id");
+    let of = |path: &str| admin.get(&format!("/api/v1/admin/backup/{id}{path}"));
+    let whole = of("/download").expect(200);
+    let dump = fs::read(service.vault.work().join("dump")).unwrap();
+    assert_eq!((whole.body == dump, whole.is_whole, whole.header("content-length")), (true, true, Some("300000")));
+    assert!(whole.header("content-disposition").unwrap().starts_with("attachment; filename=\"app_"));
+    let part = admin.send("GET", &format!("/api/v1/admin/backup/{id}/download"), &[("Range", "bytes=100000-")], b"").expect(206);
+    assert_eq!((part.body.as_slice(), part.header("content-range")), (&dump[100_000..], Some("bytes 100000-299999/300000")));
+    operator.get(&format!("/api/v1/admin/backup/{id}/download")).expect(403);
+
+    let person = service.client.sign_in("admin", PASSWORD);
+    let page = person.post(&format!("/settings/backup/{id}/download"), &[]).expect(200).text();
+    let link = page.split("href=\"").find(|part| part.starts_with("/download/")).unwrap().split('"').next().unwrap();
+    service.client.sign_in("viewer", PASSWORD).get(link).expect(403);
+    assert_eq!(person.get(link).expect(200).body, dump);
+    person.get(link).expect(410);
+    let late = person.post(&format!("/settings/backup/{id}/download"), &[]).expect(200).text();
+    let late = late.split("href=\"").find(|part| part.starts_with("/download/")).unwrap().split('"').next().unwrap();
+    service.sql("access.sqlite", "UPDATE link SET expires = 1");
+    person.get(late).expect(410);
+
+    let refused = admin.call("DELETE", &format!("/api/v1/admin/backup/{id}"), &json!({}));
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("last_good")));
+    let log = wait("the download is in the log", || {
+        Some(admin.get("/api/v1/audit").text()).filter(|log| log.contains("300000 bytes were sent; complete"))
+    });
+    assert!(log.contains("a link was made"));
+    assert_eq!(service.vault.ids().len(), 2, "nothing changed");
+    service.stop();
+}
+
+#[test]
+fn given_snapshots_then_the_rails_hold_and_what_may_go_goes_once() {
+    let vault = Vault::new();
+    let old = |days: u32| format!("2026-01-{days:02}T03:00:00Z");
+    for day in 1..=3 {
+        vault.backup_with("app", &noise(u64::from(day), 50_000), &["--time", &old(day)]);
+    }
+    vault.backup("app", &noise(9, 50_000));
+    let service = Service::of(vault, SOURCES, "");
+    let admin = service.of_role("admin");
+    let all = service.knows(&admin, 4);
+    let (newest, third, second) = (&all[0], &all[1], &all[2]);
+    let delete = |snapshot: &Value| admin.call("DELETE", &format!("/api/v1/admin/backup/{}", text(snapshot, "id")), &json!({}));
+    assert_eq!(delete(newest).expect(409).json()["code"], "last_good");
+    admin.call("POST", &format!("/api/v1/snapshots/{}/pin", text(third, "id")), &json!({})).expect(204);
+    assert_eq!(delete(third).expect(409).json()["code"], "pinned");
+    assert_eq!(service.vault.ids().len(), 4);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let both: Vec<_> = (0..2).map(|_| scope.spawn(|| delete(second).status)).collect();
+        both.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 204).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [204, 404, 409].contains(status)), "{statuses:?}");
+    assert_eq!(service.vault.ids().len(), 3);
+    service.stop();
+}
+
+#[test]
+fn given_a_token_of_one_source_then_it_sees_that_one_alone() {
+    let service = with_dump("");
+    let operator = service.of_role("operator");
+    backed_up(&operator, "app");
+    backed_up(&operator, "other");
+    let admin = service.of_role("admin");
+    let all = service.knows(&admin, 2);
+    let scoped = service.client.with_token(&service.token("admin", &["--source", "app"]));
+    let history = scoped.get("/api/v1/admin/backup/history").expect(200).json();
+    assert!(history["backups"].as_array().unwrap().iter().all(|row| row["source"] == "app"), "{history}");
+    let other = all.iter().find(|snapshot| snapshot["series"] == "other").unwrap();
+    scoped.get(&format!("/api/v1/snapshots/{}", text(other, "id"))).expect(404);
+    scoped.get(&format!("/api/v1/admin/backup/{}/download", text(other, "id"))).expect(404);
+    scoped.call("POST", "/api/v1/admin/backup/trigger", &json!({"source": "other"})).expect(403);
+    service.stop();
+}
+
+#[test]
+fn given_the_description_then_it_names_each_route_and_each_answer_is_as_it_says() {
+    let service = with_dump("");
+    let admin = service.of_role("admin");
+    let run = backed_up(&admin, "app");
+    let snapshot = text(&service.knows(&admin, 1)[0], "id");
+    let backup = admin.get("/api/v1/admin/backup/history").json()["backups"][0]["id"].as_str().unwrap().to_owned();
+    admin.call("POST", &format!("/api/v1/snapshots/{snapshot}/pin"), &json!({})).expect(204);
+    let operation = admin.get("/api/v1/operations").json()["operations"][0]["id"].as_str().unwrap().to_owned();
+    let document = admin.get("/api/v1/openapi.json").expect(200).json();
+    let mut compared = 0;
+    for route in routes().filter(|route| route.path.starts_with("/api/")) {
+        let described = &document["paths"][route.path][route.method.to_lowercase()];
+        assert!(described["summary"].as_str().is_some_and(|words| !words.is_empty()), "{} {}", route.method, route.path);
+        if route.method != "GET" || route.path.ends_with("/events") {
+            continue;
+        }
+        let id = if route.path.contains("/runs/") { text(&run, "id") } else if route.path.contains("/operations/") { operation.clone() } else if route.path.contains("/backup/") { backup.clone() } else { snapshot.clone() };
+        let path = route.path.replace("{id}", &id).replace("{job}", "nightly");
+        let path = if path.ends_with("/diff") { format!("{path}?before={snapshot}&after={snapshot}") } else { path };
+        let answer = admin.get(&path).expect(200);
+        let Some(schema) = described["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].as_str() else { continue };
+        let mut whole = document["components"].clone();
+        whole["$ref"] = json!(schema.replace("#/components/", "#/"));
+        let validator = jsonschema::options().should_validate_formats(true).build(&whole).unwrap();
+        let faults: Vec<String> = validator.iter_errors(&answer.json()).map(|fault| format!("{fault} at {}", fault.instance_path())).collect();
+        assert!(faults.is_empty(), "{path}: {faults:?} in {}", answer.text());
+        compared += 1;
+    }
+    assert!(compared > 20, "{compared}");
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.keys().all(|path| routes().any(|route| route.path == path)));
+    let problem = admin.get("/api/v1/runs/nothing").expect(404);
+    assert_eq!(problem.header("content-type"), Some("application/problem+json"));
+    service.stop();
+}
+
+#[test]
+fn given_planted_secrets_then_no_page_and_no_answer_holds_one() {
+    let vault = Vault::new();
+    fs::write(vault.work().join("dump"), b"x").unwrap();
+    let toml = format!(
+        "{SOURCES}\n[source.secret]\ncommand = [\"sh\", \"-c\", \"echo \\\"$TOKEN\\\" >&2; exit 1\"]\nenv = {{ TOKEN = \"{CANARY}\" }}\n[job.secret]\nsources = [\"secret\"]\ncron = \"@yearly\"\nretry = {{ attempts = 1 }}\n"
+    );
+    let service = Service::of(vault, &toml, "");
+    let token = service.token("admin", &[]);
+    let admin = service.client.with_token(&token);
+    backed_up(&admin, "app");
+    service.client.sign_in("admin", PASSWORD);
+    let mut seen = 0;
+    for route in routes().filter(|route| route.method == "GET" && !route.path.ends_with("/events")) {
+        let path = path_of(route.path).replace("/jobs/nothing", "/jobs/nightly").replace("/series/nothing", "/series/app");
+        let answer = admin.get(&path);
+        for secret in [CANARY, PASSWORD, token.as_str(), "argon2id"] {
+            assert!(!answer.text().contains(secret), "{path} holds {secret}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 40);
+    // Nor in the files of the state: only hashes are kept.
+    let folder = service.vault.state().join("dumpvault");
+    for file in ["access.sqlite", "schedule.sqlite", "schedule.sqlite-wal"] {
+        let bytes = fs::read(folder.join(file)).unwrap_or_default();
+        for secret in [CANARY, PASSWORD, token.as_str()] {
+            assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "{file} holds {secret}");
+        }
+    }
+    service.stop();
+}
+
+#[test]
+fn given_hostile_words_then_pages_escape_them() {
+    let vault = Vault::new();
+    fs::write(vault.work().join("dump"), b"x").unwrap();
+    let service = Service::of(vault, &format!("{SOURCES}\n[source.bad]\ncommand = [\"sh\", \"-c\", \"printf '<script>alert(1)</script>\\\\033[31m' >&2; exit 1\"]\n[job.bad]\nsources = [\"bad\"]\ncron = \"@yearly\"\nretry = {{ attempts = 1 }}\n"), "");
+    let admin = service.client.sign_in("admin", PASSWORD);
+    let there = admin.post("/settings/backup/run", &[("source", "bad"), ("description", "<b>note</b>")]).expect(303);
+    assert_eq!(there.header("location"), Some("/settings/backup"));
+    wait("it fails", || Some(admin.get("/settings/backup").text()).filter(|page| page.contains("Failed")));
+    for path in ["/", "/settings/backup", "/settings/backup?series=%3Cscript%3E", "/runs", "/jobs/bad", "/audit", "/checks", "/admin", "/nothing%3Cscript%3E", "/login?next=%22%3E%3Cscript%3E"] {
+        let page = admin.get(path).text();
+        assert!(!page.contains("<script>alert") && !page.contains("<script>\"") && !page.contains('\u{1b}') && !page.contains("<b>note"), "{path}: {page}");
+        assert!(!page.contains(" style=\"") && !page.contains(" onclick") , "{path} has what the policy forbids");
+    }
+    let policy = admin.get("/").header("content-security-policy").unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    service.stop();
+}
+
+#[test]
+fn given_a_proxy_and_a_base_path_then_links_redirects_and_cookies_are_below_it() {
+    let service = with_dump("external_url = \"https://backup.example.org/dv\"\ntrusted_proxies = [\"127.0.0.1\"]");
+    let client = &service.client;
+    let host = ("Host", "backup.example.org");
+    // One proxy takes the base path away, another does not.
+    for path in ["/", "/dv/"] {
+        let answer = client.send("GET", path, &[host], b"").expect(303);
+        assert_eq!(answer.header("location"), Some("/dv/login?next=%2F"), "{path}");
+    }
+    let kind = ("Content-Type", "application/x-www-form-urlencoded");
+    let origin = ("Origin", "https://backup.example.org");
+    let body = form(&[("user", "admin"), ("password", PASSWORD)]);
+    let answer = client.send("POST", "/dv/login", &[host, origin, kind], body.as_bytes()).expect(303);
+    assert_eq!(answer.header("location"), Some("/dv/"));
+    let cookie = answer.header("set-cookie").unwrap();
+    assert!(cookie.starts_with("__Secure-dv=") && cookie.contains("Path=/dv/;") && cookie.contains("; Secure"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let page = client.send("GET", "/dv/settings/backup", &[host, ("Cookie", &cookie)], b"").expect(200).text();
+    for part in page.split("href=\"").skip(1).chain(page.split("action=\"").skip(1)).chain(page.split("src=\"").skip(1)) {
+        let there = part.split('"').next().unwrap();
+        assert!(there.starts_with("/dv/") || there.starts_with('#'), "{there}");
+    }
+    assert_eq!(client.send("POST", "/dv/login", &[host, ("Origin", "http://backup.example.org"), kind], body.as_bytes()).status, 403);
+    service.stop();
+}
+
+#[test]
+fn given_a_run_when_cancelled_then_it_ends_and_events_tell_it() {
+    let toml = "[source.slow]\ncommand = [\"sh\", \"-c\", \"touch started; sleep 600\"]\n[job.slow]\nsources = [\"slow\"]\ncron = \"@yearly\"\n";
+    let service = Service::start(toml, "");
+    let operator = service.of_role("operator");
+    let run = operator.call("POST", "/api/v1/jobs/slow/run", &json!({})).expect(202).json();
+    let id = text(&run, "id");
+    wait("it runs", || service.vault.work().join("started").exists().then_some(()));
+    let busy = operator.call("POST", "/api/v1/admin/backup/trigger", &json!({"source": "slow"})).expect(409).json();
+    assert_eq!((busy["code"].as_str(), busy["id"].as_str()), (Some("running"), Some(id.as_str())));
+    let events = std::thread::spawn({
+        let (operator, id) = (operator.clone(), id.clone());
+        move || operator.get(&format!("/api/v1/runs/{id}/events")).expect(200)
+    });
+    operator.call("POST", &format!("/api/v1/runs/{id}/cancel"), &json!({})).expect(204);
+    let ended = wait("it ends", || Some(operator.get(&format!("/api/v1/runs/{id}")).json()).filter(|run| run["status"] == "FAILED"));
+    assert_eq!(ended["reason"], "cancelled");
+    let told: Answer = events.join().unwrap();
+    assert_eq!(told.header("content-type"), Some("text/event-stream"));
+    assert!(told.text().contains("\"status\":\"FAILED\"") && told.text().contains("event: end"), "{}", told.text());
+    operator.call("POST", &format!("/api/v1/runs/{id}/cancel"), &json!({})).expect(409);
+    service.stop();
+}
+
+#[test]
+fn given_settings_of_the_listener_that_would_be_unsafe_then_they_are_refused() {
+    let vault = Vault::new();
+    for (serve, says) in [
+        ("listen = \"0.0.0.0:7878\"", "would be reached without encryption"),
+        ("external_url = \"ftp://x\"", "invalid address"),
+        ("trusted_proxies = [\"proxy\"]", "is not an IP address"),
+        ("listn = \"127.0.0.1:1\"", "listn"),
+    ] {
+        fs::write(vault.work().join("dumpvault.toml"), format!("[serve]\n{serve}\n")).unwrap();
+        vault.run(["serve"]).expect(exit::USAGE).says(says);
+    }
+    vault.run_with(["user", "add", "x", "--stdin"], b"short\n").expect(exit::USAGE);
+}
