@@ -43,3 +43,4 @@ mod runbook;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;
+mod zz_write;
