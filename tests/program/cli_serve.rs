@@ -409,7 +409,7 @@ fn given_the_description_then_it_names_each_route_and_each_answer_is_as_it_says(
     let service = with_dump("");
     let admin = service.of_role("admin");
     let run = backed_up(&admin, "app");
-    service.vault.backup("app", b"another");
+    service.vault.backup("app", &noise(2, 300_000));
     let all = service.knows(&admin, 2);
     let (snapshot, before) = (text(&all[0], "id"), text(&all[1], "id"));
     let backup = admin.get("/api/v1/admin/backup/history").json()["backups"][0]["id"].as_str().unwrap().to_owned();

@@ -43,4 +43,3 @@ mod runbook;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;
-mod zz_write;
