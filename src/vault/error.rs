@@ -7,7 +7,7 @@ use super::format::FormatError;
 use super::sync;
 use crate::base::id::{AuthorId, EpochId};
 use crate::base::secret::EntropyError;
-use crate::storage::StorageError;
+use crate::storage::{ErrorKind, StorageError};
 
 /// Something in the repository failed.
 #[derive(Debug, thiserror::Error)]
@@ -275,6 +275,11 @@ impl RepoError {
             }
             _ => None,
         }
+    }
+
+    /// Whether the storage took nothing because it is full.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.kind == ErrorKind::NoSpace)
     }
 
     /// Whether the catalog is to blame: rebuilding it may cure the error.

@@ -307,7 +307,7 @@ try:
             break
         time.sleep(0.5)
     db = sqlite3.connect(home / "state/dumpvault/schedule.sqlite", timeout=30)
-    snapshot = db.execute("SELECT snapshot FROM record WHERE series = 'shop' AND bytes > 1000000 AND length(sha256) > 10 ORDER BY invocation DESC LIMIT 1").fetchone()[0]
+    snapshot = db.execute("SELECT snapshot FROM record WHERE series = 'shop' AND bytes > 1000000 AND snapshot NOT LIKE '0000%' ORDER BY invocation DESC LIMIT 1").fetchone()[0]
     good = db.execute("SELECT id FROM run WHERE job = 'nightly' AND status = 'COMPLETED' ORDER BY id DESC LIMIT 1").fetchone()[0]
     bad = db.execute("SELECT id FROM run WHERE status = 'FAILED' ORDER BY id DESC LIMIT 1").fetchone()[0]
     pages = {"overview": "/", "backups": "/settings/backup", "jobs": "/jobs", "job": "/jobs/nightly", "runs": "/runs", "run": f"/runs/{good}", "run-failed": f"/runs/{bad}",

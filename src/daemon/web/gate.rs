@@ -53,9 +53,8 @@ pub fn address(site: &Site, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
     named.take_while(Option::is_some).flatten().find(|address| !is_proxy(address)).unwrap_or(peer)
 }
 
-/// The hosts and origins that are ours.
-fn is_our_host(site: &Site, listening: SocketAddr, host: &str) -> bool {
-    let host = host.to_ascii_lowercase();
+/// The names under which the listener itself is reached.
+fn is_listener(listening: SocketAddr, host: &str) -> bool {
     let port = listening.port();
     let mut own = vec![listening.to_string()];
     if listening.ip().is_loopback() {
@@ -64,14 +63,19 @@ fn is_our_host(site: &Site, listening: SocketAddr, host: &str) -> bool {
             own.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
         }
     }
-    site.serve.external_url.as_ref().is_some_and(|url| url.host == host) || own.contains(&host)
+    own.contains(&host.to_ascii_lowercase())
+}
+
+fn is_our_host(site: &Site, listening: SocketAddr, host: &str) -> bool {
+    let external = site.serve.external_url.as_ref();
+    external.is_some_and(|url| url.host.eq_ignore_ascii_case(host)) || is_listener(listening, host)
 }
 
 fn is_our_origin(site: &Site, listening: SocketAddr, origin: &str) -> bool {
-    let is_external =
-        site.serve.external_url.as_ref().is_some_and(|url| url.origin == origin.to_ascii_lowercase());
+    let external = site.serve.external_url.as_ref();
     let plain = origin.strip_prefix("http://");
-    is_external || plain.is_some_and(|host| is_our_host(site, listening, host))
+    external.is_some_and(|url| url.origin.eq_ignore_ascii_case(origin))
+        || plain.is_some_and(|host| is_listener(listening, host))
 }
 
 /// What holds for every request, whoever sends it.

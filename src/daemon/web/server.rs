@@ -9,7 +9,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
@@ -86,7 +85,6 @@ impl Server {
 async fn accept(listener: TcpListener, web: Arc<Web>, own: SocketAddr, stopped: watch::Receiver<bool>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::time::timeout(LOOK, listener.accept()).await;
         if *stopped.borrow() {
@@ -103,18 +101,22 @@ async fn accept(listener: TcpListener, web: Arc<Web>, own: SocketAddr, stopped: 
         };
         // Whoever comes when all places are taken is sent away, and nobody who is there waits for that.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let web = Arc::clone(&web);
+        let shared = Arc::clone(&web);
         let stopping = stopped.clone();
         let service = service_fn(move |request| {
-            let (web, stopping) = (Arc::clone(&web), stopping.clone());
-            async move { Ok::<_, Infallible>(answer(web, own, peer, request, stopping).await) }
+            let (web, stopping) = (Arc::clone(&shared), stopping.clone());
+            async move {
+                web.answering.fetch_add(1, Ordering::SeqCst);
+                let answer = answer(Arc::clone(&web), own, peer, request, stopping).await;
+                web.answering.fetch_sub(1, Ordering::SeqCst);
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .max_buf_size(64 << 10)
             .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // Safe to ignore: a connection that broke off has nobody to be told.
             let _ = connection.await;
@@ -122,8 +124,10 @@ async fn accept(listener: TcpListener, web: Arc<Web>, own: SocketAddr, stopped: 
         });
     }
     drop(listener);
-    // Safe to ignore: what has not ended by then is cut off.
-    let _ = tokio::time::timeout(STOP_WAIT, graceful.shutdown()).await;
+    let began = tokio::time::Instant::now();
+    while web.answering.load(Ordering::SeqCst) > 0 && began.elapsed() < STOP_WAIT {
+        tokio::time::sleep(LOOK / 10).await;
+    }
 }
 
 type Answer = hyper::Response<BoxBody<Bytes, std::io::Error>>;

@@ -55,6 +55,8 @@ pub struct Web {
     pub children: Children,
     /// Streams of events that are open.
     pub streams: AtomicUsize,
+    /// Requests that are being answered.
+    pub answering: AtomicUsize,
     site: RwLock<Arc<Site>>,
     states: Mutex<Vec<State>>,
     accesses: Mutex<Vec<Access>>,
@@ -77,6 +79,7 @@ impl Web {
             passwords: Passwords::default(),
             children,
             streams: AtomicUsize::new(0),
+            answering: AtomicUsize::new(0),
             site: RwLock::new(Arc::new(site)),
             states: Mutex::default(),
             accesses: Mutex::default(),

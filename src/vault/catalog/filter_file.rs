@@ -38,12 +38,12 @@ impl Catalog {
         Ok(filter)
     }
 
-    fn filter_path(&self) -> PathBuf {
+    pub(super) fn filter_path(&self) -> PathBuf {
         self.path.with_file_name("chunks.filter")
     }
 
     /// A saved filter and the newest pack in it; `None` when there is none, or not one of this catalog.
-    fn load_filter(&self) -> Option<(ChunkFilter, i64)> {
+    pub(super) fn load_filter(&self) -> Option<(ChunkFilter, i64)> {
         if !self.is_on_disk() {
             return None;
         }

@@ -9,19 +9,11 @@ use super::witness::Witness;
 use super::{PruneSettings, storage_time};
 use crate::base::event::{Cancel, Observer};
 use crate::base::id::PackId;
-use crate::storage::ErrorKind;
 use crate::vault::objects::pack_key;
 use crate::vault::session::SKEW_MAX;
 use crate::vault::{RepoError, Repository};
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
-
-impl RepoError {
-    /// Whether the storage took nothing because it is full.
-    pub fn is_no_space(&self) -> bool {
-        matches!(self, Self::Storage(error) if error.kind == ErrorKind::NoSpace)
-    }
-}
 
 impl Repository {
     /// The storage's time, as far as its answers told it, where nothing can be put to find it out.
