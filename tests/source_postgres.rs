@@ -619,8 +619,8 @@ fn given_a_database_that_holds_something_then_the_plan_says_so_and_nothing_is_to
     use dumpvault::engine::plan::ServerAt;
     use dumpvault::engine::prelude::*;
     use dumpvault::engine::restore::{
-        DatabaseJob, DatabasePlan, Effect, Extract, Filled, Restoring, SwapJob, plan_database, plan_swap,
-        run_database, run_swap,
+        DatabaseJob, DatabasePlan, Effect, Extract, Filled, Manners, Restoring, SwapJob, plan_database,
+        plan_swap, run_database, run_swap,
     };
     use dumpvault::source::postgres::DumpFilter;
     use std::sync::Arc;
@@ -702,7 +702,8 @@ fn given_a_database_that_holds_something_then_the_plan_says_so_and_nothing_is_to
         live: "shop".to_owned(),
         server: ServerAt::Address(server.uri("postgres")),
         exec: None,
-        manners: Default::default(),
+        // The server takes a moment to notice that a session has ended.
+        manners: Manners { terminate: false, patience: Some(Duration::from_secs(30)) },
     };
     let plan = plan_swap(job, &app, &run).unwrap();
     assert_eq!((plan.new_state.tables, orders("shop").as_str()), (2, "2000"));
