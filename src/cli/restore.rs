@@ -96,7 +96,14 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         if selection.is_some() || args.jobs.is_some() {
             return Err(CliError::usage("--to-redis restores the whole stream"));
         }
-        return redis::run(context, args, redis::job(args, address, timeout)?, chosen, wanted.as_deref(), began);
+        return redis::run(
+            context,
+            args,
+            redis::job(args, address, timeout)?,
+            chosen,
+            wanted.as_deref(),
+            began,
+        );
     }
     let stream = chosen.stream(wanted.as_deref())?.clone();
     // What is wanted is known, and can be had, before anything is touched.

@@ -27,8 +27,8 @@ pub mod serve;
 pub mod state;
 mod verdict;
 pub mod watch;
-mod witness;
 #[cfg(feature = "daemon")]
 pub mod web;
+mod witness;
 
 pub use verdict::{Exit, Why};

@@ -101,7 +101,8 @@ pub fn storage(
     if let Err(error) = storage.size("config") {
         let next = match error.kind {
             ErrorKind::Denied if !Right::has_words(&storage.location()) => {
-                "check the key, the host's key and the account; docs/offsite.md shows how to set one up".to_owned()
+                "check the key, the host's key and the account; docs/offsite.md shows how to set one up"
+                    .to_owned()
             }
             ErrorKind::Denied => {
                 let right = Right::Read.word(&storage.location());

@@ -35,9 +35,9 @@ pub mod limit;
 pub mod local;
 #[cfg(any(test, feature = "testkit"))]
 pub mod memory;
+mod precondition;
 #[cfg(feature = "rclone")]
 pub mod rclone;
-mod precondition;
 #[cfg(any(feature = "azure", feature = "gcs"))]
 mod rest;
 pub mod retention;

@@ -435,7 +435,7 @@ impl Storage for RcloneStorage {
             each(listed);
         }
         // A remote that is gone must not read as an empty one.
-        if !is_there && !(folder.is_empty() || self.program.list("", &mut |_| {})?)
+        if !(is_there || folder.is_empty() || self.program.list("", &mut |_| {})?)
             || !is_there && folder.is_empty()
         {
             return Err(self.error(

@@ -170,7 +170,7 @@ impl<'a> Look<'a> {
     /// Alerts that it was not told of, or is to be reminded of, or that have ended.
     fn states(&self, groups: &mut Vec<Group<'a>>, plan: &mut Plan) {
         let remind = i64::try_from(self.channel.remind.as_millis()).unwrap_or(i64::MAX);
-        let mut all: BTreeMap<(&'static str, &'a str, &'a str), Vec<(i64, &'a AlertRow)>> = BTreeMap::new();
+        let mut all: BTreeMap<(&'static str, &'a str, &'a str), Vec<_>> = BTreeMap::new();
         for alert in &self.picture.alerts {
             let told = self.heard.told.get(&alert.id).copied();
             let (event, at) = match (told, alert.recovered) {

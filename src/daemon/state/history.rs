@@ -223,6 +223,9 @@ impl Entry {
     }
 }
 
+/// A record that names a snapshot: its key, the snapshot, what is kept of it, when it ends, and since when it is gone.
+type Standing = (String, String, Option<String>, Option<i64>, Option<i64>);
+
 impl State {
     /// Writes down that a command begins.
     ///
@@ -307,7 +310,7 @@ impl State {
             }
             let mut all = db.prepare("SELECT rowid_of, snapshot, kept, expires, gone FROM (
                 SELECT invocation || ' ' || number AS rowid_of, snapshot, kept, expires, gone FROM record WHERE snapshot IS NOT NULL)")?;
-            let rows: Vec<(String, String, Option<String>, Option<i64>, Option<i64>)> = all
+            let rows: Vec<Standing> = all
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             let (mut expired, mut deleted) = (0, 0);

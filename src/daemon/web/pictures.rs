@@ -19,6 +19,9 @@ pub enum Day {
     Failed,
 }
 
+/// A line: its class, its points, and whether what lies below it is filled.
+type Line<'a> = (&'a str, Vec<(f64, f64)>, bool);
+
 impl Day {
     /// Its word.
     pub fn word(self) -> &'static str {
@@ -202,7 +205,7 @@ impl Plot<'_> {
     }
 
     /// Lines: for each its class and values from 0 to 1 along x; and by x what a pointer is told.
-    pub fn lines(&self, lines: &[(&str, Vec<(f64, f64)>, bool)], hints: &[(f64, String)]) -> Markup {
+    pub fn lines(&self, lines: &[Line<'_>], hints: &[(f64, String)]) -> Markup {
         let mut inner = String::new();
         for (class, points, is_filled) in lines {
             let places: Vec<String> =

@@ -21,8 +21,8 @@ mod wanted;
 pub use bucket::{BucketJob, BucketPlan, BucketReport};
 pub use diff::{Became, EachChange};
 pub use into_bucket::{IntoBucketJob, IntoBucketPlan, first, plan_into_bucket, run_into_bucket};
-pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite, usual_ownership};
 pub use moved::{ChangedRow, Moves};
+pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite, usual_ownership};
 pub use wanted::{WantedFiles, lies_below};
 
 use super::OpError;

@@ -262,7 +262,8 @@ fn access(address: &str, app: &App, run: &Run) -> Result<Access, OpError> {
     let shown = said.address.display();
     let is_it = |home: &Home| home.address == shown;
     let mut named = app.settings.sources.iter();
-    let Some((name, source)) = named.find(|(_, source)| source.kind.home().as_ref().is_some_and(is_it)) else {
+    let Some((name, source)) = named.find(|(_, source)| source.kind.home().as_ref().is_some_and(is_it))
+    else {
         return Ok(said);
     };
     let around = Programs::of(app).surroundings_of(name, &source.programs, run.events.as_ref())?;

@@ -52,7 +52,9 @@ pub(super) fn fill_beside(
     let outcome = fill(plan, plan.job.workers, &fresh, expected.clone(), app, run);
     let (database, (stats, findings)) = match outcome.as_ref().err().and_then(extension_refused) {
         Some(extension) => {
-            warn(format!("extension `{extension}` refuses the name `{beside}`: restoring as `{wanted}` at once"));
+            warn(format!(
+                "extension `{extension}` refuses the name `{beside}`: restoring as `{wanted}` at once"
+            ));
             (wanted, fill(plan, None, &plan.target, expected, app, run)?)
         }
         None => (&beside, outcome?),
