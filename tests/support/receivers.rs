@@ -200,7 +200,7 @@ fn converse(
         _ => Box::new(stream),
     };
     let mut wire = BufReader::new(first);
-    let mut say = |wire: &mut BufReader<Box<dyn Wire>>, text: &str| -> std::io::Result<()> {
+    let say = |wire: &mut BufReader<Box<dyn Wire>>, text: &str| -> std::io::Result<()> {
         wire.get_mut().write_all(format!("{text}\r\n").as_bytes())?;
         wire.get_mut().flush()
     };

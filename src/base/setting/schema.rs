@@ -137,6 +137,8 @@ fn table_name(name: &str) -> String {
     name.replace("source.NAME", "source.app")
         .replace("copy.NAME", "copy.offsite")
         .replace("job.NAME", "job.nightly")
+        .replace("alert.NAME", "alert.ops")
+        .replace("watch.NAME", "watch.app")
 }
 
 fn comment(text: &mut String, words: &str) {

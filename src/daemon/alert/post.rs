@@ -110,9 +110,7 @@ impl Postman {
             })
         })?;
         let later = state.next_delivery()?;
-        let after = self.clock.now().as_millisecond();
-        let wake = wake.into_iter().chain(later).min().unwrap_or(i64::MAX);
-        Ok(wake.min(after.saturating_add(SLEEP_MS_MAX)))
+        Ok(wake.into_iter().chain(later).min().unwrap_or(i64::MAX))
     }
 
     /// One attempt on each channel, and no memory of it.

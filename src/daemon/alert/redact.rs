@@ -61,6 +61,8 @@ fn named(text: &str) -> String {
         let behind = start + name.len();
         let rest = text.get(behind..).unwrap_or_default();
         let blank = |c: char| c == '"' || c == '\'' || c == ' ';
+        // `secret_key` is one as well.
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         let sign = rest.trim_start_matches(blank);
         clean.push_str(text.get(from..behind).unwrap_or_default());
         from = behind;
@@ -104,8 +106,7 @@ mod tests {
             "PASSWORD = CANARY",
         ] {
             let clean = redact(text);
-            let key = clean.replace("secret_key='CANARY'", "");
-            assert!(!key.contains("CANARY"), "{text} became {clean}");
+            assert!(!clean.contains("CANARY"), "{text} became {clean}");
         }
         assert_eq!(
             redact("cannot reach postgres://b:x@db1:5432/app, try"),
