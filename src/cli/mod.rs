@@ -52,7 +52,7 @@ use crate::vault::crypto::Credential;
 use crate::vault::reader::ReadSettings;
 use crate::vault::snapshot::selection::Viewpoint;
 use crate::vault::{Identity, Repository};
-use args::{Cli, Command, Globals, ScheduleCommand};
+use args::{Cli, Command, Globals, HistoryCommand, ScheduleCommand};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
 use history::Memoir;
@@ -457,6 +457,7 @@ fn dispatch(context: &Context, command: Command, flags: &Flags) -> Result<Exit, 
         Command::Backup(args) => backup::run(context, &args),
         Command::Run(args) => system::run(context, &args),
         Command::Schedule(args) => schedule::run(context, &args, flags),
+        Command::History(args) if matches!(args.command, HistoryCommand::Rebuild) => rebuild::run(context),
         Command::History(args) => history::run(context, &args),
         Command::Audit(args) => history::audit(context, &args),
         Command::Alert(args) => alert::run(context, &args),
