@@ -492,6 +492,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         #[cfg(feature = "daemon")]
         Command::Token(args) => serve::token(context, &args),
         #[cfg(feature = "daemon")]
+        Command::History(args) if matches!(args.command, args::HistoryCommand::Rebuild) => rebuild::run(context),
+        #[cfg(feature = "daemon")]
         Command::History(args) => history::run(context, &args),
         #[cfg(feature = "daemon")]
         Command::Audit(args) => history::audit(context, &args),

@@ -15,7 +15,8 @@ use crate::vault::snapshot::selection::newer;
 use crate::vault::snapshot::{State as Kept, Summary};
 use std::collections::BTreeMap;
 
-pub(super) fn rebuild(context: &Context, mut state: State) -> Result<Exit, CliError> {
+pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
+    let mut state = State::open(&context.app.environment.state_root())?;
     let repo = context.repository()?;
     let (mut catalog, history) = repo.told(context.progress.as_ref()).map_err(OpError::from)?;
     let known = state.known_snapshots()?;

@@ -41,24 +41,22 @@ CREATE INDEX delivery_made ON delivery(channel, made);
 const COLUMNS: &str =
     "id, condition, subject, cause, since, count, text, hint, run, acked_by, note, recovered, last_good";
 
-impl AlertRow {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            condition: row.get(1)?,
-            subject: row.get(2)?,
-            cause: row.get(3)?,
-            since: row.get(4)?,
-            count: u64::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
-            text: row.get(6)?,
-            hint: row.get(7)?,
-            run: row.get(8)?,
-            acked_by: row.get(9)?,
-            note: row.get(10)?,
-            recovered: row.get(11)?,
-            last_good: row.get(12)?,
-        })
-    }
+fn alert_of(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
+    Ok(AlertRow {
+        id: row.get(0)?,
+        condition: row.get(1)?,
+        subject: row.get(2)?,
+        cause: row.get(3)?,
+        since: row.get(4)?,
+        count: u64::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
+        text: row.get(6)?,
+        hint: row.get(7)?,
+        run: row.get(8)?,
+        acked_by: row.get(9)?,
+        note: row.get(10)?,
+        recovered: row.get(11)?,
+        last_good: row.get(12)?,
+    })
 }
 
 /// A delivery as people are shown it.
@@ -230,7 +228,7 @@ pub(super) fn notice_of_run(
 
 fn picture(db: &Transaction<'_>, now: i64, settings: &Alerts) -> rusqlite::Result<Picture> {
     let mut all = db.prepare_cached(&format!("SELECT {COLUMNS} FROM alert ORDER BY id"))?;
-    let alerts = all.query_map([], AlertRow::of)?.collect::<rusqlite::Result<_>>()?;
+    let alerts = all.query_map([], alert_of)?.collect::<rusqlite::Result<_>>()?;
     let mut all = db.prepare_cached("SELECT seq, at, event, subject, run, text FROM notice ORDER BY seq")?;
     let notices = all.query_map([], |row| {
         Ok(Notice {
@@ -418,7 +416,7 @@ impl State {
             let mut all = db.prepare(&format!(
                 "SELECT {COLUMNS} FROM alert WHERE recovered IS NULL ORDER BY since, id"
             ))?;
-            all.query_map([], AlertRow::of)?.collect()
+            all.query_map([], alert_of)?.collect()
         })
     }
 
