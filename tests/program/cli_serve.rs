@@ -79,7 +79,8 @@ impl Service {
     /// Waits until the service knows a snapshot of the repository.
     fn knows(&self, client: &Client, count: usize) -> Vec<Value> {
         wait("the repository was asked", || {
-            let all = client.get("/api/v1/snapshots").expect(200).json()["snapshots"].as_array().unwrap().clone();
+            let all =
+                client.get("/api/v1/snapshots").expect(200).json()["snapshots"].as_array().unwrap().clone();
             (all.len() == count).then_some(all)
         })
     }
@@ -112,7 +113,8 @@ fn with_dump(serve: &str) -> Service {
 }
 
 fn backed_up(client: &Client, source: &str) -> Value {
-    let run = client.call("POST", "/api/v1/admin/backup/trigger", &json!({"source": source})).expect(202).json();
+    let run =
+        client.call("POST", "/api/v1/admin/backup/trigger", &json!({"source": source})).expect(202).json();
     let path = format!("/api/v1/runs/{}", text(&run, "id"));
     wait("the backup ends", || {
         let run = client.get(&path).expect(200).json();
@@ -126,19 +128,23 @@ fn backed_up(client: &Client, source: &str) -> Value {
 
 /// What a path's `{}` is filled with: nothing that is there.
 fn path_of(pattern: &str) -> String {
-    let parts: Vec<&str> = pattern.split('/').map(|part| if part.starts_with('{') { "nothing" } else { part }).collect();
+    let parts: Vec<&str> =
+        pattern.split('/').map(|part| if part.starts_with('{') { "nothing" } else { part }).collect();
     parts.join("/")
 }
 
 #[test]
 fn given_each_route_when_walked_by_whoever_may_not_then_it_is_refused_and_by_whoever_may_it_is_not() {
     let service = with_dump("");
-    let by_role: Vec<(Role, Client)> = Role::ALL.into_iter().map(|role| (role, service.of_role(role.word()))).collect();
+    let by_role: Vec<(Role, Client)> =
+        Role::ALL.into_iter().map(|role| (role, service.of_role(role.word()))).collect();
     let expired = service.of_role("admin");
     service.sql("access.sqlite", "UPDATE token SET expires = 1 WHERE used IS NULL AND role = 'admin'");
     let admin = service.of_role("admin");
-    let by_role: Vec<(Role, Client)> =
-        by_role.into_iter().map(|(role, own)| (role, if role == Role::Admin { admin.clone() } else { own })).collect();
+    let by_role: Vec<(Role, Client)> = by_role
+        .into_iter()
+        .map(|(role, own)| (role, if role == Role::Admin { admin.clone() } else { own }))
+        .collect();
     let scoped = service.client.with_token(&service.token("admin", &["--source", "other"]));
     let ended = service.client.sign_in("admin", PASSWORD);
     service.sql("access.sqlite", "UPDATE session SET seen = 1");
@@ -157,8 +163,13 @@ fn given_each_route_when_walked_by_whoever_may_not_then_it_is_refused_and_by_who
         let is_page = route.method == "GET" && !path.starts_with("/api/");
         for (who, client) in [("nobody", &service.client), ("an ended session", &ended)] {
             let answer = client.send(route.method, &path, &[], b"");
-            let is_sent_away = answer.status == 303 && answer.header("location").unwrap().starts_with("/login?next=");
-            assert!(if is_page { is_sent_away } else { answer.status == 401 }, "{name} by {who}: {}", answer.status);
+            let is_sent_away =
+                answer.status == 303 && answer.header("location").unwrap().starts_with("/login?next=");
+            assert!(
+                if is_page { is_sent_away } else { answer.status == 401 },
+                "{name} by {who}: {}",
+                answer.status
+            );
         }
         for (who, client) in [("an expired token", &expired), ("an unknown token", &foreign)] {
             let status = ask(client);
@@ -217,14 +228,23 @@ fn given_requests_of_other_sites_then_they_are_refused_whatever_they_bear() {
     for host in ["evil.example", "127.0.0.1", "localhost.evil.example:80", ""] {
         assert_eq!(admin.send("GET", "/", &[("Host", host)], b"").status, 403, "{host}");
     }
-    assert_eq!(raw(admin.port, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n").status, 403, "no host at all");
+    assert_eq!(
+        raw(admin.port, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n").status,
+        403,
+        "no host at all"
+    );
     // A form of another site may send text that looks like JSON.
     let kind = [("Content-Type", "text/plain"), ("X-CSRF", csrf.as_str())];
     assert_eq!(admin.send("POST", "/api/v1/admin/backup/trigger", &kind, b"{}").status, 415);
     let login = service.client.send("POST", "/login", &[("Origin", "https://evil.example")], b"");
     assert_eq!(login.status, 403);
     // Proxies that nobody trusts are not believed: the address stays the peer's.
-    service.client.send("POST", "/login", &[("X-Forwarded-For", "1.2.3.4"), ("Content-Type", "application/x-www-form-urlencoded")], form(&[("user", "x"), ("password", "y")]).as_bytes());
+    service.client.send(
+        "POST",
+        "/login",
+        &[("X-Forwarded-For", "1.2.3.4"), ("Content-Type", "application/x-www-form-urlencoded")],
+        form(&[("user", "x"), ("password", "y")]).as_bytes(),
+    );
     let log = admin.get("/api/v1/audit").expect(200).text();
     assert!(!log.contains("1.2.3.4") && log.contains("127.0.0.1"));
     service.stop();
@@ -235,7 +255,11 @@ fn given_requests_that_are_too_long_or_too_slow_then_others_are_answered_meanwhi
     use std::io::Write;
     let service = with_dump("");
     let port = service.client.port;
-    let head = |length: usize| format!("POST /login HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    let head = |length: usize| {
+        format!(
+            "POST /login HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
     let mut long = head(100_000).into_bytes();
     long.extend(vec![b'a'; 100_000]);
     assert_eq!(raw(port, &long).status, 413);
@@ -254,9 +278,17 @@ fn given_requests_that_are_too_long_or_too_slow_then_others_are_answered_meanwhi
     service.client.get("/healthz").expect(200);
     drop(slow);
     assert_eq!(raw(port, head(10).as_bytes()).status, 408, "a body that never comes");
-    for path in ["/assets/../access.sqlite", "/assets/%2e%2e%2faccess.sqlite", "//evil.example/", "/login?next=//evil.example"] {
+    for path in [
+        "/assets/../access.sqlite",
+        "/assets/%2e%2e%2faccess.sqlite",
+        "//evil.example/",
+        "/login?next=//evil.example",
+    ] {
         let answer = service.client.get(path);
-        assert!(answer.header("location").is_none_or(|there| there.starts_with("/login?next=%2F")), "{path}: {answer:?}");
+        assert!(
+            answer.header("location").is_none_or(|there| there.starts_with("/login?next=%2F")),
+            "{path}: {answer:?}"
+        );
         assert!(!answer.text().contains("SQLite"));
     }
     service.stop();
@@ -278,7 +310,8 @@ fn given_wrong_passwords_then_the_address_waits_and_nobody_else() {
     assert_eq!(from("8.8.8.8", PASSWORD).status, 303, "the account is not locked for other addresses");
     let admin = service.of_role("admin");
     let log = admin.get("/api/v1/audit").expect(200).json();
-    let kinds: Vec<&str> = log["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> =
+        log["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds.iter().filter(|kind| **kind == "security").count(), 1, "one alarm: {kinds:?}");
     assert!(!log.to_string().contains("wrong\""), "what was typed stands nowhere");
     assert_eq!(admin.get("/api/v1/audit/verify").expect(200).json()["ok"], true);
@@ -288,7 +321,8 @@ fn given_wrong_passwords_then_the_address_waits_and_nobody_else() {
 #[test]
 fn given_sessions_then_a_change_of_password_ends_the_others_and_removal_ends_all() {
     let service = with_dump("");
-    let (one, other) = (service.client.sign_in("viewer", PASSWORD), service.client.sign_in("viewer", PASSWORD));
+    let (one, other) =
+        (service.client.sign_in("viewer", PASSWORD), service.client.sign_in("viewer", PASSWORD));
     let new = "another horse battery";
     one.post("/account/password", &[("old", "wrong one"), ("new", new)]).expect(200);
     one.post("/account/password", &[("old", PASSWORD), ("new", "short")]).expect(200);
@@ -327,25 +361,39 @@ fn given_a_backup_when_triggered_then_it_shows_downloads_once_and_is_not_deleted
     service.knows(&admin, 2);
     let history = admin.get("/api/v1/admin/backup/history?series=app").expect(200).json();
     let backup = history["backups"][0].clone();
-    assert_eq!((text(&backup, "status"), backup["size"].as_u64()), ("COMPLETED".into(), Some(300_000)), "{history}");
+    assert_eq!(
+        (text(&backup, "status"), backup["size"].as_u64()),
+        ("COMPLETED".into(), Some(300_000)),
+        "{history}"
+    );
     let id = text(&backup, "id");
     let of = |path: &str| admin.get(&format!("/api/v1/admin/backup/{id}{path}"));
     let whole = of("/download").expect(200);
     let dump = fs::read(service.vault.work().join("dump")).unwrap();
-    assert_eq!((whole.body == dump, whole.is_whole, whole.header("content-length")), (true, true, Some("300000")));
+    assert_eq!(
+        (whole.body == dump, whole.is_whole, whole.header("content-length")),
+        (true, true, Some("300000"))
+    );
     assert!(whole.header("content-disposition").unwrap().starts_with("attachment; filename=\"app_"));
-    let part = admin.send("GET", &format!("/api/v1/admin/backup/{id}/download"), &[("Range", "bytes=100000-")], b"").expect(206);
-    assert_eq!((part.body.as_slice(), part.header("content-range")), (&dump[100_000..], Some("bytes 100000-299999/300000")));
+    let part = admin
+        .send("GET", &format!("/api/v1/admin/backup/{id}/download"), &[("Range", "bytes=100000-")], b"")
+        .expect(206);
+    assert_eq!(
+        (part.body.as_slice(), part.header("content-range")),
+        (&dump[100_000..], Some("bytes 100000-299999/300000"))
+    );
     operator.get(&format!("/api/v1/admin/backup/{id}/download")).expect(403);
 
     let person = service.client.sign_in("admin", PASSWORD);
     let page = person.post(&format!("/settings/backup/{id}/download"), &[]).expect(200).text();
-    let link = page.split("href=\"").find(|part| part.starts_with("/download/")).unwrap().split('"').next().unwrap();
+    let link =
+        page.split("href=\"").find(|part| part.starts_with("/download/")).unwrap().split('"').next().unwrap();
     service.client.sign_in("viewer", PASSWORD).get(link).expect(403);
     assert_eq!(person.get(link).expect(200).body, dump);
     person.get(link).expect(410);
     let late = person.post(&format!("/settings/backup/{id}/download"), &[]).expect(200).text();
-    let late = late.split("href=\"").find(|part| part.starts_with("/download/")).unwrap().split('"').next().unwrap();
+    let late =
+        late.split("href=\"").find(|part| part.starts_with("/download/")).unwrap().split('"').next().unwrap();
     service.sql("access.sqlite", "UPDATE link SET expires = 1");
     person.get(late).expect(410);
 
@@ -371,7 +419,9 @@ fn given_snapshots_then_the_rails_hold_and_what_may_go_goes_once() {
     let admin = service.of_role("admin");
     let all = service.knows(&admin, 4);
     let (newest, third, second) = (&all[0], &all[1], &all[2]);
-    let delete = |snapshot: &Value| admin.call("DELETE", &format!("/api/v1/admin/backup/{}", text(snapshot, "id")), &json!({}));
+    let delete = |snapshot: &Value| {
+        admin.call("DELETE", &format!("/api/v1/admin/backup/{}", text(snapshot, "id")), &json!({}))
+    };
     assert_eq!(delete(newest).expect(409).json()["code"], "last_good");
     admin.call("POST", &format!("/api/v1/snapshots/{}/pin", text(third, "id")), &json!({})).expect(204);
     assert_eq!(delete(third).expect(409).json()["code"], "pinned");
@@ -412,26 +462,49 @@ fn given_the_description_then_it_names_each_route_and_each_answer_is_as_it_says(
     service.vault.backup("app", &noise(2, 300_000));
     let all = service.knows(&admin, 2);
     let (snapshot, before) = (text(&all[0], "id"), text(&all[1], "id"));
-    let backup = admin.get("/api/v1/admin/backup/history").json()["backups"][0]["id"].as_str().unwrap().to_owned();
+    let backup =
+        admin.get("/api/v1/admin/backup/history").json()["backups"][0]["id"].as_str().unwrap().to_owned();
     admin.call("POST", &format!("/api/v1/snapshots/{snapshot}/pin"), &json!({})).expect(204);
-    let operation = admin.get("/api/v1/operations").json()["operations"][0]["id"].as_str().unwrap().to_owned();
+    let operation =
+        admin.get("/api/v1/operations").json()["operations"][0]["id"].as_str().unwrap().to_owned();
     let document = admin.get("/api/v1/openapi.json").expect(200).json();
     let mut compared = 0;
     for route in routes().filter(|route| route.path.starts_with("/api/")) {
         let described = &document["paths"][route.path][route.method.to_lowercase()];
-        assert!(described["summary"].as_str().is_some_and(|words| !words.is_empty()), "{} {}", route.method, route.path);
+        assert!(
+            described["summary"].as_str().is_some_and(|words| !words.is_empty()),
+            "{} {}",
+            route.method,
+            route.path
+        );
         if route.method != "GET" || route.path.ends_with("/events") {
             continue;
         }
-        let id = if route.path.contains("/runs/") { text(&run, "id") } else if route.path.contains("/operations/") { operation.clone() } else if route.path.contains("/backup/") { backup.clone() } else { snapshot.clone() };
+        let id = if route.path.contains("/runs/") {
+            text(&run, "id")
+        } else if route.path.contains("/operations/") {
+            operation.clone()
+        } else if route.path.contains("/backup/") {
+            backup.clone()
+        } else {
+            snapshot.clone()
+        };
         let path = route.path.replace("{id}", &id).replace("{job}", "nightly");
-        let path = if path.ends_with("/diff") { format!("{path}?before={before}&after={snapshot}") } else { path };
+        let path =
+            if path.ends_with("/diff") { format!("{path}?before={before}&after={snapshot}") } else { path };
         let answer = admin.get(&path).expect(200);
-        let Some(schema) = described["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].as_str() else { continue };
+        let Some(schema) =
+            described["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].as_str()
+        else {
+            continue;
+        };
         let mut whole = document.clone();
         whole["$ref"] = json!(schema);
         let validator = jsonschema::options().should_validate_formats(true).build(&whole).unwrap();
-        let faults: Vec<String> = validator.iter_errors(&answer.json()).map(|fault| format!("{fault} at {}", fault.instance_path())).collect();
+        let faults: Vec<String> = validator
+            .iter_errors(&answer.json())
+            .map(|fault| format!("{fault} at {}", fault.instance_path()))
+            .collect();
         assert!(faults.is_empty(), "{path}: {faults:?} in {}", answer.text());
         compared += 1;
     }
@@ -457,7 +530,9 @@ fn given_planted_secrets_then_no_page_and_no_answer_holds_one() {
     service.client.sign_in("admin", PASSWORD);
     let mut seen = 0;
     for route in routes().filter(|route| route.method == "GET" && !route.path.ends_with("/events")) {
-        let path = path_of(route.path).replace("/jobs/nothing", "/jobs/nightly").replace("/series/nothing", "/series/app");
+        let path = path_of(route.path)
+            .replace("/jobs/nothing", "/jobs/nightly")
+            .replace("/series/nothing", "/series/app");
         let answer = admin.get(&path);
         for secret in [CANARY, PASSWORD, token.as_str(), "argon2id"] {
             assert!(!answer.text().contains(secret), "{path} holds {secret}");
@@ -470,7 +545,10 @@ fn given_planted_secrets_then_no_page_and_no_answer_holds_one() {
     for file in ["access.sqlite", "schedule.sqlite", "schedule.sqlite-wal"] {
         let bytes = fs::read(folder.join(file)).unwrap_or_default();
         for secret in [CANARY, PASSWORD, token.as_str()] {
-            assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "{file} holds {secret}");
+            assert!(
+                !bytes.windows(secret.len()).any(|part| part == secret.as_bytes()),
+                "{file} holds {secret}"
+            );
         }
     }
     service.stop();
@@ -480,18 +558,45 @@ fn given_planted_secrets_then_no_page_and_no_answer_holds_one() {
 fn given_hostile_words_then_pages_escape_them() {
     let vault = Vault::new();
     fs::write(vault.work().join("dump"), b"x").unwrap();
-    let service = Service::of(vault, &format!("{SOURCES}\n[source.bad]\ncommand = [\"sh\", \"-c\", \"printf '<script>alert(1)</script>\\\\033[31m' >&2; exit 1\"]\n[job.bad]\nsources = [\"bad\"]\ncron = \"@yearly\"\nretry = {{ attempts = 1 }}\n"), "");
+    let service = Service::of(
+        vault,
+        &format!(
+            "{SOURCES}\n[source.bad]\ncommand = [\"sh\", \"-c\", \"printf '<script>alert(1)</script>\\\\033[31m' >&2; exit 1\"]\n[job.bad]\nsources = [\"bad\"]\ncron = \"@yearly\"\nretry = {{ attempts = 1 }}\n"
+        ),
+        "",
+    );
     let admin = service.client.sign_in("admin", PASSWORD);
-    let there = admin.post("/settings/backup/run", &[("source", "bad"), ("description", "<b>note</b>")]).expect(303);
+    let there =
+        admin.post("/settings/backup/run", &[("source", "bad"), ("description", "<b>note</b>")]).expect(303);
     assert_eq!(there.header("location"), Some("/settings/backup"));
     wait("it fails", || {
         let runs = admin.get("/api/v1/runs?status=failed").expect(200).json();
         (runs["pagination"]["total"] == 1).then_some(())
     });
-    for path in ["/", "/settings/backup", "/settings/backup?series=%3Cscript%3E", "/runs", "/jobs/bad", "/audit", "/checks", "/admin", "/nothing%3Cscript%3E", "/login?next=%22%3E%3Cscript%3E"] {
+    for path in [
+        "/",
+        "/settings/backup",
+        "/settings/backup?series=%3Cscript%3E",
+        "/runs",
+        "/jobs/bad",
+        "/audit",
+        "/checks",
+        "/admin",
+        "/nothing%3Cscript%3E",
+        "/login?next=%22%3E%3Cscript%3E",
+    ] {
         let page = admin.get(path).text();
-        assert!(!page.contains("<script>alert") && !page.contains("<script>\"") && !page.contains('\u{1b}') && !page.contains("<b>note"), "{path}: {page}");
-        assert!(!page.contains(" style=\"") && !page.contains(" onclick") , "{path} has what the policy forbids");
+        assert!(
+            !page.contains("<script>alert")
+                && !page.contains("<script>\"")
+                && !page.contains('\u{1b}')
+                && !page.contains("<b>note"),
+            "{path}: {page}"
+        );
+        assert!(
+            !page.contains(" style=\"") && !page.contains(" onclick"),
+            "{path} has what the policy forbids"
+        );
     }
     let policy = admin.get("/").header("content-security-policy").unwrap().to_owned();
     assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
@@ -500,7 +605,8 @@ fn given_hostile_words_then_pages_escape_them() {
 
 #[test]
 fn given_a_proxy_and_a_base_path_then_links_redirects_and_cookies_are_below_it() {
-    let service = with_dump("external_url = \"https://backup.example.org/dv\"\ntrusted_proxies = [\"127.0.0.1\"]");
+    let service =
+        with_dump("external_url = \"https://backup.example.org/dv\"\ntrusted_proxies = [\"127.0.0.1\"]");
     let client = &service.client;
     let host = ("Host", "backup.example.org");
     // One proxy takes the base path away, another does not.
@@ -514,14 +620,33 @@ fn given_a_proxy_and_a_base_path_then_links_redirects_and_cookies_are_below_it()
     let answer = client.send("POST", "/dv/login", &[host, origin, kind], body.as_bytes()).expect(303);
     assert_eq!(answer.header("location"), Some("/dv/"));
     let cookie = answer.header("set-cookie").unwrap();
-    assert!(cookie.starts_with("__Secure-dv=") && cookie.contains("Path=/dv/;") && cookie.contains("; Secure"), "{cookie}");
+    assert!(
+        cookie.starts_with("__Secure-dv=") && cookie.contains("Path=/dv/;") && cookie.contains("; Secure"),
+        "{cookie}"
+    );
     let cookie = cookie.split(';').next().unwrap().to_owned();
-    let page = client.send("GET", "/dv/settings/backup", &[host, ("Cookie", &cookie)], b"").expect(200).text();
-    for part in page.split("href=\"").skip(1).chain(page.split("action=\"").skip(1)).chain(page.split("src=\"").skip(1)) {
+    let page =
+        client.send("GET", "/dv/settings/backup", &[host, ("Cookie", &cookie)], b"").expect(200).text();
+    for part in page
+        .split("href=\"")
+        .skip(1)
+        .chain(page.split("action=\"").skip(1))
+        .chain(page.split("src=\"").skip(1))
+    {
         let there = part.split('"').next().unwrap();
         assert!(there.starts_with("/dv/") || there.starts_with('#'), "{there}");
     }
-    assert_eq!(client.send("POST", "/dv/login", &[host, ("Origin", "http://backup.example.org"), kind], body.as_bytes()).status, 403);
+    assert_eq!(
+        client
+            .send(
+                "POST",
+                "/dv/login",
+                &[host, ("Origin", "http://backup.example.org"), kind],
+                body.as_bytes()
+            )
+            .status,
+        403
+    );
     service.stop();
 }
 
@@ -533,18 +658,25 @@ fn given_a_run_when_cancelled_then_it_ends_and_events_tell_it() {
     let run = operator.call("POST", "/api/v1/jobs/slow/run", &json!({})).expect(202).json();
     let id = text(&run, "id");
     wait("it runs", || service.vault.work().join("started").exists().then_some(()));
-    let busy = operator.call("POST", "/api/v1/admin/backup/trigger", &json!({"source": "slow"})).expect(409).json();
+    let busy =
+        operator.call("POST", "/api/v1/admin/backup/trigger", &json!({"source": "slow"})).expect(409).json();
     assert_eq!((busy["code"].as_str(), busy["id"].as_str()), (Some("running"), Some(id.as_str())));
     let events = std::thread::spawn({
         let (operator, id) = (operator.clone(), id.clone());
         move || operator.get(&format!("/api/v1/runs/{id}/events")).expect(200)
     });
     operator.call("POST", &format!("/api/v1/runs/{id}/cancel"), &json!({})).expect(204);
-    let ended = wait("it ends", || Some(operator.get(&format!("/api/v1/runs/{id}")).json()).filter(|run| run["status"] == "FAILED"));
+    let ended = wait("it ends", || {
+        Some(operator.get(&format!("/api/v1/runs/{id}")).json()).filter(|run| run["status"] == "FAILED")
+    });
     assert_eq!(ended["reason"], "cancelled");
     let told: Answer = events.join().unwrap();
     assert_eq!(told.header("content-type"), Some("text/event-stream"));
-    assert!(told.text().contains("\"status\":\"FAILED\"") && told.text().contains("event: end"), "{}", told.text());
+    assert!(
+        told.text().contains("\"status\":\"FAILED\"") && told.text().contains("event: end"),
+        "{}",
+        told.text()
+    );
     operator.call("POST", &format!("/api/v1/runs/{id}/cancel"), &json!({})).expect(409);
     service.stop();
 }

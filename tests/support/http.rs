@@ -27,7 +27,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
     }
 
     #[track_caller]
@@ -92,7 +93,12 @@ impl Client {
         let csrf = self.csrf.clone().unwrap_or_default();
         let mut all = vec![("csrf", csrf.as_str())];
         all.extend_from_slice(fields);
-        self.send("POST", path, &[("Content-Type", "application/x-www-form-urlencoded")], form(&all).as_bytes())
+        self.send(
+            "POST",
+            path,
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            form(&all).as_bytes(),
+        )
     }
 
     /// Sends JSON to the API.
@@ -119,9 +125,12 @@ impl Client {
 pub fn form(fields: &[(&str, &str)]) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
     let encoded = |text: &str| -> String {
-        text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+        text.bytes()
+            .map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+            .collect()
     };
-    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let pairs: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     pairs.join("&")
 }
 
@@ -144,7 +153,8 @@ pub fn raw(port: u16, bytes: &[u8]) -> Answer {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let body = all[end + 4..].to_vec();
-    let length = headers.iter().find(|(name, _)| name == "content-length").map(|(_, value)| value.parse().unwrap());
+    let length =
+        headers.iter().find(|(name, _)| name == "content-length").map(|(_, value)| value.parse().unwrap());
     let is_whole = length.is_none_or(|length: usize| length == body.len());
     Answer { status, headers, body, is_whole }
 }
