@@ -6,7 +6,7 @@ use crate::daemon::due::Slots;
 use crate::daemon::launch;
 use crate::daemon::state::{Entry, Wanted};
 use crate::daemon::web::doings;
-use crate::daemon::web::known::Listing;
+use crate::daemon::web::known::{Listing, Snapshot};
 use crate::daemon::web::request::{Refusal, Response};
 use crate::daemon::web::route::Ask;
 use crate::daemon::web::store::Role;
@@ -241,12 +241,7 @@ fn row(ask: &Ask<'_>, entry: &Entry, listing: &Listing) -> Vec<Markup> {
     ]
 }
 
-fn get_and_delete(
-    ask: &Ask<'_>,
-    id: &str,
-    there: &crate::daemon::web::known::Snapshot,
-    listing: &Listing,
-) -> Markup {
+fn get_and_delete(ask: &Ask<'_>, id: &str, there: &Snapshot, listing: &Listing) -> Markup {
     if !ask.may(Role::Admin) {
         return html! {};
     }
@@ -444,7 +439,14 @@ pub fn delete(ask: &Ask<'_>) -> Result<Response, Refusal> {
 
 /// What to do in an emergency, with the commands filled in.
 fn instructions(ask: &Ask<'_>, listing: &Listing) -> Markup {
-    let good = listing.snapshots.iter().rev().find(|snapshot| snapshot.state == "complete");
+    let is_good = |snapshot: &&Snapshot| snapshot.state == "complete";
+    let is_dump = |snapshot: &&Snapshot| {
+        let mut formats = snapshot.streams.iter().filter_map(|stream| stream.format.as_deref());
+        formats.any(|format| format.starts_with("pg_dump"))
+    };
+    let newest = || listing.snapshots.iter().rev().filter(is_good);
+    // The commands below are about databases.
+    let good = newest().find(is_dump).or_else(|| newest().next());
     let name = good.map_or_else(|| "app".to_owned(), |snapshot| snapshot.series.clone());
     let id = good.map_or_else(|| name.clone(), |snapshot| snapshot.short().to_owned());
     let serve = &ask.site.serve;

@@ -291,7 +291,7 @@ pub fn data(label: &str, heads: &[&str], rows: &[Vec<String>]) -> Markup {
     html! {
         details.more {
             summary { (icon("chev")) (label) }
-            div.box tabindex="0" role="region" aria-label={ "Table: " (label) } {
+            div.box tabindex="0" role="region" aria-label={ "Table: " (heads.join(", ").to_lowercase()) } {
                 table.tbl.mini {
                     thead { tr { @for (at, head) in heads.iter().enumerate() { th scope="col" class=[(at > 0).then_some("num")] { (head) } } } }
                     tbody { @for row in rows { tr { @for (at, cell) in row.iter().enumerate() { td class=[(at > 0).then_some("num")] { (cell) } } } } }
