@@ -7,6 +7,8 @@ pub enum Level {
     Off,
     /// By column where a block has rows, zstd level 1 inside and elsewhere.
     Columns,
+    /// [`Level::Columns`] while the compressors wait, [`Level::ZSTD`] while the source waits for them.
+    Auto,
     /// A zstd level: 1 to 19, or a negative one that is faster still.
     Zstd(i32),
 }
@@ -31,7 +33,7 @@ pub struct ParseLevelError {
 
 impl ParseLevelError {
     /// What to write.
-    pub const HINT: &str = "use columns (the default), zstd, fast, max, or 0 (off) to 19";
+    pub const HINT: &str = "use columns (the default), auto, zstd, fast, max, or 0 (off) to 19";
 }
 
 impl std::str::FromStr for Level {
@@ -41,6 +43,7 @@ impl std::str::FromStr for Level {
         match text {
             "fast" => Ok(Self::FAST),
             "default" | "columns" => Ok(Self::Columns),
+            "auto" => Ok(Self::Auto),
             "zstd" => Ok(Self::ZSTD),
             "max" => Ok(Self::MAX),
             "0" => Ok(Self::Off),

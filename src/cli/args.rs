@@ -242,7 +242,7 @@ pub(super) struct BackupArgs {
     /// Time of the dump, to import an old one: 2026-11-01T03:00, 2026-11-01T03:00:00Z [default: now].
     #[arg(long, value_name = "TIME")]
     pub time: Option<String>,
-    /// Compression: columns (rows by column), zstd, fast, max, or a zstd level, 0 (off) to 19 [default: columns].
+    /// Compression: columns (rows by column), auto (columns, or zstd while the source is faster), zstd, fast, max, or a zstd level, 0 (off) to 19 [default: columns].
     #[arg(long, value_name = "LEVEL")]
     pub compression: Option<String>,
     /// An empty dump is no error.

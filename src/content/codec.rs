@@ -91,6 +91,8 @@ const SMALL_BLOCK_BYTES: usize = 300 << 10;
 impl Compressor {
     /// Compresses `plain` into `stored` (cleared first) and says how. What does not get at least 1/64 smaller is stored raw.
     ///
+    /// Of [`Level::Auto`], the caller says which it is; here it is [`Level::Columns`].
+    ///
     /// What is stored by column was decoded and compared: a transform has more places for a fault than zstd. A block that did not come
     /// back is stored by zstd.
     ///
@@ -107,9 +109,9 @@ impl Compressor {
         let zstd_level = match level {
             Level::Off => None,
             Level::Zstd(level) => Some(level),
-            Level::Columns => Some(COLUMNS_ZSTD_LEVEL),
+            Level::Columns | Level::Auto => Some(COLUMNS_ZSTD_LEVEL),
         };
-        if level == Level::Columns && self.by_column(plain, stored)? && gains(stored) {
+        if matches!(level, Level::Columns | Level::Auto) && self.by_column(plain, stored)? && gains(stored) {
             if plain.len() > SMALL_BLOCK_BYTES {
                 return Ok(Codec::Columns);
             }
@@ -252,7 +254,7 @@ mod tests {
         assert_eq!("0".parse(), Ok(Level::Off));
         assert_eq!("7".parse(), Ok(Level::Zstd(7)));
         assert_eq!(("default".parse(), "columns".parse()), (Ok(Level::Columns), Ok(Level::Columns)));
-        assert_eq!("zstd".parse(), Ok(Level::Zstd(1)));
+        assert_eq!(("zstd".parse(), "auto".parse()), (Ok(Level::Zstd(1)), Ok(Level::Auto)));
         for bad in ["20", "-1", "", "best"] {
             assert!(bad.parse::<Level>().is_err());
         }

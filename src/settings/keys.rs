@@ -144,7 +144,7 @@ section! {
         "time_zone", "Time zone whose days count; the system's otherwise.", "\"Europe/Berlin\"");
     WEEK_START: Weekday = WEEKDAY, Entry::new("week_start", "First day of the week.", "\"monday\"").default("sunday");
     COMPRESSION: Level = LEVEL, Entry::new(
-        "compression", "Compression: columns (rows by column), zstd, fast, max, or a zstd level, 0 (off) to 19.", "\"max\"")
+        "compression", "Compression: columns (rows by column), auto (columns, or zstd while the source is faster), zstd, fast, max, or a zstd level, 0 (off) to 19.", "\"max\"")
         .default("columns").flag("--compression");
     MAX_READ_AMPLIFICATION: f64 = FACTOR, Entry::new(
         "max_read_amplification",

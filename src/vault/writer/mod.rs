@@ -10,6 +10,7 @@ mod known;
 mod parent;
 mod pipeline;
 mod recipe;
+mod slack;
 mod stream;
 mod tally;
 mod transfer;

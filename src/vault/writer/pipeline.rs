@@ -8,6 +8,7 @@
 //! round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length (9 packs where the storage is not local).
 //! The first error stops all threads and is kept; nothing that failed is ever reported as finished.
 
+use super::slack::{Sight, Slack};
 use crate::content::codec::{Codec, CodecError, Compressor, Decompressor, Level};
 use crate::vault::format::index::{BlockKind, ChunkEntry, IndexedPack, Naming};
 use crate::vault::format::pack::{PACK_CHUNKS_MAX, PackBuffer};
@@ -134,8 +135,10 @@ impl Pipeline {
             threads.push(thread.map_err(|source| RepoError::Thread { source })?);
             Ok::<(), RepoError>(())
         };
+        let slack = Arc::new(Slack::default());
         for _ in 0..workers {
             let worker = Worker {
+                slack: Arc::clone(&slack),
                 shared: Arc::clone(&shared),
                 settings,
                 blocks: blocks_out.clone(),
@@ -298,6 +301,7 @@ impl Drop for Pipeline {
 struct Worker {
     shared: Arc<Shared>,
     settings: PipelineSettings,
+    slack: Arc<Slack>,
     blocks: Receiver<(u64, Block)>,
     laid: Sender<(u64, Laid)>,
     spare: Receiver<Vec<u8>>,
@@ -308,7 +312,9 @@ impl Worker {
         let mut compressor = Compressor::default();
         let mut decompressor = Decompressor::default();
         let mut back = Vec::new();
-        for (number, mut block) in &self.blocks {
+        loop {
+            let (waiting, is_held_up) = (self.blocks.len(), self.laid.is_full());
+            let Ok((number, mut block)) = self.blocks.recv() else { break };
             if self.shared.has_failed() {
                 break;
             }
@@ -319,7 +325,10 @@ impl Worker {
                 continue;
             }
             let level = match block.kind {
-                BlockKind::Data | BlockKind::Blinded => self.settings.level,
+                BlockKind::Data | BlockKind::Blinded => {
+                    let sight = Sight { waiting, room: self.settings.workers.max(1), is_held_up };
+                    self.slack.settle(self.settings.level, sight)
+                }
                 BlockKind::Recipe => RECIPE_LEVEL,
             };
             let mut stored = self.spare.try_recv().unwrap_or_default();
