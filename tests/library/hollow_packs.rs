@@ -7,7 +7,9 @@ use crate::support::small;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
-use dumpvault::vault::format::index::BlockKind;
+use dumpvault::vault::format::index::{BlockKind, IndexedPack};
+use dumpvault::vault::reader::{BlockReader, Workspace};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A repository with a pack that says of itself that it holds what a dump is made of, that dump, and the pack's key.
@@ -44,6 +46,36 @@ fn is_stored_whole(storage: &MemoryStorage, dump: &[u8]) {
             small::restore(&small::open(storage.clone(), second.path()).unwrap(), &kept.unwrap().id);
         assert!(restored.unwrap() == dump);
     }
+}
+
+#[test]
+fn given_a_pack_whose_author_is_believed_then_its_recipes_alone_are_compared_with_their_ids() {
+    let (storage, cache) = (MemoryStorage::new(), small::scratch());
+    let repo = small::init(storage.clone(), cache.path()).unwrap();
+    small::backup(&repo, 0, &small::noise(1, 80_000), None).unwrap();
+    let entropy = Arc::new(small::SeededEntropy::new(3));
+    let forger = Forger::with(&storage, &small::credential(), entropy);
+    let hollow = forger.hollow_pack(&forger.packs(&storage).unwrap());
+    forger::put(&storage, "packs", &hollow.bytes).unwrap();
+    let named = IndexedPack { id: hollow.id, bytes: hollow.bytes.len() as u64, table: hollow.table };
+    forger::put(&storage, "index", &forger.index(vec![named])).unwrap();
+    let elsewhere = small::scratch();
+    let repo = small::open(storage, elsewhere.path()).unwrap();
+    let mut catalog = repo.catalog(&Silent).unwrap();
+    let pack = catalog.packs().unwrap().into_iter().find(|pack| pack.id == hollow.id).unwrap();
+    let row = catalog.pack(pack.number).unwrap();
+    let mut kinds = Vec::new();
+    for (number, block) in (0..).zip(&row.table.blocks).filter(|(_, block)| block.kind != BlockKind::Blinded)
+    {
+        kinds.push(block.kind);
+        for believed in [HashSet::new(), HashSet::from([hollow.id])] {
+            let is_taken = !believed.is_empty() && block.kind == BlockKind::Data;
+            let reader = BlockReader::new(&repo).believing(believed);
+            let opened = reader.open_run(&row, number..number + 1, &mut Workspace::default(), &mut |_, _| {});
+            assert_eq!(opened.is_ok(), is_taken, "{:?}", block.kind);
+        }
+    }
+    assert!(kinds.contains(&BlockKind::Data) && kinds.contains(&BlockKind::Recipe));
 }
 
 #[test]

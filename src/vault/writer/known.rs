@@ -47,6 +47,8 @@ pub(super) struct Known {
     /// Packs that could not be relied on for chunks of this backup, with the reason.
     healed: BTreeMap<PackId, String>,
     me: AuthorId,
+    /// Packs are relied on whoever names them.
+    relies_on_all: bool,
     /// Opens blocks of packs that nobody to be relied on vouches for; with an *append* key there is nothing to open them with.
     blocks: Option<BlockReader>,
     /// Blocks of such packs that were opened, by the pack's number.
@@ -70,6 +72,7 @@ impl Known {
             relied: HashSet::new(),
             healed: BTreeMap::new(),
             me: repo.keys.author().id(),
+            relies_on_all: repo.dedup_all,
             blocks: (repo.role() == Role::Full).then(|| BlockReader::new(repo)),
             opened: HashSet::new(),
             lies: HashSet::new(),
@@ -162,6 +165,18 @@ impl Known {
     pub fn unusable(&self) -> std::collections::HashMap<PackId, String> {
         let condemned = self.presence.condemned.values().map(|id| (*id, CONDEMNED.to_owned()));
         self.presence.unusable.values().cloned().chain(condemned).collect()
+    }
+
+    /// The packs of which this author or one that may read said what they hold.
+    pub fn vouched_for(&self) -> std::collections::HashSet<PackId> {
+        let packs = match self.relies_on_all {
+            // Whoever names a pack is relied on then: it says nothing.
+            true => Vec::new(),
+            // Safe to ignore because without it each block is compared.
+            false => self.catalog.packs().unwrap_or_default(),
+        };
+        let unvouched = &self.presence.unvouched;
+        packs.into_iter().filter(|pack| !unvouched.contains(&pack.number)).map(|pack| pack.id).collect()
     }
 
     /// Something of this backup is in the pack with that number.

@@ -76,7 +76,8 @@ impl Parent {
 
 impl BackupSession {
     /// Opens `stream` to compare a new one with. `is_alike` tells from the first bytes of the new one whether it is of the same
-    /// kind; the pack cache knows the stream by `label`. Nothing is taken from packs that are missing, or marked as damaged.
+    /// kind; the pack cache knows the stream by `label`. Nothing is taken from packs that are missing, or marked as damaged. Blocks of packs that
+    /// a full author vouches for are not hashed again: what is copied of them is named by their ids, which every restore compares.
     ///
     /// # Errors
     /// When its recipe cannot be followed to the end, it was written before the content root was rotated, or threads cannot be
@@ -97,7 +98,8 @@ impl BackupSession {
             return Err(RepoError::OlderContent { generation });
         }
         let locator = Arc::new(Mutex::new(locator));
-        let blocks = Arc::new(BlockReader::of_whole_packs(repo));
+        let known = &self.sink.known;
+        let blocks = Arc::new(BlockReader::of_whole_packs(repo).believing(known.vouched_for()));
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
         let (mut survey, outline) = ReadCost::outlined(stream, &mut walker, &locator, workers)?;
         survey.fetches = self.keep_at_hand(&survey, &locator, label)?;
