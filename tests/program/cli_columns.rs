@@ -83,6 +83,44 @@ fn given_blocks_of_both_kinds_then_all_come_back_and_go_along() {
 }
 
 #[test]
+fn given_a_reader_of_before_then_it_reads_what_has_no_columns_and_says_why_not_the_rest() {
+    let vault = Vault::new();
+    let days = [dump(1, 0), dump(2, 0)];
+    vault.backup_with("app", &days[0], &["--compression", "zstd"]);
+    // The independent reader as it was when nobody knew of columns: it knows one feature less.
+    let source = fs::read_to_string(independent::script()).unwrap();
+    let known =
+        "FEATURES = {\"snapshots\": FEATURE_DIGESTS, \"packs\": FEATURE_COLUMNS, \"index\": FEATURE_COLUMNS}";
+    assert!(source.contains(known));
+    let before = vault.home().join("reader_of_before.py");
+    fs::write(&before, source.replace(known, "FEATURES = {\"snapshots\": FEATURE_DIGESTS}")).unwrap();
+    let key = vault.key_file();
+    let read = |script: &Path, name: &str| {
+        independent::read_by(script, &vault.repo(), &Unlock::KeyFile(&key), &[name])
+    };
+    assert!(independent::stdout(read(&before, "latest")) == days[0]);
+    vault.backup("app", &days[1]);
+    let refused = read(&before, "latest");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{said}");
+    assert!(said.contains("needs features 0x0002 that this reader does not know"), "{said}");
+    assert!(independent::stdout(read(&independent::script(), "latest")) == days[1]);
+    for (name, dump) in [("app~1", &days[0]), ("app", &days[1])] {
+        assert!(vault.restore(name).expect(exit::OK).stdout == *dump, "{name}");
+    }
+}
+
+#[test]
+fn given_compression_by_slack_then_the_dump_comes_back_whatever_was_chosen() {
+    let vault = Vault::new();
+    for (day, options) in [(0, ["--compression", "auto"]), (1, ["--compression", "auto"])] {
+        vault.backup_with("app", &dump(4, day), &options);
+        assert!(vault.restore("app").expect(exit::OK).stdout == dump(4, day));
+    }
+    vault.run(["check", "--read-data"]).expect(exit::OK);
+}
+
+#[test]
 fn given_a_pack_with_a_feature_of_later_then_it_is_refused_as_such() {
     let vault = Vault::new();
     vault.backup("app", &dump(3, 0));

@@ -12,10 +12,20 @@ pub enum Unlock<'a> {
     KeyFile(&'a Path),
 }
 
+/// Where the reader lies.
+pub fn script() -> PathBuf {
+    Path::new(ROOT).join("tests/independent_reader.py")
+}
+
 /// Runs the reader on `repository` with `arguments`.
 pub fn read(repository: &Path, unlock: &Unlock<'_>, arguments: &[&str]) -> Output {
+    read_by(&script(), repository, unlock, arguments)
+}
+
+/// The same with another reader.
+pub fn read_by(script: &Path, repository: &Path, unlock: &Unlock<'_>, arguments: &[&str]) -> Output {
     let mut command = Command::new(python());
-    command.arg(Path::new(ROOT).join("tests/independent_reader.py")).arg(repository).args(arguments);
+    command.arg(script).arg(repository).args(arguments);
     command.env_remove("DUMPVAULT_PASSWORD");
     match unlock {
         Unlock::Password(password) => command.env("DUMPVAULT_PASSWORD", password),
