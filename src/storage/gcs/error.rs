@@ -17,7 +17,7 @@ pub(super) fn refusal(answer: &Answer) -> Failure {
     let word = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let code = word(first, "reason");
     let body = String::from_utf8_lossy(&answer.body);
-    if told.is_null() && is_page(&body) {
+    if told.is_null() && (is_page(&body) || answer.header("content-type").starts_with("text/html")) {
         let (kind, retryable) = classify(status, "", "");
         return Failure { kind, retryable, ..Failure::alien(status, "a web page") };
     }
