@@ -104,6 +104,8 @@ impl Sshd {
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             if child.try_wait().unwrap().is_some() || began.elapsed() > super::cli::HANGS {
+                let _ = child.kill();
+                child.wait().unwrap();
                 return false;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -115,7 +117,7 @@ impl Sshd {
     /// Kills the server and all that it started, as a power failure does.
     pub fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        let mut all = self.sessions_of(child.id());
+        let mut all = Self::sessions_of(child.id());
         all.push(child.id());
         for pid in all {
             let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
@@ -125,14 +127,14 @@ impl Sshd {
 
     /// Kills what the server started for connections, not the server.
     pub fn kill_sessions(&self) -> usize {
-        let sessions = self.sessions_of(self.child.as_ref().unwrap().id());
+        let sessions = Self::sessions_of(self.child.as_ref().unwrap().id());
         for pid in &sessions {
             let _ = kill_process(Pid::from_raw(*pid as i32).unwrap(), Signal::KILL);
         }
         sessions.len()
     }
 
-    fn sessions_of(&self, parent: u32) -> Vec<u32> {
+    fn sessions_of(parent: u32) -> Vec<u32> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -144,7 +146,7 @@ impl Sshd {
                 .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
             if of == Some(parent) {
                 found.push(pid);
-                found.extend(self.sessions_of(pid));
+                found.extend(Self::sessions_of(pid));
             }
         }
         found

@@ -157,9 +157,9 @@ impl Program {
         command.args(["--", &place]).stdin(std::process::Stdio::null());
         let mut child = command.spawn().map_err(|error| self.failed(&error))?;
         let printed = child.stderr.take().map(Printed::of).unwrap_or_default();
-        let Some(output) = child.stdout.take() else { return Err(self.refused("no pipe".to_owned())) };
+        let output = child.stdout.take().map(BufReader::new);
         let mut broken = None;
-        for line in BufReader::new(output).lines() {
+        for line in output.into_iter().flat_map(BufRead::lines) {
             let line = match line {
                 Ok(line) => line,
                 Err(error) => {
