@@ -492,7 +492,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         #[cfg(feature = "daemon")]
         Command::Token(args) => serve::token(context, &args),
         #[cfg(feature = "daemon")]
-        Command::History(args) if matches!(args.command, args::HistoryCommand::Rebuild) => rebuild::run(context),
+        Command::History(args) if matches!(args.command, args::HistoryCommand::Rebuild) => {
+            rebuild::run(context)
+        }
         #[cfg(feature = "daemon")]
         Command::History(args) => history::run(context, &args),
         #[cfg(feature = "daemon")]

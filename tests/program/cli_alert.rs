@@ -66,9 +66,9 @@ fn given_a_job_that_fails_and_is_good_again_then_mail_and_webhook_tell_both_once
     let (tls, pem) = certificate();
     let (smtp, http) = (Smtp::start(Mode::StartTls(tls.clone())), Http::start(Some(tls)));
     let vault = with_config("");
-    let ca = file(&vault.home(), "ca.pem", &pem);
-    let key = file(&vault.home(), "hook.key", "signing-key-canary-7f3a\n");
-    let password = file(&vault.home(), "smtp", &format!("mail-{CANARY}\n"));
+    let ca = file(vault.home(), "ca.pem", &pem);
+    let key = file(vault.home(), "hook.key", "signing-key-canary-7f3a\n");
+    let password = file(vault.home(), "smtp", &format!("mail-{CANARY}\n"));
     let toml = format!(
         "{JOB}[alert.mail]\nkind = \"email\"\nhost = \"localhost\"\nport = {}\nca_file = {ca:?}\nuser = \"backup\"\n\
          password_file = {password:?}\nfrom = \"Backups <backup@example.org>\"\nto = [\"ops@example.org\", \"dba@example.org\"]\n\
@@ -211,8 +211,8 @@ fn given_every_kind_of_channel_then_a_test_says_whether_it_works_and_nothing_of_
     let clear = Smtp::start(Mode::Plain);
     let secure = Http::start(Some(tls));
     let vault = Vault::new();
-    let ca = file(&vault.home(), "ca.pem", &pem);
-    let token = file(&vault.home(), "token", &format!("{CANARY}\n"));
+    let ca = file(vault.home(), "ca.pem", &pem);
+    let token = file(vault.home(), "token", &format!("{CANARY}\n"));
     let hook = |name: &str, more: &str| {
         format!("[alert.{name}]\nkind = \"webhook\"\nurl = \"{}\"\n{more}\n", http.url(&format!("/{name}")))
     };

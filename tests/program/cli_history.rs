@@ -51,8 +51,7 @@ fn given_snapshots_that_are_forgotten_and_pruned_then_the_history_says_so() {
     let found = rebuilt(&vault);
     assert_eq!((count(&found, "expired"), count(&found, "deleted")), (1, 0), "{found}");
     let status = |vault: &Vault| {
-        let record =
-            history(vault).into_iter().find(|record| record["snapshot"] == Value::from(ids[0].clone()));
+        let record = history(vault).into_iter().find(|record| record["snapshot"] == ids[0]);
         text(&record.unwrap(), "status")
     };
     assert_eq!(status(&vault), "EXPIRED");

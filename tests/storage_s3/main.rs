@@ -1,7 +1,7 @@
 //! S3 over real HTTP, against a server in this process that checks signatures and fails when told to.
 
 // Clippy sees a test only where `#[test]` stands; helpers here are plain functions.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod buckets;
 mod buckets_restore;

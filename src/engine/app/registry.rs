@@ -157,5 +157,6 @@ fn scheme_of(address: &str) -> Option<&str> {
 }
 
 // They know what all storages are called, and what each has for settings.
-#[cfg(all(test, feature = "s3"))]
+#[cfg(test)]
+#[cfg(feature = "s3")]
 mod tests;
