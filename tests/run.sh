@@ -52,6 +52,8 @@ missing_packages() {
     command -v mount >/dev/null || echo mount
     have_account || echo base-passwd
     command -v groff >/dev/null || echo groff-base
+    command -v systemd-analyze >/dev/null || echo systemd
+    command -v promtool >/dev/null || echo prometheus
     have_postgres || echo postgresql postgresql-client
     [ -x /usr/bin/redis-check-rdb ] || echo redis-tools
     command -v ssh >/dev/null && command -v ssh-keygen >/dev/null || echo openssh-client
@@ -81,10 +83,10 @@ install_postgres() {
     return "$status"
 }
 
-# Nor does Debian start an SSH server that nobody asked for: the tests start their own, on a free port.
+# Nor does Debian start an SSH server or Prometheus that nobody asked for: the tests start their own, on free ports.
 install_others() {
     local policy=/usr/sbin/policy-rc.d made= status=0
-    if [[ " $* " == *" openssh-server "* ]] && [ ! -e "$policy" ]; then
+    if [[ " $* " == *" openssh-server "* || " $* " == *" prometheus "* ]] && [ ! -e "$policy" ]; then
         made=1
         as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"
     fi

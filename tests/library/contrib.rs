@@ -23,23 +23,21 @@ fn contrib() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib")
 }
 
-fn tool(name: &str) -> Option<PathBuf> {
+/// A program that `tests/run.sh` installs.
+fn tool(name: &str) -> PathBuf {
     let own = std::env::var_os("DUMPVAULT_TEST_PROMETHEUS").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = own
+    let mut found = own
         .into_iter()
         .chain(std::env::split_paths(&path))
         .map(|folder| folder.join(name))
-        .find(|path| path.exists());
-    if found.is_none() {
-        eprintln!("no {name} here: its test does nothing");
-    }
-    found
+        .filter(|path| path.exists());
+    found.next().unwrap_or_else(|| panic!("{name} is not installed"))
 }
 
 #[test]
 fn the_units_are_right_and_expose_little() {
-    let Some(analyze) = tool("systemd-analyze") else { return };
+    let analyze = tool("systemd-analyze");
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(contrib().join("systemd")).unwrap() {
         let path = entry.unwrap().path();
@@ -75,7 +73,7 @@ fn each_rule_fires_in_its_case_and_is_silent_in_the_other() {
             );
         }
     }
-    let Some(promtool) = tool("promtool") else { return };
+    let promtool = tool("promtool");
     let out = Command::new(promtool)
         .args(["test", "rules", "dumpvault.test.yml"])
         .current_dir(contrib().join("prometheus"))
@@ -189,7 +187,7 @@ fn metrics_are_absent_until_known_survive_a_restart_and_are_what_promtool_takes(
     );
     assert!(after.contains("dumpvault_job_consecutive_failures{task=\"nightly\"} 0"), "{after}");
     assert!(after.contains("dumpvault_check_last_success_timestamp_seconds{mode=\"part\"} "), "{after}");
-    let Some(promtool) = tool("promtool") else { return };
+    let promtool = tool("promtool");
     let mut child = Command::new(promtool)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -277,7 +275,7 @@ fn ask(port: u16, query: &str) -> Option<Value> {
 
 #[test]
 fn every_query_of_the_board_is_answered_by_prometheus_after_one_scrape() {
-    let Some(prometheus) = tool("prometheus") else { return };
+    let prometheus = tool("prometheus");
     let folder = tempfile::tempdir().unwrap();
     let now = jiff::Timestamp::now().as_millisecond();
     let (state, jobs) = seeded(folder.path(), now);
