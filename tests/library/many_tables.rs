@@ -161,8 +161,10 @@ struct Bounds {
 
 /// As many as a server may have; or fewer, within less.
 fn bounds() -> Bounds {
+    // So much more code of an unoptimised program is in memory.
+    let code = if cfg!(debug_assertions) { 48 } else { 0 };
     match is_long() {
-        true => Bounds { backup: 256, list: 256, diff: 256, part: 1024 },
+        true => Bounds { backup: 256 + code, list: 256, diff: 256, part: 1024 },
         false => Bounds { backup: 100, list: 64, diff: 64, part: 150 },
     }
 }
