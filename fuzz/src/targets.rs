@@ -7,10 +7,9 @@ use dumpvault::base::id::{RepoId, SessionId};
 use dumpvault::base::secret::{Entropy, EntropyError};
 use dumpvault::content::codec::{Codec, Decompressor};
 use dumpvault::content::columns::{Decoder, Encoder};
-use dumpvault::content::index::{IndexReader, Of, SectionMap, read_section};
 use dumpvault::content::inspect::{FRONT_BYTES as KIND_BYTES, Inspector, Kind};
 use dumpvault::content::pg::{ArchiveSurvey, ScriptScanner, TableMap, Toc, WithData, synthesise};
-use dumpvault::content::rdb::{Contents, KeyMap, Ordered, Reader, Structure};
+use dumpvault::content::rdb::KeyMap;
 use dumpvault::source::postgres::{FilterError, ScriptFilter, ScriptRefused, SessionSettings};
 use dumpvault::vault::crypto::{Credential, KeyBundle, KeyFile, SmallSealed, SubKey};
 use dumpvault::vault::format::author::Statement;
@@ -51,8 +50,6 @@ pub const TARGETS: &[Target] = &[
     ("epoch", epoch),
     ("recipe", recipe),
     ("table_map", table_map),
-    ("file_index", file_index),
-    ("rdb", rdb),
     ("archive", archive),
     ("script", script),
     ("content", content),
@@ -366,47 +363,6 @@ pub fn table_map(input: &[u8]) {
     }
     if let Ok(map) = KeyMap::decode(input) {
         assert!(KeyMap::decode(&map.encode()).is_ok());
-    }
-}
-
-/// An index of files or objects, a section of one, and the map of it.
-fn file_index(input: &[u8]) {
-    for of in [Of::Files, Of::Objects] {
-        let _ = read_section(of, input);
-        let mut reader = IndexReader::new(of, input);
-        while let Ok(Some(entries)) = reader.section() {
-            drop(entries);
-        }
-    }
-    if let Ok(map) = SectionMap::decode(input) {
-        assert_eq!(SectionMap::decode(&map.encode()).expect("what was read can be written"), map);
-        assert_eq!(map.placed().count(), map.sections.len());
-    }
-}
-
-/// A Redis file: its keys one by one, what they hold, and the same in an order of its own.
-fn rdb(input: &[u8]) {
-    let mut contents = Contents::default();
-    let mut reader = Reader::with_records(1 << 16);
-    for piece in input.chunks(97) {
-        reader.push(piece);
-        for record in reader.take_records() {
-            let _ = record.value.payload(11);
-            contents.add(&record, 5);
-        }
-    }
-    let mut reader = Reader::with_places();
-    reader.push(input);
-    let (structure, survey, places) = reader.finish_places();
-    if structure == Structure::Whole
-        && let Ok(mut ordered) = Ordered::new(input.to_vec(), &survey, places)
-    {
-        let mut sorted = Vec::new();
-        while ordered.next(&mut sorted) {}
-        let mut again = Reader::new();
-        again.push(&sorted);
-        let (structure, found) = again.finish();
-        assert_eq!((structure, found.keys()), (Structure::Whole, survey.keys()));
     }
 }
 

@@ -11,7 +11,6 @@ mod targets;
 use crate::support::small;
 use crate::support::small::Dice;
 use dumpvault::base::id::{IndexId, PackId, PlanId, SessionId};
-use dumpvault::content::index::{Change, IndexWriter, Kind, Of, Row, Time};
 use dumpvault::content::pg::Toc;
 use dumpvault::vault::crypto::{Role, SubKey};
 use dumpvault::vault::format::author::Statement;
@@ -222,51 +221,10 @@ fn write_seeds() {
     let plain = small.open(&keys().newest().sub_key(SubKey::Index), front).unwrap();
     seed("index", "content", unpadded(&plain));
     seed("index", "padded-content", &plain);
-    write_file_seeds();
     write_author_seeds();
     write_block_seeds();
     write_history_seeds();
     write_dump_seeds();
-}
-
-fn write_file_seeds() {
-    let row = |path: &str, kind: Kind| Row {
-        path: path.into(),
-        kind,
-        mode: 0o644,
-        uid: 1000,
-        gid: 1000,
-        mtime: Time { seconds: 1_700_000_000, nanos: 5 },
-        is_torn: false,
-        is_old: false,
-        extra: Default::default(),
-    };
-    for (of, name) in [(Of::Files, "files"), (Of::Objects, "objects")] {
-        let file = |at: u8| Kind::File { size: 9, digest: [at; 32] };
-        let mut rows = vec![row("srv/app", file(1)), row("srv/apple", file(2)), row("srv/b", file(3))];
-        if of == Of::Files {
-            rows.insert(0, row("srv", Kind::Directory));
-            rows.push(row("srv/c", Kind::HardLink(b"srv/b".to_vec())));
-            rows.push(row("srv/d", Kind::Symlink(b"b".to_vec())));
-        }
-        let mut writer = IndexWriter::new(of);
-        rows.iter().for_each(|row| writer.push(row, &Change::default()).unwrap());
-        let mut index = writer.take();
-        let (rest, map) = writer.finish();
-        index.extend(rest);
-        seed("file_index", name, &index);
-        seed("file_index", &format!("map-of-{name}"), &map.encode());
-        let section = map.placed().next().unwrap().index;
-        seed(
-            "file_index",
-            &format!("section-of-{name}"),
-            &index[section.start as usize..section.end as usize],
-        );
-    }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/rdb");
-    for name in ["redis62", "redis82", "valkey81", "valkey91"] {
-        seed("rdb", name, &std::fs::read(folder.join(format!("{name}.rdb"))).unwrap());
-    }
 }
 
 fn write_author_seeds() {
