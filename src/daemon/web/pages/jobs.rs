@@ -103,7 +103,7 @@ pub fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
         })
         .collect();
     let body = html! {
-        (head(&html! { (name) " " (badge(standing.state)) }, &html! { (words::line(&standing.why)) @if let Some(due) = standing.due_by { " Due again by " (when(ask, due)) "." } }, &actions, &[(ask.link("/jobs"), "Jobs")]))
+        (head(&html! { (name) " " (badge(standing.state)) }, &html! { @if !standing.why.is_empty() { (words::line(&standing.why)) ". " } @if let Some(due) = standing.due_by { "Due again by " (when(ask, due)) "." } }, &actions, &[(ask.link("/jobs"), "Jobs")]))
         @if let Some(open) = row.and_then(|row| row.open.as_ref()) { (progress(ask, open, "Run in progress")?) }
         div.cols.even {
             div.c6.fill { (card_body("Plan", &html! {}, &plan)) }

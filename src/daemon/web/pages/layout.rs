@@ -336,7 +336,7 @@ pub fn empty(title: &str, text: &Markup) -> Markup {
 
 /// Facts, one a line.
 pub fn facts(rows: &[(&str, Markup)]) -> Markup {
-    html! { dl.facts { @for (name, value) in rows { dt { (name) } dd { (value) } } } }
+    html! { dl.facts { @for (name, value) in rows { div { dt { (name) } dd { (value) } } } } }
 }
 
 /// Links to pages of a list.
