@@ -214,7 +214,7 @@ fn init() {
 
 #[test]
 fn the_first_backup() {
-    Scene::new().crash_at_every_step(7, |repo, _| {
+    Scene::new().crash_at_every_step(6, |repo, _| {
         let kept = small::backup(repo, 1, &[small::table(200, 1), small::noise(1, 9000)].concat(), None)?;
         Ok(((), Some(kept)))
     });
@@ -224,7 +224,7 @@ fn the_first_backup() {
 fn a_backup_that_copies_from_its_parent() {
     let scene = three_days();
     let parent = scene.kept[2].stream.clone();
-    scene.crash_at_every_step(7, |repo, _| {
+    scene.crash_at_every_step(6, |repo, _| {
         let bytes = [small::table(300, 4), small::noise(4, 9000)].concat();
         let kept = small::backup(repo, 4, &bytes, Some(&parent))?;
         Ok((assert!(kept.stream.stats.bytes_copied > 0), Some(kept)))
@@ -286,7 +286,7 @@ fn a_copy_of_three_days_as_bytes() {
     let source = three_days();
     let from = source.open();
     // They are committed together.
-    Scene::new().crash_at_every_step(14, |to, world| copy(&from, &source.kept, to, world));
+    Scene::new().crash_at_every_step(12, |to, world| copy(&from, &source.kept, to, world));
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn a_copy_of_three_days_block_by_block() {
     let around = small::surroundings(scene.cache.path());
     from.init_alike(storage, &small::credential(), "", 0, &around).unwrap();
     // They are committed together.
-    scene.crash_at_every_step(11, |to, world| {
+    scene.crash_at_every_step(10, |to, world| {
         assert!(from.is_alike(to));
         copy(&from, &source.kept, to, world)
     });
