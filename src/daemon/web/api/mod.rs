@@ -378,7 +378,7 @@ fn series(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let all: Vec<Value> = listing.series().into_iter().filter(|series| ask.sees(series)).filter_map(|series| {
         let newest = listing.of(series).next_back()?;
-        let good = listing.of(series).filter(|snapshot| snapshot.state == "complete").next_back();
+        let good = listing.of(series).rfind(|snapshot| snapshot.state == "complete");
         let proved = listing.of(series).filter_map(Snapshot::verified_at).max();
         Some(json!({"series": series, "snapshots": listing.of(series).count(), "newest": newest.id, "newestTime": newest.time, "lastGood": good.map(|good| good.time.clone()), "lastVerified": proved.map(utc), "stored": listing.of(series).map(|snapshot| snapshot.bytes_stored).sum::<u64>()}))
     }).collect();

@@ -390,10 +390,8 @@ fn tables_over_time(ask: &Ask<'_>, own: &[&Snapshot]) -> Markup {
 pub fn snapshot(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = doings::snapshot(ask, &listing, ask.param(0))?;
-    let before = listing
-        .of(&snapshot.series)
-        .filter(|other| other.host == snapshot.host && other.at() < snapshot.at())
-        .next_back();
+    let before =
+        listing.of(&snapshot.series).rfind(|other| other.host == snapshot.host && other.at() < snapshot.at());
     let tables = known::tables(ask.web, &snapshot.id);
     let acknowledged = ask.web.access(|access| access.acknowledged(&snapshot.id))?;
     let rows: Option<u64> =
