@@ -124,6 +124,9 @@ fn escaped(text: &str) -> String {
     line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
+/// A line of a chart: its class, its points from 0 to 1 along x, and whether what lies below is filled.
+pub type Line<'a> = (&'a str, Vec<(f64, f64)>, bool);
+
 /// A chart's frame: what it is called, what it shows in words, the size of its axis.
 pub struct Plot<'a> {
     /// A name for its parts, other than all on the page.
