@@ -25,22 +25,36 @@ pub(super) fn write(directory: &Path, sections: &[&Section]) -> io::Result<usize
 /// The pages of all commands, by name.
 fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut pages = Vec::new();
-    let mut left = vec![("dumpvault".to_owned(), "dumpvault".to_owned(), Cli::command())];
-    while let Some((name, typed, command)) = left.pop() {
-        for one in command.get_subcommands().filter(|one| !one.is_hide_set()) {
-            let (name, typed) = (format!("{name}-{}", one.get_name()), format!("{typed} {}", one.get_name()));
-            left.push((name, typed, one.clone()));
+    let mut root = Cli::command();
+    // Options of all commands are known to each from then on.
+    root.build();
+    let mut left = vec![("dumpvault".to_owned(), root)];
+    while let Some((name, command)) = left.pop() {
+        for one in visible(&command) {
+            left.push((format!("{name}-{}", one.get_name()), own(one.clone())));
         }
-        let command = command.display_name(name.clone()).bin_name(typed);
-        pages.push((name.clone(), page(&name, command.disable_help_subcommand(true))?));
+        pages.push((name.clone(), page(&name, command.display_name(name.clone()))?));
     }
     pages.sort();
     Ok(pages)
 }
 
+/// The commands below it that a person is shown.
+pub(super) fn visible(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    command.get_subcommands().filter(|one| !one.is_hide_set() && one.get_name() != "help")
+}
+
+/// The command without the options that go with every command.
+pub(super) fn own(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| {
+        let is_for_all = arg.is_global_set() || matches!(arg.get_id().as_str(), "help" | "version");
+        arg.hide(is_for_all)
+    })
+}
+
 fn page(name: &str, command: clap::Command) -> io::Result<Vec<u8>> {
     let notes = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-    let has_subcommands = command.get_subcommands().any(|one| !one.is_hide_set());
+    let has_subcommands = visible(&command).next().is_some();
     let man = Man::new(command).title(name).section("1").manual("dumpvault");
     let mut page = Vec::new();
     man.render_title(&mut page)?;

@@ -103,7 +103,7 @@ fn given_slots_that_come_then_their_jobs_run_and_are_in_the_history() {
     assert_eq!(record["status"], "COMPLETED", "{record}");
     assert_eq!((text(record, "source"), &record["size"]), ("app".to_owned(), &7.into()));
     assert_eq!(text(record, "type"), "MONTHLY");
-    assert!(text(record, "checksum").starts_with("blake3:") && text(record, "file_name").ends_with(".dump"));
+    assert!(text(record, "checksum").starts_with("sha256:") && text(record, "file_name").ends_with(".dump"));
     assert!(record["run"].is_string(), "{record}");
 }
 

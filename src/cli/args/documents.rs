@@ -1,6 +1,7 @@
 //! Documents show commands: each is one that this program takes. `docs/cli.md` is made from the program.
 
 use super::Cli;
+use crate::cli::manual::{own, visible};
 use clap::{CommandFactory, Parser};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -122,14 +123,15 @@ fn reference() -> String {
 This page is made from `dumpvault help`. Options of the first section go with every command.
 "
     .to_owned();
-    let mut left = vec![("dumpvault".to_owned(), Cli::command())];
+    let mut root = Cli::command();
+    root.build();
+    let mut left = vec![("dumpvault".to_owned(), root)];
     while let Some((name, command)) = left.pop() {
-        let visible = command.get_subcommands().filter(|one| !one.is_hide_set());
         // The last one pushed comes first.
-        let below: Vec<_> = visible.map(|one| (format!("{name} {}", one.get_name()), one.clone())).collect();
+        let below: Vec<_> =
+            visible(&command).map(|one| (format!("{name} {}", one.get_name()), own(one.clone()))).collect();
         left.extend(below.into_iter().rev());
-        let command = command.bin_name(name.clone()).term_width(100).disable_help_subcommand(true);
-        let help = command.disable_help_flag(true).render_long_help().to_string();
+        let help = command.term_width(100).render_long_help().to_string();
         let help: Vec<&str> = help.lines().map(str::trim_end).collect();
         let _ = write!(page, "\n## `{name}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
     }

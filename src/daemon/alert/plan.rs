@@ -177,7 +177,7 @@ impl<'a> Look<'a> {
                 (None, None) if alert.acked_by.is_none() && self.wants(&alert.condition, &alert.subject) => {
                     ("failing", alert.since)
                 }
-                (Some(told), None) if alert.acked_by.is_none() => ("reminder", told.saturating_add(remind)),
+                (Some(told), None) if alert.acked_by.is_none() => ("reminder", told),
                 (Some(_), Some(ended)) if self.channel.on.contains("recovery") => ("recovered", ended),
                 _ => continue,
             };
@@ -185,13 +185,15 @@ impl<'a> Look<'a> {
         }
         for ((event, condition, _), members) in all {
             let oldest = members.iter().map(|(at, _)| *at).min().unwrap_or(self.now);
-            let wait = if event == "reminder" { 0 } else { self.group_ms() };
+            let wait = if event == "reminder" { remind } else { self.group_ms() };
             if !self.is_ripe(oldest, wait) {
                 plan.wake_by(oldest.saturating_add(wait));
                 continue;
             }
             // Who is reminded of one is reminded of all that would follow within an hour.
-            let near = |at: i64| event != "reminder" || at <= self.now.saturating_add(HOUR_MS);
+            let near = |at: i64| {
+                event != "reminder" || at.saturating_add(remind) <= self.now.saturating_add(HOUR_MS)
+            };
             let alerts = members.into_iter().filter(|(at, _)| near(*at)).map(|(_, alert)| alert).collect();
             groups.push(Group { event, condition, oldest, alerts, notices: Vec::new() });
         }

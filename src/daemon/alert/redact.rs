@@ -32,7 +32,8 @@ pub fn host_of(url: &str) -> String {
 fn addresses(word: &str) -> String {
     let Some(at) = word.find("://") else { return word.to_owned() };
     let start = word.get(..at).unwrap_or_default();
-    let start = start.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '+').map_or(0, |at| at + 1);
+    let scheme = start.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '+');
+    let start = scheme.len();
     let (before, url) = word.split_at(start);
     let end = url.find(|c: char| "\"'`<>),;".contains(c) || c.is_whitespace()).unwrap_or(url.len());
     let (url, after) = url.split_at(end);

@@ -1,6 +1,6 @@
 //! Alerts in the state: what is wrong, what happened, who was told, and what waits for its delivery.
 
-use super::history::{Invocation, Record};
+use super::entry::{Invocation, Record};
 use super::{State, audit};
 use crate::daemon::alert::message::Message;
 use crate::daemon::alert::overdue::Past;

@@ -1,6 +1,6 @@
 //! The history as pages show it: filtered, sorted, a page at a time, and summed up.
 
-use super::history::Entry;
+use super::entry::Entry;
 use super::{RunRow, State};
 use crate::daemon::book::StateError;
 use rusqlite::types::Value;

@@ -5,6 +5,7 @@
 mod alerts;
 mod audit;
 mod browse;
+mod entry;
 mod figures;
 mod history;
 mod jobs;
@@ -13,8 +14,8 @@ mod seen;
 pub use alerts::DeliveryRow;
 pub use audit::{AuditEntry, AuditFault};
 pub use browse::{Page, Wanted};
+pub use entry::{Entry, Invocation, Record};
 pub use figures::JobFigures;
-pub use history::{Entry, Invocation, Record};
 pub use jobs::{Asked, JobRow, RunRow};
 pub use seen::SeriesRow;
 

@@ -19,9 +19,6 @@ pub enum Day {
     Failed,
 }
 
-/// A line: its class, its points, and whether what lies below it is filled.
-type Line<'a> = (&'a str, Vec<(f64, f64)>, bool);
-
 impl Day {
     /// Its word.
     pub fn word(self) -> &'static str {

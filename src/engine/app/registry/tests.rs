@@ -269,9 +269,11 @@ fn every_example_and_default_is_a_value_of_its_setting() {
         "buffer",
         "normalise",
         "method",
+        "rdb_path",
+        "settings",
         "sort_memory",
     ];
-    let of_files = ["paths", "exclude", "newer_than", "one_file_system"];
+    let of_files = ["paths", "exclude", "exclude_caches", "newer_than", "one_file_system"];
     let of_buckets = [
         "bucket",
         "endpoint",
@@ -287,7 +289,30 @@ fn every_example_and_default_is_a_value_of_its_setting() {
     let of_jobs = ["", ".system", ".system", ".part", ".snapshot", ".server", ".to", ".command"];
     let of_jobs = of_jobs.map(|key| format!("job.nightly{key}"));
     let of_jobs: Vec<&str> = of_jobs.iter().map(String::as_str).collect();
-    let expected = [&["database"][..], &of_redis, &["command"], &of_files, &of_buckets, &of_jobs].concat();
+    // A channel is of one kind.
+    let of_alerts = [
+        ".url",
+        ".url_file",
+        ".url_command",
+        ".start_url",
+        ".fail_url",
+        ".preset",
+        ".secret_file",
+        ".secret_command",
+        ".token_file",
+        ".token_command",
+        ".chat",
+        ".allow_link_local",
+        ".command",
+        "",
+        "",
+        "",
+        "",
+    ];
+    let of_alerts = of_alerts.map(|key| format!("alert.ops{key}"));
+    let of_alerts: Vec<&str> = of_alerts.iter().map(String::as_str).collect();
+    let expected =
+        [&["database"][..], &of_redis, &["command"], &of_files, &of_buckets, &of_jobs, &of_alerts].concat();
     assert_eq!(settings, expected, "{all:?}");
 }
 

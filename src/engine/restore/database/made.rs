@@ -4,7 +4,7 @@
 
 use super::super::verify::extension_refused;
 use super::{DatabasePlan, DatabaseReport, Filled, Restoring, fill};
-use crate::base::event::Event;
+use crate::base::event::{Event, Observer};
 use crate::base::fault::Next;
 use crate::base::run::Run;
 use crate::engine::OpError;
@@ -13,10 +13,29 @@ use crate::engine::restore::swap::fresh_name;
 use crate::engine::restore::{Expected, Findings};
 use crate::source::postgres::RestoreTarget;
 use crate::vault::snapshot::StreamFormat;
+use std::sync::Arc;
 
 /// Workers where nobody says how many. The server is what they wait for.
 const WORKERS_MIN: usize = 2;
 const WORKERS_MAX: usize = 4;
+
+/// Tells of the database by the name that it will have.
+struct Shown {
+    events: Arc<dyn Observer>,
+    beside: String,
+    wanted: String,
+}
+
+impl Observer for Shown {
+    fn observe(&self, event: Event) {
+        self.events.observe(match event {
+            Event::Warning { message } => {
+                Event::Warning { message: message.replace(&self.beside, &self.wanted) }
+            }
+            event => event,
+        });
+    }
+}
 
 /// Decides by how many workers the database is filled, and whether under a name of its own until it is whole. Only one that this command
 /// makes may be filled in many transactions, or under another name.
@@ -49,7 +68,10 @@ pub(super) fn fill_beside(
     let wanted = &plan.target.database;
     let beside = fresh_name(wanted, run.clock.as_ref());
     let fresh = RestoreTarget { database: beside.clone(), ..plan.target.clone() };
-    let outcome = fill(plan, plan.job.workers, &fresh, expected.clone(), app, run);
+    let events =
+        Arc::new(Shown { events: Arc::clone(&run.events), beside: beside.clone(), wanted: wanted.clone() });
+    let own = Run { events, ..run.clone() };
+    let outcome = fill(plan, plan.job.workers, &fresh, expected.clone(), app, &own);
     let (database, (stats, findings)) = match outcome.as_ref().err().and_then(extension_refused) {
         Some(extension) => {
             warn(format!(
