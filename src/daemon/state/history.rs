@@ -1,10 +1,9 @@
 //! The history of backups: each `backup` and `run`, from wherever it was started, and what became of each of its sources.
 
 use super::State;
-use super::entry::{Entry, Invocation, Record, signed, unsigned};
+use super::entry::{Entry, Invocation, Record, signed};
 use crate::daemon::book::StateError;
-use crate::daemon::process;
-use rusqlite::{Row, Transaction, params};
+use rusqlite::{Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
 
 const COLUMNS: &str = Entry::COLUMNS;

@@ -112,13 +112,17 @@ pub fn plan_redis(
         return Err(OpError::Job { message: "the snapshot holds no Redis RDB file".to_owned(), next: None });
     };
     let limits = Limits::new(run.cancel.clone()).with_timeout(job.timeout);
-    let access = settled(&access(&job.address, app, run)?, &limits)?;
+    let said = access(&job.address, app, run)?;
+    let is_by_sentinels = said.address.is_by_sentinels();
+    let access = settled(&said, &limits)?;
     let server = access.address.server();
     let target = redis::Target { access, limits, events: Arc::clone(&run.events) };
     let mut reader = Reader::new();
     reader.push(&chosen.front(stream, HEADER_BYTES, &run.cancel)?);
     let file = Form::of(&reader.finish().1);
-    let state = target.inspect()?;
+    let mut state = target.inspect()?;
+    // Right after a failover they are not connected to it yet.
+    state.is_watched |= is_by_sentinels;
     let address = &target.access.address;
     let names: Vec<&str> = [server.as_str()].into_iter().chain(address.host()).collect();
     job.expected_host.check(&names, "check {to_redis}, or {expect_host}")?;

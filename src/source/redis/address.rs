@@ -153,6 +153,11 @@ impl Address {
         }
     }
 
+    /// Whether sentinels say where the server is.
+    pub fn is_by_sentinels(&self) -> bool {
+        matches!(self.place, Place::Sentinels { .. })
+    }
+
     /// Host and port, or the path of the socket: for messages.
     pub fn server(&self) -> String {
         match &self.place {
