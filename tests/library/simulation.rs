@@ -30,10 +30,10 @@
 //! - No time is doubtful (`history`, `is_doubtful`): seed 15.
 //! - A prune's session of an append key counts (`Authors::judge_session`): seed 27.
 //!
-//! Open: in seed 1776, in most runs, a backup right after the hostile host's last blow relies on a pack that is not what was said. Two
-//! packs of the hostile host are then named by an index object of a full author; how it came to name them is not known.
+//! In seed 1776 a check once went by an index object that said less of a pack than the pack itself, and a prune took that for a look at
+//! all of it.
 //!
-//! The hostile host takes part in one seed of three, of the first 600 without `DUMPVAULT_TEST_LONG`, unless `DUMPVAULT_SIM_HOSTILE=0`. `DUMPVAULT_SIM_SEEDS=N` runs that many seeds, `DUMPVAULT_SIM_FIRST=N` begins with another than the first, `DUMPVAULT_SIM_SEED=N` runs
+//! The hostile host takes part in one seed of three, of the first 300 without `DUMPVAULT_TEST_LONG`, unless `DUMPVAULT_SIM_HOSTILE=0`. `DUMPVAULT_SIM_SEEDS=N` runs that many seeds, `DUMPVAULT_SIM_FIRST=N` begins with another than the first, `DUMPVAULT_SIM_SEED=N` runs
 //! one and prints its steps.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
@@ -69,7 +69,7 @@ const ACTORS: usize = 3;
 const HOSTILE: usize = ACTORS;
 const OPERATIONS: u64 = 3;
 /// Without the long tests, the hostile host takes part in these seeds only.
-const HOSTILE_SEEDS: u64 = 600;
+const HOSTILE_SEEDS: u64 = 300;
 
 /// Keys and bytes.
 type Objects = Vec<(String, Vec<u8>)>;
