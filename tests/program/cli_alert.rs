@@ -59,7 +59,7 @@ fn told(http: &Http, event: &str, count: usize) -> Vec<Request> {
 
 /// A job that fails until the file `good` is there.
 const JOB: &str = "[source.app]\ncommand = [\"sh\", \"-c\", \"test -e good && echo dump || { echo password=canary-7f3a >&2; exit 1; }\"]\n\
-    [job.nightly]\nsources = [\"app\"]\ncron = \"@yearly\"\nretry = { attempts = 1 }\n[schedule]\ngroup_alerts = \"1s\"\n";
+    [job.nightly]\nsources = [\"app\"]\ncron = \"@yearly\"\nretry = { attempts = 1 }\n[schedule]\ngroup_alerts = \"1s\"\nspace_below = 0\n";
 
 #[test]
 fn given_a_job_that_fails_and_is_good_again_then_mail_and_webhook_tell_both_once_and_signed() {

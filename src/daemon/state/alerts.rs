@@ -338,10 +338,13 @@ impl State {
     /// When the state cannot be read.
     pub fn due_deliveries(&self, channel: &str, now: i64) -> Result<Vec<Delivery>, StateError> {
         self.read(|db| {
-            // Of a clock that was set back nothing is waited for.
+            // Of a clock that was set back nothing is waited for. None overtakes another: an end is told after its beginning.
             let mut all = db.prepare_cached(
-                "SELECT id, made, attempts, body FROM delivery
-                 WHERE result = 'pending' AND channel = ?1 AND (due <= ?2 OR due > ?2 + ?3) ORDER BY made, id LIMIT 100",
+                "SELECT id, made, attempts, body FROM delivery d
+                 WHERE result = 'pending' AND channel = ?1 AND NOT EXISTS (
+                     SELECT 1 FROM delivery e WHERE e.result = 'pending' AND e.channel = ?1
+                     AND e.due > ?2 AND e.due <= ?2 + ?3 AND (e.made, e.id) <= (d.made, d.id)
+                 ) ORDER BY made, id LIMIT 100",
             )?;
             let rows = all.query_map(params![channel, now, 2 * HOUR_MS], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, String>(3)?))
@@ -364,7 +367,11 @@ impl State {
     /// When the state cannot be read.
     pub fn next_delivery(&self) -> Result<Option<i64>, StateError> {
         self.read(|db| {
-            db.query_row("SELECT min(due) FROM delivery WHERE result = 'pending'", [], |row| row.get(0))
+            // The oldest of each channel: the others wait for it.
+            let sql = "SELECT min(due) FROM delivery d WHERE result = 'pending' AND NOT EXISTS (
+                SELECT 1 FROM delivery e
+                WHERE e.result = 'pending' AND e.channel = d.channel AND (e.made, e.id) < (d.made, d.id))";
+            db.query_row(sql, [], |row| row.get(0))
         })
     }
 
