@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The variable that names the file into which a command writes how far it is.
+pub const PROGRESS_VARIABLE: &str = "DUMPVAULT_PROGRESS";
+
 /// Something that happened during an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -422,7 +422,7 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         .read()
         .map_err(|(path, source)| CliError::File { path: path.display().to_string(), source })?;
     let draw = !globals.quiet && !globals.json;
-    let told_in = environment.path(crate::daemon::launch::PROGRESS_VARIABLE);
+    let told_in = environment.path(crate::base::event::PROGRESS_VARIABLE);
     let context = Context {
         app: App::new(&flags, access, environment, cancel.flag())?,
         cancel: cancel.clone(),

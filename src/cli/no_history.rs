@@ -7,7 +7,7 @@ use crate::settings::Environment;
 
 /// Nothing is written down.
 #[derive(Default)]
-pub(super) struct Memoir;
+pub(super) struct Memoir {}
 
 impl Memoir {
     pub fn begin(&self, _command: &Command, _environment: &Environment) {}

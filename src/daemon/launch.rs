@@ -24,8 +24,7 @@ use std::time::{Duration, Instant};
 
 /// The variable that tells a process of which run it is: the run, a colon, the try.
 pub const RUN_VARIABLE: &str = "DUMPVAULT_RUN";
-/// The variable that names the file into which a command writes how far it is.
-pub const PROGRESS_VARIABLE: &str = "DUMPVAULT_PROGRESS";
+pub use crate::base::event::PROGRESS_VARIABLE;
 /// What is kept of a run's log.
 pub const LOG_BYTES_MAX: u64 = 64 << 10;
 /// A log is cut while the run is under way once it is so long.

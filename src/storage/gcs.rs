@@ -1,7 +1,7 @@
 //! Objects in a bucket of Google Cloud Storage, by its JSON interface.
 //!
 //! The object under `packs/ab/cd` is `<prefix>/packs/ab/cd`. Each is put by one multipart request with `ifGenerationMatch=0` and the CRC32C
-//! of its bytes, which the service checks. Requests are written here and bear a token; [`super::rest`] sends them.
+//! of its bytes, which the service checks. Requests are written here and bear a token; `storage/rest` sends them.
 //!
 //! | file | hides |
 //! |---|---|

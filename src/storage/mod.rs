@@ -35,11 +35,13 @@ pub mod limit;
 pub mod local;
 #[cfg(any(test, feature = "testkit"))]
 pub mod memory;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
 mod precondition;
 #[cfg(feature = "rclone")]
 pub mod rclone;
 #[cfg(any(feature = "azure", feature = "gcs"))]
 mod rest;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
 pub mod retention;
 pub mod retry;
 #[cfg(feature = "s3")]
@@ -47,6 +49,7 @@ pub mod s3;
 pub mod scheme;
 #[cfg(feature = "sftp")]
 pub mod sftp;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
 mod wire;
 
 use std::fmt;

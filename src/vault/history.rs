@@ -66,7 +66,7 @@ pub struct History {
     pub claimed_lost: Vec<String>,
     /// Objects given up: nothing waits for them any more.
     pub given_up: HashSet<String>,
-    /// What *set ended* marks say, and of which snapshot: see [`MarkKind::SetEnded`].
+    /// What *set ended* marks say, and of which snapshot: see [`super::format::mark::MarkKind::SetEnded`].
     pub set_ends: Vec<(SnapshotId, String)>,
     /// Snapshots that a full author has seen whole: every recipe node opened, every chunk in a pack that was there.
     pub seen_whole: HashSet<SnapshotId>,
