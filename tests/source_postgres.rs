@@ -616,6 +616,7 @@ fn given_a_restore_whose_process_is_killed_when_its_input_closes_then_nothing_is
 /// A database that is there is planned and restored without a command line: the plan says what keeps it from being done.
 #[test]
 fn given_a_database_that_holds_something_then_the_plan_says_so_and_nothing_is_touched() {
+    use dumpvault::base::clock::FixedClock;
     use dumpvault::engine::plan::ServerAt;
     use dumpvault::engine::prelude::*;
     use dumpvault::engine::restore::{
@@ -644,7 +645,9 @@ fn given_a_database_that_holds_something_then_the_plan_says_so_and_nothing_is_to
         is_interactive: false,
     };
     let app = App::new(&flags, Access::default(), environment, Arc::default()).unwrap();
-    let run = Run::new(Arc::new(SystemClock), Arc::new(Silent), Cancel::new(), Room::default());
+    // All in one second, so that the names made of the time meet.
+    let now = FixedClock(SystemClock.now());
+    let run = Run::new(Arc::new(now), Arc::new(Silent), Cancel::new(), Room::default());
     let repo = app.init(&Credential::KeyFile(key), "", run.clock.now().as_millisecond()).unwrap();
     let sources = vec![server.uri("shop")];
     let job = BackupJob::new(Wanted::Named { sources, filter: DumpFilter::default() });

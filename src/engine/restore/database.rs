@@ -154,9 +154,9 @@ fn swap(
         told(Restoring::WaitsFor(&in_the_way));
     }
     let clock = run.clock.as_ref();
-    let kept = kept_name(&live.database, clock);
+    let kept = kept_name(live, clock)?;
     let fresh = RestoreTarget {
-        database: fresh_name(&live.database, clock),
+        database: fresh_name(live, clock)?,
         create: true,
         clean: false,
         terminate: false,

@@ -42,17 +42,25 @@ impl Manners {
 }
 
 /// What the old database is called from then on.
-pub(super) fn kept_name(live: &str, clock: &dyn Clock) -> String {
-    name_beside(live, &format!("_before_{}", stamp(clock)))
+pub(super) fn kept_name(live: &RestoreTarget, clock: &dyn Clock) -> Result<String, OpError> {
+    unused_name(live, "before", clock)
 }
 
 /// What a database is called that will take the place of another.
-pub(super) fn fresh_name(live: &str, clock: &dyn Clock) -> String {
-    name_beside(live, &format!("_new_{}", stamp(clock)))
+pub(super) fn fresh_name(live: &RestoreTarget, clock: &dyn Clock) -> Result<String, OpError> {
+    unused_name(live, "new", clock)
 }
 
-fn stamp(clock: &dyn Clock) -> String {
-    clock.now().strftime("%Y%m%d_%H%M%S").to_string()
+/// A name that no database of the server has. Another restore may have taken the one of this second.
+fn unused_name(live: &RestoreTarget, kind: &str, clock: &dyn Clock) -> Result<String, OpError> {
+    let stamp = clock.now().strftime("%Y%m%d_%H%M%S").to_string();
+    let mut name = name_beside(&live.database, &format!("_{kind}_{stamp}"));
+    let mut number = 1;
+    while (RestoreTarget { database: name.clone(), ..live.clone() }).inspect()?.exists {
+        number += 1;
+        name = name_beside(&live.database, &format!("_{kind}_{stamp}_{number}"));
+    }
+    Ok(name)
 }
 
 /// What somebody asks to swap.
@@ -115,7 +123,7 @@ pub fn plan_swap(job: SwapJob, app: &App, run: &Run) -> Result<SwapPlan, OpError
     if !in_the_way.is_nothing() && !job.manners.wait_for(&in_the_way) {
         return Err(PostgresError::InUse { database: job.live, by: in_the_way }.into());
     }
-    let kept = kept_name(&job.live, run.clock.as_ref());
+    let kept = kept_name(&live, run.clock.as_ref())?;
     Ok(SwapPlan { new_state, live_state, kept, job, new })
 }
 

@@ -11,7 +11,7 @@ use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::restore::swap::fresh_name;
 use crate::engine::restore::{Expected, Findings};
-use crate::source::postgres::{RestoreTarget, name_beside};
+use crate::source::postgres::RestoreTarget;
 use crate::vault::snapshot::StreamFormat;
 use std::sync::Arc;
 
@@ -55,20 +55,6 @@ pub(super) fn decide(plan: &mut DatabasePlan, run: &Run) -> bool {
     is_made
 }
 
-/// A database of a name that no other has: an earlier restore may have left one within the same second.
-fn unused(plan: &DatabasePlan, run: &Run) -> Result<RestoreTarget, OpError> {
-    let wanted = &plan.target.database;
-    let name = fresh_name(wanted, run.clock.as_ref());
-    let stamp = name.rsplit_once("_new_").map_or("", |(_, stamp)| stamp);
-    let mut fresh = RestoreTarget { database: name.clone(), ..plan.target.clone() };
-    let mut number = 1;
-    while fresh.inspect()?.exists {
-        number += 1;
-        fresh.database = name_beside(wanted, &format!("_new_{stamp}_{number}"));
-    }
-    Ok(fresh)
-}
-
 /// Restores under another name, and gives the database the name that is wanted if every row that is counted is there.
 pub(super) fn fill_beside(
     plan: &DatabasePlan,
@@ -80,7 +66,8 @@ pub(super) fn fill_beside(
 ) -> Result<(), OpError> {
     let warn = |message: String| run.events.observe(Event::Warning { message });
     let wanted = &plan.target.database;
-    let fresh = unused(plan, run)?;
+    let fresh =
+        RestoreTarget { database: fresh_name(&plan.target, run.clock.as_ref())?, ..plan.target.clone() };
     let beside = fresh.database.clone();
     let events =
         Arc::new(Shown { events: Arc::clone(&run.events), beside: beside.clone(), wanted: wanted.clone() });
