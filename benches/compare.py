@@ -123,12 +123,12 @@ class Dumpvault(Contestant):
         return [self.program, "init"]
 
     def backup(self, dump):
-        return [[self.program, "backup", "--stdin", "--name", "bench"]], dump, os.devnull
+        return [[self.program, "backup", "--stdin", "--series", "bench"]], dump, os.devnull
 
     def restore(self, which):
         back = self.backups - 1 - which
         snapshot = "latest" if back == 0 else f"bench~{back}"
-        return [[self.program, "restore", snapshot, "--to", "-"]], os.devnull
+        return [[self.program, "restore", snapshot, "--output", "-"]], os.devnull
 
     def version(self):
         return f"{self.program} --version"

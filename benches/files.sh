@@ -32,13 +32,13 @@ step() {
 
 "$dumpvault" init --key-file "$place/key" > /dev/null
 sleep 3 # what was changed within two seconds is read again
-step "first" "$dumpvault" backup --path "$place/tree" --name files
+step "first" "$dumpvault" backup --path "$place/tree" --series files
 sleep 3
-step "unchanged" "$dumpvault" backup --path "$place/tree" --name files
+step "unchanged" "$dumpvault" backup --path "$place/tree" --series files
 "$dumpvault" show files | grep -E '^(unchanged|rows|copied) '
 find "$place/tree" -name '*[05]00.txt' -exec sh -c 'for f do echo changed > "$f"; done' sh {} +
 find "$place/tree" -name '*7[123].txt' -name '*00*' -delete
 sleep 3
-step "some changed" "$dumpvault" backup --path "$place/tree" --name files
+step "some changed" "$dumpvault" backup --path "$place/tree" --series files
 step "one file" "$dumpvault" restore files --to-dir "$place/into" --path "$place/tree/000/00000/file-0000123.txt"
 step "all files" "$dumpvault" restore files --to-dir "$place/all"

@@ -153,7 +153,7 @@ fn main() {
     for name in ["first", "unchanged", "unchanged"] {
         asked.pages.store(0, Ordering::Relaxed);
         asked.objects.store(0, Ordering::Relaxed);
-        let (seconds, mib) = run(home.path(), &endpoint, &["backup", "s3://bench", "--name", "bench"]);
+        let (seconds, mib) = run(home.path(), &endpoint, &["backup", "s3://bench", "--series", "bench"]);
         println!(
             "{name}: {seconds:.1} s, {mib} MiB, {} listings, {} objects read",
             asked.pages.load(Ordering::Relaxed),

@@ -25,7 +25,7 @@ export XDG_CACHE_HOME=$work/cache DUMPVAULT_REPOSITORY=$work/repo DUMPVAULT_PASS
 
 "$orderdb" --mb "$size_mb" >"$work/dump" 2>/dev/null
 "$dumpvault" -q init
-"$dumpvault" -q backup --stdin --name shop <"$work/dump"
+"$dumpvault" -q backup --stdin --series shop <"$work/dump"
 # The table nearest to 1 % of the dump, among those that stand by themselves.
 read -r table share < <("$dumpvault" ls shop --json | python3 -c '
 import json, sys
@@ -52,7 +52,7 @@ restore_table() { "$dumpvault" -q restore shop --to-database bench_c --jobs 2 --
 backup() {
     rm -rf "$work/other"
     "$dumpvault" -q -r "$work/other" init
-    "$dumpvault" -q -r "$work/other" backup --stdin --name "$1" --no-parent <"$2"
+    "$dumpvault" -q -r "$work/other" backup --stdin --series "$1" --no-parent <"$2"
 }
 sed '1s/^PGDMP/pgdmp/' "$work/dump" >"$work/opaque"
 

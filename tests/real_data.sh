@@ -87,7 +87,7 @@ newest = json.load(sys.stdin)["snapshots"][-1]
 print(newest["bytes"], newest["bytes_stored"], sum(stream["bytes_new"] for stream in newest["streams"]))'
 }
 
-back_up() { "$program" backup --quiet --name "$1" --command -- pg_dump -Fc -Z0 "$1"; }
+back_up() { "$program" backup --quiet --series "$1" --command -- pg_dump -Fc -Z0 "$1"; }
 
 check_one() {
     local dump=$1 name bytes stored again new

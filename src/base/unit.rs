@@ -214,7 +214,7 @@ pub fn grace(text: &str) -> Result<Duration, Problem> {
 /// # Errors
 /// When it is none, or not positive.
 pub fn age(text: &str) -> Result<Age, Problem> {
-    let wrong = || Problem::form("age", text, "use 36h, 30d, 2w, 6m (months) or 1y");
+    let wrong = || Problem::form("age", text, "use 36h, 30d, 2w, 6mo or 1y");
     let (mut years, mut months, mut hours) = (0i64, 0i64, 0i64);
     let mut rest = text.trim();
     while !rest.is_empty() {

@@ -8,10 +8,12 @@ use super::report::{CliError, hint_of, shown};
 use super::{Context, render};
 use crate::base::fault::Fault as _;
 use crate::engine::OpError;
-use crate::engine::backup::{BackupReport, BackupsReport, Outcome, class_of, run_backups};
+use crate::engine::backup::{
+    BackupReport, BackupsReport, Foreseen, Outcome, class_of, foresee_backups, run_backups,
+};
 use crate::engine::listing::sizes;
 use crate::engine::plan::plan_backup;
-use crate::engine::report::Backups;
+use crate::engine::report::{Backups, BackupsPlan};
 use std::time::Duration;
 
 /// Temporary files of killed runs are removed once they are this old.
@@ -22,6 +24,9 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
     let run = context.run();
     let plan = plan_backup(&jobs::job(context, args)?, &context.app, &run)?;
     let repo = context.repository()?;
+    if args.dry_run {
+        return dry_run(context, foresee_backups(plan, &repo, &run));
+    }
     sweep(context);
     let count = plan.backups.len();
     let report = run_backups(plan, &repo, &run, &mut |outcome| {
@@ -34,6 +39,34 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
         }
     });
     conclude(context, report)
+}
+
+/// Says what would be stored, and what could not be.
+fn dry_run(context: &Context, mut foreseen: Vec<Foreseen>) -> Result<Exit, CliError> {
+    if let [Foreseen { streams: Err(_), .. }] = foreseen.as_slice()
+        && let Some(Err(error)) = foreseen.pop().map(|one| one.streams)
+    {
+        let exit = class_of(&error).into();
+        return Err(CliError::from(error).ends(exit));
+    }
+    for one in &foreseen {
+        match &one.streams {
+            Ok(streams) if !context.json => context.output(&format!(
+                "would back up `{}/{}`: {}: {}",
+                one.host,
+                one.series,
+                render::count(streams.len() as u64, "stream"),
+                streams.join(", ")
+            )),
+            Err(error) if !error.is_cancelled() => tell_failure(context, &one.series, error),
+            _ => {}
+        }
+    }
+    if context.json {
+        context.report(BackupsPlan::new(&foreseen, &shown));
+    }
+    let first = foreseen.iter().find_map(|one| one.streams.as_ref().err());
+    Ok(first.map_or(Exit::Good, |error| class_of(error).into()))
 }
 
 /// For the history.

@@ -193,7 +193,7 @@ fn conclude(context: &Context, report: &DemoReport) {
             context.say(&format!("Done in {took}; the repository was kept. Look around in it:"));
             context.say("");
             context.say(&format!("  {} snapshots", opening(folder)));
-            context.say(&format!("  {} restore shop~1 --to shop.dump", opening(folder)));
+            context.say(&format!("  {} restore shop~1 --output shop.dump", opening(folder)));
         }
     }
     for line in [

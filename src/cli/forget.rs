@@ -324,19 +324,21 @@ pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
         remove: args.remove.clone(),
         pin,
         confirm_time: args.confirm_time,
+        dry_run: args.dry_run,
     };
     let name = context.whole_name(&args.snapshot)?;
     let repo = context.repository()?;
     let from = context.viewpoint(args.which.any_host);
     let (summary, pinned) = change_tags(&repo, &context.clock, &name, &from, &request, &context.progress)?;
     if context.json {
-        context.report(Tagged::new(&summary, pinned));
+        context.report(Tagged::new(&summary, pinned, args.dry_run));
     } else {
         let tags =
             if summary.head.tags.is_empty() { "none".to_owned() } else { summary.head.tags.join(", ") };
         let pin = if pinned { ", pinned" } else { "" };
+        let then = if args.dry_run { "would have tags" } else { "tags" };
         context.say(&format!(
-            "snapshot {} of `{}`: tags {tags}{pin}",
+            "snapshot {} of `{}`: {then} {tags}{pin}",
             summary.id.short(),
             summary.head.series
         ));

@@ -50,12 +50,14 @@ impl Memoir {
             Some((RunId(run.to_owned()), attempt.parse().ok()?))
         });
         let (name, words) = match command {
+            Command::Backup(args) if args.dry_run => return,
+            Command::Run(args) if args.dry_run => return,
             Command::Backup(args) if !args.sources.is_empty() => {
                 // An address may contain a password.
                 let named = args.sources.iter().filter(|source| !source.contains("://"));
                 ("backup", named.cloned().collect::<Vec<_>>().join(" "))
             }
-            Command::Backup(args) => ("backup", args.name.clone().unwrap_or_default()),
+            Command::Backup(args) => ("backup", args.series.clone().unwrap_or_default()),
             Command::Run(args) => ("run", args.system.clone().unwrap_or_default()),
             Command::Prune(args) if !args.dry_run => {
                 inner.prunes = true;

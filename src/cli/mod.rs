@@ -519,7 +519,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         Command::Repair(args) => repair::run(context, &args.command),
         Command::Forget(args) => forget::forget(context, &args),
         Command::Prune(args) => forget::prune(context, &args),
-        Command::Lock(args) => lock::run(context, &args),
+        Command::ObjectLock(args) => lock::run(context, &args),
         Command::Copy(args) => copy::run(context, &args),
         Command::Tag(args) => forget::tag(context, &args),
         Command::Key(args) => key::run(context, &args.command),

@@ -145,7 +145,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         let stats = work.send(Target::Program(&open, into.clone()))?;
         return Ok(done(&work, &into, stats, None));
     }
-    match args.to.as_deref() {
+    match args.output.as_deref() {
         None => to_stdout(&work),
         Some(path) if path == Path::new("-") => to_stdout(&work),
         Some(path) => {
@@ -206,7 +206,7 @@ fn stdout() -> Result<File, CliError> {
     if stdout.is_terminal() {
         return Err(CliError::Usage {
             message: "refusing to write a dump to the terminal".to_owned(),
-            hint: Some("redirect it, or use --to FILE".to_owned()),
+            hint: Some("redirect it, or use --output FILE".to_owned()),
         });
     }
     if style::is_closed() {

@@ -5,9 +5,9 @@ use crate::engine::plan::words;
 use crate::source::postgres::ConnectionParts;
 use std::ffi::OsString;
 
-/// The words of `--exec`.
+/// The words of `--pg-exec`.
 pub(super) fn exec(args: &ExecArgs) -> Option<Vec<OsString>> {
-    args.exec.as_deref().map(words)
+    args.pg_exec.as_deref().map(words)
 }
 
 /// The server that options describe, as its client programs take it apart.

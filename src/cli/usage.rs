@@ -16,14 +16,14 @@ const ELSEWHERE: [(&str, &str); 21] = [
     ("--time", "name the snapshot `app@2026-11-01T03:00`"),
     ("--at", "name the snapshot `app@2026-11-01T03:00`"),
     ("--snapshot", "give the snapshot's name without an option: `dumpvault restore app~1`"),
-    ("--target", "use --to FILE, or --to-database DB"),
-    ("--file", "use --to FILE"),
+    ("--target", "use --output FILE, or --to-database DB"),
+    ("--file", "use --output FILE"),
     ("--dbname", "use --to-database DB for a restore, --pg-database DB for a backup"),
     ("--password", "use --password-file FILE, or DUMPVAULT_PASSWORD in the environment"),
     ("--passphrase", "use --password-file FILE, or DUMPVAULT_PASSWORD in the environment"),
     ("--repository", "use --repo REPO"),
-    ("--stdin-filename", "use --stdin --name SERIES"),
-    ("--stdin-from-command", "use --command --name SERIES -- PROGRAM"),
+    ("--stdin-filename", "use --stdin --series SERIES"),
+    ("--stdin-from-command", "use --command --series SERIES -- PROGRAM"),
     ("--keep-minutely", "the shortest rule is --keep-hourly; --keep-within 2h keeps all of two hours"),
     ("--group-by", "retention is always by series and host"),
     ("--stats", "the summary is printed anyway; `dumpvault stats` shows totals"),
@@ -102,7 +102,7 @@ mod tests {
         for (args, tip) in [
             (&["dumpvault", "restore", "app", "--latest"][..], "name the snapshot `app`"),
             (&["dumpvault", "restore", "app", "--date", "2026-11-01"], "app@2026-11-01"),
-            (&["dumpvault", "restore", "app", "--target=/tmp/x"], "--to FILE"),
+            (&["dumpvault", "restore", "app", "--target=/tmp/x"], "--output FILE"),
             (&["dumpvault", "unlock"], "nothing is ever locked"),
         ] {
             let error = <Cli as clap::Parser>::try_parse_from(args).unwrap_err();

@@ -185,7 +185,7 @@ pub fn words(work: &Work, parts: &[String]) -> Vec<OsString> {
             say(&["copy"]);
             to.iter().for_each(|to| say(&["--to", to]));
         }
-        Work::LockExtend => say(&["lock", "extend"]),
+        Work::LockExtend => say(&["object-lock", "extend"]),
         Work::Command(_) => {}
     }
     words.into_iter().map(OsString::from).collect()

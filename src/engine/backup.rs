@@ -7,7 +7,7 @@ mod structure;
 
 pub use parent::ParentChoice;
 pub(super) use parent::Parents;
-pub use run::{BackupsReport, Outcome, class_of, run_backups};
+pub use run::{BackupsReport, Foreseen, Outcome, class_of, foresee_backups, run_backups};
 
 use super::OpError;
 use crate::base::calendar::{Calendar, calendar_tags};
@@ -252,7 +252,7 @@ pub(super) fn pack_damage(committed: &Committed, observer: &dyn Observer) -> Vec
     let messages = healed.chain(lost).map(|(pack, what)| format!("{}: {what}", crate::vault::pack_key(pack)));
     let unlocked = committed.lock_failure.as_ref().map(|error| {
         format!(
-            "cannot extend the object locks that this snapshot needs: {error}; run `dumpvault lock extend`"
+            "cannot extend the object locks that this snapshot needs: {error}; run `dumpvault object-lock extend`"
         )
     });
     let messages: Vec<String> = messages.chain(unlocked).collect();

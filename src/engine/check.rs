@@ -98,7 +98,7 @@ pub fn short_locks(repo: &Repository, report: &CheckReport, run: &Run) -> Result
         more => format!(" and {more} more"),
     };
     let message = format!(
-        "of {objects} objects that snapshots need, the locks of {} end too soon: {}{more}; run `dumpvault lock extend`",
+        "of {objects} objects that snapshots need, the locks of {} end too soon: {}{more}; run `dumpvault object-lock extend`",
         short.len(),
         named.join(", ")
     );

@@ -22,6 +22,8 @@ pub struct TagRequest {
     pub pin: Option<bool>,
     /// The snapshot's time is right, whatever the storage says of when it was put.
     pub confirm_time: bool,
+    /// Nothing is written.
+    pub dry_run: bool,
 }
 
 /// Changes what is said of the snapshot that `name` stands for; gives it with its tags as they are now, and whether it is pinned.
@@ -52,7 +54,7 @@ pub fn tag(
     if !request.remove.is_empty() && repo.role() != Role::Full {
         return Err(RepoError::from(CryptoError::RoleTooWeak { needed: "removing tags" }).into());
     }
-    if request.confirm_time {
+    if request.confirm_time && !request.dry_run {
         repo.confirm_times(Some(&summary.id), now_ms)?;
     }
     let mut tags: BTreeSet<String> = summary.head.tags.iter().cloned().collect();
@@ -61,12 +63,18 @@ pub fn tag(
     let tags: Vec<String> = tags.into_iter().collect();
     let before: BTreeSet<&String> = summary.head.tags.iter().collect();
     if tags.iter().collect::<BTreeSet<_>>() != before {
-        repo.marks().mark_snapshot(&summary.id, MarkKind::Tags, Some(Some(tags.join("\n"))), host, now_ms)?;
+        if !request.dry_run {
+            let tags = Some(Some(tags.join("\n")));
+            repo.marks().mark_snapshot(&summary.id, MarkKind::Tags, tags, host, now_ms)?;
+        }
         summary.head.tags = tags;
     }
     let mut pinned = history.pinned.contains(&summary.id);
     if let Some(pin) = request.pin.filter(|pin| *pin != pinned) {
-        repo.marks().mark_snapshot(&summary.id, MarkKind::Pinned, pin.then_some(None), host, now_ms)?;
+        if !request.dry_run {
+            let value = pin.then_some(None);
+            repo.marks().mark_snapshot(&summary.id, MarkKind::Pinned, value, host, now_ms)?;
+        }
         pinned = pin;
     }
     Ok((summary, pinned))

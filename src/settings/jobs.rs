@@ -45,7 +45,7 @@ pub enum Work {
         /// `[copy.NAME]`.
         to: Option<String>,
     },
-    /// `dumpvault lock extend`.
+    /// `dumpvault object-lock extend`.
     LockExtend,
     /// A command of the shell.
     Command(String),
@@ -62,7 +62,7 @@ impl Work {
             Self::Forget => "forget",
             Self::Prune => "prune",
             Self::Copy { .. } => "copy",
-            Self::LockExtend => "lock-extend",
+            Self::LockExtend => "object-lock-extend",
             Self::Command(_) => "command",
         }
     }
@@ -142,7 +142,7 @@ const WORK: Kind<String> = Kind {
     show: shown,
 };
 const KINDS: [&str; 9] =
-    ["run", "backup", "check", "verify", "forget", "prune", "copy", "lock-extend", "command"];
+    ["run", "backup", "check", "verify", "forget", "prune", "copy", "object-lock-extend", "command"];
 const CATCH_UP_KIND: Kind<CatchUp> = Kind {
     word: "duration, never or always",
     parse: |raw| match raw.text()? {
@@ -207,7 +207,7 @@ section! {
     /// A job.
     JOB_TABLE, "job.NAME", "", "A job that `dumpvault schedule daemon` runs. It has one of `cron`, `daily` and `every`.",
     JOB_KIND: String = WORK, Entry::new(
-        "kind", "What it does: run, backup, check, verify, forget, prune, copy, lock-extend, command. Where nothing is said: backup with `sources`, command with `command`, and else run.",
+        "kind", "What it does: run, backup, check, verify, forget, prune, copy, object-lock-extend, command. Where nothing is said: backup with `sources`, command with `command`, and else run.",
         "\"backup\"");
     JOB_SYSTEM: String = TEXT, Entry::new("system", "For run: the system; all sources where no system is configured.", "\"shop\"");
     JOB_SOURCES: Vec<String> = TEXTS, Entry::new("sources", "For backup: names of its sources.", "[\"app\"]");
@@ -380,7 +380,7 @@ fn work(table: &mut Table<'_>, known: &Known<'_>) -> Option<Work> {
         "forget" => Work::Forget,
         "prune" => Work::Prune,
         "copy" => Work::Copy { to },
-        "lock-extend" => Work::LockExtend,
+        "object-lock-extend" | "lock-extend" => Work::LockExtend,
         _ => match command {
             Some(command) => Work::Command(command),
             None => return missing("command", "name a shell command"),

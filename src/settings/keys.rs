@@ -171,7 +171,7 @@ section! {
         "protect", "Databases that no restore touches while they hold something.", "[\"shop\", \"billing_*\"]");
     EXEC: Vec<OsString> = WORDS, Entry::new(
         "exec", "Run PostgreSQL's client programs through this command; a list where an argument holds a blank.",
-        "\"docker exec -i db\"").flag("--exec");
+        "\"docker exec -i db\"").flag("--pg-exec");
     EXEC_SHELL: bool = BOOLEAN, Entry::new(
         "exec_shell", "Whether that command has a shell split its arguments once more, as `ssh` does.", "true")
         .default("false");
@@ -190,7 +190,7 @@ section! {
     KEEP_MONTHLY: u32 = COUNT, Entry::new("keep_monthly", "The same for months.", "12");
     KEEP_YEARLY: u32 = COUNT, Entry::new("keep_yearly", "The same for years.", "3");
     KEEP_WITHIN: Age = AGE, Entry::new(
-        "keep_within", "Keep snapshots at most this much older than the newest: 36h, 30d, 2w, 6m (months), 1y.", "\"30d\"");
+        "keep_within", "Keep snapshots at most this much older than the newest: 36h, 30d, 2w, 6mo, 1y.", "\"30d\"");
     KEEP_TAGS: Vec<String> = TEXTS, Entry::new("keep_tags", "Keep snapshots with one of these tags.", "[\"release\"]");
     KEEP_WHICH: Representative = KEEP, Entry::new(
         "keep", "Which snapshot of an hour, day, week, month or year to keep: first or last.", "\"last\"").default("first");
@@ -327,7 +327,7 @@ Every command checks the whole file, also what it does not need itself, and name
 
 - **size**: `500M`, `2G` or a number of bytes; units are powers of 1024.
 - **duration**: `90s`, `30m`, `1h 30m`, or a number of seconds.
-- **age**: `36h`, `30d`, `2w`, `6m` (months), `1y`.
+- **age**: `36h`, `30d`, `2w`, `6mo`, `1y`.
 - **fraction**: `0.1`, `10%` or `1/30`.
 - **command**: text that is split at blanks, or a list of words.
 ";

@@ -253,7 +253,7 @@ pub enum SourceError {
         last_words: LastWords,
     },
     /// Two streams of a snapshot would bear the same name.
-    #[error("database `{name}` clashes with the stream that --globals creates")]
+    #[error("database `{name}` clashes with the stream that --pg-globals creates")]
     StreamName {
         /// The name.
         name: &'static str,

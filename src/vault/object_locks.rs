@@ -55,13 +55,15 @@ impl ObjectLocks<'_> {
         self.repo.storage.lock().is_some()
     }
 
-    /// Prolongs the locks of all that kept snapshots need: packs, index, snapshots, marks, keys, config.
+    /// Prolongs the locks of all that kept snapshots need: packs, index, snapshots, marks, keys, config. With `dry_run`, says
+    /// only what it would do.
     ///
     /// # Errors
     /// When the storage fails or refuses, it was not told to lock, or a snapshot cannot be followed.
     pub fn extend_all_locks(
         &self,
         now_ms: i64,
+        dry_run: bool,
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Extended, RepoError> {
@@ -69,7 +71,9 @@ impl ObjectLocks<'_> {
         let keys = self.needed(now_ms, observer, cancel)?;
         let until = lock.now() + lock.lasts() + lock.lasts() / SLACK;
         let objects = keys.len() as u64;
-        side_by_side(keys, cancel, |key| extend(lock, key, until))?;
+        if !dry_run {
+            side_by_side(keys, cancel, |key| extend(lock, key, until))?;
+        }
         Ok(Extended { objects, until })
     }
 

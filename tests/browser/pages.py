@@ -48,9 +48,9 @@ def seed():
         if number in (6, 12) or at > dt.datetime.now(dt.timezone.utc):
             continue
         (home / "shop.dump").write_bytes(days[min(2, number // 6)])
-        dv("backup", "--name", "shop", "--time", at.strftime("%Y-%m-%dT%H:%M:%SZ"), "--command", "--", "cat", "shop.dump")
+        dv("backup", "--series", "shop", "--time", at.strftime("%Y-%m-%dT%H:%M:%SZ"), "--command", "--", "cat", "shop.dump")
         if number % 4 == 0:
-            dv("backup", "--name", "sessions", "--time", at.strftime("%Y-%m-%dT%H:%M:%SZ"), "--command", "--", "head", "-c", str(400_000 + number * 9000), "/dev/urandom")
+            dv("backup", "--series", "sessions", "--time", at.strftime("%Y-%m-%dT%H:%M:%SZ"), "--command", "--", "head", "-c", str(400_000 + number * 9000), "/dev/urandom")
     return start
 
 

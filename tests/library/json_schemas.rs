@@ -66,7 +66,8 @@ fn every_object_is_closed_and_every_field_described() {
 
 #[test]
 fn a_field_too_many_or_too_few_or_of_another_kind_is_found() {
-    let tagged = json!({"version": 1, "warnings": [], "id": "0a", "tags": ["x"], "pinned": true});
+    let tagged =
+        json!({"version": 1, "warnings": [], "dry_run": false, "id": "0a", "tags": ["x"], "pinned": true});
     assert_eq!(faults("tag", &tagged), [""; 0]);
     for (change, value) in [
         ("version", json!(2)),
@@ -84,9 +85,10 @@ fn a_field_too_many_or_too_few_or_of_another_kind_is_found() {
         other.as_object_mut().unwrap().remove(field);
         assert_ne!(faults("tag", &other), [""; 0], "{field}");
     }
-    let time = |time: &str| json!({"version": 1, "warnings": [], "objects": 1, "until": time});
-    assert_eq!(faults("lock-extend", &time("2026-11-01T03:00:00Z")), [""; 0]);
-    assert_ne!(faults("lock-extend", &time("yesterday")), [""; 0]);
+    let time =
+        |time: &str| json!({"version": 1, "warnings": [], "dry_run": true, "objects": 1, "until": time});
+    assert_eq!(faults("object-lock-extend", &time("2026-11-01T03:00:00Z")), [""; 0]);
+    assert_ne!(faults("object-lock-extend", &time("yesterday")), [""; 0]);
     let deep = json!({"version": 1, "warnings": [], "ok": true, "checks": [
         {"part": "storage", "name": "reach", "status": "ok", "detail": "", "next": null, "more": 1}
     ]});
@@ -106,13 +108,13 @@ fn a_command_line_tells_which_report_it_promises() {
         ("--repo /x --json key add --label x", report("key-add")),
         ("repair marks --dry-run --json", report("repair-marks")),
         ("snapshots", Promise::Nothing),
-        ("backup --command --name x -- echo --json", Promise::Nothing),
+        ("backup --command --series x -- echo --json", Promise::Nothing),
         ("snapshots --json --help", Promise::Nothing),
         ("--json cat app", Promise::Stream),
         ("--json restore app", Promise::Stream),
-        ("--json restore app --to -", Promise::Stream),
-        ("--json restore app --to - --dry-run", report("restore")),
-        ("--json restore app --to=x.dump", report("restore")),
+        ("--json restore app --output -", Promise::Stream),
+        ("--json restore app --output - --dry-run", report("restore")),
+        ("--json restore app --output=x.dump", report("restore")),
         ("--json restore app --to-database x", report("restore")),
     ] {
         assert_eq!(promise(words), promised, "{words}");

@@ -70,7 +70,7 @@ impl World {
     }
 
     fn back_up(&self, mib_max: u64, feed: impl FnOnce(&mut dyn Write) + Send) {
-        let (_, mib) = self.run(&["backup", "--stdin", "--name", "many"], feed);
+        let (_, mib) = self.run(&["backup", "--stdin", "--series", "many"], feed);
         self.tell("backup", mib);
         assert!(mib <= mib_max, "backup: {mib} MiB, and {mib_max} are enough");
     }
@@ -202,7 +202,7 @@ fn an_archive_of_very_many_tables_is_stored_listed_and_compared_in_little_memory
     // The table of contents itself is in memory, once: some 470 bytes for a table.
     let Bounds { part, .. } = bounds();
     let file = world.vault.work().join("part.dump");
-    let one = ["restore", "many", "--table", &name(7), "--to", file.to_str().unwrap()];
+    let one = ["restore", "many", "--table", &name(7), "--output", file.to_str().unwrap()];
     world.within(part, &one);
     let part_of_it = std::fs::read(&file).unwrap();
     assert!(part_of_it.windows(18).any(|bytes| bytes == b"1\trow of 7\n2\tof da"));

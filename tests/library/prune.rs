@@ -1246,7 +1246,9 @@ fn given_junk_and_lies_then_the_locks_of_what_snapshots_need_are_prolonged_and_n
         }
         let locking = Arc::new(Locking { inner: storage.clone(), extended: Mutex::default() });
         let (repo, _cache) = vault.reopened(Arc::clone(&locking));
-        repo.object_locks().extend_all_locks(clock.now().as_millisecond(), &Silent, &Cancel::new()).unwrap();
+        repo.object_locks()
+            .extend_all_locks(clock.now().as_millisecond(), false, &Silent, &Cancel::new())
+            .unwrap();
         let extended = locking.extended.lock().unwrap();
         assert!(packs.iter().all(|pack| extended.contains(pack)), "denied: {denied}: {extended:?}");
         let prolonged = junk.iter().any(|pack| extended.contains(&pack_key(pack)));

@@ -15,7 +15,7 @@ fn backup_script(vault: &Vault, options: &[&str], script: &str) -> Output {
 }
 
 fn backup_args<'a>(options: &[&'a str], script: &'a str) -> Vec<&'a str> {
-    let mut args = vec!["backup", "--name", "app"];
+    let mut args = vec!["backup", "--series", "app"];
     args.extend(options);
     args.extend(["--command", "--", "sh", "-c", script]);
     args
@@ -46,7 +46,7 @@ fn given_a_dump_on_standard_input_when_restored_then_every_byte_is_the_same() {
 fn given_a_command_when_it_exits_with_0_then_its_output_is_the_dump_and_its_arguments_meet_no_shell() {
     let vault = Vault::new();
     let odd = "two  words; $HOME `id` 'q' \"q\" \\ *";
-    vault.run(["backup", "--name", "app", "--command", "--", "printf", "%s", odd]).expect(exit::OK);
+    vault.run(["backup", "--series", "app", "--command", "--", "printf", "%s", odd]).expect(exit::OK);
     assert_eq!(vault.restore("app").expect(exit::OK).text(), odd);
 }
 
@@ -81,7 +81,7 @@ fn given_every_compression_then_the_dump_comes_back_and_more_effort_takes_less_r
     let vault = Vault::new();
     for level in ["20", "-1", "best", ""] {
         let option = format!("--compression={level}");
-        vault.run_with(["backup", "--stdin", "--name", "app", &option], b"x").expect(exit::USAGE);
+        vault.run_with(["backup", "--stdin", "--series", "app", &option], b"x").expect(exit::USAGE);
     }
 }
 
@@ -100,7 +100,7 @@ fn given_a_command_that_does_not_exist_then_it_is_named() {
     let vault = Vault::new();
     for program in ["no-such-program", "/no/such/program"] {
         vault
-            .run(["backup", "--name", "app", "--command", "--", program, "x"])
+            .run(["backup", "--series", "app", "--command", "--", program, "x"])
             .expect(exit::NOTHING_DONE)
             .says(program);
     }
@@ -136,11 +136,11 @@ fn given_a_command_that_is_killed_then_the_signal_is_named() {
 fn given_an_empty_dump_then_it_is_an_error_unless_allowed() {
     let vault = Vault::new();
     backup_script(&vault, &[], "true").expect(exit::NOTHING_DONE).says("empty").says("--allow-empty");
-    vault.run(["backup", "--name", "app", "--stdin"]).expect(exit::NOTHING_DONE).says("empty");
+    vault.run(["backup", "--series", "app", "--stdin"]).expect(exit::NOTHING_DONE).says("empty");
     assert_no_snapshot(&vault);
 
     backup_script(&vault, &["--allow-empty"], "true").expect(exit::OK);
-    vault.run(["backup", "--name", "app", "--stdin", "--allow-empty"]).expect(exit::OK);
+    vault.run(["backup", "--series", "app", "--stdin", "--allow-empty"]).expect(exit::OK);
     assert_eq!(vault.snapshots().len(), 2);
     for name in ["app", "app~1"] {
         assert_eq!(vault.restore(name).expect(exit::OK).stdout, b"");
@@ -205,7 +205,7 @@ fn given_a_backup_under_way_when_interrupted_then_neither_snapshot_nor_child_is_
 #[test]
 fn given_a_producer_on_standard_input_that_does_nothing_when_interrupted_then_it_ends() {
     let vault = Vault::new();
-    let mut running = Running::start(vault.command(["backup", "--stdin", "--name", "app"]));
+    let mut running = Running::start(vault.command(["backup", "--stdin", "--series", "app"]));
     // More than a pipe holds: when it is taken, the backup is reading.
     assert!(running.feed(&noise(1, 1_000_000)));
     running.signal(Signal::TERM);
@@ -235,13 +235,13 @@ fn given_no_source_or_two_then_the_usage_is_wrong() {
     let wrong: [&[&str]; 9] = [
         &["backup"],
         &["backup", "--stdin"],
-        &["backup", "--name", "app"],
-        &["backup", "--name", "app", "--command"],
-        &["backup", "--name", "app", "--command", "--"],
-        &["backup", "--name", "app", "--stdin", "--command", "--", "true"],
-        &["backup", "--name", "app", "--stdin", "--", "true"],
+        &["backup", "--series", "app"],
+        &["backup", "--series", "app", "--command"],
+        &["backup", "--series", "app", "--command", "--"],
+        &["backup", "--series", "app", "--stdin", "--command", "--", "true"],
+        &["backup", "--series", "app", "--stdin", "--", "true"],
         &["backup", "no-such-source"],
-        &["backup", "--stdin", "--name", "app", "--time", "yesterday"],
+        &["backup", "--stdin", "--series", "app", "--time", "yesterday"],
     ];
     for args in wrong {
         vault.run_with(args, b"bytes").expect(exit::USAGE);
@@ -253,7 +253,7 @@ fn given_no_source_or_two_then_the_usage_is_wrong() {
 fn given_names_that_could_not_be_told_apart_from_ways_to_name_a_snapshot_then_they_are_refused() {
     let vault = Vault::new();
     for name in ["", "latest", "a\nb", "app@2026-11-01", "app~1"] {
-        vault.run_with(["backup", "--stdin", "--name", name], b"bytes").expect(exit::USAGE);
+        vault.run_with(["backup", "--stdin", "--series", name], b"bytes").expect(exit::USAGE);
     }
     let unusual = "Łódź 2+4 — ändern";
     let id = vault.backup(unusual, b"bytes");
@@ -266,12 +266,12 @@ fn given_names_that_could_not_be_told_apart_from_ways_to_name_a_snapshot_then_th
 #[test]
 fn given_a_backup_then_standard_error_has_one_line_of_summary_and_quiet_has_none() {
     let vault = Vault::new();
-    let loud = vault.run_with(["backup", "--stdin", "--name", "app"], &rows(1, 1000)).expect(exit::OK);
+    let loud = vault.run_with(["backup", "--stdin", "--series", "app"], &rows(1, 1000)).expect(exit::OK);
     let said = loud.text() + &loud.stderr;
     let summary: Vec<&str> = said.lines().filter(|line| line.contains("app")).collect();
     assert_eq!(summary.len(), 1, "{loud}");
     let quiet =
-        vault.run_with(["backup", "--stdin", "--name", "app", "--quiet"], &rows(2, 1000)).expect(exit::OK);
+        vault.run_with(["backup", "--stdin", "--series", "app", "--quiet"], &rows(2, 1000)).expect(exit::OK);
     assert_eq!((quiet.text().as_str(), quiet.stderr.as_str()), ("", ""));
     // Errors are said all the same.
     let failed = backup_script(&vault, &["--quiet"], "exit 3").expect(exit::NOTHING_DONE);
@@ -281,7 +281,7 @@ fn given_a_backup_then_standard_error_has_one_line_of_summary_and_quiet_has_none
 #[test]
 fn given_json_then_standard_output_is_one_object_with_a_version() {
     let vault = Vault::new();
-    let output = vault.run_with(["backup", "--stdin", "--name", "app", "--json"], &rows(1, 1000));
+    let output = vault.run_with(["backup", "--stdin", "--series", "app", "--json"], &rows(1, 1000));
     let answer = output.expect(exit::OK).json();
     assert_eq!(answer["version"], 1);
     assert!(answer.to_string().contains(&vault.ids()[0]), "{answer}");

@@ -34,7 +34,7 @@ fn command(vault: &Vault, cache: Option<usize>, args: &[&str]) -> Command {
 
 fn back_up(vault: &Vault, cache: Option<usize>, series: usize, number: usize) -> Output {
     let name = format!("c{series}");
-    let args = ["--quiet", "backup", "--stdin", "--name", &name, "--suspect-below", "0"];
+    let args = ["--quiet", "backup", "--stdin", "--series", &name, "--suspect-below", "0"];
     let mut running = Running::start(command(vault, cache, &args));
     running.feed(&dump(number));
     running.close();

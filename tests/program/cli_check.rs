@@ -189,7 +189,7 @@ fn given_a_pack_with_a_broken_block_then_repair_saves_the_others_and_a_new_backu
     assert_eq!(repair["marked"][0], id.as_str());
     assert_eq!(text(&vault.snapshot(&id), "state"), "suspect");
 
-    let args = ["backup", "--stdin", "--name", "app"];
+    let args = ["backup", "--stdin", "--series", "app"];
     vault.run_with(args, &dump).expect_one_of(&[exit::OK, exit::PART_FAILED]);
     assert!(vault.restore(&id).expect(exit::OK).stdout == dump, "the old snapshot is whole again");
     let repair = vault.run(["repair", "snapshots", "--json"]).expect(exit::OK).json();
@@ -269,7 +269,7 @@ fn is_made_good_by_another_backup() -> bool {
     let repair = vault.run(["repair", "index", "--json"]).expect(exit::INTEGRITY).json();
     assert_eq!(repair["missing"].as_array().unwrap().len(), 1, "{repair}");
     check(&vault, &[]).expect(exit::INTEGRITY);
-    vault.run_with(["backup", "--stdin", "--name", "app"], &dump).expect(exit::PART_FAILED);
+    vault.run_with(["backup", "--stdin", "--series", "app"], &dump).expect(exit::PART_FAILED);
     check(&vault, &[]).expect(exit::INTEGRITY);
     let output = vault.run(["repair", "index", "--json"]);
     if output.code != Some(exit::OK) {

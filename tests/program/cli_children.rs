@@ -44,7 +44,7 @@ fn secrets_in(text: &str) -> Vec<&str> {
 #[test]
 fn given_secrets_in_the_environment_then_programs_that_make_or_take_a_dump_get_none_of_them() {
     let vault = Vault::new();
-    let backup = ["backup", "--name", "env", "--command", "--", "env"];
+    let backup = ["backup", "--series", "env", "--command", "--", "env"];
     run(with_secrets(&vault, &backup), b"").expect(exit::OK);
     let dump = vault.restore("env").expect(exit::OK).text();
     assert_eq!(secrets_in(&dump), [""; 0], "{dump}");
@@ -205,7 +205,7 @@ fn given_the_program_runs_then_it_leaves_no_core_dump_and_nobody_else_reads_its_
     let script = "grep '^Max core' /proc/$PPID/limits; sleep 1000 & other=$!; \
                   cat /proc/$other/environ >/dev/null && echo other; kill $other; \
                   cat /proc/$PPID/environ >/dev/null && echo this; true";
-    let args = ["backup", "--name", "x", "--command", "--", "sh", "-c", script];
+    let args = ["backup", "--series", "x", "--command", "--", "sh", "-c", script];
     let program = vault.command(args);
     let bare = match is_root() {
         false => program,
@@ -257,14 +257,22 @@ fn every_word_reaches_a_remote_shell_whole(server: &Server, vault: &Vault) {
         fs::write(&script, &far).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         let exec = format!("{} db1 env A=b", script.display());
-        let with = |args: &[&str]| vault.run([args, &["--pg-user", "postgres", "--exec", &exec]].concat());
+        let with = |args: &[&str]| vault.run([args, &["--pg-user", "postgres", "--pg-exec", &exec]].concat());
         if program == "jump" {
-            with(&["backup", "--pg-database", name, "--name", "far"]).expect(exit::NOTHING_DONE);
+            with(&["backup", "--pg-database", name, "--series", "far"]).expect(exit::NOTHING_DONE);
             config(vault, "exec_shell = true\n");
         }
-        with(&["backup", "--pg-database", name, "--name", "far"]).expect(exit::OK);
-        with(&["backup", "--pg-database", "app", "--exclude-table", "\"no 'such\" (table)", "--name", "app"])
-            .expect(exit::OK);
+        with(&["backup", "--pg-database", name, "--series", "far"]).expect(exit::OK);
+        with(&[
+            "backup",
+            "--pg-database",
+            "app",
+            "--exclude-table",
+            "\"no 'such\" (table)",
+            "--series",
+            "app",
+        ])
+        .expect(exit::OK);
         for jobs in [&[][..], &["--jobs", "2"]] {
             with(&[&["restore", "far", "--to-database", "back", "--create"], jobs].concat()).expect(exit::OK);
             assert_eq!(server.dump_plain("back"), original);

@@ -100,14 +100,14 @@ fn given_hostile_names_and_words_of_marks_then_no_command_lets_any_of_it_out() {
         vec!["check"],
         vec!["check", "--read-data"],
         vec!["restore", "nosuch"],
-        vec!["restore", HOSTILE, "--to", "out"],
-        vec!["restore", &id, "--to", "out"],
+        vec!["restore", HOSTILE, "--output", "out"],
+        vec!["restore", &id, "--output", "out"],
         vec!["restore", &id, "--stream", "nosuch"],
         vec!["forget", "--dry-run", "--keep-last", "1"],
         vec!["prune", "--dry-run"],
         vec!["tag", &id, "--add", HOSTILE],
         vec!["backup", HOSTILE],
-        vec!["backup", "--name", "app", "--command", "--", "echo", "another dump"],
+        vec!["backup", "--series", "app", "--command", "--", "echo", "another dump"],
         vec!["repair", "snapshots"],
         vec!["--no-such-option", HOSTILE],
         vec![HOSTILE],
@@ -133,7 +133,7 @@ fn given_hostile_names_at_a_terminal_then_its_title_stays() {
 fn given_a_program_that_says_much_then_its_lines_are_quoted_and_none_begins_at_the_margin() {
     let vault = Vault::new();
     let script = "printf 'first\\ndumpvault: error: FORGED\\n\\033[2Jlast\\n' >&2; echo half; exit 4";
-    let failed = vault.run(["backup", "--name", "app", "--command", "--", "sh", "-c", script]);
+    let failed = vault.run(["backup", "--series", "app", "--command", "--", "sh", "-c", script]);
     let failed = failed.expect(exit::NOTHING_DONE).says("\n  first\n").says("[2Jlast");
     assert!(!failed.stderr.contains('\u{1b}'), "{failed}");
     assert!(!failed.stderr.lines().any(|line| line.starts_with("dumpvault: error: FORGED")), "{failed}");

@@ -66,7 +66,8 @@ fn given_blocks_of_both_kinds_then_all_come_back_and_go_along() {
         assert_eq!(with > 0, name != "anew", "{name}");
         let key = vault.key_file();
         for (series, dump) in [("zstd", &days[0]), ("app", &days[2])] {
-            let args = ["--repo", to, "--key-file", key.to_str().unwrap(), "restore", series, "--to", "-"];
+            let args =
+                ["--repo", to, "--key-file", key.to_str().unwrap(), "restore", series, "--output", "-"];
             assert!(vault.run(args).expect(exit::OK).stdout == *dump, "{name} {series}");
         }
     }

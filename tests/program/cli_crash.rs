@@ -43,7 +43,7 @@ fn dump(round: u64) -> Vec<u8> {
 
 /// How long a backup goes on after the last byte of its input.
 fn time_to_finish(vault: &Vault) -> Duration {
-    let mut running = Running::start(vault.command(["backup", "--stdin", "--name", "app"]));
+    let mut running = Running::start(vault.command(["backup", "--stdin", "--series", "app"]));
     running.feed(&dump(0));
     let since = Instant::now();
     running.wait().expect(exit::OK);
@@ -53,7 +53,7 @@ fn time_to_finish(vault: &Vault) -> Duration {
 /// Starts a backup and kills it: in the midst of its input, or at some moment after it.
 fn killed_backup(vault: &Vault, round: u64, finish: Duration, dice: &mut Dice) -> Output {
     let bytes = dump(round);
-    let mut running = Running::start(vault.command(["backup", "--stdin", "--name", "app"]));
+    let mut running = Running::start(vault.command(["backup", "--stdin", "--series", "app"]));
     if dice.below(4) == 0 {
         let len = dice.below(bytes.len() as u64) as usize;
         running.feed(&bytes[..len]);
@@ -164,7 +164,7 @@ fn given_a_backup_killed_after_it_stored_packs_then_the_next_one_does_not_store_
     let mut vault = Vault::new();
     // Two packs and a half.
     let dump = noise(1, 80 << 20);
-    let mut running = Running::start(vault.command(["backup", "--stdin", "--name", "app"]));
+    let mut running = Running::start(vault.command(["backup", "--stdin", "--series", "app"]));
     assert!(running.feed(&dump));
     // The input stays open, so that the backup cannot end by itself.
     let deadline = Instant::now() + cli::HANGS;
@@ -263,7 +263,7 @@ fn given_a_full_disk_during_a_backup_then_it_says_so_and_the_repository_stays_us
     let dump = rows(1, 50_000);
     let earlier = vault.backup("app", &dump);
     fs::write(vault.home().join("large"), noise(5, 50_000_000)).unwrap();
-    let script = "\"$dumpvault\" backup --stdin --name app <../large";
+    let script = "\"$dumpvault\" backup --stdin --series app <../large";
     match on_a_small_disk(&vault, 24 << 10, script) {
         Some(output) => {
             output.expect(exit::NOTHING_DONE).says("no space left");
@@ -292,7 +292,7 @@ fn given_disks_that_fill_up_at_random_points_then_backups_and_prunes_fail_and_no
         let room = dice.below(2200);
         let script = match round % 4 {
             3 => "\"$dumpvault\" prune --grace 0 --end-sessions",
-            _ => "\"$dumpvault\" backup --stdin --name large <../large",
+            _ => "\"$dumpvault\" backup --stdin --series large <../large",
         };
         let output = on_a_small_disk(&vault, used + room, script).unwrap_or_else(|| {
             // This user may not mount: no file grows beyond a part of a pack.
@@ -324,7 +324,7 @@ fn given_a_limit_on_file_sizes_then_the_backup_fails_and_the_repository_stays_us
     let dump = rows(1, 50_000);
     let earlier = vault.backup("app", &dump);
     fs::write(vault.home().join("large"), noise(5, 50_000_000)).unwrap();
-    full_by_limit(&vault, "\"$dumpvault\" backup --stdin --name app <../large");
+    full_by_limit(&vault, "\"$dumpvault\" backup --stdin --series app <../large");
     assert_usable(&vault, &earlier, &dump);
 }
 

@@ -254,7 +254,7 @@ fn given_packs_that_are_missing_or_short_then_the_next_backup_names_them_stores_
             patient.inflict(&key, &harm);
             let vault = &patient.vault;
             let is_relied_on = vault.restore(&patient.second.0).code != Some(exit::OK);
-            let args = ["backup", "--stdin", "--name", "app"];
+            let args = ["backup", "--stdin", "--series", "app"];
             let output = vault.run_with(args, &dump);
             let what = format!("{key} {harm:?} {warm}");
             if is_relied_on {
@@ -280,7 +280,7 @@ fn given_data_that_a_check_found_damaged_then_the_next_backup_stores_it_afresh()
         patient.reset(true);
         patient.inflict(&key, &Harm::Flip(150));
         patient.vault.run(["check", "--read-data"]).expect(exit::INTEGRITY);
-        let args = ["backup", "--stdin", "--name", "app"];
+        let args = ["backup", "--stdin", "--series", "app"];
         patient.vault.run_with(args, &dump).expect_one_of(&[exit::OK, exit::PART_FAILED]);
         let restored = patient.vault.restore("latest").expect(exit::OK);
         assert!(restored.stdout == dump, "{key}");
@@ -298,7 +298,7 @@ fn given_all_indexes_lost_then_nothing_but_time_is() {
         for (id, right) in [&patient.first, &patient.second] {
             assert!(&patient.vault.restore(id).expect(exit::OK).stdout == right);
         }
-        let again = patient.vault.run_with(["backup", "--stdin", "--name", "app"], &patient.second.1);
+        let again = patient.vault.run_with(["backup", "--stdin", "--series", "app"], &patient.second.1);
         again.expect_one_of(&[exit::OK, exit::PART_FAILED]);
         let newest = patient.vault.snapshots().pop().unwrap();
         assert!(number(&newest, "bytes_stored") < 10_000, "{newest}");
@@ -427,7 +427,7 @@ fn whole(patient: &Patient) -> Result<(), String> {
             return Err(format!("restore: {output}"));
         }
     }
-    let args = ["backup", "--stdin", "--name", "app", "--json"];
+    let args = ["backup", "--stdin", "--series", "app", "--json"];
     let output = vault.run_with(args, &patient.second.1);
     if output.code != Some(exit::OK) {
         return Err(format!("backup: {output}"));

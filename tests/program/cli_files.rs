@@ -27,7 +27,7 @@ fn vault() -> Vault {
 }
 
 fn back_up(vault: &Vault) {
-    vault.run(["backup", "--path", "tree", "--name", "files"]).expect(exit::OK);
+    vault.run(["backup", "--path", "tree", "--series", "files"]).expect(exit::OK);
 }
 
 fn restored(vault: &Vault, into: &str) -> PathBuf {
@@ -91,7 +91,7 @@ fn given_a_copied_range_that_is_damaged_then_all_that_read_it_tell_and_other_fil
     let largest = packs.iter().max_by_key(|key| fs::metadata(vault.repo().join(key)).unwrap().len());
     let pack = vault.repo().join(largest.unwrap());
     damage(&pack, 200);
-    vault.run(["restore", "files", "--stream", "files/data", "--to", "data"]).expect(exit::INTEGRITY);
+    vault.run(["restore", "files", "--stream", "files/data", "--output", "data"]).expect(exit::INTEGRITY);
     assert!(!vault.work().join("data").exists());
     vault.run(["verify", "files"]).expect(exit::INTEGRITY);
     let output = vault.run(["restore", "files", "--to-dir", "into", "--json"]).expect(exit::INTEGRITY);
@@ -152,7 +152,7 @@ fn given_a_root_that_is_empty_all_at_once_then_the_snapshot_is_suspect_and_no_pa
     let tree = vault.work().join("tree");
     fs::rename(&tree, vault.work().join("away")).unwrap();
     fs::create_dir(&tree).unwrap();
-    let args = ["backup", "--path", "tree", "--name", "files"];
+    let args = ["backup", "--path", "tree", "--series", "files"];
     vault.run(args).expect(exit::PART_FAILED).says("suspect").says("0 files, usually about 1 file");
     fs::remove_dir(&tree).unwrap();
     vault.run(args).expect(exit::NOTHING_DONE).says("tree").says("mounted");
@@ -185,7 +185,7 @@ fn given_a_file_that_cannot_be_read_then_it_is_named_and_the_next_backup_still_r
     let vault = vault();
     let hidden = write(&vault, "uploads/hidden", b"not for you");
     fs::set_permissions(&hidden, fs::Permissions::from_mode(0o000)).unwrap();
-    let args = ["backup", "--path", "tree", "--name", "files", "--json"];
+    let args = ["backup", "--path", "tree", "--series", "files", "--json"];
     let first = as_somebody(&vault, &args).expect(exit::PART_FAILED).says("uploads/hidden");
     assert!(first.text().contains("partial"), "{first}");
     // Long enough for all that was changed to count as settled: a rule about the clock, of 2 s.
@@ -247,8 +247,8 @@ fn given_directories_that_say_that_they_are_caches_then_what_is_in_them_is_left_
     let table = format!("[source.files]\npaths = ['{}']\nexclude_caches = true\n", tree.display());
     fs::write(vault.work().join("dumpvault.toml"), table).unwrap();
     let args: [&[&str]; 3] = [
-        &["backup", "--path", "tree", "--name", "all"],
-        &["backup", "--path", "tree", "--name", "some", "--exclude-caches"],
+        &["backup", "--path", "tree", "--series", "all"],
+        &["backup", "--path", "tree", "--series", "some", "--exclude-caches"],
         &["--config", "dumpvault.toml", "backup", "files"],
     ];
     for (args, name) in args.into_iter().zip(["all", "some", "files"]) {

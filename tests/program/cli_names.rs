@@ -61,7 +61,7 @@ fn given_a_suspect_newest_snapshot_then_no_two_names_mean_the_same_one() {
     for seed in 1..=3 {
         vault.backup_with("app", &noise(seed, 50_000), &["--time", &format!("2026-10-0{seed}T03:00:00Z")]);
     }
-    vault.run_with(["backup", "--stdin", "--name", "app"], &noise(9, 1000)).expect(exit::PART_FAILED);
+    vault.run_with(["backup", "--stdin", "--series", "app"], &noise(9, 1000)).expect(exit::PART_FAILED);
     assert!(vault.restore("app").expect(exit::OK).stdout == noise(3, 50_000));
     assert!(vault.restore("app~0").expect(exit::OK).stdout == noise(3, 50_000));
     assert!(vault.restore("app~1").expect(exit::OK).stdout == noise(2, 50_000));
@@ -112,19 +112,19 @@ fn given_odd_names_then_no_snapshot_is_made_whoever_brings_them() {
         "\u{1b}[2J",
     ];
     for name in odd {
-        let by_option = format!("--name={name}");
+        let by_option = format!("--series={name}");
         let output = vault.run_with(["backup", "--stdin", &by_option], b"x").expect(exit::USAGE);
         assert!(!output.stderr.contains(['\u{1b}', '\u{202e}', '\u{200b}']), "{output}");
         let host = format!("--host={name}");
         if name != "latest" {
             vault
-                .run_with(["backup", "--stdin", "--name", "app", &host], b"x")
+                .run_with(["backup", "--stdin", "--series", "app", &host], b"x")
                 .expect(exit::USAGE)
                 .says("host name");
         }
     }
     vault
-        .run_with(["backup", "--stdin", "--name", "app", "--tag", "a\tb"], b"x")
+        .run_with(["backup", "--stdin", "--series", "app", "--tag", "a\tb"], b"x")
         .expect(exit::USAGE)
         .says("tag");
     std::fs::write(vault.work().join("dumpvault.toml"), "[source.'a:b']\ncommand = ['echo', 'x']\n").unwrap();
@@ -259,7 +259,7 @@ fn given_a_terminal_then_no_line_of_a_list_is_wider_and_states_have_colours() {
     let long = "a series with a name that is far too long for any terminal of a hundred columns".to_owned();
     vault.backup(&long, &noise(1, 50_000));
     vault.backup(&long, &noise(2, 50_000));
-    vault.run_with(["backup", "--stdin", "--name", &long], b"x").expect(exit::PART_FAILED);
+    vault.run_with(["backup", "--stdin", "--series", &long], b"x").expect(exit::PART_FAILED);
     let mut list = AtTerminal::start(&vault.command(["snapshots"]));
     assert_eq!(list.end(), Some(exit::OK));
     let screen = list.screen();
@@ -371,7 +371,7 @@ fn given_warnings_then_every_one_is_in_the_report_for_programs() {
         let report = vault.run(&args).json();
         assert!(report["warnings"][0].as_str().unwrap().contains("read"), "{args:?}: {report}");
     }
-    let args = ["backup", "--stdin", "--name", "app", "--password-file", file, "--json"];
+    let args = ["backup", "--stdin", "--series", "app", "--password-file", file, "--json"];
     let report = vault.run_with(args, b"x").json();
     assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1), "{report}");
     // Also what the depths of the library only log: here of a record that is a folder.
@@ -393,7 +393,7 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 fn given_an_address_where_a_name_belongs_then_that_is_said_and_no_password_is_shown() {
     let vault = Vault::new();
     let address = "postgres://app:s3cret@db1/app";
-    for options in [&[][..], &["--name", "app"]] {
+    for options in [&[][..], &["--series", "app"]] {
         let args = [&["backup", "--pg-database", address][..], options].concat();
         vault.run(args).expect(exit::USAGE).says("not an address").does_not_say("s3cret");
     }
@@ -413,7 +413,7 @@ fn given_standard_output_that_is_closed_then_what_should_be_there_is_missed() {
         }
     }
     // Nobody needs the summary of a backup.
-    run(vault.shell("echo x | \"$dumpvault\" backup --stdin --name app >&-"), b"").expect(exit::OK);
+    run(vault.shell("echo x | \"$dumpvault\" backup --stdin --series app >&-"), b"").expect(exit::OK);
 }
 
 #[test]
@@ -430,7 +430,7 @@ fn given_a_reader_that_has_enough_then_nothing_is_said_about_it() {
 fn given_more_and_more_words_then_more_is_told_and_a_file_gets_no_colours() {
     let vault = Vault::new();
     let told = |options: &[&str]| {
-        let args = ["backup", "--stdin", "--name", "app"];
+        let args = ["backup", "--stdin", "--series", "app"];
         let output = vault.run_with(args.iter().chain(options), &noise(1, 100_000)).expect(exit::OK);
         assert!(!output.stderr.contains('\u{1b}'), "{output}");
         output.stderr
@@ -447,8 +447,16 @@ fn given_a_source_that_fails_at_a_terminal_then_no_line_of_progress_stays() {
     let vault = Vault::new();
     vault.backup("app", &noise(1, 30 << 20));
     let script = "head -c 20000000 /dev/zero; until test -e go; do sleep 0.05; done; exit 3";
-    let mut backup =
-        AtTerminal::start(&vault.command(["backup", "--name", "app", "--command", "--", "sh", "-c", script]));
+    let mut backup = AtTerminal::start(&vault.command([
+        "backup",
+        "--series",
+        "app",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]));
     // How long it takes is told by what the one before had.
     backup.wait_for("ETA");
     std::fs::write(vault.work().join("go"), "").unwrap();
@@ -463,7 +471,7 @@ fn given_fractions_and_a_grace_of_nothing_then_each_form_is_taken_everywhere() {
     let vault = Vault::new();
     for fraction in ["0.5", "50%", "1/2"] {
         vault
-            .run_with(["backup", "--stdin", "--name", "app", "--suspect-below", fraction], b"x")
+            .run_with(["backup", "--stdin", "--series", "app", "--suspect-below", fraction], b"x")
             .expect(exit::OK);
         vault.run(["check", "--read-data-subset", fraction]).expect(exit::OK);
     }

@@ -61,7 +61,7 @@ fn every_kind_of_backup_restores_the_same(server: &Server, vault: &Vault, origin
             "--pg-user",
             "postgres",
         ],
-        &["backup", "--name", "shop", "--command", "--", "pg_dump", "-Fc", "-Z0", "shop"],
+        &["backup", "--series", "shop", "--command", "--", "pg_dump", "-Fc", "-Z0", "shop"],
     ];
     for (at, args) in ways.iter().enumerate() {
         run_at(server, vault, args).expect(exit::OK);
@@ -129,7 +129,7 @@ fn passwords_are_used_and_never_shown(server: &Server, vault: &Vault, original: 
     server.psql("shop", &format!("GRANT pg_read_all_data TO {PASSWORD_USER}"));
     let uri = server.uri_as(&format!("{PASSWORD_USER}:{}", pg::PASSWORD_ENCODED), "shop");
     let good =
-        run_at(server, vault, &["backup", &uri, "--name", "with-password", "-v", "-v"]).expect(exit::OK);
+        run_at(server, vault, &["backup", &uri, "--series", "with-password", "-v", "-v"]).expect(exit::OK);
     let uri = server.uri_as(&format!("{PASSWORD_USER}:wrong-{}", pg::PASSWORD_ENCODED), "shop");
     let bad =
         run_at(server, vault, &["backup", &uri, "-v", "-v"]).expect(exit::NOTHING_DONE).says("password");

@@ -433,16 +433,16 @@ fn tables_that_refer_to_each_other_in_a_circle_are_loaded(world: &World) {
 fn databases_that_take_nobody_are_skipped(world: &World) {
     world.sql("CREATE DATABASE cut_short");
     world.sql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'cut_short'");
-    world.run(&["backup", "--pg-all", "--name", "all"]).expect(exit::OK).does_not_say("cut_short");
+    world.run(&["backup", "--pg-all", "--series", "all"]).expect(exit::OK).does_not_say("cut_short");
     world.sql("DROP DATABASE cut_short");
 }
 
 fn quotes_in_the_names_of_databases_mean_themselves(world: &World) {
     for name in ["qu'o\"te", "two\"quotes\"here", "a.dot"] {
         world.sql(&format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\"")));
-        world.run(&["backup", "--pg-database", name, "--name", "odd"]).expect(exit::OK);
+        world.run(&["backup", "--pg-database", name, "--series", "odd"]).expect(exit::OK);
         world
-            .run(&["backup", "--pg-all", "--pg-exclude-database", name, "--name", "others"])
+            .run(&["backup", "--pg-all", "--pg-exclude-database", name, "--series", "others"])
             .expect(exit::OK);
         let listed = world.vault.run(["show", "others"]).expect(exit::OK).text();
         assert!(!listed.contains(name), "{listed}");

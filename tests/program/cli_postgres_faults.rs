@@ -50,7 +50,7 @@ impl World {
     #[track_caller]
     fn fails_to_back_up(&self, user: &str, args: &[&str]) -> Output {
         let before = self.vault.ids();
-        let args = [&["backup", "--name", "faulty"], args].concat();
+        let args = [&["backup", "--series", "faulty"], args].concat();
         let output = cli::run(self.command_as(user, &args), b"").expect(exit::NOTHING_DONE);
         assert_eq!(self.vault.ids(), before, "a snapshot was made of half a database");
         output.says("no snapshot of `faulty` created").says("hint: ")
@@ -65,7 +65,7 @@ impl World {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Words for `--exec`, behind which the server's programs run; in the middle of a dump `harm` happens.
+    /// Words for `--pg-exec`, behind which the server's programs run; in the middle of a dump `harm` happens.
     fn harmful(&self, harm: &str) -> String {
         let bin = self.server.bin().display();
         self.script(
@@ -106,12 +106,12 @@ fn client_programs_that_are_missing_or_too_old_are_named(world: &World) {
     let folder = world.vault.work().join("programs");
     std::fs::create_dir_all(&folder).unwrap();
     let exec = format!("/usr/bin/env PATH={}", folder.display());
-    let backup = ["--pg-database", "filled", "--exec", &exec];
-    let restore = ["restore", "filled", "--to-database", "new", "--create", "--exec", &exec];
+    let backup = ["--pg-database", "filled", "--pg-exec", &exec];
+    let restore = ["restore", "filled", "--to-database", "new", "--create", "--pg-exec", &exec];
     let before = world.databases();
 
-    world.fails_to_back_up("postgres", &backup).says("psql").says("where --exec runs them");
-    world.run(&restore).expect(exit::TARGET).says("psql").says("where --exec runs them");
+    world.fails_to_back_up("postgres", &backup).says("psql").says("where --pg-exec runs them");
+    world.run(&restore).expect(exit::TARGET).says("psql").says("where --pg-exec runs them");
 
     symlink(world.server.bin().join("psql"), folder.join("psql")).unwrap();
     let version = world.server.psql("postgres", "SELECT current_setting('server_version_num')::int / 10000");
@@ -182,27 +182,27 @@ fn a_database_that_is_dropped_during_its_dump_is_no_snapshot(world: &World) {
     server.create("doomed");
     server.psql("doomed", FILLER);
     let exec = world.harmful("psql -X -q -d postgres -c 'DROP DATABASE doomed WITH (FORCE)'");
-    let doomed = ["--pg-database", "doomed", "--exec", &exec];
+    let doomed = ["--pg-database", "doomed", "--pg-exec", &exec];
     let output = world.fails_to_back_up("postgres", &doomed);
     output.says("contents of table \"filler\"").says("cut the connection");
     assert!(!server.has("doomed"));
     // From then on it is said what is wrong, and of several databases the others are stored.
     world.fails_to_back_up("postgres", &doomed).says("database \"doomed\" does not exist");
-    let args = ["backup", "--pg-database", "doomed", "--pg-database", "closed", "--name", "both"];
+    let args = ["backup", "--pg-database", "doomed", "--pg-database", "closed", "--series", "both"];
     world.run(&args).expect(exit::PART_FAILED).says("stream `doomed` failed");
     world.run(&["restore", "both", "--to-database", "closed_back", "--create"]).expect(exit::OK);
 }
 
 fn a_server_that_stops_during_a_dump_leaves_no_snapshot(world: &mut World) {
     let exec = world.harmful(&format!("kill -QUIT {}", world.server.pid().as_raw_nonzero()));
-    let args = ["--pg-database", "filled", "--exec", &exec];
+    let args = ["--pg-database", "filled", "--pg-exec", &exec];
     let output = world.fails_to_back_up("postgres", &args);
     output.says("contents of table \"filler\"").says("the server stopped");
     world.server.stop_now();
     world.fails_to_back_up("postgres", &["--pg-database", "filled"]).says("is the server running");
     // It is back, and nothing of all that is in the way.
     world.server.start_again();
-    world.run(&["backup", "--pg-database", "filled", "--name", "faulty"]).expect(exit::OK);
+    world.run(&["backup", "--pg-database", "filled", "--series", "faulty"]).expect(exit::OK);
     world.run(&["verify", "faulty"]).expect(exit::OK);
 }
 
@@ -233,7 +233,7 @@ fn owners_that_are_missing_are_named(world: &World) {
         restore(jobs)
             .expect(exit::TARGET)
             .says("role \"The boss\" does not exist")
-            .says("--globals")
+            .says("--pg-globals")
             .says("--no-owner --no-privileges");
         assert_eq!(world.databases(), before, "{jobs:?}");
         // Both advices work.

@@ -263,7 +263,7 @@ impl World {
 
     /// Stores what `pg_dump` writes with these options.
     fn store(&self, series: &str, database: &str, options: &[&str]) {
-        let args = [&["backup", "--name", series, "--command", "--", "pg_dump", "-d", database], options];
+        let args = [&["backup", "--series", series, "--command", "--", "pg_dump", "-d", database], options];
         self.run(&args.concat()).expect(exit::OK);
     }
 
@@ -477,9 +477,9 @@ fn a_database_with_an_odd_name_is_not_taken_for_another(world: &World) {
         server.psql(&conninfo(name), &format!("CREATE TABLE mine AS SELECT {} AS len", name.len()));
     }
     let pattern = format!("\"{}\"", ODD_DATABASE.replace('"', "\"\""));
-    world.run(&["backup", "--pg-database", &pattern, "--name", "odd"]).expect(exit::OK);
+    world.run(&["backup", "--pg-database", &pattern, "--series", "odd"]).expect(exit::OK);
     // Without the one that is restored only through the roots of its partitions.
-    let args = ["backup", "--pg-all", "--pg-exclude-database", "hashed", "--name", "all"];
+    let args = ["backup", "--pg-all", "--pg-exclude-database", "hashed", "--series", "all"];
     world.run(&args).expect(exit::OK);
     let original = server.dump_plain(&conninfo(ODD_DATABASE));
     for (series, options) in [("odd", &[][..]), ("all", &["--stream", ODD_DATABASE, "--jobs", "2"])] {

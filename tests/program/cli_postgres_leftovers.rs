@@ -204,7 +204,7 @@ fn a_scratch_copy_does_nothing_and_goes() {
     let dump = |name: &str, options: &[&str]| {
         let pg_dump = server.bin().join("pg_dump");
         let program = pg_dump.to_str().unwrap();
-        let args = [&["backup", "--name", name, "--command", "--", program], options, &["shop"]].concat();
+        let args = [&["backup", "--series", name, "--command", "--", program], options, &["shop"]].concat();
         world.run(&args).expect(exit::OK);
     };
     dump("archive", &["-Fc", "-Z0", "--include-foreign-data=*"]);

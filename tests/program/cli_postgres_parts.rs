@@ -299,7 +299,7 @@ fn backups_are_proven_in_a_scratch_database(world: &World) {
     assert_eq!(found["streams"][0]["foreign_keys"], 1);
 
     // A script, too.
-    let args = ["backup", "--name", "script", "--command", "--", "pg_dump", "-Fp", "world"];
+    let args = ["backup", "--series", "script", "--command", "--", "pg_dump", "-Fp", "world"];
     run_at(server, vault, &args).expect(exit::OK);
     run_at(server, vault, &["verify", "script"]).expect(exit::OK);
 
@@ -374,7 +374,7 @@ fn a_tar_dump_is_as_good_as_an_archive(world: &World) {
 
     let before = vault.ids();
     for cut in [400, 5000, dump.len() / 2, dump.len() - 1] {
-        let args = ["backup", "--stdin", "--name", "tar"];
+        let args = ["backup", "--stdin", "--series", "tar"];
         vault.run_with(args, &dump[..cut]).expect(exit::NOTHING_DONE).says("is incomplete");
     }
     assert_eq!(vault.ids(), before, "a tar that is not whole became a snapshot");

@@ -25,7 +25,7 @@ impl World {
     fn dump(&self, name: &str, options: &[&str]) {
         let pg_dump = self.server.bin().join("pg_dump");
         let program = pg_dump.to_str().unwrap();
-        self.run(&[&["backup", "--name", name, "--command", "--", program], options].concat())
+        self.run(&[&["backup", "--series", name, "--command", "--", program], options].concat())
             .expect(exit::OK);
     }
 }
@@ -204,7 +204,8 @@ fn colours_of_the_environment_stay_out_of_messages(world: &World) {
 #[test]
 fn a_silent_standard_input_is_not_waited_for_longer_than_was_said() {
     let vault = Vault::new();
-    let mut running = Running::start(vault.command(["backup", "--stdin", "--name", "x", "--timeout", "1s"]));
+    let mut running =
+        Running::start(vault.command(["backup", "--stdin", "--series", "x", "--timeout", "1s"]));
     // A row, and then nothing: it stays open.
     running.feed(b"row\n");
     let output = running.wait_open();

@@ -160,7 +160,7 @@ fn a_series_that_becomes_a_script_is_asked_about(world: &World) {
         }
         assert!(!world.server.has("turned"));
     }
-    let said = world.run(&["restore", "turned", "--to", "out.sql"]).expect(exit::OK);
+    let said = world.run(&["restore", "turned", "--output", "out.sql"]).expect(exit::OK);
     said.says("the kind of dump in series `turned` changed");
     world.run(&["verify", "turned", "--accept-change"]).expect(exit::OK);
     world.run(&["verify", &genuine]).expect(exit::OK).does_not_say("the kind of dump");

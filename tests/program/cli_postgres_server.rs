@@ -88,7 +88,7 @@ fn all_databases_and_roles_are_streams_of_one_snapshot(world: &World) {
     world
         .server
         .psql("postgres", "CREATE ROLE clerk LOGIN PASSWORD 'secret'; CREATE ROLE boss IN ROLE clerk");
-    let said = world.run(&["backup", "--pg-all", "--globals", "--name", "db1"]).expect(exit::OK);
+    let said = world.run(&["backup", "--pg-all", "--pg-globals", "--series", "db1"]).expect(exit::OK);
     assert!(said.stderr.is_empty() || !said.stderr.contains("warning"), "{said}");
     let names = ["globals.sql", "app", "odd.name", "postgres", "shop_eu", "shop_test", "shop_us"];
     assert_eq!(world.streams("db1"), names);
@@ -97,14 +97,14 @@ fn all_databases_and_roles_are_streams_of_one_snapshot(world: &World) {
     assert_eq!(text(&world.stream("db1", "globals.sql"), "proof"), "exit-status+structure");
     world.restores_the_same("db1", "app");
     world.restores_the_same("db1", "odd.name");
-    world.vault.run(["restore", "db1", "--to", "x"]).expect(exit::USAGE).says("--stream");
+    world.vault.run(["restore", "db1", "--output", "x"]).expect(exit::USAGE).says("--stream");
     // A database's name alone is that of a stream: the hint says how it is named.
     world
         .vault
-        .run(["restore", "odd.name", "--to", "x"])
+        .run(["restore", "odd.name", "--output", "x"])
         .expect(exit::USAGE)
         .says("did you mean `db1:odd.name`?");
-    world.vault.run(["restore", "db1:odd.name", "--to", "x"]).expect(exit::OK);
+    world.vault.run(["restore", "db1:odd.name", "--output", "x"]).expect(exit::OK);
 
     // Roles are for the server; a scratch database is no place to try them.
     world.run(&["verify", "db1", "--stream", "globals.sql"]).expect(exit::USAGE).says("roles");
@@ -113,7 +113,7 @@ fn all_databases_and_roles_are_streams_of_one_snapshot(world: &World) {
 
 fn databases_are_chosen_by_patterns_and_by_the_configuration(world: &World) {
     world
-        .run(&["backup", "--pg-database", "shop_*", "--pg-exclude-database", "*_test", "--name", "shops"])
+        .run(&["backup", "--pg-database", "shop_*", "--pg-exclude-database", "*_test", "--series", "shops"])
         .expect(exit::OK);
     assert_eq!(world.streams("shops"), ["shop_eu", "shop_us"]);
     let config = "[source.all]\nseries = 'configured'\ndatabases = ['app', 'shop_?s']\nglobals = true\n";
@@ -122,7 +122,7 @@ fn databases_are_chosen_by_patterns_and_by_the_configuration(world: &World) {
     assert_eq!(world.streams("configured"), ["globals.sql", "app", "shop_us"]);
     std::fs::remove_file(world.vault.work().join("dumpvault.toml")).unwrap();
     world
-        .run(&["backup", "--pg-database", "nothing*", "--name", "shops"])
+        .run(&["backup", "--pg-database", "nothing*", "--series", "shops"])
         .expect(exit::USAGE)
         .says("no database matches `nothing*`")
         .says("shop_eu");
@@ -135,13 +135,13 @@ fn databases_are_chosen_by_patterns_and_by_the_configuration(world: &World) {
     // Several have a stream of that name: the one that was named like a host is meant.
     world
         .vault
-        .run(["restore", "db1/odd.name", "--to", "y"])
+        .run(["restore", "db1/odd.name", "--output", "y"])
         .expect(exit::USAGE)
         .says("did you mean `db1:odd.name`?");
 }
 
 fn a_database_that_fails_fails_its_stream_alone(world: &World) {
-    let args = ["backup", "--pg-database", "app", "--pg-database", "gone", "--name", "part"];
+    let args = ["backup", "--pg-database", "app", "--pg-database", "gone", "--series", "part"];
     world.run(&args).expect(exit::PART_FAILED).says("`gone` failed").says("does not exist");
     assert_eq!(world.streams("part"), ["app"]);
     let snapshot = world.vault.snapshots().pop().unwrap();
@@ -153,19 +153,19 @@ fn a_database_that_fails_fails_its_stream_alone(world: &World) {
 
 fn a_role_without_rights_stores_no_passwords_and_says_so(world: &World) {
     world.server.psql("postgres", "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader");
-    let args = ["backup", "--globals", "--pg-database", "app", "--name", "weak"];
+    let args = ["backup", "--pg-globals", "--pg-database", "app", "--series", "weak"];
     world.run_as("reader", &args).expect(exit::OK).says("without passwords");
     let globals = world.vault.run(["cat", "weak", "--stream", "globals.sql"]).expect(exit::OK).text();
     assert!(globals.contains("CREATE ROLE clerk") && !globals.contains("SCRAM"), "{globals}");
     world.restores_the_same("weak", "app");
 
     world.server.psql("app", "CREATE ROLE nobody LOGIN");
-    let args = ["backup", "--pg-database", "app", "--name", "denied"];
+    let args = ["backup", "--pg-database", "app", "--series", "denied"];
     world.run_as("nobody", &args).expect(exit::NOTHING_DONE).says("pg_read_all_data");
 }
 
 fn filters_are_those_of_pg_dump(world: &World) {
-    let app = ["backup", "--pg-database", "app", "--name", "filtered"];
+    let app = ["backup", "--pg-database", "app", "--series", "filtered"];
     let run = |options: &[&str]| world.run(&[&app[..], options].concat());
     run(&["--exclude-table-data", "audit.*"]).expect(exit::OK);
     assert_eq!(world.tables("filtered"), [("orders".to_owned(), 3000)]);
@@ -178,7 +178,10 @@ fn filters_are_those_of_pg_dump(world: &World) {
     run(&["--schema-only", "--suspect-below", "0"]).expect(exit::OK);
     assert_eq!(world.tables("filtered"), []);
     run(&["--table", "orders", "--table", "typo"]).expect(exit::NOTHING_DONE).says("typo");
-    world.vault.run_with(["backup", "--stdin", "--name", "x", "--table", "orders"], b"x").expect(exit::USAGE);
+    world
+        .vault
+        .run_with(["backup", "--stdin", "--series", "x", "--table", "orders"], b"x")
+        .expect(exit::USAGE);
 }
 
 fn a_locked_table_is_not_waited_for_longer_than_said(world: &World) {
@@ -192,7 +195,7 @@ fn a_locked_table_is_not_waited_for_longer_than_said(world: &World) {
     let mut holder = psql.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(holder.stdout.take().unwrap()));
     assert!(lines.by_ref().any(|line| line.unwrap() == "locked"));
-    let args = ["backup", "--pg-database", "app", "--name", "locked", "--lock-wait-timeout", "100ms"];
+    let args = ["backup", "--pg-database", "app", "--series", "locked", "--lock-wait-timeout", "100ms"];
     world.run(&args).expect(exit::NOTHING_DONE).says("hint: another session holds a table lock");
     holder.kill().unwrap();
     holder.wait().unwrap();
@@ -213,8 +216,9 @@ fn clients_may_run_somewhere_else(world: &World) {
     std::fs::write(&script, inside).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let exec = script.to_str().unwrap();
-    let plain = |args: &[&str]| world.vault.run([args, &["--exec", exec]].concat());
-    plain(&["backup", "--pg-database", "app", "--pg-user", "postgres", "--name", "inside"]).expect(exit::OK);
+    let plain = |args: &[&str]| world.vault.run([args, &["--pg-exec", exec]].concat());
+    plain(&["backup", "--pg-database", "app", "--pg-user", "postgres", "--series", "inside"])
+        .expect(exit::OK);
     let ran = std::fs::read_to_string(world.server.socket_dir().join("ran")).unwrap();
     assert!(ran.contains("psql --no-password") && ran.contains("pg_dump --no-password"), "{ran}");
     let original = world.server.dump_plain("app");
@@ -226,6 +230,7 @@ fn clients_may_run_somewhere_else(world: &World) {
     }
     let uri = "postgres://postgres@/postgres";
     plain(&["verify", "inside", "--server", uri]).expect(exit::OK);
-    let nowhere = ["backup", "--pg-database", "app", "--name", "no", "--exec", "/there/is/no/such-program"];
+    let nowhere =
+        ["backup", "--pg-database", "app", "--series", "no", "--pg-exec", "/there/is/no/such-program"];
     world.vault.run(nowhere).expect(exit::NOTHING_DONE).says("such-program");
 }

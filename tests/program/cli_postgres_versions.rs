@@ -48,7 +48,7 @@ impl World {
     /// Runs the program where no client programs but those of one version are found.
     fn run(&self, server: u32, client: u32, args: &[&str]) -> Output {
         let exec = format!("/usr/bin/env PATH={}", bin_of(client).display());
-        let mut command = self.vault.command([args, &["--exec", &exec]].concat());
+        let mut command = self.vault.command([args, &["--pg-exec", &exec]].concat());
         self.servers[&server].reached_by(&mut command, "postgres");
         run(command, b"")
     }
@@ -56,7 +56,7 @@ impl World {
     /// The versions of the servers that a backup can be restored into.
     fn row(&self, server: u32, client: u32, refused: &mut Vec<String>) -> Vec<u32> {
         let series = format!("of_{server}_by_{client}");
-        self.run(server, client, &["backup", "--pg-database", "app", "--name", &series]).expect(exit::OK);
+        self.run(server, client, &["backup", "--pg-database", "app", "--series", &series]).expect(exit::OK);
         let facts = self.servers[&server].psql("app", FACTS);
         let mut into = Vec::new();
         for (target, restored) in &self.servers {
@@ -132,7 +132,7 @@ fn a_tar_of_every_version_is_as_good_as_an_archive() {
         // Cut at the edge of each of its blocks, and beside it: the program and the library say the same.
         let before = vault.ids();
         for cut in [600, tar.len() / 2, tar.len() - 512, tar.len() - 1] {
-            let args = ["backup", "--stdin", "--name", "tar"];
+            let args = ["backup", "--stdin", "--series", "tar"];
             vault.run_with(args, &tar[..cut]).expect(exit::NOTHING_DONE).says("is incomplete");
         }
         assert_eq!(vault.ids(), before, "a tar that is not whole became a snapshot: {version}");
@@ -165,7 +165,7 @@ fn the_table_of_versions_is_what_they_do() {
             let cell = match client < server {
                 true => {
                     world
-                        .run(server, client, &["backup", "--pg-database", "app", "--name", "none"])
+                        .run(server, client, &["backup", "--pg-database", "app", "--series", "none"])
                         .expect(exit::NOTHING_DONE)
                         .says(&format!("found: {client}"))
                         .says(&format!("postgresql-client-{server}"));
@@ -211,7 +211,7 @@ fn a_dump_by_newer_programs_names_what_reads_it() {
         assert!(!world.servers[&16].has("back"));
     }
     // So does a stream of scripts.
-    let script = ["backup", "--name", "script", "--command", "--"];
+    let script = ["backup", "--series", "script", "--command", "--"];
     let dump = format!("{}/pg_dump", bin_of(18).display());
     let mut command = world.vault.command([&script[..], &[&dump, "-Fp", "app"]].concat());
     world.servers[&16].psql("app", "CREATE TABLE mine AS SELECT 1 AS a");

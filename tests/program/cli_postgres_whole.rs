@@ -55,7 +55,7 @@ fn backed_up() -> (Server, Vault) {
         .psql("shop", "CREATE TABLE stock (id int) TABLESPACE fast; GRANT SELECT ON stock TO \"Odd; role\"");
     server.psql("audit", "CREATE TABLE entries AS SELECT i AS id FROM generate_series(1, 500) i");
     let vault = Vault::new();
-    let args = ["backup", "--pg-all", "--globals", "--name", "db1", "--suspect-below", "0"];
+    let args = ["backup", "--pg-all", "--pg-globals", "--series", "db1", "--suspect-below", "0"];
     on(&vault, &server, &args).expect(exit::OK);
     (server, vault)
 }
@@ -156,7 +156,7 @@ fn given_a_run_that_was_killed_then_the_next_one_finishes_it() {
                 'BEGIN PERFORM pg_sleep(600) FROM pg_roles WHERE rolname = ''waits''; RETURN i; END'";
     server.psql("zoo", slow);
     server.psql("zoo", "CREATE TABLE beasts AS SELECT 1 AS id; CREATE INDEX slowly ON beasts (slow(id))");
-    on(&vault, &server, &["backup", "--pg-all", "--globals", "--name", "db1", "--suspect-below", "0"])
+    on(&vault, &server, &["backup", "--pg-all", "--pg-globals", "--series", "db1", "--suspect-below", "0"])
         .expect(exit::OK);
     let fresh = Server::start();
     fresh.psql("postgres", "CREATE ROLE waits");

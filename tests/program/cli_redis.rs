@@ -31,7 +31,7 @@ fn given_a_server_of_each_version_when_backed_up_then_the_file_holds_every_key_a
             }
             _ => version,
         };
-        let shown = vault.run(["backup", &server.uri(), "--name", kind]).expect(exit::OK);
+        let shown = vault.run(["backup", &server.uri(), "--series", kind]).expect(exit::OK);
         shown.does_not_say("warning");
         let snapshot = vault.snapshots().pop().unwrap();
         assert_eq!(text(&snapshot, "state"), "complete", "{kind}");
@@ -182,7 +182,7 @@ fn given_a_server_that_stops_early_or_refuses_then_there_is_no_snapshot_and_the_
     // Both ways to end, and an empty line behind the mark.
     for answer in [with_length(&rdb), with_mark(&rdb, &mark), with_mark(&rdb, &format!("{mark}\n"))] {
         let (uri, _server) = impostor(answer);
-        vault.run(["backup", &uri, "--name", "whole"]).expect(exit::OK);
+        vault.run(["backup", &uri, "--series", "whole"]).expect(exit::OK);
         assert_eq!(survey(&vault.restore("whole").stdout).types, survey(&rdb).types);
     }
 }
@@ -221,7 +221,7 @@ fn given_keys_of_several_prefixes_then_they_are_listed_compared_and_missed_when_
     client.good("SET job:1 x");
     let vault = Vault::new();
     let uri = server.uri();
-    let backup = ["backup", uri.as_str(), "--name", "queue"];
+    let backup = ["backup", uri.as_str(), "--series", "queue"];
     vault.run(backup).expect(exit::OK);
     let row =
         |database: u64, prefix: &str, keys: u64, expiring: u64| (database, prefix.to_owned(), keys, expiring);

@@ -31,7 +31,7 @@ fn given_a_cluster_of_three_masters_then_each_is_a_stream_and_all_keys_come_back
         }
         let vault = Vault::new();
         let uri = cluster.nodes[1].uri();
-        vault.run(["backup", &uri, "--name", "queue"]).expect(exit::OK);
+        vault.run(["backup", &uri, "--series", "queue"]).expect(exit::OK);
         let id = vault.ids().pop().unwrap();
         let shown = vault.snapshot(&id);
         let streams: Vec<String> =
@@ -40,7 +40,7 @@ fn given_a_cluster_of_three_masters_then_each_is_a_stream_and_all_keys_come_back
         assert_eq!(streams, wanted, "{kind}");
         assert_eq!(shown["streams"][1]["attributes"]["slots"], "5461-10922", "{kind}");
         // The next one has parents, and adds next to nothing.
-        let again = vault.run(["backup", &uri, "--name", "queue", "--json"]).expect(exit::OK).json();
+        let again = vault.run(["backup", &uri, "--series", "queue", "--json"]).expect(exit::OK).json();
         assert_eq!(text(&vault.snapshots().pop().unwrap(), "state"), "complete", "{again}");
 
         let target = Cluster::start(kind);
@@ -76,7 +76,7 @@ fn given_a_server_by_itself_when_restored_into_a_cluster_then_keys_of_its_other_
     let source = Redis::start("redis70");
     source.fill();
     let vault = Vault::new();
-    vault.run(["backup", &source.uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &source.uri(), "--series", "queue"]).expect(exit::OK);
     let cluster = Cluster::start("redis70");
     let uri = cluster.nodes[0].uri();
     let told = vault.run(["restore", "queue", "--to-redis", &uri]).expect(exit::PART_FAILED);
@@ -103,14 +103,14 @@ fn begin_move(from: &Redis, to: &Redis, slot: u64) {
 fn given_slots_that_move_then_a_backup_is_partial_and_a_restore_follows_them() {
     let cluster = filled("redis70");
     let vault = Vault::new();
-    vault.run(["backup", &cluster.nodes[0].uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &cluster.nodes[0].uri(), "--series", "queue"]).expect(exit::OK);
     let key = (0..).map(|at| format!("job:{at}")).find(|key| slot(&cluster.nodes[0], key) < 5000).unwrap();
     let number = slot(&cluster.nodes[0], &key);
     let target = Cluster::start("redis70");
     for under_way in [&cluster, &target] {
         begin_move(&under_way.nodes[0], &under_way.nodes[2], number);
     }
-    let told = vault.run(["backup", &cluster.nodes[0].uri(), "--name", "queue"]).expect(exit::PART_FAILED);
+    let told = vault.run(["backup", &cluster.nodes[0].uri(), "--series", "queue"]).expect(exit::PART_FAILED);
     told.says("slots moved");
     assert_eq!(text(&vault.snapshots().pop().unwrap(), "state"), "partial");
     // A key that is not there is asked for at the other server, which takes it.
@@ -129,7 +129,7 @@ fn given_a_cluster_that_lost_a_master_then_the_others_are_stored_and_it_is_named
     let lost = cluster.nodes.remove(1);
     let (port, uri) = (lost.port, cluster.nodes[0].uri());
     drop(lost);
-    let told = vault.run(["backup", &uri, "--name", "queue"]).expect(exit::PART_FAILED);
+    let told = vault.run(["backup", &uri, "--series", "queue"]).expect(exit::PART_FAILED);
     told.says("queue/shard-5461").says(&port.to_string());
     assert_eq!(text(&vault.snapshots().pop().unwrap(), "state"), "partial");
     // Nothing is sent to a cluster of which a part cannot be reached.

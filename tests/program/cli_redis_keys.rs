@@ -11,7 +11,7 @@ fn vault_of(kind: &'static str) -> (Vault, String) {
     let source = Redis::start(kind);
     source.fill();
     let vault = Vault::new();
-    vault.run(["backup", &source.uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &source.uri(), "--series", "queue"]).expect(exit::OK);
     (vault, source.contents())
 }
 
@@ -112,7 +112,7 @@ fn given_keys_that_have_expired_then_they_do_not_come_back() {
     client.good("SET short x PX 4000");
     client.good("SET long x EX 10000");
     let vault = Vault::new();
-    vault.run(["backup", &source.uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &source.uri(), "--series", "queue"]).expect(exit::OK);
     while client.ask("EXISTS short") != "0" {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }

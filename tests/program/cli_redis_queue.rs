@@ -44,7 +44,7 @@ fn given_jobs_of_bullmq_in_every_state_then_all_are_there_after_a_restore_and_a_
         r#"{"active":1,"delayed":5,"failed":4,"completed":16,"prioritized":10,"waiting":1,"paused":0}"#
     );
     let vault = Vault::new();
-    vault.run(["backup", &source.uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &source.uri(), "--series", "queue"]).expect(exit::OK);
     for (into, via) in [("redis82", "master"), ("valkey91", "keys")] {
         let target = Redis::start_with(into, &["--appendonly", "yes"]);
         let told =

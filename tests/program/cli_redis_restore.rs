@@ -15,7 +15,7 @@ fn vault_of(kind: &'static str) -> (Vault, String) {
     let vault = Vault::new();
     let server = Redis::start(kind);
     server.fill();
-    vault.run(["backup", &server.uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &server.uri(), "--series", "queue"]).expect(exit::OK);
     (vault, server.contents())
 }
 
@@ -48,7 +48,7 @@ fn given_each_pair_of_versions_then_what_fits_is_restored_whole_and_what_does_no
         if kind == "valkey91" {
             server.ask("HEXPIRE h:5 100000 FIELDS 1 field1");
         }
-        vault.run(["backup", &server.uri(), "--name", kind]).expect(exit::OK);
+        vault.run(["backup", &server.uri(), "--series", kind]).expect(exit::OK);
         originals.insert(kind, server.contents());
     }
     // By the form of the file: which targets read it.
@@ -151,7 +151,7 @@ fn given_a_damaged_pack_or_a_file_with_a_wrong_byte_then_the_target_is_as_before
         source.fill();
         large(&source);
         let vault = Vault::new();
-        vault.run(["backup", &source.uri(), "--name", "queue"]).expect(exit::OK);
+        vault.run(["backup", &source.uri(), "--series", "queue"]).expect(exit::OK);
         let rdb = vault.restore("queue").stdout;
         let mut target = Redis::start(kind);
         target.ask("SET mine 1");
@@ -165,7 +165,7 @@ fn given_a_damaged_pack_or_a_file_with_a_wrong_byte_then_the_target_is_as_before
         let mut wrong = rdb;
         let at = wrong.len() / 2;
         wrong[at] ^= 1;
-        vault.run_with(["backup", "--stdin", "--name", "wrong"], &wrong).expect(exit::PART_FAILED);
+        vault.run_with(["backup", "--stdin", "--series", "wrong"], &wrong).expect(exit::PART_FAILED);
         vault.run(of_wrong).expect_one_of(&[exit::INTEGRITY, exit::REFUSED]);
         assert!(target.is_alive() && is_master(&target), "{kind}");
         assert_eq!(target.contents(), before, "{kind}");
@@ -189,7 +189,7 @@ fn given_a_restore_that_is_stopped_then_the_target_is_a_master_with_its_own_data
     source.fill();
     large(&source);
     let vault = Vault::new();
-    vault.run(["backup", &source.uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &source.uri(), "--series", "queue"]).expect(exit::OK);
     let original = source.contents();
     for kind in ["redis70", "redis82", "valkey91"] {
         let target = Redis::start(kind);

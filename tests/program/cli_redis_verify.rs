@@ -32,7 +32,7 @@ fn given_a_file_of_each_version_then_a_server_of_its_own_loads_it_and_the_snapsh
     for kind in ALL {
         let (server, program) = filled(kind);
         let vault = Vault::new();
-        vault.run(["backup", &server.uri(), "--name", "queue"]).expect(exit::OK);
+        vault.run(["backup", &server.uri(), "--series", "queue"]).expect(exit::OK);
         let program = program.to_str().unwrap();
         let found =
             vault.run(["verify", "queue", "--redis-server", program, "--json"]).expect(exit::OK).json();
@@ -62,7 +62,7 @@ fn given_a_file_that_only_a_server_finds_wrong_then_the_verification_fails_and_s
     let mut file = b"REDIS0010\xfe\x00\x11\x01z\x07garbage\xff".to_vec();
     file.extend_from_slice(&[0; 8]);
     let vault = Vault::new();
-    vault.run_with(["backup", "--stdin", "--name", "queue"], &file).expect(exit::OK);
+    vault.run_with(["backup", "--stdin", "--series", "queue"], &file).expect(exit::OK);
     for kind in ["redis70", "valkey91"] {
         let (_server, program) = filled(kind);
         let line = Lifeline::new();
@@ -81,7 +81,7 @@ fn given_a_server_that_does_not_read_the_file_then_it_is_read_and_one_that_does_
     let (server, _) = filled("valkey91");
     let (_old, old_program) = filled("redis70");
     let vault = Vault::new();
-    vault.run(["backup", &server.uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &server.uri(), "--series", "queue"]).expect(exit::OK);
     let old_program = old_program.to_str().unwrap();
     let told = vault.run(["verify", "queue", "--redis-server", old_program]).expect(exit::OK);
     told.says("reads RDB files up to version 10; this one has version 80");
@@ -100,7 +100,7 @@ fn given_a_verification_that_is_killed_then_its_server_ends() {
         client.good(&format!("SET large:{at} {}", text(&serde_json::json!({ "x": noise(at) }), "x")));
     }
     let vault = Vault::new();
-    vault.run(["backup", &server.uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &server.uri(), "--series", "queue"]).expect(exit::OK);
     for signal in [Signal::KILL, Signal::INT] {
         let line = Lifeline::new();
         let script = holding(&vault, &program, &line);

@@ -82,7 +82,7 @@ fn given_settings_and_users_then_they_are_a_stream_beside_the_data_without_passw
     server.fill();
     server.ask("ACL SETUSER reader on >other-s3cret +get ~x:*");
     let vault = Vault::new();
-    vault.run(["backup", &server.uri(), "--name", "queue"]).expect(exit::OK);
+    vault.run(["backup", &server.uri(), "--series", "queue"]).expect(exit::OK);
     let stored = vault.run(["cat", "queue:queue/settings"]).expect(exit::OK).stdout;
     let stored: serde_json::Value = serde_json::from_slice(&stored).unwrap();
     assert_eq!(stored["config"]["maxmemory-policy"], "allkeys-lru");

@@ -118,8 +118,8 @@ fn given_a_wrong_passphrase_then_every_command_ends_with_12_and_nothing_is_chang
     let before = vault.objects();
     for args in [
         &["snapshots"][..],
-        &["backup", "--name", "app", "--command", "--", "touch", "was-run"],
-        &["restore", "app", "--to", "out"],
+        &["backup", "--series", "app", "--command", "--", "touch", "was-run"],
+        &["restore", "app", "--output", "out"],
         &["check"],
         &["stats"],
     ] {
@@ -179,7 +179,7 @@ fn given_a_place_that_is_no_repository_then_every_command_ends_with_10_and_makes
     for place in [&missing, &file, &folder, &vault.home().join("file/below")] {
         for args in [
             &["snapshots"][..],
-            &["backup", "--name", "app", "--command", "--", "touch", "was-run"],
+            &["backup", "--series", "app", "--command", "--", "touch", "was-run"],
             &["cat", "app"],
             &["check"],
             &["key", "list"],
@@ -208,7 +208,7 @@ fn given_a_repository_of_a_newer_format_or_with_an_unknown_feature_then_it_is_sa
         let words = if at == 9 { "version" } else { "feature" };
         for args in [
             &["snapshots"][..],
-            &["backup", "--name", "app", "--command", "--", "echo", "x"],
+            &["backup", "--series", "app", "--command", "--", "echo", "x"],
             &["cat", "app"],
         ] {
             let output = vault.run(args).says(words);
@@ -305,7 +305,7 @@ fn given_an_append_key_then_it_adds_snapshots_and_reads_none() {
     let key = key.to_str().unwrap();
     vault.run(["key", "add", "--role", "append", "--new-key-file", key]).expect(exit::OK);
     let by_append = [("DUMPVAULT_KEY_FILE", key)];
-    let args = ["backup", "--name", "app", "--command", "--", "echo", "a later dump"];
+    let args = ["backup", "--series", "app", "--command", "--", "echo", "a later dump"];
     run_with_env(&vault, &args, &by_append).expect(exit::OK);
     run_with_env(&vault, &["snapshots"], &by_append).expect(exit::OK);
     let refused = run_with_env(&vault, &["cat", &earlier], &by_append).expect(exit::WRONG_KEY);

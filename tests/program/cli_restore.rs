@@ -40,7 +40,7 @@ fn damage(vault: &Vault, at_end: bool) {
 fn given_a_snapshot_then_cat_and_restore_without_a_target_write_it_to_standard_output() {
     let dump = rows(1, 10_000);
     let vault = vault_with(&dump);
-    for args in [&["cat", "app"][..], &["restore", "app"], &["restore", "app", "--to", "-"]] {
+    for args in [&["cat", "app"][..], &["restore", "app"], &["restore", "app", "--output", "-"]] {
         let output = vault.run(args).expect(exit::OK);
         assert!(output.stdout == dump, "{args:?}");
     }
@@ -50,7 +50,7 @@ fn given_a_snapshot_then_cat_and_restore_without_a_target_write_it_to_standard_o
 fn given_a_reader_that_stops_early_then_the_restore_does_not_claim_success() {
     let dump = noise(1, LARGE);
     let vault = vault_with(&dump);
-    for command in ["cat app", "restore app --to -"] {
+    for command in ["cat app", "restore app --output -"] {
         let script = format!("{{ \"$dumpvault\" {command}; echo $? >status; }} | head -c 100");
         let output = run(vault.shell(&script), b"").expect(exit::OK);
         assert_eq!(output.stdout, dump[..100]);
@@ -85,7 +85,7 @@ fn given_a_restore_under_way_when_interrupted_then_it_ends_with_130() {
 fn given_a_file_to_restore_to_then_it_appears_whole_and_for_the_owner_only() {
     let dump = noise(1, 3_000_000);
     let vault = vault_with(&dump);
-    vault.run(["restore", "app", "--to", "out.dump"]).expect(exit::OK);
+    vault.run(["restore", "app", "--output", "out.dump"]).expect(exit::OK);
     let out = vault.work().join("out.dump");
     assert!(fs::read(&out).unwrap() == dump);
     assert_eq!(fs::metadata(&out).unwrap().mode() & 0o077, 0, "a dump is nobody else's business");
@@ -97,11 +97,11 @@ fn given_damage_when_restoring_to_a_file_then_nothing_appears_and_an_old_file_st
     for at_end in [false, true] {
         let vault = vault_with(&noise(1, LARGE));
         damage(&vault, at_end);
-        vault.run(["restore", "app", "--to", "out.dump"]).expect(exit::INTEGRITY).says("packs/");
+        vault.run(["restore", "app", "--output", "out.dump"]).expect(exit::INTEGRITY).says("packs/");
         assert_eq!(files_below(&vault.work()), [""; 0], "a part of a dump is left");
 
         fs::write(vault.work().join("old.dump"), "older").unwrap();
-        let failed = vault.run(["restore", "app", "--to", "old.dump"]);
+        let failed = vault.run(["restore", "app", "--output", "old.dump"]);
         assert!(failed.code != Some(exit::OK), "{failed}");
         assert_eq!(files_below(&vault.work()), ["old.dump"]);
         assert_eq!(fs::read(vault.work().join("old.dump")).unwrap(), b"older");
@@ -111,7 +111,7 @@ fn given_damage_when_restoring_to_a_file_then_nothing_appears_and_an_old_file_st
 #[test]
 fn given_a_place_that_cannot_be_written_then_it_is_named() {
     let vault = vault_with(b"a dump");
-    let failed = vault.run(["restore", "app", "--to", "no/such/folder/out"]).says("no/such/folder");
+    let failed = vault.run(["restore", "app", "--output", "no/such/folder/out"]).says("no/such/folder");
     failed.expect_one_of(&[exit::PART_FAILED, exit::NOTHING_DONE]);
 }
 
@@ -179,13 +179,13 @@ fn given_two_targets_or_an_unknown_snapshot_then_the_usage_is_wrong() {
     let vault = vault_with(b"a dump");
     let wrong: [&[&str]; 8] = [
         &["restore"],
-        &["restore", "app", "--to", "-", "--command", "--", "cat"],
-        &["restore", "app", "--to", "-", "--to-database", "db"],
-        &["restore", "app", "--to", "-", "--create"],
+        &["restore", "app", "--output", "-", "--command", "--", "cat"],
+        &["restore", "app", "--output", "-", "--to-database", "db"],
+        &["restore", "app", "--output", "-", "--create"],
         &["restore", "app", "--command"],
         &["restore", "app", "--command", "--"],
         &["restore", "app", "--", "cat"],
-        &["restore", "app", "--to", "-", "--", "cat"],
+        &["restore", "app", "--output", "-", "--", "cat"],
     ];
     for args in wrong {
         vault.run(args).expect(exit::USAGE);
@@ -204,7 +204,7 @@ fn given_json_when_restoring_to_standard_output_then_the_dump_is_not_mixed_with_
     } else {
         output.expect(exit::USAGE);
     }
-    let report = vault.run(["restore", "app", "--to", "out", "--json"]).expect(exit::OK).json();
+    let report = vault.run(["restore", "app", "--output", "out", "--json"]).expect(exit::OK).json();
     assert_eq!(report["version"], 1);
 }
 
@@ -223,7 +223,7 @@ fn given_a_file_or_link_of_somebody_else_under_a_guessable_name_then_neither_get
         "(umask 0; : >.out.dump.$$.partial)".to_owned(),
         format!("ln -s '{}' .out.dump.$$.partial", victim.display()),
     ] {
-        let script = format!("{trap}; exec \"$dumpvault\" restore app --to out.dump");
+        let script = format!("{trap}; exec \"$dumpvault\" restore app --output out.dump");
         run(vault.shell(&script), b"").expect(exit::OK);
         let out = folder.join("out.dump");
         assert!(out.symlink_metadata().unwrap().is_file());
@@ -257,7 +257,7 @@ fn given_a_pipe_of_somebody_else_under_the_files_name_then_it_is_refused() {
     let mut reader = std::process::Command::new("sh");
     reader.args(["-c", "exec cat <>out.dump >/dev/null"]).current_dir(vault.work());
     let mut reader = reader.spawn().unwrap();
-    let refused = vault.run(["restore", "app", "--to", "out.dump"]);
+    let refused = vault.run(["restore", "app", "--output", "out.dump"]);
     refused.expect(exit::NOTHING_DONE).says("belongs to another user");
     reader.kill().unwrap();
     reader.wait().unwrap();

@@ -305,7 +305,7 @@ fn given_backups_that_fail_then_each_is_in_the_history_with_its_log_and_without_
     let vault = with_config("[source.bad]\ncommand = [\"sh\", \"-c\", \"echo why it failed >&2; exit 3\"]\n");
     vault.run(["backup", "bad"]).expect(exit::NOTHING_DONE);
     let secret = "postgres://backup:canary-secret@127.0.0.1:1/app";
-    vault.run(["backup", secret, "--name", "x"]).expect(exit::NOTHING_DONE);
+    vault.run(["backup", secret, "--series", "x"]).expect(exit::NOTHING_DONE);
     let mut wrong = vault.command(["backup", "bad"]);
     wrong.env("DUMPVAULT_KEY_FILE", vault.home().join("no-such-key"));
     assert_ne!(crate::support::cli::run(wrong, b"").code, Some(0));

@@ -217,7 +217,7 @@ fn given_a_full_device_as_standard_output_then_a_list_that_was_not_written_is_no
 #[test]
 fn given_a_dump_by_command_then_its_proof_is_shown_and_one_by_standard_input_is_unproven() {
     let vault = Vault::new();
-    vault.run(["backup", "--name", "app", "--command", "--", "echo", "a dump"]).expect(exit::OK);
+    vault.run(["backup", "--series", "app", "--command", "--", "echo", "a dump"]).expect(exit::OK);
     let shown = vault.run(["show", "app"]).expect(exit::OK).text().to_lowercase();
     assert!(!shown.contains("unproven"), "{shown}");
 }
@@ -246,7 +246,7 @@ fn given_a_stream_that_was_read_whole_then_its_sha256_is_shown_and_else_none() {
     std::fs::create_dir(vault.work().join("tree")).unwrap();
     std::fs::write(vault.work().join("tree/a"), b"abc").unwrap();
     for _ in 0..2 {
-        vault.run(["backup", "--path", "tree", "--name", "files"]).expect(exit::OK);
+        vault.run(["backup", "--path", "tree", "--series", "files"]).expect(exit::OK);
         let found = sha256(&vault, "files");
         assert_eq!(found.iter().filter(|one| one.is_null()).count(), 1, "{found:?}");
     }
@@ -387,7 +387,7 @@ fn given_numbers_of_a_newer_program_then_the_snapshot_is_shown_and_restored_and_
     let left = run(&["snapshots", "--json"]).expect(exit::OK).json();
     assert_eq!(left["snapshots"].as_array().unwrap().len(), 2, "{left}");
     // The next backup has the complete one as its parent. A copy of it is suspect: what it is cannot be said again.
-    let args = ["--key-file", key.to_str().unwrap(), "backup", "--stdin", "--name", "app"];
+    let args = ["--key-file", key.to_str().unwrap(), "backup", "--stdin", "--series", "app"];
     vault.run_with(args, &dump).expect(exit::OK);
     let away = vault.home().join("away");
     let away = away.to_str().unwrap();

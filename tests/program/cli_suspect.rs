@@ -18,7 +18,7 @@ fn newest(vault: &Vault) -> serde_json::Value {
     vault.snapshots().pop().unwrap()
 }
 
-const STDIN: [&str; 4] = ["backup", "--stdin", "--name", "app"];
+const STDIN: [&str; 4] = ["backup", "--stdin", "--series", "app"];
 
 #[test]
 fn given_a_dump_of_less_than_half_the_usual_size_then_it_is_suspect_restorable_and_ends_with_1() {

@@ -261,7 +261,7 @@ fn given_an_append_key_then_maintenance_has_a_key_of_its_own_or_nothing_starts()
         "--append",
         "--host",
         "*",
-        "--name",
+        "--series",
         "web",
         "--new-key-file",
         append.to_str().unwrap(),
@@ -408,7 +408,7 @@ fn given_series_of_any_age_then_status_tells_which_are_too_old() {
     vault.run(["status", "--max-age", "1 week"]).expect(exit::USAGE);
     // A suspect one is newer, and not good.
     vault
-        .run_with(["backup", "--stdin", "--name", "app", "--host", "db1"], &noise(1, 100))
+        .run_with(["backup", "--stdin", "--series", "app", "--host", "db1"], &noise(1, 100))
         .expect(exit::PART_FAILED);
     says(&["status", "--series", "app"], exit::OK, "newest is suspect");
     // A source that never ran.

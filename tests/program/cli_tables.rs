@@ -54,20 +54,20 @@ fn a_whole_dump_proves_itself_and_a_cut_one_makes_no_snapshot_whatever_the_exit_
 
     let file = vault.work().join("shop.dump");
     std::fs::write(&file, &dump).unwrap();
-    vault.run(["backup", "--name", "by-command", "--command", "--", "cat", "shop.dump"]).expect(exit::OK);
+    vault.run(["backup", "--series", "by-command", "--command", "--", "cat", "shop.dump"]).expect(exit::OK);
     let newest = vault.snapshots().pop().unwrap();
     assert_eq!(text(&newest, "proof"), "exit-status+structure");
 
     let before = vault.ids();
     for cut in [5, 40, 5000, dump.len() / 2, dump.len() - 1] {
-        let args = ["backup", "--stdin", "--name", "cut"];
+        let args = ["backup", "--stdin", "--series", "cut"];
         vault.run_with(args, &dump[..cut]).expect(exit::NOTHING_DONE).says("is incomplete").says("hint:");
         std::fs::write(&file, &dump[..cut]).unwrap();
-        let args = ["backup", "--name", "cut", "--command", "--", "cat", "shop.dump"];
+        let args = ["backup", "--series", "cut", "--command", "--", "cat", "shop.dump"];
         vault.run(args).expect(exit::NOTHING_DONE).says("incomplete").says("(exit status was 0)");
     }
     let script = SCRIPT.as_bytes();
-    let args = ["backup", "--stdin", "--name", "cut"];
+    let args = ["backup", "--stdin", "--series", "cut"];
     vault.run_with(args, &script[..script.len() / 2]).expect(exit::NOTHING_DONE).says("is incomplete");
     assert_eq!(vault.ids(), before, "a dump that is not whole became a snapshot");
     assert_eq!(text(&vault.snapshot(&vault.backup("script", script)), "proof"), "structure");
@@ -82,7 +82,7 @@ fn a_dump_that_came_whole_and_makes_no_sense_is_kept_and_suspected() {
     let mut odd = shop(150_000, 1);
     let middle = odd.len() / 2;
     odd.drain(middle..middle + 100);
-    let args = ["backup", "--stdin", "--name", "shop"];
+    let args = ["backup", "--stdin", "--series", "shop"];
     vault.run_with(args, &odd).expect(exit::PART_FAILED).says("suspect").says("damaged at offset");
     let kept = vault.snapshots().pop().unwrap();
     assert_eq!((text(&kept, "state"), text(&kept, "proof")), ("suspect".into(), "unproven".into()));
@@ -140,7 +140,7 @@ fn a_compressed_dump_is_stored_with_a_warning_that_tells_the_fix() {
     let at = b"PGDMP".len() + 3 + 3;
     assert_eq!(dump[at..at + 5], [0; 5]);
     dump[at + 1] = 6;
-    let args = ["backup", "--stdin", "--name", "shop"];
+    let args = ["backup", "--stdin", "--series", "shop"];
     vault.run_with(args, &dump).expect(exit::OK).says("compressed").says("-Z0");
     let listed = tables(&vault, "shop");
     assert_eq!(table(&listed, "orders")["rows"], Value::Null, "rows of a compressed dump are not known");
@@ -221,8 +221,8 @@ fn one_small_table_is_restored_by_reading_little_more_than_it() {
     let vault = Vault::new();
     let dump = shop(150_000_000, 0);
     vault.backup("shop", &dump);
-    let whole = vault.run(["restore", "shop", "--to", "whole", "--json"]).expect(exit::OK).json();
-    let args = ["restore", "shop", "--table", "warehouses", "--to", "part", "--json"];
+    let whole = vault.run(["restore", "shop", "--output", "whole", "--json"]).expect(exit::OK).json();
+    let args = ["restore", "shop", "--table", "warehouses", "--output", "part", "--json"];
     let part = vault.run(args).expect(exit::OK).json();
     let bytes = part["bytes_fetched"].as_u64().unwrap();
     let share = bytes as f64 / whole["bytes_fetched"].as_u64().unwrap() as f64;
@@ -255,7 +255,7 @@ fn a_part_of_a_dump_is_an_archive_that_can_be_stored_again() {
         (&["--table", "orders", "--schema-only"], &[]),
         (&["--table", "ord*", "--exclude-table", "order_items", "--data-only"], &["orders"]),
     ] {
-        let args = [&["restore", "shop", "--to", "part"], options].concat();
+        let args = [&["restore", "shop", "--output", "part"], options].concat();
         vault.run(args).expect(exit::OK);
         // It is whole by its own structure, or it would be refused.
         let part = std::fs::read(vault.work().join("part")).unwrap();
@@ -276,7 +276,7 @@ fn what_is_not_there_or_cannot_be_taken_apart_is_told() {
     let vault = Vault::new();
     vault.backup("shop", &shop(150_000, 0));
     vault.backup("script", SCRIPT.as_bytes());
-    let to = ["--to", "out"];
+    let to = ["--output", "out"];
     let refused = |args: &[&str]| vault.run([&["restore"], args, &to].concat()).expect(exit::USAGE);
     refused(&["shop", "--table", "oders"]).says("oders").says("ls");
     refused(&["shop", "--schema", "nowhere"]).says("nowhere");
@@ -286,7 +286,7 @@ fn what_is_not_there_or_cannot_be_taken_apart_is_told() {
     refused(&["shop", "--schema-only", "--data-only"]);
     assert!(!vault.work().join("out").exists());
     // What a foreign key needs is not there: it is named, and left out.
-    let warned = vault.run(["restore", "shop", "--table", "order_items", "--to", "out"]).expect(exit::OK);
+    let warned = vault.run(["restore", "shop", "--table", "order_items", "--output", "out"]).expect(exit::OK);
     assert!(warned.stderr.contains("skipped FK CONSTRAINT"), "{warned}");
 }
 
@@ -294,7 +294,7 @@ fn what_is_not_there_or_cannot_be_taken_apart_is_told() {
 fn a_dry_run_tells_the_plan_and_restores_nothing() {
     let vault = Vault::new();
     vault.backup("shop", &shop(300_000, 0));
-    let args = ["restore", "shop", "--table", "orders", "--to", "out", "--dry-run"];
+    let args = ["restore", "shop", "--table", "orders", "--output", "out", "--dry-run"];
     let plan = vault.run(args).expect(exit::OK).text();
     assert!(plan.contains("TABLE DATA") && plan.contains("public.orders"), "{plan}");
     assert!(!vault.work().join("out").exists());
@@ -314,7 +314,7 @@ fn piped(vault: &Vault, program: &str, input: &[u8]) -> Vec<u8> {
 fn given_a_stream_of_another_kind_then_it_is_called_what_it_is() {
     let vault = Vault::new();
     let shown = |name: &str, bytes: &[u8]| {
-        let stored = vault.run_with(["backup", "--stdin", "--name", name], bytes).expect(exit::OK);
+        let stored = vault.run_with(["backup", "--stdin", "--series", name], bytes).expect(exit::OK);
         let stream =
             vault.run(["show", name, "--json"]).expect(exit::OK).json()["snapshot"]["streams"][0].clone();
         assert!(vault.restore(name).expect(exit::OK).stdout == bytes);
@@ -334,7 +334,7 @@ fn given_a_stream_of_another_kind_then_it_is_called_what_it_is() {
     for program in ["gzip", "xz", "zstd", "bzip2"] {
         let bytes = piped(&vault, program, SCRIPT.repeat(50).as_bytes());
         is(program, &bytes, program, "structure").says("already compressed");
-        let args = ["backup", "--stdin", "--name", program];
+        let args = ["backup", "--stdin", "--series", program];
         vault.run_with(args, &bytes[..bytes.len() - 3]).expect(exit::NOTHING_DONE).says("cut off");
     }
     let listed = vault.run(["ls", "mysql"]).expect(exit::OK).text();
@@ -345,7 +345,7 @@ fn given_a_stream_of_another_kind_then_it_is_called_what_it_is() {
 fn given_a_script_that_something_changed_on_its_way_then_it_is_told_and_rows_are_counted() {
     let vault = Vault::new();
     let stored = |name: &str, script: &str| {
-        vault.run_with(["backup", "--stdin", "--name", name], script.as_bytes()).expect(exit::OK)
+        vault.run_with(["backup", "--stdin", "--series", name], script.as_bytes()).expect(exit::OK)
     };
     let rows = |name: &str| table(&tables(&vault, name), "orders")["rows"].as_u64();
     for (name, script, said) in [
@@ -360,7 +360,7 @@ fn given_a_script_that_something_changed_on_its_way_then_it_is_told_and_rows_are
         assert_eq!(text(&vault.snapshots().pop().unwrap(), "proof"), "structure", "{name}");
     }
     let noise = [b"pg_dump: warning: odd\n", &shop(100_000, 0)[..]].concat();
-    let args = ["backup", "--stdin", "--name", "noise"];
+    let args = ["backup", "--stdin", "--series", "noise"];
     vault.run_with(args, &noise).expect(exit::OK).says("stand before the archive");
     vault.run_with(args, &noise[..noise.len() / 2]).expect(exit::NOTHING_DONE).says("is incomplete");
 }

@@ -98,7 +98,7 @@ fn given_a_terminal_then_a_line_tells_how_far_it_is_and_goes_away_and_without_on
     std::fs::write(vault.work().join("dump"), &dump).unwrap();
     // It waits in the middle until somebody saw the line.
     let script = "head -c 30000000 dump; until test -e go; do sleep 0.05; done; tail -c +30000001 dump";
-    let args = ["backup", "--name", "app", "--command", "--", "sh", "-c", script];
+    let args = ["backup", "--series", "app", "--command", "--", "sh", "-c", script];
     let mut backup = start(&vault, &args);
     backup.wait_for("\u{1b}[");
     backup.wait_for("app");
@@ -123,7 +123,7 @@ fn given_a_dump_that_fails_then_no_line_of_its_progress_stays_beside_the_error()
     let vault = Vault::new();
     std::fs::write(vault.work().join("dump"), noise(1, 30 << 20)).unwrap();
     let script = "cat dump; until test -e go; do sleep 0.05; done; echo 'no more' >&2; exit 7";
-    let args = ["backup", "--name", "app", "--command", "--", "sh", "-c", script];
+    let args = ["backup", "--series", "app", "--command", "--", "sh", "-c", script];
     let mut backup = start(&vault, &args);
     backup.wait_for(" MiB new, 0 B deduplicated");
     std::fs::write(vault.work().join("go"), "").unwrap();
@@ -147,7 +147,7 @@ fn given_a_repository_that_was_turned_back_then_a_restore_asks_each_time_and_a_y
     let left = vault.ids().pop().unwrap();
 
     let target = vault.work().join("dump");
-    let args = ["restore", "app", "--to", target.to_str().unwrap()];
+    let args = ["restore", "app", "--output", target.to_str().unwrap()];
     for (word, code) in [("no\n", exit::REFUSED), ("yes\n", exit::OK), ("no\n", exit::REFUSED)] {
         let mut restore = start(&vault, &args);
         restore.wait_for("the repository was turned back: ");

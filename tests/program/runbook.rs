@@ -63,7 +63,7 @@ fn every_disaster_of_the_page_is_mended_by_its_commands() {
     }
     let original = world.server.dump_plain("app");
     world.dumpvault(&["backup", "--pg-database", "app"]);
-    world.dumpvault(&["backup", "--pg-all", "--globals", "--name", "server"]);
+    world.dumpvault(&["backup", "--pg-all", "--pg-globals", "--series", "server"]);
 
     world.server.psql("postgres", "DROP DATABASE app");
     world.follow("The database is lost", cache.path());

@@ -70,7 +70,7 @@ impl<'a> Machine<'a> {
     }
 
     fn backup(&self, series: &str, host: &str, bytes: &[u8], options: &[&str]) -> Output {
-        let args = ["backup", "--stdin", "--name", series, "--host", host];
+        let args = ["backup", "--stdin", "--series", series, "--host", host];
         let args: Vec<&str> = args.into_iter().chain(options.iter().copied()).collect();
         run(self.command(&args), bytes)
     }
@@ -203,7 +203,7 @@ fn given_snapshots_that_an_append_key_forged_for_others_then_they_count_for_noth
     let kept = vault.repo_bytes();
     assert!(kept > 550_000, "{kept}");
     // Somebody must be there to say that it is meant.
-    vault.run(["restore", &forged[10..], "--to", "-"]).expect(exit::REFUSED);
+    vault.run(["restore", &forged[10..], "--output", "-"]).expect(exit::REFUSED);
     web.run(&["forget", "--foreign"]).expect(exit::WRONG_KEY);
     assert_eq!(foreign(&check(&vault)).len(), 2);
     tells(vault.run(["forget", "--foreign", "--dry-run"]).expect(exit::OK), "would remove 2 foreign objects");
@@ -312,7 +312,7 @@ fn given_packs_that_an_append_key_names_then_no_other_relies_on_what_it_did_not_
     let copy = vault.home().join("copy");
     copy_folder(&vault.repo(), &copy);
     for other in &others {
-        let mut there = web.command(&["backup", "--stdin", "--name", "app", "--host", "web"]);
+        let mut there = web.command(&["backup", "--stdin", "--series", "app", "--host", "web"]);
         there.env("DUMPVAULT_REPOSITORY", &copy);
         run(there, other).expect(exit::OK);
     }
@@ -327,7 +327,7 @@ fn given_packs_that_an_append_key_names_then_no_other_relies_on_what_it_did_not_
     put(&storage, "index", &forger.index(vec![said])).unwrap();
     for ((machine, host), other) in [(&full, "db"), (&late, "late")].into_iter().zip(&others) {
         assert_eq!(known(machine, host, other, &[]), 0, "{host}");
-        let restored = full.run(&["restore", &format!("{host}/app"), "--to", "-"]).expect(exit::OK);
+        let restored = full.run(&["restore", &format!("{host}/app"), "--output", "-"]).expect(exit::OK);
         assert!(restored.stdout == *other, "{host}");
     }
 }
@@ -425,7 +425,7 @@ fn given_a_full_key_whose_slot_is_gone_then_the_last_slot_of_a_full_key_goes_onl
     vault.run(["snapshots"]).expect(exit::OK);
     vault.run(["key", "remove", &own, "--force"]).expect(exit::OK);
     vault.restore(&id).expect(exit::WRONG_KEY);
-    let with = ["restore", &id, "--to", "-", "--key-slot", kept.to_str().unwrap()];
+    let with = ["restore", &id, "--output", "-", "--key-slot", kept.to_str().unwrap()];
     assert!(vault.run(with).expect(exit::OK).stdout == noise(1, 40_000));
     vault.run(["key", "import", kept.to_str().unwrap()]).expect(exit::OK);
     vault.restore(&id).expect(exit::OK);
@@ -464,7 +464,7 @@ fn given_a_hundred_older_slots_that_others_open_then_a_fresh_machine_finds_its_o
         put_at(&vault, &key, SystemTime::now() - Duration::from_secs(1_000_000));
     }
     let fresh = Machine::with(&vault, "fresh", &vault.key_file());
-    assert!(fresh.run(&["restore", &id, "--to", "-"]).expect(exit::OK).stdout == noise(1, 40_000));
+    assert!(fresh.run(&["restore", &id, "--output", "-"]).expect(exit::OK).stdout == noise(1, 40_000));
     let listed = fresh.run(&["key", "list", "--json"]).expect(exit::OK).json();
     assert_eq!(listed["keys"].as_array().unwrap().iter().filter(|slot| slot["current"] == true).count(), 1);
 }
@@ -548,7 +548,7 @@ fn given_an_older_copy_in_the_place_of_the_repository_then_backups_go_on_and_all
     copy_folder(&copy, &vault.repo());
     vault.forget_cache();
 
-    let args = ["backup", "--stdin", "--name", "app", "--host", "db"];
+    let args = ["backup", "--stdin", "--series", "app", "--host", "db"];
     vault.run_with(args, &noise(3, 50_000)).expect(exit::INTEGRITY).says("turned back");
     vault.run(["forget", "--keep-last", "1", "--force"]).expect(exit::INTEGRITY).says("was not forgotten");
     vault.run(PRUNE).expect(exit::INTEGRITY).says("was not forgotten");
@@ -571,9 +571,9 @@ fn given_an_older_copy_in_the_place_of_the_repository_then_backups_go_on_and_all
 
     // A machine that has seen nothing cannot know; the others are told so by an honest host's next backup.
     let fresh = Machine::with(&vault, "fresh", &vault.key_file());
-    assert!(fresh.run(&["restore", "app", "--to", "-"]).expect(exit::OK).stdout == noise(3, 50_000));
+    assert!(fresh.run(&["restore", "app", "--output", "-"]).expect(exit::OK).stdout == noise(3, 50_000));
 
-    let accepted = vault.run(["restore", "app", "--to", "-", "--accept-rollback"]).expect(exit::OK);
+    let accepted = vault.run(["restore", "app", "--output", "-", "--accept-rollback"]).expect(exit::OK);
     assert!(accepted.stdout == noise(3, 50_000));
     assert!(vault.restore("app").expect(exit::OK).stdout == noise(3, 50_000), "the answer is remembered");
     vault.run(["forget", "--keep-last", "5"]).expect(exit::OK);
@@ -623,7 +623,7 @@ fn given_a_rotation_then_every_key_goes_on_and_old_snapshots_restore() {
     web.backup("app", "web", &noise(3, 60_000), &[]).expect(exit::OK);
     let fresh = Machine::with(&vault, "fresh", &web.key);
     fresh.backup("app", "web", &noise(4, 60_000), &[]).expect(exit::OK);
-    assert!(ops.run(&["restore", &ids[0], "--to", "-"]).expect(exit::OK).stdout == noise(1, 400_000));
+    assert!(ops.run(&["restore", &ids[0], "--output", "-"]).expect(exit::OK).stdout == noise(1, 400_000));
     ops.run(&["key", "list"]).expect(exit::OK);
     assert_eq!(foreign(&check(&vault)), [] as [String; 0]);
     ops.run(&PRUNE).expect(exit::OK);
@@ -697,7 +697,7 @@ fn given_a_revoked_key_and_a_new_content_root_then_the_price_is_told_and_all_oth
 fn given_a_backup_under_way_when_keys_are_rotated_then_it_is_fenced_and_the_next_try_succeeds() {
     let vault = Vault::new();
     let web = Machine::added(&vault, "web", &["--host", "web"]);
-    let args = ["backup", "--stdin", "--name", "app", "--host", "web"];
+    let args = ["backup", "--stdin", "--series", "app", "--host", "web"];
     let mut running = cli::Running::start(web.command(&args));
     // It has registered once it takes more than a pipe holds.
     assert!(running.feed(&noise(1, 20 << 20)));
@@ -771,7 +771,7 @@ fn given_a_key_revoked_since_a_moment_then_what_it_stored_later_is_gone_and_all_
     drop(ops);
     vault.run(["check", "--read-data"]).expect(exit::OK);
     let fresh = Machine::with(&vault, "fresh", &vault.key_file());
-    assert!(fresh.run(&["restore", &early, "--to", "-"]).expect(exit::OK).stdout == noise(3, 300_000));
+    assert!(fresh.run(&["restore", &early, "--output", "-"]).expect(exit::OK).stdout == noise(3, 300_000));
     drop(fresh);
     both_restore(&mut vault, &ids);
 }
@@ -806,7 +806,7 @@ fn given_two_objects_that_close_one_epoch_then_a_person_says_which_holds() {
 #[test]
 fn given_a_time_that_is_yet_to_come_then_it_is_refused_and_one_that_is_past_makes_an_import() {
     let vault = Vault::new();
-    let args = ["backup", "--stdin", "--name", "app", "--time"];
+    let args = ["backup", "--stdin", "--series", "app", "--time"];
     vault.run_with(args.iter().chain(&["2099-01-01T00:00:00Z"]), b"x").expect(exit::USAGE).says("2099");
     assert_eq!(vault.ids(), [] as [String; 0]);
     let (old, new, older) = (noise(1, 40_000), noise(2, 40_000), noise(3, 40_000));
@@ -858,7 +858,7 @@ fn given_an_append_key_that_says_earlier_times_then_no_genuine_snapshot_goes_for
     web.backup("app", "web", &noise(9, 40_000), &["--time", "2026-10-01T03:00:00Z"]).expect(exit::OK);
     // This machine has looked meanwhile and knows that none of them was there; another one goes by the storage's times.
     let other = Machine::with(&vault, "other", &vault.key_file());
-    let refused = other.run(&["restore", "web/app", "--to", "-"]);
+    let refused = other.run(&["restore", "web/app", "--output", "-"]);
     refused.expect(exit::REFUSED).says("was added by a key that may only add");
     for options in [&["--keep-daily", "5"][..], &["--keep-last", "5"], &["--keep-within", "6d"]] {
         let args: Vec<&str> = ["forget", "--series", "app"].iter().chain(options).copied().collect();
@@ -877,7 +877,7 @@ fn given_a_repository_that_was_moved_with_new_times_then_one_repair_makes_its_sn
     let like = vault.backup_with("other", &bytes, &["--host", "db"]);
     let web = Machine::added(&vault, "web", &["--host", "web"]);
     dailies(&vault, &web.forger(), "web", &like, 3, 1);
-    let restore = |machine: &Machine<'_>| machine.run(&["restore", "web/app", "--to", "-"]);
+    let restore = |machine: &Machine<'_>| machine.run(&["restore", "web/app", "--output", "-"]);
     let before = Machine::with(&vault, "before", &vault.key_file());
     assert!(restore(&before).expect(exit::OK).stdout == bytes);
     for key in vault.objects() {
@@ -905,7 +905,7 @@ fn given_an_exported_slot_then_it_opens_a_repository_that_has_none_any_more() {
         fs::remove_file(vault.repo().join(key)).unwrap();
     }
     vault.restore(&id).expect(exit::INTEGRITY).says("key import");
-    let with = ["restore", &id, "--to", "-", "--key-slot", slot.to_str().unwrap()];
+    let with = ["restore", &id, "--output", "-", "--key-slot", slot.to_str().unwrap()];
     assert!(vault.run(with).expect(exit::OK).stdout == noise(1, 40_000));
 }
 
@@ -947,7 +947,7 @@ fn given_a_slot_whose_derivation_costs_more_than_is_usual_then_it_opens_only_whe
     let forger = Forger::with(&storage(&vault), &credential(&vault.key_file()), Arc::new(OsEntropy));
     put(&storage(&vault), "keys", &costly_slot(&forger, "a passphrase")).unwrap();
     let restore = |options: &[&str]| {
-        let args = ["restore", id.as_str(), "--to", "-"];
+        let args = ["restore", id.as_str(), "--output", "-"];
         let mut command = vault.command(args.iter().chain(options));
         command.env_remove("DUMPVAULT_KEY_FILE").env("DUMPVAULT_PASSWORD", "a passphrase");
         run(command, b"")

@@ -84,12 +84,12 @@ impl Life {
     }
 
     fn backup(&self, dump: &[u8]) -> Value {
-        let args = ["--json", "backup", "--stdin", "--name", "app"];
+        let args = ["--json", "backup", "--stdin", "--series", "app"];
         self.command(&args, dump).expect(exit::OK).json()
     }
 
     fn restored(&self, options: &[&str]) -> Vec<u8> {
-        self.command(&[options, &["restore", "app", "--to", "-"]].concat(), b"").expect(exit::OK).stdout
+        self.command(&[options, &["restore", "app", "--output", "-"]].concat(), b"").expect(exit::OK).stdout
     }
 }
 
@@ -151,7 +151,7 @@ fn survive(kind: Kind) {
     life.command(&["init"], b"").expect(exit::OK);
     life.server.settle("repo/keys/");
     let dump = noise(7, 160 << 20);
-    let mut backup = Running::start(life.prepared(&["--json", "backup", "--stdin", "--name", "app"]));
+    let mut backup = Running::start(life.prepared(&["--json", "backup", "--stdin", "--series", "app"]));
     let (front, back) = dump.split_at(80 << 20);
     assert!(backup.feed(front));
     let output = while_it_is_away(&mut life, || {
@@ -166,7 +166,7 @@ fn survive(kind: Kind) {
     life.command(&["check", "--read-data"], b"").expect(exit::OK);
     life.server.settle("repo/marks/");
 
-    let mut restore = life.prepared(&["--no-cache", "restore", "app", "--to", "-"]);
+    let mut restore = life.prepared(&["--no-cache", "restore", "app", "--output", "-"]);
     let mut restore = restore.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut from, mut said) = (restore.stdout.take().unwrap(), restore.stderr.take().unwrap());
     let mut restored = vec![0; 1 << 20];
@@ -192,7 +192,7 @@ fn given_fake_gcs_server_killed_in_the_middle_then_backup_and_restore_end_well()
 fn tell(kind: Kind, words: &str) {
     let life = Life::new(kind);
     let nowhere = life.server.address_in("elsewhere", "repo");
-    for args in [&["init"][..], &["snapshots"], &["backup", "--stdin", "--name", "app"]] {
+    for args in [&["init"][..], &["snapshots"], &["backup", "--stdin", "--series", "app"]] {
         let args = [&["--repo", &nowhere], args].concat();
         life.command(&args, b"dump").expect(exit::NOTHING_DONE).says(words);
     }
@@ -212,7 +212,7 @@ fn given_a_wrong_account_key_then_it_is_said_once_and_no_key_is_shown() {
     life.command(&["init"], b"").expect(exit::OK);
     let wrong = ACCOUNT_KEY.replace("Eby8", "Abcd");
     for args in
-        [&["-vvv", "snapshots"][..], &["-vvv", "doctor"], &["-vvv", "backup", "--stdin", "--name", "app"]]
+        [&["-vvv", "snapshots"][..], &["-vvv", "doctor"], &["-vvv", "backup", "--stdin", "--series", "app"]]
     {
         let mut command = life.prepared(args);
         command.env("AZURE_STORAGE_ACCOUNT_KEY", &wrong);

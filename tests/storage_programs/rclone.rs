@@ -122,7 +122,7 @@ fn given_rclone_then_the_program_does_all_that_it_does() {
     life.live(&remote.address("copy"), 40);
     let doctor = life.command(&["doctor"], b"").expect(exit::OK).text();
     assert!(doctor.contains("rclone replaces objects"), "{doctor}");
-    life.command(&["lock", "extend"], b"").expect(exit::USAGE).says("--object-lock");
+    life.command(&["object-lock", "extend"], b"").expect(exit::USAGE).says("--object-lock");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn given_rclone_killed_in_a_backup_then_it_is_started_anew_and_the_backup_ends_w
     let mut noise = vec![0; 80 << 20];
     blake3::Hasher::new().finalize_xof().fill(&mut noise);
     dump.extend(noise);
-    let mut command = life.prepared(&["backup", "--stdin", "--name", "app"]);
+    let mut command = life.prepared(&["backup", "--stdin", "--series", "app"]);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     std::thread::scope(|scope| {
@@ -199,7 +199,7 @@ fn given_a_program_that_ends_in_any_way_then_neither_a_process_nor_a_socket_of_r
     crate::cli::run(run(&["init"]), b"").expect(exit::OK);
     remote.is_left_clean();
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
-        let mut command = run(&["backup", "--stdin", "--name", "app"]);
+        let mut command = run(&["backup", "--stdin", "--series", "app"]);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let began = Instant::now();
         while remote.servers().is_empty() {

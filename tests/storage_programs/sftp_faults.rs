@@ -296,7 +296,7 @@ fn given_a_server_that_is_killed_in_a_backup_and_in_a_restore_and_comes_back_the
     life.command(&["init"], b"").expect(exit::OK);
     let dump = [table(20_000, |_| false), noise(1, 80 << 20)].concat();
 
-    let mut command = life.prepared(&["--json", "backup", "--stdin", "--name", "app"]);
+    let mut command = life.prepared(&["--json", "backup", "--stdin", "--series", "app"]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -315,7 +315,7 @@ fn given_a_server_that_is_killed_in_a_backup_and_in_a_restore_and_comes_back_the
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     life.command(&["check", "--read-data"], b"").expect(exit::OK);
 
-    let mut command = life.prepared(&["--no-cache", "restore", "app", "--to", "-"]);
+    let mut command = life.prepared(&["--no-cache", "restore", "app", "--output", "-"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut restored = vec![0; 1 << 20];

@@ -45,11 +45,11 @@ impl Life {
     }
 
     pub fn backup(&self, dump: &[u8]) -> Value {
-        self.command(&["--json", "backup", "--stdin", "--name", "app"], dump).expect(exit::OK).json()
+        self.command(&["--json", "backup", "--stdin", "--series", "app"], dump).expect(exit::OK).json()
     }
 
     pub fn restored(&self, options: &[&str]) -> Vec<u8> {
-        self.command(&[options, &["restore", "app", "--to", "-"]].concat(), b"").expect(exit::OK).stdout
+        self.command(&[options, &["restore", "app", "--output", "-"]].concat(), b"").expect(exit::OK).stdout
     }
 
     /// Init, backups, restores, check, a copy and its restore, forget, prune, doctor.
@@ -86,7 +86,7 @@ fn given_openssh_then_the_program_does_all_that_it_does() {
     let tmp = std::fs::read_dir(server.path("deep/repo/tmp")).unwrap().count();
     assert_eq!(tmp, 0);
     let doctor = life.command(&["doctor"], b"").expect(exit::OK).text();
-    life.command(&["lock", "extend"], b"")
+    life.command(&["object-lock", "extend"], b"")
         .expect(exit::USAGE)
         .says("SFTP servers and rclone remotes have no object locks");
     assert!(doctor.contains("hard links, which never replace"), "{doctor}");

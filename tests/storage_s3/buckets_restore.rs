@@ -174,7 +174,7 @@ fn given_protect_or_the_repository_itself_then_the_target_is_refused() {
     let mut command = site.command(&["restore", "uploads", "--to-bucket", &site.server.address("repo/sub")]);
     command.env("DUMPVAULT_REPOSITORY", &copy);
     crate::cli::run(command, b"").expect(exit::USAGE).says("holds the repository");
-    site.vault.run(["backup", "--path", ".", "--name", "tree"]).expect(exit::OK);
+    site.vault.run(["backup", "--path", ".", "--series", "tree"]).expect(exit::OK);
     site.run(&["restore", "tree", "--to-bucket", &to])
         .expect(exit::USAGE)
         .says("holds files, and no objects");
@@ -250,7 +250,7 @@ fn the_commands_of_the_manual_do_what_it_says() {
     let put = |key: &str, bytes: &[u8]| site.put(key, bytes);
     put("invoices/2026/17.pdf", b"first");
     put("a.png", b"png");
-    site.run(&["backup", &media, "--name", "media"]).expect(exit::OK);
+    site.run(&["backup", &media, "--series", "media"]).expect(exit::OK);
     put("invoices/2026/17.pdf", b"second");
     let mut count = 0;
     for line in commands.lines() {

@@ -65,7 +65,7 @@ impl Site {
 
     fn backup(&self) -> serde_json::Value {
         let address = self.server.address("in");
-        let report = self.run(&["--json", "backup", &address, "--name", "up"]).expect(exit::OK).json();
+        let report = self.run(&["--json", "backup", &address, "--series", "up"]).expect(exit::OK).json();
         let streams = report["results"][0]["snapshot"]["streams"].as_array().unwrap().clone();
         streams.into_iter().find(|stream| stream["name"] == "up/index").unwrap()["attributes"].clone()
     }
@@ -203,7 +203,7 @@ fn given_a_bucket_with_versions_then_those_that_are_not_current_are_kept_on_requ
     site.run(&["check", "--read-data"]).expect(exit::OK);
     // Without the setting nothing is read again either.
     let address = site.server.address("in");
-    let args = ["--json", "backup", &address, "--name", "up", "--suspect-below", "0"];
+    let args = ["--json", "backup", &address, "--series", "up", "--suspect-below", "0"];
     let report = site.run(&args).expect(exit::OK).json();
     let streams = report["results"][0]["snapshot"]["streams"].as_array().unwrap().clone();
     let index = streams.into_iter().find(|stream| stream["name"] == "up/index").unwrap();

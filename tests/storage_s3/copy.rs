@@ -91,7 +91,7 @@ impl Pair {
     }
 
     fn restored(&self, id: &str) -> Vec<u8> {
-        self.at_bucket(&["restore", id, "--to", "-"]).expect(exit::OK).stdout
+        self.at_bucket(&["restore", id, "--output", "-"]).expect(exit::OK).stdout
     }
 
     /// Bytes of the packs in the bucket.
@@ -285,7 +285,7 @@ fn given_several_destinations_that_do_not_exist_then_init_makes_each_and_one_tha
     assert_eq!(told(copy()), expected);
     assert_eq!(pair.restored("app"), b"a dump");
     let from_folder = || {
-        let mut command = pair.vault.command(["restore", "app", "--to", "-"]);
+        let mut command = pair.vault.command(["restore", "app", "--output", "-"]);
         command.env("DUMPVAULT_REPOSITORY", &folder).env("DUMPVAULT_KEY_FILE", &folder_key);
         run(command, b"").expect(exit::OK).stdout
     };
@@ -383,7 +383,7 @@ fn given_a_suspect_snapshot_then_its_copy_is_suspect_too() {
             pair.vault.backup("app", &noise(n, 100_000));
         }
         pair.vault
-            .run_with(["backup", "--stdin", "--name", "app"], &noise(9, 5000))
+            .run_with(["backup", "--stdin", "--series", "app"], &noise(9, 5000))
             .expect(exit::PART_FAILED);
         pair.copy(&[]).expect(exit::OK);
         let states: Vec<String> = pair.offsite().iter().map(|snapshot| text(snapshot, "state")).collect();
@@ -444,7 +444,8 @@ fn given_a_repository_that_a_copy_made_then_the_last_of_many_days_goes_there_alo
     let time_16 = time_of(16);
     let time = ["--time", &time_16, "--host", "db1"];
     pair.vault.backup_with("app", &fresh, &time);
-    let mut command = pair.command(&[&["--json", "backup", "--stdin", "--name", "app"], &time[..]].concat());
+    let mut command =
+        pair.command(&[&["--json", "backup", "--stdin", "--series", "app"], &time[..]].concat());
     command
         .env("DUMPVAULT_REPOSITORY", pair.server.address("offsite"))
         .env("DUMPVAULT_KEY_FILE", pair.offsite_key());
@@ -463,7 +464,7 @@ fn given_half_of_the_content_there_under_its_own_name_then_only_the_other_half_i
     let dump = noise(5, 24 << 20);
     // Every second piece of 700 KB: hardly a block of the source is wanted whole.
     let there: Vec<u8> = dump.chunks(700_000).step_by(2).flatten().copied().collect();
-    let mut command = pair.command(&["backup", "--stdin", "--name", "half"]);
+    let mut command = pair.command(&["backup", "--stdin", "--series", "half"]);
     command
         .env("DUMPVAULT_REPOSITORY", pair.server.address("offsite"))
         .env("DUMPVAULT_KEY_FILE", pair.offsite_key());
@@ -513,7 +514,7 @@ fn given_a_bucket_as_the_source_then_only_blocks_that_are_missing_are_read() {
     let key = pair.vault.home().join("second.key").to_str().unwrap().to_owned();
     let copy_day = |n: u32| {
         let time = time_of(n);
-        let mut command = pair.command(&["backup", "--stdin", "--name", "app", "--time", &time]);
+        let mut command = pair.command(&["backup", "--stdin", "--series", "app", "--time", &time]);
         command
             .env("DUMPVAULT_REPOSITORY", pair.server.address("offsite"))
             .env("DUMPVAULT_KEY_FILE", pair.offsite_key());

@@ -258,7 +258,7 @@ fn given_credentials_that_expire_and_a_profile_with_new_ones_then_the_program_go
         let is_old = call.header("x-amz-security-token") != "NEW";
         (told.load(Ordering::SeqCst) && is_old).then_some(HttpFault::Status(400, "ExpiredToken"))
     });
-    let mut command = remote.command(&["backup", "--stdin", "--name", "app"]);
+    let mut command = remote.command(&["backup", "--stdin", "--series", "app"]);
     command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").env("AWS_PROFILE", "vault");
     run(command, &noise(1, 5 << 20)).expect(exit::OK);
     assert!(expired.load(Ordering::SeqCst));
@@ -288,7 +288,7 @@ fn given_an_answer_that_stalls_then_a_line_says_so_and_the_request_goes_again() 
         let is_pack = call.method == "GET" && call.path.contains("/packs/");
         (is_pack && call.repetition == 0).then_some(HttpFault::StallBody(1000))
     });
-    let args = ["restore", "app", "--to", "-", "--no-cache"];
+    let args = ["restore", "app", "--output", "-", "--no-cache"];
     let restored = run(remote.command(&args), b"").expect(exit::OK).says("no data from or to 127.0.0.1:");
     assert!(restored.stdout == dump);
     std::fs::write(remote.vault.work().join("dumpvault.toml"), "[s3]\nstall_timeout = '1ms'\n").unwrap();
@@ -347,7 +347,7 @@ fn given_a_full_store_then_snapshots_can_be_forgotten_and_their_packs_pruned() {
     }
     let full = remote.server.bytes();
     remote.server.set_quota(Some(full));
-    let backup = run(remote.command(&["backup", "--stdin", "--name", "app"]), &noise(9, 1 << 20));
+    let backup = run(remote.command(&["backup", "--stdin", "--series", "app"]), &noise(9, 1 << 20));
     backup.expect(exit::NOTHING_DONE).says("507").says("hint: free space").says("--full-store");
     assert!(remote.restored(&["--no-cache"]) == noise(2, 2 << 20), "what is there can be read");
     // Nothing is dead yet: nothing goes, and why is told.
@@ -374,7 +374,7 @@ fn given_a_full_store_and_a_backup_under_way_then_it_is_not_pruned_beside() {
     remote.backup(&noise(2, 1 << 20), &[]);
     remote.run(["forget", "--keep-last", "1", "--force"]).expect(exit::OK);
     // Somebody backs up meanwhile.
-    let mut backup = remote.command(&["backup", "--stdin", "--name", "slow"]);
+    let mut backup = remote.command(&["backup", "--stdin", "--series", "slow"]);
     let mut backup = backup.stdin(std::process::Stdio::piped()).spawn().unwrap();
     while !remote.server.names().iter().any(|name| name.contains("/sessions/")) {
         std::thread::sleep(Duration::from_millis(5));

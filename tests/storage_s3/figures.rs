@@ -164,9 +164,9 @@ fn figures_of_a_bucket_beside_those_of_a_folder() {
         }
         time
     };
-    let backup = ["--json", "backup", "--stdin", "--name", "app"];
-    let restore = ["restore", "app", "--to", "/dev/null"];
-    let uncached = ["restore", "app", "--to", "/dev/null", "--no-cache"];
+    let backup = ["--json", "backup", "--stdin", "--series", "app"];
+    let restore = ["restore", "app", "--output", "/dev/null"];
+    let uncached = ["restore", "app", "--output", "/dev/null", "--no-cache"];
     println!("a dump of {megabytes:.0} MB");
     // Both in turn, each into a repository of its own: the machine is not as fast in one minute as in the next.
     let mut times: [Vec<f64>; 4] = Default::default();
@@ -196,7 +196,7 @@ fn figures_of_a_bucket_beside_those_of_a_folder() {
     report("unchanged, bucket, 50 ms", remote.command(&backup), &days[0]);
     report("the next day, bucket, 50 ms", remote.command(&backup), &days[1]);
     report("restore the next day, 50 ms", remote.command(&uncached), b"");
-    let other = ["--json", "backup", "--stdin", "--name", "other", "--no-parent"];
+    let other = ["--json", "backup", "--stdin", "--series", "other", "--no-parent"];
     remote.run(["forget", "--keep-last", "1", "--force"]).expect(exit::OK);
     report("the same as another series, 50 ms", remote.command(&other), &days[1]);
     let (repo, _cache) = open(&remote);

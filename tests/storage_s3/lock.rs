@@ -21,7 +21,7 @@ fn locking(remote: &Remote, args: &[&str], stdin: &[u8]) -> Output {
 }
 
 fn backup(remote: &Remote, bytes: &[u8]) {
-    locking(remote, &["backup", "--stdin", "--name", "app"], bytes).expect(exit::OK);
+    locking(remote, &["backup", "--stdin", "--series", "app"], bytes).expect(exit::OK);
 }
 
 fn is_kept(name: &str) -> bool {
@@ -88,8 +88,8 @@ fn given_locks_that_end_soon_then_a_check_says_so_until_they_are_prolonged() {
     backup(&remote, &noise(2, 200_000));
     backup(&remote, &noise(3, 200_000));
     remote.server.age_locks(DAY * 20);
-    locking(&remote, &["check"], b"").expect(exit::PART_FAILED).says("lock extend").says("config");
-    let extended = locking(&remote, &["--json", "lock", "extend"], b"").expect(exit::OK).json();
+    locking(&remote, &["check"], b"").expect(exit::PART_FAILED).says("object-lock extend").says("config");
+    let extended = locking(&remote, &["--json", "object-lock", "extend"], b"").expect(exit::OK).json();
     // Config, key, its author, two of each: a pack of data and recipe, index, snapshot, mark; and the mark of the check.
     assert_eq!(number(&extended, "objects"), 3 + 2 * 4 + 1, "{extended}");
     locking(&remote, &["check"], b"").expect(exit::OK);
@@ -99,7 +99,7 @@ fn given_locks_that_end_soon_then_a_check_says_so_until_they_are_prolonged() {
         assert!(lasts > DAY * 30 - Duration::from_secs(600), "{name}: {lasts:?}");
     }
     // Without --object-lock nobody knows for how long, and nothing is said of locks.
-    remote.run(["lock", "extend"]).expect(exit::USAGE).says("--object-lock");
+    remote.run(["object-lock", "extend"]).expect(exit::USAGE).says("--object-lock");
     remote.run(["check"]).expect(exit::OK);
 }
 
@@ -140,9 +140,9 @@ fn given_a_service_that_refuses_to_prolong_then_the_snapshot_is_there_and_the_ex
         let refused = call.method == "PUT" && call.query.contains("retention");
         refused.then_some(crate::s3::HttpFault::Status(403, "AccessDenied"))
     });
-    locking(&remote, &["backup", "--stdin", "--name", "app"], &dump)
+    locking(&remote, &["backup", "--stdin", "--series", "app"], &dump)
         .expect(exit::PART_FAILED)
-        .says("lock extend");
+        .says("object-lock extend");
     assert!(remote.restored(&[]) == dump);
     for wrong in ["forever", "compliance", "none:30d", "compliance:30"] {
         let args = ["--object-lock", wrong, "snapshots"];
@@ -163,10 +163,10 @@ fn given_a_server_by_others_then_locks_hold_there_and_everything_works_with_them
     locking(&["init"], b"").expect(exit::OK);
     let (first, second) = (noise(7, 300_000), noise(8, 300_000));
     for dump in [&first, &second] {
-        locking(&["backup", "--stdin", "--name", "app"], dump).expect(exit::OK);
+        locking(&["backup", "--stdin", "--series", "app"], dump).expect(exit::OK);
     }
     locking(&["check", "--read-data"], b"").expect(exit::OK);
-    locking(&["lock", "extend"], b"").expect(exit::OK);
+    locking(&["object-lock", "extend"], b"").expect(exit::OK);
     let config = moto.ask("HEAD", "/vault/repo/config", "");
     assert!(config.to_lowercase().contains("x-amz-object-lock-mode: compliance"), "{config}");
     let doctor = locking(&["doctor"], b"").expect(exit::OK).text();

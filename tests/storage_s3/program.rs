@@ -51,12 +51,12 @@ impl Remote {
 
     /// Backs `bytes` up; what the program says of it as JSON.
     pub fn backup(&self, bytes: &[u8], options: &[&str]) -> Value {
-        let args = [&["--json", "backup", "--stdin", "--name", "app"], options].concat();
+        let args = [&["--json", "backup", "--stdin", "--series", "app"], options].concat();
         run(self.command(&args), bytes).expect(exit::OK).json()
     }
 
     pub fn restored(&self, options: &[&str]) -> Vec<u8> {
-        let args = [&["restore", "app", "--to", "-"], options].concat();
+        let args = [&["restore", "app", "--output", "-"], options].concat();
         run(self.command(&args), b"").expect(exit::OK).stdout
     }
 
@@ -111,7 +111,7 @@ fn given_a_bucket_then_dumps_go_there_and_come_back_and_the_second_one_costs_few
 #[test]
 fn given_a_person_who_turns_checksums_off_then_hashes_are_signed() {
     let remote = Remote::new();
-    let mut command = remote.command(&["backup", "--stdin", "--name", "app"]);
+    let mut command = remote.command(&["backup", "--stdin", "--series", "app"]);
     command.env("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required");
     run(command, &noise(1, 2 << 20)).expect(exit::OK);
     let calls = remote.server.calls();
@@ -132,8 +132,10 @@ fn given_a_server_behind_tls_then_its_authority_has_to_be_trusted() {
     };
     trusting(&["init"], b"").expect(exit::OK);
     let dump = noise(1, 5 << 20);
-    trusting(&["backup", "--stdin", "--name", "app"], &dump).expect(exit::OK);
-    assert!(trusting(&["restore", "app", "--to", "-", "--no-cache"], b"").expect(exit::OK).stdout == dump);
+    trusting(&["backup", "--stdin", "--series", "app"], &dump).expect(exit::OK);
+    assert!(
+        trusting(&["restore", "app", "--output", "-", "--no-cache"], b"").expect(exit::OK).stdout == dump
+    );
 
     let requests = remote.server.calls().len();
     remote.run(["snapshots"]).expect(exit::NOTHING_DONE).says("certificate");
@@ -162,8 +164,8 @@ fn given_a_proxy_in_the_environment_then_requests_go_through_it() {
         command.env("http_proxy", remote.server.endpoint());
         run(command, stdin)
     };
-    proxied(&["backup", "--stdin", "--name", "app"], &dump).expect(exit::OK);
-    assert!(proxied(&["restore", "app", "--to", "-", "--no-cache"], b"").expect(exit::OK).stdout == dump);
+    proxied(&["backup", "--stdin", "--series", "app"], &dump).expect(exit::OK);
+    assert!(proxied(&["restore", "app", "--output", "-", "--no-cache"], b"").expect(exit::OK).stdout == dump);
 }
 
 /// A proxy that lets connections through to the server, whatever host they name; its address.
@@ -214,8 +216,8 @@ fn given_a_proxy_and_tls_then_requests_go_through_a_tunnel() {
     };
     let dump = noise(1, 3 << 20);
     proxied(&["init"], b"").expect(exit::OK);
-    proxied(&["backup", "--stdin", "--name", "app"], &dump).expect(exit::OK);
-    assert!(proxied(&["restore", "app", "--to", "-", "--no-cache"], b"").expect(exit::OK).stdout == dump);
+    proxied(&["backup", "--stdin", "--series", "app"], &dump).expect(exit::OK);
+    assert!(proxied(&["restore", "app", "--output", "-", "--no-cache"], b"").expect(exit::OK).stdout == dump);
 }
 
 #[test]
@@ -257,7 +259,7 @@ fn given_scattered_changes_then_the_parent_is_read_from_the_cache_and_little_is_
 
     // Nor does one help that cannot hold the parent.
     let changed = table(200_000, |row| row % 97 < 4);
-    let args = ["backup", "--stdin", "--name", "app", "--cache-size", "1M"];
+    let args = ["backup", "--stdin", "--series", "app", "--cache-size", "1M"];
     run(remote.command(&args), &changed).expect(exit::OK).says("--cache-size");
     assert!(remote.restored(&[]) == changed);
 }
@@ -365,7 +367,7 @@ fn given_what_is_wrong_with_a_bucket_then_the_program_says_what_and_never_a_secr
     run(wrong_key, b"").expect(exit::NOTHING_DONE).says("SignatureDoesNotMatch").does_not_say("hunter2");
 
     remote.server.set_hook(|call| (call.method == "PUT").then_some(HttpFault::Status(403, "AccessDenied")));
-    let args = ["backup", "--stdin", "--name", "app"];
+    let args = ["backup", "--stdin", "--series", "app"];
     run(remote.command(&args), b"some dump").expect(exit::NOTHING_DONE).says("docs/offsite.md");
     remote.run(["snapshots"]).expect(exit::OK);
 }
@@ -402,9 +404,9 @@ fn given_credentials_that_only_read_then_a_full_key_reads_all_and_changes_nothin
     remote.server.set_hook(|call| {
         (!["GET", "HEAD"].contains(&call.method.as_str())).then_some(HttpFault::Status(403, "AccessDenied"))
     });
-    assert!(remote.run(["restore", "app~1", "--to", "-"]).expect(exit::OK).stdout == dump);
+    assert!(remote.run(["restore", "app~1", "--output", "-"]).expect(exit::OK).stdout == dump);
     remote.run(["check", "--read-data"]).expect(exit::OK);
-    let backup = run(remote.command(&["backup", "--stdin", "--name", "app"]), &dump);
+    let backup = run(remote.command(&["backup", "--stdin", "--series", "app"]), &dump);
     backup.expect(exit::NOTHING_DONE);
     for command in [
         &["forget", "--keep-last", "1"][..],

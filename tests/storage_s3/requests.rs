@@ -19,7 +19,7 @@ fn copied(by_blocks: bool) -> (Remote, Value) {
     let vault = Vault::new();
     for n in 0..SNAPSHOTS {
         let args =
-            ["backup", "--stdin", "--name", "app", "--time", &format!("2026-01-01T00:00:{:02}Z", n % 60)];
+            ["backup", "--stdin", "--series", "app", "--time", &format!("2026-01-01T00:00:{:02}Z", n % 60)];
         let args = if n < 60 { &args[..] } else { &args[..4] };
         run(vault.command(args), &day(n)).expect(exit::OK);
     }
@@ -67,7 +67,7 @@ fn given_a_destination_with_names_of_its_own_then_a_copy_by_bytes_takes_as_few_r
     assert_few_requests(&report);
     for n in [0, 1, 63, 64, 65, SNAPSHOTS - 1] {
         let name = format!("app~{}", SNAPSHOTS - 1 - n);
-        let restored = run(remote.command(&["restore", &name, "--to", "-"]), b"").expect(exit::OK).stdout;
+        let restored = run(remote.command(&["restore", &name, "--output", "-"]), b"").expect(exit::OK).stdout;
         assert!(restored == day(n), "{name}");
     }
     remote.run(["check", "--read-data"]).expect(exit::OK);

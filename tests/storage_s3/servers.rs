@@ -82,12 +82,12 @@ impl Life {
     }
 
     fn backup(&self, dump: &[u8]) -> Value {
-        let args = ["--json", "backup", "--stdin", "--name", "app"];
+        let args = ["--json", "backup", "--stdin", "--series", "app"];
         self.command(&args, dump).expect(exit::OK).json()
     }
 
     fn restored(&self, options: &[&str]) -> Vec<u8> {
-        self.command(&[options, &["restore", "app", "--to", "-"]].concat(), b"").expect(exit::OK).stdout
+        self.command(&[options, &["restore", "app", "--output", "-"]].concat(), b"").expect(exit::OK).stdout
     }
 }
 

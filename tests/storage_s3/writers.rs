@@ -22,13 +22,13 @@ fn dump(writer: usize, day: u64) -> Vec<u8> {
 
 /// A backup of that writer's series. Every two of them share a host, with its cache.
 fn backup(remote: &Remote, writer: usize) -> Command {
-    let mut command = remote.command(&["backup", "--stdin", "--name", &series(writer)]);
+    let mut command = remote.command(&["backup", "--stdin", "--series", &series(writer)]);
     command.env("XDG_CACHE_HOME", remote.vault.home().join(format!("host{}", writer / 2)));
     command
 }
 
 fn restored(remote: &Remote, name: &str) -> Vec<u8> {
-    remote.run(["restore", name, "--to", "-", "--no-cache"]).expect(exit::OK).stdout
+    remote.run(["restore", name, "--output", "-", "--no-cache"]).expect(exit::OK).stdout
 }
 
 #[test]

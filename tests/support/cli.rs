@@ -182,7 +182,7 @@ impl Vault {
     /// The same with more options.
     pub fn backup_with(&self, series: &str, bytes: &[u8], options: &[&str]) -> String {
         let before = self.ids();
-        let args = ["backup", "--stdin", "--name", series];
+        let args = ["backup", "--stdin", "--series", series];
         self.run_with(args.iter().chain(options), bytes).expect(exit::OK);
         let mut new = self.ids();
         new.retain(|id| !before.contains(id));
@@ -192,7 +192,7 @@ impl Vault {
 
     /// Restores to standard output.
     pub fn restore(&self, name: &str) -> Output {
-        self.run(["restore", name, "--to", "-"])
+        self.run(["restore", name, "--output", "-"])
     }
 
     /// What `snapshots --json` lists, oldest first.

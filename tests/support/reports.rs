@@ -42,13 +42,12 @@ impl Promise {
             return Self::Nothing;
         }
         let commands = || validators().keys().map(String::as_str).filter(|name| *name != "error");
-        let first =
-            |word: &&str| *word == "cat" || commands().any(|name| name.split('-').next() == Some(word));
+        let first = |word: &&str| *word == "cat" || commands().any(|name| is_of(name, word));
         let mut rest = words.iter().map(AsRef::as_ref).skip_while(|word| !first(word));
         match rest.next() {
             None => Self::Nothing,
             Some("cat") => Self::Stream,
-            Some("restore") if !has("--dry-run") && writes_to_stdout(&words) => Self::Stream,
+            Some("restore") if !has("--dry-run") && !has("-n") && writes_to_stdout(&words) => Self::Stream,
             Some(word) if commands().any(|name| name == word) => Self::Report(word.to_owned()),
             Some(word) => {
                 let both = rest.map(|second| format!("{word}-{second}"));
@@ -86,14 +85,19 @@ impl Promise {
     }
 }
 
+/// Whether a report is of this command, or of one below it.
+fn is_of(name: &str, command: &str) -> bool {
+    name.strip_prefix(command).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 fn writes_to_stdout<W: AsRef<str>>(words: &[W]) -> bool {
     let words = || words.iter().map(AsRef::as_ref);
     let elsewhere = |word: &str| {
         let name = word.split('=').next();
         matches!(name, Some("--to-database" | "--to-dir" | "--command"))
-            || (word.starts_with("--to=") && word != "--to=-")
+            || (word.starts_with("--output=") && word != "--output=-")
     };
-    let to = words().zip(words().skip(1)).find(|(word, _)| *word == "--to").map(|(_, to)| to);
+    let to = words().zip(words().skip(1)).find(|(word, _)| *word == "--output").map(|(_, to)| to);
     !words().any(elsewhere) && to.is_none_or(|to| to == "-")
 }
 

@@ -3,6 +3,7 @@
 use super::Cli;
 use crate::cli::manual::{own, visible};
 use clap::{CommandFactory, Parser};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -114,6 +115,135 @@ fn every_command_in_the_documents_is_one() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(tried > 150, "only {tried} commands found");
+}
+
+/// Names that still work and that nobody is told of: hidden aliases of options and commands, and hidden options.
+#[derive(Default)]
+struct OldNames {
+    /// Words that no command has for something else.
+    words: BTreeSet<String>,
+    current: BTreeSet<String>,
+}
+
+impl OldNames {
+    fn of(command: &clap::Command) -> Self {
+        let mut names = Self::default();
+        names.add(command);
+        let Self { words, current } = &mut names;
+        words.retain(|word| !current.contains(word));
+        names
+    }
+
+    fn add(&mut self, command: &clap::Command) {
+        for arg in command.get_arguments() {
+            let visible = arg.get_long().into_iter().chain(arg.get_visible_aliases().unwrap_or_default());
+            self.current.extend(visible.map(|name| format!("--{name}")));
+            let all = arg.get_all_aliases().unwrap_or_default();
+            self.words.extend(all.iter().map(|name| format!("--{name}")));
+        }
+        for one in command.get_subcommands() {
+            let is_shown = |alias: &&str| one.get_visible_aliases().any(|visible| visible == *alias);
+            for alias in one.get_all_aliases().filter(|alias| !is_shown(alias)) {
+                self.words.extend([format!("dumpvault {alias} "), format!("`{alias} ")]);
+            }
+            self.add(one);
+        }
+    }
+
+    /// The first old name in a text of any kind.
+    fn in_text<'a>(&'a self, text: &str) -> Option<&'a str> {
+        let is_there = |word: &&String| {
+            text.match_indices(word.as_str()).any(|(at, _)| {
+                let after = text[at + word.len()..].chars().next();
+                word.ends_with(' ') || !after.is_some_and(|c| c.is_alphanumeric() || c == '-' || c == '_')
+            })
+        };
+        self.words.iter().find(is_there).map(String::as_str)
+    }
+}
+
+/// The first old name among the words of a command line.
+fn old_name(words: &[String]) -> Option<String> {
+    let mut command = Cli::command();
+    for word in words.iter().skip(1).take_while(|word| *word != "--") {
+        if let Some(long) = word.strip_prefix("--") {
+            let long = long.split('=').next().unwrap_or_default();
+            let is_hidden = command.get_arguments().any(|arg| {
+                let is_alias = arg.get_all_aliases().is_some_and(|all| all.contains(&long));
+                let is_shown = arg.get_visible_aliases().is_some_and(|all| all.contains(&long));
+                is_alias && !is_shown || arg.is_hide_set() && arg.get_long() == Some(long)
+            });
+            if is_hidden {
+                return Some(word.clone());
+            }
+        } else if let Some(below) = command.find_subcommand(word) {
+            if below.get_name() != word && !below.get_visible_aliases().any(|alias| alias == word) {
+                return Some(word.clone());
+            }
+            command = below.clone();
+        }
+    }
+    None
+}
+
+/// All texts below a folder of the project whose names end so.
+fn texts(folder: &Path, ends: &[&str], found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts(&path, ends, found);
+        } else if path.extension().is_some_and(|end| ends.iter().any(|one| end == *one)) {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_documents_use_no_old_name() {
+    let mut wrong = Vec::new();
+    let (mut tried, names) = (0, OldNames::of(&Cli::command()));
+    assert!(names.words.contains("--pg-globals".replace("pg-", "").as_str()), "{:?}", names.words);
+    for (name, text) in documents().into_iter().filter(|(name, _)| !name.ends_with("CHANGELOG.md")) {
+        for command in commands(&text) {
+            let Some(words) = words(&command) else { continue };
+            tried += 1;
+            wrong.extend(old_name(&words).map(|word| format!("{name}: {command}: `{word}` is an old name")));
+        }
+        wrong.extend(names.in_text(&text).map(|word| format!("{name}: `{word}` is an old name")));
+    }
+    assert!(tried > 150, "only {tried} commands found");
+    // Hints, errors and tests, too.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for folder in ["src", "tests", "benches", "contrib"] {
+        texts(&root.join(folder), &["rs", "sh", "py", "service", "timer", "yml"], &mut paths);
+    }
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        wrong.extend(names.in_text(&text).map(|word| format!("{}: `{word}` is an old name", path.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn old_names_still_work() {
+    for (old, new) in [
+        ("backup --name app --stdin", "backup --series app --stdin"),
+        ("backup --pg-all --GLOBALS", "backup --pg-all --pg-globals"),
+        ("backup --pg-all --EXEC ssh", "backup --pg-all --pg-exec ssh"),
+        ("restore app --to app.dump", "restore app --output app.dump"),
+        ("verify app --EXEC ssh", "verify app --pg-exec ssh"),
+        ("check --structure", "check"),
+        ("LOCK extend", "object-lock extend"),
+    ] {
+        // In capitals, so that this file has none of the old names.
+        let old = old.replace("GLOBALS", "globals").replace("EXEC", "exec").replace("LOCK", "lock");
+        let parsed = |line: &str| {
+            let cli = Cli::try_parse_from(std::iter::once("dumpvault").chain(line.split(' '))).unwrap();
+            format!("{:?}", cli.command).replace("structure: true", "structure: false")
+        };
+        assert_eq!(parsed(&old), parsed(new));
+    }
 }
 
 /// The help of all commands, as a page.

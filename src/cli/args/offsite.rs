@@ -1,4 +1,4 @@
-//! Arguments of what concerns other repositories and buckets: `copy`, `lock`, `doctor`.
+//! Arguments of what concerns other repositories and buckets: `copy`, `object-lock`, `doctor`.
 
 use super::WhichArgs;
 use clap::{Args, Subcommand};
@@ -6,22 +6,26 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  dumpvault --object-lock compliance:30d lock extend
-  dumpvault lock extend                 # object_lock from [s3]
+  dumpvault --object-lock compliance:30d object-lock extend
+  dumpvault object-lock extend          # object_lock from [s3]
 
 Backups with --object-lock lock every object that their own snapshot needs. Run this
 weekly to keep older snapshots locked too; then no credentials can delete what
 `snapshots` lists. `check` reports locks that end too soon. The bucket must have Object
 Lock enabled; `doctor` checks that.")]
-pub(in crate::cli) struct LockArgs {
+pub(in crate::cli) struct ObjectLockArgs {
     #[command(subcommand)]
-    pub command: LockCommand,
+    pub command: ObjectLockCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(in crate::cli) enum LockCommand {
+pub(in crate::cli) enum ObjectLockCommand {
     /// Extend the object locks of everything that kept snapshots need, to the --object-lock age and one eighth more.
-    Extend,
+    Extend {
+        /// Print how many object locks would be extended, and until when.
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
 }
 
 pub(super) const DOCTOR: &str = "Examples:

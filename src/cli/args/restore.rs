@@ -7,10 +7,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 const RESTORE: &str = "Examples:
-  dumpvault restore app --to app.dump
+  dumpvault restore app --output app.dump
   dumpvault restore app@2026-11-01 --to-database app_old --create
   dumpvault restore 1a2b3c4d --command -- pg_restore -d app2
-  dumpvault restore latest --to - | pg_restore -l
+  dumpvault restore latest --output - | pg_restore -l
   dumpvault restore app --table orders --to-database scratch --create
   dumpvault restore app --table 'audit.*' --data-only --to-database app --yes
   dumpvault restore app --to-database app_new --create --jobs 4
@@ -42,136 +42,141 @@ pub(in crate::cli) struct RestoreArgs {
     #[command(flatten)]
     pub which: WhichArgs,
     /// Restore all sources of a `dumpvault run`, in reverse order: SYSTEM, SYSTEM~N, SYSTEM@TIME, or the run's id.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["snapshot", "to", "to_dir", "command", "to_database", "to_redis", "all_databases", "stream", "dry_run"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["snapshot", "output", "to_dir", "command", "to_database", "to_redis", "all_databases", "stream", "dry_run"], help_heading = "Systems")]
     pub set: Option<String>,
     /// With --set: print the steps as commands, and exit (the default).
-    #[arg(long, requires = "set")]
+    #[arg(long, requires = "set", help_heading = "Systems")]
     pub plan: bool,
     /// With --set: run the steps. Stops at the first failure; the same command resumes there.
-    #[arg(long, requires = "set", conflicts_with = "plan")]
+    #[arg(long, requires = "set", conflicts_with = "plan", help_heading = "Systems")]
     pub apply: bool,
     /// With --set: target of a source [default: its address in the configuration]; repeatable.
-    #[arg(long = "set-target", value_name = "SOURCE=TARGET", requires = "set")]
+    #[arg(long = "set-target", value_name = "SOURCE=TARGET", requires = "set", help_heading = "Systems")]
     pub target: Vec<String>,
     /// With --set: skip this source; repeatable.
-    #[arg(long, value_name = "SOURCE", requires = "set")]
+    #[arg(long, value_name = "SOURCE", requires = "set", help_heading = "Systems")]
     pub skip: Vec<String>,
     /// With --set --apply: repeat steps that an earlier run completed.
-    #[arg(long, requires = "apply")]
+    #[arg(long, requires = "apply", help_heading = "Systems")]
     pub again: bool,
     /// Write to this file; `-` for standard output [default: -].
-    #[arg(long, alias = "output", value_name = "PATH", conflicts_with_all = ["command", "to_database"])]
-    pub to: Option<PathBuf>,
+    #[arg(long, alias = "to", value_name = "PATH", conflicts_with_all = ["command", "to_database"], help_heading = None::<&str>)]
+    pub output: Option<PathBuf>,
     /// Restore files into this directory, each under its full path.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["to", "command", "to_database"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "command", "to_database"], help_heading = "Files and objects")]
     pub to_dir: Option<PathBuf>,
     #[command(flatten)]
     pub files: RestoreFilesArgs,
     /// Send the stream to PROGRAM.
-    #[arg(long, conflicts_with = "to_database")]
+    #[arg(long, conflicts_with = "to_database", help_heading = None::<&str>)]
     pub command: bool,
     /// Program and arguments, after `--`.
     #[arg(last = true, value_name = "PROGRAM", requires = "command")]
     pub program: Vec<OsString>,
     /// Restore into this database: a name or postgres://user@host/name.
-    #[arg(long, value_name = "DB")]
+    #[arg(long, value_name = "DB", help_heading = "PostgreSQL database")]
     pub to_database: Option<String>,
     /// Restore roles, tablespaces and every database of a PostgreSQL server; skip databases that are already restored.
-    #[arg(long, alias = "all", conflicts_with_all = ["to", "to_dir", "command", "to_database", "to_redis", "create", "clean", "verify"])]
+    #[arg(long, alias = "all", conflicts_with_all = ["output", "to_dir", "command", "to_database", "to_redis", "create", "clean", "verify"], help_heading = "PostgreSQL database")]
     pub all_databases: bool,
     /// Server for --all-databases: postgres://user@host [default: --pg-host and so on, else PG* variables].
-    #[arg(long = "server", value_name = "URI", requires = "all_databases", conflicts_with_all = ["pg_host", "pg_port", "pg_user"])]
+    #[arg(long = "server", value_name = "URI", requires = "all_databases", conflicts_with_all = ["pg_host", "pg_port", "pg_user"], help_heading = "PostgreSQL database")]
     pub server_uri: Option<String>,
     /// With --all-databases: skip this database or pattern; repeatable.
-    #[arg(long, value_name = "DB", requires = "all_databases")]
+    #[arg(long, value_name = "DB", requires = "all_databases", help_heading = "PostgreSQL database")]
     pub exclude_database: Vec<String>,
     /// With --all-databases: do not restore roles and tablespaces.
-    #[arg(long, requires = "all_databases")]
+    #[arg(long, requires = "all_databases", help_heading = "PostgreSQL database")]
     pub no_globals: bool,
     /// Restore into this Redis or Valkey server: redis://user@host:6379.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["to", "command", "to_database"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["output", "command", "to_database"], help_heading = "Redis and Valkey")]
     pub to_redis: Option<String>,
     /// Restore objects into this bucket: s3://bucket/prefix, or s3:https://host/bucket/prefix.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["to", "to_dir", "command", "to_database", "to_redis"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["output", "to_dir", "command", "to_database", "to_redis"], help_heading = "Files and objects")]
     pub to_bucket: Option<String>,
     #[command(flatten)]
     pub bucket: RestoreBucketArgs,
     /// Replace all keys of the --to-redis server; with --delete, allow deleting more than half of a bucket.
-    #[arg(long, requires = "into_store")]
+    #[arg(long, requires = "into_store", help_heading = "Redis and Valkey")]
     pub force: bool,
     #[command(flatten)]
     pub keys: RestoreKeysArgs,
     #[command(flatten)]
     pub server: ServerArgs,
     /// Create the database as it was if it does not exist; drop it again on failure.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "to_database", help_heading = "PostgreSQL database")]
     pub create: bool,
     /// Replace objects that already exist in the database.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "to_database", help_heading = "PostgreSQL database")]
     pub clean: bool,
     /// Restore into a new database, count its rows, then rename it into place; keep the old one under another name.
-    #[arg(long, requires = "to_database", conflicts_with_all = ["create", "clean", "table", "schema", "exclude_table", "schema_only", "data_only", "bare"])]
+    #[arg(long, requires = "to_database", conflicts_with_all = ["create", "clean", "table", "schema", "exclude_table", "schema_only", "data_only", "bare"], help_heading = "PostgreSQL database")]
     pub swap: bool,
     /// Terminate other connections that block --swap or --clean.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "to_database", help_heading = "PostgreSQL database")]
     pub terminate_connections: bool,
     /// Wait this long for other connections to end before the swap: 30s, 2h [default: fail at the start if there are
     /// any].
-    #[arg(long, value_name = "DURATION", requires = "swap")]
+    #[arg(long, value_name = "DURATION", requires = "swap", help_heading = "PostgreSQL database")]
     pub swap_timeout: Option<String>,
     /// Drop unfinished databases of killed runs without asking.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "to_database", help_heading = "PostgreSQL database")]
     pub drop_leftovers: bool,
     /// Refuse to restore unless the target host is HOST.
-    #[arg(long, value_name = "HOST", requires = "into_server")]
+    #[arg(long, value_name = "HOST", requires = "into_server", help_heading = "PostgreSQL database")]
     pub expect_host: Option<String>,
     /// Shell command to run before anything changes; if it fails, nothing is restored.
-    #[arg(long, value_name = "COMMAND", requires = "to_database")]
+    #[arg(long, value_name = "COMMAND", requires = "to_database", help_heading = "PostgreSQL database")]
     pub before: Option<String>,
     /// Shell command to run after a successful restore.
-    #[arg(long, value_name = "COMMAND", requires = "to_database")]
+    #[arg(long, value_name = "COMMAND", requires = "to_database", help_heading = "PostgreSQL database")]
     pub after: Option<String>,
     /// Shell command to run after a failed restore.
-    #[arg(long, value_name = "COMMAND", requires = "to_database")]
+    #[arg(long, value_name = "COMMAND", requires = "to_database", help_heading = "PostgreSQL database")]
     pub after_failure: Option<String>,
     /// Do not restore object ownership.
-    #[arg(long, requires = "into_postgres")]
+    #[arg(long, requires = "into_postgres", help_heading = "PostgreSQL database")]
     pub no_owner: bool,
     /// Do not restore grants.
-    #[arg(long, requires = "into_postgres")]
+    #[arg(long, requires = "into_postgres", help_heading = "PostgreSQL database")]
     pub no_privileges: bool,
     /// Restore everything into the default tablespace of the database.
-    #[arg(long, requires = "into_postgres")]
+    #[arg(long, requires = "into_postgres", help_heading = "PostgreSQL database")]
     pub no_tablespaces: bool,
     #[command(flatten)]
     pub parts: PartArgs,
     /// Restore with N parallel workers into a new or empty database [default: one worker; for a database that this
     /// command creates, one per core, 2 to 4].
-    #[arg(long, short, value_name = "N", requires = "into_postgres_or_set", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, short, value_name = "N", requires = "into_postgres_or_set", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "PostgreSQL database")]
     pub jobs: Option<u16>,
     /// Count rows even with --data-only; other restores with rows are always counted.
-    #[arg(long, requires = "to_database", conflicts_with = "no_verify")]
+    #[arg(
+        long,
+        requires = "to_database",
+        conflicts_with = "no_verify",
+        help_heading = "PostgreSQL database"
+    )]
     pub verify: bool,
     /// Do not count rows after the restore.
-    #[arg(long, requires = "into_postgres")]
+    #[arg(long, requires = "into_postgres", help_heading = "PostgreSQL database")]
     pub no_verify: bool,
     /// Let a script run any psql command on this machine, including shell commands. Read the script first.
-    #[arg(long, requires = "to_database")]
+    #[arg(long, requires = "to_database", help_heading = "PostgreSQL database")]
     pub allow_psql_commands: bool,
     /// Restore a snapshot whose kind of dump or author changed; --yes does not imply this.
-    #[arg(long, requires = "into_server_or_set")]
+    #[arg(long, requires = "into_server_or_set", help_heading = None::<&str>)]
     pub accept_change: bool,
     /// Print what would be restored, and exit.
-    #[arg(long, short = 'n')]
+    #[arg(long, short = 'n', help_heading = None::<&str>)]
     pub dry_run: bool,
     /// Do not ask for confirmation.
-    #[arg(long, short)]
+    #[arg(long, short, help_heading = None::<&str>)]
     pub yes: bool,
     /// Stream to restore, if the snapshot has several.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = None::<&str>)]
     pub stream: Option<String>,
     /// Stop the receiving program after this time: 90s, 30m, 2h [default: none].
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", help_heading = None::<&str>)]
     pub timeout: Option<String>,
 }
 
@@ -180,13 +185,13 @@ pub(in crate::cli) struct RestoreArgs {
 pub(in crate::cli) struct RestoreFilesArgs {
     /// With --to-dir or --to-bucket: restore only paths that match this .gitignore pattern, and everything below
     /// them; repeatable.
-    #[arg(long, value_name = "PATTERN", requires = "into_files")]
+    #[arg(long, value_name = "PATTERN", requires = "into_files", help_heading = "Files and objects")]
     pub path: Vec<String>,
     /// With --to-dir or --to-bucket: which existing files or objects to replace [default: changed].
-    #[arg(long, value_name = "WHICH", requires = "into_files", value_parser = ["never", "older", "changed", "always"])]
+    #[arg(long, value_name = "WHICH", requires = "into_files", value_parser = ["never", "older", "changed", "always"], help_heading = "Files and objects")]
     pub overwrite: Option<String>,
     /// With --to-dir: how to set owners [default: names for root, otherwise no].
-    #[arg(long, value_name = "WHOM", requires = "to_dir", value_parser = ["names", "numeric", "no"])]
+    #[arg(long, value_name = "WHOM", requires = "to_dir", value_parser = ["names", "numeric", "no"], help_heading = "Files and objects")]
     pub owner: Option<String>,
 }
 
@@ -194,16 +199,16 @@ pub(in crate::cli) struct RestoreFilesArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RestoreBucketArgs {
     /// Endpoint of --to-bucket if the address has none [env: AWS_ENDPOINT_URL].
-    #[arg(long, value_name = "URL", requires = "to_bucket")]
+    #[arg(long, value_name = "URL", requires = "to_bucket", help_heading = "Files and objects")]
     pub bucket_endpoint: Option<String>,
     /// Region of --to-bucket [env: AWS_REGION].
-    #[arg(long, value_name = "REGION", requires = "to_bucket")]
+    #[arg(long, value_name = "REGION", requires = "to_bucket", help_heading = "Files and objects")]
     pub bucket_region: Option<String>,
     /// AWS profile with the credentials for --to-bucket.
-    #[arg(long, value_name = "NAME", requires = "to_bucket")]
+    #[arg(long, value_name = "NAME", requires = "to_bucket", help_heading = "Files and objects")]
     pub bucket_profile: Option<String>,
     /// Delete objects from --to-bucket that are not in the snapshot; with --path, only those that match.
-    #[arg(long, requires = "to_bucket")]
+    #[arg(long, requires = "to_bucket", help_heading = "Files and objects")]
     pub delete: bool,
 }
 
@@ -228,13 +233,16 @@ pub(in crate::cli) struct SwapArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     /// Terminate other connections to LIVE.
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub terminate_connections: bool,
     /// Wait this long for other connections to end: 30s, 2h [default: do not wait].
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", help_heading = None::<&str>)]
     pub swap_timeout: Option<String>,
+    /// Print what would be replaced, and exit.
+    #[arg(long, short = 'n', help_heading = None::<&str>)]
+    pub dry_run: bool,
     /// Do not ask for confirmation.
-    #[arg(long, short)]
+    #[arg(long, short, help_heading = None::<&str>)]
     pub yes: bool,
 }
 
@@ -278,35 +286,35 @@ pub(in crate::cli) struct VerifyArgs {
     #[command(flatten)]
     pub parts: ServerArgs,
     /// Drop unfinished databases of killed runs without asking.
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub drop_leftovers: bool,
     /// Verify only this stream; the snapshot is not marked verified.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = None::<&str>)]
     pub stream: Option<String>,
     /// Restore the rows of only about this fraction, different tables for each snapshot: 10%; the snapshot is not
     /// marked verified.
-    #[arg(long, value_name = "FRACTION")]
+    #[arg(long, value_name = "FRACTION", help_heading = None::<&str>)]
     pub sample: Option<String>,
     /// Parallel workers.
-    #[arg(long, short, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, short, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = None::<&str>)]
     pub jobs: u16,
     /// Verify a snapshot whose kind of dump or author changed.
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub accept_change: bool,
     /// Fail if the dump needs a superuser instead of restoring it as one.
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub no_superuser: bool,
     /// Load Redis files with this program [default: redis-server or valkey-server, if found].
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", help_heading = None::<&str>)]
     pub redis_server: Option<OsString>,
     /// Give up after this time: 30m, 2h [default: none].
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", help_heading = None::<&str>)]
     pub timeout: Option<String>,
 }
 
 /// Keys of Redis and Valkey.
 #[derive(Debug, Args, Default)]
-#[command(next_help_heading = "Keys of a Redis or Valkey server")]
+#[command(next_help_heading = "Redis and Valkey")]
 pub(in crate::cli) struct RestoreKeysArgs {
     /// Restore only keys that match, beside existing ones: 'bull:*'; repeatable.
     #[arg(long, value_name = "PATTERN", requires = "to_redis")]
@@ -352,7 +360,7 @@ pub(in crate::cli) enum OnConflict {
 
 /// Parts of a PostgreSQL archive.
 #[derive(Debug, Args, Default)]
-#[command(next_help_heading = "Parts of a PostgreSQL dump")]
+#[command(next_help_heading = "Selection from a PostgreSQL dump")]
 pub(in crate::cli) struct PartArgs {
     /// Restore this table, view or sequence with its indexes, constraints and dependencies: orders, audit.*;
     /// repeatable.

@@ -26,7 +26,7 @@ pub(super) fn job(context: &Context, args: &BackupArgs) -> Result<BackupJob, Cli
         None => ParentChoice::Newest,
     };
     Ok(BackupJob {
-        series: args.name.clone(),
+        series: args.series.clone(),
         tags: args.tag.clone(),
         host: args.host.clone(),
         time,
@@ -45,9 +45,9 @@ fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
         return Err(CliError::usage("a program behind `--` goes with --command"));
     }
     let dump = &args.postgres;
-    if (args.stdin || args.command) && (dump.filters() || dump.server.exec.exec.is_some()) {
+    if (args.stdin || args.command) && (dump.filters() || dump.server.exec.pg_exec.is_some()) {
         return Err(CliError::usage_hint(
-            "--table, --schema and --exec need a PostgreSQL source",
+            "--table, --schema and --pg-exec need a PostgreSQL source",
             "pass these options to the program itself",
         ));
     }
@@ -90,7 +90,7 @@ fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
             [uri] if uri.contains("://") => ServerAt::Address(uri.clone()),
             _ => {
                 return Err(CliError::usage(
-                    "--pg-database, --pg-all and --globals go with one address, and with no named sources",
+                    "--pg-database, --pg-all and --pg-globals go with one address, and with no named sources",
                 ));
             }
         };
@@ -99,12 +99,12 @@ fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
             databases: dump.pg_database.clone(),
             all: dump.pg_all,
             excluded: dump.pg_exclude_database.clone(),
-            globals: dump.globals,
+            globals: dump.pg_globals,
             filter,
         });
     }
-    if args.name.is_some() && args.sources.len() > 1 {
-        return Err(CliError::usage("--name goes with one source only"));
+    if args.series.is_some() && args.sources.len() > 1 {
+        return Err(CliError::usage("--series goes with one source only"));
     }
     let configured = args.sources.iter().find(|source| context.app.settings.sources.contains_key(*source));
     if let (Some(source), true) = (configured, dump.filters()) {

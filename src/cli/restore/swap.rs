@@ -23,16 +23,33 @@ pub(in crate::cli) fn swap_databases(context: &Context, args: &SwapArgs) -> Resu
         manners: manners(args.terminate_connections, args.swap_timeout.as_deref())?,
     };
     let plan = plan_swap(job, &context.app, &context.run())?;
+    if args.dry_run {
+        let SwapPlan { kept, .. } = plan;
+        if context.json {
+            let (database, replaced) = (args.live.clone(), args.new.clone());
+            context.report(Swap { dry_run: true, database, replaced, kept });
+        } else {
+            context.output(&format!(
+                "`{}` would replace `{}`, which would be kept as `{kept}`",
+                args.new, args.live
+            ));
+        }
+        return Ok(Exit::Good);
+    }
     if !prompt::agreed(context, &question(&plan), args.yes)? {
         return Err(CliError::Refused { message: "cancelled; nothing was changed".to_owned(), hint: None });
     }
     run_swap(&plan)?;
     let SwapPlan { kept, .. } = plan;
     if context.json {
-        context.report(Swap { database: args.live.clone(), replaced: args.new.clone(), kept });
+        context.report(Swap {
+            dry_run: false,
+            database: args.live.clone(),
+            replaced: args.new.clone(),
+            kept,
+        });
     } else {
-        context
-            .say(&format!("`{}` took the place of `{}`; the old one is now `{kept}`", args.new, args.live));
+        context.say(&format!("`{}` replaced `{}`; the old database is now `{kept}`", args.new, args.live));
     }
     Ok(Exit::Good)
 }
@@ -40,11 +57,11 @@ pub(in crate::cli) fn swap_databases(context: &Context, args: &SwapArgs) -> Resu
 fn question(plan: &SwapPlan) -> String {
     let SwapPlan { new_state, live_state, kept, job, .. } = plan;
     format!(
-        "Put `{}` ({}) in the place of `{}` ({}) on {}? `{}` will be kept as `{kept}`.",
-        job.new,
-        render::count(new_state.tables, "table"),
+        "Replace `{}` ({}) with `{}` ({}) on {}? `{}` will be kept as `{kept}`.",
         job.live,
         render::count(live_state.tables, "table"),
+        job.new,
+        render::count(new_state.tables, "table"),
         live_state.server.place(),
         job.live
     )

@@ -5,7 +5,7 @@ use crate::base::fault::{Class, Fault};
 use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::plan::{BackupPlan, PlannedBackup};
-use crate::vault::Repository;
+use crate::vault::{RepoError, Repository};
 
 /// What one backup may hold open at most, in bytes: `docs/architecture.md` adds it up.
 const BYTES_OPEN: u64 = 256 << 20;
@@ -77,10 +77,34 @@ pub fn run_backups(
     report
 }
 
+/// What a backup of a source would be.
+pub struct Foreseen {
+    /// The series that it would be stored in.
+    pub series: String,
+    /// Host that the series belongs to.
+    pub host: String,
+    /// Names of its streams, or why it could not be backed up.
+    pub streams: Result<Vec<String>, OpError>,
+}
+
+/// Says what [`run_backups`] would store. Servers are asked what they have; no dump is started, and nothing is written.
+pub fn foresee_backups(plan: BackupPlan, repo: &Repository, run: &Run) -> Vec<Foreseen> {
+    let foresee = |PlannedBackup { request, source }: PlannedBackup| {
+        let may_add = repo.authors().may_add(&request.series, &request.host);
+        let may_add = may_add.map_err(|error| OpError::from(RepoError::from(error)));
+        let streams = may_add.and_then(|()| {
+            let streams = source.streams(&request.series, run)?;
+            Ok(streams.into_iter().map(|stream| stream.name).collect())
+        });
+        Foreseen { series: request.series, host: request.host, streams }
+    };
+    plan.backups.into_iter().map(foresee).collect()
+}
+
 fn run_one(planned: PlannedBackup, repo: &Repository, run: &Run) -> Result<BackupReport, OpError> {
     let PlannedBackup { request, source } = planned;
     // Before the source is started: a server does not hold its tables while others use the room.
-    let _room = run.room.take(BYTES_OPEN, &run.cancel).ok_or(crate::vault::RepoError::Cancelled)?;
+    let _room = run.room.take(BYTES_OPEN, &run.cancel).ok_or(RepoError::Cancelled)?;
     let streams = source.streams(&request.series, run)?;
     backup(repo, run.clock.as_ref(), request, streams, run.events.as_ref(), &run.cancel)
 }

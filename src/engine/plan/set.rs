@@ -75,7 +75,7 @@ impl SetStep {
             SetTarget::Redis(address) => words(&["--to-redis", address]),
             SetTarget::Folder(folder) => words(&["--to-dir", folder]),
             SetTarget::Bucket(address) => words(&["--to-bucket", address]),
-            SetTarget::File(file) => words(&["--to", file]),
+            SetTarget::File(file) => words(&["--output", file]),
             SetTarget::Postgres(Home { address, exec }) => {
                 let mut words = words(&["--all-databases"]);
                 // Without an address it is the environment's.
@@ -85,7 +85,7 @@ impl SetStep {
                 if let Some(exec) = exec {
                     let exec: Vec<String> =
                         exec.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-                    words.extend(["--exec".into(), exec.join(" ").into()]);
+                    words.extend(["--pg-exec".into(), exec.join(" ").into()]);
                 }
                 words
             }

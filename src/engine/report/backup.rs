@@ -3,7 +3,7 @@
 use super::snapshot::{Requests, Snapshot};
 use super::{Hint, Report};
 use crate::base::fault::Fault as _;
-use crate::engine::backup::{BackupReport, Outcome};
+use crate::engine::backup::{BackupReport, Foreseen, Outcome};
 use crate::engine::listing::Seen;
 use crate::storage;
 use schemars::JsonSchema;
@@ -75,6 +75,46 @@ impl Backups {
             }),
         };
         Self { results: outcomes.iter().map(result).collect(), requests: requests.map(Requests::from) }
+    }
+}
+
+/// What a backup would store, by `--dry-run`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BackupsPlan {
+    /// Always true.
+    pub dry_run: bool,
+    /// In the order in which they would be backed up.
+    pub sources: Vec<PlannedBackup>,
+}
+
+/// A source that would be backed up.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PlannedBackup {
+    /// The series.
+    pub source: String,
+    /// Host that the series belongs to.
+    pub host: String,
+    /// Names of its streams; empty if it cannot be backed up.
+    pub streams: Vec<String>,
+    /// Why it cannot be backed up.
+    pub error: Option<String>,
+    /// What to do next, where that can be known.
+    pub hint: Option<String>,
+}
+
+impl Report for BackupsPlan {}
+
+impl BackupsPlan {
+    /// What would be stored of each of them.
+    pub fn new(foreseen: &[Foreseen], hint: Hint<'_>) -> Self {
+        let planned = |one: &Foreseen| PlannedBackup {
+            source: one.series.clone(),
+            host: one.host.clone(),
+            streams: one.streams.as_ref().map(Vec::clone).unwrap_or_default(),
+            error: one.streams.as_ref().err().map(ToString::to_string),
+            hint: one.streams.as_ref().err().and_then(|error| error.next()).map(hint),
+        };
+        Self { dry_run: true, sources: foreseen.iter().map(planned).collect() }
     }
 }
 

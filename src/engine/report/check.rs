@@ -193,9 +193,11 @@ impl From<&object_locks::ShortLock> for ShortLock {
     }
 }
 
-/// Locks that were prolonged.
+/// Object locks that were extended, or would be.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct LockExtension {
+    /// Nothing was changed, only looked.
+    pub dry_run: bool,
     /// Objects that snapshots need.
     pub objects: u64,
     /// All of them are locked until then at least.

@@ -269,22 +269,24 @@ impl From<&WaitingPlan> for Waiting {
     }
 }
 
-/// A snapshot whose tags or pin were changed.
+/// A snapshot whose tags or pin were changed, or would be.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Tagged {
+    /// Nothing was changed, only looked.
+    pub dry_run: bool,
     /// The snapshot.
     pub id: Id,
-    /// The user's tags, as they are now.
+    /// The user's tags after the change.
     pub tags: Vec<String>,
-    /// Whether it is pinned now.
+    /// Whether it is pinned after the change.
     pub pinned: bool,
 }
 
 impl Report for Tagged {}
 
 impl Tagged {
-    /// The snapshot as it is now.
-    pub fn new(summary: &Summary, pinned: bool) -> Self {
-        Self { id: Id::of(summary.id), tags: summary.head.tags.clone(), pinned }
+    /// The snapshot after the change.
+    pub fn new(summary: &Summary, pinned: bool, dry_run: bool) -> Self {
+        Self { dry_run, id: Id::of(summary.id), tags: summary.head.tags.clone(), pinned }
     }
 }

@@ -8,7 +8,7 @@
 //! | `alert` | `alert` |
 //! | `backup` | `backup` |
 //! | `change` | what became of tables and keys |
-//! | `check` | `check`, `repair`, `lock` |
+//! | `check` | `check`, `repair`, `object-lock` |
 //! | `config` | `config` |
 //! | `copy` | `copy` |
 //! | `demo` | `demo` |
@@ -54,7 +54,7 @@ mod tables;
 mod verify;
 
 pub use alert::{Alert, AlertAcknowledged, AlertChannel, AlertTested, Alerts};
-pub use backup::Backups;
+pub use backup::{Backups, BackupsPlan};
 pub use check::{
     Check, LockExtension, RepairedIndex, RepairedMarks, RepairedPacks, RepairedSnapshots, RepairedTimes,
     ShortLock,
@@ -294,7 +294,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("audit-export", schema::<Document<AuditLog>>()),
         ("audit-list", schema::<Document<AuditLog>>()),
         ("audit-verify", schema::<Document<AuditVerified>>()),
-        ("backup", schema::<Document<Backups>>()),
+        ("backup", schema::<Either2<Backups, BackupsPlan>>()),
         ("check", schema::<Document<Check>>()),
         ("config-check", schema::<Document<CheckedConfig>>()),
         ("config-show", schema::<Document<ShownConfig>>()),
@@ -319,7 +319,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("key-remove", schema::<Document<KeySlot>>()),
         ("key-revoke", schema::<Document<KeyRotation>>()),
         ("key-rotate", schema::<Document<KeyRotation>>()),
-        ("lock-extend", schema::<Document<LockExtension>>()),
+        ("object-lock-extend", schema::<Document<LockExtension>>()),
         ("ls", schema::<Either2<Listed, ListedFiles>>()),
         ("prune", schema::<Document<Prune>>()),
         ("repair-index", schema::<Document<RepairedIndex>>()),

@@ -214,14 +214,16 @@ impl From<&RedisPlan> for RestoreRedisPlan {
     }
 }
 
-/// A database that took the place of another.
+/// A database that took the place of another, or would.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Swap {
-    /// The name that it has now.
+    /// Nothing was changed, only looked.
+    pub dry_run: bool,
+    /// The name that it has afterwards.
     pub database: String,
     /// The name that it had.
     pub replaced: String,
-    /// The name that the old database has now.
+    /// The name that the old database has afterwards.
     pub kept: String,
 }
 

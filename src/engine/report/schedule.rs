@@ -33,7 +33,7 @@ pub struct ScheduleGap {
 pub struct ScheduledJob {
     /// Its name.
     pub name: String,
-    /// What it does: `run`, `backup`, `check`, `verify`, `forget`, `prune`, `copy`, `lock-extend`, `command`.
+    /// What it does: `run`, `backup`, `check`, `verify`, `forget`, `prune`, `copy`, `object-lock-extend`, `command`.
     pub kind: String,
     /// When it runs, as it was written.
     pub schedule: String,

@@ -194,7 +194,7 @@ impl PostgresError {
             Self::Step { source, .. }
                 if matches!(**source, SourceError::Exited { status: 126 | 127, .. }) =>
             {
-                "install PostgreSQL's client programs where --exec runs them, and have them in the PATH there"
+                "install PostgreSQL's client programs where --pg-exec runs them, and have them in the PATH there"
                     .to_owned()
             }
             Self::Step { source, .. } => return source.hint(),
@@ -217,7 +217,7 @@ impl PostgresError {
             }
             Self::CleanNeedsArchive { .. } => "restore into a new database (--create)".to_owned(),
             Self::NotADump { .. } => {
-                "use --to FILE or --command".to_owned()
+                "use --output FILE or --command".to_owned()
             }
             Self::NoneFits { .. } => {
                 "`*` stands for any characters, `?` for one; databases that take no connections do not count"

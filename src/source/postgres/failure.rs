@@ -157,9 +157,9 @@ impl Failure {
             Self::RowSecurity => "use a role with BYPASSRLS, or the owner of the tables",
             Self::RoleMissing => match doing {
                 Doing::Restore(given) if !given.no_owner || !given.no_privileges => {
-                    "create the role on this server first (`backup --globals` stores roles), or use --no-owner --no-privileges"
+                    "create the role on this server first (`backup --pg-globals` stores roles), or use --no-owner --no-privileges"
                 }
-                _ => "create the role on this server first (`backup --globals` stores roles)",
+                _ => "create the role on this server first (`backup --pg-globals` stores roles)",
             },
             Self::DatabaseGone => {
                 "the database was dropped or renamed meanwhile; `psql -l` lists what is there"

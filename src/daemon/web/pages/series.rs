@@ -629,7 +629,7 @@ fn restore_card(ask: &Ask<'_>, snapshot: &Snapshot) -> Markup {
                 }
             } @else if is_dump { div { p.small.muted { "Into a new database; rows are counted afterwards" } (command(&format!("dumpvault restore {id} --to-database NAME --create"))) } }
             div { p.small.muted { "In the place of a live database: beside it first, then the names are exchanged" } (command(&format!("dumpvault restore {id} --to-database NAME --swap"))) }
-            div { p.small.muted { "As a file" } (command(&format!("dumpvault restore {id} --to {}.dump", snapshot.series))) }
+            div { p.small.muted { "As a file" } (command(&format!("dumpvault restore {id} --output {}.dump", snapshot.series))) }
         } },
     )
 }
