@@ -121,6 +121,8 @@ pub(super) struct Globals {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Write a configuration for a source, create the repository, make a first backup and verify it.
+    Setup(SetupArgs),
     /// Create a repository.
     Init(InitArgs),
     /// Back up databases, files, buckets, commands or standard input.
@@ -203,6 +205,13 @@ pub(super) enum Command {
         /// Shell to generate them for.
         shell: clap_complete::Shell,
     },
+    /// Print the series, sources and snapshots that may come next on a command line.
+    #[command(hide = true)]
+    Complete {
+        /// The command line up to the word before the cursor.
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
     /// Write the manual pages into a directory.
     #[command(hide = true)]
     Manual {
@@ -226,12 +235,42 @@ impl Command {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
+  dumpvault --repo /srv/vault setup postgres://backup@db1/app
+  dumpvault --repo /srv/vault setup postgres://backup@db1/app --server postgres://postgres@test1/postgres
+  dumpvault --repo s3://company-vault/db1 setup redis://vault@queue1:6379 --dry-run
+
+Writes a configuration and a key file, both with mode 0600, and runs `config check`,
+`init`, `backup` and `verify`. Each command is printed. Then prints the lines of cron
+that run it every night. If a step fails, the configuration is removed and the key file
+stays. The configuration is --config, else /etc/dumpvault/config.toml for root and
+~/.config/dumpvault/config.toml for others; the key file is --key-file, else repo.key
+beside it.")]
+pub(super) struct SetupArgs {
+    /// Source to back up: postgres://user@host/database, redis://host or s3://bucket.
+    #[arg(value_name = "SOURCE", conflicts_with = "json")]
+    pub source: String,
+    /// Series to store the snapshots in [default: database or host name].
+    #[arg(long, value_name = "SERIES")]
+    pub series: Option<String>,
+    /// Server for the scratch database of the verification: postgres://user@host/database [default: PG* variables].
+    #[arg(long, value_name = "URI")]
+    pub server: Option<String>,
+    /// Print the configuration, and exit.
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
   dumpvault --repo /srv/vault init
   dumpvault --repo /srv/vault --key-file /root/vault.key init
 
 Creates an encrypted repository in a new or empty directory, or under an unused bucket
-prefix; the bucket must exist. With --key-file, a missing key file is created. Keep a
-copy of the key file or passphrase on another machine: without it the data cannot be read.")]
+prefix; the bucket must exist. With --key-file, a missing key file is created with mode
+0600. Without a key, a passphrase is asked for; an empty answer generates one.
+
+Prints a recovery sheet. Keep it, and a copy of the key file or passphrase, on another
+machine: without the key the data cannot be read.")]
 pub(super) struct InitArgs {
     /// Label to show for the key in `key list`.
     #[arg(long, default_value = "")]

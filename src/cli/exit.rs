@@ -35,6 +35,24 @@ pub(super) enum Exit {
 }
 
 impl Exit {
+    /// Of a process of this program that ended with `code`; other codes are failures of the whole.
+    pub fn of_code(code: u8) -> Self {
+        let all = [
+            Self::Good,
+            Self::Partial,
+            Self::Usage,
+            Self::Integrity,
+            Self::Conflict,
+            Self::Refused,
+            Self::Target,
+            Self::NoRepository,
+            Self::WrongKey,
+            Self::Interrupted,
+        ];
+        all.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::NothingDone)
+    }
+
+    /// The number that a shell sees.
     pub fn code(self) -> u8 {
         match self {
             Self::Good => 0,

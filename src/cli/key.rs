@@ -37,11 +37,32 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
         context.say(
             "keep a copy of the passphrase or key file on another machine: without it the data cannot be read",
         );
-        let authority = repo.authority_fingerprint();
-        context
-            .say(&format!("fingerprint of the repository's authority, for the recovery sheet: {authority}"));
+        recovery_sheet(context, &repo, &credential);
     }
     Ok(Exit::Good)
+}
+
+/// What a person needs who has nothing but the storage. It holds no secret.
+fn recovery_sheet(context: &Context, repo: &Repository, credential: &Credential) {
+    let key = match (credential, context.app.key_file_named()) {
+        (Credential::Passphrase(_), _) => "passphrase: ______________________________".to_owned(),
+        (_, Some(path)) => format!("a copy of key file {}", path.display()),
+        (_, None) => "a copy of the key file".to_owned(),
+    };
+    let now = render::time(now_ms(context), &context.app.settings.calendar.zone);
+    let address = repo.location().to_string();
+    for line in [
+        "",
+        "Recovery sheet: print it, and keep it away from this machine",
+        &format!("  repository  {address}"),
+        &format!("  id          {}", repo.id()),
+        &format!("  authority   {} (fingerprint)", repo.authority_fingerprint()),
+        &format!("  created     {now} on {}", context.app.host()),
+        &format!("  opens with  {key}"),
+        &format!("  restore     dumpvault --repo {address} restore SERIES --output FILE"),
+    ] {
+        context.say(line);
+    }
 }
 
 /// What will open the repository that is about to be made at `app`'s address. A key file that is named and not there is made.
@@ -57,7 +78,15 @@ pub(super) fn of_new_repository(context: &Context, app: &App, force: bool) -> Re
             made.credential
         }
         _ => {
-            let found = app.credential(&|| ask_twice("New passphrase: ", force))?;
+            let found = app.credential(&|| {
+                if prompt::is_answered_by_a_person() {
+                    clean::tell("choose a passphrase, or press Enter for a generated one");
+                }
+                match ask_twice("New passphrase: ", force)? {
+                    Ok(text) if text.is_empty() => generated(app),
+                    answer => Some(answer),
+                }
+            })?;
             found.warnings.into_iter().for_each(|message| context.warn(message));
             found.credential
         }
@@ -102,12 +131,42 @@ fn ask_twice(question: &str, force: bool) -> Option<std::io::Result<String>> {
     ask_pair(question)
 }
 
+/// Letters and digits that nobody confuses: 32 of them, 5 bits each.
+const LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstvwxyz0123456789";
+
+/// Shows a new passphrase of 125 bits, and asks for it until it is typed as it was shown.
+fn generated(app: &App) -> Option<std::io::Result<String>> {
+    let mut bytes = Zeroizing::new([0u8; 25]);
+    if let Err(error) = app.entropy().fill(&mut *bytes) {
+        return Some(Err(std::io::Error::other(error.to_string())));
+    }
+    let groups = bytes.chunks(5).map(|group| -> String {
+        let letter = |byte: &u8| LETTERS.get(usize::from(byte & 31)).copied().unwrap_or(b'a');
+        group.iter().map(|byte| char::from(letter(byte))).collect()
+    });
+    let text = groups.collect::<Vec<_>>().join("-");
+    clean::tell(&format!("generated passphrase: {text}"));
+    clean::tell("write it down and keep it away from this machine, then type it");
+    for _ in 0..ATTEMPTS {
+        match prompt::ask("Repeat passphrase: ")?.map(Zeroizing::new) {
+            Ok(typed) if *typed == text => return Some(Ok(text)),
+            Ok(_) => clean::tell("that is another one, try again"),
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    Some(Err(std::io::Error::new(ErrorKind::InvalidInput, "passphrases do not match")))
+}
+
 fn ask_pair(question: &str) -> Option<std::io::Result<String>> {
     let first = match prompt::ask(question)? {
         Ok(first) => first,
         // Whoever gives up is not asked again.
         Err(error) => return Some(Err(error)),
     };
+    // Asks for a generated one, or for nothing.
+    if first.is_empty() {
+        return Some(Ok(first));
+    }
     let second = prompt::ask("Repeat passphrase: ")?.map(Zeroizing::new);
     Some(second.and_then(|second| match first == *second {
         true => Ok(first),

@@ -6,6 +6,7 @@ mod args;
 mod backup;
 mod check;
 mod clean;
+mod complete;
 mod config;
 mod copy;
 mod demo;
@@ -40,6 +41,7 @@ mod schedule;
 #[cfg(feature = "daemon")]
 mod serve;
 mod servers;
+mod setup;
 mod signals;
 mod status;
 mod style;
@@ -397,6 +399,7 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         // Into memory first: written in pieces, a reader that went away would be a panic.
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "dumpvault", &mut script);
+        complete::extend(shell, &mut script);
         print_as_is(String::from_utf8_lossy(&script).trim_end());
         return Ok(Exit::Good);
     }
@@ -416,6 +419,9 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
     let flags = flags(&globals, &cli.command);
     if let Command::Config(args) = &cli.command {
         return config::run(args.command, &flags, &environment, globals.json, said);
+    }
+    if let Command::Setup(args) = &cli.command {
+        return setup::run(args, &globals, &environment);
     }
     let access = globals
         .access
@@ -484,6 +490,7 @@ fn flags(globals: &Globals, command: &Command) -> Flags {
 
 fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
     match command {
+        Command::Complete { words } => complete::run(context, &words),
         Command::Init(args) => key::init(context, &args),
         Command::Backup(args) => backup::run(context, &args),
         Command::Run(args) => system::run(context, &args),
@@ -529,6 +536,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, CliError> {
         #[cfg(feature = "daemon")]
         Command::Schedule(_) | Command::Serve => Ok(Exit::Good),
         // Done before there was an app.
-        Command::Config(_) | Command::Completions { .. } | Command::Manual { .. } => Ok(Exit::Good),
+        Command::Config(_) | Command::Setup(_) | Command::Completions { .. } | Command::Manual { .. } => {
+            Ok(Exit::Good)
+        }
     }
 }

@@ -10,10 +10,14 @@ use std::io::{Error, ErrorKind, IsTerminal, Write};
 /// How soon a question notices that nobody is to answer it any more.
 const CANCEL_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
+/// Whether there is somebody to ask.
+pub(super) fn is_answered_by_a_person() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
 /// Asks for a passphrase without showing it; `None` when there is nobody to ask.
 pub(super) fn ask(question: &str) -> Option<std::io::Result<String>> {
-    let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    somebody.then(|| rpassword::prompt_password(clean::line(question)))
+    is_answered_by_a_person().then(|| rpassword::prompt_password(clean::line(question)))
 }
 
 /// Asks a yes-or-no question; anything but `yes` is no. Without anybody to ask, the answer is `None`.

@@ -130,6 +130,8 @@ const WORK: Kind<String> = Kind {
     word: "choice",
     parse: |raw| {
         let text = raw.text()?;
+        // Its name of before.
+        let text = if text == "lock-extend" { "object-lock-extend" } else { text };
         if KINDS.contains(&text) {
             return Ok(text.to_owned());
         }
@@ -380,7 +382,7 @@ fn work(table: &mut Table<'_>, known: &Known<'_>) -> Option<Work> {
         "forget" => Work::Forget,
         "prune" => Work::Prune,
         "copy" => Work::Copy { to },
-        "object-lock-extend" | "lock-extend" => Work::LockExtend,
+        "object-lock-extend" => Work::LockExtend,
         _ => match command {
             Some(command) => Work::Command(command),
             None => return missing("command", "name a shell command"),
