@@ -60,7 +60,6 @@ pub(super) fn run(args: &SetupArgs, globals: &Globals, environment: &Environment
 struct Source {
     name: String,
     lines: Vec<String>,
-    has_rows: bool,
 }
 
 fn source(args: &SetupArgs) -> Result<Source, CliError> {
@@ -94,7 +93,7 @@ fn source(args: &SetupArgs) -> Result<Source, CliError> {
     if name.is_empty() || !name.chars().all(allowed) {
         return Err(CliError::usage("--series: use letters, digits, `-` and `_` here"));
     }
-    Ok(Source { name, lines, has_rows })
+    Ok(Source { name, lines })
 }
 
 /// Where the configuration of this user is looked for.

@@ -4,8 +4,8 @@
 //! its name without replacing, and then the folder is brought to the disk: a crash leaves a whole object or a leftover in
 //! `tmp/`, which no listing shows.
 //!
-//! Below the root nothing is followed: a symbolic link where an object or a folder should be is an error, so that whoever can
-//! make one in the repository cannot aim writes at other files, and so that a listing never silently misses what lies behind it.
+//! Below the root nothing is followed: a symbolic link where an object or a folder should be is an error. Whoever can
+//! make one in the repository cannot aim writes at other files, and a listing never silently misses what lies behind it.
 //! What is neither file, folder nor link, or has a name that is no key, does not exist for this module.
 
 mod folder;

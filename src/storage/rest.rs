@@ -1,8 +1,8 @@
 //! Objects of a service that is spoken to by requests of our own: whatever its dialect, they are put, read, listed and locked here.
 //!
-//! A [`Dialect`] writes requests and understands answers. What all services have in common is decided once: that a put never replaces,
-//! what a range must bring, that a refused token is fetched anew once, that an object which is not there may mean a container which is not
-//! there, and that a lock which was asked for is looked for.
+//! A [`Dialect`] writes requests and understands answers. What all services have in common is decided once. A put never
+//! replaces, and a range brings what was asked for. A refused token is fetched again once. A missing object may mean a
+//! missing container. A lock that was asked for is looked for.
 
 pub(super) mod tokens;
 

@@ -2,8 +2,8 @@
 //!
 //! The object under `packs/ab/cd` is `<prefix>/packs/ab/cd` in the bucket. The service makes a PUT atomic; that it does not
 //! replace is asked with `If-None-Match: *`. Not every service knows that header: one that refuses it is asked first whether
-//! the object is there, and for one that silently ignores it the objects whose names are no hashes are asked for first too (the
-//! others are the same bytes under the same name, so that replacing them changes nothing). Two writers of one key within
+//! the object is there. One that silently ignores it is asked first, too, for objects whose names are not hashes. The others
+//! are the same bytes under the same name, so that replacing them changes nothing. Two writers of one key within
 //! the same moment are then not told apart; nothing in the format relies on it.
 //!
 //! The SDK is asynchronous: callers' threads drive it while they wait (`wire/lanes`). The SDK's own retries,

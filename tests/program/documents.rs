@@ -133,3 +133,111 @@ fn every_message_that_is_explained_is_one_of_the_programs() {
     }
     assert!(tried > 30, "{tried}");
 }
+
+// --- prose: docs/style_guide.md
+
+/// Columns of a line of prose or of a comment.
+const COLUMNS_MAX: usize = 120;
+/// Words from one mark (`.`, `!`, `?`, `:`, `;`) to the next.
+const WORDS_MAX: usize = 40;
+
+/// Lines of prose: of a document without its tables and code, or of comments without theirs. An empty line ends a
+/// paragraph.
+fn prose(path: &Path, text: &str) -> Vec<(usize, String)> {
+    let is_code = path.extension().is_some_and(|end| end == "rs");
+    let mut is_block = false;
+    let mut lines = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let trimmed = line.trim_start();
+        let words = match is_code {
+            false => trimmed,
+            true => match trimmed.strip_prefix("//") {
+                None => "",
+                Some(comment) => comment.trim_start_matches(['/', '!']).trim_start(),
+            },
+        };
+        if words.starts_with("```") {
+            is_block = !is_block;
+        }
+        if is_block || words.starts_with(['|', '#']) || words.starts_with("```") || words.is_empty() {
+            lines.push((at + 1, String::new()));
+        } else {
+            lines.push((at + 1, line.to_owned()));
+        }
+    }
+    lines
+}
+
+/// The longest run of words between two marks in a paragraph.
+fn longest(paragraph: &str) -> usize {
+    // Code between backticks is one word, whatever it holds.
+    let plain: String =
+        paragraph.split('`').enumerate().map(|(at, part)| if at % 2 == 1 { "x" } else { part }).collect();
+    let mut longest = 0;
+    let mut count = 0;
+    for word in plain.split_whitespace() {
+        count += 1;
+        longest = longest.max(count);
+        if word.trim_end_matches([')', '*', '"']).ends_with(['.', '!', '?', ':', ';']) {
+            count = 0;
+        }
+    }
+    longest
+}
+
+/// Every document, and every file of code.
+fn written() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut left: Vec<PathBuf> =
+        ["docs", "src", "tests", "benches", "fuzz"].iter().map(|folder| root.join(folder)).collect();
+    let mut found = vec![root.join("README.md")];
+    while let Some(folder) = left.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            match path.extension().and_then(|end| end.to_str()) {
+                _ if path.is_dir() && name != "fixtures" && name != "target" => left.push(path),
+                // The parser makes these of what is looked at where it is written.
+                Some("md") if name != "cli.md" && name != "configuration.md" => found.push(path),
+                Some("rs") => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_line_of_prose_is_too_long_and_no_sentence_goes_on_and_on() {
+    let mut wrong = Vec::new();
+    for path in written() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (mut paragraph, mut begin) = (String::new(), 0);
+        let mut end = |paragraph: &mut String, begin: usize| {
+            let words = longest(paragraph);
+            if words > WORDS_MAX {
+                wrong.push(format!("{}:{begin}: {words} words without a mark", path.display()));
+            }
+            paragraph.clear();
+        };
+        let mut long = Vec::new();
+        for (at, line) in prose(&path, &text) {
+            // A word alone, such as an address, cannot be broken.
+            let can_break = line.trim_start_matches(['/', '!', ' ', '-']).contains(' ');
+            if line.chars().count() > COLUMNS_MAX && can_break && !line.contains("://") {
+                long.push(format!("{}:{at}: {} columns", path.display(), line.chars().count()));
+            }
+            let words = line.trim_start().trim_start_matches("//").trim_start_matches(['/', '!']).trim_start();
+            let is_item = words.starts_with("- ") || words.split_once(". ").is_some_and(|(number, _)| number.parse::<u8>().is_ok());
+            if line.is_empty() || is_item {
+                end(&mut paragraph, begin);
+                begin = at;
+            }
+            paragraph.push(' ');
+            paragraph.push_str(words);
+        }
+        end(&mut paragraph, begin);
+        wrong.extend(long);
+    }
+    assert!(wrong.is_empty(), "{} places:\n{}", wrong.len(), wrong.join("\n"));
+}

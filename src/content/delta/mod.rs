@@ -1,8 +1,8 @@
 //! What changed between a stream and its parent: new bytes and parent bytes in, copies and literals out, in one pass.
 //!
-//! The new stream is walked in lockstep with the parent, comparing wide. Where they go apart, the next rows of the new
-//! stream are looked up among the parent's next rows, then in a window of 256 KiB around the place, then among sparsely
-//! sampled rows of all that was scanned of the parent. Streams without rows are sampled by content instead. What a hash
+//! The new stream is walked in lockstep with the parent, comparing wide. Where they differ, the next rows of the new
+//! stream are looked up among the parent's next rows, then in a window of 256 KiB around the place. At last they are
+//! looked up among sparsely sampled rows of all that was scanned of the parent. Streams without rows are sampled by content instead. What a hash
 //! proposes is compared byte by byte before it is copied, so a copy is always true; a poor proposal costs bytes, not truth.
 //!
 //! **Output depends on the bytes alone**, not on how they are split into pushes: a search begins only when the

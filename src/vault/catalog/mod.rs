@@ -4,8 +4,8 @@
 //! so. What it says of a pack carries a checksum; that a pack is there is checked against a listing; what it says of a chunk's
 //! place is checked when the block is opened.
 //!
-//! Tables: `packs` holds each pack's chunk table as one row, `chunk_keys` finds the packs that hold a chunk by the first 64
-//! bits of its id, `indexes` names the index objects taken in, `objects` keeps small immutable objects as they are stored.
+//! Tables: `packs` holds each pack's chunk table as one row, and `chunk_keys` finds the packs that hold a chunk by the first
+//! 64 bits of its id. `indexes` names the index objects taken in. `objects` keeps small immutable objects as they are stored.
 
 mod file;
 pub mod filter;

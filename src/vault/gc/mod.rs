@@ -172,8 +172,9 @@ impl Repository {
     /// Plans what to delete, and carries out the plans whose time has come; see the module.
     ///
     /// # Errors
-    /// Nothing is deleted when a snapshot, a recipe or a mark cannot be read, a chunk that a snapshot needs is in no pack, the clocks of host and storage disagree
-    /// ([`RepoError::ClockSkew`]), another prune is under way, or the grace is zero and a backup is ([`RepoError::Busy`]). Whatever else
+    /// Nothing is deleted when a snapshot, a recipe or a mark cannot be read, or a chunk that a snapshot needs is in no pack.
+    /// The same holds when the clocks of host and storage disagree ([`RepoError::ClockSkew`]), another prune is running, or
+    /// the grace period is zero and a backup is running ([`RepoError::Busy`]). Whatever else
     /// fails, at any step, leaves garbage at worst: run it again.
     pub fn prune(
         &self,
