@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const THREADS: usize = 16;
 /// An object is read in pieces of so many bytes.
 const PIECE_BYTES: u64 = 8 << 20;
-/// So many bytes are asked for ahead …
-const AHEAD_BYTES: u64 = 48 << 20;
+/// So many bytes are asked for ahead, and one piece more …
+const AHEAD_BYTES: u64 = 16 << 20;
 /// … and so many pieces.
 const AHEAD_PIECES: usize = 256;
 

@@ -96,6 +96,9 @@ pub struct Bucket {
     pub timeout: Option<Duration>,
 }
 
+/// What was asked for ahead, and the index of some hundred thousand objects, which is held compressed until the data is stored.
+const BYTES_OPEN: u64 = 38 << 20;
+
 impl Source for Bucket {
     fn describe(&self) -> BTreeMap<String, String> {
         let kind = |word: &str| ("kind".to_owned(), word.to_owned());
@@ -104,6 +107,10 @@ impl Source for Bucket {
 
     fn place(&self) -> Option<Place> {
         Some(self.place.clone())
+    }
+
+    fn bytes_open(&self) -> u64 {
+        BYTES_OPEN
     }
 
     fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
