@@ -75,6 +75,8 @@ pub enum Tags {
     /// Those of objects that are read: a request for each that has some.
     #[default]
     Changed,
+    /// Those of all objects: a request for each, also for one that did not change, since a listing says nothing of tags.
+    All,
     /// None.
     None,
 }
