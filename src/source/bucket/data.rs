@@ -203,9 +203,10 @@ impl Data {
             Some(Next::Unchanged(before, asked)) => {
                 let Before { mut row, change, bytes } = *before;
                 let tags = asked.map(|asked| self.fetcher.take(asked)).transpose()?;
-                match tags.and_then(|taken| taken.facts.tags) {
-                    Some(tags) if is_tagged_anew(&mut row, tags) => self.rows.push(&row, &change)?,
-                    _ => self.rows.unchanged(&row, &change)?,
+                let tags = tags.and_then(|taken| taken.facts.tags);
+                match tags.is_some_and(|tags| is_tagged_anew(&mut row, tags)) {
+                    true => self.rows.push(&row, &change)?,
+                    false => self.rows.unchanged(&row, &change)?,
                 }
                 self.copies.push(bytes);
             }
