@@ -7,9 +7,10 @@ use dumpvault::base::id::{RepoId, SessionId};
 use dumpvault::base::secret::{Entropy, EntropyError};
 use dumpvault::content::codec::{Codec, Decompressor};
 use dumpvault::content::columns::{Decoder, Encoder};
+use dumpvault::content::index::{Entry, IndexReader, IndexWriter, Of, SectionMap, read_section};
 use dumpvault::content::inspect::{FRONT_BYTES as KIND_BYTES, Inspector, Kind};
 use dumpvault::content::pg::{ArchiveSurvey, ScriptScanner, TableMap, Toc, WithData, synthesise};
-use dumpvault::content::rdb::KeyMap;
+use dumpvault::content::rdb::{KeyMap, Ordered, Reader, Structure};
 use dumpvault::source::postgres::{FilterError, ScriptFilter, ScriptRefused, SessionSettings};
 use dumpvault::vault::crypto::{Credential, KeyBundle, KeyFile, SmallSealed, SubKey};
 use dumpvault::vault::format::author::Statement;
@@ -50,6 +51,8 @@ pub const TARGETS: &[Target] = &[
     ("epoch", epoch),
     ("recipe", recipe),
     ("table_map", table_map),
+    ("file_index", file_index),
+    ("rdb", rdb),
     ("archive", archive),
     ("script", script),
     ("content", content),
@@ -363,6 +366,58 @@ pub fn table_map(input: &[u8]) {
     }
     if let Ok(map) = KeyMap::decode(input) {
         assert!(KeyMap::decode(&map.encode()).is_ok());
+    }
+}
+
+/// An index of files or objects, a section of one, and its map. Rows that were read can be written, and are the same when read again.
+pub fn file_index(input: &[u8]) {
+    for of in [Of::Files, Of::Objects] {
+        let _ = read_section(of, input);
+        let Ok(rows) = rows_of(of, input) else { continue };
+        let mut writer = IndexWriter::new(of);
+        for Entry { row, change } in &rows {
+            writer.push(row, change).expect("a row that was read");
+        }
+        let (bytes, map) = writer.finish();
+        assert!(rows_of(of, &bytes).expect("an index that was written") == rows);
+        assert_eq!(map.rows(), rows.len() as u64);
+        assert!(SectionMap::decode(&map.encode()).is_ok());
+    }
+    if let Ok(map) = SectionMap::decode(input) {
+        assert!(SectionMap::decode(&map.encode()).is_ok());
+    }
+}
+
+fn rows_of(of: Of, mut bytes: &[u8]) -> Result<Vec<Entry>, ()> {
+    let mut reader = IndexReader::new(of, &mut bytes);
+    let mut rows = Vec::new();
+    while let Some(section) = reader.section().map_err(|_| ())? {
+        rows.extend(section);
+    }
+    Ok(rows)
+}
+
+/// A Redis file as it passes by: however it is cut, the answer is the same. One that is whole can be put in order, and is whole then, too.
+pub fn rdb(input: &[u8]) {
+    let read = |mut reader: Reader, piece: usize| {
+        input.chunks(piece).for_each(|bytes| reader.push(bytes));
+        (reader.take_records().len(), reader.finish_places())
+    };
+    let (_, (structure, survey, places)) = read(Reader::with_places(), usize::MAX);
+    for (reader, piece) in [(Reader::new(), 1), (Reader::with_places(), 7), (Reader::with_records(64), 13)] {
+        let (_, (again, other, _)) = read(reader, piece);
+        assert!(again == structure && other.keys() == survey.keys());
+    }
+    if structure != Structure::Whole {
+        return;
+    }
+    if let Ok(mut ordered) = Ordered::new(input.to_vec(), &survey, places) {
+        let mut sorted = Vec::new();
+        while ordered.next(&mut sorted) {}
+        let mut reader = Reader::new();
+        reader.push(&sorted);
+        let (structure, other) = reader.finish();
+        assert!(structure == Structure::Whole && other.keys() == survey.keys());
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Event {
         /// Of these, bytes that the repository held already.
         bytes_known: u64,
     },
+    /// No later change of what a backup reads gets into it, though it may be read for long.
+    Settled,
     /// The present stream ended well.
     StreamFinished {
         /// The stream's name.

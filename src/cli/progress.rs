@@ -153,6 +153,7 @@ impl Observer for Progress {
         match event {
             Event::StreamStarted { stream, bytes_expected } => self.start(stream, bytes_expected),
             Event::Advanced { bytes, bytes_known } => self.advance(bytes, bytes_known),
+            Event::Settled => {}
             Event::StreamFinished { .. } | Event::StreamFailed { .. } => self.end(),
             Event::Step { what } => {
                 tracing::info!("{what}");

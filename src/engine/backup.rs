@@ -7,6 +7,7 @@ mod structure;
 
 pub use parent::ParentChoice;
 pub(super) use parent::Parents;
+pub(super) use run::run_one;
 pub use run::{BackupsReport, Foreseen, Outcome, class_of, foresee_backups, run_backups};
 
 use super::OpError;
@@ -28,7 +29,7 @@ use crate::vault::snapshot::{
     Body, CONTENT, FailedStream, Proof, SetMember, State, Stream, StreamFormat, Summary, timestamp,
 };
 use crate::vault::writer::{
-    BackupSession, Basis, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT,
+    BackupSession, Basis, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT, Share,
 };
 use crate::vault::{RepoError, Repository};
 use guard::Guard;
@@ -109,6 +110,19 @@ pub fn backup(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<BackupReport, OpError> {
+    backup_within(Share::Whole, repo, clock, request, streams, observer, cancel)
+}
+
+/// As [`backup`], in so much memory.
+fn backup_within(
+    share: Share,
+    repo: &Repository,
+    clock: &dyn Clock,
+    request: BackupRequest,
+    streams: Vec<PlannedStream<'_>>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<BackupReport, OpError> {
     check_names(&request, &streams)?;
     observer.observe(Event::Step { what: "opening the repository".to_owned() });
     let watched = WithDamage::new(observer);
@@ -145,7 +159,8 @@ pub fn backup(
     let mut parents = Parents::open(repo, &mut catalog, &history, &request, import, &watched)?;
     let guard = Guard::open(repo, &mut catalog, &history, &request, &watched)?;
     let settings = PipelineSettings { level: request.level, read_back: true, workers: request.workers };
-    let mut session = repo.writer().begin_registered(registered, catalog, presence, settings)?;
+    let writer = repo.writer().within(share);
+    let mut session = writer.begin_registered(registered, catalog, presence, settings)?;
     if is_skewed {
         let message = format!(
             "the clocks of this machine and of the storage differ by {skew} seconds: the snapshot gets the storage's time; forget and prune will refuse until the clock is set"
@@ -164,11 +179,13 @@ pub fn backup(
     };
     let mut first_hint = None;
     let mut map_room = TABLE_MAPS_BYTES_MAX;
+    let mut left = streams.len();
     for planned in streams {
         let name = planned.name.clone();
+        left -= 1;
         let stored = store_stream(
             &mut session,
-            planned,
+            (planned, left == 0),
             &mut parents,
             request.allow_empty,
             &mut map_room,
@@ -279,7 +296,7 @@ fn suspects(body: &Body, observer: &dyn Observer) -> Vec<String> {
 
 fn store_stream(
     session: &mut BackupSession,
-    planned: PlannedStream<'_>,
+    (planned, is_last): (PlannedStream<'_>, bool),
     parents: &mut Parents,
     allow_empty: bool,
     map_room: &mut usize,
@@ -297,7 +314,7 @@ fn store_stream(
     {
         dump.give(parent);
     }
-    let mut surveyed = Surveyed::new(dump.as_mut());
+    let mut surveyed = Surveyed::new(dump.as_mut(), is_last.then_some(observer));
     session.tally(surveyed.edges());
     let outcome = session.store_input(&name, &mut surveyed, basis, observer, cancel);
     let inspection = surveyed.inspection();

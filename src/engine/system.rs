@@ -1,10 +1,12 @@
-//! A run over a system: snapshots of its sources under one set id, in the order of the plan, and then what the configuration wants.
+//! A run over a system: snapshots of its sources under one set id, their moments in the order of the plan, and then what the configuration
+//! wants.
 
 mod afterwards;
 mod hooks;
 mod lock;
 mod maintenance;
 mod sets;
+mod together;
 
 pub use afterwards::{Done, Step, StepError, StepOutcome};
 pub use lock::RunLock;
@@ -12,16 +14,17 @@ pub use maintenance::maintenance;
 pub use sets::{SeenSet, SetEnd, sets};
 
 use super::OpError;
-use super::backup::{BackupReport, BackupsReport, Outcome, class_of, run_backups};
-use super::plan::{BackupPlan, PlannedMember, SystemPlan};
+use super::backup::{BackupReport, class_of, run_one};
+use super::plan::{PlannedMember, SystemPlan};
 use crate::base::event::{Event, Observer};
 use crate::base::fault::Class;
 use crate::base::run::Run;
 use crate::base::secret::{Entropy, EntropyError};
 use crate::engine::app::App;
-use crate::vault::Repository;
 use crate::vault::format::mark::MarkKind;
 use crate::vault::snapshot::{SetId, SetMember};
+use crate::vault::writer::Share;
+use crate::vault::{RepoError, Repository};
 use serde::Serialize;
 
 /// What became of a source.
@@ -72,7 +75,7 @@ pub struct SystemReport {
     pub system: Option<String>,
     /// What all snapshots of the run have in common.
     pub set: SetId,
-    /// In the order of the plan. Those after an interruption are missing.
+    /// In the order of the plan. Those that an interruption left out are missing.
     pub members: Vec<MemberOutcome>,
     /// What was done afterwards.
     pub steps: Vec<StepOutcome>,
@@ -144,18 +147,15 @@ pub fn run_system(
     run: &Run,
     each: &mut dyn FnMut(Ended<'_>),
 ) -> SystemReport {
-    let SystemPlan { name, members, afterwards } = plan;
-    let mut report =
-        SystemReport { system: name, set, members: Vec::new(), steps: Vec::new(), is_interrupted: false };
-    for planned in members {
-        let outcome = member(planned, &report, vaults.repo, run);
-        report.is_interrupted =
-            run.cancel.is_cancelled() || matches!(&outcome.fate, Fate::Failed(error) if error.is_cancelled());
-        each(Ended::Member(&outcome));
-        report.members.push(outcome);
-        if report.is_interrupted {
-            return report;
-        }
+    let SystemPlan { name, members, at_once, afterwards } = plan;
+    let place = Place { set, system: name.as_deref(), repo: vaults.repo };
+    let members = together::all(members, at_once, place, run, each);
+    let was_cancelled =
+        |member: &MemberOutcome| matches!(&member.fate, Fate::Failed(error) if error.is_cancelled());
+    let is_interrupted = run.cancel.is_cancelled() || members.iter().any(was_cancelled);
+    let mut report = SystemReport { system: name, set, members, steps: Vec::new(), is_interrupted };
+    if report.is_interrupted {
+        return report;
     }
     report.steps = afterwards::run(&afterwards, &report, vaults, run, each);
     report.is_interrupted = run.cancel.is_cancelled();
@@ -165,35 +165,45 @@ pub fn run_system(
     report
 }
 
-fn member(planned: PlannedMember, so_far: &SystemReport, repo: &Repository, run: &Run) -> MemberOutcome {
-    let PlannedMember { name, series, required, needs, hooks, programs, attempts: planned, .. } = planned;
-    let has_snapshot = |needed: &String| {
-        so_far.members.iter().any(|other| other.name == *needed && other.report().is_some())
-    };
-    let outcome = |attempts, fate| MemberOutcome { name: name.clone(), series, required, attempts, fate };
-    if let Some(missing) = needs.into_iter().find(|needed| !has_snapshot(needed)) {
-        return outcome(0, Fate::Skipped { needs: missing });
-    }
-    let around = hooks::Hook { source: &name, system: so_far.system.as_deref(), programs: &programs };
+/// Where snapshots of a run belong.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    set: SetId,
+    system: Option<&'a str>,
+    repo: &'a Repository,
+}
+
+/// Makes the snapshot of a source, with what runs around it. `begins` is called before each attempt, and told whether another may follow.
+fn member(
+    planned: PlannedMember,
+    share: Share,
+    place: Place<'_>,
+    run: &Run,
+    begins: &dyn Fn(bool),
+) -> MemberOutcome {
+    let PlannedMember { name, series, required, hooks, programs, attempts: planned, .. } = planned;
+    let around = hooks::Hook { source: &name, system: place.system, programs: &programs };
     let mut attempts = 0;
     let mut last = match around.run("before", hooks.before.as_deref(), run) {
         Ok(()) => None,
         Err(error) => Some(Err(error)),
     };
     if last.is_none() {
-        for mut backup in planned {
+        let mut planned = planned.into_iter().peekable();
+        while let Some(mut backup) = planned.next() {
             attempts += 1;
-            backup.request.set =
-                Some(SetMember { set: so_far.set, system: so_far.system.clone(), role: name.clone() });
+            let system = place.system.map(str::to_owned);
+            backup.request.set = Some(SetMember { set: place.set, system, role: name.clone() });
             if let Some(Err(error)) = &last {
                 let message = format!("{name}: {error}; trying again");
                 run.events.observe(Event::Warning { message });
             }
-            let plan = BackupPlan { backups: vec![backup] };
-            let BackupsReport { mut outcomes, .. } = run_backups(plan, repo, run, &mut |_| ());
-            last = outcomes.pop().map(|Outcome { result, .. }| result);
+            begins(planned.peek().is_some());
+            let result = run_one(backup, share, place.repo, run);
             let helps = |error: &OpError| may_pass(class_of(error)) && !run.cancel.is_cancelled();
-            if !matches!(&last, Some(Err(error)) if helps(error)) {
+            let again = result.as_ref().is_err_and(helps);
+            last = Some(result);
+            if !again {
                 break;
             }
         }
@@ -209,9 +219,9 @@ fn member(planned: PlannedMember, so_far: &SystemReport, repo: &Repository, run:
             }
             Fate::Failed(error)
         }
-        None => Fate::Failed(crate::vault::RepoError::Cancelled.into()),
+        None => Fate::Failed(RepoError::Cancelled.into()),
     };
-    outcome(attempts, fate)
+    MemberOutcome { name, series, required, attempts, fate }
 }
 
 /// Whether a failure may be gone the next time.

@@ -3,8 +3,8 @@
 use crate::base::name::nearest;
 use crate::base::schedule::Schedule;
 use crate::base::setting::{
-    BOOLEAN, COMMAND, COUNT, Described, Entry, FRACTION, Key, Kind, Origin, PART, Problem, Raw, Section,
-    TEXT, TEXTS, TIME, Table, Value, ZONE,
+    BOOLEAN, COMMAND, Described, Entry, FRACTION, Key, Kind, Origin, PART, Problem, Raw, SOME, Section, TEXT,
+    TEXTS, TIME, Table, Value, ZONE,
 };
 use crate::base::unit;
 use jiff::tz::TimeZone;
@@ -163,15 +163,6 @@ const OVERLAP_KIND: Kind<Overlap> = Kind {
         "skip" => Ok(Overlap::Skip),
         "queue" => Ok(Overlap::Queue),
         other => Err(Problem::new(format!("invalid value `{other}`")).next("use skip or queue")),
-    },
-    show: shown,
-};
-/// From 1 on.
-const SOME: Kind<u32> = Kind {
-    word: "number",
-    parse: |raw| match (COUNT.parse)(raw)? {
-        0 => Err(Problem::new("expected a number from 1 on")),
-        count => Ok(count),
     },
     show: shown,
 };

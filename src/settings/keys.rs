@@ -7,8 +7,8 @@ use crate::base::retention::Representative;
 use crate::base::secret::Passphrase;
 use crate::base::setting::{
     AGE, BOOLEAN, COMMAND, COUNT, Described, Entry, FACTOR, FILE, FRACTION, HOST, Key, Kind, LEVEL, PART,
-    PATHS, Problem, QUERIES, Raw, SECRET, SERIES, SINCE, SIZE, Section, TAGS, TEXT, TEXTS, TIME, VARIABLES,
-    WORDS, ZONE,
+    PATHS, Problem, QUERIES, Raw, SECRET, SERIES, SINCE, SIZE, SOME, Section, TAGS, TEXT, TEXTS, TIME,
+    VARIABLES, WORDS, ZONE,
 };
 use crate::base::unit::{Age, Since};
 use jiff::civil::Weekday;
@@ -250,6 +250,8 @@ section! {
     SYSTEM_SOURCES: Vec<String> = TEXTS, Entry::new(
         "sources", "Names of its sources, in the order in which they are read: what refers to others first (queue, database, files).",
         "[\"app\"]");
+    SYSTEM_PARALLEL: u32 = SOME, Entry::new(
+        "parallel", "Read at most this many of its sources at the same time.", "1").default("2");
     SYSTEM_FORGET: bool = BOOLEAN, Entry::new(
         "forget", "Afterwards, apply the retention rules to the series of its sources.", "true").default("false");
     SYSTEM_PRUNE: Age = AGE, Entry::new(

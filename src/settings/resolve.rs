@@ -436,6 +436,7 @@ fn system(mut table: Table<'_>, (sources, copies): (&[String], &[String])) -> Op
     }
     let system = System {
         sources: own,
+        parallel: value(table_ref, &SYSTEM_PARALLEL)?,
         forget: value(table_ref, &SYSTEM_FORGET)?,
         prune: value(table_ref, &SYSTEM_PRUNE),
         check: value(table_ref, &SYSTEM_CHECK),

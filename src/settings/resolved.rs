@@ -185,6 +185,8 @@ pub struct Source<S> {
 pub struct System {
     /// Its sources, in the order in which they are read. Each is configured.
     pub sources: Vec<String>,
+    /// How many of them are read at the same time.
+    pub parallel: u32,
     /// Apply the retention rules afterwards.
     pub forget: bool,
     /// Prune afterwards when the last time is so long ago.

@@ -79,6 +79,8 @@ pub(super) struct ProcessDump {
     running: Running,
     pipe: ChildStdout,
     ended: bool,
+    /// See [`Dump::is_settled`].
+    is_settled: bool,
     /// Since when the program has been gone while its pipe stays open and silent.
     orphaned_since: Option<Instant>,
     stopped: Option<SourceError>,
@@ -89,7 +91,12 @@ impl ProcessDump {
         let mut running = Running::start(invocation, Stdio::null(), Stdio::piped(), limits)?;
         let pipe = running.take_stdout()?;
         widen(&pipe);
-        Ok(Self { running, pipe, ended: false, orphaned_since: None, stopped: None })
+        Ok(Self { running, pipe, ended: false, is_settled: false, orphaned_since: None, stopped: None })
+    }
+
+    /// Of a program that prints nothing before it knows what it prints: nothing that changes later gets into it.
+    pub(super) fn settled_once_it_prints(self) -> Self {
+        Self { is_settled: true, ..self }
     }
 
     fn stop(&mut self, why: Stop) -> io::Error {
@@ -151,6 +158,10 @@ impl Dump for ProcessDump {
         let grace = self.running.limits().exit_grace;
         self.running.end(Some(grace))?;
         Ok(Proof::Exited)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.is_settled
     }
 }
 

@@ -67,6 +67,12 @@ pub trait Dump: Read + Send {
         None
     }
 
+    /// Asked with its first bytes: whether what it gives is settled, so that no later change of what it reads gets into it. What is read bit by
+    /// bit is settled at its end.
+    fn is_settled(&self) -> bool {
+        false
+    }
+
     /// Asked when the bytes ended: the digest of the digests of the files in it. Without, all bytes are digested, and none can be copies.
     fn digest(&self) -> Option<StreamDigest> {
         None
@@ -110,6 +116,11 @@ pub trait Source: Send {
     /// The bucket that it reads, if it reads one: what is stored in a bucket is not to hold itself.
     fn place(&self) -> Option<Place> {
         None
+    }
+
+    /// Bytes that it holds in memory at most, beside what a backup holds of any source.
+    fn bytes_open(&self) -> u64 {
+        0
     }
 
     /// Its streams, ready to be started one after the other. A server is asked which databases it has; `series` names the stream of what

@@ -84,8 +84,12 @@ impl World {
     }
 
     fn back_up_by(&self, clock: Arc<dyn Clock>, files: Files) -> BackupReport {
-        let run = Run::new(clock, Arc::new(Silent), Cancel::new(), Room::default());
         let request = request(files.describe());
+        self.back_up_as(request, clock, files)
+    }
+
+    fn back_up_as(&self, request: BackupRequest, clock: Arc<dyn Clock>, files: Files) -> BackupReport {
+        let run = Run::new(clock, Arc::new(Silent), Cancel::new(), Room::default());
         let streams = Box::new(files).streams("files", &run).unwrap();
         backup(&self.repo, &SystemClock, request, streams, &Silent, &Cancel::new()).unwrap()
     }
@@ -303,6 +307,18 @@ fn given_nothing_changed_then_the_next_backup_reads_no_contents_and_adds_nothing
     let into = world.home.path().join("into");
     world.restore(&into, &[]);
     assert_eq!(seen(&world.tree()), seen(&world.restored(&into)));
+}
+
+#[test]
+fn given_a_parent_that_takes_too_much_to_restore_then_unchanged_files_are_still_not_read() {
+    let world = World::new();
+    (0..20).for_each(|at| drop(world.write(&format!("f{at}"), &small::noise(at, 5000))));
+    world.back_up();
+    // Any parent is more than that: a dump would be stored afresh.
+    let request = BackupRequest { read_amplification_max: 0.0, ..request(world.files().describe()) };
+    let second = world.back_up_as(request, Arc::new(Later), world.files());
+    let stats = &second.committed.body.streams[0].stats;
+    assert_eq!((stats.bytes_new, stats.bytes_copied), (0, 20 * 5000));
 }
 
 #[test]

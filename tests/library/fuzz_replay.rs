@@ -225,6 +225,52 @@ fn write_seeds() {
     write_block_seeds();
     write_history_seeds();
     write_dump_seeds();
+    write_index_seeds();
+}
+
+fn write_index_seeds() {
+    use dumpvault::content::index::{Change, Extra, IndexWriter, Kind, Of, Row, Time};
+    let change = Change { ctime: Time { seconds: 2, nanos: 5 }, inode: 77, is_clean: true };
+    let row = |path: &str, kind| Row {
+        path: path.into(),
+        kind,
+        mode: 0o644,
+        uid: 1000,
+        gid: 0,
+        mtime: Time { seconds: -1, nanos: 999_999_999 },
+        is_torn: false,
+        is_old: false,
+        extra: Extra::default(),
+    };
+    let file = |size| Kind::File { size, digest: [size as u8; 32] };
+    let holes = Extra { holes: Some(vec![4, 8]), ..Extra::default() };
+    let reason = Extra { reason: Some("no right".into()), ..Extra::default() };
+    let files = [
+        row("", Kind::Directory),
+        row("srv", Kind::Directory),
+        row("srv/a", file(3)),
+        Row { extra: holes, ..row("srv/b", file(20)) },
+        row("srv/c", Kind::HardLink(b"srv/a".to_vec())),
+        row("srv/d", Kind::Symlink(b"../etc".to_vec())),
+        row("srv/e", Kind::BlockDevice(8, 1)),
+        Row { extra: reason, ..row("srv/f", Kind::Unreadable) },
+    ];
+    let facts = dumpvault::base::objects::Facts { content_type: Some("a/b".into()), ..Default::default() };
+    let object = |path: &str, is_old| Row {
+        mode: 0,
+        uid: 0,
+        is_old,
+        extra: Extra { facts: Some(facts.clone()), etag: Some("e".into()), ..Extra::default() },
+        ..row(path, file(9))
+    };
+    let objects = [object("a//b", false), object("a/c", false), object("a/c", true)];
+    for (name, of, rows) in [("files", Of::Files, &files[..]), ("objects", Of::Objects, &objects)] {
+        let mut writer = IndexWriter::new(of);
+        rows.iter().for_each(|row| writer.push(row, &change).unwrap());
+        let (bytes, map) = writer.finish();
+        seed("file_index", name, &bytes);
+        seed("file_index", &format!("{name}-map"), &map.encode());
+    }
 }
 
 fn write_author_seeds() {
@@ -390,6 +436,11 @@ fn write_dump_seeds() {
     tar[148..155].copy_from_slice(format!("{stated:06o}\0").as_bytes());
     tar[512..517].copy_from_slice(b"PGDMP");
     let mongo = b"\x6d\xe2\x99\x81\x05\0\0\0\0\xff\xff\xff\xff\x1b\0\0\0\x02db\0\x02\0\0\0d\0\x08EOF\0\x01\0\0\0\0\0\xff\xff\xff\xff";
+    seed("rdb", "small", &[&redis[..], &sum(redis)].concat());
+    for server in ["redis62", "valkey91"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/rdb/{server}.rdb"));
+        seed("rdb", server, &std::fs::read(file).unwrap());
+    }
     for (name, bytes) in [
         ("redis", &[&redis[..], &sum(redis)].concat()[..]),
         ("tar", &tar),

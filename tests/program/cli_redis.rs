@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::support::cli::{Vault, exit, run, text};
+use crate::support::cli::{Running, Vault, exit, run, text};
 use crate::support::redis::{ALL, Redis};
 use dumpvault::content::rdb::{Reader, Structure, Survey};
+use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
@@ -185,6 +186,27 @@ fn given_a_server_that_stops_early_or_refuses_then_there_is_no_snapshot_and_the_
         vault.run(["backup", &uri, "--series", "whole"]).expect(exit::OK);
         assert_eq!(survey(&vault.restore("whole").stdout).types, survey(&rdb).types);
     }
+}
+
+#[test]
+fn given_a_backup_that_stands_still_for_the_servers_time_limit_then_there_is_no_snapshot_and_the_server_goes_on()
+ {
+    let settings = ["--repl-timeout", "2", "--repl-diskless-sync-delay", "4", "--rdbcompression", "no"];
+    let server = Redis::start_with("redis70", &settings);
+    // More than the buffers between the two hold.
+    (0..64).for_each(|at| drop(server.ask(&format!("SETRANGE k:{at} 1048575 x"))));
+    let vault = Vault::new();
+    let running = Running::start(vault.command(["backup", &server.uri(), "--name", "queue"]));
+    server.wait("INFO replication", |told| told.contains("connected_slaves:1"));
+    // The server waits some seconds for other replicas before it sends anything.
+    running.signal(Signal::STOP);
+    server.wait("INFO replication", |told| told.contains("connected_slaves:0"));
+    running.signal(Signal::CONT);
+    running.wait().expect(exit::NOTHING_DONE).says("closed the connection").says("repl-timeout");
+    assert!(vault.ids().is_empty());
+    // Its copy of itself has ended, too, and the next backup comes through.
+    server.wait("INFO persistence", |told| told.contains("rdb_bgsave_in_progress:0"));
+    vault.run(["backup", &server.uri(), "--name", "queue"]).expect(exit::OK);
 }
 
 #[test]

@@ -46,6 +46,7 @@ mod cli_suspect;
 mod cli_system;
 mod cli_tables;
 mod cli_terminal;
+mod cli_together;
 mod demo;
 mod documents;
 mod runbook;

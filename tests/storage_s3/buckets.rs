@@ -279,6 +279,55 @@ fn given_tags_that_may_not_be_read_then_the_objects_are_stored_and_it_is_said_on
 }
 
 #[test]
+fn given_a_change_of_tags_alone_then_it_is_seen_where_all_tags_are_asked_for_and_nowhere_else() {
+    for (setting, requests, year) in [("", 0, "2026"), ("object_tags = \"all\"", 3, "2027")] {
+        let site = Site::with(setting);
+        for name in ["a", "b"] {
+            site.server.set_object_with(&format!("in/{name}"), name.repeat(1000).into_bytes(), None, facts());
+        }
+        site.put("c", b"without");
+        site.backup(exit::OK);
+        site.server.set_tags("in/a", "kind=invoice&year=2027");
+        site.server.set_tags("in/b", "");
+        site.server.forget_calls();
+        let second = site.backup(exit::OK);
+        let calls = site.server.calls();
+        assert_eq!(calls.iter().filter(|call| call.query.contains("tagging")).count(), requests, "{setting}");
+        assert_eq!(calls.len(), requests + 1, "nothing is read but the listing and tags: {calls:?}");
+        let data = stream(&second, "uploads/data");
+        assert_eq!(data["bytes_copied"], data["bytes"], "{second}");
+        let listed = site.run(&["ls", "--json", "uploads:/"]).expect(exit::OK).json();
+        let tags = |at: usize| listed["files"][at]["object"]["tags"].clone();
+        assert_eq!(tags(0)["year"], year, "{setting}: {listed}");
+        let changes = site.lines(&["diff", "uploads~1:/", "uploads:/"]);
+        let expected: &[&str] = if requests > 0 { &["m /a", "m /b"] } else { &[] };
+        assert_eq!(changes, expected, "{setting}");
+        // The day after they are as they were.
+        let third = site.backup(exit::OK);
+        assert_eq!(stream(&third, "uploads/index")["attributes"]["unchanged"], "3", "{third}");
+        assert!(site.cat("a") == b"a".repeat(1000));
+    }
+}
+
+#[test]
+fn given_the_same_bytes_under_another_etag_then_they_are_read_and_take_no_space() {
+    let site = Site::new();
+    site.put("a", &noise(1, 300_000));
+    site.backup(exit::OK);
+    // An upload in parts: the ETag tells uploads apart, and not contents.
+    site.server.put_in_parts("in/a");
+    site.server.forget_calls();
+    let second = site.backup(exit::OK);
+    let read = site.server.calls().iter().filter(|call| call.path.ends_with("/in/a")).count();
+    assert_eq!(read, 1);
+    let stored = stream(&second, "uploads/data")["bytes_stored"].as_u64().unwrap();
+    assert!(stored < 10_000, "{second}");
+    assert!(site.cat("a") == noise(1, 300_000));
+    // And it goes back as it is, whatever its ETag was.
+    site.run(&["check", "--read-data"]).expect(exit::OK);
+}
+
+#[test]
 fn given_a_listing_that_is_cut_then_nothing_is_stored() {
     let site = Site::new();
     site.server.set_page_max(10);

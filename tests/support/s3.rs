@@ -96,6 +96,8 @@ type Hook = dyn Fn(&Call) -> Option<HttpFault> + Send + Sync;
 struct Object {
     bytes: Bytes,
     modified: SystemTime,
+    /// It was put in parts: its ETag is another one.
+    in_parts: bool,
     class: Option<String>,
     locked_until: Option<SystemTime>,
     facts: Facts,
@@ -376,8 +378,21 @@ impl TestServer {
     /// The same, with all that an object can have.
     pub fn set_object_with(&self, name: &str, bytes: impl Into<Bytes>, class: Option<&str>, facts: Facts) {
         let (bytes, class) = (bytes.into(), class.map(str::to_owned));
-        let object = Object { bytes, modified: SystemTime::now(), class, locked_until: None, facts };
+        let modified = SystemTime::now();
+        let object = Object { bytes, modified, in_parts: false, class, locked_until: None, facts };
         self.lock().objects.insert(name.to_owned(), object);
+    }
+
+    /// Puts the same bytes as an upload in parts, which has another ETag.
+    pub fn put_in_parts(&self, name: &str) {
+        let mut state = self.lock();
+        let object = state.objects.get_mut(name).unwrap();
+        (object.in_parts, object.modified) = (true, SystemTime::now());
+    }
+
+    /// Changes its tags: nothing else of it shows that.
+    pub fn set_tags(&self, name: &str, tags: &str) {
+        tags.clone_into(&mut self.lock().objects.get_mut(name).unwrap().facts.tags);
     }
 
     pub fn facts(&self, name: &str) -> Option<Facts> {
@@ -594,6 +609,15 @@ fn url_encoded(key: &str) -> String {
     key.bytes().map(one).collect()
 }
 
+impl Object {
+    fn tag(&self) -> ETag {
+        match (tag(&self.bytes), self.in_parts) {
+            (ETag::Strong(tag), true) => ETag::Strong(format!("{tag}-2")),
+            (tag, _) => tag,
+        }
+    }
+}
+
 fn tag(bytes: &[u8]) -> ETag {
     ETag::Strong(blake3::hash(bytes).to_hex()[..32].to_owned())
 }
@@ -648,7 +672,8 @@ impl State {
             _ => {}
         }
         let modified = SystemTime::now() + self.skew;
-        self.objects.insert(key, Object { bytes, modified, class, locked_until: None, facts });
+        let object = Object { bytes, modified, in_parts: false, class, locked_until: None, facts };
+        self.objects.insert(key, object);
         Ok(())
     }
 }
@@ -696,10 +721,10 @@ impl S3 for MemoryS3 {
         check_bucket(&bucket)?;
         let wanted =
             request.headers.get("if-match").map(|tag| tag.to_str().unwrap().trim_matches('"').to_owned());
-        let (bytes, range, facts) = {
+        let (bytes, range, facts, e_tag) = {
             let state = self.lock();
             let object = state.objects.get(&key).ok_or_else(|| s3_error!(NoSuchKey))?;
-            if wanted.is_some_and(|wanted| tag(&object.bytes) != ETag::Strong(wanted)) {
+            if wanted.is_some_and(|wanted| object.tag() != ETag::Strong(wanted)) {
                 return Err(s3_error!(PreconditionFailed));
             }
             if object.class.as_deref() == Some("GLACIER") {
@@ -708,12 +733,12 @@ impl S3 for MemoryS3 {
                     "The operation is not valid for the object's storage class"
                 ));
             }
-            (object.bytes.clone(), range.filter(|_| !state.ignores_ranges), object.facts.clone())
+            let range = range.filter(|_| !state.ignores_ranges);
+            (object.bytes.clone(), range, object.facts.clone(), Some(object.tag()))
         };
         let Facts { content_type, content_encoding, content_disposition, cache_control, metadata, tags } =
             facts;
         let tag_count = tags.split('&').filter(|tag| !tag.is_empty()).count() as i32;
-        let e_tag = Some(tag(&bytes));
         let total = bytes.len();
         let (bytes, content_range) = match range {
             None => (bytes, None),
@@ -804,7 +829,7 @@ impl S3 for MemoryS3 {
             .take(page_max + 1)
             .map(|(key, object)| s3s::dto::Object {
                 key: Some(key.clone()),
-                e_tag: Some(tag(&object.bytes)),
+                e_tag: Some(object.tag()),
                 storage_class: object.class.clone().map(Into::into),
                 size: Some(object.bytes.len() as i64),
                 last_modified: Some(object.modified.into()),

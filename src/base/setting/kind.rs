@@ -204,6 +204,15 @@ pub const BOOLEAN: Kind<bool> = Kind { word: "true or false", parse: boolean, sh
 /// How many.
 pub const COUNT: Kind<u32> =
     Kind { word: "number", parse: |raw| raw.number("from 0 to 4294967295"), show: all };
+/// From 1 on.
+pub const SOME: Kind<u32> = Kind {
+    word: "number",
+    parse: |raw| match (COUNT.parse)(raw)? {
+        0 => Err(Problem::new("expected a number from 1 on")),
+        count => Ok(count),
+    },
+    show: all,
+};
 /// Of a server.
 pub const PORT: Kind<u16> = Kind { word: "port", parse: |raw| raw.number("from 0 to 65535"), show: all };
 /// Bytes.

@@ -16,8 +16,8 @@ pub use super::unit::Problem;
 pub use file::File;
 pub use kind::{
     AGE, BOOLEAN, COMMAND, COUNT, FACTOR, FILE, FRACTION, HOST, Kind, LEVEL, OBJECT_LOCK, PART, PATHS,
-    PATIENCE, PORT, QUERIES, Raw, SECRET, SERIES, SINCE, SIZE, TAGS, TEXT, TEXTS, TIME, VARIABLES, WORDS,
-    ZONE,
+    PATIENCE, PORT, QUERIES, Raw, SECRET, SERIES, SINCE, SIZE, SOME, TAGS, TEXT, TEXTS, TIME, VARIABLES,
+    WORDS, ZONE,
 };
 pub use schema::{Described, Entry, Key, Section, example, manual};
 pub use table::{Book, Said, Shown, Table};

@@ -1,14 +1,19 @@
 //! Carrying out a plan of backups: one snapshot after another.
 
-use super::{BackupReport, backup};
+use super::{BackupReport, backup_within};
 use crate::base::fault::{Class, Fault};
 use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::plan::{BackupPlan, PlannedBackup};
+use crate::vault::writer::Share;
 use crate::vault::{RepoError, Repository};
 
-/// What one backup may hold open at most, in bytes: `docs/architecture.md` adds it up.
+/// What one backup may hold open at most, in bytes: `docs/architecture.md` adds it up …
 const BYTES_OPEN: u64 = 256 << 20;
+/// … and what one of two does.
+const BYTES_OPEN_OF_HALF: u64 = 173 << 20;
+/// Threads that compress for one of two.
+const WORKERS_OF_HALF: usize = 3;
 
 /// What became of a source.
 pub struct Outcome {
@@ -64,7 +69,7 @@ pub fn run_backups(
     let mut report = BackupsReport::default();
     for planned in plan.backups {
         let series = planned.request.series.clone();
-        let result = run_one(planned, repo, run);
+        let result = run_one(planned, Share::Whole, repo, run);
         report.is_interrupted =
             run.cancel.is_cancelled() || result.as_ref().is_err_and(OpError::is_cancelled);
         let outcome = Outcome { series, result };
@@ -101,10 +106,24 @@ pub fn foresee_backups(plan: BackupPlan, repo: &Repository, run: &Run) -> Vec<Fo
     plan.backups.into_iter().map(foresee).collect()
 }
 
-fn run_one(planned: PlannedBackup, repo: &Repository, run: &Run) -> Result<BackupReport, OpError> {
-    let PlannedBackup { request, source } = planned;
+/// Makes one snapshot, in so much memory.
+pub(in crate::engine) fn run_one(
+    planned: PlannedBackup,
+    share: Share,
+    repo: &Repository,
+    run: &Run,
+) -> Result<BackupReport, OpError> {
+    let PlannedBackup { mut request, source } = planned;
+    let bytes_open = match share {
+        Share::Whole => BYTES_OPEN,
+        Share::Half => {
+            request.workers = request.workers.min(WORKERS_OF_HALF);
+            BYTES_OPEN_OF_HALF
+        }
+    };
     // Before the source is started: a server does not hold its tables while others use the room.
-    let _room = run.room.take(BYTES_OPEN, &run.cancel).ok_or(RepoError::Cancelled)?;
+    let bytes_open = bytes_open.saturating_add(source.bytes_open());
+    let _room = run.room.take(bytes_open, &run.cancel).ok_or(RepoError::Cancelled)?;
     let streams = source.streams(&request.series, run)?;
-    backup(repo, run.clock.as_ref(), request, streams, run.events.as_ref(), &run.cancel)
+    backup_within(share, repo, run.clock.as_ref(), request, streams, run.events.as_ref(), &run.cancel)
 }

@@ -1,5 +1,6 @@
 //! What a dump's own structure says while it passes: whether it is whole, and where its tables are.
 
+use super::WithDamage;
 use crate::base::event::{Event, Observer};
 use crate::base::id::StreamDigest;
 use crate::content::inspect::{Inspection, Inspector, Verdict};
@@ -24,12 +25,14 @@ pub(super) struct Surveyed<'a> {
     inspector: Option<Inspector>,
     edges: Arc<Edges>,
     edges_told: usize,
+    /// Is told when all is settled that the backup reads; none where other streams follow, and once it is told.
+    untold: Option<&'a WithDamage<'a>>,
 }
 
 impl<'a> Surveyed<'a> {
-    pub fn new(dump: &'a mut dyn Dump) -> Self {
+    pub fn new(dump: &'a mut dyn Dump, untold: Option<&'a WithDamage<'a>>) -> Self {
         let inspector = dump.format().is_none().then(Inspector::new);
-        Self { dump, inspector, edges: Arc::default(), edges_told: 0 }
+        Self { dump, inspector, edges: Arc::default(), edges_told: 0, untold }
     }
 
     /// Where the dump's sections end, as far as they were read.
@@ -46,6 +49,9 @@ impl<'a> Surveyed<'a> {
 impl Read for Surveyed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.dump.read(buffer)?;
+        if self.untold.is_some() && self.dump.is_settled() {
+            self.untold.take().into_iter().for_each(|observer| observer.observe(Event::Settled));
+        }
         let Some(inspector) = &mut self.inspector else { return Ok(count) };
         match buffer.get(..count).unwrap_or_default() {
             [] if !buffer.is_empty() => inspector.settle(),

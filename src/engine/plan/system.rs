@@ -27,6 +27,8 @@ pub struct SystemPlan {
     pub name: Option<String>,
     /// Its sources, in the order in which they are read.
     pub members: Vec<PlannedMember>,
+    /// How many of them are read at the same time.
+    pub at_once: usize,
     /// What is done afterwards.
     pub afterwards: Afterwards,
 }
@@ -95,8 +97,12 @@ pub fn plan_system(job: &SystemJob, app: &App, run: &Run) -> Result<SystemPlan, 
         members.push(member);
     }
     let afterwards = afterwards(&system, app, run)?;
-    Ok(SystemPlan { name, members, afterwards })
+    let at_once = usize::try_from(system.parallel).unwrap_or(usize::MAX);
+    Ok(SystemPlan { name, members, at_once, afterwards })
 }
+
+/// How many sources are read at the same time where no table says it.
+const AT_ONCE_DEFAULT: u32 = 2;
 
 /// The system that is meant: also one that nobody configured, of all sources.
 fn chosen(job: &SystemJob, app: &App) -> Result<(Option<String>, System), OpError> {
@@ -120,8 +126,16 @@ fn chosen(job: &SystemJob, app: &App) -> Result<(Option<String>, System), OpErro
         }
         (None, []) if !app.settings.sources.is_empty() => {
             let sources = app.settings.sources.keys().cloned().collect();
-            let copy = Vec::new();
-            Ok((None, System { sources, forget: false, prune: None, check: None, copy, retention: None }))
+            let system = System {
+                sources,
+                parallel: AT_ONCE_DEFAULT,
+                forget: false,
+                prune: None,
+                check: None,
+                copy: Vec::new(),
+                retention: None,
+            };
+            Ok((None, system))
         }
         (None, []) => Err(none_configured()),
         (None, several) => Err(refused(

@@ -13,7 +13,8 @@ pub struct SeenSet {
     pub set: SetId,
     /// The system's name, where it has one.
     pub system: Option<String>,
-    /// The snapshots that are still there, in the order in which they were made, each with the name of its source.
+    /// The snapshots that are still there, each with the name of its source: in the order of their moments, or in that in which they were
+    /// stored where the run did not come to its end.
     pub members: Vec<(String, Summary)>,
     /// How it came to its end; `None` of one that was cut short, or is under way.
     pub end: Option<SetEnd>,
@@ -28,6 +29,8 @@ pub struct SetEnd {
     pub missing: Vec<(String, String)>,
     /// Sources that had a snapshot then.
     pub stored: usize,
+    /// All sources, in the order of their moments.
+    pub sources: Vec<String>,
 }
 
 impl SeenSet {
@@ -76,6 +79,11 @@ pub fn sets(history: &History) -> Vec<SeenSet> {
         seen.members.push((member.role, summary.clone()));
     }
     let mut sets: Vec<SeenSet> = sets.into_values().collect();
+    for SeenSet { members, end, .. } in &mut sets {
+        let Some(SetEnd { sources, .. }) = end else { continue };
+        // Of two that were read at the same time the first may have ended last.
+        members.sort_by_key(|(source, _)| sources.iter().position(|other| other == source));
+    }
     sets.sort_by_key(SeenSet::time_ms);
     sets
 }
@@ -87,6 +95,7 @@ fn end(value: &str) -> Option<(String, SetEnd)> {
     let mut found = SetEnd { ok: head.ok, ..SetEnd::default() };
     for line in lines {
         let line = line.ok()?;
+        found.sources.extend(line.source.clone());
         match (line.source, line.snapshot) {
             (Some(_), Some(_)) => found.stored += 1,
             (Some(source), None) => found.missing.push((source, line.error.unwrap_or_default())),
@@ -104,7 +113,8 @@ mod tests {
     fn what_a_mark_says_is_read_and_nonsense_is_nothing() {
         let said = "{\"set\":\"ab\",\"system\":null,\"ok\":false}\n{\"source\":\"a\",\"snapshot\":\"11\",\"moment_ms\":1,\"error\":null}\n\
                     {\"source\":\"b\",\"snapshot\":null,\"moment_ms\":null,\"error\":\"no\"}";
-        let expected = SetEnd { ok: false, missing: vec![("b".into(), "no".into())], stored: 1 };
+        let (missing, sources) = (vec![("b".into(), "no".into())], vec!["a".into(), "b".into()]);
+        let expected = SetEnd { ok: false, missing, stored: 1, sources };
         assert_eq!(end(said), Some(("ab".to_owned(), expected)));
         for nonsense in ["", "x", "{}", "[]", "{\"set\":5}", "{\"set\":\"ab\"}\nx"] {
             assert_eq!(end(nonsense), None, "{nonsense}");

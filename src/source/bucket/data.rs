@@ -30,8 +30,8 @@ const NAMED_MAX: u64 = 20;
 
 /// What comes next.
 enum Next {
-    /// It is as it was.
-    Unchanged(Box<Before>),
+    /// It is as it was, but perhaps for the tags that were asked for.
+    Unchanged(Box<Before>, Option<Asked>),
     /// It is read.
     Reading(Reading),
 }
@@ -92,6 +92,7 @@ pub struct Data {
     objects: Arc<dyn Objects>,
     listing: Option<Listing>,
     fetcher: Fetcher,
+    tags: Tags,
     queue: VecDeque<Next>,
     current: Option<Current>,
     index_name: String,
@@ -126,6 +127,7 @@ impl Data {
             objects,
             listing: Some(listing),
             fetcher,
+            tags,
             queue: VecDeque::new(),
             current: None,
             index_name,
@@ -163,7 +165,11 @@ impl Data {
                 return Ok(());
             };
             let next = match self.before(&object) {
-                Some(before) => Next::Unchanged(Box::new(before)),
+                Some(before) => {
+                    let is_asked = self.tags == Tags::All;
+                    let asked = is_asked.then(|| self.fetcher.ask_tags(&Arc::new(object)));
+                    Next::Unchanged(Box::new(before), asked)
+                }
                 None => Next::Reading(Reading::new(object)),
             };
             self.queue.push_back(next);
@@ -194,9 +200,14 @@ impl Data {
         self.look_ahead()?;
         match self.queue.pop_front() {
             None => return Ok(false),
-            Some(Next::Unchanged(before)) => {
-                let Before { row, change, bytes } = *before;
-                self.rows.unchanged(&row, &change)?;
+            Some(Next::Unchanged(before, asked)) => {
+                let Before { mut row, change, bytes } = *before;
+                let tags = asked.map(|asked| self.fetcher.take(asked)).transpose()?;
+                let tags = tags.and_then(|taken| taken.facts.tags);
+                match tags.is_some_and(|tags| is_tagged_anew(&mut row, tags)) {
+                    true => self.rows.push(&row, &change)?,
+                    false => self.rows.unchanged(&row, &change)?,
+                }
                 self.copies.push(bytes);
             }
             Some(Next::Reading(reading)) => self.begin(reading)?,
@@ -465,6 +476,16 @@ fn row(object: &Object, kind: Kind, facts: Option<Facts>) -> Row {
     row.extra.version.clone_from(&object.version);
     row.extra.etag = Some(object.etag.clone()).filter(|etag| !etag.is_empty());
     row
+}
+
+/// Gives a row these tags; whether it had others.
+fn is_tagged_anew(row: &mut Row, tags: Vec<(String, String)>) -> bool {
+    let tags = Some(tags).filter(|tags| !tags.is_empty());
+    let mut facts = row.extra.facts.take().unwrap_or_default();
+    let is_new = facts.tags != tags;
+    facts.tags = tags;
+    row.extra.facts = (facts != Facts::default()).then_some(facts);
+    is_new
 }
 
 fn modified(object: &Object) -> Time {

@@ -1,7 +1,7 @@
 //! Threads that read objects ahead of whoever takes them, in pieces. What is asked for and was not taken yet has a bound.
 
 use super::{BucketError, Tags};
-use crate::base::objects::{Object, Objects, ObjectsError, Taken, Trouble};
+use crate::base::objects::{Facts, Object, Objects, ObjectsError, Taken, Trouble};
 use crossbeam_channel::{Receiver, Sender};
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const THREADS: usize = 16;
 /// An object is read in pieces of so many bytes.
 const PIECE_BYTES: u64 = 8 << 20;
-/// So many bytes are asked for ahead …
-const AHEAD_BYTES: u64 = 48 << 20;
+/// So many bytes are asked for ahead, and one piece more …
+const AHEAD_BYTES: u64 = 16 << 20;
 /// … and so many pieces.
 const AHEAD_PIECES: usize = 256;
 
 /// What a thread is to read.
 struct Job {
     object: Arc<Object>,
-    range: Range<u64>,
+    /// None: only its tags.
+    range: Option<Range<u64>>,
     reply: Sender<Result<Taken, ObjectsError>>,
 }
 
@@ -51,7 +52,13 @@ impl Fetcher {
             let run = move || {
                 for Job { object, range, reply } in jobs {
                     // Safe to ignore because nobody waits for it any more.
-                    let _ = reply.send(read(objects.as_ref(), &object, range, &is_tagless));
+                    let _ = reply.send(match range {
+                        Some(range) => read(objects.as_ref(), &object, range, &is_tagless),
+                        None => read_tags(objects.as_ref(), &object, &is_tagless).map(|tags| Taken {
+                            facts: Facts { tags, ..Facts::default() },
+                            ..Taken::default()
+                        }),
+                    });
                 }
             };
             match thread.spawn(run) {
@@ -76,8 +83,17 @@ impl Fetcher {
         self.bytes += bytes;
         self.pieces += 1;
         // Safe to ignore because an answer that never comes is told as one.
-        let _ = self.jobs.send(Job { object: Arc::clone(object), range: offset..end, reply });
+        let _ = self.jobs.send(Job { object: Arc::clone(object), range: Some(offset..end), reply });
         (Asked { answer, bytes }, end)
+    }
+
+    /// Asks for the tags alone: the facts of what is taken then have no others.
+    pub fn ask_tags(&mut self, object: &Arc<Object>) -> Asked {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.pieces += 1;
+        // Safe to ignore because an answer that never comes is told as one.
+        let _ = self.jobs.send(Job { object: Arc::clone(object), range: None, reply });
+        Asked { answer, bytes: 0 }
     }
 
     /// Waits for a piece.
@@ -105,18 +121,31 @@ fn read(
 ) -> Result<Taken, ObjectsError> {
     let is_first = range.start == 0;
     let mut taken = objects.read(object, range)?;
-    if is_first && taken.tags > 0 && !is_tagless.load(Ordering::Relaxed) {
-        match objects.tags(object) {
-            Ok(tags) => taken.facts.tags = Some(tags),
-            // The object itself is still read. A key that may not read one object's tags may read no tags.
-            Err(error) if error.trouble == Trouble::Denied => {
-                if !is_tagless.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("{error}; tags are not backed up");
-                }
-            }
-            Err(error) if matches!(error.trouble, Trouble::Missing | Trouble::Changed) => {}
-            Err(error) => return Err(error),
-        }
+    if is_first && taken.tags > 0 {
+        taken.facts.tags = read_tags(objects, object, is_tagless)?;
     }
     Ok(taken)
+}
+
+/// The tags of an object; none where they may not be read.
+fn read_tags(
+    objects: &dyn Objects,
+    object: &Object,
+    is_tagless: &AtomicBool,
+) -> Result<Option<Vec<(String, String)>>, ObjectsError> {
+    if is_tagless.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    match objects.tags(object) {
+        Ok(tags) => Ok(Some(tags)),
+        // The object itself is still read. A key that may not read one object's tags may read no tags.
+        Err(error) if error.trouble == Trouble::Denied => {
+            if !is_tagless.swap(true, Ordering::Relaxed) {
+                tracing::warn!("{error}; tags are not backed up");
+            }
+            Ok(None)
+        }
+        Err(error) if matches!(error.trouble, Trouble::Missing | Trouble::Changed) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

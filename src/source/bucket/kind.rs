@@ -102,8 +102,9 @@ const WHICH_TAGS: Kind<Tags> = Kind {
     word: "choice",
     parse: |raw| match raw.text()? {
         "changed" => Ok(Tags::Changed),
+        "all" => Ok(Tags::All),
         "none" => Ok(Tags::None),
-        other => Err(Problem::new(format!("invalid value `{other}`")).next("use changed or none")),
+        other => Err(Problem::new(format!("invalid value `{other}`")).next("use changed, all or none")),
     },
     show: |raw: &Raw| Some(raw.clone()),
 };
@@ -134,7 +135,7 @@ keys! {
     STALL_TIMEOUT: Duration = PATIENCE, Entry::new("stall_timeout",
         "Give up a request, and make it again, when nothing moved for this long.", "\"20s\"").default("60s");
     OBJECT_TAGS: Tags = WHICH_TAGS, Entry::new("object_tags",
-        "Which tags to keep: `changed` asks for those of objects that are read and have some, `none` asks for none.",
+        "Which tags to keep: `changed` asks for those of objects that are read and have some, `all` asks for those of each object, `none` asks for none.",
         "\"none\"").default("changed");
     VERSIONS: bool = BOOLEAN, Entry::new("versions",
         "Whether to keep versions that are not current, too, of a bucket that has them.", "true");

@@ -75,6 +75,8 @@ pub enum Tags {
     /// Those of objects that are read: a request for each that has some.
     #[default]
     Changed,
+    /// Those of all objects: a request for each, also for one that did not change, since a listing says nothing of tags.
+    All,
     /// None.
     None,
 }
@@ -96,6 +98,9 @@ pub struct Bucket {
     pub timeout: Option<Duration>,
 }
 
+/// What was asked for ahead, and the index of some hundred thousand objects, which is held compressed until the data is stored.
+const BYTES_OPEN: u64 = 38 << 20;
+
 impl Source for Bucket {
     fn describe(&self) -> BTreeMap<String, String> {
         let kind = |word: &str| ("kind".to_owned(), word.to_owned());
@@ -104,6 +109,10 @@ impl Source for Bucket {
 
     fn place(&self) -> Option<Place> {
         Some(self.place.clone())
+    }
+
+    fn bytes_open(&self) -> u64 {
+        BYTES_OPEN
     }
 
     fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {

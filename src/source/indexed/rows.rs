@@ -183,6 +183,11 @@ impl Dump for Index {
         Ok(Proof::Structure)
     }
 
+    // The data was read before.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
     fn format(&self) -> Option<StreamFormat> {
         Some(match self.made.map.of {
             Of::Files => StreamFormat::FileIndex,

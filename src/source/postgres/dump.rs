@@ -105,7 +105,9 @@ impl PostgresSource {
             .client(&connection, &client.path)
             .args(self.filter.args())
             .args(["--format=custom", "--compress=0"]);
-        let dump = Box::new(ProcessDump::start(&invocation, self.limits.clone())?);
+        let dump = ProcessDump::start(&invocation, self.limits.clone())?;
+        // It writes the head of an archive when it has its snapshot, its locks and all definitions.
+        let dump = Box::new(dump.settled_once_it_prints());
         Ok(PostgresDump { dump, server, tool: "pg_dump", client })
     }
 }

@@ -137,6 +137,11 @@ impl Dump for Opened {
     fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
         Ok(Proof::Exited)
     }
+
+    // The next save writes another file.
+    fn is_settled(&self) -> bool {
+        true
+    }
 }
 
 /// A file that has to be that of this save.
@@ -174,5 +179,9 @@ impl Dump for Saved {
             Some(written) if written >= began => Ok(proof),
             _ => Err(RedisError::OtherFile { path, server }.into()),
         }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.file.is_settled()
     }
 }

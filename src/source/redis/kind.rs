@@ -135,6 +135,10 @@ impl Source for Reading {
         ])
     }
 
+    fn bytes_open(&self) -> u64 {
+        self.server.buffer_bytes.saturating_add(self.server.sort_bytes.unwrap_or_default())
+    }
+
     fn streams(self: Box<Self>, series: &str, run: &Run) -> Result<Vec<PlannedStream<'static>>, SourceError> {
         let limits = Limits::new(run.cancel.clone()).with_timeout(self.timeout);
         let access = sentinel::settled(&self.server.access, &limits)?;

@@ -110,6 +110,11 @@ impl Dump for Sorted {
     fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
         self.proof
     }
+
+    // It was read to its end before.
+    fn is_settled(&self) -> bool {
+        true
+    }
 }
 
 struct Held {
@@ -127,6 +132,11 @@ impl Read for Held {
 impl Dump for Held {
     fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
         self.proof
+    }
+
+    // It was read to its end before.
+    fn is_settled(&self) -> bool {
+        true
     }
 }
 
@@ -153,5 +163,9 @@ impl Read for AsSent<'_> {
 impl Dump for AsSent<'_> {
     fn finish(self: Box<Self>) -> Result<Proof, SourceError> {
         self.rest.finish()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.rest.is_settled()
     }
 }

@@ -236,6 +236,10 @@ impl Dump for Pulled {
             None => Err(SourceError::NotReadToEnd { program: self.server.clone() }),
         }
     }
+
+    fn is_settled(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for Pulled {

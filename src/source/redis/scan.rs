@@ -315,6 +315,10 @@ impl Dump for Made {
         None
     }
 
+    fn is_settled(&self) -> bool {
+        self.dump.is_settled()
+    }
+
     fn map(&self) -> Option<Vec<u8>> {
         Some(KeyMap::of(self.reader.survey()).encode())
     }

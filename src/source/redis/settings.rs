@@ -88,6 +88,10 @@ impl Dump for Noted {
         self.dump.digest()
     }
 
+    fn is_settled(&self) -> bool {
+        self.dump.is_settled()
+    }
+
     fn map(&self) -> Option<Vec<u8>> {
         self.dump.map()
     }
@@ -113,5 +117,9 @@ impl Dump for Told {
 
     fn format(&self) -> Option<StreamFormat> {
         Some(StreamFormat::Settings)
+    }
+
+    fn is_settled(&self) -> bool {
+        true
     }
 }

@@ -63,6 +63,10 @@ impl Dump for Watched {
         self.dump.digest()
     }
 
+    fn is_settled(&self) -> bool {
+        self.dump.is_settled()
+    }
+
     fn map(&self) -> Option<Vec<u8>> {
         self.dump.map()
     }

@@ -58,6 +58,7 @@ const INDEX_INTERVAL: Duration = Duration::from_secs(300);
 pub struct BackupSession {
     repo: Repository,
     session: Session,
+    share: Share,
     number: u64,
     chunker: Chunker,
     sink: Sink,
@@ -163,15 +164,33 @@ impl Registered {
     }
 }
 
+/// How much of the memory of a process a backup may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Share {
+    /// What a backup alone takes.
+    #[default]
+    Whole,
+    /// Less, since another backup is under way beside it.
+    Half,
+}
+
 /// Begins backups into a repository.
 pub struct Writer<'a> {
     pub(in crate::vault) repo: &'a Repository,
+    share: Share,
 }
 
 impl Repository {
     /// Begins backups into a repository.
     pub fn writer(&self) -> Writer<'_> {
-        Writer { repo: self }
+        Writer { repo: self, share: Share::Whole }
+    }
+}
+
+impl Writer<'_> {
+    /// The same, in so much memory.
+    pub fn within(self, share: Share) -> Self {
+        Self { share, ..self }
     }
 }
 
@@ -228,13 +247,14 @@ impl Writer<'_> {
         Ok(BackupSession {
             session,
             repo: self.repo.clone(),
+            share: self.share,
             number: SESSIONS.fetch_add(1, Ordering::Relaxed),
             chunker: Chunker::new(&self.repo.content.newest().chunker_gear, self.repo.config.chunk_sizes),
             staged: Vec::new(),
             sink: Sink {
                 repo: self.repo.clone(),
                 known: Known::new(self.repo, catalog, presence),
-                pipeline: Pipeline::start(self.repo, settings)?,
+                pipeline: Pipeline::start(self.repo, settings, self.share)?,
                 data: OpenBlock::default(),
                 recipe: OpenBlock::default(),
                 blinded: OpenBlock::default(),

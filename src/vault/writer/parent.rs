@@ -1,7 +1,7 @@
 //! What a stream is stored on the basis of.
 
-use super::BackupSession;
 use super::recipe::Copies;
+use super::{BackupSession, Share};
 use crate::vault::reader::{BlockReader, Locator, ReadCost, ReadSettings, RecipeWalker, Windows};
 use crate::vault::snapshot::Stream;
 use crate::vault::snapshot::recipe::{Base, DEPTH_MAX};
@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const OPEN_BYTES: u64 = 40 << 20;
 /// … and, where it turns out that they do not suffice, one literal block for each backup since.
 const OPEN_BYTES_MAX: u64 = 80 << 20;
+/// The same for one of two backups, all the time.
+const OPEN_BYTES_OF_HALF: u64 = 32 << 20;
 
 /// So many recipes rest one upon the other before one is written to rest on what lies far below, a checkpoint …
 const CHAIN_MAX: u8 = 11;
@@ -103,12 +105,11 @@ impl BackupSession {
         let mut walker = RecipeWalker::new(Arc::clone(&blocks), Arc::clone(&locator));
         let (mut survey, outline) = ReadCost::outlined(stream, &mut walker, &locator, workers)?;
         survey.fetches = self.keep_at_hand(&survey, &locator, label)?;
-        let settings = ReadSettings {
-            workers,
-            open_bytes: OPEN_BYTES,
-            open_bytes_max: OPEN_BYTES_MAX,
-            ..ReadSettings::local(workers)
+        let (open_bytes, open_bytes_max) = match self.share {
+            Share::Whole => (OPEN_BYTES, OPEN_BYTES_MAX),
+            Share::Half => (OPEN_BYTES_OF_HALF, OPEN_BYTES_OF_HALF),
         };
+        let settings = ReadSettings { workers, open_bytes, open_bytes_max, ..ReadSettings::local(workers) };
         let windows = Windows::new(blocks, locator, (stream.root, stream.bytes), outline, settings)?;
         let copies = copies(stream, &survey, walker)?;
         Ok(Parent { survey, windows, copies, section_ends: Vec::new(), is_alike })

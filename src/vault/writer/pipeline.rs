@@ -5,9 +5,11 @@
 //! ```
 //!
 //! Blocks keep their order, so that a later restore reads packs from front to back. Every queue is bounded, and buffers go
-//! round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length (9 packs where the storage is not local).
+//! round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length (9 packs where the storage is not local, and no other
+//! backup is under way beside this one).
 //! The first error stops all threads and is kept; nothing that failed is ever reported as finished.
 
+use super::Share;
 use super::slack::{Sight, Slack};
 use crate::content::codec::{Codec, CodecError, Compressor, Decompressor, Level};
 use crate::vault::format::index::{BlockKind, ChunkEntry, IndexedPack, Naming};
@@ -109,7 +111,7 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub fn start(repo: &Repository, settings: PipelineSettings) -> Result<Self, RepoError> {
+    pub fn start(repo: &Repository, settings: PipelineSettings, share: Share) -> Result<Self, RepoError> {
         let shared = Arc::new(Shared::default());
         let workers = settings.workers.max(1);
         let (blocks_in, blocks_out) = bounded::<(u64, Block)>(workers);
@@ -160,7 +162,10 @@ impl Pipeline {
             closed: 0,
         };
         spawn("pack", Box::new(move || packer.run()))?;
-        let pack_writers = if repo.storage.is_local() { PACK_WRITERS } else { PACK_WRITERS_REMOTE };
+        let pack_writers = match (share, repo.storage.is_local()) {
+            (Share::Half, _) | (Share::Whole, true) => PACK_WRITERS,
+            (Share::Whole, false) => PACK_WRITERS_REMOTE,
+        };
         for _ in 0..pack_writers {
             let writer = PackWriter {
                 shared: Arc::clone(&shared),
