@@ -3,8 +3,12 @@
 //! Whoever writes puts a *session object* before it looks at anything else, and a new one every five minutes. A prune that is to
 //! delete lists sessions after its plan is there: each writer either has read the plan (its newest object says so) and does not rely
 //! on what will go, or the prune sees it and waits. A session that has not been heard of for half an hour is *ended* by the
-//! prune, which removes its first object before it looks for snapshots. A writer that was suspended finds that object missing when it
-//! is about to commit, and fails. So no safety hangs on clocks, only how long one waits for the other.
+//! prune, which says so by an *ended* object and removes the others, the first one first, before it looks for snapshots. A writer that was
+//! suspended looks at both when it is about to commit, and fails. So no safety hangs on clocks, only how long one waits for the other.
+//!
+//! A session that was ended stays so when its objects are put again: by a request that lingered in the network, or by somebody who
+//! saw them. For the writer its first object must be the one that it put, told by its time. Within the resolution of times, and for other
+//! hosts, the ended object tells.
 
 use super::authors::Foreign;
 use super::format::plan::{PLAN_BYTES_MAX, Plan};
@@ -13,7 +17,7 @@ use super::format::signed::Opened;
 use super::history::{ForeignObject, ms_of};
 use super::objects::{ObjectName, fetch, name_in_key};
 use super::{RepoError, Repository};
-use crate::base::id::{PackId, PlanId, SessionId};
+use crate::base::id::{AuthorId, PackId, PlanId, SessionId};
 use crate::storage::ErrorKind;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use std::collections::BTreeMap;
@@ -29,12 +33,19 @@ pub const LIVE: Duration = Duration::from_secs(1800);
 /// Host and storage may be so far apart.
 pub const SKEW_MAX: Duration = Duration::from_secs(300);
 
+/// The number of the object that says that a session was ended.
+pub const ENDED_NUMBER: u64 = u64::MAX;
+/// Ended objects stay for this long, so that no host takes the session for a live one when its objects are put again.
+const ENDED_KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// Times in listings may be rounded to this, and the time of one object may be rounded in one listing and not in another.
+const COARSE_MS: u64 = 2_000;
+
 /// Of a session's objects so many are read to find one that counts.
 const OBJECTS_READ: usize = 4;
 
 /// What an object of a session says.
 enum Said {
-    State(SessionState),
+    State(SessionState, AuthorId),
     /// It cannot be told, and may be anything: it counts.
     Unknown,
     /// It counts for nothing.
@@ -58,6 +69,13 @@ struct Shared {
     state: Mutex<(u64, SessionState)>,
 }
 
+/// What a listing says of whether a session is registered.
+#[derive(Default)]
+struct Standing {
+    first_ms: Option<i64>,
+    has_ended_object: bool,
+}
+
 /// A session as the storage shows it.
 #[derive(Debug, Clone)]
 pub struct SeenSession {
@@ -71,6 +89,8 @@ pub struct SeenSession {
     pub state: Option<SessionState>,
     /// Nothing of it counts: nobody who may write wrote it, or it was put again by somebody who saw it.
     pub is_foreign: bool,
+    /// A prune has ended it. What is left of it, or was put again, counts for nothing.
+    pub was_ended: bool,
     /// All its objects, the first one first.
     keys: Vec<String>,
 }
@@ -261,8 +281,22 @@ impl Shared {
         }
     }
 
+    /// Whether the first object is the very one that was put, and no prune says that it ended the session.
     fn is_registered(&self) -> Result<bool, RepoError> {
-        Ok(self.repo.storage.size(&key_of(&self.id, 0))?.is_some())
+        let (first, ended) = (key_of(&self.id, 0), key_of(&self.id, ENDED_NUMBER));
+        let mut standing = Standing::default();
+        self.repo.storage.list("sessions/", &mut |listed| {
+            if listed.key == first {
+                standing.first_ms = Some(ms_of(listed.modified));
+            }
+            standing.has_ended_object |= listed.key == ended;
+        })?;
+        let began_ms = self.lock().1.began_ms;
+        let is_the_same = match (standing.first_ms, began_ms) {
+            (Some(first_ms), Some(began_ms)) => first_ms.abs_diff(began_ms) <= COARSE_MS,
+            (first, _) => first.is_some(),
+        };
+        Ok(is_the_same && !(standing.has_ended_object && self.repo.says_ended(&self.id)?))
     }
 }
 
@@ -272,16 +306,14 @@ impl Repository {
     /// # Errors
     /// When the storage fails. A session that cannot be read is in the answer without its state.
     pub fn sessions(&self) -> Result<Vec<SeenSession>, RepoError> {
-        let mut found: BTreeMap<SessionId, Vec<(u64, SystemTime)>> = BTreeMap::new();
-        self.storage.list("sessions/", &mut |listed| {
-            if let Some((id, number)) = parse_key(&listed.key) {
-                found.entry(id).or_default().push((number, listed.modified));
-            }
-        })?;
+        let found = self.session_objects()?;
         let mut sessions = Vec::with_capacity(found.len());
         for (id, mut objects) in found {
-            objects.sort_unstable();
-            let was_ended = self.memory.was_ended(&id);
+            let ended = objects.pop_if(|(number, _)| *number == ENDED_NUMBER);
+            if objects.is_empty() {
+                continue;
+            }
+            let was_ended = self.memory.was_ended(&id) || ended.is_some() && self.says_ended(&id)?;
             let started = objects.first().filter(|(number, _)| *number == 0 && !was_ended);
             let started = started.map(|(_, time)| *time);
             let Some((_, last)) = objects.last().copied() else { continue };
@@ -291,11 +323,70 @@ impl Repository {
                 started,
                 heard: said.as_ref().map_or(last, |(heard, _)| *heard),
                 is_foreign: said.is_none(),
+                was_ended,
                 state: said.and_then(|(_, state)| state),
                 keys: objects.iter().map(|(number, _)| key_of(&id, *number)).collect(),
             });
         }
         Ok(sessions)
+    }
+
+    /// Numbers and times of the objects of each session, the lowest number first.
+    fn session_objects(&self) -> Result<BTreeMap<SessionId, Vec<(u64, SystemTime)>>, RepoError> {
+        let mut found: BTreeMap<SessionId, Vec<(u64, SystemTime)>> = BTreeMap::new();
+        self.storage.list("sessions/", &mut |listed| {
+            if let Some((id, number)) = parse_key(&listed.key) {
+                found.entry(id).or_default().push((number, listed.modified));
+            }
+        })?;
+        found.values_mut().for_each(|objects| objects.sort_unstable());
+        Ok(found)
+    }
+
+    /// Whether somebody who may end sessions says that this one was ended.
+    fn says_ended(&self, id: &SessionId) -> Result<bool, RepoError> {
+        let said = self.said_in(id, ENDED_NUMBER)?;
+        Ok(matches!(said, Said::State(SessionState { kind: SessionKind::Ended, .. }, _)))
+    }
+
+    /// Says that a session was ended. A store that is full takes no such object: the removal of the session's objects makes up for it.
+    fn say_ended(&self, id: &SessionId) -> Result<(), RepoError> {
+        let state = SessionState { kind: SessionKind::Ended, plans: Vec::new(), began_ms: None };
+        let bytes = state.seal((*id, ENDED_NUMBER), self.id, &self.keys, self.entropy.as_ref())?;
+        let key = key_of(id, ENDED_NUMBER);
+        let put = match self.storage.put(&key, &bytes) {
+            // Another prune said it, or there is junk of that name: nothing is replaced.
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                if self.says_ended(id)? {
+                    return Ok(());
+                }
+                self.storage.delete(&key)?;
+                self.storage.put(&key, &bytes)
+            }
+            outcome => outcome,
+        };
+        match put {
+            Err(error) if matches!(error.kind, ErrorKind::NoSpace | ErrorKind::Conflict) => {
+                tracing::warn!("session {} ends without saying so: {error}", id.short());
+                Ok(())
+            }
+            outcome => Ok(outcome.map(drop)?),
+        }
+    }
+
+    /// Removes the ended objects that have done their work, at the storage's time `now`.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub(super) fn drop_old_ended(&self, now: SystemTime) -> Result<(), RepoError> {
+        for (id, objects) in self.session_objects()? {
+            if let [(ENDED_NUMBER, put)] = objects[..]
+                && now.duration_since(put).unwrap_or_default() > ENDED_KEPT
+            {
+                self.storage.delete(&key_of(&id, ENDED_NUMBER))?;
+            }
+        }
+        Ok(())
     }
 
     /// The newest object of a session that counts: when it was put, and what it says, if that can be told. `None` where none counts.
@@ -308,16 +399,22 @@ impl Repository {
         // Whoever can put objects may put many: the newest few and the first are looked at.
         let newest = objects.iter().rev().filter(|(number, _)| *number > 0).take(OBJECTS_READ);
         let first = objects.first().filter(|(number, _)| *number == 0);
+        let began_by = match first.map(|_| self.said_in(id, 0)).transpose()? {
+            Some(Said::State(_, author)) => Some(author),
+            _ => None,
+        };
         for (number, put) in newest.chain(first) {
-            match self.session_state(id, *number)? {
+            match self.said_in(id, *number)? {
                 Said::Nothing => {}
                 Said::Unknown => return Ok(Some((*put, None))),
-                Said::State(state) => {
+                Said::State(state, author) => {
                     let fits = |began: SystemTime| {
                         let apart = ms_of(began).abs_diff(state.began_ms.unwrap_or(i64::MIN));
                         u128::from(apart) <= SKEW_MAX.as_millis()
                     };
-                    if *number == 0 || started.is_none_or(fits) {
+                    // That it knows a plan nobody else may say for it.
+                    let is_its_own = began_by.is_none_or(|own| own == author);
+                    if *number == 0 || is_its_own && started.is_none_or(fits) {
                         return Ok(Some((*put, Some(state))));
                     }
                 }
@@ -326,7 +423,7 @@ impl Repository {
         Ok(None)
     }
 
-    fn session_state(&self, id: &SessionId, number: u64) -> Result<Said, RepoError> {
+    fn said_in(&self, id: &SessionId, number: u64) -> Result<Said, RepoError> {
         let bytes = match self.storage.get(&key_of(id, number), SESSION_BYTES_MAX) {
             // Gone since it was listed.
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(Said::Unknown),
@@ -334,7 +431,7 @@ impl Repository {
         };
         match SessionState::open(&bytes, (*id, number), &self.id, &self.keys) {
             Ok(Opened { content: state, claim }) => match self.authors.judge_session(state.kind, &claim) {
-                Ok(_) => Ok(Said::State(state)),
+                Ok(by) => Ok(Said::State(state, by.author)),
                 Err(why) => {
                     tracing::debug!("session {}: {why}", id.short());
                     Ok(Said::Nothing)
@@ -355,9 +452,16 @@ impl Repository {
 
     /// Ends a session: from now on it cannot commit. Its first object goes first.
     pub(super) fn end_session(&self, session: &SeenSession) -> Result<(), RepoError> {
-        self.memory.note_ended(&session.id);
-        for key in &session.keys {
+        // Nobody commits in the name of one that counts for nothing.
+        if !session.is_foreign && !session.was_ended {
+            self.say_ended(&session.id)?;
+        }
+        for (at, key) in session.keys.iter().enumerate() {
             self.storage.delete(key)?;
+            if at == 0 {
+                // Not before: until then it can commit, and nobody may take it for one that cannot.
+                self.memory.note_ended(&session.id);
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod copies;
 mod crash_steps;
 mod damaged_packs;
 mod delta;
+mod ended_sessions;
 mod engine;
 mod extents;
 mod files;

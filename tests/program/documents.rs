@@ -241,3 +241,42 @@ fn no_line_of_prose_is_too_long_and_no_sentence_goes_on_and_on() {
     }
     assert!(wrong.is_empty(), "{} places:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// Whether a file in `folder`, or below it, is `NAME.rs` or lies in a folder `NAME`, and has the function.
+fn has_test(folder: &Path, name: &str, function: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.map(|entry| entry.unwrap().path()).any(|path| {
+        if path.is_dir() {
+            return has_test(&path, name, function);
+        }
+        let is_named = path.file_stem().is_some_and(|stem| stem == name)
+            || path.components().any(|part| part.as_os_str() == name);
+        is_named && std::fs::read_to_string(&path).is_ok_and(|text| text.contains(&format!("fn {function}(")))
+    })
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let (_, text) = documents().into_iter().find(|(name, _)| name == "docs/threat-model.md").unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = std::collections::BTreeSet::new();
+    named.extend(text.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::")));
+    named.remove(&("file", "function"));
+    let is_there = |&&(file, function): &&(&str, &str)| match file.strip_suffix(".rs") {
+        Some(_) => std::fs::read_to_string(root.join(file))
+            .is_ok_and(|text| text.contains(&format!("fn {function}("))),
+        None => match file.rsplit_once('/') {
+            Some((folder, name)) => has_test(&root.join("tests").join(folder), name, function),
+            None => ["library", "program"]
+                .iter()
+                .any(|folder| has_test(&root.join("tests").join(folder), file, function)),
+        },
+    };
+    let missing: Vec<_> = named.iter().filter(|one| !is_there(one)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    // Each attack of the table has one.
+    let table = text.split("## Attacks that a review found").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let without: Vec<_> = rows.iter().filter(|row| !row.contains("::")).collect();
+    assert!(rows.len() > 25 && named.len() > 60 && without.is_empty(), "{} {without:?}", named.len());
+}

@@ -381,12 +381,13 @@ impl Repository {
             let unheard = now.duration_since(session.heard).unwrap_or_default();
             let is_over = settings.end_sessions
                 || session.is_foreign
+                || session.was_ended
                 || !session.is_live(now) && (deletes || unheard >= settings.grace);
             if session.id != own.id() && is_over {
                 self.end_session(&session)?;
             }
         }
-        Ok(())
+        self.drop_old_ended(now)
     }
 
     /// Finds the packs to condemn.

@@ -1,0 +1,228 @@
+//! Sessions that a prune ended: they stay so, whatever is put again under their names.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use crate::support::forger::Forger;
+use crate::support::small::{self, HandClock, Kept};
+use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::base::id::{PlanId, SessionId};
+use dumpvault::base::secret::OsEntropy;
+use dumpvault::storage::Storage;
+use dumpvault::storage::faulty::{Faulty, Operation};
+use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::vault::crypto::Role;
+use dumpvault::vault::format::session::{SessionKind, SessionState};
+use dumpvault::vault::gc::{PruneReport, PruneSettings};
+use dumpvault::vault::session::{ENDED_NUMBER, Session};
+use dumpvault::vault::writer::{BackupSession, StoredStream};
+use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A repository with one snapshot, and a pack that nothing needs any more.
+struct World {
+    storage: MemoryStorage,
+    clock: Arc<HandClock>,
+    cache: tempfile::TempDir,
+    repo: Repository,
+    kept: Kept,
+    garbage: Vec<u8>,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = HandClock::new();
+        let (storage, cache) = (small::memory(&clock), small::scratch());
+        let repo = small::init(storage.clone(), cache.path()).unwrap();
+        let garbage = small::noise(1, 60_000);
+        let forgotten = small::backup(&repo, 1, &garbage, None).unwrap();
+        let kept = small::backup(&repo, 2, &small::noise(2, 60_000), None).unwrap();
+        repo.forget(&[forgotten.id]).unwrap();
+        clock.advance_minutes(600);
+        Self { storage, clock, cache, repo, kept, garbage }
+    }
+
+    /// The same repository on a host that remembers nothing.
+    fn elsewhere(&self, storage: impl Storage + 'static) -> (Repository, tempfile::TempDir) {
+        let cache = small::scratch();
+        (small::open(storage, cache.path()).unwrap(), cache)
+    }
+
+    /// The host with an append key that somebody broke into.
+    fn forger(&self) -> Forger {
+        let credential = small::another_credential(8);
+        let web = NewKey {
+            role: Role::Append,
+            name: "web",
+            hosts: vec!["web".to_owned()],
+            series: None,
+            share: false,
+        };
+        KeyRing::of(&self.repo).add(&credential, &web, 0).unwrap();
+        Forger::with(&self.storage, &credential, Arc::new(OsEntropy))
+    }
+
+    /// A backup that relies on the packs that nothing else needs.
+    fn under_way(&self, repo: &Repository) -> (BackupSession, StoredStream) {
+        let mut session = small::begin(repo).unwrap();
+        let stored = small::store(&mut session, &self.garbage, None).unwrap();
+        (session, stored)
+    }
+
+    fn ending(&self) -> PruneSettings {
+        PruneSettings { grace: Duration::ZERO, end_sessions: true, ..PruneSettings::new(self.clock.now_ms()) }
+    }
+
+    fn first_objects(&self) -> Vec<(String, Vec<u8>)> {
+        let keys = small::keys(&self.storage, "sessions/").into_iter().filter(|key| key.ends_with("-0"));
+        keys.map(|key| (key.clone(), self.storage.get(&key, u64::MAX).unwrap())).collect()
+    }
+
+    /// What is listed restores bit for bit, on a host that knows nothing.
+    fn assert_whole(&self) {
+        let (fresh, _cache) = self.elsewhere(self.storage.clone());
+        for id in small::listed(&fresh).unwrap() {
+            let bytes = small::restore(&fresh, &id).unwrap();
+            let wanted = if id == self.kept.id { &self.kept.bytes[..] } else { &self.garbage };
+            assert!(bytes == wanted, "{id}");
+        }
+    }
+}
+
+fn prune(repo: &Repository, settings: &PruneSettings) -> Result<PruneReport, RepoError> {
+    repo.prune(settings, &Silent, &Cancel::new())
+}
+
+/// A backup is ended by a prune, its first object is put again after `minutes`, and it commits right before the prune deletes the
+/// first pack. `without_word` takes the prune's word away that it ended the session.
+fn put_again_and_committed(minutes: i64, without_word: bool) {
+    let world = World::new();
+    let (host, _cache) = world.elsewhere(world.storage.clone());
+    let (session, stored) = world.under_way(&host);
+    let first = world.first_objects().remove(0);
+    world.clock.advance_minutes(minutes);
+    let outcome = Arc::new(Mutex::new(None));
+    let faulty = Faulty::new(world.storage.clone(), 0);
+    let (storage, told) = (world.storage.clone(), Arc::clone(&outcome));
+    let waiting = Mutex::new(Some((session, stored, first)));
+    faulty.set_hook(move |call| {
+        if matches!(call.operation, Operation::Delete) && call.key.starts_with("packs/") {
+            if let Some((session, stored, (key, bytes))) = waiting.lock().unwrap().take() {
+                if without_word {
+                    storage.delete(&key.replace("-0", &format!("-{ENDED_NUMBER}"))).unwrap();
+                }
+                storage.put(&key, &bytes).unwrap();
+                *told.lock().unwrap() = Some(small::commit(session, stored, 3).map(|_| ()));
+            }
+        }
+        None
+    });
+    let (pruner, _other) = world.elsewhere(faulty);
+    let report = prune(&pruner, &world.ending()).unwrap();
+    assert!(report.packs_deleted > 0, "{report:?}");
+    let outcome = outcome.lock().unwrap().take().unwrap();
+    assert!(matches!(outcome, Err(RepoError::Fenced { .. })), "{outcome:?}");
+    world.assert_whole();
+}
+
+#[test]
+fn given_an_ended_session_whose_first_object_is_put_again_at_once_then_its_backup_fails_and_nothing_is_lost()
+{
+    put_again_and_committed(0, false);
+}
+
+#[test]
+fn given_an_ended_session_whose_first_object_is_put_again_later_then_its_time_tells_even_without_the_prunes_word()
+ {
+    put_again_and_committed(1, false);
+    put_again_and_committed(1, true);
+}
+
+#[test]
+fn given_an_ended_session_that_is_put_again_then_no_host_waits_for_it_and_it_is_removed() {
+    let world = World::new();
+    let (host, _cache) = world.elsewhere(world.storage.clone());
+    let (session, stored) = world.under_way(&host);
+    let objects = world.first_objects();
+    prune(&world.repo, &world.ending()).unwrap();
+    for (key, bytes) in &objects {
+        world.storage.put(key, bytes).unwrap();
+    }
+    let (other, _other) = world.elsewhere(world.storage.clone());
+    let seen = other.sessions().unwrap();
+    assert!(seen.len() == 1 && seen[0].was_ended && seen[0].started.is_none(), "{seen:?}");
+    let at_once = PruneSettings { end_sessions: false, ..world.ending() };
+    prune(&other, &at_once).unwrap();
+    assert!(world.first_objects().is_empty(), "{:?}", small::keys(&world.storage, "sessions/"));
+    let outcome = small::commit(session, stored, 3).map(|_| ());
+    assert!(matches!(outcome, Err(RepoError::Fenced { .. })), "{outcome:?}");
+    world.assert_whole();
+}
+
+#[test]
+fn given_the_word_that_a_session_was_ended_then_it_stays_for_a_month_and_counts_as_no_session() {
+    let world = World::new();
+    let (session, _) = world.under_way(&world.repo);
+    prune(&world.elsewhere(world.storage.clone()).0, &world.ending()).unwrap();
+    session.abandon();
+    let words = || small::keys(&world.storage, "sessions/");
+    assert!(words().len() == 1 && world.repo.sessions().unwrap().is_empty(), "{:?}", words());
+    for (days, left) in [(29, 1), (2, 0)] {
+        world.clock.advance_minutes(days * 24 * 60);
+        prune(&world.repo, &PruneSettings { end_sessions: false, ..world.ending() }).unwrap();
+        assert_eq!(words().len(), left, "{:?}", words());
+    }
+}
+
+#[test]
+fn given_somebody_elses_word_that_a_session_was_ended_then_it_goes_on() {
+    let world = World::new();
+    let forger = world.forger();
+    let (host, _cache) = world.elsewhere(world.storage.clone());
+    let (session, stored) = world.under_way(&host);
+    let id: SessionId =
+        world.first_objects()[0].0["sessions/".len()..].split('-').next().unwrap().parse().unwrap();
+    let (key, bytes) = forger.session(SessionKind::Ended, id, ENDED_NUMBER, None);
+    world.storage.put(&key, &bytes).unwrap();
+    assert!(!world.repo.sessions().unwrap()[0].was_ended);
+    small::commit(session, stored, 3).unwrap();
+    world.assert_whole();
+}
+
+#[test]
+fn given_junk_under_the_name_of_a_prunes_word_then_the_prune_says_it_all_the_same() {
+    let world = World::new();
+    let (host, _cache) = world.elsewhere(world.storage.clone());
+    let (session, stored) = world.under_way(&host);
+    let (first, bytes) = world.first_objects().remove(0);
+    let word = first.replace("-0", &format!("-{ENDED_NUMBER}"));
+    world.storage.put(&word, b"junk").unwrap();
+    prune(&world.repo, &world.ending()).unwrap();
+    world.storage.put(&first, &bytes).unwrap();
+    assert_ne!(world.storage.get(&word, u64::MAX).unwrap(), b"junk");
+    assert!(small::commit(session, stored, 3).is_err());
+    world.assert_whole();
+}
+
+#[test]
+fn given_a_session_of_another_author_then_nobody_says_for_it_that_it_knows_a_plan() {
+    let world = World::new();
+    let forger = world.forger();
+    let session = Session::register(&world.repo, SessionKind::Write).unwrap();
+    let plan = PlanId::from_bytes([7; 32]);
+    let says = |keys: &dumpvault::vault::crypto::KeyBundle| {
+        let state = SessionState {
+            kind: SessionKind::Write,
+            plans: vec![plan],
+            began_ms: Some(world.clock.now_ms()),
+        };
+        let bytes = state.seal((session.id(), 1_000_000), forger.repo, keys, &OsEntropy).unwrap();
+        world.storage.put(&format!("sessions/{}-1000000", session.id()), &bytes).unwrap();
+        let seen = world.repo.sessions().unwrap();
+        world.storage.delete(&format!("sessions/{}-1000000", session.id())).unwrap();
+        (seen[0].knows(&plan), seen[0].is_foreign)
+    };
+    assert_eq!(says(&forger.keys), (false, false));
+    let owner = Forger::with(&world.storage, &small::credential(), Arc::new(OsEntropy));
+    assert_eq!(says(&owner.keys), (true, false));
+}
