@@ -12,17 +12,13 @@ use crate::engine::backup::{BackupReport, BackupsReport, Outcome, class_of, run_
 use crate::engine::listing::sizes;
 use crate::engine::plan::plan_backup;
 use crate::engine::report::Backups;
-use std::time::Duration;
-
-/// Temporary files of killed runs are removed once they are this old.
-pub(super) const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError> {
     // Everything that can be wrong with the arguments is told before anything is touched.
     let run = context.run();
     let plan = plan_backup(&jobs::job(context, args)?, &context.app, &run)?;
     let repo = context.repository()?;
-    sweep(context);
+    context.app.remove_old_leftovers();
     let count = plan.backups.len();
     let report = run_backups(plan, &repo, &run, &mut |outcome| {
         remember(context, outcome);
@@ -77,13 +73,6 @@ pub(super) fn tell_failure(context: &Context, series: &str, error: &OpError) {
         exit: class_of(error).into(),
     };
     context.fail(&failed, false);
-}
-
-/// Removes temporary files that killed runs left in the repository's directory.
-pub(super) fn sweep(context: &Context) {
-    if let Err(error) = context.app.remove_leftovers(LEFTOVER_AGE) {
-        tracing::info!("old temporary files were not removed: {error}");
-    }
 }
 
 pub(super) fn summary_line(report: &BackupReport) -> String {
