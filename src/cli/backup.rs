@@ -14,10 +14,6 @@ use crate::engine::backup::{
 use crate::engine::listing::sizes;
 use crate::engine::plan::plan_backup;
 use crate::engine::report::{Backups, BackupsPlan};
-use std::time::Duration;
-
-/// Temporary files of killed runs are removed once they are this old.
-pub(super) const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError> {
     // Everything that can be wrong with the arguments is told before anything is touched.
@@ -27,7 +23,7 @@ pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<Exit, CliError
     if args.dry_run {
         return dry_run(context, foresee_backups(plan, &repo, &run));
     }
-    sweep(context);
+    context.app.remove_old_leftovers();
     let count = plan.backups.len();
     let report = run_backups(plan, &repo, &run, &mut |outcome| {
         remember(context, outcome);
@@ -110,13 +106,6 @@ pub(super) fn tell_failure(context: &Context, series: &str, error: &OpError) {
         exit: class_of(error).into(),
     };
     context.fail(&failed, false);
-}
-
-/// Removes temporary files that killed runs left in the repository's directory.
-pub(super) fn sweep(context: &Context) {
-    if let Err(error) = context.app.remove_leftovers(LEFTOVER_AGE) {
-        tracing::info!("old temporary files were not removed: {error}");
-    }
 }
 
 pub(super) fn summary_line(report: &BackupReport) -> String {

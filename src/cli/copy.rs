@@ -4,18 +4,19 @@ use super::args::CopyArgs;
 use super::exit::Exit;
 use super::report::{CliError, hint_of, shown};
 use super::{Context, key, prompt, render};
-use crate::base::clock::Clock;
 use crate::base::fault::Fault as _;
 use crate::base::id::SnapshotId;
 use crate::base::name::{SeriesName, SnapshotName};
 use crate::engine::OpError;
-use crate::engine::app::{App, AppError};
-use crate::engine::copy::{Copied, CopyReport, CopyRequest, Fate, check_source, copy, plan_for_empty};
+use crate::engine::app::App;
+use crate::engine::copy::{
+    Copied, CopyReport, CopyRequest, Fate, Standing, copy_to as into_destination, examine, open,
+};
 use crate::engine::listing::sizes;
 use crate::engine::plan::{CopyJob, PlannedCopy, SetJob, plan_copy, plan_set};
 use crate::engine::report::{Copies, CopyResult, Requests};
 use crate::settings;
-use crate::vault::{RepoError, Repository};
+use crate::vault::Repository;
 use std::collections::BTreeMap;
 
 pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> {
@@ -101,36 +102,26 @@ fn copy_to(
     init: bool,
     request: &CopyRequest,
 ) -> Result<CopyReport, CliError> {
+    let run = context.run();
     // That it is there is told before a passphrase is asked for.
-    let to = match app.identify() {
-        Err(AppError::Repo(RepoError::NoRepository { .. })) if init && !request.dry_run => {
-            // Nothing is made for a copy that cannot be.
-            check_source(from, request, &context.progress)?;
+    let standing = examine(from, app, init, request, &run)?;
+    let to = match &standing {
+        Standing::ToMakeLater => None,
+        Standing::ToMake => {
             let credential = key::of_new_repository(context, app, false)?;
-            let to = app.init_alike(from, &credential, context.clock.now().as_millisecond())?;
-            context.say(&format!("created repository {} at {}", to.id(), to.location()));
+            let to = open(from, app, &standing, &credential, &run)?;
+            if let Some(made) = &to {
+                context.say(&format!("created repository {} at {}", made.id(), made.location()));
+            }
             to
         }
-        // Made there, it would hold nothing yet.
-        Err(AppError::Repo(RepoError::NoRepository { .. })) if init => {
-            return Ok(plan_for_empty(from, request, &context.progress)?);
-        }
-        Err(AppError::Repo(RepoError::NoRepository { location })) => {
-            return Err(CliError::NoDestination { location });
-        }
-        Err(error) => return Err(error.into()),
-        Ok(identity) => {
+        Standing::There(_) => {
             let found = app.credential(&|| prompt::ask("Passphrase of the destination: "))?;
             found.warnings.into_iter().for_each(|message| context.warn(message));
-            app.open(&identity, &found.credential)?
+            open(from, app, &standing, &found.credential, &run)?
         }
     };
-    if !request.dry_run
-        && let Err(error) = app.remove_leftovers(super::backup::LEFTOVER_AGE)
-    {
-        tracing::info!("old temporary files were not removed: {error}");
-    }
-    Ok(copy(from, &to, &context.clock, request, &context.progress, &context.cancel)?)
+    Ok(into_destination(from, to.as_ref(), app, request, &run)?)
 }
 
 /// Says what was done, and gives the exit code for it.

@@ -42,8 +42,6 @@ pub(super) enum CliError {
         kind: Option<String>,
         exit: Exit,
     },
-    #[error("no repository at destination {location}")]
-    NoDestination { location: String },
     /// What to do next is known better than the error knows it by itself.
     #[error("{error}")]
     Hinted { error: Box<CliError>, hint: Option<String> },
@@ -110,7 +108,6 @@ impl CliError {
             Self::App(error) => hint_of(error),
             Self::Op(error) => hint_of(error),
             Self::Usage { hint, .. } | Self::Refused { hint, .. } | Self::Told { hint, .. } => hint.clone(),
-            Self::NoDestination { .. } => Some("create it with --init (without --dry-run)".to_owned()),
             Self::Hinted { hint, .. } => hint.clone(),
             Self::Destination { error, .. } => error.hint(),
             _ => None,
@@ -138,7 +135,6 @@ impl CliError {
             Self::WorkingDirectory(_) => Some("working_directory"),
             Self::Output(_) => Some("output"),
             Self::File { .. } => Some("file"),
-            Self::NoDestination { .. } => Some("no_destination"),
             Self::Hinted { error, .. } | Self::Destination { error, .. } => error.code(),
             Self::Told { code, .. } => *code,
         }
@@ -162,7 +158,6 @@ impl CliError {
             Self::Usage { .. } => Exit::Usage,
             Self::Refused { .. } => Exit::Refused,
             Self::WorkingDirectory(_) | Self::Output(_) | Self::File { .. } => Exit::NothingDone,
-            Self::NoDestination { .. } => Exit::NoRepository,
             Self::Hinted { error, .. } | Self::Destination { error, .. } => error.exit(),
             Self::Told { exit, .. } => *exit,
         }

@@ -1,7 +1,7 @@
 //! `dumpvault run`: how a run over a system is started, and what is shown of it then and later.
 
 use super::args::RunArgs;
-use super::backup::{summary_line, sweep, tell_failure};
+use super::backup::{summary_line, tell_failure};
 use super::exit::Exit;
 use super::report::{CliError, shown};
 use super::table::Table;
@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
     let state = context.app.environment.state_root();
     // Held until the end of the run.
     let _lock = RunLock::take(&state, repo.id(), plan.name.as_deref(), context.progress.as_ref())?;
-    sweep(context);
+    context.app.remove_old_leftovers();
     let set = new_set(context.app.entropy()).map_err(RepoError::from)?;
     let vaults = Vaults { repo: &repo, maintenance: maintenance.as_ref(), app: &context.app };
     let report = run_system(plan, set, vaults, &job, &mut |ended| match ended {

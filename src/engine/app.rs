@@ -24,6 +24,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+/// Temporary files of killed runs are removed once they are this old.
+const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
+
 /// Settings do not lead to a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -277,8 +280,15 @@ impl App {
     ///
     /// # Errors
     /// When the storage fails.
-    pub fn remove_leftovers(&self, older_than: Duration) -> Result<(), AppError> {
+    fn remove_leftovers(&self, older_than: Duration) -> Result<(), AppError> {
         Ok(self.place()?.remove_leftovers(older_than).map_err(RepoError::from)?)
+    }
+
+    /// Removes unfinished objects that killed runs left more than a day ago. That it cannot is no reason to fail.
+    pub fn remove_old_leftovers(&self) {
+        if let Err(error) = self.remove_leftovers(LEFTOVER_AGE) {
+            tracing::info!("old temporary files were not removed: {error}");
+        }
     }
 
     /// How many unfinished objects there are; not known of a bucket.

@@ -7,6 +7,9 @@
 //! run knows what is there. Packs that arrived before a run was cut short are found again by the next.
 
 mod batch;
+mod destination;
+
+pub use self::destination::{Standing, copy_to, examine, open};
 
 use self::batch::Batch;
 use super::OpError;

@@ -54,6 +54,7 @@ impl Fault for OpError {
                 "restore it at a terminal if you know where it comes from; `dumpvault forget --foreign` removes it"
                     .to_owned(),
             ),
+            Self::NoDestination { .. } => Some("create it with {init} (without {dry_run})".to_owned()),
             Self::FutureTime { .. } => {
                 Some("give the time when the dump was made; without {time} it is the present".to_owned())
             }
@@ -121,6 +122,7 @@ fn of(error: &OpError) -> (Class, &'static str) {
         OpError::Selection(_) => (Usage, "no_such_snapshot"),
         OpError::WhichStream { .. } => (Usage, "which_stream"),
         OpError::SameRepository { .. } => (Usage, "same_repository"),
+        OpError::NoDestination { .. } => (Class::NoRepository, "no_destination"),
         OpError::FutureTime { .. } => (Usage, "future_time"),
         OpError::NoPolicy => (Usage, "no_policy"),
         OpError::NotCopied { source, .. } => (source.class(), source.code()),

@@ -193,6 +193,12 @@ pub enum OpError {
         #[source]
         source: std::io::Error,
     },
+    /// A copy's destination holds no repository, and none is to be made.
+    #[error("no repository at destination {location}")]
+    NoDestination {
+        /// Where it was looked for.
+        location: String,
+    },
     /// A repository is to be copied into itself.
     #[error("source and destination are the same repository: {location}")]
     SameRepository {

@@ -220,6 +220,7 @@ fn of_operations() -> Vec<(OpError, u8)> {
         (SelectionError::NoSnapshots.into(), 3),
         (OpError::WhichStream { snapshot: snapshot.clone(), problem: text("x"), streams: Vec::new() }, 3),
         (OpError::SameRepository { location: text("x") }, 3),
+        (OpError::NoDestination { location: text("x") }, 10),
         (OpError::NoPolicy, 3),
         (OpError::SelectionAmidDamage { source: Box::new(SelectionError::NoSnapshots), damage }, 4),
         (hidden, 4),
@@ -275,7 +276,6 @@ fn settings_are_found_wrong_before_anything_starts() {
     assert_eq!(CliError::File { path: text("x"), source: io() }.exit().code(), 2);
     assert_eq!(CliError::WorkingDirectory(io()).exit().code(), 2);
     assert_eq!(CliError::Output(io()).exit().code(), 2);
-    assert_eq!(CliError::NoDestination { location: text("x") }.exit().code(), 10);
 }
 
 #[test]
