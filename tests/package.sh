@@ -16,7 +16,7 @@ root=$place/root
 if [ $# -gt 2 ]; then
     cp -a "$3" "$root"
 else
-    debootstrap --variant=minbase --include=adduser "$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")" "$root" >"$place/log" 2>&1 || {
+    debootstrap --variant=minbase --include=adduser,init-system-helpers "$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")" "$root" >"$place/log" 2>&1 || {
         tail "$place/log" >&2
         exit 1
     }
