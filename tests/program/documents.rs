@@ -227,8 +227,10 @@ fn no_line_of_prose_is_too_long_and_no_sentence_goes_on_and_on() {
             if line.chars().count() > COLUMNS_MAX && can_break && !line.contains("://") {
                 long.push(format!("{}:{at}: {} columns", path.display(), line.chars().count()));
             }
-            let words = line.trim_start().trim_start_matches("//").trim_start_matches(['/', '!']).trim_start();
-            let is_item = words.starts_with("- ") || words.split_once(". ").is_some_and(|(number, _)| number.parse::<u8>().is_ok());
+            let words =
+                line.trim_start().trim_start_matches("//").trim_start_matches(['/', '!']).trim_start();
+            let is_item = words.starts_with("- ")
+                || words.split_once(". ").is_some_and(|(number, _)| number.parse::<u8>().is_ok());
             if line.is_empty() || is_item {
                 end(&mut paragraph, begin);
                 begin = at;
