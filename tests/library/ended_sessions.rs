@@ -16,14 +16,14 @@ use dumpvault::vault::gc::{PruneReport, PruneSettings};
 use dumpvault::vault::session::{ENDED_NUMBER, Session};
 use dumpvault::vault::writer::{BackupSession, StoredStream};
 use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 /// A repository with one snapshot, and a pack that nothing needs any more.
 struct World {
     storage: MemoryStorage,
     clock: Arc<HandClock>,
-    cache: tempfile::TempDir,
+    _cache: tempfile::TempDir,
     repo: Repository,
     kept: Kept,
     garbage: Vec<u8>,
@@ -39,7 +39,7 @@ impl World {
         let kept = small::backup(&repo, 2, &small::noise(2, 60_000), None).unwrap();
         repo.forget(&[forgotten.id]).unwrap();
         clock.advance_minutes(600);
-        Self { storage, clock, cache, repo, kept, garbage }
+        Self { storage, clock, _cache: cache, repo, kept, garbage }
     }
 
     /// The same repository on a host that remembers nothing.
@@ -101,26 +101,33 @@ fn put_again_and_committed(minutes: i64, without_word: bool) {
     let (session, stored) = world.under_way(&host);
     let first = world.first_objects().remove(0);
     world.clock.advance_minutes(minutes);
-    let outcome = Arc::new(Mutex::new(None));
+    // The prune stops before its first deletion of a pack until it is told to go on.
+    let (reached, is_reached) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
     let faulty = Faulty::new(world.storage.clone(), 0);
-    let (storage, told) = (world.storage.clone(), Arc::clone(&outcome));
-    let waiting = Mutex::new(Some((session, stored, first)));
+    let meeting = Mutex::new(Some((reached, goes_on)));
     faulty.set_hook(move |call| {
         if matches!(call.operation, Operation::Delete) && call.key.starts_with("packs/") {
-            if let Some((session, stored, (key, bytes))) = waiting.lock().unwrap().take() {
-                if without_word {
-                    storage.delete(&key.replace("-0", &format!("-{ENDED_NUMBER}"))).unwrap();
-                }
-                storage.put(&key, &bytes).unwrap();
-                *told.lock().unwrap() = Some(small::commit(session, stored, 3).map(|_| ()));
+            let meeting = meeting.lock().unwrap().take();
+            if let Some((reached, goes_on)) = meeting {
+                reached.send(()).unwrap();
+                goes_on.recv().unwrap();
             }
         }
         None
     });
     let (pruner, _other) = world.elsewhere(faulty);
-    let report = prune(&pruner, &world.ending()).unwrap();
+    let settings = world.ending();
+    let pruning = std::thread::spawn(move || prune(&pruner, &settings));
+    is_reached.recv().unwrap();
+    if without_word {
+        world.storage.delete(&first.0.replace("-0", &format!("-{ENDED_NUMBER}"))).unwrap();
+    }
+    world.storage.put(&first.0, &first.1).unwrap();
+    let outcome = small::commit(session, stored, 3).map(|_| ());
+    go_on.send(()).unwrap();
+    let report = pruning.join().unwrap().unwrap();
     assert!(report.packs_deleted > 0, "{report:?}");
-    let outcome = outcome.lock().unwrap().take().unwrap();
     assert!(matches!(outcome, Err(RepoError::Fenced { .. })), "{outcome:?}");
     world.assert_whole();
 }
@@ -184,7 +191,7 @@ fn given_somebody_elses_word_that_a_session_was_ended_then_it_goes_on() {
         world.first_objects()[0].0["sessions/".len()..].split('-').next().unwrap().parse().unwrap();
     let (key, bytes) = forger.session(SessionKind::Ended, id, ENDED_NUMBER, None);
     world.storage.put(&key, &bytes).unwrap();
-    assert!(!world.repo.sessions().unwrap()[0].was_ended);
+    assert!(!host.sessions().unwrap()[0].was_ended);
     small::commit(session, stored, 3).unwrap();
     world.assert_whole();
 }
@@ -208,7 +215,9 @@ fn given_junk_under_the_name_of_a_prunes_word_then_the_prune_says_it_all_the_sam
 fn given_a_session_of_another_author_then_nobody_says_for_it_that_it_knows_a_plan() {
     let world = World::new();
     let forger = world.forger();
-    let session = Session::register(&world.repo, SessionKind::Write).unwrap();
+    // Opened later, so that the forger's author is known.
+    let (host, _cache) = world.elsewhere(world.storage.clone());
+    let session = Session::register(&host, SessionKind::Write).unwrap();
     let plan = PlanId::from_bytes([7; 32]);
     let says = |keys: &dumpvault::vault::crypto::KeyBundle| {
         let state = SessionState {
@@ -218,7 +227,7 @@ fn given_a_session_of_another_author_then_nobody_says_for_it_that_it_knows_a_pla
         };
         let bytes = state.seal((session.id(), 1_000_000), forger.repo, keys, &OsEntropy).unwrap();
         world.storage.put(&format!("sessions/{}-1000000", session.id()), &bytes).unwrap();
-        let seen = world.repo.sessions().unwrap();
+        let seen = host.sessions().unwrap();
         world.storage.delete(&format!("sessions/{}-1000000", session.id())).unwrap();
         (seen[0].knows(&plan), seen[0].is_foreign)
     };
