@@ -3,12 +3,11 @@
 //! Whoever writes puts a *session object* before it looks at anything else, and a new one every five minutes. A prune that is to
 //! delete lists sessions after its plan is there: each writer either has read the plan (its newest object says so) and does not rely
 //! on what will go, or the prune sees it and waits. A session that has not been heard of for half an hour is *ended* by the
-//! prune, which says so by an *ended* object and removes the others, the first one first, before it looks for snapshots. A writer that was
-//! suspended looks at both when it is about to commit, and fails. So no safety hangs on clocks, only how long one waits for the other.
+//! prune, which removes its first object before it looks for snapshots. A writer that was suspended finds that object missing when it
+//! is about to commit, and fails. So no safety hangs on clocks, only how long one waits for the other.
 //!
-//! A session that was ended stays so when its objects are put again: by a request that lingered in the network, or by somebody who
-//! saw them. For the writer its first object must be the one that it put, told by its time. Within the resolution of times, and for other
-//! hosts, the ended object tells.
+//! A session that was ended stays so when its first object is put again: by a request that lingered in the network, or by
+//! somebody who saw it. The writer knows when the storage took the one that it put, and goes by no other.
 
 use super::authors::Foreign;
 use super::format::plan::{PLAN_BYTES_MAX, Plan};
@@ -32,13 +31,6 @@ pub const HEARTBEAT: Duration = Duration::from_secs(300);
 pub const LIVE: Duration = Duration::from_secs(1800);
 /// Host and storage may be so far apart.
 pub const SKEW_MAX: Duration = Duration::from_secs(300);
-
-/// The number of the object that says that a session was ended.
-pub const ENDED_NUMBER: u64 = u64::MAX;
-/// Ended objects stay for this long, so that no host takes the session for a live one when its objects are put again.
-const ENDED_KEPT: Duration = Duration::from_secs(30 * 86_400);
-/// Times in listings may be rounded to this, and the time of one object may be rounded in one listing and not in another.
-const COARSE_MS: u64 = 2_000;
 
 /// Of a session's objects so many are read to find one that counts.
 const OBJECTS_READ: usize = 4;
@@ -69,13 +61,6 @@ struct Shared {
     state: Mutex<(u64, SessionState)>,
 }
 
-/// What a listing says of whether a session is registered.
-#[derive(Default)]
-struct Standing {
-    first_ms: Option<i64>,
-    has_ended_object: bool,
-}
-
 /// A session as the storage shows it.
 #[derive(Debug, Clone)]
 pub struct SeenSession {
@@ -89,7 +74,7 @@ pub struct SeenSession {
     pub state: Option<SessionState>,
     /// Nothing of it counts: nobody who may write wrote it, or it was put again by somebody who saw it.
     pub is_foreign: bool,
-    /// A prune has ended it. What is left of it, or was put again, counts for nothing.
+    /// A prune of this host has ended it. What is left of it, or was put again, counts for nothing.
     pub was_ended: bool,
     /// All its objects, the first one first.
     keys: Vec<String>,
@@ -281,23 +266,26 @@ impl Shared {
         }
     }
 
-    /// Whether the first object is the very one that was put, and no prune says that it ended the session.
+    /// Whether the first object is the very one that was put.
     fn is_registered(&self) -> Result<bool, RepoError> {
-        let (first, ended) = (key_of(&self.id, 0), key_of(&self.id, ENDED_NUMBER));
-        let mut standing = Standing::default();
+        let first = key_of(&self.id, 0);
+        let mut first_ms = None;
         self.repo.storage.list("sessions/", &mut |listed| {
             if listed.key == first {
-                standing.first_ms = Some(ms_of(listed.modified));
+                first_ms = Some(ms_of(listed.modified));
             }
-            standing.has_ended_object |= listed.key == ended;
         })?;
         let began_ms = self.lock().1.began_ms;
-        let is_the_same = match (standing.first_ms, began_ms) {
-            (Some(first_ms), Some(began_ms)) => first_ms.abs_diff(began_ms) <= COARSE_MS,
-            (first, _) => first.is_some(),
-        };
-        Ok(is_the_same && !(standing.has_ended_object && self.repo.says_ended(&self.id)?))
+        Ok(first_ms.is_some_and(|first_ms| began_ms.is_none_or(|began_ms| is_same_time(first_ms, began_ms))))
     }
+}
+
+/// Whether both are the time of one object, though a storage may tell only its second in one answer and more in another.
+fn is_same_time(one_ms: i64, other_ms: i64) -> bool {
+    const SECOND_MS: i64 = 1_000;
+    one_ms == other_ms
+        || (one_ms % SECOND_MS == 0 || other_ms % SECOND_MS == 0)
+            && one_ms.abs_diff(other_ms) < SECOND_MS.unsigned_abs()
 }
 
 impl Repository {
@@ -308,12 +296,8 @@ impl Repository {
     pub fn sessions(&self) -> Result<Vec<SeenSession>, RepoError> {
         let found = self.session_objects()?;
         let mut sessions = Vec::with_capacity(found.len());
-        for (id, mut objects) in found {
-            let ended = objects.pop_if(|(number, _)| *number == ENDED_NUMBER);
-            if objects.is_empty() {
-                continue;
-            }
-            let was_ended = self.memory.was_ended(&id) || ended.is_some() && self.says_ended(&id)?;
+        for (id, objects) in found {
+            let was_ended = self.memory.was_ended(&id);
             let started = objects.first().filter(|(number, _)| *number == 0 && !was_ended);
             let started = started.map(|(_, time)| *time);
             let Some((_, last)) = objects.last().copied() else { continue };
@@ -341,52 +325,6 @@ impl Repository {
         })?;
         found.values_mut().for_each(|objects| objects.sort_unstable());
         Ok(found)
-    }
-
-    /// Whether somebody who may end sessions says that this one was ended.
-    fn says_ended(&self, id: &SessionId) -> Result<bool, RepoError> {
-        let said = self.said_in(id, ENDED_NUMBER)?;
-        Ok(matches!(said, Said::State(SessionState { kind: SessionKind::Ended, .. }, _)))
-    }
-
-    /// Says that a session was ended. A store that is full takes no such object: the removal of the session's objects makes up for it.
-    fn say_ended(&self, id: &SessionId) -> Result<(), RepoError> {
-        let state = SessionState { kind: SessionKind::Ended, plans: Vec::new(), began_ms: None };
-        let bytes = state.seal((*id, ENDED_NUMBER), self.id, &self.keys, self.entropy.as_ref())?;
-        let key = key_of(id, ENDED_NUMBER);
-        let put = match self.storage.put(&key, &bytes) {
-            // Another prune said it, or there is junk of that name: nothing is replaced.
-            Err(error) if error.kind == ErrorKind::Conflict => {
-                if self.says_ended(id)? {
-                    return Ok(());
-                }
-                self.storage.delete(&key)?;
-                self.storage.put(&key, &bytes)
-            }
-            outcome => outcome,
-        };
-        match put {
-            Err(error) if matches!(error.kind, ErrorKind::NoSpace | ErrorKind::Conflict) => {
-                tracing::warn!("session {} ends without saying so: {error}", id.short());
-                Ok(())
-            }
-            outcome => Ok(outcome.map(drop)?),
-        }
-    }
-
-    /// Removes the ended objects that have done their work, at the storage's time `now`.
-    ///
-    /// # Errors
-    /// When the storage fails.
-    pub(super) fn drop_old_ended(&self, now: SystemTime) -> Result<(), RepoError> {
-        for (id, objects) in self.session_objects()? {
-            if let [(ENDED_NUMBER, put)] = objects[..]
-                && now.duration_since(put).unwrap_or_default() > ENDED_KEPT
-            {
-                self.storage.delete(&key_of(&id, ENDED_NUMBER))?;
-            }
-        }
-        Ok(())
     }
 
     /// The newest object of a session that counts: when it was put, and what it says, if that can be told. `None` where none counts.
@@ -452,10 +390,6 @@ impl Repository {
 
     /// Ends a session: from now on it cannot commit. Its first object goes first.
     pub(super) fn end_session(&self, session: &SeenSession) -> Result<(), RepoError> {
-        // Nobody commits in the name of one that counts for nothing.
-        if !session.is_foreign && !session.was_ended {
-            self.say_ended(&session.id)?;
-        }
         for (at, key) in session.keys.iter().enumerate() {
             self.storage.delete(key)?;
             if at == 0 {

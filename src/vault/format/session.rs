@@ -19,8 +19,6 @@ pub enum SessionKind {
     Write,
     /// A prune.
     Prune,
-    /// Nothing any more: a prune has ended the session.
-    Ended,
     /// Something that this program does not know, by number.
     Other(u8),
 }
@@ -55,7 +53,6 @@ impl SessionState {
             kind: match self.kind {
                 SessionKind::Write => 1,
                 SessionKind::Prune => 2,
-                SessionKind::Ended => 3,
                 SessionKind::Other(number) => number,
             },
             plans: self.plans.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>().into(),
@@ -92,7 +89,6 @@ impl SessionState {
             kind: match stored.kind {
                 1 => SessionKind::Write,
                 2 => SessionKind::Prune,
-                3 => SessionKind::Ended,
                 other => SessionKind::Other(other),
             },
             plans: plans.iter().map(|id| PlanId::from_bytes(*id)).collect(),

@@ -387,7 +387,7 @@ impl Repository {
                 self.end_session(&session)?;
             }
         }
-        self.drop_old_ended(now)
+        Ok(())
     }
 
     /// Finds the packs to condemn.
