@@ -31,8 +31,11 @@ impl Pair {
     /// `behind` runs when all of a dump was written, and before it ends.
     fn config(&self, system: &str, db: &str, files: &str, behind: &str) {
         let script = self.vault.work().join("behind");
-        let text =
-            format!("case \"$*\" in *--format=custom*) \"$@\" || exit; {behind};; *) exec \"$@\";; esac\n");
+        let text = format!(
+            "PATH={}:$PATH; export PATH\n\
+             case \"$*\" in *--format=custom*) \"$@\" || exit; {behind};; *) exec \"$@\";; esac\n",
+            self.server.bin().display()
+        );
         fs::write(&script, text).unwrap();
         let text = format!(
             "[system.shop]\nsources = ['db', 'files']\n{system}\n[source.db]\nuri = '{}'\n\

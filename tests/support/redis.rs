@@ -16,7 +16,7 @@ pub struct Redis {
     pub port: u16,
     home: tempfile::TempDir,
     settings: Vec<String>,
-    password: std::cell::OnceCell<String>,
+    password: std::sync::OnceLock<String>,
 }
 
 /// Masters that share their keys, each with a third of the slots.
