@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context, flags: &Flags) -> Result<Exit, CliError> {
         &mut || {
             let io = |source| ServeError::Io { path: settings.serve.listen.to_string().into(), source };
             let server = Server::start(Arc::clone(&web)).map_err(io)?;
-            clean::tell(&format!("dumpvault: listening on http://{}", server.address));
+            clean::tell(&format!("dumpvault: listening on {}", server.address));
             if users == 0 {
                 clean::tell("dumpvault: nobody may sign in yet: run `dumpvault user add NAME --role admin`");
             }
