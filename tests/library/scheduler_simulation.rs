@@ -909,9 +909,9 @@ impl<M: Medium> Story<M> {
             let cursor =
                 world.jobs.get(&row.run.job).map(|state| state.cursor).max(row.run.slot).unwrap_or(now);
             let next = job.schedule.next(Timestamp::from_millisecond(cursor).unwrap()).unwrap();
-            let others =
+            let mut others =
                 world.runs.values().filter(|other| other.run.job == row.run.job && other.run.id != run);
-            let other_waits = others.into_iter().any(|other| other.ended.is_none());
+            let other_waits = others.any(|other| other.ended.is_none());
             let may = row.run.attempt < job.retry.attempts && next.as_millisecond() > now && !other_waits;
             assert!(
                 row.ended.is_none() || !may,

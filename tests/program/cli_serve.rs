@@ -810,7 +810,7 @@ fn certified(folder: &Path) -> (rustls::pki_types::CertificateDer<'static>, Stri
 #[test]
 fn given_a_certificate_then_the_listener_encrypts_and_its_cookie_is_for_encrypted_ways_only() {
     let vault = Vault::new();
-    let (root, serve) = certified(&vault.home());
+    let (root, serve) = certified(vault.home());
     let service = Service::of(vault, SOURCES, &serve);
     let port = service.client.port;
     let mut roots = rustls::RootCertStore::empty();
@@ -825,7 +825,7 @@ fn given_a_certificate_then_the_listener_encrypts_and_its_cookie_is_for_encrypte
         let head = format!("{head} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n");
         over(stream, format!("{head}Content-Length: {}\r\nContent-Type: application/x-www-form-urlencoded\r\nOrigin: https://localhost:{port}\r\n\r\n{body}", body.len()).as_bytes())
     };
-    assert_eq!(ask("GET /healthz", "").expect(200).is_whole, true);
+    assert!(ask("GET /healthz", "").expect(200).is_whole);
     let signed_in = ask("POST /login", &form(&[("user", "viewer"), ("password", PASSWORD)])).expect(303);
     let cookie = signed_in.header("set-cookie").unwrap();
     assert!(cookie.starts_with("__Host-dv=") && cookie.contains("; Secure"), "{cookie}");
@@ -853,7 +853,7 @@ fn given_settings_of_the_listener_that_would_be_unsafe_then_they_are_refused() {
         vault.run(["serve"]).expect(exit::USAGE).says(says);
     }
     vault.run_with(["user", "add", "x", "--stdin"], b"short\n").expect(exit::USAGE);
-    let (_, serve) = certified(&vault.home());
+    let (_, serve) = certified(vault.home());
     fs::write(vault.home().join("tls.key"), "no key").unwrap();
     fs::write(vault.work().join("dumpvault.toml"), format!("[serve]\nlisten = \"127.0.0.1:0\"\n{serve}\n"))
         .unwrap();
