@@ -207,8 +207,6 @@ fn record(entry: &Entry) -> BackupRecord {
     let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let status = entry.status().to_owned();
     let snapshot = part.snapshot.clone();
-    let storage =
-        command.repository.as_ref().map(|address| if address.starts_with("s3:") { "s3" } else { "local" });
     let path = command
         .repository
         .clone()
@@ -225,7 +223,7 @@ fn record(entry: &Entry) -> BackupRecord {
         source: said(&part.source).or_else(|| said(&command.words)),
         series: said(&part.series),
         host: said(&part.host),
-        storage: storage.map(str::to_owned),
+        storage: entry.storage().map(str::to_owned),
         path,
         snapshot,
         size: part.bytes,

@@ -5,9 +5,11 @@ use super::history::record_of;
 use super::report::CliError;
 use super::{Context, render};
 use crate::base::clock::Clock;
+use crate::base::retention::Policy;
 use crate::daemon::launch::id_of;
 use crate::daemon::state::{Invocation, Record, SeriesRow, State};
 use crate::engine::OpError;
+use crate::engine::forget::{Policies, expiries};
 use crate::engine::report::HistoryRebuilt;
 use crate::vault::Repository;
 use crate::vault::history::History;
@@ -25,7 +27,11 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     for summary in history.snapshots.iter().filter(|summary| !known.contains(&summary.id.to_string())) {
         new.push(found(context, &repo, &mut catalog, summary)?);
     }
-    let there = history.snapshots.iter().map(|summary| (summary.id.to_string(), None)).collect();
+    let settings = &context.app.settings;
+    let policies = Policies::of_settings(settings, Policy::default(), None);
+    let expires = expiries(&history, &policies, &settings.calendar, context.clock.now());
+    let there = history.snapshots.iter().map(|summary| &summary.id);
+    let there = there.map(|id| (id.to_string(), expires.get(id).copied())).collect();
     let pruned = state.last_prune()?;
     let (added, expired, deleted) = state.rebuild(&new, &there, pruned, now)?;
     state.note_series(&series(&history), now)?;

@@ -339,10 +339,11 @@ fn next(context: &Context, count: u32) -> Result<Exit, CliError> {
         return Ok(Exit::Good);
     }
     let row = |(due, _, name, job): &(i64, i64, &str, &Job)| {
-        vec![local(*due, job.schedule.zone()), (*name).to_owned(), job.work.word().to_owned()]
+        let words = job.schedule.words();
+        vec![local(*due, job.schedule.zone()), (*name).to_owned(), job.work.word().to_owned(), words]
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    context.table(&Table { fixed: &[0, 1], ..Table::new(&["DUE", "JOB", "KIND"], &[], &rows) });
+    context.table(&Table { fixed: &[0, 1], ..Table::new(&["DUE", "JOB", "KIND", "WHEN"], &[], &rows) });
     Ok(Exit::Good)
 }
 

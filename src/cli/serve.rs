@@ -8,6 +8,7 @@ use super::table::Table;
 use super::{Context, clean, prompt, render};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::OsEntropy;
+use crate::base::setting::{Origin, Shown};
 use crate::daemon::book::Note;
 use crate::daemon::launch::new_id;
 use crate::daemon::serve::ServeError;
@@ -38,7 +39,7 @@ pub(super) fn run(context: &Context, flags: &Flags) -> Result<Exit, CliError> {
         &mut || {
             let io = |source| ServeError::Io { path: settings.serve.listen.to_string().into(), source };
             let server = Server::start(Arc::clone(&web)).map_err(io)?;
-            clean::tell(&format!("dumpvault: listening on http://{}", server.address));
+            clean::tell(&format!("dumpvault: listening on {}", server.address));
             if users == 0 {
                 clean::tell("dumpvault: nobody may sign in yet: run `dumpvault user add NAME --role admin`");
             }
@@ -59,7 +60,9 @@ fn site(settings: &Settings, host: &str) -> Site {
     let sources =
         settings.sources.iter().map(|(name, source)| (name.clone(), (source.series.clone(), String::new())));
     let systems = settings.systems.iter().map(|(name, system)| (name.clone(), system.sources.clone()));
-    let shown = settings.shown.iter().map(|shown| {
+    // What nobody set of a job is the same for all, and there may be thousands of jobs: it would be most of the idle memory.
+    let is_told = |shown: &&Shown| shown.origin != Origin::Default || !shown.setting.starts_with("job.");
+    let shown = settings.shown.iter().filter(is_told).map(|shown| {
         let value = shown.value.as_ref().map_or_else(|| "(secret)".to_owned(), ToString::to_string);
         (shown.setting.clone(), value, shown.origin.to_string())
     });

@@ -91,8 +91,7 @@ impl Processes {
 
     /// Stops the runs that somebody asked to stop: with a file beside the run's log.
     pub fn heed(&mut self) {
-        let asked = |run: &RunId| self.file(run, "cancel").exists();
-        let asked: Vec<RunId> = self.runs.keys().filter(|run| asked(run)).cloned().collect();
+        let asked: Vec<RunId> = self.runs.keys().filter(|run| self.is_asked_to_stop(run)).cloned().collect();
         asked.iter().for_each(|run| self.stop(run, Why::Asked));
     }
 
@@ -217,6 +216,10 @@ impl Launcher for Processes {
 
     fn has(&self, run: &RunId) -> bool {
         self.runs.contains_key(run)
+    }
+
+    fn is_asked_to_stop(&self, run: &RunId) -> bool {
+        self.file(run, "cancel").exists()
     }
 
     fn age_ms(&self, run: &RunId) -> i64 {

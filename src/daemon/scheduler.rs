@@ -35,6 +35,9 @@ pub trait Launcher {
     /// Whether that process is watched.
     fn has(&self, run: &RunId) -> bool;
 
+    /// Whether somebody asked for that run to be stopped.
+    fn is_asked_to_stop(&self, run: &RunId) -> bool;
+
     /// Processes that have ended since the last call.
     fn ended(&mut self) -> Vec<(RunId, Exit)>;
 
@@ -245,12 +248,13 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         let ended: Vec<(RunId, Exit)> =
             self.ended.iter().map(|(run, exit)| (run.clone(), exit.clone())).collect();
         for (id, exit) in ended {
-            let Some(run) = self.open.get(&id).cloned() else {
+            // What does not run has its verdict: the write of it was reported as failed, and was kept all the same.
+            let Some(run) = self.open.get(&id).filter(|run| run.is_running()).cloned() else {
                 self.ended.remove(&id);
                 continue;
             };
             let exit = match exit {
-                Exit::Lost => self.store.noted_exit(&id)?.map_or(Exit::Lost, Exit::Code),
+                Exit::Lost => self.what_was_lost(&id)?,
                 other => other,
             };
             let change = self.verdict(&run, &exit, now)?;
@@ -276,6 +280,17 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
             ));
         }
         Ok(())
+    }
+
+    /// How a run ended that nobody watched. One that was stopped together with its scheduler says that it was interrupted, and nobody
+    /// asked for that: it is as lost as one that says nothing.
+    fn what_was_lost(&self, run: &RunId) -> Result<Exit, StateError> {
+        const INTERRUPTED: i32 = 130;
+        Ok(match self.store.noted_exit(run)? {
+            Some(code) if code != INTERRUPTED => Exit::Code(code),
+            _ if self.launcher.is_asked_to_stop(run) => Exit::Stopped(Why::Asked),
+            _ => Exit::Lost,
+        })
     }
 
     fn verdict(&self, run: &OpenRun, exit: &Exit, now: i64) -> Result<RunChange, StateError> {

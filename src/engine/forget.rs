@@ -1,6 +1,9 @@
 //! Forget: let go of snapshots that no policy keeps, or that a person names.
 
+mod expiry;
 mod sets;
+
+pub use expiry::expiries;
 
 use super::OpError;
 use crate::base::calendar::Calendar;

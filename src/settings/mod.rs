@@ -37,7 +37,7 @@ pub use resolve::{Flags, Registry, resolve, resolve_text};
 pub use resolved::{
     Destination, Hooks, KeySource, Programs, Repository, Resolved, Source, StorageOptions, System,
 };
-pub use serve::{ExternalUrl, Serve};
+pub use serve::{ExternalUrl, Listen, Serve, Tls};
 pub use trust::Distrust;
 
 use crate::base::setting::SettingError;

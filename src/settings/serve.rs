@@ -2,16 +2,19 @@
 
 use super::jobs::SERVER_KIND;
 use crate::base::setting::{
-    Described, Entry, Key, Kind, Origin, Problem, Raw, Section, TEXT, TEXTS, TIME, Table,
+    Described, Entry, FILE, Key, Kind, Origin, Problem, Raw, Section, TEXT, TEXTS, TIME, Table,
 };
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `[serve]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Serve {
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub listen: Listen,
+    /// How it encrypts, if it does so itself.
+    pub tls: Option<Tls>,
     /// How a browser gets there, if that is another way.
     pub external_url: Option<ExternalUrl>,
     /// Proxies whose word counts on who asks.
@@ -26,6 +29,33 @@ pub struct Serve {
     pub rto: Option<Duration>,
     /// Who is to be called.
     pub contact: Option<String>,
+}
+
+/// Where it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// At an address.
+    Address(SocketAddr),
+    /// At a socket in the file system. Whoever may write to it may connect.
+    Socket(PathBuf),
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, and those that lead to its root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// The address that browsers use.
@@ -45,12 +75,21 @@ fn shown(raw: &Raw) -> Option<Raw> {
     Some(raw.clone())
 }
 
-const ADDRESS: Kind<SocketAddr> = Kind {
-    word: "address and port",
+const ADDRESS: Kind<Listen> = Kind {
+    word: "address and port, or unix:PATH",
     parse: |raw| {
         let text = raw.text()?;
-        let next = "use an address and a port, such as 127.0.0.1:7878";
-        text.parse().map_err(|_| Problem::new(format!("invalid address `{text}`")).next(next))
+        if let Some(path) = text.strip_prefix("unix:") {
+            let next = "name it from the root on, such as unix:/run/dumpvault/http.sock";
+            return match path.starts_with('/') {
+                true => Ok(Listen::Socket(path.into())),
+                false => Err(Problem::new(format!("invalid path of a socket `{path}`")).next(next)),
+            };
+        }
+        let next = "use an address and a port, such as 127.0.0.1:7878, or unix:/run/dumpvault/http.sock";
+        text.parse()
+            .map(Listen::Address)
+            .map_err(|_| Problem::new(format!("invalid address `{text}`")).next(next))
     },
     show: shown,
 };
@@ -86,9 +125,12 @@ fn url(text: &str) -> Result<ExternalUrl, Problem> {
 section! {
     /// The page and the API.
     SERVE_TABLE, "serve", "", "The page and the HTTP API of `dumpvault serve`.",
-    LISTEN: SocketAddr = ADDRESS, Entry::new(
-        "listen", "Listen here. Another address than one of this machine's loopback needs `trusted_proxies`: the listener itself does not encrypt.",
+    LISTEN: Listen = ADDRESS, Entry::new(
+        "listen", "Listen here: an address and port, or `unix:PATH`. An address that other machines reach needs `tls_certificate`, or `trusted_proxies` where a proxy encrypts.",
         "\"127.0.0.1:7878\"").default("127.0.0.1:7878");
+    TLS_CERTIFICATE: PathBuf = FILE, Entry::new(
+        "tls_certificate", "Encrypt with this certificate, in PEM, the chain behind it. A renewed one is taken within a minute.", "\"/etc/dumpvault/tls.crt\"");
+    TLS_KEY: PathBuf = FILE, Entry::new("tls_key", "The certificate's private key, in PEM.", "\"/etc/dumpvault/tls.key\"");
     EXTERNAL_URL: ExternalUrl = URL, Entry::new(
         "external_url", "The address that browsers use, with its path, where a proxy is in between.", "\"https://backup.example.org/dv\"");
     TRUSTED_PROXIES: Vec<String> = TEXTS, Entry::new(
@@ -107,6 +149,7 @@ pub(super) fn serve(table: &mut Table<'_>) -> Option<Serve> {
     let mut own = table.table("serve");
     let own_ref = &mut own;
     let listen = own_ref.take(&LISTEN);
+    let (certificate, key) = (own_ref.take(&TLS_CERTIFICATE), own_ref.take(&TLS_KEY));
     let external_url = own_ref.take(&EXTERNAL_URL).map(|found| found.value);
     let proxies = own_ref.take(&TRUSTED_PROXIES);
     let manual_every = own_ref.take(&MANUAL_EVERY);
@@ -117,18 +160,38 @@ pub(super) fn serve(table: &mut Table<'_>) -> Option<Serve> {
         None => Vec::new(),
         Some(found) => addresses(own_ref, &found.value, &found.origin),
     };
+    let tls = match (&certificate, &key) {
+        (Some(certificate), Some(key)) => {
+            Some(Tls { certificate: certificate.value.clone(), key: key.value.clone() })
+        }
+        (None, None) => None,
+        _ => {
+            let problem = Problem::new("a certificate and its key belong together");
+            own_ref.wrong(None, problem.next("set both `tls_certificate` and `tls_key`, or none"));
+            None
+        }
+    };
+    if let (Some(found), Some(_)) = (&listen, &tls)
+        && matches!(found.value, Listen::Socket(_))
+    {
+        let problem = Problem::new("a socket of this machine is not encrypted");
+        let next = "leave `tls_certificate` and `tls_key` out: the proxy in front of it encrypts";
+        own_ref.wrong(Some((LISTEN.entry.name, &found.origin)), problem.next(next));
+    }
     if let Some(found) = &listen
-        && !found.value.ip().is_loopback()
+        && matches!(found.value, Listen::Address(address) if !address.ip().is_loopback())
         && proxies.is_none()
+        && certificate.is_none()
     {
         let problem = Problem::new(format!("`{}` would be reached without encryption", found.value)).next(
-            "listen on 127.0.0.1 behind a proxy that encrypts, or name that proxy in `trusted_proxies`",
+            "set `tls_certificate` and `tls_key`; or listen on 127.0.0.1 behind a proxy that encrypts, or name that proxy in `trusted_proxies`",
         );
         own_ref.wrong(Some((LISTEN.entry.name, &found.origin)), problem);
     }
     own.finish(&[]);
     Some(Serve {
         listen: listen?.value,
+        tls,
         external_url,
         trusted_proxies,
         manual_every: manual_every?.value,

@@ -315,7 +315,7 @@ try:
     good = db.execute("SELECT id FROM run WHERE job = 'nightly' AND status = 'COMPLETED' ORDER BY id DESC LIMIT 1").fetchone()[0]
     bad = db.execute("SELECT id FROM run WHERE status = 'FAILED' ORDER BY id DESC LIMIT 1").fetchone()[0]
     pages = {"overview": "/", "backups": "/settings/backup", "jobs": "/jobs", "job": "/jobs/nightly", "runs": "/runs", "run": f"/runs/{good}", "run-failed": f"/runs/{bad}",
-             "series": "/series", "series-shop": "/series/shop", "snapshot": f"/snapshots/{snapshot}", "checks": "/checks", "audit": "/audit?verify=1", "account": "/account",
+             "series": "/series", "series-shop": "/series/shop", "snapshot": f"/snapshots/{snapshot}", "checks": "/checks", "alerts": "/alerts", "audit": "/audit?verify=1", "account": "/account",
              "admin": "/admin", "confirm": "/settings/backup/run"}
     if args.rows != "0":
         timings(port, ["/", "/settings/backup", "/settings/backup?sort=size", "/settings/backup?status=failed&type=daily", "/runs", "/jobs", "/series/shop", "/api/v1/admin/backup/history", "/api/v1/status", "/api/v1/runs"])

@@ -63,6 +63,28 @@ fn given_snapshots_that_are_forgotten_and_pruned_then_the_history_says_so() {
 }
 
 #[test]
+fn given_retention_rules_then_the_history_says_when_each_backup_will_go() {
+    const HOUR: i64 = 3_600_000;
+    let vault = Vault::new();
+    let ids: Vec<String> = (0..4).map(|day| vault.backup("app", format!("dump {day}").as_bytes())).collect();
+    rebuilt(&vault);
+    assert!(history(&vault).iter().all(|record| record["expires"].is_null()), "without rules all stay");
+    vault.run(["tag", &ids[0], "--pin"]).expect(exit::OK);
+    let rules = "[retention]\nkeep_last = 30\n";
+    fs::write(vault.work().join("dumpvault.toml"), rules).unwrap();
+    let now = jiff::Timestamp::now().as_millisecond();
+    rebuilt(&vault);
+    let records = history(&vault);
+    let hours = |id: &String| {
+        let record = records.iter().find(|record| record["snapshot"] == *id).unwrap();
+        let expires: Option<jiff::Timestamp> = record["expires"].as_str().map(|text| text.parse().unwrap());
+        expires.map(|at| (at.as_millisecond() - now + HOUR / 2) / HOUR)
+    };
+    // Backups go on at least an hour apart: the n-th of four makes room for the backup that is the thirtieth after it.
+    assert_eq!(ids.iter().map(hours).collect::<Vec<_>>(), [None, Some(28), Some(29), Some(30)]);
+}
+
+#[test]
 fn given_a_backup_that_is_killed_then_the_scheduler_writes_down_that_it_failed_and_tells() {
     let vault = Vault::new();
     fs::write(

@@ -167,6 +167,26 @@ fn given_a_scheduler_that_is_stopped_then_its_run_stops_with_it_and_is_caught_up
 }
 
 #[test]
+fn given_a_run_that_is_stopped_after_its_scheduler_was_killed_then_it_is_done_again() {
+    let vault = with_config(SLOW);
+    let first = daemon(&vault);
+    vault.run(["schedule", "trigger", "slow"]).expect(exit::OK);
+    started(&vault);
+    let run = group(&vault);
+    first.signal(Signal::KILL);
+    first.wait();
+    kill_process_group(run, Signal::TERM).unwrap();
+    wait("the run is gone", || test_kill_process_group(run).is_err().then_some(()));
+    go(&vault);
+    let second = daemon(&vault);
+    let last = ended(&vault, "slow");
+    assert_eq!((&last["status"], &last["attempts"]), (&"COMPLETED".into(), &2.into()), "{last}");
+    assert_eq!(vault.ids().len(), 1);
+    second.signal(Signal::TERM);
+    second.wait().expect(exit::OK);
+}
+
+#[test]
 fn given_a_run_that_does_nothing_then_it_is_stopped_with_all_that_it_started() {
     let vault = with_config(
         "[job.hung]\ncommand = \"sleep 1000 & sleep 1000\"\ncron = \"@yearly\"\nstall = \"1s\"\nretry = { attempts = 1 }\n",

@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::support::cli::{HANGS, Running, Vault, exit, noise, text};
-use crate::support::http::{Answer, Client, form, raw};
+use crate::support::http::{Answer, Client, form, over, raw};
 use dumpvault::daemon::web::store::Role;
 use dumpvault::daemon::web::{Access, routes};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PASSWORD: &str = "correct horse battery";
@@ -682,11 +687,165 @@ fn given_a_run_when_cancelled_then_it_ends_and_events_tell_it() {
 }
 
 #[test]
+fn given_idle_streams_of_events_then_one_too_many_is_refused_and_the_api_goes_on() {
+    let toml = "[source.slow]\ncommand = [\"sh\", \"-c\", \"touch started; sleep 600\"]\n[job.slow]\nsources = [\"slow\"]\ncron = \"@yearly\"\n";
+    let service = Service::start(toml, "");
+    let token = service.token("operator", &[]);
+    let operator = service.client.with_token(&token);
+    let run = operator.call("POST", "/api/v1/jobs/slow/run", &json!({})).expect(202).json();
+    let id = text(&run, "id");
+    wait("it runs", || service.vault.work().join("started").exists().then_some(()));
+    let port = service.client.port;
+    let head = format!(
+        "GET /api/v1/runs/{id}/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    let first_line = |stream: &mut TcpStream| {
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).unwrap();
+        String::from_utf8_lossy(&line).into_owned()
+    };
+    let mut open: Vec<TcpStream> =
+        (0..64).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    for stream in &mut open {
+        assert_eq!(first_line(stream), "HTTP/1.1 200");
+    }
+    let refused = operator.get(&format!("/api/v1/runs/{id}/events"));
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (503, Some("streams")));
+    operator.get(&format!("/api/v1/runs/{id}")).expect(200);
+    operator.call("POST", &format!("/api/v1/runs/{id}/cancel"), &json!({})).expect(204);
+    service.stop();
+}
+
+#[test]
+fn given_a_job_in_another_zone_then_page_api_and_command_line_tell_one_moment_with_its_offset() {
+    let toml = "time_zone = \"UTC\"\n[job.far]\ncommand = \"true\"\ncron = \"15 3 1 7 *\"\ntime_zone = \"Asia/Tokyo\"\njitter = \"10m\"\n";
+    let service = Service::start(toml, "");
+    let viewer = service.of_role("viewer");
+    let api: jiff::Timestamp = wait("the job is known", || {
+        let job = viewer.get("/api/v1/jobs/far").expect(200).json();
+        Some(job["next"].as_str()?.parse().unwrap())
+    });
+    let listed = service.vault.run(["schedule", "list", "--json"]).expect(exit::OK).json();
+    let listed: jiff::Timestamp = listed["jobs"][0]["next"].as_str().unwrap().parse().unwrap();
+    assert_eq!(api.as_second(), listed.as_second());
+    let local = api.to_zoned(jiff::tz::TimeZone::get("Asia/Tokyo").unwrap());
+    assert_eq!((local.month(), local.day(), local.hour()), (7, 1, 3), "{local}");
+    let page = service.client.sign_in("viewer", PASSWORD).get("/jobs/far").expect(200).text();
+    let told = local.strftime("%a %-d %b %H:%M:%S +09:00").to_string();
+    assert!(page.contains(&told), "no `{told}` in {page}");
+    service.stop();
+}
+
+#[test]
+fn given_a_backup_that_fails_then_alerts_show_it_and_an_operator_acknowledges_it() {
+    let service = Service::start("[source.bad]\ncommand = [\"false\"]\n", "");
+    service.vault.run(["backup", "bad"]).expect(exit::NOTHING_DONE);
+    let (viewer, operator) = (service.of_role("viewer"), service.of_role("operator"));
+    let listed = viewer.get("/api/v1/alerts").expect(200).json();
+    let alert = &listed["alerts"][0];
+    assert_eq!(
+        (text(alert, "subject"), &alert["acknowledgedBy"]),
+        ("series bad".into(), &Value::Null),
+        "{listed}"
+    );
+    let of_viewer = service.client.sign_in("viewer", PASSWORD);
+    let page = of_viewer.get("/alerts").expect(200).text();
+    assert!(page.contains("series bad") && !page.contains("/alerts/acknowledge"), "{page}");
+    let of_operator = service.client.sign_in("operator", PASSWORD);
+    assert!(of_operator.get("/alerts").expect(200).text().contains("/alerts/acknowledge"));
+
+    let path = "/api/v1/alerts/acknowledge";
+    operator.call("POST", path, &json!({})).expect(400);
+    operator.call("POST", path, &json!({"subject": "series god"})).expect(404);
+    let fields = [("subject", "series bad"), ("note", "a <known> one")];
+    of_operator.post("/alerts/acknowledge", &fields).expect(303);
+    let listed = viewer.get("/api/v1/alerts").expect(200).json();
+    assert_eq!(text(&listed["alerts"][0], "note"), "a <known> one");
+    let page = of_viewer.get("/alerts").expect(200).text();
+    assert!(page.contains("a &lt;known&gt; one") && page.contains("Acknowledged by operator"), "{page}");
+    assert!(viewer.get("/api/v1/audit").expect(200).text().contains("all acknowledged: a <known> one"));
+    service.stop();
+}
+
+#[test]
+fn given_a_socket_of_the_machine_then_it_is_served_there_and_one_that_is_left_is_replaced() {
+    let vault = Vault::new();
+    for role in Role::ALL {
+        user(&vault, role.word());
+    }
+    let path = vault.home().join("http.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    let serve = format!("[serve]\nlisten = \"unix:{}\"\n", path.display());
+    fs::write(vault.work().join("dumpvault.toml"), serve).unwrap();
+    let running = Running::start(vault.command(["serve"]));
+    let stream = wait("the service listens", || UnixStream::connect(&path).ok());
+    let ask = |stream: UnixStream, host: &str, path: &str| {
+        over(stream, format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+    };
+    assert_eq!(ask(stream, "localhost", "/healthz").status, 200);
+    let again = || UnixStream::connect(&path).unwrap();
+    assert_eq!(ask(again(), "evil.example", "/healthz").status, 403);
+    assert_eq!(ask(again(), "localhost", "/").status, 303, "nobody is let in without signing in");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    running.signal(Signal::TERM);
+    running.wait().expect(exit::OK).says("listening on unix:/");
+    assert!(!path.exists(), "the socket is left");
+    // What is no socket is not removed.
+    fs::write(&path, "a file").unwrap();
+    vault.run(["serve"]).expect_one_of(&[exit::USAGE, exit::NOTHING_DONE]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+}
+
+/// A certificate for `localhost`, and its key, in files.
+fn certified(folder: &Path) -> (rustls::pki_types::CertificateDer<'static>, String) {
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
+    fs::write(&certificate, own.cert.pem()).unwrap();
+    fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let files = format!("tls_certificate = \"{}\"\ntls_key = \"{}\"", certificate.display(), key.display());
+    (own.cert.der().clone(), files)
+}
+
+#[test]
+fn given_a_certificate_then_the_listener_encrypts_and_its_cookie_is_for_encrypted_ways_only() {
+    let vault = Vault::new();
+    let (root, serve) = certified(vault.home());
+    let service = Service::of(vault, SOURCES, &serve);
+    let port = service.client.port;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth());
+    let ask = |head: &str, body: &str| {
+        let name = "localhost".try_into().unwrap();
+        let session = rustls::ClientConnection::new(Arc::clone(&config), name).unwrap();
+        let stream = rustls::StreamOwned::new(session, TcpStream::connect(("127.0.0.1", port)).unwrap());
+        let head = format!("{head} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n");
+        over(stream, format!("{head}Content-Length: {}\r\nContent-Type: application/x-www-form-urlencoded\r\nOrigin: https://localhost:{port}\r\n\r\n{body}", body.len()).as_bytes())
+    };
+    assert!(ask("GET /healthz", "").expect(200).is_whole);
+    let signed_in = ask("POST /login", &form(&[("user", "viewer"), ("password", PASSWORD)])).expect(303);
+    let cookie = signed_in.header("set-cookie").unwrap();
+    assert!(cookie.starts_with("__Host-dv=") && cookie.contains("; Secure"), "{cookie}");
+    let plain = service.client.get("/healthz");
+    assert_ne!(plain.status, 200, "it answers without encryption: {}", plain.text());
+    // Whoever begins no handshake is in nobody's way.
+    let _silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    ask("GET /healthz", "").expect(200);
+    service.stop();
+}
+
+#[test]
 fn given_settings_of_the_listener_that_would_be_unsafe_then_they_are_refused() {
     let vault = Vault::new();
     for (serve, says) in [
         ("listen = \"0.0.0.0:7878\"", "would be reached without encryption"),
         ("external_url = \"ftp://x\"", "invalid address"),
+        ("listen = \"unix:http.sock\"", "invalid path of a socket"),
+        ("tls_certificate = \"/tls.crt\"", "a certificate and its key belong together"),
+        ("listen = \"unix:/s\"\ntls_certificate = \"/c\"\ntls_key = \"/k\"", "is not encrypted"),
         ("trusted_proxies = [\"proxy\"]", "is not an IP address"),
         ("listn = \"127.0.0.1:1\"", "listn"),
     ] {
@@ -694,4 +853,9 @@ fn given_settings_of_the_listener_that_would_be_unsafe_then_they_are_refused() {
         vault.run(["serve"]).expect(exit::USAGE).says(says);
     }
     vault.run_with(["user", "add", "x", "--stdin"], b"short\n").expect(exit::USAGE);
+    let (_, serve) = certified(vault.home());
+    fs::write(vault.home().join("tls.key"), "no key").unwrap();
+    fs::write(vault.work().join("dumpvault.toml"), format!("[serve]\nlisten = \"127.0.0.1:0\"\n{serve}\n"))
+        .unwrap();
+    vault.run(["serve"]).expect_one_of(&[exit::USAGE, exit::NOTHING_DONE]).says("tls.key");
 }

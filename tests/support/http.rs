@@ -136,8 +136,13 @@ pub fn form(fields: &[(&str, &str)]) -> String {
 
 /// Sends bytes as they are, and reads until the other side closes.
 pub fn raw(port: u16, bytes: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    over(stream, bytes)
+}
+
+/// The same over a connection of any kind.
+pub fn over(mut stream: impl Read + Write, bytes: &[u8]) -> Answer {
     // Whoever sends too much is answered before all of it was taken.
     let _ = stream.write_all(bytes);
     let mut all = Vec::new();

@@ -208,47 +208,97 @@ impl Cron {
 
     /// What it says.
     pub(super) fn words(&self) -> String {
-        let list = |bits: u64, most: u32, name: &dyn Fn(u32) -> String| {
-            let all: Vec<String> = (0..=most).filter(|value| bits & bit(*value) != 0).map(name).collect();
-            all.join(", ")
-        };
-        let number = |value: u32| format!("{value:02}");
-        let named = |names: &'static [&'static str], least: u32| {
-            move |value: u32| {
-                let at = value.checked_sub(least).and_then(|at| usize::try_from(at).ok());
-                at.and_then(|at| names.get(at)).copied().unwrap_or_default().to_owned()
+        let minutes: Vec<String> = values(self.minutes).map(|minute| format!("{minute:02}")).collect();
+        let hours: Vec<String> = values(self.hours).map(|hour| format!("{hour:02}")).collect();
+        let one_minute = minutes.first().filter(|_| minutes.len() == 1);
+        let words = match (self.is_every_hour(), one_minute) {
+            (true, Some(minute)) if minute == "00" => "every hour".to_owned(),
+            (true, Some(minute)) => format!("every hour at minute {minute}"),
+            (true, None) => match step(self.minutes, 60) {
+                Some(1) => "every minute".to_owned(),
+                Some(step) => format!("every {step} minutes"),
+                None => format!("every hour at the minutes {}", listed(&minutes)),
+            },
+            (false, Some(minute)) => match step(self.hours, 24) {
+                Some(step) if hours.len() > 2 => format!("every {step} hours from 00:{minute} on"),
+                _ => {
+                    let times: Vec<String> = hours.iter().map(|hour| format!("{hour}:{minute}")).collect();
+                    format!("at {}", listed(&times))
+                }
+            },
+            (false, None) => {
+                let which = match step(self.minutes, 60) {
+                    Some(1) => "every minute".to_owned(),
+                    Some(step) => format!("every {step} minutes"),
+                    None => format!("at the minutes {}", listed(&minutes)),
+                };
+                let of = if hours.len() == 1 { "hour" } else { "hours" };
+                format!("{which} of the {of} {}", listed(&hours))
             }
         };
-        let single = self.minutes.count_ones() == 1;
-        let mut words = match (self.is_every_hour(), self.minutes == bits(0, 59)) {
-            (true, true) => "every minute".to_owned(),
-            (true, false) => format!("every hour at minute {}", list(self.minutes, 59, &number)),
-            (false, true) => format!("every minute of the hours {}", list(self.hours, 23, &number)),
-            (false, false) if single => {
-                let minute = self.minutes.trailing_zeros();
-                format!("at {}", list(self.hours, 23, &|hour| format!("{hour:02}:{minute:02}")))
-            }
-            (false, false) => format!(
-                "at the minutes {} of the hours {}",
-                list(self.minutes, 59, &number),
-                list(self.hours, 23, &number)
-            ),
+        let days: Vec<String> = values(self.days).map(|day| day.to_string()).collect();
+        let days = format!("on day {} of the month", listed(&days));
+        let when = match (self.days_set(), self.weekdays_set()) {
+            (false, false) => "every day".to_owned(),
+            (true, false) => days,
+            (false, true) => self.weekday_words(),
+            (true, true) => format!("{days}, and also {}", self.weekday_words()),
         };
-        let days = || list(self.days, 31, &|day| day.to_string());
-        let weekdays = || list(self.weekdays, 6, &named(&WEEKDAYS, 0));
-        words += &match (self.days_set(), self.weekdays_set()) {
-            (false, false) => ", every day".to_owned(),
-            (true, false) => format!(", on day {} of the month", days()),
-            (false, true) => format!(", on {}", weekdays()),
-            (true, true) => {
-                format!(", on day {} of the month or on {} (either is enough)", days(), weekdays())
-            }
-        };
-        if self.months != bits(1, 12) {
-            words += &format!(", in {}", list(self.months, 12, &named(&MONTHS, 1)));
+        let months: Vec<String> = values(self.months).map(|month| name(&MONTH_NAMES, month - 1)).collect();
+        match self.months == bits(1, 12) {
+            true => format!("{words}, {when}"),
+            false => format!("{words}, {when}, in {}", listed(&months)),
         }
-        words
     }
+
+    fn weekday_words(&self) -> String {
+        match self.weekdays {
+            weekdays if weekdays == bits(1, 5) => "from Monday to Friday".to_owned(),
+            weekdays => {
+                // The week of people ends with its Sunday.
+                let from_monday = values(weekdays & !1).chain(values(weekdays & 1));
+                let all: Vec<String> = from_monday.map(|day| name(&WEEKDAY_NAMES, day)).collect();
+                format!("on {}", listed(&all))
+            }
+        }
+    }
+}
+
+const WEEKDAY_NAMES: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const MONTH_NAMES: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+fn name(names: &[&str], at: i8) -> String {
+    usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or_default().to_owned()
+}
+
+/// `1`, `1 and 2`, `1, 2 and 3`.
+fn listed(all: &[String]) -> String {
+    match all.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => all.concat(),
+    }
+}
+
+/// How far apart the values are, where they are as far apart over the end, too, and begin with 0.
+fn step(bits: u64, whole: u32) -> Option<u32> {
+    let count = bits.count_ones();
+    let step = whole.checked_div(count).filter(|step| step * count == whole && *step < whole)?;
+    let expected = (0..count).fold(0, |all, number| all | bit(number * step));
+    (bits == expected).then_some(step)
 }
 
 fn values(bits: u64) -> impl Iterator<Item = i8> {
@@ -276,9 +326,26 @@ mod tests {
         assert_eq!(Cron::parse("*/20 * * jan-mar *"), Cron::parse("0,20,40 0-23 1-31 1,2,3 0-6"));
         assert_eq!(Cron::parse("50/5 1-9/4 * * *"), Cron::parse("50,55 1,5,9 * * *"));
         assert_eq!(Cron::parse("@weekly"), Cron::parse("0 0 * * 0"));
-        assert_eq!(words("15 3 * * *"), "at 03:15, every day");
-        assert_eq!(words("0 4 13 * fri"), "at 04:00, on day 13 of the month or on fri (either is enough)");
-        assert_eq!(words("*/30 * * 2 *"), "every hour at minute 00, 30, every day, in feb");
+        for (text, expected) in [
+            ("15 3 * * *", "at 03:15, every day"),
+            ("0 4 13 * fri", "at 04:00, on day 13 of the month, and also on Friday"),
+            ("*/30 * * 2 *", "every 30 minutes, every day, in February"),
+            ("* * * * *", "every minute, every day"),
+            ("@hourly", "every hour, every day"),
+            ("7 * * * *", "every hour at minute 07, every day"),
+            ("0,10,30 * * * *", "every hour at the minutes 00, 10 and 30, every day"),
+            ("5 */6 * * *", "every 6 hours from 00:05 on, every day"),
+            ("30 2,14 * * *", "at 02:30 and 14:30, every day"),
+            ("0 0,12 * * *", "at 00:00 and 12:00, every day"),
+            ("*/15 9-11 * * 1-5", "every 15 minutes of the hours 09, 10 and 11, from Monday to Friday"),
+            ("* 3 * * *", "every minute of the hour 03, every day"),
+            ("5,6 3 * * *", "at the minutes 05 and 06 of the hour 03, every day"),
+            ("0 4 * * sun,sat", "at 04:00, on Saturday and Sunday"),
+            ("@monthly", "at 00:00, on day 1 of the month"),
+            ("0 4 1,15 1,7 *", "at 04:00, on day 1 and 15 of the month, in January and July"),
+        ] {
+            assert_eq!(words(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -88,10 +88,37 @@ impl Schedule {
     /// What it says, in words.
     pub fn words(&self) -> String {
         match &self.rule {
-            Rule::Every(_) => {
-                format!("{}, counted from 1970-01-01T00:00Z; clock changes do not matter", self.text)
+            Rule::Every(seconds) => {
+                let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+                let (unit, name) =
+                    units.into_iter().find(|(unit, _)| seconds % unit == 0).unwrap_or((1, "second"));
+                let every = match seconds / unit {
+                    1 => format!("every {name}"),
+                    count => format!("every {count} {name}s"),
+                };
+                format!("{every}, counted from 1970-01-01T00:00Z; clock changes do not matter")
             }
             Rule::Cron(cron) => cron.words(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_told_in_its_greatest_unit() {
+        let words = |seconds| Schedule::every(Duration::from_secs(seconds), TimeZone::UTC).unwrap().words();
+        for (seconds, expected) in [
+            (1, "every second,"),
+            (90, "every 90 seconds,"),
+            (60, "every minute,"),
+            (21_600, "every 6 hours,"),
+            (86_400, "every day,"),
+            (5_400, "every 90 minutes,"),
+        ] {
+            assert!(words(seconds).starts_with(expected), "{}", words(seconds));
         }
     }
 }

@@ -49,12 +49,13 @@ impl File {
     pub fn parse(path: PathBuf, text: &str) -> Result<Self, Vec<SettingError>> {
         let path = Arc::new(path);
         let (table, errors) = DeTable::parse_recoverable(text);
+        let lines = Lines::of(text);
         if errors.is_empty() {
-            let items = items(text, table.into_inner());
+            let items = items(&lines, table.into_inner());
             return Ok(Self { path, items });
         }
         let wrong = |error: toml::de::Error| {
-            let line = line_of(text, error.span().map_or(0, |span| span.start));
+            let line = lines.line_of(error.span().map_or(0, |span| span.start));
             let origin = Origin::File { path: Arc::clone(&path), line };
             SettingError::new("", origin, Problem::new(error.message()))
         };
@@ -71,28 +72,41 @@ impl File {
 pub(super) fn value_of(text: &str) -> Result<Raw, Problem> {
     let document = format!("value = {text}");
     let table = DeTable::parse(&document).map_err(|error| Problem::new(error.message()))?;
-    let item = items(&document, table.into_inner()).remove("value");
+    let item = items(&Lines::of(&document), table.into_inner()).remove("value");
     Ok(item.map_or(Raw::Other, |item| item.raw()))
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+/// Where the lines of a text end: looked for once, and not again for each of its values.
+struct Lines {
+    ends: Vec<usize>,
 }
 
-fn items(text: &str, table: DeTable<'_>) -> BTreeMap<String, Item> {
+impl Lines {
+    fn of(text: &str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at);
+        Self { ends: ends.collect() }
+    }
+
+    /// The number of the line that a byte stands in, from 1 on.
+    fn line_of(&self, offset: usize) -> usize {
+        self.ends.partition_point(|end| *end < offset) + 1
+    }
+}
+
+fn items(lines: &Lines, table: DeTable<'_>) -> BTreeMap<String, Item> {
     let item = |(name, value): (Spanned<_>, Spanned<DeValue<'_>>)| {
-        let line = line_of(text, name.span().start);
+        let line = lines.line_of(name.span().start);
         let name: std::borrow::Cow<'_, str> = name.into_inner();
         let content = match value.into_inner() {
-            DeValue::Table(table) => Content::Table(items(text, table)),
-            other => Content::Value(raw(text, other)),
+            DeValue::Table(table) => Content::Table(items(lines, table)),
+            other => Content::Value(raw(lines, other)),
         };
         (name.into_owned(), Item { line, content })
     };
     table.into_iter().map(item).collect()
 }
 
-fn raw(text: &str, value: DeValue<'_>) -> Raw {
+fn raw(lines: &Lines, value: DeValue<'_>) -> Raw {
     match value {
         DeValue::String(text) => Raw::Text(text.into_owned()),
         DeValue::Integer(number) => {
@@ -101,9 +115,40 @@ fn raw(text: &str, value: DeValue<'_>) -> Raw {
         DeValue::Float(number) => number.as_str().parse().map_or(Raw::Other, Raw::Float),
         DeValue::Boolean(value) => Raw::Boolean(value),
         DeValue::Datetime(_) => Raw::Other,
-        DeValue::Array(list) => Raw::List(list.into_iter().map(|one| raw(text, one.into_inner())).collect()),
+        DeValue::Array(list) => Raw::List(list.into_iter().map(|one| raw(lines, one.into_inner())).collect()),
         DeValue::Table(table) => {
-            Raw::Table(items(text, table).into_iter().map(|(name, item)| (name, item.raw())).collect())
+            Raw::Table(items(lines, table).into_iter().map(|(name, item)| (name, item.raw())).collect())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_is_in_the_line_that_its_text_says() {
+        let text = "\na = 1\n\n[b]\nc = \"\u{e4}\"\nd = { e = 1 }";
+        let lines = Lines::of(text);
+        for at in 0..=text.len() {
+            let ends = text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+            assert_eq!(lines.line_of(at), ends + 1, "byte {at}");
+        }
+    }
+
+    /// With a look through the text for each value this takes a quarter of an hour, and else a second or two.
+    #[test]
+    fn a_long_file_is_read_in_one_pass() {
+        use std::fmt::Write;
+        let mut text = String::new();
+        for number in 0..300_000 {
+            write!(text, "[job.j{number}]\na = 1\nb = 2\nc = 3\nd = 4\n").unwrap();
+        }
+        let begun = std::time::Instant::now();
+        let file = File::parse(PathBuf::new(), &text).unwrap();
+        let Some(Item { content: Content::Table(jobs), .. }) = file.items.get("job") else { panic!() };
+        let Content::Table(last) = &jobs["j299999"].content else { panic!() };
+        assert_eq!((jobs.len(), last["d"].line), (300_000, 1_500_000));
+        assert!(begun.elapsed().as_secs() < 120, "it hangs");
     }
 }

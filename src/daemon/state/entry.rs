@@ -172,6 +172,15 @@ impl Entry {
         }
     }
 
+    /// The kind of storage that the repository is in: `local`, `s3`, `azure`, `gcs`, `sftp`, `rclone`.
+    pub fn storage(&self) -> Option<&'static str> {
+        let address = self.command.repository.as_deref()?;
+        let kinds =
+            [("s3:", "s3"), ("azure:", "azure"), ("gs:", "gcs"), ("sftp:", "sftp"), ("rclone:", "rclone")];
+        let found = kinds.into_iter().find(|(scheme, _)| address.starts_with(scheme));
+        Some(found.map_or("local", |(_, kind)| kind))
+    }
+
     /// A name for a download. No such file exists.
     pub fn file_name(&self) -> Option<String> {
         let record = self.record.as_ref()?;
@@ -186,5 +195,42 @@ impl Entry {
         let own = self.record.as_ref().and_then(|record| record.error.clone());
         own.or_else(|| self.command.error.clone())
             .or_else(|| gone().then(|| "interrupted: its process is gone".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storage_is_called_by_what_it_is() {
+        for (address, kind) in [
+            ("/srv/vault", "local"),
+            ("file:///srv/vault", "local"),
+            ("s3://bucket/vault", "s3"),
+            ("azure://container/vault", "azure"),
+            ("gs://bucket/vault", "gcs"),
+            ("sftp://u@host//vault", "sftp"),
+            ("sftp:alias:vault", "sftp"),
+            ("rclone:remote:vault", "rclone"),
+            ("azure", "local"),
+        ] {
+            let command = Invocation {
+                id: String::new(),
+                command: "backup".to_owned(),
+                words: String::new(),
+                run: None,
+                started: 0,
+                ended: None,
+                exit: None,
+                error: None,
+                hint: None,
+                repository: Some(address.to_owned()),
+                process: (String::new(), 0, 0),
+                log: None,
+            };
+            let entry = Entry { command, number: 0, record: None };
+            assert_eq!(entry.storage(), Some(kind), "{address}");
+        }
     }
 }

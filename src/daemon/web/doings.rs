@@ -298,6 +298,23 @@ pub fn pin(ask: &Ask<'_>, id: &str, is_pinned: bool) -> Result<(), Refusal> {
     Ok(ask.web.access(|access| access.keep("listing", &text, ask.now()))?)
 }
 
+/// Somebody knows of an alert, and wants no reminders: of the fields `subject`, `condition` and `note`.
+///
+/// # Errors
+/// Where nothing is wrong with that.
+pub fn acknowledge_alert(ask: &Ask<'_>) -> Result<(), Refusal> {
+    let subject = ask.field("subject").ok_or_else(|| Refusal::invalid("name the `subject` of the alert"))?;
+    let note = ask.field("note").map(|note| words::line(&note).chars().take(500).collect::<String>());
+    let (condition, actor, now) = (ask.field("condition"), ask.actor(), ask.now());
+    let known = ask
+        .web
+        .state(|state| state.acknowledge(&subject, condition.as_deref(), note.as_deref(), now, &actor))?;
+    match known {
+        0 => Err(Refusal::unknown("nothing is wrong with that; it may have ended meanwhile")),
+        _ => Ok(()),
+    }
+}
+
 /// Somebody looked at a suspect snapshot and says that it is right.
 ///
 /// # Errors

@@ -31,8 +31,8 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The name of the cookie, and what stands behind its value.
 pub fn cookie(site: &Site) -> (&'static str, String) {
     let (base, is_https) = match &site.serve.external_url {
-        Some(url) => (url.base.as_str(), url.is_https),
-        None => ("", false),
+        Some(url) => (url.base.as_str(), url.is_https || site.serve.tls.is_some()),
+        None => ("", site.serve.tls.is_some()),
     };
     let secure = if is_https { "; Secure" } else { "" };
     let name = match (is_https, base.is_empty()) {
@@ -53,8 +53,9 @@ pub fn address(site: &Site, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
     named.take_while(Option::is_some).flatten().find(|address| !is_proxy(address)).unwrap_or(peer)
 }
 
-/// The names under which the listener itself is reached.
-fn is_listener(listening: SocketAddr, host: &str) -> bool {
+/// The names under which the listener itself is reached. A socket of this machine has no name, and programs send `localhost`.
+fn is_listener(listening: Option<SocketAddr>, host: &str) -> bool {
+    let Some(listening) = listening else { return host.eq_ignore_ascii_case("localhost") };
     let port = listening.port();
     let mut own = vec![listening.to_string()];
     if listening.ip().is_loopback() {
@@ -66,14 +67,15 @@ fn is_listener(listening: SocketAddr, host: &str) -> bool {
     own.contains(&host.to_ascii_lowercase())
 }
 
-fn is_our_host(site: &Site, listening: SocketAddr, host: &str) -> bool {
+fn is_our_host(site: &Site, listening: Option<SocketAddr>, host: &str) -> bool {
     let external = site.serve.external_url.as_ref();
     external.is_some_and(|url| url.host.eq_ignore_ascii_case(host)) || is_listener(listening, host)
 }
 
-fn is_our_origin(site: &Site, listening: SocketAddr, origin: &str) -> bool {
+fn is_our_origin(site: &Site, listening: Option<SocketAddr>, origin: &str) -> bool {
     let external = site.serve.external_url.as_ref();
-    let plain = origin.strip_prefix("http://");
+    let scheme = if site.serve.tls.is_some() { "https://" } else { "http://" };
+    let plain = origin.strip_prefix(scheme);
     external.is_some_and(|url| url.origin.eq_ignore_ascii_case(origin))
         || plain.is_some_and(|host| is_listener(listening, host))
 }
@@ -82,7 +84,7 @@ fn is_our_origin(site: &Site, listening: SocketAddr, origin: &str) -> bool {
 ///
 /// # Errors
 /// Where the host is not ours, or another site's page sent it.
-pub fn check_origin(site: &Site, listening: SocketAddr, request: &Request) -> Result<(), Refusal> {
+pub fn check_origin(site: &Site, listening: Option<SocketAddr>, request: &Request) -> Result<(), Refusal> {
     let hosts: Vec<&str> =
         request.headers.iter().filter(|(name, _)| name == "host").map(|(_, value)| value.as_str()).collect();
     match hosts.as_slice() {

@@ -17,14 +17,14 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
 }
 
 /// Answers a request.
-pub fn answer(web: &Arc<Web>, listening: SocketAddr, request: &Request) -> Response {
+pub fn answer(web: &Arc<Web>, listening: Option<SocketAddr>, request: &Request) -> Response {
     match handled(web, listening, request) {
         Ok(response) => response,
         Err(refusal) => refused(web, request, &refusal),
     }
 }
 
-fn handled(web: &Arc<Web>, listening: SocketAddr, request: &Request) -> Result<Response, Refusal> {
+fn handled(web: &Arc<Web>, listening: Option<SocketAddr>, request: &Request) -> Result<Response, Refusal> {
     let site = web.site();
     gate::check_origin(&site, listening, request)?;
     let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };

@@ -4,22 +4,29 @@ use super::gate;
 use super::request::{Body, Request, Response, Told, pairs};
 use super::routes;
 use super::site::Web;
+use crate::settings::{Listen, Tls};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 /// Connections at the same time.
 const CONNECTIONS: usize = 256;
@@ -40,34 +47,102 @@ const EVENTS_ALIVE: u32 = 15;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
+/// This machine.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// How long a certificate is used without a look at whether it was renewed.
+const RENEWAL: Duration = Duration::from_secs(60);
+
 /// A server that runs in threads of its own.
 pub struct Server {
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
     web: Arc<Web>,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens, as people are told it.
+    pub address: String,
+}
+
+/// A listener of either kind.
+enum Listener {
+    Address(tokio::net::TcpListener, SocketAddr),
+    Socket(tokio::net::UnixListener, PathBuf),
+}
+
+/// What came in: a connection, and from where. Whoever comes by a socket of this machine is on this machine.
+enum Came {
+    Address(tokio::net::TcpStream, SocketAddr),
+    Socket(tokio::net::UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> std::io::Result<Came> {
+        Ok(match self {
+            Self::Address(listener, _) => {
+                let (stream, peer) = listener.accept().await?;
+                Came::Address(stream, peer)
+            }
+            Self::Socket(listener, _) => Came::Socket(listener.accept().await?.0),
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Socket(_, path) = self {
+            // Safe to ignore: the next one to listen there removes it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Binds a socket in the file system, for this user and group. One that is there was left by a service that was killed: only one runs.
+fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 impl Server {
     /// Listens.
     ///
     /// # Errors
-    /// Where the address is taken, or no thread can be started.
+    /// Where the address is taken, the certificate cannot be used, or no thread can be started.
     pub fn start(web: Arc<Web>) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(web.site().serve.listen)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
+        let serve = web.site().serve.clone();
+        let tls = serve.tls.map(Certificate::open).transpose()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(HANDLERS)
             .thread_name("web")
             .enable_all()
             .build()?;
+        let within = runtime.enter();
+        let (listener, address) = match serve.listen {
+            Listen::Address(address) => {
+                let listener = TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                let own = listener.local_addr()?;
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                (
+                    Listener::Address(tokio::net::TcpListener::from_std(listener)?, own),
+                    format!("{scheme}://{own}"),
+                )
+            }
+            Listen::Socket(path) => {
+                let listener = tokio::net::UnixListener::from_std(bind(&path)?)?;
+                let address = format!("unix:{}", path.display());
+                (Listener::Socket(listener, path), address)
+            }
+        };
+        drop(within);
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::clone(&web);
         let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
-            runtime.block_on(accept(listener, shared, address, stopped));
+            runtime.block_on(accept(listener, tls, shared, stopped));
             runtime.shutdown_timeout(STOP_WAIT);
         })?;
         Ok(Self { stop, thread, web, address })
@@ -82,16 +157,78 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, web: Arc<Web>, own: SocketAddr, stopped: watch::Receiver<bool>) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+/// A certificate that may be renewed while it is used.
+struct Certificate {
+    files: Tls,
+    looked: Instant,
+    changed: [Option<SystemTime>; 2],
+    acceptor: TlsAcceptor,
+}
+
+impl Certificate {
+    fn open(files: Tls) -> std::io::Result<Self> {
+        let (changed, acceptor) = (changed(&files), acceptor(&files)?);
+        Ok(Self { files, looked: Instant::now(), changed, acceptor })
+    }
+
+    /// As it is now. A new one that cannot be used yet is looked at again later, and the old one goes on.
+    fn now(&mut self) -> TlsAcceptor {
+        if self.looked.elapsed() > RENEWAL {
+            self.looked = Instant::now();
+            let changed = changed(&self.files);
+            if changed != self.changed
+                && let Ok(acceptor) = acceptor(&self.files)
+            {
+                (self.changed, self.acceptor) = (changed, acceptor);
+            }
+        }
+        self.acceptor.clone()
+    }
+}
+
+fn changed(files: &Tls) -> [Option<SystemTime>; 2] {
+    [&files.certificate, &files.key].map(|file| std::fs::metadata(file).and_then(|file| file.modified()).ok())
+}
+
+fn acceptor(files: &Tls) -> std::io::Result<TlsAcceptor> {
+    let wrong = |file: &Path, why: &dyn std::fmt::Display| {
+        std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("`{}`: {why}", file.display()))
+    };
+    let of_certificate = |why: &dyn std::fmt::Display| wrong(&files.certificate, why);
+    let of_key = |why: &dyn std::fmt::Display| wrong(&files.key, why);
+    let chain = CertificateDer::pem_file_iter(&files.certificate).map_err(|error| of_certificate(&error))?;
+    let chain: Vec<CertificateDer<'static>> =
+        chain.collect::<Result<_, _>>().map_err(|error| of_certificate(&error))?;
+    if chain.is_empty() {
+        return Err(of_certificate(&"no certificate in PEM is in it"));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| of_key(&error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.and_then(|config| config.with_no_client_auth().with_single_cert(chain, key));
+    let mut config = config.map_err(|error| of_key(&error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn accept(
+    listener: Listener,
+    mut tls: Option<Certificate>,
+    web: Arc<Web>,
+    stopped: watch::Receiver<bool>,
+) {
+    let own = match &listener {
+        Listener::Address(_, own) => Some(*own),
+        Listener::Socket(..) => None,
+    };
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = tokio::time::timeout(LOOK, listener.accept()).await;
         if *stopped.borrow() {
             break;
         }
-        let (stream, peer) = match accepted {
-            Ok(Ok(accepted)) => accepted,
+        let came = match accepted {
+            Ok(Ok(came)) => came,
             Err(_) => continue,
             // Out of file descriptors: soon there are others.
             Ok(Err(_)) => {
@@ -101,25 +238,19 @@ async fn accept(listener: TcpListener, web: Arc<Web>, own: SocketAddr, stopped: 
         };
         // Whoever comes when all places are taken is sent away, and nobody who is there waits for that.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let shared = Arc::clone(&web);
-        let stopping = stopped.clone();
-        let service = service_fn(move |request| {
-            let (web, stopping) = (Arc::clone(&shared), stopping.clone());
-            async move {
-                web.answering.fetch_add(1, Ordering::SeqCst);
-                let answer = answer(Arc::clone(&web), own, peer, request, stopping).await;
-                web.answering.fetch_sub(1, Ordering::SeqCst);
-                Ok::<_, Infallible>(answer)
-            }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE)
-            .max_buf_size(64 << 10)
-            .serve_connection(TokioIo::new(stream), service);
+        let (web, stopped) = (Arc::clone(&web), stopped.clone());
+        let acceptor = tls.as_mut().map(Certificate::now);
         tokio::spawn(async move {
-            // Safe to ignore: a connection that broke off has nobody to be told.
-            let _ = connection.await;
+            match (came, acceptor) {
+                (Came::Socket(stream), _) => converse(stream, web, None, LOCAL, stopped).await,
+                (Came::Address(stream, peer), None) => converse(stream, web, own, peer.ip(), stopped).await,
+                (Came::Address(stream, peer), Some(acceptor)) => {
+                    // Safe to ignore: one that does not get to be encrypted has nobody to be told.
+                    if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+                        converse(stream, web, own, peer.ip(), stopped).await;
+                    }
+                }
+            }
             drop(place);
         });
     }
@@ -130,12 +261,38 @@ async fn accept(listener: TcpListener, web: Arc<Web>, own: SocketAddr, stopped: 
     }
 }
 
+/// Answers what comes over a connection.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    web: Arc<Web>,
+    own: Option<SocketAddr>,
+    peer: IpAddr,
+    stopped: watch::Receiver<bool>,
+) {
+    let service = service_fn(move |request| {
+        let (web, stopping) = (Arc::clone(&web), stopped.clone());
+        async move {
+            web.answering.fetch_add(1, Ordering::SeqCst);
+            let answer = answer(Arc::clone(&web), own, peer, request, stopping).await;
+            web.answering.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    // Safe to ignore: a connection that broke off has nobody to be told.
+    let _ = connection.await;
+}
+
 type Answer = hyper::Response<BoxBody<Bytes, std::io::Error>>;
 
 async fn answer(
     web: Arc<Web>,
-    own: SocketAddr,
-    peer: SocketAddr,
+    own: Option<SocketAddr>,
+    peer: IpAddr,
     request: hyper::Request<Incoming>,
     stopping: watch::Receiver<bool>,
 ) -> Answer {
@@ -154,7 +311,7 @@ async fn answer(
     let site = web.site();
     let forwarded =
         headers.iter().find(|(name, _)| name == "x-forwarded-for").map(|(_, value)| value.as_str());
-    let address = gate::address(&site, peer.ip().to_canonical(), forwarded);
+    let address = gate::address(&site, peer.to_canonical(), forwarded);
     let base = site.serve.external_url.as_ref().map_or("", |url| url.base.as_str());
     let path = parts.uri.path();
     // A proxy may have taken the base path away, or not.

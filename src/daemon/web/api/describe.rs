@@ -150,6 +150,12 @@ fn schemas() -> Value {
             ("endedAt", "time?"), ("exitCode", "integer?"), ("report", "any"), ("error", "string?"), ("progress", "Progress"),
         ]),
         "Operations": list("operations", "[Operation]"),
+        "Alert": object(&[
+            ("condition", "string"), ("subject", "string"), ("text", "string"), ("hint", "string?"), ("since", "time"), ("count", "integer"),
+            ("run", "string?"), ("lastGood", "time?"), ("acknowledgedBy", "string?"), ("note", "string?"),
+        ]),
+        "Delivery": object(&[("id", "string"), ("channel", "string"), ("event", "string"), ("madeAt", "time"), ("attempts", "integer"), ("endedAt", "time?"), ("result", "string"), ("error", "string?")]),
+        "Alerts": object(&[("alerts", "[Alert]"), ("deliveries", "[Delivery]")]),
         "Entry": object(&[("seq", "integer"), ("at", "time"), ("actor", "string"), ("kind", "string"), ("object", "string"), ("detail", "string"), ("hash", "string")]),
         "Audit": list("entries", "[Entry]"),
         "Chain": object(&[("ok", "boolean"), ("entries", "integer"), ("head", "string?"), ("brokenAt", "integer?")]),

@@ -22,6 +22,8 @@ use std::sync::atomic::Ordering;
 /// Streams of events at the same time.
 const STREAMS: usize = 64;
 const LIMIT: u64 = 200;
+/// Deliveries of alerts that are shown.
+const DELIVERIES: u32 = 50;
 
 const PAGE: (&str, &str) = ("page", "page, from 1 on");
 const LIMIT_WORD: (&str, &str) = ("limit", "rows of a page, at most 200 [default: 50]");
@@ -73,6 +75,9 @@ pub(super) const ROUTES: &[Route] = &[
     Route::api(("GET", "/api/v1/operations/{id}", Of(Viewer)), operation, ("One of them.", "Operation")),
     Route::api(("GET", "/api/v1/operations/{id}/events", Of(Viewer)), operation_events, ("How far it is, as server-sent events.", "Events")),
     Route::api(("GET", "/api/v1/checks", Of(Viewer)), checks, ("Runs of checks and verifications.", "Runs")),
+    Route::api(("GET", "/api/v1/alerts", Of(Viewer)), alerts, ("What is wrong now, and who was told.", "Alerts")),
+    Route::api(("POST", "/api/v1/alerts/acknowledge", Of(Operator)), acknowledge_alert, ("Say that somebody knows: no more reminders.", ""))
+        .body(&[("subject", "what the alert is about"), ("condition", "only alerts of this kind"), ("note", "what is known, for the others and the audit log")]),
     Route::api(("GET", "/api/v1/audit", Of(Viewer)), audit, ("The audit log, the newest first.", "Audit"))
         .query(&[("before", "entries before this number"), LIMIT_WORD]),
     Route::api(("GET", "/api/v1/audit/verify", Of(Viewer)), verify_audit, ("Whether the chain of the audit log is whole.", "Chain")),
@@ -145,8 +150,6 @@ fn entry_json(ask: &Ask<'_>, entry: &Entry, listing: &Listing) -> Value {
     let record = entry.record.clone().unwrap_or_default();
     let there = record.snapshot.as_ref().and_then(|id| listing.snapshots.iter().find(|own| own.id == *id));
     let gone = super::pages::is_gone(entry, listing);
-    let address = entry.command.repository.clone();
-    let storage = address.as_ref().map(|address| if address.starts_with("s3:") { "s3" } else { "local" });
     let checksum = record.sha256.map(|digest| format!("sha256:{digest}"));
     json!({
         "id": entry.id(),
@@ -157,7 +160,7 @@ fn entry_json(ask: &Ask<'_>, entry: &Entry, listing: &Listing) -> Value {
         "new": record.new,
         "checksum": checksum.or_else(|| record.digest.map(|digest| format!("blake3:{digest}"))),
         "type": entry.kind(),
-        "storage": storage,
+        "storage": entry.storage(),
         "storagePath": record.snapshot.as_ref().map(|id| format!("{} {id}", ask.site.repository)),
         "status": if gone { "EXPIRED" } else { entry.status() },
         "duration": record.duration.map(|ms| ms as f64 / 1000.0),
@@ -174,7 +177,7 @@ fn entry_json(ask: &Ask<'_>, entry: &Entry, listing: &Listing) -> Value {
         "keptBy": there.and_then(|there| listing.kept_by.get(&there.id)),
         "createdAt": utc(entry.command.started),
         "endedAt": entry.command.ended.map(utc),
-        "expiresAt": Value::Null,
+        "expiresAt": record.expires.map(utc),
     })
 }
 
@@ -493,6 +496,19 @@ fn checks(ask: &Ask<'_>) -> Result<Response, Refusal> {
         200,
         &json!({"runs": runs, "pagination": {"page": 1, "limit": total, "total": total, "pages": 1}}),
     ))
+}
+
+fn alerts(ask: &Ask<'_>) -> Result<Response, Refusal> {
+    let alerts = ask.web.state(|state| state.alerts())?;
+    let deliveries = ask.web.state(|state| state.deliveries(DELIVERIES))?;
+    let alerts: Vec<Value> = alerts.into_iter().map(|alert| json!({"condition": alert.condition, "subject": alert.subject, "text": alert.text, "hint": alert.hint, "since": utc(alert.since), "count": alert.count, "run": alert.run, "lastGood": alert.last_good.map(utc), "acknowledgedBy": alert.acked_by, "note": alert.note})).collect();
+    let deliveries: Vec<Value> = deliveries.into_iter().map(|one| json!({"id": one.id, "channel": one.channel, "event": one.event, "madeAt": utc(one.made), "attempts": one.attempts, "endedAt": one.ended.map(utc), "result": one.result, "error": one.error})).collect();
+    Ok(Response::json(200, &json!({"alerts": alerts, "deliveries": deliveries})))
+}
+
+fn acknowledge_alert(ask: &Ask<'_>) -> Result<Response, Refusal> {
+    doings::acknowledge_alert(ask)?;
+    Ok(Response::done())
 }
 
 fn audit(ask: &Ask<'_>) -> Result<Response, Refusal> {

@@ -16,6 +16,7 @@ const NAV: &[(&str, &str, &str)] = &[
     ("/runs", "runs", "Runs"),
     ("/series", "series", "Series"),
     ("/checks", "shield", "Checks"),
+    ("/alerts", "bell", "Alerts"),
     ("/audit", "log", "Audit"),
     ("/admin", "lock", "Admin"),
 ];

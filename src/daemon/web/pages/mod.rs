@@ -3,6 +3,7 @@
 //! | file | hides |
 //! |---|---|
 //! | `admin` | users, tokens, settings, the audit log |
+//! | `alerts` | what is wrong, and who was told |
 //! | `backups` | `/settings/backup` |
 //! | `icons` | icons |
 //! | `jobs` | jobs and runs |
@@ -13,6 +14,7 @@
 //! | `series` | series, snapshots, differences |
 
 mod admin;
+mod alerts;
 mod backups;
 mod icons;
 mod jobs;
@@ -71,6 +73,8 @@ pub(super) const ROUTES: &[Route] = &[
     Route::page("GET", "/diff", Of(Viewer), series::diff),
     Route::page("GET", "/checks", Of(Viewer), proof::checks),
     Route::page("GET", "/operations/{}", Of(Viewer), proof::operation),
+    Route::page("GET", "/alerts", Of(Viewer), alerts::show),
+    Route::page("POST", "/alerts/acknowledge", Of(Operator), alerts::acknowledge),
     Route::page("GET", "/audit", Of(Viewer), admin::audit),
     Route::page("GET", "/admin", Of(Admin), admin::show),
     Route::page("POST", "/admin/tokens", Proved(Admin), admin::add_token),
