@@ -3,9 +3,9 @@
 
     benches/clouds.py [--program PATH] [--megabytes 256] [--rounds 5]
 
-The server is the same process for all, keeps objects in memory and checks nothing, so that what differs is dumpvault's own part. Rounds go
-in turn; printed are medians of wall and processor time of dumpvault, and their ratio to S3's in the same run. Exit status 1 where a median
-ratio of processor time is above 1.10.
+The server is the same process for all, keeps objects in memory and checks nothing, so that what differs is
+dumpvault's own part. Rounds go in turn; printed are medians of wall and processor time of dumpvault, and their ratio to
+S3's in the same run. Exit status 1 where a median ratio of processor time is above 1.10.
 """
 import argparse
 import base64
