@@ -2,7 +2,9 @@
 
 mod access;
 mod config;
+// Documents show all commands, also those that a build leaves out.
 #[cfg(test)]
+#[cfg(feature = "daemon")]
 mod documents;
 mod keys;
 mod offsite;

@@ -225,6 +225,25 @@ fn given_a_clock_that_is_off_then_the_storage_tells_by_how_much() {
 }
 
 #[test]
+fn given_a_service_that_stays_away_then_it_is_tried_ten_times_and_once_for_everything_after_that() {
+    for (name, server, Connected { storage, .. }) in both() {
+        storage.put("sessions/a", b"1").unwrap();
+        server.set_hook(|_| Some(Fault::Drop));
+        server.forget_calls();
+        let error = storage.put(&pack(b"1"), b"1").unwrap_err();
+        assert!(error.retryable, "{name}: {error}");
+        assert_eq!(server.calls().len(), 10, "{name}: {error}");
+        for _ in 0..3 {
+            storage.delete("sessions/a").unwrap_err();
+        }
+        storage.list("", &mut |_| ()).unwrap_err();
+        assert_eq!(server.calls().len(), 10 + 4, "{name}: each once");
+        server.set_hook(|_| None);
+        storage.delete("sessions/a").unwrap();
+    }
+}
+
+#[test]
 fn given_nobody_at_the_address_then_it_is_said_so() {
     for (name, server, Connected { storage, .. }) in both() {
         drop(server);

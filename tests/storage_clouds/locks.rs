@@ -82,6 +82,7 @@ fn given_a_container_that_takes_locks_and_keeps_none_then_the_first_put_says_so(
 #[test]
 fn given_a_container_that_keeps_locks_then_it_is_looked_at_once_and_tells() {
     for (name, server, Connected { storage, bucket, .. }) in both(false) {
+        server.keep_versions();
         for n in 0..5 {
             storage.put(&format!("packs/{n}"), b"1").unwrap();
         }

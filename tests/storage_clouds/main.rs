@@ -6,6 +6,7 @@
 #[path = "../support/cli.rs"]
 mod cli;
 mod clouds;
+mod commands;
 #[path = "../support/conformance.rs"]
 mod conformance;
 mod credentials;
@@ -14,6 +15,8 @@ mod faults;
 #[path = "../support/independent.rs"]
 mod independent;
 mod locks;
+#[path = "../support/night.rs"]
+mod night;
 #[path = "../support/node.rs"]
 mod node;
 #[path = "../support/reports.rs"]

@@ -69,6 +69,10 @@ struct State {
     calls: Vec<Call>,
     hook: Option<Arc<Hook>>,
     keeps_locks: bool,
+    /// A deletion of what is locked hides it, as where versions are kept; else it is refused.
+    hides: bool,
+    /// What was deleted while it was locked.
+    hidden: BTreeMap<String, Object>,
     page_max: usize,
     /// Every other page is empty.
     has_empty_pages: bool,
@@ -87,10 +91,15 @@ pub struct Stub {
 
 impl Drop for Stub {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::SeqCst);
-        // Wakes the thread that waits for connections.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        self.die();
     }
+}
+
+/// What came of a deletion.
+enum Deleted {
+    Gone,
+    Missing,
+    Locked,
 }
 
 struct Reply {
@@ -128,6 +137,8 @@ impl Stub {
             calls: Vec::new(),
             hook: None,
             keeps_locks: true,
+            hides: false,
+            hidden: BTreeMap::new(),
             page_max: 1000,
             has_empty_pages: false,
             token: None,
@@ -141,10 +152,10 @@ impl Stub {
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
-                let shared = Arc::clone(&shared);
+                let (shared, over) = (Arc::clone(&shared), Arc::clone(&over));
                 std::thread::spawn(move || {
                     // Safe to ignore because the other side closes when it likes.
-                    let _ = serve(&shared, stream.unwrap());
+                    let _ = serve(&shared, &over, stream.unwrap());
                 });
             }
         });
@@ -172,8 +183,32 @@ impl Stub {
         self.state().hook = Some(Arc::new(hook));
     }
 
+    /// Answers nothing any more, for good.
+    pub fn die(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        // Wakes the thread that waits for connections.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+
     pub fn forget_locks(&self) {
         self.state().keeps_locks = false;
+    }
+
+    /// From now on a deletion of what is locked hides it.
+    pub fn keep_versions(&self) {
+        self.state().hides = true;
+    }
+
+    /// What was deleted while it was locked, and is still there.
+    pub fn hidden(&self) -> Vec<String> {
+        self.state().hidden.keys().cloned().collect()
+    }
+
+    /// All locks end so much sooner, as if the time had passed.
+    pub fn age_locks(&self, by: Duration) {
+        for object in self.state().objects.values_mut() {
+            object.lock = object.lock.take().map(|(mode, until)| (mode, until - by));
+        }
     }
 
     pub fn set_pages(&self, page_max: usize, has_empty_pages: bool) {
@@ -238,7 +273,7 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn serve(state: &Mutex<State>, mut stream: TcpStream) -> std::io::Result<()> {
+fn serve(state: &Mutex<State>, is_over: &AtomicBool, mut stream: TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         let mut line = String::new();
@@ -259,6 +294,9 @@ fn serve(state: &Mutex<State>, mut stream: TcpStream) -> std::io::Result<()> {
         let len = call.header("content-length").parse().unwrap_or(0);
         call.body = vec![0; len];
         reader.read_exact(&mut call.body)?;
+        if is_over.load(Ordering::SeqCst) {
+            return stream.shutdown(Shutdown::Both);
+        }
         let (fault, skew) = {
             let mut state = state.lock().unwrap();
             let same = |other: &&Call| other.method == call.method && other.path == call.path;
@@ -399,6 +437,18 @@ impl State {
         lock.is_some_and(|(_, until)| *until > SystemTime::now())
     }
 
+    fn delete(&mut self, name: &str) -> Deleted {
+        let is_locked = self.is_locked(name);
+        if is_locked && !self.hides {
+            return Deleted::Locked;
+        }
+        let Some(object) = self.objects.remove(name) else { return Deleted::Missing };
+        if is_locked {
+            self.hidden.insert(name.to_owned(), object);
+        }
+        Deleted::Gone
+    }
+
     /// Sets a lock, which nobody makes shorter.
     fn set_lock(&mut self, name: &str, mode: &str, until: SystemTime) -> bool {
         let object = self.objects.get_mut(name).unwrap();
@@ -453,10 +503,10 @@ impl State {
                 self.objects.insert(name.to_owned(), object);
                 Reply::new(201)
             }
-            ("DELETE", _) if self.is_locked(name) => azure_error(409, "BlobImmutableDueToPolicy"),
-            ("DELETE", _) => match self.objects.remove(name) {
-                Some(_) => Reply::new(202),
-                None => azure_error(404, "BlobNotFound"),
+            ("DELETE", _) => match self.delete(name) {
+                Deleted::Locked => azure_error(409, "BlobImmutableDueToPolicy"),
+                Deleted::Gone => Reply::new(202),
+                Deleted::Missing => azure_error(404, "BlobNotFound"),
             },
             ("GET" | "HEAD", _) => {
                 let Some(object) = self.objects.get(name) else { return azure_error(404, "BlobNotFound") };
@@ -502,7 +552,7 @@ impl State {
         };
         if rest.is_empty() {
             let mode = if self.keeps_locks { json!({"mode": "Enabled"}) } else { json!({}) };
-            return Reply::json(&json!({"objectRetention": mode, "versioning": {"enabled": true}}));
+            return Reply::json(&json!({"objectRetention": mode, "versioning": {"enabled": self.hides}}));
         }
         let Some(name) = rest.strip_prefix("/o/").map(decoded) else {
             let (page, next) = self.page(call.asked("prefix"), call.asked("pageToken"));
@@ -520,12 +570,10 @@ impl State {
             return Reply::json(&told);
         };
         match call.method.as_str() {
-            "DELETE" if self.is_locked(&name) => {
-                gcs_error(403, "retentionPolicyNotMet", "Object is under retention")
-            }
-            "DELETE" => match self.objects.remove(&name) {
-                Some(_) => Reply::new(204),
-                None => missing(),
+            "DELETE" => match self.delete(&name) {
+                Deleted::Locked => gcs_error(403, "retentionPolicyNotMet", "Object is under retention"),
+                Deleted::Gone => Reply::new(204),
+                Deleted::Missing => missing(),
             },
             "PATCH" if !self.objects.contains_key(&name) => missing(),
             "PATCH" => {

@@ -10,6 +10,8 @@ mod conformance;
 #[allow(dead_code)]
 #[path = "../support/independent.rs"]
 mod independent;
+#[path = "../support/night.rs"]
+mod night;
 #[path = "../support/reports.rs"]
 mod reports;
 #[path = "../support/sshd.rs"]

@@ -118,8 +118,7 @@ fn rclone_keeps_the_contract() {
 fn given_rclone_then_the_program_does_all_that_it_does() {
     let remote = Remote::new();
     let life = remote.life("repo");
-    // Before each put it looks, which is a request of its own.
-    life.live(&remote.address("copy"), 40);
+    life.live("rclone", &remote.address("copy"));
     let doctor = life.command(&["doctor"], b"").expect(exit::OK).text();
     assert!(doctor.contains("rclone replaces objects"), "{doctor}");
     life.command(&["object-lock", "extend"], b"").expect(exit::USAGE).says("--object-lock");

@@ -37,6 +37,18 @@ fn given_a_server_that_waits_for_many_requests_then_reads_and_writes_are_pipelin
 }
 
 #[test]
+fn given_a_line_with_latency_then_as_many_bytes_are_under_way_as_ssh_carries() {
+    // OpenSSH carries 2 MiB of a channel at a time: at 50 ms that is 40 MB/s. A window that is smaller would be the bound itself. The
+    // server answers only when all of them have come.
+    let pieces = 2 << 20 >> 15;
+    let stub = Stub::new(Ways { waits_for: pieces, ..Ways::default() });
+    let storage = stub.bare();
+    let content = noise(2, 2 * pieces * (32 << 10));
+    assert_eq!(storage.put("packs/a", &content).unwrap(), Put::Created);
+    assert!(storage.get("packs/a", u64::MAX).unwrap() == content);
+}
+
+#[test]
 fn given_a_small_object_then_it_is_put_in_few_requests() {
     let stub = Stub::new(Ways::default());
     let storage = stub.bare();
