@@ -158,9 +158,8 @@ fn a_script_in_another_encoding_is_converted_and_that_is_told(world: &World) {
             // These bytes are no UTF-8, and some versions take them all the same.
             let output = world.run(&["restore", &series, "--to-database", "made", "--create"]);
             let output = output.expect_one_of(&[exit::OK, exit::TARGET]);
-            output
-                .says(&format!("warning: database `made` {has} encoding UTF8; the script is in {encoding}."));
-            output.says(&way);
+            let told = format!("warning: database `made` {has} encoding UTF8; the script is in {encoding}.");
+            output.says(&told).says(&way);
             if database == "latin" {
                 assert_eq!(world.server.psql("made", "SELECT a FROM t"), "café");
             }
