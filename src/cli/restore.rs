@@ -225,14 +225,13 @@ fn done(work: &Work<'_>, into: &str, stats: ReadStats, findings: Option<&Finding
     let ms = began.elapsed().as_millis() as u64;
     let id = chosen.summary.id;
     if context.json {
-        let part = picked.as_ref().map(|picked| &picked.part);
-        context.report(Restore::new(&id, stream, part, &stats, ms, findings));
+        context.report(Restore::new(&id, stream, picked.as_ref(), &stats, ms, findings));
         return exit;
     }
     let (bytes, checked) = match picked {
         None => (stream.bytes, "digest and length match".to_owned()),
         Some(picked) => {
-            let tables = render::count(picked.part.tables.len(), "table");
+            let tables = render::count(picked.tables().len(), "table");
             (stats.bytes, format!("{tables} with data; every chunk matches"))
         }
     };

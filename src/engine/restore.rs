@@ -577,7 +577,7 @@ impl Chosen {
         let plan = match is_archive && target.create {
             true => {
                 let archive = self.archive_without_objects(content.stream, observer, cancel)?;
-                archive.database_plan(target.is_for_all())?
+                archive.database_plan(target.is_for_all())
             }
             false => None,
         };

@@ -154,14 +154,14 @@ fn list(toc: &Toc) -> String {
     let mut list = String::new();
     for entry in toc.entries().iter() {
         let schema = entry.schema();
-        let owner = String::from_utf8_lossy(entry.owner.unwrap_or_default());
+        let owner = String::from_utf8_lossy(entry.owner().unwrap_or_default());
         list += &format!(
             "{}; {} {} {} {} {} {}\n",
             entry.dump_id,
             entry.catalog.0,
             entry.catalog.1,
             entry.kind(),
-            if entry.namespace.is_none() || schema.is_empty() { "-" } else { &schema },
+            if entry.namespace().is_none() || schema.is_empty() { "-" } else { &schema },
             entry.name(),
             owner
         );

@@ -83,6 +83,7 @@ fn a_database_comes_back_as_it_was() {
     let world = World::new(Server::start());
     encoding_and_locale_are_those_of_the_dump(&world);
     a_database_that_is_there_keeps_its_encoding_and_locale_and_that_is_told(&world);
+    a_script_in_another_encoding_is_converted_and_that_is_told(&world);
     owner_settings_grants_limit_and_comment_are_those_of_the_dump(&world);
     what_the_server_does_not_let_come_back_is_told(&world);
     a_swap_takes_encoding_and_locale_of_the_dump_and_all_else_of_the_live_one(&world);
@@ -142,6 +143,35 @@ fn encoding_and_locale_are_those_of_the_dump(world: &World) {
         assert_eq!(world.sql(&format!("{encoding}{database}')")), "1|1");
         world.run(&["verify", database]).expect(exit::OK);
     }
+}
+
+fn a_script_in_another_encoding_is_converted_and_that_is_told(world: &World) {
+    for (database, encoding) in [("latin", "LATIN1"), ("ascii", "SQL_ASCII")] {
+        let series = format!("{database}_script");
+        world.vault.backup(&series, &world.server.dump(database, &["-Fp"]));
+        let way = format!("made by `createdb -T template0 -E {encoding} --locale=C NAME`");
+        for (there, has) in [(false, "will have"), (true, "has")] {
+            world.sql("DROP DATABASE IF EXISTS made");
+            if there {
+                world.sql("CREATE DATABASE made TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'");
+            }
+            // These bytes are no UTF-8, and some versions take them all the same.
+            let output = world.run(&["restore", &series, "--to-database", "made", "--create"]);
+            let output = output.expect_one_of(&[exit::OK, exit::TARGET]);
+            let told = format!("warning: database `made` {has} encoding UTF8; the script is in {encoding}.");
+            output.says(&told).says(&way);
+            if database == "latin" {
+                assert_eq!(world.server.psql("made", "SELECT a FROM t"), "café");
+            }
+        }
+        world.sql("DROP DATABASE IF EXISTS made");
+        world.sql(&format!("CREATE DATABASE made TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"));
+        let output = world.run(&["restore", &series, "--to-database", "made"]);
+        output.expect(exit::OK).does_not_say("warning: database");
+        let bytes = "SELECT a::bytea FROM t";
+        assert_eq!(world.server.psql("made", bytes), world.server.psql(database, bytes));
+    }
+    world.sql("DROP DATABASE made");
 }
 
 fn a_database_that_is_there_keeps_its_encoding_and_locale_and_that_is_told(world: &World) {

@@ -238,6 +238,20 @@ fn a_scratch_copy_does_nothing_and_goes() {
     assert_eq!(world.databases(), ["far", "shop"]);
     assert_eq!(server.psql("far", "SELECT count(*) FROM far"), "2", "no row was written there");
 
+    // Rows of a script for another server's table are refused, on the way in a long one; what stands before them is gone again.
+    let rows_for_far = |name: &str, options: &[&str]| {
+        dump(name, &[&["--include-foreign-data=*"], options].concat());
+        let said = world.run(&["verify", name]).expect(6);
+        said.says("rows for foreign table `public.far`, which would be written to its server, in line");
+        assert_eq!(world.databases(), ["far", "shop"], "{name}");
+        assert_eq!(server.psql("far", "SELECT count(*) FROM far"), "2", "{name}: no row was written there");
+    };
+    rows_for_far("copied", &[]);
+    rows_for_far("inserted", &["--inserts"]);
+    server.psql("shop", "CREATE TABLE bulk AS SELECT repeat('x', 1000) FROM generate_series(1, 9000)");
+    rows_for_far("long", &[]);
+    server.psql("shop", "DROP TABLE bulk");
+
     // A restore that is no scratch copy brings everything.
     server.psql("shop", "DROP MATERIALIZED VIEW seen; DROP EVENT TRIGGER loud");
     dump("quiet", &[]);

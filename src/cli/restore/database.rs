@@ -14,7 +14,7 @@ use crate::engine::restore::{
 };
 use crate::engine::tables::table_map;
 use crate::settings::{self, Hooks};
-use crate::source::postgres::InTheWay;
+use crate::source::postgres::{Difference, InTheWay};
 use std::time::Instant;
 
 /// The restore that the options ask for.
@@ -130,6 +130,18 @@ fn tell(context: &Context, plan: &DatabasePlan) {
             plan.differences.join("; ")
         ));
     }
+    tell_encoding(context, plan);
+}
+
+/// Says that texts of a script will be converted.
+fn tell_encoding(context: &Context, plan: &DatabasePlan) {
+    let Some(Difference { is, was, .. }) = &plan.script_encoding else { return };
+    let database = &plan.target.database;
+    let has = if plan.state.exists { "has" } else { "will have" };
+    context.warn(format!(
+        "database `{database}` {has} encoding {is}; the script is in {was}. To keep that, restore into a database \
+         made by `createdb -T template0 -E {was} --locale=C NAME`"
+    ));
 }
 
 /// Says what will be replaced by what, and asks. Only a database that holds something needs to be asked about.

@@ -47,7 +47,7 @@ pub(super) fn dry_run(
 ) -> Result<Exit, CliError> {
     let Extract { chosen, stream, picked, .. } = extract;
     let workers = args.jobs.map(usize::from);
-    let jobs = workers.map(|workers| extract.plan_jobs(workers)).transpose()?.flatten();
+    let jobs = workers.and_then(|workers| extract.plan_jobs(workers));
     let bytes = extract.bytes()?;
     if context.json {
         let database = target.map(|target| target.database.as_str());
@@ -67,11 +67,11 @@ pub(super) fn dry_run(
         chosen.summary.id.short(),
     ));
     if let Some(picked) = picked {
-        for (kind, count) in picked.kinds()? {
+        for (kind, count) in picked.kinds() {
             context.output(&format!("{count:>6} {kind}"));
         }
-        if !picked.part.tables.is_empty() {
-            let rows = Made(|| picked.part.tables.iter().map(row));
+        if picked.tables().len() > 0 {
+            let rows = Made(|| picked.tables().map(row));
             context.table(&Table::new(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
         }
         for left_out in &picked.part.omitted {

@@ -44,29 +44,29 @@ pub struct DatabaseStatement {
 impl DatabaseEntry {
     /// What the archive holds of its database; `None` if it has no entry for it.
     pub fn of(toc: &Toc) -> Option<Self> {
-        let database = &toc.entries().iter().find(|entry| entry.desc == b"DATABASE")?;
+        let database = &toc.entries().iter().find(|entry| entry.desc() == b"DATABASE")?;
         let mut found = Self::default();
-        if let Some(definition) = found.text(database, database.definition) {
+        if let Some(definition) = found.text(database, database.definition()) {
             let statements = split(&definition);
             found.options = statements.first().map(|create| options(create)).unwrap_or_default();
         }
-        found.owner = found.text(database, database.owner).filter(|owner| !owner.is_empty());
+        found.owner = found.text(database, database.owner()).filter(|owner| !owner.is_empty());
         for entry in toc.entries().iter() {
-            let of_database = entry.tag.starts_with(b"DATABASE ");
-            let kind = match entry.desc {
+            let of_database = entry.tag().starts_with(b"DATABASE ");
+            let kind = match entry.desc() {
                 b"DATABASE PROPERTIES" => StatementKind::Setting,
                 b"ACL" if of_database => StatementKind::Privilege,
                 b"COMMENT" | b"SECURITY LABEL" if of_database => StatementKind::Remark,
                 _ => continue,
             };
-            if let Some(definition) = found.text(&entry, entry.definition) {
+            if let Some(definition) = found.text(&entry, entry.definition()) {
                 found.statements.extend(units(split(&definition)).map(|unit| statement(kind, unit)));
             }
         }
         Some(found)
     }
 
-    fn text(&mut self, entry: &Entry<'_>, bytes: Option<&[u8]>) -> Option<String> {
+    fn text(&mut self, entry: &Entry, bytes: Option<&[u8]>) -> Option<String> {
         let bytes = bytes?;
         match std::str::from_utf8(bytes) {
             Ok(text) => Some(text.to_owned()),

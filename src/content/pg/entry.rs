@@ -5,6 +5,7 @@ use super::header::{Container, Header};
 use super::wire::{DEPENDENCIES_MAX, ENTRY_BYTES_MAX, Fields, Stop, decimal};
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// When an entry is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,43 +20,58 @@ pub enum Section {
     PostData,
 }
 
-/// An entry, of which all texts are borrowed from the bytes that it was read from.
+/// An entry: where its parts stand in the bytes that it was read from.
+///
+/// Whoever reads a stream borrows them; those of a table of contents in memory are shared ([`Piece`]).
 #[derive(Debug, Clone)]
-pub struct Entry<'a> {
+pub struct Entry<B = Piece> {
     /// Its number, unique in the archive.
     pub dump_id: u32,
     /// Whether a data block belongs to it.
     pub has_data: bool,
     /// The object's number in the server's catalog: catalog table and row. 0 if it has none.
     pub catalog: (u32, u32),
-    /// Its name, for keys and triggers behind their table's name and a space. In the database's encoding, as all texts here.
-    pub tag: &'a [u8],
-    /// What it is: `TABLE`, `TABLE DATA`, `INDEX`…
-    pub desc: &'a [u8],
     /// When it is restored.
     pub section: Section,
-    /// The SQL that makes it.
-    pub definition: Option<&'a [u8]>,
-    /// The COPY command of table data. Data of `pg_dump --inserts` has none.
-    pub copy: Option<&'a [u8]>,
-    /// The schema.
-    pub namespace: Option<&'a [u8]>,
-    /// The role that owns it.
-    pub owner: Option<&'a [u8]>,
-    dependencies: &'a [u8],
-    /// The entry as it stands in the archive.
-    pub(super) raw: &'a [u8],
-    /// Where in `raw` the SQL stands that drops it.
-    pub(super) drop_at: Range<usize>,
-    /// Where in `raw` state and number of the data's offset stand; in a tar archive the data's file.
-    pub(super) offset_at: usize,
+    places: Places,
+    bytes: B,
 }
 
-impl<'a> Entry<'a> {
-    /// Reads the entry at `at` of the slice; gives where the next one begins.
-    pub(super) fn decode(header: &Header, bytes: &'a [u8], at: usize) -> Result<(Self, usize), Stop> {
-        let mut fields = Fields::new(bytes, at);
-        match Self::fields(header, bytes, &mut fields) {
+/// Bytes that several entries stand in.
+pub type Piece = Arc<[u8]>;
+
+/// Where what stands, in the bytes that an entry was read from.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    start: usize,
+    tag: Range<usize>,
+    desc: Range<usize>,
+    definition: Option<Range<usize>>,
+    /// The SQL that drops it, with its length.
+    drop: Range<usize>,
+    copy: Option<Range<usize>>,
+    namespace: Option<Range<usize>>,
+    owner: Option<Range<usize>>,
+    dependencies: Range<usize>,
+    /// State and number of the data's offset; in a tar archive the data's file.
+    offset: usize,
+}
+
+impl<B: AsRef<[u8]>> Entry<B> {
+    /// Reads the entry at `at` of the bytes; gives where the next one begins.
+    pub(super) fn decode(header: &Header, bytes: B, at: usize) -> Result<(Self, usize), Stop> {
+        let mut fields = Fields::new(bytes.as_ref(), at);
+        let read = (|| {
+            let places = Places { start: at, ..Places::default() };
+            let (dump_id, has_data) = (fields.dump_id()?, fields.int()? != 0);
+            let catalog = (number(&mut fields)?, number(&mut fields)?);
+            let tag = text(&mut fields, "a name")?.unwrap_or_default();
+            let desc = text(&mut fields, "the kind of an entry")?.unwrap_or_default();
+            let section = section(&mut fields)?;
+            let places = rest(header, &mut fields, Places { tag, desc, ..places })?;
+            Ok(Entry { dump_id, has_data, catalog, section, places, bytes: () })
+        })();
+        match read {
             // What is waited for is bounded, however the length is made up.
             Err(Stop::More(end)) if (end - at) as u64 > ENTRY_BYTES_MAX => Err(Stop::Bad {
                 at,
@@ -65,81 +81,117 @@ impl<'a> Entry<'a> {
                     max: ENTRY_BYTES_MAX,
                 },
             }),
-            result => result.map(|entry| (entry, fields.at())),
+            Err(stop) => Err(stop),
+            Ok(Entry { dump_id, has_data, catalog, section, places, .. }) => {
+                let end = fields.at();
+                Ok((Self { dump_id, has_data, catalog, section, places, bytes }, end))
+            }
         }
     }
 
-    fn fields(header: &Header, bytes: &'a [u8], fields: &mut Fields<'a>) -> Result<Self, Stop> {
-        let start = fields.at();
-        let dump_id = fields.dump_id()?;
-        let has_data = fields.int()? != 0;
-        let catalog = (number(fields)?, number(fields)?);
-        let tag = fields.text("a name")?.unwrap_or_default();
-        let desc = fields.text("the kind of an entry")?.unwrap_or_default();
-        let section = section(fields)?;
-        let definition = fields.text("a definition")?;
-        let drop_from = fields.at() - start;
-        fields.text("a definition")?;
-        let drop_at = drop_from..fields.at() - start;
-        let copy = fields.text("a COPY command")?;
-        let namespace = fields.text("a name")?;
-        fields.text("a name")?;
-        if header.has_access_method() {
-            fields.text("a name")?;
-        }
-        if header.has_relation_kind() {
-            fields.int()?;
-        }
-        let owner = fields.text("a name")?;
-        // Whether rows have numbers of their own, which no supported server has.
-        fields.text("a mark")?;
-        let dependencies = dependencies(bytes, fields)?;
-        let offset_at = fields.at() - start;
-        match header.container {
-            Container::Custom => drop(fields.raw(1 + usize::from(header.offset_bytes))?),
-            // The file that the data is in, which the entry's number names, too.
-            Container::Tar => drop(fields.text("a file's name")?),
-        }
-        let raw = bytes.get(start..fields.at()).unwrap_or_default();
-        Ok(Self {
-            dump_id,
-            has_data,
-            catalog,
-            tag,
-            desc,
-            section,
-            definition,
-            copy,
-            namespace,
-            owner,
-            dependencies,
-            raw,
-            drop_at,
-            offset_at,
-        })
+    fn at(&self, place: &Range<usize>) -> &[u8] {
+        self.bytes.as_ref().get(place.clone()).unwrap_or_default()
+    }
+
+    /// Its name, for keys and triggers behind their table's name and a space. In the database's encoding, as all texts here.
+    pub fn tag(&self) -> &[u8] {
+        self.at(&self.places.tag)
+    }
+
+    /// What it is: `TABLE`, `TABLE DATA`, `INDEX`…
+    pub fn desc(&self) -> &[u8] {
+        self.at(&self.places.desc)
+    }
+
+    /// The SQL that makes it.
+    pub fn definition(&self) -> Option<&[u8]> {
+        self.places.definition.as_ref().map(|place| self.at(place))
+    }
+
+    /// The COPY command of table data. Data of `pg_dump --inserts` has none.
+    pub fn copy(&self) -> Option<&[u8]> {
+        self.places.copy.as_ref().map(|place| self.at(place))
+    }
+
+    /// The schema.
+    pub fn namespace(&self) -> Option<&[u8]> {
+        self.places.namespace.as_ref().map(|place| self.at(place))
+    }
+
+    /// The role that owns it.
+    pub fn owner(&self) -> Option<&[u8]> {
+        self.places.owner.as_ref().map(|place| self.at(place))
+    }
+
+    /// The entry as it stands in the archive, up to the data's offset: what stands before the SQL that drops it, that text with its
+    /// length, and the rest.
+    pub(super) fn raw(&self) -> [&[u8]; 3] {
+        let Places { start, drop, offset, .. } = &self.places;
+        [&(*start..drop.start), drop, &(drop.end..*offset)].map(|place| self.at(place))
     }
 
     /// The numbers of the entries that it needs. They need not be in the archive.
-    pub fn dependencies(&self) -> impl Iterator<Item = u32> + use<'a> {
-        let mut fields = Fields::new(self.dependencies, 0);
+    pub fn dependencies(&self) -> impl Iterator<Item = u32> + use<'_, B> {
+        let mut fields = Fields::new(self.at(&self.places.dependencies), 0);
         // Checked when the entry was read.
         std::iter::from_fn(move || decimal(fields.text("").ok()??))
     }
 
     /// The name, with what is not UTF-8 replaced.
-    pub fn name(&self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.tag)
+    pub fn name(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.tag())
     }
 
     /// The schema, empty if it has none, with what is not UTF-8 replaced.
-    pub fn schema(&self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.namespace.unwrap_or_default())
+    pub fn schema(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.namespace().unwrap_or_default())
     }
 
     /// What it is.
-    pub fn kind(&self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.desc)
+    pub fn kind(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.desc())
     }
+}
+
+/// What stands behind an entry's section.
+fn rest(header: &Header, fields: &mut Fields<'_>, places: Places) -> Result<Places, Stop> {
+    let definition = text(fields, "a definition")?;
+    let from = fields.at();
+    fields.text("a definition")?;
+    let drop = from..fields.at();
+    let copy = text(fields, "a COPY command")?;
+    let namespace = text(fields, "a name")?;
+    fields.text("a name")?;
+    if header.has_access_method() {
+        fields.text("a name")?;
+    }
+    if header.has_relation_kind() {
+        fields.int()?;
+    }
+    let owner = text(fields, "a name")?;
+    // Whether rows have numbers of their own, which no supported server has.
+    fields.text("a mark")?;
+    let from = fields.at();
+    dependencies(fields)?;
+    let dependencies = from..fields.at();
+    let offset = fields.at();
+    match header.container {
+        Container::Custom => fields.raw(1 + usize::from(header.offset_bytes)).map(|_| ())?,
+        // The file that the data is in, which the entry's number names, too.
+        Container::Tar => fields.text("a file's name").map(|_| ())?,
+    }
+    Ok(Places { definition, drop, copy, namespace, owner, dependencies, offset, ..places })
+}
+
+/// Where a text stands.
+fn text(fields: &mut Fields<'_>, what: &'static str) -> Result<Option<Range<usize>>, Stop> {
+    let text = fields.text(what)?;
+    Ok(text.map(|text| fields.at() - text.len()..fields.at()))
+}
+
+/// Schema and name in one, to find entries by: no name holds a NUL.
+pub(super) fn key_of(namespace: Option<&[u8]>, name: &[u8]) -> Vec<u8> {
+    [namespace.unwrap_or_default(), &[0], name].concat()
 }
 
 /// A number written as text.
@@ -160,13 +212,12 @@ fn section(fields: &mut Fields) -> Result<Section, Stop> {
     })
 }
 
-/// Checks a list of numbers that ends with a null, and gives its bytes.
-fn dependencies<'a>(bytes: &'a [u8], fields: &mut Fields<'a>) -> Result<&'a [u8], Stop> {
-    let start = fields.at();
+/// Checks a list of numbers that ends with a null.
+fn dependencies(fields: &mut Fields<'_>) -> Result<(), Stop> {
     for _ in 0..DEPENDENCIES_MAX {
         let at = fields.at();
         match fields.text("a number")? {
-            None => return Ok(bytes.get(start..fields.at()).unwrap_or_default()),
+            None => return Ok(()),
             Some(text) if decimal(text).is_some() => {}
             Some(_) => {
                 return Err(Stop::Bad { at, problem: Problem::Damaged("the number of a needed entry") });

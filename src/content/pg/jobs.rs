@@ -74,11 +74,13 @@ enum Pass {
 
 impl Pass {
     fn of(entry: &Entry, section: Section) -> Self {
-        match entry.desc {
+        match entry.desc() {
             b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" => return Self::Setting,
             b"ACL" | b"ACL LANGUAGE" | b"DEFAULT ACL" => return Self::Last,
             b"EVENT TRIGGER" | b"MATERIALIZED VIEW DATA" | b"STATISTICS DATA" => return Self::Last,
-            b"COMMENT" | b"SECURITY LABEL" if entry.tag.starts_with(b"EVENT TRIGGER ") => return Self::Last,
+            b"COMMENT" | b"SECURITY LABEL" if entry.tag().starts_with(b"EVENT TRIGGER ") => {
+                return Self::Last;
+            }
             _ => {}
         }
         match section {
@@ -121,7 +123,7 @@ pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) ->
         .into_iter()
         .map(|unit| Part { data_bytes: unit.bytes, ..part(unit.entries) })
         .collect();
-    let is_table = |&index: &usize| matches!(desc(toc, index), Some(b"TABLE" | b"TABLE DATA"));
+    let is_table = |&index: &usize| is(toc, index, b"TABLE") || is(toc, index, b"TABLE DATA");
     let tables: Vec<usize> = chosen.iter().copied().filter(is_table).collect();
     let post_data = stages(toc, of(Pass::PostData))
         .into_iter()
@@ -135,8 +137,8 @@ pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) ->
     JobsPlan { pre_data, data, post_data, last }
 }
 
-fn desc<'a>(toc: &Toc<'a>, index: usize) -> Option<&'a [u8]> {
-    toc.entries().get(index).map(|entry| entry.desc)
+fn is(toc: &Toc, index: usize, desc: &[u8]) -> bool {
+    toc.entries().get(index).is_some_and(|entry| entry.desc() == desc)
 }
 
 /// Where indexes are attached: foreign keys, and what needs them, apart from all that comes before. `post_data` is in the archive's order,
@@ -144,11 +146,10 @@ fn desc<'a>(toc: &Toc<'a>, index: usize) -> Option<&'a [u8]> {
 fn stages(toc: &Toc, post_data: impl Iterator<Item = usize>) -> [Vec<usize>; 2] {
     let mut stages = [post_data.collect(), Vec::new()];
     let [first, second] = &mut stages;
-    if first.iter().any(|&index| desc(toc, index) == Some(b"INDEX ATTACH")) {
+    if first.iter().any(|&index| is(toc, index, b"INDEX ATTACH")) {
         let mut late = HashSet::new();
         first.retain(|&index| {
-            let is_late =
-                desc(toc, index) == Some(b"FK CONSTRAINT") || toc.needs(index).any(|it| late.contains(&it));
+            let is_late = is(toc, index, b"FK CONSTRAINT") || toc.needs(index).any(|it| late.contains(&it));
             if is_late {
                 late.insert(index);
                 second.push(index);
@@ -168,9 +169,9 @@ struct Unit {
 
 /// Why data stays together.
 #[derive(PartialEq, Eq, Hash)]
-enum Together<'a> {
+enum Together {
     /// Nothing else goes there.
-    Target(&'a [u8]),
+    Target(Vec<u8>),
     Entry(usize),
     LargeObjects,
     /// In the archive's order.
@@ -184,11 +185,11 @@ fn units(toc: &Toc, map: &TableMap, data: impl Iterator<Item = usize>) -> Vec<Un
     for index in data {
         let Some(entry) = toc.entries().get(index) else { continue };
         let is_defined = toc.needs(index).any(|needed| {
-            toc.entries().get(needed).is_some_and(|entry| matches!(entry.desc, b"TABLE" | b"FOREIGN TABLE"))
+            toc.entries().get(needed).is_some_and(|entry| matches!(entry.desc(), b"TABLE" | b"FOREIGN TABLE"))
         });
-        let together = match (entry.desc, entry.copy) {
+        let together = match (entry.desc(), entry.copy()) {
             _ if is_large_object(&entry) || needs_large_object(toc, index) => Together::LargeObjects,
-            (b"TABLE DATA", Some(copy)) if is_defined => Together::Target(copy_target(copy)),
+            (b"TABLE DATA", Some(copy)) if is_defined => Together::Target(copy_target(copy).to_vec()),
             (b"TABLE DATA", None) if is_defined => Together::Entry(index),
             _ => Together::InOrder,
         };
@@ -205,7 +206,7 @@ fn units(toc: &Toc, map: &TableMap, data: impl Iterator<Item = usize>) -> Vec<Un
 }
 
 fn is_large_object(entry: &Entry) -> bool {
-    matches!(entry.desc, b"BLOBS" | b"BLOB METADATA" | b"BLOB COMMENTS")
+    matches!(entry.desc(), b"BLOBS" | b"BLOB METADATA" | b"BLOB COMMENTS")
 }
 
 /// Whether an entry says something of large objects that come with the data. Before PostgreSQL 17 they are made with the definitions.

@@ -49,18 +49,18 @@ mod words;
 
 pub use data::DataFacts;
 pub use database::{DatabaseEntry, DatabaseStatement, StatementKind};
-pub use entry::{Entry, Section};
+pub use entry::{Entry, Piece, Section};
 pub use header::{Compression, Created, Header};
 pub use jobs::{JobsPlan, Part, plan_jobs};
 pub use map::{DumpForm, MapError, TableMap};
 pub use parser::{Block, BlockKind, DataEntry, Parser, Visitor};
-pub use plain::{ScriptError, ScriptScanner};
+pub use plain::{ScriptError, ScriptScanner, script_encoding};
 pub use select::{Chosen, Omitted, Sections, SelectError, Selection, select};
 pub use survey::ArchiveSurvey;
 pub use synthesise::{Copied, LargeObject, Synthesis, SynthesisError, WithData, needs_mending, synthesise};
 pub use tables::{DataKind, TableData, Tables};
 pub use tar::TarSurvey;
-pub use toc::{Entries, Toc};
+pub use toc::{Entries, Toc, TocReader};
 
 /// The oldest minor version of format 1 that is read: that of PostgreSQL 9.0.
 pub const VERSION_MINOR_MIN: u8 = 12;

@@ -2,7 +2,7 @@
 //!
 //! An archive with definitions has its rows in the order of names, since keys are made after them.
 
-use super::entry::Entry;
+use super::entry::{Entry, key_of};
 use super::toc::Toc;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// which there is none.
 pub(super) fn order_by_keys(toc: &Toc, entries: &mut [usize]) -> Vec<String> {
     let tables = Tables::of(toc);
-    let is_rows = |index: usize| toc.entries().get(index).is_some_and(|entry| entry.desc == b"TABLE DATA");
+    let is_rows = |index: usize| toc.entries().get(index).is_some_and(|entry| entry.desc() == b"TABLE DATA");
     let slots: Vec<usize> =
         (0..entries.len()).filter(|at| entries.get(*at).is_some_and(|it| is_rows(*it))).collect();
     let rows: Vec<usize> = slots.iter().filter_map(|at| entries.get(*at).copied()).collect();
@@ -33,21 +33,21 @@ pub(super) fn order_by_keys(toc: &Toc, entries: &mut [usize]) -> Vec<String> {
 }
 
 /// The tables of an archive, partitions as their roots.
-struct Tables<'a> {
-    by_name: HashMap<(Option<&'a [u8]>, &'a [u8]), usize>,
+struct Tables {
+    by_name: HashMap<Vec<u8>, usize>,
     parents: HashMap<usize, usize>,
 }
 
-impl<'a> Tables<'a> {
-    fn of(toc: &Toc<'a>) -> Self {
-        let is_table = |entry: &Entry| matches!(entry.desc, b"TABLE" | b"FOREIGN TABLE");
+impl Tables {
+    fn of(toc: &Toc) -> Self {
+        let is_table = |entry: &Entry| matches!(entry.desc(), b"TABLE" | b"FOREIGN TABLE");
         let named = toc.entries().iter().enumerate().filter(|(_, entry)| is_table(entry));
         let by_name: HashMap<_, _> =
-            named.map(|(index, entry)| ((entry.namespace, entry.tag), index)).collect();
+            named.map(|(index, entry)| (key_of(entry.namespace(), entry.tag()), index)).collect();
         let mut tables = Self { by_name, parents: HashMap::new() };
-        let attached = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc == b"TABLE ATTACH");
+        let attached = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc() == b"TABLE ATTACH");
         for (index, attach) in attached {
-            let child = tables.by_name.get(&(attach.namespace, attach.tag)).copied();
+            let child = tables.by_name.get(&key_of(attach.namespace(), attach.tag())).copied();
             let parent = toc.needs(index).find(|needed| {
                 Some(*needed) != child && toc.entries().get(*needed).is_some_and(|it| is_table(&it))
             });
@@ -63,23 +63,25 @@ impl<'a> Tables<'a> {
         (0..self.parents.len()).fold(table, |table, _| self.parents.get(&table).copied().unwrap_or(table))
     }
 
-    fn of_rows(&self, toc: &Toc<'a>, rows: usize) -> Option<usize> {
+    fn of_rows(&self, toc: &Toc, rows: usize) -> Option<usize> {
         let entry = toc.entries().get(rows)?;
-        self.by_name.get(&(entry.namespace, entry.tag)).map(|table| self.root(*table))
+        self.by_name.get(&key_of(entry.namespace(), entry.tag())).map(|table| self.root(*table))
     }
 
     /// For each table, those that it refers to; not by keys that are only checked when all is there.
-    fn references(&self, toc: &Toc<'a>) -> BTreeMap<usize, BTreeSet<usize>> {
+    fn references(&self, toc: &Toc) -> BTreeMap<usize, BTreeSet<usize>> {
         let mut references: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-        let keys = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc == b"FK CONSTRAINT");
+        let keys = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc() == b"FK CONSTRAINT");
         for (index, key) in keys {
             let is_late = |sql: &[u8]| memchr::memmem::find(sql, b"INITIALLY DEFERRED").is_some();
-            if key.definition.is_some_and(is_late) {
+            if key.definition().is_some_and(is_late) {
                 continue;
             }
             // Its tag is its table's name, a space, and its own.
-            let own = memchr::memchr_iter(b' ', key.tag)
-                .filter_map(|space| self.by_name.get(&(key.namespace, key.tag.get(..space)?)).copied())
+            let own = memchr::memchr_iter(b' ', key.tag())
+                .filter_map(|space| {
+                    self.by_name.get(&key_of(key.namespace(), key.tag().get(..space)?)).copied()
+                })
                 .next_back();
             let Some(own) = own.map(|table| self.root(table)) else { continue };
             let needed = toc.needs(index).filter_map(|needed| self.table_of(toc, needed));
@@ -89,12 +91,14 @@ impl<'a> Tables<'a> {
     }
 
     /// The table that an entry is, or whose key it is.
-    fn table_of(&self, toc: &Toc<'a>, index: usize) -> Option<usize> {
+    fn table_of(&self, toc: &Toc, index: usize) -> Option<usize> {
         let entry = toc.entries().get(index)?;
-        match entry.desc {
+        match entry.desc() {
             b"TABLE" | b"FOREIGN TABLE" => Some(self.root(index)),
-            b"CONSTRAINT" => memchr::memchr_iter(b' ', entry.tag)
-                .filter_map(|space| self.by_name.get(&(entry.namespace, entry.tag.get(..space)?)).copied())
+            b"CONSTRAINT" => memchr::memchr_iter(b' ', entry.tag())
+                .filter_map(|space| {
+                    self.by_name.get(&key_of(entry.namespace(), entry.tag().get(..space)?)).copied()
+                })
                 .next_back()
                 .map(|table| self.root(table)),
             _ => None,

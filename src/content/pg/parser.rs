@@ -58,7 +58,7 @@ pub trait Visitor {
     fn header(&mut self, _header: &Header) {}
 
     /// Every entry of the table of contents.
-    fn entry(&mut self, _entry: &Entry<'_>) {}
+    fn entry(&mut self, _entry: &Entry<&[u8]>) {}
 
     /// The table of contents has ended, at this offset.
     fn contents_end(&mut self, _offset: u64) {}
@@ -363,7 +363,7 @@ struct Announced {
 }
 
 impl DataEntries {
-    fn add(&mut self, entry: &Entry) -> Result<(), Stop> {
+    fn add(&mut self, entry: &Entry<&[u8]>) -> Result<(), Stop> {
         let too_long =
             |what, len, max| Err(Stop::Bad { at: 0, problem: Problem::TooLong { what, len, max } });
         self.left += 1;
@@ -384,7 +384,7 @@ impl DataEntries {
             kind: self.words.number(&kind),
             schema: self.words.number(&schema),
             name_end: self.names.len() as u32,
-            is_copy: entry.copy.is_some(),
+            is_copy: entry.copy().is_some(),
             seen: false,
         };
         self.all.push(announced);

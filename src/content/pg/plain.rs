@@ -40,6 +40,19 @@ pub enum ScriptError {
     TooManyTables,
 }
 
+/// Encodings that a script may be in, and no database.
+const CLIENT_ENCODINGS: [&str; 7] = ["BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"];
+
+/// What a script of `pg_dump` is written in, where a database can be, too. It stands among the first lines.
+pub fn script_encoding(front: &[u8]) -> Option<String> {
+    let start = b"\nSET client_encoding = '";
+    let at = memmem::find(front, start)? + start.len();
+    let rest = front.get(at..)?;
+    let name = std::str::from_utf8(rest.get(..memchr(b'\'', rest)?)?).ok()?;
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (is_name && !CLIENT_ENCODINGS.contains(&name)).then(|| name.to_owned())
+}
+
 /// Where in the syntax the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lex {

@@ -135,13 +135,16 @@ pub enum SelectError {
 /// When a pattern matches nothing: a misspelt name must not become an empty restore. Nor must a view.
 pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
     let classes: Vec<Class> = toc.entries().iter().map(|entry| Class::of(&entry)).collect();
-    let mut closure = Closure::new(toc, &classes);
     if selection.sections == Sections::DATA_ONLY {
         refuse_views(toc, &classes, &selection.tables)?;
     }
     let wanted = wanted(toc, &classes, selection)?;
     let mut excluded = matched(toc, &classes, &selection.exclude_tables, "table")?;
     excluded.extend(extensions(toc, &selection.exclude_extensions)?);
+    if !selection.is_named() && excluded.is_empty() {
+        return Ok(within(toc, selection.sections, &classes, Vec::new(), |_| true));
+    }
+    let mut closure = Closure::new(toc, &classes);
     let mut is_excluded = vec![false; classes.len()];
     for index in closure.with_partitions(excluded) {
         mark(&mut is_excluded, index);
@@ -157,11 +160,23 @@ pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
     } else {
         closure.all_without(&is_excluded);
     }
-    let sections = selection.sections;
+    let omitted = std::mem::take(&mut closure.omitted);
+    let is_chosen = |index| closure.level(index) > Level::Out;
+    Ok(within(toc, selection.sections, &classes, omitted, is_chosen))
+}
+
+/// What is chosen, of the wanted sections.
+fn within(
+    toc: &Toc,
+    sections: Sections,
+    classes: &[Class],
+    omitted: Vec<Omitted>,
+    is_chosen: impl Fn(usize) -> bool,
+) -> Chosen {
     let mut entries: Vec<usize> = (0..classes.len())
-        .filter(|&index| closure.level(index) > Level::Out || is_class(&classes, index, Class::Setting))
+        .filter(|&index| is_chosen(index) || is_class(classes, index, Class::Setting))
         .filter(|&index| match toc.section(index) {
-            _ if is_class(&classes, index, Class::Setting) => true,
+            _ if is_class(classes, index, Class::Setting) => true,
             Section::None | Section::PreData => sections.pre_data,
             Section::Data => sections.data,
             Section::PostData => sections.post_data,
@@ -171,18 +186,18 @@ pub fn select(toc: &Toc, selection: &Selection) -> Result<Chosen, SelectError> {
         true => order_by_keys(toc, &mut entries),
         false => Vec::new(),
     };
-    Ok(Chosen { entries, omitted: closure.omitted, circular })
+    Chosen { entries, omitted, circular }
 }
 
 /// Refuses a name that stands for views alone, where rows alone are wanted.
 fn refuse_views(toc: &Toc, classes: &[Class], tables: &[TablePattern]) -> Result<(), SelectError> {
     for pattern in tables {
         let found = matched(toc, classes, std::slice::from_ref(pattern), "table")?;
-        let entries: Vec<Entry<'_>> = found.iter().filter_map(|index| toc.entries().get(*index)).collect();
+        let entries: Vec<Entry> = found.iter().filter_map(|index| toc.entries().get(*index)).collect();
         // The data of a materialised view is a command that fills it.
-        let is_view = |entry: &Entry<'_>| {
+        let is_view = |entry: &Entry| {
             matches!(
-                entry.desc,
+                entry.desc(),
                 b"VIEW" | b"MATERIALIZED VIEW" | b"MATERIALIZED VIEW DATA" | b"STATISTICS DATA"
             )
         };
@@ -230,7 +245,7 @@ enum Class {
 
 impl Class {
     fn of(entry: &Entry) -> Self {
-        match entry.desc {
+        match entry.desc() {
             b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" | b"DATABASE" | b"DATABASE PROPERTIES" => {
                 Self::Setting
             }
@@ -239,7 +254,7 @@ impl Class {
             b"SEQUENCE SET" => Self::SequenceState,
             b"DEFAULT" | b"CHECK CONSTRAINT" => Self::Detail,
             // A view that had to wait for a key: the entry before it is a dummy.
-            b"RULE" if entry.tag.ends_with(b" _RETURN") => Self::Detail,
+            b"RULE" if entry.tag().ends_with(b" _RETURN") => Self::Detail,
             b"CONSTRAINT" | b"INDEX" | b"TRIGGER" | b"RULE" | b"POLICY" | b"ROW SECURITY" | b"STATISTICS" => {
                 Self::Attachment
             }
@@ -279,7 +294,7 @@ fn extensions(toc: &Toc, patterns: &[NamePattern]) -> Result<Vec<usize>, SelectE
     for pattern in patterns {
         let before = found.len();
         let named = toc.entries().iter().enumerate();
-        let named = named.filter(|(_, it)| it.desc == b"EXTENSION" && pattern.matches(&it.name()));
+        let named = named.filter(|(_, it)| it.desc() == b"EXTENSION" && pattern.matches(&it.name()));
         found.extend(named.map(|(index, _)| index));
         if found.len() == before {
             return Err(SelectError::NoMatch { what: "extension", pattern: pattern.to_string() });
@@ -293,7 +308,7 @@ fn wanted(toc: &Toc, classes: &[Class], selection: &Selection) -> Result<Vec<usi
     for pattern in &selection.schemas {
         let before = found.len();
         let within = toc.entries().iter().enumerate().zip(classes).filter(|((_, entry), class)| {
-            let schema = match entry.desc {
+            let schema = match entry.desc() {
                 b"SCHEMA" => entry.name(),
                 _ => entry.schema(),
             };
@@ -326,11 +341,12 @@ enum Level {
 fn rows_of_extensions(toc: &Toc) -> Vec<(usize, usize)> {
     let entries = || toc.entries().iter().enumerate();
     let mut extensions: Vec<(u32, usize)> = entries()
-        .filter(|(_, it)| it.desc == b"EXTENSION")
+        .filter(|(_, it)| it.desc() == b"EXTENSION")
         .map(|(index, it)| (it.catalog.1, index))
         .collect();
     extensions.sort_unstable();
-    let rows = entries().filter(|(index, it)| it.desc == b"TABLE DATA" && toc.needs(*index).next().is_none());
+    let rows =
+        entries().filter(|(index, it)| it.desc() == b"TABLE DATA" && toc.needs(*index).next().is_none());
     let of_extension = rows.filter_map(|(index, it)| {
         let before = extensions.partition_point(|(number, _)| *number < it.catalog.1);
         let (_, extension) = extensions.get(before.saturating_sub(1))?;
@@ -340,13 +356,13 @@ fn rows_of_extensions(toc: &Toc) -> Vec<(usize, usize)> {
 }
 
 struct Closure<'a> {
-    toc: &'a Toc<'a>,
+    toc: &'a Toc,
     classes: &'a [Class],
     /// For every entry, those that need it: `dependants[starts[i]..starts[i + 1]]`.
-    dependants: Vec<usize>,
-    starts: Vec<usize>,
+    dependants: Vec<u32>,
+    starts: Vec<u32>,
     /// The entries that make schemas, by name.
-    schemas: HashMap<&'a [u8], usize>,
+    schemas: HashMap<Vec<u8>, usize>,
     /// Rows in the tables of extensions, with the extension.
     rows_of_extensions: Vec<(usize, usize)>,
     levels: Vec<Level>,
@@ -355,16 +371,19 @@ struct Closure<'a> {
 }
 
 impl<'a> Closure<'a> {
-    fn new(toc: &'a Toc<'a>, classes: &'a [Class]) -> Self {
+    fn new(toc: &'a Toc, classes: &'a [Class]) -> Self {
         let count = classes.len();
-        let mut pairs: Vec<(usize, usize)> =
-            (0..count).flat_map(|index| toc.needs(index).map(move |needed| (needed, index))).collect();
+        // There are fewer than 2^32 of them, as of entries.
+        let pair = |needed: usize, index: usize| (needed as u32, index as u32);
+        let mut pairs: Vec<(u32, u32)> =
+            (0..count).flat_map(|index| toc.needs(index).map(move |needed| pair(needed, index))).collect();
         pairs.sort_unstable();
         pairs.dedup();
-        let starts = (0..=count).map(|index| pairs.partition_point(|&(needed, _)| needed < index)).collect();
+        let start = |index: usize| pairs.partition_point(|&(needed, _)| (needed as usize) < index);
+        let starts = (0..=count).map(|index| start(index) as u32).collect();
         let dependants = pairs.into_iter().map(|(_, dependant)| dependant).collect();
-        let schemas = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc == b"SCHEMA");
-        let schemas = schemas.map(|(index, entry)| (entry.tag, index)).collect();
+        let schemas = toc.entries().iter().enumerate().filter(|(_, entry)| entry.desc() == b"SCHEMA");
+        let schemas = schemas.map(|(index, entry)| (entry.tag().to_vec(), index)).collect();
         let levels = vec![Level::Out; count];
         Self {
             toc,
@@ -387,13 +406,16 @@ impl<'a> Closure<'a> {
         self.classes.get(index).copied().unwrap_or(Class::Other)
     }
 
-    fn entry(&self, index: usize) -> Option<Entry<'a>> {
+    fn entry(&self, index: usize) -> Option<Entry> {
         self.toc.entries().get(index)
     }
 
     fn dependants(&self, index: usize) -> Vec<usize> {
         match (self.starts.get(index), self.starts.get(index + 1)) {
-            (Some(&from), Some(&to)) => self.dependants.get(from..to).unwrap_or_default().to_vec(),
+            (Some(&from), Some(&to)) => {
+                let all = self.dependants.get(from as usize..to as usize).unwrap_or_default();
+                all.iter().map(|index| *index as usize).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -409,7 +431,7 @@ impl<'a> Closure<'a> {
     fn host(&self, index: usize) -> Option<usize> {
         let entry = self.entry(index)?;
         let names_host = matches!(
-            entry.desc,
+            entry.desc(),
             b"DEFAULT"
                 | b"CONSTRAINT"
                 | b"FK CONSTRAINT"
@@ -421,15 +443,15 @@ impl<'a> Closure<'a> {
         let is_host = |&needed: &usize| match (self.class(needed), self.entry(needed)) {
             (Class::Relation, Some(host)) if names_host => {
                 let follows =
-                    entry.tag.strip_prefix(host.tag).is_some_and(|rest| rest.first() == Some(&b' '));
-                follows && host.namespace == entry.namespace
+                    entry.tag().strip_prefix(host.tag()).is_some_and(|rest| rest.first() == Some(&b' '));
+                follows && host.namespace() == entry.namespace()
             }
-            (Class::Relation, Some(host)) => host.desc != b"SEQUENCE",
+            (Class::Relation, Some(host)) => host.desc() != b"SEQUENCE",
             // Checks of a domain.
-            (_, Some(host)) => entry.desc == b"CHECK CONSTRAINT" && host.desc == b"DOMAIN",
+            (_, Some(host)) => entry.desc() == b"CHECK CONSTRAINT" && host.desc() == b"DOMAIN",
             _ => false,
         };
-        let longest = |&needed: &usize| self.entry(needed).map_or(0, |host| host.tag.len());
+        let longest = |&needed: &usize| self.entry(needed).map_or(0, |host| host.tag().len());
         self.toc.needs(index).filter(is_host).max_by_key(longest)
     }
 
@@ -449,7 +471,7 @@ impl<'a> Closure<'a> {
         match (self.class(data), self.entry(data), self.entry(relation)) {
             (Class::SequenceState, ..) => true,
             (Class::Data, Some(data), Some(relation)) => {
-                data.tag == relation.tag && data.namespace == relation.namespace
+                data.tag() == relation.tag() && data.namespace() == relation.namespace()
             }
             _ => false,
         }
@@ -500,17 +522,18 @@ impl<'a> Closure<'a> {
                 self.raise(needed, Level::Needed);
             }
         }
-        let schema = self.entry(index).and_then(|entry| entry.namespace);
-        if let Some(&schema) = schema.and_then(|name| self.schemas.get(name)) {
+        let entry = self.entry(index);
+        let schema = entry.as_ref().and_then(Entry::namespace).and_then(|name| self.schemas.get(name));
+        if let Some(&schema) = schema {
             self.raise(schema, Level::Needed);
         }
     }
 
     /// Whether an entry is a view that is wanted, or says what it shows.
     fn shows_rows(&self, index: usize) -> bool {
-        let is_view = |entry: &Entry| match entry.desc {
+        let is_view = |entry: &Entry| match entry.desc() {
             b"VIEW" | b"MATERIALIZED VIEW" => true,
-            _ => entry.desc == b"RULE" && entry.tag.ends_with(b" _RETURN"),
+            _ => entry.desc() == b"RULE" && entry.tag().ends_with(b" _RETURN"),
         };
         self.level(index) == Level::Wanted && self.entry(index).is_some_and(|entry| is_view(&entry))
     }
@@ -537,7 +560,7 @@ impl<'a> Closure<'a> {
     fn level_beside(&self, dependant: usize, chosen: usize) -> Level {
         let level = self.level(chosen);
         let is_hosted = || self.host(dependant) == Some(chosen);
-        let is_identity = || self.entry(dependant).is_some_and(|entry| entry.desc == b"SEQUENCE");
+        let is_identity = || self.entry(dependant).is_some_and(|entry| entry.desc() == b"SEQUENCE");
         match self.class(dependant) {
             Class::Remark if self.class(chosen) != Class::Setting => level,
             Class::SequenceState => level,
@@ -553,19 +576,20 @@ impl<'a> Closure<'a> {
     fn partition_of(&self, dependant: usize, root: usize) -> Option<usize> {
         let entry = self.entry(dependant)?;
         let is_partition = |definition: &[u8]| memchr::memmem::find(definition, b" PARTITION OF ").is_some();
-        match entry.desc {
+        match entry.desc() {
             b"TABLE ATTACH" => self.toc.needs(dependant).find(|&child| {
-                let names = self.entry(child).map(|child| (child.namespace, child.tag));
-                child != root && names == Some((entry.namespace, entry.tag))
+                let is_named =
+                    |child: Entry| child.namespace() == entry.namespace() && child.tag() == entry.tag();
+                child != root && self.entry(child).is_some_and(is_named)
             }),
-            b"TABLE" | b"FOREIGN TABLE" if entry.definition.is_some_and(is_partition) => Some(dependant),
+            b"TABLE" | b"FOREIGN TABLE" if entry.definition().is_some_and(is_partition) => Some(dependant),
             _ => None,
         }
     }
 
     /// What a tie ties that is not chosen, or without its data.
     fn missing_for_tie(&self, tie: usize) -> Option<usize> {
-        let is_key = self.entry(tie).is_some_and(|entry| entry.desc == b"FK CONSTRAINT");
+        let is_key = self.entry(tie).is_some_and(|entry| entry.desc() == b"FK CONSTRAINT");
         let is_missing = |&needed: &usize| match (is_key, self.class(needed)) {
             // A key is checked against the rows.
             (true, Class::Relation) => self.level(needed) < Level::Wanted,
@@ -589,7 +613,8 @@ impl<'a> Closure<'a> {
     /// it is there already, so may be they. Somebody who restores into a new database will miss them.
     fn report_rows_of_extensions(&mut self) {
         let is_needed = |&index: &usize| {
-            self.level(index) == Level::Needed && self.entry(index).is_some_and(|it| it.desc == b"EXTENSION")
+            self.level(index) == Level::Needed
+                && self.entry(index).is_some_and(|it| it.desc() == b"EXTENSION")
         };
         let left: Vec<(usize, usize)> = self
             .rows_of_extensions
@@ -602,7 +627,7 @@ impl<'a> Closure<'a> {
 
     fn omit(&mut self, index: usize, missing: usize) {
         if let (Some(entry), Some(needs)) = (self.entry(index), self.entry(missing)) {
-            let is_of_extension = entry.desc == b"TABLE DATA" && self.level(missing) > Level::Out;
+            let is_of_extension = entry.desc() == b"TABLE DATA" && self.level(missing) > Level::Out;
             let what = match is_of_extension {
                 true => format!("rows of {}.{}", entry.schema(), entry.name()),
                 false => describe(&entry),
@@ -635,7 +660,7 @@ impl<'a> Closure<'a> {
     fn is_worth_a_word(&self, gone: usize, with: usize) -> bool {
         let is_detail = matches!(self.class(gone), Class::Remark | Class::Detail);
         let belongs = self.host(gone) == Some(with) || self.is_data_of(gone, with);
-        let is_extension = self.entry(with).is_some_and(|entry| entry.desc == b"EXTENSION");
+        let is_extension = self.entry(with).is_some_and(|entry| entry.desc() == b"EXTENSION");
         (self.class(with) == Class::Relation || is_extension) && !is_detail && !belongs
     }
 
@@ -655,9 +680,9 @@ impl<'a> Closure<'a> {
             let rows = self.rows_of_extensions.iter().filter(|(_, it)| *it == index).map(|(rows, _)| *rows);
             for dependant in rows.chain(self.dependants(index)).collect::<Vec<_>>() {
                 // Without what it shows, a view is a dummy.
-                let view = self
-                    .host(dependant)
-                    .filter(|_| self.entry(dependant).is_some_and(|entry| entry.tag.ends_with(b" _RETURN")));
+                let view = self.host(dependant).filter(|_| {
+                    self.entry(dependant).is_some_and(|entry| entry.tag().ends_with(b" _RETURN"))
+                });
                 for gone in [Some(dependant), view].into_iter().flatten() {
                     if out(&mut self.levels, gone) {
                         if self.is_worth_a_word(gone, index) {
@@ -673,14 +698,14 @@ impl<'a> Closure<'a> {
 
 /// A name with its schema.
 fn qualified(entry: &Entry) -> String {
-    match entry.namespace {
+    match entry.namespace() {
         Some(_) => format!("{}.{}", entry.schema(), entry.name()),
         None => entry.name().into_owned(),
     }
 }
 
 fn describe(entry: &Entry) -> String {
-    match entry.namespace {
+    match entry.namespace() {
         Some(_) => format!("{} {}.{}", entry.kind(), entry.schema(), entry.name()),
         None => format!("{} {}", entry.kind(), entry.name()),
     }

@@ -3,7 +3,7 @@
 //! One thing is mended on the way. A key of a partition that is part of its root's cannot be dropped by itself, though `pg_dump` writes that
 //! down, and `pg_restore --clean` fails there, always. It goes with its table, and so that command is left out.
 
-use super::entry::Entry;
+use super::entry::{Entry, key_of};
 use super::map::{DumpForm, TableMap};
 use super::tables::DataKind;
 use super::tables::TableData;
@@ -109,21 +109,22 @@ pub enum WithData {
 /// Bytes of a text that is empty: its length.
 const EMPTY_TEXT_BYTES: usize = 5;
 
-/// The indexes of partitions that are attached to those of their roots: schema and name.
-struct Attached<'a>(HashSet<(Option<&'a [u8]>, &'a [u8])>);
+/// The indexes of partitions that are attached to those of their roots.
+struct Attached(HashSet<Vec<u8>>);
 
-impl<'a> Attached<'a> {
-    fn of(toc: &Toc<'a>) -> Self {
-        let attached = toc.entries().iter().filter(|entry| entry.desc == b"INDEX ATTACH");
-        Self(attached.map(|entry| (entry.namespace, entry.tag)).collect())
+impl Attached {
+    fn of(toc: &Toc) -> Self {
+        let attached = toc.entries().iter().filter(|entry| entry.desc() == b"INDEX ATTACH");
+        Self(attached.map(|entry| key_of(entry.namespace(), entry.tag())).collect())
     }
 
     /// Whether an entry is the key behind one of them. Its name is that of its table, a space, and its own.
-    fn has(&self, entry: &Entry<'_>) -> bool {
-        let mut names = memchr::memchr_iter(b' ', entry.tag).filter_map(|space| entry.tag.get(space + 1..));
-        entry.desc == b"CONSTRAINT"
+    fn has(&self, entry: &Entry) -> bool {
+        let tag = entry.tag();
+        let mut names = memchr::memchr_iter(b' ', tag).filter_map(|space| tag.get(space + 1..));
+        entry.desc() == b"CONSTRAINT"
             && !self.0.is_empty()
-            && names.any(|name| self.0.contains(&(entry.namespace, name)))
+            && names.any(|name| self.0.contains(&key_of(entry.namespace(), name)))
     }
 }
 
@@ -157,32 +158,29 @@ pub fn synthesise(
         .collect();
 
     let header = toc.header();
-    let mut head = header.as_custom(toc.bytes);
+    let mut head = toc.custom_head();
     put_int(&mut head, chosen.len() as u32);
     let offset_bytes = usize::from(header.offset_bytes);
+    let attached = Attached::of(toc);
     let mut head_len = head.len();
     for index in chosen {
-        head_len += entry_at(index)?.offset_at + 1 + offset_bytes;
-    }
-    let attached = Attached::of(toc);
-    for index in chosen {
         let entry = entry_at(index)?;
-        if attached.has(&entry) {
-            head_len = head_len - entry.drop_at.len() + EMPTY_TEXT_BYTES;
-        }
+        let [before, drop, behind] = entry.raw();
+        let drop_len = if attached.has(&entry) { EMPTY_TEXT_BYTES } else { drop.len() };
+        head_len += before.len() + drop_len + behind.len() + 1 + offset_bytes;
     }
     head.reserve(head_len.saturating_sub(head.len()));
 
     let mut data = Data::default();
     for index in chosen {
         let entry = entry_at(index)?;
-        if attached.has(&entry) {
-            head.extend_from_slice(entry.raw.get(..entry.drop_at.start).unwrap_or_default());
-            put_int(&mut head, 0);
-            head.extend_from_slice(entry.raw.get(entry.drop_at.end..entry.offset_at).unwrap_or_default());
-        } else {
-            head.extend_from_slice(entry.raw.get(..entry.offset_at).unwrap_or_default());
+        let [before, drop, behind] = entry.raw();
+        head.extend_from_slice(before);
+        match attached.has(&entry) {
+            true => put_int(&mut head, 0),
+            false => head.extend_from_slice(drop),
         }
+        head.extend_from_slice(behind);
         let (state, place) = match (entry.has_data, with_data) {
             (true, WithData::Yes) => {
                 let missing =

@@ -201,7 +201,7 @@ impl Row {
 
 impl TableData<'_> {
     /// A table without anything.
-    pub(super) const NONE: TableData<'static> = TableData {
+    pub const NONE: TableData<'static> = TableData {
         kind: DataKind::Table,
         dump_id: 0,
         database: "",

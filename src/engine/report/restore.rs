@@ -6,7 +6,7 @@ use super::{Id, Report};
 use crate::base::id::SnapshotId;
 use crate::content::pg::JobsPlan;
 use crate::engine::OpError;
-use crate::engine::restore::{Extract, Findings, Part, Picked, RedisPlan};
+use crate::engine::restore::{Extract, Findings, Picked, RedisPlan};
 use crate::source::redis::Outcome;
 use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
@@ -93,7 +93,7 @@ impl Restore {
     pub fn new(
         snapshot: &SnapshotId,
         stream: &Stream,
-        part: Option<&Part>,
+        picked: Option<&Picked>,
         stats: &ReadStats,
         duration_ms: u64,
         findings: Option<&Findings>,
@@ -103,11 +103,11 @@ impl Restore {
             stream: stream.name.clone(),
             bytes: stats.bytes,
             // The digest is that of the whole stream.
-            blake3: part.is_none().then(|| Id::of(stream.digest)),
+            blake3: picked.is_none().then(|| Id::of(stream.digest)),
             blocks_opened: stats.blocks_opened,
             bytes_fetched: stats.bytes_fetched,
             duration_ms,
-            tables: part.map(tables),
+            tables: picked.map(tables),
             verified: findings.map(Findings::is_good),
             verification: findings.map(Verification::from),
             keys: None,
@@ -120,8 +120,8 @@ impl Restore {
     }
 }
 
-fn tables(part: &Part) -> Vec<PickedTable> {
-    part.tables.iter().map(PickedTable::from).collect()
+fn tables(picked: &Picked) -> Vec<PickedTable> {
+    picked.tables().map(PickedTable::from).collect()
 }
 
 /// What a restore would do, by `--dry-run`. Fields that do not apply are left out.
@@ -167,8 +167,8 @@ impl RestorePlan {
             stream: stream.name.clone(),
             bytes: extract.bytes()?,
             database: database.map(str::to_owned),
-            entries: picked.as_ref().map(Picked::kinds).transpose()?,
-            tables: part.map(tables),
+            entries: picked.as_ref().map(Picked::kinds),
+            tables: picked.as_ref().map(tables),
             omitted: part.map(|part| part.omitted.clone()),
             worker_bytes: jobs.map(|jobs| jobs.data.iter().map(|part| part.data_bytes).collect()),
         })

@@ -13,7 +13,8 @@ use crate::base::event::{Cancel, Event, Observer};
 use crate::content::inspect::{Inspector, ObjectFinder, Verdict};
 use crate::content::pg::{
     Copied, DataKind, DatabaseEntry, DumpForm, Entry, LargeObject, Omitted, Section, Selection,
-    StatementKind, Synthesis, TableMap, Tables, Toc, WithData, needs_mending, select, synthesise,
+    StatementKind, Synthesis, TableData, TableMap, Toc, TocReader, WithData, needs_mending, select,
+    synthesise,
 };
 use crate::engine::OpError;
 use crate::engine::tables::table_map;
@@ -25,9 +26,9 @@ use crate::vault::snapshot::Stream;
 /// Wanted ranges with no more than this between them are read as one: the block in between would be opened anyway.
 const GAP_BYTES_MAX: u64 = 256 << 10;
 
-/// An archive in the repository: its head in memory, its data where it is.
+/// An archive in the repository: its table of contents in memory, its data where it is.
 pub struct Archive {
-    head: Vec<u8>,
+    toc: Toc,
     map: TableMap,
     /// Where a tar archive's large objects are. A custom archive's lie in one block, and need not be told apart.
     objects: Vec<LargeObject>,
@@ -41,17 +42,14 @@ pub struct Part {
     pub omitted: Vec<String>,
     /// Of rows alone: the tables whose foreign keys refer to each other in a circle.
     pub circular: Vec<String>,
-    /// The chosen tables and large objects that have data.
-    pub tables: Tables,
+    /// The chosen tables and large objects that have data: places in the map.
+    pub(super) tables: Vec<u32>,
 }
 
 impl Archive {
     /// The table of contents.
-    ///
-    /// # Errors
-    /// When it is damaged.
-    pub fn toc(&self) -> Result<Toc<'_>, OpError> {
-        Ok(Toc::parse(&self.head)?)
+    pub fn toc(&self) -> &Toc {
+        &self.toc
     }
 
     /// Where everything is.
@@ -65,54 +63,48 @@ impl Archive {
     }
 
     /// What an archive holds that has nothing to go into: one of `pg_dump --data-only` or `--statistics-only`.
-    ///
-    /// # Errors
-    /// When the table of contents is damaged.
-    pub(super) fn lacks_definitions(&self) -> Result<Option<&'static str>, OpError> {
-        let toc = self.toc()?;
-        let has = |desc: &[u8]| toc.entries().iter().any(|entry| entry.desc == desc);
-        let is_definition = |entry: &Entry<'_>| {
+    pub(super) fn lacks_definitions(&self) -> Option<&'static str> {
+        let toc = self.toc();
+        let has = |desc: &[u8]| toc.entries().iter().any(|entry| entry.desc() == desc);
+        let is_definition = |entry: &Entry| {
             let is_setting = matches!(
-                entry.desc,
+                entry.desc(),
                 b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" | b"DATABASE" | b"DATABASE PROPERTIES"
             );
             entry.section == Section::PreData && !is_setting
         };
-        Ok(match toc.entries().iter().any(|entry| is_definition(&entry)) {
+        match toc.entries().iter().any(|entry| is_definition(&entry)) {
             true => None,
             false if has(b"TABLE DATA") => Some("rows"),
             false if has(b"STATISTICS DATA") => Some("statistics"),
             false => None,
-        })
+        }
     }
 
     /// The archive of chosen entries: what is restored of a [`Part`].
     ///
     /// # Errors
-    /// When the table of contents is damaged.
+    /// When data of an entry is missing in the map.
     pub fn synthesise(&self, entries: &[usize]) -> Result<Synthesis, OpError> {
-        Ok(synthesise(&self.toc()?, &self.map, &self.objects, entries, WithData::Yes)?)
+        Ok(synthesise(self.toc(), &self.map, &self.objects, entries, WithData::Yes)?)
     }
 
     /// The whole archive, mended, where `pg_restore --clean` would fail on it as it is.
     ///
     /// # Errors
-    /// When the table of contents is damaged.
+    /// When data of an entry is missing in the map.
     pub(super) fn mended(&self) -> Result<Option<Synthesis>, OpError> {
-        let toc = self.toc()?;
+        let toc = self.toc();
         let all: Vec<usize> = (0..toc.entries().len()).collect();
         let mended =
-            needs_mending(&toc).then(|| synthesise(&toc, &self.map, &self.objects, &all, WithData::Yes));
+            needs_mending(toc).then(|| synthesise(toc, &self.map, &self.objects, &all, WithData::Yes));
         Ok(mended.transpose()?)
     }
 
     /// How a database is to be made for a restore; `None` if the archive does not say. What was set for the dump's database comes with
     /// a restore of the whole, to be made like it; else it is its encoding and locale alone.
-    ///
-    /// # Errors
-    /// When the table of contents is damaged.
-    pub fn database_plan(&self, with_properties: bool) -> Result<Option<DatabasePlan>, OpError> {
-        let Some(entry) = DatabaseEntry::of(&self.toc()?) else { return Ok(None) };
+    pub fn database_plan(&self, with_properties: bool) -> Option<DatabasePlan> {
+        let entry = DatabaseEntry::of(self.toc())?;
         let mut plan = DatabasePlan { options: entry.options, ..DatabasePlan::default() };
         if with_properties {
             plan.owner = entry.owner;
@@ -124,7 +116,7 @@ impl Archive {
             });
             plan.statements = each.collect();
         }
-        Ok(Some(plan))
+        Some(plan)
     }
 
     /// Chooses a part.
@@ -132,20 +124,34 @@ impl Archive {
     /// # Errors
     /// When a name matches nothing.
     pub fn select(&self, selection: &Selection) -> Result<Part, OpError> {
-        let toc = self.toc()?;
-        let chosen = select(&toc, selection)?;
+        let toc = self.toc();
+        let chosen = select(toc, selection)?;
         Ok(Part {
             omitted: chosen.omitted.iter().map(Omitted::told).collect(),
             circular: chosen.circular,
-            tables: self.tables_of(&toc, &chosen.entries),
+            tables: self.tables_of(&chosen.entries),
             entries: chosen.entries,
         })
     }
 
-    pub(super) fn tables_of(&self, toc: &Toc<'_>, entries: &[usize]) -> Tables {
-        let ids: std::collections::HashSet<u32> =
-            entries.iter().filter_map(|index| toc.entries().get(*index)).map(|entry| entry.dump_id).collect();
-        self.map.tables.iter().filter(|table| ids.contains(&table.dump_id)).collect()
+    /// Where the tables and large objects of entries stand in the map.
+    fn tables_of(&self, entries: &[usize]) -> Vec<u32> {
+        let mut is_chosen = vec![false; self.toc.entries().len()];
+        for index in entries {
+            if let Some(flag) = is_chosen.get_mut(*index) {
+                *flag = true;
+            }
+        }
+        let has =
+            |dump_id| self.toc.find(dump_id).and_then(|index| is_chosen.get(index)).is_some_and(|is| *is);
+        let places = self.map.tables.iter().zip(0..).filter(|(table, _)| has(table.dump_id));
+        places.map(|(_, place)| place).collect()
+    }
+
+    /// The tables and large objects of a part that have data.
+    pub fn tables(&self, part: &Part) -> impl ExactSizeIterator<Item = TableData<'_>> + Clone {
+        // Every place is one of the map's.
+        part.tables.iter().map(|place| self.map.tables.get(*place as usize).unwrap_or(TableData::NONE))
     }
 }
 
@@ -195,7 +201,7 @@ impl Chosen {
     ) -> Result<Option<DatabasePlan>, OpError> {
         match table_map(stream) {
             Ok(Some(map)) if matches!(map.form, DumpForm::Archive | DumpForm::Tar) => {
-                self.archive_without_objects(stream, observer, cancel)?.database_plan(false)
+                Ok(self.archive_without_objects(stream, observer, cancel)?.database_plan(false))
             }
             _ => Ok(None),
         }
@@ -217,9 +223,9 @@ impl Chosen {
             let what = "its table map is that of another stream".to_owned();
             return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what }.into());
         }
-        let mut head = Vec::new();
+        let mut head = TocReader::new();
         let mut output = |bytes: &[u8]| {
-            head.extend_from_slice(bytes);
+            head.push(bytes);
             Ok(())
         };
         self.repo.reader().read_range(
@@ -230,7 +236,7 @@ impl Chosen {
             cancel,
             &mut output,
         )?;
-        Ok(Archive { head, map, objects: Vec::new() })
+        Ok(Archive { toc: head.finish()?, map, objects: Vec::new() })
     }
 
     /// Finds a tar archive's large objects, each of which is a file: that takes reading them once.

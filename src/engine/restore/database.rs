@@ -228,7 +228,7 @@ fn expected(plan: &DatabasePlan, run: &Run) -> Result<Option<Expected>, OpError>
         return Ok(None);
     }
     let expected = match picked {
-        Some(Picked { archive, part }) => Some(archive.expected_of(part)?),
+        Some(Picked { archive, part }) => Some(archive.expected_of(part)),
         None => chosen.expected(stream, run.events.as_ref(), &run.cancel)?,
     };
     if expected.is_none() && count == Count::Always {

@@ -2,7 +2,7 @@
 
 use super::{Archive, Chosen, Part, Target};
 use crate::base::run::Run;
-use crate::content::pg::{JobsPlan, Sections, Selection};
+use crate::content::pg::{JobsPlan, Sections, Selection, TableData};
 use crate::engine::OpError;
 use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
@@ -17,17 +17,19 @@ pub struct Picked {
 }
 
 impl Picked {
+    /// The tables and large objects in it that have data.
+    pub fn tables(&self) -> impl ExactSizeIterator<Item = TableData<'_>> + Clone {
+        self.archive.tables(&self.part)
+    }
+
     /// How many entries of each kind.
-    ///
-    /// # Errors
-    /// When the table of contents is damaged.
-    pub fn kinds(&self) -> Result<BTreeMap<String, usize>, OpError> {
-        let toc = self.archive.toc()?;
+    pub fn kinds(&self) -> BTreeMap<String, usize> {
+        let toc = self.archive.toc();
         let mut kinds = BTreeMap::new();
         for entry in self.part.entries.iter().filter_map(|index| toc.entries().get(*index)) {
             *kinds.entry(entry.kind().into_owned()).or_insert(0) += 1;
         }
-        Ok(kinds)
+        kinds
     }
 }
 
@@ -98,7 +100,7 @@ impl Extract {
     /// When the table of contents is damaged.
     pub fn bytes(&self) -> Result<u64, OpError> {
         match &self.picked {
-            Some(Picked { archive, part }) if part.entries.len() < archive.toc()?.entries().len() => {
+            Some(Picked { archive, part }) if part.entries.len() < archive.toc().entries().len() => {
                 Ok(archive.synthesise(&part.entries)?.len())
             }
             _ => Ok(self.stream.bytes),
@@ -106,13 +108,8 @@ impl Extract {
     }
 
     /// What each of several workers would restore; `None` where there is no part to share out.
-    ///
-    /// # Errors
-    /// When the table of contents is damaged.
-    pub fn plan_jobs(&self, workers: usize) -> Result<Option<JobsPlan>, OpError> {
-        let plan =
-            self.picked.as_ref().map(|Picked { archive, part }| archive.plan_jobs(&part.entries, workers));
-        plan.transpose()
+    pub fn plan_jobs(&self, workers: usize) -> Option<JobsPlan> {
+        self.picked.as_ref().map(|Picked { archive, part }| archive.plan_jobs(&part.entries, workers))
     }
 
     /// Sends it to its target.

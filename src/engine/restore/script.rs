@@ -66,7 +66,8 @@ impl Chosen {
         cancel: &Cancel,
     ) -> Result<Option<ScriptRefused>, OpError> {
         let settings = SessionSettings { conforming: Some(true), encoding: "UTF8".to_owned() };
-        let mut filter = ScriptFilter::new(&target.database, &settings);
+        let filter = ScriptFilter::new(&target.database, &settings);
+        let mut filter = if target.scratch { filter.keep_from_others() } else { filter };
         let mut found = None;
         let mut keep = |outcome| match outcome {
             Ok(()) => Ok(()),

@@ -270,16 +270,17 @@ fn standing(
     }
     let archive = chosen.archive(stream, run.events.as_ref(), &run.cancel)?;
     let (has_content, in_dump) = {
-        let toc = archive.toc()?;
+        let toc = archive.toc();
         let is_table = |desc: &[u8]| matches!(desc, b"TABLE" | b"FOREIGN TABLE" | b"MATERIALIZED VIEW");
-        let in_dump = toc.entries().iter().filter(|entry| is_table(entry.desc)).count() as u64;
+        let in_dump = toc.entries().iter().filter(|entry| is_table(entry.desc())).count() as u64;
         let is_frame = |desc: &[u8]| {
             matches!(desc, b"ENCODING" | b"STDSTRINGS" | b"SEARCHPATH" | b"DATABASE" | b"DATABASE PROPERTIES")
         };
         let is_of_database = |tag: &[u8]| tag.starts_with(b"DATABASE ");
         let has_content = toc.entries().iter().any(|entry| {
-            !(is_frame(entry.desc)
-                || matches!(entry.desc, b"COMMENT" | b"ACL" | b"SECURITY LABEL") && is_of_database(entry.tag))
+            !(is_frame(entry.desc())
+                || matches!(entry.desc(), b"COMMENT" | b"ACL" | b"SECURITY LABEL")
+                    && is_of_database(entry.tag()))
         });
         (has_content, in_dump)
     };

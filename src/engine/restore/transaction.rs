@@ -52,7 +52,7 @@ impl Chosen {
     fn objects(&self, content: Content<'_>, target: &RestoreTarget) -> u64 {
         let Ok(Some(map)) = table_map(content.stream) else { return 0 };
         let tables = match content.parts.map(|parts| Toc::parse(&parts.head)) {
-            Some(Ok(toc)) => toc.entries().iter().filter(|entry| entry.desc == b"TABLE").count() as u64,
+            Some(Ok(toc)) => toc.entries().iter().filter(|entry| entry.desc() == b"TABLE").count() as u64,
             Some(Err(_)) => return 0,
             None => map.tables.iter().filter(|table| table.kind == DataKind::Table).count() as u64,
         };

@@ -256,6 +256,8 @@ fn scratch_role(plan: &VerifyPlan, app: &App, run: &Run) -> Result<Option<Scratc
 fn is_about_the_dump(error: &OpError) -> bool {
     match error {
         error if error.is_cancelled() => false,
+        // Nothing was tried.
+        error if error.is_refused_script() => false,
         // A server for a while that is not there says nothing of the dump.
         OpError::Source {
             source: SourceError::Redis(RedisError::NotStarted { .. }) | SourceError::ProgramNotFound { .. },

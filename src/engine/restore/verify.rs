@@ -109,7 +109,7 @@ impl Chosen {
         if let DumpKind::Archive { .. } = kind {
             let archive = self.archive(stream, jobs.observer, jobs.cancel)?;
             // What cannot be had here is no fault of the dump; who may connect to a scratch database is nobody's business.
-            plan = archive.database_plan(true)?.map(|plan| DatabasePlan {
+            plan = archive.database_plan(true).map(|plan| DatabasePlan {
                 owner: None,
                 statements: plan.statements.into_iter().filter(|it| it.setting.is_some()).collect(),
                 ..plan
@@ -135,10 +135,10 @@ impl Chosen {
         jobs: &Jobs<'_>,
     ) -> Result<ToTry, OpError> {
         let &Trial { share, without, one_session, .. } = trial;
-        if let Some(what) = archive.lacks_definitions()? {
+        if let Some(what) = archive.lacks_definitions() {
             return Err(OpError::NotByItself { stream: stream.name.clone(), what });
         }
-        let inert = archive.inert()?;
+        let inert = archive.inert();
         let mut entries = inert.entries;
         if !without.is_empty() {
             let selection = Selection { exclude_extensions: without.to_vec(), ..Selection::default() };
@@ -174,16 +174,16 @@ impl Chosen {
                 let content = Content { stream, parts: Some(&whole), skipped: 0 };
                 self.feed_database(content, prepared, &target.database, observer, cancel)?;
             } else {
-                let parts = Parts::new(archive, &archive.plan_jobs(entries, jobs.workers)?)?;
+                let parts = Parts::new(archive, &archive.plan_jobs(entries, jobs.workers))?;
                 self.fill(stream, &parts, prepared, jobs)?;
             }
             if !is_sample {
-                let toc = archive.toc()?;
+                let toc = archive.toc();
                 let chosen = entries.iter().filter_map(|index| toc.entries().get(*index));
-                let keys = chosen.filter(|entry| entry.desc == b"FK CONSTRAINT").count();
+                let keys = chosen.filter(|entry| entry.desc() == b"FK CONSTRAINT").count();
                 foreign_keys_expected = Some(keys as u64);
             }
-            let expected = archive.expected_of_entries(entries)?;
+            let expected = archive.expected_of_entries(entries);
             left_out = to_try.left_out;
             Some(expected)
         } else {
@@ -250,7 +250,7 @@ fn sample(
     share: f64,
     snapshot: &SnapshotId,
 ) -> Result<Vec<usize>, OpError> {
-    let toc = archive.toc()?;
+    let toc = archive.toc();
     let restorable: HashSet<u32> =
         all.iter().filter_map(|at| toc.entries().get(*at)).map(|entry| entry.dump_id).collect();
     let is_table =
@@ -271,11 +271,11 @@ fn sample(
         bytes += table.len;
         ids.insert(table.dump_id);
     }
-    let is_large_object = |entry: &Entry<'_>| matches!(entry.desc, b"BLOBS" | b"BLOB" | b"BLOB METADATA");
+    let is_large_object = |entry: &Entry| matches!(entry.desc(), b"BLOBS" | b"BLOB" | b"BLOB METADATA");
     // What is said of them goes with them.
     let large_objects: HashSet<u32> =
         toc.entries().iter().filter(is_large_object).map(|entry| entry.dump_id).collect();
-    let is_chosen = |entry: &Entry<'_>| match entry.desc {
+    let is_chosen = |entry: &Entry| match entry.desc() {
         b"TABLE DATA" => ids.contains(&entry.dump_id),
         b"FK CONSTRAINT" => false,
         _ => !is_large_object(entry) && !entry.dependencies().any(|id| large_objects.contains(&id)),

@@ -579,7 +579,8 @@ impl Prepared {
         };
         let settings =
             SessionSettings { conforming: Some(conforming == "on"), encoding: encoding.to_owned() };
-        Ok(Some(ScriptFilter::new(database, &settings)))
+        let filter = ScriptFilter::new(database, &settings);
+        Ok(Some(if self.target.scratch { filter.keep_from_others() } else { filter }))
     }
 
     /// The program, connected to the database.

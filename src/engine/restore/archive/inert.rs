@@ -7,7 +7,6 @@
 
 use super::Archive;
 use crate::content::pg::{Entries, Entry, Toc};
-use crate::engine::OpError;
 use std::collections::{HashMap, HashSet};
 
 /// Kinds of entries that act by themselves.
@@ -26,9 +25,9 @@ pub(in crate::engine::restore) struct Inert {
 
 impl Archive {
     /// All that can be in a scratch copy without doing anything.
-    pub(in crate::engine::restore) fn inert(&self) -> Result<Inert, OpError> {
-        let toc = self.toc()?;
-        let left_out = active(&toc);
+    pub(in crate::engine::restore) fn inert(&self) -> Inert {
+        let toc = self.toc();
+        let left_out = active(toc);
         let mut named = Vec::new();
         let mut entries = Vec::new();
         for (at, entry) in toc.entries().iter().enumerate() {
@@ -38,11 +37,11 @@ impl Archive {
                 Some(false) => {}
             }
         }
-        Ok(Inert { entries, left_out: named })
+        Inert { entries, left_out: named }
     }
 }
 
-fn words(entry: &Entry<'_>) -> String {
+fn words(entry: &Entry) -> String {
     let (kind, name) = (entry.kind(), entry.name());
     match entry.schema() {
         schema if schema.is_empty() => format!("{kind} {name}"),
@@ -51,16 +50,16 @@ fn words(entry: &Entry<'_>) -> String {
 }
 
 /// The numbers of the entries that are left out, each with whether it is so for its own sake.
-fn active(toc: &Toc<'_>) -> HashMap<u32, bool> {
+fn active(toc: &Toc) -> HashMap<u32, bool> {
     let entries = toc.entries();
     let foreign: HashSet<u32> =
-        entries.iter().filter(|entry| entry.desc == b"FOREIGN TABLE").map(|entry| entry.dump_id).collect();
+        entries.iter().filter(|entry| entry.desc() == b"FOREIGN TABLE").map(|entry| entry.dump_id).collect();
     let reading = reading(entries, &foreign);
     let mut left_out = HashMap::new();
     for entry in entries.iter() {
-        let acts = match entry.desc {
+        let acts = match entry.desc() {
             b"TABLE DATA" => {
-                let name = (entry.namespace.unwrap_or_default(), entry.tag);
+                let name = (entry.namespace().unwrap_or_default(), entry.tag());
                 SCHEDULES.contains(&name) || entry.dependencies().any(|id| foreign.contains(&id))
             }
             b"MATERIALIZED VIEW DATA" => reading.contains(&entry.dump_id),
@@ -71,10 +70,10 @@ fn active(toc: &Toc<'_>) -> HashMap<u32, bool> {
         }
     }
     // Comments and labels of what is not there. On data hangs nothing that could not be without it.
-    let is_data = |entry: &Entry<'_>| matches!(entry.desc, b"TABLE DATA" | b"MATERIALIZED VIEW DATA");
+    let is_data = |entry: &Entry| matches!(entry.desc(), b"TABLE DATA" | b"MATERIALIZED VIEW DATA");
     let data: HashSet<u32> = entries.iter().filter(is_data).map(|entry| entry.dump_id).collect();
     let hangs_on =
-        |entry: &Entry<'_>| entry.dependencies().any(|id| left_out.contains_key(&id) && !data.contains(&id));
+        |entry: &Entry| entry.dependencies().any(|id| left_out.contains_key(&id) && !data.contains(&id));
     let hanging: Vec<u32> = entries.iter().filter(hangs_on).map(|entry| entry.dump_id).collect();
     for id in hanging {
         left_out.entry(id).or_insert(false);
@@ -83,7 +82,7 @@ fn active(toc: &Toc<'_>) -> HashMap<u32, bool> {
 }
 
 /// The numbers of all entries that need one of `roots`, however indirectly.
-fn reading(entries: Entries<'_, '_>, roots: &HashSet<u32>) -> HashSet<u32> {
+fn reading(entries: Entries<'_>, roots: &HashSet<u32>) -> HashSet<u32> {
     let mut needed_by: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in entries.iter() {
         for id in entry.dependencies() {

@@ -45,8 +45,8 @@ pub(in crate::engine::restore) struct Parts {
 
 impl Parts {
     pub(in crate::engine::restore) fn new(archive: &Archive, plan: &JobsPlan) -> Result<Self, OpError> {
-        let toc = archive.toc()?;
-        let one = |part: &Part| part.synthesise(&toc, archive.map(), archive.objects());
+        let toc = archive.toc();
+        let one = |part: &Part| part.synthesise(toc, archive.map(), archive.objects());
         let some = |part: &Part| (!part.is_empty()).then(|| one(part)).transpose();
         Ok(Self {
             pre_data: some(&plan.pre_data)?,
@@ -68,11 +68,8 @@ impl Parts {
 
 impl Archive {
     /// Spreads chosen entries over workers.
-    ///
-    /// # Errors
-    /// When the table of contents is damaged.
-    pub fn plan_jobs(&self, entries: &[usize], workers: usize) -> Result<JobsPlan, OpError> {
-        Ok(plan_jobs(&self.toc()?, self.map(), entries, workers))
+    pub fn plan_jobs(&self, entries: &[usize], workers: usize) -> JobsPlan {
+        plan_jobs(self.toc(), self.map(), entries, workers)
     }
 }
 
@@ -90,7 +87,7 @@ impl Chosen {
         target: &RestoreTarget,
         jobs: &Jobs<'_>,
     ) -> Result<ReadStats, OpError> {
-        let plan = archive.plan_jobs(entries, jobs.workers)?;
+        let plan = archive.plan_jobs(entries, jobs.workers);
         let parts = Parts::new(archive, &plan)?;
         let state = target.inspect()?;
         if !state.is_empty() {
@@ -98,7 +95,7 @@ impl Chosen {
             return Err(PostgresError::PartsNeedEmpty { database, tables: state.tables }.into());
         }
         let (major, minor) = archive.map().format_version;
-        let database = archive.database_plan(target.is_for_all())?;
+        let database = archive.database_plan(target.is_for_all());
         let kind = DumpKind::Archive { format: (major, minor) };
         let prepared = target.prepare_as(kind, database.as_ref())?.in_parts();
         match self.fill(stream, &parts, &prepared, jobs) {

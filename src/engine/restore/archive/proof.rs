@@ -3,7 +3,7 @@
 use super::super::Chosen;
 use super::{Archive, Part};
 use crate::base::event::{Cancel, Observer};
-use crate::content::pg::{DataKind, DumpForm, TableData, Tables};
+use crate::content::pg::{DataKind, DumpForm, TableData};
 use crate::engine::OpError;
 use crate::engine::tables::table_map;
 use crate::source::postgres::{Belonging, Count, PostgresError, RestoreTarget};
@@ -203,7 +203,7 @@ impl Chosen {
         match map.form {
             DumpForm::Archive | DumpForm::Tar => {
                 let archive = self.archive_without_objects(stream, observer, cancel)?;
-                return archive.expected(&archive.map().tables).map(Some);
+                return Ok(Some(archive.expected(archive.map().tables.iter())));
             }
             DumpForm::Script => map.tables.iter().for_each(|table| expected.add(&table, false)),
             // Several databases, of which none is the target.
@@ -215,36 +215,31 @@ impl Chosen {
 
 impl Archive {
     /// What a database must hold after a part was restored into it.
-    ///
-    /// # Errors
-    /// When the table of contents is damaged.
-    pub fn expected_of(&self, part: &Part) -> Result<Expected, OpError> {
-        self.expected(&part.tables)
+    pub fn expected_of(&self, part: &Part) -> Expected {
+        self.expected(self.tables(part))
     }
 
     /// The same for chosen entries.
-    pub(in crate::engine::restore) fn expected_of_entries(
-        &self,
-        entries: &[usize],
-    ) -> Result<Expected, OpError> {
-        self.expected(&self.tables_of(&self.toc()?, entries))
+    pub(in crate::engine::restore) fn expected_of_entries(&self, entries: &[usize]) -> Expected {
+        let places = self.tables_of(entries);
+        self.expected(places.iter().filter_map(|place| self.map().tables.get(*place as usize)))
     }
 
-    fn expected(&self, tables: &Tables) -> Result<Expected, OpError> {
-        let toc = self.toc()?;
+    fn expected<'a>(&self, tables: impl Iterator<Item = TableData<'a>>) -> Expected {
         let is_table = |desc: &[u8]| matches!(desc, b"TABLE" | b"FOREIGN TABLE");
-        let defined: HashSet<(String, String)> = toc
+        let defined: HashSet<(String, String)> = self
+            .toc()
             .entries()
             .iter()
-            .filter(|entry| is_table(entry.desc))
+            .filter(|entry| is_table(entry.desc()))
             .map(|entry| (entry.schema().into_owned(), entry.name().into_owned()))
             .collect();
         let mut expected = Expected::default();
-        for table in tables.iter() {
+        for table in tables {
             // An extension's table has rows of its own, which no dump holds.
             let at_least = !defined.contains(&(table.schema.to_owned(), table.name.to_owned()));
             expected.add(&table, at_least);
         }
-        Ok(expected)
+        expected
     }
 }

@@ -8,17 +8,21 @@ use super::hooks;
 use crate::base::fault::Next;
 use crate::base::run::Run;
 use crate::base::words;
-use crate::content::pg::DataKind;
+use crate::content::pg::{DataKind, script_encoding};
 use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::plan::{Programs, ServerAt};
 use crate::settings::Hooks;
 use crate::source::postgres::{
-    Difference, InTheWay, Leftover, PostgresError, RestoreTarget, TargetState, Triggers, name_beside,
+    Difference, DumpKind, InTheWay, Leftover, PostgresError, RestoreTarget, TargetState, Triggers,
+    kind_of_dump, name_beside,
 };
 use crate::source::process::Limits;
 use std::ffi::OsString;
 use std::time::Duration;
+
+/// Within so many bytes a script says what it is written in.
+const SCRIPT_FRONT_BYTES: usize = 4096;
 
 /// Where a refusal about the host leads to.
 const CHECK_TARGET: &str = "check {to_database}, {pg_host}, PGHOST and the service file, or {expect_host}";
@@ -163,6 +167,8 @@ pub struct DatabasePlan {
     pub waits_for: Option<InTheWay>,
     /// Where it differs from the dumped one, whose encoding and locale it does not get.
     pub differences: Vec<String>,
+    /// Where its encoding is not that of the script, whose texts are converted.
+    pub script_encoding: Option<Difference>,
     /// What fires for rows that are loaded.
     pub triggers: Triggers,
     /// What becomes of what is there.
@@ -221,6 +227,7 @@ pub fn plan_database(
         loaded: loaded_tables(&extract),
         waits_for: None,
         differences: Vec::new(),
+        script_encoding: None,
         triggers: Triggers::default(),
         refusal: None,
         leftovers,
@@ -269,6 +276,9 @@ impl DatabasePlan {
         if state.exists && !job.swap {
             self.differences = differences(&self.extract, &self.target, run).map_err(Stop::Failed)?;
         }
+        if !job.swap {
+            self.script_encoding = self.script_encoding(run).map_err(Stop::Failed)?;
+        }
         if state.exists && !self.loaded.is_empty() {
             self.triggers = self.target.triggers(&self.loaded).map_err(failed)?;
         }
@@ -280,6 +290,18 @@ impl DatabasePlan {
             return Err(Stop::Refused(PostgresError::NotEmpty { database, tables, other_objects }.into()));
         }
         Ok(())
+    }
+
+    /// A script says what it is written in, and not how its database is to be made.
+    fn script_encoding(&self, run: &Run) -> Result<Option<Difference>, OpError> {
+        let Extract { chosen, stream, .. } = &self.extract;
+        let front = chosen.front(stream, SCRIPT_FRONT_BYTES, &run.cancel)?;
+        let Some(was) = script_encoding(&front) else { return Ok(None) };
+        if self.extract.picked.is_some() || kind_of_dump(&front) != DumpKind::Sql {
+            return Ok(None);
+        }
+        let is = self.target.encoding(self.state.exists)?;
+        Ok((is != was).then_some(Difference { what: "encoding", is, was }))
     }
 }
 
@@ -296,7 +318,7 @@ fn effect(job: &DatabaseJob, extract: &Extract, state: &TargetState) -> Effect {
 /// A database that is there keeps its encoding and locale, whatever the dump says of its own.
 fn differences(extract: &Extract, target: &RestoreTarget, run: &Run) -> Result<Vec<String>, OpError> {
     let plan = match &extract.picked {
-        Some(Picked { archive, .. }) => archive.database_plan(false)?,
+        Some(Picked { archive, .. }) => archive.database_plan(false),
         None => extract.chosen.database_plan(&extract.stream, run.events.as_ref(), &run.cancel)?,
     };
     let Some(plan) = plan else { return Ok(Vec::new()) };
@@ -305,7 +327,7 @@ fn differences(extract: &Extract, target: &RestoreTarget, run: &Run) -> Result<V
 
 fn loaded_tables(extract: &Extract) -> Vec<(String, String)> {
     let picked = extract.picked.iter().filter(|_| extract.is_rows_alone());
-    let tables = picked.flat_map(|picked| picked.part.tables.iter());
+    let tables = picked.flat_map(Picked::tables);
     let tables = tables.filter(|table| table.kind == DataKind::Table);
     tables.map(|table| (table.schema.to_owned(), table.name.to_owned())).collect()
 }

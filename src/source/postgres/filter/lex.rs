@@ -80,6 +80,8 @@ pub(super) struct Lexer {
     is_variable: bool,
     /// `U&` has come.
     unicode: bool,
+    /// It stands before the name under way.
+    is_unicode: bool,
     /// A `-` or `/` that may begin a comment.
     pending: Option<u8>,
     /// A number has come with an E and a sign.
@@ -107,6 +109,7 @@ impl Lexer {
             is_number: false,
             is_variable: false,
             unicode: false,
+            is_unicode: false,
             pending: None,
             exponent: false,
             colon: false,
@@ -162,7 +165,10 @@ impl Lexer {
             State::NameEnd => {
                 self.refuse_variable()?;
                 self.state = State::Sql;
-                statement.token(Token::Name)?;
+                match std::mem::take(&mut self.is_unicode) {
+                    true => statement.token(Token::EscapedName)?,
+                    false => statement.token(Token::Name(&String::from_utf8_lossy(&self.kept)))?,
+                }
                 step.event = self.sql(byte, statement)?;
             }
             State::Tag => step.event = self.in_tag(byte, statement)?,
@@ -203,7 +209,10 @@ impl Lexer {
         if std::mem::take(&mut self.unicode) {
             match byte {
                 b'\'' => return self.open_text(Kind::Unicode),
-                b'"' => return self.open_name(),
+                b'"' => {
+                    self.is_unicode = true;
+                    return self.open_name();
+                }
                 _ => self.token(statement, Token::Other(b'&'))?,
             }
         }

@@ -13,8 +13,10 @@
 //! | `lex` | strings, names, dollar quotes and comments |
 //! | `statement` | where a statement ends, which COPY has rows in the script, which SET matters |
 //! | `encoding` | characters with an ASCII byte in them |
+//! | `foreign` | which tables hand rows on to another server |
 
 mod encoding;
+mod foreign;
 mod lex;
 mod statement;
 
@@ -58,6 +60,8 @@ pub enum Reason {
     Ambiguous(&'static str),
     /// A zero byte: this is no text.
     NotText,
+    /// Rows for a foreign table, or one that hands them on to such a table; its name.
+    ForeignRows(String),
 }
 
 impl fmt::Display for Reason {
@@ -69,6 +73,9 @@ impl fmt::Display for Reason {
             Self::OwnDatabase => f.write_str("CREATE or DROP DATABASE"),
             Self::Ambiguous(what) => write!(f, "{what}, which can be read in two ways,"),
             Self::NotText => f.write_str("a zero byte, which is not text,"),
+            Self::ForeignRows(table) => {
+                write!(f, "rows for foreign table `{table}`, which would be written to its server,")
+            }
         }
     }
 }
@@ -81,6 +88,9 @@ impl ScriptRefused {
                 "the script makes or changes databases by itself: run it as a whole with `dumpvault cat SNAPSHOT | psql -X -d postgres`"
             }
             Reason::NotText => return None,
+            Reason::ForeignRows(_) => {
+                "back up with `pg_dump -Fc`, of which such rows can be left out, or without --include-foreign-data"
+            }
             Reason::Command(_) | Reason::Variable(_) | Reason::Ambiguous(_) => {
                 "psql would run it on this machine; read the script first, and use --allow-psql-commands only if you trust it"
             }
@@ -184,6 +194,12 @@ impl ScriptFilter {
             dump_ended: false,
             text_behind_end: None,
         }
+    }
+
+    /// Refuses rows for foreign tables: the database is a copy that must not write to other servers.
+    pub fn keep_from_others(mut self) -> Self {
+        self.statement.keep_from_others();
+        self
     }
 
     /// The line of the first statement behind the comment that ends a dump of `pg_dump`, if there is one.

@@ -1,17 +1,21 @@
 //! What of a statement decides where it ends, and what follows: rows, other settings, another database.
 
 use super::Reason;
+use super::foreign::Foreign;
 
-/// Tokens that are kept of a statement's front.
-const FRONT_MAX: usize = 6;
+/// Tokens that are kept of a statement's front; of one that makes or changes something, more.
+const FRONT_MAX: usize = 8;
+const FRONT_MAX_OF_DEFINITION: usize = 16;
 
 /// A piece of SQL that is neither white space nor a comment.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Token<'a> {
     /// A name or a keyword, in small letters.
     Word(&'a str),
-    /// A quoted name.
-    Name,
+    /// A quoted name, without its quotes.
+    Name(&'a str),
+    /// One with escapes in it: `U&"…"`.
+    EscapedName,
     /// A text's beginning.
     Text(&'a str),
     /// Digits, a dollar quote.
@@ -72,9 +76,16 @@ pub(super) struct Statement {
     /// A semicolon that ends nothing was the last token.
     inner_end: bool,
     copy: Copy,
+    /// For a database that must not write to other servers: the tables that would.
+    foreign: Option<Foreign>,
 }
 
 impl Statement {
+    /// From now on, rows for foreign tables are refused.
+    pub(super) fn keep_from_others(&mut self) {
+        self.foreign = Some(Foreign::default());
+    }
+
     /// Whether nothing of it has come.
     pub(super) fn is_empty(&self) -> bool {
         self.tokens == 0
@@ -101,12 +112,14 @@ impl Statement {
             _ => {}
         }
         self.tokens += 1;
-        if self.front.len() < FRONT_MAX {
+        let is_definition = matches!(self.front.first().map(String::as_str), Some("create" | "alter"));
+        if self.front.len() < if is_definition { FRONT_MAX_OF_DEFINITION } else { FRONT_MAX } {
             self.front.push(match token {
                 Token::Word(word) => word.to_owned(),
                 Token::Text(text) => format!("'{text}"),
                 Token::Other(byte) => char::from(byte).to_string(),
-                Token::Name | Token::Value => String::new(),
+                Token::Name(name) => format!("\"{name}"),
+                Token::EscapedName | Token::Value => String::new(),
             });
         }
         Ok(())
@@ -149,7 +162,12 @@ impl Statement {
             self.tokens += 1;
             return Ok(None);
         }
-        let ended = std::mem::take(self);
+        let mut ended = std::mem::take(self);
+        if let Some(foreign) = &mut ended.foreign {
+            let front: Vec<&str> = ended.front.iter().map(String::as_str).collect();
+            foreign.see(&front)?;
+        }
+        self.foreign = ended.foreign.take();
         ended.effect().map(Some)
     }
 
@@ -199,7 +217,7 @@ fn setting(rest: &[&str]) -> Effect {
 impl Copy {
     /// `COPY [BINARY] table [(columns)] FROM STDIN`, as the server's grammar has it; all else must read or write elsewhere.
     fn next(self, token: Token<'_>, parens: u32) -> Result<Self, Reason> {
-        use Token::{Name, Other, Text, Word};
+        use Token::{EscapedName, Name, Other, Text, Word};
         Ok(match (self, token) {
             (Self::No | Self::Elsewhere | Self::Rows, _) => self,
             (Self::Columns, Other(b')')) if parens == 1 => Self::Listed,
@@ -207,7 +225,7 @@ impl Copy {
             (Self::Begun, Word("binary")) => Self::Binary,
             (Self::Begun, Other(b'(')) => Self::Elsewhere,
             (Self::Begun | Self::Binary | Self::Dotted, Word("from" | "to")) => return Err(unknown()),
-            (Self::Begun | Self::Binary | Self::Dotted, Word(_) | Name) => Self::Named,
+            (Self::Begun | Self::Binary | Self::Dotted, Word(_) | Name(_) | EscapedName) => Self::Named,
             (Self::Named, Other(b'.')) => Self::Dotted,
             (Self::Named, Other(b'(')) => Self::Columns,
             (Self::Named | Self::Listed, Word("from")) => Self::From,

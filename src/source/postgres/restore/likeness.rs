@@ -108,6 +108,20 @@ fn plain_locale(name: &str) -> String {
 }
 
 impl RestoreTarget {
+    /// The encoding of the database; of one that is to be made, where nothing says how, that of the server's template.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn encoding(&self, exists: bool) -> Result<String, PostgresError> {
+        let what = format!("ask for the encoding of database `{}`", self.database);
+        let (target, named) = match exists {
+            true => (self.connection.with_database(&self.database), "current_database()"),
+            false => (self.maintenance(&self.limits.cancel)?.0, "'template0'"),
+        };
+        let sql = format!("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = {named}");
+        self.clients.ask(&target, &what, &sql, &self.limits.cancel)
+    }
+
     /// How the database, which is there, differs from the one that `plan` tells of, in what a restore cannot change.
     ///
     /// # Errors
