@@ -47,6 +47,10 @@ pub struct Entry<'a> {
     pub(super) raw: &'a [u8],
     /// Where in `raw` the SQL stands that drops it.
     pub(super) drop_at: Range<usize>,
+    /// Where in `raw` the COPY command stands.
+    pub(super) copy_at: Range<usize>,
+    /// How a table keeps its rows; empty where that is the server's default.
+    pub(super) access_method: Option<&'a [u8]>,
     /// Where in `raw` state and number of the data's offset stand; in a tar archive the data's file.
     pub(super) offset_at: usize,
 }
@@ -81,12 +85,12 @@ impl<'a> Entry<'a> {
         let drop_from = fields.at() - start;
         fields.text("a definition")?;
         let drop_at = drop_from..fields.at() - start;
+        let copy_from = fields.at() - start;
         let copy = fields.text("a COPY command")?;
+        let copy_at = copy_from..fields.at() - start;
         let namespace = fields.text("a name")?;
         fields.text("a name")?;
-        if header.has_access_method() {
-            fields.text("a name")?;
-        }
+        let access_method = if header.has_access_method() { fields.text("a name")? } else { None };
         if header.has_relation_kind() {
             fields.int()?;
         }
@@ -115,6 +119,8 @@ impl<'a> Entry<'a> {
             dependencies,
             raw,
             drop_at,
+            copy_at,
+            access_method,
             offset_at,
         })
     }

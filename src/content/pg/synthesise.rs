@@ -4,6 +4,7 @@
 //! down, and `pg_restore --clean` fails there, always. It goes with its table, and so that command is left out.
 
 use super::entry::Entry;
+use super::freeze::freezing;
 use super::map::{DumpForm, TableMap};
 use super::tables::DataKind;
 use super::tables::TableData;
@@ -106,8 +107,13 @@ pub enum WithData {
     No,
 }
 
-/// Bytes of a text that is empty: its length.
-const EMPTY_TEXT_BYTES: usize = 5;
+/// A text as the table of contents holds it.
+fn text(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(INT_BYTES + bytes.len());
+    put_int(&mut text, bytes.len() as u32);
+    text.extend_from_slice(bytes);
+    text
+}
 
 /// The indexes of partitions that are attached to those of their roots: schema and name.
 struct Attached<'a>(HashSet<(Option<&'a [u8]>, &'a [u8])>);
@@ -145,6 +151,19 @@ pub fn synthesise(
     chosen: &[usize],
     with_data: WithData,
 ) -> Result<Synthesis, SynthesisError> {
+    synthesise_frozen(toc, map, objects, chosen, &[], with_data)
+}
+
+/// The same. Of the entries in `frozen`, which are in ascending order, the table is emptied and filled in one transaction,
+/// so that the server writes its rows as it would leave them after a vacuum.
+pub(super) fn synthesise_frozen(
+    toc: &Toc,
+    map: &TableMap,
+    objects: &[LargeObject],
+    chosen: &[usize],
+    frozen: &[usize],
+    with_data: WithData,
+) -> Result<Synthesis, SynthesisError> {
     let entry_at = |&index: &usize| toc.entries().get(index).ok_or(SynthesisError::NoEntry { index });
     let entry_of = |&index: &usize| toc.entries().get(index);
     let ids: HashSet<u32> =
@@ -161,28 +180,28 @@ pub fn synthesise(
     put_int(&mut head, chosen.len() as u32);
     let offset_bytes = usize::from(header.offset_bytes);
     let mut head_len = head.len();
-    for index in chosen {
-        head_len += entry_at(index)?.offset_at + 1 + offset_bytes;
-    }
     let attached = Attached::of(toc);
+    let changed = |index: usize, entry: &Entry<'_>| match attached.has(entry) {
+        true => Some((entry.drop_at.clone(), text(b""))),
+        false if frozen.binary_search(&index).is_ok() => {
+            Some((entry.copy_at.clone(), text(&freezing(entry.copy?)?)))
+        }
+        false => None,
+    };
     for index in chosen {
         let entry = entry_at(index)?;
-        if attached.has(&entry) {
-            head_len = head_len - entry.drop_at.len() + EMPTY_TEXT_BYTES;
-        }
+        let (old, new) = changed(*index, &entry).unwrap_or_default();
+        head_len += entry.offset_at + new.len() - old.len() + 1 + offset_bytes;
     }
     head.reserve(head_len.saturating_sub(head.len()));
 
     let mut data = Data::default();
     for index in chosen {
         let entry = entry_at(index)?;
-        if attached.has(&entry) {
-            head.extend_from_slice(entry.raw.get(..entry.drop_at.start).unwrap_or_default());
-            put_int(&mut head, 0);
-            head.extend_from_slice(entry.raw.get(entry.drop_at.end..entry.offset_at).unwrap_or_default());
-        } else {
-            head.extend_from_slice(entry.raw.get(..entry.offset_at).unwrap_or_default());
-        }
+        let (old, new) = changed(*index, &entry).unwrap_or_default();
+        head.extend_from_slice(entry.raw.get(..old.start).unwrap_or_default());
+        head.extend_from_slice(&new);
+        head.extend_from_slice(entry.raw.get(old.end..entry.offset_at).unwrap_or_default());
         let (state, place) = match (entry.has_data, with_data) {
             (true, WithData::Yes) => {
                 let missing =
