@@ -93,6 +93,7 @@ fn parts_of_a_database_are_restored() {
     a_person_is_asked_before_anything_is_replaced(&world);
     schemas_definitions_and_data_can_be_had_apart(&world);
     workers_restore_the_same_database(&world);
+    rows_in_tables_that_workers_make_are_frozen(&world);
     workers_that_fail_leave_nothing_behind(&world);
     rows_are_counted_after_a_restore(&world);
     backups_are_proven_in_a_scratch_database(&world);
@@ -218,6 +219,26 @@ fn workers_restore_the_same_database(world: &World) {
     let plan = world.restore("planned", &["--create", "--jobs", "3", "--dry-run"]).expect(exit::OK).text();
     assert!(plan.contains("worker 3") && plan.contains("public.orders"), "{plan}");
     assert!(!server.has("planned"));
+}
+
+/// Tables without a frozen page, and the number of all that have pages. Some pages may be there that no row came to.
+const FROZEN: &str = "CREATE EXTENSION IF NOT EXISTS pg_visibility; \
+    SELECT coalesce(string_agg(oid::regclass::text, ' ' ORDER BY 1) FILTER (WHERE frozen = 0), ''), count(*) FROM ( \
+    SELECT c.oid, (pg_visibility_map_summary(c.oid)).all_frozen AS frozen, pg_relation_size(c.oid) / 8192 AS pages \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace \
+    WHERE relkind = 'r' AND nspname IN ('public', 'audit')) t WHERE pages > 0";
+
+fn rows_in_tables_that_workers_make_are_frozen(world: &World) {
+    let server = &world.server;
+    world.restore("frozen", &["--create", "--jobs", "2"]).expect(exit::OK);
+    assert_eq!(server.psql("frozen", FROZEN), "|11");
+    assert_eq!(server.psql("frozen", "SELECT count(*) FROM parent"), "3", "rows of a child were lost");
+    world.restore("frozen_part", &["--create", "--jobs", "2", "--table", "public.orders"]).expect(exit::OK);
+    assert_eq!(server.psql("frozen_part", FROZEN), "|1");
+    // In a database that was there, somebody may look already.
+    server.create("looked_at");
+    world.restore("looked_at", &["--jobs", "2"]).expect(exit::OK);
+    assert_ne!(server.psql("looked_at", FROZEN), "|11");
 }
 
 fn workers_that_fail_leave_nothing_behind(world: &World) {

@@ -1,6 +1,6 @@
 //! Bytes written quickly inside given bounds. Short values are written as whole words; what stands behind them is overwritten by the next.
 
-use super::value::civil;
+use super::value::{civil, hex_digits};
 use super::{Malformed, malformed};
 
 /// A buffer has so much room behind what is to be written.
@@ -173,8 +173,11 @@ impl<'a> Output<'a> {
     pub fn hex(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let end = self.at + 2 * bytes.len();
         let place = self.bytes.get_mut(self.at..end).ok_or(FULL)?;
-        let (pairs, _) = place.as_chunks_mut::<2>();
-        pairs.iter_mut().zip(bytes).for_each(|(to, byte)| *to = [digit(byte >> 4), digit(byte & 15)]);
+        let (words, rest) = bytes.as_chunks::<4>();
+        let (places, last) = place.as_chunks_mut::<8>();
+        places.iter_mut().zip(words).for_each(|(to, word)| *to = eight_hex(*word));
+        let (pairs, _) = last.as_chunks_mut::<2>();
+        pairs.iter_mut().zip(rest).for_each(|(to, byte)| *to = [digit(byte >> 4), digit(byte & 15)]);
         self.at = end;
         Ok(())
     }
@@ -187,14 +190,17 @@ impl<'a> Output<'a> {
     /// A UUID.
     #[inline(always)]
     pub fn uuid(&mut self, bytes: &[u8; 16]) -> Result<(), Malformed> {
-        let mut digits = [[0u8; 2]; 16];
-        digits.iter_mut().zip(bytes).for_each(|(to, byte)| *to = [digit(byte >> 4), digit(byte & 15)]);
-        let digits = digits.as_flattened();
-        for (len, start) in [(8, 0), (4, 8), (4, 12), (4, 16)] {
-            self.copy_long(digits, start, len)?;
-            self.byte(b'-')?;
-        }
-        self.copy_long(digits, 20, 12)
+        let (words, _) = bytes.as_chunks::<4>();
+        let [a, b, c, d] = words else { return Err(FULL) };
+        let [a0, a1, a2, a3, a4, a5, a6, a7] = eight_hex(*a);
+        let [b0, b1, b2, b3, b4, b5, b6, b7] = eight_hex(*b);
+        let [c0, c1, c2, c3, c4, c5, c6, c7] = eight_hex(*c);
+        let [d0, d1, d2, d3, d4, d5, d6, d7] = eight_hex(*d);
+        let text = [
+            a0, a1, a2, a3, a4, a5, a6, a7, b'-', b0, b1, b2, b3, b'-', b4, b5, b6, b7, b'-', c0, c1, c2, c3,
+            b'-', c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7,
+        ];
+        self.word(&text, 36)
     }
 
     /// The length of a framed row, whose frame begins at `start`.
@@ -217,6 +223,16 @@ impl<'a> Output<'a> {
 }
 
 const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// The hexadecimal digits of four bytes.
+#[inline(always)]
+fn eight_hex(bytes: [u8; 4]) -> [u8; 8] {
+    let all = u64::from(u32::from_le_bytes(bytes));
+    let pairs = (all | all << 16) & 0x0000_ffff_0000_ffff;
+    let each = (pairs | pairs << 8) & 0x00ff_00ff_00ff_00ff;
+    let values = (each >> 4) & 0x000f_000f_000f_000f | (each & 0x000f_000f_000f_000f) << 8;
+    hex_digits(values).to_le_bytes()
+}
 
 #[inline(always)]
 fn digit(value: u8) -> u8 {

@@ -213,16 +213,21 @@ impl Columns<'_> {
         if fields.first().is_none_or(|first| first.len() != 36) {
             return false;
         }
-        let mut bytes = self.streams.buffer(0);
-        bytes.clear();
-        if fields.iter().all(|field| value::uuid(field.of(self.plain), &mut bytes)) {
-            self.head.push(tag::UUID);
-            let len = bytes.len();
+        let len = fields.len() * 16;
+        let mut bytes = self.streams.buffer(len);
+        let (places, _) = bytes.as_chunks_mut::<16>();
+        let is_all = places.iter_mut().zip(fields).all(|(to, field)| {
+            let own = value::uuid(field.of(self.plain));
+            *to = own.unwrap_or_default();
+            own.is_some()
+        });
+        if is_all {
             self.streams.put(bytes, len, Content::Binary);
-            return true;
+            self.head.push(tag::UUID);
+        } else {
+            self.streams.give_back(bytes);
         }
-        self.streams.give_back(bytes);
-        false
+        is_all
     }
 
     /// Few different values, each a number.

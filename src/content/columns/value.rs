@@ -123,11 +123,6 @@ pub fn decimal(plain: &[u8], field: Field, scale: usize) -> Option<i64> {
     }
 }
 
-fn two(bytes: [u8; 2]) -> Option<i64> {
-    let [tens, ones] = bytes.map(|byte| byte.wrapping_sub(b'0'));
-    (tens <= 9 && ones <= 9).then(|| i64::from(tens) * 10 + i64::from(ones))
-}
-
 const MONTH_DAYS: [i64; 13] = [0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 fn days(year: i64, month: i64, day: i64) -> i64 {
@@ -150,8 +145,8 @@ pub fn civil(days: u32) -> (u32, u32, u32) {
 /// `YYYY-MM-DD`, years 1 to 9999: days since 1 March of year 0.
 pub fn date(bytes: &[u8]) -> Option<i64> {
     let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = *bytes else { return None };
-    let year = two([y0, y1])? * 100 + two([y2, y3])?;
-    let (month, day) = (two([m0, m1])?, two([d0, d1])?);
+    let all = eight_digits(u64::from_le_bytes([y0, y1, y2, y3, m0, m1, d0, d1]))? as i64;
+    let (year, month, day) = (all / 10_000, all / 100 % 100, all % 100);
     let longest = *MONTH_DAYS.get(usize::try_from(month).ok()?)?;
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     if year == 0 || day < 1 || day > longest || (month == 2 && day == 29 && !is_leap) {
@@ -166,7 +161,8 @@ pub fn time(bytes: &[u8], suffix: &[u8]) -> Option<i64> {
     let (day, rest) = bare.split_first_chunk::<10>()?;
     let (clock, fraction) = rest.split_first_chunk::<9>()?;
     let [b' ', h0, h1, b':', m0, m1, b':', s0, s1] = *clock else { return None };
-    let (hours, minutes, seconds) = (two([h0, h1])?, two([m0, m1])?, two([s0, s1])?);
+    let all = eight_digits(u64::from_le_bytes([b'0', b'0', h0, h1, m0, m1, s0, s1]))? as i64;
+    let (hours, minutes, seconds) = (all / 10_000, all / 100 % 100, all % 100);
     if hours > 23 || minutes > 59 || seconds > 59 {
         return None;
     }
@@ -181,44 +177,103 @@ pub fn time(bytes: &[u8], suffix: &[u8]) -> Option<i64> {
     Some((date(day)? * 86_400 + hours * 3600 + minutes * 60 + seconds) * 1_000_000 + micros)
 }
 
-/// The value of a digit of lower case, or 255.
-fn nibble(byte: u8) -> u8 {
-    let digit = byte.wrapping_sub(b'0');
-    let letter = byte.wrapping_sub(b'a');
-    if digit <= 9 {
-        digit
-    } else if letter <= 5 {
-        letter + 10
-    } else {
-        255
+/// The value of a digit of lower case.
+fn nibble(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
     }
+}
+
+/// What eight hexadecimal digits of lower case say, all in the order of memory.
+fn eight_nibbles(digits: u64) -> Option<u32> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let values = (digits & (0x0f * ONES)) + (digits >> 6 & ONES) * 9;
+    // Written again it must be the same. That tells digits from all other bytes where values are below 16.
+    if values & (0xf0 * ONES) != 0 || hex_digits(values) != digits {
+        return None;
+    }
+    let bytes = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
+    Some((pairs | pairs >> 16) as u32)
+}
+
+/// The digit of each byte, all below 16.
+pub fn hex_digits(values: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let letters = (values + 0x76 * ONES) >> 7 & ONES;
+    values + ZEROS + letters * 39
 }
 
 /// Appends what hexadecimal digits of lower case say, two a byte; one that is left over makes a byte of its own.
 pub fn hex(digits: &[u8], out: &mut Vec<u8>) -> bool {
-    let (pairs, rest) = digits.as_chunks::<2>();
-    let mut bad = 0;
-    out.extend(pairs.iter().map(|pair| {
-        let [high, low] = pair.map(nibble);
-        bad |= high | low;
-        high << 4 | low & 15
-    }));
-    if let [last] = rest {
-        let last = nibble(*last);
-        bad |= last;
-        out.push(last);
+    let (words, rest) = digits.as_chunks::<8>();
+    for word in words {
+        let Some(bytes) = eight_nibbles(u64::from_le_bytes(*word)) else { return false };
+        out.extend_from_slice(&bytes.to_le_bytes());
     }
-    bad < 16
+    rest.chunks(2).all(|pair| {
+        let byte = match *pair {
+            [high, low] => nibble(high).zip(nibble(low)).map(|(high, low)| high << 4 | low),
+            [last] => nibble(last),
+            _ => None,
+        };
+        out.extend(byte);
+        byte.is_some()
+    })
 }
 
-/// Appends the 16 bytes of a UUID in lower case.
-pub fn uuid(bytes: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some(text) = bytes.first_chunk::<36>().filter(|_| bytes.len() == 36) else { return false };
-    let hyphens = [8, 13, 18, 23].iter().all(|at| text.get(*at) == Some(&b'-'));
-    let mut digits = [0u8; 32];
-    let bare = text.iter().zip(0..).filter(|(_, at)| !matches!(at, 8 | 13 | 18 | 23));
-    digits.iter_mut().zip(bare).for_each(|(to, (from, _))| *to = *from);
-    hyphens && hex(&digits, out)
+/// The 16 bytes of a UUID in lower case.
+pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    let [
+        a0,
+        a1,
+        a2,
+        a3,
+        a4,
+        a5,
+        a6,
+        a7,
+        b'-',
+        b0,
+        b1,
+        b2,
+        b3,
+        b'-',
+        b4,
+        b5,
+        b6,
+        b7,
+        b'-',
+        c0,
+        c1,
+        c2,
+        c3,
+        b'-',
+        c4,
+        c5,
+        c6,
+        c7,
+        d0,
+        d1,
+        d2,
+        d3,
+        d4,
+        d5,
+        d6,
+        d7,
+    ] = *<&[u8; 36]>::try_from(text).ok()?
+    else {
+        return None;
+    };
+    let a = eight_nibbles(u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]))?;
+    let b = eight_nibbles(u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]))?;
+    let c = eight_nibbles(u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]))?;
+    let d = eight_nibbles(u64::from_le_bytes([d0, d1, d2, d3, d4, d5, d6, d7]))?;
+    let front = u128::from(u64::from(a) | u64::from(b) << 32);
+    let back = u128::from(u64::from(c) | u64::from(d) << 32);
+    Some((front | back << 64).to_le_bytes())
 }
 
 /// Calls `each` with the offsets of `byte` in `bytes`.

@@ -50,6 +50,9 @@ struct Places {
     /// The SQL that drops it, with its length.
     drop: Range<usize>,
     copy: Option<Range<usize>>,
+    /// The same, with its length.
+    copy_field: Range<usize>,
+    access_method: Option<Range<usize>>,
     namespace: Option<Range<usize>>,
     owner: Option<Range<usize>>,
     dependencies: Range<usize>,
@@ -123,11 +126,27 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.places.owner.as_ref().map(|place| self.at(place))
     }
 
-    /// The entry as it stands in the archive, up to the data's offset: what stands before the SQL that drops it, that text with its
-    /// length, and the rest.
-    pub(super) fn raw(&self) -> [&[u8]; 3] {
-        let Places { start, drop, offset, .. } = &self.places;
-        [&(*start..drop.start), drop, &(drop.end..*offset)].map(|place| self.at(place))
+    /// How a table keeps its rows; empty where that is the server's default.
+    pub(super) fn access_method(&self) -> Option<&[u8]> {
+        self.places.access_method.as_ref().map(|place| self.at(place))
+    }
+
+    /// Where the SQL stands that drops it, with its length.
+    pub(super) fn drop_field(&self) -> Range<usize> {
+        self.places.drop.clone()
+    }
+
+    /// Where the COPY command stands, with its length.
+    pub(super) fn copy_field(&self) -> Range<usize> {
+        self.places.copy_field.clone()
+    }
+
+    /// The entry as it stands in the archive, up to the data's offset: what stands before a field, and what behind it. All stands before
+    /// none.
+    pub(super) fn around(&self, field: Option<&Range<usize>>) -> [&[u8]; 2] {
+        let Places { start, offset, .. } = &self.places;
+        let field = field.cloned().unwrap_or(*offset..*offset);
+        [&(*start..field.start), &(field.end..*offset)].map(|place| self.at(place))
     }
 
     /// The numbers of the entries that it needs. They need not be in the archive.
@@ -159,12 +178,12 @@ fn rest(header: &Header, fields: &mut Fields<'_>, places: Places) -> Result<Plac
     let from = fields.at();
     fields.text("a definition")?;
     let drop = from..fields.at();
+    let from = fields.at();
     let copy = text(fields, "a COPY command")?;
+    let copy_field = from..fields.at();
     let namespace = text(fields, "a name")?;
     fields.text("a name")?;
-    if header.has_access_method() {
-        fields.text("a name")?;
-    }
+    let access_method = if header.has_access_method() { text(fields, "a name")? } else { None };
     if header.has_relation_kind() {
         fields.int()?;
     }
@@ -180,7 +199,18 @@ fn rest(header: &Header, fields: &mut Fields<'_>, places: Places) -> Result<Plac
         // The file that the data is in, which the entry's number names, too.
         Container::Tar => fields.text("a file's name").map(|_| ())?,
     }
-    Ok(Places { definition, drop, copy, namespace, owner, dependencies, offset, ..places })
+    Ok(Places {
+        definition,
+        drop,
+        copy,
+        copy_field,
+        access_method,
+        namespace,
+        owner,
+        dependencies,
+        offset,
+        ..places
+    })
 }
 
 /// Where a text stands.

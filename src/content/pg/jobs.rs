@@ -4,8 +4,9 @@
 //! views and event triggers.
 
 use super::entry::{Entry, Section};
+use super::freeze::{copy_target, may_freeze};
 use super::map::TableMap;
-use super::synthesise::{LargeObject, Synthesis, SynthesisError, WithData, synthesise};
+use super::synthesise::{LargeObject, Synthesis, SynthesisError, WithData, synthesise, synthesise_frozen};
 use super::toc::Toc;
 use std::collections::{HashMap, HashSet};
 
@@ -19,11 +20,13 @@ pub struct Part {
     /// What `pg_restore` must be told for this part.
     pub arguments: &'static [&'static str],
     with_data: WithData,
+    /// Entries whose rows may be frozen.
+    frozen: Vec<usize>,
 }
 
 impl Part {
     fn new(entries: Vec<usize>) -> Self {
-        Self { entries, data_bytes: 0, arguments: &[], with_data: WithData::Yes }
+        Self { entries, data_bytes: 0, arguments: &[], with_data: WithData::Yes, frozen: Vec::new() }
     }
 
     /// There is nothing to do but to set the encoding.
@@ -42,6 +45,21 @@ impl Part {
         objects: &[LargeObject],
     ) -> Result<Synthesis, SynthesisError> {
         synthesise(toc, map, objects, &self.entries, self.with_data)
+    }
+
+    /// The same. Tables that this restore makes are emptied and filled in one transaction, and their rows are frozen: the
+    /// server need not write them again later. For PostgreSQL 14 and newer, and a `pg_restore` that talks to the server
+    /// itself.
+    ///
+    /// # Errors
+    /// As [`Part::synthesise`].
+    pub fn synthesise_frozen(
+        &self,
+        toc: &Toc,
+        map: &TableMap,
+        objects: &[LargeObject],
+    ) -> Result<Synthesis, SynthesisError> {
+        synthesise_frozen(toc, map, objects, &self.entries, &self.frozen, self.with_data)
     }
 }
 
@@ -118,10 +136,19 @@ pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) ->
     };
 
     let pre_data = part(of(Pass::PreData).collect());
-    let units = units(toc, map, of(Pass::Data));
+    let made: HashSet<usize> = of(Pass::PreData).collect();
+    let mut units = units(toc, map, of(Pass::Data));
+    for unit in &mut units {
+        // What empties a table must be the first to fill it.
+        if let &[only] = unit.entries.as_slice()
+            && may_freeze(toc, only, &made)
+        {
+            unit.frozen.push(only);
+        }
+    }
     let data = spread(units, workers.max(1))
         .into_iter()
-        .map(|unit| Part { data_bytes: unit.bytes, ..part(unit.entries) })
+        .map(|unit| Part { data_bytes: unit.bytes, frozen: unit.frozen, ..part(unit.entries) })
         .collect();
     let is_table = |&index: &usize| is(toc, index, b"TABLE") || is(toc, index, b"TABLE DATA");
     let tables: Vec<usize> = chosen.iter().copied().filter(is_table).collect();
@@ -164,6 +191,8 @@ fn stages(toc: &Toc, post_data: impl Iterator<Item = usize>) -> [Vec<usize>; 2] 
 #[derive(Debug, Default)]
 struct Unit {
     entries: Vec<usize>,
+    /// Those of them whose rows may be frozen.
+    frozen: Vec<usize>,
     bytes: u64,
 }
 
@@ -214,17 +243,6 @@ fn needs_large_object(toc: &Toc, index: usize) -> bool {
     toc.needs(index).any(|needed| toc.entries().get(needed).is_some_and(|it| is_large_object(&it)))
 }
 
-/// The table of `COPY table (columns) FROM stdin;`, as it is written there: behind the first space, up to one outside of quotes.
-fn copy_target(copy: &[u8]) -> &[u8] {
-    let name = copy.strip_prefix(b"COPY ").unwrap_or(copy);
-    let mut quoted = false;
-    let end = name.iter().position(|&byte| {
-        quoted ^= byte == b'"';
-        byte == b' ' && !quoted
-    });
-    name.get(..end.unwrap_or(name.len())).unwrap_or(name)
-}
-
 /// Gives the largest unit to the worker that has least, and so on.
 fn spread(mut units: Vec<Unit>, workers: usize) -> Vec<Unit> {
     units.sort_by_key(|unit| (std::cmp::Reverse(unit.bytes), unit.entries.first().copied()));
@@ -233,10 +251,14 @@ fn spread(mut units: Vec<Unit>, workers: usize) -> Vec<Unit> {
     for unit in units {
         if let Some(load) = loads.iter_mut().min_by_key(|load| (load.bytes, load.entries.len())) {
             load.entries.extend(unit.entries);
+            load.frozen.extend(unit.frozen);
             load.bytes += unit.bytes;
         }
     }
     loads.sort_by_key(|load| std::cmp::Reverse(load.bytes));
-    loads.iter_mut().for_each(|load| load.entries.sort_unstable());
+    for load in &mut loads {
+        load.entries.sort_unstable();
+        load.frozen.sort_unstable();
+    }
     loads
 }

@@ -32,6 +32,7 @@
 mod data;
 mod database;
 mod entry;
+mod freeze;
 mod header;
 mod jobs;
 mod map;

@@ -4,6 +4,7 @@
 //! down, and `pg_restore --clean` fails there, always. It goes with its table, and so that command is left out.
 
 use super::entry::{Entry, key_of};
+use super::freeze::freezing;
 use super::map::{DumpForm, TableMap};
 use super::tables::DataKind;
 use super::tables::TableData;
@@ -106,8 +107,13 @@ pub enum WithData {
     No,
 }
 
-/// Bytes of a text that is empty: its length.
-const EMPTY_TEXT_BYTES: usize = 5;
+/// A text as the table of contents holds it.
+fn text(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(INT_BYTES + bytes.len());
+    put_int(&mut text, bytes.len() as u32);
+    text.extend_from_slice(bytes);
+    text
+}
 
 /// The indexes of partitions that are attached to those of their roots.
 struct Attached(HashSet<Vec<u8>>);
@@ -146,6 +152,19 @@ pub fn synthesise(
     chosen: &[usize],
     with_data: WithData,
 ) -> Result<Synthesis, SynthesisError> {
+    synthesise_frozen(toc, map, objects, chosen, &[], with_data)
+}
+
+/// The same. Of the entries in `frozen`, which are in ascending order, the table is emptied and filled in one transaction,
+/// so that the server writes its rows as it would leave them after a vacuum.
+pub(super) fn synthesise_frozen(
+    toc: &Toc,
+    map: &TableMap,
+    objects: &[LargeObject],
+    chosen: &[usize],
+    frozen: &[usize],
+    with_data: WithData,
+) -> Result<Synthesis, SynthesisError> {
     let entry_at = |&index: &usize| toc.entries().get(index).ok_or(SynthesisError::NoEntry { index });
     let entry_of = |&index: &usize| toc.entries().get(index);
     let ids: HashSet<u32> =
@@ -163,23 +182,30 @@ pub fn synthesise(
     let offset_bytes = usize::from(header.offset_bytes);
     let attached = Attached::of(toc);
     let mut head_len = head.len();
+    // What is written in the place of which field of an entry.
+    let changed = |index: usize, entry: &Entry| match attached.has(entry) {
+        true => Some((entry.drop_field(), text(b""))),
+        false if frozen.binary_search(&index).is_ok() => {
+            Some((entry.copy_field(), text(&freezing(entry.copy()?)?)))
+        }
+        false => None,
+    };
     for index in chosen {
         let entry = entry_at(index)?;
-        let [before, drop, behind] = entry.raw();
-        let drop_len = if attached.has(&entry) { EMPTY_TEXT_BYTES } else { drop.len() };
-        head_len += before.len() + drop_len + behind.len() + 1 + offset_bytes;
+        let change = changed(*index, &entry);
+        let [before, behind] = entry.around(change.as_ref().map(|(field, _)| field));
+        let new = change.as_ref().map_or(0, |(_, text)| text.len());
+        head_len += before.len() + new + behind.len() + 1 + offset_bytes;
     }
     head.reserve(head_len.saturating_sub(head.len()));
 
     let mut data = Data::default();
     for index in chosen {
         let entry = entry_at(index)?;
-        let [before, drop, behind] = entry.raw();
+        let change = changed(*index, &entry);
+        let [before, behind] = entry.around(change.as_ref().map(|(field, _)| field));
         head.extend_from_slice(before);
-        match attached.has(&entry) {
-            true => put_int(&mut head, 0),
-            false => head.extend_from_slice(drop),
-        }
+        head.extend(change.iter().flat_map(|(_, text)| text));
         head.extend_from_slice(behind);
         let (state, place) = match (entry.has_data, with_data) {
             (true, WithData::Yes) => {

@@ -519,6 +519,14 @@ impl Prepared {
         self.open_archive("--format=custom", &self.batches())
     }
 
+    /// Whether tables can be emptied and filled with frozen rows: in a database that nobody else uses yet, since such rows
+    /// show at once, and by a program that sends both commands together. Before PostgreSQL 14 a vacuum had to write the
+    /// pages again all the same.
+    pub fn may_freeze(&self) -> bool {
+        let is_alone = self.created.is_some() && !self.target.disable_triggers;
+        is_alone && self.server.version >= Version::new(14) && !self.writes_script()
+    }
+
     /// Whether the program can be given files of this machine.
     pub fn reads_files(&self) -> bool {
         self.target.clients.are_local() && !self.writes_script()

@@ -10,7 +10,7 @@
 use super::super::{Chosen, Target, discard, keep};
 use super::Archive;
 use crate::base::event::{Cancel, Event, Observer};
-use crate::content::pg::{JobsPlan, Part, Synthesis, plan_jobs};
+use crate::content::pg::{JobsPlan, LargeObject, Part, Synthesis, SynthesisError, TableMap, Toc, plan_jobs};
 use crate::engine::OpError;
 use crate::source::postgres::{DumpKind, Failure, PostgresError, Prepared, RestoreTarget};
 use crate::vault::RepoError;
@@ -34,6 +34,8 @@ pub struct Jobs<'a> {
     pub cancel: &'a Cancel,
 }
 
+type Synthesise = fn(&Part, &Toc, &TableMap, &[LargeObject]) -> Result<Synthesis, SynthesisError>;
+
 /// The archives of a plan's parts.
 pub(in crate::engine::restore) struct Parts {
     pre_data: Option<Synthesis>,
@@ -45,8 +47,17 @@ pub(in crate::engine::restore) struct Parts {
 
 impl Parts {
     pub(in crate::engine::restore) fn new(archive: &Archive, plan: &JobsPlan) -> Result<Self, OpError> {
+        Self::with(archive, plan, Part::synthesise)
+    }
+
+    /// The same, with rows that are frozen in tables that the restore makes.
+    fn frozen(archive: &Archive, plan: &JobsPlan) -> Result<Self, OpError> {
+        Self::with(archive, plan, Part::synthesise_frozen)
+    }
+
+    fn with(archive: &Archive, plan: &JobsPlan, synthesise: Synthesise) -> Result<Self, OpError> {
         let toc = archive.toc();
-        let one = |part: &Part| part.synthesise(toc, archive.map(), archive.objects());
+        let one = |part: &Part| synthesise(part, toc, archive.map(), archive.objects());
         let some = |part: &Part| (!part.is_empty()).then(|| one(part)).transpose();
         Ok(Self {
             pre_data: some(&plan.pre_data)?,
@@ -97,8 +108,23 @@ impl Chosen {
         let (major, minor) = archive.map().format_version;
         let database = archive.database_plan(target.is_for_all());
         let kind = DumpKind::Archive { format: (major, minor) };
-        let prepared = target.prepare_as(kind, database.as_ref())?.in_parts();
-        match self.fill(stream, &parts, &prepared, jobs) {
+        let prepare = || Ok::<_, PostgresError>(target.prepare_as(kind, database.as_ref())?.in_parts());
+        let mut prepared = prepare()?;
+        let mut outcome = match prepared.may_freeze() {
+            true => self.fill(stream, &Parts::frozen(archive, &plan)?, &prepared, jobs),
+            false => self.fill(stream, &parts, &prepared, jobs),
+        };
+        if let Err(failure) = &outcome
+            && prepared.may_freeze()
+            && needs_rows_as_they_come(failure)
+        {
+            tracing::debug!("rows cannot be written as frozen: {failure}");
+            // What was made is dropped, or the next attempt would find it.
+            prepared.discard()?;
+            prepared = prepare()?;
+            outcome = self.fill(stream, &parts, &prepared, jobs);
+        }
+        match outcome {
             Ok(stats) => {
                 keep(prepared, &target.database, jobs.observer)?;
                 Ok(stats)
@@ -149,6 +175,15 @@ impl Chosen {
 }
 
 const INDEXES: &str = "indexes and keys";
+const DATA: &str = "data";
+
+/// Whether the server takes the rows, perhaps, but not as frozen ones: a role may add rows to a table that it may not
+/// empty.
+fn needs_rows_as_they_come(error: &OpError) -> bool {
+    let OpError::Source { what, source } = error else { return false };
+    what == DATA
+        && ["COPY FREEZE", "TRUNCATE TABLE ONLY"].iter().any(|words| source.to_string().contains(words))
+}
 
 /// Whether something may be made only in the session that made its surroundings: some extensions change the search path when they are
 /// made, and an index over a function that calls another by its bare name lives by that.
@@ -208,7 +243,7 @@ impl Run<'_> {
     fn side_by_side(&self, parts: &[Synthesis]) -> Result<Vec<ReadStats>, OpError> {
         let failed = AtomicBool::new(false);
         let first_error = Mutex::new(None);
-        let work = |part: &Synthesis| match self.feed(part, "data", &failed) {
+        let work = |part: &Synthesis| match self.feed(part, DATA, &failed) {
             Ok(stats) => Some(stats),
             Err(error) => {
                 if !failed.swap(true, Ordering::SeqCst) {
