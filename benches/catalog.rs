@@ -1,7 +1,7 @@
 //! Opening and asking a catalog of many chunks: times, and memory that it takes more than an empty one.
 //!
-//! `cargo bench --bench catalog -- 1 16` makes catalogs of 1 and 16 million chunks in a temporary directory (16 million take a
-//! few minutes and 2 GB), then opens each with and without its saved filter.
+//! `cargo bench --bench catalog -- 1 16` makes catalogs of 1 and 16 million chunks in a temporary directory (16 million
+//! take a few minutes and 2 GB), then opens each with and without its saved filter.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 

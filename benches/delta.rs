@@ -1,4 +1,5 @@
-//! Speed of the row diff on equal streams, on a day's change and on a stream that has nothing in common with its parent.
+//! Speed of the row diff on equal streams, on a day's change and on a stream that has nothing in common with its
+//! parent.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

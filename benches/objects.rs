@@ -1,7 +1,7 @@
 //! What a backup of a bucket costs whose objects did not change: requests, time, and memory.
 //!
-//! A server in this process answers as S3 does, with objects that are made as they are asked for and signatures that nobody checks. The
-//! program makes a first backup of it, then two more.
+//! A server in this process answers as S3 does, with objects that are made as they are asked for and signatures that
+//! nobody checks. The program makes a first backup of it, then two more.
 //!
 //! `OBJECTS=1000000 cargo bench --bench objects`
 

@@ -4,7 +4,8 @@
 //! cargo run --profile dist --example orderdb -- --mb 1000 --day 3 | pg_restore -l
 //! ```
 //!
-//! `benches/compare.sh` makes its dump series with it. `--discard` writes nothing and reports how fast the generator is.
+//! `benches/compare.sh` makes its dump series with it. `--discard` writes nothing and reports how fast the generator
+//! is.
 
 use clap::Parser;
 use dumpvault::source::sample::{Churn, SampleConfig, SampleDump};

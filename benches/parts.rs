@@ -1,4 +1,5 @@
-//! Speed of the parts, each on one core: chunker, ids, codec, seal, the survey of dumps, and a backup and restore in memory.
+//! Speed of the parts, each on one core: chunker, ids, codec, seal, the survey of dumps, and a backup and restore in
+//! memory.
 //!
 //! `cargo bench --bench parts`
 
@@ -112,7 +113,8 @@ fn parts(c: &mut Criterion) {
     group.finish();
 }
 
-/// A whole dump by column, block after block, so that plans of tables serve; without the decoding and comparing of the compressor.
+/// A whole dump by column, block after block, so that plans of tables serve; without the decoding and comparing of the
+/// compressor.
 fn by_column(group: &mut BenchmarkGroup<'_, WallTime>, dump: &[u8]) {
     group.throughput(Throughput::Bytes(dump.len() as u64));
     let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());

@@ -1,9 +1,9 @@
 //! Planning a prune of a large repository: time and memory.
 //!
-//! `cargo bench --bench prune -- 16` makes a repository of 16 million chunks in a temporary directory, with 8 series of 50
-//! snapshots: two flat recipes each, and the others resting on one another with ten thousand entries a day. The data packs are files with
-//! holes: they have their front and their own table, which a plan reads of those that it condemns, and no blocks. Then it plans in a
-//! process of its own, with a catalog that is up to date.
+//! `cargo bench --bench prune -- 16` makes a repository of 16 million chunks in a temporary directory, with 8 series of
+//! 50 snapshots: two flat recipes each, and the others resting on one another with ten thousand entries a day. The data
+//! packs are files with holes: they have their front and their own table, which a plan reads of those that it condemns,
+//! and no blocks. Then it plans in a process of its own, with a catalog that is up to date.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 

@@ -1,4 +1,5 @@
-//! What latency costs a repository on a server: OpenSSH's own on this machine, behind a proxy that holds every byte for a while.
+//! What latency costs a repository on a server: OpenSSH's own on this machine, behind a proxy that holds every byte for
+//! a while.
 //!
 //! `LATENCY_MS=50 cargo bench --bench sftp`
 
@@ -111,8 +112,8 @@ fn measure(storage: &dyn Storage, connections: usize) {
     let (pipelined, took) = (rate(began), began.elapsed());
     println!("{connections} connections: get {pipelined:.1} MB/s");
 
-    // Pieces of 32 KiB, each asked for when the one before has come, as a simple client does; each is opened first, so half of the
-    // time counts.
+    // Pieces of 32 KiB, each asked for when the one before has come, as a simple client does; each is opened first, so
+    // half of the time counts.
     let (key, bytes) = &packs[0];
     let began = Instant::now();
     let pieces = 16;

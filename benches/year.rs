@@ -5,10 +5,11 @@
 //! cargo run --profile dist --example year -- --keep 7/4/12 # 7 daily, 4 weekly and 12 monthly, forgotten and pruned every day
 //! ```
 //!
-//! The sample order database, 1 % of its rows updated a day, 0.5 % inserted, 0.3 % deleted. Per day: bytes stored, ranges a MiB of
-//! stream, bytes that a restore reads for each byte that the stream takes by itself, how much of what is read is dead, recipe
-//! bytes. With `--patch` the `zstd` program also makes of each day what `--patch-from` the day before makes of it: the bound that
-//! needs both whole dumps on disk. With `--restore` every tenth day is restored and compared.
+//! The sample order database, 1 % of its rows updated a day, 0.5 % inserted, 0.3 % deleted. Per day: bytes stored,
+//! ranges a MiB of stream, bytes that a restore reads for each byte that the stream takes by itself, how much of what
+//! is read is dead, recipe bytes. With `--patch` the `zstd` program also makes of each day what `--patch-from` the day
+//! before makes of it: the bound that needs both whole dumps on disk. With `--restore` every tenth day is restored and
+//! compared.
 
 use clap::Parser;
 use dumpvault::base::calendar::Calendar;

@@ -3,8 +3,8 @@
 //! The library is the house, the binary its door: [`cli::main`] parses, [`engine`] does what one command does.
 //! `docs/architecture.md` shows the modules and where to add things, `docs/format.md` says what is stored.
 //!
-//! Arrows go downwards only. The table says which module may import which others; `tests/architecture.rs` reads it from here and holds
-//! every file under `src` to it.
+//! Arrows go downwards only. The table says which module may import which others; `tests/architecture.rs` reads it from
+//! here and holds every file under `src` to it.
 //!
 //! | module | hides | may import |
 //! |---|---|---|

@@ -1,5 +1,5 @@
-//! The tree holds what the table in the crate's documentation says of it. The code is parsed, not searched: imports on several lines,
-//! paths in expressions and inside macros, and inherent methods count like all others.
+//! The tree holds what the table in the crate's documentation says of it. The code is parsed, not searched: imports on
+//! several lines, paths in expressions and inside macros, and inherent methods count like all others.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -218,7 +218,8 @@ fn the_table_names_every_module_and_its_arrows_go_downwards() {
     }
 }
 
-/// Files that import one another in a circle. That a child uses what its parent holds, and the parent its child, is what modules are.
+/// Files that import one another in a circle. That a child uses what its parent holds, and the parent its child, is
+/// what modules are.
 fn circles(edges: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<Vec<Module>> {
     let reach = |from: &Module| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from.clone()]);
@@ -316,8 +317,8 @@ fn a_type_has_its_methods_in_the_folder_of_its_own_module() {
 #[test]
 fn only_the_command_line_knows_of_arguments_and_terminals() {
     let terminal = ["clap", "clap_complete", "indicatif", "rpassword"];
-    // Questions; the output of a restore and of commands of the caller's own; lines that went through the filter; what only looks at
-    // the terminal.
+    // Questions; the output of a restore and of commands of the caller's own; lines that went through the filter; what
+    // only looks at the terminal.
     let writers =
         ["cli/clean.rs", "cli/prompt.rs", "cli/restore.rs", "main.rs", "cli/mod.rs", "cli/style.rs"];
     let mut wrong = Vec::new();

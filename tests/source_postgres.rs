@@ -613,7 +613,8 @@ fn given_a_restore_whose_process_is_killed_when_its_input_closes_then_nothing_is
     assert!(target(&server, "widowed").inspect().unwrap().is_empty());
 }
 
-/// A database that is there is planned and restored without a command line: the plan says what keeps it from being done.
+/// A database that is there is planned and restored without a command line: the plan says what keeps it from being
+/// done.
 #[test]
 fn given_a_database_that_holds_something_then_the_plan_says_so_and_nothing_is_touched() {
     use dumpvault::base::clock::FixedClock;

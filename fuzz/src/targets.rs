@@ -1,7 +1,9 @@
-//! What every fuzz target does with its input: one function each, shared by the targets of libFuzzer and by the replay in the tests.
+//! What every fuzz target does with its input: one function each, shared by the targets of libFuzzer and by the replay
+//! in the tests.
 //!
-//! None of them may panic, hang, or take more memory than its input explains. What is sealed is tried twice: the bytes as they stand, which
-//! exercises the outside, and as the plain content of an object whose seal is right, as somebody with a stolen key would write it.
+//! None of them may panic, hang, or take more memory than its input explains. What is sealed is tried twice: the bytes
+//! as they stand, which exercises the outside, and as the plain content of an object whose seal is right, as somebody
+//! with a stolen key would write it.
 
 use dumpvault::base::id::{RepoId, SessionId};
 use dumpvault::base::secret::{Entropy, EntropyError};
@@ -113,7 +115,8 @@ fn sealed(key: SubKey, associated: &[u8], plain: &[u8]) -> SmallSealed {
     SmallSealed::seal(&key, associated, plain, &Same).expect("an input is not too long")
 }
 
-/// An object as the smaller ones are: header, nonce, sealed content; a signature, which is the authority's where `by_authority` says so.
+/// An object as the smaller ones are: header, nonce, sealed content; a signature, which is the authority's where
+/// `by_authority` says so.
 fn object(kind: ObjectType, key: SubKey, tie: &[u8], by_authority: bool, plain: &[u8]) -> Vec<u8> {
     let raw = header_of(kind);
     let small = sealed(key, &[&raw[..], tie].concat(), plain);
@@ -228,8 +231,9 @@ pub fn block(input: &[u8]) {
     }
 }
 
-/// A block by column as somebody writes it who wants to hurt: a description and streams of any kind, in a frame that is right. The input:
-/// plain length, number of streams (at most 32), their lengths, length of the description; the description, and the streams.
+/// A block by column as somebody writes it who wants to hurt: a description and streams of any kind, in a frame that is
+/// right. The input: plain length, number of streams (at most 32), their lengths, length of the description; the
+/// description, and the streams.
 pub fn columns(input: &[u8]) {
     let Some(([low, high, count], rest)) = input.split_first_chunk::<3>() else { return };
     let plain_bytes = usize::from(u16::from_le_bytes([*low, *high]));
@@ -369,7 +373,8 @@ pub fn table_map(input: &[u8]) {
     }
 }
 
-/// An index of files or objects, a section of one, and its map. Rows that were read can be written, and are the same when read again.
+/// An index of files or objects, a section of one, and its map. Rows that were read can be written, and are the same
+/// when read again.
 pub fn file_index(input: &[u8]) {
     for of in [Of::Files, Of::Objects] {
         let _ = read_section(of, input);
@@ -397,7 +402,8 @@ fn rows_of(of: Of, mut bytes: &[u8]) -> Result<Vec<Entry>, ()> {
     Ok(rows)
 }
 
-/// A Redis file as it passes by: however it is cut, the answer is the same. One that is whole can be put in order, and is whole then, too.
+/// A Redis file as it passes by: however it is cut, the answer is the same. One that is whole can be put in order, and
+/// is whole then, too.
 pub fn rdb(input: &[u8]) {
     let read = |mut reader: Reader, piece: usize| {
         input.chunks(piece).for_each(|bytes| reader.push(bytes));

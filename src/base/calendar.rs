@@ -52,7 +52,8 @@ impl Calendar {
         day.saturating_sub(jiff::Span::new().days(since))
     }
 
-    /// Which bucket of that kind the moment lies in. Buckets of one kind are equal if and only if they are the same stretch of time.
+    /// Which bucket of that kind the moment lies in. Buckets of one kind are equal if and only if they are the same
+    /// stretch of time.
     pub fn bucket(&self, kind: Bucket, time: Timestamp) -> (Date, i64) {
         let local = self.zone.to_datetime(time);
         let day = local.date();
@@ -92,10 +93,11 @@ pub enum Bucket {
     Year,
 }
 
-/// The calendar tags of each of a series' good snapshots, given their times in any order; the answer has the same order.
+/// The calendar tags of each of a series' good snapshots, given their times in any order; the answer has the same
+/// order.
 ///
-/// The first snapshot of a calendar day is *daily*; the first of a week is also *weekly*, the first of a month also *monthly*.
-/// Of equal times the earlier in the list counts as first.
+/// The first snapshot of a calendar day is *daily*; the first of a week is also *weekly*, the first of a month also
+/// *monthly*. Of equal times the earlier in the list counts as first.
 pub fn calendar_tags(times: &[Timestamp], calendar: &Calendar) -> Vec<Vec<CalendarTag>> {
     let mut order: Vec<(usize, Timestamp)> = times.iter().copied().enumerate().collect();
     order.sort_by_key(|(at, time)| (*time, *at));

@@ -1,7 +1,7 @@
 //! What can be said of every failure: of which class it is, by which word a program knows it, and what to do next.
 //!
-//! The class decides the exit code of a command, and will decide the status of an answer over HTTP. Nobody has to look into an error of
-//! another floor, or for words in its text.
+//! The class decides the exit code of a command, and will decide the status of an answer over HTTP. Nobody has to look
+//! into an error of another floor, or for words in its text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,8 +31,8 @@ pub enum Class {
     Interrupted,
 }
 
-/// What to do next, in a sentence. Settings stand in it in braces, `{accept_rollback}`, since only whoever shows it knows how they are
-/// given: as options, or in a form of a page.
+/// What to do next, in a sentence. Settings stand in it in braces, `{accept_rollback}`, since only whoever shows it
+/// knows how they are given: as options, or in a form of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Next(Cow<'static, str>);
 

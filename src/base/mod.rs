@@ -1,5 +1,5 @@
-//! Values that every floor shares: ids, names, times, what is told while work goes on. Nothing here does input or output but `secret` and
-//! `unfinished`, and nothing here imports another floor.
+//! Values that every floor shares: ids, names, times, what is told while work goes on. Nothing here does input or
+//! output but `secret` and `unfinished`, and nothing here imports another floor.
 
 pub mod calendar;
 pub mod clock;

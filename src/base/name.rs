@@ -1,8 +1,8 @@
 //! Names: which a series, a host and a stream may have, and how a person names a snapshot.
 //!
-//! A snapshot's name is `[HOST/]SERIES[~N|@TIME][:STREAM]`, `latest` or the front of an id. What is checked here keeps that notation free of
-//! doubt and a terminal free of tricks. Every name that comes into a repository passes here, whoever brings it; what is stored already can
-//! be read by its id, whatever it is called.
+//! A snapshot's name is `[HOST/]SERIES[~N|@TIME][:STREAM]`, `latest` or the front of an id. What is checked here keeps
+//! that notation free of doubt and a terminal free of tricks. Every name that comes into a repository passes here,
+//! whoever brings it; what is stored already can be read by its id, whatever it is called.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -75,7 +75,8 @@ pub fn shown(name: &str) -> String {
     name.chars().take(NAME_CHARS_MAX).map(one).collect()
 }
 
-/// Whether a character is not seen where it stands, or turns others around: controls, bidirectional and zero-width ones, fillers.
+/// Whether a character is not seen where it stands, or turns others around: controls, bidirectional and zero-width
+/// ones, fillers.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -297,7 +298,8 @@ fn split_series(text: &str) -> Result<(Option<String>, String), &'static str> {
     Ok((host.map(str::to_owned), series.to_owned()))
 }
 
-/// The moment at the front of `text`, and what follows it. Times hold colons as streams do: the longest front that is a time is it.
+/// The moment at the front of `text`, and what follows it. Times hold colons as streams do: the longest front that is a
+/// time is it.
 fn until<'a>(text: &'a str, zone: &TimeZone) -> Option<(Position, &'a str)> {
     let ends = std::iter::once(text.len()).chain(text.rmatch_indices(':').map(|(at, _)| at));
     let mut fronts = ends.filter_map(|end| text.split_at_checked(end));

@@ -1,5 +1,5 @@
-//! Numbers of the format that later programs give further meanings. One that this program does not know is kept as it is, shown as
-//! unknown, and written back unchanged: a newer program's snapshot must not look damaged.
+//! Numbers of the format that later programs give further meanings. One that this program does not know is kept as it
+//! is, shown as unknown, and written back unchanged: a newer program's snapshot must not look damaged.
 
 use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
@@ -174,7 +174,8 @@ impl StreamFormat {
 }
 
 impl State {
-    /// Whether nothing speaks against the snapshot's streams: those that are in it are as good as their backup could tell.
+    /// Whether nothing speaks against the snapshot's streams: those that are in it are as good as their backup could
+    /// tell.
     pub fn is_trusted(self) -> bool {
         matches!(self, Self::Complete | Self::Partial)
     }

@@ -1,5 +1,5 @@
-//! Buckets that hold somebody's own objects: what can be asked of one, and what it says. Who backs one up, or restores into one, goes by
-//! this; how a service is spoken to is for whoever implements it.
+//! Buckets that hold somebody's own objects: what can be asked of one, and what it says. Who backs one up, or restores
+//! into one, goes by this; how a service is spoken to is for whoever implements it.
 
 use super::run::Run;
 use super::unit::Problem;
@@ -85,14 +85,14 @@ pub struct Taken {
     pub tags: u32,
 }
 
-/// A bucket, or what lies below a prefix of it. All calls block, and may be made by several threads at a time; what can be cured by trying
-/// again was tried again.
+/// A bucket, or what lies below a prefix of it. All calls block, and may be made by several threads at a time; what can
+/// be cured by trying again was tried again.
 pub trait Objects: Send + Sync {
     /// Where it is, for a person.
     fn place(&self) -> Place;
 
-    /// A page of the listing: the first, or the one that begins there. With `versions` also of those that are not current, each behind the newer ones
-    /// of its key.
+    /// A page of the listing: the first, or the one that begins there. With `versions` also of those that are not
+    /// current, each behind the newer ones of its key.
     ///
     /// # Errors
     /// When it cannot be listed.

@@ -6,8 +6,8 @@ use std::str::FromStr;
 /// No pattern is longer, in bytes.
 const PATTERN_BYTES_MAX: usize = 1024;
 
-/// A name with wildcards: `*` stands for any characters, `?` for one. Case matters, as it does in the list of a dump's tables.
-/// Within double quotes, all characters stand for themselves, `""` for a quote.
+/// A name with wildcards: `*` stands for any characters, `?` for one. Case matters, as it does in the list of a dump's
+/// tables. Within double quotes, all characters stand for themselves, `""` for a quote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamePattern {
     parts: Vec<Part>,

@@ -32,13 +32,14 @@ impl Run {
 
 /// Bytes that the jobs of a process may hold open together.
 ///
-/// A job takes what it may need at most before it starts its source, and waits where others have it. One that needs more than there is
-/// runs alone.
+/// A job takes what it may need at most before it starts its source, and waits where others have it. One that needs
+/// more than there is runs alone.
 #[derive(Debug, Clone)]
 pub struct Room(Permits);
 
 impl Room {
-    /// What a process holds if nobody says otherwise: as much as one backup or one copy takes, as `docs/architecture.md` has it.
+    /// What a process holds if nobody says otherwise: as much as one backup or one copy takes, as
+    /// `docs/architecture.md` has it.
     pub const BYTES_DEFAULT: u64 = 384 << 20;
 
     /// So many bytes for all jobs.

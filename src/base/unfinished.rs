@@ -1,8 +1,9 @@
 //! New files that nobody else can have had a hand in.
 //!
-//! A folder may be one that others write to, such as `/tmp`. A name that can be guessed may be there already: as a file of somebody
-//! else, who then reads or keeps what is written, or as a link to a file of ours, which is then overwritten. So a new file gets a
-//! random name, is made by this very call or not at all, is its owner's alone, and takes its final name once it is finished.
+//! A folder may be one that others write to, such as `/tmp`. A name that can be guessed may be there already: as a file
+//! of somebody else, who then reads or keeps what is written, or as a link to a file of ours, which is then
+//! overwritten. So a new file gets a random name, is made by this very call or not at all, is its owner's alone, and
+//! takes its final name once it is finished.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -56,7 +57,8 @@ impl Unfinished {
         &self.path
     }
 
-    /// Brings it to the disk and gives it the name `path`, in the place of what has that name. A link there is replaced, not followed.
+    /// Brings it to the disk and gives it the name `path`, in the place of what has that name. A link there is
+    /// replaced, not followed.
     ///
     /// # Errors
     /// When either fails; the file is then gone.

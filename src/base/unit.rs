@@ -1,4 +1,5 @@
-//! Quantities that a person writes as text: sizes, durations, ages, fractions, moments. Each is parsed once, where it comes in.
+//! Quantities that a person writes as text: sizes, durations, ages, fractions, moments. Each is parsed once, where it
+//! comes in.
 
 use super::level::{Level, ParseLevelError};
 use jiff::civil::DateTime;
@@ -100,8 +101,8 @@ pub fn level(text: &str) -> Result<Level, Problem> {
     text.parse().map_err(|error: ParseLevelError| Problem::new(error.to_string()).next(ParseLevelError::HINT))
 }
 
-/// Parses a size like `2G`, `500MiB`, `10 M` or a plain number of bytes. Units count in powers of 1024, as other tools of the
-/// trade have them.
+/// Parses a size like `2G`, `500MiB`, `10 M` or a plain number of bytes. Units count in powers of 1024, as other tools
+/// of the trade have them.
 ///
 /// # Errors
 /// When it is none.

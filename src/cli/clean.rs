@@ -1,14 +1,14 @@
 //! The one way to a terminal or a log: nothing that a name hides is obeyed, reorders a line or begins a new one.
 //!
-//! Names of series, hosts, tables and streams, the words of marks and what servers say come from others. Each line is cleaned as it
-//! goes out, whatever its parts are: so nothing has to be remembered where it is put together.
+//! Names of series, hosts, tables and streams, the words of marks and what servers say come from others. Each line is
+//! cleaned as it goes out, whatever its parts are: so nothing has to be remembered where it is put together.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-/// Whether a terminal or a reader may take this character for something else than a sign of its own: control characters (C0, DEL and
-/// C1), line and paragraph separators, what turns the direction of writing, and what takes no room.
+/// Whether a terminal or a reader may take this character for something else than a sign of its own: control characters
+/// (C0, DEL and C1), line and paragraph separators, what turns the direction of writing, and what takes no room.
 pub(super) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -27,7 +27,8 @@ pub(super) fn line(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// How a line of a message goes on: so what programs and files say is quoted, moved to the right. A line of ours begins at the margin.
+/// How a line of a message goes on: so what programs and files say is quoted, moved to the right. A line of ours begins
+/// at the margin.
 const GOES_ON: &str = "\n  ";
 
 /// A message that may quote several lines. No line of it but the first begins at the margin.
@@ -39,7 +40,8 @@ pub(super) fn message(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join(GOES_ON))
 }
 
-/// One JSON object in a line: what is hidden in its strings is written as `\uXXXX`. Outside of strings there is nothing hidden.
+/// One JSON object in a line: what is hidden in its strings is written as `\uXXXX`. Outside of strings there is nothing
+/// hidden.
 pub(super) fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);

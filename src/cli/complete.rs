@@ -1,7 +1,7 @@
 //! Completions that depend on the repository and the configuration: series, snapshots, sources.
 //!
-//! The script of the shell asks the hidden command `complete`. It never asks for a passphrase and never reads remote storage:
-//! who presses a key does not want to wait.
+//! The script of the shell asks the hidden command `complete`. It never asks for a passphrase and never reads remote
+//! storage: who presses a key does not want to wait.
 
 use super::Context;
 use super::exit::Exit;

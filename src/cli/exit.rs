@@ -1,6 +1,7 @@
 //! Exit codes: a part of the interface, the same for every command. `README.md` lists them.
 //!
-//! Every error says its class ([`Fault`]) in a `match` that names all variants of its type: a new kind of error without one does not compile.
+//! Every error says its class ([`Fault`]) in a `match` that names all variants of its type: a new kind of error without
+//! one does not compile.
 
 use crate::base::fault::Class;
 use std::process::ExitCode;

@@ -65,7 +65,8 @@ fn recovery_sheet(context: &Context, repo: &Repository, credential: &Credential)
     }
 }
 
-/// What will open the repository that is about to be made at `app`'s address. A key file that is named and not there is made.
+/// What will open the repository that is about to be made at `app`'s address. A key file that is named and not there is
+/// made.
 pub(super) fn of_new_repository(context: &Context, app: &App, force: bool) -> Result<Credential, CliError> {
     // That none can be made there is told before anything is asked or made.
     if let Ok(storage) = app.storage() {

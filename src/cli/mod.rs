@@ -84,8 +84,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Parses the arguments, runs the command, reports. `is_stdout_closed` says whether standard output was closed when the process began, which
-/// only the binary can tell.
+/// Parses the arguments, runs the command, reports. `is_stdout_closed` says whether standard output was closed when the
+/// process began, which only the binary can tell.
 pub fn main(is_stdout_closed: bool) -> ExitCode {
     if is_stdout_closed {
         style::note_closed();
@@ -122,11 +122,12 @@ pub fn main(is_stdout_closed: bool) -> ExitCode {
     exit.into()
 }
 
-/// Keys and dumps stand in this process's memory: no core dump of it, or of a program that it starts, shall hold them, and no other
-/// process of the same user shall read it.
+/// Keys and dumps stand in this process's memory: no core dump of it, or of a program that it starts, shall hold them,
+/// and no other process of the same user shall read it.
 fn keep_memory_private() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    // Both are safe to ignore because nothing depends on them: a system that has neither loses a second line of defence.
+    // Both are safe to ignore because nothing depends on them: a system that has neither loses a second line of
+    // defence.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);

@@ -49,7 +49,8 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Good)
 }
 
-/// What the history would say of a snapshot that it does not know. Of one that this key cannot open it is what the head says.
+/// What the history would say of a snapshot that it does not know. Of one that this key cannot open it is what the head
+/// says.
 fn found(
     context: &Context,
     repo: &Repository,

@@ -111,7 +111,8 @@ fn daemon(context: &Context, flags: &Flags) -> Result<Exit, CliError> {
     run_jobs(context, flags, &mut || Ok(()), &mut |_| {})
 }
 
-/// Runs jobs until it is asked to stop. `begun` is called once it is the only scheduler; `read` each time that the configuration was read.
+/// Runs jobs until it is asked to stop. `begun` is called once it is the only scheduler; `read` each time that the
+/// configuration was read.
 pub(super) fn run_jobs(
     context: &Context,
     flags: &Flags,

@@ -60,7 +60,8 @@ fn site(settings: &Settings, host: &str) -> Site {
     let sources =
         settings.sources.iter().map(|(name, source)| (name.clone(), (source.series.clone(), String::new())));
     let systems = settings.systems.iter().map(|(name, system)| (name.clone(), system.sources.clone()));
-    // What nobody set of a job is the same for all, and there may be thousands of jobs: it would be most of the idle memory.
+    // What nobody set of a job is the same for all, and there may be thousands of jobs: it would be most of the idle
+    // memory.
     let is_told = |shown: &&Shown| shown.origin != Origin::Default || !shown.setting.starts_with("job.");
     let shown = settings.shown.iter().filter(is_told).map(|shown| {
         let value = shown.value.as_ref().map_or_else(|| "(secret)".to_owned(), ToString::to_string);

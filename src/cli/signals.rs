@@ -12,8 +12,8 @@ const ENDING: [i32; 9] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGVTALRM, 
 /// Those of a person who does not want to wait.
 const INSISTING: [i32; 3] = [SIGINT, SIGTERM, SIGQUIT];
 
-/// A signal that comes sooner after the first is the same wish: `timeout` and service managers signal both a program and its group,
-/// a terminal that is closed does so, too.
+/// A signal that comes sooner after the first is the same wish: `timeout` and service managers signal both a program
+/// and its group, a terminal that is closed does so, too.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// The first signal asks to stop cleanly; a later SIGINT, SIGTERM or SIGQUIT ends the process at once.

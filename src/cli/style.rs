@@ -36,7 +36,8 @@ pub(super) fn wanted(stream: &impl IsTerminal) -> bool {
 
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Takes note that standard output was closed when the process began: the runtime has opened the null device in its place.
+/// Takes note that standard output was closed when the process began: the runtime has opened the null device in its
+/// place.
 pub(super) fn note_closed() {
     IS_CLOSED.store(true, Ordering::Relaxed);
 }

@@ -52,7 +52,8 @@ const COMMANDS_ELSEWHERE: [(&str, &str); 14] = [
     ("recover", "`dumpvault repair snapshots`"),
 ];
 
-/// Says what is wrong with the arguments; help and version, which clap hands over the same way, are printed as they are.
+/// Says what is wrong with the arguments; help and version, which clap hands over the same way, are printed as they
+/// are.
 pub(super) fn refuse(error: Error) -> Exit {
     if !error.use_stderr() {
         return match error.print() {

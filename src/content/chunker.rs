@@ -1,7 +1,7 @@
 //! Content-defined chunking: FastCDC with normalized chunking (Xia et al., USENIX ATC 2016; the two-byte step of 2020).
 //!
-//! The gear table is drawn from a key, so that chunk lengths tell an observer nothing about known contents. The loop is that of the
-//! `fastcdc` crate; table and masks are ours, as `docs/format.md` has them.
+//! The gear table is drawn from a key, so that chunk lengths tell an observer nothing about known contents. The loop is
+//! that of the `fastcdc` crate; table and masks are ours, as `docs/format.md` has them.
 
 use crate::base::secret::SecretKey;
 use fastcdc::v2020::cut_gear;
@@ -84,8 +84,8 @@ impl Chunker {
     }
 }
 
-/// `bits` ones, every other bit from the top but one (the shifted mask needs the topmost) downwards: high bits have seen
-/// most bytes.
+/// `bits` ones, every other bit from the top but one (the shifted mask needs the topmost) downwards: high bits have
+/// seen most bytes.
 fn mask(bits: u32) -> u64 {
     (0..bits.min(31)).fold(0, |mask, bit| mask | 1 << (62 - 2 * bit))
 }

@@ -89,12 +89,13 @@ pub struct Compressor {
 const SMALL_BLOCK_BYTES: usize = 300 << 10;
 
 impl Compressor {
-    /// Compresses `plain` into `stored` (cleared first) and says how. What does not get at least 1/64 smaller is stored raw.
+    /// Compresses `plain` into `stored` (cleared first) and says how. What does not get at least 1/64 smaller is stored
+    /// raw.
     ///
     /// Of [`Level::Auto`], the caller says which it is; here it is [`Level::Columns`].
     ///
-    /// What is stored by column was decoded and compared: a transform has more places for a fault than zstd. A block that did not come
-    /// back is stored by zstd.
+    /// What is stored by column was decoded and compared: a transform has more places for a fault than zstd. A block
+    /// that did not come back is stored by zstd.
     ///
     /// # Errors
     /// When zstd fails, which it does only without memory.
@@ -171,8 +172,8 @@ pub struct Decompressor {
 }
 
 impl Decompressor {
-    /// Restores exactly `plain_bytes` bytes into `plain`, in the place of what it holds. The caller has bounded `plain_bytes`; nothing larger is
-    /// ever allocated.
+    /// Restores exactly `plain_bytes` bytes into `plain`, in the place of what it holds. The caller has bounded
+    /// `plain_bytes`; nothing larger is ever allocated.
     ///
     /// # Errors
     /// When the stored bytes do not yield exactly that many.

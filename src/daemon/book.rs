@@ -242,7 +242,8 @@ impl Changes {
     }
 }
 
-/// Where the scheduler keeps what it knows. What [`commit`](Store::commit) said is durable stays so whatever happens to the process.
+/// Where the scheduler keeps what it knows. What [`commit`](Store::commit) said is durable stays so whatever happens to
+/// the process.
 pub trait Store {
     /// How far each job is.
     ///

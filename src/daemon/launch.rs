@@ -1,8 +1,8 @@
 //! Processes of runs: this program again, each in a process group of its own.
 //!
-//! Standard input of a run is an empty file that is locked. The lock lives as long as any process of the run, and not as long as the
-//! scheduler: whoever finds it free knows that nothing of the run is left. Standard output and error go to a file, which survives the
-//! scheduler, too.
+//! Standard input of a run is an empty file that is locked. The lock lives as long as any process of the run, and not
+//! as long as the scheduler: whoever finds it free knows that nothing of the run is left. Standard output and error go
+//! to a file, which survives the scheduler, too.
 
 use super::book::{OpenRun, RunId};
 use super::due::ms;

@@ -1,4 +1,5 @@
-//! Metrics for Prometheus: what the state says, in its text form. The repository is not asked, and what is not known is left out.
+//! Metrics for Prometheus: what the state says, in its text form. The repository is not asked, and what is not known is
+//! left out.
 
 use super::alert::overdue;
 use super::book::StateError;

@@ -1,4 +1,5 @@
-//! The scheduler: jobs run by themselves, at the time that their schedule says, once. And the history of what ran, and the page that shows it.
+//! The scheduler: jobs run by themselves, at the time that their schedule says, once. And the history of what ran, and
+//! the page that shows it.
 //!
 //! | file | hides |
 //! |---|---|

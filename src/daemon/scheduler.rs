@@ -1,7 +1,8 @@
 //! The scheduler as a state machine: clock, store and processes are handed in, and nothing else has a say.
 //!
-//! A tick reads what ended, decides every slot that is due, writes both in one transaction, and only then starts processes. A slot whose
-//! row is written is never decided again; a run whose start is written is never started a second time without its process being gone.
+//! A tick reads what ended, decides every slot that is due, writes both in one transaction, and only then starts
+//! processes. A slot whose row is written is never decided again; a run whose start is written is never started a
+//! second time without its process being gone.
 
 use super::alert::Fact;
 use super::book::{
@@ -159,10 +160,12 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         std::mem::take(&mut self.alarms)
     }
 
-    /// Does what is to be done at that moment; `since_boot` is the machine's age, which knows no jumps. Says when to come again at the latest.
+    /// Does what is to be done at that moment; `since_boot` is the machine's age, which knows no jumps. Says when to
+    /// come again at the latest.
     ///
     /// # Errors
-    /// When the state cannot be read or written: then nothing was decided and nothing started, and a later tick makes up for it.
+    /// When the state cannot be read or written: then nothing was decided and nothing started, and a later tick makes
+    /// up for it.
     pub fn tick(&mut self, now: i64, since_boot: Option<i64>) -> Result<i64, StateError> {
         self.ended.extend(self.launcher.ended());
         let result = self.step(now, since_boot);
@@ -282,8 +285,8 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         Ok(())
     }
 
-    /// How a run ended that nobody watched. One that was stopped together with its scheduler says that it was interrupted, and nobody
-    /// asked for that: it is as lost as one that says nothing.
+    /// How a run ended that nobody watched. One that was stopped together with its scheduler says that it was
+    /// interrupted, and nobody asked for that: it is as lost as one that says nothing.
     fn what_was_lost(&self, run: &RunId) -> Result<Exit, StateError> {
         const INTERRUPTED: i32 = 130;
         Ok(match self.store.noted_exit(run)? {
@@ -585,7 +588,8 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
     }
 }
 
-/// What the end of a run means for alerts. `has_failed` is false of a backup that stored all, and something of it is suspect.
+/// What the end of a run means for alerts. `has_failed` is false of a backup that stored all, and something of it is
+/// suspect.
 fn facts(run: &OpenRun, job: Option<&Job>, ok: bool, ending: &Ending, has_failed: bool) -> Vec<Fact> {
     let name = run.job.as_str();
     if ok {

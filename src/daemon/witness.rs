@@ -1,4 +1,5 @@
-//! Who looks into the repository: for series that others write, and after runs. The scheduler has no key: it starts `dumpvault history rebuild`.
+//! Who looks into the repository: for series that others write, and after runs. The scheduler has no key: it starts
+//! `dumpvault history rebuild`.
 
 use super::alert::Fact;
 use super::book::StateError;

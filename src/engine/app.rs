@@ -118,8 +118,8 @@ pub struct Found {
 }
 
 impl App {
-    /// Reads the settings: what the command line says comes before environment and file. Once `cancel` is set, nothing that failed is
-    /// tried again.
+    /// Reads the settings: what the command line says comes before environment and file. Once `cancel` is set, nothing
+    /// that failed is tried again.
     ///
     /// # Errors
     /// When one is wrong.
@@ -260,7 +260,8 @@ impl App {
         if bytes == 0 || storage.is_local() {
             return storage;
         }
-        // Packs are named by their content: repositories at the same address, one after another, do no harm to each other.
+        // Packs are named by their content: repositories at the same address, one after another, do no harm to each
+        // other.
         let name = blake3::hash(storage.location().as_bytes()).to_hex();
         let folder = self.environment.cache_root().join("packs").join(name.get(..32).unwrap_or_default());
         Arc::new(Cached::new(storage, folder, bytes))

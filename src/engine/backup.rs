@@ -445,8 +445,8 @@ fn commit_request(
     }
 }
 
-/// The newest snapshots of other series that are newer than this author's last one: whoever reads the new snapshot knows that they were
-/// there.
+/// The newest snapshots of other series that are newer than this author's last one: whoever reads the new snapshot
+/// knows that they were there.
 fn pins(history: &History, series: &str, host: &str, me: AuthorId) -> Vec<SnapshotId> {
     let own = history.snapshots.iter().filter(|summary| summary.head.author == me);
     let since = own.map(|summary| summary.stored_ms).max().unwrap_or(i64::MIN);

@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, HashSet};
 /// So many objects are named.
 const NAMED: usize = 5;
 
-/// Checks the repository. Where packs are read, those found damaged are marked, so that no new snapshot relies on them, and those that
-/// were marked and are whole are so no more.
+/// Checks the repository. Where packs are read, those found damaged are marked, so that no new snapshot relies on them,
+/// and those that were marked and are whole are so no more.
 ///
 /// # Errors
 /// When nothing can be said. Damage is in the answer.
@@ -70,8 +70,8 @@ pub fn class_of(report: &CheckReport, short_locks: &[ShortLock]) -> Option<Class
     }
 }
 
-/// Locks of objects that snapshots need and that end too soon, where objects are to be locked. Of a damaged repository it cannot be told
-/// what is needed.
+/// Locks of objects that snapshots need and that end too soon, where objects are to be locked. Of a damaged repository
+/// it cannot be told what is needed.
 ///
 /// # Errors
 /// When the storage fails.
@@ -106,7 +106,8 @@ pub fn short_locks(repo: &Repository, report: &CheckReport, run: &Run) -> Result
     Ok(short)
 }
 
-/// The newest whole snapshot of each series bears from now on that it was checked, so that others can tell how long ago that was.
+/// The newest whole snapshot of each series bears from now on that it was checked, so that others can tell how long ago
+/// that was.
 fn remember(repo: &Repository, report: &CheckReport, host: &str, now_ms: i64, observer: &dyn Observer) {
     // What cannot be read is in the report.
     let history = repo.catalog(observer).and_then(|mut catalog| repo.history(&mut catalog));

@@ -1,10 +1,11 @@
 //! Copy: snapshots of one repository into another, whatever the keys of the two.
 //!
-//! Into a repository that was made for it, in which content has the same names, blocks go as they are and only what is missing there
-//! is read. Into any other a snapshot's streams are read, checked, and stored as a backup stores them: chunk ids differ from repository
-//! to repository, so that bytes are copied. What the destination has already is found by its chunks and in the copy before. Either
-//! way a day's copy takes what the day's backup took. The head of a copy names the snapshot that it is a copy of; by that a later
-//! run knows what is there. Packs that arrived before a run was cut short are found again by the next.
+//! Into a repository that was made for it, in which content has the same names, blocks go as they are and only what is
+//! missing there is read. Into any other a snapshot's streams are read, checked, and stored as a backup stores them:
+//! chunk ids differ from repository to repository, so that bytes are copied. What the destination has already is found
+//! by its chunks and in the copy before. Either way a day's copy takes what the day's backup took. The head of a copy
+//! names the snapshot that it is a copy of; by that a later run knows what is there. Packs that arrived before a run
+//! was cut short are found again by the next.
 
 mod batch;
 mod destination;
@@ -382,8 +383,8 @@ impl Copier<'_> {
         }
     }
 
-    /// Says of a copy what was said of its original since: that it is pinned, and tags. What is not said any more of the original stays
-    /// with the copy, since somebody may have said it there.
+    /// Says of a copy what was said of its original since: that it is pinned, and tags. What is not said any more of
+    /// the original stays with the copy, since somebody may have said it there.
     fn follow(
         &self,
         summary: &Summary,
@@ -415,8 +416,8 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// Copies one stream; it is finished only once all of it is there. By bytes it then has the digest of the dump; by blocks it has the
-    /// recipe of the dump, and every chunk that came was checked.
+    /// Copies one stream; it is finished only once all of it is there. By bytes it then has the digest of the dump; by
+    /// blocks it has the recipe of the dump, and every chunk that came was checked.
     fn stream(
         &self,
         session: &mut BackupSession,
@@ -549,8 +550,8 @@ fn nearest(history: &History, summary: &Summary) -> Option<SnapshotId> {
     before.or_else(|| complete(history, summary).next()).map(|found| found.id)
 }
 
-/// Where the copy stands in the destination's series: its counter, the one before, and whether it comes as an import: snapshots may be copied
-/// in any order, and an older one that comes later is not the newest.
+/// Where the copy stands in the destination's series: its counter, the one before, and whether it comes as an import:
+/// snapshots may be copied in any order, and an older one that comes later is not the newest.
 fn place(history: &History, summary: &Summary) -> (u64, Option<SnapshotId>, bool) {
     let series = history.series(&summary.head.series, &summary.head.host);
     let newest = series.filter(|other| !other.head.is_import()).max_by(|a, b| newer(a, b));

@@ -1,7 +1,8 @@
-//! The demonstration: three days of a changing database, backed up, restored, compared, checked, in a folder that is removed.
+//! The demonstration: three days of a changing database, backed up, restored, compared, checked, in a folder that is
+//! removed.
 //!
-//! Everything goes the way that a user's data goes: [`backup`], [`choose`] and restore, [`check`]. What is told is what was
-//! measured.
+//! Everything goes the way that a user's data goes: [`backup`], [`choose`] and restore, [`check`]. What is told is what
+//! was measured.
 
 mod database;
 mod scratch;
@@ -202,8 +203,8 @@ impl DemoReport {
 }
 
 impl DemoPlan {
-    /// Does what is planned; `told` gets each [`Milestone`] as it is reached. Whatever the outcome, no process is left, and no
-    /// folder but one that is to be kept.
+    /// Does what is planned; `told` gets each [`Milestone`] as it is reached. Whatever the outcome, no process is left,
+    /// and no folder but one that is to be kept.
     ///
     /// # Errors
     /// When a step fails or somebody asks to stop. A proof that does not hold is in the answer.

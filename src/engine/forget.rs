@@ -33,8 +33,8 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Those that somebody gives, or else those of the configuration. With `representative`, that one of a period stays, whatever the
-    /// configuration says.
+    /// Those that somebody gives, or else those of the configuration. With `representative`, that one of a period
+    /// stays, whatever the configuration says.
     pub fn of_settings(settings: &Settings, given: Policy, representative: Option<Representative>) -> Self {
         if !given.is_empty() {
             return Self { default: Some(given), ..Self::default() };
@@ -97,12 +97,12 @@ pub fn forget_foreign(repo: &Repository, dry_run: bool) -> Result<Vec<String>, O
     Ok(if dry_run { repo.foreign_objects()? } else { repo.forget_foreign()? })
 }
 
-/// Decides on every snapshot that the request is about, by its series' policy, and lets go of what no rule keeps. The answer is oldest
-/// first; series without a policy are not in it.
+/// Decides on every snapshot that the request is about, by its series' policy, and lets go of what no rule keeps. The
+/// answer is oldest first; series without a policy are not in it.
 ///
 /// # Errors
-/// When no policy was given, the clocks of host and storage disagree, or the repository fails; then nothing or a part was let go of, and it
-/// can be run again.
+/// When no policy was given, the clocks of host and storage disagree, or the repository fails; then nothing or a part
+/// was let go of, and it can be run again.
 pub fn forget(
     repo: &Repository,
     clock: &dyn Clock,
@@ -162,8 +162,8 @@ pub fn forget(
 /// Lets go of the snapshots that `names` stand for. By its id also one that is damaged, missing or was never committed.
 ///
 /// # Errors
-/// When a name stands for none; when one is pinned, or, unless the request says so, the newest complete one of its series or younger than
-/// a day: then all stay.
+/// When a name stands for none; when one is pinned, or, unless the request says so, the newest complete one of its
+/// series or younger than a day: then all stay.
 pub fn forget_named(
     repo: &Repository,
     clock: &dyn Clock,

@@ -1,4 +1,5 @@
-//! Keys of Redis and Valkey, as their maps tell them: what a snapshot holds, and what changed from one to another. Reads no data.
+//! Keys of Redis and Valkey, as their maps tell them: what a snapshot holds, and what changed from one to another.
+//! Reads no data.
 
 use crate::content::rdb::{Group, KeyMap, KeyMapError};
 use crate::vault::snapshot::{Body, Stream, StreamFormat};
@@ -73,8 +74,8 @@ impl Keys {
     }
 }
 
-/// What changed of the keys of streams that both snapshots have, all groups of them. Two snapshots of one stream each are compared
-/// whatever the names.
+/// What changed of the keys of streams that both snapshots have, all groups of them. Two snapshots of one stream each
+/// are compared whatever the names.
 pub fn difference(mut before: Keys, after: &Keys) -> Vec<KeyChange> {
     if let ([was], [is]) = (before.streams.as_slice(), after.streams.as_slice())
         && was != is

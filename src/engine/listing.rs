@@ -95,7 +95,8 @@ impl Sums {
 pub struct Stats {
     /// Per series and host.
     pub series: BTreeMap<(String, String), Sums>,
-    /// What restoring the newest complete snapshot of each reads for each byte that it takes by itself, where that can be told.
+    /// What restoring the newest complete snapshot of each reads for each byte that it takes by itself, where that can
+    /// be told.
     pub reads: BTreeMap<(String, String), f64>,
     /// Bytes of the packs that hold anything of each, padding and all; what several share counts for each.
     pub disk: BTreeMap<(String, String), u64>,

@@ -1,5 +1,5 @@
-//! From what somebody asks for to what is done: a job becomes a plan. Planning reads and checks; it writes nothing and asks nobody, so
-//! that a command line, a schedule and a page can all show a plan before it runs.
+//! From what somebody asks for to what is done: a job becomes a plan. Planning reads and checks; it writes nothing and
+//! asks nobody, so that a command line, a schedule and a page can all show a plan before it runs.
 
 mod backup;
 mod copy;

@@ -1,4 +1,5 @@
-//! What a program needs that embeds the engine: jobs, plans, reports, and the values that they are made of. `docs/embedding.md` has one.
+//! What a program needs that embeds the engine: jobs, plans, reports, and the values that they are made of.
+//! `docs/embedding.md` has one.
 
 pub use super::OpError;
 pub use super::app::{App, AppError};

@@ -1,4 +1,5 @@
-//! Repair of snapshots: those that cannot be whole are marked, so that nothing takes them for good copies. Repair of marks and times.
+//! Repair of snapshots: those that cannot be whole are marked, so that nothing takes them for good copies. Repair of
+//! marks and times.
 
 use super::OpError;
 use crate::base::clock::Clock;

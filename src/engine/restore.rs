@@ -293,7 +293,8 @@ fn refuse_if_hidden(
     Ok(())
 }
 
-/// A name stands for a complete snapshot: where the newest is not, night after night maybe, that is older than somebody thinks.
+/// A name stands for a complete snapshot: where the newest is not, night after night maybe, that is older than somebody
+/// thinks.
 fn tell_of_worse(history: &History, found: &Summary, name: &SnapshotName, observer: &dyn Observer) {
     let head = &found.head;
     let text = name.to_string();
@@ -411,8 +412,8 @@ impl Chosen {
     /// Writes the whole stream to `target`.
     ///
     /// # Errors
-    /// On any error nothing may be taken as restored: a file is not there, a program was killed before its input ended, a
-    /// database was rolled back.
+    /// On any error nothing may be taken as restored: a file is not there, a program was killed before its input ended,
+    /// a database was rolled back.
     pub fn restore(
         &self,
         stream: &Stream,
@@ -423,8 +424,8 @@ impl Chosen {
         self.send(Content { stream, parts: None, skipped: 0 }, target, observer, cancel)
     }
 
-    /// Writes an archive made of parts of the stream to `target`. What is not in it is not read. Every chunk is checked; the
-    /// stream's digest cannot be.
+    /// Writes an archive made of parts of the stream to `target`. What is not in it is not read. Every chunk is
+    /// checked; the stream's digest cannot be.
     ///
     /// # Errors
     /// As [`Chosen::restore`].
@@ -569,8 +570,8 @@ impl Chosen {
             None => self.dump_kind(content.stream, cancel)?,
         };
         if kind == DumpKind::Tar {
-            // An older program stored one without looking into it, cut off or not: `pg_restore` takes some for whole, and waits for ever
-            // for the rest of others.
+            // An older program stored one without looking into it, cut off or not: `pg_restore` takes some for whole,
+            // and waits for ever for the rest of others.
             self.map(content.stream, observer, cancel)?;
         }
         let is_archive = matches!(kind, DumpKind::Archive { .. } | DumpKind::Tar);
@@ -606,7 +607,8 @@ impl Chosen {
         self.feed(content, sink, &what, observer, cancel)
     }
 
-    /// The length of a byte order mark before a script. `psql` takes one at the front of its input only, where a `BEGIN` stands.
+    /// The length of a byte order mark before a script. `psql` takes one at the front of its input only, where a
+    /// `BEGIN` stands.
     fn mark_bytes(&self, content: Content<'_>, kind: DumpKind, cancel: &Cancel) -> Result<usize, OpError> {
         let is_script = kind == DumpKind::Sql && content.parts.is_none();
         let mark = crate::content::inspect::BYTE_ORDER_MARK;

@@ -14,8 +14,8 @@ pub(in crate::engine) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes a folder in `parent` under a name that begins with `front` and that nobody can foresee. Others may pass through it if `passable`, and see
-    /// nothing: a server in it may have to run as another user.
+    /// Makes a folder in `parent` under a name that begins with `front` and that nobody can foresee. Others may pass
+    /// through it if `passable`, and see nothing: a server in it may have to run as another user.
     pub(in crate::engine) fn create(
         parent: &Path,
         front: &str,

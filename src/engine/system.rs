@@ -1,5 +1,5 @@
-//! A run over a system: snapshots of its sources under one set id, their moments in the order of the plan, and then what the configuration
-//! wants.
+//! A run over a system: snapshots of its sources under one set id, their moments in the order of the plan, and then
+//! what the configuration wants.
 
 mod afterwards;
 mod hooks;
@@ -173,7 +173,8 @@ struct Place<'a> {
     repo: &'a Repository,
 }
 
-/// Makes the snapshot of a source, with what runs around it. `begins` is called before each attempt, and told whether another may follow.
+/// Makes the snapshot of a source, with what runs around it. `begins` is called before each attempt, and told whether
+/// another may follow.
 fn member(
     planned: PlannedMember,
     share: Share,

@@ -1,4 +1,5 @@
-//! Tables of dumps, as their maps tell them: what a snapshot holds, and what changed from one to another. Reads no data.
+//! Tables of dumps, as their maps tell them: what a snapshot holds, and what changed from one to another. Reads no
+//! data.
 
 use crate::content::index::SectionMap;
 use crate::content::pg::{DataKind, MapError, TableData, TableMap};
@@ -58,7 +59,8 @@ pub struct TableChange {
     pub after: Option<Amount>,
 }
 
-/// What changed between two snapshots. Streams are told apart by name; two snapshots of one stream each are compared whatever the names.
+/// What changed between two snapshots. Streams are told apart by name; two snapshots of one stream each are compared
+/// whatever the names.
 #[derive(Debug, Default)]
 pub struct Difference {
     /// Streams that only the first has.

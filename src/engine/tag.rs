@@ -26,7 +26,8 @@ pub struct TagRequest {
     pub dry_run: bool,
 }
 
-/// Changes what is said of the snapshot that `name` stands for; gives it with its tags as they are now, and whether it is pinned.
+/// Changes what is said of the snapshot that `name` stands for; gives it with its tags as they are now, and whether it
+/// is pinned.
 ///
 /// # Errors
 /// When a new tag is none, there is no such snapshot, or the repository fails. Unpinning takes a full key.

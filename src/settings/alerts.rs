@@ -1,4 +1,5 @@
-//! `[alert.NAME]`: whom to tell, of what, and how. `[watch.NAME]`: series of which something is to be told when they get old.
+//! `[alert.NAME]`: whom to tell, of what, and how. `[watch.NAME]`: series of which something is to be told when they
+//! get old.
 
 use crate::base::name::nearest;
 use crate::base::schedule::Schedule;

@@ -1,4 +1,5 @@
-//! Options of the command line that are no settings: text becomes a value as soon as it is read, and the error names the option.
+//! Options of the command line that are no settings: text becomes a value as soon as it is read, and the error names
+//! the option.
 
 use super::ConfigError;
 use crate::base::level::Level;

@@ -28,7 +28,8 @@ impl Environment {
         self.variables.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
-    /// A file with a secret: `credential:NAME` is what the service manager gave under that name, in the folder that it alone can read.
+    /// A file with a secret: `credential:NAME` is what the service manager gave under that name, in the folder that it
+    /// alone can read.
     pub fn credential(&self, path: &Path) -> PathBuf {
         let name = path.to_str().and_then(|text| text.strip_prefix("credential:"));
         match (name.filter(|name| !name.contains('/')), self.path("CREDENTIALS_DIRECTORY")) {

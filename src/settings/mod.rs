@@ -1,7 +1,8 @@
 //! Settings: the command line, the environment and a TOML file become typed values, each with its origin.
 //!
-//! Files, the first that is there: `./dumpvault.toml`, `$XDG_CONFIG_HOME/dumpvault/config.toml`, `/etc/dumpvault/config.toml`. The environment
-//! comes before the file, the command line before both. Every value is checked when the file is read, also those that nobody needs now.
+//! Files, the first that is there: `./dumpvault.toml`, `$XDG_CONFIG_HOME/dumpvault/config.toml`,
+//! `/etc/dumpvault/config.toml`. The environment comes before the file, the command line before both. Every value is
+//! checked when the file is read, also those that nobody needs now.
 //!
 //! | file | hides |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Layers become values: the command line before the environment, the environment before the file, the file before what is so by default.
+//! Layers become values: the command line before the environment, the environment before the file, the file before what
+//! is so by default.
 
 use super::alerts;
 use super::jobs::{self, jobs};
@@ -74,7 +75,8 @@ pub trait Registry {
     /// The kinds of storages that have settings.
     fn storages(&self) -> &[StorageKind];
 
-    /// Takes the keys of one of these kinds out of its table; of a destination without a table of its own there is none.
+    /// Takes the keys of one of these kinds out of its table; of a destination without a table of its own there is
+    /// none.
     fn storage(
         &self,
         name: &str,
@@ -85,16 +87,17 @@ pub trait Registry {
     /// The kinds of sources. The first is what a table is that does not tell.
     fn kinds(&self) -> &[SourceKind];
 
-    /// Takes the keys of one of these kinds out of the table of the source `name`; `None` when something is wrong with them, which the table
-    /// was told.
+    /// Takes the keys of one of these kinds out of the table of the source `name`; `None` when something is wrong with
+    /// them, which the table was told.
     fn source(&self, kind: &str, name: &str, table: &mut Table<'_>) -> Option<Self::Source>;
 }
 
-/// Reads the file that `--config` or DUMPVAULT_CONFIG names, or the first of the usual ones that is there, and brings all layers together.
+/// Reads the file that `--config` or DUMPVAULT_CONFIG names, or the first of the usual ones that is there, and brings
+/// all layers together.
 ///
 /// # Errors
-/// When a file is there and cannot be read, or somebody else may have written it; when the file named is not there; and all settings
-/// that are wrong.
+/// When a file is there and cannot be read, or somebody else may have written it; when the file named is not there; and
+/// all settings that are wrong.
 pub fn resolve<R: Registry>(
     flags: &Flags,
     environment: &Environment,

@@ -1,8 +1,9 @@
 //! Whether a configuration file is believed: who owns it, and who may write to it and its folder.
 //!
-//! Such a file names commands, and they run as whoever calls dumpvault. So it counts only if nobody else can have written it: file and
-//! folder belong to root or to the effective user, and neither others nor a group may write to them. What lies on a read-only file
-//! system nobody writes to, whatever its mode says; containers get their settings that way.
+//! Such a file names commands, and they run as whoever calls dumpvault. So it counts only if nobody else can have
+//! written it: file and folder belong to root or to the effective user, and neither others nor a group may write to
+//! them. What lies on a read-only file system nobody writes to, whatever its mode says; containers get their settings
+//! that way.
 
 use super::ConfigError;
 use std::fs::{File, Metadata};

@@ -22,8 +22,8 @@ const LAST_WORDS_WAIT: Duration = Duration::from_secs(5);
 
 /// A program whose standard output is the dump. Its standard input is empty.
 ///
-/// The dump ended well when the program exited with status 0 after its output had ended. Programs further up a pipe inside a
-/// shell script are the script's business (`set -o pipefail`).
+/// The dump ended well when the program exited with status 0 after its output had ended. Programs further up a pipe
+/// inside a shell script are the script's business (`set -o pipefail`).
 #[derive(Debug, Clone)]
 pub struct CommandSource {
     /// What to run.
@@ -176,8 +176,8 @@ pub enum SinkOutput {
 
 /// Starts a program that takes a restore on its standard input.
 ///
-/// It ended well when it read every byte and exited with status 0. There is no time limit between the end of its input and
-/// its exit but the limits' `timeout`: an index may take hours to build.
+/// It ended well when it read every byte and exited with status 0. There is no time limit between the end of its input
+/// and its exit but the limits' `timeout`: an index may take hours to build.
 ///
 /// # Errors
 /// When it cannot be started, or stopping was asked for already.
@@ -222,8 +222,8 @@ impl ProcessSink {
         let mut running = Running::start(invocation, Stdio::piped(), stdout, limits)?;
         let pipe = running.take_stdin()?;
         widen(&pipe);
-        // Not blocking in a write keeps time limit and cancel in force while the program is busy. The other end of a pipe has
-        // flags of its own: the program sees an ordinary blocking input.
+        // Not blocking in a write keeps time limit and cancel in force while the program is busy. The other end of a
+        // pipe has flags of its own: the program sees an ordinary blocking input.
         fcntl_getfl(&pipe)
             .and_then(|flags| fcntl_setfl(&pipe, flags | OFlags::NONBLOCK))
             .map_err(|errno| running.io_error("write to", errno.into()))?;
@@ -280,12 +280,13 @@ impl ProcessSink {
 
     /// Waits until the pipe is empty (`true`) or nobody is left to read it (`false`).
     ///
-    /// A pipe takes up to 1 MiB that nobody ever reads: without this, a small restore into a program that ignores its input
-    /// would pass for a good one.
+    /// A pipe takes up to 1 MiB that nobody ever reads: without this, a small restore into a program that ignores its
+    /// input would pass for a good one.
     fn all_was_read(&mut self) -> Result<bool, SourceError> {
         let mut nap = Duration::from_millis(1);
         loop {
-            // Asked first: bytes are counted after the last reader is known to be gone, or while it may still read them.
+            // Asked first: bytes are counted after the last reader is known to be gone, or while it may still read
+            // them.
             let gone = conditions(&self.pipe, PollFlags::empty(), Duration::ZERO)
                 .map_err(|source| self.running.io_error("write to", source))?
                 .intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);

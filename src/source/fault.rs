@@ -1,4 +1,5 @@
-//! Failures of sources and of what restores go into, seen from outside: as of a target. To a backup they are a source's.
+//! Failures of sources and of what restores go into, seen from outside: as of a target. To a backup they are a
+//! source's.
 
 use super::SourceError;
 use super::bucket::BucketError;

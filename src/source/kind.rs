@@ -20,7 +20,8 @@ pub trait SourceKind: Sync {
     /// Its own keys in `[source.NAME]`.
     fn section(&self) -> &'static Section;
 
-    /// Takes its keys out of the table of the source `name`; `None` when something is wrong with them, which the table was told.
+    /// Takes its keys out of the table of the source `name`; `None` when something is wrong with them, which the table
+    /// was told.
     fn of_table(&self, name: &str, table: &mut Table<'_>) -> Option<Arc<dyn Settled>>;
 
     /// What addresses for it begin with, such as `postgres://`.
@@ -58,7 +59,8 @@ pub trait Settled: Send + Sync {
     /// The source to read. Nothing is started, and no server is asked.
     fn source(&self, around: &Around) -> Box<dyn Source>;
 
-    /// Where a restore of the whole source brings it back to, unless somebody says otherwise; `None` where only a person knows.
+    /// Where a restore of the whole source brings it back to, unless somebody says otherwise; `None` where only a
+    /// person knows.
     fn home(&self) -> Option<Home> {
         None
     }
@@ -68,7 +70,8 @@ pub trait Settled: Send + Sync {
         None
     }
 
-    /// The way into a Redis or Valkey server, where it is one: a restore into it needs the same passwords and certificates.
+    /// The way into a Redis or Valkey server, where it is one: a restore into it needs the same passwords and
+    /// certificates.
     fn redis(&self, _programs: &Surroundings) -> Option<Access> {
         None
     }

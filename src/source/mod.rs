@@ -1,14 +1,17 @@
 //! Sources: what a dump comes from, and how it goes back.
 //!
-//! A source opens its stream as a [`Dump`]: bytes to read, then an end that says whether it ended well. A restore feeds a
+//! A source opens its stream as a [`Dump`]: bytes to read, then an end that says whether it ended well. A restore feeds
+//! a
 //! [`Sink`]: bytes to write, then an end that says whether the program behind it took them all. Sources know nothing of the
 //! repository.
 //!
 //! # What holds for every child process
-//! - It is started without a shell, in a process group of its own, so that a signal meant for this process does not reach it by
-//!   itself, and so that stopping it stops what it started too. What leaves the group (`setsid`) is out of reach.
+//! - It is started without a shell, in a process group of its own, so that a signal meant for this process does not
+//!   reach it by itself, and so that stopping it stops what it started too. What leaves the group (`setsid`) is out of
+//!   reach.
 //! - Its standard error is read to the end by a thread; the last 8 KiB are kept for the error message.
-//! - It is reaped. Dropping a [`Dump`] or a [`Sink`] that was not finished ends the whole group: SIGTERM, at most 2 s, SIGKILL.
+//! - It is reaped. Dropping a [`Dump`] or a [`Sink`] that was not finished ends the whole group: SIGTERM, at most 2 s,
+//!   SIGKILL.
 
 pub mod bucket;
 pub mod command;
@@ -39,8 +42,8 @@ use std::time::Duration;
 
 /// A dump that is running: bytes to read, then an end to ask for.
 ///
-/// `read` gives 0 when the bytes ended, whether well or not: only [`Dump::finish`] tells. It fails when the dump was stopped
-/// (time limit, cancelled) or the pipe broke; `finish` then gives the reason as a [`SourceError`].
+/// `read` gives 0 when the bytes ended, whether well or not: only [`Dump::finish`] tells. It fails when the dump was
+/// stopped (time limit, cancelled) or the pipe broke; `finish` then gives the reason as a [`SourceError`].
 pub trait Dump: Read + Send {
     /// Call when the bytes ended. Waits for every process behind the stream and says what proves that it is whole.
     ///
@@ -53,7 +56,8 @@ pub trait Dump: Read + Send {
         None
     }
 
-    /// The stream of the parent snapshot that it wants to read, to tell what did not change. Asked before the first byte is read.
+    /// The stream of the parent snapshot that it wants to read, to tell what did not change. Asked before the first
+    /// byte is read.
     fn wants(&self) -> Option<String> {
         None
     }
@@ -61,19 +65,20 @@ pub trait Dump: Read + Send {
     /// Gives it what it wants: only where [`Dump::copy`] may refer to the parent's stream of its own name.
     fn give(&mut self, _parent: Box<dyn Read + Send>) {}
 
-    /// Asked each time that `read` gave 0: the range of the parent's stream that the next bytes are, without being given. The bytes
-    /// ended when there is none.
+    /// Asked each time that `read` gave 0: the range of the parent's stream that the next bytes are, without being
+    /// given. The bytes ended when there is none.
     fn copy(&mut self) -> Option<Range<u64>> {
         None
     }
 
-    /// Asked with its first bytes: whether what it gives is settled, so that no later change of what it reads gets into it. What is read bit by
-    /// bit is settled at its end.
+    /// Asked with its first bytes: whether what it gives is settled, so that no later change of what it reads gets into
+    /// it. What is read bit by bit is settled at its end.
     fn is_settled(&self) -> bool {
         false
     }
 
-    /// Asked when the bytes ended: the digest of the digests of the files in it. Without, all bytes are digested, and none can be copies.
+    /// Asked when the bytes ended: the digest of the digests of the files in it. Without, all bytes are digested, and
+    /// none can be copies.
     fn digest(&self) -> Option<StreamDigest> {
         None
     }
@@ -108,7 +113,8 @@ pub struct PlannedStream<'a> {
     pub start: Start<'a>,
 }
 
-/// Something that can be backed up: a database, a server, a program, a standard input. `docs/architecture.md` says how to add a kind.
+/// Something that can be backed up: a database, a server, a program, a standard input. `docs/architecture.md` says how
+/// to add a kind.
 pub trait Source: Send {
     /// What the snapshot says of it: its kind, its address. Arguments may hold secrets and stay out.
     fn describe(&self) -> BTreeMap<String, String>;
@@ -123,8 +129,8 @@ pub trait Source: Send {
         0
     }
 
-    /// Its streams, ready to be started one after the other. A server is asked which databases it has; `series` names the stream of what
-    /// has only one.
+    /// Its streams, ready to be started one after the other. A server is asked which databases it has; `series` names
+    /// the stream of what has only one.
     ///
     /// # Errors
     /// When it cannot be asked, or what was chosen is not there.
@@ -144,8 +150,8 @@ pub trait Sink: Write + Send {
     /// Ends the program *before* its input is closed, so that it cannot take a cut stream for a whole one.
     fn abort(self: Box<Self>);
 
-    /// Call when a write failed. Ends the program, its input still open, and says why it stopped reading: its exit status
-    /// and last words instead of "broken pipe".
+    /// Call when a write failed. Ends the program, its input still open, and says why it stopped reading: its exit
+    /// status and last words instead of "broken pipe".
     fn fail_reason(self: Box<Self>) -> SourceError;
 }
 
@@ -255,7 +261,8 @@ pub enum SourceError {
         /// The program.
         program: String,
     },
-    /// The program that takes a restore ended, or closed its input, before it had read everything, and said nothing is wrong.
+    /// The program that takes a restore ended, or closed its input, before it had read everything, and said nothing is
+    /// wrong.
     #[error("`{program}` stopped reading before the end of the stream{last_words}")]
     StoppedReading {
         /// The program.
@@ -342,8 +349,8 @@ impl SourceError {
 /// How PostgreSQL's programs begin their messages, wherever they run.
 const POSTGRES_PROGRAMS: [&str; 4] = ["pg_dump:", "pg_restore:", "pg_dumpall:", "psql:"];
 
-/// The end of what a program wrote to its standard error: whole lines, at most 8 KiB; safe to print. Displays as nothing when
-/// empty, else as `:` and its last lines, indented.
+/// The end of what a program wrote to its standard error: whole lines, at most 8 KiB; safe to print. Displays as
+/// nothing when empty, else as `:` and its last lines, indented.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastWords(String);
 

@@ -17,7 +17,8 @@ pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(150);
 /// What is kept of a program's standard error.
 const TAIL_BYTES_MAX: usize = 8 * 1024;
 
-/// Capacity asked for on a data pipe: fewer turns between the two processes. Also the kernel's limit without privileges.
+/// Capacity asked for on a data pipe: fewer turns between the two processes. Also the kernel's limit without
+/// privileges.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 1024 * 1024;
 
@@ -27,8 +28,8 @@ const TELLING_BYTES_MAX: usize = 4 * 1024;
 /// How much is kept of one such line.
 const LINE_BYTES_MAX: usize = 512;
 
-/// A thread that reads a pipe to its end and keeps the last bytes, so that the writer is never blocked. What went wrong is kept,
-/// too, however much follows it: PostgreSQL's programs tell the error first, and then the whole statement.
+/// A thread that reads a pipe to its end and keeps the last bytes, so that the writer is never blocked. What went wrong
+/// is kept, too, however much follows it: PostgreSQL's programs tell the error first, and then the whole statement.
 ///
 /// Dropping it ends the thread soon, without waiting for it.
 pub(super) struct Tail {
@@ -44,8 +45,8 @@ impl Tail {
         Ok(Self { enough, thread: Some(thread) })
     }
 
-    /// What was kept. Does not wait for the pipe's end, which a process left behind may hold off for ever; what is in the
-    /// pipe now is read.
+    /// What was kept. Does not wait for the pipe's end, which a process left behind may hold off for ever; what is in
+    /// the pipe now is read.
     pub(super) fn end(mut self) -> LastWords {
         self.enough.store(true, Ordering::SeqCst);
         let kept = self.thread.take().and_then(|thread| thread.join().ok());
@@ -146,7 +147,8 @@ fn whole_lines(kept: &[u8]) -> String {
     String::from_utf8_lossy(shown).into_owned()
 }
 
-/// Waits at most `patience` until one of `wanted` (or an error, or a hang-up) holds for the pipe. A signal ends the wait early.
+/// Waits at most `patience` until one of `wanted` (or an error, or a hang-up) holds for the pipe. A signal ends the
+/// wait early.
 pub(super) fn ready(pipe: impl AsFd, wanted: PollFlags, patience: Duration) -> io::Result<bool> {
     Ok(!conditions(pipe, wanted, patience)?.is_empty())
 }

@@ -1,8 +1,8 @@
 //! Child processes: started without a shell, watched, always reaped.
 //!
-//! The one rule behind the order of calls here: a process group may only be signalled while its leader is not reaped, since a
-//! reaped leader's number may belong to somebody else. So the leader's end is noticed without reaping it (`WNOWAIT`), the
-//! group is dealt with, and the leader is reaped last.
+//! The one rule behind the order of calls here: a process group may only be signalled while its leader is not reaped,
+//! since a reaped leader's number may belong to somebody else. So the leader's end is noticed without reaping it
+//! (`WNOWAIT`), the group is dealt with, and the leader is reaped last.
 
 use super::pipe::Tail;
 use super::surroundings::Surroundings;
@@ -137,7 +137,8 @@ impl Invocation {
     fn start_error(&self, source: io::Error) -> SourceError {
         let program = self.program();
         if source.kind() == io::ErrorKind::NotFound {
-            // The system says the same for a missing directory, a missing program and a script with a missing interpreter.
+            // The system says the same for a missing directory, a missing program and a script with a missing
+            // interpreter.
             let directory = self.working_dir.as_ref().or(self.surroundings.directory.as_ref());
             if let Some(directory) = directory.cloned().filter(|dir| !dir.is_dir()) {
                 return SourceError::NoWorkingDirectory { program, directory };
@@ -167,8 +168,8 @@ impl fmt::Debug for Invocation {
 pub struct Limits {
     /// Bounds the whole run, from the start to the exit; `None` for no bound.
     pub timeout: Option<Duration>,
-    /// Bounds the time from the end of a dump's output to its program's exit, and the time for which a process left behind by
-    /// a program that has ended may hold its pipe without using it. `timeout` cuts it short.
+    /// Bounds the time from the end of a dump's output to its program's exit, and the time for which a process left
+    /// behind by a program that has ended may hold its pipe without using it. `timeout` cuts it short.
     pub exit_grace: Duration,
     /// Asks to stop.
     pub cancel: Cancel,
@@ -319,8 +320,8 @@ impl Running {
         if self.status.is_some() {
             return;
         }
-        // Every result here is safe to ignore: a group that is gone cannot be signalled and need not be, and a wait that
-        // fails leaves the hard way.
+        // Every result here is safe to ignore: a group that is gone cannot be signalled and need not be, and a wait
+        // that fails leaves the hard way.
         let _ = kill_process_group(self.group, signal);
         let _ = self.wait(Some(Instant::now() + patience), false);
         let _ = kill_process_group(self.group, Signal::KILL);
@@ -356,8 +357,8 @@ impl Running {
         matches!(self.wait(Some(Instant::now() + patience), true), Ok(Waited::Ended(Standing::EndedWell)))
     }
 
-    /// Waits at most `patience` for the program to end by itself, then ends it; gives its own failure, or `None` when there
-    /// is none.
+    /// Waits at most `patience` for the program to end by itself, then ends it; gives its own failure, or `None` when
+    /// there is none.
     pub(super) fn own_failure(&mut self, patience: Duration) -> Option<SourceError> {
         match self.wait(Some(Instant::now() + patience), true) {
             Ok(Waited::Ended(Standing::Failed)) => Some(self.failure()),

@@ -1,10 +1,10 @@
-//! A realistic order database that nobody has to install: the dump of any day of it, as `pg_dump -Fc -Z0` of PostgreSQL 15
-//! would write it (custom archive, format 1.14).
+//! A realistic order database that nobody has to install: the dump of any day of it, as `pg_dump -Fc -Z0` of PostgreSQL
+//! 15 would write it (custom archive, format 1.14).
 //!
-//! For `demo`, tests and benchmarks. The stream is a pure function of its [`SampleConfig`]: same bytes on every machine and in
-//! every version of this crate that keeps [`SAMPLE_REVISION`]. `pg_restore` lists it, prints it and restores it, foreign keys
-//! included. Day 0 is the base; on every later day rows scattered over the tables are updated, some are made, some deleted,
-//! and new versions take the place in the heap that PostgreSQL would give them.
+//! For `demo`, tests and benchmarks. The stream is a pure function of its [`SampleConfig`]: same bytes on every machine
+//! and in every version of this crate that keeps [`SAMPLE_REVISION`]. `pg_restore` lists it, prints it and restores it,
+//! foreign keys included. Day 0 is the base; on every later day rows scattered over the tables are updated, some are
+//! made, some deleted, and new versions take the place in the heap that PostgreSQL would give them.
 
 mod heap;
 mod rows;
@@ -23,8 +23,8 @@ use text::Out;
 /// Raised when the bytes of an unchanged configuration change.
 pub const SAMPLE_REVISION: u32 = 1;
 
-/// Up to this `bytes_target` every table keeps true heap slots (6 bytes for each row of the largest table: about 12 MB per GB of
-/// dump). Larger samples update rows in place, never delete, and need no memory for rows.
+/// Up to this `bytes_target` every table keeps true heap slots (6 bytes for each row of the largest table: about 12 MB
+/// per GB of dump). Larger samples update rows in place, never delete, and need no memory for rows.
 pub const HEAP_BYTES_MAX: u64 = 8 << 30;
 
 /// The last day that can be asked for.
@@ -67,7 +67,8 @@ impl Default for Churn {
 pub struct SampleConfig {
     /// Another seed, another shop.
     pub seed: u64,
-    /// Length that the dump of day 0 should have, met within about 1 % from 1 MB on. The smallest sample is about 150 KB.
+    /// Length that the dump of day 0 should have, met within about 1 % from 1 MB on. The smallest sample is about 150
+    /// KB.
     pub bytes_target: u64,
     /// Which day's dump; 0 is the base, [`DAY_MAX`] the last.
     pub day: u16,

@@ -14,17 +14,18 @@ use std::time::{Duration, Instant};
 
 /// Reads the stream from `reader`.
 ///
-/// Nobody can tell whether what feeds it ended well, so that finishing gives [`Proof::Unproven`]; the stream's own structure,
-/// where the caller knows it, may prove more.
+/// Nobody can tell whether what feeds it ended well, so that finishing gives [`Proof::Unproven`]; the stream's own
+/// structure, where the caller knows it, may prove more.
 pub fn open<'a>(reader: impl Read + Send + 'a) -> Box<dyn Dump + 'a> {
     Box::new(Handed(reader))
 }
 
-/// Reads the stream from a file descriptor, and stops when somebody asks to or when it takes longer than it may, also while it is
-/// silent.
+/// Reads the stream from a file descriptor, and stops when somebody asks to or when it takes longer than it may, also
+/// while it is silent.
 ///
 /// # Errors
-/// Reading it gives [`io::ErrorKind::Other`] once cancelled, [`io::ErrorKind::TimedOut`] after `timeout`; finishing it then says why.
+/// Reading it gives [`io::ErrorKind::Other`] once cancelled, [`io::ErrorKind::TimedOut`] after `timeout`; finishing it
+/// then says why.
 pub fn open_fd(fd: OwnedFd, timeout: Option<Duration>, cancel: Cancel) -> Box<dyn Dump> {
     super::pipe::widen(&fd);
     Box::new(Watched { file: fd.into(), began: Instant::now(), timeout, stopped: None, cancel })

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Variables by whose names secrets of this process go: the key to the backups, and those of their storage. A program that makes or
-/// takes a dump does not need them, and what prints its environment would put them into the backup.
+/// Variables by whose names secrets of this process go: the key to the backups, and those of their storage. A program
+/// that makes or takes a dump does not need them, and what prints its environment would put them into the backup.
 const SECRET_PREFIXES: [&[u8]; 4] = [b"DUMPVAULT_", b"AWS_", b"AZURE_", b"GOOGLE_"];
 
 /// Whether a variable of that name is kept from other programs.
@@ -40,7 +40,8 @@ fn is_plain(name: &OsStr) -> bool {
     PLAIN.iter().any(|plain| name == *plain) || name.as_bytes().starts_with(b"LC_")
 }
 
-/// Said of programs by whoever runs them. By default they get this process's environment but its secrets, its folder and its user.
+/// Said of programs by whoever runs them. By default they get this process's environment but its secrets, its folder
+/// and its user.
 #[derive(Clone, Default)]
 pub struct Surroundings {
     /// Variables to set.
@@ -51,8 +52,8 @@ pub struct Surroundings {
     pub directory: Option<PathBuf>,
     /// The user.
     pub account: Option<Account>,
-    /// Of this process's variables only those that say nothing of secrets: where programs and folders are, language, time zone, and the way to
-    /// a PostgreSQL server.
+    /// Of this process's variables only those that say nothing of secrets: where programs and folders are, language,
+    /// time zone, and the way to a PostgreSQL server.
     pub is_bare: bool,
 }
 

@@ -12,7 +12,8 @@ pub struct Wrapper {
 }
 
 impl Wrapper {
-    /// These words. Of `ssh` it is known that it joins all its arguments and has a shell take them apart again at the other end.
+    /// These words. Of `ssh` it is known that it joins all its arguments and has a shell take them apart again at the
+    /// other end.
     pub fn new(words: Vec<OsString>) -> Self {
         let is_ssh = |word: &OsString| Path::new(word).file_name() == Some(OsStr::new("ssh"));
         let is_shell = words.first().is_some_and(is_ssh);

@@ -1,4 +1,5 @@
-//! What a service can tell of a bucket beyond the contract of storages: nothing relies on it, and a person wants to know.
+//! What a service can tell of a bucket beyond the contract of storages: nothing relies on it, and a person wants to
+//! know.
 
 use super::StorageError;
 

@@ -1,22 +1,23 @@
 //! A local cache of packs in front of a storage that is far away.
 //!
-//! A backup reads its parent's bytes wherever rows changed, which is nearly everywhere a little: it wants whole packs, and those of
-//! the day before. So packs are kept as they are put, fetched whole when [`PackCache::warm`] asks for them, and served to
-//! `get_range` from then on. Everything else passes through: a restore's ranges are not kept, since they would push out
-//! what the next backup needs, and `get` of a whole object always asks the storage beneath, since that is how a check looks for
-//! damage.
+//! A backup reads its parent's bytes wherever rows changed, which is nearly everywhere a little: it wants whole packs,
+//! and those of the day before. So packs are kept as they are put, fetched whole when [`PackCache::warm`] asks for
+//! them, and served to `get_range` from then on. Everything else passes through: a restore's ranges are not kept, since
+//! they would push out what the next backup needs, and `get` of a whole object always asks the storage beneath, since
+//! that is how a check looks for damage.
 //!
 //! # Trust
-//! None. A file is hashed when this process first opens it and must have the hash that is its name; otherwise it is removed and
-//! the storage beneath is asked. From then on the open file is used, whatever happens to its name. The files hold ciphertext only.
+//! None. A file is hashed when this process first opens it and must have the hash that is its name; otherwise it is
+//! removed and the storage beneath is asked. From then on the open file is used, whatever happens to its name. The
+//! files hold ciphertext only.
 //!
 //! # Several processes
-//! Files are written beside and renamed into place, and may vanish at any time. Each process keeps count by itself and looks at the
-//! folder before it removes anything, so the bound may be exceeded for a moment by what others write.
+//! Files are written beside and renamed into place, and may vanish at any time. Each process keeps count by itself and
+//! looks at the folder before it removes anything, so the bound may be exceeded for a moment by what others write.
 //!
 //! # Failures
-//! A cache that cannot be written (full disk, permissions) is warned of once and not written any more; one that cannot be read
-//! is a miss. Neither fails the operation.
+//! A cache that cannot be written (full disk, permissions) is warned of once and not written any more; one that cannot
+//! be read is a miss. Neither fails the operation.
 
 mod folder;
 
@@ -76,8 +77,8 @@ pub struct CacheStats {
 }
 
 impl<S: Storage> Cached<S> {
-    /// Puts a cache of at most `bytes_max` bytes in `folder` in front of `inner`. The folder is made when it is not there; a
-    /// folder that cannot be used is warned of, and nothing is kept. One folder serves one repository.
+    /// Puts a cache of at most `bytes_max` bytes in `folder` in front of `inner`. The folder is made when it is not
+    /// there; a folder that cannot be used is warned of, and nothing is kept. One folder serves one repository.
     pub fn new(inner: S, folder: impl Into<PathBuf>, bytes_max: u64) -> Self {
         let cached = Self {
             inner,
@@ -176,7 +177,8 @@ impl<S: Storage> Cached<S> {
         self.folder.write(name, bytes)
     }
 
-    /// Removes what is wanted least until a tenth of the bound is free. Looks at the folder first: others write there too.
+    /// Removes what is wanted least until a tenth of the bound is free. Looks at the folder first: others write there
+    /// too.
     fn evict(&self) -> Result<(), CacheError> {
         let mut files = self.folder.files()?;
         let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();

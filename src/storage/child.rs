@@ -1,4 +1,5 @@
-//! What all programs have in common that carry a storage: they get no secrets of this program, and the end of what they print is kept.
+//! What all programs have in common that carry a storage: they get no secrets of this program, and the end of what they
+//! print is kept.
 
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
@@ -8,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What is kept of what a program prints.
 const PRINTED_BYTES_MAX: usize = 4096;
 
-/// Prepares a program: a process group of its own, so that an interrupt at the terminal does not reach it, and nothing in its environment
-/// that only this program has to know. `secret` are beginnings of further names that it does not get.
+/// Prepares a program: a process group of its own, so that an interrupt at the terminal does not reach it, and nothing
+/// in its environment that only this program has to know. `secret` are beginnings of further names that it does not
+/// get.
 pub(super) fn prepare(command: &mut Command, secret: &[&str]) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     for (name, _) in std::env::vars_os() {

@@ -4,10 +4,10 @@
 //!
 //! 1. **The end**: after [`Faulty::stop_after`] mutations every call fails. Count an operation's mutations with
 //!    [`Faulty::mutations`], then stop at each of them in turn, open what lies beneath, and look at what a crash left.
-//! 2. **The hook**, called before each operation with no lock held: it orders exact faults, or acts on the storage as another
-//!    host would at that very moment.
-//! 3. **The rules**: probabilities for keys with a prefix. What a rule does depends on the seed, the operation, the key, and how often
-//!    this operation met this key, and not on how threads interleave: a failing seed fails again.
+//! 2. **The hook**, called before each operation with no lock held: it orders exact faults, or acts on the storage as
+//!    another host would at that very moment.
+//! 3. **The rules**: probabilities for keys with a prefix. What a rule does depends on the seed, the operation, the
+//!    key, and how often this operation met this key, and not on how threads interleave: a failing seed fails again.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{ErrorKind, Listed, Put, Storage, StorageError};
 
-/// Implements the named operations of a [`Storage`](crate::storage::Storage) by those of the field `inner`: for the stand-ins of tests,
-/// which do something of their own in one or two operations.
+/// Implements the named operations of a [`Storage`](crate::storage::Storage) by those of the field `inner`: for the
+/// stand-ins of tests, which do something of their own in one or two operations.
 #[macro_export]
 macro_rules! passes_on {
     (@ put) => {
@@ -132,11 +132,11 @@ pub enum Fault {
     },
     /// One bit of what `get` or `get_range` gives is another.
     FlipBit,
-    /// `get` gives the front part only, as if that were all; `get_range` finds the object too short; `list` breaks off with a
-    /// retryable error after the front part.
+    /// `get` gives the front part only, as if that were all; `get_range` finds the object too short; `list` breaks off
+    /// with a retryable error after the front part.
     ShortRead,
-    /// `list` gives what was there some puts ago: up to eight of the objects put last are not in it, and nothing says so. No
-    /// storage that keeps the contract does that.
+    /// `list` gives what was there some puts ago: up to eight of the objects put last are not in it, and nothing says
+    /// so. No storage that keeps the contract does that.
     StaleList,
     /// This call and every later one fails, as after [`Faulty::stop_after`].
     Gone,
@@ -149,7 +149,8 @@ impl Fault {
     pub const LOST_ANSWER: Self = Self::FailAfter { kind: ErrorKind::Other, retryable: true };
 }
 
-/// How likely which fault is for the keys with a prefix. At most one fault happens to a call, so the sum should not exceed 1.
+/// How likely which fault is for the keys with a prefix. At most one fault happens to a call, so the sum should not
+/// exceed 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     prefix: String,
@@ -249,8 +250,8 @@ impl<S> Faulty<S> {
         self.lock().hook = Some(Arc::new(hook));
     }
 
-    /// Lets `mutations` mutations happen, counted from the decorator's beginning; then every call fails, reads too. With 0
-    /// nothing works at all.
+    /// Lets `mutations` mutations happen, counted from the decorator's beginning; then every call fails, reads too.
+    /// With 0 nothing works at all.
     pub fn stop_after(&self, mutations: u64) {
         self.lock().mutations_max = mutations;
     }

@@ -1,7 +1,8 @@
 //! Objects in a bucket of Google Cloud Storage, by its JSON interface.
 //!
-//! The object under `packs/ab/cd` is `<prefix>/packs/ab/cd`. Each is put by one multipart request with `ifGenerationMatch=0` and the CRC32C
-//! of its bytes, which the service checks. Requests are written here and bear a token; `storage/rest` sends them.
+//! The object under `packs/ab/cd` is `<prefix>/packs/ab/cd`. Each is put by one multipart request with
+//! `ifGenerationMatch=0` and the CRC32C of its bytes, which the service checks. Requests are written here and bear a
+//! token; `storage/rest` sends them.
 //!
 //! | file | hides |
 //! |---|---|

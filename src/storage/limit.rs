@@ -7,8 +7,8 @@ use super::{Listed, Put, Storage, StorageError};
 
 /// So many bytes a second, shared by all who hold it.
 ///
-/// Bytes are scheduled on a line of time (the virtual scheduling of ITU-T I.371's generic cell rate algorithm): each share waits
-/// for those before it, and time that nobody used is not saved up beyond a moment.
+/// Bytes are scheduled on a line of time (the virtual scheduling of ITU-T I.371's generic cell rate algorithm): each
+/// share waits for those before it, and time that nobody used is not saved up beyond a moment.
 #[derive(Debug)]
 pub struct Rate {
     bytes_per_second: u64,
@@ -47,9 +47,9 @@ impl Rate {
     }
 }
 
-/// A storage within bandwidth limits. Each call counts as a whole: it waits for its bytes' time before (put) or after (get) it
-/// moves them, so that single objects go at full speed and their sum keeps to the rate. A backend that can spread the bytes of
-/// one request takes the [`Rate`]s itself.
+/// A storage within bandwidth limits. Each call counts as a whole: it waits for its bytes' time before (put) or after
+/// (get) it moves them, so that single objects go at full speed and their sum keeps to the rate. A backend that can
+/// spread the bytes of one request takes the [`Rate`]s itself.
 #[derive(Debug)]
 pub struct Limited<S> {
     inner: S,

@@ -1,12 +1,12 @@
 //! Objects as files below one folder, on any file system that keeps POSIX's promises.
 //!
-//! The object under `packs/ab/cd` is the file `packs/ab/cd`. An object is written to `tmp/` first, brought to the disk, moved to
-//! its name without replacing, and then the folder is brought to the disk: a crash leaves a whole object or a leftover in
-//! `tmp/`, which no listing shows.
+//! The object under `packs/ab/cd` is the file `packs/ab/cd`. An object is written to `tmp/` first, brought to the disk,
+//! moved to its name without replacing, and then the folder is brought to the disk: a crash leaves a whole object or a
+//! leftover in `tmp/`, which no listing shows.
 //!
 //! Below the root nothing is followed: a symbolic link where an object or a folder should be is an error. Whoever can
-//! make one in the repository cannot aim writes at other files, and a listing never silently misses what lies behind it.
-//! What is neither file, folder nor link, or has a name that is no key, does not exist for this module.
+//! make one in the repository cannot aim writes at other files, and a listing never silently misses what lies behind
+//! it. What is neither file, folder nor link, or has a name that is no key, does not exist for this module.
 
 mod folder;
 mod scheme;
@@ -41,8 +41,8 @@ const PUT_ATTEMPTS: u32 = 8;
 pub struct LocalStorage {
     root: Folder,
     path: PathBuf,
-    /// Folders whose own entry in their parent this value has brought to the disk. Another process may have made one and not
-    /// have come to that yet.
+    /// Folders whose own entry in their parent this value has brought to the disk. Another process may have made one
+    /// and not have come to that yet.
     durable: Mutex<HashSet<String>>,
     /// False once the file system said that it cannot rename without replacing.
     renames: AtomicBool,
@@ -78,8 +78,8 @@ impl LocalStorage {
         }
     }
 
-    /// Makes the folder at `path` with mode 0700, its parents too, durably, and opens it. A folder that is there is taken as
-    /// it is.
+    /// Makes the folder at `path` with mode 0700, its parents too, durably, and opens it. A folder that is there is
+    /// taken as it is.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`], [`ErrorKind::NoSpace`], and as [`LocalStorage::open`].
@@ -131,9 +131,9 @@ impl LocalStorage {
         Ok(leftovers)
     }
 
-    /// Removes the leftovers that nobody has written to for `older_than` or longer, and gives them. The file system's clock
-    /// tells the age, also where it is another host's. Whoever is still writing one of them gets an error from `put`, so leave
-    /// a slow writer its time.
+    /// Removes the leftovers that nobody has written to for `older_than` or longer, and gives them. The file system's
+    /// clock tells the age, also where it is another host's. Whoever is still writing one of them gets an error from
+    /// `put`, so leave a slow writer its time.
     ///
     /// # Errors
     /// When one cannot be removed; those before it are gone.
@@ -157,8 +157,8 @@ impl LocalStorage {
         Ok(old)
     }
 
-    /// The folder `path` below the root ("" is the root), opened part by part so that no link is followed anywhere on the way.
-    /// `None` when it is not there.
+    /// The folder `path` below the root ("" is the root), opened part by part so that no link is followed anywhere on
+    /// the way. `None` when it is not there.
     fn folder(&self, path: &str) -> io::Result<Option<Folder>> {
         let mut folder = self.root.again()?;
         for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -420,8 +420,8 @@ fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// Holds what is under `name` against `bytes`. `None` when nothing is there. When it says that they are the same they are
-/// on the disk, too: another writer may have moved them in and not have synced the folder yet.
+/// Holds what is under `name` against `bytes`. `None` when nothing is there. When it says that they are the same they
+/// are on the disk, too: another writer may have moved them in and not have synced the folder yet.
 fn compare(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<Option<Outcome>> {
     let Some((mut file, bytes_there)) = folder.file(name)? else {
         return match folder.entry(name)? {

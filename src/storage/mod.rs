@@ -1,22 +1,25 @@
 //! Storage: a flat space of immutable objects under string keys.
 //!
 //! # Contract
-//! Every backend and every decorator keeps it; the conformance suite (`tests/library/storage_conformance.rs`) checks it.
+//! Every backend and every decorator keeps it; the conformance suite (`tests/library/storage_conformance.rs`) checks
+//! it.
 //!
-//! - **Keys** are relative, `/`-separated, made of `[a-z0-9._-]`, of 1 to [`KEY_BYTES_MAX`] bytes, with no empty part and none that begins
-//!   with a dot (file systems and tools keep their own files there: `.nfs…`, `.snapshot`). The first part is not `tmp`, which
-//!   backends keep for themselves. No key is a folder of another: `a` and `a/b` are never both in use. [`check_key`] and
-//!   [`check_prefix`] say so for every backend; a key that breaks these rules is [`ErrorKind::Invalid`] in every operation.
-//! - **`put` is atomic and never replaces**: after it returned `Ok`, the whole object is there and survives a power cut; after
-//!   an error there is the whole object or none. Putting the same bytes under a key that holds them is
+//! - **Keys** are relative, `/`-separated, made of `[a-z0-9._-]`, of 1 to [`KEY_BYTES_MAX`] bytes, with no empty part
+//!   and none that begins with a dot (file systems and tools keep their own files there: `.nfs…`, `.snapshot`). The
+//!   first part is not `tmp`, which backends keep for themselves. No key is a folder of another: `a` and `a/b` are
+//!   never both in use. [`check_key`] and [`check_prefix`] say so for every backend; a key that breaks these rules is
+//!   [`ErrorKind::Invalid`] in every operation.
+//! - **`put` is atomic and never replaces**: after it returned `Ok`, the whole object is there and survives a power
+//!   cut; after an error there is the whole object or none. Putting the same bytes under a key that holds them is
 //!   [`Put::AlreadyThere`]; other bytes are [`ErrorKind::Conflict`], and the old bytes stay.
-//! - **`get_range`** gives exactly the bytes asked for, or an error when the object is shorter. Offsets up to `u64::MAX` may be asked.
-//! - **`list`** gives every object whose key starts with the prefix, in no particular order, each once. An object put before the
-//!   listing began is in it.
+//! - **`get_range`** gives exactly the bytes asked for, or an error when the object is shorter. Offsets up to
+//!   `u64::MAX` may be asked.
+//! - **`list`** gives every object whose key starts with the prefix, in no particular order, each once. An object put
+//!   before the listing began is in it.
 //! - **`delete`** of what is not there is success.
 //!
-//! The face is blocking: callers are plain threads, each with one request at a time; concurrency is the number of threads.
-//! A backend that speaks an asynchronous protocol keeps its executor to itself.
+//! The face is blocking: callers are plain threads, each with one request at a time; concurrency is the number of
+//! threads. A backend that speaks an asynchronous protocol keeps its executor to itself.
 
 pub mod at_most;
 #[cfg(feature = "azure")]
@@ -235,7 +238,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// The whole object.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::Other`] when it is larger than `bytes_max`, which nothing was allocated for.
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Other`] when it is larger than `bytes_max`, which nothing was allocated
+    /// for.
     fn get(&self, key: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError>;
 
     /// Fills `buffer` with the object's bytes from `offset` on.
@@ -285,8 +289,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
         self.beneath()?.lock()
     }
 
-    /// Whether ranges of the object `key` can be read at no cost: the storage is local, or the cache holds the object. A hint;
-    /// the cache may lose it a moment later.
+    /// Whether ranges of the object `key` can be read at no cost: the storage is local, or the cache holds the object.
+    /// A hint; the cache may lose it a moment later.
     fn cached(&self, key: &str) -> bool {
         self.is_local() || self.cache().is_some_and(|cache| cache.holds(key))
     }
@@ -304,14 +308,15 @@ pub trait Storage: Send + Sync + fmt::Debug {
         self.beneath()?.requests()
     }
 
-    /// How far the storage's clock was ahead of this host's at the last answer, in milliseconds, to the second; `None` where the
-    /// storage tells no time by itself.
+    /// How far the storage's clock was ahead of this host's at the last answer, in milliseconds, to the second; `None`
+    /// where the storage tells no time by itself.
     fn skew_ms(&self) -> Option<i64> {
         self.beneath()?.skew_ms()
     }
 }
 
-/// Keeps objects from being deleted by anybody for a while. What is put is locked by itself, if it is such that a restore needs it.
+/// Keeps objects from being deleted by anybody for a while. What is put is locked by itself, if it is such that a
+/// restore needs it.
 pub trait ObjectLock: Sync {
     /// How long what is put is locked.
     fn lasts(&self) -> Duration;
@@ -337,8 +342,9 @@ pub trait PackCache {
     /// Whether the pack `key` is in the cache, as far as its name says.
     fn holds(&self, key: &str) -> bool;
 
-    /// Fetches the pack `key` whole, if need be, so that ranges of it are read from the cache from now on. False when it
-    /// cannot be kept, or what the storage holds does not have the hash that is its name: ranges then go to the storage.
+    /// Fetches the pack `key` whole, if need be, so that ranges of it are read from the cache from now on. False when
+    /// it cannot be kept, or what the storage holds does not have the hash that is its name: ranges then go to the
+    /// storage.
     ///
     /// # Errors
     /// When the storage fails.

@@ -1,7 +1,7 @@
 //! What "already there" means: decided once for all services that put only if nothing is there.
 //!
-//! A service refuses to replace an object, or an answer was lost and the object is one's own: which, only its bytes tell. So what is
-//! there is compared; the same bytes are success, others a conflict.
+//! A service refuses to replace an object, or an answer was lost and the object is one's own: which, only its bytes
+//! tell. So what is there is compared; the same bytes are success, others a conflict.
 
 use super::{ErrorKind, Put, Storage, StorageError};
 

@@ -1,10 +1,10 @@
 //! Objects as files of a remote that rclone knows: seventy kinds of clouds, as well as rclone does them.
 //!
-//! Objects go through `rclone serve restic`, whose protocol is that of restic's REST server, over a socket in a folder of this user. Its
-//! listings tell no times, so that listings come from `rclone lsjson`.
+//! Objects go through `rclone serve restic`, whose protocol is that of restic's REST server, over a socket in a folder
+//! of this user. Its listings tell no times, so that listings come from `rclone lsjson`.
 //!
-//! The server replaces an object that is put again. So a `put` looks first, as with a bucket that ignores conditions: what is named by the
-//! hash of its bytes can only be replaced by the same.
+//! The server replaces an object that is put again. So a `put` looks first, as with a bucket that ignores conditions:
+//! what is named by the hash of its bytes can only be replaced by the same.
 //!
 //! | file | hides |
 //! |---|---|
@@ -358,7 +358,8 @@ impl Storage for RcloneStorage {
         check_key("write", key)?;
         match self.size(key)? {
             Some(size) if size == bytes.len() as u64 => return self.compare(key, bytes),
-            // rclone was killed while it wrote into place, as it does on some remotes. What the name is the hash of replaces that.
+            // rclone was killed while it wrote into place, as it does on some remotes. What the name is the hash of
+            // replaces that.
             Some(size) if size < bytes.len() as u64 && is_named_by_hash(key, bytes) => {
                 tracing::warn!("replacing `{}`, of which {size} bytes had arrived", self.object(key));
             }

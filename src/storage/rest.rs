@@ -1,4 +1,5 @@
-//! Objects of a service that is spoken to by requests of our own: whatever its dialect, they are put, read, listed and locked here.
+//! Objects of a service that is spoken to by requests of our own: whatever its dialect, they are put, read, listed and
+//! locked here.
 //!
 //! A [`Dialect`] writes requests and understands answers. What all services have in common is decided once. A put never
 //! replaces, and a range brings what was asked for. A refused token is fetched again once. A missing object may mean a
@@ -151,7 +152,8 @@ impl<D: Dialect> Rest<D> {
         StorageError::permanent(operation, self.object(key), kind, what)
     }
 
-    /// Sends a request and lets `take` read the answer; once more where the credentials were refused and there may be others.
+    /// Sends a request and lets `take` read the answer; once more where the credentials were refused and there may be
+    /// others.
     fn exchange<T>(
         &self,
         draft: Draft,

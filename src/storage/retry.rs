@@ -1,14 +1,16 @@
 //! Trying again: what a wire needs, and a disk does not.
 //!
-//! Only errors that say of themselves that trying again may help are tried again, a bounded number of times within a bounded
-//! time, and later each time. The waits are random within their bound (Brooker: "Exponential Backoff And Jitter", 2015), so that
-//! many hosts that a storage refused at the same moment do not come back at the same moment.
+//! Only errors that say of themselves that trying again may help are tried again, a bounded number of times within a
+//! bounded time, and later each time. The waits are random within their bound (Brooker: "Exponential Backoff And
+//! Jitter", 2015), so that many hosts that a storage refused at the same moment do not come back at the same moment.
 //!
-//! A storage that nobody ever reached is most likely a wrong address: that is said after seconds, and not after a minute. One that stayed
-//! away for as long as something was tried, while nothing else succeeded, is taken to be down: from then on everything is tried once
-//! only, until something succeeds. So an operation ends soon after its first failure for good, however much it has to clear up.
+//! A storage that nobody ever reached is most likely a wrong address: that is said after seconds, and not after a
+//! minute. One that stayed away for as long as something was tried, while nothing else succeeded, is taken to be down:
+//! from then on everything is tried once only, until something succeeds. So an operation ends soon after its first
+//! failure for good, however much it has to clear up.
 //!
-//! A `put` that failed may have arrived all the same; then the next attempt finds the very same bytes there, which is success.
+//! A `put` that failed may have arrived all the same; then the next attempt finds the very same bytes there, which is
+//! success.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -36,7 +38,8 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// Ten attempts; about a minute of waiting when a storage refuses at once, ten minutes when each attempt takes its time.
+    /// Ten attempts; about a minute of waiting when a storage refuses at once, ten minutes when each attempt takes its
+    /// time.
     fn default() -> Self {
         Self {
             attempts_max: 10,
@@ -256,8 +259,8 @@ impl<S: Storage> Storage for Retry<S> {
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
-        // What was given before a listing broke off is not given again. 128 bits of a hash stand for a key: a listing may have
-        // millions.
+        // What was given before a listing broke off is not given again. 128 bits of a hash stand for a key: a listing
+        // may have millions.
         let mut given: HashSet<[u8; 16]> = HashSet::new();
         self.backoff.run(&mut || {
             self.inner.list(prefix, &mut |listed| {

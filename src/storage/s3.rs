@@ -1,16 +1,16 @@
 //! Objects in a bucket of Amazon S3 and everything that speaks its protocol.
 //!
-//! The object under `packs/ab/cd` is `<prefix>/packs/ab/cd` in the bucket. The service makes a PUT atomic; that it does not
-//! replace is asked with `If-None-Match: *`. Not every service knows that header: one that refuses it is asked first whether
-//! the object is there. One that silently ignores it is asked first, too, for objects whose names are not hashes. The others
-//! are the same bytes under the same name, so that replacing them changes nothing. Two writers of one key within
-//! the same moment are then not told apart; nothing in the format relies on it.
+//! The object under `packs/ab/cd` is `<prefix>/packs/ab/cd` in the bucket. The service makes a PUT atomic; that it does
+//! not replace is asked with `If-None-Match: *`. Not every service knows that header: one that refuses it is asked
+//! first whether the object is there. One that silently ignores it is asked first, too, for objects whose names are not
+//! hashes. The others are the same bytes under the same name, so that replacing them changes nothing. Two writers of
+//! one key within the same moment are then not told apart; nothing in the format relies on it.
 //!
 //! The SDK is asynchronous: callers' threads drive it while they wait (`wire/lanes`). The SDK's own retries,
 //! time limits and clients are not used: [`super::retry`] tries again, `wire` watches each request.
 //!
-//! Credentials come from everything the SDK knows (environment, profiles, a credential process, web identity, the container's or
-//! the machine's role), and never from an address or an argument.
+//! Credentials come from everything the SDK knows (environment, profiles, a credential process, web identity, the
+//! container's or the machine's role), and never from an address or an argument.
 
 mod address;
 mod client;
@@ -154,8 +154,8 @@ impl S3Storage {
         Ok(Self { clients, lanes, address, settings, wire, bodies, manners })
     }
 
-    /// Lets `act` ask, on the caller's thread. Where the service says that the credentials have expired, others are looked for and it
-    /// asks once more.
+    /// Lets `act` ask, on the caller's thread. Where the service says that the credentials have expired, others are
+    /// looked for and it asks once more.
     fn wait<T>(&self, mut act: impl AsyncFnMut(&Client) -> Result<T, Failure>) -> Result<T, Failure> {
         let Self { clients, lanes, wire, address, settings, .. } = self;
         let (client, generation) = clients.current();
@@ -409,7 +409,8 @@ impl S3Storage {
         Ok(request.send().await?)
     }
 
-    /// Asks for the object's size once more, by reading a byte of it: unlike the refusal of a HEAD, that of a GET says why.
+    /// Asks for the object's size once more, by reading a byte of it: unlike the refusal of a HEAD, that of a GET says
+    /// why.
     async fn ask_by_get(&self, client: &Client, key: &str, refused: Failure) -> Result<Option<u64>, Failure> {
         match self.get_object(client, key, Some("bytes=0-0".to_owned())).await {
             Ok(answer) => {

@@ -59,7 +59,8 @@ pub trait Location: Send + Sync + fmt::Debug + fmt::Display {
     /// The storage there, if it is there. One with a wire sends nothing yet.
     ///
     /// # Errors
-    /// [`super::ErrorKind::NotFound`] where that can be told without a request and nothing is there; when settings make no sense.
+    /// [`super::ErrorKind::NotFound`] where that can be told without a request and nothing is there; when settings make
+    /// no sense.
     fn connect(&self, options: &Options, around: &Connecting) -> Result<Connected, StorageError>;
 
     /// Makes room for a new repository.

@@ -1,8 +1,9 @@
 //! Objects as files below one folder of a server that is reached by SSH.
 //!
-//! The object under `packs/ab/cd` is the file `packs/ab/cd`, as in a local directory. It is written to `tmp/` first, brought to the disk
-//! where the server can do that, and then gets its name without replacing: by a second name (`hardlink@openssh.com`), which no server
-//! lets replace, else by a rename. Some servers replace at a rename: that is tried once, and then the name is looked for first.
+//! The object under `packs/ab/cd` is the file `packs/ab/cd`, as in a local directory. It is written to `tmp/` first,
+//! brought to the disk where the server can do that, and then gets its name without replacing: by a second name
+//! (`hardlink@openssh.com`), which no server lets replace, else by a rename. Some servers replace at a rename: that is
+//! tried once, and then the name is looked for first.
 //!
 //! | file | hides |
 //! |---|---|
@@ -393,7 +394,8 @@ impl SftpStorage {
         match lane.done(Request::Remove(&path)) {
             Ok(()) => self.sync_folder(&lane, parent(&path)),
             Err(trouble) if trouble.is_missing() => Ok(()),
-            // Folders cannot be removed so, and are no objects. Where nothing may be removed, that is told of what is not there, too.
+            // Folders cannot be removed so, and are no objects. Where nothing may be removed, that is told of what is
+            // not there, too.
             Err(trouble) => match transfer::looked(lane.ask(Request::Look(&path))?)? {
                 Some(found) if found.kind() == Kind::Folder => Ok(()),
                 None if !matches!(trouble, Trouble::Refused(Status::Denied, _)) => Ok(()),

@@ -1,8 +1,8 @@
 //! Authors: who wrote an object, and what it may decide by that.
 //!
-//! An object counts if its author is known to the authority, may still write in the object's epoch, signed it, and, in an epoch that was
-//! closed, the object is in the close's list. All else is *foreign*: it counts for nothing, though what a foreign snapshot reaches
-//! is kept. `docs/format.md` has the rules, and the table of who may say what.
+//! An object counts if its author is known to the authority, may still write in the object's epoch, signed it, and, in
+//! an epoch that was closed, the object is in the close's list. All else is *foreign*: it counts for nothing, though
+//! what a foreign snapshot reaches is kept. `docs/format.md` has the rules, and the table of who may say what.
 
 use super::RepoError;
 use super::epochs::Epochs;
@@ -192,7 +192,8 @@ impl Authors {
         self.statement_in(author, u16::MAX)
     }
 
-    /// What counts of an author in an epoch: of all statements of that epoch and those before, the one with the highest number.
+    /// What counts of an author in an epoch: of all statements of that epoch and those before, the one with the highest
+    /// number.
     fn statement_in(&self, author: &AuthorId, epoch: u16) -> Option<&Statement> {
         let said = self.said.get(author)?.iter().filter(|said| said.epoch <= epoch);
         said.max_by_key(|said| said.statement.number).map(|said| &said.statement)
@@ -251,7 +252,8 @@ impl Authors {
         *hasher.finalize().as_bytes()
     }
 
-    /// Whose word an object is. `id` is its hash where that is its name; `is_signed` tells that its signature was checked before.
+    /// Whose word an object is. `id` is its hash where that is its name; `is_signed` tells that its signature was
+    /// checked before.
     ///
     /// # Errors
     /// Why it counts for nothing.
@@ -307,8 +309,8 @@ impl Authors {
         }
     }
 
-    /// Whether a *full* author signed an object that only a newer program can read. `id` is its hash where that is its name. Nobody else
-    /// begins with a newer format, so nobody else's word for it counts.
+    /// Whether a *full* author signed an object that only a newer program can read. `id` is its hash where that is its
+    /// name. Nobody else begins with a newer format, so nobody else's word for it counts.
     pub fn is_newer_by_full(&self, bytes: &[u8], place: Place, id: Option<&[u8; 32]>) -> bool {
         let Some(epoch) = Header::epoch_of(bytes) else { return false };
         let counts = id.map_or(epoch >= self.epochs.newest(), |id| self.epochs.counts(epoch, id));

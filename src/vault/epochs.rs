@@ -1,4 +1,5 @@
-//! Key epochs: followed from object to object, so that a rotation reaches hosts that are away, and its revoked ones do not go on.
+//! Key epochs: followed from object to object, so that a rotation reaches hosts that are away, and its revoked ones do
+//! not go on.
 
 use super::RepoError;
 use super::format::FormatError;
@@ -34,8 +35,9 @@ impl Epochs {
     /// Follows the epochs from those that `keys` hold to the newest one; gives the keys of all.
     ///
     /// # Errors
-    /// When the storage fails; [`RepoError::Revoked`] where the author of `keys` does not go on; [`RepoError::TwoEpochs`] where two objects
-    /// close the same epoch and nobody said which is right; [`RepoError::Missing`] where the keys are of an epoch that nothing opened.
+    /// When the storage fails; [`RepoError::Revoked`] where the author of `keys` does not go on;
+    /// [`RepoError::TwoEpochs`] where two objects close the same epoch and nobody said which is right;
+    /// [`RepoError::Missing`] where the keys are of an epoch that nothing opened.
     pub(super) fn follow(
         storage: &dyn Storage,
         repo: &RepoId,

@@ -113,8 +113,9 @@ pub enum Stops {
 }
 
 impl HistoryDamage {
-    /// Whether a command fails for it that does not need the object itself: something that counted is missing, or a newer program is in
-    /// use. Bytes that do not fit their name are a matter of `check`: anybody who may put objects can put such.
+    /// Whether a command fails for it that does not need the object itself: something that counted is missing, or a
+    /// newer program is in use. Bytes that do not fit their name are a matter of `check`: anybody who may put objects
+    /// can put such.
     pub fn is_failure(&self) -> bool {
         let is_wrong = matches!(&self.error, RepoError::Damaged { source: FormatError::WrongHash, .. });
         self.stops == Stops::Deletion && !is_wrong
@@ -133,8 +134,8 @@ impl History {
             .filter(move |summary| summary.head.series == series && summary.head.host == host)
     }
 
-    /// Damage that no command fails for that does not need the object, in words. Of what counts for nothing there may be a million: more than a
-    /// few are told as one.
+    /// Damage that no command fails for that does not need the object, in words. Of what counts for nothing there may
+    /// be a million: more than a few are told as one.
     pub fn damage_beside(&self) -> Vec<String> {
         let (junk, rest): (Vec<_>, Vec<_>) = self
             .damaged
@@ -150,7 +151,8 @@ impl History {
         words
     }
 
-    /// Whether a full author vouches for it that a snapshot that counts was whole once: by having written it, or by having seen it.
+    /// Whether a full author vouches for it that a snapshot that counts was whole once: by having written it, or by
+    /// having seen it.
     pub fn was_whole(&self, summary: &Summary) -> bool {
         summary.by_full || self.seen_whole.contains(&summary.id) || self.verified.contains_key(&summary.id)
     }
@@ -228,8 +230,8 @@ impl Repository {
         self.history_of(catalog, self.list_history()?)
     }
 
-    /// Marks first: a snapshot that is there when its mark is seen is there in a listing that follows. What the host remembers before
-    /// either: what it remembers was there then.
+    /// Marks first: a snapshot that is there when its mark is seen is there in a listing that follows. What the host
+    /// remembers before either: what it remembers was there then.
     fn list_history(&self) -> Result<Listing, RepoError> {
         let remembered = self.memory.newest();
         let marks = self.list_names::<MarkId>("marks/")?;
@@ -242,8 +244,8 @@ impl Repository {
         Ok(Listing { remembered, marks, snapshots })
     }
 
-    /// The catalog brought up to date, and the history, for whoever only reads: who changes what the history says wants it as late as can be.
-    /// Behind a wire the listings for both are asked for at the same time.
+    /// The catalog brought up to date, and the history, for whoever only reads: who changes what the history says wants
+    /// it as late as can be. Behind a wire the listings for both are asked for at the same time.
     ///
     /// # Errors
     /// As [`Repository::catalog`] and [`Repository::history`].
@@ -264,8 +266,9 @@ impl Repository {
         })
     }
 
-    /// The history alone, with a catalog that keeps what was read of it; its index is as it was left last time. For whoever asks where no
-    /// chunk lies: a machine that sees the repository for the first time is spared all its index objects.
+    /// The history alone, with a catalog that keeps what was read of it; its index is as it was left last time. For
+    /// whoever asks where no chunk lies: a machine that sees the repository for the first time is spared all its index
+    /// objects.
     ///
     /// # Errors
     /// As [`Repository::history`].
@@ -460,7 +463,8 @@ impl Repository {
         Ok(names)
     }
 
-    /// The series that a *committed* mark names, where its author may add to it: a snapshot that cannot be read hides others of it.
+    /// The series that a *committed* mark names, where its author may add to it: a snapshot that cannot be read hides
+    /// others of it.
     fn series_of(&self, said: &Committed) -> Option<String> {
         said.series.clone().filter(|series| self.authors.may_name(&said.author, series))
     }
@@ -497,8 +501,8 @@ impl Repository {
     }
 }
 
-/// Whether the bytes are not those that were written, or those of a newer program by a full author: all else that does not open was
-/// never ours.
+/// Whether the bytes are not those that were written, or those of a newer program by a full author: all else that does
+/// not open was never ours.
 fn is_rot(error: &RepoError) -> bool {
     matches!(error, RepoError::Missing { .. } | RepoError::Damaged { source: FormatError::WrongHash, .. })
         || is_newer(error)

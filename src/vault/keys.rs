@@ -141,7 +141,8 @@ impl<'a> KeyRing<'a> {
         put_slot(repo.storage.as_ref(), repo.id, &keys, credential, new.name, now_ms, entropy)
     }
 
-    /// Whether there are as many slots as an open tries. Those count whose label opens: whoever can put objects can put files that are none.
+    /// Whether there are as many slots as an open tries. Those count whose label opens: whoever can put objects can put
+    /// files that are none.
     fn are_slots_full(&self) -> Result<bool, RepoError> {
         let repo = self.0;
         let ids = slot_ids(repo.storage.as_ref())?;
@@ -289,8 +290,9 @@ impl Repository {
     /// Removes a slot. Whoever has copied it keeps access until the keys are rotated.
     ///
     /// # Errors
-    /// When this key is not a full one, or the slot is not there. When the slot is the only one of the only full author. Unless `force` says
-    /// so, when it is the only one that this credential opens, or no other is left of a full author.
+    /// When this key is not a full one, or the slot is not there. When the slot is the only one of the only full
+    /// author. Unless `force` says so, when it is the only one that this credential opens, or no other is left of a
+    /// full author.
     pub fn remove_key(&self, id: &SlotId, credential: &Credential, force: bool) -> Result<(), RepoError> {
         if self.keys.role() != Role::Full {
             return Err(CryptoError::RoleTooWeak { needed: "removing a key" }.into());

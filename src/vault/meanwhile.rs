@@ -1,8 +1,8 @@
 //! What other processes did since something was looked up: what a forget or a prune removed meanwhile is no damage.
 //!
-//! A prune puts the index objects that name what it moved before it removes the old ones, and removes packs last. So whoever misses a
-//! pack, and finds that an index object it relied on is gone, too, was overtaken. (Whoever misses a snapshot looks whether its mark is
-//! there still, since `forget` removes marks first: see `history`.)
+//! A prune puts the index objects that name what it moved before it removes the old ones, and removes packs last. So
+//! whoever misses a pack, and finds that an index object it relied on is gone, too, was overtaken. (Whoever misses a
+//! snapshot looks whether its mark is there still, since `forget` removes marks first: see `history`.)
 
 use super::catalog::Catalog;
 use super::{RepoError, Repository};
@@ -24,7 +24,8 @@ impl Before {
 }
 
 impl Repository {
-    /// The error as it is, or, where something is missing because another process removed it since `before`, that this is so.
+    /// The error as it is, or, where something is missing because another process removed it since `before`, that this
+    /// is so.
     pub fn explain(&self, before: &Before, error: RepoError) -> RepoError {
         let (RepoError::Missing { .. } | RepoError::ChunkLost { .. } | RepoError::ChunksLost { .. }) = error
         else {

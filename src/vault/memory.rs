@@ -1,8 +1,10 @@
-//! What this host remembers of a repository, so that a storage that was turned back is noticed: no cache, and worth keeping.
+//! What this host remembers of a repository, so that a storage that was turned back is noticed: no cache, and worth
+//! keeping.
 //!
-//! One SQLite file a repository, `repositories/<id>/memory.sqlite` below the state directory. It holds statements and epochs that were
-//! seen, the newest snapshot of each series, when snapshots were first seen, sessions that were ended, the slot that opened last, and the
-//! answers that a person gave. A backup must not fail because its memory does: what cannot be read or written is told and done without.
+//! One SQLite file a repository, `repositories/<id>/memory.sqlite` below the state directory. It holds statements and
+//! epochs that were seen, the newest snapshot of each series, when snapshots were first seen, sessions that were ended,
+//! the slot that opened last, and the answers that a person gave. A backup must not fail because its memory does: what
+//! cannot be read or written is told and done without.
 
 use super::Repository;
 use crate::base::id::{SessionId, SlotId, SnapshotId};
@@ -203,8 +205,8 @@ impl HostMemory {
         })
     }
 
-    /// What is remembered of these series, by host and name, stays until the next call: a new backup must not hide that an older one is
-    /// gone.
+    /// What is remembered of these series, by host and name, stays until the next call: a new backup must not hide that
+    /// an older one is gone.
     pub fn hold_fast(&self, series: HashSet<(String, String)>) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = series;
     }
@@ -231,8 +233,8 @@ impl HostMemory {
         });
     }
 
-    /// For each of the snapshots that are there at `now_ms`, a moment before which it was not: when this host had last looked before it
-    /// first saw it. `i64::MIN` for those of the first look.
+    /// For each of the snapshots that are there at `now_ms`, a moment before which it was not: when this host had last
+    /// looked before it first saw it. `i64::MIN` for those of the first look.
     pub fn not_before(&self, snapshots: &[SnapshotId], now_ms: i64) -> HashMap<SnapshotId, i64> {
         self.with(|db| {
             let known: rusqlite::Result<HashMap<SnapshotId, i64>> = {

@@ -125,8 +125,8 @@ impl Repository {
         Self::make(storage, credential, label, config, keys, surroundings)
     }
 
-    /// Makes a repository in which the same content has the same names as in this one, so that snapshots can be copied block by
-    /// block; with keys of its own, and this one's parameters.
+    /// Makes a repository in which the same content has the same names as in this one, so that snapshots can be copied
+    /// block by block; with keys of its own, and this one's parameters.
     ///
     /// # Errors
     /// As [`Repository::init`].

@@ -55,8 +55,8 @@ impl ObjectLocks<'_> {
         self.repo.storage.lock().is_some()
     }
 
-    /// Prolongs the locks of all that kept snapshots need: packs, index, snapshots, marks, keys, config. With `dry_run`, says
-    /// only what it would do.
+    /// Prolongs the locks of all that kept snapshots need: packs, index, snapshots, marks, keys, config. With
+    /// `dry_run`, says only what it would do.
     ///
     /// # Errors
     /// When the storage fails or refuses, it was not told to lock, or a snapshot cannot be followed.
@@ -77,8 +77,8 @@ impl ObjectLocks<'_> {
         Ok(Extended { objects, until })
     }
 
-    /// Which objects that kept snapshots need have locks that end too soon, and how many there are in all. None, where the storage was
-    /// not told to lock.
+    /// Which objects that kept snapshots need have locks that end too soon, and how many there are in all. None, where
+    /// the storage was not told to lock.
     ///
     /// # Errors
     /// When the storage fails, or a snapshot cannot be followed.
@@ -135,8 +135,8 @@ impl ObjectLocks<'_> {
         Ok(keys)
     }
 
-    /// Prolongs the locks of what a new snapshot relies on: the packs `relied_on`, all recipes, and what is needed to read anything. What
-    /// the catalog remembers to be locked for long enough costs nothing.
+    /// Prolongs the locks of what a new snapshot relies on: the packs `relied_on`, all recipes, and what is needed to
+    /// read anything. What the catalog remembers to be locked for long enough costs nothing.
     pub(super) fn extend_locks(
         &self,
         catalog: &mut Catalog,

@@ -16,8 +16,8 @@ pub(super) struct Repacked {
     pub bytes: u64,
 }
 
-/// What remains of blocks is put together up to so many plain bytes. More would bring places of a stream together that are far apart, and a
-/// restore would have to open the block for each, or to keep it open between them.
+/// What remains of blocks is put together up to so many plain bytes. More would bring places of a stream together that
+/// are far apart, and a restore would have to open the block for each, or to keep it open between them.
 const BLOCK_BYTES: usize = CHUNK_BYTES_MAX as usize;
 
 /// A chunk or node that remains: its id, what blinds it or nothing, and its bytes.
@@ -30,8 +30,8 @@ struct OpenBlock {
     chunks: Vec<ChunkEntry>,
 }
 
-/// Fills blocks and packs of each kind and content generation: ids move as they are, so a block keeps the generation that named what is in
-/// it. No index names what it writes.
+/// Fills blocks and packs of each kind and content generation: ids move as they are, so a block keeps the generation
+/// that named what is in it. No index names what it writes.
 pub(super) struct Repacker<'a> {
     repo: &'a Repository,
     compressor: Compressor,
@@ -51,7 +51,8 @@ impl<'a> Repacker<'a> {
         }
     }
 
-    /// Adds what remains of a block: chunks or nodes, whose bytes must be those that their ids name. They stay together.
+    /// Adds what remains of a block: chunks or nodes, whose bytes must be those that their ids name. They stay
+    /// together.
     pub fn add(&mut self, naming: Naming, remains: &[Remaining<'_>]) -> Result<(), RepoError> {
         let bytes: usize = remains.iter().map(|(_, _, chunk)| chunk.len()).sum();
         if self.open.get(&naming).is_some_and(|open| open.plain.len() + bytes > BLOCK_BYTES) {

@@ -1,8 +1,9 @@
 //! Rotation: a new key epoch for all authors but those revoked.
 //!
-//! Writers under way are fenced: their sessions end, then what counts is listed, then the epoch object is put. A writer that registered in
-//! between finds its session gone after its mark; what it had put before that is found by a second look, and a second close lists it.
-//! So nothing that was reported as stored is lost, and nothing else of the old epoch ever counts.
+//! Writers under way are fenced: their sessions end, then what counts is listed, then the epoch object is put. A writer
+//! that registered in between finds its session gone after its mark; what it had put before that is found by a second
+//! look, and a second close lists it. So nothing that was reported as stored is lost, and nothing else of the old epoch
+//! ever counts.
 
 use super::authors::Foreign;
 use super::format::epoch::{Close, Heir};
@@ -33,7 +34,8 @@ pub struct RotateRequest {
     pub revoke: Vec<AuthorId>,
     /// What revoked authors stored after that moment, ms since the epoch, does not count any more.
     pub since_ms: Option<i64>,
-    /// Begin a new content generation, too: nothing that is stored is found again, so that the next backup of each series is a full one.
+    /// Begin a new content generation, too: nothing that is stored is found again, so that the next backup of each
+    /// series is a full one.
     pub content: bool,
     /// Do not wait for backups under way.
     pub end_sessions: bool,
@@ -87,11 +89,12 @@ impl<'a> Rotation<'a> {
         Self { repo, request, observer, cancel }
     }
 
-    /// Closes the epoch and opens the next. The slot that `credential` opens then holds the new keys; other keys follow by themselves.
+    /// Closes the epoch and opens the next. The slot that `credential` opens then holds the new keys; other keys follow
+    /// by themselves.
     ///
     /// # Errors
-    /// When this key is not a full one, its own author or the last full one is to be revoked, another prune is under way, the repository
-    /// was turned back, or the storage fails. Before the epoch object is put nothing has changed.
+    /// When this key is not a full one, its own author or the last full one is to be revoked, another prune is under
+    /// way, the repository was turned back, or the storage fails. Before the epoch object is put nothing has changed.
     pub fn run(self, credential: &Credential) -> Result<RotateReport, RepoError> {
         self.refuse()?;
         let mut report = RotateReport::default();
@@ -293,7 +296,8 @@ impl<'a> Rotation<'a> {
         Ok(())
     }
 
-    /// Names packs whose index objects do not count any more, as far as they hold what their own tables say: each block is opened.
+    /// Names packs whose index objects do not count any more, as far as they hold what their own tables say: each block
+    /// is opened.
     fn name_packs(
         &self,
         now: &Repository,
@@ -326,7 +330,8 @@ impl<'a> Rotation<'a> {
         Ok(())
     }
 
-    /// Puts the new keys into the slot in use, so that a machine that reads nothing but the slot is not told of the old epoch alone.
+    /// Puts the new keys into the slot in use, so that a machine that reads nothing but the slot is not told of the old
+    /// epoch alone.
     fn renew_slot(&self, now: &Repository, credential: &Credential) -> Result<(), RepoError> {
         let old = now.list_keys(credential)?.into_iter().find(|slot| slot.current);
         let Some(old) = old else { return Ok(()) };

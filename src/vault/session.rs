@@ -1,13 +1,14 @@
 //! Sessions: how writers and prunes that run at the same time know of each other, without locks.
 //!
-//! Whoever writes puts a *session object* before it looks at anything else, and a new one every five minutes. A prune that is to
-//! delete lists sessions after its plan is there: each writer either has read the plan (its newest object says so) and does not rely
-//! on what will go, or the prune sees it and waits. A session that has not been heard of for half an hour is *ended* by the
-//! prune, which removes its first object before it looks for snapshots. A writer that was suspended finds that object missing when it
-//! is about to commit, and fails. So no safety hangs on clocks, only how long one waits for the other.
+//! Whoever writes puts a *session object* before it looks at anything else, and a new one every five minutes. A prune
+//! that is to delete lists sessions after its plan is there: each writer either has read the plan (its newest object
+//! says so) and does not rely on what will go, or the prune sees it and waits. A session that has not been heard of for
+//! half an hour is *ended* by the prune, which removes its first object before it looks for snapshots. A writer that
+//! was suspended finds that object missing when it is about to commit, and fails. So no safety hangs on clocks, only
+//! how long one waits for the other.
 //!
-//! A session that was ended stays so when its first object is put again: by a request that lingered in the network, or by
-//! somebody who saw it. The writer knows when the storage took the one that it put, and goes by no other.
+//! A session that was ended stays so when its first object is put again: by a request that lingered in the network, or
+//! by somebody who saw it. The writer knows when the storage took the one that it put, and goes by no other.
 
 use super::authors::Foreign;
 use super::format::plan::{PLAN_BYTES_MAX, Plan};
@@ -230,8 +231,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts a new object with a changed state, and removes the last but one, so that a listing that takes its time sees one of them.
-    /// The first stays: it tells whether the session was ended.
+    /// Puts a new object with a changed state, and removes the last but one, so that a listing that takes its time sees
+    /// one of them. The first stays: it tells whether the session was ended.
     fn change(&self, change: impl FnOnce(&mut SessionState)) -> Result<u64, RepoError> {
         let mut guard = self.lock();
         let (number, state) = &mut *guard;
@@ -280,7 +281,8 @@ impl Shared {
     }
 }
 
-/// Whether both are the time of one object, though a storage may tell only its second in one answer and more in another.
+/// Whether both are the time of one object, though a storage may tell only its second in one answer and more in
+/// another.
 fn is_same_time(one_ms: i64, other_ms: i64) -> bool {
     const SECOND_MS: i64 = 1_000;
     one_ms == other_ms
@@ -327,7 +329,8 @@ impl Repository {
         Ok(found)
     }
 
-    /// The newest object of a session that counts: when it was put, and what it says, if that can be told. `None` where none counts.
+    /// The newest object of a session that counts: when it was put, and what it says, if that can be told. `None` where
+    /// none counts.
     fn newest_that_counts(
         &self,
         id: &SessionId,
@@ -400,8 +403,8 @@ impl Repository {
         Ok(())
     }
 
-    /// All prune plans, and the reasons why others cannot be read. What cannot be read condemns nothing, and no session says that it
-    /// knows it, so that whoever can read it waits.
+    /// All prune plans, and the reasons why others cannot be read. What cannot be read condemns nothing, and no session
+    /// says that it knows it, so that whoever can read it waits.
     ///
     /// # Errors
     /// When the storage fails.

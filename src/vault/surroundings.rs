@@ -23,7 +23,8 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// The system's clock, a state directory inside of the cache's, and nothing special: for programs that last as long as their cache.
+    /// The system's clock, a state directory inside of the cache's, and nothing special: for programs that last as long
+    /// as their cache.
     pub fn new(entropy: Arc<dyn Entropy>, cache_root: PathBuf) -> Self {
         let state_root = cache_root.join("state");
         Self { entropy, cache_root, state_root, clock: Arc::new(SystemClock), access: Access::default() }

@@ -22,7 +22,8 @@ pub struct Presence {
     pub unusable: HashMap<i64, (PackId, String)>,
     /// Packs that a prune will delete, by number: nothing new relies on them. They are no damage.
     pub condemned: HashMap<i64, PackId>,
-    /// Packs of which nobody who is to be relied on says what they hold, by number: a chunk in one is known only once its block was opened.
+    /// Packs of which nobody who is to be relied on says what they hold, by number: a chunk in one is known only once
+    /// its block was opened.
     pub unvouched: HashSet<i64>,
     /// Packs listed that neither an index nor their own table explains, with the reason.
     pub unexplained: Vec<(PackId, String)>,
@@ -86,8 +87,8 @@ impl Repository {
         }
     }
 
-    /// Everything that a backup must know first: the catalog brought up to date, the history, and which packs are there. A catalog
-    /// that turns out corrupt on the way is rebuilt.
+    /// Everything that a backup must know first: the catalog brought up to date, the history, and which packs are
+    /// there. A catalog that turns out corrupt on the way is rebuilt.
     ///
     /// # Errors
     /// When the storage fails.
@@ -152,8 +153,8 @@ impl Repository {
         }
     }
 
-    /// Bytes of all packs, padding and all: from the catalog where it knows the very index objects that there are, else by a listing of the
-    /// packs, which asks once for a thousand of them.
+    /// Bytes of all packs, padding and all: from the catalog where it knows the very index objects that there are, else
+    /// by a listing of the packs, which asks once for a thousand of them.
     ///
     /// # Errors
     /// When the storage or the catalog fails.
@@ -193,7 +194,8 @@ impl Repository {
         let before = catalog.object(CLOSES)?;
         let is_other = before.as_ref().is_some_and(|before| before != &closes);
         if is_other || known.iter().any(|id| !listed.contains(id)) {
-            // Indexes were replaced or removed, or a close says anew which of them count: what they said may hold no longer.
+            // Indexes were replaced or removed, or a close says anew which of them count: what they said may hold no
+            // longer.
             drop(catalog);
             Catalog::remove_files(&self.cache_dir)?;
             catalog = Catalog::open(&self.cache_dir, &self.id, instance)?;
@@ -278,7 +280,8 @@ impl Repository {
         Ok(is_overtaken)
     }
 
-    /// A value that changes with all that it hangs on which index objects count for nothing: a newer program may read more.
+    /// A value that changes with all that it hangs on which index objects count for nothing: a newer program may read
+    /// more.
     pub(super) fn verdicts(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.authors.fingerprint()).update(env!("CARGO_PKG_VERSION").as_bytes());
@@ -301,7 +304,8 @@ impl Repository {
         Ok((self.authors.judge(&opened.claim, Some(id.as_bytes()), false), opened.content))
     }
 
-    /// Looks once more, now that a session is registered, which packs a prune has deleted since `presence` was looked up.
+    /// Looks once more, now that a session is registered, which packs a prune has deleted since `presence` was looked
+    /// up.
     pub(super) fn look_again(&self, catalog: &Catalog, presence: &mut Presence) -> Result<(), RepoError> {
         let listed = self.list_packs()?;
         for pack in catalog.packs()? {
@@ -340,8 +344,8 @@ impl Repository {
         Ok(packs)
     }
 
-    /// Compares catalog and storage. Packs that no index names (of a backup that was killed, or under a lost index) are taken
-    /// in by their own tables, where the key can read them.
+    /// Compares catalog and storage. Packs that no index names (of a backup that was killed, or under a lost index) are
+    /// taken in by their own tables, where the key can read them.
     ///
     /// # Errors
     /// When the storage or the catalog fails.
@@ -399,13 +403,14 @@ impl Repository {
             }
             presence.unexplained.sort();
         }
-        // Last: nobody vouches for a pack that is known by its own table alone, and whoever has a key can write one that lies.
+        // Last: nobody vouches for a pack that is known by its own table alone, and whoever has a key can write one
+        // that lies.
         presence.unvouched = self.unvouched(catalog)?;
         Ok(presence)
     }
 
-    /// Packs that a prune has removed since the catalog was looked at are no damage: on this host the catalog names them no more; on
-    /// others an index object is gone, too.
+    /// Packs that a prune has removed since the catalog was looked at are no damage: on this host the catalog names
+    /// them no more; on others an index object is gone, too.
     fn pass_over_pruned(&self, catalog: &mut Catalog, presence: &mut Presence) -> Result<(), RepoError> {
         let missing: HashSet<i64> = presence
             .unusable
@@ -442,7 +447,8 @@ impl Repository {
         Ok(unvouched)
     }
 
-    /// Where index objects say different things of a pack, its own table decides; who cannot read it takes nothing from it.
+    /// Where index objects say different things of a pack, its own table decides; who cannot read it takes nothing from
+    /// it.
     fn settle_disputes(&self, catalog: &mut Catalog, presence: &mut Presence) -> Result<(), RepoError> {
         let disputed = catalog.disputed()?;
         if disputed.is_empty() {
@@ -493,7 +499,8 @@ impl Repository {
         Ok(lies)
     }
 
-    /// Reads the own tables of all packs that nobody to be relied on vouches for: for when a chunk is nowhere that index objects say.
+    /// Reads the own tables of all packs that nobody to be relied on vouches for: for when a chunk is nowhere that
+    /// index objects say.
     ///
     /// # Errors
     /// When the storage or the catalog fails. A table that cannot be read changes nothing.

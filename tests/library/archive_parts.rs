@@ -1,4 +1,5 @@
-//! Parts of archives as the library reads them: how many bytes come from the storage, also for snapshots without a table map.
+//! Parts of archives as the library reads them: how many bytes come from the storage, also for snapshots without a
+//! table map.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,8 +1,9 @@
-//! Bit rot: whatever single bit of whatever object turns over, whatever object is cut, emptied, replaced or removed, a check that reads
-//! everything says so, and a restore gives the right bytes or an error.
+//! Bit rot: whatever single bit of whatever object turns over, whatever object is cut, emptied, replaced or removed, a
+//! check that reads everything says so, and a restore gives the right bytes or an error.
 //!
-//! One bit of every byte is tried, with `DUMPVAULT_TEST_LONG` every bit, in a repository whose packs have little padding; and 1,000 bits
-//! (2,000) of each kind of larger object, chosen by a fixed seed. `tests/program/cli_damage.rs` looks at the same from outside: which object is named, and with what status the program ends.
+//! One bit of every byte is tried, with `DUMPVAULT_TEST_LONG` every bit, in a repository whose packs have little
+//! padding; and 1,000 bits (2,000) of each kind of larger object, chosen by a fixed seed. `tests/program/cli_damage.rs`
+//! looks at the same from outside: which object is named, and with what status the program ends.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
 
@@ -51,7 +52,8 @@ fn no_cache() -> PathBuf {
 }
 
 impl Patient {
-    /// Two snapshots, the second of which builds on the first; a third that was forgotten, and a plan to delete what it had.
+    /// Two snapshots, the second of which builds on the first; a third that was forgotten, and a plan to delete what it
+    /// had.
     fn new(rows: u64, bytes: usize) -> Self {
         let (clock, kept, storage) = Self::made(rows, bytes);
         let (_, _, other) = Self::made(rows, bytes);
@@ -123,7 +125,8 @@ fn kind(key: &str) -> &str {
     key.split('/').next().unwrap()
 }
 
-/// Looks at a harmed repository as somebody does who never saw it before. `Err` tells what is wrong with what was found.
+/// Looks at a harmed repository as somebody does who never saw it before. `Err` tells what is wrong with what was
+/// found.
 fn judge(
     patient: &Patient,
     harmed: &MemoryStorage,
@@ -159,8 +162,8 @@ fn judge(
     let is_found = !report.is_clean() || !report.uncommitted.is_empty();
     // Packs say themselves what they hold, and who removes a plan cancels it: neither is damage.
     let may_be_gone = matches!(harm, Harm::Removed) && matches!(kind(key), "index" | "gc") && restored_all;
-    // A host that never saw a *forgotten* mark cannot know that there was one, and nothing else is lost with it. The hosts that saw the
-    // snapshots that it names ask what became of them.
+    // A host that never saw a *forgotten* mark cannot know that there was one, and nothing else is lost with it. The
+    // hosts that saw the snapshots that it names ask what became of them.
     let is_unknown_here = matches!(harm, Harm::Removed) && patient.unknown_once_gone.contains(key);
     let may_be_gone = may_be_gone || is_unknown_here;
     if is_found || may_be_gone { Ok(()) } else { wrong("not found".to_owned()) }
@@ -202,8 +205,8 @@ fn heal(patient: &Patient, harmed: &MemoryStorage, key: &str, harm: &Harm) {
     }
 }
 
-/// A repository of some thousand bytes in which every byte is needed: two snapshots, the second of which rests on the first. The keys were
-/// rotated in between.
+/// A repository of some thousand bytes in which every byte is needed: two snapshots, the second of which rests on the
+/// first. The keys were rotated in between.
 fn tight() -> Patient {
     let clock = HandClock::new();
     let storage = small::memory(&clock);
@@ -333,7 +336,8 @@ fn rot(
     };
     flip();
     let is_marked = small::keys(harmed, "marks/").len() != marks.len();
-    // Once for every few is enough: what a check that reads everything says of a healthy repository does not depend on the bit.
+    // Once for every few is enough: what a check that reads everything says of a healthy repository does not depend on
+    // the bit.
     let healed = match is_marked && (bit / 8).is_multiple_of(4) && is_red(patient, repo)? {
         true => Err("the byte was put right, and damage is still found".to_owned()),
         false => Ok(()),

@@ -1,5 +1,5 @@
-//! A new content root: what was stored before is read under the old names, what is stored from then on has new ones, and nothing moves from
-//! one generation into the other.
+//! A new content root: what was stored before is read under the old names, what is stored from then on has new ones,
+//! and nothing moves from one generation into the other.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -1,7 +1,8 @@
-//! What lies in `contrib`: units that systemd takes, rules that fire and are silent, a board whose queries a real Prometheus answers.
+//! What lies in `contrib`: units that systemd takes, rules that fire and are silent, a board whose queries a real
+//! Prometheus answers.
 //!
-//! `systemd-analyze`, `promtool` and `prometheus` are Debian's; DUMPVAULT_TEST_PROMETHEUS is a folder with the latter two. Where a tool
-//! is not there, its test says so and does nothing.
+//! `systemd-analyze`, `promtool` and `prometheus` are Debian's; DUMPVAULT_TEST_PROMETHEUS is a folder with the latter
+//! two. Where a tool is not there, its test says so and does nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

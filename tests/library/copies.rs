@@ -1,4 +1,5 @@
-//! Streams that say of parts of themselves that they are their parent's: nothing of these is read, and every byte comes back.
+//! Streams that say of parts of themselves that they are their parent's: nothing of these is read, and every byte comes
+//! back.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,10 +1,10 @@
-//! A crash after every single step of every operation: the operation's puts and deletes are counted, then it is run again for each of them
-//! over a storage that is gone after that many. What lies beneath is opened with the catalog that the crash left, with one of before and with none, and has
-//! to hold: snapshots that were acknowledged are listed and restore bit for bit, nothing half is listed, the operation can be run again, and
-//! then nothing is damaged.
+//! A crash after every single step of every operation: the operation's puts and deletes are counted, then it is run
+//! again for each of them over a storage that is gone after that many. What lies beneath is opened with the catalog
+//! that the crash left, with one of before and with none, and has to hold: snapshots that were acknowledged are listed
+//! and restore bit for bit, nothing half is listed, the operation can be run again, and then nothing is damaged.
 //!
-//! The contract of a storage makes a put durable before it returns, so that there is no step in which something is written and not yet safe;
-//! that `storage::local` keeps the contract is tested there.
+//! The contract of a storage makes a put durable before it returns, so that there is no step in which something is
+//! written and not yet safe; that `storage::local` keeps the contract is tested there.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -159,8 +159,8 @@ impl World {
         for id in &listed {
             let known = kept.iter().chain(leaving).find(|one| one.id == *id);
             let bytes = small::restore(&repo, id).unwrap_or_else(|error| panic!("{what}: {id}: {error}"));
-            // One that is listed and was not acknowledged: its backup was cut off behind the last step. `read_stream` has compared the
-            // bytes with the digest.
+            // One that is listed and was not acknowledged: its backup was cut off behind the last step. `read_stream`
+            // has compared the bytes with the digest.
             assert!(known.is_none_or(|one| *one.bytes == *bytes), "{what}: {id} came back otherwise");
             assert!(known.is_some() || !bytes.is_empty());
         }
@@ -238,7 +238,8 @@ fn a_backup_that_finds_everything() {
     scene.crash_at_every_step(4, |repo, _| Ok(((), Some(small::backup(repo, 4, &bytes, None)?))));
 }
 
-/// Copies everything that `from` holds, whose snapshots are `originals`; what is acknowledged is there, whatever happens later.
+/// Copies everything that `from` holds, whose snapshots are `originals`; what is acknowledged is there, whatever
+/// happens later.
 fn copy(from: &Repository, originals: &[Kept], to: &Repository, world: &World) -> Outcome<()> {
     let request = CopyRequest {
         names: Vec::new(),

@@ -1,7 +1,8 @@
-//! What is said of a damaged pack and of who needs it: by `check`, `repair`, `prune` and `show`, for packs of data, of recipes and of both alike.
+//! What is said of a damaged pack and of who needs it: by `check`, `repair`, `prune` and `show`, for packs of data, of
+//! recipes and of both alike.
 //!
-//! A pack that a snapshot needs keeps every check red until it is repaired, whether it is needed for a chunk or for a recipe node, and
-//! though all that is needed of it still opens.
+//! A pack that a snapshot needs keeps every check red until it is repaired, whether it is needed for a chunk or for a
+//! recipe node, and though all that is needed of it still opens.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -78,8 +78,9 @@ fn request() -> BackupRequest {
         time: None,
         tags: Vec::new(),
         calendar: Calendar::default(),
-        // Shares of the first day are of what zstd makes of both: by column, the first day shrinks most. And where rows lie in another order,
-        // short copies cut them apart: what is left of them is no row any more, and by column it takes as much as by zstd.
+        // Shares of the first day are of what zstd makes of both: by column, the first day shrinks most. And where rows
+        // lie in another order, short copies cut them apart: what is left of them is no row any more, and by column it
+        // takes as much as by zstd.
         level: Level::ZSTD,
         allow_empty: true,
         workers: 2,

@@ -1,5 +1,5 @@
-//! Files: a tree that is backed up comes back as it was, what did not change is not read, and nothing leads out of the directory that
-//! is restored into.
+//! Files: a tree that is backed up comes back as it was, what did not change is not read, and nothing leads out of the
+//! directory that is restored into.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 

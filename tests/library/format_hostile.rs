@@ -1,5 +1,5 @@
-//! Hostile but authentic repositories: whoever stole a writer's key can author objects whose every seal and hash is right. What
-//! they ask for is refused with an error, in bounded memory and time.
+//! Hostile but authentic repositories: whoever stole a writer's key can author objects whose every seal and hash is
+//! right. What they ask for is refused with an error, in bounded memory and time.
 
 // Clippy sees a test only where `#[test]` stands; there are helpers here.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
@@ -341,7 +341,8 @@ fn a_zstd_bomb_does_not_go_off() {
 #[test]
 fn a_zstd_frame_that_asks_for_a_gibibyte_of_window_does_not_get_it() {
     refused(&["zstd cannot decompress", "other bytes than its ids say", "were promised"], |writer| {
-        // Magic, a header without content size and with a window of 2^30 bytes, and a block that repeats one byte 100,000 times.
+        // Magic, a header without content size and with a window of 2^30 bytes, and a block that repeats one byte
+        // 100,000 times.
         let run = 100_000u32 << 3 | 1 << 1 | 1;
         let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 20 << 3][..], &run.to_le_bytes()[..3], b"x"].concat();
         let block = claiming(writer, ZSTD, frame, 4096);

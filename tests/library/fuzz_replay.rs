@@ -1,6 +1,8 @@
-//! The corpus of `fuzz/`, replayed without libFuzzer, and changed at random: so that what was once found stays found on every toolchain.
+//! The corpus of `fuzz/`, replayed without libFuzzer, and changed at random: so that what was once found stays found on
+//! every toolchain.
 //!
-//! `DUMPVAULT_FUZZ_WRITE=1` writes the seeds of the corpus anew. Inputs that a fuzzer found are put beside them, with a name of their own.
+//! `DUMPVAULT_FUZZ_WRITE=1` writes the seeds of the corpus anew. Inputs that a fuzzer found are put beside them, with a
+//! name of their own.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
 

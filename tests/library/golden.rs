@@ -1,5 +1,5 @@
-//! Golden repositories: what a version of the format wrote is restored by every later program, and by a reader that shares no
-//! code with it.
+//! Golden repositories: what a version of the format wrote is restored by every later program, and by a reader that
+//! shares no code with it.
 
 // Clippy sees a test only where `#[test]` stands; there are helpers here.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::print_stderr)]
@@ -316,7 +316,8 @@ fn the_independent_reader_notices_a_flipped_bit_in_any_object_that_a_restore_nee
     }
 }
 
-/// Changes the last byte of an object, which is of its signature or, in a slot, of its commitment, and gives it the name that it then has.
+/// Changes the last byte of an object, which is of its signature or, in a slot, of its commitment, and gives it the
+/// name that it then has.
 fn forge(repository: &Path, key: &str) -> String {
     let mut bytes = std::fs::read(repository.join(key)).unwrap();
     *bytes.last_mut().unwrap() ^= 1;

@@ -1,5 +1,5 @@
-//! A storage that lists what it likes: a million key slots, names that climb out of their folder, objects that are none. What it says is
-//! taken for what it is worth, in bounded time and memory.
+//! A storage that lists what it likes: a million key slots, names that climb out of their folder, objects that are
+//! none. What it says is taken for what it is worth, in bounded time and memory.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,5 @@
-//! Dumps with as many tables as the largest servers have: what is remembered of each is little, and lists are made as they are printed.
+//! Dumps with as many tables as the largest servers have: what is remembered of each is little, and lists are made as
+//! they are printed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,5 @@
-//! Archives and scripts of a real pg_dump: what is read from them, and archives made of them that a real pg_restore takes.
+//! Archives and scripts of a real pg_dump: what is read from them, and archives made of them that a real pg_restore
+//! takes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -433,7 +434,8 @@ fn a_view_comes_with_the_rows_that_it_shows() {
     let archive = server.dump("viewed", &["-Fc", "-Z0"]);
     let toc = Toc::parse(&archive).unwrap();
     let map = survey(&archive);
-    // One is grouped by a key, and so waits for it, behind the data; one is materialised; one shows what that one holds.
+    // One is grouped by a key, and so waits for it, behind the data; one is materialised; one shows what that one
+    // holds.
     for (view, tables) in [("unpaid", 2), ("busy", 1), ("idle", 1)] {
         let chosen = select(&toc, &named(&[view])).unwrap();
         let synthesis = synthesise(&toc, &map, &[], &chosen.entries, WithData::Yes).unwrap();

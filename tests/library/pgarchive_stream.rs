@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 
 static ARCHIVE: LazyLock<Vec<u8>> = LazyLock::new(|| sample(200_000));
 
-/// As pg_dump 15 wrote it, with what a scanner may fall over: a function's body that looks like a dump, a quoted name, an empty table,
-/// rows with backslashes.
+/// As pg_dump 15 wrote it, with what a scanner may fall over: a function's body that looks like a dump, a quoted name,
+/// an empty table, rows with backslashes.
 static SCRIPT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let text = r#"--
 -- PostgreSQL database dump
@@ -103,7 +103,8 @@ fn text(value: Option<&str>) -> Vec<u8> {
     }
 }
 
-/// An archive of any version: entries with data, given by number, kind and name, and what follows the table of contents.
+/// An archive of any version: entries with data, given by number, kind and name, and what follows the table of
+/// contents.
 fn archive(minor: u8, entries: &[(i64, &str, &str)], blocks: &[u8]) -> Vec<u8> {
     let mut bytes = b"PGDMP".to_vec();
     bytes.extend([1, minor, 0, 4, 8, 1]);
@@ -248,7 +249,8 @@ fn hostile_counts_are_refused() {
 fn an_archive_cut_anywhere_is_incomplete() {
     let archive = &*ARCHIVE;
     assert!(matches!(verdict([&archive[..]]), Verdict::Whole(_)));
-    // One survey that goes on byte by byte cannot be asked twice: the cuts of the first bytes, then those around every border.
+    // One survey that goes on byte by byte cannot be asked twice: the cuts of the first bytes, then those around every
+    // border.
     let map = map(archive);
     let borders = map.tables.iter().flat_map(|t| [t.offset, t.range().end]).chain([map.head_bytes]);
     let near = borders.flat_map(|at| at.saturating_sub(20)..=at + 20).map(|at| at as usize);

@@ -646,7 +646,8 @@ fn given_a_crash_after_any_step_of_forget_and_prune_then_what_is_kept_is_whole_a
     }
 }
 
-/// Runs `first` over a storage whose call number `at` has `second` happen right before it; false when there are no so many calls.
+/// Runs `first` over a storage whose call number `at` has `second` happen right before it; false when there are no so
+/// many calls.
 fn interleave(
     storage: &MemoryStorage,
     at: u64,
@@ -927,7 +928,8 @@ impl Intruder {
         IndexedPack { id: *id, bytes, table: table.clone() }
     }
 
-    /// Puts an index object that says so: by its name the first of all, which is believed, or the last, whose packs count as the newest.
+    /// Puts an index object that says so: by its name the first of all, which is believed, or the last, whose packs
+    /// count as the newest.
     fn say(&self, packs: Vec<IndexedPack>, first: bool) -> IndexId {
         let others = self.repo.catalog(&Silent).unwrap().indexes().unwrap();
         let index = Index { packs, replaces: Vec::new() };

@@ -1,5 +1,5 @@
-//! What append keys, and whoever may put objects, can do to prunes: hold them up for some days once, and no more. And what of an honest
-//! append host's is kept meanwhile.
+//! What append keys, and whoever may put objects, can do to prunes: hold them up for some days once, and no more. And
+//! what of an honest append host's is kept meanwhile.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,5 @@
-//! The filter of scripts against the real psql: what psql would run, the filter has refused; what `pg_dump` writes passes.
+//! The filter of scripts against the real psql: what psql would run, the filter has refused; what `pg_dump` writes
+//! passes.
 //!
 //! `DUMPVAULT_TEST_SEED` replays; `DUMPVAULT_TEST_LONG` tries many more scripts.
 
@@ -345,7 +346,8 @@ fn soup(dice: &mut Dice, pieces: u64) -> Vec<u8> {
     script
 }
 
-/// A script of statements that a server takes, most of them, with the mark where a dump may have it: in strings, comments, rows.
+/// A script of statements that a server takes, most of them, with the mark where a dump may have it: in strings,
+/// comments, rows.
 fn plausible(dice: &mut Dice) -> Vec<u8> {
     let mut script = Vec::new();
     for _ in 0..1 + dice.below(6) {

@@ -1,4 +1,5 @@
-//! Slots over the changes of all time zones, against an oracle that walks every minute of real time and knows nothing of offsets.
+//! Slots over the changes of all time zones, against an oracle that walks every minute of real time and knows nothing
+//! of offsets.
 //!
 //! `DUMPVAULT_TEST_ALL_ZONES=1` takes every change of every zone; without, each kind of change is taken a few times.
 
@@ -35,7 +36,8 @@ fn oracle(rule: &Rule, walk: &[(Timestamp, DateTime)]) -> BTreeSet<Timestamp> {
     let mut slots = BTreeSet::new();
     let mut latest = None;
     for (at, local) in walk {
-        // By real time each fitting minute counts; by the clock those that it jumped over, too, and none that it has shown before.
+        // By real time each fitting minute counts; by the clock those that it jumped over, too, and none that it has
+        // shown before.
         let shown_from = match (&rule.hours, latest) {
             (Some(_), Some(latest)) => latest + SignedDuration::from_mins(1),
             _ => *local,

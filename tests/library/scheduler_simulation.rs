@@ -1,9 +1,12 @@
-//! The scheduler over random weeks: killed at any step, asleep, its clock set, its state full, its jobs slow, failing, edited and paused.
+//! The scheduler over random weeks: killed at any step, asleep, its clock set, its state full, its jobs slow, failing,
+//! edited and paused.
 //!
-//! Each seed is a timeline of its own; time is virtual. `DUMPVAULT_TEST_SEEDS` sets how many there are (10,000), `DUMPVAULT_TEST_SEED` takes one.
+//! Each seed is a timeline of its own; time is virtual. `DUMPVAULT_TEST_SEEDS` sets how many there are (10,000),
+//! `DUMPVAULT_TEST_SEED` takes one.
 //!
-//! The same timelines also run over the SQLite file (200 of them, 5,000 with `DUMPVAULT_TEST_LONG`). The file is what the scheduler reads; the
-//! tables in memory say what has to be in it. A killed scheduler leaves the file and its journal as they are, cut off within the last write.
+//! The same timelines also run over the SQLite file (200 of them, 5,000 with `DUMPVAULT_TEST_LONG`). The file is what
+//! the scheduler reads; the tables in memory say what has to be in it. A killed scheduler leaves the file and its
+//! journal as they are, cut off within the last write.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -516,7 +519,8 @@ impl Kept {
 }
 
 impl Drop for Kept {
-    /// What a killed process leaves: the file and its journal, and no last words. Of the last write any part may be there.
+    /// What a killed process leaves: the file and its journal, and no last words. Of the last write any part may be
+    /// there.
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
@@ -883,8 +887,8 @@ impl<M: Medium> Story<M> {
         world.is_changed = true;
     }
 
-    /// The machine is shut down, and the scheduler dies first: each run notes that it was interrupted, and nobody hears it. The next
-    /// scheduler does them again, unless the next slot has come.
+    /// The machine is shut down, and the scheduler dies first: each run notes that it was interrupted, and nobody hears
+    /// it. The next scheduler does them again, unless the next slot has come.
     fn stop_everything(&mut self, world: &Shared) {
         self.life = None;
         self.seen.crashes += 1;

@@ -1,27 +1,30 @@
-//! Backups, `forget`, prunes, checks and repairs of several hosts, interleaved at every storage call by a seed: with suspensions longer than
-//! any grace period, kills and lost answers at any step, against a small model.
+//! Backups, `forget`, prunes, checks and repairs of several hosts, interleaved at every storage call by a seed: with
+//! suspensions longer than any grace period, kills and lost answers at any step, against a small model.
 //!
-//! One more host was broken into: it holds an append key of its own and the right to put objects. It puts lying index objects, junk packs,
-//! forged heads, times, marks, sessions, plans and slots, signed by its own key or by none. Nothing of the others is lost by that, and their
-//! prunes are not stopped for good.
+//! One more host was broken into: it holds an append key of its own and the right to put objects. It puts lying index
+//! objects, junk packs, forged heads, times, marks, sessions, plans and slots, signed by its own key or by none.
+//! Nothing of the others is lost by that, and their prunes are not stopped for good.
 //!
-//! The model knows which snapshots were acknowledged and not forgotten since. Whatever happens, each of them restores bit for bit in the
-//! end and passes every check on the way; what was not disturbed succeeds; what was suspended for too long either fails, or what it
-//! committed is whole; and once all is quiet, a prune and a check find nothing wrong.
+//! The model knows which snapshots were acknowledged and not forgotten since. Whatever happens, each of them restores
+//! bit for bit in the end and passes every check on the way; what was not disturbed succeeds; what was suspended for
+//! too long either fails, or what it committed is whole; and once all is quiet, a prune and a check find nothing wrong.
 //!
-//! It was tried by hand whether it sees what it is for, by taking out one safeguard at a time. Without the looks at the session before and
-//! after the snapshot's mark (both): seed 145 loses a snapshot. Without any look at the session in a commit: seed 60. With a prune that
-//! does not wait for the backups that do not know its plan: several of the first 3,000 seeds find that chunks and recipes which a snapshot
-//! reaches were deleted. (A seed means other steps whenever the library makes other calls.) The look before the snapshot is put, and that of a prune at its own session, only spare work: others make up for them, and no seed needs
-//! them.
+//! It was tried by hand whether it sees what it is for, by taking out one safeguard at a time. Without the looks at the
+//! session before and after the snapshot's mark (both): seed 145 loses a snapshot. Without any look at the session in a
+//! commit: seed 60. With a prune that does not wait for the backups that do not know its plan: several of the first
+//! 3,000 seeds find that chunks and recipes which a snapshot reaches were deleted. (A seed means other steps whenever
+//! the library makes other calls.) The look before the snapshot is put, and that of a prune at its own session, only
+//! spare work: others make up for them, and no seed needs them.
 //!
-//! The remedies against the hostile host were taken out the same way, one at a time. All of these seeds pass with everything in place.
+//! The remedies against the hostile host were taken out the same way, one at a time. All of these seeds pass with
+//! everything in place.
 //!
 //! - What an append key signs in the name of another counts (`Authors::judge`): seed 0.
 //! - A prune plan of an append key counts (`session`, `read_plans`): seed 0.
 //! - Nobody compares the history with what the machine remembers (`history`, `compare_with_memory`): seed 0.
 //! - A backup relies on a pack unopened (`writer::known`, `admits`): seed 0.
-//! - A backup takes everybody's word for what packs hold (`sync`, `unvouched`), or vouches for packs known by their own tables: seed 0.
+//! - A backup takes everybody's word for what packs hold (`sync`, `unvouched`), or vouches for packs known by their own
+//!   tables: seed 0.
 //! - Anybody's word that a newer program is needed stops a prune (`Authors::is_newer_by_full`): seed 0.
 //! - A pack stands in for another unopened (`gc::witness`): seed 0.
 //! - A mark of an append key supersedes those of others (`history::fold`, `superseded`): seed 3.
@@ -30,11 +33,12 @@
 //! - No time is doubtful (`history`, `is_doubtful`): seed 15.
 //! - A prune's session of an append key counts (`Authors::judge_session`): seed 27.
 //!
-//! In seed 1776 a check once went by an index object that said less of a pack than the pack itself, and a prune took that for a look at
-//! all of it.
+//! In seed 1776 a check once went by an index object that said less of a pack than the pack itself, and a prune took
+//! that for a look at all of it.
 //!
-//! The hostile host takes part in one seed of three, of the first 300 without `DUMPVAULT_TEST_LONG`, unless `DUMPVAULT_SIM_HOSTILE=0`. `DUMPVAULT_SIM_SEEDS=N` runs that many seeds, `DUMPVAULT_SIM_FIRST=N` begins with another than the first, `DUMPVAULT_SIM_SEED=N` runs
-//! one and prints its steps.
+//! The hostile host takes part in one seed of three, of the first 300 without `DUMPVAULT_TEST_LONG`, unless
+//! `DUMPVAULT_SIM_HOSTILE=0`. `DUMPVAULT_SIM_SEEDS=N` runs that many seeds, `DUMPVAULT_SIM_FIRST=N` begins with another
+//! than the first, `DUMPVAULT_SIM_SEED=N` runs one and prints its steps.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on fails")]
 
@@ -74,7 +78,8 @@ const HOSTILE_SEEDS: u64 = 300;
 /// Keys and bytes.
 type Objects = Vec<(String, Vec<u8>)>;
 
-/// What all seeds begin with: three snapshots, of which the first two were forgotten, and the bytes of one that never ended.
+/// What all seeds begin with: three snapshots, of which the first two were forgotten, and the bytes of one that never
+/// ended.
 struct Template {
     objects: Objects,
     kept: Vec<Kept>,
@@ -382,9 +387,10 @@ impl<'a> Host<'a> {
         self.end(&outcome);
         count(&self.tally.checks, 1);
         if let Ok(report) = outcome {
-            // A backup that was suspended while a prune deleted what it had stored may name that in its index before it notices. Until
-            // the next prune nothing tells such a pack from one that somebody removed, and whose bytes were stored again.
-            // And one that was fenced at its last step may be cut off just when it takes its mark back: nobody was told that it is good.
+            // A backup that was suspended while a prune deleted what it had stored may name that in its index before it
+            // notices. Until the next prune nothing tells such a pack from one that somebody removed, and whose bytes
+            // were stored again. And one that was fenced at its last step may be cut off just when it takes its mark
+            // back: nobody was told that it is good.
             let kept =
                 |object: &str| held(self.model).kept.keys().any(|id| object.ends_with(&id.to_string()));
             let missing = |damage: &Damage| {

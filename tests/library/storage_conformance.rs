@@ -1,4 +1,5 @@
-//! The storage contract over the backends and decorators that need no server. A new one joins with one `conformance!` line.
+//! The storage contract over the backends and decorators that need no server. A new one joins with one `conformance!`
+//! line.
 
 // Clippy sees a test only where `#[test]` stands; the cases here are plain functions.
 #![allow(clippy::unwrap_used, clippy::panic)]

@@ -1,4 +1,5 @@
-//! Alerts by a real scheduler: over mail with TLS, webhooks, pings and commands, to receivers that are down, slow, or refuse.
+//! Alerts by a real scheduler: over mail with TLS, webhooks, pings and commands, to receivers that are down, slow, or
+//! refuse.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,5 +1,5 @@
-//! Processes beside each other: many backups on one host that share a catalog, with `forget`, `prune` and `prune --end-sessions` in between.
-//! Nothing is damaged, and nobody says so.
+//! Processes beside each other: many backups on one host that share a catalog, with `forget`, `prune` and
+//! `prune --end-sessions` in between. Nothing is damaged, and nobody says so.
 //!
 //! 200 backups, with `DUMPVAULT_TEST_LONG` 1,000.
 

@@ -1,4 +1,5 @@
-//! Check and repair: damage is found by every level that can see it, told by snapshot and byte range, and what can be saved is.
+//! Check and repair: damage is found by every level that can see it, told by snapshot and byte range, and what can be
+//! saved is.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

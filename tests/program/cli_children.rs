@@ -201,7 +201,8 @@ fn given_what_an_editor_leaves_around_a_passphrase_then_it_counts_and_is_told() 
 #[test]
 fn given_the_program_runs_then_it_leaves_no_core_dump_and_nobody_else_reads_its_memory() {
     let vault = Vault::new();
-    // Its own program may be looked into, this one may not: neither as the same user nor as root without special rights.
+    // Its own program may be looked into, this one may not: neither as the same user nor as root without special
+    // rights.
     let script = "grep '^Max core' /proc/$PPID/limits; sleep 1000 & other=$!; \
                   cat /proc/$other/environ >/dev/null && echo other; kill $other; \
                   cat /proc/$PPID/environ >/dev/null && echo this; true";

@@ -1,4 +1,5 @@
-//! Rows stored by column, as the program writes and reads them: beside blocks of zstd, and through everything that carries blocks along.
+//! Rows stored by column, as the program writes and reads them: beside blocks of zstd, and through everything that
+//! carries blocks along.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,5 @@
-//! Backups that are killed or run out of room: what was there before stays, nothing half appears, what was stored is used.
+//! Backups that are killed or run out of room: what was there before stays, nothing half appears, what was stored is
+//! used.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -214,8 +215,8 @@ fn given_unreferenced_packs_of_a_killed_backup_then_check_reports_them_and_no_da
 
 // --- no room
 
-/// Runs `act`'s script with the repository on a file system of so many KiB, and brings the repository back. `None` where this user
-/// may make no file systems.
+/// Runs `act`'s script with the repository on a file system of so many KiB, and brings the repository back. `None`
+/// where this user may make no file systems.
 fn on_a_small_disk(vault: &Vault, kib: u64, script: &str) -> Option<Output> {
     let scratch = vault.home().join("small-disk");
     fs::create_dir_all(&scratch).unwrap();

@@ -1,4 +1,5 @@
-//! The history against the repository: what is lost is found again, what was forgotten and deleted is said, what was killed has failed.
+//! The history against the repository: what is lost is found again, what was forgotten and deleted is said, what was
+//! killed has failed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,5 +1,5 @@
-//! What belongs to a database as a whole, and what it may hold that a server has little room for: encodings, owners, grants, tablespaces,
-//! extensions of one database, thousands of objects.
+//! What belongs to a database as a whole, and what it may hold that a server has little room for: encodings, owners,
+//! grants, tablespaces, extensions of one database, thousands of objects.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -603,8 +603,8 @@ fn a_scratch_database_that_is_being_vacuumed_goes_all_the_same() {
     assert_eq!(world.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'dumpvault%'"), "0");
 }
 
-// As many as some applications have, with a comment, a grant and an owner each, and the settings that a server comes with; or fewer of
-// both.
+// As many as some applications have, with a comment, a grant and an owner each, and the settings that a server comes
+// with; or fewer of both.
 #[test]
 fn large_objects_are_restored_in_every_way_or_in_none() {
     let is_long = std::env::var_os("DUMPVAULT_TEST_LONG").is_some();

@@ -1,5 +1,5 @@
-//! What goes wrong between a server and its client programs: no snapshot of half a database, no half of a database in the target,
-//! and words that say what to do.
+//! What goes wrong between a server and its client programs: no snapshot of half a database, no half of a database in
+//! the target, and words that say what to do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,8 +10,8 @@ use crate::support::pg::Server;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
-/// 20 MB: more than all pipes and buffers between the server and the repository hold. Restored into a database called `half…`, its
-/// rows stop coming in the middle.
+/// 20 MB: more than all pipes and buffers between the server and the repository hold. Restored into a database called
+/// `half…`, its rows stop coming in the middle.
 const FILLER: &str = "
 CREATE FUNCTION public.passes(i int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
   IF i = 15000 AND current_database() LIKE 'half%' THEN PERFORM pg_sleep(600); END IF;

@@ -1,5 +1,5 @@
-//! A database with everything in it that is hard to dump and to restore: it goes there and back, whole, by several workers, as a
-//! script, and table by table.
+//! A database with everything in it that is hard to dump and to restore: it goes there and back, whole, by several
+//! workers, as a script, and table by table.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,7 +7,8 @@
 use crate::support::cli::{Output, Vault, exit, run};
 use crate::support::pg::Server;
 
-/// An extension with tables of settings: their rows are dumped (of the first only those that a user added), their definitions not.
+/// An extension with tables of settings: their rows are dumped (of the first only those that a user added), their
+/// definitions not.
 const SET_UP: &str = "
 CREATE TABLE setting (key text PRIMARY KEY, value text, own boolean DEFAULT false);
 CREATE TABLE setting_whole (id int);
@@ -186,8 +187,9 @@ const ODD: &str = "\"the \"\"Größe\"\"\nof 🐘's\".\"a 'table'.\nwith \\ 🎈
 const ODD_DATABASE: &str = "we\"ird 'db' \\ 🐘%x\nsecond line";
 const ODD_DATABASE_FIRST_LINE: &str = "we\"ird 'db' \\ 🐘%x";
 
-/// Rows whose hash is another one in every database, as that of an enum's values is. `pg_dump` loads these through the root, of itself
-/// or when told. Here, all are in one partition where they are dumped, and in three where they are restored.
+/// Rows whose hash is another one in every database, as that of an enum's values is. `pg_dump` loads these through the
+/// root, of itself or when told. Here, all are in one partition where they are dumped, and in three where they are
+/// restored.
 const HASHED: &str = "
 CREATE FUNCTION public.hash_here(int, bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS
   $$SELECT CASE current_database() WHEN 'hashed' THEN 0 ELSE $1 END$$;
@@ -219,8 +221,8 @@ COMMENT ON CONSTRAINT of_news ON seen IS 'comes after it';
 INSERT INTO seen SELECT * FROM news WHERE id < 30;
 ";
 
-/// In a database with this extension, connections that attach the lowest indexes meet: neither commits before the other is as far.
-/// That happens last, and it is not waited for in vain for ever.
+/// In a database with this extension, connections that attach the lowest indexes meet: neither commits before the other
+/// is as far. That happens last, and it is not waited for in vain for ever.
 const MEETING: &str = "
 CREATE SEQUENCE arrived;
 CREATE FUNCTION meets() RETURNS event_trigger LANGUAGE plpgsql SET search_path = public AS $$

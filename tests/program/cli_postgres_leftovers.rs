@@ -238,7 +238,8 @@ fn a_scratch_copy_does_nothing_and_goes() {
     assert_eq!(world.databases(), ["far", "shop"]);
     assert_eq!(server.psql("far", "SELECT count(*) FROM far"), "2", "no row was written there");
 
-    // Rows of a script for another server's table are refused, on the way in a long one; what stands before them is gone again.
+    // Rows of a script for another server's table are refused, on the way in a long one; what stands before them is
+    // gone again.
     let rows_for_far = |name: &str, options: &[&str]| {
         dump(name, &[&["--include-foreign-data=*"], options].concat());
         let said = world.run(&["verify", name]).expect(6);

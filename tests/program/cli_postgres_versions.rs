@@ -1,5 +1,5 @@
-//! Every version of a server, of the client programs and of the server that is restored into, with one another. The table of
-//! `docs/postgres.md` is what comes out.
+//! Every version of a server, of the client programs and of the server that is restored into, with one another. The
+//! table of `docs/postgres.md` is what comes out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -86,7 +86,8 @@ impl World {
     }
 }
 
-/// Large objects of several owners, which newer versions list apart, and a table that has grown to more than a block of a tar.
+/// Large objects of several owners, which newer versions list apart, and a table that has grown to more than a block of
+/// a tar.
 const TAR: &str = "
 CREATE TABLE longer AS SELECT i, repeat('x', i) AS x FROM generate_series(1, 100) i;
 ALTER LARGE OBJECT 4712 OWNER TO keeper;

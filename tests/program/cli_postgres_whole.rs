@@ -1,4 +1,5 @@
-//! A whole server comes back with one command: roles, tablespaces, every database. The same command goes on where it was stopped.
+//! A whole server comes back with one command: roles, tablespaces, every database. The same command goes on where it
+//! was stopped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

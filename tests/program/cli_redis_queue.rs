@@ -1,4 +1,5 @@
-//! Jobs of a real queue, BullMQ's, survive a backup and a restore: its package comes from npm, as `tests/run.sh` installs it.
+//! Jobs of a real queue, BullMQ's, survive a backup and a restore: its package comes from npm, as `tests/run.sh`
+//! installs it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

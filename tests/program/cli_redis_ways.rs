@@ -1,4 +1,5 @@
-//! Other ways to a Redis server: the file that it saves, TLS, what it says of its settings, and a whole system that has one.
+//! Other ways to a Redis server: the file that it saves, TLS, what it says of its settings, and a whole system that has
+//! one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

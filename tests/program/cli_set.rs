@@ -1,4 +1,5 @@
-//! `restore --set`: a whole system comes back in one command, in the reverse order of its run, and goes on where it was stopped.
+//! `restore --set`: a whole system comes back in one command, in the reverse order of its run, and goes on where it was
+//! stopped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

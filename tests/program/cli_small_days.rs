@@ -1,4 +1,5 @@
-//! A day on which little changed: what it adds to the repository, and that packs of data and recipes together go through everything.
+//! A day on which little changed: what it adds to the repository, and that packs of data and recipes together go
+//! through everything.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -242,7 +242,8 @@ fn given_a_stream_that_was_read_whole_then_its_sha256_is_shown_and_else_none() {
     vault.backup("app", &dump);
     let others = run(vault.shell("\"$dumpvault\" cat app | sha256sum"), b"").expect(exit::OK).text();
     assert_eq!(sha256(&vault, "app"), [others.split(' ').next().unwrap()]);
-    // Of files that did not change nobody reads the bytes: their stream has another digest and none of this kind. Its index is read.
+    // Of files that did not change nobody reads the bytes: their stream has another digest and none of this kind. Its
+    // index is read.
     std::fs::create_dir(vault.work().join("tree")).unwrap();
     std::fs::write(vault.work().join("tree/a"), b"abc").unwrap();
     for _ in 0..2 {
@@ -276,7 +277,8 @@ fn given_backups_then_stats_tell_what_dedup_saved() {
     }
     let stats = vault.run(["stats", "--json"]).expect(exit::OK).json();
     assert!(stats.to_string().contains("3000000"), "three dumps of a million bytes: {stats}");
-    // Packs are padded, so that a snapshot of a few bytes takes 4 KiB all the same; a pack that two series share counts for both.
+    // Packs are padded, so that a snapshot of a few bytes takes 4 KiB all the same; a pack that two series share counts
+    // for both.
     let disk = |series: &str, stats: &serde_json::Value| {
         let all = stats["series"].as_array().unwrap();
         number(all.iter().find(|own| own["series"] == series).unwrap(), "disk_bytes")
@@ -329,7 +331,8 @@ fn given_help_then_every_command_has_it_with_an_example() {
 
 // --- what a newer program wrote
 
-/// A repository with a snapshot whose state, proof and format have numbers that mean nothing here. It opens with the vault's key file.
+/// A repository with a snapshot whose state, proof and format have numbers that mean nothing here. It opens with the
+/// vault's key file.
 fn newer(vault: &Vault, dump: &[u8]) {
     use crate::support::test_writer::{RAW, RawNode, TestWriter};
     use dumpvault::base::secret::OsEntropy;

@@ -1,5 +1,5 @@
-//! `dumpvault run` and `dumpvault status`: all sources of a system as one set, what comes behind them, and how old the newest good
-//! snapshots are.
+//! `dumpvault run` and `dumpvault status`: all sources of a system as one set, what comes behind them, and how old the
+//! newest good snapshots are.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

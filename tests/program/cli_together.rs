@@ -1,4 +1,5 @@
-//! `dumpvault run` with two sources at a time: what begins when, who waits for whom, and a system that is written to meanwhile.
+//! `dumpvault run` with two sources at a time: what begins when, who waits for whom, and a system that is written to
+//! meanwhile.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -183,7 +184,8 @@ impl Shop {
         Self { vault, queue, server }
     }
 
-    /// A run in that order, in which the application goes on all the time: each source waits for some of its rounds before it begins.
+    /// A run in that order, in which the application goes on all the time: each source waits for some of its rounds
+    /// before it begins.
     fn run(&self, order: &str) {
         let rounds = self.vault.work().join("rounds");
         let before = format!(

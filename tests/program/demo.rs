@@ -224,7 +224,8 @@ fn under_way(temp: &Temp, line: &str) -> (Child, BufReader<impl Read>) {
 
 #[test]
 fn given_sigterm_at_any_time_then_nothing_is_left() {
-    // While the cluster is made or starts; during the first backup; during the changes or the last backup; during the restore.
+    // While the cluster is made or starts; during the first backup; during the changes or the last backup; during the
+    // restore.
     for line in ["repository", "database", "day 2", "day 3"] {
         let temp = Temp::new();
         let (mut child, said) = under_way(&temp, line);

@@ -1,4 +1,5 @@
-//! Who may say what: append keys that are limited, lying or revoked, rotations, junk, wrong times, and storages that were turned back.
+//! Who may say what: append keys that are limited, lying or revoked, rotations, junk, wrong times, and storages that
+//! were turned back.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -225,8 +226,8 @@ fn two_and_web(vault: &Vault) -> (Machine<'_>, [String; 2]) {
     (Machine::added(vault, "web", &["--host", "web"]), [first, second])
 }
 
-/// That all of a stream was found but for a last chunk that is too short (16 KiB) for an id that tells what it is. Where chunks
-/// end is the key's secret, so that a run here and there has one.
+/// That all of a stream was found but for a last chunk that is too short (16 KiB) for an id that tells what it is.
+/// Where chunks end is the key's secret, so that a run here and there has one.
 #[track_caller]
 fn assert_all_known(known: u64, bytes: u64, what: &str) {
     assert!((bytes - 16 * 1024 + 1..=bytes).contains(&known), "{what}: {known} of {bytes}");
@@ -846,7 +847,8 @@ fn given_an_append_key_that_says_earlier_times_then_no_genuine_snapshot_goes_for
     let web = Machine::added(&vault, "web", &["--host", "web"]);
     let forger = web.forger();
     let genuine = dailies(&vault, &forger, "web", &like, 5, 1);
-    // The key is stolen: for each day one more, a little earlier, with a counter beyond all; and one through the front door.
+    // The key is stolen: for each day one more, a little earlier, with a counter beyond all; and one through the front
+    // door.
     let storage = storage(&vault);
     let mut forged = Vec::new();
     for day in 1..=5 {

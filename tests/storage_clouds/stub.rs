@@ -1,5 +1,5 @@
-//! A server in this process that speaks as Azure and Google do, as far as a repository needs it: it keeps locks, gives tokens and takes them
-//! back, and fails when told to.
+//! A server in this process that speaks as Azure and Google do, as far as a repository needs it: it keeps locks, gives
+//! tokens and takes them back, and fails when told to.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 

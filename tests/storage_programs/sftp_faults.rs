@@ -38,8 +38,8 @@ fn given_a_server_that_waits_for_many_requests_then_reads_and_writes_are_pipelin
 
 #[test]
 fn given_a_line_with_latency_then_as_many_bytes_are_under_way_as_ssh_carries() {
-    // OpenSSH carries 2 MiB of a channel at a time: at 50 ms that is 40 MB/s. A window that is smaller would be the bound itself. The
-    // server answers only when all of them have come.
+    // OpenSSH carries 2 MiB of a channel at a time: at 50 ms that is 40 MB/s. A window that is smaller would be the
+    // bound itself. The server answers only when all of them have come.
     let pieces = 2 << 20 >> 15;
     let stub = Stub::new(Ways { waits_for: pieces, ..Ways::default() });
     let storage = stub.bare();
@@ -58,7 +58,8 @@ fn given_a_small_object_then_it_is_put_in_few_requests() {
     let before = stub.asked().len();
     storage.put("index/b", b"2").unwrap();
     storage.size("index/b").unwrap();
-    // Look, create, open the folder; write, sync, close; link, sync; close, remove. The last is the question for the size.
+    // Look, create, open the folder; write, sync, close; link, sync; close, remove. The last is the question for the
+    // size.
     let asked = stub.asked();
     assert_eq!(asked[before..], [7, 3, 3, 6, 200, 4, 200, 200, 4, 13, 7], "{:?}", &asked[before..]);
 }

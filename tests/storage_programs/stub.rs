@@ -1,5 +1,5 @@
-//! A server of SFTP in this process, over a real folder, that can and does what it is told: what servers of others are like that
-//! cannot be installed here.
+//! A server of SFTP in this process, over a real folder, that can and does what it is told: what servers of others are
+//! like that cannot be installed here.
 
 use dumpvault::storage::Storage;
 use dumpvault::storage::retry::{Backoff, Retry, RetryPolicy};

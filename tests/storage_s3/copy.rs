@@ -120,7 +120,8 @@ fn day(day: u32) -> Vec<u8> {
     table(100_000, |row| row % 97 < day)
 }
 
-/// When the dump of that day was made. The days are an hour long: what is older than a day would be an import, and no parent.
+/// When the dump of that day was made. The days are an hour long: what is older than a day would be an import, and no
+/// parent.
 fn time_of(day: u32) -> String {
     static FIRST: std::sync::OnceLock<jiff::Timestamp> = std::sync::OnceLock::new();
     let first = FIRST.get_or_init(|| jiff::Timestamp::now() - jiff::SignedDuration::from_hours(20));

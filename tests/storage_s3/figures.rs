@@ -26,7 +26,8 @@ fn dump_bytes() -> u64 {
 const ROWS_A_TOKEN: u8 = 5;
 const TOKEN_LETTERS: usize = 100;
 
-/// The rows of a day of the sample database, with tokens between them. A row that did not change has the same token on every day, or none.
+/// The rows of a day of the sample database, with tokens between them. A row that did not change has the same token on
+/// every day, or none.
 fn sample(day: u16) -> Vec<u8> {
     use std::io::BufRead;
     let config = SampleConfig::new(1, dump_bytes() / 12 * 11).day(day);
@@ -45,8 +46,8 @@ fn sample(day: u16) -> Vec<u8> {
     dump
 }
 
-/// Lets the machine have memory at hand that was used before. A virtual one is slow to hand out other memory, and then it is chance which
-/// of two runs gets it.
+/// Lets the machine have memory at hand that was used before. A virtual one is slow to hand out other memory, and then
+/// it is chance which of two runs gets it.
 fn warm_memory() {
     let mut memory = vec![0u8; 3 << 30];
     memory.chunks_mut(4096).for_each(|page| page[0] = 1);

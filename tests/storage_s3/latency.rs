@@ -44,8 +44,8 @@ pub fn open(remote: &Remote) -> (Repository, tempfile::TempDir) {
 /// One request after another, a block each.
 pub const ONE_AT_A_TIME: ReadSettings = ReadSettings::new(1, 8 << 20, 1);
 
-/// The figure for 50 ms is measured elsewhere (`figures_of_a_bucket`). Here it is counted how often the wire is waited for: how long
-/// that takes is a matter of the machine.
+/// The figure for 50 ms is measured elsewhere (`figures_of_a_bucket`). Here it is counted how often the wire is waited
+/// for: how long that takes is a matter of the machine.
 #[test]
 fn given_a_slow_wire_then_a_restore_waits_ten_times_less_often_than_one_request_at_a_time() {
     let remote = Remote::new();

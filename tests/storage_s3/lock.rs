@@ -90,7 +90,8 @@ fn given_locks_that_end_soon_then_a_check_says_so_until_they_are_prolonged() {
     remote.server.age_locks(DAY * 20);
     locking(&remote, &["check"], b"").expect(exit::PART_FAILED).says("object-lock extend").says("config");
     let extended = locking(&remote, &["--json", "object-lock", "extend"], b"").expect(exit::OK).json();
-    // Config, key, its author, two of each: a pack of data and recipe, index, snapshot, mark; and the mark of the check.
+    // Config, key, its author, two of each: a pack of data and recipe, index, snapshot, mark; and the mark of the
+    // check.
     assert_eq!(number(&extended, "objects"), 3 + 2 * 4 + 1, "{extended}");
     locking(&remote, &["check"], b"").expect(exit::OK);
     for name in remote.server.names().iter().filter(|name| is_kept(name)) {

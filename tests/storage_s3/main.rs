@@ -46,8 +46,8 @@ use dumpvault::storage::s3::{S3Address, S3Settings, S3Storage};
 use dumpvault::storage::{ErrorKind, Put, Storage};
 use s3::{Call, Conditional, HttpFault, TestServer};
 
-/// The server that the environment names (DUMPVAULT_TEST_S3_ENDPOINT, DUMPVAULT_TEST_S3_BUCKET and the usual AWS variables), or
-/// the one in this process.
+/// The server that the environment names (DUMPVAULT_TEST_S3_ENDPOINT, DUMPVAULT_TEST_S3_BUCKET and the usual AWS
+/// variables), or the one in this process.
 fn s3_honouring_conditions() -> Place {
     if let Ok(endpoint) = std::env::var("DUMPVAULT_TEST_S3_ENDPOINT") {
         let bucket = std::env::var("DUMPVAULT_TEST_S3_BUCKET").unwrap_or_else(|_| s3::BUCKET.to_owned());

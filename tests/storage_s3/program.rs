@@ -79,7 +79,8 @@ fn stored(report: &Value) -> u64 {
     report["results"][0]["snapshot"]["bytes_stored"].as_u64().unwrap()
 }
 
-/// Rows of a hundred bytes that do not compress well, as a database has them, with those changed whose number `is_changed`.
+/// Rows of a hundred bytes that do not compress well, as a database has them, with those changed whose number
+/// `is_changed`.
 pub(super) fn table(rows: u32, is_changed: impl Fn(u32) -> bool) -> Vec<u8> {
     let mut text = Vec::new();
     for row in 0..rows {

@@ -13,7 +13,8 @@ fn day(day: u32) -> Vec<u8> {
     table(800, |row| row % 125 < day)
 }
 
-/// A folder with a long series of small snapshots, and a copy of it in a bucket: by blocks, or by bytes into a repository of its own.
+/// A folder with a long series of small snapshots, and a copy of it in a bucket: by blocks, or by bytes into a
+/// repository of its own.
 fn copied(by_blocks: bool) -> (Remote, Value) {
     let remote = if by_blocks { Remote::bare() } else { Remote::new() };
     let vault = Vault::new();

@@ -25,7 +25,8 @@ fn conform(kind: Kind, exceptions: &[&str]) {
     assert!(failed.is_empty(), "{failed:?}");
 }
 
-/// What no server here keeps when two write one key in the same moment: neither hears of the other. The server in this process does.
+/// What no server here keeps when two write one key in the same moment: neither hears of the other. The server in this
+/// process does.
 const RACES: [&str; 2] =
     ["of_eight_equal_puts_at_once_one_creates", "of_eight_different_puts_at_once_one_wins_and_stays"];
 
@@ -55,7 +56,8 @@ fn s3rver_keeps_the_contract() {
         &[
             // It announces a byte of an empty object, and sends none. No object of a repository is empty.
             "a_range_of_an_empty_object_finds_it_short",
-            // It makes no token for the next page on the versions of Node that there are: 500 for more than a thousand objects.
+            // It makes no token for the next page on the versions of Node that there are: 500 for more than a thousand
+            // objects.
             "a_listing_of_several_pages_gives_each_object_once",
             // It writes into place.
             "a_listing_never_shows_half_an_object",

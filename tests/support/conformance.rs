@@ -67,7 +67,8 @@ pub(crate) use conformance;
 /// One case of the suite.
 pub type Case = fn(&dyn Storage);
 
-/// All cases by name, for a server that is started once for all of them. It is slower than one in this process: two of them are shorter.
+/// All cases by name, for a server that is started once for all of them. It is slower than one in this process: two of
+/// them are shorter.
 pub const CASES: [(&str, Case); 22] = [
     ("what_was_put_is_read_back_whole", cases::what_was_put_is_read_back_whole),
     ("the_same_bytes_again_are_already_there", cases::the_same_bytes_again_are_already_there),

@@ -1,5 +1,5 @@
-//! Runs a reader, and then its owner, on what somebody with all the keys wrote to harm them: in a process of its own, whose memory and
-//! processor time are bounded by the system, under a deadline.
+//! Runs a reader, and then its owner, on what somebody with all the keys wrote to harm them: in a process of its own,
+//! whose memory and processor time are bounded by the system, under a deadline.
 
 use super::independent::{self, Unlock};
 use super::test_writer::TestWriter;
@@ -45,8 +45,8 @@ impl Observer for Notes {
     }
 }
 
-/// Writes a repository with `make`, which gives the stream that the snapshot then names, restores it, and hands the outcome to
-/// `judge`. All of it happens in a child process; the test fails when that does.
+/// Writes a repository with `make`, which gives the stream that the snapshot then names, restores it, and hands the
+/// outcome to `judge`. All of it happens in a child process; the test fails when that does.
 pub fn confined<M>(make: M, judge: impl FnOnce(&Path, Outcome))
 where
     M: FnOnce(&mut TestWriter) -> Stream,
@@ -98,7 +98,8 @@ fn soon<T>(outcome: &mpsc::Receiver<T>) -> T {
     }
 }
 
-/// The owner checks, prunes and forgets. What could be restored still can; what cannot be is told, and stops nothing once it is forgotten.
+/// The owner checks, prunes and forgets. What could be restored still can; what cannot be is told, and stops nothing
+/// once it is forgotten.
 fn care(repository: &Path, key: &Path, cache: &Path, was: Option<Vec<u8>>) {
     let notes = Notes::default();
     let open = || {
@@ -136,7 +137,8 @@ fn care(repository: &Path, key: &Path, cache: &Path, was: Option<Vec<u8>>) {
     assert!(report.foreign.is_empty() && report.hits.is_empty(), "{report:?}");
 }
 
-/// The repository is refused with an integrity error that says one of `words`, and the independent reader refuses it, too.
+/// The repository is refused with an integrity error that says one of `words`, and the independent reader refuses it,
+/// too.
 pub fn refused<M>(words: &[&str], make: M)
 where
     M: FnOnce(&mut TestWriter) -> Stream,

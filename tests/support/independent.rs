@@ -40,8 +40,8 @@ pub fn stdout(output: Output) -> Vec<u8> {
     output.stdout
 }
 
-/// The interpreter with the packages of `tests/requirements.txt`: `DUMPVAULT_TEST_PYTHON`, or one of our own under the target
-/// folder, made on first use in the way of `tests/run.sh`.
+/// The interpreter with the packages of `tests/requirements.txt`: `DUMPVAULT_TEST_PYTHON`, or one of our own under the
+/// target folder, made on first use in the way of `tests/run.sh`.
 pub fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| match std::env::var_os("DUMPVAULT_TEST_PYTHON") {

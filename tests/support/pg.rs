@@ -1,7 +1,8 @@
 //! A PostgreSQL server of the test's own: real, private, gone when the test is.
 //!
-//! `tests/run.sh --prepare` installs the versions that the tests need; a version that is not there fails them. `DUMPVAULT_TEST_PG=18`
-//! chooses the version of all servers that a test does not choose itself; else it is the newest of Debian's.
+//! `tests/run.sh --prepare` installs the versions that the tests need; a version that is not there fails them.
+//! `DUMPVAULT_TEST_PG=18` chooses the version of all servers that a test does not choose itself; else it is the newest
+//! of Debian's.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -316,8 +317,8 @@ fn newest_bin() -> PathBuf {
         .unwrap_or_else(|| panic!("no PostgreSQL server under {}: `apt install postgresql`", root.display()))
 }
 
-/// A server looks for extensions where its own program file lies. So: a copy of it, and links to all that it came with. Debian's
-/// programs have their version in both paths, those of others lie beside a folder `share`.
+/// A server looks for extensions where its own program file lies. So: a copy of it, and links to all that it came with.
+/// Debian's programs have their version in both paths, those of others lie beside a folder `share`.
 fn installed_beside(bin: &Path, home: &Path, extensions: &[Extension<'_>]) -> PathBuf {
     let version = bin.parent().unwrap();
     let number = version.file_name().unwrap();

@@ -1,4 +1,5 @@
-//! Those who are told: a mail server and HTTP receivers in this process, with and without TLS, that do what a script says.
+//! Those who are told: a mail server and HTTP receivers in this process, with and without TLS, that do what a script
+//! says.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,5 @@
-//! A Redis or Valkey server of the test's own: real, private, gone when the test is. `tests/run.sh --prepare` installs them.
+//! A Redis or Valkey server of the test's own: real, private, gone when the test is. `tests/run.sh --prepare` installs
+//! them.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -225,7 +226,8 @@ impl Redis {
         all.join("\n")
     }
 
-    /// Values of all kinds in two databases: small and large, with and without an end, a stream with a group, functions.
+    /// Values of all kinds in two databases: small and large, with and without an end, a stream with a group,
+    /// functions.
     pub fn fill(&self) -> usize {
         let mut client = self.client();
         for at in 0..300 {

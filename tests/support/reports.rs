@@ -1,4 +1,5 @@
-//! What `--json` prints is what the schema of its command in `docs/json` says, and nothing else. Every run of the program is held to it.
+//! What `--json` prints is what the schema of its command in `docs/json` says, and nothing else. Every run of the
+//! program is held to it.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 

@@ -1,5 +1,5 @@
-//! A server that speaks S3 over real HTTP and checks real signatures, in this process: `s3s` does the protocol, the objects lie in
-//! memory. It can be told to fail, to be slow, and to know less than Amazon's.
+//! A server that speaks S3 over real HTTP and checks real signatures, in this process: `s3s` does the protocol, the
+//! objects lie in memory. It can be told to fail, to be slow, and to know less than Amazon's.
 
 #![allow(dead_code)]
 

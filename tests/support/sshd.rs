@@ -90,7 +90,8 @@ impl Sshd {
         fs::write(folder.join(name), config).unwrap();
     }
 
-    /// The file of a client's configuration that goes to `port`, with the given key, and knows the host by the given one.
+    /// The file of a client's configuration that goes to `port`, with the given key, and knows the host by the given
+    /// one.
     pub fn client_with(&self, name: &str, port: u16, key: &str, host_key: &str) -> PathBuf {
         self.client(self.folder.path(), name, port, key, host_key);
         self.folder.path().join(name)

@@ -1,5 +1,5 @@
-//! Writes repositories by hand, from `docs/format.md`: what the format allows and the program does not write yet, and, since it
-//! holds all keys, what the format forbids.
+//! Writes repositories by hand, from `docs/format.md`: what the format allows and the program does not write yet, and,
+//! since it holds all keys, what the format forbids.
 //!
 //! Bytes are laid down here on purpose and not by the program's own encoders, which refuse to lie.
 

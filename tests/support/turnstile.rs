@@ -1,9 +1,10 @@
-//! Threads that take turns: an actor runs until its next storage call, then a seeded draw says who goes on, what time it is by then, and
-//! whether somebody is suspended, killed, or loses an answer.
+//! Threads that take turns: an actor runs until its next storage call, then a seeded draw says who goes on, what time
+//! it is by then, and whether somebody is suspended, killed, or loses an answer.
 //!
-//! An actor is a thread with a storage of its own, which shows the one that all share. A backup has threads of its own, too. Those that
-//! store packs are told that it is done, and the packs are put, one by one and in an order of their own, before the actor's next call: it
-//! has no other until all are there. Those that read the parent ahead read as they like, since packs never change.
+//! An actor is a thread with a storage of its own, which shows the one that all share. A backup has threads of its own,
+//! too. Those that store packs are told that it is done, and the packs are put, one by one and in an order of their
+//! own, before the actor's next call: it has no other until all are there. Those that read the parent ahead read as
+//! they like, since packs never change.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -373,7 +374,8 @@ impl Storage for Door {
     }
 }
 
-/// An actor's random bytes. The threads that store packs draw in an order of their own: they all get the same, anew with each operation.
+/// An actor's random bytes. The threads that store packs draw in an order of their own: they all get the same, anew
+/// with each operation.
 pub struct ActorEntropy {
     seed: u64,
     drawn: Mutex<(u64, u64)>,

@@ -1,6 +1,7 @@
 //! When something is due: a schedule as a person writes it, in a time zone, and the moments that it comes to.
 //!
-//! A *slot* is a moment at which a schedule wants its job to run. `slots` says how local times become moments where clocks change.
+//! A *slot* is a moment at which a schedule wants its job to run. `slots` says how local times become moments where
+//! clocks change.
 
 mod cron;
 mod slots;

@@ -1,8 +1,9 @@
 //! How local times become moments where clocks are put forward or back.
 //!
-//! Where hours are named, a time that is skipped counts at the first moment after the gap, and a time that comes twice counts the first
-//! time. Where every hour is meant, real time counts: a gap has no slots, and an hour that comes twice has them twice. Two local times that
-//! come to one moment are one slot. A day that a zone leaves out is a gap as any other.
+//! Where hours are named, a time that is skipped counts at the first moment after the gap, and a time that comes twice
+//! counts the first time. Where every hour is meant, real time counts: a gap has no slots, and an hour that comes twice
+//! has them twice. Two local times that come to one moment are one slot. A day that a zone leaves out is a gap as any
+//! other.
 
 use super::Cron;
 use jiff::civil::{Date, DateTime};
@@ -20,8 +21,8 @@ pub(super) fn next(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Tim
     }
 }
 
-/// Local times in order come to moments in order, so that the first moment later than `after` is the one wanted. Those before
-/// what clocks show at `after` come to no later moment.
+/// Local times in order come to moments in order, so that the first moment later than `after` is the one wanted. Those
+/// before what clocks show at `after` come to no later moment.
 fn next_of_hours(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
     let local = zone.to_datetime(after);
     let mut date = local.date();

@@ -1,4 +1,5 @@
-//! Settings: where one comes from, what is wrong with one, and the one description of each that reading, examples and the manual share.
+//! Settings: where one comes from, what is wrong with one, and the one description of each that reading, examples and
+//! the manual share.
 //!
 //! | file | hides |
 //! |---|---|

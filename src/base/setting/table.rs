@@ -121,8 +121,8 @@ impl<'a> Table<'a> {
         });
     }
 
-    /// The value of a key, from the command line, the environment, the file, or as it is by default. What the file says is looked at
-    /// also where something else comes before it.
+    /// The value of a key, from the command line, the environment, the file, or as it is by default. What the file says
+    /// is looked at also where something else comes before it.
     pub fn take<T>(&mut self, key: &Key<T>) -> Option<Value<T>> {
         let said = self.said(key);
         self.best(key, said, key.kind.parse)
@@ -238,7 +238,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Refuses what nobody asked for. `elsewhere` are tables that have a key of that name, for whoever puts one into the wrong place.
+    /// Refuses what nobody asked for. `elsewhere` are tables that have a key of that name, for whoever puts one into
+    /// the wrong place.
     pub fn finish(self, elsewhere: &[&Section]) {
         for (name, item) in &self.items {
             let origin = Origin::File { path: Arc::clone(&self.path), line: item.line };

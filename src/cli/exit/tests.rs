@@ -1,4 +1,5 @@
-//! The table of exit codes, error by error. That no error is forgotten is the compiler's affair: no `match` has a catch-all.
+//! The table of exit codes, error by error. That no error is forgotten is the compiler's affair: no `match` has a
+//! catch-all.
 
 use super::*;
 use crate::base::fault::{Fault as _, Next};

@@ -84,7 +84,8 @@ pub(super) fn dry_run(
     Ok(Exit::Good)
 }
 
-/// The database, and the server as it says itself who it is. A plan can be had without a server, and then names what was given.
+/// The database, and the server as it says itself who it is. A plan can be had without a server, and then names what
+/// was given.
 fn into_database(target: &RestoreTarget) -> String {
     let database = &target.database;
     match target.inspect() {

@@ -1,4 +1,5 @@
-//! `dumpvault restore SNAPSHOT --all-databases`: what is asked before a whole server is restored, and what is told of it.
+//! `dumpvault restore SNAPSHOT --all-databases`: what is asked before a whole server is restored, and what is told of
+//! it.
 
 use crate::base::fault::Fault as _;
 use crate::cli::args::RestoreArgs;

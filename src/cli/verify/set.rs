@@ -83,7 +83,8 @@ fn worse(one: Exit, other: Exit) -> Exit {
     }
 }
 
-/// What a reference is called: the source of the files, and before that the database with the rows where there are several.
+/// What a reference is called: the source of the files, and before that the database with the rows where there are
+/// several.
 fn parts_of(key: &str) -> (Option<&str>, &str) {
     match key.split_once(':') {
         Some((database, to)) => (Some(database), to),

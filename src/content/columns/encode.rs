@@ -22,7 +22,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Appends `plain` by column to `stored`, each stream at zstd's `level`. False where it has too few rows; then `stored` is as before.
+    /// Appends `plain` by column to `stored`, each stream at zstd's `level`. False where it has too few rows; then
+    /// `stored` is as before.
     ///
     /// # Errors
     /// When zstd fails, which it does only without memory.

@@ -1,4 +1,5 @@
-//! How a column of integers becomes streams: an arithmetic series, offsets from the least, or differences; by bytes of equal weight.
+//! How a column of integers becomes streams: an arithmetic series, offsets from the least, or differences; by bytes of
+//! equal weight.
 
 use super::streams::{Content, Streams};
 use super::value::DAY_MICROS;

@@ -1,7 +1,8 @@
 //! Rows of a dump stored by column: the transform behind codec 2.
 //!
-//! A block of `COPY` text is split into rows and fields. Each column is stored as what it is: numbers as bytes of equal weight, times as
-//! differences, words as numbers of a dictionary, text as text. Each stream of such bytes is one zstd frame. `docs/format.md` has the bytes.
+//! A block of `COPY` text is split into rows and fields. Each column is stored as what it is: numbers as bytes of equal
+//! weight, times as differences, words as numbers of a dictionary, text as text. Each stream of such bytes is one zstd
+//! frame. `docs/format.md` has the bytes.
 //!
 //! | module | hides |
 //! |---|---|
@@ -16,11 +17,12 @@
 //! | `decode` | a whole block, backwards |
 //! | `output` | bytes written quickly inside given bounds |
 //!
-//! **Every byte comes back.** A value is parsed only where writing it again gives the same bytes; all else is text, and what is no row is kept
-//! as it is. The caller still decodes each block and compares.
+//! **Every byte comes back.** A value is parsed only where writing it again gives the same bytes; all else is text, and
+//! what is no row is kept as it is. The caller still decodes each block and compares.
 //!
-//! **The decoder is total.** Lengths, counts and depths are checked before anything is allocated for them. Besides the plain block it takes
-//! the streams, which are no longer than the block and 1 KiB, and nodes and descriptors whose number is bounded by the block's length.
+//! **The decoder is total.** Lengths, counts and depths are checked before anything is allocated for them. Besides the
+//! plain block it takes the streams, which are no longer than the block and 1 KiB, and nodes and descriptors whose
+//! number is bounded by the block's length.
 
 mod decode;
 mod encode;

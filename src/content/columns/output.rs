@@ -1,4 +1,5 @@
-//! Bytes written quickly inside given bounds. Short values are written as whole words; what stands behind them is overwritten by the next.
+//! Bytes written quickly inside given bounds. Short values are written as whole words; what stands behind them is
+//! overwritten by the next.
 
 use super::value::{civil, hex_digits};
 use super::{Malformed, malformed};

@@ -1,4 +1,5 @@
-//! What a column was last time, so that it is not looked for again in the next block of the same table. Nothing of it is stored.
+//! What a column was last time, so that it is not looked for again in the next block of the same table. Nothing of it
+//! is stored.
 
 use super::tag;
 

@@ -1,6 +1,7 @@
 //! How rows lie in a block, and where their fields end.
 //!
-//! A row is a line of fields with tabs between, or such a line in a frame of `pg_dump -Fc -Z0`: a zero, the line's length with its end, u32.
+//! A row is a line of fields with tabs between, or such a line in a frame of `pg_dump -Fc -Z0`: a zero, the line's
+//! length with its end, u32.
 
 use super::ROWS_MIN;
 use super::value::{Field, zero_bytes};

@@ -450,7 +450,8 @@ fn hash(word: &[u8]) -> usize {
     (all >> 54) as usize
 }
 
-/// The different values of a column in the order in which they come, if they are few; the number of each value goes to `numbers`.
+/// The different values of a column in the order in which they come, if they are few; the number of each value goes to
+/// `numbers`.
 fn find_words(plain: &[u8], fields: &[Field], numbers: &mut [u8]) -> Option<Vec<Field>> {
     let mut places = [0u8; PLACES];
     let mut words: Vec<Field> = Vec::new();

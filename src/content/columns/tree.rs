@@ -1,4 +1,5 @@
-//! A column that is read back, value by value: a tree of what its description says, each node with its place in its streams.
+//! A column that is read back, value by value: a tree of what its description says, each node with its place in its
+//! streams.
 
 use super::output::Output;
 use super::shape::NULL;

@@ -1,4 +1,5 @@
-//! How values are written. Each parser takes a value only in the one way in which `output` writes it: `write(parse(x)) == x`.
+//! How values are written. Each parser takes a value only in the one way in which `output` writes it:
+//! `write(parse(x)) == x`.
 
 /// Where a field lies in the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,17 +2,18 @@
 //!
 //! The new stream is walked in lockstep with the parent, comparing wide. Where they differ, the next rows of the new
 //! stream are looked up among the parent's next rows, then in a window of 256 KiB around the place. At last they are
-//! looked up among sparsely sampled rows of all that was scanned of the parent. Streams without rows are sampled by content instead. What a hash
-//! proposes is compared byte by byte before it is copied, so a copy is always true; a poor proposal costs bytes, not truth.
+//! looked up among sparsely sampled rows of all that was scanned of the parent. Streams without rows are sampled by
+//! content instead. What a hash proposes is compared byte by byte before it is copied, so a copy is always true; a poor
+//! proposal costs bytes, not truth.
 //!
 //! **Output depends on the bytes alone**, not on how they are split into pushes: a search begins only when the
 //! bytes that it may look at ([`AHEAD_BYTES`]) are there, or the run has ended.
 //!
-//! **Memory**: 128 KiB held back, a copy of at most 257 KiB of the parent, 256 KiB for the near table, 4 MiB for the far table
-//! once something large moved: under 5 MiB, whatever the lengths of the streams.
+//! **Memory**: 128 KiB held back, a copy of at most 257 KiB of the parent, 256 KiB for the near table, 4 MiB for the
+//! far table once something large moved: under 5 MiB, whatever the lengths of the streams.
 //!
-//! **Time** is linear in the new bytes: searching consumes what it looked at, and parent bytes are indexed on credit that
-//! new bytes earn (four each near the alignment; far away a quarter each, and 32 MiB to start with).
+//! **Time** is linear in the new bytes: searching consumes what it looked at, and parent bytes are indexed on credit
+//! that new bytes earn (four each near the alignment; far away a quarter each, and 32 MiB to start with).
 
 mod anchors;
 mod compare;
@@ -96,8 +97,9 @@ impl<E> Differ<E> {
         Self::with_sections(Vec::new())
     }
 
-    /// A differ for streams of sections in the same order, of which those of the parent end at `parent_ends`, ascending. Where one of
-    /// the new stream goes on and its counterpart has ended, what follows in the parent is not searched far and wide.
+    /// A differ for streams of sections in the same order, of which those of the parent end at `parent_ends`,
+    /// ascending. Where one of the new stream goes on and its counterpart has ended, what follows in the parent is not
+    /// searched far and wide.
     pub fn with_sections(parent_ends: Vec<u64>) -> Self {
         Self {
             at: 0,
@@ -115,13 +117,14 @@ impl<E> Differ<E> {
         }
     }
 
-    /// A section of the new stream ends at `offset`: to be told in ascending order, and before the bytes around it are pushed.
+    /// A section of the new stream ends at `offset`: to be told in ascending order, and before the bytes around it are
+    /// pushed.
     pub fn section_ends(&mut self, offset: u64) {
         self.sections.end_at(offset);
     }
 
-    /// Takes the next bytes of the new stream, of which nothing is known. Up to [`AHEAD_BYTES`] of them are held back until
-    /// more come or the run ends.
+    /// Takes the next bytes of the new stream, of which nothing is known. Up to [`AHEAD_BYTES`] of them are held back
+    /// until more come or the run ends.
     pub fn push<P: Parent<Error = E>, S: Sink>(
         &mut self,
         bytes: &[u8],
@@ -153,9 +156,9 @@ impl<E> Differ<E> {
         Ok(())
     }
 
-    /// Ends the run of unknown bytes, if there is one: `len` bytes follow that the caller has stored already. `parent_end` is
-    /// where they end in the parent, if it holds them: the next run is compared from there on. Without, the parent most likely goes
-    /// on behind what stands there instead.
+    /// Ends the run of unknown bytes, if there is one: `len` bytes follow that the caller has stored already.
+    /// `parent_end` is where they end in the parent, if it holds them: the next run is compared from there on. Without,
+    /// the parent most likely goes on behind what stands there instead.
     pub fn known<P: Parent<Error = E>, S: Sink>(
         &mut self,
         parent_end: Option<u64>,
@@ -176,7 +179,8 @@ impl<E> Differ<E> {
         Ok(())
     }
 
-    /// Ends the run of unknown bytes: all of them have gone to `sink` when this returns. Also the way to end the stream.
+    /// Ends the run of unknown bytes: all of them have gone to `sink` when this returns. Also the way to end the
+    /// stream.
     pub fn end_run<P: Parent<Error = E>, S: Sink>(
         &mut self,
         parent: &mut P,
@@ -190,7 +194,8 @@ impl<E> Differ<E> {
         self.emit_copy(sink)
     }
 
-    /// Where in the parent the stream is, or was last. Exact after [`Differ::end_run`] if the run's last bytes were copied.
+    /// Where in the parent the stream is, or was last. Exact after [`Differ::end_run`] if the run's last bytes were
+    /// copied.
     pub fn position(&self) -> u64 {
         self.offset
     }
@@ -247,8 +252,8 @@ impl<E> Differ<E> {
         Ok(at)
     }
 
-    /// Finds where `view` goes on in the parent and settles the bytes before; their number. Without a find, all but the last
-    /// few are literal: the row that they may begin is looked for with the next bytes.
+    /// Finds where `view` goes on in the parent and settles the bytes before; their number. Without a find, all but the
+    /// last few are literal: the row that they may begin is looked for with the next bytes.
     fn part_ways<P: Parent<Error = E>, S: Sink>(
         &mut self,
         view: View<'_>,

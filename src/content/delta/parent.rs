@@ -9,8 +9,9 @@ pub trait Parent {
 
     /// Bytes of the parent from `offset` on: at least one and at most `want`, none at or after its end.
     ///
-    /// Mostly called with ascending offsets, often the same ones again within some hundred kilobytes; jumps happen, their
-    /// number is bounded by the bytes pushed. The bytes must have been checked: the differ copies what it sees here.
+    /// Mostly called with ascending offsets, often the same ones again within some hundred kilobytes; jumps happen,
+    /// their number is bounded by the bytes pushed. The bytes must have been checked: the differ copies what it sees
+    /// here.
     fn window(&mut self, offset: u64, want: usize) -> Result<&[u8], Self::Error>;
 }
 
@@ -60,7 +61,8 @@ impl<E> Reading<E> {
         self.blind = self.failures >= FAILURES_MAX;
     }
 
-    /// Hands pieces of the parent's bytes `offset..offset + len` to `each`, until it returns false, the parent ends or fails.
+    /// Hands pieces of the parent's bytes `offset..offset + len` to `each`, until it returns false, the parent ends or
+    /// fails.
     fn walk<P: Parent<Error = E>>(
         &mut self,
         parent: &mut P,

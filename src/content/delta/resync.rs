@@ -11,7 +11,8 @@ const ROUNDS: [Round; 3] = [
     Round { ahead: 32 << 10, tried: 16 << 10, match_min: super::MATCH_MIN },
     Round { ahead: WINDOW as usize, tried: super::AHEAD_BYTES, match_min: 64 },
 ];
-/// Rows are looked for so far before and after the place that was left; also the parent bytes that searching may index at once.
+/// Rows are looked for so far before and after the place that was left; also the parent bytes that searching may index
+/// at once.
 const WINDOW: u64 = 256 << 10;
 /// A row and the next are looked at within so many bytes before anything is indexed.
 const STEP: usize = 1 << 10;
@@ -70,7 +71,8 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// Bytes that have to agree for a match at `gap`, if that many are wanted: a run's end excuses from more than the least.
+    /// Bytes that have to agree for a match at `gap`, if that many are wanted: a run's end excuses from more than the
+    /// least.
     fn wanted(&self, gap: usize, match_min: usize) -> Option<&[u8]> {
         let rest = self.bytes.get(gap..)?;
         let excused = self.last && rest.len() >= super::MATCH_MIN;
@@ -190,7 +192,8 @@ impl Resync {
         hit
     }
 
-    /// The commonest edits, told without an index: a row replaced, a row gone, a row added. A row that follows must agree as a whole.
+    /// The commonest edits, told without an index: a row replaced, a row gone, a row added. A row that follows must
+    /// agree as a whole.
     fn step_over<P: Parent>(
         &mut self,
         view: View<'_>,

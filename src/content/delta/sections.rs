@@ -1,5 +1,5 @@
-//! Sections in which both streams have their order, such as the tables of a dump: what one of the parent's does not have is new, and not to
-//! be looked for in those behind it.
+//! Sections in which both streams have their order, such as the tables of a dump: what one of the parent's does not
+//! have is new, and not to be looked for in those behind it.
 
 use std::collections::VecDeque;
 
@@ -46,8 +46,8 @@ impl Sections {
         self.is_within = false;
     }
 
-    /// With the new stream at byte `at` and the parent last at `offset`: where in the parent the section ends that both are in, if
-    /// they are in one.
+    /// With the new stream at byte `at` and the parent last at `offset`: where in the parent the section ends that both
+    /// are in, if they are in one.
     pub(super) fn shared_end(&mut self, at: u64, offset: u64) -> Option<u64> {
         if self.drop_ends(|end| end <= at) {
             self.is_within = false;

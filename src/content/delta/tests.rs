@@ -377,7 +377,8 @@ fn given_adversarial_streams_then_the_work_stays_linear() {
         for (two, new) in streams.iter().enumerate() {
             let (ops, differ) = diff(old, new);
             assert!(ops.rebuild(old) == *new, "{one} to {two}");
-            // The parent is scanned at most once, searched near the alignment on credit; the rest is a constant for each new byte.
+            // The parent is scanned at most once, searched near the alignment on credit; the rest is a constant for
+            // each new byte.
             let bound = 2 * old.len() as u64 + 8 * new.len() as u64;
             assert!(differ.work() <= bound, "{one} to {two}: {} for {} bytes", differ.work(), new.len());
         }

@@ -1,4 +1,5 @@
-//! The index of a backup of files, or of objects: a row for each, in canonical order, in sections that can be read one by one.
+//! The index of a backup of files, or of objects: a row for each, in canonical order, in sections that can be read one
+//! by one.
 //!
 //! | file | hides |
 //! |---|---|
@@ -7,8 +8,8 @@
 //! | `map` | the section map: where sections are, in the index and in the data |
 //! | `wire` | numbers and byte strings |
 //!
-//! `docs/format.md` describes the bytes. A row depends on nothing before it but the path in front of it, so that one more file changes
-//! one row. Offsets of contents are sums of lengths, with absolute values in the section map alone.
+//! `docs/format.md` describes the bytes. A row depends on nothing before it but the path in front of it, so that one
+//! more file changes one row. Offsets of contents are sums of lengths, with absolute values in the section map alone.
 
 mod decode;
 mod encode;
@@ -215,7 +216,8 @@ pub struct Extra {
     pub etag: Option<String>,
 }
 
-/// By what the next backup tells that a file is unchanged. It stands apart from the rows: that a file moved to another disk changes none.
+/// By what the next backup tells that a file is unchanged. It stands apart from the rows: that a file moved to another
+/// disk changes none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Change {
     /// When the inode was changed last.
@@ -311,7 +313,8 @@ pub fn is_path(key: &[u8]) -> bool {
         && key.split(|byte| *byte == b'/').all(|name| name.len() <= 255)
 }
 
-/// The order of an index of files: component by component, each as bytes, so that a directory stands right before what is in it.
+/// The order of an index of files: component by component, each as bytes, so that a directory stands right before what
+/// is in it.
 pub fn canonical(one: &[u8], other: &[u8]) -> Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     let common = one.iter().zip(other).find(|(a, b)| a != b);

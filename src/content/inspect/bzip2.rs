@@ -1,4 +1,5 @@
-//! bzip2: blocks and the end of a stream are marked, at any bit, and the end bears a checksum made of those of all blocks.
+//! bzip2: blocks and the end of a stream are marked, at any bit, and the end bears a checksum made of those of all
+//! blocks.
 
 use super::check::{Check, End};
 

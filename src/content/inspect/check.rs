@@ -3,7 +3,8 @@
 use crate::content::rdb::KeyMap;
 use std::fmt::Debug;
 
-/// Follows one kind of content as it streams. It takes any bytes, in bounded memory, and says at the end what they were.
+/// Follows one kind of content as it streams. It takes any bytes, in bounded memory, and says at the end what they
+/// were.
 pub(super) trait Check: Debug + Send {
     /// Takes the next bytes of the stream.
     fn push(&mut self, bytes: &[u8]);

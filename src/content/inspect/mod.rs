@@ -1,8 +1,8 @@
 //! What a stream is, whether it is whole, and what is in it: found out as it passes, and told once. Pure.
 //!
-//! [`Kind::of`] tells from the first bytes what a stream is; an [`Inspector`] follows the rest by the structure of that kind. It never fails, takes
-//! bounded memory, and on bytes that make no sense it costs nothing from there on. What nobody recognises is unknown, and nothing is
-//! concluded from it.
+//! [`Kind::of`] tells from the first bytes what a stream is; an [`Inspector`] follows the rest by the structure of that
+//! kind. It never fails, takes bounded memory, and on bytes that make no sense it costs nothing from there on. What
+//! nobody recognises is unknown, and nothing is concluded from it.
 //!
 //! | file | hides |
 //! |---|---|
@@ -311,8 +311,8 @@ impl Inspector {
         }
     }
 
-    /// No more bytes will come: [`Self::edge`] knows of all edges from now on, also where there were too few bytes until now to tell what
-    /// they are.
+    /// No more bytes will come: [`Self::edge`] knows of all edges from now on, also where there were too few bytes
+    /// until now to tell what they are.
     pub fn settle(&mut self) {
         if self.begun.is_none() && beginning(&self.front).is_none() {
             self.begin();

@@ -1,5 +1,6 @@
-//! The archive of `mongodump --archive`: a prelude that names the collections, then blocks. A block is a header that names a
-//! collection, its documents, and a mark; a collection ends with a block whose header says so. Documents are BSON and begin with their length.
+//! The archive of `mongodump --archive`: a prelude that names the collections, then blocks. A block is a header that
+//! names a collection, its documents, and a mark; a collection ends with a block whose header says so. Documents are
+//! BSON and begin with their length.
 
 use super::check::{End, Fields, Follow, Next, little};
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! Redis's and Valkey's RDB file: since version 5 it ends with an opcode and the checksum of all that stands before.
 //!
-//! A file is whole when both say so, its structure and its checksum. Where something stands in it that is not known, only the checksum
-//! is left, and that is told.
+//! A file is whole when both say so, its structure and its checksum. Where something stands in it that is not known,
+//! only the checksum is left, and that is told.
 
 use super::check::{Check, End, little};
 use crate::content::rdb::{KeyMap, Reader, Structure, Survey};

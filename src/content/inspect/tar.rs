@@ -1,4 +1,5 @@
-//! The walk over a tar: headers, files, and the two blocks of zeros that end it. All dialects that are in use: ustar, pax, GNU.
+//! The walk over a tar: headers, files, and the two blocks of zeros that end it. All dialects that are in use: ustar,
+//! pax, GNU.
 
 /// A tar consists of blocks of so many bytes.
 pub(super) const BLOCK_BYTES: usize = 512;

@@ -169,7 +169,8 @@ fn given_a_redis_file_then_its_checksum_proves_it() {
     let unknown = inspect(&rdb("0099", &[&keys[..], &[99], &values].concat(), None), 100);
     assert_eq!(unknown.verdict, Verdict::Whole(None));
     assert_eq!(unknown.remarks, [Remark::NotKnown { offset: 9 + keys.len() as u64 }]);
-    // A checksum that fits does not make up for what makes no sense: a length of none, one that leads too far, an end before the end.
+    // A checksum that fits does not make up for what makes no sense: a length of none, one that leads too far, an end
+    // before the end.
     for content in [
         &[&keys[..], &[0, 0xc9]].concat(),
         &[&keys[..], &[0, 1, b'k', 50]].concat(),
@@ -227,7 +228,8 @@ fn given_a_dump_of_mariadb_then_its_closing_comment_proves_it_where_there_are_co
         assert_whole(dump.as_bytes(), Kind::Mysql { at: 41 });
         assert_cut_is_noticed(MARIADB.as_bytes(), 200);
     }
-    // `--skip-comments` and `--compact` write none, neither at the front nor at the end; `--xml` is another thing: nothing is concluded.
+    // `--skip-comments` and `--compact` write none, neither at the front nor at the end; `--xml` is another thing:
+    // nothing is concluded.
     for other in [
         "/*M!999999\\- enable the sandbox mode */ \n\n/*!40101 SET @OLD_CHARACTER_SET_CLIENT=@@CHARACTER_SET_CLIENT */;\n",
         "/*M!999999\\- enable the sandbox mode */ \n/*!40101 SET @saved_cs_client     = @@character_set_client */;\n",
@@ -294,7 +296,8 @@ fn given_a_mongodb_archive_then_the_ends_of_its_collections_prove_it() {
     }
 }
 
-/// As `mongodump` writes them: every field of its documents, collections interleaved, one of them empty, a view, a time series.
+/// As `mongodump` writes them: every field of its documents, collections interleaved, one of them empty, a view, a time
+/// series.
 #[test]
 fn given_a_mongodb_archive_of_several_collections_at_a_time_then_all_of_them_have_to_end() {
     const MARK: [u8; 4] = [0xff; 4];

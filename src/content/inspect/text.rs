@@ -50,10 +50,11 @@ impl Text {
     }
 }
 
-/// Whether a text begins with a statement that PostgreSQL might take, or a command of psql's, behind blank space and comments.
+/// Whether a text begins with a statement that PostgreSQL might take, or a command of psql's, behind blank space and
+/// comments.
 ///
-/// The first word has to open a statement and the next one to go on with it, so that prose, settings (`NAME=value`) and the dialects of
-/// others (a name in backquotes, a comment that is a statement) are none.
+/// The first word has to open a statement and the next one to go on with it, so that prose, settings (`NAME=value`) and
+/// the dialects of others (a name in backquotes, a comment that is a statement) are none.
 pub(super) fn is_sql(text: &[u8]) -> bool {
     let rest = behind_comments(text);
     if let Some(command) = rest.strip_prefix(b"\\") {
@@ -156,7 +157,8 @@ fn opens_a_statement(first: &str, second: &str, third: &str, text: &[u8]) -> boo
     }
 }
 
-/// The text behind blank space, `--` comments and `/* */` comments. One with a mark, `/*!`, is MySQL's, and a statement.
+/// The text behind blank space, `--` comments and `/* */` comments. One with a mark, `/*!`, is MySQL's, and a
+/// statement.
 fn behind_comments(text: &[u8]) -> &[u8] {
     let mut rest = text;
     loop {

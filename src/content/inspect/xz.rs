@@ -1,4 +1,5 @@
-//! The xz format: a stream ends with an index of its blocks and a footer, so that its length can be reckoned from its end.
+//! The xz format: a stream ends with an index of its blocks and a footer, so that its length can be reckoned from its
+//! end.
 
 use super::check::{Check, End, little};
 use memchr::memmem;

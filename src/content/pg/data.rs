@@ -1,7 +1,7 @@
 //! The walk over the pieces of a data block.
 //!
-//! It has to keep up with any pipe, so the common case, whole pieces within what was pushed, touches a piece's length only;
-//! rows are counted by counting newlines over everything, lengths included, and taking away those in the lengths.
+//! It has to keep up with any pipe, so the common case, whole pieces within what was pushed, touches a piece's length
+//! only; rows are counted by counting newlines over everything, lengths included, and taking away those in the lengths.
 
 use super::Problem;
 use super::wire::{INT_BYTES, int};
@@ -27,8 +27,8 @@ pub struct DataFacts {
 }
 
 impl DataFacts {
-    /// The rows of a table that was dumped by COPY, uncompressed. In COPY's text format a newline within a value is written as
-    /// `\n`, so every newline ends a row. `None` if the data does not end as such data does.
+    /// The rows of a table that was dumped by COPY, uncompressed. In COPY's text format a newline within a value is
+    /// written as `\n`, so every newline ends a row. `None` if the data does not end as such data does.
     pub fn copy_rows(&self) -> Option<u64> {
         if &self.tail != COPY_END {
             return None;
@@ -147,7 +147,8 @@ impl Walk {
         }
     }
 
-    /// Passes over pieces that are whole, from a piece's start; gives the start of the first one that is not, or that is none.
+    /// Passes over pieces that are whole, from a piece's start; gives the start of the first one that is not, or that
+    /// is none.
     fn hop(&mut self, bytes: &[u8], mut at: usize) -> usize {
         loop {
             let start = at;
@@ -206,7 +207,8 @@ impl Ahead {
         Self { start, end, newlines: newlines(bytes.get(start..end).unwrap_or_default()) }
     }
 
-    /// The newlines up to `at`, which may lie within the stretch or behind it. Of what has to be counted for it, the shorter.
+    /// The newlines up to `at`, which may lie within the stretch or behind it. Of what has to be counted for it, the
+    /// shorter.
     fn up_to(&self, bytes: &[u8], at: usize) -> u64 {
         let between = |from: usize, to: usize| newlines(bytes.get(from..to).unwrap_or_default());
         if at >= self.end {

@@ -1,5 +1,5 @@
-//! What an archive says of its database: how it was made, and what was set for it. `pg_restore` heeds that only with `--create`, and then
-//! under the old name alone; here the name stands apart.
+//! What an archive says of its database: how it was made, and what was set for it. `pg_restore` heeds that only with
+//! `--create`, and then under the old name alone; here the name stands apart.
 
 use super::entry::Entry;
 use super::toc::Toc;
@@ -7,7 +7,8 @@ use super::toc::Toc;
 /// What a dump holds of its database itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DatabaseEntry {
-    /// What stands behind `CREATE DATABASE name WITH`: keys and values, the values as SQL has them: `ENCODING`, `'UTF8'`.
+    /// What stands behind `CREATE DATABASE name WITH`: keys and values, the values as SQL has them: `ENCODING`,
+    /// `'UTF8'`.
     pub options: Vec<(String, String)>,
     /// The role that owns it, unquoted.
     pub owner: Option<String>,

@@ -96,7 +96,8 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.bytes.as_ref().get(place.clone()).unwrap_or_default()
     }
 
-    /// Its name, for keys and triggers behind their table's name and a space. In the database's encoding, as all texts here.
+    /// Its name, for keys and triggers behind their table's name and a space. In the database's encoding, as all texts
+    /// here.
     pub fn tag(&self) -> &[u8] {
         self.at(&self.places.tag)
     }
@@ -141,8 +142,8 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.places.copy_field.clone()
     }
 
-    /// The entry as it stands in the archive, up to the data's offset: what stands before a field, and what behind it. All stands before
-    /// none.
+    /// The entry as it stands in the archive, up to the data's offset: what stands before a field, and what behind it.
+    /// All stands before none.
     pub(super) fn around(&self, field: Option<&Range<usize>>) -> [&[u8]; 2] {
         let Places { start, offset, .. } = &self.places;
         let field = field.cloned().unwrap_or(*offset..*offset);

@@ -8,8 +8,8 @@ use super::toc::Toc;
 use std::collections::HashSet;
 
 /// Whether rows may be written as frozen: of a table that the restore makes, so that nothing is lost when it is emptied
-/// first. Not where rows go through the root of partitions, and not where another access method than the heap keeps them.
-/// The caller knows that no other entry has rows for the same table.
+/// first. Not where rows go through the root of partitions, and not where another access method than the heap keeps
+/// them. The caller knows that no other entry has rows for the same table.
 pub(super) fn may_freeze(toc: &Toc, index: usize, made: &HashSet<usize>) -> bool {
     let Some(entry) = toc.entries().get(index) else { return false };
     let is_heap = |table: &Entry| matches!(table.access_method().unwrap_or_default(), b"" | b"heap");
@@ -50,8 +50,8 @@ pub(super) fn freezing(copy: &[u8]) -> Option<Vec<u8>> {
     Some([b"TRUNCATE TABLE ONLY ", target, b";\n", rows, b" FROM stdin WITH (FREEZE);\n"].concat())
 }
 
-/// The table of `COPY table (columns) FROM stdin;`, as it is written there: behind the first space, up to one outside of
-/// quotes.
+/// The table of `COPY table (columns) FROM stdin;`, as it is written there: behind the first space, up to one outside
+/// of quotes.
 pub(super) fn copy_target(copy: &[u8]) -> &[u8] {
     let name = copy.strip_prefix(b"COPY ").unwrap_or(copy);
     let mut quoted = false;

@@ -1,7 +1,7 @@
 //! How a restore is spread over workers.
 //!
-//! The order is `pg_restore`'s own: definitions, data, then indexes and keys, then privileges, and last what must see those: materialised
-//! views and event triggers.
+//! The order is `pg_restore`'s own: definitions, data, then indexes and keys, then privileges, and last what must see
+//! those: materialised views and event triggers.
 
 use super::entry::{Entry, Section};
 use super::freeze::{copy_target, may_freeze};
@@ -47,9 +47,9 @@ impl Part {
         synthesise(toc, map, objects, &self.entries, self.with_data)
     }
 
-    /// The same. Tables that this restore makes are emptied and filled in one transaction, and their rows are frozen: the
-    /// server need not write them again later. For PostgreSQL 14 and newer, and a `pg_restore` that talks to the server
-    /// itself.
+    /// The same. Tables that this restore makes are emptied and filled in one transaction, and their rows are frozen:
+    /// the server need not write them again later. For PostgreSQL 14 and newer, and a `pg_restore` that talks to the
+    /// server itself.
     ///
     /// # Errors
     /// As [`Part::synthesise`].
@@ -63,18 +63,19 @@ impl Part {
     }
 }
 
-/// The parts of a restore, to be run one after the other; those of `data` side by side. Each is restored by a run of `pg_restore`
-/// of its own, so that no transaction spans them: the target is a new database, which takes its name when all is done.
+/// The parts of a restore, to be run one after the other; those of `data` side by side. Each is restored by a run of
+/// `pg_restore` of its own, so that no transaction spans them: the target is a new database, which takes its name when
+/// all is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobsPlan {
     /// Definitions, by one worker.
     pub pre_data: Part,
     /// Data, a part for each worker, none of them empty; the largest first.
     pub data: Vec<Part>,
-    /// Indexes and keys, none of the parts empty. As a file, each can be given to `pg_restore -j`. The tables are in it, too, so that
-    /// `pg_restore` sees which entries lock the same one. After each, partitioned indexes have to be made valid: connections that attach
-    /// the last parts of two partitions at the same time leave the index above both invalid, and the foreign keys, which refer to it,
-    /// come with the second part.
+    /// Indexes and keys, none of the parts empty. As a file, each can be given to `pg_restore -j`. The tables are in
+    /// it, too, so that `pg_restore` sees which entries lock the same one. After each, partitioned indexes have to be
+    /// made valid: connections that attach the last parts of two partitions at the same time leave the index above both
+    /// invalid, and the foreign keys, which refer to it, come with the second part.
     pub post_data: Vec<Part>,
     /// Privileges, then materialised views, event triggers and statistics.
     pub last: Part,
@@ -111,14 +112,16 @@ impl Pass {
 
 /// Plans a restore of chosen entries with so many workers (at least one) for the data.
 ///
-/// Tables that must not be loaded side by side stay together: partitions loaded through one root; tables that are not defined in the
-/// archive (an extension's, or all of a `--data-only` archive), in their order; large objects with their metadata, comments and labels.
+/// Tables that must not be loaded side by side stay together: partitions loaded through one root; tables that are not
+/// defined in the archive (an extension's, or all of a `--data-only` archive), in their order; large objects with their
+/// metadata, comments and labels.
 pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) -> JobsPlan {
     let passes: Vec<(usize, Pass)> = chosen
         .iter()
         .filter_map(|&index| {
             let entry = toc.entries().get(index)?;
-            // From PostgreSQL 17 on, privileges of large objects are those of an entry, which `pg_restore` looks for beside them.
+            // From PostgreSQL 17 on, privileges of large objects are those of an entry, which `pg_restore` looks for
+            // beside them.
             let of_large_objects = toc.section(index) == Section::Data && needs_large_object(toc, index);
             let pass = if of_large_objects { Pass::Data } else { Pass::of(&entry, toc.section(index)) };
             Some((index, pass))
@@ -168,8 +171,8 @@ fn is(toc: &Toc, index: usize, desc: &[u8]) -> bool {
     toc.entries().get(index).is_some_and(|entry| entry.desc() == desc)
 }
 
-/// Where indexes are attached: foreign keys, and what needs them, apart from all that comes before. `post_data` is in the archive's order,
-/// in which nothing stands before what it needs.
+/// Where indexes are attached: foreign keys, and what needs them, apart from all that comes before. `post_data` is in
+/// the archive's order, in which nothing stands before what it needs.
 fn stages(toc: &Toc, post_data: impl Iterator<Item = usize>) -> [Vec<usize>; 2] {
     let mut stages = [post_data.collect(), Vec::new()];
     let [first, second] = &mut stages;
@@ -238,7 +241,8 @@ fn is_large_object(entry: &Entry) -> bool {
     matches!(entry.desc(), b"BLOBS" | b"BLOB METADATA" | b"BLOB COMMENTS")
 }
 
-/// Whether an entry says something of large objects that come with the data. Before PostgreSQL 17 they are made with the definitions.
+/// Whether an entry says something of large objects that come with the data. Before PostgreSQL 17 they are made with
+/// the definitions.
 fn needs_large_object(toc: &Toc, index: usize) -> bool {
     toc.needs(index).any(|needed| toc.entries().get(needed).is_some_and(|it| is_large_object(&it)))
 }

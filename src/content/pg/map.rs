@@ -29,7 +29,8 @@ pub enum DumpForm {
     Tar,
 }
 
-/// The map of a whole dump: made while it was stored, kept with it, and enough to list it and to find every table's bytes.
+/// The map of a whole dump: made while it was stored, kept with it, and enough to list it and to find every table's
+/// bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableMap {
     /// What kind of stream it is of.
@@ -174,7 +175,8 @@ struct Read<const PLACES: bool>(Tables);
 
 impl<'b, C, const PLACES: bool> Decode<'b, C> for Read<PLACES> {
     fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, DecodeError> {
-        // Room for all of them at once: what grows leaves holes behind. A table takes ten bytes at least, whatever the number says.
+        // Room for all of them at once: what grows leaves holes behind. A table takes ten bytes at least, whatever the
+        // number says.
         let stored = d.input().len();
         let count = d.probe().array()?.map_or(0, |count| count.min(stored as u64 / 10) as usize);
         let mut tables = Tables::with_room(count, if PLACES { count } else { 0 }, stored);

@@ -1,4 +1,5 @@
-//! The archives of `pg_dump -Fc` and `-Ft`, and the script of `pg_dump -Fp` and `pg_dumpall`: what is in it, where, and whether it is whole. Pure.
+//! The archives of `pg_dump -Fc` and `-Ft`, and the script of `pg_dump -Fp` and `pg_dumpall`: what is in it, where, and
+//! whether it is whole. Pure.
 //!
 //! | file | hides |
 //! |---|---|
@@ -20,10 +21,11 @@
 //! | `synthesise` | an archive made of parts of another |
 //! | `jobs` | how a restore is spread over workers |
 //!
-//! **The format** (1.12 to 1.16: PostgreSQL 9.0 to 19). An integer is a sign byte and four bytes, little-endian; a text is its length
-//! (-1: null) and its bytes. Header, number of entries, entries; then a block for every entry with data: type (1 table, 3 large objects),
-//! the entry's number, pieces of {length, bytes}, and a length of 0. Large objects: {object's number, pieces, 0}, and a number of 0. Nothing
-//! marks the end: an archive is complete when every entry with data has had its block, and nothing follows.
+//! **The format** (1.12 to 1.16: PostgreSQL 9.0 to 19). An integer is a sign byte and four bytes, little-endian; a text
+//! is its length (-1: null) and its bytes. Header, number of entries, entries; then a block for every entry with data:
+//! type (1 table, 3 large objects), the entry's number, pieces of {length, bytes}, and a length of 0. Large objects:
+//! {object's number, pieces, 0}, and a number of 0. Nothing marks the end: an archive is complete when every entry with
+//! data has had its block, and nothing follows.
 //!
 //! **Compression** of the archive hides rows from the parser, but neither blocks nor the end.
 

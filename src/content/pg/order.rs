@@ -1,4 +1,5 @@
-//! The order of rows that are loaded into tables which have their foreign keys already: what is referred to comes first.
+//! The order of rows that are loaded into tables which have their foreign keys already: what is referred to comes
+//! first.
 //!
 //! An archive with definitions has its rows in the order of names, since keys are made after them.
 
@@ -6,8 +7,8 @@ use super::entry::{Entry, key_of};
 use super::toc::Toc;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Puts the data among `entries` in an order in which no foreign key fails; gives the tables that refer to each other in a circle, for
-/// which there is none.
+/// Puts the data among `entries` in an order in which no foreign key fails; gives the tables that refer to each other
+/// in a circle, for which there is none.
 pub(super) fn order_by_keys(toc: &Toc, entries: &mut [usize]) -> Vec<String> {
     let tables = Tables::of(toc);
     let is_rows = |index: usize| toc.entries().get(index).is_some_and(|entry| entry.desc() == b"TABLE DATA");

@@ -198,7 +198,8 @@ impl Parser {
         Ok(())
     }
 
-    /// Takes bytes until one item (header, entry, start of a block, number of an object) is whole; gives how many it took.
+    /// Takes bytes until one item (header, entry, start of a block, number of an object) is whole; gives how many it
+    /// took.
     fn item(&mut self, bytes: &[u8], visitor: &mut impl Visitor) -> Result<usize, ArchiveError> {
         if self.pending.is_empty() {
             return match self.decode(bytes, visitor) {

@@ -1,7 +1,8 @@
 //! Enough of SQL's and psql's syntax to find COPY blocks in a script of `pg_dump -Fp` or `pg_dumpall`.
 //!
-//! Outside of COPY blocks the script is read as psql reads it, as far as strings, quoted names, dollar quotes and comments go: a function's
-//! body may well contain the lines that are looked for. COPY's rows are only searched for their end, and their newlines counted.
+//! Outside of COPY blocks the script is read as psql reads it, as far as strings, quoted names, dollar quotes and
+//! comments go: a function's body may well contain the lines that are looked for. COPY's rows are only searched for
+//! their end, and their newlines counted.
 
 use super::map::{DumpForm, TableMap};
 use super::tables::TableData;

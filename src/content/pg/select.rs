@@ -1,7 +1,7 @@
 //! What must come along with a table.
 //!
-//! The archive's own dependencies say what an entry needs. The other direction, what belongs to a table, follows from them and from
-//! the kinds and names of entries: a key needs its table, but so does another table's foreign key.
+//! The archive's own dependencies say what an entry needs. The other direction, what belongs to a table, follows from
+//! them and from the kinds and names of entries: a key needs its table, but so does another table's foreign key.
 
 use super::entry::{Entry, Section};
 use super::order::order_by_keys;
@@ -221,7 +221,8 @@ fn is_class(classes: &[Class], index: usize, class: Class) -> bool {
 /// What part an entry plays for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// Encoding and the like: belongs to every archive. The database's entry, too, which `pg_restore` heeds only when told.
+    /// Encoding and the like: belongs to every archive. The database's entry, too, which `pg_restore` heeds only when
+    /// told.
     Setting,
     /// A table or what can stand in its place.
     Relation,
@@ -336,8 +337,8 @@ enum Level {
     Wanted,
 }
 
-/// The rows of tables that no entry makes: they are an extension's, and the archive does not say whose. An extension makes its tables
-/// when it is made, so that their numbers in the catalog follow its own.
+/// The rows of tables that no entry makes: they are an extension's, and the archive does not say whose. An extension
+/// makes its tables when it is made, so that their numbers in the catalog follow its own.
 fn rows_of_extensions(toc: &Toc) -> Vec<(usize, usize)> {
     let entries = || toc.entries().iter().enumerate();
     let mut extensions: Vec<(u32, usize)> = entries()
@@ -477,7 +478,8 @@ impl<'a> Closure<'a> {
         }
     }
 
-    /// Chooses these and all that they need or that belongs to them; with the rows of what views show, if rows are wanted.
+    /// Chooses these and all that they need or that belongs to them; with the rows of what views show, if rows are
+    /// wanted.
     fn grow(&mut self, first: Vec<usize>, is_excluded: &[bool], with_rows: bool) -> Result<(), SelectError> {
         let may_be_wanted = |index: usize| !is_excluded.get(index).copied().unwrap_or(false);
         first.into_iter().for_each(|index| self.raise(index, Level::Wanted));
@@ -538,7 +540,8 @@ impl<'a> Closure<'a> {
         self.level(index) == Level::Wanted && self.entry(index).is_some_and(|entry| is_view(&entry))
     }
 
-    /// Wants what a view shows: over tables without their rows it would show nothing, and a materialised one would be made so.
+    /// Wants what a view shows: over tables without their rows it would show nothing, and a materialised one would be
+    /// made so.
     fn want_shown(&mut self, view: usize, is_excluded: &[bool]) -> Result<(), SelectError> {
         // A rule that says what a view shows needs the view, too.
         let is_rule = self.class(view) == Class::Detail;
@@ -609,8 +612,8 @@ impl<'a> Closure<'a> {
         }
     }
 
-    /// Rows that a user put into the tables of an extension stay behind when only a table is chosen that needs the extension: where
-    /// it is there already, so may be they. Somebody who restores into a new database will miss them.
+    /// Rows that a user put into the tables of an extension stay behind when only a table is chosen that needs the
+    /// extension: where it is there already, so may be they. Somebody who restores into a new database will miss them.
     fn report_rows_of_extensions(&mut self) {
         let is_needed = |&index: &usize| {
             self.level(index) == Level::Needed

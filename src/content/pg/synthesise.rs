@@ -1,7 +1,8 @@
 //! An archive made of parts of another.
 //!
-//! One thing is mended on the way. A key of a partition that is part of its root's cannot be dropped by itself, though `pg_dump` writes that
-//! down, and `pg_restore --clean` fails there, always. It goes with its table, and so that command is left out.
+//! One thing is mended on the way. A key of a partition that is part of its root's cannot be dropped by itself, though
+//! `pg_dump` writes that down, and `pg_restore --clean` fails there, always. It goes with its table, and so that
+//! command is left out.
 
 use super::entry::{Entry, key_of};
 use super::freeze::freezing;
@@ -25,8 +26,9 @@ const PIECE_BYTES: u64 = 4 << 20;
 
 /// An archive to be written: some bytes, then ranges of the source's stream, one after the other.
 ///
-/// `pg_restore` takes it from a pipe or a file, and has nothing to choose any more: what is in it is what was chosen. Offsets in
-/// it are true, so that as a file it serves parallel restores, too. It is a custom archive, also where the source is a tar.
+/// `pg_restore` takes it from a pipe or a file, and has nothing to choose any more: what is in it is what was chosen.
+/// Offsets in it are true, so that as a file it serves parallel restores, too. It is a custom archive, also where the
+/// source is a tar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Synthesis {
     /// Header and table of contents.
@@ -140,8 +142,8 @@ pub fn needs_mending(toc: &Toc) -> bool {
     toc.entries().iter().any(|entry| attached.has(&entry))
 }
 
-/// Makes an archive of chosen entries, given by place in the table of contents; `pg_restore` takes them in this order. Of a tar archive,
-/// `objects` are the large objects, in the order of the stream.
+/// Makes an archive of chosen entries, given by place in the table of contents; `pg_restore` takes them in this order.
+/// Of a tar archive, `objects` are the large objects, in the order of the stream.
 ///
 /// # Errors
 /// When data of an entry is missing in the map.
@@ -155,8 +157,8 @@ pub fn synthesise(
     synthesise_frozen(toc, map, objects, chosen, &[], with_data)
 }
 
-/// The same. Of the entries in `frozen`, which are in ascending order, the table is emptied and filled in one transaction,
-/// so that the server writes its rows as it would leave them after a vacuum.
+/// The same. Of the entries in `frozen`, which are in ascending order, the table is emptied and filled in one
+/// transaction, so that the server writes its rows as it would leave them after a vacuum.
 pub(super) fn synthesise_frozen(
     toc: &Toc,
     map: &TableMap,

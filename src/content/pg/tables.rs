@@ -1,5 +1,5 @@
-//! The tables of a dump in memory: a server may have a million, so that each takes 64 bytes and those of its name, or 32 where it does not
-//! matter where its data is.
+//! The tables of a dump in memory: a server may have a million, so that each takes 64 bytes and those of its name, or
+//! 32 where it does not matter where its data is.
 
 use super::words::Words;
 use minicbor::{Decode, Encode};
@@ -31,11 +31,11 @@ pub struct TableData<'a> {
     pub schema: &'a str,
     /// Name.
     pub name: &'a str,
-    /// First byte in the stream: of the block in an archive, of the first row in a script or a tar; of the first file in a tar's
-    /// large objects.
+    /// First byte in the stream: of the block in an archive, of the first row in a script or a tar; of the first file
+    /// in a tar's large objects.
     pub offset: u64,
-    /// Bytes in the stream: the whole block in an archive, the rows and the end mark in a script or a tar, whole files of a tar's
-    /// large objects.
+    /// Bytes in the stream: the whole block in an archive, the rows and the end mark in a script or a tar, whole files
+    /// of a tar's large objects.
     pub len: u64,
     /// Bytes of the rows or large objects alone, as the archive has them (compressed, if it is).
     pub data_bytes: u64,

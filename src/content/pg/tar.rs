@@ -1,8 +1,9 @@
 //! The files in an archive of `pg_dump -Ft`: which is which, and whether all are there.
 //!
-//! `toc.dat` stands first and is the table of contents. Each entry with data has a file that is called by its number (`3021.dat`), in
-//! which a table's rows stand as COPY wrote them. Large objects are a file each (`blob_16412.dat`), and behind those of an entry stands
-//! their list: `blobs.toc`, since version 16 `blobs_3021.toc`. The last file, `restore.sql`, repeats the definitions for people.
+//! `toc.dat` stands first and is the table of contents. Each entry with data has a file that is called by its number
+//! (`3021.dat`), in which a table's rows stand as COPY wrote them. Large objects are a file each (`blob_16412.dat`),
+//! and behind those of an entry stands their list: `blobs.toc`, since version 16 `blobs_3021.toc`. The last file,
+//! `restore.sql`, repeats the definitions for people.
 
 use super::data::DataFacts;
 use super::header::{Container, Header};

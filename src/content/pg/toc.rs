@@ -1,7 +1,8 @@
 //! The table of contents of an archive, whole and in memory: its order, and how entries are found.
 //!
-//! There may be millions of entries, and what is said of one is much like what is said of the next: in memory they are compressed, in
-//! pieces of whole entries. Those that were used last are kept open, which are all of them in archives of some thousand tables.
+//! There may be millions of entries, and what is said of one is much like what is said of the next: in memory they are
+//! compressed, in pieces of whole entries. Those that were used last are kept open, which are all of them in archives
+//! of some thousand tables.
 
 use super::ArchiveError;
 use super::Problem;
@@ -123,8 +124,8 @@ impl Toc {
         Entries { toc: self }
     }
 
-    /// The section in which an entry is restored: its own, or that of the entries before it. Entries are named by their place
-    /// in [`Self::entries`], here and wherever a number of `usize` is asked for.
+    /// The section in which an entry is restored: its own, or that of the entries before it. Entries are named by their
+    /// place in [`Self::entries`], here and wherever a number of `usize` is asked for.
     pub fn section(&self, index: usize) -> Section {
         self.sections.get(index).copied().unwrap_or(Section::PreData)
     }
@@ -238,7 +239,8 @@ impl TocReader {
         Self { needed: TAR_START.len(), ..Self::default() }
     }
 
-    /// Takes the next bytes; those behind the table of contents are passed over. What is wrong with them is said at the end.
+    /// Takes the next bytes; those behind the table of contents are passed over. What is wrong with them is said at the
+    /// end.
     pub fn push(&mut self, bytes: &[u8]) {
         // However much comes at once, little of it is in memory twice.
         for bytes in bytes.chunks(PIECE_BYTES) {
@@ -348,7 +350,8 @@ mod tests {
         }
     }
 
-    /// A custom archive of version 1.14 that is a table of contents alone: tables with these numbers, each needing the one before.
+    /// A custom archive of version 1.14 that is a table of contents alone: tables with these numbers, each needing the
+    /// one before.
     fn archive(numbers: &[u32]) -> Vec<u8> {
         let mut out = b"PGDMP\x01\x0e\x00\x04\x08\x01".to_vec();
         [0, 0, 0, 3, 27, 10, 126, 0].into_iter().for_each(|part| put_int(&mut out, part));

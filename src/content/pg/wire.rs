@@ -1,14 +1,14 @@
 //! Integers and texts as the archive writes them, and entries of its table of contents.
 //!
-//! Everything here reads from a slice that may end too early: then [`Stop::More`] says how long it has to be at least to get one
-//! step further, so that a caller who waits for that many bytes never scans in vain.
+//! Everything here reads from a slice that may end too early: then [`Stop::More`] says how long it has to be at least
+//! to get one step further, so that a caller who waits for that many bytes never scans in vain.
 
 use super::{ArchiveError, Problem};
 
 /// An integer: a sign byte and four bytes.
 pub(super) const INT_BYTES: usize = 5;
-/// No text of an archive may be longer: a definition, a comment. PostgreSQL itself cannot hold more than 1 GiB in a value, and
-/// what people write is thousands of times shorter.
+/// No text of an archive may be longer: a definition, a comment. PostgreSQL itself cannot hold more than 1 GiB in a
+/// value, and what people write is thousands of times shorter.
 pub(super) const TEXT_BYTES_MAX: u64 = 64 << 20;
 /// No entry of the table of contents may be longer.
 pub(super) const ENTRY_BYTES_MAX: u64 = 128 << 20;

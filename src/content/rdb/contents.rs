@@ -1,4 +1,5 @@
-//! What a file holds, whatever the order of its keys and the form of their values: to hold two files against each other.
+//! What a file holds, whatever the order of its keys and the form of their values: to hold two files against each
+//! other.
 
 use super::elements::{self, Elements};
 use super::record::{Record, Value};
@@ -82,7 +83,8 @@ impl Contents {
         self.sums.values().map(|sum| sum.keys).sum()
     }
 
-    /// Databases and types of which something differs. Where a server writes a type in another form, nothing can be said.
+    /// Databases and types of which something differs. Where a server writes a type in another form, nothing can be
+    /// said.
     pub fn differences(&self, other: &Self) -> Vec<(u64, &'static str)> {
         let mut found = Vec::new();
         for (name, sum) in self.sums.iter().chain(&other.sums) {

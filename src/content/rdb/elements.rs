@@ -17,7 +17,8 @@ const PACKED: u64 = 2;
 /// Fields of Valkey that do not end.
 const NO_END: i64 = -1;
 
-/// Takes a value apart; `None` where its type has no other form, or is not known. One of which a part ends before `soon_ms` is none, too.
+/// Takes a value apart; `None` where its type has no other form, or is not known. One of which a part ends before
+/// `soon_ms` is none, too.
 pub(super) fn of(kind: u8, is_valkey: bool, bytes: &[u8], soon_ms: u64) -> Option<Elements> {
     let whole = |elements| Some(Elements::Unordered(elements));
     match kind {

@@ -1,9 +1,9 @@
 //! Redis's and Valkey's RDB file, read by its structure as it streams.
 //!
-//! The format has no specification; this follows what Redis 2.6 to 8.2 and Valkey 8 and 9 write. A file is a header, then *opcodes*: some say
-//! something of the file or of the next key, all others are the type of a value, followed by the key and the value. Every length is a
-//! length; every value is a fixed sequence of lengths, strings and raw bytes, so that it can be passed over without being
-//! understood.
+//! The format has no specification; this follows what Redis 2.6 to 8.2 and Valkey 8 and 9 write. A file is a header,
+//! then *opcodes*: some say something of the file or of the next key, all others are the type of a value, followed by
+//! the key and the value. Every length is a length; every value is a fixed sequence of lengths, strings and raw bytes,
+//! so that it can be passed over without being understood.
 //!
 //! | module | hides |
 //! |---|---|

@@ -1,8 +1,10 @@
-//! The same data, in an order of its own: what did not change is the same bytes, whatever the server made of its tables.
+//! The same data, in an order of its own: what did not change is the same bytes, whatever the server made of its
+//! tables.
 //!
-//! A server keeps keys in hash tables with a seed that it draws at each start, and writes them in that order. It also notes how long each
-//! key was not used. So two files of the same data have hardly a row in common. Here keys are sorted by database and name, elements of
-//! sets and hashes by their bytes, and what changes by itself is left out. Any order is right for a server that loads it.
+//! A server keeps keys in hash tables with a seed that it draws at each start, and writes them in that order. It also
+//! notes how long each key was not used. So two files of the same data have hardly a row in common. Here keys are
+//! sorted by database and name, elements of sets and hashes by their bytes, and what changes by itself is left out. Any
+//! order is right for a server that loads it.
 
 use super::fields::{number, put_length};
 use super::places::{Place, Places};
@@ -40,7 +42,8 @@ impl Ordered {
     /// Bytes of memory that each key takes beside the file.
     pub const KEY_BYTES: usize = size_of::<Place>();
 
-    /// A file that is whole, and where its keys stand in it. What stands elsewhere comes back as it is: a file with more than keys.
+    /// A file that is whole, and where its keys stand in it. What stands elsewhere comes back as it is: a file with
+    /// more than keys.
     ///
     /// # Errors
     /// The file, where it holds something that cannot be put in order.

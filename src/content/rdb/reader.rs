@@ -136,8 +136,8 @@ impl Reader {
         Self::default()
     }
 
-    /// The same; every key is handed over with its value by [`Self::take_records`]. Of a value that is longer than `bytes_max` only that
-    /// is said.
+    /// The same; every key is handed over with its value by [`Self::take_records`]. Of a value that is longer than
+    /// `bytes_max` only that is said.
     pub fn with_records(bytes_max: usize) -> Self {
         Self { capture: Some(Capture::new(bytes_max)), ..Self::default() }
     }

@@ -40,7 +40,8 @@ pub enum Value {
 }
 
 impl Value {
-    /// The form in which `DUMP` gives a value and `RESTORE` takes it, for a server that reads files of that version; none for functions.
+    /// The form in which `DUMP` gives a value and `RESTORE` takes it, for a server that reads files of that version;
+    /// none for functions.
     ///
     /// The type, the value, the version and a checksum of all that stands before.
     pub fn payload(&self, version: u16) -> Option<Vec<u8>> {

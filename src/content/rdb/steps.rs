@@ -63,7 +63,8 @@ const GROUP_2: &[Step] = &[Text, Length, Length, Length, Times(PENDING), Times(C
 const GROUP_3: &[Step] = &[Text, Length, Length, Length, Times(PENDING), Times(CONSUMER_3)];
 const ENTRIES: Step = Times(&[Text, Text]);
 
-/// The value of a type, without its key; `None` where the type is not known. Valkey has a type that Redis gave to something else.
+/// The value of a type, without its key; `None` where the type is not known. Valkey has a type that Redis gave to
+/// something else.
 pub(super) fn of_value(kind: u8, is_valkey: bool) -> Option<&'static [Step]> {
     Some(match kind {
         // Strings, and everything that is kept in the form of one: zip maps, zip lists, integer sets, list packs.

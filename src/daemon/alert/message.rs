@@ -15,7 +15,8 @@ const TEXT_MAX: usize = 1900;
 pub struct Message {
     /// The version of this form.
     pub version: u32,
-    /// `failing`, `reminder`, `recovered`, `missed`, `success`, `digest`, `summary`, `test`; to a ping `start`, `success`, `failed`.
+    /// `failing`, `reminder`, `recovered`, `missed`, `success`, `digest`, `summary`, `test`; to a ping `start`,
+    /// `success`, `failed`.
     pub event: String,
     /// The topic; empty where several are in one message.
     pub condition: String,

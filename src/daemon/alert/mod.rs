@@ -1,4 +1,5 @@
-//! Alerts: what is wrong is a row that is written with what made it so; a channel is told of it once, reminded, and told of its end.
+//! Alerts: what is wrong is a row that is written with what made it so; a channel is told of it once, reminded, and
+//! told of its end.
 //!
 //! | file | hides |
 //! |---|---|

@@ -26,7 +26,8 @@ pub fn deadline(slots: &Slots<'_>, job: &Job, past: &Past) -> Option<i64> {
     Some(due.saturating_add(ms(job.grace)))
 }
 
-/// Whether the job is overdue. Nothing is said of one that is paused, or that runs and has for no longer than its grace.
+/// Whether the job is overdue. Nothing is said of one that is paused, or that runs and has for no longer than its
+/// grace.
 pub fn is_overdue(deadline: Option<i64>, job: &Job, past: &Past, now: i64) -> bool {
     let is_paused = past.paused_until.is_some_and(|until| until > now);
     let is_at_it = past.open.is_some_and(|queued| now.saturating_sub(queued) <= ms(job.grace));

@@ -1,8 +1,9 @@
-//! Who is told of what, and when: a function of what is written, of the configuration and of the time, and of nothing else.
+//! Who is told of what, and when: a function of what is written, of the configuration and of the time, and of nothing
+//! else.
 //!
-//! An alert is a state, and a channel was told of it or was not. So nothing depends on whether a message was made when the state changed:
-//! a channel that is new, or was full, or was read wrong, learns of it at the next look. What happened once is a numbered notice, and a
-//! channel knows how far it has heard.
+//! An alert is a state, and a channel was told of it or was not. So nothing depends on whether a message was made when
+//! the state changed: a channel that is new, or was full, or was read wrong, learns of it at the next look. What
+//! happened once is a numbered notice, and a channel knows how far it has heard.
 
 use super::message::{Item, Message, local};
 use super::{AlertRow, Notice};

@@ -1,4 +1,5 @@
-//! The thread that tells: it makes messages of what is written, and attempts to deliver them. No run waits for it, and none fails by it.
+//! The thread that tells: it makes messages of what is written, and attempts to deliver them. No run waits for it, and
+//! none fails by it.
 
 use super::message::{Item, Message, local};
 use super::plan::Speaker;
@@ -97,7 +98,8 @@ impl Postman {
                 work.push((name.clone(), channel, due));
             }
         }
-        // One that is slow keeps no other waiting. What came of each attempt is written at once: a restart repeats one at most.
+        // One that is slow keeps no other waiting. What came of each attempt is written at once: a restart repeats one
+        // at most.
         let (tell, told) = unbounded();
         std::thread::scope(|scope| {
             for (name, channel, due) in &work {

@@ -338,7 +338,8 @@ impl State {
     /// When the state cannot be read.
     pub fn due_deliveries(&self, channel: &str, now: i64) -> Result<Vec<Delivery>, StateError> {
         self.read(|db| {
-            // Of a clock that was set back nothing is waited for. None overtakes another: an end is told after its beginning.
+            // Of a clock that was set back nothing is waited for. None overtakes another: an end is told after its
+            // beginning.
             let mut all = db.prepare_cached(
                 "SELECT id, made, attempts, body FROM delivery d
                  WHERE result = 'pending' AND channel = ?1 AND NOT EXISTS (
@@ -452,7 +453,8 @@ impl State {
         })
     }
 
-    /// Somebody knows of what is wrong with that subject, of that condition or of any, and wants no reminders. Says of how many.
+    /// Somebody knows of what is wrong with that subject, of that condition or of any, and wants no reminders. Says of
+    /// how many.
     ///
     /// # Errors
     /// When the state cannot be written.

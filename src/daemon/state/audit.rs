@@ -1,7 +1,7 @@
 //! The audit log: entries that are chained, so that one which is changed or taken out is noticed.
 //!
-//! The hash of an entry is BLAKE3 over the hash before it, and over every field with its length. A cut at the end is not seen by the chain
-//! itself: keep the newest hash elsewhere.
+//! The hash of an entry is BLAKE3 over the hash before it, and over every field with its length. A cut at the end is
+//! not seen by the chain itself: keep the newest hash elsewhere.
 
 use super::{State, StateError};
 use crate::daemon::book::Note;

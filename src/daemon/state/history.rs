@@ -1,4 +1,5 @@
-//! The history of backups: each `backup` and `run`, from wherever it was started, and what became of each of its sources.
+//! The history of backups: each `backup` and `run`, from wherever it was started, and what became of each of its
+//! sources.
 
 use super::State;
 use super::entry::{Entry, Invocation, Record, signed};
@@ -98,8 +99,8 @@ impl State {
         })
     }
 
-    /// Brings the history to what the repository holds: `new` are commands that it lacked, `there` all snapshots with when the rules let go
-    /// of each. Says how many were added, are expired now, and are deleted now.
+    /// Brings the history to what the repository holds: `new` are commands that it lacked, `there` all snapshots with
+    /// when the rules let go of each. Says how many were added, are expired now, and are deleted now.
     ///
     /// # Errors
     /// When the state cannot be written.

@@ -1,6 +1,7 @@
 //! The state of scheduler and history: one SQLite file in the state directory, `schedule.sqlite`.
 //!
-//! What was committed is on the disk (`synchronous = FULL`). Of backups the repository is the truth: losing this file loses no backup.
+//! What was committed is on the disk (`synchronous = FULL`). Of backups the repository is the truth: losing this file
+//! loses no backup.
 
 mod alerts;
 mod audit;

@@ -1,5 +1,5 @@
-//! Child processes that answer a question or do what somebody asked for: this program again, with `--json`. The service itself opens no
-//! repository and holds no key.
+//! Child processes that answer a question or do what somebody asked for: this program again, with `--json`. The service
+//! itself opens no repository and holds no key.
 
 use crate::base::permits::Permits;
 use crate::daemon::launch::{PROGRESS_VARIABLE, Program};
@@ -125,8 +125,8 @@ impl Children {
         Answer { exit, report, error }
     }
 
-    /// Runs a command whose output is handed on, `bytes` of it after the first `skip`. If it ends otherwise, the last piece is an error.
-    /// `told` hears how many bytes went, and whether all is well.
+    /// Runs a command whose output is handed on, `bytes` of it after the first `skip`. If it ends otherwise, the last
+    /// piece is an error. `told` hears how many bytes went, and whether all is well.
     ///
     /// # Errors
     /// When it cannot be started.

@@ -1,4 +1,5 @@
-//! What may be asked for: runs, pauses, cancellations, deletions, restores, verifications, downloads. Pages and API ask for the same.
+//! What may be asked for: runs, pauses, cancellations, deletions, restores, verifications, downloads. Pages and API ask
+//! for the same.
 
 use super::gate::{hash, hex};
 use super::known::{Listing, Snapshot};

@@ -53,7 +53,8 @@ pub fn address(site: &Site, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
     named.take_while(Option::is_some).flatten().find(|address| !is_proxy(address)).unwrap_or(peer)
 }
 
-/// The names under which the listener itself is reached. A socket of this machine has no name, and programs send `localhost`.
+/// The names under which the listener itself is reached. A socket of this machine has no name, and programs send
+/// `localhost`.
 fn is_listener(listening: Option<SocketAddr>, host: &str) -> bool {
     let Some(listening) = listening else { return host.eq_ignore_ascii_case("localhost") };
     let port = listening.port();

@@ -1,5 +1,5 @@
-//! What the repository said when it was last asked: its snapshots, what they take, which rule keeps each, their tables. A child process
-//! asks; pages never wait for it but where somebody looks into a snapshot for the first time.
+//! What the repository said when it was last asked: its snapshots, what they take, which rule keeps each, their tables.
+//! A child process asks; pages never wait for it but where somebody looks into a snapshot for the first time.
 
 use super::request::Refusal;
 use super::site::Web;

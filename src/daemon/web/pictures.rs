@@ -1,5 +1,5 @@
-//! Charts as SVG. Text never shrinks: places along x are per cent, paths are stretched in a box of their own. Each has a title, what it
-//! shows in words, and stands beside a table that says the same.
+//! Charts as SVG. Text never shrinks: places along x are per cent, paths are stretched in a box of their own. Each has
+//! a title, what it shows in words, and stands beside a table that says the same.
 
 use super::words;
 use maud::{Markup, PreEscaped, html};
@@ -279,7 +279,8 @@ fn point(kind: &str) -> &'static str {
     }
 }
 
-/// Restore points on a line that is the logarithm of their age, the newest at the right; holes, as from and to in hours, are hatched.
+/// Restore points on a line that is the logarithm of their age, the newest at the right; holes, as from and to in
+/// hours, are hatched.
 pub fn restore_points(points: &[Point], holes: &[(f64, f64, String)], finding: &str) -> Markup {
     let oldest = points.iter().map(|(hours, ..)| *hours).fold(200.0_f64, f64::max) * 1.15;
     let x = |hours: f64| 98.5 - 97.0 * (hours.max(1.0).ln() / oldest.ln());

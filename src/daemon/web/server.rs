@@ -94,7 +94,8 @@ impl Drop for Listener {
     }
 }
 
-/// Binds a socket in the file system, for this user and group. One that is there was left by a service that was killed: only one runs.
+/// Binds a socket in the file system, for this user and group. One that is there was left by a service that was killed:
+/// only one runs.
 fn bind(path: &Path) -> std::io::Result<UnixListener> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {

@@ -1,4 +1,5 @@
-//! Where a passphrase comes from: a file, a command, a variable. Copies of it are wiped, and what is odd about it is told.
+//! Where a passphrase comes from: a file, a command, a variable. Copies of it are wiped, and what is odd about it is
+//! told.
 
 use super::{AppError, Found};
 use crate::base::secret::Passphrase;
@@ -31,7 +32,8 @@ pub(super) fn found(text: String, origin: &str) -> Result<Found, AppError> {
     Ok(Found { credential: Credential::Passphrase(Passphrase::new(text)), warnings })
 }
 
-/// What an editor puts before or behind a passphrase unseen. It counts, or what was made with it could not be opened any more.
+/// What an editor puts before or behind a passphrase unseen. It counts, or what was made with it could not be opened
+/// any more.
 fn odd(text: &str, origin: &str) -> Option<String> {
     let what = if text.starts_with('\u{feff}') {
         "begins with a byte order mark"

@@ -149,7 +149,8 @@ impl Registry for Known<'_> {
     }
 }
 
-/// What an address begins with that is none of a local path: `sftp` of `sftp:host:/x`. A path with a colon has a `/` before it.
+/// What an address begins with that is none of a local path: `sftp` of `sftp:host:/x`. A path with a colon has a `/`
+/// before it.
 fn scheme_of(address: &str) -> Option<&str> {
     let (word, _) = address.split_once(':')?;
     let is_word = word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_' | '@'));

@@ -1,7 +1,8 @@
-//! The anomaly guard: a stream far smaller than those before it, or without rows where there were many, is stored and not trusted.
+//! The anomaly guard: a stream far smaller than those before it, or without rows where there were many, is stored and
+//! not trusted.
 //!
-//! A dump that ended well may still be of a database that somebody has emptied. Taken for a good copy it would be the parent and, day by
-//! day, push the last full ones out of the retention.
+//! A dump that ended well may still be of a database that somebody has emptied. Taken for a good copy it would be the
+//! parent and, day by day, push the last full ones out of the retention.
 
 use super::{BackupRequest, WithDamage};
 use crate::base::event::{Event, Observer};
@@ -28,7 +29,8 @@ const ROWS_TO_MISS: u64 = 1000;
 /// So many of the emptied tables are named.
 const NAMED: usize = 3;
 
-/// Trees that had fewer files than this say nothing, unless they had some and have none: a volume that is not mounted looks so.
+/// Trees that had fewer files than this say nothing, unless they had some and have none: a volume that is not mounted
+/// looks so.
 const FILES_TO_MISS: u64 = 20;
 /// Servers that had fewer keys than this may have none: a queue that was worked through.
 const KEYS_TO_MISS: u64 = 20;
@@ -55,7 +57,8 @@ struct Usual {
     files: Vec<u64>,
     /// The fewest rows of each table that was in all of them and never had few; `None` before the first.
     rows: Option<HashMap<Table, u64>>,
-    /// The fewest keys of each prefix, those that expire left out, that was in all of them and never had few; `None` before the first.
+    /// The fewest keys of each prefix, those that expire left out, that was in all of them and never had few; `None`
+    /// before the first.
     keys: Option<BTreeMap<KeyName, u64>>,
     /// Keys in each, those that expire left out, where it is made of keys.
     lasting: Vec<u64>,
@@ -255,8 +258,8 @@ impl Guard {
     }
 }
 
-/// What is usual after these lengths, the newest first: their median, or the newest where that is less, so that a series that was made
-/// smaller on purpose once is not suspected for a week.
+/// What is usual after these lengths, the newest first: their median, or the newest where that is less, so that a
+/// series that was made smaller on purpose once is not suspected for a week.
 fn usual(before: &[u64]) -> Option<u64> {
     let mut sorted = before.to_vec();
     sorted.sort_unstable();

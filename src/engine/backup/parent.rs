@@ -173,7 +173,8 @@ impl Parents {
         Basis::Parent(Box::new(parent))
     }
 
-    /// The stream `wanted` of the parent, to tell by it what of its stream `name` did not change: only where the two fit each other.
+    /// The stream `wanted` of the parent, to tell by it what of its stream `name` did not change: only where the two
+    /// fit each other.
     pub fn stream_beside(&self, name: &str, wanted: &str) -> Option<Box<dyn Read + Send>> {
         let (_, body) = self.snapshot.as_ref()?;
         let find = |name: &str| body.streams.iter().find(|stream| stream.name == name);

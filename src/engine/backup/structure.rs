@@ -14,11 +14,13 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes of table maps that one snapshot takes; a stream whose map does not fit any more is stored without. A table takes some 40
-/// bytes, so that this is enough for several hundred thousand. The snapshot object itself may have 64 MiB.
+/// Bytes of table maps that one snapshot takes; a stream whose map does not fit any more is stored without. A table
+/// takes some 40 bytes, so that this is enough for several hundred thousand. The snapshot object itself may have 64
+/// MiB.
 pub(super) const TABLE_MAPS_BYTES_MAX: usize = 32 << 20;
 
-/// A dump that is looked into as it is read. For PostgreSQL's dumps that goes faster than the digest beside it; gzip has to be inflated.
+/// A dump that is looked into as it is read. For PostgreSQL's dumps that goes faster than the digest beside it; gzip
+/// has to be inflated.
 pub(super) struct Surveyed<'a> {
     dump: &'a mut dyn Dump,
     /// None where the source knows what it gives.
@@ -93,8 +95,9 @@ impl Judged {
 /// Joins what the processes' ends and the stream's structure prove, and tells what a person should do better.
 ///
 /// # Errors
-/// When the stream ends before it is whole: no exit status makes up for that. One that came to its end and makes no sense on the way is
-/// stored and suspected instead: if it is this program that reads it wrong, a database of that kind still has its copies.
+/// When the stream ends before it is whole: no exit status makes up for that. One that came to its end and makes no
+/// sense on the way is stored and suspected instead: if it is this program that reads it wrong, a database of that kind
+/// still has its copies.
 pub(super) fn judge(
     name: &str,
     inspection: Inspection,

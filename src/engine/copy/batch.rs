@@ -1,8 +1,8 @@
 //! Snapshots that are copied and committed together.
 //!
-//! Before a snapshot is copied both sides are looked at, and before it is committed whether all that it relies on is still there. That costs
-//! the same for one snapshot and for many, and small ones share packs. What is committed together is bounded in number, bytes and time:
-//! a run that is killed loses no more than that.
+//! Before a snapshot is copied both sides are looked at, and before it is committed whether all that it relies on is
+//! still there. That costs the same for one snapshot and for many, and small ones share packs. What is committed
+//! together is bounded in number, bytes and time: a run that is killed loses no more than that.
 
 use super::super::backup::{Parents, pack_damage};
 use super::{
@@ -28,7 +28,8 @@ const BATCH_BYTES_MAX: u64 = 256 << 20;
 /// … or after so long: what was copied until a run is killed is to be listed.
 const BATCH_LASTS_MAX: Duration = Duration::from_secs(60);
 
-/// Snapshots that are committed together: looking at both sides, and whether all of it is still there, costs the same for one and for many.
+/// Snapshots that are committed together: looking at both sides, and whether all of it is still there, costs the same
+/// for one and for many.
 pub(super) struct Batch {
     session: BackupSession,
     /// Where the same content has the same names in both.
@@ -54,7 +55,8 @@ impl Batch {
 }
 
 impl Copier<'_> {
-    /// Copies a snapshot, and commits it later, with others: `at` is its place in the report. Until then it is *wanted*.
+    /// Copies a snapshot, and commits it later, with others: `at` is its place in the report. Until then it is
+    /// *wanted*.
     pub(super) fn add(
         &self,
         batch: &mut Option<Batch>,
@@ -152,7 +154,8 @@ impl Copier<'_> {
             }
         };
         let mut finished = Vec::with_capacity(body.streams.len());
-        // What a newer program says of its snapshot cannot be said again by this one, and must not turn into "complete".
+        // What a newer program says of its snapshot cannot be said again by this one, and must not turn into
+        // "complete".
         let doubt = match summary.head.state {
             State::Other(_) => Some(format!("the state of the original is {}", summary.head.state.word())),
             _ => None,

@@ -21,8 +21,8 @@ pub enum Standing {
 /// Looks at what is at the destination `at`. Asks for no key and makes nothing.
 ///
 /// # Errors
-/// [`OpError::NoDestination`] if nothing is there and `init` is false; when what is to be copied cannot be read, the key of
-/// `from` may not copy, or the destination's storage fails.
+/// [`OpError::NoDestination`] if nothing is there and `init` is false; when what is to be copied cannot be read, the
+/// key of `from` may not copy, or the destination's storage fails.
 pub fn examine(
     from: &Repository,
     at: &App,
@@ -44,8 +44,8 @@ pub fn examine(
     }
 }
 
-/// Opens the repository at a destination, or makes one in which the content of `from` has the same names. `None` where a dry run makes
-/// none.
+/// Opens the repository at a destination, or makes one in which the content of `from` has the same names. `None` where
+/// a dry run makes none.
 ///
 /// # Errors
 /// When the key is wrong, something is damaged, or the storage fails.
@@ -63,8 +63,8 @@ pub fn open(
     })
 }
 
-/// Copies into `to`, or says what would be copied where there is no repository yet. Unfinished objects of earlier runs are removed
-/// first.
+/// Copies into `to`, or says what would be copied where there is no repository yet. Unfinished objects of earlier runs
+/// are removed first.
 ///
 /// # Errors
 /// As [`copy()`].

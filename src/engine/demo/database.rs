@@ -18,8 +18,8 @@ use std::time::Instant;
 const SEED: u64 = 2026;
 const RESTORED: &str = "shop_restored";
 
-/// A day of business, as a statement and how many of 1024 rows it touches. The rows lie scattered over the whole table: each is
-/// chosen by a hash of what stands for `$key`.
+/// A day of business, as a statement and how many of 1024 rows it touches. The rows lie scattered over the whole table:
+/// each is chosen by a hash of what stands for `$key`.
 const CHANGES: [(&str, &str, u32); 15] = [
     ("UPDATE orders SET status = 'delivered', note = 'day $day' WHERE $chosen", "id", 24),
     ("UPDATE customers SET loyalty_points = loyalty_points + 25 WHERE $chosen", "id", 20),
@@ -106,8 +106,8 @@ impl Database {
         Ok(())
     }
 
-    /// A day of business passes, the one before `day`; gives how many rows it touched, which is an estimate where the rows are
-    /// only made up.
+    /// A day of business passes, the one before `day`; gives how many rows it touched, which is an estimate where the
+    /// rows are only made up.
     pub(super) fn live_a_day(&self, day: u16, rows: u64, world: &World<'_>) -> Result<u64, OpError> {
         let Self::Private(server) = self else {
             let Churn { update_ppm, insert_ppm, delete_ppm } = Churn::default();

@@ -52,7 +52,8 @@ pub fn class_of(found: &[Examined]) -> Option<Class> {
     found.iter().find(|one| one.finding.status == Status::Error)?.class
 }
 
-/// Looks at everything. Whoever can tell the key is asked for it, where it is needed and not configured. `shown` says a next step.
+/// Looks at everything. Whoever can tell the key is asked for it, where it is needed and not configured. `shown` says a
+/// next step.
 pub fn examine(
     app: &App,
     run: &Run,

@@ -220,8 +220,8 @@ impl Tree<'_> {
     /// Restores into a bucket. What the snapshot does not have is deleted last, and only where all else went well.
     ///
     /// # Errors
-    /// When the index or the storage cannot be read, or the bucket not be listed or written to at all. What goes wrong with single objects
-    /// is in the report.
+    /// When the index or the storage cannot be read, or the bucket not be listed or written to at all. What goes wrong
+    /// with single objects is in the report.
     pub fn restore_bucket(
         &self,
         job: &BucketJob,
@@ -489,8 +489,8 @@ fn facts(row: &Row) -> Facts {
     row.extra.facts.clone().unwrap_or_default()
 }
 
-/// How many bytes of an object go into one request. Where the backed up one was put in parts, the same parts give the same ETag, by which
-/// the next restore tells that it is there.
+/// How many bytes of an object go into one request. Where the backed up one was put in parts, the same parts give the
+/// same ETag, by which the next restore tells that it is there.
 fn part_bytes(row: &Row) -> u64 {
     const MIB: u64 = 1 << 20;
     let len = row.data_bytes();

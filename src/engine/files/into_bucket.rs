@@ -1,4 +1,5 @@
-//! A restore of objects into a bucket, from what somebody asks for: which bucket is meant, and what must not happen to it.
+//! A restore of objects into a bucket, from what somebody asks for: which bucket is meant, and what must not happen to
+//! it.
 
 use super::bucket::{BucketJob, BucketPlan, BucketReport};
 use super::{Overwrite, Tree};
@@ -94,7 +95,8 @@ pub fn plan_into_bucket<'a>(
     Ok(IntoBucketPlan { tree, plan, place: place.to_string(), refusal, job, into })
 }
 
-/// How the bucket is reached: as is said, or if only its address is, as the source of the configuration with this address is.
+/// How the bucket is reached: as is said, or if only its address is, as the source of the configuration with this
+/// address is.
 fn reached(said: Reached, app: &App, run: &Run) -> Result<Reached, OpError> {
     let is_said = said.endpoint.is_some() || said.region.is_some() || said.profile.is_some();
     let is_it = |home: &Home| home.address == said.address;

@@ -138,7 +138,8 @@ impl<'a> Tree<'a> {
         self.data.bytes == 0 && self.map.sections.is_empty() && self.index.bytes <= EMPTY_BYTES
     }
 
-    /// The path, or key, that somebody wrote behind the name of a snapshot. Of a key only the first slash is none of its own.
+    /// The path, or key, that somebody wrote behind the name of a snapshot. Of a key only the first slash is none of
+    /// its own.
     pub fn path_of<'b>(&self, given: &'b str) -> &'b [u8] {
         match self.map.of {
             Of::Files => given.trim_matches('/'),

@@ -18,7 +18,8 @@ pub struct ChangedRow {
     pub from: Option<Vec<u8>>,
 }
 
-/// Gathers changes one after another, and tells moves from the rest at the end. Where there are too many, they come as they are.
+/// Gathers changes one after another, and tells moves from the rest at the end. Where there are too many, they come as
+/// they are.
 #[derive(Debug, Default)]
 pub struct Moves {
     held: Vec<ChangedRow>,

@@ -1,4 +1,5 @@
-//! Contents of many files, read in few goes: ranges that lie close to each other become one, and what comes is split again.
+//! Contents of many files, read in few goes: ranges that lie close to each other become one, and what comes is split
+//! again.
 
 use super::{PlacedFile, Tree};
 use crate::base::event::Cancel;

@@ -180,8 +180,8 @@ impl Tree<'_> {
     /// Restores into a directory, which is made if it is not there.
     ///
     /// # Errors
-    /// When the index or the storage cannot be read, or the directory not be written to at all. What goes wrong with single files is in the
-    /// report, and all others are restored.
+    /// When the index or the storage cannot be read, or the directory not be written to at all. What goes wrong with
+    /// single files is in the report, and all others are restored.
     pub fn restore(
         &self,
         job: &FilesJob,
@@ -334,7 +334,8 @@ impl Work<'_> {
         }
     }
 
-    /// Whether what is there and seems to be the file is it: its bytes are read. What stays gets the row's mode and owner.
+    /// Whether what is there and seems to be the file is it: its bytes are read. What stays gets the row's mode and
+    /// owner.
     fn is_as_it_was(&mut self, row: &Row) -> bool {
         if self.job.overwrite != Overwrite::Changed {
             return true;

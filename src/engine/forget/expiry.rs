@@ -16,8 +16,9 @@ const AHEAD_MS: i64 = 400 * DAY_MS;
 /// Backups of the future that are reckoned with in their own distance; later ones come once a day.
 const CLOSE_MAX: u32 = 1000;
 
-/// The moment at which the rules let go of each snapshot, in milliseconds. The next `forget` after it removes the snapshot. Those that are
-/// missing stay for more than a year: they are pinned, the last verified, of a series without rules, or of a system with rules of its own.
+/// The moment at which the rules let go of each snapshot, in milliseconds. The next `forget` after it removes the
+/// snapshot. Those that are missing stay for more than a year: they are pinned, the last verified, of a series without
+/// rules, or of a system with rules of its own.
 pub fn expiries(
     history: &History,
     policies: &Policies,

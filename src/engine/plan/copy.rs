@@ -12,8 +12,8 @@ use crate::engine::copy::CopyRequest;
 use crate::settings::Destination;
 use crate::vault::reader::ReadSettings;
 
-/// Plain bytes of the source's blocks held open unless they are too few, bytes of a read, and reads at a time: the destination needs
-/// room beside them.
+/// Plain bytes of the source's blocks held open unless they are too few, bytes of a read, and reads at a time: the
+/// destination needs room beside them.
 const OPEN_BYTES: u64 = 32 << 20;
 const RUN_BYTES_MAX: u64 = 2 << 20;
 const WORKERS_MAX: usize = 8;

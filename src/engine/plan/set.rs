@@ -1,6 +1,8 @@
-//! The way back of a whole system: the snapshots of one run in the reverse order of their moments, each to its own kind of target.
+//! The way back of a whole system: the snapshots of one run in the reverse order of their moments, each to its own kind
+//! of target.
 //!
-//! What refers to others was read first, so what is referred to comes back first: files before the rows that name them, rows before jobs.
+//! What refers to others was read first, so what is referred to comes back first: files before the rows that name them,
+//! rows before jobs.
 
 use super::refused;
 use crate::base::fault::Next;
@@ -202,7 +204,8 @@ fn choose<'a>(
     })
 }
 
-/// All of its snapshots are there and complete. One that never was does not count if nobody required it: all was well then.
+/// All of its snapshots are there and complete. One that never was does not count if nobody required it: all was well
+/// then.
 fn is_whole(set: &SeenSet) -> bool {
     let is_all = |end: &SetEnd| end.stored == set.members.len() && (end.ok || end.missing.is_empty());
     let all_there = set.end.as_ref().is_some_and(is_all);

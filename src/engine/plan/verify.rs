@@ -107,8 +107,8 @@ pub fn plan_verify(job: VerifyJob, chosen: Chosen, app: &App, run: &Run) -> Resu
     Ok(VerifyPlan { chosen, streams, target, job })
 }
 
-/// A name that tells what the database is, should it ever be left behind, and that no other verification has: in containers, all
-/// processes may have the same number.
+/// A name that tells what the database is, should it ever be left behind, and that no other verification has: in
+/// containers, all processes may have the same number.
 fn scratch_name(chosen: &Chosen, run: &Run) -> String {
     let now = run.clock.now().as_millisecond();
     format!("dumpvault_verify_{}_{}_{now:x}", chosen.summary.id.short(), std::process::id())

@@ -16,7 +16,8 @@ pub struct Alerts {
 /// Something that is wrong.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Alert {
-    /// The topic: `failure`, `warning`, `overdue`, `suspect`, `integrity`, `storage`, `retention`, `config`, `clock`, `channel`, `security`.
+    /// The topic: `failure`, `warning`, `overdue`, `suspect`, `integrity`, `storage`, `retention`, `config`, `clock`,
+    /// `channel`, `security`.
     pub condition: String,
     /// The job, `series NAME`, or another thing.
     pub subject: String,

@@ -152,7 +152,8 @@ pub struct SnapshotHit {
     pub bytes_lost: u64,
     /// Offset in the stream of the first of them.
     pub first_lost: u64,
-    /// Which bytes of the stream are lost: first, and one past the last. Of very many ranges, some stand together as one.
+    /// Which bytes of the stream are lost: first, and one past the last. Of very many ranges, some stand together as
+    /// one.
     pub ranges: Vec<[u64; 2]>,
     /// The tables of a database that they are of, where that is known.
     pub tables: Vec<String>,

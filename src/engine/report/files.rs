@@ -218,7 +218,8 @@ pub struct ListedFile {
     /// The path's bytes in hexadecimal digits, where they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_hex: Option<Id>,
-    /// `file`, `object`, `directory`, `symlink`, `hardlink`, `char-device`, `block-device`, `fifo`, `socket`, `unreadable` or `vanished`.
+    /// `file`, `object`, `directory`, `symlink`, `hardlink`, `char-device`, `block-device`, `fifo`, `socket`,
+    /// `unreadable` or `vanished`.
     pub kind: &'static str,
     /// Its length, holes included.
     pub size: u64,

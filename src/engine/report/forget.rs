@@ -169,7 +169,8 @@ pub struct Pruned {
     pub indexes_replaced: u64,
     /// Snapshots without a mark that were removed: left behind long ago by backups that never ended.
     pub uncommitted_removed: Vec<Id>,
-    /// Until when nothing is deleted, since a snapshot of an append key that was never seen whole may hide what it needs.
+    /// Until when nothing is deleted, since a snapshot of an append key that was never seen whole may hide what it
+    /// needs.
     pub held_until: Option<Time>,
 }
 

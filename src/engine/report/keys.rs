@@ -14,7 +14,8 @@ pub struct Prefix {
     pub stream: String,
     /// Number of the database; null for all that were not told apart.
     pub database: Option<u64>,
-    /// What the keys begin with, up to the first colon; `*` stands for all other keys. Bytes that are no UTF-8 are replaced.
+    /// What the keys begin with, up to the first colon; `*` stands for all other keys. Bytes that are no UTF-8 are
+    /// replaced.
     pub prefix: String,
 }
 

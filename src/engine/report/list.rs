@@ -123,7 +123,8 @@ pub struct Series {
     pub sums: Totals,
     /// What restoring the newest complete snapshot reads for each byte that it takes by itself, where that can be told.
     pub read_amplification: Option<f64>,
-    /// Bytes of the packs that hold data of the series, padding included. Packs that several series share count for each.
+    /// Bytes of the packs that hold data of the series, padding included. Packs that several series share count for
+    /// each.
     pub disk_bytes: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
 //! What commands tell programs: a type for each report, and the JSON schemas that describe them.
 //!
-//! The fields' documentation is the description in the schema. `docs/json/` holds a schema for each command, which a test keeps equal
-//! to what [`schemas`] gives.
+//! The fields' documentation is the description in the schema. `docs/json/` holds a schema for each command, which a
+//! test keeps equal to what [`schemas`] gives.
 //!
 //! | file | the reports of |
 //! |---|---|
@@ -374,7 +374,8 @@ fn schema<T: JsonSchema>() -> Schema {
     settings.into_generator().into_root_schema_for::<T>()
 }
 
-/// Says of every object that it has no other fields: a field without a description would be one that nobody can rely on.
+/// Says of every object that it has no other fields: a field without a description would be one that nobody can rely
+/// on.
 #[derive(Debug, Clone)]
 struct Closed;
 

@@ -162,7 +162,8 @@ pub struct BackupRecord {
     pub command: String,
     /// The scheduler's run that it belongs to; null where a person or cron started it.
     pub run: Option<String>,
-    /// `IN_PROGRESS`, `COMPLETED`, `FAILED`; `EXPIRED`: its snapshot was forgotten; `DELETED`: it is gone from the storage.
+    /// `IN_PROGRESS`, `COMPLETED`, `FAILED`; `EXPIRED`: its snapshot was forgotten; `DELETED`: it is gone from the
+    /// storage.
     pub status: String,
     /// `MONTHLY`, `WEEKLY`, `DAILY`, or `MANUAL` where it is the first of no calendar day.
     #[serde(rename = "type")]

@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A snapshot. What only its body tells is null where the body cannot be read: for want of a full key, or because it is damaged.
+/// A snapshot. What only its body tells is null where the body cannot be read: for want of a full key, or because it is
+/// damaged.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(rename = "Snapshot_of_{S}")]
 pub struct Snapshot<S = StreamReport> {

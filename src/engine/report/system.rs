@@ -18,7 +18,8 @@ pub struct SystemRun {
     pub system: Option<String>,
     /// What all snapshots of the run have in common.
     pub set: Id,
-    /// Every source is stored, nothing is suspect, and every step went well. Sources that are not required do not count.
+    /// Every source is stored, nothing is suspect, and every step went well. Sources that are not required do not
+    /// count.
     pub ok: bool,
     /// In the order in which they were read. Those after an interruption are missing.
     pub sources: Vec<Member>,

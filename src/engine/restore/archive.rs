@@ -1,4 +1,5 @@
-//! Parts of an archive: chosen by its table of contents, read by their ranges, put together to an archive that `pg_restore` takes.
+//! Parts of an archive: chosen by its table of contents, read by their ranges, put together to an archive that
+//! `pg_restore` takes.
 
 mod inert;
 mod jobs;
@@ -101,8 +102,8 @@ impl Archive {
         Ok(mended.transpose()?)
     }
 
-    /// How a database is to be made for a restore; `None` if the archive does not say. What was set for the dump's database comes with
-    /// a restore of the whole, to be made like it; else it is its encoding and locale alone.
+    /// How a database is to be made for a restore; `None` if the archive does not say. What was set for the dump's
+    /// database comes with a restore of the whole, to be made like it; else it is its encoding and locale alone.
     pub fn database_plan(&self, with_properties: bool) -> Option<DatabasePlan> {
         let entry = DatabaseEntry::of(self.toc())?;
         let mut plan = DatabasePlan { options: entry.options, ..DatabasePlan::default() };
@@ -156,8 +157,8 @@ impl Archive {
 }
 
 impl Chosen {
-    /// Reads what is needed to choose parts of a stream: its map, and the head of the archive. A dump that was stored by a program
-    /// that made no maps is read once as a whole.
+    /// Reads what is needed to choose parts of a stream: its map, and the head of the archive. A dump that was stored
+    /// by a program that made no maps is read once as a whole.
     ///
     /// # Errors
     /// When the stream is no archive of `pg_dump -Fc` or `-Ft`, or cannot be read.
@@ -189,7 +190,8 @@ impl Chosen {
         }
     }
 
-    /// What a stream says of its database; `None` where it is no archive, or where all of it would have to be read for that.
+    /// What a stream says of its database; `None` where it is no archive, or where all of it would have to be read for
+    /// that.
     ///
     /// # Errors
     /// When the archive's table of contents cannot be read.

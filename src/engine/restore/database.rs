@@ -219,7 +219,8 @@ fn fill(
     Ok((stats, findings))
 }
 
-/// What the database must hold afterwards. Rows that are added to tables in use prove little, and are only counted when asked for.
+/// What the database must hold afterwards. Rows that are added to tables in use prove little, and are only counted when
+/// asked for.
 fn expected(plan: &DatabasePlan, run: &Run) -> Result<Option<Expected>, OpError> {
     let Extract { chosen, stream, picked, .. } = &plan.extract;
     let adds_rows = plan.extract.is_rows_alone();

@@ -10,8 +10,8 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Doubt {
-    /// An earlier snapshot of the series holds another kind of dump. Whoever can add a snapshot could so turn an archive into a
-    /// script of their own.
+    /// An earlier snapshot of the series holds another kind of dump. Whoever can add a snapshot could so turn an
+    /// archive into a script of their own.
     KindChanged {
         /// The series.
         series: String,
@@ -62,8 +62,8 @@ fn words(format: StreamFormat) -> &'static str {
     }
 }
 
-/// The snapshots of the same series that a snapshot is held against: the one before it, and the newest verified one before it, so
-/// that two in a row do not vouch for each other.
+/// The snapshots of the same series that a snapshot is held against: the one before it, and the newest verified one
+/// before it, so that two in a row do not vouch for each other.
 pub(super) fn earlier_of(history: &History, summary: &Summary) -> Vec<Earlier> {
     let head = &summary.head;
     let mut before: Vec<&Summary> = history
@@ -87,8 +87,8 @@ pub(super) struct Earlier {
 }
 
 impl Chosen {
-    /// What should be asked about before the stream is executed. Earlier snapshots that cannot be read raise no doubt: `check` tells of
-    /// them.
+    /// What should be asked about before the stream is executed. Earlier snapshots that cannot be read raise no doubt:
+    /// `check` tells of them.
     pub fn doubts(&self, stream: &Stream) -> Vec<Doubt> {
         let mut locator = self.locator.lock().unwrap_or_else(|poison| poison.into_inner());
         let head = &self.summary.head;

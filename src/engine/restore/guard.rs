@@ -23,8 +23,8 @@ impl ExpectedHost {
     }
 }
 
-/// Refuses what `protect` in the configuration names. To be asked only of what is not empty: `holds` says what it holds, `place` where
-/// it is.
+/// Refuses what `protect` in the configuration names. To be asked only of what is not empty: `holds` says what it
+/// holds, `place` where it is.
 pub(in crate::engine) fn refuse_protected(
     protect: &[NamePattern],
     names: &[&str],

@@ -1,4 +1,5 @@
-//! Which steps of a restore of a whole run are done, so that the next try goes on behind them. Kept in the state directory.
+//! Which steps of a restore of a whole run are done, so that the next try goes on behind them. Kept in the state
+//! directory.
 
 use crate::vault::snapshot::SetId;
 use std::collections::BTreeSet;

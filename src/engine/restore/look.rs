@@ -1,4 +1,5 @@
-//! Looking at a scratch copy with other eyes than the dump's: an application's own smoke test, and whether what its rows refer to is there.
+//! Looking at a scratch copy with other eyes than the dump's: an application's own smoke test, and whether what its
+//! rows refer to is there.
 
 use super::Chosen;
 use crate::base::event::Event;

@@ -1,5 +1,5 @@
-//! Proving a stream that no database takes: it is read whole, every chunk and its digest are checked, and so is what its own structure
-//! tells.
+//! Proving a stream that no database takes: it is read whole, every chunk and its digest are checked, and so is what
+//! its own structure tells.
 
 use super::{Chosen, Content};
 use crate::base::event::{Cancel, Observer};

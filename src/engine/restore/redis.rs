@@ -1,4 +1,5 @@
-//! Restoring into a Redis or Valkey server, as a whole or key by key: what has to hold before it is touched, and what becomes of its keys.
+//! Restoring into a Redis or Valkey server, as a whole or key by key: what has to hold before it is touched, and what
+//! becomes of its keys.
 
 use super::extract::Extract;
 use super::guard::{ExpectedHost, refuse_protected};
@@ -36,7 +37,8 @@ const QUEUES: [&str; 7] = ["bull:", "bullmq:", "rq:", "resque:", "sidekiq:", "ce
 pub struct RedisJob {
     /// Its address.
     pub address: String,
-    /// Keys that are restored one by one, beside those that are there; `None` for the whole file, in place of all that is there.
+    /// Keys that are restored one by one, beside those that are there; `None` for the whole file, in place of all that
+    /// is there.
     pub keys: Option<Choice>,
     /// Only the whole file will do.
     pub as_master: bool,
@@ -100,7 +102,8 @@ impl RedisReport {
 /// Looks at the server and says whether a restore can go there. Changes nothing.
 ///
 /// # Errors
-/// When the stream is no file of Redis, it is not the host that was expected, it holds what is not to be replaced, or it cannot be asked.
+/// When the stream is no file of Redis, it is not the host that was expected, it holds what is not to be replaced, or
+/// it cannot be asked.
 pub fn plan_redis(
     mut job: RedisJob,
     chosen: Chosen,
@@ -259,7 +262,8 @@ pub fn streams_of_keys(chosen: &Chosen, wanted: Option<&str>) -> Result<Vec<Stre
     }
 }
 
-/// The way to the server: that of a source of the configuration with this address, or what the address and the environment say.
+/// The way to the server: that of a source of the configuration with this address, or what the address and the
+/// environment say.
 fn access(address: &str, app: &App, run: &Run) -> Result<Access, OpError> {
     let variable = |name: &str| app.environment.text(name);
     let said = Access::of_words(address, &variable).map_err(failed)?;

@@ -15,7 +15,8 @@ use crate::vault::snapshot::Stream;
 const JUDGED_BYTES_MAX: u64 = 8 << 20;
 
 impl Chosen {
-    /// Refuses scripts that make or choose their database by themselves, and short ones with commands of psql's in them.
+    /// Refuses scripts that make or choose their database by themselves, and short ones with commands of psql's in
+    /// them.
     ///
     /// # Errors
     /// When the script must not go into the database; nothing was touched then.

@@ -1,7 +1,8 @@
 //! A whole server: roles, tablespaces and every database of a snapshot. Nothing that holds something is replaced.
 //!
-//! A database that an earlier run made whole is told by what it holds: its tables are those of the dump, with as many rows. One that a run
-//! did not finish bears that run's comment, and is made anew. So the same command goes on where it was stopped.
+//! A database that an earlier run made whole is told by what it holds: its tables are those of the dump, with as many
+//! rows. One that a run did not finish bears that run's comment, and is made anew. So the same command goes on where it
+//! was stopped.
 
 use super::{Chosen, Findings, Jobs, Target};
 use crate::base::event::Event;

@@ -26,8 +26,8 @@ impl Manners {
         self.patience.is_some() || (self.terminate && in_the_way.prepared == 0)
     }
 
-    /// Refuses a swap that cannot be done. Those who are connected may leave meanwhile, if somebody said that they will be waited for:
-    /// they are the answer then.
+    /// Refuses a swap that cannot be done. Those who are connected may leave meanwhile, if somebody said that they will
+    /// be waited for: they are the answer then.
     pub(super) fn look(self, live: &RestoreTarget) -> Result<Option<InTheWay>, OpError> {
         let in_the_way = live.look_before_swap()?;
         let goes_away = self.terminate && in_the_way.prepared == 0;

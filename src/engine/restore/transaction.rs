@@ -1,4 +1,5 @@
-//! Whether a restore into a database that is there can be one transaction: that takes a lock for every object that it makes, until the end.
+//! Whether a restore into a database that is there can be one transaction: that takes a lock for every object that it
+//! makes, until the end.
 
 use super::{Chosen, Content};
 use crate::base::event::{Event, Observer};
@@ -10,8 +11,9 @@ use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
 
 impl Chosen {
-    /// Feeds an archive or a script into its database: in one transaction where the server has room for its locks, or where something is
-    /// at stake. A database that was empty gets the dump in several transactions otherwise, and what did not fit is told.
+    /// Feeds an archive or a script into its database: in one transaction where the server has room for its locks, or
+    /// where something is at stake. A database that was empty gets the dump in several transactions otherwise, and what
+    /// did not fit is told.
     pub(super) fn restore_into(
         &self,
         content: Content<'_>,
@@ -48,7 +50,8 @@ impl Chosen {
         }
     }
 
-    /// How many objects a restore makes and locks, at least; none where that cannot be told without reading all of the stream.
+    /// How many objects a restore makes and locks, at least; none where that cannot be told without reading all of the
+    /// stream.
     fn objects(&self, content: Content<'_>, target: &RestoreTarget) -> u64 {
         let Ok(Some(map)) = table_map(content.stream) else { return 0 };
         let tables = match content.parts.map(|parts| Toc::parse(&parts.head)) {

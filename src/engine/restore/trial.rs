@@ -84,10 +84,12 @@ impl VerifyReport {
     }
 }
 
-/// Restores each stream into a scratch database, compares, looks for what its rows refer to, runs the command, and drops it; `each` is told of each as it ends.
+/// Restores each stream into a scratch database, compares, looks for what its rows refer to, runs the command, and
+/// drops it; `each` is told of each as it ends.
 ///
 /// # Errors
-/// When the server, the repository or somebody stops it: nothing was found out. That a stream cannot be restored is part of the report.
+/// When the server, the repository or somebody stops it: nothing was found out. That a stream cannot be restored is
+/// part of the report.
 pub fn run_verify(
     plan: &VerifyPlan,
     references: &[Reference<'_>],

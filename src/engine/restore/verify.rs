@@ -48,9 +48,9 @@ impl Verified {
 }
 
 impl Chosen {
-    /// Restores a stream into the database of `target`, which must not be there yet, compares, and drops the database, whatever
-    /// was found. With a `share` below 1 only the rows of so many tables come along, another choice for each snapshot; then
-    /// foreign keys cannot be made.
+    /// Restores a stream into the database of `target`, which must not be there yet, compares, and drops the database,
+    /// whatever was found. With a `share` below 1 only the rows of so many tables come along, another choice for each
+    /// snapshot; then foreign keys cannot be made.
     ///
     /// # Errors
     /// When the stream cannot be restored, or the database not be dropped.
@@ -75,7 +75,8 @@ impl Chosen {
                     tell_one_session(jobs.observer, &stream.name);
                     one_session = true;
                 }
-                // An extension that wants a database of another name says nothing about the dump, and all else can be tried.
+                // An extension that wants a database of another name says nothing about the dump, and all else can be
+                // tried.
                 (Some(name), Err(_)) if !without.contains(&NamePattern::exact(&name)) => {
                     let message = format!(
                         "extension `{name}` refuses to be made in a scratch database: `{}` is verified without it",
@@ -108,7 +109,8 @@ impl Chosen {
         let (mut chosen, mut plan) = (None, None);
         if let DumpKind::Archive { .. } = kind {
             let archive = self.archive(stream, jobs.observer, jobs.cancel)?;
-            // What cannot be had here is no fault of the dump; who may connect to a scratch database is nobody's business.
+            // What cannot be had here is no fault of the dump; who may connect to a scratch database is nobody's
+            // business.
             plan = archive.database_plan(true).map(|plan| DatabasePlan {
                 owner: None,
                 statements: plan.statements.into_iter().filter(|it| it.setting.is_some()).collect(),

@@ -110,7 +110,8 @@ impl From<crate::vault::RepoError> for StepError {
     }
 }
 
-/// Does what is to be done. A step that fails does not stop the others, but nothing is deleted behind a run that stored nothing.
+/// Does what is to be done. A step that fails does not stop the others, but nothing is deleted behind a run that stored
+/// nothing.
 pub(super) fn run(
     todo: &Afterwards,
     report: &SystemReport,
@@ -175,7 +176,8 @@ fn let_go(
     Ok(Done { words: format!("{} kept, {gone} removed", count(kept, "snapshot")), class: None })
 }
 
-/// Of its age a prune may be so much too early: a run that is a few minutes quicker than the one before does not wait another day.
+/// Of its age a prune may be so much too early: a run that is a few minutes quicker than the one before does not wait
+/// another day.
 const EARLY_SHARE: i64 = 8;
 
 /// Whether the last prune of this host is so long ago, or there was none.

@@ -1,5 +1,5 @@
-//! Two runs of one system on one machine: the second goes away. The lock is the operating system's, so that it goes with a run that is
-//! killed; the empty file stays.
+//! Two runs of one system on one machine: the second goes away. The lock is the operating system's, so that it goes
+//! with a run that is killed; the empty file stays.
 
 use crate::base::event::{Event, Observer};
 use crate::base::id::RepoId;
@@ -13,8 +13,8 @@ use std::path::Path;
 pub struct RunLock(Option<File>);
 
 impl RunLock {
-    /// Takes the lock of a system of a repository; `None` is the system of all sources. Where no file can be had, the run goes on without,
-    /// and that is told.
+    /// Takes the lock of a system of a repository; `None` is the system of all sources. Where no file can be had, the
+    /// run goes on without, and that is told.
     ///
     /// # Errors
     /// When another run of the system holds it.

@@ -9,8 +9,8 @@ use crate::engine::plan::SystemPlan;
 use crate::vault::Repository;
 use crate::vault::crypto::Role;
 
-/// The repository opened with a full key, past any cache; `None` where the plan needs none. `repo` is the same repository, as the backups
-/// use it.
+/// The repository opened with a full key, past any cache; `None` where the plan needs none. `repo` is the same
+/// repository, as the backups use it.
 ///
 /// # Errors
 /// When there is no full key, or the repository cannot be opened with it.

@@ -13,8 +13,8 @@ pub struct SeenSet {
     pub set: SetId,
     /// The system's name, where it has one.
     pub system: Option<String>,
-    /// The snapshots that are still there, each with the name of its source: in the order of their moments, or in that in which they were
-    /// stored where the run did not come to its end.
+    /// The snapshots that are still there, each with the name of its source: in the order of their moments, or in that
+    /// in which they were stored where the run did not come to its end.
     pub members: Vec<(String, Summary)>,
     /// How it came to its end; `None` of one that was cut short, or is under way.
     pub end: Option<SetEnd>,
@@ -62,8 +62,8 @@ struct Line {
     error: Option<String>,
 }
 
-/// All runs of which a snapshot is there, oldest first. A run has one author: whoever says that its snapshot is of another's run, or that
-/// the other's run has ended, says it of a run of its own.
+/// All runs of which a snapshot is there, oldest first. A run has one author: whoever says that its snapshot is of
+/// another's run, or that the other's run has ended, says it of a run of its own.
 pub fn sets(history: &History) -> Vec<SeenSet> {
     let said = history.set_ends.iter().filter_map(|(of, value)| Some((*of, end(value)?)));
     let ends: HashMap<SnapshotId, (String, SetEnd)> = said.collect();

@@ -1,9 +1,9 @@
 //! Sources that are read at the same time, their moments in the order of the plan.
 //!
-//! What refers to others is listed first. A source therefore begins when nothing that changes from then on gets into those before it: they
-//! have ended, or are settled ([`Event::Settled`]), as a dump is once its database has given it a snapshot. Files and buckets are settled
-//! when they were read. One that may be tried again is not settled before it ends: what began meanwhile would be earlier than its second
-//! attempt.
+//! What refers to others is listed first. A source therefore begins when nothing that changes from then on gets into
+//! those before it: they have ended, or are settled ([`Event::Settled`]), as a dump is once its database has given it a
+//! snapshot. Files and buckets are settled when they were read. One that may be tried again is not settled before it
+//! ends: what began meanwhile would be earlier than its second attempt.
 
 mod shown;
 
@@ -61,8 +61,8 @@ impl Begun {
     }
 }
 
-/// Makes the snapshots of all sources, at most `at_once` of them at a time. The outcomes are in the order of the plan; `each` is told of
-/// each as it ends. Once somebody asks to stop, no other begins.
+/// Makes the snapshots of all sources, at most `at_once` of them at a time. The outcomes are in the order of the plan;
+/// `each` is told of each as it ends. Once somebody asks to stop, no other begins.
 pub(super) fn all(
     members: Vec<PlannedMember>,
     at_once: usize,

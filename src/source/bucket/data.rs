@@ -1,4 +1,5 @@
-//! The data stream: bytes of objects that changed, and ranges of the parent's for those that did not. Rows of the index come of it.
+//! The data stream: bytes of objects that changed, and ranges of the parent's for those that did not. Rows of the index
+//! come of it.
 
 use super::fetch::{Asked, Fetcher};
 use super::listing::Listing;

@@ -1,4 +1,5 @@
-//! Threads that read objects ahead of whoever takes them, in pieces. What is asked for and was not taken yet has a bound.
+//! Threads that read objects ahead of whoever takes them, in pieces. What is asked for and was not taken yet has a
+//! bound.
 
 use super::{BucketError, Tags};
 use crate::base::objects::{Facts, Object, Objects, ObjectsError, Taken, Trouble};

@@ -75,7 +75,8 @@ pub enum Tags {
     /// Those of objects that are read: a request for each that has some.
     #[default]
     Changed,
-    /// Those of all objects: a request for each, also for one that did not change, since a listing says nothing of tags.
+    /// Those of all objects: a request for each, also for one that did not change, since a listing says nothing of
+    /// tags.
     All,
     /// None.
     None,
@@ -98,7 +99,8 @@ pub struct Bucket {
     pub timeout: Option<Duration>,
 }
 
-/// What was asked for ahead, and the index of some hundred thousand objects, which is held compressed until the data is stored.
+/// What was asked for ahead, and the index of some hundred thousand objects, which is held compressed until the data is
+/// stored.
 const BYTES_OPEN: u64 = 38 << 20;
 
 impl Source for Bucket {

@@ -1,4 +1,5 @@
-//! The data stream: contents of files that changed, and ranges of the parent's for those that did not. Rows of the index come of it.
+//! The data stream: contents of files that changed, and ranges of the parent's for those that did not. Rows of the
+//! index come of it.
 
 use super::content::{Content, Ended};
 use super::facts::{Owners, change, mtime, row, special, xattrs};

@@ -59,7 +59,8 @@ impl Identities {
     }
 }
 
-/// Sets owner, then attributes, which a change of the owner takes away, then mode and times. Attributes that cannot be set are told.
+/// Sets owner, then attributes, which a change of the owner takes away, then mode and times. Attributes that cannot be
+/// set are told.
 pub(super) fn apply(file: impl AsFd, row: &Row, identities: &Identities) -> io::Result<Vec<String>> {
     let file = file.as_fd();
     if let Some((uid, gid)) = identities.of(row) {

@@ -11,7 +11,8 @@
 //! | `meta` | how owner, attributes, mode and times are set |
 //! | `facts` | what a row says of a file: times, attributes, names of owners |
 //!
-//! The data stream comes first: the index holds the digests of what was read for it. Until it is stored it lies compressed in memory.
+//! The data stream comes first: the index holds the digests of what was read for it. Until it is stored it lies
+//! compressed in memory.
 
 mod choice;
 mod content;
@@ -142,5 +143,6 @@ impl Source for Files {
 /// The index of a million files, which is held compressed until the data is stored.
 const BYTES_OPEN: u64 = 38 << 20;
 
-/// Files changed within so much of the beginning of a backup are read again by the next: a change in the same tick of a clock is not seen.
+/// Files changed within so much of the beginning of a backup are read again by the next: a change in the same tick of a
+/// clock is not seen.
 const RACY: Duration = Duration::from_secs(2);

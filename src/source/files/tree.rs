@@ -1,7 +1,8 @@
 //! A tree that is written: each file gets its name once all of it is right, and no step leads through a symbolic link.
 //!
-//! Every directory on the way is opened by its name within the one above it, and a name that became a link is refused. Directories are
-//! made for their owner alone; what may be done with them, and their times, are set at the very end, from the bottom up.
+//! Every directory on the way is opened by its name within the one above it, and a name that became a link is refused.
+//! Directories are made for their owner alone; what may be done with them, and their times, are set at the very end,
+//! from the bottom up.
 
 use super::facts::{mtime, names};
 use super::meta::{Identities, Ownership, apply};
@@ -164,7 +165,8 @@ impl TreeWriter {
     /// Gives the file its length, owner, attributes, mode and times, and then its name, in the place of what has it.
     ///
     /// # Errors
-    /// When any of that fails: what was there before is still there. Attributes that could not be set are in the answer.
+    /// When any of that fails: what was there before is still there. Attributes that could not be set are in the
+    /// answer.
     pub fn finish_file(&self, mut new: NewFile, row: &Row) -> io::Result<Vec<String>> {
         if let Kind::File { size, .. } = row.kind {
             new.file.set_len(size)?;

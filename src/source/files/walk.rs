@@ -1,5 +1,5 @@
-//! A tree, file by file, in the order of the index. Directories are opened one within the other, and no symbolic link is followed but
-//! one that a root itself is.
+//! A tree, file by file, in the order of the index. Directories are opened one within the other, and no symbolic link
+//! is followed but one that a root itself is.
 
 use super::{Choice, FilesError};
 use crate::base::event::Cancel;
@@ -42,7 +42,8 @@ pub(super) struct Counted {
     pub vanished: u64,
 }
 
-/// Walks all roots, which are sorted and apart from each other. Stops without an error when nobody takes the files any more.
+/// Walks all roots, which are sorted and apart from each other. Stops without an error when nobody takes the files any
+/// more.
 ///
 /// # Errors
 /// When a root is not there or cannot be read.

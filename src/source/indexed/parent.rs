@@ -30,7 +30,8 @@ impl ParentIndex {
         Self { of, reader, section: Vec::new().into_iter(), next: None, offset: 0, has_ended: false }
     }
 
-    /// What it has of a path or key, which comes after all that were asked for before. Nothing more once it cannot be read: then all is read.
+    /// What it has of a path or key, which comes after all that were asked for before. Nothing more once it cannot be
+    /// read: then all is read.
     pub fn find(&mut self, path: &[u8]) -> Option<Before> {
         loop {
             if self.next.is_none() {

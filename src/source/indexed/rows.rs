@@ -1,6 +1,7 @@
 //! The index under way, and the stream that comes of it.
 //!
-//! The data stream comes first: the index holds the digests of what was read for it. Until it is stored it lies compressed in memory.
+//! The data stream comes first: the index holds the digests of what was read for it. Until it is stored it lies
+//! compressed in memory.
 
 use super::{FILES, IndexedError, PAIR};
 use crate::base::id::StreamDigest;

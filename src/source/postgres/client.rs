@@ -61,7 +61,8 @@ impl Version {
         self.major
     }
 
-    /// From what `--version` prints: `pg_dump (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, `psql (PostgreSQL) 17beta1`.
+    /// From what `--version` prints: `pg_dump (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`,
+    /// `psql (PostgreSQL) 17beta1`.
     fn from_banner(banner: &str) -> Option<Self> {
         let (_, number) = banner.split_once("(PostgreSQL) ")?;
         let mut parts = number.split(|c: char| !c.is_ascii_digit());
@@ -89,8 +90,8 @@ pub struct ServerInfo {
     pub version_text: String,
     /// The database that the connection leads to.
     pub database: String,
-    /// The host as the client program knows it, whatever named it (a URI, an option, `PGHOST`, a service): a name, an address, or the
-    /// directory of a socket.
+    /// The host as the client program knows it, whatever named it (a URI, an option, `PGHOST`, a service): a name, an
+    /// address, or the directory of a socket.
     pub host: String,
     /// The port that goes with it.
     pub port: String,
@@ -143,8 +144,8 @@ pub(super) const TIMEOUT_SETTING: Version = Version::new(17);
 
 /// Where client programs are looked for.
 ///
-/// Directories come before `PATH`: on Debian, the programs in `PATH` are wrappers that may choose a version and even a server
-/// by themselves, so that a question and a dump could go to different servers.
+/// Directories come before `PATH`: on Debian, the programs in `PATH` are wrappers that may choose a version and even a
+/// server by themselves, so that a question and a dump could go to different servers.
 #[derive(Debug, Clone)]
 pub struct Clients {
     directories: Vec<PathBuf>,
@@ -193,8 +194,8 @@ impl Clients {
         Self { directories, ..self }
     }
 
-    /// The same programs where another one runs them: in a container (`docker exec -i db`), on another host (`ssh db1`). They are found
-    /// in the `PATH` there. Nothing changes if the wrapper is empty.
+    /// The same programs where another one runs them: in a container (`docker exec -i db`), on another host
+    /// (`ssh db1`). They are found in the `PATH` there. Nothing changes if the wrapper is empty.
     pub fn through(self, wrapper: Wrapper) -> Self {
         match wrapper.is_empty() {
             true => self,
@@ -258,8 +259,8 @@ impl Clients {
         })
     }
 
-    /// The program `tool` that fits best: not older than `at_least`; of version `best` exactly, else the oldest newer one, else
-    /// the newest older one.
+    /// The program `tool` that fits best: not older than `at_least`; of version `best` exactly, else the oldest newer
+    /// one, else the newest older one.
     ///
     /// # Errors
     /// [`PostgresError::NoClient`] with all that was found.
@@ -284,8 +285,8 @@ impl Clients {
         }
     }
 
-    /// The `pg_restore` that fits best: not older than `at_least`; one that talks to the server itself, and of these chosen as
-    /// [`Clients::choose`] does; else the newest, whose script `psql` runs.
+    /// The `pg_restore` that fits best: not older than `at_least`; one that talks to the server itself, and of these
+    /// chosen as [`Clients::choose`] does; else the newest, whose script `psql` runs.
     ///
     /// # Errors
     /// [`PostgresError::NoClient`] with all that was found.
@@ -349,8 +350,8 @@ impl Clients {
         places
     }
 
-    /// Puts one SQL command to the server and gives the first row of the answer, to be taken apart by [`columns`]; empty when
-    /// there is none. `what` names the step in errors.
+    /// Puts one SQL command to the server and gives the first row of the answer, to be taken apart by [`columns`];
+    /// empty when there is none. `what` names the step in errors.
     pub(super) fn ask(
         &self,
         connection: &Connection,
@@ -413,7 +414,8 @@ impl Clients {
         for psql in self.places("psql") {
             let invocation = self
                 .client(connection, psql)
-                // Rows end with a zero byte: a database's name may hold a line end, and cut there it is another database's.
+                // Rows end with a zero byte: a database's name may hold a line end, and cut there it is another
+                // database's.
                 .args(["-X", "-A", "-t", "-q", "-0", "-v", "ON_ERROR_STOP=1", "-F"])
                 .arg(COLUMN_SEPARATOR.to_string())
                 .args(commands.iter().copied());
@@ -459,7 +461,8 @@ fn question(cancel: &Cancel) -> Limits {
 fn run(invocation: &Invocation, limits: Limits) -> Result<String, SourceError> {
     let mut dump = Box::new(ProcessDump::start(invocation, limits)?);
     let mut answer = Vec::new();
-    // An error of reading is told by `finish`, which also finds an answer that is longer than it may be: not read to its end.
+    // An error of reading is told by `finish`, which also finds an answer that is longer than it may be: not read to
+    // its end.
     let _ = dump.by_ref().take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
     dump.finish()?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

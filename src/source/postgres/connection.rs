@@ -7,15 +7,16 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use zeroize::Zeroizing;
 
-/// URI parameters that are secret and that the client programs take on their command line only, where everybody can read them.
+/// URI parameters that are secret and that the client programs take on their command line only, where everybody can
+/// read them.
 const SECRET_PARAMETERS: [&str; 4] =
     ["sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"];
 
-/// How to reach a database: what is not said here, the client programs take from the `PG*` variables, the service file and
-/// `.pgpass`, as they always do.
+/// How to reach a database: what is not said here, the client programs take from the `PG*` variables, the service file
+/// and `.pgpass`, as they always do.
 ///
-/// The password of a URI is kept apart and handed to the client programs in their environment, never on the command line;
-/// neither `Debug` nor [`Connection::display`] shows it.
+/// The password of a URI is kept apart and handed to the client programs in their environment, never on the command
+/// line; neither `Debug` nor [`Connection::display`] shows it.
 #[derive(Clone, Default)]
 pub struct Connection {
     /// Percent-encoded, as are `hosts` and `parameters`.
@@ -44,9 +45,9 @@ pub struct ConnectionParts {
 }
 
 impl Connection {
-    /// Parses `postgres://…` or `postgresql://…` as libpq does, but stricter: an `@` that is not percent-encoded is refused
-    /// anywhere behind the host, and a port must be a number, since both are how a password with reserved characters in it
-    /// would slip into a part that is shown.
+    /// Parses `postgres://…` or `postgresql://…` as libpq does, but stricter: an `@` that is not percent-encoded is
+    /// refused anywhere behind the host, and a port must be a number, since both are how a password with reserved
+    /// characters in it would slip into a part that is shown.
     ///
     /// # Errors
     /// [`PostgresError::BadUri`], [`PostgresError::SecretInUri`]; neither quotes the URI.

@@ -7,8 +7,8 @@ use crate::source::process::Limits;
 use crate::source::{Dump, SourceError};
 use std::time::Duration;
 
-/// One database of a PostgreSQL server, dumped in the custom archive format, uncompressed: compression would hide what did
-/// not change.
+/// One database of a PostgreSQL server, dumped in the custom archive format, uncompressed: compression would hide what
+/// did not change.
 #[derive(Debug, Clone)]
 pub struct PostgresSource {
     /// The server and the database.
@@ -89,11 +89,12 @@ impl PostgresSource {
         Self { connection, clients: Clients::installed(), limits, filter: DumpFilter::default() }
     }
 
-    /// Asks for the server's version, chooses the `pg_dump` of the same version or else the oldest newer one, and starts it.
+    /// Asks for the server's version, chooses the `pg_dump` of the same version or else the oldest newer one, and
+    /// starts it.
     ///
     /// # Errors
-    /// [`SourceError::Postgres`] when the server cannot be reached or no fitting `pg_dump` is installed: nothing was started
-    /// then. What goes wrong later is told by [`Dump::finish`].
+    /// [`SourceError::Postgres`] when the server cannot be reached or no fitting `pg_dump` is installed: nothing was
+    /// started then. What goes wrong later is told by [`Dump::finish`].
     pub fn open(&self) -> Result<PostgresDump, SourceError> {
         let cancel = &self.limits.cancel;
         let server = self.clients.server(&self.connection, cancel)?;

@@ -283,8 +283,8 @@ impl ConnectProblem {
     /// Tells the kind from a client program's English words; [`ConnectProblem::Other`] for a server that speaks another
     /// language.
     pub(super) fn from_text(text: &str) -> Self {
-        // In this order: "no pg_hba.conf entry … no encryption" is about rules, and a host list may fail in several ways, of
-        // which the one that got furthest tells most.
+        // In this order: "no pg_hba.conf entry … no encryption" is about rules, and a host list may fail in several
+        // ways, of which the one that got furthest tells most.
         let signs: [(&[&str], Self); 13] = [
             (&["no password supplied"], Self::PasswordMissing),
             (&["no pg_hba.conf entry"], Self::NotAllowed),

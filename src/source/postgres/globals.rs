@@ -1,7 +1,9 @@
-//! What belongs to a server as a whole, taken from a script of `pg_dumpall --globals-only`: what of it a server lacks, and how it gets that.
+//! What belongs to a server as a whole, taken from a script of `pg_dumpall --globals-only`: what of it a server lacks,
+//! and how it gets that.
 //!
-//! Roles and tablespaces that are there stay as they are: whoever restores is one of them. New roles come in one transaction with all that
-//! is said of them, so that a role which is there is whole. A tablespace cannot be made in a transaction; its folder may not exist.
+//! Roles and tablespaces that are there stay as they are: whoever restores is one of them. New roles come in one
+//! transaction with all that is said of them, so that a role which is there is whole. A tablespace cannot be made in a
+//! transaction; its folder may not exist.
 
 use super::client::{Clients, unclear};
 use super::filter::{ScriptFilter, SessionSettings};

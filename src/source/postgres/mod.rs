@@ -1,8 +1,8 @@
 //! PostgreSQL: dumps by `pg_dump`, restores by `pg_restore` or `psql`.
 //!
-//! The client programs do the work, so that everything they know keeps holding: `PG*` variables, service files, `.pgpass`,
-//! certificates. They are run without a shell and never ask for a password. Which of them is run is decided, and checked,
-//! before a dump or a restore begins.
+//! The client programs do the work, so that everything they know keeps holding: `PG*` variables, service files,
+//! `.pgpass`, certificates. They are run without a shell and never ask for a password. Which of them is run is decided,
+//! and checked, before a dump or a restore begins.
 
 mod client;
 mod connection;

@@ -1,7 +1,7 @@
 //! A restore by a `pg_restore` that is too new for the server: it writes a script, `psql` runs that.
 //!
-//! From 17 on, `pg_restore` begins with a setting that no older server knows, and cannot be told not to. All else that it writes is
-//! what the dump holds. So the one line is taken out on its way.
+//! From 17 on, `pg_restore` begins with a setting that no older server knows, and cannot be told not to. All else that
+//! it writes is what the dump holds. So the one line is taken out on its way.
 
 use super::filter::ScriptFilter;
 use super::sink::{AllButLast, Psql};
@@ -108,10 +108,11 @@ impl Sink for ForOlderServer {
 
 /// `pg_restore`, which writes a script, and `psql`, which takes it.
 ///
-/// The last byte of the archive is held back until [`Sink::finish`], as for `pg_restore` alone; and `psql` is told that the script has
-/// ended only when `pg_restore` ended well.
+/// The last byte of the archive is held back until [`Sink::finish`], as for `pg_restore` alone; and `psql` is told that
+/// the script has ended only when `pg_restore` ended well.
 ///
-/// An archive may come from somebody else, and `psql` runs more than SQL: so the script passes the filter like any other.
+/// An archive may come from somebody else, and `psql` runs more than SQL: so the script passes the filter like any
+/// other.
 pub(super) struct ScriptSink {
     restore: AllButLast,
     psql: JoinHandle<(Psql, io::Result<()>)>,

@@ -1,7 +1,7 @@
 //! A PostgreSQL server of one's own: a fresh cluster in a folder, on a Unix socket in it, gone when dropped.
 //!
-//! Nothing leads from here to another server: the client programs are told the socket, and every variable of the environment
-//! that could send them elsewhere is taken away.
+//! Nothing leads from here to another server: the client programs are told the socket, and every variable of the
+//! environment that could send them elsewhere is taken away.
 
 use super::client::{Clients, ServerInfo};
 use super::connection::{Connection, ConnectionParts};
@@ -128,8 +128,8 @@ pub struct PrivateServer {
 }
 
 impl PrivateServer {
-    /// The first directory that holds a server with all its client programs: those of `clients`, then those of `search_path`,
-    /// which is what `PATH` holds.
+    /// The first directory that holds a server with all its client programs: those of `clients`, then those of
+    /// `search_path`, which is what `PATH` holds.
     pub fn find(clients: &Clients, search_path: Option<&OsStr>) -> Option<PathBuf> {
         let named = clients.directories().iter().cloned();
         let searched = search_path.into_iter().flat_map(std::env::split_paths);
@@ -139,8 +139,9 @@ impl PrivateServer {
             .find(|directory| PROGRAMS.iter().all(|program| directory.join(program).is_file()))
     }
 
-    /// Makes `home`, which must not be there yet, and in it a cluster, and starts the programs of the directory `programs` on
-    /// it. As root, which PostgreSQL refuses, it runs as `postgres` or `nobody`, who must be able to pass the folders above.
+    /// Makes `home`, which must not be there yet, and in it a cluster, and starts the programs of the directory
+    /// `programs` on it. As root, which PostgreSQL refuses, it runs as `postgres` or `nobody`, who must be able to pass
+    /// the folders above.
     ///
     /// # Errors
     /// When it does not start; nothing is left then.
@@ -222,8 +223,8 @@ impl PrivateServer {
         Clients::new(vec![self.programs.clone()], false)
     }
 
-    /// Runs SQL commands one after another, each in a transaction of its own, however long they take; gives what they answer, a
-    /// line a row.
+    /// Runs SQL commands one after another, each in a transaction of its own, however long they take; gives what they
+    /// answer, a line a row.
     ///
     /// # Errors
     /// When the server refuses one, or somebody asks to stop.
@@ -247,8 +248,9 @@ impl PrivateServer {
         output_of(&psql, Limits::new(cancel.clone()))
     }
 
-    /// Whether `pg_dump` writes the same for both databases, byte for byte, the rows of a table in whatever order: a table has none, and a
-    /// server puts rows where there is room. The lines that `pg_dump` makes up anew in every run are left out.
+    /// Whether `pg_dump` writes the same for both databases, byte for byte, the rows of a table in whatever order: a
+    /// table has none, and a server puts rows where there is room. The lines that `pg_dump` makes up anew in every run
+    /// are left out.
     ///
     /// # Errors
     /// When a dump fails.
@@ -389,7 +391,8 @@ impl PlainDump {
 
     /// Goes to the next line. False at the end, good or bad.
     fn advance(&mut self) -> bool {
-        // Each run has a random word of its own here. A row begins like this only if its first character is a carriage return.
+        // Each run has a random word of its own here. A row begins like this only if its first character is a carriage
+        // return.
         let fleeting = |line: &[u8]| line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ");
         loop {
             self.line.clear();

@@ -28,8 +28,8 @@ use std::path::Path;
 /// How many of a stream's first bytes [`kind_of_dump`] wants to see, where there are so many.
 pub const KIND_BYTES_WANTED: usize = crate::content::inspect::FRONT_BYTES;
 
-/// Counts what a user made: tables, then all else. Not the system's, not an extension's (dependency `e`), not what is there
-/// for another object's sake alone, like the sequence of a serial column (`a`, `i`).
+/// Counts what a user made: tables, then all else. Not the system's, not an extension's (dependency `e`), not what is
+/// there for another object's sake alone, like the sequence of a serial column (`a`, `i`).
 const COUNT_OBJECTS: &str = "
 WITH own AS (
   SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
@@ -55,13 +55,13 @@ WITH own AS (
 )
 SELECT (SELECT count(*) FROM tables), (SELECT count(*) FROM others)";
 
-/// Rows are loaded before their triggers are made, and foreign keys are checked when they are added: only event triggers heed this
-/// in a dump. Nobody but a superuser may say it, or make one.
+/// Rows are loaded before their triggers are made, and foreign keys are checked when they are added: only event
+/// triggers heed this in a dump. Nobody but a superuser may say it, or make one.
 const NO_EVENT_TRIGGERS: &[u8] = b"SELECT set_config('session_replication_role', 'replica', false) \
     FROM pg_roles WHERE rolname = current_user AND rolsuper;\n";
 
-/// Level by level, as long as that helps: of an index that is not whole in the dump either, nothing changes. Nor of one that was there
-/// before and is somebody else's.
+/// Level by level, as long as that helps: of an index that is not whole in the dump either, nothing changes. Nor of one
+/// that was there before and is somebody else's.
 const VALIDATE_INDEXES: &str = "
 DO $$ DECLARE pair record; invalid bigint; before bigint; BEGIN
   LOOP
@@ -152,11 +152,13 @@ pub struct RestoreTarget {
     pub no_privileges: bool,
     /// Restore everything into the database's own tablespace.
     pub no_tablespaces: bool,
-    /// The triggers of tables are off while their rows are loaded, those of foreign keys, too; only a superuser may do that.
+    /// The triggers of tables are off while their rows are loaded, those of foreign keys, too; only a superuser may do
+    /// that.
     pub disable_triggers: bool,
     /// A copy that is only looked at: event triggers of a script do not fire in it.
     pub scratch: bool,
-    /// A database that is made gets this one's owner and tablespace; encoding and locale, too, where nothing is known of the dump's.
+    /// A database that is made gets this one's owner and tablespace; encoding and locale, too, where nothing is known
+    /// of the dump's.
     pub like: Option<String>,
     /// Connections of others to the database are ended before the restore.
     pub terminate: bool,
@@ -164,8 +166,8 @@ pub struct RestoreTarget {
     pub psql_commands: bool,
     /// Where to look for client programs.
     pub clients: Clients,
-    /// When and by whom a database that is made was made, in words. It bears them until it is kept, so that a later run can tell
-    /// whether it was left behind.
+    /// When and by whom a database that is made was made, in words. It bears them until it is kept, so that a later run
+    /// can tell whether it was left behind.
     pub maker: Option<String>,
     /// How long the restore may take, and who may stop it.
     pub limits: Limits,
@@ -214,7 +216,8 @@ impl RestoreTarget {
         }
     }
 
-    /// Whether a database that is made is to be what the dump's was: not where a part is restored, nor where it is to be like another.
+    /// Whether a database that is made is to be what the dump's was: not where a part is restored, nor where it is to
+    /// be like another.
     pub fn is_for_all(&self) -> bool {
         !self.add && self.like.is_none()
     }
@@ -309,8 +312,8 @@ impl RestoreTarget {
         Ok(prepared)
     }
 
-    /// A database of the same server that can be asked about the target, and what the server says of itself. Never the target, nor
-    /// the one that it is to be like: neither can be renamed or dropped while somebody is in it.
+    /// A database of the same server that can be asked about the target, and what the server says of itself. Never the
+    /// target, nor the one that it is to be like: neither can be renamed or dropped while somebody is in it.
     pub(super) fn maintenance(&self, cancel: &Cancel) -> Result<(Connection, ServerInfo), PostgresError> {
         self.maintenance_beside(&[], cancel)
     }
@@ -374,8 +377,8 @@ fn may_mean_missing(error: &PostgresError) -> bool {
 
 /// A database that is ready to be restored into.
 ///
-/// After the restore, say how it went: [`Prepared::keep`] or [`Prepared::discard`]. Dropping it is discarding it in silence.
-/// End the [`Sink`] before.
+/// After the restore, say how it went: [`Prepared::keep`] or [`Prepared::discard`]. Dropping it is discarding it in
+/// silence. End the [`Sink`] before.
 #[derive(Debug)]
 pub struct Prepared {
     target: RestoreTarget,
@@ -394,11 +397,11 @@ pub struct Prepared {
 pub enum Discarded {
     /// It was there before the restore, empty, and was found empty again.
     WasThereBefore,
-    /// It was there before the restore, and the restore was one transaction. It held something, or could not be looked into: nothing
-    /// was compared.
+    /// It was there before the restore, and the restore was one transaction. It held something, or could not be looked
+    /// into: nothing was compared.
     RolledBack,
-    /// It was there before the restore, empty, and holds something now: a plain dump with large objects in it has a COMMIT of
-    /// its own around them.
+    /// It was there before the restore, empty, and holds something now: a plain dump with large objects in it has a
+    /// COMMIT of its own around them.
     PartlyFilled {
         /// As in [`TargetState`].
         tables: u64,
@@ -434,12 +437,13 @@ impl Prepared {
 
     /// Starts the program that takes the whole stream, its first bytes included.
     ///
-    /// Into a database that was there, the restore is one transaction (but see [`Prepared::in_parts`]), which is only committed by [`Sink::finish`]: a stream that is
-    /// cut, even by the death of this process, leaves the database as it was. The exception is a plain dump that commits by itself,
-    /// as `pg_dump` makes them around large objects; [`Prepared::discard`] finds out.
+    /// Into a database that was there, the restore is one transaction (but see [`Prepared::in_parts`]), which is only
+    /// committed by [`Sink::finish`]: a stream that is cut, even by the death of this process, leaves the database as
+    /// it was. The exception is a plain dump that commits by itself, as `pg_dump` makes them around large objects;
+    /// [`Prepared::discard`] finds out.
     ///
-    /// One that was made for the restore is dropped when that fails. So it needs no single transaction, which would need a lock for
-    /// every object of the dump at once.
+    /// One that was made for the restore is dropped when that fails. So it needs no single transaction, which would
+    /// need a lock for every object of the dump at once.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -504,14 +508,15 @@ impl Prepared {
         self.client.is_too_new_for(self.server.version)
     }
 
-    /// Says that the restore is made of several runs: what failed then leaves something behind that [`Prepared::discard`] looks for.
+    /// Says that the restore is made of several runs: what failed then leaves something behind that
+    /// [`Prepared::discard`] looks for.
     pub fn in_parts(mut self) -> Self {
         self.in_parts = true;
         self
     }
 
-    /// Starts the program for a part of the restore: an archive made of parts of the dump. Other parts may have been committed, so
-    /// that this one is no transaction of its own.
+    /// Starts the program for a part of the restore: an archive made of parts of the dump. Other parts may have been
+    /// committed, so that this one is no transaction of its own.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -519,9 +524,9 @@ impl Prepared {
         self.open_archive("--format=custom", &self.batches())
     }
 
-    /// Whether tables can be emptied and filled with frozen rows: in a database that nobody else uses yet, since such rows
-    /// show at once, and by a program that sends both commands together. Before PostgreSQL 14 a vacuum had to write the
-    /// pages again all the same.
+    /// Whether tables can be emptied and filled with frozen rows: in a database that nobody else uses yet, since such
+    /// rows show at once, and by a program that sends both commands together. Before PostgreSQL 14 a vacuum had to
+    /// write the pages again all the same.
     pub fn may_freeze(&self) -> bool {
         let is_alone = self.created.is_some() && !self.target.disable_triggers;
         is_alone && self.server.version >= Version::new(14) && !self.writes_script()
@@ -560,8 +565,9 @@ impl Prepared {
         run.finish().map(drop)
     }
 
-    /// Makes partitioned indexes valid of which all parts are there. Connections that attach the last parts of two partitions at the
-    /// same time do not see each other's, and the index above both stays invalid; attaching a part once more looks again.
+    /// Makes partitioned indexes valid of which all parts are there. Connections that attach the last parts of two
+    /// partitions at the same time do not see each other's, and the index above both stays invalid; attaching a part
+    /// once more looks again.
     ///
     /// # Errors
     /// When the server cannot be asked, or refuses.
@@ -615,7 +621,8 @@ impl Prepared {
         program.args(["--exit-on-error", format]).args(wanted)
     }
 
-    /// The restore went well: the database stays, and gets what the dump says of it. Gives what of that could not be had, in words.
+    /// The restore went well: the database stays, and gets what the dump says of it. Gives what of that could not be
+    /// had, in words.
     ///
     /// # Errors
     /// When the server cannot be told: the database is whole, and still marked as one that was not finished.
@@ -663,7 +670,8 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        // Safe to ignore: who wants to know calls `discard`. What may stay is a database that the next restore finds empty.
+        // Safe to ignore: who wants to know calls `discard`. What may stay is a database that the next restore finds
+        // empty.
         let _ = self.drop_created();
     }
 }

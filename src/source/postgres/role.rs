@@ -115,7 +115,8 @@ impl ScratchRole {
 
 impl Drop for ScratchRole {
     fn drop(&mut self) {
-        // Safe to ignore: who wants to know calls `end`. A role that stays has a name that says what it was, and owns nothing.
+        // Safe to ignore: who wants to know calls `end`. A role that stays has a name that says what it was, and owns
+        // nothing.
         let _ = self.remove();
     }
 }

@@ -13,10 +13,10 @@ const COMMITTED: &str = "dumpvault:committed";
 
 /// `pg_restore`.
 ///
-/// It commits when it has read all that the archive's table of contents names, and does not wait for the end of its input.
-/// So the last byte is held back until [`Sink::finish`]: a caller that finds the stream wrong at its very end can still abort.
-/// (In a tar archive, the last byte needed is not the last one.) And so it is no error when it leaves bytes unread: its exit
-/// status tells.
+/// It commits when it has read all that the archive's table of contents names, and does not wait for the end of its
+/// input. So the last byte is held back until [`Sink::finish`]: a caller that finds the stream wrong at its very end
+/// can still abort. (In a tar archive, the last byte needed is not the last one.) And so it is no error when it leaves
+/// bytes unread: its exit status tells.
 pub(super) struct ArchiveSink(AllButLast);
 
 impl ArchiveSink {
@@ -217,8 +217,8 @@ impl Around {
     fn end(self) -> &'static str {
         match self {
             Self::Transaction => "COMMIT;",
-            // One commit that is waited for brings all earlier ones to the disk, if it has something to write. The transaction is that
-            // of the script, where it left one open.
+            // One commit that is waited for brings all earlier ones to the disk, if it has something to write. The
+            // transaction is that of the script, where it left one open.
             Self::Nothing => {
                 "RESET synchronous_commit;\nBEGIN;\nSELECT pg_catalog.pg_logical_emit_message(true, 'dumpvault', '');\nCOMMIT;"
             }
@@ -228,9 +228,9 @@ impl Around {
 
 /// `psql`, fed with a plain dump between a beginning and an end of our own.
 ///
-/// `psql --single-transaction` would commit at the end of its input, whatever cut it short: half a table, if this process is
-/// killed. Here the `COMMIT` is the last thing that [`Sink::finish`] sends, and what `psql` prints after it proves that it was
-/// not swallowed, say as a row of an unfinished COPY.
+/// `psql --single-transaction` would commit at the end of its input, whatever cut it short: half a table, if this
+/// process is killed. Here the `COMMIT` is the last thing that [`Sink::finish`] sends, and what `psql` prints after it
+/// proves that it was not swallowed, say as a row of an unfinished COPY.
 pub(super) struct SqlSink {
     psql: Psql,
     around: Around,

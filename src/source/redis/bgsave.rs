@@ -1,7 +1,8 @@
 //! Has a server save its file, and reads that: only where somebody asks for it.
 //!
-//! A save that runs already began too early, one that failed leaves the file of yesterday in its place, and `LASTSAVE` does not move then.
-//! So a save of our own is begun, its outcome is asked for, and the file itself has to tell a time that is not before its beginning.
+//! A save that runs already began too early, one that failed leaves the file of yesterday in its place, and `LASTSAVE`
+//! does not move then. So a save of our own is begun, its outcome is asked for, and the file itself has to tell a time
+//! that is not before its beginning.
 
 use super::RedisError;
 use super::login::Access;

@@ -1,7 +1,7 @@
 //! Restores key by key: into a server that holds others, that is reached but does not reach us, or of an older version.
 //!
-//! Each key goes as `RESTORE` takes it, so that the server looks at each by itself. What it does not know it refuses, and takes all
-//! others.
+//! Each key goes as `RESTORE` takes it, so that the server looks at each by itself. What it does not know it refuses,
+//! and takes all others.
 
 use super::lanes::Lanes;
 use super::target::Target;

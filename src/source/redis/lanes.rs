@@ -115,7 +115,8 @@ impl<A> Lanes<A> {
         slots.and_then(|slots| slots.get(usize::from(slot_of(key))).copied()).unwrap_or(0)
     }
 
-    /// Sees that what is sent to a lane from now on is meant for that database. What the server says against it is given.
+    /// Sees that what is sent to a lane from now on is meant for that database. What the server says against it is
+    /// given.
     pub fn select(&mut self, at: usize, database: u64) -> Result<Option<SourceError>, SourceError> {
         let Some(lane) = self.lanes.get(at) else { return Ok(None) };
         // A server begins with the first one.

@@ -1,7 +1,8 @@
 //! Restores into a server by acting as its master: it asks for everything, and gets the file.
 //!
-//! A server throws away what it holds once the whole file has come, and not before. So the last byte is held back until the caller has
-//! seen that all others were right: a file that is cut changes nothing, and one with a wrong byte would end the server.
+//! A server throws away what it holds once the whole file has come, and not before. So the last byte is held back until
+//! the caller has seen that all others were right: a file that is cut changes nothing, and one with a wrong byte would
+//! end the server.
 
 use super::followed::Followed;
 use super::server::ServerInfo;
@@ -59,7 +60,8 @@ impl Master {
         let no_id = |error: crate::base::secret::EntropyError| io::Error::other(error.to_string());
         let failed = |source| RedisError::Listen { server: server.clone(), source };
         entropy.fill(&mut id).map_err(|error| failed(no_id(error)))?;
-        // The target keeps this as its second replication id. With a fixed one, replicas of strangers could resume from it.
+        // The target keeps this as its second replication id. With a fixed one, replicas of strangers could resume from
+        // it.
         let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (ours, theirs) = wire.ends().unwrap_or((loopback, loopback));

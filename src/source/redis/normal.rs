@@ -1,7 +1,8 @@
-//! A server's data in an order that does not change with every start of the server: the next backup finds again what it knows.
+//! A server's data in an order that does not change with every start of the server: the next backup finds again what it
+//! knows.
 //!
-//! The whole file has to be there before the first key of it is known, so it is held in memory. One that is larger than that may be is
-//! stored as it comes.
+//! The whole file has to be there before the first key of it is known, so it is held in memory. One that is larger than
+//! that may be is stored as it comes.
 
 use super::RedisError;
 use crate::base::numbers::Proof;

@@ -1,7 +1,7 @@
 //! Reads everything that a server holds, as a replica does at its first contact: what comes is an RDB file.
 //!
-//! A server cuts off a replica that does not read for its `repl-timeout` (60 s), and its own memory grows meanwhile. So a thread takes
-//! what comes into memory, and the backup takes it from there.
+//! A server cuts off a replica that does not read for its `repl-timeout` (60 s), and its own memory grows meanwhile. So
+//! a thread takes what comes into memory, and the backup takes it from there.
 
 use super::login::Access;
 use super::server::ServerInfo;
@@ -96,7 +96,8 @@ fn tell(wire: &mut Wire, words: &[&[u8]]) -> Result<(), SourceError> {
     }
 }
 
-/// What stands before the data: `+FULLRESYNC …`, empty lines for as long as the server prepares, then how the data will end.
+/// What stands before the data: `+FULLRESYNC …`, empty lines for as long as the server prepares, then how the data will
+/// end.
 fn preamble(wire: &mut Wire) -> Result<Ends, SourceError> {
     loop {
         let line = wire.line(IDLE_MAX, PREPARING)?;
@@ -179,7 +180,8 @@ impl Pull<'_> {
     }
 }
 
-/// Where the data ends: before the mark, and what stands there ends as an RDB file does. Behind the mark more may follow.
+/// Where the data ends: before the mark, and what stands there ends as an RDB file does. Behind the mark more may
+/// follow.
 fn end_before(held: &[u8], mark: &[u8], searched: usize) -> Option<usize> {
     let fits = |end: &usize| end.checked_sub(END_BYTES).and_then(|at| held.get(at)) == Some(&END);
     let found = memchr::memmem::find_iter(held.get(searched..)?, mark);

@@ -1,7 +1,7 @@
 //! Reads a server key by key, where it does not let itself be replicated: as many managed ones.
 //!
-//! `SCAN` names the keys, `DUMP` gives the values, and an RDB file is made of them. It does not show one moment: what is written meanwhile may
-//! be in it or not. A key that `SCAN` names twice is in it once.
+//! `SCAN` names the keys, `DUMP` gives the values, and an RDB file is made of them. It does not show one moment: what
+//! is written meanwhile may be in it or not. A key that `SCAN` names twice is in it once.
 
 use super::login::Access;
 use super::server::ServerInfo;

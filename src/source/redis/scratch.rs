@@ -1,4 +1,5 @@
-//! A server for a while, to load a file into: it listens on a socket in a folder that is its owner's alone, and writes nothing there.
+//! A server for a while, to load a file into: it listens on a socket in a folder that is its owner's alone, and writes
+//! nothing there.
 
 use super::address::Address;
 use super::login::{Access, Secret};

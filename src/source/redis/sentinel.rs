@@ -1,7 +1,7 @@
 //! Sentinels: who is the master at the moment.
 //!
-//! Sentinels may not agree while they make another server the master, and one that was cut off tells of the old one. So all of them are
-//! asked, most of them count, and the server itself has to say that it is a master.
+//! Sentinels may not agree while they make another server the master, and one that was cut off tells of the old one. So
+//! all of them are asked, most of them count, and the server itself has to say that it is a master.
 
 use super::address::Place;
 use super::login::Access;
@@ -79,7 +79,8 @@ fn told(
     }
 }
 
-/// What one sentinel says; none where it knows no such master. Sentinels have users of their own: the password is tried where they want one.
+/// What one sentinel says; none where it knows no such master. Sentinels have users of their own: the password is tried
+/// where they want one.
 fn ask(access: &Access, master: &str, limits: &Limits) -> Result<Option<(String, u16)>, SourceError> {
     let open = access.without_login();
     let mut wire = open.enter(limits)?;

@@ -1,4 +1,5 @@
-//! One master of a cluster: its keys are read as those of any server, and it is seen afterwards whether any moved meanwhile.
+//! One master of a cluster: its keys are read as those of any server, and it is seen afterwards whether any moved
+//! meanwhile.
 
 use super::cluster::{Shard, is_moving, shards};
 use super::login::Access;

@@ -154,7 +154,8 @@ impl Target {
         (!fits).then_some(RedisError::TooNew { server, name, file, reads: state.reads })
     }
 
-    /// Makes it wait for a file of so many bytes. What it holds in the end is compared with that, but for keys that end before `soon_ms`.
+    /// Makes it wait for a file of so many bytes. What it holds in the end is compared with that, but for keys that end
+    /// before `soon_ms`.
     ///
     /// # Errors
     /// When it cannot be had; it is then as before.
@@ -183,7 +184,8 @@ fn is_watched(wire: &mut Wire) -> Result<bool, SourceError> {
     }
 }
 
-/// The newest version that a server reads: it stands in the last bytes of what it dumps, whether it has functions or not.
+/// The newest version that a server reads: it stands in the last bytes of what it dumps, whether it has functions or
+/// not.
 fn newest_read(wire: &mut Wire, info: &ServerInfo) -> Result<u32, SourceError> {
     if let Reply::Bytes(dump) = wire.ask(&[b"FUNCTION", b"DUMP"])?
         && let Some([low, high, ..]) = dump.last_chunk::<10>()

@@ -1,9 +1,9 @@
 //! Which rows a table holds on a given day, and in which physical order a dump meets them.
 //!
-//! A table of PostgreSQL is a heap of slots. An update does not overwrite: it leaves the old version dead and puts the new one
-//! into a free slot or at the end. A vacuum makes the dead slots free. After some weeks the physical order is thus far from
-//! the order of the ids, and that is what a dump shows. Not modelled: pages (a new version prefers its old page) and the
-//! truncation of empty pages at the end.
+//! A table of PostgreSQL is a heap of slots. An update does not overwrite: it leaves the old version dead and puts the
+//! new one into a free slot or at the end. A vacuum makes the dead slots free. After some weeks the physical order is
+//! thus far from the order of the ids, and that is what a dump shows. Not modelled: pages (a new version prefers its
+//! old page) and the truncation of empty pages at the end.
 
 use super::text::{Dice, mix};
 
@@ -30,8 +30,8 @@ struct Changes {
 }
 
 impl Growth {
-    /// The database's units on a day. Four orders share twelve lines and twenty make a product with four rows of inventory: whole
-    /// groups only, or a row would refer to one that is not there yet.
+    /// The database's units on a day. Four orders share twelve lines and twenty make a product with four rows of
+    /// inventory: whole groups only, or a row would refer to one that is not there yet.
     fn units(&self, day: u16) -> u64 {
         (self.units + share(self.units, self.insert_ppm, day)) / 20 * 20
     }

@@ -1,8 +1,8 @@
 //! The rows of each table, as lines of `COPY … TO stdout`.
 //!
-//! A row is a pure function of seed, table, id and the day of its last change. What never changes in a row comes from the dice of
-//! its id; what an update touches comes from the dice of id and day. JSON is written as `jsonb` prints it: keys by length, then
-//! by bytes.
+//! A row is a pure function of seed, table, id and the day of its last change. What never changes in a row comes from
+//! the dice of its id; what an update touches comes from the dice of id and day. JSON is written as `jsonb` prints it:
+//! keys by length, then by bytes.
 
 use super::heap::RowVersion;
 use super::text::{Calendar, DAY_US, Dice, Out, Vocabulary, Word, mix};
@@ -37,8 +37,8 @@ pub(super) struct Row {
 }
 
 impl Rows {
-    /// `first` is the first row's day, `history_days` later the dump of day 0 is taken; the calendar ends `days` after that.
-    /// `customers` and `products` are the rows of day 0, which others may refer to.
+    /// `first` is the first row's day, `history_days` later the dump of day 0 is taken; the calendar ends `days` after
+    /// that. `customers` and `products` are the rows of day 0, which others may refer to.
     pub(super) fn new(
         seed: u64,
         first: Date,
@@ -83,7 +83,8 @@ impl Rows {
         self.calendar.stamp(out, us);
     }
 
-    /// When the row changed last: within two hours of its creation and on the same day, or on the day before that day's dump.
+    /// When the row changed last: within two hours of its creation and on the same day, or on the day before that day's
+    /// dump.
     fn touched_us(&self, row: &mut Row) -> u64 {
         match row.changed {
             0 => {

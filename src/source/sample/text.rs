@@ -244,8 +244,8 @@ impl Out {
         }
     }
 
-    /// Leaves room for the frame of an archive piece, writes the piece, then fills in its length: a sign byte of 0 and four
-    /// bytes, little-endian.
+    /// Leaves room for the frame of an archive piece, writes the piece, then fills in its length: a sign byte of 0 and
+    /// four bytes, little-endian.
     #[inline]
     pub(super) fn piece(&mut self, write: impl FnOnce(&mut Self)) {
         let from = self.at;

@@ -1,7 +1,7 @@
 //! The archive's header and table of contents, which announce the tables.
 //!
-//! Layout as in PostgreSQL 15's custom format, version 1.14: integers are a sign byte and four bytes, little-endian; strings are a
-//! length (negative: null) and bytes.
+//! Layout as in PostgreSQL 15's custom format, version 1.14: integers are a sign byte and four bytes, little-endian;
+//! strings are a length (negative: null) and bytes.
 
 use super::schema::{TABLES, TableSpec};
 use super::text::Out;

@@ -24,8 +24,8 @@ impl AzureAddress {
         text.starts_with("azure:")
     }
 
-    /// Understands `azure://container/prefix` and `azure:https://host/container/prefix`. A host that is a number or one word has the account
-    /// in its path: `azure:http://127.0.0.1:10000/account/container`.
+    /// Understands `azure://container/prefix` and `azure:https://host/container/prefix`. A host that is a number or one
+    /// word has the account in its path: `azure:http://127.0.0.1:10000/account/container`.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`], saying what is wrong.

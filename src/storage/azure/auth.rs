@@ -1,8 +1,8 @@
 //! Where Azure's credentials come from, and how tokens are fetched.
 //!
-//! Unless a setting names one, they are looked for in this order: the account's key, a shared access signature, a client secret, a workload's
-//! federated token, the command line tool `az`, the machine's identity. The last is asked over the network, and so only when nothing else
-//! is there.
+//! Unless a setting names one, they are looked for in this order: the account's key, a shared access signature, a
+//! client secret, a workload's federated token, the command line tool `az`, the machine's identity. The last is asked
+//! over the network, and so only when nothing else is there.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

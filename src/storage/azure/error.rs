@@ -38,7 +38,8 @@ pub(super) fn refusal(answer: &Answer) -> Failure {
     Failure { status, code, kind, retryable, wait: answer.wait, message }
 }
 
-/// Something is under that name. Other codes with the same status are not that: locks, leases, a container that is going.
+/// Something is under that name. Other codes with the same status are not that: locks, leases, a container that is
+/// going.
 pub(super) fn is_taken(failure: &Failure) -> bool {
     match failure.code.as_str() {
         "BlobAlreadyExists" | "ConditionNotMet" | "TargetConditionNotMet" => true,

@@ -1,7 +1,7 @@
 //! As much of XML as the service's answers need.
 
-/// The inside of the next element of that name, and what comes behind it. Elements of the service's answers that are asked for hold none of
-/// their own name, no comments and no CDATA, so that the next end is theirs.
+/// The inside of the next element of that name, and what comes behind it. Elements of the service's answers that are
+/// asked for hold none of their own name, no comments and no CDATA, so that the next end is theirs.
 pub(super) fn element<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
     let mut rest = text;
     loop {

@@ -5,8 +5,8 @@
 //! wanted/<hash of series> the packs that the series' newest snapshot needs, one name a line
 //! tmp/<random>            being written
 //! ```
-//! When a file was last of use is its time of modification; when a list was written is the list's. No clock but the file
-//! system's is asked.
+//! When a file was last of use is its time of modification; when a list was written is the list's. No clock but the
+//! file system's is asked.
 
 use super::CacheError;
 use crate::base::unfinished::Unfinished;

@@ -1,8 +1,8 @@
 //! Where Google's credentials come from, and how tokens are fetched.
 //!
-//! Unless a setting names one, they are looked for in this order: a key file, a token command, `GOOGLE_APPLICATION_CREDENTIALS`, the file of
-//! `gcloud auth application-default login`, the machine's own account. The last is asked over the network, and so only when nothing else is
-//! there. An emulator needs none.
+//! Unless a setting names one, they are looked for in this order: a key file, a token command,
+//! `GOOGLE_APPLICATION_CREDENTIALS`, the file of `gcloud auth application-default login`, the machine's own account.
+//! The last is asked over the network, and so only when nothing else is there. An emulator needs none.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

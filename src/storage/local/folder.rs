@@ -1,5 +1,5 @@
-//! An open folder and what lies directly in it. The system calls of the local storage, and their traps, live here: everything
-//! goes through the open folder and no symbolic link is followed.
+//! An open folder and what lies directly in it. The system calls of the local storage, and their traps, live here:
+//! everything goes through the open folder and no symbolic link is followed.
 
 use std::fs::File;
 use std::io;
@@ -121,8 +121,8 @@ impl Folder {
         }
     }
 
-    /// The names in the folder, as they come, and what they are. Passes over what vanishes meanwhile, and over names that
-    /// `wanted` does not want.
+    /// The names in the folder, as they come, and what they are. Passes over what vanishes meanwhile, and over names
+    /// that `wanted` does not want.
     pub fn for_each(
         &self,
         wanted: impl Fn(&str) -> bool,
@@ -178,8 +178,8 @@ impl Folder {
     /// Brings the folder's entries to the disk.
     pub fn sync(&self) -> io::Result<()> {
         match fs::fsync(&self.0) {
-            // Some network and user-space file systems have no such operation for folders. There is nothing more that could
-            // be asked of them, and their names are the server's to keep.
+            // Some network and user-space file systems have no such operation for folders. There is nothing more that
+            // could be asked of them, and their names are the server's to keep.
             Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
             Err(errno) => Err(errno.into()),
         }

@@ -1,4 +1,5 @@
-//! As much of HTTP/1.1 (RFC 9112) as one request at a time over a socket takes: a head, a body of known length or in chunks.
+//! As much of HTTP/1.1 (RFC 9112) as one request at a time over a socket takes: a head, a body of known length or in
+//! chunks.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 

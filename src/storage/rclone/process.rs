@@ -1,7 +1,8 @@
 //! rclone as a child: a server behind a socket that only this user reaches, and listings.
 //!
-//! The server does not notice that its parent is gone. So a shell stands in between that waits for the end of its input: when this program
-//! ends, however that is, the pipe closes, and the shell ends the server and removes the socket.
+//! The server does not notice that its parent is gone. So a shell stands in between that waits for the end of its
+//! input: when this program ends, however that is, the pipe closes, and the shell ends the server and removes the
+//! socket.
 
 use crate::storage::child::{self, Printed};
 use crate::storage::{ErrorKind, Listed, StorageError};

@@ -51,8 +51,8 @@ fn parse(address: &str) -> Result<String, Problem> {
         Problem::new(format!("`{shown}` is not a repository address: {why}")).next(format!("use {FORMS}"))
     };
     let remote = address.strip_prefix("rclone:").unwrap_or(address);
-    // A remote described in the address has parameters, which may be secrets: they are not shown, and every user of the machine
-    // could read them in the list of processes.
+    // A remote described in the address has parameters, which may be secrets: they are not shown, and every user of the
+    // machine could read them in the list of processes.
     let (name, path) = remote.split_once(':').ok_or_else(|| bad(address, "it names no remote"))?;
     if name.is_empty() || name.contains([',', '=']) {
         return Err(bad("rclone:…", "describe the remote in rclone's configuration, and name it here"));

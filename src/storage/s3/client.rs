@@ -1,8 +1,9 @@
 //! The SDK's client, and a new one when its credentials have run out.
 //!
-//! Credentials of a role last an hour, a dump may take longer. The SDK fetches new ones before the old ones end, where it knows when
-//! that is. A profile that somebody rewrites, or a token that was taken back, it learns of only by the service's refusal: then everything is
-//! read anew, once, until a request has succeeded with it. Where that gives the same credentials, nothing is sent again.
+//! Credentials of a role last an hour, a dump may take longer. The SDK fetches new ones before the old ones end, where
+//! it knows when that is. A profile that somebody rewrites, or a token that was taken back, it learns of only by the
+//! service's refusal: then everything is read anew, once, until a request has succeeded with it. Where that gives the
+//! same credentials, nothing is sent again.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -169,8 +170,8 @@ async fn load(http: &SharedHttpClient, address: &S3Address, settings: &S3Setting
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // Some services send the whole object's checksum with a part of it, and others refuse to be asked for any. What is read is
-        // authenticated in any case.
+        // Some services send the whole object's checksum with a part of it, and others refuse to be asked for any. What
+        // is read is authenticated in any case.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .force_path_style(path_style);
     if shared.region().is_none() {

@@ -1,9 +1,9 @@
 //! What a service takes of a write, learned once.
 //!
-//! Not every service that speaks S3 knows all of it: some refuse `If-None-Match`, some a checksum in a header (`x-amz-checksum-crc32`), some a
-//! body whose hash is not signed. A refusal that names the header decides; any other that can mean it leads to the next manner on the ladder,
-//! and what works is kept for the rest of the process. What cannot mean it, credentials above all, is never a reason to send a body
-//! twice.
+//! Not every service that speaks S3 knows all of it: some refuse `If-None-Match`, some a checksum in a header
+//! (`x-amz-checksum-crc32`), some a body whose hash is not signed. A refusal that names the header decides; any other
+//! that can mean it leads to the next manner on the ladder, and what works is kept for the rest of the process. What
+//! cannot mean it, credentials above all, is never a reason to send a body twice.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -26,9 +26,9 @@ pub(super) enum Conditional {
 
 /// How a body is sent.
 ///
-/// The signature of a large one covers its checksum (CRC) and not its SHA-256: that takes longer than anything else in an upload, and who
-/// could change a body on its way could as well answer that it arrived. A service, or the policy of a bucket, may demand the hash all the
-/// same (`s3:x-amz-content-sha256`).
+/// The signature of a large one covers its checksum (CRC) and not its SHA-256: that takes longer than anything else in
+/// an upload, and who could change a body on its way could as well answer that it arrived. A service, or the policy of
+/// a bucket, may demand the hash all the same (`s3:x-amz-content-sha256`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Manner {
     /// With its CRC-32 in a header.

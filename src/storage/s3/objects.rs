@@ -146,7 +146,8 @@ impl S3Storage {
 }
 
 impl S3Storage {
-    /// A page of the listing of all versions. Where the next begins is the last key and version, apart by a byte that no key has.
+    /// A page of the listing of all versions. Where the next begins is the last key and version, apart by a byte that
+    /// no key has.
     fn versions(&self, name: &str, from: Option<&str>) -> Result<Page, ObjectsError> {
         let (key_marker, id_marker) = from.and_then(|from| from.split_once('\0')).unzip();
         let page = self.asked("list", b"", &mut || {

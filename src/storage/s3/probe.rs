@@ -73,7 +73,8 @@ impl Bucket for S3Storage {
         })))
     }
 
-    /// Whether what is replaced or deleted in the bucket is kept as an old version; `None` where the bucket does not say.
+    /// Whether what is replaced or deleted in the bucket is kept as an old version; `None` where the bucket does not
+    /// say.
     ///
     /// # Errors
     /// When the service does not answer.

@@ -220,8 +220,8 @@ impl S3Storage {
         }
     }
 
-    /// Gives up the parts of large objects that nobody has finished for `older_than` or longer, by the service's clock; tells how
-    /// many. Whoever is still sending one of them gets an error from `put`, so leave a slow writer its time.
+    /// Gives up the parts of large objects that nobody has finished for `older_than` or longer, by the service's clock;
+    /// tells how many. Whoever is still sending one of them gets an error from `put`, so leave a slow writer its time.
     ///
     /// # Errors
     /// When they cannot be listed, or one cannot be given up.

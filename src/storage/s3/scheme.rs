@@ -97,7 +97,8 @@ impl Default for S3Options {
 }
 
 impl S3Options {
-    /// `[s3]`, or that of a destination: then its own service comes before the one that the command line names, which is the other's.
+    /// `[s3]`, or that of a destination: then its own service comes before the one that the command line names, which
+    /// is the other's.
     fn of(table: &mut Table<'_>, other: Option<&Self>, given: &Given<'_>) -> Self {
         let said = |own: Option<Value<String>>, other: Option<&Value<String>>| {
             own.or_else(|| other.filter(|other| matches!(other.origin, Origin::Flag(_))).cloned())

@@ -1,7 +1,8 @@
-//! Packets of the SSH File Transfer Protocol, version 3 (draft-ietf-secsh-filexfer-02), and the extensions of OpenSSH's `PROTOCOL`.
+//! Packets of the SSH File Transfer Protocol, version 3 (draft-ietf-secsh-filexfer-02), and the extensions of OpenSSH's
+//! `PROTOCOL`.
 //!
-//! Pure: bytes to values and back. A packet is a length of four bytes, a type, and fields; a request carries an id that its answer
-//! repeats. Nothing here trusts a length: each is held against what the packet has.
+//! Pure: bytes to values and back. A packet is a length of four bytes, a type, and fields; a request carries an id that
+//! its answer repeats. Nothing here trusts a length: each is held against what the packet has.
 
 use std::time::{Duration, SystemTime};
 

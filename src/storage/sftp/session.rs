@@ -1,7 +1,8 @@
-//! One conversation with a server, shared by threads: many requests are under way at the same time, and each answer finds its thread.
+//! One conversation with a server, shared by threads: many requests are under way at the same time, and each answer
+//! finds its thread.
 //!
-//! A thread of its own reads answers, always: so a server that waits for its answers to be taken is never waited for. When the
-//! conversation ends, for whatever reason, every thread that waits hears of it.
+//! A thread of its own reads answers, always: so a server that waits for its answers to be taken is never waited for.
+//! When the conversation ends, for whatever reason, every thread that waits hears of it.
 
 use super::packets::{self, Answer, Request, Status};
 use super::trouble::Trouble;
@@ -184,7 +185,8 @@ impl Session {
     /// Asks for something whose answer nobody waits for.
     pub fn ask_in_vain(&self, request: Request<'_>) {
         let (nobody, _) = mpsc::channel();
-        // Safe to ignore because it only clears up; what is left of a conversation that ended, the server clears up itself.
+        // Safe to ignore because it only clears up; what is left of a conversation that ended, the server clears up
+        // itself.
         let _ = self.send(request, nobody);
     }
 

@@ -1,7 +1,8 @@
 //! The system's `ssh` as the way to a server: it knows keys, agents, jump hosts, known hosts and security keys.
 //!
-//! It never asks anybody anything, shares no connection of others, and notices a dead line. It has a process group of its own, so that
-//! an interrupt at the terminal reaches this program and not the conversation that has to be ended in order.
+//! It never asks anybody anything, shares no connection of others, and notices a dead line. It has a process group of
+//! its own, so that an interrupt at the terminal reaches this program and not the conversation that has to be ended in
+//! order.
 
 use super::SftpAddress;
 use super::session::{Close, Link};
@@ -22,8 +23,8 @@ use std::time::{Duration, Instant};
 const END_PATIENCE: Duration = Duration::from_secs(2);
 const END_POLL: Duration = Duration::from_millis(5);
 
-/// Options that go before what the user's configuration says: no questions, no shared connection, no forwarding, and a line that is dead
-/// is noticed after a minute.
+/// Options that go before what the user's configuration says: no questions, no shared connection, no forwarding, and a
+/// line that is dead is noticed after a minute.
 const OPTIONS: [&str; 10] = [
     "BatchMode=yes",
     "ConnectTimeout=15",

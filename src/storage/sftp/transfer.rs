@@ -69,7 +69,8 @@ pub(super) fn open<'a>(lane: &Lane<'a>, path: &str) -> Result<Option<(Handle<'a>
     }
 }
 
-/// Nothing is followed below the root, so that whoever can make a link there cannot aim reads and writes at other files.
+/// Nothing is followed below the root, so that whoever can make a link there cannot aim reads and writes at other
+/// files.
 pub(super) fn link_in_the_way() -> Trouble {
     Trouble::permanent(ErrorKind::Other, "a symbolic link is in the way")
 }
@@ -127,7 +128,8 @@ pub(super) fn fetch(
     }
 }
 
-/// Writes all of a new file, brings it to the disk where the server can, and closes it: all of it was done when this succeeds.
+/// Writes all of a new file, brings it to the disk where the server can, and closes it: all of it was done when this
+/// succeeds.
 pub(super) fn fill(
     lane: &Lane<'_>,
     mut handle: Handle<'_>,

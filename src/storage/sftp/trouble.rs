@@ -87,7 +87,8 @@ const FINAL: [(&str, ErrorKind, &str); 15] = [
     ("This service allows sftp connections only", ErrorKind::Invalid, "the server started no SFTP"),
 ];
 
-/// What it means that the program ended: what it printed last, its exit code, and whether the server had said that it speaks SFTP.
+/// What it means that the program ended: what it printed last, its exit code, and whether the server had said that it
+/// speaks SFTP.
 pub(super) fn ended(printed: &str, code: Option<i32>, was_reached: bool) -> Trouble {
     let said = essence(printed);
     for (words, kind, meaning) in FINAL {

@@ -1,4 +1,5 @@
-//! Why a connection failed, in plain words. What the HTTP client says of it is a chain of a dozen errors, which only the log shows.
+//! Why a connection failed, in plain words. What the HTTP client says of it is a chain of a dozen errors, which only
+//! the log shows.
 
 use std::error::Error;
 use std::io;

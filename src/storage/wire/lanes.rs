@@ -1,7 +1,8 @@
 //! Executors for what is asynchronous, one for each thread that waits.
 //!
-//! Whoever waits for an answer drives the connection that it comes over, and nobody else: a body that comes in many pieces costs no change of
-//! threads for each. Connections therefore belong to lanes, and stay open in them; a caller takes the lane that was given back last.
+//! Whoever waits for an answer drives the connection that it comes over, and nobody else: a body that comes in many
+//! pieces costs no change of threads for each. Connections therefore belong to lanes, and stay open in them; a caller
+//! takes the lane that was given back last.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use super::super::retry::Backoff;
 use tokio::runtime::{Builder, Runtime};
 
-/// How soon a wait notices that it is to end, and how long a request may last then: what clears up still has to get through.
+/// How soon a wait notices that it is to end, and how long a request may last then: what clears up still has to get
+/// through.
 const CANCEL_POLL: Duration = Duration::from_millis(250);
 const CANCEL_GRACE: Duration = Duration::from_secs(3);
 /// Turns of a lane before it is used.
@@ -62,8 +64,8 @@ impl Lanes {
         CURRENT.set(lane.number);
         let output = lane.runtime.as_ref().map(|runtime| {
             runtime.block_on(async {
-                // Nobody drove the lane meanwhile. Connections that the server closed see it now, and not when a request goes out on them:
-                // once round to hear of it, once for their tasks to act on it.
+                // Nobody drove the lane meanwhile. Connections that the server closed see it now, and not when a
+                // request goes out on them: once round to hear of it, once for their tasks to act on it.
                 for _ in 0..ROUNDS {
                     tokio::task::yield_now().await;
                 }

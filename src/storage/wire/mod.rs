@@ -1,7 +1,7 @@
 //! The HTTP client of all services: what is sent is counted and kept to a rate, and a request that stops moving fails.
 //!
-//! It lies below any signing, so that it sees every request as it goes out, and its bodies byte by byte. It knows no service: how requests
-//! are counted is an argument.
+//! It lies below any signing, so that it sees every request as it goes out, and its bodies byte by byte. It knows no
+//! service: how requests are counted is an argument.
 //!
 //! | file | hides |
 //! |---|---|
@@ -193,8 +193,8 @@ impl Wire {
     }
 }
 
-/// The certificates of authorities to trust, in PEM, known to be some: the client panics on those that it cannot read, and takes none for all
-/// that was meant.
+/// The certificates of authorities to trust, in PEM, known to be some: the client panics on those that it cannot read,
+/// and takes none for all that was meant.
 pub(super) fn read_authorities(path: &Path) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
     let pem = std::fs::read(path)?;
     let mut roots = RootCertStore::empty();
@@ -208,7 +208,8 @@ pub(super) fn read_authorities(path: &Path) -> Result<Vec<u8>, Box<dyn Error + S
     Ok(pem)
 }
 
-/// The HTTP client for an SDK: TLS by rustls, the system's certificates and those in `ca_pem`, proxies as the environment says.
+/// The HTTP client for an SDK: TLS by rustls, the system's certificates and those in `ca_pem`, proxies as the
+/// environment says.
 pub(super) fn http_client(
     wire: Arc<Wire>,
     ca_pem: Option<Vec<u8>>,
@@ -385,7 +386,8 @@ impl Wire {
         STALL_TOLD_AFTER.min(self.stall_timeout / 2)
     }
 
-    /// Waits for the next piece of an answer from `host`, and says so when that takes long; `None` when it does not come.
+    /// Waits for the next piece of an answer from `host`, and says so when that takes long; `None` when it does not
+    /// come.
     pub async fn piece_of<T>(&self, host: &str, piece: impl Future<Output = T>) -> Option<T> {
         let mut piece = std::pin::pin!(piece);
         let first = self.told_after();

@@ -1,4 +1,5 @@
-//! Requests of our own, for services without an SDK: sent over the watched connections, their answers read piece by piece.
+//! Requests of our own, for services without an SDK: sent over the watched connections, their answers read piece by
+//! piece.
 
 use std::collections::VecDeque;
 use std::path::Path;

@@ -83,7 +83,8 @@ pub(super) fn classify(path: &Path, source: rusqlite::Error) -> CatalogError {
 }
 
 impl Catalog {
-    /// Opens the catalog in `dir`, or makes an empty one where there is none, or one that is corrupt or of another repository.
+    /// Opens the catalog in `dir`, or makes an empty one where there is none, or one that is corrupt or of another
+    /// repository.
     ///
     /// # Errors
     /// When the directory cannot be used.

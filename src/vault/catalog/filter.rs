@@ -1,10 +1,11 @@
 //! A compact set of chunk keys: says *surely not there* or *probably there*.
 //!
-//! Stands in front of the SQLite tables, so that a chunk that is new costs no query. 256 open-addressing tables of 32-bit
-//! fingerprints; each grows by itself, so that growing never needs twice the memory. A key's first 8 bits choose the table, the
-//! next 32 are the fingerprint, and the fingerprint's place follows from itself: growing needs no keys.
+//! Stands in front of the SQLite tables, so that a chunk that is new costs no query. 256 open-addressing tables of
+//! 32-bit fingerprints; each grows by itself, so that growing never needs twice the memory. A key's first 8 bits choose
+//! the table, the next 32 are the fingerprint, and the fingerprint's place follows from itself: growing needs no keys.
 //!
-//! Memory: 4 bytes a slot, 5/8 to 7/8 full: 4.6 to 6.4 bytes a chunk. False positives: about n / 2^40 a look-up, 1 in 65,000 at 16 million.
+//! Memory: 4 bytes a slot, 5/8 to 7/8 full: 4.6 to 6.4 bytes a chunk. False positives: about n / 2^40 a look-up, 1 in
+//! 65,000 at 16 million.
 
 const TABLES: usize = 256;
 
@@ -92,8 +93,8 @@ impl ChunkFilter {
 
 impl Table {
     /// Where a fingerprint's search begins: a share of the table (Lemire's multiply-shift range reduction). Mixed first
-    /// (multiplicative hashing), because keys come in order when a filter is built from the catalog, and would crowd the front
-    /// of a table that still grows.
+    /// (multiplicative hashing), because keys come in order when a filter is built from the catalog, and would crowd
+    /// the front of a table that still grows.
     fn home(&self, fingerprint: u32) -> usize {
         let mixed = fingerprint.wrapping_mul(0x9E37_79B1);
         ((u64::from(mixed) * self.slots.len() as u64) >> 32) as usize

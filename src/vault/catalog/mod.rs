@@ -1,11 +1,12 @@
 //! The catalog: a local SQLite materialisation of what the repository's objects say.
 //!
-//! It may be lost, rolled back, corrupted or swapped at any time and is then rebuilt: nothing is true because the catalog says
-//! so. What it says of a pack carries a checksum; that a pack is there is checked against a listing; what it says of a chunk's
-//! place is checked when the block is opened.
+//! It may be lost, rolled back, corrupted or swapped at any time and is then rebuilt: nothing is true because the
+//! catalog says so. What it says of a pack carries a checksum; that a pack is there is checked against a listing; what
+//! it says of a chunk's place is checked when the block is opened.
 //!
-//! Tables: `packs` holds each pack's chunk table as one row, and `chunk_keys` finds the packs that hold a chunk by the first
-//! 64 bits of its id. `indexes` names the index objects taken in. `objects` keeps small immutable objects as they are stored.
+//! Tables: `packs` holds each pack's chunk table as one row, and `chunk_keys` finds the packs that hold a chunk by the
+//! first 64 bits of its id. `indexes` names the index objects taken in. `objects` keeps small immutable objects as they
+//! are stored.
 
 mod file;
 pub mod filter;
@@ -188,7 +189,8 @@ impl Catalog {
         statement.query_row([key], |row| row.get(0)).optional().map_err(failed)
     }
 
-    /// Keeps a small object. One that is not small is read again where it lies: a snapshot of a million tables has 25 MB.
+    /// Keeps a small object. One that is not small is read again where it lies: a snapshot of a million tables has 25
+    /// MB.
     pub fn keep_object(&mut self, key: &str, bytes: &[u8]) -> Result<(), CatalogError> {
         if bytes.len() > KEPT_BYTES_MAX {
             return Ok(());

@@ -22,8 +22,9 @@ pub struct KnownPack {
 }
 
 impl Catalog {
-    /// Takes in an index object and its packs, or packs that no index names yet (`index` is `None`). What is known stays; `voucher` is the
-    /// author that says what the packs hold. A pack of which two sources say different things is *disputed* from then on.
+    /// Takes in an index object and its packs, or packs that no index names yet (`index` is `None`). What is known
+    /// stays; `voucher` is the author that says what the packs hold. A pack of which two sources say different things
+    /// is *disputed* from then on.
     pub fn add_packs(
         &mut self,
         index: Option<&IndexId>,
@@ -86,7 +87,8 @@ impl Catalog {
         transaction.commit().map_err(&failed)
     }
 
-    /// What a pack's own table says, in the place of what was known of it. Who vouched for anything else does not vouch for this.
+    /// What a pack's own table says, in the place of what was known of it. Who vouched for anything else does not vouch
+    /// for this.
     pub fn settle_pack(&mut self, pack: &IndexedPack) -> Result<(), CatalogError> {
         let failed = self.failed();
         let table = pack.table.encode().map_err(|_| self.corrupt("a chunk table that cannot be encoded"))?;

@@ -20,7 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Chunks remembered between streams; forgotten when there are more, which costs look-ups only.
 const SEEN_MAX: usize = 1 << 20;
-/// So many pieces of a stream that is not whole are looked at, some minutes' worth: a few KiB of recipe may stand for an exbibyte.
+/// So many pieces of a stream that is not whole are looked at, some minutes' worth: a few KiB of recipe may stand for
+/// an exbibyte.
 const PIECES_MAX: u64 = 1 << 30;
 
 /// Where a chunk is, as far as it matters here.

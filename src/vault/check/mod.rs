@@ -1,5 +1,5 @@
-//! Checking everything: that every object is what its name says, that every snapshot's bytes can be reached, and, on demand, that
-//! every byte of every pack is what was written.
+//! Checking everything: that every object is what its name says, that every snapshot's bytes can be reached, and, on
+//! demand, that every byte of every pack is what was written.
 //!
 //! | file | hides |
 //! |---|---|
@@ -8,8 +8,9 @@
 //! | `follow` | which bytes of which stream damage hits |
 //! | `keyless` | what can be checked without a key |
 //!
-//! Objects are fetched afresh: what the catalog keeps proves nothing about the storage. No lock is taken. What seems damaged while backups,
-//! `forget` or `prune` change the repository is looked at again: an object that was removed in between is no damage.
+//! Objects are fetched afresh: what the catalog keeps proves nothing about the storage. No lock is taken. What seems
+//! damaged while backups, `forget` or `prune` change the repository is looked at again: an object that was removed in
+//! between is no damage.
 
 mod follow;
 mod keyless;
@@ -142,8 +143,8 @@ pub struct CheckReport {
     pub quarantined: Vec<Damage>,
     /// Packs marked as damaged that were read and are whole.
     pub recovered: Vec<PackId>,
-    /// Packs that no committed snapshot needs: of backups under way or cut short, or of snapshots that were forgotten. Not damage. None, where
-    /// a snapshot cannot be followed.
+    /// Packs that no committed snapshot needs: of backups under way or cut short, or of snapshots that were forgotten.
+    /// Not damage. None, where a snapshot cannot be followed.
     pub unreferenced_packs: u64,
     /// Bytes of those packs.
     pub unreferenced_bytes: u64,
@@ -231,8 +232,8 @@ impl Checker<'_> {
         loop {
             let before = self.changeable()?;
             let report = self.look(&settings, &mut reading, observer, cancel)?;
-            // Something may have been forgotten, pruned or indexed anew while it was being looked at; even what came and went in that time,
-            // of which no listing tells. Names never come back: what is seen twice is so.
+            // Something may have been forgotten, pruned or indexed anew while it was being looked at; even what came
+            // and went in that time, of which no listing tells. Names never come back: what is seen twice is so.
             if report.is_clean() || looks == LOOKS {
                 return Ok(report);
             }
@@ -246,7 +247,8 @@ impl Checker<'_> {
         }
     }
 
-    /// The names of all objects whose coming or going says that packs may have gone: a prune writes an index before it deletes.
+    /// The names of all objects whose coming or going says that packs may have gone: a prune writes an index before it
+    /// deletes.
     fn changeable(&self) -> Result<BTreeSet<String>, RepoError> {
         let mut names = BTreeSet::new();
         for prefix in ["snapshots/", "marks/", "index/", "gc/"] {
@@ -358,7 +360,8 @@ impl Checker<'_> {
     fn check_history(&self, catalog: &mut Catalog, report: &mut CheckReport) -> Result<History, RepoError> {
         let history = self.repo.history(catalog)?;
         let is_open = |key: &str| !history.given_up.contains(key);
-        // Whether they open and count, the history says; here they are fetched, so that no copy in the catalog hides rot.
+        // Whether they open and count, the history says; here they are fetched, so that no copy in the catalog hides
+        // rot.
         for id in self.repo.list_names::<MarkId>("marks/")?.into_iter().filter(|id| is_open(&id.key())) {
             report.note(fetch(self.repo.storage.as_ref(), &id, mark::MARK_BYTES_MAX).map(|_| ()))?;
         }
@@ -423,7 +426,8 @@ impl Checker<'_> {
         for id in self.repo.list_names::<EpochId>("epochs/")? {
             report.note(fetch(self.repo.storage.as_ref(), &id, EPOCH_BYTES_MAX).map(|_| ()))?;
         }
-        // Then nothing that this key has stored counts, and a machine that never saw the statement would take it all for a stranger's.
+        // Then nothing that this key has stored counts, and a machine that never saw the statement would take it all
+        // for a stranger's.
         if self.repo.authors.statement(&self.repo.authors.me()).is_none() {
             let what = "the statement about the author of this key is gone".to_owned();
             report.damage.push(Damage { object: "authors".to_owned(), what });
@@ -458,8 +462,8 @@ impl Checker<'_> {
         self.repo.checked.get_or_init(|| Remembered::open(&self.repo.cache_dir)).was_opened(pack)
     }
 
-    /// Reads one pack to its end, and opens the blocks that the catalog knows of. It was opened as a whole only if its own table says the
-    /// same: an index object can say less.
+    /// Reads one pack to its end, and opens the blocks that the catalog knows of. It was opened as a whole only if its
+    /// own table says the same: an index object can say less.
     pub(super) fn check_pack(&self, row: &PackRow, blocks: &BlockReader) -> Result<Depth, RepoError> {
         let object = pack_key(&row.id);
         let damage = |source| RepoError::Damaged { object: object.clone(), source };
@@ -483,7 +487,8 @@ impl Checker<'_> {
     }
 }
 
-/// What was read decides over marks: bad packs cannot be used for the rest of the check, and marked ones that are whole can.
+/// What was read decides over marks: bad packs cannot be used for the rest of the check, and marked ones that are whole
+/// can.
 fn apply(
     reading: &Reading,
     catalog: &Catalog,

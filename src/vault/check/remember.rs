@@ -1,7 +1,8 @@
-//! When each pack was last read and found whole: so that checks of a part come round to everything, the longest unread first.
+//! When each pack was last read and found whole: so that checks of a part come round to everything, the longest unread
+//! first.
 //!
-//! Kept beside the catalog, and not in it: it is not told by the repository's objects, so that it outlives a catalog that is rebuilt. Should
-//! it be lost, packs are read sooner than need be.
+//! Kept beside the catalog, and not in it: it is not told by the repository's objects, so that it outlives a catalog
+//! that is rebuilt. Should it be lost, packs are read sooner than need be.
 
 use crate::base::id::PackId;
 use rusqlite::{Connection, params};
@@ -56,7 +57,8 @@ impl Remembered {
         Self { connection: Mutex::new(connection.ok()) }
     }
 
-    /// When packs were last found whole, looked at as closely as `depth` or closer, ms since the epoch. Times yet to come are left out.
+    /// When packs were last found whole, looked at as closely as `depth` or closer, ms since the epoch. Times yet to
+    /// come are left out.
     pub fn times(&self, depth: Depth, now_ms: i64) -> HashMap<PackId, i64> {
         self.with(|connection| {
             let mut statement = connection.prepare(

@@ -282,8 +282,8 @@ impl KeyBundle {
         Self::with_content_root(SecretKey::random(entropy)?, entropy)
     }
 
-    /// Fresh random keys for another repository, in which the same content has the same names as what this one's newest content
-    /// generation names. Whoever holds the keys of one can read nothing of the other.
+    /// Fresh random keys for another repository, in which the same content has the same names as what this one's newest
+    /// content generation names. Whoever holds the keys of one can read nothing of the other.
     ///
     /// # Errors
     /// When there is no randomness.
@@ -310,18 +310,18 @@ impl KeyBundle {
         Ok(Self { author: Author::generate(entropy)?, ..keys })
     }
 
-    /// The same keys and a new epoch, in which objects are sealed from now on. Content keys stay, so that what is stored is
-    /// still found. The result takes effect with the epoch object that tells the other authors.
+    /// The same keys and a new epoch, in which objects are sealed from now on. Content keys stay, so that what is
+    /// stored is still found. The result takes effect with the epoch object that tells the other authors.
     ///
     /// # Errors
-    /// [`CryptoError::RoleTooWeak`] without the role *full*; [`CryptoError::Malformed`] after the last possible epoch; when
-    /// there is no randomness.
+    /// [`CryptoError::RoleTooWeak`] without the role *full*; [`CryptoError::Malformed`] after the last possible epoch;
+    /// when there is no randomness.
     pub fn rotated(&self, entropy: &dyn Entropy) -> Result<Self, CryptoError> {
         Ok(self.followed_by(self.next_epoch(entropy)?))
     }
 
-    /// As [`KeyBundle::rotated`], and the new epoch begins a content generation: what is written from then on has other names, so
-    /// that nothing of what is stored is found again.
+    /// As [`KeyBundle::rotated`], and the new epoch begins a content generation: what is written from then on has other
+    /// names, so that nothing of what is stored is found again.
     ///
     /// # Errors
     /// As [`KeyBundle::rotated`].

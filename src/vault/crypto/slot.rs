@@ -171,8 +171,8 @@ impl Kdf {
 pub struct SealedBundle {
     /// Set for a passphrase, absent for a key file.
     pub kdf: Option<Kdf>,
-    /// Hash of the one key that opens the slot. XChaCha20-Poly1305 binds no key: without this a slot could be made that opens with
-    /// thousands of keys, and would tell which of them a passphrase gives.
+    /// Hash of the one key that opens the slot. XChaCha20-Poly1305 binds no key: without this a slot could be made that
+    /// opens with thousands of keys, and would tell which of them a passphrase gives.
     pub commitment: [u8; 32],
     /// The bundle.
     pub sealed: SmallSealed,
@@ -204,7 +204,8 @@ impl SealedBundle {
     /// Opens the bundle.
     ///
     /// # Errors
-    /// [`CryptoError::Unsealed`] when the credential is not this slot's; [`CryptoError::KdfCosts`] when the slot asks too much.
+    /// [`CryptoError::Unsealed`] when the credential is not this slot's; [`CryptoError::KdfCosts`] when the slot asks
+    /// too much.
     pub fn open(
         &self,
         credential: &Credential,

@@ -19,7 +19,8 @@ pub const EPOCH_BYTES_MAX: u64 = 64 << 20;
 pub struct Close {
     /// The epoch that it closes.
     pub closes: u16,
-    /// Sorted hashes of the index, snapshot, mark and author objects of that epoch and those before that count from now on.
+    /// Sorted hashes of the index, snapshot, mark and author objects of that epoch and those before that count from now
+    /// on.
     pub counts: Vec<[u8; 32]>,
     /// The authors that go on.
     pub authors: HashSet<AuthorId>,
@@ -41,7 +42,8 @@ pub struct Heir {
 }
 
 impl Close {
-    /// The bytes of the object that closes the newest epoch of `old` and opens `next`, the newest one of the same keys rotated.
+    /// The bytes of the object that closes the newest epoch of `old` and opens `next`, the newest one of the same keys
+    /// rotated.
     ///
     /// # Errors
     /// When `old` are not those of a full key, there is too much to list, or there is no randomness.

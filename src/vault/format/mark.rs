@@ -25,8 +25,8 @@ pub enum MarkKind {
     Verified,
     /// The pack does not hold what it should.
     Damaged,
-    /// What it supersedes holds no more. Where that is nothing, it speaks of a snapshot that was removed as abandoned: should its writer
-    /// wake up and commit it all the same, that says nothing.
+    /// What it supersedes holds no more. Where that is nothing, it speaks of a snapshot that was removed as abandoned:
+    /// should its writer wake up and commit it all the same, that says nothing.
     Cleared,
     /// The snapshots whose ids are the lines of the value were removed on purpose: their absence is no rollback.
     Forgotten,

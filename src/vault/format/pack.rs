@@ -1,7 +1,7 @@
 //! Packs: blocks, a sealed chunk table, a footer.
 //!
-//! A pack is put together in memory. Compressed blocks are laid down in order, each with room for its tag; [`PackBuffer::seal`]
-//! then seals them in place, reads each back, and closes the pack.
+//! A pack is put together in memory. Compressed blocks are laid down in order, each with room for its tag;
+//! [`PackBuffer::seal`] then seals them in place, reads each back, and closes the pack.
 
 use super::header::{COLUMNS, HEADER_BYTES, Header, ObjectType};
 use super::index::{BLOCKS_START, BlockEntry, BlockKind, ChunkEntry, ChunkTable, Naming, TABLE_BYTES_MAX};
@@ -102,8 +102,8 @@ impl PackBuffer {
         self.plain_bytes += chunks.iter().map(|(_, len)| u64::from(*len)).sum::<u64>();
     }
 
-    /// Whether this and `other` are better off as one pack, where packs are to have `pack_bytes`: both together are small. Then each
-    /// would be mostly front, table and padding, and another object to put and to name.
+    /// Whether this and `other` are better off as one pack, where packs are to have `pack_bytes`: both together are
+    /// small. Then each would be mostly front, table and padding, and another object to put and to name.
     pub fn is_small_with(&self, other: &Self, pack_bytes: usize) -> bool {
         !self.is_empty()
             && !other.is_empty()
@@ -149,7 +149,8 @@ impl PackBuffer {
     /// Seals all blocks under a fresh key, opens each again and compares, and closes the pack.
     ///
     /// # Errors
-    /// When a block does not read back ([`FormatError::Crypto`], [`FormatError::Malformed`]), or there is no randomness.
+    /// When a block does not read back ([`FormatError::Crypto`], [`FormatError::Malformed`]), or there is no
+    /// randomness.
     pub fn seal(
         self,
         repo: RepoId,
@@ -221,8 +222,8 @@ fn seal_block(
     Ok(())
 }
 
-/// The size of a pack that holds `len` bytes, its footer included. What a day adds to a database is mostly small, and 64 KiB would be
-/// most of it.
+/// The size of a pack that holds `len` bytes, its footer included. What a day adds to a database is mostly small, and
+/// 64 KiB would be most of it.
 fn padded_bytes(len: usize) -> usize {
     if len < SMALL_PACK_BYTES { padme(len.max(PACK_BYTES_MIN)) } else { len.next_multiple_of(PADDING) }
 }
@@ -317,7 +318,8 @@ impl PackOpener {
         Ok(Self { front: Front { header: raw, enc: *enc }, key: PackKey::new(&secret)? })
     }
 
-    /// Opens block `number` in place; the answer is what blinds its chunks, where anything does, and the compressed bytes.
+    /// Opens block `number` in place; the answer is what blinds its chunks, where anything does, and the compressed
+    /// bytes.
     ///
     /// # Errors
     /// When it is damaged, or not that block.

@@ -30,8 +30,8 @@ pub struct SessionState {
     pub kind: SessionKind,
     /// Prune plans whose packs it treats as not there.
     pub plans: Vec<PlanId>,
-    /// In all objects but the first: when the first one was put, by the storage's clock, ms since the epoch. An object that was put
-    /// again by somebody who saw it names another time.
+    /// In all objects but the first: when the first one was put, by the storage's clock, ms since the epoch. An object
+    /// that was put again by somebody who saw it names another time.
     pub began_ms: Option<i64>,
 }
 

@@ -1,7 +1,7 @@
 //! Signatures: the last 64 bytes of every object but packs and key slots.
 //!
-//! Opening such an object gives an [`Opened`]: its content and the [`Claim`] that it makes. What the content may decide, the room
-//! `authors` says; nothing here does.
+//! Opening such an object gives an [`Opened`]: its content and the [`Claim`] that it makes. What the content may
+//! decide, the room `authors` says; nothing here does.
 
 use super::{FormatError, malformed};
 use crate::base::id::{AuthorId, SessionId};
@@ -81,7 +81,8 @@ pub(super) fn split(bytes: &[u8]) -> Result<(&[u8], Signature), FormatError> {
         .ok_or(FormatError::CutShort)
 }
 
-/// Whether the last bytes of an object are a signature of it by the key `verifying`. That holds for objects of every version.
+/// Whether the last bytes of an object are a signature of it by the key `verifying`. That holds for objects of every
+/// version.
 pub fn is_signed_by(bytes: &[u8], place: Place, verifying: &[u8; 32]) -> bool {
     split(bytes).is_ok_and(|(body, signature)| verify(verifying, &message(place, body), &signature).is_ok())
 }
@@ -91,9 +92,9 @@ pub(super) fn check_authority(body: &[u8], signature: &Signature, epoch: &Epoch)
     Ok(epoch.verify(&message(None, body), signature)?)
 }
 
-/// The bytes that small seals of index objects, snapshot heads and marks hold: `u32 length || CBOR || zeros`, of a Padmé length
-/// (Nikitin et al., *Reducing Metadata Leakage from Encrypted Files and Communication with PURBs*, PETS 2019), so that a length tells
-/// little of what is inside.
+/// The bytes that small seals of index objects, snapshot heads and marks hold: `u32 length || CBOR || zeros`, of a
+/// Padmé length (Nikitin et al., *Reducing Metadata Leakage from Encrypted Files and Communication with PURBs*, PETS
+/// 2019), so that a length tells little of what is inside.
 pub(super) fn pad(cbor: Vec<u8>) -> Result<Vec<u8>, FormatError> {
     let len = u32::try_from(cbor.len()).map_err(|_| malformed("too long for a seal"))?;
     let mut bytes = Vec::with_capacity(padme(cbor.len() + 4));

@@ -15,7 +15,8 @@ pub const SLOT_BYTES_MAX: u64 = 64 << 10;
 /// More slots than this are not made, and passphrase slots are tried until that costs as much as so many usual ones.
 pub const SLOTS_MAX: usize = 64;
 
-/// What a slot says of itself to whoever holds any key of the repository. For display alone: any key of the repository can write it.
+/// What a slot says of itself to whoever holds any key of the repository. For display alone: any key of the repository
+/// can write it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Label {

@@ -9,8 +9,9 @@ use crate::vault::{RepoError, Repository};
 use std::sync::{Arc, Mutex};
 
 impl Repository {
-    /// Stored bytes of the chunks and recipe nodes that the recipes below `own` reach and those below `others` do not: what would be
-    /// free some day if `own` went. Recipes reach as much as can be read of them. Memory: 16 bytes for each chunk that is stored.
+    /// Stored bytes of the chunks and recipe nodes that the recipes below `own` reach and those below `others` do not:
+    /// what would be free some day if `own` went. Recipes reach as much as can be read of them. Memory: 16 bytes for
+    /// each chunk that is stored.
     ///
     /// # Errors
     /// When the storage or the catalog fails.
@@ -49,8 +50,8 @@ impl Repository {
         Ok(alone)
     }
 
-    /// For each group of roots, the bytes of the packs that hold anything of it, padding and all. A pack that several groups need counts
-    /// for each of them. Of recipes that cannot be read, what can be.
+    /// For each group of roots, the bytes of the packs that hold anything of it, padding and all. A pack that several
+    /// groups need counts for each of them. Of recipes that cannot be read, what can be.
     ///
     /// # Errors
     /// When the storage or the catalog fails.

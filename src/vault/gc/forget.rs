@@ -19,8 +19,9 @@ const TOGETHER: usize = 500;
 const SHORT_MARKS: usize = 8;
 
 impl Repository {
-    /// Removes a snapshot that was never committed and whose session was ended. Its writer may be suspended right before the last step: it
-    /// takes the mark back that it then puts, but may be killed before it comes to that. So it is said first that such a mark says nothing.
+    /// Removes a snapshot that was never committed and whose session was ended. Its writer may be suspended right
+    /// before the last step: it takes the mark back that it then puts, but may be killed before it comes to that. So it
+    /// is said first that such a mark says nothing.
     pub(super) fn remove_abandoned(&self, id: &SnapshotId, now_ms: i64) -> Result<(), RepoError> {
         self.marks().put_mark(&Mark {
             kind: MarkKind::Cleared,
@@ -33,7 +34,8 @@ impl Repository {
         Ok(self.storage.delete(&id.key())?)
     }
 
-    /// Says of every committed snapshot whose object is gone that it is given up, so that nothing waits for it any more; which they are.
+    /// Says of every committed snapshot whose object is gone that it is given up, so that nothing waits for it any
+    /// more; which they are.
     ///
     /// # Errors
     /// When the key is not a full one, or the storage fails.
@@ -74,7 +76,8 @@ impl Repository {
         self.refuse_append("giving up what cannot be read")?;
         let mut given_up: Vec<String> = Vec::new();
         loop {
-            // A mark that cannot be read may commit a snapshot that cannot be read: once the one is given up, the other can be.
+            // A mark that cannot be read may commit a snapshot that cannot be read: once the one is given up, the other
+            // can be.
             let history = self.history(&mut self.catalog(&crate::base::event::Silent)?)?;
             let unreadable = history.damaged.iter().filter(|damage| damage.stops == Stops::Nothing);
             let mut objects: Vec<String> =
@@ -122,7 +125,8 @@ impl Repository {
         Ok(confirmed)
     }
 
-    /// Keys of all objects that count for nothing, packs that hold nothing included: what [`Repository::forget_foreign`] removes.
+    /// Keys of all objects that count for nothing, packs that hold nothing included: what
+    /// [`Repository::forget_foreign`] removes.
     ///
     /// # Errors
     /// When the storage fails, or a full author has begun with a newer format.
@@ -166,12 +170,13 @@ impl Repository {
         )
     }
 
-    /// Removes all objects that count for nothing; their keys. What only they reach goes with a prune. Of snapshots it is said first that
-    /// they go on purpose: hosts may remember them from the time when they counted, and marks may still commit them.
+    /// Removes all objects that count for nothing; their keys. What only they reach goes with a prune. Of snapshots it
+    /// is said first that they go on purpose: hosts may remember them from the time when they counted, and marks may
+    /// still commit them.
     ///
     /// # Errors
-    /// When the key is not a full one, the storage fails or was turned back, a full author has begun with a newer format, or keys were rotated
-    /// meanwhile.
+    /// When the key is not a full one, the storage fails or was turned back, a full author has begun with a newer
+    /// format, or keys were rotated meanwhile.
     pub fn forget_foreign(&self) -> Result<Vec<String>, RepoError> {
         self.refuse_append("removing foreign objects")?;
         let now = self.refreshed()?;
@@ -208,8 +213,8 @@ impl Repository {
         self.note_together(MarkKind::Forgotten, snapshots, marks, |_| true)
     }
 
-    /// Says of the snapshots of append authors that a survey saw whole for the first time that they were. A full store takes no such word, and
-    /// goes on without.
+    /// Says of the snapshots of append authors that a survey saw whole for the first time that they were. A full store
+    /// takes no such word, and goes on without.
     pub(super) fn note_seen_whole(&self, survey: &Survey) -> Result<(), RepoError> {
         if survey.seen_whole.is_empty() {
             return Ok(());
@@ -227,8 +232,8 @@ impl Repository {
         }
     }
 
-    /// Says something of snapshots in marks of their own, several in each. Few words a run come together; what those said before is repeated
-    /// where it `stays`.
+    /// Says something of snapshots in marks of their own, several in each. Few words a run come together; what those
+    /// said before is repeated where it `stays`.
     fn note_together(
         &self,
         kind: MarkKind,
@@ -274,11 +279,13 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes snapshots, committed or not. That they are removed on purpose is said first, then their marks go, so that a crash in between leaves garbage and no snapshot that is
-    /// listed and missing. What is not there any more is no error.
+    /// Removes snapshots, committed or not. That they are removed on purpose is said first, then their marks go, so
+    /// that a crash in between leaves garbage and no snapshot that is listed and missing. What is not there any more is
+    /// no error.
     ///
     /// # Errors
-    /// When the key is not a full one, a mark cannot be read, or the storage fails; then some of the snapshots may be gone.
+    /// When the key is not a full one, a mark cannot be read, or the storage fails; then some of the snapshots may be
+    /// gone.
     pub fn forget(&self, snapshots: &[SnapshotId]) -> Result<(), RepoError> {
         if self.keys.role() != Role::Full {
             return Err(CryptoError::RoleTooWeak { needed: "forgetting snapshots" }.into());

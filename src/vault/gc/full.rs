@@ -1,8 +1,9 @@
 //! How a store that takes nothing any more gets room for the first objects of a prune.
 //!
-//! Whoever deletes says so first, with a session and a plan: on a store that takes nothing any more he could delete nothing. One pack that
-//! nothing needs is room enough to say it, so one goes without. Nobody can begin to rely on it meanwhile, since a backup puts its session
-//! before it looks at anything, and the store takes none; those that began before are seen, and refused to run beside.
+//! Whoever deletes says so first, with a session and a plan: on a store that takes nothing any more he could delete
+//! nothing. One pack that nothing needs is room enough to say it, so one goes without. Nobody can begin to rely on it
+//! meanwhile, since a backup puts its session before it looks at anything, and the store takes none; those that began
+//! before are seen, and refused to run beside.
 
 use super::survey::Survey;
 use super::witness::Witness;

@@ -1,7 +1,7 @@
 //! The set of chunks and recipe nodes that anything reaches: one bit each.
 //!
-//! An id is known by its first 64 bits. Two ids that share them are live together, which keeps one too many once in a billion
-//! repositories, and never one too few. Memory: 8 bytes a chunk and a little: 140 MB for 16 million.
+//! An id is known by its first 64 bits. Two ids that share them are live together, which keeps one too many once in a
+//! billion repositories, and never one too few. Memory: 8 bytes a chunk and a little: 140 MB for 16 million.
 
 use crate::vault::RepoError;
 use crate::vault::catalog::Catalog;
@@ -27,8 +27,8 @@ pub(super) struct LiveSet {
 pub(super) struct Marks(Vec<u64>);
 
 impl LiveSet {
-    /// All that the catalog's packs hold; nothing is live yet. Read from the packs' tables, which have checksums, and not from the
-    /// catalog's list of keys: what is missing here would be dead.
+    /// All that the catalog's packs hold; nothing is live yet. Read from the packs' tables, which have checksums, and
+    /// not from the catalog's list of keys: what is missing here would be dead.
     pub fn new(catalog: &mut Catalog) -> Result<Self, RepoError> {
         let mut keys = Vec::with_capacity(usize::try_from(catalog.chunk_count()?).unwrap_or_default());
         for pack in catalog.packs()? {

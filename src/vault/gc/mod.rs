@@ -13,11 +13,11 @@
 //! | `survey` | what is there, read in the order that makes it safe |
 //! | `sweep` | rescuing, rewriting indexes, deleting |
 //!
-//! A prune works in two steps, mostly of two runs. It *plans*: packs that are dead, or mostly dead, are condemned by a plan object, and
-//! no backup that begins later relies on them. After the grace period it *sweeps*: what is still (or again) live in them is
-//! copied, then they go. A pack that is condemned never comes back: whoever made the plan may have been suspended half way
-//! through carrying it out, and goes on when nobody expects it. So what lies in condemned packs never counts as stored, for
-//! backups and for other prunes alike.
+//! A prune works in two steps, mostly of two runs. It *plans*: packs that are dead, or mostly dead, are condemned by a
+//! plan object, and no backup that begins later relies on them. After the grace period it *sweeps*: what is still (or
+//! again) live in them is copied, then they go. A pack that is condemned never comes back: whoever made the plan may
+//! have been suspended half way through carrying it out, and goes on when nobody expects it. So what lies in condemned
+//! packs never counts as stored, for backups and for other prunes alike.
 
 mod alone;
 mod forget;
@@ -56,7 +56,8 @@ const SMALL_PACKS: usize = 32;
 /// How a prune works.
 #[derive(Debug, Clone, Copy)]
 pub struct PruneSettings {
-    /// How long a condemned pack stays, and how old a pack must be to be condemned. Zero works while no backup is under way.
+    /// How long a condemned pack stays, and how old a pack must be to be condemned. Zero works while no backup is under
+    /// way.
     pub grace: Duration,
     /// A pack of which at most this share is live is condemned, and what is live in it copied when it goes.
     pub live_share_max: f64,
@@ -64,11 +65,11 @@ pub struct PruneSettings {
     pub now_ms: i64,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
-    /// End all sessions, as if they had not been heard of for long: those of killed programs need not be waited for. A backup that is
-    /// under way all the same fails when it is to commit.
+    /// End all sessions, as if they had not been heard of for long: those of killed programs need not be waited for. A
+    /// backup that is under way all the same fails when it is to commit.
     pub end_sessions: bool,
-    /// The store is full, and nothing else uses the repository: where not even a session can be put, one pack that nothing needs goes
-    /// first. What is partly live stays, since copying it takes room.
+    /// The store is full, and nothing else uses the repository: where not even a session can be put, one pack that
+    /// nothing needs goes first. What is partly live stays, since copying it takes room.
     pub full_store: bool,
 }
 
@@ -162,7 +163,8 @@ pub struct PruneReport {
     pub indexes_written: u64,
     /// Snapshots without a mark that were removed: left behind long ago by backups that never ended.
     pub uncommitted_removed: Vec<SnapshotId>,
-    /// Until when nothing is deleted, since a snapshot of an append key that was never seen whole may hide what it needs.
+    /// Until when nothing is deleted, since a snapshot of an append key that was never seen whole may hide what it
+    /// needs.
     pub held_until: Option<SystemTime>,
     /// Damage that was met and gone round.
     pub warnings: Vec<String>,
@@ -172,10 +174,10 @@ impl Repository {
     /// Plans what to delete, and carries out the plans whose time has come; see the module.
     ///
     /// # Errors
-    /// Nothing is deleted when a snapshot, a recipe or a mark cannot be read, or a chunk that a snapshot needs is in no pack.
-    /// The same holds when the clocks of host and storage disagree ([`RepoError::ClockSkew`]), another prune is running, or
-    /// the grace period is zero and a backup is running ([`RepoError::Busy`]). Whatever else
-    /// fails, at any step, leaves garbage at worst: run it again.
+    /// Nothing is deleted when a snapshot, a recipe or a mark cannot be read, or a chunk that a snapshot needs is in no
+    /// pack. The same holds when the clocks of host and storage disagree ([`RepoError::ClockSkew`]), another prune is
+    /// running, or the grace period is zero and a backup is running ([`RepoError::Busy`]). Whatever else fails, at any
+    /// step, leaves garbage at worst: run it again.
     pub fn prune(
         &self,
         settings: &PruneSettings,
@@ -252,7 +254,8 @@ impl Repository {
         self.sweep_what_is_due(&survey, settings, session, observer, cancel, report)
     }
 
-    /// The packs that hold what a snapshot needs, those that a prune condemned left out: what is needed of them lies in others, too.
+    /// The packs that hold what a snapshot needs, those that a prune condemned left out: what is needed of them lies in
+    /// others, too.
     ///
     /// # Errors
     /// When a snapshot or recipe cannot be read. Takes a full key.
@@ -347,7 +350,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Two prunes at once would be safe, and would do each other's work. With no grace a backup under way cannot know the plan.
+    /// Two prunes at once would be safe, and would do each other's work. With no grace a backup under way cannot know
+    /// the plan.
     fn refuse_beside(
         &self,
         own: &Session,
@@ -369,9 +373,9 @@ impl Repository {
         Ok(())
     }
 
-    /// Ends the sessions that have not been heard of for long: those that are not live, if anything is to be deleted; else those not heard of
-    /// for the whole grace period, since nothing that was put after they began is condemned. Before snapshots are listed: from now on
-    /// they cannot commit.
+    /// Ends the sessions that have not been heard of for long: those that are not live, if anything is to be deleted;
+    /// else those not heard of for the whole grace period, since nothing that was put after they began is condemned.
+    /// Before snapshots are listed: from now on they cannot commit.
     fn end_lapsed(&self, own: &Session, settings: &PruneSettings, now: SystemTime) -> Result<(), RepoError> {
         let plans = self.plans()?.0;
         let deletes = settings.grace.is_zero()
@@ -444,8 +448,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Takes out of `going` the packs of which it is not certain what they hold, and says why they stay; and which packs were found to be
-    /// other than they should.
+    /// Takes out of `going` the packs of which it is not certain what they hold, and says why they stay; and which
+    /// packs were found to be other than they should.
     fn keep_disputed(
         &self,
         survey: &Survey,

@@ -164,7 +164,8 @@ impl Survey {
                 (Err(error), _) => return Err(error),
             }
         }
-        // What counts for nothing keeps what it reaches, as far as it can be followed: hiding a statement must delete nothing.
+        // What counts for nothing keeps what it reaches, as far as it can be followed: hiding a statement must delete
+        // nothing.
         for id in history.foreign_snapshots() {
             let body = repo.body(self.locator().catalog(), &id);
             match body {
@@ -246,7 +247,8 @@ impl Survey {
         Ok(())
     }
 
-    /// Packs of which only append authors say what they hold, that became live since `before`, and that say otherwise themselves.
+    /// Packs of which only append authors say what they hold, that became live since `before`, and that say otherwise
+    /// themselves.
     fn lying_about(
         &self,
         repo: &Repository,
@@ -310,8 +312,8 @@ impl Survey {
         self.sessions.iter().filter(may_commit)
     }
 
-    /// Weighs all packs that are there and that no plan condemns. A chunk is live in one that was seen to hold it. Damaged ones are not
-    /// asked: what a good pack shows, too, is not live in them.
+    /// Weighs all packs that are there and that no plan condemns. A chunk is live in one that was seen to hold it.
+    /// Damaged ones are not asked: what a good pack shows, too, is not live in them.
     pub fn weigh(&self, condemned: &HashSet<PackId>, cancel: &Cancel) -> Result<Vec<Weight>, RepoError> {
         let mut witness = self.witness();
         let mut locator = self.locator();
@@ -434,7 +436,8 @@ pub(super) fn refuse_newer(error: &RepoError) -> Result<(), RepoError> {
 }
 
 impl Repository {
-    /// Refuses where a full author wrote an index object that only a newer program can read; of others that cannot be read it warns.
+    /// Refuses where a full author wrote an index object that only a newer program can read; of others that cannot be
+    /// read it warns.
     ///
     /// # Errors
     /// That it needs a newer program, or the storage's.
@@ -469,9 +472,9 @@ impl Repository {
         Ok(packs)
     }
 
-    /// Uncommitted snapshots that are old, and that no writer can be about to commit: none whose session has not ended, the oldest of
-    /// which began at `oldest_writer`, can have put them. One that a later snapshot names as its predecessor was committed, and has
-    /// lost its mark: it stays.
+    /// Uncommitted snapshots that are old, and that no writer can be about to commit: none whose session has not ended,
+    /// the oldest of which began at `oldest_writer`, can have put them. One that a later snapshot names as its
+    /// predecessor was committed, and has lost its mark: it stays.
     fn stale_snapshots(
         &self,
         history: &History,

@@ -68,8 +68,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Copies what is live in the packs `from`, and was seen in no pack that is neither among them nor condemned. One that cannot be
-    /// copied is taken out of `from`.
+    /// Copies what is live in the packs `from`, and was seen in no pack that is neither among them nor condemned. One
+    /// that cannot be copied is taken out of `from`.
     pub(super) fn copy_live(
         &self,
         survey: &Survey,
@@ -149,8 +149,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Writes index objects that name the packs `written`, and those that stay of the index objects that name doomed ones; then
-    /// removes the latter. Many small index objects become one on the way.
+    /// Writes index objects that name the packs `written`, and those that stay of the index objects that name doomed
+    /// ones; then removes the latter. Many small index objects become one on the way.
     fn rewrite_indexes(
         &self,
         survey: &Survey,
@@ -196,7 +196,8 @@ impl Repository {
         }
         for id in &touched {
             for pack in self.read_index(id).map_err(taken_away)?.1.packs {
-                // A pack that is missing and wanted stays named, so that errors can name it, where a full author named it.
+                // A pack that is missing and wanted stays named, so that errors can name it, where a full author named
+                // it.
                 if goes(&pack.id) {
                     continue;
                 }
@@ -226,8 +227,9 @@ impl Repository {
         self.follow(survey, &fresh, &touched)
     }
 
-    /// The pack by its own table, once every block in it was opened; `None` where that fails, with a word in the report. A check that opened
-    /// it before proves that its own table was no lie; what an index object says of it may be one.
+    /// The pack by its own table, once every block in it was opened; `None` where that fails, with a word in the
+    /// report. A check that opened it before proves that its own table was no lie; what an index object says of it may
+    /// be one.
     fn seen(
         &self,
         survey: &Survey,

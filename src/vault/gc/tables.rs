@@ -1,7 +1,8 @@
 //! What packs say of themselves, beside what indexes say of them.
 //!
-//! A pack's own table was sealed together with its blocks, and the pack is named by the hash of it all. An index object that says
-//! otherwise is wrong, or lies. So nothing goes because of what an index says of it before its own table was read.
+//! A pack's own table was sealed together with its blocks, and the pack is named by the hash of it all. An index object
+//! that says otherwise is wrong, or lies. So nothing goes because of what an index says of it before its own table was
+//! read.
 
 use super::survey::Survey;
 use crate::base::event::Cancel;
@@ -33,8 +34,8 @@ type Against = BTreeMap<PackId, BTreeSet<IndexId>>;
 pub(super) type Listed = HashMap<PackId, (u64, SystemTime)>;
 
 impl Repository {
-    /// Which of `packs` must stay although the index holds that nobody needs them, and why: their own tables say otherwise, or cannot be
-    /// read while indexes disagree.
+    /// Which of `packs` must stay although the index holds that nobody needs them, and why: their own tables say
+    /// otherwise, or cannot be read while indexes disagree.
     pub(super) fn disputed(
         &self,
         survey: &Survey,
@@ -82,8 +83,8 @@ impl Repository {
         Ok(disputed)
     }
 
-    /// Reads the own tables of all packs and puts right what the catalog says otherwise; what it was, in words. For when a
-    /// snapshot wants what no index seems to name.
+    /// Reads the own tables of all packs and puts right what the catalog says otherwise; what it was, in words. For
+    /// when a snapshot wants what no index seems to name.
     pub(super) fn believe_own_tables(
         &self,
         locator: &Mutex<Locator>,
@@ -112,7 +113,8 @@ impl Repository {
         Ok(put_right)
     }
 
-    /// Compares what the catalog says of `packs` with their own tables: those that agree, and those that do not, or cannot be read.
+    /// Compares what the catalog says of `packs` with their own tables: those that agree, and those that do not, or
+    /// cannot be read.
     pub(super) fn compare_tables(
         &self,
         locator: &Mutex<Locator>,

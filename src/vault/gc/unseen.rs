@@ -1,10 +1,11 @@
 //! Snapshots that no full author has seen whole.
 //!
-//! An append author may commit a snapshot over chunks that never were. From what lies in the storage nobody can tell it from an honest
-//! one whose packs are away. So a prune says of each such snapshot that it has followed to its end that it was whole: from then on what it
-//! lacks stops prunes, as for snapshots of full authors. One that was never seen whole stops none. It keeps what can be reached of it, and
-//! where a recipe node is missing, so that something may be hidden, nothing goes for some days after it was stored. These days begin with the
-//! author's first snapshot of that kind, so that whoever goes on putting such snapshots gains nothing.
+//! An append author may commit a snapshot over chunks that never were. From what lies in the storage nobody can tell it
+//! from an honest one whose packs are away. So a prune says of each such snapshot that it has followed to its end that
+//! it was whole: from then on what it lacks stops prunes, as for snapshots of full authors. One that was never seen
+//! whole stops none. It keeps what can be reached of it, and where a recipe node is missing, so that something may be
+//! hidden, nothing goes for some days after it was stored. These days begin with the author's first snapshot of that
+//! kind, so that whoever goes on putting such snapshots gains nothing.
 
 use super::live::LiveSet;
 use super::mark::Marker;
@@ -85,7 +86,8 @@ impl Unseen {
     }
 }
 
-/// Until when nothing goes, given the snapshots that are not whole and were never seen so, with whether each hides something.
+/// Until when nothing goes, given the snapshots that are not whole and were never seen so, with whether each hides
+/// something.
 pub(super) fn held_until(
     history: &History,
     unwhole: &[(&Unseen, bool)],

@@ -1,4 +1,5 @@
-//! Weighing: how much of each pack is live, every chunk counted in one pack only, as far as that one was seen to hold it.
+//! Weighing: how much of each pack is live, every chunk counted in one pack only, as far as that one was seen to hold
+//! it.
 
 use super::live::LiveSet;
 use super::witness::Holders;
@@ -15,12 +16,13 @@ pub(super) struct Weight {
     /// What all its blocks take.
     pub used_bytes: u64,
     pub live_chunks: u64,
-    /// Of its first block. Only small packs are of more than one kind, and what they hold is told apart when it is copied.
+    /// Of its first block. Only small packs are of more than one kind, and what they hold is told apart when it is
+    /// copied.
     pub kind: BlockKind,
 }
 
-/// Weighs `packs`. A chunk that another pack was seen to hold is dead in them; one that several claim and none was seen to hold is live
-/// in each.
+/// Weighs `packs`. A chunk that another pack was seen to hold is dead in them; one that several claim and none was seen
+/// to hold is live in each.
 pub(super) fn weigh(
     catalog: &mut Catalog,
     packs: &[KnownPack],

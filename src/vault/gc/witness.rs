@@ -1,8 +1,8 @@
 //! Who holds a chunk that several packs claim: only a pack that was opened, by the run that relies on it.
 //!
-//! An index object is the word of whoever wrote it, and a pack that was whole last week may have rotted since. So before a pack
-//! counts for less because another one holds the same chunks, the blocks of that other one are read from the storage, past every
-//! cache, and the ids in them are compared. Duplicates are rare: this reads little.
+//! An index object is the word of whoever wrote it, and a pack that was whole last week may have rotted since. So
+//! before a pack counts for less because another one holds the same chunks, the blocks of that other one are read from
+//! the storage, past every cache, and the ids in them are compared. Duplicates are rare: this reads little.
 
 use super::live::LiveSet;
 use crate::base::event::Cancel;
@@ -65,8 +65,8 @@ impl Witness {
         &self.failed
     }
 
-    /// Asks `packs`, in this order, for the chunks `wanted`. The first that shows a chunk is its holder. One that fails somewhere is a
-    /// holder only of what no other pack shows.
+    /// Asks `packs`, in this order, for the chunks `wanted`. The first that shows a chunk is its holder. One that fails
+    /// somewhere is a holder only of what no other pack shows.
     pub fn holders(
         &mut self,
         catalog: &mut Catalog,
@@ -125,7 +125,8 @@ impl Witness {
         Ok(())
     }
 
-    /// Opens these blocks; the numbers of those that are what they should be. After the first that is not, no further one.
+    /// Opens these blocks; the numbers of those that are what they should be. After the first that is not, no further
+    /// one.
     fn open(&mut self, row: &PackRow, runs: &[Range<u32>]) -> Result<Vec<u32>, RepoError> {
         let mut shown = Vec::new();
         for run in runs {

@@ -19,7 +19,8 @@ impl Marks<'_> {
         self.0.put_hashed(&mark.seal(self.0.id, &self.0.keys, self.0.entropy.as_ref())?)
     }
 
-    /// Says something of a snapshot in the place of all that marks of the same kind say of it; with `None`, nothing any more.
+    /// Says something of a snapshot in the place of all that marks of the same kind say of it; with `None`, nothing any
+    /// more.
     ///
     /// # Errors
     /// When the mark cannot be written. Taking back takes a full key.
@@ -67,7 +68,8 @@ impl Marks<'_> {
         self.put_mark(&mark).map(|_| ())
     }
 
-    /// Says that a check of this host found these snapshots whole, in the place of what it said before. Takes a full key.
+    /// Says that a check of this host found these snapshots whole, in the place of what it said before. Takes a full
+    /// key.
     ///
     /// # Errors
     /// When a mark cannot be written.

@@ -1,4 +1,5 @@
-//! What was seen in the repository before, by this host or another: what is gone of it, and what is remembered from now on.
+//! What was seen in the repository before, by this host or another: what is gone of it, and what is remembered from now
+//! on.
 
 use super::History;
 use super::fold::Folded;

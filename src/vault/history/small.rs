@@ -6,8 +6,8 @@ use crate::vault::objects::{ObjectName, fetch};
 use crate::vault::{RepoError, Repository};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Fetches what the catalog does not have, many at once, where each waits for a wire: a new machine would wait for one snapshot and
-/// mark after another. What fails is met again, and told, by whoever wants it.
+/// Fetches what the catalog does not have, many at once, where each waits for a wire: a new machine would wait for one
+/// snapshot and mark after another. What fails is met again, and told, by whoever wants it.
 pub(super) fn fetch_unknown<N: ObjectName + Sync>(
     repo: &Repository,
     catalog: &mut Catalog,
@@ -48,8 +48,8 @@ pub(super) fn fetch_unknown<N: ObjectName + Sync>(
     });
 }
 
-/// A small object, opened. One that only a newer program could open is an error of that kind where a full author signed it; whatever
-/// others say in a header is nothing.
+/// A small object, opened. One that only a newer program could open is an error of that kind where a full author signed
+/// it; whatever others say in a header is nothing.
 pub(super) fn small_and_opened<N: ObjectName, T>(
     repo: &Repository,
     catalog: &mut Catalog,

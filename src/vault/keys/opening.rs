@@ -1,7 +1,9 @@
-//! Which slot a credential opens, at a bounded cost: whoever may put objects may have put many slots, and slots that ask for much work.
+//! Which slot a credential opens, at a bounded cost: whoever may put objects may have put many slots, and slots that
+//! ask for much work.
 //!
-//! The slot that opened last comes first, then the oldest: who came later cannot push others back. Slots whose key derivation is dearer than
-//! that of a slot which this program makes wait for a second round. In each round the work is bounded.
+//! The slot that opened last comes first, then the oldest: who came later cannot push others back. Slots whose key
+//! derivation is dearer than that of a slot which this program makes wait for a second round. In each round the work is
+//! bounded.
 
 use super::{read_slot, slot_ids};
 use crate::base::id::{RepoId, SlotId};

@@ -43,8 +43,8 @@ pub struct BlockReader {
     warmed: Mutex<HashSet<PackId>>,
     /// Of these packs, a data block that opens is not compared with its ids.
     believed: HashSet<PackId>,
-    /// Lets so many threads pass as there are cores, and one more: of many that wait for a storage behind a wire, more would only take the
-    /// caches and fresh memory from each other when they open what came.
+    /// Lets so many threads pass as there are cores, and one more: of many that wait for a storage behind a wire, more
+    /// would only take the caches and fresh memory from each other when they open what came.
     opening: Permits,
 }
 
@@ -75,8 +75,9 @@ impl BlockReader {
         Self { whole: true, ..Self::new(repo) }
     }
 
-    /// Believes whoever sealed `packs` that a data block holds what its ids say: the seal tells that nobody changed it since. Nothing that is
-    /// restored may be read so, and no pack of an author that only adds: it may have sealed other bytes than it names.
+    /// Believes whoever sealed `packs` that a data block holds what its ids say: the seal tells that nobody changed it
+    /// since. Nothing that is restored may be read so, and no pack of an author that only adds: it may have sealed
+    /// other bytes than it names.
     pub fn believing(self, packs: HashSet<PackId>) -> Self {
         Self { believed: packs, ..self }
     }
@@ -131,7 +132,8 @@ impl BlockReader {
         Ok(opened)
     }
 
-    /// As [`BlockReader::open_run`], into buffers that `buffer` gives for a number of bytes; `each` gets the compressed bytes, too.
+    /// As [`BlockReader::open_run`], into buffers that `buffer` gives for a number of bytes; `each` gets the compressed
+    /// bytes, too.
     pub(super) fn open_run_into(
         &self,
         pack: &PackRow,
@@ -151,7 +153,8 @@ impl BlockReader {
         let bytes = last.offset + u64::from(last.stored_bytes) - start;
         let opener = if with_front { None } else { Some(self.opener(&pack.id)?) };
         let mut sealed = std::mem::take(&mut workspace.sealed);
-        // Bounded: a run is a few blocks, each at most 4 MiB. Never made shorter: what grows again would be cleared again.
+        // Bounded: a run is a few blocks, each at most 4 MiB. Never made shorter: what grows again would be cleared
+        // again.
         if (sealed.len() as u64) < bytes {
             sealed.resize(bytes as usize, 0);
         }

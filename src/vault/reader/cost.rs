@@ -21,7 +21,8 @@ const WHOLE_MAX: usize = 1 << 19;
 const OUTLINE_BYTES_MAX: usize = 24 << 20;
 /// Blocks are wanted again from one such stretch of the stream to the next …
 const STRETCH_BYTES: u64 = 4 << 20;
-/// … and can stay open for that, if they have no more plain bytes than this: room for a block of gathered rows of each of some 250 backups.
+/// … and can stay open for that, if they have no more plain bytes than this: room for a block of gathered rows of each
+/// of some 250 backups.
 const ROOM_BYTES: u64 = 64 << 20;
 /// A block that more stretches take bytes from lies scattered over the stream.
 const STRETCHES_NEAR: u32 = 4;
@@ -61,7 +62,8 @@ pub struct ReadCost {
     pub reopened: u64,
     /// The blocks, by number of the pack in the catalog and of the block in the pack.
     pub blocks: HashMap<(i64, u32), BlockUse>,
-    /// Chunks that the stream holds whole: where they begin in it. Half a million at most, an even share of each part of the stream.
+    /// Chunks that the stream holds whole: where they begin in it. Half a million at most, an even share of each part
+    /// of the stream.
     pub whole: Vec<(u64, ChunkId)>,
     /// Packs of it that would have to be fetched first. Whoever has a pack cache says so; 0 otherwise.
     pub fetches: u64,
@@ -79,15 +81,15 @@ impl ReadCost {
         if plain == 0 { 1.0 } else { (plain + self.reopened) as f64 / plain as f64 }
     }
 
-    /// Whether a stream that is stored afresh after this one may share a block with it: at least half of it is wanted, and all in one
-    /// place if there are too many that are wanted everywhere.
+    /// Whether a stream that is stored afresh after this one may share a block with it: at least half of it is wanted,
+    /// and all in one place if there are too many that are wanted everywhere.
     pub fn is_sound(&self, block: &BlockUse) -> bool {
         let is_mostly_live = block.live * 2 >= u64::from(block.plain);
         is_mostly_live && (self.reopened == 0 || block.stretches <= STRETCHES_NEAR)
     }
 
-    /// Walks the whole recipe of `stream`, parts of it side by side in up to `threads` threads. No data is read. Memory: 40 bytes
-    /// a block, 40 a whole chunk, and a walker for each of at most four threads.
+    /// Walks the whole recipe of `stream`, parts of it side by side in up to `threads` threads. No data is read.
+    /// Memory: 40 bytes a block, 40 a whole chunk, and a walker for each of at most four threads.
     ///
     /// # Errors
     /// When a node is lost or damaged, or a chunk is nowhere.
@@ -231,7 +233,8 @@ impl Part {
         Ok(part)
     }
 
-    /// Takes in what follows. A chunk that lies across the joint is one extent, though it is not remembered as a whole one.
+    /// Takes in what follows. A chunk that lies across the joint is one extent, though it is not remembered as a whole
+    /// one.
     fn append(&mut self, next: Self) {
         if let (Some((_, last)), Some((first, _))) = (self.ends, next.ends)
             && last.chunk == first.chunk

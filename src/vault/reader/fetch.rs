@@ -36,8 +36,8 @@ pub struct FetchedBlock {
     pub bytes: Vec<u8>,
 }
 
-/// Opens the `wanted` blocks and gives each, or what is wrong with it, to `each`, with its place in `wanted`. Memory: for each worker some
-/// 2 MiB of plain blocks and what [`ReadSettings::run_bytes`] says.
+/// Opens the `wanted` blocks and gives each, or what is wrong with it, to `each`, with its place in `wanted`. Memory:
+/// for each worker some 2 MiB of plain blocks and what [`ReadSettings::run_bytes`] says.
 ///
 /// # Errors
 /// Those of `each`; when threads cannot be started, and when somebody cancels.

@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 /// Answers kept; cleared when full.
 const KEPT: usize = 1 << 16;
-/// When so many of a pack's blocks were asked for, all that it holds is kept: an answer of the catalog takes as long as keeping a few hundred.
+/// When so many of a pack's blocks were asked for, all that it holds is kept: an answer of the catalog takes as long as
+/// keeping a few hundred.
 const ASKED_MAX: u32 = 4;
 /// Answers that are kept for whole packs: large packs wanted in turn must not drive each other out again and again.
 const KEPT_WHOLE: usize = KEPT / 2;
 
-/// Finds chunks. When the catalog does not know one, it is brought up to date once, by listing packs and reading the tables of
-/// those that no index names.
+/// Finds chunks. When the catalog does not know one, it is brought up to date once, by listing packs and reading the
+/// tables of those that no index names.
 pub struct Locator {
     repo: Repository,
     before: Before,
@@ -70,8 +71,8 @@ impl Locator {
         }
     }
 
-    /// A locator that takes nothing from the packs in `unusable`: what is only there cannot be had. Nor can anything once the catalog
-    /// turns out corrupt.
+    /// A locator that takes nothing from the packs in `unusable`: what is only there cannot be had. Nor can anything
+    /// once the catalog turns out corrupt.
     pub fn strict(
         repo: &Repository,
         catalog: Catalog,
@@ -154,8 +155,8 @@ impl Locator {
     pub fn all(&mut self, id: &[u8; 32], kind: BlockKind) -> Result<Vec<Location>, RepoError> {
         let mut locations = match self.catalog.locate(id, kind) {
             Err(error) => {
-                // Whatever is the matter with it, it can be had anew; once. A backup goes on without its parent: it knows packs by the numbers
-                // that they have now.
+                // Whatever is the matter with it, it can be had anew; once. A backup goes on without its parent: it
+                // knows packs by the numbers that they have now.
                 if self.refuses || std::mem::replace(&mut self.rebuilt, true) {
                     return Err(error.into());
                 }
@@ -194,8 +195,8 @@ impl Locator {
         Ok(locations)
     }
 
-    /// Every place that holds the chunk or node by the packs' own tables, where no place opened that index objects name: these may have
-    /// lied.
+    /// Every place that holds the chunk or node by the packs' own tables, where no place opened that index objects
+    /// name: these may have lied.
     ///
     /// # Errors
     /// When catalog or storage fails.

@@ -5,8 +5,8 @@
 //!                                    └─ segments, in order ─> caller: waits for each block, writes, digests
 //! ```
 //!
-//! Open blocks are kept while a segment under way or the least-recently-used list holds them; their plain bytes are bounded by
-//! [`ReadSettings::open_bytes`]. Memory is that, plus a few blocks a thread, whatever the stream's length.
+//! Open blocks are kept while a segment under way or the least-recently-used list holds them; their plain bytes are
+//! bounded by [`ReadSettings::open_bytes`]. Memory is that, plus a few blocks a thread, whatever the stream's length.
 
 mod blocks;
 mod buffers;
@@ -104,8 +104,8 @@ impl Repository {
 }
 
 impl Reader<'_> {
-    /// Writes the whole stream to `output` and checks length and digest. A digest of the digests of files takes the index to check, which
-    /// is for the caller; what is checked here is the length, and every chunk.
+    /// Writes the whole stream to `output` and checks length and digest. A digest of the digests of files takes the
+    /// index to check, which is for the caller; what is checked here is the length, and every chunk.
     ///
     /// # Errors
     /// On any error the bytes written until then are right, but not all. Only after `Ok` is the stream whole.
@@ -237,8 +237,9 @@ fn write_segments(
     write(&buffer)
 }
 
-/// Reads a byte of each cache line with which the pieces begin and end whose block is open. Pieces of a few hundred bytes lie scattered over as
-/// many blocks as there were days: their bytes come from memory at the same time then, and not one after another as they are copied.
+/// Reads a byte of each cache line with which the pieces begin and end whose block is open. Pieces of a few hundred
+/// bytes lie scattered over as many blocks as there were days: their bytes come from memory at the same time then, and
+/// not one after another as they are copied.
 fn touch(segment: &Segment, pieces: &[Piece]) {
     let sum = segment.held_by(pieces).fold(0u8, |sum, (held, piece)| {
         let start = held.start as usize + piece.offset as usize;

@@ -35,7 +35,8 @@ pub(super) struct Nodes {
     workspace: Workspace,
     kept: VecDeque<(NodeId, Arc<Loaded>)>,
     recent: VecDeque<RecentBlock>,
-    /// Ids of the nodes that were wanted, where somebody wants to know: in the order in which they first were, and as a set.
+    /// Ids of the nodes that were wanted, where somebody wants to know: in the order in which they first were, and as a
+    /// set.
     visited: Option<(Vec<NodeId>, HashSet<NodeId>)>,
 }
 

@@ -16,7 +16,8 @@ struct Piece {
     len: u32,
 }
 
-/// The extents of a range of a stream, in order. Memory: 12 bytes an extent, 32 a chunk met anew, and 16 for each 256 KiB.
+/// The extents of a range of a stream, in order. Memory: 12 bytes an extent, 32 a chunk met anew, and 16 for each 256
+/// KiB.
 #[derive(Debug, Default)]
 pub struct Outline {
     chunks: Vec<ChunkId>,

@@ -24,15 +24,18 @@ const SEGMENT_PIECES: usize = 16 << 10;
 /// Chunks of the present segment that are found again without a look at the catalog; a power of two.
 const RECENT: usize = 1024;
 
-/// Plain bytes of blocks that are kept open although a later one of their pack was wanted since; more where they are wanted again.
+/// Plain bytes of blocks that are kept open although a later one of their pack was wanted since; more where they are
+/// wanted again.
 const PASSED_BYTES: u64 = 8 << 20;
 /// Twice as many are kept when so many were wanted again: a few to be opened again cost less than the memory.
 const PASSED_AGAIN_MAX: u32 = 8;
-/// A pack in which a restore goes back so often, and with so many of a hundred of its blocks, holds blocks of several days, put together by a
-/// prune: none of them counts as passed. A pack of one day goes back where a table's gathered rows end.
+/// A pack in which a restore goes back so often, and with so many of a hundred of its blocks, holds blocks of several
+/// days, put together by a prune: none of them counts as passed. A pack of one day goes back where a table's gathered
+/// rows end.
 const TIMES_BACK_MAX: u32 = 3;
 const PERCENT_BACK_MAX: u32 = 40;
-/// Opening so many blocks again and again for want of room is no reason to make more: a comparison that looks for its place jumps.
+/// Opening so many blocks again and again for want of room is no reason to make more: a comparison that looks for its
+/// place jumps.
 const OPENED_AGAIN_MAX: u32 = 32;
 /// So many closed blocks are remembered, to see whether one is wanted again.
 const CLOSED_KEPT: usize = 1024;
@@ -135,7 +138,8 @@ pub(super) struct Held {
     pub slot: Arc<Slot>,
 }
 
-/// A piece of the stream: a byte range of one of the segment's chunks. There may be thousands in a MiB, so they are small.
+/// A piece of the stream: a byte range of one of the segment's chunks. There may be thousands in a MiB, so they are
+/// small.
 #[derive(Clone, Copy)]
 pub(super) struct Piece {
     pub held: u32,
@@ -267,7 +271,8 @@ impl Planner {
     /// Plans `range` of the stream below `root` and hands on every segment of it.
     ///
     /// # Errors
-    /// When the recipe cannot be followed, and when nobody takes the segments any more. What was handed on before is good.
+    /// When the recipe cannot be followed, and when nobody takes the segments any more. What was handed on before is
+    /// good.
     pub fn run(
         &mut self,
         walker: &mut RecipeWalker,
@@ -474,9 +479,10 @@ impl Planner {
     }
 }
 
-/// Blocks of which most likely nothing more is wanted: a restore goes through the packs of each day of origin from front to back, so that a
-/// block is done with when a later one of its pack is opened. To close it then, and not only when there is no room left, spares fresh
-/// memory. So much is kept for what goes back a little; where a stream goes back further, that is seen, and more is kept.
+/// Blocks of which most likely nothing more is wanted: a restore goes through the packs of each day of origin from
+/// front to back, so that a block is done with when a later one of its pack is opened. To close it then, and not only
+/// when there is no room left, spares fresh memory. So much is kept for what goes back a little; where a stream goes
+/// back further, that is seen, and more is kept.
 struct Passed {
     packs: HashMap<PackId, ReadPack>,
     /// Blocks passed, the first one in front: their plain bytes, and when that was.

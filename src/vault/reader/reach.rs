@@ -1,10 +1,12 @@
 //! Reaching: from roots of recipes down to chunks, each once however often the streams repeat it.
 //!
-//! A recipe of a few KiB may stand for an exbibyte. Whoever only wants to know what it is made of must not go through it byte by byte.
+//! A recipe of a few KiB may stand for an exbibyte. Whoever only wants to know what it is made of must not go through
+//! it byte by byte.
 //!
-//! A recipe may rest on another and copy ranges of it. Recipes are taken in the order of falling depth, and each hands down the
-//! ranges that it copies: a base keeps alive what is needed of it, and no more. A node is gone through once for each base that its
-//! copies may mean, so that hundreds of snapshots that share most of their recipes cost little more than one.
+//! A recipe may rest on another and copy ranges of it. Recipes are taken in the order of falling depth, and each hands
+//! down the ranges that it copies: a base keeps alive what is needed of it, and no more. A node is gone through once
+//! for each base that its copies may mean, so that hundreds of snapshots that share most of their recipes cost little
+//! more than one.
 
 use super::recipe::RecipeWalker;
 use crate::base::event::Cancel;
@@ -92,8 +94,8 @@ impl<'a, V: Visitor> Reacher<'a, V> {
         self.done.clear();
     }
 
-    /// As [`Reacher::reach`], as far as recipes can be read: what lies behind a node that is lost is shown where another way leads to
-    /// it, and all beside it is.
+    /// As [`Reacher::reach`], as far as recipes can be read: what lies behind a node that is lost is shown where
+    /// another way leads to it, and all beside it is.
     ///
     /// # Errors
     /// When the storage fails. What is wrong with recipes is the answer.

@@ -34,8 +34,8 @@ pub enum Step {
     },
 }
 
-/// The place that a walk has reached in one recipe of a chain. Copies of a base mostly go on where the last one ended: the next
-/// entry is then found without a look at the tree.
+/// The place that a walk has reached in one recipe of a chain. Copies of a base mostly go on where the last one ended:
+/// the next entry is then found without a look at the tree.
 struct Cursor {
     id: NodeId,
     root: Arc<Loaded>,
@@ -78,8 +78,8 @@ const NEARBY: usize = 8;
 
 /// Walks recipes. Memory: a few blocks and nodes and a leaf for each recipe of the chain, whatever the stream's length.
 ///
-/// A recipe that rests on others is walked with one cursor for each of them, so that a walk in stream order takes each entry
-/// of the chain once, and never seeks.
+/// A recipe that rests on others is walked with one cursor for each of them, so that a walk in stream order takes each
+/// entry of the chain once, and never seeks.
 pub struct RecipeWalker {
     nodes: Nodes,
     /// Of the recipe walked last and of what it rests on, in this order, as far as they were wanted.
@@ -127,7 +127,8 @@ impl RecipeWalker {
         self.nodes.note_visits();
     }
 
-    /// The nodes that were wanted since the last call, those that cannot be read too, in the order in which they first were.
+    /// The nodes that were wanted since the last call, those that cannot be read too, in the order in which they first
+    /// were.
     pub(in crate::vault) fn take_visited(&mut self) -> Vec<NodeId> {
         self.nodes.take_visited()
     }
@@ -195,8 +196,8 @@ struct Walk<'a, E> {
 }
 
 impl<E: FnMut(Step) -> Result<(), RepoError>> Walk<'_, E> {
-    /// Walks a recipe of the chain. `promised` is what the recipe above says of its depth: depths fall with each step, so that no
-    /// cycle goes on for ever.
+    /// Walks a recipe of the chain. `promised` is what the recipe above says of its depth: depths fall with each step,
+    /// so that no cycle goes on for ever.
     fn recipe(
         &mut self,
         cursors: &mut [Option<Cursor>],

@@ -3,8 +3,8 @@
 use super::blocks::{Workspace, open_at_once};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Lets as many threads fetch as keep those busy that open what came: few from a disk or a server nearby, many over a long wire. Each has
-/// memory of its own, and fresh memory is dear.
+/// Lets as many threads fetch as keep those busy that open what came: few from a disk or a server nearby, many over a
+/// long wire. Each has memory of its own, and fresh memory is dear.
 pub(super) struct Turns {
     state: Mutex<State>,
     free: Condvar,

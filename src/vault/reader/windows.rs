@@ -1,7 +1,8 @@
-//! A stream's bytes at any offset, as a backup looks at its parent: mostly ascending, often the same place again, sometimes a jump.
+//! A stream's bytes at any offset, as a backup looks at its parent: mostly ascending, often the same place again,
+//! sometimes a jump.
 //!
-//! The stream is had in slabs. While slabs are wanted one after another, the next ones are fetched and opened ahead in threads of
-//! their own; after a jump nothing is fetched that was not asked for.
+//! The stream is had in slabs. While slabs are wanted one after another, the next ones are fetched and opened ahead in
+//! threads of their own; after a jump nothing is fetched that was not asked for.
 
 use super::blocks::BlockReader;
 use super::locate::Locator;

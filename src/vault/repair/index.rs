@@ -32,7 +32,8 @@ impl Repairer<'_> {
     /// Reads the chunk table of every pack and puts index objects that say the same, in the place of all there are.
     ///
     /// # Errors
-    /// When the storage fails or a prune is under way. What was not finished shows as index objects too many, which do no harm.
+    /// When the storage fails or a prune is under way. What was not finished shows as index objects too many, which do
+    /// no harm.
     pub fn repair_index(
         &self,
         now_ms: i64,
@@ -95,7 +96,8 @@ impl Repairer<'_> {
         Ok(repair)
     }
 
-    /// What a pack says of itself. One that no full author vouches for is opened as a whole, unless a check has done so.
+    /// What a pack says of itself. One that no full author vouches for is opened as a whole, unless a check has done
+    /// so.
     fn own_table(&self, id: &PackId, bytes: u64, is_vouched: bool) -> Result<IndexedPack, RepoError> {
         if is_vouched || self.repo.checker().was_opened(id) {
             self.repo.read_pack_table(id, bytes)
@@ -104,8 +106,8 @@ impl Repairer<'_> {
         }
     }
 
-    /// The index objects without those that tell of packs in `unseen` whose own tables cannot be read: what is whole in such a pack is
-    /// found by them alone.
+    /// The index objects without those that tell of packs in `unseen` whose own tables cannot be read: what is whole in
+    /// such a pack is found by them alone.
     fn without_sole_witnesses(
         &self,
         mut indexes: Vec<IndexId>,

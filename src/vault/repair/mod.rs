@@ -1,4 +1,5 @@
-//! What can be done about damage. Nothing is deleted but index objects that others replace, and everything can be run again.
+//! What can be done about damage. Nothing is deleted but index objects that others replace, and everything can be run
+//! again.
 //!
 //! | file | hides |
 //! |---|---|

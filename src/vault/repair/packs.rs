@@ -1,4 +1,5 @@
-//! Damaged packs: what still opens in them is copied into new packs, what does not is told, and the packs stay where they are.
+//! Damaged packs: what still opens in them is copied into new packs, what does not is told, and the packs stay where
+//! they are.
 
 use super::Repairer;
 use crate::base::event::{Cancel, Event, Observer};
@@ -54,8 +55,8 @@ impl PacksRepair {
 }
 
 impl Repairer<'_> {
-    /// Looks at every pack that is known to be damaged (marked, or of another size than it should have). One that is whole is so no more;
-    /// what opens of the others, and is nowhere else, is copied into new packs.
+    /// Looks at every pack that is known to be damaged (marked, or of another size than it should have). One that is
+    /// whole is so no more; what opens of the others, and is nowhere else, is copied into new packs.
     ///
     /// # Errors
     /// When the storage fails or a prune is under way.
@@ -101,7 +102,8 @@ impl Repairer<'_> {
                     presence.unusable.remove(&number);
                     repair.recovered.push(id);
                 }
-                // The bytes are those that were put; what an index object says of them is not all that they should hold.
+                // The bytes are those that were put; what an index object says of them is not all that they should
+                // hold.
                 Ok(Depth::Hash) => bad.push((number, id, reason)),
                 Err(error) if error.is_integrity() => bad.push((number, id, reason)),
                 Err(error) => return Err(error),

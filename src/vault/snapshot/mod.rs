@@ -66,11 +66,12 @@ pub struct Head {
     /// Who wrote it.
     #[n(13)]
     pub author: AuthorId,
-    /// The newest snapshots of other series that changed since this author's last one: should one of them be gone, somebody turned the
-    /// storage back.
+    /// The newest snapshots of other series that changed since this author's last one: should one of them be gone,
+    /// somebody turned the storage back.
     #[n(14)]
     pub pins: Option<ByteVec>,
-    /// The time was given, and lies more than a day back: sorted by time, never the newest while another is there, never a parent.
+    /// The time was given, and lies more than a day back: sorted by time, never the newest while another is there,
+    /// never a parent.
     #[n(15)]
     pub import: Option<bool>,
     /// Of a copy: the author of the original; shown only.
@@ -206,7 +207,8 @@ pub struct Stream {
     /// Server version and the like.
     #[n(7)]
     pub attributes: BTreeMap<String, String>,
-    /// The encoded map of a dump's tables; absent where the stream is no dump that is looked into, and from older programs.
+    /// The encoded map of a dump's tables; absent where the stream is no dump that is looked into, and from older
+    /// programs.
     #[n(8)]
     pub table_map: Option<ByteVec>,
     /// What the digest covers; absent for all bytes.
@@ -261,7 +263,8 @@ pub struct Summary {
     pub id: SnapshotId,
     /// Its head.
     pub head: Head,
-    /// When it was stored: by the storage's clock, and never before this host last looked without seeing it. Ms since the epoch.
+    /// When it was stored: by the storage's clock, and never before this host last looked without seeing it. Ms since
+    /// the epoch.
     pub stored_ms: i64,
     /// Its time is not believed: its author may only add, and says a time that does not fit when it was stored.
     pub is_doubtful: bool,
@@ -273,8 +276,8 @@ pub struct Summary {
 pub type Rank = (bool, bool, u64, i64, SnapshotId);
 
 impl Summary {
-    /// Which of a series' snapshots is the newest: by counter, then by when it was stored; of imports by time. A doubtful one, or an import,
-    /// is so only where there is no other.
+    /// Which of a series' snapshots is the newest: by counter, then by when it was stored; of imports by time. A
+    /// doubtful one, or an import, is so only where there is no other.
     pub fn rank(&self) -> Rank {
         let is_import = self.head.is_import();
         let last = if is_import { self.head.time_ms } else { self.stored_ms };

@@ -1,7 +1,7 @@
 //! Recipe nodes: what they hold, and their encoding (`docs/format.md`, *Recipes*).
 //!
-//! A recipe lists, in stream order, where a stream's bytes are: ranges of chunks, or ranges of another stream's recipe. It is
-//! kept as a tree of nodes whose cuts depend on content, so that recipes of like streams share nodes.
+//! A recipe lists, in stream order, where a stream's bytes are: ranges of chunks, or ranges of another stream's recipe.
+//! It is kept as a tree of nodes whose cuts depend on content, so that recipes of like streams share nodes.
 
 #![deny(clippy::indexing_slicing)]
 
@@ -17,8 +17,8 @@ use minicbor::{Decode, Encode};
 pub const NODE_BYTES_MAX: usize = 256 << 10;
 /// No chunk may be longer than this, in bytes.
 pub const CHUNK_BYTES_MAX: u64 = 256 << 10;
-/// A leaf has at most so many entries, an inner node at most so many children. A node decoded takes many times its bytes
-/// where entries are small: this bounds it.
+/// A leaf has at most so many entries, an inner node at most so many children. A node decoded takes many times its
+/// bytes where entries are small: this bounds it.
 pub const PARTS_MAX: usize = 8192;
 /// The root's level is at most this.
 pub const LEVEL_MAX: u8 = 8;
@@ -67,8 +67,8 @@ pub struct Base {
     pub root: NodeId,
     /// 1 + the base's own depth.
     pub depth: u8,
-    /// Depth of the newest recipe of the chain, this one included, that was written to rest on what lies far below: where the
-    /// next one of that kind rests. At most `depth`.
+    /// Depth of the newest recipe of the chain, this one included, that was written to rest on what lies far below:
+    /// where the next one of that kind rests. At most `depth`.
     pub checkpoint: u8,
 }
 
@@ -222,7 +222,8 @@ impl Node {
     }
 }
 
-/// Numbers of one kind, the low bytes apart from the rest: what they have in common then lies side by side, and compresses.
+/// Numbers of one kind, the low bytes apart from the rest: what they have in common then lies side by side, and
+/// compresses.
 #[derive(Debug, Default)]
 struct Column {
     low: Vec<u8>,

@@ -1,12 +1,14 @@
 //! Which snapshots a policy keeps, and which rule says so. Pure, and it forgets nothing by itself.
 //!
-//! Snapshots are looked at per series and host. Good ones are sorted into calendar buckets (hours, days, weeks, months, years of a
-//! stated zone); the *first* good snapshot of a bucket stands for it, or the last where the policy says so, and a rule with the count n keeps those of the newest n buckets
-//! that have one. So a daily that is the week's first is the weekly from the day it is made, a bucket that is full never changes
-//! its mind, and forgetting day by day ends where forgetting once at the end does. Where backups stop, nothing expires.
+//! Snapshots are looked at per series and host. Good ones are sorted into calendar buckets (hours, days, weeks, months,
+//! years of a stated zone); the *first* good snapshot of a bucket stands for it, or the last where the policy says so,
+//! and a rule with the count n keeps those of the newest n buckets that have one. So a daily that is the week's first
+//! is the weekly from the day it is made, a bucket that is full never changes its mind, and forgetting day by day ends
+//! where forgetting once at the end does. Where backups stop, nothing expires.
 //!
-//! A stream that is in a *partial* snapshot is whole. So the rules run over the complete snapshots first, and then once more for each
-//! stream of the newest snapshot over all that hold it: one database that fails does not end the retention of the others.
+//! A stream that is in a *partial* snapshot is whole. So the rules run over the complete snapshots first, and then once
+//! more for each stream of the newest snapshot over all that hold it: one database that fails does not end the
+//! retention of the others.
 
 pub use crate::base::retention::{Policy, Representative};
 pub use crate::base::unit::Age;
@@ -46,10 +48,11 @@ pub enum Rule {
     NothingNewer,
     /// Younger than a day, and nobody said to do it all the same.
     Young,
-    /// Its time lies in the future, its host's clock went backwards, or it does not fit when the snapshot was stored: nobody knows how old it
-    /// is.
+    /// Its time lies in the future, its host's clock went backwards, or it does not fit when the snapshot was stored:
+    /// nobody knows how old it is.
     DoubtfulTime,
-    /// The snapshot that stands for its hour, day, … in its place was stored later, by a key that may only add, and says an earlier time.
+    /// The snapshot that stands for its hour, day, … in its place was stored later, by a key that may only add, and
+    /// says an earlier time.
     StoredEarlier,
 }
 
@@ -105,7 +108,8 @@ pub struct Candidate<'a> {
 /// What was decided on one snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// The rules that keep it, each with the stream it holds for where it is not the snapshot as a whole. Empty: it goes.
+    /// The rules that keep it, each with the stream it holds for where it is not the snapshot as a whole. Empty: it
+    /// goes.
     pub reasons: Vec<(Rule, Option<String>)>,
 }
 
@@ -145,13 +149,15 @@ pub struct Reckoning<'a> {
     pub force: bool,
 }
 
-/// Times further ahead of the present than this are doubtful, and so are those that lie so far behind an older backup's.
+/// Times further ahead of the present than this are doubtful, and so are those that lie so far behind an older
+/// backup's.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// Nothing younger goes unless forced.
 const YOUNG: SignedDuration = SignedDuration::from_hours(24);
 
-/// Which snapshots of one series count for calendar tags and retention, in the order of `series`: the complete ones; of these the
-/// unproven only as long as no proven one came before, so that a bare standard input counts in its own series alone.
+/// Which snapshots of one series count for calendar tags and retention, in the order of `series`: the complete ones; of
+/// these the unproven only as long as no proven one came before, so that a bare standard input counts in its own series
+/// alone.
 pub fn good(series: &[&Summary]) -> Vec<bool> {
     let first_proven = series
         .iter()
@@ -182,7 +188,8 @@ pub fn decide(policy: &Policy, snapshots: &[Candidate<'_>], reckoning: &Reckonin
     }
     for mut members in series.into_values() {
         members.sort_by_key(|(_, candidate)| order(candidate.summary));
-        // What counts depends on what is there: once some are gone, others may be judged differently. Until that changes nothing.
+        // What counts depends on what is there: once some are gone, others may be judged differently. Until that
+        // changes nothing.
         loop {
             let candidates: Vec<&Candidate<'_>> = members.iter().map(|(_, candidate)| *candidate).collect();
             let decided = decide_series(policy, &candidates, reckoning);
@@ -281,7 +288,8 @@ fn add(verdicts: &mut [Verdict], at: usize, rule: Rule, stream: Option<&str>) {
     }
 }
 
-/// Streams that the newest snapshot holds or tried to. One that the source has no more does not keep its last days for ever.
+/// Streams that the newest snapshot holds or tried to. One that the source has no more does not keep its last days for
+/// ever.
 fn streams_of_newest<'a>(series: &[&Candidate<'a>]) -> BTreeSet<&'a str> {
     let newest = series.iter().rev().find(|candidate| candidate.summary.head.state.is_trusted());
     newest.map_or_else(BTreeSet::new, |newest| newest.streams.iter().chain(&newest.failed).copied().collect())

@@ -91,8 +91,8 @@ pub struct Viewpoint {
     pub any_host: bool,
 }
 
-/// Which of two snapshots of one series and host is newer. The counter says in which order they were made, whatever the clocks did;
-/// a doubtful one, or an import, is newer than no other.
+/// Which of two snapshots of one series and host is newer. The counter says in which order they were made, whatever the
+/// clocks did; a doubtful one, or an import, is newer than no other.
 pub fn newer(a: &Summary, b: &Summary) -> Ordering {
     a.rank().cmp(&b.rank())
 }
@@ -104,8 +104,9 @@ fn later(a: &Summary, b: &Summary) -> Ordering {
 
 /// Finds the snapshot that `name` stands for; `all` may have any order.
 ///
-/// `latest`, `SERIES` and its forms give a *complete* snapshot, or one of any state where none is complete: steps of `~N` count the same
-/// snapshots as `SERIES` alone does, so that `app~0` is `app`. A series wins over an id that begins with the same digits.
+/// `latest`, `SERIES` and its forms give a *complete* snapshot, or one of any state where none is complete: steps of
+/// `~N` count the same snapshots as `SERIES` alone does, so that `app~0` is `app`. A series wins over an id that begins
+/// with the same digits.
 ///
 /// # Errors
 /// When nothing or too much fits.

@@ -86,8 +86,9 @@ impl BackupSession {
     /// Makes everything durable and commits the snapshot: packs, index, snapshot, mark, in this order.
     ///
     /// # Errors
-    /// When anything fails; then there is no snapshot, unless the very last step's answer was lost. [`RepoError::Fenced`] when this backup
-    /// was suspended for so long that a prune went on without it: what it relied on may be gone.
+    /// When anything fails; then there is no snapshot, unless the very last step's answer was lost.
+    /// [`RepoError::Fenced`] when this backup was suspended for so long that a prune went on without it: what it relied
+    /// on may be gone.
     pub fn commit(mut self, streams: Vec<Finished>, request: CommitRequest) -> Result<Committed, RepoError> {
         let series = request.series.clone();
         self.stage(streams, request)?;
@@ -169,8 +170,8 @@ impl BackupSession {
         (self.staged.len(), data + recipe)
     }
 
-    /// Makes everything durable and commits the staged snapshots, in the order in which they were staged. Whether packs are gone and the
-    /// session is still good is looked at for all of them together.
+    /// Makes everything durable and commits the staged snapshots, in the order in which they were staged. Whether packs
+    /// are gone and the session is still good is looked at for all of them together.
     ///
     /// # Errors
     /// As [`BackupSession::commit`]; of several snapshots the first ones may be committed all the same.
@@ -209,8 +210,8 @@ impl BackupSession {
             })
         });
         let marks = marks.collect::<Result<Vec<MarkId>, RepoError>>()?;
-        // Whoever removes snapshots as abandoned, or rotates keys, has ended their sessions first, and looked for marks then: it has seen
-        // these, or this finds the session ended.
+        // Whoever removes snapshots as abandoned, or rotates keys, has ended their sessions first, and looked for marks
+        // then: it has seen these, or this finds the session ended.
         let ended = match self.fence(false) {
             Err(RepoError::Fenced { why }) => self.close_names(&marks).and_then(|named| match named {
                 true => Ok(()),
@@ -229,8 +230,8 @@ impl BackupSession {
         Ok((staged, lock_failure))
     }
 
-    /// Whether the epoch that this session writes in was closed by an object that names all the marks: then they count, though the session
-    /// was ended.
+    /// Whether the epoch that this session writes in was closed by an object that names all the marks: then they count,
+    /// though the session was ended.
     fn close_names(&self, marks: &[MarkId]) -> Result<bool, RepoError> {
         let epoch = self.repo.keys.newest().number();
         let now = self.repo.refreshed()?;
@@ -251,7 +252,8 @@ impl BackupSession {
 
     /// Removes a mark that must not stand, and its snapshot.
     fn take_back(&self, mark: &MarkId, snapshot: &SnapshotId) {
-        // Whoever saw it meanwhile shall not take it for lost: here by what this host remembers, elsewhere by the word of a full key.
+        // Whoever saw it meanwhile shall not take it for lost: here by what this host remembers, elsewhere by the word
+        // of a full key.
         self.repo.memory.note_answer(Question::Rollback, &snapshot.to_string(), "taken back");
         if self.repo.role() == Role::Full {
             let forgotten = self.repo.marks().put_mark(&Mark {
@@ -266,7 +268,8 @@ impl BackupSession {
                 tracing::warn!("{error}");
             }
         }
-        // Where that fails again and again, a mark without a snapshot stays: told by every check, until a repair gives it up.
+        // Where that fails again and again, a mark without a snapshot stays: told by every check, until a repair gives
+        // it up.
         let mut taken_back = self.repo.storage.delete(&mark.key());
         for _ in 1..TAKE_BACK_TRIES {
             if taken_back.is_ok() {
@@ -327,8 +330,8 @@ impl BackupSession {
         self.repo.object_locks().extend_locks(self.sink.known.catalog(), relied)
     }
 
-    /// Refuses to go on when a prune may have deleted something that this backup relies on. The session tells: whoever deletes ends it
-    /// first. That packs are gone all the same, by other hands, is looked at once.
+    /// Refuses to go on when a prune may have deleted something that this backup relies on. The session tells: whoever
+    /// deletes ends it first. That packs are gone all the same, by other hands, is looked at once.
     fn fence(&mut self, look_at_packs: bool) -> Result<(), RepoError> {
         if look_at_packs {
             let relied = self.sink.known.relied_on();

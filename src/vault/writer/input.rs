@@ -1,8 +1,10 @@
-//! Reads a stream ahead in large buffers and reckons its digest on the way; cuts it into chunks and names them. A thread each.
+//! Reads a stream ahead in large buffers and reckons its digest on the way; cuts it into chunks and names them. A
+//! thread each.
 //!
-//! Where the writer finds that the stream follows its parent with changes all over, no chunk is one that is known, and looking for
-//! their ends and reckoning their ids is for nothing: then pieces pass uncut. What the writer found in a piece decides on
-//! the piece [`LAG`] later, and is waited for, so that the outcome depends on the bytes alone and not on which thread is faster.
+//! Where the writer finds that the stream follows its parent with changes all over, no chunk is one that is known, and
+//! looking for their ends and reckoning their ids is for nothing: then pieces pass uncut. What the writer found in a
+//! piece decides on the piece [`LAG`] later, and is waited for, so that the outcome depends on the bytes alone and not
+//! on which thread is faster.
 
 use crate::base::event::Cancel;
 use crate::base::id::{ChunkId, StreamDigest};
@@ -21,12 +23,12 @@ pub(super) const BUFFERS: usize = 6;
 
 /// A stream that may say of parts of itself that they are the parent's, without giving their bytes.
 pub trait Input: Read + Send {
-    /// Asked each time that `read` gave 0: the range of the parent's stream that the next bytes are. `None` at the end of the stream;
-    /// otherwise it is read on.
+    /// Asked each time that `read` gave 0: the range of the parent's stream that the next bytes are. `None` at the end
+    /// of the stream; otherwise it is read on.
     fn copy(&mut self) -> Option<Range<u64>>;
 
-    /// Asked at the beginning and at the end of the stream: the digest of the digests of its files, which takes the place of that of its
-    /// bytes. A stream either has one all the time or never.
+    /// Asked at the beginning and at the end of the stream: the digest of the digests of its files, which takes the
+    /// place of that of its bytes. A stream either has one all the time or never.
     fn digest(&self) -> Option<StreamDigest>;
 }
 
@@ -103,8 +105,8 @@ impl CutPiece {
     }
 }
 
-/// Cuts pieces into chunks and names them with `key`. For each piece that it took, the writer says in `scattered` whether all of
-/// it followed the parent but for small changes. Stops when nobody takes them any more.
+/// Cuts pieces into chunks and names them with `key`. For each piece that it took, the writer says in `scattered`
+/// whether all of it followed the parent but for small changes. Stops when nobody takes them any more.
 pub(super) fn cut_ahead(
     chunker: &Chunker,
     key: &[u8; 32],
@@ -165,8 +167,8 @@ pub(super) struct Total {
     pub bytes: u64,
     pub digest: StreamDigest,
     pub digest_kind: DigestKind,
-    /// SHA-256 in hexadecimal digits, for whoever has the dump and another program; nobody here looks at it. None where not all bytes
-    /// were read.
+    /// SHA-256 in hexadecimal digits, for whoever has the dump and another program; nobody here looks at it. None where
+    /// not all bytes were read.
     pub sha256: Option<String>,
 }
 
@@ -240,10 +242,12 @@ pub(super) fn read_ahead(
     }
 }
 
-/// A buffer grows by so much at first, and then to twice as much: a stream of many small parts does not clear 2 MiB for each.
+/// A buffer grows by so much at first, and then to twice as much: a stream of many small parts does not clear 2 MiB for
+/// each.
 const FIRST_FILL_BYTES: usize = 64 << 10;
 
-/// Reads behind `headroom` until there are [`FILL_BYTES`], or the stream ends or does not go on with bytes; how many there are.
+/// Reads behind `headroom` until there are [`FILL_BYTES`], or the stream ends or does not go on with bytes; how many
+/// there are.
 fn fill(
     source: &mut dyn Input,
     bytes: &mut Vec<u8>,

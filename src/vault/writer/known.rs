@@ -1,8 +1,9 @@
 //! Is this chunk stored already? Answered without a query where the stream follows an earlier one.
 //!
-//! Three steps (after Zhu, Li, Patterson: *Avoiding the Disk Bottleneck in the Data Domain Deduplication File System*, FAST
-//! 2008): the chunk that follows the last known one in its pack is guessed first; then the filter in memory says that a chunk is
-//! surely new; only then the catalog is asked, whose answer loads the pack's whole table for the next guess.
+//! Three steps (after Zhu, Li, Patterson: *Avoiding the Disk Bottleneck in the Data Domain Deduplication File System*,
+//! FAST 2008): the chunk that follows the last known one in its pack is guessed first; then the filter in memory says
+//! that a chunk is surely new; only then the catalog is asked, whose answer loads the pack's whole table for the next
+//! guess.
 
 use super::super::catalog::filter::{ChunkFilter, chunk_key};
 use super::super::catalog::{Catalog, CatalogError, Found, PackRow};
@@ -49,7 +50,8 @@ pub(super) struct Known {
     me: AuthorId,
     /// Packs are relied on whoever names them.
     relies_on_all: bool,
-    /// Opens blocks of packs that nobody to be relied on vouches for; with an *append* key there is nothing to open them with.
+    /// Opens blocks of packs that nobody to be relied on vouches for; with an *append* key there is nothing to open
+    /// them with.
     blocks: Option<BlockReader>,
     /// Blocks of such packs that were opened, by the pack's number.
     opened: HashSet<(i64, u32)>,
@@ -138,7 +140,8 @@ impl Known {
         }
     }
 
-    /// Whether a chunk may be relied on: somebody to be relied on says what the pack holds, or the very block was opened.
+    /// Whether a chunk may be relied on: somebody to be relied on says what the pack holds, or the very block was
+    /// opened.
     fn admits(&mut self, row: &PackRow, at: usize) -> bool {
         let block = row.block_of(at);
         if !self.presence.unvouched.contains(&row.number) || self.opened.contains(&(row.number, block)) {
@@ -230,8 +233,8 @@ impl Known {
         tolerate(outcome, (), &mut self.catalog_lost);
     }
 
-    /// Packs that are there, that no index object names yet, and that this author wrote or this backup relies on and opened whole: naming
-    /// a pack vouches for all that it holds.
+    /// Packs that are there, that no index object names yet, and that this author wrote or this backup relies on and
+    /// opened whole: naming a pack vouches for all that it holds.
     pub fn unindexed(&mut self) -> Vec<IndexedPack> {
         if self.catalog_lost {
             return Vec::new();
@@ -271,7 +274,8 @@ impl Known {
         &self.healed
     }
 
-    /// Packs that cannot be relied on, and that hold chunks which no other pack has: what else was stored cannot be whole.
+    /// Packs that cannot be relied on, and that hold chunks which no other pack has: what else was stored cannot be
+    /// whole.
     pub fn lost(&mut self) -> BTreeMap<PackId, String> {
         let mut lost = BTreeMap::new();
         if self.catalog_lost {

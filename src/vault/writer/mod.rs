@@ -1,8 +1,8 @@
 //! Writing: streams in, a committed snapshot out.
 //!
-//! [`BackupSession::store`] takes a stream and gives a [`StoredStream`]; only [`StoredStream::finish`], which wants the proof
-//! that the source ended well, makes a [`Finished`]; and only those can be committed. Until the commit nothing shows: packs of a
-//! session that fails are garbage, which a later backup finds and uses again.
+//! [`BackupSession::store`] takes a stream and gives a [`StoredStream`]; only [`StoredStream::finish`], which wants the
+//! proof that the source ended well, makes a [`Finished`]; and only those can be committed. Until the commit nothing
+//! shows: packs of a session that fails are garbage, which a later backup finds and uses again.
 
 mod commit;
 mod input;
@@ -87,7 +87,8 @@ impl StoredStream {
         self.stream.bytes
     }
 
-    /// The bytes came from another repository, which has this digest of them: of a kind that cannot be had from the bytes alone.
+    /// The bytes came from another repository, which has this digest of them: of a kind that cannot be had from the
+    /// bytes alone.
     pub fn set_digest_of(&mut self, original: &Stream) {
         (self.stream.digest, self.stream.digest_kind) = (original.digest, original.digest_kind);
         self.stream.attributes.remove(SHA256);
@@ -195,9 +196,9 @@ impl Writer<'_> {
 }
 
 impl Writer<'_> {
-    /// Registers a backup that is about to begin. What is looked up from now on, no prune takes away without saying so: it either finds the
-    /// session, or its plan is there now. (Plans are read before packs are listed: one that was carried out in between is gone, and so are its
-    /// packs.)
+    /// Registers a backup that is about to begin. What is looked up from now on, no prune takes away without saying so:
+    /// it either finds the session, or its plan is there now. (Plans are read before packs are listed: one that was
+    /// carried out in between is gone, and so are its packs.)
     ///
     /// # Errors
     /// When the storage fails, or a thread cannot be started.
@@ -227,7 +228,8 @@ impl Writer<'_> {
         self.begin_registered(registered, catalog, presence, settings)
     }
 
-    /// Begins a backup that was registered before `catalog` and `presence` were brought up to date: packs are listed once less.
+    /// Begins a backup that was registered before `catalog` and `presence` were brought up to date: packs are listed
+    /// once less.
     ///
     /// # Errors
     /// As [`Writer::begin_backup`].
@@ -371,7 +373,8 @@ impl BackupSession {
         Ok(StoredStream { session: self.number, stream, front, is_unlike_parent, parent_failure, new_bytes })
     }
 
-    /// Shows other machines that this backup is alive. That happens every five minutes by itself; this is for whoever keeps time otherwise.
+    /// Shows other machines that this backup is alive. That happens every five minutes by itself; this is for whoever
+    /// keeps time otherwise.
     ///
     /// # Errors
     /// When the storage fails.
@@ -379,7 +382,8 @@ impl BackupSession {
         self.session.beat().map(|_| ())
     }
 
-    /// How many seconds the clock that shows `now_ms` is ahead of the storage's; to be asked right after the backup began.
+    /// How many seconds the clock that shows `now_ms` is ahead of the storage's; to be asked right after the backup
+    /// began.
     pub fn clock_skew_seconds(&self, now_ms: i64) -> i64 {
         self.session.skew_seconds(now_ms)
     }

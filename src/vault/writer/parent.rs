@@ -18,8 +18,8 @@ const OPEN_BYTES_OF_HALF: u64 = 32 << 20;
 
 /// So many recipes rest one upon the other before one is written to rest on what lies far below, a checkpoint …
 const CHAIN_MAX: u8 = 11;
-/// … and so many checkpoints, until a recipe rests on nothing again. Each recipe below a stream's is a step more for every range
-/// that a restore looks up, and each checkpoint the ranges of all changes since the last one.
+/// … and so many checkpoints, until a recipe rests on nothing again. Each recipe below a stream's is a step more for
+/// every range that a restore looks up, and each checkpoint the ranges of all changes since the last one.
 const CHECKPOINTS_MAX: u8 = 20;
 const _: () = assert!(CHAIN_MAX + CHECKPOINTS_MAX <= DEPTH_MAX);
 
@@ -63,8 +63,8 @@ impl Parent {
         &self.survey
     }
 
-    /// The stream consists of sections that end at `ends`, ascending; those of the new stream are what [`BackupSession::tally`] tells.
-    /// What one does not have is not looked for in the others.
+    /// The stream consists of sections that end at `ends`, ascending; those of the new stream are what
+    /// [`BackupSession::tally`] tells. What one does not have is not looked for in the others.
     pub fn with_sections(mut self, ends: Vec<u64>) -> Self {
         self.section_ends = ends;
         self
@@ -77,13 +77,14 @@ impl Parent {
 }
 
 impl BackupSession {
-    /// Opens `stream` to compare a new one with. `is_alike` tells from the first bytes of the new one whether it is of the same
-    /// kind; the pack cache knows the stream by `label`. Nothing is taken from packs that are missing, or marked as damaged. Blocks of packs that
-    /// a full author vouches for are not hashed again: what is copied of them is named by their ids, which every restore compares.
+    /// Opens `stream` to compare a new one with. `is_alike` tells from the first bytes of the new one whether it is of
+    /// the same kind; the pack cache knows the stream by `label`. Nothing is taken from packs that are missing, or
+    /// marked as damaged. Blocks of packs that a full author vouches for are not hashed again: what is copied of them
+    /// is named by their ids, which every restore compares.
     ///
     /// # Errors
-    /// When its recipe cannot be followed to the end, it was written before the content root was rotated, or threads cannot be
-    /// started. The session can go on without it.
+    /// When its recipe cannot be followed to the end, it was written before the content root was rotated, or threads
+    /// cannot be started. The session can go on without it.
     pub fn parent(
         &self,
         stream: &Stream,
@@ -137,9 +138,9 @@ impl BackupSession {
     }
 }
 
-/// What the recipe of the next stream rests on: the parent's, until the chain is long. Then the ranges that the chain has gathered
-/// are written down once, on top of the recipe that the last one of that kind is: so none of them grows with the age of the
-/// stream, and what it takes is what changed since the last.
+/// What the recipe of the next stream rests on: the parent's, until the chain is long. Then the ranges that the chain
+/// has gathered are written down once, on top of the recipe that the last one of that kind is: so none of them grows
+/// with the age of the stream, and what it takes is what changed since the last.
 fn copies(stream: &Stream, survey: &ReadCost, mut walker: RecipeWalker) -> Result<Copies, RepoError> {
     let (depth, checkpoint) = survey.base.map_or((0, 0), |base| (base.depth, base.checkpoint));
     if depth < checkpoint + CHAIN_MAX {

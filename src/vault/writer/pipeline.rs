@@ -4,10 +4,10 @@
 //! submit -> [compress + read back] x N -> packer (in order) -> [seal + read back + hash + put] x 2 -> finished packs
 //! ```
 //!
-//! Blocks keep their order, so that a later restore reads packs from front to back. Every queue is bounded, and buffers go
-//! round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length (9 packs where the storage is not local, and no other
-//! backup is under way beside this one).
-//! The first error stops all threads and is kept; nothing that failed is ever reported as finished.
+//! Blocks keep their order, so that a later restore reads packs from front to back. Every queue is bounded, and buffers
+//! go round: memory is `(2 N + 4) * 2 * block + 5 * pack` whatever the stream's length (9 packs where the storage is
+//! not local, and no other backup is under way beside this one). The first error stops all threads and is kept; nothing
+//! that failed is ever reported as finished.
 
 use super::Share;
 use super::slack::{Sight, Slack};
@@ -60,7 +60,8 @@ enum Laid {
         codec: Codec,
         stored: Vec<u8>,
     },
-    /// Answer once everything before is laid down; with `flush`, close the packs first. The answer: packs closed so far.
+    /// Answer once everything before is laid down; with `flush`, close the packs first. The answer: packs closed so
+    /// far.
     Barrier {
         flush: bool,
         answer: Sender<u64>,

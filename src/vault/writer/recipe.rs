@@ -1,8 +1,9 @@
 //! The recipe of a stream under way: entries in stream order, and the new bytes that they need gathered into chunks.
 //!
-//! Runs of new bytes of 64 KiB or more are cut where the stream is cut anyway, so that a chunk that is all new is stored under the
-//! id by which it is found again wherever it turns up. Shorter ones, a few rows each, are gathered into chunks of up to 256 KiB, each of which is a block of its own: a restore then keeps one
-//! small block open for each backup that the stream has bytes of. Entries that follow such a run wait until its chunk has a name.
+//! Runs of new bytes of 64 KiB or more are cut where the stream is cut anyway, so that a chunk that is all new is
+//! stored under the id by which it is found again wherever it turns up. Shorter ones, a few rows each, are gathered
+//! into chunks of up to 256 KiB, each of which is a block of its own: a restore then keeps one small block open for
+//! each backup that the stream has bytes of. Entries that follow such a run wait until its chunk has a name.
 
 use super::Sink;
 use crate::base::id::{ChunkId, NodeId};
@@ -17,8 +18,8 @@ use std::collections::VecDeque;
 const LONG_RUN: usize = 64 << 10;
 /// A part of a chunk is gathered with others if it is shorter, in bytes.
 const LONG_PIECE: usize = 64 << 10;
-/// Longer pieces share a block with those so near before them in the stream, in bytes, and with none further away: a restore that came to
-/// the one would have to open the block again for the other, or to keep it open until then.
+/// Longer pieces share a block with those so near before them in the stream, in bytes, and with none further away: a
+/// restore that came to the one would have to open the block again for the other, or to keep it open until then.
 const NEAR: u64 = 1 << 20;
 /// A chunk of gathered runs is at most that long, in bytes.
 const GATHERED_MAX: usize = 256 << 10;
@@ -33,8 +34,8 @@ pub(super) enum Copies {
     None,
     /// As a range of the parent's stream: the recipe rests on the parent's.
     Relative { bytes: u64, base: Base },
-    /// As what the parent's recipe makes of them: ranges of the stream of `base`, which lies far below the parent, and ranges
-    /// of chunks; of chunks alone without one.
+    /// As what the parent's recipe makes of them: ranges of the stream of `base`, which lies far below the parent, and
+    /// ranges of chunks; of chunks alone without one.
     Resolved { root: NodeId, base: Option<Base>, walker: Box<RecipeWalker> },
 }
 
@@ -154,7 +155,8 @@ impl RecipeWriter {
         self.copy(sink, offset, len)
     }
 
-    /// A chunk of `len` bytes, or a span that is none, is about to be compared, which in the stream follows all that was put down or is being compared.
+    /// A chunk of `len` bytes, or a span that is none, is about to be compared, which in the stream follows all that
+    /// was put down or is being compared.
     pub fn expect(&mut self, chunk: Option<ChunkId>, len: u64) {
         let start = self.cuts.back().map_or(self.position, |cut| cut.end);
         self.cuts.push_back(Cut { start, end: start + len, chunk });

@@ -1,4 +1,5 @@
-//! One stream on its way into the repository: each chunk is looked up, and what nobody knows is compared with the parent.
+//! One stream on its way into the repository: each chunk is looked up, and what nobody knows is compared with the
+//! parent.
 
 use super::input::CutPiece;
 use super::recipe::{Copies, Emitter, RecipeWriter};
@@ -106,8 +107,8 @@ impl<'a> StreamWriter<'a> {
         Self { sink, recipe: RecipeWriter::new(copies), against, afresh }
     }
 
-    /// Takes the next piece. Whether it followed the parent with changes all over: no chunk of it is known, and it is neither the
-    /// same as the parent nor much else.
+    /// Takes the next piece. Whether it followed the parent with changes all over: no chunk of it is known, and it is
+    /// neither the same as the parent nor much else.
     pub fn piece(&mut self, piece: &CutPiece) -> Result<bool, RepoError> {
         let known_before = self.sink.stats.bytes_known;
         let before = self.against.as_ref().map(|against| against.differ.summary());
@@ -130,8 +131,8 @@ impl<'a> StreamWriter<'a> {
             && literal * SCATTERED_SHARE <= piece.fresh as u64)
     }
 
-    /// The next bytes are a range of the parent's stream, which nobody read. What the parent lies in is relied on and was looked up when
-    /// it was opened.
+    /// The next bytes are a range of the parent's stream, which nobody read. What the parent lies in is relied on and
+    /// was looked up when it was opened.
     fn copy(&mut self, range: Range<u64>) -> Result<(), RepoError> {
         let misfit = |what: &str| {
             Err(RepoError::Inconsistent { object: "the stream".to_owned(), what: what.to_owned() })

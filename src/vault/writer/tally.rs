@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where the sections of a stream begin and end: offsets, ascending. Whoever reads the stream adds them as it passes, each
-/// before the bytes behind it are handed on.
+/// Where the sections of a stream begin and end: offsets, ascending. Whoever reads the stream adds them as it passes,
+/// each before the bytes behind it are handed on.
 #[derive(Debug, Default)]
 pub struct Edges(Mutex<Vec<u64>>);
 
@@ -97,7 +97,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the pieces and however late an edge becomes known, each byte counts for the section that it lies in.
+        /// Whatever the pieces and however late an edge becomes known, each byte counts for the section that it lies
+        /// in.
         #[test]
         fn each_new_byte_counts_for_the_section_that_it_lies_in(
             sections in prop::collection::vec(0u64..40, 1..12),

@@ -1,8 +1,9 @@
 //! Streams of another repository in which chunks and recipe nodes have the same names: taken as they are.
 //!
-//! What is not here yet is fetched block by block, in the order in which the source stored it. A block of which everything is
-//! wanted is sealed again as it was compressed; of others the wanted chunks are put together anew. Nothing is cut into chunks,
-//! named or compared: every id in a block is checked when it is opened, and the recipe comes along with its nodes.
+//! What is not here yet is fetched block by block, in the order in which the source stored it. A block of which
+//! everything is wanted is sealed again as it was compressed; of others the wanted chunks are put together anew.
+//! Nothing is cut into chunks, named or compared: every id in a block is checked when it is opened, and the recipe
+//! comes along with its nodes.
 
 use super::pipeline::Block;
 use super::{BackupSession, Sink, StoredStream};
@@ -97,8 +98,8 @@ impl TransferSource {
         Self { window_bytes, ..self }
     }
 
-    /// Whether `stream` can be taken as it is: what it consists of has the names that the newest content generation gives. Its recipe rests on
-    /// nothing of another generation, as writers make them.
+    /// Whether `stream` can be taken as it is: what it consists of has the names that the newest content generation
+    /// gives. Its recipe rests on nothing of another generation, as writers make them.
     ///
     /// # Errors
     /// When the catalog or the storage fails.
@@ -193,12 +194,12 @@ fn chunks_of(block: &WantedBlock) -> impl Iterator<Item = &([u8; 32], u32)> {
 }
 
 impl BackupSession {
-    /// Stores `stream` of the repository `source`, in which chunks and nodes have the same names as here, as far as it is not here
-    /// yet. Progress goes to `observer`.
+    /// Stores `stream` of the repository `source`, in which chunks and nodes have the same names as here, as far as it
+    /// is not here yet. Progress goes to `observer`.
     ///
     /// # Errors
-    /// When either side fails, something at the source is lost or damaged, or somebody cancels. What was stored until then
-    /// stays, as garbage.
+    /// When either side fails, something at the source is lost or damaged, or somebody cancels. What was stored until
+    /// then stays, as garbage.
     pub fn transfer(
         &mut self,
         source: &mut TransferSource,

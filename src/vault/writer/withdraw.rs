@@ -8,8 +8,8 @@ use crate::vault::objects::ObjectName as _;
 use std::collections::{BTreeMap, HashSet};
 
 impl BackupSession {
-    /// A prune went on without this session: the packs that its index objects name may be gone. So that nobody takes that for damage, they
-    /// are removed, where the key may. (Packs that are there say themselves what they hold.)
+    /// A prune went on without this session: the packs that its index objects name may be gone. So that nobody takes
+    /// that for damage, they are removed, where the key may. (Packs that are there say themselves what they hold.)
     pub(super) fn withdraw_indexes(&self) {
         for id in &self.sink.indexes {
             if let Err(error) = self.repo.storage.delete(&id.key()) {
@@ -23,7 +23,8 @@ impl BackupSession {
 }
 
 impl Writer<'_> {
-    /// Leaves out packs that no index object names any more: they are not missed. `indexes` are those that named them before.
+    /// Leaves out packs that no index object names any more: they are not missed. `indexes` are those that named them
+    /// before.
     pub(super) fn leave_out_unnamed(&self, indexes: &HashSet<IndexId>, packs: &mut BTreeMap<PackId, String>) {
         if packs.is_empty() || !self.repo.has_lost_any(indexes).unwrap_or(false) {
             return;

@@ -169,8 +169,8 @@ impl<'a> Hostile<'a> {
         self.forger.packs(&self.turnstile.storage).unwrap()
     }
 
-    /// Says that junk holds everything, also what is yet to come; that packs hold nothing, or that too; that they are of another size; or that
-    /// what others said holds no more.
+    /// Says that junk holds everything, also what is yet to come; that packs hold nothing, or that too; that they are
+    /// of another size; or that what others said holds no more.
     fn lying_index(&mut self) -> Result<(), StorageError> {
         let packs = self.packs();
         match self.dice.below(6) {
@@ -249,7 +249,8 @@ impl<'a> Hostile<'a> {
         self.put("marks", &self.forger.mark(MarkKind::Committed, &key, Some("app"))).map(|_| ())
     }
 
-    /// Of its own series or another host's, with any counter and time, over streams of others or of nothing, committed or not.
+    /// Of its own series or another host's, with any counter and time, over streams of others or of nothing, committed
+    /// or not.
     fn forged_snapshot(&mut self) -> Result<(), StorageError> {
         let mut stream = {
             let model = held(self.model);

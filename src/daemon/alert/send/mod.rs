@@ -1,4 +1,5 @@
-//! One attempt to tell somebody. Secrets are read for it, and forgotten behind it; none is an argument of a program or part of an error.
+//! One attempt to tell somebody. Secrets are read for it, and forgotten behind it; none is an argument of a program or
+//! part of an error.
 
 mod email;
 mod http;

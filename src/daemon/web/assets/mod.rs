@@ -1,4 +1,5 @@
-//! What pages look like: three files, compiled in. Their names bear a hash of what they say, so that browsers may keep them for ever.
+//! What pages look like: three files, compiled in. Their names bear a hash of what they say, so that browsers may keep
+//! them for ever.
 
 use super::request::{Refusal, Response};
 use super::route::{Access, Ask, Route};

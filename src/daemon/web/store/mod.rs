@@ -1,7 +1,8 @@
-//! What the service keeps beside the history: users, sessions, tokens, links, operations. One SQLite file, `access.sqlite`.
+//! What the service keeps beside the history: users, sessions, tokens, links, operations. One SQLite file,
+//! `access.sqlite`.
 //!
-//! It is a file of its own because the history may be deleted at any time, and nobody's account shall go with it. Of secrets only hashes
-//! are kept.
+//! It is a file of its own because the history may be deleted at any time, and nobody's account shall go with it. Of
+//! secrets only hashes are kept.
 
 mod operations;
 mod people;

@@ -1,4 +1,5 @@
-//! What people asked for that is no job: restores, verifications, deletions; links to downloads; and answers that are kept.
+//! What people asked for that is no job: restores, verifications, deletions; links to downloads; and answers that are
+//! kept.
 
 use super::Access;
 use crate::daemon::book::StateError;

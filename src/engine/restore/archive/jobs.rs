@@ -4,8 +4,8 @@
 //! definitions ─> data: N workers, each reads its tables and feeds its own pg_restore ─> indexes, then keys (pg_restore -j N) ─> the rest
 //! ```
 //!
-//! No transaction spans them, so that the database has to be new or empty. Everything that can be wrong with the archive is found
-//! before the first command reaches the server.
+//! No transaction spans them, so that the database has to be new or empty. Everything that can be wrong with the
+//! archive is found before the first command reaches the server.
 
 use super::super::{Chosen, Target, discard, keep};
 use super::Archive;
@@ -88,8 +88,8 @@ impl Chosen {
     /// Restores chosen entries of an archive into a database that is new or empty.
     ///
     /// # Errors
-    /// A database made for this restore is dropped again then; one that was there, empty, may hold a part of the dump, and the
-    /// error says so.
+    /// A database made for this restore is dropped again then; one that was there, empty, may hold a part of the dump,
+    /// and the error says so.
     pub fn restore_jobs(
         &self,
         stream: &Stream,
@@ -156,7 +156,8 @@ impl Chosen {
             stream: stream.name.clone(),
             bytes_expected: Some(parts.bytes()),
         });
-        // A part of an old stream needs as many blocks at a time as the whole: its worker may come to have as much room.
+        // A part of an old stream needs as many blocks at a time as the whole: its worker may come to have as much
+        // room.
         let all = self.settings;
         let settings = ReadSettings {
             workers: (all.workers / jobs.workers.max(1)).max(1),
@@ -185,8 +186,8 @@ fn needs_rows_as_they_come(error: &OpError) -> bool {
         && ["COPY FREEZE", "TRUNCATE TABLE ONLY"].iter().any(|words| source.to_string().contains(words))
 }
 
-/// Whether something may be made only in the session that made its surroundings: some extensions change the search path when they are
-/// made, and an index over a function that calls another by its bare name lives by that.
+/// Whether something may be made only in the session that made its surroundings: some extensions change the search path
+/// when they are made, and an index over a function that calls another by its bare name lives by that.
 pub(in crate::engine::restore) fn needs_one_session(error: &OpError) -> bool {
     matches!(error, OpError::Source { what, .. } if what == INDEXES)
         && error.failure() == Some(Failure::DependencyMissing)
@@ -272,7 +273,8 @@ impl Run<'_> {
         }
     }
 
-    /// Feeds one part to a `pg_restore` of its own, in one transaction. Gives up, committing nothing, once `others_failed`.
+    /// Feeds one part to a `pg_restore` of its own, in one transaction. Gives up, committing nothing, once
+    /// `others_failed`.
     fn feed(&self, part: &Synthesis, what: &str, others_failed: &AtomicBool) -> Result<ReadStats, OpError> {
         let failed = |source| OpError::Source { what: what.to_owned(), source };
         let mut sink = self.prepared.open_part().map_err(failed)?;
@@ -310,7 +312,8 @@ fn add(sum: &mut ReadStats, more: ReadStats) {
     sum.bytes_fetched += more.bytes_fetched;
 }
 
-/// The table of contents as a file, which `pg_restore -j` needs to read it again in each of its processes. Holds no rows.
+/// The table of contents as a file, which `pg_restore -j` needs to read it again in each of its processes. Holds no
+/// rows.
 struct TocFile {
     path: PathBuf,
 }

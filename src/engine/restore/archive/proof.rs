@@ -146,8 +146,9 @@ impl Expected {
     }
 }
 
-/// Rows that were loaded through a partitioned table went to whatever partition takes them here: `pg_dump` does so by itself where
-/// a hash of values differs between databases. Then all partitions together say whether they came, and one line stands for them.
+/// Rows that were loaded through a partitioned table went to whatever partition takes them here: `pg_dump` does so by
+/// itself where a hash of values differs between databases. Then all partitions together say whether they came, and one
+/// line stands for them.
 fn routed(
     tables: Vec<Compared>,
     belongings: &[Belonging],
@@ -188,7 +189,8 @@ fn routed(
 }
 
 impl Chosen {
-    /// What a database must hold after the whole stream was restored into it; `None` when nothing is known of its tables.
+    /// What a database must hold after the whole stream was restored into it; `None` when nothing is known of its
+    /// tables.
     ///
     /// # Errors
     /// When the archive's table of contents cannot be read.

@@ -1,6 +1,7 @@
 //! A database that the restore makes: by several workers, and under the name that is wanted only once it is whole.
 //!
-//! Workers share no transaction, and a program may be killed at any moment. So the database fills under a name of its own.
+//! Workers share no transaction, and a program may be killed at any moment. So the database fills under a name of its
+//! own.
 
 use super::super::verify::extension_refused;
 use super::{DatabasePlan, DatabaseReport, Filled, Restoring, fill};
@@ -37,8 +38,8 @@ impl Observer for Shown {
     }
 }
 
-/// Decides by how many workers the database is filled, and whether under a name of its own until it is whole. Only one that this command
-/// makes may be filled in many transactions, or under another name.
+/// Decides by how many workers the database is filled, and whether under a name of its own until it is whole. Only one
+/// that this command makes may be filled in many transactions, or under another name.
 pub(super) fn decide(plan: &mut DatabasePlan, run: &Run) -> bool {
     let is_made = plan.target.create && !plan.state.exists;
     if !is_made && !plan.job.swap || plan.extract.stream.format != StreamFormat::PgCustom {

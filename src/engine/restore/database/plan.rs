@@ -196,8 +196,8 @@ impl DatabasePlan {
     }
 }
 
-/// Looks at the database and says what a restore into it would do. Changes nothing. What keeps it from being done is in the plan, so that
-/// all of it can be shown.
+/// Looks at the database and says what a restore into it would do. Changes nothing. What keeps it from being done is in
+/// the plan, so that all of it can be shown.
 ///
 /// # Errors
 /// When the stream must not go there, it is not the host that was expected, or the server cannot be asked.

@@ -1,4 +1,5 @@
-//! What several sources do at the same time, as one that is shown: the stream that began last, and when it ends the one before.
+//! What several sources do at the same time, as one that is shown: the stream that began last, and when it ends the one
+//! before.
 
 use crate::base::event::{Event, Observer};
 use std::sync::{Arc, Mutex, PoisonError};

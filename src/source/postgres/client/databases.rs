@@ -53,8 +53,9 @@ impl DatabaseChoice {
 }
 
 impl Clients {
-    /// The databases of a server that can be connected to and are no templates, sorted; and the one that was asked. As for `pg_dumpall`,
-    /// one whose `DROP DATABASE` was cut short is none: it has the connection limit -2, and takes nobody.
+    /// The databases of a server that can be connected to and are no templates, sorted; and the one that was asked. As
+    /// for `pg_dumpall`, one whose `DROP DATABASE` was cut short is none: it has the connection limit -2, and takes
+    /// nobody.
     ///
     /// # Errors
     /// When the server cannot be reached or asked.
@@ -82,7 +83,8 @@ impl Clients {
     }
 }
 
-/// What belongs to a server as a whole: roles, their memberships and settings, tablespaces. A script of `pg_dumpall --globals-only`.
+/// What belongs to a server as a whole: roles, their memberships and settings, tablespaces. A script of
+/// `pg_dumpall --globals-only`.
 #[derive(Debug, Clone)]
 pub struct GlobalsSource {
     /// The server.
@@ -94,7 +96,8 @@ pub struct GlobalsSource {
 }
 
 impl GlobalsSource {
-    /// Starts the dump. Only a superuser sees passwords: with another role they are left out, and the second value is `false`.
+    /// Starts the dump. Only a superuser sees passwords: with another role they are left out, and the second value is
+    /// `false`.
     ///
     /// # Errors
     /// As [`super::super::PostgresSource::open`].

@@ -1,7 +1,8 @@
 //! How psql's lexer sees the bytes of a line in a client encoding.
 //!
-//! In five families of encodings the second byte of a character may be an ASCII byte, a backslash or a quote among them. psql
-//! hides such bytes from its lexer, line by line; whether it does depends on `client_encoding`, which any function may change.
+//! In five families of encodings the second byte of a character may be an ASCII byte, a backslash or a quote among
+//! them. psql hides such bytes from its lexer, line by line; whether it does depends on `client_encoding`, which any
+//! function may change.
 
 /// What psql's lexer sees in place of the later bytes of a character.
 const HIDDEN: u8 = 0xff;

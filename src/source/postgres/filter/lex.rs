@@ -1,7 +1,8 @@
-//! SQL as psql's lexer takes it apart: what is a string, a name, a comment, and so where a backslash begins a command of psql's.
+//! SQL as psql's lexer takes it apart: what is a string, a name, a comment, and so where a backslash begins a command
+//! of psql's.
 //!
-//! Where versions of psql, or psql and the server, read the same bytes differently, the script is refused. Where two settings
-//! lead to different readings, that is said as a [`Step::doubt`].
+//! Where versions of psql, or psql and the server, read the same bytes differently, the script is refused. Where two
+//! settings lead to different readings, that is said as a [`Step::doubt`].
 
 use super::Reason;
 use super::statement::{Effect, Statement, Token};
@@ -132,8 +133,8 @@ impl Lexer {
         self.kept.trim_ascii_end()
     }
 
-    /// Reads a byte, as psql sees it. `doubtful` is the byte of the script, where psql sees it in one encoding and not in
-    /// another; `conforming` is `standard_conforming_strings`.
+    /// Reads a byte, as psql sees it. `doubtful` is the byte of the script, where psql sees it in one encoding and not
+    /// in another; `conforming` is `standard_conforming_strings`.
     pub(super) fn step(
         &mut self,
         byte: u8,

@@ -1,12 +1,12 @@
 //! A filter between a script and psql: nothing in the script runs on the machine that restores it.
 //!
-//! psql executes any backslash outside quotes as a command of its own: `\!` runs a shell, `\i` reads a file, `\connect` goes to
-//! another database. The filter reads the script as psql does and lets only those through that a dump needs.
+//! psql executes any backslash outside quotes as a command of its own: `\!` runs a shell, `\i` reads a file, `\connect`
+//! goes to another database. The filter reads the script as psql does and lets only those through that a dump needs.
 //!
-//! How psql reads depends on two settings of the session, `standard_conforming_strings` and `client_encoding`, and any function
-//! that the script calls may change them unseen. So a statement that another setting would have read differently is held back
-//! until its end, and goes out behind a line that sets both to what the filter has read it by. Where versions of psql differ,
-//! or psql and the server, the script is refused.
+//! How psql reads depends on two settings of the session, `standard_conforming_strings` and `client_encoding`, and any
+//! function that the script calls may change them unseen. So a statement that another setting would have read
+//! differently is held back until its end, and goes out behind a line that sets both to what the filter has read it by.
+//! Where versions of psql differ, or psql and the server, the script is refused.
 //!
 //! | file | hides |
 //! |---|---|

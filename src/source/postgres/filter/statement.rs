@@ -215,7 +215,8 @@ fn setting(rest: &[&str]) -> Effect {
 }
 
 impl Copy {
-    /// `COPY [BINARY] table [(columns)] FROM STDIN`, as the server's grammar has it; all else must read or write elsewhere.
+    /// `COPY [BINARY] table [(columns)] FROM STDIN`, as the server's grammar has it; all else must read or write
+    /// elsewhere.
     fn next(self, token: Token<'_>, parens: u32) -> Result<Self, Reason> {
         use Token::{EscapedName, Name, Other, Text, Word};
         Ok(match (self, token) {

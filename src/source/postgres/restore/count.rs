@@ -20,8 +20,8 @@ pub type Count = Result<u64, String>;
 /// Where the server may have put rows that a dump has for a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Belonging {
-    /// Schema and name of the partitioned table that it is a partition of at last, or is itself: rows that are loaded through it go
-    /// to whatever partition takes them.
+    /// Schema and name of the partitioned table that it is a partition of at last, or is itself: rows that are loaded
+    /// through it go to whatever partition takes them.
     pub root: Option<(String, String)>,
     /// It is an extension's: with rows that no dump holds.
     pub of_extension: bool,
@@ -220,7 +220,8 @@ pub(in crate::source::postgres) fn qualified(schema: &str, name: &str) -> String
     }
 }
 
-/// Climbs from each table to the one that is no partition any more. `pg_partition_root` does the same, from PostgreSQL 12 on.
+/// Climbs from each table to the one that is no partition any more. `pg_partition_root` does the same, from PostgreSQL
+/// 12 on.
 fn belongings_query(tables: &[(String, String)]) -> String {
     let wanted: Vec<String> = tables
         .iter()

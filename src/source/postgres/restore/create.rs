@@ -52,7 +52,8 @@ pub struct PlanStatement {
 }
 
 impl PlanStatement {
-    /// Begins with a blank: a text of somebody else's that begins with a backslash is a command to `psql`, a shell's among them.
+    /// Begins with a blank: a text of somebody else's that begins with a backslash is a command to `psql`, a shell's
+    /// among them.
     fn text(&self, database: &str) -> String {
         format!(" {}", self.pieces.join(&quoted_name(database)))
     }

@@ -1,4 +1,5 @@
-//! Settings that make a restore faster, of a database that is not in use yet: set while it fills, and gone when it is whole.
+//! Settings that make a restore faster, of a database that is not in use yet: set while it fills, and gone when it is
+//! whole.
 //!
 //! They belong to the database and not to a session, so that they hold behind poolers and in every worker.
 
@@ -7,11 +8,11 @@ use super::create::DatabasePlan;
 use super::{RestoreTarget, quoted_name, quoted_text};
 use crate::base::event::Cancel;
 
-/// Nothing is lost by a crash that the restore does not begin anew for. The commit that gives the database its name, or takes the mark off it,
-/// waits for the disk, and so for all that came before.
+/// Nothing is lost by a crash that the restore does not begin anew for. The commit that gives the database its name, or
+/// takes the mark off it, waits for the disk, and so for all that came before.
 const COMMIT: &str = "synchronous_commit";
-/// Indexes are sorted in it: an eighth of the shared buffers where that is more than what is set, and at most 512 MiB, since each worker
-/// takes so much.
+/// Indexes are sorted in it: an eighth of the shared buffers where that is more than what is set, and at most 512 MiB,
+/// since each worker takes so much.
 const MEMORY: &str = "maintenance_work_mem";
 
 /// Pages of 8 KiB are an eighth of themselves in KiB.

@@ -12,8 +12,8 @@ WHERE name IN ('max_connections', 'max_prepared_transactions', 'max_worker_proce
 const ROOM_BEYOND_PROMISE: u64 = 3;
 
 impl RestoreTarget {
-    /// Whether the server may be able to lock so many objects at once. It has room for more than its settings promise; for how many more
-    /// nobody knows beforehand.
+    /// Whether the server may be able to lock so many objects at once. It has room for more than its settings promise;
+    /// for how many more nobody knows beforehand.
     ///
     /// # Errors
     /// When the server cannot be asked.

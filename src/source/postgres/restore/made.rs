@@ -1,8 +1,9 @@
 //! Databases that a run makes: how it is told whose they are, whether their maker lives, and how they go again.
 //!
-//! Until it is kept, such a database bears a comment that names its maker, and a session of the maker stays in it. A maker that is
-//! killed takes the session along: a database with the comment and without a session was left behind. `DROP DATABASE` refuses a
-//! database that somebody is in, so that the server itself sees to it that none is dropped whose maker lives.
+//! Until it is kept, such a database bears a comment that names its maker, and a session of the maker stays in it. A
+//! maker that is killed takes the session along: a database with the comment and without a session was left behind.
+//! `DROP DATABASE` refuses a database that somebody is in, so that the server itself sees to it that none is dropped
+//! whose maker lives.
 
 use super::super::client::{Clients, columns, unclear};
 use super::super::{Connection, PostgresError};
@@ -28,7 +29,8 @@ const HERE: &str = "dumpvault:here";
 /// How long the session may take to be there.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// So often a step of cleaning up is tried when a signal ended its program: service managers send theirs to every process.
+/// So often a step of cleaning up is tried when a signal ended its program: service managers send theirs to every
+/// process.
 const TRIES: usize = 3;
 
 /// No limit of the server's may end a session that only waits. Old servers do not know all of them.
@@ -160,8 +162,8 @@ fn drop_by_id(
     match with_force {
         Ok(Some(_)) => {}
         Ok(None) => drop(ask(&plain)?),
-        // A worker of autovacuum is nobody's, so that only a superuser ends it by force. Without, the server itself ends it, and waits
-        // for the others.
+        // A worker of autovacuum is nobody's, so that only a superuser ends it by force. Without, the server itself
+        // ends it, and waits for the others.
         Err(refused) => drop(ask(&plain).map_err(|_| refused)?),
     }
     Ok(true)
@@ -202,8 +204,8 @@ impl RestoreTarget {
         comment_on(self, &asked, Some(&format!("{WAITS}{maker}")))
     }
 
-    /// Databases of this server that runs before this one left behind: marked by them, and nobody is connected. Empty where the
-    /// server is too old to be asked.
+    /// Databases of this server that runs before this one left behind: marked by them, and nobody is connected. Empty
+    /// where the server is too old to be asked.
     ///
     /// # Errors
     /// When the server cannot be reached.

@@ -145,10 +145,11 @@ impl RestoreTarget {
         Ok(InTheWay { sessions: sessions.collect(), prepared })
     }
 
-    /// Gives this database the grants, settings, comment and connection limit of `live`, renames that to `kept` and this one to
-    /// `live`, all in one transaction.
+    /// Gives this database the grants, settings, comment and connection limit of `live`, renames that to `kept` and
+    /// this one to `live`, all in one transaction.
     ///
-    /// Nobody may be connected to either: it is waited for `patience` at most. With `terminate`, those who are lose their connection.
+    /// Nobody may be connected to either: it is waited for `patience` at most. With `terminate`, those who are lose
+    /// their connection.
     ///
     /// # Errors
     /// Both databases are as before then. [`PostgresError::InUse`] when others are still connected.
@@ -169,7 +170,8 @@ impl RestoreTarget {
         let mut tries = 0;
         loop {
             tries += 1;
-            // A rename waits by itself for some seconds, in which nobody can connect: it is only tried when it may go well.
+            // A rename waits by itself for some seconds, in which nobody can connect: it is only tried when it may go
+            // well.
             let mut in_the_way = old.look_once()?;
             if terminate {
                 in_the_way.sessions.clear();
@@ -275,7 +277,8 @@ fn is_in_use(source: &SourceError) -> bool {
 }
 
 pub(in crate::source::postgres) fn others_out(database: &str) -> String {
-    // A worker of autovacuum is nobody's: only a superuser may end it, and the server does so itself where it is in the way.
+    // A worker of autovacuum is nobody's: only a superuser may end it, and the server does so itself where it is in the
+    // way.
     format!(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid() \
          AND usesysid IS NOT NULL",

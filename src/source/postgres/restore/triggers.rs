@@ -1,5 +1,5 @@
-//! Triggers of tables that rows are loaded into: whether they would fire, whether they may be off meanwhile, and what foreign keys
-//! say of the rows afterwards, whose triggers were off, too.
+//! Triggers of tables that rows are loaded into: whether they would fire, whether they may be off meanwhile, and what
+//! foreign keys say of the rows afterwards, whose triggers were off, too.
 
 use super::super::PostgresError;
 use super::super::client::unclear;

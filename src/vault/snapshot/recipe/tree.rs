@@ -18,8 +18,8 @@ pub struct TreeBuilder {
     inner: Vec<Vec<Child>>,
 }
 
-/// Entries a leaf holds at most: even if each names a chunk of its own (32 bytes) with the longest numbers (up to 23 bytes),
-/// the node stays within [`NODE_BYTES_MAX`].
+/// Entries a leaf holds at most: even if each names a chunk of its own (32 bytes) with the longest numbers (up to 23
+/// bytes), the node stays within [`NODE_BYTES_MAX`].
 const LEAF_ENTRIES_MAX: usize = 4096;
 const LEAF_ENTRIES_MIN: usize = 512;
 /// Children an inner node holds at most.
@@ -32,8 +32,8 @@ impl TreeBuilder {
         Self { base, ..Self::default() }
     }
 
-    /// Adds an entry; joins it to the one before where it goes on from it. Finished nodes are handed to `store`, which gives
-    /// their ids.
+    /// Adds an entry; joins it to the one before where it goes on from it. Finished nodes are handed to `store`, which
+    /// gives their ids.
     ///
     /// # Errors
     /// Those of `store`.
