@@ -190,7 +190,7 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
     if let Some(path) = &args.new_key_file {
         let fresh = key_file_or_fresh(path, context.app.entropy())?;
         if fresh.is_exposed {
-            context.warn(format!("key file `{}` can be read by others", path.display()));
+            context.warn(format!("key file `{}` is readable by other users", path.display()));
         }
         return Ok(fresh.credential);
     }

@@ -417,7 +417,10 @@ impl App {
         let path = &self.environment.credential(path);
         let (key, exposed) = KeyFile::read(path)?;
         let warning = exposed.then(|| {
-            format!("key file `{path}` can be read by others: run `chmod 600 {path}`", path = path.display())
+            format!(
+                "key file `{path}` is readable by other users: run `chmod 600 {path}`",
+                path = path.display()
+            )
         });
         Ok(Found { credential: Credential::KeyFile(key), warnings: warning.into_iter().collect() })
     }

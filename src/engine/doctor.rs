@@ -273,8 +273,10 @@ impl Probe<'_> {
                         "backups work; allow {} below sessions/ so that they can remove their session markers: {POLICIES}",
                         Right::Delete.word(&error.object)
                     ),
-                    false => "backups work; their session markers stay until somebody removes them who may"
-                        .to_owned(),
+                    false => {
+                        "backups work; their session markers stay until a host that may delete removes them"
+                            .to_owned()
+                    }
                 };
                 Finding::warning(NAME, format!("{error}; {left}"), next)
             }

@@ -282,7 +282,9 @@ impl Row {
 
     fn check_holes(&self) -> Result<(), IndexError> {
         let Some(holes) = &self.extra.holes else { return Ok(()) };
-        let Kind::File { size, .. } = self.kind else { return Err(malformed("holes in what is no file")) };
+        let Kind::File { size, .. } = self.kind else {
+            return Err(malformed("holes in something that is not a file"));
+        };
         let (pairs, []) = holes.as_chunks::<2>() else { return Err(malformed("half a hole")) };
         let mut end = 0u64;
         for (number, [offset, len]) in pairs.iter().enumerate() {

@@ -52,7 +52,7 @@ impl Content {
         let file = File::from(opened?);
         let before = fstat(&file)?;
         if !FileType::from_raw_mode(before.st_mode).is_file() {
-            return Err(io::Error::other("it is no regular file any more"));
+            return Err(io::Error::other("it is not a regular file any more"));
         }
         let mut content = Self {
             file,

@@ -241,7 +241,7 @@ impl Wire {
         match self.reply(0)? {
             Reply::List(words) => Ok(words.into_iter().map(|word| word.into_text().into_bytes()).collect()),
             Reply::Line(_) | Reply::Error(_) | Reply::Number(_) | Reply::Bytes(_) | Reply::Nothing => {
-                Err(self.not_redis("something that is no command"))
+                Err(self.not_redis("something that is not a command"))
             }
         }
     }

@@ -215,12 +215,8 @@ static ACCESS_TIER: Key<String> =
     Key::new(&TEXT, Entry::new("access_tier", "Access tier of packs: Hot, Cool or Cold.", "\"Cool\""));
 static LOCK: Key<Option<ObjectLock>> = Key::new(
     &OBJECT_LOCK,
-    Entry::new(
-        "object_lock",
-        "Lock what is stored, so that nobody can delete it for this long.",
-        "\"compliance:30d\"",
-    )
-    .flag("--object-lock"),
+    Entry::new("object_lock", "Lock new objects against deletion for this long.", "\"compliance:30d\"")
+        .flag("--object-lock"),
 );
 static KEY_FILE: Key<PathBuf> = Key::new(
     &FILE,

@@ -203,12 +203,8 @@ static ENCRYPTION: Key<String> =
 static KMS_KEY: Key<String> = Key::new(&TEXT, Entry::new("kms_key", "Key of `aws:kms`.", "\"alias/backup\""));
 static LOCK: Key<Option<ObjectLock>> = Key::new(
     &OBJECT_LOCK,
-    Entry::new(
-        "object_lock",
-        "Lock what is stored, so that nobody can delete it for this long.",
-        "\"compliance:30d\"",
-    )
-    .flag("--object-lock"),
+    Entry::new("object_lock", "Lock new objects against deletion for this long.", "\"compliance:30d\"")
+        .flag("--object-lock"),
 );
 static CA_FILE: Key<PathBuf> = Key::new(
     &FILE,
