@@ -21,7 +21,7 @@ _dumpvault_dynamic() {
         COMPREPLY+=("$word")
     done < <(compgen -W "$("${COMP_WORDS[0]}" --quiet complete -- "${before[@]}" 2>/dev/null)" -- "$current")
 }
-complete -F _dumpvault_dynamic -o nosort -o bashdefault -o default dumpvault
+complete -F _dumpvault_dynamic -o bashdefault -o default dumpvault
 "#;
 
 /// Adds them to a script for a shell that has them.
@@ -41,6 +41,12 @@ enum Wanted {
     Systems,
 }
 
+/// Whether a command takes names of snapshots.
+fn has_snapshots(command: &str) -> bool {
+    let all = ["restore", "cat", "verify", "ls", "find", "diff", "show", "tag", "forget", "copy"];
+    all.contains(&command)
+}
+
 /// What may come behind these words.
 fn wanted(words: &[String]) -> Wanted {
     let has = |names: &[&str]| words.iter().any(|word| names.contains(&word.as_str()));
@@ -51,14 +57,13 @@ fn wanted(words: &[String]) -> Wanted {
         Some(option) if option.starts_with("--") && !option.contains('=') => return Wanted::Nothing,
         _ => {}
     }
-    let command = |name: &&String| !name.starts_with('-');
-    match words.iter().find(command).map(String::as_str) {
+    // Values of global options may come before the command.
+    let known = |word: &&String| matches!(word.as_str(), "backup" | "run") || has_snapshots(word);
+    match words.iter().find(known).map(String::as_str) {
         Some("backup") => Wanted::Sources,
         Some("run") => Wanted::Systems,
-        Some("restore" | "cat" | "verify" | "ls" | "find" | "diff" | "show" | "tag" | "forget" | "copy") => {
-            Wanted::Snapshots
-        }
-        _ => Wanted::Nothing,
+        Some(_) => Wanted::Snapshots,
+        None => Wanted::Nothing,
     }
 }
 
@@ -108,6 +113,7 @@ mod tests {
             ("backup", Wanted::Sources),
             ("backup --series", Wanted::Nothing),
             ("run", Wanted::Systems),
+            ("--repo /srv/vault cat", Wanted::Snapshots),
             ("restore app --output", Wanted::Nothing),
             ("init", Wanted::Nothing),
         ] {

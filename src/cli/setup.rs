@@ -170,6 +170,15 @@ fn write_new(path: &Path, text: &str) -> Result<(), CliError> {
     file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())).map_err(failed)
 }
 
+/// Variables that override the file.
+const ELSEWHERE: [&str; 5] = [
+    "DUMPVAULT_REPOSITORY",
+    "DUMPVAULT_KEY_FILE",
+    "DUMPVAULT_PASSWORD",
+    "DUMPVAULT_PASSWORD_FILE",
+    "DUMPVAULT_PASSWORD_COMMAND",
+];
+
 /// Commands of this program, with the new configuration.
 struct Steps<'a> {
     globals: &'a Globals,
@@ -180,7 +189,10 @@ impl Steps<'_> {
     fn command(&self, words: &[&str]) -> Result<Command, CliError> {
         let mut command = Command::new(std::env::current_exe().map_err(CliError::WorkingDirectory)?);
         // What the file says holds, as it will at night.
-        command.env_remove("DUMPVAULT_REPOSITORY").arg("--config").arg(self.config).args(words);
+        for variable in ELSEWHERE {
+            command.env_remove(variable);
+        }
+        command.arg("--config").arg(self.config).args(words);
         Ok(command)
     }
 
