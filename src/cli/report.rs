@@ -212,7 +212,8 @@ mod tests {
         let mut commands = BTreeSet::from([FAILURE.to_owned()]);
         for command in Cli::command().get_subcommands() {
             // Their output is the dump, the script, or text for Prometheus; or files.
-            if ["cat", "complete", "completions", "manual", "metrics", "setup"].contains(&command.get_name()) {
+            if ["cat", "complete", "completions", "manual", "metrics", "setup"].contains(&command.get_name())
+            {
                 continue;
             }
             let mut names: Vec<String> = command
