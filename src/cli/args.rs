@@ -238,7 +238,7 @@ impl Command {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   dumpvault --repo /srv/vault setup postgres://backup@db1/app
-  dumpvault --repo /srv/vault setup postgres://backup@db1/app --server postgres://postgres@test1/postgres
+  dumpvault --repo /srv/vault setup postgres://backup@db1/app --server postgres://test1/postgres
   dumpvault --repo s3://company-vault/db1 setup redis://vault@queue1:6379 --dry-run
 
 Writes a configuration and a key file, both with mode 0600, and runs `config check`,

@@ -1,9 +1,8 @@
 //! Sources: what a dump comes from, and how it goes back.
 //!
 //! A source opens its stream as a [`Dump`]: bytes to read, then an end that says whether it ended well. A restore feeds
-//! a
-//! [`Sink`]: bytes to write, then an end that says whether the program behind it took them all. Sources know nothing of the
-//! repository.
+//! a [`Sink`]: bytes to write, then an end that says whether the program behind it took them all. Sources know nothing
+//! of the repository.
 //!
 //! # What holds for every child process
 //! - It is started without a shell, in a process group of its own, so that a signal meant for this process does not

@@ -905,13 +905,15 @@ impl<M: Medium> Story<M> {
         self.life = Some(born(&self.medium, world, &self.jobs, self.most));
         world.0.borrow_mut().fuse = None;
         let (now, real) = (world.0.borrow().now(), world.0.borrow().real);
+        // A slot that is decided in the same breath has come, whatever becomes of it.
+        let cursors: BTreeMap<String, i64> =
+            world.0.borrow().jobs.iter().map(|(name, state)| (name.clone(), state.cursor)).collect();
         let Some(Ok(_)) = self.life.as_mut().map(|scheduler| scheduler.tick(now, Some(real))) else { return };
         let world = world.0.borrow();
         for run in interrupted {
             let row = &world.runs[&run];
             let Some(job) = self.jobs.get(&row.run.job).filter(|job| job.enabled) else { continue };
-            let cursor =
-                world.jobs.get(&row.run.job).map(|state| state.cursor).max(row.run.slot).unwrap_or(now);
+            let cursor = cursors.get(&row.run.job).copied().max(row.run.slot).unwrap_or(now);
             let next = job.schedule.next(Timestamp::from_millisecond(cursor).unwrap()).unwrap();
             let mut others =
                 world.runs.values().filter(|other| other.run.job == row.run.job && other.run.id != run);
@@ -1051,6 +1053,8 @@ impl<M: Medium> Story<M> {
             let behind = world.newest.map_or(0, |newest| newest - world.now());
             world.offset += behind.max(0);
         }
+        // The one before is gone before the next begins.
+        self.life = None;
         self.life = Some(born(&self.medium, world, &self.jobs, self.most));
         world.0.borrow_mut().fuse = None;
         self.well_since = i64::MAX;

@@ -29,7 +29,8 @@
 //! - A pack stands in for another unopened (`gc::witness`): seed 0.
 //! - A mark of an append key supersedes those of others (`history::fold`, `superseded`): seed 3.
 //! - An append key may speak for every host and series (`Authors::judge_head`): seed 3.
-//! - A snapshot that an append key committed and that cannot be read stops deletion for good (`Stops::ForAWhile`): seed 9.
+//! - A snapshot that an append key committed and that cannot be read stops deletion for good (`Stops::ForAWhile`): seed
+//!   9.
 //! - No time is doubtful (`history`, `is_doubtful`): seed 15.
 //! - A prune's session of an append key counts (`Authors::judge_session`): seed 27.
 //!

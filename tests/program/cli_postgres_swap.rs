@@ -149,7 +149,7 @@ fn a_swap_keeps_the_old_database_and_all_settings(world: &World) {
         world.run(&swap).expect(exit::REFUSED).says("--yes");
         let said = world.run(&[&swap[..], &["--yes"]].concat()).expect(exit::OK).text();
         assert!(
-            said.contains("2 tables with data") && said.contains("the old one is now `shop_before_"),
+            said.contains("2 tables with data") && said.contains("the old database is now `shop_before_"),
             "{said}"
         );
         assert_eq!(world.server.dump_plain("shop"), original);
@@ -228,7 +228,7 @@ fn a_swap_that_fails_at_its_end_is_finished_by_a_command(world: &World) {
     world.run(&[&words[..], &["--terminate-connections"]].concat()).expect(exit::REFUSED).says("--yes");
     let said =
         world.run(&[&words[..], &["--terminate-connections", "--yes"]].concat()).expect(exit::OK).text();
-    assert!(said.contains("the old one is now `shop_before_"), "{said}");
+    assert!(said.contains("the old database is now `shop_before_"), "{said}");
     assert_eq!(world.server.psql("shop", "SELECT count(*) FROM public.orders"), "3000");
     assert_eq!(world.settings(), settings, "the mark is gone, and all else as it was");
     world.drop_old();

@@ -387,7 +387,7 @@ fn given_a_plan_by_init_then_it_is_a_configuration_and_its_slots_are_told() {
     assert_eq!(next["slots"].as_array().unwrap().len(), 7);
     let said = ["schedule", "explain", "30 2 * * sun", "--time-zone", "Europe/Berlin", "--json"];
     let said = vault.run(said).expect(exit::OK).json();
-    assert_eq!(text(&said, "words"), "at 02:30, on sun");
+    assert_eq!(text(&said, "words"), "at 02:30, on Sunday");
     assert_eq!(said["slots"].as_array().unwrap().len(), 10);
     vault.run(["schedule", "explain", "nightly"]).expect(exit::OK);
     vault.run(["schedule", "explain", "0 0 31 4 *"]).expect(exit::USAGE).says("never fires");

@@ -22,6 +22,7 @@ fn mode(path: &std::path::Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+#[allow(clippy::print_stdout, reason = "the time is what the test is to show")]
 #[test]
 fn given_a_database_then_setup_ends_with_a_verified_backup_and_says_how_it_goes_on() {
     let server = Server::start();

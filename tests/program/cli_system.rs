@@ -261,7 +261,7 @@ fn given_an_append_key_then_maintenance_has_a_key_of_its_own_or_nothing_starts()
         "--append",
         "--host",
         "*",
-        "--series",
+        "--name",
         "web",
         "--new-key-file",
         append.to_str().unwrap(),

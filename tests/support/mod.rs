@@ -10,6 +10,7 @@ pub mod golden;
 pub mod hostile;
 pub mod http;
 pub mod independent;
+pub mod night;
 pub mod node;
 pub mod outside;
 pub mod pg;

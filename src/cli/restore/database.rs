@@ -113,7 +113,7 @@ fn filled_with(work: &Work<'_>, filled: &Filled) {
     let database = &filled.database;
     let into = match &filled.kept {
         None => format!("database `{database}`"),
-        Some(kept) => format!("database `{database}`, and the old one is now `{kept}`"),
+        Some(kept) => format!("database `{database}`, and the old database is now `{kept}`"),
     };
     done(work, &into, filled.stats, filled.findings.as_ref());
 }

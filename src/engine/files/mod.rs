@@ -69,7 +69,7 @@ impl<'a> Tree<'a> {
     pub fn any(chosen: &'a Chosen, stream: Option<&str>) -> Result<Self, OpError> {
         Self::of(chosen, stream)?.ok_or_else(|| OpError::Job {
             message: format!("snapshot {} holds no files", chosen.summary.id.short()),
-            next: Some(Next::new("restore a dump with {to} FILE or {to_database}")),
+            next: Some(Next::new("restore a dump with {output} FILE or {to_database}")),
         })
     }
 

@@ -161,7 +161,7 @@ pub(super) fn not_swapped(
     }
     if let Some(exec) = exec {
         let exec: Vec<String> = exec.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        words.push(format!("{{exec}} {}", quoted(&exec.join(" "))));
+        words.push(format!("{{pg_exec}} {}", quoted(&exec.join(" "))));
     }
     let next = format!("finish it with `{}`, or drop `{}`", words.join(" "), fresh.database);
     OpError::Hinted { source: Box::new(error), next: Next::new(next) }
