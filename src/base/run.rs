@@ -39,7 +39,7 @@ pub struct Room(Permits);
 
 impl Room {
     /// What a process holds if nobody says otherwise: as much as one backup or one copy takes, as
-    /// `docs/architecture.md` has it.
+    /// `docs/data_path.md` has it.
     pub const BYTES_DEFAULT: u64 = 384 << 20;
 
     /// So many bytes for all jobs.

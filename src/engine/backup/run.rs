@@ -8,7 +8,7 @@ use crate::engine::plan::{BackupPlan, PlannedBackup};
 use crate::vault::writer::Share;
 use crate::vault::{RepoError, Repository};
 
-/// What one backup may hold open at most, in bytes: `docs/architecture.md` adds it up …
+/// What one backup may hold open at most, in bytes: `docs/data_path.md` adds it up …
 const BYTES_OPEN: u64 = 256 << 20;
 /// … and what one of two does.
 const BYTES_OPEN_OF_HALF: u64 = 173 << 20;
