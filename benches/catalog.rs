@@ -66,12 +66,12 @@ fn run(millions: u64) {
     });
     measure("opened without a saved filter", || {
         let mut catalog = open(dir.path());
-        let filter = catalog.filter().unwrap();
-        catalog.save_filter(&filter).unwrap();
+        let (filter, until) = catalog.filter().unwrap();
+        catalog.save_filter(&filter, until).unwrap();
     });
     let (mut catalog, filter) = measure("opened with the saved filter", || {
         let mut catalog = open(dir.path());
-        let filter = catalog.filter().unwrap();
+        let (filter, _) = catalog.filter().unwrap();
         (catalog, filter)
     });
     println!("{:<44} {:>19.1} MiB", "the filter", filter.memory_bytes() as f64 / f64::from(1 << 20));

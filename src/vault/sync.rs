@@ -188,8 +188,9 @@ impl Repository {
             }
             outcome => outcome?,
         };
-        let listed: HashSet<IndexId> = self.list_names::<IndexId>("index/")?.into_iter().collect();
+        // What is known is read before what there is: another backup of this host adds to both, the storage first.
         let known = catalog.indexes()?;
+        let listed: HashSet<IndexId> = self.list_names::<IndexId>("index/")?.into_iter().collect();
         let closes = self.authors.epochs().fingerprint();
         let before = catalog.object(CLOSES)?;
         let is_other = before.as_ref().is_some_and(|before| before != &closes);

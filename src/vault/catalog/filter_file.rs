@@ -7,8 +7,9 @@ use rusqlite::OptionalExtension as _;
 use std::path::PathBuf;
 
 impl Catalog {
-    /// The filter over all chunks known: loaded from beside the catalog where it fits, else built anew.
-    pub fn filter(&mut self) -> Result<ChunkFilter, CatalogError> {
+    /// The filter over all chunks known, and the number of the newest pack of which it is certain that all chunks are in it: loaded
+    /// from beside the catalog where it fits, else built anew.
+    pub fn filter(&mut self) -> Result<(ChunkFilter, i64), CatalogError> {
         let failed = self.failed();
         let newest: i64 = self
             .connection
@@ -27,7 +28,7 @@ impl Catalog {
                     self.pack(number)?.table.chunks.iter().for_each(|(id, _)| filter.insert(chunk_key(id)));
                 }
             }
-            return Ok(filter);
+            return Ok((filter, newest));
         }
         let mut filter = ChunkFilter::default();
         let mut statement = self.connection.prepare("SELECT key FROM chunk_keys").map_err(&failed)?;
@@ -35,7 +36,7 @@ impl Catalog {
         while let Some(row) = rows.next().map_err(&failed)? {
             filter.insert(row.get::<_, i64>(0).map_err(&failed)?.cast_unsigned());
         }
-        Ok(filter)
+        Ok((filter, newest))
     }
 
     pub(super) fn filter_path(&self) -> PathBuf {
@@ -60,15 +61,12 @@ impl Catalog {
         Some((ChunkFilter::load(rest)?, i64::from_le_bytes(*until)))
     }
 
-    /// Saves the filter, which must hold all chunks known, beside the catalog.
-    pub fn save_filter(&self, filter: &ChunkFilter) -> Result<(), CatalogError> {
+    /// Saves the filter, which holds all chunks of packs up to number `until`, beside the catalog. Others may have added packs
+    /// since it was loaded: whoever loads it adds those behind `until`.
+    pub fn save_filter(&self, filter: &ChunkFilter, until: i64) -> Result<(), CatalogError> {
         if !self.is_on_disk() {
             return Ok(());
         }
-        let newest: i64 = self
-            .connection
-            .query_row("SELECT coalesce(max(number), 0) FROM packs", [], |row| row.get(0))
-            .map_err(self.failed())?;
         let path = self.filter_path();
         let write = || {
             use std::io::{Seek, Write};
@@ -81,7 +79,7 @@ impl Catalog {
                 file.write_all(part)
             };
             put(&self.instance)?;
-            put(&newest.to_le_bytes())?;
+            put(&until.to_le_bytes())?;
             filter.save(&mut put)?;
             file.rewind()?;
             file.write_all(hasher.finalize().as_bytes())?;

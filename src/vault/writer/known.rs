@@ -35,6 +35,8 @@ impl Place {
 pub(super) struct Known {
     catalog: Catalog,
     filter: ChunkFilter,
+    /// The newest pack that was in the catalog when the filter was loaded.
+    filter_until: i64,
     presence: Presence,
     /// Chunks handed to the pipeline whose pack is not in the catalog yet.
     pending: HashSet<[u8; 32]>,
@@ -62,10 +64,11 @@ pub(super) struct Known {
 impl Known {
     pub fn new(repo: &Repository, mut catalog: Catalog, presence: Presence) -> Self {
         let mut catalog_lost = false;
-        let filter = tolerate(catalog.filter(), ChunkFilter::default(), &mut catalog_lost);
+        let (filter, filter_until) = tolerate(catalog.filter(), Default::default(), &mut catalog_lost);
         Self {
             catalog,
             filter,
+            filter_until,
             presence,
             pending: HashSet::new(),
             last_data: None,
@@ -313,7 +316,7 @@ impl Known {
     /// Keeps the filter for the next backup. It only saves time, so that failing to do so is no error.
     pub fn save_filter(&self) {
         if !self.catalog_lost
-            && let Err(error) = self.catalog.save_filter(&self.filter)
+            && let Err(error) = self.catalog.save_filter(&self.filter, self.filter_until)
         {
             tracing::warn!("{error}");
         }
