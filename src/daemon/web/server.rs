@@ -262,6 +262,22 @@ async fn accept(
     }
 }
 
+/// A request that is being answered.
+struct Answering(Arc<Web>);
+
+impl Answering {
+    fn of(web: Arc<Web>) -> Self {
+        web.answering.fetch_add(1, Ordering::SeqCst);
+        Self(web)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Answers what comes over a connection.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -273,10 +289,9 @@ async fn converse(
     let service = service_fn(move |request| {
         let (web, stopping) = (Arc::clone(&web), stopped.clone());
         async move {
-            web.answering.fetch_add(1, Ordering::SeqCst);
-            let answer = answer(Arc::clone(&web), own, peer, request, stopping).await;
-            web.answering.fetch_sub(1, Ordering::SeqCst);
-            Ok::<_, Infallible>(answer)
+            // Counted down also when the connection breaks off.
+            let _answering = Answering::of(Arc::clone(&web));
+            Ok::<_, Infallible>(answer(web, own, peer, request, stopping).await)
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -310,9 +325,14 @@ async fn answer(
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
     let site = web.site();
-    let forwarded =
-        headers.iter().find(|(name, _)| name == "x-forwarded-for").map(|(_, value)| value.as_str());
-    let address = gate::address(&site, peer.to_canonical(), forwarded);
+    // A proxy may add a line of its own to those that it was sent.
+    let forwarded: Vec<&str> = headers
+        .iter()
+        .filter(|(name, _)| name == "x-forwarded-for")
+        .map(|(_, value)| value.as_str())
+        .collect();
+    let forwarded = (!forwarded.is_empty()).then(|| forwarded.join(","));
+    let address = gate::address(&site, peer.to_canonical(), forwarded.as_deref());
     let base = site.serve.external_url.as_ref().map_or("", |url| url.base.as_str());
     let path = parts.uri.path();
     // A proxy may have taken the base path away, or not.
@@ -329,7 +349,7 @@ async fn answer(
     let shared = Arc::clone(&web);
     let done = tokio::task::spawn_blocking(move || routes::answer(&shared, own, &request)).await;
     match done {
-        Ok(response) => finished(web, response, is_asset, stopping),
+        Ok(response) => finished(response, is_asset, stopping),
         Err(_) => plain(500, "something is wrong in the service; its log says more"),
     }
 }
@@ -342,10 +362,10 @@ fn plain(status: u16, text: &str) -> Answer {
     answer
 }
 
-fn finished(web: Arc<Web>, response: Response, is_asset: bool, stopping: watch::Receiver<bool>) -> Answer {
+fn finished(response: Response, is_asset: bool, stopping: watch::Receiver<bool>) -> Answer {
     let body = match response.body {
         Body::Whole(bytes) => Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed(),
-        Body::Events(teller) => BodyExt::boxed(events(web, teller, stopping)),
+        Body::Events(teller) => BodyExt::boxed(events(teller, stopping)),
         Body::Pieces(length, pieces) => BodyExt::boxed(Pieces { left: Some(length), pieces }),
     };
     let mut answer = hyper::Response::new(body);
@@ -371,7 +391,7 @@ fn finished(web: Arc<Web>, response: Response, is_asset: bool, stopping: watch::
 }
 
 /// Events, in a task that looks each second.
-fn events(web: Arc<Web>, mut teller: super::request::Teller, stopping: watch::Receiver<bool>) -> Pieces {
+fn events(mut teller: super::request::Teller, stopping: watch::Receiver<bool>) -> Pieces {
     let (send, pieces) = tokio::sync::mpsc::channel(4);
     tokio::spawn(async move {
         let mut quiet = 0;
@@ -389,7 +409,9 @@ fn events(web: Arc<Web>, mut teller: super::request::Teller, stopping: watch::Re
                 Told::End => "event: end\ndata: {}\n\n".to_owned(),
             };
             quiet = if text.is_empty() { quiet + 1 } else { 0 };
-            let is_gone = !text.is_empty() && send.send(Ok(Bytes::from(text))).await.is_err();
+            // Who reads nothing for so long is gone, too.
+            let is_gone =
+                !text.is_empty() && send.send_timeout(Ok(Bytes::from(text)), PATIENCE).await.is_err();
             if is_gone || matches!(told, Told::End) {
                 break;
             }
@@ -398,7 +420,6 @@ fn events(web: Arc<Web>, mut teller: super::request::Teller, stopping: watch::Re
                 break;
             }
         }
-        web.streams.fetch_sub(1, Ordering::SeqCst);
     });
     Pieces { left: None, pieces }
 }

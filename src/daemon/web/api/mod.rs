@@ -320,17 +320,25 @@ fn log(ask: &Ask<'_>) -> Result<Response, Refusal> {
     Ok(Response::of(200, "text/plain; charset=utf-8", words::lines(&log).into_bytes()))
 }
 
-/// A place for a stream of events.
-fn stream(ask: &Ask<'_>) -> Result<(), Refusal> {
+/// A place for a stream of events: free again when it is dropped, however the stream ends.
+struct Place(Arc<Web>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn stream(ask: &Ask<'_>) -> Result<Place, Refusal> {
     let taken = ask.web.streams.fetch_add(1, Ordering::SeqCst);
+    let place = Place(Arc::clone(ask.web));
     if taken >= STREAMS {
-        ask.web.streams.fetch_sub(1, Ordering::SeqCst);
         return Err(Refusal {
             retry_after: Some(10),
             ..Refusal::new(503, "streams", "too many streams of events are open")
         });
     }
-    Ok(())
+    Ok(place)
 }
 
 /// Tells a value each time that it is another, and ends once its status is an end.
@@ -356,9 +364,8 @@ fn telling(look: impl Fn() -> Option<Value> + Send + 'static) -> Response {
 
 fn events(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let run = found_run(ask.web, ask.param(0))?;
-    stream(ask)?;
-    let web = Arc::clone(ask.web);
-    Ok(telling(move || Some(doings::run_json(&web, &found_run(&web, &run.id).ok()?))))
+    let place = stream(ask)?;
+    Ok(telling(move || Some(doings::run_json(&place.0, &found_run(&place.0, &run.id).ok()?))))
 }
 
 fn cancel(ask: &Ask<'_>) -> Result<Response, Refusal> {
@@ -479,9 +486,8 @@ fn operation(ask: &Ask<'_>) -> Result<Response, Refusal> {
 
 fn operation_events(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let id = found_operation(ask.web, ask.param(0))?.id;
-    stream(ask)?;
-    let web = Arc::clone(ask.web);
-    Ok(telling(move || Some(operation_json(&web, &found_operation(&web, &id).ok()?))))
+    let place = stream(ask)?;
+    Ok(telling(move || Some(operation_json(&place.0, &found_operation(&place.0, &id).ok()?))))
 }
 
 fn checks(ask: &Ask<'_>) -> Result<Response, Refusal> {
