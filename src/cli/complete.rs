@@ -17,9 +17,10 @@ _dumpvault_dynamic() {
     case "$current" in -*) return ;; esac
     local -a before=("${COMP_WORDS[@]:1:COMP_CWORD-1}")
     local word
+    # Names come from other hosts, too: nothing of them is expanded, as compgen -W would.
     while IFS= read -r word; do
-        COMPREPLY+=("$word")
-    done < <(compgen -W "$("${COMP_WORDS[0]}" --quiet complete -- "${before[@]}" 2>/dev/null)" -- "$current")
+        if [[ "$word" == "$current"* ]]; then COMPREPLY+=("$(printf '%q' "$word")"); fi
+    done < <("${COMP_WORDS[0]}" --quiet complete -- "${before[@]}" 2>/dev/null)
 }
 complete -F _dumpvault_dynamic -o bashdefault -o default dumpvault
 "#;

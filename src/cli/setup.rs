@@ -6,6 +6,7 @@ use super::args::{Globals, SetupArgs};
 use super::exit::Exit;
 use super::print;
 use super::report::CliError;
+use crate::engine::restore::quoted;
 use crate::settings::Environment;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,19 +21,21 @@ pub(super) fn run(args: &SetupArgs, globals: &Globals, environment: &Environment
         CliError::usage_hint("no repository given", "add --repo, such as --repo /srv/vault")
     })?;
     let source = source(args)?;
-    let config = globals.config.clone().unwrap_or_else(|| usual_place(environment));
+    let config =
+        environment.directory.join(globals.config.clone().unwrap_or_else(|| usual_place(environment)));
     let folder = config.parent().unwrap_or(Path::new("/")).to_owned();
     let key = globals.key_file.clone().unwrap_or_else(|| folder.join("repo.key"));
     let text = configuration(&absolute(&repo, environment), &environment.directory.join(key), &source);
     if args.dry_run {
         print(&format!("would write {}:\n", config.display()));
-        print(masked(text.trim_end(), &args.source).trim_end());
+        masked(text.trim_end(), &args.source).lines().for_each(print);
         return Ok(Exit::Good);
     }
     write_new(&config, &text)?;
     say(globals, &format!("wrote configuration {}", config.display()));
     let steps = Steps { globals, config: &config };
-    match tried(&steps, args, &source.name) {
+    let server = args.server.clone().or_else(|| source.server.clone());
+    match tried(&steps, &source.name) {
         Ok(None) => {}
         outcome => {
             // The key file stays: a repository that was created needs it.
@@ -48,11 +51,24 @@ pub(super) fn run(args: &SetupArgs, globals: &Globals, environment: &Environment
             });
         }
     }
+    if let Some(exit) = verified(&steps, &source, server.as_deref())? {
+        return Err(CliError::Told {
+            message: "the backup is stored, and could not be verified (see above)".to_owned(),
+            hint: Some(format!(
+                "run `dumpvault --config {} verify {} --server URI` with a role that may create databases",
+                config.display(),
+                source.name
+            )),
+            code: None,
+            kind: None,
+            exit: Exit::of_code(exit),
+        });
+    }
     say(
         globals,
         &format!("Done in {:.1} s: a verified backup of `{}`.", started.elapsed().as_secs_f64(), source.name),
     );
-    say(globals, &schedule(&config, globals.config.is_some()));
+    say(globals, &schedule(&config, server.as_deref()));
     Ok(Exit::Good)
 }
 
@@ -60,11 +76,20 @@ pub(super) fn run(args: &SetupArgs, globals: &Globals, environment: &Environment
 struct Source {
     name: String,
     lines: Vec<String>,
+    /// A server that can take a scratch copy: its own, without a password.
+    server: Option<String>,
+    password: Option<String>,
 }
 
 fn source(args: &SetupArgs) -> Result<Source, CliError> {
     let address = args.source.as_str();
     let (scheme, rest) = address.split_once("://").unwrap_or_default();
+    if address.contains("?password=") || address.contains("&password=") {
+        return Err(CliError::usage_hint(
+            "setup takes no password behind `?` of an address",
+            "write it into ~/.pgpass, or as USER:PASSWORD@HOST",
+        ));
+    }
     let quoted = toml::Value::from(address).to_string();
     let (lines, has_rows) = match scheme {
         "postgres" | "postgresql" => (vec![format!("uri = {quoted}")], true),
@@ -93,7 +118,12 @@ fn source(args: &SetupArgs) -> Result<Source, CliError> {
     if name.is_empty() || !name.chars().all(allowed) {
         return Err(CliError::usage("--series: use letters, digits, `-` and `_` here"));
     }
-    Ok(Source { name, lines })
+    let password = password_of(address).map(str::to_owned);
+    let server = has_rows.then(|| match &password {
+        Some(password) => address.replacen(&format!(":{password}@"), "@", 1),
+        None => address.to_owned(),
+    });
+    Ok(Source { name, lines, server, password })
 }
 
 /// Where the configuration of this user is looked for.
@@ -144,11 +174,16 @@ keep_monthly = 12
     )
 }
 
-/// The same text without the password of the address.
-fn masked(text: &str, address: &str) -> String {
+/// The password in an address.
+fn password_of(address: &str) -> Option<&str> {
     let authority = address.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
     let password = authority.and_then(|(person, _)| person.split_once(':')).map(|(_, password)| password);
-    match password.filter(|password| !password.is_empty()) {
+    password.filter(|password| !password.is_empty())
+}
+
+/// The same text without the password of the address.
+fn masked(text: &str, address: &str) -> String {
+    match password_of(address) {
         Some(password) => text.replace(&format!(":{password}@"), ":***@"),
         None => text.to_owned(),
     }
@@ -198,8 +233,15 @@ impl Steps<'_> {
 
     /// Runs it where everybody sees it; its exit code if that is not 0.
     fn show(&self, words: &[&str]) -> Result<Option<u8>, CliError> {
-        say(self.globals, &format!("\n$ dumpvault {}", words.join(" ")));
+        self.show_with(words, None)
+    }
+
+    /// The same, with a password for the server, which no list of processes shows.
+    fn show_with(&self, words: &[&str], password: Option<&str>) -> Result<Option<u8>, CliError> {
+        say(self.globals, "");
+        say(self.globals, &format!("$ dumpvault {}", words.join(" ")));
         let mut command = self.command(words)?;
+        command.envs(password.map(|password| ("PGPASSWORD", password)));
         if self.globals.quiet {
             command.arg("--quiet");
         }
@@ -215,38 +257,40 @@ fn code(status: std::io::Result<std::process::ExitStatus>) -> Result<Option<u8>,
 }
 
 /// Every step until one fails; the exit code of that one.
-fn tried(steps: &Steps<'_>, args: &SetupArgs, name: &str) -> Result<Option<u8>, CliError> {
+fn tried(steps: &Steps<'_>, name: &str) -> Result<Option<u8>, CliError> {
     if let Some(failed) = steps.show(&["config", "check"])? {
         return Ok(Some(failed));
     }
     let mut look = steps.command(&["--quiet", "snapshots"])?;
     look.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    let is_new = code(look.status())?.is_some();
+    let is_new = code(look.status())? == Some(Exit::NoRepository.code());
     if is_new && let Some(failed) = steps.show(&["init"])? {
         return Ok(Some(failed));
     }
-    if let Some(failed) = steps.show(&["backup", name])? {
-        return Ok(Some(failed));
-    }
-    let mut verify = vec!["verify", name];
-    if let Some(server) = &args.server {
-        verify.extend(["--server", server]);
-    }
-    steps.show(&verify)
+    steps.show(&["backup", name])
 }
 
-fn schedule(config: &Path, is_elsewhere: bool) -> String {
-    let option = if is_elsewhere { format!(" --config {}", config.display()) } else { String::new() };
+/// Verifies the backup; the exit code if that fails.
+fn verified(steps: &Steps<'_>, source: &Source, server: Option<&str>) -> Result<Option<u8>, CliError> {
+    let mut verify = vec!["verify", &source.name];
+    verify.extend(server.iter().flat_map(|server| ["--server", *server]));
+    let own = server.is_some() && server == source.server.as_deref();
+    steps.show_with(&verify, source.password.as_deref().filter(|_| own))
+}
+
+fn schedule(config: &Path, server: Option<&str>) -> String {
+    let option = format!(" --config {}", config.display());
+    // In a crontab `%` ends a command.
+    let server =
+        server.map_or_else(String::new, |server| format!(" --server {}", quoted(server).replace('%', "\\%")));
     let program = std::env::current_exe().map_or("dumpvault".to_owned(), |path| path.display().to_string());
     format!(
         "
 To run it every night, put these lines into /etc/cron.d/dumpvault:
 
 15 3 * * *  root  {program}{option} --quiet run nightly
-15 6 * * 0  root  {program}{option} --quiet verify
+15 6 * * 0  root  {program}{option} --quiet verify{server}
 0 9 * * *   root  {program}{option} status --max-age 26h > /dev/null
-
-Or, with the units of the package: systemctl enable --now dumpvault-job@nightly.timer
 
 Keep a copy of the key file on another machine: without it the data cannot be read."
     )
@@ -254,6 +298,6 @@ Keep a copy of the key file on another machine: without it the data cannot be re
 
 fn say(globals: &Globals, line: &str) {
     if !globals.quiet {
-        print(line);
+        line.split('\n').for_each(print);
     }
 }

@@ -330,7 +330,7 @@ fn unknown(source: &str, known: &[&str]) -> OpError {
     let near = nearest(source, known.iter().copied());
     let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     let next = match known {
-        [] => format!("no sources are configured; add [source.{source}] or use {{name}} with {{command}}"),
+        [] => format!("no sources are configured; add [source.{source}] or use {{series}} with {{command}}"),
         known => format!("{near}the configuration has: {}", known.join(", ")),
     };
     refused(format!("unknown source `{source}`"), Next::new(next))

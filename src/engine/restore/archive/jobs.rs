@@ -120,7 +120,10 @@ impl Chosen {
         {
             tracing::debug!("rows cannot be written as frozen: {failure}");
             // What was made is dropped, or the next attempt would find it.
-            prepared.discard()?;
+            if let Err(error) = prepared.discard() {
+                tracing::warn!("after `{failure}`: {error}");
+                return Err(error.into());
+            }
             prepared = prepare()?;
             outcome = self.fill(stream, &parts, &prepared, jobs);
         }
