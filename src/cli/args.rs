@@ -254,7 +254,8 @@ pub(super) struct SetupArgs {
     /// Series to store the snapshots in [default: database or host name].
     #[arg(long, value_name = "SERIES")]
     pub series: Option<String>,
-    /// Server for the scratch database of the verification: postgres://user@host/database [default: the source's server].
+    /// Server for the scratch database of the verification: postgres://user@host/database [default: the source's
+    /// server].
     #[arg(long, value_name = "URI")]
     pub server: Option<String>,
     /// Print the configuration, and exit.
