@@ -7,8 +7,8 @@ use rusqlite::OptionalExtension as _;
 use std::path::PathBuf;
 
 impl Catalog {
-    /// The filter over all chunks known, and the number of the newest pack up to which it is certain to hold all: loaded
-    /// from beside the catalog where it fits, else built anew.
+    /// The filter over all chunks known, and the number of the newest pack up to which it surely holds all: loaded from
+    /// beside the catalog where it fits, else built anew.
     pub fn filter(&mut self) -> Result<(ChunkFilter, i64), CatalogError> {
         let failed = self.failed();
         let newest: i64 = self
@@ -61,8 +61,8 @@ impl Catalog {
         Some((ChunkFilter::load(rest)?, i64::from_le_bytes(*until)))
     }
 
-    /// Saves the filter, which holds all chunks of packs up to number `until`, beside the catalog. Others may have added
-    /// packs since it was loaded: whoever loads it adds those behind `until`.
+    /// Saves the filter, which holds all chunks of packs up to number `until`, beside the catalog. Others may have
+    /// added packs since it was loaded: whoever loads it adds those behind `until`.
     pub fn save_filter(&self, filter: &ChunkFilter, until: i64) -> Result<(), CatalogError> {
         if !self.is_on_disk() {
             return Ok(());
