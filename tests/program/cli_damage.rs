@@ -452,9 +452,13 @@ fn given_a_pack_that_is_gone_and_wanted_then_a_prune_deletes_nothing_until_that_
         let (one, other) = (noise(1, 1_200_000), noise(2, 1_200_000));
         vault.backup("gone", &one);
         vault.backup("app", &one);
+        // A short last chunk is stored once a series: only what the last backup puts is certainly wanted.
+        let unsure = vault.objects_in("packs");
         vault.backup("app", &other);
         vault.run(["forget", "--series", "gone", "--all", "--yes"]).expect(exit::OK);
         let mut packs = vault.objects_in("packs");
+        packs.retain(|key| !unsure.contains(key));
+        assert_eq!(packs.len(), 2);
         packs.sort_by_key(|key| fs::metadata(vault.repo().join(key)).unwrap().len());
         let wanted = if is_recipe { packs.first() } else { packs.last() };
         fs::remove_file(vault.repo().join(wanted.unwrap())).unwrap();
