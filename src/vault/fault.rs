@@ -61,7 +61,10 @@ impl Fault for RepoError {
             Self::ListsLate { .. } => {
                 "`dumpvault doctor` shows what the storage does; docs/offsite.md says what it must promise"
             }
-            Self::Fenced { .. } => "run it again: data already stored is reused",
+            Self::Fenced { .. } => {
+                "run it again: data already stored is reused; if this host was not suspended, keep other programs from \
+                 changing times in the repository (`touch`, copies), and run `dumpvault doctor`"
+            }
             Self::NoLock => {
                 "use {object_lock} compliance:30d, or object_lock = \"compliance:30d\" in [s3]; directories, SFTP servers and rclone remotes have no object locks"
             }
