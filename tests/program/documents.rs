@@ -282,3 +282,43 @@ fn every_test_that_the_threat_model_names_is_there() {
     let without: Vec<_> = rows.iter().filter(|row| !row.contains("::")).collect();
     assert!(rows.len() > 25 && named.len() > 60 && without.is_empty(), "{} {without:?}", named.len());
 }
+
+/// `cat` writes bytes out before their length and digest are proven; `restore` gives a database all or nothing.
+#[test]
+fn a_page_that_pipes_a_dump_into_psql_says_what_protects_nobody_there() {
+    let mut piped = Vec::new();
+    for (name, text) in documents().into_iter().filter(|(name, _)| name != "docs/CHANGELOG.md") {
+        let text = text.replace("\n- ", "\n\n- ");
+        for part in
+            text.split("\n\n").filter(|part| part.contains("dumpvault cat") && part.contains("| psql"))
+        {
+            let flat = part.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(flat.contains("No filter") && flat.contains("before the dump"), "{name}: {flat}");
+            piped.push(name.clone());
+        }
+    }
+    assert_eq!(piped, ["docs/postgres.md"]);
+}
+
+#[test]
+fn a_release_asks_for_known_weaknesses_before_it_builds_and_builds_with_what_is_pinned() {
+    let read =
+        |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let release = read(".ci/release");
+    let at = |words: &str| release.find(words).unwrap_or_else(|| panic!("no `{words}` in .ci/release"));
+    let build = at("cargo auditable build --locked");
+    assert!(at("\n.ci/deny bans licenses sources advisories\n") < build);
+    assert!(at("--remap-path-prefix=$PWD=") < build && at("cargo cyclonedx") > build);
+    let toolchain: toml::Value = toml::from_str(&read("rust-toolchain.toml")).unwrap();
+    let channel = toolchain["toolchain"]["channel"].as_str().unwrap();
+    assert!(channel.split('.').count() == 3 && channel.split('.').all(|part| part.parse::<u32>().is_ok()));
+    let deny: toml::Value = toml::from_str(&read("deny.toml")).unwrap();
+    assert_eq!(deny["advisories"]["yanked"].as_str(), Some("deny"));
+    assert_eq!(deny["sources"]["unknown-registry"].as_str(), Some("deny"));
+    // An advisory that is passed over has its reason.
+    let ignored =
+        deny["advisories"].get("ignore").and_then(|list| list.as_array()).cloned().unwrap_or_default();
+    assert!(ignored.iter().all(|one| one.get("reason").is_some()), "{ignored:?}");
+    // Each change is held against the rest of it.
+    assert!(read(".ci/run").contains(".ci/deny"));
+}
