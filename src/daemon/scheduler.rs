@@ -146,6 +146,11 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         running.iter().for_each(|run| self.launcher.stop(run, Why::Shutdown));
     }
 
+    /// Where everything is kept, and the jobs.
+    pub fn state_and_jobs(&mut self) -> (&mut S, &BTreeMap<String, Job>) {
+        (&mut self.store, &self.jobs)
+    }
+
     /// How many processes there are.
     pub fn running_count(&self) -> usize {
         self.running().count()
@@ -640,8 +645,14 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
             let left = left.filter(|left| *left >= 0).map_or(look, |left| look.min(left.saturating_add(1)));
             Some(now.saturating_add(left))
         });
-        let first =
-            slots.chain(retries).chain(pressing).chain(pauses).chain(unwritten).chain(limits).filter(|at| *at >= now).min();
+        let first = slots
+            .chain(retries)
+            .chain(pressing)
+            .chain(pauses)
+            .chain(unwritten)
+            .chain(limits)
+            .filter(|at| *at >= now)
+            .min();
         let latest = now.saturating_add(SLEEP_MS_MAX);
         first.map_or(latest, |first| first.min(latest)).max(now.saturating_add(1))
     }
