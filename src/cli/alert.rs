@@ -33,16 +33,15 @@ fn state(context: &Context) -> Result<State, CliError> {
 }
 
 fn channels(context: &Context, state: &State) -> Result<Vec<AlertChannel>, CliError> {
-    let deliveries = state.deliveries(DELIVERIES)?;
+    let (deliveries, waiting) = (state.deliveries(DELIVERIES)?, state.waiting_deliveries()?);
     let all = context.app.settings.alerts.channels.iter();
     let channels = all.map(|(name, channel)| {
         let own = || deliveries.iter().filter(|delivery| delivery.channel == *name);
-        let pending = own().filter(|delivery| delivery.result == "pending").count();
         AlertChannel {
             name: name.clone(),
             kind: channel.way.word().to_owned(),
             on: channel.on.iter().cloned().collect(),
-            pending: u64::try_from(pending).unwrap_or(u64::MAX),
+            pending: waiting.get(name).copied().unwrap_or_default(),
             last_sent: own()
                 .filter(|delivery| delivery.result == "sent")
                 .filter_map(|delivery| delivery.ended)
@@ -86,7 +85,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 alert.subject.clone(),
                 render::ago(now.saturating_sub(alert.since)),
                 alert.count.to_string(),
-                format!("{}{by}", alert.text),
+                format!("{}{by}", in_one_line(&alert.text)),
             ]
         })
         .collect();
@@ -106,7 +105,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 channel.kind.clone(),
                 channel.pending.to_string(),
                 channel.last_sent.as_ref().map_or_else(|| "never".to_owned(), ToString::to_string),
-                channel.error.clone().unwrap_or_default(),
+                in_one_line(channel.error.as_deref().unwrap_or_default()),
             ]
         })
         .collect();
@@ -119,6 +118,12 @@ fn list(context: &Context) -> Result<Exit, CliError> {
         });
     }
     Ok(exit)
+}
+
+/// Lines of a message as one: what programs said has several, and a row of a table has one.
+fn in_one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 fn test(context: &Context, name: &str) -> Result<Exit, CliError> {

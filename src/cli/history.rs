@@ -156,6 +156,8 @@ pub(super) fn record_of(source: &str, summary: &Summary, body: &Body, suspects: 
     });
     let (mut tables, mut rows) = (None, Some(0_u64));
     for map in maps {
+        // A dump without a table has none, and one that nobody can look into has not said.
+        tables = tables.or(Some(0));
         for (_, amount) in map.iter() {
             tables = Some(tables.unwrap_or(0_u64).saturating_add(1));
             rows = rows.zip(amount.rows).map(|(all, more)| all.saturating_add(more));
@@ -233,6 +235,7 @@ fn record(entry: &Entry) -> BackupRecord {
         table_count: part.tables,
         rows: part.rows,
         suspect: part.suspect,
+        warning: entry.warning().map(str::to_owned),
         error: entry.error(),
         hint: command.hint.clone(),
         exit_code: command.exit,
@@ -240,6 +243,7 @@ fn record(entry: &Entry) -> BackupRecord {
         ended: command.ended.map(Time::from_ms),
         duration_ms: part.duration,
         expires: part.expires.map(Time::from_ms),
+        removed_by: part.gone_by,
     }
 }
 
@@ -259,8 +263,10 @@ fn list(context: &Context, entries: &[Entry]) -> Result<Exit, CliError> {
         .iter()
         .zip(&records)
         .map(|(entry, record)| {
+            let suspect = || record.suspect.as_ref().map(|why| format!("suspect: {why}"));
+            let odd = || record.warning.as_ref().map(|why| format!("warning: {why}"));
             let why =
-                record.error.clone().or_else(|| record.suspect.clone().map(|why| format!("suspect: {why}")));
+                record.error.clone().or_else(|| record.removed_by.clone()).or_else(suspect).or_else(odd);
             vec![
                 record.id.clone(),
                 render::time(entry.command.started, zone),

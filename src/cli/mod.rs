@@ -430,8 +430,14 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         .map_err(|(path, source)| CliError::File { path: path.display().to_string(), source })?;
     let draw = !globals.quiet && !globals.json;
     let told_in = environment.path(crate::base::event::PROGRESS_VARIABLE);
+    let mut app = App::new(&flags, access, environment, cancel.flag())?;
+    if matches!(cli.command, Command::Schedule(_) | Command::Serve)
+        && let Some(settings) = Arc::get_mut(&mut app.settings)
+    {
+        settings.drop_defaults_of_jobs();
+    }
     let context = Context {
-        app: App::new(&flags, access, environment, cancel.flag())?,
+        app,
         cancel: cancel.clone(),
         clock: SystemClock,
         json: globals.json,

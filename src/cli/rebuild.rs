@@ -7,7 +7,7 @@ use super::{Context, render};
 use crate::base::clock::Clock;
 use crate::base::retention::Policy;
 use crate::daemon::launch::id_of;
-use crate::daemon::state::{Invocation, Record, SeriesRow, State};
+use crate::daemon::state::{Found, Invocation, Record, SeriesRow, State};
 use crate::engine::OpError;
 use crate::engine::forget::{Policies, expiries};
 use crate::engine::report::HistoryRebuilt;
@@ -19,10 +19,10 @@ use std::collections::BTreeMap;
 
 pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     let mut state = State::open(&context.app.environment.state_root())?;
+    let looked = context.clock.now().as_millisecond();
     let repo = context.repository()?;
     let (mut catalog, history) = repo.told(context.progress.as_ref()).map_err(OpError::from)?;
     let known = state.known_snapshots()?;
-    let now = context.clock.now().as_millisecond();
     let mut new = Vec::new();
     for summary in history.snapshots.iter().filter(|summary| !known.contains(&summary.id.to_string())) {
         new.push(found(context, &repo, &mut catalog, summary)?);
@@ -31,9 +31,17 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     let policies = Policies::of_settings(settings, Policy::default(), None);
     let expires = expiries(&history, &policies, &settings.calendar, context.clock.now());
     let there = history.snapshots.iter().map(|summary| &summary.id);
-    let there = there.map(|id| (id.to_string(), expires.get(id).copied())).collect();
-    let pruned = state.last_prune()?;
-    let (added, expired, deleted) = state.rebuild(&new, &there, pruned, now)?;
+    let series_names = history.snapshots.iter().map(|summary| &summary.head.series);
+    let found = Found {
+        new,
+        there: there.map(|id| (id.to_string(), expires.get(id).copied())).collect(),
+        forgotten: history.forgotten.iter().map(ToString::to_string).collect(),
+        rules: series_names.filter_map(|name| Some((name.clone(), policies.words(name)?))).collect(),
+        looked,
+        pruned: state.last_prune()?,
+    };
+    let now = context.clock.now().as_millisecond();
+    let (added, expired, deleted) = state.rebuild(&found, now)?;
     state.note_series(&series(&history), now)?;
     let damaged = history.damaged_packs.len().saturating_add(history.damaged_snapshots.len());
     state.note_figure("damaged_objects", "", now, u64::try_from(damaged).unwrap_or(u64::MAX))?;

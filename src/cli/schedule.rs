@@ -339,6 +339,13 @@ fn next(context: &Context, count: u32) -> Result<Exit, CliError> {
         context.report(ScheduleNext { slots: slots.collect() });
         return Ok(Exit::Good);
     }
+    if all.is_empty() {
+        context.output(match context.app.settings.jobs.is_empty() {
+            true => "no jobs; `dumpvault schedule init` prints a standard plan",
+            false => "no slots: every job is disabled",
+        });
+        return Ok(Exit::Good);
+    }
     let row = |(due, _, name, job): &(i64, i64, &str, &Job)| {
         let words = job.schedule.words();
         vec![local(*due, job.schedule.zone()), (*name).to_owned(), job.work.word().to_owned(), words]
