@@ -66,6 +66,12 @@ pub enum ConfigError {
         /// What is wrong with that.
         reason: Distrust,
     },
+    /// The file that was named is not there.
+    #[error("configuration file `{path}` not found", path = path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// Settings are wrong: all of them that are.
     #[error("{}", joined(.0))]
     Settings(Vec<SettingError>),
@@ -118,7 +124,10 @@ impl ConfigError {
                 [error] => error.next.clone(),
                 _ => None,
             },
-            Self::Read { .. } => None,
+            Self::Missing { .. } => Some(
+                "check --config or DUMPVAULT_CONFIG; `dumpvault config example` prints a file to start from".to_owned(),
+            ),
+            Self::Read { .. } => Some("check that it is a file that this user may read".to_owned()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A crash after every single step of every operation: the operation's puts and deletes are counted, then it is run
 //! again for each of them over a storage that is gone after that many. What lies beneath is opened with the catalog
-//! that the crash left, with one of before and with none, and has to hold: snapshots that were acknowledged are listed
+//! that the crash left, with one of before and with none, and has to hold. Snapshots that were acknowledged are listed
 //! and restore bit for bit, nothing half is listed, the operation can be run again, and then nothing is damaged.
 //!
 //! The contract of a storage makes a put durable before it returns, so that there is no step in which something is

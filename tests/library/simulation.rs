@@ -6,7 +6,7 @@
 //! Nothing of the others is lost by that, and their prunes are not stopped for good.
 //!
 //! The model knows which snapshots were acknowledged and not forgotten since. Whatever happens, each of them restores
-//! bit for bit in the end and passes every check on the way; what was not disturbed succeeds; what was suspended for
+//! bit for bit in the end and passes every check on the way. What was not disturbed succeeds. What was suspended for
 //! too long either fails, or what it committed is whole; and once all is quiet, a prune and a check find nothing wrong.
 //!
 //! It was tried by hand whether it sees what it is for, by taking out one safeguard at a time. Without the looks at the

@@ -138,7 +138,7 @@ fn every_message_that_is_explained_is_one_of_the_programs() {
 
 /// Columns of a line of prose or of a comment.
 const COLUMNS_MAX: usize = 120;
-/// Words from one mark (`.`, `!`, `?`, `:`, `;`) to the next.
+/// Words of a sentence, which ends at `.`, `!` or `?`.
 const WORDS_MAX: usize = 40;
 
 /// Lines of prose: of a document without its tables and code, or of comments without theirs. An empty line ends a
@@ -168,7 +168,7 @@ fn prose(path: &Path, text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// The longest run of words between two marks in a paragraph.
+/// The words of the longest sentence in a paragraph.
 fn longest(paragraph: &str) -> usize {
     // Code between backticks is one word, whatever it holds.
     let plain: String =
@@ -178,7 +178,7 @@ fn longest(paragraph: &str) -> usize {
     for word in plain.split_whitespace() {
         count += 1;
         longest = longest.max(count);
-        if word.trim_end_matches([')', '*', '"']).ends_with(['.', '!', '?', ':', ';']) {
+        if word.trim_end_matches([')', '*', '"']).ends_with(['.', '!', '?']) {
             count = 0;
         }
     }
@@ -216,7 +216,7 @@ fn no_line_of_prose_is_too_long_and_no_sentence_goes_on_and_on() {
         let mut end = |paragraph: &mut String, begin: usize| {
             let words = longest(paragraph);
             if words > WORDS_MAX {
-                wrong.push(format!("{}:{begin}: {words} words without a mark", path.display()));
+                wrong.push(format!("{}:{begin}: a sentence of {words} words", path.display()));
             }
             paragraph.clear();
         };
@@ -242,6 +242,26 @@ fn no_line_of_prose_is_too_long_and_no_sentence_goes_on_and_on() {
         wrong.extend(long);
     }
     assert!(wrong.is_empty(), "{} places:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_counts_of_the_trust_page_are_those_of_the_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (_, page) = documents().into_iter().find(|(name, _)| name == "docs/trust.md").unwrap();
+    let fuzzed = std::fs::read_dir(root.join("fuzz/corpus")).unwrap().count();
+    // What a test says, and what the page makes of it.
+    for (file, constant, words) in [
+        ("library/simulation.rs", "if long { 100_000 } else { 2000 }", "| 2,000 | 100,000 |"),
+        ("library/simulation.rs", "const HOSTILE_SEEDS: u64 = 300;", "| of these with a hostile host | 100 |"),
+        ("library/simulation.rs", "seed.is_multiple_of(3)", "| one in three |"),
+        ("program/cli_crash.rs", "if long() { 500 } else { 50 }", "| 50 | 500 |"),
+        ("library/bit_rot.rs", "const RANDOM_BITS: usize = 1000;", "| 1,000 | 2,000 |"),
+        ("library/fuzz_replay.rs", "fuzz", &format!("the corpora of {fuzzed} decoders")),
+    ] {
+        let text = std::fs::read_to_string(root.join("tests").join(file)).unwrap();
+        assert!(text.contains(constant), "{file} has no `{constant}` any more: see docs/trust.md");
+        assert!(page.contains(words), "docs/trust.md does not say `{words}`");
+    }
 }
 
 /// Whether a file in `folder`, or below it, is `NAME.rs` or lies in a folder `NAME`, and has the function.

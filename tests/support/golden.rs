@@ -84,8 +84,9 @@ fn backup(
 }
 
 /// A repository by the program itself: several series and streams, a slot of each kind, compressed and raw blocks, a
-/// pack that was damaged after the first backup, was marked so, and whose chunks were stored again; an *append* author
-/// that got a grant, one that was revoked when the keys were rotated, and a mark of each kind that the program makes.
+/// pack that was damaged after the first backup, was marked so, and whose chunks were stored again. Also an *append*
+/// author that got a grant, one that was revoked when the keys were rotated, and a mark of each kind that the program
+/// makes.
 pub fn make_by_program(folder: &Path, keys: &Path, cache: &Path) {
     let storage = Arc::new(LocalStorage::create(folder).unwrap());
     let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.to_owned());
@@ -181,7 +182,7 @@ fn damage_data_pack(folder: &Path, repo: &Repository) -> PackId {
 
 /// A repository by hand: three key epochs, partial extents, extents that go on, copies over many depths, trees of
 /// several levels, an index that replaces another, packs that no index names, marks superseded, and a snapshot that
-/// nothing commits; *append* authors that say what they may not, a session and a prune plan.
+/// nothing commits. Also *append* authors that say what they may not, a session and a prune plan.
 pub fn make_by_hand(folder: &Path, keys: &Path) {
     let mut writer = TestWriter::create(folder);
     let (first, chunks) = day_0(&mut writer);

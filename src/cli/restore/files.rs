@@ -74,12 +74,30 @@ fn counted(tree: &Tree<'_>, files: u64, directories: u64) -> String {
 
 fn question(tree: &Tree<'_>, plan: &FilesPlan, into: &Path) -> String {
     let FilesPlan { files, replaced, replaced_first, kept, .. } = plan;
-    let first = first(replaced_first, *replaced);
-    format!(
-        "`{}` is not empty: of {} to restore, {replaced} would replace what is there{first}, and {kept} are there already.",
-        into.display(),
-        words::count(*files, tree.noun()),
-    )
+    let replaced = (*replaced, &*first(replaced_first, *replaced));
+    format!("`{}` is not empty: {}.", into.display(), in_the_way(tree.noun(), *files, replaced, *kept))
+}
+
+/// What happens to what a place holds: how many of `all` replace something, with the first of them, and how many are
+/// there already.
+pub(super) fn in_the_way(noun: &str, all: u64, (replaced, first): (u64, &str), kept: u64) -> String {
+    let mut words = match replaced {
+        0 => format!("no {noun} there would be replaced"),
+        replaced => format!("{} there would be replaced{first}", words::count(replaced, noun)),
+    };
+    let new = all.saturating_sub(replaced).saturating_sub(kept);
+    if kept > 0 {
+        words.push_str(&format!(
+            ", {} there already",
+            if kept == 1 { "1 is".to_owned() } else { format!("{kept} are") }
+        ));
+    }
+    words.push_str(&match new {
+        0 => String::new(),
+        1 => ", 1 is new".to_owned(),
+        new => format!(", {new} are new"),
+    });
+    words
 }
 
 fn dry_run(context: &Context, tree: &Tree<'_>, chosen: &Chosen, plan: &FilesPlan, into: &Path) -> Exit {

@@ -10,7 +10,7 @@ use crate::cli::{Context, render, which};
 use crate::engine::OpError;
 use crate::engine::plan::{SetJob, SetPlan, plan_set, plan_verify};
 use crate::engine::report::{Id, VerifiedSource, VerifySet};
-use crate::engine::restore::{Chosen, Reference, is_cluster_script, is_read_through};
+use crate::engine::restore::{Chosen, Reference, is_cluster_script};
 use crate::vault::snapshot::StreamFormat;
 use std::collections::BTreeMap;
 
@@ -146,7 +146,7 @@ fn verify_one(
     if chosen.body.streams.iter().all(|stream| !is_database(stream.format)) {
         job.smoke = None;
         // No kind that anything is known of: that each chunk and the digest are right is all that can be said.
-        if !chosen.body.streams.iter().any(is_read_through) {
+        if chosen.body.streams.iter().all(|stream| stream.format == StreamFormat::Unknown) {
             for stream in &chosen.body.streams {
                 let mut nobody = std::io::sink();
                 let target = crate::engine::restore::Target::Writer(&mut nobody);

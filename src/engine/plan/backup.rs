@@ -1,7 +1,7 @@
 //! What is to be backed up, by addresses, by names of the configuration, or as somebody describes it.
 
 use super::{Programs, refused};
-use crate::base::fault::Next;
+use crate::base::fault::{Next, as_it_is};
 use crate::base::level::Level;
 use crate::base::name::{NameKind, check_name, nearest};
 use crate::base::pattern::NamePattern;
@@ -330,8 +330,11 @@ fn unknown(source: &str, known: &[&str]) -> OpError {
     let near = nearest(source, known.iter().copied());
     let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     let next = match known {
-        [] => format!("no sources are configured; add [source.{source}] or use {{series}} with {{command}}"),
-        known => format!("{near}the configuration has: {}", known.join(", ")),
+        [] => format!(
+            "no sources are configured; add [source.{}] or use {{series}} with {{command}}",
+            as_it_is(source)
+        ),
+        known => as_it_is(&format!("{near}the configuration has: {}", known.join(", "))).into_owned(),
     };
     refused(format!("unknown source `{source}`"), Next::new(next))
 }

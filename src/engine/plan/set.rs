@@ -118,7 +118,7 @@ pub fn plan_set(
     let named = job.targets.keys().chain(&job.skipped);
     if let Some(unknown) = named.into_iter().find(|name| !known.contains(&name.as_str())) {
         let message = format!("the run has no snapshot of a source `{unknown}`");
-        return Err(refused(message, Next::new(format!("it has: {}", known.join(", ")))));
+        return Err(refused(message, Next::plain(&format!("it has: {}", known.join(", ")))));
     }
     let mut steps = Vec::new();
     let wanted = set.members.iter().rev().filter(|(source, _)| !job.skipped.contains(source));
@@ -180,7 +180,7 @@ fn choose<'a>(
         (None, several) => {
             let message = format!("several hosts have a system `{}`", name.word);
             let each: Vec<String> = several.iter().map(|host| format!("{host}/{}", name.word)).collect();
-            return Err(refused(message, Next::new(format!("name one of {}", each.join(", ")))));
+            return Err(refused(message, Next::plain(&format!("name one of {}", each.join(", ")))));
         }
     };
     of_system.retain(|set| host_of(set) == Some(host));
