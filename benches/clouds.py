@@ -53,10 +53,8 @@ class Server(BaseHTTPRequestHandler):
 
     def put(self, name, body, taken, done):
         with LOCK:
-            if name in OBJECTS:
-                return self.reply(*taken)
-            OBJECTS[name] = body
-        self.reply(*done)
+            is_new = OBJECTS.setdefault(name, body) is body
+        (done if is_new else taken)()
 
     def bytes_of(self, name, missing):
         body = OBJECTS.get(name)
@@ -69,9 +67,10 @@ class Server(BaseHTTPRequestHandler):
         told = f"bytes {first}-{last}/{len(body)}"
         self.reply(206, memoryview(body)[first : last + 1], Content_Range=told, Last_Modified=DATE, ETag='"1"')
 
-    def found(self, prefix):
+    def found(self, dialect, prefix, row):
         with LOCK:
-            return sorted((name, len(body)) for name, body in OBJECTS.items() if name.startswith(prefix))
+            found = sorted((name, len(body)) for name, body in OBJECTS.items() if name.startswith(dialect + prefix))
+        return [row(name[len(dialect) :], size) for name, size in found]
 
     def serve(self):
         path, _, query = self.path.partition("?")
@@ -86,16 +85,14 @@ class Server(BaseHTTPRequestHandler):
         body = self.body()
         missing = (404, b"<Error><Code>NoSuchKey</Code></Error>"), {}
         if self.command == "PUT":
-            taken = 412, b"<Error><Code>PreconditionFailed</Code></Error>"
-            self.put("s3/" + name, body, taken, (200,))
+            taken = b"<Error><Code>PreconditionFailed</Code></Error>"
+            self.put("s3/" + name, body, lambda: self.reply(412, taken), lambda: self.reply(200))
         elif self.command == "DELETE":
             OBJECTS.pop("s3/" + name, None)
             self.reply(204)
         elif not name:
-            rows = "".join(
-                f"<Contents><Key>{name[3:]}</Key><LastModified>{STAMP}.000Z</LastModified><Size>{size}</Size></Contents>"
-                for name, size in self.found("s3/" + query.get("prefix", ""))
-            )
+            row = "<Contents><Key>{}</Key><LastModified>" + STAMP + ".000Z</LastModified><Size>{}</Size></Contents>"
+            rows = "".join(self.found("s3/", query.get("prefix", ""), row.format))
             page = f"<ListBucketResult><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>"
             self.reply(200, page.encode(), Content_Type="application/xml")
         else:
@@ -105,18 +102,15 @@ class Server(BaseHTTPRequestHandler):
         body = self.body()
         missing = (404,), {"x_ms_error_code": "BlobNotFound"}
         if self.command == "PUT":
-            with LOCK:
-                is_new = "az/" + name not in OBJECTS
-                OBJECTS.setdefault("az/" + name, body)
-            self.reply(201) if is_new else self.reply(409, x_ms_error_code="BlobAlreadyExists")
+            taken = lambda: self.reply(409, x_ms_error_code="BlobAlreadyExists")
+            self.put("az/" + name, body, taken, lambda: self.reply(201))
         elif self.command == "DELETE":
             OBJECTS.pop("az/" + name, None)
             self.reply(202)
         elif query.get("comp") == "list":
-            rows = "".join(
-                f"<Blob><Name>{name[3:]}</Name><Properties><Last-Modified>{DATE}</Last-Modified><Content-Length>{size}</Content-Length></Properties></Blob>"
-                for name, size in self.found("az/" + query.get("prefix", ""))
-            )
+            facts = f"<Last-Modified>{DATE}</Last-Modified><Content-Length>{{}}</Content-Length>"
+            row = "<Blob><Name>{}</Name><Properties>" + facts + "</Properties></Blob>"
+            rows = "".join(self.found("az/", query.get("prefix", ""), row.format))
             page = f'<?xml version="1.0"?><EnumerationResults><Blobs>{rows}</Blobs><NextMarker></NextMarker></EnumerationResults>'
             self.reply(200, page.encode(), Content_Type="application/xml")
         else:
@@ -132,17 +126,16 @@ class Server(BaseHTTPRequestHandler):
             begin = body.index(b"\r\n\r\n", end) + 4
             name = json.loads(body[facts:end])["name"]
             content = body[begin : len(body) - len(boundary) - 8]
-            taken = 412, b'{"error":{"code":412,"message":"no","errors":[{"reason":"conditionNotMet"}]}}'
-            return self.put("gs/" + name, content, taken, (200, b'{"generation":"1"}'))
+            taken = b'{"error":{"code":412,"message":"no","errors":[{"reason":"conditionNotMet"}]}}'
+            done = lambda: self.reply(200, b'{"generation":"1"}')
+            return self.put("gs/" + name, content, lambda: self.reply(412, taken), done)
         name = path.partition("/o/")[2]
         if self.command == "DELETE":
             OBJECTS.pop("gs/" + name, None)
             self.reply(204)
         elif not name:
-            items = [
-                {"name": name[3:], "size": str(size), "timeCreated": STAMP + "Z"}
-                for name, size in self.found("gs/" + query.get("prefix", ""))
-            ]
+            row = lambda name, size: {"name": name, "size": str(size), "timeCreated": STAMP + "Z"}
+            items = self.found("gs/", query.get("prefix", ""), row)
             self.reply(200, json.dumps({"items": items}).encode(), Content_Type="application/json")
         elif query.get("alt") == "media":
             self.bytes_of("gs/" + name, missing)

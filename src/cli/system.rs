@@ -155,7 +155,8 @@ fn conclude(context: &Context, report: &SystemReport) {
 pub(super) fn list(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository()?;
     let (_, history) = repo.told(context.progress.as_ref())?;
-    let seen = sets(&history);
+    let systems = &context.app.settings.systems;
+    let seen: Vec<SeenSet> = sets(&history).into_iter().map(|set| set.as_configured(systems)).collect();
     if context.json {
         context.report(Sets::new(&seen));
         return Ok(Exit::Good);

@@ -7,8 +7,8 @@ mod structure;
 
 pub use parent::ParentChoice;
 pub(super) use parent::Parents;
-pub(super) use run::run_one;
 pub use run::{BackupsReport, Foreseen, Outcome, class_of, foresee_backups, run_backups};
+pub(super) use run::{run_one, take_room};
 
 use super::OpError;
 use crate::base::calendar::{Calendar, calendar_tags};

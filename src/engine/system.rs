@@ -14,7 +14,7 @@ pub use maintenance::maintenance;
 pub use sets::{SeenSet, SetEnd, sets};
 
 use super::OpError;
-use super::backup::{BackupReport, class_of, run_one};
+use super::backup::{BackupReport, class_of, run_one, take_room};
 use super::plan::{PlannedMember, SystemPlan};
 use crate::base::event::{Event, Observer};
 use crate::base::fault::Class;
@@ -185,6 +185,13 @@ fn member(
     let PlannedMember { name, series, required, hooks, programs, attempts: planned, .. } = planned;
     let around = hooks::Hook { source: &name, system: place.system, programs: &programs };
     let mut attempts = 0;
+    // Before any hook: an application is not stopped while others use the room.
+    let room = match planned.first().map(|first| take_room(first, share, run)).transpose() {
+        Ok(room) => room,
+        Err(error) => {
+            return MemberOutcome { name, series, required, attempts, fate: Fate::Failed(error) };
+        }
+    };
     let mut last = match around.run("before", hooks.before.as_deref(), run) {
         Ok(()) => None,
         Err(error) => Some(Err(error)),
@@ -200,7 +207,8 @@ fn member(
                 run.events.observe(Event::Warning { message });
             }
             begins(planned.peek().is_some());
-            let result = run_one(backup, share, place.repo, run);
+            let Some(room) = &room else { break };
+            let result = run_one(backup, share, room, place.repo, run);
             let helps = |error: &OpError| may_pass(class_of(error)) && !run.cancel.is_cancelled();
             let again = result.as_ref().is_err_and(helps);
             last = Some(result);
@@ -209,6 +217,7 @@ fn member(
             }
         }
     }
+    drop(room);
     let fate = match last {
         Some(Ok(report)) => {
             let behind = around.run("after", hooks.after.as_deref(), run).err();

@@ -43,7 +43,8 @@ impl Environment {
         self.directory.join(self.credential(path))
     }
 
-    fn home(&self) -> PathBuf {
+    /// The home directory; where nobody has one, the working directory.
+    pub fn home(&self) -> PathBuf {
         self.path("HOME").unwrap_or_else(|| self.directory.clone())
     }
 

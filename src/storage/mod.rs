@@ -5,10 +5,10 @@
 //! it.
 //!
 //! - **Keys** are relative, `/`-separated, made of `[a-z0-9._-]`, of 1 to [`KEY_BYTES_MAX`] bytes, with no empty part
-//!   and none that begins with a dot (file systems and tools keep their own files there: `.nfs…`, `.snapshot`). The
-//!   first part is not `tmp`, which backends keep for themselves. No key is a folder of another: `a` and `a/b` are
-//!   never both in use. [`check_key`] and [`check_prefix`] say so for every backend; a key that breaks these rules is
-//!   [`ErrorKind::Invalid`] in every operation.
+//!   and none that begins with a dot (file systems and tools keep their own files there: `.nfs…`, `.snapshot`) or ends
+//!   in one (Azure cuts it off). The first part is not `tmp`, which backends keep for themselves. No key is a folder of
+//!   another: `a` and `a/b` are never both in use. [`check_key`] and [`check_prefix`] say so for every backend; a key
+//!   that breaks these rules is [`ErrorKind::Invalid`] in every operation.
 //! - **`put` is atomic and never replaces**: after it returned `Ok`, the whole object is there and survives a power
 //!   cut; after an error there is the whole object or none. Putting the same bytes under a key that holds them is
 //!   [`Put::AlreadyThere`]; other bytes are [`ErrorKind::Conflict`], and the old bytes stay.
@@ -219,7 +219,7 @@ pub fn check_prefix(prefix: &str) -> Result<(), StorageError> {
 /// Whether `part` can stand between two slashes of a key.
 fn is_key_part(part: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed)
+    !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && part.bytes().all(allowed)
 }
 
 /// Whether `key` is in the folder that backends keep for themselves.

@@ -13,11 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::at_most::AtMost;
 use super::bucket::{Bucket, BucketLock, Replacing};
 use super::precondition::{self, Attempt};
 use super::retention::{Retention, is_kept};
-use super::retry::{Backoff, Retry};
+use super::retry::Backoff;
 use super::scheme::{Connected, Connecting};
 use super::wire::answers::ends_of;
 use super::wire::bodies::Bodies;
@@ -128,11 +127,8 @@ impl<D: Dialect> Rest<D> {
 
     /// As commands use it.
     pub fn connected(self, around: &Connecting) -> Connected {
-        let bare = Arc::new(self);
-        // Beneath the retries: who waits to try again takes nobody's place.
-        let bounded = AtMost::new(Arc::clone(&bare), around.requests_at_once);
-        let storage = Arc::new(Retry::new(bounded, Arc::clone(&around.backoff)));
-        Connected { storage, bare: Arc::clone(&bare) as Arc<dyn Storage>, bucket: Some(bare) }
+        let bucket = Arc::new(self);
+        Connected { bucket: Some(Arc::clone(&bucket) as _), ..Connected::by_wire(bucket, around) }
     }
 
     fn name(&self, key: &str) -> String {

@@ -1,5 +1,7 @@
 //! Which objects are locked, and for how long.
 
+use crate::base::setting::{Entry, Key, OBJECT_LOCK};
+use crate::base::unit::ObjectLock;
 use std::time::Duration;
 
 /// How long objects are locked.
@@ -10,6 +12,19 @@ pub struct Retention {
     /// How long.
     pub lasts: Duration,
 }
+
+impl From<ObjectLock> for Retention {
+    fn from(lock: ObjectLock) -> Self {
+        Self { governance: lock.governance, lasts: lock.lasts }
+    }
+}
+
+/// The key of a table that says how long.
+pub(super) static LOCK: Key<Option<ObjectLock>> = Key::new(
+    &OBJECT_LOCK,
+    Entry::new("object_lock", "Lock new objects against deletion for this long.", "\"compliance:30d\"")
+        .flag("--object-lock"),
+);
 
 /// What a restore needs. Sessions and prune plans come and go.
 pub(super) fn is_kept(key: &str) -> bool {

@@ -1,9 +1,10 @@
 //! Kinds of storages: which addresses are meant for each, which settings it has, and what it makes of both.
 
+use super::at_most::AtMost;
 use super::bucket::Bucket;
 use super::limit::Rate;
-use super::retry::Backoff;
-use super::{Storage, StorageError};
+use super::retry::{Backoff, Retry};
+use super::{ErrorKind, Storage, StorageError};
 use crate::base::objects::Place;
 use crate::base::setting::{Given, Problem, Section, Table};
 use std::any::Any;
@@ -107,4 +108,55 @@ pub struct Connected {
     pub bare: Arc<dyn Storage>,
     /// What it can tell of itself as a bucket, if it is one.
     pub bucket: Option<Arc<dyn Bucket>>,
+}
+
+impl Connected {
+    /// A storage with a wire, as commands use it.
+    pub fn by_wire<S: Storage + 'static>(bare: Arc<S>, around: &Connecting) -> Self {
+        // Beneath the retries: who waits to try again takes nobody's place.
+        let bounded = AtMost::new(Arc::clone(&bare), around.requests_at_once);
+        let storage = Arc::new(Retry::new(bounded, Arc::clone(&around.backoff)));
+        Self { storage, bare, bucket: None }
+    }
+}
+
+/// An address that was understood, or why it is none: as the error shows it, without what may be a secret.
+///
+/// # Errors
+/// The problem with it.
+pub fn understood<L: Location + 'static>(
+    parsed: Result<L, StorageError>,
+) -> Result<Arc<dyn Location>, Problem> {
+    let wrong = |error: StorageError| {
+        Problem::new(format!("`{}` is not a repository address: {}", error.object, error.source))
+    };
+    parsed.map(|found| Arc::new(found) as Arc<dyn Location>).map_err(wrong)
+}
+
+/// The settings of a kind: what its table says, else those of everything else, else the usual ones.
+pub fn options_of<T: Clone + Default + 'static>(
+    table: Option<&mut Table<'_>>,
+    given: &Given<'_>,
+    of: impl FnOnce(&mut Table<'_>) -> T,
+) -> T {
+    let other = given.other.and_then(|other| other.downcast_ref::<T>());
+    table.map(of).or_else(|| other.cloned()).unwrap_or_default()
+}
+
+/// The settings as the kind of a location has them.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] when they are another kind's.
+pub fn own_options<T: Clone + Default + 'static>(
+    options: &Options,
+    location: &dyn Location,
+) -> Result<T, StorageError> {
+    match options.downcast_ref::<T>() {
+        Some(own) => Ok(own.clone()),
+        None if options.is::<()>() => Ok(T::default()),
+        None => {
+            let what = "settings of another kind of storage";
+            Err(StorageError::permanent("read", location.to_string(), ErrorKind::Invalid, what))
+        }
+    }
 }

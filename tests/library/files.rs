@@ -19,7 +19,7 @@ use dumpvault::engine::backup::{
     BackupReport, BackupRequest, ParentChoice, PlannedStream, READ_AMPLIFICATION_MAX, SUSPECT_BELOW,
     StartedDump, backup,
 };
-use dumpvault::engine::files::{FilesJob, FilesReport, Overwrite, Tree, WantedFiles};
+use dumpvault::engine::files::{FilesJob, FilesReport, Overwrite, PlacedFile, Tree, WantedFiles};
 use dumpvault::engine::restore::{Chosen, OnRollback, Target, choose};
 use dumpvault::source::files::{Choice, Files, Ownership, roots};
 use dumpvault::source::indexed::PAIR;
@@ -110,6 +110,21 @@ impl World {
         let chosen = self.chosen();
         let tree = Tree::of(&chosen, None).unwrap().unwrap();
         tree.restore(&job, into, &Silent, &Cancel::new()).unwrap()
+    }
+
+    /// What the newest snapshot says of the files below the tree.
+    fn rows(&self) -> Vec<Row> {
+        let (tree, mut rows) = (self.tree(), Vec::new());
+        let path = tree.strip_prefix("/").unwrap().as_os_str().as_bytes();
+        let chosen = self.chosen();
+        let files = Tree::of(&chosen, None).unwrap().unwrap();
+        let mut take = |file: PlacedFile| {
+            rows.push(file.row);
+            Ok(())
+        };
+        files.files(&WantedFiles::exactly(path), &Cancel::new(), &mut take).unwrap();
+        rows.retain(|row| row.path.len() > path.len());
+        rows
     }
 
     /// Where the tree lies below a directory that it was restored into.
@@ -307,6 +322,43 @@ fn given_nothing_changed_then_the_next_backup_reads_no_contents_and_adds_nothing
     let into = world.home.path().join("into");
     world.restore(&into, &[]);
     assert_eq!(seen(&world.tree()), seen(&world.restored(&into)));
+}
+
+#[test]
+fn given_other_inodes_or_another_time_of_change_alone_then_files_are_read_again_and_no_row_is_another() {
+    let world = World::new();
+    let paths: Vec<PathBuf> =
+        (0..50).map(|at| world.write(&format!("d{}/f{at}", at % 7), &small::noise(at, 2000))).collect();
+    let folders: Vec<PathBuf> = (0..7).map(|at| world.tree().join(format!("d{at}"))).collect();
+    for path in paths.iter().chain(&folders) {
+        set_mtime(path, 1_000_000_000, 7);
+    }
+    world.back_up();
+    let rows = world.rows();
+    let copied = |report: &BackupReport| {
+        let stats = &report.committed.body.streams[0].stats;
+        assert_eq!(stats.bytes_new, 0);
+        stats.bytes_copied
+    };
+    // A disk is copied to another one, or a file system gives other numbers each time it is mounted.
+    for path in &paths {
+        let copy = path.with_extension("copy");
+        fs::copy(path, &copy).unwrap();
+        fs::rename(&copy, path).unwrap();
+    }
+    for path in paths.iter().chain(&folders) {
+        set_mtime(path, 1_000_000_000, 7);
+    }
+    assert_eq!(copied(&world.back_up()), 0, "equal times and sizes are no proof of equal bytes");
+    assert_eq!(world.rows(), rows);
+    // A nightly `chmod -R` changes nothing but the time of change.
+    for path in &paths {
+        let mode = fs::metadata(path).unwrap().permissions();
+        fs::set_permissions(path, mode).unwrap();
+    }
+    assert_eq!(copied(&world.back_up()), 0);
+    assert_eq!(world.rows(), rows);
+    assert_eq!(copied(&world.back_up()), 50 * 2000);
 }
 
 #[test]

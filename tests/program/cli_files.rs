@@ -281,3 +281,121 @@ fn given_files_that_were_renamed_then_diff_says_where_each_was() {
     let moved = json["files"].as_array().unwrap().iter().filter(|one| one["became"] == "moved");
     assert!(moved.clone().count() == 2 && moved.clone().all(|one| one["from"].is_string()), "{json}");
 }
+
+/// The tree as it was, restored into `into`, and things beside it that the snapshot does not have.
+fn with_extras(vault: &Vault) -> PathBuf {
+    vault.run(["restore", "files", "--to-dir", "into"]).expect(exit::OK);
+    let tree = restored(vault, "into");
+    fs::write(tree.join("uploads/extra"), b"1").unwrap();
+    fs::create_dir_all(tree.join("old/deep")).unwrap();
+    fs::write(tree.join("old/deep/x"), b"1").unwrap();
+    std::os::unix::fs::symlink("/etc", tree.join("old/link")).unwrap();
+    // It is above what was backed up, and none of the snapshot's.
+    fs::write(tree.parent().unwrap().join("neighbour"), b"1").unwrap();
+    tree
+}
+
+#[test]
+fn given_delete_then_what_the_snapshot_does_not_have_goes_after_a_listing_and_a_question() {
+    let vault = vault();
+    let tree = with_extras(&vault);
+    let args = ["restore", "files", "--to-dir", "into", "--delete"];
+    let before = seen(&tree);
+    let listed = vault.run([&args[..], &["--dry-run"]].concat()).expect(exit::OK);
+    for path in ["old", "old/deep", "old/deep/x", "old/link", "uploads/extra"] {
+        assert!(listed.text().contains(&format!("would delete `{}`", tree.join(path).display())), "{listed}");
+    }
+    assert!(!listed.text().contains("neighbour"), "{listed}");
+    let json = vault.run([&args[..], &["--dry-run", "--json"]].concat()).expect(exit::OK).json();
+    assert_eq!(json["deleted"].as_array().unwrap().len(), 5, "{json}");
+    vault.run(args).expect(exit::REFUSED).says("5 paths would be deleted").says("--yes");
+    assert_eq!(seen(&tree), before);
+
+    // With a pattern only what fits it.
+    let some = vault.run([&args[..], &["--yes", "--path", "uploads/"]].concat()).expect(exit::OK);
+    assert!(some.stderr.contains("1 path deleted"), "{some}");
+    assert!(!tree.join("uploads/extra").exists() && tree.join("old/deep/x").exists());
+    let all = vault.run([&args[..], &["--yes", "--json"]].concat()).expect(exit::OK).json();
+    assert_eq!(number(&all, "deleted"), 4, "{all}");
+    assert_eq!(seen(&vault.work().join("tree")), seen(&tree));
+    assert!(tree.parent().unwrap().join("neighbour").exists() && Path::new("/etc/passwd").exists());
+}
+
+#[test]
+fn given_a_file_that_cannot_be_restored_then_delete_deletes_nothing() {
+    let vault = vault();
+    let tree = with_extras(&vault);
+    fs::remove_file(tree.join("uploads/a")).unwrap();
+    fs::create_dir(tree.join("uploads/a")).unwrap();
+    let args = ["restore", "files", "--to-dir", "into", "--delete", "--yes"];
+    vault.run(args).expect(exit::PART_FAILED).says("nothing was deleted");
+    assert!(tree.join("uploads/extra").exists() && tree.join("old/deep/x").exists());
+}
+
+#[test]
+fn given_a_directory_that_is_not_one_to_delete_from_then_it_is_refused() {
+    let vault = vault();
+    let tree = with_extras(&vault);
+    let delete = |into: &str, more: &[&str]| {
+        let args = [&["restore", "files", "--delete", "--dry-run", "--to-dir", into], more].concat();
+        vault.run(args)
+    };
+    delete("/", &["--yes"]).expect(exit::REFUSED).says("root directory").says("--force");
+    let home = vault.home().display().to_string();
+    delete(&home, &["--yes"]).expect(exit::REFUSED).says("home directory").says("--force");
+    delete("/", &["--force", "--yes", "--path", "uploads/"]).expect(exit::OK);
+
+    // One that never held the tree: its name says it does, and what is in it is something else.
+    let other = restored(&vault, "other");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("mine"), b"1").unwrap();
+    delete("other", &[]).expect(exit::REFUSED).says("nothing of snapshot").says("mine").says("--yes");
+    delete("other", &["--yes"]).expect(exit::OK);
+    assert!(other.join("mine").exists());
+
+    // `protect` keeps it from restores of any kind, as long as it holds something.
+    let into = vault.work().join("into").canonicalize().unwrap();
+    let text = format!("protect = ['\"{}\"']\n", into.display());
+    fs::write(vault.work().join("dumpvault.toml"), text).unwrap();
+    let args = ["restore", "files", "--to-dir", "into", "--yes", "--delete"];
+    vault.run(args).expect(exit::REFUSED).says("protect");
+    vault.run(["restore", "files", "--to-dir", "into", "--yes"]).expect(exit::REFUSED).says("protect");
+    assert!(tree.join("uploads/extra").exists());
+    vault.run(["restore", "files", "--to-dir", "fresh"]).expect(exit::OK);
+}
+
+#[test]
+fn given_a_backup_that_left_files_out_then_delete_needs_force_to_delete_them() {
+    let vault = Vault::new();
+    write(&vault, "a", b"1");
+    write(&vault, "cache/x", b"1");
+    vault.run(["backup", "--path", "tree", "--exclude", "cache/", "--series", "files"]).expect(exit::OK);
+    vault.run(["restore", "files", "--to-dir", "into"]).expect(exit::OK);
+    let cache = restored(&vault, "into").join("cache");
+    fs::create_dir(&cache).unwrap();
+    let args = ["restore", "files", "--to-dir", "into", "--delete", "--yes"];
+    vault.run(args).expect(exit::REFUSED).says("left out").says("--force");
+    assert!(cache.exists());
+    vault.run([&args[..], &["--force"]].concat()).expect(exit::OK);
+    assert!(!cache.exists());
+}
+
+#[test]
+fn given_a_directory_that_could_not_be_read_then_delete_deletes_nothing_in_it() {
+    let vault = vault();
+    let closed = write(&vault, "closed/x", b"1").parent().unwrap().to_owned();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    let backup = ["backup", "--path", "tree", "--series", "files", "--json"];
+    let output = as_somebody(&vault, &backup);
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+    let id = text(&output.expect(exit::PART_FAILED).json()["results"][0]["snapshot"], "id");
+    let into = vault.work().join("into").display().to_string();
+    vault.run(["restore", &id, "--to-dir", &into]).expect(exit::OK);
+    let tree = restored(&vault, "into");
+    fs::create_dir_all(tree.join("closed")).unwrap();
+    fs::write(tree.join("closed/x"), b"1").unwrap();
+    fs::write(tree.join("extra"), b"1").unwrap();
+    let args = ["restore", &id, "--to-dir", &into, "--delete", "--yes"];
+    vault.run(args).expect(exit::OK);
+    assert!(tree.join("closed/x").exists() && !tree.join("extra").exists());
+}

@@ -258,3 +258,23 @@ fn given_passwords_on_both_sides_then_the_restore_goes_through_and_shows_none() 
     target.login("s3cret-word");
     assert_eq!(target.contents(), original);
 }
+
+#[test]
+fn given_restores_then_each_server_remembers_a_replication_id_that_nobody_else_knows() {
+    let (vault, contents) = vault_of("redis70");
+    let restored = || {
+        let target = Redis::start("redis70");
+        // It shows its master a password, which is not looked at.
+        target.ask("CONFIG SET masterauth xyzzy");
+        vault.run(["restore", "queue", "--to-redis", &target.uri(), "--yes"]).expect(exit::OK);
+        assert_eq!(target.contents(), contents);
+        target.info("master_replid2").unwrap()
+    };
+    // With an id that others know, a replica of theirs could go on from it as if the data were its master's.
+    let (one, other) = (restored(), restored());
+    assert_ne!(one, other);
+    for id in [one, other] {
+        let digits: std::collections::BTreeSet<char> = id.chars().collect();
+        assert!(id.len() == 40 && digits.len() > 4, "{id}");
+    }
+}

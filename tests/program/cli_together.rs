@@ -86,6 +86,21 @@ fn given_a_dump_of_a_database_then_files_are_read_beside_it_and_stay_behind_it_i
 }
 
 #[test]
+fn given_a_run_that_was_killed_behind_its_last_snapshot_then_it_comes_back_in_the_order_of_moments() {
+    let pair = Pair::new();
+    let (db, files) = ("after = 'kill -9 $PPID; sleep 5'", "after = 'touch files-stored'");
+    pair.config("", db, files, &waits_for("files-stored", 600));
+    let killed = pair.run(&[]);
+    assert_eq!(killed.code, None, "{killed}");
+    let sets = pair.vault.run(["snapshots", "--sets", "--json"]).expect(exit::OK).json();
+    assert_eq!(text(&sets["sets"][0], "state"), "unfinished");
+    let sources = sets["sets"][0]["snapshots"].as_array().unwrap().iter().map(|one| text(one, "source"));
+    assert_eq!(sources.collect::<Vec<_>>(), ["db", "files"], "though the files were stored first");
+    let plan = pair.vault.run(["restore", "--set", "shop", "--plan", "--json"]).expect(exit::OK).json();
+    assert_eq!(text(&plan["steps"][0], "source"), "files", "what is referred to comes back first");
+}
+
+#[test]
 fn given_one_at_a_time_or_another_attempt_or_a_need_then_files_wait_for_the_dump() {
     let pair = Pair::new();
     let db = "after = 'touch db-stored'";

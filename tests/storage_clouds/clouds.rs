@@ -30,7 +30,7 @@ pub const CONTAINER: &str = "vault";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Microsoft's emulator. Checks signatures and MD5; keeps blobs in files, and what it knows of them in memory for
+    /// Microsoft's emulator. Checks signatures and CRC-64; keeps blobs in files, and what it knows of them in memory for
     /// some seconds.
     Azurite,
     /// Looks at conditions, keeps objects in files; takes any checksum.

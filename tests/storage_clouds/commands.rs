@@ -2,6 +2,7 @@
 //! of a night, a service that never comes back.
 
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
@@ -250,6 +251,86 @@ fn given_a_token_that_ends_in_the_middle_of_a_backup_then_it_is_fetched_once_mor
         assert_eq!(place.server.tokens_given(), given + 1, "{cloud:?}");
         assert!(place.restored() == dump, "{cloud:?}");
     }
+}
+
+#[test]
+fn given_tokens_that_last_a_second_then_a_backup_of_several_is_whole() {
+    for cloud in CLOUDS {
+        let place = Place::with_tokens(cloud);
+        let before = place.server.tokens_given();
+        place.server.shorten_tokens(Duration::from_secs(1), before + 3);
+        let mut dump = Vec::new();
+        let mut backup = Running::start(place.prepared(&["backup", "--stdin", "--name", "app"]));
+        let began = Instant::now();
+        // A pack after the other, until three tokens have ended on the way.
+        for seed in 0.. {
+            let piece = noise(seed, HALF_BYTES);
+            assert!(backup.feed(&piece) && began.elapsed() < HANGS, "{cloud:?}");
+            dump.extend(piece);
+            if place.server.tokens_given() >= before + 3 {
+                break;
+            }
+        }
+        backup.wait().expect(exit::OK);
+        assert!(place.restored() == dump, "{cloud:?}");
+    }
+}
+
+#[test]
+fn given_no_memory_for_a_second_source_then_its_application_is_not_stopped_before_there_is() {
+    let place = Place::new(Cloud::Azure);
+    place.command(&["init"], b"").expect(exit::OK);
+    let (one, other) = (place.vault.home().join("one"), place.vault.home().join("other"));
+    for tree in [&one, &other] {
+        std::fs::create_dir(tree).unwrap();
+        std::fs::write(tree.join("file"), "contents").unwrap();
+    }
+    // The index of files takes memory of its own: two such sources are more than a process has for its jobs.
+    let text = format!(
+        "[system.s]\nsources = ['one', 'other']\n[source.one]\npaths = ['{}']\n\
+         [source.other]\npaths = ['{}']\nbefore = 'touch stopped'\n",
+        one.display(),
+        other.display()
+    );
+    std::fs::write(place.vault.work().join("dumpvault.toml"), text).unwrap();
+    // The first was read, and would be stored, but for the service, which looks what the second does meanwhile.
+    let stopped = place.vault.work().join("stopped");
+    let (seen, look) = (Arc::new(Mutex::new(Vec::new())), stopped.clone());
+    let noted = Arc::clone(&seen);
+    place.server.set_hook(move |call| {
+        if call.method == "PUT" && call.path.contains("/snapshots/") {
+            let began = Instant::now();
+            while noted.lock().unwrap().is_empty()
+                && !look.exists()
+                && began.elapsed() < Duration::from_secs(3)
+            {
+                std::thread::yield_now();
+            }
+            noted.lock().unwrap().push(look.exists());
+        }
+        None
+    });
+    place.command(&["run", "s"], b"").expect(exit::OK);
+    assert_eq!(*seen.lock().unwrap(), [false, true]);
+}
+
+#[test]
+fn given_folders_of_a_hierarchy_then_every_command_does_as_without_them() {
+    let place = Place::new(Cloud::Azure);
+    place.server.show_folders();
+    for args in [
+        &["init"][..],
+        &["backup", "--stdin", "--series", "app"],
+        &["backup", "--stdin", "--series", "app"],
+        &["forget", "--keep-last", "1", "--force"],
+        &["prune", "--grace", "0"],
+        &["check", "--read-data"],
+        &["doctor"],
+    ] {
+        let output = place.command(args, &noise(3, 300_000)).expect(exit::OK);
+        assert!(!output.stderr.contains("unknown"), "{args:?}: {output}");
+    }
+    assert!(place.restored() == noise(3, 300_000));
 }
 
 #[test]

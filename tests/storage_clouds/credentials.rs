@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use dumpvault::storage::azure::{AzureOptions, Secrets};
 use dumpvault::storage::gcs::{GcsOptions, Places};
@@ -10,7 +11,7 @@ use dumpvault::storage::scheme::Connected;
 use dumpvault::storage::{ErrorKind, Storage};
 use serde_json::json;
 
-use crate::cli::{Vault, exit, run};
+use crate::cli::{HANGS, Vault, exit, run};
 use crate::clouds::{ACCOUNT_KEY, azure, gcs};
 use crate::stub::{Call, Fault, Stub};
 
@@ -198,6 +199,33 @@ fn given_eight_threads_whose_token_is_taken_back_then_it_is_fetched_once_for_all
 }
 
 #[test]
+fn given_eight_threads_whose_token_ends_then_it_is_fetched_once_for_all_and_none_fails() {
+    let (one, other) = (Stub::new(), Stub::new());
+    let places = Places { machine: Some(other.host()), ..Places::default() };
+    let azure = of_azure(&one, "auto", client(&one));
+    let gcs = of_gcs(&other, "auto", places);
+    for (server, Connected { bare, .. }) in [(&one, azure), (&other, gcs)] {
+        server.shorten_tokens(Duration::from_secs(1), 1);
+        // All of them ask and ask until the first token has ended, and then once more.
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let bare = &bare;
+                scope.spawn(move || {
+                    let began = Instant::now();
+                    while server.tokens_given() < 2 {
+                        assert!(began.elapsed() < HANGS, "no second token");
+                        bare.size("config").unwrap();
+                    }
+                    bare.put(&format!("packs/{thread}"), b"1").unwrap();
+                });
+            }
+        });
+        assert_eq!(server.tokens_given(), 2);
+        assert_eq!(server.names().len(), 8);
+    }
+}
+
+#[test]
 fn given_a_token_that_is_refused_for_good_then_it_is_fetched_once_more_and_no_oftener() {
     let server = Stub::new();
     let Connected { storage, .. } = of_azure(&server, "auto", client(&server));
@@ -289,44 +317,142 @@ fn given_az_or_a_token_command_then_what_it_prints_is_used() {
     assert!(server.calls().iter().all(|call| call.header("authorization") == "Bearer of-the-command"));
 }
 
-#[test]
-fn given_any_failure_at_the_highest_verbosity_then_no_credential_is_shown() {
-    let vault = Vault::empty();
-    let sas = "sv=2024-11-04&sp=rcld&sig=SECRETSIGNATURE";
-    let ways: [(&str, &[(&str, &str)]); 3] = [
-        ("SharedKey ", &[("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT_KEY)]),
-        ("SECRETSIGNATURE", &[("AZURE_STORAGE_SAS_TOKEN", sas)]),
-        (
-            "secret-token",
-            &[("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "THECLIENTSECRET")],
+/// Commands that ask a repository, each with what it needs to get so far.
+const COMMANDS: [&[&str]; 12] = [
+    &["init"],
+    &["snapshots"],
+    &["doctor"],
+    &["backup", "--stdin", "--series", "app"],
+    &["restore", "app", "--output", "-"],
+    &["forget", "--keep-last", "1"],
+    &["prune"],
+    &["check"],
+    &["stats"],
+    &["object-lock", "extend", "--object-lock", "compliance:30d"],
+    &["copy", "--to", "elsewhere", "--to-key-file", "elsewhere.key"],
+    &["key", "list"],
+];
+
+/// What must not be seen, and how the program is told of it.
+struct Way {
+    address: String,
+    variables: Vec<(&'static str, String)>,
+    secrets: Vec<&'static str>,
+}
+
+fn ways(vault: &Vault, server: &Stub) -> Vec<Way> {
+    let endpoint = server.endpoint();
+    let azure = |secrets: &[&'static str], variables: &[(&'static str, &str)]| Way {
+        address: server.azure(),
+        variables: variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+        secrets: secrets.to_vec(),
+    };
+    let google = |secrets: &[&'static str], credentials: serde_json::Value| {
+        let path = vault.home().join(format!("{}.json", secrets[0]));
+        std::fs::write(&path, credentials.to_string()).unwrap();
+        Way {
+            address: "gs://vault/repo".to_owned(),
+            variables: vec![("GOOGLE_APPLICATION_CREDENTIALS", path.display().to_string())],
+            secrets: secrets.to_vec(),
+        }
+    };
+    let url = format!("{endpoint}/token");
+    let key = rsa_key(vault.home());
+    vec![
+        azure(&["SharedKey ", &ACCOUNT_KEY[..20]], &[("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT_KEY)]),
+        azure(
+            &["SECRETSIGNATURE"],
+            &[("AZURE_STORAGE_SAS_TOKEN", "sv=2024-11-04&sp=rcld&sig=SECRETSIGNATURE")],
         ),
+        azure(
+            &["secret-token", "THECLIENTSECRET"],
+            &[
+                ("AZURE_TENANT_ID", "t"),
+                ("AZURE_CLIENT_ID", "c"),
+                ("AZURE_CLIENT_SECRET", "THECLIENTSECRET"),
+                ("AZURE_AUTHORITY_HOST", &endpoint),
+            ],
+        ),
+        google(
+            &["THEREFRESHTOKEN", "THECLIENTSECRET", "secret-token"],
+            json!({
+                "type": "authorized_user", "client_id": "c", "client_secret": "THECLIENTSECRET",
+                "refresh_token": "THEREFRESHTOKEN", "token_uri": url,
+            }),
+        ),
+        google(
+            &["PRIVATE KEY", "secret-token", "eyJ"],
+            json!({
+                "type": "service_account", "client_email": "backup@p.iam", "private_key_id": "k1",
+                "private_key": key, "token_uri": url,
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn given_any_failure_of_any_command_at_the_highest_verbosity_then_no_credential_is_shown() {
+    let redirect = || vec![("location", "http://127.0.0.1:1/?sig=SECRETSIGNATURE&t=secret-token".to_owned())];
+    let faults = [
+        Fault::Answer(403, vec![("x-ms-error-code", "AuthenticationFailed".to_owned())], String::new()),
+        Fault::Answer(401, Vec::new(), String::new()),
+        Fault::Answer(302, redirect(), String::new()),
+        Fault::Answer(200, Vec::new(), "what".to_owned()),
     ];
-    for (secret, variables) in ways {
-        let faults = [
-            Fault::Answer(403, vec![("x-ms-error-code", "AuthenticationFailed".to_owned())], String::new()),
-            Fault::Answer(
-                302,
-                vec![("location", "http://127.0.0.1:1/?sig=SECRETSIGNATURE".to_owned())],
-                String::new(),
-            ),
-            Fault::Answer(200, Vec::new(), "what".to_owned()),
-        ];
-        for fault in faults {
-            let server = Stub::new();
-            let shown = format!("{fault:?}");
-            server.set_hook(move |call| call.path.starts_with("/dev").then(|| fault.clone()));
-            for args in [&["-vvv", "init"][..], &["-vvv", "snapshots"], &["-vvv", "doctor"]] {
-                let mut command = command(&vault, &server, args);
-                command.envs(variables.iter().copied()).env("AZURE_AUTHORITY_HOST", server.endpoint());
-                let output = run(command, b"");
-                assert_ne!(output.code, Some(exit::OK), "{shown}: {output}");
-                for word in [secret, &ACCOUNT_KEY[..20], "SECRETSIGNATURE", "THECLIENTSECRET", "secret-token"]
-                {
-                    let said = format!("{}{}", output.text(), output.stderr);
-                    assert!(!said.contains(word), "`{word}`, {shown}: {output}");
-                }
+    let vault = Vault::empty();
+    let server = Stub::new();
+    let text = format!("[gcs]\nendpoint = \"{}\"\n", server.endpoint());
+    std::fs::write(vault.work().join("dumpvault.toml"), text).unwrap();
+    for way in ways(&vault, &server) {
+        for (n, args) in COMMANDS.into_iter().enumerate() {
+            // Each command meets one of them, each way all of them.
+            let fault = faults[n % faults.len()].clone();
+            let shown = format!("{} {args:?} {fault:?}", way.address);
+            server.set_hook(move |call| (!call.path.ends_with("/token")).then(|| fault.clone()));
+            let mut command = vault.command([&["-vvv"], args].concat());
+            command.env("DUMPVAULT_REPOSITORY", &way.address).env("DUMPVAULT_KEY_FILE", vault.key_file());
+            command.envs(way.variables.iter().map(|(name, value)| (name, value)));
+            server.forget_calls();
+            let output = run(command, b"dump");
+            assert_ne!(output.code, Some(exit::OK), "{shown}: {output}");
+            assert_ne!(output.code, Some(exit::USAGE), "{shown}: {output}");
+            assert!(!server.calls().is_empty(), "{shown} asks nobody: {output}");
+            let said = format!("{}{}", output.text(), output.stderr);
+            for word in &way.secrets {
+                assert!(!said.contains(word), "`{word}`, {shown}: {output}");
             }
         }
+    }
+}
+
+#[test]
+fn given_any_credentials_in_the_environment_then_the_program_asks_no_machine_who_it_is() {
+    let (vault, server, machine) = (Vault::empty(), Stub::new(), Stub::new());
+    let text = format!("[gcs]\nendpoint = \"{0}\"\n[s3]\nendpoint = \"{0}\"\n", server.endpoint());
+    std::fs::write(vault.work().join("dumpvault.toml"), text).unwrap();
+    let mut all = ways(&vault, &server);
+    let keys = [("AWS_ACCESS_KEY_ID", "AK"), ("AWS_SECRET_ACCESS_KEY", "SK")];
+    all.push(Way {
+        address: "s3://bucket/repo".to_owned(),
+        variables: keys.map(|(name, value)| (name, value.to_owned())).to_vec(),
+        secrets: Vec::new(),
+    });
+    let emulator = vec![("STORAGE_EMULATOR_HOST", server.endpoint())];
+    all.push(Way { address: "gs://vault/repo".to_owned(), variables: emulator, secrets: Vec::new() });
+    for way in all {
+        for args in [&["init"][..], &["snapshots"], &["doctor"]] {
+            let mut command = vault.command(args);
+            command.env("DUMPVAULT_REPOSITORY", &way.address).env("DUMPVAULT_KEY_FILE", vault.key_file());
+            command.envs(way.variables.iter().map(|(name, value)| (name, value)));
+            // The places that stand for 169.254.169.254 and metadata.google.internal.
+            command.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", machine.endpoint());
+            command.env("GCE_METADATA_HOST", machine.host());
+            command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", machine.endpoint());
+            run(command, b"");
+            assert_eq!(machine.calls().len(), 0, "{} {args:?}: {:?}", way.address, machine.calls());
+        }
+        assert!(!server.calls().is_empty(), "{} asks nobody", way.address);
+        server.forget_calls();
     }
 }
 

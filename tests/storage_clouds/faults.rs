@@ -174,6 +174,72 @@ fn given_small_and_empty_pages_then_a_listing_is_whole_and_each_object_given_onc
 }
 
 #[test]
+fn given_bytes_that_are_spoilt_on_their_way_then_they_are_refused_and_sent_again_and_for_good_that_is_told() {
+    for (name, server, Connected { storage, bare, .. }) in both() {
+        let content = noise(1, 100_000);
+        let key = pack(&content);
+        server.set_hook(|call| (is_put(call) && call.repetition == 0).then_some(Fault::Spoil));
+        assert_eq!(storage.put(&key, &content).unwrap(), Put::Created, "{name}");
+        assert_eq!(server.calls().len(), 2, "{name}");
+        assert!(storage.get(&key, 100_000).unwrap() == content, "{name}");
+        // A request that is spoilt again and again is not stored, and the service's own word is told.
+        server.set_hook(|call| is_put(call).then_some(Fault::Spoil));
+        let error = bare.put("packs/other", &content).unwrap_err();
+        let word = if name == "azure" { "Crc64Mismatch" } else { "CRC32C doesn't match" };
+        assert!(error.retryable && error.to_string().contains(word), "{name}: {error}");
+        assert_eq!(server.names(), [format!("repo/{key}")], "{name}");
+    }
+}
+
+#[test]
+fn given_an_object_of_no_bytes_then_no_range_of_it_is_asked_for_and_416_is_its_end() {
+    for (name, server, Connected { bare, .. }) in both() {
+        bare.put("config", b"").unwrap();
+        server.forget_calls();
+        bare.get_range("config", 0, &mut []).unwrap();
+        assert_eq!(bare.get_range("keys/a", 0, &mut []).unwrap_err().kind, ErrorKind::NotFound, "{name}");
+        assert!(server.calls().iter().all(|call| call.header("range").is_empty()), "{name}");
+        assert_eq!(bare.get("config", 0).unwrap(), b"", "{name}");
+        for offset in [0, 1, 1 << 40] {
+            let error = bare.get_range("config", offset, &mut [0; 4]).unwrap_err();
+            assert_eq!((error.kind, error.retryable), (ErrorKind::ShortObject, false), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn given_a_service_that_compresses_on_the_way_then_it_is_neither_asked_to_nor_are_bytes_changed() {
+    for (name, server, Connected { storage, .. }) in both() {
+        let content = noise(1, 5000);
+        storage.put(&pack(&content), &content).unwrap();
+        server.set_hook(|call| (!is_put(call)).then_some(Fault::With("content-encoding", "gzip")));
+        assert!(storage.get(&pack(&content), 5000).unwrap() == content, "{name}");
+        let mut part = [0; 1000];
+        storage.get_range(&pack(&content), 100, &mut part).unwrap();
+        assert!(part[..] == content[100..1100], "{name}");
+        for call in server.calls() {
+            assert_eq!((call.header("accept-encoding"), call.header("content-encoding")), ("", ""), "{name}");
+            let facts = String::from_utf8_lossy(&call.body[..call.body.len().min(300)]).into_owned();
+            assert!(!facts.contains("contentEncoding"), "{name}: {facts}");
+        }
+    }
+}
+
+#[test]
+fn given_folders_in_the_listing_of_a_hierarchy_then_they_are_no_objects() {
+    let [(_, server, Connected { storage, .. }), _] = both();
+    for key in ["config", "packs/ab/cd", "packs/ab/ce"] {
+        storage.put(key, b"1").unwrap();
+    }
+    server.show_folders();
+    assert_eq!(keys(&storage, ""), ["config", "packs/ab/cd", "packs/ab/ce"]);
+    assert_eq!(keys(&storage, "packs/"), ["packs/ab/cd", "packs/ab/ce"]);
+    // A folder is a blob, too, and the pages of a listing may hold nothing else.
+    server.set_pages(1, true);
+    assert_eq!(keys(&storage, "packs/"), ["packs/ab/cd", "packs/ab/ce"]);
+}
+
+#[test]
 fn given_an_answer_of_somebody_else_then_it_is_not_taken_for_an_object_or_a_listing() {
     for (name, server, Connected { bare, .. }) in both() {
         let page = || {

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -53,6 +53,10 @@ pub enum Fault {
     DropAfter,
     /// The answer's body ends after so many bytes, with the connection.
     Cut(usize),
+    /// The last byte of what is put arrives as another one.
+    Spoil,
+    /// The answer has this header besides.
+    With(&'static str, &'static str),
 }
 
 #[derive(Clone)]
@@ -79,7 +83,13 @@ struct State {
     /// The bearer token that is taken; any is, where there is none.
     token: Option<String>,
     tokens_given: usize,
+    /// How long the first tokens last, and how many those are.
+    short_lives: (Duration, usize),
+    /// When the token that is taken ends.
+    token_ends: Option<Instant>,
     skew: Duration,
+    /// Listings of Azure's have the folders that objects are in, as accounts with a hierarchical namespace do.
+    has_folders: bool,
 }
 
 /// A server on a port of its own; it stops when this is dropped.
@@ -143,7 +153,10 @@ impl Stub {
             has_empty_pages: false,
             token: None,
             tokens_given: 0,
+            short_lives: (Duration::ZERO, 0),
+            token_ends: None,
             skew: Duration::ZERO,
+            has_folders: false,
         }));
         let is_over = Arc::new(AtomicBool::new(false));
         let (shared, over) = (Arc::clone(&state), Arc::clone(&is_over));
@@ -223,6 +236,16 @@ impl Stub {
     /// Only tokens that are given from now on are taken.
     pub fn take_tokens_back(&self) {
         self.state().token = Some("none".to_owned());
+    }
+
+    /// The first `count` tokens last for `life`, the others for an hour. None is taken after its end.
+    pub fn shorten_tokens(&self, life: Duration, count: usize) {
+        self.state().short_lives = (life, count);
+    }
+
+    /// From now on Azure's listings have folders, too.
+    pub fn show_folders(&self) {
+        self.state().has_folders = true;
     }
 
     pub fn tokens_given(&self) -> usize {
@@ -322,6 +345,15 @@ fn serve(state: &Mutex<State>, is_over: &AtomicBool, mut stream: TcpStream) -> s
                 cut = bytes;
                 answer(state, &call)
             }
+            Some(Fault::Spoil) => {
+                // Behind a body of several parts stands their boundary.
+                let parts = call.header("content-type").split_once("boundary=");
+                let behind = parts.map_or(0, |(_, boundary)| boundary.len() + "\r\n----\r\n".len());
+                let last = call.body.len() - behind - 1;
+                call.body[last] ^= 1;
+                answer(state, &call)
+            }
+            Some(Fault::With(name, value)) => answer(state, &call).with(name, value),
             None => answer(state, &call),
         };
         let date = http_date(SystemTime::now() + skew);
@@ -359,8 +391,9 @@ fn answer(state: &Mutex<State>, call: &Call) -> Reply {
         return state.give_token(call);
     }
     let bearer = call.header("authorization").strip_prefix("Bearer ");
+    let is_over = state.token_ends.is_some_and(|ends| ends < Instant::now());
     if let (Some(wanted), Some(bearer)) = (&state.token, bearer)
-        && wanted != bearer
+        && (wanted != bearer || is_over)
     {
         let body = json!({"error": {"code": 401, "message": "Invalid Credentials", "errors": [{"reason": "authError"}]}});
         return Reply::new(401).with("x-ms-error-code", "InvalidAuthenticationInfo").saying(body.to_string());
@@ -406,14 +439,18 @@ impl State {
             return Reply::new(200).saying(r#"{"id_token":"the-subject"}"#);
         }
         let token = format!("secret-token-{}", self.tokens_given);
+        let (short, count) = self.short_lives;
+        let life = if self.tokens_given < count { short } else { Duration::from_secs(3600) };
         self.tokens_given += 1;
         self.token = Some(token.clone());
+        self.token_ends = Some(Instant::now() + life);
+        let life_s = life.as_secs();
         if call.path.ends_with("/generateAccessToken") {
-            let ends = rfc3339(SystemTime::now() + Duration::from_secs(3600));
+            let ends = rfc3339(SystemTime::now() + life);
             return Reply::json(&json!({"accessToken": token, "expireTime": ends}));
         }
         // Some say it as a number, some as text.
-        let lasts = if call.method == "GET" { json!("3600") } else { json!(3600) };
+        let lasts = if call.method == "GET" { json!(life_s.to_string()) } else { json!(life_s) };
         Reply::json(&json!({"access_token": token, "expires_in": lasts, "token_type": "Bearer"}))
     }
 
@@ -467,14 +504,29 @@ impl State {
         match (call.method.as_str(), call.asked("comp")) {
             ("GET", "list") => {
                 let (page, next) = self.page(call.asked("prefix"), call.asked("marker"));
-                let blobs = page.iter().map(|(name, object)| {
+                let blob = |name: &str, object: &Object, inside: &str, behind: &str| {
                     format!(
-                        "<Blob><Name>{name}</Name><Properties><Last-Modified>{}</Last-Modified><Content-Length>{}</Content-Length></Properties></Blob>",
+                        "<Blob><Name>{name}</Name><Properties><Last-Modified>{}</Last-Modified><Content-Length>{}</Content-Length>{inside}</Properties>{behind}</Blob>",
                         http_date(object.modified),
                         object.bytes.len()
                     )
-                });
-                let blobs: String = blobs.collect();
+                };
+                let mut blobs = String::new();
+                for (name, object) in &page {
+                    // Each folder again before each object: of some it is only the metadata that tell.
+                    let marks = [
+                        ("<ResourceType>directory</ResourceType>", ""),
+                        ("", "<Metadata><hdi_isfolder>true</hdi_isfolder></Metadata>"),
+                    ];
+                    let folders = name.match_indices('/').map(|(at, _)| &name[..at]);
+                    for (folder, (inside, behind)) in folders.zip(marks.into_iter().cycle()) {
+                        if self.has_folders && folder.starts_with(call.asked("prefix")) {
+                            let none = Object { bytes: Vec::new(), ..object.clone() };
+                            blobs.push_str(&blob(folder, &none, inside, behind));
+                        }
+                    }
+                    blobs.push_str(&blob(name, object, "", ""));
+                }
                 Reply::new(200).saying(format!(
                     "<?xml version=\"1.0\"?><EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{}</NextMarker></EnumerationResults>",
                     next.unwrap_or_default()
@@ -490,13 +542,16 @@ impl State {
                 _ => azure_error(409, "BlobImmutableDueToPolicy"),
             },
             ("PUT", _) => {
-                use md5::Digest as _;
                 if self.objects.contains_key(name) {
                     return azure_error(409, "BlobAlreadyExists");
                 }
-                let sum = aws_smithy_types::base64::encode(md5::Md5::digest(&call.body));
-                if call.header("content-md5") != sum || call.header("if-none-match") != "*" {
-                    return azure_error(400, "Md5Mismatch");
+                let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &call.body).to_le_bytes();
+                let told = aws_smithy_types::base64::decode(call.header("x-ms-content-crc64"));
+                if told.is_ok_and(|told| told != sum) {
+                    return azure_error(400, "Crc64Mismatch");
+                }
+                if call.header("x-ms-content-crc64").is_empty() || call.header("if-none-match") != "*" {
+                    return azure_error(400, "InvalidHeaderValue");
                 }
                 let lock = lock.filter(|_| self.keeps_locks);
                 let object = Object { bytes: call.body.clone(), modified: SystemTime::now(), lock };

@@ -39,6 +39,14 @@ pub struct Given<'a> {
     pub other: Option<&'a (dyn Any + Send + Sync)>,
 }
 
+impl Given<'_> {
+    /// The text of a variable of the environment; `None` where it is empty or is no text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let found = (self.variable)(name)?.into_os_string().into_string().ok();
+        found.filter(|text| !text.is_empty())
+    }
+}
+
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {

@@ -33,7 +33,7 @@ is killed before its input ends if anything fails, so it cannot mistake a trunca
 #[command(group = ArgGroup::new("into_server_or_set").args(["to_database", "all_databases", "to_redis", "set"]))]
 #[command(group = ArgGroup::new("into_postgres").args(["to_database", "all_databases"]))]
 #[command(group = ArgGroup::new("into_postgres_or_set").args(["to_database", "all_databases", "set"]))]
-#[command(group = ArgGroup::new("into_store").args(["to_redis", "to_bucket"]))]
+#[command(group = ArgGroup::new("into_store").args(["to_redis", "to_bucket", "to_dir"]))]
 #[command(group = ArgGroup::new("into_files").args(["to_dir", "to_bucket"]))]
 pub(in crate::cli) struct RestoreArgs {
     /// Snapshot to restore.
@@ -96,7 +96,8 @@ pub(in crate::cli) struct RestoreArgs {
     pub to_bucket: Option<String>,
     #[command(flatten)]
     pub bucket: RestoreBucketArgs,
-    /// Replace all keys of the --to-redis server; with --delete, allow deleting more than half of a bucket.
+    /// Replace all keys of the --to-redis server; with --delete, allow deleting more than half of a bucket, from `/` or
+    /// your home directory, and what the backup left out.
     #[arg(long, requires = "into_store", help_heading = "Redis and Valkey")]
     pub force: bool,
     #[command(flatten)]
@@ -207,8 +208,9 @@ pub(in crate::cli) struct RestoreBucketArgs {
     /// AWS profile with the credentials for --to-bucket.
     #[arg(long, value_name = "NAME", requires = "to_bucket", help_heading = "Files and objects")]
     pub bucket_profile: Option<String>,
-    /// Delete objects from --to-bucket that are not in the snapshot; with --path, only those that match.
-    #[arg(long, requires = "to_bucket", help_heading = "Files and objects")]
+    /// Delete what is not in the snapshot from --to-bucket, or from the restored directories below --to-dir; with
+    /// --path, only what matches.
+    #[arg(long, requires = "into_files", help_heading = "Files and objects")]
     pub delete: bool,
 }
 

@@ -7,11 +7,12 @@ use super::super::{Context, doubts, prompt, render};
 use crate::base::words;
 use crate::content::index::Of;
 use crate::engine::files::{
-    FilesJob, FilesPlan, FilesReport, Overwrite, Tree, WantedFiles, first, usual_ownership,
+    Assent, Extras, FilesJob, FilesPlan, FilesReport, Overwrite, Tree, WantedFiles,
+    check_protected_directory, first, usual_ownership,
 };
 use crate::engine::report::{RestoreFilesPlan, RestoredFiles};
 use crate::engine::restore::Chosen;
-use crate::source::files::Ownership;
+use crate::source::files::{Ownership, shown};
 use std::path::Path;
 use std::time::Instant;
 
@@ -31,13 +32,24 @@ pub(super) fn run(
     }
     let plan = tree.plan(&job, &into, &context.cancel)?;
     tree.check_matches(plan.files + plan.directories + plan.unreadable + plan.unfit)?;
-    if args.dry_run {
-        return Ok(dry_run(context, &tree, chosen, &plan, &into));
+    if plan.holds_something {
+        check_protected_directory(&context.app, &into)?;
     }
-    if plan.holds_something && !prompt::agreed(context, &question(&tree, &plan, &into), args.yes)? {
+    let extras = match args.bucket.delete {
+        true => {
+            let assent = Assent { yes: args.yes, force: args.force };
+            tree.extras(&job.wanted, &into, assent, &context.app, &context.run())?
+        }
+        false => Extras::default(),
+    };
+    if args.dry_run {
+        return Ok(dry_run(context, &tree, chosen, (&plan, &extras), &into));
+    }
+    let question = || question(&tree, &plan, &extras, &into);
+    if plan.holds_something && !prompt::agreed(context, &question(), args.yes)? {
         return Err(CliError::Refused { message: "cancelled; nothing was restored".to_owned(), hint: None });
     }
-    let report = tree.restore(&job, &into, &context.progress, &context.cancel)?;
+    let report = tree.restore_without(&job, &into, &extras, &context.progress, &context.cancel)?;
     Ok(told(context, &tree, chosen, &report, &into, began))
 }
 
@@ -72,10 +84,17 @@ fn counted(tree: &Tree<'_>, files: u64, directories: u64) -> String {
     }
 }
 
-fn question(tree: &Tree<'_>, plan: &FilesPlan, into: &Path) -> String {
+fn question(tree: &Tree<'_>, plan: &FilesPlan, extras: &Extras, into: &Path) -> String {
     let FilesPlan { files, replaced, replaced_first, kept, .. } = plan;
     let replaced = (*replaced, &*first(replaced_first, *replaced));
-    format!("`{}` is not empty: {}.", into.display(), in_the_way(tree.noun(), *files, replaced, *kept))
+    let deletes = match extras.paths.len() as u64 {
+        0 => String::new(),
+        deleted => {
+            let hit = first(&extras.first(), deleted);
+            format!(" {} would be deleted{hit}.", words::count(deleted, "path"))
+        }
+    };
+    format!("`{}` is not empty: {}.{deletes}", into.display(), in_the_way(tree.noun(), *files, replaced, *kept))
 }
 
 /// What happens to what a place holds: how many of `all` replace something, with the first of them, and how many are
@@ -100,10 +119,16 @@ pub(super) fn in_the_way(noun: &str, all: u64, (replaced, first): (u64, &str), k
     words
 }
 
-fn dry_run(context: &Context, tree: &Tree<'_>, chosen: &Chosen, plan: &FilesPlan, into: &Path) -> Exit {
+fn dry_run(
+    context: &Context,
+    tree: &Tree<'_>,
+    chosen: &Chosen,
+    (plan, extras): (&FilesPlan, &Extras),
+    into: &Path,
+) -> Exit {
     let id = chosen.summary.id;
     if context.json {
-        context.report(RestoreFilesPlan::new(&id, plan, into));
+        context.report(RestoreFilesPlan::new(&id, plan, extras, into));
         return Exit::Good;
     }
     context.output(&format!(
@@ -118,7 +143,13 @@ fn dry_run(context: &Context, tree: &Tree<'_>, chosen: &Chosen, plan: &FilesPlan
         context.output(&format!("{count} cannot be restored into a directory: their keys are not paths"));
     }
     if plan.holds_something {
-        context.output(&question(tree, plan, into));
+        context.output(&question(tree, plan, extras, into));
+    }
+    for lying in &extras.paths {
+        context.output(&format!(
+            "would delete `{}`",
+            into.join(shown(&lying.path).trim_start_matches('/')).display()
+        ));
     }
     Exit::Good
 }
@@ -138,9 +169,10 @@ fn told(
         let count = words::count(report.unreadable, tree.noun());
         context.warn(format!("{count} could not be read when the backup was made, and are not in it"));
     }
-    for (count, what) in
-        [(report.damaged.len() as u64, "damaged and not restored"), (report.failed, "could not be restored")]
-    {
+    for (count, what) in [
+        (report.damaged.len() as u64, "damaged and not restored"),
+        (report.failed, "could not be restored or deleted"),
+    ] {
         if count > 0 {
             context.warn(format!("{}: {what}", words::count(count, tree.noun())));
         }
@@ -153,8 +185,12 @@ fn told(
         0 => String::new(),
         kept => format!(", {} there already", words::count(kept, tree.noun())),
     };
+    let deleted = match report.deleted {
+        0 => String::new(),
+        deleted => format!(", {} deleted", words::count(deleted, "path")),
+    };
     context.say(&format!(
-        "{}: restored {} of snapshot {} to `{}`: {} in {}{kept}",
+        "{}: restored {} of snapshot {} to `{}`: {} in {}{kept}{deleted}",
         chosen.summary.head.series,
         counted(tree, report.files, report.directories),
         id.short(),

@@ -2,6 +2,7 @@
 
 use super::{BackupReport, backup_within};
 use crate::base::fault::{Class, Fault};
+use crate::base::permits::Permit;
 use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::plan::{BackupPlan, PlannedBackup};
@@ -69,7 +70,8 @@ pub fn run_backups(
     let mut report = BackupsReport::default();
     for planned in plan.backups {
         let series = planned.request.series.clone();
-        let result = run_one(planned, Share::Whole, repo, run);
+        let result = take_room(&planned, Share::Whole, run)
+            .and_then(|room| run_one(planned, Share::Whole, &room, repo, run));
         report.is_interrupted =
             run.cancel.is_cancelled() || result.as_ref().is_err_and(OpError::is_cancelled);
         let outcome = Outcome { series, result };
@@ -106,24 +108,40 @@ pub fn foresee_backups(plan: BackupPlan, repo: &Repository, run: &Run) -> Vec<Fo
     plan.backups.into_iter().map(foresee).collect()
 }
 
-/// Makes one snapshot, in so much memory.
+/// What a backup of a source holds open, in so much memory.
+fn bytes_open(planned: &PlannedBackup, share: Share) -> u64 {
+    let own = match share {
+        Share::Whole => BYTES_OPEN,
+        Share::Half => BYTES_OPEN_OF_HALF,
+    };
+    own.saturating_add(planned.source.bytes_open())
+}
+
+/// Waits for the memory that a backup needs. To be held before the source is started, and before anything is stopped
+/// for it: a server does not hold its tables, and no application waits, while others use the room.
+///
+/// # Errors
+/// When somebody asks to stop.
+pub(in crate::engine) fn take_room(
+    planned: &PlannedBackup,
+    share: Share,
+    run: &Run,
+) -> Result<Permit, OpError> {
+    run.room.take(bytes_open(planned, share), &run.cancel).ok_or_else(|| RepoError::Cancelled.into())
+}
+
+/// Makes one snapshot, in memory that was taken for it.
 pub(in crate::engine) fn run_one(
     planned: PlannedBackup,
     share: Share,
+    _room: &Permit,
     repo: &Repository,
     run: &Run,
 ) -> Result<BackupReport, OpError> {
     let PlannedBackup { mut request, source } = planned;
-    let bytes_open = match share {
-        Share::Whole => BYTES_OPEN,
-        Share::Half => {
-            request.workers = request.workers.min(WORKERS_OF_HALF);
-            BYTES_OPEN_OF_HALF
-        }
-    };
-    // Before the source is started: a server does not hold its tables while others use the room.
-    let bytes_open = bytes_open.saturating_add(source.bytes_open());
-    let _room = run.room.take(bytes_open, &run.cancel).ok_or(RepoError::Cancelled)?;
+    if share == Share::Half {
+        request.workers = request.workers.min(WORKERS_OF_HALF);
+    }
     let streams = source.streams(&request.series, run)?;
     backup_within(share, repo, run.clock.as_ref(), request, streams, run.events.as_ref(), &run.cancel)
 }

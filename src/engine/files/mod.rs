@@ -5,6 +5,7 @@
 //! | `wanted` | which files are meant, and which sections of the index they can be in |
 //! | `diff` | what became of files from one snapshot to another |
 //! | `moved` | which of these only went to another path |
+//! | `extra` | what a directory holds and a snapshot does not, and what must not be deleted |
 //! | `pieces` | how contents of many files are read in few goes |
 //! | `bucket` | what a restore would do to a bucket, and how it does it |
 //! | `into_bucket` | which bucket is meant, and what must not happen to it |
@@ -12,6 +13,7 @@
 
 mod bucket;
 mod diff;
+mod extra;
 mod into_bucket;
 mod moved;
 mod pieces;
@@ -20,6 +22,7 @@ mod wanted;
 
 pub use bucket::{BucketJob, BucketPlan, BucketReport};
 pub use diff::{Became, EachChange};
+pub use extra::{Assent, Extras, check_protected_directory};
 pub use into_bucket::{IntoBucketJob, IntoBucketPlan, first, plan_into_bucket, run_into_bucket};
 pub use moved::{ChangedRow, Moves};
 pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite, usual_ownership};

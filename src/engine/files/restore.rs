@@ -1,5 +1,6 @@
 //! Files that come back into a directory.
 
+use super::extra::Extras;
 use super::pieces::Takes;
 use super::{PlacedFile, Tree, WantedFiles};
 use crate::base::event::{Cancel, Event, Observer};
@@ -78,9 +79,11 @@ pub struct FilesReport {
     pub bytes: u64,
     /// What was there and stayed.
     pub kept: u64,
+    /// What was deleted, since the snapshot does not have it.
+    pub deleted: u64,
     /// What is not what its digest says, or cannot be read: it was not put in its place.
     pub damaged: Vec<String>,
-    /// What could not be written.
+    /// What could not be written, or not be deleted.
     pub failed: u64,
     /// Attributes that could not be set.
     pub attributes_lost: u64,
@@ -189,6 +192,21 @@ impl Tree<'_> {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<FilesReport, OpError> {
+        self.restore_without(job, into, &Extras::default(), observer, cancel)
+    }
+
+    /// The same, and deletes the extras. That is done last, and only where all else went well.
+    ///
+    /// # Errors
+    /// As [`Tree::restore`].
+    pub fn restore_without(
+        &self,
+        job: &FilesJob,
+        into: &Path,
+        extras: &Extras,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<FilesReport, OpError> {
         std::fs::create_dir_all(into).map_err(|source| failed(into, source))?;
         let tree = TreeWriter::open(into, self.ownership(job)).map_err(|source| failed(into, source))?;
         let mut work = Work {
@@ -206,6 +224,7 @@ impl Tree<'_> {
         };
         self.files(&job.wanted, cancel, &mut |file| work.take(file))?;
         work.flush()?;
+        work.delete(extras)?;
         let Work { tree, mut report, mut told, .. } = work;
         for (path, what) in tree.finish() {
             report.attributes_lost += 1;
@@ -357,6 +376,28 @@ impl Work<'_> {
             Ok(*hasher.finalize().as_bytes() == digest)
         });
         same.unwrap_or(false) && self.tree.adorn(row).is_ok()
+    }
+
+    /// Deletes what the snapshot does not have. What is in a directory goes before it.
+    fn delete(&mut self, extras: &Extras) -> Result<(), OpError> {
+        if !extras.paths.is_empty() && self.report.class().is_some() {
+            let message = "nothing was deleted, since not everything could be restored".to_owned();
+            self.observer.observe(Event::Warning { message });
+            return Ok(());
+        }
+        for lying in extras.paths.iter().rev() {
+            if self.cancel.is_cancelled() {
+                return Err(crate::vault::RepoError::Cancelled.into());
+            }
+            match self.tree.remove(lying) {
+                Ok(()) => self.report.deleted += 1,
+                Err(error) => {
+                    self.report.failed += 1;
+                    self.name(format!("cannot delete `{}`: {error}", shown(&lying.path)));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads and writes what is queued.

@@ -105,7 +105,8 @@ pub fn plan_set(
     body: &mut dyn FnMut(&SnapshotId) -> Result<Body, OpError>,
     app: &App,
 ) -> Result<SetPlan, OpError> {
-    let all = sets(history);
+    let all: Vec<SeenSet> =
+        sets(history).into_iter().map(|set| set.as_configured(&app.settings.systems)).collect();
     let (set, newer) = choose(&all, &job.name, &app.host())?;
     let by_id = job.name.id_digits().is_some_and(|digits| set.set.to_string().starts_with(&digits));
     if let Some(missing) = rollback_words(&history.turned_back).filter(|_| !by_id) {

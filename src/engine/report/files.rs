@@ -3,7 +3,8 @@
 use super::{Id, Report, Time};
 use crate::base::id::SnapshotId;
 use crate::content::index::{Kind, Row};
-use crate::engine::files::{Became, BucketPlan, BucketReport, ChangedRow, FilesPlan, FilesReport};
+use crate::engine::files::{Became, BucketPlan, BucketReport, ChangedRow, Extras, FilesPlan, FilesReport};
+use crate::source::files::shown;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,9 +25,11 @@ pub struct RestoredFiles {
     pub bytes: u64,
     /// Files that were there and stayed.
     pub kept: u64,
+    /// Files and directories that were deleted, since the snapshot does not have them.
+    pub deleted: u64,
     /// Paths of damaged files: they were not restored.
     pub damaged: Vec<String>,
-    /// Files that could not be written.
+    /// Files that could not be written, or not be deleted.
     pub failed: u64,
     /// Owners, attributes, modes or times that could not be set.
     pub attributes_lost: u64,
@@ -48,6 +51,7 @@ impl RestoredFiles {
             directories: report.directories,
             bytes: report.bytes,
             kept: report.kept,
+            deleted: report.deleted,
             damaged: report.damaged.clone(),
             failed: report.failed,
             attributes_lost: report.attributes_lost,
@@ -76,6 +80,8 @@ pub struct RestoreFilesPlan {
     pub replaced: u64,
     /// Files that are there and would stay.
     pub kept: u64,
+    /// Files and directories that would be deleted, since the snapshot does not have them; below the directory.
+    pub deleted: Vec<String>,
     /// Files that could not be read when the backup was made.
     pub unreadable: u64,
     /// Objects whose keys are no paths: they cannot be restored into a directory.
@@ -86,7 +92,7 @@ impl Report for RestoreFilesPlan {}
 
 impl RestoreFilesPlan {
     /// What a restore would do.
-    pub fn new(snapshot: &SnapshotId, plan: &FilesPlan, into: &Path) -> Self {
+    pub fn new(snapshot: &SnapshotId, plan: &FilesPlan, extras: &Extras, into: &Path) -> Self {
         Self {
             dry_run: true,
             snapshot: Id::of(snapshot),
@@ -96,6 +102,7 @@ impl RestoreFilesPlan {
             bytes: plan.bytes,
             replaced: plan.replaced,
             kept: plan.kept,
+            deleted: extras.paths.iter().map(|lying| shown(&lying.path)).collect(),
             unreadable: plan.unreadable,
             unfit: plan.unfit,
         }

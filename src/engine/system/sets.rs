@@ -1,6 +1,7 @@
 //! Runs over systems, as their snapshots and the marks at their ends tell.
 
 use crate::base::id::{AuthorId, SnapshotId};
+use crate::settings::System;
 use crate::vault::history::History;
 use crate::vault::snapshot::{SetId, State, Summary};
 use serde::Deserialize;
@@ -14,7 +15,7 @@ pub struct SeenSet {
     /// The system's name, where it has one.
     pub system: Option<String>,
     /// The snapshots that are still there, each with the name of its source: in the order of their moments, or in that
-    /// in which they were stored where the run did not come to its end.
+    /// in which they were stored where the run did not come to its end ([`SeenSet::as_configured`]).
     pub members: Vec<(String, Summary)>,
     /// How it came to its end; `None` of one that was cut short, or is under way.
     pub end: Option<SetEnd>,
@@ -37,6 +38,20 @@ impl SeenSet {
     /// The moment of its first snapshot, ms since the epoch.
     pub fn time_ms(&self) -> i64 {
         self.members.iter().map(|(_, summary)| summary.head.time_ms).min().unwrap_or_default()
+    }
+
+    /// The same, where the run did not come to its end, with its snapshots in the order that the configuration has for
+    /// their sources: of two that are read at the same time the first may be stored last.
+    pub fn as_configured(mut self, systems: &BTreeMap<String, System>) -> Self {
+        if self.end.is_some() {
+            return self;
+        }
+        let system = self.system.as_ref().and_then(|name| systems.get(name));
+        if let Some(System { sources, .. }) = system {
+            let place = |source: &String| sources.iter().position(|other| other == source);
+            self.members.sort_by_key(|(source, _)| place(source).unwrap_or(usize::MAX));
+        }
+        self
     }
 
     /// How it is told of in a word.

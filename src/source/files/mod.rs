@@ -8,6 +8,7 @@
 //! | `content` | how a file is read: holes, changes meanwhile |
 //! | `data` | the data stream: what is read, and what is the parent's; the index comes of it |
 //! | `tree` | how a tree is written, never through a symbolic link |
+//! | `there` | what lies in directories that are restored into |
 //! | `meta` | how owner, attributes, mode and times are set |
 //! | `facts` | what a row says of a file: times, attributes, names of owners |
 //!
@@ -20,6 +21,7 @@ mod data;
 mod facts;
 mod kind;
 mod meta;
+mod there;
 mod tree;
 mod walk;
 
@@ -37,6 +39,7 @@ use std::time::Duration;
 pub use choice::{Choice, ChoiceError};
 pub use kind::FilesKind;
 pub use meta::Ownership;
+pub use there::{Lying, There};
 pub use tree::{NewFile, TreeWriter, is_directory, is_older, seems_same, shown};
 
 /// What a snapshot says of its source where old files are left out.

@@ -6,6 +6,7 @@
 
 use super::facts::{mtime, names};
 use super::meta::{Identities, Ownership, apply};
+use super::there::Lying;
 use crate::content::index::{Kind, Row};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, Stat, linkat, makedev, mkdirat, mknodat, openat, renameat, statat,
@@ -237,6 +238,19 @@ impl TreeWriter {
             let _ = unlinkat(at, &*unfinished, AtFlags::empty());
         }
         done
+    }
+
+    /// Removes what lies there: a directory only if nothing is in it any more.
+    ///
+    /// # Errors
+    /// When it is there, and cannot be removed.
+    pub fn remove(&mut self, lying: &Lying) -> io::Result<()> {
+        let flags = if lying.is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let (directory, name) = self.place(&lying.path)?;
+        match unlinkat(&*directory, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sets owners, attributes, modes and times of directories, from the bottom up; tells what went wrong with which.

@@ -70,13 +70,11 @@ impl AzureAddress {
             let rule = "container names have 3 to 63 characters: small letters, digits, hyphens";
             return refused(text, &format!("`{container}` is not a valid container name; {rule}"));
         }
+        if prefix.split('/').any(|part| part.ends_with('.')) {
+            return refused(text, "no part of the prefix may end in a dot, which the service cuts off");
+        }
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-        // A part that ends in a dot is cut off by the service.
-        let is_odd = |part: &str| part.is_empty() || part.ends_with('.');
-        if prefix.len() > PREFIX_BYTES_MAX
-            || !prefix.chars().all(allowed)
-            || !prefix.is_empty() && prefix.split('/').any(is_odd)
-        {
+        if prefix.len() > PREFIX_BYTES_MAX || !prefix.chars().all(allowed) || prefix.contains("//") {
             return refused(text, "the prefix may hold letters, digits and ._-/ and no empty part");
         }
         Ok(Self { endpoint, container: container.to_owned(), prefix: prefix.to_owned() })
@@ -201,6 +199,25 @@ mod tests {
         }
         let error = AzureAddress::parse("azure://vault/x?sv=2024&sig=hunter2").unwrap_err().to_string();
         assert!(!error.contains("hunter2") && error.contains("AZURE_STORAGE_SAS_TOKEN"), "{error}");
+    }
+
+    #[test]
+    fn a_prefix_that_the_service_would_cut_short_is_refused_or_written_without_its_slash() {
+        assert_eq!(AzureAddress::parse("azure://vault/db//").unwrap().prefix, "db");
+        assert_eq!(AzureAddress::parse("azure://vault/.db/a.b").unwrap().prefix, ".db/a.b");
+        for bad in [
+            "azure://vault/db.",
+            "azure://vault/db./",
+            "azure://vault/a./b",
+            "azure://vault/..",
+            "azure://vault/a/.",
+        ] {
+            let error = AzureAddress::parse(bad).unwrap_err();
+            assert!(
+                error.kind == ErrorKind::Invalid && error.to_string().contains("end in a dot"),
+                "{bad}: {error}"
+            );
+        }
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Containers as a kind of storage: their addresses, and the keys of `[azure]`.
 
 use super::super::rest::Rest;
-use super::super::retention::Retention;
-use super::super::scheme::{Connected, Connecting, Location, Options, Scheme};
+use super::super::retention::{LOCK, Retention};
+use super::super::scheme::{
+    Connected, Connecting, Location, Options, Scheme, options_of, own_options, understood,
+};
+use super::super::wire::keys::{CA_FILE, STALL_TIMEOUT, STALL_TIMEOUT_DEFAULT};
 use super::super::wire::talk::{Bounds, Talk};
 use super::super::{ErrorKind, StorageError};
 use super::AzureAddress;
 use super::auth::{Auth, Secrets};
 use super::requests::Blobs;
-use crate::base::setting::{Entry, FILE, Given, Key, OBJECT_LOCK, PATIENCE, Problem, Section, TEXT, Table};
+use crate::base::setting::{Entry, FILE, Given, Key, Problem, Section, TEXT, Table};
 use crate::base::unit::ObjectLock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,11 +34,7 @@ impl Scheme for Azure {
     }
 
     fn location(&self, address: &str, _directory: &Path) -> Result<Arc<dyn Location>, Problem> {
-        let wrong = |error: StorageError| {
-            // The address as the error has it: without what may be a secret.
-            Problem::new(format!("`{}` is not a repository address: {}", error.object, error.source))
-        };
-        AzureAddress::parse(address).map(|found| Arc::new(found) as Arc<dyn Location>).map_err(wrong)
+        understood(AzureAddress::parse(address))
     }
 
     fn sections(&self) -> Option<[&'static Section; 2]> {
@@ -43,12 +42,7 @@ impl Scheme for Azure {
     }
 
     fn options(&self, table: Option<&mut Table<'_>>, given: &Given<'_>) -> Options {
-        let other = given.other.and_then(|other| other.downcast_ref::<AzureOptions>());
-        Arc::new(match (table, other) {
-            (Some(table), _) => AzureOptions::of(table, given),
-            (None, Some(other)) => other.clone(),
-            (None, None) => AzureOptions::default(),
-        })
+        Arc::new(options_of(table, given, |table| AzureOptions::of(table, given)))
     }
 }
 
@@ -90,7 +84,7 @@ impl Default for AzureOptions {
             account_key_file: None,
             sas_token_file: None,
             ca_file: None,
-            stall_timeout: Duration::from_secs(60),
+            stall_timeout: STALL_TIMEOUT_DEFAULT,
             secrets: Secrets::default(),
             path: None,
         }
@@ -100,10 +94,7 @@ impl Default for AzureOptions {
 impl AzureOptions {
     /// `[azure]`, or that of a destination.
     fn of(table: &mut Table<'_>, given: &Given<'_>) -> Self {
-        let variable = |name: &str| {
-            let found = (given.variable)(name).and_then(|value| value.into_os_string().into_string().ok());
-            found.filter(|value| !value.is_empty())
-        };
+        let variable = |name: &str| given.text(name);
         let text = |table: &mut Table<'_>, key: &Key<String>| table.take(key).map(|found| found.value);
         let identity = variable("IDENTITY_ENDPOINT").zip(variable("IDENTITY_HEADER"));
         let secrets = Secrets {
@@ -170,8 +161,7 @@ impl Location for AzureAddress {
     fn connect(&self, options: &Options, around: &Connecting) -> Result<Connected, StorageError> {
         let wrong = |kind, what: String| StorageError::permanent("read", self.to_string(), kind, what);
         let invalid = |what: String| wrong(ErrorKind::Invalid, what);
-        let given = options.downcast_ref::<AzureOptions>();
-        let given = given.ok_or_else(|| invalid("settings of another kind of storage".to_owned()))?;
+        let given: AzureOptions = own_options(options, self)?;
         let service = self.service(given.endpoint.as_deref(), given.account.as_deref()).map_err(invalid)?;
         let secrets = given.secrets().map_err(|what| wrong(ErrorKind::NoCredentials, what))?;
         let auth = Auth::new(&given.auth, &secrets, &service, given.has_tool());
@@ -184,8 +174,7 @@ impl Location for AzureAddress {
         };
         let talk = Talk::new(bounds, Arc::clone(&around.backoff)).map_err(invalid)?;
         let blobs = Blobs::new(self.clone(), &service, auth, given.access_tier.clone());
-        let retention =
-            given.object_lock.map(|lock| Retention { governance: lock.governance, lasts: lock.lasts });
+        let retention = given.object_lock.map(Retention::from);
         Ok(Rest::new(blobs, talk, Arc::clone(&around.backoff), retention).connected(around))
     }
 }
@@ -213,11 +202,6 @@ static ENDPOINT: Key<String> = Key::new(
 );
 static ACCESS_TIER: Key<String> =
     Key::new(&TEXT, Entry::new("access_tier", "Access tier of packs: Hot, Cool or Cold.", "\"Cool\""));
-static LOCK: Key<Option<ObjectLock>> = Key::new(
-    &OBJECT_LOCK,
-    Entry::new("object_lock", "Lock new objects against deletion for this long.", "\"compliance:30d\"")
-        .flag("--object-lock"),
-);
 static KEY_FILE: Key<PathBuf> = Key::new(
     &FILE,
     Entry::new(
@@ -233,23 +217,6 @@ static SAS_FILE: Key<PathBuf> = Key::new(
         "File with a shared access signature; else AZURE_STORAGE_SAS_TOKEN.",
         "\"/root/azure.sas\"",
     ),
-);
-static CA_FILE: Key<PathBuf> = Key::new(
-    &FILE,
-    Entry::new(
-        "ca_file",
-        "Certificates of authorities to trust besides the system's.",
-        "\"/etc/ssl/private-ca.pem\"",
-    ),
-);
-static STALL_TIMEOUT: Key<Duration> = Key::new(
-    &PATIENCE,
-    Entry::new(
-        "stall_timeout",
-        "Give up a request, and make it again, when nothing moved for this long.",
-        "\"20s\"",
-    )
-    .default("60s"),
 );
 
 static TABLE: Section = Section {

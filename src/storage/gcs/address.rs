@@ -4,6 +4,8 @@ use super::super::{ErrorKind, StorageError};
 
 /// Longest prefix, in bytes: names of objects have 1024, keys 255.
 const PREFIX_BYTES_MAX: usize = 700;
+/// No object's name may begin so.
+const RESERVED: &str = ".well-known/acme-challenge/";
 
 /// Where a repository lies on Google Cloud Storage. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +52,11 @@ impl GcsAddress {
         if prefix.len() > PREFIX_BYTES_MAX
             || !prefix.chars().all(allowed)
             || !prefix.is_empty() && prefix.split('/').any(is_odd)
-            || prefix.starts_with(".well-known/acme-challenge")
         {
             return refused(text, "the prefix may hold letters, digits and ._-/ and no empty part");
+        }
+        if format!("{prefix}/").starts_with(RESERVED) {
+            return refused(text, "Google keeps names below `.well-known/acme-challenge/` for itself");
         }
         Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
     }
@@ -98,10 +102,20 @@ mod tests {
             "gs://vault/a//b",
             "gs://vault/../b",
             "gs://vault/a b",
-            "gs://vault/.well-known/acme-challenge/x",
         ];
         for bad in bad {
             assert_eq!(GcsAddress::parse(bad).unwrap_err().kind, ErrorKind::Invalid, "{bad}");
+        }
+        for bad in ["gs://vault/.well-known/acme-challenge", "gs://vault/.well-known/acme-challenge/x/"] {
+            assert!(GcsAddress::parse(bad).unwrap_err().to_string().contains("acme-challenge/`"), "{bad}");
+        }
+        // Names that only look like those, and ends that other clouds refuse.
+        for (good, prefix) in [
+            ("gs://vault/.well-known", ".well-known"),
+            ("gs://vault/.well-known/acme-challenges/", ".well-known/acme-challenges"),
+            ("gs://vault/db./", "db."),
+        ] {
+            assert_eq!(GcsAddress::parse(good).unwrap().prefix, prefix);
         }
         let error = GcsAddress::parse("gs://vault/x?access_token=hunter2").unwrap_err().to_string();
         assert!(!error.contains("hunter2") && error.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error}");

@@ -274,10 +274,12 @@ mod tests {
 
     #[test]
     fn a_page_is_understood_and_may_be_empty_with_a_next_one() {
-        let item = r#"{"name":"db/a","size":"5","timeCreated":"2026-01-02T03:04:05.678Z"}"#;
+        // A lock that is prolonged moves `updated`.
+        let item = r#"{"name":"db/a","size":"5","updated":"2026-02-02T03:04:05Z","timeCreated":"2026-01-02T03:04:05.678Z"}"#;
         let listed = page(&format!(r#"{{"items":[{item}],"nextPageToken":"n"}}"#)).unwrap();
         assert_eq!((listed.objects[0].key.as_str(), listed.objects[0].bytes), ("db/a", 5));
-        assert_eq!(listed.next.as_deref(), Some("n"));
+        let created = SystemTime::from("2026-01-02T03:04:05.678Z".parse::<Timestamp>().unwrap());
+        assert_eq!((listed.objects[0].modified, listed.next.as_deref()), (created, Some("n")));
         let empty = page(r#"{"nextPageToken":"n"}"#).unwrap();
         assert_eq!((empty.objects.len(), empty.next.as_deref()), (0, Some("n")));
         assert_eq!(page("{}").unwrap().next, None);

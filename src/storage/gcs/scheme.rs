@@ -1,16 +1,17 @@
 //! Buckets of Google's as a kind of storage: their addresses, and the keys of `[gcs]`.
 
 use super::super::rest::Rest;
-use super::super::retention::Retention;
-use super::super::scheme::{Connected, Connecting, Location, Options, Scheme};
+use super::super::retention::{LOCK, Retention};
+use super::super::scheme::{
+    Connected, Connecting, Location, Options, Scheme, options_of, own_options, understood,
+};
+use super::super::wire::keys::{CA_FILE, STALL_TIMEOUT, STALL_TIMEOUT_DEFAULT};
 use super::super::wire::talk::{Bounds, Talk};
 use super::super::{ErrorKind, StorageError};
 use super::GcsAddress;
 use super::auth::{Auth, Places};
 use super::requests::Bucket;
-use crate::base::setting::{
-    COMMAND, Entry, FILE, Given, Key, OBJECT_LOCK, PATIENCE, Problem, Section, TEXT, Table,
-};
+use crate::base::setting::{COMMAND, Entry, FILE, Given, Key, Problem, Section, TEXT, Table};
 use crate::base::unit::ObjectLock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,11 +34,7 @@ impl Scheme for Gcs {
     }
 
     fn location(&self, address: &str, _directory: &Path) -> Result<Arc<dyn Location>, Problem> {
-        let wrong = |error: StorageError| {
-            // The address as the error has it: without what may be a secret.
-            Problem::new(format!("`{}` is not a repository address: {}", error.object, error.source))
-        };
-        GcsAddress::parse(address).map(|found| Arc::new(found) as Arc<dyn Location>).map_err(wrong)
+        understood(GcsAddress::parse(address))
     }
 
     fn sections(&self) -> Option<[&'static Section; 2]> {
@@ -45,12 +42,7 @@ impl Scheme for Gcs {
     }
 
     fn options(&self, table: Option<&mut Table<'_>>, given: &Given<'_>) -> Options {
-        let other = given.other.and_then(|other| other.downcast_ref::<GcsOptions>());
-        Arc::new(match (table, other) {
-            (Some(table), _) => GcsOptions::of(table, given),
-            (None, Some(other)) => other.clone(),
-            (None, None) => GcsOptions::default(),
-        })
+        Arc::new(options_of(table, given, |table| GcsOptions::of(table, given)))
     }
 }
 
@@ -84,7 +76,7 @@ impl Default for GcsOptions {
             user_project: None,
             object_lock: None,
             ca_file: None,
-            stall_timeout: Duration::from_secs(60),
+            stall_timeout: STALL_TIMEOUT_DEFAULT,
             places: Places::default(),
         }
     }
@@ -93,10 +85,7 @@ impl Default for GcsOptions {
 impl GcsOptions {
     /// `[gcs]`, or that of a destination.
     fn of(table: &mut Table<'_>, given: &Given<'_>) -> Self {
-        let variable = |name: &str| {
-            let found = (given.variable)(name).and_then(|value| value.into_os_string().into_string().ok());
-            found.filter(|value| !value.is_empty())
-        };
+        let variable = |name: &str| given.text(name);
         let text = |table: &mut Table<'_>, key: &Key<String>| table.take(key).map(|found| found.value);
         // A host alone, or with its scheme.
         let emulator = variable("STORAGE_EMULATOR_HOST");
@@ -138,8 +127,7 @@ impl Location for GcsAddress {
     fn connect(&self, options: &Options, around: &Connecting) -> Result<Connected, StorageError> {
         let invalid =
             |what: String| StorageError::permanent("read", self.to_string(), ErrorKind::Invalid, what);
-        let given = options.downcast_ref::<GcsOptions>();
-        let given = given.ok_or_else(|| invalid("settings of another kind of storage".to_owned()))?;
+        let given: GcsOptions = own_options(options, self)?;
         let auth = Auth::new(&given.auth, &given.places);
         let auth = auth.map_err(|failure| failure.on("read", self.to_string()))?;
         let endpoint = given.endpoint.as_deref().unwrap_or(GOOGLE);
@@ -157,8 +145,7 @@ impl Location for GcsAddress {
         let talk = Talk::new(bounds, Arc::clone(&around.backoff)).map_err(invalid)?;
         let (class, payer) = (given.storage_class.clone(), given.user_project.clone());
         let bucket = Bucket::new(self.clone(), endpoint, auth, class, payer);
-        let retention =
-            given.object_lock.map(|lock| Retention { governance: lock.governance, lasts: lock.lasts });
+        let retention = given.object_lock.map(Retention::from);
         Ok(Rest::new(bucket, talk, Arc::clone(&around.backoff), retention).connected(around))
     }
 }
@@ -193,11 +180,6 @@ static USER_PROJECT: Key<String> = Key::new(
         "\"my-project\"",
     ),
 );
-static LOCK: Key<Option<ObjectLock>> = Key::new(
-    &OBJECT_LOCK,
-    Entry::new("object_lock", "Lock new objects against deletion for this long.", "\"compliance:30d\"")
-        .flag("--object-lock"),
-);
 static KEY_FILE: Key<PathBuf> = Key::new(
     &FILE,
     Entry::new(
@@ -209,23 +191,6 @@ static KEY_FILE: Key<PathBuf> = Key::new(
 static TOKEN_COMMAND: Key<String> = Key::new(
     &COMMAND,
     Entry::new("token_command", "Command that prints a token.", "\"gcloud auth print-access-token\""),
-);
-static CA_FILE: Key<PathBuf> = Key::new(
-    &FILE,
-    Entry::new(
-        "ca_file",
-        "Certificates of authorities to trust besides the system's.",
-        "\"/etc/ssl/private-ca.pem\"",
-    ),
-);
-static STALL_TIMEOUT: Key<Duration> = Key::new(
-    &PATIENCE,
-    Entry::new(
-        "stall_timeout",
-        "Give up a request, and make it again, when nothing moved for this long.",
-        "\"20s\"",
-    )
-    .default("60s"),
 );
 
 static TABLE: Section = Section {

@@ -1,9 +1,7 @@
 //! Remotes of rclone as a kind of storage: their addresses, and the keys of `[rclone]`.
 
-use super::super::at_most::AtMost;
-use super::super::retry::Retry;
-use super::super::scheme::{Connected, Connecting, Location, Options, Scheme};
-use super::super::{ErrorKind, Storage, StorageError};
+use super::super::StorageError;
+use super::super::scheme::{Connected, Connecting, Location, Options, Scheme, options_of, own_options};
 use super::RcloneStorage;
 use super::process::Program;
 use crate::base::setting::{Entry, Given, Key, PATIENCE, Problem, Section, TEXT, TEXTS, Table};
@@ -40,8 +38,7 @@ impl Scheme for Rclone {
     }
 
     fn options(&self, table: Option<&mut Table<'_>>, given: &Given<'_>) -> Options {
-        let other = given.other.and_then(|other| other.downcast_ref::<RcloneOptions>()).cloned();
-        Arc::new(table.map(RcloneOptions::of).or(other).unwrap_or_default())
+        Arc::new(options_of(table, given, RcloneOptions::of))
     }
 }
 
@@ -110,27 +107,12 @@ impl fmt::Display for At {
 
 impl At {
     fn storage(&self, options: &Options, around: &Connecting) -> Result<RcloneStorage, StorageError> {
-        let given = match options.downcast_ref::<RcloneOptions>() {
-            Some(given) => given.clone(),
-            None if options.is::<()>() => RcloneOptions::default(),
-            None => {
-                let what = "settings of another kind of storage";
-                return Err(StorageError::permanent("read", self.to_string(), ErrorKind::Invalid, what));
-            }
-        };
+        let given: RcloneOptions = own_options(options, self)?;
         let program =
             Program { program: given.program.into(), args: given.args, remote: self.remote.clone() };
         let (upload, download) = (around.upload.clone(), around.download.clone());
         Ok(RcloneStorage::new(program, given.stall_timeout, upload, download))
     }
-}
-
-fn within(bare: RcloneStorage, around: &Connecting) -> Connected {
-    let bare: Arc<dyn Storage> = Arc::new(bare);
-    // Beneath the retries: who waits to try again takes nobody's place.
-    let bounded = AtMost::new(Arc::clone(&bare), around.requests_at_once);
-    let storage = Arc::new(Retry::new(bounded, Arc::clone(&around.backoff)));
-    Connected { storage, bare, bucket: None }
 }
 
 impl Location for At {
@@ -143,13 +125,13 @@ impl Location for At {
     }
 
     fn connect(&self, options: &Options, around: &Connecting) -> Result<Connected, StorageError> {
-        Ok(within(self.storage(options, around)?, around))
+        Ok(Connected::by_wire(Arc::new(self.storage(options, around)?), around))
     }
 
     fn create(&self, options: &Options, around: &Connecting) -> Result<Connected, StorageError> {
         let storage = self.storage(options, around)?;
         around.backoff.run(&mut || storage.make_root())?;
-        Ok(within(storage, around))
+        Ok(Connected::by_wire(Arc::new(storage), around))
     }
 }
 

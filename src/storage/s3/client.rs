@@ -9,7 +9,9 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use aws_config::BehaviorVersion;
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::provider_config::ProviderConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -141,12 +143,27 @@ struct Loaded {
     endpoint: Option<String>,
 }
 
+/// Whether keys or a profile are set: the machine has no role to play then.
+async fn has_keys(settings: &S3Settings) -> bool {
+    let environment = EnvironmentVariableCredentialsProvider::new();
+    settings.keys.is_some() || settings.profile.is_some() || environment.provide_credentials().await.is_ok()
+}
+
 async fn load(http: &SharedHttpClient, address: &S3Address, settings: &S3Settings) -> Loaded {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone());
+    let endpoint = address.endpoint.clone().or_else(|| settings.endpoint.clone());
     if let Some(region) = address.region.clone().or_else(|| settings.region.clone()) {
         loader = loader.region(Region::new(region));
+    } else if endpoint.is_some() || has_keys(settings).await {
+        // Nobody asks the machine where it is that is not asked who it is: on most there is no answer to wait for.
+        let mut profile = ProfileFileRegionProvider::builder();
+        if let Some(name) = &settings.profile {
+            profile = profile.profile_name(name);
+        }
+        let said = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
+        loader = loader.region(said.or_else(profile.build()).or_else(Region::new(REGION_DEFAULT)));
     }
-    if let Some(endpoint) = address.endpoint.clone().or_else(|| settings.endpoint.clone()) {
+    if let Some(endpoint) = endpoint {
         loader = loader.endpoint_url(endpoint);
     }
     if let Some(profile) = &settings.profile {

@@ -1,14 +1,14 @@
 //! Buckets as a kind of storage: their addresses, and the keys of `[s3]`.
 
-use super::super::at_most::AtMost;
-use super::super::retry::Retry;
-use super::super::scheme::{Connected, Connecting, Location, Options, Scheme};
-use super::super::{ErrorKind, Storage, StorageError};
+use super::super::StorageError;
+use super::super::retention::LOCK;
+use super::super::scheme::{
+    Connected, Connecting, Location, Options, Scheme, options_of, own_options, understood,
+};
+use super::super::wire::keys::{STALL_TIMEOUT, STALL_TIMEOUT_DEFAULT};
 use super::{Retention, S3Address, S3Settings, S3Storage};
 use crate::base::objects::Place;
-use crate::base::setting::{
-    BOOLEAN, Entry, FILE, Given, Key, OBJECT_LOCK, Origin, PATIENCE, Problem, Section, TEXT, Table, Value,
-};
+use crate::base::setting::{BOOLEAN, Entry, FILE, Given, Key, Origin, Problem, Section, TEXT, Table, Value};
 use crate::base::unit::ObjectLock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,11 +31,7 @@ impl Scheme for S3 {
     }
 
     fn location(&self, address: &str, _directory: &Path) -> Result<Arc<dyn Location>, Problem> {
-        let wrong = |error: StorageError| {
-            // The address as the error has it: without what may be a secret.
-            Problem::new(format!("`{}` is not a repository address: {}", error.object, error.source))
-        };
-        S3Address::parse(address).map(|found| Arc::new(found) as Arc<dyn Location>).map_err(wrong)
+        understood(S3Address::parse(address))
     }
 
     fn sections(&self) -> Option<[&'static Section; 2]> {
@@ -44,11 +40,7 @@ impl Scheme for S3 {
 
     fn options(&self, table: Option<&mut Table<'_>>, given: &Given<'_>) -> Options {
         let other = given.other.and_then(|other| other.downcast_ref::<S3Options>());
-        let options = match (table, other) {
-            (Some(table), other) => S3Options::of(table, other, given),
-            (None, Some(other)) => other.clone(),
-            (None, None) => S3Options::default(),
-        };
+        let options = options_of(table, given, |table| S3Options::of(table, other, given));
         let profile = (given.option)("--to-s3-profile").map(|word| word.to_string_lossy().into_owned());
         Arc::new(S3Options { profile: profile.or(options.profile.clone()), ..options })
     }
@@ -91,7 +83,7 @@ impl Default for S3Options {
             kms_key: None,
             object_lock: None,
             ca_file: None,
-            stall_timeout: Duration::from_secs(60),
+            stall_timeout: STALL_TIMEOUT_DEFAULT,
         }
     }
 }
@@ -145,31 +137,24 @@ impl Location for S3Address {
     }
 
     fn connect(&self, options: &Options, around: &Connecting) -> Result<Connected, StorageError> {
-        let Some(given) = options.downcast_ref::<S3Options>() else {
-            let what = "settings of another kind of storage";
-            return Err(StorageError::permanent("read", self.to_string(), ErrorKind::Invalid, what));
-        };
-        let lock = given.object_lock;
+        let given: S3Options = own_options(options, self)?;
         let settings = S3Settings {
-            endpoint: given.endpoint.as_ref().map(|found| found.value.clone()),
-            region: given.region.as_ref().map(|found| found.value.clone()),
+            endpoint: given.endpoint.map(|found| found.value),
+            region: given.region.map(|found| found.value),
             path_style: given.path_style,
-            profile: given.profile.clone(),
-            ca_file: given.ca_file.clone(),
-            storage_class: given.storage_class.clone(),
-            encryption: given.encryption.clone(),
-            kms_key: given.kms_key.clone(),
-            retention: lock.map(|lock| Retention { governance: lock.governance, lasts: lock.lasts }),
+            profile: given.profile,
+            ca_file: given.ca_file,
+            storage_class: given.storage_class,
+            encryption: given.encryption,
+            kms_key: given.kms_key,
+            retention: given.object_lock.map(Retention::from),
             upload: around.upload.clone(),
             download: around.download.clone(),
             stall_timeout: given.stall_timeout,
             ..S3Settings::new(Arc::clone(&around.backoff))
         };
-        let bare = Arc::new(S3Storage::connect(self.clone(), settings)?);
-        // Beneath the retries: who waits to try again takes nobody's place.
-        let bounded = AtMost::new(Arc::clone(&bare), around.requests_at_once);
-        let storage = Arc::new(Retry::new(bounded, Arc::clone(&around.backoff)));
-        Ok(Connected { storage, bare: Arc::clone(&bare) as Arc<dyn Storage>, bucket: Some(bare) })
+        let bucket = Arc::new(S3Storage::connect(self.clone(), settings)?);
+        Ok(Connected { bucket: Some(Arc::clone(&bucket) as _), ..Connected::by_wire(bucket, around) })
     }
 }
 
@@ -201,11 +186,6 @@ static STORAGE_CLASS: Key<String> =
 static ENCRYPTION: Key<String> =
     Key::new(&TEXT, Entry::new("encryption", "Server-side encryption: AES256 or aws:kms.", "\"aws:kms\""));
 static KMS_KEY: Key<String> = Key::new(&TEXT, Entry::new("kms_key", "Key of `aws:kms`.", "\"alias/backup\""));
-static LOCK: Key<Option<ObjectLock>> = Key::new(
-    &OBJECT_LOCK,
-    Entry::new("object_lock", "Lock new objects against deletion for this long.", "\"compliance:30d\"")
-        .flag("--object-lock"),
-);
 static CA_FILE: Key<PathBuf> = Key::new(
     &FILE,
     Entry::new(
@@ -213,15 +193,6 @@ static CA_FILE: Key<PathBuf> = Key::new(
         "Certificates of authorities to trust besides the system's; else AWS_CA_BUNDLE.",
         "\"/etc/ssl/private-ca.pem\"",
     ),
-);
-static STALL_TIMEOUT: Key<Duration> = Key::new(
-    &PATIENCE,
-    Entry::new(
-        "stall_timeout",
-        "Give up a request, and make it again, when nothing moved for this long.",
-        "\"20s\"",
-    )
-    .default("60s"),
 );
 
 static TABLE: Section = Section {

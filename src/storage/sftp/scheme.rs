@@ -1,9 +1,7 @@
 //! Folders on servers as a kind of storage: the keys of `[sftp]`.
 
-use super::super::at_most::AtMost;
-use super::super::retry::Retry;
-use super::super::scheme::{Connected, Connecting, Location, Options, Scheme};
-use super::super::{ErrorKind, Storage, StorageError};
+use super::super::StorageError;
+use super::super::scheme::{Connected, Connecting, Location, Options, Scheme, options_of, own_options};
 use super::address::FORMS;
 use super::ssh::Ssh;
 use super::{SftpAddress, SftpSettings, SftpStorage};
@@ -40,8 +38,7 @@ impl Scheme for Sftp {
     }
 
     fn options(&self, table: Option<&mut Table<'_>>, given: &Given<'_>) -> Options {
-        let other = given.other.and_then(|other| other.downcast_ref::<SftpOptions>()).cloned();
-        Arc::new(table.map(SftpOptions::of).or(other).unwrap_or_default())
+        Arc::new(options_of(table, given, SftpOptions::of))
     }
 }
 
@@ -103,15 +100,7 @@ impl fmt::Display for At {
 
 impl At {
     fn storage(&self, options: &Options, around: &Connecting) -> Result<Arc<SftpStorage>, StorageError> {
-        let usual = SftpOptions::default();
-        let given = match options.downcast_ref::<SftpOptions>() {
-            Some(given) => given,
-            None if options.is::<()>() => &usual,
-            None => {
-                let what = "settings of another kind of storage";
-                return Err(StorageError::permanent("read", self.to_string(), ErrorKind::Invalid, what));
-            }
-        };
+        let given: SftpOptions = own_options(options, self)?;
         let settings = SftpSettings {
             connections: given.connections,
             stall_timeout: given.stall_timeout,
@@ -136,13 +125,6 @@ impl At {
     }
 }
 
-fn within(bare: Arc<SftpStorage>, around: &Connecting) -> Connected {
-    // Beneath the retries: who waits to try again takes nobody's place.
-    let bounded = AtMost::new(Arc::clone(&bare), around.requests_at_once);
-    let storage = Arc::new(Retry::new(bounded, Arc::clone(&around.backoff)));
-    Connected { storage, bare: bare as Arc<dyn Storage>, bucket: None }
-}
-
 impl Location for At {
     fn scheme(&self) -> &'static str {
         Sftp.name()
@@ -153,14 +135,14 @@ impl Location for At {
     }
 
     fn connect(&self, options: &Options, around: &Connecting) -> Result<Connected, StorageError> {
-        Ok(within(self.storage(options, around)?, around))
+        Ok(Connected::by_wire(self.storage(options, around)?, around))
     }
 
     fn create(&self, options: &Options, around: &Connecting) -> Result<Connected, StorageError> {
         // Whoever looked for a repository a moment ago is connected already.
         let storage = self.last().map_or_else(|| self.storage(options, around), Ok)?;
         around.backoff.run(&mut || storage.make_root())?;
-        Ok(within(storage, around))
+        Ok(Connected::by_wire(storage, around))
     }
 
     fn remove_leftovers(&self, older_than: Duration) -> Result<(), StorageError> {

@@ -8,12 +8,14 @@
 //! | `answers` | what answers say in the same words, whatever the service |
 //! | `bodies` | memory of large bodies, which goes round |
 //! | `failed` | why a connection failed, in plain words |
+//! | `keys` | settings that the tables of all services have |
 //! | `lanes` | executors, one for each thread that waits |
 //! | `talk` | requests of our own, for services without an SDK |
 
 pub(super) mod answers;
 pub(super) mod bodies;
 pub(super) mod failed;
+pub(super) mod keys;
 pub(super) mod lanes;
 #[cfg(any(feature = "azure", feature = "gcs"))]
 pub(super) mod talk;

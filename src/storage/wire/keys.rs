@@ -1,0 +1,29 @@
+//! Keys that the tables of all services by HTTP have.
+
+use crate::base::setting::{Entry, FILE, Key, PATIENCE};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a request may stand still, if nobody says otherwise.
+pub const STALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// How long it may.
+pub static STALL_TIMEOUT: Key<Duration> = Key::new(
+    &PATIENCE,
+    Entry::new(
+        "stall_timeout",
+        "Give up a request, and make it again, when nothing moved for this long.",
+        "\"20s\"",
+    )
+    .default("60s"),
+);
+
+/// Who is trusted besides.
+pub static CA_FILE: Key<PathBuf> = Key::new(
+    &FILE,
+    Entry::new(
+        "ca_file",
+        "Certificates of authorities to trust besides the system's.",
+        "\"/etc/ssl/private-ca.pem\"",
+    ),
+);
