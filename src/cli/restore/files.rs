@@ -94,7 +94,11 @@ fn question(tree: &Tree<'_>, plan: &FilesPlan, extras: &Extras, into: &Path) -> 
             format!(" {} would be deleted{hit}.", words::count(deleted, "path"))
         }
     };
-    format!("`{}` is not empty: {}.{deletes}", into.display(), in_the_way(tree.noun(), *files, replaced, *kept))
+    format!(
+        "`{}` is not empty: {}.{deletes}",
+        into.display(),
+        in_the_way(tree.noun(), *files, replaced, *kept)
+    )
 }
 
 /// What happens to what a place holds: how many of `all` replace something, with the first of them, and how many are
