@@ -218,8 +218,8 @@ impl Probe<'_> {
         findings
     }
 
-    /// Whether a listing is allowed, and shows at once what was put; by the way, what time it is there, and the object's
-    /// own.
+    /// Whether a listing is allowed, and shows at once what was put; by the way, what time it is there, and the
+    /// object's own.
     fn list(&self, clock: Option<&dyn Clock>) -> (Finding, Option<SystemTime>) {
         let seen = match self.listed_at() {
             Err(error) => {

@@ -265,8 +265,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts a new object with a changed state, and removes older ones. The first stays: it tells whether the session was
-    /// ended.
+    /// Puts a new object with a changed state, and removes older ones. The first stays: it tells whether the session
+    /// was ended.
     fn change(&self, change: impl FnOnce(&mut SessionState)) -> Result<u64, RepoError> {
         let mut guard = self.lock();
         let Spoken { state, number, own } = &mut *guard;
