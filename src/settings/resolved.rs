@@ -77,8 +77,8 @@ pub struct Resolved<P, S> {
 }
 
 impl<P, S> Resolved<P, S> {
-    /// Leaves out of `shown` what nobody set of a job: it is the same for all, and a service that holds it for thousands
-    /// of jobs holds little else.
+    /// Leaves out of `shown` what nobody set of a job: it is the same for all, and a service that holds it for
+    /// thousands of jobs holds little else.
     pub fn drop_defaults_of_jobs(&mut self) {
         self.shown.retain(|shown| shown.origin != Origin::Default || !shown.setting.starts_with("job."));
         self.shown.shrink_to_fit();

@@ -399,28 +399,3 @@ fn whatever_the_order_of_good_and_bad_every_channel_knows_the_end_of_what_it_was
         assert!(world.state.alerts().unwrap().is_empty(), "seed {seed}");
     }
 }
-
-#[test]
-fn an_empty_dump_is_in_each_digest_until_somebody_says_that_it_is_known() {
-    let mut world = World::new(
-        "[alert.ops]\nkind = \"command\"\ncommand = \"ops\"\non = [\"warning\"]\ndigest = \"08:00\"\n",
-    );
-    world.pass(DAY);
-    let fact = Fact::bad("warning", "series app", "empty dump", "the dump has no table");
-    let now = world.now();
-    world.state.state_facts(now, std::slice::from_ref(&fact)).unwrap();
-    let digests = |world: &World| -> Vec<bool> {
-        let told = world.told.lock().unwrap();
-        let digests = told.iter().filter(|(.., message)| message.event == "digest");
-        digests.map(|(.., message)| message.items.iter().any(|item| item.subject == "series app")).collect()
-    };
-    let before = digests(&world).len();
-    world.pass(3 * DAY);
-    assert_eq!(digests(&world)[before..], [true, true, true]);
-    let now = world.now();
-    world.state.acknowledge("series app", None, Some("it is meant to be empty"), now, "mara").unwrap();
-    // The next dump is as empty.
-    world.state.state_facts(now, &[fact]).unwrap();
-    world.pass(2 * DAY);
-    assert_eq!(digests(&world)[before + 3..], [false, false]);
-}

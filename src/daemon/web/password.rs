@@ -11,8 +11,8 @@ const LENGTH_MAX: usize = 1024;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// Memory is asked for in blocks of 1 KiB, and in more than it takes: what is larger than 32 MiB glibc gives back when it
-/// is freed, and of the rest it keeps some for each thread. That was 1 GiB after some hundred logins.
+/// Memory is asked for in blocks of 1 KiB, and more than is needed: what is larger than 32 MiB glibc gives back when
+/// it is freed, and of the rest it keeps some for each thread. That was 1 GiB after some hundred logins.
 const BLOCKS_ASKED: usize = 33 << 10;
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
