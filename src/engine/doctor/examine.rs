@@ -5,7 +5,6 @@ use crate::base::fault::{Class, Fault};
 use crate::base::run::Run;
 use crate::engine::app::{App, AppError, Ask};
 use crate::engine::plan::Programs;
-use crate::source::wrapper::Wrapper;
 use crate::storage::scheme::Connected;
 use crate::vault::Repository;
 use schemars::JsonSchema;
@@ -90,7 +89,7 @@ pub fn examine(
     let environment = &app.environment;
     add(Part::Machine, usual, cache(&environment.cache_root(), app.settings.cache_bytes, app.is_remote()));
     add(Part::Machine, usual, vec![state(&environment.state_root(), environment.in_container())]);
-    add(Part::Machine, usual, programs(&Programs::of(app).clients(Wrapper::default()), &run.cancel));
+    add(Part::Machine, usual, programs(&Programs::of(app).own_clients(), &run.cancel));
     all
 }
 

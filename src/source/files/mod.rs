@@ -37,7 +37,7 @@ use std::time::Duration;
 pub use choice::{Choice, ChoiceError};
 pub use kind::FilesKind;
 pub use meta::Ownership;
-pub use tree::{NewFile, TreeWriter, is_directory, is_older, seems_same, shown};
+pub use tree::{NewFile, TreeWriter, is_directory, is_older, seems_same};
 
 /// What a snapshot says of its source where old files are left out.
 pub const NEWER_THAN: &str = "newer_than";
