@@ -314,6 +314,34 @@ fn a_type_has_its_methods_in_the_folder_of_its_own_module() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Files with methods of `Repository`. A job that callers ask for belongs to a type of its own
+/// (`docs/design/0022-owners-of-what-a-repository-does.md`): the list only gets shorter.
+const METHODS_OF_REPOSITORY: [&str; 12] = [
+    "vault/gc/alone.rs",
+    "vault/gc/forget.rs",
+    "vault/gc/full.rs",
+    "vault/gc/mod.rs",
+    "vault/gc/survey.rs",
+    "vault/gc/sweep.rs",
+    "vault/gc/tables.rs",
+    "vault/history.rs",
+    "vault/mod.rs",
+    "vault/objects.rs",
+    "vault/session.rs",
+    "vault/sync.rs",
+];
+
+#[test]
+fn the_repository_gets_no_methods_in_other_rooms() {
+    let methods = methods(&sources());
+    let found = &methods[&("vault".to_owned(), "Repository".to_owned())];
+    let wanted: BTreeSet<String> = METHODS_OF_REPOSITORY.map(str::to_owned).into();
+    let new: Vec<_> = found.difference(&wanted).collect();
+    assert!(new.is_empty(), "give these an owner instead: {new:?}");
+    let gone: Vec<_> = wanted.difference(found).collect();
+    assert!(gone.is_empty(), "take these off the list: {gone:?}");
+}
+
 #[test]
 fn only_the_command_line_knows_of_arguments_and_terminals() {
     let terminal = ["clap", "clap_complete", "indicatif", "rpassword"];

@@ -101,7 +101,7 @@ fn repository(app: &App, ask: Ask<'_>) -> Result<Vec<Finding>, AppError> {
     let warnings = found.warnings;
     let warnings = warnings.into_iter().map(|message| Finding::warning("key", message, "put that right"));
     let repo = app.open_uncached(&identity, &found.credential)?;
-    let slots = repo.list_keys(&found.credential)?.len();
+    let slots = repo.key_ring().slots(&found.credential)?.len();
     let mut findings = vec![Finding::good("repository", identity.id.to_string())];
     findings.push(key(repo.role(), slots));
     findings.extend(warnings);
