@@ -1,4 +1,12 @@
-//! Numbers in messages: a count with its noun, bytes in binary units.
+//! Numbers in messages: a count with its noun, bytes in binary units; paths.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The path of a file or an object of a snapshot, as a person reads it: "/etc/hosts".
+pub fn path(bytes: &[u8]) -> String {
+    format!("/{}", Path::new(std::ffi::OsStr::from_bytes(bytes)).display())
+}
 
 /// "1 pack", "2 packs"; "1 index", "2 indexes"; "1 database entry", "2 database entries"; "1 series", "2 series".
 pub fn count(number: impl TryInto<u64>, noun: &str) -> String {

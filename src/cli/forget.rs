@@ -7,6 +7,7 @@ use super::table::Table;
 use super::{Context, prompt, render};
 use crate::base::clock::Clock;
 use crate::base::name::{NameKind, SeriesName, SnapshotName, check_name};
+use crate::base::retention::{Policy, Representative};
 use crate::daemon::state::{State, not_kept};
 use crate::engine::forget::{
     Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_foreign, forget_named,
@@ -16,7 +17,6 @@ use crate::engine::report::{Forgotten, ForgottenForeign, Prune, Tagged};
 use crate::engine::tag::{TagRequest, tag as change_tags};
 use crate::settings::{age, grace};
 use crate::vault::gc::{PruneReport, PruneSettings, YoungPacks};
-use crate::vault::snapshot::retention::{Policy, Representative};
 use crate::vault::{RepoError, Repository};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -233,7 +233,7 @@ fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
 
 fn list(context: &Context) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
-    let slots = repo.list_keys(&credential)?;
+    let slots = repo.key_ring().slots(&credential)?;
     let zone = context.app.settings.calendar.zone.clone();
     // Anybody who can put objects can put what is no slot.
     let damaged = slots.iter().any(|slot| slot.label.as_ref().is_err_and(|error| !error.is_foreign()));

@@ -211,7 +211,7 @@ fn job<'a>(context: &'a Context, name: &str) -> Result<&'a Job, CliError> {
 }
 
 fn moment(ms: i64) -> Timestamp {
-    crate::vault::snapshot::timestamp(ms)
+    crate::base::clock::timestamp(ms)
 }
 
 fn local(ms: i64, zone: &TimeZone) -> String {

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod listing;
 pub mod plan;
 pub mod prelude;
+pub mod recall;
 pub mod repair;
 pub mod report;
 pub mod restore;

@@ -224,7 +224,7 @@ fn tight() -> Patient {
     Rotation::new(&repo, request, &Silent, &Cancel::new()).run(&small::credential()).unwrap();
     let repo = small::open(storage.clone(), cache.path()).unwrap();
     let second = small::backup(&repo, 2, &second, Some(&first.stream)).unwrap();
-    repo.add_key(&small::another_credential(8), Role::Append, "other", 0).unwrap();
+    repo.key_ring().add_for_all(&small::another_credential(8), Role::Append, "other", 0).unwrap();
     tighten(&repo, &storage);
     let plan = Plan { time_ms: 0, packs: vec![PackId::from_bytes([7; 32])] };
     let plan = plan.seal(repo.id(), &bundle(&repo, &storage), &OsEntropy).unwrap();

@@ -18,7 +18,7 @@ use dumpvault::vault::format::session::{SessionKind, SessionState};
 use dumpvault::vault::gc::{PruneReport, PruneSettings};
 use dumpvault::vault::session::Session;
 use dumpvault::vault::writer::{BackupSession, StoredStream};
-use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository};
+use dumpvault::vault::{NewKey, RepoError, Repository};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
@@ -62,7 +62,7 @@ impl World {
             series: None,
             share: false,
         };
-        KeyRing::of(&self.repo).add(&credential, &web, 0).unwrap();
+        self.repo.key_ring().add(&credential, &web, 0).unwrap();
         Forger::with(&self.storage, &credential, Arc::new(OsEntropy))
     }
 

@@ -66,7 +66,7 @@ fn a_million_key_slots_that_are_older_than_all_others_keep_out_nobody_who_has_op
     let liar = Arc::new(Liar { inner: storage, slots: 1_000_000, names: vec![] });
     soon(move || {
         let repo = small::open(Arc::clone(&liar), cache.path()).unwrap();
-        repo.add_key(&small::another_credential(8), Role::Append, "", 0).unwrap();
+        repo.key_ring().add_for_all(&small::another_credential(8), Role::Append, "", 0).unwrap();
         let fresh = small::scratch();
         assert!(small::open(Arc::clone(&liar), fresh.path()).is_err());
         let mut around = small::surroundings(fresh.path());
@@ -97,7 +97,7 @@ fn names_that_are_none_or_climb_out_of_their_folder_mean_nothing() {
         ..PruneSettings::new(jiff::Timestamp::now().as_millisecond())
     };
     repo.prune(&settings, &Silent, &Cancel::new()).unwrap();
-    repo.add_key(&small::another_credential(8), Role::Append, "", 0).unwrap();
+    repo.key_ring().add_for_all(&small::another_credential(8), Role::Append, "", 0).unwrap();
     assert!(small::check(&repo).unwrap().is_clean());
     // Nothing was made outside of what the format knows.
     let folders = ["authors", "config", "gc", "index", "keys", "marks", "packs", "sessions", "snapshots"];

@@ -17,7 +17,7 @@ use dumpvault::vault::format::index::{BlockKind, ChunkTable, IndexedPack};
 use dumpvault::vault::format::mark::MarkKind;
 use dumpvault::vault::gc::{PruneReport, PruneSettings};
 use dumpvault::vault::snapshot::Stream;
-use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository, Surroundings};
+use dumpvault::vault::{NewKey, RepoError, Repository, Surroundings};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ impl Scene {
             series: None,
             share: true,
         };
-        KeyRing::of(&owner).add(&web_key(), &new, 0).unwrap();
+        owner.key_ring().add(&web_key(), &new, 0).unwrap();
         let owner = owner.refreshed().unwrap();
         let web = Repository::open(shared, &web_key(), &around(&clock, &caches[1])).unwrap();
         let forger = Forger::with(&storage, &web_key(), Arc::new(OsEntropy));

@@ -58,7 +58,7 @@ use dumpvault::vault::check::{CheckSettings, Damage, Hit, ReadData};
 use dumpvault::vault::crypto::Role;
 use dumpvault::vault::gc::PruneSettings;
 use dumpvault::vault::writer::CommitRequest;
-use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository, Surroundings};
+use dumpvault::vault::{NewKey, RepoError, Repository, Surroundings};
 use hostile::{Foreseen, Hostile, of_web, owner_of};
 use quiet::quiet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +111,7 @@ fn template() -> &'static Template {
             share: false,
         };
         if is_hostile_wanted() {
-            KeyRing::of(&repo).add(&hostile_credential(), &web, 0).unwrap();
+            repo.key_ring().add(&hostile_credential(), &web, 0).unwrap();
         }
         let mut dice = Dice(1);
         let mut kept: Vec<Kept> = Vec::new();

@@ -12,7 +12,7 @@ use crate::engine::files::{
 };
 use crate::engine::report::{RestoreFilesPlan, RestoredFiles};
 use crate::engine::restore::Chosen;
-use crate::source::files::{Ownership, shown};
+use crate::source::files::Ownership;
 use std::path::Path;
 use std::time::Instant;
 
@@ -152,7 +152,7 @@ fn dry_run(
     for lying in &extras.paths {
         context.output(&format!(
             "would delete `{}`",
-            into.join(shown(&lying.path).trim_start_matches('/')).display()
+            into.join(words::path(&lying.path).trim_start_matches('/')).display()
         ));
     }
     Exit::Good

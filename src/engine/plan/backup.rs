@@ -15,7 +15,7 @@ use crate::source::Source;
 use crate::source::command::Program;
 use crate::source::files::{Files, roots};
 use crate::source::kind::{Around, Asked, Settled, SourceKind};
-use crate::source::postgres::{Connection, ConnectionParts, DatabaseChoice, Databases, DumpFilter, pattern};
+use crate::source::postgres::{Connection, ConnectionParts, DatabaseChoice, Databases, DumpFilter};
 use crate::source::process::Invocation;
 use crate::source::stdin::StandardInput;
 use crate::source::surroundings::Surroundings;
@@ -346,6 +346,6 @@ fn choice(wanted: &[String], all: bool, excluded: &[String]) -> Result<DatabaseC
 fn patterns(texts: &[String]) -> Result<Vec<NamePattern>, OpError> {
     let each = texts
         .iter()
-        .map(|text| pattern(text).map_err(|problem| refused(problem.text, problem.next.map(Next::new))));
+        .map(|text| NamePattern::name_or_pattern(text).map_err(|error| refused(error.to_string(), None)));
     each.collect()
 }

@@ -6,14 +6,14 @@
 
 use super::refused;
 use crate::base::fault::Next;
-use crate::base::id::SnapshotId;
 use crate::base::name::{Position, SnapshotName};
+use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::restore::{is_cluster_script, rollback_words};
 use crate::engine::system::{SeenSet, SetEnd, sets};
 use crate::source::kind::Home;
-use crate::vault::history::History;
+use crate::vault::Repository;
 use crate::vault::snapshot::{Body, State, StreamFormat, Summary};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -98,21 +98,17 @@ impl SetStep {
 /// Finds the run that is meant, and says what comes back in which order.
 ///
 /// # Errors
-/// When there is no such run, or a target is named for no source of it.
-pub fn plan_set(
-    job: &SetJob,
-    history: &History,
-    body: &mut dyn FnMut(&SnapshotId) -> Result<Body, OpError>,
-    app: &App,
-) -> Result<SetPlan, OpError> {
+/// When there is no such run, a target is named for no source of it, or the repository cannot be read.
+pub fn plan_set(job: &SetJob, repo: &Repository, app: &App, run: &Run) -> Result<SetPlan, OpError> {
+    let (mut catalog, history) = repo.told(run.events.as_ref())?;
     let all: Vec<SeenSet> =
-        sets(history).into_iter().map(|set| set.as_configured(&app.settings.systems)).collect();
+        sets(&history).into_iter().map(|set| set.as_configured(&app.settings.systems)).collect();
     let (set, newer) = choose(&all, &job.name, &app.host())?;
     let by_id = job.name.id_digits().is_some_and(|digits| set.set.to_string().starts_with(&digits));
     if let Some(missing) = rollback_words(&history.turned_back).filter(|_| !by_id) {
         let visible = set.set.to_string();
         let visible = visible.get(..8).unwrap_or_default().to_owned();
-        let time = crate::vault::snapshot::timestamp(set.time_ms());
+        let time = crate::base::clock::timestamp(set.time_ms());
         return Err(OpError::TurnedBack { missing, name: job.name.to_string(), visible, time });
     }
     let known: Vec<&str> = set.members.iter().map(|(source, _)| source.as_str()).collect();
@@ -124,7 +120,7 @@ pub fn plan_set(
     let mut steps = Vec::new();
     let wanted = set.members.iter().rev().filter(|(source, _)| !job.skipped.contains(source));
     for (source, summary) in wanted {
-        let target = target(source, &body(&summary.id)?, job.targets.get(source), app);
+        let target = target(source, &repo.body(&mut catalog, &summary.id)?, job.targets.get(source), app);
         steps.push(SetStep { source: source.clone(), summary: summary.clone(), target });
     }
     Ok(SetPlan { set: set.clone(), steps, newer: newer.cloned() })

@@ -242,7 +242,7 @@ impl Repository {
         let repo = self.past_cache();
         let own = match self.checker().was_opened(&said.id) {
             true => repo.read_pack_table(&said.id, bytes),
-            false => repo.open_pack_whole(&said.id, bytes),
+            false => BlockReader::open_pack(&repo, &said.id, bytes),
         };
         match own {
             Ok(own) => Ok(Some(own)),
