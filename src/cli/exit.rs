@@ -97,4 +97,6 @@ impl From<Class> for Exit {
 }
 
 #[cfg(test)]
+mod shown;
+#[cfg(test)]
 mod tests;
