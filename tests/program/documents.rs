@@ -252,7 +252,11 @@ fn the_counts_of_the_trust_page_are_those_of_the_tests() {
     // What a test says, and what the page makes of it.
     for (file, constant, words) in [
         ("library/simulation.rs", "if long { 100_000 } else { 2000 }", "| 2,000 | 100,000 |"),
-        ("library/simulation.rs", "const HOSTILE_SEEDS: u64 = 300;", "| of these with a hostile host | 100 |"),
+        (
+            "library/simulation.rs",
+            "const HOSTILE_SEEDS: u64 = 300;",
+            "| of these with a hostile host | 100 |",
+        ),
         ("library/simulation.rs", "seed.is_multiple_of(3)", "| one in three |"),
         ("program/cli_crash.rs", "if long() { 500 } else { 50 }", "| 50 | 500 |"),
         ("library/bit_rot.rs", "const RANDOM_BITS: usize = 1000;", "| 1,000 | 2,000 |"),
