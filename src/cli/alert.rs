@@ -21,7 +21,7 @@ const DELIVERIES: u32 = 1000;
 pub(super) fn run(context: &Context, args: &AlertArgs) -> Result<Exit, CliError> {
     match &args.command {
         AlertCommand::List => list(context),
-        AlertCommand::Test { channel } => test(context, channel),
+        AlertCommand::Test { channel, dry_run } => test(context, channel, *dry_run),
         AlertCommand::Ack { subject, condition, note } => {
             acknowledge(context, subject, condition.as_deref(), note.as_deref())
         }
@@ -126,7 +126,7 @@ fn in_one_line(text: &str) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
-fn test(context: &Context, name: &str) -> Result<Exit, CliError> {
+fn test(context: &Context, name: &str, dry_run: bool) -> Result<Exit, CliError> {
     let channels = &context.app.settings.alerts.channels;
     let channel = channels.get(name).ok_or_else(|| {
         let hint = match nearest(name, channels.keys().map(String::as_str)) {
@@ -148,6 +148,10 @@ fn test(context: &Context, name: &str) -> Result<Exit, CliError> {
         incident: String::new(),
         items: vec![item],
     };
+    if dry_run {
+        context.output(&format!("would send to `{name}` ({}): {}", channel.way.word(), message.title));
+        return Ok(Exit::Good);
+    }
     let id = new_id(&OsEntropy, now).0;
     if let Err(error) = (postman.deliver)(channel, &message, &id, now) {
         return Err(CliError::Told {

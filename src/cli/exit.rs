@@ -115,4 +115,6 @@ impl From<Class> for Exit {
 }
 
 #[cfg(test)]
+mod shown;
+#[cfg(test)]
 mod tests;

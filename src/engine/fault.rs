@@ -84,7 +84,7 @@ impl Fault for OpError {
             Self::Select(SelectError::ShowsExcluded { .. }) => {
                 Some("do not exclude it, or restore the view alone over tables that are there ({bare})".to_owned())
             }
-            Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
+            Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` are wildcards".to_owned()),
             Self::Job { next, .. } | Self::Refused { next, .. } => return next.clone(),
             Self::Hook { source, .. } => return source.next(),
             Self::Hinted { next, .. } => return Some(next.clone()),

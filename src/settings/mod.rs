@@ -48,7 +48,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("configuration `{path}`: {source}", path = path.display())]
+    #[error("cannot read configuration `{path}`: {source}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -87,7 +87,7 @@ impl From<SettingError> for ConfigError {
 fn blame(path: &Path, place: &Path, reason: &Distrust) -> String {
     match path == place {
         true => reason.to_string(),
-        false => format!("of its directory `{}`: {reason}", place.display()),
+        false => format!("its directory `{}`: {reason}", place.display()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Class, code and next step of each failure of a repository.
 
 use super::RepoError;
+use super::authors::Foreign;
 use super::crypto::CryptoError;
 use super::format::FormatError;
 use crate::base::fault::{Class, Fault, Next};
@@ -18,10 +19,14 @@ impl Fault for RepoError {
         Some(Next::new(match self {
             Self::Storage(error) => return error.next(),
             Self::Revoked { .. } => "ask whoever holds a full key for a new one (`dumpvault key add`)",
-            Self::NotAllowed(_) => "a full key can allow it: `dumpvault key grant`",
-            Self::TwoEpochs { .. } => {
-                "find out which rotation was yours (`dumpvault key rotate` prints nothing secret), then use {trust_epoch} ID"
+            Self::NotAllowed(Foreign::NotAllowed(_)) => "a full key can allow it: `dumpvault key grant`",
+            Self::NotAllowed(Foreign::Revoked(_)) => {
+                "ask whoever holds a full key for a new one (`dumpvault key add`)"
             }
+            Self::NotAllowed(_) => return None,
+            // Not damaged, and the text says what to do.
+            Self::Damaged { .. } if of(self).1 == "newer_format" => return None,
+            Self::TwoEpochs { .. } => "find out which rotation was yours, then use {trust_epoch} ID",
             Self::TurnedBack { .. } => {
                 "restore the newer state of the storage; if the rollback was intended, use {accept_rollback} once"
             }

@@ -132,7 +132,7 @@ fn two_hosts_that_add_the_last_key_at_the_same_moment_both_open_and_a_third_is_r
     let (storage, cache) = (MemoryStorage::new(), small::scratch());
     let repo = small::init(storage.clone(), cache.path()).unwrap();
     for other in 100..100 + SLOTS_MAX as u8 - 2 {
-        repo.add_key(&small::another_credential(other), Role::Full, "", 0).unwrap();
+        repo.key_ring().add_for_all(&small::another_credential(other), Role::Full, "", 0).unwrap();
     }
     assert_eq!(small::keys(&storage, "keys/").len(), SLOTS_MAX - 1);
     let faulty = Faulty::new(storage.clone(), 0);
@@ -140,13 +140,13 @@ fn two_hosts_that_add_the_last_key_at_the_same_moment_both_open_and_a_third_is_r
     faulty.set_hook(move |call| {
         let is_slot = matches!(call.operation, Operation::Put) && call.key.starts_with("keys/");
         if is_slot && !is_raced.swap(true, Ordering::SeqCst) {
-            repo.add_key(&small::another_credential(8), Role::Full, "", 0).unwrap();
+            repo.key_ring().add_for_all(&small::another_credential(8), Role::Full, "", 0).unwrap();
         }
         None
     });
     let elsewhere = small::scratch();
     let first = small::open(faulty, elsewhere.path()).unwrap();
-    first.add_key(&small::another_credential(9), Role::Full, "", 0).unwrap();
+    first.key_ring().add_for_all(&small::another_credential(9), Role::Full, "", 0).unwrap();
     assert_eq!(small::keys(&storage, "keys/").len(), SLOTS_MAX + 1);
     for (number, byte) in [7, 8, 9, 100].into_iter().enumerate() {
         let fresh = small::scratch();
@@ -155,8 +155,12 @@ fn two_hosts_that_add_the_last_key_at_the_same_moment_both_open_and_a_third_is_r
             &small::another_credential(byte),
             &small::surroundings(fresh.path()),
         );
-        let refused =
-            opened.unwrap().add_key(&small::another_credential(200 + number as u8), Role::Full, "", 0);
+        let refused = opened.unwrap().key_ring().add_for_all(
+            &small::another_credential(200 + number as u8),
+            Role::Full,
+            "",
+            0,
+        );
         assert!(refused.is_err(), "{byte}");
     }
 }

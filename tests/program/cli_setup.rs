@@ -166,7 +166,7 @@ fn given_series_sources_and_snapshots_then_bash_offers_them() {
     elsewhere.env_remove("DUMPVAULT_REPOSITORY");
     assert!(run(elsewhere, b"").expect(exit::OK).text().contains("apple"), "{repo:?} {home:?}");
     std::fs::write(vault.work().join("other.toml"), "[source.other]\ncommand = ['true']\n").unwrap();
-    assert_eq!(offered(&vault, &["--config", "other.toml", "backup", ""]), ["other"]);
+    assert_eq!(offered(&vault, &["--config", "other.toml", "backup", "o"]), ["other"]);
     // Without a key nothing is offered and nothing is asked.
     let mut without = vault.command(["complete", "--", "restore"]);
     without.env_remove("DUMPVAULT_KEY_FILE").env_remove("DUMPVAULT_PASSWORD");

@@ -308,3 +308,29 @@ fn every_dry_run_has_a_plan_for_programs() {
         assert!(schema.contains("\"dry_run\":"), "`{command} --dry-run --json` does not say that it is one");
     }
 }
+
+#[test]
+fn no_sentence_of_the_help_has_more_than_40_words() {
+    let page = reference();
+    let mut wrong = Vec::new();
+    let is_prose = |paragraph: &&str| {
+        let begin = paragraph.trim_start();
+        !["Examples", "dumpvault ", "Usage", "Exit codes", "Snapshot names", "[", "Commands", "#"]
+            .iter()
+            .any(|word| begin.starts_with(word))
+    };
+    for paragraph in page.split("\n\n").filter(is_prose) {
+        let mut words = 0;
+        for word in paragraph.split_whitespace() {
+            words += 1;
+            if words > 40 {
+                wrong.push(paragraph.trim().to_owned());
+                break;
+            }
+            if word.trim_end_matches([')', '`', '"']).ends_with(['.', '!', '?']) {
+                words = 0;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
