@@ -297,8 +297,8 @@ fn with_dry_run() -> Vec<String> {
 
 #[test]
 fn every_dry_run_has_a_plan_for_programs() {
-    // It prints the file and the lines that it would write.
-    const FOR_PEOPLE: [&str; 1] = ["setup"];
+    // They print what they would write or send, and refuse `--json`.
+    const FOR_PEOPLE: [&str; 2] = ["alert-test", "setup"];
     let schemas: BTreeMap<_, _> = crate::engine::report::schemas().into_iter().collect();
     let commands = with_dry_run();
     assert!(commands.len() > 10, "{commands:?}");
