@@ -789,8 +789,8 @@ pub(super) struct KeyArgs {
   dumpvault demo --keep                 # keep the repository and explore it
   dumpvault demo --generated --size 500 --json
 
-Backs up three days of a changing database, restores the last one, compares it, and
-checks the repository. Uses a private PostgreSQL server if one is installed, else
+Backs up three days of a changing database, restores the last one, compares it, drops a
+table and brings it back, checks the repository, flips one bit in it and finds that. Uses a private PostgreSQL server if one is installed, else
 generated dumps. Everything happens in a new directory in $TMPDIR (or /tmp), which is
 removed afterwards, also after Ctrl-C. Exits with 0 only if the restored data is
 identical and no damage was found.")]

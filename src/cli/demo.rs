@@ -7,8 +7,8 @@ use super::report::CliError;
 use super::{Context, render};
 use crate::base::secret::OsEntropy;
 use crate::engine::demo::{
-    DemoDatabase, DemoDay, DemoPlan, DemoReport, DemoRestore, Milestone, WhyGenerated, World,
-    passphrase_file, repository,
+    DemoDatabase, DemoDay, DemoFlip, DemoPlan, DemoReport, DemoRestore, DemoTable, Milestone, WhyGenerated,
+    World, passphrase_file, repository,
 };
 use crate::engine::report::Demo;
 use std::path::{Path, PathBuf};
@@ -83,6 +83,14 @@ fn tell(context: &Context, milestone: &Milestone<'_>, bytes_full_copy: u64) {
             let line = restore_words(restore);
             context.say("");
             if restore.is_same { context.say(&line) } else { problem(context, &line) }
+        }
+        Milestone::Returned(table) => {
+            let line = table_words(table);
+            if table.is_same { context.say(&line) } else { problem(context, &line) }
+        }
+        Milestone::Flipped(flip) => {
+            let line = flip_words(flip);
+            if flip.is_found { context.say(&line) } else { problem(context, &line) }
         }
         Milestone::Checked(check) => {
             let report = &check.report;
@@ -170,6 +178,28 @@ fn restore_words(restore: &DemoRestore) -> String {
         (false, false) => {
             format!("Day {day} was restored in {took}: it is NOT THE DUMP that was backed up.")
         }
+    }
+}
+
+fn table_words(table: &DemoTable) -> String {
+    let DemoTable { table: name, rows, bytes, is_same, .. } = table;
+    let verdict = if *is_same { "they are the same" } else { "they are NOT THE SAME" };
+    format!(
+        "Table {name} was dropped. Its {rows} rows came back in {} by reading {} of the dump: {verdict}.",
+        render::duration(table.duration_ms),
+        render::bytes(*bytes)
+    )
+}
+
+fn flip_words(flip: &DemoFlip) -> String {
+    let pack = flip.pack.get(..8).unwrap_or(&flip.pack);
+    let took = render::duration(flip.duration_ms);
+    match flip.is_found {
+        true => format!(
+            "One bit of pack {pack} was flipped: a check found it and named {}. The bit was put back ({took}).",
+            render::count(flip.snapshots, "snapshot")
+        ),
+        false => format!("One bit of pack {pack} was flipped, and the check did NOT FIND IT."),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The demonstration: three days of a changing database, backed up, restored, compared, checked, in a folder that is
-//! removed.
+//! removed. A table is lost and comes back; a bit of the repository is flipped and found.
 //!
 //! Everything goes the way that a user's data goes: [`backup`], [`choose`] and restore, [`check`]. What is told is what
 //! was measured.
@@ -15,10 +15,10 @@ use super::backup::{
 };
 use super::check::check;
 use super::listing::sizes;
-use super::restore::{OnRollback, choose};
+use super::restore::{Chosen, OnRollback, choose};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
-use crate::base::event::{Cancel, Event, Observer};
+use crate::base::event::{Cancel, Event, Observer, Silent};
 use crate::base::id::SnapshotId;
 use crate::base::name::SnapshotName;
 use crate::base::secret::Entropy;
@@ -34,8 +34,9 @@ use crate::vault::snapshot::selection::Viewpoint;
 use crate::vault::{RepoError, Repository, Surroundings};
 use database::Database;
 use jiff::SignedDuration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -103,8 +104,12 @@ pub enum Milestone<'a> {
     Day(&'a DemoDay),
     /// The last day was restored and compared.
     Restored(&'a DemoRestore),
+    /// A table was lost and came back.
+    Returned(&'a DemoTable),
     /// The repository was checked.
     Checked(&'a DemoCheck),
+    /// A bit of it was flipped, looked for, and put back.
+    Flipped(&'a DemoFlip),
 }
 
 /// The database.
@@ -163,6 +168,34 @@ pub struct DemoCheck {
     pub duration_ms: u64,
 }
 
+/// A table that was dropped and restored by itself.
+#[derive(Debug, Clone)]
+pub struct DemoTable {
+    /// Its name.
+    pub table: String,
+    /// Its rows.
+    pub rows: u64,
+    /// What was read of the dump for it, in bytes.
+    pub bytes: u64,
+    /// Whether its rows are the same as before.
+    pub is_same: bool,
+    /// How long the restore took.
+    pub duration_ms: u64,
+}
+
+/// A bit that was flipped in a pack and put back.
+#[derive(Debug, Clone)]
+pub struct DemoFlip {
+    /// The pack's name.
+    pub pack: String,
+    /// A check named the pack, and another found it right when the bit was put back.
+    pub is_found: bool,
+    /// Snapshots that the check named.
+    pub snapshots: u64,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub struct DemoReport {
@@ -172,8 +205,12 @@ pub struct DemoReport {
     pub days: Vec<DemoDay>,
     /// The restore.
     pub restore: DemoRestore,
+    /// The table that was lost, where there was a server.
+    pub table: Option<DemoTable>,
     /// The check.
     pub check: DemoCheck,
+    /// The bit that was flipped.
+    pub flip: DemoFlip,
     /// How long everything took.
     pub duration_ms: u64,
     /// The folder, if it was to be kept; it is gone otherwise.
@@ -183,7 +220,8 @@ pub struct DemoReport {
 impl DemoReport {
     /// Whether every proof held.
     pub fn is_proven(&self) -> bool {
-        self.restore.is_same && self.check.report.is_clean()
+        let is_back = self.table.as_ref().is_none_or(|table| table.is_same);
+        self.restore.is_same && is_back && self.check.report.is_clean() && self.flip.is_found
     }
 
     /// Bytes of all dumps.
@@ -249,11 +287,27 @@ impl DemoPlan {
             told(&Milestone::Day(&done));
             days.push(done);
         }
-        let restore = self.restore(&repo, &database, world)?;
+        let chosen = self.newest(&repo, world)?;
+        let restore = self.restore(&chosen, &database, world)?;
         told(&Milestone::Restored(&restore));
+        let table = database.lose_a_table(&chosen, world)?;
+        if let Some(table) = &table {
+            told(&Milestone::Returned(table));
+        }
         let check = self.check(&repo, world)?;
         told(&Milestone::Checked(&check));
-        Ok(DemoReport { database: described, days, restore, check, duration_ms: 0, folder: None })
+        let flip = self.flip(&repo, scratch, world)?;
+        told(&Milestone::Flipped(&flip));
+        Ok(DemoReport {
+            database: described,
+            days,
+            restore,
+            table,
+            check,
+            flip,
+            duration_ms: 0,
+            folder: None,
+        })
     }
 
     /// The private server with the first day's rows, or the generator.
@@ -322,17 +376,21 @@ impl DemoPlan {
         })
     }
 
-    fn restore(
-        &self,
-        repo: &Repository,
-        database: &Database,
-        world: &World<'_>,
-    ) -> Result<DemoRestore, OpError> {
+    /// The last day's snapshot.
+    fn newest(&self, repo: &Repository, world: &World<'_>) -> Result<Chosen, OpError> {
         let from = Viewpoint { host: HOST.to_owned(), any_host: true };
         let name = SnapshotName::parse(SERIES, &Calendar::default().zone)?;
         let settings = ReadSettings::local(self.workers);
-        let chosen = choose(repo, &name, &from, OnRollback::Refuse, settings, world.observer)?;
-        let compared = database.restore(&chosen, self.bytes, DAYS - 1, world)?;
+        choose(repo, &name, &from, OnRollback::Refuse, settings, world.observer)
+    }
+
+    fn restore(
+        &self,
+        chosen: &Chosen,
+        database: &Database,
+        world: &World<'_>,
+    ) -> Result<DemoRestore, OpError> {
+        let compared = database.restore(chosen, self.bytes, DAYS - 1, world)?;
         Ok(DemoRestore {
             day: DAYS,
             into_database: matches!(database, Database::Private(_)),
@@ -341,6 +399,45 @@ impl DemoPlan {
             duration_ms: compared.restore_ms,
             compare_ms: compared.compare_ms,
         })
+    }
+
+    /// Flips a bit in the largest pack, checks, puts it back, and checks again.
+    fn flip(&self, repo: &Repository, scratch: &Scratch, world: &World<'_>) -> Result<DemoFlip, OpError> {
+        let begun = Instant::now();
+        world.observer.observe(Event::Step { what: "flipping a bit of a pack".to_owned() });
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpError::File { path, source }
+        };
+        let packs = repository(scratch.path()).join("packs");
+        let path = largest(&packs).map_err(failed(&packs))?;
+        let pack = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes = std::fs::read(&path).map_err(failed(&path))?;
+        let mut harmed = bytes.clone();
+        let middle = harmed.len() / 2;
+        if let Some(byte) = harmed.get_mut(middle) {
+            *byte ^= 1;
+        }
+        replace(&path, &harmed).map_err(failed(&path))?;
+        let found = self.read_all(repo, world);
+        // A repository that is kept holds what was stored, whatever came of the check.
+        replace(&path, &bytes).map_err(failed(&path))?;
+        let found = found?;
+        let is_named = found.damage.iter().any(|damage| damage.object.contains(&pack));
+        let is_right_again = self.read_all(repo, world)?.is_clean();
+        let hit: BTreeSet<SnapshotId> = found.hits.iter().map(|hit| hit.id).collect();
+        Ok(DemoFlip {
+            pack,
+            is_found: is_named && is_right_again,
+            snapshots: hit.len() as u64,
+            duration_ms: elapsed_ms(begun),
+        })
+    }
+
+    /// A check of every byte that tells nothing by itself.
+    fn read_all(&self, repo: &Repository, world: &World<'_>) -> Result<CheckReport, OpError> {
+        let settings = CheckSettings::new(ReadData::All, world.clock.now().as_millisecond(), self.workers);
+        check(repo, world.clock, HOST, settings, &Silent, world.cancel)
     }
 
     fn check(&self, repo: &Repository, world: &World<'_>) -> Result<DemoCheck, OpError> {
@@ -359,6 +456,27 @@ fn init(scratch: &Scratch, world: &World<'_>) -> Result<Repository, OpError> {
     let storage = LocalStorage::create(repository(scratch.path())).map_err(RepoError::from)?;
     let config = Config::new(world.clock.now().as_millisecond());
     Ok(Repository::init(Arc::new(storage), &credential, "demo", config, &surroundings)?)
+}
+
+/// The largest file two folders down.
+fn largest(folder: &Path) -> io::Result<PathBuf> {
+    let mut found: Option<(u64, PathBuf)> = None;
+    for below in std::fs::read_dir(folder)? {
+        for file in std::fs::read_dir(below?.path())? {
+            let file = file?;
+            let bytes = file.metadata()?.len();
+            if found.as_ref().is_none_or(|(most, _)| bytes > *most) {
+                found = Some((bytes, file.path()));
+            }
+        }
+    }
+    found.map(|(_, path)| path).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Another file in its place: objects may not be written to.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    std::fs::remove_file(path)?;
+    std::fs::write(path, bytes)
 }
 
 fn elapsed_ms(begun: Instant) -> u64 {

@@ -115,6 +115,9 @@ fn assert_proven(report: &Value) {
     assert_eq!(report["restore"]["same"], true);
     assert_eq!(report["restore"]["bytes"], days[2]["bytes"], "the last day was restored");
     assert_eq!(report["check"]["ok"], true);
+    assert_eq!(report["flip"]["found"], true, "{report}");
+    assert_eq!(report["flip"]["pack"].as_str().unwrap().len(), 64);
+    assert!(number(&report["flip"]["snapshots"]) > 0, "{report}");
     assert!(number(&report["check"]["bytes_read"]) >= number(&report["bytes_stored"]), "all data was read");
 }
 
@@ -125,6 +128,10 @@ fn given_a_server_then_three_days_of_a_real_database_come_back_the_same() {
     assert_proven(&report);
     assert_eq!(report["database"]["source"]["kind"], "postgres", "{report}");
     assert_eq!(report["restore"]["into"], "database");
+    assert_eq!(report["table"]["same"], true, "{report}");
+    let (table, whole) = (&report["table"], &report["restore"]["bytes"]);
+    assert!(table["rows"].as_u64().unwrap() > 100, "{report}");
+    assert!(table["bytes"].as_u64() < whole.as_u64(), "only its part is read: {report}");
     temp.assert_nothing_left();
 }
 
@@ -175,9 +182,16 @@ fn given_a_person_then_it_tells_what_was_measured_and_how_to_begin() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let words = String::from_utf8(output.stdout).unwrap();
-    for expected in
-        ["day 1 ", "day 2 ", "day 3 ", "byte for byte", "no damage", "all demo files were removed", " init\n"]
-    {
+    for expected in [
+        "day 1 ",
+        "day 2 ",
+        "day 3 ",
+        "byte for byte",
+        "no damage",
+        "bit of pack",
+        "all demo files were removed",
+        " init\n",
+    ] {
         assert!(words.contains(expected), "no `{expected}` in {words}");
     }
 }

@@ -1,7 +1,9 @@
 //! The database of the demonstration: a shop's, on a private server or made up.
 
-use super::{SERIES, World};
+use super::{DemoTable, SERIES, World};
 use crate::base::event::Event;
+use crate::base::pattern::PatternError;
+use crate::content::pg::Selection;
 use crate::engine::OpError;
 use crate::engine::backup::StartedDump;
 use crate::engine::restore::{Chosen, Target};
@@ -17,6 +19,8 @@ use std::time::Instant;
 
 const SEED: u64 = 2026;
 const RESTORED: &str = "shop_restored";
+/// The table that is lost: no other refers to it.
+const LOST: &str = "reviews";
 
 /// A day of business, as a statement and how many of 1024 rows it touches. The rows lie scattered over the whole table:
 /// each is chosen by a hash of what stands for `$key`.
@@ -171,6 +175,51 @@ impl Database {
             .dumps_are_same(SERIES, RESTORED, world.cancel)
             .map_err(|source| OpError::Source { what: "comparing the two databases".to_owned(), source })?;
         Ok(Comparison { is_same, restore_ms, compare_ms: super::elapsed_ms(begun) })
+    }
+}
+
+impl Database {
+    /// A table is dropped, and comes back from a snapshot with its rows; `None` where there is no server to drop it on.
+    pub(super) fn lose_a_table(
+        &self,
+        chosen: &Chosen,
+        world: &World<'_>,
+    ) -> Result<Option<DemoTable>, OpError> {
+        let Self::Private(server) = self else { return Ok(None) };
+        world.observer.observe(Event::Step { what: format!("dropping table {LOST}") });
+        let ask = |sql: &str| {
+            let answer = server.run_sql(SERIES, [sql], world.cancel);
+            answer.map_err(|source| OpError::Source { what: format!("table {LOST}"), source })
+        };
+        let content = format!("SELECT count(*), md5(string_agg({LOST}::text, ',' ORDER BY id)) FROM {LOST}");
+        let before = ask(&content)?;
+        ask(&format!("DROP TABLE {LOST}"))?;
+        let begun = Instant::now();
+        let stream = chosen.stream(None)?;
+        let archive = chosen.archive(stream, world.observer, world.cancel)?;
+        let wrong = |error: PatternError| OpError::Job { message: error.to_string(), next: None };
+        let selection =
+            Selection { tables: vec![LOST.parse().map_err(wrong)?], bare: true, ..Selection::default() };
+        let parts = archive.synthesise(&archive.select(&selection)?.entries)?;
+        let bytes = parts.len();
+        let target = RestoreTarget {
+            add: true,
+            no_owner: true,
+            no_privileges: true,
+            clients: server.clients(),
+            ..RestoreTarget::new(server.connection(SERIES)?, SERIES, limits(world))
+        };
+        chosen.restore_part(
+            stream,
+            &parts,
+            Target::Database(Box::new(target)),
+            world.observer,
+            world.cancel,
+        )?;
+        let duration_ms = super::elapsed_ms(begun);
+        let is_same = ask(&content)? == before;
+        let rows = before.trim().split('|').next().and_then(|rows| rows.parse().ok()).unwrap_or(0);
+        Ok(Some(DemoTable { table: LOST.to_owned(), rows, bytes, is_same, duration_ms }))
     }
 }
 

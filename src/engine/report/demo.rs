@@ -22,8 +22,12 @@ pub struct Demo {
     pub bytes_full_copies: u64,
     /// The last day's restore.
     pub restore: RestoredDay,
+    /// A table that was dropped and restored by itself; null where there was no server.
+    pub table: Option<ReturnedTable>,
     /// The check of all data.
     pub check: Checked,
+    /// A bit of a pack that was flipped and put back.
+    pub flip: FlippedBit,
     /// How long everything took.
     pub duration_ms: u64,
     /// The folder, if it was to be kept.
@@ -141,6 +145,36 @@ pub struct Checked {
     pub duration_ms: u64,
 }
 
+/// A table that was dropped and restored by itself.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "DemoTable")]
+pub struct ReturnedTable {
+    /// Its name.
+    pub table: String,
+    /// Its rows.
+    pub rows: u64,
+    /// What was read of the dump for it.
+    pub bytes: u64,
+    /// Its rows are the same as before.
+    pub same: bool,
+    /// How long the restore took.
+    pub duration_ms: u64,
+}
+
+/// A bit of a pack that was flipped and put back.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "DemoFlip")]
+pub struct FlippedBit {
+    /// The pack's name.
+    pub pack: String,
+    /// A check named the pack, and another found it right when the bit was put back.
+    pub found: bool,
+    /// Snapshots that the check named.
+    pub snapshots: u64,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
 impl From<&DemoReport> for Demo {
     fn from(report: &DemoReport) -> Self {
         let full_copy = report.bytes_full_copy();
@@ -165,6 +199,19 @@ impl From<&DemoReport> for Demo {
                 packs: check.report.packs,
                 bytes_read: check.report.bytes_read,
                 duration_ms: check.duration_ms,
+            },
+            table: report.table.as_ref().map(|table| ReturnedTable {
+                table: table.table.clone(),
+                rows: table.rows,
+                bytes: table.bytes,
+                same: table.is_same,
+                duration_ms: table.duration_ms,
+            }),
+            flip: FlippedBit {
+                pack: report.flip.pack.clone(),
+                found: report.flip.is_found,
+                snapshots: report.flip.snapshots,
+                duration_ms: report.flip.duration_ms,
             },
             duration_ms: report.duration_ms,
             folder: report.folder.as_ref().map(|folder| folder.display().to_string()),
