@@ -333,11 +333,9 @@ fn rot(
     };
     let marks = small::keys(harmed, "marks/");
     flip();
-    let restored = || -> Result<(), String> {
-        // Where nothing opens, nothing is restored.
-        let Ok(repo) = opened(harmed, repo, key) else { return Ok(()) };
+    let restored = |repo: &Repository| -> Result<(), String> {
         for kept in &patient.kept {
-            match small::restore(&repo, &kept.id) {
+            match small::restore(repo, &kept.id) {
                 Ok(bytes) if *bytes != *kept.bytes => return Err("WRONG BYTES, AND NO ERROR".to_owned()),
                 Err(error) if !error.is_integrity() => return Err(format!("not called damage: {error}")),
                 _ => {}
@@ -345,15 +343,18 @@ fn rot(
         }
         Ok(())
     };
-    let checked = |what: &str| {
-        let class = opened(harmed, repo, key);
-        is_exit_4(class.map_or_else(Some, |repo| class_of_check(patient, &repo)), what)
+    let checked = |opened: &Result<Repository, Class>, what: &str| match opened {
+        Ok(repo) => is_exit_4(class_of_check(patient, repo), what),
+        // Neither a check nor anything else begins.
+        Err(class) => is_exit_4(Some(*class), what),
     };
-    let judged = restored().and_then(|()| checked("the first check"));
+    let first = opened(harmed, repo, key);
+    let judged = first.as_ref().map_or(Ok(()), restored).and_then(|()| checked(&first, "the first check"));
     // A check decides by what is there, and what the first one left behind are marks.
     let is_marked = small::keys(harmed, "marks/").len() != marks.len();
     let again = is_marked || (bit / 8).is_multiple_of(AGAIN) || is_long();
-    let judged = judged.and_then(|()| if again { checked("the second check") } else { Ok(()) });
+    let judged = judged
+        .and_then(|()| if again { checked(&opened(harmed, repo, key), "the second check") } else { Ok(()) });
     // The name of the config is no hash.
     let by_itself = match kind(key) {
         "config" => Ok(()),
