@@ -115,6 +115,4 @@ impl From<Class> for Exit {
 }
 
 #[cfg(test)]
-mod shown;
-#[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use crate::engine::keyring::{
     PASSPHRASE_MIN, check_passphrase, fresh_key_file, key_file_or_fresh, plan_remove, run_export, run_import,
     run_passwd, run_remove,
 };
-use crate::engine::report::{Id, KeyList, KeySlot, NewRepository};
+use crate::engine::report::{Id, KeyList, KeySlot, NewRepository, NewRepositoryPlan};
 use crate::vault::crypto::Credential;
 use crate::vault::format::slot::SlotKind;
 use crate::vault::{RepoError, Repository};
@@ -53,11 +53,18 @@ fn would_init(context: &Context) -> Result<Exit, CliError> {
         Err(AppError::Repo(RepoError::NoRepository { .. })) => {}
         Err(error) => return Err(error.into()),
     }
-    if let Some(path) = context.app.key_file_named().filter(|path| !path.exists()) {
-        context.output(&format!("would create key file {}", path.display()));
-    }
+    let key_file = context.app.key_file_named().filter(|path| !path.exists());
+    let key_file = key_file.map(|path| path.display().to_string());
     let place = context.app.settings.repository.place.as_ref().map(|place| place.value.to_string());
-    context.output(&format!("would create a repository at {}", place.unwrap_or_default()));
+    let location = place.unwrap_or_default();
+    if context.json {
+        context.report(NewRepositoryPlan { dry_run: true, location, key_file });
+        return Ok(Exit::Good);
+    }
+    if let Some(path) = key_file {
+        context.output(&format!("would create key file {path}"));
+    }
+    context.output(&format!("would create a repository at {location}"));
     Ok(Exit::Good)
 }
 

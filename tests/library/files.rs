@@ -349,14 +349,15 @@ fn given_other_inodes_or_another_time_of_change_alone_then_files_are_read_again_
     for path in paths.iter().chain(&folders) {
         set_mtime(path, 1_000_000_000, 7);
     }
-    assert_eq!(copied(&world.back_up()), 0, "equal times and sizes are no proof of equal bytes");
+    // The end of a stream that was read is compared with the parent's, and may be a copy: less than one file.
+    assert!(copied(&world.back_up()) < 2000, "equal times and sizes are no proof of equal bytes");
     assert_eq!(world.rows(), rows);
     // A nightly `chmod -R` changes nothing but the time of change.
     for path in &paths {
         let mode = fs::metadata(path).unwrap().permissions();
         fs::set_permissions(path, mode).unwrap();
     }
-    assert_eq!(copied(&world.back_up()), 0);
+    assert!(copied(&world.back_up()) < 2000);
     assert_eq!(world.rows(), rows);
     assert_eq!(copied(&world.back_up()), 50 * 2000);
 }

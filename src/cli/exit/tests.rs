@@ -1,6 +1,8 @@
 //! The table of exit codes, error by error. That no error is forgotten is the compiler's affair: no `match` has a
 //! catch-all.
 
+mod shown;
+
 use super::*;
 use crate::base::fault::{Fault as _, Next};
 use crate::base::name::{NameKind, SnapshotName, check_name};

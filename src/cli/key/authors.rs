@@ -10,7 +10,7 @@ use crate::engine::keyring::{
     ContentPrice, GrantJob, KeyAddJob, RotateJob, RotatePlan, plan_key_add, plan_rotate, run_grant,
     run_key_add, run_rotate,
 };
-use crate::engine::report::{Author, KeyGrant, KeyRotation};
+use crate::engine::report::{Author, KeyGrant, KeyRotation, KeyRotationPlan};
 use crate::vault::Repository;
 use crate::vault::crypto::Role;
 use crate::vault::format::author::Statement;
@@ -108,6 +108,10 @@ pub(super) fn rotate(
 
 /// Says what a rotation would do.
 fn would_rotate(context: &Context, plan: &RotatePlan) -> Exit {
+    if context.json {
+        context.report(KeyRotationPlan::new(plan));
+        return Exit::Good;
+    }
     for (author, name) in &plan.revoked {
         context.output(&format!("would revoke key `{name}` ({})", author.short()));
     }

@@ -1,6 +1,6 @@
 //! What a directory holds and a snapshot does not: found before a restore, and deleted by it where that is asked for.
 
-use super::into_bucket::first;
+use super::hits::first;
 use super::{Tree, WantedFiles};
 use crate::base::fault::Next;
 use crate::base::run::Run;

@@ -2,6 +2,7 @@
 //! it.
 
 use super::bucket::{BucketJob, BucketPlan, BucketReport};
+use super::hits::first;
 use super::{Overwrite, Tree};
 use crate::base::fault::Next;
 use crate::base::objects::{Objects, Place, Reached};
@@ -118,15 +119,6 @@ pub fn run_into_bucket(plan: IntoBucketPlan<'_>, run: &Run) -> Result<BucketRepo
     match plan.refusal {
         Some(refusal) => Err(refusal),
         None => plan.tree.restore_bucket(&plan.job.objects, &plan.into, run),
-    }
-}
-
-/// Names of what is hit, in parentheses.
-pub fn first(names: &[String], count: u64) -> String {
-    match names {
-        [] => String::new(),
-        names if names.len() as u64 == count => format!(" ({})", names.join(", ")),
-        names => format!(" ({}, …)", names.join(", ")),
     }
 }
 

@@ -14,6 +14,7 @@
 mod bucket;
 mod diff;
 mod extra;
+mod hits;
 mod into_bucket;
 mod moved;
 mod pieces;
@@ -23,7 +24,8 @@ mod wanted;
 pub use bucket::{BucketJob, BucketPlan, BucketReport};
 pub use diff::{Became, EachChange};
 pub use extra::{Assent, Extras, check_protected_directory};
-pub use into_bucket::{IntoBucketJob, IntoBucketPlan, first, plan_into_bucket, run_into_bucket};
+pub use hits::first;
+pub use into_bucket::{IntoBucketJob, IntoBucketPlan, plan_into_bucket, run_into_bucket};
 pub use moved::{ChangedRow, Moves};
 pub use restore::{FilesJob, FilesPlan, FilesReport, Overwrite, usual_ownership};
 pub use wanted::{WantedFiles, lies_below};

@@ -2,6 +2,7 @@
 
 use super::{Id, Report, Time};
 use crate::base::id::AuthorId;
+use crate::engine::keyring::RotatePlan;
 use crate::vault::format::author::Statement;
 use crate::vault::format::slot::SlotKind;
 use crate::vault::rotation::RotateReport;
@@ -21,6 +22,20 @@ pub struct NewRepository {
 }
 
 impl Report for NewRepository {}
+
+/// What `init --dry-run` would make.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct NewRepositoryPlan {
+    /// Always true: nothing was made.
+    pub dry_run: bool,
+    /// Where the repository would lie.
+    pub location: String,
+    /// The key file that would be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+}
+
+impl Report for NewRepositoryPlan {}
 
 impl From<&vault::Repository> for NewRepository {
     fn from(repo: &vault::Repository) -> Self {
@@ -204,6 +219,43 @@ pub struct KeyRotation {
 }
 
 impl Report for KeyRotation {}
+
+/// What a rotation would do.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct KeyRotationPlan {
+    /// Always true: nothing was changed.
+    pub dry_run: bool,
+    /// Keys that would be revoked.
+    pub revoked: Vec<Id>,
+    /// What a new content root would cost; only with `--content`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<ContentCost>,
+}
+
+/// What a new content root costs: what is stored is not found again.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ContentCost {
+    /// Bytes of the newest dumps, which are stored once more.
+    pub dump_bytes: u64,
+    /// Series that they are of.
+    pub series: usize,
+    /// Bytes of packs that stay until their snapshots are gone.
+    pub pack_bytes: u64,
+}
+
+impl Report for KeyRotationPlan {}
+
+impl KeyRotationPlan {
+    /// What the plan says.
+    pub fn new(plan: &RotatePlan) -> Self {
+        let content = plan.price.map(|price| ContentCost {
+            dump_bytes: price.dump_bytes,
+            series: price.series,
+            pack_bytes: price.pack_bytes,
+        });
+        Self { dry_run: true, revoked: Id::all(&plan.revoked_ids()), content }
+    }
+}
 
 impl KeyRotation {
     /// What a rotation did that revoked these keys.

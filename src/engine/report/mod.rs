@@ -68,7 +68,10 @@ pub use files::{
     RestoredFiles, RestoredObjects,
 };
 pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
-pub use key::{Author, KeyGrant, KeyList, KeyRotation, KeySlot, NewRepository};
+pub use key::{
+    Author, ContentCost, KeyGrant, KeyList, KeyRotation, KeyRotationPlan, KeySlot, NewRepository,
+    NewRepositoryPlan,
+};
 pub use keys::{ChangedKeys, KeyAmount};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
 pub use restore::{Restore, RestorePlan, RestoreRedisPlan, RestoredKeys, Swap};
@@ -309,7 +312,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("history-list", schema::<Document<History>>()),
         ("history-rebuild", schema::<Document<HistoryRebuilt>>()),
         ("history-show", schema::<Document<HistoryShown>>()),
-        ("init", schema::<Document<NewRepository>>()),
+        ("init", schema::<Either2<NewRepository, NewRepositoryPlan>>()),
         ("key-add", schema::<Document<KeySlot>>()),
         ("key-export", schema::<Document<KeySlot>>()),
         ("key-grant", schema::<Document<KeyGrant>>()),
@@ -317,8 +320,8 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("key-list", schema::<Document<KeyList>>()),
         ("key-passwd", schema::<Document<KeySlot>>()),
         ("key-remove", schema::<Document<KeySlot>>()),
-        ("key-revoke", schema::<Document<KeyRotation>>()),
-        ("key-rotate", schema::<Document<KeyRotation>>()),
+        ("key-revoke", schema::<Either2<KeyRotation, KeyRotationPlan>>()),
+        ("key-rotate", schema::<Either2<KeyRotation, KeyRotationPlan>>()),
         ("object-lock-extend", schema::<Document<LockExtension>>()),
         ("ls", schema::<Either2<Listed, ListedFiles>>()),
         ("prune", schema::<Document<Prune>>()),

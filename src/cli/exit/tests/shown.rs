@@ -1,9 +1,8 @@
-//! Every error as a person sees it: its code, its exit code, its text and its hint. `errors.txt` beside this file is
+//! Every error as a person sees it: its code, its exit code, its text and its hint. `errors.txt` beside the folder of this file is
 //! read by whoever changes one of them; `DUMPVAULT_TEST_WRITE_DOCS=1` writes it anew.
 
-use super::Exit;
-use super::tests::{
-    damaged, io, of_operations, of_postgres, of_programs, of_redis, of_repository, storage, text,
+use super::{
+    Exit, damaged, io, of_operations, of_postgres, of_programs, of_redis, of_repository, storage, text,
 };
 use crate::base::fault::Fault;
 use crate::base::id::{AuthorId, EpochId, SnapshotId};
@@ -301,13 +300,13 @@ fn variants(text: &str, name: &str) -> BTreeSet<String> {
 fn no_error_is_left_out() {
     let all = all();
     for (name, text) in [
-        ("RepoError", include_str!("../../vault/error.rs")),
-        ("SourceError", include_str!("../../source/mod.rs")),
-        ("RedisError", include_str!("../../source/redis/error.rs")),
-        ("PostgresError", include_str!("../../source/postgres/error.rs")),
-        ("OpError", include_str!("../../engine/mod.rs")),
-        ("AppError", include_str!("../../engine/app.rs")),
-        ("ConfigError", include_str!("../../settings/mod.rs")),
+        ("RepoError", include_str!("../../../vault/error.rs")),
+        ("SourceError", include_str!("../../../source/mod.rs")),
+        ("RedisError", include_str!("../../../source/redis/error.rs")),
+        ("PostgresError", include_str!("../../../source/postgres/error.rs")),
+        ("OpError", include_str!("../../../engine/mod.rs")),
+        ("AppError", include_str!("../../../engine/app.rs")),
+        ("ConfigError", include_str!("../../../settings/mod.rs")),
     ] {
         let own = all.iter().filter(|shown| shown.of == name);
         let known: BTreeSet<String> = own.map(|shown| shown.variant.clone()).collect();
@@ -320,7 +319,7 @@ fn no_error_is_left_out() {
 #[test]
 fn every_text_and_every_hint_is_as_it_was_read() {
     let mut shown = String::from(
-        "Every error: its code, its exit code, its text and its hint. Made by a test of src/cli/exit/shown.rs; read each\n\
+        "Every error: its code, its exit code, its text and its hint. Made by a test of src/cli/exit/tests/shown.rs; read each\n\
          change of it as a stranger would.\n",
     );
     for Shown { of, variant, error } in all() {
