@@ -314,6 +314,34 @@ fn a_type_has_its_methods_in_the_folder_of_its_own_module() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Files with methods of `Repository`. A job that callers ask for belongs to a type of its own
+/// (`docs/design/0022-owners-of-what-a-repository-does.md`): the list only gets shorter.
+const METHODS_OF_REPOSITORY: [&str; 12] = [
+    "vault/gc/alone.rs",
+    "vault/gc/forget.rs",
+    "vault/gc/full.rs",
+    "vault/gc/mod.rs",
+    "vault/gc/survey.rs",
+    "vault/gc/sweep.rs",
+    "vault/gc/tables.rs",
+    "vault/history.rs",
+    "vault/mod.rs",
+    "vault/objects.rs",
+    "vault/session.rs",
+    "vault/sync.rs",
+];
+
+#[test]
+fn the_repository_gets_no_methods_in_other_rooms() {
+    let methods = methods(&sources());
+    let found = &methods[&("vault".to_owned(), "Repository".to_owned())];
+    let wanted: BTreeSet<String> = METHODS_OF_REPOSITORY.map(str::to_owned).into();
+    let new: Vec<_> = found.difference(&wanted).collect();
+    assert!(new.is_empty(), "give these an owner instead: {new:?}");
+    let gone: Vec<_> = wanted.difference(found).collect();
+    assert!(gone.is_empty(), "take these off the list: {gone:?}");
+}
+
 #[test]
 fn only_the_command_line_knows_of_arguments_and_terminals() {
     let terminal = ["clap", "clap_complete", "indicatif", "rpassword"];
@@ -339,6 +367,152 @@ fn only_the_command_line_knows_of_arguments_and_terminals() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What outside `cli` reaches past the observer: `Visit` over a file, tests left out.
+struct Reaches {
+    found: Vec<String>,
+}
+
+impl Reaches {
+    fn of(source: &Source) -> Vec<String> {
+        let mut reaches = Self { found: Vec::new() };
+        reaches.visit_file(&source.code);
+        reaches.found
+    }
+}
+
+impl<'a> Visit<'a> for Reaches {
+    fn visit_item_mod(&mut self, item: &'a syn::ItemMod) {
+        if !is_test(&item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+
+    fn visit_macro(&mut self, call: &'a syn::Macro) {
+        let name = call.path.segments.last().map(|part| part.ident.to_string()).unwrap_or_default();
+        if ["print", "println", "eprint", "eprintln", "dbg"].contains(&name.as_str()) {
+            self.found.push(format!("{name}!"));
+        }
+        visit::visit_macro(self, call);
+    }
+
+    fn visit_expr_path(&mut self, path: &'a syn::ExprPath) {
+        let parts: Vec<String> = path.path.segments.iter().map(|part| part.ident.to_string()).collect();
+        // A child's output that is this process's own.
+        if let [.., stdio, inherit] = parts.as_slice()
+            && stdio == "Stdio"
+            && inherit == "inherit"
+        {
+            self.found.push("Stdio::inherit".to_owned());
+        }
+        visit::visit_expr_path(self, path);
+    }
+
+    fn visit_lit_str(&mut self, text: &'a syn::LitStr) {
+        if ["/dev/tty", "/dev/stdout", "/dev/stderr", "/dev/console"].contains(&text.value().as_str()) {
+            self.found.push(text.value());
+        }
+    }
+}
+
+/// Programs that write where this one does: what a restore was told to feed with `--command`, and the complaints of the
+/// command that prints a passphrase.
+const SHARES_ITS_OUTPUT: [&str; 2] = ["engine/app/passphrase.rs", "source/command.rs"];
+
+#[test]
+fn only_the_command_line_writes_to_a_terminal() {
+    let streams = ["stdout", "stderr", "Stdout", "Stderr", "IsTerminal", "StdoutLock", "StderrLock"];
+    let mut wrong = Vec::new();
+    let mut sharing = BTreeSet::new();
+    for source in sources() {
+        // `main.rs` asks whether standard output is open, before the runtime opens it.
+        if source.module.first().is_some_and(|module| module == "cli" || module == "main") {
+            continue;
+        }
+        for path in Paths::of(&source).into_iter().filter(|path| path.first().is_some_and(String::is_empty)) {
+            let outer = path.get(1).map(String::as_str).unwrap_or_default();
+            let last = path.last().map(String::as_str).unwrap_or_default();
+            let is_stream = ["std", "io", "rustix", "libc"].contains(&outer) && streams.contains(&last);
+            let is_whole = path.iter().map(String::as_str).eq(["", "std", "io"]);
+            if is_stream || path.iter().any(|part| part == "termios") {
+                wrong.push(format!("{} uses {}", source.name, path.join("::")));
+            }
+            // `use std::io::*` would hide the rest.
+            assert!(
+                !is_whole || !has_glob(&source.code),
+                "{}: import what is used of `std::io`",
+                source.name
+            );
+        }
+        for reached in Reaches::of(&source) {
+            match reached.as_str() {
+                "Stdio::inherit" if SHARES_ITS_OUTPUT.contains(&source.name.as_str()) => {
+                    sharing.insert(source.name.clone());
+                }
+                _ => wrong.push(format!("{} uses {reached}", source.name)),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "only `cli` may write to a terminal:\n{}", wrong.join("\n"));
+    assert_eq!(sharing.len(), SHARES_ITS_OUTPUT.len(), "a file shares it no more: take it off the list");
+}
+
+/// Whether a file has `use std::io::*`.
+fn has_glob(code: &syn::File) -> bool {
+    struct Globs(bool);
+    impl<'a> Visit<'a> for Globs {
+        fn visit_item_use(&mut self, item: &'a syn::ItemUse) {
+            let (mut tree, mut path) = (&item.tree, Vec::new());
+            while let syn::UseTree::Path(inner) = tree {
+                path.push(inner.ident.to_string());
+                tree = &inner.tree;
+            }
+            self.0 |= matches!(tree, syn::UseTree::Glob(_)) && path == ["std", "io"];
+        }
+    }
+    let mut globs = Globs(false);
+    globs.visit_file(code);
+    globs.0
+}
+
+/// What `cli` names of the modules below the engine: values that jobs, plans and reports of the engine are made of. The
+/// list only gets shorter; what is new goes through `engine`.
+const BELOW_THE_ENGINE: &str = include_str!("fixtures/cli_names_below_engine.txt");
+
+/// A path without what is inside its first type: `vault::RepoError::Crypto` is `vault::RepoError`.
+fn item(path: &[String]) -> String {
+    let is_type = |part: &String| part.starts_with(|first: char| first.is_ascii_uppercase());
+    let end = path.iter().position(is_type).map_or(path.len(), |at| at + 1);
+    path[..end].join("::")
+}
+
+#[test]
+fn the_command_line_names_nothing_new_below_the_engine() {
+    let below = ["content", "source", "storage", "vault"];
+    let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources() {
+        let is_test = source.name.ends_with("/tests.rs");
+        if is_test || source.module.first().is_none_or(|module| module != "cli") {
+            continue;
+        }
+        for path in Paths::of(&source) {
+            if path.first().is_some_and(|first| below.contains(&first.as_str())) {
+                named.entry(item(&path)).or_default().insert(source.name.clone());
+            }
+        }
+    }
+    let frozen: Vec<&str> =
+        BELOW_THE_ENGINE.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert!(frozen.is_sorted(), "the list is in order");
+    let new: Vec<String> = named
+        .iter()
+        .filter(|(item, _)| !frozen.contains(&item.as_str()))
+        .map(|(item, files)| format!("{item} (in {})", files.iter().cloned().collect::<Vec<_>>().join(", ")))
+        .collect();
+    assert!(new.is_empty(), "`cli` gets this from `engine`, or `engine` does it:\n{}", new.join("\n"));
+    let gone: Vec<&str> = frozen.into_iter().filter(|item| !named.contains_key(*item)).collect();
+    assert!(gone.is_empty(), "named no more: take it off the list:\n{}", gone.join("\n"));
 }
 
 #[test]

@@ -26,6 +26,13 @@ say() { printf '== %s\n' "$*"; }
 has() { [ -e "$root/$1" ] || { printf 'missing: %s\n' "$1" >&2; exit 1; }; }
 hasnt() { [ ! -e "$root/$1" ] || { printf 'left behind: %s\n' "$1" >&2; exit 1; }; }
 
+if command -v lintian >/dev/null; then
+    say "lintian"
+    lintian --allow-root --fail-on error,warning,info "$new"
+else
+    say "no lintian here: NOT CHECKED"
+fi
+
 cp "$old" "$root/old.deb"
 cp "$new" "$root/new.deb"
 

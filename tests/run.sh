@@ -52,6 +52,8 @@ missing_packages() {
     command -v mount >/dev/null || echo mount
     have_account || echo base-passwd
     command -v groff >/dev/null || echo groff-base
+    command -v zsh >/dev/null || echo zsh
+    command -v fish >/dev/null || echo fish
     command -v systemd-analyze >/dev/null || echo systemd
     command -v promtool >/dev/null || echo prometheus
     have_postgres || echo postgresql postgresql-client

@@ -2,6 +2,11 @@
 
 use jiff::Timestamp;
 
+/// Milliseconds since the epoch as a moment, clamped to what a calendar can show.
+pub fn timestamp(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
 /// Tells the time: the system's clock, or a test's.
 pub trait Clock: Send + Sync {
     /// The present moment.

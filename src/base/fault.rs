@@ -32,7 +32,7 @@ pub enum Class {
 }
 
 /// What to do next, in a sentence. Settings stand in it in braces, `{accept_rollback}`, since only whoever shows it
-/// knows how they are given: as options, or in a form of a page.
+/// knows how they are given: as options, or in a form of a page. Names that people chose go through [`as_it_is`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Next(Cow<'static, str>);
 
@@ -40,6 +40,11 @@ impl Next {
     /// A sentence, with settings in braces.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
         Self(text.into())
+    }
+
+    /// A sentence without settings: braces in it are braces.
+    pub fn plain(text: &str) -> Self {
+        Self::new(as_it_is(text).into_owned())
     }
 
     /// The sentence, each setting shown as `show` has it.
@@ -50,6 +55,11 @@ impl Next {
             let is_setting =
                 |name: &str| !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
             text.push_str(before);
+            if let Some(after) = after.strip_prefix('{') {
+                text.push('{');
+                rest = after;
+                continue;
+            }
             rest = match after.split_once('}') {
                 Some((name, after)) if is_setting(name) => {
                     text.push_str(&show(name));
@@ -64,6 +74,11 @@ impl Next {
         text.push_str(rest);
         text
     }
+}
+
+/// A name within a sentence: a series may be called `{repo}`, and no brace of it begins a setting.
+pub fn as_it_is(name: &str) -> Cow<'_, str> {
+    if name.contains('{') { Cow::Owned(name.replace('{', "{{")) } else { Cow::Borrowed(name) }
 }
 
 /// Settings by their names.
@@ -97,5 +112,15 @@ mod tests {
         let shown = next.render(|name| format!("--{}", name.replace('_', "-")));
         assert_eq!(shown, "use --accept-rollback once; `{\"a\": 1}` and { stay");
         assert_eq!(Next::new("set {repository}").to_string(), "set repository");
+    }
+
+    #[test]
+    fn names_with_braces_are_shown_as_they_are() {
+        let show = |name: &str| format!("--{name}");
+        for name in ["{repo}", "{{repo}}", "{", "a{b", "{a}{b}"] {
+            let next = Next::new(format!("use {{stream}} with `{}`", as_it_is(name)));
+            assert_eq!(next.render(show), format!("use --stream with `{name}`"));
+            assert_eq!(Next::plain(name).render(show), name);
+        }
     }
 }

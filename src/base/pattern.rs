@@ -96,6 +96,18 @@ impl NamePattern {
         Self { parts: name.chars().map(Part::Char).collect(), text: name.to_owned() }
     }
 
+    /// A name without wildcards means itself, dots and all; quotes too, but for those around the whole.
+    ///
+    /// # Errors
+    /// When a pattern is none.
+    pub fn name_or_pattern(text: &str) -> Result<Self, PatternError> {
+        let is_quoted = text.len() > 2 && text.starts_with('"') && text.ends_with('"');
+        match text.contains(['*', '?']) || is_quoted {
+            true => text.parse(),
+            false => Ok(Self::exact(text)),
+        }
+    }
+
     /// The only name that is meant, if there are no wildcards.
     pub fn literal(&self) -> Option<String> {
         let char = |part: &Part| match part {

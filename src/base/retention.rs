@@ -42,4 +42,21 @@ impl Policy {
         let rules = Self { representative: Representative::default(), ..self.clone() };
         rules == Self::default()
     }
+
+    /// What it keeps, in words: `daily 7, weekly 4`.
+    pub fn words(&self) -> String {
+        let counts = [
+            ("last", self.last),
+            ("hourly", self.hourly),
+            ("daily", self.daily),
+            ("weekly", self.weekly),
+            ("monthly", self.monthly),
+            ("yearly", self.yearly),
+        ];
+        let counts = counts.iter().filter(|(_, count)| *count > 0);
+        let mut words: Vec<String> = counts.map(|(rule, count)| format!("{rule} {count}")).collect();
+        words.extend(self.within.map(|_| "all of late".to_owned()));
+        words.extend(self.tags.iter().map(|tag| format!("tag {tag}")));
+        words.join(", ")
+    }
 }

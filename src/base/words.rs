@@ -1,6 +1,14 @@
-//! Numbers in messages: a count with its noun, bytes in binary units.
+//! Numbers in messages: a count with its noun, bytes in binary units; paths.
 
-/// "1 pack", "2 packs"; "1 index", "2 indexes"; "1 database entry", "2 database entries".
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The path of a file or an object of a snapshot, as a person reads it: "/etc/hosts".
+pub fn path(bytes: &[u8]) -> String {
+    format!("/{}", Path::new(std::ffi::OsStr::from_bytes(bytes)).display())
+}
+
+/// "1 pack", "2 packs"; "1 index", "2 indexes"; "1 database entry", "2 database entries"; "1 series", "2 series".
 pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
     let number: u64 = number.try_into().unwrap_or(u64::MAX);
     if number == 1 {
@@ -9,6 +17,7 @@ pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
     let before_y = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
     match before_y {
         Some(stem) => format!("{number} {stem}ies"),
+        None if noun.ends_with("series") => format!("{number} {noun}"),
         None if noun.ends_with(['x', 's']) => format!("{number} {noun}es"),
         None => format!("{number} {noun}s"),
     }
@@ -39,6 +48,7 @@ mod tests {
         assert_eq!(count(2u64, "index"), "2 indexes");
         assert_eq!([1, 2].map(|number| count(number, "entry")), ["1 entry", "2 entries"]);
         assert_eq!(count(2, "day"), "2 days");
+        assert_eq!([1, 2].map(|number| count(number, "series")), ["1 series", "2 series"]);
     }
 
     #[test]

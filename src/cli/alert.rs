@@ -21,7 +21,7 @@ const DELIVERIES: u32 = 1000;
 pub(super) fn run(context: &Context, args: &AlertArgs) -> Result<Exit, CliError> {
     match &args.command {
         AlertCommand::List => list(context),
-        AlertCommand::Test { channel } => test(context, channel),
+        AlertCommand::Test { channel, dry_run } => test(context, channel, *dry_run),
         AlertCommand::Ack { subject, condition, note } => {
             acknowledge(context, subject, condition.as_deref(), note.as_deref())
         }
@@ -33,16 +33,15 @@ fn state(context: &Context) -> Result<State, CliError> {
 }
 
 fn channels(context: &Context, state: &State) -> Result<Vec<AlertChannel>, CliError> {
-    let deliveries = state.deliveries(DELIVERIES)?;
+    let (deliveries, waiting) = (state.deliveries(DELIVERIES)?, state.waiting_deliveries()?);
     let all = context.app.settings.alerts.channels.iter();
     let channels = all.map(|(name, channel)| {
         let own = || deliveries.iter().filter(|delivery| delivery.channel == *name);
-        let pending = own().filter(|delivery| delivery.result == "pending").count();
         AlertChannel {
             name: name.clone(),
             kind: channel.way.word().to_owned(),
             on: channel.on.iter().cloned().collect(),
-            pending: u64::try_from(pending).unwrap_or(u64::MAX),
+            pending: waiting.get(name).copied().unwrap_or_default(),
             last_sent: own()
                 .filter(|delivery| delivery.result == "sent")
                 .filter_map(|delivery| delivery.ended)
@@ -86,7 +85,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 alert.subject.clone(),
                 render::ago(now.saturating_sub(alert.since)),
                 alert.count.to_string(),
-                format!("{}{by}", alert.text),
+                format!("{}{by}", in_one_line(&alert.text)),
             ]
         })
         .collect();
@@ -106,7 +105,7 @@ fn list(context: &Context) -> Result<Exit, CliError> {
                 channel.kind.clone(),
                 channel.pending.to_string(),
                 channel.last_sent.as_ref().map_or_else(|| "never".to_owned(), ToString::to_string),
-                channel.error.clone().unwrap_or_default(),
+                in_one_line(channel.error.as_deref().unwrap_or_default()),
             ]
         })
         .collect();
@@ -121,7 +120,13 @@ fn list(context: &Context) -> Result<Exit, CliError> {
     Ok(exit)
 }
 
-fn test(context: &Context, name: &str) -> Result<Exit, CliError> {
+/// Lines of a message as one: what programs said has several, and a row of a table has one.
+fn in_one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+fn test(context: &Context, name: &str, dry_run: bool) -> Result<Exit, CliError> {
     let channels = &context.app.settings.alerts.channels;
     let channel = channels.get(name).ok_or_else(|| {
         let hint = match nearest(name, channels.keys().map(String::as_str)) {
@@ -143,6 +148,10 @@ fn test(context: &Context, name: &str) -> Result<Exit, CliError> {
         incident: String::new(),
         items: vec![item],
     };
+    if dry_run {
+        context.output(&format!("would send to `{name}` ({}): {}", channel.way.word(), message.title));
+        return Ok(Exit::Good);
+    }
     let id = new_id(&OsEntropy, now).0;
     if let Err(error) = (postman.deliver)(channel, &message, &id, now) {
         return Err(CliError::Told {

@@ -6,6 +6,9 @@ mod config;
 #[cfg(test)]
 #[cfg(feature = "daemon")]
 mod documents;
+#[cfg(test)]
+#[cfg(feature = "daemon")]
+mod dry_run;
 mod keys;
 mod offsite;
 mod postgres;
@@ -281,6 +284,9 @@ pub(super) struct InitArgs {
     /// Accept a passphrase of less than 8 characters.
     #[arg(long)]
     pub force: bool,
+    /// Check that the repository can be created there, and exit.
+    #[arg(long, short = 'n', conflicts_with = "json")]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -563,13 +569,13 @@ pub(super) enum RepairCommand {
     Snapshots,
     /// Give up marks and snapshots that cannot be read, so that prune can continue.
     Marks {
-        /// Only list them.
+        /// Print what would be given up, and exit.
         #[arg(long, short = 'n')]
         dry_run: bool,
     },
     /// Confirm snapshot times that do not match when they were stored, as after moving a repository.
     Times {
-        /// Only list them.
+        /// Print which times would be confirmed, and exit.
         #[arg(long, short = 'n')]
         dry_run: bool,
     },

@@ -5,10 +5,10 @@ use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
 use crate::base::clock::Clock;
-use crate::engine::check::{check, class_of, short_locks};
+use crate::engine::check::{check, check_storage, class_of, short_locks};
 use crate::engine::report::{Check, ShortLock};
 use crate::settings::{duration, part};
-use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData, check_storage};
+use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData};
 use std::time::Instant;
 
 /// So many ranges of a stream are shown to people; JSON has them all.
@@ -18,9 +18,7 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError>
     let settings = settings(context, args)?;
     let mut locks = Vec::new();
     let report = if args.storage_only {
-        let storage = context.app.storage()?;
-        let cache_root = context.app.environment.cache_root();
-        check_storage(storage.as_ref(), &cache_root, &settings, &context.progress, &context.cancel)?
+        check_storage(&context.app, &settings, &context.run())?
     } else {
         // A cache would hide what the storage has lost.
         let repo = context.repository_uncached()?;

@@ -50,7 +50,11 @@ fn check(flags: &Flags, environment: &Environment, is_json: bool, said: &Said) -
     }
     match (errors.len(), file) {
         (0, Some(file)) => print(&format!("{}: ok", file.display())),
-        (0, None) => print("no configuration file: ok"),
+        (0, None) => {
+            let places = environment.config_files().map(|path| format!("`{}`", path.display())).join(", ");
+            print("no configuration file found; options, environment variables and defaults are used");
+            print(&format!("looked for {places}; `dumpvault config example` prints a file to start from"));
+        }
         (1, _) => clean::tell("dumpvault: error: 1 setting is wrong"),
         (count, _) => clean::tell(&format!("dumpvault: error: {count} settings are wrong")),
     }

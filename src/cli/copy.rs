@@ -5,18 +5,16 @@ use super::exit::Exit;
 use super::report::{CliError, hint_of, shown};
 use super::{Context, key, prompt, render};
 use crate::base::fault::Fault as _;
-use crate::base::id::SnapshotId;
 use crate::base::name::{SeriesName, SnapshotName};
-use crate::engine::OpError;
-use crate::engine::app::App;
 use crate::engine::copy::{
-    Copied, CopyReport, CopyRequest, Fate, Standing, copy_to as into_destination, examine, open,
+    Copied, CopyAsker, CopyOutcome, CopyReport, CopyRequest, Fate, KeyWanted, run_copies,
 };
 use crate::engine::listing::sizes;
 use crate::engine::plan::{CopyJob, PlannedCopy, SetJob, plan_copy, plan_set};
 use crate::engine::report::{Copies, CopyResult, Requests};
 use crate::settings;
 use crate::vault::Repository;
+use crate::vault::crypto::Credential;
 use std::collections::BTreeMap;
 
 pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> {
@@ -27,40 +25,71 @@ pub(super) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, CliError> 
         job.names = members(context, &from, set)?;
         plan = plan_copy(&job, &context.app, &context.run())?;
     }
-    let mut exit = Exit::Good;
-    let mut results = Vec::new();
-    for PlannedCopy { name, destination, request } in &plan.copies {
-        let app = context.app.at(&destination.repository);
-        let outcome = copy_to(context, &from, &app, args.init, request);
-        let wire = app.requests();
-        if let Some(requests) = &wire {
-            tracing::info!("{name}: {}", render::requests(requests));
-        }
-        let outcome = match outcome {
-            // The only one: as any command that fails.
-            Err(error) if plan.copies.len() == 1 => return Err(error),
-            Err(error) => Err(CliError::Destination { name: name.clone(), error: Box::new(error) }),
-            Ok(report) => Ok(report),
-        };
-        let own = match &outcome {
-            Err(error) => context.fail(error, false),
-            Ok(report) => tell(context, report, request),
-        };
-        exit = worse(exit, own);
-        results.push(match outcome {
-            Err(error) => CopyResult::failed(name, error.to_string(), error.hint()),
-            Ok(report) => CopyResult::reached(name, &report, wire.as_ref(), &shown),
-        });
-        if context.cancel.is_cancelled() {
-            exit = Exit::Interrupted;
-            break;
-        }
+    let is_only = plan.copies.len() == 1;
+    let mut told = Told { context, is_only, exit: Exit::Good, results: Vec::new(), failure: None };
+    run_copies(&plan, &from, &context.app, args.init, &context.run(), &mut told);
+    if let Some(error) = told.failure {
+        return Err(error);
     }
     if context.json {
         let requests_source = context.app.requests().as_ref().map(Requests::from);
-        context.report(Copies { dry_run: args.dry_run, results, requests_source });
+        context.report(Copies { dry_run: args.dry_run, results: told.results, requests_source });
     }
-    Ok(exit)
+    Ok(told.exit)
+}
+
+/// What is asked and told while it is copied.
+struct Told<'a> {
+    context: &'a Context,
+    is_only: bool,
+    exit: Exit,
+    results: Vec<CopyResult>,
+    /// Of the only destination: the command fails as any other does.
+    failure: Option<CliError>,
+}
+
+impl CopyAsker<CliError> for Told<'_> {
+    fn key(&mut self, wanted: KeyWanted<'_>) -> Result<Credential, CliError> {
+        match wanted {
+            KeyWanted::New(app) => key::of_new_repository(self.context, app, false),
+            KeyWanted::There(app) => {
+                let found = app.credential(&|| prompt::ask("Passphrase of the destination: "))?;
+                found.warnings.into_iter().for_each(|message| self.context.warn(message));
+                Ok(found.credential)
+            }
+        }
+    }
+
+    fn made(&mut self, repo: &Repository) {
+        self.context.say(&format!("created repository {} at {}", repo.id(), repo.location()));
+    }
+
+    fn ended(&mut self, copy: &PlannedCopy, outcome: CopyOutcome<CliError>) {
+        let (context, name) = (self.context, &copy.name);
+        let CopyOutcome { requests, result } = outcome;
+        if let Some(requests) = &requests {
+            tracing::info!("{name}: {}", render::requests(requests));
+        }
+        let own = match result {
+            Err(error) if self.is_only => {
+                self.failure = Some(error);
+                return;
+            }
+            Err(error) => {
+                let error = CliError::Destination { name: name.clone(), error: Box::new(error) };
+                self.results.push(CopyResult::failed(name, error.to_string(), error.hint()));
+                context.fail(&error, false)
+            }
+            Ok(report) => {
+                self.results.push(CopyResult::reached(name, &report, requests.as_ref(), &shown));
+                tell(context, &report, &copy.request)
+            }
+        };
+        self.exit = match context.cancel.is_cancelled() {
+            true => Exit::Interrupted,
+            false => worse(self.exit, own),
+        };
+    }
 }
 
 /// The first failure tells the exit code, an interruption whatever came before.
@@ -88,48 +117,15 @@ fn members(context: &Context, repo: &Repository, set: &str) -> Result<Vec<Snapsh
     if name.stream.is_some() {
         return Err(CliError::usage("--set copies whole snapshots; name a stream without --set"));
     }
-    let (mut catalog, history) = repo.told(&context.progress)?;
-    let mut body = |id: &SnapshotId| repo.body(&mut catalog, id).map_err(OpError::from);
     let job = SetJob { name, targets: BTreeMap::new(), skipped: Vec::new() };
-    let plan = plan_set(&job, &history, &mut body, &context.app)?;
+    let plan = plan_set(&job, repo, &context.app, &context.run())?;
     plan.set.members.iter().map(|(_, summary)| context.name(&summary.id.to_string())).collect()
-}
-
-fn copy_to(
-    context: &Context,
-    from: &Repository,
-    app: &App,
-    init: bool,
-    request: &CopyRequest,
-) -> Result<CopyReport, CliError> {
-    let run = context.run();
-    // That it is there is told before a passphrase is asked for.
-    let standing = examine(from, app, init, request, &run)?;
-    let to = match &standing {
-        Standing::ToMakeLater => None,
-        Standing::ToMake => {
-            let credential = key::of_new_repository(context, app, false)?;
-            let to = open(from, app, &standing, &credential, &run)?;
-            if let Some(made) = &to {
-                context.say(&format!("created repository {} at {}", made.id(), made.location()));
-            }
-            to
-        }
-        Standing::There(_) => {
-            let found = app.credential(&|| prompt::ask("Passphrase of the destination: "))?;
-            found.warnings.into_iter().for_each(|message| context.warn(message));
-            open(from, app, &standing, &found.credential, &run)?
-        }
-    };
-    Ok(into_destination(from, to.as_ref(), app, request, &run)?)
 }
 
 /// Says what was done, and gives the exit code for it.
 fn tell(context: &Context, report: &CopyReport, request: &CopyRequest) -> Exit {
     let zone = &request.calendar.zone;
     let mut counts = [0u64; 4];
-    let is_good = report.damage.is_empty() && report.unfollowed.is_empty();
-    let mut exit = if is_good { Exit::Good } else { Exit::Partial };
     for Copied { summary, fate } in &report.snapshots {
         let head = &summary.head;
         let what = format!("{} of {}, {}", summary.id.short(), head.series, render::time(head.time_ms, zone));
@@ -160,20 +156,13 @@ fn tell(context: &Context, report: &CopyReport, request: &CopyRequest) -> Exit {
             format!("{} copied, {there} there already, {failed} failed", render::count(copied, "snapshot"))
         }
     });
-    if failed > 0 || !report.hidden.is_empty() {
-        exit = Exit::Integrity;
-    }
-    if let Some(error) = &report.stopped {
-        exit = match Exit::from(error.class()) {
-            Exit::NothingDone if copied > 0 => Exit::Partial,
-            exit => exit,
-        };
-        if error.is_cancelled() || context.cancel.is_cancelled() {
-            exit = Exit::Interrupted;
-        }
-        let (message, hint) = (error.to_string(), hint_of(error));
-        let failed = CliError::Told { message, hint, code: Some(error.code()), kind: None, exit };
-        context.fail(&failed, exit == Exit::Interrupted);
-    }
-    exit
+    let Some(error) = &report.stopped else { return report.class().map_or(Exit::Good, Exit::from) };
+    let is_interrupted = error.is_cancelled() || context.cancel.is_cancelled();
+    let exit = match report.class() {
+        _ if is_interrupted => Exit::Interrupted,
+        class => class.map_or(Exit::Good, Exit::from),
+    };
+    let (message, hint) = (error.to_string(), hint_of(error));
+    let failed = CliError::Told { message, hint, code: Some(error.code()), kind: None, exit };
+    context.fail(&failed, is_interrupted)
 }

@@ -11,7 +11,6 @@ use crate::engine::demo::{
     passphrase_file, repository,
 };
 use crate::engine::report::Demo;
-use crate::source::wrapper::Wrapper;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ pub(super) fn run(context: &Context, args: &DemoArgs) -> Result<Exit, CliError> 
         } else {
             let search_path = context.app.environment.path("PATH");
             DemoPlan::server(
-                &context.programs().clients(Wrapper::default()),
+                &context.programs().own_clients(),
                 search_path.as_ref().map(|path| path.as_os_str()),
             )
         },

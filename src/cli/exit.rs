@@ -53,6 +53,24 @@ impl Exit {
         all.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::NothingDone)
     }
 
+    /// What kind of failure it tells of.
+    pub fn class(self) -> Option<Class> {
+        Some(match self {
+            Self::Good => return None,
+            Self::Partial => Class::Partial,
+            // What was not read to its end did nothing.
+            Self::NothingDone | Self::Unheard => Class::NothingDone,
+            Self::Usage => Class::Usage,
+            Self::Integrity => Class::Integrity,
+            Self::Conflict => Class::Conflict,
+            Self::Refused => Class::Refused,
+            Self::Target => Class::Target,
+            Self::NoRepository => Class::NoRepository,
+            Self::WrongKey => Class::WrongKey,
+            Self::Interrupted => Class::Interrupted,
+        })
+    }
+
     /// The number that a shell sees.
     pub fn code(self) -> u8 {
         match self {
@@ -96,5 +114,7 @@ impl From<Class> for Exit {
     }
 }
 
+#[cfg(test)]
+mod shown;
 #[cfg(test)]
 mod tests;

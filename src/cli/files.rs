@@ -6,11 +6,11 @@ use super::report::CliError;
 use super::which::chosen;
 use super::{Context, render};
 use crate::base::name::SnapshotName;
+use crate::base::words::path as shown;
 use crate::content::index::{Kind, Of, Row};
 use crate::engine::files::{Became, ChangedRow, Moves, Tree, WantedFiles, lies_below};
 use crate::engine::report::{ChangedFile, ChangedFiles, ListedFile, ListedFiles};
 use crate::engine::restore::Chosen;
-use crate::source::files::shown;
 
 /// The files of a snapshot.
 pub(super) fn tree_of<'a>(chosen: &'a Chosen, path: &str) -> Result<Tree<'a>, CliError> {

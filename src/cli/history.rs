@@ -6,6 +6,7 @@ use super::report::CliError;
 use super::table::Table;
 use super::{Context, clean, print_as_is, render};
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::numbers::State as Kept;
 use crate::base::secret::OsEntropy;
 use crate::daemon::book::RunId;
 use crate::daemon::launch::{RUN_VARIABLE, new_id};
@@ -16,7 +17,7 @@ use crate::engine::listing::sizes;
 use crate::engine::report::{AuditLine, AuditLog, AuditVerified, BackupRecord, History, HistoryShown, Time};
 use crate::engine::tables::{Sorted, table_map};
 use crate::settings::Environment;
-use crate::vault::snapshot::{Body, State as Kept, Summary};
+use crate::vault::snapshot::{Body, Summary};
 use crate::vault::writer::SHA256;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -156,6 +157,8 @@ pub(super) fn record_of(source: &str, summary: &Summary, body: &Body, suspects: 
     });
     let (mut tables, mut rows) = (None, Some(0_u64));
     for map in maps {
+        // A dump without a table has none, and one that nobody can look into has not said.
+        tables = tables.or(Some(0));
         for (_, amount) in map.iter() {
             tables = Some(tables.unwrap_or(0_u64).saturating_add(1));
             rows = rows.zip(amount.rows).map(|(all, more)| all.saturating_add(more));
@@ -233,6 +236,7 @@ fn record(entry: &Entry) -> BackupRecord {
         table_count: part.tables,
         rows: part.rows,
         suspect: part.suspect,
+        warning: entry.warning().map(str::to_owned),
         error: entry.error(),
         hint: command.hint.clone(),
         exit_code: command.exit,
@@ -240,6 +244,7 @@ fn record(entry: &Entry) -> BackupRecord {
         ended: command.ended.map(Time::from_ms),
         duration_ms: part.duration,
         expires: part.expires.map(Time::from_ms),
+        removed_by: part.gone_by,
     }
 }
 
@@ -259,8 +264,10 @@ fn list(context: &Context, entries: &[Entry]) -> Result<Exit, CliError> {
         .iter()
         .zip(&records)
         .map(|(entry, record)| {
+            let suspect = || record.suspect.as_ref().map(|why| format!("suspect: {why}"));
+            let odd = || record.warning.as_ref().map(|why| format!("warning: {why}"));
             let why =
-                record.error.clone().or_else(|| record.suspect.clone().map(|why| format!("suspect: {why}")));
+                record.error.clone().or_else(|| record.removed_by.clone()).or_else(suspect).or_else(odd);
             vec![
                 record.id.clone(),
                 render::time(entry.command.started, zone),

@@ -11,15 +11,15 @@ use super::{Context, clean, prompt};
 use crate::base::clock::Clock;
 use crate::base::id::SlotId;
 use crate::base::secret::Passphrase;
-use crate::engine::app::App;
+use crate::engine::app::{App, AppError};
 use crate::engine::keyring::{
     PASSPHRASE_MIN, check_passphrase, fresh_key_file, key_file_or_fresh, plan_remove, run_export, run_import,
     run_passwd, run_remove,
 };
 use crate::engine::report::{Id, KeyList, KeySlot, NewRepository};
-use crate::vault::Repository;
 use crate::vault::crypto::Credential;
 use crate::vault::format::slot::SlotKind;
+use crate::vault::{RepoError, Repository};
 use std::io::ErrorKind;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -28,6 +28,9 @@ use zeroize::Zeroizing;
 const ATTEMPTS: usize = 3;
 
 pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError> {
+    if args.dry_run {
+        return would_init(context);
+    }
     let credential = of_new_repository(context, &context.app, args.force)?;
     let repo = context.app.init(&credential, &args.label, now_ms(context))?;
     if context.json {
@@ -39,6 +42,22 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
         );
         recovery_sheet(context, &repo, &credential);
     }
+    Ok(Exit::Good)
+}
+
+/// Says what `init` would make. Nothing is asked.
+fn would_init(context: &Context) -> Result<Exit, CliError> {
+    match context.app.storage() {
+        Ok(storage) => Repository::check_vacant(storage.as_ref())?,
+        // A directory that `init` would make.
+        Err(AppError::Repo(RepoError::NoRepository { .. })) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(path) = context.app.key_file_named().filter(|path| !path.exists()) {
+        context.output(&format!("would create key file {}", path.display()));
+    }
+    let place = context.app.settings.repository.place.as_ref().map(|place| place.value.to_string());
+    context.output(&format!("would create a repository at {}", place.unwrap_or_default()));
     Ok(Exit::Good)
 }
 
@@ -233,7 +252,7 @@ fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
 
 fn list(context: &Context) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
-    let slots = repo.list_keys(&credential)?;
+    let slots = repo.key_ring().slots(&credential)?;
     let zone = context.app.settings.calendar.zone.clone();
     // Anybody who can put objects can put what is no slot.
     let damaged = slots.iter().any(|slot| slot.label.as_ref().is_err_and(|error| !error.is_foreign()));

@@ -12,18 +12,18 @@ use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
 use crate::base::name::SeriesName;
-use crate::engine::OpError;
+use crate::base::numbers::State;
 use crate::engine::backup::tags_of;
-use crate::engine::listing::{Listing, Seen, Sums, closer, sizes, stats as reckon, survey};
+use crate::engine::listing::{Listing, Seen, Sums, check_series, closer, sizes, stats as reckon, survey};
 use crate::engine::report::{
     KeyAmount, Listed, ListedSnapshot, Shown, Snapshot, Snapshots, Stats, format_word,
 };
 use crate::engine::restore::rollback_words;
 use crate::settings;
 use crate::vault::history::{History, HistoryDamage};
-use crate::vault::snapshot::selection::{check_series, newer};
-use crate::vault::snapshot::{State, Summary};
+use crate::vault::snapshot::Summary;
 use jiff::Timestamp;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit, CliError> {
@@ -38,7 +38,7 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     let Listing { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
     let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
     if let Some(series) = &series {
-        check_series(&summaries, series).map_err(OpError::from)?;
+        check_series(&summaries, series)?;
     }
     let tags = tags_of(&summaries, &calendar);
     let mut shown: Vec<(Seen, Vec<String>)> = snapshots
@@ -100,7 +100,7 @@ fn keep_latest(shown: &mut Vec<(Seen, Vec<String>)>, count: u32) {
     }
     let mut latest = HashSet::new();
     for mut members in groups.into_values() {
-        members.sort_by(|a, b| newer(b, a));
+        members.sort_by_key(|summary| Reverse(summary.rank()));
         latest.extend(members.iter().take(count as usize).map(|summary| summary.id));
     }
     shown.retain(|(seen, _)| latest.contains(&seen.summary.id));

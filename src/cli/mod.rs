@@ -395,13 +395,13 @@ fn output_failed(why: &str) {
 }
 
 fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<Exit, CliError> {
-    let globals = cli.globals;
+    let mut globals = cli.globals;
     if let Command::Completions { shell } = cli.command {
         // Into memory first: written in pieces, a reader that went away would be a panic.
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "dumpvault", &mut script);
-        complete::extend(shell, &mut script);
-        print_as_is(String::from_utf8_lossy(&script).trim_end());
+        let script = complete::extend(shell, String::from_utf8_lossy(&script).into_owned());
+        print_as_is(script.trim_end());
         return Ok(Exit::Good);
     }
     if let Command::Manual { directory } = &cli.command {
@@ -416,6 +416,9 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         uid: rustix::process::geteuid().as_raw(),
         is_interactive: std::io::stdin().is_terminal() || std::io::stderr().is_terminal(),
     };
+    if let Command::Complete { words } = &cli.command {
+        complete::take_globals(&mut globals, words, environment.text("HOME").as_deref());
+    }
     memoir.begin(&cli.command, &environment);
     let flags = flags(&globals, &cli.command);
     if let Command::Config(args) = &cli.command {
@@ -430,8 +433,14 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         .map_err(|(path, source)| CliError::File { path: path.display().to_string(), source })?;
     let draw = !globals.quiet && !globals.json;
     let told_in = environment.path(crate::base::event::PROGRESS_VARIABLE);
+    let mut app = App::new(&flags, access, environment, cancel.flag())?;
+    if matches!(cli.command, Command::Schedule(_) | Command::Serve)
+        && let Some(settings) = Arc::get_mut(&mut app.settings)
+    {
+        settings.drop_defaults_of_jobs();
+    }
     let context = Context {
-        app: App::new(&flags, access, environment, cancel.flag())?,
+        app,
         cancel: cancel.clone(),
         clock: SystemClock,
         json: globals.json,

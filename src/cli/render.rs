@@ -28,7 +28,7 @@ pub(super) fn ago(ms: i64) -> String {
 
 /// A moment in the zone, to the second.
 pub(super) fn time(ms: i64, zone: &TimeZone) -> String {
-    crate::vault::snapshot::timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    crate::base::clock::timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// A snapshot's tags: calendar tags, then the user's.

@@ -16,15 +16,13 @@ use super::report::CliError;
 use super::which::{chosen, stream_of};
 use super::{Context, doubts, render, style, verify};
 use crate::base::name::SnapshotName;
+use crate::base::numbers::StreamFormat;
 use crate::engine::OpError;
 use crate::engine::report::Restore;
 use crate::engine::restore::{Extract, Findings, Target};
 use crate::settings;
-use crate::source::command::{SinkOutput, open_sink};
-use crate::source::process::{Invocation, Limits};
 use crate::vault::RepoError;
 use crate::vault::reader::ReadStats;
-use crate::vault::snapshot::StreamFormat;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -137,13 +135,8 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
     let work = Work { context, extract: &extract, began };
     if args.command {
         let (program, rest) = args.program.split_first().ok_or_else(|| CliError::usage("no program"))?;
-        let around = context.programs().surroundings();
-        let invocation = Invocation::new(program).args(rest).within(&around);
-        let limits = Limits::new(context.cancel.clone()).with_timeout(timeout);
-        let open = || open_sink(&invocation, SinkOutput::Inherit, limits.clone());
-        let into = format!("`{}`", invocation.program());
-        let stats = work.send(Target::Program(&open, into.clone()))?;
-        return Ok(done(&work, &into, stats, None));
+        let stats = extract.send_to_program(program, rest, timeout, &context.app, &context.run())?;
+        return Ok(done(&work, &format!("`{}`", program.display()), stats, None));
     }
     match args.output.as_deref() {
         None => to_stdout(&work),

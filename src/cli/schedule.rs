@@ -211,7 +211,7 @@ fn job<'a>(context: &'a Context, name: &str) -> Result<&'a Job, CliError> {
 }
 
 fn moment(ms: i64) -> Timestamp {
-    crate::vault::snapshot::timestamp(ms)
+    crate::base::clock::timestamp(ms)
 }
 
 fn local(ms: i64, zone: &TimeZone) -> String {
@@ -337,6 +337,13 @@ fn next(context: &Context, count: u32) -> Result<Exit, CliError> {
             local: local(*slot, job.schedule.zone()),
         });
         context.report(ScheduleNext { slots: slots.collect() });
+        return Ok(Exit::Good);
+    }
+    if all.is_empty() {
+        context.output(match context.app.settings.jobs.is_empty() {
+            true => "no jobs; `dumpvault schedule init` prints a standard plan",
+            false => "no slots: every job is disabled",
+        });
         return Ok(Exit::Good);
     }
     let row = |(due, _, name, job): &(i64, i64, &str, &Job)| {

@@ -88,23 +88,7 @@ fn rules(settings: &Settings) -> Option<String> {
         .retention
         .as_ref()
         .or_else(|| settings.sources.values().find_map(|source| source.retention.as_ref()))?;
-    let counts = [
-        ("last", policy.last),
-        ("hourly", policy.hourly),
-        ("daily", policy.daily),
-        ("weekly", policy.weekly),
-        ("monthly", policy.monthly),
-        ("yearly", policy.yearly),
-    ];
-    let mut words: Vec<String> = counts
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(rule, count)| format!("{rule} {count}"))
-        .collect();
-    if policy.within.is_some() {
-        words.push("all of late".to_owned());
-    }
-    Some(words.join(", "))
+    Some(policy.words())
 }
 
 fn role(name: RoleName) -> Role {

@@ -27,7 +27,8 @@ pub(super) fn run(args: &SetupArgs, globals: &Globals, environment: &Environment
     let key = globals.key_file.clone().unwrap_or_else(|| folder.join("repo.key"));
     let text = configuration(&absolute(&repo, environment), &environment.directory.join(key), &source);
     if args.dry_run {
-        print(&format!("would write {}:\n", config.display()));
+        print(&format!("would write {}:", config.display()));
+        print("");
         masked(text.trim_end(), &args.source).lines().for_each(print);
         return Ok(Exit::Good);
     }
@@ -91,12 +92,12 @@ fn source(args: &SetupArgs) -> Result<Source, CliError> {
         ));
     }
     let quoted = toml::Value::from(address).to_string();
-    let (lines, has_rows) = match scheme {
-        "postgres" | "postgresql" => (vec![format!("uri = {quoted}")], true),
+    let (kind, lines, has_rows) = match scheme {
+        "postgres" | "postgresql" => ("postgres", vec![format!("uri = {quoted}")], true),
         "redis" | "rediss" | "valkey" | "valkeys" => {
-            (vec!["type = \"redis\"".to_owned(), format!("uri = {quoted}")], false)
+            ("redis", vec!["type = \"redis\"".to_owned(), format!("uri = {quoted}")], false)
         }
-        "s3" => (vec![format!("bucket = {quoted}")], false),
+        "s3" => ("bucket", vec![format!("bucket = {quoted}")], false),
         _ => {
             return Err(CliError::usage_hint(
                 "setup needs the address of a source",
@@ -112,9 +113,12 @@ fn source(args: &SetupArgs) -> Result<Source, CliError> {
         return Err(CliError::usage_hint("the address has no database name", "add /DATABASE"));
     }
     let own = [path.trim_end_matches('/').rsplit('/').next().unwrap_or_default(), host];
-    let own = own.into_iter().find(|text| !text.is_empty()).unwrap_or("db");
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-    let name = args.series.clone().unwrap_or_else(|| own.replace(|letter| !allowed(letter), "_"));
+    // The number of a Redis database says nothing, nor does what is left of a name in other letters.
+    let is_telling = |name: &String| name.contains(|letter: char| letter.is_ascii_alphabetic());
+    let own = own.into_iter().filter(|text| !text.contains('%'));
+    let mut own = own.map(|text| text.replace(|letter| !allowed(letter), "_")).filter(is_telling);
+    let name = args.series.clone().or_else(|| own.next()).unwrap_or_else(|| kind.to_owned());
     if name.is_empty() || !name.chars().all(allowed) {
         return Err(CliError::usage("--series: use letters, digits, `-` and `_` here"));
     }

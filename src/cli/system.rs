@@ -7,14 +7,13 @@ use super::report::{CliError, shown};
 use super::table::Table;
 use super::{Context, prompt, render};
 use crate::base::fault::Next;
+use crate::base::numbers::State;
 use crate::engine::plan::{SystemJob, SystemPlan, plan_system};
 use crate::engine::report::{Sets, SystemRun, SystemRunPlan};
 use crate::engine::system::{
     Ended, Fate, MemberOutcome, RunLock, SeenSet, StepOutcome, SystemReport, Vaults, maintenance, new_set,
     run_system, sets,
 };
-use crate::vault::RepoError;
-use crate::vault::snapshot::State;
 
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
     let job = context.run();
@@ -29,7 +28,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
     // Held until the end of the run.
     let _lock = RunLock::take(&state, repo.id(), plan.name.as_deref(), context.progress.as_ref())?;
     context.app.remove_old_leftovers();
-    let set = new_set(context.app.entropy()).map_err(RepoError::from)?;
+    let set = new_set(context.app.entropy())?;
     let vaults = Vaults { repo: &repo, maintenance: maintenance.as_ref(), app: &context.app };
     let report = run_system(plan, set, vaults, &job, &mut |ended| match ended {
         Ended::Member(member) => {

@@ -24,8 +24,8 @@ pub(super) fn list(context: &Context, body: Body) {
         });
         let count = found.iter().count();
         let heading = match found.map().server_version.as_str() {
-            "" => format!("{}: {count} tables", found.stream()),
-            version => format!("{}: {count} tables, PostgreSQL {version}", found.stream()),
+            "" => format!("{}: {}", found.stream(), render::count(count, "table")),
+            version => format!("{}: {}, PostgreSQL {version}", found.stream(), render::count(count, "table")),
         };
         context.output("");
         context.output(&heading);
@@ -98,7 +98,9 @@ fn tell(context: &Context, found: &Difference, has_keys: bool) {
         context.output(&format!("stream {name} added"));
     }
     for name in &found.streams_unknown {
-        context.output(&format!("stream {name}: nothing is known of its tables in one of the two"));
+        context.output(&format!(
+            "stream {name}: not compared: at least one of the two snapshots has no list of its tables"
+        ));
     }
     for (_, database, schema) in &found.schemas_gone {
         context.output(&format!("schema gone: {}", qualified(database, schema)));
@@ -114,10 +116,14 @@ fn tell(context: &Context, found: &Difference, has_keys: bool) {
         let lines = Made(|| found.tables().filter(is_changed).map(change_row));
         context.table(&Table::new(&["TABLE", "", "ROWS", "+/-", "SIZE", "+/-"], &[2, 3, 4, 5], &lines));
     }
-    if all == 0 && has_keys {
-        return;
+    let is_told = !found.streams_unknown.is_empty() || has_keys;
+    match (all, changed) {
+        (0, _) if is_told => {}
+        (0, _) => context.say("neither snapshot has tables"),
+        (_, 0) => context.say(&format!("no differences in {}", render::count(all, "table"))),
+        (_, 1) => context.say(&format!("1 table differs in rows or bytes, {} do not", all - 1)),
+        (_, _) => context.say(&format!("{changed} tables differ in rows or bytes, {} do not", all - changed)),
     }
-    context.say(&format!("{changed} tables differ in rows or bytes, {} do not", all - changed));
 }
 
 fn change_row(TableChange { name, before, after }: TableChange) -> Vec<String> {

@@ -302,6 +302,14 @@ pub fn id_of(what: &str, at_ms: i64) -> RunId {
     name_of(bytes, at_ms)
 }
 
+/// When a thing was named, by its name.
+pub fn moment_of(name: &str) -> Option<i64> {
+    let letters = name.get(..10)?.bytes();
+    letters
+        .map(|letter| LETTERS.iter().position(|own| *own == letter))
+        .try_fold(0, |all: i64, digit| all.checked_mul(32)?.checked_add(i64::try_from(digit?).ok()?))
+}
+
 fn name_of(random: [u8; 16], now_ms: i64) -> RunId {
     let time = u128::try_from(now_ms.max(0)).unwrap_or_default() << 80;
     let number = time | (u128::from_le_bytes(random) >> 48);

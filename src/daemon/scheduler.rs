@@ -21,6 +21,8 @@ const EARLIEST_MS: i64 = 1_793_491_200_000;
 const JUMP_MS: i64 = 2_000;
 /// A clock that went back by more than this is an alarm.
 const BACK_MS: i64 = 3_600_000;
+/// What is stopped is gone by then: it is killed after 30 seconds, and somebody has to see it.
+const STOP_MS: i64 = 60_000;
 
 /// Starts processes and knows of them.
 pub trait Launcher {
@@ -84,6 +86,10 @@ pub struct Scheduler<S, L> {
     is_loaded: bool,
     /// What ended and is not written yet.
     ended: BTreeMap<RunId, Exit>,
+    /// How often a run was stopped to make room for a backup: tries that do not count.
+    gave_way: BTreeMap<RunId, u32>,
+    /// Runs that were asked to make room and have not ended.
+    giving_way: BTreeSet<RunId>,
     /// When the next slot of each job is due, by its cursor.
     next: BTreeMap<String, (i64, Option<i64>)>,
     /// Wall clock minus time since boot, at the last tick.
@@ -116,6 +122,8 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
             newest: None,
             is_loaded: false,
             ended: BTreeMap::new(),
+            gave_way: BTreeMap::new(),
+            giving_way: BTreeSet::new(),
             next: BTreeMap::new(),
             clock_offset: None,
             ended_count: 0,
@@ -136,6 +144,11 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         self.is_stopping = true;
         let running: Vec<RunId> = self.running().cloned().collect();
         running.iter().for_each(|run| self.launcher.stop(run, Why::Shutdown));
+    }
+
+    /// Where everything is kept, and the jobs.
+    pub fn state_and_jobs(&mut self) -> (&mut S, &BTreeMap<String, Job>) {
+        (&mut self.store, &self.jobs)
     }
 
     /// How many processes there are.
@@ -192,6 +205,7 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         self.clock_offset = offset.or(self.clock_offset);
         if !self.is_stopping {
             self.start(now)?;
+            self.make_room(now);
         }
         Ok(self.wake(now))
     }
@@ -260,8 +274,17 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
                 Exit::Lost => self.what_was_lost(&id)?,
                 other => other,
             };
+            let gives_way = exit == Exit::Stopped(Why::GivesWay);
+            if gives_way {
+                let times = self.gave_way.entry(id.clone()).or_default();
+                *times = times.saturating_add(1);
+            }
             let change = self.verdict(&run, &exit, now)?;
-            if let RunChange::Ended { ok, ending } = &change {
+            if let RunChange::Ended { .. } = &change
+                && gives_way
+            {
+                // Another run of the job waits, or the job is gone: nothing is wrong.
+            } else if let RunChange::Ended { ok, ending } = &change {
                 self.ended_count += u64::from(*ok && run.kind != "command");
                 if !ok {
                     let why = ending.reason.clone().unwrap_or_default();
@@ -306,7 +329,7 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         let wait = match (next, self.jobs.get(&run.job)) {
             (Next::Later, Some(job)) => Some(backoff_ms(&job.retry, run.attempt)),
             (Next::PartsLater, Some(job)) if !parts.is_empty() => Some(backoff_ms(&job.retry, run.attempt)),
-            (Next::AtOnce, Some(_)) => Some(0),
+            (Next::AtOnce | Next::GaveWay, Some(_)) => Some(0),
             _ => None,
         };
         let not_before = wait.map(|wait| now.saturating_add(wait));
@@ -323,7 +346,11 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         let Some(job) = self.jobs.get(&run.job).filter(|job| job.enabled) else { return false };
         let other_waits =
             self.open.values().any(|other| other.job == run.job && other.id != run.id && !other.is_running());
-        if run.attempt >= job.retry.attempts.max(if next == Next::AtOnce { 2 } else { 1 }) || other_waits {
+        if other_waits || next == Next::GaveWay {
+            return !other_waits;
+        }
+        let attempts = run.attempt.saturating_sub(self.gave_way.get(&run.id).copied().unwrap_or_default());
+        if attempts >= job.retry.attempts.max(if next == Next::AtOnce { 2 } else { 1 }) {
             return false;
         }
         let cursor = self.states.get(&run.job).map(|state| state.cursor).max(run.slot);
@@ -520,8 +547,12 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         self.store.commit(&changes)?;
         for (id, change) in changes.runs {
             self.ended.remove(&id);
+            self.giving_way.remove(&id);
             match change {
-                RunChange::Ended { .. } => drop(self.open.remove(&id)),
+                RunChange::Ended { .. } => {
+                    self.open.remove(&id);
+                    self.gave_way.remove(&id);
+                }
                 RunChange::Again { not_before, parts, .. } => {
                     if let Some(run) = self.open.get_mut(&id) {
                         (run.started, run.not_before, run.parts) = (None, not_before, parts);
@@ -540,15 +571,47 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         Ok(())
     }
 
-    /// Starts what waits, as far as there is room: backups first.
-    fn start(&mut self, now: i64) -> Result<(), StateError> {
+    /// Runs that would start if there were room.
+    fn waiting(&self) -> Vec<&OpenRun> {
         let running: BTreeSet<&str> =
             self.open.values().filter(|run| run.is_running()).map(|run| run.job.as_str()).collect();
-        let mut waiting: Vec<&OpenRun> = self
-            .open
-            .values()
-            .filter(|run| !run.is_running() && run.not_before <= now && !running.contains(run.job.as_str()))
-            .collect();
+        let waits = |run: &&OpenRun| !run.is_running() && !running.contains(run.job.as_str());
+        self.open.values().filter(waits).collect()
+    }
+
+    /// When each backup that would start if there were room may wait no longer.
+    fn pressing(&self) -> impl Iterator<Item = i64> {
+        let backups = self.waiting().into_iter().filter(|run| is_backup(&run.kind));
+        backups.filter_map(|run| {
+            let grace = ms(self.jobs.get(&run.job)?.grace);
+            let patience = (grace / 2).min(grace.saturating_sub(STOP_MS)).max(0);
+            Some(run.queued.saturating_add(patience).max(run.not_before))
+        })
+    }
+
+    /// Prunes and checks that keep a backup from starting are stopped in time. They go on later: nothing of what they
+    /// did is lost, or wrong.
+    fn make_room(&mut self, now: i64) {
+        let open = &self.open;
+        self.giving_way.retain(|run| open.get(run).is_some_and(OpenRun::is_running));
+        let pressing = self.pressing().filter(|at| *at <= now).count();
+        let wanted = pressing.saturating_sub(self.giving_way.len());
+        let mut maintenance: Vec<&OpenRun> =
+            self.open.values().filter(|run| run.is_running() && gives_way(&run.kind)).collect();
+        maintenance.retain(|run| !self.ended.contains_key(&run.id) && !self.giving_way.contains(&run.id));
+        // The least urgent first, and of those the youngest: it loses least.
+        maintenance.sort_by_key(|run| std::cmp::Reverse((urgency(&run.kind), run.started)));
+        let chosen: Vec<RunId> = maintenance.into_iter().take(wanted).map(|run| run.id.clone()).collect();
+        for run in chosen {
+            self.launcher.stop(&run, Why::GivesWay);
+            self.giving_way.insert(run);
+        }
+    }
+
+    /// Starts what waits, as far as there is room: backups first.
+    fn start(&mut self, now: i64) -> Result<(), StateError> {
+        let mut waiting = self.waiting();
+        waiting.retain(|run| run.not_before <= now);
         let room = self.most.saturating_sub(self.running_count());
         waiting.sort_by_key(|run| (urgency(&run.kind), run.slot.unwrap_or(run.queued), run.id.clone()));
         let chosen: Vec<OpenRun> = waiting.into_iter().take(room).cloned().collect();
@@ -571,6 +634,7 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         let is_full = self.running_count() >= self.most;
         let retries =
             self.open.values().filter(|run| !run.is_running() && !is_full).map(|run| run.not_before);
+        let pressing = self.pressing().filter(|_| is_full);
         let pauses = self.states.values().filter_map(|state| state.paused_until);
         let unwritten = (!self.ended.is_empty()).then_some(now);
         let limits = self.open.values().filter(|run| run.is_running()).filter_map(|run| {
@@ -581,8 +645,14 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
             let left = left.filter(|left| *left >= 0).map_or(look, |left| look.min(left.saturating_add(1)));
             Some(now.saturating_add(left))
         });
-        let first =
-            slots.chain(retries).chain(pauses).chain(unwritten).chain(limits).filter(|at| *at >= now).min();
+        let first = slots
+            .chain(retries)
+            .chain(pressing)
+            .chain(pauses)
+            .chain(unwritten)
+            .chain(limits)
+            .filter(|at| *at >= now)
+            .min();
         let latest = now.saturating_add(SLEEP_MS_MAX);
         first.map_or(latest, |first| first.min(latest)).max(now.saturating_add(1))
     }
@@ -608,7 +678,7 @@ fn facts(run: &OpenRun, job: Option<&Job>, ok: bool, ending: &Ending, has_failed
         }
         return facts;
     }
-    let is_backup = matches!(run.kind.as_str(), "run" | "backup");
+    let is_backup = is_backup(&run.kind);
     let condition = match (ending.exit, run.kind.as_str()) {
         (Some(4), _) => "integrity",
         (Some(6), "forget" | "prune") => "retention",
@@ -629,6 +699,16 @@ fn facts(run: &OpenRun, job: Option<&Job>, ok: bool, ending: &Ending, has_failed
 /// What a cursor was moved by.
 fn fingerprint(job: &Job) -> String {
     if job.enabled { job.schedule.text() } else { String::new() }
+}
+
+fn is_backup(kind: &str) -> bool {
+    matches!(kind, "run" | "backup")
+}
+
+/// What may be stopped at any moment and done again: a check remembers what it has read, and a prune removes nothing
+/// before what it wrote is whole.
+fn gives_way(kind: &str) -> bool {
+    matches!(kind, "check" | "prune")
 }
 
 /// What is started first when there is not room for all.

@@ -182,9 +182,9 @@ pub fn serve(mut daemon: Daemon<'_>) -> Result<(), ServeError> {
     let (jobs, most, alerts) = daemon.jobs;
     let post = Post::start(daemon.postman, alerts.clone()).map_err(io(&folder))?;
     let mut scheduler = Scheduler::new(state, processes, daemon.machine);
-    scheduler.configure(jobs.clone(), most);
+    scheduler.configure(jobs, most);
     let mut round =
-        Round { scheduler, watch, witness, post, jobs, alerts, told: BTreeSet::new(), tidied: i64::MIN };
+        Round { scheduler, watch, witness, post, alerts, told: BTreeSet::new(), tidied: i64::MIN };
     let notify = daemon.notify.take();
     let say = |words: &str| notify.iter().for_each(|socket| notify_manager(socket, words));
     let (mut is_stopping, mut is_ready) = (false, false);
@@ -223,7 +223,6 @@ struct Round {
     watch: Watch,
     witness: Witness,
     post: Post,
-    jobs: BTreeMap<String, Job>,
     alerts: Alerts,
     /// Lines that were told and are still so.
     told: BTreeSet<String>,
@@ -235,9 +234,9 @@ impl Round {
         let fact = match read {
             Ok((jobs, most, alerts)) => {
                 tell(&format!("configuration read again: {} jobs", jobs.len()));
-                self.scheduler.configure(jobs.clone(), most);
+                self.scheduler.configure(jobs, most);
                 self.post.configure(alerts.clone());
-                (self.jobs, self.alerts) = (jobs, alerts);
+                self.alerts = alerts;
                 Fact::good("config", "configuration")
             }
             Err(why) => {
@@ -275,10 +274,10 @@ impl Round {
         self.clock(&alarms, now);
         tell_alarms(alarms, &mut self.told, tell);
         let ended = self.scheduler.ended_count();
-        let store = &mut self.scheduler.store;
+        let (store, jobs) = self.scheduler.state_and_jobs();
         // Safe to ignore: what cannot be looked at now is looked at in a minute, and a state that fails is told above.
         let _ = self.witness.look(store, &self.alerts, ended, now);
-        let _ = self.watch.look(store, &self.jobs, &self.alerts, now);
+        let _ = self.watch.look(store, jobs, &self.alerts, now);
         if now.saturating_sub(self.tidied).unsigned_abs() > TIDY_MS.unsigned_abs() {
             self.tidied = now;
             // As above.

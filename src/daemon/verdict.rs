@@ -29,6 +29,8 @@ pub enum Why {
     Shutdown,
     /// Somebody asked for it.
     Asked,
+    /// A backup needs its place.
+    GivesWay,
 }
 
 /// What comes after a try.
@@ -44,6 +46,8 @@ pub(super) enum Next {
     PartsLater,
     /// It was cut short by no fault of its own: try again at once.
     AtOnce,
+    /// It made room for a backup: go on when there is room again, whatever was tried before.
+    GaveWay,
 }
 
 impl Exit {
@@ -56,6 +60,7 @@ impl Exit {
             Self::Code(_) | Self::Signal(_) | Self::Stopped(Why::Asked) => Next::Bad,
             Self::Stopped(Why::Timeout | Why::Stalled) => Next::Later,
             Self::Stopped(Why::Shutdown) | Self::Lost => Next::AtOnce,
+            Self::Stopped(Why::GivesWay) => Next::GaveWay,
         }
     }
 
@@ -92,6 +97,7 @@ impl Exit {
             Self::Stopped(Why::Timeout) => "stopped: exceeded `timeout`".to_owned(),
             Self::Stopped(Why::Stalled) => "stopped: did nothing for the time of `stall`".to_owned(),
             Self::Stopped(Why::Asked) => "cancelled".to_owned(),
+            Self::Stopped(Why::GivesWay) => "stopped to make room for a backup; it goes on later".to_owned(),
             Self::Stopped(Why::Shutdown) => "interrupted: the scheduler stopped".to_owned(),
             Self::Lost => "interrupted: its process is gone".to_owned(),
             Self::NotStarted(why) => format!("cannot be started: {why}"),

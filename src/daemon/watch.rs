@@ -1,9 +1,10 @@
 //! What nobody reports because it does not happen: runs that are overdue, series that get old, a disk that fills.
 
-use super::alert::Fact;
 use super::alert::overdue;
+use super::alert::{AlertRow, Fact};
 use super::book::StateError;
 use super::due::Slots;
+use super::launch::moment_of;
 use super::state::State;
 use crate::settings::{Alerts, Job};
 use jiff::Timestamp;
@@ -16,6 +17,8 @@ const LOOK_MS: i64 = 60_000;
 /// How often the disk is.
 const SPACE_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 86_400_000;
+/// What somebody mistyped is not told for longer, unless it happens again.
+const MISTYPED_MS: i64 = 26 * 3_600_000;
 /// A trend needs so much time behind it, and is told so long ahead.
 const TREND_MS: i64 = 2 * DAY_MS;
 const FULL_WITHIN_MS: i64 = 14 * DAY_MS;
@@ -59,8 +62,10 @@ impl Watch {
         if (now.saturating_sub(self.looked)).unsigned_abs() < LOOK_MS.unsigned_abs() {
             return Ok(false);
         }
+        let alerts_now = state.alerts()?;
+        let mistyped = mistyped(&alerts_now, now);
         let open: BTreeSet<(String, String)> =
-            state.alerts()?.into_iter().map(|alert| (alert.condition, alert.subject)).collect();
+            alerts_now.into_iter().map(|alert| (alert.condition, alert.subject)).collect();
         let mut facts = self.jobs(state, jobs, now)?;
         facts.extend(self.series(state, alerts, now)?);
         if now.saturating_sub(self.measured).unsigned_abs() >= SPACE_MS.unsigned_abs() {
@@ -68,6 +73,7 @@ impl Watch {
             self.measured = now;
         }
         facts.extend(orphans(&open, jobs, alerts));
+        facts.extend(mistyped);
         // Only what changes is written.
         facts.retain(|fact| match fact {
             Fact::Bad { condition, subject, .. } => {
@@ -150,6 +156,20 @@ fn orphans(open: &BTreeSet<(String, String)>, jobs: &BTreeMap<String, Job>, aler
     .collect()
 }
 
+/// Commands by hand that were refused for how they were written, a day ago or longer. A crontab writes its line every
+/// night; for whoever mistyped a name once, no good run of the same line will come.
+fn mistyped(alerts: &[AlertRow], now: i64) -> Vec<Fact> {
+    let is_old = |alert: &&AlertRow| {
+        let last = alert.run.as_deref().and_then(moment_of).unwrap_or(alert.since);
+        let is_command = alert.subject.starts_with("backup ") || alert.subject.starts_with("run ");
+        is_command
+            && alert.condition == "failure"
+            && alert.cause == "exit code 3"
+            && now.saturating_sub(last) > MISTYPED_MS
+    };
+    alerts.iter().filter(is_old).map(|alert| Fact::good("failure", &alert.subject)).collect()
+}
+
 fn space_of(path: &Path) -> Option<Space> {
     // A folder that is not there yet will be where its parent is.
     let there = path.ancestors().find(|folder| folder.exists())?;
@@ -194,6 +214,33 @@ fn time_left(past: &[(i64, f64)], free: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::launch::id_of;
+
+    #[test]
+    fn a_command_that_was_mistyped_is_told_for_a_day_and_a_crontab_as_long_as_it_is_wrong() {
+        let now = 1_800_000_000_000;
+        let alert = |subject: &str, cause: &str, age: i64| AlertRow {
+            id: 1,
+            condition: "failure".to_owned(),
+            subject: subject.to_owned(),
+            cause: cause.to_owned(),
+            since: now - 9 * DAY_MS,
+            count: 1,
+            text: String::new(),
+            hint: None,
+            run: Some(id_of("command", now - age).0),
+            acked_by: None,
+            note: None,
+            recovered: None,
+            last_good: None,
+        };
+        let ended =
+            |subject: &str, cause: &str, age| !mistyped(&[alert(subject, cause, age)], now).is_empty();
+        assert!(ended("backup ap", "exit code 3", MISTYPED_MS + 1));
+        assert!(!ended("backup ap", "exit code 3", DAY_MS), "last night's");
+        assert!(!ended("backup app", "exit code 2", 3 * DAY_MS), "a good one will end it");
+        assert!(!ended("nightly", "exit code 3", 3 * DAY_MS), "a job has runs");
+    }
 
     #[test]
     fn a_disk_is_told_of_when_it_is_nearly_full_or_will_be() {

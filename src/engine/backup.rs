@@ -12,7 +12,7 @@ pub(super) use run::{run_one, take_room};
 
 use super::OpError;
 use crate::base::calendar::{Calendar, calendar_tags};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, timestamp};
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::fault::{Fault as _, Next};
 use crate::base::id::{AuthorId, SnapshotId};
@@ -26,7 +26,7 @@ use crate::vault::session::SKEW_MAX;
 use crate::vault::snapshot::retention::good;
 use crate::vault::snapshot::selection::newer;
 use crate::vault::snapshot::{
-    Body, CONTENT, FailedStream, Proof, SetMember, State, Stream, StreamFormat, Summary, timestamp,
+    Body, CONTENT, FailedStream, Proof, SetMember, State, Stream, StreamFormat, Summary,
 };
 use crate::vault::writer::{
     BackupSession, Basis, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT, Share,

@@ -1,6 +1,7 @@
 //! Check: find damage, and remember it, so that the next backup stores anew what it hits.
 
 use super::OpError;
+use super::app::App;
 use super::tables::table_map;
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer};
@@ -9,7 +10,7 @@ use crate::base::id::{PackId, SnapshotId};
 use crate::base::run::Run;
 use crate::content::pg::{DataKind, TableData};
 use crate::vault::Repository;
-use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData};
+use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData, check_storage as keyless};
 use crate::vault::object_locks::ShortLock;
 use crate::vault::snapshot::selection::newer;
 use crate::vault::snapshot::{State, Summary};
@@ -59,6 +60,15 @@ pub fn check(
         }
     }
     Ok(report)
+}
+
+/// Checks what can be checked without a key: see [`keyless`].
+///
+/// # Errors
+/// When the storage fails, or holds no repository.
+pub fn check_storage(app: &App, settings: &CheckSettings, run: &Run) -> Result<CheckReport, OpError> {
+    let (storage, cache_root) = (app.storage()?, app.environment.cache_root());
+    Ok(keyless(storage.as_ref(), &cache_root, settings, run.events.as_ref(), &run.cancel)?)
 }
 
 /// What a check comes to; `None` where all is well. Locks that end too soon are no damage yet.

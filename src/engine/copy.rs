@@ -9,16 +9,19 @@
 
 mod batch;
 mod destination;
-
-pub use self::destination::{Standing, copy_to, examine, open};
+mod run;
 
 use self::batch::Batch;
+use self::destination::{Standing, copy_to, examine, open};
+pub use self::run::{CopyAsker, CopyOutcome, KeyWanted, run_copies};
+
 use super::OpError;
 use super::backup::{BackupRequest, ParentChoice, Parents, READ_AMPLIFICATION_MAX, WithDamage, tags_of};
 use super::file_digest::Whole;
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer, Silent};
+use crate::base::fault::{Class, Fault as _};
 use crate::base::id::SnapshotId;
 use crate::base::name::{SeriesName, SnapshotName};
 use crate::content::codec::Level;
@@ -126,6 +129,24 @@ pub struct CopyReport {
     pub damage: Vec<String>,
     /// Copies that are there, and whose tags or pin could not be brought up to those of their originals.
     pub unfollowed: Vec<String>,
+}
+
+impl CopyReport {
+    /// What it comes to; `None` where all that was wanted is there.
+    pub fn class(&self) -> Option<Class> {
+        let is_copied = |copied: &Copied| matches!(copied.fate, Fate::Copied(_));
+        let is_failed = |copied: &Copied| matches!(copied.fate, Fate::Failed(_));
+        if let Some(error) = &self.stopped {
+            return Some(match error.class() {
+                Class::NothingDone if self.snapshots.iter().any(is_copied) => Class::Partial,
+                class => class,
+            });
+        }
+        if self.snapshots.iter().any(is_failed) || !self.hidden.is_empty() {
+            return Some(Class::Integrity);
+        }
+        (!self.damage.is_empty() || !self.unfollowed.is_empty()).then_some(Class::Partial)
+    }
 }
 
 /// Copies what is not there yet, oldest first. A snapshot of the source that is damaged does not stop the others.

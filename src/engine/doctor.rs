@@ -15,7 +15,7 @@ use crate::source::process::{Invocation, Limits};
 use crate::storage::bucket::{Bucket, BucketLock, Replacing};
 use crate::storage::{ErrorKind, Manner, Storage, StorageError};
 use crate::vault::crypto::Role;
-use crate::vault::session::SKEW_MAX;
+use crate::vault::session::{SKEW_MAX, is_same_time};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::{Read, Write};
@@ -187,7 +187,7 @@ impl Probe<'_> {
             Ok(_) => findings.push(Finding::good("write", format!("{} bytes", self.bytes.len()))),
             Err(error) => {
                 findings.push(Finding::error("write", error.to_string(), next_of(&error, Right::Write)));
-                findings.push(self.list(None));
+                findings.push(self.list(None).0);
                 return findings;
             }
         }
@@ -212,25 +212,72 @@ impl Probe<'_> {
                 "a proxy in between, or the service, does not do ranges: restores need them",
             ),
         });
-        findings.push(self.list(Some(clock)));
+        let (finding, time) = self.list(Some(clock));
+        findings.push(finding);
+        findings.extend(time.map(|time| self.keeps_time(time)));
         findings
     }
 
-    /// Whether a listing is allowed, and shows at once what was put; by the way, what time it is there.
-    fn list(&self, clock: Option<&dyn Clock>) -> Finding {
-        let mut seen: Option<SystemTime> = None;
-        let listed = self.storage.list("sessions/", &mut |listed| {
+    /// Whether a listing is allowed, and shows at once what was put; by the way, what time it is there, and the
+    /// object's own.
+    fn list(&self, clock: Option<&dyn Clock>) -> (Finding, Option<SystemTime>) {
+        let seen = match self.listed_at() {
+            Err(error) => {
+                return (Finding::error("list", error.to_string(), next_of(&error, Right::List)), None);
+            }
+            Ok(seen) => seen,
+        };
+        let finding = match (clock, seen) {
+            (None, _) => Finding::good("list", "allowed"),
+            (Some(_), None) => Finding::error("list", "what was just written is not listed yet", LISTS_LATE),
+            (Some(clock), Some(time)) => skew(clock, time),
+        };
+        (finding, seen)
+    }
+
+    /// The time that a listing tells of the object.
+    fn listed_at(&self) -> Result<Option<SystemTime>, StorageError> {
+        let mut seen = None;
+        self.storage.list("sessions/", &mut |listed| {
             if listed.key == self.key {
                 seen = Some(listed.modified);
             }
-        });
-        match (listed, clock, seen) {
-            (Err(error), _, _) => Finding::error("list", error.to_string(), next_of(&error, Right::List)),
-            (Ok(()), None, _) => Finding::good("list", "allowed"),
-            (Ok(()), Some(_), None) => {
-                Finding::error("list", "what was just written is not listed yet", LISTS_LATE)
+        })?;
+        Ok(seen)
+    }
+
+    /// Whether a later listing tells the same time, also after another object was put: by it a backup knows its own
+    /// session.
+    fn keeps_time(&self, time: SystemTime) -> Finding {
+        const NAME: &str = "times in listings";
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if since.subsec_nanos() == 0 && !self.storage.is_local() {
+            // Times to the second: one that is that of the listing shows as such only then.
+            std::thread::sleep(Duration::from_millis(1_100));
+        }
+        // What may not be deleted is not put: one object left behind is enough.
+        let other = format!("{}-2", self.key);
+        let put = match self.storage.delete(&other) {
+            Ok(()) => self.storage.put(&other, &self.bytes).err(),
+            Err(_) => None,
+        };
+        let later = self.listed_at();
+        let deleted = match put {
+            None => self.storage.delete(&other).err().filter(|error| error.kind != ErrorKind::Denied),
+            put => put,
+        };
+        match (later, deleted) {
+            (Ok(Some(later)), _) if !is_same_time(time, later) => Finding::error(
+                NAME,
+                "two listings tell different times of one object",
+                "keep other programs from changing times there, or use another service: backup and prune end with 5 here \
+                 (docs/offsite.md: What the storage must promise)",
+            ),
+            (Err(error), _) | (_, Some(error)) => {
+                Finding::warning(NAME, error.to_string(), "run `dumpvault doctor` again")
             }
-            (Ok(()), Some(clock), Some(time)) => skew(clock, time),
+            (Ok(Some(_)), None) => Finding::good(NAME, "an object keeps its time"),
+            (Ok(None), None) => Finding::error(NAME, "what was listed before is listed no more", LISTS_LATE),
         }
     }
 

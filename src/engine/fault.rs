@@ -4,7 +4,7 @@ use super::OpError;
 use super::app::AppError;
 use super::copy::Side;
 use super::restore::When;
-use crate::base::fault::{Class, Fault, Next};
+use crate::base::fault::{Class, Fault, Next, as_it_is};
 use crate::content::pg::SelectError;
 use crate::settings::ConfigError;
 
@@ -29,7 +29,7 @@ impl Fault for OpError {
                 "find what cut it off: a closed connection, a full disk, or a script without `set -o pipefail`"
                     .to_owned(),
             ),
-            Self::Selection(error) => error.hint(),
+            Self::Selection(error) => return error.hint().as_deref().map(Next::plain),
             Self::SnapshotName(error) => Some(error.hint().to_owned()),
             Self::Name(error) => Some(error.hint().to_owned()),
             Self::SelectionAmidDamage { .. } => Some(
@@ -65,7 +65,7 @@ impl Fault for OpError {
             Self::Kept { snapshot, rules } => Some(super::forget::way_out(snapshot, rules)),
             Self::PinnedInSeries { .. } => Some("unpin them first: `dumpvault tag SNAPSHOT --unpin`".to_owned()),
             Self::WhichStream { snapshot, streams, .. } => {
-                streams.first().map(|first| format!("choose one with {{stream}}, or name it `{snapshot}:{first}`"))
+                streams.first().map(|first| format!("choose one with {{stream}}, or name it `{snapshot}:{}`", as_it_is(first)))
             }
             Self::Database(error) => return error.next(),
             Self::Aftermath { failure, .. } => return failure.next(),
@@ -84,7 +84,7 @@ impl Fault for OpError {
             Self::Select(SelectError::ShowsExcluded { .. }) => {
                 Some("do not exclude it, or restore the view alone over tables that are there ({bare})".to_owned())
             }
-            Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` stand for others".to_owned()),
+            Self::Select(_) => Some("`dumpvault ls SNAPSHOT` lists the tables; names are matched as they stand there, `*` and `?` are wildcards".to_owned()),
             Self::Job { next, .. } | Self::Refused { next, .. } => return next.clone(),
             Self::Hook { source, .. } => return source.next(),
             Self::Hinted { next, .. } => return Some(next.clone()),

@@ -2,8 +2,8 @@
 
 use super::stream_reader::StreamReader;
 use crate::base::event::{Cancel, Event, Observer};
+use crate::base::words::path as shown;
 use crate::content::index::{DataDigest, Entry, IndexError, IndexReader, Of};
-use crate::source::files::shown;
 use crate::source::indexed::PAIR;
 use crate::vault::reader::{Locator, Output, ReadSettings, ReadStats};
 use crate::vault::snapshot::{DigestKind, Stream, StreamFormat};

@@ -47,6 +47,12 @@ impl Policies {
         Self { default, by_series, by_system: settings.retention_of_systems() }
     }
 
+    /// The rules that hold for a series, in words; none where it has none.
+    pub fn words(&self, series: &str) -> Option<String> {
+        let own = self.by_series.get(series).or(self.default.as_ref());
+        own.filter(|policy| !policy.is_empty()).map(Policy::words)
+    }
+
     /// The rules for a snapshot. Those of its system alone keep it with its run, or not at all.
     fn of<'a>(&'a self, head: &Head, none: &'a Policy) -> Option<&'a Policy> {
         let own = self.by_series.get(&head.series).or(self.default.as_ref());

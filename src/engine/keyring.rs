@@ -71,7 +71,7 @@ pub fn run_key_add(
     let KeyAddJob { role, name, hosts, series, share } = &plan.job;
     let series = (!series.is_empty()).then(|| series.clone());
     let new = NewKey { role: *role, name, hosts: hosts.clone(), series, share: *share };
-    Ok(KeyRing::of(repo).add(credential, &new, now_ms(run))?)
+    Ok(repo.key_ring().add(credential, &new, now_ms(run))?)
 }
 
 /// What somebody asks to change of what a key may do.
@@ -122,7 +122,7 @@ impl GrantJob {
 /// # Errors
 /// When there is no such key, it is a full one, or the repository fails.
 pub fn run_grant(job: &GrantJob, repo: &Repository, run: &Run) -> Result<Statement, OpError> {
-    let ring = KeyRing::of(repo);
+    let ring = repo.key_ring();
     let author = ring.find(&job.key)?;
     Ok(ring.grant(&author, now_ms(run), |statement| job.change(statement))?)
 }
@@ -146,7 +146,7 @@ pub fn plan_remove(
     repo: &Repository,
     credential: &Credential,
 ) -> Result<RemovePlan, OpError> {
-    let slots = repo.list_keys(credential)?;
+    let slots = repo.key_ring().slots(credential)?;
     let fits: Vec<SlotId> =
         slots.iter().map(|slot| slot.id).filter(|id| id.to_string().starts_with(prefix)).collect();
     let wrong = |message: String| Err(OpError::Job { message, next: None });
@@ -163,7 +163,7 @@ pub fn plan_remove(
 /// # Errors
 /// When it is needed, or the repository fails.
 pub fn run_remove(plan: &RemovePlan, repo: &Repository, credential: &Credential) -> Result<(), OpError> {
-    Ok(repo.remove_key(&plan.slot, credential, plan.force)?)
+    Ok(repo.key_ring().remove(&plan.slot, credential, plan.force)?)
 }
 
 /// Puts another credential in the place of the one that opened the repository.
@@ -176,7 +176,7 @@ pub fn run_passwd(
     repo: &Repository,
     run: &Run,
 ) -> Result<SlotId, OpError> {
-    Ok(repo.change_credential(old, new, now_ms(run))?)
+    Ok(repo.key_ring().change_credential(old, new, now_ms(run))?)
 }
 
 /// Writes the slot that opened the repository, still sealed, to a file that is not there yet.
@@ -185,7 +185,7 @@ pub fn run_passwd(
 /// When the file is there or cannot be written, or the repository fails.
 pub fn run_export(file: &Path, repo: &Repository, credential: &Credential) -> Result<SlotId, OpError> {
     use std::os::unix::fs::OpenOptionsExt;
-    let (id, bytes) = repo.export_key(credential)?;
+    let (id, bytes) = repo.key_ring().export(credential)?;
     let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let written = opened.and_then(|mut out| out.write_all(&bytes).and_then(|()| out.sync_all()));
     written.map_err(|source| OpError::File { path: file.to_owned(), source })?;
@@ -200,7 +200,7 @@ pub fn run_import(file: &Path, storage: &dyn Storage) -> Result<SlotId, OpError>
     let mut bytes = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(SLOT_BYTES_MAX).read_to_end(&mut bytes));
     read.map_err(|source| OpError::File { path: file.to_owned(), source })?;
-    Ok(Repository::import_key(storage, &bytes)?)
+    Ok(KeyRing::import(storage, &bytes)?)
 }
 
 fn now_ms(run: &Run) -> i64 {

@@ -3,9 +3,10 @@
 use super::OpError;
 use crate::base::event::{Cancel, Observer};
 use crate::base::id::{NodeId, SnapshotId};
+use crate::base::name::SeriesName;
 use crate::vault::history::{History, HistoryDamage, Stops};
 use crate::vault::reader::{BlockReader, Locator, ReadCost, RecipeWalker};
-use crate::vault::snapshot::selection::newer;
+use crate::vault::snapshot::selection::{self, newer};
 use crate::vault::snapshot::{Body, State, Stream, Summary};
 use crate::vault::sync::OnDisk;
 use crate::vault::{RepoError, Repository};
@@ -54,6 +55,14 @@ pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Listing, OpE
     }
     let pack_bytes = repo.pack_bytes(&catalog)?;
     Ok(Listing { snapshots, history, pack_bytes })
+}
+
+/// Makes sure that there is such a series.
+///
+/// # Errors
+/// When no snapshot is of it; the error names those that there are.
+pub fn check_series(all: &[Summary], wanted: &SeriesName) -> Result<(), OpError> {
+    Ok(selection::check_series(all, wanted)?)
 }
 
 /// Sums over snapshots.

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod listing;
 pub mod plan;
 pub mod prelude;
+pub mod recall;
 pub mod repair;
 pub mod report;
 pub mod restore;
@@ -288,7 +289,7 @@ pub enum OpError {
     #[error(transparent)]
     Database(#[from] crate::source::postgres::PostgresError),
     /// The restore failed, and so did clearing away what it had made.
-    #[error("{failure}; {aftermath}")]
+    #[error("{failure}{}{aftermath}", between(failure))]
     Aftermath {
         /// Why the restore failed.
         #[source]
@@ -298,6 +299,12 @@ pub enum OpError {
         /// Something is.
         changed: bool,
     },
+}
+
+/// What stands between a failure and what is said after it. The last words of a program have lines of their own, and
+/// often end with the `;` of a statement.
+fn between(failure: &OpError) -> &'static str {
+    if failure.to_string().contains('\n') { "\n" } else { "; " }
 }
 
 /// A source that could not be asked.

@@ -12,6 +12,7 @@ mod reading;
 mod redis;
 mod script;
 mod server;
+mod set;
 mod swap;
 mod transaction;
 mod trial;
@@ -26,16 +27,16 @@ pub use doubt::Doubt;
 pub use extract::{Extract, Picked};
 pub use guard::ExpectedHost;
 pub(in crate::engine) use guard::refuse_protected;
-pub use journal::Journal;
 pub use loading::Loaded;
 pub use look::{Looked, Reference};
 pub use reading::{ReadThrough, is_read_through};
-pub use redis::{RedisJob, RedisPlan, RedisReport, meant, plan_redis, run_redis, streams_of_keys};
+pub use redis::{RedisJob, RedisPlan, RedisReport, meant, numbers, plan_redis, run_redis, streams_of_keys};
 pub use server::is_cluster_script;
 pub use server::{
     DatabaseOutcome, PlannedDatabase, Restored, ServerJob, ServerPlan, ServerReport, Standing, Without,
     plan_server, run_server,
 };
+pub use set::{SetCommand, SetReport, StepEnd, run_set, set_commands};
 pub use swap::{Manners, SwapJob, SwapPlan, plan_swap, quoted, run_swap};
 pub use trial::{Found, Tried, VerifyReport, next_of_verify, run_verify};
 pub use verify::Verified;
@@ -327,7 +328,7 @@ fn refuse_if_doubtful(history: &History, found: &Summary, name: &SnapshotName) -
         name: text,
         doubtful: doubtful.id.short(),
         time: doubtful.head.time(),
-        stored: crate::vault::snapshot::timestamp(doubtful.stored_ms),
+        stored: crate::base::clock::timestamp(doubtful.stored_ms),
         visible: (!found.is_doubtful).then(|| found.id.short()),
     })
 }

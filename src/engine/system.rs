@@ -19,7 +19,7 @@ use super::plan::{PlannedMember, SystemPlan};
 use crate::base::event::{Event, Observer};
 use crate::base::fault::Class;
 use crate::base::run::Run;
-use crate::base::secret::{Entropy, EntropyError};
+use crate::base::secret::Entropy;
 use crate::engine::app::App;
 use crate::vault::format::mark::MarkKind;
 use crate::vault::snapshot::{SetId, SetMember};
@@ -133,9 +133,9 @@ pub enum Ended<'a> {
 ///
 /// # Errors
 /// When there is no randomness.
-pub fn new_set(entropy: &dyn Entropy) -> Result<SetId, EntropyError> {
+pub fn new_set(entropy: &dyn Entropy) -> Result<SetId, OpError> {
     let mut set = SetId([0; 16]);
-    entropy.fill(&mut set.0)?;
+    entropy.fill(&mut set.0).map_err(RepoError::from)?;
     Ok(set)
 }
 

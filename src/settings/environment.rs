@@ -82,7 +82,7 @@ impl Environment {
     }
 
     /// Configuration files, the nearest first.
-    pub(super) fn config_files(&self) -> [PathBuf; 3] {
+    pub fn config_files(&self) -> [PathBuf; 3] {
         let user = self.path("XDG_CONFIG_HOME").unwrap_or_else(|| self.home().join(".config"));
         [
             self.directory.join("dumpvault.toml"),

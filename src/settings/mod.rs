@@ -48,7 +48,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("configuration `{path}`: {source}", path = path.display())]
+    #[error("cannot read configuration `{path}`: {source}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -66,6 +66,12 @@ pub enum ConfigError {
         /// What is wrong with that.
         reason: Distrust,
     },
+    /// The file that was named is not there.
+    #[error("configuration file `{path}` not found", path = path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// Settings are wrong: all of them that are.
     #[error("{}", joined(.0))]
     Settings(Vec<SettingError>),
@@ -81,7 +87,7 @@ impl From<SettingError> for ConfigError {
 fn blame(path: &Path, place: &Path, reason: &Distrust) -> String {
     match path == place {
         true => reason.to_string(),
-        false => format!("of its directory `{}`: {reason}", place.display()),
+        false => format!("its directory `{}`: {reason}", place.display()),
     }
 }
 
@@ -118,7 +124,10 @@ impl ConfigError {
                 [error] => error.next.clone(),
                 _ => None,
             },
-            Self::Read { .. } => None,
+            Self::Missing { .. } => Some(
+                "check --config or DUMPVAULT_CONFIG; `dumpvault config example` prints a file to start from".to_owned(),
+            ),
+            Self::Read { .. } => Some("check that it is a file that this user may read".to_owned()),
         }
     }
 }

@@ -137,10 +137,10 @@ pub fn resolve_text<R: Registry>(
 fn file(flags: &Flags, environment: &Environment) -> Result<Option<(PathBuf, String)>, ConfigError> {
     let given = flags.get("--config").map(PathBuf::from).or_else(|| environment.path("DUMPVAULT_CONFIG"));
     if let Some(path) = given {
-        let missing =
-            || ConfigError::Read { path: path.clone(), source: std::io::ErrorKind::NotFound.into() };
-        let text = trust::read(&path, environment.uid)?.ok_or_else(missing)?;
-        return Ok(Some((path, text)));
+        return match trust::read(&path, environment.uid)? {
+            Some(text) => Ok(Some((path, text))),
+            None => Err(ConfigError::Missing { path }),
+        };
     }
     for path in environment.config_files() {
         if let Some(text) = trust::read(&path, environment.uid)? {

@@ -7,7 +7,7 @@ use crate::base::name::SeriesName;
 use crate::base::pattern::NamePattern;
 use crate::base::retention::Policy;
 use crate::base::secret::Passphrase;
-use crate::base::setting::{Shown, Value};
+use crate::base::setting::{Origin, Shown, Value};
 use crate::base::unit::{Age, Since};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -77,6 +77,13 @@ pub struct Resolved<P, S> {
 }
 
 impl<P, S> Resolved<P, S> {
+    /// Leaves out of `shown` what nobody set of a job: it is the same for all, and a service that holds it for
+    /// thousands of jobs holds little else.
+    pub fn drop_defaults_of_jobs(&mut self) {
+        self.shown.retain(|shown| shown.origin != Origin::Default || !shown.setting.starts_with("job."));
+        self.shown.shrink_to_fit();
+    }
+
     /// What `forget` keeps of runs, by system.
     pub fn retention_of_systems(&self) -> BTreeMap<String, Policy> {
         let own =

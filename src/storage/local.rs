@@ -1,7 +1,7 @@
 //! Objects as files below one folder, on any file system that keeps POSIX's promises.
 //!
 //! The object under `packs/ab/cd` is the file `packs/ab/cd`. An object is written to `tmp/` first, brought to the disk,
-//! moved to its name without replacing, and then the folder is brought to the disk: a crash leaves a whole object or a
+//! moved to its name without replacing, and then the folder is brought to the disk. A crash leaves a whole object or a
 //! leftover in `tmp/`, which no listing shows.
 //!
 //! Below the root nothing is followed: a symbolic link where an object or a folder should be is an error. Whoever can

@@ -7,6 +7,7 @@ use super::format::FormatError;
 use super::sync;
 use crate::base::id::{AuthorId, EpochId};
 use crate::base::secret::EntropyError;
+use crate::base::words;
 use crate::storage::{ErrorKind, StorageError};
 
 /// Something in the repository failed.
@@ -16,7 +17,7 @@ pub enum RepoError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// An object is damaged, or was tampered with.
-    #[error("`{object}` is damaged: {source}")]
+    #[error("`{object}` {}: {source}", state(object, source))]
     Damaged {
         /// Key of the object.
         object: String,
@@ -207,7 +208,7 @@ pub enum RepoError {
     NoLock,
     /// What a parent needs does not fit into the pack cache.
     #[error(
-        "it lies in {pack_bytes} bytes of packs, and the pack cache may hold {cache_bytes}: raise --cache-size"
+        "its packs have {}, and the pack cache holds {}: raise --cache-size", words::bytes(*pack_bytes), words::bytes(*cache_bytes)
     )]
     CacheTooSmall {
         /// Bytes of the packs that the parent needs.
@@ -244,6 +245,18 @@ fn wrong_key(credential: &str, slots: usize, location: &str) -> String {
             format!("{location} has no {credential}, only {other}s")
         }
         _ => format!("wrong {credential} for {location}"),
+    }
+}
+
+/// What is wrong with an object: one that a newer program wrote is whole. (Of a pack only a part was read.)
+fn state(object: &str, source: &FormatError) -> &'static str {
+    match source {
+        FormatError::NewerVersion { .. } | FormatError::UnknownFeatures { .. }
+            if !object.starts_with("packs/") =>
+        {
+            "cannot be read"
+        }
+        _ => "is damaged",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Class, code and next step of each failure of a repository.
 
 use super::RepoError;
+use super::authors::Foreign;
 use super::crypto::CryptoError;
 use super::format::FormatError;
 use crate::base::fault::{Class, Fault, Next};
@@ -18,10 +19,14 @@ impl Fault for RepoError {
         Some(Next::new(match self {
             Self::Storage(error) => return error.next(),
             Self::Revoked { .. } => "ask whoever holds a full key for a new one (`dumpvault key add`)",
-            Self::NotAllowed(_) => "a full key can allow it: `dumpvault key grant`",
-            Self::TwoEpochs { .. } => {
-                "find out which rotation was yours (`dumpvault key rotate` prints nothing secret), then use {trust_epoch} ID"
+            Self::NotAllowed(Foreign::NotAllowed(_)) => "a full key can allow it: `dumpvault key grant`",
+            Self::NotAllowed(Foreign::Revoked(_)) => {
+                "ask whoever holds a full key for a new one (`dumpvault key add`)"
             }
+            Self::NotAllowed(_) => return None,
+            // Not damaged, and the text says what to do.
+            Self::Damaged { .. } if of(self).1 == "newer_format" => return None,
+            Self::TwoEpochs { .. } => "find out which rotation was yours, then use {trust_epoch} ID",
             Self::TurnedBack { .. } => {
                 "restore the newer state of the storage; if the rollback was intended, use {accept_rollback} once"
             }
@@ -61,7 +66,10 @@ impl Fault for RepoError {
             Self::ListsLate { .. } => {
                 "`dumpvault doctor` shows what the storage does; docs/offsite.md says what it must promise"
             }
-            Self::Fenced { .. } => "run it again: data already stored is reused",
+            Self::Fenced { .. } => {
+                "run it again: data already stored is reused; if this host was not suspended, keep other programs from \
+                 changing times in the repository (`touch`, copies), and run `dumpvault doctor`"
+            }
             Self::NoLock => {
                 "use {object_lock} compliance:30d, or object_lock = \"compliance:30d\" in [s3]; directories, SFTP servers and rclone remotes have no object locks"
             }

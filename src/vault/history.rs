@@ -64,6 +64,8 @@ pub struct History {
     pub turned_back: Vec<String>,
     /// What an append author says it saw here and is gone: it may be lying.
     pub claimed_lost: Vec<String>,
+    /// Snapshots that somebody let go of, as long as a mark says so.
+    pub forgotten: HashSet<SnapshotId>,
     /// Objects given up: nothing waits for them any more.
     pub given_up: HashSet<String>,
     /// What *set ended* marks say, and of which snapshot: see [`super::format::mark::MarkKind::SetEnded`].
@@ -321,6 +323,7 @@ impl Repository {
         history.verified = folded.verified;
         history.damaged_snapshots = folded.damaged_snapshots;
         history.given_up = folded.given_up;
+        history.forgotten = folded.forgotten;
         history.seen_whole = folded.seen_whole;
         history.checked = folded.checked;
         history.set_ends = folded.set_ends;

@@ -111,14 +111,9 @@ pub struct NewKey<'a> {
 
 /// The keys of a repository: who holds one, and what it may do.
 #[derive(Debug)]
-pub struct KeyRing<'a>(&'a Repository);
+pub struct KeyRing<'a>(pub(super) &'a Repository);
 
-impl<'a> KeyRing<'a> {
-    /// The keys of `repo`.
-    pub fn of(repo: &'a Repository) -> Self {
-        Self(repo)
-    }
-
+impl KeyRing<'_> {
     /// Adds a key: an author of its own, stated by the authority, and a slot that `credential` opens.
     ///
     /// # Errors
@@ -233,12 +228,12 @@ impl<'a> KeyRing<'a> {
     }
 }
 
-impl Repository {
+impl KeyRing<'_> {
     /// Adds a key of that role for all hosts and series.
     ///
     /// # Errors
     /// See [`KeyRing::add`].
-    pub fn add_key(
+    pub fn add_for_all(
         &self,
         credential: &Credential,
         role: Role,
@@ -247,21 +242,21 @@ impl Repository {
     ) -> Result<SlotId, RepoError> {
         let hosts = vec![ANY_HOST.to_owned()];
         let new = NewKey { role, name: label, hosts, series: None, share: true };
-        KeyRing::of(self).add(credential, &new, now_ms)
+        self.add(credential, &new, now_ms)
     }
 
     /// All key slots.
     ///
     /// # Errors
     /// When they cannot be listed. A slot that cannot be read is in the list with its error.
-    pub fn list_keys(&self, credential: &Credential) -> Result<Vec<SlotInfo>, RepoError> {
+    pub fn slots(&self, credential: &Credential) -> Result<Vec<SlotInfo>, RepoError> {
         let mut slots = Vec::new();
         let current = self.opens(credential, &[])?;
-        for id in slot_ids(self.storage.as_ref())? {
-            let slot = read_slot(self.storage.as_ref(), &id, &self.id);
+        for id in slot_ids(self.0.storage.as_ref())? {
+            let slot = read_slot(self.0.storage.as_ref(), &id, &self.0.id);
             let current = Some(id) == current;
             let damaged = |source| RepoError::Damaged { object: id.key(), source };
-            let label = slot.and_then(|slot| Ok((slot.label(&self.keys).map_err(damaged)?, slot.kind())));
+            let label = slot.and_then(|slot| Ok((slot.label(&self.0.keys).map_err(damaged)?, slot.kind())));
             slots.push(SlotInfo { id, label, current });
         }
         Ok(slots)
@@ -269,8 +264,8 @@ impl Repository {
 
     /// The slot that `credential` opens: the one that opened last where it does, and none of `but`.
     fn opens(&self, credential: &Credential, but: &[SlotId]) -> Result<Option<SlotId>, RepoError> {
-        let search = Search::new(self.storage.as_ref(), &self.id, credential, &Access::default());
-        match search.run(self.memory.last_slot(), but) {
+        let search = Search::new(self.0.storage.as_ref(), &self.0.id, credential, &Access::default());
+        match search.run(self.0.memory.last_slot(), but) {
             Ok(opened) => Ok(Some(opened.slot)),
             Err(error @ RepoError::Storage(_)) => Err(error),
             // The credential may be right and its slot not here: an exported one was given.
@@ -280,9 +275,9 @@ impl Repository {
 
     /// Objects that are no slots, as anybody could put them. What has a slot's form stays: `key remove` takes it away.
     pub(super) fn foreign_slots(&self) -> Result<Vec<SlotId>, RepoError> {
-        let mut slots = slot_ids(self.storage.as_ref())?;
+        let mut slots = slot_ids(self.0.storage.as_ref())?;
         slots.retain(|id| {
-            read_slot(self.storage.as_ref(), id, &self.id).is_err_and(|error| error.is_foreign())
+            read_slot(self.0.storage.as_ref(), id, &self.0.id).is_err_and(|error| error.is_foreign())
         });
         Ok(slots)
     }
@@ -293,11 +288,11 @@ impl Repository {
     /// When this key is not a full one, or the slot is not there. When the slot is the only one of the only full
     /// author. Unless `force` says so, when it is the only one that this credential opens, or no other is left of a
     /// full author.
-    pub fn remove_key(&self, id: &SlotId, credential: &Credential, force: bool) -> Result<(), RepoError> {
-        if self.keys.role() != Role::Full {
+    pub fn remove(&self, id: &SlotId, credential: &Credential, force: bool) -> Result<(), RepoError> {
+        if self.0.keys.role() != Role::Full {
             return Err(CryptoError::RoleTooWeak { needed: "removing a key" }.into());
         }
-        let slots = self.list_keys(credential)?;
+        let slots = self.slots(credential)?;
         let Some(slot) = slots.iter().find(|slot| slot.id == *id) else {
             return Err(RepoError::Missing { object: id.key() });
         };
@@ -309,7 +304,7 @@ impl Repository {
         let opens_another = self.opens(credential, &[*id])?.is_some();
         if !opens_another {
             // As it is now: keys may have been added since the repository was opened.
-            let now = self.refreshed()?;
+            let now = self.0.refreshed()?;
             let full = now.authors.all().into_iter().filter(|author| author.role == Role::Full);
             let full: HashSet<AuthorId> = full.map(|author| author.author).collect();
             // Other full keys may be stated whose slots are gone.
@@ -318,7 +313,7 @@ impl Repository {
             let has_others = slots.iter().any(|other| other.id != *id && is_of_full(other));
             // Opened with an exported slot, nothing tells whose a slot is: it may be this author's.
             let may_be_own = slot.current || !has_others;
-            if may_be_own && full.iter().all(|author| *author == self.authors.me()) {
+            if may_be_own && full.iter().all(|author| *author == self.0.authors.me()) {
                 return refuse("it is the last full key; add another first");
             }
             if !force && !has_others {
@@ -330,7 +325,7 @@ impl Repository {
                 return refuse("it is the one in use; use --force");
             }
         }
-        Ok(self.storage.delete(&id.key())?)
+        Ok(self.0.storage.delete(&id.key())?)
     }
 
     /// Replaces the slot that `old` opens by one that `new` opens: a new passphrase, the same keys.
@@ -343,16 +338,16 @@ impl Repository {
         new: &Credential,
         now_ms: i64,
     ) -> Result<SlotId, RepoError> {
-        let current = self.list_keys(old)?.into_iter().find(|slot| slot.current);
+        let current = self.slots(old)?.into_iter().find(|slot| slot.current);
         let Some(SlotInfo { id: old_id, label, .. }) = current else {
             let reason = "the present key opens no slot any more".to_owned();
             return Err(RepoError::SlotRefused { reason });
         };
         let text = label.map(|(label, _)| label.text).unwrap_or_default();
-        let entropy = self.entropy.as_ref();
-        let id = put_slot(self.storage.as_ref(), self.id, &self.keys, new, &text, now_ms, entropy)?;
+        let entropy = self.0.entropy.as_ref();
+        let id = put_slot(self.0.storage.as_ref(), self.0.id, &self.0.keys, new, &text, now_ms, entropy)?;
         // Only now: a crash in between leaves two slots, never none.
-        self.storage.delete(&old_id.key())?;
+        self.0.storage.delete(&old_id.key())?;
         Ok(id)
     }
 
@@ -360,9 +355,9 @@ impl Repository {
     ///
     /// # Errors
     /// When no slot opens with it.
-    pub fn export_key(&self, credential: &Credential) -> Result<(SlotId, Vec<u8>), RepoError> {
+    pub fn export(&self, credential: &Credential) -> Result<(SlotId, Vec<u8>), RepoError> {
         match self.opens(credential, &[])? {
-            Some(id) => Ok((id, fetch(self.storage.as_ref(), &id, SLOT_BYTES_MAX)?)),
+            Some(id) => Ok((id, fetch(self.0.storage.as_ref(), &id, SLOT_BYTES_MAX)?)),
             None => {
                 let reason = "the present key opens no slot any more".to_owned();
                 Err(RepoError::SlotRefused { reason })
@@ -374,8 +369,8 @@ impl Repository {
     ///
     /// # Errors
     /// When the bytes are no key slot of the repository in `storage`.
-    pub fn import_key(storage: &dyn Storage, bytes: &[u8]) -> Result<SlotId, RepoError> {
-        let repo = Self::identify(storage)?;
+    pub fn import(storage: &dyn Storage, bytes: &[u8]) -> Result<SlotId, RepoError> {
+        let repo = Repository::identify(storage)?;
         let id = SlotId::from_hash(*blake3::hash(bytes).as_bytes());
         Slot::decode(bytes, &repo.id)
             .map_err(|source| RepoError::Damaged { object: "the exported key".to_owned(), source })?;

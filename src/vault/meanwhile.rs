@@ -21,26 +21,23 @@ impl Before {
         // Where the catalog fails, less is explained.
         Self { indexes: catalog.indexes().unwrap_or_default() }
     }
-}
 
-impl Repository {
-    /// The error as it is, or, where something is missing because another process removed it since `before`, that this
-    /// is so.
-    pub fn explain(&self, before: &Before, error: RepoError) -> RepoError {
+    /// The error as it is, or, where something is missing because another process removed it since, that this is so.
+    pub fn explain(&self, repo: &Repository, error: RepoError) -> RepoError {
         let (RepoError::Missing { .. } | RepoError::ChunkLost { .. } | RepoError::ChunksLost { .. }) = error
         else {
             return error;
         };
-        match self.has_lost_any(&before.indexes) {
+        match has_lost_any(repo, &self.indexes) {
             Ok(true) => RepoError::Overtaken { what: format!("a prune ran at the same time: {error}") },
             // What cannot be explained stays damage.
             Ok(false) | Err(_) => error,
         }
     }
+}
 
-    /// Whether one of these index objects is there no more: then what it said may hold no longer.
-    pub(super) fn has_lost_any(&self, indexes: &HashSet<IndexId>) -> Result<bool, RepoError> {
-        let listed: HashSet<IndexId> = self.list_names::<IndexId>("index/")?.into_iter().collect();
-        Ok(indexes.iter().any(|id| !listed.contains(id)))
-    }
+/// Whether one of these index objects is there no more: then what it said may hold no longer.
+pub(super) fn has_lost_any(repo: &Repository, indexes: &HashSet<IndexId>) -> Result<bool, RepoError> {
+    let listed: HashSet<IndexId> = repo.list_names::<IndexId>("index/")?.into_iter().collect();
+    Ok(indexes.iter().any(|id| !listed.contains(id)))
 }

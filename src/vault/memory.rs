@@ -6,7 +6,6 @@
 //! the slot that opened last, and the answers that a person gave. A backup must not fail because its memory does: what
 //! cannot be read or written is told and done without.
 
-use super::Repository;
 use crate::base::id::{SessionId, SlotId, SnapshotId};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{HashMap, HashSet};
@@ -366,13 +365,6 @@ impl HostMemory {
             db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", [question.word(), subject, answer])
                 .map(|_| ())
         });
-    }
-}
-
-impl Repository {
-    /// What this host remembers of the repository.
-    pub fn memory(&self) -> &HostMemory {
-        &self.memory
     }
 }
 

@@ -61,13 +61,18 @@ use crate::base::secret::Entropy;
 use crate::storage::{ErrorKind, Storage};
 use crate::vault::crypto::{ContentRing, Credential, KeyBundle};
 use authors::Authors;
+use check::Checker;
 use epochs::Epochs;
 use format::author::{ANY_HOST, Statement};
 use format::config::{CONFIG_BYTES_MAX, Config};
 use memory::HostMemory;
+use object_locks::ObjectLocks;
 use objects::ObjectName as _;
+use reader::Reader;
+use repair::Repairer;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use writer::Writer;
 
 /// A repository that was found, and is not open yet.
 #[derive(Debug, Clone)]
@@ -375,5 +380,40 @@ impl Repository {
     /// What the key that opened it may do.
     pub fn role(&self) -> crate::vault::crypto::Role {
         self.keys.role()
+    }
+
+    /// What this host remembers of the repository.
+    pub fn memory(&self) -> &HostMemory {
+        &self.memory
+    }
+
+    /// Begins backups into a repository.
+    pub fn writer(&self) -> Writer<'_> {
+        Writer::new(self)
+    }
+
+    /// Reads streams out of a repository.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { repo: self }
+    }
+
+    /// Looks for damage in a repository.
+    pub fn checker(&self) -> Checker<'_> {
+        Checker { repo: self }
+    }
+
+    /// Does what can be done about damage in a repository.
+    pub fn repairer(&self) -> Repairer<'_> {
+        Repairer { repo: self }
+    }
+
+    /// Its keys: who holds one, and what it may do.
+    pub fn key_ring(&self) -> KeyRing<'_> {
+        KeyRing(self)
+    }
+
+    /// The locks of a repository's objects, where its storage has any.
+    pub fn object_locks(&self) -> ObjectLocks<'_> {
+        ObjectLocks { repo: self }
     }
 }

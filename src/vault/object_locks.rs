@@ -42,13 +42,6 @@ pub struct ObjectLocks<'a> {
     pub(in crate::vault) repo: &'a Repository,
 }
 
-impl Repository {
-    /// The locks of a repository's objects, where its storage has any.
-    pub fn object_locks(&self) -> ObjectLocks<'_> {
-        ObjectLocks { repo: self }
-    }
-}
-
 impl ObjectLocks<'_> {
     /// Whether the storage was told to lock what is put.
     pub fn locks(&self) -> bool {

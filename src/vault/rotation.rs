@@ -13,7 +13,7 @@ use super::format::session::SessionKind;
 use super::history::{History, ms_of, refuse_turned_back};
 use super::keys::put_slot;
 use super::objects::{ObjectName as _, name_in_key};
-use super::reader::{BlockReader, Workspace};
+use super::reader::BlockReader;
 use super::session::{LIVE, Session};
 use super::{RepoError, Repository};
 use crate::base::event::{Cancel, Event, Observer, Silent};
@@ -316,7 +316,7 @@ impl<'a> Rotation<'a> {
                 return Err(RepoError::Cancelled);
             }
             let Some(bytes) = listed.get(&id) else { continue };
-            match now.open_pack_whole(&id, *bytes) {
+            match BlockReader::open_pack(now, &id, *bytes) {
                 Ok(pack) => good.push(pack),
                 Err(error) if error.is_integrity() => report.packs_refused += 1,
                 Err(error) => return Err(error),
@@ -333,7 +333,7 @@ impl<'a> Rotation<'a> {
     /// Puts the new keys into the slot in use, so that a machine that reads nothing but the slot is not told of the old
     /// epoch alone.
     fn renew_slot(&self, now: &Repository, credential: &Credential) -> Result<(), RepoError> {
-        let old = now.list_keys(credential)?.into_iter().find(|slot| slot.current);
+        let old = now.key_ring().slots(credential)?.into_iter().find(|slot| slot.current);
         let Some(old) = old else { return Ok(()) };
         let text = old.label.map(|(label, _)| label.text).unwrap_or_default();
         let entropy = now.entropy.as_ref();
@@ -359,22 +359,5 @@ impl Counted {
         } else {
             self.ids.push(*id);
         }
-    }
-}
-
-impl Repository {
-    /// A pack's own table, after every block in it was opened and every id compared.
-    ///
-    /// # Errors
-    /// When the pack does not hold what its table says, or the storage fails.
-    pub(super) fn open_pack_whole(&self, id: &PackId, bytes: u64) -> Result<IndexedPack, RepoError> {
-        let pack = self.read_pack_table(id, bytes)?;
-        let row = super::catalog::PackRow::new(0, *id, bytes, pack.table.clone());
-        let blocks = BlockReader::new(self);
-        let mut workspace = Workspace::default();
-        for number in 0..row.table.blocks.len() as u32 {
-            blocks.open_run(&row, number..number + 1, &mut workspace, &mut |_, _| {})?;
-        }
-        Ok(pack)
     }
 }

@@ -33,8 +33,15 @@ pub const LIVE: Duration = Duration::from_secs(1800);
 /// Host and storage may be so far apart.
 pub const SKEW_MAX: Duration = Duration::from_secs(300);
 
-/// Of a session's objects so many are read to find one that counts.
-const OBJECTS_READ: usize = 4;
+/// So many objects of a session are read to find one that counts. Who hides the right ones has to put as many for each
+/// session.
+const OBJECTS_READ: usize = 1000;
+/// So many are read of a session whose first object counts for nothing, or is gone: nobody need have begun it.
+const OBJECTS_READ_UNSIGNED: usize = 4;
+/// So many names of a session are tried when others have taken them.
+const NAMES_TRIED: usize = 1000;
+/// So many objects of a session stay besides the first: a listing that takes its time sees one of them.
+const OBJECTS_KEPT: usize = 2;
 
 /// What an object of a session says.
 enum Said {
@@ -59,7 +66,27 @@ pub struct Session {
 struct Shared {
     repo: Repository,
     id: SessionId,
-    state: Mutex<(u64, SessionState)>,
+    state: Mutex<Spoken>,
+}
+
+/// What a session says, and the objects in which it does.
+struct Spoken {
+    state: SessionState,
+    /// The number that was used last.
+    number: u64,
+    /// Numbers of its objects that may be there, besides the first.
+    own: Vec<u64>,
+}
+
+/// How it stands with a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its first object is the very one that was put.
+    Registered,
+    /// Its first object is gone: a prune has ended it.
+    Ended,
+    /// Its first object has another time than it had: it was ended and somebody put it again, or times were changed.
+    OtherTime,
 }
 
 /// A session as the storage shows it.
@@ -131,20 +158,21 @@ impl Session {
         repo.entropy.fill(&mut id)?;
         let id = SessionId::from_bytes(id);
         let state = SessionState { kind, plans: Vec::new(), began_ms: None };
-        let shared = Arc::new(Shared { repo: repo.clone(), id, state: Mutex::new((0, state.clone())) });
+        let spoken = Spoken { state: state.clone(), number: 0, own: Vec::new() };
+        let shared = Arc::new(Shared { repo: repo.clone(), id, state: Mutex::new(spoken) });
         shared.put(0, &state)?;
         // From here on dropping it removes the object again.
         let mut session = Self { shared, registered: SystemTime::UNIX_EPOCH, stop: None, heart: None };
         session.registered = session.shared.time_of(0)?;
-        session.shared.lock().1.began_ms = Some(ms_of(session.registered));
+        session.shared.lock().state.began_ms = Some(ms_of(session.registered));
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let shared = Arc::clone(&session.shared);
         let beat = move || {
             while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
-                match shared.is_registered() {
-                    Ok(true) => {}
-                    // Ended by a prune: to show life again would only mislead.
-                    Ok(false) => return,
+                match shared.standing() {
+                    Ok(Standing::Registered) => {}
+                    // To show life again would only mislead.
+                    Ok(Standing::Ended | Standing::OtherTime) => return,
                     Err(error) => tracing::warn!("{error}"),
                 }
                 if let Err(error) = shared.change(|_| {}) {
@@ -196,7 +224,15 @@ impl Session {
     /// # Errors
     /// When the storage cannot tell.
     pub fn is_registered(&self) -> Result<bool, RepoError> {
-        self.shared.is_registered()
+        Ok(self.standing()? == Standing::Registered)
+    }
+
+    /// How it stands with the session.
+    ///
+    /// # Errors
+    /// When the storage cannot tell.
+    pub fn standing(&self) -> Result<Standing, RepoError> {
+        self.shared.standing()
     }
 }
 
@@ -207,12 +243,10 @@ impl Drop for Session {
             // Safe to ignore because a heart that panicked has stopped, too.
             let _ = heart.join();
         }
-        let (newest, _) = &*self.shared.lock();
+        let spoken = self.shared.lock();
         // The first one last: until then the session counts.
-        let mut numbers = vec![*newest, newest.saturating_sub(1), 0];
-        numbers.dedup();
-        for number in numbers {
-            if let Err(error) = self.shared.repo.storage.delete(&key_of(&self.shared.id, number)) {
+        for number in spoken.own.iter().rev().chain([&0]) {
+            if let Err(error) = self.shared.repo.storage.delete(&key_of(&self.shared.id, *number)) {
                 tracing::debug!("a session object stays behind: {error}");
             }
         }
@@ -220,7 +254,7 @@ impl Drop for Session {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, SessionState)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Spoken> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -231,20 +265,35 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts a new object with a changed state, and removes the last but one, so that a listing that takes its time sees
-    /// one of them. The first stays: it tells whether the session was ended.
+    /// Puts a new object with a changed state, and removes older ones. The first stays: it tells whether the session
+    /// was ended.
     fn change(&self, change: impl FnOnce(&mut SessionState)) -> Result<u64, RepoError> {
         let mut guard = self.lock();
-        let (number, state) = &mut *guard;
+        let Spoken { state, number, own } = &mut *guard;
         change(state);
-        // Counted up first: a put whose answer was lost may have happened, and its name is used.
-        *number += 1;
-        self.put(*number, state)?;
-        let old = number.saturating_sub(2);
-        if old > 0
-            && let Err(error) = self.repo.storage.delete(&key_of(&self.id, old))
-        {
-            tracing::debug!("an old session object stays behind: {error}");
+        let mut tries = 0;
+        loop {
+            // Counted up first: a put whose answer was lost may have happened, and its name is used.
+            *number += 1;
+            match self.put(*number, state) {
+                Ok(()) => break,
+                // Whoever may put objects may take names.
+                Err(RepoError::Storage(error))
+                    if error.kind == ErrorKind::Conflict && tries < NAMES_TRIED =>
+                {
+                    tries += 1;
+                }
+                Err(error) => {
+                    own.push(*number);
+                    return Err(error);
+                }
+            }
+        }
+        own.push(*number);
+        for old in own.drain(..own.len().saturating_sub(OBJECTS_KEPT)) {
+            if let Err(error) = self.repo.storage.delete(&key_of(&self.id, old)) {
+                tracing::debug!("an old session object stays behind: {error}");
+            }
         }
         Ok(*number)
     }
@@ -267,23 +316,32 @@ impl Shared {
         }
     }
 
-    /// Whether the first object is the very one that was put.
-    fn is_registered(&self) -> Result<bool, RepoError> {
+    fn standing(&self) -> Result<Standing, RepoError> {
         let first = key_of(&self.id, 0);
-        let mut first_ms = None;
+        let mut listed_at = None;
         self.repo.storage.list("sessions/", &mut |listed| {
             if listed.key == first {
-                first_ms = Some(ms_of(listed.modified));
+                listed_at = Some(listed.modified);
             }
         })?;
-        let began_ms = self.lock().1.began_ms;
-        Ok(first_ms.is_some_and(|first_ms| began_ms.is_none_or(|began_ms| is_same_time(first_ms, began_ms))))
+        let began_ms = self.lock().state.began_ms;
+        Ok(match listed_at {
+            None => Standing::Ended,
+            Some(time) if began_ms.is_none_or(|began_ms| is_same_ms(ms_of(time), began_ms)) => {
+                Standing::Registered
+            }
+            Some(_) => Standing::OtherTime,
+        })
     }
 }
 
 /// Whether both are the time of one object, though a storage may tell only its second in one answer and more in
 /// another.
-fn is_same_time(one_ms: i64, other_ms: i64) -> bool {
+pub fn is_same_time(one: SystemTime, other: SystemTime) -> bool {
+    is_same_ms(ms_of(one), ms_of(other))
+}
+
+fn is_same_ms(one_ms: i64, other_ms: i64) -> bool {
     const SECOND_MS: i64 = 1_000;
     one_ms == other_ms
         || (one_ms % SECOND_MS == 0 || other_ms % SECOND_MS == 0)
@@ -337,13 +395,14 @@ impl Repository {
         started: Option<SystemTime>,
         objects: &[(u64, SystemTime)],
     ) -> Result<Option<(SystemTime, Option<SessionState>)>, RepoError> {
-        // Whoever can put objects may put many: the newest few and the first are looked at.
-        let newest = objects.iter().rev().filter(|(number, _)| *number > 0).take(OBJECTS_READ);
         let first = objects.first().filter(|(number, _)| *number == 0);
         let began_by = match first.map(|_| self.said_in(id, 0)).transpose()? {
             Some(Said::State(_, author)) => Some(author),
             _ => None,
         };
+        // Whoever can put objects may put junk with higher numbers: it must not make a session seem silent.
+        let reads = if began_by.is_some() { OBJECTS_READ } else { OBJECTS_READ_UNSIGNED };
+        let newest = objects.iter().rev().filter(|(number, _)| *number > 0).take(reads);
         for (number, put) in newest.chain(first) {
             match self.said_in(id, *number)? {
                 Said::Nothing => {}

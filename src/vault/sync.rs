@@ -6,6 +6,7 @@ use super::format::FormatError;
 use super::format::index::{INDEX_BYTES_MAX, Index, IndexedPack};
 use super::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer, PackOpener};
 use super::history::{History, JUNK_TOLD};
+use super::meanwhile::has_lost_any;
 use super::objects::{fetch, name_in_key, pack_key};
 use super::session::SeenPlan;
 use super::{RepoError, Repository};
@@ -425,7 +426,7 @@ impl Repository {
         let known: HashSet<i64> = catalog.packs()?.iter().map(|pack| pack.number).collect();
         presence.unusable.retain(|number, _| !missing.contains(number) || known.contains(number));
         presence.is_overtaken =
-            missing.iter().any(|number| known.contains(number)) && self.has_lost_any(&catalog.indexes()?)?;
+            missing.iter().any(|number| known.contains(number)) && has_lost_any(self, &catalog.indexes()?)?;
         Ok(())
     }
 

@@ -152,11 +152,11 @@ fn given_a_new_content_root_then_nothing_old_is_found_again_and_all_generations_
 fn given_append_keys_from_before_and_after_then_both_write_under_the_new_root_and_find_each_others_chunks() {
     let (mut place, repo) = Place::new();
     // Whoever rotates opened the repository before that key was added.
-    repo.add_key(&small::another_credential(8), Role::Append, "before", now_ms()).unwrap();
+    repo.key_ring().add_for_all(&small::another_credential(8), Role::Append, "before", now_ms()).unwrap();
     let first = small::backup(&place.fresh(8), 1, &day(1), None).unwrap();
     rotate(&repo, true);
     let repo = place.fresh(7);
-    repo.add_key(&small::another_credential(9), Role::Append, "after", now_ms()).unwrap();
+    repo.key_ring().add_for_all(&small::another_credential(9), Role::Append, "after", now_ms()).unwrap();
     let mut kept = vec![first];
     for (counter, key) in [(2, 8), (3, 9), (4, 8), (5, 7)] {
         let writer = place.fresh(key);

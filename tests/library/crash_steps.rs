@@ -1,6 +1,6 @@
 //! A crash after every single step of every operation: the operation's puts and deletes are counted, then it is run
 //! again for each of them over a storage that is gone after that many. What lies beneath is opened with the catalog
-//! that the crash left, with one of before and with none, and has to hold: snapshots that were acknowledged are listed
+//! that the crash left, with one of before and with none, and has to hold. Snapshots that were acknowledged are listed
 //! and restore bit for bit, nothing half is listed, the operation can be run again, and then nothing is damaged.
 //!
 //! The contract of a storage makes a put durable before it returns, so that there is no step in which something is
@@ -357,14 +357,14 @@ fn keys_added_changed_and_removed() {
     let scene = three_days();
     scene.crash_at_every_step(4, |repo, world| {
         let other = small::another_credential(8);
-        let slot = repo.add_key(&other, Role::Full, "other", world.now_ms())?;
+        let slot = repo.key_ring().add_for_all(&other, Role::Full, "other", world.now_ms())?;
         // There and back again: the old credential opens it at every step.
         let third = small::another_credential(9);
-        repo.change_credential(&other, &third, world.now_ms())?;
-        let slots = repo.list_keys(&third)?;
+        repo.key_ring().change_credential(&other, &third, world.now_ms())?;
+        let slots = repo.key_ring().slots(&third)?;
         let last = slots.iter().find(|info| info.current).unwrap().id;
         assert_ne!(last, slot);
-        Ok((repo.remove_key(&last, &third, true)?, None))
+        Ok((repo.key_ring().remove(&last, &third, true)?, None))
     });
 }
 
@@ -375,7 +375,7 @@ fn the_only_key_changed() {
     let steps = {
         let faulty = Faulty::new(scene.world().storage, 0);
         let repo = small::open(faulty.clone(), scene.cache.path()).unwrap();
-        repo.change_credential(&old, &new, 0).unwrap();
+        repo.key_ring().change_credential(&old, &new, 0).unwrap();
         faulty.mutations()
     };
     for step in 0..=steps {
@@ -383,7 +383,7 @@ fn the_only_key_changed() {
         let faulty = Faulty::new(world.storage.clone(), 0);
         let repo = small::open(faulty.clone(), world.cache.path()).unwrap();
         faulty.stop_after(step);
-        let outcome = repo.change_credential(&old, &new, 0);
+        let outcome = repo.key_ring().change_credential(&old, &new, 0);
         let opens = |credential| {
             let around = small::surroundings(world.cache.path());
             Repository::open(Arc::new(world.storage.clone()), credential, &around).is_ok()

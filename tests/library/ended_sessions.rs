@@ -1,23 +1,27 @@
-//! Sessions that a prune ended: they stay so, whatever is put again under their names.
+//! Sessions that a prune ended: they stay so, whatever is put again under their names. And those that nobody may end by
+//! what he puts: junk in their place, or names that are taken.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use crate::support::forger::Forger;
 use crate::support::small::{self, HandClock, Kept};
 use dumpvault::base::event::{Cancel, Silent};
-use dumpvault::base::id::PlanId;
+use dumpvault::base::fault::Fault;
+use dumpvault::base::id::{PlanId, SessionId};
 use dumpvault::base::secret::OsEntropy;
-use dumpvault::storage::Storage;
+use dumpvault::engine::doctor::{Status, storage as examine};
 use dumpvault::storage::faulty::{Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
+use dumpvault::storage::{Listed, Storage, StorageError};
 use dumpvault::vault::crypto::Role;
 use dumpvault::vault::format::session::{SessionKind, SessionState};
 use dumpvault::vault::gc::{PruneReport, PruneSettings};
 use dumpvault::vault::session::Session;
 use dumpvault::vault::writer::{BackupSession, StoredStream};
-use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository};
+use dumpvault::vault::{NewKey, RepoError, Repository};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A repository with one snapshot, and a pack that nothing needs any more.
 struct World {
@@ -58,7 +62,7 @@ impl World {
             series: None,
             share: false,
         };
-        KeyRing::of(&self.repo).add(&credential, &web, 0).unwrap();
+        self.repo.key_ring().add(&credential, &web, 0).unwrap();
         Forger::with(&self.storage, &credential, Arc::new(OsEntropy))
     }
 
@@ -171,4 +175,112 @@ fn given_a_session_of_another_author_then_nobody_says_for_it_that_it_knows_a_pla
     assert_eq!(says(&forger.keys), (false, false));
     let owner = Forger::with(&world.storage, &small::credential(), Arc::new(OsEntropy));
     assert_eq!(says(&owner.keys), (true, false));
+}
+
+/// Junk, and objects that another author signed: each with a number that the session never used.
+fn put_junk(world: &World, forger: &Forger, session: &SessionId, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let (key, signed) = forger.session(SessionKind::Write, *session, number, Some(world.clock.now_ms()));
+        let bytes = if number % 2 == 0 { small::noise(number, 300) } else { signed };
+        world.storage.put(&key, &bytes).unwrap();
+    }
+}
+
+#[test]
+fn given_junk_with_higher_numbers_then_a_session_is_heard_all_the_same_and_its_backup_commits() {
+    let world = World::new();
+    let forger = world.forger();
+    let (host, _cache) = world.elsewhere(world.storage.clone());
+    let (session, stored) = world.under_way(&host);
+    world.clock.advance_minutes(25);
+    session.show_life().unwrap();
+    let id = host.sessions().unwrap()[0].id;
+    let heard = host.sessions().unwrap()[0].heard;
+    put_junk(&world, &forger, &id, 1_000_000..1_000_050);
+    put_junk(&world, &forger, &id, u64::MAX - 5..u64::MAX);
+    world.clock.advance_minutes(20);
+
+    let seen = host.sessions().unwrap().remove(0);
+    assert_eq!((seen.heard, seen.is_foreign), (heard, false), "{seen:?}");
+    let at_once = PruneSettings { end_sessions: false, ..world.ending() };
+    let refused = prune(&world.repo, &at_once);
+    assert!(matches!(refused, Err(RepoError::Busy { .. })), "{refused:?}");
+    small::commit(session, stored, 3).unwrap();
+    world.assert_whole();
+}
+
+#[test]
+fn given_names_of_a_session_that_others_took_then_it_uses_the_next_and_leaves_nothing_of_its_own() {
+    let world = World::new();
+    let forger = world.forger();
+    let (host, _cache) = world.elsewhere(world.storage.clone());
+    let session = Session::register(&host, SessionKind::Write).unwrap();
+    put_junk(&world, &forger, &session.id(), 1..40);
+    world.clock.advance_minutes(20);
+    session.acknowledge(vec![PlanId::from_bytes([7; 32])]).unwrap();
+    let now = session.beat().unwrap();
+    let seen = host.sessions().unwrap().remove(0);
+    assert!(seen.knows(&PlanId::from_bytes([7; 32])) && seen.heard == now, "{seen:?}");
+    session.beat().unwrap();
+    let name = |number: u64| format!("sessions/{}-{number}", session.id());
+    let own = |storage: &MemoryStorage| {
+        let keys = small::keys(storage, "sessions/").into_iter();
+        keys.filter(|key| !(1..40).any(|number| *key == name(number))).collect::<Vec<_>>()
+    };
+    assert_eq!(own(&world.storage).len(), 3, "{:?}", own(&world.storage));
+    let left = {
+        let id = session.id();
+        drop(session);
+        small::keys(&world.storage, "sessions/")
+            .into_iter()
+            .filter(|key| key.contains(&id.to_string()))
+            .count()
+    };
+    assert_eq!(left, 39);
+}
+
+/// A storage whose listings tell times that are `shift_s` later, by `step_s` more with each listing.
+#[derive(Debug)]
+struct Shifted {
+    inner: MemoryStorage,
+    shift_s: Arc<AtomicU64>,
+    step_s: u64,
+}
+
+impl Storage for Shifted {
+    dumpvault::passes_on!(put, get, get_range, size, delete, location);
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StorageError> {
+        let shift = Duration::from_secs(self.shift_s.fetch_add(self.step_s, Ordering::SeqCst));
+        let later = |time: SystemTime| time + shift;
+        self.inner.list(prefix, &mut |listed| each(Listed { modified: later(listed.modified), ..listed }))
+    }
+}
+
+#[test]
+fn given_times_that_something_changed_then_a_backup_fails_and_the_hint_tells_of_that_cause_too() {
+    let world = World::new();
+    let shift_s = Arc::new(AtomicU64::new(0));
+    let shifted = Shifted { inner: world.storage.clone(), shift_s: Arc::clone(&shift_s), step_s: 0 };
+    let (host, _cache) = world.elsewhere(shifted);
+    let (session, stored) = world.under_way(&host);
+    shift_s.store(60, Ordering::SeqCst);
+    let error = small::commit(session, stored, 3).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, RepoError::Fenced { why } if why.contains("another time")), "{error}");
+    let next = error.next().unwrap().to_string();
+    assert!(next.contains("suspended") && next.contains("`touch`") && next.contains("doctor"), "{next}");
+    world.assert_whole();
+}
+
+#[test]
+fn given_a_storage_that_tells_another_time_with_each_listing_then_doctor_says_so() {
+    for (step_s, wanted) in [(0, Status::Good), (2, Status::Error)] {
+        let world = World::new();
+        let shifted = Shifted { inner: world.storage.clone(), shift_s: Arc::default(), step_s };
+        let before = small::keys(&world.storage, "");
+        let findings = examine(&shifted, None, world.clock.as_ref(), &OsEntropy);
+        let times = findings.iter().find(|finding| finding.name == "times in listings").unwrap();
+        assert_eq!(times.status, wanted, "{findings:?}");
+        assert_eq!(small::keys(&world.storage, ""), before);
+    }
 }

@@ -10,7 +10,7 @@ use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::vault::crypto::Role;
 use dumpvault::vault::format::index::{BlockKind, ChunkTable, IndexedPack};
 use dumpvault::vault::reader::{BlockReader, Workspace};
-use dumpvault::vault::{KeyRing, NewKey, Repository};
+use dumpvault::vault::{NewKey, Repository};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ fn say_that_it_holds_nothing(storage: &MemoryStorage, repo: &Repository, key: &s
     let append = small::another_credential(66);
     let web =
         NewKey { role: Role::Append, name: "web", hosts: vec!["web".to_owned()], series: None, share: false };
-    KeyRing::of(repo).add(&append, &web, 0).unwrap();
+    repo.key_ring().add(&append, &web, 0).unwrap();
     let forger = Forger::with(storage, &append, Arc::new(small::SeededEntropy::new(4)));
     let id = key.rsplit('/').next().unwrap().parse().unwrap();
     let bytes = storage.size(key).unwrap().unwrap();

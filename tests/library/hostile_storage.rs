@@ -5,13 +5,16 @@
 
 use crate::support::small;
 use dumpvault::base::event::{Cancel, Silent};
+use dumpvault::storage::faulty::{Faulty, Operation};
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::storage::{Listed, Storage, StorageError};
 use dumpvault::vault::Repository;
 use dumpvault::vault::check::{CheckSettings, ReadData, check_storage};
 use dumpvault::vault::crypto::Role;
+use dumpvault::vault::format::slot::SLOTS_MAX;
 use dumpvault::vault::gc::PruneSettings;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// What is there, and more.
@@ -63,7 +66,7 @@ fn a_million_key_slots_that_are_older_than_all_others_keep_out_nobody_who_has_op
     let liar = Arc::new(Liar { inner: storage, slots: 1_000_000, names: vec![] });
     soon(move || {
         let repo = small::open(Arc::clone(&liar), cache.path()).unwrap();
-        repo.add_key(&small::another_credential(8), Role::Append, "", 0).unwrap();
+        repo.key_ring().add_for_all(&small::another_credential(8), Role::Append, "", 0).unwrap();
         let fresh = small::scratch();
         assert!(small::open(Arc::clone(&liar), fresh.path()).is_err());
         let mut around = small::surroundings(fresh.path());
@@ -94,7 +97,7 @@ fn names_that_are_none_or_climb_out_of_their_folder_mean_nothing() {
         ..PruneSettings::new(jiff::Timestamp::now().as_millisecond())
     };
     repo.prune(&settings, &Silent, &Cancel::new()).unwrap();
-    repo.add_key(&small::another_credential(8), Role::Append, "", 0).unwrap();
+    repo.key_ring().add_for_all(&small::another_credential(8), Role::Append, "", 0).unwrap();
     assert!(small::check(&repo).unwrap().is_clean());
     // Nothing was made outside of what the format knows.
     let folders = ["authors", "config", "gc", "index", "keys", "marks", "packs", "sessions", "snapshots"];
@@ -121,4 +124,43 @@ fn a_hundred_thousand_objects_that_are_none_are_told_in_a_check_that_comes_to_an
         assert_eq!(report.damage.len(), MANY);
         assert!(small::restore(&repo, &kept.id).unwrap() == small::noise(1, 5000));
     });
+}
+
+/// The second looks how many there are before the first has put its own.
+#[test]
+fn two_hosts_that_add_the_last_key_at_the_same_moment_both_open_and_a_third_is_refused() {
+    let (storage, cache) = (MemoryStorage::new(), small::scratch());
+    let repo = small::init(storage.clone(), cache.path()).unwrap();
+    for other in 100..100 + SLOTS_MAX as u8 - 2 {
+        repo.key_ring().add_for_all(&small::another_credential(other), Role::Full, "", 0).unwrap();
+    }
+    assert_eq!(small::keys(&storage, "keys/").len(), SLOTS_MAX - 1);
+    let faulty = Faulty::new(storage.clone(), 0);
+    let is_raced = AtomicBool::new(false);
+    faulty.set_hook(move |call| {
+        let is_slot = matches!(call.operation, Operation::Put) && call.key.starts_with("keys/");
+        if is_slot && !is_raced.swap(true, Ordering::SeqCst) {
+            repo.key_ring().add_for_all(&small::another_credential(8), Role::Full, "", 0).unwrap();
+        }
+        None
+    });
+    let elsewhere = small::scratch();
+    let first = small::open(faulty, elsewhere.path()).unwrap();
+    first.key_ring().add_for_all(&small::another_credential(9), Role::Full, "", 0).unwrap();
+    assert_eq!(small::keys(&storage, "keys/").len(), SLOTS_MAX + 1);
+    for (number, byte) in [7, 8, 9, 100].into_iter().enumerate() {
+        let fresh = small::scratch();
+        let opened = Repository::open(
+            Arc::new(storage.clone()),
+            &small::another_credential(byte),
+            &small::surroundings(fresh.path()),
+        );
+        let refused = opened.unwrap().key_ring().add_for_all(
+            &small::another_credential(200 + number as u8),
+            Role::Full,
+            "",
+            0,
+        );
+        assert!(refused.is_err(), "{byte}");
+    }
 }

@@ -20,6 +20,7 @@ mod hollow_packs;
 mod hostile_storage;
 mod json_schemas;
 mod many_tables;
+mod memory;
 mod pgarchive;
 mod pgarchive_stream;
 mod prune;

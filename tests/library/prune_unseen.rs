@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use crate::support::forger::{Forger, key_of, put, snapshot_id};
+use crate::support::forger::{Forger, key_of, put, snapshot_id, table_of_all};
 use crate::support::small;
 use crate::support::small::{HandClock, Kept, keys, noise};
 use dumpvault::base::clock::Clock;
@@ -13,11 +13,11 @@ use dumpvault::base::secret::OsEntropy;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::vault::crypto::{Credential, Role};
-use dumpvault::vault::format::index::{BlockKind, IndexedPack};
+use dumpvault::vault::format::index::{BlockKind, ChunkTable, IndexedPack};
 use dumpvault::vault::format::mark::MarkKind;
 use dumpvault::vault::gc::{PruneReport, PruneSettings};
 use dumpvault::vault::snapshot::Stream;
-use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository, Surroundings};
+use dumpvault::vault::{NewKey, RepoError, Repository, Surroundings};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ impl Scene {
             series: None,
             share: true,
         };
-        KeyRing::of(&owner).add(&web_key(), &new, 0).unwrap();
+        owner.key_ring().add(&web_key(), &new, 0).unwrap();
         let owner = owner.refreshed().unwrap();
         let web = Repository::open(shared, &web_key(), &around(&clock, &caches[1])).unwrap();
         let forger = Forger::with(&storage, &web_key(), Arc::new(OsEntropy));
@@ -458,4 +458,197 @@ fn given_all_kinds_of_junk_then_forgetting_what_is_foreign_leaves_nothing_of_it(
     scene.assert_restores(&honest);
     scene.assert_restores(&scene.kept);
     assert!(small::check(&scene.owner).unwrap().foreign.is_empty());
+}
+
+/// What a dump would be made of, found out in a copy of the repository.
+fn foreseen(scene: &Scene, dump: &[u8]) -> Vec<IndexedPack> {
+    let copy = small::copy_of(&scene.storage, &scene.clock);
+    let cache = small::scratch();
+    let repo = Repository::open(Arc::new(copy.clone()), &small::credential(), &around(&scene.clock, &cache));
+    small::backup(&repo.unwrap(), 99, dump, None).unwrap();
+    let known = keys(&scene.storage, "packs/");
+    let mut packs = Forger::with(&copy, &web_key(), Arc::new(OsEntropy)).packs(&copy).unwrap();
+    packs.retain(|pack| {
+        !known.contains(&dumpvault::vault::pack_key(&pack.id))
+            && pack.table.blocks.iter().any(|block| block.kind == BlockKind::Data)
+    });
+    assert!(!packs.is_empty());
+    packs
+}
+
+/// Both a pack that goes and one that lies stand in one index object: the first makes a prune write it anew.
+#[test]
+fn given_an_index_of_an_append_key_that_a_prune_writes_anew_then_it_repeats_only_what_it_opened() {
+    let scene = Scene::new();
+    let dump = noise(50, 80_000);
+    let hollow = scene.forger.hollow_pack(&foreseen(&scene, &dump));
+    let mut named = scene.forger.packs(&scene.storage).unwrap();
+    named.retain(|pack| scene.garbage.contains(&dumpvault::vault::pack_key(&pack.id)));
+    assert!(!named.is_empty());
+    let later =
+        |scene: &Scene| scene.owner.prune(&PruneSettings::new(scene.clock.now_ms()), &Silent, &Cancel::new());
+    later(&scene).unwrap();
+    scene.clock.advance_minutes(DAY + 1);
+    // Too young to go.
+    put(&scene.storage, "packs", &hollow.bytes).unwrap();
+    named.push(IndexedPack { id: hollow.id, bytes: hollow.bytes.len() as u64, table: hollow.table });
+    let index = put(&scene.storage, "index", &scene.forger.index(named)).unwrap();
+    let report = later(&scene).unwrap();
+    assert!(!scene.has_garbage() && !keys(&scene.storage, "index/").contains(&index), "{report:?}");
+    let there = keys(&scene.storage, "packs/");
+    assert!(there.contains(&key_of("packs", &hollow.bytes)), "{report:?}");
+    let (host, _cache) = scene.fresh();
+    let kept = small::backup(&host, 9, &dump, None).unwrap();
+    scene.assert_restores(&kept);
+}
+
+#[test]
+fn given_many_small_indexes_then_a_prune_merges_those_of_full_keys_and_opens_no_pack_for_those_of_others() {
+    let mut scene = Scene::new();
+    let before = keys(&scene.storage, "index/");
+    scene.backup(&noise(60, 5_000));
+    let mut of_web = keys(&scene.storage, "index/");
+    of_web.retain(|key| !before.contains(key));
+    for counter in 10..20 {
+        small::backup(&scene.owner, counter, &noise(counter, 5_000), None).unwrap();
+    }
+    let many = keys(&scene.storage, "index/").len();
+    scene.clock.advance_minutes(3 * DAY);
+    let report = scene.prune().unwrap();
+    let left = keys(&scene.storage, "index/");
+    assert!(left.len() + 8 < many, "{many} -> {}: {report:?}", left.len());
+    assert!(of_web.len() == 1 && left.contains(&of_web[0]), "{left:?}");
+}
+
+#[test]
+fn given_a_statement_that_somebody_hides_then_what_its_snapshots_reach_is_there_when_it_is_back() {
+    let mut scene = Scene::new();
+    let kept = scene.backup(&noise(70, 80_000));
+    scene.clock.advance_minutes(3 * DAY);
+    let statements = keys(&scene.storage, "authors/");
+    let is_of_web = |key: &String| {
+        let bytes = scene.take_away(key);
+        let cache = small::scratch();
+        let storage = Arc::new(scene.storage.clone());
+        let opened = Repository::open(storage, &small::credential(), &around(&scene.clock, &cache));
+        let foreign = opened.and_then(|repo| repo.history(&mut repo.catalog(&Silent)?));
+        scene.storage.put(key, &bytes).unwrap();
+        foreign.is_ok_and(|history| history.foreign_snapshots().any(|id| id == kept.id))
+    };
+    let hidden = statements.into_iter().find(is_of_web).unwrap();
+    let bytes = scene.take_away(&hidden);
+    let (fresh, _cache) = scene.fresh();
+    scene.prune_by(&fresh).unwrap();
+    assert!(!scene.has_garbage());
+    scene.storage.put(&hidden, &bytes).unwrap();
+    let (later, _cache) = scene.fresh();
+    assert!(small::restore(&later, &kept.id).unwrap() == *kept.bytes);
+}
+
+/// The object is named so that every other host reads it first.
+#[test]
+fn given_an_index_of_an_append_key_that_says_packs_are_longer_then_backups_rely_on_them_and_report_no_damage()
+{
+    let scene = Scene::new();
+    let mut packs = scene.forger.packs(&scene.storage).unwrap();
+    packs.iter_mut().for_each(|pack| pack.bytes += 1);
+    let first = keys(&scene.storage, "index/").into_iter().min().unwrap();
+    let lie = loop {
+        let lie = scene.forger.index(packs.clone());
+        if key_of("index", &lie) < first {
+            break put(&scene.storage, "index", &lie).unwrap();
+        }
+    };
+    let (fresh, _cache) = scene.fresh();
+    let before = keys(&scene.storage, "packs/");
+    let mut session = small::begin(&fresh).unwrap();
+    let stored = small::store(&mut session, &scene.kept.bytes, None).unwrap();
+    let committed = small::commit(session, stored, 9).unwrap();
+    assert!(committed.healed.is_empty(), "{:?}", committed.healed);
+    // A new recipe at most: the data is known.
+    let mut fresh_packs = scene.forger.packs(&scene.storage).unwrap();
+    fresh_packs.retain(|pack| !before.contains(&dumpvault::vault::pack_key(&pack.id)));
+    let is_data = |pack: &IndexedPack| pack.table.blocks.iter().any(|block| block.kind == BlockKind::Data);
+    assert!(!fresh_packs.iter().any(is_data), "{fresh_packs:?}");
+    let (_, _, presence) = scene.fresh().0.synced(&Silent).unwrap();
+    assert!(
+        presence.unusable.is_empty() && presence.lies.iter().any(|what| what.contains(&lie)),
+        "{presence:?}"
+    );
+}
+
+/// The owner's index objects rot; an append key says instead that packs of data hold nothing. What it says of the packs
+/// of recipes is true.
+fn with_rotten_indexes(scene: &Scene) -> Vec<String> {
+    let packs = scene.forger.packs(&scene.storage).unwrap();
+    for key in keys(&scene.storage, "index/") {
+        assert!(scene.storage.tamper(&key, |bytes| bytes[100] ^= 1));
+    }
+    let holds_data =
+        |pack: &IndexedPack| pack.table.blocks.iter().all(|block| block.kind != BlockKind::Recipe);
+    let said = packs.iter().cloned().map(|pack| match holds_data(&pack) {
+        true => IndexedPack { table: ChunkTable::default(), ..pack },
+        false => pack,
+    });
+    put(&scene.storage, "index", &scene.forger.index(said.collect())).unwrap();
+    let data = packs.iter().filter(|pack| holds_data(pack)).map(|pack| dumpvault::vault::pack_key(&pack.id));
+    let kept: Vec<String> = data.filter(|key| !scene.garbage.contains(key)).collect();
+    assert!(!kept.is_empty());
+    kept
+}
+
+#[test]
+fn given_rotten_indexes_and_an_append_key_that_says_packs_hold_nothing_then_a_prune_asks_the_packs_and_goes_on()
+ {
+    let scene = Scene::new();
+    let data = with_rotten_indexes(&scene);
+    let (fresh, _cache) = scene.fresh();
+    scene.prune_by(&fresh).unwrap();
+    let left = keys(&scene.storage, "packs/");
+    assert!(data.iter().all(|key| left.contains(key)), "{left:?}");
+    scene.assert_restores(&scene.kept);
+}
+
+/// Nothing seems to be missing: junk is said to hold what the packs do.
+#[test]
+fn given_rotten_indexes_and_junk_that_is_said_to_hold_all_then_no_pack_goes_before_its_own_table_was_read() {
+    let scene = Scene::new();
+    let packs = scene.forger.packs(&scene.storage).unwrap();
+    let table = table_of_all(&packs, BlockKind::Data);
+    let junk = noise(80, usize::try_from(table.end()).unwrap());
+    let key = put(&scene.storage, "packs", &junk).unwrap();
+    let data = with_rotten_indexes(&scene);
+    let lie = IndexedPack { id: key[9..].parse().unwrap(), bytes: junk.len() as u64, table };
+    put(&scene.storage, "index", &scene.forger.index(vec![lie])).unwrap();
+    let (fresh, _cache) = scene.fresh();
+    for _ in 0..2 {
+        // It may refuse; it may not delete.
+        let _ = scene.prune_by(&fresh);
+        scene.clock.advance_minutes(3 * DAY);
+    }
+    let left = keys(&scene.storage, "packs/");
+    assert!(data.iter().all(|key| left.contains(key)), "{left:?}");
+    let (owner, _other) = scene.fresh();
+    owner.repairer().repair_index(scene.clock.now_ms(), &Silent, &Cancel::new()).unwrap();
+    scene.assert_restores(&scene.kept);
+}
+
+/// Nobody lies here: a program with a full key was wrong.
+#[test]
+fn given_an_index_of_a_full_key_that_is_wrong_when_a_prune_writes_it_anew_then_the_contradiction_ends() {
+    let scene = Scene::new();
+    let owner = Forger::with(&scene.storage, &small::credential(), Arc::new(OsEntropy));
+    let said = owner.packs(&scene.storage).unwrap().into_iter().map(|pack| {
+        match scene.garbage.contains(&dumpvault::vault::pack_key(&pack.id)) {
+            true => pack,
+            false => IndexedPack { table: ChunkTable::default(), ..pack },
+        }
+    });
+    put(&scene.storage, "index", &owner.index(said.collect())).unwrap();
+    let lies = || scene.fresh().0.synced(&Silent).unwrap().2.lies;
+    assert!(!lies().is_empty());
+    scene.prune_by(&scene.fresh().0).unwrap();
+    assert!(!scene.has_garbage());
+    assert_eq!(lies(), Vec::<String>::new());
+    scene.assert_restores(&scene.kept);
 }

@@ -106,6 +106,9 @@ struct World {
     /// Somebody else has written.
     is_changed: bool,
     incarnation: u32,
+    /// Runs that ended because they had to give way, and of which nothing is written since.
+    gave_way: BTreeSet<RunId>,
+    gave_way_count: usize,
 }
 
 /// What is kept.
@@ -186,12 +189,18 @@ impl Store for Shared {
         for (id, change) in &changes.runs {
             let row = world.runs.get_mut(id).unwrap();
             assert!(row.ended.is_none(), "a run ends twice: {row:?} {change:?}");
+            let (job, gave_way) = (row.run.job.clone(), world.gave_way.remove(id));
             match change {
                 RunChange::Starts => {
                     assert!(row.run.started.is_none(), "started while it runs: {row:?}");
                     (row.run.started, row.run.attempt) = (Some(changes.at), row.run.attempt + 1);
                 }
-                RunChange::Ended { ok, .. } => row.ended = Some(*ok),
+                RunChange::Ended { ok, .. } => {
+                    row.ended = Some(*ok);
+                    let waits = |other: &Row| other.ended.is_none() && !other.run.is_running();
+                    let other_waits = world.runs.values().any(|other| other.run.job == job && waits(other));
+                    assert!(*ok || !gave_way || other_waits, "gave way, and is never done again: {id}");
+                }
                 RunChange::Again { not_before, parts, .. } => {
                     assert!(row.run.is_running(), "a try ends twice: {row:?}");
                     (row.run.started, row.run.not_before) = (None, *not_before);
@@ -305,6 +314,11 @@ impl Launcher for Shared {
         let mut told = self.0.borrow_mut().let_end();
         let incarnation = self.0.borrow().incarnation;
         told.retain(|(_, _, watcher)| *watcher == incarnation);
+        for (run, _, _) in told.iter().filter(|(_, exit, _)| *exit == Exit::Stopped(Why::GivesWay)) {
+            let world = &mut *self.0.borrow_mut();
+            world.gave_way_count += 1;
+            world.gave_way.insert(run.clone());
+        }
         told.into_iter().map(|(run, exit, _)| (run, exit)).collect()
     }
 
@@ -639,6 +653,7 @@ struct Seen {
     caught_up: usize,
     again: usize,
     crashes: usize,
+    gave_way: usize,
 }
 
 impl Seen {
@@ -650,6 +665,7 @@ impl Seen {
         self.caught_up += other.caught_up;
         self.again += other.again;
         self.crashes += other.crashes;
+        self.gave_way += other.gave_way;
     }
 }
 
@@ -659,6 +675,7 @@ fn born<M: Medium>(medium: &M, world: &Shared, jobs: &BTreeMap<String, Job>, mos
         let world = &mut *world.0.borrow_mut();
         world.incarnation += 1;
         world.is_dead = false;
+        world.gave_way.clear();
         world.fuse = world.dice.one_in(3).then(|| world.dice.below(60));
     }
     let mut scheduler = Scheduler::new(medium.open(world), world.clone(), "machine".to_owned());
@@ -696,6 +713,8 @@ fn simulate<M: Medium>(seed: u64, medium: &M) -> Seen {
         outside: Vec::new(),
         is_changed: false,
         incarnation: 0,
+        gave_way: BTreeSet::new(),
+        gave_way_count: 0,
     })));
     let mut story = Story {
         medium: medium.clone(),
@@ -733,6 +752,7 @@ fn simulate<M: Medium>(seed: u64, medium: &M) -> Seen {
         missed: count(Decision::Missed),
         caught_up: count(Decision::CatchUp),
         again: world.starts.values().filter(|starts| **starts > 1).count(),
+        gave_way: world.gave_way_count,
         ..story.seen
     }
 }
@@ -973,6 +993,7 @@ impl<M: Medium> Story<M> {
                 } else {
                     self.well_since = self.well_since.min(now);
                     self.check_prompt(&world.0.borrow(), now);
+                    self.check_room(&world.0.borrow(), now);
                 }
                 wake
             }
@@ -1042,6 +1063,18 @@ impl<M: Medium> Story<M> {
                 assert!(now - at <= jitter + 1000, "{row:?}: late");
                 assert!(!matches!(row.decision, Decision::CatchUp | Decision::Missed), "{row:?}: on time");
             }
+        }
+    }
+
+    /// While nothing is in the scheduler's way, no backup waits longer than its grace for a prune or a check.
+    fn check_room(&self, world: &World, now: i64) {
+        let open = || world.runs.values().filter(|row| row.ended.is_none()).map(|row| &row.run);
+        let Some(prune) = open().find(|run| run.is_running() && run.kind == "prune") else { return };
+        let runs = |job: &str| open().any(|run| run.is_running() && run.job == job);
+        for run in open().filter(|run| !run.is_running() && run.kind == "run" && !runs(&run.job)) {
+            let grace = i64::try_from(self.jobs[&run.job].grace.as_millis()).unwrap();
+            let latest = (run.queued + grace).max(run.not_before + MINUTE).max(self.well_since + MINUTE);
+            assert!(now <= latest, "a backup waits for a prune: {run:?} {prune:?}");
         }
     }
 
@@ -1116,7 +1149,9 @@ fn simulate_all(seeds: u64, one: impl Fn(u64) -> Seen + Sync + std::panic::RefUn
     // What is never met is not tested.
     let least = usize::try_from(seeds / 20).unwrap();
     assert!(
-        [all.skipped, all.missed, all.caught_up, all.again, all.crashes].iter().all(|count| *count >= least),
+        [all.skipped, all.missed, all.caught_up, all.again, all.crashes, all.gave_way]
+            .iter()
+            .all(|count| *count >= least),
         "{all:?}"
     );
 }

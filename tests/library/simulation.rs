@@ -6,7 +6,7 @@
 //! Nothing of the others is lost by that, and their prunes are not stopped for good.
 //!
 //! The model knows which snapshots were acknowledged and not forgotten since. Whatever happens, each of them restores
-//! bit for bit in the end and passes every check on the way; what was not disturbed succeeds; what was suspended for
+//! bit for bit in the end and passes every check on the way. What was not disturbed succeeds. What was suspended for
 //! too long either fails, or what it committed is whole; and once all is quiet, a prune and a check find nothing wrong.
 //!
 //! It was tried by hand whether it sees what it is for, by taking out one safeguard at a time. Without the looks at the
@@ -58,7 +58,7 @@ use dumpvault::vault::check::{CheckSettings, Damage, Hit, ReadData};
 use dumpvault::vault::crypto::Role;
 use dumpvault::vault::gc::PruneSettings;
 use dumpvault::vault::writer::CommitRequest;
-use dumpvault::vault::{KeyRing, NewKey, RepoError, Repository, Surroundings};
+use dumpvault::vault::{NewKey, RepoError, Repository, Surroundings};
 use hostile::{Foreseen, Hostile, of_web, owner_of};
 use quiet::quiet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +111,7 @@ fn template() -> &'static Template {
             share: false,
         };
         if is_hostile_wanted() {
-            KeyRing::of(&repo).add(&hostile_credential(), &web, 0).unwrap();
+            repo.key_ring().add(&hostile_credential(), &web, 0).unwrap();
         }
         let mut dice = Dice(1);
         let mut kept: Vec<Kept> = Vec::new();

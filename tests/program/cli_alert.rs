@@ -337,3 +337,73 @@ fn given_an_acknowledgement_then_it_is_listed_with_its_note_and_in_the_audit_log
     assert!(log.contains("acknowledged: known"), "{log}");
     vault.run(["alert", "list"]).expect(exit::PART_FAILED).says("nobody is told");
 }
+
+#[test]
+fn given_whatever_keeps_backups_from_running_then_each_is_told_with_its_cause() {
+    let http = Http::start(None);
+    let vault = with_config("");
+    let other = Vault::new();
+    let toml = format!(
+        "[source.app]\ncommand = [\"echo\", \"a dump\"]\n[source.gone]\ncommand = [\"/no/such/program\"]\n\
+         [job.app]\nsources = [\"app\"]\ncron = \"@yearly\"\nretry = {{ attempts = 1 }}\n\
+         [job.gone]\nsources = [\"gone\"]\ncron = \"@yearly\"\nretry = {{ attempts = 1 }}\n\
+         [job.often]\ncommand = \"true\"\nevery = \"1s\"\n\
+         [schedule]\ngroup_alerts = \"1s\"\nspace_below = 0\n\
+         [alert.hook]\nkind = \"webhook\"\nurl = \"{}\"\n",
+        http.url("/x"),
+    );
+    fs::write(vault.work().join("dumpvault.toml"), toml).unwrap();
+    let daemon = daemon(&vault);
+    let said = |job: &str, words: &str| {
+        vault.run(["schedule", "trigger", job]).expect(exit::OK);
+        wait(words, || {
+            let all = http.requests();
+            let items = all.iter().flat_map(|one| one.json()["items"].as_array().unwrap().clone());
+            items
+                .into_iter()
+                .find(|item| item["subject"] == job && item["text"].as_str().unwrap().contains(words))
+        });
+    };
+    let good = |job: &str, count: usize| {
+        vault.run(["schedule", "trigger", job]).expect(exit::OK);
+        told(&http, "recovered", count);
+    };
+    said("gone", "/no/such/program");
+    let away = vault.home().join("away");
+    fs::rename(vault.repo(), &away).unwrap();
+    said("app", "exit code 10");
+    fs::rename(&away, vault.repo()).unwrap();
+    good("app", 1);
+    let key = fs::read(vault.key_file()).unwrap();
+    fs::copy(other.key_file(), vault.key_file()).unwrap();
+    said("app", "exit code 12");
+    fs::write(vault.key_file(), key).unwrap();
+    good("app", 2);
+    // A state that cannot be written is told without it.
+    let db = rusqlite::Connection::open(vault.state().join("dumpvault/schedule.sqlite")).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    wait("the state", || {
+        http.requests().iter().any(|one| one.json()["condition"] == "storage").then_some(())
+    });
+    db.execute_batch("ROLLBACK").unwrap();
+    stop(daemon);
+}
+
+#[test]
+fn given_an_alert_of_several_lines_and_many_messages_then_the_list_has_a_row_for_it_and_counts_all() {
+    let vault = with_config("[alert.ops]\nkind = \"command\"\ncommand = \"true\"\n");
+    vault.run(["alert", "list"]).expect(exit::OK);
+    let db = rusqlite::Connection::open(vault.state().join("dumpvault/schedule.sqlite")).unwrap();
+    db.execute_batch(
+        "INSERT INTO alert(condition, subject, cause, since, count, text)
+             VALUES ('failure', 'app', 'x', 1, 1, 'it failed:' || char(10) || '  no route' || char(10) || 'to host');
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+         INSERT INTO delivery(id, channel, event, made, due, attempts, result, body)
+             SELECT i, 'ops', 'failing', i, i, 0, 'pending', '{}' FROM n;",
+    )
+    .unwrap();
+    let listed = vault.run(["alert", "list"]).expect(exit::PART_FAILED).text();
+    assert!(listed.contains("it failed:; no route; to host") && listed.contains("1500"), "{listed}");
+    assert!(!listed.contains('?'), "{listed}");
+}

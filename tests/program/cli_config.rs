@@ -210,10 +210,22 @@ fn given_a_good_file_then_config_check_says_ok_and_show_tells_where_each_value_c
     assert!(!report.to_string().contains("s3cret"), "{report}");
     // None of it needs a repository, a key or a file.
     let bare = Vault::empty();
-    assert_eq!(said(&bare), "no configuration file: ok\n");
+    let nothing = said(&bare);
+    assert!(nothing.starts_with("no configuration file found; options, environment"), "{nothing}");
+    assert!(nothing.contains("/config/dumpvault/config.toml`") && !nothing.contains(": ok"), "{nothing}");
     let example = bare.run(["config", "example"]).expect(exit::OK).text();
     fs::write(bare.work().join("dumpvault.toml"), example).unwrap();
     assert!(said(&bare).ends_with("dumpvault.toml: ok\n"));
+}
+
+#[test]
+fn given_a_configuration_that_is_not_there_then_the_file_and_the_next_step_are_named() {
+    let vault = Vault::empty();
+    let said = vault.run(["--config", "none.toml", "snapshots"]).expect(exit::USAGE);
+    said.says("configuration file `none.toml` not found").says("check --config").does_not_say("entity");
+    let mut named = vault.command(["config", "check"]);
+    named.env("DUMPVAULT_CONFIG", "/nowhere/at/all.toml");
+    run(named, b"").expect(exit::USAGE).says("configuration file `/nowhere/at/all.toml` not found");
 }
 
 /// A file that would run a command, and whether it did.

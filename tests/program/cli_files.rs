@@ -56,11 +56,11 @@ fn given_files_then_they_come_back_and_a_directory_in_use_is_asked_about() {
     assert_eq!((streams.len(), &vault.snapshots()[0]["verified"]), (2, &serde_json::Value::Null));
     // All is there: nothing would be replaced, and it is asked all the same.
     let again = ["restore", "files", "--to-dir", "into"];
-    vault.run(again).expect(exit::REFUSED).says("0 would replace").says("--yes");
+    vault.run(again).expect(exit::REFUSED).says("no file there would be replaced").says("--yes");
     fs::write(restored(&vault, "into").join("uploads/a"), b"mine").unwrap();
     let dry = vault.run([&again[..], &["--dry-run", "--json"]].concat()).expect(exit::OK).json();
     assert_eq!((number(&dry, "replaced"), number(&dry, "kept")), (1, 3));
-    vault.run(again).expect(exit::REFUSED).says("1 would replace").says("uploads/a");
+    vault.run(again).expect(exit::REFUSED).says("1 file there would be replaced").says("uploads/a");
     assert_eq!(fs::read(restored(&vault, "into").join("uploads/a")).unwrap(), b"mine");
     let kept = vault.run([&again[..], &["--yes", "--overwrite", "never"]].concat());
     kept.expect(exit::OK);

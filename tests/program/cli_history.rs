@@ -181,3 +181,102 @@ fn given_a_textfile_then_it_is_replaced_as_a_whole_and_the_repository_is_not_ask
         .run(["metrics", "--textfile", "/no/such/folder/x.prom"])
         .expect_one_of(&[exit::USAGE, exit::NOTHING_DONE]);
 }
+
+/// The object of a snapshot.
+fn object_of(vault: &Vault, id: &str) -> std::path::PathBuf {
+    let mut folders = vec![vault.repo().join("snapshots")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => folders.push(entry),
+                false if entry.file_name().unwrap().to_string_lossy() == id => return entry,
+                false => {}
+            }
+        }
+    }
+    panic!("no object of {id}")
+}
+
+fn of<'a>(records: &'a [Value], id: &str) -> &'a Value {
+    records.iter().find(|record| record["snapshot"] == id).unwrap()
+}
+
+#[test]
+fn given_a_good_exit_and_no_snapshot_in_the_listing_then_the_backup_has_failed_and_that_is_told() {
+    let vault = Vault::new();
+    let kept = vault.backup("app", b"one");
+    let lost = vault.backup("app", b"two");
+    let forgotten = vault.backup("other", b"three");
+    vault.run(["forget", &forgotten, "--force", "--even-the-last"]).expect(exit::OK);
+    assert_eq!(of(&history(&vault), &lost)["status"], "COMPLETED");
+    fs::remove_file(object_of(&vault, &lost)).unwrap();
+    rebuilt(&vault);
+    let records = history(&vault);
+    assert_eq!(of(&records, &kept)["status"], "COMPLETED");
+    assert_eq!(of(&records, &forgotten)["status"], "EXPIRED", "somebody let go of it");
+    let record = of(&records, &lost);
+    assert_eq!(record["status"], "FAILED", "{record}");
+    assert!(text(record, "error").contains("not in the repository"), "{record}");
+    let told = vault.run(["alert", "list", "--json"]).expect(exit::PART_FAILED).json();
+    let alert = told["alerts"].as_array().unwrap().iter().find(|alert| alert["condition"] == "integrity");
+    assert!(text(alert.unwrap(), "text").contains(&lost[..8]), "{told}");
+    // It stays so, and is told once.
+    rebuilt(&vault);
+    assert_eq!(of(&history(&vault), &lost)["status"], "FAILED");
+}
+
+#[test]
+fn given_snapshots_that_rules_or_somebody_let_go_of_then_the_history_says_which() {
+    let vault = Vault::new();
+    let day = |day: u32| format!("2026-02-{day:02}T03:00:00Z");
+    let ids: Vec<String> = (1..=5)
+        .map(|n| vault.backup_with("app", format!("dump {n}").as_bytes(), &["--time", &day(n)]))
+        .collect();
+    vault.run(["forget", "--keep-daily", "2", "--force"]).expect(exit::OK);
+    vault.run(["forget", &ids[3], "--force"]).expect(exit::OK);
+    let why = |id: &str| of(&history(&vault), id)["removed_by"].clone();
+    let check = || {
+        for id in &ids[..3] {
+            assert_eq!(why(id), "no rule keeps it (daily 2)");
+        }
+        assert_eq!(why(&ids[3]), "removed by hand");
+        assert_eq!(why(&ids[4]), Value::Null);
+    };
+    check();
+    rebuilt(&vault);
+    check();
+    assert!(vault.run(["history", "list"]).expect(exit::OK).text().contains("no rule keeps it (daily 2)"));
+}
+
+#[test]
+fn given_a_dump_without_a_row_or_a_table_then_its_record_and_an_alert_say_so_until_there_is_one() {
+    let script = |body: &str| {
+        format!(
+            "--\n-- PostgreSQL database dump\n--\n\n{body}--\n-- PostgreSQL database dump complete\n--\n\n"
+        )
+        .into_bytes()
+    };
+    let table = |rows: &str| script(&format!("COPY public.t (id) FROM stdin;\n{rows}\\.\n\n\n"));
+    let vault = Vault::new();
+    let warnings = || {
+        let told = vault.run(["alert", "list", "--json"]).json();
+        let alerts = told["alerts"].as_array().unwrap();
+        alerts.iter().filter(|alert| alert["condition"] == "warning").count()
+    };
+    for (dump, is_odd) in [(table("1\n"), false), (table(""), true), (table("1\n2\n"), false)] {
+        let id = vault.backup("app", &dump);
+        let record = of(&history(&vault), &id).clone();
+        assert_eq!(
+            (record["status"].as_str(), record["warning"].is_string()),
+            (Some("COMPLETED"), is_odd),
+            "{record}"
+        );
+        assert_eq!(warnings(), usize::from(is_odd), "{record}");
+    }
+    let id = vault.backup("bare", &script("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';\n\n"));
+    let record = of(&history(&vault), &id).clone();
+    assert_eq!((record["table_count"].as_u64(), warnings()), (Some(0), 1), "no table at all: {record}");
+    assert!(
+        vault.run(["history", "list"]).expect(exit::OK).text().contains("warning: the dump has no table")
+    );
+}

@@ -510,3 +510,61 @@ fn given_keep_last_then_the_last_of_a_day_stays_by_option_and_by_configuration()
         assert_eq!(hours, ["18", "18"]);
     }
 }
+
+#[test]
+fn given_a_series_with_braces_then_hints_have_its_name_as_it_is() {
+    let vault = Vault::new();
+    vault.backup("{repo}", b"one");
+    vault.run(["show", "{repo}~9"]).expect(exit::USAGE).says("the oldest is `{repo}`");
+    vault.run(["show", "{rep}"]).expect(exit::USAGE).says("did you mean `{repo}`? series here: {repo}");
+}
+
+#[test]
+fn given_one_series_or_several_then_the_plugin_counts_them_in_plain_english() {
+    let vault = Vault::new();
+    vault.backup("apple", b"one");
+    let one = vault.run(["status", "--nagios"]).expect(exit::OK).text();
+    assert!(one.starts_with("DUMPVAULT OK - 1 series"), "{one}");
+    vault.backup("banana", b"two");
+    let two = vault.run(["status", "--nagios"]).expect(exit::OK).text();
+    assert!(two.starts_with("DUMPVAULT OK - 2 series") && !two.contains("serieses"), "{two}");
+}
+
+#[test]
+fn given_streams_without_tables_then_a_difference_claims_nothing_about_tables() {
+    let vault = Vault::new();
+    vault.backup("notes", b"one");
+    vault.backup("notes", b"two");
+    let said = vault.run(["diff", "notes~1", "notes"]).expect(exit::OK).text();
+    assert!(said.contains("stream notes: not compared"), "{said}");
+    assert!(!said.contains("0 tables"), "{said}");
+}
+
+#[test]
+fn given_a_stream_of_an_unknown_kind_then_verify_reads_it_and_asks_for_no_server() {
+    let vault = Vault::new();
+    vault.backup("notes", b"neither a dump nor an archive");
+    // A server that is not there would fail with another code.
+    let said = vault.run(["verify", "notes"]).expect(exit::PART_FAILED);
+    said.says("nothing tells whether it is whole").does_not_say("server");
+    let report = vault.run(["--json", "verify", "notes"]).expect(exit::PART_FAILED).json();
+    assert_eq!(report["streams"][0]["ok"], false, "{report}");
+    let shown = vault.run(["--json", "status"]).json();
+    assert!(!shown.to_string().contains("\"verified\":\"2"), "it counts as verified: {shown}");
+}
+
+#[test]
+fn given_a_dry_run_of_a_restore_then_it_names_where_the_bytes_would_go() {
+    let vault = Vault::new();
+    vault.backup("notes", b"one");
+    for (args, place) in [
+        (&["--output", "out.txt"][..], "into the file `out.txt`"),
+        (&["--output", "-"], "into standard output"),
+        (&["--command", "--", "cat"], "into the program `cat`"),
+    ] {
+        let all = [&["restore", "notes", "-n"], args].concat();
+        let said = vault.run(all).expect(exit::OK).text();
+        assert!(said.contains(place), "{args:?}: {said}");
+    }
+    assert!(!vault.work().join("out.txt").exists());
+}

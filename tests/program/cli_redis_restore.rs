@@ -134,7 +134,7 @@ fn given_a_replica_a_cluster_or_a_master_of_others_then_it_is_refused() {
     let cluster = Redis::start_with("redis70", &["--cluster-enabled", "yes"]);
     for (server, words) in [
         (&replica, "is a replica of"),
-        (&master, "has 1 replicas"),
+        (&master, "has 1 replica,"),
         (&cluster, "no server for slots 0-16383"),
     ] {
         let args = ["restore", "queue", "--to-redis", &server.uri(), "--force", "--yes"];

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::support::cli::{HANGS, Running, Vault, exit, text};
+use crate::support::cli::{HANGS, PASSPHRASE, Running, Vault, exit, text};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde_json::Value;
 use std::fs;
@@ -184,6 +184,70 @@ fn given_a_run_that_is_stopped_after_its_scheduler_was_killed_then_it_is_done_ag
     assert_eq!(vault.ids().len(), 1);
     second.signal(Signal::TERM);
     second.wait().expect(exit::OK);
+}
+
+#[test]
+fn given_a_run_that_the_kernel_kills_then_it_has_failed_is_told_and_the_scheduler_goes_on() {
+    let vault = with_config(SLOW);
+    let daemon = daemon(&vault);
+    vault.run(["schedule", "trigger", "slow"]).expect(exit::OK);
+    started(&vault);
+    // As for want of memory: the process alone, and nobody asks it.
+    rustix::process::kill_process(group(&vault), Signal::KILL).unwrap();
+    let last = ended(&vault, "slow");
+    assert_eq!(last["status"], "FAILED", "{last}");
+    assert_eq!(text(&last, "reason"), "killed by signal 9; likely out of memory");
+    let told = vault.run(["alert", "list", "--json"]).expect(exit::PART_FAILED).json();
+    let alert = told["alerts"].as_array().unwrap().iter().find(|alert| alert["subject"] == "slow").unwrap();
+    assert!(text(alert, "text").contains("signal 9; likely out of memory"), "{alert}");
+    fs::remove_file(vault.work().join("started")).unwrap();
+    go(&vault);
+    vault.run(["schedule", "trigger", "slow"]).expect(exit::OK);
+    wait("the next run is good", || (ended(&vault, "slow")["status"] == "COMPLETED").then_some(()));
+    daemon.signal(Signal::TERM);
+    daemon.wait().expect(exit::OK).says("killed by signal 9");
+}
+
+#[test]
+fn given_a_check_that_takes_the_only_place_then_a_backup_gets_it_within_its_grace_and_the_check_goes_on() {
+    let vault = Vault::with_passphrase();
+    configure(
+        &vault,
+        "[source.app]\ncommand = [\"echo\", \"a dump\"]\n[schedule]\nmax_parallel = 1\nspace_below = 0\n\
+         [job.night]\nsources = [\"app\"]\ncron = \"@yearly\"\ngrace = \"1m\"\n\
+         [job.long]\nkind = \"check\"\ncron = \"@yearly\"\nretry = { attempts = 1 }\n",
+    );
+    // Whoever asks for the passphrase while `hang` is there waits for it for ever: the check alone does.
+    let work = vault.work().display().to_string();
+    let script =
+        format!("test -e '{work}/hang' && {{ touch '{work}/started'; sleep 1000; }}; echo '{PASSPHRASE}'");
+    let mut command = vault.command(["schedule", "daemon"]);
+    command.env_remove("DUMPVAULT_PASSWORD").env("DUMPVAULT_PASSWORD_COMMAND", script);
+    fs::write(vault.work().join("hang"), "").unwrap();
+    let daemon = Running::start(command);
+    wait("the scheduler runs", || listed(&vault)["running"].as_bool().filter(|running| *running));
+    vault.run(["schedule", "trigger", "long"]).expect(exit::OK);
+    started(&vault);
+    fs::remove_file(vault.work().join("hang")).unwrap();
+    let check = group(&vault);
+    assert_eq!(job(&vault, "long")["open"]["status"], "IN_PROGRESS");
+    vault.run(["schedule", "trigger", "night"]).expect(exit::OK);
+    assert_eq!(ended(&vault, "night")["status"], "COMPLETED");
+    assert!(test_kill_process_group(check).is_err(), "the first check is over");
+    let last = ended(&vault, "long");
+    assert_eq!((&last["status"], &last["attempts"]), (&"COMPLETED".into(), &2.into()), "one run: {last}");
+    assert!(vault.run(["alert", "list"]).expect(exit::OK).text().contains("nothing is wrong"));
+    daemon.signal(Signal::TERM);
+    daemon.wait().expect(exit::OK);
+}
+
+#[test]
+fn given_no_jobs_then_the_next_slots_are_said_to_be_none() {
+    let vault = with_config("");
+    let next = || vault.run(["schedule", "next"]).expect(exit::OK).text();
+    assert!(next().contains("no jobs; `dumpvault schedule init`"));
+    configure(&vault, "[job.a]\ncommand = \"true\"\ncron = \"@daily\"\nenabled = false\n");
+    assert!(next().contains("no slots: every job is disabled"));
 }
 
 #[test]

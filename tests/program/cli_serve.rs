@@ -739,7 +739,7 @@ fn given_a_job_in_another_zone_then_page_api_and_command_line_tell_one_moment_wi
 
 #[test]
 fn given_a_backup_that_fails_then_alerts_show_it_and_an_operator_acknowledges_it() {
-    let service = Service::start("[source.bad]\ncommand = [\"false\"]\n", "");
+    let service = Service::start("[source.bad]\ncommand = [\"false\"]\n[schedule]\nspace_below = 0\n", "");
     service.vault.run(["backup", "bad"]).expect(exit::NOTHING_DONE);
     let (viewer, operator) = (service.of_role("viewer"), service.of_role("operator"));
     let listed = viewer.get("/api/v1/alerts").expect(200).json();
@@ -838,6 +838,42 @@ fn given_a_certificate_then_the_listener_encrypts_and_its_cookie_is_for_encrypte
 }
 
 #[test]
+fn given_a_certificate_that_is_renewed_badly_then_the_old_one_goes_on_and_that_is_told_until_it_is_mended() {
+    let vault = Vault::new();
+    let (old, serve) = certified(vault.home());
+    let service = Service::of(vault, SOURCES, &serve);
+    let port = service.client.port;
+    let is_answered = |root: &rustls::pki_types::CertificateDer<'static>| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(root.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let session = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap());
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let stream = rustls::StreamOwned::new(session.unwrap(), stream);
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n");
+        over(stream, head.as_bytes()).status == 200
+    };
+    let told = || {
+        let told = service.vault.run(["alert", "list", "--json"]).json();
+        let alerts = told["alerts"].as_array().unwrap().clone();
+        alerts.into_iter().find(|alert| alert["subject"] == "certificate")
+    };
+    assert!(is_answered(&old) && told().is_none());
+    fs::write(service.vault.home().join("tls.key"), "no key").unwrap();
+    let alert = wait("the alert", told);
+    assert!(alert["condition"] == "config" && text(&alert, "text").contains("tls.key"), "{alert}");
+    assert!(is_answered(&old), "the old one goes on");
+    let (new, _) = certified(service.vault.home());
+    wait("the new certificate is used", || is_answered(&new).then_some(()));
+    wait("the alert is over", || told().is_none().then_some(()));
+    assert!(!is_answered(&old));
+    service.stop();
+}
+
+#[test]
 fn given_settings_of_the_listener_that_would_be_unsafe_then_they_are_refused() {
     let vault = Vault::new();
     for (serve, says) in [
@@ -858,4 +894,149 @@ fn given_settings_of_the_listener_that_would_be_unsafe_then_they_are_refused() {
     fs::write(vault.work().join("dumpvault.toml"), format!("[serve]\nlisten = \"127.0.0.1:0\"\n{serve}\n"))
         .unwrap();
     vault.run(["serve"]).expect_one_of(&[exit::USAGE, exit::NOTHING_DONE]).says("tls.key");
+}
+
+/// Processes that a process started, with how each was called.
+fn children(parent: i32) -> Vec<(i32, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let of = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        if of == Some(parent) {
+            let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.push((pid, String::from_utf8_lossy(&words).replace('\0', " ")));
+        }
+    }
+    found
+}
+
+/// What a process holds in memory of its own, in KiB.
+fn memory_kib(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn given_a_download_whose_child_is_killed_then_the_client_learns_it_and_goes_on_where_it_ended() {
+    const WHOLE: usize = 96 << 20;
+    let vault = Vault::new();
+    fs::write(vault.work().join("dump"), noise(1, WHOLE)).unwrap();
+    let service = Service::of(vault, SOURCES, "");
+    let token = service.token("admin", &[]);
+    let admin = service.client.with_token(&token);
+    backed_up(&admin, "app");
+    service.knows(&admin, 1);
+    let history = admin.get("/api/v1/admin/backup/history").expect(200).json();
+    let id = text(&history["backups"][0], "id");
+    let pid = service.running.as_ref().unwrap().pid().as_raw_nonzero().get();
+    let before = memory_kib(pid);
+    let port = service.client.port;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(HANGS)).unwrap();
+    let path = format!("/api/v1/admin/backup/{id}/download");
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut first = vec![0; 4 << 20];
+    stream.read_exact(&mut first).unwrap();
+    let (child, _) = wait("the child", || {
+        children(pid).into_iter().find(|(_, words)| words.contains("restore") || words.contains("cat"))
+    });
+    assert!(memory_kib(pid) < before + (20 << 10), "a download is not kept in memory");
+    rustix::process::kill_process(rustix::process::Pid::from_raw(child).unwrap(), Signal::KILL).unwrap();
+    let broken = stream.read_to_end(&mut first);
+    let end = first.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let (head, part) = (String::from_utf8_lossy(&first[..end]).to_lowercase(), &first[end + 4..]);
+    assert!(head.contains(&format!("content-length: {WHOLE}")), "{head}");
+    assert!(part.len() < WHOLE, "it ended early: {broken:?}");
+    let rest = admin.send("GET", &path, &[("Range", &format!("bytes={}-", part.len()))], b"").expect(206);
+    assert!(rest.is_whole);
+    let whole = blake3::hash(&[part, &rest.body].concat());
+    assert_eq!(whole, blake3::hash(&fs::read(service.vault.work().join("dump")).unwrap()));
+    let log = wait("both ends are in the log", || {
+        let log = admin.get("/api/v1/audit").text();
+        log.contains(&format!("{} bytes were sent; complete", rest.body.len())).then_some(log)
+    });
+    assert!(log.matches("bytes were sent").count() == 2, "{log}");
+    assert!(memory_kib(pid) < before + (20 << 10), "nothing is left of it in memory");
+    service.stop();
+}
+
+#[test]
+fn given_many_wrong_passwords_of_many_then_two_hashes_at_once_and_the_good_one_comes_in() {
+    let service = with_dump("trusted_proxies = [\"127.0.0.1\"]");
+    let count = if std::env::var_os("DUMPVAULT_TEST_LONG").is_some() { 20_000 } else { 400 };
+    let pid = service.running.as_ref().unwrap().pid().as_raw_nonzero().get();
+    let client = &service.client;
+    let from = |address: &str, password: &str| {
+        let more = [("X-Forwarded-For", address), ("Content-Type", "application/x-www-form-urlencoded")];
+        client
+            .send("POST", "/login", &more, form(&[("user", "admin"), ("password", password)]).as_bytes())
+            .status
+    };
+    let before = memory_kib(pid);
+    // Each hash takes 19 MiB while it is computed.
+    let most = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (from, most) = (&from, &most);
+            scope.spawn(move || {
+                for guess in (thread..count).step_by(8) {
+                    let address = format!("10.0.{}.{}", guess % 4, guess % 16);
+                    let status = from(&address, &format!("wrong {guess}"));
+                    assert!([403, 429, 503].contains(&status), "{status}");
+                    most.fetch_max(memory_kib(pid), std::sync::atomic::Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    let most = most.into_inner();
+    assert!(most < before + 3 * (19 << 10), "more than two hashes at once: {most} KiB after {before}");
+    assert_eq!(from("192.0.2.7", PASSWORD), 303, "the account is open for a good address");
+    service.stop();
+}
+
+#[test]
+fn given_a_scheduler_that_is_stuck_then_the_watchdog_hears_nothing_however_many_requests_are_answered() {
+    let vault = Vault::new();
+    user(&vault, "admin");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let file =
+        format!("[job.often]\ncommand = \"true\"\nevery = \"1s\"\n[serve]\nlisten = \"127.0.0.1:{port}\"\n");
+    fs::write(vault.work().join("dumpvault.toml"), file).unwrap();
+    let socket = vault.home().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    let mut command = vault.command(["serve"]);
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "400000");
+    let running = Running::start(command);
+    let client = Client::new(port);
+    let heard = |within: Duration| {
+        manager.set_read_timeout(Some(within)).unwrap();
+        manager.recv(&mut [0; 200]).is_ok()
+    };
+    wait("it is fed while all is well", || heard(HANGS).then_some(()));
+    wait("the service listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+    // Whoever holds the state keeps the scheduler from deciding for ten seconds; then it tries again.
+    let db = rusqlite::Connection::open(vault.state().join("dumpvault/schedule.sqlite")).unwrap();
+    db.busy_timeout(HANGS).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let is_fed = wait("it is stuck", || {
+        if heard(Duration::from_secs(2)) {
+            return None;
+        }
+        let began = Instant::now();
+        for _ in 0..50 {
+            client.get("/healthz").expect(200);
+        }
+        // A machine that is too slow for fifty answers says nothing.
+        (began.elapsed() < Duration::from_secs(5)).then(|| heard(Duration::from_millis(1)))
+    });
+    assert!(!is_fed, "requests feed the watchdog");
+    db.execute_batch("ROLLBACK").unwrap();
+    wait("it goes on", || heard(HANGS).then_some(()));
+    running.signal(Signal::TERM);
+    running.wait().expect(exit::OK);
 }

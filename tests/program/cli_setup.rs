@@ -107,6 +107,24 @@ fn given_no_passphrase_of_ones_own_then_a_generated_one_is_shown_and_typed_until
     run(list, b"").expect(exit::OK);
 }
 
+#[test]
+fn given_addresses_whose_last_word_says_nothing_then_setup_names_the_source_after_the_host_or_its_kind() {
+    let vault = Vault::empty();
+    for (address, name) in [
+        ("redis://queue1:6379/0", "queue1"),
+        ("redis://127.0.0.1:6379/0", "redis"),
+        ("postgres://backup@db1/app", "app"),
+        ("postgres://backup@db1/42", "db1"),
+        ("postgres:///%D1%8F", "postgres"),
+        ("s3://media", "media"),
+    ] {
+        let said = run(bare(&vault, &["--repo", "/srv/vault", "setup", address, "-n"]), b"");
+        let said = said.expect(exit::OK).text();
+        assert!(said.contains(&format!("[source.{name}]")), "{address}: {said}");
+        assert!(!said.contains('?'), "{said}");
+    }
+}
+
 /// What bash would offer behind these words, the last of which is being typed.
 fn offered(vault: &Vault, words: &[&str]) -> Vec<String> {
     let script = format!(
@@ -142,9 +160,62 @@ fn given_series_sources_and_snapshots_then_bash_offers_them() {
     vault.backup("$(touch${IFS}taken)", b"three");
     assert_eq!(offered(&vault, &["show", "$"]), ["\\$\\(touch\\$\\{IFS\\}taken\\)"]);
     assert!(!vault.work().join("taken").exists(), "a name was run as a command");
+    // As `~` and quotes stand there, and `=` is a word of its own in bash.
+    let (repo, home) = (vault.repo(), vault.home());
+    let mut elsewhere = vault.command(["complete", "--", "--repo", "=", "~/repo", "show"]);
+    elsewhere.env_remove("DUMPVAULT_REPOSITORY");
+    assert!(run(elsewhere, b"").expect(exit::OK).text().contains("apple"), "{repo:?} {home:?}");
+    std::fs::write(vault.work().join("other.toml"), "[source.other]\ncommand = ['true']\n").unwrap();
+    assert_eq!(offered(&vault, &["--config", "other.toml", "backup", "o"]), ["other"]);
     // Without a key nothing is offered and nothing is asked.
     let mut without = vault.command(["complete", "--", "restore"]);
     without.env_remove("DUMPVAULT_KEY_FILE").env_remove("DUMPVAULT_PASSWORD");
     let said = run(without, b"");
     assert!(said.stdout.is_empty());
+}
+
+/// A shell at a terminal in which the completions of this program are loaded.
+fn shell_with_names(vault: &Vault, shell: &str, args: &[&str], load: &str) -> AtTerminal {
+    vault.backup("apple", b"one");
+    // A host with an append key chooses names of series.
+    vault.backup("$(touch${IFS}taken)", b"two");
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_dumpvault")).parent().unwrap();
+    let mut command = vault.command(["x"]);
+    command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    command.env("XDG_DATA_HOME", vault.home().join("data")).env("LC_ALL", "C.UTF-8");
+    let mut at = Command::new(shell);
+    at.args(args).current_dir(vault.work());
+    at.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut terminal = AtTerminal::start(&at);
+    // What the line that is typed does not hold.
+    terminal.enter(&format!("{load}; echo load''ed\n"));
+    terminal.wait_for("loaded");
+    terminal
+}
+
+fn completes_names(vault: &Vault, terminal: &mut AtTerminal) {
+    terminal.enter("dumpvault show ap\t");
+    terminal.wait_for("ple");
+    // Away with the line.
+    terminal.enter("\u{15}dumpvault show \\$\t");
+    terminal.wait_for("taken");
+    terminal.enter("\u{15}echo all''done\n");
+    terminal.wait_for("alldone");
+    assert!(!vault.work().join("taken").exists(), "a name was run as a command: {}", terminal.screen());
+}
+
+#[test]
+fn given_names_that_a_shell_would_run_then_zsh_offers_them_as_they_are() {
+    let vault = Vault::new();
+    let load = "autoload -U compinit; compinit -u -D; source <(dumpvault completions zsh)";
+    let mut terminal = shell_with_names(&vault, "zsh", &["-f", "-i"], load);
+    completes_names(&vault, &mut terminal);
+}
+
+#[test]
+fn given_names_that_a_shell_would_run_then_fish_offers_them_as_they_are() {
+    let vault = Vault::new();
+    let load = "dumpvault completions fish | source";
+    let mut terminal = shell_with_names(&vault, "fish", &["-i", "--no-config"], load);
+    completes_names(&vault, &mut terminal);
 }

@@ -138,7 +138,7 @@ fn every_message_that_is_explained_is_one_of_the_programs() {
 
 /// Columns of a line of prose or of a comment.
 const COLUMNS_MAX: usize = 120;
-/// Words from one mark (`.`, `!`, `?`, `:`, `;`) to the next.
+/// Words of a sentence, which ends at `.`, `!` or `?`.
 const WORDS_MAX: usize = 40;
 
 /// Lines of prose: of a document without its tables and code, or of comments without theirs. An empty line ends a
@@ -168,7 +168,7 @@ fn prose(path: &Path, text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// The longest run of words between two marks in a paragraph.
+/// The words of the longest sentence in a paragraph.
 fn longest(paragraph: &str) -> usize {
     // Code between backticks is one word, whatever it holds.
     let plain: String =
@@ -178,7 +178,7 @@ fn longest(paragraph: &str) -> usize {
     for word in plain.split_whitespace() {
         count += 1;
         longest = longest.max(count);
-        if word.trim_end_matches([')', '*', '"']).ends_with(['.', '!', '?', ':', ';']) {
+        if word.trim_end_matches([')', '*', '"']).ends_with(['.', '!', '?']) {
             count = 0;
         }
     }
@@ -216,7 +216,7 @@ fn no_line_of_prose_is_too_long_and_no_sentence_goes_on_and_on() {
         let mut end = |paragraph: &mut String, begin: usize| {
             let words = longest(paragraph);
             if words > WORDS_MAX {
-                wrong.push(format!("{}:{begin}: {words} words without a mark", path.display()));
+                wrong.push(format!("{}:{begin}: a sentence of {words} words", path.display()));
             }
             paragraph.clear();
         };
@@ -242,6 +242,30 @@ fn no_line_of_prose_is_too_long_and_no_sentence_goes_on_and_on() {
         wrong.extend(long);
     }
     assert!(wrong.is_empty(), "{} places:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_counts_of_the_trust_page_are_those_of_the_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (_, page) = documents().into_iter().find(|(name, _)| name == "docs/trust.md").unwrap();
+    let fuzzed = std::fs::read_dir(root.join("fuzz/corpus")).unwrap().count();
+    // What a test says, and what the page makes of it.
+    for (file, constant, words) in [
+        ("library/simulation.rs", "if long { 100_000 } else { 2000 }", "| 2,000 | 100,000 |"),
+        (
+            "library/simulation.rs",
+            "const HOSTILE_SEEDS: u64 = 300;",
+            "| of these with a hostile host | 100 |",
+        ),
+        ("library/simulation.rs", "seed.is_multiple_of(3)", "| one in three |"),
+        ("program/cli_crash.rs", "if long() { 500 } else { 50 }", "| 50 | 500 |"),
+        ("library/bit_rot.rs", "const RANDOM_BITS: usize = 1000;", "| 1,000 | 2,000 |"),
+        ("library/fuzz_replay.rs", "fuzz", &format!("the corpora of {fuzzed} decoders")),
+    ] {
+        let text = std::fs::read_to_string(root.join("tests").join(file)).unwrap();
+        assert!(text.contains(constant), "{file} has no `{constant}` any more: see docs/trust.md");
+        assert!(page.contains(words), "docs/trust.md does not say `{words}`");
+    }
 }
 
 /// Whether a file in `folder`, or below it, is `NAME.rs` or lies in a folder `NAME`, and has the function.
@@ -281,4 +305,44 @@ fn every_test_that_the_threat_model_names_is_there() {
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     let without: Vec<_> = rows.iter().filter(|row| !row.contains("::")).collect();
     assert!(rows.len() > 25 && named.len() > 60 && without.is_empty(), "{} {without:?}", named.len());
+}
+
+/// `cat` writes bytes out before their length and digest are proven; `restore` gives a database all or nothing.
+#[test]
+fn a_page_that_pipes_a_dump_into_psql_says_what_protects_nobody_there() {
+    let mut piped = Vec::new();
+    for (name, text) in documents().into_iter().filter(|(name, _)| name != "docs/CHANGELOG.md") {
+        let text = text.replace("\n- ", "\n\n- ");
+        for part in
+            text.split("\n\n").filter(|part| part.contains("dumpvault cat") && part.contains("| psql"))
+        {
+            let flat = part.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(flat.contains("No filter") && flat.contains("before the dump"), "{name}: {flat}");
+            piped.push(name.clone());
+        }
+    }
+    assert_eq!(piped, ["docs/postgres.md"]);
+}
+
+#[test]
+fn a_release_asks_for_known_weaknesses_before_it_builds_and_builds_with_what_is_pinned() {
+    let read =
+        |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let release = read(".ci/release");
+    let at = |words: &str| release.find(words).unwrap_or_else(|| panic!("no `{words}` in .ci/release"));
+    let build = at("cargo auditable build --locked");
+    assert!(at("\n.ci/deny bans licenses sources advisories\n") < build);
+    assert!(at("--remap-path-prefix=$PWD=") < build && at("cargo cyclonedx") > build);
+    let toolchain: toml::Value = toml::from_str(&read("rust-toolchain.toml")).unwrap();
+    let channel = toolchain["toolchain"]["channel"].as_str().unwrap();
+    assert!(channel.split('.').count() == 3 && channel.split('.').all(|part| part.parse::<u32>().is_ok()));
+    let deny: toml::Value = toml::from_str(&read("deny.toml")).unwrap();
+    assert_eq!(deny["advisories"]["yanked"].as_str(), Some("deny"));
+    assert_eq!(deny["sources"]["unknown-registry"].as_str(), Some("deny"));
+    // An advisory that is passed over has its reason.
+    let ignored =
+        deny["advisories"].get("ignore").and_then(|list| list.as_array()).cloned().unwrap_or_default();
+    assert!(ignored.iter().all(|one| one.get("reason").is_some()), "{ignored:?}");
+    // Each change is held against the rest of it.
+    assert!(read(".ci/run").contains(".ci/deny"));
 }

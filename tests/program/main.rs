@@ -47,6 +47,7 @@ mod cli_system;
 mod cli_tables;
 mod cli_terminal;
 mod cli_together;
+mod cookbook;
 mod demo;
 mod documents;
 mod runbook;

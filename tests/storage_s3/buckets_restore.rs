@@ -63,7 +63,7 @@ fn given_a_bucket_in_use_then_what_would_be_hit_is_named_and_nothing_is_touched_
     site.server.forget_calls();
     let args = ["restore", "uploads", "--to-bucket", &to];
     let output = site.run(&args).expect(exit::REFUSED);
-    output.says("2 objects").says("1 would replace what is there (/docs/a)").says("--yes");
+    output.says("2 objects").says("1 object there would be replaced (/docs/a)").says("--yes");
     site.run(&[&args[..], &["--dry-run"]].concat()).expect(exit::OK);
     let dry = site.run(&[&args[..], &["--dry-run", "--json", "--delete"]].concat()).expect(exit::OK).json();
     assert_eq!(

@@ -15,7 +15,7 @@ use dumpvault::vault::format::index::BlockKind;
 use dumpvault::vault::format::mark::MarkKind;
 use dumpvault::vault::format::plan::Plan;
 use dumpvault::vault::format::session::{SessionKind, SessionState};
-use dumpvault::vault::keys::{KeyRing, NewKey};
+use dumpvault::vault::keys::NewKey;
 use dumpvault::vault::rotation::{RotateRequest, Rotation};
 use dumpvault::vault::snapshot::{FailedStream, Proof, Stream, StreamFormat};
 use dumpvault::vault::writer::{Basis, CommitRequest, PipelineSettings};
@@ -84,8 +84,9 @@ fn backup(
 }
 
 /// A repository by the program itself: several series and streams, a slot of each kind, compressed and raw blocks, a
-/// pack that was damaged after the first backup, was marked so, and whose chunks were stored again; an *append* author
-/// that got a grant, one that was revoked when the keys were rotated, and a mark of each kind that the program makes.
+/// pack that was damaged after the first backup, was marked so, and whose chunks were stored again. Also an *append*
+/// author that got a grant, one that was revoked when the keys were rotated, and a mark of each kind that the program
+/// makes.
 pub fn make_by_program(folder: &Path, keys: &Path, cache: &Path) {
     let storage = Arc::new(LocalStorage::create(folder).unwrap());
     let surroundings = Surroundings::new(Arc::new(OsEntropy), cache.to_owned());
@@ -94,23 +95,23 @@ pub fn make_by_program(folder: &Path, keys: &Path, cache: &Path) {
     let repo =
         Repository::init(storage.clone(), &passphrase(), "the passphrase", config, &surroundings).unwrap();
     let key_file = Credential::KeyFile(KeyFile::create(&keys.join("key"), &OsEntropy).unwrap());
-    repo.add_key(&key_file, Role::Full, "the key file", 1_793_000_000_000).unwrap();
+    repo.key_ring().add_for_all(&key_file, Role::Full, "the key file", 1_793_000_000_000).unwrap();
     let append = Credential::KeyFile(KeyFile::create(&keys.join("append-key"), &OsEntropy).unwrap());
     let lost = tempfile::tempdir().unwrap();
     let revoked = Credential::KeyFile(KeyFile::create(&lost.path().join("key"), &OsEntropy).unwrap());
     for (credential, name, host) in [(&append, "edge key", EDGE), (&revoked, "lost key", "lost")] {
         let (hosts, series) = (vec![host.to_owned()], Some(vec!["mixed".to_owned()]));
         let new = NewKey { role: Role::Append, name, hosts, series, share: false };
-        KeyRing::of(&repo).add(credential, &new, 1_793_000_000_000).unwrap();
+        repo.key_ring().add(credential, &new, 1_793_000_000_000).unwrap();
     }
     let reopened =
         |credential: &Credential| Repository::open(storage.clone(), credential, &surroundings).unwrap();
     let repo = reopened(&passphrase());
-    let edge = KeyRing::of(&repo).find("edge key").unwrap();
+    let edge = repo.key_ring().find("edge key").unwrap();
     let grant = |statement: &mut dumpvault::vault::format::author::Statement| {
         statement.series = Some(vec!["mixed".to_owned(), "shop".to_owned()]);
     };
-    KeyRing::of(&repo).grant(&edge, 1_793_000_050_000, grant).unwrap();
+    repo.key_ring().grant(&edge, 1_793_000_050_000, grant).unwrap();
 
     let streams = [("app", "app day 0"), ("globals", "globals"), ("empty", "empty"), ("noise", "noise")];
     let app = ("golden", "app");
@@ -127,7 +128,7 @@ pub fn make_by_program(folder: &Path, keys: &Path, cache: &Path) {
     say_everything(&reopened(&passphrase()), folder, &[first, second, of_edge, of_lost]);
 
     let repo = reopened(&passphrase());
-    let lost = KeyRing::of(&repo).find("lost key").unwrap();
+    let lost = repo.key_ring().find("lost key").unwrap();
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     let request =
         RotateRequest { revoke: vec![lost], since_ms: None, content: false, end_sessions: true, now_ms };
@@ -181,7 +182,7 @@ fn damage_data_pack(folder: &Path, repo: &Repository) -> PackId {
 
 /// A repository by hand: three key epochs, partial extents, extents that go on, copies over many depths, trees of
 /// several levels, an index that replaces another, packs that no index names, marks superseded, and a snapshot that
-/// nothing commits; *append* authors that say what they may not, a session and a prune plan.
+/// nothing commits. Also *append* authors that say what they may not, a session and a prune plan.
 pub fn make_by_hand(folder: &Path, keys: &Path) {
     let mut writer = TestWriter::create(folder);
     let (first, chunks) = day_0(&mut writer);

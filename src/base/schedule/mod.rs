@@ -11,11 +11,15 @@ pub use cron::Cron;
 use super::unit::Problem;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A schedule in its time zone.
+/// A schedule in its time zone. A copy costs nothing: a service holds several of each of thousands of jobs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Schedule {
+pub struct Schedule(Arc<Parts>);
+
+#[derive(Debug, PartialEq)]
+struct Parts {
     rule: Rule,
     zone: TimeZone,
     text: String,
@@ -31,12 +35,16 @@ enum Rule {
 }
 
 impl Schedule {
+    fn of(rule: Rule, zone: TimeZone, text: String) -> Self {
+        Self(Arc::new(Parts { rule, zone, text }))
+    }
+
     /// By a cron expression.
     ///
     /// # Errors
     /// When it is none, or never comes.
     pub fn cron(text: &str, zone: TimeZone) -> Result<Self, Problem> {
-        Ok(Self { rule: Rule::Cron(Cron::parse(text)?), zone, text: text.trim().to_owned() })
+        Ok(Self::of(Rule::Cron(Cron::parse(text)?), zone, text.trim().to_owned()))
     }
 
     /// Each day at that local time: `03:15`.
@@ -45,7 +53,7 @@ impl Schedule {
     /// When it is none.
     pub fn daily(text: &str, zone: TimeZone) -> Result<Self, Problem> {
         let cron = Cron::daily(text)?;
-        Ok(Self { rule: Rule::Cron(cron), zone, text: format!("daily at {}", text.trim()) })
+        Ok(Self::of(Rule::Cron(cron), zone, format!("daily at {}", text.trim())))
     }
 
     /// At multiples of that time since 1970.
@@ -59,36 +67,36 @@ impl Schedule {
             Problem::new(format!("invalid interval `{time:?}`"))
                 .next("use whole seconds, at most a year: 30m, 6h")
         })?;
-        Ok(Self { rule: Rule::Every(seconds), zone, text: format!("every {time:?}") })
+        Ok(Self::of(Rule::Every(seconds), zone, format!("every {time:?}")))
     }
 
     /// The first slot after that moment; `None` only at the end of the calendar.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        match &self.rule {
+        match &self.0.rule {
             Rule::Every(seconds) => {
                 let slot = after.as_second().div_euclid(*seconds).checked_add(1)?.checked_mul(*seconds)?;
                 Timestamp::from_second(slot).ok()
             }
-            Rule::Cron(cron) => slots::next(cron, &self.zone, after),
+            Rule::Cron(cron) => slots::next(cron, &self.0.zone, after),
         }
     }
 
     /// The zone of its local times.
     pub fn zone(&self) -> &TimeZone {
-        &self.zone
+        &self.0.zone
     }
 
     /// As it was written, with its zone. Equal schedules have equal texts.
     pub fn text(&self) -> String {
-        match &self.rule {
-            Rule::Every(_) => self.text.clone(),
-            Rule::Cron(_) => format!("{} {}", self.text, self.zone.iana_name().unwrap_or("local time")),
+        match &self.0.rule {
+            Rule::Every(_) => self.0.text.clone(),
+            Rule::Cron(_) => format!("{} {}", self.0.text, self.0.zone.iana_name().unwrap_or("local time")),
         }
     }
 
     /// What it says, in words.
     pub fn words(&self) -> String {
-        match &self.rule {
+        match &self.0.rule {
             Rule::Every(seconds) => {
                 let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
                 let (unit, name) =

@@ -3,7 +3,7 @@
 use super::Cli;
 use crate::cli::manual::{own, visible};
 use clap::{CommandFactory, Parser};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -277,4 +277,60 @@ fn the_reference_is_what_the_program_says() {
     }
     let there = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(there == made, "write docs/cli.md anew: DUMPVAULT_TEST_WRITE_DOCS=1 cargo test --lib documents");
+}
+
+/// Commands with `--dry-run`, as `docs/json` names them.
+fn with_dry_run() -> Vec<String> {
+    let mut root = Cli::command();
+    root.build();
+    let (mut left, mut found) = (vec![(String::new(), root)], Vec::new());
+    while let Some((name, command)) = left.pop() {
+        if command.get_arguments().any(|option| option.get_long() == Some("dry-run")) {
+            found.push(name.clone());
+        }
+        let below = command.get_subcommands().filter(|below| below.get_name() != "help");
+        left.extend(below.map(|below| (format!("{name}-{}", below.get_name()), below.clone())));
+    }
+    found.sort();
+    found.iter().map(|name| name.trim_start_matches('-').to_owned()).collect()
+}
+
+#[test]
+fn every_dry_run_has_a_plan_for_programs() {
+    // They print what they would write or send, and refuse `--json`.
+    const FOR_PEOPLE: [&str; 2] = ["alert-test", "setup"];
+    let schemas: BTreeMap<_, _> = crate::engine::report::schemas().into_iter().collect();
+    let commands = with_dry_run();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands.iter().filter(|command| !FOR_PEOPLE.contains(&command.as_str())) {
+        let schema = schemas.get(command.as_str()).map(|schema| schema.as_value().to_string());
+        let schema = schema.unwrap_or_else(|| panic!("no schema of `{command}`"));
+        assert!(schema.contains("\"dry_run\":"), "`{command} --dry-run --json` does not say that it is one");
+    }
+}
+
+#[test]
+fn no_sentence_of_the_help_has_more_than_40_words() {
+    let page = reference();
+    let mut wrong = Vec::new();
+    let is_prose = |paragraph: &&str| {
+        let begin = paragraph.trim_start();
+        !["Examples", "dumpvault ", "Usage", "Exit codes", "Snapshot names", "[", "Commands", "#"]
+            .iter()
+            .any(|word| begin.starts_with(word))
+    };
+    for paragraph in page.split("\n\n").filter(is_prose) {
+        let mut words = 0;
+        for word in paragraph.split_whitespace() {
+            words += 1;
+            if words > 40 {
+                wrong.push(paragraph.trim().to_owned());
+                break;
+            }
+            if word.trim_end_matches([')', '`', '"']).ends_with(['.', '!', '?']) {
+                words = 0;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

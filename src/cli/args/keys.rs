@@ -129,6 +129,9 @@ pub(in crate::cli) struct RotateArgs {
     /// Do not wait for running backups; they fail when they commit.
     #[arg(long)]
     pub end_sessions: bool,
+    /// Print which keys would be revoked and what it would cost, and exit.
+    #[arg(long, short = 'n', conflicts_with = "json")]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

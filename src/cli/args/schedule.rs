@@ -149,6 +149,9 @@ pub(in crate::cli) enum AlertCommand {
     Test {
         /// The alert of the configuration.
         channel: String,
+        /// Print the message, and exit.
+        #[arg(long, short = 'n', conflicts_with = "json")]
+        dry_run: bool,
     },
     /// Acknowledge what is wrong: no reminders until it is good again.
     Ack {
@@ -171,7 +174,7 @@ pub(in crate::cli) enum AlertCommand {
 Values come from the state directory; the repository is not opened. What is not known
 is left out.")]
 pub(in crate::cli) struct MetricsArgs {
-    /// Write to this file at once as a whole, for the node exporter, instead of standard output.
+    /// Replace this file as a whole, for the node exporter, instead of printing.
     #[arg(long, value_name = "PATH")]
     pub textfile: Option<PathBuf>,
 }

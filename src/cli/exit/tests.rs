@@ -28,24 +28,24 @@ use crate::vault::snapshot::selection::SelectionError;
 use std::io::Error as IoError;
 use std::time::Duration;
 
-fn text(word: &str) -> String {
+pub(super) fn text(word: &str) -> String {
     word.to_owned()
 }
 
-fn io() -> IoError {
+pub(super) fn io() -> IoError {
     IoError::other("x")
 }
 
-fn storage(kind: ErrorKind) -> StorageError {
+pub(super) fn storage(kind: ErrorKind) -> StorageError {
     StorageError::permanent("read", "x", kind, "x")
 }
 
-fn damaged(object: &str, source: FormatError) -> RepoError {
+pub(super) fn damaged(object: &str, source: FormatError) -> RepoError {
     RepoError::Damaged { object: text(object), source }
 }
 
 /// Errors of the repository, in the order of their codes.
-fn of_repository() -> Vec<(RepoError, u8)> {
+pub(super) fn of_repository() -> Vec<(RepoError, u8)> {
     let missing = RepoError::Missing { object: text("config") };
     let input = RepoError::Input { source: io() };
     let output = RepoError::Output { source: io() };
@@ -95,7 +95,7 @@ fn of_repository() -> Vec<(RepoError, u8)> {
     ]
 }
 
-fn of_programs() -> Vec<(SourceError, u8)> {
+pub(super) fn of_programs() -> Vec<(SourceError, u8)> {
     let (program, last_words, limit) = (text("psql"), LastWords::default(), Duration::from_secs(1));
     vec![
         (SourceError::NotReadToEnd { program: program.clone() }, 2),
@@ -121,7 +121,7 @@ fn of_programs() -> Vec<(SourceError, u8)> {
     ]
 }
 
-fn of_redis() -> Vec<(SourceError, u8)> {
+pub(super) fn of_redis() -> Vec<(SourceError, u8)> {
     use crate::source::redis::RedisError;
     let server = text("queue1:6379");
     let all = [
@@ -134,7 +134,7 @@ fn of_redis() -> Vec<(SourceError, u8)> {
         (RedisError::NotLoaded { server }, 7),
         (RedisError::BadDatabase { text: text("x") }, 3),
         (RedisError::Unreadable { reason: text("x") }, 4),
-        (RedisError::NotStarted { program: String::new(), reason: String::new() }, 7),
+        (RedisError::NotStarted { program: text("redis-server"), reason: text("x") }, 7),
         (RedisError::Counts { database: 0, there: 1, expected: 2 }, 4),
         (RedisError::Damaged { reason: text("x") }, 4),
         (RedisError::Differs { server: text("x"), what: text("x") }, 4),
@@ -149,7 +149,7 @@ fn of_redis() -> Vec<(SourceError, u8)> {
     all.map(|(error, code)| (error.into(), code)).into()
 }
 
-fn of_postgres() -> Vec<(PostgresError, u8)> {
+pub(super) fn of_postgres() -> Vec<(PostgresError, u8)> {
     let (database, target, what) = (text("app"), text("db1"), text("x"));
     let step = |source: SourceError| PostgresError::Step { what: text("x"), source: Box::new(source) };
     let client_text = LastWords::default();
@@ -175,7 +175,7 @@ fn of_postgres() -> Vec<(PostgresError, u8)> {
     ]
 }
 
-fn of_operations() -> Vec<(OpError, u8)> {
+pub(super) fn of_operations() -> Vec<(OpError, u8)> {
     let (snapshot, series, stream) = (text("1a2b3c4d"), text("app"), text("app"));
     let parse = |name: &str| SnapshotName::parse(name, &jiff::tz::TimeZone::UTC).unwrap_err();
     let nothing = OpError::NothingStored { series: series.clone(), reasons: text("x"), hint: None };

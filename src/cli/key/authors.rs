@@ -7,8 +7,8 @@ use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, prompt, render};
 use crate::engine::keyring::{
-    ContentPrice, GrantJob, KeyAddJob, RotateJob, plan_key_add, plan_rotate, run_grant, run_key_add,
-    run_rotate,
+    ContentPrice, GrantJob, KeyAddJob, RotateJob, RotatePlan, plan_key_add, plan_rotate, run_grant,
+    run_key_add, run_rotate,
 };
 use crate::engine::report::{Author, KeyGrant, KeyRotation};
 use crate::vault::Repository;
@@ -66,6 +66,9 @@ pub(super) fn rotate(
     let run = context.run();
     let job = RotateJob { revoke, since, content: args.content, end_sessions: args.end_sessions };
     let plan = plan_rotate(job, &repo, &run)?;
+    if args.dry_run {
+        return Ok(would_rotate(context, &plan));
+    }
     if let Some(price) = &plan.price
         && !prompt::agreed(context, &words(price), args.yes)?
     {
@@ -101,6 +104,18 @@ pub(super) fn rotate(
         context.say(&format!("{sessions_ended} running backups were ended; they can be tried again at once"));
     }
     Ok(Exit::Good)
+}
+
+/// Says what a rotation would do.
+fn would_rotate(context: &Context, plan: &RotatePlan) -> Exit {
+    for (author, name) in &plan.revoked {
+        context.output(&format!("would revoke key `{name}` ({})", author.short()));
+    }
+    context.output("would open a new key epoch for all other keys");
+    if let Some(price) = &plan.price {
+        context.output(&words(price));
+    }
+    Exit::Good
 }
 
 /// What a new content root costs, in words.

@@ -1,6 +1,6 @@
 //! Restoring objects into a bucket: what has to hold before it is touched, what is asked, and what is told after.
 
-use super::files::overwrite;
+use super::files::{in_the_way, overwrite};
 use crate::base::objects::Reached;
 use crate::base::words;
 use crate::cli::args::RestoreArgs;
@@ -64,10 +64,9 @@ fn question(plan: &BucketPlan, place: &str) -> String {
         ),
     };
     format!(
-        "`{place}` is not empty ({}): of {} to restore, {replaced} would replace what is there{}, and {kept} are there already.{deletes}",
+        "`{place}` is not empty ({}): {}.{deletes}",
         words::count(*there, "object"),
-        words::count(*objects, "object"),
-        first(replaced_first, *replaced),
+        in_the_way("object", *objects, (*replaced, &first(replaced_first, *replaced)), *kept),
     )
 }
 

@@ -12,7 +12,7 @@ use crate::engine::files::{
 };
 use crate::engine::report::{RestoreFilesPlan, RestoredFiles};
 use crate::engine::restore::Chosen;
-use crate::source::files::{Ownership, shown};
+use crate::source::files::Ownership;
 use std::path::Path;
 use std::time::Instant;
 
@@ -86,7 +86,7 @@ fn counted(tree: &Tree<'_>, files: u64, directories: u64) -> String {
 
 fn question(tree: &Tree<'_>, plan: &FilesPlan, extras: &Extras, into: &Path) -> String {
     let FilesPlan { files, replaced, replaced_first, kept, .. } = plan;
-    let hit = first(replaced_first, *replaced);
+    let replaced = (*replaced, &*first(replaced_first, *replaced));
     let deletes = match extras.paths.len() as u64 {
         0 => String::new(),
         deleted => {
@@ -95,10 +95,32 @@ fn question(tree: &Tree<'_>, plan: &FilesPlan, extras: &Extras, into: &Path) -> 
         }
     };
     format!(
-        "`{}` is not empty: of {} to restore, {replaced} would replace what is there{hit}, and {kept} are there already.{deletes}",
+        "`{}` is not empty: {}.{deletes}",
         into.display(),
-        words::count(*files, tree.noun()),
+        in_the_way(tree.noun(), *files, replaced, *kept)
     )
+}
+
+/// What happens to what a place holds: how many of `all` replace something, with the first of them, and how many are
+/// there already.
+pub(super) fn in_the_way(noun: &str, all: u64, (replaced, first): (u64, &str), kept: u64) -> String {
+    let mut words = match replaced {
+        0 => format!("no {noun} there would be replaced"),
+        replaced => format!("{} there would be replaced{first}", words::count(replaced, noun)),
+    };
+    let new = all.saturating_sub(replaced).saturating_sub(kept);
+    if kept > 0 {
+        words.push_str(&format!(
+            ", {} there already",
+            if kept == 1 { "1 is".to_owned() } else { format!("{kept} are") }
+        ));
+    }
+    words.push_str(&match new {
+        0 => String::new(),
+        1 => ", 1 is new".to_owned(),
+        new => format!(", {new} are new"),
+    });
+    words
 }
 
 fn dry_run(
@@ -130,7 +152,7 @@ fn dry_run(
     for lying in &extras.paths {
         context.output(&format!(
             "would delete `{}`",
-            into.join(shown(&lying.path).trim_start_matches('/')).display()
+            into.join(words::path(&lying.path).trim_start_matches('/')).display()
         ));
     }
     Exit::Good

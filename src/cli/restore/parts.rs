@@ -11,6 +11,7 @@ use crate::content::pg::{DataKind, JobsPlan, Sections, Selection, TableData};
 use crate::engine::report::RestorePlan;
 use crate::engine::restore::Extract;
 use crate::source::postgres::RestoreTarget;
+use std::path::Path;
 
 /// What is wanted; `None` when that is everything.
 pub(super) fn selection(args: &PartArgs) -> Result<Option<Selection>, CliError> {
@@ -57,7 +58,7 @@ pub(super) fn dry_run(
     let zone = context.app.settings.calendar.zone.clone();
     let into = match target {
         Some(target) => into_database(target),
-        None => "the output".to_owned(),
+        None => output(args),
     };
     context.output(&format!(
         "would restore {} of `{}` of {} (snapshot {}) into {into}",
@@ -82,6 +83,15 @@ pub(super) fn dry_run(
         tell_jobs(context, jobs);
     }
     Ok(Exit::Good)
+}
+
+/// Where it goes that is not a database.
+fn output(args: &RestoreArgs) -> String {
+    match (&args.output, args.program.first()) {
+        (_, Some(program)) => format!("the program `{}`", program.to_string_lossy()),
+        (Some(path), None) if path != Path::new("-") => format!("the file `{}`", path.display()),
+        _ => "standard output".to_owned(),
+    }
 }
 
 /// The database, and the server as it says itself who it is. A plan can be had without a server, and then names what

@@ -5,13 +5,12 @@ use crate::cli::args::{OnConflict, RestoreArgs, RestoreKeysArgs, Via};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, doubts, prompt, render};
-use crate::engine::OpError;
 use crate::engine::report::{Restore, RestoreRedisPlan, RestoredKeys};
 use crate::engine::restore::{
-    Chosen, ExpectedHost, Extract, RedisJob, RedisPlan, meant, plan_redis, run_redis, streams_of_keys,
+    Chosen, ExpectedHost, Extract, RedisJob, RedisPlan, meant, numbers, plan_redis, run_redis,
+    streams_of_keys,
 };
-use crate::source::SourceError;
-use crate::source::redis::{self, Choice, Conflict, Outcome};
+use crate::source::redis::{Choice, Conflict, Outcome};
 use crate::vault::reader::ReadStats;
 use std::time::{Duration, Instant};
 
@@ -86,8 +85,7 @@ pub(super) fn run(
 }
 
 fn choice(args: &RestoreKeysArgs) -> Result<Choice, CliError> {
-    let failed = |error| CliError::from(OpError::from(SourceError::from(error)));
-    let databases = args.db.iter().map(|text| redis::databases(text).map_err(failed));
+    let databases = args.db.iter().map(|text| numbers(text));
     Ok(Choice {
         patterns: args.key.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
         databases: databases.collect::<Result<_, _>>()?,

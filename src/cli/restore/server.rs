@@ -2,6 +2,7 @@
 //! it.
 
 use crate::base::fault::Fault as _;
+use crate::base::pattern::NamePattern;
 use crate::cli::args::RestoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::report::{CliError, shown};
@@ -15,12 +16,12 @@ use crate::engine::restore::{
     plan_server, run_server,
 };
 use crate::settings;
-use crate::source::postgres::pattern;
 
 /// What is to be restored; told before a passphrase is asked for.
 pub(super) fn job(args: &RestoreArgs) -> Result<ServerJob, CliError> {
     let excluded = args.exclude_database.iter().map(|text| {
-        pattern(text).map_err(|problem| CliError::usage(format!("--exclude-database: {}", problem.text)))
+        NamePattern::name_or_pattern(text)
+            .map_err(|error| CliError::usage(format!("--exclude-database: {error}")))
     });
     let job = ServerJob {
         server: match &args.server_uri {

@@ -1,22 +1,20 @@
 //! `dumpvault restore --set`: a whole system, by the very commands that a person would give one after another.
 
+use crate::base::fault::Class;
 use crate::cli::args::{Cli, Command, RestoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, render};
-use crate::engine::OpError;
 use crate::engine::plan::{SetJob, SetPlan, SetStep, plan_set};
 use crate::engine::report::{RestoredSet, SetStepStatus};
-use crate::engine::restore::{Journal, quoted};
+use crate::engine::restore::{SetCommand, StepEnd, quoted, run_set, set_commands};
 use clap::Parser;
 use std::ffi::OsString;
 
 pub(super) fn run(context: &Context, args: &RestoreArgs, set: &str) -> Result<Exit, CliError> {
     let job = job(context, args, set)?;
     let repo = context.repository()?;
-    let (mut catalog, history) = repo.told(&context.progress)?;
-    let mut body = |id: &_| repo.body(&mut catalog, id).map_err(OpError::from);
-    let plan = plan_set(&job, &history, &mut body, &context.app)?;
+    let plan = plan_set(&job, &repo, &context.app, &context.run())?;
     let short = short(&plan);
     if let Some(newer) = &plan.newer {
         let newer_id = newer.set.to_string();
@@ -89,60 +87,35 @@ fn no_target(step: &SetStep) -> String {
 }
 
 fn apply(context: &Context, args: &RestoreArgs, plan: &SetPlan) -> Result<Exit, CliError> {
-    // All of it is known before anything is touched.
-    let mut commands = Vec::new();
-    for step in &plan.steps {
-        let words = step.words().ok_or_else(|| {
-            let message = format!("source `{}`: no target is known", step.source);
-            CliError::usage_hint(message, format!("use --set-target {0}=FILE, or --skip {0}", step.source))
-        })?;
-        commands.push((parsed(args, &words)?, words));
-    }
-    let mut journal = Journal::open(&context.app.environment.state_root(), plan.set.set);
-    if args.again {
-        let cleared = journal.clear();
-        cleared.map_err(|error| CliError::usage(format!("cannot forget what was done: {error}")))?;
-    }
-    let mut report = RestoredSet { dry_run: false, ..RestoredSet::planned(plan) };
-    let mut worst = if report.missing.is_empty() { Exit::Good } else { Exit::Partial };
+    let commands = set_commands(plan)?;
+    let options: Vec<RestoreArgs> =
+        commands.iter().map(|command| parsed(args, &command.words)).collect::<Result<_, _>>()?;
     let all = commands.len();
-    for (at, (own, words)) in commands.iter().enumerate() {
-        let Some(step) = report.steps.get_mut(at) else { break };
-        let number = format!("{}/{all} {}", at + 1, step.source);
-        if journal.has(words) {
-            context.say(&format!("{number}: done by an earlier try; skipped (--again does it anew)"));
-            step.status = SetStepStatus::Skipped;
-            continue;
-        }
-        context.say(&format!("{number}: {}", command(words)));
-        let outcome = super::run(&context.muted(), own);
-        match outcome {
-            Ok(Exit::Good) => {
-                step.status = SetStepStatus::Restored;
-                if let Err(error) = journal.note(words) {
-                    context.warn(format!("cannot note that this step is done: {error}"));
-                }
-            }
-            Ok(Exit::Partial) => {
-                step.status = SetStepStatus::Partial;
-                worst = Exit::Partial;
-            }
-            Ok(exit) => {
-                step.status = SetStepStatus::Failed;
-                worst = exit;
-                break;
-            }
+    let number = |at: usize, command: &SetCommand| format!("{}/{all} {}", at + 1, command.source);
+    let mut skipped = |at: usize, command: &SetCommand| {
+        let number = number(at, command);
+        context.say(&format!("{number}: done by an earlier try; skipped (--again does it anew)"));
+    };
+    let mut restore = |at: usize, own: &SetCommand| {
+        context.say(&format!("{}: {}", number(at, own), command(&own.words)));
+        let outcome = options.get(at).map(|options| super::run(&context.muted(), options));
+        match outcome.unwrap_or_else(|| Err(CliError::usage("no such step"))) {
+            Ok(exit) => match exit.class() {
+                None => StepEnd::Restored,
+                Some(Class::Partial) => StepEnd::Partial,
+                Some(class) => StepEnd::Failed { class, why: None },
+            },
             Err(error) => {
-                step.status = SetStepStatus::Failed;
-                step.error = Some(error.to_string());
-                worst = context.fail(&error, false);
-                break;
+                let why = Some(error.to_string());
+                let class = context.fail(&error, false).class().unwrap_or(Class::NothingDone);
+                StepEnd::Failed { class, why }
             }
         }
-    }
-    report.ok = worst == Exit::Good;
-    conclude(context, report, &short(plan));
-    Ok(worst)
+    };
+    let (state_root, run) = (context.app.environment.state_root(), context.run());
+    let report = run_set(plan, &commands, args.again, &state_root, &run, &mut skipped, &mut restore)?;
+    conclude(context, RestoredSet::done(plan, &report), &short(plan));
+    Ok(report.class().map_or(Exit::Good, Exit::from))
 }
 
 /// The options of the command that a step is.

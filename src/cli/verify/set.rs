@@ -1,17 +1,15 @@
 //! `dumpvault verify SYSTEM`: every source of a run, and what the rows of one refer to in another.
 
 use super::{found, job, settle, try_out};
-use crate::base::id::SnapshotId;
 use crate::base::name::nearest;
+use crate::base::numbers::StreamFormat;
 use crate::cli::args::VerifyArgs;
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
 use crate::cli::{Context, render, which};
-use crate::engine::OpError;
 use crate::engine::plan::{SetJob, SetPlan, plan_set, plan_verify};
 use crate::engine::report::{Id, VerifiedSource, VerifySet};
-use crate::engine::restore::{Chosen, Reference, is_cluster_script, is_read_through};
-use crate::vault::snapshot::StreamFormat;
+use crate::engine::restore::{Chosen, Reference, is_cluster_script};
 use std::collections::BTreeMap;
 
 pub(super) fn run(context: &Context, args: &VerifyArgs, set: &str) -> Result<Exit, CliError> {
@@ -22,10 +20,8 @@ pub(super) fn run(context: &Context, args: &VerifyArgs, set: &str) -> Result<Exi
     job(args, None)?;
     let plan = {
         let repo = context.repository()?;
-        let (mut catalog, history) = repo.told(&context.progress)?;
-        let mut body = |id: &SnapshotId| repo.body(&mut catalog, id).map_err(OpError::from);
         let job = SetJob { name, targets: BTreeMap::new(), skipped: Vec::new() };
-        plan_set(&job, &history, &mut body, &context.app)?
+        plan_set(&job, &repo, &context.app, &context.run())?
     };
     let mut members: BTreeMap<&str, Chosen> = BTreeMap::new();
     for (source, summary) in &plan.set.members {
@@ -146,7 +142,7 @@ fn verify_one(
     if chosen.body.streams.iter().all(|stream| !is_database(stream.format)) {
         job.smoke = None;
         // No kind that anything is known of: that each chunk and the digest are right is all that can be said.
-        if !chosen.body.streams.iter().any(is_read_through) {
+        if chosen.body.streams.iter().all(|stream| stream.format == StreamFormat::Unknown) {
             for stream in &chosen.body.streams {
                 let mut nobody = std::io::sink();
                 let target = crate::engine::restore::Target::Writer(&mut nobody);

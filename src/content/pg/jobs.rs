@@ -74,7 +74,7 @@ pub struct JobsPlan {
     pub data: Vec<Part>,
     /// Indexes and keys, none of the parts empty. As a file, each can be given to `pg_restore -j`. The tables are in
     /// it, too, so that `pg_restore` sees which entries lock the same one. After each, partitioned indexes have to be
-    /// made valid: connections that attach the last parts of two partitions at the same time leave the index above both
+    /// made valid. Connections that attach the last parts of two partitions at the same time leave the index above both
     /// invalid, and the foreign keys, which refer to it, come with the second part.
     pub post_data: Vec<Part>,
     /// Privileges, then materialised views, event triggers and statistics.
@@ -112,9 +112,9 @@ impl Pass {
 
 /// Plans a restore of chosen entries with so many workers (at least one) for the data.
 ///
-/// Tables that must not be loaded side by side stay together: partitions loaded through one root; tables that are not
-/// defined in the archive (an extension's, or all of a `--data-only` archive), in their order; large objects with their
-/// metadata, comments and labels.
+/// Tables that must not be loaded side by side stay together. These are partitions loaded through one root; tables that
+/// are not defined in the archive (an extension's, or all of a `--data-only` archive), in their order; and large
+/// objects with their metadata, comments and labels.
 pub fn plan_jobs(toc: &Toc, map: &TableMap, chosen: &[usize], workers: usize) -> JobsPlan {
     let passes: Vec<(usize, Pass)> = chosen
         .iter()

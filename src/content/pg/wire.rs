@@ -1,6 +1,6 @@
 //! Integers and texts as the archive writes them, and entries of its table of contents.
 //!
-//! Everything here reads from a slice that may end too early: then [`Stop::More`] says how long it has to be at least
+//! Everything here reads from a slice that may end too early. Then [`Stop::More`] says how long it has to be at least
 //! to get one step further, so that a caller who waits for that many bytes never scans in vain.
 
 use super::{ArchiveError, Problem};

@@ -256,6 +256,8 @@ impl<'a> Look<'a> {
             .collect();
         let bad: u64 = self.heard.activity.iter().map(|(_, _, bad)| bad).sum();
         let open = self.picture.alerts.iter().filter(|alert| alert.recovered.is_none());
+        // What is only odd is known once somebody said so.
+        let open = open.filter(|alert| alert.condition != "warning" || alert.acked_by.is_none());
         items.extend(open.filter(|alert| self.is_meant(&alert.subject)).map(|alert| self.item(alert)));
         let title = if bad == 0 && items.iter().all(|item| item.condition == "digest") {
             "all well"

@@ -1,6 +1,6 @@
 //! Alerts in the state: what is wrong, what happened, who was told, and what waits for its delivery.
 
-use super::entry::{Invocation, Record};
+use super::entry::{HOLLOW, Invocation, Record};
 use super::{State, audit};
 use crate::daemon::alert::message::Message;
 use crate::daemon::alert::overdue::Past;
@@ -141,15 +141,8 @@ pub(super) fn apply_records(
     for record in records {
         let series = format!("series {}", record.series);
         if record.status == "COMPLETED" {
-            // The median of a series cannot see it where it was so from the first day.
-            let is_hollow = record.tables == Some(0) || record.rows == Some(0);
-            let fact = match is_hollow {
-                true => Fact::bad(
-                    "warning",
-                    &series,
-                    "empty dump",
-                    "the dump has no table, or no row in any of its tables",
-                ),
+            let fact = match record.is_hollow() {
+                true => Fact::bad("warning", &series, "empty dump", HOLLOW),
                 false => Fact::good("warning", &series),
             };
             apply(db, at, &fact)?;
@@ -425,6 +418,19 @@ impl State {
                 "SELECT {COLUMNS} FROM alert WHERE recovered IS NULL ORDER BY since, id"
             ))?;
             all.query_map([], alert_of)?.collect()
+        })
+    }
+
+    /// How many messages wait for their delivery, by channel.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn waiting_deliveries(&self) -> Result<BTreeMap<String, u64>, StateError> {
+        self.read(|db| {
+            let sql = "SELECT channel, count(*) FROM delivery WHERE result = 'pending' GROUP BY channel";
+            let count =
+                |row: &Row<'_>| Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default()));
+            db.prepare_cached(sql)?.query_map([], count)?.collect()
         })
     }
 

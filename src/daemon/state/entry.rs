@@ -69,10 +69,22 @@ pub struct Record {
     pub error: Option<String>,
     /// Milliseconds that it took.
     pub duration: Option<u64>,
-    /// `EXPIRED` or `DELETED` once its snapshot is gone.
+    /// `EXPIRED` or `DELETED` once its snapshot is gone; `FAILED` if it is gone and nobody let go of it.
     pub kept: Option<String>,
+    /// Why its snapshot is gone: the rules that did not keep it, or whoever let go of it.
+    pub gone_by: Option<String>,
     /// When the rules let go of it.
     pub expires: Option<i64>,
+}
+
+/// What is said of a dump without a table or a row.
+pub(super) const HOLLOW: &str = "the dump has no table, or no row in any of its tables";
+
+impl Record {
+    /// Whether its dump has no table, or no row in any of its tables.
+    pub fn is_hollow(&self) -> bool {
+        self.tables == Some(0) || self.rows == Some(0)
+    }
 }
 
 /// A row of the history: a source, or a command that did not get to its sources.
@@ -86,6 +98,9 @@ pub struct Entry {
     pub record: Option<Record>,
 }
 
+/// What is said of a backup that ended well, and is not there.
+pub(super) const LOST: &str = "its snapshot is not in the repository, and nobody let go of it";
+
 pub(super) fn signed(value: Option<u64>) -> Option<i64> {
     value.map(|value| i64::try_from(value).unwrap_or(i64::MAX))
 }
@@ -97,7 +112,7 @@ pub(super) fn unsigned(value: Option<i64>) -> Option<u64> {
 /// The columns that a row is read from.
 const COLUMNS: &str = "i.id, i.command, i.words, i.run, i.started, i.ended, i.exit, i.error, i.hint, i.repository, i.boot, i.pid,
     i.pid_start, i.log, r.number, r.source, r.series, r.host, r.status, r.snapshot, r.time, r.bytes, r.stored, r.new, r.rows, r.tables,
-    r.calendar, r.digest, r.sha256, r.suspect, r.error, r.duration, r.kept, r.expires";
+    r.calendar, r.digest, r.sha256, r.suspect, r.error, r.duration, r.kept, r.expires, r.gone_by";
 
 impl Entry {
     pub(super) const COLUMNS: &'static str = COLUMNS;
@@ -140,6 +155,7 @@ impl Entry {
                 duration: unsigned(row.get(31)?),
                 kept: row.get(32)?,
                 expires: row.get(33)?,
+                gone_by: row.get(34)?,
             }),
         };
         Ok(Self { command, number: number.unwrap_or_default(), record })
@@ -159,6 +175,12 @@ impl Entry {
             (None, None) if process::is_there(&self.command.process) => "IN_PROGRESS",
             (None, _) => "FAILED",
         }
+    }
+
+    /// What is odd of a dump that is stored all the same: it has no table, or no row in any. The usual size of its
+    /// series cannot tell where it was so from the first day.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.record.as_ref().filter(|record| record.is_hollow()).map(|_| HOLLOW)
     }
 
     /// `MONTHLY`, `WEEKLY`, `DAILY` by the calendar tags, else `MANUAL`.
@@ -193,6 +215,8 @@ impl Entry {
     pub fn error(&self) -> Option<String> {
         let gone = || self.command.ended.is_none() && self.record.is_none() && self.status() == "FAILED";
         let own = self.record.as_ref().and_then(|record| record.error.clone());
+        let lost = self.record.as_ref().filter(|record| record.kept.as_deref() == Some("FAILED"));
+        let own = own.or_else(|| lost.map(|_| LOST.to_owned()));
         own.or_else(|| self.command.error.clone())
             .or_else(|| gone().then(|| "interrupted: its process is gone".to_owned()))
     }

@@ -2,15 +2,109 @@
 //! sources.
 
 use super::State;
-use super::entry::{Entry, Invocation, Record, signed};
+use super::entry::{Entry, Invocation, LOST, Record, signed};
+use crate::daemon::alert::Fact;
 use crate::daemon::book::StateError;
 use rusqlite::{Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
 
 const COLUMNS: &str = Entry::COLUMNS;
 
-/// A record that names a snapshot: its key, the snapshot, what is kept of it, when it ends, and since when it is gone.
-type Standing = (String, String, Option<String>, Option<i64>, Option<i64>);
+/// Nothing that is younger is let go of unless somebody insists, and a mark says so for longer.
+const YOUNG_MS: i64 = 24 * 3_600_000;
+
+/// What the repository holds.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Commands that the history lacked.
+    pub new: Vec<(Invocation, Record)>,
+    /// All snapshots with when the rules let go of each.
+    pub there: BTreeMap<String, Option<i64>>,
+    /// Snapshots that somebody let go of.
+    pub forgotten: BTreeSet<String>,
+    /// The rules of each series, in words.
+    pub rules: BTreeMap<String, String>,
+    /// When it was looked; what was stored later need not be there.
+    pub looked: i64,
+    /// When a prune last went through.
+    pub pruned: Option<i64>,
+}
+
+/// A record that names a snapshot.
+struct Standing {
+    invocation: String,
+    number: u32,
+    snapshot: String,
+    series: String,
+    kept: Option<String>,
+    expires: Option<i64>,
+    gone: Option<i64>,
+    gone_by: Option<String>,
+    ended: Option<i64>,
+}
+
+/// What has become of its snapshot.
+struct Fate {
+    kept: Option<&'static str>,
+    expires: Option<i64>,
+    gone: Option<i64>,
+    gone_by: Option<String>,
+}
+
+impl Standing {
+    fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            invocation: row.get(0)?,
+            number: row.get(1)?,
+            snapshot: row.get(2)?,
+            series: row.get(3)?,
+            kept: row.get(4)?,
+            expires: row.get(5)?,
+            gone: row.get(6)?,
+            gone_by: row.get(7)?,
+            ended: row.get(8)?,
+        })
+    }
+
+    fn fate(&self, found: &Found, now: i64) -> Fate {
+        if let Some(expires) = found.there.get(&self.snapshot) {
+            return Fate { kept: None, expires: *expires, gone: None, gone_by: None };
+        }
+        let ended = self.ended.unwrap_or(i64::MAX);
+        if ended >= found.looked && self.gone.is_none() {
+            return Fate { kept: None, expires: self.expires, gone: None, gone_by: None };
+        }
+        let gone = Some(self.gone.unwrap_or(now));
+        let is_let_go = found.forgotten.contains(&self.snapshot) || self.gone_by.is_some();
+        let was_young = gone.is_some_and(|gone| gone.saturating_sub(ended) < YOUNG_MS);
+        let was_lost = self.kept.as_deref() == Some("FAILED") || self.gone.is_none();
+        if was_young && was_lost && !is_let_go {
+            return Fate { kept: Some("FAILED"), expires: None, gone, gone_by: None };
+        }
+        let is_pruned = found.pruned.zip(gone).is_some_and(|(pruned, gone)| pruned > gone);
+        // A rule takes what was to go by then; nobody here knows of another.
+        let by_rules = self.expires.is_some_and(|expires| expires <= now.saturating_add(YOUNG_MS));
+        let rules = found.rules.get(&self.series).filter(|_| by_rules);
+        let why = rules.map_or_else(|| "let go of elsewhere, or by hand".to_owned(), |rules| not_kept(rules));
+        let gone_by = self.gone_by.clone().or(Some(why));
+        Fate { kept: Some(if is_pruned { "DELETED" } else { "EXPIRED" }), expires: None, gone, gone_by }
+    }
+
+    /// Its run was no good one, and somebody is told.
+    fn is_lost(&self, db: &Transaction<'_>, now: i64) -> rusqlite::Result<()> {
+        let sql = "UPDATE run SET status = 'FAILED', reason = ?2 WHERE status = 'COMPLETED'
+                   AND id = (SELECT run FROM invocation WHERE id = ?1)";
+        db.execute(sql, params![self.invocation, LOST])?;
+        let subject = format!("series {}", self.series);
+        let text = format!("snapshot {}: {LOST}", self.snapshot.get(..8).unwrap_or(&self.snapshot));
+        super::alerts::apply(db, now, &Fact::bad("integrity", &subject, "a backup is not there", text))
+    }
+}
+
+/// Why a snapshot goes that no rule keeps.
+pub fn not_kept(rules: &str) -> String {
+    format!("no rule keeps it ({rules})")
+}
 
 fn insert_records(db: &Transaction<'_>, invocation: &str, records: &[Record]) -> rusqlite::Result<()> {
     for (number, record) in (0u32..).zip(records) {
@@ -99,21 +193,14 @@ impl State {
         })
     }
 
-    /// Brings the history to what the repository holds: `new` are commands that it lacked, `there` all snapshots with
-    /// when the rules let go of each. Says how many were added, are expired now, and are deleted now.
+    /// Brings the history to what the repository holds. Says how many were added, are expired now, and are deleted now.
     ///
     /// # Errors
     /// When the state cannot be written.
-    pub fn rebuild(
-        &mut self,
-        new: &[(Invocation, Record)],
-        there: &BTreeMap<String, Option<i64>>,
-        pruned: Option<i64>,
-        now: i64,
-    ) -> Result<(u64, u64, u64), StateError> {
+    pub fn rebuild(&mut self, found: &Found, now: i64) -> Result<(u64, u64, u64), StateError> {
         self.write(|db| {
             let mut added = 0;
-            for (invocation, record) in new {
+            for (invocation, record) in &found.new {
                 let sql = "INSERT OR IGNORE INTO invocation(id, command, words, started, ended, repository, boot, pid, pid_start)
                            VALUES (?, ?, ?, ?, ?, ?, '', 0, 0)";
                 let row = params![
@@ -125,31 +212,42 @@ impl State {
                     added += 1;
                 }
             }
-            let mut all = db.prepare("SELECT rowid_of, snapshot, kept, expires, gone FROM (
-                SELECT invocation || ' ' || number AS rowid_of, snapshot, kept, expires, gone FROM record WHERE snapshot IS NOT NULL)")?;
-            let rows: Vec<Standing> = all
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
-                .collect::<rusqlite::Result<_>>()?;
+            let mut all = db.prepare(
+                "SELECT r.invocation, r.number, r.snapshot, r.series, r.kept, r.expires, r.gone, r.gone_by, i.ended
+                 FROM record r JOIN invocation i ON i.id = r.invocation WHERE r.snapshot IS NOT NULL",
+            )?;
+            let rows: Vec<Standing> = all.query_map([], Standing::of)?.collect::<rusqlite::Result<_>>()?;
             let (mut expired, mut deleted) = (0, 0);
             let mut change = db.prepare(
-                "UPDATE record SET kept = ?2, expires = ?3, gone = ?4 WHERE invocation || ' ' || number = ?1",
+                "UPDATE record SET kept = ?3, expires = ?4, gone = ?5, gone_by = ?6 WHERE invocation = ?1 AND number = ?2",
             )?;
-            for (key, snapshot, kept, expires, gone) in rows {
-                let (new_kept, new_expires, new_gone) = match there.get(&snapshot) {
-                    Some(expires) => (None, *expires, None),
-                    None => {
-                        let gone = gone.unwrap_or(now);
-                        let is_pruned = pruned.is_some_and(|pruned| pruned > gone);
-                        (Some(if is_pruned { "DELETED" } else { "EXPIRED" }.to_owned()), None, Some(gone))
-                    }
-                };
-                expired += u64::from(new_kept.as_deref() == Some("EXPIRED"));
-                deleted += u64::from(new_kept.as_deref() == Some("DELETED"));
-                if (&new_kept, new_expires, new_gone) != (&kept, expires, gone) {
-                    change.execute(params![key, new_kept, new_expires, new_gone])?;
+            for row in rows {
+                let fate = row.fate(found, now);
+                expired += u64::from(fate.kept == Some("EXPIRED"));
+                deleted += u64::from(fate.kept == Some("DELETED"));
+                if fate.kept == Some("FAILED") && row.kept.as_deref() != fate.kept {
+                    row.is_lost(db, now)?;
+                }
+                if (fate.kept, fate.expires, fate.gone, &fate.gone_by)
+                    != (row.kept.as_deref(), row.expires, row.gone, &row.gone_by)
+                {
+                    let Fate { kept, expires, gone, gone_by } = fate;
+                    change.execute(params![row.invocation, row.number, kept, expires, gone, gone_by])?;
                 }
             }
             Ok((added, expired, deleted))
+        })
+    }
+
+    /// Writes down that somebody let go of snapshots, and why each went.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn note_gone(&mut self, gone: &[(String, String)], now: i64) -> Result<(), StateError> {
+        self.write(|db| {
+            let sql = "UPDATE record SET kept = 'EXPIRED', gone = ?2, gone_by = ?3, expires = NULL WHERE snapshot = ?1";
+            let mut change = db.prepare(sql)?;
+            gone.iter().try_for_each(|(snapshot, why)| change.execute(params![snapshot, now, why]).map(drop))
         })
     }
 

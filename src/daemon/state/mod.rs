@@ -17,6 +17,7 @@ pub use audit::{AuditEntry, AuditFault};
 pub use browse::{Page, Wanted};
 pub use entry::{Entry, Invocation, Record};
 pub use figures::JobFigures;
+pub use history::{Found, not_kept};
 pub use jobs::{Asked, JobRow, RunRow};
 pub use seen::SeriesRow;
 
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 
 /// Another process holds the file for moments only.
 const BUSY_MAX: Duration = Duration::from_secs(10);
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 const SCHEMA: &str = "
 CREATE TABLE job_state(
     job TEXT PRIMARY KEY, cursor INTEGER NOT NULL, schedule TEXT NOT NULL, paused_until INTEGER, skips INTEGER NOT NULL
@@ -88,6 +89,9 @@ CREATE TABLE figure(
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
+
+/// And version 3.
+const THIRD: &str = "ALTER TABLE record ADD COLUMN gone_by TEXT;";
 
 /// The open file.
 pub struct State {
@@ -149,6 +153,9 @@ impl State {
         if version < 2 {
             transaction.execute_batch(SECOND)?;
             transaction.execute_batch(alerts::SCHEMA)?;
+        }
+        if version < 3 {
+            transaction.execute_batch(THIRD)?;
         }
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()

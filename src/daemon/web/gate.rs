@@ -53,24 +53,28 @@ pub fn address(site: &Site, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
     named.take_while(Option::is_some).flatten().find(|address| !is_proxy(address)).unwrap_or(peer)
 }
 
-/// The names under which the listener itself is reached. A socket of this machine has no name, and programs send
-/// `localhost`.
-fn is_listener(listening: Option<SocketAddr>, host: &str) -> bool {
+/// Whether the listener itself is reached under that name. A socket of this machine has no name, and programs send
+/// `localhost`. Browsers leave out the port that the scheme has by itself.
+fn is_listener(listening: Option<SocketAddr>, is_encrypted: bool, host: &str) -> bool {
     let Some(listening) = listening else { return host.eq_ignore_ascii_case("localhost") };
     let port = listening.port();
-    let mut own = vec![listening.to_string()];
-    if listening.ip().is_loopback() {
-        own.extend(["localhost", "127.0.0.1", "[::1]"].map(|name| format!("{name}:{port}")));
-        if port == 80 {
-            own.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
-        }
+    let is_usual = port == if is_encrypted { 443 } else { 80 };
+    let mut names = vec![match listening.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }];
+    // A listener on every address is reached on this machine, too.
+    if listening.ip().is_loopback() || listening.ip().is_unspecified() {
+        names.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
     }
-    own.contains(&host.to_ascii_lowercase())
+    let host = host.to_ascii_lowercase();
+    names.iter().any(|name| host == format!("{name}:{port}") || (is_usual && host == *name))
 }
 
 fn is_our_host(site: &Site, listening: Option<SocketAddr>, host: &str) -> bool {
     let external = site.serve.external_url.as_ref();
-    external.is_some_and(|url| url.host.eq_ignore_ascii_case(host)) || is_listener(listening, host)
+    external.is_some_and(|url| url.host.eq_ignore_ascii_case(host))
+        || is_listener(listening, site.serve.tls.is_some(), host)
 }
 
 fn is_our_origin(site: &Site, listening: Option<SocketAddr>, origin: &str) -> bool {
@@ -78,7 +82,7 @@ fn is_our_origin(site: &Site, listening: Option<SocketAddr>, origin: &str) -> bo
     let scheme = if site.serve.tls.is_some() { "https://" } else { "http://" };
     let plain = origin.strip_prefix(scheme);
     external.is_some_and(|url| url.origin.eq_ignore_ascii_case(origin))
-        || plain.is_some_and(|host| is_listener(listening, host))
+        || plain.is_some_and(|host| is_listener(listening, site.serve.tls.is_some(), host))
 }
 
 /// What holds for every request, whoever sends it.
@@ -283,4 +287,37 @@ pub fn begin(web: &Web, site: &Site, user: &str, request: &Request) -> Result<St
     web.access(|access| access.begin_session(&session))?;
     let (name, rest) = cookie(site);
     Ok(format!("{name}={secret}{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_known_without_the_port_that_its_scheme_has() {
+        let is = |listening: &str, is_encrypted, host: &str| {
+            is_listener(Some(listening.parse().unwrap()), is_encrypted, host)
+        };
+        for (listening, is_encrypted, host) in [
+            ("127.0.0.1:443", true, "localhost"),
+            ("127.0.0.1:443", true, "LOCALHOST:443"),
+            ("[::1]:443", true, "[::1]"),
+            ("0.0.0.0:443", true, "localhost"),
+            ("192.0.2.1:443", true, "192.0.2.1"),
+            ("127.0.0.1:80", false, "localhost"),
+            ("127.0.0.1:7878", true, "localhost:7878"),
+        ] {
+            assert!(is(listening, is_encrypted, host), "{listening} {host}");
+        }
+        for (listening, is_encrypted, host) in [
+            ("127.0.0.1:443", false, "localhost"),
+            ("127.0.0.1:80", true, "localhost"),
+            ("127.0.0.1:7878", true, "localhost"),
+            ("192.0.2.1:443", true, "localhost"),
+            ("127.0.0.1:443", true, "evil.example"),
+            ("0.0.0.0:443", true, "evil.example"),
+        ] {
+            assert!(!is(listening, is_encrypted, host), "{listening} {host}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::base::permits::Permits;
 use crate::base::secret::{Entropy, EntropyError};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 
 /// Shorter ones are refused. There are no other rules.
 pub const LENGTH_MIN: usize = 12;
@@ -11,6 +11,9 @@ const LENGTH_MAX: usize = 1024;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
+/// Memory is asked for in blocks of 1 KiB, and more than is needed: what is larger than 32 MiB glibc gives back when
+/// it is freed, and of the rest it keeps some for each thread. That was 1 GiB after some hundred logins.
+const BLOCKS_ASKED: usize = 33 << 10;
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Computes hashes, two at a time: what is guessed costs two cores at most.
@@ -55,7 +58,9 @@ impl Passwords {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(32)).ok()?;
         let mut hash = [0; 32];
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        argon.hash_password_into(password.as_bytes(), salt, &mut hash).ok()?;
+        let mut memory = Vec::with_capacity(BLOCKS_ASKED);
+        memory.resize(argon.params().block_count(), Block::default());
+        argon.hash_password_into_with_memory(password.as_bytes(), salt, &mut hash, &mut memory).ok()?;
         Some(hash)
     }
 }

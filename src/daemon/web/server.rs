@@ -4,11 +4,12 @@ use super::gate;
 use super::request::{Body, Request, Response, Told, pairs};
 use super::routes;
 use super::site::Web;
+use crate::daemon::alert::Fact;
 use crate::settings::{Listen, Tls};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -22,7 +23,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
@@ -38,6 +39,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// Headers and body have to be there in that time.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Whoever takes nothing of an answer for so long is sent away.
+const TAKING: Duration = Duration::from_secs(30);
 /// Answers under way are waited for so long.
 const STOP_WAIT: Duration = Duration::from_secs(3);
 /// How often streams of events look.
@@ -50,7 +53,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// This machine.
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long a certificate is used without a look at whether it was renewed.
-const RENEWAL: Duration = Duration::from_secs(60);
+const RENEWAL: Duration = Duration::from_secs(5);
 
 /// A server that runs in threads of its own.
 pub struct Server {
@@ -164,26 +167,51 @@ struct Certificate {
     looked: Instant,
     changed: [Option<SystemTime>; 2],
     acceptor: TlsAcceptor,
+    /// What is wrong with the files since the last look.
+    wrong: Option<String>,
+    /// What is known of it to whoever is told of alerts; nothing yet.
+    told: Option<Option<String>>,
 }
 
 impl Certificate {
     fn open(files: Tls) -> std::io::Result<Self> {
         let (changed, acceptor) = (changed(&files), acceptor(&files)?);
-        Ok(Self { files, looked: Instant::now(), changed, acceptor })
+        Ok(Self { files, looked: Instant::now(), changed, acceptor, wrong: None, told: None })
     }
 
-    /// As it is now. A new one that cannot be used yet is looked at again later, and the old one goes on.
-    fn now(&mut self) -> TlsAcceptor {
-        if self.looked.elapsed() > RENEWAL {
-            self.looked = Instant::now();
-            let changed = changed(&self.files);
-            if changed != self.changed
-                && let Ok(acceptor) = acceptor(&self.files)
-            {
-                (self.changed, self.acceptor) = (changed, acceptor);
+    /// Looks whether the files are others, if it is time. Those that cannot be used are looked at again later, and the
+    /// old ones go on. Says what there is to be told: of files that are wrong at two looks, since one may come between
+    /// the two files of a renewal.
+    fn look(&mut self) -> Option<Fact> {
+        if self.told.is_some() && self.looked.elapsed() < RENEWAL {
+            return None;
+        }
+        self.looked = Instant::now();
+        let changed = changed(&self.files);
+        let mut wrong = None;
+        if changed != self.changed {
+            match acceptor(&self.files) {
+                Ok(acceptor) => (self.changed, self.acceptor) = (changed, acceptor),
+                Err(error) => wrong = Some(error.to_string()),
             }
         }
-        self.acceptor.clone()
+        let before = std::mem::replace(&mut self.wrong, wrong);
+        let certain = (before == self.wrong).then(|| self.wrong.clone())?;
+        if self.told.as_ref() == Some(&certain) {
+            return None;
+        }
+        self.told = Some(certain.clone());
+        Some(match certain {
+            Some(why) => Fact::Bad {
+                condition: "config",
+                subject: "certificate".to_owned(),
+                cause: "the renewed certificate cannot be used".to_owned(),
+                text: format!("the renewed certificate cannot be used, and the old one stays in use: {why}"),
+                hint: Some("put a certificate and its key in place; they are used within seconds".to_owned()),
+                run: None,
+            },
+            None => Fact::good("config", "certificate"),
+        })
     }
 }
 
@@ -228,6 +256,11 @@ async fn accept(
         if *stopped.borrow() {
             break;
         }
+        if let Some(fact) = tls.as_mut().and_then(Certificate::look) {
+            let web = Arc::clone(&web);
+            // Safe to ignore: a state that cannot be written is an alert by itself.
+            tokio::task::spawn_blocking(move || web.state(|state| state.state_facts(web.now(), &[fact])));
+        }
         let came = match accepted {
             Ok(Ok(came)) => came,
             Err(_) => continue,
@@ -240,7 +273,7 @@ async fn accept(
         // Whoever comes when all places are taken is sent away, and nobody who is there waits for that.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let (web, stopped) = (Arc::clone(&web), stopped.clone());
-        let acceptor = tls.as_mut().map(Certificate::now);
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
         tokio::spawn(async move {
             match (came, acceptor) {
                 (Came::Socket(stream), _) => converse(stream, web, None, LOCAL, stopped).await,
@@ -294,6 +327,16 @@ async fn converse(
             Ok::<_, Infallible>(answer(web, own, peer, request, stopping).await)
         }
     });
+    serve_over(stream, TAKING, service).await;
+}
+
+/// Serves over a connection until its end, or until nothing of an answer was taken for as long as `taking`.
+async fn serve_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    taking: Duration,
+    service: impl Service<hyper::Request<Incoming>, Response = Answer, Error = Infallible>,
+) {
+    let stream = Patient { stream, taking, waits: None };
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
@@ -301,6 +344,74 @@ async fn converse(
         .serve_connection(TokioIo::new(stream), service);
     // Safe to ignore: a connection that broke off has nobody to be told.
     let _ = connection.await;
+}
+
+/// A connection that fails once its other side takes nothing for too long: its place is for others.
+struct Patient<S> {
+    stream: S,
+    taking: Duration,
+    /// Runs out while nothing is taken.
+    waits: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<std::io::Result<T>>,
+    ) -> Poll<std::io::Result<T>> {
+        if polled.is_ready() {
+            self.waits = None;
+            return polled;
+        }
+        let taking = self.taking;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(taking)));
+        waits.as_mut().poll(context).map(|()| Err(std::io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(context, polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.watch(context, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watch(context, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.watch(context, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
 }
 
 type Answer = hyper::Response<BoxBody<Bytes, std::io::Error>>;
@@ -450,5 +561,31 @@ impl hyper::body::Body for Pieces {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    /// Nothing takes so long that is not stuck.
+    const HANGS: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn who_asks_and_takes_nothing_is_sent_away() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut reader, server) = std::os::unix::net::UnixStream::pair().unwrap();
+            server.set_nonblocking(true).unwrap();
+            reader.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let service = service_fn(|_| async {
+                let body = Full::new(Bytes::from(vec![b'x'; 32 << 20])).map_err(|never| match never {});
+                Ok::<_, Infallible>(hyper::Response::new(body.boxed()))
+            });
+            let stream = tokio::net::UnixStream::from_std(server).unwrap();
+            let served = serve_over(stream, Duration::from_millis(50), service);
+            assert!(tokio::time::timeout(HANGS, served).await.is_ok(), "its place is kept for ever");
+        });
     }
 }

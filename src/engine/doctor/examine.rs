@@ -5,7 +5,6 @@ use crate::base::fault::{Class, Fault};
 use crate::base::run::Run;
 use crate::engine::app::{App, AppError, Ask};
 use crate::engine::plan::Programs;
-use crate::source::wrapper::Wrapper;
 use crate::storage::scheme::Connected;
 use crate::vault::Repository;
 use schemars::JsonSchema;
@@ -90,7 +89,7 @@ pub fn examine(
     let environment = &app.environment;
     add(Part::Machine, usual, cache(&environment.cache_root(), app.settings.cache_bytes, app.is_remote()));
     add(Part::Machine, usual, vec![state(&environment.state_root(), environment.in_container())]);
-    add(Part::Machine, usual, programs(&Programs::of(app).clients(Wrapper::default()), &run.cancel));
+    add(Part::Machine, usual, programs(&Programs::of(app).own_clients(), &run.cancel));
     all
 }
 
@@ -102,7 +101,7 @@ fn repository(app: &App, ask: Ask<'_>) -> Result<Vec<Finding>, AppError> {
     let warnings = found.warnings;
     let warnings = warnings.into_iter().map(|message| Finding::warning("key", message, "put that right"));
     let repo = app.open_uncached(&identity, &found.credential)?;
-    let slots = repo.list_keys(&found.credential)?.len();
+    let slots = repo.key_ring().slots(&found.credential)?.len();
     let mut findings = vec![Finding::good("repository", identity.id.to_string())];
     findings.push(key(repo.role(), slots));
     findings.extend(warnings);

@@ -9,7 +9,7 @@ use crate::content::index::{Kind, Of, canonical};
 use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::restore::refuse_protected;
-use crate::source::files::{Lying, There, shown};
+use crate::source::files::{Lying, There};
 use std::cmp::Ordering;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -39,7 +39,7 @@ pub struct Extras {
 impl Extras {
     /// The first of it, as a person reads it.
     pub fn first(&self) -> Vec<String> {
-        self.paths.iter().take(SHOWN).map(|lying| shown(&lying.path)).collect()
+        self.paths.iter().take(SHOWN).map(|lying| words::path(&lying.path)).collect()
     }
 }
 

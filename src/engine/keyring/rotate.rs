@@ -5,9 +5,9 @@ use crate::base::id::AuthorId;
 use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::listing::{Seen, sizes, survey};
+use crate::vault::Repository;
 use crate::vault::crypto::Credential;
 use crate::vault::rotation::{RotateReport, RotateRequest, Rotation};
-use crate::vault::{KeyRing, Repository};
 use std::collections::BTreeMap;
 
 /// What somebody asks to rotate.
@@ -58,7 +58,7 @@ impl RotatePlan {
 pub fn plan_rotate(job: RotateJob, repo: &Repository, run: &Run) -> Result<RotatePlan, OpError> {
     let mut revoked = Vec::new();
     if let Some(key) = &job.revoke {
-        let author = KeyRing::of(repo).find(key)?;
+        let author = repo.key_ring().find(key)?;
         revoked.push((author, repo.authors().name(&author).to_string()));
     }
     let price = if job.content { Some(price(repo, run)?) } else { None };

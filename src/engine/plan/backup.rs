@@ -1,7 +1,7 @@
 //! What is to be backed up, by addresses, by names of the configuration, or as somebody describes it.
 
 use super::{Programs, refused};
-use crate::base::fault::Next;
+use crate::base::fault::{Next, as_it_is};
 use crate::base::level::Level;
 use crate::base::name::{NameKind, check_name, nearest};
 use crate::base::pattern::NamePattern;
@@ -15,7 +15,7 @@ use crate::source::Source;
 use crate::source::command::Program;
 use crate::source::files::{Files, roots};
 use crate::source::kind::{Around, Asked, Settled, SourceKind};
-use crate::source::postgres::{Connection, ConnectionParts, DatabaseChoice, Databases, DumpFilter, pattern};
+use crate::source::postgres::{Connection, ConnectionParts, DatabaseChoice, Databases, DumpFilter};
 use crate::source::process::Invocation;
 use crate::source::stdin::StandardInput;
 use crate::source::surroundings::Surroundings;
@@ -330,8 +330,11 @@ fn unknown(source: &str, known: &[&str]) -> OpError {
     let near = nearest(source, known.iter().copied());
     let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     let next = match known {
-        [] => format!("no sources are configured; add [source.{source}] or use {{series}} with {{command}}"),
-        known => format!("{near}the configuration has: {}", known.join(", ")),
+        [] => format!(
+            "no sources are configured; add [source.{}] or use {{series}} with {{command}}",
+            as_it_is(source)
+        ),
+        known => as_it_is(&format!("{near}the configuration has: {}", known.join(", "))).into_owned(),
     };
     refused(format!("unknown source `{source}`"), Next::new(next))
 }
@@ -343,6 +346,6 @@ fn choice(wanted: &[String], all: bool, excluded: &[String]) -> Result<DatabaseC
 fn patterns(texts: &[String]) -> Result<Vec<NamePattern>, OpError> {
     let each = texts
         .iter()
-        .map(|text| pattern(text).map_err(|problem| refused(problem.text, problem.next.map(Next::new))));
+        .map(|text| NamePattern::name_or_pattern(text).map_err(|error| refused(error.to_string(), None)));
     each.collect()
 }

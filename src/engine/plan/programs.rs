@@ -39,6 +39,11 @@ impl<'a> Programs<'a> {
         found.through(exec).within(self.surroundings())
     }
 
+    /// The same on this machine, behind no words.
+    pub fn own_clients(self) -> Clients {
+        self.clients(Wrapper::default())
+    }
+
     /// What the programs of a configured source find around them.
     ///
     /// # Errors

@@ -6,14 +6,14 @@
 
 use super::refused;
 use crate::base::fault::Next;
-use crate::base::id::SnapshotId;
 use crate::base::name::{Position, SnapshotName};
+use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::restore::{is_cluster_script, rollback_words};
 use crate::engine::system::{SeenSet, SetEnd, sets};
 use crate::source::kind::Home;
-use crate::vault::history::History;
+use crate::vault::Repository;
 use crate::vault::snapshot::{Body, State, StreamFormat, Summary};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -98,33 +98,29 @@ impl SetStep {
 /// Finds the run that is meant, and says what comes back in which order.
 ///
 /// # Errors
-/// When there is no such run, or a target is named for no source of it.
-pub fn plan_set(
-    job: &SetJob,
-    history: &History,
-    body: &mut dyn FnMut(&SnapshotId) -> Result<Body, OpError>,
-    app: &App,
-) -> Result<SetPlan, OpError> {
+/// When there is no such run, a target is named for no source of it, or the repository cannot be read.
+pub fn plan_set(job: &SetJob, repo: &Repository, app: &App, run: &Run) -> Result<SetPlan, OpError> {
+    let (mut catalog, history) = repo.told(run.events.as_ref())?;
     let all: Vec<SeenSet> =
-        sets(history).into_iter().map(|set| set.as_configured(&app.settings.systems)).collect();
+        sets(&history).into_iter().map(|set| set.as_configured(&app.settings.systems)).collect();
     let (set, newer) = choose(&all, &job.name, &app.host())?;
     let by_id = job.name.id_digits().is_some_and(|digits| set.set.to_string().starts_with(&digits));
     if let Some(missing) = rollback_words(&history.turned_back).filter(|_| !by_id) {
         let visible = set.set.to_string();
         let visible = visible.get(..8).unwrap_or_default().to_owned();
-        let time = crate::vault::snapshot::timestamp(set.time_ms());
+        let time = crate::base::clock::timestamp(set.time_ms());
         return Err(OpError::TurnedBack { missing, name: job.name.to_string(), visible, time });
     }
     let known: Vec<&str> = set.members.iter().map(|(source, _)| source.as_str()).collect();
     let named = job.targets.keys().chain(&job.skipped);
     if let Some(unknown) = named.into_iter().find(|name| !known.contains(&name.as_str())) {
         let message = format!("the run has no snapshot of a source `{unknown}`");
-        return Err(refused(message, Next::new(format!("it has: {}", known.join(", ")))));
+        return Err(refused(message, Next::plain(&format!("it has: {}", known.join(", ")))));
     }
     let mut steps = Vec::new();
     let wanted = set.members.iter().rev().filter(|(source, _)| !job.skipped.contains(source));
     for (source, summary) in wanted {
-        let target = target(source, &body(&summary.id)?, job.targets.get(source), app);
+        let target = target(source, &repo.body(&mut catalog, &summary.id)?, job.targets.get(source), app);
         steps.push(SetStep { source: source.clone(), summary: summary.clone(), target });
     }
     Ok(SetPlan { set: set.clone(), steps, newer: newer.cloned() })
@@ -181,7 +177,7 @@ fn choose<'a>(
         (None, several) => {
             let message = format!("several hosts have a system `{}`", name.word);
             let each: Vec<String> = several.iter().map(|host| format!("{host}/{}", name.word)).collect();
-            return Err(refused(message, Next::new(format!("name one of {}", each.join(", ")))));
+            return Err(refused(message, Next::plain(&format!("name one of {}", each.join(", ")))));
         }
     };
     of_system.retain(|set| host_of(set) == Some(host));

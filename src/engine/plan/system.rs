@@ -87,7 +87,7 @@ pub fn plan_system(job: &SystemJob, app: &App, run: &Run) -> Result<SystemPlan, 
         {
             let next = format!("put `{missing}` before `{source}` in `sources`, or take it out of `needs`");
             let message = format!("source `{source}` needs `{missing}`, which does not come before it");
-            return Err(refused(message, Next::new(next)));
+            return Err(refused(message, Next::plain(&next)));
         }
         if let Some(twin) = members.iter().find(|other| other.series == member.series) {
             let message =
@@ -117,7 +117,7 @@ fn chosen(job: &SystemJob, app: &App) -> Result<(Option<String>, System), OpErro
                     (None, true) => format!("add [system.{name}] with `sources = […]` to the configuration"),
                     (None, false) => format!("the configuration has: {}", names.join(", ")),
                 };
-                Err(refused(format!("unknown system `{name}`"), Next::new(next)))
+                Err(refused(format!("unknown system `{name}`"), Next::plain(&next)))
             }
         },
         (None, [only]) => {
@@ -140,7 +140,7 @@ fn chosen(job: &SystemJob, app: &App) -> Result<(Option<String>, System), OpErro
         (None, []) => Err(none_configured()),
         (None, several) => Err(refused(
             "several systems are configured",
-            Next::new(format!("name one of {}", several.join(", "))),
+            Next::plain(&format!("name one of {}", several.join(", "))),
         )),
     }
 }

@@ -84,7 +84,7 @@ pub fn plan_verify(job: VerifyJob, chosen: Chosen, app: &App, run: &Run) -> Resu
     if streams.is_empty() {
         let id = chosen.summary.id.short();
         let message = format!("nothing to verify in snapshot {id}: pg_dumpall scripts are not supported");
-        return Err(refused(message, Next::new("back up with {pg_all} {globals}")));
+        return Err(refused(message, Next::new("back up with {pg_all} {pg_globals}")));
     }
     if job.smoke.is_some() && streams.iter().all(is_read_through) {
         let id = chosen.summary.id.short();

@@ -2,9 +2,9 @@
 
 use super::{Id, Report, Time};
 use crate::base::id::SnapshotId;
+use crate::base::words;
 use crate::content::index::{Kind, Row};
 use crate::engine::files::{Became, BucketPlan, BucketReport, ChangedRow, Extras, FilesPlan, FilesReport};
-use crate::source::files::shown;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ impl RestoreFilesPlan {
             bytes: plan.bytes,
             replaced: plan.replaced,
             kept: plan.kept,
-            deleted: extras.paths.iter().map(|lying| shown(&lying.path)).collect(),
+            deleted: extras.paths.iter().map(|lying| words::path(&lying.path)).collect(),
             unreadable: plan.unreadable,
             unfit: plan.unfit,
         }

@@ -86,8 +86,8 @@ pub use system::{Sets, SystemRun, SystemRunPlan};
 pub use tables::{Diff, Members, Streamed, TableAmount};
 pub use verify::{VerifiedSource, VerifiedStream, Verify, VerifySet};
 
+use crate::base::clock::timestamp;
 use crate::base::fault::Next;
-use crate::vault::snapshot::timestamp;
 use jiff::Timestamp;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};

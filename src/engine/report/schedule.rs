@@ -196,6 +196,8 @@ pub struct BackupRecord {
     pub rows: Option<u64>,
     /// Why the snapshot is suspect.
     pub suspect: Option<String>,
+    /// What is odd of a dump that counts all the same: it has no table, or no row in any.
+    pub warning: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
     /// What to do about that.
@@ -210,6 +212,8 @@ pub struct BackupRecord {
     pub duration_ms: Option<u64>,
     /// When retention will delete it; null if that is not known.
     pub expires: Option<Time>,
+    /// Why the snapshot is gone: the rules that did not keep it, or `by hand`.
+    pub removed_by: Option<String>,
 }
 
 /// A command of the history.

@@ -2,6 +2,7 @@
 
 use super::{Id, Report, Time};
 use crate::engine::plan::{SetPlan, SetStep};
+use crate::engine::restore::{SetReport, StepEnd};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -77,6 +78,22 @@ impl RestoredSet {
                 .map(|(source, _)| source.clone())
                 .collect(),
         }
+    }
+}
+
+impl RestoredSet {
+    /// The steps of a plan, and what became of each.
+    pub fn done(plan: &SetPlan, report: &SetReport) -> Self {
+        let mut set = Self { dry_run: false, ok: report.class().is_none(), ..Self::planned(plan) };
+        for (step, end) in set.steps.iter_mut().zip(&report.ends) {
+            (step.status, step.error) = match end {
+                StepEnd::Restored => (SetStepStatus::Restored, None),
+                StepEnd::Skipped => (SetStepStatus::Skipped, None),
+                StepEnd::Partial => (SetStepStatus::Partial, None),
+                StepEnd::Failed { why, .. } => (SetStepStatus::Failed, why.clone()),
+            };
+        }
+        set
     }
 }
 

@@ -4,9 +4,15 @@ use super::{Archive, Chosen, Part, Target};
 use crate::base::run::Run;
 use crate::content::pg::{JobsPlan, Sections, Selection, TableData};
 use crate::engine::OpError;
+use crate::engine::app::App;
+use crate::engine::plan::Programs;
+use crate::source::command::{SinkOutput, open_sink};
+use crate::source::process::{Invocation, Limits};
 use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
 /// A part that was chosen, and the archive that it is of.
 pub struct Picked {
@@ -110,6 +116,25 @@ impl Extract {
     /// What each of several workers would restore; `None` where there is no part to share out.
     pub fn plan_jobs(&self, workers: usize) -> Option<JobsPlan> {
         self.picked.as_ref().map(|Picked { archive, part }| archive.plan_jobs(&part.entries, workers))
+    }
+
+    /// Sends it to a program's standard input. What the program prints goes where this process's own output goes.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the program fails; nothing of it counts as restored then.
+    pub fn send_to_program(
+        &self,
+        program: &OsStr,
+        arguments: &[OsString],
+        timeout: Option<Duration>,
+        app: &App,
+        run: &Run,
+    ) -> Result<ReadStats, OpError> {
+        let around = Programs::of(app).surroundings();
+        let invocation = Invocation::new(program).args(arguments).within(&around);
+        let limits = Limits::new(run.cancel.clone()).with_timeout(timeout);
+        let open = || open_sink(&invocation, SinkOutput::Inherit, limits.clone());
+        self.send(Target::Program(&open, format!("`{}`", invocation.program())), run)
     }
 
     /// Sends it to its target.

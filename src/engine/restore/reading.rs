@@ -19,11 +19,15 @@ pub struct ReadThrough {
     pub duration_ms: u64,
 }
 
-/// Whether a stream is proven without a database server.
+/// Whether a stream is read instead of restored into a scratch database: no program of a database takes it.
 pub fn is_read_through(stream: &Stream) -> bool {
-    let format = stream.format;
-    let is_text = format == StreamFormat::Settings;
-    is_text || format == StreamFormat::RedisRdb || format.is_index() || format.is_contents()
+    !matches!(stream.format, StreamFormat::PgCustom | StreamFormat::PlainSql | StreamFormat::PgTar)
+}
+
+/// Whether its own structure tells if it is whole. Of files, each digest is checked against the index; settings are for
+/// a person to read.
+fn is_inspected(format: StreamFormat) -> bool {
+    format != StreamFormat::Settings && !format.is_index() && !format.is_contents()
 }
 
 impl Chosen {
@@ -35,8 +39,7 @@ impl Chosen {
         cancel: &Cancel,
     ) -> Result<ReadThrough, OpError> {
         let began = Instant::now();
-        // Of files, each digest is checked against the index.
-        let mut inspector = (stream.format == StreamFormat::RedisRdb).then(Inspector::new);
+        let mut inspector = is_inspected(stream.format).then(Inspector::new);
         let content = Content { stream, parts: None, skipped: 0 };
         let stats = self.read(content, observer, cancel, &mut |bytes| {
             if let Some(inspector) = &mut inspector {

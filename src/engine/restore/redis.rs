@@ -295,6 +295,14 @@ fn sum(before: ReadStats, more: &ReadStats) -> ReadStats {
     }
 }
 
+/// Reads `3` or `3:5`: a database of the snapshot, and the one that its keys go to.
+///
+/// # Errors
+/// When it is neither.
+pub fn numbers(text: &str) -> Result<(u64, u64), OpError> {
+    Ok(redis::databases(text).map_err(SourceError::from)?)
+}
+
 /// Which keys are meant, in words.
 pub fn meant(choice: &Choice) -> String {
     let patterns: Vec<String> =

@@ -204,7 +204,7 @@ pub fn plan_server(job: ServerJob, chosen: Chosen, app: &App, run: &Run) -> Resu
         archives.into_iter().filter(|stream| is_wanted(database_of(stream))).cloned().collect();
     if dumps.is_empty() {
         let message = format!("snapshot {} holds no dumps of databases", chosen.summary.id.short());
-        let next = Next::new("back up a server with {pg_all} {globals}, or `all_databases = true`");
+        let next = Next::new("back up a server with {pg_all} {pg_globals}, or `all_databases = true`");
         return Err(OpError::Job { message, next: Some(next) });
     }
     let (_, asked) = clients.databases(&connection, &run.cancel)?;

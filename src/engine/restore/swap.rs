@@ -1,7 +1,7 @@
 //! Replacing a live database by one that stands beside it: both are renamed, and the old one stays under another name.
 
 use crate::base::clock::Clock;
-use crate::base::fault::Next;
+use crate::base::fault::{Next, as_it_is};
 use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::app::App;
@@ -154,16 +154,17 @@ pub(super) fn not_swapped(
     exec: Option<&[OsString]>,
     error: OpError,
 ) -> OpError {
-    let mut words = vec!["dumpvault swap".to_owned(), quoted(&fresh.database), quoted(&live.database)];
+    let [new, old] = [&fresh.database, &live.database].map(|name| as_it_is(&quoted(name)).into_owned());
+    let mut words = vec!["dumpvault swap".to_owned(), new, old];
     let uri = live.connection.server_uri();
     if uri != "postgresql://" {
-        words.push(format!("{{server}} {}", quoted(&uri)));
+        words.push(format!("{{server}} {}", as_it_is(&quoted(&uri))));
     }
     if let Some(exec) = exec {
         let exec: Vec<String> = exec.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        words.push(format!("{{pg_exec}} {}", quoted(&exec.join(" "))));
+        words.push(format!("{{pg_exec}} {}", as_it_is(&quoted(&exec.join(" ")))));
     }
-    let next = format!("finish it with `{}`, or drop `{}`", words.join(" "), fresh.database);
+    let next = format!("finish it with `{}`, or drop `{}`", words.join(" "), as_it_is(&fresh.database));
     OpError::Hinted { source: Box::new(error), next: Next::new(next) }
 }
 

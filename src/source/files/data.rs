@@ -3,7 +3,6 @@
 
 use super::content::{Content, Ended};
 use super::facts::{Owners, change, mtime, row, special, xattrs};
-use super::tree::shown;
 use super::walk::{Counted, Found, Walked, walk};
 use super::{Choice, Dump, Files, FilesError, RACY};
 use crate::base::event::Event;
@@ -11,6 +10,7 @@ use crate::base::id::StreamDigest;
 use crate::base::numbers::{Proof, StreamFormat};
 use crate::base::run::Run;
 use crate::base::unit::Age;
+use crate::base::words::path as shown;
 use crate::content::index::{Change, Kind, Of, Row};
 use crate::source::SourceError;
 use crate::source::indexed::{Before, Copies, Deadline, Kept, ParentIndex, Rows};

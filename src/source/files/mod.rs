@@ -40,7 +40,7 @@ pub use choice::{Choice, ChoiceError};
 pub use kind::FilesKind;
 pub use meta::Ownership;
 pub use there::{Lying, There};
-pub use tree::{NewFile, TreeWriter, is_directory, is_older, seems_same, shown};
+pub use tree::{NewFile, TreeWriter, is_directory, is_older, seems_same};
 
 /// What a snapshot says of its source where old files are left out.
 pub const NEWER_THAN: &str = "newer_than";

@@ -16,7 +16,6 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -312,9 +311,4 @@ pub fn is_older(row: &Row, stat: &Stat) -> bool {
 /// Whether what is there is a directory.
 pub fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_dir()
-}
-
-/// The path as a person reads it.
-pub fn shown(path: &[u8]) -> String {
-    format!("/{}", Path::new(std::ffi::OsStr::from_bytes(path)).display())
 }

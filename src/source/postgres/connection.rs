@@ -45,9 +45,9 @@ pub struct ConnectionParts {
 }
 
 impl Connection {
-    /// Parses `postgres://…` or `postgresql://…` as libpq does, but stricter: an `@` that is not percent-encoded is
-    /// refused anywhere behind the host, and a port must be a number, since both are how a password with reserved
-    /// characters in it would slip into a part that is shown.
+    /// Parses `postgres://…` or `postgresql://…` as libpq does, but stricter. An `@` that is not percent-encoded is
+    /// refused anywhere behind the host, and a port must be a number. Both are how a password with reserved characters
+    /// in it would slip into a part that is shown.
     ///
     /// # Errors
     /// [`PostgresError::BadUri`], [`PostgresError::SecretInUri`]; neither quotes the URI.

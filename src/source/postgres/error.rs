@@ -150,7 +150,7 @@ pub enum PostgresError {
         database: String,
     },
     /// The restore failed, and the script holds text that is not of the dump.
-    #[error("{source}; line {line} of the script stands behind the end of the dump")]
+    #[error("{source}{}line {line} of the script stands behind the end of the dump", after(source))]
     TextBehindDump {
         /// The first such line.
         line: u64,
@@ -234,6 +234,11 @@ impl PostgresError {
             Self::Answer { .. } | Self::NotCommitted { .. } => return None,
         })
     }
+}
+
+/// What stands between a failure and more about it: the last words of a program have lines of their own.
+fn after(source: &SourceError) -> &'static str {
+    if source.to_string().contains('\n') { "\n" } else { "; " }
 }
 
 fn list(found: &[FoundClient]) -> String {
@@ -325,7 +330,7 @@ impl ConnectProblem {
             Self::NotAllowed => {
                 "add an entry for this user, database and address to the server's `pg_hba.conf`"
             }
-            Self::NoRole => "give the role's name (`--pg-user`, or in the URI), or create it",
+            Self::NoRole => "give the role's name (--pg-user, or in the URI), or create it",
             Self::NoDatabase => "check the database's name; `psql -l` lists them",
             Self::NoPermission => "grant CONNECT on the database to the role, or use another role",
             Self::Encryption => "check `sslmode` and the certificates",

@@ -100,21 +100,12 @@ const URI: Kind<Connection> = Kind {
 /// Names of databases, or patterns.
 const DATABASES: Kind<Vec<NamePattern>> = Kind {
     word: "list of names and patterns",
-    parse: |raw| raw.texts()?.iter().map(|text| pattern(text)).collect(),
+    parse: |raw| {
+        let problem = |error: PatternError| Problem::new(error.to_string());
+        raw.texts()?.iter().map(|text| NamePattern::name_or_pattern(text).map_err(problem)).collect()
+    },
     show: |raw| Some(raw.clone()),
 };
-
-/// Names without wildcards mean themselves, dots and all; quotes too, but for those around the whole.
-///
-/// # Errors
-/// When a pattern is none.
-pub fn pattern(text: &str) -> Result<NamePattern, Problem> {
-    let is_quoted = text.len() > 2 && text.starts_with('"') && text.ends_with('"');
-    match text.contains(['*', '?']) || is_quoted {
-        true => text.parse().map_err(|error: PatternError| Problem::new(error.to_string())),
-        false => Ok(NamePattern::exact(text)),
-    }
-}
 
 macro_rules! keys {
     ($($key:ident: $type:ty = $kind:ident, $name:literal, $about:literal, $example:literal;)*) => {

@@ -27,7 +27,7 @@ pub use error::{ConnectProblem, PostgresError};
 pub use failure::{Doing, Failure, Given};
 pub use filter::{FilterError, Reason, ScriptFilter, ScriptRefused, SessionSettings};
 pub use globals::{Globals, GlobalsPlan, GlobalsTarget};
-pub use kind::{Databases, Postgres, pattern};
+pub use kind::{Databases, Postgres};
 pub use private::{PrivateError, PrivateServer};
 pub use restore::count::{Belonging, Constraints, Count};
 pub use restore::create::{DatabasePlan, PlanStatement};

@@ -1,6 +1,7 @@
 //! What goes wrong with Redis and Valkey servers.
 
 use crate::base::fault::{Class, Fault, Next};
+use crate::base::words;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub enum RedisError {
         during: &'static str,
     },
     /// The server closed the connection before its data had ended.
-    #[error("`{server}` closed the connection before its data ended, after {bytes} bytes")]
+    #[error("`{server}` closed the connection before its data ended, after {}", words::bytes(*bytes))]
     Cut {
         /// The server.
         server: String,
@@ -203,7 +204,7 @@ pub enum RedisError {
         master: String,
     },
     /// Others follow it.
-    #[error("`{server}` has {replicas} replicas, which would be replaced, too")]
+    #[error("`{server}` has {}, which would be replaced, too", words::count(*replicas, "replica"))]
     HasReplicas {
         /// The server.
         server: String,
@@ -269,7 +270,7 @@ pub enum RedisError {
         what: String,
     },
     /// It holds something else than the file.
-    #[error("database {database} holds {there} keys after the restore, not {expected}")]
+    #[error("database {database} holds {} after the restore, not {expected}", words::count(*there, "key"))]
     Counts {
         /// The database.
         database: u64,

@@ -205,13 +205,6 @@ pub struct Checker<'a> {
     pub(in crate::vault) repo: &'a Repository,
 }
 
-impl Repository {
-    /// Looks for damage in a repository.
-    pub fn checker(&self) -> Checker<'_> {
-        Checker { repo: self }
-    }
-}
-
 impl Checker<'_> {
     /// Checks the repository. Takes no lock; backups, `forget` and `prune` may go on meanwhile.
     ///

@@ -258,6 +258,19 @@ mod tests {
     use crate::base::secret::OsEntropy;
 
     #[test]
+    fn a_new_slot_for_a_passphrase_costs_what_the_rfc_recommends_and_one_for_a_key_file_nothing() {
+        let bundle = KeyBundle::generate(&OsEntropy).unwrap();
+        let costs = |credential: &Credential| {
+            let repo = RepoId::from_bytes([7; 16]);
+            let slot = SealedBundle::seal(&bundle, credential, &repo, b"header", &OsEntropy).unwrap();
+            slot.kdf.map(|kdf| (kdf.passes, kdf.memory_kib, kdf.lanes))
+        };
+        let passphrase = Credential::Passphrase(Passphrase::new("correct horse".into()));
+        assert_eq!(costs(&passphrase), Some((3, 64 << 10, 4)));
+        assert_eq!(costs(&Credential::KeyFile(KeyFile(SecretKey::from_bytes([7; 32])))), None);
+    }
+
+    #[test]
     fn a_slot_opens_only_with_its_credential_header_and_costs() {
         let bundle = KeyBundle::generate(&OsEntropy).unwrap();
         let repo = RepoId::from_bytes([7; 16]);

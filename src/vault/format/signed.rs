@@ -92,9 +92,9 @@ pub(super) fn check_authority(body: &[u8], signature: &Signature, epoch: &Epoch)
     Ok(epoch.verify(&message(None, body), signature)?)
 }
 
-/// The bytes that small seals of index objects, snapshot heads and marks hold: `u32 length || CBOR || zeros`, of a
-/// Padmé length (Nikitin et al., *Reducing Metadata Leakage from Encrypted Files and Communication with PURBs*, PETS
-/// 2019), so that a length tells little of what is inside.
+/// The bytes that small seals of index objects, snapshot heads and marks hold: `u32 length || CBOR || zeros`. Their
+/// length is a Padmé length, so that it tells little of what is inside (Nikitin et al., *Reducing Metadata Leakage from
+/// Encrypted Files and Communication with PURBs*, PETS 2019).
 pub(super) fn pad(cbor: Vec<u8>) -> Result<Vec<u8>, FormatError> {
     let len = u32::try_from(cbor.len()).map_err(|_| malformed("too long for a seal"))?;
     let mut bytes = Vec::with_capacity(padme(cbor.len() + 4));

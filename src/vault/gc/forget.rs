@@ -144,7 +144,7 @@ impl Repository {
         let mut objects: Vec<String> = history.foreign.iter().map(|foreign| foreign.object.clone()).collect();
         objects.extend(self.foreign_plans()?.into_iter().map(|foreign| foreign.object));
         objects.extend(catalog.foreign_indexes(&self.verdicts())?.iter().map(ObjectName::key));
-        objects.extend(self.foreign_slots()?.iter().map(ObjectName::key));
+        objects.extend(self.key_ring().foreign_slots()?.iter().map(ObjectName::key));
         objects.extend(self.authors.junk.iter().map(ObjectName::key));
         for (pack, _) in self.reconcile(catalog, &history.damaged_packs)?.unexplained {
             objects.extend(self.is_no_pack(&pack)?.then(|| pack.key()));

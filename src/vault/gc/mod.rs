@@ -373,9 +373,9 @@ impl Repository {
         Ok(())
     }
 
-    /// Ends the sessions that have not been heard of for long: those that are not live, if anything is to be deleted;
-    /// else those not heard of for the whole grace period, since nothing that was put after they began is condemned.
-    /// Before snapshots are listed: from now on they cannot commit.
+    /// Ends the sessions that have not been heard of for long. If anything is to be deleted, these are all that are not
+    /// live; else those not heard of for the whole grace period, since nothing that was put after they began is
+    /// condemned. Before snapshots are listed: from now on they cannot commit.
     fn end_lapsed(&self, own: &Session, settings: &PruneSettings, now: SystemTime) -> Result<(), RepoError> {
         let plans = self.plans()?.0;
         let deletes = settings.grace.is_zero()

@@ -176,6 +176,7 @@ impl Repository {
                     let chunks: usize = index.packs.iter().map(|pack| pack.table.chunks.len()).sum();
                     if index.packs.iter().any(|pack| goes(&pack.id)) {
                         touched.push(id);
+                    // Others' packs would have to be opened first, only to save an object.
                     } else if chunks < INDEX_CHUNKS / 4 && by.is_full() {
                         small.push(id);
                     }
@@ -201,11 +202,12 @@ impl Repository {
                 if goes(&pack.id) {
                     continue;
                 }
-                // What is written here replaces what was said before: it must not be the lie that is left.
+                // What is written here replaces what was said before: it must not be the error that is left. (Lies of
+                // append authors are hearsay; this is for full authors that were wrong.)
                 let is_disputed = sayings.disputed.contains(&pack.id);
                 let pack = if is_disputed { self.as_it_says_itself(survey, pack)? } else { pack };
                 let is_hearsay = hearsay.contains(id);
-                // It may still come, and be another than was said.
+                // It may still come, and be another than was said. (Asking for it would say the same, with a warning.)
                 if is_hearsay && !survey.listed.contains_key(&pack.id) {
                     continue;
                 }
@@ -240,7 +242,7 @@ impl Repository {
         let repo = self.past_cache();
         let own = match self.checker().was_opened(&said.id) {
             true => repo.read_pack_table(&said.id, bytes),
-            false => repo.open_pack_whole(&said.id, bytes),
+            false => BlockReader::open_pack(&repo, &said.id, bytes),
         };
         match own {
             Ok(own) => Ok(Some(own)),

@@ -54,8 +54,8 @@ struct TagsSaid {
     added: BTreeSet<String>,
 }
 
-/// The marks that hold no more because another one supersedes them: any that a full author names; of others, those of
-/// the same author that say the same kind of thing of the same object, tags left out, so that whoever may only add
+/// The marks that hold no more because another one supersedes them. A full author's may name any; another's only those
+/// of the same author that say the same kind of thing of the same object, tags left out, so that whoever may only add
 /// takes nothing back.
 pub(in crate::vault) fn superseded(marks: &[Vouched]) -> HashSet<MarkId> {
     let by_id: HashMap<&MarkId, &Vouched> = marks.iter().map(|vouched| (&vouched.id, vouched)).collect();

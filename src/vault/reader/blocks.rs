@@ -8,7 +8,7 @@ use crate::storage::{ErrorKind, StorageError};
 use crate::vault::catalog::PackRow;
 use crate::vault::crypto::CryptoError;
 use crate::vault::format::FormatError;
-use crate::vault::format::index::{BlockEntry, BlockKind, ChunkTable, PREFIX_BYTES};
+use crate::vault::format::index::{BlockEntry, BlockKind, ChunkTable, IndexedPack, PREFIX_BYTES};
 use crate::vault::format::pack::{FRONT_BYTES, PackOpener};
 use crate::vault::objects::pack_key;
 use crate::vault::{RepoError, Repository};
@@ -68,6 +68,24 @@ impl BlockReader {
             believed: HashSet::new(),
             opening: Permits::new(open_at_once() as u64),
         }
+    }
+
+    /// A pack's own table, after every block in it was opened and every id compared.
+    ///
+    /// # Errors
+    /// When the pack does not hold what its table says, or the storage fails.
+    pub(in crate::vault) fn open_pack(
+        repo: &Repository,
+        id: &PackId,
+        bytes: u64,
+    ) -> Result<IndexedPack, RepoError> {
+        let pack = repo.read_pack_table(id, bytes)?;
+        let row = PackRow::new(0, *id, bytes, pack.table.clone());
+        let (blocks, mut workspace) = (Self::new(repo), Workspace::default());
+        for number in 0..row.table.blocks.len() as u32 {
+            blocks.open_run(&row, number..number + 1, &mut workspace, &mut |_, _| {})?;
+        }
+        Ok(pack)
     }
 
     /// A reader that is to read here and there all over the packs: where there is a cache, it has them fetched whole.

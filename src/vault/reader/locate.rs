@@ -224,7 +224,7 @@ impl Locator {
 
     /// The error as it is, or what another process did since this locator was made.
     pub(super) fn explain(&self, error: RepoError) -> RepoError {
-        self.repo.explain(&self.before, error)
+        self.before.explain(&self.repo, error)
     }
 
     /// The catalog behind it.

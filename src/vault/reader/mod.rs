@@ -96,13 +96,6 @@ pub struct Reader<'a> {
     pub(in crate::vault) repo: &'a Repository,
 }
 
-impl Repository {
-    /// Reads streams out of a repository.
-    pub fn reader(&self) -> Reader<'_> {
-        Reader { repo: self }
-    }
-}
-
 impl Reader<'_> {
     /// Writes the whole stream to `output` and checks length and digest. A digest of the digests of files takes the
     /// index to check, which is for the caller; what is checked here is the length, and every chunk.

@@ -8,6 +8,7 @@ use crate::vault::check::Damage;
 use crate::vault::format::index::{Index, IndexedPack};
 use crate::vault::gc::INDEX_CHUNKS;
 use crate::vault::objects::{ObjectName, pack_key};
+use crate::vault::reader::BlockReader;
 use crate::vault::{RepoError, Repository};
 use std::collections::{HashMap, HashSet};
 
@@ -102,7 +103,7 @@ impl Repairer<'_> {
         if is_vouched || self.repo.checker().was_opened(id) {
             self.repo.read_pack_table(id, bytes)
         } else {
-            self.repo.open_pack_whole(id, bytes)
+            BlockReader::open_pack(self.repo, id, bytes)
         }
     }
 

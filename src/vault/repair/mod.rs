@@ -22,13 +22,6 @@ pub struct Repairer<'a> {
     pub(in crate::vault) repo: &'a Repository,
 }
 
-impl Repository {
-    /// Does what can be done about damage in a repository.
-    pub fn repairer(&self) -> Repairer<'_> {
-        Repairer { repo: self }
-    }
-}
-
 impl Repairer<'_> {
     fn require_full_key(&self) -> Result<(), RepoError> {
         if self.repo.keys.role() == Role::Full {

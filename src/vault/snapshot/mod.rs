@@ -137,13 +137,8 @@ impl Head {
 
     /// Moment of the dump. Times beyond what a calendar can show become the nearest that it can.
     pub fn time(&self) -> Timestamp {
-        timestamp(self.time_ms)
+        crate::base::clock::timestamp(self.time_ms)
     }
-}
-
-/// Milliseconds since the epoch as a moment, clamped to what a calendar can show.
-pub fn timestamp(ms: i64) -> Timestamp {
-    Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
 /// The part of a snapshot that only readers can read.

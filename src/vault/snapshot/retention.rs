@@ -1,9 +1,9 @@
 //! Which snapshots a policy keeps, and which rule says so. Pure, and it forgets nothing by itself.
 //!
 //! Snapshots are looked at per series and host. Good ones are sorted into calendar buckets (hours, days, weeks, months,
-//! years of a stated zone); the *first* good snapshot of a bucket stands for it, or the last where the policy says so,
-//! and a rule with the count n keeps those of the newest n buckets that have one. So a daily that is the week's first
-//! is the weekly from the day it is made, a bucket that is full never changes its mind, and forgetting day by day ends
+//! years of a stated zone). The *first* good snapshot of a bucket stands for it, or the last where the policy says so.
+//! A rule with the count n keeps those of the newest n buckets that have one. So a daily that is the week's first is
+//! the weekly from the day it is made, a bucket that is full never changes its mind, and forgetting day by day ends
 //! where forgetting once at the end does. Where backups stop, nothing expires.
 //!
 //! A stream that is in a *partial* snapshot is whole. So the rules run over the complete snapshots first, and then once
@@ -155,9 +155,9 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// Nothing younger goes unless forced.
 const YOUNG: SignedDuration = SignedDuration::from_hours(24);
 
-/// Which snapshots of one series count for calendar tags and retention, in the order of `series`: the complete ones; of
-/// these the unproven only as long as no proven one came before, so that a bare standard input counts in its own series
-/// alone.
+/// Which snapshots of one series count for calendar tags and retention, in the order of `series`: the complete ones. Of
+/// these the unproven count only as long as no proven one came before, so that a bare standard input counts in its own
+/// series alone.
 pub fn good(series: &[&Summary]) -> Vec<bool> {
     let first_proven = series
         .iter()

@@ -7,6 +7,7 @@ use crate::vault::format::mark::{Mark, MarkKind};
 use crate::vault::format::snapshot::seal;
 use crate::vault::memory::{Question, Remembered};
 use crate::vault::objects::ObjectName;
+use crate::vault::session::Standing;
 use crate::vault::snapshot::{
     Body, FailedStream, Head, PINS_BYTES_MAX, Proof, SetMember, State, Stream, Summary,
 };
@@ -341,11 +342,15 @@ impl BackupSession {
                 return Err(RepoError::Fenced { why });
             }
         }
-        if !self.session.is_registered()? {
-            let why = "it was suspended and a prune ended its session".to_owned();
-            return Err(RepoError::Fenced { why });
-        }
-        Ok(())
+        let why = match self.session.standing()? {
+            Standing::Registered => return Ok(()),
+            Standing::Ended => "it was suspended and a prune ended its session",
+            Standing::OtherTime => {
+                "the storage shows another time of its session: times in the repository were changed, or a session \
+                 that a prune had ended was put again"
+            }
+        };
+        Err(RepoError::Fenced { why: why.to_owned() })
     }
 }
 

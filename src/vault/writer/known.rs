@@ -1,8 +1,8 @@
 //! Is this chunk stored already? Answered without a query where the stream follows an earlier one.
 //!
-//! Three steps (after Zhu, Li, Patterson: *Avoiding the Disk Bottleneck in the Data Domain Deduplication File System*,
-//! FAST 2008): the chunk that follows the last known one in its pack is guessed first; then the filter in memory says
-//! that a chunk is surely new; only then the catalog is asked, whose answer loads the pack's whole table for the next
+//! Three steps, after Zhu, Li, Patterson: *Avoiding the Disk Bottleneck in the Data Domain Deduplication File System*,
+//! FAST 2008. The chunk that follows the last known one in its pack is guessed first. Then the filter in memory says
+//! that a chunk is surely new. Only then the catalog is asked, whose answer loads the pack's whole table for the next
 //! guess.
 
 use super::super::catalog::filter::{ChunkFilter, chunk_key};

@@ -181,14 +181,11 @@ pub struct Writer<'a> {
     share: Share,
 }
 
-impl Repository {
-    /// Begins backups into a repository.
-    pub fn writer(&self) -> Writer<'_> {
-        Writer { repo: self, share: Share::Whole }
+impl<'a> Writer<'a> {
+    pub(in crate::vault) fn new(repo: &'a Repository) -> Self {
+        Self { repo, share: Share::Whole }
     }
-}
 
-impl Writer<'_> {
     /// The same, in so much memory.
     pub fn within(self, share: Share) -> Self {
         Self { share, ..self }

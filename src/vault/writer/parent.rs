@@ -139,7 +139,7 @@ impl BackupSession {
 }
 
 /// What the recipe of the next stream rests on: the parent's, until the chain is long. Then the ranges that the chain
-/// has gathered are written down once, on top of the recipe that the last one of that kind is: so none of them grows
+/// has gathered are written down once, on top of the recipe that the last one of that kind is. So none of them grows
 /// with the age of the stream, and what it takes is what changed since the last.
 fn copies(stream: &Stream, survey: &ReadCost, mut walker: RecipeWalker) -> Result<Copies, RepoError> {
     let (depth, checkpoint) = survey.base.map_or((0, 0), |base| (base.depth, base.checkpoint));

@@ -1,9 +1,9 @@
 //! The recipe of a stream under way: entries in stream order, and the new bytes that they need gathered into chunks.
 //!
-//! Runs of new bytes of 64 KiB or more are cut where the stream is cut anyway, so that a chunk that is all new is
-//! stored under the id by which it is found again wherever it turns up. Shorter ones, a few rows each, are gathered
-//! into chunks of up to 256 KiB, each of which is a block of its own: a restore then keeps one small block open for
-//! each backup that the stream has bytes of. Entries that follow such a run wait until its chunk has a name.
+//! Runs of new bytes of 64 KiB or more are cut where the stream is cut anyway. So a chunk that is all new is stored
+//! under the id by which it is found again wherever it turns up. Shorter ones, a few rows each, are gathered into
+//! chunks of up to 256 KiB, each of which is a block of its own. A restore then keeps one small block open for each
+//! backup that the stream has bytes of. Entries that follow such a run wait until its chunk has a name.
 
 use super::Sink;
 use crate::base::id::{ChunkId, NodeId};
@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 const LONG_RUN: usize = 64 << 10;
 /// A part of a chunk is gathered with others if it is shorter, in bytes.
 const LONG_PIECE: usize = 64 << 10;
-/// Longer pieces share a block with those so near before them in the stream, in bytes, and with none further away: a
+/// Longer pieces share a block with those so near before them in the stream, in bytes, and with none further away. A
 /// restore that came to the one would have to open the block again for the other, or to keep it open until then.
 const NEAR: u64 = 1 << 20;
 /// A chunk of gathered runs is at most that long, in bytes.

@@ -4,6 +4,7 @@ use super::BackupSession;
 use super::Writer;
 use crate::base::event::Silent;
 use crate::base::id::{IndexId, PackId};
+use crate::vault::meanwhile::has_lost_any;
 use crate::vault::objects::ObjectName as _;
 use std::collections::{BTreeMap, HashSet};
 
@@ -26,7 +27,7 @@ impl Writer<'_> {
     /// Leaves out packs that no index object names any more: they are not missed. `indexes` are those that named them
     /// before.
     pub(super) fn leave_out_unnamed(&self, indexes: &HashSet<IndexId>, packs: &mut BTreeMap<PackId, String>) {
-        if packs.is_empty() || !self.repo.has_lost_any(indexes).unwrap_or(false) {
+        if packs.is_empty() || !has_lost_any(self.repo, indexes).unwrap_or(false) {
             return;
         }
         let named = self.repo.catalog(&Silent).ok().and_then(|catalog| catalog.packs().ok());

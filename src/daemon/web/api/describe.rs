@@ -114,7 +114,8 @@ fn schemas() -> Value {
         "Backup": object(&[
             ("id", "string"), ("filename", "string?"), ("size", "integer?"), ("sizeHuman", "string?"), ("stored", "integer?"), ("new", "integer?"),
             ("checksum", "string?"), ("type", "string"), ("storage", "string?"), ("storagePath", "string?"), ("status", "string"),
-            ("duration", "number?"), ("tableCount", "integer?"), ("rows", "integer?"), ("error", "string?"), ("suspect", "string?"),
+            ("duration", "number?"), ("tableCount", "integer?"), ("rows", "integer?"), ("error", "string?"), ("suspect", "string?"), ("warning", "string?"),
+            ("removedBy", "string?"),
             ("source", "string"), ("series", "string?"), ("snapshot", "string?"), ("run", "string?"), ("pinned", "boolean"),
             ("verifiedAt", "time?"), ("keptBy", "strings?"), ("createdAt", "time"), ("endedAt", "time?"), ("expiresAt", "time?"),
         ]),

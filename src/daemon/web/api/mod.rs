@@ -168,6 +168,8 @@ fn entry_json(ask: &Ask<'_>, entry: &Entry, listing: &Listing) -> Value {
         "rows": record.rows,
         "error": entry.error(),
         "suspect": record.suspect,
+        "warning": entry.warning(),
+        "removedBy": record.gone_by,
         "source": if record.source.is_empty() { entry.command.words.clone() } else { record.source },
         "series": (!record.series.is_empty()).then_some(record.series),
         "snapshot": record.snapshot,

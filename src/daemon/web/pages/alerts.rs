@@ -16,7 +16,7 @@ const DELIVERIES: u32 = 50;
 pub fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let alerts = ask.web.state(|state| state.alerts())?;
     let deliveries = ask.web.state(|state| state.deliveries(DELIVERIES))?;
-    let waiting = deliveries.iter().filter(|delivery| delivery.result == "pending").count();
+    let waiting: u64 = ask.web.state(|state| state.waiting_deliveries())?.values().sum();
     let known = alerts.iter().filter(|alert| alert.acked_by.is_some()).count();
     let last =
         deliveries.iter().filter(|delivery| delivery.result == "sent").filter_map(|one| one.ended).max();

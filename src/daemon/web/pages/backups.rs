@@ -213,15 +213,21 @@ fn row(ask: &Ask<'_>, entry: &Entry, listing: &Listing) -> Vec<Markup> {
             None => strong { (when(ask, entry.command.started)) },
         }
         @if there.is_some_and(|there| there.pinned) { span.two { "pinned" } }
+        @else if let Some(expires) = record.and_then(|record| record.expires).filter(|_| there.is_some()) {
+            span.two { "kept until " (when(ask, expires)) }
+        }
     };
     let none = || html! { span.faint { "none" } };
     let source = record.map(|record| record.source.clone()).unwrap_or_else(|| entry.command.words.clone());
     let why = record.and_then(|record| record.suspect.clone()).or_else(|| entry.error());
+    let gone_by = record.and_then(|record| record.gone_by.as_deref());
     let status = html! {
         @if is_gone { (badge("expired")) span.two { "forgotten by the rules, or by somebody" } }
         @else if is_suspect { (badge("suspect")) }
+        @else if let Some(warning) = entry.warning() { (badge("warning")) span.two.why.w { (warning) } }
         @else if there.is_some_and(|there| there.verified_at().is_some()) { (badge_saying("verified", "Completed, verified")) }
         @else { (badge(entry.status())) }
+        @if let Some(by) = gone_by { span.two { (words::line(by)) } }
         @if let Some(why) = &why { span class={ "two why" @if is_suspect { " w" } } { (words::line(why)) } }
     };
     let actions = html! { div.actions {

@@ -1,9 +1,9 @@
 //! A scratch copy does nothing: what of a dump would act by itself, or reach another server, is left out of it.
 //!
-//! Left out are subscriptions and event triggers with all that depends on them; user mappings, without which no foreign
-//! server that wants a login is reached; rows of foreign tables, which would be written to their server; refreshes of
-//! materialised views over foreign tables, which would read from it; and the rows that tell schedulers what to run.
-//! Publications, foreign servers and foreign tables themselves do nothing, and are restored.
+//! Left out are subscriptions and event triggers with all that depends on them, and user mappings, without which no
+//! foreign server that wants a login is reached. So are rows of foreign tables, which would be written to their server;
+//! refreshes of materialised views over foreign tables, which would read from it; and the rows that tell schedulers
+//! what to run. Publications, foreign servers and foreign tables themselves do nothing, and are restored.
 
 use super::Archive;
 use crate::content::pg::{Entries, Entry, Toc};

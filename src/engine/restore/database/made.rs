@@ -89,7 +89,7 @@ pub(super) fn fill_beside(
         fresh.take_name(wanted).map_err(|error| {
             warn(format!("`{beside}` holds the complete dump, but could not be named `{wanted}`"));
             let rename = format!("ALTER DATABASE \"{beside}\" RENAME TO \"{wanted}\"");
-            let next = Next::new(format!("finish it with `{rename}`, or drop `{beside}`"));
+            let next = Next::plain(&format!("finish it with `{rename}`, or drop `{beside}`"));
             OpError::Hinted { source: Box::new(error.into()), next }
         })?;
         filled.database.clone_from(wanted);

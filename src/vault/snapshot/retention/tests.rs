@@ -396,3 +396,44 @@ fn given_a_limit_of_months_then_they_are_those_of_the_calendar() {
     let kept: Vec<bool> = decide(&policy, &candidates, &reckoning).iter().map(Verdict::is_kept).collect();
     assert_eq!(kept, [false, true, true]);
 }
+
+#[test]
+fn given_400_days_when_forgotten_each_day_then_what_is_left_is_what_one_look_at_the_end_would_keep() {
+    let all = days(400);
+    let ids = |of: &[Summary]| of.iter().map(|one| one.head.counter).collect::<Vec<_>>();
+    for policy in [
+        Policy { daily: 7, weekly: 5, monthly: 12, yearly: 2, ..Policy::default() },
+        Policy { last: 3, weekly: 4, ..Policy::default() },
+        Policy { daily: 30, monthly: 6, within: Some(hours(72)), ..Policy::default() },
+    ] {
+        let mut left: Vec<Summary> = Vec::new();
+        for today in &all {
+            left.push(today.clone());
+            let verdicts = decide_at(&policy, &left, today.head.time() + SignedDuration::from_hours(1));
+            let mut kept = verdicts.iter().map(Verdict::is_kept);
+            left.retain(|_| kept.next().unwrap());
+        }
+        let end = all.last().unwrap().head.time() + SignedDuration::from_hours(1);
+        let verdicts = decide_at(&policy, &all, end);
+        let at_once: Vec<Summary> =
+            all.iter().zip(&verdicts).filter(|(_, one)| one.is_kept()).map(|(one, _)| one.clone()).collect();
+        assert_eq!(ids(&left), ids(&at_once), "{policy:?}");
+        assert!(left.len() > 5 && left.len() < 60, "{policy:?}");
+    }
+}
+
+#[test]
+fn given_failures_for_longer_than_the_rules_keep_then_the_last_good_and_the_last_verified_are_still_there() {
+    let mut all = days(120);
+    // Good for twenty days, and the tenth was restored; then a hundred days of parts.
+    all.iter_mut().skip(20).for_each(|one| one.head.state = State::Partial);
+    let policy = Policy { daily: 7, ..Policy::default() };
+    let calendar = Calendar::default();
+    let now = all.last().unwrap().head.time() + SignedDuration::from_hours(24 * 60);
+    let mut candidates = candidates(&all);
+    candidates[9].verified = true;
+    let verdicts = decide(&policy, &candidates, &Reckoning { calendar: &calendar, now, force: false });
+    assert!(verdicts[19].is_kept(), "the last good one");
+    assert!(verdicts[9].is_kept(), "the last verified one");
+    assert!(!verdicts[5].is_kept(), "one that nothing keeps");
+}
