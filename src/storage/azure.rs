@@ -1,8 +1,8 @@
 //! Objects in a container of Azure Blob Storage.
 //!
 //! The object under `packs/ab/cd` is the block blob `<prefix>/packs/ab/cd`. Each is one *Put Blob* with
-//! `If-None-Match: *` and the CRC-64 of its bytes, which the service checks. Requests are written here and signed with the
-//! account's key, a shared access signature, or a token; `storage/rest` sends them.
+//! `If-None-Match: *` and the CRC-64 of its bytes, which the service checks. Requests are written here and signed with
+//! the account's key, a shared access signature, or a token; `storage/rest` sends them.
 //!
 //! | file | hides |
 //! |---|---|

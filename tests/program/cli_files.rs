@@ -313,7 +313,7 @@ fn given_delete_then_what_the_snapshot_does_not_have_goes_after_a_listing_and_a_
 
     // With a pattern only what fits it.
     let some = vault.run([&args[..], &["--yes", "--path", "uploads/"]].concat()).expect(exit::OK);
-    assert!(some.stderr.contains("1 path deleted"), "{some}");
+    assert!(some.text().contains("1 path deleted"), "{some}");
     assert!(!tree.join("uploads/extra").exists() && tree.join("old/deep/x").exists());
     let all = vault.run([&args[..], &["--yes", "--json"]].concat()).expect(exit::OK).json();
     assert_eq!(number(&all, "deleted"), 4, "{all}");

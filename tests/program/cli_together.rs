@@ -96,7 +96,8 @@ fn given_a_run_that_was_killed_behind_its_last_snapshot_then_it_comes_back_in_th
     assert_eq!(text(&sets["sets"][0], "state"), "unfinished");
     let sources = sets["sets"][0]["snapshots"].as_array().unwrap().iter().map(|one| text(one, "source"));
     assert_eq!(sources.collect::<Vec<_>>(), ["db", "files"], "though the files were stored first");
-    let plan = pair.vault.run(["restore", "--set", "shop", "--plan", "--json"]).expect(exit::OK).json();
+    let set = text(&sets["sets"][0], "set");
+    let plan = pair.vault.run(["restore", "--set", &set, "--plan", "--json"]).expect(exit::OK).json();
     assert_eq!(text(&plan["steps"][0], "source"), "files", "what is referred to comes back first");
 }
 

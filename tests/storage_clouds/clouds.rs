@@ -30,8 +30,8 @@ pub const CONTAINER: &str = "vault";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Microsoft's emulator. Checks signatures and CRC-64; keeps blobs in files, and what it knows of them in memory for
-    /// some seconds.
+    /// Microsoft's emulator. Checks signatures and CRC-64; keeps blobs in files, and what it knows of them in memory
+    /// for some seconds.
     Azurite,
     /// Looks at conditions, keeps objects in files; takes any checksum.
     FakeGcs,
