@@ -19,7 +19,7 @@ use dumpvault::vault::check::{CheckSettings, ReadData, check_storage};
 use dumpvault::vault::crypto::{KeyBundle, Role};
 use dumpvault::vault::format::index::Index;
 use dumpvault::vault::format::mark::{Mark, MarkKind};
-use dumpvault::vault::format::pack::{FOOTER_BYTES, Footer};
+use dumpvault::vault::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer};
 use dumpvault::vault::format::plan::Plan;
 use dumpvault::vault::format::session::SessionKind;
 use dumpvault::vault::format::slot::Slot;
@@ -33,6 +33,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const SMALL_BYTES: usize = 4096;
+/// What the header of a pack says, at its tenth byte, if it has blocks by column.
+const FEATURE_COLUMNS: u8 = 2;
 const RANDOM_BITS: usize = 1000;
 
 /// A healthy repository.
@@ -409,6 +411,46 @@ fn a_thousand_bits_of_each_kind_of_larger_object() {
         }
     }
     all_are_found(&patient, &harms);
+}
+
+/// The seal finds it before the rows are put together again: a decoder alone could give other rows.
+#[test]
+fn given_any_bit_of_blocks_by_column_that_turns_over_then_the_restore_fails_as_damaged() {
+    let clock = HandClock::new();
+    let storage = small::memory(&clock);
+    let cache = small::scratch();
+    let repo = small::init(storage.clone(), cache.path()).unwrap();
+    let rows = (0..90).map(|row| {
+        let hash = blake3::hash(&[row]).to_hex();
+        format!("{row}\t{}.{:02}\t2024-02-29 12:{:02}:07+02\t{}\n", row * 2, row, row % 60, &hash[..6])
+    });
+    let kept = small::backup(&repo, 1, rows.collect::<String>().as_bytes(), None).unwrap();
+    let mut packs = small::keys(&storage, "packs/");
+    assert_eq!(packs.len(), 1);
+    let pack = packs.remove(0);
+    let bytes = storage.get(&pack, u64::MAX).unwrap();
+    assert_eq!(bytes[10], FEATURE_COLUMNS, "no block by column");
+    let footer = bytes[bytes.len() - FOOTER_BYTES..].try_into().unwrap();
+    let end = Footer::read(footer, bytes.len() as u64).unwrap().table_offset as usize;
+    let bits: Vec<usize> = (FRONT_BYTES * 8..end * 8).collect();
+    assert!(bits.len() > 4000, "{}", bits.len());
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                let harmed = small::copy_of(&storage, &clock);
+                let repo = small::open(harmed.clone(), &no_cache()).unwrap();
+                assert!(*small::restore(&repo, &kept.id).unwrap() == *kept.bytes);
+                while let Some(bit) = bits.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    Harm::Flip(*bit).inflict(&harmed, &pack);
+                    let restored = small::restore(&repo, &kept.id);
+                    let is_damage = restored.as_ref().is_err_and(RepoError::is_integrity);
+                    assert!(is_damage, "bit {bit}: {restored:?}");
+                    Harm::Flip(*bit).inflict(&harmed, &pack);
+                }
+            });
+        }
+    });
 }
 
 #[test]

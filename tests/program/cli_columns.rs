@@ -6,6 +6,7 @@
 use crate::support::cli::{Vault, exit};
 use crate::support::independent::{self, Unlock};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
+use dumpvault::vault::format::pack::{FOOTER_BYTES, FRONT_BYTES, Footer};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -136,4 +137,29 @@ fn given_a_pack_with_a_feature_of_later_then_it_is_refused_as_such() {
     let refused = vault.restore("app");
     assert_ne!(refused.code, Some(exit::OK));
     assert!(refused.stderr.contains("feature"), "{}", refused.stderr);
+}
+
+#[test]
+fn given_a_block_by_column_with_a_changed_byte_then_a_restore_ends_with_4_and_gives_no_other_rows() {
+    let vault = Vault::new();
+    let rows: String = (0..4000).map(|row| format!("{row}\t{}.{:02}\tword\n", row * 7, row % 100)).collect();
+    vault.backup("app", rows.as_bytes());
+    assert_eq!(by_feature(&vault.repo(), "packs"), (1, 0));
+    let pack = vault.objects_in("packs").remove(0);
+    let path = vault.repo().join(&pack);
+    let whole = fs::read(&path).unwrap();
+    let footer = whole[whole.len() - FOOTER_BYTES..].try_into().unwrap();
+    let table_offset = Footer::read(footer, whole.len() as u64).unwrap().table_offset as usize;
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let places = (FRONT_BYTES..table_offset).step_by((table_offset - FRONT_BYTES) / 30);
+    for (turn, at) in places.chain([table_offset - 1]).enumerate() {
+        let mut changed = whole.clone();
+        changed[at] ^= 1 << (turn % 8);
+        fs::write(&path, changed).unwrap();
+        let restored = vault.restore("app").expect(exit::INTEGRITY);
+        assert!(rows.as_bytes().starts_with(&restored.stdout), "byte {at}: {} bytes", restored.stdout.len());
+        assert!(restored.stderr.contains(&pack[6..14]), "byte {at}: {}", restored.stderr);
+    }
+    fs::write(&path, whole).unwrap();
+    assert!(vault.restore("app").expect(exit::OK).stdout == rows.as_bytes());
 }
