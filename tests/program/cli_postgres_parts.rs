@@ -94,6 +94,7 @@ fn parts_of_a_database_are_restored() {
     schemas_definitions_and_data_can_be_had_apart(&world);
     workers_restore_the_same_database(&world);
     rows_in_tables_that_workers_make_are_frozen(&world);
+    rows_come_as_they_are_where_they_cannot_be_frozen(&world);
     workers_that_fail_leave_nothing_behind(&world);
     rows_are_counted_after_a_restore(&world);
     backups_are_proven_in_a_scratch_database(&world);
@@ -239,6 +240,71 @@ fn rows_in_tables_that_workers_make_are_frozen(world: &World) {
     server.create("looked_at");
     world.restore("looked_at", &["--jobs", "2"]).expect(exit::OK);
     assert_ne!(server.psql("looked_at", FROZEN), "|11");
+}
+
+/// In each database that is made from now on, a table refuses in these words to be emptied (`when_emptied`), or to take
+/// a row in the transaction that emptied it.
+fn refuse_frozen_rows(server: &Server, code: &str, words: &str, when_emptied: bool) {
+    let refuse = format!("RAISE EXCEPTION USING ERRCODE = '{code}', MESSAGE = '{words}';");
+    let note = "PERFORM set_config('test.emptied', 'yes', true);".to_owned();
+    let (emptied, filled) = if when_emptied { (refuse, String::new()) } else { (note, refuse) };
+    server.psql("postgres", "ALTER DATABASE template0 ALLOW_CONNECTIONS true");
+    // What lies in pg_catalog is nobody's, and no dump takes it along.
+    let sql = format!(
+        "CREATE OR REPLACE FUNCTION pg_catalog.test_emptied() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN {emptied} RETURN NULL; END $$;
+         CREATE OR REPLACE FUNCTION pg_catalog.test_filled() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN IF current_setting('test.emptied', true) = 'yes' THEN {filled} END IF; RETURN NEW; END $$;
+         CREATE OR REPLACE FUNCTION pg_catalog.test_made() RETURNS event_trigger LANGUAGE plpgsql AS $$
+           DECLARE made text; BEGIN
+             FOR made IN SELECT object_identity FROM pg_event_trigger_ddl_commands() c
+               JOIN pg_class ON oid = c.objid WHERE relkind = 'r' LOOP
+               EXECUTE 'CREATE TRIGGER test_emptied BEFORE TRUNCATE ON ' || made
+                 || ' EXECUTE FUNCTION test_emptied()';
+               EXECUTE 'CREATE TRIGGER test_filled BEFORE INSERT ON ' || made
+                 || ' FOR EACH ROW EXECUTE FUNCTION test_filled()';
+             END LOOP; END $$;
+         DROP EVENT TRIGGER IF EXISTS test_made;
+         CREATE EVENT TRIGGER test_made ON ddl_command_end WHEN TAG IN ('CREATE TABLE')
+           EXECUTE FUNCTION test_made();"
+    );
+    server.psql("template0", &sql);
+    server.psql("postgres", "ALTER DATABASE template0 ALLOW_CONNECTIONS false");
+}
+
+fn rows_come_as_they_are_where_they_cannot_be_frozen(world: &World) {
+    let World { server, vault } = world;
+    let counts = "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM audit.log), \
+        (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'test%')";
+    let again = |database: &str, code: &str, words: &str, when_emptied: bool| {
+        refuse_frozen_rows(server, code, words, when_emptied);
+        let args = ["restore", "world", "--to-database", database, "--create", "--jobs", "2", "-v"];
+        run_at(server, vault, &args)
+    };
+    for (at, (code, words, when_emptied)) in [
+        ("42501", "permission denied for table t", true),
+        ("53200", "out of shared memory", true),
+        ("53200", "out of shared memory", false),
+        ("40P01", "deadlock detected", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let database = format!("unfrozen_{at}");
+        let restored = again(&database, code, words, when_emptied).expect(exit::OK);
+        let told = restored.stderr.matches("the restore begins once more").count();
+        assert!(told == 1 && restored.stderr.contains(words), "{}", restored.stderr);
+        let found = server.psql(&database, counts);
+        assert!(found.starts_with("20000|500|") && !found.ends_with("|0"), "{found}");
+        assert_ne!(server.psql(&database, FROZEN), "|11");
+    }
+    // What is wrong with the rows themselves is no better the second time.
+    let failed = again("unfrozen_not", "22000", "a row that nobody takes", false).expect(exit::TARGET);
+    assert!(!failed.stderr.contains("once more"), "{}", failed.stderr);
+    assert!(!server.has("unfrozen_not"));
+    server.psql("postgres", "ALTER DATABASE template0 ALLOW_CONNECTIONS true");
+    server.psql("template0", "DROP EVENT TRIGGER test_made");
+    server.psql("postgres", "ALTER DATABASE template0 ALLOW_CONNECTIONS false");
 }
 
 fn workers_that_fail_leave_nothing_behind(world: &World) {

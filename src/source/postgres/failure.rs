@@ -26,6 +26,8 @@ pub enum Failure {
     OutOfResources,
     /// More objects were to be locked at once than the server has room for.
     OutOfLocks,
+    /// Sessions waited for each other's locks, and the server ended this one's statement.
+    Deadlock,
     /// The server does not have an extension.
     ExtensionMissing,
     /// An extension refuses to be made: some are for a database of one name only.
@@ -55,7 +57,7 @@ pub enum Failure {
 use Failure as F;
 
 /// Words that have to be met, all of them; in this order: the more telling first.
-const SIGNS: [(&[&str], Failure); 35] = [
+const SIGNS: [(&[&str], Failure); 36] = [
     (&["No space left on device"], F::DiskFull),
     (&["could not extend file"], F::DiskFull),
     (&["invalid locale name"], F::LocaleMissing),
@@ -83,6 +85,7 @@ const SIGNS: [(&[&str], Failure); 35] = [
     (&["database \"", "does not exist"], F::DatabaseGone),
     (&["out of memory"], F::OutOfResources),
     (&["out of shared memory"], F::OutOfLocks),
+    (&["deadlock detected"], F::Deadlock),
     (&["duplicate key value"], F::Duplicate),
     (&["could not create unique index"], F::Duplicate),
     (&["violates foreign key constraint"], F::ForeignKey),
@@ -114,6 +117,7 @@ impl Failure {
             | Self::DiskFull
             | Self::OutOfResources
             | Self::OutOfLocks
+            | Self::Deadlock
             | Self::ExtensionMissing
             | Self::ExtensionRefused
             | Self::TablespaceMissing
@@ -173,6 +177,7 @@ impl Failure {
                 }
                 _ => "raise `max_locks_per_transaction` on the server",
             },
+            Self::Deadlock => "see the server's log for the other session, then try again",
             Self::ExtensionMissing => {
                 "install the extension's package on this server (postgresql-contrib, postgis, …)"
             }
@@ -321,6 +326,7 @@ impl fmt::Display for Failure {
             Self::DiskFull => "disk-full",
             Self::OutOfResources => "out-of-resources",
             Self::OutOfLocks => "out-of-locks",
+            Self::Deadlock => "deadlock",
             Self::ExtensionMissing => "extension-missing",
             Self::ExtensionRefused => "extension-refused",
             Self::TablespaceMissing => "tablespace-missing",
@@ -402,6 +408,11 @@ mod tests {
                 "ERROR:  can only create extension in database postgres\nCommand was: CREATE EXTENSION IF NOT EXISTS pg_cron;",
                 Some(F::ExtensionRefused),
             ),
+            (
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  out of shared memory",
+                Some(F::OutOfLocks),
+            ),
+            ("pg_restore: error: COPY failed for table \"t\": ERROR:  deadlock detected", Some(F::Deadlock)),
             ("FEHLER:  keine Berechtigung", None),
         ] {
             assert_eq!(Failure::of(text), kind, "{text}");

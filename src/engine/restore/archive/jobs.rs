@@ -118,7 +118,7 @@ impl Chosen {
             && prepared.may_freeze()
             && needs_rows_as_they_come(failure)
         {
-            tracing::debug!("rows cannot be written as frozen: {failure}");
+            tracing::info!("rows cannot be written as frozen, so the restore begins once more: {failure}");
             // What was made is dropped, or the next attempt would find it.
             if let Err(error) = prepared.discard() {
                 tracing::warn!("after `{failure}`: {error}");
@@ -182,11 +182,16 @@ const INDEXES: &str = "indexes and keys";
 const DATA: &str = "data";
 
 /// Whether the server takes the rows, perhaps, but not as frozen ones: a role may add rows to a table that it may not
-/// empty.
+/// empty. To empty a table takes more locks than to fill it, and stronger ones: where there is no room for them, or
+/// somebody waits for them, it may go well without.
 fn needs_rows_as_they_come(error: &OpError) -> bool {
     let OpError::Source { what, source } = error else { return false };
-    what == DATA
-        && ["COPY FREEZE", "TRUNCATE TABLE ONLY"].iter().any(|words| source.to_string().contains(words))
+    let is_of_locks = matches!(source.failure(), Some(Failure::OutOfLocks | Failure::Deadlock));
+    let names_it = || {
+        let said = source.to_string();
+        ["COPY FREEZE", "TRUNCATE TABLE ONLY"].iter().any(|words| said.contains(words))
+    };
+    what == DATA && (is_of_locks || names_it())
 }
 
 /// Whether something may be made only in the session that made its surroundings: some extensions change the search path
