@@ -25,10 +25,12 @@ mod tests;
 
 pub use parent::Parent;
 
+use anchors::newline;
 use compare::{common_prefix, common_suffix};
 use parent::Reading;
 use resync::{Hit, Place, Resync, View};
 use sections::Sections;
+use std::ops::Range;
 
 /// New bytes that a search may look at.
 pub const AHEAD_BYTES: usize = 64 << 10;
@@ -36,6 +38,13 @@ pub const AHEAD_BYTES: usize = 64 << 10;
 pub const MATCH_MIN: usize = 32;
 /// An equal piece within changed bytes costs two operations more.
 const PIECE_MIN: usize = 64;
+/// New bytes before a copy that put it in the midst of new rows.
+const NEW_ROWS: u64 = 1 << 10;
+/// A copy up to that length in the midst of new rows begins and ends where rows do: what is left of a row that a copy
+/// was cut out of is not stored by column, nor are its neighbours.
+const SHORT_COPY: usize = 1 << 10;
+/// Unless so many of its bytes would become new by that.
+const GIVEN_UP_MAX: usize = 128;
 
 /// Takes the result, in the order of the new stream.
 pub trait Sink {
@@ -77,6 +86,11 @@ pub struct Differ<E> {
     /// The copy that may still grow; empty if its length is 0.
     copy_from: u64,
     copy_len: u64,
+    /// Its bytes, as long as it is a short one, and whether they begin a row.
+    copied: Vec<u8>,
+    copy_starts_row: bool,
+    /// New bytes since the last copy.
+    new_bytes: u64,
     /// Bytes of the run that wait for more.
     held: Vec<u8>,
     scratch: Vec<u8>,
@@ -109,6 +123,9 @@ impl<E> Differ<E> {
             starts_row: true,
             copy_from: 0,
             copy_len: 0,
+            copied: Vec::new(),
+            copy_starts_row: true,
+            new_bytes: 0,
             held: Vec::new(),
             scratch: Vec::new(),
             resync: Resync::new(),
@@ -169,6 +186,7 @@ impl<E> Differ<E> {
         self.end_run(parent, sink)?;
         self.resync.passed(len);
         self.at += len;
+        self.new_bytes = 0;
         self.starts_row = false;
         self.reading.look_again();
         self.move_to(parent_end.unwrap_or_else(|| self.offset.saturating_add(len)));
@@ -229,8 +247,7 @@ impl<E> Differ<E> {
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             if self.locked {
                 let same = self.reading.agrees(parent, self.offset, rest);
-                self.take(rest.get(..same).unwrap_or_default());
-                self.copy_len += same as u64;
+                self.grow_copy(rest.get(..same).unwrap_or_default());
                 self.offset += same as u64;
                 if same < rest.len() {
                     self.unlock();
@@ -320,8 +337,8 @@ impl<E> Differ<E> {
                 if same >= PIECE_MIN {
                     self.literal(bytes.get(done..at).unwrap_or_default(), sink)?;
                     self.emit_copy(sink)?;
-                    self.take(new.get(..same).unwrap_or_default());
-                    (self.copy_from, self.copy_len) = (from + at as u64, same as u64);
+                    self.copy_from = from + at as u64;
+                    self.grow_copy(new.get(..same).unwrap_or_default());
                     done = at + same;
                 }
                 at += same + 1;
@@ -357,17 +374,69 @@ impl<E> Differ<E> {
         }
         self.emit_copy(sink)?;
         self.take(bytes);
+        self.emit_literal(bytes, sink)
+    }
+
+    fn emit_literal<S: Sink>(&mut self, bytes: &[u8], sink: &mut S) -> Result<(), S::Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.new_bytes += bytes.len() as u64;
         self.summary.literal_bytes += bytes.len() as u64;
         sink.literal(bytes)
     }
 
+    /// The next bytes are the parent's behind the copy under way.
+    fn grow_copy(&mut self, bytes: &[u8]) {
+        if self.copy_len == 0 {
+            self.copied.clear();
+            self.copy_starts_row = self.starts_row;
+        }
+        self.take(bytes);
+        self.copy_len += bytes.len() as u64;
+        if self.copy_len <= SHORT_COPY as u64 {
+            self.copied.extend_from_slice(bytes);
+        }
+    }
+
     fn emit_copy<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
-        let len = std::mem::take(&mut self.copy_len);
+        let (from, len) = (self.copy_from, std::mem::take(&mut self.copy_len));
+        if len == 0 {
+            return Ok(());
+        }
+        let is_among_new_rows =
+            self.new_bytes >= NEW_ROWS && len <= SHORT_COPY as u64 && self.resync.sees_rows();
+        let copied = std::mem::take(&mut self.copied);
+        let rows = is_among_new_rows.then(|| whole_rows(&copied, self.copy_starts_row)).flatten();
+        match rows {
+            None => self.make_copy(from, len, sink)?,
+            Some(rows) => {
+                self.emit_literal(copied.get(..rows.start).unwrap_or_default(), sink)?;
+                self.make_copy(from + rows.start as u64, rows.len() as u64, sink)?;
+                self.emit_literal(copied.get(rows.end..).unwrap_or_default(), sink)?;
+            }
+        }
+        self.copied = copied;
+        self.new_bytes = 0;
+        Ok(())
+    }
+
+    fn make_copy<S: Sink>(&mut self, from: u64, len: u64, sink: &mut S) -> Result<(), S::Error> {
         if len == 0 {
             return Ok(());
         }
         self.summary.copies += 1;
         self.summary.copied_bytes += len;
-        sink.copy(self.copy_from, len)
+        sink.copy(from, len)
     }
+}
+
+/// Where the whole rows of a short copy are; empty where they are too short to be worth one. `None` if there is no end
+/// of a row, or too much would be given up.
+fn whole_rows(copied: &[u8], starts_row: bool) -> Option<Range<usize>> {
+    let first = newline(copied)? + 1;
+    let end = memchr::memrchr(b'\n', copied)? + 1;
+    let start = if starts_row { 0 } else { first };
+    let rows = if end < start + MATCH_MIN { start..start } else { start..end };
+    (copied.len() - rows.len() <= GIVEN_UP_MAX).then_some(rows)
 }

@@ -124,6 +124,11 @@ impl Resync {
         }
     }
 
+    /// Whether the last search looked for rows.
+    pub(super) fn sees_rows(&self) -> bool {
+        self.kind == Kind::Rows
+    }
+
     /// New bytes went by: they pay for later searches.
     pub(super) fn passed(&mut self, len: u64) {
         self.bytes_passed = self.bytes_passed.saturating_add(len);

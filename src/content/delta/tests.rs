@@ -253,6 +253,52 @@ fn given_one_column_changed_in_place_then_the_long_columns_around_it_are_copied(
     assert!(ops.literal_bytes() <= 100 * 20, "{}", ops.literal_bytes());
 }
 
+/// Else the rows that a copy was cut out of are stored in halves, which are no rows.
+#[test]
+fn given_rows_in_another_order_then_copies_among_new_rows_are_whole_rows() {
+    let mut next = random(8);
+    let rows: Vec<String> =
+        (0..40_000).map(|id| format!("{id}\ta street of {:08x}\t{:032x}\n", next() as u32, next())).collect();
+    let mut shuffled = rows.clone();
+    shuffled.sort_by_key(|row| *blake3::hash(row.as_bytes()).as_bytes());
+    let (old, new) = (rows.concat().into_bytes(), shuffled.concat().into_bytes());
+    let (ops, differ) = diff(&old, &new);
+    assert!(ops.rebuild(&old) == new);
+    assert_eq!(differ.summary().literal_bytes, ops.literal_bytes() as u64);
+    let among_new = |before: &Op| matches!(before, Op::Literal(bytes) if bytes.len() as u64 > 2 * NEW_ROWS);
+    let copies: Vec<(usize, usize)> = ops
+        .0
+        .windows(2)
+        .filter(|pair| among_new(&pair[0]))
+        .filter_map(
+            |pair| if let Op::Copy(at, len) = pair[1] { Some((at as usize, len as usize)) } else { None },
+        )
+        .collect();
+    assert!(copies.len() > 20, "{}", copies.len());
+    for (at, len) in copies {
+        assert!(at == 0 || old[at - 1] == b'\n', "a copy begins within a row at {at}");
+        assert_eq!(old[at + len - 1], b'\n', "a copy ends within a row at {at}");
+    }
+}
+
+/// In binary data a newline means nothing.
+#[test]
+fn given_pieces_of_a_binary_stream_among_new_bytes_then_they_are_copied_as_they_are() {
+    let mut next = random(9);
+    let mut noise = |len: usize| -> Vec<u8> { (0..len).map(|_| (next() as u8).max(11)).collect() };
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for _ in 0..300 {
+        let piece = [noise(50), noise(500), noise(50)].join(&b'\n');
+        new.extend_from_slice(&noise(3000));
+        new.extend_from_slice(&piece);
+        old.extend_from_slice(&piece);
+    }
+    let (ops, _) = diff(&old, &new);
+    assert!(ops.rebuild(&old) == new);
+    let added = new.len() - old.len();
+    assert!(ops.literal_bytes() < added + old.len() / 10, "{} of {added}", ops.literal_bytes());
+}
+
 #[test]
 fn given_a_known_position_then_the_next_run_is_compared_from_there() {
     let old = table(0..40_000);
