@@ -415,47 +415,24 @@ fn given_a_table_rewritten_in_another_order_then_it_costs_no_more_than_chunks_al
         ("another table", replaced),
         ("noise", noise(3, 6 << 20)),
     ];
-    for ((name, second), level) in cases.iter().flat_map(|case| [(case, Level::ZSTD), (case, Level::DEFAULT)])
-    {
-        let sizes = [ParentChoice::None, ParentChoice::Newest].map(|parent| {
-            let request = || BackupRequest { parent: parent.clone(), level, ..request() };
-            sizes_of(&rows.concat(), second, &request)
-        });
-        assert!(sizes[1] as f64 <= sizes[0] as f64 * 1.02, "{name}, {level:?}: {sizes:?}");
+    for (name, second) in &cases {
+        // By column, rows with holes weigh more.
+        for (level, at_most) in [(Level::ZSTD, 1.02), (Level::DEFAULT, 1.05)] {
+            let sizes = [ParentChoice::None, ParentChoice::Newest]
+                .map(|parent| size_of_second(&rows.concat(), second, parent, level));
+            assert!(sizes[1] as f64 <= sizes[0] as f64 * at_most, "{name}, {level:?}: {sizes:?}");
+        }
     }
 }
 
 /// What the second of two streams takes, which comes back.
-fn sizes_of(first: &[u8], second: &[u8], request: &dyn Fn() -> BackupRequest) -> u64 {
+fn size_of_second(first: &[u8], second: &[u8], parent: ParentChoice, level: Level) -> u64 {
     let world = World::new();
-    world.back_up_as(first, request()).unwrap();
-    let report = world.back_up_as(second, request()).unwrap();
+    world.back_up_as(first, BackupRequest { level, ..request() }).unwrap();
+    let report = world.back_up_as(second, BackupRequest { parent, level, ..request() }).unwrap();
     let stream = &report.committed.body.streams[0];
     assert!(world.restore(stream).0 == second);
     stored(stream.stats)
-}
-
-/// A copy that begins in the middle of a row leaves two halves of rows, which are stored as text, not by column.
-#[test]
-fn given_one_table_whose_rows_were_shuffled_then_they_are_stored_by_column_as_if_there_were_no_parent() {
-    let row = |row: u64| {
-        let hash = blake3::hash(&row.to_le_bytes()).to_hex();
-        format!(
-            "{row}\t{{\"id\": {row}, \"name\": \"n{}\", \"tags\": [\"{}\"], \"at\": \"2024-02-{:02}\"}}\n",
-            &hash[..8],
-            &hash[8..11],
-            row % 28 + 1
-        )
-    };
-    let rows: Vec<String> = (0..40_000).map(row).collect();
-    let mut shuffled = rows.clone();
-    shuffled.sort_by_key(|row| *blake3::hash(row.as_bytes()).as_bytes());
-    let (first, second) = (rows.concat(), shuffled.concat());
-    let sizes = [ParentChoice::None, ParentChoice::Newest].map(|parent| {
-        let request = || BackupRequest { parent: parent.clone(), level: Level::DEFAULT, ..request() };
-        sizes_of(first.as_bytes(), second.as_bytes(), &request)
-    });
-    assert!(sizes[1] * 100 <= sizes[0] * 125, "{sizes:?}");
 }
 
 #[test]
@@ -553,7 +530,7 @@ fn given_a_key_that_cannot_read_then_whole_chunks_are_found_and_that_is_said() {
     let world = World::new();
     world.back_up(&sample(2, 0));
     let append = Credential::Passphrase(Passphrase::new("another passphrase, for writers".into()));
-    world.repo.key_ring().add_for_all(&append, Role::Append, "writer", 0).unwrap();
+    world.repo.add_key(&append, Role::Append, "writer", 0).unwrap();
     let around = Surroundings::new(Arc::new(OsEntropy), world.cache.path().into());
     let shared: Arc<dyn Storage> = Arc::new(world.storage.clone());
     let writer = World {

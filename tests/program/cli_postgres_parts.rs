@@ -259,7 +259,8 @@ fn refuse_frozen_rows(server: &Server, code: &str, words: &str, when_emptied: bo
            DECLARE made text; BEGIN
              FOR made IN SELECT object_identity FROM pg_event_trigger_ddl_commands() c
                JOIN pg_class ON oid = c.objid WHERE relkind = 'r' LOOP
-               EXECUTE 'CREATE TRIGGER test_emptied BEFORE TRUNCATE ON ' || made || ' EXECUTE FUNCTION test_emptied()';
+               EXECUTE 'CREATE TRIGGER test_emptied BEFORE TRUNCATE ON ' || made
+                 || ' EXECUTE FUNCTION test_emptied()';
                EXECUTE 'CREATE TRIGGER test_filled BEFORE INSERT ON ' || made
                  || ' FOR EACH ROW EXECUTE FUNCTION test_filled()';
              END LOOP; END $$;
