@@ -38,8 +38,10 @@ pub const AHEAD_BYTES: usize = 64 << 10;
 pub const MATCH_MIN: usize = 32;
 /// An equal piece within changed bytes costs two operations more.
 const PIECE_MIN: usize = 64;
-/// New bytes before a copy that put it in the midst of new rows.
-const NEW_ROWS: u64 = 1 << 10;
+/// A copy is in the midst of new rows if, lately, so many times as many bytes were new as were copied.
+const NEW_TO_COPIED: u64 = 4;
+/// Lately: among about so many bytes before it.
+const LATELY_BYTES: u64 = 64 << 10;
 /// A copy up to that length in the midst of new rows begins and ends where rows do: what is left of a row that a copy
 /// was cut out of is not stored by column, nor are its neighbours.
 const SHORT_COPY: usize = 1 << 10;
@@ -89,8 +91,9 @@ pub struct Differ<E> {
     /// Its bytes, as long as it is a short one, and whether they begin a row.
     copied: Vec<u8>,
     copy_starts_row: bool,
-    /// New bytes since the last copy.
-    new_bytes: u64,
+    /// Bytes that were new, and bytes that were copied, lately.
+    new_lately: u64,
+    copied_lately: u64,
     /// Bytes of the run that wait for more.
     held: Vec<u8>,
     scratch: Vec<u8>,
@@ -125,7 +128,8 @@ impl<E> Differ<E> {
             copy_len: 0,
             copied: Vec::new(),
             copy_starts_row: true,
-            new_bytes: 0,
+            new_lately: 0,
+            copied_lately: 0,
             held: Vec::new(),
             scratch: Vec::new(),
             resync: Resync::new(),
@@ -186,7 +190,7 @@ impl<E> Differ<E> {
         self.end_run(parent, sink)?;
         self.resync.passed(len);
         self.at += len;
-        self.new_bytes = 0;
+        self.copied_lately = self.copied_lately.saturating_add(len);
         self.starts_row = false;
         self.reading.look_again();
         self.move_to(parent_end.unwrap_or_else(|| self.offset.saturating_add(len)));
@@ -381,7 +385,7 @@ impl<E> Differ<E> {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.new_bytes += bytes.len() as u64;
+        self.new_lately += bytes.len() as u64;
         self.summary.literal_bytes += bytes.len() as u64;
         sink.literal(bytes)
     }
@@ -405,7 +409,7 @@ impl<E> Differ<E> {
             return Ok(());
         }
         let is_among_new_rows =
-            self.new_bytes >= NEW_ROWS && len <= SHORT_COPY as u64 && self.resync.sees_rows();
+            len <= SHORT_COPY as u64 && self.mostly_new_lately() && self.resync.sees_rows();
         let copied = std::mem::take(&mut self.copied);
         let rows = is_among_new_rows.then(|| whole_rows(&copied, self.copy_starts_row)).flatten();
         match rows {
@@ -417,8 +421,17 @@ impl<E> Differ<E> {
             }
         }
         self.copied = copied;
-        self.new_bytes = 0;
+        self.copied_lately = self.copied_lately.saturating_add(len);
         Ok(())
+    }
+
+    /// Halves what was counted until it is of late.
+    fn mostly_new_lately(&mut self) -> bool {
+        let counted = self.new_lately.saturating_add(self.copied_lately);
+        let halvings = (counted / LATELY_BYTES).checked_ilog2().map_or(0, |times| times + 1);
+        self.new_lately >>= halvings;
+        self.copied_lately >>= halvings;
+        self.new_lately > SHORT_COPY as u64 && self.new_lately / NEW_TO_COPIED >= self.copied_lately
     }
 
     fn make_copy<S: Sink>(&mut self, from: u64, len: u64, sink: &mut S) -> Result<(), S::Error> {
