@@ -530,7 +530,7 @@ fn given_a_key_that_cannot_read_then_whole_chunks_are_found_and_that_is_said() {
     let world = World::new();
     world.back_up(&sample(2, 0));
     let append = Credential::Passphrase(Passphrase::new("another passphrase, for writers".into()));
-    world.repo.add_key(&append, Role::Append, "writer", 0).unwrap();
+    world.repo.key_ring().add_for_all(&append, Role::Append, "writer", 0).unwrap();
     let around = Surroundings::new(Arc::new(OsEntropy), world.cache.path().into());
     let shared: Arc<dyn Storage> = Arc::new(world.storage.clone());
     let writer = World {
