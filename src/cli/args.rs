@@ -789,11 +789,11 @@ pub(super) struct KeyArgs {
   dumpvault demo --keep                 # keep the repository and explore it
   dumpvault demo --generated --size 500 --json
 
-Backs up three days of a changing database, restores the last one, compares it, drops a
-table and brings it back, checks the repository, flips one bit in it and finds that. Uses a private PostgreSQL server if one is installed, else
-generated dumps. Everything happens in a new directory in $TMPDIR (or /tmp), which is
-removed afterwards, also after Ctrl-C. Exits with 0 only if the restored data is
-identical and no damage was found.")]
+Backs up three days of a changing database, restores the last one and compares it. Drops a
+table and brings it back. Checks the repository, flips one bit in it and finds that. Uses a
+private PostgreSQL server if one is installed, else generated dumps. Everything happens in a
+new directory in $TMPDIR (or /tmp), which is removed afterwards, also after Ctrl-C. Exits with
+0 only if everything that came back is identical, no damage was found and the bit was.")]
 pub(super) struct DemoArgs {
     /// Keep the repository and print how to open it.
     #[arg(long)]
