@@ -4,8 +4,8 @@
     benches/clouds.py [--program PATH] [--megabytes 256] [--rounds 5]
 
 The server is the same process for all, keeps objects in memory and checks nothing, so that what differs is
-dumpvault's own part. Rounds go in turn; printed are medians of wall and processor time of dumpvault, and their ratio to
-S3's in the same run. Exit status 1 where a median ratio of processor time is above 1.10.
+dumpvault's own part. Rounds go in turn; printed are medians of wall and processor time of dumpvault, their ratio to S3's
+in the same run, and its peak memory. Exit status 1 where a median ratio of processor time is above 1.10.
 """
 import argparse
 import base64
@@ -154,14 +154,14 @@ def serve():
 
 
 def measured(command, environment, **pipes):
-    """Wall and processor seconds of a command that has to succeed."""
+    """Wall and processor seconds, and peak MiB, of a command that has to succeed."""
     began = time.monotonic()
     child = subprocess.Popen(command, env=environment, **pipes)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"{' '.join(command)} ended with {child.returncode}")
-    return time.monotonic() - began, usage.ru_utime + usage.ru_stime
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main():
@@ -211,14 +211,14 @@ def compare(program, url, options):
             act = [program, "-q", "--no-cache", "restore", "app", "--to", "-"]
             figures[name, "restore"].append(measured(act, environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
     print(f"{size / 1e6:.0f} MB, {options.rounds} rounds, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print("| storage | act | wall s | processor s | wall to S3 | processor to S3 |\n|---|---|---|---|---|---|")
+    print("| storage | act | wall s | processor s | wall to S3 | processor to S3 | peak MiB |\n|---|---|---|---|---|---|---|")
     worst = 0
     for (name, act), runs in figures.items():
         ratios = [[own[kind] / base[kind] for own, base in zip(runs, figures["s3", act])] for kind in (0, 1)]
-        wall, processor = (statistics.median(run[kind] for run in runs) for kind in (0, 1))
+        wall, processor, memory = (statistics.median(run[kind] for run in runs) for kind in (0, 1, 2))
         ratios = [statistics.median(each) for each in ratios]
         worst = max(worst, ratios[1])
-        print(f"| {name} | {act} | {wall:.2f} | {processor:.2f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+        print(f"| {name} | {act} | {wall:.2f} | {processor:.2f} | {ratios[0]:.2f} | {ratios[1]:.2f} | {memory:.0f} |")
     subprocess.run(["rm", "-rf", home], check=True)
     sys.exit(worst > 1.10)
 
