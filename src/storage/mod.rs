@@ -4,9 +4,9 @@
 //! Every backend and every decorator keeps it; the conformance suite (`tests/library/storage_conformance.rs`) checks
 //! it.
 //!
-//! - **Keys** are relative, `/`-separated, made of `[a-z0-9._-]`, of 1 to [`KEY_BYTES_MAX`] bytes, with no empty part
-//!   and none that begins with a dot (file systems and tools keep their own files there: `.nfs…`, `.snapshot`) or ends
-//!   in one (Azure cuts it off). The first part is not `tmp`, which backends keep for themselves. No key is a folder of
+//! - **Keys** are relative, `/`-separated, made of `[a-z0-9._-]`, of 1 to [`KEY_BYTES_MAX`] bytes, with no empty part.
+//!   None begins with a dot (file systems and tools keep their own files there: `.nfs…`, `.snapshot`) or ends in one
+//!   (Azure cuts it off). The first part is not `tmp`, which backends keep for themselves. No key is a folder of
 //!   another: `a` and `a/b` are never both in use. [`check_key`] and [`check_prefix`] say so for every backend; a key
 //!   that breaks these rules is [`ErrorKind::Invalid`] in every operation.
 //! - **`put` is atomic and never replaces**: after it returned `Ok`, the whole object is there and survives a power

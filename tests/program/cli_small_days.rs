@@ -76,7 +76,8 @@ fn given_packs_of_data_and_recipes_then_every_command_and_the_independent_reader
     let before = vault.repo_bytes();
     vault.run(["prune", "--grace", "0", "--end-sessions"]).expect(exit::OK);
     vault.run(["prune", "--grace", "0", "--end-sessions"]).expect(exit::OK);
-    assert!(vault.repo_bytes() + 100_000 < before, "{} of {before}", vault.repo_bytes());
+    // Where one chunk of the first day holds what it had alone and what the others share, it stays as a whole.
+    assert!(vault.repo_bytes() + 60_000 < before, "{} of {before}", vault.repo_bytes());
     let whole = |vault: &Vault| {
         vault.run(["check", "--read-data"]).expect(exit::OK);
         for (id, day) in ids.iter().zip(&days).skip(2) {

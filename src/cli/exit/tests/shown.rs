@@ -1,5 +1,5 @@
-//! Every error as a person sees it: its code, its exit code, its text and its hint. `errors.txt` beside the folder of this file is
-//! read by whoever changes one of them; `DUMPVAULT_TEST_WRITE_DOCS=1` writes it anew.
+//! Every error as a person sees it: its code, its exit code, its text and its hint. `errors.txt`, in the folder above,
+//! is read by whoever changes one of them; `DUMPVAULT_TEST_WRITE_DOCS=1` writes it anew.
 
 use super::{
     Exit, damaged, io, of_operations, of_postgres, of_programs, of_redis, of_repository, storage, text,
