@@ -4,11 +4,10 @@ use super::args::{ForgetArgs, PruneArgs, RuleArgs, TagArgs};
 use super::exit::Exit;
 use super::report::CliError;
 use super::table::Table;
-use super::{Context, prompt, render};
+use super::{Context, note_gone, prompt, render};
 use crate::base::clock::Clock;
 use crate::base::name::{NameKind, SeriesName, SnapshotName, check_name};
 use crate::base::retention::{Policy, Representative};
-use crate::daemon::state::{State, not_kept};
 use crate::engine::forget::{
     Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_foreign, forget_named,
     forget_series, whole_series,
@@ -81,22 +80,6 @@ pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliEr
         context.report(Forgotten::new(&decided, pruned.as_ref(), args.dry_run));
     }
     Ok(Exit::Good)
-}
-
-/// The history says why each snapshot went: the rules that did not keep it, or that somebody named it.
-fn note_gone(context: &Context, decided: &[Decided], policies: &Policies) {
-    let gone = decided.iter().filter(|one| !one.verdict.is_kept());
-    let gone: Vec<(String, String)> = gone
-        .map(|one| {
-            let why = policies.words(&one.summary.head.series).map(|rules| not_kept(&rules));
-            (one.summary.id.to_string(), why.unwrap_or_else(|| "removed by hand".to_owned()))
-        })
-        .collect();
-    let state = State::open(&context.app.environment.state_root());
-    let written = state.and_then(|mut state| state.note_gone(&gone, context.clock.now().as_millisecond()));
-    if let Err(error) = written {
-        context.warn(format!("the history does not say why snapshots went: {error}"));
-    }
 }
 
 /// Removes a series as a whole, once somebody said that it is meant.

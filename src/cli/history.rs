@@ -11,8 +11,9 @@ use crate::base::secret::OsEntropy;
 use crate::daemon::book::RunId;
 use crate::daemon::launch::{RUN_VARIABLE, new_id};
 use crate::daemon::process;
-use crate::daemon::state::{AuditEntry, AuditFault, Entry, Invocation, Record, RunRow, State};
+use crate::daemon::state::{AuditEntry, AuditFault, Entry, Invocation, Record, RunRow, State, not_kept};
 use crate::engine::backup::BackupReport;
+use crate::engine::forget::{Decided, Policies};
 use crate::engine::listing::sizes;
 use crate::engine::report::{AuditLine, AuditLog, AuditVerified, BackupRecord, History, HistoryShown, Time};
 use crate::engine::tables::{Sorted, table_map};
@@ -21,6 +22,22 @@ use crate::vault::snapshot::{Body, Summary};
 use crate::vault::writer::SHA256;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+
+/// The history says why each snapshot went: the rules that did not keep it, or that somebody named it.
+pub(super) fn note_gone(context: &Context, decided: &[Decided], policies: &Policies) {
+    let gone = decided.iter().filter(|one| !one.verdict.is_kept());
+    let gone: Vec<(String, String)> = gone
+        .map(|one| {
+            let why = policies.words(&one.summary.head.series).map(|rules| not_kept(&rules));
+            (one.summary.id.to_string(), why.unwrap_or_else(|| "removed by hand".to_owned()))
+        })
+        .collect();
+    let state = State::open(&context.app.environment.state_root());
+    let written = state.and_then(|mut state| state.note_gone(&gone, context.clock.now().as_millisecond()));
+    if let Err(error) = written {
+        context.warn(format!("the history does not say why snapshots went: {error}"));
+    }
+}
 
 /// What a command writes down of itself. Nothing here stops a backup: what cannot be written is a warning.
 #[derive(Default)]

@@ -68,9 +68,9 @@ use args::{Cli, Command, Globals};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
 #[cfg(feature = "daemon")]
-use history::Memoir;
+use history::{Memoir, note_gone};
 #[cfg(not(feature = "daemon"))]
-use no_history::Memoir;
+use no_history::{Memoir, note_gone};
 use progress::Progress;
 use report::CliError;
 use said::Said;
@@ -433,7 +433,10 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         .map_err(|(path, source)| CliError::File { path: path.display().to_string(), source })?;
     let draw = !globals.quiet && !globals.json;
     let told_in = environment.path(crate::base::event::PROGRESS_VARIABLE);
-    let mut app = App::new(&flags, access, environment, cancel.flag())?;
+    let app = App::new(&flags, access, environment, cancel.flag())?;
+    #[cfg(feature = "daemon")]
+    let mut app = app;
+    #[cfg(feature = "daemon")]
     if matches!(cli.command, Command::Schedule(_) | Command::Serve)
         && let Some(settings) = Arc::get_mut(&mut app.settings)
     {

@@ -1,8 +1,10 @@
 //! A build without the scheduler writes nothing down of itself.
 
+use super::Context;
 use super::args::Command;
 use super::exit::Exit;
 use crate::engine::backup::BackupReport;
+use crate::engine::forget::{Decided, Policies};
 use crate::settings::Environment;
 
 /// Nothing is written down.
@@ -20,3 +22,5 @@ impl Memoir {
 
     pub fn end(&self, _exit: Exit, _error: Option<(String, Option<String>)>) {}
 }
+
+pub(super) fn note_gone(_context: &Context, _decided: &[Decided], _policies: &Policies) {}
