@@ -50,6 +50,7 @@ impl Printed {
     }
 
     /// Whether nothing more will come.
+    #[cfg_attr(not(feature = "sftp"), allow(dead_code))]
     pub fn has_ended(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).1
     }

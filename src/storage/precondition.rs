@@ -15,6 +15,7 @@ pub(super) enum Attempt {
     /// The service says that something is there.
     Taken,
     /// Nothing happened; the next attempt is another one.
+    #[cfg_attr(not(feature = "s3"), allow(dead_code))]
     Again,
 }
 
@@ -81,6 +82,7 @@ fn compare(storage: &dyn Storage, key: &str, bytes: &[u8]) -> Result<Found, Stor
 }
 
 /// Whether the last part of the key is a hash of 32 bytes in hex: then no two contents ever want it.
+#[cfg_attr(not(feature = "s3"), allow(dead_code))]
 pub(super) fn is_named_by_hash(key: &str) -> bool {
     key.rsplit('/').next().is_some_and(|name| blake3::Hash::from_hex(name).is_ok())
 }

@@ -162,6 +162,7 @@ impl Wire {
     }
 
     /// Whether the last request was made by that identity.
+    #[cfg_attr(not(feature = "s3"), allow(dead_code))]
     pub fn asked_as(&self, identity: blake3::Hash) -> bool {
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) == Some(identity)
     }
@@ -212,6 +213,7 @@ pub(super) fn read_authorities(path: &Path) -> Result<Vec<u8>, Box<dyn Error + S
 
 /// The HTTP client for an SDK: TLS by rustls, the system's certificates and those in `ca_pem`, proxies as the
 /// environment says.
+#[cfg_attr(not(feature = "s3"), allow(dead_code))]
 pub(super) fn http_client(
     wire: Arc<Wire>,
     ca_pem: Option<Vec<u8>>,
