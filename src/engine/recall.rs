@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Recalled {
     /// Snapshots that were not known. One whose body is damaged, or that the key cannot open, comes without it.
     pub new: Vec<Seen>,
-    /// When the retention rules let go of each snapshot, ms since the epoch; `None` where nothing says so.
+    /// Until when the retention rules keep each snapshot, ms since the epoch. `None` if no rule sets an end.
     pub expires: BTreeMap<SnapshotId, Option<i64>>,
-    /// Snapshots that somebody let go of.
+    /// Snapshots that were removed by somebody.
     pub forgotten: BTreeSet<SnapshotId>,
     /// All series.
     pub series: Vec<SeriesNow>,

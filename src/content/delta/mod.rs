@@ -38,9 +38,9 @@ pub const AHEAD_BYTES: usize = 64 << 10;
 pub const MATCH_MIN: usize = 32;
 /// An equal piece within changed bytes costs two operations more.
 const PIECE_MIN: usize = 64;
-/// A copy is in the midst of new rows if, lately, so many times as many bytes were new as were copied.
+/// A copy counts as among new rows if the bytes just before it were new at least this many times as often as copied.
 const NEW_TO_COPIED: u64 = 4;
-/// Lately: among about so many bytes before it.
+/// How many bytes before a copy are looked at for that, about.
 const LATELY_BYTES: u64 = 64 << 10;
 /// A copy up to that length in the midst of new rows begins and ends where rows do: what is left of a row that a copy
 /// was cut out of is not stored by column, nor are its neighbours.

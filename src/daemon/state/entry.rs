@@ -69,11 +69,11 @@ pub struct Record {
     pub error: Option<String>,
     /// Milliseconds that it took.
     pub duration: Option<u64>,
-    /// `EXPIRED` or `DELETED` once its snapshot is gone; `FAILED` if it is gone and nobody let go of it.
+    /// `EXPIRED` or `DELETED` once its snapshot is gone. `FAILED` if it is gone and nobody removed it.
     pub kept: Option<String>,
-    /// Why its snapshot is gone: the rules that did not keep it, or whoever let go of it.
+    /// Why its snapshot is gone: the rules that did not keep it, or who removed it.
     pub gone_by: Option<String>,
-    /// When the rules let go of it.
+    /// Until when the rules keep it.
     pub expires: Option<i64>,
 }
 
@@ -177,7 +177,7 @@ impl Entry {
         }
     }
 
-    /// What is odd of a dump that is stored all the same: it has no table, or no row in any. The usual size of its
+    /// What is odd about a dump, which is stored anyway: it has no table, or no row in any. The usual size of its
     /// series cannot tell where it was so from the first day.
     pub fn warning(&self) -> Option<&'static str> {
         self.record.as_ref().filter(|record| record.is_hollow()).map(|_| HOLLOW)

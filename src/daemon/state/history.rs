@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const COLUMNS: &str = Entry::COLUMNS;
 
-/// Nothing that is younger is let go of unless somebody insists, and a mark says so for longer.
+/// A younger snapshot is not removed unless somebody insists. The mark of its removal is kept for longer than this.
 const YOUNG_MS: i64 = 24 * 3_600_000;
 
 /// What the repository holds.
@@ -18,9 +18,9 @@ const YOUNG_MS: i64 = 24 * 3_600_000;
 pub struct Found {
     /// Commands that the history lacked.
     pub new: Vec<(Invocation, Record)>,
-    /// All snapshots with when the rules let go of each.
+    /// All snapshots, and until when the rules keep each.
     pub there: BTreeMap<String, Option<i64>>,
-    /// Snapshots that somebody let go of.
+    /// Snapshots that were removed by somebody.
     pub forgotten: BTreeSet<String>,
     /// The rules of each series, in words.
     pub rules: BTreeMap<String, String>,
@@ -239,7 +239,7 @@ impl State {
         })
     }
 
-    /// Writes down that somebody let go of snapshots, and why each went.
+    /// Writes down which snapshots were removed, and why.
     ///
     /// # Errors
     /// When the state cannot be written.
