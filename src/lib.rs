@@ -18,7 +18,7 @@
 //! | `daemon` | what runs by itself, and what is remembered of it | `base` `settings` |
 //! | `cli` | arguments, questions, what is drawn | `base` `content` `daemon` `engine` `settings` `source` `storage` `vault` |
 
-#![warn(missing_docs)]
+#![warn(missing_docs, unreachable_pub)]
 
 pub mod base;
 pub mod cli;

@@ -9,7 +9,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// So many places; who comes later waits for one. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Permits(Arc<Places>);
+pub(crate) struct Permits(Arc<Places>);
 
 #[derive(Debug)]
 struct Places {
@@ -36,22 +36,18 @@ pub struct Permit {
 
 impl Permits {
     /// Of `all` places; 0 counts as 1.
-    pub fn new(all: u64) -> Self {
+    pub(crate) fn new(all: u64) -> Self {
         Self(Arc::new(Places { all: all.max(1), state: Mutex::default(), freed: Condvar::new() }))
     }
 
-    /// How many there are.
-    pub fn all(&self) -> u64 {
-        self.0.all
-    }
-
     /// How many are not taken.
-    pub fn free(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> u64 {
         self.0.all - self.lock().taken
     }
 
     /// Waits for one place.
-    pub fn one(&self) -> Permit {
+    pub(crate) fn one(&self) -> Permit {
         let state = self.lock();
         let found = state.taken;
         let state = self.0.freed.wait_while(state, |state| state.taken >= self.0.all);
@@ -60,7 +56,7 @@ impl Permits {
     }
 
     /// Waits for `count` places, or for all where there are not so many; `None` once cancelled.
-    pub fn take(&self, count: u64, cancel: &Cancel) -> Option<Permit> {
+    pub(crate) fn take(&self, count: u64, cancel: &Cancel) -> Option<Permit> {
         let count = count.min(self.0.all);
         let mut state = self.lock();
         let found = state.taken;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// A file that is being written. Dropping it removes it, unless it was given its final name.
 #[derive(Debug)]
-pub struct Unfinished {
+pub(crate) struct Unfinished {
     file: File,
     path: PathBuf,
     is_kept: bool,
@@ -24,7 +24,7 @@ impl Unfinished {
     ///
     /// # Errors
     /// When the folder cannot be written to, or there is no randomness.
-    pub fn within(folder: &Path, front: impl Into<OsString>) -> io::Result<Self> {
+    pub(crate) fn within(folder: &Path, front: impl Into<OsString>) -> io::Result<Self> {
         let mut random = [0u8; 16];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let mut name = front.into();
@@ -40,7 +40,7 @@ impl Unfinished {
     ///
     /// # Errors
     /// As [`Unfinished::within`]; or when `path` ends in no name.
-    pub fn beside(path: &Path) -> io::Result<Self> {
+    pub(crate) fn beside(path: &Path) -> io::Result<Self> {
         let mut front = OsString::from(".");
         front.push(path.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
         front.push(".partial-");
@@ -48,12 +48,12 @@ impl Unfinished {
     }
 
     /// The file, to be written to.
-    pub fn file(&mut self) -> &mut File {
+    pub(crate) fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
     /// Where it lies until it is finished.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -62,7 +62,7 @@ impl Unfinished {
     ///
     /// # Errors
     /// When either fails; the file is then gone.
-    pub fn finish(self, path: &Path) -> io::Result<()> {
+    pub(crate) fn finish(self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         self.finish_unsynced(path)
     }
@@ -71,7 +71,7 @@ impl Unfinished {
     ///
     /// # Errors
     /// As [`Unfinished::finish`].
-    pub fn finish_unsynced(mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn finish_unsynced(mut self, path: &Path) -> io::Result<()> {
         fs::rename(&self.path, path)?;
         self.is_kept = true;
         Ok(())

@@ -4,12 +4,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The path of a file or an object of a snapshot, as a person reads it: "/etc/hosts".
-pub fn path(bytes: &[u8]) -> String {
+pub(crate) fn path(bytes: &[u8]) -> String {
     format!("/{}", Path::new(std::ffi::OsStr::from_bytes(bytes)).display())
 }
 
 /// "1 pack", "2 packs"; "1 index", "2 indexes"; "1 database entry", "2 database entries"; "1 series", "2 series".
-pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
+pub(crate) fn count(number: impl TryInto<u64>, noun: &str) -> String {
     let number: u64 = number.try_into().unwrap_or(u64::MAX);
     if number == 1 {
         return format!("1 {noun}");
@@ -24,7 +24,7 @@ pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
 }
 
 /// "270 B", "1.50 KiB", "2.00 GiB".
-pub fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut scaled = number as f64;
     let mut shown = None;

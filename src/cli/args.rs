@@ -227,7 +227,7 @@ pub(super) enum Command {
 
 impl Command {
     /// Whether it runs until it is asked to stop, and hears signals by itself.
-    pub fn is_daemon(&self) -> bool {
+    pub(super) fn is_daemon(&self) -> bool {
         match self {
             #[cfg(feature = "daemon")]
             Self::Schedule(args) => matches!(args.command, ScheduleCommand::Daemon),

@@ -37,7 +37,7 @@ pub(super) enum Exit {
 
 impl Exit {
     /// Of a process of this program that ended with `code`; other codes are failures of the whole.
-    pub fn of_code(code: u8) -> Self {
+    pub(super) fn of_code(code: u8) -> Self {
         let all = [
             Self::Good,
             Self::Partial,
@@ -54,7 +54,7 @@ impl Exit {
     }
 
     /// What kind of failure it tells of.
-    pub fn class(self) -> Option<Class> {
+    pub(super) fn class(self) -> Option<Class> {
         Some(match self {
             Self::Good => return None,
             Self::Partial => Class::Partial,
@@ -72,7 +72,7 @@ impl Exit {
     }
 
     /// The number that a shell sees.
-    pub fn code(self) -> u8 {
+    pub(super) fn code(self) -> u8 {
         match self {
             Self::Good => 0,
             Self::Partial => 1,

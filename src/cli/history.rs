@@ -60,7 +60,7 @@ impl Memoir {
     }
 
     /// A command begins. Those that store nothing only tell the scheduler how they ended.
-    pub fn begin(&self, command: &Command, environment: &Environment) {
+    pub(super) fn begin(&self, command: &Command, environment: &Environment) {
         let mut inner = self.lock();
         inner.root = environment.state_root();
         inner.run = environment.text(RUN_VARIABLE).and_then(|text| {
@@ -108,20 +108,20 @@ impl Memoir {
     }
 
     /// Where it stores.
-    pub fn repository(&self, address: String) {
+    pub(super) fn repository(&self, address: String) {
         if let Some(invocation) = &mut self.lock().invocation {
             invocation.repository = Some(address);
         }
     }
 
     /// A snapshot was made.
-    pub fn stored(&self, source: &str, report: &BackupReport) {
+    pub(super) fn stored(&self, source: &str, report: &BackupReport) {
         let record = record_of(source, &report.committed.summary, &report.committed.body, &report.suspects);
         self.lock().records.push(record);
     }
 
     /// There is no snapshot of a source.
-    pub fn failed(&self, source: &str, series: &str, host: &str, why: String) {
+    pub(super) fn failed(&self, source: &str, series: &str, host: &str, why: String) {
         self.lock().records.push(Record {
             source: source.to_owned(),
             series: series.to_owned(),
@@ -133,7 +133,7 @@ impl Memoir {
     }
 
     /// The command has ended.
-    pub fn end(&self, exit: Exit, error: Option<(String, Option<String>)>) {
+    pub(super) fn end(&self, exit: Exit, error: Option<(String, Option<String>)>) {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let has_pruned = inner.prunes && exit == Exit::Good;

@@ -18,7 +18,7 @@ pub(super) enum Consent {
 
 impl Consent {
     /// By `--drop-leftovers` and `--yes`.
-    pub fn new(drop_leftovers: bool, yes: bool) -> Self {
+    pub(super) fn new(drop_leftovers: bool, yes: bool) -> Self {
         match (drop_leftovers, yes) {
             (true, _) => Self::Given,
             (false, true) => Self::Unasked,

@@ -12,15 +12,15 @@ use crate::settings::Environment;
 pub(super) struct Memoir {}
 
 impl Memoir {
-    pub fn begin(&self, _command: &Command, _environment: &Environment) {}
+    pub(super) fn begin(&self, _command: &Command, _environment: &Environment) {}
 
-    pub fn repository(&self, _address: String) {}
+    pub(super) fn repository(&self, _address: String) {}
 
-    pub fn stored(&self, _source: &str, _report: &BackupReport) {}
+    pub(super) fn stored(&self, _source: &str, _report: &BackupReport) {}
 
-    pub fn failed(&self, _source: &str, _series: &str, _host: &str, _why: String) {}
+    pub(super) fn failed(&self, _source: &str, _series: &str, _host: &str, _why: String) {}
 
-    pub fn end(&self, _exit: Exit, _error: Option<(String, Option<String>)>) {}
+    pub(super) fn end(&self, _exit: Exit, _error: Option<(String, Option<String>)>) {}
 }
 
 pub(super) fn note_gone(_context: &Context, _decided: &[Decided], _policies: &Policies) {}

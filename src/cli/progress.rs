@@ -41,12 +41,12 @@ struct State {
 
 impl Progress {
     /// Draws nothing at all without `draw`; warnings are always told.
-    pub fn new(draw: bool, terminal: bool, said: Said) -> Self {
+    pub(super) fn new(draw: bool, terminal: bool, said: Said) -> Self {
         Self { draw, terminal, said, state: Mutex::default(), file: None }
     }
 
     /// The same, which also writes into that file how far it is.
-    pub fn told_in(mut self, file: Option<PathBuf>) -> Self {
+    pub(super) fn told_in(mut self, file: Option<PathBuf>) -> Self {
         self.file = file;
         self
     }
@@ -72,12 +72,12 @@ impl Progress {
     }
 
     /// Runs `print` with the moving line out of the way.
-    pub fn suspend(&self, print: impl FnOnce()) {
+    pub(super) fn suspend(&self, print: impl FnOnce()) {
         self.said.aside(print);
     }
 
     /// What was said aside so far.
-    pub fn said(&self) -> &Said {
+    pub(super) fn said(&self) -> &Said {
         &self.said
     }
 
@@ -137,7 +137,7 @@ impl Progress {
     }
 
     /// Wipes the line that moves.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         self.said.set_bar(None);
     }
 }

@@ -75,12 +75,12 @@ impl From<ConfigError> for CliError {
 }
 
 impl CliError {
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: None }
     }
 
     /// The same, with another exit code than its kind has elsewhere.
-    pub fn ends(self, exit: Exit) -> Self {
+    pub(super) fn ends(self, exit: Exit) -> Self {
         match exit {
             _ if self.is_cancelled() => self,
             exit => Self::Told {
@@ -94,15 +94,15 @@ impl CliError {
     }
 
     /// Whether somebody asked to stop.
-    pub fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.operation().is_some_and(OpError::is_cancelled)
     }
 
-    pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(super) fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: Some(hint.into()) }
     }
 
-    pub fn hint(&self) -> Option<String> {
+    pub(super) fn hint(&self) -> Option<String> {
         match self {
             // The same hints, whichever way the error came.
             Self::App(error) => hint_of(error),
@@ -115,7 +115,7 @@ impl CliError {
     }
 
     /// The operation's error, if that is what it is.
-    pub fn operation(&self) -> Option<&OpError> {
+    pub(super) fn operation(&self) -> Option<&OpError> {
         match self {
             Self::Op(error) => Some(error),
             Self::Hinted { error, .. } | Self::Destination { error, .. } => error.operation(),
@@ -126,7 +126,7 @@ impl CliError {
 
 impl CliError {
     /// A word for programs that stays the same.
-    pub fn code(&self) -> Option<&'static str> {
+    pub(super) fn code(&self) -> Option<&'static str> {
         match self {
             Self::App(error) => Some(error.code()),
             Self::Op(error) => Some(error.code()),
@@ -151,7 +151,7 @@ impl CliError {
 
 impl CliError {
     /// What the process ends with.
-    pub fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         match self {
             Self::App(error) => error.class().into(),
             Self::Op(error) => error.class().into(),

@@ -21,13 +21,13 @@ struct Inner {
 
 impl Said {
     /// Tells a warning on standard error, and keeps it.
-    pub fn warn(&self, message: String) {
+    pub(super) fn warn(&self, message: String) {
         self.line(&format!("dumpvault: warning: {message}"));
         self.keep(message);
     }
 
     /// Tells of damage on standard error, and keeps it.
-    pub fn damage(&self, object: &str, message: &str) {
+    pub(super) fn damage(&self, object: &str, message: &str) {
         let text = format!("damage: {object}: {message}");
         self.line(&format!("dumpvault: {text}"));
         self.keep(text);
@@ -42,17 +42,17 @@ impl Said {
     }
 
     /// All that was told, in order.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         self.0.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A line on standard error.
-    pub fn line(&self, text: &str) {
+    pub(super) fn line(&self, text: &str) {
         self.aside(|| clean::tell(text));
     }
 
     /// Runs `print` with the moving line out of the way.
-    pub fn aside(&self, print: impl FnOnce()) {
+    pub(super) fn aside(&self, print: impl FnOnce()) {
         let bar = self.0.bar.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match bar {
             Some(bar) => bar.suspend(print),
@@ -61,7 +61,7 @@ impl Said {
     }
 
     /// From now on this line moves, and none that did before.
-    pub fn set_bar(&self, bar: Option<ProgressBar>) {
+    pub(super) fn set_bar(&self, bar: Option<ProgressBar>) {
         let before = std::mem::replace(&mut *self.0.bar.lock().unwrap_or_else(PoisonError::into_inner), bar);
         if let Some(before) = before {
             before.finish_and_clear();
@@ -69,7 +69,7 @@ impl Said {
     }
 
     /// The line that moves, if one does.
-    pub fn bar(&self) -> Option<ProgressBar> {
+    pub(super) fn bar(&self) -> Option<ProgressBar> {
         self.0.bar.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -17,7 +17,7 @@ pub(super) enum Colour {
 
 impl Colour {
     /// The text in this colour.
-    pub fn paint(self, text: &str) -> String {
+    pub(super) fn paint(self, text: &str) -> String {
         let code = match self {
             Self::Yellow => 33,
             Self::Red => 31,

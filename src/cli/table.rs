@@ -45,19 +45,19 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// Without colours.
-    pub fn new(titles: &'a [&'a str], right: &'a [usize], rows: &'a dyn Rows) -> Self {
+    pub(super) fn new(titles: &'a [&'a str], right: &'a [usize], rows: &'a dyn Rows) -> Self {
         Self { titles, right, rows, fixed: &[], colour: None }
     }
 
     /// The lines, none longer than `columns` where that can be; in colours where they are wanted.
-    pub fn lines(&self, columns: Option<usize>, in_colour: bool) -> String {
+    pub(super) fn lines(&self, columns: Option<usize>, in_colour: bool) -> String {
         let mut lines = Vec::new();
         self.each_line(columns, in_colour, &mut |line| lines.push(line));
         lines.join("\n")
     }
 
     /// The same, one after the other.
-    pub fn each_line(&self, columns: Option<usize>, in_colour: bool, tell: &mut dyn FnMut(String)) {
+    pub(super) fn each_line(&self, columns: Option<usize>, in_colour: bool, tell: &mut dyn FnMut(String)) {
         // A name may hold a line end, and a cell is one line.
         let one_line = |cell: &String| clean::line(cell).into_owned();
         let mut widths: Vec<usize> = self.titles.iter().map(|title| columns_of(title)).collect();

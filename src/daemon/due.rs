@@ -22,7 +22,7 @@ pub(super) struct Due {
 
 impl Due {
     /// What becomes of the newest, if nothing is in its way.
-    pub fn decision(&self, now: i64, catch_up: CatchUp) -> Decision {
+    pub(super) fn decision(&self, now: i64, catch_up: CatchUp) -> Decision {
         let late = now.saturating_sub(self.at);
         let within = match catch_up {
             CatchUp::Never => ON_TIME_MS,
@@ -39,7 +39,7 @@ impl Due {
 
 /// A job's slots on this machine.
 #[derive(Debug, Clone)]
-pub struct Slots<'a> {
+pub(crate) struct Slots<'a> {
     schedule: &'a Schedule,
     jitter: Duration,
     /// What the jitter depends on besides the slot.
@@ -48,12 +48,12 @@ pub struct Slots<'a> {
 
 impl<'a> Slots<'a> {
     /// Those of a job on that machine.
-    pub fn of(machine: &str, name: &str, job: &'a Job) -> Self {
+    pub(crate) fn of(machine: &str, name: &str, job: &'a Job) -> Self {
         Self { schedule: &job.schedule, jitter: job.jitter, seed: format!("{machine}\0{name}") }
     }
 
     /// The first slot after the cursor, and when it is due.
-    pub fn next(&self, cursor: i64) -> Option<(i64, i64)> {
+    pub(crate) fn next(&self, cursor: i64) -> Option<(i64, i64)> {
         let slot = self.schedule.next(moment(cursor)?)?;
         let at = slot.as_millisecond();
         Some((at, self.due(slot)))

@@ -23,10 +23,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The variable that tells a process of which run it is: the run, a colon, the try.
-pub const RUN_VARIABLE: &str = "DUMPVAULT_RUN";
-pub use crate::base::event::PROGRESS_VARIABLE;
+pub(crate) const RUN_VARIABLE: &str = "DUMPVAULT_RUN";
+pub(crate) use crate::base::event::PROGRESS_VARIABLE;
 /// What is kept of a run's log.
-pub const LOG_BYTES_MAX: u64 = 64 << 10;
+pub(crate) const LOG_BYTES_MAX: u64 = 64 << 10;
 /// A log is cut while the run is under way once it is so long.
 const LOG_BYTES_CUT: u64 = 4 << 20;
 /// After SIGTERM a run has so long.
@@ -42,7 +42,7 @@ pub struct Program {
 }
 
 /// Starts and watches processes.
-pub struct Processes {
+pub(crate) struct Processes {
     program: Program,
     directory: PathBuf,
     entropy: Box<dyn Entropy>,
@@ -66,7 +66,11 @@ impl Processes {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn new(program: Program, directory: PathBuf, entropy: Box<dyn Entropy>) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        program: Program,
+        directory: PathBuf,
+        entropy: Box<dyn Entropy>,
+    ) -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         Ok(Self { program, directory, entropy, runs: BTreeMap::new() })
@@ -77,12 +81,12 @@ impl Processes {
     }
 
     /// The end of a run's log.
-    pub fn log(&self, run: &RunId) -> String {
+    pub(crate) fn log(&self, run: &RunId) -> String {
         tail(&self.file(run, "log")).unwrap_or_default()
     }
 
     /// Removes a run's files: what is worth keeping of them is kept elsewhere.
-    pub fn forget(&self, run: &RunId) {
+    pub(crate) fn forget(&self, run: &RunId) {
         for extension in ["log", "lock", "pid", "progress", "cancel"] {
             // Safe to ignore because the next start of the same run writes them anew.
             let _ = std::fs::remove_file(self.file(run, extension));
@@ -90,13 +94,13 @@ impl Processes {
     }
 
     /// Stops the runs that somebody asked to stop: with a file beside the run's log.
-    pub fn heed(&mut self) {
+    pub(crate) fn heed(&mut self) {
         let asked: Vec<RunId> = self.runs.keys().filter(|run| self.is_asked_to_stop(run)).cloned().collect();
         asked.iter().for_each(|run| self.stop(run, Why::Asked));
     }
 
     /// Ends with force what did not end by itself, and cuts logs that grow.
-    pub fn tend(&mut self) {
+    pub(crate) fn tend(&mut self) {
         for (run, process) in &self.runs {
             if let (Some((_, since)), Some(group)) = (process.stopped, process.group)
                 && since.elapsed() > TERM_WAIT
@@ -154,7 +158,7 @@ impl Processes {
 }
 
 /// The arguments of a job. No secret is one.
-pub fn words(work: &Work, parts: &[String]) -> Vec<OsString> {
+pub(crate) fn words(work: &Work, parts: &[String]) -> Vec<OsString> {
     let mut words: Vec<String> = Vec::new();
     let mut say = |all: &[&str]| words.extend(all.iter().map(|word| (*word).to_owned()));
     match work {
@@ -288,7 +292,7 @@ impl Launcher for Processes {
 const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// A name that sorts by time: 48 bits of milliseconds and 80 random ones, in the letters of a ULID.
-pub fn new_id(entropy: &dyn Entropy, now_ms: i64) -> RunId {
+pub(crate) fn new_id(entropy: &dyn Entropy, now_ms: i64) -> RunId {
     let mut random = [0; 16];
     // Safe to ignore: a name that is there already is refused by the state, and the next tick draws another.
     let _ = entropy.fill(&mut random);
@@ -296,14 +300,14 @@ pub fn new_id(entropy: &dyn Entropy, now_ms: i64) -> RunId {
 }
 
 /// The name that a thing has whoever names it: by what it is called elsewhere.
-pub fn id_of(what: &str, at_ms: i64) -> RunId {
+pub(crate) fn id_of(what: &str, at_ms: i64) -> RunId {
     let mut bytes = [0; 16];
     bytes.iter_mut().zip(blake3::hash(what.as_bytes()).as_bytes()).for_each(|(to, from)| *to = *from);
     name_of(bytes, at_ms)
 }
 
 /// When a thing was named, by its name.
-pub fn moment_of(name: &str) -> Option<i64> {
+pub(crate) fn moment_of(name: &str) -> Option<i64> {
     let letters = name.get(..10)?.bytes();
     letters
         .map(|letter| LETTERS.iter().position(|own| *own == letter))
@@ -378,7 +382,7 @@ fn cut(path: &Path) -> std::io::Result<()> {
 }
 
 /// The folder of runs in the state directory.
-pub fn folder(state: &Path) -> PathBuf {
+pub(crate) fn folder(state: &Path) -> PathBuf {
     state.join("schedule").join("runs")
 }
 
@@ -386,7 +390,7 @@ pub fn folder(state: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When the file that says so cannot be written.
-pub fn ask_to_stop(state: &Path, run: &str) -> std::io::Result<()> {
+pub(crate) fn ask_to_stop(state: &Path, run: &str) -> std::io::Result<()> {
     OpenOptions::new()
         .create(true)
         .truncate(true)
@@ -397,7 +401,7 @@ pub fn ask_to_stop(state: &Path, run: &str) -> std::io::Result<()> {
 }
 
 /// The log of a run that goes on, and how far it is: what its command wrote, if it wrote something.
-pub fn watch(state: &Path, run: &str) -> (String, Option<String>) {
+pub(crate) fn watch(state: &Path, run: &str) -> (String, Option<String>) {
     let file = |extension: &str| folder(state).join(format!("{run}.{extension}"));
     (tail(&file("log")).unwrap_or_default(), std::fs::read_to_string(file("progress")).ok())
 }

@@ -19,15 +19,15 @@
 
 pub mod alert;
 pub mod book;
-pub mod due;
-pub mod launch;
+pub(crate) mod due;
+pub(crate) mod launch;
 pub mod metrics;
-pub mod process;
+pub(crate) mod process;
 pub mod scheduler;
-pub mod serve;
+pub(crate) mod serve;
 pub mod state;
 mod verdict;
-pub mod watch;
+pub(crate) mod watch;
 #[cfg(feature = "daemon")]
 pub mod web;
 mod witness;

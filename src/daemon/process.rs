@@ -1,13 +1,13 @@
 //! Which process it is, so that another can tell whether it is still there.
 
 /// This process: boot, number, and when it began.
-pub fn this() -> (String, u32, u64) {
+pub(crate) fn this() -> (String, u32, u64) {
     let pid = std::process::id();
     (boot(), pid, began(pid).unwrap_or_default())
 }
 
 /// Whether that process is still there.
-pub fn is_there((own, pid, start): &(String, u32, u64)) -> bool {
+pub(crate) fn is_there((own, pid, start): &(String, u32, u64)) -> bool {
     *own == boot() && began(*pid) == Some(*start)
 }
 

@@ -33,7 +33,7 @@ const TIDY_MS: i64 = 60_000;
 
 /// The daemon cannot begin.
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
+pub(crate) enum ServeError {
     /// There is another one.
     #[error("another scheduler is running for `{path}`", path = path.display())]
     Running {
@@ -55,10 +55,10 @@ pub enum ServeError {
 }
 
 /// The jobs of the configuration, how many run at the same time, and who is told.
-pub type Jobs = (BTreeMap<String, Job>, u32, Alerts);
+pub(crate) type Jobs = (BTreeMap<String, Job>, u32, Alerts);
 
 /// What the daemon works with.
-pub struct Daemon<'a> {
+pub(crate) struct Daemon<'a> {
     /// The state directory.
     pub state: PathBuf,
     /// This program.
@@ -113,13 +113,13 @@ fn lock(state: &Path) -> Result<File, ServeError> {
 }
 
 /// Whether a daemon runs on that state directory.
-pub fn is_running(state: &Path) -> bool {
+pub(crate) fn is_running(state: &Path) -> bool {
     let file = File::open(folder(state).join("daemon.lock"));
     file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
 }
 
 /// Wakes the daemon, if there is one.
-pub fn ring(state: &Path) {
+pub(crate) fn ring(state: &Path) {
     // Safe to ignore: it looks by itself within half a minute.
     let _ = UnixDatagram::unbound().and_then(|bell| bell.send_to(b"!", folder(state).join("bell")));
 }
@@ -169,7 +169,7 @@ impl Bell {
 ///
 /// # Errors
 /// When it cannot begin. What fails later is told, and tried again.
-pub fn serve(mut daemon: Daemon<'_>) -> Result<(), ServeError> {
+pub(crate) fn serve(mut daemon: Daemon<'_>) -> Result<(), ServeError> {
     let folder = folder(&daemon.state);
     let witness = Witness::new(daemon.program.clone());
     let processes =

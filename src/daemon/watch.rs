@@ -24,7 +24,7 @@ const TREND_MS: i64 = 2 * DAY_MS;
 const FULL_WITHIN_MS: i64 = 14 * DAY_MS;
 
 /// What is looked at.
-pub struct Watch {
+pub(crate) struct Watch {
     /// This machine, for jitter.
     pub machine: String,
     /// For ages in months.
@@ -44,7 +44,7 @@ struct Space {
 
 impl Watch {
     /// Has not looked yet.
-    pub fn new(machine: String, zone: TimeZone, disks: Vec<(&'static str, PathBuf)>) -> Self {
+    pub(crate) fn new(machine: String, zone: TimeZone, disks: Vec<(&'static str, PathBuf)>) -> Self {
         Self { machine, zone, disks, looked: i64::MIN, measured: i64::MIN }
     }
 
@@ -52,7 +52,7 @@ impl Watch {
     ///
     /// # Errors
     /// When the state cannot be read or written.
-    pub fn look(
+    pub(crate) fn look(
         &mut self,
         state: &mut State,
         jobs: &BTreeMap<String, Job>,

@@ -24,12 +24,12 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    pub fn new(program: Program) -> Self {
+    pub(super) fn new(program: Program) -> Self {
         Self { seen: 0, program, child: None, looked: None }
     }
 
     /// Starts a look if it is time, and writes down that one failed.
-    pub fn look(
+    pub(super) fn look(
         &mut self,
         state: &mut State,
         alerts: &Alerts,

@@ -496,16 +496,16 @@ pub(super) struct WithDamage<'a> {
 }
 
 impl<'a> WithDamage<'a> {
-    pub fn new(inner: &'a dyn Observer) -> Self {
+    pub(super) fn new(inner: &'a dyn Observer) -> Self {
         Self { inner, seen: std::sync::Mutex::default() }
     }
 
-    pub fn damage(&self, error: &RepoError) {
+    pub(super) fn damage(&self, error: &RepoError) {
         let object = error.object().unwrap_or_default().to_owned();
         self.observe(Event::Damage { object, message: error.to_string() });
     }
 
-    pub fn into_damage(self) -> Vec<String> {
+    pub(super) fn into_damage(self) -> Vec<String> {
         self.seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

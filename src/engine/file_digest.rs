@@ -25,7 +25,7 @@ impl Whole<'_> {
     ///
     /// # Errors
     /// On any error the bytes written until then may be wrong. Only after `Ok` is the stream whole.
-    pub fn read(
+    pub(super) fn read(
         &self,
         stream: &Stream,
         observer: &dyn Observer,

@@ -23,7 +23,7 @@ pub(super) struct StreamReader {
 
 impl StreamReader {
     /// Begins to read `stream`.
-    pub fn open(repo: &Repository, stream: Stream) -> Self {
+    pub(super) fn open(repo: &Repository, stream: Stream) -> Self {
         let (pieces_in, pieces) = crossbeam_channel::bounded(PIECES);
         let (repo, stop) = (repo.clone(), Cancel::new());
         let stopped = stop.clone();
@@ -44,7 +44,7 @@ impl StreamReader {
 
 impl StreamReader {
     /// Where it puts why it could not be read on: whoever decodes what it reads makes words of it.
-    pub fn failure(&self) -> Arc<Mutex<Option<RepoError>>> {
+    pub(super) fn failure(&self) -> Arc<Mutex<Option<RepoError>>> {
         Arc::clone(&self.failure)
     }
 }

@@ -12,7 +12,7 @@
 //! - It is reaped. Dropping a [`Dump`] or a [`Sink`] that was not finished ends the whole group: SIGTERM, at most 2 s,
 //!   SIGKILL.
 
-pub mod bucket;
+pub(crate) mod bucket;
 pub mod command;
 mod fault;
 pub mod files;
@@ -21,10 +21,10 @@ pub mod kind;
 mod pipe;
 pub mod postgres;
 pub mod process;
-pub mod redis;
+pub(crate) mod redis;
 pub mod stdin;
-pub mod surroundings;
-pub mod wrapper;
+pub(crate) mod surroundings;
+pub(crate) mod wrapper;
 
 pub mod sample;
 

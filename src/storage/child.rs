@@ -28,7 +28,7 @@ pub(super) struct Printed(Arc<Mutex<(Vec<u8>, bool)>>);
 
 impl Printed {
     /// Gathers until the program closes its end.
-    pub fn of(mut from: ChildStderr) -> Self {
+    pub(super) fn of(mut from: ChildStderr) -> Self {
         let printed = Self::default();
         let own = printed.clone();
         // Without a thread nothing is known of why the program fails; that it fails is told all the same.
@@ -50,13 +50,13 @@ impl Printed {
     }
 
     /// Whether nothing more will come.
-    #[cfg_attr(not(feature = "sftp"), allow(dead_code))]
-    pub fn has_ended(&self) -> bool {
+    #[cfg(feature = "sftp")]
+    pub(super) fn has_ended(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// What came so far.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner).0).into_owned()
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A kind that is not here.
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// Its word, which is the name of its cargo feature, too.
     name: &'static str,
     /// What its addresses begin with.
@@ -18,7 +18,7 @@ pub struct LeftOut {
 }
 
 /// Buckets of S3.
-pub const S3: LeftOut = LeftOut { name: "s3", prefix: "s3:", shown: "s3://" };
+pub(crate) const S3: LeftOut = LeftOut { name: "s3", prefix: "s3:", shown: "s3://" };
 
 impl LeftOut {
     fn problem(&self) -> Problem {

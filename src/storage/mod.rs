@@ -33,7 +33,8 @@ mod fault;
 pub mod faulty;
 #[cfg(feature = "gcs")]
 pub mod gcs;
-pub mod left_out;
+#[cfg(any(test, not(feature = "s3")))]
+pub(crate) mod left_out;
 pub mod limit;
 pub mod local;
 #[cfg(any(test, feature = "testkit"))]

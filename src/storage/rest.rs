@@ -120,13 +120,13 @@ pub(super) struct Rest<D> {
 }
 
 impl<D: Dialect> Rest<D> {
-    pub fn new(dialect: D, talk: Talk, backoff: Arc<Backoff>, retention: Option<Retention>) -> Self {
+    pub(super) fn new(dialect: D, talk: Talk, backoff: Arc<Backoff>, retention: Option<Retention>) -> Self {
         let (is_there, is_locking) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { dialect, talk, backoff, bodies: Arc::default(), retention, is_there, is_locking }
     }
 
     /// As commands use it.
-    pub fn connected(self, around: &Connecting) -> Connected {
+    pub(super) fn connected(self, around: &Connecting) -> Connected {
         let bucket = Arc::new(self);
         Connected { bucket: Some(Arc::clone(&bucket) as _), ..Connected::by_wire(bucket, around) }
     }

@@ -24,11 +24,11 @@
 //! | `check/` | checking everything |
 //! | `repair/` | what can be done about damage |
 
-pub mod authors;
+pub(crate) mod authors;
 pub mod catalog;
 pub mod check;
 pub mod crypto;
-pub mod epochs;
+pub(crate) mod epochs;
 mod error;
 mod fault;
 pub mod format;
@@ -36,8 +36,8 @@ pub mod gc;
 pub mod history;
 pub mod keys;
 mod meanwhile;
-pub mod memory;
-pub mod object_locks;
+pub(crate) mod memory;
+pub(crate) mod object_locks;
 mod objects;
 pub mod reader;
 mod repack;
@@ -46,7 +46,7 @@ pub mod rotation;
 pub mod session;
 pub mod snapshot;
 mod surroundings;
-pub mod sync;
+pub(crate) mod sync;
 pub mod writer;
 
 pub use error::RepoError;

@@ -41,7 +41,7 @@ pub(super) struct Repacker<'a> {
 }
 
 impl<'a> Repacker<'a> {
-    pub fn new(repo: &'a Repository) -> Self {
+    pub(super) fn new(repo: &'a Repository) -> Self {
         Self {
             repo,
             compressor: Compressor::default(),
@@ -53,7 +53,7 @@ impl<'a> Repacker<'a> {
 
     /// Adds what remains of a block: chunks or nodes, whose bytes must be those that their ids name. They stay
     /// together.
-    pub fn add(&mut self, naming: Naming, remains: &[Remaining<'_>]) -> Result<(), RepoError> {
+    pub(super) fn add(&mut self, naming: Naming, remains: &[Remaining<'_>]) -> Result<(), RepoError> {
         let bytes: usize = remains.iter().map(|(_, _, chunk)| chunk.len()).sum();
         if self.open.get(&naming).is_some_and(|open| open.plain.len() + bytes > BLOCK_BYTES) {
             self.close_block(naming)?;
@@ -113,7 +113,7 @@ impl<'a> Repacker<'a> {
     }
 
     /// Makes everything durable.
-    pub fn finish(mut self) -> Result<Repacked, RepoError> {
+    pub(super) fn finish(mut self) -> Result<Repacked, RepoError> {
         let open: Vec<Naming> = self.open.keys().copied().collect();
         open.into_iter().try_for_each(|naming| self.close_block(naming))?;
         self.share_packs()?;

@@ -26,7 +26,7 @@ impl AccessArgs {
     ///
     /// # Errors
     /// When the file cannot be read: with its path.
-    pub fn read(self) -> Result<Access, (PathBuf, std::io::Error)> {
+    pub(crate) fn read(self) -> Result<Access, (PathBuf, std::io::Error)> {
         let key_slot = match self.key_slot {
             None => None,
             Some(path) => Some(std::fs::read(&path).map_err(|error| (path, error))?),

@@ -69,12 +69,12 @@ pub(in crate::cli) struct DumpArgs {
 
 impl DumpArgs {
     /// Whether a database, several, or globals are asked for here.
-    pub fn names_a_server(&self) -> bool {
+    pub(crate) fn names_a_server(&self) -> bool {
         self.pg_all || self.pg_globals || !self.pg_database.is_empty()
     }
 
     /// Whether something is said of how to dump.
-    pub fn filters(&self) -> bool {
+    pub(crate) fn filters(&self) -> bool {
         let lists =
             [&self.table, &self.exclude_table, &self.schema, &self.exclude_schema, &self.exclude_table_data];
         self.schema_only || self.lock_wait_timeout.is_some() || lists.iter().any(|list| !list.is_empty())

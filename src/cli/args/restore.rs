@@ -334,7 +334,7 @@ pub(in crate::cli) struct RestoreKeysArgs {
 
 impl RestoreKeysArgs {
     /// Whether the restore goes key by key.
-    pub fn by_key(&self) -> bool {
+    pub(crate) fn by_key(&self) -> bool {
         let is_said = !self.key.is_empty() || !self.db.is_empty() || self.on_conflict.is_some();
         is_said || self.via == Some(Via::Keys)
     }

@@ -15,7 +15,7 @@ struct Seen {
 }
 
 /// Describes `values` and lays down their streams. False, and nothing done, where that takes more than `bytes_max`.
-pub fn put(
+pub(super) fn put(
     values: &[i64],
     scratch: &mut Vec<u64>,
     bytes_max: usize,

@@ -89,33 +89,33 @@ fn nodes_max(plain_bytes: usize) -> usize {
 
 /// What the description says a column is.
 mod tag {
-    pub const SAME: u8 = 0;
-    pub const SPECIAL: u8 = 1;
-    pub const INT: u8 = 2;
-    pub const DECIMAL: u8 = 3;
-    pub const DATE: u8 = 4;
-    pub const TIME: u8 = 5;
-    pub const UUID: u8 = 6;
-    pub const WORDS: u8 = 7;
-    pub const AFFIX: u8 = 8;
-    pub const HEX: u8 = 9;
-    pub const PARTS: u8 = 10;
-    pub const TEXT: u8 = 11;
-    pub const PADDED: u8 = 12;
+    pub(super) const SAME: u8 = 0;
+    pub(super) const SPECIAL: u8 = 1;
+    pub(super) const INT: u8 = 2;
+    pub(super) const DECIMAL: u8 = 3;
+    pub(super) const DATE: u8 = 4;
+    pub(super) const TIME: u8 = 5;
+    pub(super) const UUID: u8 = 6;
+    pub(super) const WORDS: u8 = 7;
+    pub(super) const AFFIX: u8 = 8;
+    pub(super) const HEX: u8 = 9;
+    pub(super) const PARTS: u8 = 10;
+    pub(super) const TEXT: u8 = 11;
+    pub(super) const PADDED: u8 = 12;
 }
 
 /// How integers are stored.
 mod mode {
-    pub const SERIES: u8 = 0;
-    pub const OFFSETS: u8 = 1;
-    pub const DELTAS: u8 = 2;
+    pub(super) const SERIES: u8 = 0;
+    pub(super) const OFFSETS: u8 = 1;
+    pub(super) const DELTAS: u8 = 2;
 }
 
 /// How a stream is stored.
 mod how {
-    pub const SMALL: u64 = 0;
-    pub const STORED: u64 = 1;
-    pub const ZSTD: u64 = 2;
+    pub(super) const SMALL: u64 = 0;
+    pub(super) const STORED: u64 = 1;
+    pub(super) const ZSTD: u64 = 2;
 }
 
 /// Appends a number as LEB128: seven bits a byte, the lowest first.

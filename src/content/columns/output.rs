@@ -5,10 +5,10 @@ use super::value::{civil, hex_digits};
 use super::{Malformed, malformed};
 
 /// A buffer has so much room behind what is to be written.
-pub const ROOM: usize = 64;
+pub(super) const ROOM: usize = 64;
 
 /// Where the plain bytes go.
-pub struct Output<'a> {
+pub(super) struct Output<'a> {
     bytes: &'a mut [u8],
     at: usize,
 }
@@ -17,17 +17,17 @@ const FULL: Malformed = Malformed { reason: "more bytes than promised" };
 
 impl<'a> Output<'a> {
     /// Writes to the front of `bytes`, whose last [`ROOM`] bytes are room.
-    pub fn new(bytes: &'a mut [u8]) -> Self {
+    pub(super) fn new(bytes: &'a mut [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
     /// Bytes written.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.at
     }
 
     /// Whether more was written than there is place for.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.at + ROOM > self.bytes.len()
     }
 
@@ -41,13 +41,13 @@ impl<'a> Output<'a> {
 
     /// One byte.
     #[inline(always)]
-    pub fn byte(&mut self, byte: u8) -> Result<(), Malformed> {
+    pub(super) fn byte(&mut self, byte: u8) -> Result<(), Malformed> {
         self.word(&[byte], 1)
     }
 
     /// `len` bytes of `from`, which lie at `start`.
     #[inline(always)]
-    pub fn copy(&mut self, from: &[u8], start: usize, len: usize) -> Result<(), Malformed> {
+    pub(super) fn copy(&mut self, from: &[u8], start: usize, len: usize) -> Result<(), Malformed> {
         if len <= 32
             && let Some(word) = from.get(start..).and_then(|from| from.first_chunk::<32>())
         {
@@ -67,7 +67,7 @@ impl<'a> Output<'a> {
 
     /// A line of `from` that begins at `start`, without its end; answers where the next begins.
     #[inline(always)]
-    pub fn line(&mut self, from: &[u8], start: usize, end: usize) -> Result<usize, Malformed> {
+    pub(super) fn line(&mut self, from: &[u8], start: usize, end: usize) -> Result<usize, Malformed> {
         const ENDS: u64 = 0x0a0a_0a0a_0a0a_0a0a;
         let window = from.get(start..).and_then(|from| from.first_chunk::<32>());
         if let Some(window) = window {
@@ -105,7 +105,7 @@ impl<'a> Output<'a> {
 
     /// A number without zeros in front.
     #[inline(always)]
-    pub fn number(&mut self, value: u64) -> Result<(), Malformed> {
+    pub(super) fn number(&mut self, value: u64) -> Result<(), Malformed> {
         const MANY: u64 = 100_000_000;
         if value < MANY {
             let digits = Self::eight(value as u32);
@@ -124,7 +124,7 @@ impl<'a> Output<'a> {
 
     /// A number of exactly `width` (0 to 18) digits.
     #[inline(always)]
-    pub fn padded(&mut self, value: u64, width: usize) -> Result<(), Malformed> {
+    pub(super) fn padded(&mut self, value: u64, width: usize) -> Result<(), Malformed> {
         const MANY: u64 = 100_000_000;
         if width <= 8 {
             let digits = Self::eight((value % MANY) as u32) | ZEROS;
@@ -142,7 +142,7 @@ impl<'a> Output<'a> {
 
     /// `YYYY-MM-DD` of a day that [`super::value::DAYS`] holds.
     #[inline(always)]
-    pub fn date(&mut self, days: u32) -> Result<(), Malformed> {
+    pub(super) fn date(&mut self, days: u32) -> Result<(), Malformed> {
         let (year, month, day) = civil(days);
         let [y0, y1, y2, y3, m0, m1, d0, d1] =
             (Self::eight(year * 10_000 + month * 100 + day) | ZEROS).to_le_bytes();
@@ -151,7 +151,7 @@ impl<'a> Output<'a> {
 
     /// ` HH:MM:SS[.f]` of microseconds of a day.
     #[inline(always)]
-    pub fn clock(&mut self, micros: u64) -> Result<(), Malformed> {
+    pub(super) fn clock(&mut self, micros: u64) -> Result<(), Malformed> {
         let (seconds, mut fraction) = ((micros / 1_000_000) as u32, (micros % 1_000_000) as u32);
         let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
         let [_, _, h0, h1, m0, m1, s0, s1] =
@@ -171,7 +171,7 @@ impl<'a> Output<'a> {
 
     /// Two hexadecimal digits a byte.
     #[inline(always)]
-    pub fn hex(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    pub(super) fn hex(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let end = self.at + 2 * bytes.len();
         let place = self.bytes.get_mut(self.at..end).ok_or(FULL)?;
         let (words, rest) = bytes.as_chunks::<4>();
@@ -184,13 +184,13 @@ impl<'a> Output<'a> {
     }
 
     /// One hexadecimal digit.
-    pub fn nibble(&mut self, value: u8) -> Result<(), Malformed> {
+    pub(super) fn nibble(&mut self, value: u8) -> Result<(), Malformed> {
         self.byte(digit(value & 15))
     }
 
     /// A UUID.
     #[inline(always)]
-    pub fn uuid(&mut self, bytes: &[u8; 16]) -> Result<(), Malformed> {
+    pub(super) fn uuid(&mut self, bytes: &[u8; 16]) -> Result<(), Malformed> {
         let (words, _) = bytes.as_chunks::<4>();
         let [a, b, c, d] = words else { return Err(FULL) };
         let [a0, a1, a2, a3, a4, a5, a6, a7] = eight_hex(*a);
@@ -206,7 +206,7 @@ impl<'a> Output<'a> {
 
     /// The length of a framed row, whose frame begins at `start`.
     #[inline(always)]
-    pub fn frame(&mut self, start: usize) -> Result<(), Malformed> {
+    pub(super) fn frame(&mut self, start: usize) -> Result<(), Malformed> {
         let len = (self.at - start).checked_sub(5).ok_or(malformed("a frame without its row"))? as u32;
         let place = self.bytes.get_mut(start..).and_then(|place| place.first_chunk_mut::<5>()).ok_or(FULL)?;
         let [l0, l1, l2, l3] = len.to_le_bytes();
@@ -216,7 +216,7 @@ impl<'a> Output<'a> {
 
     /// Leaves place for a frame; answers where it begins.
     #[inline(always)]
-    pub fn frame_place(&mut self) -> Result<usize, Malformed> {
+    pub(super) fn frame_place(&mut self) -> Result<usize, Malformed> {
         let start = self.at;
         self.word(&[0; 5], 5)?;
         Ok(start)

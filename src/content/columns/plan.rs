@@ -10,7 +10,7 @@ const TABLES_MAX: usize = 64;
 
 /// The plan of one column, and of the columns in it.
 #[derive(Default)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The tag that fitted last time.
     pub tag: Option<u8>,
     /// What goes with the tag: the scale, the special value, the delimiter.
@@ -23,7 +23,7 @@ pub struct Plan {
 
 impl Plan {
     /// The tag to try first.
-    pub fn guess(&mut self) -> Option<u8> {
+    pub(super) fn guess(&mut self) -> Option<u8> {
         self.used = self.used.saturating_add(1);
         if self.used > FRESH_FOR && matches!(self.tag, Some(tag::TEXT | tag::PARTS | tag::AFFIX | tag::WORDS))
         {
@@ -34,7 +34,7 @@ impl Plan {
     }
 
     /// Keeps what fits now. What was known of columns in it holds only while it stays the same.
-    pub fn keep(&mut self, tag: u8, detail: u8, parts: u8) {
+    pub(super) fn keep(&mut self, tag: u8, detail: u8, parts: u8) {
         if (self.tag, self.detail, self.parts) != (Some(tag), detail, parts) {
             self.inner.clear();
             (self.tag, self.detail, self.parts) = (Some(tag), detail, parts);
@@ -42,7 +42,7 @@ impl Plan {
     }
 
     /// The plan of a column in it.
-    pub fn part(&mut self, number: usize) -> Option<&mut Plan> {
+    pub(super) fn part(&mut self, number: usize) -> Option<&mut Plan> {
         if self.inner.len() <= number {
             self.inner.resize_with(number + 1, Plan::default);
         }
@@ -52,13 +52,13 @@ impl Plan {
 
 /// The plans of the tables seen last.
 #[derive(Default)]
-pub struct Plans {
+pub(super) struct Plans {
     tables: Vec<((bool, usize), Vec<Plan>)>,
 }
 
 impl Plans {
     /// The plans of the last table of that shape; they are to be given back.
-    pub fn take(&mut self, is_framed: bool, columns: usize) -> Vec<Plan> {
+    pub(super) fn take(&mut self, is_framed: bool, columns: usize) -> Vec<Plan> {
         let at = self.tables.iter().position(|(shape, _)| *shape == (is_framed, columns));
         let mut plans = at.map(|at| self.tables.swap_remove(at).1).unwrap_or_default();
         plans.resize_with(columns, Plan::default);
@@ -66,7 +66,7 @@ impl Plans {
     }
 
     /// Keeps the plans of a table.
-    pub fn give_back(&mut self, is_framed: bool, columns: usize, plans: Vec<Plan>) {
+    pub(super) fn give_back(&mut self, is_framed: bool, columns: usize, plans: Vec<Plan>) {
         if self.tables.len() >= TABLES_MAX {
             self.tables.clear();
         }

@@ -7,12 +7,12 @@ use super::ROWS_MIN;
 use super::value::{Field, zero_bytes};
 
 /// Tables of PostgreSQL have no more.
-pub const COLUMNS_MAX: usize = 1600;
+pub(super) const COLUMNS_MAX: usize = 1600;
 /// Length of a row's frame.
-pub const FRAME_BYTES: usize = 5;
+pub(super) const FRAME_BYTES: usize = 5;
 
 /// Rows one after another, alike in frame and number of columns.
-pub struct Run {
+pub(super) struct Run {
     /// Where they lie.
     pub start: usize,
     pub end: usize,
@@ -29,7 +29,7 @@ enum Found {
 
 /// Finds runs in a block, one after another.
 #[derive(Default)]
-pub struct Rows {
+pub(super) struct Rows {
     /// A bit for each byte that is a tab or the end of a line.
     marks: Vec<u64>,
     at: usize,
@@ -39,7 +39,7 @@ pub struct Rows {
 
 impl Rows {
     /// Begins with `plain`, which is to be handed to every call until the next `begin`.
-    pub fn begin(&mut self, plain: &[u8]) {
+    pub(super) fn begin(&mut self, plain: &[u8]) {
         self.at = 0;
         self.marks.clear();
         let (wide, rest) = plain.as_chunks::<64>();
@@ -50,12 +50,12 @@ impl Rows {
     }
 
     /// The fields of the last run by column.
-    pub fn columns(&self) -> &[Vec<Field>] {
+    pub(super) fn columns(&self) -> &[Vec<Field>] {
         &self.columns
     }
 
     /// The next run of at least [`ROWS_MIN`] rows.
-    pub fn next_run(&mut self, plain: &[u8]) -> Option<Run> {
+    pub(super) fn next_run(&mut self, plain: &[u8]) -> Option<Run> {
         loop {
             let start = self.at;
             let (mut rows, mut shape) = (0, None);

@@ -20,10 +20,10 @@ const DELIMITERS: &[u8; 14] = b"\",:;|/-.@_= +~";
 const PLACES: usize = 1024;
 
 /// A value that stands for none.
-pub const NULL: &[u8] = b"\\N";
+pub(super) const NULL: &[u8] = b"\\N";
 
 /// Lays columns of one block down.
-pub struct Columns<'a> {
+pub(super) struct Columns<'a> {
     pub plain: &'a [u8],
     pub head: &'a mut Vec<u8>,
     pub streams: &'a mut Streams,
@@ -34,7 +34,7 @@ pub struct Columns<'a> {
 
 /// Memory used again for each column.
 #[derive(Default)]
-pub struct Scratch {
+pub(super) struct Scratch {
     values: Vec<i64>,
     offsets: Vec<u64>,
     fields: Vec<Vec<Field>>,
@@ -50,7 +50,7 @@ impl Scratch {
 
 impl Columns<'_> {
     /// Lays one column down, of at least one value.
-    pub fn column(&mut self, fields: &[Field], plan: &mut Plan, depth: usize) {
+    pub(super) fn column(&mut self, fields: &[Field], plan: &mut Plan, depth: usize) {
         self.nodes += 1;
         let guessed = match plan.guess() {
             Some(tag) if depth < DEPTH_LOOKED_AT => self.as_before(tag, fields, plan, depth),

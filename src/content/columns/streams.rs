@@ -12,7 +12,7 @@ const ARENA_ROOM: usize = 32;
 
 /// What a stream holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub(super) enum Content {
     Text,
     /// Bytes of numbers, which may be as good as random.
     Binary,
@@ -27,7 +27,7 @@ struct Stream {
 
 /// The streams of a block in the making, and memory for the next.
 #[derive(Default)]
-pub struct Streams {
+pub(super) struct Streams {
     streams: Vec<Stream>,
     spare: Vec<Vec<u8>>,
     context: Option<CCtx<'static>>,
@@ -38,7 +38,7 @@ pub struct Streams {
 
 impl Streams {
     /// Begins a block.
-    pub fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         while let Some(stream) = self.streams.pop() {
             self.give_back(stream.bytes);
         }
@@ -46,7 +46,7 @@ impl Streams {
     }
 
     /// Memory of at least `len` bytes, whatever is in it.
-    pub fn buffer(&mut self, len: usize) -> Vec<u8> {
+    pub(super) fn buffer(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = self.spare.pop().unwrap_or_default();
         if bytes.len() < len {
             bytes.resize(len, 0);
@@ -55,20 +55,20 @@ impl Streams {
     }
 
     /// Takes memory back that became no stream.
-    pub fn give_back(&mut self, bytes: Vec<u8>) {
+    pub(super) fn give_back(&mut self, bytes: Vec<u8>) {
         if self.spare.len() < SPARE_MAX {
             self.spare.push(bytes);
         }
     }
 
     /// The next stream: the first `len` of `bytes`.
-    pub fn put(&mut self, bytes: Vec<u8>, len: usize, content: Content) {
+    pub(super) fn put(&mut self, bytes: Vec<u8>, len: usize, content: Content) {
         self.total += len;
         self.streams.push(Stream { bytes, len, content });
     }
 
     /// Puts text in the place of the first stream, which was empty.
-    pub fn put_first(&mut self, bytes: Vec<u8>) {
+    pub(super) fn put_first(&mut self, bytes: Vec<u8>) {
         if let Some(first) = self.streams.first_mut() {
             self.total += bytes.len();
             *first = Stream { len: bytes.len(), bytes, content: Content::Text };
@@ -76,7 +76,7 @@ impl Streams {
     }
 
     /// Lays all down behind the description; false where they are longer or more than a reader takes.
-    pub fn finish(
+    pub(super) fn finish(
         &mut self,
         head: &[u8],
         plain_bytes: usize,
@@ -154,17 +154,17 @@ fn is_random(bytes: &[u8]) -> bool {
 
 /// Where a stream lies in the arena.
 #[derive(Clone, Copy, Default)]
-pub struct Span {
+pub(super) struct Span {
     pub start: u32,
     pub end: u32,
 }
 
 impl Span {
-    pub fn len(self) -> usize {
+    pub(super) fn len(self) -> usize {
         self.end.saturating_sub(self.start) as usize
     }
 
-    pub fn of(self, arena: &[u8]) -> &[u8] {
+    pub(super) fn of(self, arena: &[u8]) -> &[u8] {
         arena.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
@@ -178,7 +178,7 @@ enum Place {
 
 /// The streams of a stored block; each is unpacked when it is asked for.
 #[derive(Default)]
-pub struct StoredStreams {
+pub(super) struct StoredStreams {
     context: Option<DCtx<'static>>,
     table: Vec<(u32, Place)>,
     next: usize,
@@ -192,7 +192,7 @@ pub struct StoredStreams {
 
 impl StoredStreams {
     /// Reads the table and unpacks the description; answers where that lies in the arena.
-    pub fn begin(&mut self, stored: &[u8], plain_bytes: usize) -> Result<Span, Malformed> {
+    pub(super) fn begin(&mut self, stored: &[u8], plain_bytes: usize) -> Result<Span, Malformed> {
         let mut cursor = Cursor::new(stored);
         let bytes_max = stream_bytes_max(plain_bytes);
         let small_bytes = cursor.count(bytes_max)?;
@@ -253,7 +253,7 @@ impl StoredStreams {
     }
 
     /// The next stream.
-    pub fn take(&mut self, stored: &[u8]) -> Result<Span, Malformed> {
+    pub(super) fn take(&mut self, stored: &[u8]) -> Result<Span, Malformed> {
         let (len, place) = *self.table.get(self.next).ok_or(malformed("too few streams"))?;
         self.next += 1;
         let len = len as usize;
@@ -286,7 +286,7 @@ impl StoredStreams {
     }
 
     /// The next stream, which must have exactly `len` bytes.
-    pub fn take_exactly(&mut self, stored: &[u8], len: usize) -> Result<Span, Malformed> {
+    pub(super) fn take_exactly(&mut self, stored: &[u8], len: usize) -> Result<Span, Malformed> {
         let span = self.take(stored)?;
         if span.len() != len {
             return Err(malformed("a stream of another length than its column"));
@@ -295,29 +295,29 @@ impl StoredStreams {
     }
 
     /// Where spans lie.
-    pub fn arena(&self) -> &[u8] {
+    pub(super) fn arena(&self) -> &[u8] {
         &self.arena
     }
 
     /// Where streams unpacked from now on begin.
-    pub fn watermark(&self) -> usize {
+    pub(super) fn watermark(&self) -> usize {
         self.arena_end
     }
 
     /// Forgets streams unpacked since `watermark`.
-    pub fn forget_from(&mut self, watermark: usize) {
+    pub(super) fn forget_from(&mut self, watermark: usize) {
         self.arena_end = watermark;
     }
 
     /// Checks that everything was used.
-    pub fn finish(&self, stored: &[u8]) -> Result<(), Malformed> {
+    pub(super) fn finish(&self, stored: &[u8]) -> Result<(), Malformed> {
         let is_done =
             self.next == self.table.len() && self.small_at == self.small_end && self.body_at == stored.len();
         if is_done { Ok(()) } else { Err(malformed("bytes that no column uses")) }
     }
 
     /// Memory that is held.
-    pub fn memory_bytes(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         self.arena.capacity() + self.table.capacity() * size_of::<(u32, Place)>()
     }
 }

@@ -8,7 +8,7 @@ use super::value::{DAY_MICROS, DAYS, TENS};
 use super::{Cursor, DEPTH_MAX, Malformed, PARTS_MAX, WORDS_MAX, malformed, mode, tag, unzigzag};
 
 /// Reads the descriptions of a run's columns.
-pub struct Planter<'a, 's> {
+pub(super) struct Planter<'a, 's> {
     /// The description.
     pub cursor: Cursor<'a>,
     /// The whole stored block.
@@ -21,7 +21,7 @@ pub struct Planter<'a, 's> {
 }
 
 /// A column, or a part of one.
-pub enum Node {
+pub(super) enum Node {
     Same(Span),
     Special { is_null: bool, bits: Span, row: u32, inner: Option<Box<Node>> },
     Int(Box<Ints>),
@@ -38,7 +38,7 @@ pub enum Node {
 }
 
 /// A dictionary.
-pub struct Words {
+pub(super) struct Words {
     text: Span,
     /// Where each word's line ends, its end of line included.
     ends: Box<[u32]>,
@@ -46,7 +46,7 @@ pub struct Words {
 }
 
 /// Parts between delimiters.
-pub struct Parts {
+pub(super) struct Parts {
     delimiter: u8,
     columns: Box<[Node]>,
     odd: Option<(Span, Span)>,
@@ -54,7 +54,7 @@ pub struct Parts {
 }
 
 /// Integers.
-pub struct Ints {
+pub(super) struct Ints {
     mode: u8,
     width: u8,
     factor: u64,
@@ -104,7 +104,7 @@ impl Planter<'_, '_> {
     }
 
     /// A column of `rows` values, at least one.
-    pub fn node(&mut self, rows: usize, depth: usize) -> Result<Node, Malformed> {
+    pub(super) fn node(&mut self, rows: usize, depth: usize) -> Result<Node, Malformed> {
         if depth > DEPTH_MAX {
             return Err(malformed("columns too deep"));
         }
@@ -254,7 +254,7 @@ fn in_range(value: i64) -> Result<u32, Malformed> {
 
 impl Node {
     /// Whether, after the last row, nothing is left of text and digits; all else has the length of its rows.
-    pub fn is_used_up(&self) -> bool {
+    pub(super) fn is_used_up(&self) -> bool {
         let is_at_end = |text: &Span| text.start == text.end;
         match self {
             Self::Text(text) | Self::Hex(_, text) => is_at_end(text),
@@ -268,7 +268,7 @@ impl Node {
     }
 
     /// Writes the next value.
-    pub fn write(&mut self, arena: &[u8], out: &mut Output<'_>) -> Result<(), Malformed> {
+    pub(super) fn write(&mut self, arena: &[u8], out: &mut Output<'_>) -> Result<(), Malformed> {
         match self {
             Self::Same(value) => literal(out, arena, *value),
             Self::Int(ints) => {

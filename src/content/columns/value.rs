@@ -3,23 +3,23 @@
 
 /// Where a field lies in the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field {
+pub(super) struct Field {
     pub start: u32,
     pub end: u32,
 }
 
 impl Field {
-    pub fn of(self, plain: &[u8]) -> &[u8] {
+    pub(super) fn of(self, plain: &[u8]) -> &[u8] {
         plain.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
-    pub fn len(self) -> usize {
+    pub(super) fn len(self) -> usize {
         self.end.saturating_sub(self.start) as usize
     }
 }
 
 /// Powers of ten that an `i64` holds.
-pub const TENS: [i64; 19] = {
+pub(super) const TENS: [i64; 19] = {
     let mut tens = [1i64; 19];
     let mut at = 1;
     while at < 19 {
@@ -29,9 +29,9 @@ pub const TENS: [i64; 19] = {
     tens
 };
 
-pub const DAY_MICROS: i64 = 86_400_000_000;
+pub(super) const DAY_MICROS: i64 = 86_400_000_000;
 /// 1 January of year 1 and 31 December of year 9999, in days since 1 March of year 0.
-pub const DAYS: std::ops::RangeInclusive<i64> = 306..=3_652_364;
+pub(super) const DAYS: std::ops::RangeInclusive<i64> = 306..=3_652_364;
 
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 
@@ -67,7 +67,7 @@ fn slow_digits(digits: &[u8]) -> Option<u64> {
 }
 
 /// Digits alone, 1 to 18 of them.
-pub fn digits(plain: &[u8], field: Field) -> Option<i64> {
+pub(super) fn digits(plain: &[u8], field: Field) -> Option<i64> {
     let (len, end) = (field.len(), field.end as usize);
     let value = match len {
         1..=8 => last_digits(plain, end, len)?,
@@ -88,7 +88,7 @@ fn unsigned(plain: &[u8], field: Field) -> Option<(bool, Field)> {
 }
 
 /// An integer of at most 18 characters: no `-0`, no zeros in front.
-pub fn int(plain: &[u8], field: Field) -> Option<i64> {
+pub(super) fn int(plain: &[u8], field: Field) -> Option<i64> {
     if !(1..=18).contains(&field.len()) {
         return None;
     }
@@ -101,7 +101,7 @@ pub fn int(plain: &[u8], field: Field) -> Option<i64> {
 }
 
 /// A decimal with `scale` (1 to 12) digits behind the point, at most 17 characters.
-pub fn decimal(plain: &[u8], field: Field, scale: usize) -> Option<i64> {
+pub(super) fn decimal(plain: &[u8], field: Field, scale: usize) -> Option<i64> {
     let len = field.len();
     if len < scale + 2 || len > 17 {
         return None;
@@ -132,7 +132,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Year, month and day of a day since 1 March of year 0.
-pub fn civil(days: u32) -> (u32, u32, u32) {
+pub(super) fn civil(days: u32) -> (u32, u32, u32) {
     let era = days / 146_097;
     let of_era = days % 146_097;
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -144,7 +144,7 @@ pub fn civil(days: u32) -> (u32, u32, u32) {
 }
 
 /// `YYYY-MM-DD`, years 1 to 9999: days since 1 March of year 0.
-pub fn date(bytes: &[u8]) -> Option<i64> {
+pub(super) fn date(bytes: &[u8]) -> Option<i64> {
     let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = *bytes else { return None };
     let all = eight_digits(u64::from_le_bytes([y0, y1, y2, y3, m0, m1, d0, d1]))? as i64;
     let (year, month, day) = (all / 10_000, all / 100 % 100, all % 100);
@@ -157,7 +157,7 @@ pub fn date(bytes: &[u8]) -> Option<i64> {
 }
 
 /// `YYYY-MM-DD HH:MM:SS[.f]` and `suffix`: microseconds since 1 March of year 0. A fraction has no zero at its end.
-pub fn time(bytes: &[u8], suffix: &[u8]) -> Option<i64> {
+pub(super) fn time(bytes: &[u8], suffix: &[u8]) -> Option<i64> {
     let bare = bytes.strip_suffix(suffix)?;
     let (day, rest) = bare.split_first_chunk::<10>()?;
     let (clock, fraction) = rest.split_first_chunk::<9>()?;
@@ -201,14 +201,14 @@ fn eight_nibbles(digits: u64) -> Option<u32> {
 }
 
 /// The digit of each byte, all below 16.
-pub fn hex_digits(values: u64) -> u64 {
+pub(super) fn hex_digits(values: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let letters = (values + 0x76 * ONES) >> 7 & ONES;
     values + ZEROS + letters * 39
 }
 
 /// Appends what hexadecimal digits of lower case say, two a byte; one that is left over makes a byte of its own.
-pub fn hex(digits: &[u8], out: &mut Vec<u8>) -> bool {
+pub(super) fn hex(digits: &[u8], out: &mut Vec<u8>) -> bool {
     let (words, rest) = digits.as_chunks::<8>();
     for word in words {
         let Some(bytes) = eight_nibbles(u64::from_le_bytes(*word)) else { return false };
@@ -226,7 +226,7 @@ pub fn hex(digits: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 /// The 16 bytes of a UUID in lower case.
-pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+pub(super) fn uuid(text: &[u8]) -> Option<[u8; 16]> {
     let [
         a0,
         a1,
@@ -278,7 +278,7 @@ pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
 }
 
 /// Calls `each` with the offsets of `byte` in `bytes`.
-pub fn each_of(bytes: &[u8], byte: u8, mut each: impl FnMut(u32)) {
+pub(super) fn each_of(bytes: &[u8], byte: u8, mut each: impl FnMut(u32)) {
     let pattern = u64::from(byte) * 0x0101_0101_0101_0101;
     let (words, rest) = bytes.as_chunks::<8>();
     let mut at = 0;
@@ -294,7 +294,7 @@ pub fn each_of(bytes: &[u8], byte: u8, mut each: impl FnMut(u32)) {
 }
 
 /// The high bit of every byte that is zero, and of no other.
-pub fn zero_bytes(word: u64) -> u64 {
+pub(super) fn zero_bytes(word: u64) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     !(((word & LOW) + LOW) | word | LOW)
 }

@@ -43,34 +43,34 @@ pub(super) fn number(mut next: impl FnMut() -> Result<u8, IndexError>) -> Result
 pub(super) struct Rest<'a>(pub &'a [u8]);
 
 impl<'a> Rest<'a> {
-    pub fn byte(&mut self) -> Result<u8, IndexError> {
+    pub(super) fn byte(&mut self) -> Result<u8, IndexError> {
         let (byte, rest) = self.0.split_first().ok_or(malformed("a row cut short"))?;
         self.0 = rest;
         Ok(*byte)
     }
 
-    pub fn number(&mut self) -> Result<u64, IndexError> {
+    pub(super) fn number(&mut self) -> Result<u64, IndexError> {
         number(|| self.byte())
     }
 
     /// A number that has to be below 2^32.
-    pub fn small(&mut self) -> Result<u32, IndexError> {
+    pub(super) fn small(&mut self) -> Result<u32, IndexError> {
         u32::try_from(self.number()?).map_err(|_| malformed("a number too large"))
     }
 
-    pub fn signed(&mut self) -> Result<i64, IndexError> {
+    pub(super) fn signed(&mut self) -> Result<i64, IndexError> {
         let value = self.number()?;
         Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
     }
 
-    pub fn take(&mut self, len: u64) -> Result<&'a [u8], IndexError> {
+    pub(super) fn take(&mut self, len: u64) -> Result<&'a [u8], IndexError> {
         let len = usize::try_from(len).map_err(|_| malformed("a row cut short"))?;
         let (taken, rest) = self.0.split_at_checked(len).ok_or(malformed("a row cut short"))?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub fn bytes(&mut self) -> Result<&'a [u8], IndexError> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], IndexError> {
         let len = self.number()?;
         self.take(len)
     }

@@ -51,7 +51,7 @@ pub(super) struct Bzip2 {
 }
 
 impl Bzip2 {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { at: At::Magic(0), magic: [0; HEADER_BYTES], bits: 0, have: 0, sum: 0, offset: 0 }
     }
 

@@ -68,7 +68,7 @@ pub(super) struct Follow<F> {
 
 impl<F: Fields> Follow<F> {
     /// Begins with a field of so many bytes, at least one.
-    pub fn new(fields: F, wanted: usize) -> Self {
+    pub(super) fn new(fields: F, wanted: usize) -> Self {
         Self { fields, field: Vec::new(), wanted, skip: 0, offset: 0, ended: None }
     }
 

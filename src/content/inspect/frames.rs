@@ -30,7 +30,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    pub fn follow() -> Follow<Self> {
+    pub(super) fn follow() -> Follow<Self> {
         Follow::new(Self { at: At::Magic, has_content: false }, 4)
     }
 

@@ -64,7 +64,7 @@ fn checksum() -> Digest {
 }
 
 impl Gzip {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             at: At::Header,
             has_member: false,

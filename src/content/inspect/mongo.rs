@@ -45,7 +45,7 @@ enum Progress {
 }
 
 impl Archive {
-    pub fn follow() -> Follow<Self> {
+    pub(super) fn follow() -> Follow<Self> {
         let archive = Self { at: At::Magic, collections: HashMap::new(), names_bytes: 0, is_unsure: false };
         Follow::new(archive, 4)
     }

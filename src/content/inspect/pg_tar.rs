@@ -26,21 +26,21 @@ impl Files for TarSurvey {
 }
 
 impl PgTar {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { walk: Walk::new(), survey: TarSurvey::new(), bytes: 0 }
     }
 
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.walk.push(bytes, &mut self.survey);
     }
 
-    pub fn edge(&self, number: usize) -> Option<u64> {
+    pub(super) fn edge(&self, number: usize) -> Option<u64> {
         self.survey.edge(number)
     }
 
     /// The end of the stream: the map, and where other bytes follow.
-    pub fn finish(self) -> Result<(TableMap, Option<u64>), ArchiveError> {
+    pub(super) fn finish(self) -> Result<(TableMap, Option<u64>), ArchiveError> {
         match self.walk.finish() {
             TarEnd::Whole { behind } => Ok((self.survey.finish(self.bytes)?, behind)),
             TarEnd::Cut { .. } => Err(self.survey.cut(self.bytes)),

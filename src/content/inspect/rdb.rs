@@ -58,7 +58,7 @@ impl std::fmt::Debug for Rdb {
 
 impl Rdb {
     /// A file that begins with `front`, which is to be pushed, too.
-    pub fn new(front: &[u8]) -> Self {
+    pub(super) fn new(front: &[u8]) -> Self {
         let has = |preamble: &&[u8]| memchr::memmem::find(front, preamble).is_some();
         Self {
             has_sum: version(front).is_some_and(|version| version >= VERSION_WITH_SUM),

@@ -27,7 +27,7 @@ pub(super) struct Header<'a> {
 
 impl<'a> Header<'a> {
     /// Reads a block; `None` if it is no header.
-    pub fn read(block: &'a [u8]) -> Option<Self> {
+    pub(super) fn read(block: &'a [u8]) -> Option<Self> {
         let block = block.get(..BLOCK_BYTES)?;
         let stated = octal(block.get(CHECKSUM)?)?;
         let blank = |at: usize, byte: u8| if CHECKSUM.contains(&at) { b' ' } else { byte };
@@ -148,17 +148,17 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::at(0)
     }
 
     /// A walk that begins with a header at `offset` of the stream.
-    pub fn at(offset: u64) -> Self {
+    pub(super) fn at(offset: u64) -> Self {
         Self { stage: Stage::Header, block: Vec::new(), offset, pax: None, pax_size: None }
     }
 
     /// Takes the next bytes of the stream.
-    pub fn push(&mut self, bytes: &[u8], files: &mut impl Files) {
+    pub(super) fn push(&mut self, bytes: &[u8], files: &mut impl Files) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match self.stage {
@@ -266,7 +266,7 @@ impl Walk {
     }
 
     /// The end of the stream.
-    pub fn finish(&self) -> TarEnd {
+    pub(super) fn finish(&self) -> TarEnd {
         let within = match self.stage {
             Stage::Ended { behind } => return TarEnd::Whole { behind },
             Stage::Damaged { at } => return TarEnd::Damaged { at },

@@ -26,7 +26,7 @@ pub(super) enum Text {
 }
 
 impl Text {
-    pub fn of(front: &[u8]) -> Self {
+    pub(super) fn of(front: &[u8]) -> Self {
         if UTF_16.iter().any(|mark| front.starts_with(mark)) {
             return Self::Utf16;
         }

@@ -11,7 +11,7 @@ pub(super) struct Words {
 
 impl Words {
     /// The number of a text; the next one if it has none yet.
-    pub fn number(&mut self, word: &str) -> u32 {
+    pub(super) fn number(&mut self, word: &str) -> u32 {
         if let Some(number) = self.numbers.get(word) {
             return *number;
         }
@@ -22,12 +22,12 @@ impl Words {
     }
 
     /// The text of a number; empty if there is none.
-    pub fn get(&self, number: u32) -> &str {
+    pub(super) fn get(&self, number: u32) -> &str {
         self.all.get(number as usize).map(AsRef::as_ref).unwrap_or_default()
     }
 
     /// All of them in the order of their numbers.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         self.all.iter().map(AsRef::as_ref)
     }
 }

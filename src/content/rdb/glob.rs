@@ -2,7 +2,7 @@
 
 /// Whether a pattern means a key: `*` stands for any bytes, `?` for one, `[abc]`, `[a-z]` and `[^a]` for one of
 /// several, and `\\` takes its meaning from what follows it.
-pub fn matches(mut pattern: &[u8], mut key: &[u8]) -> bool {
+pub(crate) fn matches(mut pattern: &[u8], mut key: &[u8]) -> bool {
     // On a mismatch, only the last `*` can have taken too little.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {

@@ -23,7 +23,7 @@
 mod contents;
 mod elements;
 mod fields;
-pub mod glob;
+pub(crate) mod glob;
 mod lzf;
 mod map;
 mod ordered;

@@ -69,21 +69,21 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub fn new(bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize) -> Self {
         Self { bytes_max, kind: None, bytes: Vec::new(), is_too_long: false, records: Vec::new() }
     }
 
-    pub fn take(&mut self) -> Vec<Record> {
+    pub(super) fn take(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.records)
     }
 
-    pub fn begin(&mut self, kind: u8) {
+    pub(super) fn begin(&mut self, kind: u8) {
         self.kind = Some(kind);
         self.bytes.clear();
         self.is_too_long = false;
     }
 
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.kind.is_none() {
             return;
         }
@@ -93,7 +93,7 @@ impl Capture {
         self.bytes.extend_from_slice(bytes.get(..free).unwrap_or(bytes));
     }
 
-    pub fn end(&mut self, database: u64, ends_ms: Option<u64>, is_valkey: bool) {
+    pub(super) fn end(&mut self, database: u64, ends_ms: Option<u64>, is_valkey: bool) {
         let Some(kind) = self.kind.take() else { return };
         let Some((text, rest)) = string(&self.bytes) else {
             let record = Record { database, key: Vec::new(), ends_ms, value: Value::TooLong };

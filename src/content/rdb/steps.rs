@@ -27,18 +27,18 @@ use Step::{Bytes, Length, Module, ShortDouble, Text, Times};
 
 /// Opcodes that are no type of a value.
 pub(super) mod opcode {
-    pub const SLOT_IMPORT: u8 = 243;
-    pub const SLOT_INFO: u8 = 244;
-    pub const FUNCTION: u8 = 245;
-    pub const MODULE_AUX: u8 = 247;
-    pub const IDLE: u8 = 248;
-    pub const FREQUENCY: u8 = 249;
-    pub const AUX: u8 = 250;
-    pub const SIZES: u8 = 251;
-    pub const EXPIRES_MS: u8 = 252;
-    pub const EXPIRES: u8 = 253;
-    pub const DATABASE: u8 = 254;
-    pub const END: u8 = 255;
+    pub(crate) const SLOT_IMPORT: u8 = 243;
+    pub(crate) const SLOT_INFO: u8 = 244;
+    pub(crate) const FUNCTION: u8 = 245;
+    pub(crate) const MODULE_AUX: u8 = 247;
+    pub(crate) const IDLE: u8 = 248;
+    pub(crate) const FREQUENCY: u8 = 249;
+    pub(crate) const AUX: u8 = 250;
+    pub(crate) const SIZES: u8 = 251;
+    pub(crate) const EXPIRES_MS: u8 = 252;
+    pub(crate) const EXPIRES: u8 = 253;
+    pub(crate) const DATABASE: u8 = 254;
+    pub(crate) const END: u8 = 255;
 }
 
 /// What comes behind an opcode that is passed over.

@@ -11,10 +11,10 @@
 //! | `send` | mail, HTTP, commands |
 
 pub mod message;
-pub mod overdue;
-pub mod plan;
+pub(crate) mod overdue;
+pub(crate) mod plan;
 pub mod post;
-pub mod redact;
+pub(crate) mod redact;
 pub mod send;
 
 /// What is found to be so, of a condition and what it is about.

@@ -20,7 +20,7 @@ pub struct Past {
 }
 
 /// Until when there must be a good run: the first slot behind the last good one, when that is due, and its grace.
-pub fn deadline(slots: &Slots<'_>, job: &Job, past: &Past) -> Option<i64> {
+pub(crate) fn deadline(slots: &Slots<'_>, job: &Job, past: &Past) -> Option<i64> {
     let from = past.began.max(past.good.unwrap_or(i64::MIN)).max(past.paused.unwrap_or(i64::MIN));
     let (_, due) = slots.next(from).filter(|_| job.enabled)?;
     Some(due.saturating_add(ms(job.grace)))
@@ -28,14 +28,14 @@ pub fn deadline(slots: &Slots<'_>, job: &Job, past: &Past) -> Option<i64> {
 
 /// Whether the job is overdue. Nothing is said of one that is paused, or that runs and has for no longer than its
 /// grace.
-pub fn is_overdue(deadline: Option<i64>, job: &Job, past: &Past, now: i64) -> bool {
+pub(crate) fn is_overdue(deadline: Option<i64>, job: &Job, past: &Past, now: i64) -> bool {
     let is_paused = past.paused_until.is_some_and(|until| until > now);
     let is_at_it = past.open.is_some_and(|queued| now.saturating_sub(queued) <= ms(job.grace));
     deadline.is_some_and(|deadline| deadline < now) && !is_paused && !is_at_it
 }
 
 /// What there is to say of a job.
-pub fn fact(name: &str, slots: &Slots<'_>, job: &Job, past: &Past, now: i64) -> Fact {
+pub(crate) fn fact(name: &str, slots: &Slots<'_>, job: &Job, past: &Past, now: i64) -> Fact {
     let deadline = deadline(slots, job, past);
     if !is_overdue(deadline, job, past, now) {
         return Fact::good("overdue", name);

@@ -13,12 +13,12 @@ use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Messages an hour to a channel. What is more comes in one.
-pub const HOURLY_MAX: usize = 20;
+pub(crate) const HOURLY_MAX: usize = 20;
 pub(in crate::daemon) const HOUR_MS: i64 = 3_600_000;
 
 /// What a channel has heard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// Alerts that it was told of, and when last.
     pub told: BTreeMap<i64, i64>,
     /// Notices up to there; `None` for a channel that is new.
@@ -33,7 +33,7 @@ pub struct Heard {
 
 /// Everything that there is to go by.
 #[derive(Debug, Clone, Default)]
-pub struct Picture {
+pub(crate) struct Picture {
     /// What is wrong, or was.
     pub alerts: Vec<AlertRow>,
     /// What happened, by number.
@@ -46,7 +46,7 @@ pub struct Picture {
 
 /// What is to be written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// New messages: the channel, and what to say.
     pub messages: Vec<(String, Message)>,
     /// Who was told of what: channel and alert.
@@ -74,7 +74,7 @@ pub struct Speaker<'a> {
 }
 
 /// Whether a digest is due.
-pub fn is_digest_due(channel: &Channel, heard: &Heard, now: i64) -> bool {
+pub(crate) fn is_digest_due(channel: &Channel, heard: &Heard, now: i64) -> bool {
     next_digest(channel, heard).is_some_and(|due| due <= now)
 }
 
@@ -84,7 +84,7 @@ fn next_digest(channel: &Channel, heard: &Heard) -> Option<i64> {
 }
 
 /// What is to be told now.
-pub fn plan(now: i64, picture: &Picture, settings: &Alerts, speaker: &Speaker<'_>) -> Plan {
+pub(crate) fn plan(now: i64, picture: &Picture, settings: &Alerts, speaker: &Speaker<'_>) -> Plan {
     let mut plan = Plan { consumed: picture.newest, ..Plan::default() };
     let nothing = Heard::default();
     for (name, channel) in &settings.channels {

@@ -9,7 +9,7 @@ const NAMES: [&str; 9] =
 const TEXT_MAX: usize = 2000;
 
 /// The text without userinfo of addresses, without what stands behind `password=` and its like, and not too long.
-pub fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
     let words: Vec<String> = text.split(' ').map(addresses).collect();
     let mut clean = named(&words.join(" "));
@@ -21,7 +21,7 @@ pub fn redact(text: &str) -> String {
 }
 
 /// Scheme and host of an address: all of one that may be shown.
-pub fn host_of(url: &str) -> String {
+pub(crate) fn host_of(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return GONE.to_owned() };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Links to downloads end so soon.
-pub const LINK_MS: i64 = 15 * 60_000;
+pub(super) const LINK_MS: i64 = 15 * 60_000;
 /// A restore or a verification that takes longer is stopped.
 const OPERATION_MAX: Duration = Duration::from_secs(24 * 3600);
 const FORGET_MAX: Duration = Duration::from_secs(600);
@@ -25,7 +25,7 @@ const FORGET_MAX: Duration = Duration::from_secs(600);
 const PAUSE_HOURS_MAX: i64 = 24 * 31;
 
 /// The sources that a job backs up; none where it is no backup.
-pub fn sources_of(ask: &Ask<'_>, job: &Job) -> Vec<String> {
+pub(super) fn sources_of(ask: &Ask<'_>, job: &Job) -> Vec<String> {
     match &job.work {
         Work::Backup { sources } => sources.clone(),
         Work::Run { system: Some(system) } => ask.site.systems.get(system).cloned().unwrap_or_default(),
@@ -38,7 +38,7 @@ pub fn sources_of(ask: &Ask<'_>, job: &Job) -> Vec<String> {
 }
 
 /// Jobs that back something up and are enabled, with their sources.
-pub fn backups(ask: &Ask<'_>) -> Vec<(String, Vec<String>)> {
+pub(super) fn backups(ask: &Ask<'_>) -> Vec<(String, Vec<String>)> {
     let enabled = ask.site.jobs.iter().filter(|(_, job)| job.enabled);
     enabled
         .map(|(name, job)| (name.clone(), sources_of(ask, job)))
@@ -50,7 +50,7 @@ pub fn backups(ask: &Ask<'_>) -> Vec<(String, Vec<String>)> {
 ///
 /// # Errors
 /// When the state cannot be read.
-pub fn possible_at(ask: &Ask<'_>, source: &str) -> Result<Option<i64>, Refusal> {
+pub(super) fn possible_at(ask: &Ask<'_>, source: &str) -> Result<Option<i64>, Refusal> {
     let every = i64::try_from(ask.site.serve.manual_every.as_millis()).unwrap_or(i64::MAX);
     let jobs: Vec<String> = backups(ask)
         .into_iter()
@@ -65,7 +65,7 @@ pub fn possible_at(ask: &Ask<'_>, source: &str) -> Result<Option<i64>, Refusal> 
 ///
 /// # Errors
 /// While it runs, and too soon after the last time.
-pub fn back_up(ask: &Ask<'_>, source: Option<&str>, note: Option<&str>) -> Result<String, Refusal> {
+pub(super) fn back_up(ask: &Ask<'_>, source: Option<&str>, note: Option<&str>) -> Result<String, Refusal> {
     let all = backups(ask);
     let covers = |sources: &[String]| source.is_none_or(|source| sources.iter().any(|own| own == source));
     let Some((job, sources)) = all.iter().find(|(_, sources)| covers(sources)) else {
@@ -84,7 +84,7 @@ pub fn back_up(ask: &Ask<'_>, source: Option<&str>, note: Option<&str>) -> Resul
 ///
 /// # Errors
 /// While it runs, and of backups too soon after the last time.
-pub fn run_job(ask: &Ask<'_>, name: &str) -> Result<String, Refusal> {
+pub(super) fn run_job(ask: &Ask<'_>, name: &str) -> Result<String, Refusal> {
     let job = job(ask, name)?;
     if !job.enabled {
         return Err(Refusal::new(409, "disabled", format!("job `{name}` is disabled in the configuration")));
@@ -97,7 +97,7 @@ pub fn run_job(ask: &Ask<'_>, name: &str) -> Result<String, Refusal> {
 ///
 /// # Errors
 /// Where there is none.
-pub fn job<'a>(ask: &'a Ask<'_>, name: &str) -> Result<&'a Job, Refusal> {
+pub(super) fn job<'a>(ask: &'a Ask<'_>, name: &str) -> Result<&'a Job, Refusal> {
     ask.site
         .jobs
         .get(name)
@@ -158,7 +158,7 @@ fn start(
 ///
 /// # Errors
 /// Where there is no such job.
-pub fn pause(ask: &Ask<'_>, name: &str, hours: Option<i64>) -> Result<(), Refusal> {
+pub(super) fn pause(ask: &Ask<'_>, name: &str, hours: Option<i64>) -> Result<(), Refusal> {
     let schedule = job(ask, name)?.schedule.text();
     let until = match hours {
         None => None,
@@ -176,7 +176,7 @@ pub fn pause(ask: &Ask<'_>, name: &str, hours: Option<i64>) -> Result<(), Refusa
 ///
 /// # Errors
 /// Where it is not under way.
-pub fn cancel(ask: &Ask<'_>, id: &str) -> Result<(), Refusal> {
+pub(super) fn cancel(ask: &Ask<'_>, id: &str) -> Result<(), Refusal> {
     let run = ask.web.state(|state| state.run(id))?.filter(|run| run.id == id);
     let run = run.ok_or_else(|| Refusal::unknown("there is no such run"))?;
     if run.status != "IN_PROGRESS" {
@@ -193,7 +193,7 @@ pub fn cancel(ask: &Ask<'_>, id: &str) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// Where there is none in the repository.
-pub fn snapshot(ask: &Ask<'_>, listing: &Listing, id: &str) -> Result<Snapshot, Refusal> {
+pub(super) fn snapshot(ask: &Ask<'_>, listing: &Listing, id: &str) -> Result<Snapshot, Refusal> {
     let unknown = || Refusal::unknown("there is no such backup in the repository");
     let found = match id.split_once('.') {
         Some((command, number)) => {
@@ -215,7 +215,7 @@ pub fn snapshot(ask: &Ask<'_>, listing: &Listing, id: &str) -> Result<Snapshot, 
 ///
 /// # Errors
 /// Where a rail holds it, and when the command refuses.
-pub fn delete(ask: &Ask<'_>, id: &str) -> Result<(), Refusal> {
+pub(super) fn delete(ask: &Ask<'_>, id: &str) -> Result<(), Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = snapshot(ask, &listing, id)?;
     if let Some((code, why)) = listing.guards(&snapshot, ask.now()) {
@@ -238,7 +238,7 @@ pub fn delete(ask: &Ask<'_>, id: &str) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// For a name that is none, and while the same is under way.
-pub fn restore(ask: &Ask<'_>, id: &str, database: &str) -> Result<String, Refusal> {
+pub(super) fn restore(ask: &Ask<'_>, id: &str, database: &str) -> Result<String, Refusal> {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if database.is_empty()
         || database.len() > 63
@@ -270,7 +270,7 @@ fn target(ask: &Ask<'_>, database: &str) -> String {
 ///
 /// # Errors
 /// While the same is under way.
-pub fn verify(ask: &Ask<'_>, id: &str) -> Result<String, Refusal> {
+pub(super) fn verify(ask: &Ask<'_>, id: &str) -> Result<String, Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = snapshot(ask, &listing, id)?;
     let mut words = vec!["verify".to_owned(), snapshot.id.clone()];
@@ -284,7 +284,7 @@ pub fn verify(ask: &Ask<'_>, id: &str) -> Result<String, Refusal> {
 ///
 /// # Errors
 /// When the command fails.
-pub fn pin(ask: &Ask<'_>, id: &str, is_pinned: bool) -> Result<(), Refusal> {
+pub(super) fn pin(ask: &Ask<'_>, id: &str, is_pinned: bool) -> Result<(), Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = snapshot(ask, &listing, id)?;
     let option = if is_pinned { "--pin" } else { "--unpin" };
@@ -303,7 +303,7 @@ pub fn pin(ask: &Ask<'_>, id: &str, is_pinned: bool) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// Where nothing is wrong with that.
-pub fn acknowledge_alert(ask: &Ask<'_>) -> Result<(), Refusal> {
+pub(super) fn acknowledge_alert(ask: &Ask<'_>) -> Result<(), Refusal> {
     let subject = ask.field("subject").ok_or_else(|| Refusal::invalid("name the `subject` of the alert"))?;
     let note = ask.field("note").map(|note| words::line(&note).chars().take(500).collect::<String>());
     let (condition, actor, now) = (ask.field("condition"), ask.actor(), ask.now());
@@ -320,7 +320,7 @@ pub fn acknowledge_alert(ask: &Ask<'_>) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// Without a note.
-pub fn acknowledge(ask: &Ask<'_>, id: &str, note: &str) -> Result<(), Refusal> {
+pub(super) fn acknowledge(ask: &Ask<'_>, id: &str, note: &str) -> Result<(), Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = snapshot(ask, &listing, id)?;
     let note: String = words::line(note.trim()).chars().take(500).collect();
@@ -436,7 +436,7 @@ fn downloadable(snapshot: &Snapshot, stream: Option<&str>) -> Result<Download, R
 ///
 /// # Errors
 /// Where there is no such backup.
-pub fn link(ask: &Ask<'_>, id: &str, stream: Option<&str>) -> Result<String, Refusal> {
+pub(super) fn link(ask: &Ask<'_>, id: &str, stream: Option<&str>) -> Result<String, Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = snapshot(ask, &listing, id)?;
     let download = downloadable(&snapshot, stream)?;
@@ -460,7 +460,7 @@ pub fn link(ask: &Ask<'_>, id: &str, stream: Option<&str>) -> Result<String, Ref
 ///
 /// # Errors
 /// Where it was used, has ended, or is another's.
-pub fn follow(ask: &Ask<'_>, secret: &str) -> Result<Response, Refusal> {
+pub(super) fn follow(ask: &Ask<'_>, secret: &str) -> Result<Response, Refusal> {
     let user = ask.who.as_ref().map_or("", |who| who.name.as_str());
     // A look is no use of it.
     if ask.request.method == "HEAD" {
@@ -480,7 +480,7 @@ pub fn follow(ask: &Ask<'_>, secret: &str) -> Result<Response, Refusal> {
 ///
 /// # Errors
 /// Where there is no such backup.
-pub fn download(ask: &Ask<'_>, id: &str, stream: Option<&str>) -> Result<Response, Refusal> {
+pub(super) fn download(ask: &Ask<'_>, id: &str, stream: Option<&str>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = snapshot(ask, &listing, id)?;
     send(ask, &snapshot, downloadable(&snapshot, stream)?)
@@ -537,7 +537,7 @@ fn send(ask: &Ask<'_>, snapshot: &Snapshot, download: Download) -> Result<Respon
 }
 
 /// A run as the API shows it and as events tell it.
-pub fn run_json(web: &super::site::Web, run: &crate::daemon::state::RunRow) -> serde_json::Value {
+pub(super) fn run_json(web: &super::site::Web, run: &crate::daemon::state::RunRow) -> serde_json::Value {
     let is_open = matches!(run.status.as_str(), "QUEUED" | "IN_PROGRESS");
     let progress = if is_open { launch::watch(&web.root, &run.id).1 } else { None };
     let progress: serde_json::Value =

@@ -29,7 +29,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// The name of the cookie, and what stands behind its value.
-pub fn cookie(site: &Site) -> (&'static str, String) {
+pub(super) fn cookie(site: &Site) -> (&'static str, String) {
     let (base, is_https) = match &site.serve.external_url {
         Some(url) => (url.base.as_str(), url.is_https || site.serve.tls.is_some()),
         None => ("", site.serve.tls.is_some()),
@@ -44,7 +44,7 @@ pub fn cookie(site: &Site) -> (&'static str, String) {
 }
 
 /// Whom a request is from: behind a proxy of ours, whom that names.
-pub fn address(site: &Site, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
+pub(super) fn address(site: &Site, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
     let is_proxy = |address: &IpAddr| site.serve.trusted_proxies.contains(address);
     if !is_proxy(&peer) {
         return peer;
@@ -89,7 +89,11 @@ fn is_our_origin(site: &Site, listening: Option<SocketAddr>, origin: &str) -> bo
 ///
 /// # Errors
 /// Where the host is not ours, or another site's page sent it.
-pub fn check_origin(site: &Site, listening: Option<SocketAddr>, request: &Request) -> Result<(), Refusal> {
+pub(super) fn check_origin(
+    site: &Site,
+    listening: Option<SocketAddr>,
+    request: &Request,
+) -> Result<(), Refusal> {
     let hosts: Vec<&str> =
         request.headers.iter().filter(|(name, _)| name == "host").map(|(_, value)| value.as_str()).collect();
     match hosts.as_slice() {
@@ -117,7 +121,7 @@ pub fn check_origin(site: &Site, listening: Option<SocketAddr>, request: &Reques
 ///
 /// # Errors
 /// For a token or a session that is none, or has ended.
-pub fn who(web: &Web, site: &Site, request: &Request) -> Result<Option<Who>, Refusal> {
+pub(super) fn who(web: &Web, site: &Site, request: &Request) -> Result<Option<Who>, Refusal> {
     let now = web.now();
     if let Some(header) = request.header("authorization") {
         let unknown = || Refusal::new(401, "token", "the token is unknown or has expired");
@@ -141,7 +145,7 @@ pub fn who(web: &Web, site: &Site, request: &Request) -> Result<Option<Who>, Ref
 ///
 /// # Errors
 /// Whatever is missing.
-pub fn enter(web: &Web, request: &Request, route: &Route, who: Option<&Who>) -> Result<bool, Refusal> {
+pub(super) fn enter(web: &Web, request: &Request, route: &Route, who: Option<&Who>) -> Result<bool, Refusal> {
     let (role, must_prove) = match route.access {
         Access::Open => return Ok(false),
         Access::Of(role) => (role, false),
@@ -214,7 +218,7 @@ fn prove(web: &Web, request: &Request, who: &Who, session: &[u8]) -> Result<bool
 ///
 /// # Errors
 /// Where it is not, or after too many guesses.
-pub fn check_password(web: &Web, name: &str, address: IpAddr, password: &str) -> Result<(), Refusal> {
+pub(super) fn check_password(web: &Web, name: &str, address: IpAddr, password: &str) -> Result<(), Refusal> {
     let now = web.now();
     let address = network(address);
     let (by_address, by_pair) = (format!("address {address}"), format!("user {name} at {address}"));
@@ -270,7 +274,7 @@ fn network(address: IpAddr) -> IpAddr {
 ///
 /// # Errors
 /// When it cannot be kept.
-pub fn begin(web: &Web, site: &Site, user: &str, request: &Request) -> Result<String, Refusal> {
+pub(super) fn begin(web: &Web, site: &Site, user: &str, request: &Request) -> Result<String, Refusal> {
     let now = web.now();
     let secret = web.secret().map_err(|error| Refusal::new(503, "entropy", error.to_string()))?;
     let secret = hex(&secret);

@@ -16,7 +16,7 @@ const KEY: &str = "listing";
 
 /// A snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// All digits of its id.
     pub id: String,
     /// When the dump was made.
@@ -58,7 +58,7 @@ pub struct Snapshot {
 
 /// A stream of a snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-pub struct Stream {
+pub(super) struct Stream {
     /// Its name.
     pub name: String,
     /// Plain bytes.
@@ -80,36 +80,36 @@ pub struct Stream {
 
 impl Snapshot {
     /// When the dump was made, in milliseconds.
-    pub fn at(&self) -> i64 {
+    pub(super) fn at(&self) -> i64 {
         ms_of(&self.time).unwrap_or_default()
     }
 
     /// `monthly`, `weekly`, `daily`, `manual`: the most lasting of its calendar tags.
-    pub fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         let has = |tag: &str| self.tags.iter().any(|own| own == tag);
         ["monthly", "weekly", "daily"].into_iter().find(|tag| has(tag)).unwrap_or("manual")
     }
 
     /// The first digits of its id.
-    pub fn short(&self) -> &str {
+    pub(super) fn short(&self) -> &str {
         self.id.get(..8).unwrap_or(&self.id)
     }
 
     /// When it was last restored and counted, in milliseconds.
-    pub fn verified_at(&self) -> Option<i64> {
+    pub(super) fn verified_at(&self) -> Option<i64> {
         let text = self.verified.as_str().or_else(|| self.verified.get("time").and_then(Value::as_str));
         text.and_then(ms_of)
     }
 
     /// Bytes that were not there before.
-    pub fn bytes_new(&self) -> u64 {
+    pub(super) fn bytes_new(&self) -> u64 {
         self.streams.iter().map(|stream| stream.bytes_new).sum()
     }
 }
 
 /// What the repository said.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
-pub struct Listing {
+pub(super) struct Listing {
     /// When it was asked.
     pub at: i64,
     /// Its snapshots, the oldest first.
@@ -129,28 +129,28 @@ impl Listing {
     ///
     /// # Errors
     /// When what was kept cannot be read.
-    pub fn last(web: &Web) -> Result<Self, Refusal> {
+    pub(super) fn last(web: &Web) -> Result<Self, Refusal> {
         let kept = web.access(|access| access.kept(KEY))?;
         Ok(kept.and_then(|(_, text)| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
     /// Whether anything is known.
-    pub fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         self.at > 0
     }
 
     /// Snapshots of a series, the oldest first.
-    pub fn of<'a>(&'a self, series: &'a str) -> impl DoubleEndedIterator<Item = &'a Snapshot> {
+    pub(super) fn of<'a>(&'a self, series: &'a str) -> impl DoubleEndedIterator<Item = &'a Snapshot> {
         self.snapshots.iter().filter(move |snapshot| snapshot.series == series)
     }
 
     /// All series.
-    pub fn series(&self) -> BTreeSet<&str> {
+    pub(super) fn series(&self) -> BTreeSet<&str> {
         self.snapshots.iter().map(|snapshot| snapshot.series.as_str()).collect()
     }
 
     /// The only snapshot whose id begins so.
-    pub fn find(&self, prefix: &str) -> Option<&Snapshot> {
+    pub(super) fn find(&self, prefix: &str) -> Option<&Snapshot> {
         let is_id = prefix.len() >= 4 && prefix.chars().all(|c| c.is_ascii_hexdigit());
         let mut found = self.snapshots.iter().filter(|snapshot| is_id && snapshot.id.starts_with(prefix));
         let first = found.next()?;
@@ -158,7 +158,7 @@ impl Listing {
     }
 
     /// Why a snapshot may not be removed: a code, and words.
-    pub fn guards(&self, snapshot: &Snapshot, now: i64) -> Option<(&'static str, String)> {
+    pub(super) fn guards(&self, snapshot: &Snapshot, now: i64) -> Option<(&'static str, String)> {
         const DAY_MS: i64 = 86_400_000;
         if snapshot.pinned {
             return Some(("pinned", "it is pinned".to_owned()));
@@ -184,7 +184,7 @@ impl Listing {
 }
 
 /// Asks the repository, and keeps what it says.
-pub fn refresh(web: &Web) {
+pub(super) fn refresh(web: &Web) {
     let now = web.now();
     let before = Listing::last(web).unwrap_or_default();
     let answer = web.children.ask(&["snapshots"], PATIENCE);
@@ -230,7 +230,7 @@ fn read(web: &Web, now: i64, snapshots: Value) -> Listing {
 
 /// A table of a snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-pub struct Table {
+pub(super) struct Table {
     /// The stream that holds it.
     #[serde(default)]
     pub stream: String,
@@ -255,7 +255,7 @@ pub struct Table {
 
 impl Table {
     /// Schema and name, as people write it.
-    pub fn full_name(&self) -> String {
+    pub(super) fn full_name(&self) -> String {
         match self.schema.as_str() {
             "" | "public" => self.name.clone(),
             schema => format!("{schema}.{}", self.name),
@@ -267,14 +267,14 @@ impl Table {
 ///
 /// # Errors
 /// Where the repository cannot be asked.
-pub fn tables(web: &Web, snapshot: &str) -> Result<Vec<Table>, Refusal> {
+pub(super) fn tables(web: &Web, snapshot: &str) -> Result<Vec<Table>, Refusal> {
     let report = kept_answer(web, &format!("ls {snapshot}"), &["ls", snapshot])?;
     let tables = report.get("tables").cloned().unwrap_or_default();
     Ok(serde_json::from_value(tables).unwrap_or_default())
 }
 
 /// The tables of a snapshot, if somebody has asked for them before.
-pub fn tables_kept(web: &Web, snapshot: &str) -> Option<Vec<Table>> {
+pub(super) fn tables_kept(web: &Web, snapshot: &str) -> Option<Vec<Table>> {
     let (_, text) = web.access(|access| access.kept(&format!("ls {snapshot}"))).ok()??;
     let report: Value = serde_json::from_str(&text).ok()?;
     serde_json::from_value(report.get("tables")?.clone()).ok()
@@ -284,7 +284,7 @@ pub fn tables_kept(web: &Web, snapshot: &str) -> Option<Vec<Table>> {
 ///
 /// # Errors
 /// Where the repository cannot be asked.
-pub fn diff(web: &Web, before: &str, after: &str) -> Result<Value, Refusal> {
+pub(super) fn diff(web: &Web, before: &str, after: &str) -> Result<Value, Refusal> {
     kept_answer(web, &format!("diff {before} {after}"), &["diff", before, after])
 }
 

@@ -36,7 +36,7 @@ mod server;
 mod site;
 pub mod store;
 mod watcher;
-pub mod words;
+pub(crate) mod words;
 
 pub use children::Children;
 pub use gate::{TOKEN_PREFIX, hash, hex};

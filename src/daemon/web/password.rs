@@ -66,7 +66,7 @@ impl Passwords {
 }
 
 /// Whether two secrets are the same, in a time that does not tell where they differ.
-pub fn same(one: &[u8], other: &[u8]) -> bool {
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 

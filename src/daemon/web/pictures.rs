@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 
 /// The state of a day, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Day {
+pub(super) enum Day {
     /// Nothing was planned.
     None,
     /// All was good.
@@ -21,7 +21,7 @@ pub enum Day {
 
 impl Day {
     /// Its word.
-    pub fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::None => "not planned",
             Self::Good => "good",
@@ -49,7 +49,7 @@ impl Day {
 }
 
 /// The key to the states of days: how many of each.
-pub fn day_key(days: &[(jiff::civil::Date, Day, String)]) -> Markup {
+pub(super) fn day_key(days: &[(jiff::civil::Date, Day, String)]) -> Markup {
     html! {
         dl.pairs {
             @for state in [Day::Good, Day::Warning, Day::Failed, Day::Missed, Day::None] {
@@ -63,7 +63,7 @@ pub fn day_key(days: &[(jiff::civil::Date, Day, String)]) -> Markup {
 }
 
 /// A year of days: a column a week, from Monday on; a cell the worst of a day.
-pub fn year(days: &[(jiff::civil::Date, Day, String)]) -> Markup {
+pub(super) fn year(days: &[(jiff::civil::Date, Day, String)]) -> Markup {
     let weeks: Vec<&[(jiff::civil::Date, Day, String)]> = days.chunks(7).collect();
     let half = weeks.len().div_ceil(2);
     html! {
@@ -122,10 +122,10 @@ fn escaped(text: &str) -> String {
 }
 
 /// A line of a chart: its class, its points from 0 to 1 along x, and whether what lies below is filled.
-pub type Line<'a> = (&'a str, Vec<(f64, f64)>, bool);
+pub(super) type Line<'a> = (&'a str, Vec<(f64, f64)>, bool);
 
 /// A chart's frame: what it is called, what it shows in words, the size of its axis.
-pub struct Plot<'a> {
+pub(super) struct Plot<'a> {
     /// A name for its parts, other than all on the page.
     pub id: &'a str,
     /// What it is.
@@ -143,7 +143,7 @@ pub struct Plot<'a> {
 const HEIGHT: f64 = 180.0;
 
 /// A round number that is no smaller.
-pub fn round_up(value: f64) -> f64 {
+pub(super) fn round_up(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;
     }
@@ -205,7 +205,7 @@ impl Plot<'_> {
     }
 
     /// Lines: for each its class and values from 0 to 1 along x; and by x what a pointer is told.
-    pub fn lines(&self, lines: &[Line<'_>], hints: &[(f64, String)]) -> Markup {
+    pub(super) fn lines(&self, lines: &[Line<'_>], hints: &[(f64, String)]) -> Markup {
         let mut inner = String::new();
         for (class, points, is_filled) in lines {
             let places: Vec<String> =
@@ -224,7 +224,7 @@ impl Plot<'_> {
     }
 
     /// Columns, each of several parts from below; and what a pointer is told of each.
-    pub fn columns(&self, columns: &[Vec<(&str, f64)>], hints: &[String]) -> Markup {
+    pub(super) fn columns(&self, columns: &[Vec<(&str, f64)>], hints: &[String]) -> Markup {
         let wide = 1000.0 / (columns.len().max(1) as f64);
         let mut inner = String::new();
         for (at, parts) in columns.iter().enumerate() {
@@ -261,7 +261,7 @@ fn hits(hints: &[(f64, String)]) -> String {
 }
 
 /// A restore point: hours ago, its kind, and what a pointer is told.
-pub type Point = (f64, &'static str, String);
+pub(super) type Point = (f64, &'static str, String);
 
 const LANES: [(&str, &str, f64); 4] = [
     ("monthly", "Monthly", 26.0),
@@ -281,7 +281,7 @@ fn point(kind: &str) -> &'static str {
 
 /// Restore points on a line that is the logarithm of their age, the newest at the right; holes, as from and to in
 /// hours, are hatched.
-pub fn restore_points(points: &[Point], holes: &[(f64, f64, String)], finding: &str) -> Markup {
+pub(super) fn restore_points(points: &[Point], holes: &[(f64, f64, String)], finding: &str) -> Markup {
     let oldest = points.iter().map(|(hours, ..)| *hours).fold(200.0_f64, f64::max) * 1.15;
     let x = |hours: f64| 98.5 - 97.0 * (hours.max(1.0).ln() / oldest.ln());
     let high = 144.0;
@@ -335,7 +335,7 @@ pub fn restore_points(points: &[Point], holes: &[(f64, f64, String)], finding: &
 }
 
 /// A bar: a part of a whole.
-pub fn bar(value: u64, of: u64) -> Markup {
+pub(super) fn bar(value: u64, of: u64) -> Markup {
     let wide = if value == 0 { 0.0 } else { (100.0 * value as f64 / of.max(1) as f64).max(0.8) };
     PreEscaped(format!(
         r#"<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="t" width="100" height="8" rx="2"/><rect class="v" width="{wide:.1}" height="8" rx="2"/></svg>"#
@@ -343,7 +343,7 @@ pub fn bar(value: u64, of: u64) -> Markup {
 }
 
 /// What came and what went, from the middle.
-pub fn up_down(change: i64, most: u64) -> Markup {
+pub(super) fn up_down(change: i64, most: u64) -> Markup {
     let part = (50.0 * change.unsigned_abs() as f64 / most.max(1) as f64).max(0.7);
     let shape = match change {
         0 => String::new(),
@@ -356,7 +356,7 @@ pub fn up_down(change: i64, most: u64) -> Markup {
 }
 
 /// The last runs of a job, the oldest first: good, good at a later try, failed.
-pub fn strip(runs: &[(bool, u32)]) -> Markup {
+pub(super) fn strip(runs: &[(bool, u32)]) -> Markup {
     let shapes: String = runs.iter().enumerate().map(|(at, (is_good, attempts))| {
         let x = at * 9;
         match (is_good, attempts) {
@@ -369,7 +369,7 @@ pub fn strip(runs: &[(bool, u32)]) -> Markup {
 }
 
 /// A line that shows form only.
-pub fn spark(values: &[u64]) -> Markup {
+pub(super) fn spark(values: &[u64]) -> Markup {
     let (least, most) =
         (values.iter().min().copied().unwrap_or_default(), values.iter().max().copied().unwrap_or_default());
     if values.len() < 2 {

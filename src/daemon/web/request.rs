@@ -62,7 +62,7 @@ impl Request {
 }
 
 /// The pairs of a query or a form.
-pub fn pairs(text: &str) -> Vec<(String, String)> {
+pub(super) fn pairs(text: &str) -> Vec<(String, String)> {
     let each = text.split('&').filter(|pair| !pair.is_empty()).take(100);
     each.map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -72,7 +72,7 @@ pub fn pairs(text: &str) -> Vec<(String, String)> {
 }
 
 /// Text of which bytes are written as `%XX`.
-pub fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -93,7 +93,7 @@ pub fn decoded(text: &str) -> String {
 }
 
 /// Text as it may stand in a path or a query.
-pub fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -105,7 +105,7 @@ pub fn encoded(text: &str) -> String {
 }
 
 /// Tells the next event, `None` where nothing changed; after the last one [`Told::End`].
-pub type Teller = Box<dyn FnMut() -> Told + Send>;
+pub(super) type Teller = Box<dyn FnMut() -> Told + Send>;
 
 /// What there is to tell.
 pub enum Told {

@@ -6,7 +6,7 @@ use super::store::Role;
 use std::sync::Arc;
 
 /// Answers a request.
-pub type Handler = fn(&Ask<'_>) -> Result<Response, Refusal>;
+pub(super) type Handler = fn(&Ask<'_>) -> Result<Response, Refusal>;
 
 /// Who may use a route. There is no default: what is in no table is answered by nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

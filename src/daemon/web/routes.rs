@@ -17,7 +17,7 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
 }
 
 /// Answers a request.
-pub fn answer(web: &Arc<Web>, listening: Option<SocketAddr>, request: &Request) -> Response {
+pub(super) fn answer(web: &Arc<Web>, listening: Option<SocketAddr>, request: &Request) -> Response {
     match handled(web, listening, request) {
         Ok(response) => response,
         Err(refusal) => refused(web, request, &refusal),

@@ -4,24 +4,24 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// Whether a browser may take this character for something else than a sign of its own.
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
             | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Text that others wrote, in one line.
-pub fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     text.replace(is_hidden, "\u{fffd}")
 }
 
 /// Text that others wrote, with its lines.
-pub fn lines(text: &str) -> String {
+pub(crate) fn lines(text: &str) -> String {
     text.replace(|c| is_hidden(c) && c != '\n' && c != '\t', "\u{fffd}")
 }
 
 /// Bytes, decimal: `18.4 GB`.
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     let value = bytes as f64;
     for (unit, factor) in [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)] {
         if value >= factor {
@@ -37,7 +37,7 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A count, in groups of three.
-pub fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -50,12 +50,12 @@ pub fn count(number: u64) -> String {
 }
 
 /// So many of a thing: `1 run`, `2 runs`.
-pub fn of(number: u64, thing: &str) -> String {
+pub(crate) fn of(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{} {thing}s", count(number)) }
 }
 
 /// Seconds in the two largest units: `3 min 39 s`, `2 d 4 h`.
-pub fn time(seconds: u64) -> String {
+pub(crate) fn time(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let mut rest = seconds;
     let mut parts = Vec::new();
@@ -71,23 +71,23 @@ pub fn time(seconds: u64) -> String {
 }
 
 /// Milliseconds, as [`time`].
-pub fn time_ms(ms: i64) -> String {
+pub(crate) fn time_ms(ms: i64) -> String {
     let ms = u64::try_from(ms).unwrap_or_default();
     if ms < 10_000 && ms % 1000 != 0 { format!("{:.1} s", ms as f64 / 1000.0) } else { time(ms / 1000) }
 }
 
 /// A moment.
-pub fn moment(ms: i64) -> Timestamp {
+pub(crate) fn moment(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// A moment in RFC 3339, in UTC.
-pub fn utc(ms: i64) -> String {
+pub(crate) fn utc(ms: i64) -> String {
     moment(ms).to_string()
 }
 
 /// A moment as a short text in a zone: `27 Nov 03:15`, with the year where that is another.
-pub fn short(ms: i64, zone: &TimeZone, now: i64) -> String {
+pub(crate) fn short(ms: i64, zone: &TimeZone, now: i64) -> String {
     let zoned = moment(ms).to_zoned(zone.clone());
     let form = if zoned.year() == moment(now).to_zoned(zone.clone()).year() {
         "%-d %b %H:%M"
@@ -98,7 +98,7 @@ pub fn short(ms: i64, zone: &TimeZone, now: i64) -> String {
 }
 
 /// Milliseconds of an RFC 3339 text.
-pub fn ms_of(text: &str) -> Option<i64> {
+pub(crate) fn ms_of(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
 }
 

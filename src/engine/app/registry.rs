@@ -95,7 +95,7 @@ pub(super) struct Known<'a> {
 
 impl<'a> Known<'a> {
     /// Paths that have no beginning begin at `directory`.
-    pub fn new(directory: &'a Path, kinds: Kinds) -> Self {
+    pub(super) fn new(directory: &'a Path, kinds: Kinds) -> Self {
         let (sources, storages) = kinds.told();
         Self { directory, kinds, sources, storages }
     }

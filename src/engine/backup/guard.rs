@@ -176,7 +176,7 @@ impl Guard {
     ///
     /// # Errors
     /// When the storage fails.
-    pub fn open(
+    pub(super) fn open(
         repo: &Repository,
         catalog: &mut Catalog,
         history: &History,
@@ -233,7 +233,7 @@ impl Guard {
     }
 
     /// Marks the stream as suspect if it is.
-    pub fn judge(&self, stream: Finished) -> Finished {
+    pub(super) fn judge(&self, stream: Finished) -> Finished {
         let (bytes, name) = (stream.stream().bytes, stream.stream().name.as_str());
         if bytes == 0 && self.allow_empty {
             return stream;

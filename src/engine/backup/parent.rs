@@ -57,7 +57,7 @@ impl Parents {
     ///
     /// # Errors
     /// When a parent was named that there is not, or the storage fails.
-    pub fn open(
+    pub(crate) fn open(
         repo: &Repository,
         catalog: &mut Catalog,
         history: &History,
@@ -117,7 +117,11 @@ impl Parents {
     }
 
     /// The streams of that snapshot, which is perhaps not committed yet; `None` for whole chunks only.
-    pub fn with(repo: &Repository, snapshot: Option<(SnapshotId, Body)>, request: &BackupRequest) -> Self {
+    pub(crate) fn with(
+        repo: &Repository,
+        snapshot: Option<(SnapshotId, Body)>,
+        request: &BackupRequest,
+    ) -> Self {
         Self {
             snapshot,
             repo: repo.clone(),
@@ -129,13 +133,13 @@ impl Parents {
     }
 
     /// How long the stream of that name was in the parent.
-    pub fn bytes_of(&self, name: &str) -> Option<u64> {
+    pub(crate) fn bytes_of(&self, name: &str) -> Option<u64> {
         let mut streams = self.snapshot.iter().flat_map(|(_, body)| &body.streams);
         streams.find(|stream| stream.name == name && stream.bytes > 0).map(|stream| stream.bytes)
     }
 
     /// What a new stream of that name is stored on the basis of.
-    pub fn basis(&mut self, session: &BackupSession, name: &str, observer: &WithDamage<'_>) -> Basis {
+    pub(crate) fn basis(&mut self, session: &BackupSession, name: &str, observer: &WithDamage<'_>) -> Basis {
         let streams = self.snapshot.iter_mut().flat_map(|(_, body)| &mut body.streams);
         let Some(stream) = { streams }.find(|stream| stream.name == name && stream.bytes > 0) else {
             return Basis::Chunks;
@@ -175,7 +179,7 @@ impl Parents {
 
     /// The stream `wanted` of the parent, to tell by it what of its stream `name` did not change: only where the two
     /// fit each other.
-    pub fn stream_beside(&self, name: &str, wanted: &str) -> Option<Box<dyn Read + Send>> {
+    pub(crate) fn stream_beside(&self, name: &str, wanted: &str) -> Option<Box<dyn Read + Send>> {
         let (_, body) = self.snapshot.as_ref()?;
         let find = |name: &str| body.streams.iter().find(|stream| stream.name == name);
         let (data, index) = (find(name)?, find(wanted)?);
@@ -187,7 +191,7 @@ impl Parents {
     }
 
     /// Tells what of the parent was of no use to a stream.
-    pub fn conclude(&mut self, name: &str, stored: &StoredStream, observer: &WithDamage<'_>) {
+    pub(crate) fn conclude(&mut self, name: &str, stored: &StoredStream, observer: &WithDamage<'_>) {
         if stored.is_unlike_parent {
             let message = format!(
                 "stream `{name}` has another format than its parent; deduplicated by whole chunks only"
@@ -200,7 +204,7 @@ impl Parents {
     }
 
     /// The parent, if anything was compared with it.
-    pub fn used(&self) -> Option<SnapshotId> {
+    pub(crate) fn used(&self) -> Option<SnapshotId> {
         self.snapshot.as_ref().filter(|_| self.is_used).map(|(id, _)| *id)
     }
 }

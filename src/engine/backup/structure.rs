@@ -32,18 +32,18 @@ pub(super) struct Surveyed<'a> {
 }
 
 impl<'a> Surveyed<'a> {
-    pub fn new(dump: &'a mut dyn Dump, untold: Option<&'a WithDamage<'a>>) -> Self {
+    pub(super) fn new(dump: &'a mut dyn Dump, untold: Option<&'a WithDamage<'a>>) -> Self {
         let inspector = dump.format().is_none().then(Inspector::new);
         Self { dump, inspector, edges: Arc::default(), edges_told: 0, untold }
     }
 
     /// Where the dump's sections end, as far as they were read.
-    pub fn edges(&self) -> Arc<Edges> {
+    pub(super) fn edges(&self) -> Arc<Edges> {
         Arc::clone(&self.edges)
     }
 
     /// The dump was read to its end: what its structure says.
-    pub fn inspection(self) -> Option<Inspection> {
+    pub(super) fn inspection(self) -> Option<Inspection> {
         self.inspector.map(Inspector::finish)
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Whether what is in it is to be committed now.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let (snapshots, bytes) = self.session.staged();
         snapshots >= BATCH_SNAPSHOTS_MAX
             || bytes >= BATCH_BYTES_MAX

@@ -9,7 +9,7 @@ use crate::vault::{Identity, RepoError, Repository};
 
 /// What is at a destination.
 #[derive(Debug)]
-pub enum Standing {
+pub(super) enum Standing {
     /// A repository, which a key opens.
     There(Box<Identity>),
     /// Nothing, and it is to be made.
@@ -23,7 +23,7 @@ pub enum Standing {
 /// # Errors
 /// [`OpError::NoDestination`] if nothing is there and `init` is false; when what is to be copied cannot be read, the
 /// key of `from` may not copy, or the destination's storage fails.
-pub fn examine(
+pub(super) fn examine(
     from: &Repository,
     at: &App,
     init: bool,
@@ -49,7 +49,7 @@ pub fn examine(
 ///
 /// # Errors
 /// When the key is wrong, something is damaged, or the storage fails.
-pub fn open(
+pub(super) fn open(
     from: &Repository,
     at: &App,
     standing: &Standing,
@@ -68,7 +68,7 @@ pub fn open(
 ///
 /// # Errors
 /// As [`copy()`].
-pub fn copy_to(
+pub(super) fn copy_to(
     from: &Repository,
     to: Option<&Repository>,
     at: &App,

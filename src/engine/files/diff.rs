@@ -99,7 +99,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub fn of(tree: &'a Tree<'a>) -> Self {
+    pub(super) fn of(tree: &'a Tree<'a>) -> Self {
         let reader = StreamReader::open(tree.chosen.repo(), tree.index.clone());
         let failure = reader.failure();
         let reader = IndexReader::new(tree.map.of, BufReader::with_capacity(256 << 10, reader));
@@ -117,7 +117,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The next row; none after the last, once the digest of the whole index was right.
-    pub fn next(&mut self) -> Result<Option<Row>, OpError> {
+    pub(super) fn next(&mut self) -> Result<Option<Row>, OpError> {
         loop {
             if let Some(entry) = self.section.next() {
                 return Ok(Some(entry.row));

@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 
 /// The steps that are done. One is known by its command: with another target it is another step.
 #[derive(Debug)]
-pub struct Journal {
+pub(super) struct Journal {
     path: PathBuf,
     done: BTreeSet<String>,
 }
 
 impl Journal {
     /// What is known of a run.
-    pub fn open(state_root: &Path, set: SetId) -> Self {
+    pub(super) fn open(state_root: &Path, set: SetId) -> Self {
         let path = state_root.join("restores").join(set.to_string());
         // Safe to ignore: what cannot be read was not done, and is done again.
         let text = std::fs::read_to_string(&path).unwrap_or_default();
@@ -27,7 +27,7 @@ impl Journal {
     }
 
     /// Whether the step is done.
-    pub fn has(&self, words: &[OsString]) -> bool {
+    pub(super) fn has(&self, words: &[OsString]) -> bool {
         self.done.contains(&key(words))
     }
 
@@ -35,7 +35,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub fn note(&mut self, words: &[OsString]) -> std::io::Result<()> {
+    pub(super) fn note(&mut self, words: &[OsString]) -> std::io::Result<()> {
         if let Some(folder) = self.path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
@@ -51,7 +51,7 @@ impl Journal {
     ///
     /// # Errors
     /// When the file stays.
-    pub fn clear(&mut self) -> std::io::Result<()> {
+    pub(super) fn clear(&mut self) -> std::io::Result<()> {
         self.done.clear();
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),

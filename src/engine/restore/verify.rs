@@ -35,7 +35,7 @@ pub struct Verified {
 }
 
 /// Looks at a scratch database before it goes.
-pub type Look<'a> = &'a dyn Fn(&RestoreTarget) -> Result<Vec<Looked>, OpError>;
+pub(super) type Look<'a> = &'a dyn Fn(&RestoreTarget) -> Result<Vec<Looked>, OpError>;
 
 impl Verified {
     /// Whether everything is there.

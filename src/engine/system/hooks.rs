@@ -21,7 +21,7 @@ pub(super) struct Hook<'a> {
 
 impl Hook<'_> {
     /// Runs a command for `sh -c`, if there is one. What it prints is told line by line.
-    pub fn run(&self, which: &str, command: Option<&str>, run: &Run) -> Result<(), OpError> {
+    pub(super) fn run(&self, which: &str, command: Option<&str>, run: &Run) -> Result<(), OpError> {
         let Some(command) = command else { return Ok(()) };
         let mut invocation = Invocation::new("sh")
             .args(["-c", command])

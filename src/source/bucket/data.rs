@@ -89,7 +89,7 @@ struct Told {
 }
 
 /// The data stream.
-pub struct Data {
+pub(super) struct Data {
     objects: Arc<dyn Objects>,
     listing: Option<Listing>,
     fetcher: Fetcher,
@@ -115,7 +115,7 @@ impl Data {
     ///
     /// # Errors
     /// When there are no threads to be had.
-    pub fn start(
+    pub(super) fn start(
         objects: Arc<dyn Objects>,
         (tags, versions): (Tags, bool),
         index_name: String,

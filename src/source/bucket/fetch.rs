@@ -26,13 +26,13 @@ struct Job {
 }
 
 /// A piece that was asked for.
-pub struct Asked {
+pub(super) struct Asked {
     answer: Receiver<Result<Taken, ObjectsError>>,
     bytes: u64,
 }
 
 /// The threads.
-pub struct Fetcher {
+pub(super) struct Fetcher {
     jobs: Sender<Job>,
     bytes: u64,
     pieces: usize,
@@ -43,7 +43,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// When there are none to be had.
-    pub fn start(objects: &Arc<dyn Objects>, tags: Tags) -> Result<Self, BucketError> {
+    pub(super) fn start(objects: &Arc<dyn Objects>, tags: Tags) -> Result<Self, BucketError> {
         let (jobs_in, jobs) = crossbeam_channel::unbounded();
         let is_tagless = Arc::new(AtomicBool::new(tags == Tags::None));
         for number in 0..THREADS {
@@ -72,12 +72,12 @@ impl Fetcher {
     }
 
     /// Whether more may be asked for.
-    pub fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.pieces == 0 || self.bytes < AHEAD_BYTES && self.pieces < AHEAD_PIECES
     }
 
     /// Asks for the next piece from `offset` on; gives where the one after it begins.
-    pub fn ask(&mut self, object: &Arc<Object>, offset: u64) -> (Asked, u64) {
+    pub(super) fn ask(&mut self, object: &Arc<Object>, offset: u64) -> (Asked, u64) {
         let end = object.bytes.min(offset.saturating_add(PIECE_BYTES));
         let (reply, answer) = crossbeam_channel::bounded(1);
         let bytes = end.saturating_sub(offset);
@@ -89,7 +89,7 @@ impl Fetcher {
     }
 
     /// Asks for the tags alone: the facts of what is taken then have no others.
-    pub fn ask_tags(&mut self, object: &Arc<Object>) -> Asked {
+    pub(super) fn ask_tags(&mut self, object: &Arc<Object>) -> Asked {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.pieces += 1;
         // Safe to ignore because an answer that never comes is told as one.
@@ -98,7 +98,7 @@ impl Fetcher {
     }
 
     /// Waits for a piece.
-    pub fn take(&mut self, asked: Asked) -> Result<Taken, ObjectsError> {
+    pub(super) fn take(&mut self, asked: Asked) -> Result<Taken, ObjectsError> {
         self.bytes -= asked.bytes;
         self.pieces -= 1;
         asked.answer.recv().unwrap_or_else(|_| {

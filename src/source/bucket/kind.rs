@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The kind, and who speaks to its buckets.
-pub struct BucketKind(pub &'static dyn Reach);
+pub(crate) struct BucketKind(pub &'static dyn Reach);
 
 impl SourceKind for BucketKind {
     fn name(&self) -> &'static str {

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 const PAGES: usize = 4;
 
 /// Objects one after another.
-pub struct Listing {
+pub(crate) struct Listing {
     pages: Option<Receiver<Vec<Object>>>,
     page: std::vec::IntoIter<Object>,
     lister: Option<JoinHandle<Result<(), BucketError>>>,
@@ -23,7 +23,11 @@ impl Listing {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(objects: Arc<dyn Objects>, versions: bool, cancel: Cancel) -> Result<Self, BucketError> {
+    pub(crate) fn start(
+        objects: Arc<dyn Objects>,
+        versions: bool,
+        cancel: Cancel,
+    ) -> Result<Self, BucketError> {
         let (pages_in, pages) = crossbeam_channel::bounded(PAGES);
         let thread = std::thread::Builder::new().name("list".to_owned());
         let lister = thread.spawn(move || list(objects.as_ref(), versions, &pages_in, &cancel));
@@ -35,7 +39,7 @@ impl Listing {
     ///
     /// # Errors
     /// When a page could not be had: the objects until then are not all.
-    pub fn object(&mut self) -> Result<Option<Object>, BucketError> {
+    pub(crate) fn object(&mut self) -> Result<Option<Object>, BucketError> {
         loop {
             if let Some(object) = self.page.next() {
                 return Ok(Some(object));

@@ -14,8 +14,8 @@ mod fetch;
 mod kind;
 mod listing;
 
-pub use kind::BucketKind;
-pub use listing::Listing;
+pub(crate) use kind::BucketKind;
+pub(crate) use listing::Listing;
 
 use super::indexed::{Deadline, IndexedError, Kept};
 use super::{Dump, PlannedStream, Source, SourceError};
@@ -71,7 +71,7 @@ impl BucketError {
 
 /// Which tags are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Tags {
+pub(crate) enum Tags {
     /// Those of objects that are read: a request for each that has some.
     #[default]
     Changed,
@@ -84,7 +84,7 @@ pub enum Tags {
 
 /// A bucket, or what lies below a prefix of it.
 #[derive(Clone)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// Who speaks to it.
     pub reach: &'static dyn Reach,
     /// How it is reached.

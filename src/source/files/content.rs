@@ -42,7 +42,7 @@ pub(super) struct Ended {
 
 impl Content {
     /// Opens a file that is a regular one, whatever came in its place since.
-    pub fn open(directory: &OwnedFd, name: &[u8]) -> io::Result<Self> {
+    pub(super) fn open(directory: &OwnedFd, name: &[u8]) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         // The time of the last reading stays what it was, where that is allowed.
         let opened = match openat(directory, name, flags | OFlags::NOATIME, Mode::empty()) {
@@ -131,7 +131,7 @@ impl Content {
     }
 
     /// The next bytes; 0 when there are no more, or no more can be read.
-    pub fn read(&mut self, buffer: &mut [u8]) -> usize {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
         let count = self.fill(buffer);
         self.hasher.update(buffer.get(..count).unwrap_or_default());
         count
@@ -173,7 +173,7 @@ impl Content {
     }
 
     /// All was given: what it was.
-    pub fn end(self) -> Ended {
+    pub(super) fn end(self) -> Ended {
         let after = fstat(&self.file);
         let is_steady = !self.is_torn && after.as_ref().is_ok_and(|after| is_same(&self.before, after));
         // What was added behind the end while the rest was read, as logs have it, is for the next backup.

@@ -78,7 +78,7 @@ impl Told {
 
 impl Data {
     /// Begins to walk.
-    pub fn start(files: Files, index_name: String, kept: Kept, run: Run) -> Result<Self, FilesError> {
+    pub(super) fn start(files: Files, index_name: String, kept: Kept, run: Run) -> Result<Self, FilesError> {
         let began = run.clock.now().as_second();
         let settled_before = began.saturating_sub(RACY.as_secs().cast_signed());
         let Files { paths, choice, newer_than, crosses, skips_caches, timeout } = files;

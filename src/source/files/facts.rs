@@ -19,7 +19,7 @@ pub(super) struct Owners {
 
 impl Owners {
     /// Those of this system; without those that cannot be read.
-    pub fn of_system() -> Self {
+    pub(super) fn of_system() -> Self {
         let read = |path| std::fs::read(path).unwrap_or_default();
         Self { users: names(&read("/etc/passwd")), groups: names(&read("/etc/group")) }
     }

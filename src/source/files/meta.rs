@@ -44,7 +44,12 @@ impl Identities {
     }
 
     /// As [`apply`], for what is not opened: links, pipes, devices.
-    pub fn apply_to_name(&self, directory: impl AsFd, name: &[u8], row: &Row) -> io::Result<Vec<String>> {
+    pub(super) fn apply_to_name(
+        &self,
+        directory: impl AsFd,
+        name: &[u8],
+        row: &Row,
+    ) -> io::Result<Vec<String>> {
         let directory = directory.as_fd();
         if let Some((uid, gid)) = self.of(row) {
             chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;

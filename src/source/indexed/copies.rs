@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Ranges in order.
 #[derive(Debug, Default)]
-pub struct Copies {
+pub(crate) struct Copies {
     ready: VecDeque<Range<u64>>,
     /// The last one, which may grow.
     pending: Option<Range<u64>>,
@@ -13,7 +13,7 @@ pub struct Copies {
 
 impl Copies {
     /// The next bytes are these of the parent.
-    pub fn push(&mut self, bytes: Range<u64>) {
+    pub(crate) fn push(&mut self, bytes: Range<u64>) {
         if bytes.is_empty() {
             return;
         }
@@ -24,17 +24,17 @@ impl Copies {
     }
 
     /// What comes next is none of the parent's.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.ready.extend(self.pending.take());
     }
 
     /// Whether there is a range to be taken before anything is read.
-    pub fn are_ready(&self) -> bool {
+    pub(crate) fn are_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
     /// The next one.
-    pub fn take(&mut self) -> Option<Range<u64>> {
+    pub(crate) fn take(&mut self) -> Option<Range<u64>> {
         self.ready.pop_front()
     }
 }

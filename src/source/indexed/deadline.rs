@@ -12,7 +12,7 @@ pub(in crate::source) struct Deadline {
 
 impl Deadline {
     /// So long from now; never, where nobody says.
-    pub fn after(limit: Option<Duration>) -> Self {
+    pub(crate) fn after(limit: Option<Duration>) -> Self {
         Self { began: Instant::now(), limit }
     }
 
@@ -20,7 +20,7 @@ impl Deadline {
     ///
     /// # Errors
     /// When it may not.
-    pub fn look(&self) -> Result<(), IndexedError> {
+    pub(crate) fn look(&self) -> Result<(), IndexedError> {
         match self.limit {
             Some(limit) if self.began.elapsed() >= limit => Err(IndexedError::TimedOut { limit }),
             _ => Ok(()),

@@ -6,7 +6,7 @@ use std::io::{BufReader, Read};
 use std::ops::Range;
 
 /// Finds paths or keys in the parent's index, in order.
-pub struct ParentIndex {
+pub(crate) struct ParentIndex {
     of: Of,
     reader: IndexReader<BufReader<Box<dyn Read + Send>>>,
     section: std::vec::IntoIter<Entry>,
@@ -17,7 +17,7 @@ pub struct ParentIndex {
 }
 
 /// What the parent has of a path or key.
-pub struct Before {
+pub(crate) struct Before {
     pub row: Row,
     pub change: Change,
     /// Its bytes in the parent's data.
@@ -25,14 +25,14 @@ pub struct Before {
 }
 
 impl ParentIndex {
-    pub fn new(of: Of, input: Box<dyn Read + Send>) -> Self {
+    pub(crate) fn new(of: Of, input: Box<dyn Read + Send>) -> Self {
         let reader = IndexReader::new(of, BufReader::with_capacity(256 << 10, input));
         Self { of, reader, section: Vec::new().into_iter(), next: None, offset: 0, has_ended: false }
     }
 
     /// What it has of a path or key, which comes after all that were asked for before. Nothing more once it cannot be
     /// read: then all is read.
-    pub fn find(&mut self, path: &[u8]) -> Option<Before> {
+    pub(crate) fn find(&mut self, path: &[u8]) -> Option<Before> {
         loop {
             if self.next.is_none() {
                 self.next = self.entry();
@@ -57,7 +57,7 @@ impl ParentIndex {
     }
 
     /// All that it has of a key: the current version, and those behind it.
-    pub fn versions(&mut self, key: &[u8]) -> Vec<Before> {
+    pub(crate) fn versions(&mut self, key: &[u8]) -> Vec<Before> {
         std::iter::from_fn(|| self.find(key)).collect()
     }
 

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Rows that come in order, and the digest of the data that they are of.
-pub struct Rows {
+pub(crate) struct Rows {
     of: Of,
     writer: IndexWriter,
     digest: DataDigest,
@@ -33,7 +33,7 @@ pub struct Rows {
 
 impl Rows {
     /// None yet.
-    pub fn new(of: Of) -> Self {
+    pub(crate) fn new(of: Of) -> Self {
         Self {
             of,
             writer: IndexWriter::new(of),
@@ -51,7 +51,7 @@ impl Rows {
     ///
     /// # Errors
     /// When an index cannot have it.
-    pub fn push(&mut self, row: &Row, change: &Change) -> Result<(), IndexedError> {
+    pub(crate) fn push(&mut self, row: &Row, change: &Change) -> Result<(), IndexedError> {
         self.writer.push(row, change).map_err(|source| match source {
             source @ IndexError::Malformed { .. } => IndexedError::Name { name: shown(&row.path), source },
             source => IndexedError::Index { source },
@@ -67,7 +67,7 @@ impl Rows {
     ///
     /// # Errors
     /// As [`Rows::push`].
-    pub fn unchanged(&mut self, row: &Row, change: &Change) -> Result<(), IndexedError> {
+    pub(crate) fn unchanged(&mut self, row: &Row, change: &Change) -> Result<(), IndexedError> {
         self.unchanged += 1;
         self.push(row, change)
     }
@@ -89,7 +89,7 @@ impl Rows {
     ///
     /// # Errors
     /// When it cannot be kept.
-    pub fn finish(&mut self, counts: &[(&str, u64)], kept: &Kept) -> Result<(), IndexedError> {
+    pub(crate) fn finish(&mut self, counts: &[(&str, u64)], kept: &Kept) -> Result<(), IndexedError> {
         let writer = std::mem::replace(&mut self.writer, IndexWriter::new(self.of));
         let (bytes, map) = writer.finish();
         self.keep(&bytes, 0)?;
@@ -101,7 +101,7 @@ impl Rows {
     }
 
     /// The digest of the data.
-    pub fn digest(&self) -> StreamDigest {
+    pub(crate) fn digest(&self) -> StreamDigest {
         StreamDigest::from_bytes(self.digest.finish())
     }
 }
@@ -117,19 +117,19 @@ struct Made {
 
 /// Where the data leaves its index.
 #[derive(Clone, Default)]
-pub struct Kept(Arc<Mutex<Option<Made>>>);
+pub(crate) struct Kept(Arc<Mutex<Option<Made>>>);
 
 /// Starts the data stream.
 type StartData = Box<dyn FnOnce() -> Result<Box<dyn Dump>, SourceError>>;
 
 impl Kept {
     /// Name of the index of a series.
-    pub fn index_name(&self, series: &str) -> String {
+    pub(crate) fn index_name(&self, series: &str) -> String {
         format!("{series}/index")
     }
 
     /// The two streams of a series: the data, then the index that it leaves here.
-    pub fn streams(self, series: &str, start: StartData) -> Vec<PlannedStream<'static>> {
+    pub(crate) fn streams(self, series: &str, start: StartData) -> Vec<PlannedStream<'static>> {
         let (index, data) = (self.index_name(series), format!("{series}/data"));
         let attributes = |pair: &str| BTreeMap::from([(PAIR.to_owned(), pair.to_owned())]);
         let (of_data, of_index) = (attributes(&index), attributes(&data));

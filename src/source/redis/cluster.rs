@@ -19,12 +19,12 @@ pub(super) struct Shard {
 
 impl Shard {
     /// What it is called: nodes change, slots seldom do.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("shard-{}", self.slots.first().map_or(0, |range| *range.start()))
     }
 
     /// `0-5460, 9000-9002`
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         shown(&self.slots)
     }
 }

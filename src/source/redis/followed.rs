@@ -23,7 +23,7 @@ pub(super) struct Followed {
 
 impl Followed {
     /// Makes it follow what listens there.
-    pub fn begin(
+    pub(super) fn begin(
         access: Access,
         events: Arc<dyn Observer>,
         mut wire: Wire,
@@ -48,27 +48,27 @@ impl Followed {
         }
     }
 
-    pub fn server(&self) -> String {
+    pub(super) fn server(&self) -> String {
         self.access.address.server()
     }
 
-    pub fn info(&mut self) -> Result<ServerInfo, SourceError> {
+    pub(super) fn info(&mut self) -> Result<ServerInfo, SourceError> {
         match &mut self.wire {
             Some(wire) => ServerInfo::ask(wire),
             None => Err(RedisError::Gone { server: self.server() }.into()),
         }
     }
 
-    pub fn access(&self) -> &Access {
+    pub(super) fn access(&self) -> &Access {
         &self.access
     }
 
-    pub fn warn(&self, message: String) {
+    pub(super) fn warn(&self, message: String) {
         self.events.observe(Event::Warning { message });
     }
 
     /// Lets it go, and sees what it holds.
-    pub fn let_go(mut self) -> Result<ServerInfo, SourceError> {
+    pub(super) fn let_go(mut self) -> Result<ServerInfo, SourceError> {
         let wire = self.wire.take();
         self.release(wire)
     }

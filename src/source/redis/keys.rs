@@ -83,7 +83,7 @@ pub struct Outcome {
 }
 
 /// What an [`Outcome`] is written to while the keys pass.
-pub type Told = Arc<Mutex<Outcome>>;
+pub(crate) type Told = Arc<Mutex<Outcome>>;
 
 enum Asked {
     /// A key is restored.
@@ -119,7 +119,7 @@ impl fmt::Debug for KeyLoader {
 ///
 /// # Errors
 /// When the server cannot be reached, or is not one to restore into.
-pub fn open_keys(
+pub(crate) fn open_keys(
     target: &Target,
     choice: &Choice,
     version: u32,
@@ -290,7 +290,7 @@ impl Sink for KeyLoader {
 ///
 /// # Errors
 /// When it is neither.
-pub fn databases(text: &str) -> Result<(u64, u64), RedisError> {
+pub(crate) fn databases(text: &str) -> Result<(u64, u64), RedisError> {
     const NUMBERS: RangeInclusive<u64> = 0..=1_000_000;
     let number = |text: &str| text.parse::<u64>().ok().filter(|number| NUMBERS.contains(number));
     let (from, to) = text.split_once(':').unwrap_or((text, text));

@@ -27,7 +27,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// The kind.
-pub struct Redis;
+pub(crate) struct Redis;
 
 /// What is held in memory for a storage that is slower than the server, unless somebody says otherwise.
 const BUFFER_BYTES: u64 = 64 << 20;

@@ -41,7 +41,7 @@ pub(super) struct Lanes<A> {
 
 impl<A> Lanes<A> {
     /// One server.
-    pub fn of_one(access: &Access, wire: Wire, watch: Watch) -> Self {
+    pub(super) fn of_one(access: &Access, wire: Wire, watch: Watch) -> Self {
         let lane = Lane { wire, database: None, batch: Vec::new(), asked: Vec::new() };
         Self {
             access: access.clone(),
@@ -54,7 +54,7 @@ impl<A> Lanes<A> {
     }
 
     /// All masters of the cluster that a server belongs to.
-    pub fn of_cluster(access: &Access, mut wire: Wire, watch: Watch) -> Result<Self, SourceError> {
+    pub(super) fn of_cluster(access: &Access, mut wire: Wire, watch: Watch) -> Result<Self, SourceError> {
         let found = shards(&mut wire, access)?;
         let unserved = super::cluster::unserved(&found);
         if !unserved.is_empty() {
@@ -83,17 +83,17 @@ impl<A> Lanes<A> {
     }
 
     /// Whether each key has a server of its own.
-    pub fn is_cluster(&self) -> bool {
+    pub(super) fn is_cluster(&self) -> bool {
         self.slots.is_some()
     }
 
     /// How many servers there are.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.lanes.len()
     }
 
     /// The name of the first server.
-    pub fn server(&self) -> String {
+    pub(super) fn server(&self) -> String {
         self.access.address.server()
     }
 
@@ -110,14 +110,14 @@ impl<A> Lanes<A> {
     }
 
     /// The lane of a key.
-    pub fn of_key(&self, key: &[u8]) -> usize {
+    pub(super) fn of_key(&self, key: &[u8]) -> usize {
         let slots = self.slots.as_ref();
         slots.and_then(|slots| slots.get(usize::from(slot_of(key))).copied()).unwrap_or(0)
     }
 
     /// Sees that what is sent to a lane from now on is meant for that database. What the server says against it is
     /// given.
-    pub fn select(&mut self, at: usize, database: u64) -> Result<Option<SourceError>, SourceError> {
+    pub(super) fn select(&mut self, at: usize, database: u64) -> Result<Option<SourceError>, SourceError> {
         let Some(lane) = self.lanes.get(at) else { return Ok(None) };
         // A server begins with the first one.
         if lane.database == Some(database) {
@@ -136,7 +136,7 @@ impl<A> Lanes<A> {
     }
 
     /// Sends words to a server, sooner or later.
-    pub fn add(&mut self, at: usize, words: &[&[u8]], asked: A) -> Result<(), SourceError> {
+    pub(super) fn add(&mut self, at: usize, words: &[&[u8]], asked: A) -> Result<(), SourceError> {
         let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
         let from = lane.batch.len();
         lane.batch.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
@@ -153,12 +153,12 @@ impl<A> Lanes<A> {
     }
 
     /// Sends what is left to all servers.
-    pub fn flush_all(&mut self) -> Result<(), SourceError> {
+    pub(super) fn flush_all(&mut self) -> Result<(), SourceError> {
         (0..self.lanes.len()).try_for_each(|at| self.flush(at))
     }
 
     /// What was answered since it was last asked for.
-    pub fn take_answers(&mut self) -> Vec<(A, Reply)> {
+    pub(super) fn take_answers(&mut self) -> Vec<(A, Reply)> {
         std::mem::take(&mut self.answers)
     }
 

@@ -46,7 +46,7 @@ impl Master {
     /// Makes the server follow us, up to the point where it waits for the first of `bytes`.
     ///
     /// `begin` tells it to follow us, at that address and port.
-    pub fn start(
+    pub(super) fn start(
         wire: Wire,
         begin: impl FnOnce(Wire, &str, u16) -> Result<Followed, SourceError>,
         limits: &Limits,

@@ -47,16 +47,14 @@ mod target;
 mod tls;
 mod wire;
 
-pub use address::Address;
-pub use error::RedisError;
-pub use keys::{Choice, Conflict, Outcome, Told, databases, open_keys};
-pub use kind::Redis;
-pub use login::{Access, Secret};
-pub use proof::{Holds, soon};
-pub use scratch::ScratchServer;
-pub use sentinel::settled;
-pub use server::{Keys, ServerInfo};
-pub use target::{Form, Target, TargetState};
+pub(crate) use error::RedisError;
+pub(crate) use keys::{Choice, Conflict, Outcome, Told, databases, open_keys};
+pub(crate) use kind::Redis;
+pub(crate) use login::Access;
+pub(crate) use proof::{Holds, soon};
+pub(crate) use scratch::ScratchServer;
+pub(crate) use sentinel::settled;
+pub(crate) use target::{Form, Target, TargetState};
 
 use super::SourceError;
 use crate::source::process::Limits;

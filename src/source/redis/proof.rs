@@ -11,13 +11,13 @@ const VALUE_BYTES_MAX: usize = 64 << 20;
 const SOON_MS: u64 = 3_600_000;
 
 /// Before which time a key has to end, in milliseconds since 1970, not to be compared any more.
-pub fn soon(now_ms: u64) -> u64 {
+pub(crate) fn soon(now_ms: u64) -> u64 {
     now_ms.saturating_add(SOON_MS)
 }
 
 /// Takes the bytes of a file, and knows at the end what it holds.
 #[derive(Debug)]
-pub struct Holds {
+pub(crate) struct Holds {
     reader: Reader,
     contents: Contents,
     soon_ms: u64,
@@ -25,12 +25,12 @@ pub struct Holds {
 
 impl Holds {
     /// Of keys that do not end before `soon_ms`.
-    pub fn new(soon_ms: u64) -> Self {
+    pub(crate) fn new(soon_ms: u64) -> Self {
         Self { reader: Reader::with_records(VALUE_BYTES_MAX), contents: Contents::default(), soon_ms }
     }
 
     /// Takes the next bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.reader.push(bytes);
         for record in self.reader.take_records() {
             self.contents.add(&record, self.soon_ms);
@@ -38,7 +38,7 @@ impl Holds {
     }
 
     /// How the file ended, and what it holds.
-    pub fn finish(self) -> (Structure, Survey, Contents) {
+    pub(crate) fn finish(self) -> (Structure, Survey, Contents) {
         let (structure, survey) = self.reader.finish();
         (structure, survey, self.contents)
     }

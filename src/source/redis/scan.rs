@@ -288,7 +288,7 @@ pub(super) struct Made {
 }
 
 impl Made {
-    pub fn of(started: StartedDump) -> StartedDump {
+    pub(super) fn of(started: StartedDump) -> StartedDump {
         let StartedDump { dump, attributes } = started;
         StartedDump { dump: Box::new(Self { dump, reader: Reader::new() }), attributes }
     }

@@ -26,7 +26,7 @@ const GUARDED: &str = "exec 3<&0; \"$@\" 3<&- & server=$!; (read -r _ <&3; kill 
 const NOT_FOUND: i32 = 127;
 
 /// A server that ends when this does.
-pub struct ScratchServer {
+pub(crate) struct ScratchServer {
     // Before the guard's input is closed, which ends it anyway.
     running: Running,
     _input: ChildStdin,
@@ -39,7 +39,7 @@ impl ScratchServer {
     ///
     /// # Errors
     /// When it cannot be started, or does not answer.
-    pub fn start(program: &OsStr, folder: &Path, limits: &Limits) -> Result<Self, SourceError> {
+    pub(crate) fn start(program: &OsStr, folder: &Path, limits: &Limits) -> Result<Self, SourceError> {
         let socket = folder.join("socket");
         let log = folder.join("log");
         let invocation = Invocation::new("/bin/sh").args(["-c", GUARDED, "sh"]).arg(program);
@@ -90,14 +90,14 @@ impl ScratchServer {
     }
 
     /// What it said last.
-    pub fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
         last.trim().to_owned()
     }
 
     /// The server, to be restored into.
-    pub fn target(&self, limits: &Limits, events: Arc<dyn Observer>) -> Target {
+    pub(crate) fn target(&self, limits: &Limits, events: Arc<dyn Observer>) -> Target {
         Target { access: self.access.clone(), limits: limits.clone(), events }
     }
 
@@ -105,7 +105,7 @@ impl ScratchServer {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn holds(&self, soon_ms: u64, limits: &Limits) -> Result<(Survey, Contents), SourceError> {
+    pub(crate) fn holds(&self, soon_ms: u64, limits: &Limits) -> Result<(Survey, Contents), SourceError> {
         let started = pull::open(&self.access, BUFFER_BYTES, limits)?;
         Holds::read(started, &self.access.address.server(), soon_ms, &mut || Ok(()))
     }

@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// When they cannot be asked, know no such master, or the password cannot be had.
-pub fn settled(access: &Access, limits: &Limits) -> Result<Access, SourceError> {
+pub(crate) fn settled(access: &Access, limits: &Limits) -> Result<Access, SourceError> {
     let access = &access.with_password(&limits.cancel)?;
     let Place::Sentinels { sentinels, master } = &access.address.place else { return Ok(access.clone()) };
     let watch = Watch::new(limits.clone());

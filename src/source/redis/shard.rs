@@ -25,7 +25,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// A dump of `shard`, one of those that there were `before`.
-    pub fn of(
+    pub(super) fn of(
         started: StartedDump,
         shard: &Shard,
         before: Vec<Shard>,

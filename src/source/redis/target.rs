@@ -56,7 +56,7 @@ impl fmt::Display for Form {
 }
 
 /// A server to restore into.
-pub struct Target {
+pub(crate) struct Target {
     /// How to get in.
     pub access: Access,
     /// How long all of it may take, and who may stop it.
@@ -85,7 +85,7 @@ impl Target {
     ///
     /// # Errors
     /// When it cannot be asked.
-    pub fn inspect(&self) -> Result<TargetState, SourceError> {
+    pub(crate) fn inspect(&self) -> Result<TargetState, SourceError> {
         let (mut wire, info) = self.enter()?;
         let reads = Form { version: newest_read(&mut wire, &info)?, is_valkey: info.is_valkey() };
         let loads = wire.ask(&[b"CONFIG", b"GET", b"repl-diskless-load"])?;
@@ -128,7 +128,7 @@ impl Target {
     }
 
     /// Why this server is not one to restore into, whatever it holds.
-    pub fn refusal(&self, state: &TargetState) -> Option<RedisError> {
+    pub(crate) fn refusal(&self, state: &TargetState) -> Option<RedisError> {
         let watched =
             || state.is_watched.then(|| RedisError::Watched { server: self.access.address.server() });
         self.refusal_of(&state.info).or_else(watched)
@@ -148,7 +148,7 @@ impl Target {
     }
 
     /// Why it cannot take a file of that form.
-    pub fn misfit(&self, state: &TargetState, file: Form) -> Option<RedisError> {
+    pub(crate) fn misfit(&self, state: &TargetState, file: Form) -> Option<RedisError> {
         let (server, name) = (self.access.address.server(), state.info.name());
         let fits = state.reads.reads(file);
         (!fits).then_some(RedisError::TooNew { server, name, file, reads: state.reads })
@@ -159,7 +159,7 @@ impl Target {
     ///
     /// # Errors
     /// When it cannot be had; it is then as before.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         bytes: u64,
         entropy: &dyn Entropy,

@@ -22,7 +22,7 @@ pub(super) struct Secure(StreamOwned<ClientConnection, TcpStream>);
 
 impl Certificates {
     /// Shakes hands, within the time limits that `socket` has.
-    pub fn secure(&self, host: &str, mut socket: TcpStream) -> Result<Secure, String> {
+    pub(super) fn secure(&self, host: &str, mut socket: TcpStream) -> Result<Secure, String> {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
@@ -71,7 +71,7 @@ fn in_file(path: &Path, error: &dyn std::fmt::Display) -> String {
 }
 
 impl Secure {
-    pub fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &TcpStream {
         &self.0.sock
     }
 }

@@ -34,7 +34,7 @@ pub(super) enum Reply {
 
 impl Reply {
     /// Its text, whatever its form.
-    pub fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> String {
         match self {
             Self::Line(text) | Self::Error(text) => text,
             Self::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -61,7 +61,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Connects, and no more.
-    pub fn connect(
+    pub(super) fn connect(
         address: &Address,
         certificates: &Certificates,
         watch: Watch,
@@ -100,13 +100,13 @@ impl Wire {
     }
 
     /// A connection that somebody else made.
-    pub fn accepted(socket: TcpStream, server: String, watch: Watch) -> io::Result<Self> {
+    pub(super) fn accepted(socket: TcpStream, server: String, watch: Watch) -> io::Result<Self> {
         tuned(&socket)?;
         Ok(Self { socket: Socket::Tcp(socket), read: Vec::new(), at: 0, server, watch })
     }
 
     /// The addresses of both ends: ours, theirs. None over a socket.
-    pub fn ends(&self) -> Option<(IpAddr, IpAddr)> {
+    pub(super) fn ends(&self) -> Option<(IpAddr, IpAddr)> {
         let socket = match &self.socket {
             Socket::Tcp(socket) => socket,
             Socket::Secure(secure) => secure.socket(),
@@ -116,30 +116,30 @@ impl Wire {
     }
 
     /// Asks, and waits for the answer, which may be an error.
-    pub fn ask(&mut self, words: &[&[u8]]) -> Result<Reply, SourceError> {
+    pub(super) fn ask(&mut self, words: &[&[u8]]) -> Result<Reply, SourceError> {
         self.send(words)?;
         self.reply(0)
     }
 
     /// The answer to something that was written.
-    pub fn answer(&mut self) -> Result<Reply, SourceError> {
+    pub(super) fn answer(&mut self) -> Result<Reply, SourceError> {
         self.reply(0)
     }
 
     /// Asks; an error is one.
-    pub fn order(&mut self, command: &'static str, words: &[&[u8]]) -> Result<Reply, SourceError> {
+    pub(super) fn order(&mut self, command: &'static str, words: &[&[u8]]) -> Result<Reply, SourceError> {
         match self.ask(words)? {
             Reply::Error(text) => Err(self.refused(command, text)),
             reply => Ok(reply),
         }
     }
 
-    pub fn refused(&self, command: &'static str, text: String) -> SourceError {
+    pub(super) fn refused(&self, command: &'static str, text: String) -> SourceError {
         let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
         RedisError::Said { server: self.server.clone(), command, text }.into()
     }
 
-    pub fn send(&mut self, words: &[&[u8]]) -> Result<(), SourceError> {
+    pub(super) fn send(&mut self, words: &[&[u8]]) -> Result<(), SourceError> {
         let mut message = zeroize::Zeroizing::new(format!("*{}\r\n", words.len()).into_bytes());
         for word in words {
             message.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
@@ -150,7 +150,7 @@ impl Wire {
     }
 
     /// Writes bytes as they are, for as long as the other side takes them at all.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
         let written = match &mut self.socket {
             Socket::Tcp(socket) => socket.write_all(bytes),
             Socket::Unix(socket) => socket.write_all(bytes),
@@ -162,7 +162,7 @@ impl Wire {
     }
 
     /// A line without its end; empty ones, too.
-    pub fn line(&mut self, idle: Duration, during: &'static str) -> Result<Vec<u8>, SourceError> {
+    pub(super) fn line(&mut self, idle: Duration, during: &'static str) -> Result<Vec<u8>, SourceError> {
         let mut searched = 0;
         loop {
             let held = self.read.get(self.at..).unwrap_or_default();
@@ -223,7 +223,7 @@ impl Wire {
     }
 
     /// What has come and was not taken; waits for something where nothing has. Empty at the end of the connection.
-    pub fn some(&mut self, idle: Duration, during: &'static str) -> Result<Vec<u8>, SourceError> {
+    pub(super) fn some(&mut self, idle: Duration, during: &'static str) -> Result<Vec<u8>, SourceError> {
         if self.at == self.read.len() {
             match self.fill(idle, during) {
                 Err(SourceError::Redis(RedisError::Closed { .. })) => return Ok(Vec::new()),
@@ -237,7 +237,7 @@ impl Wire {
     }
 
     /// The next command of the other side, once whole.
-    pub fn command(&mut self) -> Result<Vec<Vec<u8>>, SourceError> {
+    pub(super) fn command(&mut self) -> Result<Vec<Vec<u8>>, SourceError> {
         match self.reply(0)? {
             Reply::List(words) => Ok(words.into_iter().map(|word| word.into_text().into_bytes()).collect()),
             Reply::Line(_) | Reply::Error(_) | Reply::Number(_) | Reply::Bytes(_) | Reply::Nothing => {
@@ -247,7 +247,7 @@ impl Wire {
     }
 
     /// Looks whether the other side closed the connection, without waiting long. What it says is thrown away.
-    pub fn is_closed(&mut self) -> bool {
+    pub(super) fn is_closed(&mut self) -> bool {
         match read_from(&mut self.socket, &mut [0; 4096]) {
             Ok(count) => count == 0,
             Err(error) => !is_waiting(&error),
@@ -286,7 +286,7 @@ impl Wire {
         outcome.map(drop)
     }
 
-    pub fn not_redis(&self, what: &'static str) -> SourceError {
+    pub(super) fn not_redis(&self, what: &'static str) -> SourceError {
         RedisError::NotRedis { server: self.server.clone(), what }.into()
     }
 }

@@ -78,7 +78,12 @@ pub(super) enum Proof {
 impl Auth {
     /// # Errors
     /// What is missing for the way that was chosen.
-    pub fn new(way: &str, secrets: &Secrets, service: &Service, has_tool: bool) -> Result<Self, Failure> {
+    pub(super) fn new(
+        way: &str,
+        secrets: &Secrets,
+        service: &Service,
+        has_tool: bool,
+    ) -> Result<Self, Failure> {
         let missing =
             |what: &str| Failure::new(ErrorKind::NoCredentials, format!("`auth = \"{way}\"` needs {what}"));
         let tokens = |sources| Ok(Self::Tokens { sources, tokens: Tokens::default() });
@@ -157,11 +162,11 @@ impl Auth {
 
     /// Nobody: for tests of requests.
     #[cfg(test)]
-    pub fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self::Signature(String::new())
     }
 
-    pub fn authorized(&self, talk: &Talk, mut draft: Draft) -> Result<Draft, Failure> {
+    pub(super) fn authorized(&self, talk: &Talk, mut draft: Draft) -> Result<Draft, Failure> {
         match self {
             Self::Key(key) => {
                 let signature = key.sign(&draft);
@@ -179,7 +184,7 @@ impl Auth {
     }
 
     /// The service refused who asked: whether there may be other credentials now.
-    pub fn renew(&self, refused: &Draft) -> bool {
+    pub(super) fn renew(&self, refused: &Draft) -> bool {
         let Self::Tokens { tokens, .. } = self else { return false };
         let used = refused.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
         used.inspect(|used| tokens.forget(used)).is_some()

@@ -35,7 +35,7 @@ pub(super) struct Blobs {
 }
 
 impl Blobs {
-    pub fn new(address: AzureAddress, service: &Service, auth: Auth, tier: Option<String>) -> Self {
+    pub(super) fn new(address: AzureAddress, service: &Service, auth: Auth, tier: Option<String>) -> Self {
         let url = format!("{}/{}", service.url, address.container);
         let prefix = if address.prefix.is_empty() { String::new() } else { format!("{}/", address.prefix) };
         Self { address, url, prefix, auth, tier }

@@ -29,13 +29,13 @@ pub(super) struct AccountKey {
 impl AccountKey {
     /// # Errors
     /// When the key is not one, in words that do not repeat it.
-    pub fn new(account: &str, key: &str) -> Result<Self, String> {
+    pub(super) fn new(account: &str, key: &str) -> Result<Self, String> {
         let bytes = base64::decode(key.trim()).map_err(|_| "the account key is not base64".to_owned())?;
         Ok(Self { account: account.to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) })
     }
 
     /// The value of the header `authorization`.
-    pub fn sign(&self, draft: &Draft) -> String {
+    pub(super) fn sign(&self, draft: &Draft) -> String {
         let tag = hmac::sign(&self.key, to_sign(draft, &self.account).as_bytes());
         format!("SharedKey {}:{}", self.account, base64::encode(tag))
     }

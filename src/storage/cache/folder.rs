@@ -39,12 +39,12 @@ pub(super) struct CacheFolder {
 }
 
 impl CacheFolder {
-    pub fn new(root: PathBuf) -> Self {
+    pub(super) fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
     /// Makes the folder, and clears away what killed processes left.
-    pub fn prepare(&self) -> Result<(), CacheError> {
+    pub(super) fn prepare(&self) -> Result<(), CacheError> {
         for folder in [TMP, WANTED] {
             let path = self.root.join(folder);
             make_folder(&path).map_err(failed("make", &path))?;
@@ -68,12 +68,12 @@ impl CacheFolder {
         self.root.join(front).join(name)
     }
 
-    pub fn holds(&self, name: &str) -> bool {
+    pub(super) fn holds(&self, name: &str) -> bool {
         self.path(name).is_file()
     }
 
     /// The file under `name`, `None` when it is not there.
-    pub fn open(&self, name: &str) -> Result<Option<File>, CacheError> {
+    pub(super) fn open(&self, name: &str) -> Result<Option<File>, CacheError> {
         let path = self.path(name);
         // Not to wait for a FIFO that somebody placed there.
         let no_wait = rustix::fs::OFlags::NONBLOCK.union(rustix::fs::OFlags::NOFOLLOW).bits() as i32;
@@ -87,11 +87,11 @@ impl CacheFolder {
     }
 
     /// Writes the file beside and renames it into place. What is there already is replaced: the bytes are the same.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
         self.write_to(&self.path(name), bytes)
     }
 
-    pub fn write_wanted(&self, list: &str, names: &[&str]) -> Result<(), CacheError> {
+    pub(super) fn write_wanted(&self, list: &str, names: &[&str]) -> Result<(), CacheError> {
         let mut text = names.join("\n");
         text.push('\n');
         self.write_to(&self.root.join(WANTED).join(list), text.as_bytes())
@@ -112,7 +112,7 @@ impl CacheFolder {
     }
 
     /// Removes the file; not being there is success.
-    pub fn remove(&self, name: &str) -> Result<(), CacheError> {
+    pub(super) fn remove(&self, name: &str) -> Result<(), CacheError> {
         let path = self.path(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
@@ -121,7 +121,7 @@ impl CacheFolder {
     }
 
     /// Notes that the file was of use.
-    pub fn touch(&self, name: &str) {
+    pub(super) fn touch(&self, name: &str) {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
         let at = |nanoseconds| Timespec { tv_sec: 0, tv_nsec: nanoseconds };
         let times = Timestamps { last_access: at(UTIME_OMIT), last_modification: at(UTIME_NOW) };
@@ -130,7 +130,7 @@ impl CacheFolder {
     }
 
     /// All packs in the cache.
-    pub fn files(&self) -> Result<Vec<CacheFile>, CacheError> {
+    pub(super) fn files(&self) -> Result<Vec<CacheFile>, CacheError> {
         let wanted = self.wanted()?;
         let mut files = Vec::new();
         for folder in entries(&self.root)? {

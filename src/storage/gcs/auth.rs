@@ -78,7 +78,7 @@ fn missing(message: impl Into<String>) -> Failure {
 impl Auth {
     /// # Errors
     /// What is missing for the way that was chosen.
-    pub fn new(way: &str, places: &Places) -> Result<Self, Failure> {
+    pub(super) fn new(way: &str, places: &Places) -> Result<Self, Failure> {
         let of = |source| Ok(Self::Tokens(Box::new(source), Tokens::default()));
         let machine = |within| {
             let host = places.machine.clone().unwrap_or_else(|| MACHINE.to_owned());
@@ -117,7 +117,7 @@ impl Auth {
         }
     }
 
-    pub fn authorized(&self, talk: &Talk, draft: Draft) -> Result<Draft, Failure> {
+    pub(super) fn authorized(&self, talk: &Talk, draft: Draft) -> Result<Draft, Failure> {
         match self {
             Self::Nobody => Ok(draft),
             Self::Tokens(source, tokens) => {
@@ -128,7 +128,7 @@ impl Auth {
     }
 
     /// The service refused who asked: whether there may be other credentials now.
-    pub fn renew(&self, refused: &Draft) -> bool {
+    pub(super) fn renew(&self, refused: &Draft) -> bool {
         let Self::Tokens(_, tokens) = self else { return false };
         let used = refused.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
         used.inspect(|used| tokens.forget(used)).is_some()

@@ -33,7 +33,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub fn new(
+    pub(super) fn new(
         address: GcsAddress,
         endpoint: &str,
         auth: Auth,

@@ -21,7 +21,7 @@ pub(super) struct Signer {
 impl Signer {
     /// # Errors
     /// When the key cannot be read, in words that do not repeat it.
-    pub fn new(email: &str, key_id: &str, pem: &str) -> Result<Self, String> {
+    pub(super) fn new(email: &str, key_id: &str, pem: &str) -> Result<Self, String> {
         let key =
             PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| "its `private_key` is not PEM")?;
         let key = match &key {
@@ -37,7 +37,7 @@ impl Signer {
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn claim(&self, scope: &str, audience: &str, now: SystemTime) -> Result<String, String> {
+    pub(super) fn claim(&self, scope: &str, audience: &str, now: SystemTime) -> Result<String, String> {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let head = json!({ "alg": "RS256", "typ": "JWT", "kid": self.key_id });
         let claims = json!({

@@ -59,17 +59,17 @@ pub(super) enum Moved {
 
 impl Folder {
     /// Opens the folder at `path`, following links: the path is the caller's word, not the repository's.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(fs::open(path, OPEN_ROOT, Mode::empty())?))
     }
 
     /// Another handle on the same folder.
-    pub fn again(&self) -> io::Result<Self> {
+    pub(super) fn again(&self) -> io::Result<Self> {
         self.0.try_clone().map(Self)
     }
 
     /// Opens the folder `name`; `None` when there is none.
-    pub fn child(&self, name: &str) -> io::Result<Option<Self>> {
+    pub(super) fn child(&self, name: &str) -> io::Result<Option<Self>> {
         match fs::openat(&self.0, name, OPEN_FOLDER, Mode::empty()) {
             Ok(folder) => Ok(Some(Self(folder))),
             Err(Errno::NOENT) => Ok(None),
@@ -83,7 +83,7 @@ impl Folder {
     }
 
     /// Opens the folder `name`, made if missing. Another thread or process may be making it as well.
-    pub fn child_made(&self, name: &str) -> io::Result<Self> {
+    pub(super) fn child_made(&self, name: &str) -> io::Result<Self> {
         if let Some(child) = self.child(name)? {
             return Ok(child);
         }
@@ -95,7 +95,7 @@ impl Folder {
     }
 
     /// Opens the file `name` and gives its size; `None` when there is no such file.
-    pub fn file(&self, name: &str) -> io::Result<Option<(File, u64)>> {
+    pub(super) fn file(&self, name: &str) -> io::Result<Option<(File, u64)>> {
         let file = match fs::openat(&self.0, name, OPEN_FILE, Mode::empty()) {
             Ok(file) => file,
             // `NXIO` is a socket's answer.
@@ -108,12 +108,12 @@ impl Folder {
     }
 
     /// Makes the file `name`, which must not be there, for writing.
-    pub fn new_file(&self, name: &str) -> io::Result<File> {
+    pub(super) fn new_file(&self, name: &str) -> io::Result<File> {
         Ok(File::from(fs::openat(&self.0, name, OPEN_NEW, FILE_MODE)?))
     }
 
     /// What `name` is; `None` when there is nothing.
-    pub fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
+    pub(super) fn entry(&self, name: &str) -> io::Result<Option<Entry>> {
         match fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Entry::of(&stat))),
             Err(Errno::NOENT) => Ok(None),
@@ -123,7 +123,7 @@ impl Folder {
 
     /// The names in the folder, as they come, and what they are. Passes over what vanishes meanwhile, and over names
     /// that `wanted` does not want.
-    pub fn for_each(
+    pub(super) fn for_each(
         &self,
         wanted: impl Fn(&str) -> bool,
         mut each: impl FnMut(&str, Entry) -> io::Result<()>,
@@ -145,7 +145,7 @@ impl Folder {
     }
 
     /// Gives the file `from` the name `name` in the folder `to`, unless something has it, in one step.
-    pub fn rename_new(&self, from: &str, to: &Self, name: &str) -> io::Result<Moved> {
+    pub(super) fn rename_new(&self, from: &str, to: &Self, name: &str) -> io::Result<Moved> {
         match fs::renameat_with(&self.0, from, &to.0, name, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(Moved::Yes),
             Err(Errno::EXIST) => Ok(Moved::NameTaken),
@@ -155,7 +155,7 @@ impl Folder {
     }
 
     /// As `rename_new`, by way of a second name: a link never replaces, on any file system that has links.
-    pub fn link_new(&self, from: &str, to: &Self, name: &str) -> io::Result<Moved> {
+    pub(super) fn link_new(&self, from: &str, to: &Self, name: &str) -> io::Result<Moved> {
         match fs::linkat(&self.0, from, &to.0, name, AtFlags::empty()) {
             Ok(()) => {
                 // Safe to ignore: the object is in its place, and the first name is a leftover that is swept some day.
@@ -168,7 +168,7 @@ impl Folder {
     }
 
     /// Removes the name of what is not a folder. Not being there, or being a folder, is success.
-    pub fn remove(&self, name: &str) -> io::Result<()> {
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         match fs::unlinkat(&self.0, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -176,7 +176,7 @@ impl Folder {
     }
 
     /// Brings the folder's entries to the disk.
-    pub fn sync(&self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         match fs::fsync(&self.0) {
             // Some network and user-space file systems have no such operation for folders. There is nothing more that
             // could be asked of them, and their names are the server's to keep.
@@ -186,14 +186,14 @@ impl Folder {
     }
 
     /// Sets the folder's times to the present by the file system's clock, and gives that. Needs no room on a full disk.
-    pub fn touch(&self) -> io::Result<SystemTime> {
+    pub(super) fn touch(&self) -> io::Result<SystemTime> {
         let now = Timespec { tv_sec: 0, tv_nsec: fs::UTIME_NOW };
         fs::futimens(&self.0, &Timestamps { last_access: now, last_modification: now })?;
         Ok(Entry::of(&fs::fstat(&self.0)?).modified)
     }
 
     /// Whether the folder was removed while it was open.
-    pub fn is_removed(&self) -> io::Result<bool> {
+    pub(super) fn is_removed(&self) -> io::Result<bool> {
         Ok(fs::fstat(&self.0)?.st_nlink == 0)
     }
 }

@@ -102,7 +102,7 @@ impl Program {
     }
 
     /// Starts a server, and waits until it answers.
-    pub fn serve(&self) -> Result<Server, StorageError> {
+    pub(super) fn serve(&self) -> Result<Server, StorageError> {
         self.check_version()?;
         let folder = folder().map_err(|error| self.failed(&error))?;
         let address = format!("unix://{}", folder.join("s").display());
@@ -148,7 +148,7 @@ impl Program {
     }
 
     /// Calls `each` for every file below `folder` of the remote. False when there is no such folder.
-    pub fn list(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<bool, StorageError> {
+    pub(super) fn list(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<bool, StorageError> {
         let place = match folder.is_empty() {
             true => self.remote.clone(),
             false => join(&self.remote, folder),
@@ -217,17 +217,17 @@ impl Entry {
 }
 
 impl Server {
-    pub fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         self.folder.join("s")
     }
 
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         !child.try_wait().is_ok_and(|ended| ended.is_none())
     }
 
     /// What it said last.
-    pub fn said(&self) -> String {
+    pub(super) fn said(&self) -> String {
         essence(&self.printed.text())
     }
 }

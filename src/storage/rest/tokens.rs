@@ -15,10 +15,10 @@ const EARLY: Duration = Duration::from_secs(120);
 /// How long a program may take to give one.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// A program that prints only a token does not say how long it lasts: less than any service gives.
-pub const LIFE_UNTOLD: Duration = Duration::from_secs(600);
+pub(crate) const LIFE_UNTOLD: Duration = Duration::from_secs(600);
 
 /// A token.
-pub struct Token {
+pub(crate) struct Token {
     /// Never shown.
     pub secret: String,
     /// How long it lasts from now on.
@@ -27,7 +27,7 @@ pub struct Token {
 
 /// The token that is used at the moment.
 #[derive(Default)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     current: Mutex<Option<(String, Instant)>>,
 }
 
@@ -36,7 +36,7 @@ impl Tokens {
     ///
     /// # Errors
     /// Those of `fetch`.
-    pub fn get(&self, fetch: impl FnOnce() -> Result<Token, Failure>) -> Result<String, Failure> {
+    pub(crate) fn get(&self, fetch: impl FnOnce() -> Result<Token, Failure>) -> Result<String, Failure> {
         // A whole value is put in place of another, so a panic elsewhere cannot have left half of one.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((secret, until)) = current.as_ref()
@@ -51,7 +51,7 @@ impl Tokens {
     }
 
     /// The service refused this one: it is not used again.
-    pub fn forget(&self, secret: &str) {
+    pub(crate) fn forget(&self, secret: &str) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|(known, _)| known == secret) {
             *current = None;
@@ -63,7 +63,7 @@ impl Tokens {
 ///
 /// # Errors
 /// What the token service says; for good, unless it is only busy.
-pub fn of_answer(answer: &Answer, whom: &str) -> Result<Token, Failure> {
+pub(crate) fn of_answer(answer: &Answer, whom: &str) -> Result<Token, Failure> {
     let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let status = answer.status;
     if !answer.is_success() {
@@ -85,7 +85,7 @@ pub fn of_answer(answer: &Answer, whom: &str) -> Result<Token, Failure> {
 }
 
 /// A number, or one in quotes.
-pub fn seconds(told: &Value) -> Option<Duration> {
+pub(crate) fn seconds(told: &Value) -> Option<Duration> {
     told.as_u64().or_else(|| told.as_str()?.trim().parse().ok()).map(Duration::from_secs)
 }
 
@@ -93,7 +93,7 @@ pub fn seconds(told: &Value) -> Option<Duration> {
 ///
 /// # Errors
 /// When it cannot be started, fails, or takes too long.
-pub fn of_command(name: &str, words: &[String]) -> Result<String, Failure> {
+pub(crate) fn of_command(name: &str, words: &[String]) -> Result<String, Failure> {
     let (program, args) = words.split_first().ok_or_else(|| missing("no program gives a token"))?;
     let mut child = Command::new(program)
         .args(args)

@@ -55,7 +55,7 @@ impl Clients {
     ///
     /// # Errors
     /// When no executor can be had.
-    pub fn connect(
+    pub(super) fn connect(
         http: SharedHttpClient,
         lanes: &Lanes,
         address: &S3Address,
@@ -75,13 +75,13 @@ impl Clients {
     }
 
     /// The client, and the number of its credentials.
-    pub fn current(&self) -> (Client, u64) {
+    pub(super) fn current(&self) -> (Client, u64) {
         let current = self.lock();
         (current.client.clone(), current.generation)
     }
 
     /// A request has succeeded with the credentials of that number.
-    pub fn worked(&self, generation: u64) {
+    pub(super) fn worked(&self, generation: u64) {
         let mut current = self.lock();
         if current.generation == generation {
             current.unproven = false;
@@ -89,7 +89,7 @@ impl Clients {
     }
 
     /// The service says that the credentials of that number have expired: looks for others. Whether there may be such.
-    pub fn renew(
+    pub(super) fn renew(
         &self,
         generation: u64,
         (lanes, wire): (&Lanes, &Wire),

@@ -28,7 +28,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub fn on(self, operation: &'static str, object: String) -> StorageError {
+    pub(super) fn on(self, operation: &'static str, object: String) -> StorageError {
         let Self { kind, retryable, wait, message, .. } = self;
         StorageError { operation, object, kind, retryable, wait, source: message.into() }
     }
@@ -39,12 +39,12 @@ impl Failure {
     }
 
     /// The connection failed half way through an answer.
-    pub fn cut(message: impl std::fmt::Display) -> Self {
+    pub(super) fn cut(message: impl std::fmt::Display) -> Self {
         Self::new(ErrorKind::Other, true, format!("the answer broke off: {message}"))
     }
 
     /// What answered is not the service: a login page, or a proxy.
-    pub fn alien(status: u16, what: impl std::fmt::Display) -> Self {
+    pub(super) fn alien(status: u16, what: impl std::fmt::Display) -> Self {
         let message = format!(
             "the answer is not one of an S3 service (HTTP {status}: {what}); check the endpoint, and whether a proxy or a login page stands in between"
         );
@@ -52,31 +52,31 @@ impl Failure {
     }
 
     /// The object is there already, or somebody is putting it just now.
-    pub fn is_there_already(&self) -> bool {
+    pub(super) fn is_there_already(&self) -> bool {
         self.status == 412 || self.code == "PreconditionFailed" || self.code == "ConditionalRequestConflict"
     }
 
     /// The service does not know what the request asks for.
-    pub fn is_not_implemented(&self) -> bool {
+    pub(super) fn is_not_implemented(&self) -> bool {
         self.status == 501 || self.code == "NotImplemented"
     }
 
-    pub fn is_invalid_range(&self) -> bool {
+    pub(super) fn is_invalid_range(&self) -> bool {
         self.status == 416 || self.code == "InvalidRange"
     }
 
     /// The answer to a HEAD has no body, and so no code: it says that something is wrong, and not what.
-    pub fn is_unexplained(&self) -> bool {
+    pub(super) fn is_unexplained(&self) -> bool {
         matches!(self.status, 301 | 307 | 400..=403) && (self.code.is_empty() || self.code == "BadRequest")
     }
 
     /// The credentials were good until a while ago.
-    pub fn has_expired_credentials(&self) -> bool {
+    pub(super) fn has_expired_credentials(&self) -> bool {
         matches!(self.code.as_str(), "ExpiredToken" | "ExpiredTokenException" | "InvalidToken")
     }
 
     /// Whether the service's words, in small letters, hold one of these.
-    pub fn names(&self, words: &[&str]) -> bool {
+    pub(super) fn names(&self, words: &[&str]) -> bool {
         words.iter().any(|word| self.said.contains(word))
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    pub fn of(facts: &'a Facts) -> Self {
+    pub(super) fn of(facts: &'a Facts) -> Self {
         let pairs = |found: &Option<Vec<(String, String)>>| found.clone().filter(|found| !found.is_empty());
         let expires = facts.expires.as_deref();
         Self {
@@ -57,7 +57,7 @@ impl<'a> Headers<'a> {
 macro_rules! with_headers {
     ($($function:ident: $builder:ty;)*) => {
         impl Headers<'_> {
-            $(pub fn $function(&self, request: $builder) -> $builder {
+            $(pub(super) fn $function(&self, request: $builder) -> $builder {
                 let facts = self.facts;
                 request
                     .set_content_type(facts.content_type.clone())

@@ -97,7 +97,7 @@ pub(super) struct Manners {
 
 impl Manners {
     /// Of a service that nothing is known of; without checksums if a person wants none.
-    pub fn new(checksum: bool) -> Self {
+    pub(super) fn new(checksum: bool) -> Self {
         Self {
             conditional: AtomicU8::new(Conditional::Unknown as u8),
             checksum: AtomicBool::new(checksum),
@@ -107,7 +107,7 @@ impl Manners {
         }
     }
 
-    pub fn conditional(&self) -> Conditional {
+    pub(super) fn conditional(&self) -> Conditional {
         match self.conditional.load(Ordering::Relaxed) {
             1 => Conditional::Honoured,
             2 => Conditional::Absent,
@@ -115,12 +115,12 @@ impl Manners {
         }
     }
 
-    pub fn set_conditional(&self, conditional: Conditional) {
+    pub(super) fn set_conditional(&self, conditional: Conditional) {
         self.conditional.store(conditional as u8, Ordering::Relaxed);
     }
 
     /// Whether a refusal may be about `If-None-Match`.
-    pub fn may_be_the_condition(failure: &Failure) -> bool {
+    pub(super) fn may_be_the_condition(failure: &Failure) -> bool {
         match Blame::of(failure) {
             Some(Blame::Condition) => true,
             Some(Blame::Something) => failure.is_not_implemented(),
@@ -129,18 +129,22 @@ impl Manners {
     }
 
     /// How a body of so many bytes is sent.
-    pub fn of(&self, bytes: usize) -> Manner {
+    pub(super) fn of(&self, bytes: usize) -> Manner {
         let signed = self.signed.load(Ordering::Relaxed) || bytes < UNSIGNED_BYTES_MIN;
         Manner { checksum: self.checksum.load(Ordering::Relaxed), signed }
     }
 
     /// Nothing helped: the next refusal is taken for what it says.
-    pub fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         self.in_vain.store(true, Ordering::Relaxed);
     }
 
     /// Sends a body of so many bytes in the first manner that the service takes.
-    pub fn send<T>(&self, bytes: usize, send: impl Fn(Manner) -> Result<T, Failure>) -> Result<T, Failure> {
+    pub(super) fn send<T>(
+        &self,
+        bytes: usize,
+        send: impl Fn(Manner) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let usual = self.of(bytes);
         let (mut tried, mut queue, mut first) = (Vec::new(), VecDeque::from([usual]), None);
         while let Some(manner) = queue.pop_front() {

@@ -110,7 +110,7 @@ impl Drop for Session {
 
 impl Session {
     /// Begins a conversation. Whoever asks waits `patience` for the next sign of life, and then gives it up.
-    pub fn begin(link: Link, patience: Duration) -> Result<Self, Trouble> {
+    pub(super) fn begin(link: Link, patience: Duration) -> Result<Self, Trouble> {
         let Link { mut input, output, close } = link;
         let shared = Arc::new(Shared::default());
         let (send, welcome) = mpsc::channel();
@@ -174,16 +174,16 @@ impl Session {
         Ok(())
     }
 
-    pub fn abilities(&self) -> &Abilities {
+    pub(super) fn abilities(&self) -> &Abilities {
         &self.abilities
     }
 
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.shared.lock().end.is_some()
     }
 
     /// Asks for something whose answer nobody waits for.
-    pub fn ask_in_vain(&self, request: Request<'_>) {
+    pub(super) fn ask_in_vain(&self, request: Request<'_>) {
         let (nobody, _) = mpsc::channel();
         // Safe to ignore because it only clears up; what is left of a conversation that ended, the server clears up
         // itself.
@@ -191,7 +191,7 @@ impl Session {
     }
 
     /// A place where answers to requests arrive.
-    pub fn lane(&self) -> Lane<'_> {
+    pub(super) fn lane(&self) -> Lane<'_> {
         let (sender, receiver) = mpsc::channel();
         Lane { session: self, sender, receiver }
     }
@@ -308,17 +308,17 @@ pub(super) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub fn session(&self) -> &'a Session {
+    pub(super) fn session(&self) -> &'a Session {
         self.session
     }
 
     /// Asks, and does not wait.
-    pub fn send(&self, request: Request<'_>) -> Result<u32, Trouble> {
+    pub(super) fn send(&self, request: Request<'_>) -> Result<u32, Trouble> {
         self.session.send(request, self.sender.clone())
     }
 
     /// The next answer to anything that was asked here.
-    pub fn receive(&self) -> Result<(u32, Answer), Trouble> {
+    pub(super) fn receive(&self) -> Result<(u32, Answer), Trouble> {
         loop {
             let before = self.session.shared.came.load(Ordering::Relaxed);
             match self.receiver.recv_timeout(self.session.patience) {
@@ -333,7 +333,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Asks for several things at once; the answers in their order.
-    pub fn ask_all<const N: usize>(&self, requests: [Request<'_>; N]) -> Result<[Answer; N], Trouble> {
+    pub(super) fn ask_all<const N: usize>(&self, requests: [Request<'_>; N]) -> Result<[Answer; N], Trouble> {
         let mut ids = [0; N];
         for (id, request) in ids.iter_mut().zip(requests) {
             *id = self.send(request)?;
@@ -352,12 +352,12 @@ impl<'a> Lane<'a> {
     }
 
     /// Asks for one thing; its answer, whatever it is.
-    pub fn ask(&self, request: Request<'_>) -> Result<Answer, Trouble> {
+    pub(super) fn ask(&self, request: Request<'_>) -> Result<Answer, Trouble> {
         self.ask_all([request]).map(|[answer]| answer)
     }
 
     /// Asks for something that is answered by whether it was done.
-    pub fn done(&self, request: Request<'_>) -> Result<(), Trouble> {
+    pub(super) fn done(&self, request: Request<'_>) -> Result<(), Trouble> {
         done(self.ask(request)?)
     }
 }

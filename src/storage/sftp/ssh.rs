@@ -70,7 +70,7 @@ impl Ssh {
     }
 
     /// Starts the program.
-    pub fn dial(&self, address: &SftpAddress) -> Result<Link, Trouble> {
+    pub(super) fn dial(&self, address: &SftpAddress) -> Result<Link, Trouble> {
         let (program, front) = self
             .command
             .split_first()

@@ -20,14 +20,14 @@ pub(super) struct Handle<'a> {
 
 impl<'a> Handle<'a> {
     /// The handle that was asked for.
-    pub fn of(session: &'a Session, answer: Answer) -> Result<Self, Trouble> {
+    pub(super) fn of(session: &'a Session, answer: Answer) -> Result<Self, Trouble> {
         match answer {
             Answer::Handle(name) => Ok(Self { session, name, is_open: true }),
             other => Err(refused(other)),
         }
     }
 
-    pub fn name(&self) -> &[u8] {
+    pub(super) fn name(&self) -> &[u8] {
         &self.name
     }
 }

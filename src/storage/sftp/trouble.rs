@@ -13,24 +13,24 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    pub fn permanent(kind: ErrorKind, text: impl Into<String>) -> Self {
+    pub(super) fn permanent(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self::Other { kind, retryable: false, text: text.into() }
     }
 
-    pub fn passing(kind: ErrorKind, text: impl Into<String>) -> Self {
+    pub(super) fn passing(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self::Other { kind, retryable: true, text: text.into() }
     }
 
-    pub fn is_missing(&self) -> bool {
+    pub(super) fn is_missing(&self) -> bool {
         matches!(self, Self::Refused(Status::Missing, _))
     }
 
-    pub fn is_permanent(&self) -> bool {
+    pub(super) fn is_permanent(&self) -> bool {
         matches!(self, Self::Other { retryable: false, .. })
     }
 
     /// The same, of an object.
-    pub fn of(self, operation: &'static str, object: String) -> StorageError {
+    pub(super) fn of(self, operation: &'static str, object: String) -> StorageError {
         let (kind, retryable, text) = match self {
             Self::Other { kind, retryable, text } => (kind, retryable, text),
             Self::Refused(status, words) => {

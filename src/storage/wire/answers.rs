@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::date_time::{DateTime, Format};
 
 /// How long the answer asks to be left alone: in seconds, or until a moment by the service's own clock.
-pub fn asked_wait(response: &HttpResponse) -> Option<Duration> {
+pub(crate) fn asked_wait(response: &HttpResponse) -> Option<Duration> {
     let asked = response.headers().get("retry-after")?.trim();
     if let Ok(seconds) = asked.parse() {
         return Some(Duration::from_secs(seconds));
@@ -17,26 +17,26 @@ pub fn asked_wait(response: &HttpResponse) -> Option<Duration> {
 }
 
 /// Whether it is a web page: somebody else answers.
-pub fn is_page(body: &str) -> bool {
+pub(crate) fn is_page(body: &str) -> bool {
     let begin = body.trim_start().get(..9).unwrap_or_default().to_ascii_lowercase();
     begin == "<!doctype" || begin.starts_with("<html")
 }
 
 /// Some services tell a full store in words only. (Too many requests are a quota, too, and pass.)
-pub fn is_full(status: u16, said: &str) -> bool {
+pub(crate) fn is_full(status: u16, said: &str) -> bool {
     let words = ["quota", "storage cap exceeded", "data byte limit exceeded", "no space left"];
     !matches!(status, 429 | 503) && words.into_iter().any(|word| said.contains(word))
 }
 
 /// First and last byte of the range that a header `Content-Range` tells.
-pub fn ends_of(told: &str) -> Option<(u64, u64)> {
+pub(crate) fn ends_of(told: &str) -> Option<(u64, u64)> {
     let (first, last) = told.strip_prefix("bytes ")?.split_once('/')?.0.split_once('-')?;
     // Room for the end.
     Some((first.parse().ok()?, last.parse().ok().filter(|last| *last < u64::MAX)?))
 }
 
 /// An address as a log may show it: without the signature that some carry in their query.
-pub fn shown(uri: &str) -> String {
+pub(crate) fn shown(uri: &str) -> String {
     let Some((path, query)) = uri.split_once('?') else { return uri.to_owned() };
     let is_secret = |name: &str| {
         let name = name.to_ascii_lowercase();

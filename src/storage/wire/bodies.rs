@@ -11,13 +11,13 @@ const KEPT: usize = 3;
 
 /// Buffers that no request uses at the moment.
 #[derive(Debug, Default)]
-pub struct Bodies {
+pub(crate) struct Bodies {
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Bodies {
     /// A body of these bytes, which a client may keep for as long as it likes.
-    pub fn body(self: &Arc<Self>, bytes: &[u8]) -> Bytes {
+    pub(crate) fn body(self: &Arc<Self>, bytes: &[u8]) -> Bytes {
         if bytes.len() < LARGE_BYTES {
             return Bytes::copy_from_slice(bytes);
         }

@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 /// A request got no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
-pub struct NoAnswer {
+pub(crate) struct NoAnswer {
     words: String,
     /// There was no connection to begin with.
     pub unreachable: bool,
@@ -21,7 +21,7 @@ pub struct NoAnswer {
 }
 
 /// Says in plain words why `host` did not answer.
-pub fn explain(error: ConnectorError, host: &str, connect_timeout: Duration) -> ConnectorError {
+pub(crate) fn explain(error: ConnectorError, host: &str, connect_timeout: Duration) -> ConnectorError {
     if error.is_user() {
         return error;
     }
@@ -60,7 +60,7 @@ pub fn explain(error: ConnectorError, host: &str, connect_timeout: Duration) -> 
 }
 
 /// An error and all that it says of its causes, each once.
-pub fn chain_of(error: &dyn Error) -> String {
+pub(crate) fn chain_of(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -75,7 +75,7 @@ pub fn chain_of(error: &dyn Error) -> String {
 }
 
 /// The first error of type `E` below `error`.
-pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {

@@ -1,14 +1,17 @@
 //! Keys that the tables of all services by HTTP have.
 
-use crate::base::setting::{Entry, FILE, Key, PATIENCE};
+#[cfg(any(feature = "azure", feature = "gcs"))]
+use crate::base::setting::FILE;
+use crate::base::setting::{Entry, Key, PATIENCE};
+#[cfg(any(feature = "azure", feature = "gcs"))]
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a request may stand still, if nobody says otherwise.
-pub const STALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+pub(crate) const STALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// How long it may.
-pub static STALL_TIMEOUT: Key<Duration> = Key::new(
+pub(crate) static STALL_TIMEOUT: Key<Duration> = Key::new(
     &PATIENCE,
     Entry::new(
         "stall_timeout",
@@ -19,7 +22,8 @@ pub static STALL_TIMEOUT: Key<Duration> = Key::new(
 );
 
 /// Who is trusted besides.
-pub static CA_FILE: Key<PathBuf> = Key::new(
+#[cfg(any(feature = "azure", feature = "gcs"))]
+pub(crate) static CA_FILE: Key<PathBuf> = Key::new(
     &FILE,
     Entry::new(
         "ca_file",

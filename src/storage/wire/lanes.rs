@@ -26,13 +26,13 @@ thread_local! {
 }
 
 /// The lane that the calling thread drives, by number; the first outside of any.
-pub fn current() -> usize {
+pub(crate) fn current() -> usize {
     CURRENT.get()
 }
 
 /// As many executors as there are threads that wait at a time.
 #[derive(Default)]
-pub struct Lanes {
+pub(crate) struct Lanes {
     /// The one used last is on top.
     spare: Mutex<Vec<Lane>>,
     made: AtomicUsize,
@@ -58,7 +58,7 @@ impl Lanes {
     ///
     /// # Errors
     /// When no executor can be had: too many files are open.
-    pub fn run<F: Future>(&self, future: F) -> std::io::Result<F::Output> {
+    pub(crate) fn run<F: Future>(&self, future: F) -> std::io::Result<F::Output> {
         let spare = self.spare().pop();
         let lane = spare.map_or_else(|| self.another(), Ok)?;
         CURRENT.set(lane.number);
@@ -80,7 +80,7 @@ impl Lanes {
     ///
     /// # Errors
     /// Why there is no outcome, in words.
-    pub fn drive<T>(&self, backoff: &Backoff, future: impl Future<Output = T>) -> Result<T, String> {
+    pub(crate) fn drive<T>(&self, backoff: &Backoff, future: impl Future<Output = T>) -> Result<T, String> {
         let outcome = self.run(async {
             let mut future = std::pin::pin!(future);
             let mut polls_left = CANCEL_GRACE.as_millis() / CANCEL_POLL.as_millis();

@@ -36,9 +36,10 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
-    http_client_fn,
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
+#[cfg(feature = "s3")]
+use aws_smithy_runtime_api::client::http::{SharedHttpClient, http_client_fn};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
@@ -103,7 +104,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// `look` says what a request is.
-    pub fn new(
+    pub(super) fn new(
         upload: Option<Arc<Rate>>,
         download: Option<Arc<Rate>>,
         stall_timeout: Duration,
@@ -128,7 +129,7 @@ impl Wire {
         }
     }
 
-    pub fn requests(&self) -> Requests {
+    pub(super) fn requests(&self) -> Requests {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Requests {
             put: read(&self.put),
@@ -142,12 +143,12 @@ impl Wire {
         }
     }
 
-    pub fn skew_ms(&self) -> Option<i64> {
+    pub(super) fn skew_ms(&self) -> Option<i64> {
         Some(self.skew_ms.load(Ordering::Relaxed)).filter(|skew| *skew != SKEW_UNKNOWN)
     }
 
     /// The present moment by the service's clock, to the second.
-    pub fn service_time(&self) -> SystemTime {
+    pub(super) fn service_time(&self) -> SystemTime {
         let ours = SystemTime::now();
         let skew_ms = self.skew_ms().unwrap_or(0);
         let skew = Duration::from_millis(skew_ms.unsigned_abs());
@@ -157,13 +158,13 @@ impl Wire {
 
     /// How long a request may go without a byte.
     #[cfg(any(feature = "azure", feature = "gcs"))]
-    pub fn stall_timeout(&self) -> Duration {
+    pub(super) fn stall_timeout(&self) -> Duration {
         self.stall_timeout
     }
 
     /// Whether the last request was made by that identity.
-    #[cfg_attr(not(feature = "s3"), allow(dead_code))]
-    pub fn asked_as(&self, identity: blake3::Hash) -> bool {
+    #[cfg(feature = "s3")]
+    pub(super) fn asked_as(&self, identity: blake3::Hash) -> bool {
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) == Some(identity)
     }
 
@@ -213,7 +214,7 @@ pub(super) fn read_authorities(path: &Path) -> Result<Vec<u8>, Box<dyn Error + S
 
 /// The HTTP client for an SDK: TLS by rustls, the system's certificates and those in `ca_pem`, proxies as the
 /// environment says.
-#[cfg_attr(not(feature = "s3"), allow(dead_code))]
+#[cfg(feature = "s3")]
 pub(super) fn http_client(
     wire: Arc<Wire>,
     ca_pem: Option<Vec<u8>>,
@@ -392,7 +393,7 @@ impl Wire {
 
     /// Waits for the next piece of an answer from `host`, and says so when that takes long; `None` when it does not
     /// come.
-    pub async fn piece_of<T>(&self, host: &str, piece: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn piece_of<T>(&self, host: &str, piece: impl Future<Output = T>) -> Option<T> {
         let mut piece = std::pin::pin!(piece);
         let first = self.told_after();
         if let Ok(piece) = tokio::time::timeout(first, piece.as_mut()).await {

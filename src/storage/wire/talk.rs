@@ -24,13 +24,13 @@ use super::lanes::Lanes;
 use super::{Kind, Seen, Wire, connector, host_of, read_authorities};
 
 /// An answer that is not an object is no longer: a page of a listing has some two megabytes.
-pub const ANSWER_BYTES_MAX: usize = 32 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Of a refusal so much is read.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 /// A request before it is signed and sent. Clones share the body.
 #[derive(Clone)]
-pub struct Draft {
+pub(crate) struct Draft {
     pub kind: Kind,
     pub method: &'static str,
     /// Up to the query; what stands in the path is encoded.
@@ -48,7 +48,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub fn new(kind: Kind, method: &'static str, url: String) -> Self {
+    pub(crate) fn new(kind: Kind, method: &'static str, url: String) -> Self {
         Self {
             kind,
             method,
@@ -61,34 +61,34 @@ impl Draft {
         }
     }
 
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    pub fn asking(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn asking(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
         self
     }
 
-    pub fn carrying(mut self, piece: impl Into<Bytes>) -> Self {
+    pub(crate) fn carrying(mut self, piece: impl Into<Bytes>) -> Self {
         self.body.push(piece.into());
         self
     }
 
     /// A form, as token services want it.
-    pub fn form(url: impl Into<String>, fields: &[(&str, &str)]) -> Self {
+    pub(crate) fn form(url: impl Into<String>, fields: &[(&str, &str)]) -> Self {
         let pairs = fields.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
         Self::new(Kind::Other, "POST", url.into())
             .with("content-type", "application/x-www-form-urlencoded")
             .carrying(pairs.collect::<Vec<_>>().join("&"))
     }
 
-    pub fn body_bytes(&self) -> usize {
+    pub(crate) fn body_bytes(&self) -> usize {
         self.body.iter().map(Bytes::len).sum()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
@@ -121,7 +121,7 @@ impl Draft {
 
 /// A request failed, or the service refused it.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// 0 where there was no answer.
     pub status: u16,
     /// The service's word for it.
@@ -135,33 +135,33 @@ pub struct Failure {
 
 impl Failure {
     /// One that trying again does not cure.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { status: 0, code: String::new(), kind, retryable: false, wait: None, message }
     }
 
     /// The connection failed half way through an answer.
-    pub fn cut(message: impl std::fmt::Display) -> Self {
+    pub(crate) fn cut(message: impl std::fmt::Display) -> Self {
         let message = format!("the answer broke off: {message}");
         Self { retryable: true, ..Self::new(ErrorKind::Other, message) }
     }
 
     /// What answered is not the service: a login page, or a proxy.
-    pub fn alien(status: u16, what: impl std::fmt::Display) -> Self {
+    pub(crate) fn alien(status: u16, what: impl std::fmt::Display) -> Self {
         let message = format!(
             "the answer is not one of the service (HTTP {status}: {what}); check the endpoint, and whether a proxy or a login page stands in between"
         );
         Self { status, ..Self::new(ErrorKind::Other, message) }
     }
 
-    pub fn on(self, operation: &'static str, object: String) -> StorageError {
+    pub(crate) fn on(self, operation: &'static str, object: String) -> StorageError {
         let Self { kind, retryable, wait, message, .. } = self;
         StorageError { operation, object, kind, retryable, wait, source: message.into() }
     }
 }
 
 /// An answer, whole.
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: Headers,
     pub body: Vec<u8>,
@@ -170,17 +170,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_default()
     }
 
-    pub fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 }
 
 /// An answer that is coming in.
-pub struct Incoming<'a> {
+pub(crate) struct Incoming<'a> {
     pub status: u16,
     pub headers: Headers,
     wait: Option<Duration>,
@@ -197,20 +197,20 @@ impl<'a> Incoming<'a> {
         Self { status, headers: response.headers().clone(), wait, body, host, wire }
     }
 
-    pub fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_default()
     }
 
-    pub fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         self.header("content-length").parse().ok()
     }
 
     /// The next piece of the body.
-    pub async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
         match self.wire.piece_of(&self.host, self.body.next()).await {
             Some(Some(piece)) => piece.map(Some).map_err(Failure::cut),
             Some(None) => Ok(None),
@@ -222,7 +222,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The whole of an answer that is no object.
-    pub async fn whole(mut self) -> Result<Answer, Failure> {
+    pub(crate) async fn whole(mut self) -> Result<Answer, Failure> {
         let is_success = self.is_success();
         let bytes_max = if is_success { ANSWER_BYTES_MAX } else { REFUSAL_BYTES_MAX };
         let (mut body, told) = (Vec::new(), self.length());
@@ -249,7 +249,7 @@ impl<'a> Incoming<'a> {
 }
 
 /// Speaks to services.
-pub struct Talk {
+pub(crate) struct Talk {
     lanes: Lanes,
     usual: SharedHttpConnector,
     /// Past any proxy: what serves one machine alone is asked by that machine.
@@ -259,7 +259,7 @@ pub struct Talk {
 }
 
 /// What a [`Talk`] keeps to.
-pub struct Bounds<'a> {
+pub(crate) struct Bounds<'a> {
     pub upload: Option<Arc<Rate>>,
     pub download: Option<Arc<Rate>>,
     pub stall_timeout: Duration,
@@ -270,7 +270,7 @@ pub struct Bounds<'a> {
 impl Talk {
     /// # Errors
     /// What is wrong with the settings, in words.
-    pub fn new(bounds: Bounds<'_>, backoff: Arc<Backoff>) -> Result<Self, String> {
+    pub(crate) fn new(bounds: Bounds<'_>, backoff: Arc<Backoff>) -> Result<Self, String> {
         let Bounds { upload, download, stall_timeout, ca_file } = bounds;
         let ca_pem = ca_file
             .map(|path| read_authorities(path).map_err(|error| format!("`{}`: {error}", path.display())));
@@ -292,7 +292,7 @@ impl Talk {
     ///
     /// # Errors
     /// When there is no answer; what `take` says.
-    pub fn send<T>(
+    pub(crate) fn send<T>(
         &self,
         draft: &Draft,
         take: impl AsyncFnOnce(Incoming<'_>) -> Result<T, Failure>,
@@ -304,7 +304,7 @@ impl Talk {
     ///
     /// # Errors
     /// When there is none.
-    pub fn ask(&self, draft: &Draft) -> Result<Answer, Failure> {
+    pub(crate) fn ask(&self, draft: &Draft) -> Result<Answer, Failure> {
         self.send(draft, async |incoming| incoming.whole().await)
     }
 
@@ -312,7 +312,7 @@ impl Talk {
     ///
     /// # Errors
     /// When there is no answer by then.
-    pub fn ask_near(&self, draft: &Draft, within: Duration) -> Result<Answer, Failure> {
+    pub(crate) fn ask_near(&self, draft: &Draft, within: Duration) -> Result<Answer, Failure> {
         let asked = self.lanes.drive(&self.backoff, async {
             let answer = self.exchange(&self.direct, draft, async |incoming| incoming.whole().await);
             tokio::time::timeout(within, answer).await
@@ -381,7 +381,7 @@ impl http_body::Body for Pieces {
 }
 
 /// A name or value as it stands in a query, or a part of a path (RFC 3986, unreserved letters stay).
-pub fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -42,7 +42,7 @@ const SCHEMA: &str = "
 
 impl Remembered {
     /// Opens the record in the repository's cache directory. A file that is none is replaced.
-    pub fn open(dir: &Path) -> Self {
+    pub(crate) fn open(dir: &Path) -> Self {
         let path = dir.join("verified.sqlite");
         // Safe to ignore because opening the file fails, too, and says so.
         let _ = std::fs::create_dir_all(dir);
@@ -59,7 +59,7 @@ impl Remembered {
 
     /// When packs were last found whole, looked at as closely as `depth` or closer, ms since the epoch. Times yet to
     /// come are left out.
-    pub fn times(&self, depth: Depth, now_ms: i64) -> HashMap<PackId, i64> {
+    pub(crate) fn times(&self, depth: Depth, now_ms: i64) -> HashMap<PackId, i64> {
         self.with(|connection| {
             let mut statement = connection.prepare(
                 "SELECT pack, max(at_ms) FROM verified WHERE depth >= ? AND at_ms <= ? GROUP BY pack",
@@ -78,7 +78,7 @@ impl Remembered {
     }
 
     /// Whether every block of the pack was ever opened.
-    pub fn was_opened(&self, pack: &PackId) -> bool {
+    pub(crate) fn was_opened(&self, pack: &PackId) -> bool {
         let found = self.with(|connection| {
             let mut statement =
                 connection.prepare_cached("SELECT 1 FROM verified WHERE pack = ? AND depth >= ?")?;
@@ -88,7 +88,7 @@ impl Remembered {
     }
 
     /// The pack was found whole. Kept at once: whoever is stopped half way has not read in vain.
-    pub fn note(&self, pack: &PackId, depth: Depth, now_ms: i64) {
+    pub(crate) fn note(&self, pack: &PackId, depth: Depth, now_ms: i64) {
         self.with(|connection| {
             connection.prepare_cached("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)")?.execute(params![
                 pack.as_bytes(),
@@ -99,7 +99,7 @@ impl Remembered {
     }
 
     /// The pack is not whole, or is there no more.
-    pub fn forget(&self, pack: &PackId) {
+    pub(crate) fn forget(&self, pack: &PackId) {
         self.with(|connection| {
             connection
                 .prepare_cached("DELETE FROM verified WHERE pack = ?")?

@@ -29,7 +29,7 @@ pub(super) struct Marks(Vec<u64>);
 impl LiveSet {
     /// All that the catalog's packs hold; nothing is live yet. Read from the packs' tables, which have checksums, and
     /// not from the catalog's list of keys: what is missing here would be dead.
-    pub fn new(catalog: &mut Catalog) -> Result<Self, RepoError> {
+    pub(super) fn new(catalog: &mut Catalog) -> Result<Self, RepoError> {
         let mut keys = Vec::with_capacity(usize::try_from(catalog.chunk_count()?).unwrap_or_default());
         for pack in catalog.packs()? {
             let row = catalog.pack(pack.number)?;
@@ -71,7 +71,7 @@ impl LiveSet {
     }
 
     /// Marks a chunk or node as live; false when no pack holds it.
-    pub fn mark(&mut self, id: &[u8; 32]) -> bool {
+    pub(super) fn mark(&mut self, id: &[u8; 32]) -> bool {
         let Some(at) = self.position(chunk_key(id)) else { return false };
         if let Some(word) = self.live.get_mut(at / 64) {
             *word |= 1 << (at % 64);
@@ -80,7 +80,7 @@ impl LiveSet {
     }
 
     /// Whether the chunk or node was marked. What is not in the set is not known to be dead.
-    pub fn is_live(&self, id: &[u8; 32]) -> bool {
+    pub(super) fn is_live(&self, id: &[u8; 32]) -> bool {
         match self.position(chunk_key(id)) {
             Some(at) => self.live.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1),
             None => true,
@@ -88,29 +88,29 @@ impl LiveSet {
     }
 
     /// What is live now, to be compared with later.
-    pub fn marks(&self) -> Marks {
+    pub(super) fn marks(&self) -> Marks {
         Marks(self.live.clone())
     }
 
     /// Whether it was marked since.
-    pub fn is_live_since(&self, before: &Marks, id: &[u8; 32]) -> bool {
+    pub(super) fn is_live_since(&self, before: &Marks, id: &[u8; 32]) -> bool {
         let is_set =
             |words: &[u64], at: usize| words.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
         self.position(chunk_key(id)).is_some_and(|at| is_set(&self.live, at) && !is_set(&before.0, at))
     }
 
     /// Where the chunk or node stands in the set; `None` when no pack holds it.
-    pub fn place(&self, id: &[u8; 32]) -> Option<usize> {
+    pub(super) fn place(&self, id: &[u8; 32]) -> Option<usize> {
         self.position(chunk_key(id))
     }
 
     /// How many places there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
     /// The places of all that was marked.
-    pub fn marked(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn marked(&self) -> impl Iterator<Item = usize> {
         let of_word = |(at, word): (usize, &u64)| {
             let word = *word;
             (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit)
@@ -119,17 +119,17 @@ impl LiveSet {
     }
 
     /// From now on nothing is live.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.live.fill(0);
     }
 
     /// Whether any key may be held by more than one pack.
-    pub fn has_twice(&self) -> bool {
+    pub(super) fn has_twice(&self) -> bool {
         !self.twice.is_empty()
     }
 
     /// Whether more than one pack may hold it.
-    pub fn is_twice(&self, id: &[u8; 32]) -> bool {
+    pub(super) fn is_twice(&self, id: &[u8; 32]) -> bool {
         self.twice.contains(&chunk_key(id))
     }
 }

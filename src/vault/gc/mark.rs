@@ -43,23 +43,23 @@ impl Visitor for Marks<'_> {
 pub(super) struct Marker<'a>(Reacher<'a, Marks<'a>>);
 
 impl<'a> Marker<'a> {
-    pub fn new(walker: RecipeWalker, live: &'a mut LiveSet, cancel: &'a Cancel) -> Self {
+    pub(super) fn new(walker: RecipeWalker, live: &'a mut LiveSet, cancel: &'a Cancel) -> Self {
         Self(Reacher::new(walker, Marks { live, lost: 0, asked: None, absent: 0 }, cancel))
     }
 
     /// Counts also how often one of `keys` is wanted.
-    pub fn asking_for(mut self, keys: &'a HashSet<u64>) -> Self {
+    pub(super) fn asking_for(mut self, keys: &'a HashSet<u64>) -> Self {
         self.0.visitor.asked = Some(keys);
         self
     }
 
     /// Chunks wanted that no pack holds.
-    pub fn lost(&self) -> u64 {
+    pub(super) fn lost(&self) -> u64 {
         self.0.visitor.lost
     }
 
     /// Chunks wanted that are among those asked for.
-    pub fn absent(&self) -> u64 {
+    pub(super) fn absent(&self) -> u64 {
         self.0.visitor.absent
     }
 
@@ -67,7 +67,7 @@ impl<'a> Marker<'a> {
     ///
     /// # Errors
     /// When the storage fails. What is wrong with recipes is the answer.
-    pub fn mark_what_can_be_read(&mut self, roots: &[NodeId]) -> Result<Vec<RepoError>, RepoError> {
+    pub(super) fn mark_what_can_be_read(&mut self, roots: &[NodeId]) -> Result<Vec<RepoError>, RepoError> {
         self.0.reach_what_can_be_read(roots)
     }
 
@@ -75,7 +75,7 @@ impl<'a> Marker<'a> {
     ///
     /// # Errors
     /// When a node is lost or damaged: then too little was marked.
-    pub fn mark(&mut self, roots: &[NodeId]) -> Result<(), RepoError> {
+    pub(super) fn mark(&mut self, roots: &[NodeId]) -> Result<(), RepoError> {
         self.0.reach(roots)
     }
 }

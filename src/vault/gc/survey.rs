@@ -53,7 +53,7 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Looks at everything; `witness` is what the run has opened so far.
-    pub fn take(
+    pub(super) fn take(
         repo: &Repository,
         now: SystemTime,
         witness: Witness,
@@ -277,7 +277,7 @@ impl Survey {
     ///
     /// # Errors
     /// [`RepoError::ChunksLost`] when a snapshot that counts wants what no pack holds.
-    pub fn refuse_loss(&self) -> Result<(), RepoError> {
+    pub(super) fn refuse_loss(&self) -> Result<(), RepoError> {
         match self.lost {
             0 => Ok(()),
             chunks => Err(RepoError::ChunksLost { chunks }),
@@ -285,27 +285,27 @@ impl Survey {
     }
 
     /// The catalog behind a lock.
-    pub fn locator(&self) -> MutexGuard<'_, Locator> {
+    pub(super) fn locator(&self) -> MutexGuard<'_, Locator> {
         self.locator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this run has opened so far.
-    pub fn witness(&self) -> MutexGuard<'_, Witness> {
+    pub(super) fn witness(&self) -> MutexGuard<'_, Witness> {
         self.witness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same, for the next survey of this run.
-    pub fn into_witness(self) -> Witness {
+    pub(super) fn into_witness(self) -> Witness {
         self.witness.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Packs that some plan condemns.
-    pub fn condemned(&self) -> HashSet<PackId> {
+    pub(super) fn condemned(&self) -> HashSet<PackId> {
         condemned(&self.plans)
     }
 
     /// Backups that may still commit.
-    pub fn writers(&self) -> impl Iterator<Item = &SeenSession> {
+    pub(super) fn writers(&self) -> impl Iterator<Item = &SeenSession> {
         let may_commit = |session: &&SeenSession| {
             session.kind() != SessionKind::Prune && session.started.is_some() && !session.is_foreign
         };
@@ -314,7 +314,11 @@ impl Survey {
 
     /// Weighs all packs that are there and that no plan condemns. A chunk is live in one that was seen to hold it.
     /// Damaged ones are not asked: what a good pack shows, too, is not live in them.
-    pub fn weigh(&self, condemned: &HashSet<PackId>, cancel: &Cancel) -> Result<Vec<Weight>, RepoError> {
+    pub(super) fn weigh(
+        &self,
+        condemned: &HashSet<PackId>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Weight>, RepoError> {
         let mut witness = self.witness();
         let mut locator = self.locator();
         let all = self.packs(&mut locator, |id| !condemned.contains(id))?;
@@ -327,7 +331,7 @@ impl Survey {
     }
 
     /// Which live chunks of `from` were seen in a pack that is neither among `going` nor damaged.
-    pub fn held_elsewhere(
+    pub(super) fn held_elsewhere(
         &self,
         from: &[KnownPack],
         going: &HashSet<PackId>,
@@ -345,12 +349,12 @@ impl Survey {
     }
 
     /// Whether something in the pack is known not to be what it should.
-    pub fn is_damaged(&self, pack: &PackId) -> bool {
+    pub(super) fn is_damaged(&self, pack: &PackId) -> bool {
         self.unusable.contains_key(pack) || self.witness().failed().contains_key(pack)
     }
 
     /// Packs that an index names, that are not there, and that nobody misses.
-    pub fn missing_and_dead(&self) -> Result<HashSet<PackId>, RepoError> {
+    pub(super) fn missing_and_dead(&self) -> Result<HashSet<PackId>, RepoError> {
         let mut locator = self.locator();
         let mut dead = HashSet::new();
         for pack in locator.catalog().packs()? {
@@ -367,7 +371,7 @@ impl Survey {
     }
 
     /// Packs that the storage lists and that fit.
-    pub fn packs(
+    pub(super) fn packs(
         &self,
         locator: &mut Locator,
         fits: impl Fn(&PackId) -> bool,
@@ -380,7 +384,7 @@ impl Survey {
     }
 
     /// What the report says of it.
-    pub fn describe(&self, report: &mut PruneReport) {
+    pub(super) fn describe(&self, report: &mut PruneReport) {
         report.snapshots = self.snapshots;
         report.packs = self.listed.len() as u64;
         report.pack_bytes = self.listed.values().map(|(bytes, _)| bytes).sum();

@@ -48,7 +48,7 @@ pub(super) enum Seen {
 
 impl Unseen {
     /// With the roots of its streams, or the reason why they are not known.
-    pub fn new(summary: &Summary, roots: Result<Vec<NodeId>, RepoError>) -> Self {
+    pub(super) fn new(summary: &Summary, roots: Result<Vec<NodeId>, RepoError>) -> Self {
         let (roots, unreadable) = match roots {
             Ok(roots) => (roots, None),
             Err(error) => (Vec::new(), Some(error)),
@@ -57,16 +57,16 @@ impl Unseen {
         Self { id: summary.id, author, stored_ms, roots, unreadable }
     }
 
-    pub fn roots(&self) -> &[NodeId] {
+    pub(super) fn roots(&self) -> &[NodeId] {
         &self.roots
     }
 
-    pub fn is_readable(&self) -> bool {
+    pub(super) fn is_readable(&self) -> bool {
         self.unreadable.is_none()
     }
 
     /// Follows it alone. `absent` are keys of chunks that only packs claim that do not hold them.
-    pub fn follow(
+    pub(super) fn follow(
         &mut self,
         walker: RecipeWalker,
         live: &mut LiveSet,

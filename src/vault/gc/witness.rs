@@ -27,12 +27,12 @@ pub(super) struct Holders(HashMap<Chunk, i64>);
 
 impl Holders {
     /// Whether a pack was seen to hold the chunk.
-    pub fn holds(&self, chunk: &Chunk) -> bool {
+    pub(super) fn holds(&self, chunk: &Chunk) -> bool {
         self.0.contains_key(chunk)
     }
 
     /// Whether the pack `number`, which claims the chunk, is to keep it: no other pack was seen to hold it.
-    pub fn keeps(&self, chunk: &Chunk, number: i64) -> bool {
+    pub(super) fn keeps(&self, chunk: &Chunk, number: i64) -> bool {
         self.0.get(chunk).is_none_or(|holder| *holder == number)
     }
 }
@@ -50,7 +50,7 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    pub fn new(repo: &Repository) -> Self {
+    pub(super) fn new(repo: &Repository) -> Self {
         Self {
             blocks: BlockReader::new(&repo.past_cache()),
             workspace: Workspace::default(),
@@ -61,13 +61,13 @@ impl Witness {
     }
 
     /// Packs in which a block was not what an index says, with the reason.
-    pub fn failed(&self) -> &BTreeMap<PackId, String> {
+    pub(super) fn failed(&self) -> &BTreeMap<PackId, String> {
         &self.failed
     }
 
     /// Asks `packs`, in this order, for the chunks `wanted`. The first that shows a chunk is its holder. One that fails
     /// somewhere is a holder only of what no other pack shows.
-    pub fn holders(
+    pub(super) fn holders(
         &mut self,
         catalog: &mut Catalog,
         packs: &[KnownPack],

@@ -184,12 +184,12 @@ impl Folded {
     }
 
     /// Whether a full author says that the snapshot was whole once.
-    pub fn seen_whole(&self, id: &SnapshotId) -> bool {
+    pub(super) fn seen_whole(&self, id: &SnapshotId) -> bool {
         self.seen_whole.contains(id) || self.verified.contains_key(id)
     }
 
     /// The tags of a snapshot whose head bears `own`.
-    pub fn tags(&self, key: &str, own: Vec<String>) -> Vec<String> {
+    pub(super) fn tags(&self, key: &str, own: Vec<String>) -> Vec<String> {
         let Some(said) = self.tags.get(key) else { return own };
         let mut tags: BTreeSet<String> = said.instead.clone().unwrap_or_else(|| own.into_iter().collect());
         tags.extend(said.added.iter().cloned());

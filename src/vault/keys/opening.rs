@@ -73,7 +73,7 @@ pub(super) fn kind_of(credential: &Credential) -> (SlotKind, &'static str) {
 }
 
 impl<'a> Search<'a> {
-    pub fn new(
+    pub(super) fn new(
         storage: &'a dyn Storage,
         repo: &'a RepoId,
         credential: &'a Credential,
@@ -88,7 +88,7 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// When the storage fails, or none opens.
-    pub fn run(mut self, last: Option<SlotId>, but: &[SlotId]) -> Result<Opened, RepoError> {
+    pub(super) fn run(mut self, last: Option<SlotId>, but: &[SlotId]) -> Result<Opened, RepoError> {
         let mut ids: VecDeque<SlotId> = slot_ids(self.storage)?.into();
         let is_empty = ids.is_empty();
         ids.retain(|id| !but.contains(id) && Some(*id) != last);

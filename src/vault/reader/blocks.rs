@@ -358,7 +358,7 @@ pub(in crate::vault) struct OpenedBlock {
 
 impl OpenedBlock {
     /// What blinds chunk `number`; nothing where nothing does.
-    pub fn prefix(&self, number: usize) -> &[u8] {
+    pub(crate) fn prefix(&self, number: usize) -> &[u8] {
         let start = number * PREFIX_BYTES;
         self.prefixes.get(start..start + PREFIX_BYTES).unwrap_or_default()
     }

@@ -21,7 +21,7 @@ struct Kept {
 
 impl Buffers {
     /// A buffer for `bytes` bytes, of less than twice the size.
-    pub fn take(&self, bytes: usize) -> Vec<u8> {
+    pub(super) fn take(&self, bytes: usize) -> Vec<u8> {
         // What was never written to takes no memory: rounded up, a buffer does for blocks of like sizes.
         let capacity = bytes.next_power_of_two();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,7 +36,7 @@ impl Buffers {
     }
 
     /// Gives a buffer back.
-    pub fn give(&self, buffer: Vec<u8>) {
+    pub(super) fn give(&self, buffer: Vec<u8>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += buffer.capacity();
         kept.buffers.push_back(buffer);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 const RUN_PLAIN_BYTES: u64 = 2 << 20;
 
 /// A block that is wanted.
-pub struct WantedBlock {
+pub(crate) struct WantedBlock {
     /// Its pack.
     pub pack: Arc<PackRow>,
     /// Its number there.
@@ -27,7 +27,7 @@ pub struct WantedBlock {
 }
 
 /// A block whose every id was checked.
-pub struct FetchedBlock {
+pub(crate) struct FetchedBlock {
     /// How it was compressed.
     pub codec: Codec,
     /// What blinds its chunks, 16 bytes each, or nothing.
@@ -41,7 +41,7 @@ pub struct FetchedBlock {
 ///
 /// # Errors
 /// Those of `each`; when threads cannot be started, and when somebody cancels.
-pub fn fetch_blocks<E: From<RepoError>>(
+pub(crate) fn fetch_blocks<E: From<RepoError>>(
     blocks: &BlockReader,
     wanted: &[WantedBlock],
     settings: ReadSettings,

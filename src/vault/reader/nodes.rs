@@ -41,7 +41,7 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    pub fn new(blocks: Arc<BlockReader>, locator: Arc<Mutex<Locator>>) -> Self {
+    pub(super) fn new(blocks: Arc<BlockReader>, locator: Arc<Mutex<Locator>>) -> Self {
         Self {
             blocks,
             locator,
@@ -53,17 +53,17 @@ impl Nodes {
     }
 
     /// From now on, which nodes are wanted is noted.
-    pub fn note_visits(&mut self) {
+    pub(super) fn note_visits(&mut self) {
         self.visited.get_or_insert_default();
     }
 
     /// The nodes that were wanted since the last call, in the order in which they first were.
-    pub fn take_visited(&mut self) -> Vec<NodeId> {
+    pub(super) fn take_visited(&mut self) -> Vec<NodeId> {
         self.visited.as_mut().map(std::mem::take).unwrap_or_default().0
     }
 
     /// The same nodes, for a thread of its own.
-    pub fn another(&self) -> Self {
+    pub(super) fn another(&self) -> Self {
         Self::new(Arc::clone(&self.blocks), Arc::clone(&self.locator))
     }
 
@@ -71,7 +71,7 @@ impl Nodes {
     ///
     /// # Errors
     /// When it is lost or damaged, or does not fit.
-    pub fn load_child(&mut self, child: &Child, level: u8) -> Result<Arc<Loaded>, RepoError> {
+    pub(super) fn load_child(&mut self, child: &Child, level: u8) -> Result<Arc<Loaded>, RepoError> {
         let below = self.load(&child.id)?;
         let actual = match &below.node.content {
             Content::Leaf(_) => 0,
@@ -87,7 +87,7 @@ impl Nodes {
     ///
     /// # Errors
     /// When it is lost or damaged.
-    pub fn load(&mut self, id: &NodeId) -> Result<Arc<Loaded>, RepoError> {
+    pub(super) fn load(&mut self, id: &NodeId) -> Result<Arc<Loaded>, RepoError> {
         if let Some(at) = self.kept.iter().position(|(other, _)| other == id)
             && let Some(found) = self.kept.remove(at)
         {
@@ -118,7 +118,7 @@ impl Nodes {
     ///
     /// # Errors
     /// When it is lost or damaged.
-    pub fn node_bytes(&mut self, id: &NodeId) -> Result<Vec<u8>, RepoError> {
+    pub(super) fn node_bytes(&mut self, id: &NodeId) -> Result<Vec<u8>, RepoError> {
         let (block, place) = self.place(id)?;
         Ok(block.get(place).unwrap_or_default().to_vec())
     }

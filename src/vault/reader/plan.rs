@@ -89,12 +89,12 @@ pub(super) struct Slot {
 
 impl Slot {
     /// Waits until the block is open.
-    pub fn wait(&self) -> &Result<Vec<u8>, Arc<RepoError>> {
+    pub(super) fn wait(&self) -> &Result<Vec<u8>, Arc<RepoError>> {
         self.outcome.wait()
     }
 
     /// Its plain bytes, if it is open by now.
-    pub fn opened(&self) -> Option<&[u8]> {
+    pub(super) fn opened(&self) -> Option<&[u8]> {
         self.outcome.get().and_then(|outcome| outcome.as_deref().ok())
     }
 
@@ -157,17 +157,17 @@ pub(super) struct Segment {
 
 impl Segment {
     /// Bytes of the stream that it stands for.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Each piece with its chunk, in stream order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Held, Piece)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Held, Piece)> {
         self.held_by(&self.pieces)
     }
 
     /// Each of some of its pieces with its chunk.
-    pub fn held_by<'a>(&'a self, pieces: &'a [Piece]) -> impl Iterator<Item = (&'a Held, Piece)> {
+    pub(super) fn held_by<'a>(&'a self, pieces: &'a [Piece]) -> impl Iterator<Item = (&'a Held, Piece)> {
         pieces.iter().filter_map(|piece| Some((self.held.get(piece.held as usize)?, *piece)))
     }
 }
@@ -233,7 +233,7 @@ pub(super) struct Planner {
 }
 
 impl Planner {
-    pub fn new(
+    pub(super) fn new(
         locator: Arc<Mutex<Locator>>,
         settings: ReadSettings,
         jobs: Sender<Job>,
@@ -273,7 +273,7 @@ impl Planner {
     /// # Errors
     /// When the recipe cannot be followed, and when nobody takes the segments any more. What was handed on before is
     /// good.
-    pub fn run(
+    pub(super) fn run(
         &mut self,
         walker: &mut RecipeWalker,
         root: &NodeId,
@@ -287,7 +287,7 @@ impl Planner {
     ///
     /// # Errors
     /// That of `walked`, and when nobody takes the segments any more.
-    pub fn end(&mut self, walked: Result<(), RepoError>) -> Result<(), RepoError> {
+    pub(super) fn end(&mut self, walked: Result<(), RepoError>) -> Result<(), RepoError> {
         self.send_run()?;
         self.send_segment()?;
         walked
@@ -297,12 +297,12 @@ impl Planner {
     ///
     /// # Errors
     /// When nobody takes it.
-    pub fn fail(&mut self, error: RepoError) -> Result<(), RepoError> {
+    pub(super) fn fail(&mut self, error: RepoError) -> Result<(), RepoError> {
         self.send(Err(error))
     }
 
     /// What was planned so far.
-    pub fn stats(&self) -> ReadStats {
+    pub(super) fn stats(&self) -> ReadStats {
         self.stats
     }
 
@@ -310,7 +310,7 @@ impl Planner {
     ///
     /// # Errors
     /// When its chunk is nowhere or too short, and when nobody takes the segments any more.
-    pub fn add(&mut self, extent: Extent) -> Result<(), RepoError> {
+    pub(super) fn add(&mut self, extent: Extent) -> Result<(), RepoError> {
         let word = extent.chunk.as_bytes().first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
         let place = word as usize % RECENT;
         let known = self.recent.get(place);

@@ -75,7 +75,7 @@ pub(in crate::vault) struct Reacher<'a, V> {
 }
 
 impl<'a, V: Visitor> Reacher<'a, V> {
-    pub fn new(walker: RecipeWalker, visitor: V, cancel: &'a Cancel) -> Self {
+    pub(crate) fn new(walker: RecipeWalker, visitor: V, cancel: &'a Cancel) -> Self {
         Self {
             walker,
             visitor,
@@ -90,7 +90,7 @@ impl<'a, V: Visitor> Reacher<'a, V> {
     }
 
     /// Forgets what was reached: it is shown again.
-    pub fn begin_anew(&mut self) {
+    pub(crate) fn begin_anew(&mut self) {
         self.done.clear();
     }
 
@@ -99,7 +99,7 @@ impl<'a, V: Visitor> Reacher<'a, V> {
     ///
     /// # Errors
     /// When the storage fails. What is wrong with recipes is the answer.
-    pub fn reach_what_can_be_read(&mut self, roots: &[NodeId]) -> Result<Vec<RepoError>, RepoError> {
+    pub(crate) fn reach_what_can_be_read(&mut self, roots: &[NodeId]) -> Result<Vec<RepoError>, RepoError> {
         self.broken = Some(Vec::new());
         let outcome = self.reach(roots);
         let broken = self.broken.take().unwrap_or_default();
@@ -121,7 +121,7 @@ impl<'a, V: Visitor> Reacher<'a, V> {
     ///
     /// # Errors
     /// When a node is lost or damaged, or the visitor fails: then too little was shown.
-    pub fn reach(&mut self, roots: &[NodeId]) -> Result<(), RepoError> {
+    pub(crate) fn reach(&mut self, roots: &[NodeId]) -> Result<(), RepoError> {
         self.needs.clear();
         self.by_depth.iter_mut().for_each(Vec::clear);
         for root in roots {

@@ -31,7 +31,7 @@ impl Default for Turns {
 
 impl Turns {
     /// Waits for leave to fetch. To be asked for before a run is chosen, so that the one wanted first is fetched first.
-    pub fn next(&self) -> Turn<'_> {
+    pub(super) fn next(&self) -> Turn<'_> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.free.wait_while(state, |state| state.taken >= state.width);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);

@@ -79,7 +79,7 @@ pub(super) struct CutPiece {
 
 impl CutPiece {
     /// Each chunk or span with its id, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (Option<ChunkId>, &[u8])> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Option<ChunkId>, &[u8])> {
         let mut rest = self.bytes.get(self.start..).unwrap_or_default();
         self.chunks.iter().map(move |(len, id)| {
             let (chunk, later) = rest.split_at_checked(*len).unwrap_or_default();

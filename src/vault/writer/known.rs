@@ -62,7 +62,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub fn new(repo: &Repository, mut catalog: Catalog, presence: Presence) -> Self {
+    pub(super) fn new(repo: &Repository, mut catalog: Catalog, presence: Presence) -> Self {
         let mut catalog_lost = false;
         let (filter, filter_until) = tolerate(catalog.filter(), Default::default(), &mut catalog_lost);
         Self {
@@ -85,12 +85,12 @@ impl Known {
     }
 
     /// Whether the chunk or node need not be stored.
-    pub fn contains(&mut self, id: &[u8; 32], kind: BlockKind) -> bool {
+    pub(super) fn contains(&mut self, id: &[u8; 32], kind: BlockKind) -> bool {
         self.place(id, kind).is_some()
     }
 
     /// Where the chunk or node is, if it need not be stored.
-    pub fn place(&mut self, id: &[u8; 32], kind: BlockKind) -> Option<Place> {
+    pub(super) fn place(&mut self, id: &[u8; 32], kind: BlockKind) -> Option<Place> {
         let last = match kind {
             BlockKind::Data | BlockKind::Blinded => &mut self.last_data,
             BlockKind::Recipe => &mut self.last_recipe,
@@ -168,13 +168,13 @@ impl Known {
     }
 
     /// Packs that nothing may be taken from, with the reason.
-    pub fn unusable(&self) -> std::collections::HashMap<PackId, String> {
+    pub(super) fn unusable(&self) -> std::collections::HashMap<PackId, String> {
         let condemned = self.presence.condemned.values().map(|id| (*id, CONDEMNED.to_owned()));
         self.presence.unusable.values().cloned().chain(condemned).collect()
     }
 
     /// The packs of which this author or one that may read said what they hold.
-    pub fn vouched_for(&self) -> std::collections::HashSet<PackId> {
+    pub(super) fn vouched_for(&self) -> std::collections::HashSet<PackId> {
         let packs = match self.relies_on_all {
             // Whoever names a pack is relied on then: it says nothing.
             true => Vec::new(),
@@ -186,12 +186,12 @@ impl Known {
     }
 
     /// Something of this backup is in the pack with that number.
-    pub fn rely_on(&mut self, number: i64) {
+    pub(super) fn rely_on(&mut self, number: i64) {
         self.relied.insert(number);
     }
 
     /// The packs that something of this backup was found in.
-    pub fn relied_on(&mut self) -> Vec<PackId> {
+    pub(super) fn relied_on(&mut self) -> Vec<PackId> {
         let known = tolerate(self.catalog.packs(), Vec::new(), &mut self.catalog_lost);
         known.iter().filter(|pack| self.relied.contains(&pack.number)).map(|pack| pack.id).collect()
     }
@@ -207,13 +207,13 @@ impl Known {
     }
 
     /// The chunk was handed to the pipeline.
-    pub fn add_pending(&mut self, id: [u8; 32]) {
+    pub(super) fn add_pending(&mut self, id: [u8; 32]) {
         self.filter.insert(chunk_key(&id));
         self.pending.insert(id);
     }
 
     /// Packs became durable: the catalog takes over from memory.
-    pub fn add_packs(&mut self, packs: &[IndexedPack]) {
+    pub(super) fn add_packs(&mut self, packs: &[IndexedPack]) {
         if !self.catalog_lost {
             let added = self.catalog.add_packs(None, Some(&self.me), packs);
             tolerate(added, (), &mut self.catalog_lost);
@@ -227,7 +227,7 @@ impl Known {
     }
 
     /// An index object now names these packs.
-    pub fn set_indexed(&mut self, index: &IndexId, packs: &[IndexedPack]) {
+    pub(super) fn set_indexed(&mut self, index: &IndexId, packs: &[IndexedPack]) {
         if self.catalog_lost {
             return;
         }
@@ -238,7 +238,7 @@ impl Known {
 
     /// Packs that are there, that no index object names yet, and that this author wrote or this backup relies on and
     /// opened whole: naming a pack vouches for all that it holds.
-    pub fn unindexed(&mut self) -> Vec<IndexedPack> {
+    pub(super) fn unindexed(&mut self) -> Vec<IndexedPack> {
         if self.catalog_lost {
             return Vec::new();
         }
@@ -273,13 +273,13 @@ impl Known {
     }
 
     /// Unusable packs whose chunks had to be stored again.
-    pub fn healed(&self) -> &BTreeMap<PackId, String> {
+    pub(super) fn healed(&self) -> &BTreeMap<PackId, String> {
         &self.healed
     }
 
     /// Packs that cannot be relied on, and that hold chunks which no other pack has: what else was stored cannot be
     /// whole.
-    pub fn lost(&mut self) -> BTreeMap<PackId, String> {
+    pub(super) fn lost(&mut self) -> BTreeMap<PackId, String> {
         let mut lost = BTreeMap::new();
         if self.catalog_lost {
             return lost;
@@ -305,16 +305,16 @@ impl Known {
     }
 
     /// Whether the catalog must be rebuilt.
-    pub fn is_catalog_lost(&self) -> bool {
+    pub(super) fn is_catalog_lost(&self) -> bool {
         self.catalog_lost
     }
 
-    pub fn catalog(&mut self) -> &mut Catalog {
+    pub(super) fn catalog(&mut self) -> &mut Catalog {
         &mut self.catalog
     }
 
     /// Keeps the filter for the next backup. It only saves time, so that failing to do so is no error.
-    pub fn save_filter(&self) {
+    pub(super) fn save_filter(&self) {
         if !self.catalog_lost
             && let Err(error) = self.catalog.save_filter(&self.filter, self.filter_until)
         {

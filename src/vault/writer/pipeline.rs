@@ -112,7 +112,11 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub fn start(repo: &Repository, settings: PipelineSettings, share: Share) -> Result<Self, RepoError> {
+    pub(super) fn start(
+        repo: &Repository,
+        settings: PipelineSettings,
+        share: Share,
+    ) -> Result<Self, RepoError> {
         let shared = Arc::new(Shared::default());
         let workers = settings.workers.max(1);
         let (blocks_in, blocks_out) = bounded::<(u64, Block)>(workers);
@@ -192,12 +196,12 @@ impl Pipeline {
     }
 
     /// An empty buffer for a block's plain bytes.
-    pub fn buffer(&self) -> Vec<u8> {
+    pub(super) fn buffer(&self) -> Vec<u8> {
         self.buffers.try_recv().unwrap_or_default()
     }
 
     /// Hands a block over; waits while the pipeline is full.
-    pub fn submit(&mut self, block: Block) -> Result<(), RepoError> {
+    pub(super) fn submit(&mut self, block: Block) -> Result<(), RepoError> {
         loop {
             self.check()?;
             match self.under_way.send_timeout((), FAILURE_POLL) {
@@ -223,19 +227,19 @@ impl Pipeline {
     }
 
     /// Packs that became durable since the last call.
-    pub fn take_finished(&mut self) -> Vec<IndexedPack> {
+    pub(super) fn take_finished(&mut self) -> Vec<IndexedPack> {
         let packs: Vec<_> = self.finished.try_iter().collect();
         self.finished_count += packs.len() as u64;
         packs
     }
 
     /// Waits until every block handed over is laid down and counted in [`Pipeline::stored_bytes`].
-    pub fn settle(&mut self) -> Result<(), RepoError> {
+    pub(super) fn settle(&mut self) -> Result<(), RepoError> {
         self.barrier(false).map(|_| ())
     }
 
     /// Closes the packs and waits until all are durable; gives those not taken yet.
-    pub fn flush(&mut self) -> Result<Vec<IndexedPack>, RepoError> {
+    pub(super) fn flush(&mut self) -> Result<Vec<IndexedPack>, RepoError> {
         let closed = self.barrier(true)?;
         let mut packs = Vec::new();
         loop {
@@ -278,7 +282,7 @@ impl Pipeline {
     }
 
     /// Bytes that data and recipe blocks laid down so far take in packs.
-    pub fn stored_bytes(&self) -> (u64, u64) {
+    pub(super) fn stored_bytes(&self) -> (u64, u64) {
         (self.shared.data_stored.load(Ordering::SeqCst), self.shared.recipe_stored.load(Ordering::SeqCst))
     }
 

@@ -73,7 +73,7 @@ pub(super) struct RecipeWriter {
 }
 
 impl RecipeWriter {
-    pub fn new(copies: Copies) -> Self {
+    pub(super) fn new(copies: Copies) -> Self {
         let base = match &copies {
             Copies::None => None,
             Copies::Relative { base, .. } => Some(*base),
@@ -93,7 +93,7 @@ impl RecipeWriter {
     }
 
     /// Adds an entry after all that came before it.
-    pub fn push(&mut self, sink: &mut Sink, entry: Entry) -> Result<(), RepoError> {
+    pub(super) fn push(&mut self, sink: &mut Sink, entry: Entry) -> Result<(), RepoError> {
         if self.waiting.is_empty() {
             return self.tree.push(entry, &mut |node| sink.add_node(&node));
         }
@@ -133,7 +133,7 @@ impl RecipeWriter {
     }
 
     /// A chunk of `len` bytes follows that is known, and where: after all that came before it.
-    pub fn known(
+    pub(super) fn known(
         &mut self,
         sink: &mut Sink,
         chunk: ChunkId,
@@ -149,7 +149,7 @@ impl RecipeWriter {
     }
 
     /// `len` bytes follow that are the parent's from `offset` on: after all that came before them.
-    pub fn copied(&mut self, sink: &mut Sink, offset: u64, len: u64) -> Result<(), RepoError> {
+    pub(super) fn copied(&mut self, sink: &mut Sink, offset: u64, len: u64) -> Result<(), RepoError> {
         self.end_run(sink)?;
         self.advance(len);
         self.copy(sink, offset, len)
@@ -157,13 +157,13 @@ impl RecipeWriter {
 
     /// A chunk of `len` bytes, or a span that is none, is about to be compared, which in the stream follows all that
     /// was put down or is being compared.
-    pub fn expect(&mut self, chunk: Option<ChunkId>, len: u64) {
+    pub(super) fn expect(&mut self, chunk: Option<ChunkId>, len: u64) {
         let start = self.cuts.back().map_or(self.position, |cut| cut.end);
         self.cuts.push_back(Cut { start, end: start + len, chunk });
     }
 
     /// Whether so many chunks are being compared that the comparison had better put down what it has.
-    pub fn is_far_behind(&self) -> bool {
+    pub(super) fn is_far_behind(&self) -> bool {
         self.cuts.len() >= CUTS_MAX
     }
 
@@ -245,7 +245,7 @@ impl RecipeWriter {
     }
 
     /// Ends the recipe; its root, and the number of its entries.
-    pub fn finish(mut self, sink: &mut Sink) -> Result<(NodeId, u64), RepoError> {
+    pub(super) fn finish(mut self, sink: &mut Sink) -> Result<(NodeId, u64), RepoError> {
         self.end_run(sink)?;
         self.close_gathered(sink)?;
         if let Copies::Relative { bytes, base } = self.copies

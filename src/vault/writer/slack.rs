@@ -27,7 +27,7 @@ pub(super) struct Slack(AtomicBool);
 
 impl Slack {
     /// How the next block is compressed where `level` leaves it open: by column as long as nobody waits for it.
-    pub fn settle(&self, level: Level, sight: Sight) -> Level {
+    pub(super) fn settle(&self, level: Level, sight: Sight) -> Level {
         if level != Level::Auto {
             return level;
         }

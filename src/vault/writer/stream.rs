@@ -95,7 +95,7 @@ fn first_word(chunk: &ChunkId) -> u64 {
 }
 
 impl<'a> StreamWriter<'a> {
-    pub fn new(sink: &'a mut Sink, basis: Basis) -> Self {
+    pub(super) fn new(sink: &'a mut Sink, basis: Basis) -> Self {
         let (copies, against, afresh) = match basis {
             Basis::Chunks => (Copies::None, None, None),
             Basis::Afresh(survey) => (Copies::None, None, Some(Afresh { survey, renewed: HashSet::new() })),
@@ -109,7 +109,7 @@ impl<'a> StreamWriter<'a> {
 
     /// Takes the next piece. Whether it followed the parent with changes all over: no chunk of it is known, and it is
     /// neither the same as the parent nor much else.
-    pub fn piece(&mut self, piece: &CutPiece) -> Result<bool, RepoError> {
+    pub(super) fn piece(&mut self, piece: &CutPiece) -> Result<bool, RepoError> {
         let known_before = self.sink.stats.bytes_known;
         let before = self.against.as_ref().map(|against| against.differ.summary());
         for (id, bytes) in piece.iter() {
@@ -216,17 +216,17 @@ impl<'a> StreamWriter<'a> {
     }
 
     /// Bytes found in the repository or in the parent so far.
-    pub fn bytes_found(&self) -> u64 {
+    pub(super) fn bytes_found(&self) -> u64 {
         self.sink.stats.bytes_known + self.sink.stats.bytes_copied
     }
 
     /// Takes note of packs that are stored by now.
-    pub fn take_finished(&mut self) -> Result<(), RepoError> {
+    pub(super) fn take_finished(&mut self) -> Result<(), RepoError> {
         self.sink.take_finished()
     }
 
     /// Ends the stream: root of its recipe, and the first error of reading the parent.
-    pub fn finish(mut self) -> Result<(NodeId, Option<RepoError>), RepoError> {
+    pub(super) fn finish(mut self) -> Result<(NodeId, Option<RepoError>), RepoError> {
         let mut failure = None;
         if let Some(Against { mut differ, mut windows, .. }) = self.against.take() {
             let mut out = Emitter { sink: self.sink, recipe: &mut self.recipe };

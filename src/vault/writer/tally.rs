@@ -33,22 +33,22 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub fn new(edges: Option<Arc<Edges>>) -> Self {
+    pub(super) fn new(edges: Option<Arc<Edges>>) -> Self {
         Self { edges, ..Self::default() }
     }
 
     /// Where sections begin and end, if anybody tells.
-    pub fn edges(&self) -> Option<Arc<Edges>> {
+    pub(super) fn edges(&self) -> Option<Arc<Edges>> {
         self.edges.clone()
     }
 
     /// The next `len` bytes are known.
-    pub fn same(&mut self, len: u64) {
+    pub(super) fn same(&mut self, len: u64) {
         self.at += len;
     }
 
     /// The next `len` bytes are new.
-    pub fn new_bytes(&mut self, len: u64) {
+    pub(super) fn new_bytes(&mut self, len: u64) {
         let Some(edges) = self.edges.as_ref() else { return };
         let end = self.at + len;
         while self.at < end {
@@ -70,7 +70,7 @@ impl Tally {
         }
     }
 
-    pub fn finish(self) -> Option<NewBytes> {
+    pub(super) fn finish(self) -> Option<NewBytes> {
         self.edges.map(|_| NewBytes { counts: self.counts })
     }
 }

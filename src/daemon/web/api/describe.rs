@@ -4,7 +4,7 @@ use crate::daemon::web::route::{Access, Route};
 use serde_json::{Map, Value, json};
 
 /// The description of these routes.
-pub fn document(routes: &[Route], base: &str) -> Value {
+pub(super) fn document(routes: &[Route], base: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in routes {
         let own = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));

@@ -14,7 +14,7 @@ const ENTRIES: u32 = 50;
 const DAY_MS: i64 = 86_400_000;
 
 /// The audit log.
-pub fn audit(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn audit(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let before = ask.request.query("before").and_then(|text| text.parse().ok());
     let entries = ask.web.state(|state| state.audit_page(ENTRIES, before))?;
     let rows: Vec<Vec<Markup>> = entries
@@ -56,7 +56,7 @@ pub fn audit(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// Users, tokens, settings.
-pub fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
     shown(ask, None)
 }
 
@@ -118,7 +118,7 @@ fn shown(ask: &Ask<'_>, secret: Option<&str>) -> Result<Response, Refusal> {
 }
 
 /// Makes a token.
-pub fn add_token(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn add_token(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let (secret, _) = make_token(ask)?;
     shown(ask, Some(&secret))
 }
@@ -127,7 +127,7 @@ pub fn add_token(ask: &Ask<'_>) -> Result<Response, Refusal> {
 ///
 /// # Errors
 /// For a role that is none, or one above that of whoever asks.
-pub fn make_token(ask: &Ask<'_>) -> Result<(String, Token), Refusal> {
+pub(crate) fn make_token(ask: &Ask<'_>) -> Result<(String, Token), Refusal> {
     let role = ask
         .field("role")
         .as_deref()
@@ -164,7 +164,7 @@ pub fn make_token(ask: &Ask<'_>) -> Result<(String, Token), Refusal> {
 }
 
 /// Removes a token.
-pub fn remove_token(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn remove_token(ask: &Ask<'_>) -> Result<Response, Refusal> {
     take_token(ask, ask.param(0))?;
     Ok(Response::see_other(ask.link("/admin")))
 }
@@ -173,7 +173,7 @@ pub fn remove_token(ask: &Ask<'_>) -> Result<Response, Refusal> {
 ///
 /// # Errors
 /// Where there is none.
-pub fn take_token(ask: &Ask<'_>, id: &str) -> Result<(), Refusal> {
+pub(crate) fn take_token(ask: &Ask<'_>, id: &str) -> Result<(), Refusal> {
     if !ask.web.access(|access| access.remove_token(id))? {
         return Err(Refusal::unknown("there is no such token"));
     }

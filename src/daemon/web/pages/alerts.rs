@@ -13,7 +13,7 @@ use maud::{Markup, html};
 const DELIVERIES: u32 = 50;
 
 /// Alerts and deliveries.
-pub fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let alerts = ask.web.state(|state| state.alerts())?;
     let deliveries = ask.web.state(|state| state.deliveries(DELIVERIES))?;
     let waiting: u64 = ask.web.state(|state| state.waiting_deliveries())?.values().sum();
@@ -100,7 +100,7 @@ fn messages(ask: &Ask<'_>, deliveries: &[DeliveryRow]) -> Markup {
 }
 
 /// Somebody knows of it.
-pub fn acknowledge(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn acknowledge(ask: &Ask<'_>) -> Result<Response, Refusal> {
     doings::acknowledge_alert(ask)?;
     Ok(Response::see_other(ask.link("/alerts")))
 }

@@ -17,7 +17,7 @@ use maud::{Markup, html};
 const ROWS: u64 = 25;
 
 /// The filters of the history as the query has them.
-pub fn wanted(ask: &Ask<'_>, listing: &Listing, limit: u64) -> (Wanted, u64) {
+pub(crate) fn wanted(ask: &Ask<'_>, listing: &Listing, limit: u64) -> (Wanted, u64) {
     let upper = |name: &str| ask.request.query(name).map(str::to_uppercase).filter(|text| text != "ALL");
     let page =
         ask.request.query("page").and_then(|text| text.parse::<u64>().ok()).unwrap_or(1).clamp(1, 1_000_000);
@@ -45,7 +45,7 @@ pub fn wanted(ask: &Ask<'_>, listing: &Listing, limit: u64) -> (Wanted, u64) {
 }
 
 /// When the next backup is due, and of which job.
-pub fn next(ask: &Ask<'_>) -> Result<Option<(i64, String)>, Refusal> {
+pub(crate) fn next(ask: &Ask<'_>) -> Result<Option<(i64, String)>, Refusal> {
     let rows = ask.web.state(|state| state.job_rows())?;
     let names = doings::backups(ask).into_iter().map(|(name, _)| name);
     let due = names.filter_map(|name| {
@@ -58,7 +58,7 @@ pub fn next(ask: &Ask<'_>) -> Result<Option<(i64, String)>, Refusal> {
 }
 
 /// Whether a row's snapshot is not in the repository any more.
-pub fn is_gone(entry: &Entry, listing: &Listing) -> bool {
+pub(crate) fn is_gone(entry: &Entry, listing: &Listing) -> bool {
     let snapshot = entry.record.as_ref().and_then(|record| record.snapshot.as_ref());
     let is_newer = entry.command.ended.unwrap_or(entry.command.started) > listing.at;
     listing.is_known()
@@ -68,7 +68,7 @@ pub fn is_gone(entry: &Entry, listing: &Listing) -> bool {
 }
 
 /// The page.
-pub fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let (wanted, page_number) = wanted(ask, &listing, ROWS);
     let history = ask.web.state(|state| state.browse(&wanted))?;
@@ -269,7 +269,7 @@ fn get_and_delete(ask: &Ask<'_>, id: &str, there: &Snapshot, listing: &Listing) 
 }
 
 /// Backups that are under way, each with how far it is.
-pub fn running(ask: &Ask<'_>) -> Result<Markup, Refusal> {
+pub(super) fn running(ask: &Ask<'_>) -> Result<Markup, Refusal> {
     let rows = ask.web.state(|state| state.job_rows())?;
     let names: Vec<String> = doings::backups(ask).into_iter().map(|(name, _)| name).collect();
     let open = rows.iter().filter(|(name, _)| names.contains(name)).filter_map(|(_, row)| row.open.as_ref());
@@ -278,7 +278,11 @@ pub fn running(ask: &Ask<'_>) -> Result<Markup, Refusal> {
 }
 
 /// A run that is under way.
-pub fn progress(ask: &Ask<'_>, run: &crate::daemon::state::RunRow, title: &str) -> Result<Markup, Refusal> {
+pub(super) fn progress(
+    ask: &Ask<'_>,
+    run: &crate::daemon::state::RunRow,
+    title: &str,
+) -> Result<Markup, Refusal> {
     let told = launch::watch(&ask.web.root, &run.id).1;
     let told: serde_json::Value = told.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let number = |key: &str| told.get(key).and_then(serde_json::Value::as_u64);
@@ -366,21 +370,21 @@ fn start_fields(ask: &Ask<'_>, id: &str) -> Result<Markup, Refusal> {
 }
 
 /// The question before a backup, as a page.
-pub fn ask_run(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn ask_run(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let fields = start_fields(ask, "p")?;
     let action = ask.link("/settings/backup/run");
     Ok(confirm(ask, "Create a backup now?", &html! {}, &action, ("Create backup", "btn-primary"), &fields))
 }
 
 /// Starts a backup.
-pub fn run(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn run(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let source = ask.field("source");
     doings::back_up(ask, source.as_deref(), ask.field("description").as_deref())?;
     Ok(Response::see_other(ask.link("/settings/backup")))
 }
 
 /// The question before a download.
-pub fn ask_download(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn ask_download(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = doings::snapshot(ask, &listing, ask.param(0))?;
     let title = format!("Download the backup of {}?", words::short(snapshot.at(), &ask.site.zone, ask.now()));
@@ -399,7 +403,7 @@ pub fn ask_download(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// Makes a link and shows it.
-pub fn download(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn download(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let link = doings::link(ask, ask.param(0), ask.field("stream").as_deref())?;
     let until = when(ask, ask.now().saturating_add(doings::LINK_MS));
     let body = html! {
@@ -413,12 +417,12 @@ pub fn download(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// Follows a link.
-pub fn follow(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn follow(ask: &Ask<'_>) -> Result<Response, Refusal> {
     doings::follow(ask, ask.param(0))
 }
 
 /// The question before a deletion.
-pub fn ask_delete(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn ask_delete(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = doings::snapshot(ask, &listing, ask.param(0))?;
     if let Some((code, why)) = listing.guards(&snapshot, ask.now()) {
@@ -438,7 +442,7 @@ pub fn ask_delete(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// Deletes a backup.
-pub fn delete(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn delete(ask: &Ask<'_>) -> Result<Response, Refusal> {
     doings::delete(ask, ask.param(0))?;
     Ok(Response::see_other(ask.link(&own_path(Some("/settings/backup")))))
 }

@@ -3,12 +3,12 @@
 use maud::{Markup, PreEscaped};
 
 /// An icon. It says nothing that a word beside it does not.
-pub fn icon(name: &str) -> Markup {
+pub(super) fn icon(name: &str) -> Markup {
     icon_with(name, "")
 }
 
 /// An icon with a class.
-pub fn icon_with(name: &str, class: &str) -> Markup {
+pub(super) fn icon_with(name: &str, class: &str) -> Markup {
     let space = if class.is_empty() { "" } else { " " };
     PreEscaped(format!(
         r#"<svg class="i{space}{class}" viewBox="0 0 16 16" aria-hidden="true">{}</svg>"#,

@@ -17,7 +17,7 @@ use maud::{Markup, html};
 const ROWS: u64 = 50;
 
 /// All jobs.
-pub fn list(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn list(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let rows = ask.web.state(|state| state.job_rows())?;
     let mut lines = Vec::new();
     for (name, job) in &ask.site.jobs {
@@ -45,7 +45,7 @@ pub fn list(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// One job.
-pub fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let name = ask.param(0);
     let job = doings::job(ask, name)?;
     let rows = ask.web.state(|state| state.job_rows())?;
@@ -203,7 +203,7 @@ fn runs_table(ask: &Ask<'_>, runs: &[RunRow]) -> Markup {
 }
 
 /// All runs.
-pub fn runs(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn runs(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let page_number =
         ask.request.query("page").and_then(|text| text.parse::<u64>().ok()).unwrap_or(1).clamp(1, 1_000_000);
     let (job, status) = (ask.request.query("job"), ask.request.query("status").map(str::to_uppercase));
@@ -230,7 +230,7 @@ pub fn runs(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// One run: how far it is, or what became of it.
-pub fn show_run(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn show_run(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let run = ask
         .web
         .state(|state| state.run(ask.param(0)))?
@@ -281,26 +281,26 @@ pub fn show_run(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// Runs a job.
-pub fn run(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn run(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let id = doings::run_job(ask, ask.param(0))?;
     Ok(Response::see_other(ask.link_to("/runs/", &id)))
 }
 
 /// Pauses a job.
-pub fn pause(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn pause(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let hours = ask.field("hours").and_then(|text| text.parse().ok()).unwrap_or(24);
     doings::pause(ask, ask.param(0), Some(hours))?;
     Ok(Response::see_other(ask.link_to("/jobs/", ask.param(0))))
 }
 
 /// Ends a pause.
-pub fn resume(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn resume(ask: &Ask<'_>) -> Result<Response, Refusal> {
     doings::pause(ask, ask.param(0), None)?;
     Ok(Response::see_other(ask.link_to("/jobs/", ask.param(0))))
 }
 
 /// Stops a run.
-pub fn cancel(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn cancel(ask: &Ask<'_>) -> Result<Response, Refusal> {
     doings::cancel(ask, ask.param(0))?;
     Ok(Response::see_other(ask.link_to("/runs/", ask.param(0))))
 }

@@ -1,6 +1,6 @@
 //! What all pages are made of: the frame, cards, tables, badges, forms.
 
-pub use super::icons::{icon, icon_with};
+pub(super) use super::icons::{icon, icon_with};
 use crate::daemon::web::assets::PATHS;
 use crate::daemon::web::known::Listing;
 use crate::daemon::web::request::{Response, encoded};
@@ -24,7 +24,7 @@ const NAV: &[(&str, &str, &str)] = &[
 const BRAND: &str = r#"<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round" aria-hidden="true"><rect x="2.6" y="2.6" width="18.8" height="18.8" rx="5"/><path d="M7 8.2h10M7 12h10M7 15.8h6" stroke-linecap="round"/></svg>"#;
 
 /// The document around a body.
-pub fn document(base: &str, title: &str, body: &Markup) -> Markup {
+pub(super) fn document(base: &str, title: &str, body: &Markup) -> Markup {
     let [style, script, icon] = &*PATHS;
     html! {
         (DOCTYPE)
@@ -44,23 +44,23 @@ pub fn document(base: &str, title: &str, body: &Markup) -> Markup {
 }
 
 /// The brand's mark and name.
-pub fn brand() -> Markup {
+pub(super) fn brand() -> Markup {
     html! { (PreEscaped(BRAND)) "dumpvault" }
 }
 
 /// A page before somebody has signed in, or one that says why there is none.
-pub fn gate(base: &str, title: &str, body: &Markup) -> Markup {
+pub(super) fn gate(base: &str, title: &str, body: &Markup) -> Markup {
     let body = html! { main.gate { div.gate-in { div.brand { (brand()) } (body) } } };
     document(base, title, &body)
 }
 
 /// A page in its frame.
-pub fn page(ask: &Ask<'_>, nav: &str, title: &str, body: &Markup) -> Response {
+pub(super) fn page(ask: &Ask<'_>, nav: &str, title: &str, body: &Markup) -> Response {
     Response::page(framed(ask, nav, title, body))
 }
 
 /// A page in its frame, as text.
-pub fn framed(ask: &Ask<'_>, nav: &str, title: &str, body: &Markup) -> Markup {
+pub(super) fn framed(ask: &Ask<'_>, nav: &str, title: &str, body: &Markup) -> Markup {
     let now = ask.now();
     let zone = &ask.site.zone;
     let offset = words::moment(now).to_zoned(zone.clone()).strftime("%:z").to_string();
@@ -107,7 +107,7 @@ pub fn framed(ask: &Ask<'_>, nav: &str, title: &str, body: &Markup) -> Markup {
 }
 
 /// What a form bears that proves that it is ours.
-pub fn csrf(ask: &Ask<'_>) -> Markup {
+pub(super) fn csrf(ask: &Ask<'_>) -> Markup {
     let token = match ask.who.as_ref().map(|who| &who.way) {
         Some(Way::Session { csrf, .. }) => csrf.as_str(),
         _ => "",
@@ -116,7 +116,7 @@ pub fn csrf(ask: &Ask<'_>) -> Markup {
 }
 
 /// Asks for the password, where it was not given of late.
-pub fn password(ask: &Ask<'_>, id: &str) -> Markup {
+pub(super) fn password(ask: &Ask<'_>, id: &str) -> Markup {
     html! {
         @if !ask.is_proved {
             div.field {
@@ -128,7 +128,7 @@ pub fn password(ask: &Ask<'_>, id: &str) -> Markup {
 }
 
 /// A moment in the site's zone; its title is the moment in UTC.
-pub fn when(ask: &Ask<'_>, ms: i64) -> Markup {
+pub(super) fn when(ask: &Ask<'_>, ms: i64) -> Markup {
     let zoned = words::moment(ms).to_zoned(ask.site.zone.clone());
     let utc = words::moment(ms).strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
     let iso = zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
@@ -136,7 +136,7 @@ pub fn when(ask: &Ask<'_>, ms: i64) -> Markup {
 }
 
 /// How long ago, in words.
-pub fn ago(ask: &Ask<'_>, ms: i64) -> String {
+pub(super) fn ago(ask: &Ask<'_>, ms: i64) -> String {
     let passed = ask.now().saturating_sub(ms);
     if passed < 0 {
         format!("in {}", words::time_ms(-passed))
@@ -170,18 +170,18 @@ fn state(name: &str) -> (&'static str, &'static str, &'static str) {
 }
 
 /// A state: shape, colour and word.
-pub fn badge(name: &str) -> Markup {
+pub(super) fn badge(name: &str) -> Markup {
     badge_saying(name, state(name).2)
 }
 
 /// The same, with another word.
-pub fn badge_saying(name: &str, word: &str) -> Markup {
+pub(super) fn badge_saying(name: &str, word: &str) -> Markup {
     let (class, shape, _) = state(name);
     html! { span class={ "badge is-" (class) } { (icon(shape)) (word) } }
 }
 
 /// A kind of backup.
-pub fn tag(kind: &str) -> Markup {
+pub(super) fn tag(kind: &str) -> Markup {
     let kind = kind.to_lowercase();
     let mut letters = kind.chars();
     let first = letters.next().map(|c| c.to_ascii_uppercase()).unwrap_or_default();
@@ -189,7 +189,7 @@ pub fn tag(kind: &str) -> Markup {
 }
 
 /// The head of a page.
-pub fn head(title: &Markup, sub: &Markup, actions: &Markup, crumbs: &[(String, &str)]) -> Markup {
+pub(super) fn head(title: &Markup, sub: &Markup, actions: &Markup, crumbs: &[(String, &str)]) -> Markup {
     html! {
         div.page-head {
             div {
@@ -205,7 +205,7 @@ pub fn head(title: &Markup, sub: &Markup, actions: &Markup, crumbs: &[(String, &
 }
 
 /// A card with a heading.
-pub fn card(title: &str, sub: &Markup, aside: &Markup, body: &Markup) -> Markup {
+pub(super) fn card(title: &str, sub: &Markup, aside: &Markup, body: &Markup) -> Markup {
     html! {
         section.card {
             div.card-head { div { h2 { (title) } @if !sub.0.is_empty() { p { (sub) } } } (aside) }
@@ -215,19 +215,19 @@ pub fn card(title: &str, sub: &Markup, aside: &Markup, body: &Markup) -> Markup 
 }
 
 /// A card whose body has room around it.
-pub fn card_body(title: &str, sub: &Markup, body: &Markup) -> Markup {
+pub(super) fn card_body(title: &str, sub: &Markup, body: &Markup) -> Markup {
     card(title, sub, &html! {}, &html! { div.card-body { (body) } })
 }
 
 /// A number of a summary.
-pub fn stat(label: &str, shape: &str, value: &Markup, detail: &Markup) -> Markup {
+pub(super) fn stat(label: &str, shape: &str, value: &Markup, detail: &Markup) -> Markup {
     html! {
         div.stat { dt { (icon(shape)) (label) } dd.v { (value) } dd.d { (detail) } }
     }
 }
 
 /// A value with its unit set small: `34.8 GB`, `6 h 22 min`.
-pub fn big(text: &str) -> Markup {
+pub(super) fn big(text: &str) -> Markup {
     let words: Vec<&str> = text.split(' ').collect();
     html! {
         @for pair in words.chunks(2) {
@@ -238,7 +238,7 @@ pub fn big(text: &str) -> Markup {
 }
 
 /// A column of a table: label, class, and the link that sorts by it with how it is sorted now.
-pub struct Column<'a> {
+pub(super) struct Column<'a> {
     /// Its heading.
     pub label: &'a str,
     /// Its class.
@@ -248,12 +248,12 @@ pub struct Column<'a> {
 }
 
 /// A column that nothing is sorted by.
-pub fn column<'a>(label: &'a str, class: &'a str) -> Column<'a> {
+pub(super) fn column<'a>(label: &'a str, class: &'a str) -> Column<'a> {
     Column { label, class, sort: None }
 }
 
 /// A table whose rows become cards where there is little room.
-pub fn table(caption: &str, columns: &[Column<'_>], rows: &[Vec<Markup>]) -> Markup {
+pub(super) fn table(caption: &str, columns: &[Column<'_>], rows: &[Vec<Markup>]) -> Markup {
     let of_head = |class: &str| {
         class.split(' ').filter(|one| ["num", "opt", "act"].contains(one)).collect::<Vec<_>>().join(" ")
     };
@@ -288,7 +288,7 @@ pub fn table(caption: &str, columns: &[Column<'_>], rows: &[Vec<Markup>]) -> Mar
 }
 
 /// The same as a chart, as a table.
-pub fn data(label: &str, heads: &[&str], rows: &[Vec<String>]) -> Markup {
+pub(super) fn data(label: &str, heads: &[&str], rows: &[Vec<String>]) -> Markup {
     html! {
         details.more {
             summary { (icon("chev")) (label) }
@@ -303,13 +303,13 @@ pub fn data(label: &str, heads: &[&str], rows: &[Vec<String>]) -> Markup {
 }
 
 /// A notice: what, why, what to do.
-pub fn note(name: &str, title: &str, text: &Markup) -> Markup {
+pub(super) fn note(name: &str, title: &str, text: &Markup) -> Markup {
     let (class, shape, _) = state(name);
     html! { div class={ "note is-" (class) } { (icon(shape)) h2 { (title) } p { (text) } } }
 }
 
 /// A list's row: a shape, a title with a state, a sentence, actions.
-pub fn item(name: &str, title: &Markup, word: &str, text: &Markup, actions: &Markup) -> Markup {
+pub(super) fn item(name: &str, title: &Markup, word: &str, text: &Markup, actions: &Markup) -> Markup {
     let (class, shape, _) = state(name);
     html! {
         li class={ "is-" (class) } {
@@ -321,7 +321,7 @@ pub fn item(name: &str, title: &Markup, word: &str, text: &Markup, actions: &Mar
 }
 
 /// A command with a button that copies it.
-pub fn command(text: &str) -> Markup {
+pub(super) fn command(text: &str) -> Markup {
     html! {
         div.cmd {
             pre tabindex="0" { (text) }
@@ -331,17 +331,17 @@ pub fn command(text: &str) -> Markup {
 }
 
 /// Nothing here yet, and what makes it fill.
-pub fn empty(title: &str, text: &Markup) -> Markup {
+pub(super) fn empty(title: &str, text: &Markup) -> Markup {
     html! { div.empty { h3 { (title) } p { (text) } } }
 }
 
 /// Facts, one a line.
-pub fn facts(rows: &[(&str, Markup)]) -> Markup {
+pub(super) fn facts(rows: &[(&str, Markup)]) -> Markup {
     html! { dl.facts { @for (name, value) in rows { div { dt { (name) } dd { (value) } } } } }
 }
 
 /// Links to pages of a list.
-pub fn pager(
+pub(super) fn pager(
     name: &str,
     (page, limit, total): (u64, u64, u64),
     things: &str,
@@ -369,7 +369,7 @@ pub fn pager(
 }
 
 /// The query of a page with some values changed.
-pub fn query(ask: &Ask<'_>, path: &str, changes: &[(&str, &str)]) -> String {
+pub(super) fn query(ask: &Ask<'_>, path: &str, changes: &[(&str, &str)]) -> String {
     let kept = ask
         .request
         .query
@@ -384,7 +384,7 @@ pub fn query(ask: &Ask<'_>, path: &str, changes: &[(&str, &str)]) -> String {
 }
 
 /// How old what the repository said is, or why it says nothing.
-pub fn as_of(ask: &Ask<'_>, listing: &Listing) -> Markup {
+pub(super) fn as_of(ask: &Ask<'_>, listing: &Listing) -> Markup {
     html! {
         @if listing.is_known() { span.small.muted { "as of " (when(ask, listing.at)) } }
         @else { span.small.muted aria-busy="true" { "the repository is being asked" } }
@@ -392,7 +392,7 @@ pub fn as_of(ask: &Ask<'_>, listing: &Listing) -> Markup {
 }
 
 /// What is to be told of the repository before anything else.
-pub fn unreachable(ask: &Ask<'_>, listing: &Listing) -> Markup {
+pub(super) fn unreachable(ask: &Ask<'_>, listing: &Listing) -> Markup {
     html! {
         @if let Some((since, why)) = &listing.error {
             (note("failed", "The repository cannot be reached", &html! {

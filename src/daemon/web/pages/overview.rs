@@ -22,7 +22,7 @@ const GRACE_MS: i64 = 3_600_000;
 const WEEKS: i32 = 53;
 
 /// How a job stands.
-pub struct Standing {
+pub(crate) struct Standing {
     /// The state's word.
     pub state: &'static str,
     /// Why.
@@ -34,7 +34,7 @@ pub struct Standing {
 }
 
 /// How a job stands now.
-pub fn standing(ask: &Ask<'_>, name: &str, job: &Job, row: Option<&JobRow>) -> Standing {
+pub(crate) fn standing(ask: &Ask<'_>, name: &str, job: &Job, row: Option<&JobRow>) -> Standing {
     let now = ask.now();
     let slots = Slots::of(&ask.web.machine, name, job);
     let paused = row.and_then(|row| row.paused_until).filter(|until| *until > now);
@@ -71,7 +71,7 @@ pub fn standing(ask: &Ask<'_>, name: &str, job: &Job, row: Option<&JobRow>) -> S
 }
 
 /// The page.
-pub fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let rows = ask.web.state(|state| state.job_rows())?;
     let standings: Vec<(&String, &Job, Standing)> = ask
@@ -269,7 +269,7 @@ fn jobs_table(
 }
 
 /// The columns of jobs.
-pub fn job_columns() -> [Column<'static>; 6] {
+pub(super) fn job_columns() -> [Column<'static>; 6] {
     [
         column("Job", "lead"),
         column("State", "st"),
@@ -281,7 +281,7 @@ pub fn job_columns() -> [Column<'static>; 6] {
 }
 
 /// A job's row.
-pub fn job_row(
+pub(super) fn job_row(
     ask: &Ask<'_>,
     name: &str,
     job: &Job,
@@ -403,7 +403,7 @@ fn storage(ask: &Ask<'_>, listing: &Listing) -> Markup {
 }
 
 /// Words below an axis of time.
-pub fn below(ask: &Ask<'_>, from: i64, to: i64) -> Vec<(f64, String)> {
+pub(super) fn below(ask: &Ask<'_>, from: i64, to: i64) -> Vec<(f64, String)> {
     let form = if to - from > 200 * DAY_MS {
         "%b %Y"
     } else if to - from > 3 * DAY_MS {

@@ -10,7 +10,7 @@ use crate::daemon::web::words;
 use maud::{Markup, html};
 
 /// The form that asks who it is.
-pub fn login(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn login(ask: &Ask<'_>) -> Result<Response, Refusal> {
     if ask.who.is_some() {
         return Ok(Response::see_other(ask.link(&own_path(ask.request.query("next")))));
     }
@@ -54,7 +54,7 @@ fn form(ask: &Ask<'_>, name: &str, wrong: Option<&Refusal>) -> Response {
 }
 
 /// Signs in.
-pub fn sign_in(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn sign_in(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let name = ask.field("user").unwrap_or_default();
     let password = ask.field("password").unwrap_or_default();
     match gate::check_password(ask.web, &name, ask.request.address, &password) {
@@ -69,7 +69,7 @@ pub fn sign_in(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// Signs out.
-pub fn sign_out(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn sign_out(ask: &Ask<'_>) -> Result<Response, Refusal> {
     if let (Some(hash), Some(who)) = (session_of(ask), &ask.who) {
         ask.web.access(|access| access.end_session(&who.name, hash, false))?;
         ask.web.note(&ask.actor(), "login", &who.name, "signed out".to_owned())?;
@@ -79,7 +79,7 @@ pub fn sign_out(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// One's own account.
-pub fn account(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn account(ask: &Ask<'_>) -> Result<Response, Refusal> {
     shown(ask, None)
 }
 
@@ -138,7 +138,7 @@ fn shown(ask: &Ask<'_>, wrong: Option<&str>) -> Result<Response, Refusal> {
 }
 
 /// Changes one's password.
-pub fn change_password(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn change_password(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let Some(who) = &ask.who else { return Err(Refusal::new(401, "sign_in", "sign in first")) };
     let (old, new) = (ask.field("old").unwrap_or_default(), ask.field("new").unwrap_or_default());
     if let Err(refusal) = gate::check_password(ask.web, &who.name, ask.request.address, &old) {
@@ -160,7 +160,7 @@ pub fn change_password(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// Ends all sessions but this one.
-pub fn end_sessions(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn end_sessions(ask: &Ask<'_>) -> Result<Response, Refusal> {
     if let (Some(hash), Some(who)) = (session_of(ask), &ask.who) {
         ask.web.access(|access| access.end_session(&who.name, hash, true))?;
         ask.web.note(&ask.actor(), "login", &who.name, "all other sessions ended".to_owned())?;

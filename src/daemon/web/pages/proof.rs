@@ -10,7 +10,7 @@ use crate::daemon::web::words;
 use maud::{Markup, html};
 
 /// Checks, verifications and operations.
-pub fn checks(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn checks(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let operations = ask.web.access(|access| access.operations(30))?;
     let mut runs: Vec<RunRow> = Vec::new();
@@ -91,7 +91,7 @@ fn operations_table(ask: &Ask<'_>, operations: &[Operation]) -> Markup {
 }
 
 /// One operation.
-pub fn operation(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn operation(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let found = ask.web.access(|access| access.operation(ask.param(0)))?;
     let operation = found.ok_or_else(|| Refusal::unknown("there is no such operation"))?;
     let is_open = operation.status == "IN_PROGRESS";

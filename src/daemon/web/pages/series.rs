@@ -23,7 +23,7 @@ fn hours(ask: &Ask<'_>, at: i64) -> f64 {
 }
 
 /// All series.
-pub fn list(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn list(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let rows: Vec<Vec<Markup>> = listing.series().into_iter().map(|series| {
         let own: Vec<&Snapshot> = listing.of(series).collect();
@@ -60,7 +60,7 @@ pub fn list(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// One series.
-pub fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn show(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let name = ask.param(0);
     let own: Vec<&Snapshot> = listing.of(name).collect();
@@ -387,7 +387,7 @@ fn tables_over_time(ask: &Ask<'_>, own: &[&Snapshot]) -> Markup {
 }
 
 /// One snapshot.
-pub fn snapshot(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn snapshot(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let snapshot = doings::snapshot(ask, &listing, ask.param(0))?;
     let before =
@@ -635,7 +635,7 @@ fn restore_card(ask: &Ask<'_>, snapshot: &Snapshot) -> Markup {
 }
 
 /// The difference between any two.
-pub fn diff(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn diff(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let listing = Listing::last(ask.web)?;
     let (Some(before), Some(after)) = (ask.request.query("before"), ask.request.query("after")) else {
         return Err(Refusal::invalid("name two backups: before and after"));
@@ -650,31 +650,31 @@ pub fn diff(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 /// Pins.
-pub fn pin(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn pin(ask: &Ask<'_>) -> Result<Response, Refusal> {
     doings::pin(ask, ask.param(0), true)?;
     Ok(Response::see_other(ask.link_to("/snapshots/", ask.param(0))))
 }
 
 /// Unpins.
-pub fn unpin(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn unpin(ask: &Ask<'_>) -> Result<Response, Refusal> {
     doings::pin(ask, ask.param(0), false)?;
     Ok(Response::see_other(ask.link_to("/snapshots/", ask.param(0))))
 }
 
 /// Verifies.
-pub fn verify(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn verify(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let id = doings::verify(ask, ask.param(0))?;
     Ok(Response::see_other(ask.link_to("/operations/", &id)))
 }
 
 /// Says that a suspect one is right.
-pub fn acknowledge(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn acknowledge(ask: &Ask<'_>) -> Result<Response, Refusal> {
     doings::acknowledge(ask, ask.param(0), &ask.field("note").unwrap_or_default())?;
     Ok(Response::see_other(ask.link_to("/snapshots/", ask.param(0))))
 }
 
 /// Restores into a new database.
-pub fn restore(ask: &Ask<'_>) -> Result<Response, Refusal> {
+pub(super) fn restore(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let id = doings::restore(ask, ask.param(0), &ask.field("database").unwrap_or_default())?;
     Ok(Response::see_other(ask.link_to("/operations/", &id)))
 }

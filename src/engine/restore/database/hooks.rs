@@ -53,7 +53,7 @@ pub(super) struct Around<'a> {
 
 impl Around<'_> {
     /// Runs the command for `sh -c`, if there is one. What it prints is told line by line.
-    pub fn run(&self, when: When, run: &Run) -> Result<(), OpError> {
+    pub(super) fn run(&self, when: When, run: &Run) -> Result<(), OpError> {
         let command = match when {
             When::Before => &self.hooks.before,
             When::After => &self.hooks.after,

@@ -22,12 +22,12 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub fn new(events: Arc<dyn Observer>) -> Self {
+    pub(super) fn new(events: Arc<dyn Observer>) -> Self {
         Self { events, under_way: Mutex::default() }
     }
 
     /// Something happened to a source.
-    pub fn observe(&self, source: usize, name: &str, event: Event) {
+    pub(super) fn observe(&self, source: usize, name: &str, event: Event) {
         // Held until it is told, so that what is told of several is in order. Streams are whole after any panic.
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
