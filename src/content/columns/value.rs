@@ -132,15 +132,21 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Year, month and day of a day since 1 March of year 0.
+///
+/// Neri and Schneider, "Euclidean affine functions and their application to calendar algorithms", 2022: divisions by
+/// constants that are multiplications, and no branch.
+#[inline(always)]
 pub(super) fn civil(days: u32) -> (u32, u32, u32) {
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u32::from(month <= 2), month, day)
+    let in_centuries = 4 * days + 3;
+    let century = in_centuries / 146_097;
+    let in_years = in_centuries % 146_097 | 3;
+    let product = 2_939_745 * u64::from(in_years);
+    let year_of_century = (product >> 32) as u32;
+    let of_year = (product as u32 / 2_939_745) / 4;
+    let in_months = 2141 * of_year + 197_913;
+    let is_next_year = of_year >= 306;
+    let month = (in_months >> 16) - if is_next_year { 12 } else { 0 };
+    (100 * century + year_of_century + u32::from(is_next_year), month, (in_months & 0xffff) / 2141 + 1)
 }
 
 /// `YYYY-MM-DD`, years 1 to 9999: days since 1 March of year 0.
