@@ -139,7 +139,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 pub(super) fn civil(days: u32) -> (u32, u32, u32) {
     let in_centuries = 4 * days + 3;
     let century = in_centuries / 146_097;
-    let in_years = in_centuries % 146_097 | 3;
+    let in_years = (in_centuries % 146_097) | 3;
     let product = 2_939_745 * u64::from(in_years);
     let year_of_century = (product >> 32) as u32;
     let of_year = (product as u32 / 2_939_745) / 4;
