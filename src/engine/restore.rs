@@ -16,6 +16,7 @@ mod set;
 mod swap;
 mod transaction;
 mod trial;
+mod trial_set;
 mod verify;
 
 pub use archive::{Archive, Compared, Expected, Findings, Jobs, Part};
@@ -39,6 +40,7 @@ pub use server::{
 pub use set::{SetCommand, SetReport, StepEnd, run_set, set_commands};
 pub use swap::{Manners, SwapJob, SwapPlan, plan_swap, quoted, run_swap};
 pub use trial::{Found, Tried, VerifyReport, next_of_verify, run_verify};
+pub use trial_set::{MemberVerified, VerifyAsker, VerifySetReport, run_verify_set};
 pub use verify::Verified;
 
 use super::OpError;

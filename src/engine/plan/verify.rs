@@ -10,6 +10,7 @@ use crate::source::postgres::{Leftover, RestoreTarget};
 use crate::source::process::Limits;
 use crate::vault::snapshot::Stream;
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What somebody asks to verify.
@@ -38,7 +39,7 @@ pub struct VerifyJob {
 /// Streams to restore for trial, one after the other.
 pub struct VerifyPlan {
     /// The snapshot.
-    pub chosen: Chosen,
+    pub chosen: Arc<Chosen>,
     /// Its streams.
     pub streams: Vec<Stream>,
     /// The server; each stream gets a database of its own there.
@@ -71,7 +72,13 @@ impl VerifyPlan {
 ///
 /// # Errors
 /// When something of it makes no sense, or the snapshot holds nothing that can be verified.
-pub fn plan_verify(job: VerifyJob, chosen: Chosen, app: &App, run: &Run) -> Result<VerifyPlan, OpError> {
+pub fn plan_verify(
+    job: VerifyJob,
+    chosen: impl Into<Arc<Chosen>>,
+    app: &App,
+    run: &Run,
+) -> Result<VerifyPlan, OpError> {
+    let chosen = chosen.into();
     let all = chosen.body.streams.iter();
     let streams: Vec<Stream> = match &job.stream {
         Some(name) => vec![chosen.stream(Some(name))?.clone()],
