@@ -7,6 +7,7 @@ use super::table::Table;
 use super::{Context, note_gone, prompt, render};
 use crate::base::name::{NameKind, SeriesName, SnapshotName, check_name};
 use crate::base::retention::{Policy, Representative};
+use crate::engine::OpError;
 use crate::engine::forget::{
     Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_foreign, forget_named,
     forget_series, whole_series,
@@ -15,7 +16,7 @@ use crate::engine::prune::{PruneJob, prune as run_prune};
 use crate::engine::report::{Forgotten, ForgottenForeign, Prune, Pruned, Tagged, Young};
 use crate::engine::tag::{TagRequest, tag as change_tags};
 use crate::settings::{age, grace};
-use crate::vault::{RepoError, Repository};
+use crate::vault::Repository;
 use jiff::tz::TimeZone;
 
 fn foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result<Exit, CliError> {
@@ -53,7 +54,7 @@ pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliEr
         Some(series) if args.all => all_of(context, args, &repo, series)?,
         _ if names.is_empty() => forget_by_policy(&repo, clock, &request, observer)?,
         _ => {
-            let from = context.viewpoint(args.which.any_host);
+            let from = context.app.viewpoint(args.which.any_host);
             forget_named(&repo, clock, &names, &from, &request, observer)?
         }
     };
@@ -101,7 +102,7 @@ fn all_of(
         let answer = prompt::confirm_word(&question, &word, &context.cancel);
         match answer {
             Some(Ok(true)) => {}
-            Some(Err(_)) => return Err(RepoError::Cancelled.into()),
+            Some(Err(_)) => return Err(OpError::cancelled().into()),
             Some(Ok(false)) => {
                 return Err(CliError::Refused {
                     message: "cancelled; nothing was removed".to_owned(),
@@ -313,7 +314,7 @@ pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
     };
     let name = context.whole_name(&args.snapshot)?;
     let repo = context.repository()?;
-    let from = context.viewpoint(args.which.any_host);
+    let from = context.app.viewpoint(args.which.any_host);
     let (summary, pinned) = change_tags(&repo, &context.clock, &name, &from, &request, &context.progress)?;
     if context.json {
         context.report(Tagged::new(&summary, pinned, args.dry_run));

@@ -6,11 +6,11 @@ use super::args::VerifyArgs;
 use super::exit::Exit;
 use super::leftovers::{self, Consent};
 use super::report::{CliError, shown};
-use super::servers::{exec, parts};
+use super::servers::{exec, server};
 use super::{Context, doubts, render, which};
 use crate::base::event::{Event, Observer};
 use crate::engine::OpError;
-use crate::engine::plan::{ServerAt, VerifyJob, VerifyPlan, plan_verify};
+use crate::engine::plan::{VerifyJob, VerifyPlan, plan_verify};
 use crate::engine::report::Verify;
 use crate::engine::restore::{
     Chosen, Findings, Found, Loaded, ReadThrough, Tried, Verified, next_of_verify, run_verify,
@@ -45,10 +45,7 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
 fn job(args: &VerifyArgs, stream: Option<String>) -> Result<VerifyJob, CliError> {
     let job = VerifyJob {
         stream,
-        server: match &args.server {
-            Some(uri) => ServerAt::Address(uri.clone()),
-            None => ServerAt::Parts(parts(None, &args.parts)),
-        },
+        server: server(args.server.as_ref(), &args.parts),
         exec: exec(&args.parts.exec),
         share: args.sample.as_deref().map_or(Ok(1.0), |text| settings::part(text, "--sample"))?,
         workers: usize::from(args.jobs),
@@ -69,7 +66,7 @@ fn settle(context: &Context, args: &VerifyArgs, plan: &VerifyPlan) -> Result<(),
     }
     if plan.needs_server() {
         let consent = Consent::new(args.drop_leftovers, false);
-        leftovers::offer(context, &plan.target, consent, &plan.leftovers())?;
+        leftovers::offer(context, consent, plan.leftovers())?;
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! The composition root: settings become storages, keys and an open repository.
 
+mod opening;
 mod passphrase;
 mod registry;
 
+pub use opening::{Opened, Reading, Vacancy};
 pub use registry::{BUCKETS, KINDS, Kinds, Place, SCHEMES, Settings, sections};
 
 use crate::base::clock::{Clock, SystemClock};

@@ -16,7 +16,7 @@ use crate::storage::Storage;
 use crate::vault::crypto::{Credential, Role};
 use crate::vault::format::author::Statement;
 use crate::vault::format::slot::SLOT_BYTES_MAX;
-use crate::vault::{KeyRing, NewKey, Repository};
+use crate::vault::{KeyRing, NewKey, Repository, SlotInfo};
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -26,8 +26,8 @@ const DIGITS_MIN: usize = 4;
 /// What somebody asks of a key that is to be added.
 #[derive(Debug, Clone)]
 pub struct KeyAddJob {
-    /// What it may do.
-    pub role: Role,
+    /// It may add backups, and nothing else.
+    pub is_append: bool,
     /// Its name.
     pub name: String,
     /// Hosts that an append key may add backups of; none for this one.
@@ -50,7 +50,7 @@ pub struct KeyAddPlan {
 /// # Errors
 /// When a full key is to be bound to hosts or series.
 pub fn plan_key_add(job: KeyAddJob, app: &App) -> Result<KeyAddPlan, OpError> {
-    if job.role == Role::Full && (!job.hosts.is_empty() || !job.series.is_empty()) {
+    if !job.is_append && (!job.hosts.is_empty() || !job.series.is_empty()) {
         let message = "hosts and series are for append keys: a full key may do everything".to_owned();
         return Err(OpError::Job { message, next: Some(Next::new("leave out {host} and {series}")) });
     }
@@ -68,9 +68,10 @@ pub fn run_key_add(
     repo: &Repository,
     run: &Run,
 ) -> Result<SlotId, OpError> {
-    let KeyAddJob { role, name, hosts, series, share } = &plan.job;
+    let KeyAddJob { is_append, name, hosts, series, share } = &plan.job;
+    let role = if *is_append { Role::Append } else { Role::Full };
     let series = (!series.is_empty()).then(|| series.clone());
-    let new = NewKey { role: *role, name, hosts: hosts.clone(), series, share: *share };
+    let new = NewKey { role, name, hosts: hosts.clone(), series, share: *share };
     Ok(repo.key_ring().add(credential, &new, now_ms(run))?)
 }
 
@@ -125,6 +126,14 @@ pub fn run_grant(job: &GrantJob, repo: &Repository, run: &Run) -> Result<Stateme
     let ring = repo.key_ring();
     let author = ring.find(&job.key)?;
     Ok(ring.grant(&author, now_ms(run), |statement| job.change(statement))?)
+}
+
+/// All slots, and which of them opened the repository.
+///
+/// # Errors
+/// When the storage fails. Slots that cannot be read are in the answer.
+pub fn slots(repo: &Repository, credential: &Credential) -> Result<Vec<SlotInfo>, OpError> {
+    Ok(repo.key_ring().slots(credential)?)
 }
 
 /// A slot to remove.

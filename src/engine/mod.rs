@@ -24,6 +24,7 @@ pub mod repair;
 pub mod report;
 pub mod restore;
 mod scratch;
+pub mod snapshots;
 pub mod status;
 mod stream_reader;
 pub mod system;
@@ -348,6 +349,21 @@ impl OpError {
             Self::Hinted { source, .. } => source.failure(),
             _ => None,
         }
+    }
+
+    /// Somebody asked to stop.
+    pub fn cancelled() -> Self {
+        Self::Repo(RepoError::Cancelled)
+    }
+
+    /// Whatever takes what is restored failed.
+    pub fn output(source: std::io::Error) -> Self {
+        Self::Repo(RepoError::Output { source })
+    }
+
+    /// Whether whoever took what is restored went away.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self, Self::Repo(RepoError::Output { source }) if source.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
     /// Whether somebody asked to stop.

@@ -1,11 +1,13 @@
 //! Restore: a snapshot's stream goes out, to a file, a program, a database, or a writer.
 
+mod advice;
 mod archive;
 mod database;
 mod doubt;
 mod extract;
 mod guard;
 mod journal;
+mod left_behind;
 mod loading;
 mod look;
 mod reading;
@@ -19,15 +21,17 @@ mod trial;
 mod trial_set;
 mod verify;
 
+pub use advice::Advice;
 pub use archive::{Archive, Compared, Expected, Findings, Jobs, Part};
 pub use database::{
     Count, DatabaseJob, DatabasePlan, DatabaseReport, Effect, Filled, Restoring, When, plan_database,
     run_database,
 };
 pub use doubt::Doubt;
-pub use extract::{Extract, Picked};
+pub use extract::{Extract, PartsJob, Picked, Shares, Wanted};
 pub use guard::ExpectedHost;
 pub(in crate::engine) use guard::refuse_protected;
+pub use left_behind::LeftBehind;
 pub use loading::Loaded;
 pub use look::{Looked, Reference};
 pub use reading::{ReadThrough, is_read_through};

@@ -240,7 +240,7 @@ fn every_error_has_the_code_that_the_manual_says() {
     for (error, code) in of_repository() {
         assert_eq!(Exit::from(error.class()).code(), code, "{error:?}");
         let shown = format!("{error:?}");
-        assert_eq!(CliError::from(error).exit().code(), code, "{shown}");
+        assert_eq!(CliError::from(OpError::from(error)).exit().code(), code, "{shown}");
     }
     for (error, code) in of_programs().into_iter().chain(of_redis()) {
         let shown = format!("{error:?}");

@@ -5,8 +5,8 @@ use crate::base::fault::Next;
 use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::app::App;
-use crate::engine::restore::{Chosen, Doubt, is_cluster_script, is_read_through};
-use crate::source::postgres::{Leftover, RestoreTarget};
+use crate::engine::restore::{Chosen, Doubt, LeftBehind, is_cluster_script, is_read_through};
+use crate::source::postgres::RestoreTarget;
 use crate::source::process::Limits;
 use crate::vault::snapshot::Stream;
 use std::ffi::OsString;
@@ -55,11 +55,11 @@ impl VerifyPlan {
     }
 
     /// Scratch databases that killed runs left on the server.
-    pub fn leftovers(&self) -> Vec<Leftover> {
+    pub fn leftovers(&self) -> Vec<LeftBehind> {
         // Safe to ignore: a role that may not ask the server about other databases may well make one.
         let mut found = self.target.leftovers().unwrap_or_default();
         found.retain(|leftover| !leftover.is_whole);
-        found
+        LeftBehind::all(&self.target, &found)
     }
 
     /// What makes the snapshot doubtful, for somebody to answer before it is run.

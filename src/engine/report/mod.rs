@@ -70,7 +70,7 @@ pub use files::{
 pub use forget::{Forgotten, ForgottenForeign, Prune, Pruned, Tagged, Young};
 pub use key::{
     Author, ContentCost, KeyGrant, KeyList, KeyRotation, KeyRotationPlan, KeySlot, NewRepository,
-    NewRepositoryPlan,
+    NewRepositoryPlan, Slot,
 };
 pub use keys::{ChangedKeys, KeyAmount};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
@@ -86,7 +86,7 @@ pub use set::{RestoredSet, SetStepStatus};
 pub use snapshot::{Requests, Snapshot, format_word};
 pub use status::Status;
 pub use system::{Sets, SystemRun, SystemRunPlan};
-pub use tables::{Diff, Members, Streamed, TableAmount};
+pub use tables::{Diff, Members, PickedTable, Streamed, TableAmount};
 pub use verify::{Verify, VerifySet};
 
 use crate::base::clock::timestamp;
