@@ -28,6 +28,8 @@ pub mod bucket;
 pub mod cache;
 #[cfg(any(feature = "sftp", feature = "rclone"))]
 mod child;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "sftp", feature = "rclone"))]
+mod counted;
 mod fault;
 #[cfg(any(test, feature = "testkit"))]
 pub mod faulty;
