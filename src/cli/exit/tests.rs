@@ -313,3 +313,15 @@ fn help_lists_every_code() {
         assert!(help.lines().any(|text| text.starts_with(&line)), "{exit:?}");
     }
 }
+
+#[test]
+fn every_exit_code_is_in_the_help_and_in_the_readme() {
+    let readme = include_str!("../../../README.md");
+    let help = <crate::cli::args::Cli as clap::CommandFactory>::command().render_long_help().to_string();
+    for exit in Exit::ALL {
+        let code = exit.code();
+        assert!(help.lines().any(|line| line.starts_with(&format!("  {code:<4} "))), "{exit:?} in the help");
+        assert!(readme.contains(&format!("\n| {code} | ")), "{exit:?} in README.md");
+        assert_eq!(Exit::of_code(code), exit);
+    }
+}
