@@ -57,7 +57,7 @@ pub(super) fn short_locks(
 ///
 /// # Errors
 /// When the storage fails or refuses, it was not told to lock, or a snapshot cannot be followed.
-pub fn extend_locks(dry_run: bool, repo: &Repository, run: &Run) -> Result<LockExtension, OpError> {
+pub(crate) fn extend_locks(dry_run: bool, repo: &Repository, run: &Run) -> Result<LockExtension, OpError> {
     let now_ms = Clock::now(run.clock.as_ref()).as_millisecond();
     let locks = repo.object_locks();
     let extended = locks.extend_all_locks(now_ms, dry_run, run.events.as_ref(), &run.cancel)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What somebody asks of a prune.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PruneJob {
+pub(crate) struct PruneJob {
     /// How long a pack stays after it was condemned, and how old it must be before; `None` for the usual time.
     pub grace: Option<Duration>,
     /// Nothing is changed, only planned.
@@ -22,7 +22,7 @@ pub struct PruneJob {
 
 impl PruneJob {
     /// The grace period.
-    pub fn grace(&self) -> Duration {
+    pub(crate) fn grace(&self) -> Duration {
         self.grace.unwrap_or_else(|| PruneSettings::new(0).grace)
     }
 
@@ -41,7 +41,7 @@ impl PruneJob {
 ///
 /// # Errors
 /// As [`Repository::prune`].
-pub fn prune(job: &PruneJob, repo: &Repository, run: &Run) -> Result<Prune, OpError> {
+pub(crate) fn prune(job: &PruneJob, repo: &Repository, run: &Run) -> Result<Prune, OpError> {
     let report = repo.prune(&job.settings(run), run.events.as_ref(), &run.cancel)?;
     Ok(Prune::new(&report, job.dry_run))
 }

@@ -13,7 +13,7 @@ use crate::vault::{RepoError, Repository};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The repository as it is.
-pub struct Recalled {
+pub(crate) struct Recalled {
     /// Snapshots that were not known. One whose body is damaged, or that the key cannot open, comes without it.
     pub new: Vec<Seen>,
     /// Until when the retention rules keep each snapshot, ms since the epoch. `None` if no rule sets an end.
@@ -30,7 +30,7 @@ pub struct Recalled {
 ///
 /// # Errors
 /// When the repository cannot be read. Damage is part of the answer.
-pub fn recall(
+pub(crate) fn recall(
     repo: &Repository,
     is_known: &dyn Fn(&SnapshotId) -> bool,
     policies: &Policies,

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashSet};
 
 /// What somebody asks to list.
 #[derive(Debug, Clone, Default)]
-pub struct SnapshotsJob {
+pub(crate) struct SnapshotsJob {
     /// Only of this series.
     pub series: Option<SeriesName>,
     /// Only of this host.
@@ -46,7 +46,7 @@ impl SnapshotsJob {
 ///
 /// # Errors
 /// When there is no such series, or the repository cannot be read.
-pub fn snapshots(
+pub(crate) fn snapshots(
     job: &SnapshotsJob,
     repo: &Repository,
     calendar: &Calendar,
@@ -100,7 +100,7 @@ fn keep_latest(shown: &mut Vec<(Seen, Vec<String>)>, count: u32) {
 ///
 /// # Errors
 /// When there is none, or it cannot be read.
-pub fn one(
+pub(crate) fn one(
     repo: &Repository,
     name: &SnapshotName,
     from: &Viewpoint,

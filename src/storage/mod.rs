@@ -48,7 +48,7 @@ pub mod rclone;
 #[cfg(any(feature = "azure", feature = "gcs"))]
 mod rest;
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
-pub mod retention;
+pub(crate) mod retention;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
