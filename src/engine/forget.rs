@@ -1,8 +1,10 @@
 //! Forget: let go of snapshots that no policy keeps, or that a person names.
 
+#[cfg(feature = "daemon")]
 mod expiry;
 mod sets;
 
+#[cfg(feature = "daemon")]
 pub(crate) use expiry::expiries;
 
 use super::OpError;

@@ -19,6 +19,8 @@ pub(crate) mod object_lock;
 pub mod plan;
 pub mod prelude;
 pub(crate) mod prune;
+// Only a history asks for it.
+#[cfg(feature = "daemon")]
 pub(crate) mod recall;
 pub mod repair;
 pub mod report;
