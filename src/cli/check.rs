@@ -7,6 +7,7 @@ use super::{Context, render};
 use crate::engine::check::{CheckJob, Checked, run_check, run_check_of_storage};
 use crate::engine::report::{Check, SnapshotHit};
 use crate::settings::{duration, part};
+use std::time::Instant;
 
 /// So many ranges of a stream are shown to people; JSON has them all.
 const RANGES_SHOWN: usize = 8;
@@ -29,6 +30,7 @@ fn job(context: &Context, args: &CheckArgs) -> Result<CheckJob, CliError> {
     Ok(CheckJob {
         read_data: args.read_data,
         share: args.read_data_subset.as_deref().map(|text| part(text, "--read-data-subset")).transpose()?,
+        asked: Instant::now(),
         time_box: args.time_box.as_deref().map(|text| duration(text, "--for")).transpose()?,
         workers: context.cores(),
     })

@@ -23,8 +23,8 @@ pub(super) fn of(context: &Context, body: &Body) -> Keys {
 /// The keys of all streams, below the list of streams.
 pub(super) fn list(context: &Context, body: &Body) {
     let keys = of(context, body);
+    let amounts = KeyAmount::all(&keys);
     for stream in &keys.streams {
-        let amounts = KeyAmount::all(&keys);
         let amounts = || amounts.iter().filter(|one| one.prefix.stream == *stream);
         let count: u64 = amounts().map(|one| one.count.keys).sum();
         context.output("");

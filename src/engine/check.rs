@@ -20,13 +20,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// What somebody asks to check.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct CheckJob {
     /// All packs are read.
     pub read_data: bool,
     /// Packs with at least this share of the bytes are read, from 0 to 1: those that were read the longest ago.
     pub share: Option<f64>,
-    /// No further pack is read after so long. All are read until then, if no share is asked for.
+    /// When it was asked for.
+    pub asked: Instant,
+    /// No further pack is read so long after that. All are read until then, if no share is asked for.
     pub time_box: Option<Duration>,
     /// Threads that read packs.
     pub workers: usize,
@@ -39,7 +41,7 @@ impl CheckJob {
             None if self.read_data || self.time_box.is_some() => ReadData::All,
             None => ReadData::Nothing,
         };
-        let deadline = self.time_box.and_then(|time| Instant::now().checked_add(time));
+        let deadline = self.time_box.and_then(|time| self.asked.checked_add(time));
         CheckSettings { deadline, ..CheckSettings::new(read, now_ms(run), self.workers) }
     }
 }

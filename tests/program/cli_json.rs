@@ -114,7 +114,9 @@ fn no_report_is_without_a_test_that_prints_it() {
             "object-lock-extend" => vec!["object-lock", "extend"],
             name => name.splitn(2, '-').collect(),
         };
-        !texts.iter().any(|test| runs(test, &words))
+        // One that runs the program by itself says so.
+        let holds = format!("faults(\"{name}\"");
+        !texts.iter().any(|test| runs(test, &words) || test.contains(&holds))
     };
     let missing: Vec<&String> = commands.iter().filter(is_missing).collect();
     assert!(missing.is_empty(), "no test prints these: {missing:?}");
