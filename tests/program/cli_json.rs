@@ -62,7 +62,7 @@ fn given_users_and_tokens_then_each_change_of_them_is_reported() {
 #[test]
 fn given_a_source_then_its_first_schedule_is_reported() {
     let vault = Vault::new();
-    fs::write(vault.work().join("dumpvault.toml"), "[source.app]\ncommand = \"echo dump\"\n").unwrap();
+    fs::write(vault.work().join("dumpvault.toml"), "[source.app]\ncommand = [\"true\"]\n").unwrap();
     report(&vault, &["schedule", "init"], "");
 }
 
