@@ -16,6 +16,7 @@ pub mod retention;
 pub mod run;
 pub mod schedule;
 pub mod secret;
+pub mod series;
 pub mod setting;
 pub(crate) mod unfinished;
 pub mod unit;

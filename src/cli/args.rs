@@ -1,6 +1,7 @@
 //! The command line's shape and its help texts.
 
 mod access;
+mod backup;
 mod config;
 // Documents show all commands, also those that a build leaves out.
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod documents;
 #[cfg(feature = "daemon")]
 mod dry_run;
 mod keys;
+mod look;
 mod offsite;
 mod postgres;
 mod restore;
@@ -17,10 +19,14 @@ mod restore;
 mod schedule;
 #[cfg(feature = "daemon")]
 mod serve;
+mod upkeep;
 
 pub(super) use access::AccessArgs;
+pub(super) use backup::BackupArgs;
 pub(super) use config::{ConfigArgs, ConfigCommand};
 pub(super) use keys::{GrantArgs, KeyAddArgs, KeyCommand, NewKeyArgs, RotateArgs};
+use look::NAMES;
+pub(super) use look::{CatArgs, DiffArgs, FindArgs, LsArgs, NameArgs, SnapshotsArgs, StatusArgs, WhichArgs};
 use offsite::DOCTOR;
 pub(super) use offsite::{CopyArgs, ObjectLockArgs, ObjectLockCommand};
 pub(super) use postgres::{DumpArgs, ExecArgs, ServerArgs};
@@ -37,9 +43,9 @@ pub(super) use schedule::{
 use serve::SERVE;
 #[cfg(feature = "daemon")]
 pub(super) use serve::{RoleName, TokenArgs, TokenCommand, UserArgs, UserCommand};
+pub(super) use upkeep::{CheckArgs, ForgetArgs, PruneArgs, RepairArgs, RepairCommand, RuleArgs, TagArgs};
 
 use clap::{Args, Parser, Subcommand};
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -291,397 +297,6 @@ pub(super) struct InitArgs {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  dumpvault backup postgres://backup@db1/app
-  dumpvault backup redis://vault@queue1:6379
-  dumpvault backup --pg-database app --pg-host /run/postgresql
-  dumpvault backup postgres://backup@db1 --pg-all --pg-globals --series db1
-  dumpvault backup --pg-database 'shop_*' --exclude-table-data 'audit.*' --series shops
-  dumpvault backup --pg-database app --pg-user postgres --pg-exec 'docker exec -i db'
-  dumpvault backup --series app --command -- pg_dump -Fc -Z0 app
-  redis-cli --rdb - | dumpvault backup --stdin --series redis
-  dumpvault backup app redis            # [source.app], [source.redis] in dumpvault.toml
-
-Stores each source as a new snapshot. A snapshot is created only if the dump ended
-without error and, for PostgreSQL dumps, is structurally complete.
-
-Prefer --command to --stdin, which cannot see whether the program behind the pipe
-failed: such a snapshot is `unproven` unless the structure of the dump shows that it is
-complete. Use `pg_dump -Z0`: a compressed dump cannot be deduplicated.")]
-pub(super) struct BackupArgs {
-    /// Sources from the configuration file, or addresses: postgres://, redis://, s3://.
-    #[arg(value_name = "SOURCE")]
-    pub sources: Vec<String>,
-    /// Read the dump from standard input; the exit status of its producer is unknown.
-    #[arg(long, requires = "series", conflicts_with_all = ["sources", "command", "pg_database", "pg_all", "pg_globals"])]
-    pub stdin: bool,
-    /// Run PROGRAM without a shell and store its standard output.
-    #[arg(long, requires = "series", conflicts_with_all = ["sources", "pg_database", "pg_all", "pg_globals"])]
-    pub command: bool,
-    /// Program and arguments, after `--`.
-    #[arg(last = true, value_name = "PROGRAM", requires = "command")]
-    pub program: Vec<OsString>,
-    /// Back up this file or directory and everything below it; repeatable.
-    #[arg(long, value_name = "PATH", requires = "series", conflicts_with_all = ["sources", "stdin", "command", "pg_database", "pg_all", "pg_globals"], help_heading = "Files")]
-    pub path: Vec<PathBuf>,
-    /// With --path: skip paths that match this .gitignore pattern, relative to `/`; repeatable.
-    #[arg(long, value_name = "PATTERN", requires = "path", help_heading = "Files")]
-    pub exclude: Vec<String>,
-    /// With --path: skip directories that contain a CACHEDIR.TAG file.
-    #[arg(long, requires = "path", help_heading = "Files")]
-    pub exclude_caches: bool,
-    /// With --path: skip files last modified longer ago than this: 36h, 7d.
-    #[arg(long, value_name = "AGE", requires = "path", help_heading = "Files")]
-    pub newer_than: Option<String>,
-    /// With --path: enter file systems mounted below the paths.
-    #[arg(long, requires = "path", help_heading = "Files")]
-    pub cross_file_systems: bool,
-    /// Series to store the snapshot in [default: source, database or host name].
-    #[arg(long, alias = "name", value_name = "SERIES", help_heading = "Snapshot")]
-    pub series: Option<String>,
-    #[command(flatten)]
-    pub postgres: DumpArgs,
-    /// Add a tag to the snapshot; repeatable.
-    #[arg(long, value_name = "TAG", help_heading = "Snapshot")]
-    pub tag: Vec<String>,
-    /// Host to record [default: `host` in the configuration, else this machine's name].
-    #[arg(long, value_name = "NAME", help_heading = "Snapshot")]
-    pub host: Option<String>,
-    /// Time of the dump, to import an old one: 2026-11-01T03:00, 2026-11-01T03:00:00Z [default: now].
-    #[arg(long, value_name = "TIME", help_heading = "Snapshot")]
-    pub time: Option<String>,
-    /// Compression: columns (rows by column), auto (zstd while the source is faster than that), zstd, fast, max, or a
-    /// zstd level from 0 (off) to 19 [default: columns].
-    #[arg(long, value_name = "LEVEL", help_heading = "Advanced")]
-    pub compression: Option<String>,
-    /// Accept an empty dump.
-    #[arg(long, help_heading = "Snapshot")]
-    pub allow_empty: bool,
-    /// Stop a dump that runs longer than this: 90s, 30m, 2h [default: none].
-    #[arg(long, value_name = "DURATION", help_heading = "Snapshot")]
-    pub timeout: Option<String>,
-    /// Compare with this snapshot [default: newest complete snapshot of the series].
-    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "no_parent", help_heading = "Advanced")]
-    pub parent: Option<String>,
-    /// Compare with no snapshot; deduplicate whole chunks only.
-    #[arg(long, help_heading = "Advanced")]
-    pub no_parent: bool,
-    /// Store a full copy once restoring the parent would read more than FACTOR times its own stored size [default: 3].
-    #[arg(long, value_name = "FACTOR", help_heading = "Advanced")]
-    pub max_read_amplification: Option<String>,
-    /// Mark the snapshot suspect if a stream is smaller than this fraction of its usual size, or lost all rows of a
-    /// table [default: 0.5; 0 disables].
-    #[arg(long, value_name = "FRACTION", help_heading = "Snapshot")]
-    pub suspect_below: Option<String>,
-    /// Print what would be backed up, and exit. Servers are asked for their databases; no dump is started.
-    #[arg(long, short = 'n', help_heading = None::<&str>)]
-    pub dry_run: bool,
-}
-
-const NAMES: &str = "Snapshot names:
-  1a2b3c4d        id prefix, at least 4 digits
-  latest          newest complete snapshot
-  app             newest complete one of series app
-  app~1           one before the newest complete one; ~2, ~3 and so on
-  app@2026-11-01  newest complete one up to that day or time
-  db1/app         the same of host db1: db1/app~1, db1/app@2026-11-01
-  app:NAME        stream NAME of it: app:globals.sql, db1/app~1:orders
-  app:/PATH       file or directory of it: app:/srv/app/uploads
-A series is this host's, else that of the only host that has it.";
-
-/// How names of snapshots are understood.
-#[derive(Debug, Args, Clone, Copy, Default)]
-pub(super) struct WhichArgs {
-    /// If several hosts have the series, use the newest of all.
-    #[arg(long)]
-    pub any_host: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = NAMES)]
-pub(super) struct CatArgs {
-    /// Snapshot to read.
-    pub snapshot: String,
-    /// Stream to write, if the snapshot has several.
-    #[arg(long, value_name = "NAME")]
-    pub stream: Option<String>,
-    /// With SNAPSHOT:/KEY: read this version of the object, from `ls --versions`.
-    #[arg(long, value_name = "ID", conflicts_with = "stream")]
-    pub object_version: Option<String>,
-    #[command(flatten)]
-    pub which: WhichArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = format!("Examples:
-  dumpvault ls app
-  dumpvault ls uploads:/srv/app/uploads --long
-  dumpvault ls uploads~1:/srv/app -R
-
-{NAMES}"))]
-pub(super) struct LsArgs {
-    /// Snapshot to list; SNAPSHOT:/PATH lists files.
-    pub snapshot: String,
-    /// With SNAPSHOT:/PATH: also list everything below it.
-    #[arg(long, short = 'R')]
-    pub recursive: bool,
-    /// With SNAPSHOT:/PATH: print mode, owner, size and time of each file.
-    #[arg(long, short)]
-    pub long: bool,
-    /// With SNAPSHOT:/PATH: also list versions of objects that are not current.
-    #[arg(long)]
-    pub versions: bool,
-    #[command(flatten)]
-    pub which: WhichArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = format!("Examples:
-  dumpvault find uploads '*.pdf'
-  dumpvault find uploads~1 '/srv/app/**/config.*' --long
-
-{NAMES}"))]
-pub(super) struct FindArgs {
-    /// Snapshot to search.
-    pub snapshot: String,
-    /// .gitignore patterns to find, relative to `/`.
-    #[arg(required = true, value_name = "PATTERN")]
-    pub patterns: Vec<String>,
-    /// Print mode, owner, size and time of each file.
-    #[arg(long, short)]
-    pub long: bool,
-    #[command(flatten)]
-    pub which: WhichArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = NAMES)]
-pub(super) struct NameArgs {
-    /// Snapshot to search.
-    pub snapshot: String,
-    #[command(flatten)]
-    pub which: WhichArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault diff app~1 app
-  dumpvault diff app@2026-11-01 latest --json
-  dumpvault diff uploads~1:/srv/app uploads:/srv/app    # files
-
-Reads no pack data, so it is fast at any size. Rows of compressed dumps are unknown.")]
-pub(super) struct DiffArgs {
-    /// Older snapshot; SNAPSHOT:/PATH compares files.
-    pub before: String,
-    /// Newer snapshot.
-    pub after: String,
-    #[command(flatten)]
-    pub which: WhichArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault snapshots
-  dumpvault snapshots --series app --tag weekly
-  dumpvault snapshots --latest 1 --compact
-  dumpvault snapshots --series db1/app --since 30d
-  dumpvault snapshots --sets            # runs over systems, a line each
-  dumpvault snapshots --json | jq -r '.snapshots[-1].id'")]
-pub(super) struct SnapshotsArgs {
-    /// Show only this series: app, or db1/app.
-    #[arg(long, value_name = "SERIES")]
-    pub series: Option<String>,
-    /// Show only snapshots with this tag, calendar tags included; repeatable, all must match.
-    #[arg(long, value_name = "TAG")]
-    pub tag: Vec<String>,
-    /// Show only snapshots of this host.
-    #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
-    /// Show only the newest N of each series and host.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub latest: Option<u32>,
-    /// Show only snapshots from this time on: 2026-11-01, 2026-11-01T03:00:00Z, 30d.
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Show fewer columns.
-    #[arg(long)]
-    pub compact: bool,
-    /// Show runs of `dumpvault run` instead, and what each stored.
-    #[arg(long, conflicts_with_all = ["series", "tag", "host", "latest", "since", "compact"])]
-    pub sets: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault check
-  dumpvault check --read-data
-  dumpvault check --read-data-subset 1/30        # daily: everything within a month
-  dumpvault check --for 20m                      # as much as 20 minutes are enough for
-  dumpvault check --storage-only                 # on the storage's own machine, no key
-
-Reads all metadata, checks that every pack exists with the right size, and follows
-every snapshot to its chunks. With --read-data it also reads and verifies every byte,
-marks damaged packs so that the next backup stores their data again, and clears the
-marks of intact packs. Subsets take the packs that this machine read longest ago. Safe
-beside running backups.")]
-pub(super) struct CheckArgs {
-    /// Check metadata only, which is the default.
-    #[arg(long, hide = true, conflicts_with_all = ["read_data", "read_data_subset", "storage_only", "time_box"])]
-    pub structure: bool,
-    /// Also read and verify every pack.
-    #[arg(long)]
-    pub read_data: bool,
-    /// Also read and verify part of the packs: 5%, 1/30.
-    #[arg(long, value_name = "FRACTION", conflicts_with = "read_data")]
-    pub read_data_subset: Option<String>,
-    /// Compare every object with its hash, without a key; detects corruption but not missing objects.
-    #[arg(long)]
-    pub storage_only: bool,
-    /// List objects that do not count because their author may not write them.
-    #[arg(long, conflicts_with = "storage_only")]
-    pub foreign: bool,
-    /// Read packs for at most this time: 20m; the pack in progress is finished.
-    #[arg(long = "for", value_name = "DURATION")]
-    pub time_box: Option<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault check --read-data           # find and mark what is damaged
-  dumpvault repair packs                # save what is still readable
-  dumpvault backup app                  # stores damaged data again
-  dumpvault repair snapshots            # mark incomplete snapshots
-  dumpvault repair index                # after index objects were lost
-
-Deletes nothing, can be repeated, and runs beside backups. A prune removes damaged packs
-once nothing needs them. Exit code 4 while data is still lost.")]
-pub(super) struct RepairArgs {
-    #[command(subcommand)]
-    pub command: RepairCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum RepairCommand {
-    /// Rebuild the index from the packs.
-    Index,
-    /// Copy readable data out of damaged packs; clear the mark of intact ones.
-    Packs,
-    /// Mark incomplete snapshots suspect; clear the mark of complete ones.
-    Snapshots,
-    /// Give up marks and snapshots that cannot be read, so that prune can continue.
-    Marks {
-        /// Print what would be given up, and exit.
-        #[arg(long, short = 'n')]
-        dry_run: bool,
-    },
-    /// Confirm snapshot times that do not match when they were stored, as after moving a repository.
-    Times {
-        /// Print which times would be confirmed, and exit.
-        #[arg(long, short = 'n')]
-        dry_run: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
-  dumpvault forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --prune
-  dumpvault forget --keep-within 30d --series redis
-  dumpvault forget                      # by [retention] in dumpvault.toml
-  dumpvault forget 1a2b3c4d
-  dumpvault forget --series db1/app --all          # a customer who leaves: all of it
-
-Applies the --keep-* rules, else [retention] of the configuration, to each series and
-host. A snapshot is kept if any rule matches. --keep-daily 7 keeps the FIRST complete
-snapshot of each of the newest 7 days that have one, in the configured time zone; other
-tools keep the last one, as --keep last does here. Suspect snapshots do not count, and
-partial ones count only for the streams that they have.
-
-Always kept: the newest complete snapshot of a series, pinned snapshots, snapshots
-younger than 24 hours (unless --force), and those with an implausible time.
---even-the-last removes a named newest one; --series SERIES --all removes a whole series.
-
-In the configuration file:
-  [retention]
-  keep_daily = 7
-  keep_weekly = 4
-  keep = \"last\"                        # default: \"first\"
-  [source.redis.retention]
-  keep_within = \"7d\"
-
-Run `dumpvault prune`, or add --prune, to free the space.")]
-pub(super) struct ForgetArgs {
-    /// Remove these snapshots instead of applying a policy.
-    #[arg(value_name = "SNAPSHOT")]
-    pub snapshots: Vec<String>,
-    #[command(flatten)]
-    pub rules: RuleArgs,
-    /// Apply to this series only: app, or db1/app.
-    #[arg(long, value_name = "SERIES", conflicts_with = "snapshots")]
-    pub series: Option<String>,
-    /// Remove the whole series, its newest snapshot included; asks first.
-    #[arg(long, requires = "series", conflicts_with_all = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within", "keep_tag", "keep"])]
-    pub all: bool,
-    /// Do not ask for confirmation of --all.
-    #[arg(long, short, requires = "all")]
-    pub yes: bool,
-    /// Also remove a snapshot that is the newest complete one of its series.
-    #[arg(long, requires = "snapshots")]
-    pub even_the_last: bool,
-    #[command(flatten)]
-    pub which: WhichArgs,
-    /// Apply to this host only.
-    #[arg(long, value_name = "NAME", conflicts_with = "snapshots")]
-    pub host: Option<String>,
-    /// Run `prune` afterwards.
-    #[arg(long)]
-    pub prune: bool,
-    /// Print what would be removed, and the rules that keep the rest.
-    #[arg(long, short = 'n')]
-    pub dry_run: bool,
-    /// Also remove snapshots younger than 24 hours.
-    #[arg(long)]
-    pub force: bool,
-    /// Remove objects that do not count because their author may not write them.
-    #[arg(long, conflicts_with_all = ["snapshots", "series", "host"])]
-    pub foreign: bool,
-    /// Grace period for --prune: 36h, 2d [default: 24h].
-    #[arg(long, value_name = "AGE", requires = "prune")]
-    pub grace: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RuleArgs {
-    /// Keep the newest N snapshots.
-    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
-    pub keep_last: Option<u32>,
-    /// Keep the first snapshot of each of the last N hours that have one; --keep last keeps the last.
-    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
-    pub keep_hourly: Option<u32>,
-    /// Keep the first snapshot of each of the last N days that have one; --keep last keeps the last.
-    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
-    pub keep_daily: Option<u32>,
-    /// Keep the first snapshot of each of the last N weeks that have one; --keep last keeps the last.
-    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
-    pub keep_weekly: Option<u32>,
-    /// Keep the first snapshot of each of the last N months that have one; --keep last keeps the last.
-    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
-    pub keep_monthly: Option<u32>,
-    /// Keep the first snapshot of each of the last N years that have one; --keep last keeps the last.
-    #[arg(long, value_name = "N", conflicts_with = "snapshots")]
-    pub keep_yearly: Option<u32>,
-    /// Snapshot of an hour, day, week, month or year to keep [default: first].
-    #[arg(long, value_name = "WHICH", value_parser = ["first", "last"], conflicts_with = "snapshots")]
-    pub keep: Option<String>,
-    /// Keep snapshots at most this much older than the newest: 36h, 30d, 2w, 6mo, 1y.
-    #[arg(long, value_name = "AGE", conflicts_with = "snapshots")]
-    pub keep_within: Option<String>,
-    /// Keep snapshots with this tag; repeatable.
-    #[arg(long, value_name = "TAG", conflicts_with = "snapshots")]
-    pub keep_tag: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
   dumpvault run                         # the only system; without [system], every source
   dumpvault run shop --quiet            # from cron
 
@@ -698,81 +313,6 @@ pub(super) struct RunArgs {
     /// System of the configuration: [system.NAME].
     pub system: Option<String>,
     /// Print the sources in order and the steps, and exit.
-    #[arg(long, short = 'n')]
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault status --max-age 26h        # exit code 1 if a series has no good snapshot that recent
-  dumpvault status --max-age 26h --nagios
-
-A good snapshot is complete and not suspect. An append key is enough, so that another host can monitor.
-Exit codes: 0 all recent enough; 1 one is too old, or a configured source has none; 2 unknown.
-With --nagios: 0 OK, 2 CRITICAL, 3 UNKNOWN.")]
-pub(super) struct StatusArgs {
-    /// Fail if the newest good snapshot of a series is older than this: 26h, 2d.
-    #[arg(long, value_name = "AGE")]
-    pub max_age: Option<String>,
-    /// Show only this series: app, or db1/app.
-    #[arg(long)]
-    pub series: Option<String>,
-    /// Print one line and exit like a Nagios plugin.
-    #[arg(long, conflicts_with = "json")]
-    pub nagios: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault prune --dry-run
-  dumpvault prune                       # daily: schedules today, deletes a day later
-  dumpvault prune --grace 0             # at once; only while no backup runs
-
-Works in two runs, so it is safe beside backups. The first run schedules packs that are
-at least half unreferenced, or small, for deletion, and copies what is still referenced
-in them. A run after the grace period deletes them, once no backup runs that began
-before. A snapshot or recipe that cannot be read stops it before anything is deleted.")]
-pub(super) struct PruneArgs {
-    /// Keep scheduled packs, and never touch newer ones, for this long: 36h, 2d [default: 24h; 0 deletes at once].
-    #[arg(long, value_name = "AGE")]
-    pub grace: Option<String>,
-    /// Print what would be deleted, and exit.
-    #[arg(long, short = 'n')]
-    pub dry_run: bool,
-    /// Do not wait for other sessions; a backup that is still running fails when it commits.
-    #[arg(long)]
-    pub end_sessions: bool,
-    /// Prune a full storage: delete only unreferenced packs and write nothing. Run no backup meanwhile.
-    #[arg(long)]
-    pub full_store: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  dumpvault tag app --pin               # forget never removes it
-  dumpvault tag 1a2b3c4d --unpin
-  dumpvault tag app@2026-11-01 --add before-upgrade --remove nightly")]
-pub(super) struct TagArgs {
-    /// Snapshot to change.
-    pub snapshot: String,
-    #[command(flatten)]
-    pub which: WhichArgs,
-    /// Add a tag; repeatable.
-    #[arg(long, value_name = "TAG")]
-    pub add: Vec<String>,
-    /// Remove a tag; repeatable.
-    #[arg(long, value_name = "TAG")]
-    pub remove: Vec<String>,
-    /// Exempt the snapshot from retention.
-    #[arg(long, conflicts_with = "unpin")]
-    pub pin: bool,
-    /// Make the snapshot subject to retention again.
-    #[arg(long)]
-    pub unpin: bool,
-    /// Confirm a snapshot time that is in doubt.
-    #[arg(long)]
-    pub confirm_time: bool,
-    /// Print the tags that the snapshot would have, and exit.
     #[arg(long, short = 'n')]
     pub dry_run: bool,
 }

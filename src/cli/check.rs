@@ -4,56 +4,39 @@ use super::args::CheckArgs;
 use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
-use crate::base::clock::Clock;
-use crate::engine::check::{check, check_storage, class_of, short_locks};
-use crate::engine::report::{Check, ShortLock};
+use crate::engine::check::{CheckJob, Checked, run_check, run_check_of_storage};
+use crate::engine::report::{Check, SnapshotHit};
 use crate::settings::{duration, part};
-use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData};
 use std::time::Instant;
 
 /// So many ranges of a stream are shown to people; JSON has them all.
 const RANGES_SHOWN: usize = 8;
 
 pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CliError> {
-    let settings = settings(context, args)?;
-    let mut locks = Vec::new();
-    let report = if args.storage_only {
-        check_storage(&context.app, &settings, &context.run())?
-    } else {
+    let job = job(context, args)?;
+    let Checked { report, class } = match args.storage_only {
+        true => run_check_of_storage(&job, &context.app, &context.run())?,
         // A cache would hide what the storage has lost.
-        let repo = context.repository_uncached()?;
-        let host = context.app.host();
-        let report = check(&repo, &context.clock, &host, settings, &context.progress, &context.cancel)?;
-        locks = short_locks(&repo, &report, &context.run())?;
-        report
+        false => run_check(&job, &context.repository_uncached()?, &context.app, &context.run())?,
     };
-    let leftovers = context.app.leftovers();
-    if context.json {
-        context.report(Check {
-            read_data: args.read_data,
-            temporary_files: leftovers,
-            short_locks: locks.iter().map(ShortLock::from).collect(),
-            ..Check::new(&report, args.storage_only)
-        });
-    } else {
-        tell(context, &report, args, leftovers)?;
+    match context.json {
+        true => context.report(report),
+        false => tell(context, &report, args),
     }
-    Ok(class_of(&report, &locks).map_or(Exit::Good, Exit::from))
+    Ok(class.map_or(Exit::Good, Exit::from))
 }
 
-fn settings(context: &Context, args: &CheckArgs) -> Result<CheckSettings, CliError> {
-    let time_box = args.time_box.as_deref().map(|text| duration(text, "--for")).transpose()?;
-    let read = match &args.read_data_subset {
-        Some(text) => ReadData::Share(part(text, "--read-data-subset")?),
-        None if args.read_data || time_box.is_some() => ReadData::All,
-        None => ReadData::Nothing,
-    };
-    let now_ms = context.clock.now().as_millisecond();
-    let deadline = time_box.and_then(|time| Instant::now().checked_add(time));
-    Ok(CheckSettings { deadline, ..CheckSettings::new(read, now_ms, context.cores()) })
+fn job(context: &Context, args: &CheckArgs) -> Result<CheckJob, CliError> {
+    Ok(CheckJob {
+        read_data: args.read_data,
+        share: args.read_data_subset.as_deref().map(|text| part(text, "--read-data-subset")).transpose()?,
+        asked: Instant::now(),
+        time_box: args.time_box.as_deref().map(|text| duration(text, "--for")).transpose()?,
+        workers: context.cores(),
+    })
 }
 
-fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: usize) -> Result<(), CliError> {
+fn tell(context: &Context, report: &Check, args: &CheckArgs) {
     let read = match report.bytes_read {
         0 => "pack data not read".to_owned(),
         bytes => format!("read {} of pack data", render::bytes(bytes)),
@@ -72,7 +55,7 @@ fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: us
         ));
     }
     if report.packs_read > 0 {
-        tell_age(context, report)?;
+        tell_age(context, report);
     }
     if report.unreferenced_packs > 0 {
         context.say(&format!(
@@ -94,10 +77,10 @@ fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: us
         ));
     }
     for foreign in report.foreign.iter().filter(|_| args.foreign) {
-        let who = foreign.head.as_ref().map_or_else(String::new, |head| {
-            format!(" (says it is of series `{}` of host `{}`)", head.series, head.host)
+        let who = foreign.claims.as_ref().map_or_else(String::new, |(series, host)| {
+            format!(" (says it is of series `{series}` of host `{host}`)")
         });
-        context.output(&format!("foreign: {}{who}: {}", foreign.object, foreign.why));
+        context.output(&format!("foreign: {}{who}: {}", foreign.object, foreign.what));
     }
     for what in &report.claimed_lost {
         context.warn(format!("{what}; that key may only add, and may be lying"));
@@ -105,10 +88,11 @@ fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: us
     for what in &report.turned_back {
         context.output(&format!("turned back: {what}"));
     }
-    if leftovers > 0 {
-        context.say(&format!("{} of running or killed runs", render::count(leftovers, "temporary file")));
+    if report.temporary_files > 0 {
+        let files = render::count(report.temporary_files, "temporary file");
+        context.say(&format!("{files} of running or killed runs"));
     }
-    for damage in &report.quarantined {
+    for damage in &report.set_aside {
         context.say(&format!("set aside: {}: {}; no snapshot needs it", damage.object, damage.what));
     }
     for pack in &report.recovered {
@@ -117,45 +101,41 @@ fn tell(context: &Context, report: &CheckReport, args: &CheckArgs, leftovers: us
     for damage in &report.damage {
         context.output(&format!("damaged: {}: {}", damage.object, damage.what));
     }
-    for hit in &report.hits {
+    for hit in &report.snapshots_hit {
         context.output(&describe(hit));
     }
-    if report.is_clean() {
+    if report.ok {
         context.say("no damage found");
     } else {
         context.output(&format!(
             "{} damaged, {} incomplete",
             render::count(report.damage.len(), "object"),
-            render::count(report.hits.len(), "stream")
+            render::count(report.snapshots_hit.len(), "stream")
         ));
     }
-    Ok(())
 }
 
-fn tell_age(context: &Context, report: &CheckReport) -> Result<(), CliError> {
-    let zone = context.app.settings.calendar.zone.clone();
+fn tell_age(context: &Context, report: &Check) {
     let never = match report.packs_never_read {
         0 => String::new(),
         packs => format!(", except {packs} never read completely"),
     };
-    if let Some(oldest) = report.oldest_read_ms {
+    if let Some(oldest) = report.oldest_read {
         context.say(&format!(
             "{} read; every pack was read since {}{never}",
             render::count(report.packs_read, "pack"),
-            render::time(oldest, &zone)
+            render::time(oldest.ms(), &context.app.settings.calendar.zone)
         ));
     }
-    Ok(())
 }
 
-fn describe(hit: &Hit) -> String {
+fn describe(hit: &SnapshotHit) -> String {
     let stream = if hit.stream.is_empty() { String::new() } else { format!(", stream `{}`", hit.stream) };
     let lost = match hit.bytes_lost {
         0 => String::new(),
         bytes => {
             let shown = hit.ranges.iter().take(RANGES_SHOWN);
-            let mut ranges: Vec<String> =
-                shown.map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
+            let mut ranges: Vec<String> = shown.map(|[first, end]| format!("{first}-{}", end - 1)).collect();
             if hit.ranges.len() > RANGES_SHOWN {
                 ranges.push(format!("and {} more", hit.ranges.len() - RANGES_SHOWN));
             }
@@ -174,5 +154,10 @@ fn describe(hit: &Hit) -> String {
             format!(", in {}{more}", shown.join(", "))
         }
     };
-    format!("incomplete: snapshot {} of `{}`{stream}{lost}{tables}: {}", hit.id.short(), hit.series, hit.what)
+    format!(
+        "incomplete: snapshot {} of `{}`{stream}{lost}{tables}: {}",
+        hit.snapshot.short(),
+        hit.series,
+        hit.what
+    )
 }

@@ -68,7 +68,7 @@ impl CopyAsker<CliError> for Told<'_> {
         let (context, name) = (self.context, &copy.name);
         let CopyOutcome { requests, result } = outcome;
         if let Some(requests) = &requests {
-            tracing::info!("{name}: {}", render::requests(requests));
+            tracing::info!("{name}: {}", render::requests(&requests.into()));
         }
         let own = match result {
             Err(error) if self.is_only => {

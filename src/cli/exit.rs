@@ -36,21 +36,24 @@ pub(super) enum Exit {
 }
 
 impl Exit {
+    /// All that a process of this program ends with by itself.
+    pub(super) const ALL: [Self; 11] = [
+        Self::Good,
+        Self::Partial,
+        Self::NothingDone,
+        Self::Usage,
+        Self::Integrity,
+        Self::Conflict,
+        Self::Refused,
+        Self::Target,
+        Self::NoRepository,
+        Self::WrongKey,
+        Self::Interrupted,
+    ];
+
     /// Of a process of this program that ended with `code`; other codes are failures of the whole.
     pub(super) fn of_code(code: u8) -> Self {
-        let all = [
-            Self::Good,
-            Self::Partial,
-            Self::Usage,
-            Self::Integrity,
-            Self::Conflict,
-            Self::Refused,
-            Self::Target,
-            Self::NoRepository,
-            Self::WrongKey,
-            Self::Interrupted,
-        ];
-        all.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::NothingDone)
+        Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::NothingDone)
     }
 
     /// What kind of failure it tells of.

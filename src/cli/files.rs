@@ -7,7 +7,7 @@ use super::which::chosen;
 use super::{Context, render};
 use crate::base::name::SnapshotName;
 use crate::base::words::path as shown;
-use crate::content::index::{Kind, Of, Row};
+use crate::content::index::{Kind, Row};
 use crate::engine::files::{Became, ChangedRow, Moves, Tree, WantedFiles, lies_below};
 use crate::engine::report::{ChangedFile, ChangedFiles, ListedFile, ListedFiles};
 use crate::engine::restore::Chosen;
@@ -28,7 +28,7 @@ pub(super) fn list(context: &Context, args: &LsArgs, name: &SnapshotName) -> Res
     let path = name.stream.clone().unwrap_or_default();
     let tree = tree_of(&chosen, &path)?;
     let wanted = tree.path_of(&path);
-    let is_of_objects = tree.holds() == Of::Objects;
+    let is_of_objects = tree.is_of_objects();
     let (mut listed, mut found) = (Vec::new(), tree.is_empty());
     let mut folder: Option<Vec<u8>> = None;
     tree.files(&WantedFiles::exactly(wanted).with_versions(args.versions), &context.cancel, &mut |file| {
@@ -121,7 +121,7 @@ pub(super) fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, CliError>
         (chosen(context, &before, args.which.any_host)?, chosen(context, &after, args.which.any_host)?);
     let mut found = Vec::new();
     let (old, new) = (tree_of(&before, &path)?, tree_of(&after, &path)?);
-    if old.holds() != new.holds() {
+    if old.is_of_objects() != new.is_of_objects() {
         return Err(CliError::usage("one of the snapshots holds files, the other objects"));
     }
     let mut tell = |changes: Vec<ChangedRow>| {

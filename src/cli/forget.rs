@@ -5,21 +5,19 @@ use super::exit::Exit;
 use super::report::CliError;
 use super::table::Table;
 use super::{Context, note_gone, prompt, render};
-use crate::base::clock::Clock;
 use crate::base::name::{NameKind, SeriesName, SnapshotName, check_name};
 use crate::base::retention::{Policy, Representative};
+use crate::engine::OpError;
 use crate::engine::forget::{
     Decided, ForgetRequest, Policies, forget as forget_by_policy, forget_foreign, forget_named,
     forget_series, whole_series,
 };
-use crate::engine::report::{Forgotten, ForgottenForeign, Prune, Tagged};
+use crate::engine::prune::{PruneJob, prune as run_prune};
+use crate::engine::report::{Forgotten, ForgottenForeign, Prune, Pruned, Tagged, Young};
 use crate::engine::tag::{TagRequest, tag as change_tags};
 use crate::settings::{age, grace};
-use crate::vault::gc::{PruneReport, PruneSettings, YoungPacks};
-use crate::vault::{RepoError, Repository};
-use jiff::Timestamp;
+use crate::vault::Repository;
 use jiff::tz::TimeZone;
-use std::time::Duration;
 
 fn foreign(context: &Context, repo: &Repository, dry_run: bool) -> Result<Exit, CliError> {
     let objects = forget_foreign(repo, dry_run)?;
@@ -56,7 +54,7 @@ pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliEr
         Some(series) if args.all => all_of(context, args, &repo, series)?,
         _ if names.is_empty() => forget_by_policy(&repo, clock, &request, observer)?,
         _ => {
-            let from = context.viewpoint(args.which.any_host);
+            let from = context.app.viewpoint(args.which.any_host);
             forget_named(&repo, clock, &names, &from, &request, observer)?
         }
     };
@@ -66,18 +64,12 @@ pub(super) fn forget(context: &Context, args: &ForgetArgs) -> Result<Exit, CliEr
     if !context.json {
         tell_decided(context, &decided, args, &zone);
     }
-    let settings = PruneSettings { dry_run: args.dry_run, ..settings(context, grace) };
-    let pruned = if args.prune {
-        let report = repo.prune(&settings, observer, &context.cancel)?;
-        if !context.json {
-            tell_pruned(context, &report, &settings, &zone);
-        }
-        Some(report)
-    } else {
-        None
-    };
+    let job = PruneJob { grace, dry_run: args.dry_run, ..PruneJob::default() };
+    let pruned = args.prune.then(|| run_prune(&job, &repo, &context.run())).transpose()?;
     if context.json {
-        context.report(Forgotten::new(&decided, pruned.as_ref(), args.dry_run));
+        context.report(Forgotten::new(&decided, pruned, args.dry_run));
+    } else if let Some(report) = &pruned {
+        tell_pruned(context, report, &job, &zone);
     }
     Ok(Exit::Good)
 }
@@ -110,7 +102,7 @@ fn all_of(
         let answer = prompt::confirm_word(&question, &word, &context.cancel);
         match answer {
             Some(Ok(true)) => {}
-            Some(Err(_)) => return Err(RepoError::Cancelled.into()),
+            Some(Err(_)) => return Err(OpError::cancelled().into()),
             Some(Ok(false)) => {
                 return Err(CliError::Refused {
                     message: "cancelled; nothing was removed".to_owned(),
@@ -196,29 +188,22 @@ fn tell_decided(context: &Context, decided: &[Decided], args: &ForgetArgs, zone:
 
 pub(super) fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliError> {
     let zone = context.app.settings.calendar.zone.clone();
-    let grace = args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?;
-    let settings = PruneSettings {
+    let job = PruneJob {
+        grace: args.grace.as_deref().map(|text| grace(text, "--grace")).transpose()?,
         dry_run: args.dry_run,
         end_sessions: args.end_sessions,
         full_store: args.full_store,
-        ..settings(context, grace)
     };
-    let repo: Repository = context.repository()?;
-    let report = repo.prune(&settings, &context.progress, &context.cancel)?;
-    if context.json {
-        context.report(Prune::new(&report, args.dry_run));
-    } else {
-        tell_pruned(context, &report, &settings, &zone);
+    let report = run_prune(&job, &context.repository()?, &context.run())?;
+    match context.json {
+        true => context.report(report),
+        false => tell_pruned(context, &report, &job, &zone),
     }
     Ok(Exit::Good)
 }
 
-fn settings(context: &Context, grace: Option<Duration>) -> PruneSettings {
-    let usual = PruneSettings::new(context.clock.now().as_millisecond());
-    PruneSettings { grace: grace.unwrap_or(usual.grace), ..usual }
-}
-
-fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings, zone: &TimeZone) {
+fn tell_pruned(context: &Context, report: &Prune, job: &PruneJob, zone: &TimeZone) {
+    let report = &report.pruned;
     let bytes: u64 = report.condemned.iter().map(|pack| pack.bytes).sum();
     let live: u64 = report.condemned.iter().map(|pack| pack.live_bytes).sum();
     context.say(&format!(
@@ -229,7 +214,7 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
         render::count(report.packs, "pack")
     ));
     if !report.condemned.is_empty() {
-        let (scheduled, copied) = match settings.dry_run {
+        let (scheduled, copied) = match job.dry_run {
             true => ("would schedule", "would be copied first"),
             false => ("scheduled", "will be copied first"),
         };
@@ -240,22 +225,20 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
             render::bytes(live)
         ));
     }
-    if let Some(until) = report.held_until.and_then(|until| Timestamp::try_from(until).ok()) {
+    if let Some(until) = report.held_until {
         context.say(&format!(
             "nothing is deleted before {}: a snapshot of an append key that is not whole may need it; \
              `dumpvault repair snapshots` or `dumpvault forget` ends that",
-            render::time(until.as_millisecond(), zone)
+            render::time(until.ms(), zone)
         ));
     }
     for waiting in &report.waiting {
-        let until = waiting.until.and_then(|until| Timestamp::try_from(until).ok());
         let until =
-            until.map(|until| format!("grace period ends {}", render::time(until.as_millisecond(), zone)));
+            waiting.until.map(|until| format!("grace period ends {}", render::time(until.ms(), zone)));
         let sessions = (waiting.sessions > 0)
             .then(|| format!("{} may use them", render::count(waiting.sessions, "running backup")));
-        let locked = waiting.locked_until.and_then(|until| Timestamp::try_from(until).ok());
         let locked =
-            locked.map(|until| format!("locked until {}", render::time(until.as_millisecond(), zone)));
+            waiting.locked_until.map(|until| format!("locked until {}", render::time(until.ms(), zone)));
         let why: Vec<String> = until.into_iter().chain(sessions).chain(locked).collect();
         let wait = if waiting.packs == 1 { "waits" } else { "wait" };
         context.say(&format!(
@@ -274,7 +257,7 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
         ));
     }
     if report.young.packs > 0 {
-        context.say(&young_words(report, settings, zone));
+        context.say(&young_words(report, job, zone));
     } else if report.condemned.is_empty()
         && report.waiting.is_empty()
         && report.packs_deleted == 0
@@ -285,26 +268,26 @@ fn tell_pruned(context: &Context, report: &PruneReport, settings: &PruneSettings
 }
 
 /// What waits because it is young, and until when.
-fn young_words(report: &PruneReport, settings: &PruneSettings, zone: &TimeZone) -> String {
-    let YoungPacks { packs, bytes, until, sessions } = report.young;
-    let grace = match (settings.grace.as_secs() / 3600, settings.grace.as_secs() % 3600) {
+fn young_words(report: &Pruned, job: &PruneJob, zone: &TimeZone) -> String {
+    let Young { packs, bytes, until, sessions } = report.young;
+    let grace = job.grace();
+    let grace = match (grace.as_secs() / 3600, grace.as_secs() % 3600) {
         (hours @ 1.., 0) => format!("{hours} h"),
-        _ => render::duration(u64::try_from(settings.grace.as_millis()).unwrap_or(u64::MAX)),
+        _ => render::duration(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
     };
     let (are, wait) = if packs == 1 { ("is", "waits") } else { ("are", "wait") };
     let nothing =
         if report.condemned.is_empty() && report.packs_deleted == 0 { "nothing to delete yet: " } else { "" };
     let packs = format!("{nothing}{} ({})", render::count(packs, "pack"), render::bytes(bytes));
-    let until = until.and_then(|until| Timestamp::try_from(until).ok());
     match (until, sessions) {
         (Some(until), 0) => format!(
             "{packs} {are} younger than {grace}; run again after {}, or use --grace 0 while no backup runs",
-            render::time(until.as_millisecond(), zone)
+            render::time(until.ms(), zone)
         ),
         (Some(until), sessions) => format!(
             "{packs} {are} younger than {grace}, and {} may use them; run again after {}",
             render::count(sessions, "running backup"),
-            render::time(until.as_millisecond(), zone)
+            render::time(until.ms(), zone)
         ),
         (None, sessions) => {
             format!(
@@ -331,7 +314,7 @@ pub(super) fn tag(context: &Context, args: &TagArgs) -> Result<Exit, CliError> {
     };
     let name = context.whole_name(&args.snapshot)?;
     let repo = context.repository()?;
-    let from = context.viewpoint(args.which.any_host);
+    let from = context.app.viewpoint(args.which.any_host);
     let (summary, pinned) = change_tags(&repo, &context.clock, &name, &from, &request, &context.progress)?;
     if context.json {
         context.report(Tagged::new(&summary, pinned, args.dry_run));

@@ -12,14 +12,13 @@ use crate::daemon::book::RunId;
 use crate::daemon::launch::{RUN_VARIABLE, new_id};
 use crate::daemon::process;
 use crate::daemon::state::{AuditEntry, AuditFault, Entry, Invocation, Record, RunRow, State, not_kept};
-use crate::engine::backup::BackupReport;
+use crate::engine::backup::{BackupReport, sha256_of};
 use crate::engine::forget::{Decided, Policies};
 use crate::engine::listing::sizes;
 use crate::engine::report::{AuditLine, AuditLog, AuditVerified, BackupRecord, History, HistoryShown, Time};
 use crate::engine::tables::{Sorted, table_map};
 use crate::settings::Environment;
 use crate::vault::snapshot::{Body, Summary};
-use crate::vault::writer::SHA256;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -202,7 +201,7 @@ pub(super) fn record_of(source: &str, summary: &Summary, body: &Body, suspects: 
         tables,
         calendar: head.calendar.clone(),
         digest: only.map(|stream| stream.digest.to_string()),
-        sha256: only.and_then(|stream| stream.attributes.get(SHA256).cloned()),
+        sha256: only.and_then(sha256_of).map(str::to_owned),
         suspect: (!suspects.is_empty()).then(|| suspects.join("; ")),
         error: (!failed.is_empty()).then(|| failed.join("; ")),
         duration: Some(body.streams.iter().map(|stream| stream.stats.duration_ms).sum()),

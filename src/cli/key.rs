@@ -11,15 +11,14 @@ use super::{Context, clean, prompt};
 use crate::base::clock::Clock;
 use crate::base::id::SlotId;
 use crate::base::secret::Passphrase;
-use crate::engine::app::{App, AppError};
+use crate::engine::app::{App, Opened, Reading, Vacancy};
 use crate::engine::keyring::{
     PASSPHRASE_MIN, check_passphrase, fresh_key_file, key_file_or_fresh, plan_remove, run_export, run_import,
-    run_passwd, run_remove,
+    run_passwd, run_remove, slots,
 };
-use crate::engine::report::{Id, KeyList, KeySlot, NewRepository, NewRepositoryPlan};
+use crate::engine::report::{Id, KeyList, KeySlot, NewRepository, NewRepositoryPlan, Slot};
+use crate::vault::Repository;
 use crate::vault::crypto::Credential;
-use crate::vault::format::slot::SlotKind;
-use crate::vault::{RepoError, Repository};
 use std::io::ErrorKind;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -47,16 +46,8 @@ pub(super) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError>
 
 /// Says what `init` would make. Nothing is asked.
 fn would_init(context: &Context) -> Result<Exit, CliError> {
-    match context.app.storage() {
-        Ok(storage) => Repository::check_vacant(storage.as_ref())?,
-        // A directory that `init` would make.
-        Err(AppError::Repo(RepoError::NoRepository { .. })) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let key_file = context.app.key_file_named().filter(|path| !path.exists());
+    let Vacancy { location, key_file } = context.app.plan_init()?;
     let key_file = key_file.map(|path| path.display().to_string());
-    let place = context.app.settings.repository.place.as_ref().map(|place| place.value.to_string());
-    let location = place.unwrap_or_default();
     if context.json {
         context.report(NewRepositoryPlan { dry_run: true, location, key_file });
         return Ok(Exit::Good);
@@ -95,9 +86,7 @@ fn recovery_sheet(context: &Context, repo: &Repository, credential: &Credential)
 /// made.
 pub(super) fn of_new_repository(context: &Context, app: &App, force: bool) -> Result<Credential, CliError> {
     // That none can be made there is told before anything is asked or made.
-    if let Ok(storage) = app.storage() {
-        Repository::check_vacant(storage.as_ref())?;
-    }
+    app.check_vacant()?;
     let credential = match app.key_file_named() {
         Some(path) if !path.exists() => {
             let made = fresh_key_file(&path, app.entropy())?;
@@ -243,9 +232,8 @@ fn new_credential(context: &Context, args: &NewKeyArgs) -> Result<Credential, Cl
 }
 
 fn opened(context: &Context) -> Result<(Repository, Credential), CliError> {
-    let identity = context.app.identify()?;
-    let credential = context.credential()?;
-    Ok((context.app.open(&identity, &credential)?, credential))
+    let Opened { repo, credential } = context.opened(Reading::Cached)?;
+    Ok((repo, credential))
 }
 
 fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
@@ -259,41 +247,31 @@ fn told(context: &Context, line: &str, id: &SlotId) -> Result<Exit, CliError> {
 
 fn list(context: &Context) -> Result<Exit, CliError> {
     let (repo, credential) = opened(context)?;
-    let slots = repo.key_ring().slots(&credential)?;
-    let zone = context.app.settings.calendar.zone.clone();
-    // Anybody who can put objects can put what is no slot.
-    let damaged = slots.iter().any(|slot| slot.label.as_ref().is_err_and(|error| !error.is_foreign()));
-    let word = |kind: &SlotKind| match kind {
-        SlotKind::Passphrase => "passphrase",
-        SlotKind::KeyFile => "key file",
-    };
+    let report = KeyList::new(&repo, &slots(&repo, &credential)?);
+    let exit = if report.is_damaged { Exit::Integrity } else { Exit::Good };
     if context.json {
-        context.report(KeyList::new(&repo, &slots));
-    } else {
-        let rows: Vec<Vec<String>> = slots
-            .iter()
-            .map(|slot| {
-                let id = format!("{}{}", slot.id.short(), if slot.current { " *" } else { "" });
-                match &slot.label {
-                    Ok((label, kind)) => vec![
-                        id,
-                        word(kind).to_owned(),
-                        label.role.to_string(),
-                        render::time(label.created_ms, &zone),
-                        label.text.clone(),
-                    ],
-                    Err(error) => vec![id, error.to_string()],
-                }
-            })
-            .collect();
-        let authors = authors::rows(&repo);
-        context.table(&Table::new(&["KEY", "ROLE", "MAY", "NAME"], &[], &authors));
-        context.output("");
-        context.table(&Table::new(&["SLOT", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
-        context
-            .say("* the slot that opened the repository; roles and labels of slots are what the slots say");
+        context.report(report);
+        return Ok(exit);
     }
-    Ok(if damaged { Exit::Integrity } else { Exit::Good })
+    let zone = &context.app.settings.calendar.zone;
+    let id = |id: &Id, is_current: bool| format!("{}{}", id.short(), if is_current { " *" } else { "" });
+    let row = |slot: &Slot| match slot {
+        Slot::Readable(slot) => vec![
+            id(&slot.id, slot.current),
+            slot.kind.word().to_owned(),
+            slot.role.clone(),
+            render::time(slot.created.ms(), zone),
+            slot.label.clone(),
+        ],
+        Slot::Unreadable(slot) => vec![id(&slot.id, slot.is_current), slot.error.clone()],
+    };
+    let rows: Vec<Vec<String>> = report.keys.iter().map(row).collect();
+    let authors = authors::rows(&report.authors);
+    context.table(&Table::new(&["KEY", "ROLE", "MAY", "NAME"], &[], &authors));
+    context.output("");
+    context.table(&Table::new(&["SLOT", "KIND", "ROLE", "MADE", "LABEL"], &[], &rows));
+    context.say("* the slot that opened the repository; roles and labels of slots are what the slots say");
+    Ok(exit)
 }
 
 fn remove(context: &Context, prefix: &str, force: bool) -> Result<Exit, CliError> {

@@ -3,8 +3,8 @@
 use super::Context;
 use super::render;
 use super::table::Table;
-use crate::content::rdb::Group;
-use crate::engine::keys::{KeyChange, KeyName, Keys, key_map};
+use crate::engine::keys::{KeyChange, Keys, key_map};
+use crate::engine::report::KeyAmount;
 use crate::vault::snapshot::Body;
 
 /// The keys of all streams. A map that makes no sense is told.
@@ -23,22 +23,22 @@ pub(super) fn of(context: &Context, body: &Body) -> Keys {
 /// The keys of all streams, below the list of streams.
 pub(super) fn list(context: &Context, body: &Body) {
     let keys = of(context, body);
+    let amounts = KeyAmount::all(&keys);
     for stream in &keys.streams {
-        let groups: Vec<(&KeyName, &Group)> =
-            keys.groups.iter().filter(|(name, _)| name.stream == *stream).collect();
-        let count: u64 = groups.iter().map(|(_, group)| group.keys).sum();
+        let amounts = || amounts.iter().filter(|one| one.prefix.stream == *stream);
+        let count: u64 = amounts().map(|one| one.count.keys).sum();
         context.output("");
         context.output(&format!("{stream}: {}", render::count(count as usize, "key")));
-        let row = |(name, group): &(&KeyName, &Group)| {
+        let row = |KeyAmount { prefix, count }: &KeyAmount| {
             vec![
-                database(name),
-                name.shown(),
-                group.keys.to_string(),
-                group.expiring.to_string(),
-                render::bytes(group.bytes),
+                database(prefix.database),
+                prefix.prefix.clone(),
+                count.keys.to_string(),
+                count.expiring.to_string(),
+                render::bytes(count.bytes),
             ]
         };
-        let rows: Vec<Vec<String>> = groups.iter().map(row).collect();
+        let rows: Vec<Vec<String>> = amounts().map(row).collect();
         if !rows.is_empty() {
             context.table(&Table::new(&["DB", "PREFIX", "KEYS", "EXPIRING", "SIZE"], &[0, 2, 3, 4], &rows));
         }
@@ -68,7 +68,7 @@ fn row(KeyChange { name, before, after }: &KeyChange) -> Vec<String> {
         _ => "",
     };
     vec![
-        database(name),
+        database(name.database),
         name.shown(),
         mark.to_owned(),
         is.keys.to_string(),
@@ -78,6 +78,6 @@ fn row(KeyChange { name, before, after }: &KeyChange) -> Vec<String> {
     ]
 }
 
-fn database(name: &KeyName) -> String {
-    name.database.map_or_else(|| "*".to_owned(), |number| number.to_string())
+fn database(number: Option<u64>) -> String {
+    number.map_or_else(|| "*".to_owned(), |number| number.to_string())
 }

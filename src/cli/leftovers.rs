@@ -3,7 +3,7 @@
 use super::Context;
 use super::prompt;
 use super::report::CliError;
-use crate::source::postgres::{Leftover, RestoreTarget};
+use crate::engine::restore::LeftBehind;
 
 /// How somebody agrees that something left behind is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +27,11 @@ impl Consent {
     }
 }
 
-/// Offers to drop what was left behind on the server of `target`. Whether something was dropped.
+/// Offers to drop what was left behind on a server. Whether something was dropped.
 ///
 /// # Errors
 /// When somebody interrupts instead of answering.
-pub(super) fn offer(
-    context: &Context,
-    target: &RestoreTarget,
-    consent: Consent,
-    found: &[Leftover],
-) -> Result<bool, CliError> {
+pub(super) fn offer(context: &Context, consent: Consent, found: Vec<LeftBehind>) -> Result<bool, CliError> {
     let mut is_dropped = false;
     for leftover in found {
         let state = if leftover.is_whole { "waits to be swapped" } else { "was left unfinished" };
@@ -51,12 +46,12 @@ pub(super) fn offer(
         let is_agreed = match answer {
             Some(answer) => answer.map_err(|error| CliError::usage(error.to_string()))?,
             None => {
-                context.warn(format!("{about}; {}", way_out(leftover)));
+                context.warn(format!("{about}; {}", way_out(&leftover)));
                 false
             }
         };
         if is_agreed {
-            match target.drop_leftover(leftover) {
+            match leftover.drop_now() {
                 Ok(true) => {
                     context.say(&format!("dropped database `{}`", leftover.database));
                     is_dropped = true;
@@ -69,7 +64,7 @@ pub(super) fn offer(
     Ok(is_dropped)
 }
 
-fn way_out(leftover: &Leftover) -> String {
+fn way_out(leftover: &LeftBehind) -> String {
     match leftover.is_whole {
         true => format!("use `dumpvault swap {} LIVE`, or drop it", leftover.database),
         false => "use --drop-leftovers to drop it".to_owned(),

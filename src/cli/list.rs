@@ -10,21 +10,15 @@ use super::which::one;
 use super::{Context, files, keys, system, tables};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
-use crate::base::event::{Event, Observer};
 use crate::base::name::SeriesName;
 use crate::base::numbers::State;
-use crate::engine::backup::tags_of;
-use crate::engine::listing::{Listing, Seen, Sums, check_series, closer, sizes, stats as reckon, survey};
+use crate::engine::listing::{Sums, closer, stats as reckon};
 use crate::engine::report::{
     KeyAmount, Listed, ListedSnapshot, Shown, Snapshot, Snapshots, Stats, format_word,
 };
 use crate::engine::restore::rollback_words;
+use crate::engine::snapshots::{SnapshotsJob, snapshots as list_snapshots};
 use crate::settings;
-use crate::vault::history::{History, HistoryDamage};
-use crate::vault::snapshot::Summary;
-use jiff::Timestamp;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
 
 pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit, CliError> {
     if args.sets {
@@ -34,155 +28,76 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     let series = args.series.as_deref().map(SeriesName::parse).transpose()?;
     let since = args.since.as_deref().map(|text| settings::since(text, "--since")).transpose()?;
     let since = since.map(|since| since.moment(&calendar.zone, context.clock.now()));
-    let repo = context.repository()?;
-    let Listing { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
-    let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
-    if let Some(series) = &series {
-        check_series(&summaries, series)?;
+    let job =
+        SnapshotsJob { series, host: args.host.clone(), tags: args.tag.clone(), since, latest: args.latest };
+    let (report, class) = list_snapshots(&job, &context.repository()?, &calendar, &context.progress)?;
+    match context.json {
+        true => context.report(report),
+        false if report.snapshots.is_empty() => context.say("no snapshots"),
+        false => print_list(context, args, &report, &calendar),
     }
-    let tags = tags_of(&summaries, &calendar);
-    let mut shown: Vec<(Seen, Vec<String>)> = snapshots
-        .into_iter()
-        .zip(tags)
-        .map(|(seen, calendar)| {
-            let tags = render::tags(&calendar, &seen.summary);
-            (seen, tags)
-        })
-        .filter(|(seen, tags)| is_wanted(args, series.as_ref(), since, &seen.summary, tags))
-        .collect();
-    if let Some(count) = args.latest {
-        keep_latest(&mut shown, count);
-    }
-    for damage in history.damaged.iter().filter(|damage| damage.is_failure()) {
-        let message = damage.error.to_string();
-        context.progress.observe(Event::Damage { object: "history".to_owned(), message });
-    }
-    for message in history.damage_beside() {
-        context.progress.observe(Event::Warning { message });
-    }
-    if let Some(words) = rollback_words(&history.turned_back) {
-        context.warn(words);
-    }
-    if context.json {
-        let list = shown.into_iter().map(|(seen, tags)| ListedSnapshot::new(&seen, tags, &history));
-        let time_zone = calendar.zone_name().to_owned();
-        let turned_back = history.turned_back.clone();
-        context.report(Snapshots { snapshots: list.collect(), time_zone, pack_bytes, turned_back });
-    } else if shown.is_empty() {
-        context.say("no snapshots");
-    } else {
-        print_list(context, args, &shown, &calendar, &history, pack_bytes);
-    }
-    Ok(if history.damaged.iter().any(HistoryDamage::is_failure) { Exit::Integrity } else { Exit::Good })
-}
-
-fn is_wanted(
-    args: &SnapshotsArgs,
-    series: Option<&SeriesName>,
-    since: Option<Timestamp>,
-    summary: &Summary,
-    tags: &[String],
-) -> bool {
-    let head = &summary.head;
-    series.is_none_or(|series| head.is_of(series))
-        && args.host.as_ref().is_none_or(|host| *host == head.host)
-        && args.tag.iter().all(|tag| tags.contains(tag))
-        && since.is_none_or(|since| head.time() >= since)
-}
-
-/// Of each series and host only the newest so many.
-fn keep_latest(shown: &mut Vec<(Seen, Vec<String>)>, count: u32) {
-    let head_of =
-        |one: &(Seen, Vec<String>)| (one.0.summary.head.series.clone(), one.0.summary.head.host.clone());
-    let mut groups: BTreeMap<(String, String), Vec<&Summary>> = BTreeMap::new();
-    for one in shown.iter() {
-        groups.entry(head_of(one)).or_default().push(&one.0.summary);
-    }
-    let mut latest = HashSet::new();
-    for mut members in groups.into_values() {
-        members.sort_by_key(|summary| Reverse(summary.rank()));
-        latest.extend(members.iter().take(count as usize).map(|summary| summary.id));
-    }
-    shown.retain(|(seen, _)| latest.contains(&seen.summary.id));
+    Ok(class.map_or(Exit::Good, Exit::from))
 }
 
 const TITLES: [&str; 9] = ["ID", "TIME", "SERIES", "HOST", "TAGS", "SIZE", "STORED", "TOOK", "STATE"];
 /// Of these, what `--compact` shows.
 const COMPACT: [usize; 5] = [0, 1, 2, 5, 8];
 
-fn print_list(
-    context: &Context,
-    args: &SnapshotsArgs,
-    shown: &[(Seen, Vec<String>)],
-    calendar: &Calendar,
-    history: &History,
-    pack_bytes: u64,
-) {
+fn print_list(context: &Context, args: &SnapshotsArgs, report: &Snapshots, calendar: &Calendar) {
     let columns: Vec<usize> = if args.compact { COMPACT.to_vec() } else { (0..TITLES.len()).collect() };
     let pick = |cells: &[String]| -> Vec<String> {
         columns.iter().filter_map(|column| cells.get(*column).cloned()).collect()
     };
+    let Snapshots { snapshots, pack_bytes, .. } = report;
     let rows: Vec<Vec<String>> =
-        shown.iter().map(|(seen, tags)| pick(&row(context, seen, tags, &calendar.zone, history))).collect();
+        snapshots.iter().map(|one| pick(&row(context, one, &calendar.zone))).collect();
     let titles: Vec<&str> = columns.iter().filter_map(|column| TITLES.get(*column).copied()).collect();
     let numbers = |(_, column): &(usize, &usize)| [5, 6, 7].contains(*column);
     let right: Vec<usize> = columns.iter().enumerate().filter(numbers).map(|(at, _)| at).collect();
-    let colour = |at: usize, column: usize| {
-        let (seen, _) = shown.get(at).filter(|_| column + 1 == titles.len())?;
-        colour_of(&seen.summary, history)
-    };
+    let colour =
+        |at: usize, column: usize| colour_of(snapshots.get(at).filter(|_| column + 1 == titles.len())?);
     let lines = Table { fixed: &[0, 1], colour: Some(&colour), ..Table::new(&titles, &right, &rows) };
     context.table(&lines);
     context.say(&format!(
         "{}, times in {}; packs: {} on disk, padding included (by series: `stats`)",
         render::count(rows.len(), "snapshot"),
         calendar.zone_name(),
-        render::bytes(pack_bytes)
+        render::bytes(*pack_bytes)
     ));
 }
 
 /// What of a state a person should see first.
-fn colour_of(summary: &Summary, history: &History) -> Option<Colour> {
-    match summary.head.state {
-        _ if history.damaged_snapshots.contains_key(&summary.id) => Some(Colour::Red),
-        State::Suspect | State::Partial | State::Other(_) => Some(Colour::Yellow),
-        State::Complete if history.verified.contains_key(&summary.id) => Some(Colour::Green),
-        State::Complete => None,
+fn colour_of(one: &ListedSnapshot) -> Option<Colour> {
+    match one.snapshot.state == State::Complete.word() {
+        _ if one.is_damaged => Some(Colour::Red),
+        false => Some(Colour::Yellow),
+        true => one.verified.map(|_| Colour::Green),
     }
 }
 
-fn row(
-    context: &Context,
-    seen: &Seen,
-    tags: &[String],
-    zone: &jiff::tz::TimeZone,
-    history: &History,
-) -> Vec<String> {
-    let head = &seen.summary.head;
+fn row(context: &Context, one: &ListedSnapshot, zone: &jiff::tz::TimeZone) -> Vec<String> {
+    let ListedSnapshot { snapshot, pinned, verified, is_unproven, .. } = one;
     let unknown = || "?".to_owned();
-    let totals = seen.body.as_ref().map(sizes);
-    let took =
-        seen.body.as_ref().map(|body| body.streams.iter().map(|stream| stream.stats.duration_ms).sum());
-    let mut state = head.state.word().into_owned();
-    if head.proof.is_missing() {
+    let mut state = snapshot.state.clone();
+    if *is_unproven {
         state += ", unproven";
     }
-    if history.pinned.contains(&seen.summary.id) {
+    if *pinned {
         state += ", pinned";
     }
-    if let Some(ms) = history.verified.get(&seen.summary.id) {
+    if let Some(time) = verified {
         let now_ms = context.clock.now().as_millisecond();
-        state += &format!(", verified {}", render::ago(now_ms.saturating_sub(*ms)));
+        state += &format!(", verified {}", render::ago(now_ms.saturating_sub(time.ms())));
     }
     vec![
-        seen.summary.id.short(),
-        render::time(head.time_ms, zone),
-        head.series.clone(),
-        head.host.clone(),
-        tags.join(","),
-        totals.map_or_else(unknown, |(plain, _)| render::bytes(plain)),
-        totals.map_or_else(unknown, |(_, stored)| render::bytes(stored)),
-        took.map_or_else(unknown, render::duration),
+        snapshot.id.short().to_owned(),
+        render::time(snapshot.time.ms(), zone),
+        snapshot.series.clone(),
+        snapshot.host.clone(),
+        snapshot.tags.join(","),
+        snapshot.bytes.map_or_else(unknown, render::bytes),
+        snapshot.bytes_stored.map_or_else(unknown, render::bytes),
+        snapshot.duration_ms.map_or_else(unknown, render::duration),
         state,
     ]
 }
@@ -237,7 +152,7 @@ pub(super) fn show(context: &Context, args: &NameArgs) -> Result<Exit, CliError>
         return Ok(Exit::Good);
     }
     let zone = context.app.settings.calendar.zone.clone();
-    let Summary { id, head, .. } = &seen.summary;
+    let (id, head) = (&seen.summary.id, &seen.summary.head);
     let line = |name: &str, value: String| context.output(&format!("{name:<14} {value}"));
     line("snapshot", id.to_string());
     line("series", format!("{} on {}, number {}", head.series, head.host, head.counter));

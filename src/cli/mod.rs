@@ -56,14 +56,11 @@ use crate::base::clock::SystemClock;
 use crate::base::event::{Cancel, Event, Observer};
 use crate::base::name::SnapshotName;
 use crate::base::run::{Room, Run};
-use crate::engine::app::App;
+use crate::engine::app::{App, Opened, Reading};
 use crate::engine::plan::Programs;
 use crate::engine::report::{Document, Report};
 use crate::settings::{Environment, Flags};
-use crate::vault::crypto::Credential;
-use crate::vault::reader::ReadSettings;
-use crate::vault::snapshot::selection::Viewpoint;
-use crate::vault::{Identity, Repository};
+use crate::vault::Repository;
 use args::{Cli, Command, Globals};
 use clap::{CommandFactory, Parser};
 use exit::Exit;
@@ -151,9 +148,6 @@ fn start_logging(verbose: u8, said: &Said) {
     tracing_subscriber::registry().with(filter).with(lines).with(said.clone()).init();
 }
 
-/// A clock further off than this earns a warning.
-const SKEW_MS_MAX: u64 = 300_000;
-
 /// What every command works with.
 struct Context {
     app: App,
@@ -194,16 +188,8 @@ impl Context {
         Programs::of(&self.app)
     }
 
-    /// The key, from wherever it is given.
-    fn credential(&self) -> Result<Credential, CliError> {
-        let found = self.app.credential(&|| prompt::ask("passphrase of the repository: "))?;
-        found.warnings.into_iter().for_each(|message| self.warn(message));
-        Ok(found.credential)
-    }
-
     fn repository(&self) -> Result<Repository, CliError> {
-        let identity = self.identify()?;
-        let repo = self.app.open(&identity, &self.credential()?)?;
+        let repo = self.opened(Reading::Cached)?.repo;
         let environment = &self.app.environment;
         if repo.is_new_here() && environment.in_container() {
             let state = crate::engine::doctor::state(&environment.state_root(), true);
@@ -216,22 +202,13 @@ impl Context {
 
     /// The repository as the storage has it, past any cache.
     fn repository_uncached(&self) -> Result<Repository, CliError> {
-        let identity = self.identify()?;
-        Ok(self.app.open_uncached(&identity, &self.credential()?)?)
+        Ok(self.opened(Reading::Afresh)?.repo)
     }
 
-    /// Whether there is a repository is told before a passphrase is asked for.
-    fn identify(&self) -> Result<Identity, CliError> {
-        let identity = self.app.identify()?;
-        if let Some(skew) = self.app.skew_ms().filter(|skew| skew.unsigned_abs() > SKEW_MS_MAX) {
-            let (minutes, direction) =
-                (skew.unsigned_abs() / 60_000, if skew > 0 { "behind" } else { "ahead of" });
-            self.warn(format!(
-                "this host's clock is {} {direction} the storage's: fix it (timedatectl); until then forget and prune refuse to run",
-                render::count(minutes, "minute")
-            ));
-        }
-        Ok(identity)
+    /// The repository, with what opened it.
+    fn opened(&self, reading: Reading) -> Result<Opened, CliError> {
+        let ask = || prompt::ask("passphrase of the repository: ");
+        Ok(self.app.unlock(reading, &ask, &self.progress)?)
     }
 
     fn warn(&self, message: String) {
@@ -294,17 +271,8 @@ impl Context {
         }
     }
 
-    /// From where names are looked at: this host's series come first.
-    fn viewpoint(&self, any_host: bool) -> Viewpoint {
-        Viewpoint { host: self.app.host(), any_host }
-    }
-
     fn cores(&self) -> usize {
         std::thread::available_parallelism().map_or(2, usize::from)
-    }
-
-    fn read_settings(&self) -> ReadSettings {
-        if self.app.is_remote() { ReadSettings::remote() } else { ReadSettings::local(self.cores()) }
     }
 }
 
@@ -465,7 +433,7 @@ fn run(cli: Cli, cancel: &Cancel, said: &Said, memoir: &Arc<Memoir>) -> Result<E
         command => dispatch(&context, command),
     };
     if let Some(requests) = context.app.requests() {
-        tracing::info!("{}", render::requests(&requests));
+        tracing::info!("{}", render::requests(&(&requests).into()));
     }
     outcome
 }

@@ -9,10 +9,10 @@ use crate::base::id::SnapshotId;
 use crate::base::numbers::State as Kept;
 use crate::base::retention::Policy;
 use crate::daemon::launch::id_of;
-use crate::daemon::state::{Found, Invocation, Record, SeriesRow, State};
+use crate::daemon::state::{Found, Invocation, Record, State};
 use crate::engine::forget::Policies;
 use crate::engine::listing::Seen;
-use crate::engine::recall::{SeriesNow, recall};
+use crate::engine::recall::recall;
 use crate::engine::report::HistoryRebuilt;
 
 pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, CliError> {
     };
     let now = context.clock.now().as_millisecond();
     let (added, expired, deleted) = state.rebuild(&found, now)?;
-    state.note_series(&recalled.series.into_iter().map(row).collect::<Vec<_>>(), now)?;
+    state.note_series(&recalled.series, now)?;
     state.note_figure("damaged_objects", "", now, recalled.damaged)?;
     let snapshots = u64::try_from(recalled.expires.len()).unwrap_or(u64::MAX);
     if context.json {
@@ -88,20 +88,4 @@ fn found(context: &Context, Seen { summary, body }: &Seen) -> (Invocation, Recor
         log: None,
     };
     (invocation, record)
-}
-
-/// A series as the history keeps it.
-fn row(now: SeriesNow) -> SeriesRow {
-    SeriesRow {
-        host: now.host,
-        series: now.series,
-        newest: now.newest,
-        good: now.good,
-        complete: now.complete,
-        partial: now.partial,
-        suspect: now.suspect,
-        is_suspect: now.is_suspect,
-        verified: now.verified,
-        checked: now.checked,
-    }
 }

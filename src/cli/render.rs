@@ -1,7 +1,6 @@
 //! Words and figures for people.
 
-use crate::storage::Requests;
-use crate::vault::snapshot::Summary;
+use crate::engine::report::Requests;
 use jiff::tz::TimeZone;
 
 pub(super) use crate::base::words::{bytes, count};
@@ -31,17 +30,11 @@ pub(super) fn time(ms: i64, zone: &TimeZone) -> String {
     crate::base::clock::timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A snapshot's tags: calendar tags, then the user's.
-pub(super) fn tags(calendar: &[&str], summary: &Summary) -> Vec<String> {
-    let user = summary.head.tags.iter().cloned();
-    calendar.iter().map(|tag| (*tag).to_owned()).chain(user).collect()
-}
-
 /// What went over the wire, in a line.
 pub(super) fn requests(requests: &Requests) -> String {
     format!(
         "{} requests ({} put, {} get, {} head, {} list, {} delete), {} sent, {} received",
-        requests.total(),
+        requests.total,
         requests.put,
         requests.get,
         requests.head,

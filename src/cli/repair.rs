@@ -4,12 +4,10 @@ use super::args::RepairCommand;
 use super::exit::Exit;
 use super::report::CliError;
 use super::{Context, render};
-use crate::base::clock::Clock;
-use crate::engine::repair::{repair_marks, repair_snapshots, repair_times};
+use crate::engine::repair::{repair_index, repair_marks, repair_packs, repair_snapshots, repair_times};
 use crate::engine::report::{
     Id, RepairedIndex, RepairedMarks, RepairedPacks, RepairedSnapshots, RepairedTimes,
 };
-use crate::vault::check::Damage;
 
 pub(super) fn run(context: &Context, command: &RepairCommand) -> Result<Exit, CliError> {
     match command {
@@ -28,9 +26,7 @@ fn exit(is_whole: bool) -> Exit {
 
 fn index(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository_uncached()?;
-    let now_ms = context.clock.now().as_millisecond();
-    let repair = repo.repairer().repair_index(now_ms, &context.progress, &context.cancel)?;
-    let report = RepairedIndex::from(&repair);
+    let report = RepairedIndex::from(&repair_index(&repo, &context.run())?);
     let is_whole = report.ok;
     if context.json {
         context.report(report);
@@ -38,17 +34,17 @@ fn index(context: &Context) -> Result<Exit, CliError> {
     }
     context.say(&format!(
         "{} packs in {} index objects, in the place of {}",
-        repair.packs, repair.indexes_written, repair.indexes_before
+        report.packs, report.indexes_written, report.indexes_before
     ));
-    for pack in &repair.dropped {
+    for pack in &report.dropped {
         context
             .say(&format!("pack {} is gone, and nothing in it is missed: it is named no more", pack.short()));
     }
-    for damage in &repair.unexplained {
-        let Damage { object, what } = damage;
+    for damage in &report.unexplained {
+        let (object, what) = (&damage.object, &damage.what);
         context.output(&format!("not named: {object}: nothing says what it holds: {what}"));
     }
-    for pack in &repair.missing {
+    for pack in &report.missing {
         context.output(&format!("missing: pack {pack}: it held what no other pack does"));
     }
     Ok(exit(is_whole))
@@ -56,26 +52,24 @@ fn index(context: &Context) -> Result<Exit, CliError> {
 
 fn packs(context: &Context) -> Result<Exit, CliError> {
     let repo = context.repository_uncached()?;
-    let now_ms = context.clock.now().as_millisecond();
-    let host = context.app.host();
-    let repair = repo.repairer().repair_packs(&host, now_ms, &context.progress, &context.cancel)?;
-    let is_whole = repair.is_whole();
+    let report = RepairedPacks::from(&repair_packs(&repo, &context.app.host(), &context.run())?);
+    let is_whole = report.ok;
     if context.json {
-        context.report(RepairedPacks::from(&repair));
+        context.report(report);
         return Ok(exit(is_whole));
     }
-    for pack in &repair.recovered {
+    for pack in &report.recovered {
         context.say(&format!("pack {} is intact; cleared its damage mark", pack.short()));
     }
-    if repair.packs_written > 0 {
+    if report.packs_written > 0 {
         context.say(&format!(
             "copied {} into {} ({})",
-            render::count(repair.chunks_salvaged, "chunk"),
-            render::count(repair.packs_written, "new pack"),
-            render::bytes(repair.bytes_written)
+            render::count(report.chunks_salvaged, "chunk"),
+            render::count(report.packs_written, "new pack"),
+            render::bytes(report.bytes_written)
         ));
     }
-    for pack in &repair.set_aside {
+    for pack in &report.set_aside {
         let line = format!(
             "set aside: pack {}: {} of {} broken, {} lost: {}",
             pack.pack,
@@ -86,13 +80,13 @@ fn packs(context: &Context) -> Result<Exit, CliError> {
         );
         if pack.chunks_lost == 0 { context.say(&line) } else { context.output(&line) }
     }
-    for pack in &repair.missing {
+    for pack in &report.missing {
         context.output(&format!("missing: pack {pack}"));
     }
-    for damage in &repair.unexplained {
+    for damage in &report.unexplained {
         context.say(&format!("left alone: {}: {}", damage.object, damage.what));
     }
-    if repair.set_aside.is_empty() && repair.recovered.is_empty() && repair.missing.is_empty() {
+    if report.set_aside.is_empty() && report.recovered.is_empty() && report.missing.is_empty() {
         context.say("no pack is known to be damaged: `dumpvault check --read-data` reads them all");
     } else if !is_whole {
         context.output(

@@ -9,7 +9,6 @@ use crate::engine::OpError;
 use crate::engine::app::AppError;
 use crate::engine::report::Failure;
 use crate::settings::ConfigError;
-use crate::vault::RepoError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +47,6 @@ pub(super) enum CliError {
     /// With one of several destinations.
     #[error("{name}: {error}")]
     Destination { name: String, error: Box<CliError> },
-}
-
-impl From<RepoError> for CliError {
-    fn from(error: RepoError) -> Self {
-        Self::Op(error.into())
-    }
 }
 
 impl From<NameError> for CliError {

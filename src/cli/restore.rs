@@ -1,6 +1,5 @@
 //! `dumpvault restore` and `dumpvault cat`: where options send a stream, and what is asked before.
 
-mod advice;
 mod bucket;
 mod database;
 mod files;
@@ -21,10 +20,9 @@ use crate::engine::OpError;
 use crate::engine::report::Restore;
 use crate::engine::restore::{Extract, Findings, Target};
 use crate::settings;
-use crate::vault::RepoError;
 use crate::vault::reader::ReadStats;
 use std::fs::File;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
@@ -66,7 +64,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
             "--command needs a program behind `--`: --command -- pg_restore -d app2",
         ));
     }
-    let selection = parts::selection(&args.parts)?;
+    let selection = parts::job(&args.parts)?.selection()?;
     let run = context.run();
     let job = args.to_database.as_deref().map(|name| database::job(args, name)).transpose()?;
     // An address that is none is told at once.
@@ -170,27 +168,21 @@ fn one_file(context: &Context, name: &SnapshotName, args: &CatArgs) -> Result<Ex
     let mut out = stdout()?;
     listened(
         tree.cat(tree.path_of(&path), args.object_version.as_deref(), &mut out, &context.cancel)
-            .and_then(|()| Ok(out.flush().map_err(output_failed)?)),
+            .and_then(|()| out.flush().map_err(OpError::output)),
     )
-}
-
-fn output_failed(source: std::io::Error) -> RepoError {
-    RepoError::Output { source }
 }
 
 /// Nobody listens any more: `… | pg_restore -l` has what it wanted. It is for the reader to say whether that is all.
 fn listened(outcome: Result<(), OpError>) -> Result<Exit, CliError> {
     match outcome {
-        Err(OpError::Repo(RepoError::Output { source })) if source.kind() == ErrorKind::BrokenPipe => {
-            Ok(Exit::Unheard)
-        }
+        Err(error) if error.is_unheard() => Ok(Exit::Unheard),
         outcome => Ok(outcome.map(|()| Exit::Good)?),
     }
 }
 
 fn to_stdout(work: &Work<'_>) -> Result<Exit, CliError> {
     let mut out = stdout()?;
-    listened(work.send(Target::Writer(&mut out)).and_then(|_| Ok(out.flush().map_err(output_failed)?)))
+    listened(work.send(Target::Writer(&mut out)).and_then(|_| out.flush().map_err(OpError::output)))
 }
 
 /// Standard output, for bytes.

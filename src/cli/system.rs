@@ -11,8 +11,8 @@ use crate::base::numbers::State;
 use crate::engine::plan::{SystemJob, SystemPlan, plan_system};
 use crate::engine::report::{Sets, SystemRun, SystemRunPlan};
 use crate::engine::system::{
-    Ended, Fate, MemberOutcome, RunLock, SeenSet, StepOutcome, SystemReport, Vaults, maintenance, new_set,
-    run_system, sets,
+    Ended, Fate, MemberOutcome, RunLock, SeenSet, StepOutcome, SystemReport, Vaults, list_sets, maintenance,
+    new_set, run_system,
 };
 
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CliError> {
@@ -152,10 +152,7 @@ fn conclude(context: &Context, report: &SystemReport) {
 
 /// `dumpvault snapshots --sets`
 pub(super) fn list(context: &Context) -> Result<Exit, CliError> {
-    let repo = context.repository()?;
-    let (_, history) = repo.told(context.progress.as_ref())?;
-    let systems = &context.app.settings.systems;
-    let seen: Vec<SeenSet> = sets(&history).into_iter().map(|set| set.as_configured(systems)).collect();
+    let seen = list_sets(&context.repository()?, &context.app, &context.run())?;
     if context.json {
         context.report(Sets::new(&seen));
         return Ok(Exit::Good);

@@ -6,16 +6,14 @@ use super::args::VerifyArgs;
 use super::exit::Exit;
 use super::leftovers::{self, Consent};
 use super::report::{CliError, shown};
-use super::servers::{exec, parts};
+use super::servers::{exec, server};
 use super::{Context, doubts, render, which};
 use crate::base::event::{Event, Observer};
-use crate::base::run::Run;
 use crate::engine::OpError;
-use crate::engine::plan::{ServerAt, VerifyJob, VerifyPlan, plan_verify};
-use crate::engine::report::{VerifiedStream, Verify};
+use crate::engine::plan::{VerifyJob, VerifyPlan, plan_verify};
+use crate::engine::report::Verify;
 use crate::engine::restore::{
-    Chosen, Findings, Found, Loaded, ReadThrough, Reference, Tried, Verified, VerifyReport, next_of_verify,
-    run_verify,
+    Chosen, Findings, Found, Loaded, ReadThrough, Tried, Verified, next_of_verify, run_verify,
 };
 use crate::settings;
 use crate::vault::snapshot::Stream;
@@ -35,22 +33,19 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, CliError
     let run = context.run();
     let plan = plan_verify(job, chosen, &context.app, &run)?;
     settle(context, args, &plan)?;
-    let verified = try_out(context, &plan, &[], &run)?;
-    let class = verified.class();
+    let each = &mut |stream: &Stream, tried: &Tried| tell_tried(context, &plan.chosen, stream, tried);
+    let verified = run_verify(&plan, &[], &context.app, &run, each).map_err(|error| hinted(error.into()))?;
     if context.json {
-        context.report(Verify::new(&plan.chosen.summary.id, class.is_none(), found(&verified)));
+        context.report(Verify::new(&plan.chosen.summary.id, &verified, &shown));
     }
-    Ok(class.map_or(Exit::Good, Exit::from))
+    Ok(verified.class().map_or(Exit::Good, Exit::from))
 }
 
 /// What is asked for; told before a passphrase is asked for.
 fn job(args: &VerifyArgs, stream: Option<String>) -> Result<VerifyJob, CliError> {
     let job = VerifyJob {
         stream,
-        server: match &args.server {
-            Some(uri) => ServerAt::Address(uri.clone()),
-            None => ServerAt::Parts(parts(None, &args.parts)),
-        },
+        server: server(args.server.as_ref(), &args.parts),
         exec: exec(&args.parts.exec),
         share: args.sample.as_deref().map_or(Ok(1.0), |text| settings::part(text, "--sample"))?,
         workers: usize::from(args.jobs),
@@ -71,39 +66,29 @@ fn settle(context: &Context, args: &VerifyArgs, plan: &VerifyPlan) -> Result<(),
     }
     if plan.needs_server() {
         let consent = Consent::new(args.drop_leftovers, false);
-        leftovers::offer(context, &plan.target, consent, &plan.leftovers())?;
+        leftovers::offer(context, consent, plan.leftovers())?;
     }
     Ok(())
 }
 
-fn try_out(
-    context: &Context,
-    plan: &VerifyPlan,
-    references: &[Reference<'_>],
-    run: &Run,
-) -> Result<VerifyReport, CliError> {
-    let each = &mut |stream: &Stream, tried: &Tried| match &tried.result {
-        Ok(Found::Restored(verified)) => report(context, &plan.chosen, stream, verified),
-        Ok(Found::Loaded(found)) => loaded(context, &plan.chosen, stream, found),
-        Ok(Found::Read(read)) => read_through(context, &plan.chosen, stream, read),
+/// Tells what became of a stream.
+fn tell_tried(context: &Context, chosen: &Chosen, stream: &Stream, tried: &Tried) {
+    match &tried.result {
+        Ok(Found::Restored(verified)) => report(context, chosen, stream, verified),
+        Ok(Found::Loaded(found)) => loaded(context, chosen, stream, found),
+        Ok(Found::Read(read)) => read_through(context, chosen, stream, read),
         Err(error) => {
             let hint = hint(error).map_or_else(String::new, |hint| format!(" ({hint})"));
             context.warn(format!("`{}` cannot be restored: {error}{hint}", stream.name));
         }
-    };
-    run_verify(plan, references, &context.app, run, each).map_err(|error| {
-        let hint = hint(&error);
-        CliError::Hinted { error: Box::new(error.into()), hint }
-    })
+    }
 }
 
-/// What was found of each stream, for programs.
-fn found(verified: &VerifyReport) -> Vec<VerifiedStream> {
-    let each = verified.tried.iter().map(|tried| match &tried.result {
-        Ok(found) => VerifiedStream::found(&tried.stream, found),
-        Err(error) => VerifiedStream::failed(&tried.stream, error.to_string(), hint(error)),
-    });
-    each.collect()
+/// The error with the hint that fits a verification.
+fn hinted(error: CliError) -> CliError {
+    let CliError::Op(operation) = &error else { return error };
+    let hint = hint(operation);
+    CliError::Hinted { error: Box::new(error), hint }
 }
 
 /// What to do about it.

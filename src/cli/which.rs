@@ -1,14 +1,12 @@
 //! Which snapshot and stream a command means.
 
 use super::report::CliError;
-use super::{Context, prompt, render};
+use super::{Context, prompt};
 use crate::base::name::SnapshotName;
 use crate::engine::OpError;
-use crate::engine::backup::tags_of;
 use crate::engine::listing::Seen;
-use crate::engine::restore::{
-    Chosen, OnRollback, check_stream, choose, choose_foreign, find_in, tell_rollback,
-};
+use crate::engine::restore::{Chosen, OnRollback, choose, choose_foreign};
+use crate::engine::snapshots;
 use crate::vault::Repository;
 
 /// The snapshot that a name stands for, its tags among all others.
@@ -18,30 +16,15 @@ pub(super) fn one(
     name: &SnapshotName,
     any_host: bool,
 ) -> Result<(Seen, Vec<String>), CliError> {
-    let calendar = context.app.settings.calendar.clone();
-    let (mut catalog, mut history) = repo.told(&context.progress)?;
-    // Who only looks is told.
-    tell_rollback(&mut history, &context.progress);
-    let from = context.viewpoint(any_host);
-    let summary = find_in(repo, &mut catalog, &history, name, &from, &context.progress)?;
-    let tags = tags_of(&history.snapshots, &calendar);
-    let mut paired = history.snapshots.iter().zip(&tags);
-    let own = paired.find(|(other, _)| other.id == summary.id).map(|(_, tags)| tags.as_slice());
-    let tags = render::tags(own.unwrap_or_default(), &summary);
-    let mut body = repo.body(&mut catalog, &summary.id)?;
-    if let Some(stream) = &name.stream {
-        check_stream(&summary, &body, stream)?;
-        body.streams.retain(|own| own.name == *stream);
-        body.failed.clear();
-    }
-    Ok((Seen { summary, body: Some(body) }, tags))
+    let (from, calendar) = (context.app.viewpoint(any_host), &context.app.settings.calendar);
+    Ok(snapshots::one(repo, name, &from, calendar, &context.progress)?)
 }
 
 pub(super) fn chosen(context: &Context, name: &SnapshotName, any_host: bool) -> Result<Chosen, CliError> {
     let repo = context.repository()?;
-    let from = context.viewpoint(any_host);
+    let from = context.app.viewpoint(any_host);
     let choose = |name: &SnapshotName, rollback| {
-        choose(&repo, name, &from, rollback, context.read_settings(), &context.progress)
+        choose(&repo, name, &from, rollback, context.app.read_settings(), &context.progress)
     };
     let mut rollback = OnRollback::Refuse;
     let mut found = choose(name, rollback);
@@ -61,7 +44,9 @@ pub(super) fn chosen(context: &Context, name: &SnapshotName, any_host: bool) -> 
         Err(error @ OpError::ForeignSnapshot { snapshot, .. }) => {
             let wanted = asked(context, &format!("{error}. Go on with it?"))?;
             match wanted {
-                Some(()) => Ok(choose_foreign(&repo, &snapshot, context.read_settings(), &context.progress)?),
+                Some(()) => {
+                    Ok(choose_foreign(&repo, &snapshot, context.app.read_settings(), &context.progress)?)
+                }
                 None => Err(error.into()),
             }
         }

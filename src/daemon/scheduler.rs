@@ -4,13 +4,13 @@
 //! processes. A slot whose row is written is never decided again; a run whose start is written is never started a
 //! second time without its process being gone.
 
-use super::alert::Fact;
-use super::book::{
-    Changes, Decision, Ending, JobState, Note, OpenRun, RunChange, RunId, SlotRow, StateError, Store, Trigger,
-};
+mod decide;
+mod ended;
+
+use super::book::{Changes, JobState, Note, OpenRun, RunChange, RunId, StateError, Store};
 use super::due::{Slots, ms};
-use super::verdict::{Exit, Next, Why, backoff_ms};
-use crate::settings::{Job, Overlap, Work};
+use super::verdict::{Exit, Why};
+use crate::settings::Job;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest sleep: the wall clock is read at least so often, so that a jump of it needs no path of its own.
@@ -99,13 +99,6 @@ pub struct Scheduler<S, L> {
     /// Nothing is started any more.
     is_stopping: bool,
     alarms: Vec<Alarm>,
-}
-
-/// A job's open runs.
-#[derive(Default, Clone)]
-struct Busy {
-    running: Option<RunId>,
-    queued: Option<RunId>,
 }
 
 impl<S: Store, L: Launcher> Scheduler<S, L> {
@@ -260,283 +253,8 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         now >= EARLIEST_MS && now >= newest
     }
 
-    /// What ended, and what there is to do about it.
-    fn take_ended(&mut self, now: i64, changes: &mut Changes) -> Result<(), StateError> {
-        let ended: Vec<(RunId, Exit)> =
-            self.ended.iter().map(|(run, exit)| (run.clone(), exit.clone())).collect();
-        for (id, exit) in ended {
-            // What does not run has its verdict: the write of it was reported as failed, and was kept all the same.
-            let Some(run) = self.open.get(&id).filter(|run| run.is_running()).cloned() else {
-                self.ended.remove(&id);
-                continue;
-            };
-            let exit = match exit {
-                Exit::Lost => self.what_was_lost(&id)?,
-                other => other,
-            };
-            let gives_way = exit == Exit::Stopped(Why::GivesWay);
-            if gives_way {
-                let times = self.gave_way.entry(id.clone()).or_default();
-                *times = times.saturating_add(1);
-            }
-            let change = self.verdict(&run, &exit, now)?;
-            if let RunChange::Ended { .. } = &change
-                && gives_way
-            {
-                // Another run of the job waits, or the job is gone: nothing is wrong.
-            } else if let RunChange::Ended { ok, ending } = &change {
-                self.ended_count += u64::from(*ok && run.kind != "command");
-                if !ok {
-                    let why = ending.reason.clone().unwrap_or_default();
-                    self.alarms.push(Alarm::Failed(format!("job `{}`: {why}", run.job)));
-                }
-                let has_failed = *ok || ending.exit != Some(1) || !self.store.failed_parts(&id)?.is_empty();
-                changes.facts.extend(facts(&run, self.jobs.get(&run.job), *ok, ending, has_failed));
-            }
-            changes.runs.push((id, change));
-        }
-        // A run whose job is gone is ended: it would wait forever.
-        let is_gone =
-            |run: &&OpenRun| !run.is_running() && self.jobs.get(&run.job).is_none_or(|job| !job.enabled);
-        for run in self.open.values().filter(is_gone) {
-            let reason = Some("the job was taken out of the configuration, or disabled".to_owned());
-            changes.runs.push((
-                run.id.clone(),
-                RunChange::Ended { ok: false, ending: Ending { reason, exit: None } },
-            ));
-        }
-        Ok(())
-    }
-
-    /// How a run ended that nobody watched. One that was stopped together with its scheduler says that it was
-    /// interrupted, and nobody asked for that: it is as lost as one that says nothing.
-    fn what_was_lost(&self, run: &RunId) -> Result<Exit, StateError> {
-        const INTERRUPTED: i32 = 130;
-        Ok(match self.store.noted_exit(run)? {
-            Some(code) if code != INTERRUPTED => Exit::Code(code),
-            _ if self.launcher.is_asked_to_stop(run) => Exit::Stopped(Why::Asked),
-            _ => Exit::Lost,
-        })
-    }
-
-    fn verdict(&self, run: &OpenRun, exit: &Exit, now: i64) -> Result<RunChange, StateError> {
-        let ending = Ending { reason: exit.reason(), exit: exit.code() };
-        let next = exit.next();
-        let parts = match next {
-            Next::PartsLater => self.store.failed_parts(&run.id)?,
-            _ => run.parts.clone(),
-        };
-        let wait = match (next, self.jobs.get(&run.job)) {
-            (Next::Later, Some(job)) => Some(backoff_ms(&job.retry, run.attempt)),
-            (Next::PartsLater, Some(job)) if !parts.is_empty() => Some(backoff_ms(&job.retry, run.attempt)),
-            (Next::AtOnce | Next::GaveWay, Some(_)) => Some(0),
-            _ => None,
-        };
-        let not_before = wait.map(|wait| now.saturating_add(wait));
-        let took = now.saturating_sub(run.started.unwrap_or(now)).max(0);
-        let allowed = not_before.filter(|not_before| self.may_try_again(run, *not_before, took, next));
-        Ok(match allowed {
-            Some(not_before) => RunChange::Again { not_before, parts, ending },
-            None => RunChange::Ended { ok: next == Next::Good, ending },
-        })
-    }
-
-    /// A try must not outlast the time to the next slot, which would be one by itself.
-    fn may_try_again(&self, run: &OpenRun, not_before: i64, took: i64, next: Next) -> bool {
-        let Some(job) = self.jobs.get(&run.job).filter(|job| job.enabled) else { return false };
-        let other_waits =
-            self.open.values().any(|other| other.job == run.job && other.id != run.id && !other.is_running());
-        if other_waits || next == Next::GaveWay {
-            return !other_waits;
-        }
-        let attempts = run.attempt.saturating_sub(self.gave_way.get(&run.id).copied().unwrap_or_default());
-        if attempts >= job.retry.attempts.max(if next == Next::AtOnce { 2 } else { 1 }) {
-            return false;
-        }
-        let cursor = self.states.get(&run.job).map(|state| state.cursor).max(run.slot);
-        let next_due = cursor.and_then(|cursor| self.slots(&run.job, job).next(cursor)).map(|(_, due)| due);
-        let took = if next == Next::AtOnce { 0 } else { took };
-        next_due.is_none_or(|due| not_before.saturating_add(took) < due)
-    }
-
     fn slots<'a>(&self, name: &str, job: &'a Job) -> Slots<'a> {
         Slots::of(&self.machine, name, job)
-    }
-
-    /// Every slot that is due.
-    fn decide(&mut self, now: i64, changes: &mut Changes) {
-        let busy = self.busy(changes);
-        let names: Vec<String> = self.jobs.keys().cloned().collect();
-        for name in names {
-            if self.is_quiet(&name, now) {
-                continue;
-            }
-            let Some(job) = self.jobs.get(&name).cloned() else { continue };
-            let state = self.states.get(&name).cloned();
-            self.decide_job(&name, &job, state, busy.get(&name), now, changes);
-        }
-    }
-
-    /// Whether nothing can be due: what most ticks find for most jobs.
-    fn is_quiet(&self, name: &str, now: i64) -> bool {
-        let (Some(job), Some(state)) = (self.jobs.get(name), self.states.get(name)) else { return false };
-        let known = self.next.get(name).filter(|(cursor, _)| *cursor == state.cursor);
-        let not_due = known.is_some_and(|(_, due)| due.is_none_or(|due| due > now));
-        not_due && state.schedule == fingerprint(job) && state.paused_until.is_none_or(|until| until > now)
-    }
-
-    fn busy(&self, changes: &Changes) -> BTreeMap<String, Busy> {
-        let ended: BTreeSet<&RunId> = changes
-            .runs
-            .iter()
-            .filter(|(_, change)| matches!(change, RunChange::Ended { .. }))
-            .map(|(run, _)| run)
-            .collect();
-        let again: BTreeSet<&RunId> = changes
-            .runs
-            .iter()
-            .filter(|(_, change)| matches!(change, RunChange::Again { .. }))
-            .map(|(run, _)| run)
-            .collect();
-        let mut busy: BTreeMap<String, Busy> = BTreeMap::new();
-        for run in self.open.values().filter(|run| !ended.contains(&run.id)) {
-            let entry = busy.entry(run.job.clone()).or_default();
-            let place = if run.is_running() && !again.contains(&run.id) {
-                &mut entry.running
-            } else {
-                &mut entry.queued
-            };
-            *place = Some(run.id.clone());
-        }
-        busy
-    }
-
-    fn decide_job(
-        &mut self,
-        name: &str,
-        job: &Job,
-        state: Option<JobState>,
-        busy: Option<&Busy>,
-        now: i64,
-        changes: &mut Changes,
-    ) {
-        let schedule = fingerprint(job);
-        let Some(mut state) = state.filter(|state| state.schedule == schedule) else {
-            self.begin(name, job, now, busy.is_some(), changes);
-            return;
-        };
-        let was_paused = state.paused_until;
-        if state.paused_until.is_some_and(|until| until <= now) {
-            state.paused_until = None;
-            let text = "the pause is over".to_owned();
-            changes.notes.push(Note { kind: "pause", object: name.to_owned(), text });
-        }
-        let slots = self.slots(name, job);
-        let due = if job.enabled { slots.due_by(state.cursor, now) } else { None };
-        if let Some(due) = due {
-            if let Some((at, covers)) = due.older {
-                let decision = if was_paused.is_some_and(|until| at < until) {
-                    Decision::Paused
-                } else {
-                    Decision::Missed
-                };
-                if decision == Decision::Missed {
-                    self.alarms.push(Alarm::Missed(format!("job `{name}`: {covers} missed")));
-                }
-                changes.slots.push(SlotRow { job: name.to_owned(), at, decision, covers, run: None });
-            }
-            let mut decision = due.decision(now, job.catch_up);
-            if state.paused_until.is_some() || was_paused.is_some_and(|until| due.newest < until) {
-                decision = Decision::Paused;
-            }
-            let in_the_way = busy.and_then(|busy| match job.overlap {
-                Overlap::Skip => busy.running.clone().or_else(|| busy.queued.clone()),
-                Overlap::Queue => busy.queued.clone(),
-            });
-            let mut run = None;
-            match (decision, in_the_way) {
-                (Decision::Run | Decision::CatchUp, Some(other)) => {
-                    decision = Decision::Skipped;
-                    run = Some(other);
-                    state.skips = state.skips.saturating_add(1);
-                    if state.skips >= 2 {
-                        let text = "runs take longer than their interval";
-                        self.alarms.push(Alarm::TooLong(format!("job `{name}`: {text}")));
-                        changes.facts.push(Fact::bad(
-                            "warning",
-                            name,
-                            text,
-                            "slots are skipped because the job still runs",
-                        ));
-                    }
-                }
-                (Decision::Run | Decision::CatchUp, None) => {
-                    let trigger =
-                        if decision == Decision::Run { Trigger::Schedule } else { Trigger::CatchUp };
-                    run = Some(self.queue(name, job, trigger, Some(due.newest), now, changes));
-                    if std::mem::take(&mut state.skips) > 0 {
-                        changes.facts.push(Fact::good("warning", name));
-                    }
-                }
-                (Decision::Missed, _) => {
-                    self.alarms.push(Alarm::Missed(format!("job `{name}`: the newest slot was missed")))
-                }
-                _ => {}
-            }
-            changes.slots.push(SlotRow { job: name.to_owned(), at: due.newest, decision, covers: 1, run });
-            state.cursor = due.newest;
-        }
-        let next = slots.next(state.cursor).map(|(_, due)| due).filter(|_| job.enabled);
-        self.next.insert(name.to_owned(), (state.cursor, next));
-        if self.states.get(name) != Some(&state) {
-            changes.jobs.insert(name.to_owned(), state);
-        }
-    }
-
-    /// A job that is new, or has another schedule than before: nothing of what was is made up for.
-    fn begin(&mut self, name: &str, job: &Job, now: i64, is_busy: bool, changes: &mut Changes) {
-        let before = self.states.get(name).cloned();
-        let cursor = before.as_ref().map_or(now, |before| before.cursor.max(now));
-        if let Some(before) = &before {
-            let text = format!("the schedule is `{}`, and was `{}`", fingerprint(job), before.schedule);
-            changes.notes.push(Note { kind: "schedule", object: name.to_owned(), text });
-        } else if job.run_at_start && job.enabled && !is_busy {
-            let run = self.queue(name, job, Trigger::Schedule, Some(now), now, changes);
-            let row =
-                SlotRow { job: name.to_owned(), at: now, decision: Decision::Run, covers: 1, run: Some(run) };
-            changes.slots.push(row);
-        }
-        let paused_until = before.and_then(|before| before.paused_until);
-        let next = self.slots(name, job).next(cursor).map(|(_, due)| due).filter(|_| job.enabled);
-        self.next.insert(name.to_owned(), (cursor, next));
-        changes
-            .jobs
-            .insert(name.to_owned(), JobState { cursor, schedule: fingerprint(job), paused_until, skips: 0 });
-    }
-
-    fn queue(
-        &mut self,
-        name: &str,
-        job: &Job,
-        trigger: Trigger,
-        slot: Option<i64>,
-        now: i64,
-        changes: &mut Changes,
-    ) -> RunId {
-        let id = self.launcher.new_id(now);
-        changes.queued.push(OpenRun {
-            id: id.clone(),
-            job: name.to_owned(),
-            kind: job.work.word().to_owned(),
-            trigger,
-            slot,
-            queued: now,
-            not_before: now,
-            attempt: 0,
-            started: None,
-            parts: Vec::new(),
-        });
-        id
     }
 
     /// Writes, and only then believes it.
@@ -656,49 +374,6 @@ impl<S: Store, L: Launcher> Scheduler<S, L> {
         let latest = now.saturating_add(SLEEP_MS_MAX);
         first.map_or(latest, |first| first.min(latest)).max(now.saturating_add(1))
     }
-}
-
-/// What the end of a run means for alerts. `has_failed` is false of a backup that stored all, and something of it is
-/// suspect.
-fn facts(run: &OpenRun, job: Option<&Job>, ok: bool, ending: &Ending, has_failed: bool) -> Vec<Fact> {
-    let name = run.job.as_str();
-    if ok {
-        let mut facts: Vec<Fact> = ["failure", "overdue", "retention", "suspect"]
-            .map(|condition| Fact::good(condition, name))
-            .into();
-        // Damage is gone when a check says so that would find it. One of a part may have looked elsewhere.
-        match job.map(|job| &job.work) {
-            Some(Work::Check { part: Some(part) }) if *part >= 1.0 => {
-                facts.push(Fact::good("integrity", "*"))
-            }
-            Some(Work::Check { part: None } | Work::Verify { .. }) => {
-                facts.push(Fact::good("integrity", name))
-            }
-            _ => {}
-        }
-        return facts;
-    }
-    let is_backup = is_backup(&run.kind);
-    let condition = match (ending.exit, run.kind.as_str()) {
-        (Some(4), _) => "integrity",
-        (Some(6), "forget" | "prune") => "retention",
-        (Some(1), _) if is_backup && !has_failed => "suspect",
-        _ => "failure",
-    };
-    let reason = ending.reason.clone().unwrap_or_default();
-    vec![Fact::Bad {
-        condition,
-        subject: name.to_owned(),
-        cause: reason.clone(),
-        text: format!("{} failed: {reason}", run.kind),
-        hint: None,
-        run: Some(run.id.0.clone()),
-    }]
-}
-
-/// What a cursor was moved by.
-fn fingerprint(job: &Job) -> String {
-    if job.enabled { job.schedule.text() } else { String::new() }
 }
 
 fn is_backup(kind: &str) -> bool {

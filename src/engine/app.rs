@@ -1,8 +1,10 @@
 //! The composition root: settings become storages, keys and an open repository.
 
+mod opening;
 mod passphrase;
 mod registry;
 
+pub use opening::{Opened, Reading, Vacancy};
 pub use registry::{BUCKETS, KINDS, Kinds, Place, SCHEMES, Settings, sections};
 
 use crate::base::clock::{Clock, SystemClock};
@@ -17,6 +19,8 @@ use crate::storage::retry::{Backoff, RetryPolicy};
 use crate::storage::scheme::{Connected, Connecting, Options};
 use crate::storage::{ErrorKind, Requests, Storage, StorageError};
 use crate::vault::crypto::{Credential, KeyFile, KeyFileError};
+use crate::vault::reader::ReadSettings;
+use crate::vault::snapshot::selection::Viewpoint;
 use crate::vault::{Access, Identity, RepoError, Repository, Surroundings};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -217,6 +221,17 @@ impl App {
     /// Whether reading the repository costs a wire. False also where there is none.
     pub fn is_remote(&self) -> bool {
         self.place().is_ok_and(|place| !place.is_local())
+    }
+
+    /// From where names of snapshots are looked at: this host's series come first, unless `any_host`.
+    pub fn viewpoint(&self, any_host: bool) -> Viewpoint {
+        Viewpoint { host: self.host(), any_host }
+    }
+
+    /// How much is read ahead, which depends on where the repository is.
+    pub fn read_settings(&self) -> ReadSettings {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        if self.is_remote() { ReadSettings::remote() } else { ReadSettings::local(cores) }
     }
 
     /// Bounds of the bandwidth, up and down.

@@ -29,7 +29,7 @@ use crate::vault::snapshot::{
     Body, CONTENT, FailedStream, Proof, SetMember, State, Stream, StreamFormat, Summary,
 };
 use crate::vault::writer::{
-    BackupSession, Basis, CommitRequest, Committed, Finished, PipelineSettings, SUSPECT, Share,
+    BackupSession, Basis, CommitRequest, Committed, Finished, PipelineSettings, SHA256, SUSPECT, Share,
 };
 use crate::vault::{RepoError, Repository};
 use guard::Guard;
@@ -462,6 +462,11 @@ fn pins(history: &History, series: &str, host: &str, me: AuthorId) -> Vec<Snapsh
         newest.into_values().filter(|summary| summary.stored_ms >= since).collect();
     newest.sort_by_key(|summary| std::cmp::Reverse(summary.stored_ms));
     newest.into_iter().map(|summary| summary.id).collect()
+}
+
+/// SHA-256 of a stream, where it was reckoned.
+pub fn sha256_of(stream: &Stream) -> Option<&str> {
+    stream.attributes.get(SHA256).map(String::as_str)
 }
 
 /// The calendar tags of every snapshot of `all`, reckoned per series over its good ones, in the order of `all`.

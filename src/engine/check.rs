@@ -2,6 +2,8 @@
 
 use super::OpError;
 use super::app::App;
+use super::object_lock::short_locks;
+use super::report::{Check, ShortLock as ToldLock};
 use super::tables::table_map;
 use crate::base::clock::Clock;
 use crate::base::event::{Cancel, Event, Observer};
@@ -14,11 +16,82 @@ use crate::vault::check::{CheckReport, CheckSettings, Hit, ReadData, check_stora
 use crate::vault::object_locks::ShortLock;
 use crate::vault::snapshot::selection::newer;
 use crate::vault::snapshot::{State, Summary};
-use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
 
-/// So many objects are named.
-const NAMED: usize = 5;
+/// What somebody asks to check.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckJob {
+    /// All packs are read.
+    pub read_data: bool,
+    /// Packs with at least this share of the bytes are read, from 0 to 1: those that were read the longest ago.
+    pub share: Option<f64>,
+    /// When it was asked for.
+    pub asked: Instant,
+    /// No further pack is read so long after that. All are read until then, if no share is asked for.
+    pub time_box: Option<Duration>,
+    /// Threads that read packs.
+    pub workers: usize,
+}
+
+impl CheckJob {
+    fn settings(&self, run: &Run) -> CheckSettings {
+        let read = match self.share {
+            Some(share) => ReadData::Share(share),
+            None if self.read_data || self.time_box.is_some() => ReadData::All,
+            None => ReadData::Nothing,
+        };
+        let deadline = self.time_box.and_then(|time| self.asked.checked_add(time));
+        CheckSettings { deadline, ..CheckSettings::new(read, now_ms(run), self.workers) }
+    }
+}
+
+/// What a check came to.
+#[derive(Debug)]
+pub struct Checked {
+    /// What was found.
+    pub report: Check,
+    /// What kind of failure that is; `None` where all is well.
+    pub class: Option<Class>,
+}
+
+impl Checked {
+    fn new(job: &CheckJob, found: &CheckReport, locks: Option<&[ShortLock]>, app: &App) -> Self {
+        let report = Check {
+            read_data: job.read_data,
+            temporary_files: app.leftovers(),
+            short_locks: locks.unwrap_or_default().iter().map(ToldLock::from).collect(),
+            ..Check::new(found, locks.is_none())
+        };
+        Self { report, class: class_of(found, locks.unwrap_or_default()) }
+    }
+}
+
+/// Checks the repository, and the locks of what it needs.
+///
+/// # Errors
+/// When nothing can be said. Damage is in the answer.
+pub fn run_check(job: &CheckJob, repo: &Repository, app: &App, run: &Run) -> Result<Checked, OpError> {
+    let (clock, events) = (run.clock.as_ref(), run.events.as_ref());
+    let found = check(repo, clock, &app.host(), job.settings(run), events, &run.cancel)?;
+    let locks = short_locks(repo, &found, run)?;
+    Ok(Checked::new(job, &found, Some(&locks), app))
+}
+
+/// Checks what can be checked without a key: see [`keyless`].
+///
+/// # Errors
+/// When the storage fails, or holds no repository.
+pub fn run_check_of_storage(job: &CheckJob, app: &App, run: &Run) -> Result<Checked, OpError> {
+    let (storage, cache_root) = (app.storage()?, app.environment.cache_root());
+    let events = run.events.as_ref();
+    let found = keyless(storage.as_ref(), &cache_root, &job.settings(run), events, &run.cancel)?;
+    Ok(Checked::new(job, &found, None, app))
+}
+
+fn now_ms(run: &Run) -> i64 {
+    run.clock.now().as_millisecond()
+}
 
 /// Checks the repository. Where packs are read, those found damaged are marked, so that no new snapshot relies on them,
 /// and those that were marked and are whole are so no more.
@@ -62,15 +135,6 @@ pub fn check(
     Ok(report)
 }
 
-/// Checks what can be checked without a key: see [`keyless`].
-///
-/// # Errors
-/// When the storage fails, or holds no repository.
-pub fn check_storage(app: &App, settings: &CheckSettings, run: &Run) -> Result<CheckReport, OpError> {
-    let (storage, cache_root) = (app.storage()?, app.environment.cache_root());
-    Ok(keyless(storage.as_ref(), &cache_root, settings, run.events.as_ref(), &run.cancel)?)
-}
-
 /// What a check comes to; `None` where all is well. Locks that end too soon are no damage yet.
 pub fn class_of(report: &CheckReport, short_locks: &[ShortLock]) -> Option<Class> {
     match (report.is_clean(), short_locks.is_empty()) {
@@ -78,42 +142,6 @@ pub fn class_of(report: &CheckReport, short_locks: &[ShortLock]) -> Option<Class
         (true, false) => Some(Class::Partial),
         (true, true) => None,
     }
-}
-
-/// Locks of objects that snapshots need and that end too soon, where objects are to be locked. Of a damaged repository
-/// it cannot be told what is needed.
-///
-/// # Errors
-/// When the storage fails.
-pub fn short_locks(repo: &Repository, report: &CheckReport, run: &Run) -> Result<Vec<ShortLock>, OpError> {
-    if !report.is_clean() || !repo.object_locks().locks() {
-        return Ok(Vec::new());
-    }
-    let now_ms = run.clock.now().as_millisecond();
-    let (short, objects) = repo.object_locks().short_locks(now_ms, run.events.as_ref(), &run.cancel)?;
-    if short.is_empty() {
-        return Ok(short);
-    }
-    let words = |lock: &ShortLock| {
-        let until = lock.until.and_then(|until| Timestamp::try_from(until).ok());
-        format!(
-            "{} ({})",
-            lock.object,
-            until.map_or_else(|| "not locked".to_owned(), |until| until.to_string())
-        )
-    };
-    let named: Vec<String> = short.iter().take(NAMED).map(words).collect();
-    let more = match short.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let message = format!(
-        "of {objects} objects that snapshots need, the locks of {} end too soon: {}{more}; run `dumpvault object-lock extend`",
-        short.len(),
-        named.join(", ")
-    );
-    run.events.observe(Event::Warning { message });
-    Ok(short)
 }
 
 /// The newest whole snapshot of each series bears from now on that it was checked, so that others can tell how long ago

@@ -7,7 +7,7 @@
 mod database;
 mod scratch;
 
-pub use scratch::{passphrase_file, repository};
+pub(crate) use scratch::{passphrase_file, repository};
 
 use super::OpError;
 use super::backup::{
@@ -48,7 +48,7 @@ const HOST: &str = "demo";
 
 /// What is to be shown, and where.
 #[derive(Debug, Clone)]
-pub struct DemoPlan {
+pub(crate) struct DemoPlan {
     /// Size of the first day's dump in bytes, about.
     pub bytes: u64,
     /// Keep the folder with the repository and its passphrase.
@@ -76,13 +76,13 @@ pub enum WhyGenerated {
 
 impl DemoPlan {
     /// Looks for a server among the client programs' directories and in `search_path`, what `PATH` holds.
-    pub fn server(clients: &Clients, search_path: Option<&OsStr>) -> Result<PathBuf, WhyGenerated> {
+    pub(crate) fn server(clients: &Clients, search_path: Option<&OsStr>) -> Result<PathBuf, WhyGenerated> {
         PrivateServer::find(clients, search_path).ok_or(WhyGenerated::NoServer)
     }
 }
 
 /// What the demonstration works with.
-pub struct World<'a> {
+pub(crate) struct World<'a> {
     /// The time.
     pub clock: &'a dyn Clock,
     /// Where random bytes come from.
@@ -95,7 +95,7 @@ pub struct World<'a> {
 
 /// Something that was reached, in this order.
 #[derive(Debug)]
-pub enum Milestone<'a> {
+pub(crate) enum Milestone<'a> {
     /// The folder is there.
     Scratch(&'a Path),
     /// The database is there.
@@ -246,7 +246,7 @@ impl DemoPlan {
     ///
     /// # Errors
     /// When a step fails or somebody asks to stop. A proof that does not hold is in the answer.
-    pub fn execute(
+    pub(crate) fn execute(
         &self,
         world: &World<'_>,
         told: &mut dyn FnMut(&Milestone<'_>),

@@ -1,9 +1,11 @@
 //! Forget: let go of snapshots that no policy keeps, or that a person names.
 
+#[cfg(feature = "daemon")]
 mod expiry;
 mod sets;
 
-pub use expiry::expiries;
+#[cfg(feature = "daemon")]
+pub(crate) use expiry::expiries;
 
 use super::OpError;
 use crate::base::calendar::Calendar;
@@ -69,7 +71,7 @@ impl Policies {
 
 /// What to let go of.
 #[derive(Debug, Clone)]
-pub struct ForgetRequest {
+pub(crate) struct ForgetRequest {
     /// The policies.
     pub policies: Policies,
     /// Only this series.
@@ -99,7 +101,7 @@ pub struct Decided {
 ///
 /// # Errors
 /// When the key is no full one, or the repository fails.
-pub fn forget_foreign(repo: &Repository, dry_run: bool) -> Result<Vec<String>, OpError> {
+pub(crate) fn forget_foreign(repo: &Repository, dry_run: bool) -> Result<Vec<String>, OpError> {
     Ok(if dry_run { repo.foreign_objects()? } else { repo.forget_foreign()? })
 }
 
@@ -109,7 +111,7 @@ pub fn forget_foreign(repo: &Repository, dry_run: bool) -> Result<Vec<String>, O
 /// # Errors
 /// When no policy was given, the clocks of host and storage disagree, or the repository fails; then nothing or a part
 /// was let go of, and it can be run again.
-pub fn forget(
+pub(crate) fn forget(
     repo: &Repository,
     clock: &dyn Clock,
     request: &ForgetRequest,
@@ -170,7 +172,7 @@ pub fn forget(
 /// # Errors
 /// When a name stands for none; when one is pinned, or, unless the request says so, the newest complete one of its
 /// series or younger than a day: then all stay.
-pub fn forget_named(
+pub(crate) fn forget_named(
     repo: &Repository,
     clock: &dyn Clock,
     names: &[SnapshotName],
@@ -219,7 +221,7 @@ pub fn forget_named(
 
 /// A series as a whole, as it is now.
 #[derive(Debug)]
-pub struct WholeSeries {
+pub(crate) struct WholeSeries {
     /// Its snapshots, oldest first.
     pub snapshots: Vec<Summary>,
     /// Snapshots of it that cannot be read, and marks of such.
@@ -230,7 +232,7 @@ pub struct WholeSeries {
 ///
 /// # Errors
 /// When there is none of that name, or one of its snapshots is pinned.
-pub fn whole_series(
+pub(crate) fn whole_series(
     repo: &Repository,
     series: &SeriesName,
     observer: &dyn Observer,
@@ -262,7 +264,7 @@ pub fn whole_series(
 ///
 /// # Errors
 /// When the key is not a full one, or the repository fails; then a part of it may be gone.
-pub fn forget_series(repo: &Repository, whole: &WholeSeries) -> Result<Vec<Decided>, OpError> {
+pub(crate) fn forget_series(repo: &Repository, whole: &WholeSeries) -> Result<Vec<Decided>, OpError> {
     let ids = whole.snapshots.iter().map(|summary| summary.id).chain(whole.damaged.iter().copied());
     repo.forget(&ids.collect::<Vec<_>>())?;
     Ok(whole.decided())
@@ -270,7 +272,7 @@ pub fn forget_series(repo: &Repository, whole: &WholeSeries) -> Result<Vec<Decid
 
 impl WholeSeries {
     /// The snapshots as decided on: all go.
-    pub fn decided(&self) -> Vec<Decided> {
+    pub(crate) fn decided(&self) -> Vec<Decided> {
         let gone = |summary: &Summary| Decided { summary: summary.clone(), verdict: Verdict::default() };
         self.snapshots.iter().map(gone).collect()
     }

@@ -3,8 +3,8 @@
 mod fresh;
 mod rotate;
 
-pub use fresh::{Fresh, PASSPHRASE_MIN, check_passphrase, fresh_key_file, key_file_or_fresh};
-pub use rotate::{ContentPrice, RotateJob, RotatePlan, plan_rotate, run_rotate};
+pub(crate) use fresh::{PASSPHRASE_MIN, check_passphrase, fresh_key_file, key_file_or_fresh};
+pub(crate) use rotate::{ContentPrice, RotateJob, RotatePlan, plan_rotate, run_rotate};
 
 use super::OpError;
 use crate::base::clock::Clock;
@@ -16,7 +16,7 @@ use crate::storage::Storage;
 use crate::vault::crypto::{Credential, Role};
 use crate::vault::format::author::Statement;
 use crate::vault::format::slot::SLOT_BYTES_MAX;
-use crate::vault::{KeyRing, NewKey, Repository};
+use crate::vault::{KeyRing, NewKey, Repository, SlotInfo};
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -25,9 +25,9 @@ const DIGITS_MIN: usize = 4;
 
 /// What somebody asks of a key that is to be added.
 #[derive(Debug, Clone)]
-pub struct KeyAddJob {
-    /// What it may do.
-    pub role: Role,
+pub(crate) struct KeyAddJob {
+    /// It may add backups, and nothing else.
+    pub is_append: bool,
     /// Its name.
     pub name: String,
     /// Hosts that an append key may add backups of; none for this one.
@@ -40,7 +40,7 @@ pub struct KeyAddJob {
 
 /// A key to add.
 #[derive(Debug, Clone)]
-pub struct KeyAddPlan {
+pub(crate) struct KeyAddPlan {
     /// As asked for, with all hosts.
     pub job: KeyAddJob,
 }
@@ -49,8 +49,8 @@ pub struct KeyAddPlan {
 ///
 /// # Errors
 /// When a full key is to be bound to hosts or series.
-pub fn plan_key_add(job: KeyAddJob, app: &App) -> Result<KeyAddPlan, OpError> {
-    if job.role == Role::Full && (!job.hosts.is_empty() || !job.series.is_empty()) {
+pub(crate) fn plan_key_add(job: KeyAddJob, app: &App) -> Result<KeyAddPlan, OpError> {
+    if !job.is_append && (!job.hosts.is_empty() || !job.series.is_empty()) {
         let message = "hosts and series are for append keys: a full key may do everything".to_owned();
         return Err(OpError::Job { message, next: Some(Next::new("leave out {host} and {series}")) });
     }
@@ -62,21 +62,22 @@ pub fn plan_key_add(job: KeyAddJob, app: &App) -> Result<KeyAddPlan, OpError> {
 ///
 /// # Errors
 /// When another key may add backups of one of the hosts already, or the repository fails.
-pub fn run_key_add(
+pub(crate) fn run_key_add(
     plan: &KeyAddPlan,
     credential: &Credential,
     repo: &Repository,
     run: &Run,
 ) -> Result<SlotId, OpError> {
-    let KeyAddJob { role, name, hosts, series, share } = &plan.job;
+    let KeyAddJob { is_append, name, hosts, series, share } = &plan.job;
+    let role = if *is_append { Role::Append } else { Role::Full };
     let series = (!series.is_empty()).then(|| series.clone());
-    let new = NewKey { role: *role, name, hosts: hosts.clone(), series, share: *share };
+    let new = NewKey { role, name, hosts: hosts.clone(), series, share: *share };
     Ok(repo.key_ring().add(credential, &new, now_ms(run))?)
 }
 
 /// What somebody asks to change of what a key may do.
 #[derive(Debug, Clone, Default)]
-pub struct GrantJob {
+pub(crate) struct GrantJob {
     /// The key: its name, or digits of its id.
     pub key: String,
     /// Hosts that it may add backups of, too.
@@ -121,15 +122,23 @@ impl GrantJob {
 ///
 /// # Errors
 /// When there is no such key, it is a full one, or the repository fails.
-pub fn run_grant(job: &GrantJob, repo: &Repository, run: &Run) -> Result<Statement, OpError> {
+pub(crate) fn run_grant(job: &GrantJob, repo: &Repository, run: &Run) -> Result<Statement, OpError> {
     let ring = repo.key_ring();
     let author = ring.find(&job.key)?;
     Ok(ring.grant(&author, now_ms(run), |statement| job.change(statement))?)
 }
 
+/// All slots, and which of them opened the repository.
+///
+/// # Errors
+/// When the storage fails. Slots that cannot be read are in the answer.
+pub(crate) fn slots(repo: &Repository, credential: &Credential) -> Result<Vec<SlotInfo>, OpError> {
+    Ok(repo.key_ring().slots(credential)?)
+}
+
 /// A slot to remove.
 #[derive(Debug, Clone, Copy)]
-pub struct RemovePlan {
+pub(crate) struct RemovePlan {
     /// The slot.
     pub slot: SlotId,
     /// Also if it is the slot in use, or the last one of a full key.
@@ -140,7 +149,7 @@ pub struct RemovePlan {
 ///
 /// # Errors
 /// When there is none, or too few digits are given.
-pub fn plan_remove(
+pub(crate) fn plan_remove(
     prefix: &str,
     force: bool,
     repo: &Repository,
@@ -162,7 +171,11 @@ pub fn plan_remove(
 ///
 /// # Errors
 /// When it is needed, or the repository fails.
-pub fn run_remove(plan: &RemovePlan, repo: &Repository, credential: &Credential) -> Result<(), OpError> {
+pub(crate) fn run_remove(
+    plan: &RemovePlan,
+    repo: &Repository,
+    credential: &Credential,
+) -> Result<(), OpError> {
     Ok(repo.key_ring().remove(&plan.slot, credential, plan.force)?)
 }
 
@@ -170,7 +183,7 @@ pub fn run_remove(plan: &RemovePlan, repo: &Repository, credential: &Credential)
 ///
 /// # Errors
 /// When the repository fails; the old one opens it then.
-pub fn run_passwd(
+pub(crate) fn run_passwd(
     old: &Credential,
     new: &Credential,
     repo: &Repository,
@@ -183,7 +196,7 @@ pub fn run_passwd(
 ///
 /// # Errors
 /// When the file is there or cannot be written, or the repository fails.
-pub fn run_export(file: &Path, repo: &Repository, credential: &Credential) -> Result<SlotId, OpError> {
+pub(crate) fn run_export(file: &Path, repo: &Repository, credential: &Credential) -> Result<SlotId, OpError> {
     use std::os::unix::fs::OpenOptionsExt;
     let (id, bytes) = repo.key_ring().export(credential)?;
     let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
@@ -196,7 +209,7 @@ pub fn run_export(file: &Path, repo: &Repository, credential: &Credential) -> Re
 ///
 /// # Errors
 /// When the file cannot be read or is no slot of this repository, or the storage fails.
-pub fn run_import(file: &Path, storage: &dyn Storage) -> Result<SlotId, OpError> {
+pub(crate) fn run_import(file: &Path, storage: &dyn Storage) -> Result<SlotId, OpError> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(SLOT_BYTES_MAX).read_to_end(&mut bytes));
     read.map_err(|source| OpError::File { path: file.to_owned(), source })?;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// When it makes no sense.
-pub fn key_map(stream: &Stream) -> Result<Option<KeyMap>, KeyMapError> {
+pub(crate) fn key_map(stream: &Stream) -> Result<Option<KeyMap>, KeyMapError> {
     let of_keys = stream.table_map.as_ref().filter(|_| stream.format == StreamFormat::RedisRdb);
     of_keys.filter(|bytes| KeyMap::is_meant(bytes)).map(|bytes| KeyMap::decode(bytes)).transpose()
 }
@@ -76,7 +76,7 @@ impl Keys {
 
 /// What changed of the keys of streams that both snapshots have, all groups of them. Two snapshots of one stream each
 /// are compared whatever the names.
-pub fn difference(mut before: Keys, after: &Keys) -> Vec<KeyChange> {
+pub(crate) fn difference(mut before: Keys, after: &Keys) -> Vec<KeyChange> {
     if let ([was], [is]) = (before.streams.as_slice(), after.streams.as_slice())
         && was != is
     {

@@ -61,7 +61,7 @@ pub fn survey(repo: &Repository, observer: &dyn Observer) -> Result<Listing, OpE
 ///
 /// # Errors
 /// When no snapshot is of it; the error names those that there are.
-pub fn check_series(all: &[Summary], wanted: &SeriesName) -> Result<(), OpError> {
+pub(crate) fn check_series(all: &[Summary], wanted: &SeriesName) -> Result<(), OpError> {
     Ok(selection::check_series(all, wanted)?)
 }
 
@@ -123,7 +123,7 @@ pub struct Stats {
 ///
 /// # Errors
 /// When the repository cannot be read.
-pub fn stats(repo: &Repository, observer: &dyn Observer, cancel: &Cancel) -> Result<Stats, OpError> {
+pub(crate) fn stats(repo: &Repository, observer: &dyn Observer, cancel: &Cancel) -> Result<Stats, OpError> {
     let found = survey(repo, observer)?;
     let mut series: BTreeMap<(String, String), Sums> = BTreeMap::new();
     let mut total = Sums::default();
@@ -159,7 +159,7 @@ pub struct Closer {
 ///
 /// # Errors
 /// When the repository cannot be read, or it has no such snapshot with a body that can be read.
-pub fn closer(
+pub(crate) fn closer(
     repo: &Repository,
     id: &SnapshotId,
     observer: &dyn Observer,
@@ -225,7 +225,7 @@ fn newest_reads(
 }
 
 /// Plain bytes of a snapshot's streams, and the bytes that they took in packs.
-pub fn sizes(body: &Body) -> (u64, u64) {
+pub(crate) fn sizes(body: &Body) -> (u64, u64) {
     let bytes = body.streams.iter().map(|stream| stream.bytes).sum();
     let stored =
         body.streams.iter().map(|stream| stream.stats.bytes_stored + stream.stats.recipe_bytes_stored).sum();

@@ -6,27 +6,32 @@ pub mod app;
 pub mod backup;
 pub mod check;
 pub mod copy;
-pub mod demo;
+pub(crate) mod demo;
 pub mod doctor;
 mod fault;
 mod file_digest;
 pub mod files;
-pub mod forget;
-pub mod keyring;
-pub mod keys;
-pub mod listing;
+pub(crate) mod forget;
+pub(crate) mod keyring;
+pub(crate) mod keys;
+pub(crate) mod listing;
+pub(crate) mod object_lock;
 pub mod plan;
 pub mod prelude;
-pub mod recall;
+pub(crate) mod prune;
+// Only a history asks for it.
+#[cfg(feature = "daemon")]
+pub(crate) mod recall;
 pub mod repair;
 pub mod report;
 pub mod restore;
 mod scratch;
-pub mod status;
+pub(crate) mod snapshots;
+pub(crate) mod status;
 mod stream_reader;
 pub mod system;
-pub mod tables;
-pub mod tag;
+pub(crate) mod tables;
+pub(crate) mod tag;
 
 use crate::base::fault::Next;
 use crate::base::id::SnapshotId;
@@ -346,6 +351,21 @@ impl OpError {
             Self::Hinted { source, .. } => source.failure(),
             _ => None,
         }
+    }
+
+    /// Somebody asked to stop.
+    pub fn cancelled() -> Self {
+        Self::Repo(RepoError::Cancelled)
+    }
+
+    /// Whatever takes what is restored failed.
+    pub fn output(source: std::io::Error) -> Self {
+        Self::Repo(RepoError::Output { source })
+    }
+
+    /// Whether whoever took what is restored went away.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self, Self::Repo(RepoError::Output { source }) if source.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
     /// Whether somebody asked to stop.

@@ -7,6 +7,7 @@ mod programs;
 mod set;
 mod system;
 mod verify;
+mod verify_set;
 
 pub use backup::{BackupJob, BackupPlan, PlannedBackup, ServerAt, Wanted, plan_backup};
 pub use copy::{CopyJob, CopyPlan, PlannedCopy, plan_copy};
@@ -14,6 +15,7 @@ pub use programs::{Programs, words};
 pub use set::{SetJob, SetPlan, SetStep, SetTarget, plan_set};
 pub use system::{Afterwards, PlannedMember, SystemJob, SystemPlan, plan_system};
 pub use verify::{VerifyJob, VerifyPlan, plan_verify};
+pub use verify_set::{MemberTrial, VerifyMember, VerifySetJob, VerifySetPlan, plan_verify_set};
 
 use super::OpError;
 use crate::base::fault::Next;

@@ -6,13 +6,14 @@ use super::listing::Seen;
 use crate::base::calendar::Calendar;
 use crate::base::id::SnapshotId;
 use crate::base::run::Run;
+use crate::base::series::SeenSeries;
 use crate::vault::history::History;
 use crate::vault::snapshot::{State, Summary};
 use crate::vault::{RepoError, Repository};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The repository as it is.
-pub struct Recalled {
+pub(crate) struct Recalled {
     /// Snapshots that were not known. One whose body is damaged, or that the key cannot open, comes without it.
     pub new: Vec<Seen>,
     /// Until when the retention rules keep each snapshot, ms since the epoch. `None` if no rule sets an end.
@@ -20,41 +21,16 @@ pub struct Recalled {
     /// Snapshots that were removed by somebody.
     pub forgotten: BTreeSet<SnapshotId>,
     /// All series.
-    pub series: Vec<SeriesNow>,
+    pub series: Vec<SeenSeries>,
     /// Damaged packs and snapshots.
     pub damaged: u64,
-}
-
-/// A series of a host, as it is now. Moments are in ms since the epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeriesNow {
-    /// Its host.
-    pub host: String,
-    /// Its name.
-    pub series: String,
-    /// Moment of its newest snapshot.
-    pub newest: Option<i64>,
-    /// Moment of the newest one that is complete, whole and not doubtful.
-    pub good: Option<i64>,
-    /// Complete snapshots.
-    pub complete: u64,
-    /// Partial snapshots.
-    pub partial: u64,
-    /// Suspect snapshots.
-    pub suspect: u64,
-    /// The newest is suspect or damaged.
-    pub is_suspect: bool,
-    /// When one of them was last verified.
-    pub verified: Option<i64>,
-    /// When one of them was last checked.
-    pub checked: Option<i64>,
 }
 
 /// Reads what is not known yet, and counts the rest.
 ///
 /// # Errors
 /// When the repository cannot be read. Damage is part of the answer.
-pub fn recall(
+pub(crate) fn recall(
     repo: &Repository,
     is_known: &dyn Fn(&SnapshotId) -> bool,
     policies: &Policies,
@@ -80,7 +56,7 @@ pub fn recall(
     Ok(Recalled { new, expires, forgotten, series: series(&history), damaged })
 }
 
-fn series(history: &History) -> Vec<SeriesNow> {
+fn series(history: &History) -> Vec<SeenSeries> {
     let mut all: BTreeMap<(String, String), Vec<&Summary>> = BTreeMap::new();
     for summary in &history.snapshots {
         all.entry((summary.head.host.clone(), summary.head.series.clone())).or_default().push(summary);
@@ -99,7 +75,7 @@ fn series(history: &History) -> Vec<SeriesNow> {
             u64::try_from(members.iter().filter(|summary| summary.head.state == state).count())
                 .unwrap_or(u64::MAX)
         };
-        SeriesNow {
+        SeenSeries {
             newest: newest.map(|summary| summary.head.time_ms),
             good: good.map(|summary| summary.head.time_ms),
             complete: count(State::Complete),

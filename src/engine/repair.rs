@@ -1,5 +1,5 @@
-//! Repair of snapshots: those that cannot be whole are marked, so that nothing takes them for good copies. Repair of
-//! marks and times.
+//! Repair: the index is made anew, damaged packs are brought to safety, snapshots that cannot be whole are marked, so
+//! that nothing takes them for good copies. Repair of marks and times.
 
 use super::OpError;
 use crate::base::clock::Clock;
@@ -10,6 +10,7 @@ use crate::vault::Repository;
 use crate::vault::check::{CheckReport, CheckSettings, ReadData};
 use crate::vault::format::mark::MarkKind;
 use crate::vault::history::Stops;
+use crate::vault::repair::{IndexRepair, PacksRepair};
 use std::collections::BTreeMap;
 
 /// What marking snapshots came to.
@@ -25,6 +26,22 @@ pub struct SnapshotsRepair {
     pub recovered: Vec<SnapshotId>,
     /// Snapshots that were committed and are not there: nothing speaks of them any more.
     pub given_up: Vec<SnapshotId>,
+}
+
+/// Makes the index anew from what the packs hold.
+///
+/// # Errors
+/// When nothing can be said, or the index cannot be written.
+pub fn repair_index(repo: &Repository, run: &Run) -> Result<IndexRepair, OpError> {
+    Ok(repo.repairer().repair_index(now_ms(run), run.events.as_ref(), &run.cancel)?)
+}
+
+/// Copies what can be read of damaged packs into new ones.
+///
+/// # Errors
+/// When nothing can be said, or a pack cannot be written.
+pub fn repair_packs(repo: &Repository, host: &str, run: &Run) -> Result<PacksRepair, OpError> {
+    Ok(repo.repairer().repair_packs(host, now_ms(run), run.events.as_ref(), &run.cancel)?)
 }
 
 /// Follows every snapshot and marks those of which something is lost. Their other bytes can be restored as before.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// What is asked.
 #[derive(Debug, Clone, Default)]
-pub struct StatusRequest {
+pub(crate) struct StatusRequest {
     /// Only this series.
     pub series: Option<SeriesName>,
     /// Series that should be there, with their host: those of configured sources.
@@ -59,7 +59,7 @@ impl StatusReport {
 ///
 /// # Errors
 /// When the repository cannot be read.
-pub fn status(
+pub(crate) fn status(
     repo: &Repository,
     request: &StatusRequest,
     observer: &dyn Observer,

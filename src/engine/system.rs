@@ -11,7 +11,7 @@ mod together;
 pub use afterwards::{Done, Step, StepError, StepOutcome};
 pub use lock::RunLock;
 pub use maintenance::maintenance;
-pub use sets::{SeenSet, SetEnd, sets};
+pub use sets::{SeenSet, SetEnd, list_sets, sets};
 
 use super::OpError;
 use super::backup::{BackupReport, class_of, run_one, take_room};

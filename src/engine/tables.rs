@@ -13,7 +13,7 @@ use std::iter::Peekable;
 ///
 /// # Errors
 /// When it is of a newer program, or makes no sense.
-pub fn table_map(stream: &Stream) -> Result<Option<TableMap>, MapError> {
+pub(crate) fn table_map(stream: &Stream) -> Result<Option<TableMap>, MapError> {
     map_bytes(stream).map(TableMap::decode).transpose()
 }
 
@@ -121,11 +121,11 @@ where
 
 /// The tables of a snapshot's streams and how much is in them: some 60 MB of a million tables.
 #[derive(Debug)]
-pub struct Maps(Vec<(String, Option<Sorted>)>);
+pub(crate) struct Maps(Vec<(String, Option<Sorted>)>);
 
 impl Maps {
     /// Reads what is stored of them, and lets that go.
-    pub fn of(body: Body) -> Self {
+    pub(crate) fn of(body: Body) -> Self {
         let of_stream = |mut stream: Stream| {
             let map = map_bytes(&stream).map(TableMap::decode_amounts);
             stream.table_map = None;
@@ -139,7 +139,7 @@ impl Maps {
 }
 
 /// Compares the tables of two snapshots.
-pub fn difference(Maps(mut olds): Maps, Maps(mut news): Maps) -> Difference {
+pub(crate) fn difference(Maps(mut olds): Maps, Maps(mut news): Maps) -> Difference {
     let mut found = Difference::default();
     let mut pairs = Vec::new();
     if olds.len() == 1 && news.len() == 1 {

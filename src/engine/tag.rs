@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 /// What to change.
 #[derive(Debug, Clone, Default)]
-pub struct TagRequest {
+pub(crate) struct TagRequest {
     /// Tags to add.
     pub add: Vec<String>,
     /// Tags to take away.
@@ -31,7 +31,7 @@ pub struct TagRequest {
 ///
 /// # Errors
 /// When a new tag is none, there is no such snapshot, or the repository fails. Unpinning takes a full key.
-pub fn tag(
+pub(crate) fn tag(
     repo: &Repository,
     clock: &dyn Clock,
     name: &SnapshotName,

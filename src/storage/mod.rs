@@ -28,6 +28,8 @@ pub mod bucket;
 pub mod cache;
 #[cfg(any(feature = "sftp", feature = "rclone"))]
 mod child;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "sftp", feature = "rclone"))]
+mod counted;
 mod fault;
 #[cfg(any(test, feature = "testkit"))]
 pub mod faulty;
@@ -46,7 +48,7 @@ pub mod rclone;
 #[cfg(any(feature = "azure", feature = "gcs"))]
 mod rest;
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
-pub mod retention;
+pub(crate) mod retention;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;

@@ -19,12 +19,13 @@ mod scheme;
 pub use scheme::{Rclone, RcloneOptions};
 
 use self::process::{Program, Server};
+use super::counted::Counted;
 use super::limit::Rate;
 use super::{ErrorKind, Listed, Manner, Put, Requests, Storage, StorageError, check_key, check_prefix};
 use std::fmt;
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,18 +56,6 @@ pub struct RcloneStorage {
 struct Running {
     server: Server,
     idle: Mutex<Vec<BufReader<UnixStream>>>,
-}
-
-#[derive(Default)]
-struct Counted {
-    put: AtomicU64,
-    get: AtomicU64,
-    head: AtomicU64,
-    list: AtomicU64,
-    delete: AtomicU64,
-    other: AtomicU64,
-    bytes_up: AtomicU64,
-    bytes_down: AtomicU64,
 }
 
 impl fmt::Debug for RcloneStorage {
@@ -464,17 +453,7 @@ impl Storage for RcloneStorage {
     }
 
     fn requests(&self) -> Option<Requests> {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Some(Requests {
-            put: read(&self.counted.put),
-            get: read(&self.counted.get),
-            head: read(&self.counted.head),
-            list: read(&self.counted.list),
-            delete: read(&self.counted.delete),
-            other: read(&self.counted.other),
-            bytes_up: read(&self.counted.bytes_up),
-            bytes_down: read(&self.counted.bytes_down),
-        })
+        Some(self.counted.requests())
     }
 
     fn manners(&self) -> Result<Vec<Manner>, StorageError> {

@@ -32,6 +32,7 @@ pub use session::{Abilities, Close, Link};
 use self::packets::{Kind, Request, Status};
 use self::session::{Lane, Session};
 use self::trouble::Trouble;
+use super::counted::Counted;
 use super::limit::Rate;
 use super::{ErrorKind, Listed, Manner, Put, Requests, Storage, StorageError, check_key, check_prefix};
 use std::collections::HashSet;
@@ -92,18 +93,6 @@ struct Place {
     session: Mutex<Option<Arc<Session>>>,
     users: AtomicUsize,
     is_open: AtomicBool,
-}
-
-#[derive(Default)]
-struct Counted {
-    put: AtomicU64,
-    get: AtomicU64,
-    head: AtomicU64,
-    list: AtomicU64,
-    delete: AtomicU64,
-    other: AtomicU64,
-    bytes_up: AtomicU64,
-    bytes_down: AtomicU64,
 }
 
 /// A conversation in use.
@@ -466,17 +455,7 @@ impl Storage for SftpStorage {
     }
 
     fn requests(&self) -> Option<Requests> {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Some(Requests {
-            put: read(&self.counted.put),
-            get: read(&self.counted.get),
-            head: read(&self.counted.head),
-            list: read(&self.counted.list),
-            delete: read(&self.counted.delete),
-            other: read(&self.counted.other),
-            bytes_up: read(&self.counted.bytes_up),
-            bytes_down: read(&self.counted.bytes_down),
-        })
+        Some(self.counted.requests())
     }
 
     fn manners(&self) -> Result<Vec<Manner>, StorageError> {

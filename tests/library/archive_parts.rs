@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use crate::support::small;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::name::SnapshotName;
 use dumpvault::base::secret::{OsEntropy, Passphrase};
@@ -64,23 +65,9 @@ fn store(repo: &Repository, dump: &[u8]) {
     let finished = stored.finish(Proof::Exited, StreamFormat::PgCustom, BTreeMap::new());
     let request = CommitRequest {
         series: "shop".into(),
-        host: "test".into(),
         time_ms: 1_790_000_000_000,
         now_ms: 1_790_000_001_000,
-        tags: vec![],
-        counter: 1,
-        predecessor: None,
-        time_zone: "UTC".into(),
-        calendar: vec![],
-        program: "test".into(),
-        source: BTreeMap::new(),
-        parent: None,
-        failed: vec![],
-        origin: None,
-        origin_author: None,
-        set: None,
-        is_import: false,
-        pins: Vec::new(),
+        ..small::request(1)
     };
     session.commit(vec![finished], request).unwrap();
 }

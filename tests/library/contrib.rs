@@ -7,9 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use dumpvault::base::schedule::Schedule;
+use dumpvault::base::series::SeenSeries;
 use dumpvault::daemon::book::{Changes, Ending, OpenRun, RunChange, RunId, Store, Trigger};
 use dumpvault::daemon::metrics::render;
-use dumpvault::daemon::state::{SeriesRow, State};
+use dumpvault::daemon::state::State;
 use dumpvault::settings::{CatchUp, Job, Overlap, Retry, Work};
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -138,7 +139,7 @@ fn seeded(folder: &Path, now: i64) -> (State, BTreeMap<String, Job>) {
         let schedule = job.schedule.text();
         state.pause(name, &schedule, None, now - 90_000, "me").unwrap();
     }
-    let series = SeriesRow {
+    let series = SeenSeries {
         host: "db1".to_owned(),
         series: "app".to_owned(),
         newest: Some(now),
@@ -146,7 +147,7 @@ fn seeded(folder: &Path, now: i64) -> (State, BTreeMap<String, Job>) {
         complete: 3,
         verified: Some(now - 9000),
         checked: Some(now - 7000),
-        ..SeriesRow::default()
+        ..SeenSeries::default()
     };
     state.note_series(&[series], now).unwrap();
     state.note_figure("free_bytes", "repository", now, 1 << 40).unwrap();

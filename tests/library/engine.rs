@@ -3,16 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use crate::support::small::{self, restore};
-use dumpvault::base::calendar::Calendar;
 use dumpvault::base::clock::SystemClock;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::fault::Class;
 use dumpvault::base::numbers::Proof;
 use dumpvault::base::run::{Room, Run};
-use dumpvault::content::codec::Level;
-use dumpvault::engine::backup::{
-    BackupRequest, BackupsReport, ParentChoice, READ_AMPLIFICATION_MAX, run_backups,
-};
+use dumpvault::engine::backup::{BackupsReport, run_backups};
 use dumpvault::engine::plan::{BackupPlan, PlannedBackup};
 use dumpvault::source::{Dump, PlannedStream, Source, SourceError, StartedDump};
 use dumpvault::storage::memory::MemoryStorage;
@@ -92,21 +88,7 @@ impl Drop for SlowDump {
 
 fn plan(series: &str, watch: &Arc<Watch>, pieces: usize) -> BackupPlan {
     let source: Box<dyn Source> = Box::new(Slow { watch: Arc::clone(watch), pieces });
-    let request = BackupRequest {
-        series: series.to_owned(),
-        host: "here".to_owned(),
-        time: None,
-        tags: Vec::new(),
-        calendar: Calendar::default(),
-        level: Level::DEFAULT,
-        allow_empty: false,
-        workers: 1,
-        parent: ParentChoice::Newest,
-        read_amplification_max: READ_AMPLIFICATION_MAX,
-        suspect_below: 0.0,
-        source: source.describe(),
-        set: None,
-    };
+    let request = small::backup_request(series, source.as_ref(), 1);
     BackupPlan { backups: vec![PlannedBackup { request, source }] }
 }
 

@@ -9,6 +9,7 @@ use crate::support::golden;
 use crate::support::golden::{PASSPHRASE, passphrase};
 use crate::support::independent;
 use crate::support::independent::Unlock;
+use crate::support::small;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::id::SnapshotId;
 use dumpvault::base::secret::OsEntropy;
@@ -399,23 +400,9 @@ fn backup(repo: &Repository, day: u64, bytes: &[u8]) -> SnapshotId {
     let finished = stored.finish(Proof::Exited, StreamFormat::PgCustom, BTreeMap::new());
     let request = CommitRequest {
         series: "orders".into(),
-        host: "test".into(),
         time_ms: 1_790_000_000_000 + day as i64,
         now_ms: 1_790_000_001_000,
-        tags: vec![],
-        counter: day + 1,
-        predecessor: None,
-        time_zone: "UTC".into(),
-        calendar: vec![],
-        program: "test".into(),
-        source: BTreeMap::new(),
-        parent: None,
-        failed: vec![],
-        origin: None,
-        origin_author: None,
-        set: None,
-        is_import: false,
-        pins: Vec::new(),
+        ..small::request(day + 1)
     };
     session.commit(vec![finished], request).unwrap().summary.id
 }

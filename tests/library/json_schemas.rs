@@ -1,6 +1,6 @@
 //! The schemas in `docs/json`: those of the reports' types, closed, and described field by field.
 //!
-//! `DUMPVAULT_DOCS_WRITE=1` writes them anew.
+//! `DUMPVAULT_TEST_WRITE_DOCS=1` writes them anew.
 
 use crate::support::reports::{Promise, faults, folder};
 use dumpvault::engine::report::schemas;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 #[test]
 fn the_schemas_in_the_documents_are_those_of_the_types() {
-    let wanted = std::env::var_os("DUMPVAULT_DOCS_WRITE").is_some();
+    let wanted = std::env::var_os("DUMPVAULT_TEST_WRITE_DOCS").is_some();
     let mut names = BTreeSet::new();
     for (command, schema) in schemas() {
         let name = format!("{command}.schema.json");
@@ -20,7 +20,10 @@ fn the_schemas_in_the_documents_are_those_of_the_types() {
             std::fs::write(&path, &text).unwrap();
         }
         let there = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(there == text, "{name} is not that of the type: run this test with DUMPVAULT_DOCS_WRITE=1");
+        assert!(
+            there == text,
+            "{name} is not that of the type: run this test with DUMPVAULT_TEST_WRITE_DOCS=1"
+        );
         assert!(names.insert(name), "twice: {command}");
     }
     let files = std::fs::read_dir(folder()).unwrap();

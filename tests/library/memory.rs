@@ -7,10 +7,8 @@
     reason = "a test that cannot go on fails; figures"
 )]
 
-use dumpvault::base::calendar::Calendar;
+use crate::support::small;
 use dumpvault::base::numbers::Proof;
-use dumpvault::content::codec::Level;
-use dumpvault::engine::backup::{BackupRequest, READ_AMPLIFICATION_MAX};
 use dumpvault::engine::plan::{Afterwards, PlannedBackup, PlannedMember, SystemPlan};
 use dumpvault::engine::prelude::*;
 use dumpvault::engine::system::{Vaults, new_set, run_system};
@@ -97,22 +95,8 @@ impl Dump for NoiseDump {
 
 fn member(name: &'static str, day: u8, both: &Arc<Barrier>) -> PlannedMember {
     let source: Box<dyn Source> = Box::new(Noise { name, day, both: Arc::clone(both) });
-    let request = BackupRequest {
-        series: name.to_owned(),
-        host: "here".to_owned(),
-        time: None,
-        tags: Vec::new(),
-        calendar: Calendar::default(),
-        level: Level::DEFAULT,
-        allow_empty: false,
-        // More than a backup takes beside another.
-        workers: 16,
-        parent: ParentChoice::Newest,
-        read_amplification_max: READ_AMPLIFICATION_MAX,
-        suspect_below: 0.0,
-        source: source.describe(),
-        set: None,
-    };
+    // More than a backup takes beside another.
+    let request = small::backup_request(name, source.as_ref(), 16);
     PlannedMember {
         name: name.to_owned(),
         series: name.to_owned(),

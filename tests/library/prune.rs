@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use crate::support::small::request;
 use dumpvault::base::clock::Clock;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::id::{IndexId, PackId, SnapshotId};
@@ -18,7 +19,7 @@ use dumpvault::vault::format::slot::Slot;
 use dumpvault::vault::gc::{PruneReport, PruneSettings};
 use dumpvault::vault::reader::{Locator, ReadSettings};
 use dumpvault::vault::snapshot::{Proof, StreamFormat};
-use dumpvault::vault::writer::{BackupSession, Basis, CommitRequest, Committed, PipelineSettings};
+use dumpvault::vault::writer::{BackupSession, Basis, Committed, PipelineSettings};
 use dumpvault::vault::{RepoError, Repository, Surroundings, pack_key};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,29 +159,6 @@ fn now() -> PruneSettings {
 
 fn settings() -> PipelineSettings {
     PipelineSettings { level: dumpvault::content::codec::Level::DEFAULT, read_back: true, workers: 1 }
-}
-
-fn request(counter: u64) -> CommitRequest {
-    CommitRequest {
-        series: "app".into(),
-        host: "test".into(),
-        time_ms: 1_790_000_000_000 + counter as i64 * 86_400_000,
-        now_ms: 1_790_000_001_000 + counter as i64 * 86_400_000,
-        tags: vec![],
-        counter,
-        predecessor: None,
-        time_zone: "UTC".into(),
-        calendar: vec![],
-        program: "test".into(),
-        source: BTreeMap::new(),
-        parent: None,
-        failed: vec![],
-        origin: None,
-        origin_author: None,
-        set: None,
-        is_import: false,
-        pins: Vec::new(),
-    }
 }
 
 /// Bytes that do not compress, different for each seed.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use crate::support::small;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::secret::{OsEntropy, Passphrase};
 use dumpvault::source::sample::{SampleConfig, SampleDump};
@@ -43,23 +44,9 @@ fn backup(repo: &Repository, name: &str, bytes: &[u8]) -> Committed {
 fn request(name: &str) -> CommitRequest {
     CommitRequest {
         series: name.into(),
-        host: "test".into(),
         time_ms: 1_790_000_000_000,
         now_ms: 1_790_000_001_000,
-        tags: vec![],
-        counter: 1,
-        predecessor: None,
-        time_zone: "UTC".into(),
-        calendar: vec![],
-        program: "test".into(),
-        source: BTreeMap::new(),
-        parent: None,
-        failed: vec![],
-        origin: None,
-        origin_author: None,
-        set: None,
-        is_import: false,
-        pins: Vec::new(),
+        ..small::request(1)
     }
 }
 

@@ -244,7 +244,7 @@ fn given_every_kind_of_channel_then_a_test_says_whether_it_works_and_nothing_of_
     for name in
         ["slack", "discord", "teams", "mattermost", "plain", "ntfy", "telegram", "secure", "mail", "clear"]
     {
-        vault.run(["alert", "test", name]).expect(exit::OK);
+        vault.run(["alert", "test", name, "--json"]).expect(exit::OK);
     }
     let by_path =
         |path: &str| http.requests().into_iter().find(|request| request.path.starts_with(path)).unwrap();

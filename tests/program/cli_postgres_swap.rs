@@ -232,6 +232,9 @@ fn a_swap_that_fails_at_its_end_is_finished_by_a_command(world: &World) {
     assert_eq!(world.server.psql("shop", "SELECT count(*) FROM public.orders"), "3000");
     assert_eq!(world.settings(), settings, "the mark is gone, and all else as it was");
     world.drop_old();
+    world.server.psql("postgres", "CREATE DATABASE twin TEMPLATE shop");
+    let would = world.run(&["swap", "twin", "shop", "--dry-run", "--json"]).expect(exit::OK).json();
+    assert_eq!((&would["database"], &would["replaced"]), (&"shop".into(), &"twin".into()), "{would}");
     // What is empty or not there takes nobody's place.
     world.server.create("bare");
     world.run(&["swap", "bare", "shop", "--yes"]).expect(exit::USAGE).says("`bare` is empty");

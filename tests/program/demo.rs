@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use crate::support::reports::faults;
 use dumpvault::base::event::Cancel;
 use dumpvault::source::postgres::{Clients, PrivateServer};
 use rustix::process::{Pid, Signal, kill_process};
@@ -88,6 +89,7 @@ fn finished(output: &Output) -> Value {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {words}"));
     assert_eq!(output.status.code(), Some(0), "{report} {words}");
     assert_eq!(report["ok"], true, "{report}");
+    assert_eq!(faults("demo", &report), [""; 0]);
     report
 }
 

@@ -14,6 +14,7 @@ mod cli_dry_run;
 mod cli_files;
 mod cli_forget;
 mod cli_history;
+mod cli_json;
 mod cli_names;
 mod cli_postgres;
 mod cli_postgres_databases;

@@ -2,11 +2,15 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use dumpvault::base::calendar::Calendar;
 use dumpvault::base::clock::Clock;
 use dumpvault::base::event::{Cancel, Silent};
 use dumpvault::base::id::SnapshotId;
 use dumpvault::base::secret::{Entropy, OsEntropy};
 use dumpvault::content::chunker::ChunkSizes;
+use dumpvault::content::codec::Level;
+use dumpvault::engine::backup::{BackupRequest, ParentChoice, READ_AMPLIFICATION_MAX};
+use dumpvault::source::Source;
 use dumpvault::storage::Storage;
 use dumpvault::storage::memory::MemoryStorage;
 use dumpvault::vault::check::{CheckReport, CheckSettings, ReadData};
@@ -134,6 +138,25 @@ pub fn request(counter: u64) -> CommitRequest {
         set: None,
         is_import: false,
         pins: Vec::new(),
+    }
+}
+
+/// A job's request for a backup, as plain as can be.
+pub fn backup_request(series: &str, source: &dyn Source, workers: usize) -> BackupRequest {
+    BackupRequest {
+        series: series.to_owned(),
+        host: "here".to_owned(),
+        time: None,
+        tags: Vec::new(),
+        calendar: Calendar::default(),
+        level: Level::DEFAULT,
+        allow_empty: false,
+        workers,
+        parent: ParentChoice::Newest,
+        read_amplification_max: READ_AMPLIFICATION_MAX,
+        suspect_below: 0.0,
+        source: source.describe(),
+        set: None,
     }
 }
 

@@ -4,9 +4,9 @@ use crate::base::name::start_of;
 use crate::cli::Context;
 use crate::cli::args::{BackupArgs, DumpArgs};
 use crate::cli::report::CliError;
-use crate::cli::servers::{exec, parts};
+use crate::cli::servers::{exec, server};
 use crate::engine::backup::ParentChoice;
-use crate::engine::plan::{BackupJob, ServerAt, Wanted};
+use crate::engine::plan::{BackupJob, Wanted};
 use crate::settings;
 use crate::source::files::{Choice, Files};
 use crate::source::postgres::DumpFilter;
@@ -86,8 +86,8 @@ fn wanted(context: &Context, args: &BackupArgs) -> Result<Wanted, CliError> {
             ));
         }
         let server = match args.sources.as_slice() {
-            [] => ServerAt::Parts(parts(None, &dump.server)),
-            [uri] if uri.contains("://") => ServerAt::Address(uri.clone()),
+            [] => server(None, &dump.server),
+            [uri] if uri.contains("://") => server(Some(uri), &dump.server),
             _ => {
                 return Err(CliError::usage(
                     "--pg-database, --pg-all and --pg-globals go with one address, and with no named sources",

@@ -240,7 +240,7 @@ fn every_error_has_the_code_that_the_manual_says() {
     for (error, code) in of_repository() {
         assert_eq!(Exit::from(error.class()).code(), code, "{error:?}");
         let shown = format!("{error:?}");
-        assert_eq!(CliError::from(error).exit().code(), code, "{shown}");
+        assert_eq!(CliError::from(OpError::from(error)).exit().code(), code, "{shown}");
     }
     for (error, code) in of_programs().into_iter().chain(of_redis()) {
         let shown = format!("{error:?}");
@@ -311,5 +311,17 @@ fn help_lists_every_code() {
     for exit in all {
         let line = format!("  {:<4} ", exit.code());
         assert!(help.lines().any(|text| text.starts_with(&line)), "{exit:?}");
+    }
+}
+
+#[test]
+fn every_exit_code_is_in_the_help_and_in_the_readme() {
+    let readme = include_str!("../../../README.md");
+    let help = <crate::cli::args::Cli as clap::CommandFactory>::command().render_long_help().to_string();
+    for exit in Exit::ALL {
+        let code = exit.code();
+        assert!(help.lines().any(|line| line.starts_with(&format!("  {code:<4} "))), "{exit:?} in the help");
+        assert!(readme.contains(&format!("\n| {code} | ")), "{exit:?} in README.md");
+        assert_eq!(Exit::of_code(code), exit);
     }
 }

@@ -1,7 +1,6 @@
 //! `dumpvault key add`, `grant`, `rotate` and `revoke`: who holds a key, and what it may do.
 
 use super::{new_credential, opened, told};
-use crate::base::id::AuthorId;
 use crate::cli::args::{GrantArgs, KeyAddArgs, RotateArgs};
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
@@ -11,15 +10,11 @@ use crate::engine::keyring::{
     run_key_add, run_rotate,
 };
 use crate::engine::report::{Author, KeyGrant, KeyRotation, KeyRotationPlan};
-use crate::vault::Repository;
-use crate::vault::crypto::Role;
-use crate::vault::format::author::Statement;
-use crate::vault::rotation::RotateReport;
 
 pub(super) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError> {
     let (repo, _) = opened(context)?;
     let job = KeyAddJob {
-        role: if args.append || args.role == "append" { Role::Append } else { Role::Full },
+        is_append: args.append || args.role == "append",
         name: args.label.clone(),
         hosts: args.hosts.clone(),
         series: args.series.clone(),
@@ -28,10 +23,10 @@ pub(super) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, CliError
     let plan = plan_key_add(job, &context.app)?;
     let credential = new_credential(context, &args.new)?;
     let id = run_key_add(&plan, &credential, &repo, &context.run())?;
-    let KeyAddJob { role, hosts, .. } = &plan.job;
-    let may = match role {
-        Role::Full => String::new(),
-        Role::Append => format!("; it may add backups of host {}", hosts.join(", ")),
+    let KeyAddJob { is_append, hosts, .. } = &plan.job;
+    let (role, may) = match is_append {
+        false => ("full", String::new()),
+        true => ("append", format!("; it may add backups of host {}", hosts.join(", "))),
     };
     told(context, &format!("added {role} key, slot {}{may}", id.short()), &id)
 }
@@ -46,12 +41,12 @@ pub(super) fn grant(context: &Context, args: &GrantArgs) -> Result<Exit, CliErro
         only: args.only,
         rename: args.rename.clone(),
     };
-    let statement = run_grant(&job, &repo, &context.run())?;
+    let author = Author::new(&repo, &run_grant(&job, &repo, &context.run())?);
     if context.json {
-        context.report(KeyGrant { author: Author::new(&repo, &statement) });
+        context.report(KeyGrant { author });
     } else {
-        let name = repo.authors().name(&statement.author);
-        context.say(&format!("key `{name}` may now {}", may(&statement)));
+        let name = if author.name.is_empty() { author.author.short() } else { &author.name };
+        context.say(&format!("key `{name}` may now {}", may(&author)));
     }
     Ok(Exit::Good)
 }
@@ -75,13 +70,13 @@ pub(super) fn rotate(
         let message = "cancelled; nothing was changed".to_owned();
         return Err(CliError::Refused { message, hint: None });
     }
-    let report = run_rotate(&plan, &repo, &credential, &run)?;
+    let report = KeyRotation::new(&run_rotate(&plan, &repo, &credential, &run)?, &plan.revoked_ids());
     if context.json {
-        context.report(KeyRotation::new(&report, &plan.revoked_ids()));
+        context.report(report);
         return Ok(Exit::Good);
     }
-    let RotateReport { epoch, content_generation, authors, dropped, .. } = report;
-    let RotateReport { packs_refused, sessions_ended, .. } = report;
+    let KeyRotation { epoch, content_generation, authors, objects_dropped, .. } = report;
+    let KeyRotation { packs_refused, sessions_ended, .. } = report;
     for (_, name) in &plan.revoked {
         context.say(&format!("revoked key `{name}`"));
     }
@@ -92,9 +87,9 @@ pub(super) fn rotate(
             "content generation {content_generation}: the next backup of every series is a full one"
         ));
     }
-    if dropped > 0 {
+    if objects_dropped > 0 {
         context.say(&format!(
-            "objects that no longer count: {dropped}; `dumpvault forget --foreign` removes them"
+            "objects that no longer count: {objects_dropped}; `dumpvault forget --foreign` removes them"
         ));
     }
     if packs_refused > 0 {
@@ -133,32 +128,26 @@ fn words(price: &ContentPrice) -> String {
     )
 }
 
-fn may(statement: &Statement) -> String {
-    if statement.role == Role::Full {
+fn may(author: &Author) -> String {
+    if author.role == "full" {
         return "do everything".to_owned();
     }
-    let series = match &statement.series {
+    let series = match &author.series {
         None => "all series".to_owned(),
         Some(series) => format!("series {}", series.join(", ")),
     };
-    format!("add backups of {series} of host {}", statement.hosts.join(", "))
+    format!("add backups of {series} of host {}", author.hosts.join(", "))
 }
 
 /// All keys, a row each.
-pub(super) fn rows(repo: &Repository) -> Vec<Vec<String>> {
-    let active: Vec<AuthorId> = repo.authors().all().iter().map(|statement| statement.author).collect();
-    let mut known: Vec<&Statement> = repo.authors().known().collect();
-    known.sort_by(|a, b| (&a.name, a.author).cmp(&(&b.name, b.author)));
-    known
-        .into_iter()
-        .map(|statement| {
-            let is_active = active.contains(&statement.author);
-            vec![
-                statement.author.short(),
-                statement.role.to_string(),
-                if is_active { may(statement) } else { "revoked".to_owned() },
-                statement.name.clone(),
-            ]
-        })
-        .collect()
+pub(super) fn rows(authors: &[Author]) -> Vec<Vec<String>> {
+    let row = |author: &Author| {
+        vec![
+            author.author.short().to_owned(),
+            author.role.clone(),
+            if author.revoked { "revoked".to_owned() } else { may(author) },
+            author.name.clone(),
+        ]
+    };
+    authors.iter().map(row).collect()
 }

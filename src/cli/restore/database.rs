@@ -1,28 +1,28 @@
 //! Restoring into a database: what is asked before it is touched, and what is told meanwhile.
 
-use super::{Work, advice, done};
+use super::{Work, done};
 use crate::cli::args::RestoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::leftovers::{self, Consent};
-use crate::cli::report::CliError;
-use crate::cli::servers::{exec, parts};
+use crate::cli::report::{CliError, shown};
+use crate::cli::servers::{exec, server};
 use crate::cli::{Context, doubts, prompt, render};
-use crate::engine::plan::ServerAt;
+use crate::engine::OpError;
 use crate::engine::restore::{
-    Count, DatabaseJob, DatabasePlan, Effect, ExpectedHost, Extract, Filled, Manners, Restoring, Without,
-    plan_database, run_database,
+    Advice, Count, DatabaseJob, DatabasePlan, Effect, ExpectedHost, Extract, Filled, Manners, Restoring,
+    Without, plan_database, run_database,
 };
 use crate::engine::tables::table_map;
 use crate::settings::{self, Hooks};
-use crate::source::postgres::{Difference, InTheWay};
+use std::fmt::Display;
 use std::time::Instant;
 
 /// The restore that the options ask for.
 pub(super) fn job(args: &RestoreArgs, name: &str) -> Result<DatabaseJob, CliError> {
     let is_address = name.starts_with("postgres://") || name.starts_with("postgresql://");
-    let (server, database) = match is_address {
-        true => (ServerAt::Address(name.to_owned()), None),
-        false => (ServerAt::Parts(parts(None, &args.server)), Some(name.to_owned())),
+    let (address, database) = match is_address {
+        true => (Some(name.to_owned()), None),
+        false => (None, Some(name.to_owned())),
     };
     Ok(DatabaseJob {
         database,
@@ -50,7 +50,7 @@ pub(super) fn job(args: &RestoreArgs, name: &str) -> Result<DatabaseJob, CliErro
             (false, false) => Count::Usual,
         },
         timeout: args.timeout.as_deref().map(|text| settings::duration(text, "--timeout")).transpose()?,
-        ..DatabaseJob::new(server)
+        ..DatabaseJob::new(server(address.as_ref(), &args.server))
     })
 }
 
@@ -68,7 +68,8 @@ pub(super) fn run(
     extract: Extract,
     began: Instant,
 ) -> Result<Exit, CliError> {
-    restore(context, args, job, extract, began).map_err(|error| advice::hinted(error, args))
+    let advice = Advice::of(&job, &extract);
+    restore(context, args, job, extract, began).map_err(|error| hinted(error, &advice))
 }
 
 fn restore(
@@ -82,7 +83,7 @@ fn restore(
     doubts::settle(context, &extract.chosen, &extract.stream, args.accept_change)?;
     let mut plan = plan_database(job, extract, &context.app, &run)?;
     let consent = Consent::new(args.drop_leftovers, args.yes);
-    if leftovers::offer(context, &plan.target, consent, &plan.leftovers)? {
+    if leftovers::offer(context, consent, plan.left_behind())? {
         // It may have been this very database.
         plan = plan.again(&context.app, &run)?;
     }
@@ -105,7 +106,27 @@ fn restore(
     }
 }
 
-fn waits_for(context: &Context, database: &str, in_the_way: &InTheWay) {
+/// The error with the hint that fits the options.
+fn hinted(error: CliError, advice: &Advice) -> CliError {
+    let hint = match &error {
+        // Settings as options.
+        CliError::Op(OpError::Hook { when, command, source }) if !error.is_cancelled() => {
+            let option = when.word().replace('_', "-");
+            return CliError::Told {
+                message: format!("--{option} `{command}`: {source}"),
+                hint: error.hint(),
+                code: error.code(),
+                kind: None,
+                exit: error.exit(),
+            };
+        }
+        CliError::Op(operation) => advice.next(operation).map(shown),
+        _ => return error,
+    };
+    CliError::Hinted { error: Box::new(error), hint }
+}
+
+fn waits_for(context: &Context, database: &str, in_the_way: &dyn Display) {
     context.say(&format!("database `{database}` is in use: {in_the_way}; waiting for it at the end"));
 }
 
@@ -135,7 +156,7 @@ fn tell(context: &Context, plan: &DatabasePlan) {
 
 /// Says that texts of a script will be converted.
 fn tell_encoding(context: &Context, plan: &DatabasePlan) {
-    let Some(Difference { is, was, .. }) = &plan.script_encoding else { return };
+    let Some((is, was)) = plan.conversion() else { return };
     let database = &plan.target.database;
     let has = if plan.state.exists { "has" } else { "will have" };
     context.warn(format!(

@@ -5,7 +5,6 @@ use super::super::exit::Exit;
 use super::super::report::CliError;
 use super::super::{Context, doubts, prompt, render};
 use crate::base::words;
-use crate::content::index::Of;
 use crate::engine::files::{
     Assent, Extras, FilesJob, FilesPlan, FilesReport, Overwrite, Tree, WantedFiles,
     check_protected_directory, first, usual_ownership,
@@ -76,11 +75,9 @@ fn job(context: &Context, args: &RestoreFilesArgs) -> Result<FilesJob, CliError>
 
 /// Objects have no directories.
 fn counted(tree: &Tree<'_>, files: u64, directories: u64) -> String {
-    match tree.holds() {
-        Of::Objects => words::count(files, "object"),
-        Of::Files => {
-            format!("{} and {}", words::count(files, "file"), words::count(directories, "directory"))
-        }
+    match tree.is_of_objects() {
+        true => words::count(files, "object"),
+        false => format!("{} and {}", words::count(files, "file"), words::count(directories, "directory")),
     }
 }
 

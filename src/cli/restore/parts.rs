@@ -6,37 +6,27 @@ use super::super::render;
 use super::super::report::CliError;
 use super::super::table::{Made, Table};
 use super::Context;
-use crate::base::pattern::PatternError;
-use crate::content::pg::{DataKind, JobsPlan, Sections, Selection, TableData};
-use crate::engine::report::RestorePlan;
-use crate::engine::restore::Extract;
+use crate::engine::report::{PickedTable, RestorePlan};
+use crate::engine::restore::{Extract, PartsJob, Shares};
 use crate::source::postgres::RestoreTarget;
 use std::path::Path;
 
-/// What is wanted; `None` when that is everything.
-pub(super) fn selection(args: &PartArgs) -> Result<Option<Selection>, CliError> {
-    fn parsed<T: std::str::FromStr<Err = PatternError>>(texts: &[String]) -> Result<Vec<T>, CliError> {
-        let wrong = |error: PatternError| CliError::usage(error.to_string());
-        texts.iter().map(|text| text.parse().map_err(wrong)).collect()
-    }
-    let selection = Selection {
-        tables: parsed(&args.table)?,
-        schemas: parsed(&args.schema)?,
-        exclude_tables: parsed(&args.exclude_table)?,
-        exclude_extensions: parsed(&args.exclude_extension)?,
-        bare: args.bare,
-        large_objects: args.large_objects,
-        sections: match (args.schema_only, args.data_only) {
-            (true, _) => Sections::SCHEMA_ONLY,
-            (_, true) => Sections::DATA_ONLY,
-            _ => Sections::ALL,
-        },
-    };
-    let is_named = !selection.tables.is_empty() || !selection.schemas.is_empty();
+/// What is asked for.
+pub(super) fn job(args: &PartArgs) -> Result<PartsJob, CliError> {
+    let is_named = !args.table.is_empty() || !args.schema.is_empty();
     if (args.bare || args.large_objects) && !is_named {
         return Err(CliError::usage("--bare and --large-objects go with --table or --schema"));
     }
-    Ok((selection != Selection::default()).then_some(selection))
+    Ok(PartsJob {
+        tables: args.table.clone(),
+        schemas: args.schema.clone(),
+        exclude_tables: args.exclude_table.clone(),
+        exclude_extensions: args.exclude_extension.clone(),
+        bare: args.bare,
+        large_objects: args.large_objects,
+        schema_only: args.schema_only,
+        data_only: args.data_only,
+    })
 }
 
 /// Says what a restore would do.
@@ -47,12 +37,11 @@ pub(super) fn dry_run(
     target: Option<&RestoreTarget>,
 ) -> Result<Exit, CliError> {
     let Extract { chosen, stream, picked, .. } = extract;
-    let workers = args.jobs.map(usize::from);
-    let jobs = workers.and_then(|workers| extract.plan_jobs(workers));
+    let shares = args.jobs.and_then(|workers| extract.shares(usize::from(workers)));
     let bytes = extract.bytes()?;
     if context.json {
         let database = target.map(|target| target.database.as_str());
-        context.report(RestorePlan::new(extract, database, jobs.as_ref())?);
+        context.report(RestorePlan::new(extract, database, shares.as_ref())?);
         return Ok(Exit::Good);
     }
     let zone = context.app.settings.calendar.zone.clone();
@@ -72,15 +61,15 @@ pub(super) fn dry_run(
             context.output(&format!("{count:>6} {kind}"));
         }
         if picked.tables().len() > 0 {
-            let rows = Made(|| picked.tables().map(row));
+            let rows = Made(|| picked.tables().map(|table| row(&table.into())));
             context.table(&Table::new(&["TABLE", "ROWS", "SIZE"], &[1, 2], &rows));
         }
         for left_out in &picked.part.omitted {
             context.output(&format!("skipped {left_out}"));
         }
     }
-    if let Some(jobs) = &jobs {
-        tell_jobs(context, jobs);
+    if let Some(shares) = &shares {
+        tell_shares(context, shares);
     }
     Ok(Exit::Good)
 }
@@ -114,24 +103,18 @@ fn into_database(target: &RestoreTarget) -> String {
     }
 }
 
-fn tell_jobs(context: &Context, jobs: &JobsPlan) {
-    context.output(&format!("first: definitions, {} entries", jobs.pre_data.entries.len()));
-    for (at, part) in jobs.data.iter().enumerate() {
-        let bytes = render::bytes(part.data_bytes);
-        context.output(&format!("worker {}: {} entries, {bytes}", at + 1, part.entries.len()));
+fn tell_shares(context: &Context, shares: &Shares) {
+    context.output(&format!("first: definitions, {} entries", shares.first));
+    for (at, (entries, bytes)) in shares.workers.iter().enumerate() {
+        context.output(&format!("worker {}: {entries} entries, {}", at + 1, render::bytes(*bytes)));
     }
     context.output(&format!(
         "then: indexes and keys; last: privileges, materialised views ({} entries)",
-        jobs.last.entries.len()
+        shares.last
     ));
 }
 
-fn row(table: TableData<'_>) -> Vec<String> {
-    let name = match table.kind {
-        DataKind::LargeObjects => "large objects".to_owned(),
-        DataKind::Table if table.schema.is_empty() => table.name.to_owned(),
-        DataKind::Table => format!("{}.{}", table.schema, table.name),
-    };
+fn row(table: &PickedTable) -> Vec<String> {
     let rows = table.rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
-    vec![name, rows, render::bytes(table.data_bytes)]
+    vec![table.shown(), rows, render::bytes(table.bytes)]
 }

@@ -6,10 +6,9 @@ use crate::base::pattern::NamePattern;
 use crate::cli::args::RestoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::report::{CliError, shown};
-use crate::cli::servers::{exec, parts};
+use crate::cli::servers::{exec, server};
 use crate::cli::{Context, doubts, prompt, render, verify};
 use crate::engine::OpError;
-use crate::engine::plan::ServerAt;
 use crate::engine::report::{Id, RestoreServerPlan, RestoredServer};
 use crate::engine::restore::{
     Chosen, DatabaseOutcome, Findings, Restored, ServerJob, ServerPlan, ServerReport, Standing, Without,
@@ -24,10 +23,7 @@ pub(super) fn job(args: &RestoreArgs) -> Result<ServerJob, CliError> {
             .map_err(|error| CliError::usage(format!("--exclude-database: {error}")))
     });
     let job = ServerJob {
-        server: match &args.server_uri {
-            Some(uri) => ServerAt::Address(uri.clone()),
-            None => ServerAt::Parts(parts(None, &args.server)),
-        },
+        server: server(args.server_uri.as_ref(), &args.server),
         exec: exec(&args.server.exec),
         excluded: excluded.collect::<Result<_, _>>()?,
         globals: !args.no_globals,

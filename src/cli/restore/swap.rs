@@ -4,9 +4,8 @@ use super::database::manners;
 use crate::cli::args::SwapArgs;
 use crate::cli::exit::Exit;
 use crate::cli::report::CliError;
-use crate::cli::servers::{exec, parts};
+use crate::cli::servers::{exec, server};
 use crate::cli::{Context, prompt, render};
-use crate::engine::plan::ServerAt;
 use crate::engine::report::Swap;
 use crate::engine::restore::{SwapJob, SwapPlan, plan_swap, run_swap};
 
@@ -15,10 +14,7 @@ pub(in crate::cli) fn swap_databases(context: &Context, args: &SwapArgs) -> Resu
     let job = SwapJob {
         new: args.new.clone(),
         live: args.live.clone(),
-        server: match &args.uri {
-            Some(uri) => ServerAt::Address(uri.clone()),
-            None => ServerAt::Parts(parts(None, &args.server)),
-        },
+        server: server(args.uri.as_ref(), &args.server),
         exec: exec(&args.server.exec),
         manners: manners(args.terminate_connections, args.swap_timeout.as_deref())?,
     };

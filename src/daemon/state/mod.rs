@@ -19,7 +19,6 @@ pub use entry::{Entry, Invocation, Record};
 pub use figures::JobFigures;
 pub use history::{Found, not_kept};
 pub use jobs::{Asked, JobRow, RunRow};
-pub use seen::SeriesRow;
 
 use super::book::{
     Changes, Decision, Ending, JobState, OpenRun, RunChange, RunId, StateError, Store, Trigger,

@@ -1,33 +1,9 @@
 //! What was last seen of the repository and of disks: series, figures, counters.
 
 use super::State;
+use crate::base::series::SeenSeries;
 use crate::daemon::book::StateError;
 use rusqlite::params;
-
-/// A series of a host, as the repository had it when somebody last looked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SeriesRow {
-    /// The host.
-    pub host: String,
-    /// Its name.
-    pub series: String,
-    /// Moment of its newest dump.
-    pub newest: Option<i64>,
-    /// The same of those that are complete and not suspect.
-    pub good: Option<i64>,
-    /// How many are complete.
-    pub complete: u64,
-    /// How many are partial.
-    pub partial: u64,
-    /// How many are suspect.
-    pub suspect: u64,
-    /// Whether the newest is.
-    pub is_suspect: bool,
-    /// When one was last restored and compared.
-    pub verified: Option<i64>,
-    /// When a check last found one whole.
-    pub checked: Option<i64>,
-}
 
 fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
@@ -42,14 +18,14 @@ impl State {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn series(&self) -> Result<Vec<SeriesRow>, StateError> {
+    pub fn series(&self) -> Result<Vec<SeenSeries>, StateError> {
         self.read(|db| {
             let mut all = db.prepare_cached(
                 "SELECT host, series, newest, good, complete, partial, suspect, is_suspect, verified, checked FROM series
                  ORDER BY host, series",
             )?;
             let rows = all.query_map([], |row| {
-                Ok(SeriesRow {
+                Ok(SeenSeries {
                     host: row.get(0)?,
                     series: row.get(1)?,
                     newest: row.get(2)?,
@@ -70,7 +46,7 @@ impl State {
     ///
     /// # Errors
     /// When the state cannot be written.
-    pub fn note_series(&mut self, series: &[SeriesRow], now: i64) -> Result<(), StateError> {
+    pub fn note_series(&mut self, series: &[SeenSeries], now: i64) -> Result<(), StateError> {
         self.write(|db| {
             db.execute("DELETE FROM series", [])?;
             let mut insert = db.prepare("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;

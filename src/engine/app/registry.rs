@@ -36,7 +36,7 @@ pub type Place = Arc<dyn Location>;
 pub static BUCKETS: &dyn Reach = &S3;
 
 /// The kinds of sources that this program knows. The first is what a table is that does not tell.
-pub static KINDS: [&dyn SourceKind; 5] = [&Postgres, &Redis, &Command, &FilesKind, &BucketKind(&S3)];
+pub static KINDS: &[&dyn SourceKind] = &[&Postgres, &Redis, &Command, &FilesKind, &BucketKind(&S3)];
 
 /// The kinds of storages that this program knows. The last is what an address is that is meant for no other.
 pub static SCHEMES: &[&dyn Scheme] = &[
@@ -63,7 +63,7 @@ pub struct Kinds {
 
 impl Kinds {
     /// All that this program has.
-    pub const OWN: Self = Self { sources: &KINDS, storages: SCHEMES };
+    pub const OWN: Self = Self { sources: KINDS, storages: SCHEMES };
 
     fn told(self) -> (Vec<settings::SourceKind>, Vec<StorageKind>) {
         let source = |kind: &&'static dyn SourceKind| settings::SourceKind {

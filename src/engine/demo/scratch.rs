@@ -19,11 +19,11 @@ pub(super) fn passphrase(scratch: &Path, entropy: &dyn Entropy) -> Result<Passph
 }
 
 /// Where the repository is in a scratch folder.
-pub fn repository(scratch: &Path) -> PathBuf {
+pub(crate) fn repository(scratch: &Path) -> PathBuf {
     scratch.join("repository")
 }
 
 /// Where the passphrase is in a scratch folder.
-pub fn passphrase_file(scratch: &Path) -> PathBuf {
+pub(crate) fn passphrase_file(scratch: &Path) -> PathBuf {
     scratch.join("passphrase")
 }

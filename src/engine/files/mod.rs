@@ -130,6 +130,11 @@ impl<'a> Tree<'a> {
         self.map.of
     }
 
+    /// Whether those are objects of a bucket, and not files.
+    pub fn is_of_objects(&self) -> bool {
+        self.map.of == Of::Objects
+    }
+
     /// What one of those is called.
     pub fn noun(&self) -> &'static str {
         match self.map.of {

@@ -19,7 +19,7 @@ const CLOSE_MAX: u32 = 1000;
 /// The moment at which the rules let go of each snapshot, in milliseconds. The next `forget` after it removes the
 /// snapshot. Those that are missing stay for more than a year: they are pinned, the last verified, of a series without
 /// rules, or of a system with rules of its own.
-pub fn expiries(
+pub(crate) fn expiries(
     history: &History,
     policies: &Policies,
     calendar: &Calendar,

@@ -8,16 +8,14 @@ use crate::vault::crypto::{Credential, KeyFile};
 use std::path::Path;
 
 /// Shorter passphrases are refused unless forced.
-pub const PASSPHRASE_MIN: usize = 8;
+pub(crate) const PASSPHRASE_MIN: usize = 8;
 /// Shorter passphrases earn a warning.
 const PASSPHRASE_SHORT: usize = 12;
 
 /// A key file that is from now on a credential.
-pub struct Fresh {
+pub(crate) struct Fresh {
     /// The credential.
     pub credential: Credential,
-    /// It was made just now.
-    pub is_made: bool,
     /// Others can read it.
     pub is_exposed: bool,
 }
@@ -26,7 +24,7 @@ pub struct Fresh {
 ///
 /// # Errors
 /// When it is too short, and not forced.
-pub fn check_passphrase(credential: &Credential, force: bool) -> Result<Option<String>, OpError> {
+pub(crate) fn check_passphrase(credential: &Credential, force: bool) -> Result<Option<String>, OpError> {
     let Credential::Passphrase(passphrase) = credential else { return Ok(None) };
     let length = passphrase.expose().len();
     if length < PASSPHRASE_MIN && !force {
@@ -45,19 +43,19 @@ pub fn check_passphrase(credential: &Credential, force: bool) -> Result<Option<S
 ///
 /// # Errors
 /// When it is there, or cannot be written.
-pub fn fresh_key_file(path: &Path, entropy: &dyn Entropy) -> Result<Fresh, AppError> {
+pub(crate) fn fresh_key_file(path: &Path, entropy: &dyn Entropy) -> Result<Fresh, AppError> {
     let key = KeyFile::create(path, entropy)?;
-    Ok(Fresh { credential: Credential::KeyFile(key), is_made: true, is_exposed: false })
+    Ok(Fresh { credential: Credential::KeyFile(key), is_exposed: false })
 }
 
 /// The key file at that path, made if it is not there.
 ///
 /// # Errors
 /// When it cannot be read or written.
-pub fn key_file_or_fresh(path: &Path, entropy: &dyn Entropy) -> Result<Fresh, AppError> {
+pub(crate) fn key_file_or_fresh(path: &Path, entropy: &dyn Entropy) -> Result<Fresh, AppError> {
     if !path.exists() {
         return fresh_key_file(path, entropy);
     }
     let (key, is_exposed) = KeyFile::read(path)?;
-    Ok(Fresh { credential: Credential::KeyFile(key), is_made: false, is_exposed })
+    Ok(Fresh { credential: Credential::KeyFile(key), is_exposed })
 }

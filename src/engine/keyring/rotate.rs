@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// What somebody asks to rotate.
 #[derive(Debug, Clone, Default)]
-pub struct RotateJob {
+pub(crate) struct RotateJob {
     /// A key that does not go on: its name, or digits of its id.
     pub revoke: Option<String>,
     /// What that key stored after this moment does not count any more.
@@ -55,7 +55,7 @@ impl RotatePlan {
 ///
 /// # Errors
 /// When there is no such key, or the repository fails.
-pub fn plan_rotate(job: RotateJob, repo: &Repository, run: &Run) -> Result<RotatePlan, OpError> {
+pub(crate) fn plan_rotate(job: RotateJob, repo: &Repository, run: &Run) -> Result<RotatePlan, OpError> {
     let mut revoked = Vec::new();
     if let Some(key) = &job.revoke {
         let author = repo.key_ring().find(key)?;
@@ -69,7 +69,7 @@ pub fn plan_rotate(job: RotateJob, repo: &Repository, run: &Run) -> Result<Rotat
 ///
 /// # Errors
 /// When the key is no full one, backups do not end, or the repository fails.
-pub fn run_rotate(
+pub(crate) fn run_rotate(
     plan: &RotatePlan,
     repo: &Repository,
     credential: &Credential,

@@ -113,6 +113,11 @@ pub enum ServerAt {
 }
 
 impl ServerAt {
+    /// What is not named is the environment's.
+    pub fn parts(host: Option<String>, port: Option<u16>, user: Option<String>) -> Self {
+        Self::Parts(ConnectionParts { database: None, host, port, user })
+    }
+
     /// The way there.
     ///
     /// # Errors

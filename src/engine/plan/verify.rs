@@ -5,11 +5,12 @@ use crate::base::fault::Next;
 use crate::base::run::Run;
 use crate::engine::OpError;
 use crate::engine::app::App;
-use crate::engine::restore::{Chosen, Doubt, is_cluster_script, is_read_through};
-use crate::source::postgres::{Leftover, RestoreTarget};
+use crate::engine::restore::{Chosen, Doubt, LeftBehind, is_cluster_script, is_read_through};
+use crate::source::postgres::RestoreTarget;
 use crate::source::process::Limits;
 use crate::vault::snapshot::Stream;
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What somebody asks to verify.
@@ -38,7 +39,7 @@ pub struct VerifyJob {
 /// Streams to restore for trial, one after the other.
 pub struct VerifyPlan {
     /// The snapshot.
-    pub chosen: Chosen,
+    pub chosen: Arc<Chosen>,
     /// Its streams.
     pub streams: Vec<Stream>,
     /// The server; each stream gets a database of its own there.
@@ -54,11 +55,11 @@ impl VerifyPlan {
     }
 
     /// Scratch databases that killed runs left on the server.
-    pub fn leftovers(&self) -> Vec<Leftover> {
+    pub fn leftovers(&self) -> Vec<LeftBehind> {
         // Safe to ignore: a role that may not ask the server about other databases may well make one.
         let mut found = self.target.leftovers().unwrap_or_default();
         found.retain(|leftover| !leftover.is_whole);
-        found
+        LeftBehind::all(&self.target, &found)
     }
 
     /// What makes the snapshot doubtful, for somebody to answer before it is run.
@@ -71,7 +72,13 @@ impl VerifyPlan {
 ///
 /// # Errors
 /// When something of it makes no sense, or the snapshot holds nothing that can be verified.
-pub fn plan_verify(job: VerifyJob, chosen: Chosen, app: &App, run: &Run) -> Result<VerifyPlan, OpError> {
+pub fn plan_verify(
+    job: VerifyJob,
+    chosen: impl Into<Arc<Chosen>>,
+    app: &App,
+    run: &Run,
+) -> Result<VerifyPlan, OpError> {
+    let chosen = chosen.into();
     let all = chosen.body.streams.iter();
     let streams: Vec<Stream> = match &job.stream {
         Some(name) => vec![chosen.stream(Some(name))?.clone()],

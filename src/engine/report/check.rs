@@ -125,17 +125,21 @@ pub struct DamagedObject {
     pub object: String,
     /// What is wrong with it.
     pub what: String,
+    /// Series and host that it says it is of, for people.
+    #[serde(skip)]
+    pub claims: Option<(String, String)>,
 }
 
 impl From<&Damage> for DamagedObject {
     fn from(damage: &Damage) -> Self {
-        Self { object: damage.object.clone(), what: damage.what.clone() }
+        Self { object: damage.object.clone(), what: damage.what.clone(), claims: None }
     }
 }
 
 impl From<&ForeignObject> for DamagedObject {
     fn from(foreign: &ForeignObject) -> Self {
-        Self { object: foreign.object.clone(), what: foreign.why.to_string() }
+        let claims = foreign.head.as_ref().map(|head| (head.series.clone(), head.host.clone()));
+        Self { object: foreign.object.clone(), what: foreign.why.to_string(), claims }
     }
 }
 

@@ -26,15 +26,14 @@ impl Report for Forgotten {}
 
 impl Forgotten {
     /// What was decided, and what a prune did afterwards.
-    pub fn new(decided: &[Decided], pruned: Option<&PruneReport>, dry_run: bool) -> Self {
+    pub fn new(decided: &[Decided], pruned: Option<Prune>, dry_run: bool) -> Self {
         let removed = decided.iter().filter(|one| !one.verdict.is_kept()).count();
         Self {
             dry_run,
             kept: decided.len() - removed,
             removed,
             snapshots: decided.iter().map(DecidedSnapshot::from).collect(),
-            prune: pruned
-                .map(|report| PrunedAfter { pruned: report.into(), warnings: report.warnings.clone() }),
+            prune: pruned.map(|Prune { pruned, warnings, .. }| PrunedAfter { pruned, warnings }),
         }
     }
 }
@@ -187,7 +186,7 @@ pub struct Condemned {
 }
 
 /// Packs that are of little or no use, and too young to be condemned.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[schemars(rename = "YoungPacks")]
 pub struct Young {
     /// How many.

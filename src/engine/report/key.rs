@@ -63,6 +63,9 @@ pub struct KeyList {
     pub keys: Vec<Slot>,
     /// Keys, and what each may do.
     pub authors: Vec<Author>,
+    /// A slot is damaged. Anybody who can put objects can put what is no slot: that is no damage.
+    #[serde(skip)]
+    pub is_damaged: bool,
 }
 
 impl Report for KeyList {}
@@ -70,7 +73,8 @@ impl Report for KeyList {}
 impl KeyList {
     /// The slots and keys of a repository.
     pub fn new(repo: &vault::Repository, slots: &[SlotInfo]) -> Self {
-        Self { keys: slots.iter().map(Slot::from).collect(), authors: Author::all(repo) }
+        let is_damaged = slots.iter().any(|slot| slot.label.as_ref().is_err_and(|error| !error.is_foreign()));
+        Self { keys: slots.iter().map(Slot::from).collect(), authors: Author::all(repo), is_damaged }
     }
 }
 
@@ -110,6 +114,9 @@ pub struct UnreadableSlot {
     pub id: Id,
     /// Why.
     pub error: String,
+    /// It opened the repository just now, for people.
+    #[serde(skip)]
+    pub is_current: bool,
 }
 
 /// What opens a key slot.
@@ -122,6 +129,16 @@ pub enum Kind {
     /// A key file.
     #[serde(rename = "key file")]
     KeyFile,
+}
+
+impl Kind {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passphrase => "passphrase",
+            Self::KeyFile => "key file",
+        }
+    }
 }
 
 impl From<&SlotInfo> for Slot {
@@ -140,7 +157,9 @@ impl From<&SlotInfo> for Slot {
                 author: Id::of(label.author),
                 created: Time::from_ms(label.created_ms),
             }),
-            Err(error) => Self::Unreadable(UnreadableSlot { id, error: error.to_string() }),
+            Err(error) => {
+                Self::Unreadable(UnreadableSlot { id, error: error.to_string(), is_current: slot.current })
+            }
         }
     }
 }

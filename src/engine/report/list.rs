@@ -34,6 +34,12 @@ pub struct ListedSnapshot {
     pub pinned: bool,
     /// When it was last restored and compared by `verify`; null for never.
     pub verified: Option<Time>,
+    /// A mark says that it is damaged, for people.
+    #[serde(skip)]
+    pub is_damaged: bool,
+    /// Nothing proves that it is whole, for people.
+    #[serde(skip)]
+    pub is_unproven: bool,
 }
 
 impl ListedSnapshot {
@@ -44,6 +50,8 @@ impl ListedSnapshot {
             snapshot: Snapshot::new(seen, tags),
             pinned: history.pinned.contains(id),
             verified: history.verified.get(id).copied().map(Time::from_ms),
+            is_damaged: history.damaged_snapshots.contains_key(id),
+            is_unproven: seen.summary.head.proof.is_missing(),
         }
     }
 }

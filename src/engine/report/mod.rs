@@ -57,7 +57,7 @@ pub use alert::{Alert, AlertAcknowledged, AlertChannel, AlertTested, Alerts};
 pub use backup::{Backups, BackupsPlan};
 pub use check::{
     Check, LockExtension, RepairedIndex, RepairedMarks, RepairedPacks, RepairedSnapshots, RepairedTimes,
-    ShortLock,
+    ShortLock, SnapshotHit,
 };
 pub use config::{CheckedConfig, ShownConfig};
 pub use copy::{Copies, CopyResult};
@@ -67,10 +67,10 @@ pub use files::{
     ChangedFile, ChangedFiles, ListedFile, ListedFiles, ListedObject, RestoreFilesPlan, RestoreObjectsPlan,
     RestoredFiles, RestoredObjects,
 };
-pub use forget::{Forgotten, ForgottenForeign, Prune, Tagged};
+pub use forget::{Forgotten, ForgottenForeign, Prune, Pruned, Tagged, Young};
 pub use key::{
     Author, ContentCost, KeyGrant, KeyList, KeyRotation, KeyRotationPlan, KeySlot, NewRepository,
-    NewRepositoryPlan,
+    NewRepositoryPlan, Slot,
 };
 pub use keys::{ChangedKeys, KeyAmount};
 pub use list::{Listed, ListedSnapshot, Shown, Snapshots, Stats};
@@ -86,8 +86,8 @@ pub use set::{RestoredSet, SetStepStatus};
 pub use snapshot::{Requests, Snapshot, format_word};
 pub use status::Status;
 pub use system::{Sets, SystemRun, SystemRunPlan};
-pub use tables::{Diff, Members, Streamed, TableAmount};
-pub use verify::{VerifiedSource, VerifiedStream, Verify, VerifySet};
+pub use tables::{Diff, Members, PickedTable, Streamed, TableAmount};
+pub use verify::{Verify, VerifySet};
 
 use crate::base::clock::timestamp;
 use crate::base::fault::Next;
@@ -202,6 +202,11 @@ impl Time {
         Self(timestamp(ms))
     }
 
+    /// Milliseconds since the epoch.
+    pub fn ms(&self) -> i64 {
+        self.0.as_millisecond()
+    }
+
     /// A moment of the system's clock; `None` where no calendar reaches.
     pub fn of_system(time: SystemTime) -> Option<Self> {
         Timestamp::try_from(time).ok().map(Self)
@@ -240,6 +245,9 @@ impl JsonSchema for Time {
     }
 }
 
+/// So many digits of an id are shown to people.
+const SHORT_DIGITS: usize = 8;
+
 /// An id: lower-case hexadecimal digits, all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -251,9 +259,20 @@ impl Id {
         Self(id.to_string())
     }
 
+    /// The first digits, for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..SHORT_DIGITS).unwrap_or(&self.0)
+    }
+
     /// Several of them.
     pub fn all<'a, I: Display + 'a>(ids: impl IntoIterator<Item = &'a I>) -> Vec<Self> {
         ids.into_iter().map(Self::of).collect()
+    }
+}
+
+impl Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -4,9 +4,8 @@ use super::tables::PickedTable;
 use super::verify::Verification;
 use super::{Id, Report};
 use crate::base::id::SnapshotId;
-use crate::content::pg::JobsPlan;
 use crate::engine::OpError;
-use crate::engine::restore::{Extract, Findings, Picked, RedisPlan};
+use crate::engine::restore::{Extract, Findings, Picked, RedisPlan, Shares};
 use crate::source::redis::Outcome;
 use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
@@ -158,7 +157,7 @@ impl RestorePlan {
     ///
     /// # Errors
     /// When the table of contents of its archive is damaged.
-    pub fn new(extract: &Extract, database: Option<&str>, jobs: Option<&JobsPlan>) -> Result<Self, OpError> {
+    pub fn new(extract: &Extract, database: Option<&str>, shares: Option<&Shares>) -> Result<Self, OpError> {
         let Extract { chosen, stream, picked, .. } = extract;
         let part = picked.as_ref().map(|picked| &picked.part);
         Ok(Self {
@@ -170,7 +169,7 @@ impl RestorePlan {
             entries: picked.as_ref().map(Picked::kinds),
             tables: picked.as_ref().map(tables),
             omitted: part.map(|part| part.omitted.clone()),
-            worker_bytes: jobs.map(|jobs| jobs.data.iter().map(|part| part.data_bytes).collect()),
+            worker_bytes: shares.map(|shares| shares.workers.iter().map(|(_, bytes)| *bytes).collect()),
         })
     }
 }

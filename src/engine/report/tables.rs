@@ -137,6 +137,17 @@ pub struct PickedTable {
     pub kind: TableKind,
 }
 
+impl PickedTable {
+    /// Its name for people.
+    pub fn shown(&self) -> String {
+        match self.kind {
+            TableKind::LargeObjects => "large objects".to_owned(),
+            TableKind::Table if self.schema.is_empty() => self.name.clone(),
+            TableKind::Table => format!("{}.{}", self.schema, self.name),
+        }
+    }
+}
+
 impl From<TableData<'_>> for PickedTable {
     fn from(table: TableData<'_>) -> Self {
         Self {

@@ -1,8 +1,11 @@
 //! What a restored database holds, compared with its dump.
 
-use super::{Id, Report};
+use super::{Hint, Id, Report};
 use crate::base::id::SnapshotId;
-use crate::engine::restore::{Findings, Found, Looked, Verified};
+use crate::engine::restore::{
+    Findings, Found, Looked, MemberVerified, Tried, Verified, VerifyReport, VerifySetReport, next_of_verify,
+};
+use crate::engine::system::SeenSet;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,8 +24,9 @@ impl Report for Verify {}
 
 impl Verify {
     /// What was found of a snapshot's streams.
-    pub fn new(snapshot: &SnapshotId, ok: bool, streams: Vec<VerifiedStream>) -> Self {
-        Self { snapshot: Id::of(snapshot), ok, streams }
+    pub fn new(snapshot: &SnapshotId, found: &VerifyReport, hint: Hint<'_>) -> Self {
+        let streams = VerifiedStream::all(&found.tried, hint);
+        Self { snapshot: Id::of(snapshot), ok: found.class().is_none(), streams }
     }
 }
 
@@ -40,6 +44,25 @@ pub struct VerifySet {
 }
 
 impl Report for VerifySet {}
+
+impl VerifySet {
+    /// What became of the run `set`.
+    pub fn new(set: &SeenSet, found: &VerifySetReport, hint: Hint<'_>) -> Self {
+        let member = |member: &MemberVerified| VerifiedSource {
+            source: member.source.clone(),
+            snapshot: Id::of(member.snapshot),
+            ok: member.class.is_none(),
+            streams: VerifiedStream::all(&member.tried, hint),
+            error: member.error.clone(),
+        };
+        Self {
+            set: Id::of(set.set),
+            system: set.system.clone(),
+            ok: found.class().is_none(),
+            sources: found.members.iter().map(member).collect(),
+        }
+    }
+}
 
 /// A source of a run that was restored for trial.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -168,8 +191,16 @@ pub struct UnrestorableStream {
 }
 
 impl VerifiedStream {
+    fn all(tried: &[Tried], hint: Hint<'_>) -> Vec<Self> {
+        let each = tried.iter().map(|tried| match &tried.result {
+            Ok(found) => Self::found(&tried.stream, found),
+            Err(error) => Self::failed(&tried.stream, error.to_string(), next_of_verify(error).map(hint)),
+        });
+        each.collect()
+    }
+
     /// A stream of which that was found.
-    pub fn found(stream: &str, found: &Found) -> Self {
+    fn found(stream: &str, found: &Found) -> Self {
         match found {
             Found::Restored(verified) => Self::restored(stream, verified),
             Found::Loaded(loaded) => Self::Loaded(LoadedStream {
@@ -213,7 +244,7 @@ impl VerifiedStream {
     }
 
     /// A stream that cannot be.
-    pub fn failed(stream: &str, error: String, hint: Option<String>) -> Self {
+    fn failed(stream: &str, error: String, hint: Option<String>) -> Self {
         Self::Failed(UnrestorableStream { stream: stream.to_owned(), ok: false, error, hint })
     }
 }

@@ -1,8 +1,9 @@
 //! What of a snapshot leaves the repository: a stream, or a part of its archive.
 
 use super::{Archive, Chosen, Part, Target};
+use crate::base::pattern::PatternError;
 use crate::base::run::Run;
-use crate::content::pg::{JobsPlan, Sections, Selection, TableData};
+use crate::content::pg::{Sections, Selection, TableData};
 use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::plan::Programs;
@@ -12,7 +13,61 @@ use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::str::FromStr;
 use std::time::Duration;
+
+/// What somebody asks for of a dump. Patterns stand as they were given.
+#[derive(Debug, Clone, Default)]
+pub struct PartsJob {
+    /// Tables.
+    pub tables: Vec<String>,
+    /// Schemas.
+    pub schemas: Vec<String>,
+    /// Not these tables.
+    pub exclude_tables: Vec<String>,
+    /// Not these extensions.
+    pub exclude_extensions: Vec<String>,
+    /// Nothing that the named parts need comes along.
+    pub bare: bool,
+    /// Large objects come along with named parts.
+    pub large_objects: bool,
+    /// Definitions, and no rows.
+    pub schema_only: bool,
+    /// Rows, and nothing else.
+    pub data_only: bool,
+}
+
+impl PartsJob {
+    /// What that selects; `None` when it is everything.
+    ///
+    /// # Errors
+    /// When a pattern is none.
+    pub fn selection(&self) -> Result<Option<Wanted>, OpError> {
+        let selection = Selection {
+            tables: parsed(&self.tables)?,
+            schemas: parsed(&self.schemas)?,
+            exclude_tables: parsed(&self.exclude_tables)?,
+            exclude_extensions: parsed(&self.exclude_extensions)?,
+            bare: self.bare,
+            large_objects: self.large_objects,
+            sections: match (self.schema_only, self.data_only) {
+                (true, _) => Sections::SCHEMA_ONLY,
+                (_, true) => Sections::DATA_ONLY,
+                _ => Sections::ALL,
+            },
+        };
+        Ok((selection != Selection::default()).then_some(Wanted(selection)))
+    }
+}
+
+fn parsed<T: FromStr<Err = PatternError>>(texts: &[String]) -> Result<Vec<T>, OpError> {
+    let wrong = |error: PatternError| OpError::Job { message: error.to_string(), next: None };
+    texts.iter().map(|text| text.parse().map_err(wrong)).collect()
+}
+
+/// What is wanted of a dump.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted(Selection);
 
 /// A part that was chosen, and the archive that it is of.
 pub struct Picked {
@@ -39,6 +94,17 @@ impl Picked {
     }
 }
 
+/// How several workers share out a part: how many entries each restores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shares {
+    /// Definitions, which go first.
+    pub first: usize,
+    /// For each worker, and the bytes of its rows.
+    pub workers: Vec<(usize, u64)>,
+    /// Privileges and materialised views, which go last.
+    pub last: usize,
+}
+
 /// What is restored.
 pub struct Extract {
     /// The snapshot.
@@ -60,7 +126,8 @@ impl Extract {
     ///
     /// # Errors
     /// When the stream has no parts, nothing of it fits, or it cannot be read.
-    pub fn part(chosen: Chosen, stream: Stream, selection: Selection, run: &Run) -> Result<Self, OpError> {
+    pub fn part(chosen: Chosen, stream: Stream, wanted: Wanted, run: &Run) -> Result<Self, OpError> {
+        let Wanted(selection) = wanted;
         let archive = chosen.archive(&stream, run.events.as_ref(), &run.cancel)?;
         let part = archive.select(&selection)?;
         Ok(Self { chosen, stream, picked: Some(Picked { archive, part }), selection })
@@ -77,6 +144,17 @@ impl Extract {
             self.picked = Some(Picked { archive, part });
         }
         Ok(())
+    }
+
+    /// Some tables or schemas were named, or left out.
+    pub(super) fn names_parts(&self) -> bool {
+        let Selection { tables, schemas, exclude_tables, .. } = &self.selection;
+        !tables.is_empty() || !schemas.is_empty() || !exclude_tables.is_empty()
+    }
+
+    /// Nothing comes along that the named parts need.
+    pub(super) fn is_bare(&self) -> bool {
+        self.selection.bare
     }
 
     /// It holds rows, and nothing that they could go into.
@@ -113,9 +191,15 @@ impl Extract {
         }
     }
 
-    /// What each of several workers would restore; `None` where there is no part to share out.
-    pub fn plan_jobs(&self, workers: usize) -> Option<JobsPlan> {
-        self.picked.as_ref().map(|Picked { archive, part }| archive.plan_jobs(&part.entries, workers))
+    /// How several workers would share it out; `None` where there is no part to share out.
+    pub fn shares(&self, workers: usize) -> Option<Shares> {
+        let Picked { archive, part } = self.picked.as_ref()?;
+        let jobs = archive.plan_jobs(&part.entries, workers);
+        Some(Shares {
+            first: jobs.pre_data.entries.len(),
+            workers: jobs.data.iter().map(|part| (part.entries.len(), part.data_bytes)).collect(),
+            last: jobs.last.entries.len(),
+        })
     }
 
     /// Sends it to a program's standard input. What the program prints goes where this process's own output goes.

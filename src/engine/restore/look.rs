@@ -16,6 +16,7 @@ use crate::source::surroundings::Surroundings;
 use crate::vault::snapshot::Stream;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::sync::Arc;
 
 /// So many keys without what they refer to are named.
 const NAMED: usize = 5;
@@ -30,7 +31,8 @@ pub struct Looked {
 }
 
 /// Rows that name files of another snapshot of the same run.
-pub struct Reference<'a> {
+#[derive(Clone)]
+pub struct Reference {
     /// The database with the rows; `None` where the snapshot has only one.
     pub database: Option<String>,
     /// The source of the files.
@@ -38,7 +40,7 @@ pub struct Reference<'a> {
     /// The query: the first column of each row is a path. Without `/` in front, it is one below any folder.
     pub query: String,
     /// The snapshot with the files.
-    pub files: &'a Chosen,
+    pub files: Arc<Chosen>,
 }
 
 /// Runs a command of the application's with the address of the scratch copy. It is told nothing secret but that.
@@ -78,11 +80,7 @@ pub(super) fn smoke(
 }
 
 /// Looks for the files that the rows of a scratch copy name.
-pub(super) fn dangling(
-    reference: &Reference<'_>,
-    target: &RestoreTarget,
-    run: &Run,
-) -> Result<Looked, OpError> {
+pub(super) fn dangling(reference: &Reference, target: &RestoreTarget, run: &Run) -> Result<Looked, OpError> {
     let mut wanted: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
     let what = format!("references to `{}`", reference.to);
     let asked = target.each_value(&format!("ask for {what}"), &reference.query, &mut |key| {
@@ -96,7 +94,7 @@ pub(super) fn dangling(
     }
     let keys = count(wanted.len() as u64, "key");
     let what = format!("{what}: {keys}");
-    let Some(tree) = Tree::of(reference.files, None)? else {
+    let Some(tree) = Tree::of(&reference.files, None)? else {
         let problem = format!("the snapshot of `{}` holds no list of files", reference.to);
         return Ok(Looked { what, problem: Some(problem) });
     };

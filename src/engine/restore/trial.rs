@@ -92,7 +92,7 @@ impl VerifyReport {
 /// part of the report.
 pub fn run_verify(
     plan: &VerifyPlan,
-    references: &[Reference<'_>],
+    references: &[Reference],
     app: &App,
     run: &Run,
     each: &mut dyn FnMut(&Stream, &Tried),
@@ -165,7 +165,7 @@ fn remember(chosen: &Chosen, app: &App, run: &Run) -> Result<(), OpError> {
 /// How streams are tried out.
 struct Trial<'a> {
     plan: &'a VerifyPlan,
-    references: &'a [Reference<'a>],
+    references: &'a [Reference],
     pass_env: &'a [OsString],
     run: &'a Run,
     scratch: PathBuf,
@@ -211,7 +211,7 @@ impl Trial<'_> {
         let jobs = Jobs { workers, scratch, observer: run.events.as_ref(), cancel: &run.cancel };
         let look = |target: &RestoreTarget| {
             let mut looked = Vec::new();
-            let is_of = |reference: &&Reference<'_>| {
+            let is_of = |reference: &&Reference| {
                 reference.database.as_ref().is_none_or(|database| *database == stream.name)
             };
             for reference in references.iter().filter(is_of) {

@@ -12,9 +12,10 @@ use crate::engine::check::check;
 use crate::engine::copy::{Copied, Fate as CopyFate, copy};
 use crate::engine::forget::{ForgetRequest, Policies, forget};
 use crate::engine::plan::{Afterwards, PlannedCopy};
+use crate::engine::prune::{PruneJob, prune as prune_now};
+use crate::engine::report::Prune;
 use crate::vault::Repository;
 use crate::vault::check::{CheckSettings, ReadData};
-use crate::vault::gc::PruneSettings;
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,12 +190,11 @@ fn is_due(age: Age, full: &Repository, vaults: Vaults<'_>, run: &Run) -> bool {
 }
 
 fn prune(full: &Repository, run: &Run) -> Result<Done, StepError> {
-    let settings = PruneSettings::new(run.clock.now().as_millisecond());
-    let report = full.prune(&settings, run.events.as_ref(), &run.cancel)?;
+    let Prune { pruned, .. } = prune_now(&PruneJob::default(), full, run)?;
     let words = format!(
         "{} scheduled for deletion, {} deleted",
-        count(report.condemned.len() as u64, "pack"),
-        report.packs_deleted
+        count(pruned.condemned.len() as u64, "pack"),
+        pruned.packs_deleted
     );
     Ok(Done { words, class: None })
 }

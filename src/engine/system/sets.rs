@@ -1,7 +1,11 @@
 //! Runs over systems, as their snapshots and the marks at their ends tell.
 
 use crate::base::id::{AuthorId, SnapshotId};
+use crate::base::run::Run;
+use crate::engine::OpError;
+use crate::engine::app::App;
 use crate::settings::System;
+use crate::vault::Repository;
 use crate::vault::history::History;
 use crate::vault::snapshot::{SetId, State, Summary};
 use serde::Deserialize;
@@ -19,6 +23,15 @@ pub struct SeenSet {
     pub members: Vec<(String, Summary)>,
     /// How it came to its end; `None` of one that was cut short, or is under way.
     pub end: Option<SetEnd>,
+}
+
+/// All runs that are there, in the order of their moments.
+///
+/// # Errors
+/// When the repository cannot be read.
+pub fn list_sets(repo: &Repository, app: &App, run: &Run) -> Result<Vec<SeenSet>, OpError> {
+    let (_, history) = repo.told(run.events.as_ref())?;
+    Ok(sets(&history).into_iter().map(|set| set.as_configured(&app.settings.systems)).collect())
 }
 
 /// What a run said at its end.

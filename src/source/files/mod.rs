@@ -19,6 +19,7 @@ mod choice;
 mod content;
 mod data;
 mod facts;
+mod folder;
 mod kind;
 mod meta;
 mod there;

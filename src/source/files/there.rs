@@ -1,7 +1,8 @@
 //! What lies in directories already, in the order of the index. No symbolic link is followed but one on the way to the
 //! top, and nothing that is mounted is entered.
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, statat};
+use super::folder;
+use rustix::fs::{AtFlags, FileType, fstat, statat};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -32,9 +33,6 @@ struct Level {
     device: u64,
 }
 
-/// How a directory is opened on the way down.
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
 /// What is not there, or is no directory, holds nothing.
 fn if_there(opened: Result<OwnedFd, Errno>) -> io::Result<Option<OwnedFd>> {
     match opened {
@@ -51,7 +49,7 @@ impl There {
     /// # Errors
     /// When the top cannot be opened.
     pub fn below(top: &Path, roots: Vec<Vec<u8>>) -> io::Result<Self> {
-        let top = openat(CWD, top, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?;
+        let top = folder::open_top(top)?;
         Ok(Self { top, roots: roots.into_iter(), levels: Vec::new() })
     }
 
@@ -70,11 +68,7 @@ impl There {
                 self.levels.pop();
                 continue;
             };
-            let mut path = level.path.clone();
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&name);
+            let path = folder::path_below(&level.path, &name);
             let stat = match statat(&level.directory, &*name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) => continue,
@@ -83,7 +77,7 @@ impl There {
             let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
             let device = level.device;
             if is_directory && stat.st_dev == device {
-                let opened = openat(&level.directory, &*name, FOLDER, Mode::empty());
+                let opened = folder::open(&level.directory, &name);
                 if let Some(directory) = if_there(opened)? {
                     self.levels.push(Level::new(directory, path.clone(), device)?);
                 }
@@ -93,9 +87,9 @@ impl There {
     }
 
     fn enter_root(&mut self, root: Vec<u8>) -> io::Result<()> {
-        let mut directory = openat(&self.top, ".", FOLDER, Mode::empty())?;
+        let mut directory = folder::open(&self.top, b".")?;
         for name in root.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            let Some(next) = if_there(openat(&directory, name, FOLDER, Mode::empty()))? else {
+            let Some(next) = if_there(folder::open(&directory, name))? else {
                 return Ok(());
             };
             directory = next;
@@ -108,14 +102,7 @@ impl There {
 
 impl Level {
     fn new(directory: OwnedFd, path: Vec<u8>, device: u64) -> io::Result<Self> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&directory)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") {
-                names.push(name.to_vec());
-            }
-        }
+        let mut names = folder::names(&directory)?;
         names.sort_unstable();
         Ok(Self { directory, path, names: names.into_iter(), device })
     }

@@ -1,11 +1,11 @@
 //! A tree, file by file, in the order of the index. Directories are opened one within the other, and no symbolic link
 //! is followed but one that a root itself is.
 
-use super::{Choice, FilesError};
+use super::{Choice, FilesError, folder};
 use crate::base::event::Cancel;
 use crossbeam_channel::Sender;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, stat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, stat, statat};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -107,11 +107,11 @@ impl Walk<'_> {
         if !is_directory {
             let parent = root.parent().unwrap_or(Path::new("/"));
             let name = root.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-            let parent = Arc::new(openat(CWD, parent, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?);
+            let parent = Arc::new(folder::open_top(parent)?);
             let stat = statat(&*parent, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
             return Ok(self.give(Found { path, place: Some((parent, name)), stat: Ok(stat) }));
         }
-        let directory = openat(CWD, root, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?;
+        let directory = folder::open_top(root)?;
         let stat = fstat(&directory)?;
         let device = stat.st_dev;
         let level = self.open(directory, path.clone())?;
@@ -129,11 +129,7 @@ impl Walk<'_> {
                 levels.pop();
                 continue;
             };
-            let mut path = level.path.clone();
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&name);
+            let path = folder::path_below(&level.path, &name);
             let Ok(is) = &stat else {
                 let place = Some((Arc::clone(&level.directory), name));
                 if stat.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -150,7 +146,7 @@ impl Walk<'_> {
             }
             // What is mounted there is another file system's.
             let enters = is_directory && (self.walked.crosses || is.st_dev == device);
-            let opened = enters.then(|| openat(&*level.directory, &*name, FOLDER, Mode::empty()));
+            let opened = enters.then(|| folder::open(&*level.directory, &name));
             let place = Some((Arc::clone(&level.directory), name));
             let opened = match opened {
                 Some(Err(rustix::io::Errno::NOENT)) => {
@@ -175,14 +171,7 @@ impl Walk<'_> {
 
     /// Lists a directory and looks at all that is in it.
     fn open(&mut self, directory: OwnedFd, path: Vec<u8>) -> io::Result<Level> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&directory)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") {
-                names.push(name.to_vec());
-            }
-        }
+        let mut names = folder::names(&directory)?;
         if self.walked.skips_caches && names.iter().any(|name| name == CACHE_TAG) && is_cache(&directory) {
             // The directory and its tag stay: what was restored is a cache again.
             self.counted.excluded += names.len() as u64 - 1;
@@ -217,6 +206,3 @@ fn is_cache(directory: &OwnedFd) -> bool {
     let read = std::fs::File::from(file).take(CACHE_SIGNATURE.len() as u64).read_to_end(&mut front);
     read.is_ok() && front == CACHE_SIGNATURE
 }
-
-/// How a directory is opened on the way down.
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

@@ -25,7 +25,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
@@ -51,6 +51,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::storage::Requests;
+use crate::storage::counted::Counted;
 use crate::storage::limit::Rate;
 
 /// A body is passed on in pieces of at most so many bytes.
@@ -87,14 +88,7 @@ pub(super) struct Wire {
     upload: Option<Arc<Rate>>,
     download: Option<Arc<Rate>>,
     stall_timeout: Duration,
-    put: AtomicU64,
-    get: AtomicU64,
-    head: AtomicU64,
-    list: AtomicU64,
-    delete: AtomicU64,
-    other: AtomicU64,
-    bytes_up: AtomicU64,
-    bytes_down: AtomicU64,
+    counted: Counted,
     skew_ms: AtomicI64,
     /// Whose request went out last.
     identity: Mutex<Option<blake3::Hash>>,
@@ -115,14 +109,7 @@ impl Wire {
             upload,
             download,
             stall_timeout,
-            put: AtomicU64::new(0),
-            get: AtomicU64::new(0),
-            head: AtomicU64::new(0),
-            list: AtomicU64::new(0),
-            delete: AtomicU64::new(0),
-            other: AtomicU64::new(0),
-            bytes_up: AtomicU64::new(0),
-            bytes_down: AtomicU64::new(0),
+            counted: Counted::default(),
             skew_ms: AtomicI64::new(SKEW_UNKNOWN),
             identity: Mutex::default(),
             told: Mutex::default(),
@@ -130,17 +117,7 @@ impl Wire {
     }
 
     pub(super) fn requests(&self) -> Requests {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Requests {
-            put: read(&self.put),
-            get: read(&self.get),
-            head: read(&self.head),
-            list: read(&self.list),
-            delete: read(&self.delete),
-            other: read(&self.other),
-            bytes_up: read(&self.bytes_up),
-            bytes_down: read(&self.bytes_down),
-        }
+        self.counted.requests()
     }
 
     pub(super) fn skew_ms(&self) -> Option<i64> {
@@ -171,12 +148,12 @@ impl Wire {
     fn count(&self, request: &HttpRequest) {
         let Seen { kind, identity } = (self.look)(request);
         let counter = match kind {
-            Kind::Put => &self.put,
-            Kind::Get => &self.get,
-            Kind::Head => &self.head,
-            Kind::List => &self.list,
-            Kind::Delete => &self.delete,
-            Kind::Other => &self.other,
+            Kind::Put => &self.counted.put,
+            Kind::Get => &self.counted.get,
+            Kind::Head => &self.counted.head,
+            Kind::List => &self.counted.list,
+            Kind::Delete => &self.counted.delete,
+            Kind::Other => &self.counted.other,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         if identity.is_some() {
@@ -320,7 +297,7 @@ impl HttpConnector for Watched {
             let request = request.map(move |body| {
                 let counter = Arc::clone(&own);
                 let note = move |bytes: u64| {
-                    counter.bytes_up.fetch_add(bytes, Ordering::Relaxed);
+                    counter.counted.bytes_up.fetch_add(bytes, Ordering::Relaxed);
                 };
                 Paced::wrap(body, own.upload.clone(), Arc::clone(&sent), Box::new(note))
             });
@@ -331,7 +308,7 @@ impl HttpConnector for Watched {
             Ok(response.map(move |body| {
                 let counter = Arc::clone(&wire);
                 let note = move |bytes: u64| {
-                    counter.bytes_down.fetch_add(bytes, Ordering::Relaxed);
+                    counter.counted.bytes_down.fetch_add(bytes, Ordering::Relaxed);
                 };
                 Paced::wrap(body, wire.download.clone(), Arc::clone(&received), Box::new(note))
             }))

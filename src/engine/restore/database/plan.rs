@@ -3,6 +3,7 @@
 use super::super::Without;
 use super::super::extract::{Extract, Picked};
 use super::super::guard::{ExpectedHost, refuse_protected};
+use super::super::left_behind::LeftBehind;
 use super::super::swap::Manners;
 use super::hooks;
 use crate::base::fault::Next;
@@ -162,7 +163,7 @@ pub struct DatabasePlan {
     /// How it stands.
     pub state: TargetState,
     /// What killed runs left behind on its server, as far as it matters to this database.
-    pub leftovers: Vec<Leftover>,
+    leftovers: Vec<Leftover>,
     /// Who uses it and will be waited for.
     pub waits_for: Option<InTheWay>,
     /// Where it differs from the dumped one, whose encoding and locale it does not get.
@@ -182,6 +183,16 @@ pub struct DatabasePlan {
 }
 
 impl DatabasePlan {
+    /// What killed runs left behind on its server, as far as it matters to this database.
+    pub fn left_behind(&self) -> Vec<LeftBehind> {
+        LeftBehind::all(&self.target, &self.leftovers)
+    }
+
+    /// The encodings of the database and of the script, where texts of the script are converted.
+    pub fn conversion(&self) -> Option<(&str, &str)> {
+        self.script_encoding.as_ref().map(|Difference { is, was, .. }| (is.as_str(), was.as_str()))
+    }
+
     /// Whether triggers are off while rows are loaded. Where no trigger would fire, foreign keys stay on, too.
     pub fn turns_triggers_off(&self) -> bool {
         self.triggers.can_be_off && !self.triggers.firing.is_empty()
