@@ -43,18 +43,18 @@ pub(super) fn selection(args: &PartArgs) -> Result<Option<Selection>, CliError> 
 pub(super) fn dry_run(
     context: &Context,
     args: &RestoreArgs,
-    extract: &Extract,
+    extract: Extract,
     target: Option<&RestoreTarget>,
 ) -> Result<Exit, CliError> {
-    let Extract { chosen, stream, picked, .. } = extract;
     let workers = args.jobs.map(usize::from);
     let jobs = workers.and_then(|workers| extract.plan_jobs(workers));
-    let bytes = extract.bytes()?;
     if context.json {
         let database = target.map(|target| target.database.as_str());
         context.report(RestorePlan::new(extract, database, jobs.as_ref())?);
         return Ok(Exit::Good);
     }
+    let bytes = extract.bytes()?;
+    let Extract { chosen, stream, picked, .. } = &extract;
     let zone = context.app.settings.calendar.zone.clone();
     let into = match target {
         Some(target) => into_database(target),
