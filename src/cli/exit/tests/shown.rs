@@ -184,6 +184,7 @@ fn of_databases() -> Vec<PostgresError> {
         refused(Reason::Connect(text("\\connect app"))),
         refused(Reason::NotText),
         refused(Reason::ForeignRows(text("public.far"))),
+        refused(Reason::Schedule(text("cron.job"))),
         PostgresError::ClusterScript { database: text("app") },
         PostgresError::ConnectsElsewhere { named: text("app"), database: text("other") },
         PostgresError::TextBehindDump { line: 7, source: Box::new(exited) },
