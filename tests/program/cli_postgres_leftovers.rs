@@ -171,7 +171,8 @@ const CRON: pg::Extension<'_> = (
     "pg_cron",
     "CREATE SCHEMA cron; CREATE TABLE cron.job (jobid int, command text); \
      CREATE TABLE cron.job_run_details (jobid int, status text); \
-     SELECT pg_extension_config_dump('cron.job', ''), pg_extension_config_dump('cron.job_run_details', '');",
+     SELECT pg_extension_config_dump('cron.job', ''); \
+     SELECT pg_extension_config_dump('cron.job_run_details', '');",
 );
 
 #[test]
