@@ -247,7 +247,7 @@ fn a_scratch_copy_does_nothing_and_goes() {
     }
     dump("script", &["--exclude-table-data=cron.job"]);
     world.run(&["verify", "script"]).expect(exit::OK);
-    server.psql("shop", "DELETE FROM cron.job");
+    server.psql("shop", "TRUNCATE cron.job");
     dump("script", &[]);
     // A script is run as it is: its subscription is taken away before the database is.
     world.run(&["verify", "script"]).expect(exit::OK);
