@@ -80,7 +80,7 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
         let job = server::job(args)?;
         return server::run(context, args, job, chosen(context, &name, args.which.any_host)?);
     }
-    let chosen = chosen(context, &name, args.which.any_host)?;
+    let mut chosen = chosen(context, &name, args.which.any_host)?;
     if let Some(directory) = &args.to_dir {
         return files::run(context, args, &chosen, wanted.as_deref(), directory);
     }
@@ -101,21 +101,21 @@ pub(super) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CliErro
             began,
         );
     }
-    let stream = chosen.stream(wanted.as_deref())?.clone();
+    let stream = chosen.take_stream(wanted.as_deref())?;
+    if args.dry_run || job.is_none() {
+        doubts::tell(context, &chosen, &stream);
+    }
     // What is wanted is known, and can be had, before anything is touched.
     let shows_all = args.dry_run && stream.format == StreamFormat::PgCustom;
     let extract = match selection.is_some() || args.jobs.is_some() || shows_all {
         true => Extract::part(chosen, stream, selection.unwrap_or_default(), &run)?,
         false => Extract::whole(chosen, stream),
     };
-    if args.dry_run || job.is_none() {
-        doubts::tell(context, &extract.chosen, &extract.stream);
-    }
     if args.dry_run {
         if let (Some(job), Some(target)) = (&job, &target) {
             job.check_host(target)?;
         }
-        return parts::dry_run(context, args, &extract, target.as_ref());
+        return parts::dry_run(context, args, extract, target.as_ref());
     }
     for left_out in extract.picked.iter().flat_map(|picked| &picked.part.omitted) {
         context.warn(format!("skipped {left_out}"));

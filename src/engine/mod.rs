@@ -309,7 +309,7 @@ pub enum OpError {
 /// What stands between a failure and what is said after it. The last words of a program have lines of their own, and
 /// often end with the `;` of a statement.
 fn between(failure: &OpError) -> &'static str {
-    if failure.to_string().contains('\n') { "\n" } else { "; " }
+    if failure.to_string().contains('\n') { "\n  " } else { "; " }
 }
 
 /// A source that could not be asked.

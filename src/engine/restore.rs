@@ -114,4 +114,17 @@ impl Chosen {
             (None, _) => Err(which_stream(&self.summary, &self.body, "has several streams".to_owned())),
         }
     }
+
+    /// The same, and its map goes with it, which is large with a million tables: the body holds none of this stream any
+    /// more.
+    ///
+    /// # Errors
+    /// As [`Chosen::stream`].
+    pub fn take_stream(&mut self, name: Option<&str>) -> Result<Stream, OpError> {
+        let name = self.stream(name)?.name.clone();
+        let found = self.body.streams.iter_mut().find(|stream| stream.name == name);
+        let map = found.and_then(|stream| stream.table_map.take());
+        let stream = self.stream(Some(&name))?.clone();
+        Ok(Stream { table_map: map, ..stream })
+    }
 }

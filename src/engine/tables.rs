@@ -17,6 +17,12 @@ pub(crate) fn table_map(stream: &Stream) -> Result<Option<TableMap>, MapError> {
     map_bytes(stream).map(TableMap::decode).transpose()
 }
 
+/// Hands on the tables of a stream's map, one at a time; gives whether it has a map that could be read to its end. A
+/// damaged one is for `check` to tell of.
+pub(super) fn each_table(stream: &Stream, each: impl FnMut(TableData<'_>)) -> bool {
+    map_bytes(stream).is_some_and(|bytes| TableMap::each_table(bytes, each).is_ok())
+}
+
 fn map_bytes(stream: &Stream) -> Option<&[u8]> {
     let bytes = stream.table_map.as_ref().map(|bytes| bytes.as_slice());
     bytes.filter(|bytes| !SectionMap::is_meant(bytes) && !KeyMap::is_meant(bytes))

@@ -341,6 +341,7 @@ fn an_extension_of_one_database_does_not_make_a_backup_bad(world: &World) {
         "CREATE EXTENSION bound; CREATE EXTENSION picky; INSERT INTO task VALUES (1, 'sweep'); CREATE TABLE mine AS SELECT 1 AS a",
     );
     world.back_up("bound");
+    of_a_script_no_extension_can_be_left_out(world);
     for options in WAYS {
         world
             .run(&[&["verify", "bound"], options].concat())
@@ -365,6 +366,18 @@ fn an_extension_of_one_database_does_not_make_a_backup_bad(world: &World) {
     world.run(&[&swap[..], &without].concat()).expect(exit::OK);
     assert_eq!(server.psql("bound", "SELECT a FROM mine"), "1");
     world.restore("bound", "back", &["--exclude-extension", "typo"]).expect(exit::USAGE).says("typo");
+}
+
+fn of_a_script_no_extension_can_be_left_out(world: &World) {
+    let pg_dump = world.server.bin().join("pg_dump");
+    let backup =
+        ["backup", "--series", "bound-script", "--command", "--", pg_dump.to_str().unwrap(), "bound"];
+    world.run(&backup).expect(exit::OK);
+    let refused = world.run(&["verify", "bound-script"]).expect(exit::TARGET);
+    refused.says("can only create extension").says("such an archive is verified without the extension");
+    let refused = world.restore("bound-script", "back", &[]).expect(exit::TARGET);
+    refused.says("of the name that the extension wants").does_not_say("--exclude-extension");
+    assert!(!world.server.has("back"));
 }
 
 fn rows_of_an_extensions_user_are_named(world: &World) {

@@ -170,7 +170,9 @@ fn terminal_says(world: &World, args: &[&str], answer: &str) -> String {
 const CRON: pg::Extension<'_> = (
     "pg_cron",
     "CREATE SCHEMA cron; CREATE TABLE cron.job (jobid int, command text); \
-     SELECT pg_extension_config_dump('cron.job', '');",
+     CREATE TABLE cron.job_run_details (jobid int, status text); \
+     SELECT pg_extension_config_dump('cron.job', ''); \
+     SELECT pg_extension_config_dump('cron.job_run_details', '');",
 );
 
 #[test]
@@ -186,6 +188,7 @@ fn a_scratch_copy_does_nothing_and_goes() {
         &format!(
             "CREATE TABLE near (a int); INSERT INTO near VALUES (1);
              CREATE EXTENSION pg_cron; INSERT INTO cron.job VALUES (1, 'DROP TABLE near');
+             INSERT INTO cron.job_run_details VALUES (1, 'succeeded');
              CREATE EXTENSION postgres_fdw;
              CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '{port}', dbname 'far');
              CREATE USER MAPPING FOR PUBLIC SERVER far OPTIONS (user 'postgres', password 'none');
@@ -208,7 +211,8 @@ fn a_scratch_copy_does_nothing_and_goes() {
         world.run(&args).expect(exit::OK);
     };
     dump("archive", &["-Fc", "-Z0", "--include-foreign-data=*"]);
-    dump("script", &[]);
+    dump("jobs", &[]);
+    dump("jobs-inserted", &["--inserts"]);
     let answer = world.run(&["verify", "archive", "--json"]).expect(exit::OK).json();
     let mut left_out: Vec<&str> = answer["streams"][0]["left_out"]
         .as_array()
@@ -231,7 +235,20 @@ fn a_scratch_copy_does_nothing_and_goes() {
     let said = world.run(&["verify", "archive"]).expect(exit::OK).text();
     assert!(said.contains("left out of the scratch database: ") && said.contains("and 1 more"), "{said}");
     assert!(said.contains("1 table, 1 row: all counts match"), "{said}");
+    // What a job did is a row of an extension's table.
+    assert!(said.contains("1 table, 1 row: at least the rows of the dump"), "{said}");
     world.run(&["verify", "archive", "--sample", "50%"]).expect(exit::OK);
+    // Jobs of a script are refused before one of them is there.
+    for name in ["jobs", "jobs-inserted"] {
+        let said = world.run(&["verify", name]).expect(6);
+        said.says("rows of `cron.job`, which tell a scheduler of the server what to run, in line")
+            .says("--exclude-table-data=cron.job");
+        assert_eq!(world.databases(), ["far", "shop"], "{name}");
+    }
+    dump("script", &["--exclude-table-data=cron.job"]);
+    world.run(&["verify", "script"]).expect(exit::OK);
+    server.psql("shop", "TRUNCATE cron.job");
+    dump("script", &[]);
     // A script is run as it is: its subscription is taken away before the database is.
     world.run(&["verify", "script"]).expect(exit::OK);
     assert_eq!(server.psql("postgres", "SELECT count(*) FROM pg_subscription"), "1");
@@ -251,6 +268,10 @@ fn a_scratch_copy_does_nothing_and_goes() {
     rows_for_far("inserted", &["--inserts"]);
     server.psql("shop", "CREATE TABLE bulk AS SELECT repeat('x', 1000) FROM generate_series(1, 9000)");
     rows_for_far("long", &[]);
+    server.psql("shop", "INSERT INTO cron.job VALUES (1, 'DROP TABLE near')");
+    dump("jobs-long", &[]);
+    world.run(&["verify", "jobs-long"]).expect(6).says("rows of `cron.job`");
+    assert_eq!(world.databases(), ["far", "shop"]);
     server.psql("shop", "DROP TABLE bulk");
 
     // A restore that is no scratch copy brings everything.
@@ -259,4 +280,5 @@ fn a_scratch_copy_does_nothing_and_goes() {
     world.run(&["restore", "quiet", "--to-database", "copy", "--create"]).expect(exit::OK);
     let subscriptions = "SELECT subenabled, subslotname FROM pg_subscription ORDER BY oid";
     assert_eq!(server.psql("copy", subscriptions), "f|theirs\nf|theirs");
+    assert_eq!(server.psql("copy", "SELECT command FROM cron.job"), "DROP TABLE near");
 }

@@ -151,7 +151,7 @@ fn an_error_is_told_however_long_its_statement_is(world: &World) {
         );
         world.backup("wide");
         let failed = world.run(&["restore", "wide", "--to-database", "wide2", "--create"]);
-        let failed = failed.expect(exit::TARGET).says("search_path");
+        let failed = failed.expect(exit::TARGET).says("search_path").says("\n  dropped database `wide2");
         assert_eq!(
             failed.stderr.matches("ERROR:  function hh(integer) does not exist").count(),
             1,

@@ -12,7 +12,6 @@ use crate::engine::restore::{
     Advice, Count, DatabaseJob, DatabasePlan, Effect, ExpectedHost, Extract, Filled, Manners, Restoring,
     Without, plan_database, run_database,
 };
-use crate::engine::tables::table_map;
 use crate::settings::{self, Hooks};
 use std::fmt::Display;
 use std::time::Instant;
@@ -214,10 +213,10 @@ fn summary(context: &Context, extract: &Extract) -> String {
     let zone = &context.app.settings.calendar.zone;
     let summary = &chosen.summary;
     let mut about = vec![render::time(summary.head.time_ms, zone), render::bytes(stream.bytes)];
-    if let Ok(Some(map)) = table_map(stream) {
-        about.push(format!("{} with data", render::count(map.tables.len() as u64, "table")));
-        if !map.server_version.is_empty() {
-            about.push(format!("PostgreSQL {}", map.server_version));
+    if let Some((tables, server_version)) = extract.known() {
+        about.push(format!("{} with data", render::count(tables as u64, "table")));
+        if !server_version.is_empty() {
+            about.push(format!("PostgreSQL {server_version}"));
         }
     }
     format!("snapshot {} of `{}` ({})", summary.id.short(), summary.head.series, about.join(", "))

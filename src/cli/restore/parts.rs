@@ -33,17 +33,18 @@ pub(super) fn job(args: &PartArgs) -> Result<PartsJob, CliError> {
 pub(super) fn dry_run(
     context: &Context,
     args: &RestoreArgs,
-    extract: &Extract,
+    extract: Extract,
     target: Option<&RestoreTarget>,
 ) -> Result<Exit, CliError> {
-    let Extract { chosen, stream, picked, .. } = extract;
-    let shares = args.jobs.and_then(|workers| extract.shares(usize::from(workers)));
-    let bytes = extract.bytes()?;
+    let workers = args.jobs.map(usize::from);
+    let shares = workers.and_then(|workers| extract.shares(workers));
     if context.json {
         let database = target.map(|target| target.database.as_str());
         context.report(RestorePlan::new(extract, database, shares.as_ref())?);
         return Ok(Exit::Good);
     }
+    let bytes = extract.bytes()?;
+    let Extract { chosen, stream, picked, .. } = &extract;
     let zone = context.app.settings.calendar.zone.clone();
     let into = match target {
         Some(target) => into_database(target),

@@ -1,13 +1,14 @@
 //! What is remembered of a dump's stream, and its encoding.
 
 use super::header::{Created, Header};
-use super::tables::{DataKind, Place, Row, Tables};
+use super::tables::{DataKind, Place, Row, TableData, Tables};
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 /// The encoding's version.
 const VERSION: u32 = 1;
+const BEHIND_THE_END: &str = "a range lies behind the end of the stream";
 /// No encoded map may be larger.
 const MAP_BYTES_MAX: usize = 256 << 20;
 
@@ -247,10 +248,34 @@ impl TableMap {
             words: self.tables.words.iter().map(str::to_owned).collect(),
             tables: Written(&self.tables),
         };
-        let mut out = Vec::new();
-        // Writing to memory cannot fail.
+        // Counted first: what grows by doubling leaves holes behind that are as large. Writing to memory cannot fail.
+        let mut counted = Counted(0);
+        let Ok(()) = minicbor::encode(&encoded, &mut counted) else { return Vec::new() };
+        let mut out = Vec::with_capacity(counted.0);
         let Ok(()) = minicbor::encode(&encoded, &mut out) else { return Vec::new() };
         out
+    }
+
+    /// Reads stored bytes table by table, in the order of the stream, and holds one at a time.
+    ///
+    /// # Errors
+    /// As [`TableMap::decode`]; some tables may have been read before.
+    pub fn each_table(bytes: &[u8], mut each: impl FnMut(TableData<'_>)) -> Result<(), MapError> {
+        check_version(bytes)?;
+        let mut decoder = Decoder::new(bytes);
+        let failed = |source| MapError::Decode { source };
+        // Maps have a length, which the check of the version read.
+        let fields = decoder.map().map_err(failed)?.unwrap_or(0);
+        let (mut words, mut stream_bytes) = (Vec::<String>::new(), 0);
+        for _ in 0..fields {
+            match decoder.u32().map_err(failed)? {
+                STREAM_BYTES => stream_bytes = decoder.u64().map_err(failed)?,
+                WORDS => words = decoder.decode().map_err(failed)?,
+                TABLES => tables(&mut decoder, stream_bytes, &words, &mut each)?,
+                _ => decoder.skip().map_err(failed)?,
+            }
+        }
+        Ok(())
     }
 
     /// Reads stored bytes. Ranges of the result lie in the stream, in order, without overlap.
@@ -270,14 +295,8 @@ impl TableMap {
     }
 
     fn decode_with<const PLACES: bool>(bytes: &[u8]) -> Result<Self, MapError> {
-        if bytes.len() > MAP_BYTES_MAX {
-            return Err(MapError::Damaged { what: "it is too large" });
-        }
+        check_version(bytes)?;
         let failed = |source| MapError::Decode { source };
-        let version = version(bytes).map_err(failed)?;
-        if version != VERSION {
-            return Err(MapError::Version { version });
-        }
         let encoded: Encoded<Read<PLACES>> = minicbor::decode(bytes).map_err(failed)?;
         let Read(mut tables) = encoded.tables;
         let words = encoded.words.len();
@@ -295,7 +314,7 @@ impl TableMap {
         }
         tables.words = encoded.words.into_iter().collect();
         if end.max(encoded.head_bytes) > encoded.stream_bytes {
-            return Err(MapError::Damaged { what: "a range lies behind the end of the stream" });
+            return Err(MapError::Damaged { what: BEHIND_THE_END });
         }
         let created = encoded.created.map(|(year, month, day, hour, minute, second)| Created {
             year,
@@ -321,6 +340,72 @@ impl TableMap {
     }
 }
 
+/// The fields of [`Encoded`] that are read by themselves, too; the tables come last.
+const STREAM_BYTES: u32 = 10;
+const WORDS: u32 = 11;
+const TABLES: u32 = 12;
+
+/// Hands on tables one after the other; their ranges lie in order, without overlap.
+fn tables(
+    decoder: &mut Decoder<'_>,
+    stream_bytes: u64,
+    words: &[String],
+    each: &mut impl FnMut(TableData<'_>),
+) -> Result<(), MapError> {
+    let failed = |source| MapError::Decode { source };
+    let word =
+        |number: u32| words.get(number as usize).ok_or(MapError::Damaged { what: "a name is missing" });
+    let mut end = 0u64;
+    for table in decoder.array_iter::<EncodedTable<'_>>().map_err(failed)? {
+        let table = table.map_err(failed)?;
+        let offset = end.checked_add(table.gap);
+        let table_end = offset.and_then(|offset| offset.checked_add(table.len));
+        let (Some(offset), Some(table_end)) = (offset, table_end) else {
+            return Err(MapError::Damaged { what: "a range is too long" });
+        };
+        if table_end > stream_bytes {
+            return Err(MapError::Damaged { what: BEHIND_THE_END });
+        }
+        end = table_end;
+        each(TableData {
+            kind: table.kind,
+            dump_id: table.dump_id,
+            database: word(table.database)?,
+            schema: word(table.schema)?,
+            name: table.name,
+            offset,
+            len: table.len,
+            data_bytes: table.data_bytes,
+            rows: table.rows.checked_sub(1),
+            new_bytes: table.new_bytes,
+        });
+    }
+    Ok(())
+}
+
+/// Counts bytes that are written.
+struct Counted(usize);
+
+impl Write for Counted {
+    type Error = std::convert::Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.0 += bytes.len();
+        Ok(())
+    }
+}
+
+/// Refuses what this program does not read.
+fn check_version(bytes: &[u8]) -> Result<(), MapError> {
+    if bytes.len() > MAP_BYTES_MAX {
+        return Err(MapError::Damaged { what: "it is too large" });
+    }
+    match version(bytes).map_err(|source| MapError::Decode { source })? {
+        VERSION => Ok(()),
+        version => Err(MapError::Version { version }),
+    }
+}
+
 /// The version alone, which stands first: what follows may be unlike what this program knows.
 fn version(bytes: &[u8]) -> Result<u32, DecodeError> {
     let mut decoder = minicbor::Decoder::new(bytes);
@@ -328,5 +413,60 @@ fn version(bytes: &[u8]) -> Result<u32, DecodeError> {
     match decoder.u32()? {
         0 => decoder.u32(),
         _ => Err(DecodeError::message("the version does not stand first")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map() -> TableMap {
+        let table = |name, offset, schema| TableData {
+            name,
+            offset,
+            schema,
+            database: "app",
+            len: 20,
+            data_bytes: 10,
+            dump_id: 7,
+            rows: Some(3),
+            ..TableData::NONE
+        };
+        let large = TableData { kind: DataKind::LargeObjects, rows: None, ..table("", 200, "") };
+        let tables = [table("a", 50, "public"), table("größe", 70, "other"), large];
+        TableMap {
+            stream_bytes: 300,
+            tables: tables.into_iter().collect(),
+            ..TableMap::of(DumpForm::Archive)
+        }
+    }
+
+    #[test]
+    fn tables_that_are_read_one_by_one_are_those_of_the_whole_map() {
+        let bytes = map().encode();
+        assert_eq!(bytes.len(), bytes.capacity(), "room for what is written, and no more");
+        assert_eq!(TableMap::decode(&bytes).unwrap(), map());
+        let mut at = 0;
+        TableMap::each_table(&bytes, |table| {
+            assert_eq!(Some(table), map().tables.get(at));
+            at += 1;
+        })
+        .unwrap();
+        assert_eq!(at, 3);
+    }
+
+    #[test]
+    fn what_the_whole_map_is_refused_for_is_refused_one_by_one() {
+        let read = |bytes: &[u8]| TableMap::each_table(bytes, |_| ()).map_err(|error| error.to_string());
+        let bytes = map().encode();
+        for cut in 0..bytes.len() {
+            assert!(read(&bytes[..cut]).is_err(), "{cut}");
+        }
+        let short = TableMap { stream_bytes: 219, ..map() }.encode();
+        let whole = TableMap::decode(&short).unwrap_err().to_string();
+        assert_eq!(read(&short), Err(whole));
+        // A map of one field, the version.
+        let newer = [0xa1, 0x00, VERSION as u8 + 1];
+        assert_eq!(read(&newer), Err(TableMap::decode(&newer).unwrap_err().to_string()));
     }
 }

@@ -60,7 +60,9 @@ pub use parser::{Block, BlockKind, DataEntry, Parser, Visitor};
 pub use plain::{ScriptError, ScriptScanner, script_encoding};
 pub use select::{Chosen, Omitted, Sections, SelectError, Selection, select};
 pub use survey::ArchiveSurvey;
-pub use synthesise::{Copied, LargeObject, Synthesis, SynthesisError, WithData, needs_mending, synthesise};
+pub use synthesise::{
+    Copied, LargeObject, Synthesis, SynthesisError, WithData, needs_mending, synthesise, synthesised_bytes,
+};
 pub use tables::{DataKind, TableData, Tables};
 pub use tar::TarSurvey;
 pub use toc::{Entries, Toc, TocReader};

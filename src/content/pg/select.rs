@@ -177,15 +177,17 @@ fn within(
     omitted: Vec<Omitted>,
     is_chosen: impl Fn(usize) -> bool,
 ) -> Chosen {
-    let mut entries: Vec<usize> = (0..classes.len())
-        .filter(|&index| is_chosen(index) || is_class(classes, index, Class::Setting))
-        .filter(|&index| match toc.section(index) {
-            _ if is_class(classes, index, Class::Setting) => true,
-            Section::None | Section::PreData => sections.pre_data,
-            Section::Data => sections.data,
-            Section::PostData => sections.post_data,
-        })
-        .collect();
+    let is_in = |&index: &usize| match toc.section(index) {
+        _ if is_class(classes, index, Class::Setting) => true,
+        _ if !is_chosen(index) => false,
+        Section::None | Section::PreData => sections.pre_data,
+        Section::Data => sections.data,
+        Section::PostData => sections.post_data,
+    };
+    let places = || (0..classes.len()).filter(is_in);
+    // Counted first: what grows leaves holes behind.
+    let mut entries = Vec::with_capacity(places().count());
+    entries.extend(places());
     let circular = match sections == Sections::DATA_ONLY {
         true => order_by_keys(toc, &mut entries),
         false => Vec::new(),

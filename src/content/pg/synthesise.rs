@@ -167,16 +167,57 @@ pub(super) fn synthesise_frozen(
     frozen: &[usize],
     with_data: WithData,
 ) -> Result<Synthesis, SynthesisError> {
+    let mut head = Vec::new();
+    let data = assemble(toc, map, objects, chosen, frozen, with_data, &mut |bytes| match bytes {
+        Written::Soon(len) => head.reserve_exact(len),
+        Written::Bytes(bytes) => head.extend_from_slice(bytes),
+    })?;
+    Ok(Synthesis { head, copies: data.copies, tail: data.pending })
+}
+
+/// The length of the archive that [`synthesise`] makes, which is not made: its table of contents may be large.
+///
+/// # Errors
+/// As [`synthesise`].
+pub fn synthesised_bytes(
+    toc: &Toc,
+    map: &TableMap,
+    objects: &[LargeObject],
+    chosen: &[usize],
+) -> Result<u64, SynthesisError> {
+    let mut head_len = 0;
+    let data = assemble(toc, map, objects, chosen, &[], WithData::Yes, &mut |written| {
+        if let Written::Bytes(bytes) = written {
+            head_len += bytes.len() as u64;
+        }
+    })?;
+    Ok(head_len + data.len)
+}
+
+/// What becomes of a new archive's header and table of contents.
+enum Written<'a> {
+    /// So many bytes will come.
+    Soon(usize),
+    Bytes(&'a [u8]),
+}
+
+/// Writes header and table of contents, and gives the data behind them.
+fn assemble(
+    toc: &Toc,
+    map: &TableMap,
+    objects: &[LargeObject],
+    chosen: &[usize],
+    frozen: &[usize],
+    with_data: WithData,
+    write: &mut dyn FnMut(Written<'_>),
+) -> Result<Data, SynthesisError> {
     let entry_at = |&index: &usize| toc.entries().get(index).ok_or(SynthesisError::NoEntry { index });
     let entry_of = |&index: &usize| toc.entries().get(index);
     let ids: HashSet<u32> =
         chosen.iter().filter_map(entry_of).filter(|it| it.has_data).map(|it| it.dump_id).collect();
-    let blocks: HashMap<u32, TableData<'_>> = map
-        .tables
-        .iter()
-        .filter(|it| ids.contains(&it.dump_id))
-        .map(|table| (table.dump_id, table))
-        .collect();
+    // Their places in the map.
+    let places = map.tables.iter().zip(0u32..).filter(|(it, _)| ids.contains(&it.dump_id));
+    let blocks: HashMap<u32, u32> = places.map(|(table, place)| (table.dump_id, place)).collect();
 
     let header = toc.header();
     let mut head = toc.custom_head();
@@ -199,39 +240,41 @@ pub(super) fn synthesise_frozen(
         let new = change.as_ref().map_or(0, |(_, text)| text.len());
         head_len += before.len() + new + behind.len() + 1 + offset_bytes;
     }
-    head.reserve(head_len.saturating_sub(head.len()));
+    write(Written::Soon(head_len));
+    write(Written::Bytes(&head));
 
     let mut data = Data::default();
     for index in chosen {
         let entry = entry_at(index)?;
         let change = changed(*index, &entry);
         let [before, behind] = entry.around(change.as_ref().map(|(field, _)| field));
-        head.extend_from_slice(before);
-        head.extend(change.iter().flat_map(|(_, text)| text));
-        head.extend_from_slice(behind);
+        write(Written::Bytes(before));
+        change.iter().for_each(|(_, text)| write(Written::Bytes(text)));
+        write(Written::Bytes(behind));
         let (state, place) = match (entry.has_data, with_data) {
             (true, WithData::Yes) => {
                 let missing =
                     || SynthesisError::MissingData { what: format!("{} {}", entry.kind(), entry.name()) };
-                let block = blocks.get(&entry.dump_id).ok_or_else(missing)?;
+                let block = blocks.get(&entry.dump_id).and_then(|place| map.tables.get(*place as usize));
+                let block = block.ok_or_else(missing)?;
                 let place = (head_len as u64).saturating_add(data.len);
                 match map.form {
-                    DumpForm::Tar => data.frame(block, objects).ok_or_else(missing)?,
+                    DumpForm::Tar => data.frame(&block, objects).ok_or_else(missing)?,
                     _ => data.copy(block.range()),
                 }
                 (OFFSET_SET, place)
             }
             _ => (NO_DATA, 0),
         };
-        head.push(state);
+        write(Written::Bytes(&[state]));
         let place = place.to_le_bytes();
         let (kept, lost) = place.split_at(offset_bytes.min(place.len()));
         if lost.iter().any(|&byte| byte != 0) {
             return Err(SynthesisError::TooLong { len: (head_len as u64).saturating_add(data.len) });
         }
-        head.extend_from_slice(kept);
+        write(Written::Bytes(kept));
     }
-    Ok(Synthesis { head, copies: data.copies, tail: data.pending })
+    Ok(data)
 }
 
 /// The data of a new archive, as it grows.

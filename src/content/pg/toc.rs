@@ -21,9 +21,12 @@ const TAR_HEADER_BYTES: usize = 512;
 /// A piece ends with the entry that makes it so long.
 const PIECE_BYTES: usize = 64 << 10;
 /// Pieces are open up to so many bytes; one always is.
-const OPEN_BYTES_MAX: usize = 16 << 20;
+const OPEN_BYTES_MAX: usize = 8 << 20;
 /// zstd's fastest level but for the negative ones.
 const LEVEL: i32 = 1;
+
+/// Room is made at once for so many entries at most, whatever the header says: what grows leaves holes behind.
+const ROOM_ENTRIES_MAX: u64 = 4 << 20;
 
 const WHAT: &str = "the table of contents";
 
@@ -73,13 +76,14 @@ impl Toc {
     }
 
     fn new(header: Header, head: Vec<u8>, before: u64) -> Self {
+        let room = header.entries.min(ROOM_ENTRIES_MAX) as usize;
         Self {
             header,
             head,
             pieces: Vec::new(),
-            places: Vec::new(),
-            sections: Vec::new(),
-            by_id: Vec::new(),
+            places: Vec::with_capacity(room),
+            sections: Vec::with_capacity(room),
+            by_id: Vec::with_capacity(room),
             before,
             entries_bytes: 0,
             open: Mutex::default(),

@@ -7,9 +7,9 @@
 use super::{BackupRequest, WithDamage};
 use crate::base::event::{Event, Observer};
 use crate::base::words;
-use crate::content::pg::{DataKind, TableData, TableMap};
+use crate::content::pg::{DataKind, TableData};
 use crate::engine::keys::{KeyName, Keys, key_map};
-use crate::engine::tables::table_map;
+use crate::engine::tables::each_table;
 use crate::source::files::NEWER_THAN;
 use crate::source::indexed::FILES;
 use crate::vault::catalog::Catalog;
@@ -69,16 +69,23 @@ impl Usual {
         self.lengths.push(stream.bytes);
         self.files.extend(files(stream));
         self.add_keys(stream);
+        let before = self.rows.as_ref();
+        let mut in_all = HashMap::new();
+        let is_read = each_table(stream, |table| {
+            let Some(rows) = rows(&table) else { return };
+            let key = key(&table);
+            let least = match before {
+                None => Some(rows),
+                Some(before) => before.get(&key).map(|least| rows.min(*least)),
+            };
+            if let Some(least) = least.filter(|least| *least >= ROWS_TO_MISS) {
+                in_all.insert(key, least);
+            }
+        });
         // Streams without a map say nothing of rows.
-        let Some(map) = table_map(stream).ok().flatten() else { return };
-        let before = self.rows.take();
-        let least = |table: &Table, rows: u64| match &before {
-            None => Some(rows),
-            Some(before) => before.get(table).map(|least| rows.min(*least)),
-        };
-        let of_all = rows(&map).map(|(table, rows)| (key(&table), rows));
-        let in_all = of_all.filter_map(|(table, rows)| Some((table, least(&table, rows)?)));
-        self.rows = Some(in_all.filter(|(_, least)| *least >= ROWS_TO_MISS).collect());
+        if is_read {
+            self.rows = Some(in_all);
+        }
     }
 
     fn add_keys(&mut self, stream: &Stream) {
@@ -118,13 +125,18 @@ impl Usual {
     /// Tables that had rows and have none, told for a person.
     fn emptied(&self, stream: &Stream) -> Option<String> {
         let before = self.rows.as_ref().filter(|rows| !rows.is_empty())?;
-        let map = table_map(stream).ok().flatten()?;
-        let empty = rows(&map).filter(|(_, rows)| *rows == 0);
-        let mut gone: Vec<(&str, &str, &str, u64)> = empty
-            .filter_map(|(it, _)| Some((it.database, it.schema, it.name, *before.get(&key(&it))?)))
-            .collect();
+        let mut gone: Vec<(String, String, String, u64)> = Vec::new();
+        let is_read = each_table(stream, |it| {
+            if let (Some(0), Some(least)) = (rows(&it), before.get(&key(&it))) {
+                let [database, schema, name] = [it.database, it.schema, it.name].map(str::to_owned);
+                gone.push((database, schema, name, *least));
+            }
+        });
+        if !is_read {
+            return None;
+        }
         gone.sort_unstable();
-        let name = |(_, schema, name, least): &(_, &str, &str, u64)| {
+        let name = |(_, schema, name, least): &(String, String, String, u64)| {
             format!("{schema}.{name} (had at least {})", words::count(*least, "row"))
         };
         let named: Vec<String> = gone.iter().take(NAMED).map(name).collect();
@@ -157,10 +169,9 @@ fn keys(stream: &Stream) -> Option<Keys> {
     Some(keys)
 }
 
-/// The tables of which the rows are known, with their number.
-fn rows(map: &TableMap) -> impl Iterator<Item = (TableData<'_>, u64)> {
-    let tables = map.tables.iter().filter(|table| table.kind == DataKind::Table);
-    tables.filter_map(|table| Some((table, table.rows?)))
+/// The rows of a table, where they are known.
+fn rows(table: &TableData<'_>) -> Option<u64> {
+    table.rows.filter(|_| table.kind == DataKind::Table)
 }
 
 /// What is usual in a series.

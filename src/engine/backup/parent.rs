@@ -9,7 +9,7 @@ use crate::content::inspect::Kind;
 use crate::engine::OpError;
 use crate::engine::file_digest::of;
 use crate::engine::stream_reader::StreamReader;
-use crate::engine::tables::table_map;
+use crate::engine::tables::each_table;
 use crate::vault::catalog::Catalog;
 use crate::vault::crypto::CryptoError;
 use crate::vault::history::History;
@@ -211,13 +211,18 @@ impl Parents {
 
 /// Where the tables of a dump begin and end; nothing for other streams.
 fn section_ends(stream: &Stream) -> Vec<u64> {
-    // A map that cannot be read is for `check` to tell of.
-    let tables = table_map(stream).ok().flatten().map(|map| map.tables).unwrap_or_default();
-    let mut ends: Vec<u64> =
-        tables.iter().map(|table| table.range()).flat_map(|range| [range.start, range.end]).collect();
-    ends.sort_unstable();
-    ends.dedup();
-    // Blocks of an archive lie side by side: half of them were twice there.
+    let mut ends: Vec<u64> = Vec::new();
+    let is_read = each_table(stream, |table| {
+        // In the order of the stream. Blocks of an archive lie side by side.
+        for end in [table.offset, table.range().end] {
+            if ends.last() != Some(&end) {
+                ends.push(end);
+            }
+        }
+    });
+    if !is_read {
+        return Vec::new();
+    }
     ends.shrink_to_fit();
     ends
 }

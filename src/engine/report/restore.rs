@@ -1,6 +1,6 @@
 //! What was restored, would be, or took the place of what.
 
-use super::tables::PickedTable;
+use super::tables::{PickedTable, Streamed};
 use super::verify::Verification;
 use super::{Id, Report};
 use crate::base::id::SnapshotId;
@@ -141,7 +141,7 @@ pub struct RestorePlan {
     pub entries: Option<BTreeMap<String, usize>>,
     /// Tables that would be restored, of an archive of PostgreSQL's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tables: Option<Vec<PickedTable>>,
+    pub tables: Option<Streamed<PickedTable>>,
     /// What belongs to the part and would be left out, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub omitted: Option<Vec<String>>,
@@ -157,18 +157,18 @@ impl RestorePlan {
     ///
     /// # Errors
     /// When the table of contents of its archive is damaged.
-    pub fn new(extract: &Extract, database: Option<&str>, shares: Option<&Shares>) -> Result<Self, OpError> {
+    pub fn new(extract: Extract, database: Option<&str>, shares: Option<&Shares>) -> Result<Self, OpError> {
+        let bytes = extract.bytes()?;
         let Extract { chosen, stream, picked, .. } = extract;
-        let part = picked.as_ref().map(|picked| &picked.part);
         Ok(Self {
             dry_run: true,
             snapshot: Id::of(chosen.summary.id),
-            stream: stream.name.clone(),
-            bytes: extract.bytes()?,
+            stream: stream.name,
+            bytes,
             database: database.map(str::to_owned),
             entries: picked.as_ref().map(Picked::kinds),
-            tables: picked.as_ref().map(tables),
-            omitted: part.map(|part| part.omitted.clone()),
+            omitted: picked.as_ref().map(|picked| picked.part.omitted.clone()),
+            tables: picked.map(Streamed::of),
             worker_bytes: shares.map(|shares| shares.workers.iter().map(|(_, bytes)| *bytes).collect()),
         })
     }

@@ -6,6 +6,7 @@ use super::{Id, Report};
 use crate::base::id::SnapshotId;
 use crate::content::pg::{DataKind, TableData};
 use crate::engine::keys::KeyChange;
+use crate::engine::restore::Picked;
 use crate::engine::tables::{Amount, Difference, Sorted, TableChange, TableName};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Serialize, Serializer};
@@ -82,6 +83,12 @@ impl Members<TableAmount> for Vec<Sorted> {
 impl Members<ChangedTable> for Difference {
     fn all(&self) -> Box<dyn Iterator<Item = ChangedTable> + '_> {
         Box::new(self.tables().map(|change| ChangedTable::from(&change)))
+    }
+}
+
+impl Members<PickedTable> for Picked {
+    fn all(&self) -> Box<dyn Iterator<Item = PickedTable> + '_> {
+        Box::new(self.tables().map(PickedTable::from))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::content::inspect::{Inspector, ObjectFinder, Verdict};
 use crate::content::pg::{
     Copied, DataKind, DatabaseEntry, DumpForm, Entry, LargeObject, Omitted, Section, Selection,
     StatementKind, Synthesis, TableData, TableMap, Toc, TocReader, WithData, needs_mending, select,
-    synthesise,
+    synthesise, synthesised_bytes,
 };
 use crate::engine::OpError;
 use crate::engine::tables::table_map;
@@ -26,6 +26,9 @@ use crate::vault::snapshot::Stream;
 
 /// Wanted ranges with no more than this between them are read as one: the block in between would be opened anyway.
 const GAP_BYTES_MAX: u64 = 256 << 10;
+
+/// Plain bytes of open blocks at a time while a table of contents is read, to begin with: it grows in memory meanwhile.
+const HEAD_OPEN_BYTES: u64 = 16 << 20;
 
 /// An archive in the repository: its table of contents in memory, its data where it is.
 pub struct Archive {
@@ -90,6 +93,11 @@ impl Archive {
         Ok(synthesise(self.toc(), &self.map, &self.objects, entries, WithData::Yes)?)
     }
 
+    /// Its length.
+    pub(super) fn bytes_of(&self, entries: &[usize]) -> Result<u64, OpError> {
+        Ok(synthesised_bytes(self.toc(), &self.map, &self.objects, entries)?)
+    }
+
     /// The whole archive, mended, where `pg_restore --clean` would fail on it as it is.
     ///
     /// # Errors
@@ -145,8 +153,11 @@ impl Archive {
         }
         let has =
             |dump_id| self.toc.find(dump_id).and_then(|index| is_chosen.get(index)).is_some_and(|is| *is);
-        let places = self.map.tables.iter().zip(0..).filter(|(table, _)| has(table.dump_id));
-        places.map(|(_, place)| place).collect()
+        let places = || self.map.tables.iter().zip(0..).filter(|(table, _)| has(table.dump_id));
+        // Counted first: what grows leaves holes behind.
+        let mut chosen = Vec::with_capacity(places().count());
+        chosen.extend(places().map(|(_, place)| place));
+        chosen
     }
 
     /// The tables and large objects of a part that have data.
@@ -168,7 +179,29 @@ impl Chosen {
         observer: &dyn Observer,
         cancel: &Cancel,
     ) -> Result<Archive, OpError> {
-        let archive = self.archive_without_objects(stream, observer, cancel)?;
+        let map = self.map(stream, observer, cancel)?;
+        self.archive_of(map, stream, cancel)
+    }
+
+    /// The same; the stream's map becomes the archive's, where there is one to be had. As it is stored, the map of a
+    /// million tables is large, and is gone before all else is read.
+    ///
+    /// # Errors
+    /// As [`Chosen::archive`].
+    pub(super) fn take_archive(
+        &self,
+        stream: &mut Stream,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Archive, OpError> {
+        let map = self.map(stream, observer, cancel)?;
+        check_archive(&map, stream)?;
+        stream.table_map = None;
+        self.archive_of(map, stream, cancel)
+    }
+
+    fn archive_of(&self, map: TableMap, stream: &Stream, cancel: &Cancel) -> Result<Archive, OpError> {
+        let archive = self.archive_without_its_objects(map, stream, cancel)?;
         let objects = self.large_objects(stream, &archive.map, cancel)?;
         Ok(Archive { objects, ..archive })
     }
@@ -217,24 +250,28 @@ impl Chosen {
         cancel: &Cancel,
     ) -> Result<Archive, OpError> {
         let map = self.map(stream, observer, cancel)?;
-        if !matches!(map.form, DumpForm::Archive | DumpForm::Tar) {
-            let what = "it is an SQL script";
-            return Err(OpError::NoParts { stream: stream.name.clone(), what });
-        }
-        if map.stream_bytes != stream.bytes {
-            let what = "its table map is that of another stream".to_owned();
-            return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what }.into());
-        }
+        self.archive_without_its_objects(map, stream, cancel)
+    }
+
+    fn archive_without_its_objects(
+        &self,
+        map: TableMap,
+        stream: &Stream,
+        cancel: &Cancel,
+    ) -> Result<Archive, OpError> {
+        check_archive(&map, stream)?;
         let mut head = TocReader::new();
         let mut output = |bytes: &[u8]| {
             head.push(bytes);
             Ok(())
         };
+        let settings =
+            ReadSettings { open_bytes: self.settings.open_bytes.min(HEAD_OPEN_BYTES), ..self.settings };
         self.repo.reader().read_range(
             &self.locator,
             stream,
             0..map.head_bytes,
-            self.settings,
+            settings,
             cancel,
             &mut output,
         )?;
@@ -360,6 +397,19 @@ impl Chosen {
         }
         Ok(stats)
     }
+}
+
+/// Refuses what has no parts, and a map that says nothing of the stream.
+fn check_archive(map: &TableMap, stream: &Stream) -> Result<(), OpError> {
+    if !matches!(map.form, DumpForm::Archive | DumpForm::Tar) {
+        let what = "it is an SQL script";
+        return Err(OpError::NoParts { stream: stream.name.clone(), what });
+    }
+    if map.stream_bytes != stream.bytes {
+        let what = "its table map is that of another stream".to_owned();
+        return Err(RepoError::Inconsistent { object: format!("stream {}", stream.name), what }.into());
+    }
+    Ok(())
 }
 
 /// Ranges that are read as one: ascending, with small gaps.

@@ -3,10 +3,11 @@
 use super::{Archive, Chosen, Part, Target};
 use crate::base::pattern::PatternError;
 use crate::base::run::Run;
-use crate::content::pg::{Sections, Selection, TableData};
+use crate::content::pg::{Sections, Selection, TableData, TableMap};
 use crate::engine::OpError;
 use crate::engine::app::App;
 use crate::engine::plan::Programs;
+use crate::engine::tables::table_map;
 use crate::source::command::{SinkOutput, open_sink};
 use crate::source::process::{Invocation, Limits};
 use crate::vault::reader::ReadStats;
@@ -111,7 +112,7 @@ pub struct Extract {
     pub chosen: Chosen,
     /// The stream.
     pub stream: Stream,
-    /// The part of it; `None` for the whole, as it is.
+    /// The part of it; `None` for the whole, as it is. Then its archive has the stream's map, and the stream none.
     pub picked: Option<Picked>,
     selection: Selection,
 }
@@ -126,9 +127,9 @@ impl Extract {
     ///
     /// # Errors
     /// When the stream has no parts, nothing of it fits, or it cannot be read.
-    pub fn part(chosen: Chosen, stream: Stream, wanted: Wanted, run: &Run) -> Result<Self, OpError> {
+    pub fn part(chosen: Chosen, mut stream: Stream, wanted: Wanted, run: &Run) -> Result<Self, OpError> {
         let Wanted(selection) = wanted;
-        let archive = chosen.archive(&stream, run.events.as_ref(), &run.cancel)?;
+        let archive = chosen.take_archive(&mut stream, run.events.as_ref(), &run.cancel)?;
         let part = archive.select(&selection)?;
         Ok(Self { chosen, stream, picked: Some(Picked { archive, part }), selection })
     }
@@ -139,7 +140,7 @@ impl Extract {
     /// When the stream has no parts, or cannot be read.
     pub(super) fn pick_all(&mut self, run: &Run) -> Result<(), OpError> {
         if self.picked.is_none() {
-            let archive = self.chosen.archive(&self.stream, run.events.as_ref(), &run.cancel)?;
+            let archive = self.chosen.take_archive(&mut self.stream, run.events.as_ref(), &run.cancel)?;
             let part = archive.select(&self.selection)?;
             self.picked = Some(Picked { archive, part });
         }
@@ -155,6 +156,16 @@ impl Extract {
     /// Nothing comes along that the named parts need.
     pub(super) fn is_bare(&self) -> bool {
         self.selection.bare
+    }
+
+    /// How many tables and large objects of the stream have data, and the version of its server, as far as that is
+    /// known.
+    pub fn known(&self) -> Option<(usize, String)> {
+        let told = |map: &TableMap| (map.tables.len(), map.server_version.clone());
+        match &self.picked {
+            Some(picked) => Some(told(picked.archive.map())),
+            None => table_map(&self.stream).ok().flatten().map(|map| told(&map)),
+        }
     }
 
     /// It holds rows, and nothing that they could go into.
@@ -185,7 +196,7 @@ impl Extract {
     pub fn bytes(&self) -> Result<u64, OpError> {
         match &self.picked {
             Some(Picked { archive, part }) if part.entries.len() < archive.toc().entries().len() => {
-                Ok(archive.synthesise(&part.entries)?.len())
+                archive.bytes_of(&part.entries)
             }
             _ => Ok(self.stream.bytes),
         }

@@ -5,7 +5,7 @@ use super::{Chosen, Content};
 use crate::base::event::{Event, Observer};
 use crate::content::pg::{DataKind, Toc};
 use crate::engine::OpError;
-use crate::engine::tables::table_map;
+use crate::engine::tables::each_table;
 use crate::source::postgres::{DatabasePlan, Discarded, DumpKind, Failure, Prepared, RestoreTarget};
 use crate::vault::reader::ReadStats;
 use crate::vault::snapshot::Stream;
@@ -53,16 +53,21 @@ impl Chosen {
     /// How many objects a restore makes and locks, at least; none where that cannot be told without reading all of the
     /// stream.
     fn objects(&self, content: Content<'_>, target: &RestoreTarget) -> u64 {
-        let Ok(Some(map)) = table_map(content.stream) else { return 0 };
-        let tables = match content.parts.map(|parts| Toc::parse(&parts.head)) {
-            Some(Ok(toc)) => toc.entries().iter().filter(|entry| entry.desc() == b"TABLE").count() as u64,
-            Some(Err(_)) => return 0,
-            None => map.tables.iter().filter(|table| table.kind == DataKind::Table).count() as u64,
-        };
-        // What gives an object to its owner locks it.
-        let has_objects = content.parts.is_none() && !target.no_owner;
-        let objects = map.tables.iter().filter(|table| table.kind == DataKind::LargeObjects && has_objects);
-        objects.filter_map(|table| table.rows).fold(tables, u64::saturating_add)
+        if let Some(parts) = content.parts {
+            let toc = Toc::parse(&parts.head);
+            let tables = |toc: Toc| toc.entries().iter().filter(|entry| entry.desc() == b"TABLE").count();
+            return toc.map_or(0, tables) as u64;
+        }
+        let mut objects = 0u64;
+        let is_read = each_table(content.stream, |table| match table.kind {
+            DataKind::Table => objects = objects.saturating_add(1),
+            // What gives an object to its owner locks it.
+            DataKind::LargeObjects if !target.no_owner => {
+                objects = objects.saturating_add(table.rows.unwrap_or(0));
+            }
+            DataKind::LargeObjects => {}
+        });
+        if is_read { objects } else { 0 }
     }
 }
 

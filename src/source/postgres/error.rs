@@ -238,7 +238,7 @@ impl PostgresError {
 
 /// What stands between a failure and more about it: the last words of a program have lines of their own.
 fn after(source: &SourceError) -> &'static str {
-    if source.to_string().contains('\n') { "\n" } else { "; " }
+    if source.to_string().contains('\n') { "\n  " } else { "; " }
 }
 
 fn list(found: &[FoundClient]) -> String {

@@ -32,6 +32,8 @@ pub enum Failure {
     ExtensionMissing,
     /// An extension refuses to be made: some are for a database of one name only.
     ExtensionRefused,
+    /// The same in a script, of which nothing can be left out.
+    ExtensionOfScript,
     /// The server does not have a tablespace.
     TablespaceMissing,
     /// The server does not know an encoding or locale.
@@ -57,7 +59,7 @@ pub enum Failure {
 use Failure as F;
 
 /// Words that have to be met, all of them; in this order: the more telling first.
-const SIGNS: [(&[&str], Failure); 36] = [
+const SIGNS: [(&[&str], Failure); 37] = [
     (&["No space left on device"], F::DiskFull),
     (&["could not extend file"], F::DiskFull),
     (&["invalid locale name"], F::LocaleMissing),
@@ -79,6 +81,7 @@ const SIGNS: [(&[&str], Failure); 36] = [
     (&["invalid value for parameter \"default_tablespace\""], F::TablespaceMissing),
     (&["extension", "is not available"], F::ExtensionMissing),
     (&["could not open extension control file"], F::ExtensionMissing),
+    (&["psql:", "can only create extension in database"], F::ExtensionOfScript),
     (&["can only create extension in database"], F::ExtensionRefused),
     (&["Command was: CREATE EXTENSION"], F::ExtensionRefused),
     (&["no matching"], F::NothingMatches),
@@ -120,6 +123,7 @@ impl Failure {
             | Self::Deadlock
             | Self::ExtensionMissing
             | Self::ExtensionRefused
+            | Self::ExtensionOfScript
             | Self::TablespaceMissing
             | Self::LocaleMissing
             | Self::ClientTooOld
@@ -186,6 +190,14 @@ impl Failure {
                     "restore into a database of the name that the extension wants, or leave it out (--exclude-extension)"
                 }
                 _ => "the extension may want a database of another name, or a setting of the server",
+            },
+            Self::ExtensionOfScript => match doing {
+                Doing::Verify => {
+                    "back up with `pg_dump -Fc`: such an archive is verified without the extension"
+                }
+                _ => {
+                    "restore into a database of the name that the extension wants; of an archive (`pg_dump -Fc`) the extension can be left out"
+                }
             },
             Self::TablespaceMissing => match doing {
                 Doing::Restore(given) if !given.no_tablespaces => {
@@ -328,7 +340,7 @@ impl fmt::Display for Failure {
             Self::OutOfLocks => "out-of-locks",
             Self::Deadlock => "deadlock",
             Self::ExtensionMissing => "extension-missing",
-            Self::ExtensionRefused => "extension-refused",
+            Self::ExtensionRefused | Self::ExtensionOfScript => "extension-refused",
             Self::TablespaceMissing => "tablespace-missing",
             Self::LocaleMissing => "locale-missing",
             Self::AlreadyThere => "already-there",

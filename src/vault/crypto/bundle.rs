@@ -138,6 +138,20 @@ impl Epoch {
         envelope.open(secret, &self.sub_key(SubKey::HpkePsk), info, associated)
     }
 
+    /// The same, where it lies.
+    ///
+    /// # Errors
+    /// As [`Epoch::open`]; nothing can be done with the bytes then.
+    pub fn open_in_place<'b>(
+        &self,
+        envelope: Envelope<&'b mut [u8]>,
+        info: &[u8],
+        associated: &[u8],
+    ) -> Result<&'b [u8], CryptoError> {
+        let (secret, _) = self.full.as_ref().ok_or(CryptoError::RoleTooWeak { needed: "reading backups" })?;
+        envelope.open_in_place(secret, &self.sub_key(SubKey::HpkePsk), info, associated)
+    }
+
     /// Signs `message`.
     ///
     /// # Errors

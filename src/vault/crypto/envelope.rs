@@ -2,7 +2,7 @@
 
 use super::CryptoError;
 use crate::base::secret::{Entropy, SecretKey};
-use hpke::aead::ChaCha20Poly1305;
+use hpke::aead::{AeadTag, ChaCha20Poly1305};
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
 use hpke::rand_core::{TryCryptoRng, TryRng};
@@ -16,6 +16,7 @@ const PSK_ID: &[u8] = b"dumpvault v1 hpke psk";
 
 type PublicKey = <X25519HkdfSha256 as Kem>::PublicKey;
 type PrivateKey = <X25519HkdfSha256 as Kem>::PrivateKey;
+type Tag = AeadTag<ChaCha20Poly1305>;
 type EncappedKey = <X25519HkdfSha256 as Kem>::EncappedKey;
 
 /// One message sealed to a public key by somebody who holds the pre-shared key.
@@ -70,18 +71,42 @@ impl<B: AsRef<[u8]>> Envelope<B> {
         info: &[u8],
         associated: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
+        let mut bytes = self.bytes.as_ref().to_vec();
+        let plain = Envelope { enc: self.enc, bytes: bytes.as_mut_slice() };
+        let len = plain.open_in_place(secret, psk, info, associated)?.len();
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+}
+
+impl<'b> Envelope<&'b mut [u8]> {
+    /// Opens what [`Envelope::seal`] made where it lies: the plain bytes stand in the place of the sealed ones.
+    ///
+    /// # Errors
+    /// As [`Envelope::open`]; nothing can be done with the bytes then.
+    pub fn open_in_place(
+        self,
+        secret: &SecretKey,
+        psk: &SecretKey,
+        info: &[u8],
+        associated: &[u8],
+    ) -> Result<&'b [u8], CryptoError> {
         let malformed = |_| CryptoError::Malformed { what: "secret key" };
         let secret = PrivateKey::from_bytes(secret.expose()).map_err(malformed)?;
         let psk = PskBundle::new(psk.expose(), PSK_ID).map_err(malformed)?;
         let enc = EncappedKey::from_bytes(&self.enc).map_err(|_| CryptoError::Unsealed)?;
-        hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+        let plain_bytes = self.bytes.len().checked_sub(Tag::size()).ok_or(CryptoError::Unsealed)?;
+        let (bytes, tag) = self.bytes.split_at_mut(plain_bytes);
+        let tag = Tag::from_bytes(tag).map_err(|_| CryptoError::Unsealed)?;
+        let mut context = hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
             &OpModeR::Psk(psk),
             &secret,
             &enc,
             info,
         )
-        .and_then(|mut context| context.open(self.bytes.as_ref(), associated))
-        .map_err(|_| CryptoError::Unsealed)
+        .map_err(|_| CryptoError::Unsealed)?;
+        context.open_inout_detached(bytes.into(), associated, &tag).map_err(|_| CryptoError::Unsealed)?;
+        Ok(bytes)
     }
 }
 

@@ -64,16 +64,23 @@ pub fn open_head(bytes: &[u8], repo: &RepoId, keys: &KeyBundle) -> Result<Opened
 ///
 /// # Errors
 /// As [`open_head`], and when the key may not read.
-pub fn open_body(bytes: Vec<u8>, repo: &RepoId, keys: &KeyBundle) -> Result<Body, FormatError> {
+pub fn open_body(mut bytes: Vec<u8>, repo: &RepoId, keys: &KeyBundle) -> Result<Body, FormatError> {
     let (signed, _) = split(&bytes)?;
     let (header, raw, rest) = Header::read(signed, ObjectType::Snapshot, Some(repo))?;
     let stored: Stored = from_cbor(rest, "snapshot")?;
     let associated = body_associated(&raw, stored.head);
-    let body = Envelope { enc: *stored.enc, bytes: &**stored.body };
-    let plain = keys.epoch(header.epoch)?.open(&body, INFO, &associated)?;
-    // With a million tables each copy is large.
-    drop(bytes);
-    let body: Body = from_cbor(&plain, "snapshot body")?;
+    let enc = *stored.enc;
+    // With a million tables each copy is large: the body is opened where it lies, which is at the end of what is
+    // signed, where a writer of ours put it.
+    let at = signed.len() - stored.body.len()..signed.len();
+    let mut apart = (!signed.ends_with(stored.body)).then(|| stored.body.to_vec());
+    let sealed = match &mut apart {
+        Some(body) => body.as_mut_slice(),
+        None => bytes.get_mut(at).unwrap_or_default(),
+    };
+    let sealed = Envelope { enc, bytes: sealed };
+    let plain = keys.epoch(header.epoch)?.open_in_place(sealed, INFO, &associated)?;
+    let body: Body = from_cbor(plain, "snapshot body")?;
     match body.streams.iter().any(|stream| matches!(stream.digest_kind(), DigestKind::Other(_))) {
         // Nobody could tell whether such a stream is the right one.
         true => Err(malformed("a digest of an unknown kind")),

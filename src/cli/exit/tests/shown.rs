@@ -8,6 +8,7 @@ use crate::base::fault::Fault;
 use crate::base::id::{AuthorId, EpochId, SnapshotId};
 use crate::base::secret::EntropyError;
 use crate::cli::args::Cli;
+use crate::cli::clean;
 use crate::cli::report::hint_of;
 use crate::content::index::IndexError;
 use crate::content::pg::{ArchiveError, SelectError, SynthesisError};
@@ -184,6 +185,7 @@ fn of_databases() -> Vec<PostgresError> {
         refused(Reason::Connect(text("\\connect app"))),
         refused(Reason::NotText),
         refused(Reason::ForeignRows(text("public.far"))),
+        refused(Reason::Schedule(text("cron.job"))),
         PostgresError::ClusterScript { database: text("app") },
         PostgresError::ConnectsElsewhere { named: text("app"), database: text("other") },
         PostgresError::TextBehindDump { line: 7, source: Box::new(exited) },
@@ -364,6 +366,10 @@ fn every_text_and_every_hint_follows_the_style_guide() {
                 || words.contains('{') && !words.contains("{repo}")
             {
                 wrong.push(format!("{name}: {words}"));
+            }
+            // A line that does not go on as such would be shown as part of the one before, behind a `?`.
+            if clean::message(words) != *words {
+                wrong.push(format!("{name}: a line that begins at the margin: {words}"));
             }
             if words.starts_with(|c: char| c.is_uppercase()) && !words.starts_with(|c| "XSRCP".contains(c)) {
                 wrong.push(format!("{name}: begins with a capital: {words}"));

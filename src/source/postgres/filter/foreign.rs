@@ -4,7 +4,7 @@ use super::Reason;
 use std::collections::{HashMap, HashSet};
 
 /// A table's schema, where it is named, and its name.
-type Table = (Option<String>, String);
+pub(super) type Table = (Option<String>, String);
 
 /// The foreign tables that a script has made so far, and the tables that hand rows on to one of them.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl Foreign {
 }
 
 /// The words behind some that may stand there.
-fn without<'a, 'b>(words: &'a [&'b str], optional: &[&str]) -> &'a [&'b str] {
+pub(super) fn without<'a, 'b>(words: &'a [&'b str], optional: &[&str]) -> &'a [&'b str] {
     match words.starts_with(optional) {
         true => words.get(optional.len()..).unwrap_or_default(),
         false => words,
@@ -103,7 +103,7 @@ fn without<'a, 'b>(words: &'a [&'b str], optional: &[&str]) -> &'a [&'b str] {
 }
 
 /// The table that is named there, and what stands behind it. A database's name before the schema is passed over.
-fn named<'a, 'b>(words: &'a [&'b str]) -> (Option<Table>, &'a [&'b str]) {
+pub(super) fn named<'a, 'b>(words: &'a [&'b str]) -> (Option<Table>, &'a [&'b str]) {
     let Some((mut name, mut rest)) = words.split_first() else { return (None, words) };
     let mut schema = None;
     while let [".", next, behind @ ..] = rest {

@@ -14,10 +14,12 @@
 //! | `statement` | where a statement ends, which COPY has rows in the script, which SET matters |
 //! | `encoding` | characters with an ASCII byte in them |
 //! | `foreign` | which tables hand rows on to another server |
+//! | `schedules` | which tables hold jobs that the server runs by itself |
 
 mod encoding;
 mod foreign;
 mod lex;
+mod schedules;
 mod statement;
 
 use encoding::{Doubt, Encoding, Mask};
@@ -62,6 +64,8 @@ pub enum Reason {
     NotText,
     /// Rows for a foreign table, or one that hands them on to such a table; its name.
     ForeignRows(String),
+    /// A job for a scheduler within the server; the table that holds it.
+    Schedule(String),
 }
 
 impl fmt::Display for Reason {
@@ -76,6 +80,9 @@ impl fmt::Display for Reason {
             Self::ForeignRows(table) => {
                 write!(f, "rows for foreign table `{table}`, which would be written to its server,")
             }
+            Self::Schedule(table) => {
+                write!(f, "rows of `{table}`, which tell a scheduler of the server what to run,")
+            }
         }
     }
 }
@@ -83,7 +90,12 @@ impl fmt::Display for Reason {
 impl ScriptRefused {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        Some(match self.reason {
+        Some(match &self.reason {
+            Reason::Schedule(table) => {
+                return Some(format!(
+                    "back up with `pg_dump -Fc`, of which such rows are left out, or with `--exclude-table-data={table}`"
+                ));
+            }
             Reason::Connect(_) | Reason::OwnDatabase => {
                 "the script makes or changes databases by itself: run it as a whole with `dumpvault cat SNAPSHOT | psql -X -d postgres`"
             }
@@ -168,6 +180,8 @@ pub struct ScriptFilter {
     line: u64,
     dump_ended: bool,
     text_behind_end: Option<u64>,
+    /// The table, if it holds jobs, that rows are about to come for: there may be none.
+    jobs: Option<String>,
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -193,10 +207,12 @@ impl ScriptFilter {
             line: 1,
             dump_ended: false,
             text_behind_end: None,
+            jobs: None,
         }
     }
 
-    /// Refuses rows for foreign tables: the database is a copy that must not write to other servers.
+    /// Refuses rows for foreign tables, and jobs: the database is a copy that must neither write to other servers nor
+    /// do anything by itself.
     pub fn keep_from_others(mut self) -> Self {
         self.statement.keep_from_others();
         self
@@ -232,7 +248,12 @@ impl ScriptFilter {
         let mut rest = bytes;
         while let Some((&byte, behind)) = rest.split_first() {
             if let Phase::Rows(row) = self.phase {
-                let taken = self.rows(rest, row);
+                let mut looked_at = rest;
+                if self.jobs.is_some() {
+                    self.no_job(row, byte)?;
+                    looked_at = rest.get(..1).unwrap_or(rest);
+                }
+                let taken = self.rows(looked_at, row);
                 let (passed, behind) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
                 self.send(passed, out)?;
                 rest = behind;
@@ -367,6 +388,10 @@ impl ScriptFilter {
         match effect {
             Effect::None => {}
             Effect::Rows => self.phase = Phase::BeforeRows,
+            Effect::Jobs(table) => {
+                self.jobs = Some(table);
+                self.phase = Phase::BeforeRows;
+            }
             Effect::Quoting(conforming) => self.conforming = conforming,
             Effect::Encoding(name) => self.encoding = Encoding::named(&name),
             Effect::AllUnknown => (self.conforming, self.encoding) = (None, None),
@@ -440,6 +465,18 @@ impl ScriptFilter {
         }
         self.held.extend_from_slice(line);
         Ok(())
+    }
+
+    /// Refuses a row where the mark that ends rows should stand.
+    fn no_job(&mut self, row: Row, byte: u8) -> Result<(), ScriptRefused> {
+        match (row, byte) {
+            (Row::Start, b'\\') => Ok(()),
+            (Row::Backslash, b'.') => {
+                self.jobs = None;
+                Ok(())
+            }
+            _ => Err(self.refused(Reason::Schedule(self.jobs.clone().unwrap_or_default()))),
+        }
     }
 
     /// Rows of a COPY; gives how many bytes it took.

@@ -2,6 +2,7 @@
 
 use super::Reason;
 use super::foreign::Foreign;
+use super::schedules::Schedules;
 
 /// Tokens that are kept of a statement's front; of one that makes or changes something, more.
 const FRONT_MAX: usize = 8;
@@ -31,6 +32,8 @@ pub(super) enum Effect {
     None,
     /// The server asks for rows: the following lines are data.
     Rows,
+    /// The same, for a table that holds jobs.
+    Jobs(String),
     /// `standard_conforming_strings`.
     Quoting(Option<bool>),
     /// `client_encoding`; empty when it is not known.
@@ -76,14 +79,15 @@ pub(super) struct Statement {
     /// A semicolon that ends nothing was the last token.
     inner_end: bool,
     copy: Copy,
-    /// For a database that must not write to other servers: the tables that would.
-    foreign: Option<Foreign>,
+    /// For a database that must not act by itself: the tables that would write to other servers, and the jobs that a
+    /// server would run.
+    outside: Option<(Foreign, Schedules)>,
 }
 
 impl Statement {
-    /// From now on, rows for foreign tables are refused.
+    /// From now on, rows for foreign tables are refused, and jobs.
     pub(super) fn keep_from_others(&mut self) {
-        self.foreign = Some(Foreign::default());
+        self.outside = Some(Default::default());
     }
 
     /// Whether nothing of it has come.
@@ -163,12 +167,17 @@ impl Statement {
             return Ok(None);
         }
         let mut ended = std::mem::take(self);
-        if let Some(foreign) = &mut ended.foreign {
+        let mut jobs = None;
+        if let Some((foreign, schedules)) = &mut ended.outside {
             let front: Vec<&str> = ended.front.iter().map(String::as_str).collect();
             foreign.see(&front)?;
+            jobs = schedules.see(&front)?;
         }
-        self.foreign = ended.foreign.take();
-        ended.effect().map(Some)
+        self.outside = ended.outside.take();
+        Ok(Some(match (ended.effect()?, jobs) {
+            (Effect::Rows, Some(table)) => Effect::Jobs(table),
+            (effect, _) => effect,
+        }))
     }
 
     fn effect(&self) -> Result<Effect, Reason> {
