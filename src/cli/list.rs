@@ -7,7 +7,7 @@ use super::report::CliError;
 use super::style::Colour;
 use super::table::Table;
 use super::which::one;
-use super::{Context, files, keys, system, tables};
+use super::{Context, files, keys, remember, system, tables};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Clock;
 use crate::base::event::{Event, Observer};
@@ -15,6 +15,7 @@ use crate::base::name::SeriesName;
 use crate::base::numbers::State;
 use crate::engine::backup::tags_of;
 use crate::engine::listing::{Listing, Seen, Sums, check_series, closer, sizes, stats as reckon, survey};
+use crate::engine::recall::Present;
 use crate::engine::report::{
     KeyAmount, Listed, ListedSnapshot, Shown, Snapshot, Snapshots, Stats, format_word,
 };
@@ -34,9 +35,11 @@ pub(super) fn snapshots(context: &Context, args: &SnapshotsArgs) -> Result<Exit,
     let series = args.series.as_deref().map(SeriesName::parse).transpose()?;
     let since = args.since.as_deref().map(|text| settings::since(text, "--since")).transpose()?;
     let since = since.map(|since| since.moment(&calendar.zone, context.clock.now()));
+    let looked = context.clock.now().as_millisecond();
     let repo = context.repository()?;
     let Listing { snapshots, history, pack_bytes } = survey(&repo, &context.progress)?;
     let summaries: Vec<Summary> = snapshots.iter().map(|seen| seen.summary.clone()).collect();
+    remember(context, &Present::of(summaries.iter(), &history), looked);
     if let Some(series) = &series {
         check_series(&summaries, series)?;
     }

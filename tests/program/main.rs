@@ -50,6 +50,7 @@ mod cli_together;
 mod cookbook;
 mod demo;
 mod documents;
+mod first_day;
 mod runbook;
 #[path = "../support/mod.rs"]
 mod support;
