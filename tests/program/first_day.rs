@@ -226,7 +226,7 @@ fn given_a_fresh_machine_when_the_page_is_followed_then_backups_are_scheduled_al
 
     let said = machine.follow(before, "");
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.contains("nightly") && said.contains("prune"), "what will run when: {said}");
+    assert!(said.contains("nightly") && said.contains("check"), "what will run when: {said}");
     analyze(&machine, "dumpvault.service");
     let (service, _manager) = machine.start("dumpvault.service");
     machine.follow(after, &format!("{PASSWORD}\n"));
