@@ -232,7 +232,8 @@ fn given_a_fresh_machine_when_the_page_is_followed_then_backups_are_scheduled_al
     machine.follow(after, &format!("{PASSWORD}\n"));
 
     // Alerting: the test message came.
-    assert!(machine.told()[0].contains("nothing is wrong"), "{:?}", machine.told());
+    let told = machine.told();
+    assert!(told.iter().any(|text| text.contains("nothing is wrong")), "{told:?}");
     // Scheduled: a scheduler runs, and every job has a next time.
     let listed = machine.json("schedule list");
     let jobs = listed["jobs"].as_array().unwrap();
@@ -258,7 +259,7 @@ fn given_a_fresh_machine_when_the_page_is_followed_then_backups_are_scheduled_al
     // A night that fails is told.
     fs::rename(machine.at("srv/vault"), machine.at("srv/away")).unwrap();
     wait("the job is free", || {
-        let words = "dumpvault schedule trigger nightly || echo busy";
+        let words = "dumpvault schedule trigger nightly > /dev/null || echo busy";
         machine.follow(words, "").stdout.is_empty().then_some(())
     });
     wait("the alert", || machine.told().iter().any(|text| text.contains("failure: nightly")).then_some(()));
